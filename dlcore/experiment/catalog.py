@@ -38,14 +38,14 @@ def _folder() -> Path:
 
 
 def _error(message: str) -> ValueError:
-    """A FlagError; `dlcore experiments` does without its module, which imports jax."""
+    """Build a FlagError, importing its module only here: the module imports jax, which `dlcore experiments` avoids."""
     from dlcore.experiment.setting import FlagError
 
     return FlagError(message)
 
 
 def _is_experiment(path: Path) -> bool:
-    """Whether a file assigns `experiment`; nothing is imported."""
+    """Find out whether a file assigns `experiment`, without importing it."""
     return any(line.startswith("experiment = ") for line in path.read_text(encoding="utf-8").splitlines())
 
 
@@ -82,18 +82,18 @@ def find_experiment(name: str) -> "Experiment | Study":
       name: `<topic>.<stem>`, with or without "experiments." before it.
 
     Returns:
-      What its file calls `experiment`.
+      The object that its file names `experiment`.
 
     Raises:
-      FlagError: there is none of this name; close names are given.
+      FlagError: no experiment has this name; the message lists close names.
     """
     name = name.removeprefix("experiments.").replace("/", ".").removesuffix(".py")
     names = [entry.name for entry in experiment_names()]
     if name not in names:
         stems = {other.rpartition(".")[2]: other for other in names}
-        near = [stems[s] for s in difflib.get_close_matches(name.rpartition(".")[2], stems, 3, 0.8)]
-        near += difflib.get_close_matches(name, names, 3, 0.6)
-        hint = f" (did you mean {', '.join(list(dict.fromkeys(near))[:3])}?)" if near else ""
+        similar = [stems[s] for s in difflib.get_close_matches(name.rpartition(".")[2], stems, 3, 0.8)]
+        similar += difflib.get_close_matches(name, names, 3, 0.6)
+        hint = f" (did you mean {', '.join(list(dict.fromkeys(similar))[:3])}?)" if similar else ""
         raise _error(f"{name}: unknown{hint}; allowed: the names of `dlcore experiments`")
     return import_module(f"experiments.{name}").experiment
 
@@ -102,8 +102,8 @@ def measured() -> dict[str, str]:
     """Read the measured number of each experiment from the ledger.
 
     Returns:
-      {name: the first row of experiments/results.jsonl for it, as text such as "accuracy 0.9897 on digits", for a study
-      after whether its claim held}.
+      {name: text of its first row in experiments/results.jsonl, such as "accuracy 0.9897 on digits"; a study's text
+      begins with whether its claim held}.
     """
     ledger, numbers = _folder() / "results.jsonl", {}
     for line in ledger.read_text(encoding="utf-8").splitlines() if ledger.exists() else []:
@@ -122,13 +122,13 @@ def listing(word: str = "") -> str:
     """List every experiment and study by topic, with its first line and its measured number.
 
     Args:
-      word: only those that have it in their name or first line.
+      word: word to filter by: lists entries whose name or first line contains it.
 
     Returns:
       The text.
 
     Raises:
-      FlagError: there is no checkout, or nothing has the word.
+      FlagError: there is no checkout, or no entry contains the word.
     """
     numbers, lines, topic = measured(), [], None
     for entry in experiment_names():

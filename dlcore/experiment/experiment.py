@@ -62,38 +62,39 @@ class Experiment:
       model: the default of `--model`; its simple fields become `--model.FIELD`. None: the experiment has no such flag.
       modules: flax modules by prefix; the simple fields of `modules["unet"]` become `--unet.FIELD`.
       settings: the experiment's own flags.
-      defaults: values in place of the settings', the signature's and the modules' own.
+      defaults: values that replace the defaults of the settings, the signature and the modules.
       smoke: values under `--smoke`.
       monitor: the validation metric that selects the best checkpoint; None selects the last.
       monitor_mode: whether the best value of the monitor is the largest or the smallest.
       headline: the test metric of the ledger.
       expected_loss: Setup -> the loss at initialization, for `--mode=sanity`.
-      loss_tolerance: share of it by which the measured one may differ: a head that starts at zero meets it exactly.
+      loss_tolerance: relative tolerance of the expected loss; a head with zero initialization matches it exactly.
       plain: values that switch regularization and augmentation off, for `--mode=sanity`.
       regularizer: the flag that scales a penalty, for `--mode=sanity`.
-      overfit: the loss that twenty examples must get under, for `--mode=sanity`; None where a loss does not go to 0 (of
-        adversaries, of noise).
+      overfit: largest loss after overfitting twenty examples, for `--mode=sanity`; None for losses that do
+        not go to 0 (adversarial losses, noise prediction).
       planned: Flags -> (spec, one batch) of data whose shapes are known without loading it, for `--mode=plan`; None for
         other data, which is loaded.
-      inputs: (Flags, spec) -> (source, names): what `--input` names.
-      drawn: (Flags, spec) -> (source, names): what `--mode=predict` draws where `--input` names no file, such as
-        samples by number; None for an experiment that predicts files alone.
-      describe: (outputs, spec) -> one dict an example, what predict prints: its `text`, or its `probabilities`.
+      inputs: (Flags, spec) -> (source, names) of the files that `--input` names.
+      drawn: (Flags, spec) -> (source, names) for `--mode=predict` without `--input`, such as the indices of samples to
+        generate; None for an experiment that needs input files.
+      describe: (outputs, spec) -> one dict per example that predict prints: its `text`, or its `probabilities`.
       write: (folder, outputs, source, names, spec) -> the files that `--mode=predict --output=FOLDER` writes: pictures,
         masks, annotations; None for an experiment that writes none.
       panels: ReportContext -> panels of the report.
       pictures: ReportContext -> name to image [H, W, C] for TensorBoard.
       hooks: Setup -> hooks for fit.
-      report_hooks: Setup -> hooks that change nothing and add panels to the report, such as a film; a search, which
-        writes no such report, leaves them out.
+      report_hooks: Setup -> hooks that only add panels to the report, such as a film; a search, which writes no such
+        report, leaves them out.
       schedule: Setup -> a function from the step, counted from 0, to its learning rate, for the log; None logs none.
-      check: raises FlagError where settings do not fit each other; called before data are read.
-      start: Setup -> fit's `start`, where the settings ask for weights to start from, else None; best a
-        `dlcore.experiment.origin.Start`, which can be checked before anything is compiled. A flag that names weights
-        has `origin=` in its Setting.
-      notes: (Setup, Splits) -> lines to print before training, of what the data are to this model.
-      evaluators: (Setup, Splits, "valid" or "test") -> measures of that split taken from what `predict` gives.
-      packages: packages from `dlcore.extras` that it needs, checked before any work.
+      check: Flags -> None; raises FlagError for incompatible settings; called before loading the data.
+      start: Setup -> fit's `start` if the settings name weights to initialize from, else None; preferably a
+        `dlcore.experiment.origin.Start`, which can be checked before compilation. A flag that names weights has
+        `origin=` in its Setting.
+      notes: (Setup, Splits) -> lines to print before training, such as facts of the data that matter to this model.
+      evaluators: (Setup, Splits, "valid" or "test") -> evaluators of that split, which measure the outputs of
+        `predict`.
+      packages: names of required packages in `dlcore.extras`, checked before any work.
     """
 
     file: str

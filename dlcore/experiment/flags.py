@@ -1,7 +1,7 @@
-"""Flags: resolved settings, and the command line that they are read from.
+"""Flags: resolved settings, read from a command line.
 
-Every parse builds its own absl FlagValues, so importing an experiment defines nothing and many experiments can run in
-one process.
+Every parse builds its own absl FlagValues, so importing an experiment defines no flags, and many experiments can run
+in one process.
 """
 
 import re
@@ -17,7 +17,7 @@ __all__ = ["Flags", "check_names", "parse"]
 
 
 class Flags(Mapping):
-    """Resolved settings: `flags.batch_size`, `flags["model.width"]`, and groups by the function they go to.
+    """Resolved settings: `flags.batch_size`, `flags["model.width"]`, and groups by the function that takes them.
 
     Args:
       values: {name: value}.
@@ -57,7 +57,7 @@ class Flags(Mapping):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The settings that decide what is learned, as JSON has them."""
+        """The settings that decide what is learned, as JSON values."""
         values = {name: self._values[name] for name in self._values if name in self._identity}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
@@ -68,7 +68,8 @@ class Flags(Mapping):
           name: name of the group, such as "learner" or "model".
 
         Returns:
-          {name without the group's prefix: value}: the keyword arguments of the group's function, records put together.
+          {name without the group's prefix: value}: the keyword arguments of the group's function, with records
+          assembled.
         """
         arguments, fields = {}, {}
         for key in self._groups.get(name, ()):
@@ -82,7 +83,7 @@ class Flags(Mapping):
         """Change some settings.
 
         Args:
-          **values: new values; a name with a dot goes in as `**{"model.width": 8}`.
+          **values: new values; a name with a dot is passed as `**{"model.width": 8}`.
 
         Returns:
           New flags.
@@ -103,20 +104,20 @@ def parse(
     usage: str = "",
     config_name: str = "config",
 ) -> Flags:
-    """Read a command line over an earlier run's settings over the settings' defaults.
+    """Parse a command line; other settings come from an earlier run, then from the defaults.
 
     Args:
       groups: {group: {name: setting}}.
       argv: the command line without the program.
       config: {name: value} of an earlier run.
       usage: first lines of `--help`.
-      config_name: the flag that named the earlier run, and its value, as an error has them.
+      config_name: text of the flag that names the earlier run, with its value, for errors.
 
     Returns:
       The resolved settings.
 
     Raises:
-      FlagError: a name is unknown (close names are given), a value is not allowed, or a word is left over.
+      FlagError: a name is unknown (the message lists close names), a value is not allowed, or an argument is no flag.
       SystemExit: `--help` was asked for and printed.
       TypeError: two settings have one name.
     """
@@ -164,14 +165,14 @@ def parse(
 
 
 def check_names(argv: list[str], settings: Mapping[str, Setting]) -> None:
-    """Check that every flag of a command line exists, and those of type bool by value, before absl reads it.
+    """Check that every flag of a command line exists, and that values of bool flags are bools, before absl parses it.
 
     Args:
       argv: the command line.
       settings: {name: setting}.
 
     Raises:
-      FlagError: a flag is unknown; close names are given. A value is not a bool.
+      FlagError: a flag is unknown (the message lists close names), or a value is not a bool.
     """
     for word in argv:
         if re.match(r"-[A-Za-z]", word):

@@ -1,4 +1,4 @@
-"""What `--help` prints: the essential flags first, the rest by group under `--help=all`."""
+"""The text of `--help`: essential flags; `--help=all` lists all flags by group."""
 
 from dlcore.experiment.setting import Setting, kind_name, text_of
 
@@ -19,7 +19,7 @@ def help_text(groups: dict[str, dict[str, Setting]], everything: bool = False) -
 
     Args:
       groups: {group: {name: setting}}.
-      everything: list all flags by group; else the essential ones, and how many more there are.
+      everything: list all flags by group; else the essential flags and the number of others.
 
     Returns:
       The text.

@@ -10,12 +10,12 @@ __all__ = ["Mode"]
 
 
 class Mode(NamedTuple):
-    """A mode works on every experiment: it knows the learner's contract and nothing else of a technique.
+    """A mode; it works with every experiment, since it uses only the learner's contract.
 
     Args:
       run: ResolvedRun -> exit status (None counts as 0).
       settings: flags that only this mode has.
-      packages: packages of `dlcore.extras` that it needs.
+      packages: names of required packages in `dlcore.extras`.
     """
 
     run: Callable[[ResolvedRun], int | None]

@@ -1,4 +1,4 @@
-"""Where trained weights come from: read before data are read, for every flag that names such weights.
+"""Origins of trained weights: read before the data, for every flag that names such weights.
 
 A flag that names weights to start from, to learn from or to measure with has `origin=` in its `Setting`: a function
 from the flags to an `Origin`. So no page can take weights past these questions (`dlcore.experiment.run_data.load_data`
@@ -38,29 +38,29 @@ __all__ = [
 DATA_FILE = "data.npz"
 """Keys of a run's examples, beside its config.json."""
 EARLIER = "earlier"
-"""Under this name data.npz holds keys of what a run, or the weights that it started from, was trained on before."""
+"""Name in data.npz of the keys of examples that the run, or its initial weights, were trained on before."""
 ALLOWED = "the folder of a run, a folder that `dlcore convert` wrote, or a packed .npz"
 
 
 class Origin(NamedTuple):
-    """Where trained weights come from.
+    """Origin of trained weights.
 
     Args:
-      argument: the flag that named them, such as init_from.
-      path: the folder of a run or of `dlcore convert`, or a packed .npz.
-      page: the experiment of the run; None of converted and packed weights.
-      model: name of the model or backbone; None where it has none of the zoo.
+      argument: name of the flag that names the weights, such as init_from.
+      path: folder of a run or of `dlcore convert`, or a packed .npz.
+      page: name of the run's experiment; None for converted and packed weights.
+      model: name of the model or backbone; None if it is not in the zoo.
       fields: fields of the model that differ from their defaults.
-      mean: [C], of the pixels in [0, 1] that the images were normalized by; None where they were not.
-      std: [C], of the same pixels.
-      class_names: names of the classes that they tell apart; None if these were not recorded.
-      spec: facts of the data that were recorded.
+      mean: [C], mean of the pixels in [0, 1] that normalized the images; None without normalization.
+      std: [C], standard deviation of the same pixels.
+      class_names: names of the classes; None if not recorded.
+      spec: recorded facts of the data.
       settings: settings of the run; {} for converted and packed weights.
-      known: split -> fingerprint of the run's examples; {} where none was recorded.
-      checkpoint: newest step of the run that was saved; None where there is none.
-      finished: whether the run has, or there is no run.
-      initializes: whether the page's own weights, or their targets, come from it, so that images are normalized as
-        they were for it; False for a network that only measures.
+      known: split -> fingerprint of the run's examples; {} if not recorded.
+      checkpoint: step of the run's newest checkpoint; None without a checkpoint.
+      finished: whether the run has finished; True for weights without a run.
+      initializes: whether the experiment's own weights, or their targets, are initialized from these, so that images
+        must have their normalization; False for a network that only measures.
     """
 
     argument: str
@@ -80,16 +80,16 @@ class Origin(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The flag and its value, as errors begin."""
+        """The flag and its value, the first words of an error."""
         return f"{self.argument}={str(self.path)!r}"
 
 
 class Start(NamedTuple):
-    """State -> State that begins from weights, for `Experiment.start`.
+    """State -> State initialized from weights, for `Experiment.start`.
 
     Args:
       replace: State -> State on the host, once, after `init`.
-      check: raises ValueError where the weights do not fit a state of these shapes; called before anything is
+      check: abstract state -> None; raises ValueError if the weights do not fit its shapes; called before anything is
         compiled or written.
     """
 
@@ -97,10 +97,10 @@ class Start(NamedTuple):
     check: Callable[[Any], None]
 
     def __call__(self, state: Any) -> Any:
-        """Start.
+        """Replace the initial weights.
 
         Args:
-          state: the initial one.
+          state: initial state.
 
         Returns:
           The state with the weights.
@@ -109,17 +109,17 @@ class Start(NamedTuple):
 
 
 def read_origin(source: str | Path, argument: str) -> Origin:
-    """Read where weights come from; no array of them is read.
+    """Read the origin of weights, without reading their arrays.
 
     Args:
       source: the folder of a run, a folder of `dlcore convert`, or a packed .npz.
-      argument: the flag that named it.
+      argument: name of the flag that names the source.
 
     Returns:
       The origin.
 
     Raises:
-      ValueError: `source` is none of the three, or is damaged.
+      ValueError: `source` is none of these, or is damaged.
     """
     path = Path(source)
     if path.suffix == ".npz" and path.exists():
@@ -180,14 +180,14 @@ def _origin(argument: str, path: Path, meta: dict, class_names: Any, spec: Spec)
 
 
 def known_data(folder: Path, config: dict) -> dict[str, Fingerprint]:
-    """Read what a run recorded of its examples.
+    """Read the fingerprints that a run recorded of its examples.
 
     Args:
       folder: the run's folder.
       config: its config.json.
 
     Returns:
-      Split -> fingerprint, and "earlier" where there is one; empty where the run recorded nothing.
+      Split -> fingerprint, with "earlier" if the run has one; empty if the run recorded nothing.
     """
     try:
         with np.load(folder / DATA_FILE) as file:
@@ -207,17 +207,17 @@ def trained_on(prints: dict[str, Fingerprint]) -> np.ndarray:
     """Collect the keys of all training examples.
 
     Args:
-      prints: split -> fingerprint, as `known_data` gives them.
+      prints: split -> fingerprint, as `known_data` returns them.
 
     Returns:
-      [N] uint64, once each; those that the weights were trained on before are among them.
+      [N] uint64, the unique keys, including those of earlier training.
     """
     keys = [p.keys for name, p in prints.items() if name.split("/")[0] in ("train", EARLIER) and p.keys is not None]
     return np.unique(np.concatenate(keys)) if keys else np.zeros(0, np.uint64)
 
 
 def check_saved(origin: Origin) -> None:
-    """Check that a run that is named has saved something to load.
+    """Check that a run has a checkpoint to load.
 
     Args:
       origin: origin of the weights.
@@ -230,11 +230,11 @@ def check_saved(origin: Origin) -> None:
 
 
 def check_origins(origins: list[Origin], splits: Splits, changed_data: bool) -> list[str]:
-    """Check that no weights were trained on what is tested, and say what is to be known of them.
+    """Check that no weights were trained on test examples, and describe the weights.
 
     Args:
-      origins: the page's origins of weights.
-      splits: its data.
+      origins: origins of the experiment's weights.
+      splits: data of the experiment.
       changed_data: allow weights that were trained on test examples.
 
     Returns:
@@ -279,7 +279,7 @@ def _lines(origin: Origin, splits: Splits, changed_data: bool) -> list[str]:
 
 
 def _seen(origin: Origin, now: Fingerprint, split: str) -> int:
-    """Examples of a split that the weights were trained on, without those that their own run had in it, too."""
+    """Count a split's examples that the weights were trained on, without those in the same split of their own run."""
     if now.keys is None:
         return 0
     recorded = origin.known.get(split)
@@ -288,7 +288,7 @@ def _seen(origin: Origin, now: Fingerprint, split: str) -> int:
 
 
 def _other_keys(origin: Origin, splits: Splits) -> bool:
-    """Whether the same images would have other keys: content is compared, and they were resized differently."""
+    """Find out whether the same images would have other keys: keys of content change with the image size."""
     kinds = {p.by for name, p in origin.known.items() if name != EARLIER}
     before, after = (spec.get("image_shape") for spec in (origin.spec, splits.spec))
     now = splits.test if splits.test is not None and not isinstance(splits.test, dict) else None
@@ -300,17 +300,17 @@ def _other_keys(origin: Origin, splits: Splits) -> bool:
 
 
 def normalized_as(splits: Splits, origins: list[Origin]) -> Splits:
-    """Normalize images as the weights that a page starts from know them.
+    """Take the normalization of the images from the weights that an experiment starts from.
 
     Args:
       splits: the data.
-      origins: the page's origins of weights.
+      origins: origins of the experiment's weights.
 
     Returns:
-      The splits, with the mean and standard deviation of the first origin that initializes and has some.
+      The splits, with the mean and standard deviation of the first initializing origin that has them.
 
     Raises:
-      ValueError: its images have another number of channels; gray images fill the channels of a network of colors.
+      ValueError: the images have another number of channels; gray images are repeated for an RGB network.
     """
     for origin in origins:
         if not origin.initializes or origin.mean is None or "mean" not in splits.spec:

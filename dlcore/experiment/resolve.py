@@ -1,7 +1,7 @@
 """Settings of an experiment for a command line.
 
 Precedence: command line, `--config_json` (or `--run`) of an earlier run, `--smoke`, experiment, signature. Epochs and
-steps are one setting, the length of the run: either replaces the other where it was set further down.
+steps are one setting, the length of the run: either replaces the other if that has lower precedence.
 """
 
 import json
@@ -23,14 +23,14 @@ def resolve(experiment: Experiment, argv: list[str], mode: dict[str, Setting] | 
     Args:
       experiment: experiment that owns the flags.
       argv: the command line without the program.
-      mode: the flags of the mode that it runs in.
+      mode: flags of the mode.
 
     Returns:
       Every setting's value.
 
     Raises:
       FlagError: a name or value is not allowed.
-      TypeError: the experiment sets a flag that it does not have.
+      TypeError: the experiment sets a flag that does not exist.
     """
     config = _config(experiment, argv)
     groups = {
@@ -66,7 +66,7 @@ def resolve(experiment: Experiment, argv: list[str], mode: dict[str, Setting] | 
 
 
 def _with_one_length(flags: Flags, config: dict[str, Any]) -> Flags:
-    """Epochs replace steps that were set further down than they."""
+    """Let epochs replace steps of lower precedence."""
     if {"epochs", "steps"} <= flags.given and flags.steps is not None:
         raise FlagError(f"--epochs={flags.epochs:g} --steps={flags.steps}: both are given; allowed: one of them")
     above = flags.given if flags.given & {"epochs", "steps"} else config
@@ -74,7 +74,7 @@ def _with_one_length(flags: Flags, config: dict[str, Any]) -> Flags:
 
 
 def _with_looks_at_log_steps(flags: Flags) -> Flags:
-    """`--watch` looks where the log has a line: where `--log_every` is not given, it follows."""
+    """Make `--watch` a multiple of `--log_every`, which follows it unless given."""
     watch, log_every = flags.watch, flags.log_every
     if not watch or (log_every and watch % log_every == 0):
         return flags
@@ -90,14 +90,14 @@ def _without_model(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def last_value(argv: list[str], name: str) -> str | None:
-    """Find a flag's value before the command line can be parsed.
+    """Find a flag's value before the command line is parsed.
 
     Args:
       argv: the command line.
       name: name of the flag.
 
     Returns:
-      The text of its last occurrence; None where there is none.
+      The text of its last occurrence; None without one.
     """
     value = None
     for i, word in enumerate(argv):
@@ -122,14 +122,14 @@ def wants_smoke(argv: list[str]) -> bool:
 
 
 def split_runs(argv: list[str], settings: dict[str, Setting]) -> list[str]:
-    """Turn `--run=A,B,C` to `--run=A --members=B,C`.
+    """Convert `--run=A,B,C` to `--run=A --members=B,C`.
 
     Args:
       argv: the command line.
       settings: flags of the mode.
 
     Returns:
-      The command line; as it is where `--run` is one folder.
+      The command line; unchanged if `--run` is one folder.
 
     Raises:
       FlagError: there are several runs, and the mode takes one.
@@ -168,7 +168,7 @@ def _config_name(argv: list[str]) -> str:
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
-    """Read what an earlier run wrote down.
+    """Read the configuration of an earlier run.
 
     Args:
       path: the run's folder, or its config.json.
@@ -185,7 +185,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
         raise FlagError(f"{path}: no such file; allowed: the folder or config.json of a run") from None
-    except ValueError as error:  # bytes that are no text too
+    except ValueError as error:  # including bytes that are not UTF-8
         raise FlagError(f"{path}: not JSON ({error}); allowed: the folder or config.json of a run") from None
     if not isinstance(content, dict):
         raise FlagError(f"{path}: holds no settings; allowed: the folder or config.json of a run")

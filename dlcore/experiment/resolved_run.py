@@ -39,7 +39,7 @@ def run_folder(name: str, identity: dict[str, Any], runs: str, run_dir: str | No
       name: name of the experiment.
       identity: the settings that decide what is learned.
       runs: parent folder of the run folders.
-      run_dir: the folder itself, where one was given.
+      run_dir: the folder itself, if given.
 
     Returns:
       `run_dir`, or runs/NAME/HASH of the identity.
@@ -49,11 +49,11 @@ def run_folder(name: str, identity: dict[str, Any], runs: str, run_dir: str | No
 
 
 class ResolvedRun:
-    """One experiment with resolved settings: what a mode works with.
+    """One experiment with resolved settings, the argument of a mode.
 
     Args:
-      experiment: the Experiment of the file.
-      flags: the settings' values.
+      experiment: the experiment.
+      flags: values of the settings.
 
     Raises:
       MissingPackage: a package that the experiment needs is not installed.
@@ -64,7 +64,7 @@ class ResolvedRun:
         self.experiment, self.flags = experiment, flags
 
     def placement(self):
-        """Lay out the devices as the flags say.
+        """Build the mesh and the sharding from the flags.
 
         Returns:
           A `dlcore.run.Placement`.
@@ -78,14 +78,14 @@ class ResolvedRun:
         """Count the training steps.
 
         Args:
-          train_size: training examples.
+          train_size: number of training examples.
           batch_size: examples a step; None takes `--batch_size`.
 
         Returns:
-          `--steps`, or the steps of `--epochs` passes.
+          `--steps`, or the steps of `--epochs`.
 
         Raises:
-          FlagError: the passes take too many steps, or `--accumulate` needs more steps for one update than there are.
+          FlagError: the epochs take too many steps, or `--accumulate` needs more steps for one update than there are.
         """
         flags = self.flags
         steps = flags.steps or max(1, round(flags.epochs * train_size / (batch_size or flags.batch_size)))
@@ -96,12 +96,12 @@ class ResolvedRun:
         return steps
 
     def setup(self, spec: Spec, flags: Flags | None = None, dtype: Any = None) -> Setup:
-        """Put together the argument of the experiment's `build`.
+        """Build the argument of the experiment's `build`.
 
         Args:
-          spec: `Splits.spec` with `train_size`, and `batch_size` where that of the flags does not fit the data.
-          flags: other settings than the run's.
-          dtype: dtype of the computation; what `--precision` says by default.
+          spec: `Splits.spec` with `train_size`, and `batch_size` if that of the flags does not fit the data.
+          flags: settings that replace the run's.
+          dtype: dtype of the computation; by default `--precision`'s.
 
         Returns:
           The setup.
@@ -116,12 +116,12 @@ class ResolvedRun:
         return Setup(flags, spec, steps, dtype)
 
     def setup_of(self, splits: Splits, flags: Flags | None = None, dtype: Any = None) -> Setup:
-        """Put together the argument of the experiment's `build` for data that is loaded.
+        """Build the argument of the experiment's `build` for loaded data.
 
         Args:
           splits: the data.
-          flags: other settings than the run's.
-          dtype: dtype of the computation; what `--precision` says by default.
+          flags: settings that replace the run's.
+          dtype: dtype of the computation; by default `--precision`'s.
 
         Returns:
           The setup.
@@ -130,14 +130,14 @@ class ResolvedRun:
         return self.setup(spec if fitted is None else {**spec, "batch_size": fitted}, flags, dtype)
 
     def example(self, spec: dict) -> Any:
-        """Make an example of the run's batches without its data.
+        """Make an example batch without loading the data.
 
         Args:
           spec: facts of the data, `Splits.facts`.
 
         Returns:
-          A batch of zeros, of as many rows as training has: a state may have an axis of the batch. It is read from the
-          data where `spec` does not describe it.
+          A batch of zeros of the training batch size, since a state may have a batch axis. It is read from the data if
+          `spec` does not describe it.
         """
         from dlcore.data.pipeline import batch_at
 
@@ -157,20 +157,20 @@ class ResolvedRun:
         """
         sizes: list[int] = []
         map_sources(lambda source, ratio: sizes.append(len(source) // ratio), splits.train, splits.batch_ratios)
-        most = min(sizes, default=0)
-        if "batch_size" in self.flags.given or most < 1 or self.flags.batch_size <= most:
+        smallest_source = min(sizes, default=0)
+        if "batch_size" in self.flags.given or smallest_source < 1 or self.flags.batch_size <= smallest_source:
             return None
-        return 2 ** (most.bit_length() - 1)
+        return 2 ** (smallest_source.bit_length() - 1)
 
     def check_network(self, splits: Splits, batch: Any) -> None:
-        """Initialize the network abstractly where the command line gives its fields, before anything is computed.
+        """Initialize the network abstractly if the command line sets its fields, before anything is computed.
 
         Args:
           splits: the data.
           batch: a training batch.
 
         Raises:
-          FlagError: it cannot be built; the message names the fields.
+          FlagError: the network cannot be built; the message names the fields.
         """
         import jax
         from flax.errors import FlaxError
@@ -192,7 +192,7 @@ class ResolvedRun:
 
     @property
     def plain(self) -> dict[str, Any]:
-        """Values that switch regularization and augmentation off, of the flags that the experiment has."""
+        """Values of the experiment's flags that switch regularization and augmentation off."""
         plain = {name: s.default for name, s in self.experiment.settings.items() if s.regularizes}
         plain |= self.experiment.plain
         return {name: value for name, value in plain.items() if name in self.flags}
@@ -209,9 +209,9 @@ class ResolvedRun:
         return self.flags.eval_every or max(1, round(setup.spec["train_size"] / setup.flags.batch_size))
 
     def pipelines(self, splits: Splits) -> Any:
-        """Batch the training data: `--batch_size` examples a step, times the batch ratio of each of several sources.
+        """Batch the training data: `--batch_size` examples per step, times the batch ratio of each source.
 
-        Where nobody gave a batch size and the default exceeds the data, it is `fitted_batch_size`.
+        If the default batch size exceeds the data, it is `fitted_batch_size`.
 
         Args:
           splits: the data.
@@ -252,10 +252,10 @@ class ResolvedRun:
         """Read the folder's config.json.
 
         Returns:
-          Its content; None where there is none.
+          Its content; None if there is no such file.
 
         Raises:
-          ValueError: it is no configuration of a run.
+          ValueError: the file is no configuration of a run.
         """
         path = self.folder / "config.json"
         return read_json(path, ["experiment", "identity", "settings", "spec"]) if path.exists() else None
@@ -287,7 +287,7 @@ class ResolvedRun:
 def check_identity(run: ResolvedRun, config: dict) -> None:
     """Check that a run's folder was made with its settings.
 
-    A flag that the run did not have yet counts where it is given.
+    A flag that is newer than the run is compared only if given.
 
     Args:
       run: the run.
@@ -297,7 +297,7 @@ def check_identity(run: ResolvedRun, config: dict) -> None:
       FlagError: the settings differ; each is named.
     """
     before, now = config["identity"], run.identity
-    # A flag that is younger than the run stands at its default, which is what the run did.
+    # A flag that is newer than the run has its default, which is what the run did.
     names = sorted({*before, *(k for k in now if k in run.flags.given)})
     check_settings(run.folder, config["experiment"], before, run.experiment.name, now, names)
 
@@ -310,8 +310,8 @@ def check_settings(
     Args:
       folder: folder of the earlier run, for the error.
       made_by: name of the experiment that made it.
-      before: settings that it was made with, as JSON keeps them.
-      experiment: name of the experiment that is to use it.
+      before: JSON values of the settings that made it.
+      experiment: name of the experiment that would use it.
       settings: settings of this call.
       names: names of the settings to compare.
 
@@ -327,7 +327,7 @@ def check_settings(
 
 
 def config_of(run: ResolvedRun) -> dict:
-    """Read the config of the run that a mode is to use.
+    """Read the configuration of a mode's run.
 
     Args:
       run: the run.
@@ -336,7 +336,7 @@ def config_of(run: ResolvedRun) -> dict:
       The content of its config.json.
 
     Raises:
-      FlagError: there is none, or it is of another experiment.
+      FlagError: the folder has no run, or one of another experiment.
     """
     config = run.config()
     if config is None:
@@ -354,7 +354,7 @@ def open_run(folder: Path | str, experiment: Experiment) -> ResolvedRun:
       experiment: experiment that must own the run.
 
     Returns:
-      The run, with the settings that it was made with.
+      The run with its original settings.
 
     Raises:
       FlagError: the folder holds no run of `experiment`.
@@ -371,7 +371,7 @@ def restore_state(run: ResolvedRun, learner: Learner, batch: Any, select: str) -
 
     Args:
       run: the run.
-      learner: learner that was trained.
+      learner: trained learner.
       batch: an example batch.
       select: "best" or "last".
 
@@ -396,10 +396,10 @@ def restore_state(run: ResolvedRun, learner: Learner, batch: Any, select: str) -
 
 @contextlib.contextmanager
 def compiled_fast(wanted: bool) -> Iterator[None]:
-    """Compile quickly and run slowly, for `--smoke`.
+    """Disable most optimizations of XLA, for `--smoke`: programs compile faster and run slower.
 
     Args:
-      wanted: whether to; False changes nothing.
+      wanted: whether to disable them; False changes nothing.
 
     Yields:
       None.
@@ -415,7 +415,7 @@ def compiled_fast(wanted: bool) -> Iterator[None]:
 
 
 def prepare_process(flags: Flags) -> None:
-    """Make the process's settings, before any array is made.
+    """Set the process's XLA flags and matmul precision, before any array exists.
 
     Args:
       flags: `deterministic` and `precision`.

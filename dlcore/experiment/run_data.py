@@ -1,16 +1,16 @@
 """Data of a run: a fingerprint of every split, compared when the run is resumed or evaluated.
 
-config.json holds, under "data", the number of examples, a digest and what it is made of, by split; data.npz beside it
-holds the keys of the examples (`dlcore.data.fingerprint`), eight bytes each, so that a change can be counted:
+config.json holds, under "data", the number of examples of each split, a digest and its kind; data.npz beside it
+holds the keys of the examples (`dlcore.data.fingerprint`), eight bytes each, so that changes can be counted:
 
     "data": {"train": {"examples": 1167, "digest": "5a0f...", "by": "content"}, "valid": {...}, "test": {...}}
 
-Several training sources are "train/NAME". After `--changed_data` data.npz also holds, as "earlier", the keys of what
-the run, or the weights that it started from, were trained on before.
+Several training sources are "train/NAME". After `--changed_data` data.npz also holds, as "earlier", the keys of
+examples that the run, or its initial weights, were trained on before.
 
     resume      on other training examples, or other classes: an error; other validation or test examples: a line
-    evaluate    classes are mapped by name, unknown ones are an error; other examples than the run's: a line;
-                examples that the run was trained on: an error, unless the split is train or was always like that
+    evaluate    classes are mapped by name, unknown ones are an error; other examples than the run's: a line; examples
+      that the run was trained on: an error, unless the split is train or the overlap is the run's own
 """
 
 import os
@@ -55,11 +55,11 @@ _CLASSES = {"class_names": ("label", "labels"), "vocabulary": ("text", "prompt")
 
 
 class Comparison(NamedTuple):
-    """How a split that is measured differs from that of the run.
+    """Differences between an evaluated split and the run's.
 
     Args:
       changes: text that describes the changes; None if the split is the run's.
-      trained_on: examples of it that the run was trained on.
+      trained_on: number of its examples that the run was trained on.
     """
 
     changes: str | None
@@ -67,7 +67,7 @@ class Comparison(NamedTuple):
 
 
 def origins_of(run: ResolvedRun) -> list[Origin]:
-    """Read where the weights come from that the run's flags name; no data are read.
+    """Read the origins of the weights that the run's flags name, without reading data.
 
     Args:
       run: the run.
@@ -76,9 +76,9 @@ def origins_of(run: ResolvedRun) -> list[Origin]:
       The origins, in the order of the flags.
 
     Raises:
-      FlagError: settings do not fit each other.
+      FlagError: settings are incompatible.
       ValueError: weights cannot be used.
-      FileNotFoundError: a run that is named has no checkpoint.
+      FileNotFoundError: a named run has no checkpoint.
     """
     run.experiment.check(run.flags)
     optional = [s.origin(run.flags) for s in run.experiment.settings.values() if s.origin is not None]
@@ -89,19 +89,18 @@ def origins_of(run: ResolvedRun) -> list[Origin]:
 
 
 def load_data(run: ResolvedRun, flags: Flags | None = None, origins: list[Origin] | None = None) -> Splits:
-    """Load the data of a run that begins, after a look at the weights that it begins with.
+    """Load the data of a new run, and check them against its initial weights.
 
     Args:
       run: the run.
       flags: other settings than the run's.
-      origins: result of `origins_of`, if it was computed already.
+      origins: result of `origins_of`, if already computed.
 
     Returns:
-      The splits, normalized as for the weights that the run starts from; what is to be known of these is a note.
+      The splits, with the normalization of the run's initial weights and notes about these.
 
     Raises:
-      FlagError: settings do not fit each other, or weights were trained on what is now tested; `--changed_data` allows
-        these.
+      FlagError: settings are incompatible, or weights were trained on test examples, which `--changed_data` allows.
       ValueError: weights cannot be used.
     """
     origins = origins_of(run) if origins is None else origins
@@ -111,13 +110,13 @@ def load_data(run: ResolvedRun, flags: Flags | None = None, origins: list[Origin
 
 
 def inherited_keys(origins: list[Origin]) -> dict[str, Fingerprint]:
-    """Collect what a run was trained on by the weights that it starts from.
+    """Collect the keys of examples that a run's initial weights were trained on.
 
     Args:
       origins: the run's origins of weights.
 
     Returns:
-      The keys as "earlier", for `write_data`; {} where there are none.
+      The keys as "earlier", for `write_data`; {} without keys.
     """
     keys = [trained_on(origin.known) for origin in origins if origin.initializes]
     unique_keys = np.unique(np.concatenate(keys)) if keys else np.zeros(0, np.uint64)
@@ -131,7 +130,7 @@ def fingerprints(splits: Splits) -> dict[str, Fingerprint]:
       splits: the data.
 
     Returns:
-      Split -> fingerprint; "train/NAME" where there are several sources.
+      Split -> fingerprint; "train/NAME" for several sources.
     """
     prints: dict[str, Fingerprint] = {}
 
@@ -153,10 +152,10 @@ def write_data(folder: Path, splits: Splits, known: dict[str, Fingerprint]) -> d
     Args:
       folder: the run's folder.
       splits: the data.
-      known: `known_data` of the run so far; its training examples that are no longer there are kept as "earlier".
+      known: `known_data` of the run so far; training examples missing in `splits` are kept as "earlier".
 
     Returns:
-      What config.json holds under "data".
+      The content of config.json under "data".
     """
     prints = fingerprints(splits)
     keys = {name: print_.keys for name, print_ in prints.items() if print_.keys is not None}
@@ -171,12 +170,12 @@ def write_data(folder: Path, splits: Splits, known: dict[str, Fingerprint]) -> d
 
 
 def check_resumed(run: ResolvedRun, config: dict, splits: Splits) -> list[str]:
-    """Check that the data of a run that goes on, or has finished, is still that which it was trained on.
+    """Check that the data of a resumed or finished run are still those that it was trained on.
 
     Args:
       run: the run.
       config: its config.json.
-      splits: the data as it is now.
+      splits: current data.
 
     Returns:
       Lines to print.
@@ -207,7 +206,7 @@ def check_resumed(run: ResolvedRun, config: dict, splits: Splits) -> list[str]:
 
 
 def data_for(run: ResolvedRun, config: dict) -> Splits:
-    """Load the data that a trained run is to be measured on: images in its size, classes by its numbers.
+    """Load data to evaluate a trained run on: images of its size, classes in its order.
 
     Args:
       run: the run.
@@ -217,7 +216,7 @@ def data_for(run: ResolvedRun, config: dict) -> Splits:
       The splits.
 
     Raises:
-      FlagError: the data has classes that the run does not know, or images of another shape.
+      FlagError: the data have classes that the run does not know, or images of another shape.
     """
     flags, spec = run.flags.replace(run=str(run.folder)), config["spec"]
     if "image_shape" in spec and flags.get("image_size", 0) is None:
@@ -234,13 +233,13 @@ def data_for(run: ResolvedRun, config: dict) -> Splits:
 
 
 def _image_size(setting: Setting, shape: Sequence[int]) -> int | tuple[int, int]:
-    """The side of square images; height and width where they differ, or where the setting takes a pair."""
+    """Return the side of square images; height and width if they differ, or if the setting takes a pair."""
     pair = takes_several("image_size", setting) or shape[0] != shape[1]
     return (shape[0], shape[1]) if pair else shape[0]
 
 
 def _renumbered(splits: Splits, fact: str, arrays: tuple[str, ...], before: Any, now: Any, folder: Path) -> Splits:
-    """Number the classes as `before` does."""
+    """Renumber the classes in the order of `before`."""
     if unknown := [name for name in now if name not in before]:
         raise FlagError(f"{folder}: not trained on {_listed(unknown)}, which the data has; allowed: {_listed(before)}")
     table = np.array([list(before).index(name) for name in now])
@@ -248,9 +247,9 @@ def _renumbered(splits: Splits, fact: str, arrays: tuple[str, ...], before: Any,
     def numbered(value: np.ndarray) -> np.ndarray:
         return np.where(value >= 0, table[np.maximum(value, 0).astype(int)], value).astype(value.dtype)
 
-    def of(source: Any) -> Any:
+    def renumber(source: Any) -> Any:
         if isinstance(source, dict):
-            return {key: of(part) for key, part in source.items()}
+            return {key: renumber(part) for key, part in source.items()}
         if source is None or not isinstance(source, Source):
             return source
         new = {key: numbered(value) if key in arrays else value for key, value in source.arrays.items()}
@@ -258,21 +257,25 @@ def _renumbered(splits: Splits, fact: str, arrays: tuple[str, ...], before: Any,
 
     spec = {**splits.spec, fact: before} | ({"num_classes": len(before)} if "num_classes" in splits.spec else {})
     return splits._replace(
-        train=of(splits.train), valid=of(splits.valid), test=of(splits.test), shown=of(splits.shown), spec=spec
+        train=renumber(splits.train),
+        valid=renumber(splits.valid),
+        test=renumber(splits.test),
+        shown=renumber(splits.shown),
+        spec=spec,
     )
 
 
 def compared(run: ResolvedRun, config: dict, splits: Splits, split: str) -> Comparison:
-    """Compare the split that is measured with what the run knows.
+    """Compare an evaluated split with the run's recorded data.
 
     Args:
       run: the run.
       config: its config.json.
       splits: result of `data_for`.
-      split: its name.
+      split: name of the split.
 
     Returns:
-      The changes, and how many of the examples the run was trained on.
+      The changes, and the number of examples that the run was trained on.
 
     Raises:
       FlagError: the run was trained on examples of a split other than train; `--changed_data` allows it.
@@ -297,6 +300,6 @@ def compared(run: ResolvedRun, config: dict, splits: Splits, split: str) -> Comp
 
 
 def _listed(names: Any) -> str:
-    """Names or characters, the first twelve of many."""
+    """List names or characters, at most the first twelve."""
     first = [repr(name) for name in list(names)[:12]]
     return ", ".join(first) + (f", ... ({len(names)})" if len(names) > len(first) else "")

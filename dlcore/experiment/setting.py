@@ -1,7 +1,7 @@
-"""Settings from signatures: a flag's name, type, default and help are written once, where the function is.
+"""Settings from signatures: a flag's name, type, default and help are those of a function's parameter.
 
 Keyword parameters of type bool, int, float, str, Literal, tuple or Optional of these become flags; `Annotated[float,
-Range(0, 1)]` limits a number, and the docstring's `Args` is the `--help`. A parameter that is a record, such as
+Range(0, 1)]` limits a number, and the docstring's `Args` are the `--help`. A parameter that is a record, such as
 `gae: GAE = GAE()`, becomes a flag for each field, under the field's name; the record documents them.
 """
 
@@ -35,9 +35,9 @@ __all__ = [
 SIMPLE = (bool, int, float, str)
 BOOLS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 SEEDS = Range(0, MOST_SEED)
-"""What a key of jax tells apart: seeds that are equal modulo 2^32 would be the same run."""
+"""Seeds that a key of jax distinguishes: seeds that are equal modulo 2^32 would be the same run."""
 
-GIVEN = frozenset({"num_classes", "axis_name", "dtype", "parent", "name"})
+EXTERNAL_FIELDS = frozenset({"num_classes", "axis_name", "dtype", "parent", "name"})
 """Fields of a module that the experiment passes itself, or that flax adds."""
 
 
@@ -49,19 +49,20 @@ class Setting(NamedTuple):
     """A flag.
 
     Args:
-      default: its value where nothing else gives one.
+      default: default value.
       help: help text, one or two lines.
-      type: its type; that of the default where None.
+      type: type of the value; None takes the default's.
       limits: the allowed values of a number.
-      identity: whether it changes what is learned, and so belongs to the run's identity; "if changed": only where it is
-        not the default, so that a new setting leaves earlier runs their folders.
+      identity: whether it changes what is learned, and so belongs to the run's identity; "if changed": only if it
+        differs from the default, so that earlier runs keep their folders when a setting is added.
       essential: whether `--help` shows it first.
-      origin: for a flag that names trained weights: flags -> the `dlcore.experiment.origin.Origin` that they come
-        from, None where it names none. It is called before data are read.
+      origin: for a flag that names trained weights: flags -> their `dlcore.experiment.origin.Origin`, or None if the
+        flag is unset; called before loading the data.
       check: check of a value beyond a range: value -> None, or a ValueError "NAME=VALUE: problem; allowed:
         ...".
       record: for a field of a record: the parameter that takes the record, and the record's class.
-      regularizes: whether it regularizes, and does not at its default: checks that need a plain fit set it back.
+      regularizes: whether the flag adds regularization, and its default adds none: checks without regularization reset
+        it.
     """
 
     default: Any
@@ -77,7 +78,7 @@ class Setting(NamedTuple):
 
 
 class _Kind(NamedTuple):
-    """A type taken apart. base: bool, int, float, str, or a tuple of bases for a tuple of fixed length."""
+    """A parsed type. base: bool, int, float, str, or a tuple of bases for a tuple of fixed length."""
 
     base: Any
     optional: bool = False
@@ -87,7 +88,7 @@ class _Kind(NamedTuple):
 
 
 def _kind(annotation: Any) -> _Kind | None:
-    """How to read a value of this type from text; None where the type is not simple."""
+    """Parse a type annotation; None if the type is not simple."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation in SIMPLE:
         return _Kind(annotation)
@@ -135,7 +136,7 @@ def kind_name(name: str, setting: Setting) -> str:
 
 
 def takes_several(name: str, setting: Setting) -> bool:
-    """Say whether a flag takes several values, as a pair of height and width.
+    """Find out whether a flag takes several values, such as a pair of height and width.
 
     Args:
       name: name of the flag.
@@ -148,7 +149,7 @@ def takes_several(name: str, setting: Setting) -> bool:
 
 
 def _read(name: str, kind: _Kind, text: Any) -> Any:
-    """A value from its text (or checked, where it is one already)."""
+    """Parse a value from its text, or check a value."""
     if text is None or (kind.optional and text in ("None", "none", "")):
         if kind.optional:
             return None
@@ -205,7 +206,7 @@ def _allowed(limits: Range) -> str:
 
 
 def settings_of(function: Callable) -> dict[str, Setting]:
-    """Collect the parameters of a function that can be flags, and the fields of those that are records.
+    """Collect a function's parameters that can be flags, and the fields of parameters that are records.
 
     `seed` takes what the seed of a run takes. An int without a `Range` of its own whose default is above 0 is a number
     of something, at least 1, except a logarithm; a `learning_rate` is at least 0.
@@ -231,7 +232,7 @@ def settings_of(function: Callable) -> dict[str, Setting]:
 
 
 def _fields(record: type, values: Any) -> dict[str, Setting]:
-    """The fields of a record as flags, with defaults of their own."""
+    """Collect the fields of a record as flags, with their defaults."""
     hints = typing.get_type_hints(record, include_extras=True)
     helps = _helps(inspect.getdoc(record) or "")
     return {
@@ -272,7 +273,7 @@ def _helps(doc: str) -> dict[str, str]:
     return entries
 
 
-def module_settings(prefix: str, module: Callable, given: frozenset[str] = GIVEN) -> dict[str, Setting]:
+def module_settings(prefix: str, module: Callable, given: frozenset[str] = EXTERNAL_FIELDS) -> dict[str, Setting]:
     """Collect the simple fields of a flax module as flags `--PREFIX.FIELD`.
 
     A field that is younger than published runs has the type `Annotated[TYPE, "if changed"]`, see `Setting.identity`; so
@@ -326,8 +327,8 @@ def model_settings(name: str) -> dict[str, Setting]:
         is_image_model = False
     if not is_image_model:
         names = list_models()
-        near = did_you_mean(name, names)
-        raise FlagError(f"--model={name}: unknown{near}; allowed: the {len(names)} names of `dlcore models`")
+        suggestion = did_you_mean(name, names)
+        raise FlagError(f"--model={name}: unknown{suggestion}; allowed: the {len(names)} names of `dlcore models`")
     return module_settings("model", family_of(name).MODELS[name])
 
 
@@ -357,13 +358,13 @@ def read_value(name: str, setting: Setting, text: Any) -> Any:
 
 
 def text_of(value: Any) -> str:
-    """Write a value as the command line has it.
+    """Format a value for the command line.
 
     Args:
       value: value of a flag.
 
     Returns:
-      What stands after `--name=`.
+      The text after `--name=`.
     """
     return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
@@ -374,10 +375,10 @@ def did_you_mean(name: str, names: Any, count: int = 3) -> str:
     Args:
       name: name as the user wrote it.
       names: all names.
-      count: suggestions at most.
+      count: largest number of suggestions.
 
     Returns:
-      " (did you mean a, b?)", or nothing where no name is close.
+      " (did you mean a, b?)", or "" if no name is close.
     """
-    near = difflib.get_close_matches(name, list(names), count, 0.5)
-    return f" (did you mean {', '.join(near)}?)" if near else ""
+    suggestions = difflib.get_close_matches(name, list(names), count, 0.5)
+    return f" (did you mean {', '.join(suggestions)}?)" if suggestions else ""

@@ -8,7 +8,7 @@ from dlcore.learner import Range
 __all__ = ["FOLDER", "ONLY_F32", "RUN", "STEPS"]
 
 STEPS = Range(1, 2**31 - 1)
-"""A state counts its steps in int32."""
+"""Allowed numbers of steps; a state counts steps in int32."""
 
 FOLDER = {
     "smoke": Setting(
@@ -27,7 +27,7 @@ FOLDER = {
     "runs": Setting("runs", "where run folders go", identity=False),
     "traceback": Setting(False, "show the traceback of an error", identity=False),
 }
-"""The settings of a study too."""
+"""Settings of every experiment and study."""
 
 RUN = {
     "epochs": Setting(

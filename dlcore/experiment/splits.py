@@ -8,15 +8,15 @@ import numpy as np
 __all__ = ["Spec", "Splits", "batch_facts", "map_sources", "metric_label", "zero_batch"]
 
 Spec = dict[str, Any]
-"""Facts of the data that `build` needs, JSON-able; config.json keeps them, so that a run can be used without its data.
+"""JSON-able facts of the data that `build` needs; config.json keeps them, so that a run can be used without its data.
 
 - Images: `image_shape` (height, width, channels), `mean` and `std` of the training split.
 - Classes: `class_names` and `num_classes`. Text: `vocabulary`. A topic adds its own.
-- `batch`: {entry: (shape of one example, dtype)}, what `predict` reads where that differs from the arrays of the
-  training split, such as images as floats that are kept as bytes. `train_size`: of a run.
-- `about`: {metric: text} that is appended to the metric's name, such as what a distance is measured in.
-- `trivial`: {metric: (value, rule)}, a metric's value without learning where the data know it.
-- `headline`: the measure in place of the experiment's where the data have no labels for that.
+- `batch`: {entry: (shape of one example, dtype)}, the inputs of `predict` if they differ from the arrays of the
+  training split, such as float images that are stored as bytes. `train_size`: number of training examples of a run.
+- `about`: {metric: text} that is appended to the metric's name, such as the network whose features a distance compares.
+- `trivial`: {metric: (value, rule)}, a metric's value without learning, if known from the data.
+- `headline`: the metric that replaces the experiment's if the data have no labels for that.
 """
 
 
@@ -29,10 +29,10 @@ class Splits(NamedTuple):
       test: a source, or None.
       spec: facts of the data, see `Spec`.
       notes: lines to print once.
-      shown: what `predict` runs over for the report, where that is not the test split (for generators: a few indices,
-        one a sample).
-      batch_ratios: batch ratios of several training sources: examples of each for one of `--batch_size`; 1
-        where absent.
+      shown: input of `predict` for the report; None takes the test split (for generators: a few indices, one per
+        sample).
+      batch_ratios: {source: batch ratio} of several training sources: its examples per example of `--batch_size`; 1 if
+        absent.
     """
 
     train: Any
@@ -45,16 +45,16 @@ class Splits(NamedTuple):
 
     @property
     def train_size(self) -> int:
-        """Training examples; of several sources the most batches' worth: examples over those a step takes for each one
-        of `--batch_size`, rounded up."""
+        """Number of training examples; of several sources the largest quotient of examples and batch ratio, rounded
+        up."""
         sizes: list[int] = []
         map_sources(lambda source, ratio: sizes.append(-(-len(source) // ratio)), self.train, self.batch_ratios)
         return max(sizes)
 
     @property
     def facts(self) -> dict[str, Any]:
-        """`spec`, `train_size`, and as `batch` the shape and dtype of each array of an example: those of the training
-        split where `spec` says no others."""
+        """`spec`, `train_size`, and as `batch` the shape and dtype of each array of an example, by default those of the
+        training split."""
         return {
             "batch": map_sources(lambda source, _: batch_facts(source), self.train, {}),
             **self.spec,
@@ -91,14 +91,14 @@ def zero_batch(facts: Mapping[str, Any], rows: int) -> dict[str, Any]:
 
 
 def metric_label(name: str, spec: Mapping[str, Any]) -> str:
-    """Append to a metric's name the condition that it was measured under.
+    """Append the measurement's conditions to a metric's name.
 
     Args:
       name: name of the metric.
       spec: `Splits.spec`.
 
     Returns:
-      Such as "accuracy", or "frechet_distance (resnet8_cifar, 1,000 samples, 10,000 real)".
+      The label, such as "accuracy", or "frechet_distance (resnet8_cifar, 1,000 samples, 10,000 real)".
     """
     about = spec.get("about", {}).get(name)
     return f"{name} ({about})" if about else name
@@ -113,12 +113,12 @@ def map_sources(function: Callable[[Any, int], Any], train: Any, ratios: Mapping
       ratios: `Splits.batch_ratios`.
 
     Returns:
-      What the function gives, in the structure of `train`.
+      The function's results in the structure of `train`.
     """
 
-    def of(part: Any, ratio: int) -> Any:
+    def apply(part: Any, ratio: int) -> Any:
         if isinstance(part, dict):
-            return {name: of(inner, ratio * ratios.get(name, 1)) for name, inner in part.items()}
+            return {name: apply(inner, ratio * ratios.get(name, 1)) for name, inner in part.items()}
         return function(part, ratio)
 
-    return of(train, 1)
+    return apply(train, 1)

@@ -32,12 +32,12 @@ from dlcore.run.progress import duration, say
 __all__ = ["SMOKE", "Headline", "Study", "StudyResult", "run_study"]
 
 
-MANY = 24
-"""Numbers of one name that are printed; of more, their range."""
+MAX_NUMBERS = 24
+"""Largest array whose numbers are printed; of a larger array the range is printed."""
 
 
 SMOKE = "A smoke run: small settings and a few steps. It shows that everything works; its numbers say nothing."
-"""What the report of a smoke run says first."""
+"""Banner of a smoke run's report."""
 
 
 class Headline(NamedTuple):
@@ -45,11 +45,11 @@ class Headline(NamedTuple):
 
     Args:
       metric: name of the metric.
-      values: the number, or one for each seed, from seed 0 on.
+      values: the number, or one per seed from seed 0.
       dataset: name of the data set.
-      tolerance: the largest change of the mean, relative to it, that a rerun may show, such as 0.5 for times; two
-        standard errors over the seeds, where that is more.
-      baseline: what the number must beat: (value, what has it, "higher" or "lower", which is better).
+      tolerance: relative tolerance of the mean in a rerun, such as 0.5 for times; two standard errors over the seeds,
+        if that is more.
+      baseline: baseline to beat: (value, its name, "higher" or "lower", whichever is better).
     """
 
     metric: str
@@ -65,9 +65,9 @@ class StudyResult(NamedTuple):
     Args:
       numbers: JSON-able results.
       verdict: one or two sentences with numbers.
-      figures: name -> matplotlib Figure.
-      holds: whether the claim under study held; None where there is no claim.
-      headline: with it, the run offers a line for the ledger.
+      figures: {name: matplotlib Figure}.
+      holds: whether the claim held; None without a claim.
+      headline: number for the ledger; None adds none.
     """
 
     numbers: dict[str, Any]
@@ -84,7 +84,7 @@ class Study:
     Args:
       file: `__file__` of the study.
       doc: `__doc__` of the study.
-      function: function from keyword parameters, which become flags, to the result.
+      function: study: keyword parameters, which become flags, -> result.
       smoke: values of the function's parameters under `--smoke`.
     """
 
@@ -107,7 +107,7 @@ def run_study(study: Study, argv: list[str]) -> int:
       argv: the command line.
 
     Returns:
-      0 whatever the verdict, 1 for an error, 2 for bad flags.
+      Exit status: 0 for either verdict, 1 for an error, 2 for bad flags.
     """
     try:
         parameters = settings_of(study.function)
@@ -132,16 +132,16 @@ def run_study(study: Study, argv: list[str]) -> int:
         return 2 if isinstance(error, FlagError) else 1
     _write(study, folder, values, result, flags.smoke)
     if result.headline is not None:
-        _offer(study, folder, values, result, result.headline, smoke=flags.smoke)
+        _write_result(study, folder, values, result, result.headline, smoke=flags.smoke)
     for name, value in result.numbers.items():
-        say(f"  {name:32} {_short(value)}")
+        say(f"  {name:32} {_format(value)}")
     say(f"verdict: {result.verdict}")
     say(f"report: {folder / 'report.html'}")
     return 0
 
 
 def _check_settings(study: Study, folder: Path, values: dict) -> None:
-    """A given folder must have been made by this study with these settings."""
+    """Check that an existing folder was made by this study with these settings."""
     path = folder / "config.json"
     if path.exists():
         before = json.loads(path.read_text())
@@ -181,11 +181,11 @@ def _write(study: Study, folder: Path, values: dict, result: StudyResult, smoke:
 
 
 def _number_panel(numbers: Mapping[str, Any]) -> Any:
-    """The plain numbers in one list, and those that are rows of the same names in a table."""
+    """Build a panel of plain numbers in one list, and of dicts with the same keys in a table."""
     from dlcore.report.panel import Panel
     from dlcore.report.tables import table
 
-    plain = {name: _short(value) for name, value in numbers.items() if not isinstance(value, Mapping)}
+    plain = {name: _format(value) for name, value in numbers.items() if not isinstance(value, Mapping)}
     groups: dict[tuple, list[dict]] = {}
     for name, row in numbers.items():
         if isinstance(row, Mapping):
@@ -196,16 +196,18 @@ def _number_panel(numbers: Mapping[str, Any]) -> Any:
 
 
 def _cell(value: Any) -> Any:
-    """A number of Python, which a table sets as one; else text."""
+    """Convert a value to a Python number, which a table aligns, or to text."""
     if isinstance(value, Mapping) or np.ndim(value):
-        return _short(value)
+        return _format(value)
     return value.item() if hasattr(value, "item") else value
 
 
-def _offer(study: Study, folder: Path, values: dict, result: StudyResult, headline: Headline, smoke: bool) -> None:
+def _write_result(
+    study: Study, folder: Path, values: dict, result: StudyResult, headline: Headline, smoke: bool
+) -> None:
     numbers = np.asarray(headline.values, np.float64)
     names = range(len(numbers)) if numbers.ndim else [values.get("seed", "all")]
-    line = {
+    content = {
         "experiment": study.name,
         "claim": study.doc.strip().split("\n")[0],
         "holds": None if result.holds is None else bool(result.holds),
@@ -218,7 +220,7 @@ def _offer(study: Study, folder: Path, values: dict, result: StudyResult, headli
         "wall_seconds": round(provenance.process_seconds(), 1),
         **provenance.result_facts(smoke),
     }
-    write_json(folder / "result.json", line)
+    write_json(folder / "result.json", content)
 
 
 def _baseline(baseline: tuple[float, str, str] | None) -> dict[str, Any] | None:
@@ -226,19 +228,19 @@ def _baseline(baseline: tuple[float, str, str] | None) -> dict[str, Any] | None:
 
 
 def _tolerance(numbers: np.ndarray, relative: float) -> float:
-    """The largest difference of two means that is no news: two standard errors of it, the relative one at least."""
+    """Compute the tolerance of a mean: two standard errors of a difference, or the relative tolerance if larger."""
     spread = 2 * np.sqrt(2 / len(numbers)) * numbers.std(ddof=1) if len(numbers) > 1 else 0.0
     return float(f"{max(spread, relative * abs(numbers.mean())):.2g}")
 
 
-def _short(value: Any) -> str:
+def _format(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_short(v)}" for name, v in value.items())
+        return ", ".join(f"{name} {_format(v)}" for name, v in value.items())
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list | tuple | np.ndarray):
         array = np.asarray(value)
-        if array.ndim == 1 and array.size > MANY and np.issubdtype(array.dtype, np.number):
+        if array.ndim == 1 and array.size > MAX_NUMBERS and np.issubdtype(array.dtype, np.number):
             return f"{array.size} numbers from {array.min():.6g} to {array.max():.6g}, median {np.median(array):.6g}"
-        return ", ".join(_short(v) for v in array.tolist())
+        return ", ".join(_format(v) for v in array.tolist())
     return str(value)
