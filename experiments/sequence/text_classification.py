@@ -141,7 +141,7 @@ def panels(context: ReportContext) -> list:
     from dlcore.report.classification import confusion_matrix, reliability_diagram
     from dlcore.report.curves import curves
     from dlcore.report.tables import table
-    from dlcore.report.transfer import bought
+    from dlcore.report.transfer import phase_gains
     from dlcore.report.triage import triage_panels
 
     spec, names = context.spec, context.spec["class_names"]
@@ -159,7 +159,7 @@ def panels(context: ReportContext) -> list:
     ]
     note = "The first texts, unselected." + (" Each character is a word." if spec["dataset"] == "topics" else "")
     return [
-        bought(context.history, parts.parts_of(context.flags)),
+        phase_gains(context.history, parts.parts_of(context.flags)),
         table(rows, "Texts of the test split", note),
         confusion_matrix(context.arrays["confusion"], names),
         reliability_diagram(calibration),
