@@ -274,7 +274,7 @@ def test_what_is_not_read_is_left_out_and_files_are_checked(tmp_path):
         export_function(tmp_path / "f", lambda w, i: i["x"], weights, inputs, {})
     program = tmp_path / "f" / "model.jaxexp"
     program.write_bytes(program.read_bytes()[:-1])
-    with pytest.raises(ValueError, match="changed or cut; allowed: the program"):
+    with pytest.raises(ValueError, match="changed or truncated; allowed: the program"):
         load_exported(tmp_path / "f")
 
 
