@@ -1,4 +1,4 @@
-"""Pages of two phases: the first is a run of another page, which is reused if it is finished and trained if not."""
+"""Pages of two phases: the first is a run of another page, found where it is finished and trained where it is not."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ class EarlierPhase(NamedTuple):
 
     Args:
       flags: its settings.
-      spec: facts of its data, `Splits.spec`.
+      spec: of its data.
       params: its parameters as they were tested: their average where the run keeps one.
       model_state: its other variables, such as running statistics; {} where there are none.
       fields: further fields of its state that `load` was asked for, such as a codebook.
@@ -39,13 +39,13 @@ class EarlierPhase(NamedTuple):
 def find_or_train(flags: Flags, argument: str, name: str, words: list[str]) -> Path:
     """Find the run that a flag names; without one, run the page of the first phase.
 
-    That is a run like any other, so that the next call reuses it.
+    That is a run like any other, so that it is found finished the next time.
 
     Args:
-      flags: resolved settings of the second phase; `seed`, `smoke`, `runs` and `progress` pass to the first.
-      argument: name of the flag that holds a run's folder or None, such as autoencoder.
-      name: name of the first phase's page, such as generative.autoencoder_kl.
-      words: arguments of the first page's command line.
+      flags: of the second phase; `seed`, `smoke`, `runs` and `progress` are passed on.
+      argument: the flag, such as autoencoder, with a run's folder or None.
+      name: of the first page, such as generative.autoencoder_kl.
+      words: the first page's command line.
 
     Returns:
       The run's folder.
@@ -53,33 +53,33 @@ def find_or_train(flags: Flags, argument: str, name: str, words: list[str]) -> P
     Raises:
       ValueError: the folder is no run of that page.
     """
-    if (run_origin := origin(flags, argument, name)) is not None:
-        return run_origin.path
+    if (found := origin(flags, argument, name)) is not None:
+        return found.path
     from dlcore.modes.train import train_page
 
-    shared = [f"--{key}={flags.get(key)}" for key in ("seed", "runs", "progress") if flags.get(key) is not None]
-    return train_page(name, [*(["--smoke"] if flags.smoke else []), *words, *shared], "phase 1")
+    passed = [f"--{key}={flags.get(key)}" for key in ("seed", "runs", "progress") if flags.get(key) is not None]
+    return train_page(name, [*(["--smoke"] if flags.smoke else []), *words, *passed], "phase 1")
 
 
 def origin(flags: Flags, argument: str, name: str, *modules: str) -> Origin | None:
-    """Read the origin of the run that a flag names.
+    """Read where the run comes from that a flag names.
 
     Args:
-      flags: resolved settings of the second phase.
-      argument: name of the flag, such as autoencoder.
-      name: name of the first phase's page.
-      *modules: names of the modules whose fields must agree.
+      flags: of the second phase.
+      argument: the flag, such as autoencoder.
+      name: of the first page.
+      *modules: whose fields must be the same.
 
     Returns:
-      The origin; None if the flag names none, so that the first page runs.
+      The origin; None where the flag names none and the first page is run.
 
     Raises:
       ValueError: the folder is no run of that page, or its modules have other fields.
     """
-    folder_name = flags.get(argument)
-    if folder_name is None:
+    given = flags.get(argument)
+    if given is None:
         return None
-    folder = Path(folder_name)
+    folder = Path(given)
     page = read_config(folder).get("experiment") if (folder / "config.json").exists() else None
     if page != name:
         problem = "no such run" if page is None else f"a run of {page}"
@@ -113,7 +113,7 @@ def load(folder: Path, *fields: str) -> EarlierPhase:
       *fields: further fields of its state to load.
 
     Returns:
-      Its settings, facts and variables; of a technique with a supervised baseline those of the technique.
+      Its settings, facts and variables; of a technique and its supervised twin those of the technique.
 
     Raises:
       FileNotFoundError: the run has no checkpoint.
@@ -132,54 +132,54 @@ def load(folder: Path, *fields: str) -> EarlierPhase:
 
 
 def words_of(flags: Flags, *modules: str) -> list[str]:
-    """Format the flags of modules as command-line arguments.
+    """Repeat the flags of modules on a command line.
 
     Args:
-      flags: resolved settings of the second phase.
-      *modules: names of modules, such as unet, whose flags are `--unet.FIELD`.
+      flags: of the second phase.
+      *modules: such as unet, whose flags are `--unet.FIELD`.
 
     Returns:
-      Arguments; fields that are None are left out.
+      Words; a field that is None is left out.
     """
     fields = {f"{module}.{name}": value for module in modules for name, value in flags.group(module).items()}
-    values = {name: ",".join(map(str, v)) if isinstance(v, tuple) else v for name, v in fields.items()}
-    return [f"--{name}={value}" for name, value in values.items() if value is not None]
+    written = {name: ",".join(map(str, v)) if isinstance(v, tuple) else v for name, v in fields.items()}
+    return [f"--{name}={value}" for name, value in written.items() if value is not None]
 
 
 def check_same(
     what: str, phase: EarlierPhase, setup: Setup, *modules: str, facts: tuple[str, ...] = ("image_shape",)
 ) -> None:
-    """Check that the first phase's networks have the fields of the second's flags.
+    """Check that the first phase's networks have the form that the second's flags say.
 
     Args:
-      what: name of the run, for errors.
-      phase: the first phase.
-      setup: facts of the second phase's run.
-      *modules: names of the modules whose fields must agree.
-      facts: names of the facts that both specs must share.
+      what: names the run, for errors.
+      phase: the first.
+      setup: of the second.
+      *modules: whose fields must be the same.
+      facts: of both specs that must be the same.
 
     Raises:
-      ValueError: they differ; the message names the difference.
+      ValueError: they differ; the message says in what.
     """
     check_facts(what, phase.spec, setup.spec, *facts)
     for module in modules:
         for name, value in phase.flags.group(module).items():
             if value != setup.flags.group(module)[name]:
-                expected = setup.flags.group(module)[name]
-                raise ValueError(f"{what}: trained with {module}.{name}={value}; allowed: {expected}, as in this run")
+                given = setup.flags.group(module)[name]
+                raise ValueError(f"{what}: trained with {module}.{name}={value}; allowed: {given}, as in this run")
 
 
 def check_facts(what: str, before: dict, now: dict, *facts: str) -> None:
     """Check that facts of the data of two phases are the same.
 
     Args:
-      what: name of the first phase, for errors.
-      before: spec of the first phase.
-      now: spec of the second phase.
-      *facts: names of facts, such as image_shape.
+      what: names the first phase, for errors.
+      before: spec of the first.
+      now: spec of the second.
+      *facts: such as image_shape.
 
     Raises:
-      ValueError: they differ; the message names the difference.
+      ValueError: they differ; the message says in what.
     """
     for name in facts:
         if before[name] != now[name]:

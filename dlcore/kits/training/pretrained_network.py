@@ -1,4 +1,4 @@
-"""A trained network for initialization, distillation or evaluation: a run, a packed file or converted weights.
+"""A trained network to start from, to learn from or to measure with: a run, a packed file or converted weights.
 
 `--init_from`, `--network` and the teacher of distillation all take the same three:
 
@@ -6,9 +6,9 @@
     weights/resnet50                        a folder that `dlcore convert` wrote
     network.npz                             a file that `pack` wrote
 
-The packed file holds `{"params/conv1_1/kernel": float16 array, ...}` and `meta`, a JSON text: model, fields, pixel
-statistics, class names, and the command and accuracy of the packed run. dlcore ships with one, a small VGG trained on
-CIFAR-10.
+The packed file holds `{"params/conv1_1/kernel": float16 array, ...}` and `meta`, a JSON text: model, fields, statistics
+of the pixels, class names, and the command and accuracy of the run that it was packed from. dlcore ships with one, a
+small VGG trained on CIFAR-10.
 """
 
 import json
@@ -71,29 +71,29 @@ Extract = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Images [B, H, W, C], uint8 or in [0, 1] -> (features [B, D], class probabilities [B, K])."""
 
 _DATA = tuple(name for name in labeled_images.SETTINGS if name not in ("dataset", "input_size", "augment"))
-"""Settings that decide the images of each split."""
+"""The settings that decide which images there are, and in which split."""
 
 _BACKBONE_TOPICS = ("self_supervised", "detection", "segmentation")
-"""Topics whose networks have a backbone, but no image classification head."""
+"""Topics whose networks have a backbone, and no head of classes for whole images."""
 
 DEFAULT_MODEL = "resnet8_cifar"
-"""The small network that is trained by default."""
+"""The small network that is trained where none is given."""
 
 
 class TrainedNetwork(NamedTuple):
     """A classifier with its variables.
 
     Args:
-      name: name of the model, as `dlcore models` lists it.
-      fields: fields of the model that differ from their defaults.
+      name: of the model, as `dlcore models` lists it.
+      fields: of the model that differ from the defaults.
       model: the flax module.
-      variables: variables of the module, as NumPy arrays.
-      mean: [C], mean of its training pixels in [0, 1].
-      std: [C], standard deviation of its training pixels in [0, 1].
-      class_names: names of the classes of its logits.
-      side: side of its training images in pixels; (H, W) if they are not square.
+      variables: of the module, numpy arrays.
+      mean: [C], of the pixels in [0, 1] that it was trained on.
+      std: [C], of the pixels in [0, 1] that it was trained on.
+      class_names: of its logits.
+      side: of the images that it was trained on, in pixels; (H, W) where they are not square.
       input_size: side, or (H, W), that images are resized to first; None does not resize.
-      named: whether class names were recorded; otherwise `class_names` are numbers.
+      named: whether the names of the classes were recorded; otherwise they are numbers.
     """
 
     name: str
@@ -109,13 +109,13 @@ class TrainedNetwork(NamedTuple):
 
 
 def origin(flags: Flags) -> Origin | None:
-    """Read the origin of the network of `--network`.
+    """Read where the network of `--network` comes from.
 
     Args:
       flags: `network`.
 
     Returns:
-      The origin of an evaluation network; None without `--network`.
+      The origin of a network that measures; None without `--network`.
 
     Raises:
       ValueError: there is no classifier.
@@ -124,7 +124,7 @@ def origin(flags: Flags) -> Origin | None:
 
 
 def teacher_origin(flags: Flags) -> Origin | None:
-    """Read the origin of a teacher; images are normalized by its statistics.
+    """Read where a teacher comes from; images are normalized as it knows them.
 
     Args:
       flags: `network`.
@@ -139,12 +139,12 @@ def teacher_origin(flags: Flags) -> Origin | None:
 
 
 def classifier_origin(source: str | Path | None, argument: str, headless: bool = False) -> Origin:
-    """Read the origin of a classifier, without its arrays.
+    """Read where a classifier comes from; no array of it is read.
 
     Args:
       source: a run's folder, a folder of `dlcore convert`, or a packed .npz; None: the VGG that dlcore ships.
-      argument: argument that `source` was given as.
-      headless: also accept the backbone of a pretext task, a detector or a segmenter.
+      argument: that `source` was given as.
+      headless: whether the backbone of a pretext, a detector or a segmenter will do.
 
     Returns:
       The origin.
@@ -152,35 +152,29 @@ def classifier_origin(source: str | Path | None, argument: str, headless: bool =
     Raises:
       ValueError: `source` is none of the three, or a run of something else.
     """
-    weights_origin = read_origin(PACKED if source is None else source, argument)
-    if weights_origin.page is not None:
-        experiment = find_experiment(weights_origin.page)
-        if weights_origin.class_names is None or getattr(experiment, "model", None) is None:
+    found = read_origin(PACKED if source is None else source, argument)
+    if found.page is not None:
+        experiment = find_experiment(found.page)
+        if found.class_names is None or getattr(experiment, "model", None) is None:
             more = ", or of a page with a backbone of the zoo" if headless else ""
-            raise ValueError(
-                f"{weights_origin.name}: a run of {weights_origin.page}; allowed: runs of a classifier{more}"
-            )
-        if not headless and weights_origin.page.partition(".")[0] in _BACKBONE_TOPICS:
-            raise ValueError(
-                f"{weights_origin.name}: a run of {weights_origin.page}, without a head; allowed: runs of a classifier"
-            )
-    if not headless and weights_origin.spec.get("headless"):
-        raise ValueError(
-            f"{weights_origin.name}: converted from a file without a head; allowed: weights of a classifier"
-        )
-    return weights_origin
+            raise ValueError(f"{found.name}: a run of {found.page}; allowed: runs of a classifier{more}")
+        if not headless and found.page.partition(".")[0] in _BACKBONE_TOPICS:
+            raise ValueError(f"{found.name}: a run of {found.page}, without a head; allowed: runs of a classifier")
+    if not headless and found.spec.get("headless"):
+        raise ValueError(f"{found.name}: converted from a file without a head; allowed: weights of a classifier")
+    return found
 
 
 def check_studied(found: Origin, splits: Splits | None = None, changed_data: bool = False) -> Origin:
-    """Check the network that a study names as an experiment does, and print the messages.
+    """Run an experiment's measures on the network that a study names, and print the results.
 
     Args:
       found: where it comes from, of `classifier_origin`.
-      splits: splits that it is evaluated on; None evaluates it on none.
+      splits: what it is measured on; None where it is measured on none.
       changed_data: allow a network that was trained on test examples.
 
     Returns:
-      The origin of an evaluation network.
+      The origin, of a network that measures.
 
     Raises:
       FileNotFoundError: the run has no checkpoint.
@@ -198,30 +192,30 @@ def check_studied(found: Origin, splits: Splits | None = None, changed_data: boo
 def check_fits(
     found: Origin, *, channels: int | None = None, class_names: Sequence[str] | None = None
 ) -> tuple[str, ...]:
-    """Check that a network fits the images and the classes.
+    """Check that a network takes the images and tells the classes apart.
 
     Args:
-      found: origin of the weights.
-      channels: number of channels that its images must have; None allows any.
-      class_names: names of the classes, see `load_network`.
+      found: where it comes from.
+      channels: that its images must have; None allows any.
+      class_names: as in `load_network`.
 
     Returns:
-      The names of its classes; their numbers if names were not recorded.
+      The names of its classes; their numbers where they were not recorded.
 
     Raises:
-      ValueError: the channels or the classes differ.
+      ValueError: it does not.
     """
     mean = found.mean or ()
     if channels not in (None, len(mean)):
         raise ValueError(f"{found.name}: trained on images of {len(mean)} channels; allowed: {channels}")
-    names = list(found.class_names or map(str, range(_num_classes(found))))
-    if class_names is not None and len(names) != len(class_names):
-        raise ValueError(f"{found.name}: has {len(names)} classes; allowed: {len(class_names)}")
-    if class_names is not None and set(names) & set(class_names) and names != list(class_names):
-        index = next(i for i, (a, b) in enumerate(zip(names, class_names, strict=True)) if a != b)
-        expected = class_names[index]
-        raise ValueError(f"{found.name}: its class {index} is {names[index]!r}; allowed: {expected!r}, as in the data")
-    return tuple(names)
+    own = list(found.class_names or map(str, range(_num_classes(found))))
+    if class_names is not None and len(own) != len(class_names):
+        raise ValueError(f"{found.name}: has {len(own)} classes; allowed: {len(class_names)}")
+    if class_names is not None and set(own) & set(class_names) and own != list(class_names):
+        place = next(i for i, (a, b) in enumerate(zip(own, class_names, strict=True)) if a != b)
+        wanted = class_names[place]
+        raise ValueError(f"{found.name}: its class {place} is {own[place]!r}; allowed: {wanted!r}, as in the data")
+    return tuple(own)
 
 
 def _num_classes(found: Origin) -> int:
@@ -229,11 +223,11 @@ def _num_classes(found: Origin) -> int:
 
 
 def model_of(found: Origin, **fields: Any) -> nn.Module:
-    """Build the model of a network, without its arrays.
+    """Build the model of a network; no array of it is read.
 
     Args:
-      found: origin of the weights.
-      **fields: fields of the model to change.
+      found: where it comes from.
+      **fields: of the model that differ.
 
     Returns:
       The flax module.
@@ -255,53 +249,53 @@ def load_network(
 
     Args:
       source: a run's folder, a folder of `dlcore convert`, or a packed .npz; None loads the VGG that dlcore ships.
-      argument: argument that `source` was given as, for errors.
-      channels: number of channels that its images must have; None allows any.
-      class_names: names of the classes that it must tell apart, in this order; None allows any. Names of another kind
-        (numbers, other languages), of which none is the same, are only counted.
-      headless: also accept the backbone of a pretext task, a detector or a segmenter, which has no head.
+      argument: that `source` was given as, for errors.
+      channels: that its images must have; None allows any.
+      class_names: that it must tell apart, in this order; None allows any. Names of another kind (numbers, other
+        languages), of which none is the same, are only counted.
+      headless: whether the backbone of a pretext, a detector or a segmenter will do, whose variables have no head.
 
     Returns:
-      The network; with EMA parameters if the run keeps them.
+      The network, with averaged parameters where the run keeps an average.
 
     Raises:
       ValueError: `source` is none of the three, or does not fit `channels` or `class_names`.
       FileNotFoundError: the run has no checkpoint.
     """
-    weights_origin = classifier_origin(source, argument, headless)
-    names = check_fits(weights_origin, channels=channels, class_names=class_names)
-    side, resized = weights_origin.spec.get("side"), weights_origin.spec.get("input_size")
-    if weights_origin.page is not None:
-        flags, spec, variables = _of_run(weights_origin, headless)
+    found = classifier_origin(source, argument, headless)
+    own = check_fits(found, channels=channels, class_names=class_names)
+    side, resized = found.spec.get("side"), found.spec.get("input_size")
+    if found.page is not None:
+        flags, spec, variables = _of_run(found, headless)
         side, resized = _side_of(spec), labeled_images.input_size(flags, spec)
-    elif weights_origin.path.suffix == ".npz":
-        variables = _of_file(weights_origin.path, weights_origin.name)
+    elif found.path.suffix == ".npz":
+        variables = _of_file(found.path, found.name)
     else:
         from dlcore.run.weights import load_weights
 
-        variables, side = load_weights(weights_origin.path)[1], input_shape(weights_origin.model)[0]
+        variables, side = load_weights(found.path)[1], input_shape(found.model)[0]
     return TrainedNetwork(
-        weights_origin.model,
-        weights_origin.fields,
-        model_of(weights_origin),
+        found.model,
+        found.fields,
+        model_of(found),
         variables,
-        np.asarray(weights_origin.mean, np.float32),
-        np.asarray(weights_origin.std, np.float32),
-        names,
+        np.asarray(found.mean, np.float32),
+        np.asarray(found.std, np.float32),
+        own,
         _size(side),
         _size(resized),
-        weights_origin.class_names is not None,
+        found.class_names is not None,
     )
 
 
 def _side_of(spec: dict) -> Any:
-    """Return the side of square images, or [H, W]."""
+    """The side of square images, or [H, W]."""
     height, width = spec["image_shape"][:2]
     return height if height == width else [height, width]
 
 
 def _size(value: Any) -> Any:
-    """Convert a size from JSON: a side, or (H, W) from a list."""
+    """A side, or (H, W), which JSON has as a list."""
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -319,15 +313,13 @@ def _of_run(found: Origin, headless: bool = False) -> tuple[Flags, dict, Any]:
     variables = {"params": phase.params, **phase.model_state}
     if "backbone" in phase.params:
         if not headless:
-            raise ValueError(
-                f"{run_origin.name}: a run of {run_origin.page}, without a head; allowed: runs of a classifier"
-            )
+            raise ValueError(f"{found.name}: a run of {found.page}, without a head; allowed: runs of a classifier")
         variables = backbone_of(variables)
     return phase.flags, phase.spec, variables
 
 
 def backbone_of(variables: dict[str, Any]) -> dict[str, Any]:
-    """Select the backbone from the variables of a pretext task, a detector or a segmenter.
+    """Take the backbone out of the variables of a pretext, a detector or a segmenter.
 
     Args:
       variables: collection -> module -> tree of arrays, with a module `backbone`.
@@ -344,19 +336,19 @@ def pack(run: str | Path, path: str | Path) -> None:
 
     Args:
       run: the run's folder.
-      path: path of the .npz file to write.
+      path: of the .npz to write.
 
     Raises:
       ValueError: the run's head is no linear layer.
     """
-    run_origin = classifier_origin(Path(run), "run")
-    if run_origin.settings.get("head") == "mlp":
+    found = classifier_origin(Path(run), "run")
+    if found.settings.get("head") == "mlp":
         raise ValueError(f"run={run}: its head is no linear layer; allowed: a run with --head=linear")
-    flags, spec, variables = _of_run(run_origin)
-    result, config = run_origin.path / "result.json", read_config(run_origin.path)
+    flags, spec, variables = _of_run(found)
+    result, config = found.path / "result.json", read_config(found.path)
     result = json.loads(result.read_text()) if result.exists() else {}
     meta = {
-        "model": run_origin.model,
+        "model": found.model,
         "fields": flags.group("model"),
         "side": _side_of(spec),
         "input_size": labeled_images.input_size(flags, spec),
@@ -374,17 +366,17 @@ def pack(run: str | Path, path: str | Path) -> None:
 
 
 def _portable(command: str | None) -> str | None:
-    """Remove the paths of one machine from a command."""
+    """A command without the paths of one machine."""
     words = [w for w in (command or "").split() if not w.startswith(("--runs=", "--run_dir="))]
     return " ".join("--data_dir=$DATA_DIR" if w.startswith("--data_dir=") else w for w in words) or None
 
 
 def find_or_train(flags: Flags) -> Path:
-    """Return the network that `--network` names; without one, train a small classifier.
+    """Find the network that `--network` names; without one, train a small classifier.
 
-    That is a run of experiments.classification.supervised like any other, so that the next experiment reuses it and
-    evaluates with the same features. Both read the same splits, so that the classifier is not trained on the page's
-    test images.
+    That is a run of experiments.classification.supervised like any other, so that the next experiment finds it finished
+    and measures by the same features. It reads the data as the page does, so that both carve the same splits and no
+    network has seen the page's test images.
 
     Args:
       flags: `network`, `network_steps`, and the data's.
@@ -409,11 +401,11 @@ def find_or_train(flags: Flags) -> Path:
 
 
 def default_model(flags: Flags, **fields: Any) -> nn.Module:
-    """Build the network that `find_or_train` trains without `--network`.
+    """Build the network that `find_or_train` trains where `--network` names none.
 
     Args:
       flags: `smoke`.
-      **fields: fields of the model, such as num_classes.
+      **fields: of the model, such as num_classes.
 
     Returns:
       The flax module.
@@ -426,14 +418,14 @@ def _default_fields(flags: Flags) -> dict[str, Any]:
 
 
 def feature_extractor(network: TrainedNetwork) -> Extract:
-    """Build the feature extractor of a trained network.
+    """Build a feature extractor of a trained network.
 
     Args:
-      network: the network whose last feature map is averaged over the image.
+      network: whose last feature map is averaged over the image.
 
     Returns:
       Images [B, H, W, C], uint8 or float in [0, 1] -> (features [B, D], class probabilities [B, K]), computed in
-      batches of 256 images, or of 32 if the network's side is above 64 pixels, so that one shape is compiled; fewer
+      batches of 256 images, or of 32 where the network's side is above 64 pixels, so that one shape is compiled; fewer
       images are padded to a power of two.
     """
     size = 256 if np.max(network.input_size or network.side) <= 64 else 32

@@ -1,4 +1,4 @@
-"""Shared by captioning experiments: captioned images, networks by name, scores beside baselines, panels."""
+"""What the captioning experiment is made of: captioned images, networks by name, scores beside baselines, pictures."""
 
 import math
 from collections.abc import Callable
@@ -68,9 +68,9 @@ MODULES = {
     "transformer": CaptionTransformer,
     "small": partial(CifarResNet, stages=(), stem_stride=2, width=24),
 }
-"""Modules whose fields are flags: `--recurrent.FIELD` of rnn, lstm and gru.
+"""Whose fields are flags: `--recurrent.FIELD` of rnn, lstm and gru.
 
-By default `--small.stages` has as many stages of one block as leave a grid of about 8 x 8 positions.
+Without `--small.stages` there are as many stages of one block as leave a grid of about 8 x 8 positions.
 """
 
 
@@ -78,16 +78,16 @@ def data(flags: Flags) -> Splits:
     """Load the splits by name, with the vocabulary and the statistics of the training split.
 
     Args:
-      flags: resolved settings; must contain SETTINGS.
+      flags: of SETTINGS.
 
     Returns:
-      The splits. Sources whose captions have words outside the vocabulary also have `references: [N, R, L] uint8`, the
-      original texts, for scoring.
+      The splits. Sources have `references: [N, R, L] uint8` where the captions have words outside the vocabulary: they
+      are scored as they were written.
 
     Raises:
       FlagError: `--data_dir` is missing.
-      ValueError: see `dlcore.data.captions` and `dlcore.data.flickr8k`.
-      FileNotFoundError: see `dlcore.data.flickr8k`.
+      ValueError: as `dlcore.data.captions` and `dlcore.data.flickr8k`.
+      FileNotFoundError: as `dlcore.data.flickr8k`.
     """
     notes: tuple[str, ...] = ()
     if flags.dataset == "shapes":
@@ -106,49 +106,47 @@ def _flickr8k(flags: Flags) -> tuple[Source, Source, Source, Words]:
 
     def source(name: str, longest: int | None) -> Source:
         split = splits[name]
-        captioned = caption_source(split.image, split.texts, words, longest, split.name, split.names)
+        made = caption_source(split.image, split.texts, words, longest, split.name, split.names)
         if longest is not None:
-            return captioned
-        return Source(
-            {**captioned.arrays, "references": _as_bytes(split.texts)}, name=captioned.name, names=captioned.names
-        )
+            return made
+        return Source({**made.arrays, "references": _as_bytes(split.texts)}, name=made.name, names=made.names)
 
     return source("train", flags.longest), source("valid", None), source("test", None), words
 
 
 def _as_bytes(texts: list[list[str]]) -> np.ndarray:
-    """Encode texts as arrays for a source: [N, R, L] uint8, UTF-8 padded with zeros."""
-    lines = [[" ".join(tokenize(text)).encode() for text in references] for references in texts]
-    longest = max(len(line) for references in lines for line in references)
+    """Texts as arrays, which a source is made of: [N, R, L] uint8, UTF-8 with zeros behind."""
+    lines = [[" ".join(tokenize(text)).encode() for text in several] for several in texts]
+    longest = max(len(line) for several in lines for line in several)
     rows = np.zeros((len(lines), max(map(len, lines)), longest), np.uint8)
-    for row, references in zip(rows, lines, strict=True):
-        for cells, line in zip(row, references, strict=False):
-            cells[: len(line)] = np.frombuffer(line, np.uint8)
+    for row, several in zip(rows, lines, strict=True):
+        for place, line in zip(row, several, strict=False):
+            place[: len(line)] = np.frombuffer(line, np.uint8)
     return rows
 
 
 def _references(vocabulary: Any) -> Callable[[dict], list[list[str]]]:
-    """Build the function from a batch to the reference texts of each example."""
+    """Rows -> the references of each, as they were written."""
 
     def read(rows: dict) -> list[list[str]]:
         if "references" in rows:
-            texts = [[bytes(line).rstrip(b"\0").decode() for line in references] for references in rows["references"]]
+            texts = [[bytes(line).rstrip(b"\0").decode() for line in several] for several in rows["references"]]
         else:
-            texts = [[vocabulary.decode(line) for line in references] for references in rows["captions"]]
-        return [[text for text in references if text] for references in texts]
+            texts = [[vocabulary.decode(line) for line in several] for several in rows["captions"]]
+        return [[text for text in several if text] for several in texts]
 
     return read
 
 
 def build(setup: Setup, **changes: Any) -> Learner:
-    """Build the learner with its network and optimizer.
+    """Build the learner, its network and its optimizer.
 
     Args:
-      setup: facts of the run; its flags must contain SETTINGS, MODULES and the learner's.
-      **changes: flags of the learner to change.
+      setup: with the flags of SETTINGS, MODULES and the learner.
+      **changes: of the learner's flags.
 
     Returns:
-      The learner; evaluated with the EMA of its parameters under `--ema`.
+      The learner; by the average of the parameters with `--ema`.
     """
     learner = captioning.learner(
         model=_network(setup),
@@ -178,7 +176,7 @@ def _network(setup: Setup) -> Any:
 
 
 def _augmentation(setup: Setup) -> Callable | None:
-    """Build the augmentation; it does not mirror, because captions name left and right."""
+    """Left and right stay where they are, because captions name them."""
     from dlcore.data import augment
 
     if setup.flags.augment == "none":
@@ -189,10 +187,10 @@ def _augmentation(setup: Setup) -> Callable | None:
 
 
 def evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
-    """Build the evaluators of BLEU, CIDEr-D, ROUGE-L and exact matches, and on the test split of the baselines.
+    """Measure BLEU, CIDEr-D, ROUGE-L and exact matches of the captions, and on the test split the baselines.
 
     Args:
-      setup: facts of the run.
+      setup: of the run.
       data: the splits.
       split: "valid", of which `--monitor_images` are captioned, or "test".
 
@@ -207,11 +205,11 @@ def evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
     source = data.valid.take(setup.flags.monitor_images) if split == "valid" else None
     found = [captioned_images.sentence_evaluator(vocabulary, read, source), exact_match(source)]
     if "cells" in data.test.arrays and setup.flags.model in ("attention", "transformer"):
-        measures.append(attention_mass(setup.flags.grid, source))
+        found.append(attention_mass(setup.flags.grid, source))
     if split == "valid":
-        return measures
+        return found
     arrays = data.train.arrays["captions"]
-    captions = arrays[(arrays != UNKNOWN).all(-1)]
+    known = arrays[(arrays != UNKNOWN).all(-1)]
     texts = {
         "constant": best_constant(
             captioned_images.written(vocabulary, known),
@@ -220,11 +218,11 @@ def evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
     }
     if setup.flags.blind_steps:
         texts["blind"] = vocabulary.decode(_blind_caption(setup, data))
-    return [*measures, baselines_evaluator(read, texts)]
+    return [*found, baselines_evaluator(read, texts)]
 
 
 def _blind_caption(setup: Setup, data: Splits) -> np.ndarray:
-    """Train the same network without the image, and return its most probable caption, the same for every image."""
+    """The most probable caption of the same network without the image; it is the same for every image."""
     from dlcore.data.pipeline import Pipeline
     from dlcore.run import fit
     from dlcore.run.evaluate import predict
@@ -237,13 +235,13 @@ def _blind_caption(setup: Setup, data: Splits) -> np.ndarray:
 
 
 def exact_match(source: Source | None = None) -> Evaluator:
-    """Build the evaluator of captions that equal one of their references.
+    """Count the captions that equal one of their references, word for word.
 
     Args:
-      source: source to measure; None measures the split.
+      source: to measure; None measures the split.
 
     Returns:
-      The evaluator of `exact_match`, a fraction.
+      The evaluator of `exact_match`, a share.
     """
     from dlcore.vision_language.references import is_reference
 
@@ -254,15 +252,15 @@ def exact_match(source: Source | None = None) -> Evaluator:
 
 
 def attention_mass(grid: int, source: Source | None = None) -> Evaluator:
-    """Build the evaluator of the attention mass on a shape's cell when its color or its name is generated.
+    """Measure how much of the attention lies on a shape's cell when its color or its name is written.
 
     Args:
       grid: cells in a row and in a column.
-      source: source to measure; None measures the split.
+      source: to measure; None measures the split.
 
     Returns:
       The evaluator of `attention_mass`, the mean over these words of the captions that equal a reference, and of
-      `cell_share`, the mass of uniform attention.
+      `cell_share`, what equal attention to all positions has.
     """
     from dlcore.data.shape_grid import cell_shares
 
@@ -273,10 +271,10 @@ def attention_mass(grid: int, source: Source | None = None) -> Evaluator:
             outputs["tokens"], outputs["alignment"], rows["captions"], rows["cells"], strict=True
         ):
             width = min(len(tokens), references.shape[1] - 1)
-            is_equal = (references[:, 1 : width + 1] == tokens[:width]).all(1) & (references.sum(1) > 0)
-            for r in np.flatnonzero(is_equal)[:1]:
-                word_cells = [(t, cell) for t, cell in enumerate(cells[r, 1 : width + 1]) if cell >= 0]
-                masses += [float((weights[t] * shares[cell]).sum()) for t, cell in word_cells]
+            same = (references[:, 1 : width + 1] == tokens[:width]).all(1) & (references.sum(1) > 0)
+            for r in np.flatnonzero(same)[:1]:
+                named = [(t, cell) for t, cell in enumerate(cells[r, 1 : width + 1]) if cell >= 0]
+                masses += [float((weights[t] * shares[cell]).sum()) for t, cell in named]
         return masses
 
     def finish(acc: list) -> dict[str, float]:
@@ -289,11 +287,11 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
     """Describe the captions of images, for `--mode=predict`.
 
     Args:
-      outputs: outputs of `predict`.
-      spec: facts of the data, `Splits.spec`.
+      outputs: of `predict`.
+      spec: of the data.
 
     Returns:
-      One dict per image: its `text`, its `tokens` and, with attention, `alignment`, an attention grid per token.
+      One dict an image: its `text`, its `tokens` and, of models that attend, `alignment`, a grid of shares a token.
     """
     vocabulary, rows = vocabulary_from_dict(spec["vocabulary"]), []
     for i, tokens in enumerate(outputs["tokens"]):
@@ -305,7 +303,7 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
 
 
 def panels(context: ReportContext) -> list:
-    """Show captions, scores beside baselines, the attention of each word, and the learning curves.
+    """Show captions, scores beside baselines, what each word looked at, and the learning curves.
 
     Args:
       context: the ReportContext.
@@ -322,12 +320,8 @@ def panels(context: ReportContext) -> list:
     said = captioned_images.written(vocabulary, outputs["tokens"][:12])
     truth = _references(vocabulary)(test[np.arange(len(said))])
     history = [{k: v for k, v in row.items() if "/" not in k} for row in context.history]
-    result = [
-        sentences(
-            test.arrays["image"][: len(predicted)], predicted, references, "Captions", "Of the first test images."
-        )
-    ]
-    result.append(table(_rows(context), "Scores", f"In %; CIDEr-D in its own units. {signature(context)}"))
+    found = [sentences(test.arrays["image"][: len(said)], said, truth, "Captions", "Of the first test images.")]
+    found.append(table(_rows(context), "Scores", f"In %, CIDEr-D as it is. {signature(context)}"))
     if "alignment" in outputs:
         note = "Bright where the model looked before it wrote the word" + (
             "." if context.flags.model == "attention" else "; the mean over heads of the last block."
@@ -338,7 +332,7 @@ def panels(context: ReportContext) -> list:
 
 
 def signature(context: ReportContext) -> str:
-    """Describe how BLEU and CIDEr-D were computed.
+    """Say how BLEU and CIDEr-D were computed.
 
     Args:
       context: the ReportContext.
@@ -366,8 +360,8 @@ def _rows(context: ReportContext) -> list[dict[str, Any]]:
 
     def row(prefix: str, name: str) -> dict[str, Any]:
         numbers = {score: context.numbers.get(f"{prefix}{score}") for score in ("bleu1", "bleu2", "bleu3", "bleu4")}
-        bleu = {score.upper().replace("U", "U-"): f"{100 * v:.1f}" for score, v in numbers.items() if v is not None}
+        shown = {score.upper().replace("U", "U-"): f"{100 * v:.1f}" for score, v in numbers.items() if v is not None}
         value = context.numbers.get(f"{prefix}cider")
-        return {"captions by": name, **bleu, "CIDEr-D": None if value is None else f"{value:.3f}"}
+        return {"captions by": name, **shown, "CIDEr-D": None if value is None else f"{value:.3f}"}
 
     return [row(prefix, name) for prefix, name in names.items() if f"{prefix}bleu4" in context.numbers]

@@ -1,4 +1,4 @@
-"""Shared by experiments on images, clips and language: data by name, its facts, and the files of `--input`."""
+"""Shared by experiments over images, clips and language: data by name, its facts, and the files of `--input`."""
 
 import dataclasses
 from collections.abc import Callable
@@ -93,7 +93,7 @@ CLIP_SETTINGS = {
 
 
 def _counts(number: int, most: int) -> tuple[int, int, int]:
-    """Return the numbers of training, validation and test examples."""
+    """Examples to train, validate and test on."""
     return number, max(8, number // 10), max(8, min(most, number // 2))
 
 
@@ -114,12 +114,12 @@ def caption_data(flags: Flags) -> Splits:
       flags: resolved settings; must contain CAPTION_SETTINGS.
 
     Returns:
-      The splits: `image`, `captions`, `cells` of synthetic images, and `references` of validation and test photographs:
-      all captions untruncated, in the tokens of `spec["reference_words"]`.
+      The splits: `image`, `captions`, of synthetic images `cells`, and of photographs to validate and test on
+      `references`: all captions untruncated, in the tokens of `spec["reference_words"]`.
 
     Raises:
-      ValueError: see `dlcore.data.captions.captions` and `dlcore.data.flickr8k.flickr8k`.
-      FileNotFoundError: see `dlcore.data.flickr8k.flickr8k`.
+      ValueError: as `dlcore.data.captions.captions` and `dlcore.data.flickr8k.flickr8k`.
+      FileNotFoundError: as `dlcore.data.flickr8k.flickr8k`.
       FlagError: flickr8k without `--data_dir`.
     """
     from dlcore.data.captions import caption_source, caption_words
@@ -149,7 +149,7 @@ def question_data(flags: Flags) -> Splits:
       The splits: `image`, `question`, `answer` and `kind`.
 
     Raises:
-      ValueError: see `dlcore.data.questions.questions`.
+      ValueError: as `dlcore.data.questions.questions`.
     """
     from dlcore.data.questions import ANSWERS, KINDS, question_words, questions
 
@@ -163,13 +163,13 @@ def clip_data(flags: Flags, distinct: int = 0) -> Splits:
 
     Args:
       flags: resolved settings; must contain CLIP_SETTINGS.
-      distinct: if positive, the number of validation and of test clips, whose sentences all differ.
+      distinct: where positive, validation and test have as many clips, all with different sentences.
 
     Returns:
       The splits: `clip`, `captions`, `action` and `appearance`.
 
     Raises:
-      ValueError: see `dlcore.data.clips.clips`.
+      ValueError: as `dlcore.data.clips.clips`.
     """
     from dlcore.data.clips import clip_words, clips
 
@@ -199,7 +199,7 @@ def preprocess(setup: Setup) -> Callable[[jax.Array], jax.Array]:
     """Build the function from the data's images or clips to the model's input.
 
     Args:
-      setup: facts of the run, with mean and standard deviation.
+      setup: with mean and standard deviation.
 
     Returns:
       Images or clips, uint8 -> normalized floats.
@@ -211,7 +211,7 @@ def augmentation(setup: Setup) -> Callable[[jax.Array, jax.Array], jax.Array] | 
     """Build the augmentation that `--augment` names.
 
     Args:
-      setup: facts of the run, with mean, standard deviation and the flags of AUGMENT_SETTING.
+      setup: with mean, standard deviation and the flags of AUGMENT_SETTING.
 
     Returns:
       `(key, normalized image) -> image`; None for none.

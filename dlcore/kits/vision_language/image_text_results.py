@@ -1,4 +1,4 @@
-"""Results of vision-language models for the report and the modes: sentences and answers beside trivial baselines."""
+"""What the report and the modes show of models that see and read: sentences and answers beside trivial baselines."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -37,28 +37,28 @@ _MAPS = 4
 
 
 def references_of(arrays: dict[str, np.ndarray], spec: dict) -> list[list[str]]:
-    """Decode the references of examples.
+    """Write the references of examples out.
 
     Args:
-      arrays: arrays with `references`, or with `captions` if these are complete.
-      spec: facts of the data, `Splits.spec`.
+      arrays: with `references`, or `captions` where these are whole.
+      spec: of the data.
 
     Returns:
-      The texts of each example, tokens separated by spaces.
+      The texts of each example, their tokens with blanks between.
     """
-    is_complete = "references" in arrays
-    words = vocabulary_from_dict(spec["reference_words"]) if is_complete else vocabulary(spec)
+    whole = "references" in arrays
+    words = vocabulary_from_dict(spec["reference_words"]) if whole else vocabulary(spec)
     return [
-        [words.decode(tokens) for tokens in references if (tokens != PAD).any()]
-        for references in arrays["references" if is_complete else "captions"]
+        [words.decode(tokens) for tokens in several if (tokens != PAD).any()]
+        for several in arrays["references" if whole else "captions"]
     ]
 
 
 def caption_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
-    """Build the evaluator of generated sentences against all references: BLEU, ROUGE-L, CIDEr-D.
+    """Measure written sentences against all references: BLEU, ROUGE-L, CIDEr-D.
 
     Args:
-      setup: facts of the run; must have the spec.
+      setup: with the spec.
       data: the splits.
       split: "valid" or "test".
 
@@ -69,15 +69,15 @@ def caption_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator
 
 
 def motion_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
-    """Build the evaluators of sentences about clips: `caption_evaluators`, and the words before and after "moves".
+    """Measure sentences of clips: those of `caption_evaluators`, and what stands before and behind "moves".
 
     Args:
-      setup: facts of the run; must have the spec.
+      setup: with the spec.
       data: the splits.
       split: "valid" or "test".
 
     Returns:
-      Evaluators of outputs with `tokens`; `thing` and `direction` are the accuracies of these words.
+      Evaluators of outputs with `tokens`; `thing` and `direction` are the shares that name these right.
     """
     words = vocabulary(setup.spec)
 
@@ -92,17 +92,17 @@ def motion_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]
     return [*caption_evaluators(setup, data, split), Evaluator(add, finish, None, ("thing", "direction"))]
 
 
-def motion_shares(predicted: Sequence[str], targets: Sequence[str]) -> dict[str, float]:
-    """Compute the accuracies of the words before "moves", and of those after it.
+def motion_shares(said: Sequence[str], right: Sequence[str]) -> dict[str, float]:
+    """Compare what stands before "moves", and what stands behind it.
 
     Args:
-      predicted: N sentences.
-      targets: N sentences.
+      said: N sentences.
+      right: N sentences.
 
     Returns:
-      {"thing", "direction"}: fractions of the N.
+      {"thing", "direction"}: shares of the N.
     """
-    parts = [(a.partition(" moves "), b.partition(" moves ")) for a, b in zip(predicted, targets, strict=True)]
+    parts = [(a.partition(" moves "), b.partition(" moves ")) for a, b in zip(said, right, strict=True)]
     return {
         "thing": float(np.mean([a[0] == b[0] for a, b in parts])),
         "direction": float(np.mean([a[2] == b[2] for a, b in parts])),
@@ -110,46 +110,46 @@ def motion_shares(predicted: Sequence[str], targets: Sequence[str]) -> dict[str,
 
 
 def caption_rows(
-    predicted: Sequence[str], references: Sequence[Sequence[str]], train: Sequence[Sequence[str]]
+    said: Sequence[str], references: Sequence[Sequence[str]], train: Sequence[Sequence[str]]
 ) -> list[dict[str, Any]]:
-    """Measure a model's sentences beside trivial baselines.
+    """Measure a model's sentences beside what can be said without it.
 
     Args:
-      predicted: N sentences of the model.
-      references: reference captions of each of the N images.
+      said: N sentences of the model.
+      references: of each of the N images.
       train: the references of the training images.
 
     Returns:
       Rows: the most frequent training caption for every image, random training captions, one person's caption against
-      the other references (if there are several), and the model. BLEU in %.
+      the other references (where there are several), and the model. BLEU in %.
     """
     from dlcore.evaluators.text import bleu, cider
 
-    captions = [text for several in train for text in several]
-    constant = Counter(captions).most_common(1)[0][0]
-    idx = np.random.default_rng(0).integers(len(captions), size=len(predicted))
+    every = [text for several in train for text in several]
+    constant = Counter(every).most_common(1)[0][0]
+    drawn = np.random.default_rng(0).integers(len(every), size=len(said))
     rows: list[tuple[str, Sequence[str], Sequence[Sequence[str]]]] = [
-        (f"always “{constant}”", [constant] * len(predicted), references),
-        ("a random training caption", [captions[k] for k in idx], references),
+        (f"always “{constant}”", [constant] * len(said), references),
+        ("a random training caption", [every[k] for k in drawn], references),
     ]
     if min(map(len, references)) > 1:
         rows.append(("a reference against the others", [r[0] for r in references], [list(r[1:]) for r in references]))
-    rows.append(("the model", predicted, references))
+    rows.append(("the model", said, references))
     table = []
-    for name, texts, targets in rows:
-        exact = np.mean([text in target for text, target in zip(texts, targets, strict=True)])
+    for name, texts, truth in rows:
+        exact = np.mean([text in right for text, right in zip(texts, truth, strict=True)])
         row = {"sentence": name, "exact %": round(100 * float(exact), 1)}
-        row |= {f"BLEU-{n}": round(100 * bleu(texts, targets, n), 1) for n in (1, 4)}
-        table.append(row | {"CIDEr-D": round(float(cider(texts, targets).mean()), 3)})
+        row |= {f"BLEU-{n}": round(100 * bleu(texts, truth, n), 1) for n in (1, 4)}
+        table.append(row | {"CIDEr-D": round(float(cider(texts, truth).mean()), 3)})
     return table
 
 
 def caption_panels(context: ReportContext, shown: str = "image") -> list:
-    """Show examples with their sentences, metrics beside trivial baselines, attention and the curves.
+    """Show examples with their sentences, the measures beside trivial baselines, attention and the curves.
 
     Args:
-      context: the run's ReportContext; its outputs have `tokens`, and with attention also
-        `attention` [N, T, h, w], a map per token.
+      context: the run's ReportContext; its outputs have `tokens`, and where there is attention `attention`
+        [N, T, h, w], a map a token.
       shown: "image" or "clip".
 
     Returns:
@@ -164,14 +164,12 @@ def caption_panels(context: ReportContext, shown: str = "image") -> list:
     said = written(words, context.outputs["tokens"])
     references = references_of(test, context.spec)
     train = references_of({"captions": context.data.train.arrays["captions"]}, context.spec)
-    rows = caption_rows(predicted, references, train)
-    caption = f"Test split, {len(predicted):,} examples, {max(map(len, references))} references each; {BLEU_SIGNATURE}."
-    examples = (
-        "The first test examples: green: the sentence equals a reference; otherwise the references stand below it."
-    )
+    rows = caption_rows(said, references, train)
+    note = f"Test split, {len(said):,} examples, {max(map(len, references))} references each; {BLEU_SIGNATURE}."
+    examples = "The first test examples: green where the sentence is one of the references, which else stand below."
     panels = [
-        sentences(test[shown][:_SHOWN], predicted[:_SHOWN], references[:_SHOWN], note=examples),
-        table(rows, "Beside trivial sentences", caption),
+        sentences(test[shown][:_SHOWN], said[:_SHOWN], references[:_SHOWN], note=examples),
+        table(rows, "Beside trivial sentences", note),
     ]
     if "attention" in context.outputs:
         looks = words, test[shown], context.outputs["tokens"], context.outputs["attention"]
@@ -180,7 +178,7 @@ def caption_panels(context: ReportContext, shown: str = "image") -> list:
 
 
 def clip_panels(context: ReportContext) -> list:
-    """Show the panels of captions for clips, and the accuracy with shuffled frames.
+    """Show the panels of captions for clips, and what is left of the sentences when the frames are shuffled.
 
     Args:
       context: the run's ReportContext.
@@ -192,7 +190,7 @@ def clip_panels(context: ReportContext) -> list:
     from dlcore.run.evaluate import predict
 
     words, test = vocabulary(context.spec), context.data.test.arrays
-    targets = [references[0] for references in references_of(test, context.spec)]
+    right = [several[0] for several in references_of(test, context.spec)]
     rng = np.random.default_rng(0)
     orders = np.argsort(rng.random(test["clip"].shape[:2]), axis=1)
     shuffled = np.take_along_axis(test["clip"], orders[:, :, None, None, None], axis=1)
@@ -207,17 +205,17 @@ def clip_panels(context: ReportContext) -> list:
         shares = motion_shares(written(words, tokens), right)
         rows.append({"frames": name} | {f"{key}, %": round(100 * share, 1) for key, share in shares.items()})
     rows.append({"frames": "chance", "thing, %": round(100 / 30, 1), "direction, %": 25.0})
-    first, *other_panels = caption_panels(context, "clip")
-    caption = "Accuracy of the words before and after “moves” on the test clips."
-    return [first, table(rows, "Without the order of the frames", caption)._replace(half=True), *other_panels]
+    first, *others = caption_panels(context, "clip")
+    note = "Words before and behind “moves” that are right, over the test clips."
+    return [first, table(rows, "Without the order of the frames", note)._replace(half=True), *others]
 
 
 def describe_answers(outputs: dict, spec: dict) -> list[dict]:
     """Describe answers for `--mode=predict`.
 
     Args:
-      outputs: outputs of `predict`; must contain `probabilities: [N, A]`.
-      spec: facts of the data, `Splits.spec`.
+      outputs: with `probabilities: [N, A]`.
+      spec: of the data.
 
     Returns:
       Each image's `answer`, and `probabilities` by answer, the most probable first.
@@ -233,20 +231,20 @@ def describe_answers(outputs: dict, spec: dict) -> list[dict]:
 def answer_rows(
     answered: dict[str, np.ndarray], train: dict[str, np.ndarray], test: dict[str, np.ndarray], kinds: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Compute accuracies by kind of question, of a model and of image-blind baselines.
+    """Measure a model's answers, by kind, beside what can be guessed.
 
     Args:
-      answered: name of a row -> answers [N] to the test questions.
+      answered: name of a row -> [N] answers to the test questions.
       train: `question`, `answer` and `kind` of the training split.
-      test: `question`, `answer` and `kind` of the test split.
+      test: the same of the test split.
       kinds: names of the kinds.
 
     Returns:
       Rows, in %: the most frequent answer to all questions, to those of the kind, and to the same words (the best that
-      a model without the image can do); then the rows of `answered`.
+      a model without the image can do); then the given rows.
     """
 
-    def most_frequent(key: Callable[[dict], np.ndarray]) -> np.ndarray:
+    def guess(key: Callable[[dict], np.ndarray]) -> np.ndarray:
         table: dict[Any, Counter] = {}
         for k, answer in zip(key(train), train["answer"], strict=True):
             table.setdefault(k, Counter())[int(answer)] += 1
@@ -254,26 +252,26 @@ def answer_rows(
         return np.array([best.get(k, -1) for k in key(test)])
 
     rows = {
-        "always one answer": most_frequent(lambda arrays: np.zeros(len(arrays["answer"]), int)),
-        "the most frequent answer of the kind": most_frequent(lambda arrays: arrays["kind"]),
-        "the most frequent answer to these words (no image)": most_frequent(
+        "always one answer": guess(lambda arrays: np.zeros(len(arrays["answer"]), int)),
+        "the most frequent answer of the kind": guess(lambda arrays: arrays["kind"]),
+        "the most frequent answer to these words (no image)": guess(
             lambda arrays: [row.tobytes() for row in arrays["question"]]
         ),
         **answered,
     }
     table = []
     for name, answers in rows.items():
-        is_correct = answers == test["answer"]
-        by_kind = {kind: is_correct[test["kind"] == k] for k, kind in enumerate(kinds)}
+        right = answers == test["answer"]
+        by_kind = {kind: right[test["kind"] == k] for k, kind in enumerate(kinds)}
         table.append(
-            {"answers": name, "all": round(100 * float(is_correct.mean()), 1)}
+            {"answers": name, "all": round(100 * float(right.mean()), 1)}
             | {kind: round(100 * float(r.mean()), 1) if len(r) else None for kind, r in by_kind.items()}
         )
     return table
 
 
 def answer_panels(context: ReportContext) -> list:
-    """Show questions with answers and attention, accuracies by kind beside image-blind baselines, and the curves.
+    """Show questions with answers and attention, accuracies by kind beside blind guesses, and the curves.
 
     Args:
       context: the run's ReportContext; its outputs have `logits` [N, A] and `attention` [N, 2, h, w].
@@ -295,7 +293,7 @@ def answer_panels(context: ReportContext) -> list:
         return np.asarray(outputs["logits"]).argmax(-1)
 
     gray = np.rint(255 * np.array(spec["mean"])).astype(np.uint8)
-    ablations = {
+    without = {
         "the model, shown a gray image": {"image": np.broadcast_to(gray, test.arrays["image"].shape)},
         "the model, asked nothing": {"question": np.full_like(test.arrays["question"], PAD)},
     }
@@ -307,38 +305,38 @@ def answer_panels(context: ReportContext) -> list:
     truth = [[f"{q}? {answers[k]}"] for q, k in zip(asked, test.arrays["answer"], strict=False)]
     images = test.arrays["image"][:_SHOWN]
     maps = np.asarray(context.outputs["attention"])[:_SHOWN]
-    overlays = [
+    looks = [
         np.stack([attention_overlay(image, part) for part in pair]) for image, pair in zip(images, maps, strict=True)
     ]
     plain = [{k: v for k, v in row.items() if "/" not in k} for row in context.history]
-    caption = f"Test split, {len(test):,} questions, in %. In each kind, every answer is as frequent as another."
+    note = f"Test split, {len(test):,} questions, in %. In each kind, every answer is as frequent as another."
     return [
+        sentences(images, said, truth, "Questions and answers", "The first test questions; red: wrong.")._replace(
+            half=True
+        ),
         sentences(
-            images, texts, target_texts, "Questions and answers", "The first test questions; red: wrong."
-        )._replace(half=True),
-        sentences(
-            np.stack(overlays),
-            texts,
-            target_texts,
+            np.stack(looks),
+            said,
+            truth,
             "Where the answer comes from",
-            "Left: attention to the objects that the question names; right: attention of the answer.",
+            "Bright on the left: what the question names; on the right: what it asks for besides.",
         )._replace(half=True),
-        table(rows, "Beside image-blind baselines", caption),
+        table(rows, "Beside blind guesses", note),
         *triage_panels(plain, floor=None),
         curves(plain),
     ]
 
 
 def recall_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
-    """Build the evaluator of retrieval recall over a split, in both directions; equal sentences count as correct.
+    """Measure retrieval over a whole split, both ways; what has the same sentence counts as found.
 
     Args:
-      setup: facts of the run.
+      setup: of the run.
       data: the splits.
       split: "valid" or "test".
 
     Returns:
-      One evaluator of outputs with `clip` and `sentence`: `r1`, `r5`, `r10` from text to clip, `text_r1`, ... back.
+      One evaluator of outputs with `clip` and `sentence`: `r1`, `r5`, `r10` find by text, `text_r1`, ... the text.
     """
     from dlcore.metrics.retrieval import recall_at_k
 
@@ -351,18 +349,18 @@ def recall_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]
     def finish(acc):
         clips, sentences, tokens = acc
         labels = np.unique(tokens, axis=0, return_inverse=True)[1].ravel()
-        recalls = {}
+        found = {}
         for k in depths:
             if k <= len(clips):
-                recalls[f"r{k}"] = recall_at_k(sentences, labels, k, clips, labels)
-                recalls[f"text_r{k}"] = recall_at_k(clips, labels, k, sentences, labels)
-        return recalls
+                found[f"r{k}"] = recall_at_k(sentences, labels, k, clips, labels)
+                found[f"text_r{k}"] = recall_at_k(clips, labels, k, sentences, labels)
+        return found
 
     return [Evaluator(add, finish, None, tuple(f"{p}r{k}" for k in depths for p in ("", "text_")))]
 
 
 def recall_panels(context: ReportContext) -> list:
-    """Show the retrieved clips of sentences, recall beside chance, and the curves.
+    """Show what is found for sentences, recall beside chance, and the curves.
 
     Args:
       context: the run's ReportContext; its outputs have `clip` and `sentence` [N, D].
@@ -390,12 +388,12 @@ def recall_panels(context: ReportContext) -> list:
     ]
     return [
         sentences(
-            pictures[retrieved],
-            [texts[k] for k in retrieved],
+            pictures[found],
+            [texts[k] for k in found],
             [[text] for text in texts[:_SHOWN]],
-            "Retrieval",
-            "The nearest neighbor of each of the first test sentences. In bold: its caption, red if it is another; the "
-            "query stands last.",
+            "What is found",
+            "What lies nearest to each of the first test sentences, which stands last. In bold: the caption of what "
+            "was found, red where that is another.",
         ),
         table(rows, "Recall", f"Over the {len(texts):,} pairs of the test split.")._replace(half=True),
         *triage_panels(context.history, floor=None),
