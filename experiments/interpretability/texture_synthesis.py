@@ -1,8 +1,11 @@
 """Texture synthesis: an image larger than its sample, by descent from noise to the Gram matrices of the sample.
 
-python -m experiments.interpretability.texture_synthesis                      (mosaic, twice as high and wide as it)
+python -m experiments.interpretability.texture_synthesis                      (mosaic, twice as high and wide; 40 s)
 python -m experiments.interpretability.texture_synthesis --image=waves --scale=3                        (not run)
 python -m experiments.interpretability.texture_synthesis --image=FILE --height=128 --size=256,384       (not run)
+
+The Gram loss falls from 0.036, of the noise, to 1.2e-6, below the 1.7e-5 of the sample repeated side by side, which
+has seams. Nor does the synthesis copy: its correlation with itself one sample further on is 0.06, that of tiles is 1.
 """
 
 import functools

@@ -1,18 +1,19 @@
 """Text classification by a GPT or BERT that first learned to continue or fill in a text without labels.
 
-python -m experiments.sequence.text_classification                                          (fine-tuned)
-python -m experiments.sequence.text_classification --parts=head                             (the network stays as it is)
-python -m experiments.sequence.text_classification --init_from=none                         (from random weights)
-python -m experiments.sequence.text_classification --model=bert                             (BERT, by its first token)
+python -m experiments.sequence.text_classification                                   (fine-tuned: 98.8 %)
+python -m experiments.sequence.text_classification --parts=head              (the network stays as it is: 98.8 %)
+python -m experiments.sequence.text_classification --init_from=none                  (from random weights: 55.6 %)
+python -m experiments.sequence.text_classification --model=bert             (BERT: 93.8 %; from random weights 52.8 %)
 python -m experiments.sequence.text_classification --init_from=RUN --dataset=pages --length=32              (not run)
 python -m experiments.sequence.text_classification --init_from=FOLDER --tokenizer=tokenizer.json --dataset=file \\
     --data_dir=labels.tsv --num_labels=none --learning_rate=5e-5 --layer_decay=0.9                           (not run)
 
-By default the data are lines of 16 words, labeled by their topic, in a drawn language in which each character is a
-word. There are 200 labels; the weights come from a run of sequence.language_model, or with `--model=bert` of
-sequence.masked_language_model, on a text of that language without labels, which is found or trained first. RUN is such
-a run of your own, whose vocabulary the texts must have. FOLDER holds published weights (`dlcore convert`) of GPT-2 or
-BERT, and tokenizer.json is the file beside them, by the package `tokenizers`. A network from weights has their form.
+By default the data are lines of 8 words, labeled by their topic, in a drawn language in which each character is a
+word; 1.7 % of the lines have no word of their topic. There are 200 labels; the weights come from a run of
+sequence.language_model, or with `--model=bert` of sequence.masked_language_model, on a text of that language without
+labels, which is found or trained first. RUN is such a run of your own, whose vocabulary the texts must have. FOLDER
+holds published weights (`dlcore convert`) of GPT-2 or BERT, and tokenizer.json is the file beside them, by the package
+`tokenizers`. A network from weights has their form.
 """
 
 import math
