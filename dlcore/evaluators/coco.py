@@ -10,8 +10,8 @@ The thresholds apply to the IoU of boxes or masks, or to the similarity of keypo
     OKS = exp(-d^2 / (2 s^2 k^2))      d: distance, s^2: area of the true object, k: twice the keypoint's sigma
 
 The area of a true object is that of its annotation (the object's, less than its box's), as in pycocotools. An object is
-small (up to 32^2 pixels), medium or large (from 96^2). mAP of a size ignores objects of other sizes, detections that
-match them, and unmatched detections of other sizes.
+small (up to 32^2 pixels, or another limit for small images), medium or large (from 96^2). mAP of a size ignores objects
+of other sizes, detections that match them, and unmatched detections of other sizes.
 """
 
 import contextlib
@@ -41,11 +41,14 @@ class CocoResult(NamedTuple):
         large objects, for keypoints 3 and 4 are medium and large.
       precision: [10 thresholds, 101 recalls, classes], -1 for a class that does not occur.
       recall: [10 thresholds, classes].
+      precision_by_size: [3, 10 thresholds, 101 recalls, classes] of small, medium and large objects, -1 for a class
+        without objects of the size; for keypoints [2, ...], medium and large.
     """
 
     stats: np.ndarray
     precision: np.ndarray
     recall: np.ndarray
+    precision_by_size: np.ndarray
 
 
 def coco_map(
@@ -58,6 +61,7 @@ def coco_map(
     sigmas: Sequence[float] | None = None,
     areas: Sequence[float] | None = None,
     detected_areas: Sequence[float] | None = None,
+    size_limits: tuple[float, float] = (32.0**2, 96.0**2),
 ) -> CocoResult:
     """Compute COCO's metrics of detections. Images and classes count from 0; boxes are corners in pixels.
 
@@ -72,14 +76,16 @@ def coco_map(
       areas: [G], areas of the true objects in square pixels, for keypoints and for AP by size; None for those of the
         true masks if there are any, else of the boxes.
       detected_areas: [D], areas of the detected objects in square pixels; None for those of their masks or boxes.
+      size_limits: areas in square pixels up to which an object is small, and from which it is large; COCO's suit images
+        of about 640 x 480 pixels.
 
     Returns:
       The results over all areas, with up to 100 detections per image (20 for keypoints).
 
     Raises:
       MissingPackage: pycocotools is not installed.
-      ValueError: shapes or lengths do not fit, a class or an image does not exist, or a box, a score, an area or a
-        labeled keypoint is not finite.
+      ValueError: shapes or lengths do not fit, a class or an image does not exist, a box, a score, an area or a
+        labeled keypoint is not finite, or the limits of sizes do not increase.
     """
     require("pycocotools", what="COCO's mAP")
     from pycocotools.cocoeval import COCOeval
@@ -88,6 +94,8 @@ def coco_map(
     for name, number in (("num_images", num_images), ("num_classes", num_classes)):
         if number < 1:
             raise ValueError(f"{name}={number}: nothing to measure; allowed: at least 1")
+    if not 0 < size_limits[0] < size_limits[1] < np.inf:
+        raise ValueError(f"size_limits={size_limits}: no limits; allowed: two finite areas, 0 < small < large")
     targets, detections = (np.asarray(rows, np.float64) for rows in (truth, detections))
     true_masks, found_masks = masks or (None, None)
     true_points, found_points = keypoints or (None, None)
@@ -132,6 +140,9 @@ def coco_map(
     with contextlib.redirect_stdout(io.StringIO()):
         sets = (_dataset(objects, num_images, num_classes, masks) for objects in (real, detected))
         evaluation = COCOeval(*sets, kind)
+        small, large = size_limits
+        limits = {"all": [0, 1e10], "small": [0, small], "medium": [small, large], "large": [large, 1e10]}
+        evaluation.params.areaRng = [limits[name] for name in evaluation.params.areaRngLbl]
         if kind == "keypoints":
             count = np.shape(true_points)[1]
             if sigmas is not None or count != len(evaluation.params.kpt_oks_sigmas):
@@ -139,11 +150,13 @@ def coco_map(
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    # Index 0: all areas; -1: the largest number of detections per image.
+    # Index 0: all areas, 1 on: each size; -1: the largest number of detections per image.
+    precision = evaluation.eval["precision"][..., -1]
     return CocoResult(
         np.asarray(evaluation.stats),
-        evaluation.eval["precision"][:, :, :, 0, -1],
+        precision[..., 0],
         evaluation.eval["recall"][:, :, 0, -1],
+        np.moveaxis(precision[..., 1:], -1, 0),
     )
 
 

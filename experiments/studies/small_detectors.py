@@ -1,17 +1,27 @@
-"""What the studies of detectors share: scenes, a short training of a learner, its mAP and its milliseconds an image."""
+"""What the studies of detectors share: scenes, a short training, mAP, AP by object size, milliseconds an image."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.scenes import SHAPES, scenes
-from dlcore.evaluators.coco import coco_evaluator
+from dlcore.evaluators.coco import coco_evaluator, coco_map
 from dlcore.learner import Learner, State
 
-__all__ = ["mean_average_precision", "milliseconds", "scene_arrays", "standardize", "train"]
+__all__ = [
+    "SIZES",
+    "average_precision_by_size",
+    "mean_average_precision",
+    "milliseconds",
+    "scene_arrays",
+    "standardize",
+    "train",
+]
+
+SIZES = ("small", "medium", "large")
 
 
 def scene_arrays(count: int, seed: int, size: int) -> dict[str, np.ndarray]:
@@ -38,16 +48,61 @@ def train(learner: Learner, arrays: Mapping[str, np.ndarray], steps: int, batch_
     return state
 
 
+def predictions(
+    learner: Learner, state: State, arrays: Mapping[str, np.ndarray], batch_size: int
+) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    """Predict whole batches of the arrays: (detections, rows) of each."""
+    predict = jax.jit(learner.predict)
+    for start in range(0, len(arrays["image"]) - batch_size + 1, batch_size):
+        rows = rows_of(arrays, np.arange(start, start + batch_size))
+        yield jax.device_get(predict(state, rows)), rows
+
+
 def mean_average_precision(
     learner: Learner, state: State, arrays: Mapping[str, np.ndarray], batch_size: int = 16
 ) -> dict[str, float]:
     """Measure `map` and `map50` on whole batches of the arrays."""
-    evaluator, predict, found = coco_evaluator(SHAPES), jax.jit(learner.predict), None
-    for start in range(0, len(arrays["image"]) - batch_size + 1, batch_size):
-        rows = rows_of(arrays, np.arange(start, start + batch_size))
-        found = evaluator.add(found, jax.device_get(predict(state, rows)), rows)
+    evaluator, found = coco_evaluator(SHAPES), None
+    for outputs, rows in predictions(learner, state, arrays, batch_size):
+        found = evaluator.add(found, outputs, rows)
     numbers = evaluator.finish(found)
     return {name: float(numbers[name] or 0) for name in ("map", "map50")}
+
+
+def average_precision_by_size(
+    learner: Learner,
+    state: State,
+    arrays: Mapping[str, np.ndarray],
+    size_limits: tuple[float, float],
+    batch_size: int = 16,
+) -> dict[str, float]:
+    """Measure AP at IoU 0.5 of the objects of each size, on whole batches of the arrays.
+
+    Args:
+      learner: of boxes.
+      state: trained.
+      arrays: scenes.
+      size_limits: areas in square pixels, as `dlcore.evaluators.coco.coco_map` takes them.
+      batch_size: scenes of a batch.
+
+    Returns:
+      {size: mean AP over the classes that have objects of the size}, NaN where none has.
+    """
+    truth, detections, count = [], [], 0
+    for outputs, rows in predictions(learner, state, arrays, batch_size):
+        for table, found, valid, last in (
+            (truth, rows, rows["box_mask"], np.zeros_like(rows["box_mask"])),
+            (detections, outputs, outputs["valid"], outputs["scores"]),
+        ):
+            columns = (np.nonzero(valid)[0] + count, found["labels"][valid], found["boxes"][valid], last[valid])
+            table.append(np.column_stack(columns))
+        count += batch_size
+    result = coco_map(*map(np.concatenate, (truth, detections)), count, len(SHAPES), size_limits=size_limits)
+    precision = result.precision_by_size[:, 0]  # [sizes, 101, C], at IoU 0.5
+    return {
+        size: float(of_size[of_size > -1].mean()) if (of_size > -1).any() else float("nan")
+        for size, of_size in zip(SIZES, precision, strict=True)
+    }
 
 
 def milliseconds(learner: Learner, state: State, arrays: Mapping[str, np.ndarray], repeats: int = 5) -> float:
