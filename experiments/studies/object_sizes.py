@@ -5,8 +5,8 @@ python -m experiments.studies.object_sizes
 Three detectors with the same backbone learn on the same scenes of 96 pixels, in as many steps, and differ in what they
 read. YOLO reads one map of stride 16: 6 x 6 cells, as the first version has 7 x 7. SSD reads maps of strides 4, 8 and
 16 as they leave the backbone. FPN reads the same strides after a top-down path, which adds the deeper, coarser maps to
-the finer ones; its boxes have the sides of SSD's default boxes, and its loss is SSD's (dlcore.detection.single_stage),
-so that the two differ in the pyramid and in whether the levels share a head.
+the finer ones; its anchors have the sides of SSD's default boxes (within 6 %), and its loss is SSD's
+(dlcore.detection.single_stage), so that the two differ in the pyramid and in whether the levels share a head.
 
 Measured is AP of the test scenes' small, medium and large objects: boxes of at most 12^2 square pixels, between, and of
 at least 24^2. Shapes have diameters of 8 to 48 pixels, where COCO's limits of 32^2 and 96^2 would leave nothing large.
@@ -40,7 +40,7 @@ NAMES = ("YOLO", "SSD", "FPN")
 STAGES = ("stage2", "stage3", "stage4")
 """Of the backbone, whose strides are 4, 8 and 16."""
 SIDES = (8.0, 16.0, 32.0)
-"""Of the default boxes on each of them, in pixels, beside as many larger by the square root of 2."""
+"""Of SSD's default boxes on each of them, in pixels, beside as many larger by the square root of 2; FPN's by 1.5."""
 
 
 def detectors(width: int, image_size: int) -> dict[str, yolo.YOLO | ssd.SSD | single_stage.SingleStage]:
@@ -62,7 +62,7 @@ def detectors(width: int, image_size: int) -> dict[str, yolo.YOLO | ssd.SSD | si
     }
     many_maps = {"stages": STAGES, "extra_channels": (), "extra_strides": ()}
     pyramid = {"stages": STAGES, "channels": 3 * width, "extra_blocks": "none", "num_convs": 0}
-    anchors = {"scales": (2.0, 2.0 * 2**0.5), "aspect_ratios": (1.0,)}
+    anchors = {"scales": (2.0, 3.0), "aspect_ratios": (1.0,)}
     return {
         "YOLO": yolo.YOLO(**shared(), **one_map),
         "SSD": ssd.SSD(**shared(), **many_maps, **default_boxes),

@@ -137,6 +137,10 @@ def test_what_is_no_class_no_image_and_no_number_is_refused(truth, found, proble
             {"keypoints": (np.ones((1, 2, 3)), np.ones((1, 2, 2))), "sigmas": [0.1]},
             r"sigmas=\[0.1\]: no spreads of 2 keypoints; allowed: as many numbers above 0",
         ),
+        (
+            {"size_limits": (400, 100)},
+            r"size_limits=\(400, 100\): no limits; allowed: two finite areas, 0 < small < large",
+        ),
     ],
 )
 def test_numbers_and_lengths_that_do_not_fit_are_named(fields, problem):
@@ -230,6 +234,24 @@ def test_objects_of_another_size_are_neither_hit_nor_missed():
     assert sizes == pytest.approx([1, 0, 0.5])
     none = measure(coco_evaluator(["a"]), (rows | {"area": np.full((1, 3), 9.0)}, outputs))
     assert (none["map_medium"], none["map_large"]) == (None, None), "the areas of the annotations count"
+
+
+@pytest.mark.covers("DE-26")
+def test_limits_of_sizes_in_other_pixels_give_the_sizes_of_scaled_boxes():
+    """Sixteen times the areas with COCO's limits are the areas with limits of 8^2 and 24^2, at each threshold too."""
+    rng = np.random.default_rng(0)
+    corner, size = rng.uniform(0, 99, (60, 2)), np.exp2(rng.uniform(2, 6, (60, 2)))
+    truth = np.column_stack([np.arange(60) // 6, rng.integers(0, 2, 60), corner, corner + size, np.zeros(60)])
+    found = truth + np.column_stack([np.zeros((60, 2)), rng.normal(0, 0.1, (60, 4)) * np.tile(size, 2), rng.random(60)])
+    small = coco_map(truth, found, 10, 2, size_limits=(8**2, 24**2))
+    grown = np.array([1, 1, 4, 4, 4, 4, 1])
+    large = coco_map(truth * grown, found * grown, 10, 2)
+    np.testing.assert_allclose(small.stats, large.stats)
+    np.testing.assert_allclose(small.precision_by_size, large.precision_by_size)
+    assert small.precision_by_size.shape == (3, 10, 101, 2)
+    np.testing.assert_allclose(small.precision_by_size.mean((1, 2, 3)), small.stats[3:6])
+    assert len({*np.round(small.stats[3:6], 3)}) == 3
+    assert not np.allclose(coco_map(truth, found, 10, 2).stats[3:6], small.stats[3:6])
 
 
 def images(seed=0, count=12, room=4):
