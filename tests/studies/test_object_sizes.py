@@ -57,6 +57,7 @@ def test_fpn_alone_has_a_top_down_path_and_all_have_one_backbone(traced):
         "SSD": False,
         "FPN": True,
     }
+    assert "scale_weight" not in traced["SSD"][2]
     lateral = {f"inner{i}" for i in range(3)}
     assert lateral <= set(traced["FPN"][2]["fpn"])
     backbones = [jax.tree.map(lambda x: x.shape, params["backbone"]) for _, _, params in traced.values()]
