@@ -66,7 +66,7 @@ def test_fpn_alone_has_a_top_down_path_and_all_have_one_backbone(traced):
 
 @pytest.mark.slow
 def test_ssd_s_fine_map_does_not_depend_on_the_coarse_ones_and_fpn_s_does():
-    """Perturb the last stage of the backbone: the scores of the finest level move with FPN, and with SSD they do not."""
+    """The boxes of the finest level have a gradient at the backbone's last stage with FPN, and none with SSD."""
     image = np.random.default_rng(0).normal(size=(1, 64, 64, 3)).astype(np.float32)
     moved = {}
     for name, model in study.detectors(4, 64).items():
