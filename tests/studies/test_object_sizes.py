@@ -3,6 +3,7 @@
 import types
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -10,7 +11,11 @@ import pytest
 from experiments.studies import object_sizes as study
 from experiments.studies.small_detectors import average_precision_by_size
 
-GOOD = {"YOLO": [[0.1, 0.4, 0.6]] * 2, "SSD": [[0.3, 0.5, 0.65]] * 2, "FPN": [[0.4, 0.6, 0.7]] * 2}
+GOOD = {
+    "YOLO": [[0.1, 0.4, 0.6], [0.12, 0.4, 0.6]],
+    "SSD": [[0.3, 0.5, 0.65], [0.35, 0.5, 0.65]],
+    "FPN": [[0.4, 0.6, 0.7], [0.5, 0.6, 0.7]],
+}
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +99,8 @@ def test_ssd_s_fine_map_does_not_depend_on_the_coarse_ones_and_fpn_s_does():
         ({"YOLO": GOOD["SSD"], "SSD": GOOD["YOLO"]}, False),
         ({"SSD": GOOD["FPN"], "FPN": GOOD["SSD"]}, False),
         ({"YOLO": GOOD["FPN"], "FPN": GOOD["YOLO"]}, False),
+        # SSD is worse than YOLO at small objects alone.
+        ({"SSD": [[0.05, 0.5, 0.65]] * 2}, False),
         # On one seed of two.
         ({"FPN": [[0.4, 0.6, 0.7], [0.2, 0.6, 0.7]]}, False),
         # FPN is merely better at everything.
@@ -104,7 +111,7 @@ def test_the_verdict(changes, holds):
     result = study.report({name: np.array(rows) for name, rows in (GOOD | changes).items()})
     assert result.holds is holds
     if not changes:
-        np.testing.assert_allclose(result.headline.values, [0.3, 0.3])
+        np.testing.assert_allclose(result.headline.values, [0.3, 0.38])
         assert result.numbers["SSD, medium: AP50 by seed"] == [0.5, 0.5]
 
 
@@ -125,9 +132,9 @@ def test_each_detector_is_trained_and_measured_under_its_own_name(monkeypatch):
 
 @pytest.mark.covers("DE-26")
 def test_average_precision_is_of_each_size_s_own_objects():
-    """Two images with squares of 8, 16 and 32 pixels of class 0. Found are the large ones, and of the small ones the
-    first; a large box on nothing has the highest score: precision at most 2/3 at large objects, a half of the small
-    recalls at precision 1 (51 of 101), no medium ones."""
+    """Two images with squares of 8, 16 and 32 pixels of class 0. Large: both are found, behind a large box on nothing,
+    so that precision is 2/3 at most. Medium: none is found. Small: that of the first image is found, behind a box in
+    the second where the first has its object: precision 1/2 at the 51 of 101 recalls up to 1/2."""
     boxes = np.array([[[0.0, 0, 8, 8], [0, 20, 16, 36], [40, 0, 72, 32]]] * 2, np.float32)
     arrays = {
         "image": np.zeros((2, 4, 4, 3), np.uint8),
@@ -136,16 +143,22 @@ def test_average_precision_is_of_each_size_s_own_objects():
         "box_mask": np.ones((2, 3), bool),
     }
     found = boxes.copy()
+    boxes[1, 0] = (0, 48, 8, 56)
     found[:, 1] = (100, 100, 140, 140)
     outputs = {
         "boxes": found,
         "labels": arrays["labels"],
-        "scores": np.array([[0.5, 0.9, 0.8], [0.5, 0.9, 0.8]], np.float32),
-        "valid": np.array([[True, True, True], [False, False, True]]),
+        "scores": np.array([[0.5, 0.9, 0.8], [0.7, 0.9, 0.8]], np.float32),
+        "valid": np.array([[True, True, True], [True, False, True]]),
     }
-    learner = types.SimpleNamespace(predict=lambda state, rows: outputs)
-    precision = average_precision_by_size(learner, None, arrays, (12**2, 24**2), batch_size=2)
-    assert precision == pytest.approx({"small": 51 / 101, "medium": 0, "large": 2 / 3})
+
+    def predict(state, rows):
+        return {name: jnp.asarray(values)[rows["index"]] for name, values in outputs.items()}
+
+    learner = types.SimpleNamespace(predict=predict)
+    for batch_size in (1, 2):
+        precision = average_precision_by_size(learner, None, arrays, (12**2, 24**2), batch_size)
+        assert precision == pytest.approx({"small": 51 / 101 / 2, "medium": 0, "large": 2 / 3}), batch_size
 
 
 @pytest.mark.slow
