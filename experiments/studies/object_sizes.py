@@ -15,6 +15,11 @@ threshold is IoU 0.5, which asks whether an object is found and not how exactly:
 off in both directions has an IoU of 25 / 47 = 0.53. The claim holds where on every seed AP of small objects rises from
 YOLO over SSD to FPN, and FPN gains more on YOLO at small objects than at large ones: else it is better at everything.
 
+Measured over three seeds: it holds. AP of small, medium and large objects is 0.175, 0.291 and 0.510 for YOLO, 0.400,
+0.494 and 0.703 for SSD, and 0.625, 0.800 and 0.905 for FPN. FPN gains 45 points on YOLO at small objects and 39 at
+large ones, but 51 at medium ones; on SSD it gains 22, 31 and 20: the pyramid helps objects of all sizes, not small ones
+most.
+
 References: Redmon et al. 2016, arXiv:1506.02640, section 2.4 (YOLO struggles with small objects); Liu et al. 2016,
 arXiv:1512.02325; Lin et al. 2017, arXiv:1612.03144, section 5.1 (the pyramid gains most on small objects).
 """
@@ -153,7 +158,9 @@ def report(found: dict[str, np.ndarray]) -> StudyResult:
     numbers = {
         f"{name}, {size}: AP50 by seed": found[name][:, i].tolist() for name in NAMES for i, size in enumerate(SIZES)
     }
-    headline = Headline("AP50 of small objects, FPN's less YOLO's", gain[:, 0], "scenes")
+    headline = Headline(
+        "AP50 of small objects, FPN's less YOLO's", gain[:, 0], "scenes", baseline=(0.0, "YOLO", "higher")
+    )
     return StudyResult(numbers, verdict, {"sizes": draw(found)}, holds, headline)
 
 
