@@ -4,10 +4,10 @@ python -m experiments.studies.object_sizes
 
 Three detectors with the same backbone learn on the same scenes of 96 pixels, in as many steps, and differ in what they
 read. YOLO reads one map of stride 16: 6 x 6 cells, where the first version has 7 x 7. SSD reads maps of strides 4, 8
-and 16 as they leave the backbone; it does without the learned length of its first map, which lowers its AP behind batch
-norm. FPN reads the same strides after a top-down path, which adds the coarser, deeper maps to the finer ones. Its
-anchors have the sides of SSD's default boxes (within 6 %), and its loss is SSD's (dlcore.detection.single_stage), so
-that the two differ in the pyramid and in whether the levels share a head.
+and 16 as they leave the backbone, without the learned length of its first map: behind batch norm that halved its AP of
+small objects, from 0.38 to 0.18 (one seed, other scenes). FPN reads the same strides after a top-down path, which adds
+the coarser, deeper maps to the finer ones. Its anchors have the sides of SSD's default boxes (within 6 %), and its loss
+is SSD's (dlcore.detection.single_stage), so that the two differ in the pyramid and in whether the levels share a head.
 
 Measured is AP of the test scenes' small, medium and large objects: boxes of at most 12^2 square pixels, between, and of
 at least 24^2. The shapes have diameters of 8 to 48 pixels; by COCO's limits of 32^2 and 96^2 none would be large. The
