@@ -94,6 +94,8 @@ class Experiment:
       notes: (Setup, Splits) -> lines to print before training, such as facts of the data that matter to this model.
       evaluators: (Setup, Splits, "valid" or "test") -> evaluators of that split, which measure the outputs of
         `predict`.
+      encoder: Setup -> the `dlcore.evaluators.fine_tuning.Encoder` of images in the learner's state, by which its
+        features are measured on another data set; None where it is the network of `--model`, or where there is none.
       packages: names of required packages in `dlcore.extras`, checked before any work.
     """
 
@@ -129,6 +131,7 @@ class Experiment:
     start: Callable[[Setup], Callable[[Any], Any] | None] = lambda setup: None
     notes: Callable[[Setup, Splits], list[str]] = lambda setup, splits: []
     evaluators: Callable[[Setup, Splits, str], list] = lambda setup, splits, split: []
+    encoder: Callable[[Setup], Any] | None = None
     packages: tuple[str, ...] = ()
 
     @property

@@ -11,6 +11,8 @@ python -m experiments.generative.autoencoder --dataset=mnist --data_dir=D --kind
 
 from flax import linen as nn
 
+from dlcore.data.augment import to_float
+from dlcore.evaluators.fine_tuning import module_encoder
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import autoencoder
 from dlcore.generative.autoencoder import Autoencoder
@@ -19,17 +21,34 @@ from dlcore.kits.training import optimizer
 from dlcore.main import main
 
 
-def build(setup: Setup):
+def network(setup: Setup) -> Autoencoder:
     flags = setup.flags
     bounded = nn.sigmoid if flags.penalty == "kl" else nn.relu
-    model = Autoencoder(
+    return Autoencoder(
         tuple(setup.spec["image_shape"]),
         activation=bounded if flags.kind == "sparse" else None,
         dtype=setup.dtype,
         **flags.group("autoencoder"),
     )
-    learner = autoencoder.learner(model=model, optimizer=optimizer.build(setup), **flags.group("learner"))
+
+
+def build(setup: Setup):
+    learner = autoencoder.learner(
+        model=network(setup), optimizer=optimizer.build(setup), **setup.flags.group("learner")
+    )
     return optimizer.averaged(learner, setup)
+
+
+def encoder(setup: Setup):
+    return module_encoder(
+        network(setup),
+        to_float,
+        setup.spec["image_shape"],
+        lambda state: {"params": state.params},
+        lambda code: code,
+        method="encode",
+        takes_train=False,
+    )
 
 
 experiment = Experiment(
@@ -38,6 +57,7 @@ experiment = Experiment(
     learner=autoencoder.learner,
     data=latent_space.data,
     build=build,
+    encoder=encoder,
     modules={"autoencoder": Autoencoder},
     settings={**latent_space.SETTINGS, **optimizer.SETTINGS},
     defaults={"epochs": 100.0, "batch_size": 64, "learning_rate": 2e-3, "weight_decay": 0.0, "eval_every": 500},

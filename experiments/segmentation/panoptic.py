@@ -17,6 +17,7 @@ import numpy as np
 from dlcore.detection import two_stage
 from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.mask_rcnn import MaskHead
+from dlcore.evaluators.fine_tuning import Encoder
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.origin import Start
 from dlcore.experiment.splits import Splits
@@ -24,7 +25,8 @@ from dlcore.kits.detection import detectors
 from dlcore.kits.detection import two_stage_settings as kit
 from dlcore.kits.images import labeled_images
 from dlcore.kits.images.prediction import unique_stems
-from dlcore.kits.training import backbone, init_from, optimizer
+from dlcore.kits.self_supervised import encoders
+from dlcore.kits.training import backbone, init_from, optimizer, pretrained_network
 from dlcore.learner import Evaluator
 from dlcore.main import main
 from dlcore.modes.report_context import ReportContext
@@ -216,6 +218,16 @@ def start(setup: Setup) -> Start | None:
     return Start(replace, lambda state: single.check(detector(state)))
 
 
+def encoder(setup: Setup) -> Encoder:
+    """The detector's backbone."""
+
+    def variables(state: Any) -> dict:
+        trees = {"params": state.params["instances"], **state.parts["instances"].model_state}
+        return pretrained_network.backbone_of(trees)
+
+    return encoders.encoder(setup, variables=variables)
+
+
 experiment = Experiment(
     file=__file__,
     doc=__doc__,
@@ -245,6 +257,7 @@ experiment = Experiment(
         **detectors.fields(masks=True, stuff=True),
         "settings": detectors.SETTINGS,
         "start": start,
+        "encoder": encoder,
         "monitor": "pq",
         "headline": "pq",
         "describe": describe,

@@ -22,6 +22,7 @@ from dlcore.data.captions import CAPTIONED_SHAPES, captions, named_objects
 from dlcore.data.shape_grid import COLORS, cell_names
 from dlcore.data.source import Source
 from dlcore.data.words import END, padded
+from dlcore.evaluators.fine_tuning import module_encoder
 from dlcore.evaluators.zero_shot import zero_shot
 from dlcore.experiment import Experiment, Setup
 from dlcore.kits.training import optimizer
@@ -51,6 +52,18 @@ def build(setup: Setup):
         preprocess=image_text.preprocess(setup),
         augment=image_text.augmentation(setup),
         **setup.flags.group("learner"),
+    )
+
+
+def encoder(setup: Setup):
+    return module_encoder(
+        network(setup),
+        image_text.preprocess(setup),
+        setup.spec["image_shape"],
+        lambda state: {"params": state.params},
+        lambda vectors: vectors,
+        method="encode_image",
+        takes_train=False,
     )
 
 
@@ -133,6 +146,7 @@ experiment = Experiment(
     plain={"weight_decay": 0.0},
     schedule=optimizer.schedule,
     evaluators=evaluators,
+    encoder=encoder,
     panels=image_text_results.recall_panels,
 )
 

@@ -21,6 +21,10 @@ def build(setup: Setup):
     return reconstruction.build(colorization.learner, setup)
 
 
+def present(flags):
+    return colorization.in_gray
+
+
 experiment = Experiment(
     file=__file__,
     doc=__doc__,
@@ -30,7 +34,8 @@ experiment = Experiment(
     panels=partial(reconstruction.panels, task=lambda flags: colorization.without_colors),
     **{
         **reconstruction.SHARED,
-        "evaluators": partial(reconstruction.evaluators, present=lambda flags: colorization.in_gray),
+        "evaluators": partial(reconstruction.evaluators, present=present),
+        "encoder": partial(reconstruction.encoder, present=present),
     },
 )
 

@@ -37,7 +37,11 @@ experiment = Experiment(
     build=build,
     defaults=reconstruction.DEFAULTS,
     panels=partial(reconstruction.panels, task=task),
-    **{**reconstruction.SHARED, "evaluators": partial(reconstruction.evaluators, present=present)},
+    **{
+        **reconstruction.SHARED,
+        "evaluators": partial(reconstruction.evaluators, present=present),
+        "encoder": partial(reconstruction.encoder, present=present),
+    },
 )
 
 if __name__ == "__main__":

@@ -166,6 +166,7 @@ experiment = Experiment(
     },
     **{name: value for name, value in encoders.SHARED.items() if name not in ("settings", "evaluators", "panels")},
     evaluators=partial(encoders.evaluators, encoder=encoder),
+    encoder=encoder,
     panels=panels,
 )
 

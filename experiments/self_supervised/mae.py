@@ -118,6 +118,7 @@ experiment = Experiment(
     },
     settings=encoders.SETTINGS,
     evaluators=partial(encoders.evaluators, encoder=encoder),
+    encoder=encoder,
     panels=panels,
 )
 

@@ -29,6 +29,7 @@ from functools import partial
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.setting import Setting
 from dlcore.generative import dcgan
+from dlcore.kits.self_supervised import encoders
 from dlcore.kits.semi_supervised import classifiers
 from dlcore.learner import Range
 from dlcore.main import main
@@ -49,6 +50,15 @@ def build(setup: Setup):
     return classifiers.build(technique, setup)
 
 
+def encoder(setup: Setup):
+    """The classifier, which is the discriminator."""
+
+    def variables(state):
+        return {"params": state.params["discriminator"], **state.model_state["discriminator"]}
+
+    return encoders.encoder(setup, variables=variables)
+
+
 def panels(context):
     from dlcore.report.generative import sample_grid
 
@@ -66,6 +76,7 @@ experiment = Experiment(
     modules={"generator": dcgan.Generator},
     defaults={**classifiers.DEFAULTS, "generator.width": 16, "unlabeled_ratio": 1, "steps": 600},
     smoke={**classifiers.SMOKE, "generator.width": 4},
+    encoder=encoder,
     evaluators=lambda setup, data, split: [gan_classifier.low_density()],
     **{
         name: value for name, value in classifiers.SHARED.items() if name not in ("settings", "panels", "expected_loss")

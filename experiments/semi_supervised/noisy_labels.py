@@ -21,6 +21,7 @@ from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.origin import Start
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.kits.images import classifier_panels, labeled_images, prediction
+from dlcore.kits.self_supervised import encoders
 from dlcore.kits.training import backbone, optimizer
 from dlcore.learner import ModelState, Range
 from dlcore.main import main
@@ -61,6 +62,13 @@ def origin(flags):
             f"allowed: the other techniques"
         )
     return backbone.origin(flags)
+
+
+def encoder(setup: Setup):
+    """The technique's network; of co-teaching the first."""
+    return encoders.encoder(
+        setup, variables=lambda state: {"params": state.params["technique"], **state.model_state["technique"]}
+    )
 
 
 def start(setup: Setup) -> Start | None:
@@ -145,6 +153,7 @@ experiment = Experiment(
     plain=classifier_panels.PLAIN | {"noise_rate": 0.0},
     hooks=lambda setup: [KeepBest()],
     start=start,
+    encoder=encoder,
     inputs=prediction.inputs,
     describe=prediction.describe,
     schedule=optimizer.schedule,

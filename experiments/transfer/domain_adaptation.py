@@ -28,6 +28,7 @@ import numpy as np
 from dlcore.data.normalization import normalizer
 from dlcore.data.other_domain import two_domains
 from dlcore.data.source import Source
+from dlcore.evaluators.fine_tuning import module_encoder
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.origin import Origin, Start
@@ -154,6 +155,20 @@ def build(setup: Setup):
     )
 
 
+def encoder(setup: Setup):
+    """The adapted network up to the features."""
+    model, prepare = network(setup)
+    return module_encoder(
+        model,
+        prepare,
+        setup.spec["image_shape"],
+        lambda state: {"params": state.params["adapted"], **getattr(state, "model_state", {})},
+        lambda outputs: outputs["features"],
+        method="__call__",
+        takes_train=False,
+    )
+
+
 def start(setup: Setup) -> Start | None:
     """Start the backbones of both networks from the weights of `--init_from`."""
     source = setup.flags.init_from
@@ -240,6 +255,7 @@ experiment = Experiment(
     plain={"weight_decay": 0.0},
     schedule=optimizer.schedule,
     start=start,
+    encoder=encoder,
     panels=panels,
 )
 

@@ -23,6 +23,7 @@ from dlcore.data.augment import to_float
 from dlcore.data.episodes import episodes
 from dlcore.data.source import Source
 from dlcore.evaluators.episodes import episode_accuracy
+from dlcore.evaluators.fine_tuning import module_encoder
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
@@ -158,6 +159,17 @@ def build(setup: Setup):
     )
 
 
+def encoder(setup: Setup):
+    return module_encoder(
+        PrototypicalNet(**setup.flags.group("net"), dtype=setup.dtype),
+        to_float,
+        setup.spec["image_shape"],
+        lambda state: {"params": state.params, **state.model_state},
+        lambda embeddings: embeddings[0],
+        method="__call__",
+    )
+
+
 experiment = Experiment(
     file=__file__,
     doc=__doc__,
@@ -193,6 +205,7 @@ experiment = Experiment(
     plain={"weight_decay": 0.0},
     schedule=optimizer.schedule,
     evaluators=evaluators,
+    encoder=encoder,
     panels=panels,
 )
 

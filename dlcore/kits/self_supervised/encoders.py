@@ -22,12 +22,11 @@ from functools import partial
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.data.augment import Preprocess
 from dlcore.data.augment.recipes import VIEWS, contrastive_augmentation
-from dlcore.evaluators.fine_tuning import Encoder, Recipe, fine_tuning, label_counts
+from dlcore.evaluators.fine_tuning import Encoder, Recipe, fine_tuning, label_counts, module_encoder
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
@@ -37,7 +36,6 @@ from dlcore.kits.images.known_datasets import TRAIN_SIZES
 from dlcore.kits.training import backbone, init_from, optimizer
 from dlcore.learner import Evaluator, Learner, Range
 from dlcore.modes.report_context import ReportContext
-from dlcore.nn.apply import apply_model
 from dlcore.ops.replica import REPLICA
 from dlcore.self_supervised.networks import Embedder, pooled
 
@@ -182,31 +180,19 @@ def encoder(
     model = backbone.build(setup, num_classes=1, axis_name=None) if model is None else model
     prepare, augment = prepare or labeled_images.preprocess(setup), labeled_images.augmentation(setup.flags, setup.spec)
 
-    def init(key: jax.Array) -> dict:
-        zeros = prepare(jnp.zeros((1, *setup.spec["image_shape"])))
-        return dict(model.init(key, zeros, train=False, method=method))
-
-    def apply(variables: dict, batch: jax.Array, key: jax.Array | None) -> tuple[jax.Array, dict]:
-        model_state = {name: leaves for name, leaves in variables.items() if name != "params"}
-        x, train = prepare(batch), key is not None
-        if train and augment is not None:
-            x = jax.vmap(augment)(jax.random.split(key, len(x)), x)
-        dropout = jax.random.fold_in(key, len(x)) if train else None
-        out, model_state = apply_model(
-            model, variables["params"], model_state, x, train=train, rng=dropout, method=method
-        )
-        return read(out), model_state
-
     def backbone_of(state: Any) -> dict:
         trees = {"params": state.params, **state.model_state}
         return {name: leaves["backbone"] for name, leaves in trees.items() if "backbone" in leaves}
 
-    def trained(state: Any) -> dict:
-        """Return the variables of this encoder, without a decoder's."""
-        variables_of_state, shapes = (variables or backbone_of)(state), jax.eval_shape(init, jax.random.key(0))
-        return {name: {key: variables_of_state[name][key] for key in leaves} for name, leaves in shapes.items()}
-
-    return Encoder(init, apply, trained)
+    return module_encoder(
+        model,
+        prepare,
+        setup.spec["image_shape"],
+        variables or backbone_of,
+        read,
+        method=method,
+        augment=augment,
+    )
 
 
 def check(flags: Flags) -> None:

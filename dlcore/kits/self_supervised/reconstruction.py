@@ -15,6 +15,7 @@ import numpy as np
 from dlcore.data.augment import channel_statistics, to_float
 from dlcore.data.normalization import normalizer
 from dlcore.data.photographs import photo_crops
+from dlcore.evaluators.fine_tuning import Encoder
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.splits import Splits
@@ -26,7 +27,7 @@ from dlcore.learner import Evaluator, Learner, example_keys
 from dlcore.modes.report_context import ReportContext
 from dlcore.self_supervised.fill_in import Filler, FillIn, Present
 
-__all__ = ["DEFAULTS", "SHARED", "build", "data", "data_with_mean_image", "evaluators", "panels"]
+__all__ = ["DEFAULTS", "SHARED", "build", "data", "data_with_mean_image", "encoder", "evaluators", "panels"]
 
 DEFAULTS = {
     "dataset": "photographs",
@@ -121,13 +122,26 @@ def evaluators(
     """
     if present is None:
         return encoders.evaluators(setup, splits, split)
+    return encoders.evaluators(setup, splits, split, encoder=partial(encoder, present=present))
+
+
+def encoder(setup: Setup, present: Callable[[Flags], Present]) -> Encoder:
+    """Describe the encoder of images as it has learned to see them.
+
+    Args:
+      setup: with the flags of SHARED.
+      present: of the run's flags, image -> what the encoder is shown.
+
+    Returns:
+      As `encoders.encoder`.
+    """
     transform, spec = present(setup.flags), setup.spec
     normalize = normalizer(spec["mean"], spec["std"], dtype=setup.dtype)
 
     def prepare(batch: jax.Array) -> jax.Array:
         return normalize(jax.vmap(transform)(enlarge(setup.flags, spec)(batch)))
 
-    return encoders.evaluators(setup, splits, split, encoder=partial(encoders.encoder, prepare=prepare))
+    return encoders.encoder(setup, prepare=prepare)
 
 
 def panels(context: ReportContext, task: Callable[[Flags], Callable[[jax.Array, jax.Array], FillIn]]) -> list:

@@ -12,10 +12,20 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.origin import Origin, read_origin
 from dlcore.experiment.resolve import read_config
-from dlcore.experiment.resolved_run import open_run, restore_state
+from dlcore.experiment.resolved_run import ResolvedRun, open_run, restore_state
 from dlcore.semi_supervised.twin import TwinState
 
-__all__ = ["EarlierPhase", "check_facts", "check_same", "check_settings", "find_or_train", "load", "origin", "words_of"]
+__all__ = [
+    "EarlierPhase",
+    "check_facts",
+    "check_same",
+    "check_settings",
+    "find_or_train",
+    "load",
+    "load_state",
+    "origin",
+    "words_of",
+]
 
 
 class EarlierPhase(NamedTuple):
@@ -118,17 +128,34 @@ def load(folder: Path, *fields: str) -> EarlierPhase:
     Raises:
       FileNotFoundError: the run has no checkpoint.
     """
+    run, setup, state = load_state(folder)
+    held = state.params, getattr(state, "model_state", {}), {name: getattr(state, name) for name in fields}
+    return EarlierPhase(run.flags, setup.spec, *jax.tree.map(np.asarray, jax.device_get(held)))
+
+
+def load_state(folder: Path) -> tuple[ResolvedRun, Setup, Any]:
+    """Restore the state of a run as it was tested.
+
+    Args:
+      folder: of the run.
+
+    Returns:
+      (the run, the argument of its `build`, the state with averaged parameters where the run keeps an average); of a
+      technique and its supervised twin the state of the technique.
+
+    Raises:
+      FileNotFoundError: the run has no checkpoint.
+    """
     from dlcore.optim import parameter_ema
 
     experiment = find_experiment(read_config(folder)["experiment"])
     run = open_run(folder, experiment)
-    flags, spec = run.flags, run.config()["spec"]
-    _, state = restore_state(run, experiment.build(run.setup(spec)), run.example(spec), flags.select)
-    if isinstance(state, TwinState):
-        state = state.technique
-    params = parameter_ema(state.opt_state, state.params) if flags.get("ema") else state.params
-    held = params, getattr(state, "model_state", {}), {name: getattr(state, name) for name in fields}
-    return EarlierPhase(flags, spec, *jax.tree.map(np.asarray, jax.device_get(held)))
+    setup = run.setup(run.config()["spec"])
+    _, state = restore_state(run, experiment.build(setup), run.example(setup.spec), run.flags.select)
+    state = state.technique if isinstance(state, TwinState) else state
+    if run.flags.get("ema"):
+        state = state.replace(params=parameter_ema(state.opt_state, state.params))
+    return run, setup, state
 
 
 def words_of(flags: Flags, *modules: str) -> list[str]:

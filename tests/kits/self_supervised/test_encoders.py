@@ -70,11 +70,12 @@ def test_the_encoder_of_fine_tuning_is_the_learners(started):
     """Its features of a state are those that `predict` gives, and training mode changes the statistics."""
     _, data, setup, learner, state = started
     encoder, rows = encoders.encoder(setup), data.test[:4]
-    features, _ = jax.jit(encoder.apply, static_argnums=2)(encoder.variables(state), rows["image"], None)
+    images = encoder.prepare(rows["image"])
+    features, _ = jax.jit(encoder.apply, static_argnums=2)(encoder.variables(state), images, None)
     np.testing.assert_allclose(features, learner.predict(state, rows)["features"], rtol=1e-4, atol=1e-5)
     fresh = encoder.init(jax.random.key(2))
     assert jax.tree.structure(fresh) == jax.tree.structure(encoder.variables(state))
-    _, others = jax.jit(encoder.apply)(fresh, rows["image"], jax.random.key(3))
+    _, others = jax.jit(encoder.apply)(fresh, images, jax.random.key(3))
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), others, {"batch_stats": fresh["batch_stats"]})
     assert max(jax.tree.leaves(moved)) > 1e-3
 

@@ -1,0 +1,346 @@
+"""The features of a trained network beat those of the same network untrained, and pixels, on another data set.
+
+python -m experiments.transfer.linear_evaluation   (linear probe 94.6 %, untrained 76.0, pixels 91.3; 2.5 minutes)
+python -m experiments.transfer.linear_evaluation --init_from=RUN --dataset=digits                         (not run)
+python -m experiments.transfer.linear_evaluation --init_from=RUN --dataset=fashion_mnist --data_dir=D \\
+    --labels_per_class=100 --methods=linear,knn                                                           (not run)
+
+RUN is the folder of a run of a page with `--model` (a classifier, a pretext, a detector, a segmenter, a semi-supervised
+technique) or with an encoder of its own (MAE, DINO, CLIP, domain adaptation, few-shot, an autoencoder), a folder of
+`dlcore convert`, or a packed .npz. By default MoCo learns handwritten digits without their labels, and its features are
+measured on digits rendered from fonts.
+
+    linear       a linear classifier on frozen features: logistic regression
+    knn          k nearest neighbors by cosine, on frozen features
+    fine_tune    all weights learn, under a new linear layer
+
+Each learns from the same labeled images, and is measured on the test split by the trained network, by the same network
+with its initial weights, and (but for fine-tuning) by pixels. Images are resized to the height and width that the
+network was trained on (bilinear) and normalized as the run's were; gray ones fill the channels of a network of colors,
+and colors are refused by a network of gray images. Nothing is chosen on the test split. The claim holds where, by each
+method, the mean over the draws of the labels is highest with the trained network.
+
+References: Zhang, Isola & Efros 2016, arXiv:1603.08511, section 3.2 (linear classifiers on frozen features);
+Kolesnikov, Zhai & Beyer 2019, arXiv:1901.09005 (the protocol).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.data.augment import to_float
+from dlcore.data.few_labels import few_labels
+from dlcore.data.font_digits import font_digits
+from dlcore.data.image_classification import load
+from dlcore.data.normalization import normalizer
+from dlcore.data.source import Source
+from dlcore.data.streaming import streamed
+from dlcore.evaluators.fine_tuning import Encoder, Recipe, Tuning, module_encoder
+from dlcore.evaluators.knn import knn_predict
+from dlcore.evaluators.linear_probe import probe_predict
+from dlcore.experiment import Headline, Splits, Study, StudyResult
+from dlcore.experiment.catalog import find_experiment
+from dlcore.experiment.origin import Origin, read_origin
+from dlcore.kits.training import earlier_run, pretrained_network
+from dlcore.learner import Range, root_key
+from dlcore.main import main
+from dlcore.models.registry import kind_of
+from dlcore.modes.train import train_page
+from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
+
+METHODS = {"linear": "linear probe", "knn": "k-NN", "fine_tune": "fine-tuned"}
+ARMS = {"trained": BLUE, "untrained": GRAY, "pixels": VERMILION}
+DRAWN = {"train": 2000, "valid": 500, "test": 1000}
+"""Digits rendered from fonts in each split."""
+SERVES = (
+    "a run of a page with --model or an encoder of images (of a classifier, a pretext, a detector, a segmenter), a "
+    "folder of `dlcore convert`, or a packed .npz"
+)
+
+
+class Network(NamedTuple):
+    """A trained network that encodes images.
+
+    Args:
+      what: it is, for people.
+      encoder: of images [B, *image_shape].
+      variables: trained, of the encoder.
+      image_shape: (H, W, C) of the images that it was trained on.
+    """
+
+    what: str
+    encoder: Encoder
+    variables: dict
+    image_shape: tuple[int, int, int]
+
+
+def origin(source: str | Path) -> Origin:
+    """Read where the network comes from, before anything is loaded.
+
+    Args:
+      source: `--init_from`.
+
+    Returns:
+      The origin.
+
+    Raises:
+      ValueError: it has no encoder of images.
+    """
+    found = read_origin(source, "init_from")
+    if found.page is None:
+        kind = kind_of(found.model)
+        if kind != "image":
+            raise ValueError(f"{found.name}: {found.model}, a model of {kind}; allowed: {SERVES}")
+        return found
+    page = find_experiment(found.page)
+    if (getattr(page, "model", None) or getattr(page, "encoder", None)) is None:
+        raise ValueError(f"{found.name}: a run of {found.page}, without an encoder of images; allowed: {SERVES}")
+    return found
+
+
+def averaged(maps: dict[str, jax.Array]) -> jax.Array:
+    """Average the last map of a network over the image.
+
+    Args:
+      maps: {stage: [B, h, w, D], or [B, D] of a network without maps}.
+
+    Returns:
+      [B, D], at least float32.
+    """
+    last = list(maps.values())[-1]
+    last = last.astype(jnp.promote_types(last.dtype, jnp.float32))
+    return last.reshape(len(last), -1, last.shape[-1]).mean(1)
+
+
+def load_encoder(found: Origin) -> Network:
+    """Load a network.
+
+    Args:
+      found: where it comes from, of `origin`.
+
+    Returns:
+      The network.
+
+    Raises:
+      ValueError: the weights are not those of the encoder.
+      FileNotFoundError: the run has no checkpoint.
+    """
+    page = None if found.page is None else find_experiment(found.page)
+    if page is not None and page.encoder is not None:
+        _, setup, state = earlier_run.load_state(found.path)
+        encoder, what = page.encoder(setup), f"the encoder of {found.page}"
+        shape = setup.spec["image_shape"]
+    else:
+        network = pretrained_network.load_network(found.path, "init_from", headless=True)
+        shape = (*np.broadcast_to(network.side, 2).tolist(), len(network.mean))
+        prepare = normalizer(network.mean, network.std, size=network.input_size)
+        encoder = module_encoder(network.model, prepare, shape, lambda variables: variables, averaged)
+        what, state = f"{network.name} of {found.page or found.path.name}", network.variables
+    try:
+        return Network(what, encoder, jax.device_get(encoder.variables(state)), tuple(shape))
+    except ValueError as error:
+        raise ValueError(f"{found.name}: {error}") from None
+
+
+def converted(encoder: Encoder, image_shape: Sequence[int], data_shape: Sequence[int]) -> Encoder:
+    """Let an encoder take the images of another data set.
+
+    Args:
+      encoder: of images of `image_shape`.
+      image_shape: (H, W, C) of the images that it was trained on.
+      data_shape: (H, W, C) of the data's images.
+
+    Returns:
+      An encoder of images [B, *data_shape], uint8 or in [0, 1], which resizes them (bilinear), repeats a gray channel
+      and augments none.
+
+    Raises:
+      ValueError: the images have other channels than one or the network's.
+    """
+    height, width, channels = image_shape
+    if data_shape[-1] not in (1, channels):
+        raise ValueError(
+            f"dataset: images of {data_shape[-1]} channels, and the network was trained on {channels}; "
+            f"allowed: images of {channels}{' or 1' if channels > 1 else ''}, or a network trained on colors"
+        )
+
+    def prepare(images: jax.Array) -> jax.Array:
+        x = to_float(images)
+        if tuple(data_shape[:2]) != (height, width):
+            x = jax.image.resize(x, (len(x), height, width, x.shape[-1]), "linear")
+        return encoder.prepare(jnp.broadcast_to(x, (*x.shape[:3], channels)))
+
+    return encoder._replace(prepare=prepare, augment=None)
+
+
+def data(dataset: str, data_dir: str | None, image_size: int | None, seed: int) -> Splits:
+    """Load the data set that features are measured on.
+
+    Args:
+      dataset: font_digits, or as of `dlcore.data.image_classification.load`.
+      data_dir: as there.
+      image_size: as there.
+      seed: of the splits.
+
+    Returns:
+      Train, validation and test images in memory.
+
+    Raises:
+      ValueError: the images do not fit in memory, or as of `load`.
+    """
+    if dataset == "font_digits":
+        parts = [font_digits(count, 3 * seed + k) for k, count in enumerate(DRAWN.values())]
+    else:
+        loaded = load(dataset, data_dir, seed=seed, image_size=image_size)
+        parts = [loaded.train, loaded.valid, loaded.test]
+        if any(streamed(part) is not None for part in parts):
+            raise ValueError(f"dataset={dataset!r}: does not fit in memory; allowed: a smaller one, or --image_size")
+    return Splits(*parts, {"dataset": dataset, "image_shape": list(parts[0].arrays["image"].shape[1:])})
+
+
+def accuracies(
+    network: Network, train: Source, test: Source, methods: Sequence[str], *, k: int, steps: int, seed: int
+) -> dict[tuple[str, str], float]:
+    """Measure a network, the same one untrained, and pixels.
+
+    Args:
+      network: that was trained.
+      train: labeled images.
+      test: images to classify.
+      methods: of METHODS.
+      k: neighbors of k-NN.
+      steps: of fine-tuning.
+      seed: of the untrained weights and of fine-tuning.
+
+    Returns:
+      {(method, arm): accuracy}; pixels are not fine-tuned.
+    """
+    labels, targets = (np.asarray(source.arrays["label"]) for source in (train, test))
+    encoder = converted(network.encoder, network.image_shape, train.arrays["image"].shape[1:])
+    tuning = Tuning(encoder, Recipe(steps=steps), len(train.class_names), seed)
+    arms = {"trained": network.variables, "untrained": jax.device_get(jax.jit(encoder.init)(root_key(seed)))}
+    features = {arm: [tuning.features(weights, x) for x in (train, test)] for arm, weights in arms.items()}
+    features["pixels"] = [np.asarray(to_float(x.arrays["image"])).reshape(len(x), -1) for x in (train, test)]
+    results = {}
+    for arm, (bank, queries) in features.items():
+        if "linear" in methods:
+            results["linear", arm] = probe_predict(bank, labels, queries)
+        if "knn" in methods:
+            results["knn", arm] = knn_predict(bank, labels, queries, min(k, len(bank)))
+        if "fine_tune" in methods and arm in arms:
+            tuned, head = tuning.train(arms[arm], train)
+            results["fine_tune", arm] = (tuning.features(tuned, test) @ head["kernel"] + head["bias"]).argmax(1)
+    return {key: float((predicted == targets).mean()) for key, predicted in results.items()}
+
+
+def report(results: dict[tuple[str, str], np.ndarray], what: str, dataset: str, num_labels: int) -> StudyResult:
+    """Judge {(method, arm): accuracies of the draws}."""
+    methods = [name for name in METHODS if any(method == name for method, _ in results)]
+    said, gains = [], {}
+    for method in methods:
+        means = {arm: 100 * values.mean() for (name, arm), values in results.items() if name == method}
+        rival = max((arm for arm in means if arm != "trained"), key=means.get)
+        gains[method] = means["trained"] - means[rival], rival
+        others = ", ".join(f"{arm} {mean:.1f} %" for arm, mean in means.items() if arm != "trained")
+        said.append(f"{METHODS[method]} {means['trained']:.1f} % ({others})")
+    holds = all(gain > 0 for gain, _ in gains.values())
+    behind = ", ".join(METHODS[method] for method, (gain, _) in gains.items() if not gain > 0)
+    first, rival = methods[0], gains[methods[0]][1]
+    verdict = (
+        f"{what[0].upper()}{what[1:]} on {dataset}, {num_labels} labels, {len(results[first, 'trained'])} draws: "
+        f"{'; '.join(said)}. The trained network is {'ahead by each' if holds else f'NOT ahead by {behind}'}."
+    )
+    baseline = float(results[first, rival].mean()), rival, "higher"
+    headline = Headline(
+        f"accuracy, {METHODS[first]}, {num_labels} labels", results[first, "trained"], dataset, baseline=baseline
+    )
+    numbers = {f"{METHODS[method]}, {arm}": values.tolist() for (method, arm), values in results.items()}
+    return StudyResult(numbers, verdict, {"accuracy": draw(results, methods)}, holds, headline=headline)
+
+
+def draw(results, methods):
+    figure, axes = new_figure((6, 0.9 + 0.6 * len(methods)))
+    for arm, color in ARMS.items():
+        for row, method in enumerate(methods):
+            if (method, arm) in results:
+                values = 100 * results[method, arm]
+                axes.plot(values, [row] * len(values), "o", color=color, alpha=0.5, ms=4)
+                axes.plot([values.mean()] * 2, [row - 0.3, row + 0.3], color=color, lw=2)
+        axes.plot([], [], color=color, lw=2, label=arm)
+    axes.set_yticks(range(len(methods)), [METHODS[method] for method in methods])
+    axes.set(xlabel="test accuracy, % (bar: mean)", ylim=(len(methods) - 0.5, -0.5))
+    axes.legend(frameon=False, fontsize=9, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
+    axes.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def study(
+    *,
+    init_from: str | None = None,
+    dataset: str = "font_digits",
+    data_dir: str | None = None,
+    image_size: Annotated[int | None, Range(1)] = None,
+    methods: tuple[str, ...] = tuple(METHODS),
+    labels_per_class: Annotated[int | None, Range(1)] = 10,
+    k: Annotated[int, Range(1)] = 5,
+    fine_tune_steps: Annotated[int, Range(1)] = 100,
+    num_seeds: Annotated[int, Range(1)] = 3,
+    network_steps: Annotated[int, Range(1)] = 300,
+    changed_data: bool = False,
+    miniature: bool = False,
+) -> StudyResult:
+    """Measure the features of a network on a data set.
+
+    Args:
+      init_from: a run's folder, a folder of `dlcore convert` or a packed .npz; none trains MoCo on digits.
+      dataset: that features are measured on: font_digits (drawn), digits (embedded), folder, or a tfds name such as
+        mnist, fashion_mnist, cifar10.
+      data_dir: where tfds data sets were prepared, or a folder of class folders.
+      image_size: side of the images of a folder.
+      methods: of linear, knn and fine_tune.
+      labels_per_class: labeled training images of each class; none takes all.
+      k: neighbors that vote in k-NN.
+      fine_tune_steps: updates of a fine-tuning, of 64 images.
+      num_seeds: draws of the labels, each with its own initial weights of the untrained network.
+      network_steps: training steps of the default network.
+      changed_data: allow a network that was trained on test images.
+      miniature: whether the default network is that of a smoke run, to try the study out.
+
+    Returns:
+      The numbers, the verdict, the figure, and whether the claim holds.
+
+    Raises:
+      ValueError: a method is unknown, the network has no encoder of images, or does not take these images.
+    """
+    if not methods or (unknown := set(methods) - set(METHODS)):
+        name = min(unknown) if methods else ""
+        raise ValueError(f"methods={name!r}: unknown or none; allowed: one or more of {', '.join(METHODS)}")
+    found = None if init_from is None else origin(init_from)
+    splits = data(dataset, data_dir, image_size, 0)
+    if found is None:
+        words = ["--dataset=digits", f"--steps={network_steps}", f"--eval_every={network_steps}", "--fine_tune="]
+        small = ["--smoke", "--model.width=4"] if miniature else []
+        found = origin(train_page("self_supervised.moco", [*small, *words], "training MoCo on digits"))
+    network = load_encoder(pretrained_network.check_studied(found, splits, changed_data))
+    converted(network.encoder, network.image_shape, splits.spec["image_shape"])
+    rows = []
+    for seed in range(num_seeds):
+        train = splits.train if labels_per_class is None else few_labels(splits.train, labels_per_class, seed)
+        rows.append(accuracies(network, train, splits.test, methods, k=k, steps=fine_tune_steps, seed=seed))
+    results = {key: np.array([row[key] for row in rows]) for key in rows[0]}
+    return report(results, network.what, dataset, len(train))
+
+
+experiment = Study(
+    file=__file__,
+    doc=__doc__,
+    function=study,
+    smoke={"num_seeds": 1, "network_steps": 2, "fine_tune_steps": 2, "miniature": True},
+)
+
+if __name__ == "__main__":
+    main(experiment)
