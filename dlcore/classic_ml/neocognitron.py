@@ -39,7 +39,7 @@ class Stage(NamedTuple):
 
 
 def s_layer(u: jax.Array, templates: jax.Array, selectivity: float) -> jax.Array:
-    """Responses of S-cells: how well each patch matches each template; the border is padded with zeros.
+    """Compute the responses of S-cells to each patch and template; the border is zero-padded.
 
     Args:
       u: [N, H, W, P].
@@ -62,12 +62,12 @@ def s_layer(u: jax.Array, templates: jax.Array, selectivity: float) -> jax.Array
 
 
 def c_layer(u: jax.Array, pool: int, stride: int) -> jax.Array:
-    """Responses of C-cells: the root of a Gaussian-weighted mean over windows, plane by plane.
+    """Compute the responses of C-cells: the root of a Gaussian-weighted mean over windows, plane by plane.
 
     Args:
       u: [N, H, W, Q], not negative.
       pool: side of the window.
-      stride: between windows.
+      stride: stride of the windows.
 
     Returns:
       [N, ceil(H / stride), ceil(W / stride), Q].
@@ -112,7 +112,7 @@ def grow_templates(key: jax.Array, u: jax.Array, size: int, count: int, selectiv
       selectivity: θ, in [0, 1).
 
     Returns:
-      (templates [size, size, P, count], how many were grown).
+      (templates [size, size, P, count], number of grown templates).
 
     Raises:
       ValueError: `u` is not [N, H, W, P] with sides of at least `size`, `count` is below 1, or `selectivity` is outside
@@ -125,8 +125,8 @@ def grow_templates(key: jax.Array, u: jax.Array, size: int, count: int, selectiv
         )
     if count < 1:
         raise ValueError(f"count={count}: out of range; allowed: at least 1")
-    grown, number = _grow(key, im2col(u, size), count, selectivity)
-    return grown.T.reshape(size, size, u.shape[3], count), int(number)
+    templates, number = _grow(key, im2col(u, size), count, selectivity)
+    return templates.T.reshape(size, size, u.shape[3], count), int(number)
 
 
 def grow_stages(
@@ -183,8 +183,8 @@ def _s_layer(u, templates, selectivity):
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def _c_layer(u, pool, stride):
-    along = jnp.exp(-0.5 * jnp.square((jnp.arange(pool) - (pool - 1) / 2) / (pool / 3)))
-    weight = jnp.outer(along, along).reshape(-1, 1) / jnp.square(along.sum())
+    gaussian = jnp.exp(-0.5 * jnp.square((jnp.arange(pool) - (pool - 1) / 2) / (pool / 3)))
+    weight = jnp.outer(gaussian, gaussian).reshape(-1, 1) / jnp.square(gaussian.sum())
     windows = im2col(u, pool, stride, "SAME")
     windows = windows.reshape(*windows.shape[:3], pool * pool, u.shape[3])
     return jnp.sqrt((windows * weight).sum(3))
@@ -196,17 +196,17 @@ def _grow(key, patches, count, selectivity):
     norms = jnp.linalg.norm(patches, axis=1)
     units = patches / jnp.maximum(norms, 1e-12)[:, None]
 
-    def consider(carry, patch):
+    def add_if_silent(carry, patch):
         templates, number = carry
-        unit, strong = patch
-        # A strong patch that no template answers becomes the next template.
-        silent = (templates @ unit).max() <= selectivity
-        add = silent & strong & (number < count)
-        slot = jnp.minimum(number, count - 1)
-        return (templates.at[slot].set(jnp.where(add, unit, templates[slot])), number + add), None
+        unit, is_strong = patch
+        # A strong patch to which no template responds becomes the next template.
+        is_silent = (templates @ unit).max() <= selectivity
+        add = is_silent & is_strong & (number < count)
+        idx = jnp.minimum(number, count - 1)
+        return (templates.at[idx].set(jnp.where(add, unit, templates[idx])), number + add), None
 
     start = (jnp.zeros((count, units.shape[1]), units.dtype), jnp.int32(0))
-    return jax.lax.scan(consider, start, (units, norms > 0.1 * norms.max()))[0]
+    return jax.lax.scan(add_if_silent, start, (units, norms > 0.1 * norms.max()))[0]
 
 
 def _check_selectivity(selectivity: float) -> None:

@@ -2,12 +2,11 @@
 
     FLOPs = 2 MACs of every convolution and matrix product      a scan: its length times its body
 
-XLA's own count of a compiled program takes the body of a loop once, whatever its length. Here a `scan` counts as often
-as it is long. A `while` has no length that shapes tell: its body counts once, and `loops` says so. Of a `cond` the most
-expensive branch counts. Inside `shard_map` and `pmap` shapes are those of one device, and every device counts.
-Elementwise work counts 0, as in `dlcore.cost.layers`, and so does what no output needs. What recomputation (remat) does
-again is in the jaxpr of a gradient, so it counts again.
-Chowdhery et al. 2022, arXiv:2204.02311, appendix B, count a training step so.
+XLA's own count of a compiled program counts the body of a loop once, whatever its length. Here a `scan` counts its body
+`length` times. The iterations of a `while` are unknown: its body counts once, and `loops` counts such loops. Of a
+`cond` the most expensive branch counts. Inside `shard_map` and `pmap` shapes are those of one device, and every device
+counts. Elementwise work counts 0, as in `dlcore.cost.layers`, and so do equations that no output needs. Recomputation
+(remat) is part of a gradient's jaxpr, so it counts, as in Chowdhery et al. 2022, arXiv:2204.02311, appendix B.
 """
 
 import math
@@ -28,7 +27,7 @@ class StepFlops(NamedTuple):
 
     Args:
       macs: multiply-adds, over all devices.
-      loops: how many `while` loops have products inside, of which one iteration counts.
+      loops: number of `while` loops that contain products; one iteration of each is counted.
     """
 
     macs: int
@@ -58,27 +57,27 @@ def step_flops(function: Callable, *args: Any) -> StepFlops:
 def _count(jaxpr: Jaxpr) -> StepFlops:
     macs = loops = 0
     for equation in jaxpr.eqns:
-        work = _of_equation(equation)
-        macs, loops = macs + work.macs, loops + work.loops
+        equation_flops = _count_equation(equation)
+        macs, loops = macs + equation_flops.macs, loops + equation_flops.loops
     return StepFlops(macs, loops)
 
 
-def _of_equation(equation: Any) -> StepFlops:
-    name, p = equation.primitive.name, equation.params
-    inner = [_count(jaxpr) for jaxpr in jaxprs_in_params(p)]
+def _count_equation(equation: Any) -> StepFlops:
+    name, params = equation.primitive.name, equation.params
+    inner = [_count(jaxpr) for jaxpr in jaxprs_in_params(params)]
     if name == "cond":
         return max(inner, default=StepFlops(0))
     macs, loops = mac_count(equation) + sum(i.macs for i in inner), sum(i.loops for i in inner)
     if name == "while" and macs:
         loops += 1
-    return StepFlops(macs * _times(name, p), loops)
+    return StepFlops(macs * _repetitions(name, params), loops)
 
 
-def _times(name: str, p: dict[str, Any]) -> int:
+def _repetitions(name: str, params: dict[str, Any]) -> int:
     if name == "scan":
-        return p["length"]
+        return params["length"]
     if name == "shard_map":
-        return math.prod(p["mesh"].shape[axis] for axis in p.get("manual_axes", p["mesh"].axis_names))
+        return math.prod(params["mesh"].shape[axis] for axis in params.get("manual_axes", params["mesh"].axis_names))
     if name == "xla_pmap":
-        return p["global_axis_size"]
+        return params["global_axis_size"]
     return 1

@@ -1,7 +1,7 @@
 """Trajectories that spiral into the origin, and segments of them.
 
 As in the examples of Chen et al. 2018, arXiv:1806.07366: dy/dt = A y with A = [[-0.1, -2], [2, -0.1]], whose solution
-turns by 2 t and shrinks by e^(-t / 10).
+rotates by 2 t and shrinks by e^(-t / 10).
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from dlcore.data.source import Source, checked_seed
 
 __all__ = ["segments", "spirals"]
 
-DECAY, TURN = 0.1, 2.0
+DECAY, ANGULAR_SPEED = 0.1, 2.0
 
 
 def spirals(count: int, seed: int = 0, length: int = 101, interval: float = 0.1) -> Source:
@@ -34,7 +34,7 @@ def spirals(count: int, seed: int = 0, length: int = 101, interval: float = 0.1)
     checked_seed(seed)
     radius, angle = np.array([np.random.default_rng((seed, i)).random(2) for i in range(count)]).T[..., None]
     time = interval * np.arange(length)
-    radius, angle = (1 + radius) * np.exp(-DECAY * time), 2 * np.pi * angle + TURN * time
+    radius, angle = (1 + radius) * np.exp(-DECAY * time), 2 * np.pi * angle + ANGULAR_SPEED * time
     state = radius[..., None] * np.stack([np.cos(angle), np.sin(angle)], -1)
     arrays = {"state": state.astype(np.float32), "time": np.tile(time.astype(np.float32), (count, 1))}
     return Source(arrays, count, name="spirals")
@@ -45,7 +45,7 @@ def segments(source: Source, length: int) -> Source:
 
     Args:
       source: source with `state: [N, T, D]` and `time: [N, T]`.
-      length: points of a segment, at least 2; what is left at the end of a trajectory is dropped.
+      length: points of a segment, at least 2; points left at the end of a trajectory are dropped.
 
     Returns:
       A source of the same arrays, [N (T - 1) // (length - 1), length, ...].

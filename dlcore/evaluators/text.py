@@ -44,7 +44,7 @@ def bleu(hypotheses: Sequence[Text], references: Sequence[Sequence[Text]], max_n
       BLEU in [0, 1]; tiny, but not 0, if some n has no match.
 
     Raises:
-      ValueError: the two differ in number, a hypothesis has no reference, or `max_n` is below 1.
+      ValueError: the numbers of hypotheses and references differ, a hypothesis has no reference, or `max_n` is below 1.
     """
     hypotheses, references = _checked(hypotheses, references)
     counts = np.sum([_matches(h, r, max_n) for h, r in zip(hypotheses, references, strict=True)], 0)
@@ -91,12 +91,12 @@ def rouge_l(hypotheses: Sequence[Text], references: Sequence[Sequence[Text]], be
       ValueError: see `bleu`.
     """
     scores = []
-    for hypothesis, several in zip(*_checked(hypotheses, references), strict=True):
-        common = [_common_length(hypothesis, r) for r in several]
-        precision = max(c / max(len(hypothesis), 1) for c in common)
-        recall = max(c / max(len(r), 1) for c, r in zip(common, several, strict=True))
-        below = recall + beta**2 * precision
-        scores.append((1 + beta**2) * precision * recall / below if precision * recall > 0 else 0.0)
+    for hypothesis, texts in zip(*_checked(hypotheses, references), strict=True):
+        lcs_lengths = [_common_length(hypothesis, r) for r in texts]
+        precision = max(c / max(len(hypothesis), 1) for c in lcs_lengths)
+        recall = max(c / max(len(r), 1) for c, r in zip(lcs_lengths, texts, strict=True))
+        denominator = recall + beta**2 * precision
+        scores.append((1 + beta**2) * precision * recall / denominator if precision * recall > 0 else 0.0)
     return np.array(scores)
 
 
@@ -176,7 +176,7 @@ def word_error_rate(hypotheses: Sequence[Text], references: Sequence[Text]) -> f
       The rate, at least 0.
 
     Raises:
-      ValueError: the two differ in number, or the references have no word.
+      ValueError: the numbers of hypotheses and references differ, or the references have no word.
     """
     if len(hypotheses) != len(references):
         raise ValueError(f"hypotheses={len(hypotheses)} texts: for {len(references)} references; allowed: one each")

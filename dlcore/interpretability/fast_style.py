@@ -7,10 +7,10 @@ representation for artistic style" (2016), arXiv:1610.07629.
     min_w  E_{p, s} [ alpha L_content(phi(f_w(p, s)), phi(p)) + beta L_style(phi(f_w(p, s)), gram phi(a_s)) + gamma TV ]
 
 The loss is that of `dlcore.interpretability.style_transfer`; there the image is optimized, here the weights w of the
-network f, once for all photographs p. The styles share all convolutions; each has a scale and a bias for each channel
+network f, once for all photographs p. The styles share all convolutions; each style has a scale and a bias per channel
 (`ConditionalInstanceNorm`), and weights over the styles mix them. The network adds its output to the photograph, so
-that training starts from the content, where the papers' networks make the image anew; upsampling is nearest resize and
-convolution.
+that training starts from the content, whereas the papers' networks output the image itself; upsampling is nearest
+resize and convolution.
 """
 
 from collections.abc import Sequence
@@ -67,9 +67,9 @@ class StyleNet(nn.Module):
             h = Conv(features, (kernel, kernel), strides=stride, dtype=dtype, name=f"{name}_conv")(h)
             return activation(ConditionalInstanceNorm(self.num_styles, dtype=dtype, name=f"{name}_norm")(h, style))
 
-        def doubled(h, like):
+        def upsample(h, reference):
             h = jnp.repeat(jnp.repeat(h, 2, 1), 2, 2)
-            return h[:, : like.shape[1], : like.shape[2]]
+            return h[:, : reference.shape[1], : reference.shape[2]]
 
         full = h = block(2 * x - 1, self.width, 5, "stem")
         half = h = block(h, 2 * self.width, 3, "down0", 2)
@@ -77,15 +77,15 @@ class StyleNet(nn.Module):
         for k in range(self.num_blocks):
             inner = block(h, 4 * self.width, 3, f"block{k}_0")
             h = h + block(inner, 4 * self.width, 3, f"block{k}_1", activation=lambda h: h)
-        h = block(doubled(h, half), 2 * self.width, 3, "up0")
-        h = block(doubled(h, full), self.width, 3, "up1")
+        h = block(upsample(h, half), 2 * self.width, 3, "up0")
+        h = block(upsample(h, full), self.width, 3, "up1")
         head = Conv(x.shape[-1], (5, 5), dtype=dtype, name="head", kernel_init=nn.initializers.normal(1e-3))(h)
         return x + jnp.tanh(head.astype(logits_dtype(dtype or x.dtype)))
 
 
 @struct.dataclass
 class FastStyleState(State):
-    """What training carries.
+    """Training state.
 
     Args:
       network: frozen variables of the network that compares images.
@@ -99,7 +99,7 @@ class FastStyleState(State):
 def _weighted(
     terms: dict[str, jax.Array], weights: dict[str, float | jax.Array], mask: jax.Array
 ) -> tuple[jax.Array, Metrics]:
-    """The mean over examples of the weighted sum of terms [B], and all terms to log."""
+    """Return the mean over examples of the weighted sum of terms [B], and all terms to log."""
     losses = sum(weights[name] * term for name, term in terms.items())  # [B]
     metrics = {"loss": Sum.of(losses, mask), **{name: Sum.of(term, mask) for name, term in terms.items()}}
     return masked_mean(losses, mask), metrics
@@ -124,8 +124,8 @@ def learner(
     """Train a network to render the photographs `{"content": [B, H, W, C]}` in several styles.
 
     Args:
-      model: `StyleNet` of as many styles.
-      network: a network whose `features(x)` gives maps by name.
+      model: `StyleNet` with one style per image of `styles`.
+      network: network whose `features(x)` returns {name: feature map}.
       variables: variables of `network`, frozen.
       optimizer: optax transformation for the parameters of `model`.
       styles: images [h, w, C] whose styles to learn, uint8, or float in [0, 1]; sizes may differ.
@@ -139,7 +139,7 @@ def learner(
 
     Returns:
       The learner. A step renders each photograph in one random style; `evaluate` averages over all styles and gives the
-      unweighted terms too; `predict` gives `{"images": [B, num_styles, H, W, C] in [0, 1]}`.
+      unweighted terms too; `predict` returns `{"images": [B, num_styles, H, W, C] in [0, 1]}`.
 
     Raises:
       ValueError: a layer is not one of the network's, or the model has another number of styles.
@@ -186,16 +186,18 @@ def learner(
 
     def evaluate(state: FastStyleState, batch: dict) -> Metrics:
         content, mask = to_float(batch["content"]), mask_of(batch)
-        each = [terms_of(state.params, state, content, jnp.full(mask.shape, s, jnp.int32)) for s in range(num_styles)]
-        terms = jax.tree.map(lambda *values: sum(values) / num_styles, *each)
+        by_style = [
+            terms_of(state.params, state, content, jnp.full(mask.shape, s, jnp.int32)) for s in range(num_styles)
+        ]
+        terms = jax.tree.map(lambda *values: sum(values) / num_styles, *by_style)
         return _weighted(terms, weights, mask)[1]
 
     def predict(state: FastStyleState, batch: dict) -> dict[str, jax.Array]:
         content = to_float(batch["content"])
-        each = [
+        by_style = [
             model.apply({"params": state.params}, content, jnp.full(content.shape[:1], s, jnp.int32))
             for s in range(num_styles)
         ]
-        return {"images": jnp.clip(jnp.stack(each, 1), 0, 1)}
+        return {"images": jnp.clip(jnp.stack(by_style, 1), 0, 1)}
 
     return Learner(init, update, evaluate, predict, loss)

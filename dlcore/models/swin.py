@@ -3,9 +3,9 @@
 Liu et al., "Swin transformer: hierarchical vision transformer using shifted windows" (2021), arXiv:2103.14030.
 
     patches of 4 x 4 -> H/4 x W/4 x C;  stage i: pairs of blocks at 2^i C channels
-    block      z = z + W-MSA(LN(z)),  z = z + MLP(LN(z));   every other block shifts its windows by M / 2 both ways
+    block      z = z + W-MSA(LN(z)),  z = z + MLP(LN(z));   every other block shifts its windows by M / 2 in both axes
     W-MSA      softmax(Q K^T / sqrt(d) + B) V in each window of M x M;  B depends on the offset alone
-    merging    the 4 C numbers of 2 x 2 neighbors -> LN -> linear to 2 C: half the side, twice the channels
+    merging    the 4 C values of 2 x 2 neighbors -> LN -> linear to 2 C: half the side, twice the channels
 
 Attention costs 2 M^2 H W C, linear in the size of the image; a ViT's costs 2 (H W)^2 C. A shifted map is rolled, so its
 last windows hold up to four pieces of the map that are not adjacent: a mask keeps attention inside each. Maps that the
@@ -117,7 +117,7 @@ def windows(x: jax.Array, size: int) -> jax.Array:
     return x.reshape(b, (h // size) * (w // size), size * size, *x.shape[5:])
 
 
-def _map_of(x: jax.Array, height: int, width: int, size: int) -> jax.Array:
+def _join_windows(x: jax.Array, height: int, width: int, size: int) -> jax.Array:
     """Invert `windows`."""
     x = x.reshape(x.shape[0], height // size, width // size, size, size, x.shape[-1]).swapaxes(2, 3)
     return x.reshape(x.shape[0], height, width, x.shape[-1])
@@ -133,23 +133,23 @@ def shift_mask(height: int, width: int, size: int, shift: tuple[int, int]) -> np
       shift: rows up and columns left by which the map was rolled; 0 for neither.
 
     Returns:
-      [windows, M * M, M * M] bool: whether two pixels come from one piece of the map.
+      [windows, M * M, M * M] bool: whether two pixels come from the same region of the map.
     """
-    pieces = np.zeros((1, height, width), np.int32)
+    region_ids = np.zeros((1, height, width), np.int32)
     for axis, (side, step) in enumerate(((height, shift[0]), (width, shift[1])), 1):
         edge = [0] * (side - size) + [1] * (size - step) + [2] * step if step else [0] * side
-        pieces = 3 * pieces + np.expand_dims(np.array(edge), [0, 3 - axis])
-    pieces = np.asarray(windows(pieces, size))[0]
-    return pieces[:, :, None] == pieces[:, None, :]
+        region_ids = 3 * region_ids + np.expand_dims(np.array(edge), [0, 3 - axis])
+    region_ids = np.asarray(windows(region_ids, size))[0]
+    return region_ids[:, :, None] == region_ids[:, None, :]
 
 
 class SwinBlock(nn.Module):
-    """Attention in (shifted) windows and an MLP, each beside its shortcut.
+    """Attention in (shifted) windows and an MLP, each with a residual connection.
 
     Args:
       num_heads: attention heads.
       window_size: M, side of a window.
-      shift: pixels by which the windows are moved, both ways.
+      shift: shift of the windows in patches, in both axes.
       hidden: hidden units of the MLP.
       dropout: probability of dropping a value of the attention output and the MLP in training.
       attention_dropout: probability of dropping an attention weight.
@@ -201,13 +201,13 @@ class SwinBlock(nn.Module):
             name="attn",
         )
         mask = None if mask is None else jnp.asarray(mask)
-        x = _map_of(layer(windows(x, size), bias=bias, mask=mask, train=train), *sides, size)
+        x = _join_windows(layer(windows(x, size), bias=bias, mask=mask, train=train), *sides, size)
         x = jnp.roll(x, shift, (1, 2)) if any(shift) else x
         return x[:, :height, :width]
 
 
 class PatchMerging(nn.Module):
-    """Concatenate each 2x2 neighbors, normalize them and project them to twice the channels.
+    """Concatenate every 2x2 neighboring patches, normalize them and project them to twice the channels.
 
     Args:
       dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
@@ -277,7 +277,7 @@ class Swin(Backbone):
         dtype, patch = compute_dtype(self.dtype, x, self.variables), (self.patch_size, self.patch_size)
         x = Conv(self.width, patch, patch, "VALID", dtype=dtype, kernel_init=torch_default(), name="features_0_0")(x)
         x = LayerNorm(dtype=dtype, name="features_0_2")(x)
-        block, maps, done = SwinBlock, {}, 0
+        block, maps, block_idx = SwinBlock, {}, 0
         block = remat(block, self.remat, static_argnums=(2,))
         for i, blocks in enumerate(self.stages):
             if i > 0:
@@ -290,11 +290,11 @@ class Swin(Backbone):
                     hidden=int(x.shape[-1] * self.mlp_ratio),
                     dropout=self.dropout,
                     attention_dropout=self.attention_dropout,
-                    drop_path=self.drop_path * done / max(sum(self.stages) - 1, 1),
+                    drop_path=self.drop_path * block_idx / max(sum(self.stages) - 1, 1),
                     dtype=dtype,
                     name=f"features_{2 * i + 1}_{j}",
                 )(x, train)
-                done += 1
+                block_idx += 1
             x = maps[f"stage{i + 1}"] = self.perturb(f"stage{i + 1}", x)
         return x, maps
 

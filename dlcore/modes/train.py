@@ -119,10 +119,10 @@ def train(run: ResolvedRun) -> int:
 
 
 def train_page(name: str, words: Sequence[str], purpose: str) -> Path:
-    """Find the finished run of another page, or train it as its command would.
+    """Find the finished run of another experiment, or train it as its command would.
 
     Args:
-      name: name of the page, such as generative.autoencoder_kl.
+      name: name of the experiment, such as generative.autoencoder_kl.
       words: arguments of its command line.
       purpose: purpose of the run, printed before it starts.
 
@@ -226,7 +226,7 @@ def _train(run: ResolvedRun, prepared: Prepared | None) -> None:
     setup = run.setup_of(data)
     spec = setup.spec
     if "batch_size" in spec:
-        say(f"note: batches of {spec['batch_size']}, for there are fewer than {flags.batch_size} training examples")
+        say(f"note: batches of {spec['batch_size']}, since there are fewer than {flags.batch_size} training examples")
     if rest := setup.steps % (accumulate := flags.get("accumulate", 1)):
         say(f"note: the last {rest} of {setup.steps} steps make no update, which takes --accumulate={accumulate} steps")
     learner = prepared.learner or run.experiment.build(setup)
@@ -262,8 +262,8 @@ def _note_changed_code(folder: Path) -> None:
     path, digests = folder / SOURCES, provenance.sources()
     old_digests = read_json(path) if path.exists() else {}
     if changed := sorted(name for name in old_digests.keys() & digests.keys() if old_digests[name] != digests[name]):
-        more = f" and {len(changed) - MAX_NAMED_FILES} more" if len(changed) > MAX_NAMED_FILES else ""
-        say(f"warning: the code changed since this run began: {', '.join(changed[:MAX_NAMED_FILES])}{more}")
+        others = f" and {len(changed) - MAX_NAMED_FILES} more" if len(changed) > MAX_NAMED_FILES else ""
+        say(f"warning: the code changed since this run began: {', '.join(changed[:MAX_NAMED_FILES])}{others}")
     write_json(path, {**digests, **old_digests})
 
 
@@ -285,10 +285,10 @@ def _set_aside(folder: Path) -> None:
     barrier("an earlier run")  # all processes know that it had finished
     if is_first():
         number = 1
-        while (old := folder.with_name(f"{folder.name}.old{number}")).exists():
+        while (new_name := folder.with_name(f"{folder.name}.old{number}")).exists():
             number += 1
-        folder.rename(old)
-        say(f"the earlier run is now {old}")
+        folder.rename(new_name)
+        say(f"the earlier run is now {new_name}")
     barrier("set aside")
 
 

@@ -16,7 +16,7 @@ __all__ = ["captioned_images", "data_uri", "examples", "stretch", "strip", "to_u
 
 _SMALL, _LARGE = 96, 128
 _PHOTOGRAPH = 160
-"""Least side in pixels of RGB images that are stored as WebP, about a tenth of the size of PNG."""
+"""Smallest side in pixels of RGB images that are stored as WebP, about a tenth of the size of PNG."""
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
@@ -84,7 +84,7 @@ def examples(
       ValueError: the numbers of titles and images differ.
     """
     if titles is not None and len(titles) != len(images):
-        raise ValueError(f"titles={len(titles)} titles: wrong length; allowed: {len(images)}, one an image")
+        raise ValueError(f"titles={len(titles)} titles: wrong length; allowed: {len(images)}, one per image")
     captions = [escape(str(text)) for text in titles[:count]] if titles is not None else [""] * len(images)
     return Panel(title, captioned_images(to_uint8(images[:count]), captions[:count]), note)
 
@@ -146,6 +146,6 @@ def strip(images: np.ndarray, apart: int = 1, height: int = 40) -> np.ndarray:
     images = images.repeat(scale, 1).repeat(scale, 2)
     gap = np.full((images.shape[1], 4, images.shape[3]), 128, np.uint8)
     parts = []
-    for number, image in enumerate(images):
-        parts += [gap] * (0 if number == 0 else 3 if number == apart else 1) + [image]
+    for i, image in enumerate(images):
+        parts += [gap] * (0 if i == 0 else 3 if i == apart else 1) + [image]
     return np.concatenate(parts, axis=1)

@@ -1,13 +1,13 @@
-"""Proximal policy optimization of a policy with a memory, for environments whose observations do not tell the state.
+"""Proximal policy optimization of a policy with a memory, for partially observable environments.
 
 The objective is that of `dlcore.rl.ppo`; the policy is an LSTM (as in sb3-contrib's RecurrentPPO; for partial
 observations Hausknecht & Stone 2015, arXiv:1507.06527).
 
-    h_t, pi_t, V_t = f(h_{t-1} (1 - done_{t-1}), s_t)          the memory is cleared where an episode has ended
-    V(s'_t)        = f(h_t, s'_t)                              the value of what an action led to needs h_t uncleared
+    h_t, pi_t, V_t = f(h_{t-1} (1 - done_{t-1}), s_t)          the memory is reset at the start of an episode V(s'_t)
+    = f(h_t, s'_t)                              the value of the next observation needs h_t before the reset
 
-A minibatch is whole sequences of some instances: time is not cut. A rollout begins with the memory that the last one
-ended with; later passes over it begin with that same memory, which older parameters made.
+A minibatch is whole sequences of some instances: time is not cut. A rollout begins with the final memory of
+the last one; later epochs over it begin with the same memory, computed by older parameters.
 """
 
 from collections.abc import Callable
@@ -33,14 +33,14 @@ class RecurrentState(OnPolicyState):
 
     Args:
       memory: a pytree of [N, ...], after the last observation.
-      fresh: [N] bool, an episode begins with the next observation.
+      fresh: [N] bool, whether an episode begins with the next observation.
     """
 
     memory: Any
     fresh: jax.Array
 
 
-def _cleared(memory: Any, is_initial: jax.Array) -> Any:
+def _reset_memory(memory: Any, is_initial: jax.Array) -> Any:
     return jax.tree.map(lambda h: jnp.where(is_initial[:, None], 0.0, h), memory)
 
 
@@ -57,8 +57,8 @@ def _collect(
 
     def step(state: RecurrentState, key: jax.Array):
         observation, is_initial = state.normalizer.normalize_obs(state.observation), state.fresh
-        # The memory is cleared at the start of an episode.
-        memory, (policy, value) = apply(state.params, _cleared(state.memory, is_initial), observation)
+        # Reset the memory at the start of an episode.
+        memory, (policy, value) = apply(state.params, _reset_memory(state.memory, is_initial), observation)
         action = jax.vmap(lambda policy, k: policy.sample(k))(policy, key[:, 0])
         # Step all environments; those that end are reset.
         after, out, finished = env_step(environment, state, key[:, 1], action)
@@ -87,7 +87,7 @@ def learner(
     ppo: PPO = PPO(),
     normalization: Normalization = Normalization(),
 ) -> Learner:
-    """Learn a policy; the batch is `{"index": [N]}`, one entry an instance of the environment.
+    """Learn a policy; the batch is `{"index": [N]}`, one entry per environment instance.
 
     Args:
       model: `__call__(memory, observations [B, ...]) -> (memory, (distribution over actions, values [B]))`; `sequence`,
@@ -101,7 +101,7 @@ def learner(
       normalization: which inputs are normalized.
 
     Returns:
-      The learner. evaluate and predict play one episode an example, with the most probable action.
+      The learner. evaluate and predict play one episode per example, with the most probable action.
 
     Raises:
       ValueError: values are infinite in this environment, or `num_minibatches` does not divide the number of instances

@@ -39,7 +39,7 @@ class MetricsWriter:
         self._folder = pathlib.Path(folder)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._path = self._folder / METRICS_FILE
-        _cut_back(self._path, math.inf if resume_step is None else resume_step)
+        _truncate(self._path, math.inf if resume_step is None else resume_step)
         self._file = self._path.open("a", encoding="utf-8")
         self._purge_step = None if resume_step is None else resume_step + 1
         self._thread = ThreadPoolExecutor(1, "tensorboard")
@@ -203,7 +203,7 @@ def _is_object(line: str) -> bool:
         return False
 
 
-def _cut_back(path: pathlib.Path, last_step: float) -> None:
+def _truncate(path: pathlib.Path, last_step: float) -> None:
     """Keep the rows up to `last_step` and rows without a step, replacing the file atomically."""
     if not path.exists():
         return

@@ -1,14 +1,14 @@
 """Panoptic segmentation: every pixel gets a class, and of things also the object that it belongs to.
 
 Kirillov, He, Girshick, Rother & Dollar, "Panoptic segmentation" (2019), arXiv:1801.00868, section 7: a mask detector
-and a semantic segmenter, each trained as always, whose outputs are merged.
+and a semantic segmenter, trained independently, whose outputs are merged.
 
-    for objects from the highest score down:   part = mask and not taken
-        if |part| > v |mask|:   a segment, and part is taken
-    what is left:  the semantic map's stuff, where a class covers a pixels or more; else no segment
+    for objects from the highest score down:   part = mask and not yet assigned
+        if |part| > v |mask|:   a segment, and its pixels are assigned
+    other pixels:  the semantic map's stuff, where a class covers a pixels or more; else no segment
 
-A semantic map tells classes apart, not objects: two things of one class that touch are one region of it, and its
-connected regions are the baseline (`components`). Segments are numbers by pixel, with a class for each number; classes
+A semantic map separates classes, not objects: two touching things of one class form one region. Its connected
+regions are the baseline (`components`). Segments are numbers by pixel, with a class for each number; classes
 count the stuff first, then the things.
 """
 
@@ -46,10 +46,10 @@ def merge(
       labels: [K] int, classes among the things.
       valid: [K].
       semantic: [H, W] int; classes from `num_stuff` on, and void, are no stuff.
-      num_stuff: S, classes of stuff.
-      score_thresh: least score of an object.
-      min_visible: an object stays where more than this share of it, or all of it, is not taken.
-      min_stuff: pixels that a class of stuff covers at least.
+      num_stuff: S, number of stuff classes.
+      score_thresh: smallest score of an object.
+      min_visible: keep an object of which more than this fraction, or all, of its mask is visible.
+      min_stuff: smallest area of a stuff class, in pixels.
 
     Returns:
       (segments [H, W] int32, -1 for none; classes [K + S] int32 of the segments, -1 for one that is not used). Object k
@@ -59,21 +59,21 @@ def merge(
     masks = masks & ((valid > 0) & (scores >= score_thresh))[:, None, None]  # [K, H, W]
 
     def add(segments: jax.Array, k: jax.Array) -> tuple[jax.Array, jax.Array]:
-        part = masks[k] & (segments < 0)
-        # Paste objects from the best score on; one that is mostly hidden is dropped.
-        visible, whole = part.sum(), masks[k].sum()
-        keep_mask = (visible > min_visible * whole) | ((visible == whole) & (whole > 0))
-        return jnp.where(part & keep_mask, k, segments), keep_mask
+        free_mask = masks[k] & (segments < 0)
+        # Merge objects from the highest score on; drop those that are mostly hidden.
+        free_area, area = free_mask.sum(), masks[k].sum()
+        keep_mask = (free_area > min_visible * area) | ((free_area == area) & (area > 0))
+        return jnp.where(free_mask & keep_mask, k, segments), keep_mask
 
     order = jnp.argsort(-scores)
     segments, keep_masks = jax.lax.scan(add, jnp.full(semantic.shape, -1, jnp.int32), order.astype(jnp.int32))
     semantic = semantic.astype(jnp.int32)
-    # Stuff fills the pixels that no object took.
+    # Stuff fills the remaining pixels.
     stuff = jnp.where((segments < 0) & (semantic < num_stuff), semantic, -1)
-    enough = (stuff[..., None] == jnp.arange(num_stuff)).sum((0, 1)) >= max(min_stuff, 1)
-    segments = jnp.where((stuff >= 0) & enough[stuff], count + stuff, segments)
+    is_large_enough = (stuff[..., None] == jnp.arange(num_stuff)).sum((0, 1)) >= max(min_stuff, 1)
+    segments = jnp.where((stuff >= 0) & is_large_enough[stuff], count + stuff, segments)
     things = jnp.full(count, -1, jnp.int32).at[order].set(jnp.where(keep_masks, num_stuff + labels[order], -1))
-    return segments, jnp.concatenate([things, jnp.where(enough, jnp.arange(num_stuff), -1)]).astype(jnp.int32)
+    return segments, jnp.concatenate([things, jnp.where(is_large_enough, jnp.arange(num_stuff), -1)]).astype(jnp.int32)
 
 
 def target_segments(
@@ -104,12 +104,12 @@ def target_segments(
 
 
 def components(semantic: np.ndarray, num_stuff: int, room: int = 64) -> tuple[np.ndarray, np.ndarray]:
-    """Take each connected region of a thing's class in a semantic map for an object.
+    """Convert each connected region of a thing class in a semantic map to an object.
 
     Args:
       semantic: [H, W] int, classes.
       num_stuff: S.
-      room: objects at most; the largest stay.
+      room: largest number of objects; the largest are kept.
 
     Returns:
       (segments [H, W] int32, classes [room + S] int32), as `merge`.
@@ -124,7 +124,7 @@ def components(semantic: np.ndarray, num_stuff: int, room: int = 64) -> tuple[np
     for c in np.unique(semantic[(semantic >= num_stuff) & (semantic != 255)]):
         regions_of_class, count = label(semantic == c)
         regions += [(regions_of_class == i, int(c)) for i in range(1, count + 1)]
-    # The largest regions stay.
+    # Keep the largest regions.
     for k, (region, c) in enumerate(sorted(regions, key=lambda r: -r[0].sum())[:room]):
         segments[region], classes[k] = k, c
     return segments, classes
@@ -135,7 +135,7 @@ class PanopticState(State):
     """State of the detector and of the segmenter.
 
     Args:
-      parts: {"instances", "semantic"}: their states, without the parameters and the optimizers' states, which stand in
+      parts: {"instances", "semantic"}: their states, without the parameters and the optimizers' states, which are in
         `params` and `opt_state` under the same names.
     """
 
@@ -143,10 +143,10 @@ class PanopticState(State):
 
 
 _PREFIX = {"instances": "instance", "semantic": "semantic"}
-"""What the metrics of a part carry in front."""
+"""Prefix of the metrics of each part."""
 
 
-def _joined(states: dict[str, State]) -> PanopticState:
+def _join_states(states: dict[str, State]) -> PanopticState:
     """Join the states of both parts; steps and keys are those of the first."""
     first = states["instances"]
     return PanopticState(
@@ -158,12 +158,12 @@ def _joined(states: dict[str, State]) -> PanopticState:
     )
 
 
-def _part(state: PanopticState, name: str) -> State:
-    """The state of one part, as its own learner knows it."""
+def _part_state(state: PanopticState, name: str) -> State:
+    """Return the state of one part, as its learner's State."""
     return state.parts[name].replace(params=state.params[name], opt_state=state.opt_state[name])
 
 
-def _named(metrics: dict[str, Metrics]) -> Metrics:
+def _prefix_names(metrics: dict[str, Metrics]) -> Metrics:
     return {f"{_PREFIX[name]}_{key}": value for name, values in metrics.items() for key, value in values.items()}
 
 
@@ -176,20 +176,20 @@ def merge_batch(
       detections: `boxes: [B, K, 4]`, `scores`, `labels`, `valid: [B, K]`, and `masks: [B, K, M, M]`, probabilities in
         the frames of the boxes.
       classes: [B, H, W] int, the semantic maps.
-      num_stuff: S, classes of stuff.
+      num_stuff: S, number of stuff classes.
       **thresholds: arguments of `merge`.
 
     Returns:
       The detections, `classes`, and `{"segments": [B, H, W] int32, "segment_labels": [B, K + S]}`.
     """
 
-    def one(image: tuple[dict, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def merge_image(image: tuple[dict, jax.Array]) -> tuple[jax.Array, jax.Array]:
         detection, semantic = image
         masks = paste_masks(detection["masks"], detection["boxes"], semantic.shape, whole_pixels=False) > 0.5
         objects = (masks, detection["scores"], detection["labels"], detection["valid"])
         return merge(*objects, semantic, num_stuff, **thresholds)
 
-    segments, labels = jax.lax.map(one, (detections, classes))
+    segments, labels = jax.lax.map(merge_image, (detections, classes))
     return {**detections, "classes": classes, "segments": segments, "segment_labels": labels}
 
 
@@ -208,48 +208,51 @@ def learner(
     A batch has what both read: `{"image": [B, H, W, C], "boxes", "labels", "box_mask", "masks", "semantic", "index"}`.
 
     Args:
-      instances: predict gives `{"boxes": [B, K, 4], "scores", "labels", "valid": [B, K], "masks": [B, K, M, M]}`, the
+      instances: predict returns `{"boxes": [B, K, 4], "scores", "labels", "valid": [B, K], "masks": [B, K, M, M]}`, the
         masks as probabilities in the frames of the boxes.
-      semantic: predict gives `{"classes": [B, H, W]}`, the stuff first.
+      semantic: predict returns `{"classes": [B, H, W]}`, the stuff first.
       num_stuff: int, classes of stuff.
-      score_thresh: least score of an object.
-      min_visible: an object stays where more than this share of it, or all of it, is not taken.
-      min_stuff: pixels that a class of stuff covers at least.
+      score_thresh: smallest score of an object.
+      min_visible: keep an object of which more than this fraction, or all, of its mask is visible.
+      min_stuff: smallest area of a stuff class, in pixels.
 
     Returns:
-      The learner; predict gives what both give, and `{"segments": [B, H, W] int32, "segment_labels": [B, K + S]}`.
+      The learner; predict returns the outputs of both, and `{"segments": [B, H, W] int32, "segment_labels": [B, K +
+      S]}`.
     """
     learners = {"instances": instances, "semantic": semantic}
     thresholds = {"score_thresh": score_thresh, "min_visible": min_visible, "min_stuff": min_stuff}
 
     def init(rng: jax.Array, batch: dict) -> PanopticState:
         keys = (jax.random.fold_in(rng, i) for i in range(len(learners)))
-        return _joined({name: part.init(key, batch) for key, (name, part) in zip(keys, learners.items(), strict=True)})
+        return _join_states(
+            {name: part.init(key, batch) for key, (name, part) in zip(keys, learners.items(), strict=True)}
+        )
 
     def update(state: PanopticState, batch: dict) -> tuple[PanopticState, Metrics]:
         # The instance and the semantic learner update parameters of their own.
-        pairs = {name: part.update(_part(state, name), batch) for name, part in learners.items()}
+        pairs = {name: part.update(_part_state(state, name), batch) for name, part in learners.items()}
         states = {name: pair[0] for name, pair in pairs.items()}
-        # Metrics carry the part's name in front.
-        return _joined(states), _named({name: pair[1] for name, pair in pairs.items()})
+        # Prefix metrics with the part's name.
+        return _join_states(states), _prefix_names({name: pair[1] for name, pair in pairs.items()})
 
     def evaluate(state: PanopticState, batch: dict) -> Metrics:
-        return _named({name: part.evaluate(_part(state, name), batch) for name, part in learners.items()})
+        return _prefix_names({name: part.evaluate(_part_state(state, name), batch) for name, part in learners.items()})
 
     def predict(state: PanopticState, batch: dict) -> dict[str, jax.Array]:
         # Objects with their masks, and the class of every pixel.
-        detections = instances.predict(_part(state, "instances"), batch)
-        classes = semantic.predict(_part(state, "semantic"), batch)["classes"]
-        # Objects from the best score on take their pixels; stuff fills the others.
+        detections = instances.predict(_part_state(state, "instances"), batch)
+        classes = semantic.predict(_part_state(state, "semantic"), batch)["classes"]
+        # Merge objects from the highest score on; stuff fills the other pixels.
         return merge_batch(detections, classes, num_stuff, **thresholds)
 
     def loss(params: Any, state: PanopticState, batch: dict) -> tuple[jax.Array, Metrics]:
-        values = {name: part.loss(params[name], _part(state, name), batch) for name, part in learners.items()}
+        values = {name: part.loss(params[name], _part_state(state, name), batch) for name, part in learners.items()}
         metrics = {name: metrics for name, (_, metrics) in values.items()}
-        return sum(value for value, _ in values.values()), _named(metrics)
+        return sum(value for value, _ in values.values()), _prefix_names(metrics)
 
     def classes(state: PanopticState, batch: dict) -> dict[str, Any]:
-        sets = [part.classes(_part(state, name), batch) for name, part in learners.items() if part.classes]
+        sets = [part.classes(_part_state(state, name), batch) for name, part in learners.items() if part.classes]
         return {label: count for labels in sets for label, count in labels.items()}
 
     return Learner(init, update, evaluate, predict, loss, classes=classes)
@@ -274,18 +277,18 @@ def panoptic_evaluator(class_names: Sequence[str], num_stuff: int, source: Any =
 
     names = list(class_names)
     count = jax.jit(PanopticQuality.of, static_argnums=4)
-    number = jax.jit(jax.vmap(target_segments, (0, 0, 0, 0, None)), static_argnums=4)
+    number_targets = jax.jit(jax.vmap(target_segments, (0, 0, 0, 0, None)), static_argnums=4)
 
     def add(acc, outputs, rows):
         masks = unpack_masks(np.asarray(rows["masks"]), rows["image"].shape[2])
-        real = number(masks, rows["labels"], rows["box_mask"], rows["semantic"], num_stuff)
+        targets = number_targets(masks, rows["labels"], rows["box_mask"], rows["semantic"], num_stuff)
         # Baseline: connected regions of the semantic map.
         regions = [components(np.asarray(map_), num_stuff) for map_ in outputs["classes"]]
         predictions = {
             "": (outputs["segments"], outputs["segment_labels"]),
             "components_": tuple(np.stack(part) for part in zip(*regions, strict=True)),
         }
-        quality = {name: jax.device_get(count(*pair, *real, len(names))) for name, pair in predictions.items()}
+        quality = {name: jax.device_get(count(*pair, *targets, len(names))) for name, pair in predictions.items()}
         return quality if acc is None else {name: acc[name].merge(metric) for name, metric in quality.items()}
 
     def finish(acc):

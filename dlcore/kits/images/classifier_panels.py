@@ -65,14 +65,14 @@ def training_images(context: ReportContext, count: int = 10, versions: int = 6) 
 
     flags, spec, train = context.flags, context.spec, context.data.train
     labels, names = np.asarray(train.arrays["label"]), spec["class_names"]
-    first = [int(np.flatnonzero(labels == k)[0]) for k in np.unique(labels)]
-    idx = np.array([first[i] for i in np.linspace(0, len(first) - 1, min(count, len(first))).astype(int)])
+    first_idx = [int(np.flatnonzero(labels == k)[0]) for k in np.unique(labels)]
+    idx = np.array([first_idx[i] for i in np.linspace(0, len(first_idx) - 1, min(count, len(first_idx))).astype(int)])
     versions_of_each = labeled_images.training_versions(flags, spec, train, idx, versions)
     caption = (
         f"{labeled_images.preparation(flags, spec)} The network gets them normalized by mean and standard deviation."
     )
-    kinds = [names[label] for label in labels[idx]]
-    return [class_images.training_images(train.arrays["image"][idx], versions_of_each, kinds, caption)]
+    class_labels = [names[label] for label in labels[idx]]
+    return [class_images.training_images(train.arrays["image"][idx], versions_of_each, class_labels, caption)]
 
 
 def _floor(context: ReportContext) -> float | None:
