@@ -72,7 +72,7 @@ def _public_names(folder: Path) -> dict[str, str]:
 
 
 def _listed(path: Path) -> list[str]:
-    """The literal `__all__` of a file."""
+    """Return the literal `__all__` of a file."""
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             return ast.literal_eval(node.value)

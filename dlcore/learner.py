@@ -86,7 +86,7 @@ class Labels(NamedTuple):
 
 
 class Evaluator(NamedTuple):
-    """A measure of a whole data set, taken on the host from what `predict` gives (mAP, k-NN, Fréchet distance).
+    """A measure of a whole data set, taken on the host from the outputs of `predict` (mAP, k-NN, Fréchet distance).
 
     Args:
       add: (acc, outputs, rows) -> acc, for one batch after the other, without padding, as numpy arrays; the first `acc`

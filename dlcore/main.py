@@ -129,7 +129,7 @@ def mode_of(argv: list[str]) -> tuple[Mode, dict[str, Setting]]:
 
 
 def _other_mode(argv: list[str], error: FlagError) -> str:
-    """A hint where an unknown flag is another mode's."""
+    """Return a hint where an unknown flag is another mode's."""
     words = {word[2:].split("=")[0] for word in argv if word.startswith("--")}
     for name in MODES:
         for word in sorted(words & set(import_module(MODES[name]).MODE.settings)):
@@ -147,7 +147,7 @@ def _report(error: Exception, show: bool, flags: Flags) -> int:
 
 
 def _in_flags(message: str, flags: Flags) -> str:
-    """A message about a function's argument as one about the flag that the argument's value came from."""
+    """Return a message about a function's argument as one about the flag that the argument's value came from."""
     found = re.match(r"(\w+)=(['\"]?)(.*?)\2: ", message)
     if not found:
         return message

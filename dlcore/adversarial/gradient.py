@@ -298,7 +298,7 @@ def fool_from_noise(
 
 
 def _point_of_unit_ball(key: jax.Array, like: jax.Array, norm: Norm) -> jax.Array:
-    """A point drawn evenly from the ball; in n dimensions its L2 norm is distributed as u^(1/n)."""
+    """Return a point drawn evenly from the ball; in n dimensions its L2 norm is distributed as u^(1/n)."""
     if norm == "linf":
         return jax.random.uniform(key, like.shape, like.dtype, -1, 1)
     first, second = jax.random.split(key)

@@ -2,7 +2,7 @@
 
 Ilyas, Engstrom, Athalye & Lin 2018, arXiv:1804.08598 (NES); Guo et al. 2019, arXiv:1905.07121 (SimBA).
 
-    NES      g = 1 / (2 n sigma) sum_i u_i (l(x + sigma u_i) - l(x - sigma u_i)),  u_i ~ N(0, I):  2 n queries a step
+    NES      g = 1 / (2 n sigma) sum_i u_i (l(x + sigma u_i) - l(x - sigma u_i)),  u_i ~ N(0, I):  2 n queries per step
     SimBA    try +epsilon, then -epsilon, in one pixel after the other in a random order; keep what raises the loss
 
 Each function attacks one image and counts the queries until the network errs; nothing is differentiated. The loss is
@@ -55,7 +55,7 @@ def nes(
       epsilon: radius of the ball.
       step_size: factor of the sign of the estimate.
       max_queries: after which the attack gives up.
-      samples: n, pairs of queries a step.
+      samples: n, pairs of queries per step.
       sigma: deviation of the probes.
 
     Returns:

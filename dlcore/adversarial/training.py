@@ -147,8 +147,8 @@ def learner(
       eval_restarts: random starts of the PGD attack that measures robust accuracy; the worst counts.
 
     Returns:
-      The learner. `evaluate` gives the accuracy and the robust accuracy: the share of images that are classified
-      correctly before and after PGD. `max_change` is the largest change of a pixel by that attack. `predict` gives
+      The learner. `evaluate` returns the accuracy and the robust accuracy: the share of images that are classified
+      correctly before and after PGD. `max_change` is the largest change of a pixel by that attack. `predict` returns
       `{"logits": [B, C], "probabilities": [B, C]}` of the images as they are.
     """
     options = _attack_options(defense, epsilon, step_size, attack_steps)
@@ -158,7 +158,7 @@ def learner(
         return init_model_state(model, optimizer, rng, preprocess(to_float(batch["image"])))
 
     def attack(state, images, batch, keys):
-        """The changed images [B, H, W, C] of the training loss."""
+        """Return the changed images [B, H, W, C] of the training loss."""
         if defense == "standard":
             return images
         scores = in_use(state.params, state.model_state)

@@ -1,4 +1,4 @@
-"""Compression: bits an image against its error, by principal components and by JPEG; and prototypes that summarize.
+"""Compression: bits per image against its error, by principal components and by JPEG; and prototypes that summarize.
 
 Shannon 1948 (an ideal code of a symbol of probability p has -log2 p bits); Wallace 1991, "The JPEG still picture
 compression standard"; Goyal 2001, "Theoretical foundations of transform coding".

@@ -31,7 +31,7 @@ def xor(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def annulus(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """A disc of radius 0.9 (label 0) inside a ring with radius in [1, 2] (label 1).
+    """Return a disc of radius 0.9 (label 0) inside a ring with radius in [1, 2] (label 1).
 
     Args:
       n: number of points.

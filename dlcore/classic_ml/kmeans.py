@@ -266,7 +266,7 @@ def _squared_norms(x: jax.Array) -> jax.Array:
 
 
 def _lowest_row(values: jax.Array) -> jax.Array:
-    """The row of the smallest value of each column [K, N], the first of equal ones.
+    """Return the row of the smallest value of each column [K, N], the first of equal ones.
 
     Rows that are compared in pairs, and the winners again, are one pass over the values, which takes a fifth of the
     time of a minimum and a comparison with it, and these less than an argmin (100 rows, two cores).

@@ -198,7 +198,7 @@ def search(rows: jax.Array, queries: jax.Array, *, k: int, metric: str | Metric)
     searched, transformed, score = _prepared(rows, queries, metric)
 
     def block(pair):
-        """The nearest of one block of queries."""
+        """Return the nearest of one block of queries."""
         query, transformed_query = pair
 
         def step(best, start):
@@ -243,7 +243,7 @@ def _product(queries: jax.Array, rows: jax.Array) -> jax.Array:
 
 
 def _largest(values: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
-    """The k largest of [B] and their indices, the first of equals first.
+    """Return the k largest of [B] and their indices, the first of equals first.
 
     They lie in the k groups whose maxima are largest, so only those groups are searched.
     """

@@ -160,7 +160,7 @@ def _student(y):
 
 
 def _gradient(p, y):
-    """The sum over j of w_ij (y_i - y_j) is (Σ_j w_ij) y_i - (w y)_i."""
+    """Return the sum over j of w_ij (y_i - y_j) is (Σ_j w_ij) y_i - (w y)_i."""
     near = _student(y)
     # Attraction by p, repulsion by q, both weighted by the Student kernel.
     w = (p - near / near.sum()) * near

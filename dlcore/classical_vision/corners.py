@@ -60,7 +60,7 @@ def harris_response(
 
 
 def shi_tomasi_response(image: jax.Array, sigma: float = 1.0) -> jax.Array:
-    """The smaller eigenvalue of the structure tensor at each pixel.
+    """Return the smaller eigenvalue of the structure tensor at each pixel.
 
     Args:
       image: [..., H, W] gray, in [0, 1].

@@ -70,7 +70,7 @@ def neighbor_edges(height: int, width: int) -> np.ndarray:
 
 
 def _join(edges: np.ndarray, weights: np.ndarray, count: int, k: float, min_size: int) -> np.ndarray:
-    """The root of each of `count` pixels after both passes over the edges, which come sorted by weight."""
+    """Return the root of each of `count` pixels after both passes over the edges, which come sorted by weight."""
     parent, size, limit = list(range(count)), [1] * count, [k] * count
 
     def root(x):

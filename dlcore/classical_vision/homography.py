@@ -229,7 +229,7 @@ def _denormalize(homography: jax.Array, to_source: jax.Array, to_target: jax.Arr
 
 
 def _three_on_a_line(points: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
-    """Whether a triangle of three of the four has less than 1e-4 of the square of their extent for its area."""
+    """Return whether a triangle of three of the four has less than 1e-4 of the square of their extent for its area."""
     a, b, c = (points[np.array(i)] for i in ((0, 0, 0, 1), (1, 1, 2, 2), (2, 3, 3, 3)))
     area = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
     extent = ((points - points.mean(0)) ** 2).sum()

@@ -65,14 +65,14 @@ def sift(
       count: number of rows of the result; a point with two orientations takes two.
       contrast_threshold: least contrast, divided by 3 for each of the 3 scales of an octave as in OpenCV.
       edge_ratio: largest ratio of the principal curvatures.
-      octaves: number of octaves; None for as many as have at least 16 pixels a side.
+      octaves: number of octaves; None for as many as have at least 16 pixels per side.
       double: double the image first, which finds about four times as many points.
 
     Returns:
       Keypoints of `count` rows.
 
     Raises:
-      ValueError: the image is no floating [H, W] of at least 16 pixels a side or not finite, or a setting is out of
+      ValueError: the image is no floating [H, W] of at least 16 pixels per side or not finite, or a setting is out of
         range.
     """
     if image.ndim != 2 or min(image.shape) < 16 or not jnp.issubdtype(image.dtype, jnp.floating):

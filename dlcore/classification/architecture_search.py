@@ -188,7 +188,7 @@ def sample(key: jax.Array, controller: Controller, params: Any) -> jax.Array:
 
 
 def most_likely(controller: Controller, params: Any) -> jax.Array:
-    """The architecture [6] int32 of the most likely operation on every edge, given those before."""
+    """Return the architecture [6] int32 of the most likely operation on every edge, given those before."""
 
     def choose(t: int, architecture: jax.Array) -> jax.Array:
         return architecture.at[t].set(controller.apply({"params": params}, architecture)[t].argmax())

@@ -167,7 +167,7 @@ class _Glimpse(NamedTuple):
         return crop(scene, centers(self.model.grid, scene.shape[1:3])[location], self.size)
 
     def mean(self, scene: jax.Array, weights: jax.Array) -> jax.Array:
-        """The expected glimpse [B, g, g, C] under weights [B, L]."""
+        """Return the expected glimpse [B, g, g, C] under weights [B, L]."""
 
         def one(location: jax.Array) -> jax.Array:
             return self.at(scene, jnp.full(scene.shape[0], location))
@@ -217,7 +217,7 @@ def _sampled_objective(
     batch: dict,
     keys: jax.Array,
 ) -> tuple[jax.Array, Metrics]:
-    """The mean loss over all draws; for hard attention, plus what has the score function as its gradient."""
+    """Return the mean loss over all draws; for hard attention, plus what has the score function as its gradient."""
     scene, mask = _pixels(batch), mask_of(batch)
     log_policy = glimpse.log_policy(params, scene)  # [B, L]
     # Sample G glimpse locations of each scene.
@@ -261,7 +261,7 @@ def learner(
 
     Returns:
       The learner. With `box: [B, 4]` in a batch, the metric `looks` is the share of glimpses whose center lies in the
-      box, for soft attention the weight there. `predict` gives `{"probabilities": [B, C], "attention": [B, G * G],
+      box, for soft attention the weight there. `predict` returns `{"probabilities": [B, C], "attention": [B, G * G],
       "glimpse": [B, g, g, C]}`.
     """
     glimpse = _Glimpse(model, attention, glimpse_size)

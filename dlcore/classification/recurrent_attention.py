@@ -118,7 +118,7 @@ def retina(scene: jax.Array, location: jax.Array, size: int, num_scales: int) ->
 
 
 def _bilinear(center: jax.Array, length: int, size: int) -> jax.Array:
-    """Weights [B, size, length] of the pixels of one axis in samples a pixel apart about centers [B] in [-1, 1]."""
+    """Weights [B, size, length] of the pixels of one axis in samples one pixel apart about centers [B] in [-1, 1]."""
     at = (center[:, None] + 1) / 2 * length + jnp.arange(size) - (size - 1) / 2  # [B, size]
     return nn.relu(1 - jnp.abs(at[..., None] - jnp.arange(length) - 0.5))
 
@@ -239,8 +239,8 @@ def learner(
 
     Returns:
       The learner. `accuracy_1` .. `accuracy_T` are the accuracies after each glimpse, and `accuracy` is the last. With
-      `box: [B, 4]` in a batch, `looks` is the share of the later glimpses whose center lies in the box. `predict` gives
-      `{"probabilities": [B, T, num_classes], "locations": [B, T, 2], "glimpses": [B, T, S, g, g, C]}`.
+      `box: [B, 4]` in a batch, `looks` is the share of the later glimpses whose center lies in the box. `predict`
+      returns `{"probabilities": [B, T, num_classes], "locations": [B, T, 2], "glimpses": [B, T, S, g, g, C]}`.
 
     Raises:
       ValueError: of `init`, where the scenes have no num_scales scales or the smallest patch is larger than a scene.

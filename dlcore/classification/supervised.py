@@ -82,7 +82,7 @@ def augmented_batch(
 
 
 def _loss_of(loss: Loss | None, label_smoothing: float | jax.Array) -> Loss:
-    """The loss of each example; a caller's own comes without smoothing."""
+    """Return the loss of each example; a caller's own comes without smoothing."""
     if loss is None:
         return functools.partial(softmax_cross_entropy_loss, label_smoothing=label_smoothing)
     if not callable(loss):
@@ -123,7 +123,7 @@ def learner(
         train) -> (logits, {name: logits})`.
 
     Returns:
-      The learner. `predict` gives `{"logits": [B, C], "probabilities": [B, C]}`.
+      The learner. `predict` returns `{"logits": [B, C], "probabilities": [B, C]}`.
 
     Raises:
       ValueError: `loss` is no function, or has `label_smoothing` beside it; in `update`, a loss that does not give one
@@ -188,7 +188,7 @@ def learner(
 
 
 def _one_each(loss: Loss, logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """A caller's loss, which must give one number for each example."""
+    """Return a caller's loss, which must give one number for each example."""
     losses = jnp.asarray(loss(logits, labels))
     if losses.shape != logits.shape[:1]:
         name = getattr(loss, "__name__", type(loss).__name__)

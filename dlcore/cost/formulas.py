@@ -245,7 +245,7 @@ def video_bytes(height: int, width: int, frames: int, *, channels: int = 3, item
       height: height in pixels.
       width: width in pixels.
       frames: how many.
-      channels: numbers a pixel.
+      channels: numbers per pixel.
       itemsize: bytes a number.
 
     Returns:

@@ -222,5 +222,5 @@ def _window(field: Field, axes: Sequence[int]) -> tuple[tuple[float, ...] | None
 
 
 def _pixels(reach: float) -> float:
-    """How many pixels fit: after a transposed convolution the ends may lie between pixels."""
+    """Return how many pixels fit: after a transposed convolution the ends may lie between pixels."""
     return reach if math.isinf(reach) else math.floor(reach) + 1.0

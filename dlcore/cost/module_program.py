@@ -152,7 +152,7 @@ def mac_count(eqn: Any) -> int:
 
 
 def _recorder(calls: list[Call]) -> Any:
-    """An interceptor that lists the calls of modules and marks what each does and returns."""
+    """Return an interceptor that lists the calls of modules and marks what each does and returns."""
     running: list[int] = []
 
     def record(call: Any, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
@@ -183,7 +183,7 @@ class _Walk:
         self.working: set[int] = set()  # calls with equations of their own: dropout, where nothing is dropped, has none
 
     def through(self, jaxpr: Any, fields: Sequence[Field], call: int, times: int) -> list[Field]:
-        """The fields of the results, where `fields` are those of the arguments."""
+        """Return the fields of the results, where `fields` are those of the arguments."""
 
         def rule(eqn: Any, fields: list[Field]) -> list[Field]:
             marks = MARK.findall(str(eqn.source_info.name_stack))
@@ -242,7 +242,7 @@ def _loose(field: Field, carry: bool = False) -> Field:
 
 
 def _operation(eqn: Any) -> str | None:
-    """The function of `dlcore.ops` that the model called for this equation, by the equation's traceback."""
+    """Return the function of `dlcore.ops` that the model called for this equation, by the equation's traceback."""
     traceback = eqn.source_info.traceback
     for frame in reversed(traceback.frames if traceback else ()):
         if "/dlcore/ops/" in frame.file_name.replace("\\", "/"):

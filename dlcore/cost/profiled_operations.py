@@ -220,7 +220,7 @@ def hot_operations(times: Mapping[str, float], text: str, runs: int, chip: Chip)
     """Combine measured times with the roofline of each operation.
 
     Args:
-      times: {instruction: seconds} of all runs together, as `trace_times` gives them.
+      times: {instruction: seconds} of all runs together, as `trace_times` returns them.
       text: text of the compiled program.
       runs: how often the program ran.
       chip: chip whose peaks bound the time.
@@ -273,7 +273,7 @@ def measured_chip(size: int = 1024, megabytes: int = 64, repeats: int = 5) -> Ch
       repeats: the fastest of so many runs counts.
 
     Returns:
-      FLOPs and bytes a second.
+      FLOPs and bytes per second.
     """
     x = jnp.ones((size, size), jnp.float32)
     y = jnp.ones(megabytes * 2**18, jnp.float32)

@@ -109,7 +109,7 @@ def _moved(span: Span, positions: dict[int, int]) -> Span:
 
 
 def _slide(span: Span, axis: int, taps: int, stride: int = 1, low: int = 0, dilation: int = 1, spread: int = 1) -> Span:
-    """A window over `axis`, of which `spread` - 1 zeros separate the elements (transposed convolution)."""
+    """Return a window over `axis`, of which `spread` - 1 zeros separate the elements (transposed convolution)."""
     if axis not in span.steps:
         return span
     step = span.steps[axis] / spread

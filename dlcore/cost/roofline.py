@@ -28,7 +28,7 @@ class Chip(NamedTuple):
 
     Args:
       flops: bfloat16 operations a second.
-      bandwidth: bandwidth of the device's memory, bytes a second.
+      bandwidth: bandwidth of the device's memory, bytes per second.
     """
 
     flops: float

@@ -3,7 +3,7 @@
 layer        kind   output      parameters       %       MMACs       %   activation KB     %  field  stride
 features_0   Conv   55x55x64        23,296     0.0       70.28     9.8          756.25  32.7     11       4
 
-MMACs are millions of multiply-adds; shares are of the column's sum. "field" is the receptive field, pixels a side, or
+MMACs are millions of multiply-adds; shares are of the column's sum. "field" is the receptive field, pixels per side, or
 "all" where attention or a mean of the whole map comes in; field and stride are blank where an output has no position in
 the image, as are numbers that are 0. Where blocks are folded, their times are the sums of their layers'.
 """
@@ -51,7 +51,7 @@ def text_table(layers: Sequence[Layer], batch: int = 1, chip: Chip | None = None
 def write_csv(
     path: str | Path, layers: Sequence[Layer], batch: int = 1, chip: Chip | None = None, depth: int | None = None
 ) -> None:
-    """Write layers as CSV in whole numbers (MACs, FLOPs, KB, seconds), one line a layer, without sums.
+    """Write layers as CSV in whole numbers (MACs, FLOPs, KB, seconds), one line per layer, without sums.
 
     Args:
       path: path of the file.

@@ -1,4 +1,4 @@
-"""Labeled training images followed by the images to classify, in one source: one `predict` gives features of both."""
+"""Labeled training images followed by the images to classify, in one source: one `predict` returns features of both."""
 
 import numpy as np
 

@@ -114,7 +114,7 @@ def _placed(rng: np.random.Generator, grid: int, number: int) -> list[Placed]:
 
 
 def _references(placed: list[Placed], grid: int, names: Sequence[str]) -> list[tuple[str, list[int]]]:
-    """The captions of an image; of each its text, and the cell that each word names, -1 for none."""
+    """Return the captions of an image; of each its text, and the cell that each word names, -1 for none."""
     if len(placed) == 1:
         (only,) = placed
         parts = [("a", None), (f"{only.color} {only.shape}", only), (f"at the {names[only.cell]}", None)]

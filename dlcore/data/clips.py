@@ -165,7 +165,7 @@ def _pictures(rng: np.random.Generator, appearance: int, velocity: np.ndarray, p
 
 
 def _ground(rng: np.random.Generator, size: int) -> np.ndarray:
-    """A gray texture that goes on at the opposite side: [size, size, 3]."""
+    """Return a gray texture that goes on at the opposite side: [size, size, 3]."""
     blocks = rng.normal(0, 14, (8, 8))
     tiles = blocks[np.ix_(*[np.arange(size) * 8 // size] * 2)]
     return np.repeat((rng.uniform(90, 150) + tiles)[..., None], 3, -1)

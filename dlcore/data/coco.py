@@ -95,7 +95,7 @@ def _annotation_files(folder: Path, keypoints: bool) -> tuple[dict[str, Path], t
 
 
 def _with_objects(source: Source, split: str, path: Path) -> Source:
-    """The source: one without anything to learn from is an error as train, and gets a note as another split."""
+    """Return the source: one without anything to learn from is an error as train, and gets a note as another split."""
     boxes, crowds = int(source.arrays["box_mask"].sum()), int(source.arrays["crowd"].sum())
     points = source.arrays["keypoints"][source.arrays["box_mask"]][..., 2] if "keypoints" in source.arrays else None
     if boxes and (points is None or points.any()):
@@ -259,7 +259,7 @@ def _resized(
 
 
 def _keypoint_names(categories: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The names of the keypoints, which the categories share; empty where no category has some."""
+    """Return the names of the keypoints, which the categories share; empty where no category has some."""
     for c in categories:
         names = c.get("keypoints") or []
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
@@ -348,7 +348,7 @@ def _area(annotation: Mapping[str, Any], box: np.ndarray, scale: np.ndarray) -> 
 
 
 def _mask(annotation: Mapping[str, Any], image: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray:
-    """The mask of an annotation, resized with its image: bool [H, W], pixels of which half is covered."""
+    """Return the mask of an annotation, resized with its image: bool [H, W], pixels of which half is covered."""
     from PIL import Image
 
     if not annotation.get("segmentation"):
@@ -438,7 +438,7 @@ def _check_images(images: Sequence[Any], path: Path) -> None:
 
 
 def _twins(entries: Sequence[Any], key: Callable[[Any], Any]) -> tuple[Any, Any] | None:
-    """The first entry whose key another had before it, behind that one."""
+    """Return the first entry whose key another had before it, behind that one."""
     first: dict[Any, Any] = {}
     return next(((one, entry) for entry in entries if (one := first.setdefault(key(entry), entry)) is not entry), None)
 

@@ -64,7 +64,7 @@ def digit_scenes(
 
 
 def _enlarged(image: np.ndarray, warp: np.ndarray) -> np.ndarray:
-    """An image at twice its size, its coordinates multiplied by a matrix about the center."""
+    """Return an image at twice its size, its coordinates multiplied by a matrix about the center."""
     from scipy.ndimage import affine_transform
 
     matrix, middle = warp / 2, (len(image) - 1) / 2

@@ -1,6 +1,6 @@
 """Few labels of many: the same number of examples of each class, drawn by a seed.
 
-With four labels a class the draw matters more than the method (Sohn et al. 2020, arXiv:2001.07685, table 2): a number
+With four labels per class the draw matters more than the method (Sohn et al. 2020, arXiv:2001.07685, table 2): a number
 names the seed that drew its labels.
 """
 

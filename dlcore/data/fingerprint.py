@@ -100,7 +100,7 @@ def fingerprint(
 
 
 def _on_demand(array: Any) -> bool:
-    """Whether an array reads its rows from a file (`dlcore.data.token_file`): it is known by its settings."""
+    """Return whether an array reads its rows from a file (`dlcore.data.token_file`): it is known by its settings."""
     return hasattr(array, "settings")
 
 

@@ -58,7 +58,7 @@ def _pick(rng: np.random.Generator, items: Any) -> Any:
 
 
 def _noun_phrase(rng: np.random.Generator, nominative: bool) -> tuple[_Words, _Words]:
-    """An article, perhaps an adjective, and a noun, in German and in English."""
+    """Return an article, perhaps an adjective, and a noun, in German and in English."""
     gender = _pick(rng, "mfn")
     definite = bool(rng.integers(2))
     article, ending = _ARTICLE[definite, nominative][gender]
@@ -73,7 +73,7 @@ def _noun_phrase(rng: np.random.Generator, nominative: bool) -> tuple[_Words, _W
 
 
 def _clause(rng: np.random.Generator, subordinate: bool) -> tuple[_Words, _Words]:
-    """A subject, a verb and an object; with an adverb and "wants to" in some."""
+    """Return a subject, a verb and an object; with an adverb and "wants to" in some."""
     subject, english_subject = _noun_phrase(rng, True)
     target, english_target = _noun_phrase(rng, False)
     finite, infinitive, english, english_infinitive = _pick(rng, _VERBS)

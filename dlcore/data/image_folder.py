@@ -148,7 +148,7 @@ def list_images(path: str | Path) -> list[Path]:
 
 
 def _listed(path: Path) -> tuple[list[Path], tuple[str, ...]]:
-    """The images below a folder, sorted, and the folders without any."""
+    """Return the images below a folder, sorted, and the folders without any."""
     images, other_files = [], []
     for folder, names in _walk(path):
         below = folder.relative_to(path)
@@ -200,7 +200,7 @@ def _without_images(images: Iterable[tuple[str, ...]], other_files: Iterable[tup
 
 
 def _entries(path: Path) -> tuple[list[_Entry], tuple[str, ...]]:
-    """The images, and the folders without any."""
+    """Return the images, and the folders without any."""
     if path.is_dir():
         images, without = _listed(path)
         entries = [

@@ -289,7 +289,7 @@ def decode_box_by_pillow(
 
 
 def _zoomed(box: Box, down: float, across: float) -> Box:
-    """The box in an image that was decoded at a part of its size."""
+    """Return the box in an image that was decoded at a part of its size."""
     return Box(box.top * down, box.left * across, box.height * down, box.width * across, box.mirrored)
 
 

@@ -32,7 +32,7 @@ class LabeledTexts(NamedTuple):
     Args:
       texts: N texts.
       labels: [N] int32.
-      class_names: of the labels.
+      class_names: class names of the labels.
     """
 
     texts: list[str]

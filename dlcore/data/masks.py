@@ -1,6 +1,6 @@
 """Masks of objects: bits packed along the width, COCO's run lengths and polygons, and what of a mask is visible.
 
-A packed mask has `ceil(W / 8)` bytes a row, the leftmost pixel in the highest bit, as `numpy.packbits` makes them:
+A packed mask has `ceil(W / 8)` bytes per row, the leftmost pixel in the highest bit, as `numpy.packbits` returns them:
 eight times smaller in memory and on its way to the device.
 """
 

@@ -67,7 +67,7 @@ def melody_waveform(text: str, *, sample_rate: int = 4000, beat: float = 0.2) ->
 
     Args:
       text: text in the notation; a number without a note before it is left out.
-      sample_rate: samples a second.
+      sample_rate: samples per second.
       beat: seconds.
 
     Returns:

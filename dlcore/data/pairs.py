@@ -118,7 +118,7 @@ def pair_source(
 
 
 def _lines(folder: Path, name: str) -> Sequence[str]:
-    """The lower-cased lines of NAME or NAME.gz."""
+    """Return the lower-cased lines of NAME or NAME.gz."""
     path = next((p for p in (folder / f"{name}.gz", folder / name) if p.is_file()), None)
     if path is None:
         raise FileNotFoundError(f"data_dir={str(folder)!r}: it has neither {name}.gz nor {name}")

@@ -60,7 +60,7 @@ class Pipeline:
             raise ValueError(f"seed={self.seed}: negative; allowed: 0 or more")
 
     def _fitting(self) -> str:
-        """The largest power of two that fits."""
+        """Return the largest power of two that fits."""
         fitting = 2 ** (len(self.source).bit_length() - 1) if len(self.source) else 0
         return f"; batch_size={fitting} fits" if fitting and fitting % self.process_count == 0 else ""
 

@@ -182,7 +182,7 @@ def fit_pca(train: np.ndarray, num_components: int | None = None) -> PCA:
     Signs are chosen so that each column's largest entry is positive.
 
     Args:
-      train: [N, ...], the training split, D numbers an example.
+      train: [N, ...], the training split, D numbers per example.
       num_components: K; None takes all D.
 
     Returns:
@@ -209,7 +209,7 @@ def fit_whitening(train: np.ndarray, num_components: int | None = None, epsilon:
     """Fit a projection whose numbers have variance 1, as far as epsilon is small beside the eigenvalues.
 
     Args:
-      train: [N, ...], the training split, D numbers an example.
+      train: [N, ...], the training split, D numbers per example.
       num_components: K; None takes all D.
       epsilon: added to the eigenvalues; 0 where none of them is 0.
 

@@ -128,7 +128,7 @@ def questions(count: int, seed: int = 0, *, size: int = 32, grid: int = 3) -> So
 
 
 def _ask(rng: np.random.Generator, kind: str, placed: list[Placed], grid: int) -> tuple[str, str]:
-    """A question about an image, and its answer."""
+    """Return a question about an image, and its answer."""
     thing = placed[rng.integers(len(placed))]
     if kind == "color":
         return _COLOR.format(thing.shape), thing.color

@@ -169,7 +169,7 @@ def covers(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def _background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """A color, a slow ramp of it, stripes and blocks: float [size, size, 3]."""
+    """Return a color, a slow ramp of it, stripes and blocks: float [size, size, 3]."""
     y, x = np.mgrid[:size, :size] / size
     base, tilt = rng.uniform(30, 225, 3), rng.normal(0, 40, (2, 3))
     angle, frequency = rng.uniform(0, np.pi), rng.uniform(2, 14)
@@ -214,7 +214,7 @@ def _keypoints(mask: np.ndarray, box: np.ndarray, nearer: np.ndarray) -> np.ndar
 
 
 def _shape(rng: np.random.Generator, size: int, smallest: int, largest: int) -> tuple[int, np.ndarray]:
-    """A class and the pixels of one shape of it, turned at random, wholly inside."""
+    """Return a class and the pixels of one shape of it, turned at random, wholly inside."""
     label = int(rng.integers(len(SHAPES)))
     radius = np.exp(rng.uniform(np.log(smallest), np.log(largest))) / 2
     center = rng.uniform(radius, size - radius, 2)
@@ -225,7 +225,7 @@ def _shape(rng: np.random.Generator, size: int, smallest: int, largest: int) -> 
 
 
 def _fill(rng: np.random.Generator, behind: np.ndarray) -> np.ndarray:
-    """A color well apart from the mean of what it covers: float [3]."""
+    """Return a color well apart from the mean of what it covers: float [3]."""
     mean = behind.mean(0)
     for _ in range(20):
         color = rng.uniform(0, 255, 3)

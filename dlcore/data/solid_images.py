@@ -106,7 +106,7 @@ def _before_camera(vertices: np.ndarray, rng: np.random.Generator) -> tuple[np.n
 
 
 def _render(vertices: np.ndarray, faces: np.ndarray, intrinsics: np.ndarray, size: int) -> np.ndarray:
-    """[size, size] of brightness, averaged over 2 x 2 rays a pixel."""
+    """[size, size] of brightness, averaged over 2 x 2 rays per pixel."""
     homogeneous = vertices @ intrinsics.T
     pixels = 2 * homogeneous[:, :2] / homogeneous[:, 2:] + 0.5  # centers of pixels half as wide
     face, _ = rasterize(pixels, 1 / vertices[:, 2], faces, 2 * size, 2 * size)

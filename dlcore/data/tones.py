@@ -40,7 +40,7 @@ def tones(
       count: N, tones.
       seed: tone i of a seed is the same whatever `count`.
       length: T, samples of a tone.
-      sample_rate: samples a second.
+      sample_rate: samples per second.
       noise: standard deviation of the noise.
       detune: largest deviation from the class's pitch, in semitones.
 

@@ -47,7 +47,7 @@ def topic_lines(length: int, count: int = 600, documents: int = 600, seed: int =
       length: words of a line.
       count: N, lines.
       documents: topics of the text, one after the other.
-      seed: of the draw; the text is the same for every length and count.
+      seed: random seed of the draw; the text is the same for every length and count.
 
     Returns:
       The text, and lines with labels in [0, 8).

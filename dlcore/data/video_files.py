@@ -35,7 +35,7 @@ class VideoFile(NamedTuple):
     Args:
       path: a file, or a folder of frames.
       num_frames: frames of the video.
-      frame_rate: frames a second; None where the frames are files.
+      frame_rate: frames per second; None where the frames are files.
       size: (H, W) of a frame in pixels.
     """
 

@@ -148,7 +148,7 @@ def labeled_clips(
       length: frames of a clip.
       size: side or (H, W) that frames are scaled to cover and cut to.
       stride: distance between consecutive frames of a clip, in frames of the video.
-      frame_rate: frames a second of a clip, in place of `stride`; None takes the stride.
+      frame_rate: frames per second of a clip, in place of `stride`; None takes the stride.
       short: how to fill a clip that is longer than its video.
       workers: threads that decode; None takes one a core.
       name: name of the source.
@@ -217,7 +217,7 @@ def _folders(path: Path) -> list[Path]:
 
 
 def _below(folder: Path) -> list[Path]:
-    """The videos below a folder, sorted; a folder of frames is one and is not looked into."""
+    """Return the videos below a folder, sorted; a folder of frames is one and is not looked into."""
     paths = []
     for path in sorted(folder.iterdir()):
         if is_video(path):

@@ -83,7 +83,7 @@ def padded(
 
 
 def _until_end(tokens: Iterable[int]) -> list[int]:
-    """The tokens before END, without PAD and START."""
+    """Return the tokens before END, without PAD and START."""
     prefix = []
     for token in map(int, tokens):
         if token == END:

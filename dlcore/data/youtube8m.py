@@ -1,4 +1,4 @@
-"""YouTube-8M: features of videos, a vector of a video, in place of its frames.
+"""YouTube-8M: one feature vector per video instead of its frames.
 
     train0000.tfrecord ...    tf.Example with id, labels, mean_rgb [1024] and mean_audio [128]
 
@@ -17,7 +17,7 @@ from dlcore.data.source import Source
 __all__ = ["NUM_CLASSES", "read_youtube8m"]
 
 NUM_CLASSES = 3862
-"""Of the vocabulary since 2018."""
+"""Size of the vocabulary since 2018."""
 
 
 def read_youtube8m(root: str | Path, split: str = "train", num_classes: int = NUM_CLASSES) -> Source:
@@ -25,7 +25,7 @@ def read_youtube8m(root: str | Path, split: str = "train", num_classes: int = NU
 
     Args:
       root: folder of the .tfrecord files.
-      split: "train", "validate" or "test": what the files' names begin with.
+      split: "train", "validate" or "test", the prefix of the file names.
       num_classes: size of the vocabulary.
 
     Returns:

@@ -380,14 +380,14 @@ def detector_learner(
         is divided by the weight in the whole batch instead.
       measures: measures with the arguments of `losses`, what to report beside them: {name: number}, added up, or {name:
         (number, weight)}, a mean; None for nothing.
-      postprocess: `(outputs, locations, (height, width)) -> detections` of one image, as `select` gives them.
+      postprocess: `(outputs, locations, (height, width)) -> detections` of one image, as `select` returns them.
       preprocess: batch of images to the model's input, of the same size.
       augment: `(key, example) -> example` of one preprocessed training example (`dlcore.data.augment.examples`); None
         for none.
 
     Returns:
-      The learner; predict gives `{"boxes": [B, K, 4] in pixels, "scores", "labels", "valid": [B, K]}`, best first, and
-      the sizes of padded images (`dlcore.detection.padding.with_sizes`).
+      The learner; predict returns `{"boxes": [B, K, 4] in pixels, "scores", "labels", "valid": [B, K]}`, best first,
+      and the sizes of padded images (`dlcore.detection.padding.with_sizes`).
     """
 
     def init(rng: jax.Array, batch: dict) -> ModelState:

@@ -142,7 +142,7 @@ def learner(
       box_weight: lambda.
 
     Returns:
-      The learner; evaluate measures `accuracy` and `iou`, and predict gives one detection an image, as
+      The learner; evaluate measures `accuracy` and `iou`, and predict returns one detection an image, as
       `dlcore.detection.dense.select` does: `{"boxes": [B, 1, 4] in pixels, "scores", "labels", "valid": [B, 1]}`.
 
     Raises:

@@ -173,7 +173,7 @@ def _objective(
 
 
 def _predict(stages: Stages, preprocess: Any, state: ModelState, batch: dict) -> dict[str, jax.Array]:
-    """The detections of a batch, as `learner` describes them."""
+    """Return the detections of a batch, as `learner` describes them."""
     model, run = stages.model, stages.bind(state.params, state.model_state)
     images = zero_padding(preprocess(batch["image"]), batch)
     size, (sizes, axis) = images.shape[1:3], own_sizes(batch, images)
@@ -249,9 +249,9 @@ def learner(
         whose margin s scores sigmoid(s).
 
     Returns:
-      The learner; predict gives `{"boxes": [B, K, 4] in pixels, "scores", "labels", "valid": [B, K]}`, best first, and
-      with the heads `masks` [B, K, 28, 28], probabilities over the box, `keypoints` [B, K, J, 3] (x, y, 1) in pixels,
-      and `keypoint_scores` [B, K, J]; and the sizes of padded images (`dlcore.detection.padding.with_sizes`).
+      The learner; predict returns `{"boxes": [B, K, 4] in pixels, "scores", "labels", "valid": [B, K]}`, best first,
+      and with the heads `masks` [B, K, 28, 28], probabilities over the box, `keypoints` [B, K, J, 3] (x, y, 1) in
+      pixels, and `keypoint_scores` [B, K, J]; and the sizes of padded images (`dlcore.detection.padding.with_sizes`).
 
     Raises:
       ValueError: a threshold of the background is above that of the foreground.

@@ -1,4 +1,4 @@
-"""Measures of a whole data set, computed on the host from what `predict` gives."""
+"""Measures of a whole data set, computed on the host from the outputs of `predict`."""
 
 from dlcore.lazy import lazy_exports
 

@@ -79,7 +79,7 @@ class ResolvedRun:
 
         Args:
           train_size: number of training examples.
-          batch_size: examples a step; None takes `--batch_size`.
+          batch_size: examples per step; None takes `--batch_size`.
 
         Returns:
           `--steps`, or the steps of `--epochs`.

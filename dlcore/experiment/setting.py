@@ -56,11 +56,11 @@ class Setting(NamedTuple):
       identity: whether it changes what is learned, and so belongs to the run's identity; "if changed": only if it
         differs from the default, so that earlier runs keep their folders when a setting is added.
       essential: whether `--help` shows it first.
-      origin: for a flag that names trained weights: flags -> their `dlcore.experiment.origin.Origin`, or None if the
-        flag is unset; called before loading the data.
+      origin: origin for a flag that names trained weights: flags -> their `dlcore.experiment.origin.Origin`, or None if
+        the flag is unset; called before loading the data.
       check: check of a value beyond a range: value -> None, or a ValueError "NAME=VALUE: problem; allowed:
         ...".
-      record: for a field of a record: the parameter that takes the record, and the record's class.
+      record: record for a field of a record: the parameter that takes the record, and the record's class.
       regularizes: whether the flag adds regularization, and its default adds none: checks without regularization reset
         it.
     """

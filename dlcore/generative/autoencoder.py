@@ -203,9 +203,9 @@ def learner(
       noise: denoising: standard deviation of the noise on pixels in [0, 1].
 
     Returns:
-      The learner. `evaluate` gives the loss without its penalty, `mse` and `psnr` of the reconstruction clipped to
+      The learner. `evaluate` returns the loss without its penalty, `mse` and `psnr` of the reconstruction clipped to
       [0, 1], for sparse `mean_activation`, and for denoising `psnr_noisy` and `psnr_gain`, with noise drawn for each
-      example by its index. `predict` gives `features [B, D]`, `reconstruction [B, H, W, C]` with its `psnr [B]`, for
+      example by its index. `predict` returns `features [B, D]`, `reconstruction [B, H, W, C]` with its `psnr [B]`, for
       denoising `noisy`, and, where the batch has a second image `other`, the `path [B, 8, H, W, C]` to it; of a
       batch of `latent [B, D]` in place of images it gives `decoded [B, H, W, C]`.
     """

@@ -211,7 +211,7 @@ def learner(
       kl_weight: weight of the divergence from a standard normal, averaged over the latent's values, in nats.
 
     Returns:
-      The learner. `evaluate` reconstructs from the mean; `predict` gives `image` (the reconstruction in [0, 1]),
+      The learner. `evaluate` reconstructs from the mean; `predict` returns `image` (the reconstruction in [0, 1]),
       `mean` and `logvar`.
     """
 

@@ -180,8 +180,8 @@ def learner(
       temperature: temperature of samples; below 1 they are more probable and less diverse.
 
     Returns:
-      The learner. `loss` is in nats a dimension; `evaluate` gives the nats of an image and the bits a dimension too,
-      under names that carry the binarization. `predict` needs `index` alone and gives `{"sample": [B, H, W, C] in
+      The learner. `loss` is in nats a dimension; `evaluate` returns the nats of an image and the bits per dimension
+      too, under names that carry the binarization. `predict` needs `index` alone and gives `{"sample": [B, H, W, C] in
       [0, 1], "levels": the same as int, "nats": -log p of each}`. It keeps the pixels of `image` (or `codes`) that
       `known: [B, H, W, C]` marks, and draws class `label`, or without labels class `index` modulo their number.
     """

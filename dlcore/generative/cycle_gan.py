@@ -201,7 +201,7 @@ def learner(
       pool_size: fakes of each kind that the discriminators are shown later; 0 shows the new ones.
 
     Returns:
-      The learner. `evaluate` gives `cycle_l1`, in [0, 1]; where the batch has the true partners `b_of_a` and `a_of_b`
+      The learner. `evaluate` returns `cycle_l1`, in [0, 1]; where the batch has the true partners `b_of_a` and `a_of_b`
       also `map_l1`, the mean of both directions, and `unchanged_l1` of images that are left as they are. `predict`
       translates `a`, or `b`, or both, and gives `b_of_a`, `a_of_b`, and `cycle_a`, `cycle_b`, in [0, 1].
     """

@@ -119,7 +119,7 @@ def _generator_objective(
 
 
 def _is_layer(path: tuple, leaf: jax.Array) -> bool:
-    """Whether it is a kernel, and no table of class vectors."""
+    """Return whether it is a kernel, and no table of class vectors."""
     return is_kernel(path, leaf) and getattr(path[-1], "key", None) != "embedding"
 
 
@@ -157,7 +157,7 @@ def learner(
         takes 1e-4.
 
     Returns:
-      The learner. `evaluate` gives the value V of the game (`value`), which is the discriminator's loss below 0, and
+      The learner. `evaluate` returns the value V of the game (`value`), which is the discriminator's loss below 0, and
       the mean of the sigmoid of its logits on real (`d_real`) and fake (`d_fake`) examples; `predict` needs `index` and
       the condition, and gives `{"sample": [B, ...]}`. With `ends: [B, 2]` and `share: [B]` in the batch it draws
       between the samples of two indices; with `latent: [B, latent_dim]` it gives `decoded`, the samples of these.

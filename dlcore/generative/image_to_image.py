@@ -53,7 +53,7 @@ def check_halvings(shape: tuple[int, ...], halvings: int, name: str) -> None:
 
 
 def l1(a: jax.Array, b: jax.Array) -> jax.Array:
-    """The mean absolute difference of each two images.
+    """Return the mean absolute difference of each two images.
 
     Args:
       a: [B, ...].
@@ -302,7 +302,7 @@ def paired_learner(
       sees_source: show the discriminator pairs.
 
     Returns:
-      The learner; `predict` gives `{"sample": images in [0, 1]}` and needs what `source` reads.
+      The learner; `predict` returns `{"sample": images in [0, 1]}` and needs what `source` reads.
     """
     is_adversarial, weights = adversarial_weight > 0, (content_weight, adversarial_weight)
     players = Players({"generator": generator}, {"generator": generator_optimizer})

@@ -6,8 +6,8 @@ Rombach et al. 2022, arXiv:2112.10752.
     phase 2    z = (mean + exp(logvar / 2) eps) / scale     diffused as if it were an image, `dlcore.generative.ddpm`
     sample     decoder(scale z)
 
-`scale` is the standard deviation of the training latents, so that what is diffused has variance 1, as the schedule
-takes for granted. Each step draws anew from the posteriors. Values of a latent are not limited to [-1, 1], so that
+`scale` is the standard deviation of the training latents, so that the diffused latents have variance 1, as the
+schedule assumes. Each step samples the posteriors again. Values of a latent are not limited to [-1, 1], so that
 samples are not clipped.
 """
 
@@ -23,20 +23,20 @@ __all__ = ["LatentDiffusion", "latent_scale"]
 
 
 class LatentDiffusion(nn.Module):
-    """The network of the latents, and the autoencoder that makes and decodes them: (z, t, label) -> noise.
+    """The network of the latents, and the autoencoder that encodes and decodes them: (z, t, label) -> noise.
 
     Parameters `network`, and `autoencoder` and `scale` [], which are locked.
 
     Args:
       network: network of the latents, such as `ConditionalUNet` or `DiT`.
-      autoencoder: autoencoder whose latents they are.
+      autoencoder: autoencoder of the latents.
     """
 
     network: nn.Module
     autoencoder: AutoencoderKL
 
     def setup(self):
-        """Make the parameter of the scale."""
+        """Create the parameter `scale`."""
         self.scale = self.param("scale", nn.initializers.ones, ())
 
     def __call__(self, z: jax.Array, t: jax.Array, label: jax.Array | None = None) -> jax.Array:

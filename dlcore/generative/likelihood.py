@@ -1,4 +1,4 @@
-"""Likelihoods of images: how pixels become zeros and ones or levels, and log p in nats and in bits a dimension.
+"""Likelihoods of images: how pixels become zeros and ones or levels, and log p in nats and in bits per dimension.
 
     dynamic     x ~ Bernoulli(p), drawn anew at each step; p is the pixel's gray value
     static      the same draw at every step and in every run: that of a fixed key and of the image's index
@@ -8,7 +8,7 @@ Salakhutdinov & Murray 2008 drew MNIST once, "static"; Burda, Grosse & Salakhutd
 anew. Nats under different rules are of different data, so the names of the metrics carry the rule. A Bernoulli
 "likelihood" of the gray values themselves is none: it does not sum to 1.
 
-    bits a dimension = nats of an image / (dimensions ln 2)
+    bits per dimension = nats of an image / (dimensions ln 2)
 
 Sums run over flat images: XLA:CPU needs 20 times as long for a sum over rows, columns and one color.
 """
@@ -174,7 +174,7 @@ def bayes_rule(log_likelihood: jax.Array, log_prior: jax.Array) -> tuple[jax.Arr
 
 
 def nats_to_bits(nats: jax.Array, dimensions: int) -> jax.Array:
-    """Convert the nats of an image to bits a dimension.
+    """Convert the nats of an image to bits per dimension.
 
     Args:
       nats: [...], of whole images.
@@ -196,7 +196,7 @@ def likelihood_metrics(nats: jax.Array, dimensions: int, name: str, mask: jax.Ar
       mask: [B], set where an image counts; None counts all.
 
     Returns:
-      {"nll_nats_NAME": mean nats an image, "bits_per_dim_NAME": mean bits a dimension}.
+      {"nll_nats_NAME": mean nats an image, "bits_per_dim_NAME": mean bits per dimension}.
     """
     return {
         f"nll_nats_{name}": Sum.of(nats, mask),

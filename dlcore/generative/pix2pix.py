@@ -45,7 +45,7 @@ def learner(
       adversarial_weight: weight of the generator's adversarial loss; 0 trains by the L1 loss alone.
 
     Returns:
-      The learner. `evaluate` gives `l1`, the mean absolute difference in [0, 1]; `predict` needs `source`, and gives
+      The learner. `evaluate` returns `l1`, the mean absolute difference in [0, 1]; `predict` needs `source`, and gives
       `{"sample": images in [0, 1]}`.
     """
     return paired_learner(

@@ -274,7 +274,7 @@ class Discriminator(nn.Module):
 
 
 def _wrapped(spectral: bool, train: bool, layer: nn.Module, x: jax.Array) -> jax.Array:
-    """The layer's output, by kernels of norm 1 where asked for."""
+    """Return the layer's output, by kernels of norm 1 where asked for."""
     return SpectralNorm(layer)(x, update_stats=train) if spectral else layer(x)
 
 

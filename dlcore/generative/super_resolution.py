@@ -130,7 +130,7 @@ def learner(
         0 is SRResNet.
 
     Returns:
-      The learner. `evaluate` gives `psnr` in dB over the whole image, `psnr_bicubic`, `psnr_bilinear` and
+      The learner. `evaluate` returns `psnr` in dB over the whole image, `psnr_bicubic`, `psnr_bilinear` and
       `psnr_nearest` of the baselines, and `sharpness` and `sharpness_bicubic` over that of the true image; `predict`
       needs `low`, and gives `{"sample": images in [0, 1]}`.
     """

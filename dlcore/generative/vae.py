@@ -194,7 +194,7 @@ def log_normal(x: jax.Array, mean: jax.Array, log_variance: jax.Array) -> jax.Ar
 
 
 def _observe(model: nn.Module, binarization: str, images: jax.Array, index: jax.Array, rng: jax.Array) -> jax.Array:
-    """The pixels that the likelihood is of: zeros and ones, or values."""
+    """Return the pixels that the likelihood is of: zeros and ones, or values."""
     return binarize(rng, images, binarization, index) if model.likelihood == "bernoulli" else to_float(images)
 
 
@@ -278,12 +278,12 @@ def learner(
         otherwise it is the mean of p(x|z), the smooth image that papers show.
 
     Returns:
-      The learner. `evaluate` gives the loss with one draw, `kl_nats`, and from K draws the bounds on -log p(x) in nats,
-      `elbo_nll_nats_RULE` and `iwaeK_nll_nats_RULE`, RULE being the binarization, or `density` of a Gaussian. `predict`
-      gives `features [B, Z]` (the mean code), `kl [B, Z]` by dimension, `reconstruction [B, H, W, C]` of the mean code
-      with its `psnr [B]`, a `sample` from the prior by the index alone (with `draw_pixels` it has the pixels' noise),
-      and where the batch has a second image `other`, the `path [B, 8, H, W, C]` to it. A batch of `index` alone gives
-      `sample`, and one of `latent [B, Z]` in place of images `decoded [B, H, W, C]`.
+      The learner. `evaluate` returns the loss with one draw, `kl_nats`, and from K draws the bounds on -log p(x) in
+      nats, `elbo_nll_nats_RULE` and `iwaeK_nll_nats_RULE`, RULE being the binarization, or `density` of a Gaussian.
+      `predict` gives `features [B, Z]` (the mean code), `kl [B, Z]` by dimension, `reconstruction [B, H, W, C]` of the
+      mean code with its `psnr [B]`, a `sample` from the prior by the index alone (with `draw_pixels` it has the pixels'
+      noise), and where the batch has a second image `other`, the `path [B, 8, H, W, C]` to it. A batch of `index` alone
+      gives `sample`, and one of `latent [B, Z]` in place of images `decoded [B, H, W, C]`.
     """
     rule = binarization if model.likelihood == "bernoulli" else "density"
     observe = functools.partial(_observe, model, binarization)

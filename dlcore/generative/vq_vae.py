@@ -388,8 +388,8 @@ def quantize(model: nn.Module, params: Any, vectors: jax.Array, x: jax.Array) ->
     """Encode images as grids of codes.
 
     Args:
-      model: with `encode`, as `VQVAE`.
-      params: of the autoencoder.
+      model: model with `encode`, as `VQVAE`.
+      params: parameters of the autoencoder.
       vectors: [K, D], e.
       x: [B, H, W, C] in [-1, 1].
 
@@ -405,8 +405,8 @@ def decode_vectors(model: nn.Module, params: Any, q: jax.Array) -> jax.Array:
     """Decode grids of code vectors to images.
 
     Args:
-      model: with `decode`, as `VQVAE`.
-      params: of the autoencoder.
+      model: model with `decode`, as `VQVAE`.
+      params: parameters of the autoencoder.
       q: [B, h, w, D].
 
     Returns:
@@ -434,7 +434,7 @@ def prior_loss(prior: nn.Module, params: Any, codes: jax.Array, mask: jax.Array)
 
     Args:
       prior: autoregressive network, as `dlcore.generative.autoregressive` describes it.
-      params: of the prior.
+      params: parameters of the prior.
       codes: [B, h, w] int.
       mask: [B], 0 for padding.
 
@@ -458,11 +458,11 @@ def sample_images(
     """Sample grids of codes from the prior, and decode them.
 
     Args:
-      model: with `decode` and `grid`, as `VQVAE`.
-      params: of the autoencoder.
+      model: model with `decode` and `grid`, as `VQVAE`.
+      params: parameters of the autoencoder.
       vectors: [K, D], e.
       prior: autoregressive network of the codes.
-      prior_params: of the prior.
+      prior_params: prior params of the prior.
       keys: [B], one a sample.
       temperature: below 1 samples are more probable and less diverse.
 
@@ -526,7 +526,7 @@ def _update_prior(
 
 
 def _reconstruct(model: nn.Module, state: VQVAEState, batch: dict) -> dict[str, jax.Array]:
-    """What `predict` gives of images, and of the way to others."""
+    """What `predict` returns of images, and of the way to others."""
     params, vectors, x = state.params["autoencoder"], state.codebook.vectors, normalize(batch["image"])
     # Reconstruct from the nearest codes.
     z, codes, q = quantize(model, params, vectors, x)
@@ -572,11 +572,11 @@ def learner(
       temperature: temperature of samples; below 1 they are more probable and less diverse.
 
     Returns:
-      The learner. `evaluate` gives the loss of the autoencoder, `mse` and `psnr` of pixels in [0, 1], `perplexity` and
-      `usage` of the codebook over all examples, and of the prior `prior_bits` a code (a uniform one has log2 K).
-      `predict` gives `codes [B, h, w]`, `features [B, h w D]`, `reconstruction [B, H, W, C]` with its `psnr [B]`, with
-      a prior a `sample` by the index alone, and where the batch has a second image `other`, the `path [B, 8, H, W, C]`
-      to it, by codes nearest to the arc. A batch of `index` alone gives `sample`. There is no `loss`: what passes
+      The learner. `evaluate` returns the loss of the autoencoder, `mse` and `psnr` of pixels in [0, 1], `perplexity`
+      and `usage` of the codebook over all examples, and of the prior `prior_bits` a code (a uniform one has log2 K).
+      `predict` returns `codes [B, h, w]`, `features [B, h w D]`, `reconstruction [B, H, W, C]` with its `psnr [B]`,
+      with a prior a `sample` by the index alone, and where the batch has a second image `other`, the `path [B, 8, H, W,
+      C]` to it, by codes nearest to the arc. A batch of `index` alone gives `sample`. There is no `loss`: what passes
       straight through is not the gradient of any value.
     """
     optimizers = {"autoencoder": optimizer} | ({} if prior is None else {"prior": prior_optimizer})

@@ -316,7 +316,7 @@ def _update_priors(
 def _sample_codes(
     priors: Priors, params: dict, grids: dict[str, tuple[int, int]], keys: jax.Array, temperature: float | jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """The top's codes [B, h/2, w/2], then the bottom's [B, h, w] given them."""
+    """Return the top's codes [B, h/2, w/2], then the bottom's [B, h, w] given them."""
     keys = {level: jax.vmap(jax.random.fold_in, (0, None))(keys, k) for k, level in enumerate(LEVELS)}
     draw = {"temperature": temperature}
     top = sample(priors.top, params["top"], keys["top"], (*grids["top"], 1), **draw)[..., 0]
@@ -354,9 +354,9 @@ def learner(
       temperature: temperature of samples; below 1 they are more probable and less diverse.
 
     Returns:
-      The learner. `evaluate` gives the loss of the autoencoder, `mse` and `psnr` of pixels in [0, 1], for each level
+      The learner. `evaluate` returns the loss of the autoencoder, `mse` and `psnr` of pixels in [0, 1], for each level
       `perplexity` and `usage` of its codebook and the mse without it, and of the priors `top_bits` and `bottom_bits` a
-      code of their level, and `prior_bits` a code of either (uniform ones have log2 K). `predict` gives `top_codes`,
+      code of their level, and `prior_bits` a code of either (uniform ones have log2 K). `predict` returns `top_codes`,
       `bottom_codes`, `reconstruction [B, H, W, C]` with its `psnr [B]`, and with priors a `sample` by the index alone.
       A batch of `index` alone gives `sample`. There is no `loss`: what passes straight through is not the gradient of
       any value.

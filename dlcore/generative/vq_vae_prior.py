@@ -2,13 +2,13 @@
 
 van den Oord, Vinyals & Kavukcuoglu 2017, arXiv:1711.00937, section 3.3: the second phase alone.
 
-    k = argmin_j |E(x) - e_j|^2                               encoder E and codebook e do not learn any more
-    L = -1 / (h w) [log p(k_1) + log p(k_2 | k_1) + ...]      nats a code
+    k = argmin_j |E(x) - e_j|^2                               encoder E and codebook e are frozen
+    L = -1 / (h w) [log p(k_1) + log p(k_2 | k_1) + ...]      nats per code
     k ~ p,   x = D(e_k)                                       a sample
 
 `dlcore.generative.vq_vae` trains both phases in one run. In a run of its own the prior has its own steps, and several
 priors of one autoencoder compare. Uniform codes take log2 K bits each, and codes drawn by their frequencies alone
-`histogram_bits`: what the prior saves beyond these, it knows from the codes before.
+`histogram_bits`: the prior saves more bits by its context of previous codes.
 """
 
 from typing import Annotated, Any
@@ -39,23 +39,23 @@ __all__ = ["HistogramBits", "VQVAEPriorState", "learner"]
 
 @struct.dataclass
 class VQVAEPriorState(State):
-    """The prior (`params`) and what it is the prior of.
+    """State of the prior (`params`) and its frozen autoencoder.
 
     Args:
-      frozen: {"autoencoder": parameters, "codebook": [K, D]}, which do not learn.
+      frozen: {"autoencoder": parameters, "codebook": [K, D]}, which are frozen.
     """
 
     frozen: Any
 
 
 class HistogramBits(CodebookPerplexity):
-    """Bits of a code that is drawn by its frequency alone: the entropy of the codes, log2 of their perplexity."""
+    """Bits of a code that is sampled by its frequency alone: the entropy of the codes, log2 of their perplexity."""
 
     def compute(self) -> float | None:
-        """Read the entropy.
+        """Compute the entropy.
 
         Returns:
-          From 0 to log2 K; None where nothing was counted.
+          From 0 to log2 K; None without counts.
         """
         perplexity = super().compute()
         return None if perplexity is None else float(np.log2(perplexity))
@@ -76,13 +76,13 @@ def learner(
       model: the autoencoder, with `encode`, `decode` and `grid`, as `dlcore.generative.vq_vae.VQVAE`; `init` gives it
         random weights and a codebook of its outputs, and those of a trained one belong in `VQVAEPriorState.frozen`.
       prior: an autoregressive network of `num_codes` levels, as `dlcore.generative.autoregressive` describes it.
-      optimizer: of the prior, any optax transformation.
-      num_codes: K.
-      temperature: of samples; below 1 they are more probable and less diverse.
+      optimizer: optimizer of the prior, any optax transformation.
+      num_codes: K, number of codes.
+      temperature: temperature of samples; below 1 they are more probable and less diverse.
 
     Returns:
-      The learner. `evaluate` gives `prior_bits` a code, `histogram_bits`, what codes drawn by their frequencies alone
-      take, and `perplexity` and `usage` of the codebook. `predict` gives a `sample` by the index alone, and of images
+      The learner. `evaluate` returns `prior_bits` a code, `histogram_bits`, what codes drawn by their frequencies alone
+      take, and `perplexity` and `usage` of the codebook. `predict` returns a `sample` by the index alone, and of images
       `codes [B, h, w]` and `reconstruction [B, H, W, C]` with its `psnr [B]`.
     """
 

@@ -105,7 +105,7 @@ def query_attention_maps(
 
     Args:
       model: `dlcore.detection.detr.DETR`.
-      variables: of the model.
+      variables: variables of the model.
       images: [B, H, W, C], the model's input.
       image_size: [B, 2] of padded images, as the model takes it.
 

@@ -119,7 +119,7 @@ def deep_dream(
       jitter: largest shift before each step, in pixels.
 
     Returns:
-      The image, in [0, 1], and the [steps, 2] values of each copy, as `ascend` gives them.
+      The image, in [0, 1], and the [steps, 2] values of each copy, as `ascend` returns them.
 
     Raises:
       ValueError: see `octave_sizes`.

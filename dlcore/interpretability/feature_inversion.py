@@ -38,7 +38,7 @@ def learner(
     """Optimize an image, from noise, for the features of `{"image": [B, H, W, C]}`, uint8 or float in [0, 1].
 
     Args:
-      model: a network whose `features(x)` gives maps by name.
+      model: a network whose `features(x)` returns maps by name.
       variables: variables of the model, frozen.
       optimizer: any optax transformation, such as L-BFGS.
       mean: [C], of the pixels that the network was trained on.

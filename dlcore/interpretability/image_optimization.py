@@ -61,8 +61,8 @@ def image_learner(
         step starts from the value and gradient that a line search found last.
 
     Returns:
-      The learner. Training logs the loss and the evaluations so far; `evaluate` gives the terms too; `predict` gives
-      `{"image": [B, H, W, C] in [0, 1]}`.
+      The learner. Training logs the loss and the evaluations so far; `evaluate` returns the terms too; `predict`
+      returns `{"image": [B, H, W, C] in [0, 1]}`.
 
     Raises:
       ValueError: `update` runs under pmap.
@@ -133,7 +133,7 @@ def check_layers(model: nn.Module, variables: Any, channels: int, **layers: tupl
       **layers: names by argument.
 
     Raises:
-      ValueError: `model.features` gives no such layer for a 64x64 image.
+      ValueError: `model.features` returns no such layer for a 64x64 image.
     """
     image = jax.ShapeDtypeStruct((1, 64, 64, channels), jnp.float32)
     layer_names = list(jax.eval_shape(lambda v, x: model.apply(v, x, method="features"), variables, image))

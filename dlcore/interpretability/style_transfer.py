@@ -41,7 +41,7 @@ def gram_loss(maps: dict[str, jax.Array], grams: dict[str, jax.Array]) -> jax.Ar
 
     Args:
       maps: {layer: [..., h, w, C]} of the rendered image, of any size.
-      grams: {layer: [..., C, C]} of the style, as `style_grams` gives them.
+      grams: {layer: [..., C, C]} of the style, as `style_grams` returns them.
 
     Returns:
       [...], the mean over the layers of `grams`.
@@ -75,7 +75,7 @@ def transfer_terms(
       maps: {layer: [..., h, w, C]} of the rendered image.
       image: [..., H, W, C], the rendered image.
       content: [..., h, w, C], the map of the content image.
-      grams: {layer: [..., C, C]} of the style, as `style_grams` gives them.
+      grams: {layer: [..., C, C]} of the style, as `style_grams` returns them.
       content_layer: name of the map that is compared with `content`.
 
     Returns:
@@ -106,7 +106,7 @@ def learner(
     """Optimize an image for the content of `{"content": [B, H, W, C]}` and the style of `{"style": [B, h, w, C]}`.
 
     Args:
-      model: a network whose `features(x)` gives maps by name.
+      model: a network whose `features(x)` returns maps by name.
       variables: variables of the model, frozen.
       optimizer: any optax transformation, such as L-BFGS.
       mean: [C], of the pixels that the network was trained on.

@@ -69,7 +69,7 @@ def texture_loss(
     """Build the Gram loss of images beside a sample.
 
     Args:
-      model: a network whose `features(x)` gives maps by name.
+      model: a network whose `features(x)` returns maps by name.
       mean: [C], of the pixels that the network was trained on.
       std: [C], of the pixels that the network was trained on.
       style_layers: names of the maps whose Gram matrices are compared.
@@ -105,8 +105,8 @@ def learner(
     """Optimize an image [H, W, C] for the texture of `{"sample": [B, h, w, C]}`, from noise around gray.
 
     Args:
-      model: a network whose `features(x)` gives maps by name.
-      variables: of the model, frozen.
+      model: a network whose `features(x)` returns maps by name.
+      variables: variables of the model, frozen.
       optimizer: any optax transformation, such as L-BFGS.
       mean: [C], of the pixels that the network was trained on.
       std: [C], of the pixels that the network was trained on.

@@ -1,10 +1,10 @@
-"""What a unit looks for: the patches that excite it most, cut out by its receptive field.
+"""Patches that activate a unit most, cropped to its receptive field.
 
 Zeiler & Fergus 2013, "Visualizing and understanding convolutional networks", arXiv:1311.2901, figure 2.
 
     patch of unit (h, w, d) in image n = the pixels that its receptive field covers, A_nhwd the largest of the channel
 
-A receptive field at the border reaches outside of the image: those pixels are filled.
+Pixels of a receptive field outside of the image are filled.
 """
 
 from collections.abc import Callable
@@ -22,12 +22,12 @@ __all__ = ["Patches", "Reach", "receptive_field", "top_patches"]
 
 
 class Reach(NamedTuple):
-    """The pixels that a place of a map sees along one side of the image: [step i + first, step i + last].
+    """The receptive field of a map's positions along one side of the image: [step i + first, step i + last].
 
     Args:
-      step: pixels from one place to the next.
-      first: pixel that place 0 sees first; negative in the padding.
-      last: pixel that place 0 sees last.
+      step: stride between positions, in pixels.
+      first: first pixel of position 0; negative in the padding.
+      last: last pixel of position 0.
     """
 
     step: int
@@ -36,7 +36,7 @@ class Reach(NamedTuple):
 
 
 class Patches(NamedTuple):
-    """The patches that excite a channel most, one an image, the strongest first.
+    """The patches that activate a channel most, one per image, in decreasing order.
 
     Args:
       pixels: [K, h, w, C], filled outside of the image.
@@ -52,7 +52,7 @@ class Patches(NamedTuple):
 
 
 def receptive_field(function: Callable[[jax.Array], jax.Array], shape: tuple[int, ...]) -> tuple[Reach, Reach]:
-    """Read off a network which pixels a place of its map sees.
+    """Compute the receptive field of the positions of a network's map.
 
     Args:
       function: images [B, H, W, C] -> map [B, h, w, D].
@@ -62,7 +62,7 @@ def receptive_field(function: Callable[[jax.Array], jax.Array], shape: tuple[int
       The reach along the height and along the width.
 
     Raises:
-      ValueError: a place sees the whole image, as behind attention or a global pooling.
+      ValueError: a position sees the whole image, as after attention or global pooling.
     """
     closed = jax.make_jaxpr(function)(jax.ShapeDtypeStruct(shape, jnp.float32))
     field = _fields(closed.jaxpr, [of_image(shape)])[0]
@@ -87,13 +87,13 @@ def _fields(jaxpr: core.Jaxpr, inputs: list[Field]) -> list[Field]:
 def top_patches(
     maps: np.ndarray, images: np.ndarray, channel: int, reach: tuple[Reach, Reach], count: int = 9, fill: float = 0.0
 ) -> Patches:
-    """Cut out the patches that excite a channel most.
+    """Crop the patches that activate a channel most.
 
     Args:
       maps: [N, h, w, D], of the images.
       images: [N, H, W, C], as they are to be shown.
       channel: d.
-      reach: receptive field of a position of the map, as `receptive_field` reads it off.
+      reach: receptive field of a position of the map, from `receptive_field`.
       count: K, patches; each is from another image.
       fill: value of pixels outside of an image.
 

@@ -31,7 +31,7 @@ __all__ = [
 
 
 def discriminator_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
-    """The discriminator's loss -V, for pairs of a real and a fake sample.
+    """Return the discriminator's loss -V, for pairs of a real and a fake sample.
 
     Args:
       real_logits: [...], logits of real samples.
@@ -48,7 +48,7 @@ def discriminator_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Ar
 
 
 def minimax_generator_loss(fake_logits: jax.Array) -> jax.Array:
-    """The generator's loss log(1 - D) of the original minimax game.
+    """Return the generator's loss log(1 - D) of the original minimax game.
 
     Args:
       fake_logits: [...], logits of fake samples.
@@ -60,7 +60,7 @@ def minimax_generator_loss(fake_logits: jax.Array) -> jax.Array:
 
 
 def non_saturating_generator_loss(fake_logits: jax.Array) -> jax.Array:
-    """The generator's loss -log D, which keeps its gradient where the discriminator is sure.
+    """Return the generator's loss -log D, which keeps its gradient where the discriminator is sure.
 
     Args:
       fake_logits: [...], logits of fake samples.
@@ -72,7 +72,7 @@ def non_saturating_generator_loss(fake_logits: jax.Array) -> jax.Array:
 
 
 def hinge_discriminator_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
-    """The hinge loss of the discriminator: no slope where a real logit is above 1 and a fake one below -1.
+    """Return the hinge loss of the discriminator: no slope where a real logit is above 1 and a fake one below -1.
 
     Args:
       real_logits: [...], logits of real samples.
@@ -89,7 +89,7 @@ def hinge_discriminator_loss(real_logits: jax.Array, fake_logits: jax.Array) -> 
 
 
 def hinge_generator_loss(fake_logits: jax.Array) -> jax.Array:
-    """The generator's loss -s' against a hinge discriminator.
+    """Return the generator's loss -s' against a hinge discriminator.
 
     Args:
       fake_logits: [...], logits of fake samples.
@@ -118,7 +118,7 @@ def least_squares_discriminator_loss(real_logits: jax.Array, fake_logits: jax.Ar
 
 
 def least_squares_generator_loss(fake_logits: jax.Array) -> jax.Array:
-    """The generator's loss against a least-squares discriminator, whose logits should become 1.
+    """Return the generator's loss against a least-squares discriminator, whose logits should become 1.
 
     Args:
       fake_logits: [...], logits of fake samples.

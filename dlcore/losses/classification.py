@@ -143,7 +143,7 @@ def squared_hinge_loss(logits: jax.Array, labels: jax.Array, margin: float | jax
 
 
 def _are_classes(logits: jax.Array, labels: jax.Array) -> bool:
-    """Whether labels are class indices; False for probabilities, ValueError for anything else."""
+    """Return whether labels are class indices; False for probabilities, ValueError for anything else."""
     if jnp.issubdtype(labels.dtype, jnp.integer) and labels.shape == logits.shape[:-1]:
         return True
     if jnp.issubdtype(labels.dtype, jnp.floating) and labels.shape == logits.shape:

@@ -272,5 +272,5 @@ def _kept_units(a: jax.Array, b: jax.Array, mask: jax.Array | None) -> tuple[jax
 
 
 def _mean_over_views(losses: jax.Array, mask: jax.Array | None) -> jax.Array:
-    """The mean of losses [2N] over the views of images that are not masked; 0 without one."""
+    """Return the mean of losses [2N] over the views of images that are not masked; 0 without one."""
     return losses.mean() if mask is None else masked_mean(losses, jnp.concatenate([mask, mask]))

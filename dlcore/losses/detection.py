@@ -30,7 +30,7 @@ def sigmoid_focal_loss(
     """Focal loss summed over an example's C yes-or-no questions: easy ones are down-weighted.
 
     Args:
-      logits: [..., C], one score a class.
+      logits: [..., C], one score per class.
       targets: [..., C] in [0, 1], the answers; all 0 for background.
       alpha: weight of the target 1, in [0, 1]; the target 0 weighs 1 - alpha. None weighs both by 1.
       gamma: focusing exponent; 0 gives the weighted cross-entropy.
@@ -138,5 +138,5 @@ def _pairs(boxes: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _hull(a: jax.Array, b: jax.Array) -> jax.Array:
-    """The smallest box [..., 4] around two."""
+    """Return the smallest box [..., 4] around two."""
     return jnp.concatenate([jnp.minimum(a[..., :2], b[..., :2]), jnp.maximum(a[..., 2:], b[..., 2:])], -1)

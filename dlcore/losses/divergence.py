@@ -113,7 +113,7 @@ def _pair(p: jax.Array, q: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _log(p: jax.Array) -> jax.Array:
-    """The logarithm, with 0 and no gradient at 0."""
+    """Return the logarithm, with 0 and no gradient at 0."""
     return jnp.log(jnp.where(p > 0, p, 1))
 
 

@@ -23,7 +23,7 @@ def dice_loss(
     """Dice loss of binary masks.
 
     Args:
-      logits: [..., H, W], one score a pixel.
+      logits: [..., H, W], one score per pixel.
       targets: [..., H, W] in [0, 1], the true masks.
       smooth: added to numerator and denominator; above 0 where masks may be empty.
       mask: [..., H, W]; pixels of mask 0 do not count. None counts all.
@@ -48,7 +48,7 @@ def tversky_loss(
     """Tversky loss of binary masks: the Dice loss with weights for false positives and false negatives.
 
     Args:
-      logits: [..., H, W], one score a pixel.
+      logits: [..., H, W], one score per pixel.
       targets: [..., H, W] in [0, 1], the true masks.
       alpha: weight of false positives.
       beta: weight of false negatives.

@@ -216,7 +216,7 @@ class PrecisionRecall(Metric):
 
 
 def _ratios(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray) -> dict[str, np.ndarray]:
-    """The three ratios, 0 where there is nothing to divide by."""
+    """Return the three ratios, 0 where there is nothing to divide by."""
     parts = {"precision": (tp, tp + fp), "recall": (tp, tp + fn), "f1": (2 * tp, 2 * tp + fp + fn)}
     return {name: numerator / np.maximum(denominator, 1) for name, (numerator, denominator) in parts.items()}
 
@@ -253,7 +253,7 @@ def _classes(predictions: jax.Array, labels: jax.Array, num_classes: int | None)
 
 
 def _label_mask(labels: jax.Array, mask: jax.Array | None) -> jax.Array:
-    """The mask as bool, of the shape of labels."""
+    """Return the mask as bool, of the shape of labels."""
     check_countable(labels.shape)
     if mask is None:
         return jnp.ones(labels.shape, bool)

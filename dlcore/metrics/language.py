@@ -52,7 +52,7 @@ class Perplexity(_MeanNats):
 
 
 class BitsPerDim(_MeanNats):
-    """Mean bits a token, pixel or dimension."""
+    """Mean bits per token, pixel or dimension."""
 
     def compute(self) -> float | None:
         """Read the mean.

@@ -1,4 +1,4 @@
-"""Measures of rankings: NDCG, and the average precision of several labels an example. numpy, on the host.
+"""Measures of rankings: NDCG, and the average precision of several labels per example. numpy, on the host.
 
 Järvelin & Kekäläinen 2002; Everingham et al. 2010.
 

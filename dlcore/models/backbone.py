@@ -126,7 +126,7 @@ class MLPHead(nn.Module):
 
 @functools.cache
 def _mlp_class(family: type[Backbone], units: int) -> type[Backbone]:
-    """The family whose `_linear` is an `MLPHead`."""
+    """Return the family whose `_linear` is an `MLPHead`."""
 
     class WithMLPHead(family):
         def _linear(self, x: jax.Array) -> jax.Array:

@@ -4,7 +4,7 @@
     masked tokens   logits = LN(gelu(W x)) E^T + b
     pooled          tanh(W x_0), of the first token: a vector of the text
 
-Devlin et al. 2018, arXiv:1810.04805. It embeds a text in one call and generates none. `features` gives the tokens'
+Devlin et al. 2018, arXiv:1810.04805. It embeds a text in one call and generates none. `features` returns the tokens'
 vectors, for a head of your own. Kernels and embeddings start as N(0, 0.02^2), so the first loss is about log V.
 
 `load_torch` takes the state dict of transformers, with or without the prefix `bert.`, and of its heads the one that the

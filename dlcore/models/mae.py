@@ -6,7 +6,7 @@ He et al., "Masked autoencoders are scalable vision learners" (2021), arXiv:2111
     order = argsort(noise),  the first N (1 - ratio) patches are seen
     h = LN(blocks([class token; W patches[seen] + P[seen]]))                               the encoder
     y = [class token; D h at the seen places, a learned mask token at the others] + P'     back in their order
-    prediction = V LN(blocks'(y))                                                          p p C numbers a patch
+    prediction = V LN(blocks'(y))                                                          p p C numbers per patch
 
 The number of seen patches is fixed, so shapes are static, and the encoder computes for nothing else: even the first
 layer embeds seen patches only. Positions are fixed sines, so that images of any size of whole patches may come. At the

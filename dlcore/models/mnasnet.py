@@ -79,7 +79,7 @@ class MnasBlock(nn.Module):
 
 
 def _layers(dtype: Any, axis_name: str | None, train: bool) -> Any:
-    """A convolution named `prefix + index` and the batch norm after it, named by the next index."""
+    """Return a convolution named `prefix + index` and the batch norm after it, named by the next index."""
 
     def layer(x, prefix, index, features, size, stride=1, groups=1):
         conv = Conv(

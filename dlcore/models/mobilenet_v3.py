@@ -135,7 +135,7 @@ class MobileNetV3(Backbone):
       settings: one BlockSetting a block.
       hidden: units of the dense layer before the head.
       width_mult: multiplier of all channels, rounded to multiples of 8.
-      first_blocks: `features` gives the map behind the first block of each strided stage too, stage2_first, ..., of
+      first_blocks: `features` returns the map behind the first block of each strided stage too, stage2_first, ..., of
         which LR-ASPP reads one.
       dilate: in the last stage, keep the size of the map (stride 16) and dilate the depthwise convolutions by 2.
       dropout: probability of dropping a value before the head in training.

@@ -220,7 +220,7 @@ class Bottleneck(nn.Module):
 
 
 def _layers(block: nn.Module, train: bool) -> tuple:
-    """A convolution and a batch norm with the fields of `block` filled in."""
+    """Return a convolution and a batch norm with the fields of `block` filled in."""
     conv = functools.partial(Conv, use_bias=False, dtype=block.dtype, kernel_init=KERNEL_INIT)
     norm = functools.partial(BatchNorm, use_running_average=not train, dtype=block.dtype, axis_name=block.axis_name)
     return conv, norm

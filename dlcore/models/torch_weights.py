@@ -336,7 +336,7 @@ def _values(
 
 
 def _layouts(name: str) -> tuple[Layout, ...]:
-    """The names that a model's weights may have; the last fits any file."""
+    """Return the names that a model's weights may have; the last fits any file."""
     family = family_of(name)
     torchvision = Layout(
         "",

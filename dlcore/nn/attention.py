@@ -221,7 +221,7 @@ _fused_attention = functools.partial(jax.nn.dot_product_attention, implementatio
 
 
 def _accepts(fused: Callable, arrays: tuple) -> bool:
-    """Whether the kernel is installed and takes these shapes, forward and backward; decided by tracing alone."""
+    """Return whether the kernel is installed and takes these shapes, forward and backward; decided by tracing alone."""
 
     def total(arrays):
         return fused(*arrays).astype(jnp.float32).sum()

@@ -1,6 +1,6 @@
 """The cache of a decoder: keys and values of earlier tokens, so that a new token costs one row of attention.
 
-    prefill   a prompt of T tokens is read in one call, which stores T keys and values a layer
+    prefill   a prompt of T tokens is read in one call, which stores T keys and values per layer
     step      a token's query attends to its own key and to all stored ones: O(L) and not O(L^2) for a token
 
 Arrays have a static length L, so nothing compiles again while a sequence grows. Rows have their own lengths: prompts of

@@ -24,7 +24,7 @@ LAYERS = ("CONV", "RELU", "POOL", "FC", "SOFTMAX")
 
 
 def conv_pattern(n: int = 2, m: int = 3, k: int = 1, pool: bool = True) -> str:
-    """The pattern string for N, M and K, such as "[(CONV-RELU)*2-POOL]*3-(FC-RELU)*1-SOFTMAX".
+    """Return the pattern string for N, M and K, such as "[(CONV-RELU)*2-POOL]*3-(FC-RELU)*1-SOFTMAX".
 
     Args:
       n: convolutions in each block, at least 1.

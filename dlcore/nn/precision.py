@@ -13,7 +13,7 @@ __all__ = ["compute_dtype", "logits_dtype"]
 
 
 def compute_dtype(dtype: Any, *trees: Any) -> Any:
-    """The dtype to compute in: float64 where any array is, else `dtype`.
+    """Return the dtype to compute in: float64 where any array is, else `dtype`.
 
     Args:
       dtype: a model's field; None means by promotion.
@@ -27,7 +27,7 @@ def compute_dtype(dtype: Any, *trees: Any) -> Any:
 
 
 def logits_dtype(dtype: Any) -> Any:
-    """The dtype of logits, losses and statistics: at least float32.
+    """Return the dtype of logits, losses and statistics: at least float32.
 
     Args:
       dtype: dtype of the values that they are computed from.

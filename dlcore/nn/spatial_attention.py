@@ -33,7 +33,7 @@ KINDS = ("embedded_gaussian", "gaussian", "dot_product")
 
 
 def _dense(features: int, name: str, dtype: Any, init: Initializer, use_bias: bool = True) -> Dense:
-    """A 1x1 convolution, on any number of axes."""
+    """Return a 1x1 convolution, on any number of axes."""
     return Dense(features, use_bias=use_bias, dtype=dtype, kernel_init=init, name=name)
 
 

@@ -148,7 +148,7 @@ def check_spread(name: str, points: Any, dimensions: int, allowed: str) -> None:
 
 
 def describe_array(array: jax.Array | float) -> str:
-    """An array's dtype and shape, as `float32[2, 3]`.
+    """Return an array's dtype and shape, as `float32[2, 3]`.
 
     Args:
       array: array or number.

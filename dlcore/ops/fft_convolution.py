@@ -54,7 +54,7 @@ def conv_fft(
 
 
 def _smooth(n: int) -> int:
-    """The smallest product of 2, 3 and 5 that is at least n: lengths that transform fast."""
+    """Return the smallest product of 2, 3 and 5 that is at least n: lengths that transform fast."""
     while True:
         rest = n
         for prime in (2, 3, 5):

@@ -28,7 +28,7 @@ def is_kernel(path: tuple, leaf: jax.Array) -> bool:
     query, a position or a segment.
 
     Args:
-      path: path of the parameter, as `jax.tree_util.tree_map_with_path` gives it.
+      path: path of the parameter, as `jax.tree_util.tree_map_with_path` returns it.
       leaf: the parameter.
 
     Returns:
@@ -46,5 +46,5 @@ def is_kernel(path: tuple, leaf: jax.Array) -> bool:
 
 
 def _words(name: str) -> list[str]:
-    """The words of a name, without the numbers at their ends: hidden0_bias -> hidden, bias."""
+    """Return the words of a name, without the numbers at their ends: hidden0_bias -> hidden, bias."""
     return [re.sub(r"\d+$", "", word) for word in name.split("_") if not word.isdigit()] or [name]

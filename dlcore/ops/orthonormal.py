@@ -1,4 +1,4 @@
-"""Orthonormal columns without LAPACK, for programs that make many at once.
+"""Orthonormal columns without LAPACK, for programs that compute many at once.
 
 Gram-Schmidt, column by column: v_j = x_j - Q (Q^T x_j), q_j = v_j / |v_j|. The subtraction is done twice, which makes
 Q^T Q = I hold to rounding (Giraud, Langou, Rozloznik & van den Eshof 2005, "twice is enough"). Q is the factor of the
@@ -18,7 +18,7 @@ __all__ = ["orthonormal_columns"]
 
 
 def orthonormal_columns(x: jax.Array) -> jax.Array:
-    """Gram-Schmidt orthonormalization of the columns of a matrix.
+    """Orthonormalize the columns of a matrix by Gram-Schmidt.
 
     Args:
       x: [N, M] floating, N >= M, of full rank.

@@ -25,7 +25,7 @@ REPLICA = "replica"
 
 
 def is_replicated() -> bool:
-    """Whether the mapped axis is bound here.
+    """Return whether the mapped axis is bound here.
 
     Returns:
       True inside `pmap` or `shard_map` over `REPLICA`.

@@ -96,7 +96,7 @@ def _linear(form: TrilinearForm, mapped: Mapped, output: int, a: jax.Array, b: j
 
 
 def _transpose(operand: int, cotangent: Any, *operands: Any, form: Any, mapped: Mapped, output: int, jaxpr: Any) -> Any:
-    """The cotangent of the first (0) or second (1) operand, from the other."""
+    """Return the cotangent of the first (0) or second (1) operand, from the other."""
     numbers = _operands(output)
     values = {output: cotangent, numbers[1 - operand]: operands[1 - operand]}
     a, b = (values[i] for i in sorted(values))

@@ -165,7 +165,7 @@ def create_optimizer(
     l1: float = 0.0,
     max_norm: float | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """An optimizer by name, with the usual pieces around it.
+    """Return an optimizer by name, with the usual pieces around it.
 
     A schedule counts optimizer updates: with `accumulate=k` there is one every k steps. ε is outside the root in
     rmsprop and adagrad.

@@ -92,7 +92,7 @@ def cosine_momentum(start: float, steps: int) -> optax.Schedule:
 
     Args:
       start: m of the first step.
-      steps: of the run.
+      steps: number of steps of the run.
 
     Returns:
       step -> m.

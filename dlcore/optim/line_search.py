@@ -62,7 +62,7 @@ def strong_wolfe(
     c2: float = 0.9,
     max_steps: int = 50,
 ) -> float:
-    """An α that meets both strong Wolfe conditions, by bracketing and zooming (algorithms 3.5 and 3.6).
+    """Return an α that meets both strong Wolfe conditions, by bracketing and zooming (algorithms 3.5 and 3.6).
 
     Args:
       phi: α -> (φ(α), φ'(α)).
@@ -104,7 +104,7 @@ def strong_wolfe(
 
 
 def _between(low: float, low_value: float, low_slope: float, high: float, high_value: float) -> float:
-    """The lowest point of the parabola through both ends, at least a tenth of the way from them."""
+    """Return the lowest point of the parabola through both ends, at least a tenth of the way from them."""
     width = high - low
     curvature = high_value - low_value - low_slope * width
     fraction = -low_slope * width / (2 * curvature) if curvature > 0 else 0.5

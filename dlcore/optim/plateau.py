@@ -54,7 +54,7 @@ class Plateau(NamedTuple):
     absolute: bool = False
 
     def init(self) -> PlateauState:
-        """The state before any measurement.
+        """Return the state before any measurement.
 
         Returns:
           State with the first rate.
@@ -71,7 +71,7 @@ class Plateau(NamedTuple):
         return PlateauState(jnp.asarray(float(self.rate)), worst, jnp.int32(0), jnp.int32(0))
 
     def update(self, state: PlateauState, value: float) -> PlateauState:
-        """The state after a measurement.
+        """Return the state after a measurement.
 
         Args:
           state: state before.

@@ -50,7 +50,7 @@ def learner(
     ent_coef: Annotated[float, Range(0)] = 0.0,
     normalization: Normalization = Normalization(),
 ) -> Learner:
-    """Learn a policy; the batch is `{"index": [N]}`, one entry an instance of the environment.
+    """Learn a policy; the batch is `{"index": [N]}`, one entry per environment instance.
 
     Args:
       model: `__call__(observations [B, ...]) -> (distribution over actions, values [B])`.
@@ -64,7 +64,7 @@ def learner(
       normalization: which inputs are normalized.
 
     Returns:
-      The learner. evaluate and predict play one episode an example, with the most probable action.
+      The learner. evaluate and predict play one episode per example, with the most probable action.
 
     Raises:
       ValueError: values are infinite in this environment.

@@ -80,7 +80,7 @@ def learner(*, model: nn.Module, optimizer: optax.GradientTransformation, enviro
       environment: environment in which the policy is measured.
 
     Returns:
-      The learner. evaluate and predict play one episode an example, with the most probable action.
+      The learner. evaluate and predict play one episode per example, with the most probable action.
     """
 
     def distribution(params: Any, observation: jax.Array) -> Any:

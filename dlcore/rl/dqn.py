@@ -67,7 +67,7 @@ def learner(
     gamma: Annotated[float, Range(0, 1)] = 0.99,
     double: bool = True,
 ) -> Learner:
-    """Learn action values; the batch is `{"index": [N]}`, one entry an instance of the environment.
+    """Learn action values; the batch is `{"index": [N]}`, one entry per environment instance.
 
     Args:
       model: `__call__(observations [B, ...]) -> values [B, A]`.
@@ -84,7 +84,7 @@ def learner(
       double: choose the next action by the network and value it by the target network.
 
     Returns:
-      The learner. evaluate and predict play one episode an example, greedily.
+      The learner. evaluate and predict play one episode per example, greedily.
 
     Raises:
       ValueError: actions are continuous, values are infinite in this environment, or the buffer is smaller than a

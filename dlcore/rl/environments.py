@@ -282,7 +282,7 @@ def start(
       init: (key, observations [N, ...]) -> parameters.
       optimizer: optimizer of the parameters.
       rng: root key.
-      batch: `{"index": [N]}`, one entry an instance.
+      batch: `{"index": [N]}`, one entry per instance.
 
     Returns:
       The state at step 0.

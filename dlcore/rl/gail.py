@@ -207,7 +207,7 @@ def _with_imitation_reward(
     gamma: float | jax.Array,
     absorbing: bool,
 ) -> Rollout:
-    """The rollout with the discriminator's rewards, and the value of what follows an end."""
+    """Return the rollout with the discriminator's rewards, and the value of what follows an end."""
 
     def rewards(x, action, terminated):
         return reward_of(features(x, action, jnp.zeros_like(terminated), environment.num_actions))
@@ -241,7 +241,7 @@ def learner(
     """Imitate an expert without the environment's reward, which is only reported.
 
     A batch is `{"environments": {"index": [N]}, "demonstrations": {"observation": [B, ...], "action": [B] or [B, A],
-    "absorbing": [B] bool, "weight": [B], "index": [B]}}`, as `dlcore.rl.demonstrations.select` makes them.
+    "absorbing": [B] bool, "weight": [B], "index": [B]}}`, as `dlcore.rl.demonstrations.select` returns them.
 
     Args:
       model: `__call__(observations [B, ...]) -> (distribution over actions, values [B])`.
@@ -262,7 +262,7 @@ def learner(
         policy saw.
 
     Returns:
-      The learner. evaluate and predict play one episode an example, with the most probable action, and report the
+      The learner. evaluate and predict play one episode per example, with the most probable action, and report the
       environment's reward.
 
     Raises:

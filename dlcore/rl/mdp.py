@@ -287,7 +287,7 @@ def discounted_sum(rewards: jax.Array, gamma: float | jax.Array) -> jax.Array:
 
 
 def _draw(key: jax.Array, probability: jax.Array) -> jax.Array:
-    """An index [] int32, by one random number whatever the length: where the cumulative sum exceeds it."""
+    """Return an index [] int32, by one random number whatever the length: where the cumulative sum exceeds it."""
     total = jnp.cumsum(probability)
     return jnp.searchsorted(total, jax.random.uniform(key) * total[-1], side="right").astype(jnp.int32)
 

@@ -372,7 +372,7 @@ def learner(
     random_steps: Annotated[int, Range(1)] = 400,
     planner: Planner = Planner(),
 ) -> Learner:
-    """Learn a model and plan in it; the batch is `{"index": [N]}`, one entry an instance of the environment.
+    """Learn a model and plan in it; the batch is `{"index": [N]}`, one entry per environment instance.
 
     Args:
       model: `__call__(inputs [E, B, D + A]) -> outputs [E, B, O]` of E networks; see `Dynamics`.
@@ -388,7 +388,7 @@ def learner(
       planner: how far and how thoroughly the agent plans.
 
     Returns:
-      The learner. evaluate and predict play one episode an example; predict also gives each episode's "model_error",
+      The learner. evaluate and predict play one episode per example; predict also gives each episode's "model_error",
       the mean squared error of the next observation over deviations of the change, and "no_change_error", that of
       predicting that nothing changes.
 

@@ -146,7 +146,7 @@ def learner(
     ppo: PPO = PPO(),
     normalization: Normalization = Normalization(),
 ) -> Learner:
-    """Learn a policy; the batch is `{"index": [N]}`, one entry an instance of the environment.
+    """Learn a policy; the batch is `{"index": [N]}`, one entry per environment instance.
 
     Args:
       model: `__call__(observations [B, ...]) -> (distribution over actions, values [B])`.
@@ -158,7 +158,7 @@ def learner(
       normalization: which inputs are normalized.
 
     Returns:
-      The learner. evaluate and predict play one episode an example, with the most probable action.
+      The learner. evaluate and predict play one episode per example, with the most probable action.
 
     Raises:
       ValueError: values are infinite in this environment, or `num_minibatches` does not divide the steps of a rollout

@@ -55,7 +55,7 @@ def learner(
     step_power: Annotated[float, Range(0, 1)] = 0.8,
     initial_std: Annotated[float, Range(0)] = 0.1,
 ) -> Learner:
-    """Learn a table of action values; the batch is `{"index": [N]}`, one entry an instance of the environment.
+    """Learn a table of action values; the batch is `{"index": [N]}`, one entry per environment instance.
 
     Args:
       environment: environment whose observations are one-hot vectors [S], as of `dlcore.rl.gridworld.environment`.
@@ -66,7 +66,7 @@ def learner(
       initial_std: standard deviation of the table at the start.
 
     Returns:
-      The learner. evaluate and predict play one episode an example, greedily.
+      The learner. evaluate and predict play one episode per example, greedily.
 
     Raises:
       ValueError: the environment's observations are no one-hot vectors, its actions are continuous, or its episodes

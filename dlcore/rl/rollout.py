@@ -127,7 +127,7 @@ def init_runner_state(
       init: (key, observations [N, ...]) -> parameters.
       optimizer: optimizer of the parameters.
       rng: root key.
-      batch: `{"index": [N]}`, one entry an instance.
+      batch: `{"index": [N]}`, one entry per instance.
       normalization: which inputs are normalized.
 
     Returns:
@@ -167,12 +167,12 @@ def on_policy_learner(
     Args:
       model: `__call__(observations [B, ...]) -> (distribution over actions, values [B])`.
       optimizer: any optax transformation.
-      environment: to act in.
+      environment: environment to act in.
       normalization: which inputs are normalized.
-      update: (state, `{"index": [N]}`, one entry an instance) -> (state after the step, metrics).
+      update: (state, `{"index": [N]}`, one entry per instance) -> (state after the step, metrics).
 
     Returns:
-      The learner. evaluate and predict play one episode an example, with the most probable action.
+      The learner. evaluate and predict play one episode per example, with the most probable action.
     """
 
     def init(rng: jax.Array, batch: dict) -> OnPolicyState:

@@ -84,7 +84,7 @@ def learner(
     learn_temperature: bool = True,
     target_entropy_ratio: Annotated[float, Range(0, 1)] = 0.5,
 ) -> Learner:
-    """Learn a policy; the batch is `{"index": [N]}`, one entry an instance of the environment.
+    """Learn a policy; the batch is `{"index": [N]}`, one entry per environment instance.
 
     Args:
       model: `dlcore.rl.networks.ActorTwinCritic`, or a module with its methods `policy` and `values` and its parameters
@@ -97,7 +97,7 @@ def learner(
       target_entropy_ratio: target entropy as a fraction of log A, for A discrete actions.
 
     Returns:
-      The learner. evaluate and predict play one episode an example, with the most probable action.
+      The learner. evaluate and predict play one episode per example, with the most probable action.
 
     Raises:
       ValueError: values are infinite in this environment, or the buffer is smaller than a minibatch (when init is

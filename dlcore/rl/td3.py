@@ -49,7 +49,7 @@ class TD3(NamedTuple):
 
 
 def _delay_actor(update_actor: jax.Array, new: OffPolicyState, old: OffPolicyState) -> OffPolicyState:
-    """The state after a step; where the actor is not updated, with the actor before it."""
+    """Return the state after a step; where the actor is not updated, with the actor before it."""
     actors = [(state.params["actor"], state.opt_state["actor"]) for state in (new, old)]
     actor, opt_state = jax.tree.map(lambda after, before: jnp.where(update_actor, after, before), *actors)
     return new.replace(params={**new.params, "actor": actor}, opt_state={**new.opt_state, "actor": opt_state})
@@ -66,7 +66,7 @@ def learner(
     td3: TD3 = TD3(),
     off_policy: OffPolicy = OffPolicy(),
 ) -> Learner:
-    """Learn a policy; the batch is `{"index": [N]}`, one entry an instance of the environment.
+    """Learn a policy; the batch is `{"index": [N]}`, one entry per environment instance.
 
     Args:
       model: `dlcore.rl.networks.ActorTwinCritic`; the policy is the mode of its distribution.
@@ -78,7 +78,7 @@ def learner(
       off_policy: replay, gradient steps and target networks.
 
     Returns:
-      The learner. evaluate and predict play one episode an example, without noise.
+      The learner. evaluate and predict play one episode per example, without noise.
 
     Raises:
       ValueError: actions are discrete, values are infinite in this environment, or the buffer is smaller than a

@@ -36,7 +36,7 @@ class Search(NamedTuple):
       module: dotted name of the experiment's module, such as experiments.classification.supervised.
       base: run of the experiment with the settings that all trials share.
       data: splits of its data.
-      flags: flags of the search itself.
+      flags: resolved settings of the search itself.
       space: the search space.
       argv: flags that all trials share.
       metric: validation metric that ranks the trials.

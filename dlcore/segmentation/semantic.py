@@ -134,7 +134,7 @@ def learner(
       auxiliary_weight: weight of the auxiliary head's cross-entropy in training.
 
     Returns:
-      The learner; predict gives `{"classes": [B, H, W] uint8}`.
+      The learner; predict returns `{"classes": [B, H, W] uint8}`.
 
     Raises:
       ValueError: a number is out of range or a word unknown; when used: the logits are not one a pixel.

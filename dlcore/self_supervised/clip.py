@@ -64,7 +64,7 @@ def learner(
       loss: softmax, CLIP's, or sigmoid, SigLIP's.
 
     Returns:
-      The learner of `retrieval`: training draws one caption an example in each step; `predict` gives the vectors
+      The learner of `retrieval`: training draws one caption an example in each step; `predict` returns the vectors
       `clip`, of the image, and `sentence`, of the first caption, both [B, D].
 
     Raises:

@@ -236,7 +236,7 @@ def learner(
 
     Returns:
       The learner. Clusters are those of training examples, so that `evaluate` has no loss: it gives `confidence`, the
-      mean probability of the likeliest cluster. `predict` gives `features` and `untrained` [B, D], and `guess`, [B]
+      mean probability of the likeliest cluster. `predict` returns `features` and `untrained` [B, D], and `guess`, [B]
       int32, the likeliest cluster.
 
     Raises:

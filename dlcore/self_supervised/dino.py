@@ -110,7 +110,7 @@ def dino_losses(
 def _objective(
     losses: jax.Array, entropy: jax.Array, teacher_probs: jax.Array, center: jax.Array, mask: jax.Array
 ) -> tuple[jax.Array, Metrics]:
-    """The mean loss, and the measures that tell collapse: entropy of the teacher and usage of the prototypes."""
+    """Return the mean loss, and the measures that tell collapse: entropy of the teacher and usage of the prototypes."""
     usage = jnp.where(mask[:, None] > 0, teacher_probs, 0).sum((0, 1))  # [K]
     return masked_mean(losses, mask), {
         "loss": Sum.of(losses, mask),
@@ -155,7 +155,7 @@ def learner(
       center_momentum: momentum of the center.
 
     Returns:
-      The learner. `predict` gives the teacher's `features`, and `untrained`, those before the first step.
+      The learner. `predict` returns the teacher's `features`, and `untrained`, those before the first step.
     """
     apply = functools.partial(encode_views, model, preprocess if normalize is None else normalize)
     views = functools.partial(multi_crops, augment, augment_local, local_crops)

@@ -140,7 +140,7 @@ def fill_in_learner(
 
     Returns:
       The learner. Metrics are `mse` and `psnr` (dB, of each image's answer, clipped to [0, 1]), and those of the
-      trivial answer. `predict` gives `features` and `untrained` of images as `present` shows them, [B, D], and
+      trivial answer. `predict` returns `features` and `untrained` of images as `present` shows them, [B, D], and
       `answer`, [B, H, W, K] in [0, 1], to the task that `evaluate` draws.
     """
 

@@ -108,7 +108,7 @@ def learner(
 
     Returns:
       The learner. Besides the loss it measures `mean_patch`, the loss of the mean of the seen patches, and `ratio`,
-      the one by the other; `predict` gives `features: [B, D]`, the mean of the encoder's tokens of the whole image,
+      the one by the other; `predict` returns `features: [B, D]`, the mean of the encoder's tokens of the whole image,
       `untrained`, the same before the first step, and for one mask an image `prediction` [B, N, P], `target` and
       `masked: [B, N]`.
     """

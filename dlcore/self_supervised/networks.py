@@ -169,7 +169,7 @@ def encode_views(
     Args:
       model: `__call__(x, train) -> {"features", "logits"}`.
       preprocess: batch of views to the model's input.
-      params: of the model.
+      params: parameters of the model.
       model_state: other collections (batch statistics).
       views: [V_s, B, H_s, W_s, C] of each size, as `dlcore.self_supervised.views.multi_crops` draws them.
       dropout: key of a training step; None for evaluation.

@@ -96,7 +96,7 @@ def pretext_learner(
       normalize: pieces or images to the model's input.
 
     Returns:
-      The learner. `evaluate` draws one task for each example by its index alone. `predict` gives `features` and
+      The learner. `evaluate` draws one task for each example by its index alone. `predict` returns `features` and
       `untrained` of whole images, [B, D], and of the task that `evaluate` draws `pieces` ([B, P, D] features), `guess`
       and `target` ([B] int32).
     """

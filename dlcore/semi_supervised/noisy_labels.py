@@ -206,7 +206,7 @@ def learner(
 
     Returns:
       The learner. With `hidden_label`, which no loss reads, training logs `memorized`, the share of wrong labels that
-      the technique gives back, and `memorized_cross_entropy`. `evaluate` gives `accuracy`, `accuracy_cross_entropy`,
+      the technique gives back, and `memorized_cross_entropy`. `evaluate` returns `accuracy`, `accuracy_cross_entropy`,
       `accuracy_early_stopped`, and by `gain` what the technique adds to the second. `predict` is the technique's.
     """
     names = ("technique", "peer", PLAIN) if technique == "co_teaching" else ("technique", PLAIN)

@@ -70,9 +70,9 @@ def with_twin(learner: Learner, supervised: Learner) -> Learner:
     """Train a supervised baseline on the labeled stream beside a technique on both.
 
     Args:
-      learner: learner of two streams, see `dlcore.semi_supervised.two_streams`; its `evaluate` gives `accuracy`, a
+      learner: learner of two streams, see `dlcore.semi_supervised.two_streams`; its `evaluate` returns `accuracy`, a
         `Sum`.
-      supervised: supervised learner of the labeled stream, whose `evaluate` gives `accuracy`.
+      supervised: supervised learner of the labeled stream, whose `evaluate` returns `accuracy`.
 
     Returns:
       The learner. Training logs `accuracy_supervised`; evaluation gives `gain`, too; `predict` is the technique's. Its

@@ -291,7 +291,7 @@ def _networks(model: nn.Module, params: Any, state: TwoStreamState, dropout: jax
 
 
 def _with_pseudo_labels(terms: Terms, metrics: Metrics, unlabeled: dict, hidden: jax.Array | None) -> Metrics:
-    """The metrics, with the fraction of accepted pseudo-labels and of wrong ones among them."""
+    """Return the metrics, with the fraction of accepted pseudo-labels and of wrong ones among them."""
     if terms.pseudo is None:
         return metrics
     label, accepted = terms.pseudo

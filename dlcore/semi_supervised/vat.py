@@ -70,7 +70,7 @@ def adversarial_direction(
 
 
 def _norm(x: jax.Array) -> jax.Array:
-    """The norm of each example, over all its pixels; shaped to divide x."""
+    """Return the norm of each example, over all its pixels; shaped to divide x."""
     return jnp.sqrt(jnp.square(x).sum(tuple(range(1, x.ndim)), keepdims=True))
 
 

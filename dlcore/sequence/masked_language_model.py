@@ -114,7 +114,7 @@ def _objective(
     mask: jax.Array,
     dropout: jax.Array | None = None,
 ) -> tuple[jax.Array, Metrics]:
-    """The mean loss of selected tokens [B, T] of examples [B]."""
+    """Return the mean loss of selected tokens [B, T] of examples [B]."""
     rngs = None if dropout is None else {"dropout": dropout}
     logits = model.apply({"params": params}, masked_tokens, dropout is not None, rngs=rngs)  # [B, T, V]
     target = tokens.astype(jnp.int32)
@@ -146,7 +146,7 @@ def learner(
 
     Returns:
       The learner. `update` cuts a window out of every row, at a random place where the row is longer; `evaluate` and
-      `predict` read the first window. `predict` gives `{"shown": [B, T] with `mask_token` at hidden places, "filled":
+      `predict` read the first window. `predict` returns `{"shown": [B, T] with `mask_token` at hidden places, "filled":
       [B, T] tokens}`.
 
     Raises:
@@ -159,7 +159,7 @@ def learner(
         )
 
     def hidden(rng: jax.Array, batch: dict) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """The first windows, what is shown of them with all chosen tokens hidden, and which those are."""
+        """Return the first windows, what is shown of them with all chosen tokens hidden, and which those are."""
         check_rows(batch, model.window, f"the window of {model.window} tokens")
         tokens = batch["text"][:, : model.window]
         hide = jax.vmap(lambda key, text: hide_tokens(key, text, mask_token, rate=mask_rate, masked=1.0, random=0.0))

@@ -71,7 +71,7 @@ def learner(
       gradient: gradient of the equation ("adjoint"), or of the solver's steps ("direct").
 
     Returns:
-      The learner. `evaluate` gives the mean squared error over points, `loss`, and that of the last point. `predict`
+      The learner. `evaluate` returns the mean squared error over points, `loss`, and that of the last point. `predict`
       gives `{"state": [B, T, D]}` from the first point of each example.
     """
 

@@ -151,8 +151,8 @@ def learner(
       pattern: how inputs and outputs follow each other.
 
     Returns:
-      The learner. `evaluate` gives `accuracy` over steps and `exact` over sequences of classes, or `rmse` of numbers.
-      `predict` gives `{"output": [B, T, K]}`, the logits or the numbers.
+      The learner. `evaluate` returns `accuracy` over steps and `exact` over sequences of classes, or `rmse` of numbers.
+      `predict` returns `{"output": [B, T, K]}`, the logits or the numbers.
 
     Raises:
       ValueError: of `loss`, `update` and `evaluate`, where the target does not have the shape of the answers.

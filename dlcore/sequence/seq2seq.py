@@ -68,7 +68,7 @@ def _token_losses(
     batch: dict,
     rng: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array, Metrics]:
-    """The sum of the losses of a batch's tokens, their number, and the metrics."""
+    """Return the sum of the losses of a batch's tokens, their number, and the metrics."""
     # Teacher forcing: the target, shifted by one.
     inputs, targets = batch["target"][:, :-1], batch["target"][:, 1:]  # [B, T] each
     if rng is not None and teacher_forcing < 1:
@@ -161,7 +161,7 @@ def learner(
 
 
 def _parts(batch: dict) -> list[dict]:
-    """The batches of one length each that a batch to train on is made of."""
+    """Return the batches of one length each that a batch to train on is made of."""
     return [batch] if "source" in batch else [batch[name] for name in sorted(batch)]
 
 
@@ -187,7 +187,7 @@ def matches(tokens: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Return whether each output equals its target.
 
     Args:
-      tokens: [N, L] int, w1 .. wn END PAD, as `predict` gives them.
+      tokens: [N, L] int, w1 .. wn END PAD, as `predict` returns them.
       target: [N, T] int, START w1 .. wn END PAD.
 
     Returns:

@@ -57,12 +57,13 @@ class TextClassifier(nn.Module):
     """A classifier of texts: tokens [B, T], with PADDING behind a text, -> logits [B, num_classes].
 
     Args:
-      network: a GPT or another `DecoderOnly`, or a BERT, whose `features` gives [B, T, D].
+      network: a GPT or another `DecoderOnly`, or a BERT, whose `features` returns [B, T, D].
       num_classes: K.
-      pooling: whose features the head reads: those of the first token, of the last, or the mean over the tokens.
+      pooling: pooling whose features the head reads: those of the first token, of the last, or the mean over the
+        tokens.
       cls_token: token that is put in front of each text; None for none.
       dropout: probability to drop a feature before the head in training.
-      dtype: of computation; None takes the parameters'.
+      dtype: dtype of the computation; None takes the parameters'.
     """
 
     network: nn.Module
@@ -115,7 +116,7 @@ def learner(
       l2: weight of half the squared norm of the kernels (`is_kernel`).
 
     Returns:
-      The learner. `predict` gives `{"logits": [B, C], "probabilities": [B, C]}`.
+      The learner. `predict` returns `{"logits": [B, C], "probabilities": [B, C]}`.
     """
     base = supervised.learner(model=model, optimizer=optimizer, label_smoothing=label_smoothing, l2=l2)
 

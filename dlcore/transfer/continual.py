@@ -135,7 +135,7 @@ def forgetting(accuracies: np.ndarray) -> float:
 
 
 def allowed_outputs(scenario: str, labels: jax.Array, seen: int | jax.Array, per_task: int, outputs: int) -> jax.Array:
-    """The outputs that may answer, [N, outputs] bool, after `seen` tasks."""
+    """Return the outputs that may answer, [N, outputs] bool, after `seen` tasks."""
     output_idx = jnp.arange(outputs)
     if scenario == "task":
         return output_idx // per_task == labels[:, None] // per_task

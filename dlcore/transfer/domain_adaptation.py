@@ -202,7 +202,7 @@ DISTANCES = {"mmd": mmd_distance, "coral": coral_distance}
 
 
 def _source_and_domain_loss(source: dict, target: dict, batch: dict) -> tuple[jax.Array, Metrics]:
-    """The mean loss of labels and of domains, by the outputs of both domains."""
+    """Return the mean loss of labels and of domains, by the outputs of both domains."""
     mask = mask_of(batch)
     # Source classification and domain classification.
     losses = optax.softmax_cross_entropy_with_integer_labels(source["logits"], batch["label"])  # [B]
@@ -250,8 +250,8 @@ def learner(
     Returns:
       The learner. Metrics: `accuracy` on the source, `domain_accuracy` of a classifier of domains on the adapted
       features (0.5: it cannot tell), and where a batch has `target_label` to measure by, which no update sees,
-      `target_accuracy`, `source_only_accuracy` of the twin on the target, and `gain`, their difference. `predict` gives
-      the target's `logits` and `features`, those of the twin (`source_only_logits`), and `source_features`.
+      `target_accuracy`, `source_only_accuracy` of the twin on the target, and `gain`, their difference. `predict`
+      returns the target's `logits` and `features`, those of the twin (`source_only_logits`), and `source_features`.
     """
 
     def describe(params: Any, fixed: dict, batch: dict, factor: float | jax.Array = 0.0) -> tuple[dict, dict]:

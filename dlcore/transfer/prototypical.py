@@ -104,8 +104,8 @@ def learner(
     Returns:
       The learner. Metrics: `accuracy` of the queries and `interval`, half of its 95 % interval over the episodes.
       `evaluate` measures two others on the same episodes: `untrained_accuracy` by the embedding as it was initialized,
-      and with supports `pixel_accuracy` by means of pixels. `predict` gives `logits: [B, W Q, W]`; query i is of class
-      i // Q.
+      and with supports `pixel_accuracy` by means of pixels. `predict` returns `logits: [B, W Q, W]`; query i is of
+      class i // Q.
     """
 
     def images_of(batch: dict) -> jax.Array:

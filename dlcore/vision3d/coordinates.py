@@ -72,7 +72,7 @@ def view_to_canonical(
 
 
 def _checked(points: Any, rotation: Any, translation: Any, scale: Any) -> tuple[jax.Array, ...]:
-    """The same, checked where concrete, with axes that broadcast over N points."""
+    """Return the same, checked where concrete, with axes that broadcast over N points."""
     if jnp.ndim(points) < 2 or jnp.shape(points)[-1] != 3:
         raise ValueError(f"points.shape={jnp.shape(points)}: no points; allowed: [..., N, 3]")
     if jnp.shape(rotation)[-2:] != (3, 3):

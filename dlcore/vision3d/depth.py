@@ -87,7 +87,7 @@ def learner(
       normal_weight: w of the normals' loss.
 
     Returns:
-      The learner. `evaluate` gives the measures of `depth_metrics` and `normal_error`, the mean of 1 - cos; `predict`
+      The learner. `evaluate` returns the measures of `depth_metrics` and `normal_error`, the mean of 1 - cos; `predict`
       gives `depth [B, H, W]` and `normals [B, H, W, 3]` of length 1.
     """
 

@@ -111,8 +111,8 @@ def learner(
       eikonal_weight: w, weight of the eikonal term; for distances only.
 
     Returns:
-      The learner. `evaluate` gives `iou` of the points inside, and for distances `distance_error`, the mean of
-      |f - d|, `gradient_norm`, the mean of |grad f|, and `eikonal_error`, the mean of ||grad f| - 1|. `predict` gives
+      The learner. `evaluate` returns `iou` of the points inside, and for distances `distance_error`, the mean of
+      |f - d|, `gradient_norm`, the mean of |grad f|, and `eikonal_error`, the mean of ||grad f| - 1|. `predict` returns
       `{"field": [B]}`, positive inside for both targets.
     """
     is_distance = target == "distance"

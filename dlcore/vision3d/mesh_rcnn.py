@@ -267,8 +267,8 @@ def learner(
       threshold: distance up to which a point is correct, for F1.
 
     Returns:
-      The learner. `predict` gives `{"vertices": [B, V, 3], "faces": [B, F, 3], "face_mask": [B, F], "voxels": [B, I, J,
-      K]}`, the last as probabilities.
+      The learner. `predict` returns `{"vertices": [B, V, 3], "faces": [B, F, 3], "face_mask": [B, F], "voxels": [B, I,
+      J, K]}`, the last as probabilities.
     """
     stage_losses = functools.partial(_stage_losses, num_samples, normal_weight, edge_weight)
 

@@ -244,7 +244,7 @@ def learner(
       threshold: distance up to which a point is correct, for F1.
 
     Returns:
-      The learner. `predict` gives `{"vertices": [B, V, 3], "faces": [B, F, 3], "face_mask": [B, F]}`.
+      The learner. `predict` returns `{"vertices": [B, V, 3], "faces": [B, F, 3], "face_mask": [B, F]}`.
     """
     meshes = [level.mesh for level in model.levels]
     weights = MeshLossWeights(normal_weight, edge_weight, laplacian_weight, consistency_weight)

@@ -90,7 +90,7 @@ def learner(
       threshold: distance up to which a point is correct, for F1.
 
     Returns:
-      The learner. `predict` gives `{"points": [B, M, 3]}`.
+      The learner. `predict` returns `{"points": [B, M, 3]}`.
     """
 
     def init(rng: jax.Array, batch: dict) -> State:

@@ -261,7 +261,7 @@ def learner(
       label_smoothing: weight of the uniform distribution in the target.
 
     Returns:
-      The learner. `predict` gives `{"logits": [B, C], "probabilities": [B, C], "critical": [B, F] int32}`.
+      The learner. `predict` returns `{"logits": [B, C], "probabilities": [B, C], "critical": [B, F] int32}`.
     """
 
     def init(rng: jax.Array, batch: dict) -> ModelState:

@@ -146,8 +146,8 @@ def learner(
       background: brightness behind `far`.
 
     Returns:
-      The learner. `evaluate` gives the loss, `mse` and `psnr` of all pixels together; `predict` gives `color [B, 3]`,
-      `depth [B]` and `opacity [B]`.
+      The learner. `evaluate` returns the loss, `mse` and `psnr` of all pixels together; `predict` returns `color [B,
+      3]`, `depth [B]` and `opacity [B]`.
 
     Raises:
       ValueError: `far` is not above `near`.

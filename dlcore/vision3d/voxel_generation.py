@@ -92,8 +92,8 @@ def learner(*, model: nn.Module, optimizer: optax.GradientTransformation) -> Lea
       optimizer: any optax transformation.
 
     Returns:
-      The learner. `evaluate` gives the loss and `iou`, the mean over solids; `predict` gives `voxels [B, R, R, R]`, the
-      probabilities.
+      The learner. `evaluate` returns the loss and `iou`, the mean over solids; `predict` returns `voxels [B, R, R, R]`,
+      the probabilities.
 
     Raises:
       ValueError: in `init`, the voxels of a batch have another shape than the model's.

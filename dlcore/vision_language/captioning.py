@@ -85,7 +85,7 @@ def _token_losses(logits: jax.Array, targets: jax.Array, label_smoothing: float 
 def _generate(
     model: nn.Module, variables: dict, memory: Any, batch_size: int, max_length: int, beam: Beam
 ) -> dict[str, jax.Array]:
-    """What `predict` gives of encoded images."""
+    """What `predict` returns of encoded images."""
 
     def step(carry: Any, tokens: jax.Array) -> tuple[Any, jax.Array]:
         return model.apply(variables, carry, tokens, method="step")
@@ -142,7 +142,7 @@ def learner(
         return init_model_state(model, optimizer, rng, preprocess(batch["image"]), batch["captions"][:, 0, :-1])
 
     def objective(params: Any, state: ModelState, images, captions, batch, key=None) -> tuple[jax.Array, Any]:
-        """The loss of captions [B, n, T] of a batch's images [B, H, W, 3]; in training where there is a key."""
+        """Return the loss of captions [B, n, T] of a batch's images [B, H, W, 3]; in training where there is a key."""
         count, (encoder_key, decoder_key) = captions.shape[1], _keys(key)
         variables = {"params": params, **state.model_state}
         # Encode each image once for all its captions.

@@ -130,7 +130,7 @@ def learner(
 
     Returns:
       The learner. Training draws one reference an example in each step. `evaluate` contrasts the first reference with
-      those of the same batch, so its loss depends on the batch's size; `predict` gives the embeddings `clip` and
+      those of the same batch, so its loss depends on the batch's size; `predict` returns the embeddings `clip` and
       `sentence` [B, D], the latter of the first reference.
     """
 

@@ -268,13 +268,13 @@ def attention_learner(
 
 
 def _read(logits: jax.Array, max_length: int) -> tuple[jax.Array, jax.Array]:
-    """The most probable path of logits [B, W', V], collapsed; START, END and UNKNOWN stand in no image."""
+    """Return the most probable path of logits [B, W', V], collapsed; START, END and UNKNOWN stand in no image."""
     path = logits.at[..., np.array([START, END, UNKNOWN])].set(-jnp.inf).argmax(-1)  # [B, W']
     return collapse(path, max_length)
 
 
 def _likelihood(logits: jax.Array, captions: jax.Array, max_length: int) -> tuple[jax.Array, jax.Array]:
-    """The CTC loss [B] of logits [B, W', V] for captions [B, 1, T], and whether the string is read [B]."""
+    """Return the CTC loss [B] of logits [B, W', V] for captions [B, 1, T], and whether the string is read [B]."""
     labels = captions[:, 0, 1:]  # [B, T - 1], the characters, END and PAD
     losses = ctc_loss(logits, labels, labels_length=(labels > END).sum(1), blank=PAD)
     return losses, is_reference(_read(logits, max_length)[0], captions)

@@ -184,7 +184,7 @@ def learner(
 
     Returns:
       The learner. Training draws one reference an example in each step; `evaluate` measures the loss over all of them
-      and `exact_match`, the share of greedy sentences that equal a reference. `predict` gives `tokens`
+      and `exact_match`, the share of greedy sentences that equal a reference. `predict` returns `tokens`
       [B, max_length] and `length` [B], END included.
     """
 

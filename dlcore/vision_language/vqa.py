@@ -129,7 +129,7 @@ def learner(
       blind: input that the model does not get, in training and at test time.
 
     Returns:
-      The learner. `predict` gives `logits` and `probabilities` [B, A] and `attention` [B, 2, h, w].
+      The learner. `predict` returns `logits` and `probabilities` [B, A] and `attention` [B, 2, h, w].
     """
 
     def model_inputs(batch):

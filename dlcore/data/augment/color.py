@@ -99,7 +99,7 @@ def channel_statistics(source: Source) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _by_channel(chunk: np.ndarray, sizes: np.ndarray | None) -> np.ndarray:
-    """The pixels of a chunk that are no padding, [pixels, C]."""
+    """Return the pixels of a chunk that are no padding, [pixels, C]."""
     if sizes is not None:
         rows, columns = (np.arange(side) < sizes[:, k, None] for k, side in enumerate(chunk.shape[1:3]))
         return chunk[rows[:, :, None] & columns[:, None]].astype(np.float64)

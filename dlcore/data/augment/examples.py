@@ -171,7 +171,7 @@ def mirror_orders(names: Sequence[str]) -> tuple[tuple[int, ...], tuple[int, ...
 
 
 def has_pairs(order: Sequence[int]) -> bool:
-    """Whether a mirror moves a keypoint to the place of another.
+    """Return whether a mirror moves a keypoint to the place of another.
 
     Args:
       order: one of `mirror_orders`.
@@ -183,7 +183,7 @@ def has_pairs(order: Sequence[int]) -> bool:
 
 
 def _words(name: str) -> tuple[str, ...]:
-    """The words of a name in lower case, which begin at signs, capitals and digits."""
+    """Return the words of a name in lower case, which begin at signs, capitals and digits."""
     words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+", name)
     return tuple(word.lower() for word in words)
 
@@ -260,7 +260,7 @@ def warp_example(draw: RandomWarp, keep: float = 0.3) -> ExampleAugmentation:
     """Build the augmentation that moves an example by a drawn map.
 
     Args:
-      draw: the random warp, as `random_warp` returns it.
+      draw: random warp from `random_warp`.
       keep: a box stays valid while at least this share of its area, and a square pixel, is inside the image.
 
     Returns:

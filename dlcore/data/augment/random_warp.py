@@ -115,7 +115,7 @@ def warped(draw: RandomWarp, interpolation: str = "bilinear", fill: float | None
     """Build the augmentation that applies drawn maps to an image.
 
     Args:
-      draw: the random warp, as `random_warp` returns it.
+      draw: random warp from `random_warp`.
       interpolation: bilinear or nearest.
       fill: value that comes in from outside; None is 0.
 

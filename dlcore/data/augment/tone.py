@@ -206,7 +206,7 @@ def equalize(image: jax.Array) -> jax.Array:
 
 
 def adjust_sharpness(image: jax.Array, factor: Number) -> jax.Array:
-    """Move every value away from a smoothed image; images under three pixels a side stay as they are.
+    """Move every value away from a smoothed image; images under three pixels per side stay as they are.
 
     Args:
       image: [H, W, C], float in [0, 1] or uint8.

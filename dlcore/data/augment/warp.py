@@ -234,7 +234,7 @@ def _bilinear(image: jax.Array, y: jax.Array, x: jax.Array) -> tuple[jax.Array, 
 
 
 def _pixels(image: jax.Array, row: jax.Array, column: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The pixels [..., C] at whole indices, the border's outside, and whether they are inside [..., 1]."""
+    """Return the pixels [..., C] at whole indices, the border's outside, and whether they are inside [..., 1]."""
     height, width, channels = image.shape
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
     position = _index(row, height) * width + _index(column, width)

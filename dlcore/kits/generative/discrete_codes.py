@@ -88,7 +88,7 @@ def model_of(setup: Setup) -> nn.Module:
     """Build the autoencoder of one grid of codes.
 
     Args:
-      setup: with the flags of ARCHITECTURE and MODULES.
+      setup: facts of the run, with the flags of ARCHITECTURE and MODULES.
 
     Returns:
       The module, for images of the spec's shape.
@@ -101,7 +101,7 @@ def prior_of(setup: Setup) -> PixelCNN:
     """Build the prior of one grid of codes.
 
     Args:
-      setup: with the flags of MODULES and `num_codes`.
+      setup: facts of the run, with the flags of MODULES and `num_codes`.
 
     Returns:
       The module, which reads codes and predicts them.

@@ -62,7 +62,7 @@ def origin(flags: Flags) -> Origin | None:
     """Read where the weights of `--init_from` come from.
 
     Args:
-      flags: of SETTINGS.
+      flags: resolved settings; must contain SETTINGS.
 
     Returns:
       The origin; None without weights, or where the page trains a run first.
@@ -110,7 +110,7 @@ def check(flags: Flags) -> Any:
     """Check that the flags fit together.
 
     Args:
-      flags: of SETTINGS, and `dataset`.
+      flags: resolved settings; must contain SETTINGS, and `dataset`.
 
     Returns:
       A network of the form that they say, for any vocabulary.
@@ -148,7 +148,7 @@ def text_encoder(flags: Flags, spec: Spec, what: str) -> Callable[[str], np.ndar
 
     Args:
       flags: `tokenizer`.
-      spec: with `vocabulary`, the characters, where there is no tokenizer.
+      spec: facts of the data, with `vocabulary`, the characters, where there is no tokenizer.
       what: names the vocabulary in errors, such as `--init_from='run'`.
 
     Returns:
@@ -177,7 +177,7 @@ def decode(flags: Flags, spec: Spec, tokens: np.ndarray) -> str:
 
     Args:
       flags: `tokenizer`.
-      spec: as in `text_encoder`.
+      spec: see `text_encoder`.
       tokens: [n] int.
 
     Returns:
@@ -192,7 +192,7 @@ def facts(flags: Flags, texts: list[str], whole: str) -> tuple[list[np.ndarray],
     """Tokenize texts by the vocabulary of the weights, and describe the network that reads them.
 
     Args:
-      flags: of SETTINGS, and `dataset`.
+      flags: resolved settings; must contain SETTINGS, and `dataset`.
       texts: N texts.
       whole: a text with the characters of the vocabulary where no weights say them.
 
@@ -229,7 +229,7 @@ def build(setup: Setup) -> nn.Module:
     """Build the network.
 
     Args:
-      setup: with the spec of `facts`.
+      setup: facts of the run, with the spec of `facts`.
 
     Returns:
       The flax module.
@@ -239,7 +239,7 @@ def build(setup: Setup) -> nn.Module:
 
 
 def _pretrained(setup: Setup) -> dict:
-    """The parameters that `--init_from` names, or of a run on the text of the data set."""
+    """Return the parameters that `--init_from` names, or of a run on the text of the data set."""
     flags, network = setup.flags, setup.spec["network"]
     found = origin(flags)
     if found is not None and found.page is None:
@@ -262,7 +262,7 @@ def start(setup: Setup, transformation: Callable[[], optax.GradientTransformatio
     """Start the module `network` from the weights of `--init_from`; other modules start anew.
 
     Args:
-      setup: with the flags of SETTINGS and the spec of `facts`.
+      setup: facts of the run, with the flags of SETTINGS and the spec of `facts`.
       transformation: gives the optimizer, which starts anew.
 
     Returns:

@@ -33,7 +33,7 @@ class EarlierPhase(NamedTuple):
 
     Args:
       flags: its settings.
-      spec: of its data.
+      spec: facts of its data.
       params: its parameters as they were tested: their average where the run keeps one.
       model_state: its other variables, such as running statistics; {} where there are none.
       fields: further fields of its state that `load` was asked for, such as a codebook.
@@ -52,9 +52,9 @@ def find_or_train(flags: Flags, argument: str, name: str, words: list[str]) -> P
     That is a run like any other, so that it is found finished the next time.
 
     Args:
-      flags: of the second phase; `seed`, `smoke`, `runs` and `progress` are passed on.
+      flags: resolved settings of the second phase; `seed`, `smoke`, `runs` and `progress` are passed on.
       argument: the flag, such as autoencoder, with a run's folder or None.
-      name: of the first page, such as generative.autoencoder_kl.
+      name: name of the first page, such as generative.autoencoder_kl.
       words: the first page's command line.
 
     Returns:
@@ -75,10 +75,10 @@ def origin(flags: Flags, argument: str, name: str, *modules: str) -> Origin | No
     """Read where the run comes from that a flag names.
 
     Args:
-      flags: of the second phase.
+      flags: resolved settings of the second phase.
       argument: the flag, such as autoencoder.
-      name: of the first page.
-      *modules: whose fields must be the same.
+      name: name of the first page.
+      *modules: modules whose fields must be the same.
 
     Returns:
       The origin; None where the flag names none and the first page is run.
@@ -119,7 +119,7 @@ def load(folder: Path, *fields: str) -> EarlierPhase:
     """Load a run.
 
     Args:
-      folder: of the run.
+      folder: folder of the run.
       *fields: further fields of its state to load.
 
     Returns:
@@ -162,7 +162,7 @@ def words_of(flags: Flags, *modules: str) -> list[str]:
     """Repeat the flags of modules on a command line.
 
     Args:
-      flags: of the second phase.
+      flags: resolved settings of the second phase.
       *modules: such as unet, whose flags are `--unet.FIELD`.
 
     Returns:
@@ -181,9 +181,9 @@ def check_same(
     Args:
       what: names the run, for errors.
       phase: the first.
-      setup: of the second.
-      *modules: whose fields must be the same.
-      facts: of both specs that must be the same.
+      setup: facts of the second phase.
+      *modules: modules whose fields must be the same.
+      facts: facts of both specs that must be the same.
 
     Raises:
       ValueError: they differ; the message says in what.

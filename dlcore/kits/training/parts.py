@@ -50,7 +50,7 @@ def check_parts(flags: Flags, params: Any) -> None:
     """Check that the parts and the layer-wise decay name parameters of the network.
 
     Args:
-      flags: of SETTINGS.
+      flags: resolved settings; must contain SETTINGS.
       params: parameters of the network, or their shapes.
 
     Raises:
@@ -72,7 +72,8 @@ def build_optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
     """Build the optimizer of the parts, each on the run's schedule from its start on.
 
     Args:
-      setup: with the flags of SETTINGS and of `optimizer.SETTINGS` without ema, accumulate, l1 and max_norm.
+      setup: facts of the run, with the flags of SETTINGS and of `optimizer.SETTINGS` without ema, accumulate, l1 and
+        max_norm.
 
     Returns:
       The transformation.

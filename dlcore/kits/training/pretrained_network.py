@@ -84,14 +84,14 @@ class TrainedNetwork(NamedTuple):
     """A classifier with its variables.
 
     Args:
-      name: of the model, as `dlcore models` lists it.
-      fields: of the model that differ from the defaults.
+      name: name of the model, as `dlcore models` lists it.
+      fields: fields of the model that differ from the defaults.
       model: the flax module.
-      variables: of the module, numpy arrays.
+      variables: variables of the module, numpy arrays.
       mean: [C], of the pixels in [0, 1] that it was trained on.
       std: [C], of the pixels in [0, 1] that it was trained on.
-      class_names: of its logits.
-      side: of the images that it was trained on, in pixels; (H, W) where they are not square.
+      class_names: class names of its logits.
+      side: side of the images that it was trained on, in pixels; (H, W) where they are not square.
       input_size: side, or (H, W), that images are resized to first; None does not resize.
       named: whether the names of the classes were recorded; otherwise they are numbers.
     """
@@ -143,7 +143,7 @@ def classifier_origin(source: str | Path | None, argument: str, headless: bool =
 
     Args:
       source: a run's folder, a folder of `dlcore convert`, or a packed .npz; None: the VGG that dlcore ships.
-      argument: that `source` was given as.
+      argument: argument that `source` was given as.
       headless: whether the backbone of a pretext, a detector or a segmenter will do.
 
     Returns:
@@ -196,8 +196,8 @@ def check_fits(
 
     Args:
       found: where it comes from.
-      channels: that its images must have; None allows any.
-      class_names: as in `load_network`.
+      channels: number of channels that its images must have; None allows any.
+      class_names: names of the classes, see `load_network`.
 
     Returns:
       The names of its classes; their numbers where they were not recorded.
@@ -227,7 +227,7 @@ def model_of(found: Origin, **fields: Any) -> nn.Module:
 
     Args:
       found: where it comes from.
-      **fields: of the model that differ.
+      **fields: fields of the model that differ.
 
     Returns:
       The flax module.
@@ -249,10 +249,10 @@ def load_network(
 
     Args:
       source: a run's folder, a folder of `dlcore convert`, or a packed .npz; None loads the VGG that dlcore ships.
-      argument: that `source` was given as, for errors.
-      channels: that its images must have; None allows any.
-      class_names: that it must tell apart, in this order; None allows any. Names of another kind (numbers, other
-        languages), of which none is the same, are only counted.
+      argument: argument that `source` was given as, for errors.
+      channels: number of channels that its images must have; None allows any.
+      class_names: names of the classes that it must tell apart, in this order; None allows any. Names of another kind
+        (numbers, other languages), of which none is the same, are only counted.
       headless: whether the backbone of a pretext, a detector or a segmenter will do, whose variables have no head.
 
     Returns:
@@ -289,13 +289,13 @@ def load_network(
 
 
 def _side_of(spec: dict) -> Any:
-    """The side of square images, or [H, W]."""
+    """Return the side of square images, or [H, W]."""
     height, width = spec["image_shape"][:2]
     return height if height == width else [height, width]
 
 
 def _size(value: Any) -> Any:
-    """A side, or (H, W), which JSON has as a list."""
+    """Return a side, or (H, W), which JSON has as a list."""
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -336,7 +336,7 @@ def pack(run: str | Path, path: str | Path) -> None:
 
     Args:
       run: the run's folder.
-      path: of the .npz to write.
+      path: path of the .npz to write.
 
     Raises:
       ValueError: the run's head is no linear layer.
@@ -366,7 +366,7 @@ def pack(run: str | Path, path: str | Path) -> None:
 
 
 def _portable(command: str | None) -> str | None:
-    """A command without the paths of one machine."""
+    """Return a command without the paths of one machine."""
     words = [w for w in (command or "").split() if not w.startswith(("--runs=", "--run_dir="))]
     return " ".join("--data_dir=$DATA_DIR" if w.startswith("--data_dir=") else w for w in words) or None
 
@@ -405,7 +405,7 @@ def default_model(flags: Flags, **fields: Any) -> nn.Module:
 
     Args:
       flags: `smoke`.
-      **fields: of the model, such as num_classes.
+      **fields: fields of the model, such as num_classes.
 
     Returns:
       The flax module.
@@ -421,7 +421,7 @@ def feature_extractor(network: TrainedNetwork) -> Extract:
     """Build a feature extractor of a trained network.
 
     Args:
-      network: whose last feature map is averaged over the image.
+      network: network whose last feature map is averaged over the image.
 
     Returns:
       Images [B, H, W, C], uint8 or float in [0, 1] -> (features [B, D], class probabilities [B, K]), computed in

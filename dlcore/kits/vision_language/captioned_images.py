@@ -101,7 +101,7 @@ def sentence_evaluator(
     Args:
       words: the vocabulary.
       references: rows -> the references of each.
-      source: to measure; None measures the split.
+      source: source to measure; None measures the split.
 
     Returns:
       The evaluator of outputs with `tokens`.

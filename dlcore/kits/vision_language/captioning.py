@@ -78,7 +78,7 @@ def data(flags: Flags) -> Splits:
     """Load the splits by name, with the vocabulary and the statistics of the training split.
 
     Args:
-      flags: of SETTINGS.
+      flags: resolved settings; must contain SETTINGS.
 
     Returns:
       The splits. Sources have `references: [N, R, L] uint8` where the captions have words outside the vocabulary: they
@@ -142,8 +142,8 @@ def build(setup: Setup, **changes: Any) -> Learner:
     """Build the learner, its network and its optimizer.
 
     Args:
-      setup: with the flags of SETTINGS, MODULES and the learner.
-      **changes: of the learner's flags.
+      setup: facts of the run, with the flags of SETTINGS, MODULES and the learner.
+      **changes: changes of the learner's flags.
 
     Returns:
       The learner; by the average of the parameters with `--ema`.
@@ -190,7 +190,7 @@ def evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
     """Measure BLEU, CIDEr-D, ROUGE-L and exact matches of the captions, and on the test split the baselines.
 
     Args:
-      setup: of the run.
+      setup: facts of the run.
       data: the splits.
       split: "valid", of which `--monitor_images` are captioned, or "test".
 
@@ -222,7 +222,7 @@ def evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
 
 
 def _blind_caption(setup: Setup, data: Splits) -> np.ndarray:
-    """The most probable caption of the same network without the image; it is the same for every image."""
+    """Return the most probable caption of the same network without the image; it is the same for every image."""
     from dlcore.data.pipeline import Pipeline
     from dlcore.run import fit
     from dlcore.run.evaluate import predict
@@ -238,7 +238,7 @@ def exact_match(source: Source | None = None) -> Evaluator:
     """Count the captions that equal one of their references, word for word.
 
     Args:
-      source: to measure; None measures the split.
+      source: source to measure; None measures the split.
 
     Returns:
       The evaluator of `exact_match`, a share.
@@ -256,7 +256,7 @@ def attention_mass(grid: int, source: Source | None = None) -> Evaluator:
 
     Args:
       grid: cells in a row and in a column.
-      source: to measure; None measures the split.
+      source: source to measure; None measures the split.
 
     Returns:
       The evaluator of `attention_mass`, the mean over these words of the captions that equal a reference, and of
@@ -287,8 +287,8 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
     """Describe the captions of images, for `--mode=predict`.
 
     Args:
-      outputs: of `predict`.
-      spec: of the data.
+      outputs: outputs from `predict`.
+      spec: facts of the data.
 
     Returns:
       One dict an image: its `text`, its `tokens` and, of models that attend, `alignment`, a grid of shares a token.

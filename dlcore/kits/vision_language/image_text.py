@@ -100,7 +100,7 @@ def _counts(number: int, most: int) -> tuple[int, int, int]:
 def _splits(
     train: Source, valid: Source, test: Source, words: Words | BytePairs, dataset: str, image_key: str, **facts: Any
 ) -> Splits:
-    """The splits, with what `build` and the panels need to know of them."""
+    """Return the splits, with what `build` and the panels need to know of them."""
     facts = {**captioned_images.image_facts(train.arrays[image_key]), **facts}
     spec = {"dataset": dataset, "words": words.to_dict(), **facts}
     messages = tuple(message for source in (train, valid, test) for message in source.notes)
@@ -199,7 +199,7 @@ def preprocess(setup: Setup) -> Callable[[jax.Array], jax.Array]:
     """Build the function from the data's images or clips to the model's input.
 
     Args:
-      setup: with mean and standard deviation.
+      setup: facts of the run, with mean and standard deviation.
 
     Returns:
       Images or clips, uint8 -> normalized floats.
@@ -211,7 +211,7 @@ def augmentation(setup: Setup) -> Callable[[jax.Array, jax.Array], jax.Array] | 
     """Build the augmentation that `--augment` names.
 
     Args:
-      setup: with mean, standard deviation and the flags of AUGMENT_SETTING.
+      setup: facts of the run, with mean, standard deviation and the flags of AUGMENT_SETTING.
 
     Returns:
       `(key, normalized image) -> image`; None for none.

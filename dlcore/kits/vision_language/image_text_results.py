@@ -40,8 +40,8 @@ def references_of(arrays: dict[str, np.ndarray], spec: dict) -> list[list[str]]:
     """Write the references of examples out.
 
     Args:
-      arrays: with `references`, or `captions` where these are whole.
-      spec: of the data.
+      arrays: arrays with `references`, or `captions` where these are whole.
+      spec: facts of the data.
 
     Returns:
       The texts of each example, their tokens with blanks between.
@@ -58,7 +58,7 @@ def caption_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator
     """Measure written sentences against all references: BLEU, ROUGE-L, CIDEr-D.
 
     Args:
-      setup: with the spec.
+      setup: facts of the run, with the spec.
       data: the splits.
       split: "valid" or "test".
 
@@ -72,7 +72,7 @@ def motion_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]
     """Measure sentences of clips: those of `caption_evaluators`, and what stands before and behind "moves".
 
     Args:
-      setup: with the spec.
+      setup: facts of the run, with the spec.
       data: the splits.
       split: "valid" or "test".
 
@@ -116,7 +116,7 @@ def caption_rows(
 
     Args:
       said: N sentences of the model.
-      references: of each of the N images.
+      references: references of each of the N images.
       train: the references of the training images.
 
     Returns:
@@ -214,8 +214,8 @@ def describe_answers(outputs: dict, spec: dict) -> list[dict]:
     """Describe answers for `--mode=predict`.
 
     Args:
-      outputs: with `probabilities: [N, A]`.
-      spec: of the data.
+      outputs: outputs with `probabilities: [N, A]`.
+      spec: facts of the data.
 
     Returns:
       Each image's `answer`, and `probabilities` by answer, the most probable first.
@@ -331,7 +331,7 @@ def recall_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]
     """Measure retrieval over a whole split, both ways; what has the same sentence counts as found.
 
     Args:
-      setup: of the run.
+      setup: facts of the run.
       data: the splits.
       split: "valid" or "test".
 

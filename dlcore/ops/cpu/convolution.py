@@ -112,7 +112,7 @@ def _by_images(convolve: Convolve, window: Window, lhs: jax.Array, rhs: jax.Arra
 
 
 def _is_depthwise(window: Window, lhs: Any, rhs: Any) -> bool:
-    """Whether every channel has kernels of its own, few enough of taps; malformed shapes are left to lax."""
+    """Return whether every channel has kernels of its own, few enough of taps; malformed shapes are left to lax."""
     kh, kw, depth, features = rhs.shape
     channels = lhs.shape[3]
     fits = window.groups == channels > 1 and depth == 1 and features % channels == 0 and features > 0

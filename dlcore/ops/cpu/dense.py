@@ -77,7 +77,7 @@ def _dense(options: tuple, x: jax.Array, w: jax.Array) -> jax.Array:
 
 @functools.partial(_dense.defjvp, symbolic_zeros=True)
 def _tangent(options: tuple, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-    """The derivative of the product; the gradient of w is the transpose of its second term."""
+    """Return the derivative of the product; the gradient of w is the transpose of its second term."""
     (x, w), (dx, dw) = primals, tangents
     parts = []
     if not isinstance(dx, SymbolicZero):

@@ -215,12 +215,12 @@ class _Operand(NamedTuple):
         return math.prod(self.shape[axis] for axis in axes)
 
     def is_summed_first(self) -> bool:
-        """Whether it lies in memory as [batch, summed, free]."""
+        """Return whether it lies in memory as [batch, summed, free]."""
         long_axes = [axis for axis in (*self.batch, *self.summed, *self.free) if self.shape[axis] > 1]
         return long_axes == sorted(long_axes)
 
     def matrices(self) -> Any:
-        """The value as [batch, summed, free] where it lies so in memory, else as [batch, free, summed]."""
+        """Return the value as [batch, summed, free] where it lies so in memory, else as [batch, free, summed]."""
         inner = (self.summed, self.free) if self.is_summed_first() else (self.free, self.summed)
         groups = (self.batch, *inner)
         order = [axis for group in groups for axis in group]
