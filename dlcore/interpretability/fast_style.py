@@ -186,18 +186,16 @@ def learner(
 
     def evaluate(state: FastStyleState, batch: dict) -> Metrics:
         content, mask = to_float(batch["content"]), mask_of(batch)
-        by_style = [
-            terms_of(state.params, state, content, jnp.full(mask.shape, s, jnp.int32)) for s in range(num_styles)
-        ]
-        terms = jax.tree.map(lambda *values: sum(values) / num_styles, *by_style)
+        each = [terms_of(state.params, state, content, jnp.full(mask.shape, s, jnp.int32)) for s in range(num_styles)]
+        terms = jax.tree.map(lambda *values: sum(values) / num_styles, *each)
         return _weighted(terms, weights, mask)[1]
 
     def predict(state: FastStyleState, batch: dict) -> dict[str, jax.Array]:
         content = to_float(batch["content"])
-        by_style = [
+        each = [
             model.apply({"params": state.params}, content, jnp.full(content.shape[:1], s, jnp.int32))
             for s in range(num_styles)
         ]
-        return {"images": jnp.clip(jnp.stack(by_style, 1), 0, 1)}
+        return {"images": jnp.clip(jnp.stack(each, 1), 0, 1)}
 
     return Learner(init, update, evaluate, predict, loss)

@@ -262,8 +262,8 @@ def _note_changed_code(folder: Path) -> None:
     path, digests = folder / SOURCES, provenance.sources()
     old_digests = read_json(path) if path.exists() else {}
     if changed := sorted(name for name in old_digests.keys() & digests.keys() if old_digests[name] != digests[name]):
-        others = f" and {len(changed) - MAX_NAMED_FILES} more" if len(changed) > MAX_NAMED_FILES else ""
-        say(f"warning: the code changed since this run began: {', '.join(changed[:MAX_NAMED_FILES])}{others}")
+        suffix = f" and {len(changed) - MAX_NAMED_FILES} more" if len(changed) > MAX_NAMED_FILES else ""
+        say(f"warning: the code changed since this run began: {', '.join(changed[:MAX_NAMED_FILES])}{suffix}")
     write_json(path, {**digests, **old_digests})
 
 
