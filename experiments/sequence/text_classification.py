@@ -188,6 +188,7 @@ experiment = Experiment(
     expected_loss=lambda setup: math.log(setup.spec["num_classes"]),
     plain={"dropout": 0.0, "label_smoothing": 0.0, "l2": 0.0, "weight_decay": 0.0},
     regularizer="l2",
+    overfit=1e-2,
     inputs=inputs,
     describe=prediction.describe,
     check=check,
