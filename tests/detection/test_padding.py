@@ -195,6 +195,7 @@ def test_sines_count_the_rows_and_columns_of_each_image():
 # Pieces
 
 
+@pytest.mark.slow
 def test_tokens_of_the_padding_are_masked_and_the_sines_count_the_images_own():
     position, mask, sides = token_positions((2, 3), (32, 48), 8, None)
     assert (position.shape, mask) == ((6, 8), None)
