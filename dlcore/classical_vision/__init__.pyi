@@ -24,7 +24,6 @@ from dlcore.classical_vision.hog import image_gradients as image_gradients
 from dlcore.classical_vision.homography import apply_homography as apply_homography
 from dlcore.classical_vision.homography import fit_homography as fit_homography
 from dlcore.classical_vision.homography import homography_from_four_points as homography_from_four_points
-from dlcore.classical_vision.homography import homography_residual as homography_residual
 from dlcore.classical_vision.homography import normalize_points as normalize_points
 from dlcore.classical_vision.homography import ransac_homography as ransac_homography
 from dlcore.classical_vision.homography import warp_perspective as warp_perspective
@@ -39,7 +38,6 @@ from dlcore.classical_vision.optical_flow import lucas_kanade as lucas_kanade
 from dlcore.classical_vision.optical_flow import warp_back as warp_back
 from dlcore.classical_vision.otsu import otsu_threshold as otsu_threshold
 from dlcore.classical_vision.panorama import Panorama as Panorama
-from dlcore.classical_vision.panorama import align_images as align_images
 from dlcore.classical_vision.panorama import blend_images as blend_images
 from dlcore.classical_vision.panorama import canvas_size as canvas_size
 from dlcore.classical_vision.panorama import overlap_psnr as overlap_psnr

@@ -18,7 +18,6 @@ __all__ = [
     "apply_homography",
     "fit_homography",
     "homography_from_four_points",
-    "homography_residual",
     "normalize_points",
     "ransac_homography",
     "warp_perspective",
@@ -118,7 +117,7 @@ def fit_homography(source: jax.Array, target: jax.Array, weights: jax.Array | No
     return _denormalize(vector.reshape(3, 3), to_p, to_q)
 
 
-def homography_residual(homography: jax.Array, pairs: tuple[jax.Array, jax.Array]) -> jax.Array:
+def _homography_residual(homography: jax.Array, pairs: tuple[jax.Array, jax.Array]) -> jax.Array:
     """Distances between mapped and target points, as of OpenCV's `findHomography`.
 
     Args:
@@ -161,7 +160,7 @@ def ransac_homography(
         key,
         (source, target),
         lambda pairs: homography_from_four_points(*pairs),
-        homography_residual,
+        _homography_residual,
         sample_size=4,
         threshold=threshold,
         num_hypotheses=num_hypotheses,

@@ -20,7 +20,7 @@ from dlcore.classical_vision.matching import match_descriptors
 from dlcore.classical_vision.ransac import Consensus
 from dlcore.classical_vision.sift import sift
 
-__all__ = ["Panorama", "align_images", "blend_images", "canvas_size", "overlap_psnr", "stitch"]
+__all__ = ["Panorama", "blend_images", "canvas_size", "overlap_psnr", "stitch"]
 
 _MIN_INLIERS = 10
 _LARGEST = 8
@@ -44,7 +44,7 @@ class Panorama(NamedTuple):
     inliers: np.ndarray
 
 
-def align_images(
+def _align_images(
     key: jax.Array, source: jax.Array, target: jax.Array, count: int = 500, threshold: float = 2.0
 ) -> Consensus:
     """Find the homography from one image to another by SIFT, matching and RANSAC.
@@ -165,7 +165,7 @@ def stitch(images: Sequence[np.ndarray], seed: int = 0, count: int = 500, thresh
     """
     if len(images) < 2:
         raise ValueError(f"images: {len(images)}; allowed: at least 2")
-    align = jax.jit(align_images, static_argnums=(3, 4))
+    align = jax.jit(_align_images, static_argnums=(3, 4))
     chain, inliers = [np.eye(3)], []
     for index in range(1, len(images)):
         key = jax.random.fold_in(jax.random.key(seed), index)

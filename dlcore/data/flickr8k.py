@@ -18,9 +18,9 @@ from dlcore.data.image_folder import is_image
 from dlcore.data.split_names import check_one_name, split_of
 from dlcore.data.workers import unreadable
 
-__all__ = ["FLICKR8K", "CaptionedImages", "flickr8k"]
+__all__ = ["CaptionedImages", "flickr8k"]
 
-FLICKR8K = {"train": "train", "valid": "val", "test": "test"}
+_FLICKR8K = {"train": "train", "valid": "val", "test": "test"}
 """Split -> its name in the published files."""
 
 
@@ -63,7 +63,7 @@ def flickr8k(folder: str | Path, image_size: int = 128) -> dict[str, CaptionedIm
             f"data_dir={str(folder)!r}: no folder there; allowed: the folder of captions_train.json.gz"
         )
     stems = _stems(folder)
-    return {split: _split(folder, stems[split], image_size, f"flickr8k ({split})") for split in FLICKR8K}
+    return {split: _split(folder, stems[split], image_size, f"flickr8k ({split})") for split in _FLICKR8K}
 
 
 def _stems(folder: Path) -> dict[str, str]:
@@ -72,7 +72,7 @@ def _stems(folder: Path) -> dict[str, str]:
     stems = (name.removeprefix("captions_").removesuffix(".json") for name in files)
     split_by_stem = {stem: split for stem in stems if (split := split_of(stem))}
     check_one_name(split_by_stem, f"data_dir={str(folder)!r}")
-    return FLICKR8K | {split: stem for stem, split in split_by_stem.items()}
+    return _FLICKR8K | {split: stem for stem, split in split_by_stem.items()}
 
 
 def _split(folder: Path, stem: str, size: int, name: str) -> CaptionedImages:

@@ -28,7 +28,6 @@ __all__ = [
     "orientation",
     "resize_box",
     "scale_to_cover",
-    "to_pixels",
     "upright",
 ]
 
@@ -134,7 +133,7 @@ def upright(image: Any) -> Any:
     return image if turn is None else image.transpose(turn)
 
 
-def to_pixels(image: Any, channels: int, orient: bool = True, keep_gray: bool = False) -> Any:
+def _to_pixels(image: Any, channels: int, orient: bool = True, keep_gray: bool = False) -> Any:
     """Decode an opened image to 8 bits.
 
     Args:
@@ -182,7 +181,7 @@ def decode_image(file: Path | IO[bytes], size: tuple[int, int] | None, channels:
       OSError: the file is cut off or damaged.
     """
     with opened(file) as image:
-        image = to_pixels(image, channels)
+        image = _to_pixels(image, channels)
     pixels: Any = np.asarray(image if size is None else scale_to_cover(image, size), np.uint8)
     return pixels[..., None] if channels == 1 else pixels
 
@@ -275,9 +274,9 @@ def decode_box_by_pillow(
             reduce = min(box.height / size[0], box.width / size[1]) / _GAP
             if reduce >= 2:
                 image.draft(None, (math.ceil(image.width / reduce), math.ceil(image.height / reduce)))
-            image = to_pixels(image, channels, orient, keep_gray=True)
+            image = _to_pixels(image, channels, orient, keep_gray=True)
         else:
-            image = to_pixels(image, channels, orient, keep_gray=True)
+            image = _to_pixels(image, channels, orient, keep_gray=True)
             width, height = image.size
             box = choose(height, width)
         image = resize_box(image, _zoomed(box, image.height / height, image.width / width), size)

@@ -14,9 +14,9 @@ import numpy as np
 from dlcore.data.source import Source
 from dlcore.data.words import BytePairs, Words, padded
 
-__all__ = ["MULTI30K", "Sentences", "multi30k", "pair_source"]
+__all__ = ["Sentences", "multi30k", "pair_source"]
 
-MULTI30K = {"train": "train", "valid": "val", "test": "test_2016_flickr"}
+_MULTI30K = {"train": "train", "valid": "val", "test": "test_2016_flickr"}
 """Split -> stem of its files."""
 
 
@@ -55,7 +55,7 @@ def multi30k(folder: str | Path, source: str = "de", target: str = "en") -> dict
     if not folder.is_dir():
         raise FileNotFoundError(f"data_dir={str(folder)!r}: no folder there; allowed: the folder of train.{source}.gz")
     splits = {}
-    for split, stem in MULTI30K.items():
+    for split, stem in _MULTI30K.items():
         read = [_lines(folder, f"{stem}.{language}") for language in (source, target)]
         if len(read[0]) != len(read[1]):
             raise ValueError(

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-__all__ = ["SPLIT_NAMES", "allowed_names", "check_one_name", "split_of"]
+__all__ = ["allowed_names", "check_one_name", "split_of"]
 
-SPLIT_NAMES = {
+_SPLIT_NAMES = {
     "train": ("train", "training"),
     "valid": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing", "eval"),
@@ -21,7 +21,7 @@ def split_of(name: str) -> str | None:
     Returns:
       train, valid or test; None for any other name.
     """
-    return next((split for split, names in SPLIT_NAMES.items() if name.lower() in names), None)
+    return next((split for split, names in _SPLIT_NAMES.items() if name.lower() in names), None)
 
 
 def allowed_names() -> str:
@@ -30,7 +30,7 @@ def allowed_names() -> str:
     Returns:
       The names, with commas.
     """
-    return ", ".join(name for names in SPLIT_NAMES.values() for name in names)
+    return ", ".join(name for names in _SPLIT_NAMES.values() for name in names)
 
 
 def check_one_name(names: Iterable[str], where: str) -> None:

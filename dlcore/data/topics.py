@@ -12,10 +12,10 @@ import numpy as np
 
 from dlcore.data.source import checked_seed
 
-__all__ = ["COMMON_WORDS", "NUM_TOPICS", "TOPIC_WORDS", "LabeledLines", "as_characters", "topic_lines"]
+__all__ = ["NUM_TOPICS", "LabeledLines", "as_characters", "topic_lines"]
 
 NUM_TOPICS = 8
-COMMON_WORDS, TOPIC_WORDS = 200, 100
+_COMMON_WORDS, _TOPIC_WORDS = 200, 100
 """Words that all topics share, and words of each."""
 OWN_SHARE = 0.4
 DOCUMENT = 128
@@ -62,13 +62,13 @@ def topic_lines(length: int, count: int = 600, documents: int = 600, seed: int =
     rng = np.random.default_rng(seed)
 
     def words(labels: np.ndarray, length: int) -> np.ndarray:
-        special = COMMON_WORDS + TOPIC_WORDS * labels[:, None] + rng.integers(0, TOPIC_WORDS, (len(labels), length))
-        shared = rng.integers(0, COMMON_WORDS, special.shape)
+        special = _COMMON_WORDS + _TOPIC_WORDS * labels[:, None] + rng.integers(0, _TOPIC_WORDS, (len(labels), length))
+        shared = rng.integers(0, _COMMON_WORDS, special.shape)
         return np.where(rng.random(special.shape) < OWN_SHARE, special, shared).astype(np.int32)
 
     text = words(rng.integers(0, NUM_TOPICS, documents), DOCUMENT).reshape(-1)
     labels = rng.integers(0, NUM_TOPICS, count).astype(np.int32)
-    return LabeledLines(text, words(labels, length), labels, COMMON_WORDS + TOPIC_WORDS * NUM_TOPICS)
+    return LabeledLines(text, words(labels, length), labels, _COMMON_WORDS + _TOPIC_WORDS * NUM_TOPICS)
 
 
 def as_characters(tokens: np.ndarray) -> str:

@@ -18,7 +18,7 @@ from dlcore.data.split_names import allowed_names, check_one_name, split_of
 from dlcore.data.video_files import ANIMATIONS, VIDEO_EXTENSIONS, frame_files, open_video, read_frames
 from dlcore.data.workers import Workers
 
-__all__ = ["LabeledVideo", "is_video", "labeled_clips", "list_classes", "list_videos"]
+__all__ = ["LabeledVideo", "labeled_clips", "list_classes", "list_videos"]
 
 
 class LabeledVideo(NamedTuple):
@@ -37,7 +37,7 @@ class LabeledVideo(NamedTuple):
     seconds: tuple[float, float] | None = None
 
 
-def is_video(path: Path) -> bool:
+def _is_video(path: Path) -> bool:
     """Return whether a path is a video by its name, or a folder of frames.
 
     Args:
@@ -220,7 +220,7 @@ def _below(folder: Path) -> list[Path]:
     """Return the videos below a folder, sorted; a folder of frames is one and is not looked into."""
     paths = []
     for path in sorted(folder.iterdir()):
-        if is_video(path):
+        if _is_video(path):
             paths.append(path)
         elif path.is_dir() and not path.name.startswith((".", "__MACOSX")):
             paths += _below(path)
@@ -228,7 +228,7 @@ def _below(folder: Path) -> list[Path]:
 
 
 def _by_class(folder: Path) -> dict[str, list[Path]]:
-    loose = [path.name for path in sorted(folder.iterdir()) if is_video(path) and path.is_file()]
+    loose = [path.name for path in sorted(folder.iterdir()) if _is_video(path) and path.is_file()]
     classes: dict[str, list[Path]] = {}
     for path in _folders(folder):
         if frame_files(path):

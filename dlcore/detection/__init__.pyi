@@ -17,7 +17,6 @@ from dlcore.detection.dense import flatten_levels as flatten_levels
 from dlcore.detection.dense import head_conv as head_conv
 from dlcore.detection.dense import label_classes as label_classes
 from dlcore.detection.dense import named_maps as named_maps
-from dlcore.detection.dense import normalized_sums as normalized_sums
 from dlcore.detection.dense import predict_locations as predict_locations
 from dlcore.detection.dense import pyramid_towers as pyramid_towers
 from dlcore.detection.dense import select as select
@@ -85,7 +84,6 @@ from dlcore.detection.torch_detectors import example_inputs as example_inputs
 from dlcore.detection.torch_detectors import from_torch_names as from_torch_names
 from dlcore.detection.torch_weights import load_torch as load_torch
 from dlcore.detection.two_stage import Stages as Stages
-from dlcore.detection.two_stage import batch_losses as batch_losses
 from dlcore.detection.yolo import Cells as Cells
 from dlcore.detection.yolo import YOLO as YOLO
 from dlcore.detection.yolo import assign_cells as assign_cells

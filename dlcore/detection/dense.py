@@ -32,7 +32,6 @@ __all__ = [
     "head_conv",
     "label_classes",
     "named_maps",
-    "normalized_sums",
     "predict_locations",
     "pyramid_towers",
     "select",
@@ -324,7 +323,7 @@ def _totals(function: Callable[..., dict], predictions: Predictions, targets: tu
     return jax.tree.map(lambda values: jnp.where(mask, values, 0).sum(), per_image)
 
 
-def normalized_sums(sums: dict[str, Any]) -> tuple[dict[str, Sum], Metric]:
+def _normalized_sums(sums: dict[str, Any]) -> tuple[dict[str, Sum], Metric]:
     """Give each loss of a batch the count that it is divided by.
 
     Args:
@@ -407,7 +406,7 @@ def detector_learner(
         targets = boxes, batch["labels"], example["box_mask"].astype(bool)
         # Sum the losses of each image, then of the batch; padded examples count for nothing.
         mask = mask_of(batch) > 0
-        parts, total = normalized_sums(_totals(losses, predictions, targets, mask))
+        parts, total = _normalized_sums(_totals(losses, predictions, targets, mask))
         metrics = jax.tree.map(_measured, {"loss": total, **parts})
         for name, value in (_totals(measures, predictions, targets, mask) if measures is not None else {}).items():
             metrics[name] = jax.tree.map(_measured, Sum(*value) if isinstance(value, tuple) else Sum(value))

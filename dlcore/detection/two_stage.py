@@ -26,7 +26,7 @@ from dlcore.nn.apply import apply_model
 from dlcore.ops.replica import psum, replica_count
 from dlcore.optim import apply_gradients, init_model_state
 
-__all__ = ["Stages", "batch_losses", "learner"]
+__all__ = ["Stages", "learner"]
 
 
 class Stages(NamedTuple):
@@ -99,7 +99,7 @@ def _examples(
     return {**example, "boxes": boxes[:, :count], "box_mask": valid[:, :count]}, external
 
 
-def batch_losses(
+def _batch_losses(
     stages: Stages,
     run: Callable[..., Any],
     levels: list[jax.Array],
@@ -162,7 +162,7 @@ def _objective(
     levels, model_state = apply_model(stages.model, *variables, images, train=train, method="pyramid")
     # Sum and count of each loss, [B] each.
     run = stages.bind(params, state.model_state)
-    losses = batch_losses(stages, run, levels, keys, example, external, batch["labels"])
+    losses = _batch_losses(stages, run, levels, keys, example, external, batch["labels"])
     valid_images = mask_of(batch) > 0  # [B]
     sums = {name: [jnp.where(valid_images, values, 0).sum() for values in pair] for name, pair in losses.items()}
     parts = {name: Sum(total.astype(jnp.float32), number) for name, (total, number) in sums.items()}

@@ -44,11 +44,9 @@ from dlcore.generative.fvbn import MADE as MADE
 from dlcore.generative.fvbn import NADE as NADE
 from dlcore.generative.fvbn import made_masks as made_masks
 from dlcore.generative.gan import GANState as GANState
-from dlcore.generative.gan import sample_latents as sample_latents
 from dlcore.generative.image_to_image import PatchDiscriminator as PatchDiscriminator
 from dlcore.generative.image_to_image import ResidualGenerator as ResidualGenerator
 from dlcore.generative.image_to_image import UNetGenerator as UNetGenerator
-from dlcore.generative.image_to_image import check_halvings as check_halvings
 from dlcore.generative.image_to_image import l1 as l1
 from dlcore.generative.image_to_image import paired_learner as paired_learner
 from dlcore.generative.latent_diffusion import LatentDiffusion as LatentDiffusion

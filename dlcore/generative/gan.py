@@ -36,7 +36,7 @@ from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, exampl
 from dlcore.losses import is_kernel, masked_mean, orthogonal_penalty
 from dlcore.optim.ema import ema_update
 
-__all__ = ["GANState", "learner", "sample_latents"]
+__all__ = ["GANState", "learner"]
 
 
 @struct.dataclass
@@ -50,7 +50,7 @@ class GANState(PlayerState):
     generator_ema: Any
 
 
-def sample_latents(latent_dim: int, rng: jax.Array, batch: dict) -> jax.Array:
+def _sample_latents(latent_dim: int, rng: jax.Array, batch: dict) -> jax.Array:
     """Draw the generator's noise, of each example by its index alone, or on the arc between that of two indices.
 
     Args:
@@ -170,7 +170,7 @@ def learner(
         return () if condition is None else (condition.read(batch),)
 
     def init(rng: jax.Array, batch: dict) -> GANState:
-        z = sample_latents(latent_dim, rng, batch)
+        z = _sample_latents(latent_dim, rng, batch)
         inputs = {"generator": (z, *cond_of(batch)), "discriminator": (encode(batch), *cond_of(batch))}
         fields = players.init(rng, inputs)
         average = _variables(fields["params"], fields["model_state"])
@@ -180,14 +180,14 @@ def learner(
         rng, mask = jax.random.fold_in(state.rng, state.step), mask_of(batch)
         real, y = encode(batch), cond_of(batch)
         # Fake images for the discriminator, no gradient to the generator.
-        z = sample_latents(latent_dim, jax.random.fold_in(rng, 0), batch)  # [B, Z]
+        z = _sample_latents(latent_dim, jax.random.fold_in(rng, 0), batch)  # [B, Z]
         fake, _ = players.apply("generator", state.params, state.model_state, z, *y)  # [B, ...]
         # Discriminator step.
         examples = real, fake, y, mask
         objective = functools.partial(_discriminator_objective, players, losses, r1, state, examples)
         state, (d_losses, real_logit, fake_logit) = players.turn("discriminator", state, objective)
         # Generator step on new latents, against the updated discriminator.
-        z = sample_latents(latent_dim, jax.random.fold_in(rng, 1), batch)  # [B, Z]
+        z = _sample_latents(latent_dim, jax.random.fold_in(rng, 1), batch)  # [B, Z]
         objective = functools.partial(_generator_objective, players, losses, orthogonal, state, z, y, mask)
         state, g_losses = players.turn("generator", state, objective)
         metrics = {"g_loss": Sum.of(g_losses, mask), "d_loss": Sum.of(d_losses, mask)}
@@ -200,7 +200,7 @@ def learner(
     def generate(state: GANState, batch: dict) -> jax.Array:
         variables = state.generator_ema if has_ema else _variables(state.params, state.model_state)
         rng = jax.random.fold_in(state.rng, 0)
-        z = batch["latent"] if "latent" in batch else sample_latents(latent_dim, rng, batch)
+        z = batch["latent"] if "latent" in batch else _sample_latents(latent_dim, rng, batch)
         return generator.apply(variables, z, *cond_of(batch), train=False)
 
     def evaluate(state: GANState, batch: dict) -> Metrics:

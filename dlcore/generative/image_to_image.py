@@ -28,12 +28,12 @@ from dlcore.losses import masked_mean
 from dlcore.nn import Conv, InstanceNorm, leaky_relu
 from dlcore.nn.precision import compute_dtype, logits_dtype
 
-__all__ = ["PatchDiscriminator", "ResidualGenerator", "UNetGenerator", "check_halvings", "l1", "paired_learner"]
+__all__ = ["PatchDiscriminator", "ResidualGenerator", "UNetGenerator", "l1", "paired_learner"]
 
 INIT = nn.initializers.normal(0.02)
 
 
-def check_halvings(shape: tuple[int, ...], halvings: int, name: str) -> None:
+def _check_halvings(shape: tuple[int, ...], halvings: int, name: str) -> None:
     """Check that the sides of an image can be halved so often.
 
     Args:
@@ -109,7 +109,7 @@ class UNetGenerator(nn.Module):
         Raises:
           ValueError: the sides cannot be halved so often.
         """
-        check_halvings(x.shape, self.depth, "depth")
+        _check_halvings(x.shape, self.depth, "depth")
         dtype = compute_dtype(self.dtype, x, self.variables)
         conv = functools.partial(Conv, dtype=dtype, kernel_init=_kernel_init(self.norm))
         features = [self.width * min(8, 2**k) for k in range(self.depth)]
@@ -161,7 +161,7 @@ class ResidualGenerator(nn.Module):
         Raises:
           ValueError: the sides cannot be halved so often.
         """
-        check_halvings(x.shape, self.depth, "depth")
+        _check_halvings(x.shape, self.depth, "depth")
         dtype = compute_dtype(self.dtype, x, self.variables)
         init = _kernel_init(self.norm)
 
@@ -221,7 +221,7 @@ class PatchDiscriminator(nn.Module):
         """
         # Source and target as channels of one image.
         x = jnp.concatenate(images, -1)
-        check_halvings(x.shape, self.depth, "depth")
+        _check_halvings(x.shape, self.depth, "depth")
         dtype = compute_dtype(self.dtype, x, self.variables)
         conv = functools.partial(Conv, dtype=dtype, kernel_init=_kernel_init(self.norm))
         for k in range(self.depth):

@@ -12,10 +12,10 @@ from dlcore.run.evaluate import evaluate, scalars
 from dlcore.run.json_files import json_text
 from dlcore.run.progress import say
 
-__all__ = ["MODE", "evaluate_run"]
+__all__ = ["MODE"]
 
 
-def evaluate_run(run: ResolvedRun) -> None:
+def _evaluate_run(run: ResolvedRun) -> None:
     """Print the exact metrics of a split, as text or JSON.
 
     Args:
@@ -61,7 +61,7 @@ def evaluate_run(run: ResolvedRun) -> None:
 
 
 MODE = Mode(
-    evaluate_run,
+    _evaluate_run,
     {
         "split": Setting("test", "which split to evaluate", Literal["train", "valid", "test"], identity=False),
         "tta": TTA,

@@ -45,9 +45,7 @@ __all__ = [
     "PLATFORMS",
     "example_batch",
     "export_function",
-    "export_run",
     "flat_predict",
-    "fold_predict",
     "input_rule",
     "load_exported",
     "trace_program",
@@ -247,7 +245,7 @@ def flat_predict(learner: Learner, state: Any) -> tuple[Callable[[dict, dict], A
     return predict, {path: data(leaf) for path, leaf in leaf_paths(state)}
 
 
-def fold_predict(
+def _fold_predict(
     predict: Callable[[dict, dict], Any], weights: Mapping[str, Any], inputs: Mapping[str, Any]
 ) -> tuple[Callable[[dict, dict], Any], dict[str, Any]]:
     """Merge the batch norms of `predict` into the layers before them.
@@ -303,7 +301,7 @@ def example_batch(run: ResolvedRun, spec: Spec) -> dict[str, np.ndarray]:
     return batch
 
 
-def export_run(run: ResolvedRun) -> int:
+def _export_run(run: ResolvedRun) -> int:
     """Export `predict` of a finished run to RUN/export, load it and compare outputs on an example.
 
     Args:
@@ -330,7 +328,7 @@ def export_run(run: ResolvedRun) -> int:
     }
     exported_predict = predict
     if run.flags.fold_batch_norm:
-        exported_predict, folds = fold_predict(predict, weights, samples)
+        exported_predict, folds = _fold_predict(predict, weights, samples)
         weights = {**weights, **folds}
     weights = {path: np.asarray(jax.device_get(leaf)) for path, leaf in weights.items()}
     about = {
@@ -380,7 +378,7 @@ def export_run(run: ResolvedRun) -> int:
 
 
 MODE = Mode(
-    export_run,
+    _export_run,
     {
         "fold_batch_norm": Setting(
             False, "merge each batch norm into the convolution or dense layer before it", identity=False

@@ -25,9 +25,9 @@ from dlcore.experiment.splits import Splits, map_sources
 from dlcore.learner import Range
 from dlcore.run.progress import say
 
-__all__ = ["BAD_VERDICTS", "MODE", "agrees", "gradcheck", "losses_after_burn_in", "sampled_batch"]
+__all__ = ["MODE", "agrees", "gradcheck", "losses_after_burn_in", "sampled_batch"]
 
-BAD_VERDICTS = ("wrong", "uncomfortable")
+_BAD_VERDICTS = ("wrong", "uncomfortable")
 EXAMPLES, BURN_IN = 8, 20
 VALUES = 2**17
 """Largest number of values in the examples of a check; images above 73 x 73 pixels reduce the number of examples."""
@@ -63,7 +63,7 @@ def agrees(lines: list[LeafCheck]) -> bool:
       True if something was compared, and nothing is wrong or uncomfortable.
     """
     verdicts = {line.verdict for line in lines}
-    return verdicts != {None} and verdicts.isdisjoint(BAD_VERDICTS)
+    return verdicts != {None} and verdicts.isdisjoint(_BAD_VERDICTS)
 
 
 def losses_after_burn_in(run: ResolvedRun, data: Splits) -> tuple[dict[str, Callable[[Any], jax.Array]], Any] | None:
@@ -159,7 +159,7 @@ def gradcheck(run: ResolvedRun) -> int:
             )
             say(f"{name}: {flags.gradcheck_method} against jax.grad, float64, after up to {BURN_IN} steps")
             _print(lines)
-            num_wrong += sum(line.verdict in BAD_VERDICTS for line in lines)
+            num_wrong += sum(line.verdict in _BAD_VERDICTS for line in lines)
             passed &= agrees(lines)
             if all(line.verdict is None for line in lines):
                 say(f"{name}: nothing was compared, so nothing was proven")

@@ -12,10 +12,10 @@ from dlcore.run.evaluate import predict
 from dlcore.run.json_files import json_text
 from dlcore.run.progress import say
 
-__all__ = ["MODE", "predict_files"]
+__all__ = ["MODE"]
 
 
-def predict_files(run: ResolvedRun) -> None:
+def _predict_files(run: ResolvedRun) -> None:
     """Print predictions for the files of `--input`, or samples without it, as text or JSON.
 
     Args:
@@ -53,7 +53,7 @@ def predict_files(run: ResolvedRun) -> None:
 
 
 MODE = Mode(
-    predict_files,
+    _predict_files,
     {
         "input": Setting(
             None, "a file or a folder; generative models draw samples without it", str | None, identity=False

@@ -29,7 +29,6 @@ __all__ = [
     "SKY",
     "VERMILION",
     "YELLOW",
-    "bare_axes",
     "figure_panel",
     "figure_png",
     "figure_svg",
@@ -98,11 +97,11 @@ def new_figure(size: tuple[float, float] = (7.0, 4.0), rows: int = 1, columns: i
     figure = Figure(size, layout="constrained")
     axes = figure.subplots(rows, columns, **kwargs)
     for ax in np.ravel(axes):
-        bare_axes(ax)
+        _bare_axes(ax)
     return figure, axes
 
 
-def bare_axes(ax: "Axes") -> None:
+def _bare_axes(ax: "Axes") -> None:
     """Remove the upper and right spine.
 
     Args:

@@ -10,7 +10,7 @@ from dlcore.diagnostics.monitor import RATIO, findings
 from dlcore.report.panel import Panel
 from dlcore.report.tables import text
 
-__all__ = ["histogram_svg", "line_svg", "monitor_panels"]
+__all__ = ["monitor_panels"]
 
 WIDTH, HEIGHT = 110, 26
 
@@ -69,7 +69,7 @@ def _updates(snapshots: Sequence[dict], steps: list[int]) -> Panel:
         rows.append(
             f"<tr><td>{escape(name)}</td>"
             f'<td class="number{" highlight" if out and name.endswith("kernel") else ""}">{ratios[-1]:.1e}</td>'
-            f'<td class="number">{np.median(ratios):.1e}</td><td>{line_svg(ratios, RATIO)}</td>'
+            f'<td class="number">{np.median(ratios):.1e}</td><td>{_line_svg(ratios, RATIO)}</td>'
             + (_gradient(norms, snapshots[-1]["gradients"][name]) if norms else "")
             + "</tr>"
         )
@@ -86,8 +86,8 @@ def _updates(snapshots: Sequence[dict], steps: list[int]) -> Panel:
 
 def _gradient(norms: list[float], last: dict) -> str:
     return (
-        f'<td class="number">{norms[-1]:.2e}</td><td>{line_svg(np.array(norms, float))}</td>'
-        f"<td>{histogram_svg(last)}</td>"
+        f'<td class="number">{norms[-1]:.2e}</td><td>{_line_svg(np.array(norms, float))}</td>'
+        f"<td>{_histogram_svg(last)}</td>"
     )
 
 
@@ -102,7 +102,7 @@ def _activations(snapshots: Sequence[dict]) -> Panel:
             f'<td class="number">{now["std"]:.3g}</td>'
             f'<td class="number{" highlight" if dead >= 0.5 else ""}">{100 * dead:.1f} %</td>'
             f'<td class="number{" highlight" if (saturated or 0) >= 0.5 else ""}">{saturated_text}</td>'
-            f"<td>{histogram_svg(first[name]) if name in first else ''}</td><td>{histogram_svg(now)}</td></tr>"
+            f"<td>{_histogram_svg(first[name]) if name in first else ''}</td><td>{_histogram_svg(now)}</td></tr>"
         )
     names = ("mean", "std", "dead units", "saturated")
     head = "<tr><th>activation</th>" + "".join(f"<th class=number>{n}</th>" for n in names)
@@ -116,7 +116,7 @@ def _table(head: str, rows: list[str]) -> str:
     return f'<div class="scroll"><table><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 
-def histogram_svg(numbers: dict[str, Any]) -> str:
+def _histogram_svg(numbers: dict[str, Any]) -> str:
     """Draw a histogram whose bars grow with the square root of the count.
 
     Args:
@@ -140,7 +140,7 @@ def histogram_svg(numbers: dict[str, Any]) -> str:
     return _svg(bars + labels, f"histogram from {edges[0]:.2g} to {edges[-1]:.2g}", HEIGHT + 12)
 
 
-def line_svg(values: np.ndarray, band: tuple[float, float] | None = None) -> str:
+def _line_svg(values: np.ndarray, band: tuple[float, float] | None = None) -> str:
     """Draw a small line on a logarithmic axis.
 
     Args:

@@ -15,9 +15,9 @@ from dlcore.modes.train import fit_arguments
 from dlcore.run.evaluate import Evaluation, compute_metrics, padded, scalars
 from dlcore.run.step import Program
 
-__all__ = ["LARGER", "SMALLER", "ValidationNames", "check_metric", "monitor_mode_of", "validation_names"]
+__all__ = ["check_metric", "monitor_mode_of"]
 
-LARGER = frozenset(
+_LARGER = frozenset(
     [
         "accuracy",
         "agreement",
@@ -58,7 +58,7 @@ LARGER = frozenset(
 )
 """Words of metrics whose larger values are better."""
 
-SMALLER = frozenset(
+_SMALLER = frozenset(
     [
         "abs_rel",
         "alignment",
@@ -85,7 +85,7 @@ SMALLER = frozenset(
         "uniformity",
     ]
 )
-"""Words of metrics whose smaller values are better; they take precedence over LARGER, as in word_error_rate."""
+"""Words of metrics whose smaller values are better; they take precedence over _LARGER, as in word_error_rate."""
 
 
 def monitor_mode_of(metric: str, experiment: Experiment, better: Literal["max", "min"] | None = None) -> str:
@@ -109,14 +109,14 @@ def monitor_mode_of(metric: str, experiment: Experiment, better: Literal["max", 
     for part in metric.split("/"):
         words = {part, *part.split("_")}
         words |= {re.sub(r"(?<=\D)\d+$", "", word) for word in words}
-        if words & SMALLER:
+        if words & _SMALLER:
             return "min"
-        if words & LARGER:
+        if words & _LARGER:
             return "max"
     raise FlagError(f"--metric={metric}: unknown direction; allowed: with --better=max or --better=min")
 
 
-class ValidationNames(NamedTuple):
+class _ValidationNames(NamedTuple):
     """Names of the metrics that an experiment's validation measures.
 
     Args:
@@ -128,7 +128,7 @@ class ValidationNames(NamedTuple):
     of_trials: frozenset[str]
 
 
-def validation_names(run: ResolvedRun, data: Splits) -> ValidationNames:
+def _validation_names(run: ResolvedRun, data: Splits) -> _ValidationNames:
     """Evaluate one validation batch before training, and list the names of the metrics.
 
     Args:
@@ -146,7 +146,7 @@ def validation_names(run: ResolvedRun, data: Splits) -> ValidationNames:
     metrics = Evaluation(learner, placement).metrics(state, [first])
     of_evaluators = [name for evaluator in arguments["evaluators"] for name in evaluator.names]
     sums = {name for name, metric in metrics.items() if isinstance(metric, Sum) and np.ndim(metric.total) == 0}
-    return ValidationNames((*scalars(compute_metrics(metrics)), *of_evaluators), sums | {*of_evaluators})
+    return _ValidationNames((*scalars(compute_metrics(metrics)), *of_evaluators), sums | {*of_evaluators})
 
 
 def check_metric(run: ResolvedRun, data: Splits, metric: str) -> bool:
@@ -165,7 +165,7 @@ def check_metric(run: ResolvedRun, data: Splits, metric: str) -> bool:
     """
     if data.valid is None:
         raise FlagError(f"{run.experiment.name}: has no validation split; allowed: an experiment with one")
-    names = validation_names(run, data)
+    names = _validation_names(run, data)
     if metric not in names.all:
         allowed = ", ".join(names.all)
         raise FlagError(f"--metric={metric}: not a validation metric of {run.experiment.name}; allowed: {allowed}")

@@ -12,7 +12,7 @@ from dlcore.report.tables import table, text
 from dlcore.search.space import Choice, Integers, LogUniform, Space
 from dlcore.search.trials import Trial
 
-__all__ = ["marginals", "parallel_coordinates", "search_report", "text_table"]
+__all__ = ["marginals", "search_report", "text_table"]
 
 
 def ranked(trials: Sequence[Trial], monitor_mode: str) -> list[int]:
@@ -102,7 +102,7 @@ def _score_axis(trials: Sequence[Trial]) -> tuple[float, float, bool]:
     return low, high if high > low else low + 1, low > 0 and high > 10 * low
 
 
-def parallel_coordinates(trials: Sequence[Trial], space: Space, metric: str, monitor_mode: str = "max") -> Any:
+def _parallel_coordinates(trials: Sequence[Trial], space: Space, metric: str, monitor_mode: str = "max") -> Any:
     """Draw parallel coordinates: one axis per setting and one for the score, one line per trial, darker is better.
 
     Args:
@@ -217,7 +217,7 @@ def search_report(
       HTML.
     """
     panels = [text("Summary", "\n\n".join(remarks))] if remarks else []
-    for name, draw in (("All trials", parallel_coordinates), ("Score over each setting", marginals)):
+    for name, draw in (("All trials", _parallel_coordinates), ("Score over each setting", marginals)):
         figure = draw(trials, space, metric, monitor_mode)
         panels.append(figure_panel(name, figure))
     rows = [

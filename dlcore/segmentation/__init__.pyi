@@ -21,7 +21,6 @@ from dlcore.segmentation.maps import score as score
 from dlcore.segmentation.panoptic import PanopticState as PanopticState
 from dlcore.segmentation.panoptic import components as components
 from dlcore.segmentation.panoptic import merge as merge
-from dlcore.segmentation.panoptic import merge_batch as merge_batch
 from dlcore.segmentation.panoptic import panoptic_evaluator as panoptic_evaluator
 from dlcore.segmentation.panoptic import target_segments as target_segments
 from dlcore.segmentation.pspnet import PSPNet as PSPNet

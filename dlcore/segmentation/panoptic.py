@@ -24,7 +24,7 @@ from dlcore.learner import Evaluator, Learner, Metrics, Range, State, check_argu
 from dlcore.metrics.panoptic import PanopticQuality
 from dlcore.ops.mask_paste import paste_masks
 
-__all__ = ["PanopticState", "components", "learner", "merge", "merge_batch", "panoptic_evaluator", "target_segments"]
+__all__ = ["PanopticState", "components", "learner", "merge", "panoptic_evaluator", "target_segments"]
 
 
 def merge(
@@ -167,7 +167,7 @@ def _prefix_names(metrics: dict[str, Metrics]) -> Metrics:
     return {f"{_PREFIX[name]}_{key}": value for name, values in metrics.items() for key, value in values.items()}
 
 
-def merge_batch(
+def _merge_batch(
     detections: dict[str, jax.Array], classes: jax.Array, num_stuff: int, **thresholds: Any
 ) -> dict[str, jax.Array]:
     """Paste the masks of detections and merge them with semantic maps, image by image.
@@ -244,7 +244,7 @@ def learner(
         detections = instances.predict(_part_state(state, "instances"), batch)
         classes = semantic.predict(_part_state(state, "semantic"), batch)["classes"]
         # Merge objects from the highest score on; stuff fills the other pixels.
-        return merge_batch(detections, classes, num_stuff, **thresholds)
+        return _merge_batch(detections, classes, num_stuff, **thresholds)
 
     def loss(params: Any, state: PanopticState, batch: dict) -> tuple[jax.Array, Metrics]:
         values = {name: part.loss(params[name], _part_state(state, name), batch) for name, part in learners.items()}

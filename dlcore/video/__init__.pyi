@@ -13,4 +13,3 @@ from dlcore.video.trajectories import hof_votes as hof_votes
 from dlcore.video.trajectories import mbh_votes as mbh_votes
 from dlcore.video.two_stream import TwoStream as TwoStream
 from dlcore.video.two_stream import TwoStreamClips as TwoStreamClips
-from dlcore.video.two_stream import mean_of_streams as mean_of_streams

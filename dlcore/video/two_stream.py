@@ -18,7 +18,7 @@ from dlcore.nn import Dense
 from dlcore.video.flow_stack import flow_stack
 from dlcore.video.fusion import ConvNet
 
-__all__ = ["TwoStream", "TwoStreamClips", "mean_of_streams"]
+__all__ = ["TwoStream", "TwoStreamClips"]
 
 
 class TwoStream(nn.Module):
@@ -71,10 +71,10 @@ class TwoStream(nn.Module):
         Returns:
           log-probabilities, [B, num_classes]: logits whose softmax is the mean of the streams'.
         """
-        return mean_of_streams(*self.streams(frame, flow))
+        return _mean_of_streams(*self.streams(frame, flow))
 
 
-def mean_of_streams(spatial: jax.Array, temporal: jax.Array) -> jax.Array:
+def _mean_of_streams(spatial: jax.Array, temporal: jax.Array) -> jax.Array:
     """Average the class probabilities of two streams.
 
     Args:
@@ -123,7 +123,7 @@ class TwoStreamClips(nn.Module):
         Raises:
           ValueError: x has another number of axes, or one frame.
         """
-        return mean_of_streams(*self._streams(x))
+        return _mean_of_streams(*self._streams(x))
 
     def auxiliary(self, x: jax.Array, train: bool = True) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Classify by both streams and by each alone, so that each can be trained on its own loss as in the paper.
@@ -136,7 +136,7 @@ class TwoStreamClips(nn.Module):
           (log-probabilities [B, num_classes], {"spatial", "temporal": logits [B, num_classes]}).
         """
         spatial, temporal = self._streams(x)
-        return mean_of_streams(spatial, temporal), {"spatial": spatial, "temporal": temporal}
+        return _mean_of_streams(spatial, temporal), {"spatial": spatial, "temporal": temporal}
 
     @nn.compact
     def _streams(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:

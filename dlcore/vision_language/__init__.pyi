@@ -11,7 +11,6 @@ from dlcore.vision_language.references import caption_losses as caption_losses
 from dlcore.vision_language.references import draw_references as draw_references
 from dlcore.vision_language.references import is_reference as is_reference
 from dlcore.vision_language.retrieval import DualEncoder as DualEncoder
-from dlcore.vision_language.retrieval import seen_of as seen_of
 from dlcore.vision_language.retrieval import softmax_contrast as softmax_contrast
 from dlcore.vision_language.show_attend_tell import ShowAttendTell as ShowAttendTell
 from dlcore.vision_language.text_reading import AttendingReader as AttendingReader

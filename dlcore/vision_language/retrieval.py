@@ -25,7 +25,7 @@ from dlcore.vision_language.networks import SentenceEncoder
 from dlcore.vision_language.references import draw_references
 from dlcore.vision_language.video_caption import ClipEncoder
 
-__all__ = ["DualEncoder", "learner", "seen_of", "softmax_contrast"]
+__all__ = ["DualEncoder", "learner", "softmax_contrast"]
 
 _LARGEST_SCALE = 100.0
 
@@ -80,7 +80,7 @@ class DualEncoder(nn.Module):
         )
 
 
-def seen_of(batch: dict) -> jax.Array:
+def _seen_of(batch: dict) -> jax.Array:
     """Return the clips or images of a batch.
 
     Args:
@@ -135,7 +135,7 @@ def learner(
     """
 
     def view(batch):
-        return preprocess(seen_of(batch))
+        return preprocess(_seen_of(batch))
 
     def objective(params, batch, clip, captions):
         # Embed clips and sentences.

@@ -20,7 +20,6 @@ from dlcore.learner import Evaluator, Learner, Range
 __all__ = [
     "DEFAULTS",
     "FIELDS",
-    "RESIZE_SETTINGS",
     "SETTINGS",
     "SMALL",
     "SMOKE",
@@ -58,7 +57,7 @@ SETTINGS = {
     **optimizer.SETTINGS,
 }
 
-RESIZE_SETTINGS = {
+_RESIZE_SETTINGS = {
     "resize": Setting(
         "stretch",
         "coco: stretch to --image_size, or shortest_edge:S,L: the shorter side to S pixels, the longer to L at most",
@@ -288,7 +287,7 @@ def fields(masks: bool = False, keypoints: bool = False, stuff: bool = False) ->
     return {
         "data": partial(data, masks=masks, keypoints=keypoints, stuff=stuff),
         "model": "resnet8_cifar",
-        "settings": {**SETTINGS, **RESIZE_SETTINGS},
+        "settings": {**SETTINGS, **_RESIZE_SETTINGS},
         "start": init_from.start,
         "check": backbone.check_stages,
         "monitor": measure,

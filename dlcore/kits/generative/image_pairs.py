@@ -22,7 +22,6 @@ __all__ = [
     "SMALL",
     "UNPAIRED",
     "edges",
-    "inked",
     "reduced",
     "small_images",
     "unpaired",
@@ -117,7 +116,7 @@ def _resized(pixels: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
     return np.stack([resize(image) for image in pixels])
 
 
-def inked(digits: np.ndarray, kind: str) -> np.ndarray:
+def _inked(digits: np.ndarray, kind: str) -> np.ndarray:
     """Color digits as one domain does.
 
     Args:
@@ -184,11 +183,11 @@ def unpaired_images(flags: Flags) -> Splits:
 
         def with_targets(source: Source) -> Source:
             a, b = halves(source, 1)
-            arrays = {"a": inked(a, "a"), "b": inked(b, "b"), "b_of_a": inked(a, "b"), "a_of_b": inked(b, "a")}
+            arrays = {"a": _inked(a, "a"), "b": _inked(b, "b"), "b_of_a": _inked(a, "b"), "a_of_b": _inked(b, "a")}
             return Source(arrays, len(a), name=source.name)
 
         a, b = halves(splits.train, 0)
-        train = unpaired(inked(a, "a"), inked(b, "b"), name=splits.train.name)
+        train = unpaired(_inked(a, "a"), _inked(b, "b"), name=splits.train.name)
         valid, test = with_targets(splits.valid), with_targets(splits.test)
     shape = list(train.arrays["a"].shape[1:])
     spec = {"dataset": flags.dataset, "image_shape": shape, "batch": _float_batch(train)}

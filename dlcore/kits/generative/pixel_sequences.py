@@ -31,7 +31,6 @@ __all__ = [
     "independent_nats",
     "inputs",
     "panels",
-    "upper_half",
     "write",
 ]
 
@@ -150,7 +149,7 @@ def independent_nats(flags: Flags, splits: Splits) -> float:
     return -float(likelihood.independent_log_likelihood(levels_of("train"), levels_of("test"), flags.levels).mean())
 
 
-def upper_half(shape: tuple[int, int, int]) -> np.ndarray:
+def _upper_half(shape: tuple[int, int, int]) -> np.ndarray:
     """Build the mask of the pixels above the middle.
 
     Args:
@@ -167,7 +166,7 @@ def upper_half(shape: tuple[int, int, int]) -> np.ndarray:
 def _repeated(pixels: np.ndarray, labels: np.ndarray | None) -> dict[str, np.ndarray]:
     """Repeat each image NUM_COMPLETIONS times, with a mask of its upper half."""
     pixels = np.repeat(pixels, NUM_COMPLETIONS, 0)
-    mask = np.broadcast_to(upper_half(pixels.shape[1:]), pixels.shape)
+    mask = np.broadcast_to(_upper_half(pixels.shape[1:]), pixels.shape)
     arrays = {"image": pixels, "known": np.ascontiguousarray(mask)}
     return arrays if labels is None else arrays | {"label": np.repeat(labels, NUM_COMPLETIONS)}
 

@@ -24,7 +24,6 @@ __all__ = [
     "NETWORK",
     "SETTINGS",
     "SMOKE_NETWORK",
-    "correct_objects",
     "data",
     "evaluators",
     "inputs",
@@ -112,7 +111,7 @@ def data(flags: Flags) -> Splits:
     return Splits(train, valid, test, spec, (message,), shown=prompts)
 
 
-def correct_objects(spec: dict, source: Source) -> Evaluator:
+def _correct_objects(spec: dict, source: Source) -> Evaluator:
     """Build the evaluator of the objects in samples: are they those that the prompts name?
 
     Args:
@@ -144,7 +143,7 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     if split == "valid":
         return []
     source = splits.test.take(min(setup.flags.num_samples, len(splits.test)))
-    return [correct_objects(setup.spec, source)]
+    return [_correct_objects(setup.spec, source)]
 
 
 def tokens_of(text: str, spec: dict) -> np.ndarray:
@@ -222,7 +221,7 @@ def panels(context: ReportContext, build: Any, source: Source | None = None) -> 
     result.append(sample_rows(rows, "Beside real images", "Of the same prompts."))
     if context.flags.guidance_samples:
         source = source or context.data.test.take(min(context.flags.guidance_samples, len(context.data.test)))
-        measure = correct_objects(context.spec, source)
+        measure = _correct_objects(context.spec, source)
 
         def numbers(images: np.ndarray) -> dict[str, float]:
             return measure.finish(measure.add(None, {"sample": images}, source[:]))

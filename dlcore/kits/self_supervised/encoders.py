@@ -51,7 +51,6 @@ __all__ = [
     "data",
     "encoder",
     "evaluators",
-    "fine_tune_counts",
     "notes",
     "panels",
     "unlabeled",
@@ -204,10 +203,10 @@ def check(flags: Flags) -> None:
     Raises:
       FlagError: an amount is no number of labels, or exceeds the number of images.
     """
-    fine_tune_counts(flags, TRAIN_SIZES.get(flags.dataset, 2**63), 1)
+    _fine_tune_counts(flags, TRAIN_SIZES.get(flags.dataset, 2**63), 1)
 
 
-def fine_tune_counts(flags: Flags, train_size: int, num_classes: int) -> tuple[int, ...]:
+def _fine_tune_counts(flags: Flags, train_size: int, num_classes: int) -> tuple[int, ...]:
     """Compute the numbers of labels that `--fine_tune` requests.
 
     Args:
@@ -253,7 +252,7 @@ def _recipe(flags: Flags) -> Recipe:
 
 def _protocol(flags: Flags, splits: Splits) -> str:
     size = len(splits.train)
-    bank, counts = min(flags.bank_size, size), fine_tune_counts(flags, size, splits.spec["num_classes"])
+    bank, counts = min(flags.bank_size, size), _fine_tune_counts(flags, size, splits.spec["num_classes"])
     numbers = " and ".join(f"{count:,}" for count in counts)
     recipe = _recipe(flags)
     length = f"{recipe.steps:,} steps of {recipe.batch_size} images"
@@ -329,7 +328,7 @@ def evaluators(
     measures += [linear_probe(source), linear_probe(source, key="untrained", name="probe_untrained")]
     if embeddings:
         measures.append(linear_probe(source, key="embeddings", name="probe_head"))
-    counts = fine_tune_counts(flags, len(data.train), setup.spec["num_classes"])
+    counts = _fine_tune_counts(flags, len(data.train), setup.spec["num_classes"])
     if counts or flags.supervised:
         tuning = fine_tuning(
             source,

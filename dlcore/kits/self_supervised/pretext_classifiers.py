@@ -35,7 +35,6 @@ __all__ = [
     "build",
     "clip_splits",
     "enlarge",
-    "nearest_pieces",
     "panels",
     "task_accuracy",
 ]
@@ -163,7 +162,7 @@ def _task_inputs(context: ReportContext, task: Task, count: int) -> Any:
     return jax.device_get(jax.jit(jax.vmap(task))(example_keys(context.state.rng, rows), rows)[0])
 
 
-def nearest_pieces(context: ReportContext, task: Task, count: int = 1000) -> Any:
+def _nearest_pieces(context: ReportContext, task: Task, count: int = 1000) -> Any:
     """Show the first piece of some images beside the pieces with the most similar features.
 
     Args:
@@ -206,4 +205,4 @@ def panels(
     run_task = task(context.flags)
     predicted, target = (context.outputs[name][:SHOWN] for name in ("guess", "target"))
     more = [report.task_sheet(picture(_task_inputs(context, run_task, SHOWN)), target, predicted, names)]
-    return encoders.panels(context, [*more, *([nearest_pieces(context, run_task)] if nearest else [])])
+    return encoders.panels(context, [*more, *([_nearest_pieces(context, run_task)] if nearest else [])])

@@ -34,8 +34,6 @@ __all__ = [
     "classification_panels",
     "data",
     "describe",
-    "drawn_clips",
-    "flow_panels",
     "inflated_start",
     "inputs",
     "labeled",
@@ -193,7 +191,7 @@ def data(flags: Flags) -> Splits:
       FileNotFoundError: there is no such folder.
       MissingPackage: there are video files, and PyAV is not installed.
     """
-    return drawn_clips(flags) if flags.data_dir is None else _own_videos(flags)
+    return _drawn_clips(flags) if flags.data_dir is None else _own_videos(flags)
 
 
 def _own_videos(flags: Flags) -> Splits:
@@ -314,7 +312,7 @@ def labeled(source: Source, task: Task) -> Source:
     return dataclasses.replace(source, arrays=arrays, length=None, class_names=names)
 
 
-def drawn_clips(flags: Flags) -> Splits:
+def _drawn_clips(flags: Flags) -> Splits:
     """Generate the splits from fixed seeds, so that every run is tested on the same clips.
 
     Args:
@@ -386,12 +384,12 @@ def classification_panels(context: ReportContext) -> list:
     return [
         curves(context.history),
         sample_rows(clips, "Film strips", "A test video of each class: the frames of its first clip."),
-        *flow_panels(clips),
+        *_flow_panels(clips),
         *classifier_panels(measures, strips, labels, probabilities, names, {}),
     ]
 
 
-def flow_panels(clips: Any) -> list:
+def _flow_panels(clips: Any) -> list:
     """Show the optical flow of Horn and Schunck from the first frame of each clip to the second.
 
     Args:

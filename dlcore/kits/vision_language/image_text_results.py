@@ -16,7 +16,6 @@ from dlcore.learner import Evaluator
 from dlcore.modes.report_context import ReportContext
 
 __all__ = [
-    "BLEU_SIGNATURE",
     "answer_panels",
     "answer_rows",
     "caption_evaluators",
@@ -31,7 +30,7 @@ __all__ = [
     "references_of",
 ]
 
-BLEU_SIGNATURE = "corpus BLEU-4, not smoothed, lower case, dlcore.data.words.tokenize"
+_BLEU_SIGNATURE = "corpus BLEU-4, not smoothed, lower case, dlcore.data.words.tokenize"
 _SHOWN = 12
 _MAPS = 4
 
@@ -165,7 +164,7 @@ def caption_panels(context: ReportContext, shown: str = "image") -> list:
     references = references_of(test, context.spec)
     train = references_of({"captions": context.data.train.arrays["captions"]}, context.spec)
     rows = caption_rows(said, references, train)
-    note = f"Test split, {len(said):,} examples, {max(map(len, references))} references each; {BLEU_SIGNATURE}."
+    note = f"Test split, {len(said):,} examples, {max(map(len, references))} references each; {_BLEU_SIGNATURE}."
     examples = "The first test examples: green where the sentence is one of the references, which else stand below."
     panels = [
         sentences(test[shown][:_SHOWN], said[:_SHOWN], references[:_SHOWN], note=examples),
