@@ -251,7 +251,7 @@ def report(results: dict[tuple[str, str], np.ndarray], what: str, dataset: str, 
     behind = ", ".join(METHODS[method] for method, (gain, _) in gains.items() if not gain > 0)
     first, rival = methods[0], gains[methods[0]][1]
     verdict = (
-        f"{what[0].upper()}{what[1:]} on {dataset}, {num_labels} labels, {len(results[first, 'trained'])} draws: "
+        f"Features of {what} on {dataset}, {num_labels} labels, {len(results[first, 'trained'])} draws: "
         f"{'; '.join(said)}. The trained network is {'ahead by each' if holds else f'NOT ahead by {behind}'}."
     )
     baseline = float(results[first, rival].mean()), rival, "higher"
