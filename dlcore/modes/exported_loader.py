@@ -87,7 +87,7 @@ def _resized(image: np.ndarray, size: tuple[int, int], crop_pct: float | None) -
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
     if crop_pct is None:
         return np.asarray(scale_to_cover(picture, size))
-    return np.asarray(resize_box(picture, center_box(*image.shape[:2], size, crop_pct), size))
+    return np.asarray(resize_box(picture, center_box(image.shape[0], image.shape[1], size, crop_pct), size))
 
 
 def read(path: str | Path, rule: dict[str, Any]) -> np.ndarray:

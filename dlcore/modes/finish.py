@@ -153,8 +153,8 @@ def heading(run: ResolvedRun, spec: Spec, data: Splits) -> tuple[str, str]:
     """
     experiment, flags = run.experiment, run.flags
     dataset, folder = spec.get("dataset", ""), flags.get("data_dir")
-    is_own_folder = dataset == "folder" and folder
-    name = f"the folder {Path(folder).name}" if is_own_folder else dataset.replace("_", " ")
+    is_own_folder = dataset == "folder" and bool(folder)
+    name = f"the folder {Path(str(folder)).name}" if is_own_folder else dataset.replace("_", " ")
     setting = experiment.settings.get("dataset")
     usual = experiment.defaults.get("dataset", setting.default if setting else dataset)
     module = sys.modules.get(experiment.learner.__module__)

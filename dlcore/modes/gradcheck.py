@@ -88,7 +88,8 @@ def losses_after_burn_in(run: ResolvedRun, data: Splits) -> tuple[dict[str, Call
 
     setup = setup_of()
     learner = experiment.build(setup)
-    if learner.loss is None:
+    loss_of = learner.loss
+    if loss_of is None:
         return None
     examples = sampled_batch(data, EXAMPLES, flags.seed)
     values = sum(math.prod(x.shape[1:]) for x in jax.tree.leaves(examples))
@@ -99,7 +100,7 @@ def losses_after_burn_in(run: ResolvedRun, data: Splits) -> tuple[dict[str, Call
     if start := experiment.start(setup):
         with jax.enable_x64(False):  # it may train a network that other runs reuse, such as a teacher
             state = start(state)
-    update, loss = jax.jit(learner.update), jax.jit(lambda state: learner.loss(state.params, state, batch)[0])
+    update, loss = jax.jit(learner.update), jax.jit(lambda state: loss_of(state.params, state, batch)[0])
     first = loss(state)
     for _ in range(BURN_IN):
         state, _ = update(state, batch)
@@ -108,12 +109,13 @@ def losses_after_burn_in(run: ResolvedRun, data: Splits) -> tuple[dict[str, Call
     state = jax.tree.map(lambda x: x.astype(jnp.float64) if x.dtype == jnp.float32 else x, state)
 
     def data_loss(params):
-        return learner.loss(params, state, batch)[0]
+        return loss_of(params, state, batch)[0]
 
     losses = {"data loss": data_loss}
     if experiment.regularizer:
-        penalized = experiment.build(setup_of(**{experiment.regularizer: PENALTY}))
-        losses["penalty"] = lambda params: penalized.loss(params, state, batch)[0] - data_loss(params)
+        penalized_loss = experiment.build(setup_of(**{experiment.regularizer: PENALTY})).loss
+        assert penalized_loss is not None  # as without the penalty
+        losses["penalty"] = lambda params: penalized_loss(params, state, batch)[0] - data_loss(params)
     return losses, state.params
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from dlcore.evaluators.ensemble import ensemble
+from dlcore.evaluators.test_time_augmentation import Views
 from dlcore.experiment.resolved_run import ResolvedRun, config_of, open_run, restore_state
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.learner import Batch, Learner
@@ -40,7 +41,7 @@ def members_of(run: ResolvedRun) -> list[ResolvedRun]:
     return runs
 
 
-def restored(runs: list[ResolvedRun], tta: str, select: str, example: Batch) -> tuple[Learner, int, Any]:
+def restored(runs: list[ResolvedRun], tta: Views, select: str, example: Batch) -> tuple[Learner, int, Any]:
     """Restore a run, or an ensemble of several.
 
     Args:

@@ -33,7 +33,8 @@ def _predict_files(run: ResolvedRun) -> None:
         raise FlagError("--input: missing; allowed: --mode=predict --input=FILE_OR_FOLDER")
     if read_inputs is None:
         raise FlagError(f"--input={flags.input}: {experiment.name} reads no files; allowed: --mode=predict without it")
-    if flags.output is not None and experiment.write is None:
+    write_outputs = experiment.write
+    if flags.output is not None and write_outputs is None:
         raise FlagError(f"--output={flags.output}: {experiment.name} writes no files; allowed: none")
     spec = config_of(run)["spec"]
     example = run.example(spec)
@@ -41,7 +42,11 @@ def _predict_files(run: ResolvedRun) -> None:
     learner, _, state = restored(members_of(run), flags.tta, flags.select, example)
     outputs = predict(learner, state, source, batch_size=flags.eval_batch_size, placement=run.placement())
     rows = experiment.describe(outputs, spec)
-    files = [] if flags.output is None else experiment.write(Path(flags.output), outputs, source, names, spec)
+    files = (
+        []
+        if flags.output is None or write_outputs is None
+        else write_outputs(Path(flags.output), outputs, source, names, spec)
+    )
     if flags.format == "json":
         say(json_text([{"input": name, **row} for name, row in zip(names, rows, strict=True)]))
         return

@@ -141,6 +141,7 @@ class Bench:
         """
         batch = sampled_batch(self.data, self.run.flags.batch_size, self.run.flags.seed)
         state = jax.jit(learner.init)(jax.random.key(self.run.flags.seed), batch)
+        assert learner.loss is not None  # checked by the callers
         return float(jax.jit(learner.loss)(state.params, state, batch)[0])
 
 

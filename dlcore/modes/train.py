@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 from dlcore.data.fingerprint import Fingerprint
 from dlcore.data.pipeline import batch_at
 from dlcore.experiment.catalog import find_experiment
-from dlcore.experiment.experiment import Setup
+from dlcore.experiment.experiment import Experiment, Setup
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.origin import Start, known_data
 from dlcore.experiment.resolve import resolve
-from dlcore.experiment.resolved_run import ResolvedRun, check_identity
+from dlcore.experiment.resolved_run import ResolvedRun, check_identity, config_of
 from dlcore.experiment.run_data import check_resumed, inherited_keys, load_data, origins_of, write_data
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
@@ -130,6 +130,7 @@ def train_page(name: str, words: Sequence[str], purpose: str) -> Path:
       The run's folder.
     """
     experiment = find_experiment(name)
+    assert isinstance(experiment, Experiment)  # a study trains no network
     run = ResolvedRun(experiment, resolve(experiment, list(words)))
     if not (run.folder / RESULT).exists():
         say(f"{purpose}: {run.folder}")
@@ -209,7 +210,7 @@ def _is_resumed(run: ResolvedRun) -> bool:
 
 def _resumed(run: ResolvedRun) -> Prepared:
     """Load the data of a resumed run, normalized as at its beginning; its initial weights are not needed."""
-    config, data = run.config(), run.experiment.data(run.flags)
+    config, data = config_of(run), run.experiment.data(run.flags)
     spec = data.spec | {name: config["spec"][name] for name in ("mean", "std") if name in config["spec"]}
     lines = check_resumed(run, config, data)
     return Prepared(data._replace(spec=spec, notes=(*data.notes, *lines)), known_data(run.folder, config))

@@ -9,7 +9,7 @@ __all__ = ["TTA", "with_views"]
 TTA = Setting("none", "test-time augmentation: average probabilities over views of each image", Views, identity=False)
 
 
-def with_views(learner: Learner, tta: str, example: Batch) -> Learner:
+def with_views(learner: Learner, tta: Views, example: Batch) -> Learner:
     """Average a classifier's probabilities over the views that `--tta` names.
 
     Args:

@@ -155,6 +155,7 @@ def compiled_cases(run: ResolvedRun, spec: Spec, batch: Any, topology: Topology,
             text=True,
             env=_environment(topology),
         )
+        assert child.stdout is not None  # a pipe
         try:
             yield from (json.loads(line) for line in child.stdout if line.startswith("{"))
             if child.wait():

@@ -161,6 +161,6 @@ def seconds(topology: Topology, flops: float, moved: float, sent: float) -> floa
     Returns:
       Seconds; None if the topology's speeds are unknown.
     """
-    if topology.flops is None:
+    if topology.flops is None or topology.bandwidth is None or topology.link is None:
         return None
     return max(flops / topology.flops, moved / topology.bandwidth) + sent / topology.link

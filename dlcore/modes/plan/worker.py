@@ -43,6 +43,8 @@ def _experiment(file: str) -> Any:
     from dlcore.experiment.experiment import Experiment
 
     spec = importlib.util.spec_from_file_location("planned_experiment", file)
+    assert spec is not None
+    assert spec.loader is not None  # a .py file has one
     module = importlib.util.module_from_spec(spec)
     sys.modules["planned_experiment"] = module
     spec.loader.exec_module(module)
@@ -163,11 +165,12 @@ def _bytes(tree: Any, shardings: Any) -> int:
     import math
 
     import jax
+    import jax.numpy as jnp
     import numpy as np
 
     total = 0
     for leaf, sharding in zip(jax.tree.leaves(tree), jax.tree.leaves(shardings), strict=True):
-        key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
         total += math.prod(sharding.shard_shape(leaf.shape)) * (8 if key else np.dtype(leaf.dtype).itemsize)
     return total
 
