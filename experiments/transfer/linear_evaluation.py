@@ -1,6 +1,6 @@
 """The features of a trained network beat those of the same network untrained, and pixels, on another data set.
 
-python -m experiments.transfer.linear_evaluation   (linear probe 94.6 %, untrained 76.0, pixels 91.3; 2.5 minutes)
+python -m experiments.transfer.linear_evaluation   (linear probe 98.1 %, untrained 76.0, pixels 91.3; 4 minutes)
 python -m experiments.transfer.linear_evaluation --init_from=RUN --dataset=digits                         (not run)
 python -m experiments.transfer.linear_evaluation --init_from=RUN --dataset=fashion_mnist --data_dir=D \\
     --labels_per_class=100 --methods=linear,knn                                                           (not run)
@@ -8,7 +8,7 @@ python -m experiments.transfer.linear_evaluation --init_from=RUN --dataset=fashi
 RUN is the folder of a run of a page with `--model` (a classifier, a pretext, a detector, a segmenter, a semi-supervised
 technique) or with an encoder of its own (MAE, DINO, CLIP, domain adaptation, few-shot, an autoencoder), a folder of
 `dlcore convert`, or a packed .npz. By default MoCo learns handwritten digits without their labels, and its features are
-measured on digits rendered from fonts.
+measured on digits rendered from fonts; after 300 of its 1,000 steps they are level with pixels by k-NN.
 
     linear       a linear classifier on frozen features: logistic regression
     knn          k nearest neighbors by cosine, on frozen features
@@ -289,7 +289,7 @@ def study(
     k: Annotated[int, Range(1)] = 5,
     fine_tune_steps: Annotated[int, Range(1)] = 100,
     num_seeds: Annotated[int, Range(1)] = 3,
-    network_steps: Annotated[int, Range(1)] = 300,
+    network_steps: Annotated[int, Range(1)] = 1000,
     changed_data: bool = False,
     miniature: bool = False,
 ) -> StudyResult:
