@@ -17,7 +17,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from dlcore.cost import receptive_field
 from dlcore.cost.receptive_field import Field
-from dlcore.diagnostics.jaxpr import inner_jaxpr, propagate
+from dlcore.diagnostics.jaxpr import inner_jaxpr, propagate, scan_counts
 
 __all__ = ["Call", "Event", "abstract_variables", "mac_count", "program_of", "size_in_bytes", "split_arguments"]
 
@@ -196,8 +196,8 @@ class _Walk:
         if name == "cond":
             return self._dearest(p["branches"], fields[1:], call, times)
         if name == "scan":
-            constants, carried = p["num_consts"], p["num_consts"] + p["num_carry"]
-            fields = [f if i < constants else _loose(f, i < carried) for i, f in enumerate(fields)]
+            constants, carry = scan_counts(eqn)
+            fields = [f if i < constants else _loose(f, i < constants + carry) for i, f in enumerate(fields)]
             results = self.through(p["jaxpr"].jaxpr, fields, call, times * p["length"])
             return [_loose(f) for f in results]
         if name == "while":

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
-from dlcore.diagnostics.jaxpr import inner_jaxpr, propagate
+from dlcore.diagnostics.jaxpr import inner_jaxpr, propagate, scan_counts
 
 __all__ = ["dependence", "steps_to_see_all"]
 
@@ -213,18 +213,19 @@ def _cumulative(eqn: Any, sets: np.ndarray) -> Sets:
 
 def _scan(eqn: Any, sets: list[Sets]) -> list[Sets]:
     p = eqn.params
-    constants, carry_end = p["num_consts"], p["num_consts"] + p["num_carry"]
+    constants, num_carry = scan_counts(eqn)
+    carry_end = constants + num_carry
     carry, iterations = sets[constants:carry_end], []
     order = range(p["length"])
     for t in reversed(order) if p["reverse"] else order:
         slices = [None if s is None else s[t] for s in sets[carry_end:]]
         results = _through(p["jaxpr"].jaxpr, [*sets[:constants], *carry, *slices])
-        carry, ys = results[: p["num_carry"]], results[p["num_carry"] :]
+        carry, ys = results[:num_carry], results[num_carry:]
         iterations.append(ys)
     if p["reverse"]:
         iterations.reverse()
     width, stacked = _width(sets), []
-    for i, v in enumerate(eqn.outvars[p["num_carry"] :]):
+    for i, v in enumerate(eqn.outvars[num_carry:]):
         shape = (*v.aval.shape[1:], width)
         parts = [ys[i] for ys in iterations]
         filled = [np.zeros(shape, np.uint8) if s is None else s for s in parts]

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, jaxprs_in_params
 
-__all__ = ["inner_jaxpr", "propagate", "walk"]
+__all__ = ["inner_jaxpr", "propagate", "scan_counts", "walk"]
 
 T = TypeVar("T")
 
@@ -46,6 +46,24 @@ def inner_jaxpr(equation: JaxprEqn) -> ClosedJaxpr | None:
         return None
     inner = inner if hasattr(inner, "jaxpr") else ClosedJaxpr(inner, ())
     return inner if len(inner.jaxpr.invars) == len(equation.invars) else None
+
+
+def scan_counts(equation: JaxprEqn) -> tuple[int, int]:
+    """Count the constants and the carry of a `scan`, by shapes: scanned arrays have one axis more than in its body.
+
+    Args:
+      equation: a `scan` of a jaxpr; its inputs are constants, carry and scanned arrays, its outputs carry and results.
+
+    Returns:
+      (number of constants, number of arrays in the carry).
+    """
+    body = equation.params["jaxpr"].jaxpr
+
+    def unscanned(outer: Sequence[Any], inner: Sequence[Any]) -> int:
+        return sum(a.aval.ndim == b.aval.ndim for a, b in zip(outer, inner, strict=True))
+
+    num_carry = unscanned(equation.outvars, body.outvars)
+    return unscanned(equation.invars, body.invars) - num_carry, num_carry
 
 
 def propagate(

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from dlcore.diagnostics.jaxpr import inner_jaxpr, propagate, walk
+from dlcore.diagnostics.jaxpr import inner_jaxpr, propagate, scan_counts, walk
 
 
 def nested(x):
@@ -33,6 +33,21 @@ def test_calls_are_told_from_loops_and_branches():
     assert inner["cond"] is None
     assert inner["sin"] is None
     assert [e.primitive.name for e in inner["jit"].jaxpr.eqns] == ["add"]
+
+
+def test_constants_and_carry_of_a_scan_are_told_by_their_shapes():
+    """Two constants, a carry of three arrays, and one scanned array whose slices have the shape of the carry."""
+
+    def step(carry, x, a, b):
+        i, y, z = carry
+        return (i + 1, a * y + x, z + 1), (y, i)
+
+    def scanned(a, b, x):
+        return jax.lax.scan(lambda c, x: step(c, x + b, a, b), (0, jnp.ones(3), jnp.zeros(())), x)
+
+    a, b, x = jnp.ones(3), jnp.float32(2), jnp.ones((3, 3))
+    (scan,) = [e for e, _ in walk(jax.make_jaxpr(scanned)(a, b, x).jaxpr) if e.primitive.name == "scan"]
+    assert scan_counts(scan) == (2, 3)
 
 
 def test_values_pass_from_equation_to_equation():
