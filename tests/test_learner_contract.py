@@ -687,6 +687,7 @@ MOVES = {
     "interpretability.feature_inversion": Move(steps=10),
     "interpretability.style_transfer": Move(steps=10),
     "interpretability.texture_synthesis": Move(steps=10),
+    "interpretability.unit_images": Move(steps=10),
     "rl.a2c": Move("return", 1, 60, ("--batch_size=16",)),
     "rl.recurrent_ppo": Move("value_loss", -1, 30, ("--num_steps=32", "--batch_size=16", "--normalize_reward")),
     "rl.sac": Move("q", -1, 30, ("--buffer_size=256", "--minibatch_size=64")),

@@ -11,6 +11,8 @@ from dlcore.interpretability.cam import layers_in_order as layers_in_order
 from dlcore.interpretability.cam import logits_and_maps as logits_and_maps
 from dlcore.interpretability.cam import resize_map as resize_map
 from dlcore.interpretability.class_image import blur as blur
+from dlcore.interpretability.class_image import blur_and_clip as blur_and_clip
+from dlcore.interpretability.class_image import shifted as shifted
 from dlcore.interpretability.deep_dream import ascend as ascend
 from dlcore.interpretability.deep_dream import octave_sizes as octave_sizes
 from dlcore.interpretability.deep_dream import squared_norm as squared_norm
@@ -52,6 +54,10 @@ from dlcore.interpretability.style_transfer import transfer_terms as transfer_te
 from dlcore.interpretability.texture_synthesis import repetition as repetition
 from dlcore.interpretability.texture_synthesis import texture_loss as texture_loss
 from dlcore.interpretability.texture_synthesis import tiled as tiled
+from dlcore.interpretability.unit_images import Unit as Unit
+from dlcore.interpretability.unit_images import check_units as check_units
+from dlcore.interpretability.unit_images import parse_unit as parse_unit
+from dlcore.interpretability.unit_images import unit_activation as unit_activation
 from dlcore.interpretability.units import Patches as Patches
 from dlcore.interpretability.units import Reach as Reach
 from dlcore.interpretability.units import receptive_field as receptive_field

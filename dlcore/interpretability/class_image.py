@@ -21,7 +21,7 @@ from flax import linen as nn
 from dlcore.interpretability.image_optimization import image_learner
 from dlcore.learner import Learner, Range, check_arguments
 
-__all__ = ["blur", "learner"]
+__all__ = ["blur", "blur_and_clip", "learner", "shifted"]
 
 
 def blur(image: jax.Array, sigma: float | jax.Array) -> jax.Array:
@@ -43,6 +43,55 @@ def blur(image: jax.Array, sigma: float | jax.Array) -> jax.Array:
         size = image.shape[axis]
         image = sum(w * jax.lax.slice_in_dim(padded, k, k + size, axis=axis) for k, w in enumerate(weights))
     return image
+
+
+def shifted(image: jax.Array, key: jax.Array | None, jitter: int) -> jax.Array:
+    """Shift an image at random, so that no pattern depends on the grid of the strides.
+
+    Args:
+      image: [H, W, C].
+      key: PRNG key; None shifts by nothing.
+      jitter: largest shift along each axis, in pixels.
+
+    Returns:
+      [H, W, C]; what leaves at one edge enters at the other.
+    """
+    if key is None or not jitter:
+        return image
+    return jnp.roll(image, jax.random.randint(key, (2,), -jitter, jitter + 1), (0, 1))
+
+
+def blur_and_clip(
+    image: jax.Array,
+    step: jax.Array,
+    mean: np.ndarray,
+    std: np.ndarray,
+    blur_every: int = 8,
+    blur_sigma: float = 0.5,
+    clip_percentile: float = 0.0,
+) -> jax.Array:
+    """Every few steps blur an image and set its pixels of small norm to the mean; keep it in [0, 1].
+
+    Args:
+      image: [H, W, C].
+      step: [] int, of the optimization.
+      mean: [C], of the pixels that the network was trained on.
+      std: [C], of the pixels that the network was trained on.
+      blur_every: steps between two blurs and clippings.
+      blur_sigma: sigma of the blur, in pixels; 0 leaves it out.
+      clip_percentile: percent of the pixels, those of the smallest norm, that are set to the mean.
+
+    Returns:
+      [H, W, C] in [0, 1].
+    """
+    x = (image - mean) / std
+    # Every few steps, blur and set pixels of small norm to 0.
+    smooth = blur(x, blur_sigma) if blur_sigma > 0 else x
+    norm = jnp.sqrt(jnp.square(smooth).sum(-1, keepdims=True))
+    clipped = jnp.where(norm < jnp.percentile(norm, clip_percentile), 0.0, smooth)
+    x = jnp.where(step % blur_every == 0, clipped, x)
+    # Back to pixels, in [0, 1].
+    return jnp.clip(x * std + mean, 0, 1)
 
 
 @check_arguments
@@ -88,22 +137,12 @@ def learner(
     def objective(network, image, label, key):
         x = (image - mean) / std
         norm = jnp.square(x).sum(-1).mean()
-        # A random shift lets no pattern depend on the grid of the strides.
-        if key is not None and jitter:
-            x = jnp.roll(x, jax.random.randint(key, (2,), -jitter, jitter + 1), (0, 1))
-        logits = model.apply(network, x[None])[0]  # [K]
+        logits = model.apply(network, shifted(x, key, jitter)[None])[0]  # [K]
         terms = {"score": logits[label], "probability": jax.nn.softmax(logits)[label], "norm": norm}
         return l2 * norm - terms["score"], terms
 
     def project(image, step):
-        x = (image - mean) / std
-        # Every few steps, blur and set pixels of small norm to 0.
-        smooth = blur(x, blur_sigma) if blur_sigma > 0 else x
-        norm = jnp.sqrt(jnp.square(smooth).sum(-1, keepdims=True))
-        clipped = jnp.where(norm < jnp.percentile(norm, clip_percentile), 0.0, smooth)
-        x = jnp.where(step % blur_every == 0, clipped, x)
-        # Back to pixels, in [0, 1].
-        return jnp.clip(x * std + mean, 0, 1)
+        return blur_and_clip(image, step, mean, std, blur_every, blur_sigma, clip_percentile)
 
     return image_learner(
         optimizer=optimizer,

@@ -6,11 +6,15 @@ python -m experiments.interpretability.attribution --network=weights/resnet50 --
     --methods=gradient,grad_cam,cam --window=32
 python -m experiments.interpretability.attribution --network=weights/vit_b_16 --input=PHOTO --methods=grad_cam \\
     --layer=block11 --explain=tabby
+python -m experiments.interpretability.attribution --unit=stage2:5
 
-The report shows each image beside its maps. `--explain` asks why it might be another
-class. CAM is there for networks whose head is one dense layer on the mean of the last map: the mean of its map is then
-the class's logit without the bias, and the largest difference is among the numbers. Guided backpropagation and the
-deconvnet draw edges of any object, whatever the class; `experiments.studies.attribution` measures all of them.
+`--unit=LAYER:CHANNEL` explains the mean activation of a channel in place of a class, and `LAYER:CHANNEL@ROW:COLUMN`
+that of the unit at one position; `experiments.interpretability.unit_images` draws what such units look for.
+
+The report shows each image beside its maps. `--explain` asks why it might be another class. CAM is there for networks
+whose head is one dense layer on the mean of the last map: the mean of its map is then the class's logit without the
+bias, and the largest difference is among the numbers. Guided backpropagation and the deconvnet draw edges of any
+object, whatever the class; `experiments.studies.attribution` measures all of them.
 
 References: Zhou et al. 2016, arXiv:1512.04150; Selvaraju et al. 2017, arXiv:1610.02391; Zeiler & Fergus 2013,
 arXiv:1311.2901; Simonyan et al. 2013, arXiv:1312.6034; Springenberg et al. 2014, arXiv:1412.6806; Smilkov et al. 2017,
@@ -18,7 +22,7 @@ arXiv:1706.03825; Sundararajan et al. 2017, arXiv:1703.01365.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -31,10 +35,14 @@ from dlcore.data.image_folder import list_images
 from dlcore.data.normalization import normalizer
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.interpretability.cam import class_activation_map, default_layer, layers_in_order, logits_and_maps
+from dlcore.interpretability.unit_images import Unit, check_units, parse_unit, unit_activation
 from dlcore.kits.interpretability.attribution import ANY_NETWORK, METHODS, attribution_maps, draw_maps
 from dlcore.kits.training.pretrained_network import TrainedNetwork, check_studied, classifier_origin, load_network
 from dlcore.main import main
 from dlcore.modes.train import train_page
+
+OF_UNITS = tuple(name for name in ANY_NETWORK if name != "grad_cam")
+"""Methods that explain any unit: Grad-CAM looks back from the scores of classes."""
 
 
 def digits_network(steps: int, seed: int) -> str:
@@ -50,8 +58,17 @@ def check_class(explain: str | None, names: tuple[str, ...]) -> None:
         raise ValueError(f"explain={explain!r}: unknown; allowed: {', '.join(names[:20])}")
 
 
-def check_settings(network: str | None, input: str | None, methods: tuple[str, ...], explain: str | None) -> None:
+def check_settings(
+    network: str | None, input: str | None, methods: tuple[str, ...], explain: str | None, unit: str | None
+) -> None:
     """Check what can be known before a network is trained or an image read."""
+    if unit is not None:
+        parse_unit(unit)
+        if explain is not None:
+            raise ValueError(f"explain={explain!r}: a class, and unit={unit!r} is given; allowed: one of the two")
+        if of_classes := [method for method in methods if method in ("cam", "grad_cam")]:
+            allowed = ", ".join(OF_UNITS)
+            raise ValueError(f"methods={of_classes[0]!r}: explains a class; allowed with unit: {allowed}")
     names = tuple("0123456789") if network is None else classifier_origin(network, "network").class_names
     if names is not None:
         check_class(explain, names)
@@ -82,12 +99,38 @@ def head_kernel(variables: Any, features: jax.Array) -> np.ndarray | None:
     return kernel if kernel is not None and kernel.ndim == 2 and len(kernel) == features.shape[-1] else None
 
 
+def resized(images: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The images as floats, of the size at which the network sees them."""
+    return np.asarray(jax.image.resize(to_float(images), (*x.shape[:3], images.shape[3]), "nearest"))
+
+
+def explain_unit(unit: Unit, forward, variables, x, images, names, methods, window: int, seed: int) -> StudyResult:
+    """Explain the activation of a unit in place of the score of a class."""
+    shapes = {layer: v.shape for layer, v in jax.eval_shape(forward, variables, x)[1].items()}
+    check_units((unit,), shapes)
+
+    def activations(variables, x, perturbations=None):
+        _, features = forward(variables, x, perturbations)
+        return unit_activation(features, unit)[:, None], features  # [B, 1]
+
+    values = np.asarray(jax.jit(activations)(variables, x)[0][:, 0])
+    settings = {"window": window or max(2, x.shape[1] // 4), "seed": seed, "occluded": lambda activation: activation}
+    maps = attribution_maps(activations, variables, x, np.zeros(len(x), int), methods, **settings)
+    shown = [f"{name}: {value:.3g}" for name, value in zip(names, values, strict=True)]
+    where = "the mean" if unit.position is None else "position {}, {}".format(*unit.position)
+    verdict = f"Explained the activation of channel {unit.channel} of {unit.layer}, {where}: " + "; ".join(shown) + "."
+    numbers = {f"activation, {name}": float(value) for name, value in zip(names, values, strict=True)}
+    headline = Headline("mean activation of the explained unit", float(values.mean()), "images")
+    return StudyResult(numbers, verdict, {"maps": draw_maps(resized(images, x), maps, shown)}, headline=headline)
+
+
 def study(
     *,
     network: str | None = None,
     input: str | None = None,
     methods: tuple[str, ...] = (),
     explain: str | None = None,
+    unit: Annotated[str | None, "if changed"] = None,
     layer: str | None = None,
     window: int = 0,
     steps: int = 400,
@@ -101,6 +144,7 @@ def study(
       input: an image file or a folder of images; by default a test digit of each class.
       methods: of the maps; by default all that suit the network.
       explain: name of the class to explain; by default the one that the network names.
+      unit: LAYER:CHANNEL or LAYER:CHANNEL@ROW:COLUMN to explain in place of a class.
       layer: that CAM and Grad-CAM look at; by default the last one whose map the head sees.
       window: side of the window of occlusion, in pixels; 0 for a quarter of the image.
       steps: of training the network of digits.
@@ -108,9 +152,9 @@ def study(
       seed: of training and of SmoothGrad's noise.
 
     Returns:
-      The class and probability of each image, and the figure.
+      The class and probability of each image, or the activation of the unit, and the figure.
     """
-    check_settings(network, input, methods, explain)
+    check_settings(network, input, methods, explain, unit)
     if network is None:
         network = digits_network(steps, seed)
     check_studied(classifier_origin(network, "network"))
@@ -126,6 +170,8 @@ def study(
     logits, features = jax.jit(forward)(variables, x)
     labels = np.asarray(logits.argmax(1)) if explain is None else np.full(len(x), trained.class_names.index(explain))
     layer = layer or default_layer(trained.model, layers_in_order(lambda x: forward(variables, x), x[:1]))
+    if unit is not None:
+        return explain_unit(parse_unit(unit), forward, variables, x, images, names, methods or OF_UNITS, window, seed)
     kernel = head_kernel(variables, features[layer]) if layer in features else None
     maps = attribution_maps(
         forward,
@@ -147,7 +193,7 @@ def study(
         numbers["largest difference of the mean of CAM from the logit"] = float(jnp.abs(means - wanted).max())
     shown = [f"{name}: {words}" for name, words in zip(names, said, strict=True)]
     verdict = f"Explained at layer {layer}: " + "; ".join(shown) + "."
-    pictures = np.asarray(jax.image.resize(to_float(images), (*x.shape[:3], images.shape[3]), "nearest"))
+    pictures = resized(images, x)
     headline = Headline(
         "mean probability of the explained classes", float(probability.mean()), "digits" if input is None else "images"
     )

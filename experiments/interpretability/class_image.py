@@ -2,12 +2,13 @@
 
 python -m experiments.interpretability.class_image        (probability 0.9998)
 python -m experiments.interpretability.class_image --l2=0 --blur_sigma=0       (no prior: noise)
+python -m experiments.interpretability.class_image --network=weights/resnet50 --side=224 --classes=tabby,goldfish
 """
 
 import numpy as np
 
 from dlcore.data.source import Source
-from dlcore.experiment import Experiment, Flags, Setup, Splits
+from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
 from dlcore.interpretability import class_image
 from dlcore.kits.interpretability import pixel_optimization
 from dlcore.kits.training.pretrained_network import load_network
@@ -16,8 +17,13 @@ from dlcore.main import main
 
 def data(flags: Flags) -> Splits:
     names = load_network(flags.network).class_names
-    source = Source({"label": np.arange(len(names), dtype=np.int32)}, class_names=names, name="classes")
-    return Splits(source, source, source, {"dataset": "classes", "class_names": list(names)})
+    chosen = flags.classes or names
+    if unknown := [name for name in chosen if name not in names]:
+        raise ValueError(f"classes={unknown[0]!r}: unknown; allowed: {', '.join(names[:20])}")
+    pixel_optimization.check_batch_size(flags.batch_size, len(chosen))
+    labels = np.array([names.index(name) for name in chosen], np.int32)
+    source = Source({"label": labels}, class_names=names, name="classes")
+    return Splits(source, source, source, {"dataset": "classes", "class_names": list(chosen)})
 
 
 def build(setup: Setup):
@@ -36,7 +42,10 @@ experiment = Experiment(
     learner=class_image.learner,
     data=data,
     build=build,
-    settings=pixel_optimization.SETTINGS,
+    settings={
+        **pixel_optimization.SETTINGS,
+        "classes": Setting(None, "names of classes; by default all", tuple[str, ...] | None, identity="if changed"),
+    },
     defaults={
         "steps": 200,
         "batch_size": 10,

@@ -9,10 +9,12 @@ from flax import linen as nn
 from scipy import ndimage
 
 from dlcore.data.source import Source
+from dlcore.experiment.resolve import resolve
 from dlcore.interpretability import class_image
 from dlcore.interpretability.image_optimization import ImageState
 from dlcore.models.vgg import VGG
 from dlcore.run import evaluate
+from experiments.interpretability import class_image as page
 
 MODEL = VGG(num_classes=4, stages=(1, 1), width=8, head_init=jax.nn.initializers.normal(4.0))
 MEAN, STD = np.float32([0.5, 0.4, 0.3]), np.float32([0.2, 0.2, 0.2])
@@ -116,3 +118,24 @@ def test_one_update_by_hand():
                 x = np.where(norm < np.percentile(norm, 25), 0, x)
             np.testing.assert_allclose(after.params[i], np.clip(x * STD + MEAN, 0, 1), atol=1e-5)
         assert metrics["loss"].compute() == pytest.approx(value / 2, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("words", "labels"), [([], range(10)), (["--classes=dog,cat"], [5, 3]), (["--classes=cat", "--batch_size=1"], [3])]
+)
+def test_the_page_draws_the_classes_that_are_asked_for(words, labels):
+    splits = page.data(resolve(page.experiment, ["--smoke", *words]))
+    assert splits.train.arrays["label"].tolist() == list(labels)
+    assert [splits.train.class_names[k] for k in labels] == splits.spec["class_names"]
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--classes=cow"], "classes='cow': unknown; allowed: airplane, automobile"),
+        (["--batch_size=9"], "batch_size=9: 10 images are optimized; allowed: at least 10"),
+    ],
+)
+def test_unknown_classes_and_images_that_no_batch_holds_are_refused(words, problem):
+    with pytest.raises(ValueError, match=problem):
+        page.data(resolve(page.experiment, ["--smoke", *words]))

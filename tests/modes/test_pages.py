@@ -124,6 +124,7 @@ WITHOUT_LOSS = {
     "interpretability.feature_inversion",
     "interpretability.style_transfer",
     "interpretability.texture_synthesis",
+    "interpretability.unit_images",
     "rl.a2c",
     "rl.dqn",
     "rl.gail",

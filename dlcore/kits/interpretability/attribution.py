@@ -29,6 +29,7 @@ class Explained(NamedTuple):
       window: side of the occlusion window in pixels; its stride is a quarter of that, its color the image's mean.
       key: PRNG key of SmoothGrad's noise.
       kernel: [D, K], kernel of a head that is one dense layer on the mean of the map; None without such a head.
+      occluded: logits -> what occlusion lowers.
     """
 
     forward: Forward
@@ -36,6 +37,7 @@ class Explained(NamedTuple):
     window: int
     key: jax.Array
     kernel: jax.Array | None = None
+    occluded: Callable[[jax.Array], jax.Array] = jax.nn.softmax
 
     def score(self, x: jax.Array) -> jax.Array:
         """Compute the logits.
@@ -57,11 +59,11 @@ def _with_relu(rule: Callable[[jax.Array], jax.Array]) -> Method:
 
 
 def _occlusion(explained: Explained, x: jax.Array, labels: jax.Array) -> jax.Array:
-    def probabilities(images: jax.Array) -> jax.Array:
-        return jax.nn.softmax(explained.score(images))
+    def occluded(images: jax.Array) -> jax.Array:
+        return explained.occluded(explained.score(images))
 
     window, mean = explained.window, x.mean((1, 2), keepdims=True)
-    return occlusion_map(probabilities, x, labels, window=window, stride=max(1, window // 4), value=mean)
+    return occlusion_map(occluded, x, labels, window=window, stride=max(1, window // 4), value=mean)
 
 
 def _grad_cam(explained: Explained, x: jax.Array, labels: jax.Array) -> jax.Array:
@@ -109,12 +111,14 @@ def attribution_maps(
     window: int = 8,
     seed: int = 0,
     batch_size: int = 32,
+    occluded: Callable[[jax.Array], jax.Array] = jax.nn.softmax,
 ) -> dict[str, np.ndarray]:
     """Compute the maps of several techniques.
 
     Args:
       forward: (variables, normalized images [B, H, W, C]) -> (logits [B, K], {layer: map [B, h, w, D]});
-        for Grad-CAM with a third argument {layer: perturbation}, which it adds to its maps.
+        for Grad-CAM with a third argument {layer: perturbation}, which it adds to its maps. Activations of K units may
+        take the place of the logits.
       variables: variables of the network.
       images: [N, H, W, C] float, normalized.
       labels: [N] int, the classes to explain.
@@ -124,6 +128,7 @@ def attribution_maps(
       window: side of the occlusion window in pixels; its stride is a quarter of that, its color the image's mean.
       seed: random seed of SmoothGrad's noise.
       batch_size: images per batch.
+      occluded: logits [B, K] -> what occlusion lowers, [B, K]: the probabilities of classes.
 
     Returns:
       {method: [N, H, W] float32}.
@@ -139,7 +144,8 @@ def attribution_maps(
 
         @jax.jit
         def run(variables, x, labels, method=METHODS[method]):
-            explained = Explained(functools.partial(forward, variables), layer, window, jax.random.key(seed), kernel)
+            key, run_network = jax.random.key(seed), functools.partial(forward, variables)
+            explained = Explained(run_network, layer, window, key, kernel, occluded)
             return method(explained, x, labels)
 
         parts = []

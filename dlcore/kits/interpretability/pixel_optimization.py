@@ -14,7 +14,7 @@ from dlcore.kits.training.pretrained_network import load_network
 from dlcore.learner import Learner, Range
 from dlcore.modes.report_context import ReportContext
 
-__all__ = ["SETTINGS", "build", "film_of_images", "optimizer", "panels"]
+__all__ = ["SETTINGS", "build", "check_batch_size", "film_of_images", "optimizer", "panels"]
 
 _FEW = 4
 """Largest number of images in a half-width panel beside their film."""
@@ -58,6 +58,20 @@ def build(make: Callable[..., Learner], setup: Setup, **fields: Any) -> Learner:
         std=network.std,
         **setup.flags.group("learner"),
     )
+
+
+def check_batch_size(batch_size: int, num_images: int) -> None:
+    """Check that all images are optimized: those of the first batch are.
+
+    Args:
+      batch_size: of training.
+      num_images: number of images that the data ask for.
+
+    Raises:
+      ValueError: the batch is smaller.
+    """
+    if batch_size < num_images:
+        raise ValueError(f"batch_size={batch_size}: {num_images} images are optimized; allowed: at least {num_images}")
 
 
 def optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:

@@ -29,6 +29,12 @@ def images(count):
         ({"explain": "ten"}, "explain='ten': unknown; allowed: 0, 1, 2"),
         ({"explain": "ten", "network": str(PACKED)}, "explain='ten': unknown; allowed: airplane"),
         ({"methods": ("gradients",)}, "methods='gradients': unknown; allowed: gradient"),
+        ({"unit": "stage2"}, "unit='stage2': no unit; allowed: LAYER:CHANNEL"),
+        ({"unit": "stage2:1", "explain": "3"}, "explain='3': a class, and unit='stage2:1' is given"),
+        (
+            {"unit": "stage2:1", "methods": ("grad_cam",)},
+            "methods='grad_cam': explains a class; allowed with",
+        ),
         ({"input": "nowhere"}, "path='nowhere': no such file or folder"),
     ],
 )
@@ -53,6 +59,31 @@ def test_each_method_gives_a_map_of_each_image_whatever_the_batch():
     kernel = np.asarray(KERNEL)[:, labels].T[:, None, None]
     np.testing.assert_allclose(whole["gradient"], np.abs(2 / 64 * kernel * (x > 0)).max(-1), atol=1e-6)
     np.testing.assert_allclose(whole["deconvnet"], np.broadcast_to(np.maximum(2 / 64 * kernel, 0).max(-1), (5, 8, 8)))
+
+
+@pytest.mark.covers("VI-05", "VI-06", "VI-07")
+def test_a_unit_is_explained_in_place_of_a_class():
+    """Channel 1 of the map at row 2 and column 3 is twice that pixel where it is positive: no other pixel matters."""
+    x, variables = np.abs(images(2)), {"scale": jnp.float32(2)}
+    unit = page.parse_unit("relu:1@2:3")
+    names, methods = ["one", "two"], ("gradient", "guided_backprop", "occlusion")
+    result = page.explain_unit(unit, forward, variables, x, x[..., :1], names, methods, 2, 0)
+    np.testing.assert_allclose(list(result.numbers.values()), 2 * x[:, 2, 3, 1], rtol=1e-6)
+    assert list(result.numbers) == ["activation, one", "activation, two"]
+    assert "channel 1 of relu, position 2, 3: one: " in result.verdict
+
+    def activation(variables, x, perturbations=None):
+        features = forward(variables, x, perturbations)[1]
+        return features["relu"][:, 2, 3, 1:], features
+
+    maps = attribution_maps(activation, variables, x, np.zeros(2, int), methods, window=1, occluded=lambda a: a)
+    for method in ("gradient", "guided_backprop"):
+        expected = np.zeros((2, 8, 8))
+        expected[:, 2, 3] = 2
+        np.testing.assert_allclose(maps[method], expected, atol=1e-6, err_msg=method)
+    fall = 2 * (x[:, 2, 3, 1] - x.mean((1, 2))[:, 1])  # covered by the image's mean
+    np.testing.assert_allclose(maps["occlusion"][:, 2, 3], fall, rtol=1e-5)
+    assert np.count_nonzero(np.abs(maps["occlusion"]) > 1e-6) == 2
 
 
 @pytest.mark.parametrize(
