@@ -55,11 +55,11 @@ def parse_unit(text: str, argument: str = "unit") -> Unit:
     Raises:
       ValueError: the text has another form.
     """
-    found = _UNIT.fullmatch(text.strip())
-    if found is None:
+    match = _UNIT.fullmatch(text.strip())
+    if match is None:
         raise ValueError(f"{argument}={text!r}: no unit; allowed: LAYER:CHANNEL or LAYER:CHANNEL@ROW:COLUMN")
-    position = None if found["row"] is None else (int(found["row"]), int(found["column"]))
-    return Unit(found["layer"], int(found["channel"]), position)
+    position = None if match["row"] is None else (int(match["row"]), int(match["column"]))
+    return Unit(match["layer"], int(match["channel"]), position)
 
 
 def check_units(units: tuple[Unit, ...], shapes: dict[str, tuple[int, ...]], argument: str = "unit") -> None:

@@ -1,6 +1,6 @@
 """Unit images: what units of three depths of a network look for, by gradient ascent on the pixels.
 
-python -m experiments.interpretability.unit_images                             (mean activation 3.40, of noise 0.26; 35 s)
+python -m experiments.interpretability.unit_images           (mean activation 3.40, of noise 0.26; 35 s)
 python -m experiments.interpretability.unit_images --units=relu2_1:3,relu2_1:3@8:8 --side=48                 (not run)
 python -m experiments.interpretability.unit_images --network=weights/resnet50 --side=224 --units=layer3:17   (not run)
 
