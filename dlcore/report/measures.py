@@ -140,6 +140,8 @@ MEASURES = {
     "histogram_bits": Measure("Bits of a code by frequency", "entropy of the codes, if they were independent", "bits"),
     "perplexity": Measure("Perplexity", "exp of the entropy; of a codebook, how many codes are in use"),
     "commitment": Measure("Commitment loss", "squared distance of the encoder's output from its code", "", _DOWN),
+    "activation": Measure("Activation", "of the unit that an image is optimized for, the mean over units", "", _UP),
+    "activation_noise": Measure("Activation of noise", "of the noise that the images start from", "", _UP),
     "gram_loss": Measure("Gram loss", "squared difference of Gram matrices, the mean over layers", "", _DOWN),
     "gram_loss_noise": Measure("Gram loss of noise", "of the image that the synthesis starts from", "", _DOWN),
     "gram_loss_tiled": Measure("Gram loss of tiles", "of the sample repeated side by side", "", _DOWN),
