@@ -20,6 +20,7 @@ __all__ = ["check_metric", "monitor_mode_of"]
 _LARGER = frozenset(
     [
         "accuracy",
+        "activation",
         "agreement",
         "auc",
         "bleu",
