@@ -23,10 +23,11 @@ from flax import linen as nn
 
 from dlcore.data.augment import to_float
 from dlcore.generative.latents import arcs
+from dlcore.generative.pixels import halved_sides
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.metrics import psnr
-from dlcore.nn import Dense
+from dlcore.nn import Conv, ConvTranspose, Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import psum
@@ -39,13 +40,15 @@ NUM_STEPS = 8
 
 
 class Autoencoder(nn.Module):
-    """A fully connected encoder and its mirror image.
+    """An encoder of convolutions and dense layers, and its mirror image.
 
     Args:
       shape: (H, W, C) of an image.
-      hidden: units of the encoder's hidden ReLU layers; none makes both halves linear.
+      hidden: units of the encoder's hidden ReLU layers; none makes both dense halves linear.
       latent_dim: dimensions of the code.
       activation: activation of the code.
+      widths: channels of the convolutions before the dense layers, each of which halves the sides; none makes both
+        halves fully connected.
       dtype: dtype of the computation; None takes the input's.
     """
 
@@ -53,6 +56,7 @@ class Autoencoder(nn.Module):
     hidden: Annotated[tuple[int, ...], Range(1)] = (256,)
     latent_dim: Annotated[int, Range(1)] = 16
     activation: Callable[[jax.Array], jax.Array] | None = None
+    widths: Annotated[tuple[int, ...], Range(1), "if changed"] = ()
     dtype: Any = None
 
     def encode(self, x: jax.Array) -> jax.Array:
@@ -64,7 +68,10 @@ class Autoencoder(nn.Module):
         Returns:
           [B, latent_dim].
         """
-        z = self._layers("encoder", x.reshape(x.shape[0], -1), (*self.hidden, self.latent_dim))
+        _ = self.grid
+        for k, width in enumerate(self.widths):
+            x = nn.relu(self._layer(f"down{k}", Conv, x, width, (4, 4), 2, padding=1))
+        z = self._dense("encoder", x.reshape(x.shape[0], -1), (*self.hidden, self.latent_dim))
         return z if self.activation is None else self.activation(z)
 
     def decode(self, z: jax.Array) -> jax.Array:
@@ -76,16 +83,12 @@ class Autoencoder(nn.Module):
         Returns:
           [B, H, W, C], about [0, 1].
         """
-        y = self._layers("decoder", z, (*self.hidden[::-1], int(np.prod(self.shape))))
-        return y.astype(logits_dtype(y.dtype)).reshape(-1, *self.shape)
-
-    @nn.compact
-    def _layers(self, name: str, x: jax.Array, sizes: tuple[int, ...]) -> jax.Array:
-        """Dense layers, all but the last with ReLU."""
-        dtype = compute_dtype(self.dtype, x, self.variables)
-        for i, size in enumerate(sizes):
-            x = Dense(size, dtype=dtype, name=f"{name}{i}")(x if i == 0 else nn.relu(x))
-        return x
+        shape = (*self.grid, self.widths[-1]) if self.widths else self.shape
+        y = self._dense("decoder", z, (*self.hidden[::-1], int(np.prod(shape)))).reshape(-1, *shape)
+        for k in reversed(range(len(self.widths))):
+            width = self.widths[k - 1] if k else self.shape[-1]
+            y = self._layer(f"up{k}", ConvTranspose, nn.relu(y), width, (4, 4), 2, 1)
+        return y.astype(logits_dtype(y.dtype))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Reconstruct images.
@@ -97,6 +100,26 @@ class Autoencoder(nn.Module):
           [B, H, W, C], about [0, 1].
         """
         return self.decode(self.encode(x))
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w) after the convolutions.
+
+        Raises:
+          ValueError: the sides cannot be halved so often.
+        """
+        return halved_sides(self.shape, len(self.widths), f", as widths={self.widths} asks")
+
+    def _dense(self, name: str, x: jax.Array, sizes: tuple[int, ...]) -> jax.Array:
+        """Dense layers, all but the last with ReLU."""
+        for i, size in enumerate(sizes):
+            x = self._layer(f"{name}{i}", Dense, x if i == 0 else nn.relu(x), size)
+        return x
+
+    @nn.compact
+    def _layer(self, name: str, kind: type[nn.Module], x: jax.Array, *arguments, **options) -> jax.Array:
+        dtype = compute_dtype(self.dtype, x, self.variables)
+        return kind(*arguments, dtype=dtype, name=name, **options)(x)
 
 
 def mean_activation(codes: jax.Array, mask: jax.Array) -> jax.Array:

@@ -69,6 +69,63 @@ def test_the_sparse_code_is_as_active_as_it_should_be_and_not_narrow():
     assert metrics["mse"].compute() < 0.5 * rows["image"].var(0).mean()
 
 
+@pytest.mark.covers("GE-06")
+def test_convolutions_stand_around_the_dense_layers():
+    """Two halvings, a dense code and back: the same as the layers of XLA and NumPy one after the other."""
+    model = Autoencoder((8, 12, 1), hidden=(6,), latent_dim=4, widths=(2, 3))
+    x = jax.random.uniform(jax.random.key(1), (2, 8, 12, 1))
+
+    @jax.jit
+    def run(key):
+        params = model.init(key, x)["params"]
+        z = model.apply({"params": params}, x, method="encode")
+        return params, z, model.apply({"params": params}, z, method="decode")
+
+    params, z, y = run(jax.random.key(0))
+    assert model.grid == (2, 3)
+    assert {name: p["kernel"].shape for name, p in params.items()} == {
+        "down0": (4, 4, 1, 2), "down1": (4, 4, 2, 3), "encoder0": (18, 6), "encoder1": (6, 4),
+        "decoder0": (4, 6), "decoder1": (6, 18), "up1": (4, 4, 2, 3), "up0": (4, 4, 1, 2),
+    }  # fmt: skip
+    numbers, hidden = ("NHWC", "HWIO", "NHWC"), x
+    for name in ("down0", "down1"):
+        kernel, bias = params[name]["kernel"], params[name]["bias"]
+        out = jax.lax.conv_general_dilated(hidden, kernel, (2, 2), [(1, 1)] * 2, dimension_numbers=numbers)
+        hidden = jax.nn.relu(out + bias)
+    hidden = jax.nn.relu(hidden.reshape(2, 18) @ params["encoder0"]["kernel"] + params["encoder0"]["bias"])
+    np.testing.assert_allclose(z, hidden @ params["encoder1"]["kernel"] + params["encoder1"]["bias"], atol=1e-5)
+    assert y.shape == x.shape
+    flat = jax.nn.relu(z @ params["decoder0"]["kernel"] + params["decoder0"]["bias"])
+    start = jax.nn.relu(flat @ params["decoder1"]["kernel"] + params["decoder1"]["bias"]).reshape(2, 2, 3, 3)
+    for name, shape in (("up1", (2, 4, 6, 2)), ("up0", (2, 8, 12, 1))):
+        kernel, bias = params[name]["kernel"], params[name]["bias"]
+
+        def down(v, kernel=kernel):
+            return jax.lax.conv_general_dilated(v, kernel, (2, 2), [(1, 1)] * 2, dimension_numbers=numbers)
+
+        (out,) = jax.linear_transpose(down, jnp.zeros(shape))(start)
+        start = out + bias if name == "up0" else jax.nn.relu(out + bias)
+    np.testing.assert_allclose(y, start, atol=1e-5)
+
+
+def test_sides_that_cannot_be_halved_are_refused():
+    model = Autoencoder((8, 10, 1), widths=(2, 3))
+    with pytest.raises(ValueError, match=r"as widths=\(2, 3\) asks"):
+        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 8, 10, 1)))
+
+
+@pytest.mark.slow
+@pytest.mark.covers("GE-06", "GE-07")
+@pytest.mark.parametrize("kind", ["plain", "sparse", "denoising"])
+def test_each_kind_learns_with_convolutions(kind):
+    """In 300 steps the error is below half of that of the mean image."""
+    rows = batch(128)
+    model = Autoencoder((8, 8, 1), (64,), 32, nn.sigmoid if kind == "sparse" else None, widths=(8, 16))
+    learner = autoencoder.learner(model=model, optimizer=optax.adam(5e-3), kind=kind, rho=0.1)
+    metrics = jax.jit(learner.evaluate)(trained(learner, rows, 300), rows)
+    assert metrics["mse"].compute() < 0.5 * rows["image"].var(0).mean()
+
+
 @pytest.mark.covers("GE-07")
 def test_the_penalties_by_hand():
     # rho = 1/4, a = 1/2: 1/4 ln(1/2) + 3/4 ln(3/2) = -0.173287 + 0.304099
