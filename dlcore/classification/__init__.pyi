@@ -7,6 +7,8 @@ from dlcore.classification.architecture_search import all_architectures as all_a
 from dlcore.classification.architecture_search import reinforce_search as reinforce_search
 from dlcore.classification.architecture_search import reward_advantages as reward_advantages
 from dlcore.classification.architecture_search import train_child as train_child
+from dlcore.classification.custom_loss import Loss as Loss
+from dlcore.classification.custom_loss import per_example_loss as per_example_loss
 from dlcore.classification.distillation import DistillationState as DistillationState
 from dlcore.classification.ensemble import ensemble_log_probabilities as ensemble_log_probabilities
 from dlcore.classification.ensemble import snapshot_steps as snapshot_steps
@@ -17,5 +19,3 @@ from dlcore.classification.hard_attention import places_inside as places_inside
 from dlcore.classification.recurrent_attention import FIXED_LOCATIONS as FIXED_LOCATIONS
 from dlcore.classification.recurrent_attention import RecurrentAttention as RecurrentAttention
 from dlcore.classification.recurrent_attention import retina as retina
-from dlcore.classification.supervised import apply_with_auxiliary as apply_with_auxiliary
-from dlcore.classification.supervised import augmented_batch as augmented_batch

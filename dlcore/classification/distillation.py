@@ -18,10 +18,11 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.classification import supervised
-from dlcore.data.augment.mixing import Mixing
+from dlcore.data.augment.mixing import Mixing, augmented_batch
 from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_arguments, mask_of
 from dlcore.losses import distillation_loss, masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import accuracy
+from dlcore.nn.apply import apply_with_auxiliary
 from dlcore.ops.replica import replica_key
 from dlcore.optim import apply_gradients
 
@@ -88,16 +89,14 @@ def learner(
         # Teacher and student see the same augmented and mixed images.
         num_classes = jax.eval_shape(base.predict, state, batch)["logits"].shape[-1]
         images = preprocess(batch["image"])
-        images, targets = supervised.augmented_batch(rng, images, batch, augment, mixing, num_classes)
+        images, targets = augmented_batch(rng, images, batch, augment, mixing, num_classes)
         dropout = replica_key(jax.random.fold_in(rng, 1))
         # Teacher forward, no gradient.
         teacher_logits = teacher.apply(state.teacher, images, train=False)  # [B, C]
 
         def objective(params: Any) -> tuple[jax.Array, Any]:
             # Student forward; DeiT's distillation head learns from the teacher.
-            logits, heads, model_state = supervised.apply_with_auxiliary(
-                model, params, state.model_state, images, dropout
-            )
+            logits, heads, model_state = apply_with_auxiliary(model, params, state.model_state, images, dropout)
             student = heads.get("distillation", logits)
             # Cross-entropy with the labels and with the teacher.
             label_losses = softmax_cross_entropy_loss(logits, targets, label_smoothing)  # [B]

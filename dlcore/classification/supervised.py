@@ -10,88 +10,23 @@ the weight in training, and no part in evaluation (Szegedy et al. 2014, arXiv:14
 """
 
 import functools
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import jax
-import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from dlcore.classification.custom_loss import Loss, per_example_loss
 from dlcore.data.augment import Augmentation, Preprocess
-from dlcore.data.augment.mixing import Mixing, mix_batch
-from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
-from dlcore.losses import is_kernel, l2_penalty, masked_mean, softmax_cross_entropy_loss
+from dlcore.data.augment.mixing import Mixing, augmented_batch
+from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_arguments, mask_of
+from dlcore.losses import is_kernel, l2_penalty, masked_mean
 from dlcore.metrics import Calibration, ConfusionMatrix, accuracy, top_k_accuracy
-from dlcore.nn.apply import apply_model
+from dlcore.nn.apply import apply_with_auxiliary
 from dlcore.ops.replica import replica_key
 from dlcore.optim import apply_gradients, init_model_state
 
-__all__ = ["apply_with_auxiliary", "augmented_batch", "learner"]
-
-Loss = Callable[[jax.Array, jax.Array], jax.Array]
-
-
-def apply_with_auxiliary(
-    model: nn.Module, params: Any, model_state: Any, images: jax.Array, dropout: jax.Array | None = None
-) -> tuple[jax.Array, dict[str, jax.Array], Any]:
-    """Apply a classifier that may have auxiliary heads, which it uses in training alone.
-
-    Args:
-      model: `__call__(x, train) -> logits`, and perhaps `auxiliary(x, train) -> (logits, {name: logits})`.
-      params: parameters of the model.
-      model_state: its other collections (batch statistics).
-      images: [B, H, W, C], preprocessed.
-      dropout: key of a training step; None for evaluation.
-
-    Returns:
-      (logits [B, C], logits of auxiliary heads, model_state).
-    """
-    train = dropout is not None
-    has_auxiliary = train and hasattr(model, "auxiliary")
-    method = "auxiliary" if has_auxiliary else "__call__"
-    outputs, model_state = apply_model(model, params, model_state, images, train=train, rng=dropout, method=method)
-    return (*outputs, model_state) if has_auxiliary else (outputs, {}, model_state)
-
-
-def augmented_batch(
-    rng: jax.Array, images: jax.Array, batch: dict, augment: Augmentation | None, mixing: Mixing, num_classes: int
-) -> tuple[jax.Array, jax.Array]:
-    """Augment and mix the images of a training step.
-
-    Args:
-      rng: key of the step.
-      images: [B, H, W, C], preprocessed.
-      batch: batch with `label: [B]` and `index`.
-      augment: `(key, image [H, W, C]) -> image`; None for none.
-      mixing: mixup and CutMix.
-      num_classes: K.
-
-    Returns:
-      (images, labels: [B], or with mixing distributions [B, K]).
-    """
-    targets = batch["label"]
-    # Augment each image under a key of its own.
-    if augment is not None:
-        images = jax.vmap(augment)(example_keys(jax.random.fold_in(rng, 0), batch), images)
-    # MixUp and CutMix across the batch; replicas draw different mixtures.
-    if mixing.is_used:
-        key = replica_key(jax.random.fold_in(rng, 2))
-        images, targets = mix_batch(key, images, jax.nn.one_hot(targets, num_classes), *mixing, mask_of(batch))
-    return images, targets
-
-
-def _loss_of(loss: Loss | None, label_smoothing: float | jax.Array) -> Loss:
-    """Return the loss of each example; a caller's own comes without smoothing."""
-    if loss is None:
-        return functools.partial(softmax_cross_entropy_loss, label_smoothing=label_smoothing)
-    if not callable(loss):
-        raise ValueError(f"loss={loss!r}: no function; allowed: (logits [B, C], labels [B]) -> [B], or None")
-    if isinstance(label_smoothing, int | float) and label_smoothing == 0:
-        return functools.partial(_one_each, loss)
-    raise ValueError(
-        f"label_smoothing={label_smoothing}: of the default loss only; allowed: 0 beside loss=, which may smooth"
-    )
+__all__ = ["learner"]
 
 
 @check_arguments
@@ -129,7 +64,7 @@ def learner(
       ValueError: `loss` is no function, or has `label_smoothing` beside it; in `update`, a loss that does not give one
         number for each example.
     """
-    loss_of = _loss_of(loss, label_smoothing)
+    loss_of = per_example_loss(loss, label_smoothing)
     apply = functools.partial(apply_with_auxiliary, model)
 
     def init(rng: jax.Array, batch: dict) -> ModelState:
@@ -185,15 +120,3 @@ def learner(
         return {"label": jax.eval_shape(predict, state, batch)["logits"].shape[-1]}
 
     return Learner(init=init, update=update, evaluate=evaluate, predict=predict, loss=loss, classes=classes)
-
-
-def _one_each(loss: Loss, logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Return a caller's loss, which must give one number for each example."""
-    losses = jnp.asarray(loss(logits, labels))
-    if losses.shape != logits.shape[:1]:
-        name = getattr(loss, "__name__", type(loss).__name__)
-        raise ValueError(
-            f"loss={name}: gives {losses.shape} for logits {logits.shape}; allowed: one number for each example, "
-            f"{logits.shape[:1]}"
-        )
-    return losses

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 from flax import linen as nn
 
-__all__ = ["apply_model"]
+__all__ = ["apply_model", "apply_with_auxiliary"]
 
 
 def apply_model(
@@ -40,3 +40,25 @@ def apply_model(
     keywords |= {"train": True, "mutable": mutable, "rngs": rngs, "method": method}
     outputs, updated = model.apply(variables, *inputs, **keywords)
     return outputs, {**model_state, **updated}
+
+
+def apply_with_auxiliary(
+    model: nn.Module, params: Any, model_state: Any, images: jax.Array, dropout: jax.Array | None = None
+) -> tuple[jax.Array, dict[str, jax.Array], Any]:
+    """Apply a classifier that may have auxiliary heads, which it uses in training alone.
+
+    Args:
+      model: `__call__(x, train) -> logits`, and perhaps `auxiliary(x, train) -> (logits, {name: logits})`.
+      params: parameters of the model.
+      model_state: its other collections (batch statistics).
+      images: [B, H, W, C], preprocessed.
+      dropout: key of a training step; None for evaluation.
+
+    Returns:
+      (logits [B, C], logits of auxiliary heads, model_state).
+    """
+    train = dropout is not None
+    has_auxiliary = train and hasattr(model, "auxiliary")
+    method = "auxiliary" if has_auxiliary else "__call__"
+    outputs, model_state = apply_model(model, params, model_state, images, train=train, rng=dropout, method=method)
+    return (*outputs, model_state) if has_auxiliary else (outputs, {}, model_state)

@@ -28,6 +28,7 @@ lazy_exports(
         "apply_operation": "policies",
         "auto_augment": "policies",
         "augment_examples": "examples",
+        "augmented_batch": "mixing",
         "autocontrast": "tone",
         "average_over_crops": "crops",
         "center_crop": "crops",

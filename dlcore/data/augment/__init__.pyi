@@ -41,6 +41,7 @@ from dlcore.data.augment.jitter import random_blur as random_blur
 from dlcore.data.augment.jitter import random_gray as random_gray
 from dlcore.data.augment.mixing import Mixed as Mixed
 from dlcore.data.augment.mixing import Mixing as Mixing
+from dlcore.data.augment.mixing import augmented_batch as augmented_batch
 from dlcore.data.augment.mixing import cutmix as cutmix
 from dlcore.data.augment.mixing import cutmix_box as cutmix_box
 from dlcore.data.augment.mixing import mix_batch as mix_batch

@@ -14,9 +14,11 @@ from typing import Annotated, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dlcore.learner import Range
+from dlcore.data.augment.compose import Augmentation
+from dlcore.learner import Range, example_keys, mask_of
+from dlcore.ops.replica import replica_key
 
-__all__ = ["Mixed", "Mixing", "cutmix", "cutmix_box", "mix_batch", "mixup"]
+__all__ = ["Mixed", "Mixing", "augmented_batch", "cutmix", "cutmix_box", "mix_batch", "mixup"]
 
 Mixed = tuple[jax.Array, jax.Array]
 
@@ -148,6 +150,33 @@ def mix_batch(
     if blends:
         return mixup(inner, images, targets, mixup_alpha, mask)
     return cutmix(inner, images, targets, cutmix_alpha, mask) if pastes else (images, targets)
+
+
+def augmented_batch(
+    rng: jax.Array, images: jax.Array, batch: dict, augment: Augmentation | None, mixing: Mixing, num_classes: int
+) -> tuple[jax.Array, jax.Array]:
+    """Augment and mix the images of a training step.
+
+    Args:
+      rng: key of the step.
+      images: [B, H, W, C], preprocessed.
+      batch: batch with `label: [B]` and `index`.
+      augment: `(key, image [H, W, C]) -> image`; None for none.
+      mixing: mixup and CutMix.
+      num_classes: K.
+
+    Returns:
+      (images, labels: [B], or with mixing distributions [B, K]).
+    """
+    targets = batch["label"]
+    # Augment each image under a key of its own.
+    if augment is not None:
+        images = jax.vmap(augment)(example_keys(jax.random.fold_in(rng, 0), batch), images)
+    # MixUp and CutMix across the batch; replicas draw different mixtures.
+    if mixing.is_used:
+        key = replica_key(jax.random.fold_in(rng, 2))
+        images, targets = mix_batch(key, images, jax.nn.one_hot(targets, num_classes), *mixing, mask_of(batch))
+    return images, targets
 
 
 def _draw(key, images, targets, alpha, mask) -> tuple[jax.Array, jax.Array]:
