@@ -109,7 +109,7 @@ def report(recall: dict[str, np.ndarray], curves: np.ndarray, others: dict[str, 
         f"Slower training: {'holds' if slower else 'does not hold'}. Steps to the same recall: "
         f"{listed(common, '{:.0f}')}; to {SHARE:.0%} of their own: {listed(own, '{:.0f}')}."
     )
-    numbers = {f"recall at 1, {name}": values.mean() for name, values in others.items()}
+    numbers = {f"recall at 1, {name}": np.asarray(values).tolist() for name, values in others.items()}
     for m, margin in enumerate(MARGINS):
         numbers |= {f"recall at 1, {where}, margin {margin}": recall[where][m].tolist() for where in recall}
         numbers[f"steps to the same recall, margin {margin}"] = common[m].tolist()
@@ -127,7 +127,7 @@ def report(recall: dict[str, np.ndarray], curves: np.ndarray, others: dict[str, 
 
 
 def draw(recall: dict[str, np.ndarray], common: np.ndarray, own: np.ndarray, others: dict):
-    figure, (left, right) = new_figure((7.4, 3.2), ncols=2)
+    figure, (left, right) = new_figure((7.4, 3.2), columns=2)
 
     def lines(axes, rows, scale):
         for name, values, color in rows:
@@ -153,7 +153,7 @@ def draw(recall: dict[str, np.ndarray], common: np.ndarray, own: np.ndarray, oth
 def study(
     *,
     num_seeds: Annotated[int, Range(1)] = 3,
-    steps: Annotated[int, Range(EVERY)] = 600,
+    steps: Annotated[int, Range(EVERY)] = 1000,
     num_classes: Annotated[int, Range(CLASSES, 1000)] = 60,
 ) -> StudyResult:
     """Train an embedding with each margin.
