@@ -1,0 +1,150 @@
+"""The triplets of a batch, the steps to a level, that arms differ in the margin alone, and the verdict."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.studies import margin as study
+
+RISING = np.array([0.5, 0.55, 0.6, 0.65, 0.7])[:, None] + [[0.0, 0.05]]
+"""Recall by margin, [5, 2 seeds]."""
+
+
+def curves(steps, final):
+    """Recall 0 until `steps` [M, S], and then the final one [M, S]: [M, S, 1 + 8]."""
+    times = study.EVERY * np.arange(9)
+    return np.where(times >= np.asarray(steps)[..., None], np.asarray(final)[..., None], 0.0)
+
+
+def judged(recall, steps, final=0.8):
+    final = np.broadcast_to(final, np.shape(steps))
+    others = {"untrained": np.array([0.3, 0.4]), "pixels": 0.2}
+    return study.report({study.UNSEEN: recall, study.TRAINED: 1 - recall}, curves(steps, final), others)
+
+
+def test_every_triplet_of_a_batch_once():
+    rows = study.triplets_of_a_batch()
+    labels = np.arange(study.CLASSES).repeat(study.DRAWINGS)
+    assert len({tuple(row) for row in rows.tolist()}) == len(rows) == 48 * 2 * 45
+    anchor, positive, negative = labels[rows.T]
+    assert (anchor == positive).all()
+    assert (anchor != negative).all()
+    assert (rows[:, 0] != rows[:, 1]).all()
+
+
+def test_the_loss_is_that_of_the_margin():
+    """All embeddings alike: every triplet costs the margin. Classes far apart: none costs anything."""
+    far = jnp.eye(study.CLASSES).repeat(study.DRAWINGS, 0)
+    loss = jax.jit(study.objective)
+    for margin in study.MARGINS:
+        assert float(loss(jnp.ones_like(far), margin)) == pytest.approx(margin)
+        assert float(loss(far, margin)) == 0  # squared distances 0 and 2
+        assert float(loss(far, margin + 2)) == pytest.approx(margin, rel=1e-5)
+
+
+def test_a_batch_has_different_drawings_and_none_that_is_held_out():
+    rows = np.asarray(jax.jit(study.batch_rows, static_argnums=1)(jax.random.key(0), 20))
+    assert len(np.unique(rows, axis=0)) == len(rows) == study.CLASSES * study.DRAWINGS
+    classes = rows[:, 0].reshape(study.CLASSES, -1)
+    assert (classes == classes[:, :1]).all()
+    assert len(set(classes[:, 0])) == study.CLASSES
+    assert rows.min() >= 0
+    assert rows[:, 1].max() < study.PER_CLASS - study.HELD_OUT
+
+
+def test_steps_to_a_level_by_hand():
+    curve = np.array([[[0.1, 0.5, 0.4, 0.9], [0.6, 0.2, 0.6, 0.6]]])
+    np.testing.assert_array_equal(study.steps_to(curve, [[0.5, 0.6]]), [[study.EVERY, 0]])
+    np.testing.assert_array_equal(study.steps_to(curve, [[0.51, 0.3]]), [[3 * study.EVERY, 0]])
+
+
+SLOWER = study.EVERY * np.array([[1, 1], [2, 1], [3, 2], [4, 3], [4, 4]])
+
+
+@pytest.mark.parametrize(
+    ("recall", "steps", "better", "slower"),
+    [
+        (RISING, SLOWER, True, True),
+        # The margins swapped.
+        (RISING[::-1], SLOWER[::-1], False, False),
+        (RISING[::-1], SLOWER, False, True),
+        (RISING, SLOWER[::-1], True, False),
+        # Two margins in between swapped.
+        (RISING[[0, 2, 1, 3, 4]], SLOWER, False, True),
+        (RISING, SLOWER[[0, 2, 1, 3, 4]], True, False),
+        # One seed that disagrees.
+        (np.where(np.arange(2) == 1, 0.6, RISING), SLOWER, False, True),
+        (RISING, np.where(np.arange(2) == 1, study.EVERY, SLOWER), True, False),
+    ],
+)
+def test_the_verdict_of_each_half(recall, steps, better, slower):
+    result = judged(recall, steps)
+    assert (result.numbers["better embeddings"], result.numbers["slower training"]) == (better, slower)
+    assert result.holds is (better and slower)
+    assert ("embeddings: holds" in result.verdict, "training: holds" in result.verdict) == (better, slower)
+    assert result.headline.values.tolist() == recall[-1].tolist()
+    assert result.headline.baseline[0] == pytest.approx(recall[0].mean())
+
+
+def test_all_margins_run_to_one_level_and_each_to_its_own():
+    """Two stages: 0.5 after one measurement and, for the largest margin alone, 0.8 after six."""
+    steps, final = np.full((5, 2), study.EVERY), np.full((5, 2), 0.5)
+    along = curves(steps, final)
+    along[-1, :, 6:] = 0.8
+    recall = {study.UNSEEN: RISING, study.TRAINED: RISING}
+    result = study.report(recall, along, {"untrained": np.zeros(2), "pixels": 0.2})
+    for margin in study.MARGINS:
+        largest = margin == study.MARGINS[-1]
+        assert result.numbers[f"steps to the same recall, margin {margin}"] == [study.EVERY] * 2
+        assert (
+            result.numbers[f"steps to 95 % of its own recall, margin {margin}"]
+            == [(6 if largest else 1) * study.EVERY] * 2
+        )
+
+
+@pytest.mark.slow
+def test_arms_differ_in_the_margin_alone(monkeypatch):
+    """Batches, weights at the start and their embeddings are those of the seed; the loss is that of the arm."""
+    seen, losses, reports = [], [], []
+    batch_rows, objective, report = study.batch_rows, study.objective, study.report
+
+    def spy_rows(key, num_classes):
+        rows = batch_rows(key, num_classes)
+        jax.debug.callback(lambda v: seen.append(np.asarray(v)), rows, ordered=True)
+        return rows
+
+    def spy_objective(z, margin):
+        jax.debug.callback(lambda *v: losses.append([np.asarray(u) for u in v]), z, margin, ordered=True)
+        return objective(z, margin)
+
+    def spy_report(recall, along, others):
+        reports.append((recall, along))
+        return report(recall, along, others)
+
+    monkeypatch.setattr(study, "batch_rows", spy_rows)
+    monkeypatch.setattr(study, "objective", spy_objective)
+    monkeypatch.setattr(study, "report", spy_report)
+    study.study(num_seeds=2, steps=study.EVERY, num_classes=study.CLASSES)
+    jax.effects_barrier()
+    arms = len(study.MARGINS)
+    rows = np.array(seen).reshape(arms, 2, study.EVERY, -1)
+    assert (rows == rows[:1]).all()
+    assert (rows[0, 0] != rows[0, 1]).any()
+    assert (rows[0, 0, 0] != rows[0, 0, 1]).any()
+    z = np.array([v[0] for v in losses]).reshape(arms, 2, study.EVERY, -1)
+    used = np.array([v[1] for v in losses]).reshape(arms, 2, study.EVERY)
+    np.testing.assert_allclose(used, np.broadcast_to(np.array(study.MARGINS)[:, None, None], used.shape), rtol=1e-6)
+    np.testing.assert_array_equal(z[:, :, 0], np.broadcast_to(z[:1, :, 0], z[:, :, 0].shape))
+    assert all((z[0, s, -1] != z[-1, s, -1]).any() for s in range(2))
+    ((recall, along),) = reports
+    assert (along[:, :, 0] == along[:1, :, 0]).all()
+    assert recall[study.UNSEEN].shape == recall[study.TRAINED].shape == (arms, 2)
+
+
+@pytest.mark.slow
+def test_training_beats_the_untrained_network():
+    result = study.study(num_seeds=1, steps=4 * study.EVERY, num_classes=100)
+    untrained = result.numbers["recall at 1, untrained"][0]
+    for margin in study.MARGINS:
+        assert result.numbers[f"recall at 1, {study.UNSEEN}, margin {margin}"][0] > untrained + 0.05
