@@ -1,11 +1,13 @@
 """ResNet-50 on ImageNet for 90 epochs: the recipe of Goyal et al.
 
 python -m experiments.recipes.resnet50 --data_dir=D         (recipe, not run: 76.1 to 76.5 % are published)
+python -m experiments.recipes.resnet50 --data_dir=D --milestones=30,60,90 --epochs=100     (steps, not run)
 python -m experiments.recipes.resnet50 --smoke              (digits, in seconds: does everything work?)
 
 Goyal et al., "Accurate, large minibatch SGD" (2017), arXiv:1706.02677: SGD with momentum 0.9 at 0.1 for 256 images,
 five epochs of warm-up, weight decay 1e-4 on kernels, the last batch norm of every block at zero, crops of 8 to 100 % of
-the image. The learning rate falls by a cosine rather than in steps. Scale it with `--batch_size`: 0.1 for each 256.
+the image. The learning rate falls by a cosine; the second command divides it by ten after epochs 30, 60 and 90, as the
+paper does after 30, 60 and 80. Scale it with `--batch_size`: 0.1 for each 256.
 """
 
 import dataclasses
