@@ -229,7 +229,7 @@ def test_metrics_are_checked_before_anything_is_trained(page, tmp_path, capsys):
     assert "calibration/ece" in error
     assert "zeros" in error
     error = printed(capsys, *words, "--metric=zeros", status=2)
-    assert "--metric=zeros: larger or smaller, which is better?; allowed: with --better=max" in error
+    assert "--metric=zeros: unknown direction; allowed: with --better=max" in error
     error = printed(capsys, *words[1:], "l2=log:1e-6:1e-2", "--metric=calibration/ece", "--method=pbt", status=2)
     assert "--method=pbt: l2 cannot all share one compiled step and measure calibration/ece in it" in error
     assert not list(tmp_path.rglob("metrics.jsonl"))
