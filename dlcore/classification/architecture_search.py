@@ -36,6 +36,7 @@ __all__ = [
     "reinforce_search",
     "reward_advantages",
     "train_child",
+    "train_network",
 ]
 
 OPERATIONS = ("none", "skip", "conv")
@@ -119,8 +120,40 @@ def train_child(
       [], accuracy on the validation data.
     """
     # Train the child from its initial weights for a few steps.
-    net, start = CellNet(width=width), jax.random.fold_in(key, 0)
-    variables = net.init(start, data["image"][:1], architecture)
+    net = CellNet(width=width)
+    schedule = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
+    variables = train_network(key, net, lambda i: architecture, data, **schedule)
+    # Its validation accuracy is the reward.
+    logits = net.apply(variables, data["valid_image"], architecture)
+    return (logits.argmax(-1) == data["valid_label"]).mean()
+
+
+def train_network(
+    key: jax.Array,
+    net: nn.Module,
+    architecture_at: Callable[[jax.Array | int], jax.Array],
+    data: dict[str, jax.Array],
+    *,
+    steps: int,
+    batch_size: int = 64,
+    learning_rate: float | jax.Array = 1e-2,
+) -> dict[str, Any]:
+    """Train a network by Adam on a cosine schedule, with one architecture for all steps, or another at each.
+
+    Args:
+      key: PRNG key of initialization and batches.
+      net: a module of (image, architecture, train), with batch norm.
+      architecture_at: step -> the architecture that is trained there.
+      data: `image: [N, H, W, C]` and `label: [N]`.
+      steps: number of steps of training.
+      batch_size: drawn with replacement.
+      learning_rate: learning rate at the start.
+
+    Returns:
+      The network's `params` and `batch_stats`.
+    """
+    start = jax.random.fold_in(key, 0)
+    variables = net.init(start, data["image"][:1], architecture_at(0))
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
 
     def step(carry: tuple, i: jax.Array) -> tuple[tuple, None]:
@@ -131,7 +164,7 @@ def train_child(
             logits, state = net.apply(
                 {"params": params, "batch_stats": stats},
                 data["image"][rows],
-                architecture,
+                architecture_at(i),
                 True,
                 mutable=["batch_stats"],
             )
@@ -144,9 +177,7 @@ def train_child(
     params = variables["params"]
     carry = (params, variables["batch_stats"], optimizer.init(params))
     (params, stats, _), _ = jax.lax.scan(step, carry, jnp.arange(steps))
-    # Its validation accuracy is the reward.
-    logits = net.apply({"params": params, "batch_stats": stats}, data["valid_image"], architecture)
-    return (logits.argmax(-1) == data["valid_label"]).mean()
+    return {"params": params, "batch_stats": stats}
 
 
 class Controller(nn.Module):
@@ -177,32 +208,32 @@ class Controller(nn.Module):
         return jax.nn.log_softmax(Dense(count, kernel_init=nn.initializers.zeros, name="head")(outputs))
 
 
-def sample(key: jax.Array, controller: Controller, params: Any) -> jax.Array:
-    """Draw an architecture [6] int32 from the controller."""
+def sample(key: jax.Array, controller: nn.Module, params: Any, length: int = len(EDGES)) -> jax.Array:
+    """Draw an architecture [length] int32 from the controller."""
 
     def choose(t: int, architecture: jax.Array) -> jax.Array:
         scores = controller.apply({"params": params}, architecture)[t]
         return architecture.at[t].set(jax.random.categorical(jax.random.fold_in(key, t), scores))
 
-    return jax.lax.fori_loop(0, len(EDGES), choose, jnp.zeros(len(EDGES), jnp.int32))
+    return jax.lax.fori_loop(0, length, choose, jnp.zeros(length, jnp.int32))
 
 
-def most_likely(controller: Controller, params: Any) -> jax.Array:
-    """Return the architecture [6] int32 of the most likely operation on every edge, given those before."""
+def most_likely(controller: nn.Module, params: Any, length: int = len(EDGES)) -> jax.Array:
+    """Return the architecture [length] int32 of the most likely option of every choice, given those before."""
 
     def choose(t: int, architecture: jax.Array) -> jax.Array:
         return architecture.at[t].set(controller.apply({"params": params}, architecture)[t].argmax())
 
-    return jax.lax.fori_loop(0, len(EDGES), choose, jnp.zeros(len(EDGES), jnp.int32))
+    return jax.lax.fori_loop(0, length, choose, jnp.zeros(length, jnp.int32))
 
 
 class Search(NamedTuple):
     """Result of an architecture search: the sampled architectures with their rewards, and the chosen one.
 
     Args:
-      architectures: [K, 6] int32, in the order of trial.
+      architectures: [K, T] int32, in the order of trial; T is 6 for a cell.
       rewards: [K].
-      choice: [6] int32, the controller's most likely at the end.
+      choice: [T] int32, the controller's most likely at the end.
     """
 
     architectures: jax.Array
@@ -238,6 +269,8 @@ def reinforce_search(
     learning_rate: float | jax.Array = 0.02,
     entropy_weight: float | jax.Array = 0.1,
     baseline_decay: float | jax.Array = 0.8,
+    controller: nn.Module | None = None,
+    length: int = len(EDGES),
 ) -> Search:
     """Search by REINFORCE: sample architectures, measure them, and update the controller by their rewards.
 
@@ -246,25 +279,28 @@ def reinforce_search(
 
     Args:
       key: PRNG key of initialization and draws.
-      reward: (key, architecture [6]) -> scalar, larger is better; called one by one (`lax.map`).
+      reward: (key, architecture [length]) -> scalar, larger is better; called one by one (`lax.map`).
       updates: number of updates of the controller.
       children: architectures sampled for each update.
       learning_rate: learning rate of the controller.
       entropy_weight: beta.
       baseline_decay: mu.
+      controller: a module of architecture [length] -> log-probabilities [length, options], row t of which reads no
+        choice after t - 1; None: the Controller of a cell.
+      length: number of choices T of an architecture.
 
     Returns:
       The search.
     """
-    controller = Controller()
-    params = controller.init(jax.random.fold_in(key, 0), jnp.zeros(len(EDGES), jnp.int32))["params"]
+    controller = controller or Controller()
+    params = controller.init(jax.random.fold_in(key, 0), jnp.zeros(length, jnp.int32))["params"]
     optimizer = optax.adam(learning_rate)
 
     def update(carry: tuple, i: jax.Array) -> tuple[tuple, tuple]:
         params, opt_state, mean, square = carry
         keys = jax.random.split(jax.random.fold_in(key, i + 1), (2, children))
         # Sample child architectures from the controller.
-        architectures = jax.vmap(lambda key: sample(key, controller, params))(keys[0])  # [children, 6]
+        architectures = jax.vmap(lambda key: sample(key, controller, params, length))(keys[0])  # [children, T]
         # Train and measure each child.
         rewards = jax.lax.map(lambda x: reward(*x), (keys[1], architectures))  # [children]
         # EMA baseline and scale of the rewards.
@@ -283,4 +319,5 @@ def reinforce_search(
 
     carry = (params, optimizer.init(params), jnp.zeros(()), jnp.zeros(()))
     (params, *_), (architectures, rewards) = jax.lax.scan(update, carry, jnp.arange(updates))
-    return Search(architectures.reshape(-1, len(EDGES)), rewards.reshape(-1), most_likely(controller, params))
+    choice = most_likely(controller, params, length)
+    return Search(architectures.reshape(-1, length), rewards.reshape(-1), choice)

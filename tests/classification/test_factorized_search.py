@@ -1,0 +1,130 @@
+"""The space by hand, its cost against `dlcore.cost`, masked children against those built, and the controller."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dlcore.classification import factorized_search as space
+from dlcore.classification.architecture_search import reinforce_search
+from dlcore.cost.layers import layer_costs, total
+
+CHILDREN = [
+    (0, 1, 1, 1, 1, 1, 2, 0, 0, 2, 0, 2),
+    (1, 0, 1, 2, 2, 2, 0, 0, 1, 1, 2, 0),
+    (2, 1, 1, 2, 0, 0, 1, 1, 0, 0, 0, 1),
+    (2, 0, 1, 1, 1, 1, 2, 1, 1, 1, 2, 2),
+]
+
+
+@pytest.mark.covers("ZO-23")
+def test_an_architecture_is_decoded_choice_by_choice():
+    first, second = space.child_blocks(np.array([[0, 1, 0, 2, 0, 2], [2, 0, 1, 1, 2, 0]]))
+    assert first == space.BlockChoice("conv", 5, 0.0, "pool", 0.75, 3)
+    assert second == space.BlockChoice("inverted", 3, 0.25, "identity", 1.25, 1)
+    assert space.choice_counts(2) == (3, 2, 2, 3, 3, 3) * 2
+
+
+def test_what_is_no_architecture_is_refused():
+    with pytest.raises(ValueError, match="not six choices a block"):
+        space.child_blocks(np.zeros(7, int))
+    with pytest.raises(ValueError, match="no such option"):
+        space.child_blocks(np.array([0, 2, 0, 0, 0, 0]))
+
+
+@pytest.mark.slow
+@pytest.mark.covers("ZO-23")
+def test_the_cost_by_hand():
+    """Stem 9 x 8 on 16 pixels, and two separable layers with SE.
+
+    The first has 8 -> 10 channels, 25 x 8 + 8 x 10 a pixel, and SE of 2 x 2 x 8. The second has 10 -> 10, 25 x 10 +
+    10 x 10 a pixel, and SE of 2 x 2 x 10. The head has 10 x 10.
+    """
+    cost = space.multiply_adds(jnp.array([1, 1, 1, 0, 2, 1]), 4)
+    assert cost == 72 * 16 + (280 * 16 + 32) + (350 * 16 + 40) + 100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("child", CHILDREN)
+def test_the_cost_is_that_of_the_layers(child):
+    net = space.ChildNet(space.child_blocks(np.array(child)))
+    counted = total(layer_costs(net, jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32))).macs
+    assert space.multiply_adds(jnp.array(child), 8) == counted
+
+
+def cropped(large, small):
+    """Take the leading channels of each array, and the center of a kernel."""
+
+    def crop(whole, part):
+        if whole.ndim == 4 and whole.shape[0] != part.shape[0]:
+            whole = whole[1:-1, 1:-1]
+        return whole[tuple(slice(n) for n in part.shape)]
+
+    return {k: cropped(large[k], v) if isinstance(v, dict) else crop(large[k], v) for k, v in small.items()}
+
+
+@pytest.fixture(scope="module")
+def masked():
+    """The largest network with random parameters and statistics, and its logits, loss and updated statistics."""
+    net, x = space.MaskedNet(num_classes=3), jax.random.normal(jax.random.key(0), (4, 6, 6, 1))
+    shapes = jax.eval_shape(net.init, jax.random.key(1), x, jnp.array(CHILDREN[0]))
+    rng = np.random.default_rng(0)
+    variables = jax.tree.map(lambda a: jnp.asarray(rng.uniform(0.2, 0.8, a.shape) - 0.3, jnp.float32), shapes)
+    variables["batch_stats"] = jax.tree.map(lambda a: jnp.abs(a) + 0.5, variables["batch_stats"])
+    apply = jax.jit(lambda v, a: (net.apply(v, x, a), net.apply(v, x, a, True, mutable=["batch_stats"])[0]))
+    return x, variables, apply
+
+
+@pytest.mark.slow
+@pytest.mark.covers("ZO-23")
+@pytest.mark.parametrize("child", CHILDREN)
+def test_a_masked_child_is_the_child_that_is_built(masked, child):
+    x, variables, apply = masked
+    net = space.ChildNet(space.child_blocks(np.array(child)), num_classes=3)
+    shapes = jax.eval_shape(net.init, jax.random.key(1), x)
+    own = cropped(variables, shapes)
+    evaluated, trained = apply(variables, jnp.array(child))
+    np.testing.assert_allclose(evaluated, net.apply(own, x), rtol=1e-4, atol=1e-4)
+    want, _ = jax.jit(lambda v: net.apply(v, x, True, mutable=["batch_stats"]))(own)
+    assert np.ptp(want, 0).max() > 1e-3
+    np.testing.assert_allclose(trained, want, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.covers("ZO-23")
+def test_every_choice_is_a_distribution_over_its_own_options():
+    controller = space.FactorizedController((3, 2))
+    logits = jnp.array([[0.0, np.log(2), np.log(5)], [np.log(3), 0, 9]])
+    probabilities = np.exp(controller.apply({"params": {"logits": logits}}, jnp.zeros(2, jnp.int32)))
+    np.testing.assert_allclose(probabilities, [[1 / 8, 2 / 8, 5 / 8], [3 / 4, 1 / 4, 0]], atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("ZO-23")
+def test_an_update_of_the_controller_by_hand(monkeypatch):
+    """Adam is gradient descent of rate 1 here, and draws are those of the first update, all options as likely.
+
+    A draw k of n options moves the logits by the mean of A (1[j = k] - 1 / n) over the children; the entropy is at its
+    maximum, with no gradient. Rewards 0 and 1 among the draws have A = (R - mean) / deviation.
+    """
+    ends = []
+    monkeypatch.setattr(optax, "adam", optax.sgd)
+    monkeypatch.setattr(
+        "dlcore.classification.architecture_search.most_likely",
+        lambda controller, params, length: ends.append(params) or jnp.zeros(length, jnp.int32),
+    )
+    reward = lambda key, a: (a[0] == 1).astype(jnp.float32)  # noqa: E731
+    controller = space.FactorizedController((3, 2))
+    search = reinforce_search(
+        jax.random.key(0), reward, updates=1, children=8, learning_rate=1.0, controller=controller, length=2
+    )
+    architectures, rewards = np.asarray(search.architectures), np.asarray(search.rewards)
+    np.testing.assert_array_equal(rewards, architectures[:, 0] == 1)
+    assert 0 < rewards.mean() < 1
+    assert set(architectures[:, 1]) == {0, 1}
+    advantages = (rewards - rewards.mean()) / rewards.std()
+    want = np.zeros((2, 3))
+    for a, advantage in zip(architectures, advantages, strict=True):
+        want[0] += advantage * (np.eye(3)[a[0]] - 1 / 3) / 8
+        want[1, :2] += advantage * (np.eye(2)[a[1]] - 1 / 2) / 8
+    np.testing.assert_allclose(ends[0]["logits"], want, atol=1e-5)
