@@ -8,8 +8,12 @@ are trained on digits, masked to a random child at each step. A controller then 
 children with these weights on 128 images, alone or times (cost / target)^`--exponent`
 (`dlcore.models.efficientnet.search_reward`); the cost is in multiply-adds, the target two inverted 3x3 layers a block.
 The most likely child of each controller is trained from scratch, and measured on 256 other images. Batch norm takes its
-statistics from the 128 images that are measured at a time. The claim holds where on every seed the child found with
-cost is cheaper, and the mean accuracy is at most two points lower.
+statistics from the 128 images that are measured at a time. The claim holds where on every seed the child chosen
+with cost is cheaper, and the mean accuracy is at most two points lower.
+
+Measured over three seeds (3 minutes): it holds. The mean cost falls from 1.04 to 0.48 of the target, at 95.4 % and
+95.6 %. The search without cost already chooses a cheap child on one of the seeds, where cost in the reward removes no
+more than the squeeze-and-excitation of one layer.
 
 References: Tan et al. 2018, arXiv:1807.11626, sections 3 and 4.1; Guo et al. 2019, arXiv:1904.00420 (shared weights,
 one random child a step).
