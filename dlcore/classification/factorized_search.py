@@ -51,9 +51,9 @@ class BlockChoice(NamedTuple):
     Args:
       operation: conv, separable or inverted.
       kernel_size: side of the kernel.
-      se_ratio: units of squeeze-and-excitation as a share of a layer's input channels; 0 for none.
+      se_ratio: units of squeeze-and-excitation as a ratio of a layer's input channels; 0 for none.
       skip: none, identity or pool.
-      width: channels as a share of the base width.
+      width: channels as a ratio of the base width.
       layers: number of layers.
     """
 
@@ -118,7 +118,7 @@ class ChildLayer(nn.Module):
       operation: conv, separable or inverted.
       features: output channels.
       kernel_size: side of the kernel.
-      se_ratio: units of squeeze-and-excitation as a share of the input channels; 0 for none.
+      se_ratio: units of squeeze-and-excitation as a ratio of the input channels; 0 for none.
       stride: stride of the k x k convolution.
     """
 
@@ -182,24 +182,24 @@ class MaskedLayer(nn.Module):
           [B, ceil(H / stride), ceil(W / stride), features], zero in channels beyond `block.width`.
         """
         channels, side = x.shape[-1], max(CHOICES.kernel_size)
-        wide = EXPANSION * max(channels, self.features)
+        inner_size = EXPANSION * max(channels, self.features)
         conv, inverted = (block.operation == CHOICES.operation.index(name) for name in ("conv", "inverted"))
         # Expand by a 1x1 convolution.
-        y = relu6(BatchNorm(not train, name="expand_norm")(_conv(wide, 1, name="expand_conv")(x)))
-        y = jnp.where(inverted, y * _first(EXPANSION * inputs, wide), _padded(x, wide))
+        y = relu6(BatchNorm(not train, name="expand_norm")(_conv(inner_size, 1, name="expand_conv")(x)))
+        y = jnp.where(inverted, y * _first(EXPANSION * inputs, inner_size), _padded(x, inner_size))
         # The k x k convolution, dense or depthwise, without the border of a smaller kernel.
         center = _center(block.kernel_size, side)[:, :, None, None]
         mask = jnp.broadcast_to(center, (side, side, channels, self.features))
         dense = _conv(self.features, side, self.stride, mask=mask, name="dense_conv")(x)
-        mask = jnp.broadcast_to(center, (side, side, 1, wide))
-        depthwise = _conv(wide, side, self.stride, wide, mask, name="depthwise_conv")(y)
-        y = BatchNorm(not train, name="spatial_norm")(jnp.where(conv, _padded(dense, wide), depthwise))
+        mask = jnp.broadcast_to(center, (side, side, 1, inner_size))
+        depthwise = _conv(inner_size, side, self.stride, inner_size, mask, name="depthwise_conv")(y)
+        y = BatchNorm(not train, name="spatial_norm")(jnp.where(conv, _padded(dense, inner_size), depthwise))
         inner = jnp.where(conv, block.width, jnp.where(inverted, EXPANSION * inputs, inputs))
-        y = relu6(y) * _first(inner, wide)
+        y = relu6(y) * _first(inner, inner_size)
         # Squeeze and excitation.
         units = max(1, int(max(CHOICES.se_ratio) * channels))
-        kept = _first(jnp.maximum(1, jnp.floor(block.se_ratio * inputs)), units)
-        excited = SqueezeExcitation(units, lambda u: nn.relu(u) * kept, name="se")(y)
+        keep_mask = _first(jnp.maximum(1, jnp.floor(block.se_ratio * inputs)), units)
+        excited = SqueezeExcitation(units, lambda u: nn.relu(u) * keep_mask, name="se")(y)
         y = jnp.where(block.se_ratio > 0, excited, y)
         # Project by a linear 1x1 convolution.
         projected = BatchNorm(not train, name="project_norm")(_conv(self.features, 1, name="project_conv")(y))
@@ -269,7 +269,7 @@ class MaskedNet(nn.Module):
         options = CHOICES._replace(
             operation=range(len(CHOICES.operation)),
             skip=range(len(CHOICES.skip)),
-            width=[_channels(self.width, share) for share in CHOICES.width],
+            width=[_channels(self.width, ratio) for ratio in CHOICES.width],
         )
         largest, inputs = max(options.width), self.width
         x = Conv(largest, (3, 3), padding=1, name="stem")(x) * _first(inputs, largest)
@@ -297,7 +297,7 @@ def multiply_adds(architecture: jax.Array, side: int, *, width: int = 8, num_cla
       [], float32.
     """
     inputs, pixels = jnp.array(width), side**2
-    widths = [_channels(width, share) for share in CHOICES.width]
+    widths = [_channels(width, ratio) for ratio in CHOICES.width]
     cost = jnp.array(9.0 * width * pixels)
     for b, row in enumerate(architecture.reshape(-1, len(CHOICES))):
         options = CHOICES._replace(operation=range(3), skip=range(3), width=widths)
@@ -359,8 +359,8 @@ def _padded(x: jax.Array, channels: int) -> jax.Array:
     return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, channels - x.shape[-1])])
 
 
-def _channels(width: int, share: float) -> int:
-    return max(1, round(width * share))
+def _channels(width: int, ratio: float) -> int:
+    return max(1, round(width * ratio))
 
 
 def _first(count: jax.Array | int, size: int) -> jax.Array:
