@@ -11,6 +11,7 @@ lazy_exports(
         "AdaptiveInstanceNorm": "style_norm",
         "AdditiveAttention": "additive_attention",
         "apply_model": "apply",
+        "apply_with_auxiliary": "apply",
         "BatchNorm": "normalization",
         "BidirectionalRecurrent": "recurrent",
         "Cache": "cache",

@@ -31,6 +31,7 @@ from dlcore.nn.activations import tanh as tanh
 from dlcore.nn.activations import tanh_shrink as tanh_shrink
 from dlcore.nn.additive_attention import AdditiveAttention as AdditiveAttention
 from dlcore.nn.apply import apply_model as apply_model
+from dlcore.nn.apply import apply_with_auxiliary as apply_with_auxiliary
 from dlcore.nn.attention import MultiHeadAttention as MultiHeadAttention
 from dlcore.nn.attention import SelfAttention as SelfAttention
 from dlcore.nn.attention import attention_weights as attention_weights
