@@ -266,15 +266,9 @@ class MaskedNet(nn.Module):
         Returns:
           Logits [B, num_classes], those of the `ChildNet` of the architecture.
         """
-        options = CHOICES._replace(
-            operation=range(len(CHOICES.operation)),
-            skip=range(len(CHOICES.skip)),
-            width=[_channels(self.width, ratio) for ratio in CHOICES.width],
-        )
-        largest, inputs = max(options.width), self.width
+        largest, inputs = _channels(self.width, max(CHOICES.width)), self.width
         x = Conv(largest, (3, 3), padding=1, name="stem")(x) * _first(inputs, largest)
-        for b, row in enumerate(architecture.reshape(-1, len(CHOICES))):
-            block = BlockChoice(*(jnp.array(o)[index] for o, index in zip(options, row, strict=True)))
+        for b, block in enumerate(_traced_blocks(architecture, self.width)):
             for k in range(max(CHOICES.layers)):
                 stride = 2 if b > 0 and k == 0 else 1
                 y = MaskedLayer(largest, stride, name=f"block{b}_layer{k}")(x, inputs, block, train)
@@ -297,11 +291,8 @@ def multiply_adds(architecture: jax.Array, side: int, *, width: int = 8, num_cla
       [], float32.
     """
     inputs, pixels = jnp.array(width), side**2
-    widths = [_channels(width, ratio) for ratio in CHOICES.width]
     cost = jnp.array(9.0 * width * pixels)
-    for b, row in enumerate(architecture.reshape(-1, len(CHOICES))):
-        options = CHOICES._replace(operation=range(3), skip=range(3), width=widths)
-        block = BlockChoice(*(jnp.array(o)[index] for o, index in zip(options, row, strict=True)))
+    for b, block in enumerate(_traced_blocks(architecture, width)):
         for k in range(max(CHOICES.layers)):
             before, side = pixels, -(-side // 2) if b > 0 and k == 0 else side
             pixels, taps = side**2, block.kernel_size**2
@@ -361,6 +352,17 @@ def _padded(x: jax.Array, channels: int) -> jax.Array:
 
 def _channels(width: int, ratio: float) -> int:
     return max(1, round(width * ratio))
+
+
+def _traced_blocks(architecture: jax.Array, width: int) -> list[BlockChoice]:
+    """Decode an architecture [6 B] to B blocks of scalars; operation and skip are indices, widths are channels."""
+    options = CHOICES._replace(
+        operation=range(len(CHOICES.operation)),
+        skip=range(len(CHOICES.skip)),
+        width=[_channels(width, ratio) for ratio in CHOICES.width],
+    )
+    rows = architecture.reshape(-1, len(CHOICES))
+    return [BlockChoice(*(jnp.array(o)[index] for o, index in zip(options, row, strict=True))) for row in rows]
 
 
 def _first(count: jax.Array | int, size: int) -> jax.Array:

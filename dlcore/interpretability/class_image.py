@@ -141,14 +141,11 @@ def learner(
         terms = {"score": logits[label], "probability": jax.nn.softmax(logits)[label], "norm": norm}
         return l2 * norm - terms["score"], terms
 
-    def project(image, step):
-        return blur_and_clip(image, step, mean, std, blur_every, blur_sigma, clip_percentile)
-
     return image_learner(
         optimizer=optimizer,
         network=variables,
         initial=initial,
         targets=targets,
         objective=objective,
-        project=project,
+        project=lambda image, step: blur_and_clip(image, step, mean, std, blur_every, blur_sigma, clip_percentile),
     )

@@ -17,7 +17,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.augment import to_float
-from dlcore.interpretability.image_optimization import check_layers, image_learner
+from dlcore.interpretability.image_optimization import check_layers, feature_maps, image_learner
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses import total_variation_loss
 
@@ -56,7 +56,7 @@ def learner(
     check_layers(model, variables, len(mean), layer=(layer,))
 
     def phi(network, image):
-        return model.apply(network, ((image - mean) / std)[None], method="features")[layer][0]  # [h, w, D]
+        return feature_maps(model, network, (image - mean) / std)[layer]  # [h, w, D]
 
     def initial(key, example):
         return 0.5 + 0.1 * jax.random.normal(key, example["image"].shape)

@@ -20,7 +20,7 @@ from dlcore.learner import Last, Learner, Metrics, State, Sum, example_keys, mas
 from dlcore.ops.replica import is_replicated
 from dlcore.optim import apply_gradients
 
-__all__ = ["ImageState", "check_layers", "image_learner"]
+__all__ = ["ImageState", "check_layers", "feature_maps", "image_learner"]
 
 
 @struct.dataclass
@@ -121,6 +121,20 @@ def image_learner(
         return {"image": jnp.clip(state.params[rows(state, batch)], 0, 1)}
 
     return Learner(init, update, evaluate, predict, batched=("params", "targets/*", "index"))
+
+
+def feature_maps(model: nn.Module, variables: Any, x: jax.Array) -> dict[str, jax.Array]:
+    """Compute the maps of one image.
+
+    Args:
+      model: a network with a method `features`.
+      variables: variables of the model.
+      x: [H, W, C], standardized as the network's images.
+
+    Returns:
+      {layer: [h, w, D]}.
+    """
+    return jax.tree.map(lambda maps: maps[0], model.apply(variables, x[None], method="features"))
 
 
 def check_layers(model: nn.Module, variables: Any, channels: int, **layers: tuple[str, ...]) -> None:

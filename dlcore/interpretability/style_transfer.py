@@ -16,7 +16,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.augment import to_float
-from dlcore.interpretability.image_optimization import check_layers, image_learner
+from dlcore.interpretability.image_optimization import check_layers, feature_maps, image_learner
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses import content_loss, gram_matrix, style_loss, total_variation_loss
 
@@ -126,7 +126,7 @@ def learner(
     """
 
     def features(network, image):
-        return jax.tree.map(lambda x: x[0], model.apply(network, ((image - mean) / std)[None], method="features"))
+        return feature_maps(model, network, (image - mean) / std)
 
     check_layers(model, variables, len(mean), content_layer=(content_layer,), style_layers=style_layers)
 

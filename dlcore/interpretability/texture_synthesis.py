@@ -19,7 +19,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.augment import to_float
-from dlcore.interpretability.image_optimization import check_layers, image_learner
+from dlcore.interpretability.image_optimization import check_layers, feature_maps, image_learner
 from dlcore.interpretability.style_transfer import gram_loss, noise_image, style_grams
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses import total_variation_loss
@@ -79,14 +79,10 @@ def texture_loss(
     """
 
     def loss(variables: Any, image: jax.Array, sample: jax.Array) -> jax.Array:
-        maps, targets = (_features(model, variables, (to_float(x) - mean) / std) for x in (image, sample))
+        maps, targets = (feature_maps(model, variables, (to_float(x) - mean) / std) for x in (image, sample))
         return gram_loss(maps, style_grams(targets, style_layers))
 
     return loss
-
-
-def _features(model: nn.Module, variables: Any, x: jax.Array) -> dict[str, jax.Array]:
-    return jax.tree.map(lambda maps: maps[0], model.apply(variables, x[None], method="features"))
 
 
 @check_arguments
@@ -131,11 +127,11 @@ def learner(
 
     def targets(network, example):
         # Gram matrices a pixel, of the sample's own size.
-        return style_grams(_features(model, network, (to_float(example["sample"]) - mean) / std), style_layers)
+        return style_grams(feature_maps(model, network, (to_float(example["sample"]) - mean) / std), style_layers)
 
     def objective(network, image, targets, key):
         terms = {
-            "gram_loss": gram_loss(_features(model, network, (image - mean) / std), targets),
+            "gram_loss": gram_loss(feature_maps(model, network, (image - mean) / std), targets),
             "variation": total_variation_loss(image),
         }
         return style_weight * terms["gram_loss"] + variation_weight * terms["variation"], terms

@@ -158,14 +158,11 @@ def learner(
         activation = jnp.stack([unit_activation(maps, unit)[0] for unit in units])[number]
         return l2 * norm - activation, {"activation": activation, "norm": norm}
 
-    def project(image, step):
-        return blur_and_clip(image, step, mean, std, blur_every, blur_sigma, clip_percentile)
-
     return image_learner(
         optimizer=optimizer,
         network=variables,
         initial=initial,
         targets=targets,
         objective=objective,
-        project=project,
+        project=lambda image, step: blur_and_clip(image, step, mean, std, blur_every, blur_sigma, clip_percentile),
     )

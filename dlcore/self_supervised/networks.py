@@ -31,13 +31,13 @@ def pooled(maps: dict[str, jax.Array]) -> jax.Array:
     """Average the last map of a backbone over its pixels: an image's features.
 
     Args:
-      maps: {stage: [B, H, W, D]}, from a model's method `features`.
+      maps: {stage: [B, H, W, D], or [B, D] of a network without maps}, from a model's method `features`.
 
     Returns:
       [B, D], at least float32.
     """
     last = list(maps.values())[-1]
-    return last.astype(jnp.promote_types(last.dtype, jnp.float32)).mean((1, 2))
+    return last.astype(jnp.promote_types(last.dtype, jnp.float32)).mean(tuple(range(1, last.ndim - 1)))
 
 
 class Embedder(nn.Module):

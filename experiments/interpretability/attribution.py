@@ -114,7 +114,7 @@ def explain_unit(unit: Unit, forward, variables, x, images, names, methods, wind
         return unit_activation(features, unit)[:, None], features  # [B, 1]
 
     values = np.asarray(jax.jit(activations)(variables, x)[0][:, 0])
-    settings = {"window": window or max(2, x.shape[1] // 4), "seed": seed, "occluded": lambda activation: activation}
+    settings = {"window": window, "seed": seed, "occluded": lambda activation: activation}
     maps = attribution_maps(activations, variables, x, np.zeros(len(x), int), methods, **settings)
     shown = [f"{name}: {value:.3g}" for name, value in zip(names, values, strict=True)]
     where = "the mean" if unit.position is None else "position {}, {}".format(*unit.position)
@@ -167,11 +167,12 @@ def study(
     def forward(variables, x, perturbations=None):
         return logits_and_maps(trained.model, variables)(x, perturbations)
 
+    window = window or max(2, x.shape[1] // 4)
+    if unit is not None:
+        return explain_unit(parse_unit(unit), forward, variables, x, images, names, methods or OF_UNITS, window, seed)
     logits, features = jax.jit(forward)(variables, x)
     labels = np.asarray(logits.argmax(1)) if explain is None else np.full(len(x), trained.class_names.index(explain))
     layer = layer or default_layer(trained.model, layers_in_order(lambda x: forward(variables, x), x[:1]))
-    if unit is not None:
-        return explain_unit(parse_unit(unit), forward, variables, x, images, names, methods or OF_UNITS, window, seed)
     kernel = head_kernel(variables, features[layer]) if layer in features else None
     maps = attribution_maps(
         forward,
@@ -181,7 +182,7 @@ def study(
         methods or (*ANY_NETWORK, *(["cam"] if kernel is not None else [])),
         kernel=kernel,
         layer=layer,
-        window=window or max(2, x.shape[1] // 4),
+        window=window,
         seed=seed,
     )
     probability = np.asarray(jax.nn.softmax(logits))[np.arange(len(x)), labels]

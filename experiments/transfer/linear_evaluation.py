@@ -51,6 +51,7 @@ from dlcore.main import main
 from dlcore.models.registry import kind_of
 from dlcore.modes.train import train_page
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
+from dlcore.self_supervised.networks import pooled
 
 METHODS = {"linear": "linear probe", "knn": "k-NN", "fine_tune": "fine-tuned"}
 ARMS = {"trained": BLUE, "untrained": GRAY, "pixels": VERMILION}
@@ -102,20 +103,6 @@ def origin(source: str | Path) -> Origin:
     return found
 
 
-def averaged(maps: dict[str, jax.Array]) -> jax.Array:
-    """Average the last map of a network over the image.
-
-    Args:
-      maps: {stage: [B, h, w, D], or [B, D] of a network without maps}.
-
-    Returns:
-      [B, D], at least float32.
-    """
-    last = list(maps.values())[-1]
-    last = last.astype(jnp.promote_types(last.dtype, jnp.float32))
-    return last.reshape(len(last), -1, last.shape[-1]).mean(1)
-
-
 def load_encoder(found: Origin) -> Network:
     """Load a network.
 
@@ -138,7 +125,7 @@ def load_encoder(found: Origin) -> Network:
         network = pretrained_network.load_network(found.path, "init_from", headless=True)
         shape = (*np.broadcast_to(network.side, 2).tolist(), len(network.mean))
         prepare = normalizer(network.mean, network.std, size=network.input_size)
-        encoder = module_encoder(network.model, prepare, shape, lambda variables: variables, averaged)
+        encoder = module_encoder(network.model, prepare, shape, lambda variables: variables, pooled)
         what, state = f"{network.name} of {found.page or found.path.name}", network.variables
     try:
         return Network(what, encoder, jax.device_get(encoder.variables(state)), tuple(shape))

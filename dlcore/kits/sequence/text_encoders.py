@@ -32,6 +32,7 @@ __all__ = ["SETTINGS", "build", "check", "decode", "facts", "origin", "start", "
 PRETRAINING = "pretraining"
 PAGES = {"gpt2": "sequence.language_model", "bert": "sequence.masked_language_model"}
 FAMILIES = {"gpt2": gpt2, "bert": bert}
+MODULES = {"gpt2": gpt2.GPT2, "bert": bert.BERT}
 FORM = ("num_layers", "num_heads", "width")
 MASKED_WINDOW = 32
 """Least window of a masked language model that is trained first: it learns from 15 % of it, of 9 tokens from one."""
@@ -102,8 +103,7 @@ def _network(flags: Flags, found: Origin | None, vocab_size: int = 2, window: in
         fields |= {"mlp_features": 4 * flags.width} if flags.model == "bert" else {}
     if flags.model == "bert" and flags.tokenizer is None:
         vocab_size += 1  # the mask token
-    module = gpt2.GPT2 if flags.model == "gpt2" else bert.BERT
-    return module(**(fields | extra | {"vocab_size": vocab_size, "dropout": flags.dropout}))
+    return MODULES[flags.model](**(fields | extra | {"vocab_size": vocab_size, "dropout": flags.dropout}))
 
 
 def check(flags: Flags) -> Any:
@@ -132,6 +132,7 @@ def check(flags: Flags) -> Any:
     return _network(flags, found)
 
 
+@functools.cache
 def _tokenizer(path: str) -> Any:
     from tokenizers import Tokenizer
 
@@ -234,8 +235,7 @@ def build(setup: Setup) -> nn.Module:
     Returns:
       The flax module.
     """
-    module = gpt2.GPT2 if setup.flags.model == "gpt2" else bert.BERT
-    return module(**setup.spec["network"], dtype=setup.dtype)
+    return MODULES[setup.flags.model](**setup.spec["network"], dtype=setup.dtype)
 
 
 def _pretrained(setup: Setup) -> dict:

@@ -109,10 +109,14 @@ def check_settings(found: Origin, values: dict[str, Any]) -> None:
     Raises:
       ValueError: one differs; the message says which.
     """
+    _compare(found.name, found.settings, values)
+
+
+def _compare(what: str, trained: dict[str, Any], values: dict[str, Any]) -> None:
     for name, value in values.items():
-        trained = found.settings.get(name, value)
-        if trained != value:
-            raise ValueError(f"{found.name}: trained with {name}={trained}; allowed: {value}, as in this run")
+        before = trained.get(name, value)
+        if before != value:
+            raise ValueError(f"{what}: trained with {name}={before}; allowed: {value}, as in this run")
 
 
 def load(folder: Path, *fields: str) -> EarlierPhase:
@@ -190,10 +194,7 @@ def check_same(
     """
     check_facts(what, phase.spec, setup.spec, *facts)
     for module in modules:
-        for name, value in phase.flags.group(module).items():
-            if value != setup.flags.group(module)[name]:
-                given = setup.flags.group(module)[name]
-                raise ValueError(f"{what}: trained with {module}.{name}={value}; allowed: {given}, as in this run")
+        _compare(what, *({f"{module}.{k}": v for k, v in x.flags.group(module).items()} for x in (phase, setup)))
 
 
 def check_facts(what: str, before: dict, now: dict, *facts: str) -> None:
