@@ -6,7 +6,8 @@ python -m experiments.gallery RUN_DIR --panel=samples
 Without --panel the picture is the first panel with images or, where there is none, the first with a figure; curves of
 the training come last. A browser draws the panel as the report shows it in light mode: it needs playwright
 (`pip install -e '.[docs-test]'`) and a chromium. The site shows the picture on the page of the experiment, in its
-chapter and on the front page. Smoke runs are refused. Look at each picture before you commit it.
+chapter and on the front page. The file holds the run's command, and the page names it below the picture. Smoke runs are
+refused. Look at each picture before you commit it.
 """
 
 import argparse
@@ -21,15 +22,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dlcore.extras import require
+from experiments import ledger
 
-__all__ = ["MAX_BYTES", "MAX_TOTAL_BYTES", "Panel", "choose", "chromium", "encode", "main", "panels"]
+__all__ = ["MAX_BYTES", "MAX_TOTAL_BYTES", "Panel", "choose", "chromium", "command_of", "encode", "main", "panels"]
 
 GALLERY = Path(__file__).resolve().parents[1] / "docs" / "gallery"
-MAX_BYTES, MAX_TOTAL_BYTES = 60_000, 3_000_000
+MAX_BYTES, MAX_TOTAL_BYTES = 60_000, 6_000_000
 """Largest size of a picture, and of all together."""
 WANTED_BYTES = 25_000
 """A picture above it is written with lower quality, down to `LEAST_QUALITY`."""
 LEAST_QUALITY = 50
+DESCRIPTION = 0x010E
+"""Exif tag of the command."""
 WIDTH, MAX_HEIGHT, MARGIN = 720, 600, 6
 """Of the report's panel, in CSS pixels; figures and rows that end below the height are left out."""
 CURVES = re.compile(r"curves|learning|training|monitor|memory", re.IGNORECASE)
@@ -107,11 +111,12 @@ def choose(found: Sequence[Panel], wanted: str = "") -> Panel:
     return min(drawn, key=lambda panel: (bool(CURVES.search(panel.title)), not panel.images, panel.number))
 
 
-def encode(png: bytes) -> bytes:
+def encode(png: bytes, command: str = "") -> bytes:
     """Write a picture as WebP, without loss where that is small.
 
     Args:
       png: PNG file.
+      command: command line of the run; kept as the Exif tag ImageDescription.
 
     Returns:
       WebP file of at most MAX_BYTES.
@@ -126,15 +131,33 @@ def encode(png: bytes) -> bytes:
     if inside is None:
         raise ValueError("the panel is blank")
     image = ImageOps.expand(image.crop(inside), MARGIN, "white")
+    exif = Image.Exif()
+    if command:
+        exif[DESCRIPTION] = command
     options = [{"lossless": True}, *({"quality": quality} for quality in range(85, LEAST_QUALITY - 1, -5))]
     for option in options:
         file = io.BytesIO()
-        image.save(file, "WEBP", method=6, **option)
+        image.save(file, "WEBP", method=6, exif=exif, **option)
         if len(file.getvalue()) <= WANTED_BYTES:
             break
     if len(file.getvalue()) > MAX_BYTES:
         raise ValueError(f"{len(file.getvalue())} bytes; allowed: {MAX_BYTES}; choose a smaller panel by --panel=TITLE")
     return file.getvalue()
+
+
+def command_of(path: Path) -> str:
+    """Read which run drew a picture.
+
+    Args:
+      path: WebP file of `encode`.
+
+    Returns:
+      The command line; "" where the file holds none.
+    """
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return image.getexif().get(DESCRIPTION, "")
 
 
 def chromium() -> str | None:
@@ -162,7 +185,8 @@ def _shoot(browser, folder: Path, wanted: str) -> tuple[str, str, bytes]:
     page.add_style_tag(content=STYLE)
     png = page.locator("#chosen").screenshot()
     page.close()
-    return json.loads(config.read_text(encoding="utf-8"))["experiment"], panel.title, encode(png)
+    run = json.loads(config.read_text(encoding="utf-8"))
+    return run["experiment"], panel.title, encode(png, ledger.seedless(run["command"], keep_seed=True))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

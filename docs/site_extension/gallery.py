@@ -8,7 +8,7 @@ from site_extension.book import Chapter, Entry, PageError
 from site_extension.repository import DOCS
 from site_extension.text import escape
 
-__all__ = ["chapter_pictures", "check_pictures", "gallery_by_chapter", "gallery_grid", "picture"]
+__all__ = ["chapter_pictures", "check_pictures", "gallery_by_chapter", "gallery_grid", "picture", "picture_file"]
 
 
 def check_pictures(entries: list[Entry], folder: Path = DOCS / "gallery") -> None:
@@ -35,6 +35,18 @@ def check_pictures(entries: list[Entry], folder: Path = DOCS / "gallery") -> Non
         raise PageError(f"gallery: {total} bytes together; allowed: at most {MAX_TOTAL_BYTES}")
 
 
+def picture_file(entry: Entry) -> Path:
+    """Name the picture of a page.
+
+    Args:
+      entry: line of a chapter.
+
+    Returns:
+      The file, which may not exist.
+    """
+    return DOCS / "gallery" / f"{entry.name}.webp"
+
+
 def picture(entry: Entry) -> str | None:
     """Find the picture of a page.
 
@@ -44,7 +56,7 @@ def picture(entry: Entry) -> str | None:
     Returns:
       Its address on the site, or None.
     """
-    path = DOCS / "gallery" / f"{entry.name}.webp"
+    path = picture_file(entry)
     return f"/gallery/{path.name}" if path.exists() else None
 
 

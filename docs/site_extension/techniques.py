@@ -1,6 +1,7 @@
 """A page for each line of the chapters' lists: the equation, the code, the command and what was measured."""
 
 import ast
+import collections
 import functools
 import json
 import re
@@ -8,8 +9,9 @@ import shlex
 import statistics
 from pathlib import Path
 
+from experiments.gallery import command_of
 from site_extension.book import Entry, PageError, paragraphs_about
-from site_extension.gallery import picture
+from site_extension.gallery import picture, picture_file
 from site_extension.links import rewrite
 from site_extension.repository import ROOT, docstring, docstrings, parse, read
 from site_extension.text import escape, has_equation, has_reference, lead, markdown
@@ -19,6 +21,7 @@ __all__ = [
     "experiments_of",
     "ledger_rows",
     "pages",
+    "pictured_experiment",
     "result_table",
 ]
 
@@ -161,12 +164,40 @@ def experiments_of(path: str) -> list[str]:
     return ([same] if (ROOT / same).exists() else []) + [file for file in dict.fromkeys(others) if file != same]
 
 
-def _head(entry: Entry, chapter, summary: str) -> list[str]:
+def pictured_experiment(path: str) -> Entry | None:
+    """Find the picture that shows a technique best.
+
+    Args:
+      path: module in the repository.
+
+    Returns:
+      Of its experiments with a picture, that of the same name, or else the one that imports the fewest modules, which
+      is about little else; None where none has a picture.
+    """
+    entries = [Entry("", file, "") for file in experiments_of(path)]
+    imports = collections.Counter(file for files in _importers().values() for file in files)
+    same = path.split("/", 1)[1]
+    shown = [entry for entry in entries if picture(entry)]
+    return min(shown, key=lambda entry: (not entry.path.endswith(f"/{same}"), imports[entry.path]), default=None)
+
+
+def _head(entry: Entry, chapter, summary: str, targets) -> list[str]:
     parts = ["---\norphan: true\n---", f"({entry.label})=", f"# {escape(entry.title)}", escape(summary)]
     parts.append(f"From the chapter [{escape(chapter.title)}](/book/{chapter.name}.md).")
-    if address := picture(entry):
-        parts.append(f"![{escape(entry.title)}]({address})")
-    return parts
+    return parts + _picture(entry, targets)
+
+
+def _picture(entry: Entry, targets) -> list[str]:
+    shown = pictured_experiment(entry.path)
+    if shown is None:
+        return []
+    page, command = targets.entries[shown.path], command_of(picture_file(shown))
+    told = [f"[{escape(page.title)}](#{page.label})"] if page != entry else []
+    told += [f"`{command}`"] if command else []
+    return [
+        f"![{escape(entry.title)}]({picture(shown)})",
+        *([f"The picture is from {', '.join(told)}."] if told else []),
+    ]
 
 
 def _about(entry: Entry, chapter, paths: set[str], targets) -> list[str]:
@@ -184,7 +215,7 @@ def _technique(entry: Entry, chapter, targets) -> str:
         if not known:
             raise PageError(f"{entry.path}: its docstrings have no {lacks}; each technique of a chapter needs one")
     body = markdown(text.split("\n\n", 1)[1]) if "\n\n" in text else ""
-    parts = _head(entry, chapter, lead(text))
+    parts = _head(entry, chapter, lead(text), targets)
     parts += _about(entry, chapter, {entry.path, *experiments[:1]}, targets)
     parts += ["## Equation and source", body or escape(lead(text))]
     parts += ["## Code", _code(entry.path)]
@@ -197,7 +228,7 @@ def _technique(entry: Entry, chapter, targets) -> str:
 
 def _experiment(entry: Entry, chapter, targets) -> str:
     text = docstring(entry.path)
-    parts = _head(entry, chapter, lead(text))
+    parts = _head(entry, chapter, lead(text), targets)
     parts += _about(entry, chapter, {entry.path}, targets)
     parts += _run_and_results([entry.path], targets, own=entry.path)
     parts += ["## Code", _code(entry.path)]
