@@ -36,7 +36,7 @@ def site():
         package.__path__ = [str(ROOT / "docs" / "site_extension")]
         before = sys.modules.get("site_extension")
         sys.modules["site_extension"] = package
-        names = ("book", "links", "techniques", "text", "api", "catalog", "gallery", "repository")
+        names = ("book", "links", "techniques", "text", "api", "catalog", "gallery", "repository", "usage")
         yield type("Site", (), {name: importlib.import_module(f"site_extension.{name}") for name in names})
     finally:
         sys.path.remove(str(ROOT / "docs"))
@@ -212,19 +212,38 @@ def test_a_picture_holds_the_command_of_its_run(tmp_path):
             assert image.convert("RGB").getpixel((16, 10)) == (255, 0, 0)
 
 
-def test_a_technique_shows_the_picture_of_the_experiment_most_about_it(site, monkeypatch):
+def test_imports_are_found_through_packages(site, monkeypatch):
+    text = "from dlcore import losses as l\nfrom dlcore.nn import Dropout\nimport numpy\nl.nt_xent_loss(z)\n"
+    monkeypatch.setattr(
+        site.usage, "parse", lambda path: ast.parse(text if path == "a.py" else (ROOT / path).read_text())
+    )
+    found = site.usage.imported_modules("a.py")
+    assert {"dlcore.losses.contrastive", "dlcore.nn.stochastic"} <= found
+    assert "dlcore.losses.adversarial" not in found
+
+
+@pytest.mark.slow
+def test_a_technique_shows_the_picture_of_the_experiment_most_about_it(site, chapters, monkeypatch):
     """The embedding imports PCA and t-SNE and little else; the study of features imports much."""
-    chosen, shown = site.techniques.pictured_experiment, set()
-    monkeypatch.setattr(site.techniques, "picture", lambda entry: f"/{entry.name}" if entry.name in shown else None)
-    assert chosen("dlcore/classic_ml/tsne.py") is None
+    pages, shown = site.links.Targets(chapters).entries, set()
+    monkeypatch.setattr(site.usage, "picture", lambda entry: f"/{entry.name}" if entry.name in shown else None)
+
+    def chosen(path):
+        return getattr(site.usage.pictured(path, pages), "name", None)
+
+    assert chosen("dlcore/classic_ml/tsne.py") is chosen("dlcore/detection/rpn.py") is None
     shown.add("interpretability.feature_space")
-    assert chosen("dlcore/classic_ml/tsne.py").path == "experiments/interpretability/feature_space.py"
-    shown.add("classic_ml.embedding")
-    assert chosen("dlcore/classic_ml/tsne.py").path == "experiments/classic_ml/embedding.py"
-    shown |= {"rl.ppo", "studies.ppo"}
-    assert chosen("dlcore/rl/ppo.py").path == chosen("experiments/rl/ppo.py").path == "experiments/rl/ppo.py"
+    assert chosen("dlcore/classic_ml/tsne.py") == "interpretability.feature_space"
+    shown |= {"classic_ml.embedding", "detection.faster_rcnn", "studies.spatial_transformer"}
+    assert chosen("dlcore/classic_ml/tsne.py") == "classic_ml.embedding"
+    assert chosen("dlcore/detection/rpn.py") == "detection.faster_rcnn"  # which imports it
+    assert chosen("dlcore/ops/pooling.py") == "studies.spatial_transformer"
+    shown |= {"studies.poolings", "rl.ppo", "studies.ppo"}
+    assert chosen("dlcore/ops/pooling.py") == "studies.poolings"  # which has its name
+    assert chosen("dlcore/rl/ppo.py") == chosen("experiments/rl/ppo.py") == "rl.ppo"
 
 
+@pytest.mark.slow
 def test_a_page_names_the_run_of_its_picture(site, chapters, tmp_path, monkeypatch):
     """Its own command, or the experiment that the picture is from."""
     entries = {entry.path: (entry, chapter) for chapter in chapters for entry in chapter.entries}

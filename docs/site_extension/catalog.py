@@ -8,6 +8,7 @@ import re
 
 from site_extension.repository import ROOT, parse, read
 from site_extension.text import escape
+from site_extension.usage import experiments_of
 
 __all__ = ["covering_tests", "pages"]
 
@@ -94,8 +95,6 @@ def _page(subject: str | None, targets) -> str:
 
 
 def _experiment(subject: str | None, targets) -> str:
-    from site_extension.techniques import experiments_of
-
     found = experiments_of(subject) if subject else []
     if not found:
         return "—"

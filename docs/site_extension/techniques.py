@@ -1,7 +1,6 @@
 """A page for each line of the chapters' lists: the equation, the code, the command and what was measured."""
 
 import ast
-import collections
 import functools
 import json
 import re
@@ -13,15 +12,14 @@ from experiments.gallery import command_of
 from site_extension.book import Entry, PageError, paragraphs_about
 from site_extension.gallery import picture, picture_file
 from site_extension.links import rewrite
-from site_extension.repository import ROOT, docstring, docstrings, parse, read
+from site_extension.repository import docstring, docstrings, parse, read
 from site_extension.text import escape, has_equation, has_reference, lead, markdown
+from site_extension.usage import experiments_of, pictured
 
 __all__ = [
     "check_citations",
-    "experiments_of",
     "ledger_rows",
     "pages",
-    "pictured_experiment",
     "result_table",
 ]
 
@@ -134,53 +132,6 @@ def _number(value: float, metric: str) -> str:
     return f"{100 * value:.2f} %" if is_share(metric) else f"{value:.4g}"
 
 
-@functools.cache
-def _importers() -> dict[str, list[str]]:
-    """Module -> the experiments that import it."""
-    found: dict[str, list[str]] = {}
-    for path in sorted((ROOT / "experiments").rglob("*.py")):
-        file = path.relative_to(ROOT).as_posix()
-        text = read(file)
-        if "experiment = " not in text:
-            continue
-        for node in ast.walk(parse(file)):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dlcore"):
-                for module in {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}:
-                    found.setdefault(module, []).append(file)
-    return found
-
-
-def experiments_of(path: str) -> list[str]:
-    """Find the experiments of a module: first the file of the same name, then those that import it.
-
-    Args:
-      path: module in the repository.
-
-    Returns:
-      Files in `experiments/`.
-    """
-    same = path.replace("dlcore/", "experiments/", 1)
-    others = _importers().get(path.removesuffix(".py").replace("/", "."), [])
-    return ([same] if (ROOT / same).exists() else []) + [file for file in dict.fromkeys(others) if file != same]
-
-
-def pictured_experiment(path: str) -> Entry | None:
-    """Find the picture that shows a technique best.
-
-    Args:
-      path: module in the repository.
-
-    Returns:
-      Of its experiments with a picture, that of the same name, or else the one that imports the fewest modules, which
-      is about little else; None where none has a picture.
-    """
-    entries = [Entry("", file, "") for file in experiments_of(path)]
-    imports = collections.Counter(file for files in _importers().values() for file in files)
-    same = path.split("/", 1)[1]
-    shown = [entry for entry in entries if picture(entry)]
-    return min(shown, key=lambda entry: (not entry.path.endswith(f"/{same}"), imports[entry.path]), default=None)
-
-
 def _head(entry: Entry, chapter, summary: str, targets) -> list[str]:
     parts = ["---\norphan: true\n---", f"({entry.label})=", f"# {escape(entry.title)}", escape(summary)]
     parts.append(f"From the chapter [{escape(chapter.title)}](/book/{chapter.name}.md).")
@@ -188,11 +139,11 @@ def _head(entry: Entry, chapter, summary: str, targets) -> list[str]:
 
 
 def _picture(entry: Entry, targets) -> list[str]:
-    shown = pictured_experiment(entry.path)
+    shown = pictured(entry.path, targets.entries)
     if shown is None:
         return []
-    page, command = targets.entries[shown.path], command_of(picture_file(shown))
-    told = [f"[{escape(page.title)}](#{page.label})"] if page != entry else []
+    command = command_of(picture_file(shown))
+    told = [f"[{escape(shown.title)}](#{shown.label})"] if shown != entry else []
     told += [f"`{command}`"] if command else []
     return [
         f"![{escape(entry.title)}]({picture(shown)})",
@@ -210,10 +161,10 @@ def _about(entry: Entry, chapter, paths: set[str], targets) -> list[str]:
 
 def _technique(entry: Entry, chapter, targets) -> str:
     text, everything = docstring(entry.path), docstrings(entry.path)
-    experiments = experiments_of(entry.path)
     for lacks, known in (("equation", has_equation(everything)), ("reference", has_reference(everything))):
         if not known:
             raise PageError(f"{entry.path}: its docstrings have no {lacks}; each technique of a chapter needs one")
+    experiments = experiments_of(entry.path)
     body = markdown(text.split("\n\n", 1)[1]) if "\n\n" in text else ""
     parts = _head(entry, chapter, lead(text), targets)
     parts += _about(entry, chapter, {entry.path, *experiments[:1]}, targets)
