@@ -81,6 +81,7 @@ def _main(argv: list[str]) -> int:
     cost.add_argument("--xla", action="store_true", help="compile it, and say what XLA counts")
     cost.add_argument("--depth", type=int, help="sum what is below this many names of the path")
     cost.add_argument("--csv", type=Path, help="write the table to this file too")
+    cost.add_argument("--picture", type=Path, help="draw the layers in this .png, .svg or .pdf file")
     convert = command("convert", "Turn torch weights into a folder for --init_from.")
     convert.add_argument("file", type=Path, help=".safetensors, .npz, or .pth, .pt, .bin of torch.save")
     convert.add_argument("--model", required=True, help="a name of `dlcore models`, of any kind")
@@ -164,6 +165,8 @@ def _cost(options: argparse.Namespace) -> None:
         raise ValueError(f"chip={options.chip!r}: unknown; allowed: {', '.join(CHIPS)}")
     if options.batch < 1:
         raise ValueError(f"batch={options.batch}: too small; allowed: at least 1")
+    if options.picture and options.picture.suffix not in (".png", ".svg", ".pdf"):
+        raise ValueError(f"picture={str(options.picture)!r}: another type; allowed: a .png, .svg or .pdf file")
     model = create_model(options.name, dtype=jnp.dtype(options.dtype))
     published = input_shape(options.name)
     shape = _image_shape(options.input) if options.input else published
@@ -172,6 +175,11 @@ def _cost(options: argparse.Namespace) -> None:
     table = text_table(layers, options.batch, chip, options.depth)
     if options.csv:
         write_csv(options.csv, layers, options.batch, chip, options.depth)
+    if options.picture:
+        from dlcore.report.cost_figure import cost_figure
+
+        title = options.name if options.batch == 1 else f"{options.name}, {options.batch} images"
+        cost_figure(layers, title).savefig(options.picture, dpi=150)
     print(f"{options.name} on {options.batch} x {'x'.join(map(str, shape))} {options.dtype}\n")
     print(table)
     if options.xla:

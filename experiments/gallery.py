@@ -2,12 +2,13 @@
 
 python -m experiments.gallery RUN_DIR ...
 python -m experiments.gallery RUN_DIR --panel=samples
+python -m experiments.gallery --models alexnet resnet50
 
 Without --panel the picture is the first panel with images or, where there is none, the first with a figure; curves of
 the training come last. A browser draws the panel as the report shows it in light mode: it needs playwright
 (`pip install -e '.[docs-test]'`) and a chromium. The site shows the picture on the page of the experiment, in its
 chapter and on the front page. The file holds the run's command, and the page names it below the picture. Smoke runs are
-refused. Look at each picture before you commit it.
+refused. The picture of a model's page draws the costs of its layers. Look at each picture before you commit it.
 """
 
 import argparse
@@ -196,21 +197,57 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: command line; that of the process by default.
 
     Returns:
-      0, or 1 where a folder gave no picture; it is named.
+      0, or 1 where a folder or a model gave no picture; it is named.
 
     Raises:
       MissingPackage: playwright is not installed.
     """
     parser = argparse.ArgumentParser(prog="python -m experiments.gallery", description=__doc__.split("\n")[0])
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="folder of a finished run")
+    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN_DIR", help="folder of a finished run")
+    parser.add_argument("--models", nargs="+", default=[], metavar="NAME", help="draw the layers of these models")
     parser.add_argument("--panel", default="", help="words of the panel's title")
     parser.add_argument("--out", type=Path, default=GALLERY, help="folder of the pictures (default docs/gallery)")
     options = parser.parse_args(argv)
+    if not (options.runs or options.models):
+        parser.error("nothing to draw; allowed: folders of runs, or --models")
+    options.out.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    for model in options.models:
+        try:
+            name, webp = _draw_model(model)
+        except ValueError as error:
+            print(f"error: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        (options.out / f"{name}.webp").write_bytes(webp)
+        print(f"{name}.webp: {model}, {len(webp)} bytes")
+    failed += _shoot_all(options) if options.runs else 0
+    return int(failed > 0)
+
+
+def _draw_model(model: str) -> tuple[str, bytes]:
+    """(page's name, WebP file) of a model of images."""
+    import jax
+    import jax.numpy as jnp
+
+    from dlcore.cost.layers import layer_costs
+    from dlcore.models import create_model, input_shape
+    from dlcore.models.registry import family_of
+    from dlcore.report.cost_figure import cost_figure
+    from dlcore.report.figure import figure_png
+
+    layers = layer_costs(create_model(model), jax.ShapeDtypeStruct((1, *input_shape(model)), jnp.float32))
+    page = family_of(model).__name__.removeprefix("dlcore.")
+    png = figure_png(cost_figure(layers, model), dpi=100)
+    return page, encode(png, f"dlcore cost {model} --picture={model}.png")
+
+
+def _shoot_all(options: argparse.Namespace) -> int:
+    """Number of folders that gave no picture."""
     require("playwright", what="the gallery")
     from playwright.sync_api import sync_playwright
 
     failed = 0
-    options.out.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium())
         for folder in options.runs:
@@ -223,7 +260,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             (options.out / f"{name}.webp").write_bytes(webp)
             print(f"{name}.webp: {title!r}, {len(webp)} bytes")
         browser.close()
-    return int(failed > 0)
+    return failed
 
 
 if __name__ == "__main__":

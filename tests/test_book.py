@@ -212,6 +212,17 @@ def test_a_picture_holds_the_command_of_its_run(tmp_path):
             assert image.convert("RGB").getpixel((16, 10)) == (255, 0, 0)
 
 
+@pytest.mark.slow
+def test_the_layers_of_a_model_become_the_picture_of_its_page(tmp_path, capsys):
+    assert gallery.main(["--models", "lenet5", "lenet6", f"--out={tmp_path}"]) == 1  # the second is unknown
+    assert "name='lenet6'" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["models.lenet.webp"]
+    assert gallery.command_of(tmp_path / "models.lenet.webp") == "dlcore cost lenet5 --picture=lenet5.png"
+    with pytest.raises(SystemExit):
+        gallery.main([])
+    assert "allowed: folders of runs, or --models" in capsys.readouterr().err
+
+
 def test_imports_are_found_through_packages(site, monkeypatch):
     text = "from dlcore import losses as l\nfrom dlcore.nn import Dropout\nimport numpy\nl.nt_xent_loss(z)\n"
     monkeypatch.setattr(

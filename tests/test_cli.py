@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from dlcore import cli
 
@@ -97,9 +98,11 @@ def test_the_models_of_tokens_are_listed_apart(capsys):
     assert capsys.readouterr().out.split() == ["gpt2", "124,439,808", "parameters", "tokens"]
 
 
-def test_cost_with_every_option(capsys):
+def test_cost_with_every_option(tmp_path, capsys):
     argv = ["cost", "resnet8_cifar", "--batch=4", "--dtype=bfloat16", "--chip=h100", "--xla", "--depth=1"]
-    assert cli.main(argv) == 0
+    assert cli.main([*argv, f"--picture={tmp_path / 'cost.png'}"]) == 0
+    with Image.open(tmp_path / "cost.png") as picture:
+        assert picture.size == (1050, 750)
     out = capsys.readouterr().out
     assert "resnet8_cifar on 4 x 32x32x3 bfloat16" in out
     for text in ("bound by", "a batch of 4", "989.4 bfloat16 TFLOP/s", "XLA counts", "of temporaries"):
@@ -117,6 +120,7 @@ def test_cost_with_every_option(capsys):
         (["cost", "resnet18", "--input=0x4x3"], "input='0x4x3'"),
         (["cost", "vgg16", "--input=12x12x3"], "at least 32x32"),
         (["cost", "lenet5", "--batch=0"], "batch=0: too small"),
+        (["cost", "lenet5", "--picture=net.txt"], "picture='net.txt': another type; allowed: a .png, .svg or .pdf"),
         (["cost", "lenet5", "--chip=abacus"], "chip='abacus': unknown; allowed: v4, v5e"),
         (["cost", "lenet5", "--depth=0"], "depth=0: too small"),
         (["cost", "lenet5", "--csv=missing/there.csv"], "missing"),
