@@ -33,6 +33,8 @@ MAX_BYTES, MAX_TOTAL_BYTES = 60_000, 6_000_000
 WANTED_BYTES = 25_000
 """A picture above it is written with lower quality, down to `LEAST_QUALITY`."""
 LEAST_QUALITY = 50
+SHRUNK = (0.8, 0.64)
+"""Shares of its width, tried in turn where a picture is too large at the lowest quality."""
 DESCRIPTION = 0x010E
 """Exif tag of the command."""
 WIDTH, MAX_HEIGHT, MARGIN = 720, 600, 6
@@ -123,7 +125,7 @@ def encode(png: bytes, command: str = "") -> bytes:
       WebP file of at most MAX_BYTES.
 
     Raises:
-      ValueError: it is larger at the lowest quality.
+      ValueError: it is blank, or larger at the lowest quality and width.
     """
     from PIL import Image, ImageChops, ImageOps
 
@@ -136,14 +138,16 @@ def encode(png: bytes, command: str = "") -> bytes:
     if command:
         exif[DESCRIPTION] = command
     options = [{"lossless": True}, *({"quality": quality} for quality in range(85, LEAST_QUALITY - 1, -5))]
-    for option in options:
-        file = io.BytesIO()
-        image.save(file, "WEBP", method=6, exif=exif, **option)
-        if len(file.getvalue()) <= WANTED_BYTES:
-            break
-    if len(file.getvalue()) > MAX_BYTES:
-        raise ValueError(f"{len(file.getvalue())} bytes; allowed: {MAX_BYTES}; choose a smaller panel by --panel=TITLE")
-    return file.getvalue()
+    for share in (1, *SHRUNK):
+        smaller = image.resize((round(share * image.width), round(share * image.height))) if share < 1 else image
+        for option in options:
+            file = io.BytesIO()
+            smaller.save(file, "WEBP", method=6, exif=exif, **option)
+            if len(file.getvalue()) <= WANTED_BYTES:
+                return file.getvalue()
+        if len(file.getvalue()) <= MAX_BYTES:
+            return file.getvalue()
+    raise ValueError(f"{len(file.getvalue())} bytes; allowed: {MAX_BYTES}; choose a smaller panel by --panel=TITLE")
 
 
 def command_of(path: Path) -> str:

@@ -17,6 +17,7 @@ import tomllib
 import urllib.parse
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
@@ -210,6 +211,25 @@ def test_a_picture_holds_the_command_of_its_run(tmp_path):
         with Image.open(tmp_path / f"{name}.webp") as image:
             assert image.size == (20 + 2 * gallery.MARGIN, 10 + 2 * gallery.MARGIN)
             assert image.convert("RGB").getpixel((16, 10)) == (255, 0, 0)
+
+
+def test_a_large_picture_is_shrunk_and_a_larger_one_refused(monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "PNG")
+    sizes = {}
+    for allowed in (10_000, 4_000, 3_000):
+        monkeypatch.setattr(gallery, "MAX_BYTES", allowed)
+        monkeypatch.setattr(gallery, "WANTED_BYTES", allowed)
+        webp = gallery.encode(file.getvalue())
+        assert len(webp) <= allowed
+        with Image.open(io.BytesIO(webp)) as image:
+            sizes[allowed] = image.size
+    assert sizes == {10_000: (92, 72), 4_000: (92, 72), 3_000: (74, 58)}
+    monkeypatch.setattr(gallery, "MAX_BYTES", 100)
+    monkeypatch.setattr(gallery, "WANTED_BYTES", 100)
+    with pytest.raises(ValueError, match="bytes; allowed: 100; choose a smaller panel"):
+        gallery.encode(file.getvalue())
 
 
 @pytest.mark.slow
