@@ -5,10 +5,11 @@ python -m experiments.gallery RUN_DIR --panel=samples
 python -m experiments.gallery --models alexnet resnet50
 
 Without --panel the picture is the first panel with images or, where there is none, the first with a figure; curves of
-the training come last. A browser draws the panel as the report shows it in light mode: it needs playwright
-(`pip install -e '.[docs-test]'`) and a chromium. The site shows the picture on the page of the experiment, in its
-chapter and on the front page. The file holds the run's command, and the page names it below the picture. Smoke runs are
-refused. The picture of a model's page draws the costs of its layers. Look at each picture before you commit it.
+the training and videos of an episode come last. A browser draws the panel as the report shows it in light mode: it
+needs playwright (`pip install -e '.[docs-test]'`) and a chromium. The site shows the picture on the page of the
+experiment, in its chapter and on the front page. The file holds the run's command, and the page names it below the
+picture. Smoke runs are refused. The picture of a model's page draws the costs of its layers. Look at each picture
+before you commit it.
 """
 
 import argparse
@@ -39,7 +40,7 @@ DESCRIPTION = 0x010E
 """Exif tag of the command."""
 WIDTH, MAX_HEIGHT, MARGIN = 720, 600, 6
 """Of the report's panel, in CSS pixels; figures and rows that end below the height are left out."""
-CURVES = re.compile(r"curves|learning|training|monitor|memory", re.IGNORECASE)
+LESS_TELLING = re.compile(r"curves|learning|training|monitor|memory|an episode", re.IGNORECASE)
 STYLE = """
 header, nav, main > :not(#chosen):not(.halves), .halves > :not(#chosen), #chosen > h2, #chosen > .note
   { display: none !important; }
@@ -111,7 +112,7 @@ def choose(found: Sequence[Panel], wanted: str = "") -> Panel:
         raise ValueError(
             "the report has no panel with a picture; allowed: one with images or figures, or --panel=TITLE"
         )
-    return min(drawn, key=lambda panel: (bool(CURVES.search(panel.title)), not panel.images, panel.number))
+    return min(drawn, key=lambda panel: (bool(LESS_TELLING.search(panel.title)), not panel.images, panel.number))
 
 
 def encode(png: bytes, command: str = "") -> bytes:

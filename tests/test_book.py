@@ -213,6 +213,25 @@ def test_a_picture_holds_the_command_of_its_run(tmp_path):
             assert image.convert("RGB").getpixel((16, 10)) == (255, 0, 0)
 
 
+def test_the_panel_that_tells_most_becomes_the_picture():
+    curves, episode, table = ("Learning curves", 0, 6), ("An episode", 1, 0), ("Measures", 0, 0)
+    returns, samples = ("Return of finished episodes, by seed", 0, 1), ("Samples", 8, 0)
+
+    def chosen(*panels, wanted=""):
+        return gallery.choose([gallery.Panel(i, *panel) for i, panel in enumerate(panels, 1)], wanted).title
+
+    assert chosen(table, curves, returns, samples) == "Samples"
+    assert chosen(table, episode, curves, returns) == "Return of finished episodes, by seed"
+    assert chosen(table, curves, episode) == "An episode"
+    assert chosen(samples, table, wanted="measures") == "Measures"
+    with pytest.raises(
+        ValueError, match=r"panel='none': in no title of the report; allowed: words of Samples, Measures"
+    ):
+        chosen(samples, table, wanted="none")
+    with pytest.raises(ValueError, match="no panel with a picture"):
+        chosen(table)
+
+
 def test_a_large_picture_is_shrunk_and_a_larger_one_refused(monkeypatch):
     noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
     file = io.BytesIO()
