@@ -1,6 +1,6 @@
 """Recurrent PPO (LSTM policy) for partial observability: CartPole without velocities, five seeds at once.
 
-python -m experiments.rl.recurrent_ppo                                                          (498 of 500; 4 min)
+python -m experiments.rl.recurrent_ppo                           (498 of 500, 429 on another processor; 4 min)
 python -m experiments.rl.ppo --mask_velocities --normalize_observation                          (44: without memory)
 python -m experiments.rl.ppo --mask_velocities --normalize_observation --stack_frames=4         (not run)
 
