@@ -1,10 +1,10 @@
-"""The adding problem: the sum of two marked numbers among many, which takes a long memory.
+"""The adding problem: output the sum of the two marked numbers in a long sequence, a test of long-term memory.
 
 Hochreiter & Schmidhuber 1997, "Long short-term memory", with markers 0 and 1 as in Bai et al. 2018, arXiv:1803.01271.
 
     x_t = (value in [0, 1), marker),  one marker in each half of the sequence;  the target is the sum of the two values
 
-To answer 1 whatever the sequence has a mean squared error of 1/6, the variance of the sum of two uniform numbers.
+The constant prediction 1 has a mean squared error of 1/6, the variance of the sum of two uniform numbers.
 """
 
 import numpy as np
@@ -18,9 +18,9 @@ def adding(count: int, seed: int = 0, length: int = 100) -> Source:
     """Draw sequences with one marker in each half.
 
     Args:
-      count: N, sequences.
-      seed: sequence i of a seed is the same whatever `count`.
-      length: T, steps of a sequence.
+      count: N, number of sequences.
+      seed: random seed; sequence i depends on (seed, i) and not on `count`.
+      length: T, number of steps of a sequence.
 
     Returns:
       A source of `sequence: [N, T, 2] float32`, each step's (value, marker), and `target: [N] float32`.

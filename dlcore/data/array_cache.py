@@ -1,4 +1,4 @@
-"""Decoded arrays kept in files under `$XDG_CACHE_HOME/dlcore` (or `~/.cache/dlcore`) for the next run."""
+"""Cache decoded arrays in files under `$XDG_CACHE_HOME/dlcore` (or `~/.cache/dlcore`) for the next run."""
 
 import hashlib
 import json
@@ -13,10 +13,10 @@ __all__ = ["cache_file", "read_cache", "write_cache"]
 
 
 def cache_file(folder: Path, split: str) -> Path:
-    """Name the file that holds the arrays of one split of a folder of records.
+    """Return the path of the cache file of one split of a folder of records.
 
     Args:
-      folder: folder with the records; a change of its files' names, sizes or times changes the name.
+      folder: folder with the records; a change of its files' names, sizes or times changes the path.
       split: name of the split.
 
     Returns:
@@ -46,7 +46,9 @@ def read_cache(path: Path) -> tuple[tuple[str, ...], dict[str, np.ndarray]] | No
 
 
 def write_cache(path: Path, class_names: tuple[str, ...], arrays: dict[str, np.ndarray]) -> None:
-    """Write arrays to a file, by a rename, so that no other process reads half of it; a full disk is no error.
+    """Write arrays to a file by an atomic rename, so that no other process reads a part of it.
+
+    Errors of the file system, such as a full disk, are ignored.
 
     Args:
       path: path of the file.

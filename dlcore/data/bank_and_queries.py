@@ -8,16 +8,16 @@ __all__ = ["bank_and_queries"]
 
 
 def bank_and_queries(train: Source, queries: Source, size: int | None = None, seed: int = 0) -> Source:
-    """Join a bank of training examples with the examples that are classified by it.
+    """Concatenate a bank of labeled training examples, as k-NN needs it, and the examples to classify.
 
     Args:
-      train: examples that the bank is drawn from.
-      queries: examples to classify, all of them.
+      train: source that the bank is drawn from.
+      queries: source of the examples to classify; all are used.
       size: number of examples in the bank; None takes all of `train`.
-      seed: random seed of the bank's examples.
+      seed: random seed of the choice of the bank's examples.
 
     Returns:
-      The bank in the order of `train`, then the queries, with `bank: [N] int32`, 1 for the former.
+      The bank in the order of `train`, then the queries, with `bank: [N] int32`, 1 in the bank and 0 for queries.
 
     Raises:
       ValueError: `size` is below 1, or the sources hold different arrays.
@@ -26,7 +26,7 @@ def bank_and_queries(train: Source, queries: Source, size: int | None = None, se
         raise ValueError(f"size={size}: too small; allowed: at least 1, or None for all")
     if set(train.arrays) != set(queries.arrays):
         raise ValueError(
-            f"train has the arrays {sorted(train.arrays)} and queries {sorted(queries.arrays)}; they must agree"
+            f"queries: its arrays are {sorted(queries.arrays)}; allowed: those of train, {sorted(train.arrays)}"
         )
     count = len(train) if size is None else min(size, len(train))
     rows = np.sort(np.random.default_rng((seed, 3)).permutation(len(train))[:count])

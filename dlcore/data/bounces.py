@@ -1,8 +1,9 @@
 """Clips of a ball that bounces in a box, with their sound: a click at each contact with a wall.
 
-The ball flies straight, so that where it is can be said at any time: the coordinate as if there were no walls, folded
-back into the box; a contact is a fold. A frame shows the box from half a frame before to half a frame after, and has as
-many samples of sound. What touches when is drawn for the middle frame, so that its five classes are equally frequent.
+The ball moves at constant speed. Its position is the position that it would have without walls, folded back into the
+box; each fold is a contact with a wall. Frame t shows the ball at time t; its sound and its contacts are those from
+t - 1/2 to t + 1/2. The wall that is touched in the middle frame is chosen first, so that the five classes are equally
+frequent.
 """
 
 import numpy as np
@@ -15,27 +16,28 @@ CONTACTS = ("none", "left", "right", "top", "bottom")
 """Classes of the middle frame: the wall that the ball touches."""
 
 _RADIUS = 3.0
+"""Radius of the ball in pixels."""
 
 
 def bounces(count: int, seed: int = 0, *, frames: int = 8, size: int = 24, samples: int = 16) -> Source:
-    """Draw clips.
+    """Draw clips of a bouncing ball with sound.
 
     The arrays are `clip: [N, frames, size, size, 3] uint8`, `sound: [N, frames, samples] float32` in about [-1, 1],
-    `contact: [N, frames] int32` (how many walls are touched in each frame), `image: [N, size, size, 3]` (the middle
-    frame) and `label: [N] int32` (of CONTACTS, of the middle frame).
+    `contact: [N, frames] int32` (number of contacts in each frame), `image: [N, size, size, 3] uint8` (the middle
+    frame) and `label: [N] int32` (index of CONTACTS, of the middle frame).
 
     Args:
-      count: N, clips.
-      seed: clip i of a seed is the same whatever `count`.
-      frames: number of frames of a clip.
-      size: side of a frame in pixels.
-      samples: sound samples per frame.
+      count: N, number of clips.
+      seed: random seed; clip i depends on (seed, i) and not on `count`.
+      frames: number of frames of a clip, at least 2.
+      size: side of a frame in pixels, at least 16.
+      samples: number of sound samples per frame, at least 4.
 
     Returns:
       The source.
 
     Raises:
-      ValueError: a number is too small.
+      ValueError: `frames`, `size` or `samples` is too small, or the seed is negative.
     """
     checked_seed(seed)
     for name, value, least in (("frames", frames, 2), ("size", size, 16), ("samples", samples, 4)):
@@ -68,7 +70,7 @@ def bounces(count: int, seed: int = 0, *, frames: int = 8, size: int = 24, sampl
 
 
 def _flight(rng: np.random.Generator, touched: str, span: float) -> tuple[np.ndarray, np.ndarray]:
-    """Where the ball is in the middle frame, from the wall and unfolded, and how far it flies in a frame: [2], [2]."""
+    """Draw (position [2] in the middle frame from the left and top walls, unfolded; velocity [2] in pixels a frame)."""
     velocity = rng.uniform(2.5, 4.5, 2) * rng.choice([-1, 1], 2)
     start = rng.uniform(3.0, span - 3.0, 2)
     if touched != "none":
@@ -78,7 +80,7 @@ def _flight(rng: np.random.Generator, touched: str, span: float) -> tuple[np.nda
 
 
 def _contacts(position: float, speed: float, span: float, frames: int) -> np.ndarray:
-    """When one coordinate is folded, in frames from the beginning of the first, in [0, frames)."""
+    """Return the times at which one coordinate is folded, in frames from the start of the first, in [0, frames)."""
     endpoints = np.sort([position + speed * (t - frames // 2) for t in (-0.5, frames - 0.5)])
     folds = span * np.arange(np.ceil(endpoints[0] / span), np.floor(endpoints[1] / span) + 1)
     when = (folds - position) / speed + frames // 2 + 0.5

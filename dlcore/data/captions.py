@@ -3,10 +3,10 @@
     one shape    "a red circle at the top left"
     two shapes   "a red circle is left of a blue square", "a blue square is right of a red circle", ...
 
-Each drawn image has four references; all are true, and any of them is a right answer. Its two shapes share a row or a
-column, so that one relation holds. The opening says which of them comes first, the left or upper one ("a", "the image
-shows a") or the other ("there is a", "we see a"), so that the image decides the words. Image i of a seed is the same
-whatever the number of images.
+Each drawn image has four reference captions, and each of them is correct. Two shapes always share a row or a column, so
+that one relation holds. The opening of a caption determines which shape it names first: the left or upper one ("a ...",
+"the image shows a ..."), or the other ("there is a ...", "we see a ..."). So the image and the opening determine all
+other words.
 """
 
 import itertools
@@ -22,15 +22,16 @@ from dlcore.data.words import PAD, BytePairs, Words, padded
 __all__ = ["CAPTIONED_SHAPES", "REFERENCES", "caption_source", "caption_words", "captions", "named_objects"]
 
 CAPTIONED_SHAPES = SHAPES[:4]
+"""Names of the shapes in drawn images."""
 REFERENCES = 4
-"""References of a drawn image."""
+"""Number of reference captions of a drawn image."""
 
 _OPENINGS = ("", "there is ", "the image shows ", "we see ")
 _INVERSE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 
 
 def caption_words() -> Words:
-    """Collect the words of the sampled images' captions.
+    """Build the vocabulary of the captions of drawn images.
 
     Returns:
       The vocabulary, the same for every seed and grid.
@@ -44,28 +45,29 @@ def caption_words() -> Words:
 def captions(count: int, seed: int = 0, *, size: int = 32, grid: int = 3, pairs: float = 0.75) -> Source:
     """Draw captioned images.
 
-    The arrays are `image: [N, size, size, 3] uint8`, `captions: [N, R, T] int32` (START w1 .. wn END PAD, in the tokens
-    of `caption_words()`), and `cells: [N, R, T] int32`, the cell of the shape whose color or name a token is, -1
-    elsewhere (cells count row by row).
+    The arrays are `image: [N, size, size, 3] uint8`, `captions: [N, R, T] int32` (R = 4 references, START w1 .. wn END
+    PAD in the tokens of `caption_words()`), and `cells: [N, R, T] int32`: for a token that is the color or the name of
+    a shape the grid cell of this shape, numbered row by row, and -1 for other tokens.
 
     Args:
-      count: N, images.
-      seed: image i of a seed is the same whatever `count`.
-      size: side of an image in pixels.
-      grid: cells in a row and in a column, 2 or 3.
-      pairs: share of the images with two shapes.
+      count: N, number of images.
+      seed: random seed; image i depends on (seed, i) and not on `count`.
+      size: side of an image in pixels, at least 8 * grid.
+      grid: number of cells in a row and in a column, 2 or 3.
+      pairs: probability that an image has two shapes, in [0, 1].
 
     Returns:
       The source.
 
     Raises:
-      ValueError: the grid does not fit into the image or has no names, the seed is negative, or `pairs` is no share.
+      ValueError: `grid` is neither 2 nor 3 or its cells are narrower than 8 pixels, the seed is negative, or `pairs` is
+        outside [0, 1].
     """
     check_grid(size, grid)
     names = cell_names(grid)
     checked_seed(seed)
     if not 0 <= pairs <= 1:
-        raise ValueError(f"pairs={pairs}: no share; allowed: 0 to 1")
+        raise ValueError(f"pairs={pairs}: out of range; allowed: in [0, 1]")
     words = caption_words()
     image = np.zeros((count, size, size, 3), np.uint8)
     texts, cells = [], []
@@ -87,13 +89,13 @@ def captions(count: int, seed: int = 0, *, size: int = 32, grid: int = 3, pairs:
 
 
 def named_objects(text: str) -> list[tuple[str, str]]:
-    """Read which shapes a caption of `captions` names.
+    """Parse the shapes that a caption of `captions` names.
 
     Args:
-      text: such as "a red circle is right of a blue square".
+      text: caption, such as "a red circle is right of a blue square".
 
     Returns:
-      (color, shape) of each, the left or upper one first.
+      (color, shape) of each shape, the left or upper one first.
     """
     words = text.split()
     things = [(a, b) for a, b in itertools.pairwise(words) if a in COLORS and b in CAPTIONED_SHAPES]
@@ -101,7 +103,7 @@ def named_objects(text: str) -> list[tuple[str, str]]:
 
 
 def _placed(rng: np.random.Generator, grid: int, number: int) -> list[Placed]:
-    """One shape, or two different ones in one row or column."""
+    """Draw one shape, or two different ones in the same row or column."""
     colors, shapes = list(COLORS), list(CAPTIONED_SHAPES)
     kinds = rng.choice(len(colors) * len(shapes), number, replace=False)
     if number == 1:
@@ -114,13 +116,13 @@ def _placed(rng: np.random.Generator, grid: int, number: int) -> list[Placed]:
 
 
 def _references(placed: list[Placed], grid: int, names: Sequence[str]) -> list[tuple[str, list[int]]]:
-    """Return the captions of an image; of each its text, and the cell that each word names, -1 for none."""
+    """Return the captions of an image: the text of each, and for each of its words the cell it names, or -1."""
     if len(placed) == 1:
         (only,) = placed
         parts = [("a", None), (f"{only.color} {only.shape}", only), (f"at the {names[only.cell]}", None)]
         sentences = [parts] * REFERENCES
     else:
-        first, second = sorted(placed, key=lambda shape: shape.cell)  # which came first is not in the image
+        first, second = sorted(placed, key=lambda shape: shape.cell)  # the order of drawing is not visible
         relation = _relation(first.cell, second.cell, grid)
         ways = [(first, relation, second), (second, _INVERSE[relation], first)] * (REFERENCES // 2)
         sentences = [
@@ -155,22 +157,25 @@ def caption_source(
     name: str = "captions",
     names: Sequence[str] | None = None,
 ) -> Source:
-    """Turn images and their captions into a source: `image`, and `captions: [N, R, T]` (a missing one is all PAD).
+    """Build a source of images and tokenized captions: `image`, and `captions: [N, R, T] int32`.
+
+    R is the largest number of captions of an image; the rows of images with fewer captions are filled up with PAD.
 
     Args:
       image: [N, H, W, 3] uint8.
-      texts: the captions of each image.
+      texts: captions of each of the N images.
       vocabulary: vocabulary of the captions.
-      length: most tokens of a caption, so that T = length + 2; longer captions are left out, and the source's notes say
-        how many were. None keeps all.
+      length: largest number of tokens of a caption, so that T = length + 2; longer captions are left out, and the
+        source's notes say how many. None keeps all captions.
       name: name of the source.
-      names: names of the images; by default their positions.
+      names: names of the N images; by default their positions.
 
     Returns:
       The source.
 
     Raises:
-      ValueError: an image has no caption, none that is short enough, or one without a word.
+      ValueError: an image has no caption, none that is short enough, or one without a word; or `image`, `texts` and
+        `names` differ in length.
     """
     names = [str(i) for i in range(len(image))] if names is None else list(names)
     if not len(image) == len(texts) == len(names):

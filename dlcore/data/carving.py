@@ -1,10 +1,10 @@
 """Carve a validation or test split out of a training split.
 
-Examples that have names are carved one by one, by a digest of the seed and the name: an example stays where it is
-whatever is added to the data or removed from it. A rule that keeps every example in its place can look at nothing but
-that example, so the sizes of the parts, and the shares of the classes in them, are those of independent draws: of a
-class of n examples fraction * n are held out on average, give or take sqrt(n * fraction * (1 - fraction)). Examples
-without names (embedded arrays, which do not grow) are carved by their positions, with exact sizes and shares.
+Each example that has a name is assigned to a part by a hash of the seed and its name, so that it stays in its part when
+other examples are added or removed. The price is that sizes are random: of a class of n examples, fraction * n are held
+out on average, with standard deviation sqrt(n * fraction * (1 - fraction)). (One example of each class of five or more
+is held out in any case.) Examples without names, as in arrays that come with a package, are split by position, with
+exact sizes and stratified by class.
 """
 
 from collections.abc import Mapping
@@ -18,21 +18,24 @@ from dlcore.data.source import Source, checked_seed
 __all__ = ["complete_splits", "shared_images", "split_validation"]
 
 _LEAST = 5
-"""Examples from which on a class has at least one in the part that is carved by name."""
+"""Smallest size of a class that is sure to have an example in the part that is carved by name."""
 
 
 def complete_splits(
     splits: Mapping[str, Source], fraction: float, seed: int
 ) -> tuple[Source, Source, Source, tuple[str, ...]]:
-    """Make three splits of those that a data set has: without a test split the validation split is tested.
+    """Complete the splits of a data set to train, validation and test.
+
+    Without a test split the validation split takes its place. Without a validation split, or where that is the test
+    split, one is carved from train. With train alone, the carved split is both validation and test.
 
     Args:
-      splits: train, and those of valid and test that are there.
-      fraction: share of train that is carved for validation where nothing else is there for it.
-      seed: random seed of the held-out examples.
+      splits: "train" and, where the data set has them, "valid" and "test".
+      fraction: fraction of train that a carved validation split takes, in [0, 1).
+      seed: random seed of the carved examples.
 
     Returns:
-      (train, valid, test, what was done, in words).
+      (train, valid, test, messages about replaced splits and shared images).
 
     Raises:
       ValueError: see `split_validation`.
@@ -49,15 +52,15 @@ def complete_splits(
 
 
 def shared_images(train: Source, valid: Source, test: Source) -> tuple[str, ...]:
-    """Find validation and test images that are trained on, too, and images of several classes, by their pixels.
+    """Find images with equal pixels that leak from train into validation or test, or that have several labels.
 
     Args:
-      train: source with `image: [N, H, W, C]`; images that are decoded batch by batch are not compared.
-      valid: likewise.
-      test: likewise.
+      train: training source with `image: [N, H, W, C]` in memory; streamed images are not compared.
+      valid: validation source, as `train`.
+      test: test source, as `train`.
 
     Returns:
-      A line for each of the two splits with such images, and one on images with several labels.
+      Messages: one for each split that shares images with train, and one if images have several labels.
     """
     images = [source.arrays.get("image") for source in (train, valid, test)]
     if not all(isinstance(image, np.ndarray) for image in images):
@@ -69,29 +72,32 @@ def shared_images(train: Source, valid: Source, test: Source) -> tuple[str, ...]
         if shared.any() and not (split == "test" and test is valid):
             first = "" if source.names is None else f" ({source.names[shared.argmax()]} is one)"
             lines.append(
-                f"{shared.sum():,} of the {len(source):,} {split} images are trained on, too, by their pixels{first}: "
-                "what they measure is too good"
+                f"{shared.sum():,} of the {len(source):,} {split} images have the pixels of a training image{first}: "
+                f"the {split} metrics are too optimistic"
             )
     labels = [source.arrays.get("label") for source in (train, valid, test)]
     if all(label is not None and np.ndim(label) == 1 for label in labels):
         pairs = np.unique(np.stack([np.concatenate(keys), np.concatenate(labels).astype(np.uint64)]), axis=1)
         if several := int((np.unique(pairs[0], return_counts=True)[1] > 1).sum()):
-            lines.append(f"{several:,} images stand in several classes, with the same pixels")
+            lines.append(f"{several:,} images appear in several classes with the same pixels")
     return tuple(lines)
 
 
 def split_validation(source: Source, fraction: float, seed: int, part: str = "validation") -> tuple[Source, Source]:
     """Carve a validation split out of a training split.
 
-    The same arguments give the same split; both parts keep the order of the source. By position, each class keeps its
-    share to within one example, and the part has round(fraction * N) examples, at least one where `fraction` is above
-    0. By name, a class of five or more examples has at least one in the part, and so has the source.
+    The same arguments give the same split; both parts keep the order of the source. Where `fraction` is above 0:
+
+    - Examples without names: the part has round(fraction * N) examples, at least one, and each class has the same
+      fraction in it to within one example.
+    - Examples with names: the part has at least one example, and at least one of each class of five or more.
 
     Args:
-      source: training split, of N examples; `label: [N]` of ints are its classes.
-      fraction: share of the validation split, in [0, 1).
-      seed: random seed of the examples.
-      part: name of what is carved; by name, parts of other names hold independent examples.
+      source: training split of N examples; ints `label: [N]`, if any, are its classes.
+      fraction: fraction of the examples that the part takes, in [0, 1).
+      seed: random seed of the choice of examples.
+      part: name of the part, added to the source's name. Examples with names are drawn independently for parts of
+        different names.
 
     Returns:
       (train, valid).
@@ -139,8 +145,8 @@ def _by_name(names: np.ndarray, label: np.ndarray, fraction: float, salt: str) -
     uniform = hashed(names, salt) / 2.0**64
     is_valid = uniform < fraction
     order = np.argsort(uniform, kind="stable")
-    # The smallest number of a class stays the smallest among more examples, or a new one takes its place: no example
-    # that was trained on moves into the part.
+    # When a class of _LEAST or more grows, its smallest hash stays the smallest or is that of a new example: no example
+    # moves from training into the part.
     _, first, counts = np.unique(label[order], return_index=True, return_counts=True)
     is_valid[order[first[counts >= _LEAST]]] = True
     is_valid[order[0]] = True

@@ -1,11 +1,12 @@
 """Clip sampling: train on a short clip of each video, test on several; only the frames of a clip are decoded.
 
-    start(video, epoch, seed)   uniform over the starts at which a clip of `length` frames, `stride` apart, fits
-    views of a test video       V clips spread evenly over it, a row each; their logits are averaged by the video's id
-                                (`dlcore.evaluators.videos`)
+    training    one clip of `length` frames, `stride` apart, per video and epoch; its start is uniform over all starts
+                at which the clip fits into the video
+    testing     V clips (views) spread evenly over the video, one row each; `dlcore.evaluators.videos` averages the
+                logits by the video's id
 
-Karpathy et al. 2014, "Large-scale video classification with convolutional neural networks". Clips have a low frame rate
-(`stride`) and a few frames. A video shorter than its clip is looped, clamped to its last frame, or an error.
+Karpathy et al. 2014, "Large-scale video classification with convolutional neural networks". A video that is shorter
+than a clip is looped, padded with its last frame (clamp), or an error.
 """
 
 import hashlib
@@ -26,14 +27,15 @@ Short = Literal["error", "loop", "clamp"]
 def clip_start(seed: int, epoch: Any, video: Any, num_frames: Any, span: Any) -> Any:
     """Draw the first frames of training clips as a function of (seed, epoch, video).
 
-    The number is SplitMix64's of the three (Steele, Lea & Flood 2014), which needs no generator for each clip.
+    The random number is SplitMix64's hash of the three (Steele, Lea & Flood 2014), so that no generator is built for
+    each clip.
 
     Args:
-      seed: key of the run.
+      seed: random seed of the run.
       epoch: epoch, from 0; this and the following arguments are ints, or ints [B].
       video: id of the video.
-      num_frames: frames of the video.
-      span: frames from the clip's first to its last, both included.
+      num_frames: number of frames of the video.
+      span: number of frames from the clip's first to its last, both included.
 
     Returns:
       Ints in [0, num_frames - span]; 0 where the video is shorter.
@@ -54,17 +56,18 @@ def _splitmix64(bits: np.ndarray) -> np.ndarray:
 
 
 def clip_indices(start: Any, length: int, stride: Any, num_frames: Any, short: Short = "error") -> np.ndarray:
-    """List the frames of clips, so that only they are decoded.
+    """List the indices of the frames of clips, so that only these are decoded.
 
     Args:
-      start: the first frame; this, `stride` and `num_frames` are ints, or ints [B].
-      length: L, frames of a clip.
+      start: index of the first frame; this, `stride` and `num_frames` are ints, or ints [B].
+      length: L, number of frames of a clip.
       stride: distance between consecutive frames of the clip, in frames of the video.
-      num_frames: frames of the video.
-      short: frames after the video's last one: "loop" goes on with its first, "clamp" repeats the last.
+      num_frames: number of frames of the video.
+      short: what follows the video's last frame: "loop" starts again at the first, "clamp" repeats the last, "error"
+        raises.
 
     Returns:
-      [L] or [B, L] int64.
+      [L] or [B, L] int64, indices of frames in the video.
 
     Raises:
       ValueError: a number is out of range, or the clip is longer than its video and `short` is "error".
@@ -98,9 +101,9 @@ def view_starts(views: int, num_frames: int, span: int) -> np.ndarray:
     """Spread the clips of a test video evenly over it.
 
     Args:
-      views: V, clips; one is taken from the middle.
-      num_frames: frames of the video.
-      span: frames from the clip's first to its last, both included.
+      views: V, number of clips; a single clip is taken from the middle.
+      num_frames: number of frames of the video.
+      span: number of frames from the clip's first to its last, both included.
 
     Returns:
       [V] int64 first frames, from 0 to num_frames - span.
@@ -116,24 +119,25 @@ def view_starts(views: int, num_frames: int, span: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class SampledClips:
-    """An array [N, length, H, W, 3] of uint8 whose rows are clips of M videos, read when they are asked for.
+    """A lazy uint8 array [N, length, H, W, 3] whose rows are clips of M videos, decoded when they are indexed.
 
-    `clips[idx]` are clips at fixed places, the same in each epoch; `clips.sample(idx, seed, epoch)` start at random.
+    `clips[idx]` reads clips from fixed starts (`view_starts`), the same in each epoch; `clips.sample(idx, seed, epoch)`
+    reads clips from random starts (`clip_start`).
 
     Args:
-      read: (video, frames [length] int) -> [length, H, W, 3] uint8.
-      name_of: number of a video -> its name, or what else tells it from others.
-      num_frames: [M] int, frames of each video.
-      strides: [M] int, from frame to frame of a clip, in frames of each video.
-      records: [N] int, the video of each row.
-      views: [N] int, which of its video's clips a row is.
-      num_views: clips of a video.
-      length: frames of a clip.
+      read: function (video, frames [length] int) -> [length, H, W, 3] uint8.
+      name_of: function from the index of a video to its name, or to another string that identifies it.
+      num_frames: [M] int, number of frames of each video.
+      strides: [M] int, distance between consecutive frames of a clip, in frames of each video.
+      records: [N] int, index of each row's video.
+      views: [N] int, index of each row among the `num_views` clips of its video.
+      num_views: number of clips of each video.
+      length: number of frames of a clip.
       size: (H, W) of a frame.
-      short: how to fill a clip that is longer than its video.
+      short: how to fill a clip that is longer than its video: "error", "loop" or "clamp" (see `clip_indices`).
       workers: threads that decode.
-      read_rows: (videos [B], frames [B, length]) -> [B, length, H, W, 3], all clips of a batch at once; None calls
-        `read` for each.
+      read_rows: function (videos [B], frames [B, length]) -> [B, length, H, W, 3] that reads all clips of a batch at
+        once; None calls `read` for each.
 
     Raises:
       ValueError: a clip is longer than its video, and `short` is "error"; the message names the video.
@@ -174,7 +178,7 @@ class SampledClips:
 
     @property
     def spans(self) -> np.ndarray:
-        """[M] frames of each video from a clip's first to its last, both included."""
+        """[M] int, number of frames of each video from a clip's first to its last, both included."""
         return self.strides * (self.length - 1) + 1
 
     @property
@@ -187,7 +191,7 @@ class SampledClips:
         return len(self.records)
 
     def __getitem__(self, idx: Any) -> np.ndarray:
-        """Read clips at fixed places.
+        """Read clips from fixed starts, spread evenly over each video.
 
         Args:
           idx: int, ints [B], booleans [N] or a slice.
@@ -196,7 +200,7 @@ class SampledClips:
           [length, H, W, 3] uint8 for an int, else [B, length, H, W, 3].
 
         Raises:
-          IndexError: an array of N rows would refuse `idx`, or it indexes more than one axis.
+          IndexError: `idx` is not a valid index of an array of N rows, or indexes more than the first axis.
           ValueError: a video cannot be read; the message names it.
         """
         if isinstance(idx, tuple) or idx is Ellipsis:
@@ -210,12 +214,12 @@ class SampledClips:
         return clips if np.ndim(self.records[idx]) else clips[0]
 
     def sample(self, idx: np.ndarray, seed: int, epoch: np.ndarray) -> np.ndarray:
-        """Read clips to train on, each from a start drawn by `clip_start`.
+        """Read training clips, each from a random start (`clip_start`).
 
         Args:
-          idx: [B] int rows.
+          idx: [B] int, indices of rows.
           seed: random seed of the starts.
-          epoch: [B] int, the epoch that each row is drawn in.
+          epoch: [B] int, the epoch of each row.
 
         Returns:
           [B, length, H, W, 3] uint8.
@@ -238,7 +242,7 @@ class SampledClips:
         """Append other clips without reading any.
 
         Args:
-          other: clips of the same shape, with as many of each video.
+          other: clips of the same shape, with the same number of clips per video.
 
         Returns:
           The clips of both, these first.
@@ -280,12 +284,12 @@ def clips_in_memory(videos: np.ndarray, length: int, stride: int = 1, short: Sho
 
     Args:
       videos: [M, F, H, W, 3] uint8.
-      length: frames of a clip.
+      length: number of frames of a clip.
       stride: distance between consecutive frames of a clip, in frames of the video.
-      short: how to fill a clip that is longer than its video.
+      short: how to fill a clip that is longer than its video: "error", "loop" or "clamp" (see `clip_indices`).
 
     Returns:
-      The clips, one of each video; `with_views` makes several.
+      The clips, one per video; `with_views` gives several.
 
     Raises:
       ValueError: the clip is longer than the videos, and `short` is "error".
@@ -311,14 +315,15 @@ def clips_in_memory(videos: np.ndarray, length: int, stride: int = 1, short: Sho
 
 
 def with_views(source: Source, views: int) -> Source:
-    """Make several clips of each video, a row each, to test on.
+    """Repeat the rows of a source, so that each video has several test clips.
 
     Args:
-      source: source with `image: SampledClips`, a row a video.
-      views: V, clips of each video.
+      source: source of N videos with `image: SampledClips`, one row per video.
+      views: V, number of clips of each video.
 
     Returns:
-      Source of N V rows; those of one video follow each other and share their `video` id.
+      Source of N V rows, one per clip. The rows of a video follow each other and have the same other arrays, among them
+      its `video` id.
 
     Raises:
       ValueError: `views` is below 1.

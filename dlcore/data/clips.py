@@ -1,13 +1,14 @@
-"""Clips of a colored shape that moves over a textured ground, with exact flow: what moves, how, and in words.
+"""Synthetic clips of a colored shape that moves over a textured background, with labels, captions and optical flow.
 
-    "the red circle moves left"        the label of the action is the direction, that of the appearance color and shape
+    caption             "the red circle moves left"
+    action label        the direction of the motion
+    appearance label    the color and the shape
 
-The picture is a torus: what leaves it on one side enters on the other. So in a single frame the shape is anywhere with
-equal probability, and no frame says where it moves. On a straight path, the frames in another order still show the
-axis of the motion. On a hopping path they show nothing: along the axis of its direction the shape goes on by one
-step a frame, and across it visits the same number of places, as many steps apart, in random order. A camera that moves
-shifts everything; directions are those relative to the ground. Clip i of a seed is the same whatever the number of
-clips.
+The frame wraps around (a torus): what leaves it on one side enters on the other. So the shape is equally likely
+anywhere in a single frame, and one frame does not tell the direction. On a straight path, frames in random order still
+show the axis of the motion. On a hopping path they do not: along its direction the shape moves one step per frame, and
+across it visits as many positions, one step apart, in random order. A moving camera shifts the whole frame; directions
+are relative to the background.
 """
 
 from typing import Any, Literal, get_args
@@ -37,20 +38,20 @@ Path = Literal["straight", "hopping"]
 
 
 def clip_sentences(directions: int = 4) -> list[str]:
-    """Write the sentence of each kind of clip.
+    """List the captions of all combinations of appearance and action.
 
     Args:
-      directions: 4 or 8.
+      directions: number of directions, 4 or 8.
 
     Returns:
-      Sentence (appearance * directions + action).
+      The captions; a clip has the one at index appearance * directions + action.
     """
     ways = list(DIRECTIONS)[:directions]
     return [f"the {color} {shape} moves {way}" for color in COLORS for shape in SHAPES for way in ways]
 
 
 def clip_words() -> Words:
-    """Collect the words of the sentences.
+    """Build the vocabulary of the captions.
 
     Returns:
       The vocabulary, the same for every seed.
@@ -71,31 +72,31 @@ def clips(
     shuffled: bool = False,
     distinct: bool = False,
 ) -> Source:
-    """Draw clips.
+    """Draw clips of a moving shape.
 
-    The arrays are `clip: [N, F, size, size, 3] uint8`, `action: [N] int32` (of DIRECTIONS), `appearance: [N] int32`
-    (color * 5 + shape), `captions: [N, 1, T] int32` (START w1 .. wn END, in the tokens of `clip_words()`), and with
-    `flow` also `flow: [N, F - 1, size, size, 2] float32`: for each pixel of a frame how far (x, y) in pixels what it
-    shows moves to the next frame.
+    The arrays are `clip: [N, F, size, size, 3] uint8`, `action: [N] int32` (index of DIRECTIONS),
+    `appearance: [N] int32` (color * 5 + shape), `captions: [N, 1, T] int32` (START w1 .. wn END in the tokens of
+    `clip_words()`), and with `flow` also the optical flow `flow: [N, F - 1, size, size, 2] float32`: the displacement
+    (x, y) in pixels, from a frame to the next, of what each pixel shows.
 
     Args:
-      count: N, clips.
-      seed: clip i of a seed is the same whatever `count`.
-      frames: F, of a clip.
-      size: side of a frame in pixels.
-      path: "straight", or "hopping", which hides the axis from the frames without their order.
-      directions: 4, or 8 with the diagonals.
+      count: N, number of clips.
+      seed: random seed; clip i depends on (seed, i) and not on `count`.
+      frames: F, number of frames of a clip, at least 2.
+      size: side of a frame in pixels, at least 16.
+      path: "straight", or "hopping", whose axis cannot be told from shuffled frames.
+      directions: number of directions, 4, or 8 with the diagonals.
       camera: whether the camera moves, by up to 2 pixels a frame along each axis.
-      flow: whether to give the flow.
-      shuffled: whether to give the frames in random order.
-      distinct: whether the sentences of clips 0, 1, ... all differ.
+      flow: whether to add the optical flow.
+      shuffled: whether the frames of each clip are in random order.
+      distinct: whether all clips have different captions.
 
     Returns:
       The source.
 
     Raises:
-      ValueError: a number is out of range, there are fewer sentences than distinct clips, a hopping path has diagonals,
-        or frames without their order have a flow.
+      ValueError: a number is out of range, `distinct` clips are more than the captions, or "hopping" is combined with 8
+        directions or `flow` with `shuffled`.
     """
     checked_seed(seed)
     sentences = clip_sentences(directions)
@@ -143,7 +144,7 @@ def clips(
 
 
 def _velocity(rng: np.random.Generator, direction: tuple[int, int], frames: int, path: str) -> np.ndarray:
-    """How far the shape moves over the ground from frame to frame: [F - 1, 2]."""
+    """Return the moves (x, y) of the shape over the background from frame to frame, in pixels: [F - 1, 2]."""
     step = rng.uniform(1.5, 3.0)
     velocity = np.tile(step * np.array(direction, float), (frames - 1, 1))
     if path == "hopping":
@@ -152,7 +153,7 @@ def _velocity(rng: np.random.Generator, direction: tuple[int, int], frames: int,
 
 
 def _pictures(rng: np.random.Generator, appearance: int, velocity: np.ndarray, pan: np.ndarray, size: int):
-    """Each frame, and the pixels that show the shape."""
+    """Yield each frame, and the mask of the pixels that show the shape."""
     color, shape = divmod(appearance, len(SHAPES))
     shade = np.add(list(COLORS.values())[color], rng.uniform(-15, 15, 3))
     radius = size / 32 * rng.uniform(4.5, 6.0)
@@ -165,7 +166,7 @@ def _pictures(rng: np.random.Generator, appearance: int, velocity: np.ndarray, p
 
 
 def _ground(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Return a gray texture that goes on at the opposite side: [size, size, 3]."""
+    """Draw a gray texture that wraps around: [size, size, 3]."""
     blocks = rng.normal(0, 14, (8, 8))
     tiles = blocks[np.ix_(*[np.arange(size) * 8 // size] * 2)]
     return np.repeat((rng.uniform(90, 150) + tiles)[..., None], 3, -1)

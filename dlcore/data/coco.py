@@ -1,7 +1,7 @@
-"""Data in COCO's format: a JSON of boxes, masks and keypoints, and a folder or zip of images, on arrays of one size.
+"""Read data in COCO's format (a JSON of boxes, masks and keypoints, and images in a folder or zip) into arrays.
 
-The JSON is checked before an image is read. Images are decoded by `decode_image`, turned as their EXIF orientation
-says, and must then have the width and height that the JSON states, by which boxes, masks and keypoints are scaled.
+The JSON is checked before an image is read. Images are decoded by `decode_image`, rotated as their EXIF orientation
+says, and must then have the width and height that the JSON states. Boxes, masks and keypoints are resized with them.
 """
 
 import contextlib
@@ -37,12 +37,14 @@ def coco_splits(
 ) -> dict[str, Source]:
     """Load the splits of a folder of COCO data; see `coco_source`.
 
+    The categories of train give the labels of all splits their numbers.
+
     Args:
       data_dir: folder with instances_train.json and, optionally, instances_val.json and instances_test.json (or other
-        names of `split_names`), and with the images in images.zip, images/ or its only zip. With `keypoints`
-        person_keypoints_train.json, ... go first.
+        names of `split_names`), and with the images in images.zip, images/ or its only zip. With `keypoints`,
+        person_keypoints_train.json, ... are preferred.
       image_size: size of the images, see `coco_source`.
-      max_boxes: room for the boxes of an image.
+      max_boxes: largest number of boxes of an image, M.
       masks: also read masks.
       keypoints: also read keypoints.
 
@@ -51,8 +53,7 @@ def coco_splits(
 
     Raises:
       FileNotFoundError: the folder, its training annotations or its images are missing.
-      ValueError: see `coco_source`, and a split has two files, or train has nothing to learn from; the labels of all
-        splits are numbered by the categories of train.
+      ValueError: a split has two files, train has no box (or no keypoint) to learn from, or see `coco_source`.
     """
     folder = Path(data_dir)
     if not folder.is_dir():
@@ -75,7 +76,7 @@ def coco_splits(
 
 
 def _annotation_files(folder: Path, keypoints: bool) -> tuple[dict[str, Path], tuple[str, ...]]:
-    """Split -> its file of annotations, those with keypoints first; and a note on files that are no split."""
+    """Return {split: file of annotations}, preferring files with keypoints, and messages on files of no split."""
     file_of_split, unused = {}, []
     for kind in ("person_keypoints", "instances") if keypoints else ("instances",):
         files = {path.stem.removeprefix(f"{kind}_"): path for path in sorted(folder.glob(f"{kind}_*.json"))}
@@ -95,7 +96,7 @@ def _annotation_files(folder: Path, keypoints: bool) -> tuple[dict[str, Path], t
 
 
 def _with_objects(source: Source, split: str, path: Path) -> Source:
-    """Return the source: one without anything to learn from is an error as train, and gets a note as another split."""
+    """Return the source, with notes on what it lacks; train without a box (or keypoint) to learn from is an error."""
     boxes, crowds = int(source.arrays["box_mask"].sum()), int(source.arrays["crowd"].sum())
     points = source.arrays["keypoints"][source.arrays["box_mask"]][..., 2] if "keypoints" in source.arrays else None
     if boxes and (points is None or points.any()):
@@ -121,42 +122,43 @@ def coco_source(
     masks: bool = False,
     keypoints: bool = False,
 ) -> Source:
-    """Load one file of annotations with its images, in the order of the file.
+    """Load one annotation file with its images, in the order of the file.
 
     The arrays are `image: [N, H, W, 3] uint8`, `boxes: [N, M, 4] float32` (corners in pixels of the resized image),
-    `labels: [N, M] int32` (index of the category in the order of ids, -1 for padding), `box_mask: [N, M] bool` (boxes
-    to learn from), `crowd: [N, M] bool` (boxes of groups, which an evaluator ignores), `area: [N, M] float32` (of the
-    object in pixels of the resized image; of its box where the file has none) and `image_id: [N] int64`; with `masks`
-    also `masks: [N, M, H, ceil(W / 8)] uint8` (bits packed along the width); with `keypoints` also
-    `keypoints: [N, M, K, 3] float32` (x, y, visibility; COCO's pixel 0 has its center at 0.5); with a `ShortestEdge`
-    also `image_size` and `original_size: [N, 2] int32`, height and width of each image on its canvas and in its file.
-    The names of the examples are those of the image files.
+    `labels: [N, M] int32` (index of the category among the categories sorted by id, -1 for padding),
+    `box_mask: [N, M] bool` (boxes to learn from: neither padding nor crowd), `crowd: [N, M] bool` (boxes of groups,
+    `iscrowd=1`, which an evaluator ignores), `area: [N, M] float32` (area of the object in square pixels of the resized
+    image; of its box where the file states none) and `image_id: [N] int64`; with `masks` also
+    `masks: [N, M, H, ceil(W / 8)] uint8` (bits packed along the width); with `keypoints` also
+    `keypoints: [N, M, K, 3] float32` (x, y, visibility; the center of the first pixel is at 0.5, where COCO's files
+    have 0); with a `ShortestEdge` also `image_size` and `original_size: [N, 2] int32`, height and width of each image
+    on its canvas and in its file. The names of the examples are those of the image files.
 
-    Boxes without area are left out, and a note names them; a note also names boxes that are less than a pixel wide or
-    high once resized. A box may reach out of its image by a pixel, by which it is cut. Anything else that is wrong is
-    an error that names the file and the image or annotation.
+    Boxes without area are left out, and the notes list them; the notes also list boxes that are less than a pixel wide
+    or high after the resize. A box that extends beyond its image by up to a pixel is clipped. Any other fault is an
+    error that names the file and the image or annotation.
 
     Args:
       annotations: JSON file of instances.
-      images: folder or .zip of the images, below it or below its images/.
+      images: folder or .zip of the images; `file_name` is relative to it or to its images/.
       image_size: side, or (H, W), that every image is stretched to (bilinear, antialiased), its boxes, masks and
         keypoints with it; or the `ShortestEdge` that resizes it and pads it to a canvas.
-      max_boxes: M, room for the boxes of an image.
-      categories: those that give the labels their numbers, dicts with `id` and `name`, as a training file has them; the
-        categories of this file are found among them by name. None takes those of this file.
+      max_boxes: M, largest number of boxes of an image.
+      categories: categories that give the labels their numbers, dicts with `id` and `name` as in the training file; the
+        categories of this file are matched to them by name. None takes the categories of this file.
       masks: read `segmentation`, run lengths or polygons.
-      keypoints: read `keypoints`; the categories that have some must have the same.
+      keypoints: read `keypoints`; all categories that have keypoints must have the same names of keypoints.
 
     Returns:
       The source.
 
     Raises:
       ValueError: an image has more than `max_boxes` boxes, cannot be read, has another size than the annotations say,
-        or does not fit the canvas; `file_name` leaves the folder; two images or categories share an id, or two
-        categories a name; a box has a category that is not among `categories`, or lies outside its image, has a
-        negative side, or numbers that are none; a mask is missing, of another size than its image or a polygon of two
-        points; keypoints are more or less than their names, or outside; or the annotations are not COCO's, or lack a
-        field.
+        or does not fit the canvas; a `file_name` leads out of the folder; two images or categories share an id, or two
+        categories a name; a box has a category that is not among `categories`, lies outside its image, has a negative
+        side or is not finite; a mask is missing, has another size than its image or is a polygon of fewer than three
+        points; keypoints do not match their names or lie outside the image; or the annotations are not in COCO's format
+        or lack a field.
       FileNotFoundError: a file is missing.
     """
     annotations, images = Path(annotations), Path(images)
@@ -259,7 +261,7 @@ def _resized(
 
 
 def _keypoint_names(categories: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Return the names of the keypoints, which the categories share; empty where no category has some."""
+    """Return the names of the keypoints, the same for all categories that have any; empty if none has."""
     for c in categories:
         names = c.get("keypoints") or []
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
@@ -274,7 +276,7 @@ def _keypoint_names(categories: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 def _by_image(
     content: dict, categories: Sequence[Mapping[str, Any]], path: Path
 ) -> tuple[dict[int, list[tuple[dict, int, np.ndarray]]], tuple[str, ...]]:
-    """Image id -> its annotations with their labels and corners in pixels of the file, checked; and notes."""
+    """Check the annotations; return {image id: [(annotation, label, corners in pixels of the file)]} and messages."""
     number = _numbered(content["categories"], categories)
     names = {c["id"]: c["name"] for c in content["categories"]}
     images = {image["id"]: image for image in content["images"]}
@@ -315,7 +317,7 @@ def _by_image(
 
 
 def _corners(bbox: Any, image: Mapping[str, Any]) -> np.ndarray:
-    """Corners of a box [x, y, width, height], cut to its image; of no area where COCO's has none."""
+    """Return the corners of a box [x, y, width, height], clipped to its image; the area is 0 where the box's is."""
     try:
         x, y, w, h = _numbers(bbox)
     except (TypeError, ValueError, OverflowError):
@@ -331,14 +333,14 @@ def _corners(bbox: Any, image: Mapping[str, Any]) -> np.ndarray:
 
 
 def _numbers(values: Any) -> list[float]:
-    """Numbers of a JSON list; TypeError where it is no list of them."""
+    """Return a JSON list of numbers as floats; TypeError where it is anything else."""
     if not isinstance(values, list | tuple) or any(isinstance(v, bool | str) for v in values):
         raise TypeError("no list of numbers")
     return [float(v) for v in values]
 
 
 def _area(annotation: Mapping[str, Any], box: np.ndarray, scale: np.ndarray) -> float:
-    """Square pixels of an object in the resized image: its `area`, which may be less than the box's; or its box's."""
+    """Return the area of an object in square pixels of the resized image: its `area`, else the area of its box."""
     if annotation.get("area") is None:
         return float((box[2:] - box[:2]).prod())
     area = annotation["area"]
@@ -348,7 +350,7 @@ def _area(annotation: Mapping[str, Any], box: np.ndarray, scale: np.ndarray) -> 
 
 
 def _mask(annotation: Mapping[str, Any], image: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray:
-    """Return the mask of an annotation, resized with its image: bool [H, W], pixels of which half is covered."""
+    """Return the mask of an annotation, resized with its image: bool [H, W], true where at least half is covered."""
     from PIL import Image
 
     if not annotation.get("segmentation"):
@@ -363,7 +365,7 @@ def _mask(annotation: Mapping[str, Any], image: Mapping[str, Any], size: tuple[i
 def _keypoints(
     values: Sequence[float], names: Sequence[str], image: Mapping[str, Any], scale: np.ndarray
 ) -> np.ndarray:
-    """[K, 3] (x, y, visibility) in pixels of the resized image; zeros where there is none."""
+    """Return keypoints [K, 3] (x, y, visibility) in pixels of the resized image; zeros where one is not labeled."""
     try:
         values = _numbers(values)
     except (TypeError, ValueError):
@@ -438,13 +440,13 @@ def _check_images(images: Sequence[Any], path: Path) -> None:
 
 
 def _twins(entries: Sequence[Any], key: Callable[[Any], Any]) -> tuple[Any, Any] | None:
-    """Return the first entry whose key another had before it, behind that one."""
+    """Return the first two entries that have the same key, in their order; None where all keys differ."""
     first: dict[Any, Any] = {}
     return next(((one, entry) for entry in entries if (one := first.setdefault(key(entry), entry)) is not entry), None)
 
 
 def _check_entries(entries: Sequence[Any], kind: str, fields: Mapping[str, type], path: Path) -> None:
-    """Check that entries have an id of their own and the fields, of their types: sizes positive, names not empty."""
+    """Check that entries have unique ids, and the fields with their types: ints positive, texts not empty."""
     by_id: dict[int, dict] = {}
     for position, entry in enumerate(entries):
         where = f"{path}: {kind}[{position}]"
@@ -473,7 +475,7 @@ def _kind(value: Any) -> str:
 
 
 def _numbered(file_categories: list[dict], categories: list[dict]) -> dict[int, int | None]:
-    """Id of a file's own category -> its number among the sorted categories; None where it is not among them."""
+    """Return {id of a category in the file: its label}, None where it is not among the sorted categories."""
     by_name = {c["name"]: i for i, c in enumerate(categories)}
     return {c["id"]: by_name.get(c["name"]) for c in file_categories}
 
@@ -502,7 +504,7 @@ class _Images:
         raise FileNotFoundError(f"{annotations}: image {name} is not in {self.path}")
 
     def __call__(self, image: Mapping[str, Any], annotations: Path) -> tuple[np.ndarray, int, bool]:
-        """Pixels [H, W, 3] of an entry of `images`, bytes of its file, and whether EXIF turned it."""
+        """Return an image's pixels [H, W, 3], the size of its file in bytes, and whether EXIF turned it."""
         name = image["file_name"]
         location = self._place(name, annotations)
         try:

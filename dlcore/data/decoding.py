@@ -7,11 +7,11 @@
 Szegedy et al. 2014, arXiv:1409.4842 (the random box); Krizhevsky, Sutskever & Hinton 2012 (256, then 224: a crop_pct of
 0.875, as timm calls it).
 
-Both crops of streamed images are one resize of a box: no pixel is computed that is cut off afterwards. With Pillow the
-resize is bilinear and antialiased, and the center equals torchvision's Resize and CenterCrop to one gray level. A
-random box is resized with the pixels around it in sight, where torchvision cuts first: its outermost pixels differ. A
-JPEG that is to shrink four times or more is decoded at a half, a quarter or an eighth of its size (Pillow's draft),
-never below twice the target.
+Both crops of streamed images are one resize of a box, so that no pixel outside the crop is computed. With Pillow the
+resize is bilinear and antialiased, and the center crop equals torchvision's Resize and CenterCrop to one gray level.
+The resize of a random box also reads pixels just outside the box, where torchvision crops first: the outermost pixels
+of the result differ. A JPEG that shrinks four times or more is decoded at a half, a quarter or an eighth of its size
+(Pillow's draft), never below twice the target.
 """
 
 import io
@@ -43,10 +43,11 @@ __all__ = [
 ]
 
 _TRIES = 10
+"""Draws of a random box before the largest central box is taken."""
 _PLAIN = ("JPEG", "MPO", "PNG", "BMP", "WEBP")
 """Formats that OpenCV decodes where they are gray or RGB of 8 bits."""
 _JPEG_MARKER = re.compile(rb"\xff+[^\x00\x01\xd0-\xd8\xff]")
-"""Not the stuffed zeros and restart markers among the pixels."""
+"""A marker of a JPEG's segments; the stuffed zeros and restart markers inside the pixel data do not match."""
 
 
 def decode_files(
@@ -55,12 +56,12 @@ def decode_files(
     """Decode image files to one array, in threads.
 
     Args:
-      files: N of them.
+      files: image files.
       shape: (h, w, channels) that each is decoded to; see `decode_image`.
       skip_bad: drop files that cannot be read instead of raising.
 
     Returns:
-      (images [N, h, w, channels] uint8, their files); N is smaller where files are dropped.
+      (images [N, h, w, channels] uint8, their N files), without the dropped files.
     """
     images = np.empty((len(files), *shape), np.uint8)
 
@@ -80,7 +81,7 @@ def load_image(path: str | Path, size: int | tuple[int, int] | None = None, chan
 
     Args:
       path: path of the file.
-      size: side or (h, w) to scale to, keeping the center; None keeps the size.
+      size: side or (h, w); the image is scaled to cover it and its center is cut out. None keeps the size.
       channels: 1 (gray) or 3 (RGB).
 
     Returns:
@@ -100,19 +101,19 @@ def load_image(path: str | Path, size: int | tuple[int, int] | None = None, chan
 
 
 def load_center_crop(path: str | Path, size: tuple[int, int], channels: int = 3, crop_pct: float = 0.875) -> np.ndarray:
-    """Read the center of one image file, as `center_box` cuts it.
+    """Read the center crop of one image file; see `center_box`.
 
     Args:
       path: path of the file.
       size: (h, w) of the result.
       channels: 1 (gray) or 3 (RGB).
-      crop_pct: share of the scaled image that is kept.
+      crop_pct: side of the crop as a fraction of the scaled image's side, in (0, 1].
 
     Returns:
       [h, w, channels] uint8.
 
     Raises:
-      ValueError: the file is not a readable image.
+      ValueError: the file is missing or not a readable image.
     """
     try:
         return decode_box(Path(path).read_bytes(), partial(center_box, size=size, crop_pct=crop_pct), size, channels)
@@ -121,7 +122,7 @@ def load_center_crop(path: str | Path, size: tuple[int, int], channels: int = 3,
 
 
 def stretched(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize an image to a size, whatever its shape (bilinear, antialiased).
+    """Resize an image without keeping its aspect ratio (bilinear, antialiased).
 
     Args:
       image: [H, W, 3] uint8.
@@ -146,21 +147,21 @@ def decode_box(
     """Decode one box of an encoded image and resize it.
 
     Args:
-      data: encoded image.
-      choose: (height, width) of the image -> the box.
+      data: bytes of the encoded image.
+      choose: function from the image's (height, width) to the box to decode.
       size: (h, w) of the result.
       channels: 1 (gray) or 3 (RGB).
-      decoder: pillow, or opencv, which reads a box that shrinks less than twice bilinearly without antialiasing, as
-        tf.image.resize does, and averages over the area beyond; it is faster, with other pixels. It decodes gray and
-        RGB images of 8 bits in JPEG, PNG, BMP and WebP; Pillow decodes all others, and those that it cannot.
-      orient: turn the image as its EXIF orientation says.
+      decoder: pillow, or opencv, which is faster and gives slightly different pixels: it resizes a box that shrinks
+        less than twice bilinearly without antialiasing, as tf.image.resize does, and other boxes by averaging areas. It
+        decodes 8-bit gray and RGB images in JPEG, PNG, BMP and WebP; Pillow decodes all others.
+      orient: rotate the image as its EXIF orientation says.
 
     Returns:
       [h, w, channels] uint8.
 
     Raises:
-      ValueError: `decoder` is unknown, or the bytes are no whole image.
-      OSError: the bytes are no whole image.
+      ValueError: `decoder` is unknown, or `data` is not an image or is cut off.
+      OSError: `data` is cut off or damaged.
       MissingPackage: OpenCV is not installed.
     """
     if decoder not in DECODERS:
@@ -176,16 +177,17 @@ def random_box(
     area: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Box:
-    """Draw a box of whole pixels.
+    """Draw a random box of whole pixels, as Inception's random resized crop.
 
-    A draw that does not fit is repeated, ten times in all; then the largest central box of an allowed ratio is taken.
+    A box that does not fit into the image is drawn again, up to ten draws in all; then the largest central box of an
+    allowed ratio is taken.
 
     Args:
-      rng: source of the random numbers.
+      rng: NumPy random generator.
       height: height of the image in pixels.
       width: width of the image in pixels.
-      area: range of the box's share of the image, drawn uniformly.
-      ratio: range of width / height, drawn log-uniformly.
+      area: (low, high) of the box's area as a fraction of the image's, drawn uniformly.
+      ratio: (low, high) of width / height, drawn log-uniformly.
 
     Returns:
       The box, in pixels of the image.
@@ -224,14 +226,14 @@ def _by_opencv(data: bytes, choose: Callable, size: tuple[int, int], channels: i
 
 
 def _turned(image: np.ndarray, turn: int) -> np.ndarray:
-    """[H, W, ...] as the EXIF orientation `turn` says: 5 to 8 swap the axes, then each is reversed or not."""
+    """Rotate [H, W, ...] as the EXIF orientation `turn` says: 5 to 8 swap the axes, then each is reversed or not."""
     image = image.swapaxes(0, 1) if turn >= 5 else image
     down, across = (-1 if turn in numbers else 1 for numbers in ((3, 4, 7, 8), (2, 3, 6, 7)))
     return np.ascontiguousarray(image[::down, ::across])
 
 
 def _is_whole_jpeg(data: bytes) -> bool:
-    """Whether the end marker follows the first picture; that of a thumbnail, or bytes behind the end, do not count."""
+    """Return whether the main picture has its end marker; that of a thumbnail, or bytes after the end, do not count."""
     offset = 2
     while marker := _JPEG_MARKER.search(data, offset):
         kind, offset = data[marker.end() - 1], marker.end()

@@ -1,4 +1,4 @@
-"""A pipeline whose data lives on the device: uint8 arrays, gathered in one jitted function."""
+"""A pipeline that keeps its whole source on the device and gathers batches there in one jitted function."""
 
 import functools
 from typing import Any
@@ -14,13 +14,13 @@ __all__ = ["DeviceResident", "device_resident"]
 
 
 class DeviceResident:
-    """A pipeline of the same interface as `Pipeline`, whose batches are gathered on the device.
+    """A pipeline with the interface of `Pipeline` that gathers its batches on the device.
 
     `batch_at(step)` equals that of the host's pipeline. The permutations of the current and the next epoch are put on
     the device once an epoch.
 
     Args:
-      pipeline: without a host transform, whose images are in memory.
+      pipeline: pipeline without a host transform, whose images are in memory.
       sharding: sharding of the batch; None returns this process' examples on the default device.
 
     Raises:
@@ -56,7 +56,7 @@ class DeviceResident:
           step: step, from 0.
 
         Returns:
-          Arrays [B, ...]: the global batch in `sharding`, or this process' rows where there is none.
+          Arrays [B, ...]: the global batch in `sharding`, or this process' rows where `sharding` is None.
         """
         epoch, offset = divmod(self.pipeline.position(step), len(self.pipeline.source))
         current, orders = self._order
@@ -73,12 +73,12 @@ def device_resident(pipeline: Pipeline, sharding: Sharding | None = None) -> Dev
     """Move a pipeline's source to the device, replicated over the mesh of the sharding.
 
     Args:
-      pipeline: without a host transform, whose images are in memory.
+      pipeline: pipeline without a host transform, whose images are in memory.
       sharding: sharding of the batch, `NamedSharding(mesh, PartitionSpec("data"))`: `batch_at` then returns the global
         batch in it. None gives this process' rows on the default device.
 
     Returns:
-      A pipeline of the same batches.
+      A pipeline that returns the same batches.
 
     Raises:
       ValueError: the pipeline has a host transform, or its images stay on disk.

@@ -1,7 +1,7 @@
-"""Scenes of one handwritten digit, alone or among clutter: where to look is a part of the question what it is.
+"""Scenes of one handwritten digit at a random position, alone or among clutter, to classify and to locate.
 
-As the translated and cluttered digits of Mnih et al. 2014 (arXiv:1406.6247), of scikit-learn's digits at twice their
-size. Digits of training scenes are turned, scaled and sheared a little, each time anew, as there are few of them.
+They follow the translated and cluttered MNIST of Mnih et al. 2014, arXiv:1406.6247, with scikit-learn's digits at twice
+their size. The digits of training scenes are rotated, scaled and sheared a little at random, as there are few of them.
 """
 
 import numpy as np
@@ -23,18 +23,18 @@ def digit_scenes(
     """Draw scenes: `image: [N, size, size, 1] uint8`, `label: [N] int32`, `box: [N, 4] float32` (corners x, y, x, y).
 
     Args:
-      split: "train", "valid" or "test": no two share a digit, and those of "test" are by other writers.
+      split: "train", "valid" or "test": no two splits share a digit's image, and "test" has other writers.
       count: N, number of scenes.
-      seed: scene i of one seed is the same whatever `count`.
-      size: side of a scene, in pixels.
-      clutter: pieces of other digits, 8 x 8 pixels each, that lie about; the digit covers them.
-      noise: largest brightness of the background, of 1.
+      seed: random seed; scene i depends on (seed, i) and not on `count`.
+      size: side of a scene in pixels, at least 16.
+      clutter: number of 8 x 8 pieces of random digits at random positions; the digit is drawn over them.
+      noise: largest brightness of the background's uniform noise, in [0, 1].
 
     Returns:
       The source.
 
     Raises:
-      ValueError: the split is unknown, or the scene smaller than a digit.
+      ValueError: `split` is unknown, or `size` is below 16.
     """
     if split not in _SPLITS:
         raise ValueError(f"split={split!r}: unknown; allowed: {', '.join(_SPLITS)}")
@@ -64,7 +64,7 @@ def digit_scenes(
 
 
 def _enlarged(image: np.ndarray, warp: np.ndarray) -> np.ndarray:
-    """Return an image at twice its size, its coordinates multiplied by a matrix about the center."""
+    """Return an image at twice its size, warped by a matrix about the center."""
     from scipy.ndimage import affine_transform
 
     matrix, middle = warp / 2, (len(image) - 1) / 2

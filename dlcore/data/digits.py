@@ -25,7 +25,7 @@ def digits(split: str) -> Source:
       The split, copied, so that a caller may change its arrays.
 
     Raises:
-      ValueError: `split` is neither.
+      ValueError: `split` is neither "train" nor "test".
     """
     if split not in _SPLITS:
         raise ValueError(f"split={split!r}: unknown; allowed: {', '.join(_SPLITS)}")

@@ -1,8 +1,8 @@
-"""Episodes of few-shot learning: a few classes, a few examples of each to learn from, others to be tested on.
+"""Few-shot episodes: a few classes, each with support examples to learn from and query examples to classify.
 
-An episode is a pure function of (seed, index): `way` classes without replacement, and of each class `shot + query`
-examples without replacement, so that no query is a support. Vinyals et al. 2016, arXiv:1606.04080; characters turned by
-90, 180 and 270 degrees count as classes of their own, as in Santoro et al. 2016.
+An episode is a pure function of (seed, index): it draws `way` classes without replacement, and of each class
+`shot + query` examples without replacement, so that no query is a support. Vinyals et al. 2016, arXiv:1606.04080. With
+`turned`, characters rotated by 90, 180 and 270 degrees are additional classes, as in Santoro et al. 2016.
 """
 
 from typing import Any
@@ -17,18 +17,19 @@ TURNS = 4
 
 
 class Episodes:
-    """Draws episodes.
+    """Sampler of few-shot episodes.
 
     Args:
-      source: source with `image: [N, H, W, C]` (of equal sides where `turned`) and `label: [N]`.
-      way: W, classes of an episode.
-      shot: S, supports of each class; 0 where classes are described.
-      query: Q, queries of each class.
+      source: source with `image: [N, H, W, C]` (square where `turned`) and `label: [N]`.
+      way: W, number of classes of an episode.
+      shot: S, number of supports of each class; 0 where classes are described by `attributes` instead.
+      query: Q, number of queries of each class.
       seed: random seed.
-      turned: whether turned images are classes of their own.
+      turned: whether a class rotated by 90, 180 and 270 degrees counts as three more classes.
 
     Raises:
-      ValueError: there are fewer classes, a class has fewer examples, or images that are turned are not square.
+      ValueError: `way` exceeds the number of classes, a class has fewer than shot + query examples, or `turned` images
+        are not square.
     """
 
     def __init__(self, source: Source, way: int, shot: int, query: int, seed: int, turned: bool = False):
@@ -59,13 +60,14 @@ class Episodes:
         }  # fmt: skip
 
     def rows(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Draw one episode.
+        """Draw the examples of one episode.
 
         Args:
           index: index of the episode.
 
         Returns:
-          (rows of the source [W, S + Q], supports first; quarter turns [W]).
+          (indices of examples in the source [W, S + Q], supports first; quarter turns counter-clockwise of each class
+          [W]).
         """
         rng = np.random.default_rng((self._seed, int(index)))
         way, each = self._sizes
@@ -101,12 +103,12 @@ class Episodes:
 
 
 class EpisodeArray:
-    """One array of a source of episodes, drawn when it is read.
+    """A lazy array of one part of many episodes, drawn when it is indexed.
 
     Args:
       episodes: sampler of the episodes.
       part: "support", "query" or "attributes".
-      count: episodes.
+      count: number of episodes, the length of the array.
     """
 
     def __init__(self, episodes: Episodes, part: str, count: int):
@@ -134,23 +136,24 @@ class EpisodeArray:
 def episodes(
     source: Source, count: int, *, way: int, shot: int, query: int, seed: int = 0, turned: bool = False
 ) -> Source:
-    """Make a source whose examples are episodes.
+    """Make a source whose examples are few-shot episodes.
 
     Args:
-      source: source with `image` and `label`; without supports with `attributes: [N, A]` of each class.
-      count: episodes.
-      way: W, classes of an episode.
-      shot: S, supports of each class; 0 to describe classes by their attributes.
-      query: Q, queries of each class.
+      source: source with `image` and `label`; with `shot=0` also `attributes: [N, A]`, the description of each
+        example's class.
+      count: number of episodes.
+      way: W, number of classes of an episode.
+      shot: S, number of supports of each class; 0 describes classes by their attributes instead.
+      query: Q, number of queries of each class.
       seed: random seed.
-      turned: whether turned images are classes of their own; not where they are described.
+      turned: whether a class rotated by 90, 180 and 270 degrees counts as three more classes; not with `shot=0`.
 
     Returns:
-      A source of `support: [count, W, S, ...]`, or with `shot=0` `attributes: [count, W, A]`, and `query: [count, W, Q,
-      ...]`, drawn when they are read.
+      A source of `query: [count, W, Q, H, W', C]` and `support: [count, W, S, H, W', C]`, or with `shot=0` of
+      `attributes: [count, W, A]` in place of `support`; all are drawn when they are indexed.
 
     Raises:
-      ValueError: see `Episodes`, or classes have no description, or a description would be of another turn.
+      ValueError: see `Episodes`, or `shot=0` where the source has no attributes or together with `turned`.
     """
     if shot == 0 and "attributes" not in source.arrays:
         raise ValueError(f"shot=0: {source.name} describes no classes; allowed: 1 or more")

@@ -1,4 +1,4 @@
-"""Images of one bright shape whose factors are known: what a latent space should find, and can be asked for.
+"""Images of one bright shape with known factors of variation (position, radius, brightness), to test latent spaces.
 
 value = brightness * sigmoid(2 (radius - distance))     distance from the center in pixels: of a disc the Euclidean
                                                         one, of a square the larger of |dx| and |dy|
@@ -11,26 +11,27 @@ from dlcore.data.source import Source, checked_seed
 __all__ = ["FACTORS", "SHAPES", "draw_factors", "factor_shapes", "seen_by_camera"]
 
 FACTORS = ("x", "y", "radius", "brightness")
-"""The columns of `factors`: position of the center and radius in shares of the side, and the value inside."""
+"""The columns of `factors`: the center (x, y) and the radius as fractions of the side, and the pixel value inside."""
 SHAPES = ("disc", "square")
+"""Classes of the images."""
 
 _LOW, _HIGH = (0.3, 0.3, 0.12, 0.5), (0.7, 0.7, 0.25, 1.0)
 
 
 def factor_shapes(count: int, seed: int = 0, size: int = 16) -> Source:
-    """Draw images with uniform factors.
+    """Draw images with uniformly distributed factors.
 
     Args:
-      count: N.
-      seed: image i of a seed is the same whatever `count`.
-      size: side in pixels, at least 8.
+      count: N, number of images.
+      seed: random seed; image i depends on (seed, i) and not on `count`.
+      size: side of an image in pixels, at least 8.
 
     Returns:
-      A source of `image: [N, size, size, 1] float32 in [0, 1]`, `label: [N] int32` of SHAPES, and `factors: [N, 4]
-      float32` of FACTORS.
+      A source of `image: [N, size, size, 1] float32 in [0, 1]`, `label: [N] int32` (index of SHAPES), and
+      `factors: [N, 4] float32` (in the order of FACTORS).
 
     Raises:
-      ValueError: there is no image, or it is too small.
+      ValueError: `count` is below 1, `size` below 8, or the seed negative.
     """
     if count < 1 or size < 8:
         raise ValueError(f"count={count}, size={size}: too small; allowed: count of at least 1, size of at least 8")
@@ -43,12 +44,12 @@ def factor_shapes(count: int, seed: int = 0, size: int = 16) -> Source:
 
 
 def draw_factors(factors: np.ndarray, label: np.ndarray, size: int) -> np.ndarray:
-    """Draw shapes.
+    """Render an image of each row of factors.
 
     Args:
-      factors: [N, 4], as FACTORS.
-      label: [N] int, of SHAPES.
-      size: side in pixels.
+      factors: [N, 4], in the order of FACTORS.
+      label: [N] int, index of SHAPES.
+      size: side of an image in pixels.
 
     Returns:
       [N, size, size, 1] float32 in [0, 1].
@@ -62,14 +63,14 @@ def draw_factors(factors: np.ndarray, label: np.ndarray, size: int) -> np.ndarra
 
 
 def seen_by_camera(images: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Photograph rendered images: weaker contrast, uneven light on a bright background, stripes and noise.
+    """Simulate photographs of rendered images: lower contrast, uneven light on a bright background, stripes, noise.
 
     Args:
-      images: [N, H, W, 1] in [0, 1], rendered.
-      seed: random seed of light and noise; image i of a seed does not depend on N.
+      images: [N, H, H, 1] in [0, 1], rendered.
+      seed: random seed of light and noise; image i depends on (seed, i) and not on N.
 
     Returns:
-      [N, H, W, 1] float32 in [0, 1].
+      [N, H, H, 1] float32 in [0, 1].
     """
     checked_seed(seed)
     side = np.arange(images.shape[1], dtype=np.float32) / images.shape[1]

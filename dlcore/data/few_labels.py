@@ -1,7 +1,7 @@
-"""Few labels of many: the same number of examples of each class, drawn by a seed.
+"""Few-label subsets of a data set: the same number of labeled examples of each class, drawn by a seed.
 
-With four labels per class the draw matters more than the method (Sohn et al. 2020, arXiv:2001.07685, table 2): a number
-names the seed that drew its labels.
+With four labels per class, accuracy varies by several percent with the draw (Sohn et al. 2020, arXiv:2001.07685,
+table 2), so report the seed with a result.
 """
 
 from dataclasses import replace
@@ -19,11 +19,11 @@ def few_labels(source: Source, per_class: int, seed: int) -> Source:
 
     Args:
       source: source with `label`, [N] int.
-      per_class: examples of each class.
+      per_class: number of examples of each class.
       seed: random seed.
 
     Returns:
-      A source of its own, in which the classes take turns.
+      A new source of the drawn examples, in which the classes alternate.
 
     Raises:
       ValueError: `per_class` is not positive, or a class has fewer examples.
@@ -42,14 +42,14 @@ def few_labels(source: Source, per_class: int, seed: int) -> Source:
 
 
 def two_streams(labeled: Source, unlabeled: Source) -> dict[str, Source]:
-    """Put few labeled images beside many whose labels nobody may learn from.
+    """Build the two training streams of semi-supervised learning: few labeled and many unlabeled images.
 
     Args:
       labeled: source with `image` and `label`.
       unlabeled: source with `image`; its `label`, if any, becomes `hidden_label`, for metrics only.
 
     Returns:
-      {"labeled", "unlabeled"}, training data of two streams.
+      {"labeled": source, "unlabeled": source without `label`}.
 
     Raises:
       ValueError: the images differ in shape, or a labeled class is not among the hidden labels.

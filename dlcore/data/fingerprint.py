@@ -1,12 +1,12 @@
-"""Fingerprints of data: a 64-bit key for each example, whatever its position, and a digest of a source.
+"""Fingerprints of data: a 64-bit key of each example, which does not depend on its position, and a digest of a source.
 
     key of an image on disk    digest of its name (path below the root of the data) and the size of its file
     key of an array's row      digest of the row's bytes: of `image` where there is one, else of every array
     digest of a source         of its keys in order, its arrays other than `image`, and its class names
 
-Two sources with one digest hold the same examples in the same order with the same targets. Images on disk are not read:
-an image that was replaced by another of the same size in bytes goes unnoticed. A file of tokens is
-known by its name and length.
+Two sources with the same digest hold the same examples in the same order with the same targets. Images on disk are not
+read: an image that was replaced by another of the same size in bytes goes unnoticed. A file of tokens is identified by
+its name and length.
 """
 
 import hashlib
@@ -25,11 +25,12 @@ class Fingerprint(NamedTuple):
     """Identity of a source, compared when a run resumes or is evaluated.
 
     Args:
-      examples: their number.
-      digest: 16 hexadecimal digits.
-      by: content of the keys: "path and size", "content", or "number" where there are only positions.
-      keys: [N] uint64, one an example; None where there are only positions, or where they were not kept.
-      names: [N] str of the examples; None where they have none.
+      examples: number of examples, N.
+      digest: digest of the source, 16 hexadecimal digits.
+      by: what the keys are computed from: "path and size" of files, "content" of arrays, or "number" where there are
+        no keys.
+      keys: [N] uint64, one per example; None where `by` is "number", or where they were not kept.
+      names: [N] str, names of the examples; None where they have none.
     """
 
     examples: int
@@ -40,11 +41,11 @@ class Fingerprint(NamedTuple):
 
 
 def hashed(texts: Sequence[str], salt: str = "") -> np.ndarray:
-    """Digest texts to numbers that are uniform and the same on every machine.
+    """Hash texts to uniformly distributed 64-bit numbers, the same on every machine.
 
     Args:
-      texts: N of them.
-      salt: other salts give other numbers.
+      texts: N texts.
+      salt: text that is hashed in front of each text; different salts give independent numbers.
 
     Returns:
       [N] uint64.
@@ -69,10 +70,10 @@ def fingerprint(
     """Fingerprint the parts of a source.
 
     Args:
-      length: N.
+      length: number of examples, N.
       arrays: name -> [N, ...], in memory or streamed.
-      names: [N] str of the examples, or None.
-      sizes: [N] bytes of the examples' files, or None.
+      names: [N] str, names of the examples, or None.
+      sizes: [N] int, sizes of the examples' files in bytes, or None.
       class_names: names of the classes, in the order of the labels.
 
     Returns:
@@ -100,12 +101,12 @@ def fingerprint(
 
 
 def _on_demand(array: Any) -> bool:
-    """Return whether an array reads its rows from a file (`dlcore.data.token_file`): it is known by its settings."""
+    """Return whether an array reads or draws its rows on demand, and is thus identified by its `settings`."""
     return hasattr(array, "settings")
 
 
 def _row_keys(arrays: Mapping[str, Any], length: int) -> np.ndarray:
-    """Digest each row of the arrays; a streamed image is known by its record's name."""
+    """Digest each row of the arrays; a streamed image is identified by its record's name."""
     states = [hashlib.blake2b(digest_size=8) for _ in range(length)]
     for name in sorted(arrays):
         array = arrays[name]
@@ -126,20 +127,20 @@ def count_in(keys: np.ndarray, others: np.ndarray) -> int:
       others: [M] uint64.
 
     Returns:
-      How many of the N.
+      Number of the N keys that are among `others`.
     """
     return int(np.isin(keys, others).sum())
 
 
 def changes(before: Fingerprint, now: Fingerprint) -> str | None:
-    """Say what changed between two fingerprints.
+    """Describe what changed between two fingerprints.
 
     Args:
-      before: facts of the earlier source.
-      now: facts of the present source.
+      before: fingerprint of the earlier source.
+      now: fingerprint of the present source.
 
     Returns:
-      Such as "7 examples more (dog/31.png, dog/32.png, ...), 2 fewer"; None where nothing did.
+      A phrase such as "7 examples more (dog/31.png, dog/32.png, ...), 2 fewer"; None where nothing changed.
     """
     if before.digest == now.digest:
         return None

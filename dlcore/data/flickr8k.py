@@ -1,7 +1,7 @@
 """Flickr8k: photographs with five captions each, in the official splits.
 
-Hodosh, Young & Hockenmaier 2013. A split is two files: captions_SPLIT.json(.gz), {file name: [captions]}, and SPLIT.zip
-or a folder SPLIT of the images. SPLIT is one of the names of `split_names`, as train, val and test.
+Hodosh, Young & Hockenmaier 2013. Each split has two files: captions_SPLIT.json(.gz), {file name: [captions]}, and the
+images in SPLIT.zip or a folder SPLIT. SPLIT is one of the names of `split_names`, such as train, val and test.
 """
 
 import gzip
@@ -25,12 +25,12 @@ _FLICKR8K = {"train": "train", "valid": "val", "test": "test"}
 
 
 class CaptionedImages(NamedTuple):
-    """The images of a split, in the order of their names.
+    """The images of a split with their captions, sorted by file name.
 
     Args:
       image: [N, size, size, 3] uint8.
-      texts: the captions of each image, as they were written.
-      names: names of the files.
+      texts: captions of each of the N images, unchanged.
+      names: names of the N files.
       name: name of the data set and the split.
     """
 
@@ -45,7 +45,7 @@ def flickr8k(folder: str | Path, image_size: int = 128) -> dict[str, CaptionedIm
 
     Args:
       folder: folder with captions_train.json.gz, ..._val, ..._test and train.zip, val.zip, test.zip.
-      image_size: side in pixels that images are resized to (bilinear, squashed to squares).
+      image_size: side in pixels of the squares that images are resized to (bilinear; the aspect ratio is not kept).
 
     Returns:
       {"train", "valid", "test"} -> images and captions.
@@ -67,7 +67,7 @@ def flickr8k(folder: str | Path, image_size: int = 128) -> dict[str, CaptionedIm
 
 
 def _stems(folder: Path) -> dict[str, str]:
-    """Split -> its name in the files of a folder: one that is there, else the published one."""
+    """Return {split: its name in the folder's file names}, the published name where no file is found."""
     files = (path.name.removesuffix(".gz") for path in sorted(folder.glob("captions_*.json*")))
     stems = (name.removeprefix("captions_").removesuffix(".json") for name in files)
     split_by_stem = {stem: split for stem in stems if (split := split_of(stem))}

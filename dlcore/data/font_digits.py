@@ -1,8 +1,8 @@
-"""Digits rendered from fonts, in the format of scikit-learn's handwritten ones: a synthetic domain with free labels.
+"""Digits rendered from fonts, in the format of scikit-learn's handwritten digits: a synthetic domain with labels.
 
-A digit is drawn in one of several fonts on 64 x 64 pixels, turned, sheared and scaled, cut to its box and scaled into a
-square as the handwritten ones were, moved a little, and averaged to 8 x 8. The fonts are those that ship with
-matplotlib.
+A digit is drawn in one of several fonts on 64 x 64 pixels, rotated, sheared and scaled at random, cropped to its
+bounding box, resized to fill a square as the handwritten digits were, shifted a little, and averaged to 8 x 8. The
+fonts ship with matplotlib.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ FONTS = (
     "cmtt10",
     "cmr10",
 )
-"""Files of matplotlib, without their ending."""
+"""Font files of matplotlib, without their ending .ttf."""
 
 _CANVAS, _FONT_SIZE, _SIDE, _LEVELS = 64, 40, 8, 16
 
@@ -36,12 +36,12 @@ def font_digits(
     """Draw digits in random fonts.
 
     Args:
-      count: N, images; the digits take turns.
-      seed: image i of a seed is the same whatever `count`.
-      rotation: largest angle, in degrees.
-      shear: largest shear along the rows.
-      scale: largest change of width and of height, as a share.
-      shift: largest shift, in 64ths of the image's side.
+      count: N, number of images; image i shows the digit i mod 10.
+      seed: random seed; image i depends on (seed, i) and not on `count`.
+      rotation: largest angle of the rotation in degrees.
+      shear: largest horizontal shear, the tangent of its angle.
+      scale: largest change of width and of height, as a fraction of them.
+      shift: largest shift along each axis, in 64ths of the image's side.
 
     Returns:
       A source of `image: [N, 8, 8, 1] float32 in [0, 1]` in steps of 1/16, `label: [N] int32` and `font: [N] int32`,
@@ -70,7 +70,7 @@ def font_digits(
         canvas = Image.new("L", (_CANVAS, _CANVAS))
         middle = _CANVAS / 2
         ImageDraw.Draw(canvas).text((middle, middle), str(label[i]), 255, font=fonts[font[i]], anchor="mm")
-        # The inverse map, from the position in the result to that in the drawing.
+        # PIL takes the inverse map, from a position in the result to the position in the drawing.
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         matrix = np.linalg.inv(turn @ np.array([[1, sheared], [0, 1]]) @ np.diag([width, height]))
         offset = middle - matrix @ np.array([middle, middle])

@@ -1,11 +1,12 @@
-"""German and English sentences that a small grammar draws, each the translation of the other.
+"""Pairs of a German sentence and its English translation, drawn from a small grammar.
 
     heute will der kleine hund einen roten ball finden , weil die frau ein altes haus malt .
     today the small dog wants to find a red ball , because the woman paints an old house .
 
-The two differ where German and English do: the verb comes second in German and behind its object after "weil", an
-infinitive ends its clause, and articles and adjectives agree with the gender and the case of their noun. So no
-translation word by word is right. Each German sentence has one English one, and the other way round.
+The sentences have the differences of the two languages: in German the verb comes second, but after its object in a
+clause with "weil"; an infinitive ends its clause; and articles and adjectives agree with the gender and the case of
+their noun. So a word-by-word translation is often wrong. Each German sentence has exactly one English translation, and
+vice versa.
 """
 
 from typing import Any
@@ -73,7 +74,7 @@ def _noun_phrase(rng: np.random.Generator, nominative: bool) -> tuple[_Words, _W
 
 
 def _clause(rng: np.random.Generator, subordinate: bool) -> tuple[_Words, _Words]:
-    """Return a subject, a verb and an object; with an adverb and "wants to" in some."""
+    """Return a clause of a subject, a verb and an object, in some with an adverb or "wants to"."""
     subject, english_subject = _noun_phrase(rng, True)
     target, english_target = _noun_phrase(rng, False)
     finite, infinitive, english, english_infinitive = _pick(rng, _VERBS)
@@ -92,13 +93,13 @@ def grammar_pairs(count: int, seed: int = 0, source: str = "de", target: str = "
     """Draw pairs of sentences.
 
     Args:
-      count: N, pairs.
-      seed: pair i of a seed is the same whatever `count`.
-      source: language that is read, "de" or "en".
-      target: language that is written, the other one.
+      count: N, number of pairs.
+      seed: random seed; pair i depends on (seed, i) and not on `count`.
+      source: language of the source sentences, "de" or "en".
+      target: language of the translations, the other of the two.
 
     Returns:
-      The sentences, words and marks with a blank between.
+      The sentences, with a blank between words and punctuation marks.
 
     Raises:
       ValueError: the languages are not German and English, or the seed is negative.

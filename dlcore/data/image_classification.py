@@ -42,7 +42,7 @@ class Splits(NamedTuple):
       test: split to report on.
       class_names: names of labels 0, 1, ...
       image_shape: (H, W, C) of every image.
-      notes: messages about changes to the data while loading, a line each.
+      notes: messages about what was changed or found in the data while loading, one line each.
     """
 
     train: Source
@@ -75,13 +75,14 @@ def load(
         `data_dir`.
       data_dir: folder or .zip of the images, or the folder in which TFDS prepared the data; digits need none.
       seed: random seed of the held-out splits.
-      valid_fraction: share of train that becomes the validation split where the data set has none.
+      valid_fraction: fraction of train that becomes the validation split where the data set has none.
       image_size: side or (H, W) of images of a folder and of streamed TFDS images; see `folder_splits`.
-      skip_bad: leave out images of a folder that cannot be read, and say how many.
-      limit_bytes: most bytes of decoded images; a folder or TFDS split that takes more stays on disk and is streamed.
-      workers: threads that decode streamed images; None takes one a core.
-      min_classes: least number of classes of a folder; fewer are an error. At 0 a folder of images needs no class
-        folders.
+      skip_bad: leave out images of a folder that cannot be read, and note how many.
+      limit_bytes: largest size of all decoded images in bytes; a folder or TFDS split that takes more stays on disk and
+        is streamed.
+      workers: threads that decode streamed images; None takes one per core.
+      min_classes: smallest number of classes of a folder; fewer raise ValueError. With 0 a folder of images needs no
+        class folders.
 
     Returns:
       The splits.
@@ -123,25 +124,25 @@ def folder_splits(
     workers: Workers | None = None,
     min_classes: int = 2,
 ) -> dict[str, Source]:
-    """Load a folder or .zip of image files, one folder a class: `image: [N, H, W, C] uint8`, `label: [N] int32`.
+    """Load a folder or .zip with one folder of images per class: `image: [N, H, W, C] uint8`, `label: [N] int32`.
 
     Classes and default size are those of train; the channels are the same in all splits. Examples are sorted by path.
 
     Args:
       path: path of the folder or .zip file.
-      image_size: side or (H, W): images are scaled to cover it and their center is cut out. None keeps a size that all
-        images share (at most 224 on the short side), and else takes a square of the median short side, at most 224,
-        from 16 on rounded down to a multiple of 8.
+      image_size: side or (H, W): images are scaled to cover it and their center is cut out. None keeps the size if all
+        images share one whose shorter side is at most 224; else it takes a square whose side is the median shorter
+        side, at most 224, rounded down to a multiple of 8 (where it is 16 or more).
       channels: 1 or 3; None takes 1 where every image is gray and 3 otherwise.
-      skip_bad: leave out files that cannot be read, and note how many, where they would be an error.
-      limit_bytes: most bytes of decoded images in memory.
-      workers: threads that decode images that take more than `limit_bytes`, batch by batch; None makes that an error.
-        Size and channels of streamed images are those of up to a thousand files of each split, and `skip_bad` then
+      skip_bad: leave out files that cannot be read, and note how many; False raises.
+      limit_bytes: largest size of all decoded images in bytes that is kept in memory.
+      workers: threads that decode batch by batch where images take more than `limit_bytes`; None makes that an error.
+        Size and channels of streamed images are chosen from up to 1,000 files of each split, and `skip_bad` then
         decodes every file once to find the bad ones.
-      min_classes: fewer are an error.
+      min_classes: smallest number of classes; fewer raise ValueError. With 0 no class folders are needed.
 
     Returns:
-      Split -> source: `train` with `valid` and/or `test`, or `all` where the root has no such folders.
+      Split -> source: `train` with `valid` and/or `test`, or `all` alone where the root has no folders of splits.
 
     Raises:
       FileNotFoundError: `path` does not exist.
@@ -186,15 +187,15 @@ def folder_source(
       path: path of the folder or .zip file, one folder per class.
       image_size: side or (H, W); None takes the images' own size, or a square of the median short side.
       channels: 1 or 3; None takes 1 where every image is gray and 3 otherwise.
-      skip_bad: leave out files that cannot be read, and note how many.
-      limit_bytes: most bytes of decoded images.
+      skip_bad: leave out files that cannot be read, and note how many; False raises.
+      limit_bytes: largest size of all decoded images in bytes; more raise ValueError.
 
     Returns:
       All images, as one source.
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: `path` holds splits, or as `folder_splits`.
+      ValueError: `path` holds splits, or see `folder_splits`.
     """
     splits = folder_splits(path, image_size, channels, skip_bad, limit_bytes)
     if "all" not in splits:
@@ -212,7 +213,7 @@ def check_labels(source: Source, num_classes: int) -> None:
       num_classes: labels must be in [0, num_classes).
 
     Raises:
-      ValueError: a label is not; the message names the first one and its example.
+      ValueError: a label is outside [0, num_classes); the message names the first one and its example.
     """
     label = np.asarray(source.arrays["label"])
     bad = np.flatnonzero((label < 0) | (label >= num_classes))
@@ -256,7 +257,7 @@ def _notes(folder: ImageFolder, headers: ImageHeaders) -> tuple[str, ...]:
 def _with_test_and_valid(
     name: str, sources: dict[str, Source], valid_fraction: float, seed: int
 ) -> tuple[dict[str, Source], tuple[str, ...]]:
-    """Train, validation and test, carved from what there is, and notes that say so."""
+    """Complete the sources to train, valid and test by carving, and return messages that say what was done."""
     sources, messages = dict(sources), ()
     if len(sources) == 1:
         (whole,) = sources.values()

@@ -1,9 +1,9 @@
 """Step 1 of loading images, LIST: the image files of a folder or .zip, with their splits and classes.
 
-The folder that an image lies in is its class, named by its path below the root ("cat", "animals/cat"); folders that
-wrap everything are left out of the name. Where the root holds `train` and `test` (or `val`) folders, these are the
-splits, by the names of `split_names`; a folder beside them is an error, and so are the same classes under several
-folders that are no splits. No image is opened here.
+The class of an image is the folder it lies in, named by its path below the root ("cat", "animals/cat"); outer folders
+that contain all images are left out of the name. Where the root holds `train` and `test` (or `val`) folders, these are
+the splits; `split_names` lists their allowed names. Any other folder beside them is an error, and so are the same
+classes under several folders that are not splits. No image is opened here.
 """
 
 import functools
@@ -23,21 +23,22 @@ EXTENSIONS = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".dib", ".gif", ".webp", ".avif", ".avifs"),
     *(".heic", ".heif", ".jp2", ".j2k", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".pcx", ".qoi"),
 )
-"""What makes a file an image by its name; one that Pillow cannot decode (.heic, without a plugin) is named in an error,
-not left out."""
+"""Endings of the names of image files. A file with one of them that Pillow cannot decode (.heic without a plugin) is
+an error, not left out."""
 UNLABELED = "unlabeled"
-"""The one class of images without class folders."""
+"""Name of the single class of images without class folders."""
 _SHOWN = 5
+"""Largest number of classes that an error message lists."""
 
 
 class ImageFile(NamedTuple):
     """One image file with its class.
 
     Args:
-      name: path, as messages show it; the path on disk where the file is not in a .zip.
+      name: path for messages: the path on disk, or "archive.zip:member".
       label: class, an index into `ImageFolder.class_names`.
-      open: opens the file for reading bytes.
-      key: split, class and file, wherever the data set lies: "train/cat/1.png"; without splits "cat/1.png".
+      open: function that opens the file for reading bytes.
+      key: path relative to the data set: split, class and file, as in "train/cat/1.png"; without splits "cat/1.png".
       size: size of the file in bytes.
     """
 
@@ -53,11 +54,11 @@ class ImageFolder(NamedTuple):
 
     Args:
       name: last part of the path.
-      path: folder or .zip.
+      path: path of the folder or .zip.
       splits: split -> its files, sorted by path: `train` with `valid` and/or `test`, or `all` alone.
       class_names: names of the main split's classes, sorted.
-      num_outside: images that lie in no class folder and are left out.
-      main: the split that decides classes and size: `train`, or `all` where there are no splits.
+      num_outside: number of images that lie in no class folder and are left out.
+      main: split that decides classes and size: `train`, or `all` where there are no splits.
       zipped: whether the files are members of a .zip.
       without_images: folders without an image, each with the ending of a file in it: "birds (.raw)", "emus (empty)".
     """
@@ -84,20 +85,20 @@ class _Entry(NamedTuple):
 
 
 def list_folder(path: str | Path, min_classes: int = 2) -> ImageFolder:
-    """List a folder or .zip that holds one folder of image files a class.
+    """List a folder or .zip that holds one folder of image files per class.
 
     Args:
       path: path of the folder or .zip file.
-      min_classes: fewer are an error. At 0, images that lie in fewer than two class folders need none: they all have
-        the one class UNLABELED.
+      min_classes: smallest number of classes; fewer raise ValueError. With 0, images in fewer than two class folders
+        all get the single class UNLABELED.
 
     Returns:
-      Its files by split, with their classes.
+      The files by split, with their classes.
 
     Raises:
       FileNotFoundError: `path` does not exist.
       ValueError: `path` holds no image, no class folders or too few; a split has a class that train lacks; a folder
-        beside the splits is none of them, or one split has two folders; or several folders that are no splits hold the
+        beside the splits is not a split, or one split has two folders; or several folders that are not splits hold the
         same classes.
     """
     path = Path(path)
@@ -127,7 +128,7 @@ def list_folder(path: str | Path, min_classes: int = 2) -> ImageFolder:
 
 
 def list_images(path: str | Path) -> list[Path]:
-    """List the image files below a folder, without hidden ones; a folder that links lead to again is listed once.
+    """List the image files below a folder, without hidden files; a folder that several links lead to is listed once.
 
     Args:
       path: path of a folder, or of one file, which is returned unchanged.
@@ -148,7 +149,7 @@ def list_images(path: str | Path) -> list[Path]:
 
 
 def _listed(path: Path) -> tuple[list[Path], tuple[str, ...]]:
-    """Return the images below a folder, sorted, and the folders without any."""
+    """List the images below a folder, sorted, and its folders without an image."""
     images, other_files = [], []
     for folder, names in _walk(path):
         below = folder.relative_to(path)
@@ -161,7 +162,7 @@ def _listed(path: Path) -> tuple[list[Path], tuple[str, ...]]:
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Folders below `root` with their files, each real folder once: by its own path, else by the first link to it."""
+    """Yield folders below `root` with their files, each real folder once: by its own path, else by its first link."""
     visited_dirs, links = set(), [root]
     while links:
         start = links.pop(0)
@@ -177,7 +178,7 @@ def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def is_image(parts: tuple[str, ...]) -> bool:
-    """Tell whether a path names an image that is neither hidden nor one of macOS's resource forks.
+    """Return whether a path names an image that is neither hidden nor one of macOS's resource forks.
 
     Args:
       parts: parts of the path relative to the root of the data set.
@@ -193,14 +194,14 @@ def _is_visible(parts: tuple[str, ...]) -> bool:
 
 
 def _without_images(images: Iterable[tuple[str, ...]], other_files: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
-    """Folders below the root whose files are no images by their names, with an ending of them, or "empty"."""
+    """List folders below the root without an image, each with the ending of one of its files, or "empty"."""
     some = {parts[:depth] for parts in images for depth in range(len(parts))}
     endings = {parts[:-1]: PurePosixPath(parts[-1]).suffix or parts[-1] for parts in other_files if _is_visible(parts)}
     return tuple(f"{'/'.join(folder)} ({endings[folder]})" for folder in sorted(set(endings) - some - {()}))
 
 
 def _entries(path: Path) -> tuple[list[_Entry], tuple[str, ...]]:
-    """Return the images, and the folders without any."""
+    """List the images of a folder or .zip, and its folders without an image."""
     if path.is_dir():
         images, without = _listed(path)
         entries = [
@@ -230,7 +231,7 @@ def _entries(path: Path) -> tuple[list[_Entry], tuple[str, ...]]:
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file; 0 for a link to nothing, which is reported where it is read."""
+    """Return the size of a file in bytes; 0 for a broken link, which is reported when it is read."""
     try:
         return path.stat().st_size
     except OSError:
@@ -270,7 +271,7 @@ def _by_split(path: str, entries: list[_Entry]) -> dict[str, list[_Entry]]:
 
 
 def _check_repeats(path: str, entries: list[_Entry]) -> None:
-    """Refuse the same classes under several folders: most likely splits of other names, by which classes multiply."""
+    """Raise where several folders hold the same classes: most likely they are splits with unknown names."""
     below: dict[str, set[str]] = {}
     for entry in entries:
         below.setdefault(entry.parts[0], set()).add("/".join(entry.parts[1:-1]))
@@ -294,7 +295,7 @@ def _check_repeats(path: str, entries: list[_Entry]) -> None:
 
 
 def _flat_by_split(path: str, entries: list[_Entry]) -> dict[str, list[_Entry]]:
-    """All images by split, or `all`, wherever they lie below."""
+    """Group all images by split (or as `all`), at whatever depth below it they lie."""
     while len({entry.parts[0] for entry in entries}) == 1 and all(len(entry.parts) > 1 for entry in entries):
         entries = [entry._replace(parts=entry.parts[1:]) for entry in entries]
     top = sorted({entry.parts[0] for entry in entries if len(entry.parts) > 1})
@@ -309,7 +310,7 @@ def _flat_by_split(path: str, entries: list[_Entry]) -> dict[str, list[_Entry]]:
 
 
 def _unwrapped(entries: list[_Entry]) -> list[_Entry]:
-    """Drop the folders that wrap all others, but keep the last one, a class; drop files that lie beside classes."""
+    """Drop outer folders that contain all images, up to the class folder; drop images beside class folders."""
     while True:
         entries = [entry for entry in entries if len(entry.parts) > 1]
         if len({entry.parts[0] for entry in entries}) != 1 or all(len(entry.parts) == 2 for entry in entries):

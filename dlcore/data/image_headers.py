@@ -1,4 +1,4 @@
-"""Step 2 of loading images, CHECK: sizes and modes from the headers, before a pixel is decoded."""
+"""Step 2 of loading images, CHECK: read sizes and modes from the files' headers, before a pixel is decoded."""
 
 import itertools
 import math
@@ -23,18 +23,19 @@ __all__ = [
 ]
 
 SAMPLE_SIZE = 1000
-"""Headers of each split that are read where images may be streamed."""
+"""Largest number of headers of each split that are read where images may be streamed."""
 _LARGEST_DEFAULT = 224
+"""Largest shorter side in pixels that `check_headers` chooses."""
 
 
 class ImageHeaders(NamedTuple):
-    """What the headers of a data set say.
+    """Shape and size of a data set, from the headers of its image files.
 
     Args:
-      readable: split -> the files whose headers were read without error, of a sample or of all.
+      readable: split -> files whose headers were read without error, out of all or of a sample.
       shape: (H, W, C) that images are decoded to.
-      num_bytes: bytes of all images, decoded to `shape`.
-      crop_pct: share of the scaled image that its center crop keeps.
+      num_bytes: size in bytes of all images decoded to `shape`.
+      crop_pct: side of the center crop as a fraction of the scaled image's side, in (0, 1].
       mixed: whether there are both gray and color images.
     """
 
@@ -56,17 +57,20 @@ def check_headers(
 
     Args:
       folder: result of `list_folder`.
-      image_size: (H, W); None keeps a size that all images share (at most 224 on the short side), and else takes a
-        square of the median short side, at most 224, from 16 on rounded down to a multiple of 8.
+      image_size: (H, W); None keeps the size if all images share one whose shorter side is at most 224; else it takes a
+        square whose side is the median shorter side, at most 224, rounded down to a multiple of 8 (where it is 16 or
+        more).
       channels: 1 or 3; None takes 1 where every image is gray and 3 otherwise.
       skip_bad: drop files that cannot be read instead of raising.
-      sample_above: bytes of decoded images above which up to 1,000 headers a split stand for all; None reads all.
+      sample_above: size in bytes of all decoded images above which only up to 1,000 headers per split are read; None
+        reads all headers.
 
     Returns:
       The shape of the images and the files that can be read.
 
     Raises:
-      ValueError: `channels` is none of those, a header cannot be read (the message names the files), or none can.
+      ValueError: `channels` is not None, 1 or 3; a header cannot be read (the message names the files); or, with
+        `skip_bad`, none can.
     """
     if channels not in (None, 1, 3):
         raise ValueError(f"channels={channels!r}: unknown; allowed: None, 1, 3")
@@ -112,10 +116,10 @@ def read_header(file: Path | IO[bytes]) -> tuple[tuple[int, int], bool]:
       file: path, or file opened for reading bytes.
 
     Returns:
-      ((H, W) after the EXIF orientation, whether the image is gray).
+      ((H, W) after rotation by the EXIF orientation, whether the image is gray).
 
     Raises:
-      ValueError: the file is no image.
+      ValueError: the file is not an image.
     """
     with opened(file) as image:
         width, height = image.size[::-1] if is_sideways(image) else image.size
@@ -123,7 +127,7 @@ def read_header(file: Path | IO[bytes]) -> tuple[tuple[int, int], bool]:
 
 
 def target_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
-    """Check a size and write it as a pair.
+    """Check an image size and return it as a pair.
 
     Args:
       image_size: side in pixels, or (H, W).
@@ -132,7 +136,7 @@ def target_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
       (H, W).
 
     Raises:
-      ValueError: it is anything but positive ints.
+      ValueError: `image_size` is neither a positive int nor a pair of positive ints.
     """
     size = tuple(image_size) if isinstance(image_size, tuple | list) else (image_size, image_size)
     if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
@@ -141,24 +145,24 @@ def target_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def kept_share(sizes: set[tuple[int, int]], size: tuple[int, int]) -> float:
-    """Choose `crop_pct`, the share of the scaled image that its center crop keeps.
+    """Choose `crop_pct`, the side of the center crop as a fraction of the scaled image's side.
 
     Args:
       sizes: (H, W) of the images.
       size: (H, W) that they are decoded to.
 
     Returns:
-      1 where all images have one size, not larger than `size`; else 0.875.
+      1 where all images have the same size and it is not larger than `size`; else 0.875.
     """
     return 1.0 if len(sizes) == 1 and all(a <= b for a, b in zip(*sizes, size, strict=True)) else 0.875
 
 
 def evenly(items: Sequence[Any], count: int) -> list[Any]:
-    """Take items at equal distances, from the first to the last.
+    """Take evenly spaced items, from the first to the last.
 
     Args:
       items: items to choose from.
-      count: the most that are taken.
+      count: largest number of items to take.
 
     Returns:
       min(count, len(items)) items, in order.

@@ -1,12 +1,12 @@
 """Image decoding: every reader opens files, applies EXIF orientation, converts to 8 bits and resizes here.
 
-All readers of data, `read_header` and `decode_mask` are built on it: a file gives the same pixels, or the same error,
-wherever it lies. It imports nothing of dlcore, because `--mode=export` writes its text into load.py: an exported
-classifier sees the pixels that were measured.
+All readers of data, `read_header` and `decode_mask` use this module, so that a file gives the same pixels, or the same
+error, in every data set. It imports nothing of dlcore, because `--mode=export` copies its text into load.py: an
+exported classifier gets the same pixels as in evaluation.
 
-    turned      as the EXIF orientation says (1 to 8); an EXIF block that cannot be read counts as none
+    rotation    as the EXIF orientation says (1 to 8); an EXIF block that cannot be read counts as none
     8 bits      gray of b = 9 to 16 bits becomes v * 255 // (2^b - 1); 1 bit becomes 0 and 255
-    refused     32-bit integers and floats, whose range no file states; files that are cut off; more pixels than twice
+    errors      32-bit integers and floats, whose range no file states; files that are cut off; more pixels than twice
                 PIL.Image.MAX_IMAGE_PIXELS (a decompression bomb)
 """
 
@@ -32,19 +32,20 @@ __all__ = [
 ]
 
 _GAP = 2.0
+"""Pillow's `reducing_gap`: an image is first reduced to no less than this multiple of the target size."""
 _DRAFTED = ("JPEG", "MPO")
-"""Formats that Pillow can decode at a part of their size; their headers say all of their size and orientation."""
+"""Formats that Pillow can decode at a reduced size, and whose headers state size and orientation."""
 
 
 class Box(NamedTuple):
-    """A part of an image, in its pixels; fractions are allowed.
+    """A box in an image, in pixels; fractions of pixels are allowed.
 
     Args:
-      top: distance of its upper edge from the image's.
-      left: distance of its left edge from the image's.
-      height: height of the box in pixels.
-      width: width of the box in pixels.
-      mirrored: swap left and right after the resize.
+      top: distance of the upper edge from the top of the image.
+      left: distance of the left edge from the left of the image.
+      height: height of the box.
+      width: width of the box.
+      mirrored: whether to mirror left and right after the resize.
     """
 
     top: float
@@ -64,7 +65,7 @@ def opened(file: Path | IO[bytes]) -> Any:
       The Pillow image, a context manager.
 
     Raises:
-      ValueError: the file is no image.
+      ValueError: the file is not an image in a format that Pillow reads.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -75,7 +76,7 @@ def opened(file: Path | IO[bytes]) -> Any:
 
 
 def orientation(image: Any) -> int:
-    """Read how an image is to be turned, without decoding its pixels.
+    """Read the EXIF orientation of an image without decoding its pixels.
 
     Args:
       image: Pillow image, opened.
@@ -94,19 +95,19 @@ def orientation(image: Any) -> int:
 
 
 def is_sideways(image: Any) -> bool:
-    """Tell whether height and width of an opened image change places when it is turned upright.
+    """Return whether the EXIF orientation of an opened image swaps its height and width.
 
     Args:
       image: Pillow image, opened, its pixels not yet decoded.
 
     Returns:
-      True for orientations 5 to 8; not for a TIFF, which Pillow turns itself and whose size it swaps.
+      True for orientations 5 to 8; False for a TIFF, whose size and pixels Pillow rotates itself.
     """
     return image.format != "TIFF" and orientation(image) >= 5
 
 
 def upright(image: Any) -> Any:
-    """Decode an opened image and turn it as its EXIF orientation says.
+    """Decode an opened image and rotate it as its EXIF orientation says.
 
     Args:
       image: Pillow image, opened.
@@ -119,7 +120,7 @@ def upright(image: Any) -> Any:
     """
     from PIL import Image
 
-    image.load()  # a PNG may state its orientation behind the pixels
+    image.load()  # a PNG may state its orientation after the pixels
     turns = Image.Transpose
     turn = {
         2: turns.FLIP_LEFT_RIGHT,
@@ -139,14 +140,14 @@ def _to_pixels(image: Any, channels: int, orient: bool = True, keep_gray: bool =
     Args:
       image: Pillow image, opened.
       channels: 1 (gray, ITU-R 601 luma) or 3 (RGB; transparency is dropped, gray is repeated).
-      orient: turn it as its EXIF orientation says.
-      keep_gray: leave a gray image gray, for the caller to repeat.
+      orient: rotate the image as its EXIF orientation says.
+      keep_gray: leave a gray image in mode L where `channels` is 3; the caller converts it.
 
     Returns:
       The Pillow image, of mode L or RGB.
 
     Raises:
-      ValueError: `channels` is another, or the pixels are 32-bit integers or floats.
+      ValueError: `channels` is neither 1 nor 3, or the pixels are 32-bit integers or floats.
       OSError: the file is cut off or damaged.
     """
     from PIL import Image
@@ -164,20 +165,21 @@ def _to_pixels(image: Any, channels: int, orient: bool = True, keep_gray: bool =
 
 
 def decode_image(file: Path | IO[bytes], size: tuple[int, int] | None, channels: int) -> np.ndarray:
-    """Decode a whole image with Pillow, turned as its EXIF orientation says.
+    """Decode a whole image with Pillow, rotated as its EXIF orientation says.
+
+    16-bit gray is divided by 257; of an animation the first frame is decoded.
 
     Args:
       file: path, or file opened for reading bytes.
-      size: (h, w): the image is scaled (bilinear, antialiased) until it just covers it, and its center is cut out; None
-        keeps the size.
-      channels: 1 (gray, ITU-R 601 luma) or 3 (RGB; transparency is dropped, gray is repeated). 16-bit gray is divided
-        by 257; of an animation the first frame counts.
+      size: (h, w); the image is scaled (bilinear, antialiased) until it just covers this size, and its center is cut
+        out. None keeps the size.
+      channels: 1 (gray, ITU-R 601 luma) or 3 (RGB; transparency is dropped, gray is repeated).
 
     Returns:
       [h, w, channels] uint8.
 
     Raises:
-      ValueError: the file is no image, `channels` is another, or the pixels are 32-bit integers or floats.
+      ValueError: the file is not an image, `channels` is neither 1 nor 3, or the pixels are 32-bit integers or floats.
       OSError: the file is cut off or damaged.
     """
     with opened(file) as image:
@@ -194,7 +196,7 @@ def scale_to_cover(image: Any, size: tuple[int, int]) -> Any:
       size: (h, w) of the result.
 
     Returns:
-      The Pillow image; the same one where it has the size.
+      The Pillow image; the same object where it already has the size.
     """
     from PIL import Image, ImageOps
 
@@ -205,11 +207,11 @@ def scale_to_cover(image: Any, size: tuple[int, int]) -> Any:
 
 
 def resize_box(image: Any, box: Box, size: tuple[int, int]) -> Any:
-    """Resize a part of an image (bilinear, antialiased).
+    """Resize a box of an image (bilinear, antialiased).
 
     Args:
       image: Pillow image.
-      box: part of it; `mirrored` is not read.
+      box: box in the image; its `mirrored` is ignored.
       size: (h, w) of the result.
 
     Returns:
@@ -223,15 +225,16 @@ def resize_box(image: Any, box: Box, size: tuple[int, int]) -> Any:
 
 
 def center_box(height: int, width: int, size: tuple[int, int], crop_pct: float = 0.875) -> Box:
-    """Find the part of an image that its center crop shows: scaled to cover size / crop_pct, then cut.
+    """Return the box of an image that its center crop shows: scaled to cover size / crop_pct, then cut.
 
-    500 x 375 to 224: the short side becomes 256, the long one 341, and 224 / 341 of the width are kept.
+    Example: an image 500 wide and 375 high, size 224. The shorter side is scaled to 256 and the longer one to 341; the
+    box has 224 / 341 of the width and 224 / 256 of the height.
 
     Args:
       height: height of the image in pixels.
       width: width of the image in pixels.
       size: (h, w) of the crop.
-      crop_pct: share of the scaled image that the crop keeps.
+      crop_pct: side of the crop as a fraction of the scaled image's side, in (0, 1].
 
     Returns:
       The box, in pixels of the image.
@@ -252,18 +255,18 @@ def decode_box_by_pillow(
     """Decode one box of an encoded image and resize it, with Pillow.
 
     Args:
-      data: encoded image.
-      choose: (height, width) of the image -> the box.
+      data: bytes of the encoded image.
+      choose: function from the image's (height, width) to the box to decode.
       size: (h, w) of the result.
       channels: 1 (gray) or 3 (RGB).
-      orient: turn the image as its EXIF orientation says.
+      orient: rotate the image as its EXIF orientation says.
 
     Returns:
       [h, w] (gray) or [h, w, 3] uint8.
 
     Raises:
-      ValueError: the bytes are no image.
-      OSError: the bytes are no whole image.
+      ValueError: `data` is not an image.
+      OSError: `data` is cut off or damaged.
     """
     from PIL import Image
 
@@ -288,17 +291,17 @@ def decode_box_by_pillow(
 
 
 def _zoomed(box: Box, down: float, across: float) -> Box:
-    """Return the box in an image that was decoded at a part of its size."""
+    """Return the box in an image that was decoded at a reduced size."""
     return Box(box.top * down, box.left * across, box.height * down, box.width * across, box.mirrored)
 
 
 def _gray_bits(image: Any) -> int | None:
-    """Bits of a gray image that has more than 8; None of others."""
+    """Return the bits per pixel of a gray image that has more than 8; None for other images."""
     if image.mode == "F":
         raise ValueError("32-bit floating-point images are not supported; allowed: 8 and 16 bits")
     if not image.mode.startswith("I"):
         return None
-    if image.mode == "I" and image.format not in ("PNG", "PPM"):  # of these two Pillow gives 16 bits as 32
+    if image.mode == "I" and image.format not in ("PNG", "PPM"):  # Pillow reads 16 bits of these two as mode I
         raise ValueError("32-bit integer images are not supported; allowed: 8 and 16 bits")
     stated = image.tag_v2.get(258, (16,)) if image.format == "TIFF" else (16,)  # 258: BitsPerSample
     return int(stated[0])

@@ -1,4 +1,4 @@
-"""Short texts with labels: drawn topics, lines of the embedded pages by the text that they are from, or a file."""
+"""Labeled short texts: lines of a synthetic language of topics, lines of the embedded pages by text, or a file."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -20,19 +20,20 @@ PAGE_TEXTS = {
     "Gettysburg": ("Four score",),
     "novels": ("It is a truth",),
 }
-"""The texts of the pages, and the words that each begins with."""
+"""Class name -> the first words of each text of this class in the embedded pages."""
 LABELED_TEXTS = ("topics", "pages", "file")
+"""Names of data sets for `labeled_texts`."""
 
 _NUM_TOPIC_LINES = 1500
 
 
 class LabeledTexts(NamedTuple):
-    """Texts and their classes.
+    """Texts with class labels.
 
     Args:
       texts: N texts.
-      labels: [N] int32.
-      class_names: class names of the labels.
+      labels: [N] int32, indices into `class_names`.
+      class_names: names of the classes.
     """
 
     texts: list[str]
@@ -41,16 +42,16 @@ class LabeledTexts(NamedTuple):
 
 
 def page_lines(length: int) -> LabeledLines:
-    """Cut the pages into lines, labeled by the text in which they begin.
+    """Cut the embedded pages into lines, labeled by the text in which they begin.
 
     Args:
-      length: characters of a line.
+      length: number of characters of a line.
 
     Returns:
-      The pages and the lines, with labels in the order of PAGE_TEXTS.
+      The pages and the lines as tokens (one per character), and the lines' labels in the order of PAGE_TEXTS.
 
     Raises:
-      ValueError: `length` is below 1, or above the characters of the pages.
+      ValueError: `length` is below 1, or above the number of characters of the pages.
     """
     text = embedded_pages()
     if not 1 <= length <= len(text):
@@ -68,13 +69,13 @@ def labeled_texts(name: str, length: int, data_dir: str | Path | None = None) ->
     """Load texts with labels by name.
 
     Args:
-      name: "topics" (1,500 lines of a drawn language, a character a word), "pages" (lines of the embedded pages) or
-        "file" (`data_dir` itself).
-      length: characters of a line of the first two; texts of a file have their own.
-      data_dir: path of a UTF-8 file of lines `label TAB text`; the first two need none.
+      name: "topics" (1,500 lines of a synthetic language, one character per word), "pages" (lines of the embedded
+        pages) or "file" (the file `data_dir`).
+      length: number of characters of a line of "topics" and "pages"; ignored for "file".
+      data_dir: path of a UTF-8 file of lines `label TAB text`, for "file".
 
     Returns:
-      The texts, in the source's order.
+      The texts in their original order, with labels.
 
     Raises:
       ValueError: `name` is unknown, `data_dir` is missing, or a line has no label or no text, or all have one label.

@@ -1,8 +1,8 @@
 """Class masks in image files: read the numbers that the file holds, without conversion.
 
-A mask has one channel, the number of each pixel's class: gray of 1 to 16 bits, 32-bit integers, or a palette, whose
-index counts, not its color. Pillow spreads gray of 2 and 4 bits, and a PGM of another maximum than 255, over 0 to 255;
-that is undone. A mask is turned as its own EXIF orientation says.
+A mask has one channel, the number of each pixel's class: gray of 1 to 16 bits, 32-bit integers, or the indices of a
+palette image. Pillow rescales gray of 2 and 4 bits, and a PGM whose maximum is not 255, to 0 to 255; this is undone. A
+mask is rotated as its own EXIF orientation says.
 """
 
 import io
@@ -19,16 +19,16 @@ _LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
 
 
 def decode_mask(data: bytes) -> np.ndarray:
-    """Decode a mask.
+    """Decode a class mask.
 
     Args:
-      data: encoded image.
+      data: bytes of the encoded image.
 
     Returns:
       [H, W] int32, the numbers that the file holds.
 
     Raises:
-      ValueError: the file is no image, has several channels or fractions, or a format that does not keep numbers.
+      ValueError: `data` is not an image, has several channels or floating-point pixels, or a lossy format.
       OSError: the file is cut off or damaged.
     """
     with opened(io.BytesIO(data)) as image:
@@ -50,7 +50,7 @@ def _lossy(image: Any, data: bytes) -> str | None:
 
 
 def _spread(image: Any, data: bytes) -> float | None:
-    """What Pillow multiplies the numbers of a gray image by; None for 1."""
+    """Return the factor by which Pillow multiplies the numbers of a gray image; None for 1."""
     if image.mode == "P" or image.mode == "1":
         return None
     if image.format == "PNG" and data[25] == 0 and data[24] < 8:  # IHDR: color type gray, bit depth

@@ -1,7 +1,7 @@
-"""Masks of objects: bits packed along the width, COCO's run lengths and polygons, and what of a mask is visible.
+"""Masks of objects: pack their bits, convert them from and to COCO's run lengths and polygons, find the visible parts.
 
-A packed mask has `ceil(W / 8)` bytes per row, the leftmost pixel in the highest bit, as `numpy.packbits` returns them:
-eight times smaller in memory and on its way to the device.
+A packed mask has `ceil(W / 8)` bytes per row, the leftmost pixel in the highest bit, as `numpy.packbits` returns it.
+It takes an eighth of the memory, also on the way to the device.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,17 +29,17 @@ def pack_masks(masks: np.ndarray) -> np.ndarray:
 
 
 def unpack_masks(packed: Any, width: int) -> Any:
-    """Unpack masks from bits; inside jit, too.
+    """Unpack masks from bits; also under jit.
 
     Args:
-      packed: [..., H, ceil(W / 8)] uint8, of numpy or jax.
-      width: W.
+      packed: [..., H, ceil(W / 8)] uint8, a NumPy or JAX array.
+      width: width of the masks in pixels, W.
 
     Returns:
-      [..., H, W] bool, of numpy for an array of numpy.
+      [..., H, W] bool, a NumPy array for a NumPy array, else a JAX array.
 
     Raises:
-      ValueError: the bytes of a row do not fit the width.
+      ValueError: a row does not have ceil(W / 8) bytes.
     """
     if packed.shape[-1] != -(-width // 8):
         raise ValueError(f"width={width}: {packed.shape[-1]} bytes a row; allowed: {-(-width // 8)}")
@@ -50,13 +50,13 @@ def unpack_masks(packed: Any, width: int) -> Any:
 
 
 def visible_masks(masks: np.ndarray) -> np.ndarray:
-    """Cut from each mask what the masks after it hide.
+    """Remove from each mask the pixels that the masks after it cover.
 
     Args:
       masks: [M, H, W] bool, from the farthest to the nearest object.
 
     Returns:
-      [M, H, W] bool.
+      [M, H, W] bool, the visible part of each mask.
     """
     masks = np.asarray(masks, bool)
     nearer = np.zeros_like(masks)
@@ -65,16 +65,16 @@ def visible_masks(masks: np.ndarray) -> np.ndarray:
 
 
 def rle_to_mask(rle: Mapping[str, Any]) -> np.ndarray:
-    """Decode COCO's run lengths, which go down the columns and start with zeros.
+    """Decode COCO's run lengths, which run down the columns and start with a run of zeros.
 
     Args:
-      rle: `size: [H, W]` and `counts`, a list of lengths or COCO's string.
+      rle: dict with `size: [H, W]` and `counts`, a list of lengths or COCO's compressed string.
 
     Returns:
       [H, W] bool.
 
     Raises:
-      ValueError: the lengths do not add up to the size, or the string is none of COCO's.
+      ValueError: the lengths do not add up to H * W, or the string is not in COCO's format.
     """
     height, width = (int(n) for n in rle["size"])
     counts = rle["counts"]
@@ -85,10 +85,11 @@ def rle_to_mask(rle: Mapping[str, Any]) -> np.ndarray:
 
 
 def _string_lengths(text: str | bytes) -> np.ndarray:
-    """The lengths in COCO's string. pycocotools reads no check: of a string that is too short it leaves pixels unset.
+    """Decode and check the lengths in COCO's string; pycocotools leaves pixels unset where a string is too short.
 
-    A character holds five bits above "0", the least first, and whether more of the number follow; the sixth bit of the
-    last is its sign. From the fourth length on, what is written is the difference from the one two before.
+    A character's code minus that of "0" has six bits: five of a number, the least significant first, and the sixth says
+    whether more characters of this number follow. The fifth bit of a number's last character is its sign. From the
+    fourth length on, the string holds the difference to the length two before.
     """
     codes = np.frombuffer(text.encode() if isinstance(text, str) else text, np.uint8).astype(np.int64) - 48
     last_digits = np.flatnonzero(codes & 32 == 0)
@@ -113,7 +114,7 @@ def masks_to_rles(masks: np.ndarray) -> list[dict[str, Any]]:
       masks: [M, H, W] bool.
 
     Returns:
-      M dicts of `size: [H, W]` and `counts`, COCO's string.
+      M dicts with `size: [H, W]` and `counts`, COCO's compressed string.
 
     Raises:
       MissingPackage: pycocotools is not installed.
@@ -127,18 +128,19 @@ def masks_to_rles(masks: np.ndarray) -> list[dict[str, Any]]:
 def segmentation_to_mask(
     segmentation: Mapping[str, Any] | Sequence[Sequence[float]], size: tuple[int, int]
 ) -> np.ndarray:
-    """Draw a COCO annotation's `segmentation`.
+    """Convert a COCO annotation's `segmentation` to a mask.
 
     Args:
-      segmentation: run lengths, or polygons [x0, y0, x1, y1, ...] of which each adds its area.
+      segmentation: run lengths (see `rle_to_mask`), or a list of polygons [x0, y0, x1, y1, ...], whose union is the
+        mask.
       size: (H, W) of the image.
 
     Returns:
       [H, W] bool.
 
     Raises:
-      ValueError: run lengths of another size or without their fields, or a polygon that is no list of numbers, or has
-        less than three points or a coordinate too many.
+      ValueError: run lengths lack a field or have another size; or a polygon is not a list of finite numbers, has fewer
+        than three points or an odd number of coordinates.
       MissingPackage: pycocotools is not installed.
     """
     if isinstance(segmentation, Mapping):

@@ -1,10 +1,10 @@
-"""Melodies in a text notation, drawn by a program, and how they sound.
+"""Random melodies in a text notation, and their waveforms.
 
     CDEF|G2E2|CDEF|G2E2|FEDC|D2G2|CDEF|G2C2.
 
-A letter is a note of the C major scale (c is an octave above C), a number after it its length in beats, | ends a bar of
-four beats, and a full stop the melody. The form is A A B A: two bars, the same again, two others, and the first once
-more with an ending on C. Notes move by small steps of the scale.
+A letter is a note of the C major scale (c is an octave above C), and a number after it is its length in beats. The mark
+| ends a bar of four beats, and a full stop ends the melody. The form is A A B A: two bars, the same two again, two
+other bars, and the first bar again with an ending on C. Notes move by small steps of the scale.
 """
 
 import re
@@ -31,13 +31,13 @@ def melodies(count: int, seed: int = 0) -> str:
 
     Args:
       count: number of melodies.
-      seed: melody i of a seed is the same whatever `count`.
+      seed: random seed; melody i depends on (seed, i) and not on `count`.
 
     Returns:
-      Their text, one a line.
+      The text of the melodies, one per line.
 
     Raises:
-      ValueError: there is no melody to draw, or the seed is negative.
+      ValueError: `count` is below 1, or the seed is negative.
     """
     checked_seed(seed)
     if count < 1:
@@ -63,15 +63,15 @@ def _two_bars(rng: np.random.Generator) -> list[str]:
 
 
 def melody_waveform(text: str, *, sample_rate: int = 4000, beat: float = 0.2) -> np.ndarray:
-    """Play a melody; characters that are no notes are silent and take no time.
+    """Synthesize the waveform of a melody; characters that are not notes are skipped.
 
     Args:
-      text: text in the notation; a number without a note before it is left out.
-      sample_rate: samples per second.
-      beat: seconds.
+      text: melody in the notation; a number without a note before it is skipped.
+      sample_rate: number of samples per second.
+      beat: length of a beat in seconds.
 
     Returns:
-      [T] float32 in [-1, 1]; a single zero where there is no note.
+      [T] float32 in [-1, 1]; a single zero where `text` has no note.
     """
     parts = [np.zeros(0)]
     for letter, number in re.findall(rf"([{NOTES}])(\d?)", text):

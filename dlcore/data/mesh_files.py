@@ -1,4 +1,4 @@
-"""Triangle meshes as files: .obj, .ply and .off, read and written.
+"""Read and write triangle meshes as .obj, .ply and .off files.
 
     obj   lines "v x y z" and "f a b c", counted from 1; "f a/b/c" and negative indices are read
     ply   a header, then vertices and faces, as text or as little- or big-endian binary; written as little-endian binary
@@ -29,7 +29,7 @@ _PLY_TYPES = {
 
 
 def read_mesh(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read a mesh; the name's ending says the format.
+    """Read a mesh; the ending of the file's name determines the format.
 
     Args:
       path: path of a .obj, .ply or .off file.
@@ -39,7 +39,7 @@ def read_mesh(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: the ending is unknown, the file is damaged, or a face names a vertex that there is not.
+      ValueError: the ending is unknown, the file is damaged, or a face refers to a vertex that does not exist.
     """
     path = Path(path)
     read = _format(path)[0]
@@ -56,18 +56,20 @@ def read_mesh(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_mesh(path: str | Path, vertices: np.ndarray, faces: np.ndarray) -> Path:
-    """Write a mesh; the name's ending says the format. What is read back is equal, bit by bit.
+    """Write a mesh; the ending of the file's name determines the format.
+
+    `read_mesh` returns the same float32 vertices and the same faces, bit by bit.
 
     Args:
-      path: ends in .obj, .ply or .off.
-      vertices: [V, 3].
-      faces: [F, 3] int.
+      path: path of the file to write, ending in .obj, .ply or .off.
+      vertices: [V, 3], converted to float32.
+      faces: [F, 3] int, indices of vertices.
 
     Returns:
       The path.
 
     Raises:
-      ValueError: the ending is unknown, or this is no mesh (`dlcore.ops.check_mesh`).
+      ValueError: the ending is unknown, or the arrays are not a mesh (see `dlcore.ops.check_mesh`).
     """
     path = Path(path)
     writer = _format(path)[1]
@@ -84,7 +86,7 @@ def _format(path: Path):
 
 
 def _triangles(polygons: list) -> np.ndarray:
-    """[F, 3] int32, of polygons of three corners and more."""
+    """Split polygons of three or more corners into triangles [F, 3] int32."""
     if short := [p for p in polygons if len(p) < 3]:
         raise ValueError(f"a face of {len(short[0])} corners")
     fans = [(p[0], p[k], p[k + 1]) for p in polygons for k in range(1, len(p) - 1)]
@@ -92,7 +94,7 @@ def _triangles(polygons: list) -> np.ndarray:
 
 
 def _text(vertices: np.ndarray) -> list[str]:
-    """Nine digits give a float32 back."""
+    """Format vertices with nine significant digits, as many as reading the same float32 back needs."""
     return [" ".join(f"{x:.9g}" for x in vertex) for vertex in vertices]
 
 
@@ -187,4 +189,4 @@ def _write_ply(vertices: np.ndarray, faces: np.ndarray) -> bytes:
 
 
 MESH_FORMATS = {".obj": (_read_obj, _write_obj), ".ply": (_read_ply, _write_ply), ".off": (_read_off, _write_off)}
-"""Ending of a file -> (reader of its content, writer)."""
+"""Ending of a file's name -> (function that reads its bytes, function that writes them)."""

@@ -1,4 +1,4 @@
-"""Images to a network's input: floats, resized, normalized by given statistics (`preprocess` fits statistics).
+"""Convert images to a network's input: to float, resize, normalize by given statistics (`preprocess` fits statistics).
 
 x = (image - mean) / std
 """
@@ -16,7 +16,7 @@ __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "normalizer"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Of the pixels in [0, 1], as torchvision's and most of timm's weights expect."""
+"""Mean and standard deviation of ImageNet's pixels in [0, 1], as torchvision's and most of timm's weights expect."""
 
 
 def normalizer(
@@ -26,11 +26,11 @@ def normalizer(
     size: int | tuple[int, int] | None = None,
     dtype: jax.typing.DTypeLike = jnp.float32,
 ) -> Callable[[jax.Array], jax.Array]:
-    """Build the function from images to a network's input.
+    """Build a function that converts images to a network's input.
 
     Args:
-      mean: [C], of the pixels in [0, 1].
-      std: [C], of the pixels in [0, 1].
+      mean: [C], mean of each channel on the [0, 1] scale.
+      std: [C], standard deviation of each channel on the [0, 1] scale, positive.
       size: side, or (H, W), that images are resized to (bilinear); None leaves them as they are.
       dtype: dtype of the computation, at least float32.
 

@@ -1,8 +1,8 @@
 """Omniglot: characters of many alphabets, each written by the same twenty people.
 
 Lake, Salakhutdinov & Tenenbaum, "Human-level concept learning through probabilistic program induction" (2015). The
-file `omniglot28.npz` holds 28 x 28 binary images, packed into bits. Of its background set only 320 characters of 12
-alphabets are there, where the original has 964 of 30; the evaluation set is complete: 659 characters of 20 others.
+file `omniglot28.npz` holds 28 x 28 binary images, packed into bits. Its background set is incomplete: 320 characters of
+12 alphabets, where the original has 964 of 30. Its evaluation set is complete: 659 characters of 20 other alphabets.
 """
 
 from pathlib import Path
@@ -22,15 +22,15 @@ def omniglot(data_dir: str | Path, part: str) -> Source:
     """Load one part: `image: [N, 28, 28, 1] uint8` (ink 255), `label: [N] int32`, the character.
 
     Args:
-      data_dir: folder of `omniglot28.npz`.
-      part: "background" (320 characters) or "evaluation" (659).
+      data_dir: folder that contains `omniglot28.npz`.
+      part: "background" (320 characters) or "evaluation" (659 characters).
 
     Returns:
       The part, in the order of its characters, twenty images each; class names are "Alphabet/character".
 
     Raises:
-      ValueError: `part` is neither.
-      FileNotFoundError: the file is not there.
+      ValueError: `part` is neither "background" nor "evaluation".
+      FileNotFoundError: `data_dir` does not contain the file.
     """
     if part not in _PARTS:
         raise ValueError(f"part={part!r}: unknown; allowed: {', '.join(_PARTS)}")

@@ -1,4 +1,4 @@
-"""Images of a second domain, made from those of a first: blended with patches of photographs, or inverted.
+"""Domain adaptation data: a second domain made from a first by blending with patches of photographs, or by inverting.
 
 Ganin et al. 2016, arXiv:1505.07818, blend MNIST with patches of BSDS500 (MNIST-M):
 
@@ -15,7 +15,7 @@ __all__ = ["blend", "two_domains"]
 
 
 def blend(images: np.ndarray, patches: np.ndarray) -> np.ndarray:
-    """Blend images with patches.
+    """Blend images with patches by their absolute difference.
 
     Args:
       images: [N, H, W, 1 or 3] uint8.
@@ -25,7 +25,7 @@ def blend(images: np.ndarray, patches: np.ndarray) -> np.ndarray:
       [N, H, W, 3] uint8, |image - patch|.
 
     Raises:
-      ValueError: the sides differ.
+      ValueError: images and patches differ in height or width.
     """
     if images.shape[1:3] != patches.shape[1:3]:
         raise ValueError(f"patches={patches.shape[1:3]}: of another size; allowed: {images.shape[1:3]}, the images'")
@@ -36,17 +36,17 @@ def blend(images: np.ndarray, patches: np.ndarray) -> np.ndarray:
 def two_domains(
     source: Source, patches: np.ndarray, kind: Literal["blended", "inverted"] = "blended", seed: int = 0
 ) -> Source:
-    """Put other images of a second domain beside those of a first.
+    """Build a source of two domains: the images of a source, and the same images converted and in random order.
 
     Args:
-      source: `image: [N, H, W, 1 or 3]`, uint8 or in [0, 1], and `label: [N]`.
-      patches: [M, H, W, 3] uint8, to blend with.
-      kind: how the second domain is made.
-      seed: random seed of its order beside the first.
+      source: source with `image: [N, H, W, 1 or 3]`, uint8 or float in [0, 1], and `label: [N]`.
+      patches: [M, H, W, 3] uint8, patches for "blended"; ignored for "inverted".
+      kind: conversion to the second domain, "blended" (see `blend`) or "inverted" (255 - image).
+      seed: random seed of the order of the second domain.
 
     Returns:
-      A source of `image` and `target: [N, H, W, 3] uint8`, `label` and `target_label: [N]`; row i of the one is
-      another image than row i of the other.
+      A source of the first domain in `image: [N, H, W, 3] uint8` and `label: [N]`, and of the second in `target` and
+      `target_label`, of the same shapes. Row i of the two domains is not a pair, as the second is shuffled.
 
     Raises:
       ValueError: see `blend`.

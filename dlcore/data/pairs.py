@@ -1,4 +1,4 @@
-"""Pairs of sentences to translate, read from files of one sentence a line and padded to one length.
+"""Pairs of a sentence and its translation, read from files of one sentence per line and padded to one length.
 
 Elliott et al. 2016, arXiv:1605.00459 (Multi30k): train, val and test_2016_flickr, in files such as train.de.gz.
 """
@@ -21,11 +21,11 @@ _MULTI30K = {"train": "train", "valid": "val", "test": "test_2016_flickr"}
 
 
 class Sentences(NamedTuple):
-    """The sentences of a split, side by side.
+    """The sentences of a split with their translations.
 
     Args:
       source: N lower-cased sentences.
-      target: their translations, lower-cased.
+      target: N translations, lower-cased, in the same order.
       name: name of the data set and the split.
     """
 
@@ -38,16 +38,18 @@ def multi30k(folder: str | Path, source: str = "de", target: str = "en") -> dict
     """Read Multi30k.
 
     Args:
-      folder: folder with train, val and test_2016_flickr, each as `.LANGUAGE` or `.LANGUAGE.gz`.
-      source: language that is read.
-      target: language that is written.
+      folder: folder with the files train, val and test_2016_flickr, each with the endings `.LANGUAGE` or
+        `.LANGUAGE.gz`.
+      source: language of the source sentences, an ending such as "de".
+      target: language of the translations, an ending such as "en".
 
     Returns:
       {"train", "valid", "test"} -> the sentences, lower-cased.
 
     Raises:
       FileNotFoundError: the folder or one of its files is missing.
-      ValueError: the two languages are the same, a line is empty, or two files differ in lines.
+      ValueError: the two languages are the same, a line is empty, a file is not UTF-8 or cannot be unpacked, or the two
+        files of a split differ in their number of lines.
     """
     folder = Path(folder)
     if source == target:
@@ -69,22 +71,22 @@ def multi30k(folder: str | Path, source: str = "de", target: str = "en") -> dict
 def pair_source(
     sentences: Sentences, source: Words | BytePairs, target: Words | BytePairs, length: int | None = None
 ) -> Source:
-    """Turn pairs of sentences into tokens of one length.
+    """Tokenize pairs of sentences and pad them to one length.
 
     The arrays are `source: [N, S] int32` (w1 .. wn END PAD) and `target: [N, T] int32` (START w1 .. wn END PAD).
 
     Args:
       sentences: sentences of a split.
-      source: vocabulary of the source.
-      target: vocabulary of the target.
-      length: most tokens of a sentence, so that S = length + 1 and T = length + 2; a pair with a longer one is left
-        out, and the source's notes say how many were. None keeps all pairs, in arrays as long as they need.
+      source: vocabulary of the source sentences.
+      target: vocabulary of the translations.
+      length: largest number of tokens of a sentence, so that S = length + 1 and T = length + 2; pairs with a longer
+        sentence are left out, and the source's notes say how many. None keeps all pairs and pads to the longest.
 
     Returns:
       The pairs; `names` are the numbers of their lines, from 1.
 
     Raises:
-      ValueError: no pair is short enough, a sentence is empty, or the two sides differ in number.
+      ValueError: no pair is short enough, a sentence is empty, or there are more sentences than translations or fewer.
     """
     if len(sentences.source) != len(sentences.target):
         raise ValueError(

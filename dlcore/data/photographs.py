@@ -1,7 +1,7 @@
 """Small crops of the two photographs that come with scikit-learn: colored images without a download.
 
-Each photograph is divided into 2 x 3 fields, and the class of a crop is its field: what is seen there. A field is
-divided in turn, so that no pixel is in two splits:
+Each photograph is divided into 2 x 3 fields, and the class of a crop is the field that it is cut from. Each field is
+divided into one part per split, so that no pixel is in two splits:
 
     +---------+-----+
     |         |valid|
@@ -30,19 +30,19 @@ _HEIGHT, _TRAIN = 214, 66
 
 
 def photo_crops(split: str, count: int, seed: int = 0, size: int = 32) -> Source:
-    """Draw crops, `image: [N, size, size, 3] uint8` and `label: [N] int32`, the classes in turn.
+    """Draw random crops: `image: [N, size, size, 3] uint8` and `label: [N] int32`, i mod 12 for crop i.
 
     Args:
       split: "train", "valid" or "test".
-      count: N.
-      seed: crop i of a seed is the same whatever `count`.
-      size: side of a crop in pixels.
+      count: N, number of crops.
+      seed: random seed; crop i is the same for every `count`.
+      size: side of a crop in pixels, 1 to 40.
 
     Returns:
       The source.
 
     Raises:
-      ValueError: the split is unknown, or a crop does not fit its part of a field.
+      ValueError: `split` is unknown, `size` is outside [1, 40], or the seed is negative.
     """
     if split not in ("train", "valid", "test"):
         raise ValueError(f"split={split!r}: unknown; allowed: train, valid, test")

@@ -1,9 +1,10 @@
 """Batches as a pure function of the step.
 
 The stream of examples is the concatenation, over epochs e = 0, 1, ..., of a permutation of the source drawn from
-(seed, e). Step t takes the B examples at positions [t B, (t + 1) B) of the stream: each example comes exactly once an
-epoch whatever B is, and a batch may cross the end of an epoch. Process p of P takes rows [p B / P, (p + 1) B / P) of
-the global batch, which therefore does not depend on P. The position to save is the step; `settings` goes beside it.
+(seed, e). Step t takes the B examples at positions [t B, (t + 1) B) of the stream: each example comes exactly once per
+epoch for every B, and a batch may cross the end of an epoch. Process p of P takes rows [p B / P, (p + 1) B / P) of the
+global batch, which therefore does not depend on P. To resume, a checkpoint needs the step only; `settings` is saved
+with it to check that the stream is the same.
 """
 
 import functools
@@ -32,9 +33,9 @@ class Pipeline:
       shuffle: False keeps the order of the source in every epoch.
       process_index: index of this process.
       process_count: number of processes that share a batch equally.
-      transform: host-side function of ONE example, a dict of its arrays without the batch axis (and its `index`), and
-        of a generator seeded by (seed, epoch, index): the result is the same in any batch and on any number of
-        processes.
+      transform: function (example, rng) -> example, run on the host: a dict of the arrays of one example without the
+        batch axis (and its `index`), and a NumPy generator seeded by (seed, epoch, index), so that the result does not
+        depend on the batch or the number of processes. None for none.
 
     Raises:
       ValueError: the batch is larger than the source, the processes cannot share it equally, `seed` is negative, or
@@ -60,18 +61,18 @@ class Pipeline:
             raise ValueError(f"seed={self.seed}: negative; allowed: 0 or more")
 
     def _fitting(self) -> str:
-        """Return the largest power of two that fits."""
+        """Return a hint for the error message: the largest power of two that fits the source."""
         fitting = 2 ** (len(self.source).bit_length() - 1) if len(self.source) else 0
         return f"; batch_size={fitting} fits" if fitting and fitting % self.process_count == 0 else ""
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps until every example was seen once, rounded up."""
+        """Number of steps per epoch, rounded up."""
         return steps_per_epoch(len(self.source), self.batch_size)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings that the stream depends on, JSON-able, to compare on resume; not the process count."""
+        """The settings that the stream depends on (not the process count), JSON-able, to compare on resume."""
         return {
             "source": self.source.name,
             "length": len(self.source),
@@ -88,13 +89,13 @@ class Pipeline:
         return _share(self.batch_size, self.process_index, self.process_count)
 
     def position(self, step: int) -> int:
-        """Find the position in the stream of the first example of a step.
+        """Return the position in the stream of the first example of a step.
 
         Args:
           step: step, from 0.
 
         Returns:
-          Its position, from 0.
+          The position, from 0.
 
         Raises:
           ValueError: `step` is negative.
@@ -104,7 +105,7 @@ class Pipeline:
         return int(step) * self.batch_size
 
     def epoch_of(self, step: int) -> int:
-        """Find the epoch that the first example of a step belongs to.
+        """Return the epoch that the first example of a step belongs to.
 
         Args:
           step: step, from 0.
@@ -115,13 +116,13 @@ class Pipeline:
         return self.position(step) // len(self.source)
 
     def order(self, epoch: int) -> np.ndarray:
-        """Draw the permutation of an epoch; the last two are cached.
+        """Return the order of the examples in an epoch; the last two orders are cached.
 
         Args:
-          epoch: from 0.
+          epoch: epoch, from 0.
 
         Returns:
-          [N] int32, read-only.
+          [N] int32, a read-only permutation of the examples (0, 1, ... without `shuffle`).
         """
         return self._orders(epoch)
 
@@ -159,7 +160,7 @@ class Pipeline:
 
 
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:
-    """Count the steps until every example was seen once: ceil(num_examples / batch_size).
+    """Return the number of steps per epoch: ceil(num_examples / batch_size).
 
     Args:
       num_examples: number of examples of the source.
@@ -208,15 +209,15 @@ def settings(pipelines: Any) -> dict[str, Any]:
 
 
 def epochs(settings: Mapping[str, Any], step: int, batch_size: int) -> float | None:
-    """Count how often training has gone through its data; of several sources, through that which lasts longest.
+    """Return the number of epochs after a step; with several sources, the smallest of their numbers.
 
     Args:
-      settings: settings of one pipeline, or of each in a (nested) dict.
-      step: steps that were made.
-      batch_size: batch size of a pipeline whose settings lack it.
+      settings: `Pipeline.settings` of one pipeline, or of each in a (nested) dict.
+      step: number of training steps so far.
+      batch_size: batch size for pipelines whose settings lack it.
 
     Returns:
-      The epochs; None where no source has a length.
+      The number of epochs, a fraction; None where no source has a length.
     """
     if isinstance(settings.get("length"), int):
         taken = step * settings.get("batch_size", batch_size)
@@ -230,7 +231,8 @@ def padded_batches(
 ) -> Iterator[dict[str, np.ndarray]]:
     """Iterate over a source once, in order, in batches of one shape.
 
-    Padding repeats example 0 (its `index` too) under mask 0. Every process gives the same number of batches.
+    The last batch is padded by copies of example 0 (its `index` too) with mask 0. Every process yields the same number
+    of batches.
 
     Args:
       source: source of the examples.
@@ -242,7 +244,8 @@ def padded_batches(
       Batches with `mask: [B / P] float32`, 1 for examples and 0 for padding.
 
     Raises:
-      ValueError: the batch cannot be shared, as for `Pipeline`.
+      ValueError: `batch_size` is below 1 or not a multiple of `process_count`, or `process_index` is outside
+        [0, process_count).
     """
     first, count = _share(batch_size, process_index, process_count)
     return _padded(source, batch_size, first, count)

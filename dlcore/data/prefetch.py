@@ -1,4 +1,4 @@
-"""Batches computed ahead of their use: one thread reads them, a second one puts them on the device meanwhile."""
+"""Prefetch batches: one thread reads them ahead of their use, a second one moves them to the device."""
 
 import queue
 import threading
@@ -14,15 +14,15 @@ class Prefetch(Iterator[tuple[int, Any]]):
     """An iterator of (step, put(batch_at(step))), computed at most `size` batches ahead of the consumer.
 
     An exception in a thread is raised to the consumer with its own traceback, after the batches before it. `close()`
-    (or leaving a `with` block, or dropping the object) stops the threads and waits for them. `wait_seconds` is how long
-    the consumer has waited for batches so far.
+    (or leaving a `with` block, or dropping the object) stops the threads and waits for them. `wait_seconds` is the time
+    that the consumer has waited for batches so far.
 
     Args:
-      batch_at: step -> batch, called in the first thread.
+      batch_at: function from the step to the batch, called in the first thread.
       start: first step.
-      stop: the step after the last one; None never ends.
-      size: most batches ahead.
-      put: batch -> what is yielded, called in the second thread, to move the batch to the device.
+      stop: step after the last one; None never ends.
+      size: largest number of batches computed ahead, at least 1.
+      put: function from the batch to the yielded value, called in the second thread, to move the batch to the device.
 
     Raises:
       ValueError: `size` is below 1.
@@ -66,7 +66,7 @@ class Prefetch(Iterator[tuple[int, Any]]):
         return step, batch
 
     def close(self) -> None:
-        """Stop the threads and wait until they have ended; batches that were not taken are dropped."""
+        """Stop the threads and wait until they have ended; batches computed ahead are dropped."""
         self._finished = True
         self._shut()
 
@@ -87,11 +87,11 @@ def prefetch(
     """Iterate over batches that two threads compute ahead; see `Prefetch`.
 
     Args:
-      batch_at: step -> batch, called in the first thread.
+      batch_at: function from the step to the batch, called in the first thread.
       start: first step.
-      stop: the step after the last one; None never ends.
-      size: most batches ahead.
-      put: batch -> what is yielded, called in the second thread, to move the batch to the device.
+      stop: step after the last one; None never ends.
+      size: largest number of batches computed ahead, at least 1.
+      put: function from the batch to the yielded value, called in the second thread, to move the batch to the device.
 
     Returns:
       An iterator of (step, put(batch_at(step))).

@@ -1,17 +1,16 @@
-"""Preprocessing by fitted statistics of the training split: fit on it alone, apply to every split.
+"""Preprocessing by statistics that are fitted on the training split alone and applied to every split.
 
-    standardize   (x - mean) / std         per number (its mean is AlexNet's mean image), per channel (VGG's) or for all
-    PCA           (x - mean) U_k        U: eigenvectors of cov = X^T X / N, the largest eigenvalue first
-    whitening     (x - mean) U_k / sqrt(S + 1e-5)                     S: the eigenvalues, so that the covariance is I
+    standardize   (x - mean) / std      per feature (the mean is AlexNet's mean image), per channel (VGG's) or overall
+    PCA           (x - mean) U_k        U: eigenvectors of cov = X^T X / N (X centered), the largest eigenvalue first
+    whitening     (x - mean) U_k / sqrt(S + 1e-5)             S: the eigenvalues, so that the covariance becomes I
 
 Pearson 1901 (PCA); LeCun, Bottou, Orr & Müller, "Efficient BackProp" (1998), section 4.3; Krizhevsky, Sutskever &
 Hinton 2012 (mean image); Simonyan & Zisserman 2014, arXiv:1409.1556 (mean of each channel).
 
-The singular values of a covariance are its eigenvalues: whitening divides by their square roots. Deviations and
-covariances divide by N, as in scikit-learn's StandardScaler; its PCA divides by N - 1. Fitting is float64 on the host;
-transforms apply to numpy and jax arrays, inside jit too, keeps float16, bfloat16, float32 and float64, and takes
-integers to float32. For augmentation
-pipelines on [0, 1] there are `to_float`, `channel_statistics` and `normalize`; `normalization` uses given statistics.
+Standard deviations and covariances divide by N, as in scikit-learn's StandardScaler; its PCA divides by N - 1. Fitting
+runs in float64 on the host. The transforms take NumPy and JAX arrays, also under jit; they keep float16, bfloat16,
+float32 and float64, and convert integers to float32. For augmentation pipelines on [0, 1] there are `to_float`,
+`channel_statistics` and `normalize`; `normalization` uses given statistics.
 """
 
 from collections.abc import Callable, Iterator
@@ -76,15 +75,15 @@ class Standardizer:
 
 @dataclass(frozen=True, eq=False)
 class PCA:
-    """The projection on the leading directions of the training split's variance.
+    """The projection on the K leading principal components of the training split.
 
     Args:
-      mean: [D] of the training split.
-      basis: [D, K], orthonormal columns.
-      variance: [K], the eigenvalues of the covariance, falling.
-      shape: shape of an example, D numbers.
-      whiten: divide each of the K numbers by sqrt(variance + epsilon).
-      epsilon: added to the variance before the division.
+      mean: [D], mean of the training split.
+      basis: [D, K], the principal components, orthonormal columns.
+      variance: [K], the largest eigenvalues of the covariance, descending.
+      shape: shape of an example, of D numbers in all.
+      whiten: whether to divide each of the K numbers by sqrt(variance + epsilon).
+      epsilon: number that is added to the variance before the division.
     """
 
     mean: np.ndarray
@@ -104,7 +103,7 @@ class PCA:
           [N, K].
 
         Raises:
-          ValueError: examples have another shape than those of the fit.
+          ValueError: the examples do not have the shape of those of the fit.
         """
         x = _floating(x)
         if tuple(x.shape[1:]) != self.shape:
@@ -113,13 +112,13 @@ class PCA:
         return (x - self.mean.astype(x.dtype)) @ (self.basis / self._scale()).astype(x.dtype)
 
     def inverse(self, y: Array) -> Array:
-        """Reconstruct examples.
+        """Reconstruct examples from their projections.
 
         Args:
           y: [N, K].
 
         Returns:
-          [N, ...], the nearest point that the K directions reach.
+          [N, ...], the points with these projections in the span of the K components through the mean.
         """
         y = _floating(y)
         x = y @ (self.basis * self._scale()).T.astype(y.dtype) + self.mean.astype(y.dtype)
@@ -130,12 +129,12 @@ class PCA:
 
 
 def fit_standardizer(train: np.ndarray, per: Literal["feature", "channel", "all"] = "feature") -> Standardizer:
-    """Fit mean and standard deviation; constant numbers get std 1, so that they become 0.
+    """Fit mean and standard deviation; a constant feature gets std 1, so that it becomes 0.
 
     Args:
       train: [N, ...], the training split.
-      per: one statistic for each number of an example (feature), for each index of the last axis (channel), or one
-        (all).
+      per: "feature" fits a mean and std for each number of an example, "channel" for each index of the last axis, and
+        "all" one for all numbers.
 
     Returns:
       The transform.
@@ -153,7 +152,7 @@ def fit_standardizer(train: np.ndarray, per: Literal["feature", "channel", "all"
 
 
 def mean_image(train: np.ndarray) -> np.ndarray:
-    """Average the examples, as AlexNet subtracts it.
+    """Return the mean image, which AlexNet subtracts from its input.
 
     Args:
       train: [N, H, W, C], the training split.
@@ -165,7 +164,7 @@ def mean_image(train: np.ndarray) -> np.ndarray:
 
 
 def channel_mean(train: np.ndarray) -> np.ndarray:
-    """Average each channel, as VGG subtracts it.
+    """Return the mean of each channel, which VGG subtracts from its input.
 
     Args:
       train: [N, H, W, C], the training split.
@@ -177,13 +176,13 @@ def channel_mean(train: np.ndarray) -> np.ndarray:
 
 
 def fit_pca(train: np.ndarray, num_components: int | None = None) -> PCA:
-    """Fit the leading eigenvectors of the covariance.
+    """Fit a PCA: the leading eigenvectors of the covariance.
 
-    Signs are chosen so that each column's largest entry is positive.
+    The sign of each eigenvector is chosen so that its entry of largest absolute value is positive.
 
     Args:
       train: [N, ...], the training split, D numbers per example.
-      num_components: K; None takes all D.
+      num_components: number of components K, 1 to D; None takes all D.
 
     Returns:
       The projection.
@@ -197,8 +196,8 @@ def fit_pca(train: np.ndarray, num_components: int | None = None) -> PCA:
     count = size if num_components is None else num_components
     if not 1 <= count <= size:
         raise ValueError(f"num_components={num_components}: out of range; allowed: 1 to {size}")
-    centerd = (chunk.reshape(-1, size) - mean.reshape(-1) for chunk in _chunks(train))
-    covariance = sum(x.T @ x for x in centerd) / len(train)
+    centered = (chunk.reshape(-1, size) - mean.reshape(-1) for chunk in _chunks(train))
+    covariance = sum(x.T @ x for x in centered) / len(train)
     variance, basis = np.linalg.eigh(covariance)
     variance, basis = variance[::-1][:count].clip(0), basis[:, ::-1][:, :count]
     basis = basis * np.sign(basis[np.abs(basis).argmax(0), np.arange(count)])
@@ -206,18 +205,20 @@ def fit_pca(train: np.ndarray, num_components: int | None = None) -> PCA:
 
 
 def fit_whitening(train: np.ndarray, num_components: int | None = None, epsilon: float = 1e-5) -> PCA:
-    """Fit a projection whose numbers have variance 1, as far as epsilon is small beside the eigenvalues.
+    """Fit a PCA whose outputs are divided by their standard deviations (whitening).
+
+    The outputs have variance eigenvalue / (eigenvalue + epsilon): 1 where epsilon is small against the eigenvalue.
 
     Args:
       train: [N, ...], the training split, D numbers per example.
-      num_components: K; None takes all D.
-      epsilon: added to the eigenvalues; 0 where none of them is 0.
+      num_components: number of components K, 1 to D; None takes all D.
+      epsilon: number that is added to the eigenvalues, at least 0; above 0 where an eigenvalue is 0.
 
     Returns:
       The projection.
 
     Raises:
-      ValueError: `epsilon` is negative, or 0 where a variance is, or as `fit_pca`.
+      ValueError: `epsilon` is negative, or 0 together with an eigenvalue, or see `fit_pca`.
     """
     pca = fit_pca(train, num_components)
     if not (epsilon >= 0 and pca.variance.min() + epsilon > 0):
@@ -230,12 +231,12 @@ def fit_whitening(train: np.ndarray, num_components: int | None = None, epsilon:
 def fit_on_first(
     fit: Callable[[np.ndarray], Callable[[Array], Array]], train: np.ndarray, *others: np.ndarray
 ) -> tuple[Array, ...]:
-    """Preprocess all splits by statistics of the first: the others' values reach no statistic.
+    """Fit a transform on the training split alone and apply it to all splits.
 
     Args:
-      fit: examples -> transform: `fit_standardizer`, `fit_pca`, `fit_whitening` or another function.
-      train: [N, ...], fitted and transformed.
-      others: splits that are transformed only.
+      fit: function from examples to a transform: `fit_standardizer`, `fit_pca`, `fit_whitening` or another.
+      train: [N, ...], training split, which is fitted and transformed.
+      others: other splits, which are transformed only.
 
     Returns:
       The transformed splits, train first.
@@ -277,6 +278,6 @@ def _axes(x: np.ndarray, per: str) -> tuple[int, ...]:
 
 
 def _chunks(train: np.ndarray) -> Iterator[np.ndarray]:
-    """Pieces in float64, one at a time."""
+    """Yield pieces of the examples in float64, one at a time."""
     train = np.asarray(train)
     return (train[i : i + _CHUNK].astype(np.float64) for i in range(0, len(train), _CHUNK))

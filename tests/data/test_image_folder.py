@@ -429,10 +429,10 @@ def test_an_image_that_is_trained_on_and_tested_is_noted(tmp_path):
         path = tmp_path / f"{place}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).save(path)
-    assert not [note for note in load("folder", tmp_path).notes if "trained on" in note]
+    assert not [note for note in load("folder", tmp_path).notes if "training image" in note]
     Image.open(tmp_path / "train/b/3.png").save(tmp_path / "test/a/copy.png", compress_level=0)
-    (note,) = [note for note in load("folder", tmp_path).notes if "trained on" in note]
-    assert note.startswith("1 of the 2 test images are trained on, too, by their pixels (test/a/copy.png is one): ")
+    (note,) = [note for note in load("folder", tmp_path).notes if "training image" in note]
+    assert note.startswith("1 of the 2 test images have the pixels of a training image (test/a/copy.png is one): ")
 
 
 def test_an_image_in_two_classes_is_noted(tmp_path):
@@ -442,7 +442,7 @@ def test_an_image_in_two_classes_is_noted(tmp_path):
         Image.fromarray(np.full((8, 8), 50 * i, np.uint8)).save(path)
     assert not [note for note in load("folder", tmp_path).notes if "several" in note]
     Image.open(tmp_path / "cat/1.png").save(tmp_path / "dog/2.png")
-    assert "1 images stand in several classes, with the same pixels" in load("folder", tmp_path).notes
+    assert "1 images appear in several classes with the same pixels" in load("folder", tmp_path).notes
 
 
 def test_a_class_that_a_split_lacks_an_empty_folder_and_names_alike_are_noted(tmp_path):

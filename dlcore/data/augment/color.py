@@ -1,4 +1,4 @@
-"""Pixel values: uint8 to [0, 1], and standardization by the training split's own statistics, (x - mean) / std."""
+"""Convert pixels to floats in [0, 1], measure the mean and std of each channel, and normalize by (x - mean) / std."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,10 +23,10 @@ def to_float(image: Any, dtype: jax.typing.DTypeLike = jnp.float32) -> jax.Array
       dtype: dtype of the result for uint8 pixels.
 
     Returns:
-      The pixels / 255 in `dtype`, or `image`.
+      The same shape: pixels / 255 in `dtype` where `image` is uint8, else `image` unchanged.
 
     Raises:
-      TypeError: the dtype is another one.
+      TypeError: `image` is neither uint8 nor floating.
     """
     image = jnp.asarray(image)
     if jnp.issubdtype(image.dtype, jnp.floating):
@@ -37,7 +37,7 @@ def to_float(image: Any, dtype: jax.typing.DTypeLike = jnp.float32) -> jax.Array
 
 
 def normalize(mean: float | Sequence[float] | np.ndarray, std: float | Sequence[float] | np.ndarray) -> Augmentation:
-    """Build the augmentation (image - mean) / std, which ignores its key.
+    """Build an augmentation that returns (image - mean) / std and ignores its key.
 
     Args:
       mean: one number for all channels, or [C].
@@ -47,7 +47,7 @@ def normalize(mean: float | Sequence[float] | np.ndarray, std: float | Sequence[
       `(key, image [H, W, C] float) -> image`.
 
     Raises:
-      ValueError: a statistic is not finite, `std` is not positive, or they are neither scalars nor [C].
+      ValueError: `mean` or `std` is not finite or neither a scalar nor [C], or `std` is not positive.
     """
     mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
     if mean.ndim > 1 or std.ndim > 1:
@@ -67,8 +67,8 @@ def normalize(mean: float | Sequence[float] | np.ndarray, std: float | Sequence[
 def channel_statistics(source: Source) -> tuple[np.ndarray, np.ndarray]:
     """Measure mean and standard deviation of each channel, on the [0, 1] scale.
 
-    The deviation is the population's (divided by the count). A channel that is constant gets std 1, so that `normalize`
-    maps it to 0.
+    The variance divides by the number of pixels n, not n - 1. A constant channel gets std 1, so that `normalize` maps
+    it to 0.
 
     Args:
       source: source with `image: [N, H, W, C]`, uint8 or float; the training split. Where it has `image_size: [N, 2]`,
@@ -99,7 +99,7 @@ def channel_statistics(source: Source) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _by_channel(chunk: np.ndarray, sizes: np.ndarray | None) -> np.ndarray:
-    """Return the pixels of a chunk that are no padding, [pixels, C]."""
+    """Return the pixels of a chunk without the padding, [pixels, C]."""
     if sizes is not None:
         rows, columns = (np.arange(side) < sizes[:, k, None] for k, side in enumerate(chunk.shape[1:3]))
         return chunk[rows[:, :, None] & columns[:, None]].astype(np.float64)

@@ -1,4 +1,4 @@
-"""Augmentations in a row. An augmentation is a function `(key, image [H, W, C] float) -> image`, run inside jit."""
+"""Chain augmentations. An augmentation is a function `(key, image [H, W, C] float) -> image`, run inside jit."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,13 +9,13 @@ import jax.numpy as jnp
 __all__ = ["Augmentation", "Preprocess", "compose", "identity", "on_unit"]
 
 Augmentation = Callable[[Any, jax.Array], jax.Array]
-"""`(key, image) -> image`, of one image in training."""
+"""`(key, image [H, W, C]) -> image`, applied to one training image."""
 Preprocess = Callable[[jax.Array], jax.Array]
-"""A batch of images to the model's input."""
+"""`images [B, H, W, C] -> model input [B, H, W, C]`, applied in training and evaluation."""
 
 
 def identity(key: jax.Array | None, image: jax.Array) -> jax.Array:
-    """Leave the image as it is.
+    """Return the image unchanged.
 
     Args:
       key: ignored.
@@ -29,18 +29,19 @@ def identity(key: jax.Array | None, image: jax.Array) -> jax.Array:
 
 
 def compose(*augmentations: Augmentation) -> Augmentation:
-    """Chain augmentations, the i-th with `fold_in(key, i)`; none at all is the identity.
+    """Chain augmentations; the i-th gets the key `fold_in(key, i)`.
 
-    With `key=None` (evaluation) the parts get None, which only the ones without randomness accept.
+    With `key=None` (evaluation) every augmentation gets None, which only deterministic ones accept. Without
+    augmentations the result returns the image unchanged.
 
     Args:
       augmentations: functions `(key, image) -> image`, applied in this order.
 
     Returns:
-      One such function.
+      `(key, image) -> image`.
 
     Raises:
-      TypeError: a part is not callable; pass the result of a factory, `random_flip()`.
+      TypeError: an augmentation is not callable; call its factory first, as in `random_flip()`.
     """
     for part in augmentations:
         if not callable(part):
@@ -55,12 +56,12 @@ def compose(*augmentations: Augmentation) -> Augmentation:
 
 
 def on_unit(augmentation: Augmentation, mean: Sequence[float], std: Sequence[float]) -> Augmentation:
-    """Apply an augmentation of images in [0, 1] to normalized ones.
+    """Wrap an augmentation for images in [0, 1], so that it takes and returns normalized images.
 
     Args:
       augmentation: `(key, image in [0, 1]) -> image`.
-      mean: [C], what the images were normalized by.
-      std: [C], what the images were normalized by.
+      mean: [C], the mean that the images were normalized by.
+      std: [C], the standard deviation that the images were normalized by.
 
     Returns:
       `(key, normalized image) -> normalized image`.

@@ -1,11 +1,12 @@
-"""Crops: random in training, a fixed set averaged in use.
+"""Crops: a random crop in training; in testing several fixed crops, whose predictions are averaged.
 
-    train:  the shorter side scaled to a random length, a random window of `size`
-    test:   the four corners and the center, each also mirrored (ten), at one or several scales; their logits averaged
+    train:  scale the shorter side to a random length, then cut a random window of `size`
+    test:   cut the four corners and the center, each also mirrored (ten crops), at one or several scales, and average
+            the logits
 
 Krizhevsky, Sutskever & Hinton 2012 (ten crops); Simonyan & Zisserman 2014, arXiv:1409.1556, and He et al. 2015,
-arXiv:1512.03385 (scales from 256 to 480 in training, {224, 256, 384, 480, 640} in use). `random_resized_crop` is
-Inception's.
+arXiv:1512.03385 (scales from 256 to 480 in training, {224, 256, 384, 480, 640} in testing). Inception's crop is
+`random_resized_crop` in `occlusion`.
 """
 
 from collections.abc import Callable, Sequence
@@ -57,6 +58,9 @@ def five_crop(image: jax.Array, size: Size) -> jax.Array:
 
     Returns:
       [5, h, w, C]: top left, top right, bottom left, bottom right, center.
+
+    Raises:
+      ValueError: `size` is larger than the image.
     """
     height, width = _fits(image, size)
     bottom, right = image.shape[0] - height, image.shape[1] - width
@@ -74,6 +78,9 @@ def ten_crop(image: jax.Array, size: Size, vertical: bool = False) -> jax.Array:
 
     Returns:
       [10, h, w, C]: the five crops of the image, then those of its mirror image.
+
+    Raises:
+      ValueError: `size` is larger than the image.
     """
     return jnp.concatenate([five_crop(image, size), five_crop(image[::-1] if vertical else image[:, ::-1], size)])
 
@@ -81,7 +88,7 @@ def ten_crop(image: jax.Array, size: Size, vertical: bool = False) -> jax.Array:
 def resized_crop(
     image: jax.Array, top: int, left: int, height: int, width: int, size: Size, method: str = "linear"
 ) -> jax.Array:
-    """Resize a box of the image, antialiased where it shrinks.
+    """Crop a box of the image and resize it, with antialiasing where it shrinks.
 
     Args:
       image: [H, W, C].
@@ -109,7 +116,9 @@ def resized_crop(
 
 
 def scale_shorter_side(image: jax.Array, length: int, method: str = "linear") -> jax.Array:
-    """Resize an image to a shorter side, keeping the aspect ratio, antialiased where it shrinks.
+    """Resize an image so that its shorter side has a given length; keep the aspect ratio.
+
+    The resize is antialiased where the image shrinks.
 
     Args:
       image: [H, W, C].
@@ -131,9 +140,9 @@ def scale_shorter_side(image: jax.Array, length: int, method: str = "linear") ->
 
 
 def random_scale_crop(size: Size, shorter_side: tuple[float, float]) -> Augmentation:
-    """Build an augmentation that scales the image at random and cuts a window from anywhere in it.
+    """Build an augmentation that scales the image by a random factor and cuts a window at a random position.
 
-    The image is read bilinearly without antialiasing.
+    The resize is bilinear, without antialiasing.
 
     Args:
       size: side, or (h, w), of the window and of the result.
@@ -143,7 +152,7 @@ def random_scale_crop(size: Size, shorter_side: tuple[float, float]) -> Augmenta
       `(key, image [H, W, C]) -> [h, w, C]`.
 
     Raises:
-      ValueError: the range is not ascending, or smaller than the window.
+      ValueError: `shorter_side` is not ascending, or starts below the window's longer side.
     """
     height, width = _pair(size)
     low, high = shorter_side
@@ -168,7 +177,7 @@ def random_scale_crop(size: Size, shorter_side: tuple[float, float]) -> Augmenta
 def average_over_crops(
     predict: Callable[[jax.Array], Any], crops: Callable[[jax.Array], jax.Array]
 ) -> Callable[[jax.Array], Any]:
-    """Build a classifier that averages the scores of several crops of each image.
+    """Build a classifier that averages the scores over several crops of each image.
 
     Args:
       predict: images [N, h, w, C] -> scores [N, K], or any pytree of such.

@@ -1,16 +1,16 @@
 """Random flips, zooms and warps that move everything an example holds with its image.
 
-An augmentation here is `(key, example) -> example`, run inside jit on one preprocessed training example. Of its arrays
-these move, the others stay:
+An augmentation here is `(key, example) -> example`, run inside jit on one preprocessed training example. It moves these
+arrays by the same `Warp` and leaves the others unchanged:
 
-    image      [H, W, C] float            bilinear; 0 comes in from outside
-    boxes      [M, 4] corners in pixels, clipped to the image, with box_mask [M]: false for boxes that left
-    masks      [M, H, W] bool             nearest pixel; nothing comes in
-    keypoints  [M, K, 3] (x, y, visibility as in COCO); zeros for what left
-    semantic   [H, W] uint8               nearest pixel; void (255) comes in
+    image      [H, W, C] float            bilinear; pixels from outside the image are 0
+    boxes      [M, 4] corners in pixels   clipped to the image; box_mask [M] becomes false for boxes that leave it
+    masks      [M, H, W] bool             nearest pixel; pixels from outside the image are False
+    keypoints  [M, K, 3]                  (x, y, visibility as in COCO); keypoints that leave the image become zeros
+    semantic   [H, W] uint8               nearest pixel; pixels from outside the image are void (255)
 
-All move by one map, a `Warp`. An image that was padded to a canvas has its own height and width in `image_size [2]`,
-which stays: flips and zooms then move it within these, and the padding remains zero.
+Where an image is padded to a canvas, `image_size [2]` holds its height and width without the padding and does not
+change: flips and zooms move the image within this size, and the padding stays zero.
 """
 
 import re
@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 ExampleAugmentation = Callable[[Any, dict[str, jax.Array]], dict[str, jax.Array]]
+"""`(key, example) -> example`, applied to the arrays of one training example."""
 
 VOID = 255
 """Label of pixels without a class in semantic maps."""
@@ -46,16 +47,17 @@ READ = (*MOVING, "image_size")
 
 
 def augment_examples(augment: ExampleAugmentation | None, keys: jax.Array, images: jax.Array, batch: dict) -> dict:
-    """Collect what a batch knows of its images, unpack the masks, and augment each example.
+    """Augment a batch of images with their boxes, masks, keypoints and semantic maps.
 
     Args:
-      augment: augmentation of one example; None for none.
-      keys: [B], one an example.
+      augment: augmentation of one example; None leaves the examples unchanged.
+      keys: [B] PRNG keys, one per example.
       images: [B, H, W, C], preprocessed.
-      batch: batch with any of the arrays above, [B, ...]; `masks` with bits packed along the width.
+      batch: batch with any of boxes, box_mask, masks, keypoints, semantic and image_size, [B, ...]; the bits of `masks`
+        are packed along the width (`pack_masks`).
 
     Returns:
-      `image` and those of the arrays above that the batch has, [B, ...]; masks [B, M, H, W] bool.
+      `image` and those of the named arrays that the batch has, [B, ...]; masks are unpacked, [B, M, H, W] bool.
     """
     examples = {"image": images} | {name: jnp.asarray(batch[name]) for name in READ if name in batch}
     if "masks" in examples:
@@ -64,10 +66,10 @@ def augment_examples(augment: ExampleAugmentation | None, keys: jax.Array, image
 
 
 def compose_examples(*augmentations: ExampleAugmentation) -> ExampleAugmentation:
-    """Chain augmentations of examples, the i-th with `fold_in(key, i)`.
+    """Chain augmentations of examples; the i-th gets the key `fold_in(key, i)`.
 
     Args:
-      augmentations: applied in this order.
+      augmentations: functions `(key, example) -> example`, applied in this order.
 
     Returns:
       `(key, example) -> example`.
@@ -89,8 +91,9 @@ def random_flip_example(
     Args:
       horizontal: probability to mirror left and right.
       vertical: probability to mirror top and bottom.
-      keypoint_names: K names, by which keypoints change places (`mirror_orders`). Where no name has a partner in a
-        mirror, sides would be wrong after it, and it is left out. Without names keypoints keep their order.
+      keypoint_names: names of the K keypoints, by which a mirror swaps left and right keypoints (`mirror_orders`). A
+        mirror for which no name has a partner is never applied, as left and right could not be swapped. Without names,
+        keypoints keep their order.
 
     Returns:
       `(key, example) -> example`.
@@ -131,32 +134,34 @@ def _own_size(example: dict) -> tuple[int | jax.Array, int | jax.Array]:
 
 
 def _mirrored(pixels: jax.Array, axis: int, length: int | jax.Array) -> jax.Array:
-    """Mirror the first `length` pixels along an axis; the padding behind them stays behind."""
+    """Mirror the first `length` pixels along an axis; the padding after them stays in place."""
     mirrored = pixels[:, ::-1] if axis else pixels[::-1]
     return mirrored if isinstance(length, int) else jnp.roll(mirrored, length - pixels.shape[axis], axis)
 
 
 def mirror_orders(names: Sequence[str]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Tell which keypoint takes the place of each when an image is mirrored.
+    """Return the order of keypoints after an image is mirrored, by the names of the keypoints.
 
-    A partner's name has right for left, or the word r for l (rt for lt), in any position and case: left_eye and
-    right_eye, Left_Eye, eyeLeft, l_eye, eye.L, LEye. So has a word that begins with l or r and has three more letters:
-    LEYE and REYE, lhip and rhip. Only two names that each are the other's partner change places.
+    The partner of a keypoint has the same name with `right` in place of `left`, or with the word `r` in place of `l`
+    (`rt` for `lt`), in any position and case: left_eye and right_eye, Left_Eye, eyeLeft, l_eye, eye.L, LEye. Words of
+    four or more letters that differ only in a first letter l or r count too: LEYE and REYE, lhip and rhip. Two
+    keypoints are swapped only if each is the partner of the other.
 
-    Left and right of a body (`left_eye`) change places in either mirror, since a body turned upside down by a mirror
-    has its left eye where its right one was. Sides of the picture (names with `top` or `bottom` among them) change
-    places in their own mirror only.
+    Left and right of a body (left_eye) are swapped by either mirror, since each turns a left eye into a right one.
+    Where a name contains `top` or `bottom`, all names are taken as sides of the picture: left and right are swapped by
+    the first mirror only, top and bottom by the second only.
 
     Args:
-      names: K names.
+      names: names of the K keypoints.
 
     Returns:
-      K indices for a mirror of left and right, and K for one of top and bottom; a name without a partner stays.
+      (order [K] for a mirror of left and right, order [K] for one of top and bottom): index i becomes keypoint
+      order[i]; a keypoint without a partner keeps its index.
     """
     words = [_words(name) for name in names]
     sides = any(side in word for name in words for word in name for side in ("top", "bottom"))
 
-    # Joined, so that lshoulder and RShoulder, of one word and of two, are a pair.
+    # Names are compared without word boundaries: lshoulder (one word) and RShoulder (two words) are a pair.
     index_of = {"".join(name): i for i, name in enumerate(words)}
 
     def order(candidates: Callable[[tuple[str, ...]], list[tuple[str, ...]]]) -> tuple[int, ...]:
@@ -171,25 +176,25 @@ def mirror_orders(names: Sequence[str]) -> tuple[tuple[int, ...], tuple[int, ...
 
 
 def has_pairs(order: Sequence[int]) -> bool:
-    """Return whether a mirror moves a keypoint to the place of another.
+    """Return whether a mirror swaps any keypoints.
 
     Args:
-      order: one of `mirror_orders`.
+      order: [K] indices, one of the two results of `mirror_orders`.
 
     Returns:
-      False where every keypoint stays.
+      True where at least two keypoints are swapped.
     """
     return tuple(order) != tuple(range(len(order)))
 
 
 def _words(name: str) -> tuple[str, ...]:
-    """Return the words of a name in lower case, which begin at signs, capitals and digits."""
+    """Split a name into lower-case words at punctuation, capitals and digits."""
     words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+", name)
     return tuple(word.lower() for word in words)
 
 
 def _across(name: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Names that the other side may have, the likeliest first."""
+    """List the names that the keypoint of the other side may have, the likeliest first."""
     words = {"l": "r", "r": "l", "lt": "rt", "rt": "lt"}
     swapped = tuple(words.get(word, _swapped(word, "left", "right")) for word in name)
     if swapped != name:
@@ -203,14 +208,15 @@ def _swapped(word: str, one: str, other: str) -> str:
 
 
 def random_zoom_example(low: float = 0.8, high: float = 1.25, keep: float = 0.4) -> ExampleAugmentation:
-    """Build an augmentation that scales at random and cuts a window of the image's own size.
+    """Build an augmentation that scales by a random factor and cuts a random window of the image's own size.
 
-    Where the scaled image is smaller than the window it lies anywhere inside.
+    Where the scaled image is smaller than the window, it is placed at a random position in it.
 
     Args:
-      low: least factor.
-      high: greatest factor; factors are log-uniform.
-      keep: a box stays valid while at least this share of its area, and a square pixel, is inside the image.
+      low: smallest scale factor.
+      high: largest scale factor; factors are log-uniform in [low, high].
+      keep: fraction of a box's area, in [0, 1], that must be inside the image for the box to stay valid; it must also
+        have more than one square pixel inside.
 
     Returns:
       `(key, example) -> example`.
@@ -232,7 +238,7 @@ def random_zoom_example(low: float = 0.8, high: float = 1.25, keep: float = 0.4)
         warp = affine_warp(size, translate=(right, down), scale=factor, center=(0.0, 0.0))
 
         def read(pixels: jax.Array, nearest: bool) -> jax.Array:
-            # The map has no rotation, so that rows and columns are read one after the other.
+            # Without rotation, rows and columns can be resampled one axis at a time.
             if nearest:
                 for axis, (length, offset) in enumerate(zip(size, (down, right), strict=True)):
                     target = jnp.arange(pixels.shape[axis])
@@ -257,11 +263,12 @@ def random_zoom_example(low: float = 0.8, high: float = 1.25, keep: float = 0.4)
 
 
 def warp_example(draw: RandomWarp, keep: float = 0.3) -> ExampleAugmentation:
-    """Build the augmentation that moves an example by a drawn map.
+    """Build an augmentation that warps an example by a random geometric map.
 
     Args:
-      draw: random warp from `random_warp`.
-      keep: a box stays valid while at least this share of its area, and a square pixel, is inside the image.
+      draw: sampler of maps, from `random_warp`.
+      keep: fraction of a box's area, in [0, 1], that must be inside the image for the box to stay valid; it must also
+        have more than one square pixel inside.
 
     Returns:
       `(key, example) -> example`.
@@ -287,14 +294,15 @@ def _moved(
 ) -> dict:
     """Move all arrays of an example by `warp`; `read(pixels [H, W, C], nearest)` applies it to pixels.
 
-    Boxes of no more than `least` square pixels, or less than `min_fraction` of their area, inside are no longer valid.
+    A box becomes invalid where its part inside the image has at most `least` square pixels, or less than `min_fraction`
+    of its area.
     """
     size, moved = _own_size(example), dict(example)
     moved["image"] = read(example["image"], False)
     if "masks" in example:
         moved["masks"] = jnp.moveaxis(read(jnp.moveaxis(example["masks"], 0, -1), True), -1, 0)
     if "semantic" in example:
-        # One more than each label, so that void is 0, which is what comes in from outside.
+        # Add 1 to each label (255 wraps to 0), so that pixels from outside, which read as 0, become void.
         shifted = example["semantic"].astype(jnp.uint8)[..., None] + jnp.uint8(1)
         moved["semantic"] = read(shifted, True)[..., 0] - jnp.uint8(1)
     if "keypoints" in example:

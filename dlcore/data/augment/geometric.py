@@ -4,8 +4,8 @@ Affine maps send the pixel at p (relative to the image's center, x to the right 
 
     R(degrees) Shear(shear) scale p + t,   R(a) = [[cos a, sin a], [-sin a, cos a]],   Shear(s) = [[1, tan s], [0, 1]]
 
-so that a positive angle turns counter-clockwise as seen, as `np.rot90` does. Pixels are read by bilinear
-interpolation at the inverse map; what lies outside the image is 0.
+so that a positive angle rotates the displayed image counter-clockwise, as `np.rot90` does. Pixels are read by bilinear
+interpolation at the inverse map; pixels outside the image are 0.
 """
 
 import math
@@ -85,11 +85,11 @@ def random_vertical_flip(probability: float = 0.5) -> Augmentation:
 
 
 def random_crop(padding: int, mode: str = "constant") -> Augmentation:
-    """Build an augmentation that pads every side and cuts a window of the image's own size, at random.
+    """Build an augmentation that pads every side and cuts a window of the image's size at a random position.
 
     Args:
       padding: pixels added to every side.
-      mode: pixels of the padding: "constant" (0), "reflect" (mirrored, the edge not repeated) or "edge".
+      mode: values of the padding: "constant" (0), "reflect" (mirrored, the edge not repeated) or "edge" (repeated).
 
     Returns:
       `(key, image [H, W, C]) -> image`.
@@ -111,10 +111,10 @@ def random_crop(padding: int, mode: str = "constant") -> Augmentation:
 
 
 def random_shift(max_pixels: int) -> Augmentation:
-    """Build an augmentation that moves the image by whole pixels; 0 comes in at the edge.
+    """Build an augmentation that moves the image by a random number of whole pixels; the vacated pixels are 0.
 
     Args:
-      max_pixels: each move, down and to the right, is uniform in [-max_pixels, max_pixels].
+      max_pixels: largest move; the moves down and to the right are uniform in [-max_pixels, max_pixels].
 
     Returns:
       `(key, image [H, W, C]) -> image`.
@@ -133,13 +133,13 @@ def random_affine(
     scale: tuple[float, float] = (1.0, 1.0),
     shear: float | tuple[float, float] = 0.0,
 ) -> Augmentation:
-    """Build an augmentation that rotates, shears, scales and moves, each drawn uniformly from its range.
+    """Build an augmentation that rotates, shears, scales and moves the image by amounts drawn uniformly.
 
     Args:
-      degrees: range of the rotation, counter-clockwise; a number d stands for (-d, d).
-      translate: largest move either way, as a fraction of the height and of the width.
-      scale: (low, high) of the factor; above 1 enlarges.
-      shear: range of the angle of the horizontal shear in degrees, inside (-90, 90); a number s stands for (-s, s).
+      degrees: (low, high) of the rotation in degrees, counter-clockwise; a number d stands for (-d, d).
+      translate: largest move in each direction, as a fraction of the height and of the width.
+      scale: (low, high) of the scale factor; above 1 enlarges.
+      shear: (low, high) of the horizontal shear angle in degrees, inside (-90, 90); a number s stands for (-s, s).
 
     Returns:
       `(key, image [H, W, C]) -> image`.
@@ -173,14 +173,14 @@ def affine(
     scale: float | jax.Array | tuple = 1.0,
     shear: float | jax.Array | tuple = 0.0,
 ) -> jax.Array:
-    """Apply the affine map of this module; all numbers may be traced.
+    """Apply an affine map to an image; all numbers may be traced.
 
     Args:
       image: [H, W, C].
-      degrees: angle of the rotation, counter-clockwise.
+      degrees: angle of the rotation in degrees, counter-clockwise.
       translate: (down, right) in pixels.
-      scale: one factor, or (across, down) to stretch.
-      shear: degrees across, or (across, down).
+      scale: one scale factor, or (horizontal, vertical).
+      shear: angle of the horizontal shear in degrees, or (horizontal, vertical).
 
     Returns:
       [H, W, C], 0 where the map reads outside the image.

@@ -1,10 +1,11 @@
 """Brightness, contrast, saturation, hue, gray and blur of one image [H, W, C] float in [0, 1], as torchvision's.
 
     blend(x, y, f) = clip(f x + (1 - f) y, 0, 1)
-    brightness: y = 0.  contrast: y = the mean gray.  saturation: y = the gray of each pixel.  hue: turned by `shift`
+    brightness: y = 0.  contrast: y = the mean gray.  saturation: y = the gray of each pixel.  hue: rotated by `shift`
 
-Gray is 0.2989 R + 0.587 G + 0.114 B. Images of one channel have no saturation and no hue: they pass unchanged. The four
-come in this order; torchvision draws the order too. The adjustments take uint8 too, and give it back.
+Gray is 0.2989 R + 0.587 G + 0.114 B. Saturation and hue leave images of one channel unchanged. `color_jitter` applies
+the four in this order; torchvision applies them in a random order. The `adjust_` functions also take uint8 images and
+return uint8.
 """
 
 import jax
@@ -32,10 +33,10 @@ _GRAY = (0.2989, 0.587, 0.114)
 
 
 def gray(image: jax.Array) -> jax.Array:
-    """Convert to one channel of gray.
+    """Convert an image to one gray channel.
 
     Args:
-      image: [H, W, 3] in [0, 1], or uint8, whose fractions are cut off; or [H, W, 1], which is gray already.
+      image: [H, W, 3], float in [0, 1] or uint8 (gray values are then rounded down); [H, W, 1] is returned unchanged.
 
     Returns:
       [H, W, 1], with the dtype of the image.
@@ -62,11 +63,11 @@ def adjust_brightness(image: jax.Array, factor: float | jax.Array) -> jax.Array:
 
 
 def adjust_contrast(image: jax.Array, factor: float | jax.Array) -> jax.Array:
-    """Move every value away from the mean gray of the image.
+    """Change the contrast: blend the image with its mean gray.
 
     Args:
       image: [H, W, C] in [0, 1], or uint8.
-      factor: 1 leaves the image, 0 gives the mean gray everywhere.
+      factor: 1 leaves the image, 0 gives the mean gray everywhere, above 1 raises the contrast.
 
     Returns:
       The same shape and dtype.
@@ -77,11 +78,11 @@ def adjust_contrast(image: jax.Array, factor: float | jax.Array) -> jax.Array:
 
 
 def adjust_saturation(image: jax.Array, factor: float | jax.Array) -> jax.Array:
-    """Move every value away from the gray of its pixel.
+    """Change the saturation: blend each pixel with its gray value.
 
     Args:
       image: [H, W, C] in [0, 1], or uint8.
-      factor: 1 leaves the image, 0 makes it gray.
+      factor: 1 leaves the image, 0 makes it gray, above 1 raises the saturation.
 
     Returns:
       The same shape and dtype.
@@ -91,11 +92,11 @@ def adjust_saturation(image: jax.Array, factor: float | jax.Array) -> jax.Array:
 
 @keeps_uint8
 def adjust_hue(image: jax.Array, shift: float | jax.Array) -> jax.Array:
-    """Turn the hue.
+    """Rotate the hue of every pixel.
 
     Args:
       image: [H, W, C] in [0, 1], or uint8.
-      shift: hue shift as a fraction of the full circle; 0 leaves the image.
+      shift: angle of the rotation as a fraction of the full circle; 0 leaves the image.
 
     Returns:
       The same shape and dtype.
@@ -108,7 +109,7 @@ def adjust_hue(image: jax.Array, shift: float | jax.Array) -> jax.Array:
     safe = jnp.where(chroma > 0, chroma, 1)
     sixth = jnp.where(value == r, (g - b) / safe, jnp.where(value == g, 2 + (b - r) / safe, 4 + (r - g) / safe))
     sixth = (jnp.where(chroma > 0, sixth, 0) + 6 * shift) % 6
-    # R, G and B are the same wave, a third of a circle apart.
+    # R, G and B are the same function of the hue, shifted by a third of the circle.
     k = (jnp.array([5.0, 3.0, 1.0], image.dtype) + sixth[..., None]) % 6
     shifted = value[..., None] - chroma[..., None] * jnp.clip(jnp.minimum(k, 4 - k), 0, 1)
     return shifted.astype(image.dtype)
@@ -117,12 +118,12 @@ def adjust_hue(image: jax.Array, shift: float | jax.Array) -> jax.Array:
 def gaussian_blur(
     image: jax.Array, sigma: tuple[float | jax.Array, float | jax.Array], radius: tuple[int, int]
 ) -> jax.Array:
-    """Blur by a Gaussian; the border is reflected.
+    """Blur an image by a Gaussian; the image is padded by reflection.
 
     Args:
       image: [H, W, C] float.
-      sigma: standard deviations (down, right), in pixels.
-      radius: (down, right); the kernel has 2 radius + 1 pixels each way.
+      sigma: (vertical, horizontal) standard deviation in pixels.
+      radius: (vertical, horizontal) radius of the kernel, which has 2 radius + 1 pixels along each axis.
 
     Returns:
       [H, W, C].
@@ -140,7 +141,7 @@ def gaussian_blur(
 
 
 def random_apply(augmentation: Augmentation, probability: float) -> Augmentation:
-    """Build an augmentation that is applied at random; otherwise the image stays as it is.
+    """Build an augmentation that applies another one with a given probability, and else returns the image unchanged.
 
     Args:
       augmentation: `(key, image) -> image` of the same shape.
@@ -168,10 +169,10 @@ def color_jitter(
     """Build an augmentation that changes brightness, contrast, saturation and hue at random.
 
     Args:
-      brightness: x; the factor is uniform in [max(0, 1 - x), 1 + x]. 0 leaves it out.
-      contrast: x of its factor.
-      saturation: x of its factor.
-      hue: largest shift either way, as a fraction of the circle, in [0, 0.5].
+      brightness: x; the factor of `adjust_brightness` is uniform in [max(0, 1 - x), 1 + x]. 0 skips this step.
+      contrast: the same for `adjust_contrast`.
+      saturation: the same for `adjust_saturation`.
+      hue: h in [0, 0.5]; the hue shift is uniform in [-h, h], as a fraction of the circle.
 
     Returns:
       `(key, image [H, W, C]) -> image`.
@@ -197,10 +198,10 @@ def color_jitter(
 
 
 def random_gray(probability: float = 0.2) -> Augmentation:
-    """Build an augmentation that makes all channels the same gray at random.
+    """Build an augmentation that replaces all channels by the gray value with a given probability.
 
     Args:
-      probability: probability of the transform.
+      probability: probability to convert to gray.
 
     Returns:
       `(key, image [H, W, C]) -> image`.
@@ -209,12 +210,12 @@ def random_gray(probability: float = 0.2) -> Augmentation:
 
 
 def random_blur(sigma: tuple[float, float] = (0.1, 2.0), probability: float = 0.5, radius: int = 2) -> Augmentation:
-    """Build an augmentation that blurs by a Gaussian at random.
+    """Build an augmentation that blurs by a Gaussian with a given probability.
 
     Args:
-      sigma: range of the standard deviation, in pixels.
+      sigma: (low, high) of the standard deviation in pixels, drawn uniformly.
       probability: probability to blur.
-      radius: radius of the kernel, which has 2 radius + 1 pixels each way.
+      radius: radius of the kernel, which has 2 radius + 1 pixels along each axis.
 
     Returns:
       `(key, image [H, W, C]) -> image`.

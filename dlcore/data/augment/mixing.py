@@ -1,11 +1,12 @@
-"""Mixing two examples of a batch, labels and all: mixup and CutMix.
+"""Mixup and CutMix: mix the images and labels of two examples of a batch.
 
     mixup:   x = lam a + (1 - lam) b,   q = lam q_a + (1 - lam) q_b,   lam ~ Beta(alpha, alpha)
-    CutMix:  x = b inside a box, a outside,   q as above with 1 - lam = the share of pixels inside the box
+    CutMix:  x = b inside a box, a outside,   q as above with 1 - lam = the fraction of pixels inside the box
 
 Zhang, Cisse, Dauphin & Lopez-Paz 2017, arXiv:1710.09412; Yun et al. 2019, arXiv:1905.04899. The sides of the box are
-sqrt(1 - lam) of the image's; its center lies anywhere, and the border cuts it: the labels go by what is left of it.
-Each example draws its own lam and box here; the papers draw one for a batch. b is the batch in a random order.
+sqrt(1 - lam) times the image's. Its center is uniform over the image and the border clips it; the labels are mixed by
+the area that is left. Each example draws its own lam and box here; the papers draw one for a batch. b is the batch in a
+random order.
 """
 
 from numbers import Real
@@ -27,8 +28,9 @@ class Mixing(NamedTuple):
     """How training examples are mixed.
 
     Args:
-      mixup_alpha: blend training examples in pairs by shares from Beta(alpha, alpha); 0 for none.
-      cutmix_alpha: the same with a box of one pasted into the other; with mixup, one of the two a batch.
+      mixup_alpha: alpha of mixup, which blends pairs of training examples by weights from Beta(alpha, alpha); 0: off.
+      cutmix_alpha: alpha of CutMix, which pastes a box of one example into another; 0: off. With both on, each batch
+        gets one of the two.
     """
 
     mixup_alpha: Annotated[float, Range(0)] = 0.0
@@ -53,7 +55,7 @@ def mixup(
     Args:
       key: PRNG key of the mixing ratios and partners.
       images: [B, ...] float.
-      targets: [B, C], probabilities, or any vectors to blend.
+      targets: [B, C], class probabilities or any vectors to blend.
       alpha: parameter of Beta(alpha, alpha); 0 mixes nothing.
       mask: [B]; where an example or its partner is padding (0) nothing is mixed.
       keep_most: take max(lam, 1 - lam), so that an example stays nearer to itself than to its partner.
@@ -85,7 +87,7 @@ def cutmix(
       (images, targets), mixed.
 
     Raises:
-      ValueError: `images` has another rank, or as `mixup`.
+      ValueError: `images` is not [B, H, W, C], `alpha` is negative, or the batches have different lengths.
     """
     if images.ndim != 4:
         raise ValueError(f"images has shape {images.shape}; allowed: [B, H, W, C]")
@@ -99,13 +101,14 @@ def cutmix(
 
 
 def cutmix_box(share: jax.Array, center: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Mark the pixels inside a box that leaves a share of the image outside.
+    """Return the mask of CutMix's box.
 
-    Its sides are H sqrt(1 - share) and W sqrt(1 - share), cut to whole pixels as in the paper, and at the border.
+    Its sides are H sqrt(1 - share) and W sqrt(1 - share), rounded down to an even number of pixels as in the paper's
+    code; the border of the image clips it.
 
     Args:
-      share: fraction of the image outside the uncut box.
-      center: [2], row and column of the box's center.
+      share: lam, the fraction of the image outside the box before it is clipped.
+      center: [2], row and column of the box's center in pixels.
       size: (H, W) of the image.
 
     Returns:
@@ -126,14 +129,14 @@ def mix_batch(
     cutmix_alpha: float = 0.0,
     mask: jax.Array | None = None,
 ) -> Mixed:
-    """Apply mixup, CutMix or one of both at random to a batch.
+    """Apply mixup, CutMix, or a random one of the two to a batch.
 
     Args:
       key: PRNG key of the mixing ratios and partners.
       images: [B, H, W, C].
       targets: [B, K], probabilities, or any vectors to blend.
       mixup_alpha: alpha of mixup; 0 leaves it out.
-      cutmix_alpha: alpha of CutMix; 0 leaves it out. With both, a batch gets one of them with equal chance.
+      cutmix_alpha: alpha of CutMix; 0 leaves it out. With both on, a batch gets one of them with equal probability.
       mask: [B]; where an example or its partner is padding (0) nothing is mixed.
 
     Returns:
@@ -158,15 +161,15 @@ def augmented_batch(
     """Augment and mix the images of a training step.
 
     Args:
-      rng: key of the step.
+      rng: PRNG key of the step.
       images: [B, H, W, C], preprocessed.
       batch: batch with `label: [B]` and `index`.
       augment: `(key, image [H, W, C]) -> image`; None for none.
-      mixing: mixup and CutMix.
-      num_classes: K.
+      mixing: alphas of mixup and CutMix.
+      num_classes: number of classes, K.
 
     Returns:
-      (images, labels: [B], or with mixing distributions [B, K]).
+      (images, labels): labels are [B] ints, or class probabilities [B, K] where examples are mixed.
     """
     targets = batch["label"]
     # Augment each image under a key of its own.

@@ -1,7 +1,7 @@
 """Augmentations that hide part of an image: resized crops, erased rectangles, noise. `(key, image [H, W, C]) -> image`.
 
-A box of area s H W and aspect ratio r (width over height), s uniform and r log-uniform in their ranges, is cut short
-where it is higher or wider than the image (torchvision draws again instead), and lies anywhere with equal chance.
+A box has area s H W and aspect ratio r (width over height), s uniform and r log-uniform in their ranges. It is clipped
+to the height and width of the image (torchvision draws again instead), and its position is uniform.
 Szegedy et al. 2014, arXiv:1409.4842 (crops); Zhong et al. 2017, arXiv:1708.04896 (erasing); DeVries & Taylor 2017,
 arXiv:1708.04552 (cutout: one square of a fixed side, which there may lie partly outside).
 """
@@ -36,12 +36,12 @@ def _box(key: jax.Array, shape: tuple[int, ...], area: Span, ratio: Span) -> tup
 
 
 def random_resized_crop(area: Span = (0.2, 1.0), ratio: Span = (3 / 4, 4 / 3), side: int | None = None) -> Augmentation:
-    """Build an augmentation that resizes a random box to the image's own size or another, bilinearly.
+    """Build an augmentation that crops a random box and resizes it bilinearly.
 
     Args:
-      area: range of the box's share of the image.
-      ratio: range of its width over its height.
-      side: side of the result in pixels; None: the image's.
+      area: (low, high) of the box's area as a fraction of the image's, inside (0, 1].
+      ratio: (low, high) of the box's width over its height.
+      side: side of the square result in pixels; None keeps the image's height and width.
 
     Returns:
       `(key, image [H, W, C]) -> image`.
@@ -64,12 +64,12 @@ def random_resized_crop(area: Span = (0.2, 1.0), ratio: Span = (3 / 4, 4 / 3), s
 
 
 def random_erasing(probability: float = 0.5, area: Span = (0.02, 0.33), ratio: Span = (0.3, 3.3)) -> Augmentation:
-    """Build an augmentation that sets a random box of whole pixels to 0, at random.
+    """Build an augmentation that sets a random box of pixels to 0 with a given probability.
 
     Args:
       probability: probability to erase.
-      area: range of the box's share of the image.
-      ratio: range of its width over its height.
+      area: (low, high) of the box's area as a fraction of the image's, inside (0, 1].
+      ratio: (low, high) of the box's width over its height.
 
     Returns:
       `(key, image [H, W, C]) -> image`.
@@ -99,7 +99,7 @@ def erase(
     width: int | jax.Array,
     value: float | jax.Array = 0.0,
 ) -> jax.Array:
-    """Set a box of whole pixels to a value; the part of it outside the image is ignored.
+    """Set a box of pixels to a value; the part of the box outside the image is ignored.
 
     Args:
       image: [H, W, C].
@@ -107,7 +107,7 @@ def erase(
       left: first column of the box.
       height: height of the box in pixels.
       width: width of the box in pixels.
-      value: a number, or [C].
+      value: new value of the pixels, a number or [C].
 
     Returns:
       [H, W, C].
@@ -123,9 +123,9 @@ def cutout(size: int, partly_outside: bool = False, value: float = 0.0) -> Augme
 
     Args:
       size: side of the square, in pixels.
-      partly_outside: center the square on any pixel, as in the paper, so that the border may cut it; False keeps it
-        inside.
-      value: 0 is the mean of normalized images.
+      partly_outside: center the square on any pixel, as in the paper, so that the border may clip it; False keeps it
+        inside the image.
+      value: new value of the pixels; 0 is the mean of normalized images.
 
     Returns:
       `(key, image [H, W, C]) -> image`.

@@ -10,9 +10,9 @@ With s in [0, 1] and a sign +-1 drawn with equal chance:
     translate x, y:    +-150/331 s of the side            posterize: 8 - round(4 s) bits
     rotate:            +-30 s degrees                     solarize: threshold 1 - s
 
-autocontrast, equalize and invert have no strength. Where s = 0 every operation is the identity here, these too (in
-torchvision solarize of strength 0 turns white to black). The geometric operations are one warp, since under vmap every
-branch is computed for every example.
+autocontrast, equalize and invert have no strength. With s = 0 every operation is the identity here, these three
+included (in torchvision solarize of strength 0 turns white to black). The geometric operations share one warp, since
+under vmap every branch is computed for every example.
 """
 
 from numbers import Real
@@ -99,7 +99,7 @@ def apply_operation(
       strength: s in [0, 1]; 0 leaves the image.
       sign: 1 or -1, for the operations that have two directions.
       interpolation: interpolation of the geometric operations, nearest or bilinear.
-      fill: value that a geometric operation brings in from outside; None is 0.
+      fill: value of pixels from outside the image in geometric operations; None is 0.
 
     Returns:
       The same shape and dtype.
@@ -135,20 +135,20 @@ def rand_augment(
     interpolation: Literal["nearest", "bilinear"] = "nearest",
     fill: float | None = None,
 ) -> Augmentation:
-    """Build RandAugment: operations (all but invert) one after another, all of one strength.
+    """Build RandAugment: random operations (all but invert) one after another, all of one strength.
 
     Args:
-      num_ops: number of operations, N.
-      magnitude: s = magnitude / (num_magnitude_bins - 1).
-      num_magnitude_bins: number of magnitudes, from 0.
+      num_ops: number of operations per image, N.
+      magnitude: strength in bins, in [0, num_magnitude_bins - 1]; s = magnitude / (num_magnitude_bins - 1).
+      num_magnitude_bins: number of bins of the magnitude.
       interpolation: interpolation of the geometric operations, nearest or bilinear.
-      fill: value that a geometric operation brings in from outside; None is 0.
+      fill: value of pixels from outside the image in geometric operations; None is 0.
 
     Returns:
       `(key, image [H, W, C]) -> image`.
 
     Raises:
-      ValueError: `num_ops` is negative, or `magnitude` outside its bins.
+      ValueError: `num_ops` is negative, or `magnitude` is outside [0, num_magnitude_bins - 1].
     """
     if num_ops < 0:
         raise ValueError(f"num_ops={num_ops}: out of range; allowed: at least 0")
@@ -174,12 +174,12 @@ def auto_augment(
     interpolation: Literal["nearest", "bilinear"] = "nearest",
     fill: float | None = None,
 ) -> Augmentation:
-    """Build AutoAugment: one of 25 pairs of operations, each with its own probability and strength.
+    """Build AutoAugment: a random one of 25 pairs of operations, each with its own probability and strength.
 
     Args:
-      policy: the data set that the pairs were learned on.
+      policy: data set that the pairs were learned on.
       interpolation: interpolation of the geometric operations, nearest or bilinear.
-      fill: value that a geometric operation brings in from outside; None is 0.
+      fill: value of pixels from outside the image in geometric operations; None is 0.
 
     Returns:
       `(key, image [H, W, C]) -> image`.
@@ -206,7 +206,7 @@ def auto_augment(
 
 
 def _table(policy: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Operations [25, 2], probabilities [25, 2], strengths [25, 2] of a policy; without a strength 1."""
+    """Return operations, probabilities and strengths of a policy, [25, 2] each; a missing strength is 1."""
     if policy not in POLICIES:
         raise ValueError(f"policy={policy!r}: unknown; allowed: {', '.join(POLICIES)}")
     words = np.array([pair.split() for pair in POLICIES[policy].split(",")]).reshape(-1, 2, 3)

@@ -1,7 +1,8 @@
-"""Random geometric maps, drawn once; `dlcore.data.augment.examples` applies one to all that an example holds.
+"""Random geometric maps of an image; `warp_example` in `examples` moves boxes, masks and keypoints by the same map.
 
-Rotation, translation, scaling, stretch, shear, mirror, perspective and lens distortion, in any mix: each is drawn
-uniformly from its range and all are one map, so that the image is read once.
+Rotation, translation, scaling, stretch, shear, mirror, perspective and lens distortion, in any combination. Each is
+drawn uniformly from its range (scale and stretch log-uniformly), and all are composed to one map, so that the image is
+interpolated once.
 """
 
 import math
@@ -29,17 +30,17 @@ def random_warp(
     perspective: float = 0.0,
     lens: float = 0.0,
 ) -> RandomWarp:
-    """Build a function that draws geometric maps; `warped` and `warp_example` apply them.
+    """Build a function that draws random geometric maps; `warped` and `warp_example` apply them.
 
     Args:
-      degrees: rotation in [-degrees, degrees].
-      translate: largest move, as a fraction of each side.
-      scale: (low, high) of the factor, log-uniform.
-      stretch: largest ratio of width to height, and of height to width.
-      shear: largest angle in degrees, across and down alike.
+      degrees: largest angle of the rotation in degrees; the angle is uniform in [-degrees, degrees].
+      translate: largest move in each direction, as a fraction of the height and of the width.
+      scale: (low, high) of the scale factor, log-uniform.
+      stretch: largest change of the aspect ratio, a factor of 1 or more, log-uniform in [1 / stretch, stretch].
+      shear: largest angle of the horizontal and of the vertical shear in degrees, in [0, 89.9].
       flip: probability to mirror left and right.
-      perspective: how far the corners move in at most, as a fraction of half of each side, in [0, 1).
-      lens: largest |k1| of the lens distortion, at most 0.3.
+      perspective: largest move of each corner inward, as a fraction of half of each side, in [0, 0.999].
+      lens: largest |k1| of the lens distortion, in [0, 0.3].
 
     Returns:
       (key, size (H, W)) -> Warp.
@@ -88,10 +89,10 @@ def random_warp(
 
 
 def random_perspective(distortion: float = 0.5) -> RandomWarp:
-    """Build a function that draws perspective maps, as torchvision's RandomPerspective.
+    """Build a function that draws random perspective maps, as torchvision's RandomPerspective.
 
     Args:
-      distortion: corners move in by at most distortion / 2 of each side.
+      distortion: strength in [0, 0.999]; corners move inward by at most distortion / 2 of each side.
 
     Returns:
       (key, size (H, W)) -> Warp.
@@ -100,10 +101,10 @@ def random_perspective(distortion: float = 0.5) -> RandomWarp:
 
 
 def random_lens(k1: float = 0.3) -> RandomWarp:
-    """Build a function that draws barrel and pincushion distortions.
+    """Build a function that draws random barrel and pincushion distortions.
 
     Args:
-      k1: coefficients are in (-k1, k1), at most 0.3.
+      k1: largest |k1| of the lens distortion, in [0, 0.3]; the coefficient is uniform in [-k1, k1].
 
     Returns:
       (key, size (H, W)) -> Warp.
@@ -112,12 +113,12 @@ def random_lens(k1: float = 0.3) -> RandomWarp:
 
 
 def warped(draw: RandomWarp, interpolation: str = "bilinear", fill: float | None = None) -> Augmentation:
-    """Build the augmentation that applies drawn maps to an image.
+    """Build an augmentation that warps an image by a random map.
 
     Args:
-      draw: random warp from `random_warp`.
+      draw: sampler of maps, from `random_warp`.
       interpolation: bilinear or nearest.
-      fill: value that comes in from outside; None is 0.
+      fill: value of pixels from outside the image; None is 0.
 
     Returns:
       `(key, image [H, W, C]) -> image`.

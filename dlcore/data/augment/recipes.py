@@ -1,4 +1,4 @@
-"""Augmentations that belong together: what a classifier, and what contrastive learning, does to a kind of image."""
+"""Augmentation recipes for image classification and for contrastive learning."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -12,27 +12,31 @@ from dlcore.data.augment.compose import Augmentation
 __all__ = ["CLASSIFICATION", "STRONG", "VIEWS", "classification_augmentation", "contrastive_augmentation"]
 
 STRONG = ("cutout", "rand_augment", "auto_augment")
-"""On top of a plain recipe: a square of half the side, two operations of strength 9, the policy for CIFAR-10."""
+"""Augmentations that follow a recipe: cutout of a square of half the side, RandAugment (2 operations of magnitude 9),
+AutoAugment by the policy for CIFAR-10."""
 CLASSIFICATION = ("none", "affine", "shift", "shift_flip", "crop_flip", "resized_crop_flip")
-"""Plain recipes."""
+"""Recipes of `classification_augmentation`."""
 VIEWS = ("digit", "gray", "color")
-"""Kinds of image that contrastive learning draws views for: written marks, gray and colored photographs."""
+"""Recipes of `contrastive_augmentation`: for handwritten characters, gray and colored photographs."""
 
 
 def classification_augmentation(
     name: str, side: int, mean: Sequence[float], std: Sequence[float], strong: str | None = None
 ) -> Augmentation | None:
-    """Build an augmentation of normalized images; what comes in from outside is black.
+    """Build an augmentation of normalized images.
+
+    Pixels from outside the image are black for affine, shift and shift_flip, mirrored for crop_flip, and gray (0.5 in
+    [0, 1]) for rand_augment and auto_augment; cutout sets its square to the mean.
 
     Args:
-      name: name from CLASSIFICATION.
+      name: recipe from CLASSIFICATION.
       side: side of the images in pixels.
-      mean: [C], what the images were normalized by.
-      std: [C], what the images were normalized by.
-      strong: name from STRONG, applied after it.
+      mean: [C], the mean that the images were normalized by.
+      std: [C], the standard deviation that the images were normalized by.
+      strong: augmentation from STRONG that follows the recipe; None for none.
 
     Returns:
-      `(key, image [H, W, C]) -> image`; None where nothing is to be done.
+      `(key, image [H, W, C]) -> image`; None for the recipe "none" without a strong augmentation.
 
     Raises:
       ValueError: a name is unknown.
@@ -70,20 +74,20 @@ def classification_augmentation(
 def contrastive_augmentation(
     kind: Literal["digit", "gray", "color"], area: tuple[float, float] | None = None, side: int | None = None
 ) -> Augmentation:
-    """Build the random view of an image that contrastive learning compares.
+    """Build an augmentation that draws random views of an image for contrastive learning.
 
-    For colored photographs it is SimCLR's (Chen et al. 2020, arXiv:2002.05709, appendix A) with a weaker jitter.
+    "color" is SimCLR's (Chen et al. 2020, arXiv:2002.05709, appendix A) with a weaker color jitter and larger crops.
 
     Args:
-      kind: kind of image: written marks, gray or colored photographs.
-      area: range of the share of the image that a view shows; None: that of the kind.
-      side: side of a view in pixels; None: the image's.
+      kind: kind of image: "digit" (handwritten characters), "gray" or "color" (photographs).
+      area: (low, high) of a view's area as a fraction of the image's; None takes that of the kind.
+      side: side of a view in pixels; None keeps the image's size.
 
     Returns:
       `(key, image [H, W, C] in [0, 1]) -> image`.
 
     Raises:
-      ValueError: the kind is unknown.
+      ValueError: `kind` is unknown, or `area` is not a range inside (0, 1].
     """
     if kind not in VIEWS:
         raise ValueError(f"kind={kind!r}: unknown; allowed: {', '.join(VIEWS)}")

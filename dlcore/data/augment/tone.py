@@ -1,4 +1,4 @@
-"""Changes of pixel values of one image [H, W, C], float in [0, 1] or uint8, as torchvision's.
+"""Tone adjustments of one image [H, W, C], float in [0, 1] or uint8, as torchvision's.
 
     invert: 1 - x                      solarize: 1 - x where x >= threshold
     posterize: floor(2^b x) / 2^b, at most 1 - 2^-b; of uint8 the b high bits
@@ -6,9 +6,9 @@
     equalize: each channel through its own cumulative histogram of 256 levels
     sharpness: clip(f x + (1 - f) y, 0, 1), y smoothed by [[1, 1, 1], [1, 5, 1], [1, 1, 1]] / 13 off the border
 
-uint8 comes back as uint8. What blends two images (sharpness; brightness, contrast and saturation of `jitter`) counts in
-levels from 0 to 255 and cuts fractions off, as torchvision does; the others are rounded where torchvision cuts off. All
-differ by at most one level.
+uint8 images come back as uint8. Operations that blend two images (sharpness here; brightness, contrast and saturation
+in `jitter`) compute in levels from 0 to 255 and round down, as torchvision does; the others round to the nearest level
+where torchvision rounds down. All results are within one level of torchvision's.
 """
 
 import functools
@@ -38,13 +38,13 @@ Number = float | jax.Array
 
 
 def keeps_uint8(function: Callable) -> Callable:
-    """Decorate a function of a float image in [0, 1] to take uint8 too, and to return it, rounded.
+    """Extend a function of float images in [0, 1] to uint8 images: convert to float, apply, round to uint8.
 
     Args:
       function: (image [H, W, C] in [0, 1], ...) -> image.
 
     Returns:
-      The function, which raises TypeError for integers other than uint8.
+      The extended function; it raises TypeError for dtypes other than float and uint8.
     """
 
     @functools.wraps(function)
@@ -58,16 +58,16 @@ def keeps_uint8(function: Callable) -> Callable:
 
 
 def real_pixels(image: jax.Array) -> tuple[jax.Array, int]:
-    """Convert pixels to floats on their own scale.
+    """Convert pixels to floats without rescaling them.
 
     Args:
       image: any shape, uint8 in [0, 255] or floating in [0, 1].
 
     Returns:
-      (pixels, white): the values as they are, float32 where they were uint8, and the greatest, 255 or 1.
+      (pixels, white): the same values, float32 where they were uint8, and the value of white, 255 or 1.
 
     Raises:
-      TypeError: the dtype is another one.
+      TypeError: `image` is neither uint8 nor floating.
     """
     image = jnp.asarray(image)
     if image.dtype == jnp.uint8:
@@ -76,11 +76,11 @@ def real_pixels(image: jax.Array) -> tuple[jax.Array, int]:
 
 
 def blend(image: jax.Array, other: jax.Array | float, factor: Number) -> jax.Array:
-    """Mix two images, f x + (1 - f) y, and clip; of uint8 fractions are cut off.
+    """Blend two images by f x + (1 - f) y and clip; uint8 results are rounded down.
 
     Args:
-      image: x, of any shape, float in [0, 1] or uint8.
-      other: y, of a shape that broadcasts to it, on its scale, uint8 or floating.
+      image: x, any shape, float in [0, 1] or uint8.
+      other: y, uint8 or floating on the same scale as `image`, of a shape that broadcasts to it.
       factor: f; 1 leaves the image.
 
     Returns:
@@ -93,7 +93,7 @@ def blend(image: jax.Array, other: jax.Array | float, factor: Number) -> jax.Arr
 
 @keeps_uint8
 def invert(image: jax.Array) -> jax.Array:
-    """Take the negative, 1 - x.
+    """Invert values: 1 - x.
 
     Args:
       image: [H, W, C], float in [0, 1] or uint8.
@@ -106,7 +106,7 @@ def invert(image: jax.Array) -> jax.Array:
 
 @keeps_uint8
 def solarize(image: jax.Array, threshold: Number) -> jax.Array:
-    """Take the negative of values from a threshold on.
+    """Invert values at or above a threshold.
 
     Args:
       image: [H, W, C], float in [0, 1] or uint8.
@@ -119,7 +119,7 @@ def solarize(image: jax.Array, threshold: Number) -> jax.Array:
 
 
 def posterize(image: jax.Array, bits: int | jax.Array) -> jax.Array:
-    """Cut values down to 2^bits levels.
+    """Reduce values to 2^bits levels.
 
     Args:
       image: [H, W, C], float in [0, 1] or uint8.
@@ -163,7 +163,7 @@ def adjust_gamma(image: jax.Array, gamma: Number, gain: Number = 1.0) -> jax.Arr
 
 @keeps_uint8
 def autocontrast(image: jax.Array) -> jax.Array:
-    """Stretch each channel over [0, 1]; one of a single value stays as it is.
+    """Stretch each channel to [0, 1]; a constant channel stays unchanged.
 
     Args:
       image: [H, W, C], float in [0, 1] or uint8.
@@ -178,7 +178,7 @@ def autocontrast(image: jax.Array) -> jax.Array:
 
 
 def equalize(image: jax.Array) -> jax.Array:
-    """Flatten the histogram of each channel on 256 levels, by PIL's and torchvision's table.
+    """Equalize the histogram of each channel on 256 levels, as PIL and torchvision do.
 
     With n_v pixels of level v and s = floor((pixels - those of the highest level) / 255), level v becomes
     floor((sum_{u < v} n_u + floor(s / 2)) / s); where s is 0 nothing changes.
@@ -206,11 +206,13 @@ def equalize(image: jax.Array) -> jax.Array:
 
 
 def adjust_sharpness(image: jax.Array, factor: Number) -> jax.Array:
-    """Move every value away from a smoothed image; images under three pixels per side stay as they are.
+    """Change the sharpness: blend the image with a smoothed copy.
+
+    Images with a side under three pixels are returned unchanged.
 
     Args:
       image: [H, W, C], float in [0, 1] or uint8.
-      factor: 1 leaves the image, 0 gives the smoothed one.
+      factor: 1 leaves the image, 0 gives the smoothed one, above 1 sharpens.
 
     Returns:
       The same shape and dtype.

@@ -8,9 +8,9 @@ are corners in the same coordinates. A `Warp` is a map and its inverse:
     perspective:  (x', y') = ((a x + b y + c) / (g x + h y + 1), (d x + e y + f) / (g x + h y + 1))
     lens:         p = c + (p' - c) (1 + k1 r^2 + k2 r^4),   r = |p' - c| / (half the diagonal)
 
-A positive angle turns counter-clockwise as seen. The lens is Brown's radial model (Brown 1966) read at the position p'
-after it: k1 > 0 shows a barrel, k1 < 0 a pincushion. Pixels are read at the inverse map; what lies outside the image is
-0 before interpolation, as in torch's grid_sample.
+A positive angle rotates the displayed image counter-clockwise. The lens is Brown's radial model (Brown 1966) with r
+measured at the distorted position p': k1 > 0 gives barrel, k1 < 0 pincushion distortion. Pixels are read at the inverse
+map; pixels outside the image count as 0 in the interpolation, as in torch's grid_sample.
 """
 
 from collections.abc import Callable
@@ -38,6 +38,7 @@ Points = Callable[[jax.Array], jax.Array]
 
 
 _BEYOND = 1.05
+"""Largest radius r', in half diagonals, up to which `lens_warp` inverts the distortion."""
 
 
 class Warp(NamedTuple):
@@ -52,13 +53,13 @@ class Warp(NamedTuple):
     inverse: Points
 
     def then(self, second: "Warp") -> "Warp":
-        """Chain two maps: one reading of the image for both.
+        """Compose two maps, so that the image is interpolated once for both.
 
         Args:
-          second: applied after this one.
+          second: map that is applied after this one.
 
         Returns:
-          The map that does both.
+          The composed map.
         """
         return Warp(lambda p: second.forward(self.forward(p)), lambda p: self.inverse(second.inverse(p)))
 
@@ -71,18 +72,19 @@ def affine_warp(
     shear: Number | Pair = 0.0,
     center: Pair | None = None,
 ) -> Warp:
-    """Rotate, shear, stretch and move; all numbers may be traced.
+    """Build an affine map, which scales, shears, rotates and translates; all numbers may be traced.
 
-    torchvision's `affine` counts both its angle and its shears the other way: `affine(angle, ..., shear)` is
+    torchvision's `affine` has the opposite signs for its angle and its shears: `affine(angle, ..., shear)` is
     `affine_warp(degrees=-angle, shear=-shear)`.
 
     Args:
       size: (H, W) of the image.
-      degrees: angle of the rotation, counter-clockwise.
+      degrees: angle of the rotation in degrees, counter-clockwise.
       translate: (right, down) in pixels.
-      scale: one factor, or (across, down).
-      shear: degrees across (what is lower moves right), or (across, down), across first.
-      center: (x, y) that stays, without translation; None is the middle.
+      scale: one scale factor, or (horizontal, vertical).
+      shear: angle of the horizontal shear in degrees (a positive one moves lower rows to the right), or (horizontal,
+        vertical); the horizontal shear is applied first.
+      center: (x, y) of the point that the map keeps before the translation; None is the center of the image.
 
     Returns:
       The map.
@@ -105,7 +107,7 @@ def affine_warp(
 
 
 def flip_warp(size: tuple[int, int], horizontal: bool | jax.Array = True, vertical: bool | jax.Array = False) -> Warp:
-    """Mirror; both may be traced.
+    """Build a map that mirrors an image; both flags may be traced.
 
     Args:
       size: (H, W) of the image.
@@ -124,19 +126,20 @@ def flip_warp(size: tuple[int, int], horizontal: bool | jax.Array = True, vertic
 
 
 def perspective_warp(start: jax.Array, end: jax.Array) -> Warp:
-    """Find the homography that takes four points to four others; no three of them lie on a line.
+    """Build the perspective map (homography) that moves four points to four others.
 
-    With corners given as torchvision gives them, [[0, 0], [W - 1, 0], [W - 1, H - 1], [0, H - 1]], it is torchvision's.
+    No three of the points may lie on a line. With torchvision's corners, [[0, 0], [W - 1, 0], [W - 1, H - 1],
+    [0, H - 1]], the map equals torchvision's.
 
     Args:
-      start: [4, 2] (x, y).
-      end: [4, 2] (x, y), where they go.
+      start: [4, 2], the points (x, y).
+      end: [4, 2], the positions (x, y) that they move to.
 
     Returns:
       The map.
 
     Raises:
-      ValueError: the shapes are others.
+      ValueError: `start` or `end` is not [4, 2].
     """
     start, end = jnp.asarray(start), jnp.asarray(end)
     if start.shape != (4, 2) or end.shape != (4, 2):
@@ -147,14 +150,15 @@ def perspective_warp(start: jax.Array, end: jax.Array) -> Warp:
 
 
 def lens_warp(size: tuple[int, int], k1: Number = 0.0, k2: Number = 0.0, steps: int = 12) -> Warp:
-    """Distort radially; `forward` is solved by Newton's method.
+    """Build a radial lens distortion; its `forward` map is solved by Newton's method.
 
-    r' (1 + k1 r'^2 + k2 r'^4) must grow up to r' = 1.05: k1 >= -0.3 where k2 = 0. What a pincushion pushes further out
-    than that, just outside the image's corners, stays there.
+    r' (1 + k1 r'^2 + k2 r'^4) must increase up to r' = 1.05, which needs k1 >= -0.3 where k2 = 0. Points that a
+    pincushion would move beyond r' = 1.05, just outside the image's corners, are moved to r' = 1.05. The arguments are
+    not checked.
 
     Args:
       size: (H, W) of the image.
-      k1: above 0 a barrel, below 0 a pincushion.
+      k1: coefficient of r^2; above 0 gives barrel, below 0 pincushion distortion.
       k2: coefficient of r^4.
       steps: number of Newton iterations.
 
@@ -188,14 +192,15 @@ def warp_image(
     interpolation: Literal["bilinear", "nearest"] = "bilinear",
     fill: Number | None = None,
 ) -> jax.Array:
-    """Apply a map to an image, at its own size.
+    """Warp an image by a map; the size of the image stays the same.
 
     Args:
-      image: [H, W, C]; uint8 is read in float32 and rounded.
+      image: [H, W, C]; uint8 is interpolated in float32 and rounded.
       warp: the map.
-      interpolation: bilinear, or nearest for masks, whose labels then stay labels.
-      fill: a number or [C] that comes in from outside; None is 0. With m the share of a pixel that is inside, the
-        result is m y + (1 - m) fill of the bilinear y, as in torchvision: y has that share once already.
+      interpolation: bilinear, or nearest for masks, whose values must stay class numbers.
+      fill: value of pixels from outside the image, a number or [C]; None is 0. The result is m y + (1 - m) fill as in
+        torchvision, where y is the interpolated value with 0 outside, and m the interpolated mask of the image: the
+        image is thus weighted by m twice.
 
     Returns:
       [H, W, C] of the same dtype.
@@ -221,7 +226,7 @@ def _nearest(image: jax.Array, y: jax.Array, x: jax.Array) -> tuple[jax.Array, j
 
 
 def _bilinear(image: jax.Array, y: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Values [..., C] at pixel indices y and x, 0 outside, and the share [..., 1] that is inside."""
+    """Interpolate the values [..., C] at pixel indices y and x, 0 outside, and the mask [..., 1] of the image."""
     dtype = image.dtype if jnp.issubdtype(image.dtype, jnp.inexact) else jnp.float32
     top, left = jnp.floor(y), jnp.floor(x)
     out, total_weight = jnp.zeros((*y.shape, image.shape[-1]), dtype), jnp.zeros((*y.shape, 1), dtype)
@@ -234,7 +239,7 @@ def _bilinear(image: jax.Array, y: jax.Array, x: jax.Array) -> tuple[jax.Array, 
 
 
 def _pixels(image: jax.Array, row: jax.Array, column: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return the pixels [..., C] at whole indices, the border's outside, and whether they are inside [..., 1]."""
+    """Return the pixels [..., C] at whole indices, clamped to the border, and whether they are inside [..., 1]."""
     height, width, channels = image.shape
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
     position = _index(row, height) * width + _index(column, width)
@@ -257,16 +262,17 @@ def warp_points(points: jax.Array, warp: Warp) -> jax.Array:
 def warp_boxes(
     boxes: jax.Array, warp: Warp, size: tuple[int, int], valid: jax.Array | None = None, keep: float = 0.0
 ) -> tuple[jax.Array, jax.Array]:
-    """Find the least upright boxes around boxes after a map, clipped to the image.
+    """Warp boxes by a map: the smallest axis-aligned boxes around the warped ones, clipped to the image.
 
-    A box is followed by five points on each side, so that curved sides are covered to within a pixel or so.
+    Each side of a box is sampled at five points, so that curved sides are enclosed to within about a pixel.
 
     Args:
       boxes: [M, 4] (x0, y0, x1, y1) in pixels.
       warp: the map.
       size: (H, W) of the image.
-      valid: [M], which boxes are real; None is all.
-      keep: a box stays valid while at least this share of its area, and some of it, is inside.
+      valid: [M], false for boxes that are padding; None: all are valid.
+      keep: fraction of a warped box's area, in [0, 1], that must be inside the image for the box to stay valid; a box
+        with no area inside is never valid.
 
     Returns:
       (boxes [M, 4], valid [M]).
