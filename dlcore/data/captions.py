@@ -179,18 +179,24 @@ def caption_source(
     """
     names = [str(i) for i in range(len(image))] if names is None else list(names)
     if not len(image) == len(texts) == len(names):
-        raise ValueError(f"texts: captions of {len(texts)} images for {len(image)} images and {len(names)} names")
+        raise ValueError(
+            f"texts: captions of {len(texts)} images for {len(image)} images and {len(names)} names; allowed: as many "
+            "of each"
+        )
     encoded, left = [], 0
-    for split, several in zip(names, texts, strict=True):
+    for image_name, several in zip(names, texts, strict=True):
         if not several:
-            raise ValueError(f"{name}: image {split} has no caption; allowed: one or more")
+            raise ValueError(f"{name}: image {image_name} has no caption; allowed: one or more")
         rows = [vocabulary.encode(text) for text in several]
         if empty := [text for text, row in zip(several, rows, strict=True) if not len(row)]:
-            raise ValueError(f"{name}: image {split} has the caption {empty[0]!r}, which has no word")
+            raise ValueError(
+                f"{name}: image {image_name} has the caption {empty[0]!r}, which has no word; allowed: one or more"
+            )
         short = [row for row in rows if length is None or len(row) <= length]
         if not short:
             raise ValueError(
-                f"length={length}: all captions of image {split} are longer; allowed: at least {min(map(len, rows))}"
+                f"length={length}: all captions of image {image_name} are longer; allowed: at least "
+                f"{min(map(len, rows))}"
             )
         left += len(rows) - len(short)
         encoded.append(short)

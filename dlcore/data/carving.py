@@ -109,7 +109,7 @@ def split_validation(source: Source, fraction: float, seed: int, part: str = "va
         raise ValueError(f"fraction={fraction}: out of range; allowed: in [0, 1)")
     seed, length = checked_seed(seed), len(source)
     if fraction > 0 and length < 2:
-        raise ValueError(f"fraction={fraction}: leaves nothing of {length} examples to train on")
+        raise ValueError(f"fraction={fraction}: leaves nothing of {length} examples to train on; allowed: 0")
     label = source.arrays.get("label")
     if label is None or label.ndim != 1 or not np.issubdtype(label.dtype, np.integer):
         label = np.zeros(length, np.int32)
@@ -127,7 +127,7 @@ def _by_position(label: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     length = len(label)
     num_valid = max(round(fraction * length), 1)
     if num_valid >= length:
-        raise ValueError(f"fraction={fraction}: leaves nothing of {length} examples to train on")
+        raise ValueError(f"fraction={fraction}: leaves nothing of {length} examples to train on; allowed: less")
     rng = np.random.default_rng((seed, 1))
     _, group, counts = np.unique(label, return_inverse=True, return_counts=True)
     quota = counts * (num_valid / length)

@@ -204,7 +204,7 @@ class SampledClips:
           ValueError: a video cannot be read; the message names it.
         """
         if isinstance(idx, tuple) or idx is Ellipsis:
-            raise IndexError(f"idx={idx}: clips are indexed by example alone")
+            raise IndexError(f"idx={idx}: indexes more than one axis; allowed: an index of the first axis")
         records, views = (np.atleast_1d(rows[idx]) for rows in (self.records, self.views))
         starts = [
             view_starts(self.num_views, self.num_frames[i], self.spans[i])[v]
@@ -252,8 +252,8 @@ class SampledClips:
         """
         if (self.shape[1:], self.num_views) != (other.shape[1:], other.num_views):
             raise ValueError(
-                f"clips of {self.shape[1:]}, {self.num_views} of each video, and of {other.shape[1:]}, "
-                f"{other.num_views} of each, cannot be joined"
+                f"other: clips of shape {other.shape[1:]}, {other.num_views} per video; allowed: shape "
+                f"{self.shape[1:]}, {self.num_views} per video"
             )
         first = len(self.num_frames)
         return replace(
@@ -268,7 +268,7 @@ class SampledClips:
         )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        raise ValueError(f"{len(self):,} clips are read when asked for and are no array; take a part, clips[:100]")
+        raise ValueError(f"{len(self):,} clips are decoded on demand and cannot become an array; index a part of them")
 
     def _decoded(self, records: np.ndarray, starts: Any) -> np.ndarray:
         strides, counts = self.strides[records], self.num_frames[records]

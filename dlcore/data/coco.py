@@ -89,7 +89,7 @@ def _annotation_files(folder: Path, keypoints: bool) -> tuple[dict[str, Path], t
     if "train" not in file_of_split:
         there = f" but {', '.join(unused)}; allowed names of splits: {allowed_names()}" if unused else ""
         raise FileNotFoundError(f"data_dir={str(folder)!r}: holds no instances_train.json{there}")
-    messages = (f"{folder.name}: not read, no splits by their names ({allowed_names()}): {', '.join(unused)}",)
+    messages = (f"{folder.name}: not read, as their names name no split ({allowed_names()}): {', '.join(unused)}",)
     return {
         split: file_of_split[split] for split in ("train", "valid", "test") if split in file_of_split
     }, messages if unused else ()
@@ -291,11 +291,11 @@ def _by_image(
         with _blamed(path, annotation):
             for key in ("image_id", "category_id"):
                 if not _is_int(annotation.get(key)):
-                    raise ValueError(f"{key}={annotation.get(key)!r}: no id; allowed: an int, that of an entry")
+                    raise ValueError(f"{key}={annotation.get(key)!r}: not an id; allowed: the id of an entry, an int")
             if annotation.get("iscrowd", 0) not in (0, 1):
-                raise ValueError(f"iscrowd={annotation['iscrowd']!r}: neither; allowed: 0, 1")
+                raise ValueError(f"iscrowd={annotation['iscrowd']!r}: unknown; allowed: 0, 1")
             if annotation.get("image_id") not in images:
-                raise ValueError(f"image_id={annotation.get('image_id')}: no such image")
+                raise ValueError(f"image_id={annotation.get('image_id')}: no such image; allowed: an id of images")
             if annotation.get("category_id") not in names:
                 allowed = ", ".join(map(str, sorted(names)))
                 allowed = allowed or "those of categories, where there is none"
@@ -335,7 +335,7 @@ def _corners(bbox: Any, image: Mapping[str, Any]) -> np.ndarray:
 def _numbers(values: Any) -> list[float]:
     """Return a JSON list of numbers as floats; TypeError where it is anything else."""
     if not isinstance(values, list | tuple) or any(isinstance(v, bool | str) for v in values):
-        raise TypeError("no list of numbers")
+        raise TypeError("not a list of numbers")
     return [float(v) for v in values]
 
 
@@ -369,7 +369,9 @@ def _keypoints(
     try:
         values = _numbers(values)
     except (TypeError, ValueError):
-        raise ValueError(f"keypoints={values!r}: no list of numbers; allowed: x, y, visibility of each name") from None
+        raise ValueError(
+            f"keypoints={values!r}: not a list of numbers; allowed: x, y, visibility of each name"
+        ) from None
     if len(values) != 3 * len(names):
         raise ValueError(f"keypoints: {len(values)} numbers; allowed: {3 * len(names)}, three for each name")
     points = np.array(values, float).reshape(-1, 3)
@@ -406,7 +408,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is not COCO's: no JSON ({error})") from None
+        raise ValueError(f"{path} is not COCO's: not JSON ({error})") from None
     required = {"images", "annotations", "categories"}
     if missing := required - set(content if isinstance(content, dict) else ()):
         raise ValueError(f"{path} is not COCO's: it has no {sorted(missing)}")

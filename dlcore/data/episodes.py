@@ -49,8 +49,8 @@ class Episodes:
             )
         if shot < 0 or query < 1 or shot + query > counts.min():
             raise ValueError(
-                f"shot={shot}, query={query}: a class of {source.name} has {counts.min()} examples; allowed: a sum of "
-                "at most as many, of at least one query"
+                f"shot={shot}, query={query}: a class of {source.name} has {counts.min()} examples; allowed: shot + "
+                f"query of at most {counts.min()}, with shot of 0 or more and query of 1 or more"
             )
         self.source, self.shot, self._turns = source, shot, turns
         self._sizes, self._seed = (way, shot + query), checked_seed(seed)

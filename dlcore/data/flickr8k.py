@@ -97,7 +97,7 @@ def _captions(folder: Path, name: str) -> dict[str, Any]:
     try:
         content = json.loads(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes())
     except (OSError, EOFError, ValueError) as error:
-        raise ValueError(f"{path}: no JSON ({error})") from None
+        raise ValueError(f"{path}: not JSON ({error})") from None
     fits = isinstance(content, dict) and all(
         isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in content.values()
     )

@@ -103,7 +103,7 @@ def load(
             )
     elif name == "folder":
         if data_dir is None:
-            raise ValueError("data_dir=None: dataset 'folder' needs a folder (or .zip) with one folder a class")
+            raise ValueError("data_dir=None: missing; allowed: a folder (or .zip) with one folder per class")
         sources = folder_splits(
             data_dir, image_size, skip_bad=skip_bad, limit_bytes=limit_bytes, workers=workers, min_classes=min_classes
         )
@@ -199,7 +199,10 @@ def folder_source(
     """
     splits = folder_splits(path, image_size, channels, skip_bad, limit_bytes)
     if "all" not in splits:
-        raise ValueError(f"path={str(path)!r}: holds the splits {sorted(splits)}; use folder_splits, or give one")
+        raise ValueError(
+            f"path={str(path)!r}: holds the splits {sorted(splits)}; allowed: a folder without splits, such as one of "
+            "these (`folder_splits` reads all)"
+        )
     for message in splits["all"].notes:
         logging.warning("%s", message)
     return splits["all"]
@@ -279,6 +282,8 @@ def _checked(train: Source, valid: Source, test: Source, messages: tuple[str, ..
         check_labels(source, len(train.class_names))
     shapes = {source.name: source.arrays["image"].shape[1:] for source in (train, valid, test)}
     if len(set(shapes.values())) > 1:
-        raise ValueError(f"image_size=None: the splits have several shapes, {shapes}; image_size gives them one")
+        raise ValueError(
+            f"image_size=None: the splits have several shapes, {shapes}; allowed: an image_size, which gives them one"
+        )
     messages = tuple(dict.fromkeys(messages + train.notes + valid.notes + test.notes))
     return Splits(train, valid, test, train.class_names, train.arrays["image"].shape[1:], messages)

@@ -321,7 +321,10 @@ def _unwrapped(entries: list[_Entry]) -> list[_Entry]:
 def _class_names(path: str, groups: dict[str, list[_Entry]], min_classes: int) -> tuple[str, ...]:
     names = tuple(sorted({entry.class_name for entry in groups.get("train", groups.get("all", []))}))
     if len(names) < min_classes:
-        raise ValueError(f"path={path!r}: {names[0]!r} is the only class; at least two class folders are needed")
+        are_all = "is the only class" if len(names) == 1 else "are the only classes"
+        raise ValueError(
+            f"path={path!r}: {', '.join(map(repr, names))} {are_all}; allowed: at least {min_classes} class folders"
+        )
     for split, entries in groups.items():
         unknown = sorted({entry.class_name for entry in entries}.difference(names))
         if unknown:

@@ -140,7 +140,7 @@ def target_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
     """
     size = tuple(image_size) if isinstance(image_size, tuple | list) else (image_size, image_size)
     if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
-        raise ValueError(f"image_size={image_size!r}: no size; allowed: a positive int, or a pair (height, width)")
+        raise ValueError(f"image_size={image_size!r}: not a size; allowed: a positive int, or a pair (height, width)")
     return size
 
 

@@ -72,7 +72,7 @@ def opened(file: Path | IO[bytes]) -> Any:
     try:
         return Image.open(file)
     except UnidentifiedImageError:
-        raise ValueError("no image, or of a format that Pillow does not read") from None
+        raise ValueError("not an image, or in a format that Pillow does not read") from None
 
 
 def orientation(image: Any) -> int:

@@ -43,7 +43,7 @@ def normalizer(
     check_shapes(mean=(mean, "C"), std=(std, "C"))
     for i, deviation in enumerate(std):
         if not deviation > 0:
-            raise ValueError(f"std[{i}]={deviation:g}: no deviation; allowed: above 0")
+            raise ValueError(f"std[{i}]={deviation:g}: out of range; allowed: above 0")
     mean, std = np.asarray(mean), np.asarray(std)
     dtype = jnp.promote_types(dtype, jnp.float32)
 

@@ -128,8 +128,8 @@ def _lines(folder: Path, name: str) -> Sequence[str]:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         lines = content.decode("utf-8").removesuffix("\n").split("\n")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: no UTF-8 text ({error})") from None
+        raise ValueError(f"{path}: not UTF-8 text ({error})") from None
     for number, line in enumerate(lines, 1):
         if not line.strip():
-            raise ValueError(f"{path}: line {number} is empty; allowed: a sentence a line")
+            raise ValueError(f"{path}: line {number} is empty; allowed: one sentence per line")
     return [line.strip().lower() for line in lines]

@@ -107,7 +107,7 @@ class PCA:
         """
         x = _floating(x)
         if tuple(x.shape[1:]) != self.shape:
-            raise ValueError(f"x has shape {tuple(x.shape)}: {('N', *self.shape)} is needed, as in the fit")
+            raise ValueError(f"x has shape {tuple(x.shape)}; allowed: {('N', *self.shape)}, as in the fit")
         x = x.reshape(x.shape[0], self.mean.size)
         return (x - self.mean.astype(x.dtype)) @ (self.basis / self._scale()).astype(x.dtype)
 
@@ -265,11 +265,11 @@ def _floating(x: Array) -> Array:
 def _mean(train: np.ndarray, per: str) -> np.ndarray:
     train = np.asarray(train)
     if train.ndim < 1 or not train.size:
-        raise ValueError(f"train has shape {train.shape}; at least one example is needed")
+        raise ValueError(f"train has shape {train.shape}; allowed: [N, ...] with at least one example")
     total = sum(chunk.sum(_axes(chunk, per)) for chunk in _chunks(train))
     mean = total * (np.size(total) / train.size)
     if not np.isfinite(mean).all():
-        raise ValueError("train has values that are not finite; statistics need finite ones")
+        raise ValueError("train has values that are not finite; allowed: finite values")
     return np.asarray(mean)
 
 

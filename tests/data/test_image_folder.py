@@ -372,6 +372,13 @@ def test_one_class_is_enough_where_the_caller_says_so(tmp_path):
     assert folder_splits(tmp_path, min_classes=1)["all"].class_names == ("dog",)
 
 
+def test_the_error_of_too_few_classes_names_them_and_how_many_are_needed(tmp_path):
+    put(tmp_path / "dog" / "0.png")
+    put(tmp_path / "cat" / "0.png")
+    with pytest.raises(ValueError, match="'cat', 'dog' are the only classes; allowed: at least 3 class folders"):
+        folder_splits(tmp_path, min_classes=3)
+
+
 def test_single_images_for_predict(pets):
     root, pixels = pets
     files = list_images(root)

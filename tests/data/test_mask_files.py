@@ -85,7 +85,7 @@ FLAT = np.zeros((8, 8), np.uint8)
         (encoded(FLAT[..., None].repeat(3, -1)), "a mask of mode RGB; allowed: one channel"),
         (encoded(FLAT.astype(np.float32), "TIFF"), "a mask of mode F"),
         (encoded(FLAT[..., None].repeat(2, -1)), "a mask of mode LA"),
-        (b"no image", "no image, or of a format"),
+        (b"no image", "not an image, or in a format"),
     ],
 )
 def test_what_does_not_keep_numbers_is_refused(data, problem):

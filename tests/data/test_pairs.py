@@ -60,7 +60,7 @@ def test_tokens_of_a_static_length(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "error", "message"),
     [
-        ({"train.en": "A man.\n\nA dog"}, ValueError, r"train.en.gz: line 2 is empty; allowed: a sentence a line"),
+        ({"train.en": "A man.\n\nA dog"}, ValueError, r"train.en.gz: line 2 is empty; allowed: one sentence per line"),
         ({"val.en": ""}, ValueError, r"val.en.gz: line 1 is empty"),
         ({"val.en": "A dog\nA cat"}, ValueError, "1 lines of de and 2 of en; allowed: as many of each"),
         ({"val.en": None}, FileNotFoundError, r"it has neither val.en.gz nor val.en"),
@@ -84,5 +84,5 @@ def test_what_is_refused(tmp_path):
     with pytest.raises(ValueError, match="length=1: all pairs of pairs are longer; allowed: at least 2"):
         pair_source(Sentences(["a dog"], ["a dog"]), words, words, 1)
     (written(tmp_path) / "val.de.gz").write_bytes(b"plain")
-    with pytest.raises(ValueError, match=r"val.de.gz: no UTF-8 text"):
+    with pytest.raises(ValueError, match=r"val.de.gz: not UTF-8 text"):
         multi30k(tmp_path)

@@ -82,7 +82,7 @@ def channel_statistics(source: Source) -> tuple[np.ndarray, np.ndarray]:
     """
     image = source.arrays.get("image")
     if image is None or not len(source):
-        raise ValueError(f"source {source.name!r} has no images to measure")
+        raise ValueError(f"source={source.name!r}: has no images; allowed: a source with one or more in `image`")
     unit = 255.0 if image.dtype == np.uint8 else 1.0
     sizes = source.arrays.get("image_size")
     chunks = [slice(start, start + _CHUNK) for start in range(0, len(image), _CHUNK)]

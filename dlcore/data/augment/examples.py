@@ -225,7 +225,7 @@ def random_zoom_example(low: float = 0.8, high: float = 1.25, keep: float = 0.4)
       ValueError: the factors are not 0 < low <= high, or `keep` is outside [0, 1].
     """
     if not 0 < low <= high:
-        raise ValueError(f"low={low}, high={high}: no range; allowed: 0 < low <= high")
+        raise ValueError(f"low={low}, high={high}: not a range; allowed: 0 < low <= high")
     if not 0 <= keep <= 1:
         raise ValueError(f"keep={keep}: out of range; allowed: in [0, 1]")
 
