@@ -103,7 +103,7 @@ def load(
             )
     elif name == "folder":
         if data_dir is None:
-            raise ValueError("data_dir=None: missing; allowed: a folder (or .zip) with one folder per class")
+            raise ValueError("data_dir=None: dataset 'folder' needs one; allowed: a folder or .zip with class folders")
         sources = folder_splits(
             data_dir, image_size, skip_bad=skip_bad, limit_bytes=limit_bytes, workers=workers, min_classes=min_classes
         )
