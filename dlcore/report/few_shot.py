@@ -15,7 +15,7 @@ __all__ = ["accuracies", "episode"]
 ROWS = {
     "accuracy": "this network",
     "untrained_accuracy": "untrained network",
-    "pixel_accuracy": "class means of pixels",
+    "pixel_means_accuracy": "class means of pixels",
 }
 
 

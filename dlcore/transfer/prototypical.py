@@ -104,8 +104,8 @@ def learner(
     Returns:
       The learner. Metrics: `accuracy` of the queries and `interval`, half of its 95 % interval over the episodes.
       `evaluate` measures two others on the same episodes: `untrained_accuracy` by the embedding as it was initialized,
-      and with supports `pixel_accuracy` by means of pixels. `predict` returns `logits: [B, W Q, W]`; query i is of
-      class i // Q.
+      and with supports `pixel_means_accuracy` by class means of pixels. `predict` returns `logits: [B, W Q, W]`; query
+      i is of class i // Q.
     """
 
     def images_of(batch: dict) -> jax.Array:
@@ -157,7 +157,7 @@ def learner(
             "untrained_accuracy": model.apply(init_variables(state.rng, batch), images, batch.get("attributes"))
         }
         if "support" in batch:
-            baselines["pixel_accuracy"] = (images.reshape(len(images), -1), None)
+            baselines["pixel_means_accuracy"] = (images.reshape(len(images), -1), None)
         return metrics | {
             name: Sum.of(_loss_and_accuracy(logits_of(*x, batch), batch)[1], mask) for name, x in baselines.items()
         }

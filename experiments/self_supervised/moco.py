@@ -1,6 +1,6 @@
 """MoCo (momentum contrast): learn features by a contrastive loss with a queue of negatives.
 
-python -m experiments.self_supervised.moco                                                     (version 2)
+python -m experiments.self_supervised.moco                   (version 2; k-NN 96.8 %, the untrained encoder 82.0)
 python -m experiments.self_supervised.moco --embedder.head=linear --temperature=0.07           (version 1; not run)
 python -m experiments.self_supervised.moco --dataset=fashion_mnist --data_dir=D --model.stem_stride=2 \\
     --model.width=16 --queue_size=4096 --steps=1200 --eval_every=600

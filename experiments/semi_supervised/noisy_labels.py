@@ -1,6 +1,6 @@
 """Learning with label noise: 40 % of the training labels are wrong.
 
-python -m experiments.semi_supervised.noisy_labels
+python -m experiments.semi_supervised.noisy_labels           (85.2 %; cross-entropy 77.2 stopped early, 65.4 to the end)
 python -m experiments.semi_supervised.noisy_labels --technique=co_teaching
 python -m experiments.semi_supervised.noisy_labels --technique=forward
 python -m experiments.semi_supervised.noisy_labels --noise=asymmetric --noise_rate=0.3 --technique=forward

@@ -6,7 +6,7 @@ from dlcore.report.few_shot import accuracies, episode
 
 
 def test_the_accuracy_stands_beside_what_is_trivial():
-    numbers = {"accuracy": 0.957, "interval": 0.0031, "pixel_accuracy": 0.53, "untrained_accuracy": 0.49}
+    numbers = {"accuracy": 0.957, "interval": 0.0031, "pixel_means_accuracy": 0.53, "untrained_accuracy": 0.49}
     panel = accuracies(numbers, {"way": 5, "shot": 1, "characters": [200, 100, 100]})
     for text in ("95.7", "± 0.31", "class means of pixels", "53", "49", "chance", "20"):
         assert text in panel.html

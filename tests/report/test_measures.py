@@ -16,6 +16,7 @@ from dlcore.report.measures import MEASURES, describe, explained, legend_panels,
         ("probe_untrained", "Linear probe accuracy, of the untrained encoder"),
         ("fine_tune_1200_untrained", "Fine-tuned accuracy, 1,200 labels, of the untrained encoder"),
         ("accuracy_5way1shot", "Accuracy"),
+        ("pixel_means_accuracy", "Accuracy (pixel means)"),  # of few-shot learning: not that of a map's pixels
         ("mask_map", "Mean average precision (mask)"),
         ("semantic_mean_iou", "Mean intersection over union (semantic)"),  # not IoU (semantic mean)
         ("instance_mask_map50", "Mean average precision at IoU 0.5 (instance mask)"),
