@@ -29,7 +29,7 @@ def cache_file(folder: Path, split: str) -> Path:
 
 
 def read_cache(path: Path) -> tuple[tuple[str, ...], dict[str, np.ndarray]] | None:
-    """Read what `write_cache` wrote.
+    """Read a file that `write_cache` wrote.
 
     Args:
       path: path of the file.

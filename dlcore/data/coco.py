@@ -248,7 +248,7 @@ def coco_source(
 def _resized(
     images: Sequence[Mapping[str, Any]], size: tuple[int, int], edge: ShortestEdge | None, path: Path
 ) -> list[tuple[int, int]]:
-    """(Height, width) of each image once resized, checked before an image is read."""
+    """Return (height, width) of each image after the resize, checked before an image is read."""
     if edge is None:
         return [size] * len(images)
     sizes = []
@@ -392,7 +392,7 @@ def _keypoints(
 
 @contextlib.contextmanager
 def _blamed(path: Path, annotation: Mapping[str, Any]) -> Iterator[None]:
-    """Name the file and the annotation in errors."""
+    """Add the file and the annotation to the message of an error."""
     try:
         yield
     except (ValueError, TypeError, KeyError, OverflowError) as error:

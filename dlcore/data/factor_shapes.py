@@ -1,7 +1,7 @@
 """Images of one bright shape with known factors of variation (position, radius, brightness), to test latent spaces.
 
-value = brightness * sigmoid(2 (radius - distance))     distance from the center in pixels: of a disc the Euclidean
-                                                        one, of a square the larger of |dx| and |dy|
+value = brightness * sigmoid(2 (radius - distance)),   all lengths in pixels
+distance = sqrt(dx^2 + dy^2) for a disc and max(|dx|, |dy|) for a square, from the center of the shape
 """
 
 import numpy as np

@@ -67,7 +67,7 @@ def fingerprint(
     sizes: np.ndarray | None = None,
     class_names: Sequence[str] = (),
 ) -> Fingerprint:
-    """Fingerprint the parts of a source.
+    """Compute the fingerprint of a source from its parts.
 
     Args:
       length: number of examples, N.

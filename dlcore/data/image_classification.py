@@ -71,7 +71,7 @@ def load(
     carved from train where the data set has none left. The notes say so.
 
     Args:
-      name: "digits" (embedded), "folder" (images in `data_dir`, one folder a class), or a TFDS name prepared in
+      name: "digits" (embedded), "folder" (images in `data_dir`, one folder per class), or a TFDS name prepared in
         `data_dir`.
       data_dir: folder or .zip of the images, or the folder in which TFDS prepared the data; digits need none.
       seed: random seed of the held-out splits.

@@ -32,7 +32,7 @@ _SHOWN = 5
 
 
 class ImageFile(NamedTuple):
-    """One image file with its class.
+    """An image file with its class.
 
     Args:
       name: path for messages: the path on disk, or "archive.zip:member".

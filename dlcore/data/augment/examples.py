@@ -1,4 +1,4 @@
-"""Random flips, zooms and warps that move everything an example holds with its image.
+"""Random flips, zooms and warps of an image together with its boxes, masks, keypoints and semantic map.
 
 An augmentation here is `(key, example) -> example`, run inside jit on one preprocessed training example. It moves these
 arrays by the same `Warp` and leaves the others unchanged:
@@ -86,7 +86,7 @@ def compose_examples(*augmentations: ExampleAugmentation) -> ExampleAugmentation
 def random_flip_example(
     horizontal: float = 0.5, vertical: float = 0.0, keypoint_names: Sequence[str] = ()
 ) -> ExampleAugmentation:
-    """Build an augmentation that mirrors left and right, and top and bottom, at random.
+    """Build an augmentation that mirrors left and right, and independently top and bottom, at random.
 
     Args:
       horizontal: probability to mirror left and right.
@@ -129,7 +129,7 @@ def random_flip_example(
 
 
 def _own_size(example: dict) -> tuple[int | jax.Array, int | jax.Array]:
-    """(Height, width) of the image, without the padding of its canvas."""
+    """Return (height, width) of the image, without the padding of its canvas."""
     return tuple(example["image_size"]) if "image_size" in example else example["image"].shape[:2]
 
 

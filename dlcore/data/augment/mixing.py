@@ -25,7 +25,7 @@ Mixed = tuple[jax.Array, jax.Array]
 
 
 class Mixing(NamedTuple):
-    """How training examples are mixed.
+    """Settings of mixup and CutMix.
 
     Args:
       mixup_alpha: alpha of mixup, which blends pairs of training examples by weights from Beta(alpha, alpha); 0: off.
@@ -183,7 +183,7 @@ def augmented_batch(
 
 
 def _draw(key, images, targets, alpha, mask) -> tuple[jax.Array, jax.Array]:
-    """(lam [B] float32, partner [B])."""
+    """Draw (lam [B] float32, index of each example's partner [B])."""
     if isinstance(alpha, Real) and alpha < 0:
         raise ValueError(f"alpha={alpha}: out of range; allowed: at least 0")
     batch = images.shape[0]

@@ -25,7 +25,7 @@ def _check(area: Span, ratio: Span) -> None:
 
 
 def _box(key: jax.Array, shape: tuple[int, ...], area: Span, ratio: Span) -> tuple[jax.Array, ...]:
-    """(top, left, height, width) in pixels, not rounded."""
+    """Draw (top, left, height, width) of a box in pixels, not rounded."""
     keys = jax.random.split(key, 3)
     rows, columns = shape[:2]
     pixels = rows * columns * jax.random.uniform(keys[0], minval=area[0], maxval=area[1])

@@ -39,7 +39,7 @@ def classification_augmentation(
       `(key, image [H, W, C]) -> image`; None for the recipe "none" without a strong augmentation.
 
     Raises:
-      ValueError: a name is unknown.
+      ValueError: `name` or `strong` is unknown.
     """
     if name not in CLASSIFICATION:
         raise ValueError(f"name={name!r}: unknown; allowed: {', '.join(CLASSIFICATION)}")
