@@ -7,12 +7,13 @@ python -m experiments.gallery --models alexnet resnet50
 Without --panel the picture is the first panel with images or, where there is none, the first with a figure; curves of
 the training and videos of an episode come last. A browser draws the panel as the report shows it in light mode: it
 needs playwright (`pip install -e '.[docs-test]'`) and a chromium. The site shows the picture on the page of the
-experiment, in its chapter and on the front page. The file holds the run's command, and the page names it below the
-picture. Smoke runs are refused. The picture of a model's page draws the costs of its layers. Look at each picture
-before you commit it.
+experiment, in its chapter and on the front page. The file holds the run's command and the panel's title, which the page
+shows below the picture. Smoke runs are refused. The picture of a model's page draws the costs of its layers. Look at
+each picture before you commit it.
 """
 
 import argparse
+import html
 import io
 import json
 import os
@@ -26,7 +27,7 @@ from typing import NamedTuple
 from dlcore.extras import require
 from experiments import ledger
 
-__all__ = ["MAX_BYTES", "MAX_TOTAL_BYTES", "Panel", "choose", "chromium", "command_of", "encode", "main", "panels"]
+__all__ = ["MAX_BYTES", "MAX_TOTAL_BYTES", "Panel", "choose", "chromium", "encode", "main", "origin_of", "panels"]
 
 GALLERY = Path(__file__).resolve().parents[1] / "docs" / "gallery"
 MAX_BYTES, MAX_TOTAL_BYTES = 60_000, 6_000_000
@@ -36,8 +37,8 @@ WANTED_BYTES = 25_000
 LEAST_QUALITY = 50
 SHRUNK = (0.8, 0.64)
 """Shares of its width, tried in turn where a picture is too large at the lowest quality."""
-DESCRIPTION = 0x010E
-"""Exif tag of the command."""
+DESCRIPTION, SOFTWARE = 0x010E, 0x0131
+"""Exif tags of the panel's title and of the command."""
 WIDTH, MAX_HEIGHT, MARGIN = 720, 600, 6
 """Of the report's panel, in CSS pixels; figures and rows that end below the height are left out."""
 LESS_TELLING = re.compile(r"curves|learning|training|monitor|memory|an episode", re.IGNORECASE)
@@ -115,12 +116,13 @@ def choose(found: Sequence[Panel], wanted: str = "") -> Panel:
     return min(drawn, key=lambda panel: (bool(LESS_TELLING.search(panel.title)), not panel.images, panel.number))
 
 
-def encode(png: bytes, command: str = "") -> bytes:
+def encode(png: bytes, command: str = "", title: str = "") -> bytes:
     """Write a picture as WebP, without loss where that is small.
 
     Args:
       png: PNG file.
-      command: command line of the run; kept as the Exif tag ImageDescription.
+      command: command line that drew it; kept as the Exif tag Software.
+      title: title of the report's panel; kept as the Exif tag ImageDescription.
 
     Returns:
       WebP file of at most MAX_BYTES.
@@ -136,8 +138,9 @@ def encode(png: bytes, command: str = "") -> bytes:
         raise ValueError("the panel is blank")
     image = ImageOps.expand(image.crop(inside), MARGIN, "white")
     exif = Image.Exif()
-    if command:
-        exif[DESCRIPTION] = command
+    for tag, text in ((SOFTWARE, command), (DESCRIPTION, title)):
+        if text:
+            exif[tag] = text
     options = [{"lossless": True}, *({"quality": quality} for quality in range(85, LEAST_QUALITY - 1, -5))]
     for share in (1, *SHRUNK):
         smaller = image.resize((round(share * image.width), round(share * image.height))) if share < 1 else image
@@ -151,19 +154,20 @@ def encode(png: bytes, command: str = "") -> bytes:
     raise ValueError(f"{len(file.getvalue())} bytes; allowed: {MAX_BYTES}; choose a smaller panel by --panel=TITLE")
 
 
-def command_of(path: Path) -> str:
-    """Read which run drew a picture.
+def origin_of(path: Path) -> tuple[str, str]:
+    """Read what drew a picture.
 
     Args:
       path: WebP file of `encode`.
 
     Returns:
-      The command line; "" where the file holds none.
+      (command line, title of the report's panel), "" where the file lacks it.
     """
     from PIL import Image
 
     with Image.open(path) as image:
-        return image.getexif().get(DESCRIPTION, "")
+        exif = image.getexif()
+        return exif.get(SOFTWARE, ""), exif.get(DESCRIPTION, "")
 
 
 def chromium() -> str | None:
@@ -192,7 +196,8 @@ def _shoot(browser, folder: Path, wanted: str) -> tuple[str, str, bytes]:
     png = page.locator("#chosen").screenshot()
     page.close()
     run = json.loads(config.read_text(encoding="utf-8"))
-    return run["experiment"], panel.title, encode(png, ledger.seedless(run["command"], keep_seed=True))
+    command = ledger.seedless(run["command"], keep_seed=True)
+    return run["experiment"], panel.title, encode(png, command, html.unescape(panel.title))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

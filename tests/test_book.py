@@ -195,19 +195,19 @@ def test_the_gallery_is_small_as_a_whole(site, chapters, tmp_path):
         site.gallery.check_pictures(entries, tmp_path)
 
 
-def _a_picture(command: str) -> bytes:
+def _a_picture(command: str, title: str = "") -> bytes:
     file = io.BytesIO()
     image = Image.new("RGB", (40, 20), "white")
     image.paste("red", (10, 5, 30, 15))
     image.save(file, "PNG")
-    return gallery.encode(file.getvalue(), command)
+    return gallery.encode(file.getvalue(), command, title)
 
 
 def test_a_picture_holds_the_command_of_its_run(tmp_path):
     command = "python -m experiments.detection.detr --epochs=6"
-    for name, said in (("with", command), ("without", "")):
-        (tmp_path / f"{name}.webp").write_bytes(_a_picture(said))
-        assert gallery.command_of(tmp_path / f"{name}.webp") == said
+    for name, *said in (("with", command, "Worst first"), ("without", "", "")):
+        (tmp_path / f"{name}.webp").write_bytes(_a_picture(*said))
+        assert gallery.origin_of(tmp_path / f"{name}.webp") == tuple(said)
         with Image.open(tmp_path / f"{name}.webp") as image:
             assert image.size == (20 + 2 * gallery.MARGIN, 10 + 2 * gallery.MARGIN)
             assert image.convert("RGB").getpixel((16, 10)) == (255, 0, 0)
@@ -254,7 +254,7 @@ def test_the_layers_of_a_model_become_the_picture_of_its_page(tmp_path, capsys):
     assert gallery.main(["--models", "lenet5", "lenet6", f"--out={tmp_path}"]) == 1  # the second is unknown
     assert "name='lenet6'" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["models.lenet.webp"]
-    assert gallery.command_of(tmp_path / "models.lenet.webp") == "dlcore cost lenet5 --picture=lenet5.png"
+    assert gallery.origin_of(tmp_path / "models.lenet.webp") == ("dlcore cost lenet5 --picture=lenet5.png", "")
     with pytest.raises(SystemExit):
         gallery.main([])
     assert "allowed: folders of runs, or --models" in capsys.readouterr().err
@@ -299,13 +299,13 @@ def test_a_page_names_the_run_of_its_picture(site, chapters, tmp_path, monkeypat
     (tmp_path / "gallery").mkdir()
     monkeypatch.setattr(site.gallery, "DOCS", tmp_path)
     command = "python -m experiments.rl.ppo --seed=3"
-    (tmp_path / "gallery" / "rl.ppo.webp").write_bytes(_a_picture(command))
+    (tmp_path / "gallery" / "rl.ppo.webp").write_bytes(_a_picture(command, "Returns"))
     (tmp_path / "gallery" / "classic_ml.embedding.webp").write_bytes(_a_picture(""))
     head = {
         path: "\n".join(site.techniques._head(*entries[path], "", targets))
         for path in ("dlcore/rl/ppo.py", "dlcore/classic_ml/tsne.py", "dlcore/rl/dqn.py")
     }
-    assert head["dlcore/rl/ppo.py"].endswith(f"(/gallery/rl.ppo.webp)\nThe picture is from `{command}`.")
+    assert head["dlcore/rl/ppo.py"].endswith(f"\nThe picture is the panel “Returns” in the report of `{command}`.")
     page = targets.entries["experiments/classic_ml/embedding.py"]
     assert head["dlcore/classic_ml/tsne.py"].endswith(
         f"(/gallery/classic_ml.embedding.webp)\nThe picture is from [{page.title}](#{page.label})."

@@ -8,7 +8,7 @@ import shlex
 import statistics
 from pathlib import Path
 
-from experiments.gallery import command_of
+from experiments.gallery import origin_of
 from site_extension.book import Entry, PageError, paragraphs_about
 from site_extension.gallery import picture, picture_file
 from site_extension.links import rewrite
@@ -142,13 +142,12 @@ def _picture(entry: Entry, targets) -> list[str]:
     shown = pictured(entry.path, targets.entries)
     if shown is None:
         return []
-    command = command_of(picture_file(shown))
+    command, panel = origin_of(picture_file(shown))
     told = [f"[{escape(shown.title)}](#{shown.label})"] if shown != entry else []
     told += [f"`{command}`"] if command else []
-    return [
-        f"![{escape(entry.title)}]({picture(shown)})",
-        *([f"The picture is from {', '.join(told)}."] if told else []),
-    ]
+    image = f"![{escape(entry.title)}]({picture(shown)})"
+    words = f"the panel “{escape(panel)}” in the report of" if panel else "from"
+    return [image, f"The picture is {words} {', '.join(told)}."] if told else [image]
 
 
 def _about(entry: Entry, chapter, paths: set[str], targets) -> list[str]:
