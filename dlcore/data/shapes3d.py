@@ -1,10 +1,11 @@
-"""Data sets of three-dimensional shapes: ModelNet, ShapeNet and Pix3D.
+"""Readers of data sets of three-dimensional shapes: ModelNet, ShapeNet and Pix3D.
 
     ModelNet   modelnet10_SPLIT.npz (sampled points), or the original tree CLASS/SPLIT/NAME.off
-    ShapeNet   SYNSET/MODEL/models/model_normalized.obj, names of the synsets in taxonomy.json where it is there
-    Pix3D      pix3d.json, with images, masks, meshes and cameras by path
+    ShapeNet   SYNSET/MODEL/models/model_normalized.obj; taxonomy.json, which names the synsets, is optional
+    Pix3D      pix3d.json, with cameras and the paths of images, masks and meshes
 
-Meshes become points: sampled uniformly over the surface, then centered and scaled into the unit sphere.
+Meshes of ModelNet and ShapeNet become point clouds: points are sampled uniformly over the surface, centered and scaled
+into the unit sphere. The points of a .npz are taken as they are.
 References: Wu et al. 2015, arXiv:1406.5670; Chang et al. 2015, arXiv:1512.03012; Sun et al. 2018, arXiv:1804.04610.
 """
 
@@ -22,7 +23,7 @@ from dlcore.ops.point_sets import check_points
 __all__ = ["Pix3DImage", "mesh_points", "modelnet", "pix3d", "shapenet"]
 
 _SENSOR_WIDTH = 32.0
-"""Millimeters, of the cameras of Pix3D."""
+"""Width of the sensor of Pix3D's cameras in millimeters."""
 
 
 def mesh_points(vertices: np.ndarray, faces: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -35,7 +36,7 @@ def mesh_points(vertices: np.ndarray, faces: np.ndarray, count: int, rng: np.ran
       rng: NumPy generator.
 
     Returns:
-      [count, 3] float32, centered on their mean, the farthest at a distance of 1.
+      Points [count, 3] float32 of mean 0, the farthest at a distance of 1 from it.
 
     Raises:
       ValueError: the mesh has no area, a vertex is not finite, or an index is out of range.
@@ -60,16 +61,18 @@ def modelnet(data_dir: str | Path, split: str, num_points: int | None = None, se
       data_dir: folder of modelnet10_train.npz and modelnet10_test.npz (`points` [N, P, 3], `labels`, `class_names`), or
         of the original tree of .off files.
       split: "train" or "test".
-      num_points: points of each cloud; None takes all of a .npz, and 1024 of a mesh.
+      num_points: P, points of each cloud: the first P of a .npz, or P sampled on a mesh; None takes all of a .npz, and
+        1024 of a mesh.
       seed: random seed of the points that are sampled from meshes.
 
     Returns:
-      `points: [N, P, 3] float32`, `label: [N] int32`, in the unit sphere; z is up.
+      A source of `points: [N, P, 3] float32` and `label: [N] int32`; z is up. Clouds that are sampled from meshes lie
+      in the unit sphere.
 
     Raises:
-      ValueError: the split is unknown, clouds differ in length, have fewer points than asked for or are not finite, or
-        a label has no class.
-      FileNotFoundError: the data are not there.
+      ValueError: the split is unknown, `num_points` is below 1 or above that of the .npz, a mesh is damaged, a point is
+        not finite, or a label has no class.
+      FileNotFoundError: the folder holds neither a .npz nor .off files of the split.
     """
     if split not in ("train", "test"):
         raise ValueError(f"split={split!r}: unknown; allowed: train, test")
@@ -96,8 +99,8 @@ def _modelnet_file(path: Path, split: str, num_points: int | None) -> Source:
         classes = tuple(map(str, file["class_names"]))
         names = file["model_ids"].astype(str) if "model_ids" in file.files else None
     check_points("points", points)
-    if num_points is not None and num_points > points.shape[1]:
-        raise ValueError(f"num_points={num_points}: too many; allowed: at most the {points.shape[1]} of {path.name}")
+    if num_points is not None and not 1 <= num_points <= points.shape[1]:
+        raise ValueError(f"num_points={num_points}: out of range; allowed: 1 to the {points.shape[1]} of {path.name}")
     if label.size and not 0 <= label.min() <= label.max() < len(classes):
         raise ValueError(f"labels: {label.min()} to {label.max()}; allowed: 0 to {len(classes) - 1}, the classes")
     points = points[:, :num_points].astype(np.float32)
@@ -112,16 +115,18 @@ def shapenet(
 
     Args:
       data_dir: folder of the synsets.
-      synsets: such as ("03001627",), or names of taxonomy.json such as ("chair",); None takes all that are there.
-      num_points: points of each cloud; None takes 1024.
+      synsets: ids such as ("03001627",), or names from taxonomy.json such as ("chair",), in the order of the labels;
+        None takes all synsets of the folder.
+      num_points: P, points of each cloud; None takes 1024.
       seed: random seed of the points.
 
     Returns:
-      `points: [N, P, 3] float32`, `label: [N] int32`, in the unit sphere; y is up. Examples are called SYNSET/MODEL.
+      A source of `points: [N, P, 3] float32` in the unit sphere and `label: [N] int32`; y is up. `names` of examples
+      are SYNSET/MODEL.
 
     Raises:
-      ValueError: a synset is not there, or a mesh is damaged.
-      FileNotFoundError: there are no models.
+      ValueError: the folder lacks a synset, or a mesh is damaged.
+      FileNotFoundError: the folder holds no models.
     """
     root = Path(data_dir)
     files = sorted([*root.glob("*/*/models/model_normalized.obj"), *root.glob("*/*/model.obj")])
@@ -168,14 +173,14 @@ class Pix3DImage(NamedTuple):
       image: path of the photograph.
       mask: path of the object's mask.
       mesh: path of the .obj file.
-      voxels: path of the voxels (.mat), None where the entry names none.
-      category: such as "chair".
+      voxels: path of the voxels (.mat); None if the entry names none.
+      category: name of the category, such as "chair".
       image_size: (width, height) in pixels.
       box: [4], (x1, y1, x2, y2) of the object in pixels.
       focal_length: focal length in pixels.
-      rotation: [3, 3], object to camera, in the file's own axes.
+      rotation: [3, 3], object to camera, in the axes of the data set.
       translation: [3], object to camera.
-      is_difficult: whether the object is cut off, occluded, or only slightly so.
+      is_difficult: whether the index marks the object as truncated, occluded or slightly occluded.
     """
 
     image: Path
@@ -196,14 +201,15 @@ def pix3d(data_dir: str | Path, categories: tuple[str, ...] | None = None) -> li
 
     Args:
       data_dir: folder of pix3d.json.
-      categories: such as ("chair", "sofa"); None takes all.
+      categories: names such as ("chair", "sofa"); None takes all.
 
     Returns:
-      The images in the order of the file. The file's focal length in millimeters becomes pixels by a sensor of 32 mm.
+      The images in the order of the index. The focal length is converted from millimeters to pixels for a sensor that
+      is 32 mm wide.
 
     Raises:
-      FileNotFoundError: the index, or a file that it names, is not there.
-      ValueError: a category is not there, or an entry lacks a field or has a matrix of another shape.
+      FileNotFoundError: the index, or a file that it names, does not exist.
+      ValueError: the index has no such category, or an entry lacks a field or has a matrix of another shape.
     """
     root = Path(data_dir)
     index = root / "pix3d.json"

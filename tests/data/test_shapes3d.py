@@ -49,8 +49,9 @@ def test_modelnet_as_arrays(tmp_path):
     np.testing.assert_array_equal(source.arrays["points"], points[:, :2].astype(np.float32))
     np.testing.assert_array_equal(source.arrays["label"], [1, 0, 1])
     assert (source.class_names, source.name) == (("bed", "desk"), "modelnet10/test")
-    with pytest.raises(ValueError, match=r"num_points=5: too many; allowed: at most the 4 of modelnet10_test.npz"):
-        modelnet(tmp_path, "test", num_points=5)
+    for num_points in (5, 0, -1):
+        with pytest.raises(ValueError, match=f"num_points={num_points}: .* allowed: 1 to the 4 of modelnet10_test.npz"):
+            modelnet(tmp_path, "test", num_points=num_points)
     with pytest.raises(ValueError, match="split='valid': unknown; allowed: train, test"):
         modelnet(tmp_path, "valid")
     with pytest.raises(FileNotFoundError, match=r"no ModelNet; allowed: a folder with modelnet10_train.npz, or with"):
