@@ -1,16 +1,16 @@
-"""Questions about images of colored shapes, so drawn that neither question nor image alone gives an answer away.
+"""Visual question answering on images of colored shapes; the answer needs both the question and the image.
 
-    color      "what color is the circle"                         the image: four shapes, of four colors
-    shape      "what shape is the red thing"                      the same
-    relation   "what shape is nearest to the red thing",          the same, in two pairs of nearest neighbors
+    color      "what color is the circle"                         image of four shapes: each of the four colors and each
+    shape      "what shape is the red thing"                      of the four shapes once, in two pairs of nearest
+    relation   "what shape is nearest to the red thing",          neighbors
                "what color is nearest to the circle"
-    count      "how many red things are there",                   six shapes; 0, 1, 2 and 3 of them share a color, and
-               "how many circles are there"                       0, 1, 2 and 3 a name
+    count      "how many red things are there",                   image of six shapes: the four colors occur 0, 1, 2 and
+               "how many circles are there"                       3 times, and so do the four shapes
 
-In each image every question of a kind has another answer, and in each kind every answer is as probable as another,
-whatever the words of the question: a model that does not see the image, or does not read the question, is right once
-in four. Johnson et al. 2017 (CLEVR, arXiv:1612.06890) and Santoro et al. 2017 (Sort-of-CLEVR, arXiv:1706.01427) ask in
-the same way. Question i of a seed is the same whatever the number of questions.
+The four questions of one form have four different answers in an image, and each answer to a question is equally
+probable over images. A model without the image, or without the question, is therefore right in at most one question of
+four. CLEVR (Johnson et al. 2017, arXiv:1612.06890) and Sort-of-CLEVR (Santoro et al. 2017, arXiv:1706.01427) ask
+similar questions. Question i of a seed is the same whatever the number of questions.
 """
 
 import functools
@@ -51,13 +51,13 @@ def question_tokens(texts: Sequence[str], words: Words, length: int = _LONGEST) 
     Args:
       texts: N questions.
       words: the vocabulary.
-      length: Q, most words of a question.
+      length: Q, maximum number of words of a question.
 
     Returns:
-      [N, Q] int32, w1 .. wn PAD.
+      Tokens [N, Q] int32, w1 .. wn PAD.
 
     Raises:
-      ValueError: a question is empty or too long, or holds a word that the model does not know.
+      ValueError: a question is empty or too long, or holds a word that is not in the vocabulary.
     """
     for text in texts:
         if unknown := words.unknown(text):
@@ -71,17 +71,17 @@ def question_tokens(texts: Sequence[str], words: Words, length: int = _LONGEST) 
 
 
 def answer_number(answer: str, answers: Sequence[str] = ANSWERS) -> int:
-    """Look up an answer.
+    """Look up the class index of an answer.
 
     Args:
-      answer: a word.
-      answers: answers that a model can give.
+      answer: a word, such as "red".
+      answers: answers that a model can give, in the order of its classes.
 
     Returns:
-      Its number.
+      Index of `answer` in `answers`.
 
     Raises:
-      ValueError: it is not among them.
+      ValueError: `answer` is not in `answers`.
     """
     if answer not in answers:
         raise ValueError(f"answer={answer!r}: unknown; allowed: {', '.join(answers)}")
@@ -89,15 +89,15 @@ def answer_number(answer: str, answers: Sequence[str] = ANSWERS) -> int:
 
 
 def questions(count: int, seed: int = 0, *, size: int = 32, grid: int = 3) -> Source:
-    """Draw images with a question each.
+    """Draw images, each with one question and its answer.
 
     The arrays are `image: [N, size, size, 3] uint8`, `question: [N, Q] int32` (w1 .. wn PAD, in the tokens of
-    `question_words()`), `answer: [N] int32` (of ANSWERS) and `kind: [N] int32` (of KINDS).
+    `question_words()`), `answer: [N] int32` (index into ANSWERS) and `kind: [N] int32` (index into KINDS).
 
     Args:
-      count: N, questions.
+      count: N, number of questions.
       seed: question i of a seed is the same whatever `count`.
-      size: side of an image in pixels.
+      size: side of an image in pixels, at least 8 per cell.
       grid: cells in a row and in a column, at least 3.
 
     Returns:
@@ -147,7 +147,7 @@ def _ask(rng: np.random.Generator, kind: str, placed: list[Placed], grid: int) -
 
 
 def _counted(rng: np.random.Generator, grid: int) -> list[Placed]:
-    """Six shapes: 0, 1, 2 and 3 of a color, and of a name."""
+    """Draw six shapes: the four colors occur 0, 1, 2 and 3 times, and so do the four names of shapes."""
     numbers = np.repeat(np.arange(4), np.arange(4))
     colors, shapes = rng.permutation(4)[numbers], rng.permutation(rng.permutation(4)[numbers])
     cells = rng.choice(grid**2, 6, replace=False)
@@ -155,7 +155,7 @@ def _counted(rng: np.random.Generator, grid: int) -> list[Placed]:
 
 
 def _paired(rng: np.random.Generator, grid: int) -> list[Placed]:
-    """Four shapes of four colors and names, each the only nearest neighbor of one other."""
+    """Draw four shapes of four colors and names, in two pairs of nearest neighbors."""
     positions = _places_of_pairs(grid)
     cells = rng.permutation(positions[rng.integers(len(positions))])
     kinds = zip(rng.permutation(4), rng.permutation(4), cells, strict=True)
@@ -164,13 +164,13 @@ def _paired(rng: np.random.Generator, grid: int) -> list[Placed]:
 
 @functools.cache
 def _places_of_pairs(grid: int) -> list[tuple[int, ...]]:
-    """Four cells each, in two pairs of nearest neighbors."""
+    """List the sets of four cells that are two pairs of nearest neighbors."""
     return [c for c in itertools.combinations(range(grid**2), 4) if sorted(_nearest(c, grid)) == [0, 1, 2, 3]]
 
 
 @functools.cache
 def _nearest(cells: tuple[int, ...], grid: int) -> tuple[int, ...]:
-    """Of each cell the nearest other one; empty where two are as near."""
+    """Return the index of each cell's nearest other cell; () if a cell has two at the same distance."""
     row, column = np.divmod(cells, grid)
     distance = np.square(row[:, None] - row) + np.square(column[:, None] - column)
     np.fill_diagonal(distance, 4 * grid**2)

@@ -1,7 +1,7 @@
-"""A rasterizer on the host: which triangle each pixel shows, by a depth buffer.
+"""Triangle rasterizer with a depth buffer (z-buffer), in NumPy on the host.
 
-Under perspective, 1 / depth is linear in the image, so that one buffer serves both projections: the nearest triangle
-has the largest 1 / depth, or the largest coordinate toward the viewer.
+The depth buffer interpolates a `nearness` that is linear in the image: 1 / depth under perspective projection, the
+coordinate toward the viewer under orthographic projection. Each pixel shows the triangle of the largest nearness.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from dlcore.ops.checks import check_indices
 __all__ = ["rasterize", "shade"]
 
 _LIGHT = np.array([-0.4, -0.5, -0.77]) / np.linalg.norm([-0.4, -0.5, -0.77])
-"""Toward the light, in the camera's axes (right, down, forward): behind the viewer, above to the left."""
+"""Unit vector toward the light, in the camera's axes (right, down, forward): behind the viewer, above, to the left."""
 
 
 def rasterize(
@@ -20,14 +20,16 @@ def rasterize(
     """Find the nearest triangle at the center of each pixel.
 
     Args:
-      pixels: [V, 2], (u, v) of the vertices; the center of the first pixel is (0, 0).
+      pixels: [V, 2], image coordinates (u right, v down) of the vertices in pixels; the center of the top left pixel is
+        (0, 0).
       nearness: [V], linear in the image and larger where nearer: 1 / depth under perspective.
-      faces: [F, 3] int.
-      height: rows.
-      width: columns.
+      faces: [F, 3] int, indices of the vertices.
+      height: height of the image in pixels.
+      width: width of the image in pixels.
 
     Returns:
-      (face [height, width] int32, -1 where there is none; nearness [height, width], -inf where there is none).
+      (index [height, width] int32 of the visible face, -1 where there is none; its nearness [height, width], -inf where
+      there is none).
 
     Raises:
       ValueError: an index of `faces` is out of range.
@@ -53,14 +55,14 @@ def rasterize(
 
 
 def shade(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Brightness of each face by its angle to a light behind the viewer, the same on both sides.
+    """Compute the brightness of each face: ambient plus Lambertian, equal for both sides of a face.
 
     Args:
       vertices: [V, 3] in the camera's axes (right, down, forward).
-      faces: [F, 3] int.
+      faces: [F, 3] int, indices of the vertices.
 
     Returns:
-      [F] in [0.3, 1].
+      Brightness [F] in [0.3, 1].
 
     Raises:
       ValueError: an index of `faces` is out of range.

@@ -1,12 +1,12 @@
 """Resizing that keeps the aspect ratio, as torchvision's detectors do, and padding to one canvas.
 
-With S and L pixels, an image of h by w is scaled by
+`shortest_edge:S,L` scales an image of h by w pixels by
 
     s = min(S / min(h, w), L / max(h, w))        to floor(s h) by floor(s w)
 
-bilinearly without antialiasing, and lies in the upper left corner of a canvas that is the same for all images, so that
-one compiled program serves them all. Sizes equal those of torchvision's `GeneralizedRCNNTransform`, and pixels to half
-a gray level (they are rounded to uint8).
+bilinearly without antialiasing, and puts it into the upper left corner of a canvas that is the same for all images, so
+that one compiled program serves them all. Sizes equal those of torchvision's `GeneralizedRCNNTransform`, and pixels
+differ by at most half a gray level, because they are rounded to uint8.
 """
 
 import math
@@ -18,19 +18,19 @@ import numpy as np
 __all__ = ["STRIDE", "ShortestEdge", "check_resize", "resize_bilinear", "shortest_edge"]
 
 STRIDE = 32
-"""Sides of a canvas are multiples of it by default, torchvision's `size_divisible`."""
+"""By default the sides of a canvas are multiples of STRIDE, which torchvision calls `size_divisible`."""
 
 _FORM = re.compile(r"shortest_edge:(\d+),(\d+)")
-_ALLOWED = "allowed: stretch, or shortest_edge:S,L with S of the shorter side and L of the longer one at most"
+_ALLOWED = "allowed: stretch, or shortest_edge:S,L (shorter side of S pixels, longer side of at most L)"
 
 
 class ShortestEdge(NamedTuple):
-    """A resizing by the shortest edge.
+    """Resizing by the shorter side, with padding.
 
     Args:
-      shortest: S, pixels of the shorter side.
-      longest: L, pixels of the longer side at most.
-      canvas: (H, W) that every image is padded to.
+      shortest: S, pixels of the shorter side, unless the longer one would exceed L.
+      longest: L, maximum number of pixels of the longer side.
+      canvas: (H, W) in pixels that every image is padded to.
     """
 
     shortest: int
@@ -45,10 +45,10 @@ class ShortestEdge(NamedTuple):
           width: width of the image in pixels.
 
         Returns:
-          (height, width), at least a pixel each.
+          (height, width) in pixels, each at least 1.
 
         Raises:
-          ValueError: the canvas is too small for it.
+          ValueError: the canvas is smaller than the resized image.
         """
         scale = min(self.shortest / min(height, width), self.longest / max(height, width))
         size = max(1, math.floor(height * scale)), max(1, math.floor(width * scale))
@@ -60,32 +60,32 @@ class ShortestEdge(NamedTuple):
         return size
 
     def fitted(self, height: int, width: int) -> "ShortestEdge":
-        """Choose the least canvas for one image, which is torchvision's for a batch of it alone.
+        """Choose the smallest canvas for one image: the one that torchvision pads a batch of this image to.
 
         Args:
           height: height of the image in pixels.
           width: width of the image in pixels.
 
         Returns:
-          The same resizing, with a canvas of multiples of `STRIDE`.
+          The same resizing with a canvas whose sides are multiples of `STRIDE`.
 
         Raises:
-          ValueError: the canvas is too small for it.
+          ValueError: the present canvas is smaller than the resized image.
         """
         size = self.size(height, width)
         return self._replace(canvas=(-(-size[0] // STRIDE) * STRIDE, -(-size[1] // STRIDE) * STRIDE))
 
     def place(self, image: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
-        """Resize an image and pad it with zeros on the right and below.
+        """Resize an image and pad it with zeros at the right and at the bottom.
 
         Args:
           image: [h, w, C] uint8.
 
         Returns:
-          (canvas [H, W, C] uint8, (height, width) of the image on it).
+          (padded image [H, W, C] uint8, (height, width) of the part that is not padding).
 
         Raises:
-          ValueError: the canvas is too small for it.
+          ValueError: the canvas is smaller than the resized image.
         """
         size = self.size(*image.shape[:2])
         canvas = np.zeros((*self.canvas, image.shape[2]), np.uint8)
@@ -94,13 +94,13 @@ class ShortestEdge(NamedTuple):
 
 
 def check_resize(value: str) -> None:
-    """Check the text of a resizing.
+    """Check the value of `--resize`.
 
     Args:
-      value: stretch, or shortest_edge:S,L.
+      value: "stretch", or "shortest_edge:S,L" with 0 < S <= L.
 
     Raises:
-      ValueError: it is neither, or S is above L or 0.
+      ValueError: the value is neither.
     """
     _read(value)
 
@@ -118,18 +118,19 @@ def _read(value: str) -> tuple[int, int] | None:
 
 
 def shortest_edge(value: str, canvas: tuple[int, int] | None = None) -> ShortestEdge | None:
-    """Read a resizing and its canvas.
+    """Parse the values of `--resize` and `--canvas`.
 
     Args:
-      value: stretch, or shortest_edge:S,L.
-      canvas: (H, W); None for the longest side, rounded up to a multiple of `STRIDE`, both ways: it holds every image.
+      value: "stretch", or "shortest_edge:S,L" with 0 < S <= L.
+      canvas: (H, W) in pixels; None takes a square that holds every resized image: L, rounded up to a multiple of
+        `STRIDE`.
 
     Returns:
       The resizing; None for stretch.
 
     Raises:
-      ValueError: the text is neither, S is above L, or the canvas is too small for a square image or for the longest
-        side.
+      ValueError: `value` is neither, a canvas is given for stretch, or one of its sides is below S, or both are below
+        L.
     """
     if (sides := _read(value)) is None:
         if canvas is not None:
@@ -147,14 +148,14 @@ def shortest_edge(value: str, canvas: tuple[int, int] | None = None) -> Shortest
 
 
 def resize_bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize an image bilinearly without antialiasing, as torch's `interpolate` does (corners not aligned).
+    """Resize an image bilinearly without antialiasing, as torch's `interpolate(align_corners=False)` does.
 
     Args:
       image: [H, W, C] uint8 or float.
       size: (h, w) of the result.
 
     Returns:
-      [h, w, C]: float32 of a float image, and rounded to uint8 of a uint8 one.
+      Resized image [h, w, C]: uint8 (rounded) if `image` is uint8, else float32; `image` itself if it has the size.
     """
     if image.shape[:2] == tuple(size):
         return image

@@ -1,4 +1,4 @@
-"""Two photographs that come with scikit-learn, or any image file: uint8 [H, W, 3] of a given height."""
+"""Single photographs: the two that come with scikit-learn, or any image file, as uint8 [H, W, 3] of a given height."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def sample_image(name: str, height: int) -> np.ndarray:
       [height, W, 3] uint8.
 
     Raises:
-      FileNotFoundError: `name` is neither.
+      FileNotFoundError: `name` is neither one of SAMPLE_IMAGES nor a file.
       ValueError: the file is no image, or `height` is below 1.
     """
     from PIL import Image
@@ -36,17 +36,17 @@ def sample_image(name: str, height: int) -> np.ndarray:
     elif Path(name).is_file():
         image = load_image(name)
     else:
-        raise FileNotFoundError(f"{name!r} is neither a file nor one of {', '.join(SAMPLE_IMAGES)}")
+        raise FileNotFoundError(f"name={name!r}: no such file; allowed: {', '.join(SAMPLE_IMAGES)}, or an image file")
     width = max(1, round(image.shape[1] * height / image.shape[0]))
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
 
 
 def fit_to(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Cut out the middle of an image, scaled just so far that it covers a shape.
+    """Scale an image until it just covers a shape, and crop its center (antialiased, Pillow's `ImageOps.fit`).
 
     Args:
       image: [h, w, 3] uint8.
-      shape: (H, W).
+      shape: (H, W) of the result in pixels.
 
     Returns:
       [H, W, 3] uint8.

@@ -1,7 +1,7 @@
-"""Rays of posed views of one procedural scene: three solids on a checkered floor, with the color that each ray sees.
+"""Camera rays with their colors, from rendered views of one procedural scene: three solids on a checkered floor.
 
-Cameras stand on a half sphere around the scene and look at it. Surfaces are matte, under one distant light without
-shadows. Axes are those of `dlcore.ops.camera`; the world's z axis is up.
+Cameras of random position on the upper half of a sphere look at the scene. Surfaces are Lambertian, under one
+directional light without shadows. Camera axes are those of `dlcore.ops.camera`; the world's z axis is up.
 """
 
 import numpy as np
@@ -12,10 +12,11 @@ from dlcore.data.source import Source, checked_seed
 __all__ = ["scene_rays"]
 
 _RADIUS = 4.0
-"""Distance of the cameras from the point they look at."""
+"""Distance of the cameras from the point that they look at."""
 _TARGET = np.array([0, 0, 0.35])
+"""The point that the cameras look at."""
 _FIELD = 0.3
-"""Tangent of half the angle of view."""
+"""Tangent of half the field of view."""
 _SOLIDS = (
     (Solid("box", np.array([0.4, 0.3, 0.45]), np.eye(3), np.array([-0.7, 0.3, 0.45])), (0.9, 0.35, 0.2)),
     (Solid("sphere", np.full(3, 0.4), np.eye(3), np.array([0.6, 0.5, 0.4])), (0.2, 0.5, 0.9)),
@@ -28,16 +29,16 @@ def scene_rays(num_views: int, seed: int = 0, size: int = 32) -> Source:
     """Render views of the scene as rays.
 
     Args:
-      num_views: V.
+      num_views: V, number of views, at least 1.
       seed: random seed of the cameras; view i of a seed is the same whatever `num_views`.
       size: side of the images in pixels, at least 8.
 
     Returns:
-      A source of V size² rays, view by view and row by row: `origin`, `direction`, of length 1, and `color` in [0, 1],
-      each [N, 3] float32, and `depth: [N] float32` along the ray.
+      A source of N = V size² rays, view by view and row by row: `origin`, `direction` (of length 1) and `color` (in
+      [0, 1]), each [N, 3] float32, and `depth: [N] float32`, the distance along the ray.
 
     Raises:
-      ValueError: a number is too small.
+      ValueError: `num_views` is below 1, `size` is below 8, or `seed` is negative.
     """
     if num_views < 1 or size < 8:
         raise ValueError(f"num_views={num_views}, size={size}: too small; allowed: 1 view of 8 pixels a side at least")

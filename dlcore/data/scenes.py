@@ -1,8 +1,7 @@
 """Procedural scenes for detection and segmentation: colored shapes on textured backgrounds, exact to the pixel.
 
-A shape is drawn by its inside test at pixel centers, and its box is the extent of the pixels it covers, whether or not
-a later shape hides some of them (no two cover more than `overlap` of the smaller box): the amodal box. Its modal box is
-the extent of those that are seen.
+A shape covers the pixels whose centers lie inside. Its amodal box is the extent of all of them, its modal box that of
+the visible ones: later shapes hide parts of earlier ones, but two boxes share at most `overlap` of the smaller one.
 """
 
 import numpy as np
@@ -15,10 +14,11 @@ __all__ = ["KEYPOINTS", "SHAPES", "STUFF", "covers", "scene_semantics", "scenes"
 SHAPES = ("circle", "square", "triangle", "cross", "ring")
 
 STUFF = ("smooth", "striped", "checked")
-"""Textures of the background with `stuff`, whose labels come before those of the shapes in semantic maps."""
+"""Textures of the background with `stuff=True`; classes 0, 1 and 2 of semantic maps, followed by the shapes."""
 
 KEYPOINTS = ("left", "top", "right", "bottom")
-"""Of a shape: the middles of the pixels in the outermost eighths of its box, which turn smoothly with the shape."""
+"""Keypoints of a shape: the mean position of its pixels in the left, top, right and bottom eighth of its box. Unlike
+the extreme pixels, these move smoothly when the shape turns."""
 
 _CAP = 1 / 8
 
@@ -39,28 +39,28 @@ def scenes(
 ) -> Source:
     """Draw scenes, with boxes and labels.
 
-    The arrays are `image: [N, size, size, 3] uint8`, `boxes: [N, M, 4] float32` (corners, in pixels, amodal),
-    `labels: [N, M] int32` (-1 for padding) and `box_mask: [N, M] bool`; the shapes of a scene stand in the order in
-    which they were drawn, the nearest last. With
+    The arrays are `image: [N, size, size, 3] uint8`, `boxes: [N, M, 4] float32` (amodal, x1 y1 x2 y2 in pixels),
+    `labels: [N, M] int32` (index into SHAPES, -1 for padding) and `box_mask: [N, M] bool` (False for padding); shapes
+    are listed in the order in which they were drawn, the nearest last. Further arrays, and what adds them:
 
         masks      masks [N, M, size, ceil(size / 8)] uint8 (whole shapes, bits packed along the width), modal_boxes
-                   [N, M, 4] float32 (zeros where nothing is seen) and colors [N, M, 3] float32 (before the noise)
-        keypoints  keypoints [N, M, 4, 3] float32 (x, y, and visibility: 2 seen, 1 hidden, 0 padding)
-        stuff      semantic [N, size, size] uint8: the background's textures, then the shapes, as `scene_semantics`; the
-                   backgrounds are others, of one or two textures
+                   [N, M, 4] float32 (zeros if the shape is hidden) and colors [N, M, 3] float32 (before the noise)
+        keypoints  keypoints [N, M, 4, 3] float32 (x, y, and visibility: 2 visible, 1 hidden, 0 padding)
+        stuff      semantic [N, size, size] uint8, see `scene_semantics`; the images of a seed then have other
+                   backgrounds, of one or two textures
 
     Args:
       count: N, number of scenes.
       seed: scene i of one seed is the same whatever `count`.
       size: side of a scene, in pixels.
-      max_boxes: M, most shapes of a scene.
-      smallest: least diameter of a shape, in pixels.
-      largest: greatest diameter of a shape, in pixels.
-      overlap: most that two boxes share, as a fraction of the smaller one.
-      empty: share of scenes without a shape.
-      masks: also give masks, modal boxes and colors.
-      keypoints: also give keypoints.
-      stuff: draw backgrounds of one or two textures, and also give semantic maps.
+      max_boxes: M, maximum number of shapes in a scene.
+      smallest: smallest diameter of a shape, in pixels.
+      largest: largest diameter of a shape, in pixels.
+      overlap: maximum intersection of two boxes, as a fraction of the smaller one's area.
+      empty: probability that a scene has no shape.
+      masks: whether to add masks, modal boxes and colors.
+      keypoints: whether to add keypoints.
+      stuff: whether to draw backgrounds of one or two textures and add semantic maps.
 
     Returns:
       The source.
@@ -124,15 +124,15 @@ def scenes(
 
 
 def scene_semantics(textures: np.ndarray, masks: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Lay the shapes of a scene over its background.
+    """Make the semantic map of a scene: its shapes over the textures of its background.
 
     Args:
-      textures: [H, W] int, of STUFF.
+      textures: [H, W] int, index into STUFF of each pixel's background.
       masks: [M, H, W] bool, in the order of drawing.
-      labels: [M or more], of SHAPES.
+      labels: [M or more] int, index into SHAPES of each mask; entries beyond M are ignored.
 
     Returns:
-      [H, W] uint8, a class a pixel: the textures, then the shapes.
+      Class of each pixel [H, W] uint8, an index into (*STUFF, *SHAPES).
     """
     semantic = np.array(textures, np.uint8)
     for mask, label in zip(masks, labels, strict=False):
@@ -141,15 +141,15 @@ def scene_semantics(textures: np.ndarray, masks: np.ndarray, labels: np.ndarray)
 
 
 def covers(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Tell which points lie in a shape whose center is the origin and whose outer radius is 1.
+    """Find the points that lie inside a shape of outer radius 1 around the origin.
 
     Args:
       shape: name from SHAPES.
-      u: [...], to the right.
-      v: [...], downward.
+      u: [...], coordinates to the right.
+      v: [...], coordinates downward.
 
     Returns:
-      [...] bool.
+      [...] bool, whether the point (u, v) is inside.
 
     Raises:
       ValueError: the shape is unknown.
@@ -169,7 +169,7 @@ def covers(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def _background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Return a color, a slow ramp of it, stripes and blocks: float [size, size, 3]."""
+    """Draw a color gradient with stripes and blocks: [size, size, 3] float."""
     y, x = np.mgrid[:size, :size] / size
     base, tilt = rng.uniform(30, 225, 3), rng.normal(0, 40, (2, 3))
     angle, frequency = rng.uniform(0, np.pi), rng.uniform(2, 14)
@@ -181,7 +181,7 @@ def _background(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _stuff(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """One texture, or two that meet in a straight line: float [size, size, 3] and the texture of each pixel."""
+    """Draw one texture, or two with a straight border: ([size, size, 3] float, index into STUFF [size, size])."""
     y, x = np.mgrid[:size, :size] / size
     kinds = rng.permutation(len(STUFF))[:2]
     angle, offset = rng.uniform(0, 2 * np.pi), rng.uniform(-0.25, 0.25)
@@ -203,7 +203,7 @@ def _stuff(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def _keypoints(mask: np.ndarray, box: np.ndarray, nearer: np.ndarray) -> np.ndarray:
-    """[4, 3] (x, y, visibility) of KEYPOINTS; `nearer` tells which pixels later shapes hide."""
+    """Return (x, y, visibility) [4, 3] of KEYPOINTS; `nearer` [H, W] bool marks the pixels of later shapes."""
     y, x = (index + 0.5 for index in np.nonzero(mask))
     (x0, y0, x1, y1), points = box, []
     offset_x, offset_y = _CAP * (x1 - x0), _CAP * (y1 - y0)
@@ -214,7 +214,7 @@ def _keypoints(mask: np.ndarray, box: np.ndarray, nearer: np.ndarray) -> np.ndar
 
 
 def _shape(rng: np.random.Generator, size: int, smallest: int, largest: int) -> tuple[int, np.ndarray]:
-    """Return a class and the pixels of one shape of it, turned at random, wholly inside."""
+    """Draw one shape of random class, size, position and angle, inside the image: (class, its pixels [H, W] bool)."""
     label = int(rng.integers(len(SHAPES)))
     radius = np.exp(rng.uniform(np.log(smallest), np.log(largest))) / 2
     center = rng.uniform(radius, size - radius, 2)
@@ -225,7 +225,7 @@ def _shape(rng: np.random.Generator, size: int, smallest: int, largest: int) -> 
 
 
 def _fill(rng: np.random.Generator, behind: np.ndarray) -> np.ndarray:
-    """Return a color well apart from the mean of what it covers: float [3]."""
+    """Draw a color [3] that differs clearly from the mean color of the pixels that it replaces."""
     mean = behind.mean(0)
     for _ in range(20):
         color = rng.uniform(0, 255, 3)
@@ -240,6 +240,6 @@ def _extent(mask: np.ndarray) -> np.ndarray:
 
 
 def _covered(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over the smaller of two boxes."""
+    """Return the intersection of two boxes as a fraction of the smaller one's area."""
     sides = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0)
     return sides.prod() / min((a[2:] - a[:2]).prod(), (b[2:] - b[:2]).prod())

@@ -1,17 +1,19 @@
-"""Images with a class for every pixel: folders and zips of images and masks, Cityscapes, ADE20K, and drawn scenes.
+"""Semantic segmentation data: folders and .zip files of images and masks, Cityscapes, ADE20K, and procedural scenes.
 
 A source holds `image: [N, H, W, 3] uint8` and `semantic: [N, H, W] uint8`, the class of each pixel, 255 (`VOID`) where
 there is none. Images are resized by antialiased bilinear interpolation, masks to the nearest pixel. Images are decoded
-by `decode_image`, masks by `decode_mask`, each turned as its own EXIF orientation says.
+by `decode_image`, masks by `decode_mask`, each rotated by its own EXIF orientation.
 
-    pairs       train.zip, val.zip, test.zip, or folders of these names (those of `split_names`), each with images/ and
-                masks/ of the same names; or images/ and masks/ with folders of splits in them, or without any.
-                classes.json may hold {"classes": [names], "void": 255, "values": [numbers of the classes in masks]}
+    pairs       train, val and test (or other names of `split_names`), folders or .zip files, each with images/ and
+                masks/ that hold files of the same names; or images/ and masks/ with split folders in them; or images/
+                and masks/ without splits, which are all training data.
+                classes.json may hold {"classes": [names], "void": 255, "values": [number of each class in the masks]}
     cityscapes  leftImg8bit/SPLIT/CITY/X_leftImg8bit.png, gtFine/SPLIT/CITY/X_gtFine_labelIds.png      19 classes
     ade20k      images/{training,validation}/X.jpg, annotations/{training,validation}/X.png           150 classes
 
-Cityscapes' label ids become the 19 that are evaluated (Cordts et al. 2016, arXiv:1604.01685), ADE20K's 1 to 150 become
-0 to 149 (Zhou et al. 2017); all others are void. The test images of Cityscapes have no public labels and are not read.
+Cityscapes' label ids become the 19 evaluated classes (Cordts et al. 2016, arXiv:1604.01685), and ADE20K's 1 to 150
+become 0 to 149 (Zhou et al. 2017); all other ids are void. The test images of Cityscapes have no public labels and are
+not read.
 """
 
 import io
@@ -72,17 +74,18 @@ CITYSCAPES = {
 }
 """Label id -> name of the evaluated classes, in the order of their train ids 0 to 18."""
 _CITYSCAPES_IDS = 34
+"""Number of label ids of Cityscapes, evaluated or not."""
 
 SCENE_CLASSES = ("background", *SHAPES)
 _SHOWN = 8
 _MOST_UNNAMED = 64
-"""Classes without a classes.json; more numbers are most likely shades, of masks that were resized or smoothed."""
+"""Maximum number of classes without a classes.json: masks with more values were most likely resized with smoothing."""
 _CLASSES = "classes.json"
 _TWO = '{"classes": ["background", "foreground"], "values": [0, 255]}'
 
 
 class _Table(NamedTuple):
-    """What the values of a mask mean: the class of each, VOID, or -1 for a value that is not allowed."""
+    """Class of each mask value 0 to 255 (VOID, or -1 if the value is not allowed), and the allowed values as text."""
 
     classes: np.ndarray
     allowed: str
@@ -99,7 +102,7 @@ class _Pair(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """A decoded pair: the numbers that its mask holds, and whether the image was turned and the mask was not."""
+    """A decoded pair; `values`: the numbers in its mask; `turned`: whether EXIF rotated the image and not the mask."""
 
     image: np.ndarray
     labels: np.ndarray
@@ -115,19 +118,20 @@ def segmentation_splits(
 
     Args:
       data_dir: the folder or .zip.
-      image_size: side, or (H, W), that images and masks are stretched to; None keeps their own, which must be the same
-        for all.
+      image_size: side, or (H, W), that images and masks are stretched to; None keeps their own size, which must be the
+        same for all.
       layout: name from LAYOUTS; None detects it from the files.
 
     Returns:
-      Split -> source: train, and those of valid and test that are there. All of a data set without splits is train.
+      Split -> source: "train", and "valid" and "test" where they exist. A data set without splits is all "train".
 
     Raises:
       FileNotFoundError: there is no such folder or .zip.
-      ValueError: it holds no pairs, an image lacks its mask or a mask its image, a mask is of another size than its
-        image, in color, in a lossy format, or has a value that is no class (of train, without classes.json); the
-        training masks hold fewer than two classes, or without classes.json numbers with gaps; a folder beside splits is
-        none of them; or sizes differ and `image_size` is None. The message names the file.
+      ValueError: there are no training pairs; an image lacks its mask or a mask its image; a mask differs in size from
+        its image, is in color or in a lossy format, or holds a number that is no class (without classes.json: that no
+        training mask holds); the training masks hold fewer than two classes, or, without classes.json, numbers with
+        gaps; a folder beside the split folders is no split; or sizes differ and `image_size` is None. The message names
+        the file.
     """
     path = Path(data_dir)
     if not path.exists():
@@ -164,7 +168,7 @@ def segmentation_splits(
 
 
 def _names_of(values: np.ndarray, data_dir: str) -> tuple[str, ...]:
-    """Names of classes that are numbers, of the numbers in the training masks."""
+    """Name the classes of data without classes.json by the numbers in the training masks."""
     class_ids = values[values != VOID]
     if len(class_ids) < 2:
         raise ValueError(_one_class(data_dir, values))
@@ -180,7 +184,10 @@ def _names_of(values: np.ndarray, data_dir: str) -> tuple[str, ...]:
 def _classes_seen(
     source: Source, split: str, names: tuple[str, ...], values: np.ndarray, data_dir: str
 ) -> tuple[str, ...]:
-    """Note the classes without a pixel; train needs two classes, every split a pixel that is not void."""
+    """Return a message that lists the classes without a pixel.
+
+    It is an error if the training split has fewer than two classes, or any split none.
+    """
     counts = class_pixels(source, len(names))[0]
     if not counts.any() or (split == "train" and (counts > 0).sum() < 2):
         raise ValueError(_one_class(data_dir, values, split))
@@ -210,11 +217,11 @@ def scene_maps(count: int, seed: int = 0, *, stuff: bool = False, **fields: Any)
     Args:
       count: N, number of scenes.
       seed: random seed, see `scenes`.
-      stuff: tell the textures of the background apart, as `scenes` does; else the background is one class.
-      **fields: arguments of `scenes`: its sizes, most shapes and their overlap.
+      stuff: draw backgrounds of several textures, each a class, as `scenes` does; False makes the background one class.
+      **fields: other arguments of `scenes`, such as `size`, `max_boxes` and `overlap`.
 
     Returns:
-      The source; its images are those of `scenes`.
+      The source, with the images of `scenes`; its classes are (*STUFF, *SHAPES) or SCENE_CLASSES.
     """
     source = scenes(count, seed, masks=not stuff, stuff=stuff, **fields)
     images, labels = source.arrays["image"], source.arrays["labels"]
@@ -228,14 +235,15 @@ def scene_maps(count: int, seed: int = 0, *, stuff: bool = False, **fields: Any)
 
 
 def class_pixels(source: Source, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Count the pixels of each class, for weights of the classes.
+    """Count the pixels of each class, from which class weights of a loss are computed.
 
     Args:
       source: source with `semantic`.
-      num_classes: C.
+      num_classes: C, number of classes.
 
     Returns:
-      (pixels of each class [C] int64, pixels other than void of the images that hold the class [C] int64).
+      (number of pixels of each class [C] int64, number of pixels other than void in all images that contain the class
+      [C] int64).
     """
     inside, beside = np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64)
     for labels in source.arrays["semantic"]:
@@ -252,11 +260,11 @@ def _layout_of(path: Path) -> str:
 
 
 _Content = tuple[tuple[str, ...], _Table, dict[str, list[_Pair]], tuple[str, ...]]
-"""Names of the classes (none where no file says them), the table of the masks, the pairs by split, and notes."""
+"""Class names (empty if no file states them), the table of the mask values, the pairs of each split, and messages."""
 
 
 def _numbered(num_classes: int, void: int) -> _Table:
-    """Classes that are numbers already."""
+    """Make the table of masks whose values are the classes themselves."""
     classes = np.where(np.arange(256) < num_classes, np.arange(256), -1)
     classes[[void, VOID]] = VOID
     return _Table(classes, f"0 to {num_classes - 1}, or {void} for void")
@@ -319,7 +327,9 @@ def _pairs(path: Path) -> _Content:
         key = str(PurePosixPath(*parts[:kind], *parts[kind + 1 :]).with_suffix(""))
         group = groups.setdefault(split_by_name[name], {"images": {}, "masks": {}})[parts[kind].lower()]
         if key in group:
-            raise ValueError(f"{path}: {group[key]} and {name} have one name; allowed: an image and a mask of a name")
+            raise ValueError(
+                f"{path}: {group[key]} and {name} have the same name; allowed: one image and one mask of a name"
+            )
         group[key] = name
     pairs: dict[str, list[_Pair]] = {}
     for split, group in groups.items():
@@ -341,7 +351,7 @@ def _pairs(path: Path) -> _Content:
 
 
 def _described(path: Path, contents: list[bytes]) -> tuple[tuple[str, ...], _Table]:
-    """Names of the classes and the table of the masks, as classes.json has them; without it no names, all values."""
+    """Read the class names and the table of mask values from classes.json; without it, no names and all values."""
     if not contents:
         return (), _numbered(VOID, VOID)
     if len(set(contents)) > 1:
@@ -357,7 +367,7 @@ def _described(path: Path, contents: list[bytes]) -> tuple[tuple[str, ...], _Tab
         raise ValueError(f"{path}: classes.json is no {{'classes': [...], 'void': 255}} ({error!r})") from None
     where = f"{path}: classes.json has"
     if not 0 <= (void or 0) <= VOID or len(names) > VOID:
-        raise ValueError(f"{where} void {void} and {len(names)} classes; allowed: 0 to 255 of both")
+        raise ValueError(f"{where} void {void} and {len(names)} classes; allowed: void 0 to 255, at most 255 classes")
     if len(names) < 2 or len(set(names)) < len(names):
         raise ValueError(f"{where} classes {_listed(names)}; allowed: two or more, each name once")
     if len(numbers) != len(names) or len(set(numbers)) < len(names) or not all(0 <= v <= VOID for v in numbers):
@@ -373,7 +383,7 @@ def _described(path: Path, contents: list[bytes]) -> tuple[tuple[str, ...], _Tab
 
 
 def _splits_of(kinds: Mapping[str, int], path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Split of each file by its folders, other than images and masks; and a note where no folder is a split."""
+    """Find the split of each file by its folders other than images and masks; and a message if no folder is a split."""
     split_of_folder, splits, other = {}, set(), {}
     for name, kind in kinds.items():
         parts = PurePosixPath(name).parts
@@ -398,7 +408,7 @@ def _splits_of(kinds: Mapping[str, int], path: Path) -> tuple[dict[str, str], tu
 
 
 def _files(path: Path) -> Mapping[str, Callable[[], bytes]]:
-    """Name -> function that reads, of a folder's files and of the members of its .zip files, or of one .zip."""
+    """Return name -> reading function of the files in a folder and the members of its .zip files, or of one .zip."""
     if path.is_file():
         return _members(path, "")
     files: dict[str, Callable[[], bytes]] = {}
@@ -420,7 +430,7 @@ def _members(path: Path, prefix: str) -> dict[str, Callable[[], bytes]]:
 
 
 def _load(pairs: list[_Pair], size: tuple[int, int] | None, table: _Table) -> tuple[Source, np.ndarray]:
-    """Decode the pairs of one split in threads, and the values of its masks; the first error by name is raised."""
+    """Decode the pairs of one split in threads: (source, distinct mask values); raises the first error by name."""
     with ThreadPoolExecutor() as pool:
         rows = list(pool.map(lambda pair: _decoded(pair, size, table), pairs))
     for pair, row in zip(pairs, rows, strict=True):

@@ -1,11 +1,11 @@
-"""Sentences about films that a grammar writes, and whether they praise.
+"""Synthetic film reviews of one sentence, from a grammar, labeled as praise or blame.
 
     sentence   clause | clause "but" clause | clause "and" clause | "although" clause "," clause
     clause     noun verb [negation] [intensifier] adjective ["at all" after a negation]
 
-An adjective praises or blames; a negation turns it round; an intensifier changes nothing. After "but", and after the
-comma that follows "although", stands what counts, of the opposite opinion to the clause before; clauses that "and"
-joins agree. Half of all clauses have a negation, so that the words of a sentence without their order say little.
+An adjective praises or blames, a negation reverses it, and an intensifier changes nothing. The last clause decides the
+label: after "but", and after "although" and its comma, it contradicts the clause before; after "and" it agrees. Half of
+all clauses have a negation, so a bag of words says little about the label.
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ BAD = ("bad", "dull", "awful", "boring", "stupid", "weak", "clumsy", "stale")
 JOINS = ("single", "but", "and", "although")
 
 _FIRST = 4
-"""The tokens before are <pad>, <s>, </s> and <unk>, as in every vocabulary of words."""
+"""Token of the first word; the tokens before are <pad>, <s>, </s> and <unk>, as in `dlcore.data.words`."""
 
 WORDS = (
     "<pad>",
@@ -38,7 +38,7 @@ WORDS = (
     "but",
     ",",
 )
-"""Token -> word."""
+"""Word of each token."""
 
 LENGTH = 18
 """Words of the longest sentence: two clauses of eight, "although" and a comma."""
@@ -72,14 +72,15 @@ def _sentence(rng: np.random.Generator) -> tuple[list[str], bool]:
 
 
 def sentiment_sentences(count: int, seed: int = 0) -> Source:
-    """Write sentences.
+    """Generate labeled sentences.
 
     Args:
-      count: N, sentences.
+      count: N, number of sentences.
       seed: sentence i of a seed is the same whatever `count`.
 
     Returns:
-      A source of `text: [N, L] int32` (w1 .. wn and <pad>), `length: [N] int32` and `label: [N] int32`, 1 for praise.
+      A source of `text: [N, LENGTH] int32` (w1 .. wn and <pad>), `length: [N] int32` (n, the number of words) and
+      `label: [N] int32` (1 for praise, 0 for blame).
 
     Raises:
       ValueError: `count` is below 1, or the seed negative.
@@ -98,13 +99,13 @@ def sentiment_sentences(count: int, seed: int = 0) -> Source:
 
 
 def word_counts(text: np.ndarray) -> np.ndarray:
-    """Count each word of each sentence, whatever their order: a bag of words.
+    """Count how often each word occurs in each sentence: a bag of words.
 
     Args:
-      text: [N, L] tokens.
+      text: [N, L] int, tokens of WORDS.
 
     Returns:
-      [N, V] float32, without the padding.
+      Counts [N, len(WORDS)] float32; 0 for <pad> and the other special tokens.
     """
     counts = np.zeros((len(text), len(WORDS)), np.float32)
     np.add.at(counts, (np.arange(len(text))[:, None], text), 1)

@@ -1,4 +1,4 @@
-"""Images of colored shapes in a grid of cells, one a cell, of which captions and questions are made."""
+"""Images of colored shapes in a grid, at most one per cell; captions and questions about shapes are built on them."""
 
 import functools
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ COLORS = {
     "purple": (160, 50, 190),
     "cyan": (60, 210, 220),
 }
-"""Name -> RGB; in an image each color varies by up to 15."""
+"""Name -> RGB, 0 to 255; `draw_shapes` varies each channel by up to 15."""
 
 
 class Placed(NamedTuple):
@@ -37,7 +37,7 @@ class Placed(NamedTuple):
     Args:
       color: name from COLORS.
       shape: name of a shape, one of `dlcore.data.scenes.SHAPES`.
-      cell: row by row from the top left, 0 to grid^2 - 1.
+      cell: index of the cell, row by row from the top left, 0 to grid^2 - 1.
     """
 
     color: str
@@ -68,10 +68,10 @@ def cell_names(grid: int) -> tuple[str, ...]:
       grid: 2 or 3.
 
     Returns:
-      A name a cell.
+      The names of the grid^2 cells, row by row.
 
     Raises:
-      ValueError: `grid` is another number.
+      ValueError: `grid` is neither 2 nor 3.
     """
     if grid not in (2, 3):
         raise ValueError(f"grid={grid}: its cells have no names; allowed: 2, 3")
@@ -82,15 +82,15 @@ def cell_names(grid: int) -> tuple[str, ...]:
 
 
 def cell_shares(grid: int, height: int, width: int) -> np.ndarray:
-    """Measure how much of each position of a feature map lies in each cell: what an attention map puts on a cell.
+    """Compute the fraction of each feature map position that lies in each cell, to sum an attention map over cells.
 
     Args:
       grid: cells in a row and in a column.
-      height: height of the map.
-      width: width of the map.
+      height: height of the feature map.
+      width: width of the feature map.
 
     Returns:
-      [grid^2, height, width] in [0, 1]; over cells they add up to 1.
+      Fractions [grid^2, height, width] in [0, 1]; those of a position add up to 1 over the cells.
     """
 
     def along(size):
@@ -102,11 +102,11 @@ def cell_shares(grid: int, height: int, width: int) -> np.ndarray:
 
 
 def draw_shapes(rng: np.random.Generator, shapes: Sequence[Placed], size: int, grid: int) -> np.ndarray:
-    """Draw shapes in their cells on a gray background, with noise; place, size and color vary a little.
+    """Draw shapes in their cells on a gray background, with noise; position, size and color vary a little.
 
     Args:
       rng: NumPy generator of the variation.
-      shapes: one a cell.
+      shapes: shapes to draw, at most one per cell.
       size: side of the image in pixels.
       grid: cells in a row and in a column.
 
@@ -131,18 +131,18 @@ def paint(
     radius: float,
     wrap: bool = False,
 ) -> np.ndarray:
-    """Paint one shape, by the centers of the pixels that it covers.
+    """Paint one shape onto a canvas: the pixels whose centers lie inside the shape.
 
     Args:
       canvas: [H, W, 3] float, changed in place.
       shape: name of a shape, one of `dlcore.data.scenes.SHAPES`.
-      color: [3].
+      color: [3], in the units of the canvas.
       center: (x, y) in pixels.
       radius: radius in pixels.
-      wrap: whether what leaves the canvas on one side enters on the other.
+      wrap: whether a shape that leaves the canvas at one side enters at the opposite side (a torus).
 
     Returns:
-      [H, W] bool, the pixels painted.
+      [H, W] bool, the painted pixels.
     """
     height, width = canvas.shape[:2]
     dx, dy = np.arange(width) + 0.5 - center[0], np.arange(height) + 0.5 - center[1]
@@ -156,14 +156,14 @@ def paint(
 
 
 def foreground(image: np.ndarray, least: float = 60) -> np.ndarray:
-    """Find the pixels of shapes: the background is gray, and no shape is.
+    """Find the pixels of shapes by their saturation: the background is gray, and no shape is.
 
     Args:
       image: [..., H, W, 3], uint8, or float in [0, 1].
-      least: difference between the largest and the smallest channel, of 255.
+      least: threshold of the difference between the largest and the smallest channel, in gray levels of 255.
 
     Returns:
-      [..., H, W] bool.
+      [..., H, W] bool, True on shapes.
     """
     pixels = np.asarray(image, np.float32) * (1 if image.dtype == np.uint8 else 255)
     return pixels.max(-1) - pixels.min(-1) > least
@@ -172,21 +172,22 @@ def foreground(image: np.ndarray, least: float = 60) -> np.ndarray:
 def read_shapes(
     image: np.ndarray, grid: int, shapes: Sequence[str] = ("circle", "square", "triangle", "cross"), least: float = 0.6
 ) -> list[Placed]:
-    """Recognize the shapes of an image, the inverse of `draw_shapes`: no network, so that it judges any.
+    """Recognize the shapes of an image by template matching, the inverse of `draw_shapes`.
 
-    A cell's colored pixels are compared with every shape of several sizes and places; their mean has the color.
+    The colored pixels of a cell are compared with templates of every shape in several sizes and positions; the color is
+    the one nearest to their mean. No network is involved, so the result can evaluate any generative model.
 
     Args:
       image: [size, size, 3], uint8, or float in [0, 1].
       grid: cells in a row and in a column.
-      shapes: shapes that may be there.
-      least: intersection over union with the most similar shape; below it a cell counts as empty.
+      shapes: names of the shapes to look for.
+      least: minimum intersection over union with the best template; below it a cell counts as empty.
 
     Returns:
-      The shapes, by cell.
+      The recognized shapes, in the order of their cells.
 
     Raises:
-      ValueError: cells are no whole number of pixels wide.
+      ValueError: the image is not square, or its side is not a multiple of `grid`.
     """
     if image.shape[0] % grid or image.shape[1] != image.shape[0]:
         raise ValueError(f"image={image.shape}: cells are no whole pixels; allowed: sides that are multiples of {grid}")
@@ -211,7 +212,7 @@ def read_shapes(
 
 @functools.cache
 def _templates(side: int, shapes: tuple[str, ...]) -> tuple[list[str], np.ndarray]:
-    """Every shape in several sizes and places: (names [K], [K, side^2] float32)."""
+    """Draw the templates, every shape in several sizes and positions: (names [K], masks [K, side^2] float32)."""
     names, masks = [], []
     for fraction in (0.72, 0.78, 0.84, 0.9, 0.95):
         radius = fraction * side / 2

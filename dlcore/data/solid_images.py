@@ -1,7 +1,7 @@
-"""Rendered images of solids with the surface that each shows: points with normals in the camera's coordinates.
+"""Rendered images of convex solids, each with points and normals of its whole surface in camera coordinates.
 
-A camera of known intrinsics looks at the origin from a random direction; solids have no holes, so that a sphere can be
-deformed into each. Axes are the camera's of `dlcore.ops.camera`: right, down, forward.
+A camera of known intrinsics looks at the solid's center from a random direction. No solid has a hole, so a sphere can
+be deformed into each. The camera's axes are those of `dlcore.ops.camera`: right, down, forward.
 """
 
 import numpy as np
@@ -13,15 +13,15 @@ from dlcore.data.source import Source, checked_seed
 __all__ = ["DISTANCE", "IMAGE_SOLIDS", "camera_intrinsics", "solid_images"]
 
 IMAGE_SOLIDS = tuple(kind for kind in SOLID_MESHES if kind != "torus")
-"""The solids without a hole."""
+"""The solids without a hole, all of them convex."""
 DISTANCE = 4.0
-"""From the camera to the center of each solid, whose points lie within a distance of 1 from it."""
+"""Distance from the camera to the center of each solid; all points of a solid are within 1 of its center."""
 _FIELD = 0.275
-"""Tangent of half the angle of view."""
+"""Tangent of half the field of view."""
 
 
 def camera_intrinsics(size: int) -> np.ndarray:
-    """Intrinsics of the camera that renders the solids.
+    """Compute the intrinsics of the camera that renders the solids.
 
     Args:
       size: side of the image in pixels.
@@ -45,23 +45,23 @@ def solid_images(
     """Render solids of random proportions from random directions.
 
     Args:
-      count: N, images; their classes take turns.
+      count: N, number of images; image i shows kinds[i % len(kinds)].
       seed: image i of a seed is the same whatever `count`.
       size: side of the images in pixels, at least 8.
-      num_points: points on each surface.
-      kinds: names of convex solids of `SOLID_MESHES`.
-      grid: G, cells of `occupancy` along each axis of the camera's frustum; 0 for no such array.
-      pose: give `rotation` too.
+      num_points: points sampled on the surface of each solid.
+      kinds: names from IMAGE_SOLIDS.
+      grid: G, cells of `occupancy` along each axis of the camera's frustum; 0 leaves `occupancy` out.
+      pose: whether to add `rotation`.
 
     Returns:
-      A source of `image: [N, size, size, 1] float32` (0 for the background), `points: [N, num_points, 3]` and
-      `normals: [N, num_points, 3] float32` in the camera's coordinates, and `label: [N] int32`;
-      with a grid `occupancy: [N, G, G, G] uint8` of (row, column, depth), the depth from DISTANCE - 1 to DISTANCE + 1:
-      1 where a cell's center is inside; with a pose `rotation: [N, 3, 3] float32` from the solid's canonical axes
-      (`posed_solid_mesh`) to the camera's.
+      A source of `image: [N, size, size, 1] float32` in [0, 1] (0 for the background), `points: [N, num_points, 3]` and
+      `normals: [N, num_points, 3] float32` in camera coordinates, and `label: [N] int32`, an index into `kinds`.
+      `grid` adds `occupancy: [N, G, G, G] uint8` of (row, column, depth), with depths from DISTANCE - 1 to
+      DISTANCE + 1: 1 where the center of a cell is inside. `pose` adds `rotation: [N, 3, 3] float32` from the solid's
+      canonical axes (`posed_solid_mesh`) to the camera's.
 
     Raises:
-      ValueError: a number is too small, or a solid is unknown or has a hole.
+      ValueError: `count`, `size`, `num_points` or `seed` is too small, or a solid is unknown or has a hole.
     """
     if count < 1 or size < 8 or num_points < 1:
         allowed = "count and num_points of at least 1, size of at least 8"
@@ -91,7 +91,7 @@ def solid_images(
 
 
 def _before_camera(vertices: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Scale a solid into the unit sphere, turn it by the camera's azimuth and elevation and put it at DISTANCE.
+    """Scale a solid into the unit sphere, rotate it to a random azimuth and elevation and move it to DISTANCE.
 
     Returns the vertices and the rotation from the world's axes to the camera's.
     """
@@ -106,16 +106,16 @@ def _before_camera(vertices: np.ndarray, rng: np.random.Generator) -> tuple[np.n
 
 
 def _render(vertices: np.ndarray, faces: np.ndarray, intrinsics: np.ndarray, size: int) -> np.ndarray:
-    """[size, size] of brightness, averaged over 2 x 2 rays per pixel."""
+    """Render the brightness [size, size], averaged over 2 x 2 rays per pixel."""
     homogeneous = vertices @ intrinsics.T
-    pixels = 2 * homogeneous[:, :2] / homogeneous[:, 2:] + 0.5  # centers of pixels half as wide
+    pixels = 2 * homogeneous[:, :2] / homogeneous[:, 2:] + 0.5  # coordinates in an image of twice the resolution
     face, _ = rasterize(pixels, 1 / vertices[:, 2], faces, 2 * size, 2 * size)
     brightness = np.append(shade(vertices, faces), 0)
     return brightness[face].reshape(size, 2, size, 2).mean((1, 3))
 
 
 def _cell_centers(grid: int, intrinsics: np.ndarray, size: int) -> np.ndarray:
-    """[G, G, G, 3]: centers of the frustum's cells of (row, column, depth) in the camera's coordinates."""
+    """Compute the centers of the frustum's cells (row, column, depth) in camera coordinates, [G, G, G, 3]."""
     middle = (np.arange(grid) + 0.5) / max(grid, 1)
     row, column, depth = np.meshgrid(middle * size - 0.5, middle * size - 0.5, DISTANCE - 1 + 2 * middle, indexing="ij")
     pixels = np.stack([column, row, np.ones_like(row)], -1)
@@ -123,7 +123,7 @@ def _cell_centers(grid: int, intrinsics: np.ndarray, size: int) -> np.ndarray:
 
 
 def _is_inside(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """[...]: whether points lie behind all faces of a convex solid."""
+    """Return whether points [..., 3] lie inside a convex solid, that is behind all its faces: [...] bool."""
     a, b, c = (vertices[faces[:, k]] for k in range(3))
     normals = np.cross(b - a, c - a)
     return (points @ normals.T <= (a * normals).sum(1)).all(-1)

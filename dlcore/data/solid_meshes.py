@@ -1,7 +1,7 @@
 """Closed meshes of simple solids, and point clouds sampled from them.
 
-All but the torus are a profile (radius, height) that turns about the z axis in steps: 24 make a round solid, four a box
-or a pyramid, three a prism.
+Each solid but the torus is a profile of points (radius, height) that is revolved about the z axis in steps: 24 steps
+make a round solid, four a box or a pyramid, three a prism.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ _FLAT = np.array([(0, -1), (1, -1), (1, 1), (0, 1)], float)
 _POINTED = np.array([(0, -1), (1, -1), (0, 1)], float)
 
 _QUARTER = np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])
-"""Takes the y axis to the x axis."""
+"""Rotation by a quarter turn that maps the y axis to the x axis."""
 
 SOLID_MESHES = {
     "box": (_FLAT, 4),
@@ -29,15 +29,15 @@ SOLID_MESHES = {
     "pyramid": (_POINTED, 4),
     "torus": None,
 }
-"""Name -> (profile [K, 2], steps of a turn); the torus is made by `torus_mesh`."""
+"""Name -> (profile [K, 2], steps of a revolution); `torus_mesh` builds the torus."""
 
 
 def revolve_profile(profile: np.ndarray, segments: int) -> tuple[np.ndarray, np.ndarray]:
-    """Turn a profile about the z axis.
+    """Build the mesh of a solid of revolution about the z axis.
 
     Args:
-      profile: [K, 2] of (radius, height), upward; the first and the last radius are 0, the others above.
-      segments: steps of the turn, at least 3.
+      profile: [K, 2] points (radius, height) from bottom to top; the first and the last radius are 0, the others above.
+      segments: steps of the revolution, at least 3.
 
     Returns:
       (vertices [V, 3] float32, faces [F, 3] int32), closed, normals outward.
@@ -69,7 +69,7 @@ def revolve_profile(profile: np.ndarray, segments: int) -> tuple[np.ndarray, np.
 
 
 def torus_mesh(tube: float = 0.4, segments: int = 24, sides: int = 12) -> tuple[np.ndarray, np.ndarray]:
-    """Build a torus about the z axis, whose ring has the radius 1.
+    """Build the mesh of a torus about the z axis, whose ring has the radius 1.
 
     Args:
       tube: radius of the tube, in (0, 1).
@@ -77,14 +77,15 @@ def torus_mesh(tube: float = 0.4, segments: int = 24, sides: int = 12) -> tuple[
       sides: steps around the tube, at least 3.
 
     Returns:
-      (vertices [segments sides, 3] float32, faces [F, 3] int32), closed, normals outward.
+      (vertices [segments * sides, 3] float32, faces [F, 3] int32), closed, normals outward.
 
     Raises:
       ValueError: the tube is not between 0 and 1, or there are too few steps.
     """
     if not 0 < tube < 1 or min(segments, sides) < 3:
         raise ValueError(
-            f"tube={tube}, segments={segments}, sides={sides}: no torus; allowed: 0 < tube < 1, 3 and more"
+            f"tube={tube}, segments={segments}, sides={sides}: no torus; allowed: 0 < tube < 1, segments and sides of "
+            "at least 3"
         )
     i, j = np.meshgrid(np.arange(segments), np.arange(sides), indexing="ij")
     a, b = 2 * np.pi * i / segments, 2 * np.pi * j / sides
@@ -100,11 +101,11 @@ def torus_mesh(tube: float = 0.4, segments: int = 24, sides: int = 12) -> tuple[
 
 
 def solid_mesh(kind: str, rng: np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Build a solid.
+    """Build the mesh of a solid.
 
     Args:
-      kind: a name of `SOLID_MESHES`.
-      rng: draws the proportions and a turn about the z axis; None gives the plain solid.
+      kind: name from SOLID_MESHES.
+      rng: NumPy generator of the proportions and of a rotation about the z axis; None leaves both out.
 
     Returns:
       (vertices [V, 3] float32, faces [F, 3] int32), closed, normals outward.
@@ -116,15 +117,15 @@ def solid_mesh(kind: str, rng: np.random.Generator | None = None) -> tuple[np.nd
 
 
 def posed_solid_mesh(kind: str, rng: np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Build a solid as `solid_mesh` does, and tell how it is turned.
+    """Build the mesh of a solid as `solid_mesh` does, and return its rotation too.
 
     Args:
-      kind: a name of `SOLID_MESHES`.
-      rng: draws the proportions and a turn about the z axis; None gives the plain solid.
+      kind: name from SOLID_MESHES.
+      rng: NumPy generator of the proportions and of a rotation about the z axis; None leaves both out.
 
     Returns:
-      (vertices [V, 3] float32, faces [F, 3] int32, rotation [3, 3] from the solid's canonical axes: x along the larger
-      of its two horizontal extents, z along its axis).
+      (vertices [V, 3] float32, faces [F, 3] int32, rotation [3, 3] from the solid's canonical axes to those of the
+      vertices). The canonical x axis is along the larger of the two horizontal extents, the z axis along the solid's.
 
     Raises:
       ValueError: `kind` is unknown.
@@ -144,13 +145,13 @@ def posed_solid_mesh(kind: str, rng: np.random.Generator | None = None) -> tuple
 
 
 def solid_clouds(count: int, seed: int = 0, num_points: int = 256, noise: float = 0.02) -> Source:
-    """Draw point clouds of solids with random proportions and turns about the z axis.
+    """Draw point clouds of solids with random proportions and rotations about the z axis.
 
     Args:
-      count: N, clouds; their classes take turns.
+      count: N, number of clouds; the class of cloud i is i % len(SOLID_MESHES).
       seed: cloud i of a seed is the same whatever `count`.
-      num_points: points of each.
-      noise: standard deviation of the points off the surface, of clouds in the unit sphere.
+      num_points: points of each cloud.
+      noise: standard deviation of the Gaussian noise on each coordinate; clouds without noise lie in the unit sphere.
 
     Returns:
       A source of `points: [N, num_points, 3] float32` and `label: [N] int32`.

@@ -1,9 +1,9 @@
 """Procedural solids with exact signed distance, occupancy, surface points and normals, and rendered RGB-D.
 
     sphere    |x| - r                                box   |max(q, 0)| + min(max q, 0),  q = |x| - half extents
-    torus     |(ρ - R, z)| - r,  ρ = |(x, y)|        cylinder, cone   the same of the profile in (ρ, z)
+    torus     |(ρ - R, z)| - r,  ρ = |(x, y)|        cylinder, cone   distance to the profile in the plane (ρ, z)
 
-Distances are negative inside. Scenes stand on a floor; their camera has the axes of `dlcore.ops.camera`.
+Distances are negative inside. The solids of a scene stand on a floor; camera axes are those of `dlcore.ops.camera`.
 """
 
 from typing import Any, NamedTuple
@@ -17,18 +17,18 @@ __all__ = ["SOLID_KINDS", "Solid", "occupancy_grid", "random_solid", "render_dep
 
 SOLID_KINDS = ("sphere", "box", "cylinder", "cone", "torus")
 _FIELD = 0.35
-"""Tangent of half the angle of view."""
+"""Tangent of half the field of view."""
 
 
 class Solid(NamedTuple):
-    """A solid by its size and pose.
+    """A solid by its kind, size and pose.
 
     Args:
       kind: one of SOLID_KINDS.
-      size: [3]: radius of a sphere; half extents of a box; radius and half the height of a cylinder or cone, whose base
-        is below; radii of a torus about its axis and of its tube. Solids take what they need from the front.
-      rotation: [3, 3], from the solid's axes to the world's; the axis of symmetry is z.
-      center: [3].
+      size: [3]: radius of a sphere; half extents of a box; radius and half the height of a cylinder or of a cone, whose
+        base is at the bottom; radius of a torus and of its tube. A kind with fewer than three lengths ignores the rest.
+      rotation: [3, 3], from the solid's axes to the world's; the solid's axis of symmetry is z.
+      center: [3], in world coordinates.
     """
 
     kind: str
@@ -40,13 +40,13 @@ class Solid(NamedTuple):
         """Compute distances to the surface, negative inside.
 
         Args:
-          points: [..., 3], an array of NumPy or JAX.
+          points: [..., 3] in world coordinates, an array of NumPy or JAX.
 
         Returns:
-          [...], an array of the same library.
+          Signed distances [...], an array of the same library.
 
         Raises:
-          ValueError: `kind` is unknown, or its size is not positive.
+          ValueError: `kind` is unknown, or a length of `size` is not positive.
         """
         if self.kind not in SOLID_KINDS:
             raise ValueError(f"kind={self.kind!r}: unknown; allowed: {', '.join(SOLID_KINDS)}")
@@ -79,7 +79,7 @@ def _box(xp: Any, q: list) -> Any:
 
 
 def _cone(xp: Any, rho: Any, z: Any, radius: float, half: float) -> Any:
-    """The profile is the triangle (0, -h), (r, -h), (0, h); the nearest point lies on its base or on its side."""
+    """Return the distance to the triangle (0, -h), (r, -h), (0, h): the nearest point is on its base or on its side."""
     base = _length(xp, xp.maximum(rho - radius, 0), z + half)
     along = xp.clip(((radius - rho) * radius + (z + half) * 2 * half) / (radius**2 + 4 * half**2), 0, 1)
     side = _length(xp, rho - radius * (1 - along), z + half - 2 * half * along)
@@ -92,8 +92,8 @@ def random_solid(rng: np.random.Generator, kind: str | None = None, upright: boo
 
     Args:
       rng: NumPy generator.
-      kind: one of SOLID_KINDS; None draws one.
-      upright: turn it about the vertical axis z only.
+      kind: one of SOLID_KINDS; None draws one at random.
+      upright: whether to rotate about the vertical axis z only; False draws any rotation.
 
     Returns:
       The solid, centered at the origin.
@@ -121,12 +121,12 @@ def occupancy_grid(solid: Solid, resolution: int, half_side: float = 1.0) -> np.
     """Compute which cells of a cube around the origin have their center in a solid.
 
     Args:
-      solid: the solid.
-      resolution: cells along each side.
+      solid: solid in world coordinates.
+      resolution: R, cells along each side.
       half_side: half the side of the cube.
 
     Returns:
-      [resolution, resolution, resolution] bool of (x, y, z).
+      [R, R, R] bool with axes (x, y, z), True where occupied.
 
     Raises:
       ValueError: `resolution` is below 1.
@@ -138,7 +138,7 @@ def occupancy_grid(solid: Solid, resolution: int, half_side: float = 1.0) -> np.
 
 
 def _normals(solid: Solid, points: np.ndarray, step: float = 1e-4) -> np.ndarray:
-    """Gradients of the signed distance [N, 3], by central differences; of length 1 off the edges."""
+    """Compute unit normals [N, 3]: the gradient of the signed distance by central differences."""
     offsets = step * np.eye(3)
     slopes = [solid.signed_distance(points + o) - solid.signed_distance(points - o) for o in offsets]
     gradient = np.stack(slopes, -1)
@@ -146,10 +146,10 @@ def _normals(solid: Solid, points: np.ndarray, step: float = 1e-4) -> np.ndarray
 
 
 def surface_points(solid: Solid, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Sample points near-uniformly on a surface: uniform points of a thin shell, moved to the surface.
+    """Sample points almost uniformly on a surface: uniform points of a thin shell, moved to the surface.
 
     Args:
-      solid: solid with a radius of at most 1.
+      solid: solid whose points are within 1 of its center.
       count: number of points.
       rng: NumPy generator.
 
@@ -179,19 +179,19 @@ def render_depth(
     height: int,
     width: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Render solids on the floor z = 0 by sphere tracing: steps as long as the distance to the nearest surface.
+    """Render solids on the floor z = 0 by sphere tracing: rays advance by the distance to the surface.
 
     Args:
       solids: solids in world coordinates, z up.
-      intrinsics: [3, 3].
+      intrinsics: [3, 3], camera intrinsics in pixels.
       rotation: [3, 3], world to camera.
       translation: [3], world to camera.
-      height: rows.
-      width: columns.
+      height: height of the image in pixels.
+      width: width of the image in pixels.
 
     Returns:
-      (depth [H, W] along the camera's axis, infinite where a ray meets nothing; normals [H, W, 3] in the camera's axes;
-      object [H, W] int, the solid's number, len(solids) for the floor and beyond).
+      (depth [H, W] along the optical axis, infinite where a ray hits nothing; normals [H, W, 3] in the camera's axes;
+      index [H, W] int of the visible solid, len(solids) for the floor and where a ray hits nothing).
 
     Raises:
       ValueError: the intrinsics are singular.
@@ -200,7 +200,7 @@ def render_depth(
     v, u = np.mgrid[:height, :width]
     plane = np.stack([u, v, np.ones_like(u)], -1).reshape(-1, 3) @ np.linalg.inv(intrinsics).T
     length = np.linalg.norm(plane, axis=-1)
-    center, directions = -rotation.T @ translation, plane @ rotation  # of depth 1
+    center, directions = -rotation.T @ translation, plane @ rotation  # directions of depth 1, not of length 1
     down = np.minimum(directions[:, 2], -1e-12)
     depth = np.where(directions[:, 2] < 0, -center[2] / down, np.inf)  # of the floor
     label = np.full(len(depth), len(solids))
@@ -223,19 +223,20 @@ def render_depth(
 
 
 def rgbd_scenes(count: int, seed: int = 0, size: int = 32) -> Source:
-    """Render scenes of one to three solids on a floor from cameras of random height and direction.
+    """Render scenes of one to three solids on a floor, each from a camera of random pitch and distance.
 
     Args:
-      count: N.
+      count: N, number of scenes.
       seed: scene i of a seed is the same whatever `count`.
       size: side of the images in pixels, at least 8.
 
     Returns:
       A source of `image: [N, size, size, 3] float32 in [0, 1]`, `depth: [N, size, size] float32`,
-      `normals: [N, size, size, 3] float32` in the camera's axes, and `intrinsics: [N, 3, 3] float32`.
+      `normals: [N, size, size, 3] float32` in the camera's axes, and `intrinsics: [N, 3, 3] float32` in pixels. Depth
+      is along the optical axis.
 
     Raises:
-      ValueError: a number is too small.
+      ValueError: `count` is below 1, `size` is below 8, or `seed` is negative.
     """
     if count < 1 or size < 8:
         raise ValueError(f"count={count}, size={size}: too small; allowed: count of at least 1, size of at least 8")

@@ -1,6 +1,6 @@
 """A data set: named arrays of equal leading length, indexed by position.
 
-Images that do not fit in memory are an array that reads its rows on demand (`dlcore.data.streaming`).
+Images that do not fit in memory are an array-like object that reads rows on demand (`dlcore.data.streaming`).
 """
 
 import functools
@@ -17,7 +17,7 @@ __all__ = ["Source", "checked_seed", "concatenate", "join", "shuffle_labels"]
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Examples as arrays `[N, ...]`, or just their number where a batch holds only indices.
+    """Examples as named arrays `[N, ...]`; without arrays, N alone, for techniques that draw their own data.
 
     Args:
       arrays: name -> array, all of one leading length; usually `image` ([N, H, W, C], uint8, or float32 in [0, 1]) and
@@ -26,10 +26,10 @@ class Source:
       class_names: names of labels 0, 1, ...; may be empty.
       name: name of the data set, as checkpoints and reports print it.
       notes: messages about changes to the data while loading (files skipped, images converted), a line each.
-      names: [N] str, what each example is called whatever its position (a path below the root of the data); None where
-        only its position tells it from others.
-      sizes: [N] bytes of the examples' files; None where they have none.
-      keypoint_names: names of an object's keypoints; empty if it has none.
+      names: [N] str, a name of each example that does not depend on its position, such as its path below the root of
+        the data; None if examples are known by position only.
+      sizes: [N] int, size of each example's file in bytes; None if there are no files.
+      keypoint_names: names of an object's keypoints; empty if the data has none.
 
     Raises:
       ValueError: the arrays, names and sizes differ in length, one is called `index`, or there is neither an array nor
@@ -48,14 +48,14 @@ class Source:
     def __post_init__(self):
         lengths = {key: len(value) for key, value in self.arrays.items()}
         if "index" in lengths:
-            raise ValueError("arrays: the name 'index' is reserved for the position of an example")
+            raise ValueError("arrays: 'index' is reserved for the position of an example; allowed: other names")
         if self.length is None and not lengths:
             raise ValueError("length=None: unknown without arrays; allowed: the number of examples")
         length = next(iter(lengths.values())) if self.length is None else int(self.length)
         if length < 0:
             raise ValueError(f"length={length}: negative; allowed: 0 or more")
         if any(n != length for n in lengths.values()):
-            raise ValueError(f"arrays must all have the leading length {length}, got {lengths}")
+            raise ValueError(f"arrays: leading lengths {lengths}; allowed: {length} for each array")
         for name in ("names", "sizes"):
             value = getattr(self, name)
             if value is not None and len(value) != length:
@@ -67,7 +67,7 @@ class Source:
 
     @staticmethod
     def indices(n: int, name: str = "indices") -> "Source":
-        """Build a source of positions alone, for techniques that draw their own data (RL episodes, samples).
+        """Build a source without arrays, for techniques that draw their own data (RL episodes, samples).
 
         Args:
           n: number of positions.
@@ -87,13 +87,13 @@ class Source:
         return fingerprint(len(self), self.arrays, self.names, self.sizes, self.class_names)
 
     def __getitem__(self, idx: Any) -> dict[str, np.ndarray]:
-        """Copy rows.
+        """Read examples as a batch.
 
         Args:
           idx: [B] ints in [0, N), a list or a slice.
 
         Returns:
-          Arrays [B, ...] by name, with `index: [B] int32`.
+          Arrays [B, ...] by name, and their positions `index: [B] int32`.
 
         Raises:
           IndexError: a position is outside [0, N).
@@ -102,15 +102,18 @@ class Source:
         return {key: value[idx] for key, value in self.arrays.items()} | {"index": idx.astype(np.int32)}
 
     def sample(self, idx: np.ndarray, seed: int, epoch: np.ndarray) -> dict[str, np.ndarray]:
-        """Copy rows to train on: as `source[idx]`, but random crops of images on disk are drawn anew in every epoch.
+        """Read examples as a training batch: as `source[idx]`, but images on disk may be cropped at random.
 
         Args:
           idx: [B] ints in [0, N).
           seed: random seed of the crops.
-          epoch: [B] int, the epoch of each row.
+          epoch: [B] int, the epoch of each example.
 
         Returns:
-          Arrays [B, ...] by name, with `index: [B] int32`.
+          Arrays [B, ...] by name, and their positions `index: [B] int32`.
+
+        Raises:
+          IndexError: a position is outside [0, N).
         """
         idx = self._checked(idx)
         rows = {k: v.sample(idx, seed, epoch) if hasattr(v, "sample") else v[idx] for k, v in self.arrays.items()}
@@ -128,13 +131,16 @@ class Source:
         return idx
 
     def subset(self, idx: Any) -> "Source":
-        """Select examples as a source of their own, whose positions count from 0.
+        """Select examples, as a new source whose positions start at 0.
 
         Args:
           idx: [B] ints in [0, N), a list or a slice.
 
         Returns:
-          The examples in that order.
+          The source of these examples, in the order of `idx`.
+
+        Raises:
+          IndexError: a position is outside [0, N).
         """
         here = self._checked(idx)
         arrays = {k: v.subset(here) if hasattr(v, "subset") else v[here] for k, v in self.arrays.items()}
@@ -145,10 +151,10 @@ class Source:
         """Select the first examples.
 
         Args:
-          n: number of examples; all where there are fewer.
+          n: number of examples, at least 0.
 
         Returns:
-          A source of its own.
+          A new source of the first min(n, N) examples.
 
         Raises:
           ValueError: `n` is negative.
@@ -159,17 +165,18 @@ class Source:
 
 
 def join(first: Source, second: Source) -> Source:
-    """Append one source to another: training and validation, once the settings are chosen.
+    """Append one source to another, such as the validation to the training split for a final training.
 
     Args:
-      first: gives name, class names and notes.
-      second: source with the same arrays.
+      first: source of the first examples; its class names and notes are kept.
+      second: source of the other examples, with the same arrays.
 
     Returns:
-      The examples of both.
+      The source of N1 + N2 examples, called "FIRST and SECOND".
 
     Raises:
-      ValueError: the sources hold different arrays, or arrays of different shapes.
+      ValueError: the sources hold different arrays, arrays of different shapes, or one is on disk and the other in
+        memory.
     """
     if set(first.arrays) != set(second.arrays):
         here, there = (", ".join(sorted(source.arrays)) for source in (first, second))
@@ -213,20 +220,20 @@ def concatenate(first: Any, second: Any) -> Any:
 
 
 def shuffle_labels(source: Source, seed: int) -> Source:
-    """Permute the labels: nothing is left to learn but chance.
+    """Permute the labels, so that they no longer depend on the inputs: a learner must not beat chance.
 
     Args:
       source: source with `label`.
       seed: random seed of the permutation.
 
     Returns:
-      The source with the same images.
+      The source with permuted labels; the other arrays stay in place.
 
     Raises:
       ValueError: there is no `label`, or `seed` is negative.
     """
     if "label" not in source.arrays:
-        raise ValueError(f"source {source.name!r} has no 'label' to shuffle, only {sorted(source.arrays)}")
+        raise ValueError(f"source={source.name!r}: holds no label, only {sorted(source.arrays)}; allowed: one with it")
     order = np.random.default_rng((checked_seed(seed), 2)).permutation(len(source))
     arrays = {**source.arrays, "label": source.arrays["label"][order]}
     return replace(source, arrays=arrays, name=f"{source.name} (labels shuffled)")

@@ -14,19 +14,19 @@ DECAY, ANGULAR_SPEED = 0.1, 2.0
 
 
 def spirals(count: int, seed: int = 0, length: int = 101, interval: float = 0.1) -> Source:
-    """Draw trajectories that start in a random direction, 1 to 2 from the origin.
+    """Draw trajectories that start in a random direction, at a distance of 1 to 2 from the origin.
 
     Args:
-      count: N, trajectories.
+      count: N, number of trajectories.
       seed: trajectory i of a seed is the same whatever `count`.
-      length: T, points of each.
-      interval: time between two points.
+      length: T, points of each trajectory, at least 2.
+      interval: time between two points, above 0.
 
     Returns:
       A source of `state: [N, T, 2] float32` and `time: [N, T] float32`.
 
     Raises:
-      ValueError: a number is too small.
+      ValueError: `count`, `length` or `interval` is too small, or `seed` is negative.
     """
     if count < 1 or length < 2 or interval <= 0:
         allowed = "count of at least 1, length of at least 2, interval above 0"
@@ -48,7 +48,7 @@ def segments(source: Source, length: int) -> Source:
       length: points of a segment, at least 2; points left at the end of a trajectory are dropped.
 
     Returns:
-      A source of the same arrays, [N (T - 1) // (length - 1), length, ...].
+      A source of the same arrays, [N ((T - 1) // (length - 1)), length, ...].
 
     Raises:
       ValueError: the length is below 2 or above T.

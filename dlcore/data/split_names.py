@@ -1,4 +1,4 @@
-"""The names of splits that the readers of folders know, in any case: `Training` is train, `dev` is validation."""
+"""Names of split folders, in upper or lower case: `Training` is the training split, `dev` the validation split."""
 
 from collections.abc import Iterable
 
@@ -13,7 +13,7 @@ _SPLIT_NAMES = {
 
 
 def split_of(name: str) -> str | None:
-    """Tell which split a folder's name is.
+    """Find the split that a folder holds, by its name.
 
     Args:
       name: name of the folder, in upper or lower case.
@@ -25,23 +25,23 @@ def split_of(name: str) -> str | None:
 
 
 def allowed_names() -> str:
-    """List the names for a message.
+    """List the allowed names of split folders, for an error message.
 
     Returns:
-      The names, with commas.
+      The names, joined by commas.
     """
     return ", ".join(name for names in _SPLIT_NAMES.values() for name in names)
 
 
 def check_one_name(names: Iterable[str], where: str) -> None:
-    """Check that no split is there under two names, which would be merged.
+    """Check that no split has folders of two names, such as `val` and `dev`: their examples would be merged.
 
     Args:
-      names: names of folders that are splits.
-      where: start of the message, such as "data_dir='x'".
+      names: names of split folders.
+      where: start of the error message, such as "data_dir='x'".
 
     Raises:
-      ValueError: two names are the same split.
+      ValueError: two names mean the same split.
     """
     folder_of_split: dict[str | None, str] = {}
     for name in sorted(names):

@@ -1,4 +1,4 @@
-"""A small sample that shows every class: the first examples of a folder are all of one."""
+"""Stratified sampling: a small sample with examples of every class."""
 
 import numpy as np
 
@@ -8,15 +8,15 @@ __all__ = ["stratified_sample"]
 
 
 def stratified_sample(source: Source, size: int, seed: int) -> Source:
-    """Draw examples of all classes in turn, so that counts of classes differ by one at most while a class lasts.
+    """Draw a random example of each class in turn: class counts differ by at most one until a class has no more.
 
     Args:
-      source: source of N examples; without `label`, [N] of ints, all count as one class.
-      size: size of the sample, at most N.
-      seed: random seed of the examples.
+      source: source of N examples; without `label: [N]` of ints, all examples are of one class.
+      size: number of examples to draw, at most N.
+      seed: random seed of the sample.
 
     Returns:
-      A source of its own; its first n examples are the sample of size n.
+      A new source of `size` examples; its first n examples are the sample of size n.
 
     Raises:
       ValueError: `size` is negative or above N, or `seed` is negative.

@@ -1,11 +1,12 @@
-"""Step 4 of loading images that do not fit in memory: an array whose rows threads read and decode on demand.
+"""Streaming: images that do not fit in memory stay on disk, and threads read and decode them on demand.
 
-    images[idx]                     [B, H, W, C] uint8, the center of each image: a pure function of idx
+    images[idx]                      [B, H, W, C] uint8, the center of each image: a pure function of idx
     images.sample(idx, seed, epoch)  a random box of each, mirrored half of the time, where `crop` is set: a function of
-                                    (seed, epoch, index) and nothing else
+                                     (seed, epoch, index) and nothing else
 
-`StreamedImages` stands in `Source.arrays` like an array, so that splits, subsets and pipelines need not know. Batches
-are the same, bit by bit, for any number of workers and of processes, and the position to resume from stays the step.
+This is step 4, DECODE, of `image_classification`. `StreamedImages` is used in `Source.arrays` like an array in memory,
+also by splits, subsets and pipelines. Batches are the same, bit by bit, for any number of workers and of processes, and
+depend on the step alone, so that a run can resume from its step.
 
 Threads, not processes: Pillow releases the interpreter's lock while it decodes and resizes, which is nearly all of the
 work, so that threads are as fast as processes (`python -m experiments.bench.input_pipeline` measures both). There is
@@ -35,15 +36,16 @@ class StreamedImages:
     """An array [N, H, W, C] of uint8 whose images are read and decoded a few rows at a time.
 
     Args:
-      read: number of a record -> the encoded image.
-      name_of: number of a record -> its name, for errors.
-      records: [N] int, the record of each row.
+      read: function from the index of a record to its encoded image.
+      name_of: function from the index of a record to its name, for error messages.
+      records: [N] int, index of each row's record.
       size: (H, W) that images are decoded to.
       channels: 1 (gray) or 3 (RGB).
-      crop_pct: share of the scaled image that the center crop keeps; 1 for images that all have `size`.
-      crop: range of the areas of the random boxes that `drawn` gives (`random_box`); None gives the center there too.
-      orient: turn images as their EXIF orientation says.
-      skippable: whether the data may be loaded with `skip_bad`, for errors.
+      crop_pct: fraction of the scaled image's sides that the center crop keeps, in (0, 1]; 1 if all images have `size`.
+      crop: (smallest, largest) area of the random boxes of `sample`, as fractions of the image (`random_box`); None
+        makes `sample` give center crops, too.
+      orient: whether to rotate images by their EXIF orientation.
+      skippable: whether the data may be loaded with `skip_bad`, which errors then suggest.
       workers: threads that decode.
 
     Raises:
@@ -77,7 +79,7 @@ class StreamedImages:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings that pixels depend on, JSON-able, to compare on resume."""
+        """The settings that pixels depend on, JSON-able; a resumed run compares them."""
         crop = None if self.crop is None else list(self.crop)
         return {"size": list(self.size), "crop_pct": self.crop_pct, "crop": crop, "decoder": self.workers.decoder}
 
@@ -94,24 +96,27 @@ class StreamedImages:
           [H, W, C] uint8 for an int, else [B, H, W, C].
 
         Raises:
-          IndexError: an array of N rows would refuse `idx`, or it indexes more than one axis.
+          IndexError: a position is out of range, or `idx` indexes more than the first axis.
           ValueError: an image cannot be read; the message names it.
         """
         if isinstance(idx, tuple) or idx is Ellipsis:
-            raise IndexError(f"idx={idx}: images on disk are indexed by example alone")
+            raise IndexError(f"idx={idx}: images on disk have one axis to index; allowed: an int, ints or a slice")
         records = self.records[idx]
         return self._decoded(records) if records.ndim else self._decoded(records[None])[0]
 
     def sample(self, idx: np.ndarray, seed: int, epoch: np.ndarray) -> np.ndarray:
-        """Decode images to train on: random boxes, mirrored or not, where `crop` is set; else their centers.
+        """Decode a training batch: random boxes, mirrored half of the time, if `crop` is set; else center crops.
 
         Args:
           idx: [B] int rows.
           seed: random seed of the boxes.
-          epoch: [B] int, the epoch that each row is drawn in.
+          epoch: [B] int, the epoch of each row.
 
         Returns:
           [B, H, W, C] uint8.
+
+        Raises:
+          ValueError: an image cannot be read; the message names it.
         """
 
         def generator(i: int) -> np.random.Generator:
@@ -144,7 +149,7 @@ class StreamedImages:
           ValueError: the sizes differ.
         """
         if self.shape[1:] != other.shape[1:]:
-            raise ValueError(f"images of {self.shape[1:]} and of {other.shape[1:]} cannot be joined")
+            raise ValueError(f"other: images of {other.shape[1:]}; allowed: of {self.shape[1:]}, as the first")
         first = len(self)
 
         def either(name: str) -> Callable[[int], Any]:
@@ -189,13 +194,13 @@ def stream_files(
 
     Args:
       files: N of them.
-      headers: headers with the shape that images are decoded to.
+      headers: headers of the files, with the shape that images are decoded to.
       zipped: whether the files are members of a .zip.
-      skip_bad: decode every file once and drop those that cannot be read.
+      skip_bad: whether to decode every file once and drop those that cannot be read.
       workers: threads that decode.
 
     Returns:
-      (images [N, H, W, C], their files); N is smaller where files are dropped.
+      (images [N, H, W, C], their files); N is smaller if files are dropped.
     """
     *size, channels = headers.shape
     if skip_bad:
@@ -229,40 +234,43 @@ def streamed(source: Source) -> StreamedImages | None:
       source: source with or without `image`.
 
     Returns:
-      Its streamed images; None where they are in memory, or where there are none.
+      The streamed images; None if the images are in memory or there are none.
     """
     images = source.arrays.get("image")
     return images if isinstance(images, StreamedImages) else None
 
 
 def random_crops(source: Source, area: tuple[float, float] = (0.08, 1.0)) -> Source:
-    """Let training batches of a streamed source hold random boxes of its images, mirrored or not.
+    """Crop and flip a streamed source's training images at random (RandomResizedCrop, RandomHorizontalFlip).
 
     Args:
       source: source whose images stay on disk.
-      area: range of the boxes' share of an image.
+      area: (smallest, largest) area of a crop as a fraction of the image, in (0, 1].
 
     Returns:
-      The source with such images; `source[idx]` still gives centers.
+      The source whose `sample` crops at random; `source[idx]` still gives center crops.
 
     Raises:
       ValueError: the images are in memory.
     """
     images = streamed(source)
     if images is None:
-        raise ValueError(f"the images of {source.name!r} are in memory; random crops are drawn on the device")
+        raise ValueError(
+            f"source={source.name!r}: its images are in memory; allowed: images on disk (those in memory are cropped "
+            "on the device)"
+        )
     return replace(source, arrays={**source.arrays, "image": replace(images, crop=area)})
 
 
 def sample_of(source: Source, count: int = 1000) -> Source:
-    """Decode examples at equal distances, from which statistics of a streamed source are estimated.
+    """Decode evenly spaced examples into memory, to estimate statistics of a streamed source.
 
     Args:
       source: source to sample.
-      count: the most examples that are taken.
+      count: maximum number of examples.
 
     Returns:
-      A source in memory.
+      A source in memory of min(count, N) examples.
     """
     rows = np.array(evenly(range(len(source)), count), int)
     arrays = source[rows]
@@ -270,12 +278,12 @@ def sample_of(source: Source, count: int = 1000) -> Source:
 
 
 def streaming_note(name: str, num_bytes: int, limit_bytes: int, shape: tuple[int, ...], workers: Workers) -> str:
-    """Write the note that says that images are streamed, and why.
+    """Write the message that images are streamed because their size exceeds the memory limit.
 
     Args:
       name: name of the data set.
-      num_bytes: bytes of all decoded images.
-      limit_bytes: limit that they exceed, in bytes.
+      num_bytes: size of all decoded images in bytes.
+      limit_bytes: memory limit in bytes.
       shape: (H, W, C) of an image.
       workers: threads that decode.
 

@@ -1,4 +1,4 @@
-"""Strings that a program draws, to copy, reverse or sort.
+"""Synthetic sequence-to-sequence tasks: copy, reverse or sort a random string.
 
     copy     c a b -> c a b          reverse   c a b -> b a c          sort   c a b -> a b c
 
@@ -15,33 +15,33 @@ from dlcore.data.words import SPECIAL, Words, padded
 __all__ = ["STRING_TASKS", "strings", "symbols"]
 
 STRING_TASKS = {"copy": lambda s: s, "reverse": lambda s: s[::-1], "sort": np.sort}
-"""Task -> the target of a string."""
+"""Name of a task -> function from a string's symbols to the target's."""
 
 
 def symbols(vocabulary: int = 20) -> Words:
-    """Name the symbols of strings: letters, or numbers where 26 letters do not do.
+    """Build the vocabulary of strings: letters, or numbers if there are more than 26 symbols.
 
     Args:
-      vocabulary: different symbols.
+      vocabulary: number of different symbols.
 
     Returns:
-      The vocabulary, with the special tokens in front.
+      The vocabulary, which begins with the special tokens.
     """
     return Words(tuple(string.ascii_lowercase[:vocabulary] if vocabulary <= 26 else map(str, range(vocabulary))))
 
 
 def strings(task: str, count: int, seed: int = 0, *, length: tuple[int, int] = (1, 20), vocabulary: int = 20) -> Source:
-    """Draw strings of equally probable symbols, with what a task makes of each.
+    """Draw strings of equally probable symbols, with the target of each.
 
     The arrays are `source: [N, high + 1] int32` (w1 .. wn END PAD) and `target: [N, high + 2] int32`
     (START w1 .. wn END PAD).
 
     Args:
       task: "copy", "reverse" or "sort".
-      count: N, strings.
+      count: N, number of strings.
       seed: string i of a seed is the same whatever `count`.
       length: (low, high), symbols of the shortest and the longest string; all lengths are equally probable.
-      vocabulary: different symbols; symbol i has the token i + 4.
+      vocabulary: number of different symbols; symbol i has the token i + 4.
 
     Returns:
       The source.

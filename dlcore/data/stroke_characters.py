@@ -1,9 +1,9 @@
-"""Characters made of strokes, drawn by a program: each class is a set of strokes, and so can be described.
+"""Synthetic handwritten characters: each class is a set of strokes, which also are its attributes (zero-shot learning).
 
-A character is STROKES of the 20 lines between neighbors of a 3 x 3 grid of points (straight and diagonal). Each drawing
-moves the points, then turns, scales and shifts the whole, and takes a pen of its own width:
+A character consists of 5 of the 20 lines between neighbors of a 3 x 3 grid of points (straight and diagonal). Each
+drawing moves the points a little, rotates, scales and shifts the character, and draws a pen width at random:
 
-    value = 1 / (1 + exp(2 (distance - width / 2)))      distance from the nearest stroke in pixels
+    value = 1 / (1 + exp(2 (distance - width / 2)))      distance to the nearest stroke, in sixteenths of the side
 """
 
 import itertools
@@ -15,34 +15,37 @@ from dlcore.data.source import Source, checked_seed
 __all__ = ["LINES", "STROKES", "stroke_characters"]
 
 STROKES = 5
-"""Of a character."""
+"""Number of strokes of a character."""
 
 LINES = tuple(
     (a, b)
     for a, b in itertools.combinations(itertools.product(range(3), range(3)), 2)
     if max(abs(a[0] - b[0]), abs(a[1] - b[1])) == 1
 )
-"""Ends (row, column) of the lines that strokes are chosen from."""
+"""Endpoints ((row, column), (row, column)) of the 20 possible strokes."""
 
 
 def stroke_characters(classes: range, per_class: int = 20, size: int = 16) -> Source:
     """Draw characters.
 
     Args:
-      classes: their numbers, at most 15,504: a number is the same character wherever it is asked for.
-      per_class: drawings of each.
-      size: side in pixels, at least 8.
+      classes: numbers of the characters, in [0, 15504); a number means the same character in every call.
+      per_class: number of drawings of each character.
+      size: side of the images in pixels, at least 8.
 
     Returns:
       A source, character by character: `image: [N, size, size, 1] float32 in [0, 1]`, `label: [N] int32` from 0 in the
       order of `classes`, and `attributes: [N, 20] float32`, 1 for each line of LINES that is a stroke.
 
     Raises:
-      ValueError: there is no such character, nothing to draw, or the side is too small.
+      ValueError: `classes` is empty or out of range, `per_class` is below 1, or `size` is below 8.
     """
     sets = np.array(list(itertools.combinations(range(len(LINES)), STROKES)))
     if not classes or min(classes) < 0 or max(classes) >= len(sets) or per_class < 1:
-        raise ValueError(f"classes={classes}, per_class={per_class}: out of range; allowed: 0 to {len(sets) - 1}, 1")
+        raise ValueError(
+            f"classes={classes}, per_class={per_class}: out of range; allowed: classes from 0 to {len(sets) - 1}, "
+            "per_class of at least 1"
+        )
     if size < 8:
         raise ValueError(f"size={size}: too small; allowed: at least 8")
     strokes = np.random.default_rng(checked_seed(0)).permutation(sets)[list(classes)]
@@ -61,7 +64,7 @@ def stroke_characters(classes: range, per_class: int = 20, size: int = 16) -> So
 
 
 def _draw(strokes: np.ndarray, count: int, size: int, seed: int) -> np.ndarray:
-    """Drawings of one character: [count, size, size, 1]."""
+    """Draw one character `count` times: [count, size, size, 1]."""
     rng = np.random.default_rng((3, seed))
     points = np.stack(np.meshgrid(*[np.linspace(-0.3, 0.3, 3)] * 2, indexing="ij"), -1)
     points = points + rng.normal(0, 0.035, (count, 3, 3, 2))

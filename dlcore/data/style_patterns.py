@@ -1,4 +1,4 @@
-"""Procedural images of distinct styles: a mosaic of colored cells, waves of bands, and brush strokes."""
+"""Procedural style images for style transfer: a mosaic of colored cells, wavy bands, and brush strokes."""
 
 import numpy as np
 
@@ -19,13 +19,13 @@ def style_pattern(name: str, side: int, seed: int = 0) -> np.ndarray:
     Args:
       name: mosaic (Voronoi cells with dark joints), waves (sinusoidal bands) or strokes (short bars of random slope).
       side: side of the image in pixels.
-      seed: random seed of the positions and colors.
+      seed: random seed of the positions and colors of mosaic and strokes; waves do not depend on it.
 
     Returns:
       [side, side, 3] uint8.
 
     Raises:
-      ValueError: there is no such pattern, or `side` is below 8.
+      ValueError: `name` is unknown, or `side` is below 8.
     """
     if name not in STYLE_PATTERNS:
         raise ValueError(f"name={name!r}: no such pattern; allowed: {', '.join(STYLE_PATTERNS)}")

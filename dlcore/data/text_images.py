@@ -1,7 +1,7 @@
-"""Images of short strings, in several fonts, sizes and colors: what a program that reads text in images is trained on.
+"""Images of short strings in several fonts, sizes and colors, to train text recognition (OCR).
 
-The fonts are those that ship with matplotlib. Colors are random; text and background differ in luminance by a third of
-the range or more. Image i of a seed is the same whatever the number of images.
+The fonts are some of those that ship with matplotlib. Colors are random, but the luminances of text and background
+differ by at least a third of the range. Image i of a seed is the same whatever the number of images.
 """
 
 from collections.abc import Collection
@@ -41,16 +41,16 @@ def text_images(
     """Draw strings of random characters at random positions.
 
     The arrays are `image: [N, height, width, 3] uint8`, `captions: [N, 1, T] int32` (START c1 .. cn END PAD; character
-    i of the alphabet is the token 4 + i), and `font: [N] int32`, an index of FONTS.
+    i of the alphabet is the token 4 + i), and `font: [N] int32`, an index into FONTS.
 
     Args:
       count: N, number of images.
       seed: image i of one seed is the same whatever `count`.
-      alphabet: characters to draw from.
-      lengths: numbers of characters of the shortest and the longest string.
+      alphabet: characters to draw from, each once.
+      lengths: (shortest, longest) string in characters.
       size: (height, width) of an image, in pixels.
-      font_sizes: smallest and largest size of the font, in pixels.
-      exclude: strings that are not drawn.
+      font_sizes: (smallest, largest) size of the font, in pixels.
+      exclude: strings that must not occur, such as those of the test split.
 
     Returns:
       The source; `names` are the strings.

@@ -1,9 +1,9 @@
 """Image classification data prepared by TensorFlow Datasets, read without TensorFlow and without a network.
 
 The steps are those of `image_classification`: LIST the records, CHECK the size of their images, DECIDE, DECODE. A split
-that fits in memory is decoded once into uint8 arrays, which `array_cache` keeps for the next run. One that does not,
-and images of several sizes, stay encoded in their records where there are `workers`; then the labels alone are read
-once and kept.
+that fits in memory is decoded once into uint8 arrays, which `array_cache` keeps for the next run. With `workers`, a
+split that does not fit, or whose images have several sizes, stays encoded in its records and is streamed; then only the
+labels are read once and kept.
 """
 
 import difflib
@@ -56,13 +56,13 @@ def tfds_sources(
     Args:
       name: name of the data set.
       data_dir: folder in which TFDS prepared it.
-      known: other names, which an error may suggest.
-      limit_bytes: most bytes of decoded images of a split in memory.
-      image_size: side or (H, W) of streamed images.
+      known: names of other data sets, which the error about an unknown name may suggest.
+      limit_bytes: maximum size of a split's decoded images in memory, in bytes.
+      image_size: side or (H, W) in pixels of streamed images.
       workers: threads that decode streamed images.
 
     Returns:
-      Split -> source, of train, valid and test those that there are; `all` where there is one split.
+      Split -> source: those of "train", "valid" and "test" that exist; "all" if the data set has only one split.
 
     Raises:
       ValueError: `name` is unknown, or `data_dir` is None.
@@ -72,7 +72,7 @@ def tfds_sources(
     if name not in prepared and name.split("/")[0] not in (names := {*known, *prepared, *_tfds_names()}):
         close = difflib.get_close_matches(name, sorted(names))
         hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"allowed: {', '.join(known)}, ..."
-        raise ValueError(f"dataset={name!r}: no data set of TFDS and none of ours; {hint}")
+        raise ValueError(f"dataset={name!r}: neither a data set of TFDS nor one of dlcore; {hint}")
     if data_dir is None:
         raise ValueError(f"data_dir=None: dataset {name!r} needs the folder in which TFDS prepared it")
     splits = tfds_splits(name, data_dir)
@@ -102,20 +102,20 @@ def tfds_source(
       name: name of the data set, with a config after "/" where it has several ("imagenet_resized/32x32").
       split: "train", "test", or a slice ("train[:10%]").
       data_dir: folder that holds NAME/VERSION/dataset_info.json, with the records in array_record format.
-      cache: keep the decoded arrays for the next call.
-      limit_bytes: most bytes of decoded images in memory.
-      image_size: side or (H, W), with workers; images of another size are decoded batch by batch. None takes their own
-        size, or 224 where they differ.
-      workers: threads that decode, batch by batch, images of several sizes or of more than `limit_bytes`; a note says
-        so. None makes such data an error.
+      cache: whether to keep the decoded arrays for the next call.
+      limit_bytes: maximum size of decoded images in memory, in bytes.
+      image_size: side or (H, W) in pixels, which needs `workers`: images of another size are streamed at this size.
+        None takes the size of the images, or 224 if they differ.
+      workers: threads that decode streamed images batch by batch: those of several sizes or of more than `limit_bytes`
+        in all; a note of the source says so. None makes such data an error.
 
     Returns:
-      The split.
+      The source of the split.
 
     Raises:
-      FileNotFoundError: the data is not prepared; the message says how to.
-      ValueError: there is no such split, it has no image with a class label, or it needs workers and there are none
-        (for `image_size` too).
+      FileNotFoundError: the data is not prepared; the message shows the command that prepares it.
+      ValueError: there is no such split, it has no image with a class label, or `workers` is None and the data must be
+        streamed or `image_size` is given.
     """
     if image_size is not None and workers is None:
         raise ValueError(f"image_size={image_size}: images in memory keep their size; allowed: None, or with workers")
@@ -235,12 +235,12 @@ def _check_shape(data: _Records) -> tuple[int | None, int | None, int]:
 
 
 def _fits(shape: tuple[int | None, ...], limit_bytes: int, size: tuple[int, int] | None) -> bool:
-    """DECIDE whether images [N, H, W, C] go to memory: they have one size, that wanted, and are within the limit."""
+    """DECIDE whether images [N, H, W, C] go to memory: they have one size, the requested one, and fit the limit."""
     return None not in shape and math.prod(shape) <= limit_bytes and size in (None, tuple(shape[1:3]))
 
 
 def _decoded(data: _Records, split: str, limit_bytes: int) -> dict[str, np.ndarray]:
-    """DECODE everything."""
+    """DECODE all images to arrays in memory."""
     count = len(data.records)
     shape = np.asarray(data.records[0][data.image_key]).shape
     if count * math.prod(shape) > limit_bytes:
@@ -267,7 +267,7 @@ def _streamed(
     limit_bytes: int,
     workers: Workers,
 ) -> tuple[StreamedImages, str]:
-    """Leave the images in their records, to DECODE batch by batch; and the note that says so."""
+    """Leave the images in their records, to DECODE batch by batch: (images, message that says so)."""
     several = None in shape[:2]
     if shape[2] not in (1, 3) or data.image.np_dtype != np.uint8:
         raise ValueError(f"{data.name}: only uint8 images of 1 or 3 channels are streamed, not {data.image}")
@@ -301,6 +301,6 @@ def _labels(data: _Records, file: Path | None) -> np.ndarray:
 
 
 def _in_chunks(records: Any) -> Any:
-    """The records in order, read `_CHUNK` at a time."""
+    """Yield the records in order, read `_CHUNK` at a time."""
     for start in range(0, len(records), _CHUNK):
         yield from records.__getitems__(list(range(start, min(start + _CHUNK, len(records)))))

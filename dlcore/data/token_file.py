@@ -1,6 +1,6 @@
 """Tokens of a text too long for memory: a file of 16-bit numbers, such as nanoGPT's train.bin.
 
-The file is mapped into memory, and a batch reads its rows alone.
+The file is memory-mapped, and a batch reads only its own rows.
 """
 
 from pathlib import Path
@@ -14,17 +14,17 @@ __all__ = ["TokenRows", "token_rows"]
 
 
 class TokenRows:
-    """Rows of a file of uint16 tokens: row i begins at token i stride.
+    """Rows of a file of uint16 tokens, an array [N, size]: row i begins at token first + i * stride.
 
     Args:
       path: path of the file.
-      size: L, tokens of a row.
-      stride: tokens from one row to the next.
-      first: the first token of the part that is cut into rows.
-      last: the token after that part; None: the end of the file.
+      size: tokens of a row.
+      stride: tokens from the start of one row to that of the next.
+      first: index of the first token of the part that is cut into rows.
+      last: index after the last token of that part; None means the end of the file.
 
     Raises:
-      ValueError: the part has no whole row.
+      ValueError: the part has fewer than `size` tokens.
       FileNotFoundError: there is no such file.
     """
 
@@ -59,16 +59,16 @@ def token_rows(
     Args:
       path: path of a file of uint16 tokens.
       size: tokens of a row.
-      stride: tokens from one row to the next.
-      part: the shares of the file where the part begins and ends.
+      stride: tokens from the start of one row to that of the next.
+      part: (start, end) of the part of the file to read, as fractions in [0, 1].
       name: name of the source.
 
     Returns:
       The source.
 
     Raises:
-      ValueError: see `TokenRows`.
-      FileNotFoundError: see `TokenRows`.
+      ValueError: the part has fewer than `size` tokens.
+      FileNotFoundError: there is no such file.
     """
     count = Path(path).stat().st_size // 2 if Path(path).is_file() else 0
     rows = TokenRows(path, size, stride, *(round(fraction * count) for fraction in part))

@@ -2,8 +2,8 @@
 
     x(t) = a min(1, t / attack) exp(-t / decay) sum_h b_h sin(2 pi h f t + phase_h) + noise,   h = 1, ..., 4
 
-The pitch f is the class, from A3 (220 Hz) to G#4 (415 Hz); loudness, decay, the overtones' share, the phases and a
-detuning of up to a tenth of a semitone are drawn for each tone.
+The pitch f is the class, from A3 (220 Hz) to G#4 (415 Hz). The loudness a, the decay, the overtones' amplitudes b_h,
+the phases and a detuning of up to a tenth of a semitone are drawn for each tone; the attack lasts 10 ms.
 """
 
 import numpy as np
@@ -13,20 +13,20 @@ from dlcore.data.source import Source, checked_seed
 __all__ = ["PITCHES", "pitch_frequency", "tones"]
 
 PITCHES = ("A3", "A#3", "B3", "C4", "C#4", "D4", "D#4", "E4", "F4", "F#4", "G4", "G#4")
-"""Classes of tones."""
+"""Names of the classes."""
 
 _A3 = 220.0
 _HARMONICS = np.arange(1, 5)
 
 
 def pitch_frequency(label: np.ndarray | int) -> np.ndarray:
-    """Name the frequency of a class, in equal temperament.
+    """Compute the frequency of a class, in equal temperament.
 
     Args:
-      label: [...] int, of PITCHES.
+      label: [...] int, index into PITCHES.
 
     Returns:
-      [...] Hz.
+      Frequency [...] in Hz.
     """
     return _A3 * 2.0 ** (np.asarray(label) / 12)
 
@@ -34,21 +34,21 @@ def pitch_frequency(label: np.ndarray | int) -> np.ndarray:
 def tones(
     count: int, seed: int = 0, *, length: int = 512, sample_rate: int = 4000, noise: float = 0.004, detune: float = 0.1
 ) -> Source:
-    """Draw tones, the classes in turn.
+    """Draw tones; tone i has the class i % 12.
 
     Args:
-      count: N, tones.
+      count: N, number of tones.
       seed: tone i of a seed is the same whatever `count`.
       length: T, samples of a tone.
-      sample_rate: samples per second.
+      sample_rate: samples per second (Hz), at least twice the highest frequency of the fourth harmonic (Nyquist).
       noise: standard deviation of the noise.
       detune: largest deviation from the class's pitch, in semitones.
 
     Returns:
-      A source of `waveform: [N, T] float32 in [-1, 1]` and `label: [N] int32`, of PITCHES.
+      A source of `waveform: [N, T] float32 in [-1, 1]` and `label: [N] int32`, an index into PITCHES.
 
     Raises:
-      ValueError: a number is out of range, or the sample rate does not hold the fourth harmonic.
+      ValueError: a number is out of range, or `seed` is negative.
     """
     checked_seed(seed)
     if count < 1 or length < 1:

@@ -1,9 +1,9 @@
-"""A drawn language in which texts have topics: four words of ten are the topic's own, the others all topics share.
+"""Synthetic language with topics: 40 % of a text's words come from its topic, 60 % are common to all topics.
 
-    word = one of the 100 of the topic (40 %), or one of the 200 of all (60 %)
+    word = one of the topic's 100 words (40 %), or one of the 200 common words (60 %), equally probable
 
-No word says more than its topic, and their order says nothing: whoever predicts the next word has to find out what a
-text is about. As text each word is one character, from U+4E00 on, so that what reads characters reads these words.
+Words are independent given the topic, so a model predicts the next word best if it infers the topic from the words
+before. `as_characters` writes each word as one character, from U+4E00 on, for character-level models.
 """
 
 from typing import NamedTuple
@@ -16,22 +16,23 @@ __all__ = ["NUM_TOPICS", "LabeledLines", "as_characters", "topic_lines"]
 
 NUM_TOPICS = 8
 _COMMON_WORDS, _TOPIC_WORDS = 200, 100
-"""Words that all topics share, and words of each."""
+"""Number of words that all topics share, and of those of each topic."""
 OWN_SHARE = 0.4
+"""Probability that a word comes from the topic."""
 DOCUMENT = 128
-"""Words of the text before its topic changes."""
+"""Number of words after which the topic of the text changes."""
 
 _FIRST_CHARACTER = 0x4E00
 
 
 class LabeledLines(NamedTuple):
-    """A text without labels, and lines with labels.
+    """A text without labels to pretrain on, and lines with labels.
 
     Args:
-      text: [M] int tokens.
-      tokens: [N, T] int, a row a line.
-      labels: [N] int.
-      size: V, different tokens.
+      text: [M] int, tokens of the text.
+      tokens: [N, T] int, tokens of the lines.
+      labels: [N] int, class of each line.
+      size: V, size of the vocabulary.
     """
 
     text: np.ndarray
@@ -41,13 +42,13 @@ class LabeledLines(NamedTuple):
 
 
 def topic_lines(length: int, count: int = 600, documents: int = 600, seed: int = 0) -> LabeledLines:
-    """Draw a text whose topic changes every 128 words, and lines on a topic each, which are not in the text.
+    """Draw a text whose topic changes every 128 words, and lines of one topic each, which are not part of the text.
 
     Args:
-      length: words of a line.
-      count: N, lines.
-      documents: topics of the text, one after the other.
-      seed: random seed of the draw; the text is the same for every length and count.
+      length: T, words of a line.
+      count: N, number of lines.
+      documents: number of topics, of 128 words each, that follow each other in the text.
+      seed: random seed; the text is the same for every length and count.
 
     Returns:
       The text, and lines with labels in [0, 8).
@@ -72,12 +73,12 @@ def topic_lines(length: int, count: int = 600, documents: int = 600, seed: int =
 
 
 def as_characters(tokens: np.ndarray) -> str:
-    """Write words of the language as text, a character each.
+    """Write tokens as text, one character each.
 
     Args:
-      tokens: [N] int, of `topic_lines`.
+      tokens: [N] int, tokens from `topic_lines`.
 
     Returns:
-      N characters, in whose order of code points the words are numbered.
+      N characters; token i is the character U+4E00 + i.
     """
     return "".join(chr(_FIRST_CHARACTER + int(token)) for token in tokens)

@@ -1,12 +1,13 @@
-"""Things that move, seen with noise: tracks in the plane, and the depth of a box.
+"""Noisy observations of moving objects, for state estimation: tracks in the plane, and the depth of a box.
 
-A track of state (position, velocity) in the plane, one step a unit of time:
+The state of a track is its position p and its velocity v in the plane. A step lasts one unit of time:
 
-    straight      v' = v + q w,  p' = p + v + q w / 2          w normal: the velocity drifts a little
-    maneuvering   the same at a speed of 3, but the velocity turns by an angle of 0 or +-0.35, drawn anew now and then
-    seen          y = p + n,  n normal of standard deviation 1
+    straight      v' = v + q w,  p' = p + v + q w / 2      w standard normal: the velocity drifts a little
+    maneuvering   as straight, with an initial speed of 3, but each step also turns v by -0.35, 0 or 0.35 radians; the
+                  angle is drawn anew with a probability of 0.1 per step
+    observation   y = p + n                                n standard normal
 
-In the first a Kalman filter that knows the model is the best there is; in the second it has the wrong model.
+A Kalman filter with the model of straight tracks is optimal for these, and wrong for maneuvering ones.
 """
 
 import numpy as np
@@ -16,28 +17,28 @@ from dlcore.data.source import Source, checked_seed
 __all__ = ["DRIFT", "START", "noisy_depths", "tracks"]
 
 DRIFT = 0.1
-"""q, the standard deviation of the velocity's change in a step."""
+"""q, standard deviation of the change of velocity per step."""
 
 START = (10.0, 1.0)
-"""Standard deviations of position and velocity at the first step."""
+"""Standard deviations of position and velocity at the first step; maneuvering tracks start at a speed of 3 instead."""
 
 _SPEED, _TURN, _CHANGE = 3.0, 0.35, 0.1
 
 
 def tracks(count: int, seed: int = 0, length: int = 50, maneuvering: bool = False) -> Source:
-    """Draw tracks and what is seen of them.
+    """Draw tracks with noisy observations of their positions.
 
     Args:
-      count: N, tracks.
+      count: N, number of tracks.
       seed: track i of a seed is the same whatever `count`.
-      length: T, steps.
-      maneuvering: let the target turn, in spans of ten steps on average.
+      length: T, number of steps.
+      maneuvering: whether the target turns; it keeps an angle per step for ten steps on average.
 
     Returns:
       A source of `observation: [N, T, 2] float32` and `position: [N, T, 2] float32`.
 
     Raises:
-      ValueError: a number is too small.
+      ValueError: `count` or `length` is below 1, or `seed` is negative.
     """
     _check(count, length)
     checked_seed(seed)
@@ -62,22 +63,22 @@ def tracks(count: int, seed: int = 0, length: int = 50, maneuvering: bool = Fals
 
 
 def noisy_depths(count: int, seed: int = 0, length: int = 60, noise: float = 0.25) -> Source:
-    """Draw the depth of a box that moves to and fro before a camera, as a network sees it frame by frame.
+    """Draw the depth of a box that moves to and fro in front of a camera, and noisy estimates from single frames.
 
-    The box has a speed of up to 0.08 m a frame, turns round at 1 m and at 5 m, and now and then changes its speed. Each
-    frame's depth is wrong by itself.
+    The box moves at up to 0.08 m per frame, reverses at depths of 1 m and 5 m, and changes its speed every 20 frames on
+    average. The errors of the estimates are independent.
 
     Args:
-      count: N, films.
-      seed: film i of a seed is the same whatever `count`.
-      length: T, frames.
-      noise: standard deviation of a frame's error, m.
+      count: N, number of videos.
+      seed: video i of a seed is the same whatever `count`.
+      length: T, frames of a video.
+      noise: standard deviation of an estimate's error, in m.
 
     Returns:
-      A source of `seen: [N, T, 1] float32` and `depth: [N, T, 1] float32`, in m.
+      A source of `seen: [N, T, 1] float32`, the noisy estimates, and `depth: [N, T, 1] float32`, both in m.
 
     Raises:
-      ValueError: a number is too small.
+      ValueError: `count` or `length` is below 1, or `seed` is negative.
     """
     _check(count, length)
     checked_seed(seed)
@@ -86,7 +87,7 @@ def noisy_depths(count: int, seed: int = 0, length: int = 60, noise: float = 0.2
         rng = np.random.default_rng((seed, i))
         spans = np.cumsum(rng.random(length) < 0.05)
         path = rng.uniform(1, 5) + np.cumsum(rng.uniform(-0.08, 0.08, length + 1)[spans])
-        depth[i] = 1 + np.abs((path - 1 + 4) % 8 - 4)  # reflected at 1 and at 5
+        depth[i] = 1 + np.abs((path - 1 + 4) % 8 - 4)  # reflected at 1 m and at 5 m
         observed[i] = depth[i] + noise * rng.normal(size=length)
     arrays = {"seen": observed[..., None].astype(np.float32), "depth": depth[..., None].astype(np.float32)}
     return Source(arrays, count, name="noisy depths")

@@ -1,4 +1,4 @@
-"""Readers of video data sets: which video, or part of one, shows what, in which split; nothing is decoded here.
+"""Readers of the annotations of video data sets: labels or sentences of videos and of parts of them, by split.
 
     ucf101            ucfTrainTestlist/classInd.txt, trainlist0K.txt, testlist0K.txt; UCF-101/CLASS/CLIP.avi
     sports1m          labels.txt, original/{train,test}_partition.txt ("URL label,label"); videos/ID.mp4
@@ -10,9 +10,9 @@
                       avi/MOVIE/CLIP.avi
     lsmdc             LSMDC16_annos_{training,val,test}.csv (clip, four times, sentence); MOVIE/CLIP.avi
 
-YouTube-8M has features in place of videos: `dlcore.data.youtube8m`. Soomro et al. 2012 (UCF101); Karpathy et al. 2014
-(Sports-1M); Sigurdsson et al. 2016 (Charades); Gu et al. 2018 (AVA); Monfort et al. 2019 (Moments in Time); Torabi et
-al. 2015 (M-VAD); Rohrbach et al. 2015 (MPII-MD) and 2017 (LSMDC).
+No video is decoded here. YouTube-8M has features in place of videos, see `dlcore.data.youtube8m`. Soomro et al. 2012
+(UCF101); Karpathy et al. 2014 (Sports-1M); Sigurdsson et al. 2016 (Charades); Gu et al. 2018 (AVA); Monfort et al. 2019
+(Moments in Time); Torabi et al. 2015 (M-VAD); Rohrbach et al. 2015 (MPII-MD) and 2017 (LSMDC).
 """
 
 import csv
@@ -27,15 +27,15 @@ __all__ = ["VIDEO_DATASETS", "VideoAnnotation", "VideoDataset", "labeled_videos"
 
 
 class VideoAnnotation(NamedTuple):
-    """What a video, or a part of one, shows.
+    """Annotation of a video or of a part of one.
 
     Args:
       path: path of the video file or of the folder of frames.
       name: name of the video in the data set.
-      labels: classes, indices into `VideoDataset.class_names`; () where sentences describe the video.
-      seconds: (start, end) of the part; None for the whole video.
-      box: (x1, y1, x2, y2) of who acts, in [0, 1]; None for the whole picture.
-      sentence: description; "" where classes label the video.
+      labels: classes, indices into `VideoDataset.class_names`; () if the annotation is a sentence.
+      seconds: (start, end) of the part in seconds; None for the whole video.
+      box: (x1, y1, x2, y2) of the person who acts, in [0, 1]; None if the annotation is of the whole frame.
+      sentence: description; "" if the annotation is a label.
     """
 
     path: Path
@@ -47,12 +47,12 @@ class VideoAnnotation(NamedTuple):
 
 
 class VideoDataset(NamedTuple):
-    """The listing of a data set.
+    """Annotations of a data set.
 
     Args:
-      splits: "train", "valid" or "test" -> annotations, in the order of the lists.
-      class_names: names of the classes, in the order of the labels; () if sentences describe the videos.
-      notes: how many listed videos are not there, a line each split.
+      splits: "train", "valid" or "test" -> annotations, in the order of the data set's lists.
+      class_names: names of the classes, in the order of the labels; () if the annotations are sentences.
+      notes: messages, one for each split, about listed videos that do not exist.
     """
 
     splits: dict[str, list[VideoAnnotation]]
@@ -61,20 +61,20 @@ class VideoDataset(NamedTuple):
 
 
 def read_video_dataset(name: str, root: str | Path, fold: int = 1) -> VideoDataset:
-    """List a data set as its authors lay it out; videos that are not there are left out, and counted in the notes.
+    """Read the annotations of a data set in its authors' layout, without those of videos that do not exist.
 
     Args:
       name: name from VIDEO_DATASETS.
       root: folder of the data set.
-      fold: number of the pair among UCF101's three pairs of lists.
+      fold: 1, 2 or 3, which of UCF101's three pairs of lists to read; other data sets ignore it.
 
     Returns:
-      The listing.
+      The annotations; `notes` counts the missing videos.
 
     Raises:
-      ValueError: the name is unknown, a list is not as above, names a class that there is not, or none of the videos
-        of a split is there.
-      FileNotFoundError: a list is not there.
+      ValueError: the name is unknown, `fold` is out of range, a list has another format than the module's docstring
+        says or names an unknown class, or no video of a split exists.
+      FileNotFoundError: a list does not exist.
     """
     if name not in VIDEO_DATASETS:
         raise ValueError(f"dataset={name!r}: unknown; allowed: {', '.join(VIDEO_DATASETS)}")
@@ -96,16 +96,16 @@ def read_video_dataset(name: str, root: str | Path, fold: int = 1) -> VideoDatas
 
 
 def labeled_videos(dataset: VideoDataset) -> dict[str, list[LabeledVideo]]:
-    """Take each annotation as a video of one class, to classify; of several labels the first counts.
+    """Make each annotation a video of one class, for classification; the class is the first of the labels.
 
     Args:
-      dataset: data set with labeled annotations.
+      dataset: data set whose annotations have labels.
 
     Returns:
-      Split -> videos, or parts of them.
+      Split -> labeled videos, or labeled parts of videos.
 
     Raises:
-      ValueError: sentences describe the videos.
+      ValueError: the annotations are sentences.
     """
     if not dataset.class_names:
         raise ValueError("dataset: sentences describe its videos, which have no classes; allowed: one with classes")
@@ -198,7 +198,7 @@ def _ava(root: Path) -> VideoDataset:
                 people.setdefault((video, float(second), tuple(map(float, box)), person), []).append(
                     _index(path, number, action)
                 )
-        # A label is that of a key frame; the clip around it lasts 1.5 s to each side, the data set's own segment.
+        # AVA labels key frames; its own definition of a segment is 1.5 s to each side of the key frame.
         splits[split] = [
             VideoAnnotation(
                 files.get(video, root / "videos" / video),

@@ -1,11 +1,11 @@
-"""Videos on disk: a folder of frames, a GIF, or a video file, which PyAV decodes.
+"""Reading of videos on disk: a folder of frames, a GIF, or a video file, which PyAV decodes.
 
     folder of frames   image files of one size, in the order of their names; 1.png, 2.png, ..., 10.png by number
     .gif, .apng        Pillow
     .mp4, .avi, ...    PyAV, an extra: pip install -e '.[video]'
 
-`read_frames` decodes the frames that it is asked for: of a folder no other file is opened, of a video file decoding
-starts at the last key frame before them. A frame is scaled until it covers the size asked for, and its center cut out.
+`read_frames` decodes the requested frames only: it opens no other file of a folder, and starts to decode a video file
+at the last key frame before them. Each frame is scaled until it covers the requested size, and its center is cut out.
 """
 
 import functools
@@ -30,12 +30,12 @@ _FRAME_EXTENSIONS = tuple(ending for ending in IMAGE_EXTENSIONS if ending not in
 
 
 class VideoFile(NamedTuple):
-    """A video that was opened once.
+    """Number, rate and size of a video's frames, as `open_video` read them.
 
     Args:
-      path: a file, or a folder of frames.
-      num_frames: frames of the video.
-      frame_rate: frames per second; None where the frames are files.
+      path: path of a file or of a folder of frames.
+      num_frames: number of frames.
+      frame_rate: frames per second; None for a folder of frames.
       size: (H, W) of a frame in pixels.
     """
 
@@ -52,20 +52,20 @@ def frame_files(folder: str | Path) -> list[Path]:
       folder: folder of image files.
 
     Returns:
-      The files; none where the folder holds no image itself.
+      The image files directly in the folder; [] if there are none.
     """
     files = [f for f in Path(folder).iterdir() if f.suffix.lower() in _FRAME_EXTENSIONS and not f.name.startswith(".")]
     return sorted(files, key=lambda f: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", f.name)])
 
 
 def open_video(path: str | Path) -> VideoFile:
-    """Find the number, the rate and the size of a video's frames, without decoding them.
+    """Find the number, the rate and the size of a video's frames; only the frames of a GIF are decoded for this.
 
     Args:
-      path: a folder of frames or a file.
+      path: path of a folder of frames, a GIF or a video file.
 
     Returns:
-      The video.
+      The video's properties.
 
     Raises:
       FileNotFoundError: there is no such file or folder.
@@ -99,15 +99,15 @@ def read_frames(path: str | Path, frames: np.ndarray, size: tuple[int, int] | No
     """Decode frames of a video.
 
     Args:
-      path: a folder of frames or a file, as `open_video` takes it.
-      frames: [T] int, numbers of frames in any order, from 0; repeated ones are decoded once.
-      size: (H, W) that each frame is scaled to cover and cut to; None keeps the video's own.
+      path: path of a folder of frames, a GIF or a video file.
+      frames: [T] int, indices of frames in any order, from 0; repeated ones are decoded once.
+      size: (H, W) of the result; None keeps the video's own.
 
     Returns:
-      [T, H, W, 3] uint8.
+      Frames [T, H, W, 3] uint8.
 
     Raises:
-      ValueError: a frame cannot be decoded, or there is none of this number.
+      ValueError: a frame cannot be decoded, or an index is out of range.
     """
     path, numbers = Path(path), np.unique(frames)
     if path.is_dir():
@@ -170,7 +170,7 @@ def _open_file(path: Path) -> VideoFile:
 
     with av.open(str(path)) as container:
         if not container.streams.video:
-            raise ValueError("no stream of pictures")
+            raise ValueError("no video stream")
         stream = container.streams.video[0]
         size = stream.codec_context.height, stream.codec_context.width
         rate = float(stream.average_rate or 0)
@@ -179,7 +179,7 @@ def _open_file(path: Path) -> VideoFile:
 
 @functools.lru_cache(maxsize=4096)
 def _times(path: str) -> tuple[int, ...]:
-    """When each frame of a video file is shown, in the stream's units; its packets are read, and none is decoded."""
+    """Return the sorted timestamps of a video file's frames in the stream's units; no packet is decoded."""
     import av
 
     with av.open(path) as container:
@@ -214,7 +214,7 @@ def _from_file(path: Path, numbers: np.ndarray, size: Any) -> Iterator[tuple[int
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         if asked:
-            container.seek(min(asked), stream=stream)  # to the last key frame before it
+            container.seek(min(asked), stream=stream)  # seeks to the last key frame before this time
         for frame in container.decode(stream):
             if frame.pts in asked:
                 yield asked.pop(frame.pts), _pixels(frame.to_image(), size)

@@ -1,9 +1,10 @@
-"""Own videos: one folder a class; a video is a folder of frames, a GIF, or a video file (`dlcore.data.video_files`).
+"""Videos in class folders; a video is a folder of frames, a GIF, or a video file (`dlcore.data.video_files`).
 
     root/class/video.mp4    root/class/video.gif    root/class/video/0001.png ...
 
-Where the root holds `train` and `test` (or `val`) folders, by the names of `split_names`, these are the splits. Videos
-are opened to count their frames and read the frame rate; frames are decoded clip by clip, when they are asked for.
+If the root holds two split folders or more (`train`, and `test` or `val`; names as in `split_names`), the class folders
+lie in these. Videos are opened once to count their frames and read the frame rate; the frames of a clip are decoded
+when the clip is read.
 """
 
 from collections.abc import Sequence
@@ -27,8 +28,8 @@ class LabeledVideo(NamedTuple):
     Args:
       path: path of the file or of the folder of frames.
       label: class, an index into the class names.
-      name: path below the root of the data, or what else names it.
-      seconds: (start, end) of the part that shows the class; None for the whole video.
+      name: path below the root of the data, or the name of the video in its data set.
+      seconds: (start, end) in seconds of the part that shows the class; None for the whole video.
     """
 
     path: Path
@@ -38,14 +39,7 @@ class LabeledVideo(NamedTuple):
 
 
 def _is_video(path: Path) -> bool:
-    """Return whether a path is a video by its name, or a folder of frames.
-
-    Args:
-      path: path of a file or folder.
-
-    Returns:
-      True for a video; nothing is opened.
-    """
+    """Return whether a path is a folder of frames or has the ending of a video; no file is opened."""
     if path.name.startswith("."):
         return False
     if path.is_dir():
@@ -57,10 +51,10 @@ def list_videos(path: str | Path) -> list[Path]:
     """List the videos below a folder.
 
     Args:
-      path: path of a folder, or of one video, which is returned as it is: a file, or a folder of frames.
+      path: path of a folder, or of one video (a file or a folder of frames).
 
     Returns:
-      Paths that begin with `path`, sorted.
+      Sorted paths of the videos at any depth, which begin with `path`; [path] if it is one video.
 
     Raises:
       FileNotFoundError: `path` does not exist.
@@ -79,18 +73,19 @@ def list_videos(path: str | Path) -> list[Path]:
 
 
 def list_classes(root: str | Path) -> tuple[dict[str, list[LabeledVideo]], tuple[str, ...]]:
-    """List a folder that holds one folder of videos a class.
+    """List the videos of a folder that holds one folder for each class, or split folders that do.
 
     Args:
-      root: path of the folder; it holds splits if it has `train` and `test` (or `val`).
+      root: path of the folder.
 
     Returns:
-      ({split: videos}, class names): `train` with `valid` and/or `test`, or `all` alone; classes are those of train.
+      ({split: videos}, class names): the splits are "train" with "valid" and/or "test", or "all" alone; the classes are
+      those of train.
 
     Raises:
       FileNotFoundError: the folder does not exist.
-      ValueError: it holds no video, fewer than two classes, a class without videos, videos in no class folder, a class
-        that train lacks, or a folder beside the splits that is none.
+      ValueError: the folder is one video or holds no video, fewer than two classes, a class without videos, videos
+        outside class folders, a class that train lacks, or a folder beside the split folders that is no split.
     """
     root = Path(root)
     if list_videos(root) == [root]:
@@ -143,22 +138,24 @@ def labeled_clips(
     """Open videos and make their clips a source: `image: [N, length, H, W, 3] uint8`, `label: [N]`, `video: [N]`.
 
     Args:
-      videos: N of them.
+      videos: N videos or parts of videos.
       class_names: names of the classes, in the order of the labels.
       length: frames of a clip.
-      size: side or (H, W) that frames are scaled to cover and cut to.
+      size: side or (H, W) of a frame in pixels: frames are scaled until they cover it, and their center is cut out.
       stride: distance between consecutive frames of a clip, in frames of the video.
       frame_rate: frames per second of a clip, in place of `stride`; None takes the stride.
-      short: how to fill a clip that is longer than its video.
-      workers: threads that decode; None takes one a core.
+      short: what to do with a video shorter than a clip: "error", "loop" (begin again) or "clamp" (repeat its last
+        frame).
+      workers: threads that decode; None takes one for each core.
       name: name of the source.
 
     Returns:
-      The source; a note says how many videos are shorter than a clip, and what is done.
+      The source, of one clip per video; a note says how many videos are shorter than a clip, and what is done.
 
     Raises:
-      ValueError: a video cannot be read, has no frame or frames of two sizes, a clip is longer than its video where
-        `short` is "error", `frame_rate` is not above 0, or it is given and a video is a folder of frames.
+      ValueError: a video cannot be read, has no frame or frames of two sizes; a clip is longer than its video and
+        `short` is "error"; `frame_rate` is not above 0; or a folder of frames, which has no times, is given with
+        `frame_rate` or as a part in seconds.
       MissingPackage: there are video files, and PyAV is not installed.
     """
     if frame_rate is not None and not frame_rate > 0:
@@ -217,7 +214,7 @@ def _folders(path: Path) -> list[Path]:
 
 
 def _below(folder: Path) -> list[Path]:
-    """Return the videos below a folder, sorted; a folder of frames is one and is not looked into."""
+    """Return the videos below a folder, sorted; a folder of frames is one video and is not searched."""
     paths = []
     for path in sorted(folder.iterdir()):
         if _is_video(path):

@@ -1,13 +1,15 @@
-"""Voxel grids of solids by exact formulas, and the image that a camera in front of each would take.
+"""Voxel grids of solids by exact formulas, and an image of each from a camera in front of it (orthographic projection).
 
-    occupied where, with u = A^-1 (x - center) the coordinates in which the solid fills [-1, 1]^3:
-    sphere    |u| <= 1                      cylinder  r <= 1                     r^2 = u_x^2 + u_y^2
-    box       max |u| <= 1                  cone      r <= (1 - u_z) / 2
-    pyramid   max(|u_x|, |u_y|) <= (1 - u_z) / 2
-    torus     (r - 0.7)^2 + (0.3 u_z)^2 <= 0.3^2                                 its tube is 0.3 thick
+A point x is occupied by the conditions below on u = A^-1 (x - center), coordinates in which the solid fills [-1, 1]^3:
 
-A stretches by three half extents, tilts and turns about the vertical axis. Grids are [rows, columns, depth]: rows from
-top to bottom, depth from the camera away, so that the image is the first occupied voxel of each line of sight.
+    sphere    |u| <= 1                      cylinder  r <= 1, |u_z| <= 1         r^2 = u_x^2 + u_y^2
+    box       max |u| <= 1                  cone      r <= (1 - u_z) / 2, u_z >= -1
+    pyramid   max(|u_x|, |u_y|) <= (1 - u_z) / 2, u_z >= -1
+    torus     (r - 0.7)^2 + (0.3 u_z)^2 <= 0.3^2                                 tube of half axes 0.3 and 1
+
+A scales by three half extents, tilts about the x axis and rotates about the vertical z axis. Grids are [rows, columns,
+depth], rows from top to bottom and depth away from the camera, so that a pixel shows the first occupied voxel of its
+row and column.
 """
 
 import math
@@ -25,7 +27,7 @@ _UNIT_VOLUMES = {
     "cylinder": 2 * math.pi,
     "cone": 2 / 3 * math.pi,
     "pyramid": 8 / 3,
-    "torus": 2 * math.pi**2 * 0.7 * 0.3,  # 2 pi R times the ellipse pi 0.3 1 across
+    "torus": 2 * math.pi**2 * 0.7 * 0.3,  # Pappus: 2 pi R times the cross-section, an ellipse of area pi 0.3 1
 }
 
 
@@ -34,10 +36,10 @@ def solid_volume(kind: str, half_extents: np.ndarray) -> float:
 
     Args:
       kind: one of SOLIDS.
-      half_extents: [3], half the sides of its bounding box before it is turned.
+      half_extents: [3], half the sides of its bounding box before rotation.
 
     Returns:
-      The volume in the same units, cubed.
+      The volume in cubed units of `half_extents`.
 
     Raises:
       ValueError: `kind` is unknown.
@@ -59,14 +61,14 @@ def occupancy(
 
     Args:
       kind: one of SOLIDS.
-      half_extents: [3], half the sides of its bounding box along x, y and z, before it is turned.
-      resolution: voxels along each side.
-      yaw: radians about the vertical axis z.
-      tilt: radians about the axis x, before the yaw.
-      center: [3], x to the right, y away from the camera and z up.
+      half_extents: [3], half the sides of its bounding box along x, y and z, before rotation.
+      resolution: R, voxels along each side.
+      yaw: angle in radians of the rotation about the vertical axis z.
+      tilt: angle in radians of the rotation about the x axis, applied before the yaw.
+      center: [3], center of the solid; x points to the right, y away from the camera and z up.
 
     Returns:
-      [resolution, resolution, resolution] bool: rows (z falls), columns (x rises), depth (y rises).
+      [R, R, R] bool with axes rows (z decreases), columns (x increases) and depth (y increases), True where occupied.
 
     Raises:
       ValueError: `kind` is unknown, or `resolution` is below 1.
@@ -100,10 +102,10 @@ def depth_map(voxels: np.ndarray) -> np.ndarray:
     """Find how near the first occupied voxel of each line of sight is.
 
     Args:
-      voxels: [..., H, W, D], bool or probabilities of which those above 0.5 are occupied.
+      voxels: [..., H, W, D], bool, or probabilities, which count as occupied above 0.5.
 
     Returns:
-      [..., H, W] float32: 1 in the nearest plane, 1 / D in the farthest, 0 where nothing is hit.
+      Nearness [..., H, W] float32: 1 for the nearest plane, 1 / D for the farthest, 0 if no voxel is occupied.
     """
     hit = np.asarray(voxels) > 0.5
     first = 1 - hit.argmax(-1) / hit.shape[-1]
@@ -111,19 +113,19 @@ def depth_map(voxels: np.ndarray) -> np.ndarray:
 
 
 def voxel_solids(count: int, seed: int = 0, resolution: int = 16) -> Source:
-    """Draw solids of random kind, extent, position, yaw and tilt, with the image of each.
+    """Draw solids of random kind, extents, position, yaw and tilt, with the image of each.
 
     Args:
-      count: N.
+      count: N, number of solids.
       seed: solid i of a seed is the same whatever `count`.
-      resolution: voxels along each side, at least 8; the image has twice as many pixels.
+      resolution: R, voxels along each side, at least 8; the image has 2 R pixels along each side.
 
     Returns:
       A source of `voxels: [N, R, R, R] uint8`, 1 where occupied, `image: [N, 2 R, 2 R, 1] float32 in [0, 1]`, shaded by
-      a light beside the camera, and `label: [N] int32` of SOLIDS.
+      a light above and left of the camera, and `label: [N] int32`, an index into SOLIDS.
 
     Raises:
-      ValueError: there is no solid, or the grid is too coarse.
+      ValueError: `count` is below 1, `resolution` is below 8, or `seed` is negative.
     """
     if count < 1 or resolution < 8:
         raise ValueError(
@@ -146,10 +148,10 @@ def voxel_solids(count: int, seed: int = 0, resolution: int = 16) -> Source:
 
 
 def _shaded(voxels: np.ndarray) -> np.ndarray:
-    """Lambert's shading of the depth map under a light from above left, [H, W] in [0, 1]; the background is 0."""
+    """Shade the depth map by Lambert's law, with a light from above left: [H, W] in [0, 1]; the background is 0."""
     near = depth_map(voxels)
     padded = np.pad(near * len(near), 2, mode="edge")
-    # slopes over five pixels smooth the steps between voxels
+    # Slopes over five pixels smooth the steps between voxels.
     rows, columns = (padded[4:, 2:-2] - padded[:-4, 2:-2]) / 4, (padded[2:-2, 4:] - padded[2:-2, :-4]) / 4
     light = np.array([0.4, 0.4, 0.8], np.float32) / np.float32(math.sqrt(0.96))
     slope = rows * light[0] + columns * light[1] + light[2]

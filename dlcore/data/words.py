@@ -1,11 +1,11 @@
-"""Sentences as tokens: words, or byte pairs of words, with four special tokens in front of every vocabulary.
+"""Tokenizers of sentences: words, or subwords by byte-pair encoding; every vocabulary begins with four special tokens.
 
-Byte pairs: Sennrich, Haddow & Birch 2016, arXiv:1508.07909, by the package `tokenizers`.
+Byte-pair encoding (BPE): Sennrich, Haddow & Birch 2016, arXiv:1508.07909, by the package `tokenizers`.
 
-    a sequence is START w1 .. wn END PAD PAD, and a mask is `tokens != PAD`
+    a sequence is START w1 .. wn END PAD PAD, and its mask is `tokens != PAD`
 
-`tokenize` is the one place where text is lower-cased and split: training and scoring both use it, and
-`decode(encode(text))` is `" ".join(tokenize(text))` where all words are known.
+Only `tokenize` lower-cases and splits text; training and scoring both use it. `decode(encode(text))` equals
+`" ".join(tokenize(text))` if all words are in the vocabulary.
 """
 
 import dataclasses
@@ -40,13 +40,13 @@ _BLANK = "▁"
 
 
 def tokenize(text: str) -> list[str]:
-    """Lower-case a text and split it into words and marks of punctuation, each a token of its own.
+    """Lower-case a text and split it into words and punctuation marks.
 
     Args:
-      text: any; an apostrophe between letters stays in its word, and a hyphen is a token.
+      text: any text.
 
     Returns:
-      The tokens.
+      The words and marks; an apostrophe between letters stays in its word, and a hyphen is a mark of its own.
     """
     return _PIECE.findall(text.lower())
 
@@ -58,12 +58,12 @@ def padded(
 
     Args:
       sequences: N lists of tokens.
-      length: L, of the rows, START and END included; None takes the longest row's.
+      length: L, length of the rows, START and END included; None takes that of the longest row.
       start: whether rows begin with START.
       end: whether END follows the last token.
 
     Returns:
-      [N, L] int32.
+      Tokens [N, L] int32.
 
     Raises:
       ValueError: a row is longer than `length`.
@@ -98,10 +98,10 @@ class Words:
     """A vocabulary of words; word i has the token i + 4.
 
     Args:
-      words: all but the special ones, each once.
+      words: words of the vocabulary without the special tokens, each once.
 
     Raises:
-      ValueError: a word comes twice.
+      ValueError: a word occurs twice.
     """
 
     words: tuple[str, ...]
@@ -111,7 +111,7 @@ class Words:
         object.__setattr__(self, "words", tuple(self.words))
         if len(self._index) != len(self.words):
             twice = next(word for word, count in Counter(self.words).items() if count > 1)
-            raise ValueError(f"words: {twice!r} comes twice; allowed: each word once")
+            raise ValueError(f"words: {twice!r} occurs twice; allowed: each word once")
 
     @classmethod
     def of(cls, sentences: Iterable[str], min_count: int = 1) -> "Words":
@@ -119,18 +119,20 @@ class Words:
 
         Args:
           sentences: training sentences.
-          min_count: how often a word must come; others are UNKNOWN.
+          min_count: minimum number of occurrences of a word; rarer words are UNKNOWN.
 
         Returns:
           The vocabulary.
 
         Raises:
-          ValueError: no word comes so often.
+          ValueError: no word occurs `min_count` times.
         """
         counts = Counter(word for sentence in sentences for word in tokenize(sentence))
         words = tuple(w for w, n in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])) if n >= min_count)
         if not words:
-            raise ValueError(f"sentences: none of their {len(counts)} words comes {min_count} times")
+            raise ValueError(
+                f"sentences: none of their {len(counts)} words occurs min_count={min_count} times; allowed: one or more"
+            )
         return cls(words)
 
     @functools.cached_property
@@ -144,10 +146,10 @@ class Words:
         """Turn a sentence into tokens.
 
         Args:
-          sentence: any.
+          sentence: any text.
 
         Returns:
-          [n] int32, without START and END; words outside the vocabulary are UNKNOWN.
+          Tokens [n] int32, without START and END; words outside the vocabulary are UNKNOWN.
         """
         return np.array([self._index.get(word, UNKNOWN) for word in tokenize(sentence)], np.int32)
 
@@ -155,21 +157,21 @@ class Words:
         """List the words of a sentence that are not in the vocabulary.
 
         Args:
-          sentence: any.
+          sentence: any text.
 
         Returns:
-          The words, in their order.
+          The words, in the order of the sentence.
         """
         return [word for word in tokenize(sentence) if word not in self._index]
 
     def pieces(self, tokens: Iterable[int]) -> list[str]:
-        """Name each token up to END, as labels of an attention map do.
+        """Look up the word of each token up to END, as labels of an attention map.
 
         Args:
           tokens: ints; PAD and START are skipped.
 
         Returns:
-          A word a token.
+          One word per token.
 
         Raises:
           ValueError: a token is not in the vocabulary.
@@ -180,10 +182,10 @@ class Words:
         """Turn tokens into text.
 
         Args:
-          tokens: ints; what follows END is left out, and so are PAD and START.
+          tokens: ints; those after END are left out, and so are PAD and START.
 
         Returns:
-          Words with a blank between.
+          The words, joined by blanks.
 
         Raises:
           ValueError: a token is not in the vocabulary.
@@ -194,7 +196,7 @@ class Words:
         """Make a JSON-able copy.
 
         Returns:
-          For `from_dict` and `vocabulary_from_dict`.
+          A dict that `from_dict` and `vocabulary_from_dict` read.
         """
         return {"kind": self.kind, "words": list(self.words)}
 
@@ -213,10 +215,10 @@ class Words:
 
 @dataclasses.dataclass(frozen=True)
 class BytePairs:
-    """A vocabulary of words' parts: pairs of parts that often come together are joined, the most frequent first.
+    """A vocabulary of subwords by byte-pair encoding: frequent pairs of neighboring subwords are merged into one.
 
     Args:
-      tokenizer: the JSON text of a `tokenizers.Tokenizer` that `train` made.
+      tokenizer: JSON text of a `tokenizers.Tokenizer`, as `train` makes it.
 
     Raises:
       MissingPackage: `tokenizers` is not installed.
@@ -230,18 +232,18 @@ class BytePairs:
 
     @classmethod
     def train(cls, sentences: Iterable[str], size: int) -> "BytePairs":
-        """Learn the parts of the words of sentences.
+        """Learn the subwords of sentences.
 
         Args:
           sentences: training sentences, of all languages that share the vocabulary.
-          size: tokens, the special ones included; fewer where the sentences give no more.
+          size: maximum number of tokens, the special ones included; short texts give fewer.
 
         Returns:
           The vocabulary; it holds each character of the sentences.
 
         Raises:
           MissingPackage: `tokenizers` is not installed.
-          ValueError: `size` does not hold the characters.
+          ValueError: `size` is too small for the characters of the sentences.
         """
         require("tokenizers", what="a vocabulary of byte pairs")
         from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -275,21 +277,21 @@ class BytePairs:
         """Turn a sentence into tokens.
 
         Args:
-          sentence: any.
+          sentence: any text.
 
         Returns:
-          [n] int32, without START and END; characters that training has not seen are UNKNOWN.
+          Tokens [n] int32, without START and END; characters outside the vocabulary are UNKNOWN.
         """
         return np.array(self._model.encode(" ".join(tokenize(sentence))).ids, np.int32)
 
     def pieces(self, tokens: Iterable[int]) -> list[str]:
-        """Name each token up to END, as labels of an attention map do.
+        """Look up the subword of each token up to END, as labels of an attention map.
 
         Args:
           tokens: ints; PAD and START are skipped.
 
         Returns:
-          A part of a word a token; a part that begins no word begins with "##".
+          One subword per token; those that do not begin a word begin with "##".
 
         Raises:
           ValueError: a token is not in the vocabulary.
@@ -298,13 +300,13 @@ class BytePairs:
         return [p.removeprefix(_BLANK) if p.startswith(_BLANK) or p in SPECIAL else f"##{p}" for p in parts]
 
     def decode(self, tokens: Iterable[int]) -> str:
-        """Turn tokens into text, parts joined to words.
+        """Turn tokens into text; subwords are joined to words.
 
         Args:
-          tokens: ints; what follows END is left out, and so are PAD and START.
+          tokens: ints; those after END are left out, and so are PAD and START.
 
         Returns:
-          Words with a blank between.
+          The words, joined by blanks.
 
         Raises:
           ValueError: a token is not in the vocabulary.
@@ -316,7 +318,7 @@ class BytePairs:
         """Make a JSON-able copy.
 
         Returns:
-          For `from_dict` and `vocabulary_from_dict`.
+          A dict that `from_dict` and `vocabulary_from_dict` read.
         """
         return {"kind": self.kind, "tokenizer": json.loads(self.tokenizer)}
 

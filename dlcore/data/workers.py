@@ -21,11 +21,11 @@ DECODERS = ("pillow", "opencv")
 
 @dataclass(frozen=True, eq=False)
 class Workers:
-    """Threads that decode, shared by the splits of a data set.
+    """Threads that decode images, shared by the splits of a data set.
 
     Args:
-      count: number of threads; 0 decodes in the calling thread, None takes one a core.
-      decoder: pillow or opencv, see `decode_box`.
+      count: number of threads; 0 decodes in the calling thread, None takes one for each core.
+      decoder: "pillow" or "opencv", see `decode_box`.
 
     Raises:
       ValueError: `count` is negative or `decoder` is unknown.
@@ -49,9 +49,11 @@ class Workers:
     def fill(self, rows: np.ndarray, decode: Callable[[int], np.ndarray]) -> np.ndarray:
         """Set rows[i] = decode(i) for every i, in the threads.
 
+        An error stops the threads; if there are several until then, that of the lowest i is raised.
+
         Args:
-          rows: [B, ...], written to.
-          decode: i -> row i. Of the errors raised before the threads stop, that of the lowest i is raised here.
+          rows: [B, ...], changed in place.
+          decode: function from i to the row i.
 
         Returns:
           `rows`.
@@ -85,15 +87,15 @@ def try_each(function: Callable[[int, ImageFile], Any], files: list[ImageFile], 
     """Apply a function to every file, in threads.
 
     Args:
-      function: (row, file) -> result.
+      function: function from (index of the file, file) to a result.
       files: files in the order of the examples.
-      skip_bad: give None for a file whose call raises, instead of raising.
+      skip_bad: whether to return None for a file whose call raises, instead of raising.
 
     Returns:
-      The results, in order.
+      The results, in the order of the files.
 
     Raises:
-      ValueError: a call raised; the message names the files, the first ten of many.
+      ValueError: a call raised; the message names the first ten files that did.
     """
     errors: dict[int, Exception] = {}
 
@@ -112,14 +114,14 @@ def try_each(function: Callable[[int, ImageFile], Any], files: list[ImageFile], 
 
 
 def unreadable(bad: list[tuple[str, Exception]], skippable: bool = True) -> str:
-    """Write the message of an error about files that are no images.
+    """Write the error message about files that cannot be read as images.
 
     Args:
-      bad: (name, error) of each file.
-      skippable: whether there is a `skip_bad` to name.
+      bad: (name, error) of each such file.
+      skippable: whether the message may suggest `skip_bad`.
 
     Returns:
-      One line, with the first ten names.
+      One line, with the first ten names and the first error.
     """
     names = [f"{name} cannot be read as an image ({error})" for name, error in bad[:1]]
     names += [name for name, _ in bad[1:_SHOWN]]

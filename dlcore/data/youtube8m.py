@@ -17,7 +17,7 @@ from dlcore.data.source import Source
 __all__ = ["NUM_CLASSES", "read_youtube8m"]
 
 NUM_CLASSES = 3862
-"""Size of the vocabulary since 2018."""
+"""Number of classes since the version of 2018."""
 
 
 def read_youtube8m(root: str | Path, split: str = "train", num_classes: int = NUM_CLASSES) -> Source:
@@ -26,7 +26,7 @@ def read_youtube8m(root: str | Path, split: str = "train", num_classes: int = NU
     Args:
       root: folder of the .tfrecord files.
       split: "train", "validate" or "test", the prefix of the file names.
-      num_classes: size of the vocabulary.
+      num_classes: number of classes.
 
     Returns:
       Source of `mean_rgb: [N, 1024] float32`, `mean_audio: [N, 128] float32` and `labels: [N, num_classes] bool`;
@@ -50,7 +50,9 @@ def read_youtube8m(root: str | Path, split: str = "train", num_classes: int = NU
             audio.append(np.array(feature["mean_audio"].float_list.value, np.float32))
             classes = np.array(feature["labels"].int64_list.value, np.int64)
             if len(classes) and not 0 <= classes.min() <= classes.max() < num_classes:
-                raise ValueError(f"labels={classes.tolist()} in {file.name}: allowed: 0 to {num_classes - 1}")
+                raise ValueError(
+                    f"labels={classes.tolist()}: out of range in {file.name}; allowed: 0 to {num_classes - 1}"
+                )
             labels.append(np.isin(np.arange(num_classes), classes))
     arrays = {"mean_rgb": np.stack(rgb), "mean_audio": np.stack(audio), "labels": np.stack(labels)}
     return Source(arrays, len(names), name=f"YouTube-8M, {split}", names=np.array(names))

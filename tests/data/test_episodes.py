@@ -87,7 +87,7 @@ def test_characters_are_drawn_from_their_strokes():
     assert np.abs(images[0] - images[1]).max() > 0.2, "no two drawings are alike"
     with pytest.raises(ValueError, match="size=4: too small; allowed: at least 8"):
         stroke_characters(range(2), 1, 4)
-    with pytest.raises(ValueError, match="allowed: 0 to 15503"):
+    with pytest.raises(ValueError, match="allowed: classes from 0 to 15503"):
         stroke_characters(range(15500, 15505), 1)
 
 

@@ -56,8 +56,8 @@ def test_a_source_of_indices_alone():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"arrays": {"image": np.zeros(3), "label": np.zeros(2)}}, "leading length 3"),
-        ({"arrays": {"image": np.zeros(3)}, "length": 4}, "leading length 4"),
+        ({"arrays": {"image": np.zeros(3), "label": np.zeros(2)}}, "leading lengths .*; allowed: 3 for each array"),
+        ({"arrays": {"image": np.zeros(3)}, "length": 4}, "leading lengths .*; allowed: 4 for each array"),
         ({"arrays": {"index": np.zeros(3)}}, "reserved"),
         ({}, "length"),
         ({"length": -1}, "negative"),

@@ -120,7 +120,7 @@ def test_parts_hold_the_images_that_belong_to_them():
     with pytest.raises(ValueError, match="second=ndarray: in memory, and the first part on disk"):
         join(data, Source({"image": whole, "label": np.zeros(COUNT)}))
     other = StreamedImages(DATA.__getitem__, str, np.arange(3), (8, 8), workers=Workers(0))
-    with pytest.raises(ValueError, match=r"\(16, 12, 3\) and of \(8, 8, 3\)"):
+    with pytest.raises(ValueError, match=r"other: images of \(8, 8, 3\); allowed: of \(16, 12, 3\)"):
         data.arrays["image"].concatenate(other)
 
 
@@ -241,7 +241,7 @@ def test_random_crops_and_device_data_are_for_one_kind_each():
     assert streamed(source()).crop is None
     in_memory = Source({"image": np.zeros((4, 2, 2, 3), np.uint8)}, name="small")
     assert streamed(in_memory) is None
-    with pytest.raises(ValueError, match="'small' are in memory"):
+    with pytest.raises(ValueError, match="source='small': its images are in memory"):
         random_crops(in_memory)
     with pytest.raises(ValueError, match="'pictures' stay on disk"):
         device_resident(Pipeline(source(), 4))

@@ -24,9 +24,9 @@ def test_words_are_sorted_by_frequency_behind_the_special_ones():
     assert words.encode("").shape == (0,)
     assert words.unknown("the blue ring circle") == ["blue", "ring"]
     assert Words.of(SENTENCES, min_count=2).words == ("circle", "red", "the")
-    with pytest.raises(ValueError, match="none of their 7 words comes 3 times"):
+    with pytest.raises(ValueError, match="none of their 7 words occurs min_count=3 times"):
         Words.of(SENTENCES, min_count=3)
-    with pytest.raises(ValueError, match="'a' comes twice"):
+    with pytest.raises(ValueError, match="'a' occurs twice"):
         Words(("a", "b", "a"))
 
 
