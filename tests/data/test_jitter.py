@@ -105,6 +105,8 @@ def test_levels_differ_from_torchvisions_by_at_most_one(factor, kind):
         off = np.abs(np.asarray(jax.jit(adjust)(image, factor), int) - want)
         assert off.max() <= 1, adjust.__name__
         assert (off > 0).mean() < 0.02, adjust.__name__  # 1.9 x - .9 y is whole for a tenth of all x and y
+        if adjust in (jitter.adjust_brightness, tone.adjust_sharpness):  # of whole numbers: exact with any compiler
+            assert off.max() == 0, adjust.__name__
     np.testing.assert_array_equal(jitter.gray(image), gray.astype(np.uint8))
 
 

@@ -88,7 +88,11 @@ def blend(image: jax.Array, other: jax.Array | float, factor: Number) -> jax.Arr
     """
     pixels, white = real_pixels(image)
     other = jnp.asarray(other, pixels.dtype)
-    return jnp.clip(factor * pixels + (1 - factor) * other, 0, white).astype(image.dtype)
+    if white == 1:
+        mixed = factor * pixels + (1 - factor) * other
+    else:
+        mixed = _rounded_product(factor, pixels) + _rounded_product(1 - factor, other)
+    return jnp.clip(mixed, 0, white).astype(image.dtype)
 
 
 @keeps_uint8
@@ -225,6 +229,18 @@ def adjust_sharpness(image: jax.Array, factor: Number) -> jax.Array:
     windows = [pixels[i : height - 2 + i, j : width - 2 + j] for i in range(3) for j in range(3)]
     inner = (sum(windows) + 4 * pixels[1:-1, 1:-1]) / 13
     return blend(image, pixels.at[1:-1, 1:-1].set(inner if white == 1 else jnp.round(inner)), factor)
+
+
+def _rounded_product(factor: Number, levels: jax.Array) -> jax.Array:
+    """Multiply levels by a factor and round, as torchvision does, also where the compiler fuses products with sums.
+
+    Without rounding, 1.9 x - 0.9 x is x; with it, it is often less by 1e-5, and x - 1 when fractions are cut off. Each
+    half of the factor has 12 binary digits, so that its product with a level of 8 digits is exact.
+    """
+    factor = jnp.asarray(factor, jnp.float32)
+    bits = jax.lax.bitcast_convert_type(factor, jnp.int32)
+    high = jax.lax.bitcast_convert_type(bits & ~0xFFF, jnp.float32)
+    return high * levels + (factor - high) * levels
 
 
 def _to_uint8(image: jax.Array, floor: bool = False) -> jax.Array:
