@@ -59,13 +59,20 @@ def check_class(explain: str | None, names: tuple[str, ...]) -> None:
 
 
 def check_settings(
-    network: str | None, input: str | None, methods: tuple[str, ...], explain: str | None, unit: str | None
+    network: str | None,
+    input: str | None,
+    methods: tuple[str, ...],
+    explain: str | None,
+    unit: str | None,
+    layer: str | None,
 ) -> None:
     """Check what can be known before a network is trained or an image read."""
     if unit is not None:
         parse_unit(unit)
         if explain is not None:
             raise ValueError(f"explain={explain!r}: a class, and unit={unit!r} is given; allowed: one of the two")
+        if layer is not None:
+            raise ValueError(f"layer={layer!r}: unit={unit!r} names its own layer; allowed: one of the two")
         if of_classes := [method for method in methods if method in ("cam", "grad_cam")]:
             allowed = ", ".join(OF_UNITS)
             raise ValueError(f"methods={of_classes[0]!r}: explains a class; allowed with unit: {allowed}")
@@ -154,7 +161,7 @@ def study(
     Returns:
       The class and probability of each image, or the activation of the unit, and the figure.
     """
-    check_settings(network, input, methods, explain, unit)
+    check_settings(network, input, methods, explain, unit, layer)
     if network is None:
         network = digits_network(steps, seed)
     check_studied(classifier_origin(network, "network"))

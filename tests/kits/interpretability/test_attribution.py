@@ -31,6 +31,7 @@ def images(count):
         ({"methods": ("gradients",)}, "methods='gradients': unknown; allowed: gradient"),
         ({"unit": "stage2"}, "unit='stage2': no unit; allowed: LAYER:CHANNEL"),
         ({"unit": "stage2:1", "explain": "3"}, "explain='3': a class, and unit='stage2:1' is given"),
+        ({"unit": "stage2:1", "layer": "stage1"}, "layer='stage1': unit='stage2:1' names its own layer; allowed: one"),
         (
             {"unit": "stage2:1", "methods": ("grad_cam",)},
             "methods='grad_cam': explains a class; allowed with",
