@@ -16,6 +16,7 @@ lazy_exports(
         "class_consistency": "class_consistency",
         "coco_evaluator": "coco",
         "coco_map": "coco",
+        "coco_rows": "coco",
         "collect_features": "feature_memory",
         "edit_distance": "text",
         "frechet_distance": "frechet",

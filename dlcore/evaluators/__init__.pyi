@@ -2,6 +2,7 @@ from dlcore.evaluators.class_consistency import class_consistency as class_consi
 from dlcore.evaluators.coco import CocoResult as CocoResult
 from dlcore.evaluators.coco import coco_evaluator as coco_evaluator
 from dlcore.evaluators.coco import coco_map as coco_map
+from dlcore.evaluators.coco import coco_rows as coco_rows
 from dlcore.evaluators.coco import pasted_masks as pasted_masks
 from dlcore.evaluators.feature_memory import FeatureMemory as FeatureMemory
 from dlcore.evaluators.feature_memory import collect_features as collect_features

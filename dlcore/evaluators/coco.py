@@ -27,7 +27,7 @@ from dlcore.extras import require
 from dlcore.learner import Evaluator
 from dlcore.ops.checks import check_class_ids, check_finite, check_indices
 
-__all__ = ["CocoResult", "coco_evaluator", "coco_map", "pasted_masks"]
+__all__ = ["CocoResult", "coco_evaluator", "coco_map", "coco_rows", "pasted_masks"]
 
 SIGMA = 0.05
 """Sigma of keypoints other than the 17 of COCO's persons, which have 0.025 (eyes) to 0.107 (hips)."""
@@ -243,6 +243,27 @@ def pasted_masks(masks: np.ndarray, boxes: np.ndarray, size: tuple[int, int], th
     return pasted[:count]
 
 
+def coco_rows(
+    outputs: Mapping[str, Any], rows: Mapping[str, Any], first_image: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Convert the targets and the detections of a batch to the rows that `coco_map` takes.
+
+    Args:
+      outputs: `boxes: [B, K, 4]` corners in pixels, `scores`, `labels` and `valid`: [B, K].
+      rows: `boxes: [B, M, 4]`, `labels`, `box_mask` and, optionally, `crowd`: [B, M]; with `image_size` and
+        `original_size`: [B, 2] all boxes are converted to the original images.
+      first_image: index of the batch's first image.
+
+    Returns:
+      (truth [G, 7], detections [D, 7]), of the targets and crowds and of the valid detections.
+    """
+    box_scale = np.tile(_original_scale(rows), 2)[:, None]
+    crowd = rows.get("crowd", np.zeros_like(rows["box_mask"], bool))
+    truth = _rows(rows["boxes"] * box_scale, rows["labels"], crowd, _scored(rows), first_image)
+    valid = np.asarray(outputs["valid"]) > 0
+    return truth, _rows(outputs["boxes"] * box_scale, outputs["labels"], outputs["scores"], valid, first_image)
+
+
 def coco_evaluator(
     class_names: Sequence[str],
     source: Any = None,
@@ -281,15 +302,12 @@ def coco_evaluator(
         parts = ("real", "found", "areas", "found_areas", "real_masks", "found_masks", "points")
         acc = acc or {"count": 0} | {part: [] for part in parts}
         outputs = {name: np.asarray(value) for name, value in outputs.items()}
-        real, valid = _scored(rows), outputs["valid"] > 0
-        crowd = np.asarray(rows.get("crowd", np.zeros_like(rows["box_mask"], bool)))
-        scale = _original_scale(rows)
-        box_scale = np.tile(scale, 2)[:, None]
-        acc["real"].append(_rows(rows["boxes"] * box_scale, rows["labels"], crowd, real, acc["count"]))
+        real, valid, scale = _scored(rows), outputs["valid"] > 0, _original_scale(rows)
+        truth, detections = coco_rows(outputs, rows, acc["count"])
+        acc["real"].append(truth)
+        acc["found"].append(detections)
         if "area" in rows:
             acc["areas"].append((np.asarray(rows["area"]) * scale.prod(-1, keepdims=True))[real])
-        boxes = outputs["boxes"] * box_scale
-        acc["found"].append(_rows(boxes, outputs["labels"], outputs["scores"], valid, acc["count"]))
         if masks:
             size = rows["image"].shape[1:3]
             for i in range(len(real)):

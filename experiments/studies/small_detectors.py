@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.scenes import SHAPES, scenes
-from dlcore.evaluators.coco import coco_evaluator, coco_map
+from dlcore.evaluators.coco import coco_evaluator, coco_map, coco_rows
 from dlcore.learner import Learner, State
 
 __all__ = [
@@ -88,16 +88,11 @@ def average_precision_by_size(
     Returns:
       {size: mean AP over the classes that have objects of the size}, NaN where none has.
     """
-    truth, detections, count = [], [], 0
+    tables: list[tuple[np.ndarray, np.ndarray]] = []
     for outputs, rows in predictions(learner, state, arrays, batch_size):
-        for table, found, valid, last in (
-            (truth, rows, rows["box_mask"], np.zeros_like(rows["box_mask"])),
-            (detections, outputs, outputs["valid"], outputs["scores"]),
-        ):
-            columns = (np.nonzero(valid)[0] + count, found["labels"][valid], found["boxes"][valid], last[valid])
-            table.append(np.column_stack(columns))
-        count += batch_size
-    result = coco_map(*map(np.concatenate, (truth, detections)), count, len(SHAPES), size_limits=size_limits)
+        tables.append(coco_rows(outputs, rows, batch_size * len(tables)))
+    truth, detections = map(np.concatenate, zip(*tables, strict=True))
+    result = coco_map(truth, detections, batch_size * len(tables), len(SHAPES), size_limits=size_limits)
     precision = result.precision_by_size[:, 0]  # [sizes, 101, C], at IoU 0.5
     return {
         size: float(of_size[of_size > -1].mean()) if (of_size > -1).any() else float("nan")

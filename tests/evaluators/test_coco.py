@@ -7,7 +7,7 @@ import pytest
 
 from dlcore.data.masks import masks_to_rles, pack_masks
 from dlcore.data.source import Source
-from dlcore.evaluators.coco import coco_evaluator, coco_map
+from dlcore.evaluators.coco import coco_evaluator, coco_map, coco_rows
 from dlcore.learner import Learner
 from dlcore.run import Placement, evaluate
 from dlcore.run.sharding import make_mesh
@@ -219,6 +219,28 @@ def test_ap_by_size_equals_pycocotools():
     np.testing.assert_allclose(sizes, evaluation.stats[3:6], atol=1e-6)
     assert len({*np.round(sizes, 3)}) == 3
     assert min(sizes) > 0.1
+
+
+def test_a_batch_becomes_rows_of_its_boxes_in_the_original_images():
+    """Images of (H, W) = (4, 4) shown from (8, 12): y is doubled, x is tripled. The second slots are padding, but the
+    second image's is a crowd."""
+    rows = {
+        "boxes": np.array([[[1.0, 1, 2, 3], [0, 0, 0, 0]], [[0, 1, 2, 2], [0, 0, 4, 4]]]),
+        "labels": np.array([[3, 0], [4, 5]]),
+        "box_mask": np.array([[True, False], [True, False]]),
+        "crowd": np.array([[False, False], [False, True]]),
+        "image_size": np.array([[4, 4], [4, 4]]),
+        "original_size": np.array([[8, 12], [8, 12]]),
+    }
+    outputs = {
+        "boxes": np.array([[[9.0, 9, 9, 9]], [[1, 1, 2, 2]]]),
+        "labels": np.array([[1], [2]]),
+        "scores": np.array([[0.9], [0.5]]),
+        "valid": np.array([[False], [True]]),
+    }
+    truth, detections = coco_rows(outputs, rows, 6)
+    np.testing.assert_allclose(truth, [[6, 3, 3, 2, 6, 6, 0], [7, 4, 0, 2, 6, 4, 0], [7, 5, 0, 0, 12, 8, 1]])
+    np.testing.assert_allclose(detections, [[7, 2, 3, 2, 6, 4, 0.5]])
 
 
 @pytest.mark.covers("DE-26")

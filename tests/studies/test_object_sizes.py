@@ -159,6 +159,11 @@ def test_average_precision_is_of_each_size_s_own_objects():
     for batch_size in (1, 2):
         precision = average_precision_by_size(learner, None, arrays, (12**2, 24**2), batch_size)
         assert precision == pytest.approx({"small": 51 / 101 / 2, "medium": 0, "large": 2 / 3}), batch_size
+    # Sizes are those in the original images, as `coco_evaluator` counts them: of twice the sides none is small.
+    arrays |= {"image_size": np.full((2, 2), 4), "original_size": np.full((2, 2), 8)}
+    precision = average_precision_by_size(learner, None, arrays, (12**2, 24**2), 2)
+    assert np.isnan(precision["small"])
+    assert precision["medium"] == pytest.approx(51 / 101 / 2)
 
 
 @pytest.mark.slow
