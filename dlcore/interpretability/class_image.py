@@ -10,7 +10,7 @@ s_c is the score before the softmax: the probability could also rise by pushing 
 standardized image. Every few steps it is blurred, and pixels of small norm are set to 0.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,23 @@ from flax import linen as nn
 from dlcore.interpretability.image_optimization import image_learner
 from dlcore.learner import Learner, Range, check_arguments
 
-__all__ = ["blur", "blur_and_clip", "learner", "shifted"]
+__all__ = ["ImageRegularization", "blur", "blur_and_clip", "learner", "shifted"]
+
+
+class ImageRegularization(NamedTuple):
+    """What keeps optimized pixels from noise: shifts before the gradients, blur and clipping between the steps.
+
+    Args:
+      jitter: largest random shift before each gradient, in pixels.
+      blur_every: steps between two blurs and clippings.
+      blur_sigma: sigma of the blur, in pixels; 0 leaves it out.
+      clip_percentile: percent of the pixels, those of the smallest norm, that are set to 0; 0 leaves it out.
+    """
+
+    jitter: Annotated[int, Range(0)] = 2
+    blur_every: Annotated[int, Range(1)] = 8
+    blur_sigma: Annotated[float, Range(0, 4)] = 0.5
+    clip_percentile: Annotated[float, Range(0, 99)] = 0.0
 
 
 def blur(image: jax.Array, sigma: float | jax.Array) -> jax.Array:
@@ -66,9 +82,7 @@ def blur_and_clip(
     step: jax.Array,
     mean: np.ndarray,
     std: np.ndarray,
-    blur_every: int = 8,
-    blur_sigma: float = 0.5,
-    clip_percentile: float = 0.0,
+    regularization: ImageRegularization = ImageRegularization(),
 ) -> jax.Array:
     """Every few steps blur an image and set its pixels of small norm to the mean; keep it in [0, 1].
 
@@ -77,19 +91,17 @@ def blur_and_clip(
       step: [] int, of the optimization.
       mean: [C], of the pixels that the network was trained on.
       std: [C], of the pixels that the network was trained on.
-      blur_every: steps between two blurs and clippings.
-      blur_sigma: sigma of the blur, in pixels; 0 leaves it out.
-      clip_percentile: percent of the pixels, those of the smallest norm, that are set to the mean.
+      regularization: how often and how much to blur and clip.
 
     Returns:
       [H, W, C] in [0, 1].
     """
     x = (image - mean) / std
     # Every few steps, blur and set pixels of small norm to 0.
-    smooth = blur(x, blur_sigma) if blur_sigma > 0 else x
+    smooth = blur(x, regularization.blur_sigma) if regularization.blur_sigma > 0 else x
     norm = jnp.sqrt(jnp.square(smooth).sum(-1, keepdims=True))
-    clipped = jnp.where(norm < jnp.percentile(norm, clip_percentile), 0.0, smooth)
-    x = jnp.where(step % blur_every == 0, clipped, x)
+    clipped = jnp.where(norm < jnp.percentile(norm, regularization.clip_percentile), 0.0, smooth)
+    x = jnp.where(step % regularization.blur_every == 0, clipped, x)
     # Back to pixels, in [0, 1].
     return jnp.clip(x * std + mean, 0, 1)
 
@@ -104,10 +116,7 @@ def learner(
     std: np.ndarray,
     side: Annotated[int, Range(8)] = 32,
     l2: Annotated[float, Range(0)] = 1.0,
-    jitter: Annotated[int, Range(0)] = 2,
-    blur_every: Annotated[int, Range(1)] = 8,
-    blur_sigma: Annotated[float, Range(0, 4)] = 0.5,
-    clip_percentile: Annotated[float, Range(0, 99)] = 0.0,
+    regularization: ImageRegularization = ImageRegularization(),
 ) -> Learner:
     """Optimize one image for each class of `{"label": [B] int32}`.
 
@@ -119,10 +128,7 @@ def learner(
       std: [C], of the pixels that the network was trained on.
       side: side of the images in pixels.
       l2: lambda, weight of the squared norm of the standardized image.
-      jitter: largest random shift before each gradient, in pixels.
-      blur_every: steps between two blurs and clippings.
-      blur_sigma: sigma of the blur, in pixels; 0 leaves it out.
-      clip_percentile: percent of the pixels, those of the smallest norm, that are set to 0; 0 leaves it out.
+      regularization: shifts, blur and clipping of the images.
 
     Returns:
       The learner, with metrics `score`, `probability`, and `norm`, ||x||^2 / HW.
@@ -137,7 +143,7 @@ def learner(
     def objective(network, image, label, key):
         x = (image - mean) / std
         norm = jnp.square(x).sum(-1).mean()
-        logits = model.apply(network, shifted(x, key, jitter)[None])[0]  # [K]
+        logits = model.apply(network, shifted(x, key, regularization.jitter)[None])[0]  # [K]
         terms = {"score": logits[label], "probability": jax.nn.softmax(logits)[label], "norm": norm}
         return l2 * norm - terms["score"], terms
 
@@ -147,5 +153,5 @@ def learner(
         initial=initial,
         targets=targets,
         objective=objective,
-        project=lambda image, step: blur_and_clip(image, step, mean, std, blur_every, blur_sigma, clip_percentile),
+        project=lambda image, step: blur_and_clip(image, step, mean, std, regularization),
     )

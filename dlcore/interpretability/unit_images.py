@@ -19,7 +19,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.interpretability.class_image import blur_and_clip, shifted
+from dlcore.interpretability.class_image import ImageRegularization, blur_and_clip, shifted
 from dlcore.interpretability.image_optimization import image_learner
 from dlcore.learner import Learner, Range, check_arguments
 
@@ -109,10 +109,7 @@ def learner(
     side: Annotated[int, Range(8)] = 32,
     noise: Annotated[float, Range(0, 1)] = 0.1,
     l2: Annotated[float, Range(0)] = 0.1,
-    jitter: Annotated[int, Range(0)] = 2,
-    blur_every: Annotated[int, Range(1)] = 8,
-    blur_sigma: Annotated[float, Range(0, 4)] = 0.5,
-    clip_percentile: Annotated[float, Range(0, 99)] = 0.0,
+    regularization: ImageRegularization = ImageRegularization(),
 ) -> Learner:
     """Optimize one image for each unit of `{"unit": [B] int32}`.
 
@@ -126,10 +123,7 @@ def learner(
       side: side of the images in pixels.
       noise: standard deviation of the first image's pixels, which are in [0, 1].
       l2: lambda, weight of the squared norm of the standardized image.
-      jitter: largest random shift before each gradient, in pixels.
-      blur_every: steps between two blurs and clippings.
-      blur_sigma: sigma of the blur, in pixels; 0 leaves it out.
-      clip_percentile: percent of the pixels, those of the smallest norm, that are set to 0; 0 leaves it out.
+      regularization: shifts, blur and clipping of the images.
 
     Returns:
       The learner, with metrics `activation`, a_u, and `norm`, ||x||^2 / HW.
@@ -153,7 +147,7 @@ def learner(
     def objective(network, image, number, key):
         x = (image - mean) / std
         norm = jnp.square(x).sum(-1).mean()
-        maps = features(network, shifted(x, key, jitter)[None])
+        maps = features(network, shifted(x, key, regularization.jitter)[None])
         # The activations of all units, and that of this image's.
         activation = jnp.stack([unit_activation(maps, unit)[0] for unit in units])[number]
         return l2 * norm - activation, {"activation": activation, "norm": norm}
@@ -164,5 +158,5 @@ def learner(
         initial=initial,
         targets=targets,
         objective=objective,
-        project=lambda image, step: blur_and_clip(image, step, mean, std, blur_every, blur_sigma, clip_percentile),
+        project=lambda image, step: blur_and_clip(image, step, mean, std, regularization),
     )

@@ -11,6 +11,7 @@ from scipy import ndimage
 from dlcore.data.source import Source
 from dlcore.experiment.resolve import resolve
 from dlcore.interpretability import class_image
+from dlcore.interpretability.class_image import ImageRegularization
 from dlcore.interpretability.image_optimization import ImageState
 from dlcore.models.vgg import VGG
 from dlcore.run import evaluate
@@ -51,7 +52,7 @@ def climbed(variables, steps=60, **settings):
 @pytest.mark.slow
 @pytest.mark.covers("VI-11")
 def test_it_starts_from_the_mean_image_and_convinces_the_network(variables):
-    first, _, numbers = climbed(variables, l2=0.0, blur_sigma=0.0)
+    first, _, numbers = climbed(variables, l2=0.0, regularization=ImageRegularization(blur_sigma=0.0))
     np.testing.assert_allclose(first.params, np.broadcast_to(MEAN, (4, 16, 16, 3)))
     assert numbers["probability"] > 0.99
 
@@ -65,7 +66,7 @@ def test_the_prior_keeps_the_norm_down(variables):
 
 @pytest.mark.covers("VI-11")
 def test_small_pixels_are_clipped_to_the_mean(variables):
-    _, state, _ = climbed(variables, 9, clip_percentile=50.0)
+    _, state, _ = climbed(variables, 9, regularization=ImageRegularization(clip_percentile=50.0))
     at_mean = np.isclose(np.asarray(state.params), MEAN, atol=1e-6).all(-1).mean((1, 2))
     assert (np.abs(at_mean - 0.5) < 0.05).all()
 
@@ -91,8 +92,8 @@ def test_one_update_by_hand():
     rate, rng = 0.05, np.random.default_rng(0)
     network = {"params": {"w": 0.1 * rng.normal(size=(8, 8, 3, 3)).astype(np.float32)}}
     learner = class_image.learner(
-        model=Linear(), variables=network, optimizer=optax.sgd(rate), mean=MEAN, std=STD, side=8, l2=0.5, jitter=2,
-        blur_every=2, blur_sigma=0.7, clip_percentile=25.0,
+        model=Linear(), variables=network, optimizer=optax.sgd(rate), mean=MEAN, std=STD, side=8, l2=0.5,
+        regularization=ImageRegularization(jitter=2, blur_every=2, blur_sigma=0.7, clip_percentile=25.0),
     )  # fmt: skip
     images = (MEAN + 0.1 * rng.normal(size=(2, 8, 8, 3))).astype(np.float32)
     batch, update = {"label": np.array([2, 1]), "index": np.array([4, 9])}, jax.jit(learner.update)

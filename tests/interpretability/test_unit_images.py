@@ -10,6 +10,7 @@ from flax import linen as nn
 from dlcore.data.source import Source
 from dlcore.experiment.resolve import resolve
 from dlcore.interpretability import unit_images
+from dlcore.interpretability.class_image import ImageRegularization
 from dlcore.interpretability.image_optimization import ImageState
 from dlcore.interpretability.unit_images import Unit, check_units, parse_unit, unit_activation
 from dlcore.models.vgg import VGG
@@ -78,8 +79,8 @@ def test_one_update_by_hand():
     variables = network(rng)
     a, b = (np.float64(variables["params"][name]) for name in "ab")
     learner = unit_images.learner(
-        model=Linear(), variables=variables, optimizer=optax.sgd(rate), mean=MEAN, std=STD, side=8, l2=0.5, jitter=0,
-        blur_sigma=0, units=(Unit("a", 2), Unit("b", 1, (3, 1))),
+        model=Linear(), variables=variables, optimizer=optax.sgd(rate), mean=MEAN, std=STD, side=8, l2=0.5,
+        regularization=ImageRegularization(jitter=0, blur_sigma=0), units=(Unit("a", 2), Unit("b", 1, (3, 1))),
     )  # fmt: skip
     images = (MEAN + 0.1 * rng.normal(size=(2, 8, 8, 3))).astype(np.float32)
     batch = {"unit": np.array([1, 0]), "index": np.array([4, 9])}
