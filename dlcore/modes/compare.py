@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.report.measures import better_direction
 from dlcore.run.metrics_writer import METRICS_FILE, read_metrics
 
 __all__ = ["compare", "differing_settings", "reached"]
 
 CONFIG = "config.json"
-_SMALLER_IS_BETTER = ("loss", "error", "distance", "perplexity", "bits", "kid", "ece", "mce")
 _NOT_COMPARED = {"step", "split", "epoch", "seconds"}
 MAX_NAME_LENGTH, MAX_SUBSETS = 48, 1000
 """Largest length of a run's name, and number of subsets of settings of one size to try for it."""
@@ -113,7 +113,7 @@ def reached(names: Sequence[str], histories: Sequence[list[dict]]) -> list[dict[
             label = f"{split} {key}"
             numbers_of.setdefault(f"{label}, last" if split != "test" else label, {})[name] = f"{points[-1][1]:.4g}"
             if split == "valid" and np.isfinite([value for _, value in points]).any():
-                sign = 1 if key.endswith(_SMALLER_IS_BETTER) else -1
+                sign = 1 if better_direction(key) == "lower" else -1
                 step, best = min((p for p in points if np.isfinite(p[1])), key=lambda p: sign * p[1])
                 numbers_of.setdefault(f"{label}, best", {})[name] = f"{best:.4g} at {step}"
     numbers_of.setdefault("steps", {}).update(

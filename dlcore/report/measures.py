@@ -14,6 +14,7 @@ from dlcore.report.tables import table
 __all__ = [
     "MEASURES",
     "Measure",
+    "better_direction",
     "describe",
     "explained",
     "in_per_cent",
@@ -57,7 +58,9 @@ class Measure(NamedTuple):
     better: Literal["higher", "lower", ""] = ""
 
 
-_FRACTION, _UP, _DOWN = "%", "higher", "lower"
+_FRACTION = "%"
+_UP: Literal["higher"] = "higher"
+_DOWN: Literal["lower"] = "lower"
 
 MEASURES = {
     "loss": Measure("Loss", "what training minimizes, the mean over examples", "", _DOWN),
@@ -177,6 +180,7 @@ MEASURES = {
         "Chamfer distance", "squared distance to the nearest point of the other set, the two means added", "", _DOWN
     ),
     "abs_rel": Measure("Absolute relative error", "mean error of the depth over the true depth", "", _DOWN),
+    "sq_rel": Measure("Squared relative error", "mean squared error of the depth over the true depth", "", _DOWN),
     "silog": Measure("Scale-invariant error", "100 times the standard deviation of log depth errors", "", _DOWN),
     "normal_error": Measure("Error of normals", "mean of 1 - cosine of the angle to the true normal", "", _DOWN),
     "distance_error": Measure("Distance error", "mean error of the signed distance", "", _DOWN),
@@ -232,6 +236,14 @@ MEASURES = {
 }
 """Measures by name, without prefixes and suffixes."""
 
+_DIRECTIONS = (
+    {name: measure.better for name, measure in MEASURES.items() if measure.better}
+    | dict.fromkeys(("agreement", "auc", "bleu", "consistency", "correctness", "dice", "f1", "looks"), _UP)
+    | dict.fromkeys(("low_density", "match", "precision", "recall", "rouge", "score", "top", "tune"), _UP)
+    | dict.fromkeys(("content", "distance", "mae", "memorized", "nats", "perplexity", "style"), _DOWN)
+)
+"""Better directions of measures, and of words of names that are no measures or, by themselves, have no direction."""
+
 _ENDINGS = {
     "_untrained": "of the untrained encoder",
     "_supervised": "of the supervised encoder",
@@ -277,6 +289,27 @@ def describe(name: str) -> Measure | None:
             measure, part = MEASURES[key], name.removesuffix(f"_{key}").replace("_", " ")
             return measure._replace(title=f"{measure.title} ({part})")
     return None
+
+
+def better_direction(name: str) -> Literal["higher", "lower", ""]:
+    """Look up the better direction of a measure by its name or a word of it.
+
+    The first part of the name with a direction decides. In a part lower goes before higher, as in recall_error.
+
+    Args:
+      name: name in metrics.jsonl, such as "accuracy", "policy_loss", "map50/cat" or "calibration/ece".
+
+    Returns:
+      The direction; empty if no word of the name has one.
+    """
+    for part in name.removeprefix("test ").split(" (")[0].split("/"):
+        words = {part, *part.split("_")}
+        words |= {re.sub(r"(?<=\D)\d+$", "", word) for word in words}  # bleu4
+        directions = {_DIRECTIONS.get(word, "") for word in words}
+        for direction in (_DOWN, _UP):
+            if direction in directions:
+                return direction
+    return ""
 
 
 def is_share(metric: str) -> bool:

@@ -1,6 +1,5 @@
 """The validation metric that ranks trials: whether it exists, and whether larger or smaller values are better."""
 
-import re
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -12,81 +11,11 @@ from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Sum
 from dlcore.modes.train import fit_arguments
+from dlcore.report.measures import better_direction
 from dlcore.run.evaluate import Evaluation, compute_metrics, padded, scalars
 from dlcore.run.step import Program
 
 __all__ = ["check_metric", "monitor_mode_of"]
-
-_LARGER = frozenset(
-    [
-        "accuracy",
-        "activation",
-        "agreement",
-        "auc",
-        "bleu",
-        "cider",
-        "consistency",
-        "correctness",
-        "dice",
-        "f1",
-        "gain",
-        "high_quality",
-        "iou",
-        "knn",
-        "looks",
-        "low_density",
-        "map",
-        "match",
-        "modes",
-        "nmi",
-        "pck",
-        "pq",
-        "precision",
-        "probability",
-        "probe",
-        "psnr",
-        "r1",
-        "r10",
-        "recall",
-        "return",
-        "rouge",
-        "score",
-        "ssim",
-        "supervised",
-        "top",
-        "tune",
-    ]
-)
-"""Words of metrics whose larger values are better."""
-
-_SMALLER = frozenset(
-    [
-        "abs_rel",
-        "alignment",
-        "bits",
-        "bits_per_dim",
-        "chamfer",
-        "content",
-        "distance",
-        "ece",
-        "error",
-        "impurity",
-        "kid",
-        "l1",
-        "loss",
-        "mae",
-        "mce",
-        "memorized",
-        "mse",
-        "nats",
-        "path_length",
-        "perplexity",
-        "rmse",
-        "style",
-        "uniformity",
-    ]
-)
-"""Words of metrics whose smaller values are better; they take precedence over _LARGER, as in word_error_rate."""
 
 
 def monitor_mode_of(metric: str, experiment: Experiment, better: Literal["max", "min"] | None = None) -> str:
@@ -107,13 +36,8 @@ def monitor_mode_of(metric: str, experiment: Experiment, better: Literal["max", 
         return better
     if metric == experiment.monitor:
         return experiment.monitor_mode
-    for part in metric.split("/"):
-        words = {part, *part.split("_")}
-        words |= {re.sub(r"(?<=\D)\d+$", "", word) for word in words}
-        if words & _SMALLER:
-            return "min"
-        if words & _LARGER:
-            return "max"
+    if direction := better_direction(metric):
+        return "max" if direction == "higher" else "min"
     raise FlagError(f"--metric={metric}: unknown direction; allowed: with --better=max or --better=min")
 
 

@@ -13,7 +13,8 @@ def folder(path, valid, experiment="topic.page", **identity):
     path.mkdir(parents=True)
     (path / "config.json").write_text(json.dumps({"experiment": experiment, "identity": identity}))
     rows = [{"step": 10 * (i + 1), "split": "train", "loss": 1.0 / (i + 1)} for i in range(4)]
-    rows += [{"step": 10 * (i + 1), "split": "valid", "loss": 1 - v, "accuracy": v} for i, v in enumerate(valid)]
+    measured = [{"loss": 1 - v, "accuracy": v, "mse_mean": v} for v in valid]
+    rows += [{"step": 10 * (i + 1), "split": "valid", **numbers} for i, numbers in enumerate(measured)]
     rows.append({"step": 40, "split": "test", "accuracy": valid[-1], "confusion": [[1, 2]]})
     (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
@@ -41,11 +42,12 @@ def test_what_differs_and_what_was_reached(runs, tmp_path, capsys):
     assert lines["valid accuracy, best"] == ["0.7 at 20", "0.9 at 30"]
     assert lines["valid accuracy, last"] == ["0.6", "0.9"]
     assert lines["valid loss, best"] == ["0.3 at 20", "0.1 at 30"]
+    assert lines["valid mse_mean, best"] == ["0.2 at 10", "0.3 at 10"]
     assert lines["train loss, last"] == ["0.25", "0.25"]
     assert lines["steps"] == ["40", "40"]
     page = out.read_text()
     charts = re.findall(r"<figcaption><b[^>]*>([^<]+)</b>(.*?)</figcaption>", page)
-    assert [name for name, _ in charts] == ["valid loss", "valid accuracy", "train loss"]
+    assert [name for name, _ in charts] == ["valid loss", "valid accuracy", "train loss", "valid mse_mean"]
     assert re.findall(r">([^<]+)</span>", charts[1][1]) == [
         f"{names[0]} 60.00 % (best 70.00 % at 20)",
         f"{names[1]} 90.00 %",

@@ -2,7 +2,15 @@
 
 import pytest
 
-from dlcore.report.measures import MEASURES, describe, explained, legend_panels, number_panels, number_text
+from dlcore.report.measures import (
+    MEASURES,
+    better_direction,
+    describe,
+    explained,
+    legend_panels,
+    number_panels,
+    number_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +44,33 @@ def test_unknown_names_stand_as_they_are():
 def test_each_measure_says_what_it_is_once():
     assert all(m.title and m.about and not m.about.endswith(".") for m in MEASURES.values())
     assert {m.better for m in MEASURES.values()} <= {"higher", "lower", ""}
+
+
+def test_a_measure_s_direction_is_its_own():
+    """But for those whose level means little in a report, and that a search may still rank by."""
+    wrong = {name: better_direction(name) for name, m in MEASURES.items() if better_direction(name) != m.better}
+    losses = dict.fromkeys(("g_loss", "d_loss", "policy_loss", "kl_nats", "histogram_bits", "perplexity"), "lower")
+    returns = dict.fromkeys(("random_return", "zero_return", "clone_return"), "higher")
+    assert wrong == losses | returns | {"domain_accuracy": "higher"}
+
+
+@pytest.mark.parametrize(
+    ("name", "direction"),
+    [
+        ("map50/word_error", "higher"),  # the first part with a direction decides
+        ("calibration/ece", "lower"),
+        ("word_error_rate", "lower"),
+        ("recall_error", "lower"),  # lower before higher
+        ("sq_rel", "lower"),  # not sq
+        ("bleu2", "higher"),  # a word less its number
+        ("frechet_distance (resnet8_cifar, 1,000 samples, 500 real)", "lower"),
+        ("test accuracy", "higher"),
+        ("grad_norm", ""),
+        ("steps", ""),
+    ],
+)
+def test_a_word_of_a_name_gives_the_direction(name, direction):
+    assert better_direction(name) == direction
 
 
 @pytest.mark.parametrize(

@@ -239,6 +239,7 @@ def test_the_sense_of_a_metric_is_the_metrics():
     experiment = dataclasses.replace(experiment_of(PAGE), monitor="loss", monitor_mode="min")
     senses = {"accuracy": "max", "loss": "min", "map50/word_error": "max", "word_error_rate": "min", "kid": "min"}
     senses |= {"calibration/ece": "min", "bleu4": "max", "policy_loss": "min", "knn_untrained": "max", "top5": "max"}
+    senses |= {"nll": "min", "silog": "min", "sq_rel": "min", "r5": "max"}  # of dlcore.report.measures
     assert {metric: monitor_mode_of(metric, experiment) for metric in senses} == senses
     assert monitor_mode_of("loss", experiment, "max") == "max"
     assert monitor_mode_of("mine", dataclasses.replace(experiment, monitor="mine")) == "min"
