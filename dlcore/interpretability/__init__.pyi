@@ -10,8 +10,8 @@ from dlcore.interpretability.cam import layer_gradient as layer_gradient
 from dlcore.interpretability.cam import layers_in_order as layers_in_order
 from dlcore.interpretability.cam import logits_and_maps as logits_and_maps
 from dlcore.interpretability.cam import resize_map as resize_map
-from dlcore.interpretability.class_image import blur as blur
 from dlcore.interpretability.class_image import ImageRegularization as ImageRegularization
+from dlcore.interpretability.class_image import blur as blur
 from dlcore.interpretability.class_image import blur_and_clip as blur_and_clip
 from dlcore.interpretability.class_image import shifted as shifted
 from dlcore.interpretability.deep_dream import ascend as ascend
