@@ -26,8 +26,9 @@ holds          whether the claim held; null where there is none
 verdict        its sentences
 
 A measured row comes from the `result.json` files that finished runs write to their folders, one a seed; nothing but
-`baseline`, `published` and `note` is entered by hand. A run under `--smoke`, or on code that no commit holds, makes no
-row. A recipe is a command that is too expensive to run here. `not_run.json` names the files without a row, and why.
+`baseline`, `published` and `note` is entered by hand. A run under `--smoke`, or on code that no commit of HEAD's
+history holds, makes no row. A recipe is a command that is too expensive to run here. `not_run.json` names the files
+without a row, and why.
 """
 
 import json
@@ -37,7 +38,8 @@ import pathlib
 import re
 import shlex
 import statistics
-from collections.abc import Sequence
+import subprocess
+from collections.abc import Container, Sequence
 from typing import Any
 
 from dlcore.report.measures import describe
@@ -52,6 +54,7 @@ __all__ = [
     "candidate",
     "default_id",
     "drop_reason",
+    "history",
     "launched",
     "learned",
     "merge",
@@ -182,14 +185,36 @@ def candidate(run_dir: str | os.PathLike) -> dict[str, Any]:
     return line
 
 
-def admit(line: dict[str, Any]) -> None:
+def history(folder: str | os.PathLike) -> frozenset[str] | None:
+    """List the commits that HEAD contains.
+
+    Args:
+      folder: of a checkout.
+
+    Returns:
+      Their hashes; None where the folder is in no checkout of git, or in one without the older commits.
+    """
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout
+
+    try:
+        complete = git("rev-parse", "--is-shallow-repository").strip() == "false"
+        return frozenset(git("rev-list", "HEAD").split()) if complete else None
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def admit(line: dict[str, Any], commits: Container[str] | None = None) -> None:
     """Check that a result may become a row: that its command proves it.
 
     Args:
       line: of `candidate`.
+      commits: those that HEAD contains, of `history`; None does not compare.
 
     Raises:
-      ValueError: the run was a smoke run, its code differs from the commit, or its command runs another page.
+      ValueError: the run was a smoke run, its code differs from the commit, HEAD does not contain the commit, or its
+        command runs another page.
     """
     if line["smoke"]:
         raise ValueError("smoke=True: a run of a few steps measures nothing; allowed: runs without --smoke")
@@ -199,6 +224,11 @@ def admit(line: dict[str, Any]) -> None:
         raise ValueError(
             f"commit={line['commit']}: no commit holds what ran, {shown or 'uncommitted changes'}; "
             "allowed: runs of committed code"
+        )
+    if commits is not None and line["commit"] not in commits:
+        raise ValueError(
+            f"commit={line['commit']}: not in the history of HEAD; allowed: runs of commits that HEAD contains "
+            "(rebase first, then run)"
         )
     runs = page(line["command"])
     if line["experiment"] != runs:
@@ -214,6 +244,7 @@ def merge(
     published: dict[str, Any] | None = None,
     note: str = "",
     baseline: dict[str, Any] | None = None,
+    commits: Container[str] | None = None,
 ) -> dict[str, Any]:
     """Join the results of several seeds into one row.
 
@@ -224,6 +255,7 @@ def merge(
       published: {"value": number, "source": text} of the literature.
       note: a remark for readers.
       baseline: what the number must beat, of `baseline_field`; None takes the runs' own, of several seeds the mean.
+      commits: those that HEAD contains, of `history`; None does not compare.
 
     Returns:
       The validated row.
@@ -235,7 +267,7 @@ def merge(
     if not candidates:
         raise ValueError("candidates=[]: empty; allowed: at least one run")
     for line in candidates:
-        admit(line)
+        admit(line, commits)
     if "claim" in candidates[0]:
         return _study_row(candidates, name, tolerance, published, note, baseline)
     seeds = [str(line["seed"]) for line in candidates]

@@ -117,7 +117,15 @@ def _add(arguments: argparse.Namespace, path: pathlib.Path) -> None:
     same = old is not None and all(first[field] == old[field] for field in ("dataset", "metric"))
     if baseline is None and first.get("baseline") is None and same:
         baseline = old["baseline"]
-    row = ledger.merge(candidates, arguments.id, arguments.tolerance, published, arguments.note or "", baseline)
+    row = ledger.merge(
+        candidates,
+        arguments.id,
+        arguments.tolerance,
+        published,
+        arguments.note or "",
+        baseline,
+        ledger.history(path.parent),
+    )
     if old is None:
         ledger.append(row, path)
     elif not arguments.replace:

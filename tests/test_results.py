@@ -397,6 +397,54 @@ def test_what_proves_nothing_is_refused(measured, capsys, change, message):
     assert rows(measured) == before
 
 
+def git(folder, *words):
+    command = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false", *words]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_a_run_of_a_commit_outside_the_history_is_refused(checkout, capsys):
+    """One run of a commit that HEAD contains, and one of a commit that was amended since."""
+    folder = Path(launch(checkout, 0))
+    line = json.loads((folder / "result.json").read_text())
+    git(checkout, "init", "-q")
+    commits = []
+    for words in (["-m", "first"], ["-m", "second"], ["--amend", "-m", "third"]):
+        git(checkout, "commit", "-q", "--allow-empty", *words)
+        commits.append(git(checkout, "rev-parse", "HEAD"))
+    first, amended, _ = commits
+    for commit, status in ((amended, 2), (first, 0)):
+        (folder / "result.json").write_text(json.dumps(line | {"commit": commit}))
+        assert results.main(["--add", str(folder)], checkout) == status
+    message = capsys.readouterr().err
+    assert f"commit={amended}: not in the history of HEAD; allowed: runs of commits that HEAD contains" in message
+    assert [row["commit"] for row in rows(checkout)] == [first]
+
+
+def test_a_shallow_clone_and_no_checkout_have_no_history(tmp_path):
+    origin = tmp_path / "origin"
+    origin.mkdir()
+    git(origin, "init", "-q")
+    for word in ("a", "b"):
+        git(origin, "commit", "-q", "--allow-empty", "-m", word)
+    git(tmp_path, "clone", "-q", "--depth=1", f"file://{origin}", "shallow")
+    assert len(ledger.history(origin)) == 2
+    assert ledger.history(tmp_path / "shallow") is None
+    assert ledger.history(tmp_path) is None
+
+
+REBASED = {"studies.fast_style"}
+"""Rows of commits that a rebase replaced before they reached this history."""
+
+
+def test_every_row_is_of_a_commit_of_this_history():
+    root = Path(__file__).resolve().parents[1]
+    commits = ledger.history(root)
+    if commits is None:
+        pytest.skip("no checkout of git, or a shallow one")
+    measured = [row for row in ledger.read(root / "experiments" / "results.jsonl") if row["status"] == ledger.MEASURED]
+    assert {row["id"] for row in measured if not commits.issuperset(row["commit"].split(", "))} == REBASED
+
+
 @pytest.fixture
 def studied(checkout):
     """The checkout with the row of a study."""
