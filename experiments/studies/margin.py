@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import linen as nn
 
 from dlcore.data.stroke_characters import stroke_characters
 from dlcore.experiment import Headline, Study, StudyResult
@@ -33,7 +34,6 @@ from dlcore.losses import triplet_loss
 from dlcore.main import main
 from dlcore.metrics.retrieval import recall_at_k
 from dlcore.report.figure import BLUE, GRAY, ORANGE, VERMILION, new_figure
-from experiments.studies.triplet_mining import Net
 
 MARGINS = (0.05, 0.1, 0.2, 0.5, 1.0)
 """In squared distance of unit vectors."""
@@ -48,6 +48,16 @@ SHARE = 0.95
 EVERY = 25
 """Steps between two measurements of recall."""
 TRAINED, UNSEEN = "new drawings of trained characters", "unseen characters"
+
+
+class Net(nn.Module):
+    """A perceptron of one hidden layer whose outputs have length one: [B, ...] -> [B, 32]."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = nn.relu(nn.Dense(128, name="dense")(x.reshape(len(x), -1)))
+        z = nn.Dense(32, name="head")(x)
+        return z * jax.lax.rsqrt(jnp.square(z).sum(-1, keepdims=True) + 1e-12)
 
 
 def triplets_of_a_batch() -> np.ndarray:

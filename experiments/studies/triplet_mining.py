@@ -2,20 +2,18 @@
 
 python -m experiments.studies.triplet_mining
 
-A perceptron embeds drawn characters on the unit sphere by the triplet loss. At the start of each epoch every drawing
-gets a positive and a random semi-hard negative, found in subsets of the data. Arms: distances of the network as it is
-at that moment; distances of the untrained network in every epoch, so that only the draw is new; the nearest negatives
-in place of semi-hard ones; and random negatives. Semi-hard triplets of each batch stand beside them, with as many
-drawings a step. Measured is the recall at 1 (nearest other drawing by cosine) on characters that were never seen. The
-claim holds where on every seed negatives of the present network are better than those of the start and than random
-ones.
-
-Measured over three seeds: it holds. Recall is 58.5 % with semi-hard negatives of each epoch's network, 55.5 % with
-those of the untrained network, 53.9 % with those of each batch, 52.5 % with random and 39.1 % with the nearest ones.
+A small convolutional network embeds drawn characters on the unit sphere by the triplet loss. At the start of each epoch
+every drawing gets a positive and a random semi-hard negative, found in subsets of the data. Arms: distances of the
+network as it is at that moment; distances of the untrained network in every epoch, so that only the draw is new; the
+nearest negatives in place of semi-hard ones; and random negatives. Semi-hard triplets of each batch stand beside them,
+with as many drawings a step. Measured is the recall at 1 (nearest other drawing by cosine) on characters that were
+never seen. The baseline is the recall of their pixels; a perceptron of 60 characters stays below it. The claim holds
+where on every seed negatives of the present network are better than those of the start and than random ones.
 
 Reference: Schroff, Kalenichenko & Philbin 2015, arXiv:1503.03832, section 3.2.
 """
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import jax
@@ -36,6 +34,7 @@ from dlcore.losses import (
 )
 from dlcore.main import main
 from dlcore.metrics.retrieval import recall_at_k
+from dlcore.nn import Conv
 from dlcore.report.figure import BLUE, GRAY, GREEN, ORANGE, VERMILION, new_figure
 
 MARGIN = 0.2
@@ -52,12 +51,13 @@ EPOCH, START, NEAREST, RANDOM, IN_BATCH = ARMS = (
 
 
 class Net(nn.Module):
-    """A perceptron of one hidden layer whose outputs have length one: [B, ...] -> [B, 32]."""
+    """Two convolutions of stride 2 and a dense layer, to unit vectors: [B, 16, 16, 1] -> [B, 32]."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = nn.relu(nn.Dense(128, name="dense")(x.reshape(len(x), -1)))
-        z = nn.Dense(32, name="head")(x)
+        for i, features in enumerate((16, 32)):
+            x = nn.relu(Conv(features, (3, 3), 2, padding=1, name=f"conv{i}")(x))
+        z = nn.Dense(32, name="head")(x.reshape(len(x), -1))
         return z * jax.lax.rsqrt(jnp.square(z).sum(-1, keepdims=True) + 1e-12)
 
 
@@ -110,11 +110,16 @@ def triplets(key: jax.Array, images: jax.Array, z: jax.Array, kind: str) -> tupl
     return all_three.reshape(-1, *all_three.shape[2:])[shuffled], found[2].reshape(-1)[shuffled]
 
 
+def unseen_characters(num_classes: int) -> Mapping[str, np.ndarray]:
+    """The arrays of the characters after those that are trained on."""
+    return stroke_characters(range(num_classes, num_classes + NUM_UNSEEN), PER_CLASS).arrays
+
+
 def recalls(arm: str, num_seeds: int, epochs: int, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Train on each seed: recall at 1 of unseen characters [seeds], untrained and trained."""
     train = stroke_characters(range(num_classes), PER_CLASS).arrays
     images = jnp.asarray(train["image"]).reshape(num_classes, PER_CLASS, 16, 16, 1)
-    unseen = stroke_characters(range(num_classes, num_classes + NUM_UNSEEN), PER_CLASS).arrays
+    unseen = unseen_characters(num_classes)
     net, steps = Net(), num_classes * PER_CLASS // BATCH
     optimizer = optax.adam(1e-3)
     kind = {NEAREST: "nearest", RANDOM: "random"}.get(arm, "semi_hard")
@@ -166,12 +171,18 @@ def recalls(arm: str, num_seeds: int, epochs: int, num_classes: int) -> tuple[np
     return tuple(np.array([measured(seed) for seed in range(num_seeds)]).T)
 
 
-def report(recall: dict[str, np.ndarray], untrained: np.ndarray) -> StudyResult:
-    """Judge {arm: recall at 1 [seeds]}, beside that of the untrained network [seeds]."""
+def recall_of_pixels(num_classes: int) -> float:
+    """Recall at 1 of the unseen characters by the cosine of their pixels, which needs no training."""
+    unseen = unseen_characters(num_classes)
+    return recall_at_k(unseen["image"].reshape(len(unseen["image"]), -1), unseen["label"])
+
+
+def report(recall: dict[str, np.ndarray], untrained: np.ndarray, pixels: float) -> StudyResult:
+    """Judge {arm: recall at 1 [seeds]}, beside that of the untrained network [seeds] and of pixels."""
     other = np.maximum(recall[START], recall[RANDOM])
     holds = bool((recall[EPOCH] > other).all())
     listed = ", ".join(f"{arm} {values.mean():.1%}" for arm, values in recall.items())
-    verdict = f"Recall at 1 of unseen characters: untrained {untrained.mean():.1%}, {listed}."
+    verdict = f"Recall at 1 of unseen characters: pixels {pixels:.1%}, untrained {untrained.mean():.1%}, {listed}."
     figure, axes = new_figure((6.2, 2.8))
     rows = {"untrained": untrained, **recall}
     for row, (values, color) in enumerate(
@@ -181,14 +192,17 @@ def report(recall: dict[str, np.ndarray], untrained: np.ndarray) -> StudyResult:
         axes.plot(100 * values, [row] * len(values), "|", color="black", markersize=9)
     axes.set_yticks(range(len(rows)), rows)
     axes.invert_yaxis()
+    axes.axvline(100 * pixels, color="0.4", linestyle="--", linewidth=1)
+    axes.text(100 * pixels, -0.6, "pixels", ha="center", va="bottom", fontsize=8)
     axes.set(xlabel="recall at 1 of unseen characters, %")
     numbers = {f"recall at 1, {arm}": values.tolist() for arm, values in rows.items()}
+    numbers["recall at 1, pixels"] = pixels
     headline = Headline(
         "recall at 1 of unseen characters, semi-hard negatives of each epoch's network",
         recall[EPOCH],
         "stroke characters",
         0.05,
-        (float(other.mean()), "the better of negatives of the untrained network and random ones", "higher"),
+        (pixels, "nearest other drawing by pixels", "higher"),
     )
     return StudyResult(numbers, verdict, {"mining": figure}, holds, headline)
 
@@ -210,7 +224,7 @@ def study(
       The numbers, the verdict, the figure, and whether the claim holds.
     """
     runs = {arm: recalls(arm, num_seeds, epochs, num_classes) for arm in ARMS}
-    return report({arm: after for arm, (_, after) in runs.items()}, runs[EPOCH][0])
+    return report({arm: after for arm, (_, after) in runs.items()}, runs[EPOCH][0], recall_of_pixels(num_classes))
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "epochs": 1, "num_classes": 36})

@@ -1,5 +1,7 @@
 """Which positives and negatives are mined, and the verdict."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,9 +73,25 @@ def test_the_verdict(changes, holds):
         study.RANDOM: [0.4, 0.4],
         study.IN_BATCH: [0.65, 0.65],
     }
-    result = study.report({arm: np.array(v) for arm, v in (good | changes).items()}, np.array([0.3, 0.3]))
+    result = study.report({arm: np.array(v) for arm, v in (good | changes).items()}, np.array([0.3, 0.3]), 0.45)
     assert result.holds is holds
+    assert result.headline.baseline == (0.45, "nearest other drawing by pixels", "higher")
+    assert result.numbers["recall at 1, pixels"] == 0.45
+    assert "pixels 45.0%" in result.verdict
     assert result.headline.values.tolist() == (good | changes)[study.EPOCH]
+
+
+def test_pixels_are_measured_on_the_characters_that_are_never_seen(monkeypatch):
+    """Drawings of two pixels. By cosine each of the first two classes finds its own other drawing; the third's are
+    nearest to one another's classes: 4 of 6."""
+    image = np.array([[10, 0], [1, 0], [0, 2], [0, 9], [5, 0.1], [0.1, 5]]).reshape(6, 1, 2, 1)
+
+    def characters(classes, per_class):
+        assert (classes, per_class) == (range(7, 7 + study.NUM_UNSEEN), study.PER_CLASS)
+        return types.SimpleNamespace(arrays={"image": image, "label": np.arange(3).repeat(2)})
+
+    monkeypatch.setattr(study, "stroke_characters", characters)
+    assert study.recall_of_pixels(7) == pytest.approx(4 / 6)
 
 
 @pytest.mark.slow
@@ -98,4 +116,4 @@ def test_the_network_that_mines_is_that_of_the_arm(monkeypatch):
 @pytest.mark.slow
 def test_every_arm_trains():
     result = study.study(num_seeds=1, epochs=1, num_classes=36)
-    assert len(result.numbers) == 1 + len(study.ARMS)
+    assert len(result.numbers) == 2 + len(study.ARMS)
