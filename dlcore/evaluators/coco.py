@@ -255,13 +255,13 @@ def coco_rows(
       first_image: index of the batch's first image.
 
     Returns:
-      (truth [G, 7], detections [D, 7]), of the targets and crowds and of the valid detections.
+      (targets [G, 7], detections [D, 7]), of the targets and crowds and of the valid detections.
     """
     box_scale = np.tile(_original_scale(rows), 2)[:, None]
     crowd = rows.get("crowd", np.zeros_like(rows["box_mask"], bool))
-    truth = _rows(rows["boxes"] * box_scale, rows["labels"], crowd, _scored(rows), first_image)
+    targets = _rows(rows["boxes"] * box_scale, rows["labels"], crowd, _scored(rows), first_image)
     valid = np.asarray(outputs["valid"]) > 0
-    return truth, _rows(outputs["boxes"] * box_scale, outputs["labels"], outputs["scores"], valid, first_image)
+    return targets, _rows(outputs["boxes"] * box_scale, outputs["labels"], outputs["scores"], valid, first_image)
 
 
 def coco_evaluator(
@@ -303,8 +303,8 @@ def coco_evaluator(
         acc = acc or {"count": 0} | {part: [] for part in parts}
         outputs = {name: np.asarray(value) for name, value in outputs.items()}
         real, valid, scale = _scored(rows), outputs["valid"] > 0, _original_scale(rows)
-        truth, detections = coco_rows(outputs, rows, acc["count"])
-        acc["real"].append(truth)
+        targets, detections = coco_rows(outputs, rows, acc["count"])
+        acc["real"].append(targets)
         acc["found"].append(detections)
         if "area" in rows:
             acc["areas"].append((np.asarray(rows["area"]) * scale.prod(-1, keepdims=True))[real])
