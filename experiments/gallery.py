@@ -5,11 +5,11 @@ python -m experiments.gallery RUN_DIR --panel=samples
 python -m experiments.gallery --models alexnet resnet50
 
 Without --panel the picture is the first panel with images or, where there is none, the first with a figure; curves of
-the training and videos of an episode come last. A browser draws the panel as the report shows it in light mode: it
-needs playwright (`pip install -e '.[docs-test]'`) and a chromium. The site shows the picture on the page of the
-experiment, in its chapter and on the front page. The file holds the run's command and the panel's title, which the page
-shows below the picture. Smoke runs are refused. The picture of a model's page draws the costs of its layers. Look at
-each picture before you commit it.
+the training, videos of an episode and the worst images come last. A browser draws the panel as the report shows it in
+light mode: it needs playwright (`pip install -e '.[docs-test]'`) and a chromium. The site shows the picture on the page
+of the experiment, in its chapter and on the front page. The file holds the run's command and the panel's title, which
+the page shows below the picture. Smoke runs are refused. The picture of a model's page draws the costs of its layers.
+Look at each picture before you commit it.
 """
 
 import argparse
@@ -41,7 +41,7 @@ DESCRIPTION, SOFTWARE = 0x010E, 0x0131
 """Exif tags of the panel's title and of the command."""
 WIDTH, MAX_HEIGHT, MARGIN = 720, 600, 6
 """Of the report's panel, in CSS pixels; figures and rows that end below the height are left out."""
-LESS_TELLING = re.compile(r"curves|learning|training|monitor|memory|an episode", re.IGNORECASE)
+LESS_TELLING = re.compile(r"curves|learning|training|monitor|memory|an episode|worst images|most errors", re.IGNORECASE)
 STYLE = """
 header, nav, main > :not(#chosen):not(.halves), .halves > :not(#chosen), #chosen > h2, #chosen > .note
   { display: none !important; }

@@ -223,6 +223,8 @@ def test_the_panel_that_tells_most_becomes_the_picture():
     assert chosen(table, curves, returns, samples) == "Samples"
     assert chosen(table, episode, curves, returns) == "Return of finished episodes, by seed"
     assert chosen(table, curves, episode) == "An episode"
+    worst, median = ("Worst images first", 32, 0), ("Images of median IoU", 16, 0)
+    assert chosen(worst, median, curves) == "Images of median IoU"
     assert chosen(samples, table, wanted="measures") == "Measures"
     with pytest.raises(ValueError, match=r"panel='none': in no title .*; allowed: words of Samples, Measures"):
         chosen(samples, table, wanted="none")

@@ -170,6 +170,7 @@ def segmentations(
     class_names: Sequence[str],
     count: int = 8,
     title: str = "Worst images first",
+    typical: bool = False,
 ) -> Panel:
     """Show images with predictions, targets and error maps, lowest IoU first.
 
@@ -180,12 +181,14 @@ def segmentations(
       class_names: C names.
       count: largest number of images.
       title: title of the panel.
+      typical: whether to show the images around the median IoU in place of the lowest.
 
     Returns:
       The panel.
     """
     colors, values = palette(class_names), image_iou(classes, truth, len(class_names))
-    order = np.argsort(values, kind="stable")[:count]
+    first = max(0, (len(values) - count) // 2) if typical else 0
+    order = np.argsort(values, kind="stable")[first : first + count]
     scale = max(1, round(240 / images.shape[2])) if len(images) else 1
     rows = []
     for i, image in zip(order, to_uint8(images[order]), strict=True):

@@ -1,5 +1,7 @@
 """Panels of a segmenter: palettes, overlays, errors, and the order of images."""
 
+import re
+
 import numpy as np
 
 from dlcore.report.segmentation import (
@@ -58,6 +60,21 @@ def test_the_worst_images_come_first():
     assert panel.html.count("<figure>") == 8
     assert "c&lt;" in panel.html
     assert legend(["a"], np.zeros((1, 3), np.uint8)).count("rgb(0,0,0)") == 1
+
+
+def test_typical_images_have_the_median_iou():
+    truth = np.zeros((5, 1, 4), int)
+    classes = np.array([[[1, 1, 1, 0]], [[0] * 4], [[1, 1, 0, 0]], [[1] * 4], [[1, 0, 0, 0]]])  # 1, 4, 2, 0, 3 right
+    images = np.zeros((5, 1, 4, 3), np.uint8)
+
+    def shown(count, typical):
+        html = segmentations(images, classes, truth, ["a", "b"], count, typical=typical).html
+        return [int(number) for number in re.findall(r"image (\d+),", html)]
+
+    assert shown(2, False) == [3, 0]
+    assert shown(1, True) == [2]
+    assert shown(3, True) == [0, 2, 4]
+    assert shown(9, True) == [3, 0, 2, 4, 1]
 
 
 def test_classes_of_the_lowest_iou_come_first_and_absent_ones_are_said():

@@ -13,7 +13,7 @@ from dlcore.modes.report_context import ReportContext
 __all__ = ["describe", "inputs", "panels", "pictures", "write"]
 
 _MIN_SCORE = 0.3
-_SHOWN = 12
+_SHOWN, _TYPICAL = 12, 4
 _PARTS = ("boxes", "scores", "labels", "valid", "masks", "keypoints")
 
 
@@ -157,7 +157,7 @@ def _image_size(outputs: dict, i: int, spec: dict) -> tuple[int, int]:
 
 
 def panels(context: ReportContext) -> list:
-    """Draw the pictures with the most errors, AP by class, precision over recall, kinds of error, and the curves.
+    """Draw the images with the most and with the median number of errors, AP by class, kinds of error, and curves.
 
     Args:
       context: the run's ReportContext.
@@ -205,22 +205,22 @@ def panels(context: ReportContext) -> list:
         "one. Right: IoU of at least 0.5 with a true box of the class; poor box: 0.1 to 0.5; background: less."
     )
     history = [{k: v for k, v in row.items() if "/" not in k} for row in context.history if row]
-    worst = np.argsort(-errors[:, :, 1:].sum((1, 2)), kind="stable")[:_SHOWN]
-    captions = [
-        ", ".join(f"{n} {kind}" for kind, n in zip(KINDS[1:], errors[i, :, 1:].sum(0), strict=True) if n) for i in worst
-    ]
-    worst_outputs = {name: np.asarray(values)[worst] for name, values in context.outputs.items()}
-    targets = {name: test.arrays[name][worst] for name in ("boxes", "box_mask")}
+    worst_first = np.argsort(-errors[:, :, 1:].sum((1, 2)), kind="stable")
+    middle = max(0, (len(worst_first) - _TYPICAL) // 2)
+
+    def drawn(chosen: np.ndarray, title: str):
+        captions = [
+            ", ".join(f"{n} {kind}" for kind, n in zip(KINDS[1:], errors[i, :, 1:].sum(0), strict=True) if n)
+            for i in chosen
+        ]
+        outputs = {name: np.asarray(values)[chosen] for name, values in context.outputs.items()}
+        targets = {name: test.arrays[name][chosen] for name in ("boxes", "box_mask")}
+        images = test.arrays["image"][chosen]
+        return detections(images, outputs, targets, names, min_score=_MIN_SCORE, title=title, captions=captions)
+
     return [
-        detections(
-            test.arrays["image"][worst],
-            worst_outputs,
-            targets,
-            names,
-            min_score=_MIN_SCORE,
-            title="Detections with the most errors",
-            captions=captions,
-        ),
+        drawn(worst_first[:_SHOWN], "Detections with the most errors"),
+        drawn(worst_first[middle : middle + _TYPICAL], "Detections with the median number of errors"),
         *result_panels,
         error_kinds(errors.sum(0), KINDS, names, caption_kinds),
         *triage_panels(history, floor=None),

@@ -69,7 +69,7 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
 
 
 def panels(context: ReportContext) -> list:
-    """Show the worst images, IoU by class with image-blind baselines, the confusion matrix and the learning curves.
+    """Show the worst and typical images, IoU by class beside image-blind baselines, the confusion matrix and curves.
 
     Args:
       context: the run's ReportContext.
@@ -87,6 +87,7 @@ def panels(context: ReportContext) -> list:
     plain = [{k: v for k, v in row.items() if "/" not in k} for row in context.history]
     return [
         segmentations(test["image"], classes, test["semantic"], names),
+        segmentations(test["image"], classes, test["semantic"], names, 4, "Images of median IoU", typical=True),
         class_table(
             context.arrays["mean_iou/by_class"],
             context.arrays["boundary/boundary_iou_by_class"],

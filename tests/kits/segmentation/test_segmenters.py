@@ -139,7 +139,13 @@ def test_a_run_from_training_to_masks(tmp_path, capsys):
     argv = ["--smoke", "--steps=1", "--num_scenes=10", "--batch_size=4", "--unet.widths=2,2", f"--run_dir={run}"]
     assert main(unet.experiment, argv) in (0, None)
     report = (run / "report.html").read_text()
-    for title in ("Worst images first", "IoU by class", "Confusion matrix", "most frequent class of each position"):
+    for title in (
+        "Worst images first",
+        "Images of median IoU",
+        "IoU by class",
+        "Confusion matrix",
+        "most frequent class of each position",
+    ):
         assert title in report
     Image.fromarray(np.full((13, 30, 3), 50, np.uint8)).save(tmp_path / "own.png")
     predict = ["--mode=predict", f"--run={run}", f"--input={tmp_path / 'own.png'}", f"--output={tmp_path / 'out'}"]
