@@ -76,3 +76,13 @@ def test_bad_sizes():
         augment.random_scale_crop(8, (4, 9))
     with pytest.raises(ValueError, match="length=0"):
         augment.scale_shorter_side(IMAGE, 0)
+
+
+def test_the_levels_of_a_scaled_crop_are_rounded_to_the_nearest():
+    """Rounded down, they would be darker by half a level in the mean."""
+    image = np.random.default_rng(0).integers(0, 256, (16, 20, 3), np.uint8)
+    crop, key = augment.random_scale_crop(8, (9, 14)), jax.random.key(3)
+    levels, exact = crop(key, jnp.asarray(image)), crop(key, jnp.asarray(image, jnp.float32))
+    assert levels.dtype == jnp.uint8
+    assert exact.dtype == jnp.float32
+    np.testing.assert_array_equal(levels, np.clip(np.round(exact), 0, 255))

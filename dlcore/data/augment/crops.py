@@ -142,7 +142,7 @@ def scale_shorter_side(image: jax.Array, length: int, method: str = "linear") ->
 def random_scale_crop(size: Size, shorter_side: tuple[float, float]) -> Augmentation:
     """Build an augmentation that scales the image by a random factor and cuts a window at a random position.
 
-    The resize is bilinear, without antialiasing.
+    The resize is bilinear, without antialiasing; uint8 results are rounded to the nearest level.
 
     Args:
       size: side, or (h, w), of the window and of the result.
@@ -167,9 +167,10 @@ def random_scale_crop(size: Size, shorter_side: tuple[float, float]) -> Augmenta
         corner = jnp.minimum(corner, slack)
         real = jnp.promote_types(image.dtype, jnp.float32)
         scale = jnp.stack([factor, factor]).astype(real)
-        return jax.image.scale_and_translate(
+        window = jax.image.scale_and_translate(
             image.astype(real), (height, width, image.shape[2]), (0, 1), scale, -corner.astype(real), "linear", False
-        ).astype(image.dtype)
+        )
+        return _to_dtype(window, image.dtype)
 
     return apply
 
@@ -200,7 +201,14 @@ def _resize(image: jax.Array, size: Sequence[int], method: str) -> jax.Array:
     if jnp.issubdtype(image.dtype, jnp.inexact):
         return jax.image.resize(image, (*size, image.shape[2]), method, antialias=True)
     real = jax.image.resize(image.astype(jnp.float32), (*size, image.shape[2]), method, antialias=True)
-    return jnp.clip(jnp.round(real), 0, 255).astype(image.dtype)
+    return _to_dtype(real, image.dtype)
+
+
+def _to_dtype(image: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    """Uint8 is rounded to the nearest level, and clipped."""
+    return (
+        image.astype(dtype) if jnp.issubdtype(dtype, jnp.inexact) else jnp.clip(jnp.round(image), 0, 255).astype(dtype)
+    )
 
 
 def _pair(size: Size) -> tuple[int, int]:
