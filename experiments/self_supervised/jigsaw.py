@@ -8,12 +8,12 @@ python -m experiments.self_supervised.jigsaw --dataset=fashion_mnist --data_dir=
 """
 
 import math
-from functools import partial
 
 from dlcore.experiment import Experiment, Setup
 from dlcore.kits.self_supervised import pretext_classifiers
 from dlcore.main import main
 from dlcore.self_supervised import jigsaw
+from dlcore.self_supervised.pieces import distant_orders
 
 
 def build(setup: Setup):
@@ -24,6 +24,16 @@ def task(flags):
     return jigsaw.jigsaw(**flags.group("learner"))
 
 
+def order_names(flags) -> list[str]:
+    """Name each order by its pieces, numbered from 1 along the rows of the image."""
+    orders = distant_orders(flags.grid**2, jigsaw.order_count(flags.grid, flags.orders))
+    return [" ".join(str(piece + 1) for piece in order) for order in orders]
+
+
+def panels(context) -> list:
+    return pretext_classifiers.panels(context, task, order_names(context.flags))
+
+
 experiment = Experiment(
     file=__file__,
     doc=__doc__,
@@ -31,7 +41,7 @@ experiment = Experiment(
     build=build,
     defaults={**pretext_classifiers.DEFAULTS, "grid": 2, "head.hidden": 256, "head.side": 2, "steps": 2000},
     expected_loss=lambda setup: math.log(jigsaw.order_count(setup.flags.grid, setup.flags.orders)),
-    panels=partial(pretext_classifiers.panels, task=task),
+    panels=panels,
     **pretext_classifiers.SHARED,
 )
 

@@ -70,3 +70,16 @@ def test_what_does_not_fit_is_one_clear_error_before_any_step(page, words, messa
 
     with pytest.raises(ValueError, match=message):
         begin()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("grid", [2, 3])
+def test_the_name_of_an_order_says_where_each_piece_is_from(grid):
+    flags = resolve(jigsaw.experiment, ["--gap=0", "--jitter=0", "--by_piece=false", f"--grid={grid}"])
+    names, task = jigsaw.order_names(flags), jigsaw.task(flags)
+    assert len(set(names)) == len(names) == {2: 24, 3: 64}[grid]
+    numbers = jnp.arange(1, grid**2 + 1.0).reshape(grid, grid)
+    image = numbers.repeat(4, 0).repeat(4, 1)[..., None]  # each piece has its own gray level
+    for seed in range(3):
+        pieces, label = task(jax.random.key(seed), {"image": image})
+        assert " ".join(f"{level:.0f}" for level in pieces.mean((1, 2, 3))) == names[label]
