@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dlcore.report.chart import SERIES, chart_svg, legend_key, new_chart, percent_ticks
-from dlcore.report.measures import explained, in_per_cent, number_text
+from dlcore.report.measures import better_direction, explained, in_per_cent, number_text
 from dlcore.report.panel import Panel
 
 __all__ = ["MAX_POINTS", "curves", "thin"]
@@ -167,10 +167,10 @@ def _keys(name: str, lines: dict, splits: list[str]) -> str:
 def _last_and_best(name: str, split: str, x: np.ndarray, y: np.ndarray) -> str:
     finite = np.isfinite(y)
     x, y = x[finite], y[finite]
-    last = number_text(name, y[-1])
-    if split == "train" or len(y) < 2 or not name.endswith(("loss", "error", "accuracy")):
+    last, direction = number_text(name, y[-1]), better_direction(name)
+    if split == "train" or len(y) < 2 or not direction:
         return last
-    best = y.argmax() if name.endswith("accuracy") else y.argmin()
+    best = y.argmax() if direction == "higher" else y.argmin()
     return last if y[best] == y[-1] else f"{last} (best {number_text(name, y[best])} at {x[best]:g})"
 
 

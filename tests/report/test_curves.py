@@ -61,6 +61,16 @@ def test_caption_names_last_and_best():
     ]
 
 
+def test_the_best_value_of_any_measure_is_the_better_one():
+    """By the direction of the measure; one without a direction has no best value."""
+    values = ((10, 0.25, 8.0, 1.0), (20, 0.5, 2.0, 2.0), (30, 0.375, 4.0, 1.5))
+    history = [row(step, "valid", mean_iou=iou, mse=mse, update_ratio=ratio) for step, iou, mse, ratio in values]
+    keys = re.findall(r'<span class="key"[^>]*>([^<]+)</span>', curves(history).html)
+    assert "valid 37.50 % (best 50.00 % at 20)" in keys
+    assert "valid 4 (best 2 at 20)" in keys
+    assert "valid 1.5" in keys
+
+
 @pytest.mark.parametrize("blank", [None, math.nan, math.inf])
 def test_blank_values_are_gaps(blank):
     values = [1.0, 2.0, blank, 2.0, 1.0]
