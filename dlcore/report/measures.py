@@ -297,12 +297,13 @@ def better_direction(name: str) -> Literal["higher", "lower", ""]:
     The first part of the name with a direction decides. In a part lower goes before higher, as in recall_error.
 
     Args:
-      name: name in metrics.jsonl, such as "accuracy", "policy_loss", "map50/cat" or "calibration/ece".
+      name: name in metrics.jsonl, such as "accuracy", "policy_loss", "map50/cat" or "calibration/ece"; also with a
+        split before it, as in "valid accuracy".
 
     Returns:
       The direction; empty if no word of the name has one.
     """
-    for part in name.removeprefix("test ").split(" (")[0].split("/"):
+    for part in re.sub("^(train|valid|test) ", "", name).split(" (")[0].split("/"):
         words = {part, *part.split("_")}
         words |= {re.sub(r"(?<=\D)\d+$", "", word) for word in words}  # bleu4
         directions = {_DIRECTIONS.get(word, "") for word in words}

@@ -65,6 +65,7 @@ def test_a_measure_s_direction_is_its_own():
         ("bleu2", "higher"),  # a word less its number
         ("frechet_distance (resnet8_cifar, 1,000 samples, 500 real)", "lower"),
         ("test accuracy", "higher"),
+        ("valid accuracy", "higher"),
         ("grad_norm", ""),
         ("steps", ""),
     ],
