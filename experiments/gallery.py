@@ -13,6 +13,7 @@ Look at each picture before you commit it.
 """
 
 import argparse
+import functools
 import html
 import io
 import json
@@ -20,7 +21,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -221,22 +222,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not (options.runs or options.models):
         parser.error("nothing to draw; allowed: folders of runs, or --models")
     options.out.mkdir(parents=True, exist_ok=True)
-    failed = 0
-    for model in options.models:
-        try:
-            name, webp = _draw_model(model)
-        except ValueError as error:
-            print(f"error: {error}", file=sys.stderr)
-            failed += 1
-            continue
-        (options.out / f"{name}.webp").write_bytes(webp)
-        print(f"{name}.webp: {model}, {len(webp)} bytes")
-    failed += _shoot_all(options) if options.runs else 0
-    return int(failed > 0)
+    draws = {model: functools.partial(_draw_model, model) for model in options.models}
+    failed = sum(not _saved(options.out, name, draw) for name, draw in draws.items())
+    return int(failed + (_shoot_all(options) if options.runs else 0) > 0)
 
 
-def _draw_model(model: str) -> tuple[str, bytes]:
-    """(page's name, WebP file) of a model of images."""
+def _saved(out: Path, source: str | Path, draw: Callable[[], tuple[str, str, bytes]]) -> bool:
+    """Write the picture (page's name, title, WebP file) that `draw` makes of `source`; False where it makes none."""
+    try:
+        name, title, webp = draw()
+    except ValueError as error:
+        print(f"error: {source}: {error}", file=sys.stderr)
+        return False
+    (out / f"{name}.webp").write_bytes(webp)
+    print(f"{name}.webp: {title!r}, {len(webp)} bytes")
+    return True
+
+
+def _draw_model(model: str) -> tuple[str, str, bytes]:
+    """(page's name, model, WebP file) of a model of images."""
     import jax
     import jax.numpy as jnp
 
@@ -249,7 +253,7 @@ def _draw_model(model: str) -> tuple[str, bytes]:
     layers = layer_costs(create_model(model), jax.ShapeDtypeStruct((1, *input_shape(model)), jnp.float32))
     page = family_of(model).__name__.removeprefix("dlcore.")
     png = figure_png(cost_figure(layers, model), dpi=100)
-    return page, encode(png, f"dlcore cost {model} --picture={model}.png")
+    return page, model, encode(png, f"dlcore cost {model} --picture={model}.png")
 
 
 def _shoot_all(options: argparse.Namespace) -> int:
@@ -257,18 +261,10 @@ def _shoot_all(options: argparse.Namespace) -> int:
     require("playwright", what="the gallery")
     from playwright.sync_api import sync_playwright
 
-    failed = 0
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium())
-        for folder in options.runs:
-            try:
-                name, title, webp = _shoot(browser, folder, options.panel)
-            except ValueError as error:
-                print(f"error: {folder}: {error}", file=sys.stderr)
-                failed += 1
-                continue
-            (options.out / f"{name}.webp").write_bytes(webp)
-            print(f"{name}.webp: {title!r}, {len(webp)} bytes")
+        shots = {folder: functools.partial(_shoot, browser, folder, options.panel) for folder in options.runs}
+        failed = sum(not _saved(options.out, folder, shoot) for folder, shoot in shots.items())
         browser.close()
     return failed
 

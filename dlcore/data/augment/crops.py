@@ -198,10 +198,8 @@ def average_over_crops(
 
 
 def _resize(image: jax.Array, size: Sequence[int], method: str) -> jax.Array:
-    if jnp.issubdtype(image.dtype, jnp.inexact):
-        return jax.image.resize(image, (*size, image.shape[2]), method, antialias=True)
-    real = jax.image.resize(image.astype(jnp.float32), (*size, image.shape[2]), method, antialias=True)
-    return _to_dtype(real, image.dtype)
+    real = image if jnp.issubdtype(image.dtype, jnp.inexact) else image.astype(jnp.float32)
+    return _to_dtype(jax.image.resize(real, (*size, image.shape[2]), method, antialias=True), image.dtype)
 
 
 def _to_dtype(image: jax.Array, dtype: jnp.dtype) -> jax.Array:
