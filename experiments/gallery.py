@@ -3,18 +3,23 @@
 python -m experiments.gallery RUN_DIR ...
 python -m experiments.gallery RUN_DIR --panel=samples
 python -m experiments.gallery --models alexnet resnet50
+python -m experiments.gallery --figures nn.rotary ops.nms
 
 Without --panel the picture is the first panel with images or, where there is none, the first with a figure; curves of
 the training, videos of an episode and the worst images come last. A browser draws the panel as the report shows it in
 light mode: it needs playwright (`pip install -e '.[docs-test]'`) and a chromium. The site shows the picture on the page
 of the experiment, in its chapter and on the front page. The file holds the run's command and the panel's title, which
 the page shows below the picture. Smoke runs are refused. The picture of a model's page draws the costs of its layers.
-Look at each picture before you commit it.
+A technique that no experiment shows has a function in docs/figures, which calls the technique and draws what it gives:
+`rotary` of docs/figures/nn.py is the picture of `dlcore.nn.rotary`, and its docstring is the caption. Look at each
+picture before you commit it.
 """
 
 import argparse
 import functools
 import html
+import importlib.util
+import inspect
 import io
 import json
 import os
@@ -23,14 +28,26 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dlcore.extras import require
 from experiments import ledger
 
-__all__ = ["MAX_BYTES", "MAX_TOTAL_BYTES", "Panel", "choose", "chromium", "encode", "main", "origin_of", "panels"]
+__all__ = [
+    "MAX_BYTES",
+    "MAX_TOTAL_BYTES",
+    "Panel",
+    "choose",
+    "chromium",
+    "encode",
+    "figure_function",
+    "main",
+    "origin_of",
+    "panels",
+]
 
-GALLERY = Path(__file__).resolve().parents[1] / "docs" / "gallery"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+GALLERY, FIGURES = DOCS / "gallery", DOCS / "figures"
 MAX_BYTES, MAX_TOTAL_BYTES = 60_000, 6_000_000
 """Largest size of a picture, and of all together."""
 WANTED_BYTES = 25_000
@@ -123,7 +140,7 @@ def encode(png: bytes, command: str = "", title: str = "") -> bytes:
     Args:
       png: PNG file.
       command: command line that drew it; kept as the Exif tag Software.
-      title: title of the report's panel; kept as the Exif tag ImageDescription.
+      title: title of the report's panel, or caption; kept as the Exif tag ImageDescription.
 
     Returns:
       WebP file of at most MAX_BYTES.
@@ -162,13 +179,38 @@ def origin_of(path: Path) -> tuple[str, str]:
       path: WebP file of `encode`.
 
     Returns:
-      (command line, title of the report's panel), "" where the file lacks it.
+      (command line, title of the report's panel or caption), "" where the file lacks it.
     """
     from PIL import Image
 
     with Image.open(path) as image:
         exif = image.getexif()
         return exif.get(SOFTWARE, ""), exif.get(DESCRIPTION, "")
+
+
+def figure_function(page: str) -> Callable[[], Any]:
+    """Find what draws the picture of a technique.
+
+    Args:
+      page: the technique's name, such as "nn.rotary".
+
+    Returns:
+      The function of docs/figures that draws it: no arguments, a matplotlib figure. Its docstring is the caption.
+
+    Raises:
+      ValueError: docs/figures has none of this name.
+    """
+    area, _, name = page.rpartition(".")
+    path = FIGURES / f"{area}.py"
+    if path.exists():
+        spec = importlib.util.spec_from_file_location(f"figures_{area}", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        if name in module.__all__:
+            return getattr(module, name)
+    raise ValueError(f"figures={page!r}: no function {name!r} in docs/figures/{area}.py; allowed: names in its __all__")
 
 
 def chromium() -> str | None:
@@ -208,7 +250,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: command line; that of the process by default.
 
     Returns:
-      0, or 1 where a folder or a model gave no picture; it is named.
+      0, or 1 where a folder, a model or a technique gave no picture; it is named.
 
     Raises:
       MissingPackage: playwright is not installed.
@@ -216,13 +258,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m experiments.gallery", description=__doc__.split("\n")[0])
     parser.add_argument("runs", nargs="*", type=Path, metavar="RUN_DIR", help="folder of a finished run")
     parser.add_argument("--models", nargs="+", default=[], metavar="NAME", help="draw the layers of these models")
+    parser.add_argument("--figures", nargs="+", default=[], metavar="PAGE", help="draw the figures of these techniques")
     parser.add_argument("--panel", default="", help="words of the panel's title")
     parser.add_argument("--out", type=Path, default=GALLERY, help="folder of the pictures (default docs/gallery)")
     options = parser.parse_args(argv)
-    if not (options.runs or options.models):
-        parser.error("nothing to draw; allowed: folders of runs, or --models")
+    if not (options.runs or options.models or options.figures):
+        parser.error("nothing to draw; allowed: folders of runs, --models or --figures")
     options.out.mkdir(parents=True, exist_ok=True)
     draws = {model: functools.partial(_draw_model, model) for model in options.models}
+    draws |= {page: functools.partial(_draw_figure, page) for page in options.figures}
     failed = sum(not _saved(options.out, name, draw) for name, draw in draws.items())
     return int(failed + (_shoot_all(options) if options.runs else 0) > 0)
 
@@ -254,6 +298,19 @@ def _draw_model(model: str) -> tuple[str, str, bytes]:
     page = family_of(model).__name__.removeprefix("dlcore.")
     png = figure_png(cost_figure(layers, model), dpi=100)
     return page, model, encode(png, f"dlcore cost {model} --picture={model}.png")
+
+
+def _draw_figure(page: str) -> tuple[str, str, bytes]:
+    """(page's name, caption, WebP file) of a technique."""
+    from dlcore.report.figure import figure_png
+
+    draw = figure_function(page)
+    caption = " ".join((inspect.getdoc(draw) or "").split())
+    return (
+        page,
+        caption,
+        encode(figure_png(draw(), dpi=100), f"python -m experiments.gallery --figures {page}", caption),
+    )
 
 
 def _shoot_all(options: argparse.Namespace) -> int:

@@ -259,7 +259,52 @@ def test_the_layers_of_a_model_become_the_picture_of_its_page(tmp_path, capsys):
     assert gallery.origin_of(tmp_path / "models.lenet.webp") == ("dlcore cost lenet5 --picture=lenet5.png", "")
     with pytest.raises(SystemExit):
         gallery.main([])
-    assert "allowed: folders of runs, or --models" in capsys.readouterr().err
+    assert "allowed: folders of runs, --models or --figures" in capsys.readouterr().err
+
+
+def _drawn_pages() -> list[str]:
+    """The techniques that have a function in docs/figures."""
+    found = []
+    for path in sorted(gallery.FIGURES.glob("*.py")):
+        (names,) = [
+            node.value
+            for node in ast.parse(path.read_text()).body
+            if isinstance(node, ast.Assign) and node.targets[0].id == "__all__"
+        ]
+        found += [f"{path.stem}.{name}" for name in ast.literal_eval(names)]
+    return found
+
+
+def test_a_figure_of_a_technique_is_in_the_gallery_with_its_caption(chapters):
+    entries = {entry.name for chapter in chapters for entry in chapter.entries if entry.path.startswith("dlcore/")}
+    for page in _drawn_pages():
+        assert page in entries, f"docs/figures: {page} is no technique of a chapter"
+        area, name = page.split(".")
+        tree = ast.parse((gallery.FIGURES / f"{area}.py").read_text())
+        (function,) = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
+        command, caption = gallery.origin_of(gallery.GALLERY / f"{page}.webp")
+        assert command == f"python -m experiments.gallery --figures {page}"
+        assert caption == " ".join(ast.get_docstring(function).split()), f"{page}: draw it again"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", _drawn_pages())
+def test_the_figure_of_a_technique_is_drawn_again(page, tmp_path):
+    """As it is in the gallery, up to the renderer's rounding."""
+    assert gallery.main(["--figures", page, f"--out={tmp_path}"]) == 0
+    found, known = (
+        np.asarray(Image.open(folder / f"{page}.webp").convert("RGB").resize((90, 60)), float) / 255
+        for folder in (tmp_path, gallery.GALLERY)
+    )
+    assert np.abs(found - known).mean() < 0.01
+
+
+def test_a_page_without_a_figure_is_refused(tmp_path, capsys):
+    assert gallery.main(["--figures", "nn.nothing", "nothing.rotary", f"--out={tmp_path}"]) == 1
+    said = capsys.readouterr().err
+    assert "figures='nn.nothing': no function 'nothing' in docs/figures/nn.py; allowed: names in its __all__" in said
+    assert "figures='nothing.rotary': no function 'rotary' in docs/figures/nothing.py" in said
+    assert not list(tmp_path.iterdir())
 
 
 def test_imports_are_found_through_packages(site, monkeypatch):
@@ -303,10 +348,13 @@ def test_a_page_names_the_run_of_its_picture(site, chapters, tmp_path, monkeypat
     command = "python -m experiments.rl.ppo --seed=3"
     (tmp_path / "gallery" / "rl.ppo.webp").write_bytes(_a_picture(command, "Returns"))
     (tmp_path / "gallery" / "classic_ml.embedding.webp").write_bytes(_a_picture(""))
+    drawn = "python -m experiments.gallery --figures nn.rotary"
+    (tmp_path / "gallery" / "nn.rotary.webp").write_bytes(_a_picture(drawn, "Angles of four pairs."))
     head = {
         path: "\n".join(site.techniques._head(*entries[path], "", targets))
-        for path in ("dlcore/rl/ppo.py", "dlcore/classic_ml/tsne.py", "dlcore/rl/dqn.py")
+        for path in ("dlcore/rl/ppo.py", "dlcore/classic_ml/tsne.py", "dlcore/rl/dqn.py", "dlcore/nn/rotary.py")
     }
+    assert head["dlcore/nn/rotary.py"].endswith(f"\nAngles of four pairs. The picture is from `{drawn}`.")
     assert head["dlcore/rl/ppo.py"].endswith(f"\nThe picture is the panel “Returns” in the report of `{command}`.")
     page = targets.entries["experiments/classic_ml/embedding.py"]
     assert head["dlcore/classic_ml/tsne.py"].endswith(

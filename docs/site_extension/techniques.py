@@ -146,6 +146,8 @@ def _picture(entry: Entry, targets) -> list[str]:
     told = [f"[{escape(shown.title)}](#{shown.label})"] if shown != entry else []
     told += [f"`{command}`"] if command else []
     image = f"![{escape(entry.title)}]({picture(shown)})"
+    if " --figures " in command:
+        return [image, f"{escape(panel)} The picture is from {', '.join(told)}."]
     words = f"the panel “{escape(panel)}” in the report of" if panel else "from"
     return [image, f"The picture is {words} {', '.join(told)}."] if told else [image]
 
