@@ -28,8 +28,8 @@ from dlcore.kits.training import optimizer
 from dlcore.kits.training.pretrained_network import load_network
 from dlcore.main import main
 
-SMOKE_IMAGES = 8
-"""Photographs of each split under --smoke."""
+SMOKE_IMAGES, NUM_SHOWN = 8, 4
+"""Photographs of each split under --smoke, and in the report."""
 
 
 def data(flags: Flags) -> Splits:
@@ -41,7 +41,10 @@ def data(flags: Flags) -> Splits:
     shape = splits.spec["image_shape"]
     batch = {"content": [shape, "float32"]}
     spec = {"dataset": splits.spec["dataset"], "image_shape": shape, "batch": batch}
-    return Splits(train, valid, test, spec, splits.notes, shown=test.take(min(4, len(test))))
+    # Evenly over the split, as neighbors are pieces of one part of a photograph.
+    rows = np.linspace(0, len(test) - 1, NUM_SHOWN + 2)[1:-1].round().astype(int)
+    shown = Source({"content": test.arrays["content"][rows]}, NUM_SHOWN, name=test.name)
+    return Splits(train, valid, test, spec, splits.notes, shown=shown)
 
 
 def style_images(flags: Flags) -> list[np.ndarray]:
@@ -96,9 +99,7 @@ def panels(context):
     from dlcore.report.curves import curves
     from dlcore.report.pictures import examples, to_uint8
 
-    # Evenly over the split, as neighbors are pieces of one part of a photograph.
-    rows = np.linspace(0, len(context.data.test) - 1, 6)[1:-1].round().astype(int)
-    content, rendered = context.data.test.arrays["content"][rows], np.asarray(context.outputs["images"])[rows]
+    content, rendered = context.data.shown.arrays["content"], np.asarray(context.outputs["images"])
     side = content.shape[1:3]
     patterns = [np.asarray(jax.image.resize(s, (*side, 3), "nearest")) for s in style_images(context.flags)]
     shown, titles = [np.full_like(content[0], 255), *patterns], ["", *context.flags.styles]
