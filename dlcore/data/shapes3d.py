@@ -70,14 +70,17 @@ def modelnet(data_dir: str | Path, split: str, num_points: int | None = None, se
       in the unit sphere.
 
     Raises:
-      ValueError: the split is unknown, `num_points` is below 1 or above that of the .npz, a mesh is damaged, a point is
-        not finite, or a label has no class.
+      ValueError: the split is unknown, the folder holds several .npz of it, `num_points` is below 1 or above that of
+        the .npz, a mesh is damaged, a point is not finite, or a label has no class.
       FileNotFoundError: the folder holds neither a .npz nor .off files of the split.
     """
     if split not in ("train", "test"):
         raise ValueError(f"split={split!r}: unknown; allowed: train, test")
     root = Path(data_dir)
     if files := sorted(root.glob(f"modelnet*_{split}.npz")):
+        if len(files) > 1:
+            found = ", ".join(path.name for path in files)
+            raise ValueError(f"data_dir={str(data_dir)!r}: several data sets, {found}; allowed: a folder of one")
         return _modelnet_file(files[0], split, num_points)
     paths = sorted(root.glob(f"*/{split}/*.off"))
     if not paths:

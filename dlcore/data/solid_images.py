@@ -61,11 +61,13 @@ def solid_images(
       canonical axes (`posed_solid_mesh`) to the camera's.
 
     Raises:
-      ValueError: `count`, `size`, `num_points` or `seed` is too small, or a solid is unknown or has a hole.
+      ValueError: `count`, `size`, `num_points`, `grid` or `seed` is too small, or a solid is unknown or has a hole.
     """
     if count < 1 or size < 8 or num_points < 1:
         allowed = "count and num_points of at least 1, size of at least 8"
         raise ValueError(f"count={count}, size={size}, num_points={num_points}: too small; allowed: {allowed}")
+    if grid < 0:
+        raise ValueError(f"grid={grid}: negative; allowed: 0 for none, or cells along each axis")
     if unknown := [kind for kind in kinds if kind not in IMAGE_SOLIDS]:
         raise ValueError(f"kinds={unknown[0]!r}: unknown; allowed: {', '.join(IMAGE_SOLIDS)}")
     checked_seed(seed)

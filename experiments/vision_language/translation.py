@@ -1,6 +1,6 @@
 """Machine translation by a transformer or a recurrent network with or without attention.
 
-python -m experiments.vision_language.translation                        (a small German-English grammar)
+python -m experiments.vision_language.translation                        (a small grammar: all sentences right)
 python -m experiments.vision_language.translation --model=attention
 python -m experiments.vision_language.translation --dataset=multi30k --data_dir=D --vocabulary=byte_pairs \\
     --vocabulary_size=4000 --length=26 --buckets=3 --batch_size=32 --epochs=6 --eval_every=600 --learning_rate=1e-3 \\

@@ -63,6 +63,9 @@ def test_modelnet_as_arrays(tmp_path):
     np.savez(tmp_path / "modelnet10_train.npz", points=np.zeros((1, 2, 3)), labels=[2], class_names=names)
     with pytest.raises(ValueError, match="labels: 2 to 2; allowed: 0 to 1, the classes"):
         modelnet(tmp_path, "train")
+    (tmp_path / "modelnet40_test.npz").touch()
+    with pytest.raises(ValueError, match=r"several data sets, modelnet10_test.npz, modelnet40_test.npz; allowed: a fo"):
+        modelnet(tmp_path, "test")
 
 
 @pytest.mark.covers("TD-15")

@@ -235,3 +235,11 @@ def test_the_lens_has_a_term_of_r_squared_and_one_of_its_square():
     # Back by Newton's method: what was seen at 4 + 2 * 1.0128 stands at 6 again.
     back = jax.jit(augment.lens_warp((6, 8), 0.0, 0.5).forward)(np.array([4 + 2 * 1.0128, 3.0], np.float32))
     np.testing.assert_allclose(back, place, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("k1", "k2"), [(-0.31, 0.0), (-1.0, 0.2), (0.0, -0.2)])
+def test_a_lens_that_folds_the_image_is_refused(k1, k2):
+    """The slope 1 + 3 k1 u + 5 k2 u^2 of the radius falls below 0 before the corners."""
+    with pytest.raises(ValueError, match=rf"k1={k1}, k2={k2}: the map folds"):
+        augment.lens_warp((6, 8), k1, k2)
+    augment.lens_warp((6, 8), -0.3)

@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dlcore.ops.checks import check_shapes
 
@@ -152,9 +153,9 @@ def perspective_warp(start: jax.Array, end: jax.Array) -> Warp:
 def lens_warp(size: tuple[int, int], k1: Number = 0.0, k2: Number = 0.0, steps: int = 12) -> Warp:
     """Build a radial lens distortion; its `forward` map is solved by Newton's method.
 
-    r' (1 + k1 r'^2 + k2 r'^4) must increase up to r' = 1.05, which needs k1 >= -0.3 where k2 = 0. Points that a
-    pincushion would move beyond r' = 1.05, just outside the image's corners, are moved to r' = 1.05. The arguments are
-    not checked.
+    r' (1 + k1 r'^2 + k2 r'^4) must increase up to r' = 1.05, which needs k1 > -0.3023 where k2 = 0. Points that a
+    pincushion would move beyond r' = 1.05, just outside the image's corners, are moved to r' = 1.05. Traced
+    coefficients are not checked.
 
     Args:
       size: (H, W) of the image.
@@ -164,7 +165,15 @@ def lens_warp(size: tuple[int, int], k1: Number = 0.0, k2: Number = 0.0, steps: 
 
     Returns:
       The map.
+
+    Raises:
+      ValueError: the map would fold the image, so that it has no inverse.
     """
+    if not any(isinstance(k, jax.core.Tracer) for k in (k1, k2)):
+        u = np.linspace(0, _BEYOND**2, 100)
+        if (slope := (1 + 3 * k1 * u + 5 * k2 * u * u).min()) <= 0:
+            allowed = f"1 + 3 k1 u + 5 k2 u^2 above 0 for u in [0, {_BEYOND**2:.4g}]"
+            raise ValueError(f"k1={k1}, k2={k2}: the map folds, it falls to {slope:.3g}; allowed: {allowed}")
     middle = jnp.array([size[1] / 2, size[0] / 2])
     half = (size[0] ** 2 + size[1] ** 2) ** 0.5 / 2
 
