@@ -79,8 +79,8 @@ def modelnet(data_dir: str | Path, split: str, num_points: int | None = None, se
     root = Path(data_dir)
     if files := sorted(root.glob(f"modelnet*_{split}.npz")):
         if len(files) > 1:
-            found = ", ".join(path.name for path in files)
-            raise ValueError(f"data_dir={str(data_dir)!r}: several data sets, {found}; allowed: a folder of one")
+            names = ", ".join(path.name for path in files)
+            raise ValueError(f"data_dir={str(data_dir)!r}: several data sets, {names}; allowed: a folder of one")
         return _modelnet_file(files[0], split, num_points)
     paths = sorted(root.glob(f"*/{split}/*.off"))
     if not paths:

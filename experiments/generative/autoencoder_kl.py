@@ -1,12 +1,13 @@
 """KL-regularized autoencoder of digits: the first phase of latent diffusion.
 
-python -m experiments.generative.autoencoder_kl
+python -m experiments.generative.autoencoder_kl                                    (34.6 dB; 90 s on one core)
 python -m experiments.generative.autoencoder_kl --mode=predict --run=RUN --input=FILES --output=reconstructions
 python -m experiments.generative.autoencoder_kl --dataset=fashion_mnist --data_dir=D --autoencoder.channels=32,64,64 \\
     --steps=20000 --batch_size=64
 
-The latent's sides are 1 / 2^(levels - 1) of the image's. `psnr` is that of the decoded mean, in dB. The last command
-was not run.
+The latent's sides are 1 / 2^(levels - 1) of the image's. `psnr` is that of the decoded mean, in dB; the mean training
+image has 11.4 dB. The default latent of a digit, 4 x 4 x 4, has as many numbers as its 64 pixels. The last command was
+not run.
 """
 
 from functools import partial
