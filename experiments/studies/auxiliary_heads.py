@@ -189,7 +189,7 @@ def draw(results: dict, best: dict, accuracy: dict):
     left.set_xlabel("step")
     left.set_ylabel("training loss of the last layer")
     left.legend(frameon=False, fontsize=8)
-    right.set_xticks(range(len(NETS)), NAMES.values(), fontsize=8)
+    right.set_xticks(range(len(NETS)), [name.replace(" ", "\n") for name in NAMES.values()], fontsize=8)
     right.set_ylabel("test accuracy, %")
     for axes in (left, right):
         axes.grid(alpha=0.3)
