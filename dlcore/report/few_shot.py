@@ -19,28 +19,33 @@ ROWS = {
 }
 
 
-def accuracies(numbers: Mapping[str, float], spec: Mapping[str, Any]) -> Panel:
+def accuracies(numbers: Mapping[str, Any], spec: Mapping[str, Any]) -> Panel:
     """Show the accuracy beside trivial baselines.
 
     Args:
-      numbers: `accuracy`, `interval`, metrics of ROWS, and those of `episode_accuracy`.
+      numbers: `accuracy`, `interval` (None for one episode), metrics of ROWS, and those of `episode_accuracy`.
       spec: facts of the data: `way`, `shot`, and `characters`, the numbers for training, validation and test.
 
     Returns:
       The panel.
     """
     rows = [{"": text, "accuracy, %": round(100 * numbers[name], 2)} for name, text in ROWS.items() if name in numbers]
-    rows[0]["95 % interval"] = f"± {100 * numbers['interval']:.2f}"
+    rows[0]["95 % interval"] = _half_width(numbers["interval"])
     rows.append({"": "chance", "accuracy, %": round(100 / spec["way"], 2)})
     for name in [name for name in numbers if name.startswith("accuracy_")]:
-        half = numbers[name.replace("accuracy", "interval")]
+        half = _half_width(numbers[name.replace("accuracy", "interval")])
         way, shot = name.removeprefix("accuracy_").removesuffix("shot").split("way")
         title = f"this network, {way}-way {shot}-shot"
-        rows.append({"": title, "accuracy, %": round(100 * numbers[name], 2), "95 % interval": f"± {100 * half:.2f}"})
+        rows.append({"": title, "accuracy, %": round(100 * numbers[name], 2), "95 % interval": half})
     train, _, test = spec["characters"]
     kind = f"{spec['shot']}-shot" if spec["shot"] else "zero-shot, classes described by attributes"
     note = f"{spec['way']}-way {kind}; {test} test characters; training used {train} others."
     return table(rows, "Episodes of the test", note)
+
+
+def _half_width(interval: float | None) -> str:
+    """Half the interval in percent; one episode has none."""
+    return "" if interval is None else f"± {100 * interval:.2f}"
 
 
 def episode(supports: np.ndarray | None, queries: np.ndarray, logits: np.ndarray, classes: int = 8) -> Panel:

@@ -17,6 +17,8 @@ def test_the_accuracy_stands_beside_what_is_trivial():
     described = accuracies({"accuracy": 0.4, "interval": 0.01}, {"way": 4, "shot": 0, "characters": [9, 9, 9]})
     assert "zero-shot" in described.note
     assert "pixels" not in described.html
+    one_episode = accuracies({"accuracy": 0.4, "interval": None}, {"way": 4, "shot": 1, "characters": [9, 9, 9]})
+    assert "±" not in one_episode.html
 
 
 def test_queries_stand_with_the_class_that_they_were_taken_for():
