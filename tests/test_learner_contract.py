@@ -565,10 +565,13 @@ def first_batch(resolved: ResolvedRun) -> tuple[Splits, Any]:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_is_traced(name):
-    """`init` and `update` of the page under --smoke, without compiling."""
+    """`init` and `update` of the page under --smoke, without compiling; its flags pass its own check, as they do at its
+    defaults."""
     resolved = smoke_job(name)
     if resolved is None:
         return
+    resolved.experiment.check(resolved.flags)
+    resolved.experiment.check(resolve(resolved.experiment, []))
     data, batch = first_batch(resolved)
     check_trace(resolved.experiment.build(resolved.setup_of(data)), batch)
 
