@@ -158,7 +158,7 @@ def encode(png: bytes, command: str = "", title: str = "") -> bytes:
     exif = Image.Exif()
     for tag, text in ((SOFTWARE, command), (DESCRIPTION, title)):
         if text:
-            exif[tag] = text
+            exif[tag] = text.encode()  # Pillow writes a str as ASCII, with ? for other characters
     options = [{"lossless": True}, *({"quality": quality} for quality in range(85, LEAST_QUALITY - 1, -5))]
     for share in (1, *SHRUNK):
         smaller = image.resize((round(share * image.width), round(share * image.height))) if share < 1 else image
@@ -185,7 +185,8 @@ def origin_of(path: Path) -> tuple[str, str]:
 
     with Image.open(path) as image:
         exif = image.getexif()
-        return exif.get(SOFTWARE, ""), exif.get(DESCRIPTION, "")
+        command, title = (exif.get(tag, "").encode("latin-1").decode() for tag in (SOFTWARE, DESCRIPTION))
+        return command, title
 
 
 def figure_function(page: str) -> Callable[[], Any]:

@@ -205,7 +205,7 @@ def _a_picture(command: str, title: str = "") -> bytes:
 
 def test_a_picture_holds_the_command_of_its_run(tmp_path):
     command = "python -m experiments.detection.detr --epochs=6"
-    for name, *said in (("with", command, "Worst first"), ("without", "", "")):
+    for name, *said in (("with", command, "Worst σ² first"), ("without", "", "")):
         (tmp_path / f"{name}.webp").write_bytes(_a_picture(*said))
         assert gallery.origin_of(tmp_path / f"{name}.webp") == tuple(said)
         with Image.open(tmp_path / f"{name}.webp") as image:
