@@ -1,0 +1,65 @@
+"""Figures of techniques of dlcore.generative: each function is named as its technique; its docstring, the caption."""
+
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.data.sample_images import fit_to, sample_image
+from dlcore.generative.vq_model import VQModel
+from dlcore.generative.vq_vae import codebook_from, nearest_codes
+from dlcore.nn import SAGANAttention
+from dlcore.report.figure import BLACK, SKY, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["sagan", "vq_model"]
+
+
+def sagan() -> "Figure":
+    """Where SAGAN's self-attention looks from the marked pixel of a photograph of 40 x 40 pixels, at two scales.
+
+    Queries and keys are here the colors, centered and scaled, so that the layer gathers from pixels of a like color
+    anywhere in the image; the larger the scale, the fewer. A convolution of 3 x 3 pixels would see the neighbors alone.
+    """
+    figure, axes = new_figure((7, 2.4), 1, 3)
+    photo, layer, row, column = fit_to(sample_image("flower", 80), (40, 40)), SAGANAttention(1), 20, 22
+    x = jnp.concatenate([jnp.asarray(photo)[None] / 255 - 0.5, jnp.zeros((1, 40, 40, 1))], -1)
+    color, probe = jnp.diag(jnp.array([1.0, 1, 1, 0])), jnp.diag(jnp.array([0.0, 0, 0, 1]))
+    axes[0].imshow(photo)
+    for ax, scale in zip(axes[1:], (2.0, 5.0), strict=True):
+        kernels = {"f": scale * color, "g": scale * color, "h": probe, "v": probe}
+        params = {name: {"kernel": kernel} for name, kernel in kernels.items()} | {"gamma": jnp.ones(())}
+        seen = jax.grad(lambda x, p=params: (layer.apply({"params": p}, x) - x)[0, row, column, 3])(x)[0, ..., 3]
+        ax.imshow(seen, cmap="viridis")
+        ax.set_title(f"weights, scale {scale:g}", fontsize=10)
+    axes[0].set_title("image", fontsize=10)
+    for ax in axes:
+        ax.plot(column, row, "o", markerfacecolor="none", markeredgecolor=SKY, markeredgewidth=2)
+        ax.set_axis_off()
+    return figure
+
+
+def vq_model() -> "Figure":
+    """The quantization of a photograph of 64 x 64 pixels by an untrained model of 2 numbers a code and 8 codes.
+
+    The encoder gives a vector for each of 32 x 32 places, and each becomes the nearest of the codes (crosses): its
+    cell of the plane. The grid of code numbers, on the right, is all that the decoder and a prior get to see.
+    """
+    figure, (image, plane, grid) = new_figure((7, 2.5), 1, 3)
+    photo = fit_to(sample_image("flower", 128), (64, 64))
+    model = VQModel((64, 64, 3), (8, 16), 1, 2, 4)
+    encode = jax.jit(lambda key, x: model.apply(model.init(key, x), x, method="encode"))
+    z = encode(jax.random.key(0), jnp.asarray(photo)[None] / 127.5 - 1)[0]
+    vectors = codebook_from(jax.random.key(1), z.reshape(-1, 2), 8).vectors
+    codes = nearest_codes(z, vectors)
+    image.imshow(photo)
+    plane.scatter(*z.reshape(-1, 2).T, c=codes.ravel(), cmap="tab10", vmin=0, vmax=9, s=4)
+    plane.plot(*np.asarray(vectors).T, "x", color=BLACK, markeredgewidth=2)
+    plane.set(xlabel="first number", ylabel="second number", aspect="equal", adjustable="datalim")
+    grid.imshow(codes, cmap="tab10", vmin=0, vmax=9)
+    image.set_axis_off()
+    grid.set_axis_off()
+    return figure

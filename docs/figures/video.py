@@ -1,0 +1,63 @@
+"""Figures of techniques of dlcore.video: each function is named as its technique, and its docstring is the caption."""
+
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.cost.layers import layer_costs
+from dlcore.data.clips import clips
+from dlcore.report.figure import PALETTE, YELLOW, new_figure
+from dlcore.video.flow_stack import flow_stack
+from dlcore.video.slowfast import SlowFast
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["slowfast", "two_stream"]
+
+
+def slowfast() -> "Figure":
+    """The two pathways of SlowFast on a clip of 32 frames of 64 x 64 pixels: their shapes and what they cost.
+
+    The fast pathway reads four times the frames with an eighth of the channels, so that it sees motion at a fraction of
+    the slow one's multiply-adds after the first stage; the lateral connections between them cost next to nothing.
+    """
+    figure, (left, right) = new_figure((7, 2.9), 1, 2)
+    layers = layer_costs(SlowFast(10), jax.ShapeDtypeStruct((1, 32, 64, 64, 3), jnp.float32))
+    for kind, color, shift in zip(("slow", "fast", "lateral"), PALETTE, (-0.27, 0, 0.27), strict=False):
+        stages = [layer for layer in layers if layer.path.startswith(kind)]
+        places = np.arange(len(stages)) + shift
+        right.bar(places, [layer.macs / 1e9 for layer in stages], width=0.27, color=color, label=kind)
+        if kind != "lateral":
+            frames, channels = zip(*((layer.output_shape[1], layer.output_shape[-1]) for layer in stages), strict=True)
+            left.plot(channels, frames, "o-", color=color, label=kind)
+    left.set(xscale="log", xlabel="channels of the stages", ylabel="frames", ylim=(0, 36))
+    left.legend(frameon=False)
+    right.set(xlabel="stage", ylabel="multiply-adds in billions", xticks=range(3))
+    right.legend(frameon=False)
+    return figure
+
+
+def two_stream() -> "Figure":
+    """What the two streams read of a clip of 32 x 32 pixels whose camera moves.
+
+    On the left the frame, which shows what is there; in the middle the flow to the next frame, as the drawing program
+    knows it; on the right the flow without its mean, most of which the camera adds, as the temporal stream reads it.
+    """
+    figure, axes = new_figure((7, 2.6), 1, 3)
+    arrays = clips(1, 4, camera=True, flow=True).arrays
+    clip, flow = arrays["clip"][0], arrays["flow"][0, 3]
+    axes[0].imshow(clip[3])
+    titles = ("flow", "flow less its mean")
+    places = np.arange(1, 32, 2)
+    for ax, title, field in zip(axes[1:], titles, (flow, flow_stack(jnp.asarray(flow[None]))), strict=True):
+        arrows = np.asarray(field)[1::2, 1::2]
+        ax.imshow(clip[3] // 3)
+        ax.quiver(places, places, *arrows.transpose(2, 0, 1), angles="xy", scale_units="xy", scale=1, color=YELLOW)
+        ax.set_title(title, fontsize=10)
+    axes[0].set_title("frame", fontsize=10)
+    for ax in axes:
+        ax.set_axis_off()
+    return figure
