@@ -116,13 +116,8 @@ def step_flops() -> "Figure":
     matrix, turns = jax.ShapeDtypeStruct((256, 256), jnp.float32), [1, 2, 4, 8, 16, 32]
     loops = [lambda a, n=n: jax.lax.scan(lambda x, _: (a @ x, None), a, None, n)[0] for n in turns]
     by_xla = [jax.jit(loop).lower(matrix).cost_analysis()["flops"] for loop in loops]
-    left.plot(
-        turns,
-        np.array([count_flops(loop, matrix).flops for loop in loops]) / 1e6,
-        "o-",
-        color=PALETTE[0],
-        label="step_flops",
-    )
+    by_jaxpr = [count_flops(loop, matrix).flops for loop in loops]
+    left.plot(turns, np.array(by_jaxpr) / 1e6, "o-", color=PALETTE[0], label="step_flops")
     left.plot(turns, np.array(by_xla) / 1e6, "o--", color=VERMILION, label="XLA")
     left.set(xlabel="turns of the loop", ylabel="FLOPs (millions)")
     left.legend(frameon=False)
@@ -132,13 +127,10 @@ def step_flops() -> "Figure":
     def loss(variables, image):
         return model.apply(variables, image).sum()
 
-    steps = {
-        "forward": loss,
-        "gradient": jax.value_and_grad(loss),
-        "gradient,\nrecomputed": jax.value_and_grad(jax.checkpoint(loss)),
-    }
-    counts = [count_flops(step, variables, image).flops / 1e9 for step in steps.values()]
-    bars = right.bar(list(steps), counts, 0.6, color=PALETTE[0])
+    names = ("forward", "gradient", "gradient,\nrecomputed")
+    steps = loss, jax.value_and_grad(loss), jax.value_and_grad(jax.checkpoint(loss))
+    counts = [count_flops(step, variables, image).flops / 1e9 for step in steps]
+    bars = right.bar(names, counts, 0.6, color=PALETTE[0])
     right.bar_label(bars, fmt="%.2f")
     right.set(ylabel="FLOPs (billions)")
     return figure
