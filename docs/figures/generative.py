@@ -52,7 +52,7 @@ def vq_model() -> "Figure":
     photo = fit_to(sample_image("flower", 128), (64, 64))
     model = VQModel((64, 64, 3), (8, 16), 1, 2, 4)
     encode = jax.jit(lambda key, x: model.apply(model.init(key, x), x, method="encode"))
-    z = encode(jax.random.key(0), jnp.asarray(photo)[None] / 127.5 - 1)[0]
+    z = encode(jax.random.key(4), jnp.asarray(photo)[None] / 127.5 - 1)[0]
     vectors = codebook_from(jax.random.key(1), z.reshape(-1, 2), 8).vectors
     codes = nearest_codes(z, vectors)
     image.imshow(photo)

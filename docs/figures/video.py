@@ -29,14 +29,14 @@ def slowfast() -> "Figure":
     for kind, color, shift in zip(("slow", "fast", "lateral"), PALETTE, (-0.27, 0, 0.27), strict=False):
         stages = [layer for layer in layers if layer.path.startswith(kind)]
         places = np.arange(len(stages)) + shift
-        right.bar(places, [layer.macs / 1e9 for layer in stages], width=0.27, color=color, label=kind)
+        right.bar(places, [layer.macs / 1e6 for layer in stages], width=0.27, color=color, label=kind)
         if kind != "lateral":
             frames, channels = zip(*((layer.output_shape[1], layer.output_shape[-1]) for layer in stages), strict=True)
             left.plot(channels, frames, "o-", color=color, label=kind)
     left.set(xscale="log", xlabel="channels of the stages", ylabel="frames", ylim=(0, 36))
     left.legend(frameon=False)
-    right.set(xlabel="stage", ylabel="multiply-adds in billions", xticks=range(3))
-    right.legend(frameon=False)
+    right.set(xlabel="stage", ylabel="multiply-adds in millions", xticks=range(3), yscale="log")
+    right.legend(frameon=False, loc="upper left")
     return figure
 
 
