@@ -203,8 +203,8 @@ def check(flags: Flags) -> None:
     Raises:
       FlagError: an amount is no number of labels, or exceeds the number of images.
     """
-    dataset = flags.get("dataset")  # clips have no such flag
-    _fine_tune_counts(flags, TRAIN_SIZES.get(dataset, 2**63), 1)
+    # Clips have no --dataset.
+    _fine_tune_counts(flags, TRAIN_SIZES.get(flags.get("dataset"), 2**63), 1)
 
 
 def _fine_tune_counts(flags: Flags, train_size: int, num_classes: int) -> tuple[int, ...]:
