@@ -124,7 +124,7 @@ KEPT = {
         "__init__(turned)",
         "answer_number(answer)",
         "answer_number(answers)",
-        "count_in(others)",
+        "count_shared(others)",
         "cutmix_box(share)",
         "episodes(turned)",
         "fit_on_first(others)",

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dlcore.data.fingerprint import fingerprint, hashed
+from dlcore.data.fingerprint import fingerprint, hash_texts
 from dlcore.data.source import Source, checked_seed
 
 __all__ = ["complete_splits", "shared_images", "split_validation"]
@@ -142,7 +142,7 @@ def _by_position(label: np.ndarray, fraction: float, seed: int) -> np.ndarray:
 
 
 def _by_name(names: np.ndarray, label: np.ndarray, fraction: float, salt: str) -> np.ndarray:
-    uniform = hashed(names, salt) / 2.0**64
+    uniform = hash_texts(names, salt) / 2.0**64
     is_valid = uniform < fraction
     order = np.argsort(uniform, kind="stable")
     # When a class of _LEAST or more grows, its smallest hash stays the smallest or is that of a new example: no example

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.data.decoding import decode_image, stretched
+from dlcore.data.decoding import decode_image, stretch_image
 from dlcore.data.image_headers import target_size
-from dlcore.data.image_pixels import opened, orientation
+from dlcore.data.image_pixels import open_image, orientation
 from dlcore.data.masks import pack_masks, segmentation_to_mask
 from dlcore.data.resizing import ShortestEdge
 from dlcore.data.source import Source
@@ -209,7 +209,7 @@ def coco_source(
                     "more"
                 )
             pixels, sizes[i], is_turned = read(image, annotations)
-            arrays["image"][i] = stretched(pixels, size) if edge is None else edge.place(pixels)[0]
+            arrays["image"][i] = stretch_image(pixels, size) if edge is None else edge.place(pixels)[0]
             rotated += [image["file_name"]] if is_turned and objects else []
             scale = np.array([resized[i][1] / image["width"], resized[i][0] / image["height"]])
             for j, (annotation, label, box) in enumerate(objects):
@@ -513,7 +513,7 @@ class _Images:
             content = self.zip.read(location) if self.zip else (self.path / location).read_bytes()
             pixels, is_rotated = (
                 decode_image(io.BytesIO(content), None, 3),
-                orientation(opened(io.BytesIO(content))) > 1,
+                orientation(open_image(io.BytesIO(content))) > 1,
             )
         except Exception as error:
             raise ValueError(unreadable([(f"{self.path / location}", error)], False)) from None

@@ -26,7 +26,7 @@ import numpy as np
 
 from dlcore.data.image_folder import ImageFile
 from dlcore.data.image_headers import target_size
-from dlcore.data.image_pixels import Box, center_box, decode_box_by_pillow, decode_image, opened, orientation
+from dlcore.data.image_pixels import Box, center_box, decode_box_by_pillow, decode_image, open_image, orientation
 from dlcore.data.workers import DECODERS, try_each
 from dlcore.extras import require
 
@@ -39,7 +39,7 @@ __all__ = [
     "load_center_crop",
     "load_image",
     "random_box",
-    "stretched",
+    "stretch_image",
 ]
 
 _TRIES = 10
@@ -121,7 +121,7 @@ def load_center_crop(path: str | Path, size: tuple[int, int], channels: int = 3,
         raise ValueError(f"{path} cannot be read as an image: {error}") from error
 
 
-def stretched(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def stretch_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize an image without keeping its aspect ratio (bilinear, antialiased).
 
     Args:
@@ -205,7 +205,7 @@ def random_box(
 
 def _by_opencv(data: bytes, choose: Callable, size: tuple[int, int], channels: int, orient: bool) -> np.ndarray:
     cv2 = _opencv()
-    with opened(io.BytesIO(data)) as header:
+    with open_image(io.BytesIO(data)) as header:
         plain = header.format in _PLAIN and header.mode in ("L", "RGB") and "transparency" not in header.info
         turn = orientation(header) if orient else 1
     if not plain or (header.format == "PNG" and b"eXIf" in data):

@@ -8,7 +8,7 @@ import numpy as np
 
 from dlcore.data.source import Source, checked_seed
 
-__all__ = ["FACTORS", "SHAPES", "draw_factors", "factor_shapes", "seen_by_camera"]
+__all__ = ["FACTORS", "SHAPES", "draw_factors", "factor_shapes", "simulate_camera"]
 
 FACTORS = ("x", "y", "radius", "brightness")
 """The columns of `factors`: the center (x, y) and the radius as fractions of the side, and the pixel value inside."""
@@ -62,7 +62,7 @@ def draw_factors(factors: np.ndarray, label: np.ndarray, size: int) -> np.ndarra
     return value[..., None].astype(np.float32)
 
 
-def seen_by_camera(images: np.ndarray, seed: int = 0) -> np.ndarray:
+def simulate_camera(images: np.ndarray, seed: int = 0) -> np.ndarray:
     """Simulate photographs of rendered images: lower contrast, uneven light on a bright background, stripes, noise.
 
     Args:

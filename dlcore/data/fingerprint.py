@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Fingerprint", "changes", "count_in", "fingerprint", "hashed"]
+__all__ = ["Fingerprint", "changes", "count_shared", "fingerprint", "hash_texts"]
 
 _IMAGE = "image"
 _SHOWN = 3
@@ -40,7 +40,7 @@ class Fingerprint(NamedTuple):
     names: np.ndarray | None = None
 
 
-def hashed(texts: Sequence[str], salt: str = "") -> np.ndarray:
+def hash_texts(texts: Sequence[str], salt: str = "") -> np.ndarray:
     """Hash texts to uniformly distributed 64-bit numbers, the same on every machine.
 
     Args:
@@ -81,7 +81,7 @@ def fingerprint(
     """
     total = hashlib.blake2b(repr((length, tuple(class_names))).encode(), digest_size=8)
     if names is not None and sizes is not None:
-        keys, by = hashed([f"{name}\0{size}" for name, size in zip(names, sizes, strict=True)]), "path and size"
+        keys, by = hash_texts([f"{name}\0{size}" for name, size in zip(names, sizes, strict=True)]), "path and size"
     elif any(_on_demand(array) for name, array in arrays.items() if name != _IMAGE):
         keys, by = None, "number"
     elif arrays:
@@ -119,7 +119,7 @@ def _row_keys(arrays: Mapping[str, Any], length: int) -> np.ndarray:
     return np.frombuffer(b"".join(state.digest() for state in states), "<u8")
 
 
-def count_in(keys: np.ndarray, others: np.ndarray) -> int:
+def count_shared(keys: np.ndarray, others: np.ndarray) -> int:
     """Count the keys that another set of keys contains.
 
     Args:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlcore.data.decoding import decode_image, stretched
+from dlcore.data.decoding import decode_image, stretch_image
 from dlcore.data.image_folder import is_image
 from dlcore.data.split_names import check_one_name, split_of
 from dlcore.data.workers import unreadable
@@ -130,4 +130,4 @@ class _Files:
                 image = decode_image(io.BytesIO(file.read()), None, 3)
         except Exception as error:
             raise ValueError(unreadable([(f"{self.path}: image {name}", error)], False)) from None
-        return stretched(image, (size, size))
+        return stretch_image(image, (size, size))

@@ -9,16 +9,16 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from dlcore.data.image_folder import ImageFile, ImageFolder
-from dlcore.data.image_pixels import is_sideways, opened
+from dlcore.data.image_pixels import is_sideways, open_image
 from dlcore.data.workers import try_each
 
 __all__ = [
     "SAMPLE_SIZE",
     "ImageHeaders",
     "check_headers",
-    "evenly",
-    "kept_share",
+    "default_crop_pct",
     "read_header",
+    "take_evenly",
     "target_size",
 ]
 
@@ -75,7 +75,7 @@ def check_headers(
     if channels not in (None, 1, 3):
         raise ValueError(f"channels={channels!r}: unknown; allowed: None, 1, 3")
     if sample_above is not None:
-        sample = {split: evenly(files, SAMPLE_SIZE) for split, files in folder.splits.items()}
+        sample = {split: take_evenly(files, SAMPLE_SIZE) for split, files in folder.splits.items()}
         headers = _check(folder, sample, image_size, channels, skip_bad)
         if headers.num_bytes > sample_above or all(len(sample[s]) == len(folder.splits[s]) for s in sample):
             return headers
@@ -106,7 +106,7 @@ def _check(
         for split, files in splits.items()
     }
     num_bytes = sum(map(len, folder.splits.values())) * math.prod(shape)
-    return ImageHeaders(readable, shape, num_bytes, kept_share(set(sizes), shape[:2]), len(gray) == 2)
+    return ImageHeaders(readable, shape, num_bytes, default_crop_pct(set(sizes), shape[:2]), len(gray) == 2)
 
 
 def read_header(file: Path | IO[bytes]) -> tuple[tuple[int, int], bool]:
@@ -121,7 +121,7 @@ def read_header(file: Path | IO[bytes]) -> tuple[tuple[int, int], bool]:
     Raises:
       ValueError: the file is not an image.
     """
-    with opened(file) as image:
+    with open_image(file) as image:
         width, height = image.size[::-1] if is_sideways(image) else image.size
         return (height, width), image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I")
 
@@ -144,7 +144,7 @@ def target_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
     return size
 
 
-def kept_share(sizes: set[tuple[int, int]], size: tuple[int, int]) -> float:
+def default_crop_pct(sizes: set[tuple[int, int]], size: tuple[int, int]) -> float:
     """Choose `crop_pct`, the side of the center crop as a fraction of the scaled image's side.
 
     Args:
@@ -157,7 +157,7 @@ def kept_share(sizes: set[tuple[int, int]], size: tuple[int, int]) -> float:
     return 1.0 if len(sizes) == 1 and all(a <= b for a, b in zip(*sizes, size, strict=True)) else 0.875
 
 
-def evenly(items: Sequence[Any], count: int) -> list[Any]:
+def take_evenly(items: Sequence[Any], count: int) -> list[Any]:
     """Take evenly spaced items, from the first to the last.
 
     Args:

@@ -20,15 +20,15 @@ import numpy as np
 
 __all__ = [
     "Box",
+    "apply_orientation",
     "center_box",
     "decode_box_by_pillow",
     "decode_image",
     "is_sideways",
-    "opened",
+    "open_image",
     "orientation",
     "resize_box",
     "scale_to_cover",
-    "upright",
 ]
 
 _GAP = 2.0
@@ -55,7 +55,7 @@ class Box(NamedTuple):
     mirrored: bool = False
 
 
-def opened(file: Path | IO[bytes]) -> Any:
+def open_image(file: Path | IO[bytes]) -> Any:
     """Open an image without decoding its pixels.
 
     Args:
@@ -106,7 +106,7 @@ def is_sideways(image: Any) -> bool:
     return image.format != "TIFF" and orientation(image) >= 5
 
 
-def upright(image: Any) -> Any:
+def apply_orientation(image: Any) -> Any:
     """Decode an opened image and rotate it as its EXIF orientation says.
 
     Args:
@@ -156,7 +156,7 @@ def _to_pixels(image: Any, channels: int, orient: bool = True, keep_gray: bool =
         raise ValueError(f"channels={channels!r}: unknown; allowed: 1, 3")
     bits = _gray_bits(image)
     if orient:
-        image = upright(image)
+        image = apply_orientation(image)
     if bits:
         gray = np.asarray(image).astype(np.int64).clip(0, 2**bits - 1) * 255 // (2**bits - 1)
         image = Image.fromarray(gray.astype(np.uint8))
@@ -182,7 +182,7 @@ def decode_image(file: Path | IO[bytes], size: tuple[int, int] | None, channels:
       ValueError: the file is not an image, `channels` is neither 1 nor 3, or the pixels are 32-bit integers or floats.
       OSError: the file is cut off or damaged.
     """
-    with opened(file) as image:
+    with open_image(file) as image:
         image = _to_pixels(image, channels)
     pixels: Any = np.asarray(image if size is None else scale_to_cover(image, size), np.uint8)
     return pixels[..., None] if channels == 1 else pixels
@@ -270,7 +270,7 @@ def decode_box_by_pillow(
     """
     from PIL import Image
 
-    with opened(io.BytesIO(data)) as image:
+    with open_image(io.BytesIO(data)) as image:
         if image.format in _DRAFTED:
             height, width = image.size if orient and is_sideways(image) else image.size[::-1]
             box = choose(height, width)

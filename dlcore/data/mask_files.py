@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.data.image_pixels import opened, upright
+from dlcore.data.image_pixels import apply_orientation, open_image
 
 __all__ = ["decode_mask"]
 
@@ -31,13 +31,13 @@ def decode_mask(data: bytes) -> np.ndarray:
       ValueError: `data` is not an image, has several channels or floating-point pixels, or a lossy format.
       OSError: the file is cut off or damaged.
     """
-    with opened(io.BytesIO(data)) as image:
+    with open_image(io.BytesIO(data)) as image:
         if kind := _lossy(image, data):
             raise ValueError(f"a mask in {kind}, which does not keep numbers; allowed: PNG, or another without loss")
         if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
             raise ValueError(f"a mask of mode {image.mode}; allowed: one channel, the number of each pixel's class")
         spread = _spread(image, data)
-        values = np.asarray(upright(image)).astype(np.int32)
+        values = np.asarray(apply_orientation(image)).astype(np.int32)
     return values if spread is None else np.rint(values / spread).astype(np.int32)
 
 

@@ -27,10 +27,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore.data.augment.examples import VOID
-from dlcore.data.decoding import decode_image, stretched
+from dlcore.data.decoding import decode_image, stretch_image
 from dlcore.data.image_folder import is_image
 from dlcore.data.image_headers import target_size
-from dlcore.data.image_pixels import opened, orientation
+from dlcore.data.image_pixels import open_image, orientation
 from dlcore.data.mask_files import decode_mask
 from dlcore.data.masks import unpack_masks
 from dlcore.data.scenes import SHAPES, STUFF, scenes
@@ -458,12 +458,12 @@ def _decoded(pair: _Pair, size: tuple[int, int] | None, table: _Table) -> _Row:
     try:
         content = pair.read_image()
         image = decode_image(io.BytesIO(content), None, 3)
-        is_rotated = orientation(opened(io.BytesIO(content))) > 1
+        is_rotated = orientation(open_image(io.BytesIO(content))) > 1
     except Exception as error:
         raise ValueError(unreadable([(pair.image, error)], False)) from None
     try:
         content_of_mask = pair.read_mask()
-        is_rotated = orientation(opened(io.BytesIO(content_of_mask))) == 1 and is_rotated
+        is_rotated = orientation(open_image(io.BytesIO(content_of_mask))) == 1 and is_rotated
     except Exception as error:
         raise ValueError(unreadable([(pair.mask, error)], False)) from None
     try:
@@ -485,6 +485,6 @@ def _decoded(pair: _Pair, size: tuple[int, int] | None, table: _Table) -> _Row:
         )
     labels = classes.astype(np.uint8)
     if size is not None and image.shape[:2] != size:
-        image = stretched(image, size)
+        image = stretch_image(image, size)
         labels = np.asarray(Image.fromarray(labels).resize(size[::-1], Image.Resampling.NEAREST))
     return _Row(image, labels, len(content), class_ids, is_rotated)

@@ -24,7 +24,7 @@ import numpy as np
 
 from dlcore.data.decoding import Box, center_box, decode_box, decode_image, random_box
 from dlcore.data.image_folder import ImageFile
-from dlcore.data.image_headers import ImageHeaders, evenly
+from dlcore.data.image_headers import ImageHeaders, take_evenly
 from dlcore.data.source import Source
 from dlcore.data.workers import Workers, try_each, unreadable
 
@@ -272,7 +272,7 @@ def sample_of(source: Source, count: int = 1000) -> Source:
     Returns:
       A source in memory of min(count, N) examples.
     """
-    rows = np.array(evenly(range(len(source)), count), int)
+    rows = np.array(take_evenly(range(len(source)), count), int)
     arrays = source[rows]
     return replace(source, arrays={name: arrays[name] for name in source.arrays}, length=len(rows))
 

@@ -19,7 +19,7 @@ import numpy as np
 from absl import logging
 
 from dlcore.data.array_cache import cache_file, read_cache, write_cache
-from dlcore.data.image_headers import SAMPLE_SIZE, evenly, kept_share, read_header, target_size
+from dlcore.data.image_headers import SAMPLE_SIZE, default_crop_pct, read_header, take_evenly, target_size
 from dlcore.data.source import Source
 from dlcore.data.streaming import StreamedImages, streaming_note
 from dlcore.data.workers import Workers
@@ -229,7 +229,7 @@ def _check_shape(data: _Records) -> tuple[int | None, int | None, int]:
     shape = tuple(data.image.shape)
     if None not in shape[:2]:
         return shape
-    rows = evenly(range(len(data.encoded)), SAMPLE_SIZE)
+    rows = take_evenly(range(len(data.encoded)), SAMPLE_SIZE)
     sizes = {read_header(io.BytesIO(data.encoded[row][data.image_key]))[0] for row in rows}
     return (*(sizes.pop() if len(sizes) == 1 else (None, None)), shape[2])
 
@@ -278,7 +278,7 @@ def _streamed(
         np.arange(len(data.encoded)),
         size,
         shape[2],
-        kept_share(set() if several else {shape[:2]}, size),
+        default_crop_pct(set() if several else {shape[:2]}, size),
         orient=False,
         workers=workers,
     )

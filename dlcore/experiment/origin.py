@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlcore.data.fingerprint import Fingerprint, count_in
+from dlcore.data.fingerprint import Fingerprint, count_shared
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Spec, Splits
 
@@ -284,7 +284,7 @@ def _seen(origin: Origin, now: Fingerprint, split: str) -> int:
         return 0
     recorded = origin.known.get(split)
     new = now.keys if recorded is None or recorded.keys is None else now.keys[~np.isin(now.keys, recorded.keys)]
-    return count_in(new, trained_on(origin.known))
+    return count_shared(new, trained_on(origin.known))
 
 
 def _other_keys(origin: Origin, splits: Splits) -> bool:

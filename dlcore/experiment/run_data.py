@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlcore.data.fingerprint import Fingerprint, changes, count_in
+from dlcore.data.fingerprint import Fingerprint, changes, count_shared
 from dlcore.data.source import Source
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.origin import (
@@ -288,7 +288,7 @@ def compared(run: ResolvedRun, config: dict, splits: Splits, split: str) -> Comp
         return Comparison(difference, 0)
     recorded_keys = recorded[split].keys
     new = now.keys if recorded_keys is None else now.keys[~np.isin(now.keys, recorded_keys)]
-    num_seen = count_in(new, trained_on(recorded))
+    num_seen = count_shared(new, trained_on(recorded))
     if num_seen and not run.flags.changed_data:
         how = f" (same {now.by})" if now.by != "content" else ""
         raise FlagError(

@@ -1,7 +1,7 @@
 from dlcore.self_supervised.audio_visual import AudioVisual as AudioVisual
 from dlcore.self_supervised.audio_visual import correspondence as correspondence
 from dlcore.self_supervised.clip import class_vectors as class_vectors
-from dlcore.self_supervised.colorization import in_gray as in_gray
+from dlcore.self_supervised.colorization import to_grayscale as to_grayscale
 from dlcore.self_supervised.colorization import without_colors as without_colors
 from dlcore.self_supervised.cross_channel import hidden_channel as hidden_channel
 from dlcore.self_supervised.cross_channel import without_channel as without_channel

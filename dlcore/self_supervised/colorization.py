@@ -17,12 +17,12 @@ from dlcore.data.augment.jitter import gray
 from dlcore.learner import Learner
 from dlcore.self_supervised.fill_in import FillIn, fill_in_learner
 
-__all__ = ["in_gray", "learner", "without_colors"]
+__all__ = ["learner", "to_grayscale", "without_colors"]
 
 TRIVIAL = "gray"
 
 
-def in_gray(image: jax.Array) -> jax.Array:
+def to_grayscale(image: jax.Array) -> jax.Array:
     """Show an image in gray.
 
     Args:
@@ -50,7 +50,7 @@ def without_colors(key: jax.Array, image: jax.Array) -> FillIn:
       What is to be filled in.
     """
     del key
-    gray = in_gray(image)
+    gray = to_grayscale(image)
     return FillIn(gray, gray, image, jnp.ones(image.shape[:2], image.dtype))
 
 
@@ -72,4 +72,4 @@ def learner(
     Returns:
       The learner, see `fill_in_learner`.
     """
-    return fill_in_learner(model, optimizer, without_colors, TRIVIAL, prepare, normalize, in_gray)
+    return fill_in_learner(model, optimizer, without_colors, TRIVIAL, prepare, normalize, to_grayscale)

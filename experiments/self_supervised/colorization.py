@@ -22,7 +22,7 @@ def build(setup: Setup):
 
 
 def present(flags):
-    return colorization.in_gray
+    return colorization.to_grayscale
 
 
 experiment = Experiment(

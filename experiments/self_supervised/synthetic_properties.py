@@ -11,7 +11,7 @@ and the domains are told apart in 68 % (100 % without). One seed; labels of the 
 
 import jax.numpy as jnp
 
-from dlcore.data.factor_shapes import FACTORS, SHAPES, factor_shapes, seen_by_camera
+from dlcore.data.factor_shapes import FACTORS, SHAPES, factor_shapes, simulate_camera
 from dlcore.data.source import Source
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.setting import Setting
@@ -37,7 +37,7 @@ def pairs(count: int, seed: int, size: int) -> Source:
         "image": drawn.arrays["image"],
         "label": drawn.arrays["label"],
         "factors": drawn.arrays["factors"],
-        "photo": seen_by_camera(real.arrays["image"], seed),
+        "photo": simulate_camera(real.arrays["image"], seed),
         "photo_label": real.arrays["label"],
         "photo_factors": real.arrays["factors"],
     }

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dlcore.data.digits import digits
-from dlcore.data.fingerprint import changes, hashed
+from dlcore.data.fingerprint import changes, hash_texts
 from dlcore.data.source import Source
 
 
@@ -56,8 +56,8 @@ def test_without_keys_only_numbers_can_be_told():
 
 @pytest.mark.parametrize("salt", ["", "0 test"])
 def test_hashed_texts_are_uniform_and_fixed(salt):
-    numbers = hashed([f"cat/{i}.png" for i in range(10_000)], salt) / 2.0**64
+    numbers = hash_texts([f"cat/{i}.png" for i in range(10_000)], salt) / 2.0**64
     # Each tenth holds 1,000 on average, give or take 30.
     assert np.abs(np.histogram(numbers, 10, (0, 1))[0] - 1000).max() < 150
     # The first eight bytes of BLAKE2b of the salt, a zero byte and the name, little-endian.
-    assert hashed(["a"], "").tolist() == [int.from_bytes(hashlib.blake2b(b"\0a", digest_size=8).digest(), "little")]
+    assert hash_texts(["a"], "").tolist() == [int.from_bytes(hashlib.blake2b(b"\0a", digest_size=8).digest(), "little")]

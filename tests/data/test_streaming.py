@@ -15,7 +15,7 @@ from dlcore.data.carving import split_validation
 from dlcore.data.decoding import decode_box, random_box
 from dlcore.data.device import device_resident
 from dlcore.data.image_classification import load
-from dlcore.data.image_headers import evenly, kept_share
+from dlcore.data.image_headers import default_crop_pct, take_evenly
 from dlcore.data.pipeline import Pipeline, padded_batches
 from dlcore.data.prefetch import prefetch
 from dlcore.data.source import Source, join, shuffle_labels
@@ -191,8 +191,9 @@ def test_half_of_the_boxes_are_mirrored():
 
 
 def test_the_share_that_a_center_crop_keeps():
-    assert kept_share({(8, 8)}, (8, 8)) == kept_share({(8, 6)}, (8, 8)) == 1.0
-    assert kept_share({(9, 8)}, (8, 8)) == kept_share({(8, 8), (8, 7)}, (8, 8)) == kept_share(set(), (8, 8)) == 0.875
+    assert default_crop_pct({(8, 8)}, (8, 8)) == default_crop_pct({(8, 6)}, (8, 8)) == 1.0
+    for sizes in ({(9, 8)}, {(8, 8), (8, 7)}, set()):
+        assert default_crop_pct(sizes, (8, 8)) == 0.875
 
 
 def test_measuring_takes_the_center_whatever_training_draws():
@@ -339,9 +340,9 @@ def test_bad_arguments_are_refused():
 
 
 def test_statistics_are_those_of_examples_at_equal_distances():
-    assert evenly(range(10), 4) == [0, 3, 6, 9]
-    assert evenly("abc", 5) == ["a", "b", "c"]
-    assert evenly([], 3) == []
+    assert take_evenly(range(10), 4) == [0, 3, 6, 9]
+    assert take_evenly("abc", 5) == ["a", "b", "c"]
+    assert take_evenly([], 3) == []
     data = source(2, (0.1, 0.6))
     part = sample_of(data, 4)
     rows = [0, 7, 14, 22]

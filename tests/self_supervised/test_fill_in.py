@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from dlcore.learner import ModelState, example_keys
 from dlcore.self_supervised import colorization, cross_channel, inpainting, super_resolution_pretext
-from dlcore.self_supervised.colorization import in_gray, without_colors
+from dlcore.self_supervised.colorization import to_grayscale, without_colors
 from dlcore.self_supervised.cross_channel import hidden_channel, without_channel
 from dlcore.self_supervised.fill_in import Filler, fill_in_learner
 from dlcore.self_supervised.inpainting import hole
@@ -55,7 +55,7 @@ def test_gray_says_nothing_of_colors():
     np.testing.assert_array_equal(a.target[0, 0], red)
     np.testing.assert_array_equal(a.weight, 1)
     with pytest.raises(ValueError, match=r"image=\(2, 2, 1\): has no colors; allowed: \[H, W, 3\]"):
-        in_gray(jnp.zeros((2, 2, 1)))
+        to_grayscale(jnp.zeros((2, 2, 1)))
 
 
 @pytest.mark.covers("SS-07")

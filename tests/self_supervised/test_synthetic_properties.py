@@ -7,7 +7,7 @@ import optax
 import pytest
 from flax import linen as nn
 
-from dlcore.data.factor_shapes import factor_shapes, seen_by_camera
+from dlcore.data.factor_shapes import factor_shapes, simulate_camera
 from dlcore.learner import State
 from dlcore.self_supervised import synthetic_properties
 from dlcore.transfer.gradient_reversal import reverse_gradient
@@ -114,10 +114,10 @@ def test_domains_become_alike_with_the_adversary_alone(rows):
 
 def test_a_camera_makes_other_pixels_of_the_same_shape():
     images = factor_shapes(3, 0, 16).arrays["image"]
-    shots = seen_by_camera(images, 1)
+    shots = simulate_camera(images, 1)
     assert shots.shape == images.shape
     assert shots.dtype == np.float32
-    np.testing.assert_array_equal(seen_by_camera(images[:2], 1), shots[:2])
+    np.testing.assert_array_equal(simulate_camera(images[:2], 1), shots[:2])
     assert np.abs(shots - images).mean() > 0.1
     inside = images > 0.25
     assert all(a[b].mean() > a[~b].mean() + 0.1 for a, b in zip(shots, inside, strict=True))
