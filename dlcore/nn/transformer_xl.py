@@ -125,6 +125,7 @@ class TransformerXL(nn.Module):
       num_heads: attention heads of each block; divides the width.
       width: features of a token.
       memory: M, states that each block remembers; 0 for none.
+      dropout: probability to drop a value of the embedding or of a branch, where `apply` gets a key named "dropout".
       dtype: dtype of the computation; None takes the parameters'.
     """
 
@@ -133,6 +134,7 @@ class TransformerXL(nn.Module):
     num_heads: Annotated[int, Range(1)] = 4
     width: Annotated[int, Range(2)] = 128
     memory: Annotated[int, Range(0)] = 64
+    dropout: Annotated[float, Range(0, 1)] = 0.0
     dtype: Any = None
 
     @nn.nowrap
@@ -163,6 +165,8 @@ class TransformerXL(nn.Module):
         x = Embed(self.vocab_size, self.width, embedding_init=init, dtype=self.dtype, name="embed")(
             tokens.astype(jnp.int32)
         )
+        drop = nn.Dropout(self.dropout, deterministic=not self.has_rng("dropout"))
+        x = drop(x)
         is_filled = jnp.arange(self.memory) >= self.memory - memory.length[:, None]
         visible = jnp.concatenate([is_filled, jnp.ones(tokens.shape, bool)], 1)
         states = []
@@ -174,9 +178,9 @@ class TransformerXL(nn.Module):
             norm = LayerNorm(dtype=self.dtype, name=f"norm1_{i}")
             context = norm(context)
             attention = RelativeAttention(self.num_heads, self.dtype, init, name=f"attn_{i}")
-            x = x + attention(context[:, -length:], context, visible)
+            x = x + drop(attention(context[:, -length:], context, visible))
             mlp = FeedForward(4 * self.width, gelu, dtype=self.dtype, kernel_init=init, name=f"mlp_{i}")
-            x = x + mlp(LayerNorm(dtype=self.dtype, name=f"norm2_{i}")(x))
+            x = x + drop(mlp(LayerNorm(dtype=self.dtype, name=f"norm2_{i}")(x)))
         x = LayerNorm(dtype=self.dtype, name="norm")(x)
         logits = Dense(self.vocab_size, kernel_init=nn.initializers.zeros, dtype=self.dtype, name="head")(x)
         after = SegmentMemory(tuple(states), jnp.minimum(memory.length + length, self.memory))

@@ -23,6 +23,7 @@ from dlcore.learner import Learner, Metrics, Range, State, check_arguments, exam
 from dlcore.losses import masked_mean
 from dlcore.metrics.language import token_metrics
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.replica import replica_key
 from dlcore.optim import apply_gradients
 from dlcore.sequence.decoding import generate
 
@@ -65,7 +66,9 @@ def chunk_at(streams: jax.Array, step: jax.Array, chunk_length: int) -> tuple[ja
     return jax.lax.dynamic_slice_in_dim(streams, first, chunk_length + 1, axis=1), chunk == 0
 
 
-def next_token_loss(model: nn.Module, params: Any, carry: Any, tokens: jax.Array) -> tuple[jax.Array, Any, jax.Array]:
+def next_token_loss(
+    model: nn.Module, params: Any, carry: Any, tokens: jax.Array, dropout: jax.Array | None = None
+) -> tuple[jax.Array, Any, jax.Array]:
     """Measure the cross-entropy of each next token.
 
     Args:
@@ -73,11 +76,13 @@ def next_token_loss(model: nn.Module, params: Any, carry: Any, tokens: jax.Array
       params: parameters of the model.
       carry: after the tokens before.
       tokens: [B, T + 1] int.
+      dropout: PRNG key of the model's dropout; None applies none.
 
     Returns:
       (losses [B, T] in nats, the carry after the tokens, logits [B, T, V]).
     """
-    carry, logits = model.apply({"params": params}, carry, tokens[:, :-1])
+    rngs = None if dropout is None else {"dropout": dropout}
+    carry, logits = model.apply({"params": params}, carry, tokens[:, :-1], rngs=rngs)
     target = tokens[:, 1:].astype(jnp.int32)
     return optax.softmax_cross_entropy_with_integer_labels(logits, target), carry, logits
 
@@ -165,9 +170,10 @@ def learner(
         tokens, new_pass = chunk_at(state.streams, state.step, chunk_length)
         # Truncated BPTT: the carry goes on, the gradient does not.
         carry = jax.tree.map(lambda h: jnp.where(new_pass, 0, h), state.carry)
+        dropout = replica_key(jax.random.fold_in(state.rng, state.step))
 
         def objective(params):
-            nats, last_carry, logits = next_token_loss(model, params, carry, tokens)  # [B, T]
+            nats, last_carry, logits = next_token_loss(model, params, carry, tokens, dropout)  # [B, T]
             return nats.mean(), (last_carry, token_metrics(nats, logits, tokens[:, 1:]))
 
         # Gradient of the next-token loss through one chunk.

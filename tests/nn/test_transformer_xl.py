@@ -171,3 +171,16 @@ def test_a_key_is_remembered_for_more_than_a_window(memory):
         assert accuracy >= 0.99
     else:
         assert accuracy == pytest.approx(1 / 6, abs=0.06)
+
+
+@pytest.mark.covers("AT-19")
+def test_dropout_acts_where_a_key_is_given(params):
+    """In training alone: without a key the logits are those of the network without dropout; each key draws its own."""
+    model = TransformerXL(5, num_layers=2, num_heads=2, width=8, memory=6, dropout=0.5)
+    apply = jax.jit(lambda model, key: model.apply(params, model.start(2), TOKENS, rngs=key)[1], static_argnums=0)
+    keys = [{"dropout": jax.random.key(i)} for i in range(2)]
+    first, second = (apply(model, key) for key in keys)
+    np.testing.assert_array_equal(apply(model, None), apply(MODEL, None))
+    np.testing.assert_array_equal(apply(MODEL, keys[0]), apply(MODEL, None))
+    assert jnp.abs(first - second).max() > 1e-2
+    assert jnp.abs(first - apply(model, None)).max() > 1e-2

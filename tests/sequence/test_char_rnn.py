@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.text import Vocabulary, streams
@@ -247,3 +248,31 @@ def test_the_order_of_later_batches_does_not_matter():
     state = started(learner, text)
     shuffled = batch(text[::-1])
     chex.assert_trees_all_equal(learner.update(state, batch(text))[0].params, learner.update(state, shuffled)[0].params)
+
+
+class Noisy(nn.Module):
+    """Logits that are equal, plus noise where there is a key for dropout."""
+
+    @staticmethod
+    def start(batch_size):
+        return jnp.zeros(batch_size)
+
+    @nn.compact
+    def __call__(self, carry, tokens):
+        logits = self.param("logits", nn.initializers.zeros, (5,)) + jnp.zeros((*tokens.shape, 5))
+        if self.has_rng("dropout"):
+            logits += jax.random.normal(self.make_rng("dropout"), logits.shape)
+        return carry, logits
+
+
+@pytest.mark.covers("SQ-10")
+def test_training_has_a_key_of_dropout_for_each_step_and_evaluation_has_none():
+    text = np.zeros((2, 9), np.uint8)
+    learner = toy(Noisy(), optax.sgd(0.0))
+    state, losses = learner.init(jax.random.key(0), batch(text)), []
+    for _ in range(3):
+        state, metrics = learner.update(state, batch(text))
+        losses.append(float(metrics["loss"].compute()))
+    assert len({round(loss, 4) for loss in losses}) == 3
+    assert learner.evaluate(state, batch(text))["loss"].compute() == pytest.approx(np.log(5), rel=1e-6)
+    assert learner.loss(state.params, state, batch(text))[0] == pytest.approx(np.log(5), rel=1e-6)
