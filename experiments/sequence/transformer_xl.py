@@ -1,6 +1,6 @@
 """Transformer-XL: a character-level language model with segment-level recurrence.
 
-python -m experiments.sequence.transformer_xl                                       (a few embedded pages)
+python -m experiments.sequence.transformer_xl                        (a few embedded pages: test 2.26 nats, 8 min)
 python -m experiments.sequence.transformer_xl --dataset=shakespeare --data_dir=D --batch_size=16 --steps=2000 \\
     --model.dropout=0 --eval_every=500                            (test 1.84 nats, 8 min on one core beside other jobs)
 python -m experiments.sequence.transformer_xl --dataset=shakespeare --data_dir=D --batch_size=8 --steps=2000 \\
