@@ -19,7 +19,19 @@ from dlcore.modes.finish import finish
 from dlcore.run.metrics_writer import MetricsWriter
 from dlcore.run.result import Result
 
+EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 PAGES = [entry.name for entry in experiment_names() if entry.name.split(".")[0] not in ("bench", "studies", "recipes")]
+
+
+def cases():
+    """The pages; of those of a topic that name no panels of their own, all but the first are in the weekly tier."""
+    topics = set()
+    for name in PAGES:
+        topic, page = name.split(".", 1)
+        shares = "panels" not in (EXPERIMENTS / topic / f"{page}.py").read_text()
+        yield pytest.param(name, marks=pytest.mark.contract if shares and topic in topics else ())
+        if shares:
+            topics.add(topic)
 
 
 def made_up(tree, integer=0):
@@ -64,7 +76,7 @@ def drawn(name: str, folder: Path) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", cases())
 def test_the_report_of_each_page_is_drawn(name, tmp_path):
     if not isinstance(getattr(importlib.import_module(f"experiments.{name}"), "experiment", None), Experiment):
         return
