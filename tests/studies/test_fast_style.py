@@ -27,6 +27,20 @@ def test_the_verdict_asks_for_twice_the_loss_and_a_hundred_times_the_speed():
     assert not study.report([rendering(1.0, 1.0, 0.9)]).holds
 
 
+def test_each_style_shows_its_photograph_with_the_most_contrast():
+    flat, striped = np.full((4, 4, 3), 0.5), np.tile([[[0.0], [1.0]]], (4, 2, 3))
+    kinds = (study.PHOTOGRAPH, study.PASS, study.OPTIMIZED)
+    renderings = [
+        rendering(3.0, 1.0, 1.0)._replace(style=style, images=dict.fromkeys(kinds, image))
+        for style in ("mosaic", "waves")
+        for image in (flat, striped, flat)
+    ]
+    (figure,) = study.report(renderings).figures.values()
+    assert [ax.get_ylabel() for ax in figure.axes[::3]] == ["mosaic", "waves"]
+    for ax in figure.axes:
+        np.testing.assert_array_equal(ax.images[0].get_array(), striped)
+
+
 @struct.dataclass
 class Image:
     params: jnp.ndarray
