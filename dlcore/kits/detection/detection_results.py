@@ -27,7 +27,7 @@ def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
     Returns:
       (source, paths).
     """
-    from dlcore.data.decoding import load_image, stretched
+    from dlcore.data.decoding import load_image, stretch_image
     from dlcore.data.image_folder import list_images
     from dlcore.data.resizing import ShortestEdge
     from dlcore.data.source import Source
@@ -38,7 +38,7 @@ def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
 
     def read(path: Path) -> np.ndarray:
         image = load_image(path)
-        resized = stretched(image, canvas) if edge is None else edge.place(image)[0]
+        resized = stretch_image(image, canvas) if edge is None else edge.place(image)[0]
         original_sizes.append(image.shape[:2])
         return resized
 

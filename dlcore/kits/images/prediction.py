@@ -70,14 +70,14 @@ def stretched_inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
     Raises:
       ValueError: files cannot be read, or sizes differ under `own_size`; the message names them.
     """
-    from dlcore.data.decoding import load_image, stretched
+    from dlcore.data.decoding import load_image, stretch_image
     from dlcore.data.image_folder import list_images
     from dlcore.data.source import Source
 
     size, keep_size = tuple(spec["image_shape"][:2]), getattr(flags, "own_size", False)
 
     def read(path: Path) -> np.ndarray:
-        return load_image(path) if keep_size else stretched(load_image(path), size)
+        return load_image(path) if keep_size else stretch_image(load_image(path), size)
 
     images, paths = read_all(list_images(Path(flags.input)), read, None)
     return Source({"image": images}, len(paths)), [str(p) for p in paths]
