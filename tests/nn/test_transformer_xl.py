@@ -173,6 +173,7 @@ def test_a_key_is_remembered_for_more_than_a_window(memory):
         assert accuracy == pytest.approx(1 / 6, abs=0.06)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-19")
 def test_dropout_acts_where_a_key_is_given(params):
     """In training alone: without a key the logits are those of the network without dropout; each key draws its own."""
