@@ -159,6 +159,32 @@ def test_the_run_fails_where_a_test_is_above_its_budget(project):
     assert "test_more: 0." in output
 
 
+@pytest.mark.slow
+def test_no_test_pays_for_the_emptied_caches(project):
+    body = """
+import sys
+import time
+
+import jax
+
+def clear_caches():
+    end = time.process_time() + 2
+    while time.process_time() < end:
+        pass
+    open("ran", "a").write("cleared ")
+
+def test_more():
+    jax.clear_caches = clear_caches
+    for module in list(sys.modules.values()):
+        if str(vars(module).get("__file__")).endswith("conftest.py"):
+            module.ROOM = 0
+"""
+    (project / "tests" / "test_more.py").write_text(body)
+    status, output, ran = run_pytest(project, "-n", "0", "--cpu=1")
+    assert "cleared" in ran
+    assert status == 0, output
+
+
 def test_surroundings_of_this_session():
     import os
 
