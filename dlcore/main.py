@@ -15,13 +15,13 @@ from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolve import last_value, resolve, split_runs, wants_smoke
-from dlcore.experiment.resolved_run import ResolvedRun, compiled_fast, prepare_process
+from dlcore.experiment.resolved_run import ResolvedRun, fast_compilation, prepare_process
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.study import Study, run_study
 from dlcore.extras import MissingPackage, require
 from dlcore.run.endings import orderly_ending
 from dlcore.run.preemption import Preempted
-from dlcore.run.processes import joined, leave
+from dlcore.run.processes import join_processes, leave
 from dlcore.run.program_cache import use_program_cache
 from dlcore.run.xla_flags import use_fast_cpu_convolutions
 
@@ -56,7 +56,7 @@ def main(experiment: Experiment | Study, argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     use_fast_cpu_convolutions()
     use_program_cache()
-    with orderly_ending(), compiled_fast(wants_smoke(argv)):
+    with orderly_ending(), fast_compilation(wants_smoke(argv)):
         status = run_study(experiment, argv) if isinstance(experiment, Study) else run(experiment, argv)
     if status:
         raise SystemExit(status)
@@ -86,7 +86,7 @@ def run(experiment: Experiment, argv: list[str]) -> int:
     try:
         require(*mode.packages, what=f"--mode={flags.mode}")
         prepare_process(flags)
-        with joined(flags.distributed, flags.heartbeat_seconds, flags.join_seconds):
+        with join_processes(flags.distributed, flags.heartbeat_seconds, flags.join_seconds):
             try:
                 status = mode.run(ResolvedRun(experiment, flags)) or 0
             except BrokenPipeError:

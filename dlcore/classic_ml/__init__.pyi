@@ -24,7 +24,7 @@ from dlcore.classic_ml.hard_cases import polar as polar
 from dlcore.classic_ml.hard_cases import three_modes as three_modes
 from dlcore.classic_ml.hard_cases import xor as xor
 from dlcore.classic_ml.hierarchical import LINKAGES as LINKAGES
-from dlcore.classic_ml.hierarchical import cut as cut
+from dlcore.classic_ml.hierarchical import cut_tree as cut_tree
 from dlcore.classic_ml.hierarchical import linkage as linkage
 from dlcore.classic_ml.kernel_svm import BinarySVM as BinarySVM
 from dlcore.classic_ml.kernel_svm import KernelSVM as KernelSVM

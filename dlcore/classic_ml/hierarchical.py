@@ -19,7 +19,7 @@ import numpy as np
 
 from dlcore.classic_ml.points import check_points
 
-__all__ = ["LINKAGES", "cut", "linkage"]
+__all__ = ["LINKAGES", "cut_tree", "linkage"]
 
 LINKAGES = ("single", "complete", "average", "ward")
 
@@ -46,7 +46,7 @@ def linkage(x: Any, method: str = "ward") -> np.ndarray:
     return _merges(squareform(pdist(np.asarray(x, np.float64))), method)
 
 
-def cut(merges: np.ndarray, num_clusters: int) -> np.ndarray:
+def cut_tree(merges: np.ndarray, num_clusters: int) -> np.ndarray:
     """Cut the tree of merges where a given number of clusters is left.
 
     Args:

@@ -15,7 +15,7 @@ from flax import linen as nn
 
 from dlcore.cost.layers import Total
 from dlcore.cost.module_program import abstract_variables, split_arguments
-from dlcore.ops import without_onednn
+from dlcore.ops import disable_onednn
 
 __all__ = ["Compiled", "compiled_cost", "compiled_summary"]
 
@@ -59,7 +59,7 @@ def compiled_cost(model: nn.Module, x: jax.ShapeDtypeStruct, *args: Any, **kwarg
         rest, named = rebuild(arrays)
         return model.apply(variables, x, *rest, **named, rngs={"dropout": jax.random.key(0)})
 
-    with without_onednn():
+    with disable_onednn():
         program = jax.jit(run).lower(variables, arrays, x).compile()
     cost, memory = program.cost_analysis() or {}, program.memory_analysis()
     sizes = (getattr(memory, f"{what}_size_in_bytes", None) for what in ("argument", "temp", "output"))

@@ -28,7 +28,7 @@ from flax import linen as nn
 from dlcore.cost.module_program import Call, Event, abstract_variables, program_of, size_in_bytes
 from dlcore.cost.receptive_field import Field
 
-__all__ = ["Layer", "Total", "fold", "layer_costs", "summed", "total"]
+__all__ = ["Layer", "Total", "fold", "layer_costs", "merge_layers", "total"]
 
 
 class Layer(NamedTuple):
@@ -139,7 +139,7 @@ def fold(layers: Sequence[Layer], depth: int) -> list[list[Layer]]:
     return [[layer for _, layer in group] for _, group in itertools.groupby(enumerate(layers), block)]
 
 
-def summed(layers: Sequence[Layer], path: str) -> Layer:
+def merge_layers(layers: Sequence[Layer], path: str) -> Layer:
     """Merge consecutive layers into one row.
 
     Args:

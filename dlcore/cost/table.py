@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from dlcore.cost.layers import Layer, Total, fold, summed, total
+from dlcore.cost.layers import Layer, Total, fold, merge_layers, total
 from dlcore.cost.roofline import Chip, bound_of, roofline, total_seconds
 
 __all__ = ["text_table", "write_csv"]
@@ -75,7 +75,7 @@ def write_csv(
 def _blocks(layers: Sequence[Layer], depth: int | None) -> list[tuple[Layer, list[Layer]]]:
     if depth is None:
         return [(layer, [layer]) for layer in layers]
-    return [(summed(parts, "/".join(parts[0].path.split("/")[:depth])), parts) for parts in fold(layers, depth)]
+    return [(merge_layers(parts, "/".join(parts[0].path.split("/")[:depth])), parts) for parts in fold(layers, depth)]
 
 
 def _row(layer: Layer, sums: Total, batch: int) -> list[str]:

@@ -73,7 +73,7 @@ lazy_exports(
         "split_text": "text",
         "split_validation": "carving",
         "steps_per_epoch": "pipeline",
-        "streamed": "streaming",
+        "streamed_images": "streaming",
         "streams": "text",
         "strings": "strings",
         "tfds_source": "tfds_source",

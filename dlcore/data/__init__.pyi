@@ -58,7 +58,7 @@ from dlcore.data.source import shuffle_labels as shuffle_labels
 from dlcore.data.streaming import StreamedImages as StreamedImages
 from dlcore.data.streaming import random_crops as random_crops
 from dlcore.data.streaming import sample_of as sample_of
-from dlcore.data.streaming import streamed as streamed
+from dlcore.data.streaming import streamed_images as streamed_images
 from dlcore.data.strings import strings as strings
 from dlcore.data.text import TEXTS as TEXTS
 from dlcore.data.text import Vocabulary as Vocabulary

@@ -9,7 +9,7 @@ The constant prediction 1 has a mean squared error of 1/6, the variance of the s
 
 import numpy as np
 
-from dlcore.data.source import Source, checked_seed
+from dlcore.data.source import Source, check_seed
 
 __all__ = ["adding"]
 
@@ -32,7 +32,7 @@ def adding(count: int, seed: int = 0, length: int = 100) -> Source:
         raise ValueError(f"length={length}: too short for two markers; allowed: at least 2")
     if count < 1:
         raise ValueError(f"count={count}: no sequences; allowed: at least 1")
-    checked_seed(seed)
+    check_seed(seed)
     sequence = np.zeros((count, length, 2), np.float32)
     for i, row in enumerate(sequence):
         rng = np.random.default_rng((seed, i))

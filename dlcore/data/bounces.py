@@ -8,7 +8,7 @@ frequent.
 
 import numpy as np
 
-from dlcore.data.source import Source, checked_seed
+from dlcore.data.source import Source, check_seed
 
 __all__ = ["CONTACTS", "bounces"]
 
@@ -39,7 +39,7 @@ def bounces(count: int, seed: int = 0, *, frames: int = 8, size: int = 24, sampl
     Raises:
       ValueError: `frames`, `size` or `samples` is too small, or the seed is negative.
     """
-    checked_seed(seed)
+    check_seed(seed)
     for name, value, least in (("frames", frames, 2), ("size", size, 16), ("samples", samples, 4)):
         if value < least:
             raise ValueError(f"{name}={value}: too small; allowed: at least {least}")

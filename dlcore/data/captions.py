@@ -16,8 +16,8 @@ import numpy as np
 
 from dlcore.data.scenes import SHAPES
 from dlcore.data.shape_grid import COLORS, Placed, cell_names, check_grid, draw_shapes
-from dlcore.data.source import Source, checked_seed
-from dlcore.data.words import PAD, BytePairs, Words, padded
+from dlcore.data.source import Source, check_seed
+from dlcore.data.words import PAD, BytePairs, Words, pad_sequences
 
 __all__ = ["CAPTIONED_SHAPES", "REFERENCES", "caption_source", "caption_words", "captions", "named_objects"]
 
@@ -65,7 +65,7 @@ def captions(count: int, seed: int = 0, *, size: int = 32, grid: int = 3, pairs:
     """
     check_grid(size, grid)
     names = cell_names(grid)
-    checked_seed(seed)
+    check_seed(seed)
     if not 0 <= pairs <= 1:
         raise ValueError(f"pairs={pairs}: out of range; allowed: in [0, 1]")
     words = caption_words()
@@ -79,7 +79,9 @@ def captions(count: int, seed: int = 0, *, size: int = 32, grid: int = 3, pairs:
         texts.append([words.encode(text) for text in several])
         cells.append(where)
     length = max((len(text) for several in texts for text in several), default=0) + 2
-    tokens = np.stack([padded(several, length) for several in texts]) if texts else np.zeros((0, REFERENCES, 2), int)
+    tokens = (
+        np.stack([pad_sequences(several, length) for several in texts]) if texts else np.zeros((0, REFERENCES, 2), int)
+    )
     at = np.full(tokens.shape, -1, np.int32)
     for row, several in zip(at, cells, strict=True):
         for reference, where in zip(row, several, strict=True):
@@ -204,6 +206,6 @@ def caption_source(
     width = max((len(row) for rows in encoded for row in rows), default=0) + 2 if length is None else length + 2
     tokens = np.full((len(encoded), references, width), PAD, np.int32)
     for row, several in zip(tokens, encoded, strict=True):
-        row[: len(several)] = padded(several, width)
+        row[: len(several)] = pad_sequences(several, width)
     messages = (f"{name}: {left:,} captions of more than {length} tokens are left out",) if left else ()
     return Source({"image": image, "captions": tokens}, name=name, notes=messages, names=np.array(names, object))

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from dlcore.data.fingerprint import fingerprint, hash_texts
-from dlcore.data.source import Source, checked_seed
+from dlcore.data.source import Source, check_seed
 
 __all__ = ["complete_splits", "shared_images", "split_validation"]
 
@@ -107,7 +107,7 @@ def split_validation(source: Source, fraction: float, seed: int, part: str = "va
     """
     if not 0 <= fraction < 1:
         raise ValueError(f"fraction={fraction}: out of range; allowed: in [0, 1)")
-    seed, length = checked_seed(seed), len(source)
+    seed, length = check_seed(seed), len(source)
     if fraction > 0 and length < 2:
         raise ValueError(f"fraction={fraction}: leaves nothing of {length} examples to train on; allowed: 0")
     label = source.arrays.get("label")

@@ -19,7 +19,7 @@ import numpy as np
 from dlcore.data.source import Source
 from dlcore.data.workers import Workers
 
-__all__ = ["SampledClips", "Short", "clip_indices", "clip_start", "clips_in_memory", "view_starts", "with_views"]
+__all__ = ["SampledClips", "Short", "clip_indices", "clip_start", "clips_in_memory", "repeat_for_views", "view_starts"]
 
 Short = Literal["error", "loop", "clamp"]
 
@@ -289,7 +289,7 @@ def clips_in_memory(videos: np.ndarray, length: int, stride: int = 1, short: Sho
       short: how to fill a clip that is longer than its video: "error", "loop" or "clamp" (see `clip_indices`).
 
     Returns:
-      The clips, one per video; `with_views` gives several.
+      The clips, one per video; `repeat_for_views` gives several.
 
     Raises:
       ValueError: the clip is longer than the videos, and `short` is "error".
@@ -314,7 +314,7 @@ def clips_in_memory(videos: np.ndarray, length: int, stride: int = 1, short: Sho
     )
 
 
-def with_views(source: Source, views: int) -> Source:
+def repeat_for_views(source: Source, views: int) -> Source:
     """Repeat the rows of a source, so that each video has several test clips.
 
     Args:

@@ -17,8 +17,8 @@ import numpy as np
 
 from dlcore.data.scenes import SHAPES
 from dlcore.data.shape_grid import COLORS, paint
-from dlcore.data.source import Source, checked_seed
-from dlcore.data.words import Words, padded
+from dlcore.data.source import Source, check_seed
+from dlcore.data.words import Words, pad_sequences
 
 __all__ = ["DIRECTIONS", "Path", "clip_sentences", "clip_words", "clips"]
 
@@ -98,7 +98,7 @@ def clips(
       ValueError: a number is out of range, `distinct` clips are more than the captions, or "hopping" is combined with 8
         directions or `flow` with `shuffled`.
     """
-    checked_seed(seed)
+    check_seed(seed)
     sentences = clip_sentences(directions)
     for name, value, allowed in (("path", path, get_args(Path)), ("directions", directions, (4, 8))):
         if value not in allowed:
@@ -131,7 +131,7 @@ def clips(
         if shuffled:
             clip[i] = clip[i][rng.permutation(frames)]
     words = clip_words()
-    tokens = padded([words.encode(sentences[k]) for k in kind])[:, None]
+    tokens = pad_sequences([words.encode(sentences[k]) for k in kind])[:, None]
     arrays: dict[str, Any] = {
         "clip": clip,
         "action": kind % directions,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.data.source import Source, checked_seed
+from dlcore.data.source import Source, check_seed
 
 __all__ = ["EpisodeArray", "Episodes", "episodes"]
 
@@ -53,7 +53,7 @@ class Episodes:
                 f"query of at most {counts.min()}, with shot of 0 or more and query of 1 or more"
             )
         self.source, self.shot, self._turns = source, shot, turns
-        self._sizes, self._seed = (way, shot + query), checked_seed(seed)
+        self._sizes, self._seed = (way, shot + query), check_seed(seed)
         self._rows = [np.flatnonzero(label == c) for c in classes]
         self.settings = {
             "of": source.fingerprint.digest, "way": way, "shot": shot, "query": query, "seed": seed, "turned": turned,

@@ -6,7 +6,7 @@ distance = sqrt(dx^2 + dy^2) for a disc and max(|dx|, |dy|) for a square, from t
 
 import numpy as np
 
-from dlcore.data.source import Source, checked_seed
+from dlcore.data.source import Source, check_seed
 
 __all__ = ["FACTORS", "SHAPES", "draw_factors", "factor_shapes", "simulate_camera"]
 
@@ -35,7 +35,7 @@ def factor_shapes(count: int, seed: int = 0, size: int = 16) -> Source:
     """
     if count < 1 or size < 8:
         raise ValueError(f"count={count}, size={size}: too small; allowed: count of at least 1, size of at least 8")
-    checked_seed(seed)
+    check_seed(seed)
     rows = [np.random.default_rng((seed, i)) for i in range(count)]
     factors = np.stack([rng.uniform(_LOW, _HIGH) for rng in rows]).astype(np.float32)
     label = np.array([rng.integers(len(SHAPES)) for rng in rows], np.int32)
@@ -72,7 +72,7 @@ def simulate_camera(images: np.ndarray, seed: int = 0) -> np.ndarray:
     Returns:
       [N, H, H, 1] float32 in [0, 1].
     """
-    checked_seed(seed)
+    check_seed(seed)
     side = np.arange(images.shape[1], dtype=np.float32) / images.shape[1]
     shots = []
     for i, image in enumerate(images):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dlcore.data.source import Source, checked_seed
+from dlcore.data.source import Source, check_seed
 
 __all__ = ["FONTS", "font_digits"]
 
@@ -53,7 +53,7 @@ def font_digits(
     from matplotlib import get_data_path
     from PIL import Image, ImageDraw, ImageFont
 
-    checked_seed(seed)
+    check_seed(seed)
     for name, value in {"count": count, "rotation": rotation, "shear": shear, "scale": scale, "shift": shift}.items():
         if value < 0:
             raise ValueError(f"{name}={value}: negative; allowed: at least 0")

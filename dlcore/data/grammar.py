@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dlcore.data.pairs import Sentences
-from dlcore.data.source import checked_seed
+from dlcore.data.source import check_seed
 
 __all__ = ["LANGUAGES", "grammar_pairs"]
 
@@ -106,7 +106,7 @@ def grammar_pairs(count: int, seed: int = 0, source: str = "de", target: str = "
     """
     if sorted((source, target)) != sorted(LANGUAGES):
         raise ValueError(f"source={source!r}, target={target!r}: not these two; allowed: de and en, or en and de")
-    checked_seed(seed)
+    check_seed(seed)
     sides: dict[str, list[str]] = {language: [] for language in LANGUAGES}
     for i in range(count):
         rng = np.random.default_rng((seed, i))

@@ -11,7 +11,7 @@ import re
 
 import numpy as np
 
-from dlcore.data.source import checked_seed
+from dlcore.data.source import check_seed
 
 __all__ = ["NOTES", "melodies", "melody_waveform"]
 
@@ -39,7 +39,7 @@ def melodies(count: int, seed: int = 0) -> str:
     Raises:
       ValueError: `count` is below 1, or the seed is negative.
     """
-    checked_seed(seed)
+    check_seed(seed)
     if count < 1:
         raise ValueError(f"count={count}: too few; allowed: at least 1")
     lines = []

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from dlcore.data.source import Source, checked_seed
+from dlcore.data.source import Source, check_seed
 
 __all__ = ["blend", "two_domains"]
 
@@ -54,7 +54,7 @@ def two_domains(
     image = source.arrays["image"]
     image = image if image.dtype == np.uint8 else np.rint(255 * np.asarray(image)).astype(np.uint8)
     image = image.repeat(3, -1) if image.shape[-1] == 1 else image
-    order = np.random.default_rng((checked_seed(seed), 5)).permutation(len(source))
+    order = np.random.default_rng((check_seed(seed), 5)).permutation(len(source))
     shuffled = image[order]
     arrays = {
         "image": image,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dlcore.data.source import Source
-from dlcore.data.words import BytePairs, Words, padded
+from dlcore.data.words import BytePairs, Words, pad_sequences
 
 __all__ = ["Sentences", "multi30k", "pair_source"]
 
@@ -113,8 +113,8 @@ def pair_source(
         )
     rows = [[side[i] for i in selected_idx] for side in sides]
     arrays = {
-        "source": padded(rows[0], None if length is None else length + 1, start=False),
-        "target": padded(rows[1], None if length is None else length + 2),
+        "source": pad_sequences(rows[0], None if length is None else length + 1, start=False),
+        "target": pad_sequences(rows[1], None if length is None else length + 2),
     }
     return Source(arrays, len(selected_idx), name=sentences.name, notes=messages, names=(selected_idx + 1).astype(str))
 

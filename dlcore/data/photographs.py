@@ -13,7 +13,7 @@ divided into one part per split, so that no pixel is in two splits:
 import numpy as np
 
 from dlcore.data.sample_images import SAMPLE_IMAGES, sample_image
-from dlcore.data.source import Source, checked_seed
+from dlcore.data.source import Source, check_seed
 
 __all__ = ["FIELDS", "photo_crops"]
 
@@ -48,7 +48,7 @@ def photo_crops(split: str, count: int, seed: int = 0, size: int = 32) -> Source
         raise ValueError(f"split={split!r}: unknown; allowed: train, valid, test")
     if not 1 <= size <= 40:
         raise ValueError(f"size={size}: out of range; allowed: 1 to 40, the width of a field's part for the test")
-    rng = np.random.default_rng((checked_seed(seed), ("train", "valid", "test").index(split)))
+    rng = np.random.default_rng((check_seed(seed), ("train", "valid", "test").index(split)))
     photographs = [sample_image(name, _HEIGHT) for name in SAMPLE_IMAGES]
     label = (np.arange(count) % len(FIELDS)).astype(np.int32)
     image = np.zeros((count, size, size, 3), np.uint8)

@@ -21,8 +21,8 @@ import numpy as np
 
 from dlcore.data.scenes import SHAPES
 from dlcore.data.shape_grid import COLORS, Placed, check_grid, draw_shapes
-from dlcore.data.source import Source, checked_seed
-from dlcore.data.words import PAD, Words, padded
+from dlcore.data.source import Source, check_seed
+from dlcore.data.words import PAD, Words, pad_sequences
 
 __all__ = ["ANSWERS", "KINDS", "answer_number", "question_tokens", "question_words", "questions"]
 
@@ -67,7 +67,7 @@ def question_tokens(texts: Sequence[str], words: Words, length: int = _LONGEST) 
             )
         if not 1 <= (number := len(words.encode(text))) <= length:
             raise ValueError(f"question={text!r}: {number} words; allowed: 1 to {length}")
-    return padded([words.encode(text) for text in texts], length, start=False, end=False)
+    return pad_sequences([words.encode(text) for text in texts], length, start=False, end=False)
 
 
 def answer_number(answer: str, answers: Sequence[str] = ANSWERS) -> int:
@@ -109,7 +109,7 @@ def questions(count: int, seed: int = 0, *, size: int = 32, grid: int = 3) -> So
     check_grid(size, grid)
     if grid < 3:
         raise ValueError(f"grid={grid}: too few cells for six shapes; allowed: at least 3")
-    checked_seed(seed)
+    check_seed(seed)
     words = question_words()
     image = np.zeros((count, size, size, 3), np.uint8)
     answer_id, kind = np.zeros((2, count), np.int32)

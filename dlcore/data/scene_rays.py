@@ -7,7 +7,7 @@ directional light without shadows. Camera axes are those of `dlcore.ops.camera`;
 import numpy as np
 
 from dlcore.data.solids import Solid, render_depth
-from dlcore.data.source import Source, checked_seed
+from dlcore.data.source import Source, check_seed
 
 __all__ = ["scene_rays"]
 
@@ -42,7 +42,7 @@ def scene_rays(num_views: int, seed: int = 0, size: int = 32) -> Source:
     """
     if num_views < 1 or size < 8:
         raise ValueError(f"num_views={num_views}, size={size}: too small; allowed: 1 view of 8 pixels a side at least")
-    checked_seed(seed)
+    check_seed(seed)
     views = [_view(np.random.default_rng((seed, i)), size) for i in range(num_views)]
     arrays = {name: np.concatenate([view[name] for view in views]).astype(np.float32) for name in views[0]}
     return Source(arrays, name="scene rays")

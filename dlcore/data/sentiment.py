@@ -10,7 +10,7 @@ all clauses have a negation, so a bag of words says little about the label.
 
 import numpy as np
 
-from dlcore.data.source import Source, checked_seed
+from dlcore.data.source import Source, check_seed
 
 __all__ = ["WORDS", "sentiment_sentences", "word_counts"]
 
@@ -87,7 +87,7 @@ def sentiment_sentences(count: int, seed: int = 0) -> Source:
     """
     if count < 1:
         raise ValueError(f"count={count}: no sentences; allowed: at least 1")
-    checked_seed(seed)
+    check_seed(seed)
     token = {word: i for i, word in enumerate(WORDS)}
     text, length, label = np.zeros((count, LENGTH), np.int32), np.zeros(count, np.int32), np.zeros(count, np.int32)
     for i in range(count):

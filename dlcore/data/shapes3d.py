@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dlcore.data.mesh_files import read_mesh
-from dlcore.data.source import Source, checked_seed
+from dlcore.data.source import Source, check_seed
 from dlcore.ops.mesh import check_mesh
 from dlcore.ops.point_sets import check_points
 
@@ -157,7 +157,7 @@ def _sampled(paths, label, names, classes, num_points, seed, name) -> Source:
     count = 1024 if num_points is None else num_points
     if count < 1:
         raise ValueError(f"num_points={count}: no points; allowed: at least 1")
-    checked_seed(seed)
+    check_seed(seed)
     clouds = []
     for i, path in enumerate(paths):
         vertices, faces = read_mesh(path)

@@ -8,7 +8,7 @@ import numpy as np
 
 from dlcore.data.rasterizer import rasterize, shade
 from dlcore.data.solid_meshes import SOLID_MESHES, posed_solid_mesh
-from dlcore.data.source import Source, checked_seed
+from dlcore.data.source import Source, check_seed
 
 __all__ = ["DISTANCE", "IMAGE_SOLIDS", "camera_intrinsics", "solid_images"]
 
@@ -70,7 +70,7 @@ def solid_images(
         raise ValueError(f"grid={grid}: negative; allowed: 0 for none, or cells along each axis")
     if unknown := [kind for kind in kinds if kind not in IMAGE_SOLIDS]:
         raise ValueError(f"kinds={unknown[0]!r}: unknown; allowed: {', '.join(IMAGE_SOLIDS)}")
-    checked_seed(seed)
+    check_seed(seed)
     label = np.arange(count, dtype=np.int32) % len(kinds)
     images = np.zeros((count, size, size, 1), np.float32)
     points, normals = np.zeros((2, count, num_points, 3), np.float32)

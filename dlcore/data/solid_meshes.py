@@ -7,7 +7,7 @@ make a round solid, four a box or a pyramid, three a prism.
 import numpy as np
 
 from dlcore.data.shapes3d import mesh_points
-from dlcore.data.source import Source, checked_seed
+from dlcore.data.source import Source, check_seed
 
 __all__ = ["SOLID_MESHES", "posed_solid_mesh", "revolve_profile", "solid_clouds", "solid_mesh", "torus_mesh"]
 
@@ -162,7 +162,7 @@ def solid_clouds(count: int, seed: int = 0, num_points: int = 256, noise: float 
     if count < 1 or num_points < 1 or noise < 0:
         allowed = "count and num_points of at least 1, noise of at least 0"
         raise ValueError(f"count={count}, num_points={num_points}, noise={noise}: out of range; allowed: {allowed}")
-    checked_seed(seed)
+    check_seed(seed)
     kinds = tuple(SOLID_MESHES)
     label = np.arange(count, dtype=np.int32) % len(kinds)
     points = np.zeros((count, num_points, 3), np.float32)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlcore.data.source import Source, checked_seed
+from dlcore.data.source import Source, check_seed
 from dlcore.ops.camera import check_intrinsics
 
 __all__ = ["SOLID_KINDS", "Solid", "occupancy_grid", "random_solid", "render_depth", "rgbd_scenes", "surface_points"]
@@ -240,7 +240,7 @@ def rgbd_scenes(count: int, seed: int = 0, size: int = 32) -> Source:
     """
     if count < 1 or size < 8:
         raise ValueError(f"count={count}, size={size}: too small; allowed: count of at least 1, size of at least 8")
-    checked_seed(seed)
+    check_seed(seed)
     focal, middle = size / (2 * _FIELD), (size - 1) / 2
     intrinsics = np.array([[focal, 0, middle], [0, focal, middle], [0, 0, 1]])
     image, depth = np.zeros((count, size, size, 3), np.float32), np.zeros((count, size, size), np.float32)

@@ -12,7 +12,7 @@ import numpy as np
 
 from dlcore.data.fingerprint import Fingerprint, fingerprint
 
-__all__ = ["Source", "checked_seed", "concatenate", "join", "shuffle_labels"]
+__all__ = ["Source", "check_seed", "concatenate", "join", "shuffle_labels"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,12 +234,12 @@ def shuffle_labels(source: Source, seed: int) -> Source:
     """
     if "label" not in source.arrays:
         raise ValueError(f"source={source.name!r}: holds no label, only {sorted(source.arrays)}; allowed: one with it")
-    order = np.random.default_rng((checked_seed(seed), 2)).permutation(len(source))
+    order = np.random.default_rng((check_seed(seed), 2)).permutation(len(source))
     arrays = {**source.arrays, "label": source.arrays["label"][order]}
     return replace(source, arrays=arrays, name=f"{source.name} (labels shuffled)")
 
 
-def checked_seed(seed: int) -> int:
+def check_seed(seed: int) -> int:
     """Check a seed.
 
     Args:

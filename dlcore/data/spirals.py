@@ -6,7 +6,7 @@ rotates by 2 t and shrinks by e^(-t / 10).
 
 import numpy as np
 
-from dlcore.data.source import Source, checked_seed
+from dlcore.data.source import Source, check_seed
 
 __all__ = ["segments", "spirals"]
 
@@ -31,7 +31,7 @@ def spirals(count: int, seed: int = 0, length: int = 101, interval: float = 0.1)
     if count < 1 or length < 2 or interval <= 0:
         allowed = "count of at least 1, length of at least 2, interval above 0"
         raise ValueError(f"count={count}, length={length}, interval={interval}: too small; allowed: {allowed}")
-    checked_seed(seed)
+    check_seed(seed)
     radius, angle = np.array([np.random.default_rng((seed, i)).random(2) for i in range(count)]).T[..., None]
     time = interval * np.arange(length)
     radius, angle = (1 + radius) * np.exp(-DECAY * time), 2 * np.pi * angle + ANGULAR_SPEED * time

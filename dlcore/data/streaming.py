@@ -28,7 +28,7 @@ from dlcore.data.image_headers import ImageHeaders, take_evenly
 from dlcore.data.source import Source
 from dlcore.data.workers import Workers, try_each, unreadable
 
-__all__ = ["StreamedImages", "random_crops", "sample_of", "stream_files", "streamed", "streaming_note"]
+__all__ = ["StreamedImages", "random_crops", "sample_of", "stream_files", "streamed_images", "streaming_note"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,7 +227,7 @@ def stream_files(
     return images, files
 
 
-def streamed(source: Source) -> StreamedImages | None:
+def streamed_images(source: Source) -> StreamedImages | None:
     """Get the images of a source that stay on disk.
 
     Args:
@@ -253,7 +253,7 @@ def random_crops(source: Source, area: tuple[float, float] = (0.08, 1.0)) -> Sou
     Raises:
       ValueError: the images are in memory.
     """
-    images = streamed(source)
+    images = streamed_images(source)
     if images is None:
         raise ValueError(
             f"source={source.name!r}: its images are in memory; allowed: images on disk (those in memory are cropped "

@@ -9,8 +9,8 @@ import string
 
 import numpy as np
 
-from dlcore.data.source import Source, checked_seed
-from dlcore.data.words import SPECIAL, Words, padded
+from dlcore.data.source import Source, check_seed
+from dlcore.data.words import SPECIAL, Words, pad_sequences
 
 __all__ = ["STRING_TASKS", "strings", "symbols"]
 
@@ -56,13 +56,13 @@ def strings(task: str, count: int, seed: int = 0, *, length: tuple[int, int] = (
         raise ValueError(f"length={low},{high}: no range; allowed: 1 <= low <= high")
     if vocabulary < 1:
         raise ValueError(f"vocabulary={vocabulary}: too small; allowed: at least 1")
-    checked_seed(seed)
+    check_seed(seed)
     samples = []
     for i in range(count):
         rng = np.random.default_rng((seed, i))
         samples.append(rng.integers(0, vocabulary, rng.integers(low, high + 1)) + len(SPECIAL))
     arrays = {
-        "source": padded(samples, high + 1, start=False),
-        "target": padded([STRING_TASKS[task](s) for s in samples], high + 2),
+        "source": pad_sequences(samples, high + 1, start=False),
+        "target": pad_sequences([STRING_TASKS[task](s) for s in samples], high + 2),
     }
     return Source(arrays, count, name=f"strings to {task}")

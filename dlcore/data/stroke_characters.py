@@ -10,7 +10,7 @@ import itertools
 
 import numpy as np
 
-from dlcore.data.source import Source, checked_seed
+from dlcore.data.source import Source, check_seed
 
 __all__ = ["LINES", "STROKES", "stroke_characters"]
 
@@ -48,7 +48,7 @@ def stroke_characters(classes: range, per_class: int = 20, size: int = 16) -> So
         )
     if size < 8:
         raise ValueError(f"size={size}: too small; allowed: at least 8")
-    strokes = np.random.default_rng(checked_seed(0)).permutation(sets)[list(classes)]
+    strokes = np.random.default_rng(check_seed(0)).permutation(sets)[list(classes)]
     images = np.concatenate(
         [_draw(stroke_ids, per_class, size, c) for stroke_ids, c in zip(strokes, classes, strict=True)]
     )

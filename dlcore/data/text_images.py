@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dlcore.data.source import Source, checked_seed
-from dlcore.data.words import SPECIAL, padded
+from dlcore.data.source import Source, check_seed
+from dlcore.data.words import SPECIAL, pad_sequences
 
 __all__ = ["FONTS", "text_images"]
 
@@ -62,7 +62,7 @@ def text_images(
     from matplotlib import get_data_path
     from PIL import Image, ImageDraw, ImageFont
 
-    checked_seed(seed)
+    check_seed(seed)
     if not alphabet or len(set(alphabet)) < len(alphabet):
         raise ValueError(f"alphabet={alphabet!r}: empty, or a character twice; allowed: each character once")
     if not 1 <= lengths[0] <= lengths[1]:
@@ -105,5 +105,5 @@ def text_images(
         images[i] = image
         texts.append([alphabet.index(c) + len(SPECIAL) for c in text])
         names.append(text)
-    arrays = {"image": images, "captions": padded(texts, lengths[1] + 2)[:, None], "font": drawn_in}
+    arrays = {"image": images, "captions": pad_sequences(texts, lengths[1] + 2)[:, None], "font": drawn_in}
     return Source(arrays, count, names=np.array(names, str), name="text images")

@@ -8,7 +8,7 @@ the phases and a detuning of up to a tenth of a semitone are drawn for each tone
 
 import numpy as np
 
-from dlcore.data.source import Source, checked_seed
+from dlcore.data.source import Source, check_seed
 
 __all__ = ["PITCHES", "pitch_frequency", "tones"]
 
@@ -50,7 +50,7 @@ def tones(
     Raises:
       ValueError: a number is out of range, or `seed` is negative.
     """
-    checked_seed(seed)
+    check_seed(seed)
     if count < 1 or length < 1:
         raise ValueError(f"count={count}, length={length}: too small; allowed: at least 1")
     highest = 2 * _HARMONICS[-1] * float(pitch_frequency(len(PITCHES)))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlcore.data.source import checked_seed
+from dlcore.data.source import check_seed
 
 __all__ = ["NUM_TOPICS", "LabeledLines", "as_characters", "topic_lines"]
 
@@ -56,7 +56,7 @@ def topic_lines(length: int, count: int = 600, documents: int = 600, seed: int =
     Raises:
       ValueError: a number is below 1, or the seed is negative.
     """
-    checked_seed(seed)
+    check_seed(seed)
     for name, value in (("length", length), ("count", count), ("documents", documents)):
         if value < 1:
             raise ValueError(f"{name}={value}: out of range; allowed: at least 1")

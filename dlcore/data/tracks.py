@@ -12,7 +12,7 @@ A Kalman filter with the model of straight tracks is optimal for these, and wron
 
 import numpy as np
 
-from dlcore.data.source import Source, checked_seed
+from dlcore.data.source import Source, check_seed
 
 __all__ = ["DRIFT", "START", "noisy_depths", "tracks"]
 
@@ -41,7 +41,7 @@ def tracks(count: int, seed: int = 0, length: int = 50, maneuvering: bool = Fals
       ValueError: `count` or `length` is below 1, or `seed` is negative.
     """
     _check(count, length)
-    checked_seed(seed)
+    check_seed(seed)
     rows = [np.random.default_rng((seed, i)) for i in range(count)]
     start, drift, noise = (np.stack([rng.normal(size=size) for rng in rows]) for size in ((2, 2), *2 * [(length, 2)]))
     p, v = START[0] * start[:, 0], START[1] * start[:, 1]
@@ -81,7 +81,7 @@ def noisy_depths(count: int, seed: int = 0, length: int = 60, noise: float = 0.2
       ValueError: `count` or `length` is below 1, or `seed` is negative.
     """
     _check(count, length)
-    checked_seed(seed)
+    check_seed(seed)
     depth, observed = np.zeros((2, count, length))
     for i in range(count):
         rng = np.random.default_rng((seed, i))

@@ -16,7 +16,7 @@ import math
 
 import numpy as np
 
-from dlcore.data.source import Source, checked_seed
+from dlcore.data.source import Source, check_seed
 
 __all__ = ["SOLIDS", "depth_map", "occupancy", "solid_volume", "voxel_solids"]
 
@@ -131,7 +131,7 @@ def voxel_solids(count: int, seed: int = 0, resolution: int = 16) -> Source:
         raise ValueError(
             f"count={count}, resolution={resolution}: too small; allowed: count of at least 1, resolution of at least 8"
         )
-    checked_seed(seed)
+    check_seed(seed)
     voxels = np.empty((count, *(resolution,) * 3), np.uint8)
     image = np.empty((count, 2 * resolution, 2 * resolution, 1), np.float32)
     label = np.empty(count, np.int32)

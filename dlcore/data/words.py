@@ -28,7 +28,7 @@ __all__ = [
     "UNKNOWN",
     "BytePairs",
     "Words",
-    "padded",
+    "pad_sequences",
     "tokenize",
     "vocabulary_from_dict",
 ]
@@ -51,7 +51,7 @@ def tokenize(text: str) -> list[str]:
     return _PIECE.findall(text.lower())
 
 
-def padded(
+def pad_sequences(
     sequences: Sequence[Sequence[int]], length: int | None = None, *, start: bool = True, end: bool = True
 ) -> np.ndarray:
     """Put START in front of each sequence and END behind it, and pad to one length.

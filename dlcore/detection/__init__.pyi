@@ -50,10 +50,10 @@ from dlcore.detection.mask_rcnn import MaskHead as MaskHead
 from dlcore.detection.mask_rcnn import mask_targets as mask_targets
 from dlcore.detection.mask_rcnn import probabilities as probabilities
 from dlcore.detection.padding import ImageSize as ImageSize
-from dlcore.detection.padding import own_sizes as own_sizes
+from dlcore.detection.padding import add_image_sizes as add_image_sizes
+from dlcore.detection.padding import clip_sizes as clip_sizes
 from dlcore.detection.padding import pixel_mask as pixel_mask
 from dlcore.detection.padding import token_positions as token_positions
-from dlcore.detection.padding import with_sizes as with_sizes
 from dlcore.detection.padding import zero_padding as zero_padding
 from dlcore.detection.rcnn import RCNN as RCNN
 from dlcore.detection.rcnn import warp_regions as warp_regions

@@ -11,7 +11,7 @@ from flax import linen as nn
 
 from dlcore.data.augment import augment_examples
 from dlcore.detection.fpn import FeaturePyramid
-from dlcore.detection.padding import ImageSize, own_sizes, with_sizes, zero_padding
+from dlcore.detection.padding import ImageSize, add_image_sizes, clip_sizes, zero_padding
 from dlcore.learner import Labels, Learner, Metric, Metrics, ModelState, Range, Sum, example_keys, mask_of
 from dlcore.metrics import TotalLoss
 from dlcore.nn import Conv, GroupNorm, logits_dtype
@@ -386,7 +386,7 @@ def detector_learner(
 
     Returns:
       The learner; predict returns `{"boxes": [B, K, 4] in pixels, "scores", "labels", "valid": [B, K]}`, best first,
-      and the sizes of padded images (`dlcore.detection.padding.with_sizes`).
+      and the sizes of padded images (`dlcore.detection.padding.add_image_sizes`).
     """
 
     def init(rng: jax.Array, batch: dict) -> ModelState:
@@ -432,9 +432,9 @@ def detector_learner(
         example = {**batch, "image": zero_padding(preprocess(batch["image"]), batch)}
         predictions, _ = predict_locations(model, state.params, state.model_state, example)
         # Boxes are clipped to the image, not to the canvas that it was padded to.
-        sizes, axis = own_sizes(batch, example["image"])
+        sizes, axis = clip_sizes(batch, example["image"])
         detect = jax.vmap(postprocess, (0, predictions.axis, axis))
-        return with_sizes(detect(predictions.outputs, predictions.locations, sizes), batch)
+        return add_image_sizes(detect(predictions.outputs, predictions.locations, sizes), batch)
 
     return Learner(init, update, evaluate, predict, loss, classes=partial(label_classes, model))
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from dlcore.nn.position import sinusoidal_encoding_2d
 
-__all__ = ["ImageSize", "own_sizes", "pixel_mask", "token_positions", "with_sizes", "zero_padding"]
+__all__ = ["ImageSize", "add_image_sizes", "clip_sizes", "pixel_mask", "token_positions", "zero_padding"]
 
 ImageSize = tuple[int | jax.Array, int | jax.Array] | jax.Array
 """(Height, width) of an image: ints where all images are of one size, else traced."""
@@ -70,7 +70,7 @@ def zero_padding(images: jax.Array, batch: dict) -> jax.Array:
     return jnp.where(pixel_mask(batch["image_size"], images.shape[1:3])[..., None], images, 0)
 
 
-def own_sizes(batch: dict, images: jax.Array) -> tuple[ImageSize, int | None]:
+def clip_sizes(batch: dict, images: jax.Array) -> tuple[ImageSize, int | None]:
     """Find the size that the boxes of each image are clipped to.
 
     Args:
@@ -83,7 +83,7 @@ def own_sizes(batch: dict, images: jax.Array) -> tuple[ImageSize, int | None]:
     return (batch["image_size"], 0) if "image_size" in batch else (images.shape[1:3], None)
 
 
-def with_sizes(detections: dict[str, jax.Array], batch: dict) -> dict[str, jax.Array]:
+def add_image_sizes(detections: dict[str, jax.Array], batch: dict) -> dict[str, jax.Array]:
     """Add the sizes of padded images to their detections, by which boxes become those of the original images.
 
     Args:

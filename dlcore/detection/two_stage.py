@@ -18,7 +18,7 @@ from dlcore.data.augment import augment_examples
 from dlcore.detection import faster_rcnn, keypoint_rcnn, mask_rcnn, rpn
 from dlcore.detection.dense import label_classes
 from dlcore.detection.faster_rcnn import FasterRCNN
-from dlcore.detection.padding import own_sizes, with_sizes, zero_padding
+from dlcore.detection.padding import add_image_sizes, clip_sizes, zero_padding
 from dlcore.detection.sampling import sample_proposals
 from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.metrics import TotalLoss
@@ -79,7 +79,7 @@ def _proposals(stages: Stages, run: Callable[..., Any], levels: list[jax.Array],
     if stages.model.given_proposals:
         return external["proposals"], external["proposal_mask"].astype(bool), None, None
     outputs, anchors = run("regions", levels, batch["image"].shape[1:3])
-    sizes, axis = own_sizes(batch, batch["image"])
+    sizes, axis = clip_sizes(batch, batch["image"])
     proposals, valid = jax.vmap(lambda out, size: stages.propose(out, anchors, size), (0, axis))(outputs, sizes)
     return proposals, valid, outputs, anchors
 
@@ -176,7 +176,7 @@ def _predict(stages: Stages, preprocess: Any, state: ModelState, batch: dict) ->
     """Return the detections of a batch, as `learner` describes them."""
     model, run = stages.model, stages.bind(state.params, state.model_state)
     images = zero_padding(preprocess(batch["image"]), batch)
-    size, (sizes, axis) = images.shape[1:3], own_sizes(batch, images)
+    size, (sizes, axis) = images.shape[1:3], clip_sizes(batch, images)
     # Feature pyramid, then proposals.
     levels = run("pyramid", images)
     proposals, filled, _, _ = _proposals(stages, run, levels, {**batch, "image": images}, batch)
@@ -193,7 +193,7 @@ def _predict(stages: Stages, preprocess: Any, state: ModelState, batch: dict) ->
         valid = detections["valid"][..., None]
         detections["keypoints"] = jnp.where(valid[..., None], points, 0)
         detections["keypoint_scores"] = jnp.where(valid, scores, 0)
-    return with_sizes(detections, batch)
+    return add_image_sizes(detections, batch)
 
 
 @check_arguments
@@ -251,7 +251,7 @@ def learner(
     Returns:
       The learner; predict returns `{"boxes": [B, K, 4] in pixels, "scores", "labels", "valid": [B, K]}`, best first,
       and with the heads `masks` [B, K, 28, 28], probabilities over the box, `keypoints` [B, K, J, 3] (x, y, 1) in
-      pixels, and `keypoint_scores` [B, K, J]; and the sizes of padded images (`dlcore.detection.padding.with_sizes`).
+      pixels, and `keypoint_scores` [B, K, J]; sizes of padded images (`dlcore.detection.padding.add_image_sizes`).
 
     Raises:
       ValueError: a threshold of the background is above that of the foreground.

@@ -38,7 +38,7 @@ lazy_exports(
         "spectral_pitch": "pitch",
         "pck_evaluator": "keypoints",
         "probe_predict": "linear_probe",
-        "replaced": "mean_shape",
+        "evaluate_class_means": "mean_shape",
         "rouge_l": "text",
         "sentence_bleu": "text",
         "text_evaluator": "text",

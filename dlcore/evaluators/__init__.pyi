@@ -21,9 +21,9 @@ from dlcore.evaluators.knn import knn as knn
 from dlcore.evaluators.knn import knn_predict as knn_predict
 from dlcore.evaluators.linear_probe import linear_probe as linear_probe
 from dlcore.evaluators.linear_probe import probe_predict as probe_predict
+from dlcore.evaluators.mean_shape import evaluate_class_means as evaluate_class_means
 from dlcore.evaluators.mean_shape import mean_keypoints as mean_keypoints
 from dlcore.evaluators.mean_shape import mean_masks as mean_masks
-from dlcore.evaluators.mean_shape import replaced as replaced
 from dlcore.evaluators.mode_coverage import mode_coverage as mode_coverage
 from dlcore.evaluators.mode_coverage import mode_coverage_evaluator as mode_coverage_evaluator
 from dlcore.evaluators.pitch import pitch_evaluator as pitch_evaluator

@@ -8,7 +8,7 @@ import numpy as np
 from dlcore.data.masks import unpack_masks
 from dlcore.learner import Evaluator
 
-__all__ = ["mean_keypoints", "mean_masks", "replaced"]
+__all__ = ["evaluate_class_means", "mean_keypoints", "mean_masks"]
 
 
 def mean_masks(rows: Mapping[str, np.ndarray], num_classes: int, side: int = 28) -> np.ndarray:
@@ -57,7 +57,7 @@ def mean_keypoints(rows: Mapping[str, np.ndarray], num_classes: int) -> np.ndarr
     return means
 
 
-def replaced(
+def evaluate_class_means(
     evaluator: Evaluator,
     names: Mapping[str, str],
     masks: np.ndarray | None = None,

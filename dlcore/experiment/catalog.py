@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from dlcore.experiment.experiment import Experiment
     from dlcore.experiment.study import Study
 
-__all__ = ["Entry", "experiment_names", "find_experiment", "first_line", "listing", "measured"]
+__all__ = ["Entry", "experiment_names", "find_experiment", "first_line", "listing", "read_measured_numbers"]
 
 
 class Entry(NamedTuple):
@@ -98,7 +98,7 @@ def find_experiment(name: str) -> "Experiment | Study":
     return import_module(f"experiments.{name}").experiment
 
 
-def measured() -> dict[str, str]:
+def read_measured_numbers() -> dict[str, str]:
     """Read the measured number of each experiment from the ledger.
 
     Returns:
@@ -130,7 +130,7 @@ def listing(word: str = "") -> str:
     Raises:
       FlagError: there is no checkout, or no entry contains the word.
     """
-    numbers, lines, topic = measured(), [], None
+    numbers, lines, topic = read_measured_numbers(), [], None
     for entry in experiment_names():
         about = first_line(entry)
         if word.lower() not in f"{entry.name} {about}".lower():

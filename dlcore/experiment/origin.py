@@ -29,10 +29,10 @@ __all__ = [
     "Start",
     "check_origins",
     "check_saved",
+    "collect_training_keys",
     "known_data",
-    "normalized_as",
     "read_origin",
-    "trained_on",
+    "take_normalization",
 ]
 
 DATA_FILE = "data.npz"
@@ -203,7 +203,7 @@ def known_data(folder: Path, config: dict) -> dict[str, Fingerprint]:
     return fingerprints
 
 
-def trained_on(prints: dict[str, Fingerprint]) -> np.ndarray:
+def collect_training_keys(prints: dict[str, Fingerprint]) -> np.ndarray:
     """Collect the keys of all training examples.
 
     Args:
@@ -267,7 +267,7 @@ def _lines(origin: Origin, splits: Splits, changed_data: bool) -> list[str]:
         if num_seen:
             lines.append(f"trained on {num_seen:,} of the {total:,} {split} examples, on which measures are too good")
     if origin.spec.get("dataset") and origin.spec["dataset"] == splits.spec.get("dataset"):
-        if not len(trained_on(origin.known)):
+        if not len(collect_training_keys(origin.known)):
             lines.append("trained on this data set, and on which of its examples was not recorded")
         elif _other_keys(origin, splits):
             lines.append("trained on this data set in another size, so that its examples cannot be compared")
@@ -284,7 +284,7 @@ def _seen(origin: Origin, now: Fingerprint, split: str) -> int:
         return 0
     recorded = origin.known.get(split)
     new = now.keys if recorded is None or recorded.keys is None else now.keys[~np.isin(now.keys, recorded.keys)]
-    return count_shared(new, trained_on(origin.known))
+    return count_shared(new, collect_training_keys(origin.known))
 
 
 def _other_keys(origin: Origin, splits: Splits) -> bool:
@@ -299,7 +299,7 @@ def _other_keys(origin: Origin, splits: Splits) -> bool:
     return by not in kinds or (by == "content" and resized)
 
 
-def normalized_as(splits: Splits, origins: list[Origin]) -> Splits:
+def take_normalization(splits: Splits, origins: list[Origin]) -> Splits:
     """Take the normalization of the images from the weights that an experiment starts from.
 
     Args:

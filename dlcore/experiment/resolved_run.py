@@ -23,8 +23,8 @@ __all__ = [
     "ResolvedRun",
     "check_identity",
     "check_settings",
-    "compiled_fast",
     "config_of",
+    "fast_compilation",
     "open_run",
     "prepare_process",
     "restore_state",
@@ -395,7 +395,7 @@ def restore_state(run: ResolvedRun, learner: Learner, batch: Any, select: str) -
 
 
 @contextlib.contextmanager
-def compiled_fast(wanted: bool) -> Iterator[None]:
+def fast_compilation(wanted: bool) -> Iterator[None]:
     """Disable most optimizations of XLA, for `--smoke`: programs compile faster and run slower.
 
     Args:

@@ -30,9 +30,9 @@ from dlcore.experiment.origin import (
     Origin,
     check_origins,
     check_saved,
+    collect_training_keys,
     known_data,
-    normalized_as,
-    trained_on,
+    take_normalization,
 )
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError, Setting, takes_several
@@ -41,7 +41,7 @@ from dlcore.experiment.splits import Splits
 __all__ = [
     "Comparison",
     "check_resumed",
-    "compared",
+    "compare_with_run",
     "data_for",
     "fingerprints",
     "inherited_keys",
@@ -106,7 +106,7 @@ def load_data(run: ResolvedRun, flags: Flags | None = None, origins: list[Origin
     origins = origins_of(run) if origins is None else origins
     splits = run.experiment.data(run.flags if flags is None else flags)
     lines = check_origins(origins, splits, run.flags.changed_data)
-    return normalized_as(splits, origins)._replace(notes=(*splits.notes, *lines))
+    return take_normalization(splits, origins)._replace(notes=(*splits.notes, *lines))
 
 
 def inherited_keys(origins: list[Origin]) -> dict[str, Fingerprint]:
@@ -118,7 +118,7 @@ def inherited_keys(origins: list[Origin]) -> dict[str, Fingerprint]:
     Returns:
       The keys as "earlier", for `write_data`; {} without keys.
     """
-    keys = [trained_on(origin.known) for origin in origins if origin.initializes]
+    keys = [collect_training_keys(origin.known) for origin in origins if origin.initializes]
     unique_keys = np.unique(np.concatenate(keys)) if keys else np.zeros(0, np.uint64)
     return {EARLIER: Fingerprint(len(unique_keys), "", "", unique_keys)} if len(unique_keys) else {}
 
@@ -159,7 +159,7 @@ def write_data(folder: Path, splits: Splits, known: dict[str, Fingerprint]) -> d
     """
     prints = fingerprints(splits)
     keys = {name: print_.keys for name, print_ in prints.items() if print_.keys is not None}
-    earlier = np.setdiff1d(trained_on(known), trained_on(prints))
+    earlier = np.setdiff1d(collect_training_keys(known), collect_training_keys(prints))
     if len(earlier):
         keys[EARLIER] = earlier
     temporary = folder / (DATA_FILE + ".tmp")
@@ -265,7 +265,7 @@ def _renumbered(splits: Splits, fact: str, arrays: tuple[str, ...], before: Any,
     )
 
 
-def compared(run: ResolvedRun, config: dict, splits: Splits, split: str) -> Comparison:
+def compare_with_run(run: ResolvedRun, config: dict, splits: Splits, split: str) -> Comparison:
     """Compare an evaluated split with the run's recorded data.
 
     Args:
@@ -288,7 +288,7 @@ def compared(run: ResolvedRun, config: dict, splits: Splits, split: str) -> Comp
         return Comparison(difference, 0)
     recorded_keys = recorded[split].keys
     new = now.keys if recorded_keys is None else now.keys[~np.isin(now.keys, recorded_keys)]
-    num_seen = count_shared(new, trained_on(recorded))
+    num_seen = count_shared(new, collect_training_keys(recorded))
     if num_seen and not run.flags.changed_data:
         how = f" (same {now.by})" if now.by != "content" else ""
         raise FlagError(

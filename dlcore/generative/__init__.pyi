@@ -72,7 +72,7 @@ from dlcore.generative.likelihood import nats_to_bits as nats_to_bits
 from dlcore.generative.pixel_cnn import PixelCNN as PixelCNN
 from dlcore.generative.pixel_rnn import PixelRNN as PixelRNN
 from dlcore.generative.pixels import denormalize as denormalize
-from dlcore.generative.pixels import halved_sides as halved_sides
+from dlcore.generative.pixels import halve_sides as halve_sides
 from dlcore.generative.pixels import normalize as normalize
 from dlcore.generative.ring import PointDiscriminator as PointDiscriminator
 from dlcore.generative.ring import PointGenerator as PointGenerator
@@ -104,7 +104,7 @@ from dlcore.generative.style_gan import Mapping as Mapping
 from dlcore.generative.style_gan import Synthesis as Synthesis
 from dlcore.generative.style_gan import noise_sizes as noise_sizes
 from dlcore.generative.super_resolution import SRResNet as SRResNet
-from dlcore.generative.super_resolution import enlarged as enlarged
+from dlcore.generative.super_resolution import enlarge as enlarge
 from dlcore.generative.super_resolution import sharpness as sharpness
 from dlcore.generative.text_to_image import TextUNet as TextUNet
 from dlcore.generative.text_to_image import WordEncoder as WordEncoder

@@ -23,7 +23,7 @@ from flax import linen as nn
 
 from dlcore.data.augment import to_float
 from dlcore.generative.latents import arcs
-from dlcore.generative.pixels import halved_sides
+from dlcore.generative.pixels import halve_sides
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.metrics import psnr
@@ -108,7 +108,7 @@ class Autoencoder(nn.Module):
         Raises:
           ValueError: the sides cannot be halved so often.
         """
-        return halved_sides(self.shape, len(self.widths), f", as widths={self.widths} asks")
+        return halve_sides(self.shape, len(self.widths), f", as widths={self.widths} asks")
 
     def _dense(self, name: str, x: jax.Array, sizes: tuple[int, ...]) -> jax.Array:
         """Dense layers, all but the last with ReLU."""

@@ -27,7 +27,7 @@ from dlcore.generative.pixels import denormalize, normalize
 from dlcore.generative.two_players import LOSSES, AdversarialLoss, LossName, Players, PlayerState
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean
-from dlcore.ops.replica import all_gather, own_rows
+from dlcore.ops.replica import all_gather, local_rows
 
 __all__ = ["Both", "CycleState", "Pool", "draw_from", "learner"]
 
@@ -135,7 +135,7 @@ def _query_pools(
     new_pools, pooled_fakes = {}, {}
     for k, kind in enumerate(("a", "b")):
         pool, pooled = draw_from(pools[kind], jax.random.fold_in(rng, k), *all_gather((fakes[kind], mask)))
-        new_pools[kind], pooled_fakes[kind] = pool, own_rows(pooled)
+        new_pools[kind], pooled_fakes[kind] = pool, local_rows(pooled)
     return new_pools, pooled_fakes
 
 

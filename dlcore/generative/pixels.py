@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from dlcore.data.augment import to_float
 
-__all__ = ["denormalize", "halved_sides", "normalize"]
+__all__ = ["denormalize", "halve_sides", "normalize"]
 
 
 def normalize(image: jax.Array) -> jax.Array:
@@ -32,7 +32,7 @@ def denormalize(x: jax.Array) -> jax.Array:
     return jnp.clip((x + 1) / 2, 0, 1)
 
 
-def halved_sides(shape: tuple[int, ...], halvings: int, why: str = "") -> tuple[int, int]:
+def halve_sides(shape: tuple[int, ...], halvings: int, why: str = "") -> tuple[int, int]:
     """Halve the sides of an image several times.
 
     Args:

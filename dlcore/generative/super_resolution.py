@@ -28,10 +28,10 @@ from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.ops.pixel_shuffle import pixel_shuffle
 from dlcore.ops.resize import resize
 
-__all__ = ["SRResNet", "enlarged", "learner", "sharpness"]
+__all__ = ["SRResNet", "enlarge", "learner", "sharpness"]
 
 
-def enlarged(x: jax.Array, factor: int, method: str = "bicubic") -> jax.Array:
+def enlarge(x: jax.Array, factor: int, method: str = "bicubic") -> jax.Array:
     """Enlarge images as Pillow does.
 
     Args:
@@ -105,7 +105,7 @@ class SRResNet(nn.Module):
             h = nn.relu(pixel_shuffle(conv(h, 4 * self.width, 3, f"up{k}"), 2))
         h = conv(h, x.shape[-1], 3, "head", kernel_init=nn.initializers.normal(1e-3))
         # The network predicts the residual to bicubic enlargement.
-        return enlarged(x, self.factor) + h.astype(logits_dtype(dtype or x.dtype))
+        return enlarge(x, self.factor) + h.astype(logits_dtype(dtype or x.dtype))
 
 
 @check_arguments
@@ -138,7 +138,7 @@ def learner(
     def measure(batch: dict, output: jax.Array, target: jax.Array) -> dict[str, jax.Array]:
         low = to_float(batch["low"])
         baselines = {
-            f"psnr_{name}": jnp.clip(enlarged(low, generator.factor, name), 0, 1)
+            f"psnr_{name}": jnp.clip(enlarge(low, generator.factor, name), 0, 1)
             for name in ("bicubic", "bilinear", "nearest")
         }
         numbers = {

@@ -25,7 +25,7 @@ from flax import linen as nn
 from dlcore.data.augment import to_float
 from dlcore.generative.latents import arcs
 from dlcore.generative.likelihood import bernoulli_log_likelihood, binarize
-from dlcore.generative.pixels import halved_sides
+from dlcore.generative.pixels import halve_sides
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.metrics import psnr
@@ -120,7 +120,7 @@ class VAE(nn.Module):
         Raises:
           ValueError: the sides cannot be halved so often.
         """
-        return halved_sides(self.shape, len(self.widths), f", as widths={self.widths} asks")
+        return halve_sides(self.shape, len(self.widths), f", as widths={self.widths} asks")
 
     def _dense(self, name: str, x: jax.Array, hidden: tuple[int, ...]) -> jax.Array:
         for i, size in enumerate(hidden):

@@ -26,7 +26,7 @@ from flax import struct
 
 from dlcore.generative.autoregressive import log_likelihood, sample
 from dlcore.generative.latents import arcs
-from dlcore.generative.pixels import denormalize, halved_sides, normalize
+from dlcore.generative.pixels import denormalize, halve_sides, normalize
 from dlcore.learner import Learner, Metric, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.metrics import psnr
@@ -90,7 +90,7 @@ class VQVAE(nn.Module):
         Raises:
           ValueError: the sides cannot be halved so often.
         """
-        return halved_sides(self.shape, self.downsamplings)
+        return halve_sides(self.shape, self.downsamplings)
 
     def encode(self, x: jax.Array) -> jax.Array:
         """Compute what the codes are nearest to.

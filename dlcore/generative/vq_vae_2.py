@@ -27,7 +27,7 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.generative.autoregressive import log_likelihood, sample
-from dlcore.generative.pixels import denormalize, halved_sides, normalize
+from dlcore.generative.pixels import denormalize, halve_sides, normalize
 from dlcore.generative.vq_vae import (
     VQVAE,
     Codebook,
@@ -73,7 +73,7 @@ class VQVAE2(VQVAE):
         Raises:
           ValueError: the sides cannot be halved so often.
         """
-        return dict(zip(LEVELS, (halved_sides(self.shape, self.downsamplings + k) for k in (1, 0)), strict=True))
+        return dict(zip(LEVELS, (halve_sides(self.shape, self.downsamplings + k) for k in (1, 0)), strict=True))
 
     def encode(self, x: jax.Array) -> jax.Array:
         """Compute the features that both levels read.

@@ -13,7 +13,7 @@ from dlcore.interpretability.cam import resize_map as resize_map
 from dlcore.interpretability.class_image import ImageRegularization as ImageRegularization
 from dlcore.interpretability.class_image import blur as blur
 from dlcore.interpretability.class_image import blur_and_clip as blur_and_clip
-from dlcore.interpretability.class_image import shifted as shifted
+from dlcore.interpretability.class_image import random_shift as random_shift
 from dlcore.interpretability.deep_dream import ascend as ascend
 from dlcore.interpretability.deep_dream import octave_sizes as octave_sizes
 from dlcore.interpretability.deep_dream import squared_norm as squared_norm
@@ -37,7 +37,7 @@ from dlcore.interpretability.occlusion import occlusion_map as occlusion_map
 from dlcore.interpretability.occlusion import window_starts as window_starts
 from dlcore.interpretability.relu_rules import deconvnet_relu as deconvnet_relu
 from dlcore.interpretability.relu_rules import guided_relu as guided_relu
-from dlcore.interpretability.relu_rules import with_relu as with_relu
+from dlcore.interpretability.relu_rules import replace_relu as replace_relu
 from dlcore.interpretability.saliency import gradient_saliency as gradient_saliency
 from dlcore.interpretability.saliency import input_gradient as input_gradient
 from dlcore.interpretability.saliency import integrated_gradients as integrated_gradients
@@ -55,7 +55,7 @@ from dlcore.interpretability.style_transfer import style_grams as style_grams
 from dlcore.interpretability.style_transfer import transfer_terms as transfer_terms
 from dlcore.interpretability.texture_synthesis import repetition as repetition
 from dlcore.interpretability.texture_synthesis import texture_loss as texture_loss
-from dlcore.interpretability.texture_synthesis import tiled as tiled
+from dlcore.interpretability.texture_synthesis import tile_sample as tile_sample
 from dlcore.interpretability.unit_images import Unit as Unit
 from dlcore.interpretability.unit_images import check_units as check_units
 from dlcore.interpretability.unit_images import parse_unit as parse_unit

@@ -21,7 +21,7 @@ from flax import linen as nn
 from dlcore.interpretability.image_optimization import image_learner
 from dlcore.learner import Learner, Range, check_arguments
 
-__all__ = ["ImageRegularization", "blur", "blur_and_clip", "learner", "shifted"]
+__all__ = ["ImageRegularization", "blur", "blur_and_clip", "learner", "random_shift"]
 
 
 class ImageRegularization(NamedTuple):
@@ -61,7 +61,7 @@ def blur(image: jax.Array, sigma: float | jax.Array) -> jax.Array:
     return image
 
 
-def shifted(image: jax.Array, key: jax.Array | None, jitter: int) -> jax.Array:
+def random_shift(image: jax.Array, key: jax.Array | None, jitter: int) -> jax.Array:
     """Shift an image at random, so that no pattern depends on the grid of the strides.
 
     Args:
@@ -143,7 +143,7 @@ def learner(
     def objective(network, image, label, key):
         x = (image - mean) / std
         norm = jnp.square(x).sum(-1).mean()
-        logits = model.apply(network, shifted(x, key, regularization.jitter)[None])[0]  # [K]
+        logits = model.apply(network, random_shift(x, key, regularization.jitter)[None])[0]  # [K]
         terms = {"score": logits[label], "probability": jax.nn.softmax(logits)[label], "norm": norm}
         return l2 * norm - terms["score"], terms
 

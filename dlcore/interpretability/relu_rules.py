@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 from dlcore.interpretability.jaxpr_interpreter import count_calls, evaluate_jaxpr
 
-__all__ = ["deconvnet_relu", "guided_relu", "with_relu"]
+__all__ = ["deconvnet_relu", "guided_relu", "replace_relu"]
 
 
 @jax.custom_vjp
@@ -57,7 +57,7 @@ guided_relu.defvjp(
 deconvnet_relu.defvjp(lambda x: (jnp.maximum(x, 0), None), lambda _, g: (jnp.maximum(g, 0),))
 
 
-def with_relu(function: Callable[..., Any], relu: Callable[[jax.Array], jax.Array]) -> Callable[..., Any]:
+def replace_relu(function: Callable[..., Any], relu: Callable[[jax.Array], jax.Array]) -> Callable[..., Any]:
     """Replace every `jax.nn.relu` of a function.
 
     Args:

@@ -24,10 +24,10 @@ from dlcore.interpretability.style_transfer import gram_loss, noise_image, style
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses import total_variation_loss
 
-__all__ = ["learner", "repetition", "texture_loss", "tiled"]
+__all__ = ["learner", "repetition", "texture_loss", "tile_sample"]
 
 
-def tiled(sample: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def tile_sample(sample: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Repeat a sample side by side: the trivial texture, with seams.
 
     Args:

@@ -19,7 +19,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.interpretability.class_image import ImageRegularization, blur_and_clip, shifted
+from dlcore.interpretability.class_image import ImageRegularization, blur_and_clip, random_shift
 from dlcore.interpretability.image_optimization import image_learner
 from dlcore.learner import Learner, Range, check_arguments
 
@@ -147,7 +147,7 @@ def learner(
     def objective(network, image, number, key):
         x = (image - mean) / std
         norm = jnp.square(x).sum(-1).mean()
-        maps = features(network, shifted(x, key, regularization.jitter)[None])
+        maps = features(network, random_shift(x, key, regularization.jitter)[None])
         # The activations of all units, and that of this image's.
         activation = jnp.stack([unit_activation(maps, unit)[0] for unit in units])[number]
         return l2 * norm - activation, {"activation": activation, "norm": norm}

@@ -18,7 +18,7 @@ from dlcore.nn import Conv, Dense
 from dlcore.nn.precision import logits_dtype
 from dlcore.ops import global_avg_pool
 
-__all__ = ["PERTURBATIONS", "Backbone", "MLPHead", "with_mlp_head"]
+__all__ = ["PERTURBATIONS", "Backbone", "MLPHead", "add_mlp_head"]
 
 PERTURBATIONS = "perturbations"
 """Collection of variables that are added to maps: {stage: [B, h, w, channels]}."""
@@ -136,7 +136,7 @@ def _mlp_class(family: type[Backbone], units: int) -> type[Backbone]:
     return WithMLPHead
 
 
-def with_mlp_head(model: Backbone, units: int) -> Backbone:
+def add_mlp_head(model: Backbone, units: int) -> Backbone:
     """Put an `MLPHead` in place of a network's linear head; its parameters are head/hidden and head/logits.
 
     Args:

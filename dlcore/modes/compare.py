@@ -11,7 +11,7 @@ import numpy as np
 from dlcore.report.measures import better_direction
 from dlcore.run.metrics_writer import METRICS_FILE, read_metrics
 
-__all__ = ["compare", "differing_settings", "reached"]
+__all__ = ["compare", "differing_settings", "tabulate_metrics"]
 
 CONFIG = "config.json"
 _NOT_COMPARED = {"step", "split", "epoch", "seconds"}
@@ -47,7 +47,7 @@ def compare(folders: Sequence[str | Path], out: Path, x: str = "step") -> str:
     names = _names(paths, configs)
     histories = [read_metrics(path) for path in paths]
     settings = differing_settings(names, configs)
-    numbers = reached(names, histories)
+    numbers = tabulate_metrics(names, histories)
     rows = [
         {x: row.get(x), "split": name, **{f"{row['split']} {k}": v for k, v in row.items() if _is_curve(row, k)}}
         for name, history in zip(names, histories, strict=True)
@@ -91,7 +91,7 @@ def differing_settings(names: Sequence[str], configs: Sequence[dict]) -> list[di
     return rows
 
 
-def reached(names: Sequence[str], histories: Sequence[list[dict]]) -> list[dict[str, str]]:
+def tabulate_metrics(names: Sequence[str], histories: Sequence[list[dict]]) -> list[dict[str, str]]:
     """Tabulate the last and the best value of each metric of each run.
 
     Args:

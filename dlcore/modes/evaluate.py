@@ -4,9 +4,9 @@ from typing import Literal
 
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun, config_of
-from dlcore.experiment.run_data import compared, data_for
+from dlcore.experiment.run_data import compare_with_run, data_for
 from dlcore.experiment.setting import FlagError, Setting
-from dlcore.modes.members import MEMBERS, members_of, restored
+from dlcore.modes.members import MEMBERS, members_of, restore_members
 from dlcore.modes.views import TTA
 from dlcore.run.evaluate import evaluate, scalars
 from dlcore.run.json_files import json_text
@@ -33,8 +33,8 @@ def _evaluate_run(run: ResolvedRun) -> None:
     if source is None or isinstance(source, dict):
         names = [name for name in ("train", "valid", "test") if not isinstance(getattr(splits, name), dict | None)]
         raise FlagError(f"--split={flags.split}: not in this data; allowed: {', '.join(names)}")
-    comparison, *_ = (compared(one, config_of(one), splits, flags.split) for one in runs)
-    learner, step, state = restored(runs, flags.tta, flags.select, example)
+    comparison, *_ = (compare_with_run(one, config_of(one), splits, flags.split) for one in runs)
+    learner, step, state = restore_members(runs, flags.tta, flags.select, example)
     evaluators = [] if flags.split == "train" else experiment.evaluators(setup, splits, flags.split)
     measures = evaluate(
         learner, state, source, batch_size=flags.eval_batch_size, placement=run.placement(), evaluators=evaluators

@@ -32,7 +32,7 @@ from dlcore.experiment.splits import Spec
 from dlcore.extras import require
 from dlcore.learner import Learner
 from dlcore.modes import exported_loader
-from dlcore.nn.folding import find_folds, with_folds
+from dlcore.nn.folding import apply_folds, find_folds
 from dlcore.run import provenance
 from dlcore.run.json_files import write_json
 from dlcore.run.progress import say
@@ -274,7 +274,7 @@ def _fold_predict(
             path: fold._replace(kernel=weights[f"folded/{path}/kernel"], bias=weights[f"folded/{path}/bias"])
             for path, fold in folds.items()
         }
-        return with_folds(predict, merged)(weights, inputs)
+        return apply_folds(predict, merged)(weights, inputs)
 
     arrays = {f"folded/{path}/{k}": getattr(fold, k) for path, fold in folds.items() for k in ("kernel", "bias")}
     return folded_predict, arrays

@@ -13,7 +13,7 @@ from dlcore.learner import Learner
 from dlcore.modes.report_context import ReportContext
 from dlcore.report.measures import describe, number_panels, number_text
 from dlcore.run import provenance
-from dlcore.run.evaluate import Evaluation, arrays, padded, scalars
+from dlcore.run.evaluate import Evaluation, arrays, pad_local_batches, scalars
 from dlcore.run.fit import Result
 from dlcore.run.json_files import write_json
 from dlcore.run.metrics_writer import MetricsWriter, read_metrics
@@ -50,7 +50,7 @@ def finish(
     evaluators = run.experiment.evaluators(setup, data, "test")
     measures = evaluation.measures(state, data.test, evaluators, flags.eval_batch_size)
     predicted_split = data.test if data.shown is None else data.shown
-    outputs = evaluation.outputs(state, padded(predicted_split, flags.eval_batch_size, placement))
+    outputs = evaluation.outputs(state, pad_local_batches(predicted_split, flags.eval_batch_size, placement))
     state = on_host(state)
     if not is_first():
         return

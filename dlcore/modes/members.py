@@ -7,9 +7,9 @@ from dlcore.evaluators.test_time_augmentation import Views
 from dlcore.experiment.resolved_run import ResolvedRun, config_of, open_run, restore_state
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.learner import Batch, Learner
-from dlcore.modes.views import with_views
+from dlcore.modes.views import average_views
 
-__all__ = ["MEMBERS", "members_of", "restored"]
+__all__ = ["MEMBERS", "members_of", "restore_members"]
 
 MEMBERS = Setting(
     (), "further runs whose probabilities are averaged with those of --run; --run=A,B,C names them, too",
@@ -41,7 +41,7 @@ def members_of(run: ResolvedRun) -> list[ResolvedRun]:
     return runs
 
 
-def restored(runs: list[ResolvedRun], tta: Views, select: str, example: Batch) -> tuple[Learner, int, Any]:
+def restore_members(runs: list[ResolvedRun], tta: Views, select: str, example: Batch) -> tuple[Learner, int, Any]:
     """Restore a run, or an ensemble of several.
 
     Args:
@@ -58,7 +58,7 @@ def restored(runs: list[ResolvedRun], tta: Views, select: str, example: Batch) -
       FileNotFoundError: a run has no checkpoint.
     """
     learners = [run.experiment.build(run.setup(config_of(run)["spec"])) for run in runs]
-    with_tta = [with_views(learner, tta, example) for learner in learners]
+    with_tta = [average_views(learner, tta, example) for learner in learners]
     if len(runs) == 1:
         return with_tta[0], *restore_state(runs[0], with_tta[0], example, select)
     try:

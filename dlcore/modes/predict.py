@@ -6,7 +6,7 @@ from typing import Literal
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun, config_of
 from dlcore.experiment.setting import FlagError, Setting
-from dlcore.modes.members import MEMBERS, members_of, restored
+from dlcore.modes.members import MEMBERS, members_of, restore_members
 from dlcore.modes.views import TTA
 from dlcore.run.evaluate import predict
 from dlcore.run.json_files import json_text
@@ -39,7 +39,7 @@ def _predict_files(run: ResolvedRun) -> None:
     spec = config_of(run)["spec"]
     example = run.example(spec)
     source, names = read_inputs(flags, spec)
-    learner, _, state = restored(members_of(run), flags.tta, flags.select, example)
+    learner, _, state = restore_members(members_of(run), flags.tta, flags.select, example)
     outputs = predict(learner, state, source, batch_size=flags.eval_batch_size, placement=run.placement())
     rows = experiment.describe(outputs, spec)
     files = (

@@ -27,7 +27,7 @@ from dlcore.run.fit import Saving, fit
 from dlcore.run.hooks import EarlyStopping, ReduceOnPlateau
 from dlcore.run.inputs import check_labels
 from dlcore.run.json_files import read_json, write_json
-from dlcore.run.lock import locked
+from dlcore.run.lock import lock_folder
 from dlcore.run.processes import barrier, is_first
 from dlcore.run.progress import say
 from dlcore.run.step import Program
@@ -112,7 +112,7 @@ def train(run: ResolvedRun) -> int:
             with contextlib.suppress(OSError):  # another process may have begun there
                 run.folder.rmdir()
         raise
-    with locked(run.folder, ".run.lock"):
+    with lock_folder(run.folder, ".run.lock"):
         if not _is_finished(run):  # by another process, while this one waited
             _train(run, prepared)
     return 0

@@ -4,12 +4,12 @@ from dlcore.evaluators.test_time_augmentation import Views, test_time_augmentati
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.learner import Batch, Learner
 
-__all__ = ["TTA", "with_views"]
+__all__ = ["TTA", "average_views"]
 
 TTA = Setting("none", "test-time augmentation: average probabilities over views of each image", Views, identity=False)
 
 
-def with_views(learner: Learner, tta: Views, example: Batch) -> Learner:
+def average_views(learner: Learner, tta: Views, example: Batch) -> Learner:
     """Average a classifier's probabilities over the views that `--tta` names.
 
     Args:

@@ -88,7 +88,7 @@ lazy_exports(
         "Fold": "folding",
         "find_folds": "folding",
         "fold_batch_norm": "normalization",
-        "with_folds": "folding",
+        "apply_folds": "folding",
         "gelu": "activations",
         "glu": "activations",
         "grid_positions": "position",

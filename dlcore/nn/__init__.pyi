@@ -56,8 +56,8 @@ from dlcore.nn.fast_weights import linear_attention as linear_attention
 from dlcore.nn.fast_weights import linear_attention_step as linear_attention_step
 from dlcore.nn.fast_weights import positive_features as positive_features
 from dlcore.nn.folding import Fold as Fold
+from dlcore.nn.folding import apply_folds as apply_folds
 from dlcore.nn.folding import find_folds as find_folds
-from dlcore.nn.folding import with_folds as with_folds
 from dlcore.nn.graph_conv import GraphConv as GraphConv
 from dlcore.nn.graph_conv import neighbor_sum as neighbor_sum
 from dlcore.nn.group_norm import GroupNorm as GroupNorm

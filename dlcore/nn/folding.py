@@ -18,7 +18,7 @@ from dlcore.nn.conv import Conv
 from dlcore.nn.dense import Dense
 from dlcore.nn.normalization import BatchNorm, fold_batch_norm
 
-__all__ = ["Fold", "find_folds", "with_folds"]
+__all__ = ["Fold", "apply_folds", "find_folds"]
 
 LAYERS = (nn.Conv, nn.Dense, Conv, Dense)
 """Layers that are merged; a subclass may use its kernel in another way."""
@@ -73,7 +73,7 @@ def find_folds(function: Callable[[], Any]) -> dict[str, Fold]:
     return {path: fold for path, fold in folds.items() if calls[path] == calls[fold.norm] == 1}
 
 
-def with_folds(function: Callable[..., Any], folds: Mapping[str, Fold]) -> Callable[..., Any]:
+def apply_folds(function: Callable[..., Any], folds: Mapping[str, Fold]) -> Callable[..., Any]:
     """Put merged layers in place of the layers and the batch norms behind them.
 
     Args:

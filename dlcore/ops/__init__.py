@@ -65,7 +65,7 @@ from dlcore.ops.cpu.depthwise import (
     depthwise_kernel_gradient,
     depthwise_transpose,
 )
-from dlcore.ops.cpu.onednn import has_onednn, leave_out_of_cache, use_onednn, without_onednn
+from dlcore.ops.cpu.onednn import disable_onednn, has_onednn, leave_out_of_cache, use_onednn
 from dlcore.ops.deformable_convolution import deform_conv
 from dlcore.ops.depth_maps import depth_to_normals
 from dlcore.ops.fft_convolution import conv_fft
@@ -102,7 +102,7 @@ from dlcore.ops.replica import (
     REPLICA,
     all_gather,
     is_replicated,
-    own_rows,
+    local_rows,
     pmean,
     psum,
     replica_count,
@@ -172,6 +172,7 @@ __all__ = [
     "depthwise_kernel_gradient",
     "depthwise_transpose",
     "describe_array",
+    "disable_onednn",
     "distance_box_iou",
     "distances_to_boxes",
     "distort",
@@ -195,6 +196,7 @@ __all__ = [
     "is_kernel",
     "is_replicated",
     "leave_out_of_cache",
+    "local_rows",
     "look_at",
     "masks_to_boxes",
     "max_pool",
@@ -212,7 +214,6 @@ __all__ = [
     "nms",
     "normalize_points",
     "orthonormal_columns",
-    "own_rows",
     "pad_points",
     "paired_box_iou",
     "paste_masks",
@@ -253,6 +254,5 @@ __all__ = [
     "use_onednn",
     "vertex_normals",
     "winograd_multiplications",
-    "without_onednn",
     "world_to_camera",
 ]

@@ -12,7 +12,7 @@ __all__ = [
     "REPLICA",
     "all_gather",
     "is_replicated",
-    "own_rows",
+    "local_rows",
     "pmean",
     "psum",
     "replica_count",
@@ -103,7 +103,7 @@ def all_gather(tree: Any) -> Any:
     return jax.lax.all_gather(tree, REPLICA, tiled=True) if is_replicated() else tree
 
 
-def own_rows(rows: jax.Array) -> jax.Array:
+def local_rows(rows: jax.Array) -> jax.Array:
     """Take this replica's examples from those of all replicas, the inverse of `all_gather`.
 
     Args:

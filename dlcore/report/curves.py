@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dlcore.report.chart import SERIES, chart_svg, legend_key, new_chart, percent_ticks
-from dlcore.report.measures import better_direction, explained, in_per_cent, number_text
+from dlcore.report.measures import better_direction, explain_measure, in_per_cent, number_text
 from dlcore.report.panel import Panel
 
 __all__ = ["MAX_POINTS", "curves", "thin"]
@@ -65,7 +65,7 @@ def curves(
         for kind, charts in (("charts", large), ("charts small", small))
         if charts
     )
-    single = [f"{explained(name)} {_keys(name, series[name], splits)}" for name in series if name not in plotted]
+    single = [f"{explain_measure(name)} {_keys(name, series[name], splits)}" for name in series if name not in plotted]
     return Panel(title, html + (f'<p class="once">Measured once: {" ".join(single)}</p>' if single else ""))
 
 
@@ -142,7 +142,7 @@ def _chart(name: str, lines: dict, splits: list[str], x: str, size: tuple[float,
         axes.set_ylim(top=top)
         axes.set_ylim(bottom=all_values.min() - 0.05 * (top - all_values.min()))
         clipped = f"earlier up to {number_text(name, all_values.max())}"
-    caption = f"{explained(name)}{_keys(name, lines, splits)} {clipped}".rstrip()
+    caption = f"{explain_measure(name)}{_keys(name, lines, splits)} {clipped}".rstrip()
     return f"<figure><figcaption>{caption}</figcaption>{chart_svg(figure, label)}</figure>"
 
 

@@ -10,7 +10,7 @@ from html import escape
 from typing import Any
 
 from dlcore.report.figure import BLUE, GREEN, SKY, VERMILION
-from dlcore.report.measures import explained
+from dlcore.report.measures import explain_measure
 from dlcore.report.panel import Panel
 from dlcore.report.tables import definition_table
 
@@ -54,7 +54,7 @@ def render(
 def _cards(summary: Mapping[str, str]) -> str:
     if not summary:
         return ""
-    named = ((explained(str(name), "dt").replace("_", "_<wbr>"), escape(str(v))) for name, v in summary.items())
+    named = ((explain_measure(str(name), "dt").replace("_", "_<wbr>"), escape(str(v))) for name, v in summary.items())
     cards = (f"<div>{name}<dd>{v}</dd></div>" for name, v in named)
     return f'<dl class="cards">{"".join(cards)}</dl>'
 

@@ -16,7 +16,7 @@ __all__ = [
     "Measure",
     "better_direction",
     "describe",
-    "explained",
+    "explain_measure",
     "in_per_cent",
     "is_share",
     "legend_panels",
@@ -354,7 +354,7 @@ def number_text(name: str, value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
-def explained(name: str, tag: str = "b") -> str:
+def explain_measure(name: str, tag: str = "b") -> str:
     """Format a measure's name with its explanation as a tooltip.
 
     Args:
@@ -387,7 +387,7 @@ def number_panels(
     kinds, rows = ("", "number", "number", ""), []
     for name, value in values.items():
         pair = trivial.get(name)
-        cells = [explained(name, "span"), number_text(name, value)]
+        cells = [explain_measure(name, "span"), number_text(name, value)]
         cells += [] if not trivial else ["", ""] if pair is None else [number_text(name, pair[0]), escape(pair[1])]
         rows.append("".join(f'<td class="{kind}">{c}</td>' for kind, c in zip(kinds, cells, strict=False)))
     head = "".join(f'<th class="{kind}">{h}</th>' for kind, h in zip(kinds, heads, strict=False))

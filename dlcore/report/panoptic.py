@@ -10,10 +10,10 @@ from dlcore.report.panel import Panel
 from dlcore.report.pictures import data_uri, to_uint8
 from dlcore.report.tables import table
 
-__all__ = ["painted", "panoptic_images", "quality_table", "semantic_of"]
+__all__ = ["draw_segments", "panoptic_images", "quality_table", "semantic_of"]
 
 
-def painted(image: np.ndarray, segments: np.ndarray, labels: np.ndarray, num_stuff: int) -> np.ndarray:
+def draw_segments(image: np.ndarray, segments: np.ndarray, labels: np.ndarray, num_stuff: int) -> np.ndarray:
     """Overlay segments on an image: a gray for each stuff class, an outlined color for each object.
 
     Args:
@@ -75,7 +75,7 @@ def panoptic_images(
     cells = []
     for i, image in enumerate(to_uint8(images)):
         for number, (name, maps) in enumerate(columns.items()):
-            pixels = painted(image, *map(np.asarray, maps[i]), num_stuff).repeat(scale, 0).repeat(scale, 1)
+            pixels = draw_segments(image, *map(np.asarray, maps[i]), num_stuff).repeat(scale, 0).repeat(scale, 1)
             caption = name if number else f"{name}, {captions[i]}"
             picture = f'<img class="smooth" alt="" src="{data_uri(pixels)}">'
             cells.append(f"<figure>{picture}<figcaption>{escape(caption)}</figcaption></figure>")

@@ -10,7 +10,7 @@ from dlcore.report.panel import Panel
 from dlcore.report.pictures import data_uri, to_uint8
 from dlcore.report.tables import table
 
-__all__ = ["class_table", "colored", "error_map", "image_iou", "legend", "overlay", "palette", "segmentations"]
+__all__ = ["class_table", "color_classes", "error_map", "image_iou", "legend", "overlay", "palette", "segmentations"]
 
 VOID = 255
 _ERROR_COLOR = np.array(rgb(VERMILION), np.uint8)
@@ -73,7 +73,7 @@ def palette(class_names: Sequence[str]) -> np.ndarray:
     return colors.astype(np.uint8)
 
 
-def colored(classes: np.ndarray, colors: np.ndarray) -> np.ndarray:
+def color_classes(classes: np.ndarray, colors: np.ndarray) -> np.ndarray:
     """Color a map of classes; void is black.
 
     Args:
@@ -101,7 +101,7 @@ def overlay(image: np.ndarray, classes: np.ndarray, colors: np.ndarray, opacity:
       [H, W, 3] uint8.
     """
     gray = image.mean(-1, keepdims=True).repeat(3, -1)
-    mixed = (1 - opacity) * gray + opacity * colored(classes, colors)
+    mixed = (1 - opacity) * gray + opacity * color_classes(classes, colors)
     return np.rint(np.where((classes == VOID)[..., None], gray, mixed)).astype(np.uint8)
 
 

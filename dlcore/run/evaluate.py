@@ -15,7 +15,7 @@ from dlcore.run.sharding import put_rows
 from dlcore.run.step import Placement
 from dlcore.run.sums import Sums, fold
 
-__all__ = ["Evaluation", "Measures", "arrays", "compute_metrics", "evaluate", "padded", "predict", "scalars"]
+__all__ = ["Evaluation", "Measures", "arrays", "compute_metrics", "evaluate", "pad_local_batches", "predict", "scalars"]
 
 DETAILS = "details"
 """Key of the measures that are arrays, in the result of `evaluate`."""
@@ -182,7 +182,7 @@ class Evaluation:
         for shared in {id(s): s for s in sources}.values():
             group = [e for e, s in zip(evaluators, sources, strict=True) if s is shared]
             accumulators = [None if e.start is None else e.start(state) for e in group]
-            for outputs, rows in self.stream(state, padded(shared, batch_size, self.placement)):
+            for outputs, rows in self.stream(state, pad_local_batches(shared, batch_size, self.placement)):
                 accumulators = [e.add(acc, outputs, rows) for e, acc in zip(group, accumulators, strict=True)]
             for evaluator, acc in zip(group, accumulators, strict=True):
                 if acc is None:
@@ -211,7 +211,7 @@ class Evaluation:
         Raises:
           ValueError: the source is empty, or an evaluator returns the name of a metric.
         """
-        metrics = compute_metrics(self.metrics(state, padded(source, batch_size, self.placement)))
+        metrics = compute_metrics(self.metrics(state, pad_local_batches(source, batch_size, self.placement)))
         results = self.evaluator_measures(state, evaluators, source, batch_size)
         if repeated := sorted(metrics.keys() & results.keys()):
             raise ValueError(
@@ -267,7 +267,7 @@ def arrays(measures: Measures) -> dict[str, np.ndarray]:
     return {name: value for name, value in measures.items() if isinstance(value, np.ndarray)}
 
 
-def padded(source: Any, batch_size: int, placement: Placement) -> Any:
+def pad_local_batches(source: Any, batch_size: int, placement: Placement) -> Any:
     """Iterate over this process' masked batches of a source, with a size that divides over the devices.
 
     Args:
@@ -283,7 +283,7 @@ def padded(source: Any, batch_size: int, placement: Placement) -> Any:
 
 
 def padded_size(source: Any, batch_size: int, placement: Placement) -> int:
-    """Return the size of the batches of `padded`: a multiple of the devices that share one."""
+    """Return the size of the batches of `pad_local_batches`: a multiple of the devices that share one."""
     devices = placement.data_size
     return -(-min(batch_size, max(1, len(source))) // devices) * devices
 
@@ -339,4 +339,4 @@ def predict(
       ValueError: the source is empty.
     """
     placement = placement or Placement()
-    return Evaluation(learner, placement).outputs(state, padded(source, batch_size, placement))
+    return Evaluation(learner, placement).outputs(state, pad_local_batches(source, batch_size, placement))

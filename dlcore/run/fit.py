@@ -29,7 +29,7 @@ from dlcore.run.endings import resumable
 from dlcore.run.evaluate import Evaluation, compute_metrics, scalars
 from dlcore.run.hooks import STOP, Hook
 from dlcore.run.inputs import check_labels, check_pipelines, check_valid
-from dlcore.run.lock import locked
+from dlcore.run.lock import lock_folder
 from dlcore.run.metrics_writer import MetricsWriter, read_metrics
 from dlcore.run.nonfinite import REMEDY, NonFiniteError, bad_leaves, diagnose, unbounded_leaves
 from dlcore.run.preemption import Preempted, Preemption
@@ -138,7 +138,7 @@ def fit(
         raise ValueError("report=True: there is no folder to write it in; allowed: with folder=PATH, or report=False")
     if arguments.folder is not None:
         check_writable(arguments.folder)
-    with locked(arguments.folder):
+    with lock_folder(arguments.folder):
         run = _Run(arguments)
         result = run.run()
         if report and arguments.folder is not None:

@@ -20,7 +20,7 @@ from absl import logging
 from dlcore.run.processes import agree, is_first
 from dlcore.run.progress import say
 
-__all__ = ["WAIT_SECONDS", "FolderInUse", "locked"]
+__all__ = ["WAIT_SECONDS", "FolderInUse", "lock_folder"]
 
 WAIT_SECONDS = 60.0
 """Seconds to wait for another process to release a folder."""
@@ -33,7 +33,7 @@ class FolderInUse(OSError):
 
 
 @contextlib.contextmanager
-def locked(folder: Path | None, name: str = ".lock", wait_seconds: float | None = None) -> Iterator[None]:
+def lock_folder(folder: Path | None, name: str = ".lock", wait_seconds: float | None = None) -> Iterator[None]:
     """Lock a folder against other processes; of several processes of one program, process 0 holds the lock.
 
     Args:

@@ -25,7 +25,7 @@ import numpy as np
 
 from dlcore.run.preemption import REQUEUE
 
-__all__ = ["Membership", "agree", "barrier", "is_first", "joined", "leave", "membership", "on_host", "same"]
+__all__ = ["Membership", "agree", "barrier", "is_first", "join_processes", "leave", "membership", "on_host", "same"]
 
 ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 SHUTDOWN_SECONDS = 3600
@@ -94,7 +94,9 @@ def _slurm_address(environ: Mapping[str, str]) -> str:
 
 
 @contextlib.contextmanager
-def joined(distributed: str = "auto", heartbeat_seconds: float = 10, join_seconds: float = 300) -> Iterator[None]:
+def join_processes(
+    distributed: str = "auto", heartbeat_seconds: float = 10, join_seconds: float = 300
+) -> Iterator[None]:
     """Connect this process with the others of the launcher, inside the context; a single process changes nothing.
 
     Args:

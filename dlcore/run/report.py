@@ -14,7 +14,7 @@ from dlcore.report.html import render
 from dlcore.report.measures import legend_panels, number_text
 from dlcore.report.panel import Panel
 from dlcore.run import provenance
-from dlcore.run.evaluate import Evaluation, arrays, padded, scalars
+from dlcore.run.evaluate import Evaluation, arrays, pad_local_batches, scalars
 from dlcore.run.processes import is_first, on_host
 from dlcore.run.progress import duration
 from dlcore.run.result import Result
@@ -157,7 +157,7 @@ def report_fit(
     if valid is not None:
         measures = evaluation.measures(result.state, valid, evaluators, batch_size)
         if {"image", "label"} <= set(valid.arrays):
-            outputs = evaluation.outputs(result.state, padded(valid, batch_size, evaluation.placement))
+            outputs = evaluation.outputs(result.state, pad_local_batches(valid, batch_size, evaluation.placement))
         numbers = {name: value for name, value in scalars(measures).items() if "/" not in name}
         measured = {f"valid {name}": card(name, value) for name, value in list(numbers.items())[:3]}
         measured["valid examples"] = f"{len(valid):,}"

@@ -24,7 +24,7 @@ import numpy as np
 from dlcore.evaluators.ensemble import ensemble
 from dlcore.experiment.flags import Flags, parse
 from dlcore.experiment.resolve import resolve
-from dlcore.experiment.resolved_run import ResolvedRun, compiled_fast, prepare_process
+from dlcore.experiment.resolved_run import ResolvedRun, fast_compilation, prepare_process
 from dlcore.experiment.run_data import load_data
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.learner import Range
@@ -157,7 +157,7 @@ def search(module: str, words: Sequence[str]) -> int:
     digest = hashlib.sha256(json.dumps([module, *sorted(words)]).encode()).hexdigest()[:10]
     folder = Path(search_flags.out) if search_flags.out else Path(flags.runs) / f"search.{experiment.name}" / digest
     prepare_process(flags)
-    with compiled_fast(flags.smoke):
+    with fast_compilation(flags.smoke):
         base = ResolvedRun(experiment, flags)
         data = load_data(base)
         for name, is_asked in (("retrain", search_flags.retrain), ("ensemble", search_flags.ensemble > 1)):

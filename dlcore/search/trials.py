@@ -23,7 +23,7 @@ from dlcore.diagnostics.trace import first_reads
 from dlcore.evaluators.ensemble import ensemble
 from dlcore.experiment.experiment import Experiment, Setup
 from dlcore.experiment.resolve import resolve
-from dlcore.experiment.resolved_run import ResolvedRun, compiled_fast, prepare_process
+from dlcore.experiment.resolved_run import ResolvedRun, fast_compilation, prepare_process
 from dlcore.experiment.run_data import load_data
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner
@@ -247,7 +247,7 @@ def _train_alone(module: str, argv: Sequence[str], values: dict[str, Any], folde
     try:
         run = run_of(experiment_of(module), argv, values)
         prepare_process(run.flags)
-        with compiled_fast(run.flags.smoke):
+        with fast_compilation(run.flags.smoke):
             data = load_data(run)
             setup = run.setup_of(data)
             learner, pipeline = run.experiment.build(setup), run.pipelines(data)

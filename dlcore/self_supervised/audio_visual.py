@@ -18,7 +18,7 @@ from dlcore.data.augment import Preprocess, to_float
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.nn import Dense
 from dlcore.ops import adaptive_avg_pool
-from dlcore.self_supervised.networks import pooled
+from dlcore.self_supervised.networks import pool_features
 from dlcore.self_supervised.pretext import Task, pretext_learner
 
 __all__ = ["NUM_CLASSES", "AudioVisual", "correspondence", "learner"]
@@ -59,7 +59,7 @@ class AudioVisual(nn.Module):
         audio = nn.relu(Dense(self.width, name="heard_hidden")(sound.astype(last.dtype)))
         audio = nn.relu(Dense(self.width, name="heard")(audio))
         logits = Dense(NUM_CLASSES, name="head")((visual * audio).mean(1))
-        return logits, pooled(maps).reshape(count, length, -1)
+        return logits, pool_features(maps).reshape(count, length, -1)
 
     def features(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Encode single frames.
@@ -71,7 +71,7 @@ class AudioVisual(nn.Module):
         Returns:
           [B, D].
         """
-        return pooled(self.backbone.features(x, train))
+        return pool_features(self.backbone.features(x, train))
 
 
 def correspondence(shift: int = 2) -> Task:

@@ -17,7 +17,7 @@ from dlcore.data.augment.jitter import gray
 from dlcore.learner import Learner
 from dlcore.self_supervised.fill_in import FillIn, fill_in_learner
 
-__all__ = ["learner", "to_grayscale", "without_colors"]
+__all__ = ["learner", "remove_colors", "to_grayscale"]
 
 TRIVIAL = "gray"
 
@@ -39,7 +39,7 @@ def to_grayscale(image: jax.Array) -> jax.Array:
     return jnp.broadcast_to(gray(image)[..., :1], image.shape)
 
 
-def without_colors(key: jax.Array, image: jax.Array) -> FillIn:
+def remove_colors(key: jax.Array, image: jax.Array) -> FillIn:
     """Take the colors from an image.
 
     Args:
@@ -72,4 +72,4 @@ def learner(
     Returns:
       The learner, see `fill_in_learner`.
     """
-    return fill_in_learner(model, optimizer, without_colors, TRIVIAL, prepare, normalize, to_grayscale)
+    return fill_in_learner(model, optimizer, remove_colors, TRIVIAL, prepare, normalize, to_grayscale)

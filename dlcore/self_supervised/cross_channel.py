@@ -18,12 +18,12 @@ from dlcore.data.augment import Preprocess
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.self_supervised.fill_in import FillIn, fill_in_learner
 
-__all__ = ["hidden_channel", "learner", "without_channel"]
+__all__ = ["hidden_channel", "learner", "remove_channel"]
 
 TRIVIAL = "others"
 
 
-def without_channel(image: jax.Array, channel: int) -> jax.Array:
+def remove_channel(image: jax.Array, channel: int) -> jax.Array:
     """Replace a channel by the mean of the others.
 
     Args:
@@ -53,7 +53,7 @@ def hidden_channel(image: jax.Array, channel: int = 0) -> FillIn:
     Returns:
       What is to be filled in, of one channel.
     """
-    input_image, channel_slice = without_channel(image, channel), slice(channel, channel + 1)
+    input_image, channel_slice = remove_channel(image, channel), slice(channel, channel + 1)
     return FillIn(
         input_image, input_image[..., channel_slice], image[..., channel_slice], jnp.ones(image.shape[:2], image.dtype)
     )
@@ -86,6 +86,6 @@ def learner(
         return hidden_channel(image, channel)
 
     def hide(image: jax.Array) -> jax.Array:
-        return without_channel(image, channel)
+        return remove_channel(image, channel)
 
     return fill_in_learner(model, optimizer, task, TRIVIAL, prepare, normalize, hide)

@@ -23,7 +23,7 @@ from dlcore.nn import Conv
 from dlcore.nn.apply import apply_model
 from dlcore.ops import pixel_shuffle
 from dlcore.optim import apply_gradients
-from dlcore.self_supervised.networks import init_variables, pooled
+from dlcore.self_supervised.networks import init_variables, pool_features
 
 __all__ = ["FillIn", "Filler", "Present", "fill_in_learner", "random_square"]
 
@@ -115,7 +115,7 @@ class Filler(nn.Module):
         Returns:
           [B, D].
         """
-        return pooled(self.backbone.features(x, train))
+        return pool_features(self.backbone.features(x, train))
 
 
 def fill_in_learner(

@@ -16,7 +16,7 @@ from flax import linen as nn
 
 from dlcore.data.augment import Preprocess
 from dlcore.learner import Learner, Range, check_arguments
-from dlcore.self_supervised.pieces import cut, distant_orders
+from dlcore.self_supervised.pieces import cut_pieces, distant_orders
 from dlcore.self_supervised.pretext import Task, pretext_learner
 
 __all__ = ["jigsaw", "learner", "order_count"]
@@ -53,7 +53,7 @@ def jigsaw(grid: int = 2, orders: int | None = None, gap: int = 1, jitter: int =
     def task(key: jax.Array, example: dict) -> tuple[jax.Array, jax.Array]:
         cut_key, order_key = jax.random.split(key)
         label = jax.random.randint(order_key, (), 0, len(table))
-        return cut(cut_key, example["image"], grid, gap, jitter, by_piece)[table[label]], label
+        return cut_pieces(cut_key, example["image"], grid, gap, jitter, by_piece)[table[label]], label
 
     return task
 

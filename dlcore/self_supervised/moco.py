@@ -26,7 +26,7 @@ from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import info_nce_loss, masked_mean
 from dlcore.ops.checks import check_shapes
-from dlcore.ops.replica import all_gather, is_replicated, own_rows, pmean
+from dlcore.ops.replica import all_gather, is_replicated, local_rows, pmean
 from dlcore.optim import apply_gradients
 from dlcore.optim.ema import momentum_update
 from dlcore.self_supervised.networks import encode, init_variables, predict_features, unit
@@ -88,7 +88,7 @@ def shuffle(rng: jax.Array, x: jax.Array) -> jax.Array:
       [B, ...], this replica's share of all rows in a random order.
     """
     rows = all_gather(x)
-    return own_rows(rows[jax.random.permutation(rng, len(rows))])
+    return local_rows(rows[jax.random.permutation(rng, len(rows))])
 
 
 def unshuffle(rng: jax.Array, x: jax.Array) -> jax.Array:
@@ -102,7 +102,7 @@ def unshuffle(rng: jax.Array, x: jax.Array) -> jax.Array:
       [B, ...], the rows that this replica had before.
     """
     rows = all_gather(x)
-    return own_rows(rows[jnp.argsort(jax.random.permutation(rng, len(rows)))])
+    return local_rows(rows[jnp.argsort(jax.random.permutation(rng, len(rows)))])
 
 
 def _contrast(

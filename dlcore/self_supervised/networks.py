@@ -12,7 +12,16 @@ from dlcore.nn import BatchNorm, Dense, gelu
 from dlcore.nn.apply import apply_model
 from dlcore.ops.replica import REPLICA
 
-__all__ = ["DINONet", "Embedder", "encode", "encode_views", "init_variables", "pooled", "predict_features", "unit"]
+__all__ = [
+    "DINONet",
+    "Embedder",
+    "encode",
+    "encode_views",
+    "init_variables",
+    "pool_features",
+    "predict_features",
+    "unit",
+]
 
 
 def unit(z: jax.Array) -> jax.Array:
@@ -27,7 +36,7 @@ def unit(z: jax.Array) -> jax.Array:
     return z * jax.lax.rsqrt(jnp.maximum(jnp.square(z).sum(-1, keepdims=True), 1e-12))
 
 
-def pooled(maps: dict[str, jax.Array]) -> jax.Array:
+def pool_features(maps: dict[str, jax.Array]) -> jax.Array:
     """Average the last map of a backbone over its pixels: an image's features.
 
     Args:
@@ -66,7 +75,7 @@ class Embedder(nn.Module):
         Returns:
           `features: [B, D]` and `embeddings: [B, proj_dim]` of length 1, at least float32.
         """
-        z = h = pooled(self.backbone.features(x, train))
+        z = h = pool_features(self.backbone.features(x, train))
         if self.head != "linear":
             z = Dense(h.shape[-1], use_bias=self.head == "mlp", name="hidden")(z)
             if self.head == "mlp_norm":

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["check_grid", "cut", "distant_orders"]
+__all__ = ["check_grid", "cut_pieces", "distant_orders"]
 
 
 def check_grid(side: int, grid: int, gap: int, jitter: int, smallest: int = 1) -> int:
@@ -45,7 +45,7 @@ def check_grid(side: int, grid: int, gap: int, jitter: int, smallest: int = 1) -
     return piece
 
 
-def cut(
+def cut_pieces(
     key: jax.Array, image: jax.Array, grid: int, gap: int = 0, jitter: int = 0, by_piece: bool = False
 ) -> jax.Array:
     """Cut the piece of every cell, each displaced at random.

@@ -22,7 +22,7 @@ from dlcore.nn import Dense
 from dlcore.nn.apply import apply_model
 from dlcore.ops import adaptive_avg_pool
 from dlcore.optim import apply_gradients
-from dlcore.self_supervised.networks import init_variables, pooled
+from dlcore.self_supervised.networks import init_variables, pool_features
 
 __all__ = ["PieceClassifier", "Task", "pretext_learner"]
 
@@ -64,7 +64,7 @@ class PieceClassifier(nn.Module):
         x = adaptive_avg_pool(last, self.side).reshape(count, -1)
         if self.hidden:
             x = nn.relu(Dense(self.hidden, name="hidden")(x))
-        return Dense(self.num_classes, name="head")(x), pooled(maps).reshape(count, parts, -1)
+        return Dense(self.num_classes, name="head")(x), pool_features(maps).reshape(count, parts, -1)
 
     def features(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Encode whole images.
@@ -76,7 +76,7 @@ class PieceClassifier(nn.Module):
         Returns:
           [B, D].
         """
-        return pooled(self.backbone.features(x, train))
+        return pool_features(self.backbone.features(x, train))
 
 
 def pretext_learner(

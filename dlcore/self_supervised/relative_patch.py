@@ -16,7 +16,7 @@ from flax import linen as nn
 
 from dlcore.data.augment import Preprocess
 from dlcore.learner import Learner, Range, check_arguments
-from dlcore.self_supervised.pieces import cut
+from dlcore.self_supervised.pieces import cut_pieces
 from dlcore.self_supervised.pretext import Task, pretext_learner
 
 __all__ = ["NUM_CLASSES", "learner", "relative_patch"]
@@ -38,7 +38,7 @@ def relative_patch(gap: int = 1, jitter: int = 1, by_piece: bool = True) -> Task
 
     def task(key: jax.Array, example: dict) -> tuple[jax.Array, jax.Array]:
         cut_key, label_key = jax.random.split(key)
-        patches = cut(cut_key, example["image"], 3, gap, jitter, by_piece)
+        patches = cut_pieces(cut_key, example["image"], 3, gap, jitter, by_piece)
         label = jax.random.randint(label_key, (), 0, NUM_CLASSES)
         # The center patch and one of its eight neighbors.
         return jnp.stack([patches[4], patches[label + (label >= 4)]]), label

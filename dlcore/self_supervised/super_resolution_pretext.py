@@ -19,12 +19,12 @@ from dlcore.learner import Learner, Range, check_arguments
 from dlcore.ops import resize
 from dlcore.self_supervised.fill_in import FillIn, fill_in_learner
 
-__all__ = ["learner", "made_small"]
+__all__ = ["learner", "shrink_and_enlarge"]
 
 TRIVIAL = "bicubic"
 
 
-def made_small(image: jax.Array, factor: int = 2) -> FillIn:
+def shrink_and_enlarge(image: jax.Array, factor: int = 2) -> FillIn:
     """Shrink an image and enlarge it again.
 
     Args:
@@ -71,6 +71,6 @@ def learner(
 
     def task(key: jax.Array, image: jax.Array) -> FillIn:
         del key
-        return made_small(image, factor)
+        return shrink_and_enlarge(image, factor)
 
     return fill_in_learner(model, optimizer, task, TRIVIAL, prepare, normalize)

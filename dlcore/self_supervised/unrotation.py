@@ -17,12 +17,12 @@ from dlcore.learner import Learner, Range, check_arguments
 from dlcore.ops import affine_grid, grid_sample
 from dlcore.self_supervised.fill_in import FillIn, fill_in_learner
 
-__all__ = ["learner", "rotated"]
+__all__ = ["learner", "rotate_image"]
 
 TRIVIAL = "mean"
 
 
-def rotated(key: jax.Array, image: jax.Array, num_angles: int = 0) -> FillIn:
+def rotate_image(key: jax.Array, image: jax.Array, num_angles: int = 0) -> FillIn:
     """Turn an image about its center, by bilinear interpolation.
 
     Args:
@@ -70,6 +70,6 @@ def learner(
     """
 
     def task(key: jax.Array, image: jax.Array) -> FillIn:
-        return rotated(key, image, num_angles)
+        return rotate_image(key, image, num_angles)
 
     return fill_in_learner(model, optimizer, task, TRIVIAL, prepare, normalize)

@@ -1,4 +1,4 @@
-from dlcore.semi_supervised.class_balance import aligned as aligned
+from dlcore.semi_supervised.class_balance import align_distribution as align_distribution
 from dlcore.semi_supervised.class_balance import class_thresholds as class_thresholds
 from dlcore.semi_supervised.class_balance import init_class_means as init_class_means
 from dlcore.semi_supervised.class_balance import running_mean as running_mean
@@ -24,10 +24,10 @@ from dlcore.semi_supervised.noisy_labels import NoisyState as NoisyState
 from dlcore.semi_supervised.noisy_labels import corrupt_labels as corrupt_labels
 from dlcore.semi_supervised.noisy_labels import smallest as smallest
 from dlcore.semi_supervised.noisy_labels import transition_matrix as transition_matrix
-from dlcore.semi_supervised.temporal_ensembling import corrected as corrected
+from dlcore.semi_supervised.temporal_ensembling import correct_startup_bias as correct_startup_bias
 from dlcore.semi_supervised.temporal_ensembling import remember as remember
 from dlcore.semi_supervised.twin import TwinState as TwinState
-from dlcore.semi_supervised.twin import with_twin as with_twin
+from dlcore.semi_supervised.twin import add_twin as add_twin
 from dlcore.semi_supervised.two_streams import Networks as Networks
 from dlcore.semi_supervised.two_streams import PseudoLabels as PseudoLabels
 from dlcore.semi_supervised.two_streams import RampUp as RampUp
@@ -35,11 +35,11 @@ from dlcore.semi_supervised.two_streams import Teacher as Teacher
 from dlcore.semi_supervised.two_streams import Technique as Technique
 from dlcore.semi_supervised.two_streams import Terms as Terms
 from dlcore.semi_supervised.two_streams import TwoStreamState as TwoStreamState
-from dlcore.semi_supervised.two_streams import augmented as augmented
+from dlcore.semi_supervised.two_streams import augment_stream as augment_stream
 from dlcore.semi_supervised.two_streams import averaging as averaging
 from dlcore.semi_supervised.two_streams import mean_squared as mean_squared
 from dlcore.semi_supervised.two_streams import ramp_up as ramp_up
-from dlcore.semi_supervised.two_streams import ramped as ramped
+from dlcore.semi_supervised.two_streams import ramp_up_schedule as ramp_up_schedule
 from dlcore.semi_supervised.two_streams import snapshots as snapshots
 from dlcore.semi_supervised.two_streams import streams as streams
 from dlcore.semi_supervised.two_streams import supervised_only as supervised_only

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from dlcore.losses import masked_mean
 from dlcore.ops.replica import pmean
 
-__all__ = ["aligned", "class_thresholds", "init_class_means", "running_mean"]
+__all__ = ["align_distribution", "class_thresholds", "init_class_means", "running_mean"]
 
 DECAY = 0.99
 """Share of the running means that a step keeps."""
@@ -47,7 +47,7 @@ def running_mean(mean: jax.Array, values: jax.Array, mask: jax.Array) -> jax.Arr
     return DECAY * mean + (1 - DECAY) * new.astype(mean.dtype)
 
 
-def aligned(probabilities: jax.Array, mean: jax.Array) -> jax.Array:
+def align_distribution(probabilities: jax.Array, mean: jax.Array) -> jax.Array:
     """Align pseudo-label probabilities to a uniform class distribution.
 
     Args:

@@ -21,14 +21,14 @@ from flax import linen as nn
 
 from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Range, check_arguments, mask_of
-from dlcore.semi_supervised.class_balance import aligned, class_thresholds, init_class_means, running_mean
+from dlcore.semi_supervised.class_balance import align_distribution, class_thresholds, init_class_means, running_mean
 from dlcore.semi_supervised.two_streams import (
     Networks,
     PseudoLabels,
     Terms,
-    augmented,
+    augment_stream,
     averaging,
-    ramped,
+    ramp_up_schedule,
     supervised_terms,
     two_stream_learner,
 )
@@ -70,13 +70,13 @@ def learner(
 
     def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
         # Weak and strong views of the unlabeled images, through the student in one batch with the labeled ones.
-        weak_view = augmented(augment, jax.random.fold_in(rng, 0), unlabeled)
-        strong_view = augmented(strong, jax.random.fold_in(rng, 1), unlabeled)
+        weak_view = augment_stream(augment, jax.random.fold_in(rng, 0), unlabeled)
+        strong_view = augment_stream(strong, jax.random.fold_in(rng, 1), unlabeled)
         (logits, weak_logits, strong_logits), model_state = networks.student(labeled["image"], weak_view, strong_view)
         # Pseudo-label distribution from the weak view, no gradient.
         q, mask = jax.lax.stop_gradient(jax.nn.softmax(weak_logits)), mask_of(unlabeled)  # [U, C], [U]
         mean = running_mean(memory["mean"], q, mask)  # [C]
-        q = aligned(q, mean) if alignment else q
+        q = align_distribution(q, mean) if alignment else q
         confidence, pseudo_label = q.max(-1), q.argmax(-1).astype(jnp.int32)  # [U], [U]
         # FlexMatch counts confident pseudo-labels of each class at the fixed threshold.
         confident_labels = jax.nn.one_hot(pseudo_label, q.shape[-1]) * (confidence >= threshold)[:, None]  # [U, C]
@@ -96,7 +96,7 @@ def learner(
         technique,
         preprocess=preprocess,
         augment=augment,
-        weight=ramped(unlabeled_weight),
+        weight=ramp_up_schedule(unlabeled_weight),
         teacher=averaging(ema_decay),
         memory=init_class_means,
     )

@@ -43,7 +43,7 @@ from dlcore.generative.two_players import Players, PlayerState
 from dlcore.learner import Evaluator, Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import entropy_loss, masked_mean, softmax_cross_entropy_loss
 from dlcore.ops.replica import pmean, replica_key
-from dlcore.semi_supervised.two_streams import augmented, averaging, streams
+from dlcore.semi_supervised.two_streams import augment_stream, averaging, streams
 
 __all__ = [
     "Complement",
@@ -198,7 +198,7 @@ def _generate(
     x = denormalize(x)  # [B, H, W, C]
     images = preprocess(x)
     if view is not None:
-        images = augmented(augment, view, {**batch, "image": images})
+        images = augment_stream(augment, view, {**batch, "image": images})
     return images, statistics, x
 
 
@@ -223,7 +223,7 @@ def _read(
     """(the batch, its unlabeled stream)."""
     labeled, unlabeled, _ = streams(batch)
     parts = ({**part, "image": preprocess(part["image"])} for part in (labeled, unlabeled))
-    first, second = (augmented(augment, key, part) for key, part in zip(keys, parts, strict=False))
+    first, second = (augment_stream(augment, key, part) for key, part in zip(keys, parts, strict=False))
     return _Batch(first, labeled["label"], mask_of(labeled), second, mask_of(unlabeled)), unlabeled
 
 

@@ -23,10 +23,10 @@ from dlcore.semi_supervised.two_streams import (
     Networks,
     RampUp,
     Terms,
-    augmented,
+    augment_stream,
     averaging,
     mean_squared,
-    ramped,
+    ramp_up_schedule,
     supervised_terms,
     two_stream_learner,
 )
@@ -62,7 +62,7 @@ def learner(
 
     def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
         # Teacher forward, no gradient: the target is a mixture of its predictions.
-        view = augmented(augment, jax.random.fold_in(rng, 0), unlabeled)
+        view = augment_stream(augment, jax.random.fold_in(rng, 0), unlabeled)
         target = jax.nn.softmax(networks.teacher(view))  # [U, C]
         mixed, target = mixup(jax.random.fold_in(rng, 1), view, target, alpha, mask_of(unlabeled))
         (logits,), model_state = networks.student(labeled["image"])
@@ -78,6 +78,6 @@ def learner(
         technique,
         preprocess=preprocess,
         augment=augment,
-        weight=ramped(*ramp),
+        weight=ramp_up_schedule(*ramp),
         teacher=averaging(ema_decay),
     )

@@ -22,10 +22,10 @@ from dlcore.semi_supervised.two_streams import (
     Networks,
     RampUp,
     Terms,
-    augmented,
+    augment_stream,
     averaging,
     mean_squared,
-    ramped,
+    ramp_up_schedule,
     supervised_terms,
     two_stream_learner,
 )
@@ -59,7 +59,7 @@ def learner(
 
     def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
         # Two independently augmented views of each unlabeled image.
-        first, second = (augmented(augment, jax.random.fold_in(rng, k), unlabeled) for k in range(2))
+        first, second = (augment_stream(augment, jax.random.fold_in(rng, k), unlabeled) for k in range(2))
         (logits,), model_state = networks.student(labeled["image"])
         (student_logits,), _ = networks.student(first)  # [U, C]
         # Teacher forward on the second view, no gradient.
@@ -74,6 +74,6 @@ def learner(
         technique,
         preprocess=preprocess,
         augment=augment,
-        weight=ramped(*ramp),
+        weight=ramp_up_schedule(*ramp),
         teacher=averaging(ema_decay),
     )

@@ -25,10 +25,10 @@ from dlcore.semi_supervised.two_streams import (
     Networks,
     RampUp,
     Terms,
-    augmented,
+    augment_stream,
     averaging,
     mean_squared,
-    ramped,
+    ramp_up_schedule,
     two_stream_learner,
 )
 
@@ -80,7 +80,7 @@ def learner(
 
     def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
         # Label guessing: mean prediction over the views, sharpened.
-        views = [augmented(augment, jax.random.fold_in(rng, k), unlabeled) for k in range(num_views)]
+        views = [augment_stream(augment, jax.random.fold_in(rng, k), unlabeled) for k in range(num_views)]
         unlabeled_logits = networks.current(jnp.concatenate(views))
         q = sharpen(
             jax.nn.softmax(unlabeled_logits).reshape(num_views, -1, unlabeled_logits.shape[-1]).mean(0), temperature
@@ -104,6 +104,6 @@ def learner(
         technique,
         preprocess=preprocess,
         augment=augment,
-        weight=ramped(*ramp),
+        weight=ramp_up_schedule(*ramp),
         teacher=averaging(ema_decay),
     )

@@ -26,7 +26,7 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.data.augment import Augmentation, Preprocess
-from dlcore.data.source import Source, checked_seed
+from dlcore.data.source import Source, check_seed
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import (
     forward_corrected_loss,
@@ -100,7 +100,7 @@ def corrupt_labels(source: Source, transition: np.ndarray, seed: int) -> Source:
       ValueError: `seed` is negative.
     """
     label = np.asarray(source.arrays["label"])
-    draws = np.random.default_rng((checked_seed(seed), 5)).uniform(size=len(label))
+    draws = np.random.default_rng((check_seed(seed), 5)).uniform(size=len(label))
     noisy = (draws[:, None] >= transition.cumsum(1)[label, :-1]).sum(1).astype(label.dtype)
     arrays = {**source.arrays, "label": noisy, "hidden_label": label}
     return replace(source, arrays=arrays, name=f"{source.name} (noisy labels)")

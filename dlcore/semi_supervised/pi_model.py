@@ -21,9 +21,9 @@ from dlcore.semi_supervised.two_streams import (
     Networks,
     RampUp,
     Terms,
-    augmented,
+    augment_stream,
     mean_squared,
-    ramped,
+    ramp_up_schedule,
     supervised_terms,
     two_stream_learner,
 )
@@ -55,7 +55,7 @@ def learner(
 
     def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
         # Two augmented views with dropout masks of their own.
-        views = [augmented(augment, jax.random.fold_in(rng, k), unlabeled) for k in range(2)]
+        views = [augment_stream(augment, jax.random.fold_in(rng, k), unlabeled) for k in range(2)]
         (logits,), model_state = networks.student(labeled["image"])
         # Consistency loss between the two predictions; both carry gradients.
         view_logits, _ = networks.student(*views)  # 2 x [U, C]
@@ -69,5 +69,5 @@ def learner(
         technique,
         preprocess=preprocess,
         augment=augment,
-        weight=ramped(*ramp),
+        weight=ramp_up_schedule(*ramp),
     )

@@ -26,8 +26,8 @@ from dlcore.semi_supervised.two_streams import (
     PseudoLabels,
     RampUp,
     Terms,
-    augmented,
-    ramped,
+    augment_stream,
+    ramp_up_schedule,
     snapshots,
     supervised_terms,
     two_stream_learner,
@@ -65,7 +65,7 @@ def learner(
     """
 
     def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
-        view = augmented(augment, rng, unlabeled)
+        view = augment_stream(augment, rng, unlabeled)
         (logits, student_logits), model_state = networks.student(labeled["image"], view)
         # A snapshot of the student labels the images; with one step a generation, the student itself does.
         teacher_logits = student_logits if generation == 1 else networks.teacher(unlabeled["image"])  # [U, C]
@@ -87,6 +87,6 @@ def learner(
         technique,
         preprocess=preprocess,
         augment=augment,
-        weight=ramped(*ramp) if generation == 1 else later,
+        weight=ramp_up_schedule(*ramp) if generation == 1 else later,
         teacher=None if generation == 1 else snapshots(generation),
     )

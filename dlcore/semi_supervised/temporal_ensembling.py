@@ -24,14 +24,14 @@ from dlcore.semi_supervised.two_streams import (
     Networks,
     RampUp,
     Terms,
-    augmented,
+    augment_stream,
     mean_squared,
-    ramped,
+    ramp_up_schedule,
     supervised_terms,
     two_stream_learner,
 )
 
-__all__ = ["corrected", "learner", "remember"]
+__all__ = ["correct_startup_bias", "learner", "remember"]
 
 
 def remember(
@@ -58,7 +58,7 @@ def remember(
     return {"ensemble": table.at[row].set(new, mode="drop"), "visits": visits.at[row].add(1, mode="drop")}
 
 
-def corrected(memory: dict[str, jax.Array], index: jax.Array, alpha: float | jax.Array) -> jax.Array:
+def correct_startup_bias(memory: dict[str, jax.Array], index: jax.Array, alpha: float | jax.Array) -> jax.Array:
     """Read the mean predictions, without the bias towards the table's zeros.
 
     Args:
@@ -102,11 +102,11 @@ def learner(
 
     def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
         (logits,), model_state = networks.student(labeled["image"])
-        (view_logits,), _ = networks.student(augmented(augment, rng, unlabeled))  # [U, C]
+        (view_logits,), _ = networks.student(augment_stream(augment, rng, unlabeled))  # [U, C]
         index, mask, prediction = unlabeled["index"], mask_of(unlabeled), jax.nn.softmax(view_logits)
         # Bias-corrected ensemble of past predictions is the target; none at an image's first visit.
         has_target = memory["visits"][index] > 0  # [U]
-        losses = has_target * mean_squared(prediction, corrected(memory, index, alpha))  # [U]
+        losses = has_target * mean_squared(prediction, correct_startup_bias(memory, index, alpha))  # [U]
         # Every replica stores the predictions of all.
         entries = index, jax.lax.stop_gradient(prediction), mask
         entries = all_gather(entries)
@@ -123,6 +123,6 @@ def learner(
         technique,
         preprocess=preprocess,
         augment=augment,
-        weight=ramped(*ramp),
+        weight=ramp_up_schedule(*ramp),
         memory=memory,
     )

@@ -14,7 +14,7 @@ from flax import struct
 from dlcore.learner import Learner, Metrics, State, Sum
 from dlcore.semi_supervised.two_streams import streams
 
-__all__ = ["TwinState", "with_twin"]
+__all__ = ["TwinState", "add_twin"]
 
 
 @struct.dataclass
@@ -66,7 +66,7 @@ class TwinState(State):
 NAMES = ("technique", "supervised")
 
 
-def with_twin(learner: Learner, supervised: Learner) -> Learner:
+def add_twin(learner: Learner, supervised: Learner) -> Learner:
     """Train a supervised baseline on the labeled stream beside a technique on both.
 
     Args:

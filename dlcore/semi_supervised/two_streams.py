@@ -41,11 +41,11 @@ __all__ = [
     "Technique",
     "Terms",
     "TwoStreamState",
-    "augmented",
+    "augment_stream",
     "averaging",
     "mean_squared",
     "ramp_up",
-    "ramped",
+    "ramp_up_schedule",
     "snapshots",
     "streams",
     "supervised_only",
@@ -156,7 +156,7 @@ class RampUp(NamedTuple):
     ramp_steps: Annotated[int, Range(0)] = 0
 
 
-def ramped(weight: float | jax.Array, steps: int = 0) -> Callable[[jax.Array], jax.Array]:
+def ramp_up_schedule(weight: float | jax.Array, steps: int = 0) -> Callable[[jax.Array], jax.Array]:
     """Build the weight of an unlabeled loss.
 
     Args:
@@ -213,7 +213,7 @@ def streams(batch: dict) -> tuple[dict, dict, jax.Array | None]:
     return batch["labeled"], unlabeled, unlabeled.pop("hidden_label", None)
 
 
-def augmented(augment: Augmentation | None, rng: jax.Array, part: dict) -> jax.Array:
+def augment_stream(augment: Augmentation | None, rng: jax.Array, part: dict) -> jax.Array:
     """Augment the images of a stream, each under a key of its index.
 
     Args:
@@ -341,7 +341,7 @@ def two_stream_learner(
         dropout, noise = map(replica_key, (dropout, noise))
         # The labeled stream gets the weak augmentation; the technique makes its own views of the unlabeled one.
         labeled, unlabeled = ({**part, "image": preprocess(part["image"])} for part in (labeled, unlabeled))
-        labeled["image"] = augmented(augment, jax.random.fold_in(rng, 0), labeled)
+        labeled["image"] = augment_stream(augment, jax.random.fold_in(rng, 0), labeled)
         # Losses of both streams by the technique.
         terms = technique(_networks(model, params, state, dropout), labeled, unlabeled, noise, state.memory)
         # Supervised loss, and the unlabeled loss times its ramped weight.

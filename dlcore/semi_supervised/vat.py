@@ -28,8 +28,8 @@ from dlcore.semi_supervised.two_streams import (
     Networks,
     RampUp,
     Terms,
-    augmented,
-    ramped,
+    augment_stream,
+    ramp_up_schedule,
     supervised_terms,
     two_stream_learner,
 )
@@ -113,7 +113,7 @@ def learner(
     """
 
     def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
-        view = augmented(augment, jax.random.fold_in(rng, 0), unlabeled)
+        view = augment_stream(augment, jax.random.fold_in(rng, 0), unlabeled)
         (logits,), model_state = networks.student(labeled["image"])
         # Clean prediction, no gradient.
         clean_probs = jax.nn.softmax(networks.current(view))  # [U, C]
@@ -135,5 +135,5 @@ def learner(
         technique,
         preprocess=preprocess,
         augment=augment,
-        weight=ramped(*ramp),
+        weight=ramp_up_schedule(*ramp),
     )

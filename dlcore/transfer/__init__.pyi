@@ -26,7 +26,7 @@ from dlcore.transfer.gradient_reversal import domain_losses as domain_losses
 from dlcore.transfer.gradient_reversal import reversal_strength as reversal_strength
 from dlcore.transfer.gradient_reversal import reverse_gradient as reverse_gradient
 from dlcore.transfer.multi_task import HeadsNet as HeadsNet
-from dlcore.transfer.multi_task import turned_images as turned_images
+from dlcore.transfer.multi_task import rotate_quarter_turns as rotate_quarter_turns
 from dlcore.transfer.prototypical import PrototypicalNet as PrototypicalNet
 from dlcore.transfer.prototypical import prototype_logits as prototype_logits
 from dlcore.transfer.shift import Estimate as Estimate

@@ -19,7 +19,7 @@ from dlcore.losses import masked_mean, multi_task_loss
 from dlcore.nn import Dense
 from dlcore.optim import apply_gradients, init_state
 
-__all__ = ["HeadsNet", "learner", "turned_images"]
+__all__ = ["HeadsNet", "learner", "rotate_quarter_turns"]
 
 
 class HeadsNet(nn.Module):
@@ -47,7 +47,7 @@ class HeadsNet(nn.Module):
         return {name: Dense(count, name=f"head_{name}")(features) for name, count in self.classes}
 
 
-def turned_images(images: jax.Array, index: jax.Array) -> tuple[jax.Array, jax.Array]:
+def rotate_quarter_turns(images: jax.Array, index: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Rotate each image by `index % 4` quarter turns.
 
     Args:

@@ -4,9 +4,9 @@ from dlcore.vision_language.caption_transformer import CaptionTransformer as Cap
 from dlcore.vision_language.networks import GridEncoder as GridEncoder
 from dlcore.vision_language.networks import PairLayer as PairLayer
 from dlcore.vision_language.networks import SentenceEncoder as SentenceEncoder
+from dlcore.vision_language.networks import append_coordinates as append_coordinates
 from dlcore.vision_language.networks import last_valid as last_valid
 from dlcore.vision_language.networks import relation_pairs as relation_pairs
-from dlcore.vision_language.networks import with_coordinates as with_coordinates
 from dlcore.vision_language.references import caption_losses as caption_losses
 from dlcore.vision_language.references import draw_references as draw_references
 from dlcore.vision_language.references import is_reference as is_reference

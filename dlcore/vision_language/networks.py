@@ -11,7 +11,7 @@ from dlcore.nn import Conv, Embed
 from dlcore.nn.group_norm import GroupNorm
 from dlcore.nn.recurrent import RecurrentStack
 
-__all__ = ["GridEncoder", "PairLayer", "SentenceEncoder", "last_valid", "relation_pairs", "with_coordinates"]
+__all__ = ["GridEncoder", "PairLayer", "SentenceEncoder", "append_coordinates", "last_valid", "relation_pairs"]
 
 
 class GridEncoder(nn.Module):
@@ -98,7 +98,7 @@ def last_valid(h: jax.Array, tokens: jax.Array) -> jax.Array:
     return jnp.take_along_axis(h, last[:, None, None], axis=1)[:, 0]
 
 
-def with_coordinates(grid: jax.Array) -> jax.Array:
+def append_coordinates(grid: jax.Array) -> jax.Array:
     """Append the coordinates of each position to a grid of features.
 
     Args:

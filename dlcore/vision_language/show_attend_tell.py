@@ -30,7 +30,7 @@ from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.recurrent import orthogonal_by_gate
 from dlcore.nn.recurrent_cells import lstm_cell
 from dlcore.vision_language.caption_rnn import last_map
-from dlcore.vision_language.networks import with_coordinates
+from dlcore.vision_language.networks import append_coordinates
 
 __all__ = ["ShowAttendTell"]
 
@@ -97,7 +97,7 @@ class ShowAttendTell(nn.Module):
           The memory: {"grid": [B, h, w, image_features]}.
         """
         grid = last_map(self.backbone, images, train)
-        keys = self.norm(self.grid(with_coordinates(grid)))
+        keys = self.norm(self.grid(append_coordinates(grid)))
         return {"grid": keys.reshape(*grid.shape[:3], -1)}
 
     def decode(self, memory: dict[str, jax.Array], tokens: jax.Array, train: bool = False) -> jax.Array:

@@ -30,7 +30,7 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments,
 from dlcore.losses import masked_mean
 from dlcore.nn import Dense
 from dlcore.optim import apply_gradients, init_state
-from dlcore.vision_language.networks import GridEncoder, PairLayer, SentenceEncoder, with_coordinates
+from dlcore.vision_language.networks import GridEncoder, PairLayer, SentenceEncoder, append_coordinates
 
 __all__ = ["RelationNetwork", "learner"]
 
@@ -86,7 +86,7 @@ class RelationNetwork(nn.Module):
         # Image grid and question vector.
         grid = GridEncoder(self.channels, self.strides, self.dtype, name="image")(image)
         read = SentenceEncoder(self.vocab_size, size, self.embedding_dim, self.dtype, name="question")
-        question_vector, objects = read(question), nn.relu(dense(size, "object")(with_coordinates(grid)))
+        question_vector, objects = read(question), nn.relu(dense(size, "object")(append_coordinates(grid)))
         query, key = by_head(dense(size, "query")(question_vector)), by_head(dense(size, "key")(objects))
         value = by_head(dense(size, "value")(objects))
         # Attention of the question to objects: those it names.

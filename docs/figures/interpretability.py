@@ -10,7 +10,7 @@ import optax
 from dlcore.data.digits import digits
 from dlcore.data.sample_images import sample_image
 from dlcore.interpretability.occlusion import occlusion_map
-from dlcore.interpretability.relu_rules import deconvnet_relu, guided_relu, with_relu
+from dlcore.interpretability.relu_rules import deconvnet_relu, guided_relu, replace_relu
 from dlcore.kits.training.pretrained_network import load_network
 from dlcore.report.figure import new_figure
 
@@ -68,7 +68,7 @@ def relu_rules() -> "Figure":
     figure, axes = new_figure((7, 2.5), 1, 4)
     axes[0].imshow(image[0])
     for ax, (name, rule) in zip(axes[1:], rules.items(), strict=True):
-        back = jax.jit(jax.grad(with_relu(score, rule)))(image)[0]
+        back = jax.jit(jax.grad(replace_relu(score, rule)))(image)[0]
         ax.imshow(np.clip(0.5 + back / (2 * np.quantile(np.abs(back), 0.995)), 0, 1))
         ax.set_xlabel(name)
     axes[0].set_xlabel("photograph")

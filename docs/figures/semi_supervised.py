@@ -10,7 +10,7 @@ from flax import linen as nn
 from dlcore.classification import supervised
 from dlcore.report.figure import BLACK, BLUE, GRAY, VERMILION, new_figure
 from dlcore.semi_supervised import vat
-from dlcore.semi_supervised.twin import with_twin
+from dlcore.semi_supervised.twin import add_twin
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,7 +46,7 @@ def twin() -> "Figure":
     batch["unlabeled"] = {"image": image[:300], "index": index}
     parts = {"model": _Network(), "optimizer": optax.adam(0.01)}
     alone = supervised.learner(**parts)
-    both = with_twin(vat.learner(**parts, epsilon=0.2), alone)
+    both = add_twin(vat.learner(**parts, epsilon=0.2), alone)
 
     def step(state, _):
         state, _ = both.update(state, batch)

@@ -37,7 +37,7 @@ from dlcore.data.decoding import load_image
 from dlcore.data.image_classification import load
 from dlcore.data.image_folder import list_images
 from dlcore.data.normalization import normalizer
-from dlcore.data.streaming import streamed
+from dlcore.data.streaming import streamed_images
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.generative.vq_vae import straight_through
 from dlcore.kits.adversarial.robustness import attacked_images
@@ -72,7 +72,7 @@ def images_of(
             f"dataset={dataset!r}: its classes are not those of the network; allowed: the network's own data set, or "
             "--input, an image file or a folder"
         )
-    if streamed(test) is not None:
+    if streamed_images(test) is not None:
         raise ValueError(f"dataset={dataset!r}: does not fit in memory; allowed: --input, an image file or a folder")
     images = np.asarray(to_float(test.arrays["image"][:count]))
     return images, np.asarray(test.arrays["label"][:count])

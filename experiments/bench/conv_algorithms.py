@@ -28,7 +28,7 @@ from jax import lax
 
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
-from dlcore.ops import conv_fft, conv_general_dilated, conv_im2col, conv_winograd, without_onednn
+from dlcore.ops import conv_fft, conv_general_dilated, conv_im2col, conv_winograd, disable_onednn
 from dlcore.ops.winograd import winograd_multiplications
 from dlcore.run import provenance
 from dlcore.run.xla_flags import CPU_CONVOLUTIONS
@@ -103,7 +103,7 @@ def timed(functions: dict[str, Callable], x: jax.Array, w: jax.Array, num_repeat
 
     def compiled(name: str, f: Callable) -> Callable:
         fresh = jax.jit(lambda *args: f(*args))  # what was lowered once is not lowered anew
-        with without_onednn() if name in PLAIN else contextlib.nullcontext():
+        with disable_onednn() if name in PLAIN else contextlib.nullcontext():
             return fresh.lower(x, w).compile(PLAIN.get(name))
 
     forward = {name: compiled(name, f) for name, f in functions.items()}

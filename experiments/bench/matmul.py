@@ -33,7 +33,7 @@ from dlcore.cost.profiled_operations import chip_of
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.learner import Range
 from dlcore.main import main
-from dlcore.ops import without_onednn
+from dlcore.ops import disable_onednn
 from dlcore.ops.cpu.onednn import PRODUCT
 from dlcore.run import provenance
 from experiments.bench.timing import Ratio, bar_chart, interleaved, ratio
@@ -105,7 +105,7 @@ def by_library(batch_size: int, num_repeats: int) -> dict[str, Ratio]:
             return jax.jit(lambda x, y: jnp.einsum(formula, x, y)).lower(x, y).compile()
 
         ours = compiled(x, y)
-        with without_onednn():
+        with disable_onednn():
             theirs = compiled(x, y)
         if PRODUCT not in ours.as_text():
             return {}

@@ -13,7 +13,7 @@ function"; Kohonen 1982, "Self-organized formation of topologically correct feat
 import jax
 import numpy as np
 
-from dlcore.classic_ml.hierarchical import LINKAGES, cut, linkage
+from dlcore.classic_ml.hierarchical import LINKAGES, cut_tree, linkage
 from dlcore.classic_ml.kmeans import KMeans, kmeans
 from dlcore.classic_ml.som import SOM, som
 from dlcore.data.digits import digits
@@ -77,7 +77,7 @@ def study(
     keys = jax.random.split(jax.random.key(seed))
     clustering = kmeans(keys[0], x, clusters, restarts=restarts)
     merges = {method: linkage(x, method) for method in LINKAGES}
-    groups = {"k-means": np.asarray(clustering.labels)} | {m: cut(z, clusters) for m, z in merges.items()}
+    groups = {"k-means": np.asarray(clustering.labels)} | {m: cut_tree(z, clusters) for m, z in merges.items()}
     scores = {name: float(adjusted_rand_score(labels, group)) for name, group in groups.items()}
     grid = som(keys[1], x, (side, side))
     monotone = bool(np.diff(clustering.history).max() <= 1e-6 * clustering.inertia)

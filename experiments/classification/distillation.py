@@ -46,7 +46,7 @@ def build(setup: Setup):
         augment=labeled_images.augmentation(setup.flags, setup.spec),
         **setup.flags.group("learner"),
     )
-    return optimizer.averaged(learner, setup)
+    return optimizer.evaluate_ema(learner, setup)
 
 
 TEACHER = pretrained_network.SETTINGS["network"]._replace(origin=pretrained_network.teacher_origin)
@@ -68,7 +68,7 @@ experiment = Experiment(
     smoke={"steps": 5, "batch_size": 32, "eval_every": 5, "eval_batch_size": 500, "network_steps": 2},
     expected_loss=lambda setup: math.log(setup.spec["num_classes"]),
     plain=classifier_panels.PLAIN,
-    planned=known_datasets.planned,
+    planned=known_datasets.describe_known_dataset,
     inputs=prediction.inputs,
     describe=prediction.describe,
     schedule=optimizer.schedule,

@@ -27,7 +27,7 @@ def build(setup: Setup):
         augment=labeled_images.augmentation(setup.flags, setup.spec),
         **setup.flags.group("learner"),
     )
-    return optimizer.averaged(learner, setup)
+    return optimizer.evaluate_ema(learner, setup)
 
 
 experiment = Experiment(
@@ -44,7 +44,7 @@ experiment = Experiment(
     plain=classifier_panels.PLAIN,
     regularizer="l2",
     overfit=1e-2,
-    planned=known_datasets.planned,
+    planned=known_datasets.describe_known_dataset,
     inputs=prediction.inputs,
     describe=prediction.describe,
     start=backbone.start,

@@ -39,7 +39,7 @@ def build(setup: Setup):
     learner = autoencoder.learner(
         model=network(setup), optimizer=optimizer.build(setup), **setup.flags.group("learner")
     )
-    return optimizer.averaged(learner, setup)
+    return optimizer.evaluate_ema(learner, setup)
 
 
 def encoder(setup: Setup):

@@ -27,7 +27,7 @@ def build(setup: Setup):
         optimizer=optimizer.build(setup),
         **setup.flags.group("learner"),
     )
-    return optimizer.averaged(learner, setup)
+    return optimizer.evaluate_ema(learner, setup)
 
 
 experiment = Experiment(

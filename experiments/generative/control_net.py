@@ -144,7 +144,7 @@ def build(setup: Setup):
         locked=("base",),
         **setup.flags.group("learner"),
     )
-    return optimizer.averaged(learner, setup)
+    return optimizer.evaluate_ema(learner, setup)
 
 
 experiment = Experiment(

@@ -32,7 +32,7 @@ def build(setup: Setup):
         shape=tuple(setup.spec["image_shape"]),
         **setup.flags.group("learner"),
     )
-    return optimizer.averaged(learner, setup)
+    return optimizer.evaluate_ema(learner, setup)
 
 
 experiment = Experiment(

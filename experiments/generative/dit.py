@@ -30,7 +30,7 @@ def build(setup: Setup):
         condition=class_condition(num_classes),
         **setup.flags.group("learner"),
     )
-    return optimizer.averaged(learner, setup)
+    return optimizer.evaluate_ema(learner, setup)
 
 
 experiment = Experiment(

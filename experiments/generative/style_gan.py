@@ -185,7 +185,7 @@ experiment = Experiment(
     },
     monitor=None,
     headline="frechet_distance",
-    drawn=latent_space.drawn,
+    drawn=latent_space.number_samples,
     describe=class_conditional.describe,
     write=class_conditional.write,
     schedule=gan_optimizer.schedule,

@@ -28,7 +28,7 @@ def build(setup: Setup):
         condition=prompt_condition(),
         **setup.flags.group("learner"),
     )
-    return optimizer.averaged(learner, setup)
+    return optimizer.evaluate_ema(learner, setup)
 
 
 experiment = Experiment(

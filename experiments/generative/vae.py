@@ -30,7 +30,7 @@ def network(setup: Setup) -> VAE:
 
 def build(setup: Setup):
     learner = vae.learner(model=network(setup), optimizer=optimizer.build(setup), **setup.flags.group("learner"))
-    return optimizer.averaged(learner, setup)
+    return optimizer.evaluate_ema(learner, setup)
 
 
 def encoder(setup: Setup):
@@ -78,7 +78,7 @@ experiment = Experiment(
     headline="elbo_nll_nats_dynamic",
     plain={"ema": None},
     inputs=latent_space.inputs,
-    drawn=latent_space.drawn,
+    drawn=latent_space.number_samples,
     describe=latent_space.describe,
     write=latent_space.write,
     report_hooks=lambda setup: sample_panels.film_of_samples(build, setup),

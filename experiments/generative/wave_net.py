@@ -113,7 +113,7 @@ def build(setup: Setup):
         waveform = mu_law_decode(outputs["levels"][:, 0, :, 0], flags.levels)
         return {"waveform": waveform, "nats": outputs["nats"]}
 
-    return optimizer.averaged(learner._replace(predict=predict), setup)
+    return optimizer.evaluate_ema(learner._replace(predict=predict), setup)
 
 
 def evaluators(setup: Setup, splits: Splits, split: str) -> list:

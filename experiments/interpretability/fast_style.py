@@ -71,7 +71,7 @@ def build(setup: Setup):
         std=network.std,
         **flags.group("learner"),
     )
-    return optimizer.averaged(learner, setup)
+    return optimizer.evaluate_ema(learner, setup)
 
 
 def inputs(flags: Flags, spec: dict):

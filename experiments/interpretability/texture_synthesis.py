@@ -58,7 +58,7 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
             )
         )
         noise = noise_image(jax.random.key(setup.flags.seed), image.shape)
-        others = {"noise": noise, "tiled": texture_synthesis.tiled(sample, size)}
+        others = {"noise": noise, "tiled": texture_synthesis.tile_sample(sample, size)}
         numbers = {f"gram_loss_{name}": float(loss(network.variables, x, sample)) for name, x in others.items()}
         is_larger = any(side > part for side, part in zip(size, sample.shape, strict=False))
         period = sample.shape[:2]
@@ -73,7 +73,11 @@ def panels(context):
     canvas = np.full(image.shape, 255, np.uint8)
     height, width = (min(a, b) for a, b in zip(sample.shape[:2], image.shape[:2], strict=True))
     canvas[:height, :width] = sample[:height, :width]
-    images = {"sample": canvas, "synthesis": image, "sample, tiled": texture_synthesis.tiled(sample, image.shape[:2])}
+    images = {
+        "sample": canvas,
+        "synthesis": image,
+        "sample, tiled": texture_synthesis.tile_sample(sample, image.shape[:2]),
+    }
     numbers = {name: context.numbers[name] for name in ("gram_loss", "gram_loss_noise", "gram_loss_tiled")}
     note = "Gram loss {gram_loss:.3g}, of the noise {gram_loss_noise:.3g}, of the tiles {gram_loss_tiled:.3g}."
     return pixel_optimization.panels(context, images, "Sample and synthesis", note.format(**numbers))

@@ -64,7 +64,7 @@ def build(setup: Setup):
         ),
         "semantic": semantic.learner(model=unet, optimizer=optimizer.build(setup), **shared),
     }
-    averaged = {name: optimizer.averaged(part, setup) for name, part in parts.items()}
+    averaged = {name: optimizer.evaluate_ema(part, setup) for name, part in parts.items()}
     return learner(num_stuff=num_stuff, **averaged, **flags.group("learner"))
 
 
@@ -104,7 +104,7 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
     from PIL import Image
 
     from dlcore.data.decoding import load_image
-    from dlcore.report.panoptic import painted
+    from dlcore.report.panoptic import draw_segments
 
     folder.mkdir(parents=True, exist_ok=True)
     num_stuff = len(spec["stuff_names"])
@@ -117,7 +117,7 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
         segments = np.asarray(small.resize((width, height), Image.Resampling.NEAREST))
         number = segments + 1
         encoded = np.stack([number & 255, number >> 8 & 255, number >> 16], -1).astype(np.uint8)
-        for kind, drawn in (("panoptic", encoded), ("overlay", painted(image, segments, labels, num_stuff))):
+        for kind, drawn in (("panoptic", encoded), ("overlay", draw_segments(image, segments, labels, num_stuff))):
             written.append(folder / f"{stem}_{kind}.png")
             Image.fromarray(drawn).save(written[-1])
         images.append({"id": i + 1, "file_name": Path(name).name, "width": width, "height": height})
@@ -187,11 +187,11 @@ def _truth(test: dict, outputs: dict, num_stuff: int, num_classes: int) -> tuple
 
 def pictures(context: ReportContext) -> dict[str, np.ndarray]:
     """Draw the first four test images, side by side, for TensorBoard."""
-    from dlcore.report.panoptic import painted
+    from dlcore.report.panoptic import draw_segments
 
     outputs, num_stuff = context.outputs, len(context.spec["stuff_names"])
     drawn = [
-        painted(image, np.asarray(outputs["segments"][i]), np.asarray(outputs["segment_labels"][i]), num_stuff)
+        draw_segments(image, np.asarray(outputs["segments"][i]), np.asarray(outputs["segment_labels"][i]), num_stuff)
         for i, image in enumerate(context.data.test.arrays["image"][:4])
     ]
     return {"panoptic": np.concatenate(drawn, 1)}

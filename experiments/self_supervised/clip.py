@@ -21,7 +21,7 @@ import numpy as np
 from dlcore.data.captions import CAPTIONED_SHAPES, captions, named_objects
 from dlcore.data.shape_grid import COLORS, cell_names
 from dlcore.data.source import Source
-from dlcore.data.words import END, padded
+from dlcore.data.words import END, pad_sequences
 from dlcore.evaluators.fine_tuning import module_encoder
 from dlcore.evaluators.zero_shot import zero_shot
 from dlcore.experiment import Experiment, Setup
@@ -75,7 +75,9 @@ def prompts(spec: dict) -> np.ndarray:
         [f"{opening} {color} {shape} at the {place}" for opening in OPENINGS for place in places]
         for color, shape in CLASSES
     ]
-    return np.stack([padded([words.encode(text) for text in several], length) for several in texts]).astype(np.int32)
+    return np.stack([pad_sequences([words.encode(text) for text in several], length) for several in texts]).astype(
+        np.int32
+    )
 
 
 def labeled(flags, spec: dict, count: int) -> Source:

@@ -31,7 +31,7 @@ experiment = Experiment(
     learner=colorization.learner,
     build=build,
     defaults=reconstruction.DEFAULTS,
-    panels=partial(reconstruction.panels, task=lambda flags: colorization.without_colors),
+    panels=partial(reconstruction.panels, task=lambda flags: colorization.remove_colors),
     **{
         **reconstruction.SHARED,
         "evaluators": partial(reconstruction.evaluators, present=present),

@@ -27,7 +27,7 @@ def task(flags):
 
 
 def present(flags):
-    return partial(cross_channel.without_channel, channel=flags.channel)
+    return partial(cross_channel.remove_channel, channel=flags.channel)
 
 
 experiment = Experiment(

@@ -102,7 +102,7 @@ def build(setup: Setup):
         normalize=normalizer(spec["mean"], spec["std"], dtype=setup.dtype),
         **flags.group("learner"),
     )
-    return encoders.unlabeled(learner)
+    return encoders.remove_labels(learner)
 
 
 def encoder(setup: Setup):

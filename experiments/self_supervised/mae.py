@@ -50,7 +50,7 @@ def build(setup: Setup):
         preprocess=labeled_images.preprocess(setup),
         **setup.flags.group("learner"),
     )
-    return encoders.unlabeled(learner)
+    return encoders.remove_labels(learner)
 
 
 def encoder(setup: Setup):

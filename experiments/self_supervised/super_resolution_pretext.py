@@ -22,7 +22,7 @@ def build(setup: Setup):
 
 
 def task(flags):
-    return lambda key, image: super_resolution_pretext.made_small(image, flags.factor)
+    return lambda key, image: super_resolution_pretext.shrink_and_enlarge(image, flags.factor)
 
 
 experiment = Experiment(

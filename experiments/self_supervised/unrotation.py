@@ -20,7 +20,7 @@ def build(setup: Setup):
 
 
 def task(flags):
-    return partial(unrotation.rotated, num_angles=flags.num_angles)
+    return partial(unrotation.rotate_image, num_angles=flags.num_angles)
 
 
 experiment = Experiment(

@@ -36,7 +36,7 @@ def build(setup: Setup):
         optimizer=optimizer.build(setup),
         **setup.flags.group("learner"),
     )
-    return optimizer.averaged(learner, setup)
+    return optimizer.evaluate_ema(learner, setup)
 
 
 def panels(context) -> list:

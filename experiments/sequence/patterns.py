@@ -107,7 +107,7 @@ def build(setup: Setup):
     task = TASKS[setup.flags.pattern]
     model = patterns.PatternNet(*task[1:], **setup.flags.group("rnn"), dtype=setup.dtype)
     learner = patterns.learner(model=model, optimizer=optimizer.build(setup), **setup.flags.group("learner"))
-    return optimizer.averaged(learner, setup)
+    return optimizer.evaluate_ema(learner, setup)
 
 
 def moving_average(seen: np.ndarray, window: int) -> np.ndarray:

@@ -54,7 +54,7 @@ def data(flags: Flags) -> Splits:
 def build(setup: Setup):
     model = patterns.PatternNet(2, 0, False, 1, **setup.flags.group("rnn"), dtype=setup.dtype)
     learner = patterns.learner(model=model, optimizer=optimizer.build(setup), pattern=setup.flags.pattern)
-    return optimizer.averaged(learner, setup)
+    return optimizer.evaluate_ema(learner, setup)
 
 
 @jax.jit

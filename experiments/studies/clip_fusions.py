@@ -21,7 +21,7 @@ import optax
 
 from dlcore.data.clips import clips
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.kits.video.labeled_clips import labeled
+from dlcore.kits.video.labeled_clips import label_clips
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, new_figure
@@ -36,7 +36,7 @@ HIDDEN = 16
 
 def task_data(task: str, count: int, seed: int, frames: int) -> tuple[np.ndarray, np.ndarray, int]:
     """Clips [N, T, 16, 16, 3] in [-1, 1], labels [N], and the number of classes."""
-    source = labeled(clips(count * (2 if task == "order" else 1), seed, frames=frames, size=16), task)
+    source = label_clips(clips(count * (2 if task == "order" else 1), seed, frames=frames, size=16), task)
     images = source.arrays["image"].astype(np.float32) / 127.5 - 1
     return images, source.arrays["label"], len(source.class_names)
 

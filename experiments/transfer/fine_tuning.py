@@ -34,7 +34,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from dlcore.classification import supervised
 from dlcore.data.few_labels import few_labels
 from dlcore.experiment import Experiment, Flags, Setting, Setup
-from dlcore.experiment.origin import Origin, Start, normalized_as
+from dlcore.experiment.origin import Origin, Start, take_normalization
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.kits.images import classifier_panels, labeled_images, prediction
@@ -42,7 +42,7 @@ from dlcore.kits.training import backbone, optimizer, parts, pretrained_network
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.models import create_model, input_shape
-from dlcore.models.backbone import with_mlp_head
+from dlcore.models.backbone import add_mlp_head
 from dlcore.modes.report_context import ReportContext
 from dlcore.transfer.frozen import PartlyFrozen
 
@@ -80,7 +80,7 @@ def origin(flags: Flags) -> Origin | None:
     found = pretrained_network.classifier_origin(source, "init_from", headless=True)
     if found.model != flags.model:
         raise FlagError(f"--init_from={flags.init_from}: a {found.model}; allowed: of --model={flags.model}")
-    return backbone.normalized_for(found, flags.group("model"))
+    return backbone.adapt_normalization(found, flags.group("model"))
 
 
 def source_network(flags: Flags, channels: int | None = None) -> pretrained_network.TrainedNetwork | None:
@@ -98,7 +98,7 @@ def data(flags: Flags) -> Splits:
     if flags.labels_per_class is not None:
         splits = splits._replace(train=few_labels(splits.train, flags.labels_per_class, flags.seed))
     found = origin(flags)
-    return splits if found is None else normalized_as(splits, [found])
+    return splits if found is None else take_normalization(splits, [found])
 
 
 def check(flags: Flags) -> None:
@@ -116,7 +116,7 @@ def with_head(model: nn.Module, flags: Flags) -> nn.Module:
     if flags.head == "linear":
         return model
     try:
-        return with_mlp_head(model, flags.head_units)
+        return add_mlp_head(model, flags.head_units)
     except ValueError as error:
         raise FlagError(f"--head=mlp: {error}") from None
 
@@ -136,12 +136,12 @@ def start(setup: Setup) -> Start | None:
 
 def notes(setup: Setup, splits: Splits) -> list[str]:
     """Say which of the four cells this is, by linear classifiers on the features of every stage."""
-    from dlcore.data.streaming import streamed
+    from dlcore.data.streaming import streamed_images
     from dlcore.transfer.advice import FEW, advice
     from dlcore.transfer.stages import probe_stages, stage_features
 
     network = source_network(setup.flags)
-    if network is None or streamed(splits.train) is not None:
+    if network is None or streamed_images(splits.train) is not None:
         return []
     per_class = np.bincount(splits.train.arrays["label"], minlength=setup.spec["num_classes"]).min()
     bank, queries = splits.train.take(1000).arrays, splits.valid.take(1000).arrays

@@ -38,7 +38,7 @@ from dlcore.data.font_digits import font_digits
 from dlcore.data.image_classification import load
 from dlcore.data.normalization import normalizer
 from dlcore.data.source import Source
-from dlcore.data.streaming import streamed
+from dlcore.data.streaming import streamed_images
 from dlcore.evaluators.fine_tuning import Encoder, Recipe, Tuning, module_encoder
 from dlcore.evaluators.knn import knn_predict
 from dlcore.evaluators.linear_probe import probe_predict
@@ -51,7 +51,7 @@ from dlcore.main import main
 from dlcore.models.registry import kind_of
 from dlcore.modes.train import train_page
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
-from dlcore.self_supervised.networks import pooled
+from dlcore.self_supervised.networks import pool_features
 
 METHODS = {"linear": "linear probe", "knn": "k-NN", "fine_tune": "fine-tuned"}
 ARMS = {"trained": BLUE, "untrained": GRAY, "pixels": VERMILION}
@@ -125,7 +125,7 @@ def load_encoder(found: Origin) -> Network:
         network = pretrained_network.load_network(found.path, "init_from", headless=True)
         shape = (*np.broadcast_to(network.side, 2).tolist(), len(network.mean))
         prepare = normalizer(network.mean, network.std, size=network.input_size)
-        encoder = module_encoder(network.model, prepare, shape, lambda variables: variables, pooled)
+        encoder = module_encoder(network.model, prepare, shape, lambda variables: variables, pool_features)
         what, state = f"{network.name} of {found.page or found.path.name}", network.variables
     try:
         return Network(what, encoder, jax.device_get(encoder.variables(state)), tuple(shape))
@@ -184,7 +184,7 @@ def data(dataset: str, data_dir: str | None, image_size: int | None, seed: int) 
     else:
         loaded = load(dataset, data_dir, seed=seed, image_size=image_size)
         parts = [loaded.train, loaded.valid, loaded.test]
-        if any(streamed(part) is not None for part in parts):
+        if any(streamed_images(part) is not None for part in parts):
             raise ValueError(f"dataset={dataset!r}: does not fit in memory; allowed: a smaller one, or --image_size")
     return Splits(*parts, {"dataset": dataset, "image_shape": list(parts[0].arrays["image"].shape[1:])})
 

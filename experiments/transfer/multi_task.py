@@ -24,7 +24,7 @@ from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, new_figure
-from dlcore.transfer.multi_task import HeadsNet, learner, turned_images
+from dlcore.transfer.multi_task import HeadsNet, learner, rotate_quarter_turns
 
 TASKS = ("class", "turn")
 WEIGHTS = {"both": (1.0, 1.0), "class alone": (1.0, 0.0), "turn alone": (0.0, 1.0)}
@@ -51,8 +51,8 @@ def task_data(split: str, share: float = 1.0) -> dict[str, tuple[jax.Array, jax.
     count = round(share * len(images))
     first = len(images) - count
     if share == 1:
-        return {"class": (images, labels), "turn": turned_images(images, jnp.arange(count))}
-    return {"class": (images[:first], labels[:first]), "turn": turned_images(images[first:], jnp.arange(count))}
+        return {"class": (images, labels), "turn": rotate_quarter_turns(images, jnp.arange(count))}
+    return {"class": (images[:first], labels[:first]), "turn": rotate_quarter_turns(images[first:], jnp.arange(count))}
 
 
 def accuracies(name: str, seeds: int, width: int, steps: int, batch_size: int, rate: float) -> np.ndarray:

@@ -36,7 +36,7 @@ def build(setup: Setup):
         preprocess=lambda clips: clips.astype(jnp.float32) / 127.5 - 1,
         **flags.group("learner"),
     )
-    return optimizer.averaged(learner, setup)
+    return optimizer.evaluate_ema(learner, setup)
 
 
 experiment = Experiment(

@@ -31,7 +31,7 @@ def build(setup: Setup):
         augment=quarter_turn if flags.quarter_turns else None,
         **flags.group("learner"),
     )
-    return optimizer.averaged(learner, setup)
+    return optimizer.evaluate_ema(learner, setup)
 
 
 experiment = Experiment(

@@ -29,7 +29,7 @@ def data(flags: Flags) -> Splits:
 def build(setup: Setup):
     model = VoxelGenerator(setup.spec["resolution"], dtype=setup.dtype, **setup.flags.group("generator"))
     learner = voxel_generation.learner(model=model, optimizer=optimizer.build(setup))
-    return optimizer.averaged(learner, setup)
+    return optimizer.evaluate_ema(learner, setup)
 
 
 experiment = Experiment(

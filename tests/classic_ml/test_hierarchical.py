@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlcore.classic_ml.hierarchical import LINKAGES, cut, linkage
+from dlcore.classic_ml.hierarchical import LINKAGES, cut_tree, linkage
 from dlcore.data.digits import digits
 
 
@@ -39,7 +39,7 @@ def test_the_merges_are_scipys(method, seed, count):
     np.testing.assert_allclose(got[:, 2], want[:, 2], rtol=1e-9)
     np.testing.assert_array_equal(got[:, [0, 1, 3]], want[:, [0, 1, 3]])
     k = min(4, count)
-    labels, theirs = cut(got, k), hierarchy.fcluster(want, k, "maxclust")
+    labels, theirs = cut_tree(got, k), hierarchy.fcluster(want, k, "maxclust")
     assert len(set(zip(labels, theirs, strict=True))) == k == len(set(labels))
     assert labels[0] == 0
 
@@ -49,15 +49,15 @@ def test_digits_by_ward():
     from sklearn.metrics import adjusted_rand_score
 
     data = digits("test").arrays
-    labels = cut(linkage(data["image"].reshape(-1, 64), "ward"), 10)
+    labels = cut_tree(linkage(data["image"].reshape(-1, 64), "ward"), 10)
     assert adjusted_rand_score(data["label"], labels) > 0.6
 
 
 def test_cut_at_the_ends():
     merges = linkage(np.array([[0.0], [1], [4], [6]]))
-    np.testing.assert_array_equal(cut(merges, 1), [0, 0, 0, 0])
-    np.testing.assert_array_equal(cut(merges, 2), [0, 0, 1, 1])
-    np.testing.assert_array_equal(cut(merges, 4), [0, 1, 2, 3])
+    np.testing.assert_array_equal(cut_tree(merges, 1), [0, 0, 0, 0])
+    np.testing.assert_array_equal(cut_tree(merges, 2), [0, 0, 1, 1])
+    np.testing.assert_array_equal(cut_tree(merges, 4), [0, 1, 2, 3])
 
 
 def test_bad_arguments():
@@ -66,7 +66,7 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match=r"x.shape=\(1, 2\): wrong shape; allowed: \[N, D\] with N of at least 2"):
         linkage(np.zeros((1, 2)))
     with pytest.raises(ValueError, match=r"num_clusters=5: out of range; allowed: 1\.\.4"):
-        cut(linkage(np.eye(4)), 5)
+        cut_tree(linkage(np.eye(4)), 5)
 
 
 def test_heights_keep_the_digits_of_float64():

@@ -18,7 +18,7 @@ from dlcore.cost.formulas import (
     dense_macs,
     dense_parameters,
 )
-from dlcore.cost.layers import fold, layer_costs, summed, total
+from dlcore.cost.layers import fold, layer_costs, merge_layers, total
 from dlcore.models import create_model, input_shape
 from dlcore.models.vgg import VGG
 from dlcore.nn import Conv, MultiHeadAttention
@@ -221,7 +221,7 @@ def test_any_module():
 def test_a_folded_block_sees_what_its_widest_branch_sees():
     """ResNet-18: 43 after layer1; 43 + 2 * 4 + 2 * 8 = 67 through two 3x3 of strides 2 and 1; 43 by the shortcut."""
     layers = layer_costs(create_model("resnet18"), jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32))
-    blocks = [summed(parts, parts[0].path.split("/")[0]) for parts in fold(layers, 1)]
+    blocks = [merge_layers(parts, parts[0].path.split("/")[0]) for parts in fold(layers, 1)]
     fields = {block.path: block.receptive_field for block in blocks}
     assert fields["layer1_1"] == (43, 43)
     assert fields["layer2_0"] == (67, 67)
@@ -231,7 +231,7 @@ def test_a_folded_block_sees_what_its_widest_branch_sees():
 def test_folding_keeps_the_sums():
     layers = of_model("resnet20_cifar")
     for depth in (1, 2, 9):
-        blocks = [summed(parts, "block") for parts in fold(layers, depth)]
+        blocks = [merge_layers(parts, "block") for parts in fold(layers, depth)]
         assert total(blocks) == total(layers)
     assert len(fold(layers, 9)) == len(layers) > len(fold(layers, 1))
     with pytest.raises(ValueError, match="depth=0: too small; allowed: at least 1"):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dlcore.data.clip_sampling import clip_indices, clip_start, clips_in_memory, view_starts, with_views
+from dlcore.data.clip_sampling import clip_indices, clip_start, clips_in_memory, repeat_for_views, view_starts
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
 
@@ -54,7 +54,7 @@ def test_training_batches_are_runs_of_frames_that_the_position_does_not_change()
 @pytest.mark.covers("VD-01")
 def test_views_are_rows_that_share_the_video():
     # Clips of 3 frames, 2 apart, in 8 frames: span 5, so the 2 views start at 0 and 3, and one view at 3 // 2 = 1.
-    test = with_views(source(length=3, stride=2), 2)
+    test = repeat_for_views(source(length=3, stride=2), 2)
     assert test.arrays["video"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     assert test.arrays["label"].tolist() == [0, 0, 1, 1, 0, 0, 1, 1]
     assert shown(test.arrays["image"][2:4]).tolist() == [[[1, 0], [1, 2], [1, 4]], [[1, 3], [1, 5], [1, 7]]]
@@ -120,4 +120,4 @@ def test_clips_longer_than_their_videos():
         source(length=5, stride=2)
     assert shown(source(length=5, stride=2, short="loop").arrays["image"][0])[:, 1].tolist() == [0, 2, 4, 6, 0]
     with pytest.raises(ValueError, match="views=0: out of range"):
-        with_views(source(length=2), 0)
+        repeat_for_views(source(length=2), 0)

@@ -19,7 +19,7 @@ from dlcore.data.image_headers import default_crop_pct, take_evenly
 from dlcore.data.pipeline import Pipeline, padded_batches
 from dlcore.data.prefetch import prefetch
 from dlcore.data.source import Source, join, shuffle_labels
-from dlcore.data.streaming import StreamedImages, random_crops, sample_of, streamed, streaming_note
+from dlcore.data.streaming import StreamedImages, random_crops, sample_of, streamed_images, streaming_note
 from dlcore.data.workers import Workers
 
 COUNT = 23
@@ -238,10 +238,10 @@ def test_host_transforms_come_after_the_crop_and_draw_other_numbers():
 
 def test_random_crops_and_device_data_are_for_one_kind_each():
     cropped = random_crops(source(), (0.3, 0.9))
-    assert streamed(cropped).crop == (0.3, 0.9)
-    assert streamed(source()).crop is None
+    assert streamed_images(cropped).crop == (0.3, 0.9)
+    assert streamed_images(source()).crop is None
     in_memory = Source({"image": np.zeros((4, 2, 2, 3), np.uint8)}, name="small")
-    assert streamed(in_memory) is None
+    assert streamed_images(in_memory) is None
     with pytest.raises(ValueError, match="source='small': its images are in memory"):
         random_crops(in_memory)
     with pytest.raises(ValueError, match="'pictures' stay on disk"):
@@ -374,12 +374,12 @@ def test_a_folder_that_does_not_fit_is_streamed(pets):
     small = {"seed": 1, "valid_fraction": 0.2, "image_size": 16}
     held = load("folder", pets, **small)
     splits = load("folder", pets, **small, limit_bytes=20 * 16 * 16 * 3 - 1, workers=Workers(2))
-    assert streamed(held.train) is None
+    assert streamed_images(held.train) is None
     assert load("folder", pets, **small, limit_bytes=20 * 16 * 16 * 3, workers=Workers(2)).notes == held.notes
     assert any("stay on disk" in note for note in splits.notes)
     assert splits.image_shape == (16, 16, 3)
     for ours, theirs in zip(splits[:3], held[:3], strict=True):
-        assert streamed(ours) is not None
+        assert streamed_images(ours) is not None
         assert (ours.name, ours.class_names) == (theirs.name, theirs.class_names)
         np.testing.assert_array_equal(ours.arrays["label"], theirs.arrays["label"])
         colors = ours.arrays["image"][:].mean((1, 2, 3)), theirs.arrays["image"].mean((1, 2, 3))

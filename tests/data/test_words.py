@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from dlcore.data.words import END, PAD, START, UNKNOWN, BytePairs, Words, padded, tokenize, vocabulary_from_dict
+from dlcore.data.words import END, PAD, START, UNKNOWN, BytePairs, Words, pad_sequences, tokenize, vocabulary_from_dict
 
 SENTENCES = ["The red circle.", "the green circle", "a red square"]
 
@@ -68,8 +68,8 @@ def test_a_vocabulary_is_saved_as_json_and_read_again():
 
 
 def test_padding_by_hand():
-    np.testing.assert_array_equal(padded([[7, 8], [9]]), [[1, 7, 8, 2], [1, 9, 2, 0]])
-    np.testing.assert_array_equal(padded([[7, 8], [9]], 4, start=False), [[7, 8, 2, 0], [9, 2, 0, 0]])
-    assert padded([[7]], end=False, start=False).dtype == np.int32
+    np.testing.assert_array_equal(pad_sequences([[7, 8], [9]]), [[1, 7, 8, 2], [1, 9, 2, 0]])
+    np.testing.assert_array_equal(pad_sequences([[7, 8], [9]], 4, start=False), [[7, 8, 2, 0], [9, 2, 0, 0]])
+    assert pad_sequences([[7]], end=False, start=False).dtype == np.int32
     with pytest.raises(ValueError, match="length=3: sequence 1 has 2 tokens and 2 special ones; allowed: at least 4"):
-        padded([[7], [8, 9]], 3)
+        pad_sequences([[7], [8, 9]], 3)

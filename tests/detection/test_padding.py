@@ -14,7 +14,7 @@ from dlcore.data.normalization import IMAGENET_MEAN, IMAGENET_STD
 from dlcore.data.resizing import ShortestEdge, resize_bilinear, shortest_edge
 from dlcore.detection import detr, fcos, retinanet, ssd, two_stage
 from dlcore.detection.faster_rcnn import FasterRCNN
-from dlcore.detection.padding import own_sizes, pixel_mask, token_positions, with_sizes, zero_padding
+from dlcore.detection.padding import add_image_sizes, clip_sizes, pixel_mask, token_positions, zero_padding
 from dlcore.detection.retinanet import RetinaNet
 from dlcore.detection.torch_detectors import MODELS
 from dlcore.detection.torch_weights import load_torch
@@ -233,10 +233,10 @@ def test_boxes_are_clipped_to_the_size_of_their_own_image():
 
 def test_sizes_are_the_canvas_without_padding_and_each_images_own_with_it():
     images = jnp.zeros((2, 4, 6, 1))
-    assert own_sizes({}, images) == ((4, 6), None)
-    sizes, axis = own_sizes({"image_size": jnp.array([[2, 3], [4, 1]])}, images)
+    assert clip_sizes({}, images) == ((4, 6), None)
+    sizes, axis = clip_sizes({"image_size": jnp.array([[2, 3], [4, 1]])}, images)
     assert (sizes.tolist(), axis) == ([[2, 3], [4, 1]], 0)
-    assert set(with_sizes({"boxes": 0}, {"image_size": 1, "original_size": 2, "label": 3})) == {
+    assert set(add_image_sizes({"boxes": 0}, {"image_size": 1, "original_size": 2, "label": 3})) == {
         "boxes",
         "image_size",
         "original_size",

@@ -5,7 +5,7 @@ import numpy as np
 from dlcore.data.masks import pack_masks
 from dlcore.evaluators.coco import coco_evaluator
 from dlcore.evaluators.keypoints import pck_evaluator
-from dlcore.evaluators.mean_shape import mean_keypoints, mean_masks, replaced
+from dlcore.evaluators.mean_shape import evaluate_class_means, mean_keypoints, mean_masks
 
 
 def rows():
@@ -44,12 +44,12 @@ def test_detections_are_measured_with_them():
     }
     left = np.zeros((1, 4, 4), np.float32)
     left[:, :, :2] = 1
-    measure = replaced(coco_evaluator(["a"], masks=True), {"mask_map50": "mean_mask_map50"}, masks=left)
+    measure = evaluate_class_means(coco_evaluator(["a"], masks=True), {"mask_map50": "mean_mask_map50"}, masks=left)
     found = measure.finish(measure.add(None, outputs, real))
     # Right for the first; for the second of IoU 1/2, which is enough: all of one threshold.
     assert found == {"mean_mask_map50": 1.0}
     points = mean_keypoints(real, 1)
-    measure = replaced(pck_evaluator(("nose", "tail")), {"pck": "mean_keypoint_pck"}, keypoints=points)
+    measure = evaluate_class_means(pck_evaluator(("nose", "tail")), {"pck": "mean_keypoint_pck"}, keypoints=points)
     # Of box 8 wide within .8: the nose is off by 2 twice, the tail is right.
     assert measure.finish(measure.add(None, outputs, real)) == {"mean_keypoint_pck": 1 / 3}
     assert measure.names == ("mean_keypoint_pck",)

@@ -265,4 +265,4 @@ def test_the_listing_says_whether_a_studys_claim_held(tmp_path, monkeypatch):
     (tmp_path / "results.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     monkeypatch.setattr(catalog, "_folder", lambda: tmp_path)
     expected = {"studies.depth": "the claim did not hold: accuracy 0.5 on digits", "rl.ppo": "accuracy 0.25 on digits"}
-    assert catalog.measured() == expected
+    assert catalog.read_measured_numbers() == expected

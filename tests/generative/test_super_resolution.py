@@ -10,8 +10,8 @@ from PIL import Image
 
 from dlcore.generative import super_resolution
 from dlcore.generative.image_to_image import PatchDiscriminator
-from dlcore.generative.super_resolution import SRResNet, enlarged, sharpness
-from dlcore.kits.generative.image_pairs import reduced
+from dlcore.generative.super_resolution import SRResNet, enlarge, sharpness
+from dlcore.kits.generative.image_pairs import downscale
 from tests.generative.by_rule import check_filled, filled
 
 
@@ -20,7 +20,7 @@ from tests.generative.by_rule import check_filled, filled
 def test_enlargements_are_pillows(method):
     low = np.random.default_rng(0).integers(60, 200, (1, 5, 6, 3)).astype(np.uint8)
     want = Image.fromarray(low[0]).resize((24, 20), Image.Resampling[method.upper()])
-    got = enlarged(jnp.asarray(low / 255.0, jnp.float32), 4, method)[0]
+    got = enlarge(jnp.asarray(low / 255.0, jnp.float32), 4, method)[0]
     np.testing.assert_allclose(255 * got, np.asarray(want, np.float32), atol=1.1)
 
 
@@ -47,7 +47,7 @@ def stripes(n, seed):
     angle, phase = rng.uniform(0, np.pi, (n, 1, 1)), rng.uniform(0, 6, (n, 1, 1))
     wave = np.cos(angle) * x + np.sin(angle) * y + phase
     image = np.repeat((200 * ((wave % 6) < 3) + 20).astype(np.uint8)[..., None], 3, -1)
-    return {"image": image, "low": reduced(image, 2), "index": np.arange(n, dtype=np.int32)}
+    return {"image": image, "low": downscale(image, 2), "index": np.arange(n, dtype=np.int32)}
 
 
 @pytest.mark.slow

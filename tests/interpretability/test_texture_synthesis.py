@@ -15,7 +15,7 @@ from dlcore.experiment.resolve import resolve
 from dlcore.interpretability import texture_synthesis
 from dlcore.interpretability.image_optimization import ImageState
 from dlcore.interpretability.style_transfer import noise_image
-from dlcore.interpretability.texture_synthesis import repetition, texture_loss, tiled
+from dlcore.interpretability.texture_synthesis import repetition, texture_loss, tile_sample
 from dlcore.models.vgg import VGG
 from dlcore.run import evaluate
 from experiments.interpretability import texture_synthesis as page
@@ -98,8 +98,10 @@ def test_the_terms_and_the_variation():
 
 def test_tiles_by_hand():
     sample = np.arange(4).reshape(2, 2, 1)
-    np.testing.assert_array_equal(tiled(sample, (3, 5))[..., 0], [[0, 1, 0, 1, 0], [2, 3, 2, 3, 2], [0, 1, 0, 1, 0]])
-    assert repetition(tiled(sample, (4, 4)), (2, 2)) == pytest.approx(1)
+    np.testing.assert_array_equal(
+        tile_sample(sample, (3, 5))[..., 0], [[0, 1, 0, 1, 0], [2, 3, 2, 3, 2], [0, 1, 0, 1, 0]]
+    )
+    assert repetition(tile_sample(sample, (4, 4)), (2, 2)) == pytest.approx(1)
     noise = np.random.default_rng(0).normal(size=(40, 40, 3))
     assert abs(repetition(noise, (20, 20))) < 0.1
     down = np.concatenate([noise[:20], noise[:20]])  # the same again below, and nothing across
@@ -143,7 +145,7 @@ def test_the_other_images_of_the_ledger(monkeypatch):
     assert page.evaluators(Setup(flags, splits.spec, 1, None), splits, "valid") == []
     (evaluator,) = page.evaluators(Setup(flags, splits.spec, 1, None), splits, "test")
     sample = splits.test.arrays["sample"]
-    outputs = {"image": tiled(sample[0], (32, 32))[None] / np.float32(255)}
+    outputs = {"image": tile_sample(sample[0], (32, 32))[None] / np.float32(255)}
     numbers = evaluator.finish(evaluator.add(None, outputs, {"sample": sample}))
     assert set(numbers) == set(evaluator.names)
     assert numbers["repetition"] == pytest.approx(1)

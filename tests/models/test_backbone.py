@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from dlcore.detection.fcos import FCOS
 from dlcore.models import create_model
-from dlcore.models.backbone import Backbone, with_mlp_head
+from dlcore.models.backbone import Backbone, add_mlp_head
 from dlcore.models.registry import MODELS, input_shape
 
 
@@ -68,7 +68,7 @@ def test_a_head_of_two_layers_reads_what_the_linear_one_read():
     """logits = W2 relu(W1 f + b1) + b2 on the features f that the linear head of the same network reads."""
     plain = create_model("small_cnn", num_classes=3, widths=(4,), hidden=6, head_init=nn.initializers.ones)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 8, 1)), jnp.float32)
-    model = with_mlp_head(plain, 5)
+    model = add_mlp_head(plain, 5)
     rng = np.random.default_rng(1)
     shapes = jax.eval_shape(model.init, jax.random.key(0), x)
     variables = jax.tree.map(lambda s: jnp.asarray(rng.normal(size=s.shape), jnp.float32), shapes)
@@ -86,4 +86,4 @@ def test_a_head_of_two_layers_reads_what_the_linear_one_read():
     np.testing.assert_allclose(model.apply(variables, x), want + head["logits"]["bias"], rtol=1e-4, atol=1e-4)
     for name in ("all_cnn_c", "vit_tiny_cifar"):
         with pytest.raises(ValueError, match="has a head of its own kind; allowed: networks that end in one linear"):
-            with_mlp_head(create_model(name), 5)
+            add_mlp_head(create_model(name), 5)

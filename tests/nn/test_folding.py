@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from dlcore.models import create_model
 from dlcore.nn import BatchNorm, Conv, Dense
-from dlcore.nn.folding import find_folds, with_folds
+from dlcore.nn.folding import apply_folds, find_folds
 
 
 class Net(nn.Module):
@@ -41,7 +41,7 @@ def test_pairs_of_a_layer_and_its_batch_norm_are_merged_and_no_others():
     np.testing.assert_allclose(folds["dense"].kernel, params["dense"]["kernel"] * a, rtol=1e-6)
     bias = (params["dense"]["bias"] - stats["mean"]) * a + params["norm3"]["bias"]
     np.testing.assert_allclose(folds["dense"].bias, bias, rtol=1e-5)
-    folded = with_folds(lambda variables, x: model.apply(variables, x), folds)
+    folded = apply_folds(lambda variables, x: model.apply(variables, x), folds)
     np.testing.assert_allclose(folded(variables, x), model.apply(variables, x), rtol=1e-5)
     # The merged layers' own variables are no longer read.
     broken = jax.tree_util.tree_map_with_path(
@@ -69,4 +69,4 @@ def test_networks_give_the_same_logits_without_batch_norm(name, norms):
     def plain(x):
         return model.apply(variables, x)
 
-    np.testing.assert_allclose(jax.jit(with_folds(plain, folds))(x), jax.jit(plain)(x), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(apply_folds(plain, folds))(x), jax.jit(plain)(x), rtol=1e-4, atol=1e-5)

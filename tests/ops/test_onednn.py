@@ -24,7 +24,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from dlcore.cost.compiled import compiled_cost
 from dlcore.cost.profiled_operations import hot_operations, trace_times
 from dlcore.cost.roofline import CHIPS
-from dlcore.ops import conv_general_dilated, use_onednn, without_onednn
+from dlcore.ops import conv_general_dilated, use_onednn, disable_onednn
 
 use_onednn()
 D = ("NHWC", "HWIO", "NHWC")
@@ -40,7 +40,7 @@ def called(f, *args, **how):
 
 def difference(f, *args):
     ours = jax.jit(lambda *args: f(*args))(*args)
-    with without_onednn():
+    with disable_onednn():
         theirs = jax.jit(lambda *args: f(*args))(*args)
     return max(float(jnp.abs(a - b).max() / jnp.abs(b).max())
                for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True))
@@ -132,7 +132,7 @@ result = {
     "profiled": [(row.opcode, row.flops) for row in hot],
     "flops": compiled_cost(nn.Conv(32, (3, 3), use_bias=False), jax.ShapeDtypeStruct(x.shape, x.dtype)).flops,
 }
-with without_onednn():
+with disable_onednn():
     result["without"] = called(convolve(), x, w) or called(lambda a, b: a @ b, a, b)
 jax.config.update("jax_compilation_cache_dir", "unused")
 result["saved"] = called(convolve(), x, w) or called(lambda a, b: a @ b, a, b)

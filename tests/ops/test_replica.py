@@ -12,7 +12,7 @@ from dlcore.ops import replica
 from dlcore.ops.replica import REPLICA
 
 DLCORE = Path(__file__).resolve().parents[2] / "dlcore"
-FUNCTIONS = [replica.pmean, replica.psum, replica.all_gather, replica.own_rows]
+FUNCTIONS = [replica.pmean, replica.psum, replica.all_gather, replica.local_rows]
 
 
 def over_replicas(function, x):
@@ -54,7 +54,7 @@ def test_means_sums_and_counts_of_replicas():
 
 def test_gathered_rows_stand_in_the_replicas_order_and_come_back():
     x = jnp.arange(12.0).reshape(3, 2, 2)
-    everywhere, back = over_replicas(lambda x: (replica.all_gather(x), replica.own_rows(replica.all_gather(x))), x)
+    everywhere, back = over_replicas(lambda x: (replica.all_gather(x), replica.local_rows(replica.all_gather(x))), x)
     for rows in everywhere:
         np.testing.assert_array_equal(rows, x.reshape(6, 2))
     np.testing.assert_array_equal(back, x)

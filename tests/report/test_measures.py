@@ -6,7 +6,7 @@ from dlcore.report.measures import (
     MEASURES,
     better_direction,
     describe,
-    explained,
+    explain_measure,
     legend_panels,
     number_panels,
     number_text,
@@ -37,8 +37,8 @@ def test_a_name_is_described_with_its_prefixes_and_endings(name, title):
 
 def test_unknown_names_stand_as_they_are():
     assert describe("steps") is None
-    assert explained("a<b") == "<b>a&lt;b</b>"
-    assert explained("psnr", "dt").startswith('<dt title="Peak signal-to-noise ratio, in dB: ')
+    assert explain_measure("a<b") == "<b>a&lt;b</b>"
+    assert explain_measure("psnr", "dt").startswith('<dt title="Peak signal-to-noise ratio, in dB: ')
 
 
 def test_each_measure_says_what_it_is_once():

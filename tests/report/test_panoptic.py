@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dlcore.report.panoptic import painted, panoptic_images, quality_table, semantic_of
+from dlcore.report.panoptic import draw_segments, panoptic_images, quality_table, semantic_of
 
 
 def test_two_objects_of_a_class_have_two_colors_and_one_in_a_semantic_map():
@@ -10,13 +10,13 @@ def test_two_objects_of_a_class_have_two_colors_and_one_in_a_semantic_map():
     segments = np.full((4, 8), 2)
     segments[:, 2:4], segments[:, 4:6], segments[0, 0] = 0, 1, -1
     labels = np.array([1, 1, 0])
-    drawn = painted(image, segments, labels, 1)
+    drawn = draw_segments(image, segments, labels, 1)
     colors = {tuple(drawn[2, x]) for x in (2, 5, 7)}
     assert len(colors) == 3
     np.testing.assert_array_equal(drawn[0, 0], 200)  # no segment
     gray = drawn[2, 7]
     assert gray[0] == gray[1] == gray[2]
-    semantic = painted(image, *semantic_of(np.where(segments < 0, 255, labels[segments]), 1), 1)
+    semantic = draw_segments(image, *semantic_of(np.where(segments < 0, 255, labels[segments]), 1), 1)
     np.testing.assert_array_equal(semantic[1, 3], semantic[1, 4])
     np.testing.assert_array_equal(semantic[0, 0], 200)
     np.testing.assert_array_equal(semantic[2, 7], gray)

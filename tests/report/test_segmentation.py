@@ -7,7 +7,7 @@ import numpy as np
 from dlcore.report.segmentation import (
     CAMVID,
     class_table,
-    colored,
+    color_classes,
     error_map,
     image_iou,
     legend,
@@ -37,7 +37,7 @@ def test_void_is_not_colored():
     assert drawn[0, 2].tolist() == [100, 100, 100]
     red = np.array([[[90, 0, 0]]], np.uint8)
     assert overlay(red, np.zeros((1, 1), int), colors, opacity=0.5).tolist() == [[[115, 15, 15]]], "over gray"
-    assert colored(TRUTH, colors)[0].tolist() == [[200, 0, 0], [0, 200, 0], [0, 0, 0]]
+    assert color_classes(TRUTH, colors)[0].tolist() == [[200, 0, 0], [0, 200, 0], [0, 0, 0]]
 
 
 def test_errors_are_where_the_map_is_wrong_and_the_truth_not_void():

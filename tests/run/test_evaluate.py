@@ -8,7 +8,7 @@ import pytest
 from dlcore.data.source import Source
 from dlcore.learner import Evaluator, Last, Learner, Max, State, Sum, example_keys, mask_of
 from dlcore.run import Placement, evaluate, make_mesh, predict
-from dlcore.run.evaluate import Evaluation, arrays, compute_metrics, padded, scalars
+from dlcore.run.evaluate import Evaluation, arrays, compute_metrics, pad_local_batches, scalars
 
 
 def one_device():
@@ -94,7 +94,7 @@ def test_sums_go_to_the_host_before_they_can_freeze():
 
 @pytest.mark.parametrize("fold_every", [1, 2, 3, 100])
 def test_folding_does_not_change_the_sums(fold_every):
-    batches = list(padded(source(21), 4, one_device()))
+    batches = list(pad_local_batches(source(21), 4, one_device()))
     host = Evaluation(measure(), one_device()).metrics(STATE, batches, fold_every=fold_every)
     assert host["seen"].compute() == 21
     assert host["seen"].total.dtype == np.int64
@@ -102,10 +102,10 @@ def test_folding_does_not_change_the_sums(fold_every):
 
 
 def test_padding_divides_over_the_devices_and_is_masked():
-    batches = list(padded(source(21), 10, Placement(make_mesh("data:8"))))
+    batches = list(pad_local_batches(source(21), 10, Placement(make_mesh("data:8"))))
     assert [len(b["index"]) for b in batches] == [16, 16]
     assert sum(b["mask"].sum() for b in batches) == 21
-    assert [len(b["index"]) for b in padded(source(3), 256, one_device())] == [3]
+    assert [len(b["index"]) for b in pad_local_batches(source(3), 256, one_device())] == [3]
 
 
 def test_an_empty_source_is_an_error():

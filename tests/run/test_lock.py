@@ -15,7 +15,7 @@ from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
 from dlcore.learner import Learner, State, Sum
 from dlcore.run import fit
-from dlcore.run.lock import FolderInUse, locked
+from dlcore.run.lock import FolderInUse, lock_folder
 
 LOCK = importlib.import_module("dlcore.run.lock")
 
@@ -31,13 +31,13 @@ time.sleep(60)
 
 def test_the_second_is_told_who_is_there(tmp_path, capsys):
     with (
-        locked(tmp_path),
+        lock_folder(tmp_path),
         pytest.raises(FolderInUse, match=rf"{tmp_path} is in use by process {os.getpid()} on {socket.gethostname()}"),
-        locked(tmp_path, wait_seconds=0.05),
+        lock_folder(tmp_path, wait_seconds=0.05),
     ):
         pytest.fail("two at once")
     assert capsys.readouterr().out.count("waiting up to 0.05 s") == 1
-    with locked(tmp_path, wait_seconds=0):
+    with lock_folder(tmp_path, wait_seconds=0):
         pass
 
 
@@ -46,7 +46,7 @@ def test_the_second_waits_for_the_first_to_leave(tmp_path):
     order, held = [], threading.Event()
 
     def first():
-        with locked(tmp_path):
+        with lock_folder(tmp_path):
             held.set()
             time.sleep(0.3)
             order.append("first left")
@@ -54,7 +54,7 @@ def test_the_second_waits_for_the_first_to_leave(tmp_path):
     thread = threading.Thread(target=first)
     thread.start()
     held.wait()
-    with locked(tmp_path, wait_seconds=20):
+    with lock_folder(tmp_path, wait_seconds=20):
         order.append("second came")
     thread.join()
     assert order == ["first left", "second came"]
@@ -65,11 +65,14 @@ def test_a_killed_process_leaves_no_lock(tmp_path):
         [sys.executable, "-c", HOLD, tmp_path / ".lock"], stdout=subprocess.PIPE, text=True
     ) as holder:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(FolderInUse, match="process 1 on elsewhere since noon"), locked(tmp_path, wait_seconds=0):
+        with (
+            pytest.raises(FolderInUse, match="process 1 on elsewhere since noon"),
+            lock_folder(tmp_path, wait_seconds=0),
+        ):
             pass
         holder.kill()
         holder.wait()
-        with locked(tmp_path, wait_seconds=0):
+        with lock_folder(tmp_path, wait_seconds=0):
             pass
 
 
@@ -81,7 +84,7 @@ def test_a_file_system_without_locks_is_a_warning(tmp_path, monkeypatch, caplog)
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", unsupported)
-    with locked(tmp_path):
+    with lock_folder(tmp_path):
         pass
     assert "cannot be locked here" in caplog.text
 
@@ -97,7 +100,7 @@ def test_fit_touches_nothing_that_another_process_trains(tmp_path, monkeypatch):
     fit(learner, pipeline, steps=2, folder=tmp_path, phase="a", progress=False)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.name != ".lock"}
     monkeypatch.setattr(LOCK, "WAIT_SECONDS", 0.0)
-    with locked(tmp_path / "a"), pytest.raises(FolderInUse):
+    with lock_folder(tmp_path / "a"), pytest.raises(FolderInUse):
         fit(learner, pipeline, steps=4, folder=tmp_path, phase="a", progress=False)
     after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.name != ".lock"}
     before.pop(tmp_path / "a")  # the probe of a writable folder

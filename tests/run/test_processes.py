@@ -11,7 +11,7 @@ import pytest
 
 from dlcore.main import run
 from dlcore.run.metrics_writer import read_metrics
-from dlcore.run.processes import Membership, agree, joined, membership, on_host, same
+from dlcore.run.processes import Membership, agree, join_processes, membership, on_host, same
 from experiments.bench.compare_runs import differences, final_arrays
 from experiments.classification import supervised
 from launch import local
@@ -71,7 +71,7 @@ def test_alone_nothing_changes(monkeypatch):
     monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "nowhere:1")
     monkeypatch.setenv("JAX_NUM_PROCESSES", "2")
     monkeypatch.setenv("JAX_PROCESS_ID", "0")
-    with joined("off"):
+    with join_processes("off"):
         assert agree(True)
         assert not agree(False)
         assert same(7) == 7

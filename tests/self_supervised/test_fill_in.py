@@ -9,11 +9,11 @@ from flax import linen as nn
 
 from dlcore.learner import ModelState, example_keys
 from dlcore.self_supervised import colorization, cross_channel, inpainting, super_resolution_pretext
-from dlcore.self_supervised.colorization import to_grayscale, without_colors
-from dlcore.self_supervised.cross_channel import hidden_channel, without_channel
+from dlcore.self_supervised.colorization import remove_colors, to_grayscale
+from dlcore.self_supervised.cross_channel import hidden_channel, remove_channel
 from dlcore.self_supervised.fill_in import Filler, fill_in_learner
 from dlcore.self_supervised.inpainting import hole
-from dlcore.self_supervised.super_resolution_pretext import made_small
+from dlcore.self_supervised.super_resolution_pretext import shrink_and_enlarge
 
 
 class Backbone(nn.Module):
@@ -48,7 +48,7 @@ def test_a_hole_is_filled_with_the_mean_of_the_rest():
 def test_gray_says_nothing_of_colors():
     """Two images of the same luma, .299 R + .587 G + .114 B, are one to the network."""
     red, green = jnp.array([0.587, 0.0, 0.0]), jnp.array([0.0, 0.299, 0.0])
-    a, b = (without_colors(jax.random.key(0), jnp.broadcast_to(c, (2, 2, 3))) for c in (red, green))
+    a, b = (remove_colors(jax.random.key(0), jnp.broadcast_to(c, (2, 2, 3))) for c in (red, green))
     np.testing.assert_allclose(a.input, b.input, atol=1e-4)
     np.testing.assert_allclose(a.input, 0.299 * 0.587, atol=1e-4)
     np.testing.assert_array_equal(a.trivial, a.input)
@@ -75,23 +75,23 @@ def test_the_hidden_channel_does_not_reach_the_network(channel):
 
 def test_a_channel_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match="channel=3: of images of 3 channels; allowed: 0 to 2, of 2 or more"):
-        without_channel(image(3), 3)
+        remove_channel(image(3), 3)
     with pytest.raises(ValueError, match="channel=0: of images of 1 channels"):
-        without_channel(image(1), 0)
+        remove_channel(image(1), 0)
 
 
 @pytest.mark.covers("SS-08")
 def test_a_small_image_has_lost_detail_and_kept_slopes():
     """A checkerboard of single pixels becomes gray; a ramp stays, but for its ends."""
     board = (jnp.indices((16, 16)).sum(0) % 2)[..., None].astype(jnp.float32)
-    np.testing.assert_allclose(made_small(board).input[3:-3, 3:-3], 0.5, atol=0.02)
+    np.testing.assert_allclose(shrink_and_enlarge(board).input[3:-3, 3:-3], 0.5, atol=0.02)
     ramp = jnp.broadcast_to(jnp.arange(16.0)[None, :, None] / 16, (16, 16, 1))
-    task = made_small(ramp)
+    task = shrink_and_enlarge(ramp)
     np.testing.assert_allclose(task.input[:, 4:-4], ramp[:, 4:-4], atol=0.01)
     np.testing.assert_array_equal(task.trivial, task.input)
     np.testing.assert_array_equal(task.target, ramp)
     with pytest.raises(ValueError, match="factor=3: does not divide images of 16x16 pixels; allowed: divisors of both"):
-        made_small(ramp, 3)
+        shrink_and_enlarge(ramp, 3)
 
 
 class Plain(nn.Module):
@@ -116,10 +116,10 @@ class Plain(nn.Module):
             marks=pytest.mark.slow,
             id="inpainting",
         ),
-        pytest.param(colorization, without_colors, 3, {}, id="colorization"),
+        pytest.param(colorization, remove_colors, 3, {}, id="colorization"),
         pytest.param(cross_channel, lambda key, x: hidden_channel(x, 1), 1, {"channel": 1}, id="cross_channel"),
         pytest.param(
-            super_resolution_pretext, lambda key, x: made_small(x, 4), 3, {"factor": 4}, id="super_resolution"
+            super_resolution_pretext, lambda key, x: shrink_and_enlarge(x, 4), 3, {"factor": 4}, id="super_resolution"
         ),
     ],
 )
@@ -166,7 +166,7 @@ def trained():
         optax.adam(1e-2),
         lambda key, x: hidden_channel(x),
         "others",
-        present=lambda x: without_channel(x, 0),
+        present=lambda x: remove_channel(x, 0),
     )
     batch = rows()
     first = state = jax.jit(learner.init)(jax.random.key(0), batch)

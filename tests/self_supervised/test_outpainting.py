@@ -10,7 +10,7 @@ from flax import linen as nn
 from dlcore.learner import ModelState
 from dlcore.self_supervised import outpainting, unrotation
 from dlcore.self_supervised.outpainting import crop_alone
-from dlcore.self_supervised.unrotation import rotated
+from dlcore.self_supervised.unrotation import rotate_image
 
 
 @pytest.mark.covers("SS-26")
@@ -33,7 +33,7 @@ def test_an_image_is_turned_about_its_center():
     """Of four angles, each is a quarter turn of NumPy; of any angle, the corners hold the mean color."""
     x = jnp.asarray(np.random.default_rng(0).random((5, 5, 2)), jnp.float32)
     keys = jax.random.split(jax.random.key(0), 40)
-    quarter, free = jax.jit(lambda keys: [jax.vmap(lambda k, n=n: rotated(k, x, n))(keys) for n in (4, 0)])(keys)
+    quarter, free = jax.jit(lambda keys: [jax.vmap(lambda k, n=n: rotate_image(k, x, n))(keys) for n in (4, 0)])(keys)
     turns = [np.rot90(x, k) for k in range(4)]
     found = [int(np.argmin([np.abs(image - turn).max() for turn in turns])) for image in np.asarray(quarter.input)]
     assert set(found) == {0, 1, 2, 3}
@@ -46,7 +46,7 @@ def test_an_image_is_turned_about_its_center():
         np.testing.assert_allclose(drawn.trivial, np.broadcast_to(mean, (40, 5, 5, 2)), rtol=1e-5)
     assert len(np.unique(np.asarray(free.input).round(4), axis=0)) == 40
     with pytest.raises(ValueError, match=r"image=\(4, 5, 1\): a turn changes its shape; allowed: \[S, S, C\]"):
-        rotated(keys[0], jnp.zeros((4, 5, 1)))
+        rotate_image(keys[0], jnp.zeros((4, 5, 1)))
 
 
 class Painter(nn.Module):

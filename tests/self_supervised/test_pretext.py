@@ -11,7 +11,7 @@ from dlcore.learner import ModelState, example_keys
 from dlcore.self_supervised import audio_visual, exemplar, frame_order, jigsaw, relative_patch, rotation
 from dlcore.self_supervised.audio_visual import AudioVisual, correspondence
 from dlcore.self_supervised.jigsaw import order_count
-from dlcore.self_supervised.pieces import check_grid, cut, distant_orders
+from dlcore.self_supervised.pieces import check_grid, cut_pieces, distant_orders
 from dlcore.self_supervised.pretext import PieceClassifier, pretext_learner
 
 CLOSE = {"gap": 0, "jitter": 0, "by_piece": False}
@@ -87,7 +87,7 @@ def test_the_neighbor_is_where_its_label_says():
 def test_gaps_and_jitter_keep_pieces_apart():
     """16 pixels in 2 cells, gap 2, jitter 1: pieces of 5 that begin at 1 or 2, and at 9 or 10: 2 to 4 pixels apart."""
     ramp = jnp.broadcast_to(jnp.arange(16.0)[None, :, None], (16, 16, 1))
-    pieces = drawn(lambda key, x: cut(key, x, 2, gap=2, jitter=1), ramp)
+    pieces = drawn(lambda key, x: cut_pieces(key, x, 2, gap=2, jitter=1), ramp)
     assert pieces.shape == (200, 4, 5, 5, 1)
     first, second = pieces[:, 0, 0, :, 0], pieces[:, 1, 0, :, 0]
     assert set(first[:, 0]) == {1, 2}
@@ -98,10 +98,10 @@ def test_gaps_and_jitter_keep_pieces_apart():
 @pytest.mark.slow
 def test_pieces_of_their_own_brightness_are_made_alike():
     image = jax.random.uniform(jax.random.key(0), (4, 4, 1)) * jnp.array([0.1, 0.1, 1, 1])[:, None, None]
-    pieces = cut(jax.random.key(1), image, 2, by_piece=True)
+    pieces = cut_pieces(jax.random.key(1), image, 2, by_piece=True)
     np.testing.assert_allclose(pieces.mean((1, 2)), 0.5, atol=1e-5)
     np.testing.assert_allclose(pieces[2:].std((1, 2)), 0.25, atol=0.01)
-    flat = cut(jax.random.key(1), jnp.full((4, 4, 1), 0.7), 2, by_piece=True)
+    flat = cut_pieces(jax.random.key(1), jnp.full((4, 4, 1), 0.7), 2, by_piece=True)
     np.testing.assert_allclose(flat, 0.5, atol=1e-4)
 
 
@@ -114,7 +114,7 @@ def test_grids_that_do_not_fit_are_refused():
     ):
         check_grid(16, 2, 4, 2, smallest=4)
     with pytest.raises(ValueError, match=r"image=\(4, 6, 1\): not square"):
-        cut(jax.random.key(0), jnp.zeros((4, 6, 1)), 2)
+        cut_pieces(jax.random.key(0), jnp.zeros((4, 6, 1)), 2)
 
 
 @pytest.mark.covers("SS-11")

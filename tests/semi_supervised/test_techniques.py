@@ -188,7 +188,9 @@ def test_fixmatch_defaults_are_the_papers():
 
 def test_distribution_alignment_and_class_thresholds():
     mean = jnp.array([0.8, 0.1, 0.1])
-    np.testing.assert_allclose(class_balance.aligned(jnp.array([[0.8, 0.1, 0.1]]), mean), [[1 / 3] * 3], rtol=1e-6)
+    np.testing.assert_allclose(
+        class_balance.align_distribution(jnp.array([[0.8, 0.1, 0.1]]), mean), [[1 / 3] * 3], rtol=1e-6
+    )
     np.testing.assert_allclose(
         class_balance.class_thresholds(0.9, jnp.array([0.4, 0.2, 0.0])), [0.9, 0.9 * 0.5 / 1.5, 0], rtol=1e-6
     )
@@ -418,10 +420,12 @@ def test_the_table_is_corrected_by_visits_and_padding_writes_nothing():
     memory = temporal_ensembling.remember(memory, jnp.array([2, 0, 3]), p, jnp.array([1, 1, 0]), 0.6)
     assert memory["visits"].tolist() == [1, 0, 1, 0]
     np.testing.assert_allclose(memory["ensemble"], 0.4 * np.array([p[1], [0, 0], p[0], [0, 0]]), rtol=1e-6)
-    np.testing.assert_allclose(temporal_ensembling.corrected(memory, jnp.array([0, 2]), 0.6), [p[1], p[0]], rtol=1e-6)
+    np.testing.assert_allclose(
+        temporal_ensembling.correct_startup_bias(memory, jnp.array([0, 2]), 0.6), [p[1], p[0]], rtol=1e-6
+    )
     memory = temporal_ensembling.remember(memory, jnp.array([2, 1, 1]), q, jnp.array([1, 1, 1]), 0.6)
     assert memory["visits"].tolist() == [1, 1, 2, 0], "of an example that comes twice the first counts"
-    rows = temporal_ensembling.corrected(memory, jnp.array([0, 1, 2, 3]), 0.6)
+    rows = temporal_ensembling.correct_startup_bias(memory, jnp.array([0, 1, 2, 3]), 0.6)
     mean = (0.6 * 0.4 * p[0] + 0.4 * q[0]) / (1 - 0.36)  # 1 - 0.6^2: two visits, at whatever step
     np.testing.assert_allclose(rows, [p[1], q[1], mean, [0, 0]], rtol=1e-6)
     np.testing.assert_allclose(rows[:3].sum(-1), 1, rtol=1e-6)

@@ -11,7 +11,7 @@ from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
 from dlcore.learner import Sum
 from dlcore.run.inputs import check_labels
-from dlcore.semi_supervised.twin import with_twin
+from dlcore.semi_supervised.twin import add_twin
 from dlcore.semi_supervised.two_streams import (
     PseudoLabels,
     Terms,
@@ -180,7 +180,7 @@ def test_a_technique_never_gets_the_hidden_labels():
 def test_the_twin_learns_as_it_would_alone():
     weak = lambda key, image: image + jax.random.normal(key, image.shape)  # noqa: E731
     alone = build(supervised_only, augment=weak)
-    both = with_twin(build(augment=weak), alone)
+    both = add_twin(build(augment=weak), alone)
     state, single = both.init(KEY, batch()), alone.init(KEY, batch()["labeled"])
     jax.tree.map(np.testing.assert_array_equal, state.params["technique"], state.params["supervised"])
     assert jax.tree.structure(state.params["supervised"]) == jax.tree.structure(single.params)

@@ -10,7 +10,7 @@ import pytest
 from flax import linen as nn
 
 from dlcore.data.strings import strings
-from dlcore.data.words import END, PAD, START, UNKNOWN, padded
+from dlcore.data.words import END, PAD, START, UNKNOWN, pad_sequences
 from dlcore.learner import State
 from dlcore.models.transformer import Transformer
 from dlcore.ops.replica import REPLICA
@@ -25,8 +25,8 @@ MODELS = {
     "transformer": Transformer(V, None, 8, 2, 16, 1, 2, dropout_rate=0.0, pre_norm=True),
 }
 PAIRS = {
-    "source": padded([[4, 5, 6], [7], [8, 8]], start=False),
-    "target": padded([[6, 5, 4], [7, 7], [8]]),
+    "source": pad_sequences([[4, 5, 6], [7], [8, 8]], start=False),
+    "target": pad_sequences([[6, 5, 4], [7, 7], [8]]),
     "index": np.arange(3, dtype=np.int32),
 }
 
@@ -196,7 +196,7 @@ def test_replicas_with_different_numbers_of_tokens_take_the_mean_over_all(states
 
 
 def test_an_output_matches_from_the_first_token_to_end():
-    target = padded([[4, 5], [6], [4, 5]])
+    target = pad_sequences([[4, 5], [6], [4, 5]])
     tokens = np.array([[4, 5, END, PAD, PAD], [6, 6, END, PAD, PAD], [4, 5, 6, 6, 6]])
     np.testing.assert_array_equal(seq2seq.matches(tokens, target), [True, False, False])
     evaluator = seq2seq.exact_match()
@@ -262,8 +262,8 @@ def test_one_update_by_hand():
     )
     draws = np.random.default_rng(0)
     before = {name: draws.normal(size=(7, 7)).astype(np.float32) for name in ("before", "first")}
-    long = {"source": padded([[4, 5, 6], [6]], start=False), "target": padded([[6, 5, 4, 4], [5]])}
-    short = {"source": padded([[5, 5]], start=False), "target": padded([[4]])}
+    long = {"source": pad_sequences([[4, 5, 6], [6]], start=False), "target": pad_sequences([[6, 5, 4, 4], [5]])}
+    short = {"source": pad_sequences([[5, 5]], start=False), "target": pad_sequences([[4]])}
     batch = {name: part | {"index": np.arange(len(part["source"]))} for name, part in (("a", long), ("b", short))}
     state = State(np.int32(2), jax.random.key(3), before, optax.sgd(rate).init(before))
     after, metrics = jax.jit(learner.update)(state, batch)

@@ -8,7 +8,7 @@ import pytest
 from flax import linen as nn
 
 from dlcore.learner import State
-from dlcore.transfer.multi_task import HeadsNet, learner, turned_images
+from dlcore.transfer.multi_task import HeadsNet, learner, rotate_quarter_turns
 from experiments.transfer.multi_task import report
 
 NET = HeadsNet(nn.Sequential([nn.Dense(16), nn.relu]), (("sum", 2), ("order", 2)))
@@ -95,7 +95,7 @@ def test_one_update_by_hand():
 
 def test_images_are_turned_by_their_number():
     images = jnp.arange(5 * 4.0).reshape(5, 2, 2, 1)
-    turned, quarters = turned_images(images, jnp.array([0, 1, 2, 3, 5]))
+    turned, quarters = rotate_quarter_turns(images, jnp.array([0, 1, 2, 3, 5]))
     np.testing.assert_array_equal(quarters, [0, 1, 2, 3, 1])
     for image, one, k in zip(images, turned, quarters, strict=True):
         np.testing.assert_array_equal(one, np.rot90(image, k))

@@ -10,9 +10,9 @@ from dlcore.vision_language.networks import (
     GridEncoder,
     PairLayer,
     SentenceEncoder,
+    append_coordinates,
     last_valid,
     relation_pairs,
-    with_coordinates,
 )
 
 
@@ -36,7 +36,7 @@ def test_the_pair_layer_equals_a_dense_layer_over_pairs():
 
 
 def test_coordinates_say_where_a_position_is():
-    grid = with_coordinates(jnp.zeros((1, 2, 3, 4)))
+    grid = append_coordinates(jnp.zeros((1, 2, 3, 4)))
     assert grid.shape == (1, 6, 6)
     np.testing.assert_array_equal(grid[0, :, 4:], [[-1, -1], [-1, 0], [-1, 1], [1, -1], [1, 0], [1, 1]])
 

@@ -88,6 +88,6 @@ lazy_exports(
         "warp_example": "examples",
         "warp_image": "warp",
         "warp_points": "warp",
-        "warped": "random_warp",
+        "warp_augmentation": "random_warp",
     },
 )

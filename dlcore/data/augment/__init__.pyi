@@ -60,7 +60,7 @@ from dlcore.data.augment.random_warp import RandomWarp as RandomWarp
 from dlcore.data.augment.random_warp import random_lens as random_lens
 from dlcore.data.augment.random_warp import random_perspective as random_perspective
 from dlcore.data.augment.random_warp import random_warp as random_warp
-from dlcore.data.augment.random_warp import warped as warped
+from dlcore.data.augment.random_warp import warp_augmentation as warp_augmentation
 from dlcore.data.augment.recipes import CLASSIFICATION as CLASSIFICATION
 from dlcore.data.augment.recipes import STRONG as STRONG
 from dlcore.data.augment.recipes import VIEWS as VIEWS

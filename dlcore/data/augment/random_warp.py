@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from dlcore.data.augment.compose import Augmentation
 from dlcore.data.augment.warp import Warp, affine_warp, flip_warp, lens_warp, perspective_warp, warp_image
 
-__all__ = ["RandomWarp", "random_lens", "random_perspective", "random_warp", "warped"]
+__all__ = ["RandomWarp", "random_lens", "random_perspective", "random_warp", "warp_augmentation"]
 
 RandomWarp = Callable[[jax.Array, tuple[int, int]], Warp]
 """(key, size (H, W)) -> Warp."""
@@ -30,7 +30,7 @@ def random_warp(
     perspective: float = 0.0,
     lens: float = 0.0,
 ) -> RandomWarp:
-    """Build a function that draws random geometric maps; `warped` and `warp_example` apply them.
+    """Build a function that draws random geometric maps; `warp_augmentation` and `warp_example` apply them.
 
     Args:
       degrees: largest angle of the rotation in degrees; the angle is uniform in [-degrees, degrees].
@@ -112,7 +112,7 @@ def random_lens(k1: float = 0.3) -> RandomWarp:
     return random_warp(lens=k1)
 
 
-def warped(draw: RandomWarp, interpolation: str = "bilinear", fill: float | None = None) -> Augmentation:
+def warp_augmentation(draw: RandomWarp, interpolation: str = "bilinear", fill: float | None = None) -> Augmentation:
     """Build an augmentation that warps an image by a random map.
 
     Args:

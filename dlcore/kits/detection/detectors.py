@@ -117,7 +117,7 @@ def build(setup: Setup, learner: Callable[..., Learner], model: nn.Module) -> Le
     Returns:
       The learner; evaluated with the EMA of its parameters under `--ema`.
     """
-    return optimizer.averaged(
+    return optimizer.evaluate_ema(
         learner(
             model=model,
             optimizer=optimizer.build(setup),
@@ -255,7 +255,7 @@ def evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
     """
     from dlcore.evaluators.coco import coco_evaluator
     from dlcore.evaluators.keypoints import pck_evaluator
-    from dlcore.evaluators.mean_shape import mean_keypoints, mean_masks, replaced
+    from dlcore.evaluators.mean_shape import evaluate_class_means, mean_keypoints, mean_masks
 
     spec = setup.spec
     classes, names = spec["class_names"], spec.get("keypoint_names", ())
@@ -265,10 +265,12 @@ def evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
         arrays = data.train.take(_NUM_MEAN_SHAPES).arrays
         if spec.get("masks"):
             masks = mean_masks(arrays, len(classes))
-            measures.append(replaced(coco_evaluator(classes, masks=True), {"mask_map": "mean_mask_map"}, masks=masks))
+            measures.append(
+                evaluate_class_means(coco_evaluator(classes, masks=True), {"mask_map": "mean_mask_map"}, masks=masks)
+            )
         if names:
             points = mean_keypoints(arrays, len(classes))
-            measures.append(replaced(pck_evaluator(names), {"pck": "mean_keypoint_pck"}, keypoints=points))
+            measures.append(evaluate_class_means(pck_evaluator(names), {"pck": "mean_keypoint_pck"}, keypoints=points))
     return measures
 
 

@@ -190,7 +190,7 @@ def fields(build: Callable[[Setup], Learner]) -> dict[str, Any]:
         "monitor_mode": "min",
         "headline": "mse",
         "inputs": latent_space.inputs,
-        "drawn": latent_space.drawn,
+        "drawn": latent_space.number_samples,
         "describe": latent_space.describe,
         "write": latent_space.write,
         "report_hooks": lambda setup: sample_panels.film_of_samples(build, setup) if phases(setup)[1] else [],

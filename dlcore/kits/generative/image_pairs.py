@@ -21,11 +21,11 @@ __all__ = [
     "EDGES",
     "SMALL",
     "UNPAIRED",
+    "downscale",
     "edges",
-    "reduced",
     "small_images",
-    "unpaired",
     "unpaired_images",
+    "unpaired_source",
 ]
 
 EDGES = {
@@ -131,7 +131,7 @@ def _inked(digits: np.ndarray, kind: str) -> np.ndarray:
     return np.rint(paper + coverage * (ink - paper)).astype(np.uint8)
 
 
-def unpaired(a: np.ndarray, b: np.ndarray, cut_longer: bool = False, name: str = "unpaired") -> Source:
+def unpaired_source(a: np.ndarray, b: np.ndarray, cut_longer: bool = False, name: str = "unpaired") -> Source:
     """Build a source of images of two domains, without pairs.
 
     Args:
@@ -187,7 +187,7 @@ def unpaired_images(flags: Flags) -> Splits:
             return Source(arrays, len(a), name=source.name)
 
         a, b = halves(splits.train, 0)
-        train = unpaired(_inked(a, "a"), _inked(b, "b"), name=splits.train.name)
+        train = unpaired_source(_inked(a, "a"), _inked(b, "b"), name=splits.train.name)
         valid, test = with_targets(splits.valid), with_targets(splits.test)
     shape = list(train.arrays["a"].shape[1:])
     spec = {"dataset": flags.dataset, "image_shape": shape, "batch": _float_batch(train)}
@@ -212,15 +212,15 @@ def _folders(flags: Flags) -> tuple[Source, Source, Source, tuple[str, ...]]:
         return prediction.read_all(paths, lambda path: load_image(path, side, 3), flags.skip_bad)[0]
 
     sides = {name: read(name) for name in ("trainA", "trainB", "testA", "testB")}
-    train = unpaired(sides["trainA"], sides["trainB"], flags.cut_longer, "train")
-    test = unpaired(sides["testA"], sides["testB"], flags.cut_longer, "test")
+    train = unpaired_source(sides["trainA"], sides["trainB"], flags.cut_longer, "train")
+    test = unpaired_source(sides["testA"], sides["testB"], flags.cut_longer, "test")
     order = np.random.default_rng(flags.seed).permutation(len(train))
     num_valid = max(1, round(flags.valid_fraction * len(train)))
     messages = (f"{len(train)} unpaired training images of each kind, {num_valid} of them for validation",)
     return train.subset(np.sort(order[num_valid:])), train.subset(np.sort(order[:num_valid])), test, messages
 
 
-def reduced(pixels: np.ndarray, factor: int) -> np.ndarray:
+def downscale(pixels: np.ndarray, factor: int) -> np.ndarray:
     """Downscale images by Pillow's bicubic filter.
 
     Args:
@@ -273,7 +273,7 @@ def small_images(flags: Flags, factor: int) -> Splits:
         side, name = flags.image_size or 64, "photograph"
         pixels = _pieces(side)
     sources = {
-        split: Source({"low": reduced(x, factor), "image": x}, len(x), name=f"{name}/{split}")
+        split: Source({"low": downscale(x, factor), "image": x}, len(x), name=f"{name}/{split}")
         for split, x in pixels.items()
     }
     spec = {

@@ -11,7 +11,7 @@ from dlcore.data.source import Source
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError
 from dlcore.generative.control_net import edge_map
-from dlcore.generative.super_resolution import enlarged
+from dlcore.generative.super_resolution import enlarge
 from dlcore.kits.generative import class_conditional
 from dlcore.kits.images import prediction
 from dlcore.modes.report_context import ReportContext
@@ -134,7 +134,7 @@ def panels(context: ReportContext) -> list:
     if "low" in arrays:
         low = _as_float(arrays["low"][indices])
         factor = arrays["image"].shape[1] // low.shape[1]
-        rows = {method: np.asarray(enlarged(low, factor, method)) for method in ("nearest", "bicubic")}
+        rows = {method: np.asarray(enlarge(low, factor, method)) for method in ("nearest", "bicubic")}
         rows |= {"this run": outputs["sample"][indices], "true": _as_float(arrays["image"][indices])}
         half = low.shape[1] * factor // 2, low.shape[2] * factor // 2
         middle = jax.vmap(lambda image: center_crop(image, half))

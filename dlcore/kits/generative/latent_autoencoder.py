@@ -115,7 +115,7 @@ def build(setup: Setup, network: nn.Module) -> Learner:
         locked=LOCKED,
         **setup.flags.group("learner"),
     )
-    return optimizer.averaged(learner, setup)
+    return optimizer.evaluate_ema(learner, setup)
 
 
 def start(setup: Setup) -> Start:

@@ -20,9 +20,9 @@ __all__ = [
     "SETTINGS",
     "data",
     "describe",
-    "drawn",
     "evaluators",
     "inputs",
+    "number_samples",
     "panels",
     "pictures",
     "write",
@@ -133,7 +133,7 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     return image_generation.evaluators(setup, splits, split)
 
 
-def drawn(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
+def number_samples(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
     """Number the samples that `--mode=predict` draws without `--input`.
 
     Args:

@@ -26,10 +26,10 @@ __all__ = [
     "build",
     "data",
     "describe",
-    "drawn",
     "fields",
     "independent_nats",
     "inputs",
+    "number_samples",
     "panels",
     "write",
 ]
@@ -75,7 +75,7 @@ def build(setup: Setup, model: Any, **fields: Any) -> Learner:
         shape=tuple(setup.spec["image_shape"]),
         **setup.flags.group("learner"),
     )
-    return optimizer.averaged(learner, setup)
+    return optimizer.evaluate_ema(learner, setup)
 
 
 def fields(setup: Setup, prefix: str) -> dict[str, Any]:
@@ -182,7 +182,7 @@ def _class(flags: Flags, spec: dict) -> int | None:
     return names.index(flags.sample_class)
 
 
-def drawn(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
+def number_samples(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
     """Number the samples that `--mode=predict` draws.
 
     Args:
@@ -212,7 +212,7 @@ def inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
 
     Raises:
       ValueError: files cannot be read; the message names them.
-      FlagError: see `drawn`.
+      FlagError: see `number_samples`.
     """
     label = _class(flags, spec)
     source, names = prediction.inputs(flags, spec)
@@ -241,7 +241,7 @@ def write(folder: Path, outputs: dict, source: Source, names: list[str], spec: d
     Args:
       folder: output folder; created if it is missing.
       outputs: outputs of `predict`.
-      source: source that `drawn` or `inputs` returned.
+      source: source that `number_samples` or `inputs` returned.
       names: names of the samples, or paths of the images.
       spec: facts of the data, `Splits.spec`.
 
@@ -310,7 +310,7 @@ PAGE = {
     "expected_loss": lambda setup: float(np.log(setup.flags.levels)),
     "plain": {"ema": None, "weight_decay": 0.0},
     "inputs": inputs,
-    "drawn": drawn,
+    "drawn": number_samples,
     "describe": describe,
     "write": write,
     "panels": panels,

@@ -8,7 +8,7 @@ import numpy as np
 from dlcore.data.captions import REFERENCES, caption_words, captions, named_objects
 from dlcore.data.shape_grid import read_shapes
 from dlcore.data.source import Source
-from dlcore.data.words import padded, vocabulary_from_dict
+from dlcore.data.words import pad_sequences, vocabulary_from_dict
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
@@ -165,7 +165,7 @@ def tokens_of(text: str, spec: dict) -> np.ndarray:
     tokens = words.encode(text)
     if len(tokens) + 2 > spec["length"]:
         raise FlagError(f"--input={text}: {len(tokens)} words; allowed: at most {spec['length'] - 2}")
-    return padded([tokens], spec["length"])[0]
+    return pad_sequences([tokens], spec["length"])[0]
 
 
 def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:

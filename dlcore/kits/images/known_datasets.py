@@ -6,7 +6,7 @@ import numpy as np
 
 from dlcore.experiment.flags import Flags
 
-__all__ = ["PLANNED", "TRAIN_SIZES", "planned"]
+__all__ = ["PLANNED", "TRAIN_SIZES", "describe_known_dataset"]
 
 TRAIN_SIZES = {
     "cifar10": 50_000,
@@ -29,7 +29,7 @@ PLANNED = {name: (*facts, TRAIN_SIZES[name] * 9 // 10) for name, facts in _SHAPE
 """Number of classes, shape of an 8-bit image, number of training examples (a tenth is held out for validation)."""
 
 
-def planned(flags: Flags) -> tuple[dict, Any] | None:
+def describe_known_dataset(flags: Flags) -> tuple[dict, Any] | None:
     """Describe a well-known data set without loading it, for `--mode=plan`.
 
     Args:

@@ -110,7 +110,7 @@ def data(flags: Flags, labels: bool = True) -> Splits:
     """
     from dlcore.data.augment import channel_statistics
     from dlcore.data.image_classification import load
-    from dlcore.data.streaming import random_crops, sample_of, streamed
+    from dlcore.data.streaming import random_crops, sample_of, streamed_images
     from dlcore.data.workers import Workers
 
     if flags.get("decoder") == "opencv":
@@ -126,7 +126,7 @@ def data(flags: Flags, labels: bool = True) -> Splits:
         workers=Workers(flags.get("workers"), flags.get("decoder", "pillow")),
         min_classes=(1 if flags.get("run") else 2) if labels else 0,
     )
-    train, messages, images = splits.train, splits.notes, streamed(splits.train)
+    train, messages, images = splits.train, splits.notes, streamed_images(splits.train)
     mean, std = channel_statistics(train if images is None else sample_of(train))
     spec = {
         "dataset": flags.dataset,
@@ -278,9 +278,9 @@ def training_versions(flags: Flags, spec: dict, train: Source, idx: np.ndarray, 
     Returns:
       [count, N, H, W, C] in [0, 1].
     """
-    from dlcore.data.streaming import streamed
+    from dlcore.data.streaming import streamed_images
 
-    augment, disk = augmentation(flags, spec), streamed(train)
+    augment, disk = augmentation(flags, spec), streamed_images(train)
     count = count if augment is not None or (disk is not None and disk.crop is not None) else 1
     normalize = normalizer(spec["mean"], spec["std"], size=input_size(flags, spec))
     mean, std = np.asarray(spec["mean"], np.float32), np.asarray(spec["std"], np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 
 from dlcore.interpretability.cam import Forward, class_activation_map, grad_cam, layers_in_order, resize_map
 from dlcore.interpretability.occlusion import occlusion_map
-from dlcore.interpretability.relu_rules import deconvnet_relu, guided_relu, with_relu
+from dlcore.interpretability.relu_rules import deconvnet_relu, guided_relu, replace_relu
 from dlcore.interpretability.saliency import input_gradient, integrated_gradients, pixel_saliency, smooth_gradient
 
 __all__ = ["ANY_NETWORK", "METHODS", "TITLES", "Explained", "Method", "attribution_maps", "draw_maps"]
@@ -53,7 +53,7 @@ class Explained(NamedTuple):
 
 def _with_relu(rule: Callable[[jax.Array], jax.Array]) -> Method:
     def method(explained: Explained, x: jax.Array, labels: jax.Array) -> jax.Array:
-        return pixel_saliency(input_gradient(with_relu(explained.score, rule), x, labels))
+        return pixel_saliency(input_gradient(replace_relu(explained.score, rule), x, labels))
 
     return method
 

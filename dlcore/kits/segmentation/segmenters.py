@@ -132,7 +132,7 @@ def build(setup: Setup, model: nn.Module) -> Learner:
     Returns:
       The learner; evaluated with the EMA of its parameters under `--ema`.
     """
-    return optimizer.averaged(
+    return optimizer.evaluate_ema(
         semantic.learner(
             model=model,
             optimizer=optimizer.build(setup),

@@ -12,7 +12,7 @@ The protocol evaluates the encoder of every pretext task on downstream tasks, be
     fine_tune_N      fine-tuning of all weights with N labels, one N for each value of --fine_tune
     supervised       the same encoder, trained only on the bank's labels (with --supervised; slow)
 
-`unlabeled` removes the labels from every batch of the learner. A learner whose `predict` returns `features` and
+`remove_labels` removes the labels from every batch of the learner. A learner whose `predict` returns `features` and
 `untrained`, and whose state has a `--model` under "backbone", needs only `SHARED`; one with another encoder passes
 `encoder=` to `evaluators`.
 """
@@ -37,7 +37,7 @@ from dlcore.kits.training import backbone, init_from, optimizer
 from dlcore.learner import Evaluator, Learner, Range
 from dlcore.modes.report_context import ReportContext
 from dlcore.ops.replica import REPLICA
-from dlcore.self_supervised.networks import Embedder, pooled
+from dlcore.self_supervised.networks import Embedder, pool_features
 
 __all__ = [
     "CONTRASTIVE",
@@ -53,7 +53,7 @@ __all__ = [
     "evaluators",
     "notes",
     "panels",
-    "unlabeled",
+    "remove_labels",
     "view_panels",
 ]
 
@@ -125,7 +125,7 @@ def data(flags: Flags) -> Splits:
     return splits._replace(spec={**splits.spec, "headline": "loss"}, notes=(*splits.notes, message))
 
 
-def unlabeled(learner: Learner) -> Learner:
+def remove_labels(learner: Learner) -> Learner:
     """Remove the labels from every batch of a learner; evaluators still get them.
 
     Args:
@@ -161,7 +161,7 @@ def encoder(
     prepare: Preprocess | None = None,
     *,
     method: str = "features",
-    read: Callable[[Any], jax.Array] = pooled,
+    read: Callable[[Any], jax.Array] = pool_features,
 ) -> Encoder:
     """Describe the encoder for fine-tuning; images are augmented as a classifier's are.
 
@@ -171,7 +171,7 @@ def encoder(
       variables: State -> the trained variables of `model`, or more; None takes those under "backbone".
       prepare: batch of images to the model's input; None takes `labeled_images.preprocess`.
       method: name of the module's method `(x, train)`; every model has one that returns {stage: map}.
-      read: function from the result of `method` to features [B, D]; `pooled` averages the last map.
+      read: function from the result of `method` to features [B, D]; `pool_features` averages the last map.
 
     Returns:
       The encoder, for `fine_tuning`.
@@ -285,7 +285,7 @@ def build(make_learner: Callable[..., Learner], setup: Setup, sync_batch_norm: b
         preprocess=labeled_images.preprocess(setup),
         **flags.group("learner"),
     )
-    return unlabeled(learner)
+    return remove_labels(learner)
 
 
 def evaluators(

@@ -134,7 +134,7 @@ def build(
         **flags.group("learner"),
         **arguments,
     )
-    return encoders.unlabeled(learner)
+    return encoders.remove_labels(learner)
 
 
 def task_accuracy(source: Any, name: str) -> Evaluator:

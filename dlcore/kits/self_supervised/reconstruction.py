@@ -103,7 +103,7 @@ def build(make_learner: Callable[..., Learner], setup: Setup, channels: int | No
         normalize=normalizer(spec["mean"], spec["std"], dtype=setup.dtype),
         **flags.group("learner"),
     )
-    return encoders.unlabeled(learner)
+    return encoders.remove_labels(learner)
 
 
 def evaluators(

@@ -31,7 +31,7 @@ from dlcore.kits.images import classifier_panels, labeled_images, prediction
 from dlcore.kits.training import backbone, optimizer
 from dlcore.learner import Learner, ModelState, Range
 from dlcore.modes.report_context import ReportContext
-from dlcore.semi_supervised.twin import TwinState, with_twin
+from dlcore.semi_supervised.twin import TwinState, add_twin
 from dlcore.semi_supervised.two_streams import averaging, supervised_only, two_stream_learner
 
 __all__ = [
@@ -187,7 +187,7 @@ def build(technique: Callable[..., Learner], setup: Setup) -> Learner:
     if "num_unlabeled" in parameters:
         extra_args["num_unlabeled"] = setup.spec["unlabeled_size"]
     learner = technique(**_shared(setup), **extra_args, **group)
-    return with_twin(learner, twin(setup, group.get("ema_decay"))) if setup.flags.twin else learner
+    return add_twin(learner, twin(setup, group.get("ema_decay"))) if setup.flags.twin else learner
 
 
 def start(setup: Setup) -> Start | None:

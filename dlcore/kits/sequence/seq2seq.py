@@ -8,7 +8,7 @@ import numpy as np
 
 from dlcore.data.source import Source
 from dlcore.data.text import read_utf8
-from dlcore.data.words import UNKNOWN, BytePairs, Words, padded, vocabulary_from_dict
+from dlcore.data.words import UNKNOWN, BytePairs, Words, pad_sequences, vocabulary_from_dict
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
@@ -102,7 +102,7 @@ def inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
         rows.append(row)
     if not rows:
         raise FlagError(f"--input={flags.input}: empty; allowed: a sequence a line")
-    return Source({"source": padded(rows, spec["window"] + 1, start=False)}, name=flags.input), lines
+    return Source({"source": pad_sequences(rows, spec["window"] + 1, start=False)}, name=flags.input), lines
 
 
 def describe(outputs: dict, spec: dict) -> list[dict]:

@@ -14,7 +14,7 @@ from dlcore.experiment.origin import Origin, Start
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.kits.training import optimizer
 
-__all__ = ["SETTINGS", "build", "check_stages", "normalized_for", "origin", "start", "start_from"]
+__all__ = ["SETTINGS", "adapt_normalization", "build", "check_stages", "origin", "start", "start_from"]
 
 SETTINGS = {
     "init_from": Setting(
@@ -95,10 +95,10 @@ def origin(flags: Flags) -> Origin | None:
     weights_origin = classifier_origin(flags.init_from, "init_from", headless=True)
     if weights_origin.model != flags.model:
         raise ValueError(f"{weights_origin.name}: weights of {weights_origin.model}; allowed: of {flags.model}")
-    return normalized_for(weights_origin, flags.group("model"))
+    return adapt_normalization(weights_origin, flags.group("model"))
 
 
-def normalized_for(weights_origin: Origin, fields: dict[str, Any]) -> Origin:
+def adapt_normalization(weights_origin: Origin, fields: dict[str, Any]) -> Origin:
     """Set the image statistics that published weights need in a model with other fields, such as `transform_input`.
 
     Args:

@@ -12,7 +12,7 @@ from dlcore.learner import Learner, Range
 from dlcore.optim import OPTIMIZERS, SCHEDULES, create_optimizer, create_schedule, use_ema
 from dlcore.optim.builder import check_milestones
 
-__all__ = ["SETTINGS", "averaged", "build", "learning_rate_schedule", "schedule"]
+__all__ = ["SETTINGS", "build", "evaluate_ema", "learning_rate_schedule", "schedule"]
 
 SETTINGS = {
     "optimizer": Setting(
@@ -148,7 +148,7 @@ def learning_rate_schedule(setup: Setup, rate: float) -> optax.Schedule:
     return create_schedule(flags.schedule, rate, updates, warmup, milestones, flags.get("decay_factor", 0.1))
 
 
-def averaged(learner: Learner, setup: Setup) -> Learner:
+def evaluate_ema(learner: Learner, setup: Setup) -> Learner:
     """Evaluate the EMA of the parameters under `--ema`.
 
     Args:

@@ -32,7 +32,7 @@ from dlcore.kits.images import labeled_images
 from dlcore.kits.training import earlier_run
 from dlcore.learner import Range
 from dlcore.models import create_model, input_shape
-from dlcore.models.backbone import with_mlp_head
+from dlcore.models.backbone import add_mlp_head
 from dlcore.models.torch_weights import read_npz
 
 __all__ = [
@@ -234,7 +234,7 @@ def model_of(found: Origin, **fields: Any) -> nn.Module:
     """
     model = create_model(found.model, **({"num_classes": _num_classes(found)} | found.fields | fields))
     # A run of transfer.fine_tuning may have another head.
-    return with_mlp_head(model, found.settings["head_units"]) if found.settings.get("head") == "mlp" else model
+    return add_mlp_head(model, found.settings["head_units"]) if found.settings.get("head") == "mlp" else model
 
 
 def load_network(

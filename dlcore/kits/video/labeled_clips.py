@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from dlcore.data.clip_sampling import Short, clips_in_memory, with_views
+from dlcore.data.clip_sampling import Short, clips_in_memory, repeat_for_views
 from dlcore.data.source import Source
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
@@ -36,7 +36,7 @@ __all__ = [
     "describe",
     "inflated_start",
     "inputs",
-    "labeled",
+    "label_clips",
 ]
 
 Task = Literal["motion", "appearance", "order"]
@@ -237,7 +237,7 @@ def _splits(
         "image_shape": list(train.arrays["image"].shape[1:]),
         "views": flags.views,
     }
-    return Splits(train, with_views(valid, flags.views), with_views(test, flags.views), spec, messages)
+    return Splits(train, repeat_for_views(valid, flags.views), repeat_for_views(test, flags.views), spec, messages)
 
 
 def inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
@@ -266,7 +266,7 @@ def inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
         frame_rate=flags.frame_rate,
         short=flags.short,
     )
-    return with_views(source, spec["views"]), paths
+    return repeat_for_views(source, spec["views"]), paths
 
 
 def describe(outputs: dict, spec: dict) -> list[dict]:
@@ -287,7 +287,7 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
     return prediction.describe({"probabilities": odds / odds.sum(-1, keepdims=True)}, spec)
 
 
-def labeled(source: Source, task: Task) -> Source:
+def label_clips(source: Source, task: Task) -> Source:
     """Build a source with the clips as `image` and a task's label as `label`.
 
     Args:
@@ -326,7 +326,7 @@ def _drawn_clips(flags: Flags) -> Splits:
     n = flags.num_clips * (2 if flags.task == "order" else 1)  # half of the clips move left or right
     counts = (n, max(16, n // 10), max(16, n // 4))
     train, valid, test = (
-        _sampled(labeled(clips(count, seed, frames=flags.frames, size=flags.size), flags.task), flags)
+        _sampled(label_clips(clips(count, seed, frames=flags.frames, size=flags.size), flags.task), flags)
         for seed, count in enumerate(counts)
     )
     return _splits(train, valid, test, f"clips, {flags.task}", flags)

@@ -24,7 +24,7 @@ __all__ = [
     "SHAPE_SMOKE",
     "data",
     "describe",
-    "drawn",
+    "generate_solids",
     "occupied_data",
     "panels",
     "write",
@@ -95,7 +95,7 @@ def _retrieval(train: Source, test: Source) -> float:
     return total / len(test)
 
 
-def drawn(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
+def generate_solids(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
     """Generate solids that are in no split, for `--mode=predict`.
 
     Args:
@@ -215,5 +215,5 @@ FIELDS = {
     "panels": panels,
 }
 """Fields of Experiment that are the same for every page."""
-MESH_FIELDS = {**FIELDS, "settings": SETTINGS, "drawn": drawn, "describe": describe, "write": write}
+MESH_FIELDS = {**FIELDS, "settings": SETTINGS, "drawn": generate_solids, "describe": describe, "write": write}
 """Fields of pages that predict meshes, which --mode=predict writes."""

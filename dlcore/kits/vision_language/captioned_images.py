@@ -18,10 +18,10 @@ __all__ = [
     "DATA_DIR",
     "attention_panel",
     "captioned_shapes",
+    "decode_sentences",
     "flickr8k_splits",
     "image_facts",
     "sentence_evaluator",
-    "written",
 ]
 
 DATA_DIR = Setting(None, "flickr8k: the folder of captions_train.json.gz and train.zip", str | None, essential=True)
@@ -80,7 +80,7 @@ def image_facts(images: np.ndarray) -> dict[str, list]:
     return {"image_shape": list(images.shape[-3:]), "mean": [float(m) for m in mean], "std": [float(s) for s in std]}
 
 
-def written(words: Words | BytePairs, tokens: Any) -> list[str]:
+def decode_sentences(words: Words | BytePairs, tokens: Any) -> list[str]:
     """Write sentences out.
 
     Args:
@@ -108,7 +108,7 @@ def sentence_evaluator(
     """
     from dlcore.evaluators.text import text_evaluator
 
-    return text_evaluator(lambda outputs, rows: written(words, outputs["tokens"]), references, source)
+    return text_evaluator(lambda outputs, rows: decode_sentences(words, outputs["tokens"]), references, source)
 
 
 def attention_panel(
@@ -129,5 +129,5 @@ def attention_panel(
     """
     from dlcore.report.vision_language import attention_strips
 
-    pieces, texts = [words.pieces(row) for row in tokens[:count]], written(words, tokens[:count])
+    pieces, texts = [words.pieces(row) for row in tokens[:count]], decode_sentences(words, tokens[:count])
     return attention_strips(images[:count], pieces, np.asarray(maps[:count]), texts, note=note)

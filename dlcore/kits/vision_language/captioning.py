@@ -155,7 +155,7 @@ def build(setup: Setup, **changes: Any) -> Learner:
         augment=_augmentation(setup),
         **setup.flags.group("learner") | changes,
     )
-    return optimizer.averaged(learner, setup)
+    return optimizer.evaluate_ema(learner, setup)
 
 
 def _network(setup: Setup) -> Any:
@@ -212,7 +212,7 @@ def evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
     known = arrays[(arrays != UNKNOWN).all(-1)]
     texts = {
         "constant": best_constant(
-            captioned_images.written(vocabulary, known),
+            captioned_images.decode_sentences(vocabulary, known),
             read(data.valid[np.arange(min(len(data.valid), setup.flags.monitor_images))]),
         )
     }
@@ -317,7 +317,7 @@ def panels(context: ReportContext) -> list:
     from dlcore.report.vision_language import sentences
 
     vocabulary, test, outputs = vocabulary_from_dict(context.spec["vocabulary"]), context.data.test, context.outputs
-    said = captioned_images.written(vocabulary, outputs["tokens"][:12])
+    said = captioned_images.decode_sentences(vocabulary, outputs["tokens"][:12])
     truth = _references(vocabulary)(test[np.arange(len(said))])
     history = [{k: v for k, v in row.items() if "/" not in k} for row in context.history]
     found = [sentences(test.arrays["image"][: len(said)], said, truth, "Captions", "Of the first test images.")]

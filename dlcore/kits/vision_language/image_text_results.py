@@ -10,7 +10,7 @@ from dlcore.data.source import Source
 from dlcore.data.words import PAD, vocabulary_from_dict
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.splits import Splits
-from dlcore.kits.vision_language.captioned_images import attention_panel, sentence_evaluator, written
+from dlcore.kits.vision_language.captioned_images import attention_panel, decode_sentences, sentence_evaluator
 from dlcore.kits.vision_language.image_text import vocabulary
 from dlcore.learner import Evaluator
 from dlcore.modes.report_context import ReportContext
@@ -81,7 +81,7 @@ def motion_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]
     words = vocabulary(setup.spec)
 
     def add(acc, outputs, rows):
-        said = written(words, outputs["tokens"])
+        said = decode_sentences(words, outputs["tokens"])
         right = [several[0] for several in references_of(rows, setup.spec)]
         return (acc or []) + list(zip(said, right, strict=True))
 
@@ -160,7 +160,7 @@ def caption_panels(context: ReportContext, shown: str = "image") -> list:
     from dlcore.report.vision_language import sentences
 
     words, test = vocabulary(context.spec), context.data.test.arrays
-    said = written(words, context.outputs["tokens"])
+    said = decode_sentences(words, context.outputs["tokens"])
     references = references_of(test, context.spec)
     train = references_of({"captions": context.data.train.arrays["captions"]}, context.spec)
     rows = caption_rows(said, references, train)
@@ -201,7 +201,7 @@ def clip_panels(context: ReportContext) -> list:
     )
     rows = []
     for name, tokens in (("in order", context.outputs["tokens"]), ("shuffled", outputs["tokens"])):
-        shares = motion_shares(written(words, tokens), right)
+        shares = motion_shares(decode_sentences(words, tokens), right)
         rows.append({"frames": name} | {f"{key}, %": round(100 * share, 1) for key, share in shares.items()})
     rows.append({"frames": "chance", "thing, %": round(100 / 30, 1), "direction, %": 25.0})
     first, *others = caption_panels(context, "clip")
@@ -299,7 +299,7 @@ def answer_panels(context: ReportContext) -> list:
     answered = {name: answers_to(Source({**test.arrays, **arrays})) for name, arrays in without.items()}
     own = np.asarray(context.outputs["logits"]).argmax(-1)
     rows = answer_rows({**answered, "the model": own}, context.data.train.arrays, test.arrays, spec["kinds"])
-    asked = written(words, test.arrays["question"][:_SHOWN])
+    asked = decode_sentences(words, test.arrays["question"][:_SHOWN])
     said = [f"{q}? {answers[k]}" for q, k in zip(asked, own, strict=False)]
     truth = [[f"{q}? {answers[k]}"] for q, k in zip(asked, test.arrays["answer"], strict=False)]
     images = test.arrays["image"][:_SHOWN]
@@ -374,7 +374,7 @@ def recall_panels(context: ReportContext) -> list:
 
     words, test = vocabulary(context.spec), context.data.test.arrays
     pictures = test["clip" if "clip" in test else "image"]
-    texts = written(words, test["captions"][:, 0])
+    texts = decode_sentences(words, test["captions"][:, 0])
     found = (np.asarray(context.outputs["sentence"]) @ np.asarray(context.outputs["clip"]).T).argmax(1)[:_SHOWN]
     rows = [
         {

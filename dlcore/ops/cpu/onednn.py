@@ -33,7 +33,7 @@ from jax.extend.mlir import ir
 from jax.extend.mlir.dialects import stablehlo as hlo
 from jax.interpreters import mlir
 
-__all__ = ["has_onednn", "leave_out_of_cache", "use_onednn", "without_onednn"]
+__all__ = ["disable_onednn", "has_onednn", "leave_out_of_cache", "use_onednn"]
 
 CONVOLUTION, PRODUCT = "__onednn$convolution", "__onednn$matmul"
 """Names of the calls in a program; a trace adds them to the name of the instruction."""
@@ -105,7 +105,7 @@ def _saves_calls() -> bool:
 
 
 @contextlib.contextmanager
-def without_onednn() -> Iterator[None]:
+def disable_onednn() -> Iterator[None]:
     """Compile programs inside it as if `use_onednn` had not been called: XLA counts no FLOPs of its calls.
 
     Yields:

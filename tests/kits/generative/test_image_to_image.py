@@ -33,8 +33,8 @@ def test_no_digit_is_shown_in_both_inks_and_held_out_ones_know_their_partner():
 def test_lists_of_different_length_are_an_error_or_cut():
     a, b = np.zeros((3, 2, 2, 3), np.uint8), np.zeros((2, 2, 2, 3), np.uint8)
     with pytest.raises(ValueError, match="horses: 3 images of a and 2 of b; allowed: as many of each, or --cut_longer"):
-        image_pairs.unpaired(a, b, name="horses")
-    assert len(image_pairs.unpaired(a, b, cut_longer=True)) == 2
+        image_pairs.unpaired_source(a, b, name="horses")
+    assert len(image_pairs.unpaired_source(a, b, cut_longer=True)) == 2
 
 
 def test_folders_of_two_kinds(tmp_path):

@@ -61,7 +61,7 @@ def test_predict_reads_files_in_pairs_and_writes_pictures(tmp_path):
 
 
 def test_samples_are_drawn_by_number_where_no_file_is_given(tmp_path):
-    source, names = latent_space.drawn(flags("--num_drawn=3"), {})
+    source, names = latent_space.number_samples(flags("--num_drawn=3"), {})
     assert (len(source), names) == (3, ["sample 0", "sample 1", "sample 2"])
     outputs = {"sample": np.zeros((3, 8, 8, 1))}
     assert latent_space.describe(outputs, {}) == [{"text": "drawn"}] * 3

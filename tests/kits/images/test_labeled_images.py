@@ -7,7 +7,7 @@ from PIL import Image
 
 from dlcore.data.normalization import normalizer
 from dlcore.data.pipeline import Pipeline
-from dlcore.data.streaming import streamed
+from dlcore.data.streaming import streamed_images
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
@@ -42,8 +42,8 @@ def flags(folder, *more):
 def test_streamed_images_of_several_sizes_are_cropped_and_mirrored_on_the_host(folder):
     settings = flags(folder)
     data = kit.data(settings)
-    assert streamed(data.train).crop == (0.08, 1.0)
-    assert streamed(data.valid).crop is streamed(data.test).crop is None
+    assert streamed_images(data.train).crop == (0.08, 1.0)
+    assert streamed_images(data.valid).crop is streamed_images(data.test).crop is None
     assert data.spec["crop_pct"] == 0.875
     assert any("random crops" in note for note in data.notes)
     assert kit.augmentation(settings, data.spec) is None
@@ -57,17 +57,17 @@ def test_streamed_images_of_several_sizes_are_cropped_and_mirrored_on_the_host(f
 def test_augmentation_can_be_chosen_or_switched_off(folder):
     for name in ("none", "crop_flip"):
         data = kit.data(flags(folder, f"--augment={name}"))
-        assert streamed(data.train).crop is None
+        assert streamed_images(data.train).crop is None
         batch = Pipeline(data.train, 8).batch_at(0)
         np.testing.assert_array_equal(batch["image"], data.train[batch["index"]]["image"])
     cutout = flags(folder, "--augment=cutout")
     data = kit.data(cutout)
-    assert streamed(data.train).crop == (0.08, 1.0)
+    assert streamed_images(data.train).crop == (0.08, 1.0)
     image = np.ones((24, 24, 3), np.float32)  # twice 12: small images are enlarged
     augmented = np.asarray(kit.augmentation(cutout, data.spec)(jax.random.key(0), image))
     assert set(np.unique(augmented)) == {0.0, 1.0}
     held = kit.data(flags(folder, "--memory_limit=1"))
-    assert streamed(held.train) is None
+    assert streamed_images(held.train) is None
     assert "crop_pct" not in held.spec
 
 
@@ -97,7 +97,7 @@ def test_the_report_says_and_shows_what_is_done_to_training_images(folder):
     idx = np.array([3, 5])
     drawn = kit.training_versions(streaming, data.spec, data.train, idx, 4)
     assert drawn.shape == (4, 2, 20, 20, 3)
-    boxes = streamed(data.train).sample(idx, streaming.seed, np.full(2, 1))
+    boxes = streamed_images(data.train).sample(idx, streaming.seed, np.full(2, 1))
     np.testing.assert_allclose(drawn[1], boxes / 255, atol=1e-5)  # the second version is that of the second epoch
     plain = flags(folder, "--augment=none", "--memory_limit=1")
     data = kit.data(plain)
@@ -116,7 +116,7 @@ def test_workers_are_no_part_of_a_runs_identity_but_the_decoder_is(folder):
     one, other = (ResolvedRun(experiment, flags(folder, f"--workers={n}")) for n in (0, 3))
     assert one.identity == other.identity
     assert ResolvedRun(experiment, flags(folder, "--decoder=opencv")).identity != one.identity
-    assert streamed(kit.data(other.flags).train).workers.count == 3
+    assert streamed_images(kit.data(other.flags).train).workers.count == 3
 
 
 @pytest.mark.parametrize(

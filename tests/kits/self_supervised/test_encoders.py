@@ -26,14 +26,14 @@ def test_no_function_of_a_learner_gets_a_label():
     def spy(name, out=None):
         return lambda *arguments: seen.append((name, set(arguments[-1]))) or out
 
-    learner = encoders.unlabeled(Learner(*map(spy, ("init", "update", "evaluate", "predict", "loss"))))
+    learner = encoders.remove_labels(Learner(*map(spy, ("init", "update", "evaluate", "predict", "loss"))))
     rows = {"image": 0, "label": 0, "index": 0, "mask": 0}
     learner.init(None, rows), learner.update(None, rows), learner.evaluate(None, rows), learner.predict(None, rows)
     learner.loss(None, None, rows)
     names = ("init", "update", "evaluate", "predict", "loss")
     assert seen == [(name, {"image", "index", "mask"}) for name in names]
     assert learner.classes is None
-    assert encoders.unlabeled(learner._replace(loss=None)).loss is None
+    assert encoders.remove_labels(learner._replace(loss=None)).loss is None
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from dlcore.data.words import END, PAD, START, UNKNOWN, padded
+from dlcore.data.words import END, PAD, START, UNKNOWN, pad_sequences
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
@@ -68,7 +68,7 @@ def test_strings_held_out_are_not_trained_on():
 @pytest.mark.parametrize("task", ["copy", "reverse"])
 def test_a_symbol_is_aligned_where_its_step_looks_at_the_symbol_that_it_repeats(task):
     """Two strings of 3 and 2: four of the five symbols look right; END's row does not count."""
-    source = padded([[4, 5, 6], [7, 8]], start=False)
+    source = pad_sequences([[4, 5, 6], [7, 8]], start=False)
     alignment = np.zeros((2, 6, 4))
     places = [[2, 1, 0, 3], [1, 1, 2]] if task == "reverse" else [[0, 1, 2, 3], [1, 1, 2]]
     for row, steps in enumerate(places):
@@ -190,13 +190,13 @@ def test_bleu_is_of_the_words_of_the_text_and_unknown_ones_never_match(folder):
     setup = ResolvedRun(page.experiment, settings).setup_of(data)
     texts, exact = page.evaluators(setup, data, "test")
     target, rows = kit.vocabularies(data.spec)[1], data.test[np.arange(2)]
-    right = padded([target.encode(text) for text in HELD_OUT["en"]], 9)[:, 1:]
+    right = pad_sequences([target.encode(text) for text in HELD_OUT["en"]], 9)[:, 1:]
     acc = texts.add(None, {"tokens": right}, rows)
     numbers = texts.finish(acc)
     # long, mouse: unknown to the vocabulary of the second sentence alone; 8 of its 9 words match
     assert numbers["bleu1"] == pytest.approx(8 / 9)
     assert exact.finish(exact.add(None, {"tokens": right}, rows)) == {"exact_match": 1.0}
-    short = padded([target.encode("a dog runs ."), []], 9)[:, 1:]
+    short = pad_sequences([target.encode("a dog runs ."), []], 9)[:, 1:]
     numbers = texts.finish(texts.add(None, {"tokens": short}, rows))
     assert numbers["bleu1"] == pytest.approx(np.exp(1 - 9 / 4))
     # 4 of 4, 2 of 3, 1 of 2 and, smoothed as the COCO caption tools do, 1e-15 of 1; 4 words for 9.

@@ -14,7 +14,7 @@ from dlcore.data.source import Source
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.origin import Origin, check_origins, normalized_as, read_origin, trained_on
+from dlcore.experiment.origin import Origin, check_origins, collect_training_keys, read_origin, take_normalization
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.run_data import inherited_keys
 from dlcore.experiment.setting import FlagError
@@ -58,7 +58,7 @@ def test_weights_that_saw_test_examples_are_refused_with_the_count(tmp_path):
     repeated = found._replace(known=prints(range(6), [4, 6]))  # an image that its own split repeats
     assert check_origins([repeated], splits._replace(test=source(4, 6)), False) == []
     keys = inherited_keys([found, found._replace(initializes=False)])
-    assert len(trained_on(keys)) == 6
+    assert len(collect_training_keys(keys)) == 6
     assert inherited_keys([found._replace(initializes=False)]) == {}
 
 
@@ -79,15 +79,15 @@ def test_an_unfinished_run_is_said(tmp_path):
 def test_images_are_normalized_as_for_the_weights(tmp_path):
     gray = Splits(source(0), None, source(1), SPEC)
     colors = Origin("init_from", tmp_path, mean=(0.5, 0.4, 0.3), std=(0.1, 0.2, 0.3))
-    assert normalized_as(gray, [colors]).spec["mean"] == [0.5, 0.4, 0.3]
-    assert normalized_as(gray, [colors._replace(initializes=False)]).spec["mean"] == [0.1]
+    assert take_normalization(gray, [colors]).spec["mean"] == [0.5, 0.4, 0.3]
+    assert take_normalization(gray, [colors._replace(initializes=False)]).spec["mean"] == [0.1]
     (line,) = check_origins([colors], gray, False)
     assert line.endswith("normalized as for these weights, mean 0.5, 0.4, 0.3, standard deviation 0.1, 0.2, 0.3")
     assert check_origins([colors._replace(initializes=False)], gray, False) == []
     assert check_origins([colors._replace(mean=(0.1,), std=(0.2,))], gray, False) == []
     two = gray._replace(spec={**SPEC, "image_shape": [2, 2, 3]})
     with pytest.raises(ValueError, match="trained on images of 1 channels; allowed: 3"):
-        normalized_as(two, [colors._replace(mean=(0.5,), std=(0.5,))])
+        take_normalization(two, [colors._replace(mean=(0.5,), std=(0.5,))])
 
 
 def test_published_weights_have_their_own_normalization(tmp_path):

@@ -15,7 +15,7 @@ from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, restore_state
 from dlcore.kits.images import labeled_images
 from dlcore.kits.training.pretrained_network import PACKED, feature_extractor, find_or_train, load_network, pack
-from dlcore.main import compiled_fast, run
+from dlcore.main import fast_compilation, run
 from dlcore.run import evaluate, fit
 from dlcore.run.weights import save_weights
 from experiments.classification.distillation import experiment as distillation
@@ -77,7 +77,7 @@ def test_a_classifier_starts_from_the_encoder_of_contrastive_learning(tmp_path, 
     contrastive = ResolvedRun(moco, resolve(moco, ["--smoke", *MODEL, "--model.stages=1", f"--run_dir={tmp_path}"]))
     setup = contrastive.setup_of(splits)
     contrastive.write_config(setup.spec)
-    with compiled_fast(True):
+    with fast_compilation(True):
         fit(moco.build(setup), contrastive.pipelines(splits), steps=1, folder=tmp_path, progress=False)
     setup = setup_of(supervised, splits, *MODEL, f"--init_from={tmp_path}")
     state = jax.jit(supervised.build(setup).init)(jax.random.key(0), splits.train[:2])

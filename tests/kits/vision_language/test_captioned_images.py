@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from dlcore.data.words import Words, padded
+from dlcore.data.words import Words, pad_sequences
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError
 from dlcore.kits.vision_language import captioned_images
 
 WORDS = Words(("a", "red", "ball"))
-TOKENS = padded([WORDS.encode(text) for text in ("a ball", "a red ball")], 5)
+TOKENS = pad_sequences([WORDS.encode(text) for text in ("a ball", "a red ball")], 5)
 
 
 def test_facts_of_images_and_of_clips_by_hand():
@@ -29,7 +29,7 @@ def test_flickr8k_without_its_folder_is_refused():
 
 
 def test_sentences_are_written_and_shown_with_a_map_a_word():
-    texts = captioned_images.written(WORDS, TOKENS)
+    texts = captioned_images.decode_sentences(WORDS, TOKENS)
     assert texts == ["a ball", "a red ball"]
     images, maps = np.zeros((2, 8, 8, 3), np.uint8), np.full((2, 4, 2, 2), 0.25)
     panel = captioned_images.attention_panel(WORDS, images, TOKENS, maps, 1, "Bright: looked at.")
