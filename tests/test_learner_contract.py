@@ -604,8 +604,14 @@ NO_EXAMPLE = {name for name in PAGES if name.startswith("rl.")}
 """Pages whose runs take no batch, so that `--mode=export` refuses them."""
 
 
-@pytest.mark.slow(unless=["sequence.language_model", "detection.yolo", "generative.ddpm"])
-@pytest.mark.parametrize("name", PAGES)
+QUICK_EXPORTS = ["sequence.language_model", "generative.ddpm"]
+EVERY_RUN = {*QUICK_EXPORTS, *{name.split(".")[0]: name for name in reversed(PAGES)}.values()}
+EXPORTS = [pytest.param(name, marks=() if name in EVERY_RUN else pytest.mark.contract) for name in PAGES]
+"""Cases of every page; those of all but the first of each topic are in the weekly tier."""
+
+
+@pytest.mark.slow(unless=QUICK_EXPORTS)
+@pytest.mark.parametrize("name", EXPORTS)
 def test_every_page_is_exported_with_a_free_batch(name):
     """`predict` of the page under --smoke is lowered for all platforms, or refused in one line; the example of a batch
     gives the state that training has."""

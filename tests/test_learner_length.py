@@ -18,7 +18,8 @@ def lines_of(node: ast.FunctionDef) -> int:
 def learners() -> dict[str, int]:
     found = {}
     for file in sorted(DLCORE.rglob("*.py")):
-        for node in ast.parse(file.read_text()).body:
+        text = file.read_text()
+        for node in ast.parse(text).body if "learner(" in text else ():
             if isinstance(node, ast.FunctionDef) and node.name.endswith("learner"):
                 found[f"{file.relative_to(DLCORE)}:{node.name}"] = lines_of(node)
     return found
@@ -30,5 +31,6 @@ def test_lines_are_counted_without_the_docstring():
 
 
 def test_learners_are_short():
-    assert len(learners()) > 50
-    assert not {name: count for name, count in learners().items() if count > MOST}
+    found = learners()
+    assert len(found) > 50
+    assert not {name: count for name, count in found.items() if count > MOST}

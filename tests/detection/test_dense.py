@@ -64,15 +64,11 @@ def candidates_of(case):
 def test_postprocessing_equals_torchvision(case):
     settings, (images, extra) = CASES[case], candidates_of(case)
     count = settings.get("detections_per_img", settings.get("post_nms_top_n"))
+    options = {"score_thresh": settings["score_thresh"], "nms_thresh": settings["nms_thresh"], **extra}
+    size = tuple(settings["image_size"])
+    selected = jax.jit(lambda candidates: select(candidates, size, detections_per_img=count, **options))
     for i, candidates in enumerate(images):
-        detections = select(
-            candidates,
-            tuple(settings["image_size"]),
-            score_thresh=settings["score_thresh"],
-            nms_thresh=settings["nms_thresh"],
-            detections_per_img=count,
-            **extra,
-        )
+        detections = selected(candidates)
         valid = np.asarray(detections["valid"])
         want = {k: GOLDEN[f"{case}/out.{i}.{k}"] for k in ("boxes", "scores")}
         assert valid.sum() == len(want["scores"])

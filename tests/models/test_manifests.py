@@ -6,7 +6,7 @@ for the first variant of each family and for the small networks, a digest for th
 in number and width alone. The published state dicts of torchvision and timm fit them name by name, and the
 sharding rules split them. The formulas of `dlcore.cost` give the parameters of every layer.
 
-The default tier traces the first variant of each family once for all tests; the slow tier traces the others.
+The default tier traces the first variant of each family once for all tests; the weekly tier traces the others.
 """
 
 import functools
@@ -35,6 +35,14 @@ GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
 MANIFESTS = GOLDENS / "manifests"
 DIGESTS = MANIFESTS / "digests.json"
 WHOLE = {next(iter(family.MODELS)) for family in FAMILIES} | set(list_models("*_cifar"))
+
+
+FIRST = first_variants()
+
+
+def variants(names):
+    """Cases of these models; all but the first variants are weekly: they differ in number and width alone."""
+    return [pytest.param(name, marks=() if name in FIRST else pytest.mark.contract) for name in names]
 
 
 PUBLISHED = json.loads(gzip.decompress((GOLDENS / "published_names.json.gz").read_bytes()))
@@ -86,8 +94,7 @@ def digest(found):
     return f"{len(found)} leaves, sha256 {hashlib.sha256(text.encode()).hexdigest()}"
 
 
-@pytest.mark.slow(unless=first_variants())
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", variants(list_models()))
 def test_variables_are_as_promised(name):
     path, digests = MANIFESTS / f"{name}.json", json.loads(DIGESTS.read_text())
     assert path.exists() if name in WHOLE else name in digests, (
@@ -101,8 +108,7 @@ def test_variables_are_as_promised(name):
 
 
 @pytest.mark.covers("ZO-26")
-@pytest.mark.slow(unless=first_variants())
-@pytest.mark.parametrize("name", sorted(set(list_models()) & set(PUBLISHED)))
+@pytest.mark.parametrize("name", variants(sorted(set(list_models()) & set(PUBLISHED))))
 def test_names_shapes_and_count_are_the_published_ones(name):
     entries = {key: np.broadcast_to(np.float32(0), shape) for key, shape in PUBLISHED[name]["entries"]}
     values = torch_weights._values(name, entries, False, {}, leaves(name))  # raises for another name or shape
@@ -112,8 +118,7 @@ def test_names_shapes_and_count_are_the_published_ones(name):
 
 
 @pytest.mark.covers("CO-01")
-@pytest.mark.slow(unless=first_variants())
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", variants(list_models()))
 def test_the_formulas_are_the_leaves_of_every_model(name):
     """Layer by layer; what a module holds besides (class tokens, layer scales) is a vector of its width."""
     variables, formulas = traced(name)
@@ -131,7 +136,7 @@ def test_the_formulas_are_the_leaves_of_every_model(name):
 
 
 @pytest.mark.parametrize("rule", ["fsdp", "tensor", "fsdp+tensor"])
-@pytest.mark.parametrize("name", first_variants())
+@pytest.mark.parametrize("name", FIRST)
 def test_the_sharding_rules_split_most_of_every_model(name, rule):
     """All kernels whose size allows it: at least two thirds of the numbers, and never more than one of four by fsdp."""
     params = variables_of(name)["params"]
