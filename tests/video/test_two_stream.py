@@ -72,17 +72,19 @@ def test_clips_are_classified_by_their_middle_frame_and_the_flow_inside():
 
 def test_each_stream_has_logits_of_its_own_to_train_on():
     model = TwoStreamClips(3, 1, window=3, levels=1)
-    clip = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (1, 2, 8, 8, 3)), jnp.float32)
+    rng = np.random.default_rng(0)
+    clip = jnp.asarray(rng.uniform(-1, 1, (1, 2, 8, 8, 3)), jnp.float32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), clip)
+    variables = jax.tree.map(lambda leaf: rng.normal(0, 0.2, leaf.shape).astype(leaf.dtype), shapes)
 
     @jax.jit
-    def run(clip):
-        variables = model.init(jax.random.key(0), clip)
+    def run(variables, clip):
         head = variables["params"]["streams"]["temporal_logits"]
         other = {**variables["params"]["streams"], "temporal_logits": {**head, "bias": head["bias"] + 1}}
         changed = model.apply({"params": {"streams": other}}, clip, method="auxiliary")[1]
         return *model.apply(variables, clip, method="auxiliary"), model.apply(variables, clip), changed
 
-    both, streams, called, changed = jax.device_get(run(clip))
+    both, streams, called, changed = jax.device_get(run(variables, clip))
     frame, flow = streams["spatial"], streams["temporal"]
     # The mean of the two softmaxes, by hand.
     mean = (np.exp(frame) / np.exp(frame).sum() + np.exp(flow) / np.exp(flow).sum()) / 2
