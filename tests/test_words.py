@@ -168,7 +168,7 @@ KEPT = {
     "ops": {"top_detections(keep)"},
     "optim": {"track_swa(every)"},
     "rl": {"lstm_sequence(fresh)", "make(ends)", "select(every)", "sequence(fresh)"},
-    "run": {"advance()", "join()", "locked()", "place()", "save(note)", "write()"},
+    "run": {"advance()", "join()", "lock_folder()", "place()", "save(note)", "write()"},
     "segmentation": {"color_model(chosen)", "components(room)"},
     "self_supervised": {"crop_alone(share)", "hole(share)"},
     "semi_supervised": {
