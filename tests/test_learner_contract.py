@@ -580,10 +580,16 @@ def test_every_page_is_traced(name):
 
 
 WEEKLY = {
-    "detection": ("fast_rcnn", "keypoint_rcnn", "localization", "mask_rcnn", "rcnn", "single_stage", "ssd"),
-    "generative": ("conditional_gan", "control_net", "latent_diffusion", "style_gan", "text_to_image"),
+    "detection": ("fast_rcnn", "fcos", "keypoint_rcnn", "localization", "mask_rcnn", "rcnn", "single_stage", "ssd"),
+    "generative": (
+        *("autoencoder_kl", "conditional_gan", "control_net", "dit", "fvbn", "latent_diffusion", "pix2pix"),
+        *("pixel_rnn", "style_gan", "text_to_image", "vq_vae_2", "wave_net"),
+    ),
+    "segmentation": ("deeplab", "full_resolution", "lraspp", "pspnet"),
+    "self_supervised": ("cross_channel", "outpainting", "relative_patch", "unrotation"),
+    "semi_supervised": ("ict", "mixmatch", "pi_model", "temporal_ensembling"),
 }
-"""Pages whose first step takes 15 to 35 seconds to compile and whose parts another page of the topic has, too."""
+"""Pages whose first step takes 10 to 35 seconds to compile and whose parts another page of the topic has, too."""
 FIRST_STEPS = [
     pytest.param(name, marks=pytest.mark.contract if page in WEEKLY.get(topic, ()) else ())
     for name in PAGES
