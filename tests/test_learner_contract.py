@@ -402,7 +402,7 @@ QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_pass
 
 
 def check_first_step(learner: Learner, batch: Any) -> None:
-    """One step runs, is finite, and counts; the init is no subject, and optimizing it takes longer than the step."""
+    """One step runs, is finite, and counts. The init is compiled quickly: optimizing it takes longer than the step."""
     state = jax.jit(learner.init, compiler_options=QUICKLY)(jax.random.key(0), batch)
     before = int(state.step)
     state, metrics = jax.jit(learner.update)(state, batch)
@@ -614,9 +614,9 @@ NO_EXAMPLE = {name for name in PAGES if name.startswith("rl.")}
 
 
 QUICK_EXPORTS = ["sequence.language_model", "generative.ddpm"]
-EVERY_RUN = {*QUICK_EXPORTS, *{name.split(".")[0]: name for name in reversed(PAGES)}.values()}
+EVERY_RUN = {*QUICK_EXPORTS, "detection.yolo", *{name.split(".")[0]: name for name in reversed(PAGES)}.values()}
 EXPORTS = [pytest.param(name, marks=() if name in EVERY_RUN else pytest.mark.contract) for name in PAGES]
-"""Cases of every page; those of all but the first of each topic are in the weekly tier."""
+"""Cases of every page; those of all but these and the first of each topic are in the weekly tier."""
 
 
 @pytest.mark.slow(unless=QUICK_EXPORTS)

@@ -15,6 +15,7 @@ from dlcore.generative import autoencoder
 from dlcore.generative.autoencoder import Autoencoder, activation_divergence, mean_activation
 from dlcore.learner import State, example_keys
 from dlcore.run import Placement, fit, make_mesh
+from tests.random_weights import random_like
 
 
 def batch(n=256):
@@ -76,7 +77,7 @@ def test_convolutions_stand_around_the_dense_layers():
     rng = np.random.default_rng(0)
     x = rng.uniform(size=(2, 8, 12, 1)).astype(np.float32)
     shapes = jax.eval_shape(model.init, jax.random.key(0), x)["params"]
-    params = jax.tree.map(lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(leaf.dtype), shapes)
+    params = random_like(shapes, 0.3, rng)
 
     @jax.jit
     def run(params):

@@ -17,6 +17,7 @@ from dlcore.ops.replica import REPLICA
 from dlcore.sequence import seq2seq
 from dlcore.sequence.decoding import Beam
 from dlcore.sequence.recurrent_encoder_decoder import RecurrentEncoderDecoder
+from tests.random_weights import random_like
 
 V = 9
 MODELS = {
@@ -33,13 +34,11 @@ PAIRS = {
 
 @pytest.fixture(scope="module")
 def states():
-    """Random parameters of each model, so that all logits differ; drawn by shape, as compiling an init takes longer."""
+    """Random parameters of each model, so that all logits differ."""
 
     def draw(model):
         shapes = jax.eval_shape(model.init, jax.random.key(0), PAIRS["source"], PAIRS["target"][:, :-1])["params"]
-        rng = np.random.default_rng(0)
-        params = jax.tree.map(lambda leaf: rng.normal(0.0, 0.6, leaf.shape).astype(leaf.dtype), shapes)
-        return State(jnp.zeros((), jnp.int32), jax.random.key(2), params, ())
+        return State(jnp.zeros((), jnp.int32), jax.random.key(2), random_like(shapes, 0.6), ())
 
     class WhenAsked(dict):
         def __missing__(self, name):

@@ -9,6 +9,7 @@ import pytest
 from dlcore.data.clips import clips
 from dlcore.video.flow_stack import flow_stack
 from dlcore.video.two_stream import TwoStream, TwoStreamClips
+from tests.random_weights import random_like
 
 
 @pytest.mark.covers("VD-07")
@@ -75,7 +76,7 @@ def test_each_stream_has_logits_of_its_own_to_train_on():
     rng = np.random.default_rng(0)
     clip = jnp.asarray(rng.uniform(-1, 1, (1, 2, 8, 8, 3)), jnp.float32)
     shapes = jax.eval_shape(model.init, jax.random.key(0), clip)
-    variables = jax.tree.map(lambda leaf: rng.normal(0, 0.2, leaf.shape).astype(leaf.dtype), shapes)
+    variables = random_like(shapes, 0.2, rng)
 
     @jax.jit
     def run(variables, clip):

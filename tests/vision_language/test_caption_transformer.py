@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 
 from dlcore.vision_language.caption_transformer import CaptionTransformer
+from tests.random_weights import random_like
 from tests.vision_language.test_caption_rnn import IMAGES, RNG, TOKENS, Patches
 
 
 def small(**fields):
     model = CaptionTransformer(Patches(), 7, window=6, width=8, num_heads=2, **fields)
     shapes = jax.eval_shape(model.init, jax.random.key(1), IMAGES, TOKENS)
-    return model, jax.tree.map(lambda leaf: RNG.normal(0, 0.5, leaf.shape).astype(leaf.dtype), shapes)
+    return model, random_like(shapes, 0.5, RNG)
 
 
 @pytest.mark.slow
