@@ -49,7 +49,7 @@ LAYERS = [
 ]
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 
-ANYWHERE = ("learner", "lazy", "extras")
+ANYWHERE = ("choices", "learner", "lazy", "extras")
 """Files that any room may import, and that import nothing of dlcore."""
 
 ALLOWED: dict[tuple[str, str], str] = {

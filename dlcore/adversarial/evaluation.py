@@ -20,6 +20,7 @@ import numpy as np
 
 from dlcore.adversarial.gradient import ScoreFn, check_attack, check_images, fgsm, pgd
 from dlcore.adversarial.queries import nes, random_signs
+from dlcore.choices import check_choice
 from dlcore.ops.checks import check_class_ids
 
 __all__ = ["ATTACKS", "BLACK_BOX", "AttackSettings", "Attacked", "MaskingCheck", "attack_images", "masking_checks"]
@@ -131,8 +132,7 @@ def attack_images(
       AssertionError: an attack left its ball or [0, 1].
     """
     settings = settings or AttackSettings()
-    if attack not in ATTACKS:
-        raise ValueError(f"attack={attack!r}: unknown; allowed: {', '.join(ATTACKS)}")
+    check_choice("attack", attack, ATTACKS)
     if target is not None and attack in BLACK_BOX:
         allowed = ", ".join(name for name in ATTACKS if name not in BLACK_BOX)
         raise ValueError(f"attack={attack!r}: takes no target; allowed: {allowed}")

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from dlcore.choices import check_choice
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.ops.checks import check_class_ids
 
@@ -134,6 +135,7 @@ def project(delta: jax.Array, epsilon: float, norm: Norm = "linf") -> jax.Array:
     Returns:
       The nearest point of the ball.
     """
+    check_choice("norm", norm, Norm)
     if norm == "linf":
         return jnp.clip(delta, -epsilon, epsilon)
     # The small term keeps the root's derivative finite at 0.
@@ -164,6 +166,7 @@ def projected_ascent(
     Returns:
       [H, W, C] in [0, 1], at most epsilon away from the image in the norm.
     """
+    check_choice("norm", norm, Norm)
     slope = jax.grad(objective)
 
     def inside(x):
@@ -205,6 +208,7 @@ def fgsm(
     Raises:
       ValueError: epsilon, or the image, is outside [0, 1].
     """
+    check_choice("loss", loss, Loss)
     check_attack(epsilon)
     check_images(image)
     # Gradient of the loss by the pixels, and one step along its sign.
@@ -248,6 +252,8 @@ def pgd(
     Raises:
       ValueError: a setting is out of range, or the image is outside [0, 1].
     """
+    check_choice("norm", norm, Norm)
+    check_choice("loss", loss, Loss)
     check_attack(epsilon, step_size, steps, restarts)
     check_images(image)
 

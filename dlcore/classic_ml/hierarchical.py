@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.classic_ml.points import check_points
 
 __all__ = ["LINKAGES", "cut_tree", "linkage"]
@@ -41,8 +42,7 @@ def linkage(x: Any, method: str = "ward") -> np.ndarray:
     from scipy.spatial.distance import pdist, squareform
 
     check_points("x", x, least=2)
-    if method not in LINKAGES:
-        raise ValueError(f"method={method!r}: unknown; allowed: {', '.join(LINKAGES)}")
+    check_choice("method", method, LINKAGES)
     return _merges(squareform(pdist(np.asarray(x, np.float64))), method)
 
 

@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.classic_ml.examples import as_examples, as_rows
 
 __all__ = ["BinarySVM", "KernelSVM", "decision", "fit_binary", "kernel_matrix", "predict", "train"]
@@ -165,6 +166,7 @@ def train(
     Raises:
       ValueError: see `as_examples`; there is only one class, or a setting is not allowed.
     """
+    check_choice("kernel", kernel, Kernel)
     examples = as_examples(images, labels)
     if len(examples.classes) < 2:
         raise ValueError(f"labels={examples.classes.tolist()}: only one class; allowed: at least two")

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from dlcore.choices import check_choice
+
 __all__ = [
     "LOSSES",
     "Linear",
@@ -168,8 +170,7 @@ def objective(parameters: Linear, x: jax.Array, label: jax.Array, loss: str, l2:
     Raises:
       ValueError: `loss` is not in LOSSES.
     """
-    if loss not in LOSSES:
-        raise ValueError(f"loss={loss!r}: unknown; allowed: {', '.join(LOSSES)}")
+    check_choice("loss", loss, LOSSES)
     each, ds = LOSSES[loss](scores(parameters, x), label)  # [N], [N, C]
     value = each.mean() + l2 / 2 * jnp.square(parameters.weights).sum()
     return value, Linear(ds.T @ x / len(x) + l2 * parameters.weights, ds.mean(0))

@@ -14,6 +14,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from dlcore.choices import check_choice
 from dlcore.data.augment import to_float
 
 __all__ = ["color_histogram", "rgb_to_hsv", "rgb_to_lab"]
@@ -51,8 +52,7 @@ def color_histogram(
         raise ValueError(f"images.shape={images.shape}: not an image batch; allowed: [N, H, W, C], none of them 0")
     if bins < 1:
         raise ValueError(f"bins={bins}: out of range; allowed: at least 1")
-    if space not in ("given", "hsv"):
-        raise ValueError(f"space={space!r}: unknown; allowed: given, hsv")
+    check_choice("space", space, ("given", "hsv"))
     if images.dtype != jnp.uint8 and not jnp.issubdtype(images.dtype, jnp.floating):
         raise ValueError(f"images.dtype={images.dtype}: wrong dtype; allowed: uint8, or floating in [0, 1]")
     return _histogram(rgb_to_hsv(_unit(images)) if space == "hsv" else jnp.asarray(images), bins, joint, normalize)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.ops.checks import check_finite
 from dlcore.ops.filters import gaussian_filter, sobel_filter
 
@@ -52,8 +53,7 @@ def harris_response(
     Raises:
       ValueError: the image has fewer than two axes or is not finite, or the method is unknown.
     """
-    if method not in ("k", "eps"):
-        raise ValueError(f"method={method!r}: unknown; allowed: k, eps")
+    check_choice("method", method, ("k", "eps"))
     rr, rc, cc = _structure_tensor(image, sigma)
     determinant, trace = rr * cc - rc**2, rr + cc
     return determinant - k * trace**2 if method == "k" else 2 * determinant / (trace + eps)

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dlcore.choices import check_choice
 from dlcore.data.preprocess import Standardizer, fit_standardizer
 from dlcore.learner import root_key
 from dlcore.losses import multiclass_hinge_loss, softmax_cross_entropy_loss
@@ -119,8 +120,7 @@ def fit_classifier(
         )
     if labels.min() < 0 or labels.max() >= num_classes:
         raise ValueError(f"labels={labels.min()}..{labels.max()}: out of range; allowed: 0..{num_classes - 1}")
-    if loss not in _LOSSES:
-        raise ValueError(f"loss={loss!r}: unknown; allowed: {', '.join(_LOSSES)}")
+    check_choice("loss", loss, _LOSSES)
     if not l2 >= 0:
         raise ValueError(f"l2={l2}: negative; allowed: at least 0")
     if steps < 1 or (hidden is not None and hidden < 1):

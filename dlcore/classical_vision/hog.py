@@ -16,6 +16,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from dlcore.choices import check_choice
 from dlcore.ops.im2col import im2col, pair_of
 
 __all__ = ["cell_histograms", "hog", "image_gradients"]
@@ -52,8 +53,7 @@ def hog(
       ValueError: `images` are not floating [N, H, W, C], not even one block fits, or a setting is not allowed.
     """
     _check(images, orientations)
-    if norm not in _NORMS:
-        raise ValueError(f"norm={norm!r}: unknown; allowed: {', '.join(_NORMS)}")
+    check_choice("norm", norm, _NORMS)
     cell, block = pair_of("cell", cell), pair_of("block", block)
     cells = tuple(size // c for size, c in zip(images.shape[1:3], cell, strict=True))
     if any(have < need for have, need in zip(cells, block, strict=True)):

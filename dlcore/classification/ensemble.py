@@ -14,6 +14,8 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from dlcore.choices import check_choice
+
 __all__ = ["ensemble_log_probabilities", "snapshot_steps"]
 
 
@@ -33,8 +35,7 @@ def ensemble_log_probabilities(
     Raises:
       ValueError: the average is unknown, or there is no member.
     """
-    if average not in ("probabilities", "logits"):
-        raise ValueError(f"average={average!r}: unknown; allowed: probabilities, logits")
+    check_choice("average", average, ("probabilities", "logits"))
     if logits.ndim < 2 or not logits.shape[axis]:
         raise ValueError(f"logits={logits.shape}: no member; allowed: [K, ..., C] of at least one")
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))

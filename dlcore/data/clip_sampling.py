@@ -12,10 +12,11 @@ than a clip is looped, padded with its last frame (clamp), or an error.
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.data.source import Source
 from dlcore.data.workers import Workers
 
@@ -80,8 +81,7 @@ def clip_indices(start: Any, length: int, stride: Any, num_frames: Any, short: S
     if outside.any():
         first, frames = (np.broadcast_to(value, outside.shape)[outside][0] for value in (start, num_frames))
         raise ValueError(f"start={first}: not in the video; allowed: 0 to {frames - 1}")
-    if short not in get_args(Short):
-        raise ValueError(f"short={short!r}: unknown; allowed: {', '.join(get_args(Short))}")
+    check_choice("short", short, Short)
     indices = start + stride * np.arange(length)
     if short == "loop":
         return indices % num_frames
@@ -294,6 +294,7 @@ def clips_in_memory(videos: np.ndarray, length: int, stride: int = 1, short: Sho
     Raises:
       ValueError: the clip is longer than the videos, and `short` is "error".
     """
+    check_choice("short", short, Short)
     count = len(videos)
 
     def digest(i: int) -> str:

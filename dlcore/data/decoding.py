@@ -24,6 +24,7 @@ from typing import Literal
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.data.image_folder import ImageFile
 from dlcore.data.image_headers import target_size
 from dlcore.data.image_pixels import Box, center_box, decode_box_by_pillow, decode_image, open_image, orientation
@@ -164,8 +165,7 @@ def decode_box(
       OSError: `data` is cut off or damaged.
       MissingPackage: OpenCV is not installed.
     """
-    if decoder not in DECODERS:
-        raise ValueError(f"decoder={decoder!r}: unknown; allowed: {', '.join(DECODERS)}")
+    check_choice("decoder", decoder, DECODERS)
     image = (decode_box_by_pillow if decoder == "pillow" else _by_opencv)(data, choose, size, channels, orient)
     return image if image.ndim == 3 else image[..., None]
 

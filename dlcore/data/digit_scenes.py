@@ -6,6 +6,7 @@ their size. The digits of training scenes are rotated, scaled and sheared a litt
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.data.digits import digits
 from dlcore.data.source import Source
 
@@ -36,8 +37,7 @@ def digit_scenes(
     Raises:
       ValueError: `split` is unknown, or `size` is below 16.
     """
-    if split not in _SPLITS:
-        raise ValueError(f"split={split!r}: unknown; allowed: {', '.join(_SPLITS)}")
+    check_choice("split", split, _SPLITS)
     if size < DIGIT:
         raise ValueError(f"size={size}: smaller than a digit; allowed: at least {DIGIT}")
     name, rows = _SPLITS[split]

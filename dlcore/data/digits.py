@@ -8,6 +8,7 @@ import functools
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.data.source import Source
 
 __all__ = ["digits"]
@@ -27,8 +28,7 @@ def digits(split: str) -> Source:
     Raises:
       ValueError: `split` is neither "train" nor "test".
     """
-    if split not in _SPLITS:
-        raise ValueError(f"split={split!r}: unknown; allowed: {', '.join(_SPLITS)}")
+    check_choice("split", split, _SPLITS)
     image, label = _load()
     rows = _SPLITS[split]
     arrays = {"image": image[rows].copy(), "label": label[rows].copy()}

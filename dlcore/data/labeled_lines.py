@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.data.text import Vocabulary, embedded_pages, read_utf8
 from dlcore.data.topics import NUM_TOPICS, LabeledLines, as_characters, topic_lines
 
@@ -81,8 +82,7 @@ def labeled_texts(name: str, length: int, data_dir: str | Path | None = None) ->
       ValueError: `name` is unknown, `data_dir` is missing, or a line has no label or no text, or all have one label.
       FileNotFoundError: the file does not exist.
     """
-    if name not in LABELED_TEXTS:
-        raise ValueError(f"dataset={name!r}: unknown; allowed: {', '.join(LABELED_TEXTS)}")
+    check_choice("dataset", name, LABELED_TEXTS)
     if name == "topics":
         lines = topic_lines(length, _NUM_TOPIC_LINES)
         names = tuple(f"topic {k}" for k in range(NUM_TOPICS))

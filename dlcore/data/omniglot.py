@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.data.source import Source
 
 __all__ = ["FILE", "omniglot"]
@@ -32,8 +33,7 @@ def omniglot(data_dir: str | Path, part: str) -> Source:
       ValueError: `part` is neither "background" nor "evaluation".
       FileNotFoundError: `data_dir` does not contain the file.
     """
-    if part not in _PARTS:
-        raise ValueError(f"part={part!r}: unknown; allowed: {', '.join(_PARTS)}")
+    check_choice("part", part, _PARTS)
     path = Path(data_dir) / FILE
     if not path.is_file():
         raise FileNotFoundError(f"data_dir={str(data_dir)!r}: has no {FILE}; allowed: a folder with it")

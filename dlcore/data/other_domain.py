@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.data.source import Source, check_seed
 
 __all__ = ["blend", "two_domains"]
@@ -51,6 +52,7 @@ def two_domains(
     Raises:
       ValueError: see `blend`.
     """
+    check_choice("kind", kind, ("blended", "inverted"))
     image = source.arrays["image"]
     image = image if image.dtype == np.uint8 else np.rint(255 * np.asarray(image)).astype(np.uint8)
     image = image.repeat(3, -1) if image.shape[-1] == 1 else image

@@ -12,6 +12,7 @@ divided into one part per split, so that no pixel is in two splits:
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.data.sample_images import SAMPLE_IMAGES, sample_image
 from dlcore.data.source import Source, check_seed
 
@@ -44,8 +45,7 @@ def photo_crops(split: str, count: int, seed: int = 0, size: int = 32) -> Source
     Raises:
       ValueError: `split` is unknown, `size` is outside [1, 40], or the seed is negative.
     """
-    if split not in ("train", "valid", "test"):
-        raise ValueError(f"split={split!r}: unknown; allowed: train, valid, test")
+    check_choice("split", split, ("train", "valid", "test"))
     if not 1 <= size <= 40:
         raise ValueError(f"size={size}: out of range; allowed: 1 to 40, the width of a field's part for the test")
     rng = np.random.default_rng((check_seed(seed), ("train", "valid", "test").index(split)))

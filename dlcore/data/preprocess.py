@@ -20,6 +20,8 @@ from typing import Any, Literal
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_choice
+
 __all__ = [
     "PCA",
     "Standardizer",
@@ -142,8 +144,7 @@ def fit_standardizer(train: np.ndarray, per: Literal["feature", "channel", "all"
     Raises:
       ValueError: `per` is unknown, there are no examples, or a value is not finite.
     """
-    if per not in ("feature", "channel", "all"):
-        raise ValueError(f"per={per!r}: unknown; allowed: feature, channel, all")
+    check_choice("per", per, ("feature", "channel", "all"))
     mean = _mean(train, per)
     chunks = _chunks(train)
     squares = sum(np.square(chunk - mean).sum(_axes(chunk, per)) for chunk in chunks)

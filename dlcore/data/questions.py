@@ -19,6 +19,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.data.scenes import SHAPES
 from dlcore.data.shape_grid import COLORS, Placed, check_grid, draw_shapes
 from dlcore.data.source import Source, check_seed
@@ -83,8 +84,7 @@ def answer_number(answer: str, answers: Sequence[str] = ANSWERS) -> int:
     Raises:
       ValueError: `answer` is not in `answers`.
     """
-    if answer not in answers:
-        raise ValueError(f"answer={answer!r}: unknown; allowed: {', '.join(answers)}")
+    check_choice("answer", answer, answers)
     return list(answers).index(answer)
 
 

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.data.augment.examples import VOID
 from dlcore.data.decoding import decode_image, stretch_image
 from dlcore.data.image_folder import is_image
@@ -137,8 +138,7 @@ def segmentation_splits(
     if not path.exists():
         raise FileNotFoundError(f"data_dir={str(data_dir)!r}: no such folder or .zip")
     layout = _layout_of(path) if layout is None else layout
-    if layout not in LAYOUTS:
-        raise ValueError(f"layout={layout!r}: unknown; allowed: {', '.join(LAYOUTS)}")
+    check_choice("layout", layout, LAYOUTS)
     names, table, pairs, messages = {"pairs": _pairs, "cityscapes": _cityscapes, "ade20k": _ade20k}[layout](path)
     if not pairs.get("train"):
         raise ValueError(f"data_dir={str(data_dir)!r}: holds no training images with masks; allowed: those of {layout}")

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.data.mesh_files import read_mesh
 from dlcore.data.source import Source, check_seed
 from dlcore.ops.mesh import check_mesh
@@ -74,8 +75,7 @@ def modelnet(data_dir: str | Path, split: str, num_points: int | None = None, se
         the .npz, a mesh is damaged, a point is not finite, or a label has no class.
       FileNotFoundError: the folder holds neither a .npz nor .off files of the split.
     """
-    if split not in ("train", "test"):
-        raise ValueError(f"split={split!r}: unknown; allowed: train, test")
+    check_choice("split", split, ("train", "test"))
     root = Path(data_dir)
     if files := sorted(root.glob(f"modelnet*_{split}.npz")):
         if len(files) > 1:

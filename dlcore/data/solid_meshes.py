@@ -6,6 +6,7 @@ make a round solid, four a box or a pyramid, three a prism.
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.data.shapes3d import mesh_points
 from dlcore.data.source import Source, check_seed
 
@@ -130,8 +131,7 @@ def posed_solid_mesh(kind: str, rng: np.random.Generator | None = None) -> tuple
     Raises:
       ValueError: `kind` is unknown.
     """
-    if kind not in SOLID_MESHES:
-        raise ValueError(f"kind={kind!r}: unknown; allowed: {', '.join(SOLID_MESHES)}")
+    check_choice("kind", kind, SOLID_MESHES)
     tube = 0.4 if rng is None else rng.uniform(0.25, 0.55)
     vertices, faces = torus_mesh(tube) if kind == "torus" else revolve_profile(*SOLID_MESHES[kind])
     if rng is None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.data.source import Source, check_seed
 from dlcore.ops.camera import check_intrinsics
 
@@ -48,8 +49,7 @@ class Solid(NamedTuple):
         Raises:
           ValueError: `kind` is unknown, or a length of `size` is not positive.
         """
-        if self.kind not in SOLID_KINDS:
-            raise ValueError(f"kind={self.kind!r}: unknown; allowed: {', '.join(SOLID_KINDS)}")
+        check_choice("kind", self.kind, SOLID_KINDS)
         if not np.all(np.asarray(self.size) > 0):
             raise ValueError(f"size={np.asarray(self.size).tolist()}: not positive; allowed: lengths above 0")
         xp = points.__array_namespace__()
@@ -102,8 +102,7 @@ def random_solid(rng: np.random.Generator, kind: str | None = None, upright: boo
       ValueError: `kind` is unknown.
     """
     kind = SOLID_KINDS[rng.integers(len(SOLID_KINDS))] if kind is None else kind
-    if kind not in SOLID_KINDS:
-        raise ValueError(f"kind={kind!r}: unknown; allowed: {', '.join(SOLID_KINDS)}")
+    check_choice("kind", kind, SOLID_KINDS)
     size = rng.uniform(0.35, 0.55, 3)
     if kind == "torus":
         size[1] = rng.uniform(0.3, 0.5) * size[0]

@@ -9,6 +9,7 @@ import string
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.data.source import Source, check_seed
 from dlcore.data.words import SPECIAL, Words, pad_sequences
 
@@ -50,8 +51,7 @@ def strings(task: str, count: int, seed: int = 0, *, length: tuple[int, int] = (
       ValueError: `task` is unknown, the seed negative, or a number out of range.
     """
     low, high = length
-    if task not in STRING_TASKS:
-        raise ValueError(f"task={task!r}: unknown; allowed: {', '.join(STRING_TASKS)}")
+    check_choice("task", task, STRING_TASKS)
     if not 1 <= low <= high:
         raise ValueError(f"length={low},{high}: no range; allowed: 1 <= low <= high")
     if vocabulary < 1:

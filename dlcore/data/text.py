@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.data.melodies import melodies
 from dlcore.data.source import Source
 from dlcore.data.topics import as_characters, topic_lines
@@ -110,8 +111,7 @@ def load_text(name: str, data_dir: str | Path | None = None) -> str:
       ValueError: `name` is unknown, `data_dir` is missing, or the file is empty or not in UTF-8.
       FileNotFoundError: the file does not exist.
     """
-    if name not in TEXTS:
-        raise ValueError(f"dataset={name!r}: unknown; allowed: {', '.join(TEXTS)}")
+    check_choice("dataset", name, TEXTS)
     if name == "pages":
         return embedded_pages()
     if name == "melodies":

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from dlcore.choices import check_choice
 from dlcore.data.video_folder import LabeledVideo
 
 __all__ = ["VIDEO_DATASETS", "VideoAnnotation", "VideoDataset", "labeled_videos", "read_video_dataset"]
@@ -76,8 +77,7 @@ def read_video_dataset(name: str, root: str | Path, fold: int = 1) -> VideoDatas
         says or names an unknown class, or no video of a split exists.
       FileNotFoundError: a list does not exist.
     """
-    if name not in VIDEO_DATASETS:
-        raise ValueError(f"dataset={name!r}: unknown; allowed: {', '.join(VIDEO_DATASETS)}")
+    check_choice("dataset", name, VIDEO_DATASETS)
     if not 1 <= fold <= 3:
         raise ValueError(f"fold={fold}: out of range; allowed: 1 to 3")
     dataset = _ucf101(Path(root), fold) if name == "ucf101" else VIDEO_DATASETS[name](Path(root))

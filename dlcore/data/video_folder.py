@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.data.clip_sampling import SampledClips, Short
 from dlcore.data.source import Source
 from dlcore.data.split_names import allowed_names, check_one_name, split_of
@@ -158,6 +159,7 @@ def labeled_clips(
         `frame_rate` or as a part in seconds.
       MissingPackage: there are video files, and PyAV is not installed.
     """
+    check_choice("short", short, Short)
     if frame_rate is not None and not frame_rate > 0:
         raise ValueError(f"frame_rate={frame_rate:g}: out of range; allowed: above 0 frames a second")
     pair = (size, size) if isinstance(size, int) else size

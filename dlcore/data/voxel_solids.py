@@ -16,6 +16,7 @@ import math
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.data.source import Source, check_seed
 
 __all__ = ["SOLIDS", "depth_map", "occupancy", "solid_volume", "voxel_solids"]
@@ -44,8 +45,7 @@ def solid_volume(kind: str, half_extents: np.ndarray) -> float:
     Raises:
       ValueError: `kind` is unknown.
     """
-    if kind not in SOLIDS:
-        raise ValueError(f"kind={kind!r}: unknown; allowed: {', '.join(SOLIDS)}")
+    check_choice("kind", kind, SOLIDS)
     return _UNIT_VOLUMES[kind] * float(np.prod(half_extents))
 
 
@@ -73,8 +73,7 @@ def occupancy(
     Raises:
       ValueError: `kind` is unknown, or `resolution` is below 1.
     """
-    if kind not in SOLIDS:
-        raise ValueError(f"kind={kind!r}: unknown; allowed: {', '.join(SOLIDS)}")
+    check_choice("kind", kind, SOLIDS)
     if resolution < 1:
         raise ValueError(f"resolution={resolution}: too small; allowed: at least 1")
     along = (np.arange(resolution, dtype=np.float32) + 0.5) * 2 / resolution - 1

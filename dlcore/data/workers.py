@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.data.image_folder import ImageFile
 
 __all__ = ["DECODERS", "Workers", "try_each", "unreadable"]
@@ -38,8 +39,7 @@ class Workers:
         count = len(os.sched_getaffinity(0)) if self.count is None else self.count
         if count < 0:
             raise ValueError(f"workers={count}: negative; allowed: 0 or more")
-        if self.decoder not in DECODERS:
-            raise ValueError(f"decoder={self.decoder!r}: unknown; allowed: {', '.join(DECODERS)}")
+        check_choice("decoder", self.decoder, DECODERS)
         object.__setattr__(self, "count", count)
 
     @functools.cached_property

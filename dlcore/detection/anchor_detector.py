@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.detection.anchors import Anchors
 from dlcore.detection.dense import flatten_levels, head_conv, pyramid_towers, select, topk_by_level
 from dlcore.detection.fpn import ExtraBlocks
@@ -104,6 +105,7 @@ class AnchorDetector(nn.Module):
         Returns:
           (outputs, their anchors).
         """
+        check_choice("extra_blocks", self.extra_blocks, ExtraBlocks)
         levels, classification, regression = pyramid_towers(self, x, train)
         num_anchors = len(self.scales) * len(self.aspect_ratios)
         num_logits = self.num_classes + (self.loss == "mined_softmax")

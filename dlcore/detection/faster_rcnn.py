@@ -18,6 +18,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.detection import rpn
 from dlcore.detection.anchors import Anchors
 from dlcore.detection.dense import named_maps, select, topk_by_class
@@ -108,6 +109,7 @@ def crop_regions(
     Returns:
       [B, R, output_size, output_size, C].
     """
+    check_choice("pool", pool, ("roi_align", "roi_pool"))
     first = size[0] // levels[0].shape[1]
     strides = [first * 2**i for i in range(len(levels))]
     lowest = int(np.log2(first))
@@ -186,6 +188,8 @@ class FasterRCNN(nn.Module):
 
     def setup(self) -> None:
         """Build the parts that every call shares."""
+        check_choice("extra_blocks", self.extra_blocks, ExtraBlocks)
+        check_choice("pool", self.pool, ("roi_align", "roi_pool"))
         self.fpn = FeaturePyramid(self.channels, self.extra_blocks, self.dtype)
         if self.non_local:
             self.non_local_block = NonLocalBlock(dtype=self.dtype)

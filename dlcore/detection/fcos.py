@@ -19,6 +19,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.detection.anchors import Grid
 from dlcore.detection.dense import (
     Thresholds,
@@ -102,6 +103,8 @@ class FCOS(nn.Module):
         Returns:
           (outputs, their locations).
         """
+        check_choice("extra_blocks", self.extra_blocks, ExtraBlocks)
+        check_choice("distance_activation", self.distance_activation, ("relu", "exp"))
         levels, classification, regression = pyramid_towers(self, x, train)
         # The bias starts at the prior probability of foreground, for a stable focal loss.
         bias = nn.initializers.constant(-np.log((1 - self.prior_probability) / self.prior_probability))

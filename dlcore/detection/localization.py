@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.data.augment import ExampleAugmentation, augment_examples
 from dlcore.detection.dense import named_maps
 from dlcore.learner import Labels, Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
@@ -104,6 +105,7 @@ def box_distance(box: jax.Array, target: jax.Array, kind: Literal["l2", "smooth_
     Returns:
       [...].
     """
+    check_choice("kind", kind, ("l2", "smooth_l1"))
     return l2_loss(box, target) if kind == "l2" else 4 * smooth_l1_loss(box, target, BETA)
 
 
@@ -148,6 +150,7 @@ def learner(
     Raises:
       ValueError: at the first batch, where it has room for another number of boxes than one.
     """
+    check_choice("box_loss", box_loss, ("l2", "smooth_l1"))
 
     def init(rng: jax.Array, batch: dict) -> ModelState:
         if batch["boxes"].shape[1] != 1:

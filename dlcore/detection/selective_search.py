@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.classical_vision.color_histogram import rgb_to_hsv, rgb_to_lab
 from dlcore.classical_vision.graph_segmentation import graph_segmentation, neighbor_edges
 
@@ -108,8 +109,7 @@ def color_space(image: np.ndarray, space: Space) -> np.ndarray:
     Raises:
       ValueError: `space` is unknown.
     """
-    if space not in SPACES:
-        raise ValueError(f"space={space!r}: unknown; allowed: {', '.join(SPACES)}")
+    check_choice("space", space, SPACES)
     rgb = image.astype(np.float32) / 255
     if space == "hsv":
         return np.asarray(rgb_to_hsv(rgb))

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.diagnostics.trace import Operation, draws_random_numbers, run_traced
 
 __all__ = [
@@ -85,8 +86,7 @@ def relative_error(a: np.ndarray, b: np.ndarray, over: Literal["max", "sum"] = "
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if a.shape != b.shape:
         raise ValueError(f"b={b.shape}: wrong shape; allowed: {a.shape}, that of a")
-    if over not in ("max", "sum"):
-        raise ValueError(f"over={over!r}: unknown; allowed: max, sum")
+    check_choice("over", over, ("max", "sum"))
     sizes = np.abs(a), np.abs(b)
     scale = np.maximum(*sizes) if over == "max" else sizes[0] + sizes[1]
     tiny = np.maximum(*sizes) < TINY
@@ -124,8 +124,7 @@ def check_step(h: float, method: str = "centered") -> None:
     Raises:
       ValueError: the method is unknown, or h is outside [1e-10, 1), for a complex step outside (0, 1).
     """
-    if method not in METHODS:
-        raise ValueError(f"method={method!r}: unknown; allowed: {', '.join(METHODS)}")
+    check_choice("method", method, METHODS)
     if not 0 < h < 1 or (method != "complex_step" and h < TINY):
         raise ValueError(f"h={h}: rounding would take over; allowed: [1e-10, 1), of a complex step (0, 1)")
 

@@ -10,11 +10,12 @@ Krizhevsky, Sutskever & Hinton 2012 average ten crops of 224 pixels from images 
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
+from dlcore.choices import check_choice
 from dlcore.data.augment.crops import average_over_crops, five_crop, resized_crop, ten_crop
 from dlcore.learner import Batch, Learner, Metrics, Sum, mask_of
 from dlcore.losses import softmax_cross_entropy_loss
@@ -41,8 +42,7 @@ def views(image: jax.Array, kind: Views) -> jax.Array:
     Raises:
       ValueError: the kind is unknown.
     """
-    if kind not in get_args(Views):
-        raise ValueError(f"kind={kind!r}: unknown; allowed: {', '.join(get_args(Views))}")
+    check_choice("kind", kind, Views)
     if kind == "none":
         return image[None]
     if kind == "flip":

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.generative.unet import TimestepEmbedding, timestep_embedding
 from dlcore.learner import Range
 from dlcore.nn import Conv, Dense, Embed, GroupNorm
@@ -242,10 +243,8 @@ class UNetEncoder(nn.Module):
         Raises:
           ValueError: resnet_time_scale_shift is unknown.
         """
-        kind = self.resnet_time_scale_shift
-        if kind not in ("default", "scale_shift"):
-            raise ValueError(f"resnet_time_scale_shift={kind!r}: unknown; allowed: default, scale_shift")
-        shift = kind == "scale_shift"
+        check_choice("resnet_time_scale_shift", self.resnet_time_scale_shift, ("default", "scale_shift"))
+        shift = self.resnet_time_scale_shift == "scale_shift"
         return ResnetBlock(features, self.groups, epsilon=self.epsilon, dtype=dtype, scale_shift=shift, name=name)
 
     @nn.nowrap

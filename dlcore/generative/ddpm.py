@@ -15,7 +15,7 @@ difference (`dlcore.generative.samplers.guide`). What is diffused may be a code 
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -23,10 +23,11 @@ import optax
 from flax import linen as nn
 from flax import struct
 
+from dlcore.choices import check_choice
 from dlcore.generative.condition import Condition, classes_of, read
 from dlcore.generative.diffusion import NoiseSchedule, Sampling, check_sampling, denoiser, sample
 from dlcore.generative.pixels import denormalize, normalize
-from dlcore.generative.samplers import target_of
+from dlcore.generative.samplers import Prediction, target_of
 from dlcore.generative.schedules import add_noise
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
@@ -47,7 +48,7 @@ class DiffusionState(State):
 
 
 def diffuse(
-    keys: jax.Array, x: jax.Array, alphas_cumprod: Any, prediction: Literal["epsilon", "v", "sample"] = "epsilon"
+    keys: jax.Array, x: jax.Array, alphas_cumprod: Any, prediction: Prediction = "epsilon"
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Draw a timestep and noise for each example: the forward process q(x_t | x_0).
 
@@ -76,7 +77,7 @@ def simple_loss(
     x: jax.Array,
     cond: tuple,
     alphas_cumprod: Any,
-    prediction: Literal["epsilon", "v", "sample"] = "epsilon",
+    prediction: Prediction = "epsilon",
 ) -> jax.Array:
     """Compute L of each example: the squared error of the predicted noise, velocity or clean example.
 
@@ -107,7 +108,7 @@ def learner(
     decode: Callable[[Any, jax.Array], jax.Array] = lambda params, x: denormalize(x),
     locked: Sequence[str] = (),
     noise_schedule: NoiseSchedule = NoiseSchedule(),
-    prediction: Literal["epsilon", "v", "sample"] = "epsilon",
+    prediction: Prediction = "epsilon",
     sampling: Sampling = Sampling(),
     condition_dropout: Annotated[float, Range(0, 1)] = 0.1,
 ) -> Learner:
@@ -137,6 +138,7 @@ def learner(
         sampler, from almost pure noise to x_s, would multiply an error of the predicted noise by more than 100:
         sqrt(abar_s / abar_t), where nothing is clipped.
     """
+    check_choice("prediction", prediction, Prediction)
     check_sampling(noise_schedule, sampling, prediction, condition is not None)
     alphas_cumprod = noise_schedule.alphas_cumprod()
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.generative.condition import Condition
 from dlcore.generative.dpm_solver import dpmpp_sample
 from dlcore.generative.latents import slerp
@@ -60,6 +61,7 @@ class NoiseSchedule(NamedTuple):
         Returns:
           [T].
         """
+        check_choice("beta_schedule", self.beta_schedule, ("linear", "cosine", "scaled_linear"))
         betas = SCHEDULES[self.beta_schedule](self.num_timesteps)
         return alphas_cumprod(rescale_zero_terminal_snr(betas) if self.zero_terminal_snr else betas)
 
@@ -93,6 +95,10 @@ class Sampling(NamedTuple):
         Returns:
           Keyword arguments.
         """
+        check_choice("sampler", self.sampler, Sampler)
+        check_choice("spacing", self.spacing, ("leading", "trailing", "linspace"))
+        check_choice("final_alpha", self.final_alpha, ("one", "first"))
+        check_choice("sigmas", self.sigmas, ("training", "karras"))
         options = self._asdict()
         del options["guidance"]
         if self.sampler != "ddim":
@@ -191,6 +197,7 @@ def sample(
     Returns:
       [B, *shape]; with `return_trajectory=True` (samples, [num_inference_steps + 1, B, *shape]).
     """
+    check_choice("sampler", sampler, Sampler)
     sampling_timesteps = timesteps(len(alphas_cumprod), num_inference_steps, spacing)
     grid = sampling_grid(alphas_cumprod, sampling_timesteps, final_alpha=final_alpha, sigmas=sigmas)
     if shares is None:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from dlcore.choices import check_choice
 from dlcore.generative.samplers import Denoise, Noise, Prediction, integrate, read_prediction
 from dlcore.generative.schedules import SamplingGrid
 
@@ -46,6 +47,8 @@ def dpmpp_sample(
     Returns:
       As `integrate`.
     """
+    check_choice("prediction", prediction, Prediction)
+    check_choice("order", order, (1, 2))
 
     def half_log_snr(alpha_cumprod):
         return 0.5 * (jnp.log(alpha_cumprod) - jnp.log1p(-alpha_cumprod))

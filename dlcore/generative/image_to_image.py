@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.generative.pixels import denormalize
 from dlcore.generative.two_players import LOSSES, AdversarialLoss, LossName, Players, PlayerState
 from dlcore.learner import Learner, Metrics, Range, Sum, mask_of
@@ -304,6 +305,7 @@ def paired_learner(
     Returns:
       The learner; `predict` returns `{"sample": images in [0, 1]}` and needs what `source` reads.
     """
+    check_choice("loss", loss, LossName)
     is_adversarial, weights = adversarial_weight > 0, (content_weight, adversarial_weight)
     players = Players({"generator": generator}, {"generator": generator_optimizer})
     if is_adversarial:

@@ -34,6 +34,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.generative.schedules import SamplingGrid
 
 __all__ = [
@@ -70,6 +71,7 @@ def read_prediction(output: Any, x: Any, abar: Any, prediction: Prediction = "ep
     Returns:
       (x_0, eps), both [...].
     """
+    check_choice("prediction", prediction, Prediction)
     # x_t = signal * x_0 + spread * eps.
     signal, spread = jnp.sqrt(abar), jnp.sqrt(1 - abar)
     if prediction == "epsilon":
@@ -91,6 +93,7 @@ def target_of(x0: Any, eps: Any, abar: Any, prediction: Prediction = "epsilon") 
     Returns:
       [...].
     """
+    check_choice("prediction", prediction, Prediction)
     if prediction == "v":
         return jnp.sqrt(abar) * eps - jnp.sqrt(1 - abar) * x0
     return eps if prediction == "epsilon" else x0
@@ -209,6 +212,8 @@ def ddpm_sample(
     Returns:
       As `integrate`.
     """
+    check_choice("prediction", prediction, Prediction)
+    check_choice("variance_type", variance_type, ("fixed_small", "fixed_large"))
 
     def step(x, extra, k, t, alpha_cumprod_t, alpha_cumprod_s):
         # Posterior q(x_s | x_t, x_0) with the predicted x_0.
@@ -250,6 +255,7 @@ def ddim_sample(
     Returns:
       As `integrate`.
     """
+    check_choice("prediction", prediction, Prediction)
 
     def step(x, extra, k, t, alpha_cumprod_t, alpha_cumprod_s):
         x0, eps = _clean_and_noise(denoise(x, t), x, alpha_cumprod_t, prediction, clip_sample)
@@ -285,6 +291,7 @@ def euler_sample(
     Returns:
       As `integrate`.
     """
+    check_choice("prediction", prediction, Prediction)
 
     def step(x, extra, k, t, alpha_cumprod_t, alpha_cumprod_s):
         # y_t = x0 + sigma_t eps, so y_s = x0 + sigma_s eps: finite where alpha_cumprod_t is 0,

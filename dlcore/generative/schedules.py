@@ -22,6 +22,8 @@ from typing import Any, Literal, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_choice
+
 __all__ = [
     "SCHEDULES",
     "SamplingGrid",
@@ -172,6 +174,7 @@ def timesteps(
     Raises:
       ValueError: N is not in [1, T], or the offset leads past the last timestep or below 0.
     """
+    check_choice("spacing", spacing, ("leading", "trailing", "linspace"))
     count, last = num_inference_steps, num_timesteps - 1
     if not 1 <= count <= num_timesteps:
         raise ValueError(f"num_inference_steps={count}: out of range; allowed: 1 to {num_timesteps}")
@@ -211,6 +214,8 @@ def sampling_grid(
     Raises:
       ValueError: karras, from a timestep on that is noise alone.
     """
+    check_choice("final_alpha", final_alpha, ("one", "first"))
+    check_choice("sigmas", sigmas, ("training", "karras"))
     alpha_cumprod = np.asarray(alphas_cumprod, np.float64)
     train_timesteps = np.arange(len(alpha_cumprod))
     # Noise level sigma of every training timestep.

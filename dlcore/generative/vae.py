@@ -22,6 +22,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.data.augment import to_float
 from dlcore.generative.latents import arcs
 from dlcore.generative.likelihood import bernoulli_log_likelihood, binarize
@@ -74,6 +75,7 @@ class VAE(nn.Module):
         Returns:
           (mean [B, latent_dim], log variance [B, latent_dim]) of q(z|x), at least float32.
         """
+        check_choice("likelihood", self.likelihood, ("bernoulli", "gaussian"))
         _ = self.grid
         for k, width in enumerate(self.widths):
             x = nn.relu(self._layer(f"down{k}", Conv, x, width, (4, 4), 2, padding=1))
@@ -285,6 +287,7 @@ def learner(
       noise), and where the batch has a second image `other`, the `path [B, 8, H, W, C]` to it. A batch of `index` alone
       gives `sample`, and one of `latent [B, Z]` in place of images `decoded [B, H, W, C]`.
     """
+    check_choice("binarization", binarization, ("dynamic", "static", "threshold"))
     rule = binarization if model.likelihood == "bernoulli" else "density"
     observe = functools.partial(_observe, model, binarization)
     objective = functools.partial(_objective, model, observe, beta)

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.diagnostics.jaxpr import propagate
 from dlcore.models.backbone import PERTURBATIONS, Backbone
 from dlcore.ops.checks import check_class_ids, check_shapes
@@ -152,8 +153,7 @@ def layer_gradient(
     """
     scores, maps = _shapes(forward, images)
     layer = list(maps)[-1] if layer is None else layer
-    if layer not in maps:
-        raise ValueError(f"layer={layer!r}: unknown; allowed: {', '.join(maps)}")
+    check_choice("layer", layer, maps)
     if labels is not None:
         check_class_ids("labels", labels, scores.shape[-1])
 

@@ -9,12 +9,13 @@ and the deconvnet are the gradient of a score whose ReLUs have another rule (`dl
 """
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.ops.checks import check_class_ids
 
 __all__ = [
@@ -135,9 +136,9 @@ def integration_points(steps: int, rule: Rule = "gauss_legendre") -> tuple[np.nd
     Raises:
       ValueError: no step, or an unknown rule.
     """
-    if steps < 1 or rule not in get_args(Rule):
-        allowed = ", ".join(get_args(Rule))
-        raise ValueError(f"steps={steps}, rule={rule!r}: allowed: steps >= 1, and one of {allowed}")
+    check_choice("rule", rule, Rule)
+    if steps < 1:
+        raise ValueError(f"steps={steps}: too few; allowed: at least 1")
     if rule == "gauss_legendre":
         points, weights = np.polynomial.legendre.leggauss(steps)
         return (points + 1) / 2, weights / 2

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from dlcore.choices import check_choice
 from dlcore.losses._precision import at_least_float32
 from dlcore.losses.objective import masked_mean
 from dlcore.ops.checks import check_shapes
@@ -178,8 +179,7 @@ def mined_triplet_loss(
     Raises:
       ValueError: `kind` is unknown, or the shapes do not fit together.
     """
-    if kind not in ("all", "semi_hard", "hard"):
-        raise ValueError(f"kind={kind!r}: unknown; allowed: all, semi_hard, hard")
+    check_choice("kind", kind, ("all", "semi_hard", "hard"))
     distances = pairwise_distances(embeddings, squared)  # [N, N]
     # Mining takes no gradient; easy triplets have a loss of 0.
     kinds = triplet_kinds(jax.lax.stop_gradient(distances), labels, margin)

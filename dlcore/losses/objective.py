@@ -13,6 +13,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from dlcore.choices import check_choice
 from dlcore.losses._precision import at_least_float32
 from dlcore.ops.checks import check_shapes
 
@@ -61,8 +62,7 @@ def full_loss(
     Raises:
       ValueError: `reduction` is unknown, or `mask` does not have the shape of `losses`.
     """
-    if reduction not in ("mean", "sum"):
-        raise ValueError(f"reduction={reduction!r}: unknown; allowed: mean, sum")
+    check_choice("reduction", reduction, ("mean", "sum"))
     losses = at_least_float32(losses)
     check_shapes(losses=(losses, "..."), mask=(mask, "..."), penalty=(penalty, ""), weight=(weight, ""))
     mask = jnp.ones(losses.shape, bool) if mask is None else mask

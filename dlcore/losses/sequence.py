@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dlcore.choices import check_choice
 from dlcore.losses._precision import at_least_float32
 from dlcore.ops.checks import check_class_ids, check_shapes
 
@@ -39,8 +40,7 @@ def sequence_loss(losses: jax.Array, mask: jax.Array | None = None, steps: Liter
     Raises:
       ValueError: `steps` is unknown, or `mask` does not have the shape of `losses`.
     """
-    if steps not in ("all", "last"):
-        raise ValueError(f"steps={steps!r}: unknown; allowed: all, last")
+    check_choice("steps", steps, ("all", "last"))
     losses = at_least_float32(losses)
     check_shapes(losses=(losses, "... T"), mask=(mask, "... T"))
     is_valid = jnp.ones(losses.shape, bool) if mask is None else mask > 0  # [..., T]

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.ops.square_root import safe_sqrt
 
 __all__ = ["nrmse", "psnr", "ssim", "ssim_map"]
@@ -153,8 +154,7 @@ def _similarity(a, b, data_range, window, sigma, window_size, k1, k2, border):
 
 def _window(window: str, sigma: float, window_size: int | None) -> tuple[np.ndarray, bool]:
     """(weights along one axis, whether moments are unbiased)."""
-    if window not in ("gaussian", "uniform"):
-        raise ValueError(f"window={window!r}: unknown; allowed: gaussian, uniform")
+    check_choice("window", window, ("gaussian", "uniform"))
     if sigma <= 0:
         raise ValueError(f"sigma={sigma}: out of range; allowed: above 0")
     size = (2 * int(3.5 * sigma + 0.5) + 1 if window == "gaussian" else 7) if window_size is None else window_size

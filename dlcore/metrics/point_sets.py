@@ -12,6 +12,7 @@ All take one pair of sets; vmap over a batch.
 import jax
 import jax.numpy as jnp
 
+from dlcore.choices import check_choice
 from dlcore.ops.point_sets import check_points
 
 __all__ = ["chamfer_distance", "nearest_squared_distances", "point_f1"]
@@ -77,8 +78,7 @@ def chamfer_distance(
     Raises:
       ValueError: `reduction` is unknown, or as `nearest_squared_distances`.
     """
-    if reduction not in ("mean", "sum"):
-        raise ValueError(f"reduction={reduction!r}: unknown; allowed: mean, sum")
+    check_choice("reduction", reduction, ("mean", "sum"))
     total = 0
     for squared, mask in zip(nearest_squared_distances(p, q, p_mask, q_mask), (p_mask, q_mask), strict=True):
         count = jnp.asarray(len(squared)) if mask is None else (mask > 0).sum()

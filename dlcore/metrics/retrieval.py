@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.ops.checks import check_finite
 
 __all__ = ["Verification", "recall_at_k", "verification"]
@@ -51,8 +52,7 @@ def recall_at_k(
         if v.ndim != 2 or len(v) != len(y) or v.shape[1] != queries.shape[1] or not len(v):
             raise ValueError(f"{name}={v.shape}: wrong shape with labels {y.shape}; allowed: [N, D] and [N], N above 0")
         check_finite(name, v)
-    if metric not in ("cosine", "euclidean"):
-        raise ValueError(f"metric={metric!r}: unknown; allowed: cosine, euclidean")
+    check_choice("metric", metric, ("cosine", "euclidean"))
     most = len(database) - is_self
     if not 1 <= k <= most:
         raise ValueError(f"k={k}: out of range; allowed: 1 to {most}, the number to search among")

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.learner import Range
 from dlcore.models.encoder_decoder import EncoderDecoder
 from dlcore.nn.activations import gelu, relu, silu
@@ -99,9 +100,8 @@ class BART(EncoderDecoder):
 
     def setup(self):
         """Build the embeddings and the blocks."""
-        for name, allowed in (("activation", ACTIVATIONS), ("positions", ("learned", "sinusoidal"))):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}={getattr(self, name)!r}: unknown; allowed: {', '.join(allowed)}")
+        check_choice("activation", self.activation, ACTIVATIONS)
+        check_choice("positions", self.positions, ("learned", "sinusoidal"))
         self.shared = self._table(self.vocab_size)
         if self.positions == "learned":
             self.encoder_positions, self.decoder_positions = (self._table(self.window + OFFSET) for _ in range(2))

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.learner import Range
 from dlcore.nn import Dense
 from dlcore.nn.activations import named_activation
@@ -93,8 +94,7 @@ class BERT(nn.Module):
 
     def setup(self):
         """Build the embeddings, the blocks and the head."""
-        if self.head not in ("tokens", "pooled"):
-            raise ValueError(f"head={self.head!r}: unknown; allowed: tokens, pooled")
+        check_choice("head", self.head, ("tokens", "pooled"))
         self.activate = named_activation(self.hidden_act, "hidden_act")
         init = nn.initializers.normal(0.02)
 

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.nn import BatchNorm, Conv, Dropout
@@ -174,8 +175,7 @@ class DenseNet(Backbone):
     head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        if self.stem not in ("imagenet", "cifar"):
-            raise ValueError(f"stem={self.stem!r}: unknown; allowed: imagenet, cifar")
+        check_choice("stem", self.stem, ("imagenet", "cifar"))
         last = 2 ** (len(self.stages) - 1)  # the map that the transitions take to one pixel
         check_images(self, x, "conv0", smallest=4 * last - 3 if self.stem == "imagenet" else last)
         dtype = compute_dtype(self.dtype, x, self.variables)

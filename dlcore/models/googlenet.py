@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
@@ -320,8 +321,7 @@ class GoogLeNet(Backbone):
 
     @nn.compact
     def _forward(self, x: jax.Array, train: bool, head: bool, auxiliary: bool = False) -> tuple[jax.Array, dict, dict]:
-        if self.stem not in ("imagenet", "cifar"):
-            raise ValueError(f"stem={self.stem!r}: unknown; allowed: imagenet, cifar")
+        check_choice("stem", self.stem, ("imagenet", "cifar"))
         if unknown := [name for name in self.modules if name not in MODULES]:
             raise ValueError(f"modules={self.modules}: unknown {', '.join(unknown)}; allowed: {', '.join(MODULES)}")
         check_images(self, x, "conv1/conv", smallest=31 if self.stem == "imagenet" else 4)

@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.models.backbone import Backbone
 from dlcore.models.googlenet import ConvNorm, standardized_to_symmetric
 from dlcore.models.inputs import check_images
@@ -74,6 +75,7 @@ class InceptionBlock(nn.Module):
 
     def pooled(self, x: jax.Array) -> jax.Array:
         """Pool x, [B, H, W, C], over 3x3 at stride 1."""
+        check_choice("pool", self.pool, ("average", "inside", "max"))
         if self.pool == "max":
             return max_pool(x, (3, 3), padding=1)
         return avg_pool(x, (3, 3), padding=1, count_include_pad=self.pool == "average")
@@ -328,8 +330,7 @@ class InceptionV3(Backbone):
 
     @nn.compact
     def _forward(self, x: jax.Array, train: bool, head: bool, auxiliary: bool = False) -> tuple[jax.Array, dict, dict]:
-        if self.stem not in ("imagenet", "cifar"):
-            raise ValueError(f"stem={self.stem!r}: unknown; allowed: imagenet, cifar")
+        check_choice("stem", self.stem, ("imagenet", "cifar"))
         if unknown := [name for name in self.modules if name not in MODULES]:
             raise ValueError(f"modules={self.modules}: unknown {', '.join(unknown)}; allowed: {', '.join(MODULES)}")
         check_images(self, x, "Conv2d_1a_3x3/conv", smallest=75 if self.stem == "imagenet" else 7)

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, Dense
@@ -74,9 +75,8 @@ class LeNet5(Backbone):
         return nn.initializers.glorot_uniform() if self.activation == "tanh" else nn.initializers.he_normal()
 
     def _check(self, x: jax.Array) -> None:
-        for field, allowed in (("activation", ACTIVATIONS), ("pooling", POOLINGS)):
-            if getattr(self, field) not in allowed:
-                raise ValueError(f"{field}={getattr(self, field)!r}: unknown; allowed: {', '.join(allowed)}")
+        check_choice("activation", self.activation, ACTIVATIONS)
+        check_choice("pooling", self.pooling, POOLINGS)
         check_images(self, x, "conv1", smallest=8, largest=32)
 
 

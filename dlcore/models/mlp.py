@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import jax
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.models.backbone import Backbone
 from dlcore.nn import Dense, DropConnect, VanillaDropout
 from dlcore.nn.precision import compute_dtype, logits_dtype
@@ -74,10 +75,8 @@ class MLP(Backbone):
         return self._linear(x.astype(logits_dtype(x.dtype)))
 
     def _check(self, x: jax.Array) -> None:
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(f"activation={self.activation!r}: unknown; allowed: {', '.join(ACTIVATIONS)}")
-        if self.dropout_form not in ("inverted", "vanilla"):
-            raise ValueError(f"dropout_form={self.dropout_form!r}: unknown; allowed: inverted, vanilla")
+        check_choice("activation", self.activation, ACTIVATIONS)
+        check_choice("dropout_form", self.dropout_form, ("inverted", "vanilla"))
         if x.ndim < 2:
             raise ValueError(f"x.shape={x.shape}: no batch of examples; allowed: [B, ...]")
         built = self.variables.get("params", {}).get("dense1" if self.hidden else "head", {}).get("kernel")

@@ -19,6 +19,7 @@ from typing import Any
 import jax
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.models.mobilenet_v2 import round_channels
@@ -100,8 +101,7 @@ class MobileNetV1(Backbone):
     head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        if self.stem not in ("imagenet", "cifar"):
-            raise ValueError(f"stem={self.stem!r}: unknown; allowed: imagenet, cifar")
+        check_choice("stem", self.stem, ("imagenet", "cifar"))
         check_images(self, x, "conv_stem", smallest=1)
         dtype = compute_dtype(self.dtype, x, self.variables)
         stem = Conv(

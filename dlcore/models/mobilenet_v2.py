@@ -18,6 +18,7 @@ from typing import Any
 import jax
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.nn import BatchNorm, Conv, Dropout, relu6
@@ -169,8 +170,7 @@ class MobileNetV2(Backbone):
     head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        if self.stem not in ("imagenet", "cifar"):
-            raise ValueError(f"stem={self.stem!r}: unknown; allowed: imagenet, cifar")
+        check_choice("stem", self.stem, ("imagenet", "cifar"))
         check_images(self, x, "features_0/0", smallest=1)
         dtype = compute_dtype(self.dtype, x, self.variables)
         layer = functools.partial(ConvNorm, activation=relu6, dtype=dtype, axis_name=self.axis_name)

@@ -21,6 +21,7 @@ from typing import Any
 import jax
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.nn import standardize_weight
@@ -147,8 +148,7 @@ class NFResNet(Backbone):
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(The last map, the sum at the end of each stage; the last one after its ReLU)."""
-        if self.stem not in ("imagenet", "cifar"):
-            raise ValueError(f"stem={self.stem!r}: unknown; allowed: imagenet, cifar")
+        check_choice("stem", self.stem, ("imagenet", "cifar"))
         check_images(self, x, "stem_conv", smallest=1)
         dtype = compute_dtype(self.dtype, x, self.variables)
         stem = functools.partial(ScaledStdConv, self.width, dtype=dtype, name="stem_conv")

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.learner import Range, check_range
 from dlcore.models.stored_counts import all_stored_models
 
@@ -165,8 +166,7 @@ def list_models(pattern: str = "*", kind: Kind = "image") -> list[str]:
     Raises:
       ValueError: the kind is unknown.
     """
-    if kind not in FILES:
-        raise ValueError(f"kind={kind!r}: unknown; allowed: {', '.join(FILES)}")
+    check_choice("kind", kind, FILES)
     return sorted(fnmatch.filter(_models(kind), pattern))
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import jax
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.models.torch_weights import Layout
@@ -282,8 +283,7 @@ class ResNet(Backbone):
     head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        if self.stem not in ("imagenet", "cifar"):
-            raise ValueError(f"stem={self.stem!r}: unknown; allowed: imagenet, cifar")
+        check_choice("stem", self.stem, ("imagenet", "cifar"))
         dilate = self.dilate or (False,) * (len(self.stages) - 1)
         if len(dilate) != len(self.stages) - 1:
             raise ValueError(

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.nn import BatchNorm, Conv
@@ -153,8 +154,7 @@ class ResNetV2(Backbone):
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(The last map, the sum at the end of each stage; the last one after its batch norm and ReLU)."""
-        if self.stem not in ("imagenet", "cifar"):
-            raise ValueError(f"stem={self.stem!r}: unknown; allowed: imagenet, cifar")
+        check_choice("stem", self.stem, ("imagenet", "cifar"))
         check_images(self, x, "stem_conv", smallest=1)
         dtype = compute_dtype(self.dtype, x, self.variables)
         stem = functools.partial(

@@ -8,6 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from dlcore.choices import check_choice
+
 __all__ = ["STORED", "all_stored_models", "stored_models"]
 
 STORED = Path(__file__).with_name("zoo.json")
@@ -37,6 +39,5 @@ def stored_models(kind: str) -> dict[str, dict[str, Any]]:
       ValueError: the kind is unknown.
     """
     models = all_stored_models()
-    if kind not in models:
-        raise ValueError(f"kind={kind!r}: unknown; allowed: {', '.join(models)}")
+    check_choice("kind", kind, models)
     return models[kind]

@@ -23,6 +23,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.models.torch_weights import Layout
@@ -99,8 +100,7 @@ class VGG(Backbone):
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(The last map, every one after its ReLU, relu1_1, relu1_2, ..., and the last of each stage, stage1, ...)."""
-        if self.pooling not in POOLINGS:
-            raise ValueError(f"pooling={self.pooling!r}: unknown; allowed: {', '.join(POOLINGS)}")
+        check_choice("pooling", self.pooling, POOLINGS)
         if not 1 < self.pool_ratio <= 2 or (self.pool_ratio < 2 and self.pooling != "max"):
             raise ValueError(
                 f"pool_ratio={self.pool_ratio} with pooling={self.pooling!r}: no pooling; allowed: above 1 and up to "

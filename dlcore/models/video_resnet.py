@@ -11,13 +11,14 @@ torchvision's with an underscore for a dot: `layer1_0_conv1_0` is its `layer1.0.
 
 import functools
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.nn import BatchNorm, Conv, Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
@@ -67,8 +68,7 @@ class VideoResNet(nn.Module):
         Raises:
           ValueError: the kind is unknown, or x has another number of axes.
         """
-        if self.kind not in get_args(Kind):
-            raise ValueError(f"kind={self.kind!r}: unknown; allowed: {', '.join(get_args(Kind))}")
+        check_choice("kind", self.kind, Kind)
         if x.ndim != 5:
             raise ValueError(f"x.shape={x.shape}: no clips; allowed: [B, T, H, W, C]")
         dtype = compute_dtype(self.dtype, x, self.variables)

@@ -28,6 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.models.backbone import PERTURBATIONS, Backbone
 from dlcore.models.inputs import check_images
 from dlcore.models.torch_weights import Layout
@@ -182,8 +183,7 @@ class ViT(Backbone):
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(All tokens after the last norm, the patches [B, H / P, W / P, width] after each block)."""
-        if self.pool not in ("token", "mean"):
-            raise ValueError(f"pool={self.pool!r}: unknown; allowed: token, mean")
+        check_choice("pool", self.pool, ("token", "mean"))
         return self._encode(x, train, {"cls_token": self.INITS["token"]} if self.pool == "token" else {})
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:

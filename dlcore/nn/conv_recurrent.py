@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 
+from dlcore.choices import check_choice
 from dlcore.nn.recurrent_cells import RECURRENT_CELLS, Carry
 from dlcore.ops.convolution import conv_general_dilated
 
@@ -62,8 +63,7 @@ class ConvRecurrent(nn.Module):
         return tuple(jnp.zeros(shape, jnp.float32) for _ in range(_CELLS[self.cell].states))
 
     def _check(self) -> None:
-        if self.cell not in _CELLS:
-            raise ValueError(f"cell={self.cell!r}: unknown; allowed: {', '.join(_CELLS)}")
+        check_choice("cell", self.cell, _CELLS)
 
     @nn.compact
     def __call__(self, carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:

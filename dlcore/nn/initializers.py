@@ -31,6 +31,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn.initializers import constant, lecun_normal, ones, variance_scaling, zeros
 
+from dlcore.choices import check_choice
 from dlcore.ops.orthonormal import orthonormal_columns
 
 __all__ = [
@@ -178,8 +179,7 @@ def torch_default() -> Initializer:
 
 
 def _scaled(scale: float, mode: Mode, distribution: str) -> Initializer:
-    if mode not in _MODES:
-        raise ValueError(f"mode={mode!r}: unknown; allowed: {', '.join(_MODES)}")
+    check_choice("mode", mode, _MODES)
     draw = variance_scaling(scale, mode, distribution)
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:

@@ -24,6 +24,8 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from dlcore.choices import check_choice
+
 __all__ = ["odeint"]
 
 Field = Callable[[Any, jax.Array, Any], Any]
@@ -57,10 +59,8 @@ def odeint(
     Raises:
       ValueError: the method or the gradient is unknown, `steps` is below 1, or `times` is not a vector.
     """
-    if method not in _RULES:
-        raise ValueError(f"method={method!r}: unknown; allowed: {', '.join(_RULES)}")
-    if gradient not in ("direct", "adjoint"):
-        raise ValueError(f"gradient={gradient!r}: unknown; allowed: direct, adjoint")
+    check_choice("method", method, _RULES)
+    check_choice("gradient", gradient, ("direct", "adjoint"))
     if steps < 1:
         raise ValueError(f"steps={steps}: too few; allowed: at least 1")
     times = jnp.asarray(times)

@@ -24,6 +24,7 @@ import numpy as np
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 
+from dlcore.choices import check_choice
 from dlcore.nn.initializers import orthogonal
 from dlcore.nn.recurrent_cells import RECURRENT_CELLS, Carry, RecurrentCell
 from dlcore.ops.checks import check_shapes
@@ -122,8 +123,7 @@ class Recurrent(nn.Module):
 
     @property
     def _kind(self) -> RecurrentCell:
-        if self.cell not in RECURRENT_CELLS:
-            raise ValueError(f"cell={self.cell!r}: unknown; allowed: {', '.join(RECURRENT_CELLS)}")
+        check_choice("cell", self.cell, RECURRENT_CELLS)
         return RECURRENT_CELLS[self.cell]
 
     @nn.compact

@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.nn.attention import Initializer, attention_weights, dot_product_attention
 from dlcore.nn.dense import Dense
 from dlcore.ops.im2col import im2col
@@ -69,8 +70,7 @@ class NonLocalBlock(nn.Module):
         Raises:
           ValueError: the kind is unknown, or `pool` is on and x is not [B, H, W, C].
         """
-        if self.kind not in KINDS:
-            raise ValueError(f"kind={self.kind!r}: unknown; allowed: {', '.join(KINDS)}")
+        check_choice("kind", self.kind, KINDS)
         if self.pool and x.ndim != 4:
             raise ValueError(f"x.shape={x.shape}: no image batch to pool; allowed: [B, H, W, C], or pool=False")
         features = self.features or max(1, x.shape[-1] // 2)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.nn.dense import Dense
 from dlcore.ops.grid_sample import affine_grid, grid_sample
 
@@ -71,9 +72,8 @@ class SpatialTransformer(nn.Module):
         Raises:
           ValueError: the kind is unknown.
         """
+        check_choice("kind", self.kind, ("affine", "rotation", "similarity"))
         counts = {"affine": 6, "rotation": 1, "similarity": 4}
-        if self.kind not in counts:
-            raise ValueError(f"kind={self.kind!r}: unknown; allowed: {', '.join(counts)}")
         features = self.localization(x)
         outputs = Dense(counts[self.kind], kernel_init=nn.initializers.zeros, dtype=self.dtype, name="theta")(features)
         if self.kind == "affine":

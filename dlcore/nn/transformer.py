@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.nn.attention import Initializer, MultiHeadAttention
 from dlcore.nn.cache import Cache, Memory
 from dlcore.nn.dense import Dense
@@ -177,8 +178,7 @@ class TransformerBlock(nn.Module):
     @nn.nowrap
     def _norm(self, i: int) -> nn.Module:
         kinds = {"layer": LayerNorm, "rms": RMSNorm}
-        if self.norm not in kinds:
-            raise ValueError(f"norm={self.norm!r}: unknown; allowed: {', '.join(kinds)}")
+        check_choice("norm", self.norm, ("layer", "rms"))
         return kinds[self.norm](self.epsilon, dtype=self.dtype, name=f"norm{i}")
 
 

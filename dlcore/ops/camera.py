@@ -27,6 +27,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.ops.checks import check_finite
 
 __all__ = [
@@ -427,9 +428,8 @@ def convert_extrinsics(
     Raises:
       ValueError: a library is unknown.
     """
-    for name, value in (("source", source), ("target", target)):
-        if value not in _AXES:
-            raise ValueError(f"{name}={value!r}: unknown; allowed: {', '.join(_AXES)}")
+    check_choice("source", source, _AXES)
+    check_choice("target", target, _AXES)
     signs = jnp.asarray(_AXES[source]) * jnp.asarray(_AXES[target])
     rotation = jnp.asarray(rotation).T if source == "pytorch3d" else jnp.asarray(rotation)
     rotation = signs[:, None] * rotation

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_choice
+
 __all__ = ["correlate_separable", "gaussian_filter", "sobel_filter"]
 
 _PADDING = {"nearest": "edge", "constant": "constant", "reflect": "symmetric"}
@@ -36,8 +38,7 @@ def correlate_separable(
     Raises:
       ValueError: the mode is unknown, or a kernel has an even length.
     """
-    if mode not in _PADDING:
-        raise ValueError(f"mode={mode!r}: unknown; allowed: {', '.join(_PADDING)}")
+    check_choice("mode", mode, _PADDING)
     image = jnp.asarray(image)
     for axis, kernel in ((image.ndim - 2, rows), (image.ndim - 1, columns)):
         if len(kernel) % 2 == 0:

@@ -20,6 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from dlcore.choices import check_choice
+
 __all__ = ["RESIZE_METHODS", "resize"]
 
 RESIZE_METHODS = ("nearest", "nearest_exact", "bilinear", "bicubic")
@@ -55,8 +57,7 @@ def resize(
     Raises:
       ValueError: a method, size or dtype is not allowed, or both or neither of size and scale are given.
     """
-    if method not in RESIZE_METHODS:
-        raise ValueError(f"method={method!r}: unknown; allowed: {', '.join(RESIZE_METHODS)}")
+    check_choice("method", method, RESIZE_METHODS)
     nearest = method.startswith("nearest")
     if nearest and (align_corners or antialias):
         raise ValueError(

@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import optax
 
+from dlcore.choices import check_choice
 from dlcore.ops.kernels import is_kernel
 from dlcore.optim import by_hand, constraints, schedules
 from dlcore.optim.clipping import clip_by_value
@@ -111,8 +112,7 @@ def create_schedule(
       ValueError: the name is unknown, there is no step, the warm-up is longer than the run, or milestones are not
         positive and rising.
     """
-    if name not in SCHEDULES:
-        raise ValueError(f"schedule={name!r}: unknown; allowed: {', '.join(SCHEDULES)}")
+    check_choice("schedule", name, SCHEDULES)
     if steps < 1:
         raise ValueError(f"steps={steps}: out of range; allowed: at least 1")
     if not 0 <= warmup <= steps:
@@ -193,8 +193,7 @@ def create_optimizer(
     Raises:
       ValueError: the name is unknown or a number is outside its range.
     """
-    if name not in OPTIMIZERS:
-        raise ValueError(f"optimizer={name!r}: unknown; allowed: {', '.join(OPTIMIZERS)}")
+    check_choice("optimizer", name, OPTIMIZERS)
     if accumulate < 1:
         raise ValueError(f"accumulate={accumulate}: too small; allowed: 1 or more")
     if isinstance(learning_rate, Real) and not 0 <= learning_rate < math.inf:

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dlcore.choices import check_choice
 from dlcore.optim.plateau import Plateau, PlateauState
 
 __all__ = [
@@ -248,8 +249,7 @@ def cyclic(
     down = up if down is None else down
     _positive("up", up)
     _positive("down", down)
-    if mode not in ("triangular", "triangular2", "exp_range"):
-        raise ValueError(f"mode={mode!r}: unknown; allowed: triangular, triangular2, exp_range")
+    check_choice("mode", mode, ("triangular", "triangular2", "exp_range"))
 
     def schedule(t):
         cycle, inside = t // (up + down), t % (up + down)
@@ -290,8 +290,7 @@ def one_cycle(
     """
     if steps < 2:
         raise ValueError(f"steps={steps}: too small; allowed: 2 or more")
-    if anneal not in ("cosine", "linear"):
-        raise ValueError(f"anneal={anneal!r}: unknown; allowed: cosine, linear")
+    check_choice("anneal", anneal, ("cosine", "linear"))
     start = peak / div
     top = rise * steps - 1
     if three_phases:

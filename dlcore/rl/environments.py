@@ -21,6 +21,7 @@ from flax import linen as nn
 from flax import struct
 from jax.extend import core
 
+from dlcore.choices import check_choice
 from dlcore.extras import require
 from dlcore.learner import Metrics, State, Sum, example_keys, mask_of
 
@@ -210,6 +211,7 @@ def check_environment(
     Raises:
       ValueError: the actions are of another kind, or values are infinite: `gamma` is 1 and episodes never terminate.
     """
+    check_choice("actions", actions, ("discrete", "continuous", "any"))
     kind = "continuous" if environment.action_size else "discrete"
     if actions not in ("any", kind):
         raise ValueError(f"environment={environment.name!r}: {kind} actions; allowed: {actions} actions")

@@ -25,6 +25,7 @@ import optax
 from flax import linen as nn
 from flax import struct
 
+from dlcore.choices import check_choice
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
 from dlcore.nn import Dense
 from dlcore.ops.replica import replica_key
@@ -113,6 +114,7 @@ def imitation_reward(logits: jax.Array, kind: Literal["positive", "negative"]) -
     Returns:
       [...].
     """
+    check_choice("kind", kind, ("positive", "negative"))
     return jax.nn.softplus(logits) if kind == "positive" else -jax.nn.softplus(-logits)
 
 
@@ -268,6 +270,7 @@ def learner(
     Raises:
       ValueError: values are infinite.
     """
+    check_choice("reward", reward, ("positive", "negative"))
     gamma = gae.gamma
     check_environment(environment, gamma)
     if absorbing and isinstance(gamma, Real) and gamma >= 1:
@@ -294,9 +297,8 @@ def learner(
         return GAILState(**vars(agent), discriminator=params, discriminator_opt_state=opt_state)
 
     def minibatch_loss(params, minibatch) -> tuple[jax.Array, Metrics]:
-        policy, value = apply(params, minibatch[0].observation)
         data, advantage, target = minibatch
-        return objective(policy, value, data, advantage, target, ppo)
+        return objective(*apply(params, data.observation), data, advantage, target, ppo)
 
     def update(state: GAILState, batch: dict) -> tuple[GAILState, Metrics]:
         root = jax.random.fold_in(state.rng, state.step)

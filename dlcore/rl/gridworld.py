@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.ops.checks import check_shapes
 from dlcore.rl.environments import Environment
 from dlcore.rl.mdp import MDP, as_environment
@@ -194,7 +195,6 @@ def environment(
     Raises:
       ValueError: another observation.
     """
-    if observation not in ("one_hot", "coordinates"):
-        raise ValueError(f"observation={observation!r}: unknown; allowed: one_hot, coordinates")
+    check_choice("observation", observation, ("one_hot", "coordinates"))
     observations = None if observation == "one_hot" else grid.cells / np.array(grid.index.shape)
     return as_environment(grid.mdp, max_steps, observations, "gridworld")

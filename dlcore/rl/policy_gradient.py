@@ -18,6 +18,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from dlcore.choices import check_choice
 from dlcore.ops.checks import check_shapes
 
 __all__ = ["WEIGHTS", "leave_one_out_mean", "policy_gradient_loss", "returns_to_go", "score_weights"]
@@ -74,8 +75,7 @@ def score_weights(
     Raises:
       ValueError: another kind.
     """
-    if kind not in WEIGHTS:
-        raise ValueError(f"kind={kind!r}: unknown; allowed: {', '.join(WEIGHTS)}")
+    check_choice("kind", kind, WEIGHTS)
     to_go = jax.vmap(returns_to_go, in_axes=(0, None))(rewards, gamma)
     if kind == "return":
         return jnp.broadcast_to(to_go[:, :1], to_go.shape)

@@ -23,6 +23,7 @@ import jax
 import numpy as np
 from absl import logging
 
+from dlcore.choices import check_choice
 from dlcore.run.processes import agree, barrier, is_first
 from dlcore.run.sharding import leaf_paths
 
@@ -70,8 +71,7 @@ class Checkpoints:
         self.keep_last, self.mode, self.read_only = keep_last, mode, read_only
         if keep_last < 1:
             raise ValueError(f"keep_last={keep_last}: too small; allowed: at least 1")
-        if mode not in ("max", "min"):
-            raise ValueError(f"mode={mode!r}: unknown; allowed: max, min")
+        check_choice("mode", mode, ("max", "min"))
         self.failure: Exception | None = None
         self._pending: int | None = None
         _quiet_orbax()

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import jax.numpy as jnp
 
+from dlcore.choices import check_choice
 from dlcore.optim.plateau import Plateau, PlateauState, set_plateau_scale
 from dlcore.run.progress import say
 
@@ -40,8 +41,7 @@ class EarlyStopping:
     def __init__(self, monitor: str = "valid/accuracy", patience: int = 5, mode: str = "max", min_delta: float = 0.0):
         if patience < 1:
             raise ValueError(f"patience={patience}: too small; allowed: at least 1")
-        if mode not in ("max", "min"):
-            raise ValueError(f"mode={mode!r}: unknown; allowed: max, min")
+        check_choice("mode", mode, ("max", "min"))
         self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
         self.sign = 1 if mode == "max" else -1
         self.memory: dict[str, Any] = {"best": None, "waited": 0}
@@ -86,8 +86,7 @@ class ReduceOnPlateau:
     """
 
     def __init__(self, monitor: str = "valid/loss", patience: int = 3, mode: str = "min", factor: float = 0.1):
-        if mode not in ("max", "min"):
-            raise ValueError(f"mode={mode!r}: unknown; allowed: max, min")
+        check_choice("mode", mode, ("max", "min"))
         if patience < 0 or not 0 < factor <= 1:
             raise ValueError(f"patience={patience}, factor={factor}: out of range; allowed: at least 0, in (0, 1]")
         self.monitor = monitor

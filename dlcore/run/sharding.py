@@ -29,6 +29,8 @@ import numpy as np
 from absl import logging
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from dlcore.choices import check_choice
+
 __all__ = [
     "RULES",
     "Rule",
@@ -168,8 +170,7 @@ def state_shardings(
       ValueError: the rule is unknown or needs an axis that the mesh lacks, or a leaf that must divide does not.
     """
     if isinstance(rule, str):
-        if rule not in RULES:
-            raise ValueError(f"sharding={rule!r}: unknown; allowed: {', '.join(RULES)}")
+        check_choice("sharding", rule, RULES)
         if "tensor" in rule and MODEL not in mesh.shape:
             raise ValueError(
                 f"sharding={rule!r}: the mesh has no axis {MODEL!r}; allowed: a mesh such as data:4,model:2"

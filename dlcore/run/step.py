@@ -18,6 +18,7 @@ import numpy as np
 from flax import struct
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from dlcore.choices import check_choice
 from dlcore.learner import Learner, Metrics, root_key
 from dlcore.ops.replica import REPLICA
 from dlcore.run.sharding import (
@@ -51,8 +52,7 @@ class Placement:
     spmd: Literal["jit", "pmap"] = "jit"
 
     def __post_init__(self):
-        if self.spmd not in ("jit", "pmap"):
-            raise ValueError(f"spmd={self.spmd!r}: unknown; allowed: jit, pmap")
+        check_choice("spmd", self.spmd, ("jit", "pmap"))
         if self.spmd == "pmap" and (self.sharding != "replicate" or self.mesh.size > self.mesh.shape[DATA]):
             raise ValueError(
                 "spmd='pmap': replicates parameters over one axis; allowed: sharding=replicate and mesh=data:N"

@@ -15,6 +15,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.search.space import Choice, Space
 from dlcore.search.together import select
 
@@ -87,8 +88,7 @@ class PopulationBasedTraining:
     def __init__(
         self, space: Space, metric: str, every: int, monitor_mode: str = "max", share: float = 0.2, seed: int = 0
     ):
-        if monitor_mode not in ("max", "min"):
-            raise ValueError(f"monitor_mode={monitor_mode!r}: unknown; allowed: max, min")
+        check_choice("monitor_mode", monitor_mode, ("max", "min"))
         if every < 1:
             raise ValueError(f"every={every}: too small; allowed: at least 1")
         if not 0 < share <= 0.5:

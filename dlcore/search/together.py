@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from dlcore.choices import check_choice
 from dlcore.learner import Batch, Evaluator, Learner, Metric, Metrics, Sum
 from dlcore.run.step import all_finite
 
@@ -113,6 +114,7 @@ def together(
     Raises:
       ValueError: there is no value, or their numbers differ.
     """
+    check_choice("mapping", mapping, ("auto", "vmap", "map"))
     lengths = {name: len(column) for name, column in values.items()}
     if not lengths or len(set(lengths.values())) != 1 or 0 in lengths.values():
         raise ValueError(f"values={lengths} numbers: unequal; allowed: equally many for each name, at least one")

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.learner import Range
 from dlcore.nn import BatchNorm, Conv, ConvTranspose, Dropout
 from dlcore.nn.precision import compute_dtype
@@ -117,6 +118,7 @@ class FCN(nn.Module):
         Raises:
           ValueError: the backbone lacks a stage.
         """
+        check_choice("upsampling", self.upsampling, ("bilinear", "transposed"))
         size, dtype = x.shape[1:3], compute_dtype(self.dtype, x, self.variables)
         maps = self.backbone.features(x, train)
         head = {"num_classes": self.num_classes, "dropout": self.dropout, "dtype": dtype, "axis_name": self.axis_name}

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 import jax
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.learner import Range
 from dlcore.models.inputs import check_images
 from dlcore.nn.precision import compute_dtype
@@ -57,6 +58,8 @@ class FullResolutionNet(nn.Module):
         Returns:
           [B, H, W, C] logits, at least float32; [B, H - 2 L, W - 2 L, C] with VALID.
         """
+        check_choice("norm", self.norm, Norm)
+        check_choice("padding", self.padding, ("SAME", "VALID"))
         check_images(self, x, "conv1/0", smallest=1 if self.padding == "SAME" else 1 + 2 * self.layers)
         dtype = compute_dtype(self.dtype, x, self.variables)
         shape = {"padding": self.padding, "norm": self.norm, "dtype": dtype, "axis_name": self.axis_name}

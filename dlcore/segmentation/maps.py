@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.nn import BatchNorm, Conv, GroupNorm
 from dlcore.nn.precision import logits_dtype
 from dlcore.ops.replica import REPLICA
@@ -57,6 +58,8 @@ class ConvNormRelu(nn.Module):
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features] with SAME.
         """
+        check_choice("padding", self.padding, ("SAME", "VALID"))
+        check_choice("norm", self.norm, Norm)
         x = Conv(
             self.features,
             (self.kernel_size,) * 2,

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.models import create_model
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.segmentation.deeplab import DeepLabV3
@@ -43,8 +44,7 @@ def create_segmenter(name: str, num_classes: int = 21, aux: bool = False) -> nn.
     Raises:
       ValueError: the name is unknown.
     """
-    if name not in SEGMENTERS:
-        raise ValueError(f"name={name!r}: unknown; allowed: {', '.join(SEGMENTERS)}")
+    check_choice("name", name, SEGMENTERS)
     kind, _, backbone = name.partition("_")
     if kind == "lraspp":
         return LRASPP(create_model(backbone, first_blocks=True, dilate=True), num_classes)

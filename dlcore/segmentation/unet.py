@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.learner import Range
 from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, ConvTranspose
@@ -72,6 +73,9 @@ class UNet(nn.Module):
         Raises:
           ValueError: max_unpool without pool.
         """
+        check_choice("norm", self.norm, Norm)
+        check_choice("down", self.down, ("pool", "strided"))
+        check_choice("up", self.up, ("transposed", "nearest", "max_unpool"))
         if self.up == "max_unpool" and self.down != "pool":
             raise ValueError(f"down={self.down!r}: nothing to unpool; allowed with up='max_unpool': pool")
         check_images(self, x, "down0_0/0", smallest=1)

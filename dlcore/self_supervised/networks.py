@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.data.augment import Preprocess
 from dlcore.learner import Range, State
 from dlcore.nn import BatchNorm, Dense, gelu
@@ -75,6 +76,7 @@ class Embedder(nn.Module):
         Returns:
           `features: [B, D]` and `embeddings: [B, proj_dim]` of length 1, at least float32.
         """
+        check_choice("head", self.head, ("linear", "mlp", "mlp_norm"))
         z = h = pool_features(self.backbone.features(x, train))
         if self.head != "linear":
             z = Dense(h.shape[-1], use_bias=self.head == "mlp", name="hidden")(z)

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean
 from dlcore.metrics import RootMeanSquare
@@ -64,6 +65,8 @@ class PatternNet(nn.Module):
 
     def setup(self):
         """Build the layers; those that a pattern does not use get no parameters."""
+        check_choice("cell", self.cell, ("gru", "lstm", "rnn"))
+        check_choice("feedback", self.feedback, ("own", "zeros"))
         if self.num_tokens:
             self.embed = Embed(self.num_tokens, self.hidden_size, dtype=self.dtype)
         else:
@@ -91,8 +94,7 @@ class PatternNet(nn.Module):
           ValueError: the pattern is unknown, or x has more than one step where it wants one, or a network that writes
             would read both ways.
         """
-        if pattern not in PATTERNS:
-            raise ValueError(f"pattern={pattern!r}: unknown; allowed: {', '.join(PATTERNS)}")
+        check_choice("pattern", pattern, PATTERNS)
         if pattern.startswith("one") and x.shape[1] != 1:
             raise ValueError(f"x.shape={x.shape}: {x.shape[1]} steps; allowed: one step for {pattern}")
         if self.bidirectional and pattern not in ("many_to_one", "many_to_many"):
@@ -157,6 +159,7 @@ def learner(
     Raises:
       ValueError: of `loss`, `update` and `evaluate`, where the target does not have the shape of the answers.
     """
+    check_choice("pattern", pattern, Pattern)
 
     def outputs(params: Any, batch: dict) -> jax.Array:
         return model.apply({"params": params}, batch["input"], batch.get("length"), pattern=pattern)

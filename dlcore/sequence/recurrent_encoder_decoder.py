@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.data.words import PAD
 from dlcore.learner import Range
 from dlcore.nn import Dense
@@ -61,6 +62,7 @@ class RecurrentEncoderDecoder(nn.Module):
 
     def setup(self):
         """Build the embeddings, the encoder's two directions, the decoder and the layer before the logits."""
+        check_choice("attention", self.attention, ("none", "additive"))
         init = nn.initializers.normal(self.embedding_dim**-0.5)
         self.embed = Embed(self.vocab_size, self.embedding_dim, embedding_init=init, dtype=self.dtype)
         if self.source_vocab_size is not None:

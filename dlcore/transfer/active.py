@@ -22,6 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_choice
+
 __all__ = ["STRATEGIES", "area_under_curve", "buy", "buy_in_rounds", "core_set", "score"]
 
 SCORES = {
@@ -129,8 +131,7 @@ def buy_in_rounds(
     Raises:
       ValueError: the strategy is unknown, or the labels of all rounds are more than there are examples.
     """
-    if strategy not in STRATEGIES:
-        raise ValueError(f"strategy={strategy!r}: unknown; allowed: {', '.join(STRATEGIES)}")
+    check_choice("strategy", strategy, STRATEGIES)
     if rounds * count >= labeled.shape[0]:
         raise ValueError(f"count={count}, rounds={rounds}: too many; allowed: a product below {labeled.shape[0]}")
 

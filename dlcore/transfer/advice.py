@@ -6,6 +6,8 @@ those of Pan & Yang 2010, "A survey on transfer learning".
 
 from typing import Literal, NamedTuple
 
+from dlcore.choices import check_choice
+
 __all__ = ["FEW", "Advice", "Setting", "advice", "name_setting"]
 
 FEW = 100
@@ -52,10 +54,8 @@ def advice(data: Literal["little", "much"], similarity: Literal["similar", "diff
     Raises:
       ValueError: a word is unknown.
     """
-    words = {"data": (data, ("little", "much")), "similarity": (similarity, ("similar", "different"))}
-    for name, (value, allowed) in words.items():
-        if value not in allowed:
-            raise ValueError(f"{name}={value!r}: unknown; allowed: {' or '.join(allowed)}")
+    check_choice("data", data, ("little", "much"))
+    check_choice("similarity", similarity, ("similar", "different"))
     return CELLS[data, similarity]
 
 

@@ -30,6 +30,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dlcore.choices import check_choice
+
 __all__ = ["SCENARIOS", "STRATEGIES", "Recipe", "TaskData", "fisher_diagonal", "forgetting", "learn_in_turn"]
 
 SCENARIOS = ("task", "domain", "class")
@@ -57,7 +59,7 @@ class Recipe(NamedTuple):
       learning_rate: learning rate of Adam, which starts anew with each task.
       buffer: images of each class that replay stores, drawn at random.
       strength: strength of EWC.
-      fisher: fisher whose labels the Fisher information takes.
+      fisher: labels of the Fisher information: model, drawn from the network's probabilities; empirical, the data's.
       fisher_size: images that it is averaged over, at most.
     """
 
@@ -173,10 +175,10 @@ def learn_in_turn(
     Raises:
       ValueError: a word is unknown, there is one task or a part of one, or a class has too few images to store.
     """
+    check_choice("scenario", scenario, SCENARIOS)
+    check_choice("strategy", strategy, STRATEGIES)
     recipe = Recipe() if recipe is None else recipe
-    for name, word, words in (("scenario", scenario, SCENARIOS), ("strategy", strategy, STRATEGIES)):
-        if word not in words:
-            raise ValueError(f"{name}={word!r}: unknown; allowed: {', '.join(words)}")
+    check_choice("fisher", recipe.fisher, ("model", "empirical"))
     classes, counts = np.unique(train.labels, return_counts=True)
     tasks, rest = divmod(len(classes), classes_per_task)
     if tasks < 2 or rest:

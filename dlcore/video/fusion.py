@@ -13,13 +13,14 @@ arXiv:1412.0767; Donahue et al. 2015 (LRCN), arXiv:1411.4389. Here the networks 
 leave time as it is. Single-frame, early and slow fusion average the last map over space.
 """
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.learner import Range
 from dlcore.nn import Conv, Dense, NonLocalBlock, RecurrentStack
 from dlcore.nn.precision import compute_dtype, logits_dtype
@@ -103,8 +104,7 @@ class ClipClassifier(nn.Module):
         """
         if x.ndim != 5:
             raise ValueError(f"x.shape={x.shape}: no clips; allowed: [B, T, H, W, C]")
-        if self.fusion not in get_args(Fusion):
-            raise ValueError(f"fusion={self.fusion!r}: unknown; allowed: {', '.join(get_args(Fusion))}")
+        check_choice("fusion", self.fusion, Fusion)
         if self.fusion == "slowfast":
             return SlowFast(self.num_classes, self.width, alpha=2, dtype=self.dtype, name="net")(x, train)
         dtype = compute_dtype(self.dtype, x, self.variables)
@@ -231,6 +231,7 @@ def width_of(fusion: Fusion, parameters: int, num_classes: int, shape: tuple[int
     Returns:
       The width whose number of parameters is nearest, up to 128.
     """
+    check_choice("fusion", fusion, Fusion)
     clip = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
 
     def count(width: int) -> int:

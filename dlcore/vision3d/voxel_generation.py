@@ -17,6 +17,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean
 from dlcore.metrics import voxel_iou
@@ -60,6 +61,7 @@ class VoxelGenerator(nn.Module):
         Raises:
           ValueError: `resolution` is no power of two, or below 8.
         """
+        check_choice("decoder", self.decoder, ("deconvolution", "tubes"))
         doublings = self.resolution.bit_length() - SMALLEST.bit_length()
         if doublings < 1 or SMALLEST * 2**doublings != self.resolution:
             raise ValueError(f"resolution={self.resolution}: cannot be reached; allowed: 8, 16, 32, 64, ...")

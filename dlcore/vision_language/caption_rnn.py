@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.learner import Range
 from dlcore.nn import Dense
 from dlcore.nn.embed import Embed
@@ -68,8 +69,7 @@ class CaptionRNN(nn.Module):
 
     def setup(self):
         """Build the layers."""
-        if self.inject not in ("initial", "every_step"):
-            raise ValueError(f"inject={self.inject!r}: unknown; allowed: initial, every_step")
+        check_choice("inject", self.inject, ("initial", "every_step"))
         self.squeeze = Dense(self.image_channels, dtype=self.dtype)
         self.image = Dense(self.image_features, dtype=self.dtype)
         self.embed = Embed(

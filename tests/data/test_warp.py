@@ -174,7 +174,7 @@ def test_the_range_of_what_is_drawn():
     moved = jax.vmap(lambda key: draw(key, SIZE).forward(jnp.zeros(2)))(jax.random.split(jax.random.key(0), 200))
     assert 2.3 < float(jnp.abs(moved[:, 0]).max()) <= 2.5
     assert 1.8 < float(jnp.abs(moved[:, 1]).max()) <= 2.0
-    drawn = jax.jit(augment.warped(augment.random_perspective(0.4)))(jax.random.key(1), jnp.ones((8, 10, 1)))
+    drawn = jax.jit(augment.warp_augmentation(augment.random_perspective(0.4)))(jax.random.key(1), jnp.ones((8, 10, 1)))
     assert 0 < float(drawn.mean()) < 1
     corner = augment.random_lens(0.2)(jax.random.key(1), SIZE).inverse(jnp.array([10.0, 8.0]))
     # r = 1 there: 1 + k1 of the way from the center (5, 4), |k1| <= .2.

@@ -13,6 +13,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from dlcore.choices import check_choice
 from dlcore.data.augment.compose import Augmentation
 from dlcore.data.augment.warp import affine_warp, warp_image
 
@@ -99,8 +100,7 @@ def random_crop(padding: int, mode: str = "constant") -> Augmentation:
     """
     if padding < 0:
         raise ValueError(f"padding={padding}: negative; allowed: 0 or more")
-    if mode not in _MODES:
-        raise ValueError(f"mode={mode!r}: unknown; allowed: {', '.join(_MODES)}")
+    check_choice("mode", mode, _MODES)
 
     def apply(key: jax.Array, image: jax.Array) -> jax.Array:
         padded = jnp.pad(image, ((padding, padding), (padding, padding), (0, 0)), mode=mode)

@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.data.augment import tone
 from dlcore.data.augment.compose import Augmentation
 from dlcore.data.augment.jitter import adjust_brightness, adjust_contrast, adjust_saturation
@@ -107,6 +108,7 @@ def apply_operation(
     Raises:
       ValueError: `strength` is out of range.
     """
+    check_choice("interpolation", interpolation, ("nearest", "bilinear"))
     check_shapes(strength=(strength, "0 to 1"))
     operation = jnp.asarray(operation, jnp.int32)
     moved = _geometric(operation, image, strength, sign, interpolation, fill)
@@ -150,6 +152,7 @@ def rand_augment(
     Raises:
       ValueError: `num_ops` is negative, or `magnitude` is outside [0, num_magnitude_bins - 1].
     """
+    check_choice("interpolation", interpolation, ("nearest", "bilinear"))
     if num_ops < 0:
         raise ValueError(f"num_ops={num_ops}: out of range; allowed: at least 0")
     if isinstance(magnitude, Real) and not 0 <= magnitude <= num_magnitude_bins - 1:
@@ -187,6 +190,8 @@ def auto_augment(
     Raises:
       ValueError: `policy` is unknown.
     """
+    check_choice("policy", policy, POLICIES)
+    check_choice("interpolation", interpolation, ("nearest", "bilinear"))
     operations, chances, strengths = _table(policy)
 
     def apply(key: jax.Array, image: jax.Array) -> jax.Array:
@@ -207,8 +212,6 @@ def auto_augment(
 
 def _table(policy: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return operations, probabilities and strengths of a policy, [25, 2] each; a missing strength is 1."""
-    if policy not in POLICIES:
-        raise ValueError(f"policy={policy!r}: unknown; allowed: {', '.join(POLICIES)}")
     words = np.array([pair.split() for pair in POLICIES[policy].split(",")]).reshape(-1, 2, 3)
     operations = np.vectorize(OPERATIONS.index)(words[..., 0]).astype(np.int32)
     strengths = np.where(words[..., 2] == "-", "9", words[..., 2]).astype(np.float32) / 9

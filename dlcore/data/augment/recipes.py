@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.data import augment
 from dlcore.data.augment import jitter, occlusion
 from dlcore.data.augment.compose import Augmentation
@@ -41,8 +42,7 @@ def classification_augmentation(
     Raises:
       ValueError: `name` or `strong` is unknown.
     """
-    if name not in CLASSIFICATION:
-        raise ValueError(f"name={name!r}: unknown; allowed: {', '.join(CLASSIFICATION)}")
+    check_choice("name", name, CLASSIFICATION)
     if strong not in (None, *STRONG):
         raise ValueError(f"strong={strong!r}: unknown; allowed: None, {', '.join(STRONG)}")
     mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
@@ -89,8 +89,7 @@ def contrastive_augmentation(
     Raises:
       ValueError: `kind` is unknown, or `area` is not a range inside (0, 1].
     """
-    if kind not in VIEWS:
-        raise ValueError(f"kind={kind!r}: unknown; allowed: {', '.join(VIEWS)}")
+    check_choice("kind", kind, VIEWS)
 
     def crop(usual: tuple[float, float]) -> Augmentation:
         return occlusion.random_resized_crop(area or usual, side=side)

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.ops.checks import check_shapes
 
 __all__ = [
@@ -217,8 +218,7 @@ def warp_image(
     Raises:
       ValueError: `interpolation` is unknown.
     """
-    if interpolation not in ("bilinear", "nearest"):
-        raise ValueError(f"interpolation={interpolation!r}: unknown; allowed: bilinear, nearest")
+    check_choice("interpolation", interpolation, ("bilinear", "nearest"))
     height, width, _ = image.shape
     real = jnp.promote_types(image.dtype, jnp.float32) if jnp.issubdtype(image.dtype, jnp.inexact) else jnp.float32
     y, x = jnp.meshgrid(jnp.arange(height, dtype=real) + 0.5, jnp.arange(width, dtype=real) + 0.5, indexing="ij")

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.interpretability.cam import Forward, class_activation_map, grad_cam, layers_in_order, resize_map
 from dlcore.interpretability.occlusion import occlusion_map
 from dlcore.interpretability.relu_rules import deconvnet_relu, guided_relu, replace_relu
@@ -72,8 +73,7 @@ def _grad_cam(explained: Explained, x: jax.Array, labels: jax.Array) -> jax.Arra
 
 def _cam(explained: Explained, x: jax.Array, labels: jax.Array) -> jax.Array:
     maps, layer = explained.forward(x)[1], explained.layer or layers_in_order(explained.forward, x)[-1]
-    if layer not in maps:
-        raise ValueError(f"layer={layer!r}: unknown; allowed: {', '.join(maps)}")
+    check_choice("layer", layer, maps)
     if explained.kernel is None or explained.kernel.ndim != 2 or explained.kernel.shape[0] != maps[layer].shape[-1]:
         raise ValueError(f"methods='cam': the head is not one dense layer on the mean of {layer}; allowed: grad_cam")
     return resize_map(jnp.maximum(class_activation_map(maps[layer], explained.kernel, labels), 0), x.shape[1:3])
@@ -137,8 +137,7 @@ def attribution_maps(
       ValueError: a method is unknown, or the network lacks what it needs: a ReLU, a layer, a window that fits.
     """
     for method in methods:
-        if method not in METHODS:
-            raise ValueError(f"methods={method!r}: unknown; allowed: {', '.join(METHODS)}")
+        check_choice("methods", method, METHODS)
     maps, size = {}, min(batch_size, len(images))
     for method in methods:
 

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.data.clip_sampling import Short, clips_in_memory, repeat_for_views
 from dlcore.data.source import Source
 from dlcore.experiment.experiment import Setup
@@ -298,6 +299,7 @@ def label_clips(source: Source, task: Task) -> Source:
     Returns:
       Source with `image: [N, F, H, W, 3] uint8` and `label: [N] int32`.
     """
+    check_choice("task", task, Task)
     from dlcore.data.clips import DIRECTIONS
     from dlcore.data.scenes import SHAPES
     from dlcore.data.shape_grid import COLORS

@@ -1,0 +1,178 @@
+"""An option that is one of a few words: a word that is none of them is an error, in every function that takes one."""
+
+import ast
+import functools
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dlcore.adversarial.gradient import pgd, project
+from dlcore.choices import check_choice
+from dlcore.detection.localization import box_distance
+from dlcore.generative import samplers, schedules
+from dlcore.generative.diffusion import NoiseSchedule, Sampling, sample
+from dlcore.generative.vae import VAE
+from dlcore.rl.gail import imitation_reward
+from dlcore.segmentation.fcn import FCN
+from dlcore.segmentation.maps import ConvNormRelu
+from dlcore.transfer import domain_adaptation
+
+PACKAGE = Path(__file__).resolve().parents[1] / "dlcore"
+NOT_CHECKED = {
+    "experiment/experiment.py: Experiment(monitor_mode)": "written in a page, which the contract tests read",
+    "report/measures.py: Measure(better)": "a table of constants",
+    "transfer/continual.py: Recipe(fisher)": "learn_in_turn checks it",
+}
+X = jnp.full((2, 4, 4, 1), 0.5)
+GRID = schedules.sampling_grid(np.linspace(0.99, 0.01, 10), np.array([9, 5, 0]))
+
+
+def denoise(x, t):
+    return x
+
+
+def score(x):
+    return x.mean((0, 1))
+
+
+CASES = {
+    "norm": lambda: project(X, 0.1, "l1"),
+    "norm of an attack": lambda: pgd(jax.random.key(0), score, X[0], 0, 0.1, 0.1, 2, norm="l1"),
+    "prediction": lambda: samplers.read_prediction(X, X, 0.5, "eps"),
+    "prediction of a target": lambda: samplers.target_of(X, X, 0.5, "eps"),
+    "prediction of a sampler": lambda: samplers.euler_sample(denoise, X, denoise, GRID, prediction="eps"),
+    "variance_type": lambda: samplers.ddpm_sample(denoise, X, denoise, GRID, variance_type="small"),
+    "spacing": lambda: schedules.timesteps(10, 3, "even"),
+    "final_alpha": lambda: schedules.sampling_grid([0.9, 0.1], [1, 0], final_alpha="zero"),
+    "sigmas": lambda: schedules.sampling_grid([0.9, 0.1], [1, 0], sigmas="even"),
+    "beta_schedule": lambda: NoiseSchedule(beta_schedule="sigmoid").alphas_cumprod(),
+    "sampler": lambda: Sampling(sampler="heun").options(),
+    "sampler of a call": lambda: sample(denoise, [0.9, 0.1], jax.random.split(jax.random.key(0)), (2,), sampler="heun"),
+    "kind": lambda: box_distance(jnp.ones((2, 4)), jnp.ones((2, 4)), "l1"),
+    "kind of a reward": lambda: imitation_reward(X, "neutral"),
+    "likelihood": lambda: jax.eval_shape(VAE((4, 4, 1), likelihood="poisson").init, jax.random.key(0), X),
+    "padding": lambda: jax.eval_shape(ConvNormRelu(2, padding="same").init, jax.random.key(0), X, False),
+    "upsampling": lambda: jax.eval_shape(FCN(2, None, upsampling="cubic").init, jax.random.key(0), X, False),
+    "technique": lambda: domain_adaptation.learner(model=None, optimizer=optax.sgd(0.1), technique="wasserstein"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_unknown_word_is_refused(case):
+    with pytest.raises(ValueError, match=rf"^{case.split()[0]}='\w+': unknown; allowed: "):
+        CASES[case]()
+
+
+def test_the_error_names_the_argument_the_value_and_the_choices():
+    with pytest.raises(ValueError, match=r"^order=3: unknown; allowed: 1, 2$"):
+        check_choice("order", 3, (1, 2))
+    check_choice("norm", "l2", {"l2": None})
+
+
+@functools.cache
+def tree(file: str) -> ast.Module:
+    path = PACKAGE / file
+    return ast.parse(path.read_text() if path.is_file() else "")
+
+
+def files() -> list[str]:
+    """The files that hold a Literal, or the name of one of another file."""
+    texts = {str(path.relative_to(PACKAGE)): path.read_text() for path in sorted(PACKAGE.rglob("*.py"))}
+    aliases = {alias for text in texts.values() for alias in re.findall(r"^(\w+) = Literal\[", text, re.MULTILINE)}
+    word = re.compile(rf"Literal\[|: ({'|'.join(aliases)})\b")
+    return [file for file, text in texts.items() if word.search(text)]
+
+
+@functools.cache
+def names(file: str) -> dict[str, ast.expr]:
+    """Every constant of a file, those that it imports from other files of dlcore too -> its expression."""
+    found = {}
+    for node in tree(file).body:
+        if isinstance(node, ast.Assign):
+            found |= {target.id: node.value for target in node.targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dlcore."):
+            there = names(f"{node.module.removeprefix('dlcore.').replace('.', '/')}.py")
+            found |= {alias.asname or alias.name: there[alias.name] for alias in node.names if alias.name in there}
+    return found
+
+
+def choices(node: ast.expr | None, file: str) -> tuple | None:
+    """The words of an expression that is a Literal, a tuple or a table, under whatever name; of `X | None` X's."""
+    if isinstance(node, ast.Name):
+        return choices(names(file).get(node.id), file)
+    if isinstance(node, ast.BinOp):
+        return choices(node.left, file)
+    if isinstance(node, ast.Dict):
+        return tuple(map(ast.literal_eval, filter(None, node.keys)))
+    if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "Annotated":
+        return choices(node.slice.elts[0], file)
+    if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "Literal":
+        words = ast.literal_eval(node.slice)
+        return words if isinstance(words, tuple) else (words,)
+    if isinstance(node, ast.Tuple) and all(isinstance(word, ast.Constant) for word in node.elts):
+        return ast.literal_eval(node)
+    return None
+
+
+def options(node: ast.AST) -> dict[str, ast.expr]:
+    """{argument: its annotation} of a function or class."""
+    if isinstance(node, ast.ClassDef):
+        return {part.target.id: part.annotation for part in node.body if isinstance(part, ast.AnnAssign)}
+    arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+    return {argument.arg: argument.annotation for argument in arguments if argument.annotation is not None}
+
+
+def fate(node: ast.AST, option: str, words: tuple, file: str) -> str:
+    """What becomes of an option: "checked", "raised" for in the function's own words, "passed on", or ""."""
+    value = f"self.{option}" if isinstance(node, ast.ClassDef) else option
+    calls = [part for part in ast.walk(node) if isinstance(part, ast.Call)]
+    for call in calls:
+        if ast.unparse(call.func) == "check_choice" and ast.unparse(call.args[1]) == value:
+            allowed = choices(call.args[2], file)
+            is_right = ast.literal_eval(call.args[0]) == option and allowed is not None and {*allowed} == {*words}
+            return "checked" if is_right else ""
+    for part in ast.walk(node):
+        if isinstance(part, ast.Raise) and option in ast.unparse(part) and "unknown" in ast.unparse(part):
+            return "raised"
+    given = {ast.unparse(part) for call in calls for part in [*call.args, *(key.value for key in call.keywords)]}
+    return "passed on" if value in given else ""
+
+
+def literals(room: str) -> dict[str, str]:
+    """Every option of a room's public functions and classes that is a Literal -> what becomes of it."""
+    return {
+        f"{file}: {node.name}({option})": fate(node, option, words, file)
+        for file in FILES
+        if file.startswith(room)
+        for node in tree(file).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+        for option, annotation in options(node).items()
+        if (words := choices(annotation, file)) is not None
+    }
+
+
+FILES = files()
+
+
+@pytest.mark.parametrize("room", sorted({file.partition("/")[0] for file in FILES}))
+def test_every_option_is_checked_or_passed_on(room):
+    unchecked = {option for option, becomes in literals(room).items() if not becomes}
+    assert unchecked == {option for option in NOT_CHECKED if option.startswith(room)}
+
+
+def test_options_are_found():
+    assert literals("generative/samplers.py") == {
+        "generative/samplers.py: read_prediction(prediction)": "checked",
+        "generative/samplers.py: target_of(prediction)": "checked",
+        "generative/samplers.py: ddpm_sample(prediction)": "checked",
+        "generative/samplers.py: ddpm_sample(variance_type)": "checked",
+        "generative/samplers.py: ddim_sample(prediction)": "checked",
+        "generative/samplers.py: euler_sample(prediction)": "checked",
+    }
+    assert literals("nn/stochastic.py")["nn/stochastic.py: StochasticDepth(mode)"] == "passed on"
+    assert len(FILES) > 150
