@@ -6,9 +6,10 @@ alias stands for the row that it is an alias of.
 
 A plain run is the default tier. `@pytest.mark.slow` moves a test to the tier of `-m slow`; of a parametrized test,
 `slow(unless=[...])` leaves the named cases in the default tier, and `slow(only=[...])` moves the named ones alone
-(names are the IDs in brackets, or fnmatch patterns of them). `-m contract` runs the weekly tier. `--cpu` prints the
-processor seconds of each file and fails the run where a test or a file of the default tier is above its budget;
-`--cpu=3` allows three times the budget, for a slow or busy machine.
+(names are the IDs in brackets, or fnmatch patterns of them). `@pytest.mark.weekly` moves a test, or some of its cases,
+to the tier of `-m weekly` in the same way, out of either of the other two. `--cpu` prints the processor seconds of
+each file and fails the run where a test or a file of the default tier is above its budget; `--cpu=3` allows three times
+the budget, for a slow or busy machine.
 
 DLCORE_TESTS_COMPILE=user compiles as a user's program does: no cheaper compiler settings, no compilation cache (it
 keeps oneDNN out), one device. tests/test_compiled_as_users_do.py runs the numeric tests in this way.
@@ -137,7 +138,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
     report = yield
     now = _processor_seconds()
     report.processor_seconds = now - item.config.stash.get(_CLOCK, now)
-    report.is_slow = any(map(item.get_closest_marker, ("contract", "slow")))
+    report.is_slow = tier(item) != "default"
     item.config.stash[_CLOCK] = now
     return report
 
@@ -221,19 +222,20 @@ def pytest_make_collect_report(collector: pytest.Collector):
     return report
 
 
-def case_is_slow(case: str, unless: Sequence[str] | None = None, only: Sequence[str] = ("*",)) -> bool:
-    """Whether `@pytest.mark.slow(unless=..., only=...)` means the case with this ID; names may be fnmatch patterns."""
+def case_is_marked(case: str, unless: Sequence[str] | None = None, only: Sequence[str] = ("*",)) -> bool:
+    """Whether a marker's (unless=..., only=...) means the case with this ID; names may be fnmatch patterns."""
     names = only if unless is None else unless
     named = any(case == name or fnmatch.fnmatchcase(case, name) for name in names)
     return named == (unless is None)
 
 
-def is_slow(item: pytest.Item) -> bool:
-    """Whether a test is in another tier than the default one."""
-    marker = item.get_closest_marker("slow")
-    if item.get_closest_marker("contract") or marker is None:
-        return bool(item.get_closest_marker("contract"))
-    return not marker.kwargs or case_is_slow(item.callspec.id, **marker.kwargs)
+def tier(item: pytest.Item) -> str:
+    """The tier of a test: "default", "slow" or "weekly"."""
+    for name in ("weekly", "slow"):
+        marker = item.get_closest_marker(name)
+        if marker is not None and (not marker.kwargs or case_is_marked(item.callspec.id, **marker.kwargs)):
+            return name
+    return "default"
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -241,11 +243,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Sort the tests into tiers, note what each covers, and leave out what neither -m nor a test's own name chose."""
     proved: dict[bool, set[str]] = {False: set(), True: set()}
     for item in items:
-        slow = is_slow(item)
-        if not slow or item.get_closest_marker("contract"):  # the weekly tier is not the slow one
-            item.own_markers[:] = [marker for marker in item.own_markers if marker.name != "slow"]
+        others = {"weekly", "slow"} - {tier(item)}
+        item.own_markers[:] = [marker for marker in item.own_markers if marker.name not in others]  # for -m
         if not item.get_closest_marker("skip"):
-            proved[slow] |= {CATALOG[row] for row in claimed_rows(item)}
+            proved[tier(item) != "default"] |= {CATALOG[row] for row in claimed_rows(item)}
     config.stash[COVERED] = proved[False] | proved[True]
     whole = not config.option.keyword and [*map(str, config.args)] == [*config.getini("testpaths")]
     config.stash[SLOW_ONLY] = sorted(proved[True] - proved[False]) if whole else None
@@ -253,7 +254,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if not item.get_closest_marker(elsewhere)]
     items.sort(key=lambda item: item.path.stem != LONGEST)  # first, so that no worker waits for it at the end
     if not config.option.catalog and not config.option.markexpr:
-        left_out = {item for item in items if any(map(item.get_closest_marker, ("contract", "slow")))}
+        left_out = {item for item in items if tier(item) != "default"}
         if left_out and not any("::" in argument for argument in config.args):
             config.hook.pytest_deselected(items=list(left_out))
             items[:] = [item for item in items if item not in left_out]

@@ -21,10 +21,16 @@ import pytest
 def test_hinge():
     open("ran", "a").write("hinge ")
 
-@pytest.mark.contract
+@pytest.mark.weekly
 @pytest.mark.covers("ME-01")
-def test_contract():
-    open("ran", "a").write("contract ")
+def test_weekly():
+    open("ran", "a").write("weekly ")
+
+@pytest.mark.slow(unless=["small"])
+@pytest.mark.weekly(only=["large*"])
+@pytest.mark.parametrize("case", ["small", "middle", "large"])
+def test_cases(case):
+    open("ran", "a").write(case + " ")
 """
 
 
@@ -90,12 +96,13 @@ def test_a_marker_that_names_no_row_fails_every_run(project, arguments):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["-n", "0"], {"hinge"}),
-        (["-n", "0", "-m", "contract"], {"contract"}),
-        (["-n", "0", "-m", "contract or not contract"], {"hinge", "contract"}),
+        (["-n", "0"], {"hinge", "small"}),
+        (["-n", "0", "-m", "slow"], {"middle"}),
+        (["-n", "0", "-m", "weekly"], {"weekly", "large"}),
+        (["-n", "0", "-m", "weekly or not weekly"], {"hinge", "small", "middle", "weekly", "large"}),
     ],
 )
-def test_contract_tests_run_only_where_asked_for(project, arguments, expected):
+def test_each_tier_runs_where_it_is_asked_for(project, arguments, expected):
     status, _, ran = run_pytest(project, *arguments)
     assert (status, ran) == (0, expected)
 
@@ -115,7 +122,7 @@ def test_every_row_that_has_a_proof_has_one_in_the_default_tier(slow_only):
     ],
 )
 def test_cases_of_a_parametrized_test_are_sorted_into_tiers(surroundings, marker, expected):
-    assert [surroundings["case_is_slow"](case, **marker) for case in ("tiny", "large-4", "large-8")] == expected
+    assert [surroundings["case_is_marked"](case, **marker) for case in ("tiny", "large-4", "large-8")] == expected
 
 
 def test_tests_and_files_above_their_budget_are_named(surroundings):

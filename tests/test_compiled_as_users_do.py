@@ -18,16 +18,15 @@ PAGES = "tests/test_learner_contract.py"
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["first_steps"])
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
     "arguments",
     [
         pytest.param(["tests/ops", "tests/nn"], id="layers"),
         pytest.param(["tests/losses", "tests/metrics", "tests/classic_ml"], id="losses_metrics_and_classic_ml"),
-        pytest.param([PAGES, "-m", "user_compile and not contract"], id="first_step_of_the_pages"),
-        pytest.param(
-            [PAGES, "-m", "user_compile and contract"], id="first_step_of_the_others", marks=pytest.mark.contract
-        ),
+        pytest.param([PAGES, "-m", "user_compile and not weekly"], id="first_steps"),
+        pytest.param([PAGES, "-m", "user_compile and weekly"], id="first_steps_of_the_other_pages"),
     ],
 )
 def test_results_hold_as_users_compile(arguments):

@@ -555,6 +555,15 @@ PAGES = sorted(
 )
 
 
+EVERY_RUN = [
+    *("adversarial.training", "classification.supervised", "detection.yolo", "generative.ddpm", "generative.gan"),
+    *("interpretability.style_transfer", "rl.a2c", "segmentation.fcn", "self_supervised.simclr"),
+    *("semi_supervised.fixmatch", "sequence.language_model", "transfer.fine_tuning", "video.classification"),
+    *("vision3d.pointnet", "vision_language.caption"),
+]
+"""A page of each topic. The other pages are traced in the slow tier, and compiled and exported in the weekly one."""
+
+
 def smoke_job(name: str) -> ResolvedRun | None:
     experiment = getattr(importlib.import_module(f"experiments.{name}"), "experiment", None)
     return ResolvedRun(experiment, resolve(experiment, ["--smoke"])) if isinstance(experiment, Experiment) else None
@@ -566,6 +575,7 @@ def first_batch(resolved: ResolvedRun) -> tuple[Splits, Any]:
     return data, batch_at(resolved.pipelines(data), 0)
 
 
+@pytest.mark.slow(unless=EVERY_RUN)
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_is_traced(name):
     """`init` and `update` of the page under --smoke, without compiling; its flags pass its own check, as they do at its
@@ -579,27 +589,10 @@ def test_every_page_is_traced(name):
     check_trace(resolved.experiment.build(resolved.setup_of(data)), batch)
 
 
-WEEKLY = {
-    "detection": ("fast_rcnn", "fcos", "keypoint_rcnn", "localization", "mask_rcnn", "rcnn", "single_stage", "ssd"),
-    "generative": (
-        *("autoencoder_kl", "conditional_gan", "control_net", "dit", "fvbn", "latent_diffusion", "pix2pix"),
-        *("pixel_rnn", "style_gan", "text_to_image", "vq_vae_2", "wave_net"),
-    ),
-    "segmentation": ("deeplab", "full_resolution", "lraspp", "pspnet"),
-    "self_supervised": ("cross_channel", "outpainting", "relative_patch", "unrotation"),
-    "semi_supervised": ("ict", "mixmatch", "pi_model", "temporal_ensembling"),
-}
-"""Pages whose first step takes 10 to 35 seconds to compile and whose parts another page of the topic has, too."""
-FIRST_STEPS = [
-    pytest.param(name, marks=pytest.mark.contract if page in WEEKLY.get(topic, ()) else ())
-    for name in PAGES
-    for topic, page in [name.split(".")]
-]
-
-
 @pytest.mark.slow
+@pytest.mark.weekly(unless=EVERY_RUN)
 @pytest.mark.user_compile
-@pytest.mark.parametrize("name", FIRST_STEPS)
+@pytest.mark.parametrize("name", PAGES)
 def test_every_page_takes_a_first_step(name):
     resolved = smoke_job(name)
     if resolved is None:
@@ -614,13 +607,11 @@ NO_EXAMPLE = {name for name in PAGES if name.startswith("rl.")}
 
 
 QUICK_EXPORTS = ["sequence.language_model", "generative.ddpm"]
-EVERY_RUN = {*QUICK_EXPORTS, "detection.yolo", *{name.split(".")[0]: name for name in reversed(PAGES)}.values()}
-EXPORTS = [pytest.param(name, marks=() if name in EVERY_RUN else pytest.mark.contract) for name in PAGES]
-"""Cases of every page; those of all but these and the first of each topic are in the weekly tier."""
 
 
 @pytest.mark.slow(unless=QUICK_EXPORTS)
-@pytest.mark.parametrize("name", EXPORTS)
+@pytest.mark.weekly(unless=EVERY_RUN)
+@pytest.mark.parametrize("name", PAGES)
 def test_every_page_is_exported_with_a_free_batch(name):
     """`predict` of the page under --smoke is lowered for all platforms, or refused in one line; the example of a batch
     gives the state that training has."""
@@ -734,7 +725,7 @@ def test_every_move_is_of_an_experiment():
     assert all(smoke_job(name) is not None for name in MOVES)
 
 
-@pytest.mark.contract
+@pytest.mark.weekly
 @pytest.mark.parametrize("name", PAGES)
 def test_the_measure_of_a_page_moves(name):
     """The mean of its last quarter of training steps beats that of its first."""
@@ -755,7 +746,7 @@ def test_the_measure_of_a_page_moves(name):
     assert move.sign * (np.mean(values[-quarter:]) - np.mean(values[:quarter])) > 0, values
 
 
-@pytest.mark.contract
+@pytest.mark.weekly
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_in_full(name, tmp_path):
     resolved = smoke_job(name)

@@ -19,7 +19,7 @@ def test_captums_maps_are_ours():
     np.testing.assert_allclose(ours["occlusion"]()[0, 0, 0], theirs["occlusion"]()[0, 0, 0, 0], rtol=1e-2, atol=1e-4)
 
 
-@pytest.mark.contract
+@pytest.mark.weekly
 def test_a_small_run_reports_all_methods():
     result = measure(batch_size=1, image_size=32, num_classes=10, num_repeats=1)
     assert all(f"{name}, ours: seconds" in result.numbers for name in LEAST)

@@ -21,7 +21,7 @@ def test_every_benchmark_is_known():
     assert {"bench.matmul", "bench.rl", "bench.zoo"} <= BENCHES
 
 
-@pytest.mark.contract
+@pytest.mark.weekly
 @pytest.mark.parametrize("name", sorted(BENCHES))
 def test_a_small_run_ends(name, tmp_path):
     """Each in a process of its own, as users start it: benchmarks set flags of XLA."""

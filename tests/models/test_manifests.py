@@ -42,7 +42,7 @@ FIRST = first_variants()
 
 def variants(names):
     """Cases of these models; all but the first variants are weekly: they differ in number and width alone."""
-    return [pytest.param(name, marks=() if name in FIRST else pytest.mark.contract) for name in names]
+    return [pytest.param(name, marks=() if name in FIRST else pytest.mark.weekly) for name in names]
 
 
 PUBLISHED = json.loads(gzip.decompress((GOLDENS / "published_names.json.gz").read_bytes()))

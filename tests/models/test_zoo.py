@@ -41,7 +41,7 @@ def test_a_count_by_hand():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=pytest.mark.contract if kind == "image" else ()) for kind in FILES]
+    "kind", [pytest.param(kind, marks=pytest.mark.weekly if kind == "image" else ()) for kind in FILES]
 )
 def test_every_network_has_its_stored_count(kind):
     assert {name: count_model(name) for name in list_models(kind=kind)} == stored_models(kind)

@@ -1,6 +1,6 @@
 """Sanity and gradcheck of the experiments: they pass as the file stands, and a gradient times three fails them.
 
-Two of them in every run, small; all of them at their defaults under -m contract. The recipes need ImageNet; they are
+Two of them in every run, small; all of them at their defaults under -m weekly. The recipes need ImageNet; they are
 classification.supervised with other settings.
 """
 
@@ -177,7 +177,7 @@ def test_a_gradient_times_three_fails_and_the_right_one_passes(name):
     assert row.measured.startswith("6.7e-01 at"), "|3 - 1| / 3"
 
 
-@pytest.mark.contract
+@pytest.mark.weekly
 @pytest.mark.parametrize("name", sorted(WITH_LOSS | WITHOUT_LOSS))
 def test_an_experiment_passes_at_its_defaults(name, capsys):
     experiment = find_experiment(name)
@@ -187,7 +187,7 @@ def test_an_experiment_passes_at_its_defaults(name, capsys):
     assert ("the learner has no loss" in out) is (name in WITHOUT_LOSS)
 
 
-@pytest.mark.contract
+@pytest.mark.weekly
 @pytest.mark.parametrize("name", sorted(WITH_LOSS))
 def test_a_gradient_times_three_fails_at_the_defaults(name, capsys):
     assert run(times_three(find_experiment(name)), ["--mode=gradcheck"]) == 1, capsys.readouterr().out

@@ -29,7 +29,7 @@ def cases():
     for name in PAGES:
         topic, page = name.split(".", 1)
         shares = "panels" not in (EXPERIMENTS / topic / f"{page}.py").read_text()
-        yield pytest.param(name, marks=pytest.mark.contract if shares and topic in topics else ())
+        yield pytest.param(name, marks=pytest.mark.weekly if shares and topic in topics else ())
         if shares:
             topics.add(topic)
 
