@@ -297,8 +297,8 @@ def learner(
         return GAILState(**vars(agent), discriminator=params, discriminator_opt_state=opt_state)
 
     def minibatch_loss(params, minibatch) -> tuple[jax.Array, Metrics]:
-        data, advantage, target = minibatch
-        return objective(*apply(params, data.observation), data, advantage, target, ppo)
+        policy, value = apply(params, minibatch[0].observation)
+        return objective(policy, value, *minibatch, ppo=ppo)
 
     def update(state: GAILState, batch: dict) -> tuple[GAILState, Metrics]:
         root = jax.random.fold_in(state.rng, state.step)
