@@ -288,6 +288,33 @@ def test_a_figure_of_a_technique_is_in_the_gallery_with_its_caption(chapters):
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(
+    only=[
+        "classic_ml.elastic_net",
+        "cost.receptive_field",
+        "cost.roofline",
+        "cost.step_flops",
+        "diagnostics.monitor",
+        "generative.vq_model",
+        "interpretability.relu_rules",
+        "models.bart",
+        "models.clip",
+        "models.dinov2",
+        "models.llama",
+        "models.mae",
+        "models.t5",
+        "models.transformer",
+        "models.video_resnet",
+        "models.vision_encoder_decoder",
+        "nn.additive_attention",
+        "ops.nms",
+        "segmentation.semantic",
+        "semi_supervised.twin",
+        "sequence.recurrent_encoder_decoder",
+        "vision_language.caption_rnn",
+        "vision_language.caption_transformer",
+    ]
+)
 @pytest.mark.parametrize("page", _drawn_pages())
 def test_the_figure_of_a_technique_is_drawn_again(page, tmp_path):
     """As it is in the gallery, up to rounding by another processor."""
@@ -317,7 +344,7 @@ def test_imports_are_found_through_packages(site, monkeypatch):
     assert "dlcore.losses.adversarial" not in found
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_technique_shows_the_picture_of_the_experiment_most_about_it(site, chapters, monkeypatch):
     """The embedding imports PCA and t-SNE and little else; the study of features imports much."""
     pages, shown = site.links.Targets(chapters).entries, set()
@@ -378,6 +405,7 @@ def test_workflows_and_templates_are_yaml():
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["picture"])
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [

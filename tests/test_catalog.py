@@ -60,7 +60,7 @@ def add(project, marker):
     (project / "tests" / "test_more.py").write_text(text)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_catalog_prints_what_is_covered_and_runs_nothing(project):
     status, output, ran = run_pytest(project, "--catalog")
     assert (status, ran) == (0, set())
@@ -70,6 +70,7 @@ def test_catalog_prints_what_is_covered_and_runs_nothing(project):
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["covers('LO-02')"])
 @pytest.mark.parametrize("marker", ["covers('LO-02')", "covers('ME-01', 'TL-01')"])
 def test_an_alias_stands_for_its_row(project, marker):
     add(project, marker)
@@ -83,6 +84,7 @@ def test_skipped_tests_cover_nothing(project):
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(only=["arguments2"])
 @pytest.mark.parametrize("arguments", [["--catalog"], ["-n", "0"], ["-n", "2"]])
 def test_a_marker_that_names_no_row_fails_every_run(project, arguments):
     add(project, "covers('LO-01', 'LO-99')")
@@ -136,6 +138,7 @@ def test_tests_and_files_above_their_budget_are_named(surroundings):
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["arguments0-expected0"])
 @pytest.mark.parametrize(("arguments", "expected"), [([], {"hinge", "quick"}), (["-m", "slow"], {"quick-not", "late"})])
 def test_tiers(project, arguments, expected):
     body = """
@@ -155,7 +158,7 @@ def test_late():
     assert (status, ran) == (0, expected)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_run_fails_where_a_test_is_above_its_budget(project):
     body = "import time\n\ndef test_more():\n    end = time.process_time() + 0.3\n"
     body += "    while time.process_time() < end:\n        pass\n"
@@ -166,7 +169,7 @@ def test_the_run_fails_where_a_test_is_above_its_budget(project):
     assert "test_more: 0." in output
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_no_test_pays_for_the_emptied_caches(project):
     body = """
 import sys

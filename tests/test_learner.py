@@ -157,7 +157,7 @@ def test_a_metric_of_its_own_needs_only_compute():
         Metric().compute()
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @given(
     values=st.lists(st.integers(-50, 50), min_size=1, max_size=24),
     cuts=st.lists(st.integers(0, 24), max_size=3),

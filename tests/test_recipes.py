@@ -69,7 +69,7 @@ def test_smoke_settings_make_a_step(name):
     assert ({"loss"} if name in DIFFUSION else {"loss", "accuracy"}) <= set(metrics)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize("name", RECIPES)
 def test_full_scale_makes_a_step(name):
     resolved, state, after, _ = abstract_step(name, [], IMAGENET)

@@ -28,7 +28,7 @@ def test_the_flags_of_every_item_are_known(item):
         resolve(experiment, words)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_an_item_is_run_once_and_leaves_its_numbers(tmp_path, monkeypatch, capsys):
     items = (Item("matmul", "TFLOP/s", "bench.matmul", 5), Item("cifar", "accuracy", "rl.ppo --x=$DATA_DIR", 5))
     monkeypatch.setattr(accelerator, "ITEMS", (*items, Item("later", "?", "sequence.no_such_page", 5)))
@@ -48,7 +48,7 @@ def test_an_item_is_run_once_and_leaves_its_numbers(tmp_path, monkeypatch, capsy
     assert statuses == ["done", "open", "needs"]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_failed_item_says_why_and_is_asked_again(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(accelerator, "ITEMS", (Item("bad", "?", "bench.matmul --sizes=0", 5),))
     for _ in range(2):

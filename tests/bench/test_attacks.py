@@ -10,7 +10,7 @@ RNG = np.random.default_rng(0)
 IMAGES, LABELS = RNG.uniform(size=(2, 28, 28, 1)).astype(np.float32), np.array([3, 7])
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_peers_find_the_same_images():
     model, variables = network()
     found = np.asarray(our_call(model, variables, IMAGES, LABELS, 3)())

@@ -48,7 +48,7 @@ def test_rows_of_other_topics_studies_and_recipes_are_left_out(tmp_path):
     assert rows_of(LEDGER), "the ledger has detectors"
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DE-23")
 def test_the_network_of_a_row_is_built_by_its_command():
     command = f"python -m experiments.detection.fcos --num_scenes=4000 {SMALL}"

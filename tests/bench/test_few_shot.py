@@ -9,7 +9,7 @@ from dlcore.data.stroke_characters import stroke_characters
 from experiments.bench import few_shot as bench
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_turn_trains_on_all_episodes():
     drawn = episodes(stroke_characters(range(6)), 4, way=3, shot=2, query=2)
     for per_step, steps, in_turn in ((4, 1, False), (2, 2, False), (2, 2, True)):

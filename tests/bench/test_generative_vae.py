@@ -36,7 +36,7 @@ def test_the_loader_gives_all_images_in_another_order():
     check_that_it_learns(torch_steps, loader=True)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_small_run_reports_all_peers():
     result = measure(num_steps=2, batch_size=4, hidden=8, side=4, num_repeats=1, least_seconds=0.0)
     peers = [name for name in ("flax", "torch", "example") if f"vae, {name}: steps/s" in result.numbers]

@@ -6,6 +6,7 @@ from experiments.bench.rl import CASES, our_update
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["a2c"])
 @pytest.mark.parametrize("name", CASES)
 def test_each_learner_updates_once(name):
     case = CASES[name]

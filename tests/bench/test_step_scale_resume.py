@@ -15,7 +15,7 @@ def numbers_of(experiment, folder, *words):
     return json.loads((folder / "numbers.json").read_text())
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_step(tmp_path):
     numbers = numbers_of(step.experiment, tmp_path)
     get = {key.removeprefix("resnet18: "): value for key, value in numbers.items()}
@@ -31,7 +31,7 @@ def test_a_step(tmp_path):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_work_a_device_falls_as_it_should(tmp_path):
     numbers = numbers_of(scale.experiment, tmp_path)
     np.testing.assert_allclose(numbers["replicate: work a device"], 1, atol=0.02)
@@ -44,7 +44,7 @@ def test_work_a_device_falls_as_it_should(tmp_path):
     assert [*ledger.candidate(tmp_path)["values"].values()] == pytest.approx([1], abs=0.02)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_checkpoint(tmp_path):
     numbers = numbers_of(resume.experiment, tmp_path)
     assert numbers["bytes of the state"] > 3 * 4 * 70_000

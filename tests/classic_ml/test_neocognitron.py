@@ -40,7 +40,7 @@ def test_a_c_cell_by_hand():
     assert c_layer(jnp.ones((2, 7, 7, 3)), 3, 2).shape == (2, 4, 4, 3)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DD-31")
 def test_a_shift_hardly_matters_to_c_cells_and_less_at_each_stage():
     images = jnp.asarray(digits("train").arrays["image"][:120])

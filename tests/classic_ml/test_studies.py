@@ -18,7 +18,7 @@ def test_distances():
     assert result.numbers["1-NN accuracy, original"] > 0.9
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DD-12", "DD-13")
 def test_hard_cases():
     result = hard_cases.study(points=300, steps=2000, bits=4)
@@ -47,7 +47,7 @@ def test_three_viewpoints_of_one_classifier():
     np.testing.assert_allclose(linear.scores(model, jnp.array([[0.5, 7.0, -3.0]]))[0, 0], 0)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DD-11", "DD-17")
 def test_viewpoints():
     result = viewpoints.study(steps=1500, tries=200)

@@ -21,7 +21,7 @@ def test_tiles():
     np.testing.assert_array_equal(got, [[0, 0, 0.3], [0.3] * 3, [1, 1, 0.3], [0.3] * 3])
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DD-26")
 def test_embedding_smoke():
     result = embedding.study(**embedding.experiment.smoke)
@@ -37,7 +37,7 @@ def test_the_vote_of_neighbors_by_hand():
     assert embedding.neighbors_agree(y, labels, 2) == 0.8
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DD-29")
 def test_density_smoke():
     result = density.study(**density.experiment.smoke)

@@ -25,7 +25,7 @@ def test_two_words_by_hand():
     np.testing.assert_allclose(parts, np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]]) / 4)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("FE-03")
 def test_codebook_and_encoding_and_a_linear_classifier_on_it():
     train, test = digits("train").arrays, digits("test").arrays

@@ -62,7 +62,7 @@ def test_five_images_of_a_plane_give_the_camera_and_the_lens():
     assert found.num_parameters == 4 + 4 + 6 * 5
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_solid_gives_the_lens_too():
     points = np.random.default_rng(0).uniform(-1, 1, (40, 3))
     rotation = Rotation.from_rotvec([0.3, -0.5, 0.2]).as_matrix()
@@ -71,7 +71,7 @@ def test_a_solid_gives_the_lens_too():
     np.testing.assert_allclose(found.distortion, LENS, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("CL-05")
 def test_with_noise_the_error_is_the_expected_one():
     """Half a pixel of noise on 5 images of 15 x 15 points: 34 parameters, RMS .5 sqrt(1 - 34 / 2250) = .496."""

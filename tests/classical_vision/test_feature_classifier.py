@@ -49,7 +49,7 @@ def test_the_hinge_is_minimized():
         assert objective(w + step, b) > least - 1e-3
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("FE-04")
 def test_features_together_beat_pixels_and_two_layers_learn_what_one_cannot():
     train, test = digits("train").arrays, digits("test").arrays
@@ -72,7 +72,7 @@ def test_features_together_beat_pixels_and_two_layers_learn_what_one_cannot():
     assert right[0] < 0.75 < 0.97 < right[1]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_decay_is_chosen_on_the_validation_split():
     x, y = points(60)
     noise = np.random.default_rng(1).normal(size=(60, 40)).astype(np.float32)  # many numbers that mean nothing

@@ -102,7 +102,7 @@ def test_a_ramp_by_hand():
     np.testing.assert_allclose(got[:, 0], 0.5, rtol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("FE-02")
 def test_a_linear_classifier_on_hog_beats_one_on_pixels():
     train, test = digits("train").arrays, digits("test").arrays

@@ -52,6 +52,7 @@ def test_a_translation_is_found_to_a_tenth_of_a_pixel():
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(only=["shift0"])
 @pytest.mark.covers("CL-14")
 @pytest.mark.parametrize("shift", [(1.4, 0.7), (-3.2, 5.1), (8.0, 0.0)])
 def test_dense_flow_of_a_translation(shift):

@@ -94,6 +94,7 @@ def test_photographs_of_a_checkerboard_calibrate_the_camera(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["experiments.classical_vision.stereo-stereo"])
 @pytest.mark.parametrize(
     ("page", "figure"),
     [

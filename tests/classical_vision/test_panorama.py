@@ -35,7 +35,7 @@ def test_the_overlap_by_hand():
     assert float(psnr) == pytest.approx(20.17, abs=0.01)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("CL-11")
 def test_a_photograph_that_was_cut_and_turned_is_whole_again():
     """The right part is seen by a camera that is turned by 4° about its axis, at .8 of the light."""

@@ -24,7 +24,7 @@ def test_six_points_locate_the_camera():
     np.testing.assert_allclose(found.translation, T, atol=1e-2)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_robot_finds_its_place_with_a_third_of_its_matches_wrong():
     points, pixels = view(60)
     pixels[:20] = np.random.default_rng(1).uniform(0, 480, (20, 2))

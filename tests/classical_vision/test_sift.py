@@ -93,7 +93,7 @@ def photograph():
     return sample_image("china", 200).astype(np.float32).mean(-1) / 255
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("CL-07", "CL-08")
 @pytest.mark.parametrize(("angle", "scale", "light"), [(30, 1, 1), (0, 1.5, 1), (0, 1, 0.6), (20, 0.8, 0.7)])
 def test_matches_of_a_photograph_are_right(photograph, angle, scale, light):
@@ -111,7 +111,7 @@ def test_matches_of_a_photograph_are_right(photograph, angle, scale, light):
     assert (error[kept] <= 2).mean() >= 0.8
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("CL-07")
 def test_a_blob_is_found_where_it_is_with_its_scale():
     """A Gaussian blob of deviation 4 has its extremum at (30, 24) and scale 4 (Lindeberg: t = σ²)."""
@@ -132,7 +132,7 @@ def test_bad_input_is_named():
         sift(np.full((20, 20), np.nan, np.float32))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("CL-07")
 def test_a_batch_equals_its_images_and_small_images_are_filled_up():
     """vmap of two images is each alone; rows beyond the keypoints are zeros and masked, as many as asked for."""

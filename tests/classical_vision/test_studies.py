@@ -26,7 +26,7 @@ def test_the_verdict_on_features_turns():
     assert not features.judge(results(0.9, 0.95, 0.1))[1]  # chosen by validation, not by what wins the test
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("FE-04")
 def test_features_smoke():
     result = features.study(**features.experiment.smoke | {"hidden": 0})
@@ -36,7 +36,7 @@ def test_features_smoke():
     assert set(result.figures) == {"features"}
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_all_features_of_color_images():
     images = np.random.default_rng(0).uniform(size=(12, 16, 16, 3)).astype(np.float32)
     found, codebook = features.extract([images, images[:2]], 0, 5, 100, 2)
@@ -68,7 +68,7 @@ def test_learned_features_are_the_last_layer_before_the_logits():
     np.testing.assert_array_equal(knn_predict(features, np.arange(4), 2 * features, 1), np.arange(4))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("FE-05")
 def test_learned_features_smoke():
     result = learned_features.study(steps=150, num_seeds=1)
@@ -79,7 +79,7 @@ def test_learned_features_smoke():
     )
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("FE-06")
 def test_retrieval_smoke_holds_out_classes_and_people():
     data = retrieval.held_out_digits(0)

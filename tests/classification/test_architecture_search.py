@@ -40,7 +40,7 @@ def test_a_cell_is_the_sum_over_its_edges():
     np.testing.assert_allclose(logits(0, 0, 0, 2, 0, 0), want, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("ZO-23")
 def test_children_learn_what_their_architecture_can():
     rng = np.random.default_rng(0)
@@ -53,7 +53,7 @@ def test_children_learn_what_their_architecture_can():
     assert train(jnp.zeros(6, jnp.int32)) < 0.8  # no path from the image to the head
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_controller_is_a_distribution_over_architectures():
     controller = nas.Controller(hidden_size=4)
     params = controller.init(jax.random.key(0), jnp.zeros(6, jnp.int32))["params"]
@@ -83,7 +83,7 @@ def test_rewards_are_compared_with_their_running_mean():
     np.testing.assert_allclose(advantages, np.array([0.5, 2.5]) / np.sqrt(2.125), rtol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("ZO-23")
 def test_the_controller_finds_a_reward_by_its_gradient():
     wanted = jnp.array([2, 0, 1, 2, 1, 0])

@@ -75,7 +75,7 @@ def test_one_step_is_gradient_descent_on_the_written_objective(student, kind):
     chex.assert_trees_all_equal(after.teacher, state.teacher)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_padded_rows_do_not_count():
     learner = distillation.learner(model=Linear(), teacher=Linear(), optimizer=optax.sgd(1.0))
     state = learner.init(jax.random.key(0), ROWS)

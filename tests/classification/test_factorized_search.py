@@ -77,6 +77,7 @@ def masked():
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["child1"])
 @pytest.mark.covers("ZO-23")
 @pytest.mark.parametrize("child", CHILDREN)
 def test_a_masked_child_is_the_child_that_is_built(masked, child):

@@ -59,7 +59,7 @@ def test_places_and_those_in_a_box():
     assert inside.tolist() == [[True, True, False, False], [False, True, False, True], [True, False, True, False]]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("AT-30")
 def test_the_score_function_estimates_the_gradient_of_the_expected_reward():
     """Of one scene, E[r] = sum_l a_l r_l over 16 places; 4,000 draws estimate its slope, and that of the entropy."""
@@ -140,7 +140,7 @@ def test_one_update_by_hand(attention):
     np.testing.assert_allclose(after["read"], params["read"] - read, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("AT-30")
 def test_a_soft_glimpse_is_the_mean_of_all():
     batch = stripes(3)
@@ -156,7 +156,7 @@ def test_a_soft_glimpse_is_the_mean_of_all():
     assert looks == pytest.approx(float((out["attention"] * inside).sum(-1).mean()), rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("AT-30")
 @pytest.mark.parametrize("attention", ["hard", "soft", "random"])
 def test_attention_learns_to_look_at_the_patch_that_tells(attention):
@@ -190,6 +190,7 @@ def test_a_glimpse_in_use_depends_on_its_example_alone(attention):
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(only=["random"])
 @pytest.mark.parametrize("attention", ["hard", "soft", "random"])
 def test_padding_changes_nothing(attention):
     batch = stripes(4)

@@ -152,6 +152,7 @@ def test_updates_equal_a_manual_optax_loop():
     assert int(state.step) == 3
 
 
+@pytest.mark.weekly(unless=["lenet5", "mlp"])
 @pytest.mark.slow(unless=["mlp"])
 @pytest.mark.covers("TR-06")
 @pytest.mark.parametrize("name", ["mlp", "lenet5", "resnet8_cifar"])
@@ -188,7 +189,7 @@ def test_the_loss_rises_with_the_penalty_by_half_the_squared_norm_of_the_kernels
     assert values[-1][1]["loss"].compute() == pytest.approx(losses[0], rel=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_penalty_and_weight_decay_are_of_the_same_parameters():
     """A loss whose value only the penalty changes has gradients where an optimizer without gradients decays."""
     model = create_model("vit_tiny_cifar", depth=1, pool="token")
@@ -487,6 +488,7 @@ def test_a_root_key_is_kept_and_depends_on_the_seed():
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["cutmix_alpha"])
 @pytest.mark.covers("RG-13", "RG-26")
 @pytest.mark.parametrize("kind", ["mixup_alpha", "cutmix_alpha"])
 def test_mixing_trains_on_blended_images_and_labels_and_measures_on_plain_ones(kind):
@@ -529,7 +531,7 @@ class TwoHeads(nn.Module):
         return nn.Dense(CLASSES, kernel_init=start, name="head")(x), {"middle": middle}
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("ZO-09")
 def test_auxiliary_heads_count_three_tenths_in_training_and_nothing_in_evaluation():
     rows = {"image": jax.random.normal(jax.random.key(5), (6, 2, 2, 1)), "label": jnp.arange(6), "index": jnp.arange(6)}

@@ -53,6 +53,7 @@ def of_model(name, **fields):
     return layer_costs(create_model(name, **fields), jax.ShapeDtypeStruct((1, *input_shape(name)), jnp.float32))
 
 
+@pytest.mark.weekly(only=["densenet121", "efficientnet_b0", "googlenet", "inception_v3"])
 @pytest.mark.slow(unless=["alexnet", "resnet18", "squeezenet1_0", "vgg16"])
 @pytest.mark.covers("CO-02")
 @pytest.mark.parametrize("name", TORCHVISION)

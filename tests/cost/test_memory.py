@@ -27,7 +27,7 @@ def kept(**fields):
     return residual_bytes(forward, variables, BATCH["image"])
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("TR-28")
 def test_remat_keeps_less():
     assert kept(remat="full") < 0.5 * kept()

@@ -134,7 +134,7 @@ ALL = augment.compose(
 )
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_batches_equal_a_loop_and_depend_on_the_key_alone():
     keys = KEYS[:4]
     together = many(ALL, keys=keys)

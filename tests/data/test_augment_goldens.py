@@ -124,6 +124,7 @@ def policy_outputs():
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(only=["adjust_sharpness"])
 @pytest.mark.covers("RG-27")
 @pytest.mark.parametrize("place", range(len(POLICY_CASES)), ids=list(POLICY_CASES))
 def test_policy_operations_are_those_transforms(place, policy_outputs):

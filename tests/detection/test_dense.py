@@ -58,6 +58,7 @@ def candidates_of(case):
     return [topk_by_level(s, b, settings["anchors_per_level"], most) for s, b in zip(scores, boxes, strict=True)], extra
 
 
+@pytest.mark.weekly(unless=["fcos", "ssd"])
 @pytest.mark.slow(unless=["fcos"])
 @pytest.mark.covers("DE-21")
 @pytest.mark.parametrize("case", ["retinanet", "fcos", "ssd", "fasterrcnn", "rpn"])
@@ -86,7 +87,7 @@ def candidates_with(scores, labels=None):
     return Candidates(boxes, jnp.asarray(scores), labels, jnp.zeros(count, int))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DE-21")
 def test_ties_keep_the_first_and_an_empty_image_is_all_padding():
     detections = select(

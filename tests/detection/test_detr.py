@@ -91,7 +91,7 @@ def test_matching_and_losses_equal_transformers(golden, theirs):
     assert float(error.mean()) == golden.number("loss_dict.cardinality_error")
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("AT-32")
 def test_the_match_is_scipys_and_queries_have_no_order():
     rng = np.random.default_rng(0)
@@ -152,7 +152,7 @@ def build(model=MODEL):
     return detr.learner(model=model, optimizer=optimizer, detections_per_img=4)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_attention_maps_have_the_form_of_the_image():
     x = jax.random.normal(jax.random.key(1), (2, 32, 64, 3))
     scores, labels, maps = query_attention_maps(MODEL, jax.jit(MODEL.init)(jax.random.key(0), x), x)
@@ -162,7 +162,7 @@ def test_attention_maps_have_the_form_of_the_image():
     assert labels.max() < 3
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_images_without_boxes_learn_that_no_query_has_an_object():
     learner, rows = jitted(build()), source(4)[:]
     state = learner.init(jax.random.key(0), rows)

@@ -48,7 +48,7 @@ def both(golden, got, name):
         file.check(got, name)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DE-13", "DE-14", "DE-20")
 def test_pyramid_and_region_proposals_equal_torchvision(golden):
     outputs, boxes, valid = golden[2], golden[3][0], golden[3][2]
@@ -131,7 +131,7 @@ def test_box_head_and_losses_equal_torchvision(golden):
     np.testing.assert_allclose(ours, golden[0].arrays["loss.box"], rtol=2e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SG-06")
 def test_mask_head_and_its_loss_equal_torchvision(golden):
     _, file, outputs, (boxes, _, _), _ = golden
@@ -236,7 +236,7 @@ def test_svms_of_the_classes_by_hand():
     np.testing.assert_array_equal(found["labels"][0], 0)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DE-13")
 def test_a_region_is_cropped_from_the_level_of_its_size():
     levels = [jnp.full((1, 32 // 2**i, 32 // 2**i, 1), 10.0 * i) for i in range(3)]  # strides 4, 8, 16
@@ -261,7 +261,7 @@ def test_regions_are_pooled_from_the_level_of_their_size():
     assert 0 < aligned[1].max() < 7  # a mean of samples, not the largest value
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DE-13")
 def test_perfect_outputs_give_the_boxes_back_and_padding_gives_none():
     proposals = jnp.array([[8.0, 8, 28, 30], [30, 30, 60, 60], [0, 0, 64, 64], [0, 0, 0, 0]])
@@ -280,7 +280,7 @@ def test_perfect_outputs_give_the_boxes_back_and_padding_gives_none():
     np.testing.assert_allclose(found["boxes"][order], boxes, atol=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DE-14")
 def test_nine_anchors_a_location():
     anchors = Anchors.of([(6, 8)], (96, 128), scales=(8.0, 16.0, 32.0))

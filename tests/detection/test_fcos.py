@@ -35,7 +35,7 @@ def test_it_has_torchvisions_number_of_parameters():
     assert parameters(torchvision_detector()) == 32_269_600
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DE-19", "DE-20")
 def test_pyramid_heads_and_losses_equal_torchvision():
     golden, model = Golden("tvdet_fcos_resnet50_fpn"), torchvision_detector()
@@ -177,7 +177,7 @@ def test_a_small_radius_leaves_the_edge_of_a_box_alone():
     assert int((fcos.match(grid, box, valid, 100.0) >= 0).sum()) == 49  # all inside: 8 to 56
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DE-19")
 def test_perfect_outputs_cost_nothing_but_the_entropy_and_give_the_boxes_back():
     grid = Grid.of([(8, 8), (4, 4)], (64, 64))
@@ -269,7 +269,7 @@ def state(learner):
     return learner.init(jax.random.key(0), source(6)[:])
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_scale_of_a_level_multiplies_its_exponents():
     model = FCOS(Small(), 3, ("fine", "coarse"), 4, "none", 1, 2, "exp")
     x = jax.random.normal(jax.random.key(1), (1, 32, 32, 3))
@@ -282,7 +282,7 @@ def test_the_scale_of_a_level_multiplies_its_exponents():
     assert np.ptp(before.distances[0, 16:]) > 1e-3
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DE-19")
 def test_an_image_without_a_box_has_finite_losses_and_gradients(learner, state):
     rows = source(6)[:]
@@ -303,7 +303,7 @@ def test_an_image_without_a_box_has_finite_losses_and_gradients(learner, state):
     }
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_padding_of_boxes_and_of_examples_changes_nothing(learner, state):
     rows = source(6)[:]
     plain = learner.evaluate(state, rows)
@@ -320,7 +320,7 @@ def test_padding_of_boxes_and_of_examples_changes_nothing(learner, state):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize("spmd", ["jit", "pmap"])
 def test_eight_devices_equal_one(spmd):
     """Images have different numbers of boxes, so the losses' divisor must be the whole batch's."""
@@ -355,7 +355,7 @@ def test_unknown_stages_are_named():
         model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_centerness_at_an_edge_has_a_finite_gradient():
     distances = jnp.array([[0.0, 1, 2, 1], [1, 1, 1, 1], [0, 0, 0, 0], [1, 4, 1, 1]])
     np.testing.assert_allclose(fcos.centerness(distances), [0, 1, 0, 0.5])

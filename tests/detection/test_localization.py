@@ -87,7 +87,7 @@ def test_the_distance_of_each_kind():
     assert float(got) == pytest.approx(0.095 + 0.00125, rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DE-01")
 def test_a_place_is_learnt_where_an_average_would_forget_it():
     """Bright or dark squares of 4 pixels on 16 places: 60 steps find class and box."""

@@ -102,7 +102,7 @@ def in_original(detections):
     return np.asarray(detections["boxes"]) * np.tile(scale[:, ::-1], 2)[:, None]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DE-21")
 @pytest.mark.parametrize("name", TECHNIQUES)
 def test_two_images_of_different_sizes_have_torchvisions_boxes(name):
@@ -123,7 +123,7 @@ def test_two_images_of_different_sizes_have_torchvisions_boxes(name):
         assert (boxes[i] <= np.array([width, height, width, height]) + 1e-3).all()
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize("name", [name for name in TECHNIQUES if name != "fasterrcnn_resnet50_fpn"])
 def test_losses_of_padded_images_equal_torchvision(name):
     """torchvision divides each image by its own foreground, which one image at a time does here, too."""
@@ -161,7 +161,7 @@ def small_detr():
     return detr.DETR(backbone, 5, "layer2", **sizes, encoder_layers=2, decoder_layers=2)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("AT-32")
 def test_detr_with_a_pixel_mask_equals_transformers():
     stored, golden, model = np.load(GOLDENS / "hf_detr_padded.npz"), Golden("hf_detr"), small_detr()
@@ -276,7 +276,7 @@ def padded_batch(fill):
     return batch | {"index": np.arange(2), "image_size": sizes, "original_size": 2 * sizes}
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize("name", ["detr", "retinanet", "two_stage"])
 def test_padding_reaches_neither_a_detection_nor_a_gradient(name):
     learner, batch = small_learners(name), padded_batch(0.0)
@@ -292,7 +292,7 @@ def test_padding_reaches_neither_a_detection_nor_a_gradient(name):
     np.testing.assert_array_equal(found["original_size"], batch["original_size"])
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_detr_sees_a_padded_image_as_it_sees_the_image_alone():
     """With a backbone of one patch a token, only attention and positions could tell the canvas from the image."""
     learner, batch = small_learners("detr"), padded_batch(0.0)

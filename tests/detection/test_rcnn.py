@@ -63,6 +63,7 @@ def test_a_region_is_warped_to_a_square_with_its_surroundings():
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["5"])
 @pytest.mark.covers("DE-06")
 @pytest.mark.parametrize("regions", [1, 5])
 def test_n_regions_are_n_calls_of_the_backbone(regions):
@@ -105,7 +106,7 @@ def test_regions_are_positive_negative_or_neutral_by_iou():
     assert kept == {(0, 0, 10, 10): 2, (0, 0, 2, 10): 0}
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DE-06")
 def test_it_learns_to_name_the_proposals_and_leaves_the_background():
     learner, batch = build(4), batch_of(16, 4)

@@ -136,7 +136,7 @@ def test_one_update_by_hand():
     assert metrics["loss"].compute() == pytest.approx(float(focal + distance), rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DE-18")
 def test_all_scores_start_at_the_prior():
     """With 0.01 the first focal loss of background is small: -.75 .01^2 log .99 each, not a quarter of log 2."""
@@ -151,7 +151,7 @@ def test_all_scores_start_at_the_prior():
     assert float(empty) == pytest.approx(2 * 80 * 3 * -0.75 * 0.01**2 * np.log(0.99), rel=0.1)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DE-18")
 def test_perfect_outputs_give_the_boxes_back():
     anchors = Anchors.of([(8, 8), (4, 4)], (64, 64), scales=(2.0, 3.0))
@@ -185,7 +185,7 @@ def build(**settings):
     return retinanet.learner(model=MODEL, optimizer=optax.sgd(0.02), **arguments_of(retinanet.learner, **settings))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_images_without_boxes_cost_a_finite_amount_and_evaluation_repeats():
     learner, rows = jitted(build()), source(4)[:]
     rows["box_mask"][:] = False
@@ -201,7 +201,7 @@ def test_images_without_boxes_cost_a_finite_amount_and_evaluation_repeats():
     assert learner.update._cache_size() == 1
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DE-18")
 def test_the_loss_is_divided_by_the_foreground_of_all_devices():
     placements = (Placement(make_mesh("data:1", jax.devices()[:1])), Placement(make_mesh("data:8"), spmd="pmap"))

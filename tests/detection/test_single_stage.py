@@ -108,7 +108,7 @@ def test_degenerate_boxes_cost_a_finite_amount():
         chex.assert_tree_all_finite(gradient)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DE-15")
 def test_perfect_outputs_give_the_boxes_back():
     anchors = Anchors.of([(8, 8), (4, 4)], (64, 64), scales=(2.0, 3.0), aspect_ratios=(0.5, 1.0, 2.0))
@@ -182,7 +182,7 @@ def source(count):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DE-15")
 def test_each_anchor_has_a_background_and_c_classes_and_starts_as_background():
     learner, rows = build(), source(2)[:]
@@ -195,7 +195,7 @@ def test_each_anchor_has_a_background_and_c_classes_and_starts_as_background():
     np.testing.assert_allclose(chance[..., 1:], 0.01 / 3, atol=0.003)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize("spmd", ["jit", "pmap"])
 def test_eight_devices_equal_one(spmd):
     placements = (Placement(make_mesh("data:1", jax.devices()[:1])), Placement(make_mesh("data:8"), spmd=spmd))

@@ -36,7 +36,7 @@ def likeness(template, crops):
     return jnp.exp(-jnp.square(crops - template).sum((1, 2, 3)))[:, None]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DE-03")
 def test_the_planted_object_is_found_among_every_crop():
     rng = np.random.default_rng(0)

@@ -31,7 +31,7 @@ def test_it_has_torchvisions_number_of_parameters():
     assert parameters(SSD300, (300, 300)) == 35_641_826
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DE-17")
 def test_levels_heads_boxes_matches_and_losses_equal_torchvision():
     golden = Golden("tvdet_ssd300_vgg16")
@@ -103,7 +103,7 @@ def test_mining_and_losses_by_hand():
     assert float(theirs["classification"]) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_suppression_by_class_is_that_of_all_classes_together():
     rng = np.random.default_rng(0)
     corner = rng.uniform(0, 40, (30, 2))
@@ -128,7 +128,7 @@ MODEL = SSD(
 )
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_images_without_boxes_learn_the_background():
     learner = jitted(ssd.learner(model=MODEL, optimizer=optax.sgd(0.1), thresholds=Thresholds(0.01, 0.45, 10, 5)))
     rows = source(4)[:]

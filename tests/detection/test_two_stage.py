@@ -128,7 +128,7 @@ def state(learner):
 LOSSES = {"loss", "rpn_objectness", "rpn_box", "classification", "box", "mask", "keypoint"}
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DE-13", "SG-06", "SG-08")
 def test_an_image_without_a_box_trains_as_background_and_nothing_compiles_twice(learner, state):
     rows = rows_of(6)[:]
@@ -158,7 +158,7 @@ def test_an_image_without_a_box_trains_as_background_and_nothing_compiles_twice(
     chex.assert_tree_all_finite(found)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DE-13", "SG-06", "SG-08")
 def test_evaluation_repeats_and_padding_changes_nothing(learner, state):
     rows = rows_of(6)[:]
@@ -189,7 +189,7 @@ def on_one_device():
     return trained(Placement(make_mesh("data:1", jax.devices()[:1])))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DE-13")
 @pytest.mark.parametrize("spmd", ["jit", "pmap"])
 def test_eight_devices_equal_one(spmd, on_one_device):
@@ -197,7 +197,7 @@ def test_eight_devices_equal_one(spmd, on_one_device):
     chex.assert_trees_all_close(on_one_device, eight, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DE-13")
 def test_no_gradient_goes_through_the_proposals(learner, state):
     """The deltas of the region proposal network learn by their own loss alone: without positives, not at all."""
@@ -227,7 +227,7 @@ def test_fast_rcnn_crops_all_proposals_from_one_pass_of_the_backbone():
     assert shapes["boxes"].logits.shape[:2] == (2, 20)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DE-10")
 def test_fast_rcnn_runs_its_backbone_once_on_given_proposals():
     windows = window_proposals((32, 32), scales=(1.0, 2.0))

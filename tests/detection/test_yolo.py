@@ -104,7 +104,7 @@ def test_where_no_box_overlaps_the_nearest_answers():
     assert float(sums["coordinates"]) == pytest.approx(5 * want, rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DE-16")
 def test_perfect_outputs_give_the_boxes_back():
     outputs = outputs_with([[0.25, 0.75, 0.5, 0.5, 0], [0.5, 0.5, np.sqrt(1 / 3), np.sqrt(1 / 2), 0.9]], [0, 0.8])
@@ -115,7 +115,7 @@ def test_perfect_outputs_give_the_boxes_back():
     assert int(found["labels"][0]) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_images_without_boxes_learn_that_nothing_is_there():
     model = YOLO(Small(), 3, "fine", num_convs=1, channels=4, num_groups=2)
     learner = jitted(yolo.learner(model=model, optimizer=optax.sgd(0.01), thresholds=Thresholds(0.05, 0.5, 10, 5)))

@@ -56,7 +56,7 @@ def test_the_eigenvalues_of_a_quadratic():
     np.testing.assert_allclose(np.abs(np.asarray(vectors) @ axes[:, :3]), np.eye(3), atol=5e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("TR-23")
 def test_the_largest_eigenvalue_of_a_net_with_a_convolution(small):
     loss, params, matrix = small

@@ -89,7 +89,7 @@ def test_a_unit_that_gives_zero_for_every_example_is_dead():
     assert share(jax.nn.leaky_relu)["leaky_relu"] == 0.0
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("TR-19")
 def test_dead_units_are_found_and_a_leaky_activation_has_none():
     dead = see(Net(bias=-100.0))[2]
@@ -102,6 +102,7 @@ def test_dead_units_are_found_and_a_leaky_activation_has_none():
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["1.4-None"])
 @pytest.mark.covers("TR-20")
 @pytest.mark.parametrize(("scale", "kind"), [(0.1, "vanishing"), (30.0, "exploding"), (1.4, None)])
 def test_signals_that_vanish_or_explode_with_depth_are_found(scale, kind):
@@ -113,6 +114,7 @@ def test_signals_that_vanish_or_explode_with_depth_are_found(scale, kind):
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(only=["0.1-vanishing"])
 @pytest.mark.covers("TR-20")
 @pytest.mark.parametrize(("factor", "kind"), [(0.1, "vanishing"), (10.0, "exploding"), (2.0, None)])
 def test_gradients_that_differ_from_the_first_to_the_last_kernel_are_found(factor, kind):
@@ -143,7 +145,7 @@ def test_what_is_not_finite_is_named():
     assert "head/kernel" not in first.message
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_saturation_is_measured():
     seen = see(Net(activation=jnp.tanh, scale=50.0))[2]["activations"]["tanh"]
     assert seen["saturated"] > 0.9
@@ -154,7 +156,7 @@ def test_saturation_is_measured():
     assert findings({"updates": {}, "gradients": {}, "activations": {"tanh": seen}})[0].kind == "saturated"
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_histograms_count_every_value_and_names_are_the_modules():
     model = create_model("resnet8_cifar", num_classes=10)
     x = jax.random.normal(jax.random.key(0), (4, 8, 8, 1))

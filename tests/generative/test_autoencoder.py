@@ -117,7 +117,7 @@ def test_sides_that_cannot_be_halved_are_refused():
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 8, 10, 1)))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-06", "GE-07")
 @pytest.mark.parametrize("kind", ["plain", "sparse", "denoising"])
 def test_each_kind_learns_with_convolutions(kind):
@@ -243,7 +243,7 @@ def test_the_path_leads_from_one_image_to_the_other():
     np.testing.assert_allclose(out["path"][:, -1], np.asarray(out["reconstruction"])[[1, 2, 0]], atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_activations_are_averaged_over_replicas():
     source = Pipeline(Source({"image": batch(32)["image"]}), 16)
     placements = Placement(make_mesh("data:1", jax.devices()[:1])), Placement(make_mesh("data:8"), spmd="pmap")

@@ -112,6 +112,7 @@ def test_the_measure_of_dependence_sees_a_leak():
     assert (np.triu(dependence(Flipped(), params, GRAY, jax.random.key(0))) > 0).any()
 
 
+@pytest.mark.weekly(only=["model2-shape2"])
 @pytest.mark.slow(unless=["model0-shape0"])
 @pytest.mark.parametrize(
     ("model", "shape"),
@@ -207,7 +208,7 @@ def trained():
     return learner, state
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-03")
 def test_a_chain_learns_what_independent_pixels_cannot(trained):
     """Three fair coins of two copies each: 3 bits an image, where independent pixels need 6."""

@@ -25,7 +25,7 @@ def drawn():
     return first, params, jax.jit(lambda p, tokens: model.apply({"params": p}, x, t, tokens)), tokens
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-26")
 def test_the_first_prediction_is_zero(drawn):
     first, _, run, tokens = drawn
@@ -51,7 +51,7 @@ def test_no_prompt_is_padding_alone():
     assert condition.classes is None
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-26")
 def test_the_size_of_stable_diffusion():
     """The U-Net of version 1.5 has 859,520,964 parameters."""

@@ -48,7 +48,7 @@ def setting():
     return learner, state.replace(params=params, locked=locked), batch, base, model
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-27")
 def test_at_the_start_the_output_is_the_bases_to_the_bit(setting):
     _, state, batch, base, model = setting
@@ -65,7 +65,7 @@ def test_at_the_start_the_output_is_the_bases_to_the_bit(setting):
     np.testing.assert_array_equal(alone, controlled)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-27")
 def test_zero_convolutions_learn_first_and_the_base_never(setting):
     """dL/dw = dL/dy h is not zero where h is not; what lies before a zero convolution has dL/dh = w dL/dy = 0."""

@@ -144,7 +144,7 @@ def test_one_update_of_the_generators_by_hand():
             assert after.params["generator"][kind][name] == pytest.approx(want, abs=1e-5), (kind, name)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-20")
 def test_a_known_map_is_found_from_unpaired_values():
     """b is 0.2 + a / 2, where the generators start as the identity: the discriminators tell of mean and spread."""

@@ -108,7 +108,7 @@ def test_the_network_is_given_the_noisy_example_and_its_step():
     assert t.max() < 50
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_initial_loss_of_the_unet_is_one():
     learner = small(num_timesteps=1000)
     rows = images(128)
@@ -289,7 +289,7 @@ def test_two_moons_are_learned():
     assert distance(last) < 0.2 * distance(first), (distance(first), distance(last))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_samples_do_not_depend_on_their_batch():
     learner = small(sampler="ddpm")
     state = learner.init(jax.random.key(0), images())
@@ -301,7 +301,7 @@ def test_samples_do_not_depend_on_their_batch():
     np.testing.assert_allclose(predict(state, Source.indices(5)[[3, 1]])["sample"], five[np.array([3, 1])], atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize("spmd", ["jit", "pmap"])
 def test_eight_devices_equal_one(spmd):
     source = Pipeline(Source({"image": images(16)["image"]}), 8)
@@ -332,7 +332,7 @@ def test_a_first_step_that_would_blow_up_is_named():
         small(**{**many, "spacing": "trailing", **other})
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_batch_of_nothing_but_padding_is_finite():
     learner = small()
     rows = {**images(2), "mask": np.zeros(2, np.float32)}

@@ -13,7 +13,7 @@ from dlcore.generative.condition import class_condition
 from dlcore.generative.dit import DiT
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("AT-31")
 def test_it_starts_at_zero_with_loss_one_and_a_step_moves_it():
     model = DiT(width=8, depth=1, num_heads=2, num_classes=3)

@@ -196,7 +196,7 @@ def small(rate=0.01, **settings):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize("spmd", ["jit", "pmap"])
 def test_eight_devices_equal_one(spmd):
     source = Pipeline(Source({"image": images(32)["image"]}), 16)
@@ -208,7 +208,7 @@ def test_eight_devices_equal_one(spmd):
     chex.assert_trees_all_close(left.generator_ema, right.generator_ema, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_resumed_run_is_the_same(tmp_path):
     source = Pipeline(Source({"image": images(32)["image"]}), 16)
     options = {"placement": Placement(make_mesh("data:1", jax.devices()[:1])), "progress": False}
@@ -220,7 +220,7 @@ def test_a_resumed_run_is_the_same(tmp_path):
         chex.assert_trees_all_equal(getattr(whole.state, name), getattr(resumed.state, name))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_degenerate_batches_stay_finite():
     """All images alike, so that batch variances are 0; and a batch of nothing but padding."""
     learner = small(r1=1.0)

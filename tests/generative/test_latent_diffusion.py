@@ -69,7 +69,7 @@ def test_one_update_of_the_autoencoder_by_hand():
     assert after == pytest.approx(want, rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-25")
 def test_the_autoencoder_learns_to_decode_what_it_encodes():
     learner = autoencoder_kl.learner(model=SMALL, optimizer=optax.adam(1e-2), kl_weight=1e-4)
@@ -85,7 +85,7 @@ def test_the_autoencoder_learns_to_decode_what_it_encodes():
     assert jax.jit(learner.predict)(state, batch)["mean"].shape == (8, 2, 2, 2)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-25")
 def test_latents_are_smaller_have_variance_one_and_samples_decode():
     model = LatentDiffusion(DiT(width=8, depth=1, num_heads=2, patch_size=1, num_classes=1), SMALL)

@@ -19,7 +19,7 @@ def made(levels=3, colors=1, shape=(2, 4, 3, 1), **fields):
     return model, {"params": params}
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_class_and_the_codes_are_heard():
     """Codes 0 and 2 of an embedding are as different as any two: nothing says that 1 lies between them."""
     model, variables = made(num_classes=2, embedding_dim=4, dropout=0.5)
@@ -50,7 +50,7 @@ def test_kernels_without_a_center_and_uneven_blocks_are_refused(fields, words):
         made(colors=3, shape=(1, 2, 2, 3), **fields)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-05")
 def test_a_step_of_sampling_costs_a_pixel_and_not_an_image():
     """A step of 12 x 12 pixels has under a tenth of the multiplications of a pass, by XLA's count."""

@@ -31,7 +31,7 @@ def test_diagonals_give_what_a_loop_over_pixels_gives():
     np.testing.assert_allclose(jax.jit(layer.apply)({"params": params}, x)[0], h[1:, 1:], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_class_is_heard_and_bad_kernels_are_refused():
     model = PixelRNN(2, 1, num_classes=2, features=4, head_features=4, num_layers=1, first_kernel=3)
     x = jnp.zeros((2, 2, 2, 1), jnp.int32)

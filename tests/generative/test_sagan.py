@@ -110,7 +110,7 @@ def networks():
     return judge, draw, x, y, jax.jit(judge.init)(jax.random.key(1), x, y)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-22")
 def test_kernels_of_the_discriminator_have_norm_one(networks):
     """After power iterations the first layer's kernel, as it is applied, has the largest singular value 1."""
@@ -127,7 +127,7 @@ def test_kernels_of_the_discriminator_have_norm_one(networks):
     np.testing.assert_allclose(judged({**variables, "params": scaled}, x, y), logits, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-22")
 def test_the_projection_and_the_attention_of_both_players(networks):
     """The class enters the logit linearly by its vector, and attention the map by gamma, 0 at first."""
@@ -254,7 +254,7 @@ def test_settings_of_biggan_that_do_not_fit(fields, message):
         shapes_of(**fields)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-22")
 def test_biggans_generator_trains_with_both_flags():
     """A step of both players: the table and the maps of both norms move, and no leaf is NaN."""

@@ -183,6 +183,7 @@ def gaussian(bar_of, mean=0.3, deviation=0.2):
     return denoise
 
 
+@pytest.mark.weekly(unless=["ddim-200-extra1", "ddpm-1000-extra0", "dpmpp-200-extra3"])
 @pytest.mark.slow(unless=["ddim-200-extra1", "dpmpp-200-extra3"])
 @pytest.mark.covers("GE-29")
 @pytest.mark.parametrize(
@@ -270,6 +271,7 @@ def test_noise_halfway_lies_on_the_arc():
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(only=["ddpm"])
 @pytest.mark.covers("GE-29")
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_conditioned_mixture_is_its_component(name):

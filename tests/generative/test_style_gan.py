@@ -37,7 +37,7 @@ def drawing():
     return network, z, variables, jax.jit(network.apply)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-17")
 def test_noise_changes_nothing_at_first_and_later_its_layer_alone(drawing):
     _, z, variables, draw = drawing

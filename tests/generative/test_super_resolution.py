@@ -50,7 +50,7 @@ def stripes(n, seed):
     return {"image": image, "low": downscale(image, 2), "index": np.arange(n, dtype=np.int32)}
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-21")
 def test_it_starts_near_bicubic_and_learns_to_beat_it():
     made, train, test = learner(), stripes(128, 0), stripes(32, 1)

@@ -31,7 +31,7 @@ def check(file, model, order):
     check_output(golden, meta, "sample", nchw(output))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-24")
 def test_a_unet_equals_the_librarys():
     model = ConditionalUNet(**SMALL, num_heads=2, cosine_first=False, ends_at_period=True)
@@ -45,7 +45,7 @@ def test_a_unet_of_classes_equals_the_librarys():
     check("df_unet2d_class", model, ("sample", "timestep", "class_labels"))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-26")
 def test_a_unet_with_cross_attention_equals_the_librarys():
     model = ConditionalUNet(**SMALL, attention_levels=(0,), num_heads=2)
@@ -68,7 +68,7 @@ def test_a_control_net_equals_the_librarys():
     check_output(golden, meta, "mid", nchw(middle))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-25")
 def test_an_autoencoder_equals_the_librarys():
     golden, meta, (decoded, mean, logvar) = run("df_autoencoder_kl", AutoencoderKL((8, 16), groups=4), ("x",))

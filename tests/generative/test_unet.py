@@ -15,7 +15,7 @@ def started(shape=(2, 8, 8, 1), **fields):
     return jax.jit(model.apply), jax.jit(model.init)(jax.random.key(1), x, t), x, t
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize("fields", [{}, {"patch_size": 2}, {"num_res_blocks": 2, "attention": False}])
 def test_the_output_has_the_inputs_shape_and_starts_at_zero(fields):
     apply, variables, x, t = started(**fields)
@@ -24,7 +24,7 @@ def test_the_output_has_the_inputs_shape_and_starts_at_zero(fields):
     np.testing.assert_array_equal(y, 0)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_patches_cost_less_and_keep_pixels_apart():
     apply, variables, x, t = started(shape=(1, 16, 16, 3), patch_size=2)
     head = variables["params"]["head"]
@@ -33,7 +33,7 @@ def test_patches_cost_less_and_keep_pixels_apart():
     assert len(np.unique(np.asarray(apply(variables, x, t)[0, :2, :2]).round(5))) == 12
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-24")
 def test_the_step_changes_what_is_predicted():
     apply, variables, x, _ = started()

@@ -134,7 +134,7 @@ class Linear(nn.Module):
         return self.decode(self.encode(x)[0])
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-09")
 def test_the_bounds_lie_below_the_known_likelihood_and_touch_it():
     """x ~ N(0, w^2 + s^2): with the exact posterior each draw gives log p(x); with another one ELBO < IWAE < log p."""
@@ -222,7 +222,7 @@ def test_samples_are_drawn_from_the_pixels_distribution_where_it_is_asked(likeli
         np.testing.assert_allclose(sampled.std(0), [0.01, 0.1], rtol=0.1)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_convolutions_halve_the_sides_and_the_decoder_mirrors_them():
     """Codes are of all pixels; a shape that cannot be halved is refused; on digits the net learns in 300 steps."""
     model = VAE((8, 8, 1), widths=(8, 16), hidden=(32,), latent_dim=4)
@@ -267,7 +267,7 @@ def test_the_codes_of_a_large_beta_say_nothing(learned):
     assert float(metrics[3.0][0] - metrics[1.0][0]) == pytest.approx(2 * kl, rel=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-11")
 def test_editing_moves_a_known_factor_monotonically():
     """The direction of the x position, fitted on training codes, moves the shapes of test images to the right."""

@@ -11,7 +11,7 @@ from tests.models.parity import check_output, nchw, nhwc, read_golden, weight_ru
 MODEL = VQModel((16, 16, 3), channels=(8, 16), embedding_dim=3, groups=4)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-12")
 def test_it_equals_the_librarys():
     golden, meta, weights = read_golden("df_vqmodel")

@@ -166,7 +166,7 @@ def learned():
     return learner, states, rows
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-12")
 def test_each_phase_trains_its_own_net_and_reports_its_own_metrics(learned):
     _, states, (early, late) = learned

@@ -211,7 +211,7 @@ def map_prior():
     return condition, of_condition, model, params, top
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-12")
 def test_each_top_code_changes_the_bottom_around_it_and_no_order_is_broken(map_prior):
     """Code (1, 1) reaches, by a 3x3 convolution, the whole grid of 3 x 3; pixels after one still say nothing of it."""
@@ -277,7 +277,7 @@ def learned():
     return learner, state
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-12")
 def test_both_levels_are_used_and_the_bottom_is_cheaper_given_its_own_top(learned):
     learner, state = learned
@@ -304,7 +304,7 @@ def test_both_levels_are_used_and_the_bottom_is_cheaper_given_its_own_top(learne
     assert bits[1] > bits[0] + 0.1, bits
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-12")
 def test_samples_decode_and_do_not_depend_on_their_batch(learned):
     learner, state = learned

@@ -101,7 +101,7 @@ def test_samples_are_decoded_codes_and_need_no_image():
     np.testing.assert_allclose(outputs["reconstruction"][:, 0, :, 0], [[0, 0.5], [1, 0.5], [0.5, 1]])
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-12")
 def test_a_step_is_that_of_the_second_phase_of_vq_vae():
     model, k = VQVAE((8, 8, 1), width=8, embedding_dim=4, downsamplings=1, num_res_blocks=0), 8
@@ -148,7 +148,7 @@ def test_an_autoencoder_of_another_form_is_refused(monkeypatch, tmp_path, settin
     assert page.origin(flags) is same
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_run_of_the_first_phase_gives_its_autoencoder_and_codebook(tmp_path, capsys):
     """It has no prior, so that no checkpoint of it is selected by the bits of one."""
     words = ["--smoke", f"--runs={tmp_path}"]

@@ -93,7 +93,7 @@ def test_the_rings_draw_the_same_sounds_as_whole_passes():
     assert len(np.unique(np.asarray(rings).reshape(6, -1), axis=0)) > 3
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_loss_starts_at_a_uniform_guess_and_half_precision_samples():
     model = small(levels=7, dtype=jnp.bfloat16)
     x = jnp.zeros((1, 1, 9, 1), jnp.int32)
@@ -122,7 +122,7 @@ def test_the_bits_of_the_models_without_a_network_by_hand():
     assert wave_net.baselines(codes, codes, biased, 2)["2-gram"] > 2, "it is the test tones that are measured"
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-31")
 def test_the_report_plays_the_tones_and_predict_writes_them(tmp_path, capsys):
     folder = tmp_path / "run"

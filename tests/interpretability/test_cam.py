@@ -109,6 +109,7 @@ VIT = {"image_size": 32, "patch_size": 8, "depth": 3, "width": 16, "num_heads": 
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["lenet5-fields2"])
 @pytest.mark.parametrize(("name", "fields"), [("vit_s_16", VIT), ("vit_s_16", {**VIT, "pool": "mean"}), ("lenet5", {})])
 def test_layers_of_other_networks_have_gradients(name, fields):
     model, variables, images = network(name, **fields)

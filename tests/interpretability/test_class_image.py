@@ -57,7 +57,7 @@ def test_it_starts_from_the_mean_image_and_convinces_the_network(variables):
     assert numbers["probability"] > 0.99
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("VI-11")
 def test_the_prior_keeps_the_norm_down(variables):
     free, held = (climbed(variables, 30, l2=l2)[2]["norm"] for l2 in (0.0, 20.0))

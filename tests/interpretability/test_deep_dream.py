@@ -8,7 +8,7 @@ import pytest
 from dlcore.interpretability.deep_dream import ascend, deep_dream, octave_sizes, squared_norm
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("VI-14")
 def test_of_a_resnet18_the_gradient_is_that_of_torch(resnet18):
     def norm(x):
@@ -34,7 +34,7 @@ def test_a_step_by_hand_and_one_that_is_left_out():
     assert (values[0, 1] == values[0, 0]).all()
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("VI-14")
 def test_the_norm_rises_at_every_step_and_pixels_stay_in_their_range():
     kernel = jax.random.normal(jax.random.key(1), (3, 3, 3, 4))

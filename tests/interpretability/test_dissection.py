@@ -79,7 +79,7 @@ def test_the_verdict_turns():
     assert not page.report({**iou, "planted": iou["planted"][:, ::-1]}, selectivity, 0.97).holds
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_miniature():
     result = page.study(num_train=8, num_test=10, image_size=32, width=4, steps=1, batch_size=2)
     assert {"detectors, trained", "detectors, untrained", "selectivity, trained"} <= result.numbers.keys()

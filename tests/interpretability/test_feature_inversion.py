@@ -40,7 +40,7 @@ def inverted(variables, layer, steps=40, **settings):
     return before, evaluate(learner, state, source())
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("VI-13")
 def test_a_shallower_layer_keeps_more_of_the_pixels(variables):
     errors = []
@@ -52,7 +52,7 @@ def test_a_shallower_layer_keeps_more_of_the_pixels(variables):
     assert errors[0] < 0.2 * errors[2]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("VI-13")
 def test_the_prior_smooths(variables):
     rough, smooth = (inverted(variables, "relu2_1", 20, variation_weight=w)[1] for w in (0.0, 10.0))

@@ -61,7 +61,7 @@ def test_a_first_layers_filter_is_a_tile_between_its_least_and_greatest_weight()
     np.testing.assert_array_equal(tile[1, 1], [128, 128, 128, 255])
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("VI-01", "VI-02", "VI-03")
 def test_features_that_know_the_class_have_neighbors_of_it(folder, monkeypatch):
     monkeypatch.setattr(page, "feature_extractor", oracle)
@@ -93,6 +93,7 @@ def test_features_that_know_nothing_do_not_hold(folder, monkeypatch):
     assert same[0] < 0.5
 
 
+@pytest.mark.weekly(unless=["settings1-network=None"])
 @pytest.mark.slow(unless=["settings1-network=None"])
 @pytest.mark.parametrize(
     ("settings", "text"),

@@ -49,7 +49,7 @@ def trained(learner, source, steps):
     return state, {name: float(m.compute()) for name, m in metrics.items()}
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_images_do_not_know_of_one_another(variables):
     source = pairs(2)
     state, _ = trained(make(variables), source, 3)
@@ -65,7 +65,7 @@ def test_predictions_follow_the_index(variables):
     assert evaluate(learner, state, source)["content"] == pytest.approx(0, abs=1e-9)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_evaluations_are_counted(variables):
     _, adam = trained(make(variables), pairs(1), 3)
     assert adam["evaluations"] == 3
@@ -86,7 +86,7 @@ def test_a_line_search_hands_its_gradient_on(variables):
     assert int(fresh.evaluations) == int(handed_on.evaluations) + 1
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_eight_devices_equal_one(variables):
     def images(devices):
         placement = Placement(make_mesh(f"data:{devices}", jax.devices()[:devices]))
@@ -97,7 +97,7 @@ def test_eight_devices_equal_one(variables):
     np.testing.assert_allclose(images(1), images(8), atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_resumed_equals_uninterrupted(variables, tmp_path):
     options = {"placement": Placement(make_mesh("data:1", jax.devices()[:1])), "progress": False}
     learner, data = make(variables, optax.lbfgs()), Pipeline(pairs(1), 1)

@@ -44,7 +44,7 @@ def test_a_pixel_gets_the_mean_over_the_windows_that_cover_it():
     assert apart.tolist() == [[[0, 0, 0, 3]]]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("VI-05")
 def test_of_a_resnet18_it_is_that_of_torch(resnet18):
     def after(x):

@@ -22,7 +22,7 @@ def test_what_comes_back_through_a_relu(rule, passed):
     assert mapped.tolist() == passed
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("VI-07")
 def test_of_a_resnet18_they_are_those_of_torch(resnet18):
     def maps(x):

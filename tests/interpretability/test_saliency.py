@@ -47,7 +47,7 @@ def test_it_is_of_the_score_and_not_of_the_loss():
     np.testing.assert_array_equal(got, np.ones((1, 2, 2)))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("VI-06")
 def test_of_a_resnet18_both_gradients_are_those_of_torch(resnet18):
     def maps(x):

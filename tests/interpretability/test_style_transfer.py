@@ -52,7 +52,7 @@ def trained(learner, source, steps, placement=None):
     return state, {name: float(m.compute()) for name, m in metrics.items()}
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("VI-16", "VI-17")
 @pytest.mark.parametrize(("recovered", "ignored"), [("content", "style"), ("style", "content")])
 def test_the_extremes_of_the_weights_recover_each(variables, recovered, ignored):

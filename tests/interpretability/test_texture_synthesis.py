@@ -160,7 +160,7 @@ def test_the_other_images_of_the_ledger(monkeypatch):
     assert "repetition" not in same.finish((sample[0] / np.float32(255), sample[0])), "an image of the sample's size"
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("VI-16")
 def test_noise_gets_the_gram_matrices_of_a_smaller_sample():
     model = VGG(stages=(1, 1), width=8)

@@ -110,7 +110,7 @@ def test_it_starts_from_noise_around_the_mean():
     assert np.abs(first[0] - first[1]).max() > 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("VI-11")
 def test_each_image_climbs_for_its_own_unit():
     """Of four units of two layers, each is most active by its own image."""

@@ -152,7 +152,7 @@ def test_submitit_starts_a_pre_empted_trial_again(tmp_path, monkeypatch):
     assert "Requeued job" in logs
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_sweep_scores_its_trials_and_goes_on(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     asked = []

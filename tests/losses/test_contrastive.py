@@ -61,7 +61,7 @@ def test_decoupled_by_hand():
     assert decoupled_contrastive_loss(same, same, 0.3) == pytest.approx(np.log(6), abs=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_decoupled_is_nt_xent_without_the_positive_below():
     """log(e^l - 1) of a view's NT-Xent l = log(1 + sum e^{s-} / e^{s+}); its push does not fade with it."""
     a, b = jax.random.normal(jax.random.key(0), (2, 5, 3))
@@ -81,7 +81,7 @@ def test_decoupled_is_nt_xent_without_the_positive_below():
     assert slopes[1] > 1e-2
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_pairs_under_the_mask_are_no_negatives_of_clip():
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(2, 5, 3)).astype(np.float32)
@@ -129,7 +129,7 @@ def test_masked_images_are_no_negatives_and_no_anchors():
     assert uniformity_loss(a, mask=mask) == pytest.approx(float(uniformity_loss(a[keep])), rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize("rows", [1, 3])
 def test_degenerate_batches_are_finite(rows):
     zero = jnp.zeros((rows, 4))
@@ -154,7 +154,7 @@ def test_scores_leave_out_the_view_itself_alone():
     np.testing.assert_array_equal(positives, [3, 4, 5, 0, 1, 2])
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_replicas_share_their_negatives():
     a, b = jax.random.normal(jax.random.key(0), (2, 8, 3))
     whole = jax.grad(lambda a, b: nt_xent_loss(a, b, 0.5))(a, b)

@@ -113,7 +113,7 @@ def test_equal_boxes_cost_nothing_and_disjoint_ones_are_pulled_together():
         assert float(loss(box - 0.1 * gradient, far)) < float(value)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("LO-13")
 def test_empty_boxes_have_finite_losses_and_gradients():
     point, line, box = jnp.full(4, 3.0), jnp.array([1.0, 3, 4, 3]), jnp.array([0.0, 0, 2, 2])

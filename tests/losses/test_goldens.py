@@ -129,6 +129,7 @@ def test_no_case_is_left_out():
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(only=["float64-ctc.none"])
 @pytest.mark.parametrize(("case", "loss"), CASES)
 @pytest.mark.parametrize("wide", [False, True], ids=["float32", "float64"])
 def test_equals_torch(case, loss, wide):

@@ -114,7 +114,7 @@ def test_sampled_negatives_are_semi_hard_and_random():
     assert drawn.sum() > 0.9 * semi_hard.sum()
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_batch_without_triplets_costs_nothing():
     with pytest.raises(ValueError, match="kind='easy': unknown; allowed: all, semi_hard, hard"):
         mined_triplet_loss(jnp.zeros((3, 2)), jnp.zeros(3, int), kind="easy")

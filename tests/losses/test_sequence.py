@@ -25,7 +25,7 @@ def test_all_steps_or_the_last_one():
         sequence_loss(LOSSES, steps="first")
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("LO-23")
 def test_padding_has_no_loss_and_no_gradient():
     """A batch of streams of 5, 3 and 1 steps costs what each costs cut to its length, whatever the padding holds."""
@@ -94,7 +94,7 @@ def test_ctc_is_exact_for_large_scores():
     assert float(ctc_loss(2 * logits, jnp.array([1, 2, 1, 2, 1, 2]))) == pytest.approx(12e4, rel=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("LO-25")
 def test_ctc_of_a_label_that_does_not_fit_is_infinite_and_flat():
     # a a needs a blank between: three steps

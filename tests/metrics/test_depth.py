@@ -42,7 +42,7 @@ def test_silog_does_not_see_the_scale_and_the_rest_does():
     assert float(depth_errors(3 * truth, truth)["silog"]) == pytest.approx(0, abs=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("ME-13")
 def test_a_batch_averages_images_and_leaves_out_those_without_truth():
     rng = np.random.default_rng(0)

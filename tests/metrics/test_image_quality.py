@@ -17,6 +17,7 @@ def pair(golden, case):
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(only=["rgb"])
 @pytest.mark.covers("ME-15")
 @pytest.mark.parametrize("case", ["gauss", "uniform7", "rgb", "uint8"])
 def test_ssim_equals_scikit_image(case):
@@ -61,7 +62,7 @@ def test_by_hand():
     assert float(ssim(a, a + 0.2)) == pytest.approx((0.48 + 1e-4) / (0.52 + 1e-4), rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("ME-15")
 def test_one_for_equal_pictures_and_less_with_noise():
     rng = np.random.default_rng(0)

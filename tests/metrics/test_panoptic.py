@@ -55,7 +55,7 @@ def test_pixels_without_a_segment_are_missed_and_half_is_no_match():
     assert (int(found.wrong[0]), int(found.missed[0])) == (1, 1)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_parts_add_up_and_masked_images_do_not_count():
     whole = PanopticQuality.of(FOUND, LABELS, TRUTH, TRUE_LABELS, 2)
     parts = [PanopticQuality.of(FOUND[i], LABELS[i], TRUTH[i], TRUE_LABELS[i], 2) for i in (slice(0, 1), slice(1, 2))]

@@ -25,7 +25,7 @@ def test_a_worked_matrix_with_void_and_an_absent_class():
     assert worse["mean_iou"] == pytest.approx((1 / 4 + 2 / 4 + 0) / 3)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("ME-05")
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**31 - 1), cut=st.integers(1, 4))

@@ -15,7 +15,7 @@ from tests.models.training import compiled, losses
 SMALL = {"widths": (4, 8, 8, 8, 4), "hidden": 16}
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("ZO-02")
 def test_alexnet_equals_torchvision():
     hidden = {"classifier.1": "classifier_1"}
@@ -46,7 +46,7 @@ def test_five_convolutions_and_three_dense_layers(name, side):
     assert feature_info(model, (side, side, 3))["pool5"]["channels"] == 256
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("ZO-02")
 def test_two_towers_meet_in_the_third_convolution_only():
     model = AlexNet(towers=2, **SMALL)
@@ -112,6 +112,7 @@ def test_initial_values_of_torch():
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["2"])
 @pytest.mark.parametrize("towers", [1, 2])
 def test_it_learns(towers):
     model = AlexNet(num_classes=2, towers=towers, dropout=0.0, **SMALL)

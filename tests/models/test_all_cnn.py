@@ -92,7 +92,7 @@ def test_it_learns():
     assert values[-1] < 0.8 * values[0]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_dropout_of_the_image_and_behind_strides_in_training_alone():
     assert (AllCNN().input_dropout, AllCNN().dropout) == (0.2, 0.5)
     x = jnp.ones((2, 12, 12, 3))

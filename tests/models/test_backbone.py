@@ -42,6 +42,7 @@ def one_of_each_family():
     return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names.values()]
 
 
+@pytest.mark.weekly(only=["convnext_base", "efficientnet_b0", "inception_v3", "swin_b"])
 @pytest.mark.parametrize("name", one_of_each_family())
 def test_maps_need_no_parameters_of_a_head(name):
     model, images = create_model(name), jax.ShapeDtypeStruct((1, *input_shape(name)), jnp.float32)

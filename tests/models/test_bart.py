@@ -32,6 +32,7 @@ TINY = {
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["hf_marian-marian-39"])
 @pytest.mark.covers("AT-15")
 @pytest.mark.parametrize(("file", "name", "start"), [("hf_bart", "bart_base", 2), ("hf_marian", "marian", 39)])
 def test_bart_and_marian_equal_transformers(file, name, start):
@@ -57,6 +58,7 @@ def tiny(request):
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["marian"])
 @pytest.mark.covers("AT-15")
 def test_decoding_with_the_cache_equals_decoding_without(tiny):
     model, variables, source, tokens = tiny

@@ -16,7 +16,7 @@ def images(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_convnext_equals_torchvision():
     modules = {f"features.{2 * i + 1}": lambda maps, i=i: maps[f"stage{i + 1}"] for i in (0, 1, 3)}
     check_golden("tv_convnext_tiny", "convnext_tiny", {"features.0": "features_0_1", **modules})
@@ -64,7 +64,7 @@ def test_strides_and_what_does_not_fit():
         create_model("convnext_tiny").init(jax.random.key(0), images(1, 31, 32, 3))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_step_of_training_lowers_the_loss():
     fields = {"stages": (1,), "widths": (4,), "patch_size": 2, "num_classes": 5, "layer_scale": 0.1}
     values = losses(create_model("convnext_tiny", remat="full", **fields), side=8, steps=5, batch=8)

@@ -14,7 +14,7 @@ from tests.models.parity import check_golden, check_output, nhwc, parameter_coun
 from tests.models.test_vit import HF, TINY, build, from_transformers
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("AT-23")
 def test_a_distilled_deit_equals_timm():
     modules = {f"blocks.{i}": f"blocks_{i}" for i in (0, 6)}
@@ -74,7 +74,7 @@ def test_parameter_counts(name, count):
     assert parameter_count(name) == count
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("AT-23")
 def test_the_student_learns_labels_with_one_head_and_the_teacher_with_the_other():
     """Labels and teacher disagree everywhere; each head ends with its own."""

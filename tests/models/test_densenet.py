@@ -19,14 +19,14 @@ MODULES = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("ZO-17")
 def test_densenet_equals_torchvision():
     check_golden("tv_densenet121", "densenet121", MODULES)
 
 
 @pytest.mark.covers("ZO-17")
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_training_equals_torchvision():
     check_training("tv_densenet121", "densenet121")
 
@@ -47,7 +47,7 @@ def test_parameter_counts(name, count):
     assert parameter_count(name) == count
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("ZO-17")
 def test_a_name_states_the_number_of_layers():
     """Convolutions and the head: 1 + 2 layers + transitions + 1, 1 + 2 58 + 3 + 1 = 121."""
@@ -133,7 +133,7 @@ def test_dropout_is_of_training_alone():
     jax.eval_shape(model.apply, variables, x)  # asks for no rng
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_strides_stems_and_sizes():
     assert feature_info(create_model("densenet121")) == {
         "stem": {"stride": 2, "channels": 64},

@@ -21,7 +21,7 @@ MODULES = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("ZO-22")
 def test_efficientnet_equals_torchvision():
     check_golden("tv_efficientnet_b0", "efficientnet_b0", MODULES)
@@ -59,6 +59,7 @@ def test_compound_scaling():
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(only=["7"])
 @pytest.mark.covers("ZO-22")
 @pytest.mark.parametrize("phi", [1, 4, 7])
 def test_the_cost_of_a_scaled_network_grows_as_two_to_the_phi(phi):
@@ -191,7 +192,7 @@ def test_constants_of_batch_norm_are_those_of_the_published_weights():
     }
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_one_step():
     settings = (StageSetting(1, 3, 1, 8, 1, fused=True), StageSetting(2, 3, 2, 8, 2))
     model = EfficientNet(settings=settings, stem_width=8, last_channel=16, momentum=0.99)

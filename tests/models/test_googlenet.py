@@ -23,7 +23,7 @@ def in_use(model, variables, x):
     return model.apply(variables, x, method=heads_in_use)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("ZO-07", "ZO-09")
 def test_googlenet_equals_torchvision():
     pooled = {"maxpool1": lambda maps: max_pool(maps["conv1"], (3, 3), (2, 2), ceil_mode=True)}
@@ -76,7 +76,7 @@ def test_nine_modules_22_layers_and_one_dense_layer():
     assert [info[f"inception{name}"]["channels"] for name in MODULES] == [256, 480, 512, 512, 512, 528, 832, 832, 1024]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("ZO-08")
 def test_the_naive_module_with_the_goldens_weights():
     """Its 1x1 branch is that of 3b in the golden; the other kernels are drawn by the golden's rule."""
@@ -222,6 +222,7 @@ def test_dropout_acts_in_training_alone():
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["False"])
 @pytest.mark.parametrize("norm", [True, False])
 def test_it_learns(norm):
     model = GoogLeNet(**SMALL | {"modules": ("5a",)}, batch_norm=norm, dropout=0.0, aux=False)

@@ -58,7 +58,7 @@ def test_decoding_with_the_cache_equals_decoding_without(tiny):
     check_cached(step, model.init_cache(2), tokens, whole, prompt=3)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("AT-16")
 def test_greedy_tokens_of_prompts_of_several_lengths_are_those_without_a_cache(tiny):
     model, variables, tokens = tiny
@@ -80,7 +80,7 @@ def test_greedy_tokens_of_prompts_of_several_lengths_are_those_without_a_cache(t
         np.testing.assert_array_equal(got[row : row + 1], want)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_first_loss_is_about_log_v():
     model, tokens = create_model("gpt2", **TINY | {"vocab_size": 64}), jnp.arange(24).reshape(2, 12) % 64
     logits, _ = jax.jit(model.init_with_output)(jax.random.key(0), tokens)

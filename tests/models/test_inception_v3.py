@@ -19,7 +19,7 @@ def heads_in_use(model, x):
     return model.auxiliary(x, train=False)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("ZO-10")
 def test_inception_v3_equals_torchvision():
     pooled = {"maxpool2": lambda maps: max_pool(maps["Conv2d_4a_3x3"], (3, 3), (2, 2))}
@@ -57,7 +57,7 @@ def test_the_network_of_published_distances():
         np.testing.assert_allclose(found, value, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_which_module_pools_how():
     pools = {}
 
@@ -153,7 +153,7 @@ def test_the_auxiliary_head_stands_behind_6e_and_is_absent_in_use():
         bare.apply(without, x, method=heads_in_use)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_it_learns():
     model = InceptionV3(**SMALL, modules=("6a", "7b"), dropout=0.0)
     values = losses(model, 8, rate=0.003)

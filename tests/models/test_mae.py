@@ -83,7 +83,7 @@ def tiny():
     return x, noise, TINY.init(jax.random.key(2), x, noise)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SS-19")
 def test_the_encoder_sees_nothing_of_masked_patches(tiny):
     x, noise, variables = tiny

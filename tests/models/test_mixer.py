@@ -58,7 +58,7 @@ def test_every_patch_reaches_every_other_in_one_block():
     assert (np.abs(slope[0]).sum(-1) > 0).all()
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_step_of_training_lowers_the_loss_and_other_sizes_are_named():
     model = create_model("mixer_s16_224", patch_size=4, depth=1, width=8, num_classes=5, remat="full")
     values = losses(model, side=8, steps=5, batch=8)

@@ -60,6 +60,6 @@ def test_strides_and_widths():
     assert [s["channels"] for s in half.values()] == [8, 16, 24, 40, 48, 96, 160, 1280]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_one_step():
     check_step(MNASNet(settings=((3, 16, 3, 2, 2),), width_mult=0.5), (8, 16, 16, 3), momentum=0.9997)

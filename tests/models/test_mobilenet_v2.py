@@ -14,13 +14,13 @@ from tests.models.parity import check_golden, check_training
 from tests.models.training import check_step, compiled, draw
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("ZO-20")
 def test_mobilenet_v2_equals_torchvision():
     check_golden("tv_mobilenet_v2", "mobilenet_v2", {"features.18": lambda maps: maps["last"]})
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("ZO-20")
 def test_training_equals_torchvision():
     check_training("tv_mobilenet_v2", "mobilenet_v2", dropout=0.0)
@@ -98,7 +98,7 @@ def test_channels_other_than_those_it_was_built_with_are_an_error():
         model.apply(variables, x[..., :1])
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_one_step():
     check_step(MobileNetV2(settings=((1, 8, 1, 1), (6, 8, 2, 2)), width_mult=0.5), (8, 16, 16, 3))
 

@@ -12,7 +12,7 @@ from tests.models.parity import check_golden
 from tests.models.training import check_step, compiled, draw
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_mobilenet_v3_small_equals_torchvision():
     check_golden("tv_mobilenet_v3_small", "mobilenet_v3_small", {"features.12": lambda maps: maps["last"]})
 
@@ -77,7 +77,7 @@ def test_strides_and_widths():
     assert [s["channels"] for s in half.values()] == [8, 8, 16, 24, 48, 288]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_one_step():
     settings = (BlockSetting(3, 8, 8, True, False, 2), BlockSetting(5, 16, 8, True, True, 1))
     check_step(MobileNetV3(settings=settings, hidden=16, width_mult=1.0), (8, 16, 16, 3), momentum=0.99)

@@ -12,7 +12,7 @@ from tests.models.parity import check_golden, parameter_count
 from tests.models.training import check_step
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_it_equals_timm():
     stages = {"stem": lambda maps: maps["stem"], "stages.0": lambda maps: maps["stage1"]}
     stages["stages.3"] = "stages_3_2"

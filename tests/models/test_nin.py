@@ -23,7 +23,7 @@ def test_parameter_count():
     assert parameter_count("nin_cifar") == 60_928 + 535_104 + 370_954 == 966_986
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("ZO-05")
 def test_the_logits_are_the_means_of_the_class_maps():
     model, x = create_model("nin_cifar", **SMALL), jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
@@ -68,7 +68,7 @@ def test_it_learns():
     assert values[-1] < 0.8 * values[0]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_dropout_acts_after_each_pooling_in_training_alone():
     assert create_model("nin_cifar").dropout == 0.5
     model, x = NetworkInNetwork(dropout=1.0, **SMALL), jax.random.normal(jax.random.key(0), (2, 8, 8, 3))

@@ -107,6 +107,7 @@ def read(file):
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(only=["hf_detr_timm"])
 @pytest.mark.parametrize("file", CASES)
 def test_outputs_equal_those_of_the_project(file):
     name, fields, run = CASES[file]
@@ -145,6 +146,7 @@ UNETS = {
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(only=["df_unet2d_cond_scale_shift"])
 @pytest.mark.parametrize("file", UNETS)
 def test_unets_equal_diffusers(file):
     golden, meta, weights, inputs = read(file)

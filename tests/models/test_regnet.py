@@ -19,7 +19,7 @@ MODULES = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_regnet_equals_torchvision():
     check_golden("tv_regnet_y_400mf", "regnet_y_400mf", MODULES)
 
@@ -93,7 +93,7 @@ def test_strides():
     assert list(info) == ["stem", "block1", "block2", "block3", "block4"]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_one_step():
     model = RegNet(depth=2, width=16, slope=16.0, step=2.0, group_width=8, stem_width=16)
     check_step(model, (8, 16, 16, 3))

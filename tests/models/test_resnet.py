@@ -31,19 +31,19 @@ def test_resnets_equal_torchvision(name):
     check_golden(f"tv_{name}", name, LAYERS)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("ZO-11")
 def test_training_equals_torchvision():
     check_training("tv_resnet18", "resnet18")
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("ZO-15")
 def test_resnext_equals_torchvision():
     check_golden("tv_resnext50_32x4d", "resnext50_32x4d", LAYERS)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("ZO-16")
 def test_seresnet_equals_timm():
     check_golden("timm_seresnet50", "seresnet50", LAYERS)

@@ -163,7 +163,7 @@ def test_kernels_are_he_normal_by_fan_out():
         assert float(kernel.std()) == pytest.approx(np.sqrt(2 / (9 * features)), rel=0.02)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_remat_changes_neither_names_nor_gradients():
     plain, remat = small(), small(remat="full")
     variables = jax.jit(plain.init)(jax.random.key(0), images())
@@ -174,7 +174,7 @@ def test_remat_changes_neither_names_nor_gradients():
     assert_trees_close(*(m.lower().compile()(variables, images()) for m in (ours, theirs)))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_under_pmap_the_step_is_that_of_the_whole_batch():
     whole, split = small(), small(axis_name="data")
     x = images(batch=8)
@@ -188,7 +188,7 @@ def test_under_pmap_the_step_is_that_of_the_whole_batch():
     assert_trees_close(jax.tree.map(lambda v: v.sum(0), gradients), gradient, 1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_it_learns_its_batch():
     model = CifarResNet(stages=(1, 1), width=16)
     x, labels = images(batch=16), jnp.arange(16) % 10

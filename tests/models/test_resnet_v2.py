@@ -13,7 +13,7 @@ from tests.models.training import compiled, draw, losses
 pytestmark = pytest.mark.covers("ZO-14")
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_it_equals_timm():
     stages = {"stem": lambda maps: maps["stem"], "norm": lambda maps: maps["stage4"]}
     stages |= {f"stages.{i}": lambda maps, i=i: maps[f"stage{i + 1}"] for i in range(3)}

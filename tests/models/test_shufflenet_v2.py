@@ -18,7 +18,7 @@ MODULES = {"maxpool": lambda maps: nn.max_pool(maps["stem"], (3, 3), (2, 2), [(1
 MODULES |= {f"stage{i}": lambda maps, i=i: maps[f"stage{i}"] for i in (2, 3, 4)}
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("ZO-21")
 def test_shufflenet_equals_torchvision():
     check_golden("tv_shufflenet_v2_x1_0", "shufflenet_v2_x1_0", MODULES)

@@ -56,7 +56,7 @@ def test_it_learns():
     assert values[-1] < 0.8 * values[0]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_dropout_acts_in_training_alone():
     assert create_model("squeezenet1_0").dropout == 0.5
     model = SqueezeNet(dropout=1.0, head_init=jax.nn.initializers.ones, **SMALL)

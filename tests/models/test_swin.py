@@ -28,7 +28,7 @@ def images(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("AT-24")
 def test_swin_equals_torchvision():
     modules = {"features.0": "features_0_2", "features.1": lambda maps: maps["stage1"], "features.2": "features_2"}
@@ -218,7 +218,7 @@ def test_moving_the_image_by_a_window_moves_the_map():
     assert not np.allclose(still, run(variables, x), atol=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_step_of_training_lowers_the_loss():
     model = create_model("swin_t", remat="full", drop_path=0.1, **TINY | {"stages": (2,), "num_heads": (2,)})
     values = losses(model, side=12, steps=5, batch=8)

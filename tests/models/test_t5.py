@@ -30,6 +30,7 @@ def test_t5_equals_transformers():
     check_encoder_decoder("hf_t5", "t5_small", 0, **FIELDS)
 
 
+@pytest.mark.weekly(only=["t5_large-737668096"])
 @pytest.mark.slow(unless=["t5_small-60506624", "t5_v1_1_small-76961152"])
 @pytest.mark.covers("AT-15")
 @pytest.mark.parametrize(
@@ -47,6 +48,7 @@ def test_parameter_counts(name, count):
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["t5_v1_1_small"])
 @pytest.mark.covers("AT-15")
 @pytest.mark.parametrize("name", ["t5_small", "t5_v1_1_small"])
 def test_decoding_with_the_cache_equals_decoding_without(name):

@@ -45,7 +45,7 @@ def test_a_wrong_shape_is_named():
         load_torch("resnet18", weights, replace_head=True)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_head_of_another_size_is_dropped_only_on_demand():
     with pytest.raises(ValueError, match=r"2 of a wrong shape: .*fc\.weight.*replace_head=True"):
         load_torch("resnet18", small(), num_classes=10)

@@ -34,7 +34,7 @@ def test_the_core_of_the_published_size_has_44140544_parameters():
     assert sizes["encoder_norm"] == sizes["decoder_norm"] == 1_024
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("AT-15")
 def test_the_input_is_the_scaled_embedding_with_positions_and_the_head_is_the_same_table(variables):
     """With the blocks' branches at 0 only norms are left: logits = LN(... LN(x)) E^T of x = sqrt(8) E[token] + PE."""
@@ -50,7 +50,7 @@ def test_the_input_is_the_scaled_embedding_with_positions_and_the_head_is_the_sa
     np.testing.assert_allclose(SMALL.apply({"params": params}, SOURCE, TOKENS), x @ table.T, atol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("AT-15")
 def test_logits_see_the_whole_source_and_no_later_token(variables):
     """By gradient, through the embedded inputs: exactly 0 to later tokens and to the padding of the source."""
@@ -87,7 +87,7 @@ def test_the_first_loss_is_about_log_v():
     assert float(-jax.nn.log_softmax(logits)[..., 7].mean()) == pytest.approx(np.log(500), rel=0.01)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("AT-15")
 def test_strings_are_copied_without_a_mistake():
     train, test = (strings("copy", n, seed, length=(3, 6), vocabulary=8) for seed, n in enumerate((4000, 200)))

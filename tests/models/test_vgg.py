@@ -25,7 +25,7 @@ def halved(x):
     return max_pool(x, (2, 2), (2, 2))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("ZO-04")
 def test_vgg16_equals_torchvision():
     torch = {"features.4": lambda m: halved(m["stage1"]), "features.16": lambda m: halved(m["relu3_3"])}

@@ -71,6 +71,7 @@ def test_bad_clips(kind, shape, message):
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["mc3_18"])
 @pytest.mark.parametrize("name", VIDEO_MODELS)
 def test_load_torch_takes_torchvisions_names(name):
     """As `video_weights_from_torch` does; what is missing is counted."""

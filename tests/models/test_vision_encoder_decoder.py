@@ -24,7 +24,7 @@ FIELDS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_it_equals_transformers_with_and_without_the_cache():
     golden, meta, model, variables, inputs = from_golden("hf_vit_encdec", "vit_gpt2", **FIELDS)
     images, tokens = nhwc(np.asarray(inputs["pixel_values"])), inputs["decoder_input_ids"]

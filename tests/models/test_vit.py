@@ -268,6 +268,7 @@ def test_names_of_older_files_load():
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["fields1"])
 @pytest.mark.covers("AT-21", "AT-28")
 @pytest.mark.parametrize("fields", [{"remat": "full", "dropout": 0.1}, {"patch_size": 1, "pool": "mean", "depth": 1}])
 def test_a_step_of_training_lowers_the_loss(fields):

@@ -14,13 +14,13 @@ from tests.models.parity import check_golden, parameter_count
 from tests.models.training import check_step, compiled, draw
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("ZO-18")
 def test_xception_equals_timm():
     check_golden("timm_legacy_xception", "legacy_xception")
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_aligned_xception_equals_timm():
     check_golden("timm_xception41", "xception41", {"stem": lambda maps: maps["stem"]})
 
@@ -142,11 +142,11 @@ def test_aligned_stages():
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_one_step():
     check_step(Xception(stem_widths=(8, 8), entry_widths=(8,), middle_blocks=0, exit_widths=(8, 8, 8)), (8, 24, 24, 3))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_one_step_of_an_aligned_one():
     check_step(AlignedXception(entry_widths=(8,), middle_blocks=0, exit_widths=((8, 8, 8), (8, 8, 8))), (8, 16, 16, 3))

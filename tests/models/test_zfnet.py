@@ -57,7 +57,7 @@ def test_poolings_come_before_the_normalization():
     np.testing.assert_allclose(maps["pool5"], nn.max_pool(maps["relu5"], (3, 3), (2, 2)))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_it_learns():
     model = ZFNet(num_classes=2, dropout=0.0, **SMALL)
     values = losses(model, 53, batch=2, gain=10)  # 0.01 randn fades in layers as narrow as these

@@ -40,6 +40,7 @@ def test_a_count_by_hand():
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["video"])
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=pytest.mark.weekly if kind == "image" else ()) for kind in FILES]
 )

@@ -68,7 +68,7 @@ def normalized(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SY-08")
 def test_batch_norms_are_merged_where_it_is_asked(normalized, capsys):
     outputs, names = [], []
@@ -229,7 +229,7 @@ def test_a_second_export_replaces_the_first_and_nothing_else(trained, capsys):
     (folder / "manifest.json").write_text(content)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize(
     ("name", "fields"),
     [

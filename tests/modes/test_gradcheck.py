@@ -52,7 +52,7 @@ def printed(capsys, experiment, *words, status):
     return out if status != 2 else err
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("TR-05")
 def test_data_loss_and_penalty_are_checked_apart_over_every_array(capsys):
     out = printed(capsys, experiment, "--model.hidden=16,16", status=0)
@@ -64,7 +64,7 @@ def test_data_loss_and_penalty_are_checked_apart_over_every_array(capsys):
     assert "nothing to compare" in penalty, "biases are not penalized"
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("TR-03")
 def test_a_planted_sign_is_found_and_named(capsys):
     out = printed(capsys, planted(), status=1)

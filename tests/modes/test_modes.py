@@ -117,7 +117,7 @@ def test_evaluate_over_views_of_each_image(trained, capsys):
     assert "--tta=mirror" in failed(capsys, *base, "--tta=mirror")
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_several_runs_are_an_ensemble(trained, capsys):
     """A run beside itself is itself; a folder without a run is named, and other modes take one."""
     base = ("--mode=evaluate", "--format=json")
@@ -370,7 +370,7 @@ def wrong_tanh(x):
 wrong_tanh.defvjp(lambda x: (jnp.tanh(x), x), lambda x, g: (-g * (1 - jnp.tanh(x) ** 2),))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_gradient_of_the_wrong_sign_fails(capsys):
     model = lambda setup: Small(activation=wrong_tanh, dtype=setup.dtype)  # noqa: E731
     verdicts, out = table(capsys, planted(model), status=1)
@@ -509,7 +509,7 @@ def test_a_penalty_that_does_nothing_fails():
     assert passed(PENALTY, planted(l2=0.0)) is False
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_learner_that_cannot_memorize_fails():
     assert passed(OVERFIT, experiment, "--learning_rate=0") is False
     assert passed(INITIAL, experiment, "--learning_rate=0") is True
@@ -552,7 +552,7 @@ def tripled(x):
 tripled.defvjp(lambda x: (x, None), lambda _, g: (jax.tree.map(lambda g: 3 * g, g),))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_gradient_times_three_fails_on_a_folder(tmp_path):
     """Of the first class alone there is nothing to learn but its name, nor of any images that are learned by heart."""
     words = ["--dataset=folder", f"--data_dir={sorted_folder(tmp_path / 'data')}", "--image_size=8"]
@@ -570,7 +570,7 @@ def test_a_gradient_times_three_fails_on_a_folder(tmp_path):
         )
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_trainings_and_gradients_start_where_the_run_would(trained):
     """At a learning rate of 0 the labels are known only to a network that starts from a trained one."""
     still = ("--learning_rate=0",)

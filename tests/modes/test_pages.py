@@ -167,7 +167,7 @@ def gradient(experiment, *words):
     return GRADIENT(Bench(resolved, experiment.data(resolved.flags.replace(**resolved.plain))))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize("name", CHEAP)
 def test_a_gradient_times_three_fails_and_the_right_one_passes(name):
     experiment = find_experiment(name)

@@ -292,7 +292,7 @@ def test_a_recipe_needs_no_data():
     assert batch["image"].shape == (1, 64, 64, 3)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_mode_from_end_to_end(tmp_path, capsys):
     assert run(experiment, [*MLP, "--mode=plan", "--topology=h100:2", "--meshes=data:2", f"--run_dir={tmp_path}"]) == 0
     out = capsys.readouterr().out

@@ -9,7 +9,7 @@ from experiments.classification import supervised
 from experiments.self_supervised import moco
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize(
     ("experiment", "words"),
     [(supervised.experiment, ["--model=mlp", "--mesh=data:8"]), (moco.experiment, ["--smoke"])],

@@ -23,15 +23,48 @@ EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 PAGES = [entry.name for entry in experiment_names() if entry.name.split(".")[0] not in ("bench", "studies", "recipes")]
 
 
-def cases():
-    """The pages; of those of a topic that name no panels of their own, all but the first are in the weekly tier."""
-    topics = set()
+LONG = {
+    "adversarial": ("training",),
+    "detection": ("detr", "fast_rcnn", "localization", "yolo"),
+    "generative": (
+        "autoencoder_kl",
+        "conditional_gan",
+        "control_net",
+        "ddpm",
+        "latent_diffusion",
+        "style_gan",
+        "text_to_image",
+        "vq_vae",
+        "wave_net",
+    ),
+    "interpretability": ("fast_style",),
+    "rl": ("a2c", "behavior_cloning", "gail", "model_based", "recurrent_ppo"),
+    "segmentation": ("panoptic",),
+    "self_supervised": (
+        "colorization",
+        "deep_cluster",
+        "dino",
+        "frame_order",
+        "relative_patch",
+        "super_resolution_pretext",
+    ),
+    "vision3d": ("depth",),
+    "vision_language": ("caption", "text_reading"),
+}
+"""Pages whose reports take more than 3 processor seconds."""
+
+
+def cases() -> list:
+    """The pages. In the weekly tier are the long ones, and all but the first of a topic that name no panels."""
+    topics, found = set(), []
     for name in PAGES:
         topic, page = name.split(".", 1)
         shares = "panels" not in (EXPERIMENTS / topic / f"{page}.py").read_text()
-        yield pytest.param(name, marks=pytest.mark.weekly if shares and topic in topics else ())
+        is_weekly = page in LONG.get(topic, ()) or (shares and topic in topics)
+        found.append(pytest.param(name, marks=pytest.mark.weekly if is_weekly else ()))
         if shares:
             topics.add(topic)
+    return found
 
 
 def made_up(tree, integer=0):

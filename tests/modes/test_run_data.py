@@ -71,7 +71,7 @@ def failed(capsys, *argv, of=experiment):
     return lines[-1]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_config_json_says_what_the_data_was(trained, capsys):
     data = json.loads((trained / "run" / "config.json").read_text())["data"]
     assert list(data) == ["test", "train", "valid"]
@@ -222,7 +222,7 @@ def test_several_sources_and_sources_of_positions_are_recorded(tmp_path):
     assert known["test"].keys is None
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_another_text_of_equal_vocabulary_is_said(tmp_path, capsys):
     rng = np.random.default_rng(0)
     for name in ("one", "two"):

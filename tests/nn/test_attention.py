@@ -218,7 +218,7 @@ def test_permuted_inputs_give_permuted_outputs(layer):
     assert np.abs(run(x[:, order], causal) - run(x, causal)[:, order]).max() > 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("AT-07")
 def test_an_output_depends_on_no_later_input():
     """d out_t / d x_s is exactly 0 for s > t, and not 0 for s <= t: the mask hides the keys behind the query alone."""
@@ -308,6 +308,7 @@ def test_softmax_is_in_float32_and_weights_are_dropped_in_training_only():
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["7-7-True", "8-8-True"])
 @pytest.mark.parametrize(("length", "size", "is_causal"), [(7, 7, False), (7, 7, True), (6, 5, False), (8, 8, True)])
 def test_the_fused_kernel_gets_even_lengths_and_hides_what_was_added(monkeypatch, length, size, is_causal):
     """The stand-in refuses in its backward pass what JAX's binding of cuDNN refuses (197 tokens of ViT-B/16)."""
@@ -344,7 +345,7 @@ def test_the_fused_kernel_gets_even_lengths_and_hides_what_was_added(monkeypatch
         np.testing.assert_allclose(a.astype(np.float32), b.astype(np.float32), atol=0.05, rtol=0.05)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_bad_input_is_named():
     x = jnp.zeros((2, 5, 8))
     with pytest.raises(ValueError, match=r"query.shape=\(2, 5, 8\) and key.shape=\(2, 5, 7\)"):

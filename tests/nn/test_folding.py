@@ -58,6 +58,7 @@ def test_statistics_of_a_batch_are_not_merged():
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["resnet8_cifar-7"])
 @pytest.mark.parametrize(("name", "norms"), [("resnet8_cifar", 7), ("mobilenet_v2", 52)])
 def test_networks_give_the_same_logits_without_batch_norm(name, norms):
     model, x = create_model(name, num_classes=5), jax.random.normal(jax.random.key(1), (2, 32, 32, 3))

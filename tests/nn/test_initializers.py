@@ -141,6 +141,7 @@ def test_small_weights_fade_geometrically_in_tanh():
     assert std[-1] < 2e-4
 
 
+@pytest.mark.weekly(unless=["512-0-0.05"])
 @pytest.mark.slow(unless=["512-0-0.05"])
 @pytest.mark.covers("IN-03")
 @pytest.mark.parametrize(("width", "low", "high"), [(512, 0, 0.05), (4096, 0.30, 0.45)])

@@ -311,7 +311,7 @@ def test_a_learned_carry_is_the_state_before_the_first_step_of_both_ways():
     np.testing.assert_allclose(plain, np.tanh([[[0.2, 0.2]]] * 2), rtol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_each_state_of_each_layer_is_learned_and_starts_at_zero():
     stack, x = RecurrentStack(3, 2, "lstm", learned_carry=True), jnp.ones((2, 4, 5))
     params = jax.jit(stack.init)(jax.random.key(0), None, x)["params"]

@@ -52,7 +52,7 @@ def test_a_quarter_turn_as_one_sees_it():
     np.testing.assert_allclose(rotate(x, jnp.asarray([jnp.pi / 2]))[0], jnp.rot90(x[0]), atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("CV-32")
 def test_it_learns_to_undo_rotation():
     """A bar and a dot at one of many angles: the upright image is the only supervision."""

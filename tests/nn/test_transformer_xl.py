@@ -67,7 +67,7 @@ def params():
 TOKENS = jnp.asarray(np.random.default_rng(0).integers(0, 5, (2, 6)))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("AT-19")
 def test_segments_of_any_length_give_what_the_whole_gives(params):
     """A memory as long as the text before makes segments superfluous: a token at a time, or all at once."""
@@ -140,6 +140,7 @@ def asked_later(rng, count, length):
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["0"])
 @pytest.mark.covers("AT-19")
 @pytest.mark.parametrize("memory", [8, 0])
 def test_a_key_is_remembered_for_more_than_a_window(memory):

@@ -173,6 +173,7 @@ def test_deltas_go_there_and_back_and_stay_finite():
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["distance_box_iou"])
 @pytest.mark.covers("DE-08")
 @pytest.mark.parametrize("name", ["distance_box_iou", "complete_box_iou"])
 def test_matrices_with_centers_and_aspect_ratios_equal_torchvisions(name):

@@ -115,7 +115,7 @@ def panoptic(segment, label, true_segment=0, true_label=0):
     return PanopticQuality.of(*whole, jnp.array([[true_label]]), 2)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_segments_and_pixels_of_no_class_are_no_better_score():
     assert panoptic(0, 0).compute()["pq"] == 1
     for wrong in (panoptic(0, 2), panoptic(0, 0, 0, 2), panoptic(1, 0), panoptic(0, -2)):

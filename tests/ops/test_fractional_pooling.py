@@ -39,7 +39,7 @@ def test_starts_by_hand():
     np.testing.assert_array_equal(fractional_starts(0.0, 8, 5), [0, 1, 3, 4, 6])
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("RG-11")
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**31 - 1), ratio=st.sampled_from([1.2, 1.41, 1.7]), height=st.sampled_from([9, 14]))

@@ -116,6 +116,7 @@ def test_every_method_and_padding_by_hand(method, padding, align_corners):
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["bicubic-border"])
 @pytest.mark.covers("CV-32")
 @pytest.mark.parametrize(("method", "padding"), [("bilinear", "reflection"), ("bicubic", "border")])
 def test_gradients_are_slopes(method, padding):

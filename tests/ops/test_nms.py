@@ -39,6 +39,7 @@ def some_boxes(seed, count=60):
 suppress = jax.jit(nms)
 
 
+@pytest.mark.weekly(only=["0.1-0"])
 @pytest.mark.slow(only=["0.1-0", "0.1-1", "0.1-2"])
 @pytest.mark.covers("DE-09")
 @pytest.mark.parametrize("seed", range(4))
@@ -52,6 +53,7 @@ def test_it_equals_a_loop_over_the_boxes_ties_included(seed, threshold):
     np.testing.assert_array_equal(np.flatnonzero(kept), np.sort(by_loop(boxes, scores, threshold, groups)))
 
 
+@pytest.mark.weekly(only=["0.3"])
 @pytest.mark.slow(only=["0.3", "0.5", "0.7"])
 @pytest.mark.covers("DE-09")
 @pytest.mark.parametrize("threshold", ["0.3", "0.5", "0.7"])
@@ -87,7 +89,7 @@ def test_of_equal_scores_the_earlier_stays_and_the_best_comes_first():
     np.testing.assert_array_equal(suppress(boxes, np.array([0, 1, 0], np.float32), 0.5), [False, True, False])
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_padding_is_never_kept_and_suppresses_nothing():
     boxes, scores, groups = some_boxes(3, 20)
     wide = np.concatenate([boxes, np.tile(np.array([[0, 0, 100, 100]], np.float32), (5, 1))])

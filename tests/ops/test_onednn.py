@@ -151,7 +151,7 @@ def result():
     return json.loads(done.stdout)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_results_equal_those_of_xla(result):
     assert set(result["called"].values()) == {True}
     assert max(result["difference"].values()) < 1e-5, result["difference"]

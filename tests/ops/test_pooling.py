@@ -152,7 +152,7 @@ def test_integers_and_leading_axes():
     np.testing.assert_array_equal(got[0, 0, 0, :, :, 0], [[-1, -1, -4], [-3, -1, 0], [-1, -2, -4]])
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_averages_are_summed_in_float32():
     x = jnp.full((1, 64, 64, 1), 1.01, jnp.bfloat16)  # 4096 equal summands: a bfloat16 sum would stop at 256
     for got in (avg_pool(x, (64, 64)), global_avg_pool(x)):

@@ -39,6 +39,7 @@ def test_align_of_a_ramp_is_the_middle_of_each_bin():
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(only=["roi_align.al0.sr-1.sc0.5"])
 @pytest.mark.covers("DE-12")
 @pytest.mark.parametrize("case", [case for case in CASES if case.startswith("roi_align")])
 def test_align_equals_torchvision(case):
@@ -100,7 +101,7 @@ def test_of_equal_values_the_first_gets_the_gradient():
     assert float(gradient.sum()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_chunks_change_nothing(monkeypatch):
     levels = [jax.random.normal(jax.random.key(i), (s, s, 4)) for i, s in enumerate((16, 8))]
     corner, size = jax.random.uniform(jax.random.key(2), (2, 7, 2)) * 60
@@ -119,7 +120,7 @@ def test_chunks_change_nothing(monkeypatch):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), chunked, gradient)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_boxes_without_area_stay_finite():
     x, boxes = jnp.ones((6, 6, 1)), jnp.array([[2.0, 2, 2, 2], [3, 3, 1, 1], [0, 0, 0, 0], [-9, -9, -5, -5]])
     for ratio in (2, -1):

@@ -66,7 +66,7 @@ def test_equals_torch(case):
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * np.abs(want).max())
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("CV-10")
 @settings(max_examples=8, deadline=None)
 @given(

@@ -90,7 +90,7 @@ def test_positions_with_padding_strides_and_ties():
     np.testing.assert_array_equal(first[0, :, :, 0], [[0, 1], [4, 5]])  # among equals the first, never the padding
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_infinities_nans_and_integers():
     lowest = jnp.full((1, 2, 2, 1), -jnp.inf)
     y, indices = max_pool_with_indices(lowest, 2, 2, 1)

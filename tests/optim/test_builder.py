@@ -321,7 +321,7 @@ def test_bad_schedules():
             create_schedule("cosine", 1.0, 10, warmup)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("BP-12")
 def test_micro_batches_make_the_step_of_the_large_batch():
     """SGD with momentum on a network without a norm across examples: three updates of 32 as twelve steps of 8."""

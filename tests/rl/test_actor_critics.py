@@ -67,6 +67,7 @@ def value_of(name, state, model):
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["a2c-True"])
 @pytest.mark.parametrize("terminates", [False, True])
 @pytest.mark.parametrize("name", LEARNERS)
 def test_an_end_by_time_counts_the_value_of_what_follows(name, terminates):
@@ -83,7 +84,7 @@ def test_an_end_by_time_counts_the_value_of_what_follows(name, terminates):
     assert value_of(name, state, model) == pytest.approx(1.0 if terminates else 5.0, rel=0.06)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("RL-07")
 @pytest.mark.parametrize("kind", ["sac", "td3"])
 def test_the_best_vector_is_found(kind):
@@ -99,7 +100,7 @@ def test_the_best_vector_is_found(kind):
         assert metrics["entropy"].compute() == pytest.approx(-2.0, abs=0.6)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize("name", ["ppo", "recurrent_ppo"])
 def test_a_policy_of_vectors_moves_to_the_best_one(name):
     """Slowly: at a rate of 0.01 the deviation collapses, and the mode then drifts, whatever the seed."""
@@ -121,7 +122,7 @@ def test_the_soft_value_of_all_actions_is_that_of_their_samples():
     assert sac.soft_value(q[..., 2], jnp.log(p[:, 2]), 0.3)[0] == pytest.approx(0.5 - 0.3 * np.log(0.3), rel=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_td3_waits_with_the_actor_and_the_targets():
     environment = constant_reward(False, 1)
     made = td3.learner(
@@ -175,7 +176,7 @@ def test_a_sequence_is_unrolled_as_it_was_played():
     np.testing.assert_allclose(last[0][1], memory[0][0], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_first_pass_meets_the_policy_that_acted():
     # With a learning rate of 0 every probability ratio is 1: the surrogate is minus the mean normalized advantage, 0.
     environment = environments.make("CartPole-v1")

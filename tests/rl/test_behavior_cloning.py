@@ -87,7 +87,7 @@ def balance(key, x):
     return (0.1 * x[0] + 0.3 * x[1] + 2 * x[2] + x[3] > 0).astype(jnp.int32)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("RL-09")
 def test_four_episodes_are_enough_to_balance_the_pole():
     environment = environments.make("CartPole-v1")

@@ -57,7 +57,7 @@ def test_no_gradient_passes_the_target():
     np.testing.assert_array_equal(gradient, 0)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_buffer_is_a_ring_of_consecutive_steps():
     _, _, state = states(5, 3)
     # Two updates of four steps in a buffer of six: columns 2 to 5 hold steps 2 to 5, columns 0 and 1 steps 6 and 7.

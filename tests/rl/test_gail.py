@@ -111,6 +111,7 @@ class Known(nn.Module):
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["True-1.5"])
 @pytest.mark.parametrize(("absorbing", "terminated"), [(False, 0.5), (True, 1.5)])
 def test_a_constant_reward_is_worth_r_over_1_minus_gamma_unless_the_end_is_the_end(absorbing, terminated):
     """Rewards are r = log 2, and 2 r of the absorbing state; gamma is 1/2, and the policy learns from r / 2.
@@ -133,7 +134,7 @@ class Line(nn.Module):
         return nn.Dense(1)(x[..., -1:])[..., 0]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_end_of_a_sub_sampled_episode_weighs_what_its_steps_do():
     """Of the policy's rows a third are ends, and so are half of the expert's, of weight w: odds 3 w / (1 + w)."""
     half = np.arange(LIGHTS) % 2 == 0
@@ -146,7 +147,7 @@ def test_the_end_of_a_sub_sampled_episode_weighs_what_its_steps_do():
         np.testing.assert_allclose(logit, np.log(3 * weight / (1 + weight)), atol=0.25)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("RL-09")
 def test_a_rule_is_learnt_from_examples_alone():
     """Press 1 where the light is bright, or where it is not; the environment gives no reward."""

@@ -35,7 +35,7 @@ def test_enumeration_by_hand():
     assert float(gradient) == pytest.approx(-1)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("RL-09")
 def test_both_agree_with_the_exact_gradient_where_they_may_be_used():
     keys = jax.random.split(jax.random.key(1), 8000)

@@ -111,7 +111,7 @@ def trained():
     return first, state, jax.jit(learner.predict)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_what_is_stored_is_what_the_action_led_to(trained):
     """No transition of the ring goes from the end of an episode to the start of the next."""
     data = jax.tree.map(lambda x: np.asarray(x[:, : 3 * TIME]), trained[1].replay.data)

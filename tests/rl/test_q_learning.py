@@ -56,7 +56,7 @@ def test_steps_of_one_over_the_visits_average_the_targets():
     np.testing.assert_allclose(state.params[0, 0], float(metrics["return"].total) / 200, rtol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("RL-04")
 def test_an_end_is_worth_nothing_and_a_cut_off_what_follows():
     # A reward of 2 for ever, cut off after 3 steps, is worth 2 / (1 - 0.8) = 10; one that ends is worth 2.
@@ -71,7 +71,7 @@ def test_an_end_is_worth_nothing_and_a_cut_off_what_follows():
     np.testing.assert_allclose(ending.params[0], 2, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("RL-04")
 def test_the_table_reaches_the_best_values_of_a_slippery_grid():
     grid = gridworld.make(gridworld.MAPS["pit"], gamma=0.9, slip=0.1, step_reward=-0.02)

@@ -6,7 +6,7 @@ import pytest
 from experiments.rl import supervised_differences as study
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("RL-11")
 def test_each_difference_is_measured_and_swapped_arms_fail():
     noises, missing = study.noise(30), study.derivatives(4000)

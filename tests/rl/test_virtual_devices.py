@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize("words", [["rl.recurrent_ppo"], ["rl.ppo", "--num_seeds=2"]], ids=lambda words: words[0])
 def test_a_run_on_eight_virtual_devices_ends(tmp_path, words):
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "PYTHONPATH": str(ROOT)}

@@ -41,7 +41,7 @@ def stopped(run):
     return run.returncode, [line for line in (out + err).splitlines() if "Ctrl-C" in line or "signal" in line]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_ctrl_c_at_every_stage(tmp_path):
     run = start(tmp_path / "run")
     while "jaxlib" not in Path(f"/proc/{run.pid}/maps").read_text():  # the modules of the page are loading

@@ -131,7 +131,7 @@ def test_two_processes_of_four_devices_learn_what_one_of_eight_does(whole, tmp_p
     assert (whole / "report.html").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_all_stop_after_the_same_step_and_come_back_byte_for_byte(whole, tmp_path):
     command = [sys.executable, "-m", "launch.local", *two(tmp_path / "cut")]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -149,7 +149,7 @@ def test_all_stop_after_the_same_step_and_come_back_byte_for_byte(whole, tmp_pat
     assert differences(whole, tmp_path / "cut") == []
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_an_error_ends_with_its_own_status_and_not_with_an_abort(tmp_path, capfd, monkeypatch):
     monkeypatch.chdir(ROOT)
     assert local.main(two(tmp_path / "odd", batch_size=33)) == 1

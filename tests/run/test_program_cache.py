@@ -41,7 +41,7 @@ def run(folder, **variables):
     return json.loads(done.stdout)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_programs_are_kept_but_for_those_that_call_onednn(tmp_path):
     first = run(tmp_path)
     assert first["values"] == pytest.approx([2000.0, 0.841471], rel=1e-5)

@@ -11,7 +11,7 @@ from dlcore.models import create_model
 from dlcore.run.seeds import over_seeds, split_by_seed
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_each_seed_is_the_learner_from_its_own_key():
     learner = supervised.learner(model=create_model("mlp", num_classes=10, hidden=(8,)), optimizer=optax.sgd(0.1))
     batch = digits("train")[np.arange(16)]

@@ -155,7 +155,7 @@ def assert_close(left, right, scale=1e-6):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=scale * max(1.0, np.abs(a).max()))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_bands_of_an_image_meet_their_neighbours():
     """Rows over `spatial`: the same step, with rows exchanged at the edges and less memory a device."""
     cases = [("resnet8_cifar", {}, (16, 16, 3)), ("vit_tiny_cifar", VIT, (32, 32, 3))]
@@ -167,7 +167,7 @@ def test_bands_of_an_image_meet_their_neighbours():
         assert part < 0.6 * whole
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_long_sequence_is_split_over_devices():
     """Tokens over `spatial`: the same step, with keys and values gathered and less memory a device."""
     model = GPT2(vocab_size=61, window=256, num_layers=1, num_heads=2, width=32)
@@ -238,7 +238,7 @@ def test_training_evaluation_and_prediction_know_the_mesh():
 VIT = {"image_size": 32, "width": 64, "depth": 1, "num_heads": 4, "mlp_features": 128}
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_heads_and_features_over_model():
     want, _, _ = compiled_step("vit_tiny_cifar", VIT, (32, 32, 3), "data:1", "replicate")
     have, text, _ = compiled_step("vit_tiny_cifar", VIT, (32, 32, 3), "data:2,model:2", "fsdp+tensor")
@@ -261,7 +261,7 @@ def test_the_towers_of_alexnet_on_two_devices_give_what_one_device_gives():
     np.testing.assert_allclose(apply(placed), apply(params), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SY-02")
 def test_alexnet_on_two_devices_as_in_2012():
     """Two towers, a device each: the layers of two groups (2, 4 and 5) need nothing of the other device."""
@@ -491,6 +491,7 @@ def replicated():
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(only=["data:8-fsdp-shard0"])
 @pytest.mark.parametrize(
     ("mesh", "rule", "shard"),
     [

@@ -49,7 +49,7 @@ def run(flags: str) -> tuple[float, bool]:
     return float(total), library == "True"
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_convolutions_leave_the_library_and_keep_their_values():
     """With the library named by the user, and without: another program, the same sums."""
     with_library = run("--xla_cpu_experimental_ynn_fusion_type=individual_convolution,reduce")

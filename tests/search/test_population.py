@@ -38,7 +38,7 @@ def test_copied_values_move_by_a_factor_within_the_space():
     assert moved[3] == 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_population_of_bad_rates_takes_over_the_good_one():
     net = create_model("mlp", num_classes=10)
     learner = together(

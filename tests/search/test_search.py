@@ -71,7 +71,7 @@ def rows(folder):
     return [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_trials_in_one_step_score_as_alone_and_are_not_trained_twice(tmp_path, capsys):
     trials = [{"learning_rate": rate} for rate in (1e-3, 1e-2, 1e-1)]
     options = {"metric": "loss", "monitor_mode": "min"}
@@ -102,7 +102,7 @@ def test_what_can_share_a_program():
     assert groups(trials, []) == [[0], [1], [2]]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("TR-16")
 def test_the_command_ranks_warns_at_the_edge_and_reports(tmp_path, capsys):
     words = ["learning_rate=log:1e-6:1e-2", *FLAGS, "--metric=loss", f"--out={tmp_path}"]
@@ -117,7 +117,7 @@ def test_the_command_ranks_warns_at_the_edge_and_reports(tmp_path, capsys):
     assert "at the upper end" in report
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("TR-15")
 def test_coarse_to_fine_narrows_the_interval(tmp_path, capsys):
     words = ["learning_rate=log:1e-6:10", *FLAGS, "--metric=loss", f"--out={tmp_path}", "--trials=12"]
@@ -127,7 +127,7 @@ def test_coarse_to_fine_narrows_the_interval(tmp_path, capsys):
     assert np.ptp(rates[6:]) < 0.6 * np.ptp(rates[:6])
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_halving_and_a_population_from_the_command(tmp_path, capsys):
     words = ["learning_rate=log:1e-4:1", *FLAGS, "--metric=loss"]
     out = printed(capsys, *words, "--method=halving", "--trials=4", "--reduction_factor=2", f"--out={tmp_path / 'h'}")
@@ -145,7 +145,7 @@ def test_halving_and_a_population_from_the_command(tmp_path, capsys):
     assert [entry["step"] for entry in lineage] == [10, 20]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_choices_run_alone_and_blown_up_trials_are_counted(tmp_path, capsys):
     words = ["optimizer=sgd,adamw", *FLAGS, "--steps=5", f"--out={tmp_path / 'a'}", "--method=grid"]
     assert "trial 1: optimizer=adamw" in printed(capsys, *words)
@@ -283,7 +283,7 @@ def test_retraining_takes_training_and_validation_data_for_as_many_steps_as_the_
     assert fitted == [(0.05, 1297, 15, None, tmp_path / "retrained")]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("TR-17")
 def test_the_best_iterate_is_kept_and_retrained_on_everything(tmp_path):
     """The checkpoint that is kept is the argmax over validations, and holds its parameters."""
@@ -328,7 +328,7 @@ def test_only_classifiers_make_an_ensemble(tmp_path, capsys):
     assert "--ensemble: generative.autoencoder is no classifier; allowed: without it" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("RG-22")
 def test_the_ensemble_of_the_best_averages_their_probabilities(tmp_path, capsys):
     """-log is convex: its loss is at most the mean of the members' losses; of one trial twice it is that trial's."""

@@ -49,6 +49,7 @@ def run(learner, steps=12, **options):
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["map"])
 @pytest.mark.parametrize("mapping", ["vmap", "map"])
 def test_trials_together_equal_trials_alone(mapping):
     values = {"learning_rate": [0.01, 0.1, 0.3], "l2": [0.0, 1e-3, 1e-2]}
@@ -64,7 +65,7 @@ def test_trials_together_equal_trials_alone(mapping):
             np.testing.assert_allclose(a, b, atol=2e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_convolutions_are_mapped_one_by_one_on_a_cpu_and_equal_those_alone():
     of = build(Convolution())
     learner = together(of, {"learning_rate": [0.01, 0.1]})
@@ -108,7 +109,7 @@ def test_a_trial_that_blows_up_is_blank_and_the_others_go_on():
         scores_of(rows[-1], "map", 2)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_selected_trials_keep_their_states_and_values():
     learner = together(build(), {"learning_rate": [0.01, 0.1, 0.2]})
     state = run(learner, 2).state

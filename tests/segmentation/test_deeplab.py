@@ -31,7 +31,7 @@ def test_dilation_keeps_the_map_and_the_reach_of_strides():
     assert "head" not in weights["params"]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SG-05")
 def test_a_dilated_network_has_the_strided_ones_values_at_every_fourth_location():
     """With the same weights, away from the border: layer4 has stride 8 in the one and 2 in the other."""
@@ -43,7 +43,7 @@ def test_a_dilated_network_has_the_strided_ones_values_at_every_fourth_location(
     np.testing.assert_allclose(fine[:, ::4, ::4][:, inner, inner], coarse[:, inner, inner], atol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SG-05")
 def test_aspp_sees_as_far_as_its_rates():
     layer = ASPP(16, (2, 5))

@@ -104,7 +104,7 @@ def test_bad_input_is_named(saliency, settings, text):
         grabcut(np.zeros((4, 4, 3)), saliency, **settings)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_saliency_pages_gradient_compares_no_pixel_for_equality():
     """x == max(x) holds nowhere where XLA computes x twice and rounds it in two ways: the gradient is 0 / 0 then."""
     net, x = saliency_grabcut.Classifier(4, 6), jnp.ones((2, 16, 16, 3))

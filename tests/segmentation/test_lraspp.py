@@ -26,7 +26,7 @@ def test_a_closed_gate_leaves_the_fine_scores():
     assert np.abs(out["open"] - want).max() > 1e-3
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SG-05")
 def test_images_of_any_size_on_the_dilated_mobilenet():
     backbone = create_model("mobilenet_v3_large", width_mult=0.25, first_blocks=True, dilate=True)

@@ -66,7 +66,7 @@ def two_cats():
     return np.array([0.9, 0.8], np.float32), np.zeros(2, int), np.ones(2, bool)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SG-09")
 def test_two_cats_are_one_region_of_a_semantic_map_and_two_objects():
     cats = drawn("..0011..", "..0011..", "..0011..")
@@ -148,7 +148,7 @@ def scene():
     return source, batch
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_two_learners_train_as_one_and_their_predictions_are_merged(scene):
     source, batch = scene
     both = learner(instances=perfect(source)[0], semantic=perfect(source)[1], num_stuff=len(STUFF), min_stuff=0)
@@ -172,7 +172,7 @@ def test_two_learners_train_as_one_and_their_predictions_are_merged(scene):
     assert set(found) <= set(evaluator.names)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_lost_objects_cost_quality(scene):
     source, batch = scene
     both = learner(instances=perfect(source)[0], semantic=perfect(source)[1], num_stuff=len(STUFF), min_stuff=0)

@@ -72,7 +72,7 @@ def logits_of(state, rows):
     return Small().apply({"params": state.params, **state.model_state}, rows["image"])
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SG-12")
 def test_it_is_classification_of_the_pixels_that_count(learner, state):
     rows = source()[:]
@@ -131,7 +131,7 @@ def test_the_loss_of_overlap_is_that_of_images_with_a_class(state):
         assert float(value) == pytest.approx(float(plain) + 2 * want, rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_auxiliary_head_learns_at_half_weight_and_counts_in_training_alone(learner, state):
     rows = source()[:]
     after, _ = learner.update(state, rows)
@@ -157,7 +157,7 @@ def test_padding_and_what_lies_under_void_change_nothing(learner, state):
     np.testing.assert_array_equal(padded["boundary"].either, plain["boundary"].either)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize("spmd", ["jit", "pmap"])
 def test_eight_devices_equal_one(spmd):
     """Images have different numbers of pixels that count, so the losses' divisor must be the whole batch's."""

@@ -44,7 +44,7 @@ def test_deeplab_and_lraspp_have_torchvisions_number_of_parameters():
     assert parameters("lraspp_mobilenet_v3_large") == 3_221_538
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize(
     "name",
     [

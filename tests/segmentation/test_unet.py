@@ -51,7 +51,7 @@ def test_without_joined_maps_a_pixel_must_pass_the_coarsest_map():
         assert (moved[0, 0] == 0).all()
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SG-04")
 def test_max_unpooling_keeps_edges_where_the_maxima_were():
     model = UNet(2, (4, 6), convs=1, up="max_unpool", skips=False, norm="group")

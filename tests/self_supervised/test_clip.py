@@ -93,7 +93,7 @@ def test_an_update_of_siglip_by_hand(started):
     assert float(gradient["logit_bias"][0]) != 0
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SS-20")
 def test_zero_shot_takes_the_class_of_the_nearest_prompts(started):
     *_, state, _ = started

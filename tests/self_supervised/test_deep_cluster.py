@@ -192,7 +192,7 @@ def run(folder, pipeline=Pipeline, steps=6):
     return result.state, hook
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SS-10")
 def test_a_run_that_was_killed_goes_on_with_the_same_clusters(tmp_path):
     whole, first = run(tmp_path / "whole")
@@ -206,7 +206,7 @@ def test_a_run_that_was_killed_goes_on_with_the_same_clusters(tmp_path):
     assert min(first.memory["smallest"]) > 0
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SS-10")
 def test_each_clustering_follows_the_features_and_says_how_it_agrees_with_the_classes():
     """At first the network sees the last pixel alone, which is noise, and then the three that tell the classes."""

@@ -141,7 +141,7 @@ def test_metrics_tell_both_collapses(started):
     assert one["center_norm"].compute() == pytest.approx(10)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize("spmd", ["jit", "pmap"])
 def test_eight_devices_equal_one(spmd):
     def run(placement):
@@ -152,7 +152,7 @@ def test_eight_devices_equal_one(spmd):
     chex.assert_trees_all_close(plain(one), plain(run(Placement(make_mesh("data:8"), spmd=spmd))), atol=3e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_vit_gives_its_class_token_and_takes_small_crops():
     model = create_model(
         "vit_tiny_cifar", image_size=8, patch_size=2, width=8, depth=1, num_heads=2, mlp_features=8, num_classes=0

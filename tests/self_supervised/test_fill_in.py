@@ -191,7 +191,7 @@ def test_a_network_learns_what_the_trivial_answer_does_not_know(trained):
     assert after["psnr"] > after["psnr_others"] + 6
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_what_is_predicted(trained):
     """`answer` is what `mse` measures, and features come from images as the encoder has learned to see them."""
     learner, first, state, batch = trained
@@ -205,7 +205,7 @@ def test_what_is_predicted(trained):
     assert out["features"].shape == (32, 24)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_only_what_is_weighted_and_not_padded_counts(trained):
     _, _, state, batch = trained
     learner = fill_in_learner(Filler(Backbone(), 3, 32), optax.adam(1e-2), lambda key, x: hole(key, x, 0.34), "mean")

@@ -86,7 +86,7 @@ def test_one_update_by_hand(norm_pix_loss):
     assert after == pytest.approx(want, rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SS-19")
 def test_the_loss_is_that_of_masked_patches_only(started):
     learner, rows, state, _, predict = started
@@ -101,7 +101,7 @@ def test_the_loss_is_that_of_masked_patches_only(started):
     assert float(value) != pytest.approx(errors.mean(), rel=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_step_draws_other_masks_uses_no_label_and_leaves_padding_out(started):
     learner, rows, state, update, predict = started
     after, metrics = update(state, rows)

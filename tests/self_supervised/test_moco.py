@@ -182,7 +182,7 @@ def one_device():
     return Placement(make_mesh("data:1", jax.devices()[:1]))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize(("spmd", "norm"), [("jit", True), ("pmap", False)])
 def test_eight_devices_equal_one(spmd, norm):
     eight = runs(Placement(make_mesh("data:8"), spmd=spmd), norm)

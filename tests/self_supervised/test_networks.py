@@ -15,7 +15,7 @@ def toy(head):
     return model, init_variables(model, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SS-16")
 def test_version_two_adds_a_hidden_layer_to_version_one():
     shapes = {head: set(toy(head)[1]["params"]) for head in ("linear", "mlp", "mlp_norm")}

@@ -153,7 +153,7 @@ def test_a_sound_that_is_displaced_is_the_clips_own():
         correspondence(4)(jax.random.key(0), example)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SS-24")
 def test_sound_and_frames_meet_in_their_products():
     """Without a sound, or turned around in time with its frames, the answer is what it must be."""
@@ -275,7 +275,7 @@ def trained():
     return learner, first, state, rows
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SS-01", "SS-02")
 def test_a_network_learns_turns_without_any_label(trained):
     learner, first, state, rows = trained
@@ -285,7 +285,7 @@ def test_a_network_learns_turns_without_any_label(trained):
     assert after > 0.95
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_predict_says_what_evaluate_measures_and_shows_the_first_features(trained):
     learner, first, state, rows = trained
     out, start = jax.jit(learner.predict)(state, rows), jax.jit(learner.predict)(first, rows)

@@ -78,7 +78,7 @@ def test_an_update_by_hand():
     chex.assert_trees_all_close(after.params, want, atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize(("spmd", "norm"), [("jit", True), ("pmap", True)])
 def test_eight_devices_equal_one(spmd, norm):
     def run(placement):
@@ -114,7 +114,7 @@ def test_evaluation_leaves_padding_out_and_labels_are_not_used():
             assert metric.compute() == pytest.approx(evaluate(state, rows)[name].compute(), rel=1e-5), name
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_padded_rows_take_no_part_in_training():
     """Loss, gradient and step are those of the rows without padding, whatever the padding holds."""
     learner, rows = toy(), source()[np.arange(6)]

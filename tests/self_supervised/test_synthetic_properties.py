@@ -31,7 +31,7 @@ def rows():
     return pairs(64, 0, 8)[np.arange(64)]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SS-22")
 def test_the_labels_of_photographs_reach_no_update_but_the_measure(rows):
     learner = toy()
@@ -94,7 +94,7 @@ def test_one_update_by_hand():
     assert after == pytest.approx(want, rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SS-22")
 def test_domains_become_alike_with_the_adversary_alone(rows):
     """The classifier of domains knows little with it, over the last 300 of 500 steps; without it nearly everything."""

@@ -91,7 +91,7 @@ class Normalized(Classifier):
         return {"points": self.norm(x, use_running_average=not train)}
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SE-10")
 def test_batch_norm_leaves_the_mean_features_of_made_images_apart_from_those_of_real_ones():
     """Made points begin at about .5 and real ones lie about .1: in a joint batch, two clusters at -1 and 1."""
@@ -283,7 +283,7 @@ def test_one_update_of_both_players_by_hand(complement):
     assert after["generator"]["g"] == pytest.approx(0.2 - 0.1 * slope, rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SE-10")
 def test_the_classifier_descends_its_three_terms(trained):
     _, state, after, last = trained
@@ -300,7 +300,7 @@ def test_the_classifier_of_a_complement_descends_the_entropy_of_unlabeled_images
     assert_one_step(state, train(learner.update, state, 1), entropy_weight=0.7)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SE-11")
 def test_a_complement_lies_where_real_images_are_rare():
     """The median of five seeds: after 1,000 steps and more, the area of one is between .86 and .98."""
@@ -343,7 +343,7 @@ class Dropped(Classifier):
         return {"points": nn.Dropout(0.5, deterministic=not train)(x)}
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_dropout_acts_on_what_is_matched_in_training_alone():
     rows, still = points(), optax.sgd(0.0)
     found = []

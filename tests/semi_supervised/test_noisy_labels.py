@@ -70,6 +70,7 @@ def test_the_smallest_losses_of_the_examples_by_hand():
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["forward-<lambda>"])
 @pytest.mark.covers("SE-14")
 @pytest.mark.parametrize(
     ("method", "loss"),

@@ -371,7 +371,7 @@ def test_the_pi_model_pulls_two_views_together_with_a_weight_that_rises():
         assert float(value) == pytest.approx(metrics["loss"].compute() + weight * pair, rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SE-02")
 def test_the_pi_model_gives_gradients_to_both_passes():
     learner, state = start(pi_model, Linear(), augment=noise, unlabeled_weight=1.0)
@@ -487,7 +487,7 @@ def test_the_adversarial_direction_is_the_top_eigenvector_of_the_fisher_matrix(s
         assert fisher > 0.5 * values[-1], "one iteration goes most of the way"
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SE-05")
 def test_vat_costs_the_divergence_at_epsilon():
     learner, state = start(vat, Linear(scale=2.0), epsilon=0.5, iterations=30, unlabeled_weight=3.0)
@@ -573,7 +573,7 @@ class Affine(nn.Module):
         return jnp.log(jnp.stack([share, 1 - share], -1))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SE-07")
 def test_interpolation_costs_a_linear_network_nothing_and_others_something():
     rng = np.random.default_rng(4)
@@ -673,7 +673,7 @@ def test_mixmatch_averages_its_guess_over_views():
     assert measured(learner, state, batch())[1]["unlabeled_loss"] > 1e-4
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SE-08")
 def test_an_image_stays_nearer_to_itself_than_to_its_partner():
     images, targets = jnp.arange(64.0).reshape(64, 1, 1, 1), jnp.eye(64)

@@ -32,7 +32,7 @@ def test_each_class_gets_its_labels():
     assert np.bincount(given[given != -1]).tolist() == [3, 3]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SE-13")
 def test_the_network_learns_from_unlabeled_points_by_its_weights_alone():
     """With weight 0 points without a label change nothing; with more its answers to them become surer."""

@@ -90,7 +90,7 @@ def test_the_ramp_is_that_of_laine_and_aila():
     assert ramp_up(jnp.int32(10), 10) == ramp_up(jnp.int32(99), 10) == ramp_up(jnp.int32(0), 0) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_loss_divides_by_all_unlabeled_examples_and_batch_norm_sees_one_batch(trained):
     learner, (state, *_), _ = trained
     data = batch()
@@ -176,7 +176,7 @@ def test_a_technique_never_gets_the_hidden_labels():
     np.testing.assert_array_equal(hidden, flat["label"])
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_twin_learns_as_it_would_alone():
     weak = lambda key, image: image + jax.random.normal(key, image.shape)  # noqa: E731
     alone = build(supervised_only, augment=weak)

@@ -160,6 +160,7 @@ def test_evaluation_reads_every_row_to_its_end_whatever_the_chunk():
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["rnn"])
 @pytest.mark.covers("SQ-07", "SQ-16")
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_a_small_text_is_learnt_by_heart_and_written_down_again(cell):
@@ -220,7 +221,7 @@ def plain(state):
     return jax.tree.map(np.asarray, state.replace(rng=jax.random.key_data(state.rng)))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize("spmd", ["jit", "pmap"])
 def test_eight_devices_equal_one(spmd):
     learner, source, one = runs("jit", 1)

@@ -123,6 +123,7 @@ def all_sequences(table, first, length, stop):
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["1.0"])
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
 def test_a_wide_beam_finds_the_most_probable_finished_sequences(penalty):
     for seed in range(3):
@@ -146,6 +147,7 @@ def test_a_wide_beam_finds_the_most_probable_finished_sequences(penalty):
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["2.0"])
 @pytest.mark.parametrize("penalty", [0.0, 2.0])
 def test_a_beam_of_one_is_greedy(penalty):
     for seed in range(5):
@@ -210,6 +212,7 @@ def test_no_sentence_shows_what_is_forbidden():
     assert set(np.flatnonzero(np.isinf(logits[0]))) == {PAD, START, UNKNOWN}
 
 
+@pytest.mark.weekly(unless=["1"])
 @pytest.mark.slow(unless=["1"])
 @pytest.mark.parametrize("beam_size", [1, 2])
 def test_a_sentence_is_written_after_start_up_to_its_end_with_padding_behind(beam_size):

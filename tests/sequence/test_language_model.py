@@ -44,7 +44,7 @@ def naive(model, variables, prompt, count):
     return found[len(prompt) :]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("AT-16")
 def test_logits_with_a_cache_are_those_without_for_prompts_of_several_lengths():
     model = gpt()
@@ -71,7 +71,7 @@ def test_greedy_continuations_are_those_of_reading_everything_again():
         assert list(map(int, row)) == naive(model, variables, prompt[:n], 8)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_full_window_goes_on_from_its_last_half():
     model, text = gpt(6), tokens(2, 5)
     variables, lengths = drawn(model), np.array([5, 2])
@@ -85,7 +85,7 @@ def test_a_full_window_goes_on_from_its_last_half():
             kept = [*(kept[-3:] if len(kept) >= 6 else kept), token]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("AT-16")
 def test_no_logit_depends_on_a_later_token():
     model = gpt()
@@ -101,7 +101,7 @@ def test_no_logit_depends_on_a_later_token():
     assert (reach[np.tril_indices(6)] > 0).all()
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_loss_is_a_mean_over_the_tokens_that_are_a_rows_own():
     model = gpt(5)
     learner = language_model.learner(model=model, optimizer=optax.sgd(0.1))
@@ -121,7 +121,7 @@ def test_the_loss_is_a_mean_over_the_tokens_that_are_a_rows_own():
     assert half["loss"].compute() == pytest.approx(nats[0][keep[0]].mean(), rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_each_step_moves_its_windows_and_never_out_of_a_row():
     """With one token repeated in a row, the loss shows which row was read; places come from step and index alone."""
     model = gpt(4)

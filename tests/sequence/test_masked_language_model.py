@@ -108,7 +108,7 @@ def test_baselines_by_hand():
     assert accuracies == {"most frequent token": 0.5, "table of both neighbors": 0.75}
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("AT-17", "SS-09")
 def test_bert_fills_in_what_both_sides_say():
     """Of a text a, 2 + 2 a + b, b each side tells half of what stands in the middle: .5 by one of them."""

@@ -99,7 +99,7 @@ def test_one_note_is_followed_by_a_melody_each_note_by_what_was_written_before()
         fed = p @ params["feed"]["kernel"]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SQ-06")
 def test_a_decoder_goes_on_from_the_encoder_after_its_last_valid_step_and_feeds_back_probabilities():
     model, x = net(categorical=True, steps=2), inputs("many_to_many_delayed")
@@ -119,6 +119,7 @@ def test_a_decoder_goes_on_from_the_encoder_after_its_last_valid_step_and_feeds_
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["False"])
 @pytest.mark.covers("SQ-06", "SQ-15")
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_one_answer_comes_after_the_last_step_that_counts(bidirectional):
@@ -157,7 +158,7 @@ def test_losses_and_measures_by_hand():
     assert float(learner.loss(state.params, state, rows)[0]) == pytest.approx(nats.mean(), rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SQ-06", "SQ-16")
 @pytest.mark.parametrize("pattern", ["one_to_many", "many_to_many_delayed"])
 def test_what_is_written_can_be_learned_by_heart(pattern):
@@ -230,7 +231,7 @@ def test_the_steps_and_the_corrections_of_a_track_rebuild_it():
     assert page.rmse(tracked["target"], 0) == pytest.approx(1, abs=0.05)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SQ-18")
 def test_the_network_is_measured_beside_the_filter():
     train, test = (tracking.seen(tracks(20, seed, 20)) for seed in (0, 1))

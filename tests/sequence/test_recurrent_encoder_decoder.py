@@ -82,7 +82,7 @@ def test_without_attention_all_goes_through_the_summary():
     assert kernels == {"input": (4, 9), "context": (6, 9), "hidden": (3, 9)}
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_first_loss_is_log_v():
     model = RecurrentEncoderDecoder(50, None, "additive", 16, 16)
     source = np.random.default_rng(0).integers(4, 50, (8, 6))

@@ -66,6 +66,7 @@ def wider(x, columns):
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["0.1"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_the_loss_is_the_mean_over_the_tokens_of_all_targets(states, smoothing):
     """By hand: 4 + 3 tokens (END counts, PAD and the masked third row do not)."""
@@ -81,7 +82,7 @@ def test_the_loss_is_the_mean_over_the_tokens_of_all_targets(states, smoothing):
     assert int(metrics["accuracy"].count) == 7
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SQ-12", "SQ-13", "AT-15")
 @pytest.mark.parametrize("name", MODELS)
 def test_padding_changes_nothing(states, name):
@@ -98,6 +99,7 @@ def test_padding_changes_nothing(states, name):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
+@pytest.mark.weekly(unless=["additive", "none"])
 @pytest.mark.slow(unless=["additive"])
 @pytest.mark.covers("SQ-12", "SQ-13", "AT-15")
 @pytest.mark.parametrize("name", MODELS)
@@ -119,6 +121,7 @@ def test_steps_with_a_carry_equal_teacher_forcing(states, name):
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(only=["transformer"])
 @pytest.mark.covers("SQ-12", "SQ-13", "AT-15")
 @pytest.mark.parametrize("name", MODELS)
 def test_prediction_is_greedy_and_ends(states, name):
@@ -142,7 +145,7 @@ def test_prediction_is_greedy_and_ends(states, name):
         np.testing.assert_allclose(out["alignment"][1, :, 2:], 0, atol=1e-6)  # behind `w END`
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_wide_beam_finds_the_most_probable_output(states):
     """Of all that end within two tokens: END, or one of five words and END."""
     state = states["transformer"]
@@ -160,7 +163,7 @@ def test_a_wide_beam_finds_the_most_probable_output(states):
     assert out["alignment"].shape == (3, 2, 4)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_below_full_teacher_forcing_the_model_reads_its_own_choices(states):
     """At a share of 0, by hand: the choices of a first pass are the inputs of the second, START stays, no gradient."""
     state = states["none"].replace(opt_state=optax.sgd(0.1).init(states["none"].params))
@@ -183,7 +186,7 @@ def test_below_full_teacher_forcing_the_model_reads_its_own_choices(states):
     assert not np.allclose(right.params["embed"]["embedding"], after.params["embed"]["embedding"])
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_replicas_with_different_numbers_of_tokens_take_the_mean_over_all(states):
     state = states["none"].replace(opt_state=optax.sgd(0.1).init(states["none"].params))
     one, _ = jax.jit(toy("none").update)(state, {k: v[:2] for k, v in PAIRS.items()})
@@ -223,7 +226,7 @@ def reversals():
     return held_out, results
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SQ-12", "SQ-13")
 def test_attention_reverses_what_one_vector_cannot_hold(reversals):
     batch, results = reversals

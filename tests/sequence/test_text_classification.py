@@ -122,7 +122,7 @@ def test_a_frozen_network_stays_and_its_head_learns():
     assert learner.classes(before, rows) == {"label": 2}
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("AT-18")
 def test_the_last_token_of_a_gpt_tells_what_the_first_one_was():
     """The class is the first token: only what attends to it can answer, 1 of 2 by the last token alone."""

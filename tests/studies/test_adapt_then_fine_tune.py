@@ -79,7 +79,7 @@ def test_no_validation_or_test_digit_is_among_those_that_are_learned():
     assert len(rows[0] & rows[1]) + len(rows[0] & rows[2]) + len(rows[1] & rows[2]) <= 2, "digits drawn alike"
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("TL-19")
 def test_a_run_of_the_study_measures_all_arms():
     result = study.study(

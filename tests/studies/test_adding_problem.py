@@ -26,7 +26,7 @@ def test_the_answer_is_read_off_the_last_state():
     np.testing.assert_allclose(net.apply({"params": params}, x), want, rtol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SQ-11")
 def test_a_short_sum_is_learnt():
     options = {"width": 16, "steps": 200, "batch_size": 32, "learning_rate": 0.02, "every": 20}

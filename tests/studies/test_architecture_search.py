@@ -28,7 +28,7 @@ def test_a_cell_is_found_at_its_place():
     np.testing.assert_array_equal(study.row_of(everything), np.arange(729))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_smoke(monkeypatch):
     """Children and controller are traced on the study's data, not compiled, which takes 15 s.
 

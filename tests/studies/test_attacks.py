@@ -36,7 +36,7 @@ def test_the_network_is_two_layers_on_images_in_the_unit_range():
     np.testing.assert_allclose(study.score_fn(params)(x[0]), want, rtol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("AD-01", "AD-02", "AD-03", "AD-05", "AD-07")
 def test_a_network_falls_and_each_arm_is_its_attack():
     numbers, shown = study.attack_network(0, 0.3, 600, 40, 2000)

@@ -59,7 +59,7 @@ def test_what_needs_no_network_points_at_the_middle_and_at_edges():
     assert maps["edges"][0].argmax(1).tolist() == [5] * 9
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_miniature(monkeypatch):
     monkeypatch.setattr(study, "ANY_NETWORK", ("gradient", "guided_backprop", "occlusion", "grad_cam"))
     settings = {"num_train": 8, "num_test": 4, "image_size": 16, "width": 4, "steps": 1, "batch_size": 2, "seeds": 1}

@@ -51,7 +51,7 @@ def test_each_tile_does_what_its_title_says():
     assert len(np.unique(drawn["posterize to 2 bits"])) == 4
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_each_tile_that_draws_does_what_its_title_says():
     """Mixed tiles have a black photograph and a white partner."""
     drawn = drawn_tiles("mirror", "cutout", "brightness, contrast, saturation, hue", "noise", x=PIXELS)

@@ -39,7 +39,7 @@ def test_the_verdict_turns():
         assert "does NOT hold" in result.verdict
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("ZO-27")
 def test_heads_and_norm_are_there_where_they_are_named():
     x = jnp.zeros((1, 8, 8, 1))
@@ -51,7 +51,7 @@ def test_heads_and_norm_are_there_where_they_are_named():
         assert ("batch_stats" in shapes) == norm, name
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("ZO-27")
 def test_the_smoke_version(monkeypatch):
     """One net is compiled and trained; the three others are traced, since each compilation takes seconds."""

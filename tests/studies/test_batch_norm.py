@@ -21,7 +21,7 @@ def test_the_largest_stable_rate_is_the_end_of_the_run_around_the_best():
     assert largest_stable(np.array([2.3, 2.3, 2.3, np.inf, np.inf]), RATES, 0.5) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("NO-12", "NO-13")
 def test_where_the_nets_normalize():
     x = 3 + 2 * jax.random.normal(KEY, (64, 64))
@@ -90,7 +90,7 @@ def test_each_part_of_the_verdict_turns():
     assert batch_norm.report(*training(none=(0.2, 0.0))).numbers["ratio of the largest stable rates"] == [np.inf] * 2
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("NO-13")
 def test_the_smoke_version_of_the_study(monkeypatch):
     """The noisy net's final loss is not looked at: it is traced, not compiled."""

@@ -24,7 +24,7 @@ def test_the_verdict_on_batch_size_turns():
     ).holds  # group norm fails as well: not the batch's statistics
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("NO-14")
 def test_batches_of_two_break_batch_norm_and_not_group_norm():
     result = study.study(**study.experiment.smoke)

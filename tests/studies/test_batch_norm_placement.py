@@ -27,7 +27,7 @@ def test_the_verdict_on_placement_turns():
     assert not study.report(*placements(diverged=True)).holds  # no rate to judge by
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("NO-12")
 def test_the_smoke_version_of_placement():
     result = study.study(**study.experiment.smoke | {"depth": 1, "steps": 60})

@@ -74,7 +74,7 @@ def test_the_verdict_turns():
     assert not study.report(*measured(ramp=0.5)).holds
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_smoke_version(monkeypatch):
     """With a smaller network than the study's, which compiles faster."""
     monkeypatch.setattr(study, "SmallNet", lambda hidden: SmallNet((64,)))

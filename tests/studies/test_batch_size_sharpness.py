@@ -40,7 +40,7 @@ def test_the_verdict_follows_the_numbers():
     assert not study.judge({8: small, 64: run((0.6, 6, 0.8), (0.6, 2, 0.9))}, 0.1, 0.5)[1]  # it never is at that loss
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("TR-23")
 def test_the_measured_eigenvalue_is_that_of_the_whole_hessian(monkeypatch):
     """A perceptron of two hidden units on four pixels of the digits: 40 parameters, its Hessian by jax.hessian."""

@@ -29,7 +29,7 @@ def test_the_most_likely_gaussian_has_the_mean_and_the_variance_of_the_sample():
     assert nats == pytest.approx(-1.5 * (np.log(2 * np.pi * 14 / 3) + 1), rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-01", "GE-02")
 def test_the_density_of_digits_refuses_what_the_classifier_answers():
     result = study(climb_steps=5)

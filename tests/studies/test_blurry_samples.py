@@ -62,7 +62,7 @@ def test_the_verdict_turns_where_arms_are_swapped():
     ).holds
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-30")
 def test_a_short_run_of_each_arm_trains_what_its_name_says():
     """After 80 steps the L2 VAE's samples are digits on average and smooth; the GAN alone has no encoder to learn."""
@@ -88,6 +88,7 @@ def test_the_weights_of_each_arm_and_the_terms_of_the_losses(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(only=["L2 VAE-1-0"])
 @pytest.mark.covers("GE-30")
 @pytest.mark.parametrize(
     ("arm", "has_bound", "has_adversary"), [("L2 VAE", 1, 0), ("adversarial VAE", 1, 1), ("GAN", 0, 1)]

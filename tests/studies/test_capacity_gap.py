@@ -27,7 +27,7 @@ def test_the_verdict_follows_the_numbers():
     assert not story(clean=(1.0, 0.9))[1]  # width hurts with clean labels
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_wide_net_memorizes_noise_and_a_narrow_one_cannot():
     result = study.study(num_seeds=1, widths=(2, 128), label_noise=0.4, steps=400, num_examples=100, num_evaluations=2)
     gap, valid = (

@@ -42,7 +42,7 @@ def test_the_nets_differ_by_their_tokens():
     assert rows == {"class token": 17, "mean over patches": 16, "distilled": 18}
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("AT-23")
 def test_the_distillation_head_learns_what_the_teacher_says(monkeypatch):
     """A teacher that predicts 3 for every image; labels are the digits', which are not augmented here."""

@@ -68,7 +68,7 @@ def test_the_verdict_turns():
         challenges.perturb("fog", IMAGE, 0.5, KEY)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("CL-16")
 def test_smoke():
     result = challenges.study(**challenges.experiment.smoke)

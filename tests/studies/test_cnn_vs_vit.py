@@ -27,6 +27,7 @@ def test_the_verdict_follows_the_numbers():
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(only=["16-shape0-2"])
 @pytest.mark.covers("AT-34")
 @pytest.mark.parametrize(
     ("width", "shape", "patch_size"), [(16, (8, 8, 1), 2), (16, (28, 28, 1), 4), (32, (32, 32, 3), 4)]
@@ -49,7 +50,7 @@ def test_held_out_digits_are_neither_trained_on_nor_tested():
         study.data_of("digits", None, 1200, 200)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("AT-34")
 def test_a_short_run_learns():
     data, classes = study.data_of("digits", None, 400, 100)

@@ -53,7 +53,7 @@ def test_the_verdict_follows_the_numbers():
     assert not study.judge([same])[1]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_smoke_version():
     result = study.study(**study.experiment.smoke)
     assert 0 <= result.numbers["test accuracy, stages: two"][0] <= 1

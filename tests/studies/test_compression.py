@@ -29,7 +29,7 @@ def test_the_verdict_turns_where_the_arms_are_swapped():
     assert not study.judge(points, 1000.0, (3, 5, 8), rising | {"SOM": [0.7, 0.7, 0.7]})[1]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DD-33")
 def test_jpeg_is_ahead_of_pca_at_many_bits_and_prototypes_pay():
     images, test = (photo_crops(split, count, 0, 32).arrays["image"] for split, count in (("train", 400), ("test", 40)))
@@ -40,7 +40,7 @@ def test_jpeg_is_ahead_of_pca_at_many_bits_and_prototypes_pay():
     assert all(few < many for few, many in accuracy.values())
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_vq_vae_is_measured():
     images = photo_crops("train", 300, 0, 16).arrays["image"]
     bits, quality = study.vq_point(images, images[:8], seed=0, steps=3, num_codes=8, width=8)

@@ -50,7 +50,7 @@ def test_the_largest_eigenvalue_is_above_that_of_the_block_of_the_biases():
     assert values[-1] >= np.linalg.eigvalsh(block)[-1]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_ill_scaled_weights_spread_the_spectrum():
     usual, small = (study.measure(study.Arm(scale), 0, 50) for scale in (1.0, 0.4))
     assert max(usual.lanczos_error, small.lanczos_error) < 1e-3

@@ -22,7 +22,7 @@ def test_the_verdict_follows_the_numbers():
     assert "on 1 of 2 seeds" in verdict
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("RG-25")
 def test_a_run_on_both_kinds_of_digits_learns():
     keys = jax.random.split(jax.random.key(0), 1)
@@ -43,7 +43,7 @@ def test_the_study_reports_every_arm(monkeypatch):
     assert set(result.figures) == {"consistency"}
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("RG-25")
 def test_what_each_arm_is_trained_on(monkeypatch):
     """All pixels are 1. Heavy augmentation adds noise, so that some end above; light augmentation keeps them below."""

@@ -81,7 +81,7 @@ def test_what_is_dropped():
     assert 0.3 < units.mean() < 0.7
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_every_arm_trains():
     result = study.study(num_seeds=1, steps=2, num_examples=16)
     assert len([name for name in result.numbers if name.startswith("test accuracy, ")]) == len(study.ARMS)

@@ -38,7 +38,7 @@ def test_the_verdict_follows_the_numbers():
     assert "does NOT fall" in verdict
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_more_examples_are_better_on_both():
     result = study.study(num_seeds=2, train_sizes=(20, 100, 600), largest_fitted=100, steps=250, width=32)
     assert result.numbers["training error"][0] <= 0.01  # 20 are memorized

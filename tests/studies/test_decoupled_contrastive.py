@@ -15,7 +15,7 @@ def test_the_nearest_by_cosine_decides():
     assert float(study.nearest_neighbor_accuracy(bank, labels, queries, jnp.array([0, 1, 0]))) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("LO-19")
 @pytest.mark.parametrize("name", study.LOSSES)
 def test_a_short_run_moves_the_features(name):
@@ -71,7 +71,7 @@ def test_each_name_stands_for_its_loss_and_batch(monkeypatch):
     assert (np.asarray(result.headline.values) < 0).all()
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_run_descends_on_the_loss_that_it_is_given():
     """Nothing moves on a loss without a slope."""
     results = study.accuracies(lambda a, b, temperature: 0.0 * (a + b).sum(), 16, 5, 1, 1e-3, 0.1)

@@ -80,7 +80,7 @@ def test_budgets_must_be_a_range(budgets):
         study.study(budgets=budgets)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_tiny_study_trains_every_shape():
     result = study.study(num_seeds=1, steps=2, budgets=(100, 200))
     assert len(result.numbers) == 6

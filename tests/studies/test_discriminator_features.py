@@ -34,7 +34,7 @@ def test_the_readers_are_measured():
     assert study.accuracies(bank, labels, queries, np.array([0, 1, 0, 1])) == [0.75, 0.75]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_training_moves_the_discriminator():
     _, before, after = study.discriminators(0, shuffled_digits(), steps=2, width=4)
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), before["params"], after["params"])

@@ -27,7 +27,7 @@ def test_each_arm_starts_from_its_own_weights(monkeypatch):
     assert study.report(results, 100).holds
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-06")
 def test_the_encoder_learns_before_its_labels():
     model = Autoencoder((8, 8, 1), hidden=(16,), latent_dim=8)

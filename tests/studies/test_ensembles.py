@@ -30,7 +30,7 @@ def test_the_verdict_follows_the_numbers():
     assert not ensembles.judge(members, whole, shots, joined, swa[:, [1, 0, 2]])[1]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("RG-22", "RG-24", "RG-28")
 def test_smoke(monkeypatch):
     """Images stay as they are: compiling their augmentation takes seconds."""
@@ -46,7 +46,7 @@ def test_smoke(monkeypatch):
     assert set(result.figures) == {"ensembles"}
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("RG-24")
 def test_last_weights_and_averaged_ones_with_new_and_stale_statistics(monkeypatch):
     """The last weights are 0. The averaged ones say 3 where hidden units fire, as new statistics make them, else 5."""

@@ -32,7 +32,7 @@ def test_the_target_has_a_cost_of_one_and_random_children_are_of_the_space():
     np.testing.assert_array_equal(children.max(0) + 1, study.COUNTS)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("ZO-23")
 def test_the_reward_prefers_the_cheap_child_of_two_that_are_as_accurate(monkeypatch):
     """Every child has an accuracy of one half: with cost in the reward the search ends at cheap ones."""

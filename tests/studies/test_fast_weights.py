@@ -54,7 +54,7 @@ def test_both_arms_are_trained_by_their_own_rate(monkeypatch):
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_linear_attention_learns_to_recall_three_pairs():
     options = {"symbols": 3, "width": 12, "steps": 300, "batch_size": 32, "learning_rate": 1e-2}
     assert study.accuracies("fast weights", 0, **options) > 0.9

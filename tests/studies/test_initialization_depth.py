@@ -16,7 +16,7 @@ def smoke():
     return study.study(**SMOKE)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("IN-12")
 def test_mean_and_deviation_of_every_layer_from_four_starts(smoke):
     assert len(study.INITS) == 4

@@ -40,7 +40,7 @@ def test_the_verdict(changes, holds):
     assert result.holds is holds
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_both_kernels_train_on_both_tasks():
     result = study.study(num_seeds=1, steps=2, num_examples=16)
     assert set(result.numbers) == {f"{task}, {side} x {side}" for task in study.TASKS for side in study.KERNELS}

@@ -12,7 +12,7 @@ from experiments.studies import language_pretraining as study
 NET = GPT2(5, 4, num_layers=1, num_heads=1, width=4)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("AT-18")
 def test_the_arms_are_what_they_are_called(monkeypatch):
     """A pretraining that breaks the network breaks the arms that start from it, and leaves scratch alone."""
@@ -36,7 +36,7 @@ def test_the_arms_are_what_they_are_called(monkeypatch):
     assert numbers["accuracy, fine-tuned"] == first
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("AT-18")
 def test_a_frozen_network_stays_and_the_others_move():
     network = study.initial(NET, jax.random.key(0))
@@ -48,7 +48,7 @@ def test_a_frozen_network_stays_and_the_others_move():
         assert (learned["head"]["kernel"] != 0).any()
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("AT-18")
 def test_pretraining_learns_what_comes_next():
     """0 1 2 3 4 over and over: the loss falls from log 5 to almost none."""

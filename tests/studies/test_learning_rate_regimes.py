@@ -45,7 +45,7 @@ def test_real_curves_get_their_names():
     assert study.names(losses).ravel().tolist() == ["too low", "good", "too high"]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_smoke_version():
     result = study.study(**study.experiment.smoke)
     assert result.numbers["rate 1e-06"] == "too low"

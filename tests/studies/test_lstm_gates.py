@@ -18,7 +18,7 @@ def test_sizes_and_widths_by_hand():
     assert study.width_of_size("lstm", 222, 6) == 4
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SQ-20")
 def test_a_variant_learns_a_text_of_two_letters():
     text = np.tile(np.array([0, 1], np.uint8), 100)

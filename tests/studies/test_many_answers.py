@@ -37,7 +37,7 @@ def test_the_verdict(one, drawn, holds):
     assert study.report(dict(zip(study.ARMS, (one, drawn), strict=True))).holds is holds
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_one_output_goes_to_the_center_and_random_ones_do_not():
     drawn = {arm: study.outputs(arm, 0, 400, 2, 5)[0] for arm in study.ARMS}
     assert np.linalg.norm(drawn["one output"], axis=-1).mean() < 0.3

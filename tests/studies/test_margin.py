@@ -103,7 +103,7 @@ def test_all_margins_run_to_one_level_and_each_to_its_own():
         )
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_arms_differ_in_the_margin_alone(monkeypatch):
     """Batches, weights at the start and their embeddings are those of the seed; the loss is that of the arm."""
     seen, losses, reports = [], [], []
@@ -142,7 +142,7 @@ def test_arms_differ_in_the_margin_alone(monkeypatch):
     assert recall[study.UNSEEN].shape == recall[study.TRAINED].shape == (arms, 2)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_training_beats_the_untrained_network():
     result = study.study(num_seeds=1, steps=4 * study.EVERY, num_classes=100)
     untrained = result.numbers["recall at 1, untrained"][0]

@@ -23,7 +23,7 @@ def results(runs):
     return {(name, small): {k: v[i][0] for k, v in f.items()} for name, f in runs.items() for i, small in columns}
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SY-04")
 def test_bfloat16_is_within_five_percent_of_float32(results):
     for small in (1.0, 65536.0):

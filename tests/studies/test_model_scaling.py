@@ -56,7 +56,7 @@ class Linear(nn.Module):
         return nn.Dense(5)(x.mean((1, 2)))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("ZO-22")
 def test_smoke(monkeypatch):
     """A linear model stands in for the residual networks: each of those takes seconds to compile."""

@@ -90,7 +90,7 @@ def test_sizes_must_be_a_range(sizes):
         study.study(sizes=sizes)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_tiny_study_times_every_arm_and_phase():
     result = study.study(num_seeds=1, sizes=(64, 128), epochs=1, repeats=1)
     for arm in study.ARMS:

@@ -13,7 +13,7 @@ from experiments.studies.non_local_detection import detector, learner_of, report
 from experiments.studies.small_detectors import rows_of, scene_arrays, standardize
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DE-25")
 def test_the_block_is_the_identity_at_first_and_learns():
     batch = rows_of(scene_arrays(2, 0, 48), np.arange(2))

@@ -69,7 +69,7 @@ def test_fpn_alone_has_a_top_down_path_and_all_have_one_backbone(traced):
     assert backbones[0] == backbones[1] == backbones[2]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_ssd_s_fine_map_does_not_depend_on_the_coarse_ones_and_fpn_s_does():
     """The boxes of the finest level have a gradient at the backbone's last stage with FPN, and none with SSD."""
     image = np.random.default_rng(0).normal(size=(1, 64, 64, 3)).astype(np.float32)
@@ -166,7 +166,7 @@ def test_average_precision_is_of_each_size_s_own_objects():
     assert precision["medium"] == pytest.approx(51 / 101 / 2)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_all_three_train():
     result = study.study(num_seeds=1, num_train=4, num_test=16, image_size=64, width=4, steps=2, batch_size=2)
     assert len(result.numbers) == 9

@@ -55,7 +55,7 @@ def test_patch_sizes_are_different_divisors(sizes):
         study.study(patch_sizes=sizes)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_each_patch_size_trains():
     accuracy, rate = study.accuracies(8, 2, 60)
     assert accuracy.shape == (2,)

@@ -39,7 +39,7 @@ def test_a_deep_net_has_the_activation_of_its_name(name):
     np.testing.assert_allclose(hidden, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_activations_smoke_and_verdict():
     result = activations.experiment.function(**activations.experiment.smoke)
     assert result.holds is None
@@ -51,7 +51,7 @@ def test_activations_smoke_and_verdict():
     assert not activations.judge({**accuracy, "silu": np.array([0.15, 0.95])})
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_layers_of_the_tour_see_and_share_what_they_say():
     """A convolution, a locally connected and a fully connected layer: no line of the list fits another of them."""
     names = ("convolution 3x3", "locally connected 3x3", "masked 5x5 (PixelCNN)")
@@ -93,7 +93,7 @@ def test_each_stop_of_the_tour_is_the_layer_of_its_name():
     assert list(kinds.values()) == ["WeightNorm", "WeightStandardization", "SAGANAttention"]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_disjoint_boxes_need_more_than_iou():
     result = box_losses.experiment.function(num_places=3, steps=60, learning_rate=0.1, seed=0)
     last = {name: result.numbers[f"{name}: last distance"] for name in box_losses.LOSSES}
@@ -112,7 +112,7 @@ def test_the_verdict_on_box_losses_follows_the_numbers():
     assert not box_losses.judge({**last, "DIoU": 0.4}, 0.0)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_distorted_pictures_have_the_error_asked_for_and_ssim_tells_them_apart():
     result = image_distances.experiment.function(image="china", height=64, psnr_db=24.9, seed=0)
     scores = {name.split(":")[0]: values for name, values in result.numbers.items()}
@@ -156,7 +156,7 @@ def test_the_long_tail_has_its_counts_and_its_losses_favor_rare_classes():
     assert frequent["LDAM"] == pytest.approx(np.log(9 + np.exp(-0.7521)) + 0.7521, rel=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_long_tail_smoke_and_verdict():
     result = long_tail.experiment.function(**long_tail.experiment.smoke)
     assert all(len(result.numbers[f"{name}: rarest"]) == 1 for name in ("cross-entropy", "focal", "LDAM"))
@@ -176,7 +176,7 @@ def test_every_metric_loss_prefers_classes_that_lie_together(name):
     assert loss(mixed, None, labels) > loss(apart, None, labels) + 1e-3
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_metric_learning_smoke_and_verdict():
     result = metric_learning.experiment.function(**metric_learning.experiment.smoke)
     assert 0.25 < result.numbers["pixels"] <= 1
@@ -209,7 +209,7 @@ def test_the_verdict_on_geometry_metrics_follows_the_numbers():
     assert not geometry_metrics.judge(errors, {**scores, "noise": scores["outliers"], "outliers": scores["noise"]})
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_schedules_have_their_shapes_and_the_verdict_follows_the_numbers():
     ways = schedules.all_schedules(0.1, 80)
     rates = {name: [float(way(t)) for t in (0, 10, 40, 79)] for name, way in ways.items()}
@@ -226,7 +226,7 @@ def test_schedules_have_their_shapes_and_the_verdict_follows_the_numbers():
     assert not schedules.judge({**loss, "cosine": np.array([0.25]), "constant": np.array([0.3])})
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_paths_of_optimizers_are_theirs_and_the_verdict_follows_the_numbers():
     """From (-1.2, 1) the gradient is (-215.6, -88) and f = 24.2."""
     start = np.array(optimizer_paths.START)
@@ -248,7 +248,7 @@ def test_paths_of_optimizers_are_theirs_and_the_verdict_follows_the_numbers():
     assert optimizer_paths.experiment.function(**optimizer_paths.experiment.smoke).figures
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_poolings_keep_what_they_are_known_to_keep():
     image = jnp.arange(1.0, 49.0).reshape(1, 4, 4, 3) / 48
     back = jax.device_get(poolings.round_trips(image, jax.random.key(0)))

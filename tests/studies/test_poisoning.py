@@ -56,7 +56,7 @@ def test_the_verdict_turns():
         assert not study.report([GOOD, GOOD | change]).holds
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("AD-04")
 def test_the_back_door_opens():
     numbers = study.measure(0, 0.03, 3, 0.2, 800)

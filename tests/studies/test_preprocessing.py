@@ -52,7 +52,7 @@ def test_the_verdict(changes, holds):
     assert study.report(rows).holds is holds
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_every_form_trains():
     result = study.study(num_seeds=1, steps=2)
     assert all(np.isfinite(value).all() for value in result.numbers.values())

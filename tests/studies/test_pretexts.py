@@ -32,7 +32,7 @@ def test_the_verdict_turns():
     assert study.report(swapped, steps, "60 s", "digits").headline.values == pytest.approx([10, 10]), "MAE is best then"
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_pretexts_run_by_their_pages_and_gray_images_leave_color_out():
     options = {"num_seeds": 1, "num_steps": 1, "fine_tune": 20.0, "miniature": True}
     result = study.study(pretexts=("rotation", "colorization"), **options)

@@ -7,7 +7,7 @@ import pytest
 from experiments.studies import projection_head as study
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SS-14")
 def test_each_arm_is_probed_on_its_own_vectors(monkeypatch):
     """The probe answers with the width of what it reads, and whether those are the trained weights' vectors."""

@@ -38,7 +38,7 @@ def test_the_verdict_needs_rows_a_rise_and_a_gain_over_the_fixed_policy(rows, le
     assert result.headline.values == [learned[0][-1]]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SQ-21")
 def test_a_recurrent_network_reads_digits_row_by_row():
     reader = patterns.learner(

@@ -49,7 +49,7 @@ def test_the_verdict_turns():
         assert not study.report(*measured(**changed)).holds
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_short_run_holds():
     result = study.study(**study.experiment.smoke)
     assert result.holds

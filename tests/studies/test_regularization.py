@@ -37,7 +37,7 @@ def test_the_verdict_follows_the_numbers():
     assert "helps as much" in story(norm=(0.8, 0.9))[0]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("RG-21", "RG-29")
 def test_a_few_steps_are_measured_on_the_named_examples():
     keys = jax.random.split(jax.random.key(0), 2)
@@ -65,7 +65,7 @@ def test_the_study_measures_every_arm_size_and_cell_of_the_table(monkeypatch):
     assert set(result.figures) == {"regularization"}
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("RG-29")
 def test_each_setting_reaches_the_run(monkeypatch):
     seen = {}

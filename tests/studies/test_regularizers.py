@@ -41,7 +41,7 @@ def test_what_the_hidden_layer_reads(ratio, side):
     assert shapes["dense"]["kernel"].shape == (side * side * 16, 64)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_what_is_random_in_training():
     """Two keys of dropout give two outputs with each random layer of the list, and one without."""
 
@@ -62,7 +62,7 @@ def test_what_is_random_in_training():
     assert random == {"dropout", "DropConnect", "stochastic depth", "fractional pooling"}
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_which_network_of_a_run_and_which_mean_of_networks_is_measured(monkeypatch):
     """Heads that are sure of class 0 or of class 1 stand for snapshots and members."""
 
@@ -83,7 +83,7 @@ def test_which_network_of_a_run_and_which_mean_of_networks_is_measured(monkeypat
     assert many < one
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_optimizers_of_the_list_change_the_run():
     """In two epochs of a few digits each penalty or limit leaves other weights than none."""
     plain = study.measure({}, 1, 20, 40)

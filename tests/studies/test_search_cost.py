@@ -34,7 +34,7 @@ def test_the_verdict(alone, both, holds):
     assert study.report(dict(zip(study.ARMS, (alone, both), strict=True))).holds is holds
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_reward_prefers_the_cheap_child_of_two_that_are_as_accurate(monkeypatch):
     """Every child has an accuracy of one half: alone all are alike, with cost the search ends at cheap ones."""
     monkeypatch.setattr(study, "train_child", lambda key, architecture, data, **settings: 0.5 + 0 * architecture[0])

@@ -90,7 +90,7 @@ def test_the_verdict(changes, holds):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_every_arm_trains():
     result = study.study(num_seeds=1, steps=2, num_test=64)
     assert all(np.isfinite(values).all() for values in result.numbers.values())

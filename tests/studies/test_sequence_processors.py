@@ -47,7 +47,7 @@ def test_the_layers_of_a_stack_have_weights_of_their_own():
     assert not np.allclose(kernel[0], kernel[1])
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("AT-20")
 def test_it_measures_and_the_verdict_turns():
     result = study.study(lengths=(8,), width=4, batch_size=1, num_repeats=1)

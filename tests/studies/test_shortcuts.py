@@ -69,7 +69,7 @@ def test_every_arm_is_trained_with_its_guards(monkeypatch):
     assert list(result.numbers)[:2] == ["accuracy, open, as trained", "accuracy, open, without shortcuts"]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_short_run_learns_something():
     photo = study.sample_image("china", 427)
     train, test = study.crops(photo, slice(0, 300), 64, 0), study.crops(photo, slice(300, None), 64, 0)

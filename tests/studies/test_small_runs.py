@@ -13,7 +13,7 @@ X = jnp.asarray(np.random.default_rng(0).random((12, 2, 2, 1)), jnp.float32)
 Y = jnp.asarray(np.random.default_rng(1).integers(0, 10, 12), jnp.int32)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_equals_a_loop_and_keeps_snapshots():
     net, tx, key = SmallNet((8,)), optax.adam(0.05), jax.random.key(3)
     variables, opt_state = jax.jit(lambda key: train(key, net, tx, X, Y, 4, batch_size=6, count=9, snapshots=2))(key)

@@ -18,7 +18,7 @@ def small(monkeypatch):
 real = study.create_model
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_each_seed_is_that_of_its_source():
     _, same = study.train(0, 0, 0, 2)
     for seeds in ((1, 0, 0), (0, 1, 0), (0, 0, 1)):

@@ -10,7 +10,7 @@ import pytest
 from experiments.studies import spatial_transformer as study
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("CV-32")
 def test_it_measures_accuracies_and_angles(monkeypatch):
     """The network without a transformer is traced, not compiled: its run is stood in for by the other's."""

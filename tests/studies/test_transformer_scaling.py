@@ -45,7 +45,7 @@ def test_widths_must_rise():
         study.study(widths=(8, 12))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_model_learns_the_language():
     chain = study.language(6)
     losses = study.losses_of(GPT2(6, 8, 1, 2, 16), 1, chain, steps=320, batch_size=16, learning_rate=1e-2)

@@ -94,7 +94,7 @@ def test_pixels_are_measured_on_the_characters_that_are_never_seen(monkeypatch):
     assert study.recall_of_pixels(7) == pytest.approx(4 / 6)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_network_that_mines_is_that_of_the_arm(monkeypatch):
     """The embeddings that negatives are taken from: of the start in every epoch, or of each epoch's own network."""
     seen = []
@@ -113,7 +113,7 @@ def test_the_network_that_mines_is_that_of_the_arm(monkeypatch):
         assert (np.abs(seen[0] - seen[1]).max() > 1e-4) is np.bool_(moves), arm
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_every_arm_trains():
     result = study.study(num_seeds=1, epochs=1, num_classes=36)
     assert len(result.numbers) == 2 + len(study.ARMS)

@@ -79,7 +79,7 @@ def test_the_verdict(changes, holds):
         assert result.headline.baseline[0] == 5.5
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_tiny_study_draws_samples_in_every_arm():
     result = study.study(num_seeds=1, steps=2, width=4)
     assert set(result.numbers) == {f"{k}, {a}" for k in ("modes", "share of good samples") for a in study.ARMS}

@@ -46,7 +46,7 @@ def test_each_arm_has_its_network(monkeypatch):
     assert list(dict.fromkeys(seen)) == [((2, 4), True), ((2, 4), False)]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_short_run_measures_the_test_scenes():
     train, test = (study.scene_maps(n, n, size=24, smallest=4, largest=12) for n in (8, 3))
     values = study.measure(True, 0, train, test, (2, 4), 150, 8, 5e-3)

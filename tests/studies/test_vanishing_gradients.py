@@ -23,7 +23,7 @@ def at_the_start():
         return study.study(**study.experiment.smoke).numbers
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("BP-13")
 def test_a_sigmoid_passes_less_than_a_quarter_and_a_residual_block_everything(at_the_start):
     norms = {kind: at_the_start[f"gradient norm by layer, {kind}"] for kind in ("sigmoid", "residual")}

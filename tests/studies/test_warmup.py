@@ -59,7 +59,7 @@ def test_the_verdict_counts_what_is_lost_and_what_is_not_finite():
     assert len(study.draw(learning_rates, {"good": same, "large": arms}, 40).axes) == 6
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("TR-24")
 def test_a_warm_up_saves_a_net_with_large_weights():
     """Rate .06, eight layers, 1.5 times He's: the study's settings, shorter and on one seed."""

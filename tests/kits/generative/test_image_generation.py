@@ -28,7 +28,7 @@ def folder(resolved):
     return find_or_train(resolved.flags)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_default_classifier_is_trained_once_and_found_again(resolved, folder):
     written = (folder / "result.json").stat().st_mtime_ns
     assert find_or_train(resolved.flags) == folder
@@ -43,7 +43,7 @@ def test_the_default_classifier_is_recorded_as_a_command_of_its_own(resolved, fo
         assert command.startswith("python -m experiments.classification.supervised --dataset=digits --steps=1"), command
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_features_are_the_pooled_last_map_and_do_not_depend_on_the_batch(folder):
     extract = feature_extractor(load_network(folder))
     images = digits("test").arrays["image"][:300]
@@ -56,7 +56,7 @@ def test_features_are_the_pooled_last_map_and_do_not_depend_on_the_batch(folder)
     np.testing.assert_allclose(extract(as_bytes)[0], features[:4], atol=0.02)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("ME-10")
 def test_real_images_are_nearer_than_noise(resolved, folder):
     """The experiment's own measure: real test images, then the same with noise, in place of samples."""
@@ -73,7 +73,7 @@ def test_real_images_are_nearer_than_noise(resolved, folder):
     assert same < near < far
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_distances_in_the_features_of_a_network_for_other_images(resolved):
     """The VGG that dlcore ships saw 32x32 colors: gray digits are resized and fill its three channels."""
     flags = resolved.flags.replace(frechet_network=str(PACKED))

@@ -35,7 +35,7 @@ def test_the_baseline_is_the_entropy_of_pixels_by_themselves():
     assert nats == pytest.approx(-np.log(0.5) - np.log(0.99), rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_report_has_samples_completions_and_the_baseline(trained):
     html = (trained / "report.html").read_text()
     for words in (

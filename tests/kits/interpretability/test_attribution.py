@@ -110,7 +110,7 @@ def test_the_picture_has_a_row_an_image_and_a_column_a_technique():
     assert titles[:6] == ["one", "gradient", "Grad-CAM", "two", "", ""]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("VI-08")
 def test_the_page_explains_a_file_by_the_network_that_is_given(tmp_path):
     rng = np.random.default_rng(0)

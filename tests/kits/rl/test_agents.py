@@ -79,7 +79,7 @@ def test_an_episode_is_recorded_until_it_ends():
     assert (np.abs(states.theta[:n]) < 12 * np.pi / 180).all()  # where the episode ends
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_an_environment_without_pictures_has_no_episode():
     flags = setup(environment="Catch-bsuite", num_seeds=1).flags
     network = networks.ActorCritic(3, width=4)

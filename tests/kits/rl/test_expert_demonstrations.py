@@ -27,7 +27,7 @@ def flags(*words):
     return resolve(find_experiment(PAGE), ["--smoke", *words])
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_best_seed_is_recorded_once(expert):
     first = expert_demonstrations.record_expert(flags(f"--expert={expert}"))
     assert len(first.length) == expert_demonstrations.NUM_RECORDED

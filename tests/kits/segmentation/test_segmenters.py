@@ -74,7 +74,7 @@ def test_weights_are_those_of_the_training_pixels():
     np.testing.assert_allclose(segmenters.class_weights("enet", spec)[0], 1 / np.log(1.02 + 50 / 71), rtol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_augmentation_by_flags():
     spec = {"mean": [0.5] * 3, "std": [0.25] * 3}
     assert segmenters.augmentation(flags("--flip=none"), spec) is None

@@ -47,7 +47,7 @@ def started():
     return run, data, setup, learner, jax.jit(learner.init)(jax.random.key(1), data.test[:4])
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SS-01")
 def test_the_protocol_measures_trained_untrained_and_supervised_encoders(started):
     run, data, setup, learner, state = started

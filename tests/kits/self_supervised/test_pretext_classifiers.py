@@ -73,6 +73,7 @@ def test_what_does_not_fit_is_one_clear_error_before_any_step(page, words, messa
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["2"])
 @pytest.mark.parametrize("grid", [2, 3])
 def test_the_name_of_an_order_says_where_each_piece_is_from(grid):
     flags = resolve(jigsaw.experiment, ["--gap=0", "--jitter=0", "--by_piece=false", f"--grid={grid}"])

@@ -47,7 +47,7 @@ def of(folder, *words):
 # Strings
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_strings_held_out_are_not_trained_on():
     sizes = ("--train_size=300", "--valid_size=10", "--test_size=40")
     settings = flags(strings_page.experiment, "--lengths=2,3", "--vocabulary=4", *sizes)
@@ -166,7 +166,7 @@ def test_buckets_hold_all_pairs_with_little_padding(folder):
         page.data(of(folder, "--buckets=9"))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("CP-07")
 def test_the_loss_of_buckets_is_that_of_all_their_tokens(folder):
     whole, parts = page.data(of(folder)), page.data(of(folder, "--buckets=2"))
@@ -218,7 +218,7 @@ def test_bad_data_is_one_line(folder, tmp_path):
         page.data(of(tmp_path))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("CP-07")
 def test_a_grammar_is_translated_without_a_mistake_that_bleu_would_see():
     """Short sentences of the grammar: 400 steps, then sentences that were not among those trained on."""

@@ -235,7 +235,7 @@ def test_splits_do_not_share_texts_and_the_test_split_is_that_of_every_seed():
         page.data(resolve(page.experiment, ["--smoke", "--init_from=none", "--num_labels=601"]))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("AT-18")
 def test_a_real_run_starts_a_real_classifier_which_is_evaluated_and_predicts(tmp_path, capsys):
     source, folder = tmp_path / "source", tmp_path / "run"

@@ -204,7 +204,7 @@ def test_the_detector_of_a_panoptic_page_starts_from_a_pretext(tmp_path, monkeyp
     jax.tree.map(np.testing.assert_array_equal, state.params["semantic"], before.params["semantic"])
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("TL-18", "TL-13")
 @pytest.mark.parametrize("technique", ["dann", "mmd"])
 def test_both_networks_of_domain_adaptation_start_from_the_backbone_of_a_run(technique, tmp_path, monkeypatch):
@@ -256,7 +256,7 @@ def test_fine_tuning_measures_the_stages_of_a_backbone_without_a_head():
     np.testing.assert_array_equal(params["layers_1"]["kernel"], np.zeros((2, 3)))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("TL-18")
 def test_a_real_run_of_a_pretext_starts_a_real_fine_tuning(tmp_path, capsys):
     """Two smoke runs end to end; with all but the head frozen, the backbone ends as the pretext's run left it."""

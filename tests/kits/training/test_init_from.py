@@ -99,7 +99,7 @@ def started(experiment, *words):
     return state, experiment.start(setup)(state)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_detector_starts_from_a_run(tmp_path, capsys):
     source = trained(localization, tmp_path / "run", WIDTH, "--ema=none")
     capsys.readouterr()

@@ -64,6 +64,7 @@ def assert_half_close(a, b):
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(only=["run"])
 @pytest.mark.parametrize("kind", SOURCES)
 def test_a_run_starts_from_it(kind, sources, weights, splits):
     setup = setup_of(supervised, splits, *MODEL, f"--init_from={sources[kind]}")
@@ -72,7 +73,7 @@ def test_a_run_starts_from_it(kind, sources, weights, splits):
     assert_half_close({"params": state.params, **state.model_state}, dict(weights))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_classifier_starts_from_the_encoder_of_contrastive_learning(tmp_path, splits, capsys):
     contrastive = ResolvedRun(moco, resolve(moco, ["--smoke", *MODEL, "--model.stages=1", f"--run_dir={tmp_path}"]))
     setup = contrastive.setup_of(splits)
