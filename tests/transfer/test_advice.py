@@ -22,7 +22,7 @@ def test_each_cell_has_its_advice(data, similarity, steps, word):
 
 
 def test_other_words_are_refused():
-    with pytest.raises(ValueError, match="data='some': unknown; allowed: little or much"):
+    with pytest.raises(ValueError, match="data='some': unknown; allowed: little, much"):
         advice("some", "similar")
 
 
