@@ -27,7 +27,7 @@ def measured(tmp_path_factory):
 
 
 @pytest.mark.covers("SY-13")
-@pytest.mark.weekly
+@pytest.mark.slow
 def test_two_kills_change_no_number_and_no_byte(measured):
     folder, done, mismatches = measured
     assert done == 2
