@@ -25,6 +25,10 @@ def test_hinge():
 @pytest.mark.covers("ME-01")
 def test_weekly():
     open("ran", "a").write("weekly ")
+"""
+
+CASES = """
+import pytest
 
 @pytest.mark.slow(unless=["small"])
 @pytest.mark.weekly(only=["large*"])
@@ -105,6 +109,7 @@ def test_a_marker_that_names_no_row_fails_every_run(project, arguments):
     ],
 )
 def test_each_tier_runs_where_it_is_asked_for(project, arguments, expected):
+    (project / "tests" / "test_more.py").write_text(CASES)
     status, _, ran = run_pytest(project, *arguments)
     assert (status, ran) == (0, expected)
 
