@@ -365,7 +365,7 @@ def test_a_technique_shows_the_picture_of_the_experiment_most_about_it(site, cha
     assert chosen("dlcore/rl/ppo.py") == chosen("experiments/rl/ppo.py") == "rl.ppo"
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_page_names_the_run_of_its_picture(site, chapters, tmp_path, monkeypatch):
     """Its own command, or the experiment that the picture is from."""
     entries = {entry.path: (entry, chapter) for chapter in chapters for entry in chapter.entries}

@@ -215,7 +215,7 @@ def test_an_unfinished_run_is_resumed_by_the_same_command(tmp_path, capsys):
     assert left == right
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_fresh_is_for_finished_runs_so_that_a_requeued_job_gets_on(tmp_path, capsys):
     """`--fresh`: "train again where the run had finished". A resolved that was told to requeue had not."""
     words = [*SMALL, f"--run_dir={tmp_path / 'run'}", "--checkpoint_steps=1", "--checkpoint_seconds=0", "--fresh"]
@@ -310,6 +310,7 @@ def test_precision_reaches_the_model_and_not_the_parameters(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["words2"])
 @pytest.mark.parametrize(
     "words",
     [["--spmd=pmap"], ["--mesh=data:4,model:2", "--sharding=fsdp+tensor", "--model.hidden=64"], ["--device_data"]],
@@ -365,7 +366,7 @@ def test_steps_that_make_no_update_are_told(tmp_path, capsys):
     one_line(capsys, 2, "--accumulate=5: no update in 4 steps; allowed: 1 to 4")
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_last_seed_is_a_seed(tmp_path):
     words = ["--model=mlp", "--model.hidden=4", "--steps=1", "--eval_every=1", "--noprogress", "--batch_size=8"]
     assert run(experiment, [*words, f"--run_dir={tmp_path}", "--seed=4294967295"]) == 0
@@ -452,7 +453,7 @@ def on_folder(folder, tmp_path, *words):
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_grey_and_rgba_images_in_one_folder_are_converted_and_that_is_said_once(capsys, tmp_path):
     folder = pictures(tmp_path / "data", modes=("L", "RGBA", "RGB"))
     assert run(experiment, on_folder(folder, tmp_path)) == 0

@@ -61,6 +61,7 @@ def test_there_are_the_recipes_that_people_know():
     assert {"resnet50", "vit_s16", "convnext_tiny", "mobilenet_v2", "deit_tiny_distilled"} <= set(RECIPES)
 
 
+@pytest.mark.weekly(only=["mobilenet_v2"])
 @pytest.mark.slow(unless=["gpt2_124m", "gpt2_xl"])
 @pytest.mark.parametrize("name", RECIPES)
 def test_smoke_settings_make_a_step(name):

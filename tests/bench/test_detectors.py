@@ -61,7 +61,7 @@ def test_the_network_of_a_row_is_built_by_its_command():
     assert milliseconds > 0
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("DE-23")
 def test_a_line_takes_value_and_minutes_from_the_ledger_and_the_rest_from_the_network(tmp_path):
     real = row_of("x", "python -m experiments.detection.fcos --dataset=coco --data_dir=$DATA_DIR", 0.5, dataset="cells")

@@ -33,7 +33,7 @@ def test_the_first_prediction_is_zero(drawn):
     assert not run(first, tokens).any()
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-26")
 def test_every_word_and_its_place_change_the_prediction(drawn):
     _, params, run, tokens = drawn

@@ -82,7 +82,7 @@ def test_zero_convolutions_learn_first_and_the_base_never(setting):
     assert jax.tree.leaves(state.opt_state) == jax.tree.leaves(optax.sgd(0.1).init(state.params))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-27")
 def test_the_copy_has_the_encoders_weights_and_nothing_of_the_decoder(setting):
     _, state, *_ = setting

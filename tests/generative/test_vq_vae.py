@@ -182,7 +182,7 @@ def test_each_phase_trains_its_own_net_and_reports_its_own_metrics(learned):
     assert late["prior_bits"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("GE-12")
 def test_codes_are_used_reconstruct_and_have_a_prior_that_knows_them(learned):
     learner, states, _ = learned

@@ -121,7 +121,7 @@ def test_layers_of_other_networks_have_gradients(name, fields):
     assert (np.abs(gradient).reshape(2, -1).max(1) > 0).all()
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("VI-09")
 def test_a_map_of_patches_has_the_gradient_of_its_tokens():
     """The default is the block before the last, whose patches the head sees through the last one's attention."""

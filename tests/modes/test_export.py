@@ -85,7 +85,7 @@ def test_batch_norms_are_merged_where_it_is_asked(normalized, capsys):
     assert len([name for name in names[1] if name.startswith("folded/")]) == 2 * 7
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_merging_refuses_networks_without_batch_norm_and_outputs_that_move(normalized, trained, capsys, monkeypatch):
     assert run(experiment, ["--mode=export", "--fold_batch_norm", f"--run={trained}"]) == 2
     assert "--fold_batch_norm: no batch norm is applied to the output of a conv" in capsys.readouterr().err

@@ -98,7 +98,7 @@ def test_a_step_that_rounding_swallows_is_refused_before_any_work(capsys, monkey
     assert error in printed(capsys, dataclasses.replace(experiment, data=unread), *words, status=2)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_penalty_that_is_not_in_the_loss_is_not_called_right(capsys):
     def build(setup):
         return supervised.learner(

@@ -86,7 +86,7 @@ def test_config_json_says_what_the_data_was(trained, capsys):
     assert "finished before" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_images_that_are_added_are_said_and_none_that_was_trained_on_is_measured(trained, capsys):
     before = evaluated(capsys, trained)
     put(trained / "pets", "dog", 30, first=40)

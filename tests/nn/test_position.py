@@ -84,7 +84,7 @@ def test_the_table_on_another_grid_is_torch_bicubic():
     np.testing.assert_allclose(got, want, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("AT-11")
 def test_a_learned_table_has_a_row_a_patch_and_one_for_the_class_token():
     x = jnp.zeros((2, 197, 6))

@@ -83,7 +83,7 @@ def test_segments_of_any_length_give_what_the_whole_gives(params):
         assert all(state.shape == (2, 6, 8) for state in memory.states)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("AT-19")
 def test_no_gradient_enters_the_memory_and_none_comes_from_the_future(params):
     memory, _ = jax.jit(MODEL.apply)(params, MODEL.start(2), TOKENS)

@@ -160,7 +160,7 @@ def test_results_equal_those_of_xla(result):
     assert result["copies"] == 0
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_what_it_cannot_compute_or_save_stays_with_xla(result):
     assert set(result["left"].values()) == {False}, result["left"]
     assert set(result["products left"].values()) == {False}, result["products left"]

@@ -70,7 +70,7 @@ def test_the_buffer_is_a_ring_of_consecutive_steps():
         np.testing.assert_array_equal(replay.next_observation[going, before], replay.observation[going, after])
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_target_network_waits_and_then_copies():
     first, waiting, _ = states(5, 3)
     chex.assert_trees_all_equal(waiting.target_params, first.params)

@@ -293,7 +293,7 @@ def test_the_classifier_descends_its_three_terms(trained):
     assert (logits.argmax(-1) == batch["hidden_label"]).mean() > 0.9
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SE-11")
 def test_the_classifier_of_a_complement_descends_the_entropy_of_unlabeled_images_too():
     learner, state = make_small(complement=True, entropy_weight=0.7)

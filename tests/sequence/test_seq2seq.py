@@ -237,7 +237,7 @@ def test_attention_reverses_what_one_vector_cannot_hold(reversals):
     assert right.mean() > 0.9
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SQ-13")
 def test_the_alignment_of_a_reversal_is_the_anti_diagonal(reversals):
     _, results = reversals

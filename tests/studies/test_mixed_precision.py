@@ -32,7 +32,7 @@ def test_bfloat16_is_within_five_percent_of_float32(results):
         assert whole < 0.7, "and float32 learns: chance is 2.3"
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("SY-04")
 def test_float16_loses_small_gradients_and_scaling_brings_them_back(results):
     lost = {key: f["zeros"] - results["float32", key[1]]["zeros"] for key, f in results.items()}

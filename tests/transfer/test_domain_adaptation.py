@@ -96,6 +96,7 @@ def trained():
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["mmd"])
 @pytest.mark.covers("TL-13")
 @pytest.mark.parametrize("technique", ["dann", "mmd"])
 def test_adaptation_gets_a_shifted_target_right(trained, technique):

@@ -14,7 +14,7 @@ from experiments.transfer.fine_tuning import experiment
 FLAGS = ["--smoke", "--parts=head:10", "--head=mlp", "--head_units=12"]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("TL-01")
 def test_a_frozen_network_learns_a_head_of_two_layers_that_other_pages_restore(tmp_path, capsys):
     assert run(experiment, [*FLAGS, f"--run_dir={tmp_path / 'run'}"]) == 0

@@ -103,7 +103,7 @@ def test_the_gradient_of_frozen_layers_is_not_computed():
     assert head < 0.4 * everything, "a forward pass, of three"
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_rest_of_the_network_is_as_in_use():
     """With everything frozen but the head, training computes the logits of evaluation, dropout and all."""
     parts = [Part("head")]

@@ -277,7 +277,7 @@ def test_the_features_of_a_run_are_those_that_its_page_predicts(name, tmp_path, 
     assert jax.tree.structure(untrained) == jax.tree.structure(network.variables)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("TL-18")
 @pytest.mark.parametrize("name", ["classification.supervised", "transfer.domain_adaptation"])
 def test_the_page_measures_real_runs(name, tmp_path, capsys):

@@ -51,7 +51,7 @@ def test_a_prototype_is_the_mean_of_its_supports(learner):
     assert metrics["accuracy"].compute() == pytest.approx(right)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("TL-09")
 def test_the_measure_is_inductive(learner):
     """A query's logits do not depend on the other queries of its episode, nor on other episodes."""

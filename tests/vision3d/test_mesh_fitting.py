@@ -28,7 +28,7 @@ def test_a_sphere_becomes_an_ellipsoid():
     assert float(ops.mesh_volume(fitted, faces)) > 0  # not turned inside out
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_sphere_becomes_a_box_with_its_normals():
     vertices, faces = ops.icosphere(2, radius=0.4)
     points, normals = target(*solid_mesh("box"), 512)

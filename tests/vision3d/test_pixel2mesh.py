@@ -71,7 +71,7 @@ def test_shapes_of_the_outputs():
     }
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_start_is_the_sphere_and_the_chamfer_distance_falls():
     data = batch(points=128)
     model = pixel2mesh.Pixel2Mesh(**TINY, radius=0.2)

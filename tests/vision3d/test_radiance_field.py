@@ -103,7 +103,7 @@ def test_the_baseline_by_hand():
     assert page.mean_color_psnr(train, np.array([[0.4, 0.5, 0.6]])) == pytest.approx(-10 * np.log10(0.02 / 3))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_small_field_learns_a_view():
     arrays = scene_rays(4, 0, 8).arrays
     batch = {**{k: arrays[k] for k in ("origin", "direction", "color")}, "index": np.arange(256)}

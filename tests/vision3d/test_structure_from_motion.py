@@ -57,7 +57,7 @@ def test_the_adjusted_bundle_is_scipys_optimum():
     np.testing.assert_allclose(np.linalg.norm(without_noise.translations[1]), 1, atol=1e-9)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("TD-16")
 def test_four_views_with_noise_and_wrong_pixels():
     """.5 pixels of noise, every tenth point wrong in one image. The result is the optimum that a start at the truth

@@ -104,7 +104,7 @@ def test_the_loss_is_the_mean_over_the_tokens_of_all_references_without_padding(
     assert masked["loss"].compute() == pytest.approx(np.mean(nats[0] + nats[1]), rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("CP-03")
 def test_the_penalty_asks_for_one_look_at_each_position_and_leaves_padding_out():
     sizes = {"hidden_size": 4, "embedding_dim": 3, "attention_features": 3, "image_features": 5}
@@ -121,7 +121,7 @@ def test_the_penalty_asks_for_one_look_at_each_position_and_leaves_padding_out()
     assert values[0.5] - values[0.0] == pytest.approx(0.5 * sum(misses) / 9, rel=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_blind_model_says_the_same_of_every_image():
     model = CaptionRNN(Patches(), 7, "lstm", hidden_size=4, embedding_dim=3, image_channels=2, image_features=5)
     learner = captioning.learner(model=model, optimizer=optax.sgd(0.5), blind=True)
@@ -148,6 +148,7 @@ MODELS = {
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(only=["attention", "transformer"])
 @pytest.mark.covers("CP-01", "CP-02", "CP-03", "CP-04", "CP-05")
 @pytest.mark.parametrize("name", MODELS)
 def test_captions_are_learnt_and_follow_their_images(name):

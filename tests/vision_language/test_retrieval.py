@@ -36,7 +36,7 @@ def learner():
     return learner._replace(**{n: jax.jit(getattr(learner, n)) for n in ("init", "update", "evaluate", "predict")})
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("CP-10")
 def test_each_sentence_finds_its_clip(learner):
     batch = pairs()

@@ -131,6 +131,7 @@ def test_the_encoder_tells_columns_apart():
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=["ctc"])
 @pytest.mark.parametrize("reader", ["ctc", "attention"])
 def test_training_moves_the_statistics_of_the_batch_norm(reader):
     """The first running mean becomes a tenth of the mean of the first convolution's outputs over the batch."""
@@ -183,7 +184,7 @@ def test_both_losses_train_one_encoder_by_hand():
     np.testing.assert_allclose(after.params["table"], before - (p - (a + end) / 2) - 0.5 * (p - a), atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("CP-11")
 @pytest.mark.parametrize("reader", ["ctc", "attention"])
 def test_a_reader_learns_and_reads_strings_that_it_was_not_trained_on(reader):

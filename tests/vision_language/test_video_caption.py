@@ -42,7 +42,7 @@ def random_state(learner, batch):
     return State(jnp.zeros((), jnp.int32), jax.random.key(0), random_like(shapes, 0.5), ())
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.covers("CP-09")
 def test_the_sentence_follows_the_order_of_the_frames(learner):
     batch = moving()

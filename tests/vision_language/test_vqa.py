@@ -79,7 +79,7 @@ def test_masked_rows_weights_and_kinds():
     assert learner.classes(state, batch) == {"answer": 2}
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_training_images_are_augmented_and_others_are_not():
     batch = left_or_right()
     plain, black = toy(tx=optax.sgd(0.1)), toy(tx=optax.sgd(0.1), augment=lambda key, image: 0 * image)

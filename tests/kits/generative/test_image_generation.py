@@ -36,7 +36,7 @@ def test_the_default_classifier_is_trained_once_and_found_again(resolved, folder
     assert find_or_train(resolved.flags.replace(network=str(folder))) == folder
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_default_classifier_is_recorded_as_a_command_of_its_own(resolved, folder):
     for name in ("config.json", "result.json"):
         command = json.loads((folder / name).read_text())["command"]

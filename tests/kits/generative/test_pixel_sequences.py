@@ -52,7 +52,7 @@ def test_the_report_has_samples_completions_and_the_baseline(trained):
     assert 40 < line["value"] < 45  # a step from 64 ln 2 = 44.36
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_run_draws_samples_of_a_class_as_files(trained, tmp_path, capsys):
     words = ["--mode=predict", f"--run={trained}", "--num_drawn=3", "--sample_class=7", f"--output={tmp_path}"]
     assert run(experiment, words) == 0

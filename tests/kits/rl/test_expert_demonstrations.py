@@ -48,6 +48,7 @@ def test_the_best_seed_is_recorded_once(expert):
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(only=["words0---environment=Acrobot-v1: the demonstrations are of another; allowed: CartPole-v1"])
 @pytest.mark.parametrize(
     ("words", "message"),
     [
