@@ -19,6 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from dlcore.choices import check_choice
+
 __all__ = [
     "Batch",
     "Evaluator",
@@ -180,8 +182,8 @@ def _check(hints: dict[str, Any], values: dict[str, Any]) -> None:
                 check_range(name, value, limits)
         if get_origin(hint) is Annotated:
             hint = get_args(hint)[0]
-        if get_origin(hint) is Literal and value not in get_args(hint):
-            raise ValueError(f"{name}={value!r}: unknown; allowed: {', '.join(map(str, get_args(hint)))}")
+        if get_origin(hint) is Literal:
+            check_choice(name, value, hint)
         if is_record(hint):
             if not isinstance(value, hint):
                 raise ValueError(f"{name}={value!r}: no {hint.__name__}; allowed: {hint.__name__}(...)")

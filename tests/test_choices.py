@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from dlcore.adversarial.gradient import pgd, project
+from dlcore.adversarial.gradient import fgsm, pgd, project
 from dlcore.choices import check_choice
 from dlcore.detection.localization import box_distance
 from dlcore.generative import samplers, schedules
@@ -42,7 +42,8 @@ def score(x):
 
 CASES = {
     "norm": lambda: project(X, 0.1, "l1"),
-    "norm of an attack": lambda: pgd(jax.random.key(0), score, X[0], 0, 0.1, 0.1, 2, norm="l1"),
+    "norm of an attack": lambda: pgd(score, jax.random.key(0), X[0], jnp.array(0), norm="l1"),
+    "loss of an attack": lambda: fgsm(score, jax.random.key(0), X[0], jnp.array(0), loss="hinge"),
     "prediction": lambda: samplers.read_prediction(X, X, 0.5, "eps"),
     "prediction of a target": lambda: samplers.target_of(X, X, 0.5, "eps"),
     "prediction of a sampler": lambda: samplers.euler_sample(denoise, X, denoise, GRID, prediction="eps"),
@@ -129,6 +130,8 @@ def options(node: ast.AST) -> dict[str, ast.expr]:
 
 def fate(node: ast.AST, option: str, words: tuple, file: str) -> str:
     """What becomes of an option: "checked", "raised" for in the function's own words, "passed on", or ""."""
+    if any(ast.unparse(decorator) == "check_arguments" for decorator in node.decorator_list):
+        return "checked"
     value = f"self.{option}" if isinstance(node, ast.ClassDef) else option
     calls = [part for part in ast.walk(node) if isinstance(part, ast.Call)]
     for call in calls:
@@ -139,7 +142,8 @@ def fate(node: ast.AST, option: str, words: tuple, file: str) -> str:
     for part in ast.walk(node):
         if isinstance(part, ast.Raise) and option in ast.unparse(part) and "unknown" in ast.unparse(part):
             return "raised"
-    given = {ast.unparse(part) for call in calls for part in [*call.args, *(key.value for key in call.keywords)]}
+    others = [call for call in calls if ast.unparse(call.func) != node.name]
+    given = {ast.unparse(part) for call in others for part in [*call.args, *(key.value for key in call.keywords)]}
     return "passed on" if value in given else ""
 
 

@@ -97,9 +97,10 @@ def attack_loss(
       margin of the target with their signs changed (the label has no part in them), and the targeted DLR.
 
     Raises:
-      ValueError: label or target is no class, the target of DLR is the label (traced classes are not checked), or DLR
-        has too few classes.
+      ValueError: `loss` is unknown, label or target is no class, the target of DLR is the label (traced classes are not
+        checked), or DLR has too few classes.
     """
+    check_choice("loss", loss, Loss)
     check_class_ids("label", label, len(scores))
     least = 3 if target is None else 4
     if loss == "dlr" and len(scores) < least:
@@ -166,7 +167,6 @@ def projected_ascent(
     Returns:
       [H, W, C] in [0, 1], at most epsilon away from the image in the norm.
     """
-    check_choice("norm", norm, Norm)
     slope = jax.grad(objective)
 
     def inside(x):
@@ -208,7 +208,6 @@ def fgsm(
     Raises:
       ValueError: epsilon, or the image, is outside [0, 1].
     """
-    check_choice("loss", loss, Loss)
     check_attack(epsilon)
     check_images(image)
     # Gradient of the loss by the pixels, and one step along its sign.
@@ -252,8 +251,6 @@ def pgd(
     Raises:
       ValueError: a setting is out of range, or the image is outside [0, 1].
     """
-    check_choice("norm", norm, Norm)
-    check_choice("loss", loss, Loss)
     check_attack(epsilon, step_size, steps, restarts)
     check_images(image)
 

@@ -28,7 +28,6 @@ import optax
 from flax import linen as nn
 
 from dlcore.adversarial.gradient import attack_loss, pgd, projected_ascent
-from dlcore.choices import check_choice
 from dlcore.data.augment.color import to_float
 from dlcore.learner import Learner, Max, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import kl_divergence_loss, masked_mean, softmax_cross_entropy_loss
@@ -152,7 +151,6 @@ def learner(
       correctly before and after PGD. `max_change` is the largest change of a pixel by that attack. `predict` returns
       `{"logits": [B, C], "probabilities": [B, C]}` of the images as they are.
     """
-    check_choice("defense", defense, Defense)
     options = _attack_options(defense, epsilon, step_size, attack_steps)
     is_trades, in_use = defense == "trades", functools.partial(_InUse, model, preprocess)
 

@@ -17,7 +17,6 @@ import optax
 from flax import linen as nn
 from flax import struct
 
-from dlcore.choices import check_choice
 from dlcore.classification import supervised
 from dlcore.data.augment.mixing import Mixing, augmented_batch
 from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_arguments, mask_of
@@ -73,7 +72,6 @@ def learner(
       The learner. `evaluate` and `predict` are those of the supervised learner, on the student. The training metric
       `agreement` is the share of examples for which student and teacher choose the same class.
     """
-    check_choice("kind", kind, ("hard", "soft"))
     base = supervised.learner(model=model, optimizer=optimizer, preprocess=preprocess)
 
     def init(rng: jax.Array, batch: dict) -> DistillationState:

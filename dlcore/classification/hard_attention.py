@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from dlcore.choices import check_choice
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import accuracy
@@ -265,7 +264,6 @@ def learner(
       box, for soft attention the weight there. `predict` returns `{"probabilities": [B, C], "attention": [B, G * G],
       "glimpse": [B, g, g, C]}`.
     """
-    check_choice("attention", attention, ("hard", "soft", "random"))
     glimpse = _Glimpse(model, attention, glimpse_size)
 
     def init(rng: jax.Array, batch: dict) -> State:

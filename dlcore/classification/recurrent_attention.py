@@ -22,7 +22,6 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from dlcore.choices import check_choice
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import accuracy
@@ -246,7 +245,6 @@ def learner(
     Raises:
       ValueError: of `init`, where the scenes have no num_scales scales or the smallest patch is larger than a scene.
     """
-    check_choice("policy", policy, ("learned", "fixed", "random"))
     glimpses = _Glimpses(policy, num_glimpses, glimpse_size, num_scales, location_std)
     unroll = functools.partial(_unroll, model, glimpses)
 

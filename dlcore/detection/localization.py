@@ -150,7 +150,6 @@ def learner(
     Raises:
       ValueError: at the first batch, where it has room for another number of boxes than one.
     """
-    check_choice("box_loss", box_loss, ("l2", "smooth_l1"))
 
     def init(rng: jax.Array, batch: dict) -> ModelState:
         if batch["boxes"].shape[1] != 1:

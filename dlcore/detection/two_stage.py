@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dlcore.choices import check_choice
 from dlcore.data.augment import augment_examples
 from dlcore.detection import faster_rcnn, keypoint_rcnn, mask_rcnn, rpn
 from dlcore.detection.dense import label_classes
@@ -257,7 +256,6 @@ def learner(
     Raises:
       ValueError: a threshold of the background is above that of the foreground.
     """
-    check_choice("classifier", classifier, ("softmax", "svm"))
     _check_thresholds(rpn=(rpn_bg_iou_thresh, rpn_fg_iou_thresh), box=(box_bg_iou_thresh, box_fg_iou_thresh))
     propose = {"topk_candidates": topk_candidates, "num_proposals": num_proposals, "nms_thresh": rpn_nms_thresh}
     thresholds = {"score_thresh": score_thresh, "nms_thresh": nms_thresh, "detections_per_img": detections_per_img}

@@ -21,7 +21,6 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.choices import check_choice
 from dlcore.data.augment import to_float
 from dlcore.generative.latents import arcs
 from dlcore.generative.pixels import halve_sides
@@ -233,8 +232,6 @@ def learner(
       denoising `noisy`, and, where the batch has a second image `other`, the `path [B, 8, H, W, C]` to it; of a
       batch of `latent [B, D]` in place of images it gives `decoded [B, H, W, C]`.
     """
-    check_choice("kind", kind, ("plain", "sparse", "denoising"))
-    check_choice("penalty", penalty, ("kl", "l1"))
 
     def inputs_of(batch, rng):
         return _add_noise(batch, rng, noise) if kind == "denoising" else to_float(batch["image"])

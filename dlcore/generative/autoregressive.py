@@ -25,7 +25,6 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from dlcore.choices import check_choice
 from dlcore.generative.likelihood import binarize, categorical_log_likelihood, likelihood_metrics, quantize
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
@@ -186,7 +185,6 @@ def learner(
       [0, 1], "levels": the same as int, "nats": -log p of each}`. It keeps the pixels of `image` (or `codes`) that
       `known: [B, H, W, C]` marks, and draws class `label`, or without labels class `index` modulo their number.
     """
-    check_choice("binarization", binarization, ("dynamic", "static", "threshold"))
     levels, num_classes = model.levels, getattr(model, "num_classes", 0)
     dimensions = math.prod(shape)
 

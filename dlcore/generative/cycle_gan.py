@@ -22,7 +22,6 @@ import optax
 from flax import linen as nn
 from flax import struct
 
-from dlcore.choices import check_choice
 from dlcore.generative.image_to_image import l1
 from dlcore.generative.pixels import denormalize, normalize
 from dlcore.generative.two_players import LOSSES, AdversarialLoss, LossName, Players, PlayerState
@@ -206,7 +205,6 @@ def learner(
       also `map_l1`, the mean of both directions, and `unchanged_l1` of images that are left as they are. `predict`
       translates `a`, or `b`, or both, and gives `b_of_a`, `a_of_b`, and `cycle_a`, `cycle_b`, in [0, 1].
     """
-    check_choice("loss", loss, LossName)
     networks = {"generator": generators, "discriminator": discriminators}
     players = Players(networks, {"generator": generator_optimizer, "discriminator": discriminator_optimizer})
     weights = cycle_weight, identity_weight

@@ -23,7 +23,6 @@ import optax
 from flax import linen as nn
 from flax import struct
 
-from dlcore.choices import check_choice
 from dlcore.generative.condition import Condition, classes_of, read
 from dlcore.generative.diffusion import NoiseSchedule, Sampling, check_sampling, denoiser, sample
 from dlcore.generative.pixels import denormalize, normalize
@@ -138,7 +137,6 @@ def learner(
         sampler, from almost pure noise to x_s, would multiply an error of the predicted noise by more than 100:
         sqrt(abar_s / abar_t), where nothing is clipped.
     """
-    check_choice("prediction", prediction, Prediction)
     check_sampling(noise_schedule, sampling, prediction, condition is not None)
     alphas_cumprod = noise_schedule.alphas_cumprod()
 

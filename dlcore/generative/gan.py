@@ -28,7 +28,6 @@ import optax
 from flax import linen as nn
 from flax import struct
 
-from dlcore.choices import check_choice
 from dlcore.generative.condition import Condition, classes_of
 from dlcore.generative.latents import slerp
 from dlcore.generative.pixels import denormalize, normalize
@@ -163,7 +162,6 @@ def learner(
       the condition, and gives `{"sample": [B, ...]}`. With `ends: [B, 2]` and `share: [B]` in the batch it draws
       between the samples of two indices; with `latent: [B, latent_dim]` it gives `decoded`, the samples of these.
     """
-    check_choice("loss", loss, LossName)
     networks = {"generator": generator, "discriminator": discriminator}
     players = Players(networks, {"generator": generator_optimizer, "discriminator": discriminator_optimizer})
     has_ema, losses = not (isinstance(ema, Real) and ema == 0), LOSSES[loss]

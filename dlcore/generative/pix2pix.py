@@ -14,7 +14,6 @@ import jax
 import optax
 from flax import linen as nn
 
-from dlcore.choices import check_choice
 from dlcore.generative.image_to_image import l1, paired_learner
 from dlcore.generative.pixels import normalize
 from dlcore.generative.two_players import LossName
@@ -49,7 +48,6 @@ def learner(
       The learner. `evaluate` returns `l1`, the mean absolute difference in [0, 1]; `predict` needs `source`, and gives
       `{"sample": images in [0, 1]}`.
     """
-    check_choice("loss", loss, LossName)
     return paired_learner(
         generator=generator,
         discriminator=discriminator,

@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from dlcore.choices import check_choice
 from dlcore.data.augment import to_float
 from dlcore.generative.image_to_image import l1, paired_learner
 from dlcore.generative.pixels import normalize
@@ -135,7 +134,6 @@ def learner(
       `psnr_nearest` of the baselines, and `sharpness` and `sharpness_bicubic` over that of the true image; `predict`
       needs `low`, and gives `{"sample": images in [0, 1]}`.
     """
-    check_choice("loss", loss, LossName)
 
     def measure(batch: dict, output: jax.Array, target: jax.Array) -> dict[str, jax.Array]:
         low = to_float(batch["low"])

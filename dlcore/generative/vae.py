@@ -287,7 +287,6 @@ def learner(
       noise), and where the batch has a second image `other`, the `path [B, 8, H, W, C]` to it. A batch of `index` alone
       gives `sample`, and one of `latent [B, Z]` in place of images `decoded [B, H, W, C]`.
     """
-    check_choice("binarization", binarization, ("dynamic", "static", "threshold"))
     rule = binarization if model.likelihood == "bernoulli" else "density"
     observe = functools.partial(_observe, model, binarization)
     objective = functools.partial(_objective, model, observe, beta)

@@ -15,7 +15,6 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.choices import check_choice
 from dlcore.data.augment import to_float
 from dlcore.interpretability.image_optimization import check_layers, feature_maps, image_learner
 from dlcore.learner import Learner, Range, check_arguments
@@ -125,7 +124,6 @@ def learner(
     Raises:
       ValueError: a layer is not one of the model's.
     """
-    check_choice("start", start, ("noise", "content"))
 
     def features(network, image):
         return feature_maps(model, network, (image - mean) / std)

@@ -270,7 +270,6 @@ def learner(
     Raises:
       ValueError: values are infinite.
     """
-    check_choice("reward", reward, ("positive", "negative"))
     gamma = gae.gamma
     check_environment(environment, gamma)
     if absorbing and isinstance(gamma, Real) and gamma >= 1:
@@ -298,7 +297,8 @@ def learner(
 
     def minibatch_loss(params, minibatch) -> tuple[jax.Array, Metrics]:
         policy, value = apply(params, minibatch[0].observation)
-        return objective(policy, value, *minibatch, ppo=ppo)
+        data, advantage, target = minibatch
+        return objective(policy, value, data, advantage, target, ppo)
 
     def update(state: GAILState, batch: dict) -> tuple[GAILState, Metrics]:
         root = jax.random.fold_in(state.rng, state.step)

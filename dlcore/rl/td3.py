@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from dlcore.choices import check_choice
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
 from dlcore.optim import apply_part_gradients
 from dlcore.rl.environments import Environment, check_environment, episodes, params_of, random_actions, start
@@ -85,7 +84,6 @@ def learner(
       ValueError: actions are discrete, values are infinite in this environment, or the buffer is smaller than a
         minibatch (when init is traced).
     """
-    check_choice("kind", kind, ("td3", "ddpg"))
     check_environment(environment, off_policy.gamma, "continuous")
     has_twin_critics = kind == "td3"
 

@@ -19,7 +19,6 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from dlcore.choices import check_choice
 from dlcore.data.augment.examples import augment_examples
 from dlcore.learner import (
     Labels,
@@ -140,7 +139,6 @@ def learner(
     Raises:
       ValueError: a number is out of range or a word unknown; when used: the logits are not one a pixel.
     """
-    check_choice("overlap", overlap, ("none", "dice", "tversky"))
 
     def init(rng: jax.Array, batch: dict) -> ModelState:
         return init_model_state(model, optimizer, rng, preprocess(batch["image"]))

@@ -20,7 +20,6 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from dlcore.choices import check_choice
 from dlcore.learner import Learner, Metrics, State, check_arguments
 from dlcore.losses import siglip_loss
 from dlcore.models.clip import LARGEST_SCALE
@@ -71,7 +70,6 @@ def learner(
     Raises:
       ValueError: of `init`: a batch has captions without images, or images without captions.
     """
-    check_choice("loss", loss, ("softmax", "sigmoid"))
 
     def sigmoid_contrast(params, images, captions, scale, mask):
         return siglip_loss(images, captions, 1 / scale.reshape(()), params["logit_bias"].reshape(()), mask)

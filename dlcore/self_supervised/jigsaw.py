@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from dlcore.choices import check_choice
 from dlcore.data.augment import Preprocess
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.self_supervised.pieces import cut_pieces, distant_orders
@@ -88,5 +87,4 @@ def learner(
     Returns:
       The learner, see `pretext_learner`.
     """
-    check_choice("grid", grid, (2, 3))
     return pretext_learner(model, optimizer, jigsaw(grid, orders, gap, jitter, by_piece), prepare, normalize)

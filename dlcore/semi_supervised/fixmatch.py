@@ -19,7 +19,6 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from dlcore.choices import check_choice
 from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Range, check_arguments, mask_of
 from dlcore.semi_supervised.class_balance import align_distribution, class_thresholds, init_class_means, running_mean
@@ -68,7 +67,6 @@ def learner(
     Returns:
       The learner; it logs `mask_rate`, the fraction of accepted pseudo-labels, and `impurity`.
     """
-    check_choice("thresholds", thresholds, ("one", "class"))
 
     def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
         # Weak and strong views of the unlabeled images, through the student in one batch with the labeled ones.

@@ -25,7 +25,6 @@ import optax
 from flax import linen as nn
 from flax import struct
 
-from dlcore.choices import check_choice
 from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.data.source import Source, check_seed
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
@@ -179,11 +178,6 @@ def _metrics(terms: dict, logits: dict[str, jax.Array], batch: dict) -> Metrics:
     return metrics
 
 
-def _gain(accuracy: Sum, plain: Sum) -> Sum:
-    """What the technique adds to the accuracy of cross-entropy."""
-    return Sum((accuracy.total - plain.total).astype(jnp.float32), accuracy.count)
-
-
 @check_arguments
 def learner(
     *,
@@ -215,7 +209,6 @@ def learner(
       the technique gives back, and `memorized_cross_entropy`. `evaluate` returns `accuracy`, `accuracy_cross_entropy`,
       `accuracy_early_stopped`, and by `gain` what the technique adds to the second. `predict` is the technique's.
     """
-    check_choice("technique", technique, Method)
     names = ("technique", "peer", PLAIN) if technique == "co_teaching" else ("technique", PLAIN)
     table = np.asarray(transition, np.float32)
     tau = float(1 - np.diag(table).mean()) if forget_rate is None else forget_rate
@@ -257,10 +250,11 @@ def learner(
         images, mask, label = preprocess(batch["image"]), mask_of(batch), batch["label"]
         _, (_, metrics, logits) = objective(state.params, state.model_state, images, batch, state.step)
         early_stopped_logits, _ = _apply(model, state.kept["params"], state.kept["model_state"], images)
+        technique, plain = metrics["accuracy"], metrics["accuracy_cross_entropy"]
         return {
             **metrics,
             "accuracy_early_stopped": Sum.of(early_stopped_logits.argmax(-1) == label, mask),
-            "gain": _gain(metrics["accuracy"], metrics["accuracy_cross_entropy"]),
+            "gain": Sum((technique.total - plain.total).astype(jnp.float32), technique.count),
             "confusion": ConfusionMatrix.of(logits, label, mask),
         }
 

@@ -19,7 +19,6 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from dlcore.choices import check_choice
 from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.semi_supervised.two_streams import (
@@ -64,7 +63,6 @@ def learner(
     Returns:
       The learner; it logs `mask_rate` and `impurity` of the guesses.
     """
-    check_choice("weighting", weighting, ("all", "threshold", "confidence"))
 
     def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
         view = augment_stream(augment, rng, unlabeled)

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlcore.choices import check_choice
 from dlcore.learner import Range
 from dlcore.nn import Dense
 from dlcore.nn.embed import Embed
@@ -41,7 +40,6 @@ class CharRNN(nn.Module):
 
     def setup(self):
         """Build the embedding (if any), the recurrent layers and the head, which starts at zero."""
-        check_choice("cell", self.cell, Cell)
         unit = nn.initializers.normal(1.0)
         if self.embedding_dim:
             self.embed = Embed(self.vocab_size, self.embedding_dim, embedding_init=unit, dtype=self.dtype)

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from dlcore.choices import check_choice
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean, mse_loss
 from dlcore.nn import Dense
@@ -75,8 +74,6 @@ def learner(
       The learner. `evaluate` returns the mean squared error over points, `loss`, and that of the last point. `predict`
       gives `{"state": [B, T, D]}` from the first point of each example.
     """
-    check_choice("solver", solver, ("rk4", "euler"))
-    check_choice("gradient", gradient, ("adjoint", "direct"))
 
     def field(params: Any, t: jax.Array, h: jax.Array) -> jax.Array:
         return model.apply({"params": params}, t, h)

@@ -159,7 +159,6 @@ def learner(
     Raises:
       ValueError: of `loss`, `update` and `evaluate`, where the target does not have the shape of the answers.
     """
-    check_choice("pattern", pattern, Pattern)
 
     def outputs(params: Any, batch: dict) -> jax.Array:
         return model.apply({"params": params}, batch["input"], batch.get("length"), pattern=pattern)

@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from dlcore.choices import check_choice
 from dlcore.classification import supervised
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.models.decoder_only import DecoderOnly
@@ -85,7 +84,6 @@ class TextClassifier(nn.Module):
         Returns:
           logits [B, num_classes], at least float32; they start at zero.
         """
-        check_choice("pooling", self.pooling, Pooling)
         if self.cls_token is not None:
             tokens = jnp.pad(tokens, ((0, 0), (1, 0)), constant_values=self.cls_token)
         mask = tokens != PADDING  # [B, T]

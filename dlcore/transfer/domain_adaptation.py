@@ -24,9 +24,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from flax import struct
-from flax.core import pop
 
-from dlcore.choices import check_choice
 from dlcore.learner import Last, Learner, Metrics, Range, State, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn import Conv, Dense
@@ -255,7 +253,6 @@ def learner(
       `target_accuracy`, `source_only_accuracy` of the twin on the target, and `gain`, their difference. `predict`
       returns the target's `logits` and `features`, those of the twin (`source_only_logits`), and `source_features`.
     """
-    check_choice("technique", technique, ("dann", "mmd", "coral"))
 
     def describe(params: Any, fixed: dict, batch: dict, factor: float | jax.Array = 0.0) -> tuple[dict, dict]:
         reversal, variables = factor if technique == "dann" else 0.0, {"params": params, **fixed}
@@ -271,7 +268,8 @@ def learner(
         return value, metrics
 
     def init(rng: jax.Array, batch: dict) -> State:
-        model_state, params = pop(model.init(jax.random.fold_in(rng, 0), preprocess(batch["image"])), "params")
+        model_state = dict(model.init(jax.random.fold_in(rng, 0), preprocess(batch["image"])))
+        params = model_state.pop("params")
         opt_state = {name: optimizer.init(params) for name in TWINS}
         arguments = jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), dict.fromkeys(TWINS, params), opt_state
         return AdaptationState(*arguments, model_state) if model_state else State(*arguments)

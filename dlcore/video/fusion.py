@@ -231,7 +231,6 @@ def width_of(fusion: Fusion, parameters: int, num_classes: int, shape: tuple[int
     Returns:
       The width whose number of parameters is nearest, up to 128.
     """
-    check_choice("fusion", fusion, Fusion)
     clip = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
 
     def count(width: int) -> int:

@@ -17,7 +17,6 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.choices import check_choice
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn import Dense
@@ -116,7 +115,6 @@ def learner(
       |f - d|, `gradient_norm`, the mean of |grad f|, and `eikonal_error`, the mean of ||grad f| - 1|. `predict` returns
       `{"field": [B]}`, positive inside for both targets.
     """
-    check_choice("target", target, ("occupancy", "distance"))
     is_distance = target == "distance"
 
     def init(rng: jax.Array, batch: dict) -> State:

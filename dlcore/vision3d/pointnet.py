@@ -20,7 +20,6 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from dlcore.choices import check_choice
 from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import Calibration, ConfusionMatrix, accuracy
@@ -264,7 +263,6 @@ def learner(
     Returns:
       The learner. `predict` returns `{"logits": [B, C], "probabilities": [B, C], "critical": [B, F] int32}`.
     """
-    check_choice("up", up, ("x", "y", "z"))
 
     def init(rng: jax.Array, batch: dict) -> ModelState:
         return init_model_state(model, optimizer, rng, batch["points"].astype(jnp.float32))

@@ -25,7 +25,6 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from dlcore.choices import check_choice
 from dlcore.data.words import PAD
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
@@ -132,7 +131,6 @@ def learner(
     Returns:
       The learner. `predict` returns `logits` and `probabilities` [B, A] and `attention` [B, 2, h, w].
     """
-    check_choice("blind", blind, ("none", "image", "question"))
 
     def model_inputs(batch):
         image, question = preprocess(batch["image"]), batch["question"]

@@ -108,7 +108,6 @@ def apply_operation(
     Raises:
       ValueError: `strength` is out of range.
     """
-    check_choice("interpolation", interpolation, ("nearest", "bilinear"))
     check_shapes(strength=(strength, "0 to 1"))
     operation = jnp.asarray(operation, jnp.int32)
     moved = _geometric(operation, image, strength, sign, interpolation, fill)
