@@ -367,7 +367,7 @@ def open_run(folder: Path | str, experiment: Experiment) -> ResolvedRun:
 
 
 def restore_state(run: ResolvedRun, learner: Learner, batch: Any, select: str) -> tuple[int, Any]:
-    """Restore a checkpoint of a run.
+    """Restore a checkpoint of a run; a damaged best one is replaced by the newest that can be read, with a warning.
 
     Args:
       run: the run.
@@ -380,14 +380,23 @@ def restore_state(run: ResolvedRun, learner: Learner, batch: Any, select: str) -
 
     Raises:
       FileNotFoundError: there is no checkpoint.
+      OSError: no checkpoint can be read.
     """
+    from absl import logging
+
     from dlcore.run.checkpoint import Checkpoints
     from dlcore.run.step import Program
 
     store = Checkpoints(run.folder / "checkpoints", mode=run.experiment.monitor_mode, read_only=True)
     program = Program(learner, batch, run.placement(), run.flags.seed)
     step = store.best_step() if select == "best" else None
-    restored = store.restore(program.abstract_carry, step)
+    try:
+        restored = store.restore(program.abstract_carry, step)
+    except OSError as error:
+        if step is None:
+            raise
+        logging.warning("%s: the newest that can be read replaces it", error)
+        restored = store.restore(program.abstract_carry)
     store.close()
     if restored is None:
         raise FileNotFoundError(f"there is no checkpoint in {run.folder}")

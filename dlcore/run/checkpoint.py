@@ -1,21 +1,16 @@
 """Checkpoints of one phase: a state and JSON metadata in one folder per step, saved asynchronously by orbax.
 
 In addition to orbax's CheckpointManager this module compares shapes and dtypes before it reads an array (orbax casts
-silently and reports mismatches without the leaf's name), leaves out zero-size arrays (orbax refuses them), falls back
-to the previous step if the newest one is damaged, removes half-written saves from a full disk, and never lets the
-process exit during a save.
+silently and reports mismatches without the leaf's name), leaves out zero-size arrays (orbax refuses them), compares
+checksums of the arrays, falls back to the previous step if the newest one is damaged, removes half-written saves from a
+full disk, and never lets the process exit during a save.
 """
 
-import contextlib
-import functools
 import json
-import logging as std_logging
 import os
+import re
 import shutil
-import sys
-import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +19,16 @@ import numpy as np
 from absl import logging
 
 from dlcore.choices import check_choice
+from dlcore.run.checksums import checksums, find_damage
+from dlcore.run.orbax_output import quiet_orbax, stderr_kept_on_success
 from dlcore.run.processes import agree, barrier, is_first
-from dlcore.run.sharding import leaf_paths
+from dlcore.run.sharding import leaf_paths, path_of
 
 __all__ = ["CheckpointMismatch", "Checkpoints", "check_writable"]
 
-STATE, NOTE, LEAVES = "state", "note", "leaves"
+STATE, NOTE = "state", "note"
+LEAVES, EMPTY_NODES, CHECKSUMS = "leaves", "empty_nodes", "checksums"
+"""Entries of the note in addition to the caller's; older checkpoints have the leaves alone."""
 SPARE = 2**18
 """Bytes of a checkpoint in addition to its arrays."""
 
@@ -74,7 +73,7 @@ class Checkpoints:
         check_choice("mode", mode, ("max", "min"))
         self.failure: Exception | None = None
         self._pending: int | None = None
-        _quiet_orbax()
+        quiet_orbax()
         self._open()
 
     def _open(self) -> None:
@@ -163,8 +162,13 @@ class Checkpoints:
           state: pytree of arrays.
           note: JSON-able facts to restore with the state.
           score: value of the monitored metric; None if this step is not compared.
+
+        Raises:
+          ValueError: two leaves have one name in a checkpoint.
         """
         args = self._ocp.args
+        _check_names(state)
+        facts = {LEAVES: _leaves(state), EMPTY_NODES: _empty_nodes(state)}
         self.wait()
         if not self._room(step, state):
             return
@@ -175,7 +179,7 @@ class Checkpoints:
                 args=args.Composite(
                     **{
                         STATE: args.StandardSave(_without_empty(state)),
-                        NOTE: args.JsonSave({**note, LEAVES: _leaves(state)}),
+                        NOTE: args.JsonSave({**note, **facts, CHECKSUMS: checksums(state)}),
                     }
                 ),
                 metrics=None if score is None else {"score": float(score)},
@@ -253,20 +257,22 @@ class Checkpoints:
           CheckpointMismatch: a leaf is missing, left over, or has another shape or dtype; the message names the first.
           FileNotFoundError: there is no checkpoint for `step`.
           OSError: no step can be read.
+          ValueError: two leaves have one name in a checkpoint.
         """
+        _check_names(abstract)
         candidates = self.steps()[::-1] if step is None else [step]
         if step is not None and step not in self.steps():
             raise FileNotFoundError(f"step={step}: not in {self.folder}; allowed: {self.steps()}")
-        damaged = []
+        damaged, reason = [], ""
         for candidate in candidates:
             reason = "another process cannot read it"
             try:
                 self._compare(candidate, abstract)
                 result = candidate, *self._read(candidate, abstract)
-            except CheckpointMismatch:
+            except (CheckpointMismatch, jax.errors.JaxRuntimeError):  # of the device or another process, not the disk
                 raise
-            except (ValueError, OSError, KeyError, TypeError) as error:
-                result, reason = None, str(error).strip().split("\n")[0][:200]
+            except Exception as error:  # orbax raises a bare Exception for a short file
+                result, reason = None, re.split(r"\n|\. See full", str(error).strip())[0][:200]
             if not agree(result is not None):
                 if step is not None:
                     raise OSError(f"checkpoint {candidate} in {self.folder} is damaged: {reason}") from None
@@ -280,7 +286,7 @@ class Checkpoints:
                 self._set_aside(bad)
             return result
         if candidates:
-            raise OSError(f"none of the checkpoints {candidates} in {self.folder} can be read")
+            raise OSError(f"none of the checkpoints {candidates} in {self.folder} can be read; the last one: {reason}")
         return None
 
     def _set_aside(self, step: int) -> None:
@@ -290,28 +296,29 @@ class Checkpoints:
         self._reopen()
 
     def _compare(self, step: int, abstract: Any) -> None:
-        saved = json.loads((self.folder / str(step) / NOTE / "metadata").read_text())[LEAVES]
-        for path, expected in _leaves(abstract).items():
-            stored = saved.pop(path, None)
-            if stored is None:
+        """Compare the leaves, and then the nodes without any, such as the `EmptyState` of an optax transformation."""
+        note = json.loads((self.folder / str(step) / NOTE / "metadata").read_text())
+        where = f"checkpoint {step} in {self.folder}"
+        for entry, description in ((LEAVES, _leaves), (EMPTY_NODES, _empty_nodes)):
+            expected = description(abstract)
+            saved = note[LEAVES] if entry == LEAVES else note.get(entry, expected)
+            for path, value in expected.items():
+                if path not in saved:
+                    raise CheckpointMismatch(f"{where} has no {path}, which this run needs as {value}")
+                if saved[path] != value:
+                    raise CheckpointMismatch(
+                        f"{where} is of another model or optimizer: {path} is {saved[path]} there and {value} here"
+                    )
+            if left_over := sorted(saved.keys() - expected.keys()):
+                path = left_over[0]
                 raise CheckpointMismatch(
-                    f"checkpoint {step} in {self.folder} has no {path}, which this run needs as {expected}"
+                    f"{where} is of another model or optimizer: it has {path} {saved[path]}, this run has not"
                 )
-            if stored != expected:
-                raise CheckpointMismatch(
-                    f"checkpoint {step} in {self.folder} is of another model: {path} is {stored} there "
-                    f"and {expected} here"
-                )
-        if saved:
-            path = min(saved)
-            raise CheckpointMismatch(
-                f"checkpoint {step} in {self.folder} is of another model: it has {path} {saved[path]}, this run has not"
-            )
 
     def _read(self, step: int, abstract: Any) -> tuple[Any, dict]:
         args = self._ocp.args
         nonempty = _without_empty(abstract)
-        with _stderr_kept_on_success():
+        with stderr_kept_on_success():
             if self._manager is None:
                 metadata = json.loads((self.folder / str(step) / NOTE / "metadata").read_text())
                 with self._ocp.StandardCheckpointer() as reader:
@@ -323,52 +330,43 @@ class Checkpoints:
         for (path, expected), (_, restored_leaf) in zip(leaf_paths(nonempty), leaf_paths(restored[STATE]), strict=True):
             if expected.dtype != restored_leaf.dtype or expected.shape != restored_leaf.shape:
                 raise ValueError(f"{path} came back as {restored_leaf.dtype}{restored_leaf.shape}")
+        if path := find_damage(restored[STATE], restored[NOTE].get(CHECKSUMS, {})):
+            raise ValueError(f"{path} differs from its checksum")
         leaves = iter(jax.tree.leaves(restored[STATE]))
         full = [
             jax.device_put(np.zeros(leaf.shape, leaf.dtype), leaf.sharding) if _empty(leaf) else next(leaves)
             for leaf in jax.tree.leaves(abstract)
         ]
-        metadata = {key: value for key, value in restored[NOTE].items() if key != LEAVES}
+        metadata = {k: v for k, v in restored[NOTE].items() if k not in (LEAVES, EMPTY_NODES, CHECKSUMS)}
         return jax.tree.unflatten(jax.tree.structure(abstract), full), metadata
-
-
-@contextlib.contextmanager
-def _stderr_kept_on_success() -> Iterator[None]:
-    """Drop the output of asyncio and tensorstore after a failed read; the exception is enough."""
-    sys.stderr.flush()
-    original = os.dup(2)
-    with tempfile.TemporaryFile() as buffer:
-        os.dup2(buffer.fileno(), 2)
-        try:
-            yield
-        except Exception:
-            time.sleep(0.2)
-            raise
-        else:
-            buffer.seek(0)
-            os.write(original, buffer.read())
-        finally:
-            os.dup2(original, 2)
-            os.close(original)
-
-
-@functools.cache
-def _quiet_orbax() -> None:
-    """Drop orbax's warnings about intended behavior, and its tracebacks of failed saves, which `_failed` reports."""
-    noise = ("tracked_metric", "read_only=True", "directory is read only")
-    folder = f"{os.sep}orbax{os.sep}"
-
-    def is_relevant(record: std_logging.LogRecord) -> bool:
-        failed = record.levelno >= std_logging.ERROR and folder in record.pathname
-        return not failed and not any(text in record.getMessage() for text in noise)
-
-    logging.get_absl_logger().addFilter(is_relevant)
-    std_logging.getLogger("asyncio").addFilter(lambda record: "orbax-checkpoint-tmp" not in record.getMessage())
 
 
 def _leaves(tree: Any) -> dict[str, str]:
     """Describe each leaf by path, as "float32[3, 3]"; a typed PRNG key by its implementation."""
     return {path: f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaf_paths(tree)}
+
+
+def _empty_nodes(tree: Any) -> dict[str, str]:
+    """Name the type of each node without leaves by path."""
+    nodes = jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_empty_node)
+    return {path_of(path): type(node).__name__ for path, node in nodes if _is_empty_node(node)}
+
+
+def _is_empty_node(node: Any) -> bool:
+    return node is None or (isinstance(node, tuple | list | Mapping) and not node)
+
+
+def _check_names(tree: Any) -> None:
+    """Refuse two leaves that orbax, which joins keys by dots, would write to one place."""
+    paths: dict[str, str] = {}
+    for path, _ in leaf_paths(tree):
+        name = path.replace("/", ".")
+        if name in paths:
+            raise ValueError(
+                f"state={paths[name]}, {path}: two leaves of one name in a checkpoint; allowed: names that differ "
+                "when dots join their keys"
+            )
+        paths[name] = path
 
 
 def _empty(leaf: Any) -> bool:

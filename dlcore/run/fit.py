@@ -8,7 +8,6 @@ function of the step: a resumed run is bit-identical to an uninterrupted one on 
 """
 
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -28,7 +27,7 @@ from dlcore.run.checkpoint import check_writable
 from dlcore.run.endings import resumable
 from dlcore.run.evaluate import Evaluation, compute_metrics, scalars
 from dlcore.run.hooks import STOP, Hook
-from dlcore.run.inputs import check_labels, check_pipelines, check_valid
+from dlcore.run.inputs import check_checkpoint, check_labels, check_pipelines, check_valid
 from dlcore.run.lock import lock_folder
 from dlcore.run.metrics_writer import MetricsWriter, read_metrics
 from dlcore.run.nonfinite import REMEDY, NonFiniteError, bad_leaves, diagnose, unbounded_leaves
@@ -76,11 +75,15 @@ def fit(
 ) -> Result:
     """Train `learner` for `steps` steps, resuming from the newest checkpoint under `folder`.
 
+    A resume compares what the checkpoint holds: names, shapes and dtypes of the state with that of its optimizer, the
+    seed, the steps, and the settings of the data. It cannot see numbers that live in functions alone, such as the
+    learning rate of an optax transformation: give another folder to another one.
+
     Args:
       learner: learner to train.
       train: a pipeline (`batch_at(step)`, `settings`), or a dict of them.
-      steps: steps of the whole phase, including those before a resume.
-      seed: random seed of the root key for `init`.
+      steps: steps of the whole phase, including those before a resume; at least as many as its checkpoints hold.
+      seed: random seed of the root key for `init`; a resume needs the same.
       folder: folder of metrics, events and checkpoints; None writes nothing.
       phase: name of a sub-folder; an experiment may call fit for each of its phases, and a finished phase is skipped.
       valid: validation source; None evaluates nothing.
@@ -110,8 +113,8 @@ def fit(
       CheckpointMismatch: the folder has checkpoints of another model.
       FolderInUse: another process trains in `folder`.
       Preempted: SIGTERM arrived; everything is saved, and the process should exit with its status.
-      ValueError: an argument is out of range, `report` has no folder, the learner violates the contract, or `valid` is
-        empty or has other arrays.
+      ValueError: an argument is out of range, `report` has no folder, the learner violates the contract, `valid` is
+        empty or has other arrays, or the folder's checkpoints have another seed, other data or more steps.
     """
     arguments = _Arguments(
         learner,
@@ -221,11 +224,13 @@ class _Run:
         self.timed_from = time.monotonic()
         self.logged_step = 0
         self.stopped = False
+        self.first_step = 0
 
     def run(self) -> Result:
         began = time.monotonic()
         try:
-            step, carry = self._resume()
+            self.first_step, carry = self._resume()
+            step = self.first_step
             with resumable(step):
                 if step and self.arguments.progress:
                     say(f"resuming after step {step}")
@@ -233,6 +238,8 @@ class _Run:
                 if self.stopped or (finished_step is not None and finished_step == step >= self.arguments.steps):
                     if finished_step is None:
                         self.saver.write_finished(step, self.stopped)
+                    if self.arguments.progress:
+                        say(f"finished before, after step {step}: nothing was trained")
                     return self._result(step, carry, 0.0)
                 self.program.compile()
             self.compile_seconds = time.monotonic() - began
@@ -251,13 +258,17 @@ class _Run:
             self.unbounded = unbounded_leaves(carry.state)
             return 0, carry
         step, carry, metadata = restored
-        data = json.loads(json.dumps(settings(self.arguments.train)))
-        if metadata["data"] != data and not self.arguments.changed_data:
-            raise ValueError(
-                f"folder={str(self.arguments.folder)!r}: its checkpoints were made on other data, {metadata['data']}; "
-                f"allowed: {data}"
-            )
-        for hook, memory in zip(self.arguments.hooks, metadata["hooks"], strict=False):
+        arguments = self.arguments
+        check_checkpoint(
+            step,
+            metadata,
+            seed=arguments.seed,
+            steps=arguments.steps,
+            data=settings(arguments.train),
+            changed_data=arguments.changed_data,
+            folder=arguments.folder,
+        )
+        for hook, memory in zip(arguments.hooks, metadata["hooks"], strict=False):
             if memory is not None:
                 hook.memory = memory
         if metadata["folded"] is not None:
@@ -279,6 +290,7 @@ class _Run:
             compile_seconds=self.compile_seconds,
             wait_fraction=wait_fraction,
             seconds_before=self.seconds_before,
+            first_step=self.first_step,
             best_step=self.saver.best_step(),
             memory=memory_report(self.program.abstract_state, self.program.batch, self.program.compiled),
         )
@@ -417,6 +429,7 @@ class _Run:
         self._check_finite(step, joined)
         sums = self.host_sums
         metadata = {
+            "seed": int(self.arguments.seed),
             "data": settings(self.arguments.train),
             "hooks": [getattr(hook, "memory", None) for hook in self.arguments.hooks],
             "folded": None if sums is None else [np.asarray(x).tolist() for x in jax.tree.leaves(sums)],

@@ -1,5 +1,6 @@
 """Checks of the arguments of `fit` before training starts."""
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from dlcore.learner import Labels, Learner
 
-__all__ = ["check_labels", "check_pipelines", "check_valid"]
+__all__ = ["check_checkpoint", "check_labels", "check_pipelines", "check_valid"]
 
 _ROWS = 1024
 """Number of examples whose labels are checked at once, since label maps are large."""
@@ -42,6 +43,40 @@ def check_valid(valid: Any) -> None:
     """
     if valid is not None and not (hasattr(valid, "__len__") and hasattr(valid, "__getitem__")):
         raise ValueError(f"valid={type(valid).__name__}: is no source; allowed: Source, or None")
+
+
+def check_checkpoint(
+    step: int, metadata: Mapping[str, Any], *, seed: int, steps: int, data: Any, changed_data: bool, folder: Any
+) -> None:
+    """Check that a restored checkpoint belongs to the training that is asked for.
+
+    Args:
+      step: step of the checkpoint.
+      metadata: the checkpoint's metadata; older ones have no seed, which passes.
+      seed: random seed of the training.
+      steps: number of steps of the training.
+      data: settings of the training data.
+      changed_data: accept other data.
+      folder: folder of the checkpoints, for the error.
+
+    Raises:
+      ValueError: the seed or the data differ, or the checkpoint has more steps.
+    """
+    seed, where = int(seed), repr(str(folder))
+    if metadata.get("seed", seed) != seed:
+        raise ValueError(
+            f"seed={seed}: the checkpoints in {where} are of seed {metadata['seed']}; allowed: that seed, or another "
+            "folder"
+        )
+    if step > steps:
+        raise ValueError(
+            f"steps={steps}: the checkpoint in {where} is of step {step}; allowed: at least {step}, or another folder"
+        )
+    data = json.loads(json.dumps(data))
+    if metadata["data"] != data and not changed_data:
+        raise ValueError(
+            f"folder={where}: its checkpoints were made on other data, {metadata['data']}; allowed: {data}"
+        )
 
 
 def check_labels(learner: Learner, state: Any, batch: Any, train: Any, valid: Any) -> None:

@@ -30,6 +30,7 @@ class Result:
       compile_seconds: time until the first step could run.
       wait_fraction: fraction of this process' training time spent waiting for batches.
       memory: bytes by kind, see `dlcore.cost.memory.memory_report`.
+      first_step: number of steps done before this call; `step` itself if the phase had finished and none was trained.
     """
 
     state: Any
@@ -42,9 +43,12 @@ class Result:
     compile_seconds: float = 0.0
     wait_fraction: float = 0.0
     memory: dict[str, int] = field(default_factory=dict)
+    first_step: int = 0
 
     def __repr__(self) -> str:
-        facts = {"steps": f"{self.step:,}" + (", stopped by a hook" if self.stopped else ""), **self._last_rows()}
+        before = f", {self.first_step:,} of them before this call" if self.first_step else ""
+        stopped = ", stopped by a hook" if self.stopped else ""
+        facts = {"steps": f"{self.step:,}{before}{stopped}", **self._last_rows()}
         if self.best_step is not None:
             facts["best"] = f"step {self.best_step:,}"
         facts["time"] = (

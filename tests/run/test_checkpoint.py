@@ -1,5 +1,6 @@
 """Checkpoints: byte for byte, refused when foreign, mended when damaged, loud when the disk is full."""
 
+import json
 import logging
 import os
 import resource
@@ -285,6 +286,27 @@ def test_the_first_difference_is_the_one_named(tmp_path):
     assert "params/c" not in message
 
 
+def test_another_optimizer_of_the_same_arrays_is_named_by_its_node(tmp_path):
+    """adam and adamw have the same arrays; adamw has one more transformation, which has no state."""
+    params = small().params
+    adam, adamw = (small().replace(opt_state=tx(0.1).init(params)) for tx in (optax.adam, optax.adamw))
+    assert [path for path, _ in leaf_paths(adam)] == [path for path, _ in leaf_paths(adamw)]
+    store = Checkpoints(tmp_path)
+    store.save(1, adam, {})
+    store.close()
+    assert "has no opt_state/2, which this run needs as EmptyState" in mismatch(tmp_path, adamw)
+
+
+def test_two_leaves_of_one_name_are_refused_before_anything_is_written(tmp_path):
+    state = {"c.d": jnp.array([3.0]), "c": {"d": jnp.array([4.0])}}
+    store = Checkpoints(tmp_path)
+    for work in (lambda: store.save(1, state, {}), lambda: store.restore(abstract(state))):
+        with pytest.raises(ValueError, match=r"state=c/d, c\.d: two leaves of one name"):
+            work()
+    assert store.steps() == []
+    store.close()
+
+
 def test_zero_size_leaves_are_compared_too(tmp_path):
     store = Checkpoints(tmp_path)
     store.save(1, small(shape=(0, 3)), {})
@@ -344,6 +366,52 @@ def test_a_damaged_newest_falls_back_to_the_one_before_and_says_so(tmp_path, dam
     step, back, note = Checkpoints(tmp_path).restore(abstract(small()))
     assert (step, note) == (4, {"again": True})
     assert back.params["w"][0, 0] == 40
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+LARGEST_FILE = {
+    "flipped": flip_a_bit,
+    "short": lambda path: os.truncate(path, 100),
+    "emptied": lambda path: os.truncate(path, 0),
+    "gone": Path.unlink,
+}
+
+
+@pytest.mark.slow(unless=["flipped", "short-False"])
+@pytest.mark.parametrize("read_only", [True, False])
+@pytest.mark.parametrize("damage", LARGEST_FILE)
+def test_a_damaged_array_falls_back_to_the_step_before(tmp_path, damage, read_only, warnings, capfd):
+    """orbax raises a bare Exception for a short file, and restores a flipped bit as it is."""
+    state = {"w": np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)}
+    store = Checkpoints(tmp_path)
+    for step in (1, 2):
+        store.save(step, state, {"step": step})
+    store.close()
+    arrays = [path for path in (tmp_path / "2" / "state").rglob("*") if path.is_file()]
+    LARGEST_FILE[damage](max(arrays, key=lambda path: path.stat().st_size))
+    capfd.readouterr()
+    store = Checkpoints(tmp_path, read_only=read_only)
+    step, back, note = store.restore(abstract(state, "data:1", count=1))
+    store.close()
+    assert (step, note) == (1, {"step": 1})
+    np.testing.assert_array_equal(back["w"], state["w"])
+    assert "checkpoint 2" in warnings()
+    assert "Traceback" not in capfd.readouterr().err
+    if damage == "flipped":
+        assert "w differs from its checksum" in warnings()
+
+
+def test_a_checkpoint_without_checksums_still_restores(tmp_path):
+    filled(tmp_path, (2,))
+    path = tmp_path / "2" / "note" / "metadata"
+    note = json.loads(path.read_text())
+    path.write_text(json.dumps({"step": 2, "leaves": note["leaves"]}))
+    same_bytes(Checkpoints(tmp_path, read_only=True).restore(abstract(small()))[1], small(2))
 
 
 @pytest.mark.parametrize("damage", [truncate, lambda path: path.write_bytes(b""), lambda path: path.write_text("{}")])

@@ -538,6 +538,16 @@ def test_other_data_is_refused_and_nothing_is_written_over(tmp_path):
     assert ((tmp_path / "metrics.jsonl").read_bytes(), checkpoints(tmp_path)) == before
 
 
+def test_another_seed_and_fewer_steps_are_refused(tmp_path):
+    train(8, folder=tmp_path)
+    before = checkpoints(tmp_path)
+    with pytest.raises(ValueError, match=r"seed=1: the checkpoints in .* are of seed 0; allowed: that seed"):
+        train(8, folder=tmp_path, seed=1)
+    with pytest.raises(ValueError, match=r"steps=2: the checkpoint in .* is of step 8; allowed: at least 8"):
+        train(2, folder=tmp_path)
+    assert checkpoints(tmp_path) == before
+
+
 def test_another_model_is_refused_by_its_first_differing_leaf(tmp_path):
     train(4, folder=tmp_path)
     before = (tmp_path / "metrics.jsonl").read_bytes(), checkpoints(tmp_path)
@@ -572,10 +582,13 @@ def test_two_pipelines_are_a_dict_of_batches(tmp_path):
 # Finished runs and phases
 
 
-def test_a_finished_run_is_not_trained_again(tmp_path):
+def test_a_finished_run_is_not_trained_again_and_says_so(tmp_path, capsys):
     first = train(6, folder=tmp_path)
     stamp = (tmp_path / "metrics.jsonl").stat().st_mtime_ns
-    again = train(6, folder=tmp_path, pipe=Cut(pipeline(), 1))
+    again = train(6, folder=tmp_path, pipe=Cut(pipeline(), 1), progress=True)
+    assert "finished before, after step 6: nothing was trained" in capsys.readouterr().out
+    assert (first.first_step, again.first_step) == (0, 6)
+    assert "6, 6 of them before this call" in repr(again)
     chex.assert_trees_all_equal(plain(first.state), plain(again.state))
     assert again.step == 6
     assert again.history == first.history
