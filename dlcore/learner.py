@@ -226,6 +226,9 @@ def check_range(name: str, value: Any, limits: Range) -> None:
 def root_key(seed: int) -> jax.Array:
     """Make the random key that a training begins with.
 
+    It is a threefry key whatever `jax_default_prng_impl` says: under vmap, rbg draws for all keys from the first one, so
+    that results would depend on the batch size.
+
     Args:
       seed: from 0 to 2^32 - 1, what a key tells apart.
 
@@ -236,14 +239,14 @@ def root_key(seed: int) -> jax.Array:
       ValueError: the seed is not an integer, or outside.
     """
     if isinstance(seed, jax.core.Tracer):
-        return jax.random.key(seed)
+        return jax.random.key(seed, impl="threefry2x32")
     allowed = f"allowed: integers from 0 to {MOST_SEED}"
     is_integer = isinstance(seed, Integral) or np.issubdtype(getattr(seed, "dtype", object), np.integer)
     if not is_integer or np.ndim(seed):
         raise ValueError(f"seed={seed!r}: no integer; {allowed}")
     if not 0 <= int(seed) <= MOST_SEED:
         raise ValueError(f"seed={seed}: out of range; {allowed}")
-    return jax.random.key(int(seed))
+    return jax.random.key(int(seed), impl="threefry2x32")
 
 
 class Metric(struct.PyTreeNode):

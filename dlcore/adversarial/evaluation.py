@@ -21,6 +21,7 @@ import numpy as np
 from dlcore.adversarial.gradient import ScoreFn, check_attack, check_images, fgsm, pgd
 from dlcore.adversarial.queries import nes, random_signs
 from dlcore.choices import check_choice
+from dlcore.learner import root_key
 from dlcore.ops.checks import check_class_ids
 
 __all__ = ["ATTACKS", "BLACK_BOX", "AttackSettings", "Attacked", "MaskingCheck", "attack_images", "masking_checks"]
@@ -154,7 +155,7 @@ def attack_images(
         def each(arguments):
             index, image, label = arguments
             # One key an image: results do not depend on the batch size.
-            key = jax.random.fold_in(jax.random.key(seed), index)
+            key = jax.random.fold_in(root_key(seed), index)
             # The attack follows the source network; the prediction is that of the other.
             adversarial = ATTACKS[attack](score_fn, key, image, label, target, epsilon, settings)
             return adversarial, forward(variables, adversarial[None])[0].argmax()

@@ -19,6 +19,7 @@ from dlcore.classical_vision.homography import ransac_homography, warp_perspecti
 from dlcore.classical_vision.matching import match_descriptors
 from dlcore.classical_vision.ransac import Consensus
 from dlcore.classical_vision.sift import sift
+from dlcore.learner import root_key
 
 __all__ = ["Panorama", "blend_images", "canvas_size", "overlap_psnr", "stitch"]
 
@@ -168,7 +169,7 @@ def stitch(images: Sequence[np.ndarray], seed: int = 0, count: int = 500, thresh
     align = jax.jit(_align_images, static_argnums=(3, 4))
     chain, inliers = [np.eye(3)], []
     for index in range(1, len(images)):
-        key = jax.random.fold_in(jax.random.key(seed), index)
+        key = jax.random.fold_in(root_key(seed), index)
         alignment = align(key, images[index], images[index - 1], count, threshold)
         if alignment.num_inliers < _MIN_INLIERS:
             raise ValueError(

@@ -15,6 +15,7 @@ from flax import linen as nn
 
 from dlcore.cost.layers import Total
 from dlcore.cost.module_program import abstract_variables, split_arguments
+from dlcore.learner import root_key
 from dlcore.ops import disable_onednn
 
 __all__ = ["Compiled", "compiled_cost", "compiled_summary"]
@@ -57,7 +58,7 @@ def compiled_cost(model: nn.Module, x: jax.ShapeDtypeStruct, *args: Any, **kwarg
 
     def run(variables: Any, arrays: dict, x: jax.Array) -> Any:
         rest, named = rebuild(arrays)
-        return model.apply(variables, x, *rest, **named, rngs={"dropout": jax.random.key(0)})
+        return model.apply(variables, x, *rest, **named, rngs={"dropout": root_key(0)})
 
     with disable_onednn():
         program = jax.jit(run).lower(variables, arrays, x).compile()

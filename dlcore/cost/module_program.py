@@ -18,6 +18,7 @@ from jax.ad_checkpoint import checkpoint_name
 from dlcore.cost import receptive_field
 from dlcore.cost.receptive_field import Field
 from dlcore.diagnostics.jaxpr import inner_jaxpr, propagate, scan_counts
+from dlcore.learner import root_key
 
 __all__ = ["Call", "Event", "abstract_variables", "mac_count", "program_of", "size_in_bytes", "split_arguments"]
 
@@ -86,7 +87,7 @@ def program_of(
     def run(variables: Any, arrays: dict, x: jax.Array) -> Any:
         rest, named = rebuild(arrays)
         with nn.intercept_methods(_recorder(calls)):
-            return model.apply(variables, x, *rest, **named, rngs={"dropout": jax.random.key(0)})
+            return model.apply(variables, x, *rest, **named, rngs={"dropout": root_key(0)})
 
     jaxpr = jax.make_jaxpr(run)(variables, arrays, x).jaxpr
     walk = _Walk(calls)
@@ -125,7 +126,7 @@ def abstract_variables(model: nn.Module, x: jax.ShapeDtypeStruct, args: tuple, k
 
     def init(x: jax.Array, arrays: dict) -> Any:
         rest, named = rebuild(arrays)
-        return model.init({name: jax.random.key(0) for name in ("params", "dropout")}, x, *rest, **named)
+        return model.init({name: root_key(0) for name in ("params", "dropout")}, x, *rest, **named)
 
     return jax.eval_shape(init, x, arrays)
 

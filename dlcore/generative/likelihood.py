@@ -22,7 +22,7 @@ import numpy as np
 import optax
 
 from dlcore.data.augment import to_float
-from dlcore.learner import Metrics, Sum
+from dlcore.learner import Metrics, Sum, root_key
 from dlcore.metrics.language import BitsPerDim
 from dlcore.nn.precision import logits_dtype
 from dlcore.ops.checks import check_shapes
@@ -85,7 +85,7 @@ def binarize(
     if rule not in ("dynamic", "static"):
         raise ValueError(f"binarization={rule!r}: unknown; allowed: dynamic, static, threshold")
     if rule == "static":
-        key = jax.random.key(_STATIC_SEED)
+        key = root_key(_STATIC_SEED)
 
     def draw(i, image):
         return jax.random.bernoulli(jax.random.fold_in(key, i), image)

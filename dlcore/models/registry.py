@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.choices import check_choice
-from dlcore.learner import Range, check_range
+from dlcore.learner import Range, check_range, root_key
 from dlcore.models.stored_counts import all_stored_models
 
 __all__ = [
@@ -222,7 +222,7 @@ def feature_info(model: nn.Module, shape: tuple[int, int, int] = (224, 224, 3)) 
     info: dict[str, dict[str, int]] = {}  # filled while tracing: eval_shape would sort its keys
 
     def run() -> None:
-        maps, _ = model.init_with_output(jax.random.key(0), jnp.zeros((1, *shape)), method="features")
+        maps, _ = model.init_with_output(root_key(0), jnp.zeros((1, *shape)), method="features")
         info.update({n: {"stride": round(shape[0] / m.shape[1]), "channels": m.shape[-1]} for n, m in maps.items()})
 
     jax.eval_shape(run)

@@ -30,6 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.extras import require
+from dlcore.learner import root_key
 from dlcore.models.registry import create_model, example_inputs, family_of, kind_of
 from dlcore.models.torch_file import TorchTensor, read_torch_file
 
@@ -359,7 +360,7 @@ def _read(name: str, state_dict: Mapping[str, Any]) -> tuple[Layout, dict[str, A
 
 
 def _initial(name: str, fields: dict) -> dict[str, Any]:
-    return _leaves(jax.jit(create_model(name, **fields).init)(jax.random.key(0), *example_inputs(name, fields)))
+    return _leaves(jax.jit(create_model(name, **fields).init)(root_key(0), *example_inputs(name, fields)))
 
 
 def _split_projections(entries: dict[str, Any], names: Mapping[str, str]) -> None:

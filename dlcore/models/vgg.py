@@ -24,6 +24,7 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.choices import check_choice
+from dlcore.learner import root_key
 from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.models.torch_weights import Layout
@@ -124,7 +125,7 @@ class VGG(Backbone):
         """Shrink the map of stage i."""
         if self.pool_ratio == 2:
             return POOLINGS[self.pooling](x, (2, 2), (2, 2))
-        key = self.make_rng("dropout") if train else jax.random.key(i)
+        key = self.make_rng("dropout") if train else root_key(i)
         return fractional_max_pool(key, x, self.pool_ratio)
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:

@@ -22,7 +22,7 @@ from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.run_data import load_data
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits, map_sources
-from dlcore.learner import Range
+from dlcore.learner import Range, root_key
 from dlcore.run.progress import say
 
 __all__ = ["MODE", "agrees", "gradcheck", "losses_after_burn_in", "sampled_batch"]
@@ -96,7 +96,7 @@ def losses_after_burn_in(run: ResolvedRun, data: Splits) -> tuple[dict[str, Call
     if values * EXAMPLES > VALUES:
         examples = sampled_batch(data, max(2, VALUES // values), flags.seed)
     batch = jax.tree.map(lambda x: x.astype(np.float64) if np.issubdtype(x.dtype, np.floating) else x, examples)
-    state = jax.jit(learner.init)(jax.random.key(flags.seed), batch)
+    state = jax.jit(learner.init)(root_key(flags.seed), batch)
     if start := experiment.start(setup):
         with jax.enable_x64(False):  # it may train a network that other runs reuse, such as a teacher
             state = start(state)

@@ -29,7 +29,7 @@ from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.run_data import load_data
 from dlcore.experiment.splits import Splits, map_sources
-from dlcore.learner import Learner
+from dlcore.learner import Learner, root_key
 from dlcore.modes.gradcheck import agrees, losses_after_burn_in, sampled_batch
 from dlcore.run.evaluate import evaluate
 from dlcore.run.fit import Result, fit
@@ -140,7 +140,7 @@ class Bench:
           The loss.
         """
         batch = sampled_batch(self.data, self.run.flags.batch_size, self.run.flags.seed)
-        state = jax.jit(learner.init)(jax.random.key(self.run.flags.seed), batch)
+        state = jax.jit(learner.init)(root_key(self.run.flags.seed), batch)
         assert learner.loss is not None  # checked by the callers
         return float(jax.jit(learner.loss)(state.params, state, batch)[0])
 

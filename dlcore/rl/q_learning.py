@@ -18,7 +18,7 @@ import numpy as np
 import optax
 from flax import struct
 
-from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, example_keys
+from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, example_keys, root_key
 from dlcore.ops.replica import psum
 from dlcore.rl.environments import (
     AGENT_BATCHED,
@@ -73,7 +73,7 @@ def learner(
         never terminate and `gamma` is 1.
     """
     check_environment(environment, gamma, "discrete")
-    first_observation = np.asarray(environment.reset(jax.random.key(0))[1])
+    first_observation = np.asarray(environment.reset(root_key(0))[1])
     if first_observation.ndim != 1 or np.flatnonzero(first_observation).size != 1 or first_observation.max() != 1:
         raise ValueError(
             f"environment={environment.name!r}: observations of shape {list(first_observation.shape)} that number no "

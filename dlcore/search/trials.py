@@ -26,7 +26,7 @@ from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, fast_compilation, prepare_process
 from dlcore.experiment.run_data import load_data
 from dlcore.experiment.splits import Splits
-from dlcore.learner import Learner
+from dlcore.learner import Learner, root_key
 from dlcore.modes.train import fit_arguments
 from dlcore.run.evaluate import evaluate, scalars
 from dlcore.run.fit import Result, Saving, fit
@@ -168,7 +168,7 @@ def can_share(run: ResolvedRun, data: Splits, names: Sequence[str]) -> bool:
 
     def step(row: dict) -> Any:
         learner = run.experiment.build(_setup_of(setup, row))
-        return learner.update(learner.init(jax.random.key(0), batch), batch)
+        return learner.update(learner.init(root_key(0), batch), batch)
 
     try:
         reads = first_reads(step, {name: jax.ShapeDtypeStruct((), np.float32) for name in names})

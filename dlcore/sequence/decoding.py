@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.words import END, PAD, START, UNKNOWN
-from dlcore.learner import Range
+from dlcore.learner import Range, root_key
 from dlcore.ops.checks import check_shapes
 
 __all__ = ["Beam", "beam_search", "filter_logits", "forbid_special", "generate", "generate_sentences", "sample_token"]
@@ -313,7 +313,7 @@ def generate_sentences(
     # Start with START; PAD, START and UNKNOWN are never generated.
     carry, logits = allowed(carry, jnp.full(batch, START, jnp.int32))
     if beam_size == 1:
-        keys = jax.random.split(jax.random.key(0), batch)  # of no account at temperature 0
+        keys = jax.random.split(root_key(0), batch)  # of no account at temperature 0
         tokens, length = generate(allowed, carry, logits, keys, max_length, 0.0, END)
     else:
         options = {"beam_size": beam_size, "max_length": max_length, "length_penalty": length_penalty}

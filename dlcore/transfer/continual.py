@@ -31,6 +31,7 @@ import numpy as np
 import optax
 
 from dlcore.choices import check_choice
+from dlcore.learner import root_key
 
 __all__ = ["SCENARIOS", "STRATEGIES", "Recipe", "TaskData", "fisher_diagonal", "forgetting", "learn_in_turn"]
 
@@ -246,7 +247,7 @@ def learn_in_turn(
         task = (y // classes_per_task)[None] == jnp.arange(tasks)[:, None]
         return ((predictions == target(y)) * task).sum(1) / task.sum(1)
 
-    seed_keys = jax.random.split(jax.random.key(0), seeds)
+    seed_keys = jax.random.split(root_key(0), seeds)
     params = jax.vmap(lambda key: net.init(key, images[:1])["params"])(seed_keys)
     zeros = jax.tree.map(jnp.zeros_like, params)
     anchor, importance, anchor_sum = params, zeros, zeros

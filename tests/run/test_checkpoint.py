@@ -382,7 +382,7 @@ LARGEST_FILE = {
 }
 
 
-@pytest.mark.slow(unless=["flipped", "short-False"])
+@pytest.mark.slow(unless=["flipped-True", "short-False"])
 @pytest.mark.parametrize("read_only", [True, False])
 @pytest.mark.parametrize("damage", LARGEST_FILE)
 def test_a_damaged_array_falls_back_to_the_step_before(tmp_path, damage, read_only, warnings, capfd):

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.learner import root_key
 from dlcore.modes.report_context import ReportContext
 from dlcore.run.hooks import STOP
 
@@ -107,7 +108,7 @@ def panels(context: ReportContext) -> list:
     def attack(key, image, label):
         return pgd(score_fn, key, image, label, flags.epsilon, flags.eval_step_size, flags.eval_steps)
 
-    attacked = jax.jit(jax.vmap(attack))(jax.random.split(jax.random.key(0), len(idx)), x, y)
+    attacked = jax.jit(jax.vmap(attack))(jax.random.split(root_key(0), len(idx)), x, y)
     logits = jax.jit(jax.vmap(score_fn))(attacked)
     titles = [f"{names[a]} as {names[b]}" for a, b in zip(labels[idx], np.asarray(logits.argmax(-1)), strict=True)]
     figure = attacked_images(np.asarray(x), np.asarray(attacked), flags.epsilon, titles)

@@ -7,6 +7,7 @@ from flax import linen as nn
 
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.splits import Splits
+from dlcore.learner import root_key
 
 __all__ = ["recall_note", "recall_notes"]
 
@@ -30,7 +31,7 @@ def recall_notes(detector: Callable[[Setup], nn.Module]) -> Callable[[Setup, Spl
         model, anchors = detector(setup), []
 
         def run(images):
-            outputs, _ = model.init_with_output(jax.random.key(0), images)
+            outputs, _ = model.init_with_output(root_key(0), images)
             parts = jax.tree.leaves(outputs, is_leaf=lambda part: isinstance(part, Anchors))
             anchors.extend(part for part in parts if isinstance(part, Anchors))
 

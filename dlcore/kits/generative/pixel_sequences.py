@@ -16,7 +16,7 @@ from dlcore.kits.generative import sample_panels
 from dlcore.kits.generative.image_generation import NUM_SHOWN
 from dlcore.kits.images import labeled_images, prediction
 from dlcore.kits.training import optimizer
-from dlcore.learner import Learner, Range
+from dlcore.learner import Learner, Range, root_key
 from dlcore.modes.report_context import ReportContext
 
 __all__ = [
@@ -143,7 +143,7 @@ def independent_nats(flags: Flags, splits: Splits) -> float:
         image = getattr(splits, name).arrays["image"]
         if flags.levels > 2:
             return likelihood.quantize(image, flags.levels)
-        binary = likelihood.binarize(jax.random.key(0), image, flags.binarization, np.arange(len(image)))
+        binary = likelihood.binarize(root_key(0), image, flags.binarization, np.arange(len(image)))
         return binary.astype(np.int32)
 
     return -float(likelihood.independent_log_likelihood(levels_of("train"), levels_of("test"), flags.levels).mean())

@@ -15,7 +15,7 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
 from dlcore.extras import require
-from dlcore.learner import Range
+from dlcore.learner import Range, root_key
 
 __all__ = [
     "SETTINGS",
@@ -288,7 +288,7 @@ def training_versions(flags: Flags, spec: dict, train: Source, idx: np.ndarray, 
     @jax.jit
     def version(k: jax.Array, images: jax.Array) -> jax.Array:
         x = normalize(images)
-        return x if augment is None else jax.vmap(augment)(jax.random.split(jax.random.key(k), len(idx)), x)
+        return x if augment is None else jax.vmap(augment)(jax.random.split(root_key(k), len(idx)), x)
 
     versions = []
     for k in range(count):

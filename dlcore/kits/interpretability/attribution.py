@@ -13,6 +13,7 @@ from dlcore.interpretability.cam import Forward, class_activation_map, grad_cam,
 from dlcore.interpretability.occlusion import occlusion_map
 from dlcore.interpretability.relu_rules import deconvnet_relu, guided_relu, replace_relu
 from dlcore.interpretability.saliency import input_gradient, integrated_gradients, pixel_saliency, smooth_gradient
+from dlcore.learner import root_key
 
 __all__ = ["ANY_NETWORK", "METHODS", "TITLES", "Explained", "Method", "attribution_maps", "draw_maps"]
 
@@ -143,7 +144,7 @@ def attribution_maps(
 
         @jax.jit
         def run(variables, x, labels, method=METHODS[method]):
-            key, run_network = jax.random.key(seed), functools.partial(forward, variables)
+            key, run_network = root_key(seed), functools.partial(forward, variables)
             explained = Explained(run_network, layer, window, key, kernel, occluded)
             return method(explained, x, labels)
 

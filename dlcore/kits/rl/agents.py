@@ -14,7 +14,7 @@ from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.settings import ONLY_F32
 from dlcore.experiment.splits import Splits
 from dlcore.kits.rl.baseline_policies import trivial_returns
-from dlcore.learner import Evaluator, Learner, Range
+from dlcore.learner import Evaluator, Learner, Range, root_key
 from dlcore.modes.report_context import ReportContext
 from dlcore.run.memory import check_memory
 from dlcore.run.seeds import over_seeds, split_by_seed
@@ -258,7 +258,7 @@ def _episode(context: ReportContext, network: Callable) -> list:
     def episode_of(key):
         return environments.trace(environment, policy, memory, key, environment.max_steps)
 
-    episode = jax.device_get(jax.jit(episode_of)(jax.random.key(flags.seed)))
+    episode = jax.device_get(jax.jit(episode_of)(root_key(flags.seed)))
     states, observations, length = episode.state, episode.observation, int(episode.running.sum())
     while hasattr(states, "inner"):
         states = states.inner

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from dlcore.learner import root_key
 from dlcore.rl.environments import Environment, random_actions, rollout_episode
 
 __all__ = ["EPISODES", "trivial_returns"]
@@ -22,7 +23,7 @@ def trivial_returns(environment: Environment) -> dict[str, float]:
     policies = {"random_return": lambda key, _: random_actions(environment, key[None])[0]}
     if size := environment.action_size:
         policies["zero_return"] = lambda key, _: jnp.zeros(size)
-    keys = jax.random.split(jax.random.key(1), EPISODES)
+    keys = jax.random.split(root_key(1), EPISODES)
 
     def mean(policy):
         return jax.jit(jax.vmap(lambda key: rollout_episode(environment, policy, key, environment.max_steps)[0]))(

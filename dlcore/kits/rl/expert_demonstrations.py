@@ -17,7 +17,7 @@ from dlcore.experiment.splits import Splits
 from dlcore.kits.rl import agents
 from dlcore.kits.rl.baseline_policies import trivial_returns
 from dlcore.kits.training import earlier_run
-from dlcore.learner import Evaluator, Range
+from dlcore.learner import Evaluator, Range, root_key
 from dlcore.modes.report_context import ReportContext
 from dlcore.optim import create_optimizer
 from dlcore.rl import behavior_cloning, networks
@@ -75,11 +75,11 @@ def record_expert(flags: Flags) -> demos.Demonstrations:
     """
     environment = agents.environment_of(flags)
     path = flags.demonstrations
-    keys = jax.random.split(jax.random.key(0), NUM_RECORDED)
+    keys = jax.random.split(root_key(0), NUM_RECORDED)
     if path is None and flags.expert is None and flags.smoke:
-        _, observation = environment.reset(jax.random.key(0))
+        _, observation = environment.reset(root_key(0))
         model = networks.actor_critic(environment)
-        params = model.init(jax.random.key(0), observation[None])["params"]
+        params = model.init(root_key(0), observation[None])["params"]
         return demos.record(environment, greedy(model, params), keys[:4])
     if path is None:
         words = [f"--{name}={flags.get(name)}" for name in _SAME]
@@ -204,7 +204,7 @@ def clone(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
         demonstrations, episodes = splits.train["demonstrations"].arrays, splits.test[np.arange(len(splits.test))]
         steps = 2 if setup.flags.smoke else _CLONE_STEPS
         clone_and_evaluate = clone_return(agents.environment_of(setup.flags), demonstrations, episodes, steps)
-        return {"clone_return": float(jax.jit(clone_and_evaluate)(jax.random.key(setup.flags.seed)))}
+        return {"clone_return": float(jax.jit(clone_and_evaluate)(root_key(setup.flags.seed)))}
 
     evaluator = Evaluator(lambda acc, outputs, rows: True, measure, None, ("clone_return",))
     return [] if split == "valid" else [evaluator]

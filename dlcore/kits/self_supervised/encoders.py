@@ -34,7 +34,7 @@ from dlcore.experiment.splits import Splits
 from dlcore.kits.images import labeled_images
 from dlcore.kits.images.known_datasets import TRAIN_SIZES
 from dlcore.kits.training import backbone, init_from, optimizer
-from dlcore.learner import Evaluator, Learner, Range
+from dlcore.learner import Evaluator, Learner, Range, root_key
 from dlcore.modes.report_context import ReportContext
 from dlcore.ops.replica import REPLICA
 from dlcore.self_supervised.networks import Embedder, pool_features
@@ -391,7 +391,7 @@ def view_panels(context: ReportContext) -> list:
     from dlcore.self_supervised.views import two_views
 
     images = to_float(context.data.test.arrays["image"][:12])
-    keys = jax.random.split(jax.random.key(context.flags.seed), len(images))
+    keys = jax.random.split(root_key(context.flags.seed), len(images))
     views = jax.jit(lambda: two_views(augmentation(context.flags), lambda x: x, keys, images))()
     return panels(context, [report.view_pairs(images, *views)])
 
