@@ -1,5 +1,6 @@
 """The contract's types: metrics add up exactly, a zero count is blank, keys come from the index alone."""
 
+import ast
 import importlib
 import inspect
 import itertools
@@ -321,3 +322,33 @@ def test_the_root_key_is_that_of_jax():
     for seed in (0, 7, 2**32 - 1, np.int32(5), np.uint8(3), jnp.int32(4)):
         np.testing.assert_array_equal(jax.random.key_data(root_key(seed)), jax.random.key_data(jax.random.key(seed)))
     assert jnp.array_equal(jax.jit(root_key)(3), root_key(3))
+
+
+def test_results_depend_neither_on_the_default_generator_nor_on_the_batch():
+    """Under rbg, vmap draws for all keys from the first one."""
+
+    def draws(keys):
+        return np.concatenate([jax.vmap(jax.random.uniform)(part) for part in keys])
+
+    with jax.default_prng_impl("rbg"):
+        root = root_key(3)
+        keys = [example_keys(root, {"index": np.arange(*part)}) for part in ((0, 6), (0, 4), (4, 6))]
+        np.testing.assert_array_equal(draws(keys[:1]), draws(keys[1:]))
+    assert root.dtype == jax.random.key(3, impl="threefry2x32").dtype
+
+
+def test_keys_come_from_root_key_everywhere():
+    """jax.random.key without a generator takes that of a flag; only shapes may come from such a key."""
+
+    def calls(node, shapes=False):
+        name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+        shapes |= name.endswith(("eval_shape", "first_reads"))
+        if name in ("jax.random.key", "jax.random.PRNGKey") and not shapes and "impl" not in ast.unparse(node):
+            yield node.lineno
+        for child in ast.iter_child_nodes(node):
+            yield from calls(child, shapes)
+
+    package = Path(dlcore.__file__).parent
+    sources = {path: text for path in package.rglob("*.py") if "random.key(" in (text := path.read_text())}
+    found = {path.name: list(calls(ast.parse(text))) for path, text in sources.items()}
+    assert {name: lines for name, lines in found.items() if lines} == {}

@@ -9,7 +9,8 @@ The rank of this process comes from the first of these that is set:
 Each process takes all devices that CUDA_VISIBLE_DEVICES or srun's --gpus-per-task leave visible; if jax itself detects
 Slurm it takes one device per process. A process with an error exits at once with its own status: waiting for the others
 would abort all of them and lose the status. The others notice the missing heartbeat and abort with 134, without running
-any more Python, so that the last checkpoint remains.
+any more Python, so that the last checkpoint remains; one that waits for the others in a barrier or a sum notices earlier
+and leaves with 134, too.
 """
 
 import contextlib
@@ -28,6 +29,10 @@ from dlcore.run.preemption import REQUEUE
 __all__ = ["Membership", "agree", "barrier", "is_first", "join_processes", "leave", "membership", "on_host", "same"]
 
 ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
+PEER_LOST = 134
+"""Exit status where another process is gone, that of JAX's own abort."""
+PEER_ERRORS = ("ABORTED", "CANCELLED", "DEADLINE_EXCEEDED", "UNAVAILABLE", "Gloo", "heartbeat")
+"""Words of JAX's errors by which a collective or a barrier fails without the others."""
 SHUTDOWN_SECONDS = 3600
 """Seconds that the others wait at the end for process 0, which writes the report; a crash is noticed earlier."""
 
@@ -145,9 +150,17 @@ def join_processes(
         jax.distributed.shutdown()
         raise
     except BaseException as error:
+        if _has_lost_peer(error):
+            reason = str(error).strip().split("\n")[0][:200]
+            print(f"another process of the run is gone ({reason}); the same command resumes", file=sys.stderr)
+            leave(PEER_LOST)
         sys.excepthook(type(error), error, error.__traceback__)
         leave(1)
     jax.distributed.shutdown()
+
+
+def _has_lost_peer(error: BaseException) -> bool:
+    return isinstance(error, jax.errors.JaxRuntimeError) and any(word in str(error) for word in PEER_ERRORS)
 
 
 def leave(status: Any) -> None:

@@ -1,15 +1,18 @@
 """Several processes: who a process is, that two of them learn what one does, and that they stop and go on together."""
 
+import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from dlcore.main import run
+from dlcore.run.checkpoint import Checkpoints
 from dlcore.run.metrics_writer import read_metrics
 from dlcore.run.processes import Membership, agree, join_processes, membership, on_host, same
 from experiments.bench.compare_runs import differences, final_arrays
@@ -81,6 +84,40 @@ def test_alone_nothing_changes(monkeypatch):
 
 
 STEPS = 60
+
+
+@pytest.mark.parametrize(
+    ("message", "status"),
+    [
+        ("DEADLINE_EXCEEDED: Barrier timed out. Barrier_id: save_finalize", 134),
+        ("UNAVAILABLE: failed to connect to all addresses", 134),
+        ("RESOURCE_EXHAUSTED: Out of memory", 1),
+    ],
+)
+def test_a_lost_process_is_no_error_of_the_run(tmp_path, monkeypatch, capsys, message, status):
+    """orbax waits for the others in a barrier, and may notice their end before the heartbeat does."""
+
+    class Manager:
+        def wait_until_finished(self):
+            raise jax.errors.JaxRuntimeError(message)
+
+    class Left(BaseException):
+        pass
+
+    def leave(status):
+        raise Left(status)
+
+    store = Checkpoints(tmp_path, read_only=True)
+    store._manager = Manager()
+    for name, value in OURS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **options: None)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(os, "_exit", leave)
+    with pytest.raises(Left) as left, join_processes():
+        store.wait()
+    assert left.value.args == (status,)
+    assert ("another process of the run is gone (" in capsys.readouterr().err) is (status == 134)
 
 
 def words(folder, **more):
