@@ -226,8 +226,8 @@ def check_range(name: str, value: Any, limits: Range) -> None:
 def root_key(seed: int) -> jax.Array:
     """Make the random key that a training begins with.
 
-    It is a threefry key whatever `jax_default_prng_impl` says: under vmap, rbg draws for all keys from the first one, so
-    that results would depend on the batch size.
+    It is a threefry key whatever `jax_default_prng_impl` says: under vmap, rbg draws for all keys from the first one,
+    so that results would depend on the batch size.
 
     Args:
       seed: from 0 to 2^32 - 1, what a key tells apart.

@@ -9,8 +9,8 @@ The rank of this process comes from the first of these that is set:
 Each process takes all devices that CUDA_VISIBLE_DEVICES or srun's --gpus-per-task leave visible; if jax itself detects
 Slurm it takes one device per process. A process with an error exits at once with its own status: waiting for the others
 would abort all of them and lose the status. The others notice the missing heartbeat and abort with 134, without running
-any more Python, so that the last checkpoint remains; one that waits for the others in a barrier or a sum notices earlier
-and leaves with 134, too.
+any more Python, so that the last checkpoint remains; one that waits for the others in a barrier or a sum notices
+earlier and leaves with 134, too.
 """
 
 import contextlib

@@ -223,7 +223,9 @@ def _population(search: Search) -> Outcome:
     values = spaces.random(space, flags.trials, flags.search_seed)
     interval = flags.exchange or max(1, run.setup_of(data).steps // 10)
     hook = PopulationBasedTraining(space, search.metric, interval, monitor_mode, seed=flags.search_seed)
-    result = run_together(run, data, values, search.folder / "population", hooks=[hook])
+    facts = {"metric": search.metric, "better": monitor_mode, "exchange": interval, "search_seed": flags.search_seed}
+    facts["space"] = {name: str(axis) for name, axis in space.items()}
+    result = run_together(run, data, values, search.folder / "population", hooks=[hook], facts=facts)
     valid = [row for row in result.history if row["split"] == "valid"]
     steps = [row["step"] for row in valid]
     scores = np.array([scores_of(row, search.metric, len(values)) for row in valid])

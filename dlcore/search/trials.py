@@ -1,8 +1,8 @@
 """Run the trials of an experiment: those of equal shapes in one compiled step, the others one by one or in processes.
 
 Trials use training and validation data only; the score of a trial is the best value of the validation metric. Every
-group of trials is a run of `dlcore.run.fit` in its own folder, so that the same command resumes, and finished trials
-are not trained again. Only `retrain` and `measure_ensemble` read the test split, once.
+group of trials is a run of `dlcore.run.fit` in its own `TrialFolder`, so that the same command resumes, and finished
+trials are not trained again. Only `retrain` and `measure_ensemble` read the test split, once.
 """
 
 import functools
@@ -32,6 +32,7 @@ from dlcore.run.evaluate import evaluate, scalars
 from dlcore.run.fit import Result, Saving, fit
 from dlcore.run.progress import say
 from dlcore.search.together import TrialsState, evaluator_of_trials, scores_of, start_of_trials, together
+from dlcore.search.trial_folder import OtherTraining, TrialFolder
 
 __all__ = [
     "OffsetPipeline",
@@ -203,6 +204,7 @@ def run_together(
     offset: int = 0,
     start: Callable[[TrialsState], TrialsState] | None = None,
     hooks: Sequence = (),
+    facts: dict[str, Any] | None = None,
 ) -> Result:
     """Train trials in one run of `together`; the learning-rate schedule is that of the whole run for any `steps`.
 
@@ -215,9 +217,13 @@ def run_together(
       offset: step of the whole run at which this one starts.
       start: function that changes the state before the first step; None for none.
       hooks: hooks for `fit`.
+      facts: what else decides the training, such as the numbers of the hooks, {name: JSON-able value}.
 
     Returns:
       The result of `fit`.
+
+    Raises:
+      OtherTraining: the folder holds another one.
     """
     setup = run.setup_of(data)
     learner = together(
@@ -232,12 +238,14 @@ def run_together(
     evaluators = [evaluator_of_trials(one, len(rows)) for one in arguments["evaluators"]]
     changes = {"steps": steps or setup.steps, "start": start, "evaluators": evaluators, "hooks": hooks}
     changes["learning_rate"] = None  # each trial has its own schedule
-    return _fit(
-        run, learner, OffsetPipeline(pipeline, offset) if offset else pipeline, folder, {**arguments, **changes}
-    )
+    part = {"offset": offset, "part_steps": steps} if steps else {}
+    claimed = TrialFolder(folder, run, rows, {**part, **(facts or {})})
+    pipeline = OffsetPipeline(pipeline, offset) if offset else pipeline
+    return _fit(claimed, learner, pipeline, {**arguments, **changes})
 
 
-def _fit(run: ResolvedRun, learner: Learner, pipeline: Any, folder: Path, arguments: dict[str, Any]) -> Result:
+def _fit(trial_folder: TrialFolder, learner: Learner, pipeline: Any, arguments: dict[str, Any]) -> Result:
+    run, folder = trial_folder.run, trial_folder.claim()
     saving = Saving(run.flags.checkpoint_seconds, run.flags.checkpoint_steps, 1)
     return fit(learner, pipeline, folder=folder, progress=False, saving=saving, **arguments)
 
@@ -251,7 +259,9 @@ def _train_alone(module: str, argv: Sequence[str], values: dict[str, Any], folde
             data = load_data(run)
             setup = run.setup_of(data)
             learner, pipeline = run.experiment.build(setup), run.pipelines(data)
-            return _fit(run, learner, pipeline, folder, fit_arguments(run, setup, data)).history, ""
+            return _fit(TrialFolder(folder, run), learner, pipeline, fit_arguments(run, setup, data)).history, ""
+    except OtherTraining:
+        raise
     except FloatingPointError as error:
         say(f"{summary(values)}: {str(error).splitlines()[0]}")
         return [], ""
@@ -327,7 +337,7 @@ def run_trials(
       The trials in order.
 
     Raises:
-      FlagError: a value is not allowed.
+      FlagError: a value is not allowed, or a folder holds another training.
     """
     experiment = experiment_of(module)
     jobs = [run_of(experiment, argv, values) for values in trials]
@@ -335,6 +345,10 @@ def run_trials(
     finished: dict[int, Trial] = {}
     alone_rows: list[int] = []
     parts = groups(trials, numbers)
+    for row, run in enumerate(jobs):
+        TrialFolder(folder / f"trial{row}", run).check()
+    for number, rows in enumerate(parts):
+        TrialFolder(folder / f"group{number}", jobs[rows[0]], _columns(trials, rows, numbers)).check()
     for number, rows in enumerate(parts):
         if not (share and numbers and len(rows) > 1):
             alone_rows += rows
@@ -347,8 +361,9 @@ def run_trials(
                 alone_rows += rows
                 continue
             say(f"{len(rows)} trials in one step ({number + 1} of {len(parts)})")
-            values = [{name: trials[row][name] for name in numbers} for row in rows]
-            history = run_together(run, splits, values, folder / f"group{number}").history
+            history = run_together(run, splits, _columns(trials, rows, numbers), folder / f"group{number}").history
+        except OtherTraining:
+            raise
         except Exception as error:
             say(f"{len(rows)} trials in one step failed, and run alone: {_first_line(error)}")
             alone_rows += rows
@@ -366,6 +381,10 @@ def run_trials(
         trial = trial_of(trials[row], [r["step"] for r in valid], scores, monitor_mode)
         finished[row] = trial._replace(error=error)
     return [finished[row] for row in range(len(trials))]
+
+
+def _columns(trials: Sequence[dict], rows: Sequence[int], names: Sequence[str]) -> list[dict]:
+    return [{name: trials[row][name] for name in names} for row in rows]
 
 
 def _train_each_alone(
@@ -402,6 +421,9 @@ def retrain(module: str, argv: Sequence[str], best: Trial, folder: Path) -> dict
 
     Returns:
       Test metrics, including those of the experiment's evaluators, {name: value}.
+
+    Raises:
+      OtherTraining: a folder holds another training.
     """
     return _tested(*_retrained(module, argv, best, folder / "retrained"))
 
@@ -419,6 +441,9 @@ def measure_ensemble(
 
     Returns:
       [test metrics of the ensemble, test metrics of the best], each {name: value}.
+
+    Raises:
+      OtherTraining: a folder holds another training.
     """
     members = [_retrained(module, argv, trial, folder / f"member{i}") for i, trial in enumerate(best)]
     run, setup, data, *_ = members[0]
@@ -436,7 +461,8 @@ def _retrained(
     setup, joined = run.setup_of(data), data._replace(train=join(data.train, data.valid), valid=None)
     learner = run.experiment.build(setup)
     arguments = {**fit_arguments(run, setup, joined), "steps": trial.step}
-    return run, setup, joined, learner, _fit(run, learner, run.pipelines(joined), folder, arguments).state
+    claimed = TrialFolder(folder, run, facts={"best_step": trial.step})
+    return run, setup, joined, learner, _fit(claimed, learner, run.pipelines(joined), arguments).state
 
 
 def _tested(run: ResolvedRun, setup: Setup, data: Splits, learner: Learner, state: Any) -> dict[str, float | None]:

@@ -24,6 +24,7 @@ from dlcore.run.step import Placement, Program
 from dlcore.search.__main__ import main, split_arguments
 from dlcore.search.metric import monitor_mode_of
 from dlcore.search.report import ranked
+from dlcore.search.trial_folder import TrialFolder
 from dlcore.search.trials import (
     OffsetPipeline,
     Trial,
@@ -87,6 +88,60 @@ def test_trials_in_one_step_score_as_alone_and_are_not_trained_twice(tmp_path, c
     again = run_trials(PAGE, FLAGS, trials, tmp_path / "shared", **options)
     assert [t.score for t in again] == [t.score for t in shared]
     assert before == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("metrics.jsonl")}
+
+
+def folder_of(path, *words, rows=(), **facts):
+    experiment = experiment_of(PAGE)
+    return TrialFolder(path, ResolvedRun(experiment, resolve(experiment, [*FLAGS, *words])), rows, facts)
+
+
+def test_a_folder_of_other_values_is_refused_and_names_what_differs(tmp_path):
+    one = folder_of(tmp_path / "trial0", "--learning_rate=1e-6")
+    one.check()
+    assert one.claim() == one.claim() == tmp_path / "trial0"
+    with pytest.raises(
+        FlagError, match=r"trial0 holds another training: learning_rate=1e-06 there, 0\.01 here; allowed"
+    ):
+        folder_of(tmp_path / "trial0", "--learning_rate=1e-2").check()
+    with pytest.raises(FlagError, match="seed=0 there, 1 here"):
+        folder_of(tmp_path / "trial0", "--learning_rate=1e-6", "--seed=1").claim()
+    with pytest.raises(FlagError, match="best_step=None there, 15 here"):
+        folder_of(tmp_path / "trial0", "--learning_rate=1e-6", best_step=15).claim()
+    folder_of(tmp_path / "trial0", "--learning_rate=1e-6", "--nodevice_data").claim()
+
+
+def test_several_trials_are_compared_one_by_one(tmp_path):
+    rates = [{"learning_rate": rate} for rate in (0.1, 0.2)]
+    folder_of(tmp_path, rows=rates, exchange=2).claim()
+    folder_of(tmp_path, "--learning_rate=0.5", rows=rates, exchange=2).check()  # the values replace that flag
+    with pytest.raises(FlagError, match=r"learning_rate\[1\]=0\.2 there, 0\.3 here"):
+        folder_of(tmp_path, rows=[rates[0], {"learning_rate": 0.3}], exchange=2).check()
+    with pytest.raises(FlagError, match=r"2 values of learning_rate there, 1 here"):
+        folder_of(tmp_path, rows=rates[:1], exchange=2).check()
+    with pytest.raises(FlagError, match=r"exchange=2 there, 3 here"):
+        folder_of(tmp_path, rows=rates, exchange=3).check()
+
+
+@pytest.mark.parametrize("name", ["group0", "trial0", "retrained"])
+def test_a_trained_folder_without_values_is_refused(tmp_path, name):
+    (tmp_path / name / "checkpoints" / "20").mkdir(parents=True)
+    trials = [{"learning_rate": rate} for rate in (1e-3, 1e-2)]
+    works = {"retrained": folder_of(tmp_path / name).claim}
+    work = works.get(name, lambda: run_trials(PAGE, FLAGS, trials, tmp_path, metric="loss"))
+    with pytest.raises(FlagError, match=f"{name} holds another training: its settings are not stored; allowed: the"):
+        work()
+
+
+@pytest.mark.weekly
+@pytest.mark.parametrize("share", ["--share", "--noshare"])
+def test_another_space_in_the_same_folder_is_refused_before_training(tmp_path, capsys, share):
+    words = ["--trials=2", share, *FLAGS, "--steps=2", "--eval_every=1", f"--out={tmp_path}"]
+    printed(capsys, "learning_rate=log:1e-6:1e-5", *words)
+    before = rows(tmp_path)
+    assert "holds another training: learning_rate" in printed(capsys, "learning_rate=log:1e-2:1e-1", *words, status=2)
+    assert rows(tmp_path) == before
+    printed(capsys, "learning_rate=log:1e-6:1e-5", *words)
+    assert rows(tmp_path) == before
 
 
 def test_what_can_share_a_program():
@@ -271,7 +326,8 @@ def test_survivors_of_halving_come_first():
 def test_retraining_takes_training_and_validation_data_for_as_many_steps_as_the_best(tmp_path, monkeypatch):
     fitted = []
 
-    def train(run, learner, pipeline, folder, arguments):
+    def train(trial_folder, learner, pipeline, arguments):
+        run, folder = trial_folder.run, trial_folder.path
         fitted.append((run.flags.learning_rate, len(pipeline.source), arguments["steps"], arguments["valid"], folder))
         return Result(State(None, None, None, None), 15, [])
 
