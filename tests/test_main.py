@@ -159,6 +159,7 @@ def test_fresh_trains_again_and_keeps_the_old(finished, tmp_path, capsys):
         ("config.json", "", ["config.json", "it is empty"]),
         ("config.json", '{"settings": {}, "experiment": "classification.supervised"}', ["config.json", "'identity'"]),
         ("finished.json", "", ["finished.json", "it is empty"]),
+        ("result.json", '{"experiment"', ["result.json", "it is not JSON"]),
     ],
 )
 def test_a_damaged_file_of_the_run_is_named(finished, tmp_path, capsys, name, content, words):

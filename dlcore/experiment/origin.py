@@ -146,8 +146,10 @@ def _of_file(path: Path, argument: str) -> Origin:
 
 
 def _of_converted(path: Path, argument: str) -> Origin:
-    meta = json.loads((path / "model.json").read_text(encoding="utf-8"))
     from dlcore.models.normalization import normalization
+    from dlcore.run.json_files import read_json
+
+    meta = read_json(path / "model.json", ["model"])
 
     normalization_of = normalization(meta["model"], meta.get("fields"))._asdict()
     spec = {key: meta[key] for key in ("num_classes", "headless") if key in meta}

@@ -26,7 +26,7 @@ from dlcore.experiment.settings import FOLDER
 from dlcore.extras import MissingPackage
 from dlcore.run import provenance
 from dlcore.run.checkpoint import check_writable
-from dlcore.run.json_files import write_json
+from dlcore.run.json_files import read_json, write_json
 from dlcore.run.progress import duration, say
 
 __all__ = ["SMOKE", "Headline", "Study", "StudyResult", "run_study"]
@@ -144,7 +144,7 @@ def _check_settings(study: Study, folder: Path, values: dict) -> None:
     """Check that an existing folder was made by this study with these settings."""
     path = folder / "config.json"
     if path.exists():
-        before = json.loads(path.read_text())
+        before = read_json(path, ["experiment", "settings"])
         check_settings(folder, before["experiment"], before["settings"], study.name, values, values)
 
 

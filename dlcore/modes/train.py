@@ -146,6 +146,7 @@ def _is_finished(run: ResolvedRun) -> bool:
         return False
     check_identity(run, config)
     if finished := (run.folder / RESULT).exists():
+        read_json(run.folder / RESULT, ["experiment"])
         _check_finished(run, config)
         say(f"finished before: {run.folder / REPORT}  (--fresh trains again)")
     return finished

@@ -14,6 +14,12 @@ from dlcore.optim.replica import cross_replica
 
 __all__ = ["apply_gradients", "apply_part_gradients", "init_model_state", "init_state", "optimizer_step"]
 
+NOT_PLAIN = {
+    "LookaheadState": "optax.lookahead: its parameters are a pair, fast and slow",
+    "SAMState": "optax.contrib.sam: it alternates between two points, or takes gradients of its own",
+}
+"""What optimizers with these states need that a learner's `update` does not give."""
+
 StateT = TypeVar("StateT", bound=State)
 
 
@@ -72,12 +78,25 @@ def optimizer_step(
 
     Returns:
       (params, opt_state) after the step, the same on all replicas.
+
+    Raises:
+      ValueError: the optimizer is `optax.lookahead` or `optax.contrib.sam`.
     """
+    _check_plain(opt_state)
     extra: dict[str, Any] = {} if value is None else {"value": value, "grad": gradients}
     if value_fn is not None:
         extra["value_fn"] = value_fn
     updates, opt_state = cross_replica(optimizer).update(gradients, opt_state, params, **extra)
     return optax.apply_updates(params, updates), opt_state
+
+
+def _check_plain(opt_state: Any) -> None:
+    """Refuse transformations that need more than gradients and one set of parameters."""
+    nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: type(node).__name__ in NOT_PLAIN)
+    for name in {type(node).__name__ for node in nodes} & NOT_PLAIN.keys():
+        raise ValueError(
+            f"optimizer={NOT_PLAIN[name]}; allowed: transformations of one tree of parameters and its gradients"
+        )
 
 
 def apply_gradients(

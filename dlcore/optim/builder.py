@@ -24,7 +24,10 @@ from dlcore.optim.clipping import clip_by_value
 from dlcore.optim.ema import track_parameter_ema
 from dlcore.optim.plateau import scale_by_plateau
 
-__all__ = ["OPTIMIZERS", "SCHEDULES", "check_milestones", "create_optimizer", "create_schedule"]
+__all__ = ["MOST_MOMENTUM", "OPTIMIZERS", "SCHEDULES", "check_milestones", "create_optimizer", "create_schedule"]
+
+MOST_MOMENTUM = 0.999999
+"""Largest decay of a running mean; with 1 nothing enters it, and Adam's correction divides by 0."""
 
 OPTIMIZERS = {
     "sgd": lambda rate, b1, b2, decay: _l2(decay, optax.sgd(rate, None if _off(b1) else b1)),
@@ -199,8 +202,8 @@ def create_optimizer(
     if isinstance(learning_rate, Real) and not 0 <= learning_rate < math.inf:
         raise ValueError(f"learning_rate={learning_rate}: out of range; allowed: finite, at least 0")
     for what, decay in (("momentum", momentum), ("second_momentum", second_momentum)):
-        if isinstance(decay, Real) and not 0 <= decay <= 1:
-            raise ValueError(f"{what}={decay}: out of range; allowed: 0 to 1")
+        if isinstance(decay, Real) and not 0 <= decay <= MOST_MOMENTUM:  # float32 rounds larger ones to 1
+            raise ValueError(f"{what}={decay}: out of range; allowed: 0 to {MOST_MOMENTUM}")
     if isinstance(weight_decay, Real) and not weight_decay >= 0:
         raise ValueError(f"weight_decay={weight_decay}: out of range; allowed: at least 0")
     if isinstance(clip_norm, Real) and clip_norm <= 0:

@@ -3,6 +3,9 @@
 `metrics` maps "train/loss", "valid/accuracy", ... to numbers. A hook that returns a State replaces the run's; one that
 returns STOP ends the phase after a last checkpoint. A hook with an attribute `memory`, a JSON-able dict, gets it back
 after a resume; one with a method `panels(ReportContext)` adds those panels to the report.
+
+The state is lent: the next step donates its arrays, and a deleted array raises "Array has been deleted". A hook that
+keeps values takes a copy, `jax.device_get(state.params)`.
 """
 
 import math

@@ -447,8 +447,9 @@ def _same_avals(expected: Any, actual: Any, name: str = "update") -> None:
             f"{name} changes the structure of the state: {', '.join(paths[:5]) or (expected_structure, structure)}"
         )
     for (path, old), (_, new) in zip(leaf_paths(expected), leaf_paths(actual), strict=True):
-        if old.shape != np.shape(new) or old.dtype != new.dtype:
+        dtype = getattr(new, "dtype", type(new).__name__)  # a Python number has none
+        if old.shape != np.shape(new) or old.dtype != dtype:
             raise ValueError(
-                f"{name} changes {path} from {old.dtype}{list(old.shape)} to {new.dtype}{list(np.shape(new))}; "
+                f"{name} changes {path} from {old.dtype}{list(old.shape)} to {dtype}{list(np.shape(new))}; "
                 "a state keeps its shapes and dtypes"
             )

@@ -11,11 +11,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from dlcore.run.checksums import checksums, find_damage
+from dlcore.run.json_files import read_json
+from dlcore.run.orbax_output import stderr_kept_on_success
 from dlcore.run.sharding import leaf_paths, path_of
 
 __all__ = ["fit_weights", "load_weights", "save_weights"]
 
-ABOUT, VARIABLES = "model.json", "variables"
+ABOUT, VARIABLES, CHECKSUMS = "model.json", "variables", "checksums"
 NAMED = 5
 """Number of leaves that an error names; it counts the rest."""
 
@@ -39,7 +42,8 @@ def save_weights(folder: str | Path, variables: Any, about: dict) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(folder / VARIABLES, variables)
-    (folder / ABOUT).write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
+    content = {**about, CHECKSUMS: checksums(variables)}
+    (folder / ABOUT).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
 def load_weights(folder: str | Path) -> tuple[dict, Any]:
@@ -52,19 +56,26 @@ def load_weights(folder: str | Path) -> tuple[dict, Any]:
       (about, variables as NumPy arrays).
 
     Raises:
-      ValueError: the folder has no weights.
+      ValueError: the folder has no weights, or they are damaged.
     """
     import orbax.checkpoint as ocp
 
     folder = Path(folder).absolute()
     if not (folder / ABOUT).exists():
         raise ValueError(f"folder={str(folder)!r}: holds no {ABOUT}; allowed: a folder that `dlcore convert` wrote")
-    about = json.loads((folder / ABOUT).read_text())
-    with ocp.StandardCheckpointer() as checkpointer:
-        metadata = checkpointer.metadata(folder / VARIABLES)
-        metadata = getattr(metadata, "item_metadata", metadata)
-        targets = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), metadata)
-        variables = checkpointer.restore(folder / VARIABLES, getattr(targets, "tree", targets))
+    about = read_json(folder / ABOUT, ["model"])
+    expected = about.pop(CHECKSUMS, {})
+    try:
+        with ocp.StandardCheckpointer() as checkpointer, stderr_kept_on_success():
+            metadata = checkpointer.metadata(folder / VARIABLES)
+            metadata = getattr(metadata, "item_metadata", metadata)
+            targets = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), metadata)
+            variables = checkpointer.restore(folder / VARIABLES, getattr(targets, "tree", targets))
+    except Exception as error:  # orbax raises a bare Exception for a short file
+        reason = str(error).strip().split("\n")[0][:100]
+        raise ValueError(f"folder={str(folder)!r}: damaged ({reason}); allowed: a whole one") from None
+    if path := find_damage(variables, expected):
+        raise ValueError(f"folder={str(folder)!r}: damaged, {path} differs from its checksum; allowed: a whole one")
     return about, jax.tree.map(np.asarray, variables)
 
 

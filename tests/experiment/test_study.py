@@ -121,6 +121,14 @@ def test_another_labs_folder_is_not_written_over(tmp_path, capsys):
     assert (tmp_path / "numbers.json").read_bytes() == before
 
 
+def test_a_damaged_config_is_named(tmp_path, capsys):
+    (tmp_path / "config.json").write_text('{"experiment": "la')
+    assert run_study(LAB, [f"--run_dir={tmp_path}"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: {tmp_path / 'config.json'}: it is not JSON")
+    assert err.count("\n") == 1
+
+
 def test_help(capsys):
     with pytest.raises(SystemExit) as caught:
         run_study(LAB, ["--help"])

@@ -10,6 +10,7 @@ from flax import struct
 from dlcore.learner import State
 from dlcore.ops.replica import REPLICA
 from dlcore.optim import apply_gradients
+from dlcore.optim.apply import optimizer_step
 
 
 @struct.dataclass
@@ -89,3 +90,17 @@ def test_replicas_take_the_same_step():
 
     params = jax.pmap(replica, axis_name=REPLICA, devices=jax.devices()[:2])(jnp.array([0.0, 1.0]))
     equal(jax.tree.map(lambda p: p[0], params), jax.tree.map(lambda p: p[1], params))
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "problem"),
+    [
+        (optax.lookahead(optax.sgd(0.1), 5, 0.5), "optimizer=optax.lookahead: its parameters are a pair"),
+        (optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.1)), "optimizer=optax.contrib.sam: it alternates"),
+        (optax.chain(optax.identity(), optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.1))), "optimizer=optax.contrib"),
+    ],
+)
+def test_optimizers_that_need_more_than_gradients_are_named(optimizer, problem):
+    params = {"w": jnp.ones(2)}
+    with pytest.raises(ValueError, match=f"^{problem}.*; allowed: transformations"):
+        optimizer_step(optimizer, params, optimizer.init(params), params)

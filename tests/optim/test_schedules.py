@@ -301,7 +301,9 @@ def test_plateau_of_a_negative_measure():
         (lambda: create_schedule("cosine", 0.1, 0), "steps=0: out of range; allowed: at least 1"),
         (lambda: create_optimizer("sgd", float("nan")), "learning_rate=nan: out of range; allowed: finite, at least 0"),
         (lambda: create_optimizer("adam", -0.1), "learning_rate=-0.1: out of range"),
-        (lambda: create_optimizer("sgd", 0.1, momentum=2.0), "^momentum=2.0: out of range; allowed: 0 to 1"),
+        (lambda: create_optimizer("sgd", 0.1, momentum=2.0), "^momentum=2.0: out of range; allowed: 0 to 0.999999"),
+        (lambda: create_optimizer("adam", 0.1, momentum=1), "^momentum=1: out of range; allowed: 0 to 0.999999"),
+        (lambda: create_optimizer("adam", 0.1, second_momentum=0.99999999), "^second_momentum=0.99999999: out of"),
         (lambda: create_optimizer("adam", 0.1, second_momentum=-1.0), "^second_momentum=-1.0: out of range"),
         (
             lambda: create_optimizer("adamw", 0.1, weight_decay=-1.0),

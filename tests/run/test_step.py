@@ -172,6 +172,8 @@ def test_start_may_give_numpy_arrays_and_must_keep_shapes_and_dtypes():
     steps(program, carry, 1)
     with pytest.raises(ValueError, match=r"start changes params/w from float32\[3\] to float64\[3\]"):
         program.init(batch(), lambda s: s.replace(params={"w": np.ones(3), "b": np.float32(2.0)}))
+    with pytest.raises(ValueError, match=r"start changes params/b from float32\[\] to float\[\]"):
+        program.init(batch(), lambda s: s.replace(params={"w": np.ones(3, np.float32), "b": 2.0}))
     with pytest.raises(ValueError, match=r"start changes params/w from float32\[3\] to float32\[4\]"):
         program.init(batch(), lambda s: s.replace(params={"w": np.ones(4, np.float32), "b": np.float32(2.0)}))
     with pytest.raises(ValueError, match=r"start changes the structure of the state: .*params/extra"):

@@ -132,3 +132,16 @@ def test_nothing_is_overwritten(published, tmp_path):
     (tmp_path / "note").write_text("mine")
     with pytest.raises(ValueError, match="not empty; allowed: a new or empty folder"):
         save_weights(tmp_path, variables, {"model": MODEL})
+
+
+@pytest.mark.parametrize("damage", ["short", "flipped"])
+def test_damaged_weights_are_refused(tmp_path, damage):
+    save_weights(tmp_path, {"w": np.random.default_rng(0).normal(size=(64, 64))}, {"model": "mlp"})
+    assert load_weights(tmp_path)[0] == {"model": "mlp"}
+    path = max((p for p in (tmp_path / "variables").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content if damage == "flipped" else content[:100])
+    problem = "w differs from its checksum" if damage == "flipped" else "Error reading"
+    with pytest.raises(ValueError, match=f"damaged.*{problem}.*; allowed: a whole one"):
+        load_weights(tmp_path)

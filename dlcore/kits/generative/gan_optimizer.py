@@ -17,7 +17,7 @@ SETTINGS = {
         2e-4, "initial learning rate of generator and discriminator", limits=Range(0), essential=True
     ),
     "schedule": Setting("linear", "learning-rate schedule", Literal[tuple(SCHEDULES)]),
-    "momentum": Setting(0.5, "beta1 of Adam", limits=Range(0, 1)),
+    "momentum": Setting(0.5, "beta1 of Adam", limits=Range(0, 0.999999)),
 }
 
 

@@ -10,7 +10,7 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.setting import Setting
 from dlcore.learner import Learner, Range
 from dlcore.optim import OPTIMIZERS, SCHEDULES, create_optimizer, create_schedule, use_ema
-from dlcore.optim.builder import check_milestones
+from dlcore.optim.builder import MOST_MOMENTUM, check_milestones
 
 __all__ = ["SETTINGS", "build", "evaluate_ema", "learning_rate_schedule", "schedule"]
 
@@ -38,8 +38,10 @@ SETTINGS = {
     "warmup": Setting(
         0.1, "linear warm-up: fraction of the steps in which the learning rate rises from 0", limits=Range(0, 1)
     ),
-    "momentum": Setting(0.9, "momentum of SGD; beta1 of Adam", limits=Range(0, 1)),
-    "second_momentum": Setting(0.999, "beta2 of Adam: decay rate of the squared gradients", limits=Range(0, 0.999999)),
+    "momentum": Setting(0.9, "momentum of SGD; beta1 of Adam", limits=Range(0, MOST_MOMENTUM)),
+    "second_momentum": Setting(
+        0.999, "beta2 of Adam: decay rate of the squared gradients", limits=Range(0, MOST_MOMENTUM)
+    ),
     "weight_decay": Setting(
         0.05,
         "weight decay, decoupled for adamw and lamb, L2 elsewhere; kernels only: no biases, norms, tokens or positions",
