@@ -83,7 +83,14 @@ def _main(argv: list[str]) -> int:
     cost.add_argument("--csv", type=Path, help="write the table to this file too")
     cost.add_argument("--picture", type=Path, help="draw the layers in this .png, .svg or .pdf file")
     convert = command("convert", "Turn torch weights into a folder for --init_from.")
-    convert.add_argument("file", type=Path, help=".safetensors, .npz, or .pth, .pt, .bin of torch.save")
+    convert.add_argument(
+        "file",
+        type=Path,
+        help="weights: .safetensors, .npz, a file of torch.save, or the folder or .index.json of shards",
+    )
+    convert.add_argument(
+        "--no-ema", action="store_true", help="of a model and its moving average take the model, not the average"
+    )
     convert.add_argument("--model", required=True, help="a name of `dlcore models`, of any kind")
     convert.add_argument("--out", type=Path, help="a new folder (by default the file's name without its ending)")
     convert.add_argument(
@@ -200,14 +207,15 @@ def _convert(options: argparse.Namespace) -> None:
     from flax.traverse_util import flatten_dict, unflatten_dict
 
     from dlcore.models import load_torch
-    from dlcore.models.torch_weights import count_classes, head_paths, read_state_dict
+    from dlcore.models.torch_weights import count_classes, head_paths
+    from dlcore.models.weight_files import read_state_dict
     from dlcore.run.weights import save_weights
 
-    out = options.out or options.file.with_suffix("")
+    out = options.out or _converted(options.file)
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"out={str(out)!r}: not empty; allowed: a new or empty folder")
     known = _normalization(options)
-    weights = read_state_dict(options.file)
+    weights = read_state_dict(options.file, use_ema=not options.no_ema)
     classes = count_classes(options.model, weights)
     fields = {} if classes is None else {"num_classes": classes}
     head, has_head = (set(), True) if fields else head_paths(options.model, weights)
@@ -222,6 +230,13 @@ def _convert(options: argparse.Namespace) -> None:
     if known:
         mean, std = (", ".join(f"{x:g}" for x in known[name]) for name in ("mean", "std"))
         print(f"images are normalized by mean {mean} and standard deviation {std} (--mean and --std change it)")
+
+
+def _converted(path: Path) -> Path:
+    """Name the folder of converted weights: the file's without its ending, or another name beside a folder."""
+    if path.is_dir():
+        return path.with_name(f"{path.name}.converted")
+    return path.with_name(path.name.removesuffix(".index.json").removesuffix(".tar")).with_suffix("")
 
 
 def _normalization(options: argparse.Namespace) -> dict[str, tuple[float, ...]]:

@@ -19,7 +19,8 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from dlcore.models.torch_weights import fill_from_torch, unwrap_state_dict
+from dlcore.models.torch_weights import fill_from_torch
+from dlcore.models.weight_files import unwrap_state_dict
 
 __all__ = ["load_torch"]
 

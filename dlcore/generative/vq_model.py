@@ -19,7 +19,7 @@ from flax import linen as nn
 from dlcore.generative.autoencoder_kl import Decoder, Encoder
 from dlcore.generative.torch_diffusers import load_torch
 from dlcore.learner import Range
-from dlcore.models.torch_weights import unwrap_state_dict
+from dlcore.models.weight_files import unwrap_state_dict
 from dlcore.nn import Conv
 
 __all__ = ["VQModel", "load_vq_model"]

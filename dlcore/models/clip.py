@@ -25,7 +25,8 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.learner import Range
-from dlcore.models.torch_weights import fill_from_torch, unwrap_state_dict
+from dlcore.models.torch_weights import fill_from_torch
+from dlcore.models.weight_files import unwrap_state_dict
 from dlcore.nn import (
     Conv,
     Dense,

@@ -25,7 +25,7 @@ from dlcore.nn.initializers import torch_default
 __all__ = ["MODELS", "DeiT"]
 
 TORCH_NAMES = vit.TIMM_NAMES
-TORCH_LAYOUTS = (vit.TRANSFORMERS,)
+TORCH_LAYOUTS = (vit.TRANSFORMERS, vit.TIMM)
 from_torch = vit.from_torch
 
 

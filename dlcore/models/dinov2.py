@@ -19,8 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.learner import Range
-from dlcore.models.torch_weights import fill_from_torch, unwrap_state_dict
+from dlcore.models.torch_weights import fill_from_torch
 from dlcore.models.vit import ViT
+from dlcore.models.weight_files import unwrap_state_dict
 
 __all__ = ["MODELS", "DINOv2", "example_inputs", "load_torch"]
 

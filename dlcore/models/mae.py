@@ -29,7 +29,8 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.learner import Range
-from dlcore.models.torch_weights import fill_from_torch, unwrap_state_dict
+from dlcore.models.torch_weights import fill_from_torch
+from dlcore.models.weight_files import unwrap_state_dict
 from dlcore.nn import Dense, LayerNorm, TransformerEncoderBlock, gelu, grid_positions, sinusoidal_encoding
 from dlcore.nn.precision import logits_dtype
 from dlcore.ops import patchify

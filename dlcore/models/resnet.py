@@ -74,6 +74,13 @@ TORCH_LAYOUTS = (
 )
 """ResNetForImageClassification of transformers."""
 
+TORCH_OLD_NAMES = (
+    (r"^0\.(?=weight$)", "conv1."),
+    (r"^1\.(?=\w+$)", "bn1."),
+    (r"^([4-7])\.(?=\d+\.)", lambda match: f"layer{int(match[1]) - 3}."),
+)
+"""nn.Sequential(*resnet.children()), as lightly makes a backbone: 0 conv1, 1 bn1, 4 to 7 the stages."""
+
 
 class SqueezeExcitation(nn.Module):
     """Scale each channel by a gate in (0, 1) computed from the means of all channels.

@@ -19,20 +19,16 @@ same network, each a `Layout` that a file's keys tell. Axes:
 """
 
 import re
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.extras import require
 from dlcore.learner import root_key
 from dlcore.models.registry import create_model, example_inputs, family_of, kind_of
-from dlcore.models.torch_file import TorchTensor, read_torch_file
+from dlcore.models.weight_files import IGNORED, listed, unwrap_state_dict
 
 __all__ = [
     "Layout",
@@ -40,22 +36,12 @@ __all__ = [
     "fill_from_torch",
     "head_paths",
     "load_torch",
-    "read_npz",
-    "read_state_dict",
     "torch_names",
-    "unwrap_state_dict",
 ]
 
 LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "mean": "running_mean", "var": "running_var"}
-IGNORED = r"(^|\.)num_batches_tracked$|^n_averaged$"
-WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "_orig_mod", "net", "network", "backbone")
-"""Names under which training scripts, data parallelism and compilation put a model."""
-
 JOIN = " + "
 """Between the names of several entries that are one variable here."""
-
-NAMED = 5
-"""Entries that an error names; it counts the others."""
 
 
 class Layout(NamedTuple):
@@ -67,6 +53,7 @@ class Layout(NamedTuple):
       older: pairs of `re.sub` that turn the keys of older files into today's.
       ignored: pattern of keys that are not weights.
       optional: pattern of keys, after `older`, that may be left over.
+      convert: function such as the family's `from_torch` that replaces it for files of this project.
     """
 
     pattern: str
@@ -74,6 +61,7 @@ class Layout(NamedTuple):
     older: tuple = ()
     ignored: str = "(?!)"
     optional: str = "(?!)"
+    convert: Any = None
 
     def entries(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
         """Return the weights of an unwrapped state dict under today's names.
@@ -163,7 +151,8 @@ def load_torch(
       interpolated to that of the field `image_size`.
 
     Raises:
-      ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
+      ValueError: entries are missing, left over or of a wrong shape; they are listed by name. Or one holds integers,
+        NaN, infinity or a negative variance.
     """
     family = family_of(name)
     if hasattr(family, "from_torch_names"):
@@ -199,110 +188,27 @@ def fill_from_torch(
       The tree, of arrays.
 
     Raises:
-      ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
+      ValueError: entries are missing, left over or of a wrong shape; they are listed by name. Or one holds integers,
+        NaN, infinity or a negative variance.
     """
     leaves = _leaves(shapes)
     names = {path: _torch_name(path, tuple(rules)) for path in leaves}
     entries = Layout("", older=tuple(older)).entries(unwrap_state_dict(state_dict))
     _split_projections(entries, names)
     _check_complete(what, entries, names, optional)
+    _check_values(entries, names)
     values = {
         path: _convert(path, _joined(entries, name), leaves[path].shape, lambda *_: None)
         for path, name in names.items()
     }
     if mismatched := [path for path, value in values.items() if value.shape != leaves[path].shape]:
         messages = [f"{names[path]}, as {values[path].shape} not {leaves[path].shape}" for path in mismatched]
-        raise ValueError(f"state_dict: it does not fit {what}; {_list('of a wrong shape', messages)}")
+        raise ValueError(f"state_dict: it does not fit {what}; {listed('of a wrong shape', messages)}")
 
     def fill(path: tuple, leaf: Any) -> jax.Array:
         return jnp.asarray(values[_path(path)], leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(fill, shapes)
-
-
-def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
-    """Read a state dict from a file.
-
-    Args:
-      path: a .safetensors or .npz file, or a .pth, .pt or .bin file of `torch.save`.
-
-    Returns:
-      {name: array}, without the names in front that training scripts add (`state_dict`, `model`, `module.` of data
-      parallelism, `_orig_mod.` of compilation).
-
-    Raises:
-      ValueError: the ending is another, the file is damaged, or an entry is no tensor.
-      FileNotFoundError: there is no such file.
-      MissingPackage: safetensors is not installed.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"path={path}: does not exist; allowed: a file with a state dict")
-    if path.suffix == ".npz":
-        return unwrap_state_dict(read_npz(path))
-    if path.suffix == ".safetensors":
-        require("safetensors", what=f"path={path}")
-        from safetensors.numpy import load_file
-
-        try:
-            return unwrap_state_dict(load_file(path))
-        except Exception as error:  # safetensors raises types of its own
-            raise ValueError(f"path={path}: damaged, or no .safetensors ({error}); allowed: a whole file") from None
-    if path.suffix not in (".pth", ".pt", ".bin"):
-        raise ValueError(f"path={path}: unknown format; allowed: .safetensors, .npz, .pth, .pt, .bin")
-    content = read_torch_file(path)
-    while isinstance(content, dict) and (inner := [k for k in WRAPPERS if isinstance(content.get(k), dict)]):
-        content = content[inner[0]]
-    if not isinstance(content, dict):
-        kind = type(content).__name__
-        raise ValueError(f"path={path}: holds a {kind}; allowed: a state dict, torch.save(model.state_dict(), PATH)")
-    if non_tensors := [key for key, value in content.items() if not isinstance(value, TorchTensor)]:
-        raise ValueError(f"path={path}: no dict of tensors; {_list('other entries', non_tensors)}allowed: a state dict")
-    arrays = {key: tensor.array() for key, tensor in content.items()}
-    floats = {
-        key: value.astype(np.float32) for key, value in arrays.items() if jnp.issubdtype(value.dtype, jnp.floating)
-    }
-    return unwrap_state_dict({**arrays, **floats})
-
-
-def unwrap_state_dict(state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what training scripts, data parallelism and compilation write before every name.
-
-    Args:
-      state_dict: {name: array}.
-
-    Returns:
-      The entries; while all names begin with the same one of `WRAPPERS` ("model.", "module."), without it.
-    """
-    entries = dict(state_dict)
-    while entries:
-        first = {key.partition(".")[0] for key in entries if not re.search(IGNORED, key)}
-        if len(first) != 1 or not first & {*WRAPPERS}:
-            break
-        entries = {key.removeprefix(f"{min(first)}."): value for key, value in entries.items()}
-    return entries
-
-
-def read_npz(path: str | Path) -> dict[str, np.ndarray]:
-    """Read all arrays of an .npz file.
-
-    Args:
-      path: path of the file.
-
-    Returns:
-      {name: array}.
-
-    Raises:
-      ValueError: the file is empty, damaged or no .npz, or holds Python objects.
-      FileNotFoundError: there is no such file.
-    """
-    if not Path(path).exists():
-        raise FileNotFoundError(f"path={path}: does not exist; allowed: an .npz file")
-    try:
-        with zipfile.ZipFile(path), np.load(path) as file:
-            return dict(file)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
-        raise ValueError(f"path={path}: empty, damaged or no .npz; allowed: a whole file of arrays") from None
 
 
 def _values(
@@ -318,7 +224,8 @@ def _values(
     initial = _initial(name, fields) if absent else {}
     names = {path: key for path, key in names.items() if path not in absent}
     _check_complete(name, entries, names, layout.optional)
-    convert = getattr(family, "from_torch", lambda path, value, shape: None)
+    convert = layout.convert or getattr(family, "from_torch", lambda path, value, shape: None)
+    _check_values(entries, names)
     values = {path: _convert(path, _joined(entries, names[path]), leaves[path].shape, convert) for path in names}
     values |= {path: np.asarray(initial[path]) for path in absent}
     mismatched = [path for path, leaf in leaves.items() if values[path].shape != leaf.shape]
@@ -333,7 +240,7 @@ def _values(
     ]
     offer = not replace_head and kind_of(name) == "image" and set(mismatched) <= _head(name, fields, leaves)
     hint = "replace_head=True leaves a head of another size at its initial value" if offer else ""
-    raise ValueError(f"state_dict: it does not fit {name}; {_list('of a wrong shape', shapes)}{hint}")
+    raise ValueError(f"state_dict: it does not fit {name}; {listed('of a wrong shape', shapes)}{hint}")
 
 
 def _layouts(name: str) -> tuple[Layout, ...]:
@@ -380,8 +287,21 @@ def _check_complete(what: str, entries: Mapping[str, Any], names: Mapping[str, s
     left_over = [key for key in left_over if not re.search(optional, key)]
     if missing or left_over:
         raise ValueError(
-            f"state_dict: it does not fit {what}; {_list('missing', missing)}{_list('left over', left_over)}"
+            f"state_dict: it does not fit {what}; {listed('missing', missing)}{listed('left over', left_over)}"
         )
+
+
+def _check_values(entries: Mapping[str, Any], names: Mapping[str, str]) -> None:
+    """Refuse entries that are no weights of a network: integers, NaN and infinity, variances below 0."""
+    for key in dict.fromkeys(key for joined in names.values() for key in joined.split(JOIN)):
+        value = np.asarray(entries[key])
+        if not jnp.issubdtype(value.dtype, jnp.floating):
+            raise ValueError(f"state_dict: {key} is {value.dtype}; allowed: floats (quantized weights do not load)")
+        with np.errstate(all="ignore"):
+            if not np.isfinite(value.sum()) and not np.isfinite(value).all():  # the sum alone may overflow
+                raise ValueError(f"state_dict: {key} holds NaN or infinity; allowed: finite weights")
+        if key.endswith("running_var") and value.size and value.min() < 0:
+            raise ValueError(f"state_dict: {key} holds {value.min():g}; allowed: variances of at least 0")
 
 
 def _joined(entries: Mapping[str, Any], name: str) -> np.ndarray:
@@ -448,10 +368,3 @@ def _head(name: str, fields: dict, leaves: dict) -> set[str]:
         return set()
     other = _leaves(_variables(name, {**fields, "num_classes": classes + 1}))
     return {path for path, leaf in leaves.items() if other[path].shape != leaf.shape}
-
-
-def _list(what: str, items: list[str]) -> str:
-    if not items:
-        return ""
-    more = f" and {len(items) - NAMED} more" if len(items) > NAMED else ""
-    return f"{len(items)} {what}: {', '.join(map(str, items[:NAMED]))}{more}; "

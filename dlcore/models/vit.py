@@ -14,9 +14,10 @@ behind the patches, with the same logits, as attention does not depend on the or
 `position_features=P` positions are P channels beside the others, concatenated and not added.
 
 For images of another size the positions are interpolated (bicubic, as in torch); `load_torch(name, weights,
-image_size=384)` does so once. Module names are timm's, which DeiT's weights use (see `dlcore.models.deit`);
-`TORCH_NAMES` turns them into torchvision's. Torchvision's published files still call the MLP's layers `linear_1` and
-`linear_2`, which load too, as do timm's names and transformers' (whose layer norms have `epsilon=1e-12`).
+image_size=384)` does so once, with antialias where the weights are timm's, as timm does. Module names are timm's,
+which DeiT's weights use (see `dlcore.models.deit`); `TORCH_NAMES` turns them into torchvision's. Torchvision's
+published files still call the MLP's layers `linear_1` and `linear_2`, which load too, as do timm's names and
+transformers' (whose layer norms have `epsilon=1e-12`).
 `patch_size=1` is the transformer on pixels. The bias of the patch layer starts at 0.
 """
 
@@ -89,16 +90,15 @@ TRANSFORMERS = Layout(
 )
 """Today's names and older ones of ViTForImageClassification, ViTModel and DeiTForImageClassificationWithTeacher."""
 
-TORCH_LAYOUTS = (TRANSFORMERS, Layout(r"^blocks\.", names=TIMM_NAMES))
 
-
-def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
+def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...], *, antialias: bool = False) -> Any:
     """Interpolate a position table to another square grid, keeping its one or two leading tokens.
 
     Args:
       path: path of the leaf, such as "params/pos_embed/embedding".
       value: [1, tokens, width], the entry of the state dict.
       shape: shape of the leaf.
+      antialias: interpolate with antialias, as timm.
 
     Returns:
       The table in the leaf's shape; None where the rule of `dlcore.models.torch_weights` applies. A table of patches
@@ -112,8 +112,15 @@ def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
     for prefix in (0, 1, 2):
         old, new = (round(max(n - prefix, 0) ** 0.5) for n in (value.shape[1], shape[1]))
         if (old * old, new * new) == (value.shape[1] - prefix, shape[1] - prefix):
-            return np.asarray(interpolate_positions(jnp.asarray(value), (old, old), (new, new), prefix))
+            table = jnp.asarray(value, jnp.float32)
+            return np.asarray(interpolate_positions(table, (old, old), (new, new), prefix, antialias=antialias))
     return None
+
+
+TIMM = Layout(r"^blocks\.", names=TIMM_NAMES, convert=functools.partial(from_torch, antialias=True))
+"""VisionTransformer of timm, and DeiT's own files, which timm reads."""
+
+TORCH_LAYOUTS = (TRANSFORMERS, TIMM)
 
 
 class ViT(Backbone):

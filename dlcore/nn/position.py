@@ -128,7 +128,12 @@ def grid_positions(rows: int, columns: int, features: int) -> np.ndarray:
 
 
 def interpolate_positions(
-    table: jax.Array, grid: tuple[int, int], new_grid: tuple[int, int], num_prefix_tokens: int = 0
+    table: jax.Array,
+    grid: tuple[int, int],
+    new_grid: tuple[int, int],
+    num_prefix_tokens: int = 0,
+    *,
+    antialias: bool = False,
 ) -> jax.Array:
     """Resize a learned table of positions to another grid by bicubic interpolation, as torch.
 
@@ -137,6 +142,7 @@ def interpolate_positions(
       grid: (h, w) of the table.
       new_grid: (h', w') of the result.
       num_prefix_tokens: rows in front of the grid, such as the class token's, which do not change.
+      antialias: resize as `dlcore.ops.resize` with antialias, which timm does.
 
     Returns:
       [..., num_prefix_tokens + h' w', D].
@@ -152,7 +158,9 @@ def interpolate_positions(
     if tuple(grid) == tuple(new_grid):
         return table
     prefix, patches = table[..., :num_prefix_tokens, :], table[..., num_prefix_tokens:, :]
-    patches = resize(patches.reshape(*table.shape[:-2], *grid, table.shape[-1]), new_grid, "bicubic")
+    patches = resize(
+        patches.reshape(*table.shape[:-2], *grid, table.shape[-1]), new_grid, "bicubic", antialias=antialias
+    )
     return jnp.concatenate([prefix, patches.reshape(*table.shape[:-2], -1, table.shape[-1])], -2)
 
 

@@ -51,4 +51,4 @@ def _checksum(leaf: Any) -> int | None:
         if not leaf.is_fully_replicated:
             return None
         leaf = leaf.addressable_data(0)
-    return zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8))
+    return zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)

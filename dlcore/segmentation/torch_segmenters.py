@@ -61,7 +61,7 @@ def load_torch_segmenter(name: str, state_dict: Mapping[str, Any], num_classes: 
 
     Args:
       name: name from SEGMENTERS.
-      state_dict: {name: array}, such as `dlcore.models.torch_weights.read_state_dict` reads; with or without those of
+      state_dict: {name: array}, such as `dlcore.models.weight_files.read_state_dict` reads; with or without those of
         the auxiliary head.
       num_classes: C.
 

@@ -22,7 +22,7 @@ from dlcore.data.decoding import load_image
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.extras import require
 from dlcore.main import main
-from dlcore.models.torch_weights import read_npz
+from dlcore.models.weight_files import read_npz
 from dlcore.report.figure import PALETTE, new_figure
 
 INTRINSICS = np.array([[820.0, 0, 330], [0, 800, 240], [0, 0, 1]])

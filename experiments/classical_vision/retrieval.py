@@ -22,7 +22,7 @@ from dlcore.classical_vision.retrieval import acceptance_threshold, all_pairs, s
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.metrics.retrieval import recall_at_k, verification
-from dlcore.models.torch_weights import read_npz
+from dlcore.models.weight_files import read_npz
 from dlcore.report.figure import BLUE, GRAY, new_figure
 from experiments.classical_vision.learned_features import SmallConvNet, shift, train_features
 from experiments.studies.small_runs import Digits, shuffled_digits

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dlcore.models import create_model, load_torch, torch_file
-from dlcore.models.torch_weights import read_state_dict
+from dlcore.models.weight_files import read_state_dict
 from tests.models.parity import read_golden
 
 FILES = Path(__file__).parent / "torch_files"

@@ -33,7 +33,7 @@ from dlcore.kits.training import earlier_run
 from dlcore.learner import Range
 from dlcore.models import create_model, input_shape
 from dlcore.models.backbone import add_mlp_head
-from dlcore.models.torch_weights import read_npz
+from dlcore.models.weight_files import read_npz
 
 __all__ = [
     "PACKED",
