@@ -70,12 +70,12 @@ def read_state_dict(path: str | Path, *, use_ema: bool = True) -> dict[str, np.n
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"path={path}: does not exist; allowed: a file with a state dict")
-    found = _weights_of_folder(path) if path.is_dir() else path
-    if isinstance(found, Path) and not found.name.endswith(INDEX):
-        if (shard := re.search(SHARD, found.stem)) and int(shard[2]) > 1:
-            raise ValueError(f"path={found}: one of {int(shard[2])} shards; allowed: their folder, or their {INDEX}")
-        return unwrap_state_dict(_read_file(found, use_ema))
-    files = _files_of_index(found) if isinstance(found, Path) else found
+    source = _weights_of_folder(path) if path.is_dir() else path
+    if isinstance(source, Path) and not source.name.endswith(INDEX):
+        if (shard := re.search(SHARD, source.stem)) and int(shard[2]) > 1:
+            raise ValueError(f"path={source}: one of {int(shard[2])} shards; allowed: their folder, or their {INDEX}")
+        return unwrap_state_dict(_read_file(source, use_ema))
+    files = _files_of_index(source) if isinstance(source, Path) else source
     entries: dict[str, np.ndarray] = {}
     for file, names in files.items():
         content = _read_file(file, use_ema)
@@ -197,8 +197,8 @@ def unwrap_state_dict(state_dict: Mapping[str, Any]) -> dict[str, Any]:
 def _encoder(entries: dict[str, Any]) -> dict[str, Any] | None:
     """Return the encoder of a self-supervised pair; None where the entries are none."""
     for prefix, beside, head in ENCODERS:
-        others = [key for key in entries if not key.startswith(prefix) and not re.search(IGNORED, key)]
-        if 0 < len(others) < len(entries) and all(re.match(beside, key) for key in others):
+        companions = [key for key in entries if not key.startswith(prefix) and not re.search(IGNORED, key)]
+        if 0 < len(companions) < len(entries) and all(re.match(beside, key) for key in companions):
             encoder = {k.removeprefix(prefix): value for k, value in entries.items() if k.startswith(prefix)}
             return {key: value for key, value in encoder.items() if not re.match(head, key)}
     return None

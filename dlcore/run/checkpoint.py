@@ -297,11 +297,11 @@ class Checkpoints:
 
     def _compare(self, step: int, abstract: Any) -> None:
         """Compare the leaves, and then the nodes without any, such as the `EmptyState` of an optax transformation."""
-        note = json.loads((self.folder / str(step) / NOTE / "metadata").read_text())
+        metadata = json.loads((self.folder / str(step) / NOTE / "metadata").read_text())
         where = f"checkpoint {step} in {self.folder}"
         for entry, description in ((LEAVES, _leaves), (EMPTY_NODES, _empty_nodes)):
             expected = description(abstract)
-            saved = note[LEAVES] if entry == LEAVES else note.get(entry, expected)
+            saved = metadata[LEAVES] if entry == LEAVES else metadata.get(entry, expected)
             for path, value in expected.items():
                 if path not in saved:
                     raise CheckpointMismatch(f"{where} has no {path}, which this run needs as {value}")
