@@ -265,6 +265,7 @@ class _Run:
             seed=arguments.seed,
             steps=arguments.steps,
             data=settings(arguments.train),
+            hook_types=[type(hook).__name__ for hook in arguments.hooks],
             changed_data=arguments.changed_data,
             folder=arguments.folder,
         )
@@ -432,6 +433,7 @@ class _Run:
             "seed": int(self.arguments.seed),
             "data": settings(self.arguments.train),
             "hooks": [getattr(hook, "memory", None) for hook in self.arguments.hooks],
+            "hook_types": [type(hook).__name__ for hook in self.arguments.hooks],
             "folded": None if sums is None else [np.asarray(x).tolist() for x in jax.tree.leaves(sums)],
             "seconds": self.seconds,
             "stopped": self.stopped,

@@ -1,7 +1,7 @@
 """Checks of the arguments of `fit` before training starts."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -46,21 +46,30 @@ def check_valid(valid: Any) -> None:
 
 
 def check_checkpoint(
-    step: int, metadata: Mapping[str, Any], *, seed: int, steps: int, data: Any, changed_data: bool, folder: Any
+    step: int,
+    metadata: Mapping[str, Any],
+    *,
+    seed: int,
+    steps: int,
+    data: Any,
+    hook_types: Sequence[str],
+    changed_data: bool,
+    folder: Any,
 ) -> None:
     """Check that a restored checkpoint belongs to the training that is asked for.
 
     Args:
       step: step of the checkpoint.
-      metadata: the checkpoint's metadata; older ones have no seed, which passes.
+      metadata: the checkpoint's metadata; older ones have no seed and no types of hooks, which pass.
       seed: random seed of the training.
       steps: number of steps of the training.
       data: settings of the training data.
+      hook_types: name of the type of each hook; one that gets a memory back must be of the type that left it.
       changed_data: accept other data.
       folder: folder of the checkpoints, for the error.
 
     Raises:
-      ValueError: the seed or the data differ, or the checkpoint has more steps.
+      ValueError: the seed, the data or a hook differ, or the checkpoint has more steps.
     """
     seed, where = int(seed), repr(str(folder))
     if metadata.get("seed", seed) != seed:
@@ -72,6 +81,13 @@ def check_checkpoint(
         raise ValueError(
             f"steps={steps}: the checkpoint in {where} is of step {step}; allowed: at least {step}, or another folder"
         )
+    saved_types = metadata.get("hook_types", hook_types)
+    for index, (memory, saved, now) in enumerate(zip(metadata["hooks"], saved_types, hook_types, strict=False)):
+        if memory is not None and saved != now:
+            raise ValueError(
+                f"hooks[{index}]={now}: the checkpoint in {where} holds the memory of {saved}; allowed: the same hooks "
+                "in the same order"
+            )
     data = json.loads(json.dumps(data))
     if metadata["data"] != data and not changed_data:
         raise ValueError(

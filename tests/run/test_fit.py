@@ -9,6 +9,7 @@ import resource
 import shutil
 import signal
 import types
+from types import SimpleNamespace
 from typing import Any
 
 import chex
@@ -20,6 +21,7 @@ import pytest
 
 from dlcore.data.pipeline import Pipeline, batch_at
 from dlcore.data.source import Source
+from dlcore.experiment.resolved_run import restore_state
 from dlcore.learner import Evaluator, Last, Learner, Max, State, Sum, mask_of
 from dlcore.metrics import MeanIoU
 from dlcore.optim import cross_replica
@@ -360,6 +362,23 @@ def test_the_best_step_is_kept_beside_the_last(tmp_path):
     result = kept(tmp_path, [0.1, 0.9, 0.5, 0.4])
     assert result.best_step == 2
     assert checkpoints(tmp_path) == [2, 4]
+
+
+@pytest.mark.slow
+def test_a_damaged_best_checkpoint_is_replaced_by_the_newest(tmp_path, caplog):
+    values = [0.1, 0.9, 0.5, 0.4]
+    kept(tmp_path, values)
+    learner = scores(values)
+    experiment, flags = SimpleNamespace(monitor_mode="max"), SimpleNamespace(seed=0)
+    run = SimpleNamespace(folder=tmp_path, experiment=experiment, placement=one_device, flags=flags)
+    batch = pipeline().batch_at(0)
+    assert restore_state(run, learner, batch, "best")[0] == 2
+    for path in (tmp_path / "checkpoints" / "2" / "state").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    assert restore_state(run, learner, batch, "best")[0] == 4
+    assert "checkpoint 2" in caplog.text
+    assert "the newest that can be read replaces it" in caplog.text
 
 
 def test_the_smallest_is_best_under_min(tmp_path):
@@ -751,6 +770,15 @@ def test_the_memory_of_every_hook_is_found_again(tmp_path):
 
 
 @pytest.mark.covers("RG-19")
+def test_a_memory_goes_to_the_hook_that_left_it(tmp_path):
+    class Other(Recorder):
+        pass
+
+    train(4, folder=tmp_path, hooks=[Recorder()])
+    with pytest.raises(ValueError, match=r"hooks\[0\]=Other: .* holds the memory of Recorder; allowed: the same hooks"):
+        train(8, folder=tmp_path, hooks=[Other()])
+
+
 def test_patience_counts_measurements_and_not_log_lines(tmp_path):
     """Validation every 4 steps, a log line every step: patience 2 ends at the third measurement."""
     values = [0.5] * 20
