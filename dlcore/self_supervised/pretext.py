@@ -16,7 +16,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.augment import Preprocess
-from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, example_keys, mask_of
+from dlcore.learner import Labels, Learner, Metrics, ModelState, Range, Sum, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn import Dense
 from dlcore.nn.apply import apply_model
@@ -85,6 +85,8 @@ def pretext_learner(
     task: Task,
     prepare: Preprocess = lambda images: images,
     normalize: Preprocess = lambda images: images,
+    num_classes: int | None = None,
+    label_entry: str | None = None,
 ) -> Learner:
     """Train a network to solve a task that makes its own labels, on `{"image": [B, H, W, C], "index": [B], ...}`.
 
@@ -94,11 +96,17 @@ def pretext_learner(
       task: pretext task, (key, example) -> input and label; a label below 0 leaves the example out of loss and metrics.
       prepare: batch of images to the floats in [0, 1] that the task takes.
       normalize: pieces or images to the model's input.
+      num_classes: number of classes of the task; None takes the model's outputs.
+      label_entry: name of the entry of the batch that is the label, which `fit` then checks; None where the task draws
+        it.
 
     Returns:
       The learner. `evaluate` draws one task for each example by its index alone. `predict` returns `features` and
       `untrained` of whole images, [B, D], and of the task that `evaluate` draws `pieces` ([B, P, D] features), `guess`
       and `target` ([B] int32).
+
+    Raises:
+      ValueError: of the learner's functions: the model has another number of outputs than the task has classes.
     """
 
     def draw(rng: jax.Array, batch: dict) -> tuple[jax.Array, jax.Array]:
@@ -110,6 +118,8 @@ def pretext_learner(
         (logits, _), model_state = apply_model(
             model, params, model_state, pieces, train=dropout is not None, rng=dropout
         )
+        if num_classes not in (None, logits.shape[-1]):
+            raise ValueError(f"model: {logits.shape[-1]} outputs; allowed: {num_classes}, the classes of the task")
         mask = mask_of(batch) * (label >= 0)
         # Cross-entropy of the pretext label; examples without one are left out.
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(label, 0))  # [B]
@@ -152,4 +162,13 @@ def pretext_learner(
             "target": label,
         }
 
-    return Learner(init, update, evaluate, predict, loss)
+    def classes(state: ModelState, batch: dict) -> dict[str, Labels]:
+        if label_entry is None:
+            return {}
+
+        def logits(state: ModelState, batch: dict) -> jax.Array:
+            return model.apply({"params": state.params, **state.model_state}, draw(state.rng, batch)[0], train=False)[0]
+
+        return {label_entry: Labels(jax.eval_shape(logits, state, batch).shape[-1], ignored=-1)}
+
+    return Learner(init, update, evaluate, predict, loss, classes=classes)

@@ -125,4 +125,5 @@ def learner(
         augment=augment,
         weight=ramp_up_schedule(*ramp),
         memory=memory,
+        num_unlabeled=num_unlabeled,
     )

@@ -144,13 +144,17 @@ def remove_labels(learner: Learner) -> Learner:
     def loss(params: Any, state: Any, batch: Any) -> Any:
         return learner.loss(params, state, without(batch))
 
+    def classes(state: Any, batch: Any) -> dict:
+        limits = {} if learner.classes is None else learner.classes(state, without(batch))
+        return {name: count for name, count in limits.items() if name != "label"}
+
     return learner._replace(
         init=init,
         update=lambda state, batch: learner.update(state, without(batch)),
         evaluate=lambda state, batch: learner.evaluate(state, without(batch)),
         predict=lambda state, batch: learner.predict(state, without(batch)),
         loss=None if learner.loss is None else loss,
-        classes=None,
+        classes=classes,
     )
 
 
