@@ -7,6 +7,7 @@ anew for each example in each step. Doersch, Gupta & Efros 2015, arXiv:1505.0519
 arXiv:1603.09246; Gidaris, Singh & Komodakis 2018, arXiv:1803.07728.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -118,8 +119,7 @@ def pretext_learner(
         (logits, _), model_state = apply_model(
             model, params, model_state, pieces, train=dropout is not None, rng=dropout
         )
-        if num_classes not in (None, logits.shape[-1]):
-            raise ValueError(f"model: {logits.shape[-1]} outputs; allowed: {num_classes}, the classes of the task")
+        _check_outputs(logits.shape[-1], num_classes)
         mask = mask_of(batch) * (label >= 0)
         # Cross-entropy of the pretext label; examples without one are left out.
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(label, 0))  # [B]
@@ -163,12 +163,14 @@ def pretext_learner(
         }
 
     def classes(state: ModelState, batch: dict) -> dict[str, Labels]:
-        if label_entry is None:
-            return {}
-
-        def logits(state: ModelState, batch: dict) -> jax.Array:
-            return model.apply({"params": state.params, **state.model_state}, draw(state.rng, batch)[0], train=False)[0]
-
-        return {label_entry: Labels(jax.eval_shape(logits, state, batch).shape[-1], ignored=-1)}
+        pieces = jax.eval_shape(draw, state.rng, batch)[0]
+        apply = functools.partial(model.apply, train=False)
+        logits = jax.eval_shape(apply, {"params": state.params, **state.model_state}, pieces)[0]
+        return {} if label_entry is None else {label_entry: Labels(logits.shape[-1], ignored=-1)}
 
     return Learner(init, update, evaluate, predict, loss, classes=classes)
+
+
+def _check_outputs(outputs: int, num_classes: int | None) -> None:
+    if num_classes not in (None, outputs):
+        raise ValueError(f"model: {outputs} outputs; allowed: {num_classes}, the classes of the task")

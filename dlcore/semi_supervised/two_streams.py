@@ -376,11 +376,7 @@ def two_stream_learner(
         return state.replace(**state.teacher) if teacher is not None and teacher.measured else state
 
     def classes(state: TwoStreamState, batch: dict) -> dict[str, int | Labels]:
-        limits = dict(evaluator.classes(state, streams(batch)[0]))
-        if num_unlabeled is None:
-            return limits
-        index = "unlabeled/index" if "labeled" in batch else "index"
-        return limits | {index: Labels(num_unlabeled, reason=f"num_unlabeled={num_unlabeled}")}
+        return dict(evaluator.classes(state, streams(batch)[0])) | _memory_rows(num_unlabeled, batch)
 
     return Learner(
         init=init,
@@ -390,6 +386,14 @@ def two_stream_learner(
         loss=loss,
         classes=classes,
     )
+
+
+def _memory_rows(num_unlabeled: int | None, batch: dict) -> dict[str, Labels]:
+    """Return the limit of the unlabeled examples, for `Learner.classes`."""
+    if num_unlabeled is None:
+        return {}
+    index = "unlabeled/index" if "labeled" in batch else "index"
+    return {index: Labels(num_unlabeled, reason=f"num_unlabeled={num_unlabeled}")}
 
 
 def _weights(state: ModelState) -> dict[str, Any]:

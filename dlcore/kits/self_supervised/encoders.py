@@ -145,8 +145,7 @@ def remove_labels(learner: Learner) -> Learner:
         return learner.loss(params, state, without(batch))
 
     def classes(state: Any, batch: Any) -> dict:
-        limits = {} if learner.classes is None else learner.classes(state, without(batch))
-        return {name: count for name, count in limits.items() if name != "label"}
+        return {n: count for n, count in learner.classes(state, without(batch)).items() if n != "label"}
 
     return learner._replace(
         init=init,
@@ -154,7 +153,7 @@ def remove_labels(learner: Learner) -> Learner:
         evaluate=lambda state, batch: learner.evaluate(state, without(batch)),
         predict=lambda state, batch: learner.predict(state, without(batch)),
         loss=None if learner.loss is None else loss,
-        classes=classes,
+        classes=None if learner.classes is None else classes,
     )
 
 
