@@ -255,7 +255,7 @@ def test_a_pretext_has_as_many_outputs_as_its_task_has_classes():
     model, rows = PieceClassifier(Classifier(), 3), two_streams(2)["unlabeled"].arrays
     learner = exemplar.learner(model=model, optimizer=SGD, augment=lambda key, x: x)
     check_train(learner, Source({**rows, "exemplar": np.array([2, -1])}))
-    with pytest.raises(ValueError, match="exemplar=3: out of range, example 1 of .*; allowed: integers from 0 to 2"):
+    with pytest.raises(ValueError, match=r"exemplar=3: out of range, example 1 of .*; allowed: integers from 0 to 2"):
         check_train(learner, Source({**rows, "exemplar": np.array([2, 3])}))
     turns = rotation.learner(model=model, optimizer=SGD)
     state = jax.eval_shape(turns.init, jax.random.key(0), Source(rows)[:2])
