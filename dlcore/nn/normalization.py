@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from dlcore.ops.checks import describe_array
 from dlcore.ops.replica import REPLICA, is_replicated
 
 __all__ = ["BatchNorm", "fold_batch_norm", "mean_and_variance"]
@@ -75,7 +76,8 @@ class BatchNorm(nn.Module):
           [B, ..., C].
 
         Raises:
-          ValueError: the mask has another shape, or `use_running_average` is given twice or never.
+          ValueError: the mask has another shape, `use_running_average` is given twice or never, or there is one value
+            a channel in training.
         """
         frozen = nn.merge_param("use_running_average", self.use_running_average, use_running_average)
         if mask is not None and mask.shape != x.shape[:1]:
@@ -92,6 +94,11 @@ class BatchNorm(nn.Module):
             mean, var = running_mean.value, running_var.value
         else:
             joins = not self.is_initializing() and (self.axis_name != REPLICA or is_replicated())
+            if not joins and not self.is_initializing() and x.size == x.shape[-1]:
+                raise ValueError(
+                    f"x={describe_array(x)}: one value a channel, whose variance is 0; allowed: at least 2, as by "
+                    "another batch_size"
+                )
             mean, var, count = _moments(x, mask, self.axis_name if joins else None)
             if not self.is_initializing():
                 self._track(running_mean, running_var, mean, var, count)
