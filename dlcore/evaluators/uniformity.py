@@ -13,6 +13,7 @@ import numpy as np
 
 from dlcore.evaluators.feature_memory import collect_features
 from dlcore.learner import Evaluator
+from dlcore.ops.checks import check_finite
 
 __all__ = ["uniformity", "uniformity_of"]
 
@@ -31,11 +32,12 @@ def uniformity_of(embeddings: np.ndarray, t: float = 2.0) -> float:
       The logarithm of the mean potential, at most 0; 0 if all embeddings are equal.
 
     Raises:
-      ValueError: there are fewer than two embeddings.
+      ValueError: there are fewer than two embeddings, or one is not finite.
     """
     if len(embeddings) < 2:
         raise ValueError(f"embeddings: {len(embeddings)} of them; allowed: at least 2")
     count = min(len(embeddings), _MOST)
+    check_finite("embeddings", embeddings)
     z = np.asarray(embeddings, np.float64)[np.linspace(0, len(embeddings) - 1, count).astype(int)]
     z = z - z.mean(0)
     norm = np.square(z).sum(1)

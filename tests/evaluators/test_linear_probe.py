@@ -31,7 +31,7 @@ def test_dead_features_and_bad_input():
     assert np.isfinite(probe_predict(x, y, x)).all()
     with pytest.raises(ValueError, match="c=0"):
         probe_predict(x, y, x, c=0)
-    with pytest.raises(ValueError, match="labels: 1 is the only class"):
+    with pytest.raises(ValueError, match="labels=1: the only class; allowed: at least two classes"):
         probe_predict(x, np.ones(50, int), x)
 
 
