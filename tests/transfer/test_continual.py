@@ -7,6 +7,7 @@ import pytest
 from flax import linen as nn
 
 from dlcore.data.digits import digits
+from dlcore.experiment.setting import FlagError
 from dlcore.models import create_model
 from dlcore.transfer.continual import (
     Recipe,
@@ -147,6 +148,11 @@ def test_accuracies_and_labels_of_another_shape_are_refused():
             forgetting(np.zeros(shape))
     with pytest.raises(ValueError, match=r"labels\[1\]=2: out of range; allowed: 0 to 1, of 2 classes"):
         fisher_diagonal(logistic, jnp.zeros(2), jnp.ones((3, 2)), jnp.array([0, 2, 1]))
+
+
+def test_a_buffer_that_no_class_fills_is_refused_before_training():
+    with pytest.raises(FlagError, match=r"--buffer=100000: a class has \d+ training images; allowed: 1 to \d+"):
+        page.study(buffer=100_000, strategies=("naive", "replay"))
 
 
 def test_the_verdict_turns():
