@@ -101,7 +101,7 @@ def nt_xent_scores(
     scores = jnp.concatenate([a, b]) @ jnp.concatenate(negatives[:2]).T / temperature  # [2N, 2M]
     query_idx = first + jnp.arange(len(a))
     m = len(negatives[0])
-    _check_negatives(a, m)
+    _check_negatives(m)
     # Row i of the first view has its positive in the second view, and the other way round.
     query_idx, positives = jnp.concatenate([query_idx, m + query_idx]), jnp.concatenate([m + query_idx, query_idx])
     column = jnp.arange(2 * m)
@@ -183,7 +183,7 @@ def clip_loss(
       ValueError: the shapes do not fit together, or there is one pair.
     """
     check_shapes(a=(a, "N D"), b=(b, "N D"), temperature=(temperature, "> 0"), mask=(mask, "N"))
-    _check_negatives(a, len(a))
+    _check_negatives(len(a))
     is_valid, a, b = _kept_units(a, b, mask)
     scores, query_idx = a @ b.T / temperature, jnp.arange(len(a))  # [N, N], [N]
     # Padded pairs are no negatives.
@@ -221,7 +221,7 @@ def siglip_loss(
       ValueError: the shapes do not fit together, or there is one pair.
     """
     check_shapes(a=(a, "N D"), b=(b, "N D"), temperature=(temperature, "> 0"), bias=(bias, ""), mask=(mask, "N"))
-    _check_negatives(a, len(a))
+    _check_negatives(len(a))
     is_valid, a, b = _kept_units(a, b, mask)
     # 1 on the diagonal, -1 elsewhere.
     signs = 2 * jnp.eye(len(a), dtype=a.dtype) - 1  # [N, N]
@@ -261,7 +261,7 @@ def uniformity_loss(z: jax.Array, t: float = 2.0, mask: jax.Array | None = None)
       ValueError: the shapes do not fit together, or there is one embedding.
     """
     check_shapes(z=(z, "N D"), t=(t, "> 0"), mask=(mask, "N"))
-    _check_negatives(z, len(z), "z")
+    _check_negatives(len(z))
     is_valid = jnp.ones(len(z), bool) if mask is None else mask > 0
     z = jnp.where(is_valid[:, None], at_least_float32(z), 0)
     squared = squared_distances(z, z)  # [N, N]
@@ -272,9 +272,9 @@ def uniformity_loss(z: jax.Array, t: float = 2.0, mask: jax.Array | None = None)
     return jnp.where(count > 0, log_total - jnp.log(jnp.maximum(count, 1)), 0.0)
 
 
-def _check_negatives(a: jax.Array, count: int, name: str = "a") -> None:
-    if count < 2:
-        raise ValueError(f"{name}={describe_array(a)}: a batch without negatives; allowed: a batch of at least 2")
+def _check_negatives(batch_size: int) -> None:
+    if batch_size < 2:
+        raise ValueError(f"batch_size={batch_size}: no negatives; allowed: at least 2")
 
 
 def _kept_units(a: jax.Array, b: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from dlcore.choices import check_choice
 from dlcore.losses._precision import at_least_float32
 from dlcore.losses.objective import masked_mean
-from dlcore.ops.checks import check_shapes, describe_array
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.l2_normalize import l2_normalize
 from dlcore.ops.square_root import safe_sqrt
 
@@ -182,7 +182,7 @@ def mined_triplet_loss(
     """
     check_choice("kind", kind, ("all", "semi_hard", "hard"))
     if len(embeddings) < 3:
-        raise ValueError(f"embeddings={describe_array(embeddings)}: no triplet; allowed: a batch of at least 3")
+        raise ValueError(f"batch_size={len(embeddings)}: no triplet; allowed: at least 3")
     distances = pairwise_distances(embeddings, squared)  # [N, N]
     # Mining takes no gradient; easy triplets have a loss of 0.
     kinds = triplet_kinds(jax.lax.stop_gradient(distances), labels, margin)

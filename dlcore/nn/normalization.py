@@ -21,7 +21,6 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from dlcore.ops.checks import describe_array
 from dlcore.ops.replica import REPLICA, is_replicated
 
 __all__ = ["BatchNorm", "fold_batch_norm", "mean_and_variance"]
@@ -95,10 +94,7 @@ class BatchNorm(nn.Module):
         else:
             joins = not self.is_initializing() and (self.axis_name != REPLICA or is_replicated())
             if not joins and not self.is_initializing() and x.size == x.shape[-1]:
-                raise ValueError(
-                    f"x={describe_array(x)}: one value a channel, whose variance is 0; allowed: at least 2, as by "
-                    "another batch_size"
-                )
+                raise ValueError("batch_size=1: one value a channel, whose variance is 0; allowed: at least 2")
             mean, var, count = _moments(x, mask, self.axis_name if joins else None)
             if not self.is_initializing():
                 self._track(running_mean, running_var, mean, var, count)

@@ -630,6 +630,9 @@ def test_sharpening_goes_to_one_hot():
     np.testing.assert_allclose(mixmatch.sharpen(p, 1.0), p, atol=1e-6)
     np.testing.assert_allclose(mixmatch.sharpen(p, 0.5)[0], np.square(p[0]) / np.square(p[0]).sum(), rtol=1e-5)
     np.testing.assert_allclose(mixmatch.sharpen(p, 1e-3), [[1, 0, 0], [0, 0, 1]], atol=1e-6)
+    for temperature in (0.0, -1.0):
+        with pytest.raises(ValueError, match=rf"temperature={temperature:g}: out of range; allowed: above 0"):
+            mixmatch.sharpen(p, temperature)
 
 
 @pytest.mark.covers("SE-08")
