@@ -80,7 +80,7 @@ def knn(source: Any, *, k: int = 20, temperature: float = 0.07, key: str = "feat
 
     def finish(acc) -> dict[str, float]:
         bank, labels, queries, targets = acc.split()
-        return {name: float((knn_predict(bank, labels, queries, min(k, len(bank)), temperature) == targets).mean())}
+        return {name: float((knn_predict(bank, labels, queries, k, temperature) == targets).mean())}
 
     return Evaluator(collect_features(key), finish, source, (name,))
 

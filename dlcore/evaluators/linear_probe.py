@@ -33,9 +33,11 @@ def probe_predict(
       [M] int classes.
 
     Raises:
-      ValueError: `c` is not positive, the widths differ, a feature is not finite, or the bank has a single class.
+      ValueError: `c` or `max_iterations` is not positive, the shapes do not fit together, a feature is not finite, or
+        the bank has a single class.
     """
-    check_shapes(bank=(bank, "N D"), labels=(labels, "N"), queries=(queries, "M W"))
+    bank, labels, queries = np.asarray(bank), np.asarray(labels), np.asarray(queries)
+    check_shapes(bank=(bank, "N D"), labels=(labels, "int N"), queries=(queries, "M W"))
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -45,8 +47,12 @@ def probe_predict(
     check_finite("queries", queries)
     if c <= 0:
         raise ValueError(f"c={c}: not positive; allowed: above 0")
+    if max_iterations < 1:
+        raise ValueError(f"max_iterations={max_iterations}: out of range; allowed: at least 1")
     if len(np.unique(labels)) < 2:
-        raise ValueError(f"labels={labels[0]}: the only class; allowed: at least two classes")
+        raise ValueError(f"labels={labels[:1].tolist()}: the only class; allowed: at least two classes")
+    if not len(queries):
+        raise ValueError("queries=[0]: none; allowed: at least 1")
     mean, std = bank.mean(0, dtype=np.float64), bank.std(0, dtype=np.float64)
     std = np.where(std > 1e-6 * np.maximum(std.max(), 1e-12), std, 1.0)
     classifier = LogisticRegression(C=c, max_iter=max_iterations)
