@@ -24,6 +24,7 @@ from dlcore.evaluators.linear_probe import probe_predict
 from dlcore.learner import Evaluator, root_key
 from dlcore.metrics.classification import class_predictions
 from dlcore.nn.apply import apply_model
+from dlcore.ops.checks import check_class_ids
 from dlcore.optim import create_optimizer, create_schedule
 
 __all__ = ["Encoder", "Recipe", "Tuning", "fine_tuning", "label_counts", "module_encoder"]
@@ -192,7 +193,11 @@ class Tuning:
 
         Returns:
           (variables of the encoder, the head's {"kernel": [D, K], "bias": [K]}).
+
+        Raises:
+          ValueError: a label is none of the K classes.
         """
+        check_class_ids("label", labeled.arrays["label"], self.num_classes)
         root, batch_size, steps = root_key(self.seed), self.recipe.batch_size, steps or self.recipe.steps
         rate = create_schedule("cosine", self.recipe.learning_rate, steps, steps // 10)
         size = jax.eval_shape(self._encode, variables, labeled[:1]["image"]).shape[-1]

@@ -434,6 +434,15 @@ def test_the_table_is_corrected_by_visits_and_padding_writes_nothing():
     np.testing.assert_allclose(padding["ensemble"][2], 0.6 * memory["ensemble"][2] + 0.4 * q[1], rtol=1e-6)
 
 
+def test_rows_outside_the_table_are_refused():
+    memory = {"ensemble": jnp.zeros((4, 2)), "visits": jnp.zeros(4, jnp.int32)}
+    for index in (jnp.array([0, 4]), jnp.array([0, -1])):
+        with pytest.raises(ValueError, match=r"index\[1\]=(4|-1): out of range; allowed: 0 to 3, of 4 rows"):
+            temporal_ensembling.remember(memory, index, jnp.ones((2, 2)), jnp.ones(2), 0.6)
+        with pytest.raises(ValueError, match=r"index\[1\]=(4|-1): out of range; allowed: 0 to 3, of 4 rows"):
+            temporal_ensembling.correct_startup_bias(memory, index, 0.6)
+
+
 @pytest.mark.covers("SE-03")
 def test_temporal_ensembling_pulls_towards_earlier_predictions():
     learner, state = start(temporal_ensembling, num_unlabeled=6, unlabeled_weight=2.0, rate=1.0)
