@@ -197,6 +197,14 @@ def test_distribution_alignment_and_class_thresholds():
     np.testing.assert_allclose(class_balance.class_thresholds(0.9, jnp.zeros(3)), 0.9, rtol=1e-6)
 
 
+def test_padding_moves_no_running_mean_and_zeros_align_to_the_uniform_distribution():
+    """One image of probabilities (1, 0): .99 / 2 + .01 and .99 / 2."""
+    mean, values = jnp.full(2, 0.5), jnp.array([[1.0, 0.0], [0.0, 1.0]])
+    np.testing.assert_array_equal(class_balance.running_mean(mean, values, jnp.zeros(2)), mean)
+    np.testing.assert_allclose(class_balance.running_mean(mean, values, jnp.array([1, 0])), [0.505, 0.495], rtol=1e-6)
+    np.testing.assert_array_equal(class_balance.align_distribution(jnp.zeros((1, 2)), mean), [[0.5, 0.5]])
+
+
 @pytest.mark.slow
 def test_fixmatch_remembers_what_it_guessed():
     data = batch()
