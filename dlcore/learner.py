@@ -60,8 +60,8 @@ class Learner(NamedTuple):
         such scalar.
       batched: path patterns (fnmatch, "/"-separated) of the State leaves whose leading axis is the batch.
       classes: (State, batch) -> {label: number of classes, or `Labels`}, by shapes alone: `fit` checks these entries of
-        the batch before it trains; "PART/label" is the label of one part of a batch of several. None where a batch has
-        no labels to check.
+        the batch before it trains; "PART/label" is the label of one part of a batch of several. "index" limits the
+        number of training examples, where the state has a row for each. None where a batch has no labels to check.
     """
 
     init: Callable[[jax.Array, Batch], Any]
@@ -80,11 +80,13 @@ class Labels(NamedTuple):
       count: C; labels are from 0 to C - 1.
       ignored: a label that stands for none, such as that of void pixels; None for no such label.
       valid: name of an entry of the batch, of the labels' shape, that is 0 where a label is padding; None for none.
+      reason: what limits them, for the error message ("num_unlabeled=50"); None for the model's outputs.
     """
 
     count: int
     ignored: int | None = None
     valid: str | None = None
+    reason: str | None = None
 
 
 class Evaluator(NamedTuple):

@@ -52,11 +52,14 @@ def two_streams(labeled: Source, unlabeled: Source) -> dict[str, Source]:
       {"labeled": source, "unlabeled": source without `label`}.
 
     Raises:
-      ValueError: the images differ in shape, or a labeled class is not among the hidden labels.
+      ValueError: the images differ in shape or dtype, or a labeled class is not among the hidden labels.
     """
     shapes = [source.arrays["image"].shape[1:] for source in (labeled, unlabeled)]
     if shapes[0] != shapes[1]:
         raise ValueError(f"unlabeled: images of {shapes[1]}; allowed: of {shapes[0]}, as the labeled ones")
+    dtypes = [source.arrays["image"].dtype for source in (labeled, unlabeled)]
+    if dtypes[0] != dtypes[1]:
+        raise ValueError(f"unlabeled: images of {dtypes[1]}; allowed: {dtypes[0]}, as the labeled ones")
     arrays = {"image": unlabeled.arrays["image"]}
     if "label" in unlabeled.arrays:
         arrays["hidden_label"] = unlabeled.arrays["label"]

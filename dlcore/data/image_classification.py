@@ -10,6 +10,7 @@ Images on disk are loaded in four steps, each in one module; TFDS data sets take
 
 import collections
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,14 +20,14 @@ from absl import logging
 from dlcore.data.carving import shared_images, split_validation
 from dlcore.data.decoding import decode_files
 from dlcore.data.digits import digits
-from dlcore.data.image_folder import ImageFolder, list_folder
+from dlcore.data.image_folder import ImageFolder, list_folder, list_unlabeled
 from dlcore.data.image_headers import ImageHeaders, check_headers, target_size
 from dlcore.data.source import Source
 from dlcore.data.streaming import stream_files, streaming_note
 from dlcore.data.tfds_source import tfds_sources
 from dlcore.data.workers import Workers
 
-__all__ = ["DATASETS", "Splits", "check_labels", "folder_source", "folder_splits", "load"]
+__all__ = ["DATASETS", "Splits", "check_labels", "folder_source", "folder_splits", "load", "unlabeled_source"]
 
 DATASETS = ("digits", "folder", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn_cropped")
 _TEST_FRACTION = 0.2
@@ -149,8 +150,48 @@ def folder_splits(
       ValueError: there is no image, no class folder, too few classes, a class that train lacks, an unreadable image,
         or more than `limit_bytes`.
     """
+    return _read(list_folder(path, min_classes), image_size, channels, skip_bad, limit_bytes, workers)
+
+
+def unlabeled_source(
+    path: str | Path,
+    image_size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    skip_bad: bool = False,
+    limit_bytes: int = _LIMIT_BYTES,
+    workers: Workers | None = None,
+) -> Source:
+    """Load all images below a folder or in a .zip, without labels: `image: [N, H, W, C] uint8`.
+
+    Args:
+      path: path of the folder or .zip file; folders in it have no meaning.
+      image_size: side or (H, W); see `folder_splits`.
+      channels: 1 or 3; see `folder_splits`.
+      skip_bad: leave out files that cannot be read, and note how many; False raises.
+      limit_bytes: largest size of all decoded images in bytes that is kept in memory.
+      workers: threads that decode images that take more; None makes that an error.
+
+    Returns:
+      The source, in the order of the paths.
+
+    Raises:
+      FileNotFoundError: `path` does not exist.
+      ValueError: there is no image, an unreadable one, or more than `limit_bytes`.
+    """
+    source = _read(list_unlabeled(path), image_size, channels, skip_bad, limit_bytes, workers)["all"]
+    return replace(source, arrays={"image": source.arrays["image"]}, class_names=())
+
+
+def _read(
+    folder: ImageFolder,
+    image_size: int | tuple[int, int] | None,
+    channels: int | None,
+    skip_bad: bool,
+    limit_bytes: int,
+    workers: Workers | None,
+) -> dict[str, Source]:
+    """Read the files of a listing, split by split."""
     size = None if image_size is None else target_size(image_size)
-    folder = list_folder(path, min_classes)
     headers = check_headers(folder, size, channels, skip_bad, None if workers is None else limit_bytes)
     stream = workers is not None and headers.num_bytes > limit_bytes
     if not stream:

@@ -17,7 +17,16 @@ from typing import IO, NamedTuple
 
 from dlcore.data.split_names import allowed_names, check_one_name, split_of
 
-__all__ = ["EXTENSIONS", "UNLABELED", "ImageFile", "ImageFolder", "is_image", "list_folder", "list_images"]
+__all__ = [
+    "EXTENSIONS",
+    "UNLABELED",
+    "ImageFile",
+    "ImageFolder",
+    "is_image",
+    "list_folder",
+    "list_images",
+    "list_unlabeled",
+]
 
 EXTENSIONS = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".dib", ".gif", ".webp", ".avif", ".avifs"),
@@ -125,6 +134,25 @@ def list_folder(path: str | Path, min_classes: int = 2) -> ImageFolder:
     num_outside = len(entries) - sum(map(len, groups.values()))
     main = "train" if "train" in splits else "all"
     return ImageFolder(path.resolve().name, str(path), splits, names, num_outside, main, path.is_file(), without)
+
+
+def list_unlabeled(path: str | Path) -> ImageFolder:
+    """List all images below a folder or in a .zip; no folder is a class or a split.
+
+    Args:
+      path: path of the folder or .zip file.
+
+    Returns:
+      The files as the split `all`, of the single class UNLABELED.
+
+    Raises:
+      FileNotFoundError: `path` does not exist.
+      ValueError: `path` holds no image.
+    """
+    path = Path(path)
+    entries, without = _entries(path)
+    files = [ImageFile(entry.name, 0, entry.open, "/".join(entry.parts), entry.size) for entry in entries]
+    return ImageFolder(path.resolve().name, str(path), {"all": files}, (UNLABELED,), 0, "all", path.is_file(), without)
 
 
 def list_images(path: str | Path) -> list[Path]:

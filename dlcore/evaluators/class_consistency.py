@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from dlcore.learner import Evaluator
+from dlcore.metrics.classification import class_predictions
 
 __all__ = ["class_consistency"]
 
@@ -26,7 +27,7 @@ def class_consistency(
     """
 
     def add(acc: list | None, outputs: dict, rows: dict) -> list:
-        return [*(acc or []), probabilities(outputs[name]).argmax(1) == rows[label]]
+        return [*(acc or []), class_predictions(np.asarray(probabilities(outputs[name]))) == rows[label]]
 
     return Evaluator(
         add, lambda acc: {"class_consistency": float(np.concatenate(acc).mean())}, source, ("class_consistency",)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from dlcore.learner import Evaluator
+from dlcore.metrics.classification import class_predictions
 from dlcore.metrics.interval import HalfInterval
 
 __all__ = ["episode_accuracy"]
@@ -25,7 +26,7 @@ def episode_accuracy(source: Any) -> Evaluator:
 
     def add(acc: list | None, outputs: Any, rows: Any) -> list:
         label = np.arange(way).repeat(rows["query"].shape[2])
-        return [*(acc or []), *(np.asarray(outputs["logits"]).argmax(-1) == label).mean(1)]
+        return [*(acc or []), *(class_predictions(np.asarray(outputs["logits"])) == label).mean(1)]
 
     def finish(acc: list) -> dict[str, float | None]:
         return dict(zip(names, (float(np.mean(acc)), HalfInterval.of(np.asarray(acc)).compute()), strict=True))

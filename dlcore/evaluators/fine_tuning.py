@@ -22,7 +22,9 @@ from dlcore.data.stratified import stratified_sample
 from dlcore.evaluators.knn import knn_predict
 from dlcore.evaluators.linear_probe import probe_predict
 from dlcore.learner import Evaluator, root_key
+from dlcore.metrics.classification import class_predictions
 from dlcore.nn.apply import apply_model
+from dlcore.ops.checks import check_class_ids
 from dlcore.optim import create_optimizer, create_schedule
 
 __all__ = ["Encoder", "Recipe", "Tuning", "fine_tuning", "label_counts", "module_encoder"]
@@ -191,7 +193,11 @@ class Tuning:
 
         Returns:
           (variables of the encoder, the head's {"kernel": [D, K], "bias": [K]}).
+
+        Raises:
+          ValueError: a label is none of the K classes.
         """
+        check_class_ids("label", labeled.arrays["label"], self.num_classes)
         root, batch_size, steps = root_key(self.seed), self.recipe.batch_size, steps or self.recipe.steps
         rate = create_schedule("cosine", self.recipe.learning_rate, steps, steps // 10)
         size = jax.eval_shape(self._encode, variables, labeled[:1]["image"]).shape[-1]
@@ -275,13 +281,13 @@ def fine_tuning(
             for end, variables in (("", trained), ("_untrained", untrained)):
                 tuned, head = tuning.train(variables, labeled)
                 logits = tuning.features(tuned, queries) @ head["kernel"] + head["bias"]
-                measures[f"fine_tune_{count}{end}"] = accuracy(logits.argmax(1))
+                measures[f"fine_tune_{count}{end}"] = accuracy(class_predictions(logits))
         if supervised:
             labeled, passes = stratified_sample(train, supervised, seed), -(-5 * supervised // recipe.batch_size)
             tuned, head = tuning.train(untrained, labeled, max(recipe.steps, passes))
             bank, z = tuning.features(tuned, labeled), tuning.features(tuned, queries)
             label = np.asarray(labeled.arrays["label"])
-            measures["supervised"] = accuracy((z @ head["kernel"] + head["bias"]).argmax(1))
+            measures["supervised"] = accuracy(class_predictions(z @ head["kernel"] + head["bias"]))
             measures["knn_supervised"] = accuracy(knn_predict(bank, label, z, min(k, len(bank))))
             measures["probe_supervised"] = accuracy(probe_predict(bank, label, z))
         return measures

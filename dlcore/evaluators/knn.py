@@ -80,11 +80,13 @@ def knn(source: Any, *, k: int = 20, temperature: float = 0.07, key: str = "feat
 
     def finish(acc) -> dict[str, float]:
         bank, labels, queries, targets = acc.split()
-        return {name: float((knn_predict(bank, labels, queries, min(k, len(bank)), temperature) == targets).mean())}
+        return {name: float((knn_predict(bank, labels, queries, k, temperature) == targets).mean())}
 
     return Evaluator(collect_features(key), finish, source, (name,))
 
 
 def _unit(x: np.ndarray) -> np.ndarray:
     x = np.asarray(x, np.float32)
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    # Squares of large numbers overflow in float32.
+    norm = np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
+    return (x / np.maximum(norm, 1e-12)).astype(x.dtype)

@@ -12,7 +12,7 @@ import numpy as np
 
 from dlcore.evaluators.feature_memory import collect_features
 from dlcore.learner import Evaluator
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["linear_probe", "probe_predict"]
 
@@ -33,16 +33,26 @@ def probe_predict(
       [M] int classes.
 
     Raises:
-      ValueError: `c` is not positive, or the bank has a single class.
+      ValueError: `c` or `max_iterations` is not positive, the shapes do not fit together, a feature is not finite, or
+        the bank has a single class.
     """
-    check_shapes(bank=(bank, "N D"), labels=(labels, "N"), queries=(queries, "M W"))
+    bank, labels, queries = np.asarray(bank), np.asarray(labels), np.asarray(queries)
+    check_shapes(bank=(bank, "N D"), labels=(labels, "int N"), queries=(queries, "M W"))
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
+    if bank.shape[1] != queries.shape[1]:
+        raise ValueError(f"queries={queries.shape}: another width than the bank; allowed: [M, {bank.shape[1]}]")
+    check_finite("bank", bank)
+    check_finite("queries", queries)
     if c <= 0:
         raise ValueError(f"c={c}: not positive; allowed: above 0")
+    if max_iterations < 1:
+        raise ValueError(f"max_iterations={max_iterations}: out of range; allowed: at least 1")
     if len(np.unique(labels)) < 2:
-        raise ValueError(f"labels: {labels[0]} is the only class; a probe needs two")
+        raise ValueError(f"labels={labels[:1].tolist()}: the only class; allowed: at least two classes")
+    if not len(queries):
+        raise ValueError("queries=[0]: none; allowed: at least 1")
     mean, std = bank.mean(0, dtype=np.float64), bank.std(0, dtype=np.float64)
     std = np.where(std > 1e-6 * np.maximum(std.max(), 1e-12), std, 1.0)
     classifier = LogisticRegression(C=c, max_iter=max_iterations)

@@ -13,6 +13,7 @@ import numpy as np
 
 from dlcore.evaluators.feature_memory import collect_features
 from dlcore.learner import Evaluator
+from dlcore.ops.checks import check_finite
 
 __all__ = ["uniformity", "uniformity_of"]
 
@@ -31,21 +32,25 @@ def uniformity_of(embeddings: np.ndarray, t: float = 2.0) -> float:
       The logarithm of the mean potential, at most 0; 0 if all embeddings are equal.
 
     Raises:
-      ValueError: there are fewer than two embeddings.
+      ValueError: there are fewer than two embeddings, or one is not finite.
     """
     if len(embeddings) < 2:
         raise ValueError(f"embeddings: {len(embeddings)} of them; allowed: at least 2")
     count = min(len(embeddings), _MOST)
+    check_finite("embeddings", embeddings)
     z = np.asarray(embeddings, np.float64)[np.linspace(0, len(embeddings) - 1, count).astype(int)]
     z = z - z.mean(0)
     norm = np.square(z).sum(1)
-    total = 0.0
+    log_total = -np.inf
     for start in range(0, count, _CHUNK):
         rows = slice(start, start + _CHUNK)
         squared = np.maximum(norm[rows, None] + norm - 2 * z[rows] @ z.T, 0)
-        potential = np.exp(-t * squared)
-        total += potential.sum() - potential[np.arange(len(potential)), np.arange(count)[rows]].sum()
-    return float(np.log(total / (count * (count - 1))))
+        exponents = -t * squared
+        exponents[np.arange(len(exponents)), np.arange(count)[rows]] = -np.inf  # an embedding is no pair with itself
+        # Log-sum-exp: potentials of far embeddings underflow to 0.
+        largest = exponents.max()
+        log_total = np.logaddexp(log_total, largest + np.log(np.exp(exponents - largest).sum()))
+    return float(log_total - np.log(count * (count - 1)))
 
 
 def uniformity(source: Any, *, key: str = "embeddings", name: str = "uniformity") -> Evaluator:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dlcore.learner import Evaluator
+from dlcore.metrics.classification import class_predictions
 
 __all__ = ["accuracy_by_video", "average_by_video"]
 
@@ -52,6 +53,6 @@ def accuracy_by_video() -> Evaluator:
         logits, label, video = (np.concatenate(parts) for parts in zip(*acc, strict=True))
         _, mean = average_by_video(logits, video)
         _, first = np.unique(video, return_index=True)
-        return {"accuracy_by_video": float((mean.argmax(-1) == label[first]).mean())}
+        return {"accuracy_by_video": float((class_predictions(mean) == label[first]).mean())}
 
     return Evaluator(add, finish, names=("accuracy_by_video",))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dlcore.learner import Evaluator
+from dlcore.metrics.classification import class_predictions
 
 __all__ = ["zero_shot"]
 
@@ -33,7 +34,7 @@ def zero_shot(
 
     def add(acc: tuple, outputs: Any, rows: Any) -> tuple:
         vectors, predictions, targets = acc
-        predictions.append((np.asarray(outputs[key], np.float32) @ vectors.T).argmax(1))
+        predictions.append(class_predictions(np.asarray(outputs[key], np.float32) @ vectors.T))
         targets.append(np.asarray(rows["label"]))
         return acc
 

@@ -75,7 +75,8 @@ class Experiment:
         not go to 0 (adversarial losses, noise prediction).
       planned: Flags -> (spec, one batch) of data whose shapes are known without loading it, for `--mode=plan`; None for
         other data, which is loaded.
-      inputs: (Flags, spec) -> (source, names) of the files that `--input` names.
+      inputs: (Flags, spec) -> (source, names) of what `--input` names.
+      input_kind: what `--input` takes, for the message where it is missing.
       drawn: (Flags, spec) -> (source, names) for `--mode=predict` without `--input`, such as the indices of samples to
         generate; None for an experiment that needs input files.
       describe: (outputs, spec) -> one dict per example that predict prints: its `text`, or its `probabilities`.
@@ -119,6 +120,7 @@ class Experiment:
     overfit: float | None = None
     planned: Callable[[Flags], tuple[Spec, Any] | None] = lambda flags: None
     inputs: Callable[[Flags, Spec], tuple[Any, list[str]]] | None = None
+    input_kind: str = "FILE_OR_FOLDER"
     drawn: Callable[[Flags, Spec], tuple[Any, list[str]]] | None = None
     describe: Callable[[Any, Spec], list[dict]] | None = None
     write: Callable[[Path, Any, Any, list[str], Spec], list[Path]] | None = None

@@ -101,11 +101,15 @@ def _kind(annotation: Any) -> _Kind | None:
     if origin in (typing.Union, types.UnionType) and type(None) in args and len(args) == 2:
         inner = _kind(next(a for a in args if a is not type(None)))
         return inner and inner._replace(optional=True)
-    if origin is tuple:
-        if len(args) == 2 and args[1] is Ellipsis and args[0] in SIMPLE:
-            return _Kind(args[0], many=True)
-        if args and all(a is args[0] for a in args) and args[0] in SIMPLE:
-            return _Kind((args[0],) * len(args), many=True)
+    if origin is tuple and args:
+        # Words of a Literal and numbers of a Range are checked one by one.
+        element = _kind(args[0])
+        if element is None or element.many or element.optional:
+            return None
+        if len(args) == 2 and args[1] is Ellipsis:
+            return element._replace(many=True)
+        if all(a == args[0] for a in args):
+            return element._replace(base=(element.base,) * len(args), many=True)
     return None
 
 
@@ -132,7 +136,7 @@ def kind_name(name: str, setting: Setting) -> str:
     """
     kind = _kind_of_setting(name, setting)
     base = kind.base[0] if isinstance(kind.base, tuple) else kind.base
-    return "|".join(map(str, kind.choices)) or base.__name__ + (",..." if kind.many else "")
+    return ("|".join(map(str, kind.choices)) or base.__name__) + (",..." if kind.many else "")
 
 
 def takes_several(name: str, setting: Setting) -> bool:
@@ -160,6 +164,8 @@ def _read(name: str, kind: _Kind, text: Any) -> Any:
         parts = list(text)
     else:
         parts = [part.strip() for part in str(text).strip("()[] ").split(",") if part.strip()]
+    if kind.choices and not parts:
+        raise FlagError(f"--{name}={text}: no value; allowed: {', '.join(map(str, kind.choices))}")
     bases = kind.base if isinstance(kind.base, tuple) else (kind.base,) * len(parts)
     if len(parts) != len(bases):
         number = f"{len(parts)} value{'s' if len(parts) != 1 else ''}"
@@ -209,7 +215,8 @@ def settings_of(function: Callable) -> dict[str, Setting]:
     """Collect a function's parameters that can be flags, and the fields of parameters that are records.
 
     `seed` takes what the seed of a run takes. An int without a `Range` of its own whose default is above 0 is a number
-    of something, at least 1, except a logarithm; a `learning_rate` is at least 0.
+    of something, at least 1, except a logarithm; a `learning_rate` is at least 0. The same holds for each of several,
+    such as `train_sizes` and `learning_rates`.
 
     Args:
       function: function whose keyword parameters have types, defaults and a line each under `Args` of the docstring.
@@ -251,12 +258,14 @@ def _limits(name: str, default: Any, hint: Any) -> Range:
     kind = _kind(hint)
     if name == "seed":
         return SEEDS
-    if kind is None or kind.limits != Range() or kind.many:
+    if kind is None or kind.limits != Range() or kind.choices or default is None:
         return Range()
     is_logarithm = any(word.startswith("log") for word in name.split("_"))
-    if kind.base is int and not kind.choices and default is not None and default > 0 and not is_logarithm:
+    values = default if kind.many else (default,)
+    if values and all(type(value) is int and value > 0 for value in values) and not is_logarithm:
         return Range(1)
-    return Range(0) if name == "learning_rate" and kind.base is float else Range()
+    is_rate = name in ("learning_rate", "learning_rates") and all(type(value) is float for value in values)
+    return Range(0) if is_rate else Range()
 
 
 def _helps(doc: str) -> dict[str, str]:

@@ -23,7 +23,8 @@ import optax
 
 from dlcore.losses._precision import at_least_float32
 from dlcore.losses.objective import masked_mean
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_shapes, describe_array
+from dlcore.ops.l2_normalize import l2_normalize
 from dlcore.ops.moments import squared_distances
 from dlcore.ops.replica import all_gather, replica_index
 
@@ -47,14 +48,14 @@ def info_nce_loss(
     Args:
       query: [..., D], embeddings.
       positive: [..., D], the embedding that belongs to each query.
-      negatives: [K, D], shared by all queries (MoCo's queue), or [..., K, D], each query's own.
+      negatives: [K, D], shared by all queries (MoCo's queue), or [..., K, D], each query's own; K at least 1.
       temperature: tau > 0 that divides the dot products.
 
     Returns:
       [...], one loss a query, in nats; log(K + 1) where all scores are equal.
 
     Raises:
-      ValueError: the shapes do not fit together.
+      ValueError: the shapes do not fit together, or there are no negatives.
     """
     query, positive, negatives = (at_least_float32(z) for z in (query, positive, negatives))
     check_shapes(
@@ -63,6 +64,8 @@ def info_nce_loss(
         negatives=(negatives, "K D" if negatives.ndim == 2 else "... K D"),
         temperature=(temperature, "> 0"),
     )
+    if not negatives.shape[-2]:
+        raise ValueError(f"negatives={describe_array(negatives)}: none; allowed: at least 1")
     to_positive = jnp.einsum("...d,...d->...", query, positive)[..., None]  # [..., 1]
     to_negatives = jnp.einsum("...kd,...d->...k", negatives, query)  # [..., K]
     # The positive is class 0.
@@ -89,7 +92,7 @@ def nt_xent_scores(
       under pmap, whose views are negatives too.
 
     Raises:
-      ValueError: the shapes do not fit together.
+      ValueError: the shapes do not fit together, or there is one image.
     """
     check_shapes(a=(a, "N D"), b=(b, "N D"), temperature=(temperature, "> 0"), mask=(mask, "N"))
     is_valid, a, b = _kept_units(a, b, mask)
@@ -98,6 +101,7 @@ def nt_xent_scores(
     scores = jnp.concatenate([a, b]) @ jnp.concatenate(negatives[:2]).T / temperature  # [2N, 2M]
     query_idx = first + jnp.arange(len(a))
     m = len(negatives[0])
+    _check_negatives(m)
     # Row i of the first view has its positive in the second view, and the other way round.
     query_idx, positives = jnp.concatenate([query_idx, m + query_idx]), jnp.concatenate([m + query_idx, query_idx])
     column = jnp.arange(2 * m)
@@ -123,6 +127,9 @@ def nt_xent_loss(
 
     Returns:
       Scalar, in nats; log(2N - 1) where all embeddings are the same.
+
+    Raises:
+      ValueError: the shapes do not fit together, or there is one image.
     """
     losses = optax.softmax_cross_entropy_with_integer_labels(*nt_xent_scores(a, b, temperature, mask))
     return _mean_over_views(losses, mask)
@@ -144,6 +151,9 @@ def decoupled_contrastive_loss(
 
     Returns:
       Scalar, in nats. A view without negatives has 0 in place of their log-sum-exp.
+
+    Raises:
+      ValueError: the shapes do not fit together, or there is one image.
     """
     scores, positives = nt_xent_scores(a, b, temperature, mask)
     is_positive = jnp.arange(scores.shape[1]) == positives[:, None]  # [2N, 2M]
@@ -170,9 +180,10 @@ def clip_loss(
       Scalar, in nats; log N where all embeddings are the same.
 
     Raises:
-      ValueError: the shapes do not fit together.
+      ValueError: the shapes do not fit together, or there is one pair.
     """
     check_shapes(a=(a, "N D"), b=(b, "N D"), temperature=(temperature, "> 0"), mask=(mask, "N"))
+    _check_negatives(len(a))
     is_valid, a, b = _kept_units(a, b, mask)
     scores, query_idx = a @ b.T / temperature, jnp.arange(len(a))  # [N, N], [N]
     # Padded pairs are no negatives.
@@ -207,9 +218,10 @@ def siglip_loss(
       Scalar, in nats: the sum over captions, averaged over images.
 
     Raises:
-      ValueError: the shapes do not fit together.
+      ValueError: the shapes do not fit together, or there is one pair.
     """
     check_shapes(a=(a, "N D"), b=(b, "N D"), temperature=(temperature, "> 0"), bias=(bias, ""), mask=(mask, "N"))
+    _check_negatives(len(a))
     is_valid, a, b = _kept_units(a, b, mask)
     # 1 on the diagonal, -1 elsewhere.
     signs = 2 * jnp.eye(len(a), dtype=a.dtype) - 1  # [N, N]
@@ -246,29 +258,30 @@ def uniformity_loss(z: jax.Array, t: float = 2.0, mask: jax.Array | None = None)
       Scalar, at most 0; 0 where all embeddings are the same, or where no pair counts.
 
     Raises:
-      ValueError: the shapes do not fit together.
+      ValueError: the shapes do not fit together, or there is one embedding.
     """
     check_shapes(z=(z, "N D"), t=(t, "> 0"), mask=(mask, "N"))
+    _check_negatives(len(z))
     is_valid = jnp.ones(len(z), bool) if mask is None else mask > 0
     z = jnp.where(is_valid[:, None], at_least_float32(z), 0)
     squared = squared_distances(z, z)  # [N, N]
     pairs = is_valid[:, None] & is_valid[None] & ~jnp.eye(len(z), dtype=bool)  # [N, N]
-    total = jnp.where(pairs, jnp.exp(-t * squared), 0).sum()
     count = pairs.sum()
-    return jnp.where(count > 0, jnp.log(jnp.where(count > 0, total / jnp.maximum(count, 1), 1)), 0.0)
+    # Log-sum-exp: potentials of far embeddings underflow to 0.
+    log_total = jax.nn.logsumexp(-t * squared, where=pairs | (count == 0))
+    return jnp.where(count > 0, log_total - jnp.log(jnp.maximum(count, 1)), 0.0)
 
 
-def _unit(z: jax.Array) -> jax.Array:
-    """Rows [N, D] at length 1; a row of zeros stays."""
-    z = at_least_float32(z)
-    return z * jax.lax.rsqrt(jnp.maximum(jnp.square(z).sum(-1, keepdims=True), 1e-12))
+def _check_negatives(batch_size: int) -> None:
+    if batch_size < 2:
+        raise ValueError(f"batch_size={batch_size}: no negatives; allowed: at least 2")
 
 
 def _kept_units(a: jax.Array, b: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Which pairs count [N] bool, and both sides of length 1; what does not count has no say, not even as NaN."""
     is_valid = jnp.ones(len(a), bool) if mask is None else mask > 0
-    a, b = (_unit(z if mask is None else jnp.where(is_valid[:, None], z, 0)) for z in (a, b))
-    return is_valid, a, b
+    a, b = (at_least_float32(z if mask is None else jnp.where(is_valid[:, None], z, 0)) for z in (a, b))
+    return is_valid, l2_normalize(a), l2_normalize(b)
 
 
 def _mean_over_views(losses: jax.Array, mask: jax.Array | None) -> jax.Array:

@@ -15,10 +15,10 @@ student (or the same, d = s).
 """
 
 import jax
+import jax.numpy as jnp
 
 from dlcore.losses._precision import at_least_float32
 from dlcore.losses.classification import softmax_cross_entropy_loss
-from dlcore.losses.divergence import kl_divergence_loss
 from dlcore.ops.checks import check_shapes
 
 __all__ = ["distillation_loss", "hard_distillation_loss"]
@@ -47,9 +47,11 @@ def distillation_loss(
     )
     student, teacher = (at_least_float32(x) / temperature for x in (student_logits, teacher_logits))  # [..., C]
     # No gradient to the teacher.
-    targets = jax.nn.softmax(jax.lax.stop_gradient(teacher))  # [..., C]
+    log_q, log_p = jax.nn.log_softmax(student), jax.nn.log_softmax(jax.lax.stop_gradient(teacher))  # [..., C]
+    # A class that the teacher excludes costs nothing.
+    log_ratio = jnp.where(log_p == -jnp.inf, 0, log_p - jnp.where(log_p == -jnp.inf, 0, log_q))  # [..., C]
     # tau^2 keeps the size of the gradient at every temperature.
-    return temperature**2 * kl_divergence_loss(student, targets)
+    return temperature**2 * (jnp.exp(log_p) * log_ratio).sum(-1)
 
 
 def hard_distillation_loss(

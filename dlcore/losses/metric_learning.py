@@ -19,6 +19,7 @@ from dlcore.choices import check_choice
 from dlcore.losses._precision import at_least_float32
 from dlcore.losses.objective import masked_mean
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.l2_normalize import l2_normalize
 from dlcore.ops.square_root import safe_sqrt
 
 __all__ = [
@@ -177,9 +178,11 @@ def mined_triplet_loss(
       Scalar; 0 where the batch has no such triplet.
 
     Raises:
-      ValueError: `kind` is unknown, or the shapes do not fit together.
+      ValueError: `kind` is unknown, the shapes do not fit together, or there are fewer examples than a triplet has.
     """
     check_choice("kind", kind, ("all", "semi_hard", "hard"))
+    if len(embeddings) < 3:
+        raise ValueError(f"batch_size={len(embeddings)}: no triplet; allowed: at least 3")
     distances = pairwise_distances(embeddings, squared)  # [N, N]
     # Mining takes no gradient; easy triplets have a loss of 0.
     kinds = triplet_kinds(jax.lax.stop_gradient(distances), labels, margin)
@@ -224,7 +227,7 @@ def cosine_embedding_loss(a: jax.Array, b: jax.Array, y: jax.Array, margin: floa
     """
     a, b = at_least_float32(a), at_least_float32(b)
     check_shapes(a=(a, "... D"), b=(b, "... D"), y=(y, "..."), margin=(margin, "-1 to 1"))
-    cosine = _dot(a, b) * jax.lax.rsqrt(_dot(a, a) + 1e-12) * jax.lax.rsqrt(_dot(b, b) + 1e-12)  # [...]
+    cosine = _dot(l2_normalize(a), l2_normalize(b))  # [...]
     return jnp.where(jnp.asarray(y) > 0, 1 - cosine, jax.nn.relu(cosine - margin))
 
 

@@ -2,7 +2,14 @@
 
 from dlcore.metrics.agreement import balanced_accuracy, cohen_kappa, matthews_correlation
 from dlcore.metrics.calibration import Calibration
-from dlcore.metrics.classification import ConfusionMatrix, PrecisionRecall, accuracy, mean_loss, top_k_accuracy
+from dlcore.metrics.classification import (
+    ConfusionMatrix,
+    PrecisionRecall,
+    accuracy,
+    class_predictions,
+    mean_loss,
+    top_k_accuracy,
+)
 from dlcore.metrics.clustering import adjusted_rand_index, normalized_mutual_information, silhouette
 from dlcore.metrics.depth import depth_errors, depth_metrics
 from dlcore.metrics.image_quality import nrmse, psnr, ssim, ssim_map
@@ -31,6 +38,7 @@ __all__ = [
     "adjusted_rand_index",
     "balanced_accuracy",
     "chamfer_distance",
+    "class_predictions",
     "cohen_kappa",
     "depth_errors",
     "depth_metrics",

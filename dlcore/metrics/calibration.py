@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.learner import Metric
-from dlcore.metrics.classification import _check_logits
+from dlcore.metrics.classification import _check_logits, class_predictions
 
 __all__ = ["Calibration"]
 
@@ -51,7 +51,7 @@ class Calibration(Metric):
         _check_logits(logits, labels, mask)
         logits = logits if mask is None else jnp.where(mask[:, None] > 0, logits, 0)
         probabilities = jax.nn.softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), axis=-1)
-        return cls.of_confidence(probabilities.max(-1), jnp.argmax(logits, -1) == labels, mask, num_bins)
+        return cls.of_confidence(probabilities.max(-1), class_predictions(logits) == labels, mask, num_bins)
 
     @classmethod
     def of_confidence(

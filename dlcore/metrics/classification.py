@@ -14,7 +14,28 @@ import numpy as np
 
 from dlcore.learner import Metric, Sum, check_countable
 
-__all__ = ["ConfusionMatrix", "PrecisionRecall", "accuracy", "check_outside", "mean_loss", "top_k_accuracy"]
+__all__ = [
+    "ConfusionMatrix",
+    "PrecisionRecall",
+    "accuracy",
+    "check_outside",
+    "class_predictions",
+    "mean_loss",
+    "top_k_accuracy",
+]
+
+
+def class_predictions(scores: Any) -> Any:
+    """Return the class of the largest score; the first of equal scores wins.
+
+    Args:
+      scores: [..., C], logits or probabilities, of jax or NumPy.
+
+    Returns:
+      [...] int, classes; -1, which is no class, where a score is NaN.
+    """
+    xp = np if isinstance(scores, np.ndarray) else jnp
+    return xp.where(xp.isnan(scores).any(-1), -1, scores.argmax(-1))
 
 
 def accuracy(logits: jax.Array, labels: jax.Array, mask: jax.Array | None = None) -> Sum:
@@ -32,7 +53,7 @@ def accuracy(logits: jax.Array, labels: jax.Array, mask: jax.Array | None = None
       ValueError: the shapes or dtypes do not fit together.
     """
     _check_logits(logits, labels, mask)
-    return Sum.of((jnp.argmax(logits, -1) == labels) & ~jnp.isnan(logits).any(-1), mask)
+    return Sum.of((class_predictions(logits) == labels) & (labels >= 0), mask)
 
 
 def top_k_accuracy(logits: jax.Array, labels: jax.Array, k: int, mask: jax.Array | None = None) -> Sum:
@@ -42,7 +63,7 @@ def top_k_accuracy(logits: jax.Array, labels: jax.Array, k: int, mask: jax.Array
     stable ascending argsort, read backwards). So on tied rows k = 1 differs from `accuracy`.
 
     Args:
-      logits: [B, C]. NaN ranks above every number, and a label whose own logit is NaN counts as wrong.
+      logits: [B, C]. A row that holds NaN counts as wrong.
       labels: [B] int; one outside [0, C) counts as wrong.
       k: how many classes may be named, in [1, C].
       mask: [B]; examples of mask 0 do not count. None counts all.
@@ -61,7 +82,8 @@ def top_k_accuracy(logits: jax.Array, labels: jax.Array, k: int, mask: jax.Array
     # Of equal logits the earlier class ranks first, as in argsort.
     tied_later = (logits == label_logit) & (jnp.arange(num_classes) > labels[:, None])
     rank = (~(logits <= label_logit) | tied_later).sum(-1)  # [B]
-    return Sum.of((rank < k) & (labels >= 0) & (labels < num_classes), mask)
+    is_valid = (labels >= 0) & (labels < num_classes) & ~jnp.isnan(logits).any(-1)
+    return Sum.of((rank < k) & is_valid, mask)
 
 
 def mean_loss(values: jax.Array, mask: jax.Array | None = None) -> Sum:
@@ -241,7 +263,7 @@ def _classes(predictions: jax.Array, labels: jax.Array, num_classes: int | None)
         if num_classes not in (None, predictions.shape[-1]):
             raise ValueError(f"num_classes={num_classes}: not that of the logits; allowed: {predictions.shape[-1]}")
         # NaN is no decision: a class that does not exist, which `compute` refuses.
-        return jnp.where(jnp.isnan(predictions).any(-1), -1, jnp.argmax(predictions, -1)), predictions.shape[-1]
+        return class_predictions(predictions), predictions.shape[-1]
     if predictions.shape != labels.shape or not jnp.issubdtype(predictions.dtype, jnp.integer):
         raise ValueError(
             f"predictions={predictions.dtype}{list(predictions.shape)}: wrong for labels={labels.shape}; "

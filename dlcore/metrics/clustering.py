@@ -12,6 +12,8 @@ How clusters are numbered does not matter. Random clusters have ARI 0 on average
 
 import numpy as np
 
+from dlcore.ops.checks import check_finite
+
 __all__ = ["adjusted_rand_index", "normalized_mutual_information", "silhouette"]
 
 
@@ -67,13 +69,15 @@ def silhouette(x: np.ndarray, clusters: np.ndarray) -> float:
       In [-1, 1].
 
     Raises:
-      ValueError: the shapes do not fit together, or there are fewer than two clusters or as many as points.
+      ValueError: the shapes do not fit together, a point is not finite, or there are fewer than two clusters or as
+        many as points.
     """
     from scipy.spatial.distance import cdist
 
     x, clusters = np.asarray(x, np.float64), np.asarray(clusters)
     if x.ndim != 2 or clusters.shape != x.shape[:1]:
         raise ValueError(f"x={x.shape}, clusters={clusters.shape}: wrong shapes; allowed: [N, D] and [N]")
+    check_finite("x", x)
     _, index, size = np.unique(clusters, return_inverse=True, return_counts=True)
     if not 2 <= len(size) < len(x):
         raise ValueError(f"clusters={len(size)} different: no silhouette; allowed: 2 to {len(x) - 1}")

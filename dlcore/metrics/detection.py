@@ -94,7 +94,8 @@ def cardinality_error(logits: jax.Array, valid: jax.Array) -> jax.Array:
     Returns:
       [...] int32, the absolute difference.
     """
-    is_object = logits.argmax(-1) < logits.shape[-1] - 1  # [..., Q]
+    # NaN is no decision: it counts as no object.
+    is_object = (logits.argmax(-1) < logits.shape[-1] - 1) & ~jnp.isnan(logits).any(-1)  # [..., Q]
     return jnp.abs(is_object.sum(-1, dtype=jnp.int32) - valid.sum(-1, dtype=jnp.int32))
 
 

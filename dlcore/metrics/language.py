@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.learner import Sum
+from dlcore.metrics.classification import class_predictions
 
 __all__ = ["BitsPerDim", "Perplexity", "token_metrics"]
 
@@ -82,7 +83,7 @@ def token_metrics(
     flat = nats.reshape(-1), mask
     return {
         "loss": Sum.of(*flat),
-        "accuracy": Sum.of((logits.argmax(-1) == target).reshape(-1), mask),
+        "accuracy": Sum.of((class_predictions(logits) == target).reshape(-1), mask),
         "perplexity": Perplexity.of(*flat),
         "bits": BitsPerDim.of(*flat),
     }

@@ -133,4 +133,7 @@ def verification(scores: np.ndarray, same: np.ndarray, rates: tuple[float, ...] 
 
 
 def _unit(x: np.ndarray) -> np.ndarray:
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    x = np.asarray(x)
+    # Squares of large numbers overflow in float32.
+    norm = np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
+    return (x / np.maximum(norm, 1e-12)).astype(x.dtype)

@@ -203,7 +203,7 @@ def voxel_iou(prediction: jax.Array, truth: jax.Array, threshold: float = 0.5) -
       threshold: voxels above it are occupied; bools are taken as they are.
 
     Returns:
-      Scalar float32; 1 for two empty grids.
+      Scalar float32; 1 for two empty grids, NaN where an occupancy is NaN.
 
     Raises:
       ValueError: the shapes differ.
@@ -212,4 +212,6 @@ def voxel_iou(prediction: jax.Array, truth: jax.Array, threshold: float = 0.5) -
         raise ValueError(f"truth={truth.shape}: another shape than the prediction; allowed: {prediction.shape}")
     a, b = (v if v.dtype == bool else v > threshold for v in (prediction, truth))
     inner, union = (a & b).sum(dtype=jnp.int32), (a | b).sum(dtype=jnp.int32)
-    return jnp.where(union > 0, inner / jnp.maximum(union, 1), 1.0).astype(jnp.float32)
+    has_nan = jnp.isnan(prediction).any() | jnp.isnan(truth).any()
+    iou = jnp.where(union > 0, inner / jnp.maximum(union, 1), 1.0)
+    return jnp.where(has_nan, jnp.nan, iou).astype(jnp.float32)

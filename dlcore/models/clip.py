@@ -40,6 +40,7 @@ from dlcore.nn.activations import named_activation
 from dlcore.nn.embed import Embed
 from dlcore.nn.precision import logits_dtype
 from dlcore.nn.transformer import FeedForward
+from dlcore.ops import l2_normalize
 
 __all__ = ["CLIP", "MODELS", "SigLIP", "example_inputs", "load_torch", "unit"]
 
@@ -55,8 +56,7 @@ def unit(x: jax.Array) -> jax.Array:
     Returns:
       [..., D], at least float32.
     """
-    x = x.astype(logits_dtype(x.dtype))
-    return x * jax.lax.rsqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-12)
+    return l2_normalize(x.astype(logits_dtype(x.dtype)))
 
 
 class CLIP(nn.Module):

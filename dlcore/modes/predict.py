@@ -30,9 +30,9 @@ def _predict_files(run: ResolvedRun) -> None:
         raise FlagError(f"--mode=predict: {experiment.name} has none; allowed: the other modes")
     read_inputs = experiment.drawn if flags.input is None else experiment.inputs
     if read_inputs is None and flags.input is None:
-        raise FlagError("--input: missing; allowed: --mode=predict --input=FILE_OR_FOLDER")
+        raise FlagError(f"--input: missing; allowed: --mode=predict --input={experiment.input_kind}")
     if read_inputs is None:
-        raise FlagError(f"--input={flags.input}: {experiment.name} reads no files; allowed: --mode=predict without it")
+        raise FlagError(f"--input={flags.input}: {experiment.name} reads no input; allowed: --mode=predict without it")
     write_outputs = experiment.write
     if flags.output is not None and write_outputs is None:
         raise FlagError(f"--output={flags.output}: {experiment.name} writes no files; allowed: none")

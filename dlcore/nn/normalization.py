@@ -75,7 +75,8 @@ class BatchNorm(nn.Module):
           [B, ..., C].
 
         Raises:
-          ValueError: the mask has another shape, or `use_running_average` is given twice or never.
+          ValueError: the mask has another shape, `use_running_average` is given twice or never, or there is one value
+            a channel in training.
         """
         frozen = nn.merge_param("use_running_average", self.use_running_average, use_running_average)
         if mask is not None and mask.shape != x.shape[:1]:
@@ -92,6 +93,8 @@ class BatchNorm(nn.Module):
             mean, var = running_mean.value, running_var.value
         else:
             joins = not self.is_initializing() and (self.axis_name != REPLICA or is_replicated())
+            if not joins and not self.is_initializing() and x.size == x.shape[-1]:
+                raise ValueError("batch_size=1: one value a channel, whose variance is 0; allowed: at least 2")
             mean, var, count = _moments(x, mask, self.axis_name if joins else None)
             if not self.is_initializing():
                 self._track(running_mean, running_var, mean, var, count)

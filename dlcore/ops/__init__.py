@@ -74,6 +74,7 @@ from dlcore.ops.fractional_pooling import fractional_max_pool, fractional_starts
 from dlcore.ops.grid_sample import affine_grid, bilinear_sample, grid_sample
 from dlcore.ops.im2col import col2im, conv_im2col, im2col
 from dlcore.ops.kernels import is_kernel
+from dlcore.ops.l2_normalize import l2_normalize
 from dlcore.ops.mask_paste import heatmaps_to_keypoints, paste_masks
 from dlcore.ops.mesh import (
     adjacent_faces,
@@ -195,6 +196,7 @@ __all__ = [
     "is_closed",
     "is_kernel",
     "is_replicated",
+    "l2_normalize",
     "leave_out_of_cache",
     "local_rows",
     "look_at",

@@ -118,6 +118,9 @@ def check_labels(learner: Learner, state: Any, batch: Any, train: Any, valid: An
             if part and name != f"train/{part}":
                 continue
             arrays = getattr(source, "arrays", {})
+            if field == "index":
+                _check_length(name, source, labels_of_path)
+                continue
             # A memory map may be larger than memory; only its first batch is checked.
             if isinstance(labels := arrays.get(field), np.ndarray) and not isinstance(labels, np.memmap):
                 _check(name, field, labels, labels_of_path, arrays.get(labels_of_path.valid))
@@ -128,10 +131,16 @@ def check_labels(learner: Learner, state: Any, batch: Any, train: Any, valid: An
                 _check(name, field, rows[field], labels_of_path, rows.get(labels_of_path.valid))
 
 
+def _check_length(where: str, source: Any, spec: Labels) -> None:
+    """Check that a training source has no more examples than the state has rows for them."""
+    if where != "valid" and hasattr(source, "__len__") and len(source) > spec.count:
+        raise ValueError(f"{spec.reason}: {where} has {len(source)} examples; allowed: at least {len(source)}")
+
+
 def _check(where: str, field: str, labels: Any, spec: Labels, valid: Any) -> None:
     labels = np.asarray(jax.device_get(labels))
     valid = None if valid is None else np.asarray(jax.device_get(valid))
-    allowed = f"allowed: integers from 0 to {spec.count - 1}, as the model has {spec.count} outputs"
+    allowed = f"allowed: integers from 0 to {spec.count - 1}, as {spec.reason or f'the model has {spec.count} outputs'}"
     allowed += "" if spec.ignored is None else f", or {spec.ignored} for none"
     if not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"{field}={labels.dtype}: wrong dtype in {where}; {allowed}")

@@ -126,4 +126,4 @@ def learner(
     def normalized(pieces: Any) -> Any:
         return {**pieces, "frames": normalize(pieces["frames"])} if isinstance(pieces, dict) else normalize(pieces)
 
-    return pretext_learner(model, optimizer, correspondence(shift), prepare, normalized)
+    return pretext_learner(model, optimizer, correspondence(shift), prepare, normalized, NUM_CLASSES)

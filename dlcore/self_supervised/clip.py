@@ -23,6 +23,7 @@ from flax import linen as nn
 from dlcore.learner import Learner, Metrics, State, check_arguments
 from dlcore.losses import siglip_loss
 from dlcore.models.clip import LARGEST_SCALE
+from dlcore.ops import l2_normalize
 from dlcore.vision_language import retrieval
 
 __all__ = ["class_vectors", "learner"]
@@ -42,7 +43,7 @@ def class_vectors(model: nn.Module, params: Any, prompts: jax.Array) -> jax.Arra
     count, several, length = prompts.shape
     vectors = model.apply({"params": params}, prompts.reshape(-1, length), method="encode_text")
     mean = vectors.reshape(count, several, -1).mean(1)
-    return mean / jnp.sqrt(jnp.square(mean).sum(-1, keepdims=True) + 1e-12)
+    return l2_normalize(mean)
 
 
 @check_arguments

@@ -22,7 +22,7 @@ from flax import struct
 from dlcore.classic_ml.kmeans import kmeans
 from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.data.source import Source
-from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
+from dlcore.learner import Labels, Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.metrics.clustering import normalized_mutual_information
 from dlcore.nn.apply import apply_model
@@ -296,4 +296,7 @@ def learner(
     def evaluate(state: DeepClusterState, batch: dict) -> Metrics:
         return {"confidence": Sum.of(predict(state, batch)["confidence"], mask_of(batch))}
 
-    return Learner(init, update, evaluate, predict, loss)
+    def classes(state: DeepClusterState, batch: dict) -> dict[str, Labels]:
+        return {"index": Labels(train_size, reason=f"train_size={train_size}")}
+
+    return Learner(init, update, evaluate, predict, loss, classes=classes)

@@ -32,6 +32,7 @@ from dlcore.data.augment import Augmentation, Preprocess, to_float
 from dlcore.learner import Last, Learner, Metrics, Range, State, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean
 from dlcore.metrics import PrototypeUsage
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import psum
 from dlcore.optim import apply_gradients
 from dlcore.optim.ema import momentum_update
@@ -94,7 +95,11 @@ def dino_losses(
 
     Returns:
       (L [B], entropy of the teacher [B], probabilities of the teacher [2, B, K]).
+
+    Raises:
+      ValueError: a temperature is not above 0.
     """
+    check_shapes(teacher_temperature=(teacher_temperature, "> 0"), student_temperature=(student_temperature, "> 0"))
     # Teacher distribution: centered and sharpened, no gradient.
     centered = jax.lax.stop_gradient(teacher_logits - center)
     teacher_log_probs = jax.nn.log_softmax(centered / teacher_temperature)  # [2, B, K]

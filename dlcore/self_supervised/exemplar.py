@@ -53,4 +53,4 @@ def learner(
     Returns:
       The learner, see `pretext_learner`.
     """
-    return pretext_learner(model, optimizer, exemplar(augment), prepare, normalize)
+    return pretext_learner(model, optimizer, exemplar(augment), prepare, normalize, label_entry="exemplar")

@@ -78,4 +78,4 @@ def learner(
     Returns:
       The learner, see `pretext_learner`; features are those of `image`.
     """
-    return pretext_learner(model, optimizer, frame_order(stride), prepare, normalize)
+    return pretext_learner(model, optimizer, frame_order(stride), prepare, normalize, NUM_CLASSES)

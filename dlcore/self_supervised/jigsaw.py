@@ -87,4 +87,5 @@ def learner(
     Returns:
       The learner, see `pretext_learner`.
     """
-    return pretext_learner(model, optimizer, jigsaw(grid, orders, gap, jitter, by_piece), prepare, normalize)
+    task = jigsaw(grid, orders, gap, jitter, by_piece)
+    return pretext_learner(model, optimizer, task, prepare, normalize, order_count(grid, orders))

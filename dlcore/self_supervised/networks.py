@@ -11,6 +11,7 @@ from dlcore.data.augment import Preprocess
 from dlcore.learner import Range, State
 from dlcore.nn import BatchNorm, Dense, gelu
 from dlcore.nn.apply import apply_model
+from dlcore.ops.l2_normalize import l2_normalize
 from dlcore.ops.replica import REPLICA
 
 __all__ = [
@@ -34,7 +35,7 @@ def unit(z: jax.Array) -> jax.Array:
     Returns:
       [..., D]; zero stays zero.
     """
-    return z * jax.lax.rsqrt(jnp.maximum(jnp.square(z).sum(-1, keepdims=True), 1e-12))
+    return l2_normalize(z)
 
 
 def pool_features(maps: dict[str, jax.Array]) -> jax.Array:

@@ -7,6 +7,7 @@ anew for each example in each step. Doersch, Gupta & Efros 2015, arXiv:1505.0519
 arXiv:1603.09246; Gidaris, Singh & Komodakis 2018, arXiv:1803.07728.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -16,7 +17,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.augment import Preprocess
-from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, example_keys, mask_of
+from dlcore.learner import Labels, Learner, Metrics, ModelState, Range, Sum, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn import Dense
 from dlcore.nn.apply import apply_model
@@ -85,6 +86,8 @@ def pretext_learner(
     task: Task,
     prepare: Preprocess = lambda images: images,
     normalize: Preprocess = lambda images: images,
+    num_classes: int | None = None,
+    label_entry: str | None = None,
 ) -> Learner:
     """Train a network to solve a task that makes its own labels, on `{"image": [B, H, W, C], "index": [B], ...}`.
 
@@ -94,11 +97,17 @@ def pretext_learner(
       task: pretext task, (key, example) -> input and label; a label below 0 leaves the example out of loss and metrics.
       prepare: batch of images to the floats in [0, 1] that the task takes.
       normalize: pieces or images to the model's input.
+      num_classes: number of classes of the task; None takes the model's outputs.
+      label_entry: name of the entry of the batch that is the label, which `fit` then checks; None where the task draws
+        it.
 
     Returns:
       The learner. `evaluate` draws one task for each example by its index alone. `predict` returns `features` and
       `untrained` of whole images, [B, D], and of the task that `evaluate` draws `pieces` ([B, P, D] features), `guess`
       and `target` ([B] int32).
+
+    Raises:
+      ValueError: of the learner's functions: the model has another number of outputs than the task has classes.
     """
 
     def draw(rng: jax.Array, batch: dict) -> tuple[jax.Array, jax.Array]:
@@ -110,6 +119,7 @@ def pretext_learner(
         (logits, _), model_state = apply_model(
             model, params, model_state, pieces, train=dropout is not None, rng=dropout
         )
+        _check_outputs(logits.shape[-1], num_classes)
         mask = mask_of(batch) * (label >= 0)
         # Cross-entropy of the pretext label; examples without one are left out.
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(label, 0))  # [B]
@@ -152,4 +162,15 @@ def pretext_learner(
             "target": label,
         }
 
-    return Learner(init, update, evaluate, predict, loss)
+    def classes(state: ModelState, batch: dict) -> dict[str, Labels]:
+        pieces = jax.eval_shape(draw, state.rng, batch)[0]
+        apply = functools.partial(model.apply, train=False)
+        logits = jax.eval_shape(apply, {"params": state.params, **state.model_state}, pieces)[0]
+        return {} if label_entry is None else {label_entry: Labels(logits.shape[-1], ignored=-1)}
+
+    return Learner(init, update, evaluate, predict, loss, classes=classes)
+
+
+def _check_outputs(outputs: int, num_classes: int | None) -> None:
+    if num_classes not in (None, outputs):
+        raise ValueError(f"model: {outputs} outputs; allowed: {num_classes}, the classes of the task")

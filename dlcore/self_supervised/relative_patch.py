@@ -71,4 +71,5 @@ def learner(
     Returns:
       The learner, see `pretext_learner`; its `pieces` are the features of the middle patch and of the neighbor.
     """
-    return pretext_learner(model, optimizer, relative_patch(gap, jitter, by_piece), prepare, normalize)
+    task = relative_patch(gap, jitter, by_piece)
+    return pretext_learner(model, optimizer, task, prepare, normalize, NUM_CLASSES)

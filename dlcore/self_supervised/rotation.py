@@ -60,4 +60,4 @@ def learner(
     Returns:
       The learner, see `pretext_learner`.
     """
-    return pretext_learner(model, optimizer, rotation, prepare, normalize)
+    return pretext_learner(model, optimizer, rotation, prepare, normalize, NUM_CLASSES)

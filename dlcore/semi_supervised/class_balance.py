@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.losses import masked_mean
-from dlcore.ops.replica import pmean
+from dlcore.ops.replica import pmean, psum
 
 __all__ = ["align_distribution", "class_thresholds", "init_class_means", "running_mean"]
 
@@ -41,10 +41,11 @@ def running_mean(mean: jax.Array, values: jax.Array, mask: jax.Array) -> jax.Arr
       mask: [U], 0 for padding.
 
     Returns:
-      [C].
+      [C]; the mean before the step where all images are padding.
     """
     new = pmean(jax.vmap(masked_mean, in_axes=(1, None))(values, mask))
-    return DECAY * mean + (1 - DECAY) * new.astype(mean.dtype)
+    moved = DECAY * mean + (1 - DECAY) * new.astype(mean.dtype)
+    return jnp.where(psum((mask > 0).sum()) > 0, moved, mean)
 
 
 def align_distribution(probabilities: jax.Array, mean: jax.Array) -> jax.Array:
@@ -55,10 +56,12 @@ def align_distribution(probabilities: jax.Array, mean: jax.Array) -> jax.Array:
       mean: [C], running mean of probabilities.
 
     Returns:
-      aligned probabilities [U, C].
+      aligned probabilities [U, C]; uniform where none is above 0.
     """
     scaled = probabilities / jnp.maximum(mean * mean.shape[-1], 1e-6)
-    return scaled / scaled.sum(-1, keepdims=True)
+    # Classes that were never predicted may leave no probability.
+    total = scaled.sum(-1, keepdims=True)
+    return jnp.where(total > 0, scaled / jnp.where(total > 0, total, 1), 1 / mean.shape[-1])
 
 
 def class_thresholds(threshold: float | jax.Array, confident: jax.Array) -> jax.Array:

@@ -42,6 +42,7 @@ from dlcore.generative.pixels import denormalize
 from dlcore.generative.two_players import Players, PlayerState
 from dlcore.learner import Evaluator, Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import entropy_loss, masked_mean, softmax_cross_entropy_loss
+from dlcore.ops import l2_normalize
 from dlcore.ops.replica import pmean, replica_key
 from dlcore.semi_supervised.two_streams import augment_stream, averaging, streams
 
@@ -137,7 +138,7 @@ def pull_away(features: jax.Array, mask: jax.Array) -> jax.Array:
     Returns:
       [], in [0, 1]: 0 where all are orthogonal, 1 where all are parallel.
     """
-    unit = features / jnp.sqrt(jnp.square(features).sum(-1, keepdims=True) + 1e-12)  # [B, D]
+    unit = l2_normalize(features)  # [B, D]
     pairs = mask[:, None] * mask[None] * (1 - jnp.eye(len(mask)))  # [B, B]
     return (jnp.square(unit @ unit.T) * pairs).sum() / jnp.maximum(pairs.sum(), 1)
 

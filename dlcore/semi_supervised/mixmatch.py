@@ -21,6 +21,7 @@ from flax import linen as nn
 from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.data.augment.mixing import mixup
 from dlcore.learner import Learner, Range, Sum, check_arguments, mask_of
+from dlcore.ops.checks import check_shapes
 from dlcore.semi_supervised.two_streams import (
     Networks,
     RampUp,
@@ -44,7 +45,11 @@ def sharpen(p: jax.Array, temperature: float | jax.Array) -> jax.Array:
 
     Returns:
       [..., C], probabilities.
+
+    Raises:
+      ValueError: the temperature is not above 0.
     """
+    check_shapes(temperature=(temperature, "> 0"))
     return jax.nn.softmax(jnp.log(jnp.maximum(p, jnp.finfo(p.dtype).tiny)) / temperature)
 
 

@@ -19,6 +19,7 @@ from flax import linen as nn
 
 from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Range, check_arguments, mask_of
+from dlcore.ops.checks import check_indices
 from dlcore.ops.replica import all_gather
 from dlcore.semi_supervised.two_streams import (
     Networks,
@@ -48,8 +49,12 @@ def remember(
 
     Returns:
       The memory after it.
+
+    Raises:
+      ValueError: a concrete index is none of the table.
     """
     table, visits = memory["ensemble"], memory["visits"]
+    check_indices("index", index, len(table), "rows")
     # An image that occurs twice in a batch is stored once.
     same = (index[:, None] == index[None, :]) & (mask > 0)[None, :]
     first = same.argmax(1) == jnp.arange(len(index))
@@ -68,7 +73,11 @@ def correct_startup_bias(memory: dict[str, jax.Array], index: jax.Array, alpha: 
 
     Returns:
       [U, C], probabilities; zeros of rows without a visit.
+
+    Raises:
+      ValueError: a concrete index is none of the table.
     """
+    check_indices("index", index, len(memory["ensemble"]), "rows")
     # Bias correction, as in Adam.
     bias = 1 - alpha ** memory["visits"][index].astype(jnp.float32)
     return memory["ensemble"][index] / jnp.where(bias > 0, bias, 1)[:, None]
@@ -125,4 +134,5 @@ def learner(
         augment=augment,
         weight=ramp_up_schedule(*ramp),
         memory=memory,
+        num_unlabeled=num_unlabeled,
     )

@@ -107,11 +107,16 @@ def add_twin(learner: Learner, supervised: Learner) -> Learner:
         gain = Sum(metrics["accuracy"].total - baseline_accuracy.total, baseline_accuracy.count)
         return metrics | {"accuracy_supervised": baseline_accuracy, "gain": gain}
 
+    def classes(state: TwinState, batch: Any) -> dict:
+        technique_state, baseline_state = state.states
+        technique_classes = {} if learner.classes is None else learner.classes(technique_state, batch)
+        return {**technique_classes, **supervised.classes(baseline_state, streams(batch)[0])}
+
     return Learner(
         init=init,
         update=update,
         evaluate=evaluate,
         predict=lambda state, batch: learner.predict(state.technique, batch),
         loss=None if learner.loss is None else loss,
-        classes=lambda state, batch: supervised.classes(state.states[1], streams(batch)[0]),
+        classes=classes,
     )

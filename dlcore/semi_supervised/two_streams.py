@@ -26,7 +26,7 @@ from flax import struct
 
 from dlcore.classification.supervised import learner as supervised_learner
 from dlcore.data.augment import Augmentation, Preprocess
-from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, example_keys, mask_of
+from dlcore.learner import Labels, Learner, Metrics, ModelState, Range, Sum, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn.apply import apply_model
 from dlcore.ops.replica import replica_key
@@ -310,6 +310,7 @@ def two_stream_learner(
     weight: Callable[[jax.Array], jax.Array] = jnp.ones_like,
     teacher: Teacher | None = None,
     memory: Callable[[int], Any] = lambda num_classes: None,
+    num_unlabeled: int | None = None,
 ) -> Learner:
     """Train a classifier of `{"labeled": {"image", "label", "index"}, "unlabeled": {"image", "index"}}`.
 
@@ -322,6 +323,7 @@ def two_stream_learner(
       weight: step, from 0 -> w, the weight of the unlabeled loss.
       teacher: how it follows the student; None for no teacher.
       memory: number of classes -> the technique's first memory.
+      num_unlabeled: examples of the unlabeled stream for which the memory has rows; None where it has none.
 
     Returns:
       The learner. `evaluate` and `predict` take flat batches, measure the teacher where there is one, and give what
@@ -373,14 +375,25 @@ def two_stream_learner(
     def eval_state(state: TwoStreamState) -> TwoStreamState:
         return state.replace(**state.teacher) if teacher is not None and teacher.measured else state
 
+    def classes(state: TwoStreamState, batch: dict) -> dict[str, int | Labels]:
+        return dict(evaluator.classes(state, streams(batch)[0])) | _memory_rows(num_unlabeled, batch)
+
     return Learner(
         init=init,
         update=update,
         evaluate=lambda state, batch: evaluator.evaluate(eval_state(state), streams(batch)[0]),
         predict=lambda state, batch: evaluator.predict(eval_state(state), streams(batch)[0]),
         loss=loss,
-        classes=lambda state, batch: evaluator.classes(state, streams(batch)[0]),
+        classes=classes,
     )
+
+
+def _memory_rows(num_unlabeled: int | None, batch: dict) -> dict[str, Labels]:
+    """Return the limit of the unlabeled examples, for `Learner.classes`."""
+    if num_unlabeled is None:
+        return {}
+    index = "unlabeled/index" if "labeled" in batch else "index"
+    return {index: Labels(num_unlabeled, reason=f"num_unlabeled={num_unlabeled}")}
 
 
 def _weights(state: ModelState) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -31,7 +32,7 @@ SCORES = {
     "margin": lambda p: -(lambda top: top[:, 0] - top[:, 1])(jax.lax.top_k(p, 2)[0]),
     "least_confident": lambda p: 1 - p.max(-1),
 }
-STRATEGIES = (*SCORES, "core_set", "random")
+STRATEGIES = ("entropy", "margin", "least_confident", "core_set", "random")
 
 
 def score(strategy: str, probabilities: jax.Array) -> jax.Array:
@@ -58,11 +59,15 @@ def core_set(features: jax.Array, labeled: jax.Array, count: int) -> jax.Array:
     Args:
       features: [N, D].
       labeled: [N] bool; at least one is.
-      count: how many to choose.
+      count: how many to choose, at most the examples without a label.
 
     Returns:
       [count] int32, the first the farthest from all labeled ones.
+
+    Raises:
+      ValueError: there are fewer examples without a label.
     """
+    _check_purchase(f"count={count}", count, labeled)
 
     def squared_distance(center: jax.Array) -> jax.Array:
         return jnp.square(features - center).sum(-1)
@@ -78,6 +83,13 @@ def core_set(features: jax.Array, labeled: jax.Array, count: int) -> jax.Array:
 
     nearest, _ = jax.lax.scan(nearer, jnp.full(len(features), jnp.inf), jnp.arange(len(features)))
     return jax.lax.scan(choose, jnp.where(labeled, -1.0, nearest), None, length=count)[1]
+
+
+def _check_purchase(arguments: str, count: int, labeled: jax.Array) -> None:
+    """Check that there are as many examples without a label; traced labels count as none."""
+    unlabeled = labeled.size if isinstance(labeled, jax.core.Tracer) else int((~np.asarray(labeled)).sum())
+    if not 0 <= count <= unlabeled:
+        raise ValueError(f"{arguments}: {count} labels to buy; allowed: 0 to {unlabeled}, the examples without a label")
 
 
 def buy(
@@ -97,8 +109,10 @@ def buy(
       [N] bool, the labels after the purchase: `count` more.
 
     Raises:
-      ValueError: the strategy is unknown.
+      ValueError: the strategy is unknown, or fewer than `count` examples are without a label.
     """
+    check_choice("strategy", strategy, STRATEGIES)
+    _check_purchase(f"count={count}", count, labeled)
     if strategy == "core_set":
         return labeled.at[core_set(features, labeled, count)].set(True)
     values = jax.random.uniform(key, labeled.shape) if strategy == "random" else score(strategy, probabilities)
@@ -129,11 +143,10 @@ def buy_in_rounds(
       (accuracies [rounds + 1], before the first purchase and after each; labels [N] bool at the end).
 
     Raises:
-      ValueError: the strategy is unknown, or the labels of all rounds are more than there are examples.
+      ValueError: the strategy is unknown, or the labels of all rounds are more than there are examples without one.
     """
     check_choice("strategy", strategy, STRATEGIES)
-    if rounds * count >= labeled.shape[0]:
-        raise ValueError(f"count={count}, rounds={rounds}: too many; allowed: a product below {labeled.shape[0]}")
+    _check_purchase(f"count={count}, rounds={rounds}", rounds * count, labeled)
 
     def once(labeled: jax.Array, k: jax.Array) -> tuple[jax.Array, jax.Array]:
         # Train from the start on all labels so far, then buy the next ones.

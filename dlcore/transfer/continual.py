@@ -23,15 +23,15 @@ no loss ever compared the tasks. The literature's Split MNIST: none 19.9 %, EWC 
 
 import functools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore.choices import check_choice
-from dlcore.learner import root_key
+from dlcore.learner import Range, check_arguments, root_key
+from dlcore.ops.checks import check_class_ids, check_finite, check_shapes
 
 __all__ = ["SCENARIOS", "STRATEGIES", "Recipe", "TaskData", "fisher_diagonal", "forgetting", "learn_in_turn"]
 
@@ -64,13 +64,13 @@ class Recipe(NamedTuple):
       fisher_size: images that it is averaged over, at most.
     """
 
-    steps: int = 500
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    buffer: int = 20
-    strength: float = 1000.0
+    steps: Annotated[int, Range(1)] = 500
+    batch_size: Annotated[int, Range(1)] = 64
+    learning_rate: Annotated[float, Range(0)] = 1e-3
+    buffer: Annotated[int, Range(1)] = 20
+    strength: Annotated[float, Range(0)] = 1000.0
     fisher: Literal["model", "empirical"] = "model"
-    fisher_size: int = 5000
+    fisher_size: Annotated[int, Range(1)] = 5000
 
 
 def fisher_diagonal(
@@ -95,7 +95,7 @@ def fisher_diagonal(
       A tree like `params`.
 
     Raises:
-      ValueError: there are neither labels nor a key.
+      ValueError: there are neither labels nor a key, or a label is none of the C classes.
     """
     if labels is None:
         if key is None:
@@ -103,6 +103,7 @@ def fisher_diagonal(
         # True Fisher information: labels drawn from the model.
         sample_label = functools.partial(jax.random.categorical, key)
         labels = sample_label(jax.lax.map(lambda x: log_probabilities(params, x[None])[0], images, batch_size=chunk))
+    check_class_ids("labels", labels, jax.eval_shape(log_probabilities, params, images[:1]).shape[-1])
 
     def gradient(example: tuple[jax.Array, jax.Array]) -> Any:
         image, label = example
@@ -131,8 +132,14 @@ def forgetting(accuracies: np.ndarray) -> float:
 
     Returns:
       The mean over the tasks but the last of their best accuracy so far less that at the end.
+
+    Raises:
+      ValueError: the array is not square, there are fewer than two tasks, or an accuracy is not finite.
     """
     accuracies = np.asarray(accuracies)
+    if accuracies.ndim != 2 or len(accuracies) < 2 or len(accuracies) != accuracies.shape[1]:
+        raise ValueError(f"accuracies={list(accuracies.shape)}: wrong shape; allowed: [T, T] of at least two tasks")
+    check_finite("accuracies", accuracies)
     last = len(accuracies) - 1
     return float(np.mean([accuracies[j:last, j].max() - accuracies[last, j] for j in range(last)]))
 
@@ -146,6 +153,7 @@ def allowed_outputs(scenario: str, labels: jax.Array, seen: int | jax.Array, per
     return jnp.broadcast_to(is_allowed, (len(labels), outputs))
 
 
+@check_arguments
 def learn_in_turn(
     net: Any,
     train: TaskData,
@@ -153,9 +161,9 @@ def learn_in_turn(
     *,
     scenario: Literal["task", "domain", "class"],
     strategy: Literal["naive", "replay", "ewc", "joint"],
-    classes_per_task: int = 2,
-    seeds: int = 1,
-    recipe: Recipe | None = None,
+    classes_per_task: Annotated[int, Range(1)] = 2,
+    seeds: Annotated[int, Range(1)] = 1,
+    recipe: Recipe = Recipe(),
 ) -> np.ndarray:
     """Learn tasks in the order of their classes.
 
@@ -167,27 +175,33 @@ def learn_in_turn(
       strategy: against forgetting, see above.
       classes_per_task: c.
       seeds: networks that are trained side by side, each with its own weights and batches.
-      recipe: recipe of each task; None takes the defaults.
+      recipe: recipe of each task.
 
     Returns:
       [seeds, T, T], entry (i, j) the accuracy on task j after task i was learned; 0 in the scenario `class` where task
       j is not known yet.
 
     Raises:
-      ValueError: a word is unknown, there is one task or a part of one, or a class has too few images to store.
+      ValueError: a word is unknown or a number out of range, there is one task or a part of one, labels are not 0, 1,
+        2 and so on, a task has no test images, a class has too few images to store, or `net` has another number of
+        outputs.
     """
-    check_choice("scenario", scenario, SCENARIOS)
-    check_choice("strategy", strategy, STRATEGIES)
-    recipe = Recipe() if recipe is None else recipe
-    check_choice("fisher", recipe.fisher, ("model", "empirical"))
     classes, counts = np.unique(train.labels, return_counts=True)
     tasks, rest = divmod(len(classes), classes_per_task)
     if tasks < 2 or rest:
         raise ValueError(f"classes_per_task={classes_per_task}: of {len(classes)} classes; allowed: two tasks or more")
+    for name, data in (("train", train), ("test", test)):
+        check_shapes(**{f"{name}.labels": (data.labels, f"int {len(data.images)}")})
+        check_class_ids(f"{name}.labels", data.labels, len(classes))
+    if without := set(range(tasks)) - set(np.unique(test.labels // classes_per_task).tolist()):
+        raise ValueError(f"test.labels: no example of task {min(without)}; allowed: examples of each of {tasks} tasks")
     if strategy == "replay" and counts.min() < recipe.buffer:
         raise ValueError(f"buffer={recipe.buffer}: a class has {counts.min()} images; allowed: at most as many")
-
     outputs = classes_per_task if scenario == "domain" else len(classes)
+    logits = jax.eval_shape(lambda x: net.init_with_output(jax.random.key(0), x)[0], jnp.asarray(train.images[:1]))
+    if logits.shape[-1] != outputs:
+        raise ValueError(f"net: {logits.shape[-1]} outputs; allowed: {outputs} in the scenario {scenario}")
+
     images, labels = jnp.asarray(train.images), jnp.asarray(train.labels)
     optimizer = optax.adam(recipe.learning_rate)
 

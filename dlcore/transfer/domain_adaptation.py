@@ -189,7 +189,12 @@ def coral_distance(source: jax.Array, target: jax.Array) -> jax.Array:
 
     Returns:
       [], the squared Frobenius norm of the difference over 4 D^2.
+
+    Raises:
+      ValueError: a sample is a single point, which has no covariance.
     """
+    if min(len(source), len(target)) < 2:
+        raise ValueError("batch_size=1: no covariance of a single point; allowed: at least 2")
 
     def covariance(x: jax.Array) -> jax.Array:
         centered = x - x.mean(0)

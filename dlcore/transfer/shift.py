@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore.classic_ml import logistic
+from dlcore.ops.checks import check_class_ids, check_probabilities
 
 __all__ = [
     "Estimate",
@@ -103,8 +104,11 @@ def effective_sample_size(weights: Any) -> float:
 
     Returns:
       Between 1 and N.
+
+    Raises:
+      ValueError: a weight is negative or not finite, or all are 0.
     """
-    weights = np.asarray(weights, np.float64)
+    weights = _weights(weights)
     return float(weights.sum() ** 2 / np.square(weights).sum())
 
 
@@ -117,9 +121,14 @@ def weighted_mean(values: Any, weights: Any = None) -> Estimate:
 
     Returns:
       The self-normalized importance-sampling estimate and its standard error, for weights that are known exactly.
+
+    Raises:
+      ValueError: there is not one weight a value, a weight is negative or not finite, or all are 0.
     """
     values = np.asarray(values, np.float64)
-    weights = np.ones(len(values)) if weights is None else np.asarray(weights, np.float64)
+    weights = _weights(np.ones(len(values)) if weights is None else weights)
+    if weights.shape != values.shape:
+        raise ValueError(f"weights={weights.shape}: wrong shape; allowed: {values.shape}, one a value")
     mean = float((weights * values).sum() / weights.sum())
     return Estimate(mean, float(np.sqrt(np.square(weights * (values - mean)).sum()) / weights.sum()))
 
@@ -137,9 +146,17 @@ def black_box_priors(held_out: Any, labels: Any, target: Any, num_classes: int) 
       The priors.
 
     Raises:
-      ValueError: a class is missing among the labels, or the confusion matrix cannot be inverted.
+      ValueError: a prediction or label is no class, there are not as many predictions as labels, a class is missing
+        among the labels, or the confusion matrix cannot be inverted.
     """
     held_out, labels, target = (np.asarray(x) for x in (held_out, labels, target))
+    for name, classes in (("held_out", held_out), ("labels", labels), ("target", target)):
+        check_class_ids(name, classes, num_classes)
+    if held_out.shape != labels.shape or not target.size:
+        raise ValueError(
+            f"held_out={held_out.shape}, labels={labels.shape}, target={target.shape}: wrong shapes; allowed: [N], [N] "
+            "and [M], M above 0"
+        )
     counts = np.bincount(labels, minlength=num_classes)
     if not counts.all():
         raise ValueError(f"labels: none of class {int(counts.argmin())}; allowed: each of {num_classes} classes")
@@ -172,12 +189,14 @@ def em_priors(probabilities: Any, source_priors: Any, tolerance: float = 1e-7, m
       The priors.
 
     Raises:
-      ValueError: a source prior is not positive.
+      ValueError: a source prior is not positive, or a row of probabilities does not sum to 1.
     """
     source = _positive(source_priors)
+    probabilities = _probabilities(probabilities, source)
     priors = source
     for _ in range(max_steps):
-        before, priors = priors, reweigh(probabilities, source, priors).mean(0)
+        scaled = probabilities * (priors / source)
+        before, priors = priors, (scaled / scaled.sum(1, keepdims=True)).mean(0)
         if np.abs(priors - before).max() <= tolerance:
             break
     return Priors(priors, priors / source)
@@ -195,10 +214,35 @@ def reweigh(probabilities: Any, source_priors: Any, target_priors: Any) -> np.nd
       [M, C], rows that sum to 1.
 
     Raises:
-      ValueError: a source prior is not positive.
+      ValueError: a source prior is not positive, a target prior is negative, a row of probabilities does not sum to 1,
+        or all its classes have a target prior of 0.
     """
-    scaled = np.asarray(probabilities, np.float64) * (np.asarray(target_priors, np.float64) / _positive(source_priors))
-    return scaled / scaled.sum(1, keepdims=True)
+    source, target = _positive(source_priors), np.asarray(target_priors, np.float64)
+    if target.shape != source.shape or not (np.isfinite(target) & (target >= 0)).all():
+        raise ValueError(f"target_priors={target.tolist()}: no priors; allowed: [{len(source)}], each at least 0")
+    scaled = _probabilities(probabilities, source) * (target / source)
+    total = scaled.sum(1, keepdims=True)
+    if not total.all():
+        raise ValueError(
+            f"probabilities[{int(total.argmin())}]: impossible under target_priors={target.tolist()}; allowed: rows "
+            "with a class whose prior is above 0"
+        )
+    return scaled / total
+
+
+def _probabilities(probabilities: Any, priors: np.ndarray) -> np.ndarray:
+    probabilities = np.asarray(probabilities, np.float64)
+    if probabilities.ndim != 2 or probabilities.shape[1:] != priors.shape:
+        raise ValueError(f"probabilities={probabilities.shape}: wrong shape; allowed: [M, {len(priors)}]")
+    check_probabilities("probabilities", probabilities)
+    return probabilities
+
+
+def _weights(weights: Any) -> np.ndarray:
+    weights = np.asarray(weights, np.float64)
+    if not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
+        raise ValueError(f"weights={weights}: no weights; allowed: finite, at least 0, and one above 0")
+    return weights
 
 
 def _positive(priors: Any) -> np.ndarray:

@@ -19,6 +19,7 @@ from flax import linen as nn
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import clip_loss
 from dlcore.nn import Dense
+from dlcore.ops import l2_normalize
 from dlcore.ops.replica import all_gather
 from dlcore.optim import apply_gradients, init_state
 from dlcore.vision_language.networks import SentenceEncoder
@@ -71,7 +72,7 @@ class DualEncoder(nn.Module):
             x = Dense(self.embedding_size, use_bias=False, dtype=self.dtype, name=name)(x)
             x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
             # Unit vectors, for cosines.
-            return x / jnp.sqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-12)
+            return l2_normalize(x)
 
         return (
             embedded(clip_features, "clip_head"),

@@ -122,7 +122,7 @@ def study(
     *,
     network: str | None = None,
     input: str | None = None,
-    epsilons: tuple[float, ...] = (0.05, 0.1, 0.15, 0.2, 0.3),
+    epsilons: tuple[Annotated[float, Range(0, 1)], ...] = (0.05, 0.1, 0.15, 0.2, 0.3),
     attacks: tuple[str, ...] = (),
     target: str | None = None,
     label: str | None = None,

@@ -38,6 +38,7 @@ from dlcore.cost.step_flops import step_flops
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.models import create_model
+from dlcore.models.registry import family_of
 from dlcore.run import provenance
 from experiments.bench.matmul import peak
 from experiments.bench.timing import interleaved
@@ -128,6 +129,8 @@ def measure(
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # torch wants memory of the same GPU
     device, numbers = jax.devices()[0], {}
     best = peak(device, "float32" if precision == "f32" else "bfloat16")
+    for name in models:
+        family_of(name)  # an unknown name is an error before the first measurement
     for name in models:
         step, facts = our_step(name, batch_size, image_size, precision)
         calls = {"ours": step, "torch": torch_step(name, batch_size, image_size, precision, compile)}

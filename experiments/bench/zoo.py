@@ -181,6 +181,8 @@ def measure(
     """
     numbers, ratios, sentences = {}, {}, []
     for name in models:
+        family_of(name)  # an unknown name is an error before the first measurement
+    for name in models:
         values = measure_model(name, batch_size, image_size, num_repeats)
         numbers |= {f"{name}: {key}": value for key, value in values.items()}
         ratios[name] = {key: value for key, value in values.items() if "over ours" in key}

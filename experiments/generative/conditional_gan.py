@@ -70,6 +70,7 @@ experiment = Experiment(
     monitor=None,
     headline="frechet_distance",
     inputs=class_conditional.inputs,
+    input_kind="CLASS,CLASS",
     describe=class_conditional.describe,
     write=class_conditional.write,
     schedule=gan_optimizer.schedule,

@@ -173,6 +173,7 @@ experiment = Experiment(
     },
     headline="shape_iou",
     inputs=inputs,
+    input_kind='"FILE: PROMPT / PROMPT"',
     start=start,
     panels=lambda context: text_prompts.panels(context, build),
     evaluators=evaluators,

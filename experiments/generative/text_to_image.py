@@ -57,6 +57,7 @@ experiment = Experiment(
     },
     headline="object_correctness",
     inputs=text_prompts.inputs,
+    input_kind='"PROMPT / PROMPT"',
     panels=lambda context: text_prompts.panels(context, build),
     evaluators=text_prompts.evaluators,
 )

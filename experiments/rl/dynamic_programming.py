@@ -19,11 +19,13 @@ loop and 2.5 to 4× whole arrays of numpy; all 291 sweeps take 0.1 to 0.5 s.
 """
 
 import time
+from typing import Annotated
 
 import jax
 import numpy as np
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.report.figure import BLUE, PALETTE, VERMILION, new_figure
 from dlcore.report.gridworld import draw_grid
@@ -143,7 +145,7 @@ def draw_counts(results: dict[float, dict]):
 
 def study(
     *,
-    gammas: tuple[float, ...] = (0.5, 0.9, 0.95, 0.99),
+    gammas: tuple[Annotated[float, Range(0, 0.9999)], ...] = (0.5, 0.9, 0.95, 0.99),
     num_sweeps: int = 150,
     size: int = 100,
     loop_sweeps: int = 5,

@@ -39,15 +39,39 @@ from dlcore.report.self_supervised import attention_maps
 from dlcore.self_supervised import dino
 from dlcore.self_supervised.networks import DINONet
 
+AREA = Range(1e-3, 1)
+
+
+def check_rising(name: str, area: tuple[float, float]) -> None:
+    """Check that a range begins at its smaller end."""
+    if area[0] > area[1]:
+        raise ValueError(f"{name}={area[0]:g},{area[1]:g}: the first is larger; allowed: the smaller share first")
+
+
 SETTINGS = {
     **encoders.SHARED["settings"],
     "views": Setting("auto", "augmentation that makes the views, by the kind of image", Literal["auto", *VIEWS]),
     "local_size": Setting(None, "side of small crops in pixels; by default half of the input's", int | None, Range(1)),
-    "global_area": Setting((0.4, 1.0), "range of the share of the image that a large crop shows", tuple[float, ...]),
-    "local_area": Setting((0.1, 0.4), "range of the share of the image that a small crop shows", tuple[float, ...]),
+    "global_area": Setting(
+        (0.4, 1.0),
+        "range of the share of the image that a large crop shows",
+        tuple[float, float],
+        AREA,
+        check=partial(check_rising, "global_area"),
+    ),
+    "local_area": Setting(
+        (0.1, 0.4),
+        "range of the share of the image that a small crop shows",
+        tuple[float, float],
+        AREA,
+        check=partial(check_rising, "local_area"),
+    ),
     "teacher_momentum": Setting(0.996, "initial momentum of the EMA teacher; it rises to 1", limits=Range(0, 1)),
     "teacher_temperature": Setting(
-        (0.04, 0.07), "temperature of the teacher, at first and after the warm-up", tuple[float, ...]
+        (0.04, 0.07),
+        "temperature of the teacher, at first and after the warm-up",
+        tuple[float, float],
+        Range(1e-3),
     ),
     "temperature_warmup": Setting(
         0.3, "share of the steps in which the teacher's temperature rises", limits=Range(0, 1)
@@ -74,9 +98,6 @@ def views(setup: Setup):
         raise FlagError(
             f"--local_size={small}: no small crop; allowed: multiples of the patch's side {stride}, at most {side}"
         )
-    for name in ("global_area", "local_area", "teacher_temperature"):
-        if len(flags[name]) != 2:
-            raise FlagError(f"--{name}={flags[name]}: {len(flags[name])} numbers; allowed: two")
     kind = encoders.AUTO_VIEWS.get(flags.dataset, "color") if flags.views == "auto" else flags.views
     return (
         contrastive_augmentation(kind, tuple(flags.global_area), side),

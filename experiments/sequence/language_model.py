@@ -78,6 +78,7 @@ experiment = Experiment(
     headline="loss",
     expected_loss=lambda setup: math.log(len(setup.spec["vocabulary"])),
     inputs=text_streams.inputs,
+    input_kind="PROMPT_OR_FILE",
     describe=text_streams.describe,
     schedule=optimizer.schedule,
     panels=text_streams.window_panels,

@@ -150,6 +150,7 @@ experiment = Experiment(
     plain={"transformer.dropout_rate": 0.0, "rnn.dropout_rate": 0.0, "label_smoothing": 0.0, "weight_decay": 0.0},
     overfit=1e-2,
     inputs=kit.inputs,
+    input_kind="TEXT_OR_FILE",
     describe=kit.describe,
     schedule=optimizer.schedule,
     panels=panels,

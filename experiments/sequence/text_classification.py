@@ -190,6 +190,7 @@ experiment = Experiment(
     regularizer="l2",
     overfit=1e-2,
     inputs=inputs,
+    input_kind="TEXT_OR_FILE",
     describe=prediction.describe,
     check=check,
     start=lambda setup: text_encoders.start(setup, lambda: parts.build_optimizer(setup)),

@@ -19,12 +19,15 @@ same writers it is 7.6 n^-0.97 up to 250 examples, which predicts 0.9 % of 1,000
 writers 2 n^-0.56, 4.2 % against 7.4 %. Both curves bend up, as towards a floor that a line does not have.
 """
 
+from typing import Annotated
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
@@ -111,7 +114,7 @@ def draw(train_sizes, results, largest_fitted):
 def study(
     *,
     num_seeds: int = 10,
-    train_sizes: tuple[int, ...] = (25, 50, 100, 250, 500, 1000),
+    train_sizes: tuple[Annotated[int, Range(1, 1000)], ...] = (25, 50, 100, 250, 500, 1000),
     largest_fitted: int = 250,
     steps: int = 1500,
     width: int = 128,

@@ -16,6 +16,7 @@ the verdict is one of equal steps, not of equal convergence.
 """
 
 import functools
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -100,7 +101,7 @@ def study(
     steps: int = 1000,
     num_examples: int = 3000,
     batch_size: int = 32,
-    variants: tuple[str, ...] = tuple(VARIANTS),
+    variants: tuple[Literal["base", "wider", "deeper", "larger images", "all three"], ...] = tuple(VARIANTS),
 ) -> StudyResult:
     """Train every variant on every seed.
 
@@ -113,7 +114,12 @@ def study(
 
     Returns:
       The numbers, the verdict, the figures, and whether the claim holds.
+
+    Raises:
+      ValueError: base, all three or the others are missing.
     """
+    if not {"base", "all three"} < set(variants):
+        raise ValueError(f"variants={','.join(variants)}: no comparison; allowed: base, all three and another")
     macs = {name: work(VARIANTS[name]) for name in variants}
     optimizer = optax.adam(optax.cosine_decay_schedule(2e-3, steps))
 

@@ -12,7 +12,7 @@ Reference: Settles 2009; Sener & Savarese 2018, arXiv:1708.00489 (core-set).
 """
 
 import functools
-from typing import Annotated
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment.setting import FlagError
 from dlcore.learner import Range
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
@@ -127,7 +128,7 @@ def study(
     dataset: str = "digits",
     data_dir: str | None = None,
     pool: Annotated[int, Range(1)] = 1297,
-    strategies: tuple[str, ...] = STRATEGIES,
+    strategies: tuple[Literal["entropy", "margin", "least_confident", "core_set", "random"], ...] = STRATEGIES,
     num_seeds: Annotated[int, Range(1)] = 5,
     first: Annotated[int, Range(1)] = 2,
     count: Annotated[int, Range(1)] = 20,
@@ -155,7 +156,15 @@ def study(
       The numbers, the verdict, the figure, and whether the claim holds.
     """
     data = examples(dataset, data_dir, pool)
+    smallest = int(np.unique(data[1], return_counts=True)[1].min())
+    if first > smallest:
+        raise FlagError(f"--first={first}: a class has {smallest} images in the pool; allowed: 1 to {smallest}")
     known = first_labels(data[1], first, num_seeds)
+    if rounds * count > (without := len(data[1]) - int(known[0].sum())):
+        raise FlagError(
+            f"--count={count}: {rounds * count} labels in --rounds={rounds}; allowed: at most the {without} images "
+            "without a label"
+        )
     train = trainer(*map(jnp.asarray, data), int(data[1].max()) + 1, hidden, steps, batch_size)
     keys = jax.vmap(jax.random.key)(jnp.arange(num_seeds))
     curves = {}

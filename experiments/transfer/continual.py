@@ -29,6 +29,7 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment.setting import FlagError
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, new_figure
@@ -103,8 +104,8 @@ def study(
     *,
     dataset: str = "digits",
     data_dir: str | None = None,
-    scenarios: tuple[str, ...] = SCENARIOS,
-    strategies: tuple[str, ...] = STRATEGIES,
+    scenarios: tuple[Literal["task", "domain", "class"], ...] = SCENARIOS,
+    strategies: tuple[Literal["naive", "replay", "ewc", "joint"], ...] = STRATEGIES,
     num_seeds: Annotated[int, Range(1)] = 3,
     hidden: tuple[int, ...] = (100, 100),
     steps: Annotated[int, Range(1)] = 500,
@@ -140,6 +141,9 @@ def study(
     train, test = task_data(dataset, data_dir)
     recipe = Recipe(steps, batch_size, learning_rate, buffer, strength, fisher, fisher_size)
     classes, results = int(train.labels.max()) + 1, {}
+    smallest = int(np.bincount(train.labels).min())
+    if "replay" in strategies and buffer > smallest:
+        raise FlagError(f"--buffer={buffer}: a class has {smallest} training images; allowed: 1 to {smallest}")
     for scenario in scenarios:
         outputs = CLASSES_PER_TASK if scenario == "domain" else classes
         net = create_model("mlp", num_classes=outputs, hidden=hidden, head_init=nn.initializers.lecun_normal())

@@ -107,3 +107,8 @@ def test_counts_start_evaluators_from_the_state():
     placement = Placement(make_mesh("data:1", jax.devices()[:1]))
     found = Evaluation(learner, placement).evaluator_measures(state, [evaluator], Source.indices(4), 3)
     assert found == {"sum": 106.0}
+
+
+def test_labels_that_are_no_class_are_refused():
+    with pytest.raises(ValueError, match=r"label\[\d+\]=3: out of range; allowed: 0 to 2, of 3 classes"):
+        Tuning(toy(), Recipe(steps=1, batch_size=8), 3).train(knowing(), images(8, 0))

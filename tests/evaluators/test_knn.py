@@ -50,10 +50,12 @@ def test_the_evaluator_does_not_depend_on_batches(size):
     x = rng.normal(size=(40, 3)) + 5 * np.eye(3)[label]
     part = Source({"x": x, "label": label})
     source = bank_and_queries(part.take(30), part.subset(np.arange(30, 40)))
-    evaluator = knn(source, k=50, name="near")
+    evaluator = knn(source, k=30, name="near")
     acc = None
     for start in range(0, 40, size):
         rows = source[slice(start, start + size)]
         acc = evaluator.add(acc, {"features": rows["x"]}, rows)
     assert evaluator.finish(acc) == {"near": 1.0}
+    with pytest.raises(ValueError, match="k=31: out of range; allowed: 1 to 30, the size of the bank"):
+        knn(source, k=31).finish(acc)
     assert evaluator.source is source

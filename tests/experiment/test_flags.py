@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import re
 from typing import Annotated, Any, Literal, NamedTuple
 
 import pytest
@@ -183,6 +184,35 @@ def test_limits_of_tuples_and_of_settings():
         read("--momenta=0,2", **own)
     with pytest.raises(FlagError, match=r"--top=6: out of range; allowed: at most 5$"):
         read("--top=6", **own)
+
+
+def listing(
+    *,
+    words: tuple[Literal["naive", "replay"], ...] = ("naive",),
+    shares: tuple[Annotated[float, Range(0, 1)], ...] = (0.5,),
+    train_sizes: tuple[int, ...] = (10, 20),
+    learning_rates: tuple[float, ...] = (0.1,),
+    workers: tuple[int, ...] = (0, 1),
+):
+    """Lists whose elements are checked one by one."""
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--words=naive,foo", "--words=foo: unknown; allowed: naive, replay"),
+        ("--words=", "--words=: no value; allowed: naive, replay"),
+        ("--shares=0.1,2", "--shares=2.0: out of range; allowed: 0 to 1"),
+        ("--train_sizes=5,0", "--train_sizes=0: out of range; allowed: at least 1"),
+        ("--learning_rates=0.1,-1", "--learning_rates=-1.0: out of range; allowed: at least 0"),
+    ],
+)
+def test_each_of_several_values_is_checked_before_anything_runs(argument, message):
+    settings = {"study": settings_of(listing)}
+    assert parse(settings, ["--words=replay,naive"], usage="").words == ("replay", "naive")
+    assert parse(settings, ["--workers=0,2", "--train_sizes="], usage="").workers == (0, 2)
+    with pytest.raises(FlagError, match=re.escape(message)):
+        parse(settings, [argument], usage="")
 
 
 def test_one_dash_does_not_slip_past():

@@ -130,10 +130,10 @@ def test_masked_images_are_no_negatives_and_no_anchors():
 
 
 @pytest.mark.weekly
-@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("rows", [2, 3])
 def test_degenerate_batches_are_finite(rows):
     zero = jnp.zeros((rows, 4))
-    for mask in (jnp.ones(rows), jnp.zeros(rows)):
+    for mask in (jnp.ones(rows), jnp.zeros(rows), jnp.arange(rows) == 0):
         value, gradient = jax.value_and_grad(lambda z: nt_xent_loss(z, z, 0.1, mask) + uniformity_loss(z, mask=mask))(
             zero
         )
@@ -144,8 +144,40 @@ def test_degenerate_batches_are_finite(rows):
         )
         assert np.isfinite(value)
         assert np.isfinite(gradient).all()
-    assert decoupled_contrastive_loss(jnp.ones((1, 2)), jnp.ones((1, 2)), 0.5) == pytest.approx(-2)
-    assert nt_xent_loss(zero[:1], zero[:1]) == 0  # its own positive is all there is to choose from
+    one, ones = jnp.arange(rows) == 0, jnp.ones((rows, 2))
+    assert decoupled_contrastive_loss(ones, ones, 0.5, one) == pytest.approx(-2)
+    assert nt_xent_loss(zero, zero, 0.5, one) == 0  # its own positive is all there is to choose from
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [nt_xent_loss, decoupled_contrastive_loss, clip_loss, siglip_loss, lambda a, b: uniformity_loss(a)],
+    ids=["nt_xent", "decoupled", "clip", "siglip", "uniformity"],
+)
+def test_a_batch_without_negatives_is_refused(loss):
+    """A loss of one pair would be 0, and its accuracy 1; under jit the shape is known, too."""
+    for call in (loss, jax.jit(loss)):
+        with pytest.raises(ValueError, match="batch_size=1: no negatives; allowed: at least 2"):
+            call(np.ones((1, 3), np.float32), np.ones((1, 3), np.float32))
+
+
+def test_a_query_without_negatives_is_refused():
+    with pytest.raises(ValueError, match=r"negatives=float32\[0, 2\]: none; allowed: at least 1"):
+        info_nce_loss(jnp.ones(2), jnp.ones(2), jnp.ones((0, 2)))
+
+
+@pytest.mark.parametrize("length", [1e-10, 1e-7, 1.0, 1e20, 1e30])
+def test_the_length_of_embeddings_does_not_matter(length):
+    """Orthogonal pairs at tau = .1: NT-Xent log(1 + 6 e^-10), CLIP's log(1 + 3 e^-10). A tilted one has a gradient that
+    is inverse to its length."""
+    eye, tilted = np.eye(4, dtype=np.float32), np.eye(4, dtype=np.float32) + np.eye(4, k=1, dtype=np.float32)
+    x = (length * eye).astype(np.float32)
+    assert jax.jit(nt_xent_loss)(x, x, 0.1) == pytest.approx(np.log1p(6 * np.exp(-10)), rel=0.01)
+    assert jax.jit(clip_loss)(x, x, 0.1) == pytest.approx(np.log1p(3 * np.exp(-10)), rel=0.01)
+    # sigma of each: 1 at 10, 0 twelve times; at the bias 0: softplus(-10) + 3 softplus(0)
+    assert jax.jit(siglip_loss)(x, x, 0.1, 0.0) == pytest.approx(np.log1p(np.exp(-10)) + 3 * np.log(2), rel=1e-5)
+    slope = jax.jit(jax.grad(nt_xent_loss))
+    np.testing.assert_allclose(slope(x, tilted, 0.5) * length, slope(eye, tilted, 0.5), atol=1e-5)
 
 
 def test_scores_leave_out_the_view_itself_alone():
@@ -176,5 +208,10 @@ def test_alignment_and_uniformity_by_hand():
     # Two opposite points: distance 2, squared 4: log e^-8. Two equal ones: 0. A square: (2 e^-4 + e^-8) / 3 a pair.
     assert uniformity(np.array([[1.0, 0.0], [-1.0, 0.0]])) == pytest.approx(-8, rel=1e-5)
     assert uniformity(np.ones((3, 2))) == pytest.approx(0, abs=1e-6)
+    # Four points of length 10 at squared distances of 200: log e^-400, which underflows. The gradient by a point is the
+    # mean over the 12 pairs, each twice: -2 t (x - y) / 12 * 2, by its own coordinate 3 * (-4 * 10 / 6) = -20.
+    value, slope = jax.jit(jax.value_and_grad(uniformity_loss))(10 * np.eye(4, dtype=np.float32))
+    assert value == pytest.approx(-400)
+    np.testing.assert_allclose(slope, 20 / 3 - (20 + 20 / 3) * np.eye(4), rtol=1e-5)
     square = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
     assert uniformity(square) == pytest.approx(np.log((2 * np.exp(-4) + np.exp(-8)) / 3), rel=1e-5)

@@ -118,6 +118,8 @@ def test_sampled_negatives_are_semi_hard_and_random():
 def test_a_batch_without_triplets_costs_nothing():
     with pytest.raises(ValueError, match="kind='easy': unknown; allowed: all, semi_hard, hard"):
         mined_triplet_loss(jnp.zeros((3, 2)), jnp.zeros(3, int), kind="easy")
+    with pytest.raises(ValueError, match="batch_size=2: no triplet; allowed: at least 3"):
+        mined_triplet_loss(jnp.zeros((2, 2)), jnp.zeros(2, int))
     for label in (jnp.zeros(3, int), jnp.arange(3)):
         for squared in (True, False):
             for z in (jnp.ones((3, 2)), jnp.eye(3, 2)):

@@ -17,7 +17,7 @@ from dlcore.data.digits import digits
 from dlcore.data.source import Source, shuffle_labels
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.setting import settings_of
+from dlcore.experiment.setting import FlagError, settings_of
 from dlcore.experiment.splits import Splits
 from dlcore.kits.images import labeled_images
 from dlcore.kits.training import backbone, optimizer
@@ -618,3 +618,14 @@ def test_a_learner_without_a_loss_says_not_applicable(capsys):
     verdicts, out = table(capsys, overfit, status=0)
     assert verdicts == dict.fromkeys(NAMES, "applicable")
     assert out.count("not applicable") == len(NAMES)
+
+
+def test_the_error_without_input_says_what_the_page_reads():
+    from dlcore.modes import predict
+    from experiments.generative import text_to_image
+    from experiments.sequence import language_model
+
+    for page, kind in ((text_to_image, '"PROMPT / PROMPT"'), (language_model, "PROMPT_OR_FILE")):
+        run = resolve(page.experiment, [], predict.MODE.settings)
+        with pytest.raises(FlagError, match=f"--input: missing; allowed: --mode=predict --input={kind}$"):
+            predict._predict_files(ResolvedRun(page.experiment, run))

@@ -345,3 +345,14 @@ def test_the_moments_have_the_derivatives_of_the_plain_form():
     weights = (jnp.arange(3.0), jnp.arange(3.0) - 1)
     got, want = (jax.vjp(f, x)[1](weights)[0] for f in (mean_and_variance, plain))
     np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+def test_a_variance_of_one_value_is_refused_in_training():
+    """Its output would be the bias, whatever the input is. One image of several pixels has a variance."""
+    norm = BatchNorm()
+    one, pixels = jnp.ones((1, 3)), jnp.ones((1, 2, 2, 3))
+    variables = norm.init(jax.random.key(0), one, use_running_average=False)
+    with pytest.raises(ValueError, match="batch_size=1: one value a channel, whose variance is 0; allowed: at least 2"):
+        norm.apply(variables, one, use_running_average=False, mutable=["batch_stats"])
+    norm.apply(variables, one, use_running_average=True)
+    norm.apply(variables, pixels, use_running_average=False, mutable=["batch_stats"])

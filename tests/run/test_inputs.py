@@ -19,6 +19,11 @@ from dlcore.run.inputs import check_labels
 from dlcore.run.seeds import over_seeds
 from dlcore.search.together import together
 from dlcore.segmentation import panoptic, semantic
+from dlcore.self_supervised import deep_cluster, exemplar, rotation
+from dlcore.self_supervised.pretext import PieceClassifier
+from dlcore.semi_supervised import temporal_ensembling
+from dlcore.semi_supervised.twin import add_twin
+from dlcore.semi_supervised.two_streams import supervised_only, two_stream_learner
 from dlcore.sequence import char_rnn, language_model, masked_language_model, seq2seq
 from dlcore.transfer import multi_task
 from dlcore.vision_language import captioning, retrieval, video_caption
@@ -201,3 +206,58 @@ def test_labels_of_validation_are_checked_too():
     valid = Source({"text": np.array([[0, 1, 2, 5]])})
     with pytest.raises(ValueError, match=r"text=5: out of range, example 0 of valid; allowed: integers from 0 to 4"):
         check_labels(learner, None, right, SimpleNamespace(source=Source(right)), valid)
+
+
+class Classifier(nn.Module):
+    """Three scores an image, and the map that they are made of."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return nn.Dense(3)(x.reshape(len(x), -1))
+
+    def features(self, x, train=False):
+        return {"last": x}
+
+
+def two_streams(count):
+    rows = {"image": np.zeros((count, 2, 2, 1), np.float32)}
+    return {"labeled": Source({"image": rows["image"][:2], "label": np.zeros(2, np.int32)}), "unlabeled": Source(rows)}
+
+
+def check_train(learner, sources):
+    first = jax.tree.map(lambda source: source[:2], sources)
+    train = jax.tree.map(lambda source: SimpleNamespace(source=source), sources)
+    check_labels(learner, jax.eval_shape(learner.init, jax.random.key(0), first), first, train, sources)
+
+
+@pytest.mark.parametrize("twin", [False, True])
+def test_a_memory_has_a_row_for_each_unlabeled_example(twin):
+    """The 101st of 101 examples would read and write the row of the 100th, or none."""
+    learner = temporal_ensembling.learner(model=Classifier(), optimizer=SGD, num_unlabeled=100)
+    if twin:
+        learner = add_twin(learner, two_stream_learner(Classifier(), SGD, supervised_only))
+    check_train(learner, two_streams(100))
+    with pytest.raises(ValueError, match=r"num_unlabeled=100: train/unlabeled has 101 examples; allowed: at least 101"):
+        check_train(learner, two_streams(101))
+
+
+def test_clusters_are_those_of_all_training_examples():
+    learner = deep_cluster.learner(
+        model=PieceClassifier(Classifier(), 3), optimizer=SGD, augment=lambda key, x: x, train_size=50, num_clusters=3
+    )
+    check_train(learner, two_streams(50)["unlabeled"])
+    with pytest.raises(ValueError, match=r"train_size=50: train has 100 examples; allowed: at least 100"):
+        check_train(learner, two_streams(100)["unlabeled"])
+
+
+def test_a_pretext_has_as_many_outputs_as_its_task_has_classes():
+    """Exemplars 0 to 2 and -1 (none) suit three outputs, 3 does not; neither do the four turns of RotNet."""
+    model, rows = PieceClassifier(Classifier(), 3), two_streams(2)["unlabeled"].arrays
+    learner = exemplar.learner(model=model, optimizer=SGD, augment=lambda key, x: x)
+    check_train(learner, Source({**rows, "exemplar": np.array([2, -1])}))
+    with pytest.raises(ValueError, match=r"exemplar=3: out of range, example 1 of .*; allowed: integers from 0 to 2"):
+        check_train(learner, Source({**rows, "exemplar": np.array([2, 3])}))
+    turns = rotation.learner(model=model, optimizer=SGD)
+    state = jax.eval_shape(turns.init, jax.random.key(0), Source(rows)[:2])
+    with pytest.raises(ValueError, match="model: 3 outputs; allowed: 4, the classes of the task"):
+        jax.eval_shape(turns.update, state, Source(rows)[:2])

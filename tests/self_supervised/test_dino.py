@@ -194,3 +194,9 @@ def test_usage_does_not_depend_on_the_batches():
     assert [part.compute() for part in parts] == pytest.approx([0, 0], abs=1e-6)
     assert parts[0].merge(parts[1]).compute() == pytest.approx(1)
     assert parts[0].empty().compute() is None
+
+
+def test_temperatures_are_above_zero():
+    for temperatures, name in (((0.0, 0.1), "teacher_temperature=0"), ((0.1, -1.0), "student_temperature=-1")):
+        with pytest.raises(ValueError, match=f"{name}: out of range; allowed: above 0"):
+            dino.dino_losses(jnp.ones((2, 1, 3)), jnp.ones((2, 1, 3)), jnp.zeros(3), *temperatures)

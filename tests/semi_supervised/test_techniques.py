@@ -197,6 +197,14 @@ def test_distribution_alignment_and_class_thresholds():
     np.testing.assert_allclose(class_balance.class_thresholds(0.9, jnp.zeros(3)), 0.9, rtol=1e-6)
 
 
+def test_padding_moves_no_running_mean_and_zeros_align_to_the_uniform_distribution():
+    """One image of probabilities (1, 0): .99 / 2 + .01 and .99 / 2."""
+    mean, values = jnp.full(2, 0.5), jnp.array([[1.0, 0.0], [0.0, 1.0]])
+    np.testing.assert_array_equal(class_balance.running_mean(mean, values, jnp.zeros(2)), mean)
+    np.testing.assert_allclose(class_balance.running_mean(mean, values, jnp.array([1, 0])), [0.505, 0.495], rtol=1e-6)
+    np.testing.assert_array_equal(class_balance.align_distribution(jnp.zeros((1, 2)), mean), [[0.5, 0.5]])
+
+
 @pytest.mark.slow
 def test_fixmatch_remembers_what_it_guessed():
     data = batch()
@@ -434,6 +442,15 @@ def test_the_table_is_corrected_by_visits_and_padding_writes_nothing():
     np.testing.assert_allclose(padding["ensemble"][2], 0.6 * memory["ensemble"][2] + 0.4 * q[1], rtol=1e-6)
 
 
+def test_rows_outside_the_table_are_refused():
+    memory = {"ensemble": jnp.zeros((4, 2)), "visits": jnp.zeros(4, jnp.int32)}
+    for index in (jnp.array([0, 4]), jnp.array([0, -1])):
+        with pytest.raises(ValueError, match=r"index\[1\]=(4|-1): out of range; allowed: 0 to 3, of 4 rows"):
+            temporal_ensembling.remember(memory, index, jnp.ones((2, 2)), jnp.ones(2), 0.6)
+        with pytest.raises(ValueError, match=r"index\[1\]=(4|-1): out of range; allowed: 0 to 3, of 4 rows"):
+            temporal_ensembling.correct_startup_bias(memory, index, 0.6)
+
+
 @pytest.mark.covers("SE-03")
 def test_temporal_ensembling_pulls_towards_earlier_predictions():
     learner, state = start(temporal_ensembling, num_unlabeled=6, unlabeled_weight=2.0, rate=1.0)
@@ -630,6 +647,9 @@ def test_sharpening_goes_to_one_hot():
     np.testing.assert_allclose(mixmatch.sharpen(p, 1.0), p, atol=1e-6)
     np.testing.assert_allclose(mixmatch.sharpen(p, 0.5)[0], np.square(p[0]) / np.square(p[0]).sum(), rtol=1e-5)
     np.testing.assert_allclose(mixmatch.sharpen(p, 1e-3), [[1, 0, 0], [0, 0, 1]], atol=1e-6)
+    for temperature in (0.0, -1.0):
+        with pytest.raises(ValueError, match=rf"temperature={temperature:g}: out of range; allowed: above 0"):
+            mixmatch.sharpen(p, temperature)
 
 
 @pytest.mark.covers("SE-08")

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlcore.experiment.setting import FlagError
 from dlcore.transfer.active import STRATEGIES, area_under_curve, buy, buy_in_rounds, core_set, score
 from experiments.transfer import active as page
 
@@ -79,8 +80,32 @@ def test_an_area_by_hand_and_bad_words():
     labeled = jnp.arange(200) < 2
     with pytest.raises(ValueError, match="strategy='best': unknown; allowed: entropy, margin"):
         buy_in_rounds(threshold, "best", jax.random.key(0), labeled, count=1, rounds=1)
-    with pytest.raises(ValueError, match="count=50, rounds=4: too many; allowed: a product below 200"):
+    with pytest.raises(ValueError, match="count=50, rounds=4: 200 labels to buy; allowed: 0 to 198, the examples"):
         buy_in_rounds(threshold, "margin", jax.random.key(0), labeled, count=50, rounds=4)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_labels_that_do_not_exist_are_not_bought(strategy):
+    """Of ten examples eight are labeled: two rounds of three would make 14."""
+    labeled, features = jnp.arange(10) < 8, jnp.ones((10, 2))
+    with pytest.raises(ValueError, match="count=3, rounds=2: 6 labels to buy; allowed: 0 to 2"):
+        buy_in_rounds(threshold, strategy, jax.random.key(0), labeled, count=3, rounds=2)
+    with pytest.raises(ValueError, match="count=3: 3 labels to buy; allowed: 0 to 2, the examples without a label"):
+        buy(strategy, jax.random.key(0), labeled, 3, features, features)
+    with pytest.raises(ValueError, match="count=3: 3 labels to buy; allowed: 0 to 2"):
+        core_set(features, labeled, 3)
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        ({"first": 116}, r"--first=116: a class has \d+ images in the pool; allowed: 1 to \d+"),
+        ({"count": 80, "rounds": 16}, "--count=80: 1280 labels in --rounds=16; allowed: at most the 1147 images"),
+    ],
+)
+def test_the_study_buys_no_labels_that_do_not_exist(flags, problem):
+    with pytest.raises(FlagError, match=problem):
+        page.study(**flags)
 
 
 @pytest.mark.covers("TL-15")

@@ -41,6 +41,8 @@ def test_coral_equals_numpys_covariances():
     expected = ((np.cov(a.T) - np.cov(b.T)) ** 2).sum() / (4 * 4**2)
     assert float(coral_distance(jnp.asarray(a), jnp.asarray(b))) == pytest.approx(expected, rel=1e-5)
     assert float(coral_distance(jnp.asarray(a), jnp.asarray(a + 5))) == pytest.approx(0, abs=1e-5), "means do not count"
+    with pytest.raises(ValueError, match="batch_size=1: no covariance of a single point; allowed: at least 2"):
+        coral_distance(jnp.ones((1, 3)), jnp.ones((1, 3)))
 
 
 class Perceptron(nn.Module):

@@ -37,6 +37,7 @@ CLASS_FIELDS = {
     **_FIELDS,
     "data": class_conditional.data,
     "inputs": class_conditional.inputs,
+    "input_kind": "CLASS,CLASS",
     "monitor": "frechet_distance",
     "headline": "frechet_distance",
 }

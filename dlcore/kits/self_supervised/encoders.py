@@ -117,9 +117,15 @@ def data(flags: Flags) -> Splits:
 
     Returns:
       The splits.
+
+    Raises:
+      FlagError: `--knn_k` asks for more neighbors than the bank has.
     """
     splits = labeled_images.data(flags, labels=False)
     if splits.spec["num_classes"] > 1:
+        bank = min(flags.bank_size, len(splits.train))
+        if "knn_k" in flags.given and flags.knn_k > bank:
+            raise FlagError(f"--knn_k={flags.knn_k}: more than the bank has; allowed: 1 to {bank}, see --bank_size")
         return splits
     message = "the images have no labels: no k-NN, no probe and no fine-tuning; the loss is the measure"
     return splits._replace(spec={**splits.spec, "headline": "loss"}, notes=(*splits.notes, message))
@@ -144,13 +150,16 @@ def remove_labels(learner: Learner) -> Learner:
     def loss(params: Any, state: Any, batch: Any) -> Any:
         return learner.loss(params, state, without(batch))
 
+    def classes(state: Any, batch: Any) -> dict:
+        return {n: count for n, count in learner.classes(state, without(batch)).items() if n != "label"}
+
     return learner._replace(
         init=init,
         update=lambda state, batch: learner.update(state, without(batch)),
         evaluate=lambda state, batch: learner.evaluate(state, without(batch)),
         predict=lambda state, batch: learner.predict(state, without(batch)),
         loss=None if learner.loss is None else loss,
-        classes=None,
+        classes=None if learner.classes is None else classes,
     )
 
 
@@ -319,9 +328,10 @@ def evaluators(
     if not _has_labels(data):
         return [uniformity(bank_and_queries(data.train, queries, flags.bank_size, flags.seed))] if embeddings else []
     source = bank_and_queries(data.train, queries, flags.bank_size, flags.seed)
+    k = min(flags.knn_k, flags.bank_size, len(data.train))
     measures = [
-        knn(source, k=flags.knn_k, temperature=TEMPERATURE),
-        knn(source, k=flags.knn_k, temperature=TEMPERATURE, key="untrained", name="knn_untrained"),
+        knn(source, k=k, temperature=TEMPERATURE),
+        knn(source, k=k, temperature=TEMPERATURE, key="untrained", name="knn_untrained"),
         *([uniformity(source)] if embeddings else []),
     ]
     if split == "valid":
@@ -340,7 +350,7 @@ def evaluators(
             num_classes=setup.spec["num_classes"],
             recipe=_recipe(flags),
             supervised=min(flags.bank_size, len(data.train)) if flags.supervised else 0,
-            k=flags.knn_k,
+            k=k,
             seed=flags.seed,
         )
         measures.append(tuning)

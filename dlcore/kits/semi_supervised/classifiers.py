@@ -6,13 +6,14 @@ experiment = Experiment(
 )
 
 `--label_seed` samples `--labels_per_class` labeled images of each class; the unlabeled stream is the whole training
-split, including the labeled images. `accuracy` is the technique's, `accuracy_supervised` that of the
-supervised baseline, and `gain` the difference; `--twin=false` trains the technique alone, in about half of the time.
-The validation split keeps 10 labeled images of each class: a large one would not be realistic with few labels.
+split, including the labeled images, or the images of `--unlabeled_dir`. `accuracy` is the technique's,
+`accuracy_supervised` that of the supervised baseline, and `gain` the difference; `--twin=false` trains the technique
+alone, in about half of the time. The validation split keeps 10 labeled images of each class: a large one would not be
+realistic with few labels.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
@@ -20,7 +21,10 @@ import jax.numpy as jnp
 
 from dlcore.data.augment import compose, cutout
 from dlcore.data.few_labels import few_labels, two_streams
+from dlcore.data.image_classification import unlabeled_source
+from dlcore.data.source import Source
 from dlcore.data.stratified import stratified_sample
+from dlcore.data.workers import Workers
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.origin import Start
@@ -52,7 +56,16 @@ __all__ = [
 SETTINGS = {
     **labeled_images.SETTINGS,
     **{name: setting for name, setting in optimizer.SETTINGS.items() if name not in ("ema", "accumulate")},
-    "labels_per_class": Setting(4, "labeled training images of each class", limits=Range(1), essential=True),
+    "labels_per_class": Setting(
+        4, "labeled training images of each class; none takes all", int | None, Range(1), essential=True
+    ),
+    "unlabeled_dir": Setting(
+        None,
+        "a folder (or .zip) of images without labels; by default the training split serves, without its labels",
+        str | None,
+        identity="if changed",
+        essential=True,
+    ),
     "label_seed": Setting(None, "random seed that chooses the labeled images; by default --seed", int | None, Range(0)),
     "unlabeled_ratio": Setting(
         1, "unlabeled images for each labeled image of a batch", limits=Range(1), essential=True
@@ -102,7 +115,11 @@ def data(flags: Flags) -> Splits:
       FlagError: a batch is larger than a stream.
     """
     splits, seed = labeled_images.data(flags), flags.seed if flags.label_seed is None else flags.label_seed
-    labeled, unlabeled = few_labels(splits.train, flags.labels_per_class, seed), splits.train
+    labeled = unlabeled = splits.train
+    if flags.labels_per_class is not None:
+        labeled = few_labels(splits.train, flags.labels_per_class, seed)
+    if flags.unlabeled_dir is not None:
+        unlabeled = _unlabeled_images(flags, splits.spec["image_shape"])
     if "batch_size" in flags.given and flags.batch_size > len(labeled):
         raise FlagError(
             f"--batch_size={flags.batch_size}: more than the {len(labeled)} labeled images of "
@@ -112,14 +129,17 @@ def data(flags: Flags) -> Splits:
     if explicit and (count := flags.batch_size * flags.unlabeled_ratio) > len(unlabeled):
         raise FlagError(
             f"--unlabeled_ratio={flags.unlabeled_ratio}: {count} unlabeled images a step with "
-            f"--batch_size={flags.batch_size}; allowed: at most the {len(unlabeled)} of the training split"
+            f"--batch_size={flags.batch_size}; allowed: at most {len(unlabeled)}, the unlabeled images"
         )
     valid, per_class = splits.valid, flags.valid_labels_per_class
     if per_class is not None:
         valid = stratified_sample(valid, min(per_class * splits.spec["num_classes"], len(valid)), seed)
+    per_class = flags.labels_per_class
+    few = "" if per_class is None else f", {per_class} of each class, drawn by label_seed {seed}"
+    where = "the same among them" if flags.unlabeled_dir is None else f"of {flags.unlabeled_dir}"
     messages = (
-        f"{len(labeled)} labeled images, {flags.labels_per_class} of each class, drawn by label_seed {seed}; "
-        f"{len(unlabeled):,} unlabeled ones, the same among them; {len(valid)} to validate",
+        f"{len(labeled)} labeled images{few}; {len(unlabeled):,} unlabeled ones, {where}; {len(valid)} to validate",
+        *(() if flags.unlabeled_dir is None else unlabeled.notes),
     )
     return splits._replace(
         train=two_streams(labeled, unlabeled),
@@ -128,6 +148,23 @@ def data(flags: Flags) -> Splits:
         notes=(*splits.notes, *messages),
         batch_ratios={"unlabeled": flags.unlabeled_ratio},
     )
+
+
+def _unlabeled_images(flags: Flags, shape: Sequence[int]) -> Source:
+    """Read the images of `--unlabeled_dir` at the size and with the channels of the labeled ones."""
+    height, width, channels = shape
+    try:
+        return unlabeled_source(
+            flags.unlabeled_dir,
+            (height, width),
+            channels,
+            skip_bad=flags.skip_bad,
+            limit_bytes=int(flags.memory_limit * 2**30),
+            workers=Workers(flags.workers, flags.decoder),
+        )
+    except FileNotFoundError as error:
+        problem = f"--unlabeled_dir={flags.unlabeled_dir}: not found; allowed: a folder or .zip of images"
+        raise FlagError(problem) from error
 
 
 def strong_view(flags: Flags, spec: dict):

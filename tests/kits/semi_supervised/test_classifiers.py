@@ -2,9 +2,11 @@
 
 import dataclasses
 
+import chex
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from dlcore.data.few_labels import two_streams
 from dlcore.data.pipeline import batch_at
@@ -74,6 +76,8 @@ def test_streams_that_do_not_fit_are_refused():
         two_streams(source([0, 1]), source([0, 0]))
     with pytest.raises(ValueError, match=r"images of \(3, 3, 1\); allowed: of \(2, 2, 1\)"):
         two_streams(source([0]), source([0], 3))
+    with pytest.raises(ValueError, match="unlabeled: images of uint8; allowed: float32, as the labeled ones"):
+        two_streams(source([0]), Source({"image": np.zeros((3, 2, 2, 1), np.uint8)}))
 
 
 def test_one_source_is_as_it_was():
@@ -110,3 +114,54 @@ def test_the_loss_at_initialization_is_that_of_the_networks_that_learn(data):
     _, splits = data
     losses = [experiment.expected_loss(run_of(*words).setup_of(splits)) for words in ((), ("--twin=false",))]
     assert losses == pytest.approx([2 * np.log(10), np.log(10)])
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Ten labeled images of 8 x 8 of each of two classes, and 30 unlabeled ones of other sizes, at three depths."""
+    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+
+    def save(path, side):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (side, side, 3), np.uint8)).save(path)
+
+    for number in range(20):
+        save(root / "labeled" / ("cat", "dog")[number % 2] / f"{number}.png", 8)
+    for number in range(30):
+        save(root / "unlabeled" / ("", "train", "some/where")[number % 3] / f"{number}.png", 9 + number % 3)
+    return root / "labeled", root / "unlabeled"
+
+
+def test_unlabeled_images_come_from_a_folder_of_their_own(folders):
+    """All 30 images below the folder are read, as large as the labeled ones; what is held out has labels."""
+    labeled, unlabeled = folders
+    words = ["--dataset=folder", f"--data_dir={labeled}", f"--unlabeled_dir={unlabeled}", "--batch_size=4"]
+    run = run_of(*words, "--labels_per_class=none")
+    splits = experiment.data(run.flags)
+    held_out = len(splits.valid) + len(splits.test)
+    assert (len(splits.train["labeled"]), len(splits.train["unlabeled"])) == (20 - held_out, 30)
+    assert splits.spec["unlabeled_size"] == 30
+    assert set(splits.train["unlabeled"].arrays) == {"image"}
+    batch = batch_at(run.pipelines(splits), 0)
+    chex.assert_shape(batch["unlabeled"]["image"], (4 * run.flags.unlabeled_ratio, 8, 8, 3))
+    assert batch["unlabeled"]["image"].dtype == batch["labeled"]["image"].dtype == np.uint8
+    assert f"30 unlabeled ones, of {unlabeled}" in " ".join(splits.notes)
+    few = experiment.data(run_of(*words, "--labels_per_class=2").flags)
+    assert len(few.train["labeled"]) == 4
+    learner = experiment.build(run.setup_of(splits))
+    state = jax.eval_shape(learner.init, jax.random.key(0), batch)
+    jax.eval_shape(learner.update, state, batch)
+
+
+def test_unlabeled_folders_that_are_none_get_one_line(folders, tmp_path):
+    words = ["--dataset=folder", f"--data_dir={folders[0]}", "--labels_per_class=2", "--batch_size=4"]
+    with pytest.raises(FlagError, match=r"--unlabeled_dir=nowhere: not found; allowed: a folder or \.zip of images"):
+        experiment.data(run_of(*words, "--unlabeled_dir=nowhere").flags)
+    with pytest.raises(ValueError, match=r"holds no image; allowed: \.png"):
+        experiment.data(run_of(*words, f"--unlabeled_dir={tmp_path}").flags)
+    with pytest.raises(FlagError, match=r"--unlabeled_ratio=9: 36 unlabeled images a step .*; allowed: at most 30"):
+        experiment.data(run_of(*words, f"--unlabeled_dir={folders[1]}", "--unlabeled_ratio=9").flags)
+
+
+def test_runs_without_a_folder_of_their_own_keep_their_names():
+    assert "unlabeled_dir" not in run_of().identity

@@ -1,0 +1,32 @@
+"""Vectors of length 1, whatever their length was.
+
+    y = x / max(|x|, 1e-12)          the floor of torch.nn.functional.normalize
+
+Squares of numbers above 1e19 overflow in float32, and those below 1e-19 are 0: the vector is divided by its largest
+number first.
+"""
+
+import jax
+import jax.numpy as jnp
+
+__all__ = ["l2_normalize"]
+
+_FLOOR = 1e-12
+
+
+def l2_normalize(x: jax.Array, axis: int = -1) -> jax.Array:
+    """Scale vectors to length 1.
+
+    Args:
+      x: [..., D], floating.
+      axis: axis of the vectors.
+
+    Returns:
+      [..., D] of the same dtype; vectors shorter than 1e-12 are divided by 1e-12, so that zero stays zero.
+    """
+    dtype = x.dtype
+    x = x.astype(jnp.promote_types(dtype, jnp.float32))
+    largest = jax.lax.stop_gradient(jnp.maximum(jnp.abs(x).max(axis, keepdims=True), 1e-30))
+    x = x / largest
+    floor = jnp.square(_FLOOR / largest)
+    return (x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(axis, keepdims=True), floor))).astype(dtype)

@@ -1,0 +1,32 @@
+"""Unit vectors of any length: values in float64, gradients, and the floor of torch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.ops import l2_normalize
+
+
+@pytest.mark.parametrize("length", [1e-30, 1e-11, 1e-7, 1.0, 1e19, 1e30])
+def test_vectors_have_length_one_and_torchs_floor(length):
+    """(3, 4) is 5 long: (.6, .8). Below 1e-12 the vector is divided by 1e-12, as in torch.nn.functional.normalize."""
+    x = (length * np.array([3.0, -4.0])).astype(np.float32)
+    want = x.astype(np.float64) / max(np.linalg.norm(x.astype(np.float64)), 1e-12)
+    np.testing.assert_allclose(jax.jit(l2_normalize)(x), want, rtol=1e-5)
+
+
+def test_gradients():
+    """Of y_0 = x_0 / |x|: x_1^2 / |x|^3 and -x_0 x_1 / |x|^3, at (3, 4) .128 and -.096; longer vectors have less."""
+    slope = jax.jit(jax.grad(lambda x: l2_normalize(x)[0]))
+    for length in (1e-7, 1.0, 1e20):
+        found = slope(jnp.float32(length) * jnp.array([3.0, 4.0]))
+        np.testing.assert_allclose(np.asarray(found, np.float64) * length, [0.128, -0.096], rtol=1e-4)
+    np.testing.assert_array_equal(l2_normalize(jnp.zeros(2)), 0)
+    assert np.isfinite(slope(jnp.zeros(2))).all()
+
+
+def test_axis_and_dtype():
+    x = jnp.array([[3.0, 0], [4.0, 2]], jnp.bfloat16)
+    assert l2_normalize(x).dtype == jnp.bfloat16
+    np.testing.assert_allclose(l2_normalize(x.astype(jnp.float32), axis=0), [[0.6, 0], [0.8, 1]], rtol=1e-6)
