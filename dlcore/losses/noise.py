@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from dlcore.losses._precision import at_least_float32
 from dlcore.ops.checks import check_probabilities, check_shapes
+from dlcore.ops.safe_product import safe_product
 
 __all__ = ["forward_corrected_loss", "generalized_cross_entropy_loss"]
 
@@ -37,7 +38,7 @@ def generalized_cross_entropy_loss(logits: jax.Array, labels: jax.Array, q: floa
     log_p = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[..., None], -1, mode="clip")[..., 0]  # [...]
     q = jnp.asarray(q, log_p.dtype)
     # (1 - p^q) / q; its limit at q = 0 is the cross-entropy.
-    return jnp.where(q > 0, -jnp.expm1(q * log_p) / jnp.where(q > 0, q, 1), -log_p)
+    return jnp.where(q > 0, -jnp.expm1(safe_product(q, log_p)) / jnp.where(q > 0, q, 1), -log_p)
 
 
 def forward_corrected_loss(logits: jax.Array, labels: jax.Array, transition: jax.Array) -> jax.Array:
