@@ -20,7 +20,7 @@ import optax
 from jax.nn import log_softmax, softmax
 
 from dlcore.losses._precision import at_least_float32
-from dlcore.ops.checks import check_probabilities, check_range, check_shapes, describe_array
+from dlcore.ops.checks import check_class_ids, check_probabilities, check_range, check_shapes, describe_array
 from dlcore.ops.safe_product import safe_product
 
 __all__ = [
@@ -123,7 +123,7 @@ def multiclass_hinge_loss(logits: jax.Array, labels: jax.Array, margin: float | 
       [...], one loss an example; (C - 1) margin where all scores are equal.
 
     Raises:
-      ValueError: `labels` are not integers with the leading axes of `logits`.
+      ValueError: `labels` are not integers with the leading axes of `logits`, or a concrete one is no class.
     """
     return _violations(logits, labels, margin).sum(-1)
 
@@ -140,7 +140,7 @@ def squared_hinge_loss(logits: jax.Array, labels: jax.Array, margin: float | jax
       [...], one loss an example.
 
     Raises:
-      ValueError: `labels` are not integers with the leading axes of `logits`.
+      ValueError: `labels` are not integers with the leading axes of `logits`, or a concrete one is no class.
     """
     return jnp.square(_violations(logits, labels, margin)).sum(-1)
 
@@ -161,6 +161,7 @@ def _violations(logits: jax.Array, labels: jax.Array, margin: float | jax.Array)
     """By how much each score comes too close to that of the label: [..., C], 0 for the label itself."""
     logits, labels = at_least_float32(logits), jnp.asarray(labels)
     check_shapes(logits=(logits, "... C"), labels=(labels, "int ..."), margin=(margin, ">= 0"))
+    check_class_ids("labels", labels, logits.shape[-1])
     is_other_class = jnp.arange(logits.shape[-1]) != labels[..., None]  # [..., C]
     target_logit = jnp.take_along_axis(logits, labels[..., None], -1, mode="clip")  # [..., 1]
     return jnp.where(is_other_class, jax.nn.relu(logits - target_logit + margin), 0)

@@ -13,6 +13,7 @@ import numpy as np
 
 __all__ = [
     "check_class_ids",
+    "check_counts",
     "check_finite",
     "check_indices",
     "check_probabilities",
@@ -65,6 +66,24 @@ def check_indices(name: str, indices: Any, size: int, what: str, ignored: Any = 
         raise ValueError(
             f"{name}{_place(at)}={indices[at]:g}: out of range; allowed: 0 to {size - 1}, of {size} {what}{also}"
         )
+
+
+def check_counts(name: str, counts: Any) -> None:
+    """Check that numbers can be counts.
+
+    Args:
+      name: name of the argument, for the message.
+      counts: [...]; traced ones pass.
+
+    Raises:
+      ValueError: one is negative, NaN or infinite; the first is named.
+    """
+    if isinstance(counts, jax.core.Tracer):
+        return
+    counts = np.asarray(counts)
+    if (invalid := ~((counts >= 0) & np.isfinite(counts))).any():
+        at = np.unravel_index(invalid.argmax(), invalid.shape)
+        raise ValueError(f"{name}{_place(at)}={counts[at]:g}: no count; allowed: finite numbers, at least 0")
 
 
 def check_finite(name: str, values: Any) -> None:
