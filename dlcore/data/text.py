@@ -21,6 +21,7 @@ __all__ = [
     "Vocabulary",
     "embedded_pages",
     "load_text",
+    "read_lines",
     "read_utf8",
     "split_text",
     "streams",
@@ -130,21 +131,38 @@ def load_text(name: str, data_dir: str | Path | None = None) -> str:
     return text
 
 
-def read_utf8(path: Path, argument: str) -> str:
-    """Read a text file.
+def read_lines(path: Path, argument: str) -> list[str]:
+    """Read the lines of a text file; they end with LF, CRLF or CR alone, not with what else Unicode calls a line break.
 
     Args:
       path: path of the file.
       argument: name of the argument that the path comes from, for the error message.
 
     Returns:
-      The text.
+      The lines, without their ends; blank ones too.
+
+    Raises:
+      ValueError: the file is not in UTF-8.
+    """
+    text = read_utf8(path, argument)
+    return text.removesuffix("\n").split("\n") if text else []
+
+
+def read_utf8(path: Path, argument: str) -> str:
+    """Read a text file, without the byte order mark (U+FEFF) that some editors put in front.
+
+    Args:
+      path: path of the file.
+      argument: name of the argument that the path comes from, for the error message.
+
+    Returns:
+      The text; a line ends with a newline.
 
     Raises:
       ValueError: the file is not in UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         byte = f"byte {error.start} is {error.object[error.start]:#04x}"
         raise ValueError(f"{argument}={str(path)!r}: {byte}; allowed: a text file in UTF-8") from None

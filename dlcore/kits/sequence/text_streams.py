@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from dlcore.data.source import Source
-from dlcore.data.text import TEXTS, Vocabulary, load_text, read_utf8, split_text, streams, training_windows, windows
+from dlcore.data.text import TEXTS, Vocabulary, load_text, read_lines, split_text, streams, training_windows, windows
 from dlcore.data.token_file import token_rows
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
@@ -170,7 +170,7 @@ def inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
     """
     path = Path(flags.input)
     try:
-        lines = read_utf8(path, "input").splitlines() if path.is_file() else [flags.input]
+        lines = read_lines(path, "input") if path.is_file() else [flags.input]
     except OSError:  # a long prompt is no path
         lines = [flags.input]
     prompts = [line for line in lines if line]

@@ -3,8 +3,10 @@
 import pytest
 
 from dlcore.data.text import Vocabulary
+from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
+from dlcore.kits.sequence import text_streams
 from experiments.sequence.char_rnn import experiment as char_rnn
 from experiments.sequence.language_model import experiment as language_model
 
@@ -32,3 +34,12 @@ def test_streams_that_a_text_does_not_fill_are_named_by_their_flag(tmp_path):
     message = r"--eval_streams=7: file \(validation\) has 10 characters, too few; allowed: 5 streams"
     with pytest.raises(FlagError, match=message):
         splits(char_rnn, tmp_path / "x.txt", "--batch_size=4", "--eval_streams=7")
+
+
+def test_a_file_of_prompts_has_a_prompt_a_line(tmp_path):
+    """U+FEFF in front is no character, and U+2028 is one and ends no line."""
+    (tmp_path / "prompts.txt").write_text("\ufeffa\u2028b\n\nb\n", encoding="utf-8")
+    flags = Flags({"input": str(tmp_path / "prompts.txt"), "temperatures": (0.0,), "num_samples": 1})
+    source, names = text_streams.inputs(flags, {"vocabulary": "ab\u2028"})
+    assert source.arrays["prompt"].tolist() == [[0, 2, 1], [1, 0, 0]]
+    assert len(names) == 2
