@@ -133,7 +133,10 @@ def inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
     if not texts:
         raise FlagError(f"--input={flags.input!r}: empty; allowed: a text, or a file of texts, one a line")
     encode = text_encoders.text_encoder(flags, spec, f"--input={flags.input!r}")
-    rows = rows_of([encode(text) for text in texts], spec["longest"])
+    tokens = [encode(text) for text in texts]
+    if empty := [text for text, row in zip(texts, tokens, strict=True) if not len(row)]:
+        raise FlagError(f"--input={flags.input!r}: {empty[0]!r} has no token; allowed: texts with one at least")
+    rows = rows_of(tokens, spec["longest"])
     return Source({"text": rows, "label": np.zeros(len(rows), np.int32)}, name="texts"), texts
 
 
