@@ -15,6 +15,7 @@ from dlcore.choices import check_choice
 from dlcore.data.melodies import melodies
 from dlcore.data.source import Source
 from dlcore.data.topics import as_characters, topic_lines
+from dlcore.ops.checks import check_indices, check_shapes
 
 __all__ = [
     "TEXTS",
@@ -84,7 +85,12 @@ class Vocabulary(NamedTuple):
 
         Returns:
           The text.
+
+        Raises:
+          ValueError: a token is none of them.
         """
+        tokens = np.asarray(list(tokens))
+        check_indices("tokens", tokens, len(self.characters), "characters")
         return "".join(self.characters[int(token)] for token in tokens)
 
 
@@ -182,8 +188,10 @@ def split_text(
       (train, valid, test), in the order of the text.
 
     Raises:
-      ValueError: a fraction is not above 0, both add up to 1 or more, or a part would have fewer than two tokens.
+      ValueError: `tokens` are not [N], a fraction is not above 0, both add up to 1 or more, or a part would have fewer
+        than two tokens.
     """
+    check_shapes(tokens=(tokens, "N"))
     test_fraction = valid_fraction if test_fraction is None else test_fraction
     for name, fraction in (("valid_fraction", valid_fraction), ("test_fraction", test_fraction)):
         if not 0 < fraction < 1 or valid_fraction + test_fraction >= 1:
@@ -282,8 +290,10 @@ def training_windows(tokens: np.ndarray, length: int, name: str = "text") -> Sou
       The source. The last row ends with the text; a text of at most 2 T tokens gives one row, as long as the text.
 
     Raises:
-      ValueError: the text is not longer than a window.
+      ValueError: `length` is below 1, or the text is not longer than a window.
     """
+    if length < 1:
+        raise ValueError(f"length={length}: no window; allowed: at least 1")
     if len(tokens) <= length:
         raise ValueError(f"length={length}: {name} has {len(tokens)} tokens; allowed: fewer than these")
     size = min(2 * length, len(tokens))

@@ -104,14 +104,14 @@ def check_finite(name: str, values: Any) -> None:
         raise ValueError(f"{name}{_place(at)}={values[at]}: not finite; allowed: finite numbers")
 
 
-def check_range(name: str, values: Any, low: float, high: float) -> None:
+def check_range(name: str, values: Any, low: float, high: float = np.inf) -> None:
     """Check that numbers are between two limits.
 
     Args:
       name: name of the argument, for the message.
       values: [...]; traced ones pass.
       low: least number.
-      high: largest number.
+      high: largest number; infinity sets no limit.
 
     Raises:
       ValueError: one is outside or NaN; the first is named.
@@ -119,10 +119,11 @@ def check_range(name: str, values: Any, low: float, high: float) -> None:
     if isinstance(values, jax.core.Tracer):
         return
     values = np.asarray(values)
-    slack = 1e-6 * max(abs(low), abs(high))  # of sums in float32
+    slack = 1e-6 * max(abs(limit) for limit in (low, high) if np.isfinite(limit))  # of sums in float32
     if (invalid := ~((values >= low - slack) & (values <= high + slack))).any():
         at = np.unravel_index(invalid.argmax(), invalid.shape)
-        raise ValueError(f"{name}{_place(at)}={values[at]:g}: out of range; allowed: {low:g} to {high:g}")
+        allowed = f"{low:g} to {high:g}" if np.isfinite(high) else f"at least {low:g}"
+        raise ValueError(f"{name}{_place(at)}={values[at]:g}: out of range; allowed: {allowed}")
 
 
 def check_probabilities(name: str, values: Any) -> None:

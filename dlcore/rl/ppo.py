@@ -18,6 +18,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.moments import population_moments
 from dlcore.ops.replica import replica_count
 from dlcore.optim import optimizer_step
@@ -59,7 +60,16 @@ def clipped_surrogate_loss(
 
     Returns:
       [...].
+
+    Raises:
+      ValueError: the shapes differ, or `clip_eps` is negative.
     """
+    check_shapes(
+        log_prob=(log_prob, "..."),
+        old_log_prob=(old_log_prob, "..."),
+        advantage=(advantage, "..."),
+        clip_eps=(clip_eps, ">= 0"),
+    )
     ratio = jnp.exp(log_prob - old_log_prob)
     return -jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - clip_eps, 1 + clip_eps) * advantage)
 

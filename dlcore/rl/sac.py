@@ -21,6 +21,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.safe_product import safe_product
 from dlcore.optim import apply_part_gradients
 from dlcore.rl.distributions import Categorical
@@ -50,7 +51,12 @@ def soft_value(q: jax.Array, log_prob: jax.Array, alpha: float | jax.Array, prob
 
     Returns:
       [B].
+
+    Raises:
+      ValueError: the shapes do not fit together, or `alpha` is negative.
     """
+    axes = "B" if probability is None else "B A"
+    check_shapes(q=(q, f"2 {axes}"), log_prob=(log_prob, axes), probability=(probability, axes), alpha=(alpha, ">= 0"))
     # Clipped double Q-learning minus the temperature times log pi.
     if probability is None:
         return q.min(0) - alpha * log_prob

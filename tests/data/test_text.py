@@ -128,3 +128,11 @@ def test_a_byte_order_mark_is_no_character_and_lines_end_as_in_files(tmp_path):
     path.write_bytes("\ufeffone\u2028still\x0cone\r\ntwo\rthree\n\nfive\n".encode())
     assert load_text("file", path)[:3] == "one"
     assert read_lines(path, "input") == ["one\u2028still\x0cone", "two", "three", "", "five"]
+
+
+def test_a_token_outside_the_vocabulary_is_no_character():
+    """-1 would be the last one."""
+    for token in (-1, 3):
+        with pytest.raises(ValueError, match=rf"tokens\[1\]={token}: out of range; allowed: 0 to 2, of 3 characters"):
+            Vocabulary("abc").decode([0, token])
+    assert Vocabulary("abc").decode([]) == ""
