@@ -109,18 +109,18 @@ def _of_file(path: Path) -> LabeledTexts:
     if not path.is_file():
         raise FileNotFoundError(f"{name}: no such file; allowed: a file of lines `label TAB text`")
     rows, is_quoted = _rows(read_utf8(path, "data_dir"))
-    pairs, notes = [], ()
+    pairs, messages = [], ()
     for number, label, text in rows:
         if not label or not text:
             raise ValueError(f"{name}: line {number} has no label or no text; allowed: lines `label TAB text`")
         pairs.append((label, text))
     if is_quoted:
-        notes += (f"{path.name}: labels and texts in quotes were read without them, as csv has it",)
+        messages += (f"{path.name}: labels and texts in quotes were read without them, as csv has it",)
     first, second = (cell.lower() for cell in pairs[0]) if pairs else ("", "")
     if first in _TEXT_COLUMN and second in _LABEL_COLUMN:
         raise ValueError(f"{name}: its columns are {first}, {second}; allowed: lines `label TAB text`")
     if first in _LABEL_COLUMN and second in _TEXT_COLUMN:
-        notes += (f"{path.name}: the first line, {' TAB '.join(pairs[0])}, was left out as a header",)
+        messages += (f"{path.name}: the first line, {' TAB '.join(pairs[0])}, was left out as a header",)
         pairs = pairs[1:]
     counts = collections.Counter(label for label, _ in pairs)
     class_names, num_texts = sorted(counts), len({text for _, text in pairs})
@@ -132,9 +132,9 @@ def _of_file(path: Path) -> LabeledTexts:
             f"{name}: {sizes}; allowed: lines `label TAB text`, the label first, and several texts a label"
         )
     if single := sum(count == 1 for count in counts.values()):
-        notes += (f"{path.name}: {single} of {len(class_names)} classes have one text alone",)
+        messages += (f"{path.name}: {single} of {len(class_names)} classes have one text alone",)
     labels = np.array([class_names.index(label) for label, _ in pairs], np.int32)
-    return LabeledTexts([text for _, text in pairs], labels, tuple(class_names), notes)
+    return LabeledTexts([text for _, text in pairs], labels, tuple(class_names), messages)
 
 
 def _rows(content: str) -> tuple[list[tuple[int, str, str]], bool]:

@@ -129,8 +129,8 @@ def _check_halves(name: str, tokens: np.ndarray) -> None:
     """Refuse 16-bit numbers that are the halves of wider ones, of which every second (and third, fourth) is near 0."""
     upper, lower = tokens[1::2], tokens[::2]
     if len(upper) >= 32 and upper.max() <= 3 < lower.max():
-        wide = "int64" if not tokens[2::4].any() else "uint32"
-        raise ValueError(f"{name}: every second number is 0 to 3, as in a file of {wide}; allowed: dtype={wide}")
+        dtype = "int64" if not tokens[2::4].any() else "uint32"
+        raise ValueError(f"{name}: every second number is 0 to 3, as in a file of {dtype}; allowed: dtype={dtype}")
 
 
 def _check_tokens(path: str | Path, tokens: np.ndarray, first: int, num_tokens: int) -> None:

@@ -167,7 +167,7 @@ def check_spread(name: str, points: Any, dimensions: int, allowed: str) -> None:
         raise ValueError(f"{name}: {len(points)} points {where}; allowed: {allowed}")
 
 
-def describe_array(array: jax.Array | float) -> str:
+def describe_array(array: jax.Array | np.ndarray | float) -> str:
     """Return an array's dtype and shape, as `float32[2, 3]`.
 
     Args:
@@ -180,7 +180,7 @@ def describe_array(array: jax.Array | float) -> str:
     return f"{array.dtype}{list(array.shape)}"
 
 
-def check_shapes(**arguments: tuple[jax.Array | float | None, str]) -> None:
+def check_shapes(**arguments: tuple[jax.Array | np.ndarray | float | None, str]) -> None:
     """Check each array against its axes: `labels=(labels, "int ... T")`.
 
     `...` stands for the batch axes, which must be the same for all; a name stands for one size, a number for itself;
