@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.choices import check_choice
+from dlcore.ops.safe_product import safe_product
 
 __all__ = [
     "LOSSES",
@@ -97,7 +98,7 @@ def softmax_loss(s: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
     """
     log_p = jax.nn.log_softmax(s)
     right = _onehot(s, label)  # [N, C]
-    return -(right * log_p).sum(1), jnp.exp(log_p) - right
+    return -safe_product(right, log_p).sum(1), jnp.exp(log_p) - right
 
 
 def logistic_loss(s: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:

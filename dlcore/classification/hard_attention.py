@@ -23,6 +23,7 @@ from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import accuracy
 from dlcore.nn import Conv, Dense
 from dlcore.ops import affine_grid, grid_sample, max_pool
+from dlcore.ops.safe_product import safe_product
 from dlcore.optim import apply_gradients, init_state
 from dlcore.rl.policy_gradient import score_weights
 
@@ -233,7 +234,7 @@ def _sampled_objective(
         weights = jax.vmap(score_weights)(reward[..., None])[..., 0]  # each scene's draws are the episodes
         # Its gradient is that of the score function; an entropy bonus keeps exploration.
         reinforce_term = (jnp.take_along_axis(log_policy, location, 1) * jax.lax.stop_gradient(weights)).mean(-1)
-        entropy = -(jnp.exp(log_policy) * log_policy).sum(-1)  # [B]
+        entropy = -safe_product(jnp.exp(log_policy), log_policy).sum(-1)  # [B]
         value -= masked_mean(reinforce_term + entropy_weight * entropy, mask)
     attended = jax.nn.one_hot(location.reshape(-1), log_policy.shape[-1])
     return value, _metrics(glimpse.model.grid, losses, logits, attended, many, many["mask"])

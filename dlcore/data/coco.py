@@ -406,7 +406,7 @@ def _listed(ids: Sequence[Any], most: int = 5) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise ValueError(f"{path} is not COCO's: not JSON ({error})") from None
     required = {"images", "annotations", "categories"}

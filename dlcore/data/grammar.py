@@ -15,6 +15,7 @@ import numpy as np
 
 from dlcore.data.pairs import Sentences
 from dlcore.data.source import check_seed
+from dlcore.ops.checks import check_range
 
 __all__ = ["LANGUAGES", "grammar_pairs"]
 
@@ -102,11 +103,12 @@ def grammar_pairs(count: int, seed: int = 0, source: str = "de", target: str = "
       The sentences, with a blank between words and punctuation marks.
 
     Raises:
-      ValueError: the languages are not German and English, or the seed is negative.
+      ValueError: the languages are not German and English, or the seed or `count` is negative.
     """
     if sorted((source, target)) != sorted(LANGUAGES):
         raise ValueError(f"source={source!r}, target={target!r}: not these two; allowed: de and en, or en and de")
     check_seed(seed)
+    check_range("count", count, 0)
     sides: dict[str, list[str]] = {language: [] for language in LANGUAGES}
     for i in range(count):
         rng = np.random.default_rng((seed, i))

@@ -1,5 +1,8 @@
 """Labeled short texts: lines of a synthetic language of topics, lines of the embedded pages by text, or a file."""
 
+import collections
+import csv
+import io
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +29,8 @@ LABELED_TEXTS = ("topics", "pages", "file")
 """Names of data sets for `labeled_texts`."""
 
 _NUM_TOPIC_LINES = 1500
+_LABEL_COLUMN = {"label", "labels", "class", "category", "target", "sentiment"}
+_TEXT_COLUMN = {"text", "texts", "sentence", "content", "review", "message", "document"}
 
 
 class LabeledTexts(NamedTuple):
@@ -35,11 +40,13 @@ class LabeledTexts(NamedTuple):
       texts: N texts.
       labels: [N] int32, indices into `class_names`.
       class_names: names of the classes.
+      notes: messages about what was found in a file, one line each.
     """
 
     texts: list[str]
     labels: np.ndarray
     class_names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def page_lines(length: int) -> LabeledLines:
@@ -73,13 +80,15 @@ def labeled_texts(name: str, length: int, data_dir: str | Path | None = None) ->
       name: "topics" (1,500 lines of a synthetic language, one character per word), "pages" (lines of the embedded
         pages) or "file" (the file `data_dir`).
       length: number of characters of a line of "topics" and "pages"; ignored for "file".
-      data_dir: path of a UTF-8 file of lines `label TAB text`, for "file".
+      data_dir: path of a UTF-8 file of lines `label TAB text`, for "file"; a first line of such words as these is left
+        out as a header, and quotes as csv has them are removed.
 
     Returns:
       The texts in their original order, with labels.
 
     Raises:
-      ValueError: `name` is unknown, `data_dir` is missing, or a line has no label or no text, or all have one label.
+      ValueError: `name` is unknown, `data_dir` is missing, a line has no label or no text, all have one label, or the
+        columns are swapped or each text has a label of its own.
       FileNotFoundError: the file does not exist.
     """
     check_choice("dataset", name, LABELED_TEXTS)
@@ -99,16 +108,43 @@ def _of_file(path: Path) -> LabeledTexts:
     name = f"data_dir={str(path)!r}"
     if not path.is_file():
         raise FileNotFoundError(f"{name}: no such file; allowed: a file of lines `label TAB text`")
-    pairs = []
-    for number, line in enumerate(read_utf8(path, "data_dir").split("\n"), 1):
-        label, _, text = (part.strip() for part in line.partition("\t"))
-        if not line.strip():
-            continue
+    rows, is_quoted = _rows(read_utf8(path, "data_dir"))
+    pairs, messages = [], ()
+    for number, label, text in rows:
         if not label or not text:
             raise ValueError(f"{name}: line {number} has no label or no text; allowed: lines `label TAB text`")
         pairs.append((label, text))
-    class_names = sorted({label for label, _ in pairs})
+    if is_quoted:
+        messages += (f"{path.name}: labels and texts in quotes were read without them, as csv has it",)
+    first, second = (cell.lower() for cell in pairs[0]) if pairs else ("", "")
+    if first in _TEXT_COLUMN and second in _LABEL_COLUMN:
+        raise ValueError(f"{name}: its columns are {first}, {second}; allowed: lines `label TAB text`")
+    if first in _LABEL_COLUMN and second in _TEXT_COLUMN:
+        messages += (f"{path.name}: the first line, {' TAB '.join(pairs[0])}, was left out as a header",)
+        pairs = pairs[1:]
+    counts = collections.Counter(label for label, _ in pairs)
+    class_names, num_texts = sorted(counts), len({text for _, text in pairs})
     if len(class_names) < 2:
         raise ValueError(f"{name}: {len(class_names)} classes; allowed: texts of at least 2")
+    if num_texts < len(class_names) or len(class_names) == len(pairs):
+        sizes = f"{len(class_names)} labels and {num_texts} texts in {len(pairs)} lines"
+        raise ValueError(
+            f"{name}: {sizes}; allowed: lines `label TAB text`, the label first, and several texts a label"
+        )
+    if single := sum(count == 1 for count in counts.values()):
+        messages += (f"{path.name}: {single} of {len(class_names)} classes have one text alone",)
     labels = np.array([class_names.index(label) for label, _ in pairs], np.int32)
-    return LabeledTexts([text for _, text in pairs], labels, tuple(class_names))
+    return LabeledTexts([text for _, text in pairs], labels, tuple(class_names), messages)
+
+
+def _rows(content: str) -> tuple[list[tuple[int, str, str]], bool]:
+    """The (line, label, text) of each line that is not blank, and whether quotes were read as csv's."""
+    plain = [(number, line.split("\t")) for number, line in enumerate(content.split("\n"), 1) if line.strip()]
+    fields = plain
+    try:
+        reader = csv.reader(io.StringIO(content, newline=""), delimiter="\t", strict=True)
+        fields = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    except csv.Error:  # quotes of another meaning, such as those of `"No," he said`
+        pass
+    rows = [(number, row[0].strip(), "\t".join(row[1:]).strip()) for number, row in fields]
+    return rows, [row for _, row in fields] != [row for _, row in plain]

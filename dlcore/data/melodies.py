@@ -72,7 +72,12 @@ def melody_waveform(text: str, *, sample_rate: int = 4000, beat: float = 0.2) ->
 
     Returns:
       [T] float32 in [-1, 1]; a single zero where `text` has no note.
+
+    Raises:
+      ValueError: the rate is below 1, or a beat is not longer than 0.
     """
+    if sample_rate < 1 or not beat > 0:
+        raise ValueError(f"sample_rate={sample_rate}, beat={beat}: out of range; allowed: at least 1, above 0")
     parts = [np.zeros(0)]
     for letter, number in re.findall(rf"([{NOTES}])(\d?)", text):
         length = int(number or 1) or 1

@@ -100,7 +100,7 @@ def _text(vertices: np.ndarray) -> list[str]:
 
 def _read_obj(content: bytes):
     vertices, polygons = [], []
-    for line in content.decode("utf-8", "replace").replace("\\\n", " ").splitlines():
+    for line in content.decode("utf-8-sig", "replace").replace("\\\n", " ").splitlines():
         kind, *words = line.partition("#")[0].split() or [""]
         if kind == "v":
             vertices.append([float(word) for word in words[:3]])
@@ -116,7 +116,7 @@ def _write_obj(vertices: np.ndarray, faces: np.ndarray) -> bytes:
 
 
 def _read_off(content: bytes):
-    text = "\n".join(line.partition("#")[0] for line in content.decode("utf-8", "replace").splitlines()).strip()
+    text = "\n".join(line.partition("#")[0] for line in content.decode("utf-8-sig", "replace").splitlines()).strip()
     if not text.upper().startswith("OFF"):
         raise ValueError("it does not start with OFF")
     words = iter(text[3:].split())

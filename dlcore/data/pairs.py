@@ -126,7 +126,7 @@ def _lines(folder: Path, name: str) -> Sequence[str]:
         raise FileNotFoundError(f"data_dir={str(folder)!r}: it has neither {name}.gz nor {name}")
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        lines = content.decode("utf-8").removesuffix("\n").split("\n")
+        lines = content.decode("utf-8-sig").removesuffix("\n").split("\n")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not UTF-8 text ({error})") from None
     for number, line in enumerate(lines, 1):

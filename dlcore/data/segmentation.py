@@ -37,7 +37,7 @@ from dlcore.data.masks import unpack_masks
 from dlcore.data.scenes import SHAPES, STUFF, scenes
 from dlcore.data.source import Source
 from dlcore.data.split_names import allowed_names, check_one_name, split_of
-from dlcore.data.text import read_utf8
+from dlcore.data.text import read_lines
 from dlcore.data.workers import unreadable
 
 __all__ = [
@@ -292,7 +292,7 @@ def _ade20k(path: Path) -> _Content:
     table = _Table(classes, f"1 to {ADE20K_CLASSES}, or 0 for others")
     names, listing = tuple(f"class {k}" for k in range(1, ADE20K_CLASSES + 1)), path / "objectInfo150.txt"
     if listing.exists():
-        rows = [line.split("\t") for line in read_utf8(listing, "data_dir").splitlines()[1:] if line.strip()]
+        rows = [line.split("\t") for line in read_lines(listing, "data_dir")[1:] if line.strip()]
         names = tuple(row[-1].split(",")[0].strip() for row in rows)
         if len(names) != ADE20K_CLASSES:
             raise ValueError(f"{listing}: {len(names)} classes; allowed: {ADE20K_CLASSES}")

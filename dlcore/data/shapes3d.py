@@ -139,7 +139,7 @@ def shapenet(
         )
     ids = [path.relative_to(root).parts[:2] for path in files]
     taxonomy = root / "taxonomy.json"
-    taxonomy_entries = json.loads(taxonomy.read_text(encoding="utf-8")) if taxonomy.is_file() else []
+    taxonomy_entries = json.loads(taxonomy.read_text(encoding="utf-8-sig")) if taxonomy.is_file() else []
     called = {str(entry["synsetId"]): str(entry["name"]).split(",")[0] for entry in taxonomy_entries}
     here = sorted({synset for synset, _ in ids})
     if synsets is not None:
@@ -218,7 +218,7 @@ def pix3d(data_dir: str | Path, categories: tuple[str, ...] | None = None) -> li
     index = root / "pix3d.json"
     if not index.is_file():
         raise FileNotFoundError(f"data_dir={str(data_dir)!r}: has no pix3d.json; allowed: the folder of Pix3D")
-    entries = json.loads(index.read_text(encoding="utf-8"))
+    entries = json.loads(index.read_text(encoding="utf-8-sig"))
     here = sorted({entry.get("category") for entry in entries if entry.get("category")})
     if missing := [name for name in categories or () if name not in here]:
         raise ValueError(f"categories={missing[0]!r}: not there; allowed: {', '.join(here)}")

@@ -15,12 +15,14 @@ from dlcore.choices import check_choice
 from dlcore.data.melodies import melodies
 from dlcore.data.source import Source
 from dlcore.data.topics import as_characters, topic_lines
+from dlcore.ops.checks import check_indices, check_shapes
 
 __all__ = [
     "TEXTS",
     "Vocabulary",
     "embedded_pages",
     "load_text",
+    "read_lines",
     "read_utf8",
     "split_text",
     "streams",
@@ -83,7 +85,12 @@ class Vocabulary(NamedTuple):
 
         Returns:
           The text.
+
+        Raises:
+          ValueError: a token is none of them.
         """
+        tokens = np.asarray(list(tokens))
+        check_indices("tokens", tokens, len(self.characters), "characters")
         return "".join(self.characters[int(token)] for token in tokens)
 
 
@@ -130,21 +137,38 @@ def load_text(name: str, data_dir: str | Path | None = None) -> str:
     return text
 
 
-def read_utf8(path: Path, argument: str) -> str:
-    """Read a text file.
+def read_lines(path: Path, argument: str) -> list[str]:
+    """Read the lines of a text file; they end with LF, CRLF or CR alone, not with what else Unicode calls a line break.
 
     Args:
       path: path of the file.
       argument: name of the argument that the path comes from, for the error message.
 
     Returns:
-      The text.
+      The lines, without their ends; blank ones too.
+
+    Raises:
+      ValueError: the file is not in UTF-8.
+    """
+    text = read_utf8(path, argument)
+    return text.removesuffix("\n").split("\n") if text else []
+
+
+def read_utf8(path: Path, argument: str) -> str:
+    """Read a text file, without the byte order mark (U+FEFF) that some editors put in front.
+
+    Args:
+      path: path of the file.
+      argument: name of the argument that the path comes from, for the error message.
+
+    Returns:
+      The text; a line ends with a newline.
 
     Raises:
       ValueError: the file is not in UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         byte = f"byte {error.start} is {error.object[error.start]:#04x}"
         raise ValueError(f"{argument}={str(path)!r}: {byte}; allowed: a text file in UTF-8") from None
@@ -164,8 +188,10 @@ def split_text(
       (train, valid, test), in the order of the text.
 
     Raises:
-      ValueError: a fraction is not above 0, both add up to 1 or more, or a part would have fewer than two tokens.
+      ValueError: `tokens` are not [N], a fraction is not above 0, both add up to 1 or more, or a part would have fewer
+        than two tokens.
     """
+    check_shapes(tokens=(tokens, "N"))
     test_fraction = valid_fraction if test_fraction is None else test_fraction
     for name, fraction in (("valid_fraction", valid_fraction), ("test_fraction", test_fraction)):
         if not 0 < fraction < 1 or valid_fraction + test_fraction >= 1:
@@ -264,8 +290,10 @@ def training_windows(tokens: np.ndarray, length: int, name: str = "text") -> Sou
       The source. The last row ends with the text; a text of at most 2 T tokens gives one row, as long as the text.
 
     Raises:
-      ValueError: the text is not longer than a window.
+      ValueError: `length` is below 1, or the text is not longer than a window.
     """
+    if length < 1:
+        raise ValueError(f"length={length}: no window; allowed: at least 1")
     if len(tokens) <= length:
         raise ValueError(f"length={length}: {name} has {len(tokens)} tokens; allowed: fewer than these")
     size = min(2 * length, len(tokens))

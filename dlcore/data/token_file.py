@@ -1,44 +1,58 @@
-"""Tokens of a text too long for memory: a file of 16-bit numbers, such as nanoGPT's train.bin.
+"""Tokens of a text too long for memory: a file of whole numbers, such as nanoGPT's train.bin of 16 bits, or a .npy.
 
 The file is memory-mapped, and a batch reads only its own rows.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.data.source import Source
 
-__all__ = ["TokenRows", "token_rows"]
+__all__ = ["TokenDtype", "TokenRows", "token_rows"]
+
+TokenDtype = Literal["uint16", "uint32", "int32", "int64"]
+_NPY = b"\x93NUMPY"
+_BLOCK = 2**24
+"""Numbers that are read at once to find the largest."""
 
 
 class TokenRows:
-    """Rows of a file of uint16 tokens, an array [N, size]: row i begins at token first + i * stride.
+    """Rows of a file of tokens, an array [N, size]: row i begins at token first + i * stride.
 
     Args:
-      path: path of the file.
+      path: path of the file: numbers of `dtype` one after the other, or a .npy, which states its own dtype.
       size: tokens of a row.
       stride: tokens from the start of one row to that of the next.
-      first: index of the first token of the part that is cut into rows.
-      last: index after the last token of that part; None means the end of the file.
+      part: (start, end) of the part that is cut into rows, as fractions in [0, 1].
+      dtype: dtype of the numbers.
 
     Raises:
-      ValueError: the part has fewer than `size` tokens.
+      ValueError: the part has fewer than `size` tokens, or the file holds no numbers of this dtype.
       FileNotFoundError: there is no such file.
     """
 
-    dtype = np.dtype(np.uint16)
-
-    def __init__(self, path: str | Path, size: int, stride: int, first: int = 0, last: int | None = None):
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"path={str(path)!r}: does not exist; allowed: a file of 16-bit tokens")
-        self._tokens = np.memmap(path, np.uint16, "r")[first:last]
-        if len(self._tokens) < size:
-            raise ValueError(f"path={str(path)!r}: {len(self._tokens)} tokens; allowed: at least {size}")
+    def __init__(
+        self,
+        path: str | Path,
+        size: int,
+        stride: int,
+        part: tuple[float, float] = (0.0, 1.0),
+        dtype: TokenDtype = "uint16",
+    ):
+        tokens = _mapped(path, dtype)
+        first, last = (round(fraction * len(tokens)) for fraction in part)
+        self.tokens = tokens[first:last]
+        if len(self.tokens) < size:
+            raise ValueError(f"path={str(path)!r}: {len(self.tokens)} tokens; allowed: at least {size}")
+        self.dtype = np.dtype(np.uint16 if tokens.dtype == np.uint16 else np.int32)
         self._stride = stride
-        self.shape = (1 + (len(self._tokens) - size) // stride, size)
-        self.settings = {"file": Path(path).name, "tokens": len(self._tokens), "first": first, "stride": stride}
+        self.shape = (1 + (len(self.tokens) - size) // stride, size)
+        self.settings = {"file": Path(path).name, "tokens": len(self.tokens), "first": first, "stride": stride}
+        if tokens.dtype != np.uint16:
+            self.settings["dtype"] = str(tokens.dtype)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -46,30 +60,83 @@ class TokenRows:
     def __getitem__(self, idx: Any) -> np.ndarray:
         starts = np.arange(len(self))[idx] * self._stride
         if starts.ndim == 0:
-            return np.asarray(self._tokens[starts : starts + self.shape[1]])
-        rows = [self._tokens[start : start + self.shape[1]] for start in starts]
-        return np.stack(rows) if rows else np.zeros((0, self.shape[1]), np.uint16)
+            return np.asarray(self.tokens[starts : starts + self.shape[1]], self.dtype)
+        rows = [self.tokens[start : start + self.shape[1]] for start in starts]
+        return np.stack(rows).astype(self.dtype) if rows else np.zeros((0, self.shape[1]), self.dtype)
 
 
 def token_rows(
-    path: str | Path, size: int, stride: int, part: tuple[float, float] = (0.0, 1.0), name: str = "tokens"
+    path: str | Path,
+    size: int,
+    stride: int,
+    part: tuple[float, float] = (0.0, 1.0),
+    name: str = "tokens",
+    dtype: TokenDtype = "uint16",
+    num_tokens: int | None = None,
 ) -> Source:
     """Cut a file of tokens into rows: `text: [N, size]`, read on demand.
 
     Args:
-      path: path of a file of uint16 tokens.
+      path: path of the file: numbers of `dtype` one after the other, or a .npy, which states its own dtype.
       size: tokens of a row.
       stride: tokens from the start of one row to that of the next.
       part: (start, end) of the part of the file to read, as fractions in [0, 1].
       name: name of the source.
+      dtype: dtype of the numbers.
+      num_tokens: size of the vocabulary, by which the tokens of the part are checked, once; None checks nothing.
 
     Returns:
-      The source.
+      The source; its rows are uint16 for a file of uint16, else int32.
 
     Raises:
-      ValueError: the part has fewer than `size` tokens.
+      ValueError: the part has fewer than `size` tokens, the file holds no numbers of this dtype, or a token is not in
+        the vocabulary.
       FileNotFoundError: there is no such file.
     """
-    count = Path(path).stat().st_size // 2 if Path(path).is_file() else 0
-    rows = TokenRows(path, size, stride, *(round(fraction * count) for fraction in part))
+    rows = TokenRows(path, size, stride, part, dtype)
+    if num_tokens is not None:
+        _check_tokens(path, rows.tokens, rows.settings["first"], num_tokens)
     return Source({"text": rows}, len(rows), name=name)
+
+
+def _mapped(path: str | Path, dtype: TokenDtype) -> np.ndarray:
+    """Map a file into memory as [N] whole numbers."""
+    check_choice("dtype", dtype, TokenDtype)
+    name = f"path={str(path)!r}"
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{name}: does not exist; allowed: a file of tokens of {dtype}")
+    with open(path, "rb") as file:
+        is_npy = file.read(len(_NPY)) == _NPY
+    if is_npy:
+        try:
+            tokens = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{name}: {error}; allowed: a .npy of whole numbers") from None
+        if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
+            actual = f"{tokens.dtype}{list(tokens.shape)}"
+            raise ValueError(f"{name}: a .npy of {actual}; allowed: one axis of whole numbers")
+        return tokens
+    num_bytes, width = Path(path).stat().st_size, np.dtype(dtype).itemsize
+    if num_bytes % width:
+        raise ValueError(f"{name}: {num_bytes} bytes; allowed: a multiple of {width}, whole numbers of {dtype}")
+    tokens = np.memmap(path, dtype, "r") if num_bytes else np.zeros(0, dtype)
+    if dtype == "uint16":
+        _check_halves(name, tokens[:_BLOCK])
+    return tokens
+
+
+def _check_halves(name: str, tokens: np.ndarray) -> None:
+    """Refuse 16-bit numbers that are the halves of wider ones, of which every second (and third, fourth) is near 0."""
+    upper, lower = tokens[1::2], tokens[::2]
+    if len(upper) >= 32 and upper.max() <= 3 < lower.max():
+        dtype = "int64" if not tokens[2::4].any() else "uint32"
+        raise ValueError(f"{name}: every second number is 0 to 3, as in a file of {dtype}; allowed: dtype={dtype}")
+
+
+def _check_tokens(path: str | Path, tokens: np.ndarray, first: int, num_tokens: int) -> None:
+    for start in range(0, len(tokens), _BLOCK):
+        block = tokens[start : start + _BLOCK]
+        invalid = (block < 0) | (block >= num_tokens)
+        if invalid.any():
+            where = f"token {first + start + invalid.argmax()} is {block[invalid.argmax()]}"
+            raise ValueError(f"path={str(path)!r}: {where}; allowed: 0 to {num_tokens - 1}, those of the vocabulary")

@@ -118,7 +118,7 @@ def labeled_videos(dataset: VideoDataset) -> dict[str, list[LabeledVideo]]:
 def _lines(path: Path) -> list[str]:
     if not path.is_file():
         raise FileNotFoundError(f"path={str(path)!r}: no such file; allowed: the list as the data set has it")
-    return [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return [line for line in path.read_text(encoding="utf-8-sig", errors="replace").split("\n") if line.strip()]
 
 
 def _fields(path: Path, line: str, pattern: str) -> tuple[str, ...]:

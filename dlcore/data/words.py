@@ -30,6 +30,7 @@ __all__ = [
     "Words",
     "pad_sequences",
     "tokenize",
+    "tokenizer_from_json",
     "vocabulary_from_dict",
 ]
 
@@ -213,6 +214,23 @@ class Words:
         return cls(tuple(entry["words"]))
 
 
+def tokenizer_from_json(text: str) -> Any:
+    """Build a tokenizer of the package `tokenizers`, without the padding and truncation that its file may store.
+
+    Args:
+      text: content of a tokenizer.json.
+
+    Returns:
+      The `tokenizers.Tokenizer`; its tokens of a text are those of the text alone, and all of them.
+    """
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(text)
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
 @dataclasses.dataclass(frozen=True)
 class BytePairs:
     """A vocabulary of subwords by byte-pair encoding: frequent pairs of neighboring subwords are merged into one.
@@ -261,9 +279,7 @@ class BytePairs:
 
     @functools.cached_property
     def _model(self) -> Any:
-        from tokenizers import Tokenizer
-
-        return Tokenizer.from_str(self.tokenizer)
+        return tokenizer_from_json(self.tokenizer)
 
     @functools.cached_property
     def _parts(self) -> tuple[str, ...]:

@@ -20,7 +20,8 @@ import optax
 from jax.nn import log_softmax, softmax
 
 from dlcore.losses._precision import at_least_float32
-from dlcore.ops.checks import check_probabilities, check_range, check_shapes, describe_array
+from dlcore.ops.checks import check_class_ids, check_probabilities, check_range, check_shapes, describe_array
+from dlcore.ops.safe_product import safe_product
 
 __all__ = [
     "binary_cross_entropy_loss",
@@ -67,7 +68,9 @@ def softmax_cross_entropy_loss(
         is_class = (labels >= 0) & (labels < logits.shape[-1])  # [...]
         labels = jnp.where(is_class, labels, 0)
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels)  # [...]
-        return jnp.where(is_class, loss if class_weights is None else loss * jnp.asarray(class_weights)[labels], 0)
+        if class_weights is not None:
+            loss = safe_product(jnp.asarray(class_weights)[labels], loss)
+        return jnp.where(is_class, loss, 0)
     # Smoothed or given probabilities.
     targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype) if are_classes else labels
     targets = optax.smooth_labels(targets.astype(logits.dtype), label_smoothing)  # [..., C]
@@ -103,8 +106,8 @@ def binary_cross_entropy_loss(
         positive_weight=(positive_weight, "C" if jnp.ndim(positive_weight) else ">= 0"),
     )
     check_range("targets", targets, 0, 1)
-    positive = targets * jax.nn.log_sigmoid(logits)  # [..., C]
-    negative = (1 - targets) * jax.nn.log_sigmoid(-logits)  # [..., C]
+    positive = safe_product(targets, jax.nn.log_sigmoid(logits))  # [..., C]
+    negative = safe_product(1 - targets, jax.nn.log_sigmoid(-logits))  # [..., C]
     return -(positive_weight * positive + negative).sum(-1)
 
 
@@ -120,7 +123,7 @@ def multiclass_hinge_loss(logits: jax.Array, labels: jax.Array, margin: float | 
       [...], one loss an example; (C - 1) margin where all scores are equal.
 
     Raises:
-      ValueError: `labels` are not integers with the leading axes of `logits`.
+      ValueError: `labels` are not integers with the leading axes of `logits`, or a concrete one is no class.
     """
     return _violations(logits, labels, margin).sum(-1)
 
@@ -137,7 +140,7 @@ def squared_hinge_loss(logits: jax.Array, labels: jax.Array, margin: float | jax
       [...], one loss an example.
 
     Raises:
-      ValueError: `labels` are not integers with the leading axes of `logits`.
+      ValueError: `labels` are not integers with the leading axes of `logits`, or a concrete one is no class.
     """
     return jnp.square(_violations(logits, labels, margin)).sum(-1)
 
@@ -158,6 +161,7 @@ def _violations(logits: jax.Array, labels: jax.Array, margin: float | jax.Array)
     """By how much each score comes too close to that of the label: [..., C], 0 for the label itself."""
     logits, labels = at_least_float32(logits), jnp.asarray(labels)
     check_shapes(logits=(logits, "... C"), labels=(labels, "int ..."), margin=(margin, ">= 0"))
+    check_class_ids("labels", labels, logits.shape[-1])
     is_other_class = jnp.arange(logits.shape[-1]) != labels[..., None]  # [..., C]
     target_logit = jnp.take_along_axis(logits, labels[..., None], -1, mode="clip")  # [..., 1]
     return jnp.where(is_other_class, jax.nn.relu(logits - target_logit + margin), 0)

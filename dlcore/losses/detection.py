@@ -13,11 +13,11 @@ gradients. The overlap losses compare box i with target i; for all pairs, add th
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from dlcore.losses._precision import at_least_float32
 from dlcore.ops.boxes import box_angle, box_area, box_union
 from dlcore.ops.checks import check_range, check_shapes
+from dlcore.ops.safe_product import safe_product
 
 __all__ = ["complete_iou_loss", "distance_iou_loss", "generalized_iou_loss", "iou_loss", "sigmoid_focal_loss"]
 
@@ -47,7 +47,9 @@ def sigmoid_focal_loss(
     p = jax.nn.sigmoid(logits)  # [..., C]
     # 1 - p_t, kept above 0 for a finite gradient of its power.
     error = jnp.maximum(p + targets - 2 * p * targets, jnp.finfo(p.dtype).tiny)  # [..., C]
-    loss = optax.sigmoid_binary_cross_entropy(logits, targets) * error**gamma  # [..., C]
+    positive = safe_product(targets, jax.nn.log_sigmoid(logits))  # [..., C]
+    negative = safe_product(1 - targets, jax.nn.log_sigmoid(-logits))  # [..., C]
+    loss = -(positive + negative) * error**gamma  # [..., C]
     if alpha is not None:
         loss = loss * (alpha * targets + (1 - alpha) * (1 - targets))
     return loss.sum(-1)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from dlcore.losses._precision import at_least_float32
 from dlcore.ops.checks import check_probabilities, check_shapes
+from dlcore.ops.safe_product import safe_product
 
 __all__ = ["cross_entropy", "entropy", "entropy_loss", "kl_divergence", "kl_divergence_loss"]
 
@@ -85,9 +86,9 @@ def kl_divergence_loss(logits: jax.Array, targets: jax.Array) -> jax.Array:
     check_shapes(logits=(logits, "... C"), targets=(targets, "... C"))
     check_probabilities("targets", targets)
     targets = at_least_float32(targets)
+    log_q = jax.nn.log_softmax(at_least_float32(logits))  # [..., C]
     # A class without probability costs nothing, even at a logit of -inf.
-    log_q = jnp.where(targets == 0, 0, jax.nn.log_softmax(at_least_float32(logits)))  # [..., C]
-    return (targets * (_log(targets) - log_q)).sum(-1)
+    return safe_product(targets, _log(targets) - log_q).sum(-1)
 
 
 def entropy_loss(logits: jax.Array) -> jax.Array:
@@ -101,8 +102,7 @@ def entropy_loss(logits: jax.Array) -> jax.Array:
     """
     check_shapes(logits=(logits, "... C"))
     log_p = jax.nn.log_softmax(at_least_float32(logits))  # [..., C]
-    # 0 log 0 = 0.
-    return -(jnp.exp(log_p) * jnp.where(jnp.isfinite(log_p), log_p, 0)).sum(-1)
+    return -safe_product(jnp.exp(log_p), log_p).sum(-1)
 
 
 def _pair(p: jax.Array, q: jax.Array) -> tuple[jax.Array, jax.Array]:

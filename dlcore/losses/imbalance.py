@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from dlcore.losses._precision import at_least_float32
 from dlcore.losses.classification import softmax_cross_entropy_loss
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_class_ids, check_counts, check_shapes
 
 __all__ = ["class_balanced_weights", "enet_weights", "ldam_loss", "ldam_margins", "median_frequency_weights"]
 
@@ -32,10 +32,10 @@ def class_balanced_weights(counts: jax.Array, beta: float | jax.Array = 0.999) -
       [C], weights that sum to C; a class without examples gets 0.
 
     Raises:
-      ValueError: `beta` is out of range.
+      ValueError: `beta` is out of range, or a concrete count is negative or not finite.
     """
-    check_shapes(beta=(beta, "0 to <1"))
     check_shapes(counts=(counts, "C"), beta=(beta, "0 to <1"))
+    check_counts("counts", counts)
     counts = at_least_float32(counts)
     # Effective number (1 - beta^n) / (1 - beta), up to a constant factor.
     effective = -jnp.expm1(counts * jnp.log1p(-jnp.asarray(1 - beta, counts.dtype)))  # [C]
@@ -53,11 +53,17 @@ def median_frequency_weights(pixels: jax.Array, beside: jax.Array, cap: float = 
 
     Returns:
       [C]; a class without pixels gets 0, and no part in the median.
+
+    Raises:
+      ValueError: the shapes differ, or a concrete count is negative or not finite.
     """
     check_shapes(pixels=(pixels, "C"), beside=(beside, "C"))
-    occurs = jnp.asarray(pixels) > 0
+    check_counts("pixels", pixels)
+    check_counts("beside", beside)
+    pixels = at_least_float32(pixels)
+    occurs = pixels > 0
     # Frequency of a class in the images that contain it.
-    frequency = at_least_float32(pixels) / jnp.maximum(at_least_float32(beside), 1)  # [C]
+    frequency = pixels / jnp.maximum(at_least_float32(beside), 1)  # [C]
     median = jnp.nanmedian(jnp.where(occurs, frequency, jnp.nan))
     return jnp.where(occurs, jnp.minimum(median / jnp.where(occurs, frequency, 1), cap), 0)
 
@@ -71,8 +77,12 @@ def enet_weights(pixels: jax.Array, c: float = 1.02) -> jax.Array:
 
     Returns:
       [C].
+
+    Raises:
+      ValueError: a concrete count is negative or not finite.
     """
     check_shapes(pixels=(pixels, "C"))
+    check_counts("pixels", pixels)
     pixels = at_least_float32(pixels)
     return 1 / jnp.log(c + pixels / jnp.maximum(pixels.sum(), 1))
 
@@ -86,8 +96,12 @@ def ldam_margins(counts: jax.Array, max_margin: float | jax.Array = 0.5) -> jax.
 
     Returns:
       [C], the margins.
+
+    Raises:
+      ValueError: `max_margin` is negative, or a concrete count is negative or not finite.
     """
     check_shapes(counts=(counts, "C"), max_margin=(max_margin, ">= 0"))
+    check_counts("counts", counts)
     margins = jnp.maximum(at_least_float32(counts), 1) ** -0.25  # [C]
     return margins * max_margin / margins.max()
 
@@ -105,10 +119,12 @@ def ldam_loss(logits: jax.Array, labels: jax.Array, margins: jax.Array, scale: f
       [...], one loss an example, in nats.
 
     Raises:
-      ValueError: `labels` are not integers with the leading axes of `logits`, or `margins` are not [C].
+      ValueError: `labels` are not integers with the leading axes of `logits`, a concrete one is no class, or `margins`
+        are not [C].
     """
     logits, labels = at_least_float32(logits), jnp.asarray(labels)
     check_shapes(logits=(logits, "... C"), labels=(labels, "int ..."), margins=(margins, "C"), scale=(scale, "> 0"))
+    check_class_ids("labels", labels, logits.shape[-1])
     # The margin is taken off the label's logit alone.
     is_label = jnp.arange(logits.shape[-1]) == labels[..., None]  # [..., C]
     return softmax_cross_entropy_loss(scale * (logits - jnp.where(is_label, margins, 0)), labels)

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.losses._precision import at_least_float32
-from dlcore.ops.checks import check_probabilities, check_shapes
+from dlcore.ops.checks import check_class_ids, check_probabilities, check_shapes
+from dlcore.ops.safe_product import safe_product
 
 __all__ = ["forward_corrected_loss", "generalized_cross_entropy_loss"]
 
@@ -30,14 +31,16 @@ def generalized_cross_entropy_loss(logits: jax.Array, labels: jax.Array, q: floa
       [...], one loss an example, at most 1 / q.
 
     Raises:
-      ValueError: `labels` are not integers with the leading axes of `logits`, or `q` is out of range.
+      ValueError: `labels` are not integers with the leading axes of `logits`, a concrete one is no class, or `q` is out
+        of range.
     """
     logits, labels = at_least_float32(logits), jnp.asarray(labels)
     check_shapes(logits=(logits, "... C"), labels=(labels, "int ..."), q=(q, "0 to 1"))
+    check_class_ids("labels", labels, logits.shape[-1])
     log_p = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[..., None], -1, mode="clip")[..., 0]  # [...]
     q = jnp.asarray(q, log_p.dtype)
     # (1 - p^q) / q; its limit at q = 0 is the cross-entropy.
-    return jnp.where(q > 0, -jnp.expm1(q * log_p) / jnp.where(q > 0, q, 1), -log_p)
+    return jnp.where(q > 0, -jnp.expm1(safe_product(q, log_p)) / jnp.where(q > 0, q, 1), -log_p)
 
 
 def forward_corrected_loss(logits: jax.Array, labels: jax.Array, transition: jax.Array) -> jax.Array:
@@ -52,11 +55,12 @@ def forward_corrected_loss(logits: jax.Array, labels: jax.Array, transition: jax
       [...], one loss an example, in nats; infinite where no class that is possible has this label.
 
     Raises:
-      ValueError: `labels` are not integers with the leading axes of `logits`, `transition` is not [C, C], or a row
-        of a concrete one does not sum to 1.
+      ValueError: `labels` are not integers with the leading axes of `logits`, a concrete one is no class, `transition`
+        is not [C, C], or a row of a concrete one does not sum to 1.
     """
     logits, labels = at_least_float32(logits), jnp.asarray(labels)
     check_shapes(logits=(logits, "... C"), labels=(labels, "int ..."), transition=(transition, "C C"))
+    check_class_ids("labels", labels, logits.shape[-1])
     check_probabilities("transition", transition)
     # Row T[:, y]: how likely each true class gets the label y.
     weights = jnp.asarray(transition, logits.dtype).T.at[labels].get(mode="clip")  # [..., C]

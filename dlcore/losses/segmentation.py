@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.losses._precision import at_least_float32
-from dlcore.ops.checks import check_range, check_shapes
+from dlcore.ops.checks import check_class_ids, check_range, check_shapes
 
 __all__ = ["dice_loss", "multiclass_dice_loss", "multiclass_tversky_loss", "tversky_loss"]
 
@@ -90,7 +90,7 @@ def multiclass_dice_loss(
       [...], one loss a label map, in [0, 1].
 
     Raises:
-      ValueError: the shapes do not fit together, or `labels` are not integers.
+      ValueError: the shapes do not fit together, `labels` are not integers, or a concrete one that counts is no class.
     """
     return multiclass_tversky_loss(logits, labels, 0.5, 0.5, smooth / 2, mask)
 
@@ -117,7 +117,7 @@ def multiclass_tversky_loss(
       [...], one loss a label map, in [0, 1].
 
     Raises:
-      ValueError: the shapes do not fit together, or `labels` are not integers.
+      ValueError: the shapes do not fit together, `labels` are not integers, or a concrete one that counts is no class.
     """
     check_shapes(
         logits=(logits, "... H W C"),
@@ -128,8 +128,9 @@ def multiclass_tversky_loss(
         smooth=(smooth, ">= 0"),
     )
     if mask is not None:
-        mask = mask[..., None]
+        labels, mask = jnp.where(mask > 0, labels, 0), mask[..., None]
         logits = jnp.where(mask > 0, logits, 0)
+    check_class_ids("labels", labels, logits.shape[-1])
     p = jax.nn.softmax(at_least_float32(logits))  # [..., H, W, C]
     q = jax.nn.one_hot(labels, p.shape[-1], dtype=p.dtype)  # [..., H, W, C]
     return _tversky(p, q, alpha, beta, smooth, mask, (-3, -2)).mean(-1)

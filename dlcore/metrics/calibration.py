@@ -15,6 +15,7 @@ import numpy as np
 
 from dlcore.learner import Metric
 from dlcore.metrics.classification import _check_logits, class_predictions
+from dlcore.ops.checks import check_range
 
 __all__ = ["Calibration"]
 
@@ -69,7 +70,8 @@ class Calibration(Metric):
           The metric.
 
         Raises:
-          ValueError: `num_bins` is below 1, or the shapes do not fit together.
+          ValueError: `num_bins` is below 1, the shapes do not fit together, or a concrete confidence that counts is
+            outside [0, 1] or NaN.
         """
         if num_bins < 1:
             raise ValueError(f"num_bins={num_bins}: too small; allowed: 1 or more")
@@ -80,6 +82,7 @@ class Calibration(Metric):
         if mask is not None and mask.shape != confidence.shape:
             raise ValueError(f"mask={mask.shape}: wrong shape; allowed: {confidence.shape}, as confidence")
         valid = jnp.ones(confidence.shape, bool) if mask is None else mask > 0
+        check_range("confidence", jnp.where(valid, confidence, 0), 0, 1)
         confidence = confidence.astype(jnp.promote_types(confidence.dtype, jnp.float32))
         inner_edges = np.linspace(0, 1, num_bins + 1)[1:-1].astype(confidence.dtype)
         index = (confidence[:, None] > inner_edges).sum(-1)  # [B], bins closed above

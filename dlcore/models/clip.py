@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -246,10 +247,26 @@ class CLIP(nn.Module):
           tokens: [B, T] int, each with an end token; what follows it is not seen.
 
         Returns:
-          [B, D], of length 1, at least float32.
+          [B, D], of length 1, at least float32; NaN for a traced text without an end token.
+
+        Raises:
+          ValueError: a concrete text has no end token, or a token that is not in the vocabulary.
         """
-        x, end = self.text_tokens(tokens), (tokens == self.end_token).argmax(1)
-        return unit(self.text_head(jnp.take_along_axis(x, end[:, None, None], 1)[:, 0]))
+        is_end = tokens == self.end_token  # [B, T]
+        if not self.is_initializing():
+            _check_ends(tokens, self.end_token)
+        x, end = self.text_tokens(tokens), is_end.argmax(1)
+        vectors = unit(self.text_head(jnp.take_along_axis(x, end[:, None, None], 1)[:, 0]))
+        # Without an end token, argmax is 0: the start token, which stands for any text.
+        return jnp.where(is_end.any(1, keepdims=True), vectors, jnp.nan)
+
+
+def _check_ends(tokens: jax.Array, end_token: int) -> None:
+    if isinstance(tokens, jax.core.Tracer):
+        return
+    if (missing := ~(np.asarray(tokens) == end_token).any(1)).any():
+        allowed = "allowed: texts that have one; a text that is cut must end with it, too"
+        raise ValueError(f"tokens[{missing.argmax()}]: no end token {end_token}; {allowed}")
 
 
 class SigLIP(CLIP):
@@ -453,9 +470,9 @@ def example_inputs(model: CLIP) -> tuple[jax.Array, jax.Array]:
       model: a `CLIP` or `SigLIP`.
 
     Returns:
-      (an image [1, H, W, 3], a token [1, 1]).
+      (an image [1, H, W, 3], an end token [1, 1]).
     """
-    return jnp.zeros((1, model.image_size, model.image_size, 3)), jnp.zeros((1, 1), jnp.int32)
+    return jnp.zeros((1, model.image_size, model.image_size, 3)), jnp.full((1, 1), model.end_token, jnp.int32)
 
 
 def _clip(vision: tuple[int, int, int], text: tuple[int, int, int], patch_size: int, size: int, **fields: Any) -> Any:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.nn.precision import logits_dtype
+from dlcore.ops.checks import check_range
 from dlcore.ops.split_sequence import split_batch
 
 __all__ = ["DecoderOnly"]
@@ -75,13 +76,17 @@ class DecoderOnly(nn.Module):
         """Process prompts of several lengths in one call, and fill the cache.
 
         Args:
-          tokens: [B, T] int, padded at the end with anything.
+          tokens: [B, T] int, padded at the end with any tokens of the vocabulary.
           lengths: [B] int, tokens of each prompt, at least 1.
           cache: cache from `init_cache`.
 
         Returns:
           (the cache after the prompts, logits [B, V] of the token after each).
+
+        Raises:
+          ValueError: a concrete length is below 1 or above T.
         """
+        check_range("lengths", lengths, 1, tokens.shape[1])
         before = cache[0]["self"].length
         x, cache = self.features(tokens, cache=cache)
         cache = tuple({"self": layer["self"].rewind(before + lengths)} for layer in cache)

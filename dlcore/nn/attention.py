@@ -118,7 +118,8 @@ def _scores(formula: str, query: jax.Array, key: jax.Array, scale: float | None)
 
 def _softmax_of_scores(scores: jax.Array, mask: jax.Array | None, bias: jax.Array | None) -> jax.Array:
     if bias is not None:
-        scores = scores + bias
+        # A bias of -inf hides a key; a query that it hides all keys from gets their mean, as with a mask.
+        scores = jnp.maximum(scores + bias, jnp.finfo(scores.dtype).min)
     if mask is not None:
         scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
     return jax.nn.softmax(scores, axis=-1)

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 
+from dlcore.ops.checks import check_indices
+
 __all__ = ["Embed"]
 
 
@@ -20,16 +22,20 @@ class Embed(nn.Embed):
         """Look up vectors.
 
         Args:
-          inputs: integers [...] below `num_embeddings`.
+          inputs: integers [...] from 0 to `num_embeddings` - 1.
 
         Returns:
-          [..., features] in `dtype`, or in that of the parameters where it is None; NaN for an index beyond the table.
+          [..., features] in `dtype`, or in that of the parameters where it is None; NaN for a traced index
+          outside the table.
 
         Raises:
-          ValueError: the inputs are no integers.
+          ValueError: the inputs are no integers, or a concrete one is outside the table.
         """
         if not jnp.issubdtype(inputs.dtype, jnp.integer):
             raise ValueError(f"inputs={inputs.dtype}: not an index; allowed: integers below {self.num_embeddings}")
+        check_indices("inputs", inputs, self.num_embeddings, "embeddings")
+        # "fill" alone would read a negative index from the end of the table.
+        inputs = jnp.where(inputs < 0, self.num_embeddings, inputs)
         rows = jnp.take(self.embedding, inputs, axis=0, mode="fill")
         return rows if self.dtype is None else rows.astype(self.dtype)
 

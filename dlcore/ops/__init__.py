@@ -112,6 +112,7 @@ from dlcore.ops.replica import (
 )
 from dlcore.ops.resize import RESIZE_METHODS, resize
 from dlcore.ops.roi import multiscale_roi_align, roi_align, roi_pool
+from dlcore.ops.safe_product import safe_product
 from dlcore.ops.split_sequence import split_batch, split_sequence
 from dlcore.ops.square_root import safe_sqrt
 from dlcore.ops.surface_nets import surface_nets
@@ -239,6 +240,7 @@ __all__ = [
     "roi_align",
     "roi_pool",
     "rotation_from_vector",
+    "safe_product",
     "safe_sqrt",
     "same_padding",
     "sample_mesh",

@@ -13,6 +13,7 @@ import numpy as np
 
 __all__ = [
     "check_class_ids",
+    "check_counts",
     "check_finite",
     "check_indices",
     "check_probabilities",
@@ -67,6 +68,24 @@ def check_indices(name: str, indices: Any, size: int, what: str, ignored: Any = 
         )
 
 
+def check_counts(name: str, counts: Any) -> None:
+    """Check that numbers can be counts.
+
+    Args:
+      name: name of the argument, for the message.
+      counts: [...]; traced ones pass.
+
+    Raises:
+      ValueError: one is negative, NaN or infinite; the first is named.
+    """
+    if isinstance(counts, jax.core.Tracer):
+        return
+    counts = np.asarray(counts)
+    if (invalid := ~((counts >= 0) & np.isfinite(counts))).any():
+        at = np.unravel_index(invalid.argmax(), invalid.shape)
+        raise ValueError(f"{name}{_place(at)}={counts[at]:g}: no count; allowed: finite numbers, at least 0")
+
+
 def check_finite(name: str, values: Any) -> None:
     """Check that numbers are finite.
 
@@ -85,14 +104,14 @@ def check_finite(name: str, values: Any) -> None:
         raise ValueError(f"{name}{_place(at)}={values[at]}: not finite; allowed: finite numbers")
 
 
-def check_range(name: str, values: Any, low: float, high: float) -> None:
+def check_range(name: str, values: Any, low: float, high: float = np.inf) -> None:
     """Check that numbers are between two limits.
 
     Args:
       name: name of the argument, for the message.
       values: [...]; traced ones pass.
       low: least number.
-      high: largest number.
+      high: largest number; infinity sets no limit.
 
     Raises:
       ValueError: one is outside or NaN; the first is named.
@@ -100,10 +119,11 @@ def check_range(name: str, values: Any, low: float, high: float) -> None:
     if isinstance(values, jax.core.Tracer):
         return
     values = np.asarray(values)
-    slack = 1e-6 * max(abs(low), abs(high))  # of sums in float32
+    slack = 1e-6 * max(abs(limit) for limit in (low, high) if np.isfinite(limit))  # of sums in float32
     if (invalid := ~((values >= low - slack) & (values <= high + slack))).any():
         at = np.unravel_index(invalid.argmax(), invalid.shape)
-        raise ValueError(f"{name}{_place(at)}={values[at]:g}: out of range; allowed: {low:g} to {high:g}")
+        allowed = f"{low:g} to {high:g}" if np.isfinite(high) else f"at least {low:g}"
+        raise ValueError(f"{name}{_place(at)}={values[at]:g}: out of range; allowed: {allowed}")
 
 
 def check_probabilities(name: str, values: Any) -> None:
@@ -147,7 +167,7 @@ def check_spread(name: str, points: Any, dimensions: int, allowed: str) -> None:
         raise ValueError(f"{name}: {len(points)} points {where}; allowed: {allowed}")
 
 
-def describe_array(array: jax.Array | float) -> str:
+def describe_array(array: jax.Array | np.ndarray | float) -> str:
     """Return an array's dtype and shape, as `float32[2, 3]`.
 
     Args:
@@ -160,7 +180,7 @@ def describe_array(array: jax.Array | float) -> str:
     return f"{array.dtype}{list(array.shape)}"
 
 
-def check_shapes(**arguments: tuple[jax.Array | float | None, str]) -> None:
+def check_shapes(**arguments: tuple[jax.Array | np.ndarray | float | None, str]) -> None:
     """Check each array against its axes: `labels=(labels, "int ... T")`.
 
     `...` stands for the batch axes, which must be the same for all; a name stands for one size, a number for itself;

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from dlcore.ops.checks import check_finite, check_range, check_shapes
 from dlcore.rl.environments import Environment, trace
 
 __all__ = ["Demonstrations", "check", "load", "record", "save", "select"]
@@ -23,8 +25,8 @@ class Demonstrations(NamedTuple):
     Args:
       environment: its name.
       observation: [E, T, ...], before the action.
-      action: [E, T] int, or [E, T, A].
-      length: [E] int.
+      action: [E, T] int, or [E, T, A] in [-1, 1], which the environment scales to its units.
+      length: [E] int, 1 to T.
       terminated: [E] bool, the episode ended before its time was up.
       total: [E], the episodes' returns.
     """
@@ -74,7 +76,9 @@ def record(
 
     def one(key):
         episode = trace(environment, lambda key, memory, x: (memory, policy(key, x)), (), key, environment.max_steps)
-        return episode._replace(state=None)
+        action = episode.action
+        # What is played is what `Environment.step` leaves of a continuous action.
+        return episode._replace(state=None, action=jnp.clip(action, -1, 1) if environment.action_size else action)
 
     episode = jax.device_get(jax.jit(jax.vmap(one))(keys))
     length = episode.running.sum(1).astype(np.int32)
@@ -130,7 +134,8 @@ def check(demonstrations: Demonstrations, environment: Environment) -> None:
       environment: environment in which a learner imitates them.
 
     Raises:
-      ValueError: they are of another one, or their observations or actions have another form.
+      ValueError: they are of another one, their observations or actions have another form, a length is not that of an
+        episode, an observation or a total is not finite, or an action is out of range.
     """
     recorded, expected_name = demonstrations.environment, environment.name
     if recorded != expected_name:
@@ -139,18 +144,39 @@ def check(demonstrations: Demonstrations, environment: Environment) -> None:
     if shape != environment.observation_shape:
         expected = environment.observation_shape
         raise ValueError(f"demonstrations={recorded!r}: observations of shape {shape}; allowed: {expected}")
-    size, action = environment.action_size, demonstrations.action
+    is_step, size, action = _steps(demonstrations), environment.action_size, demonstrations.action
+    check_finite("observation", demonstrations.observation[is_step])
+    check_finite("total", demonstrations.total)
     if size:
         fits, expected = action.shape[2:] == (size,), f"vectors of {size}"
+        if fits:
+            # Units of the environment, such as a torque of 2, would be clipped and learned as something else.
+            check_range("action", action[is_step], -1, 1)
     else:
         whole = np.issubdtype(action.dtype, np.integer) and action.ndim == 2
-        actions = action[np.arange(action.shape[1]) < demonstrations.length[:, None]] if whole else np.zeros(1)
+        actions = action[is_step] if whole else np.zeros(1)
         count = environment.num_actions or 0
         fits = whole and 0 <= actions.min() <= actions.max() < count
         expected = f"whole numbers from 0 to {count - 1}"
     if not fits:
         actual = f"{action.dtype} of shape {action.shape[2:]}"
         raise ValueError(f"demonstrations={recorded!r}: actions are {actual}; allowed: {expected}")
+
+
+def _steps(demonstrations: Demonstrations) -> np.ndarray:
+    """[E, T] bool, the steps that are of an episode; ValueError where the arrays do not fit together."""
+    (episodes, steps), action = demonstrations.observation.shape[:2], demonstrations.action
+    length, name = np.asarray(demonstrations.length), f"demonstrations={demonstrations.environment!r}"
+    check_shapes(
+        length=(length, "int E"), terminated=(demonstrations.terminated, "E"), total=(demonstrations.total, "E")
+    )
+    if action.shape[:2] != (episodes, steps) or len(length) != episodes:
+        sizes = f"actions {action.shape[:2]}, lengths {length.shape}"
+        raise ValueError(f"{name}: {sizes}; allowed: those of {episodes} episodes of {steps} steps")
+    if (invalid := (length < 1) | (length > steps)).any():
+        count = length[invalid.argmax()]
+        raise ValueError(f"{name}: an episode of length {count}; allowed: 1 to {steps} steps, as the arrays hold")
+    return np.arange(steps) < length[:, None]
 
 
 def select(
@@ -170,8 +196,9 @@ def select(
       nothing, either.
 
     Raises:
-      ValueError: `every` is not positive.
+      ValueError: `every` is not positive, or a length is not that of an episode.
     """
+    _steps(demonstrations)
     if every < 1:
         raise ValueError(f"every={every}: too small; allowed: at least 1")
     # Subsample each episode from a random first step on.

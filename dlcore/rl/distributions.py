@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from dlcore.losses.divergence import entropy_loss
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_indices, check_shapes
 
 __all__ = ["Categorical", "DiagonalGaussian", "TanhGaussian"]
 
@@ -52,7 +52,11 @@ class Categorical:
 
         Returns:
           [...].
+
+        Raises:
+          ValueError: a concrete action is none of the A.
         """
+        check_indices("action", action, self.logits.shape[-1], "actions")
         return jnp.take_along_axis(jax.nn.log_softmax(self.logits), action[..., None], -1)[..., 0]
 
     def entropy(self) -> jax.Array:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from dlcore.ops.checks import check_range
 from dlcore.rl.mdp import MDP, check_endings, expected_reward, uniform_policy
 
 __all__ = [
@@ -85,7 +86,8 @@ def solve_policy(mdp: MDP, policy: jax.Array) -> jax.Array:
       [S].
 
     Raises:
-      ValueError: gamma is 1 and some state never reaches an absorbing one under the policy.
+      ValueError: `policy` is not [S, A] probabilities, or gamma is 1 and some state never reaches an absorbing one
+        under the policy.
     """
     check_endings(mdp, policy)
     return _solve_policy(mdp, policy)
@@ -137,7 +139,8 @@ def evaluate_policy(mdp: MDP, policy: jax.Array, tolerance: float = 1e-6, max_sw
       The solution.
 
     Raises:
-      ValueError: gamma is 1 and some state never reaches an absorbing one under the policy.
+      ValueError: `policy` is not [S, A] probabilities, or gamma is 1 and some state never reaches an absorbing one
+        under the policy.
     """
     check_endings(mdp, policy)
     return _evaluate_policy(mdp, policy, tolerance, max_sweeps)
@@ -240,7 +243,11 @@ def value_sweeps(mdp: MDP, num_sweeps: int, policy: jax.Array | None = None) -> 
 
     Returns:
       [num_sweeps + 1, S], zeros first.
+
+    Raises:
+      ValueError: `num_sweeps` is negative.
     """
+    check_range("num_sweeps", num_sweeps, 0)
     return _value_sweeps(mdp, policy, num_sweeps)
 
 

@@ -24,6 +24,7 @@ from jax.extend import core
 from dlcore.choices import check_choice
 from dlcore.extras import require
 from dlcore.learner import Metrics, State, Sum, example_keys, mask_of
+from dlcore.ops.checks import check_shapes
 
 __all__ = [
     "AGENT_BATCHED",
@@ -248,7 +249,11 @@ def epsilon_greedy(
 
     Returns:
       [N] int32.
+
+    Raises:
+      ValueError: `epsilon` is out of range.
     """
+    check_shapes(epsilon=(epsilon, "0 to 1"))
     keys = jax.vmap(jax.random.split)(keys)
     explore = jax.vmap(lambda key: jax.random.bernoulli(key, epsilon))(keys[:, 0])  # [N]
     return jnp.where(explore, random_actions(environment, keys[:, 1]), values.argmax(-1)).astype(jnp.int32)

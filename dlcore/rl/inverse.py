@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dlcore.ops.checks import check_finite, check_indices
 from dlcore.rl.mdp import MDP, rollout, state_distributions
 
 __all__ = ["Demonstrations", "Explanation", "demonstrate", "explain", "soft_policy", "visits"]
@@ -107,13 +108,18 @@ def visits(demonstrations: Demonstrations) -> np.ndarray:
 
 
 def _check(mdp: MDP, demonstrations: Demonstrations, features: np.ndarray) -> None:
-    states = demonstrations.states
+    states, actions = demonstrations.states, demonstrations.actions
     if demonstrations.num_states != mdp.num_states:
         raise ValueError(
             f"demonstrations: of {demonstrations.num_states} states; allowed: of the process's {mdp.num_states}"
         )
-    if states.ndim != 2 or not states.size or states.min() < 0 or states.max() >= mdp.num_states:
+    if states.ndim != 2 or not states.size:
         raise ValueError(f"demonstrations: not [N, T] numbers of states; allowed: from 0 to {mdp.num_states - 1}")
+    check_indices("states", states, mdp.num_states, "states")
+    if actions.shape != states.shape:
+        raise ValueError(f"actions: shape {list(actions.shape)}; allowed: {list(states.shape)}, as the states")
+    check_indices("actions", actions, mdp.num_actions, "actions")
+    check_finite("features", features)
     if features.ndim != 2 or len(features) != mdp.num_states:
         raise ValueError(f"features: shape {list(features.shape)}; allowed: [{mdp.num_states}, F], a row a state")
 

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.ops.checks import check_indices, check_probabilities, check_shapes
 from dlcore.rl.environments import Environment, Step
 
 __all__ = [
@@ -120,6 +121,7 @@ def make(
     num_states = len(successor)
     # Absorbing states lead to themselves and pay nothing.
     is_absorbing = np.zeros(num_states, bool)
+    check_indices("absorbing", list(absorbing), num_states, "states")
     is_absorbing[list(absorbing)] = True
     successor[is_absorbing], reward[is_absorbing] = np.flatnonzero(is_absorbing)[:, None, None], 0.0
     probability[is_absorbing] = np.arange(successor.shape[2]) == 0
@@ -238,8 +240,13 @@ def check_endings(mdp: MDP, policy: np.ndarray | jax.Array | None = None) -> Non
       policy: [S, A] probabilities; None asks for all policies.
 
     Raises:
-      ValueError: gamma is 1 and an episode may be endless.
+      ValueError: a concrete policy is not [S, A] probabilities, or gamma is 1 and an episode may be endless.
     """
+    if policy is not None:
+        if np.shape(policy) != (mdp.num_states, mdp.num_actions):
+            expected = [mdp.num_states, mdp.num_actions]
+            raise ValueError(f"policy={list(np.shape(policy))}: wrong shape; allowed: {expected}, states and actions")
+        check_probabilities("policy", policy)
     if mdp.gamma < 1:
         return
     possible = mdp.probability > 0
@@ -282,7 +289,11 @@ def discounted_sum(rewards: jax.Array, gamma: float | jax.Array) -> jax.Array:
 
     Returns:
       [...].
+
+    Raises:
+      ValueError: `gamma` is out of range.
     """
+    check_shapes(gamma=(gamma, "0 to 1"))
     return jnp.tensordot(jnp.asarray(gamma, rewards.dtype) ** jnp.arange(rewards.shape[0]), rewards, 1)
 
 

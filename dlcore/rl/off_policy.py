@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from dlcore.learner import Metrics, Range, example_keys
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import replica_key
 from dlcore.rl.environments import AGENT_BATCHED, AgentState, Environment, env_step
 from dlcore.rl.replay import Replay, Transition
@@ -136,7 +137,11 @@ def average_targets(targets: Any, params: Any, tau: float | jax.Array) -> Any:
 
     Returns:
       (1 - tau) targets + tau params.
+
+    Raises:
+      ValueError: `tau` is out of range.
     """
+    check_shapes(tau=(tau, "0 to 1"))
     return jax.tree.map(lambda target, new: target + tau * (new - target), targets, params)
 
 

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 
 from dlcore.choices import check_choice
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.safe_product import safe_product
 
 __all__ = ["WEIGHTS", "leave_one_out_mean", "policy_gradient_loss", "returns_to_go", "score_weights"]
 
@@ -92,7 +93,11 @@ def policy_gradient_loss(log_probabilities: jax.Array, weights: jax.Array, mask:
 
     Returns:
       A scalar.
+
+    Raises:
+      ValueError: the shapes differ.
     """
+    check_shapes(log_probabilities=(log_probabilities, "T"), weights=(weights, "T"), mask=(mask, "T"))
     weights = jax.lax.stop_gradient(weights)
-    terms = log_probabilities * weights
+    terms = safe_product(weights, log_probabilities)
     return -jnp.sum(terms if mask is None else jnp.where(mask > 0, terms * mask, 0))

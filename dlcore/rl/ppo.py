@@ -18,7 +18,9 @@ import optax
 from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.moments import population_moments
+from dlcore.ops.replica import replica_count
 from dlcore.optim import optimizer_step
 from dlcore.rl.environments import Environment, check_environment
 from dlcore.rl.rollout import GAE, Normalization, OnPolicyState, Rollout, collect, on_policy_learner
@@ -31,7 +33,8 @@ class PPO(NamedTuple):
 
     Args:
       num_epochs: passes over each rollout.
-      num_minibatches: gradient steps in a pass; divides N x num_steps, or N where a policy has a memory.
+      num_minibatches: gradient steps in a pass; divides N x num_steps, or N where a policy has a memory. A minibatch
+        holds at least 2 steps, since advantages are normalized in it.
       clip_eps: how far the probability ratio may leave 1 before its gradient is cut.
       vf_coef: weight of the value loss.
       ent_coef: weight of the entropy bonus.
@@ -57,7 +60,16 @@ def clipped_surrogate_loss(
 
     Returns:
       [...].
+
+    Raises:
+      ValueError: the shapes differ, or `clip_eps` is negative.
     """
+    check_shapes(
+        log_prob=(log_prob, "..."),
+        old_log_prob=(old_log_prob, "..."),
+        advantage=(advantage, "..."),
+        clip_eps=(clip_eps, ">= 0"),
+    )
     ratio = jnp.exp(log_prob - old_log_prob)
     return -jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - clip_eps, 1 + clip_eps) * advantage)
 
@@ -77,7 +89,13 @@ def objective(
 
     Returns:
       (mean loss, metrics).
+
+    Raises:
+      ValueError: there is one advantage alone, which is 0 once it is normalized.
     """
+    if advantage.size * replica_count() < 2:
+        problem = "a minibatch of one step, whose normalized advantage is 0"
+        raise ValueError(f"num_minibatches={ppo.num_minibatches}: {problem}; allowed: minibatches of at least 2 steps")
     # Advantages are normalized in each minibatch.
     mean, variance = population_moments(advantage)
     normalized = (advantage - mean) / jnp.sqrt(variance + 1e-8)  # [...]
@@ -161,8 +179,8 @@ def learner(
       The learner. evaluate and predict play one episode per example, with the most probable action.
 
     Raises:
-      ValueError: values are infinite in this environment, or `num_minibatches` does not divide the steps of a rollout
-        (when update is traced).
+      ValueError: values are infinite in this environment; when update is traced: `num_minibatches` does not divide the
+        steps of a rollout, or leaves one step a minibatch.
     """
     check_environment(environment, gae.gamma)
 

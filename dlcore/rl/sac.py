@@ -21,6 +21,8 @@ import optax
 from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
+from dlcore.ops.checks import check_shapes
+from dlcore.ops.safe_product import safe_product
 from dlcore.optim import apply_part_gradients
 from dlcore.rl.distributions import Categorical
 from dlcore.rl.environments import Environment, check_environment, episodes, params_of, random_actions, start
@@ -49,10 +51,17 @@ def soft_value(q: jax.Array, log_prob: jax.Array, alpha: float | jax.Array, prob
 
     Returns:
       [B].
+
+    Raises:
+      ValueError: the shapes do not fit together, or `alpha` is negative.
     """
+    axes = "B" if probability is None else "B A"
+    check_shapes(q=(q, f"2 {axes}"), log_prob=(log_prob, axes), probability=(probability, axes), alpha=(alpha, ">= 0"))
     # Clipped double Q-learning minus the temperature times log pi.
-    value = q.min(0) - alpha * log_prob
-    return value if probability is None else (probability * value).sum(-1)
+    if probability is None:
+        return q.min(0) - alpha * log_prob
+    # An action that is not allowed has probability 0 and log pi = -inf.
+    return (safe_product(probability, q.min(0)) - alpha * safe_product(probability, log_prob)).sum(-1)
 
 
 def _soft_value_and_entropy(

@@ -39,6 +39,9 @@ def class_vectors(model: nn.Module, params: Any, prompts: jax.Array) -> jax.Arra
 
     Returns:
       [K, D], the mean of a class's vectors, of length 1.
+
+    Raises:
+      ValueError: a concrete prompt is none that the model reads, such as one without an end token.
     """
     count, several, length = prompts.shape
     vectors = model.apply({"params": params}, prompts.reshape(-1, length), method="encode_text")

@@ -34,6 +34,7 @@ from dlcore.losses import masked_mean
 from dlcore.metrics import PrototypeUsage
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import psum
+from dlcore.ops.safe_product import safe_product
 from dlcore.optim import apply_gradients
 from dlcore.optim.ema import momentum_update
 from dlcore.self_supervised.networks import encode, encode_views, init_variables
@@ -106,10 +107,10 @@ def dino_losses(
     teacher_probs = jnp.exp(teacher_log_probs)
     student_log_probs = jax.nn.log_softmax(student_logits / student_temperature)  # [V, B, K]
     # Cross-entropy of every pair of different crops of an image.
-    cross_entropy = -jnp.einsum("tbk,sbk->tsb", teacher_probs, student_log_probs)  # [2, V, B]
+    cross_entropy = -safe_product(teacher_probs[:, None], student_log_probs).sum(-1)  # [2, V, B]
     is_other_crop = (jnp.arange(GLOBAL_CROPS)[:, None] != jnp.arange(len(student_logits)))[..., None]  # [2, V, 1]
     losses = (cross_entropy * is_other_crop).sum((0, 1)) / is_other_crop.sum()
-    return losses, -(teacher_probs * teacher_log_probs).sum(-1).mean(0), teacher_probs
+    return losses, -safe_product(teacher_probs, teacher_log_probs).sum(-1).mean(0), teacher_probs
 
 
 def _objective(

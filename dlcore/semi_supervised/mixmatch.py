@@ -99,7 +99,7 @@ def learner(
         images, targets = mixup(jax.random.fold_in(rng, num_views), images, targets, alpha, real, keep_most=True)
         # Cross-entropy of labeled mixtures, squared error of unlabeled ones.
         (logits,), model_state = networks.student(images)  # [B + K U, C]
-        supervised = optax.softmax_cross_entropy(logits[:count], targets[:count])  # [B]
+        supervised = optax.safe_softmax_cross_entropy(logits[:count], targets[:count])  # [B]
         losses = mean_squared(jax.nn.softmax(logits[count:]), targets[count:]).reshape(num_views, -1).mean(0)  # [U]
         return Terms(supervised, model_state, {"loss": Sum.of(supervised, labeled_mask)}, losses)
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from dlcore.data.words import END, PAD, START, UNKNOWN
 from dlcore.learner import Range, root_key
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_indices, check_range, check_shapes
 
 __all__ = ["Beam", "beam_search", "filter_logits", "forbid_special", "generate", "generate_sentences", "sample_token"]
 
@@ -54,8 +54,7 @@ def filter_logits(logits: jax.Array, top_k: int = 0, top_p: float | jax.Array = 
     Raises:
       ValueError: `top_k` is negative or above V, or `top_p` is outside [0, 1].
     """
-    if isinstance(top_p, float | int) and not 0 <= top_p <= 1:
-        raise ValueError(f"top_p={top_p}: out of range; allowed: 0 to 1 (all)")
+    check_range("top_p", top_p, 0, 1)
     size = logits.shape[-1]
     if not 0 <= top_k <= size:
         raise ValueError(f"top_k={top_k}: out of range; allowed: 0 (all) to the {size} tokens")
@@ -94,7 +93,7 @@ def sample_token(
     Raises:
       ValueError: `temperature` is negative, or as `filter_logits`.
     """
-    _check_temperature(temperature)
+    check_range("temperature", temperature, 0)
     check_shapes(logits=(logits, "V"))
     temperature = jnp.asarray(temperature, logits.dtype)
     scaled = filter_logits(logits / jnp.where(temperature > 0, temperature, 1), top_k, top_p)
@@ -102,9 +101,10 @@ def sample_token(
     return jnp.where(temperature > 0, sampled, logits.argmax(-1)).astype(jnp.int32)
 
 
-def _check_temperature(temperature: Any) -> None:
-    if isinstance(temperature, int | float) and not temperature >= 0:
-        raise ValueError(f"temperature={temperature}: out of range; allowed: 0 (the largest logit) or more")
+def _check_stop(stop_token: Any, size: int) -> None:
+    """A stop token outside the vocabulary would never end a sequence."""
+    if stop_token is not None:
+        check_indices("stop_token", stop_token, size, "tokens")
 
 
 def generate(
@@ -136,12 +136,14 @@ def generate(
       (tokens [B, max_length] int32, lengths [B] int32); the stop token counts, and is repeated after a sequence's end.
 
     Raises:
-      ValueError: `max_length` is below 1, `temperature` is negative, or as `filter_logits`.
+      ValueError: `max_length` is below 1, `temperature` is negative, `stop_token` is no token, there is not a key a
+        sequence, or as `filter_logits`.
     """
-    _check_temperature(temperature)
+    check_range("temperature", temperature, 0)
     if max_length < 1:
         raise ValueError(f"max_length={max_length}: too short; allowed: at least 1")
-    check_shapes(logits=(logits, "B V"))
+    check_shapes(logits=(logits, "B V"), keys=(keys, "B"))
+    _check_stop(stop_token, logits.shape[1])
     batch = logits.shape[0]
     greedy = isinstance(temperature, float | int) and temperature == 0
     temperature = jnp.broadcast_to(jnp.asarray(temperature, logits.dtype), (batch,))
@@ -202,16 +204,16 @@ def beam_search(
       reached `max_length`, each by score. The stop token counts, and is repeated after a sequence's end.
 
     Raises:
-      ValueError: `max_length` is below 1, `beam_size` is below 1 or not below the number of tokens, or the penalty is
-        negative.
+      ValueError: `max_length` is below 1, `beam_size` is below 1 or not below the number of tokens, `stop_token` is no
+        token, or the penalty is negative.
     """
     batch, size = logits.shape
     if max_length < 1:
         raise ValueError(f"max_length={max_length}: too short; allowed: at least 1")
     if not 1 <= beam_size < size:
         raise ValueError(f"beam_size={beam_size}: out of range; allowed: 1 to {size - 1}")
-    if isinstance(length_penalty, int | float) and not length_penalty >= 0:
-        raise ValueError(f"length_penalty={length_penalty}: negative; allowed: 0 or more")
+    check_range("length_penalty", length_penalty, 0)
+    _check_stop(stop_token, size)
     k, fill = beam_size, 0 if stop_token is None else stop_token
     rows, infinity = jnp.arange(batch)[:, None], jnp.array(jnp.inf, logits.dtype)
 

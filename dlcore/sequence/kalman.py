@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.ops.checks import check_finite, check_range
+
 __all__ = ["Filtered", "LinearGaussian", "constant_velocity", "kalman_filter", "kalman_smoother"]
 
 
@@ -73,7 +75,13 @@ def constant_velocity(
 
     Returns:
       The model of the state (position [d], velocity [d]).
+
+    Raises:
+      ValueError: a deviation is negative, or there is no dimension.
     """
+    for name, value in (("drift", drift), ("noise", noise), ("start", start)):
+        check_range(name, value, 0)
+    check_range("dimensions", dimensions, 1)
     eye = np.eye(dimensions)
     push = drift * np.concatenate([eye / 2, eye])
     return LinearGaussian(
@@ -97,12 +105,13 @@ def kalman_filter(model: LinearGaussian, observations: jax.Array) -> Filtered:
       The estimates, in the precision of the observations.
 
     Raises:
-      ValueError: the observations are not [T, M].
+      ValueError: the observations are not [T, M], or concrete ones are not finite.
     """
     model, observations = _arrays(model, observations)
     f, q, h, r, mean, covariance = model
     if observations.ndim != 2 or observations.shape[1] != len(h):
         raise ValueError(f"observations.shape={observations.shape}: wrong shape; allowed: [T, {len(h)}]")
+    check_finite("observations", observations)
     eye = jnp.eye(len(mean), dtype=mean.dtype)
 
     def step(before, y):

@@ -42,7 +42,7 @@ def continue_text(
     Args:
       model: such as `dlcore.models.gpt2.GPT2`: `init_cache`, `prefill` and `__call__(tokens, cache=)`.
       variables: variables of the model.
-      prompt: [B, P] int, padded at the end with anything; P at most the window.
+      prompt: [B, P] int, padded at the end with any tokens; P at most the window.
       lengths: [B] int, tokens of each prompt, at least 1.
       keys: [B], one a row.
       max_length: new tokens of the longest row.

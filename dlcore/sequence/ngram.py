@@ -7,6 +7,8 @@ Shannon 1948, "A mathematical theory of communication".
 
 import numpy as np
 
+from dlcore.ops.checks import check_indices, check_range
+
 __all__ = ["ngram_loss"]
 
 
@@ -20,14 +22,19 @@ def ngram_loss(train: np.ndarray, test: np.ndarray, order: int, size: int, smoot
       test: [N] int tokens that are predicted, from the first that has a whole context.
       order: tokens of context; 0 counts single tokens.
       size: different tokens.
-      smoothing: added to every count.
+      smoothing: added to every count; at 0 what never followed costs infinity.
 
     Returns:
       Mean nats a token.
 
     Raises:
-      ValueError: the test text is not longer than a context, or contexts do not fit into 64 bits.
+      ValueError: the test text is not longer than a context, contexts do not fit into 64 bits, `order` or `smoothing`
+        is negative, or a token is not below `size`.
     """
+    check_range("order", order, 0)
+    check_range("smoothing", smoothing, 0)
+    check_indices("train", train, size, "tokens")
+    check_indices("test", test, size, "tokens")
     if len(test) <= order or size ** (order + 1) >= 2**63:
         raise ValueError(f"order={order}: does not fit; allowed: below {len(test)} tokens, contexts within 64 bits")
 

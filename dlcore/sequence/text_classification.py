@@ -12,10 +12,13 @@ only weights that were trained to tell whether one sentence follows another have
 from typing import Annotated, Any, Literal
 
 import jax
+import jax.core
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.classification import supervised
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.models.decoder_only import DecoderOnly
@@ -38,19 +41,23 @@ def pool_features(features: jax.Array, mask: jax.Array, pooling: Pooling) -> jax
       pooling: features of the first token, of the last, or their mean.
 
     Returns:
-      [B, D].
+      [B, D]; NaN for a traced text without a token.
 
     Raises:
-      ValueError: `pooling` is none of the three.
+      ValueError: `pooling` is none of the three, or a concrete text has no token.
     """
-    if pooling == "first":
-        return features[:, 0]
+    check_choice("pooling", pooling, Pooling)
     count = mask.sum(1, keepdims=True)[..., None]  # [B, 1, 1]
-    if pooling == "last":
-        return jnp.take_along_axis(features, count - 1, 1)[:, 0]
-    if pooling == "mean":
-        return jnp.where(mask[..., None], features, 0).sum(1) / count[:, 0].astype(features.dtype)
-    raise ValueError(f"pooling={pooling!r}: unknown; allowed: first, last, mean")
+    if not isinstance(count, jax.core.Tracer) and not np.asarray(count).all():
+        raise ValueError(f"mask[{np.asarray(count).argmin()}]: a text without a token; allowed: one token at least")
+    if pooling == "first":
+        pooled = features[:, 0]
+    elif pooling == "last":
+        pooled = jnp.take_along_axis(features, count - 1, 1)[:, 0]
+    else:
+        pooled = jnp.where(mask[..., None], features, 0).sum(1) / count[:, 0].astype(features.dtype)
+    # A text without a token has no features; those of its padding would be read.
+    return jnp.where(count[:, 0] > 0, pooled, jnp.nan)
 
 
 class TextClassifier(nn.Module):

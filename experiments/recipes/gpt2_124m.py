@@ -11,6 +11,7 @@ val.bin, as nanoGPT's `prepare.py` writes them from OpenWebText.
 """
 
 import dataclasses
+import functools
 import math
 
 from dlcore.experiment import Setup
@@ -38,7 +39,7 @@ experiment = dataclasses.replace(
     page.experiment,
     file=__file__,
     doc=__doc__,
-    data=text_streams.token_data,
+    data=functools.partial(text_streams.token_data, num_tokens=VOCABULARY),
     planned=text_streams.planned_tokens,
     build=build,
     inputs=None,
@@ -49,7 +50,8 @@ experiment = dataclasses.replace(
         name: setting
         for name, setting in page.experiment.settings.items()
         if name not in ("dataset", "test_fraction", "prompt", "temperatures", "num_samples", "stop")
-    },
+    }
+    | text_streams.TOKEN_SETTINGS,
     defaults={
         "model.num_layers": 12,
         "model.num_heads": 12,

@@ -26,7 +26,7 @@ import numpy as np
 
 from dlcore.data.labeled_lines import LABELED_TEXTS, labeled_texts
 from dlcore.data.source import Source
-from dlcore.data.text import load_text, read_utf8
+from dlcore.data.text import load_text, read_lines
 from dlcore.experiment import Experiment, Flags, Setting, Setup
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
@@ -102,7 +102,7 @@ def data(flags: Flags) -> Splits:
     spec |= {"dataset": flags.dataset, "class_names": list(labeled.class_names)}
     spec["num_classes"] = len(labeled.class_names)
     notes = (f"{num_cut} of {len(rows)} texts are cut after {rows.shape[1]} tokens",) if num_cut else ()
-    return Splits(*map(source, index), spec, notes)
+    return Splits(*map(source, index), spec, (*labeled.notes, *notes))
 
 
 def build(setup: Setup):
@@ -126,14 +126,17 @@ def inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
     """Read the texts of `--mode=predict`: `--input` is a text, or a UTF-8 file of texts, one a line."""
     path = Path(flags.input)
     try:
-        texts = read_utf8(path, "input").splitlines() if path.is_file() else [flags.input]
+        texts = read_lines(path, "input") if path.is_file() else [flags.input]
     except OSError:  # a long text is no path
         texts = [flags.input]
     texts = [text for text in texts if text.strip()]
     if not texts:
         raise FlagError(f"--input={flags.input!r}: empty; allowed: a text, or a file of texts, one a line")
     encode = text_encoders.text_encoder(flags, spec, f"--input={flags.input!r}")
-    rows = rows_of([encode(text) for text in texts], spec["longest"])
+    tokens = [encode(text) for text in texts]
+    if empty := [text for text, row in zip(texts, tokens, strict=True) if not len(row)]:
+        raise FlagError(f"--input={flags.input!r}: {empty[0]!r} has no token; allowed: texts with one at least")
+    rows = rows_of(tokens, spec["longest"])
     return Source({"text": rows, "label": np.zeros(len(rows), np.int32)}, name="texts"), texts
 
 

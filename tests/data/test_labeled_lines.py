@@ -47,9 +47,44 @@ def test_a_file_of_labels_and_texts(tmp_path):
     assert texts.labels.tolist() == [1, 0, 1]
 
 
+LINES = "good\tfine film\nbad\tdull\ngood\tbrave\nbad\tlong\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "texts", "note"),
+    [
+        ("\ufeff" + LINES, ["fine film", "dull", "brave", "long"], ""),
+        ("\ufeff" + LINES.replace("\n", "\r\n"), ["fine film", "dull", "brave", "long"], ""),
+        ("Label\tText\n" + LINES, ["fine film", "dull", "brave", "long"], "label TAB text, was left out as a header"),
+        # As csv writers do where a text has a quote, a tab or a newline of its own; what is not quoted stays.
+        (
+            LINES.replace("dull", '"say ""no"""'),
+            ["fine film", 'say "no"', "brave", "long"],
+            "read without them, as csv",
+        ),
+        (LINES.replace("dull", '"one\nand two"'), ["fine film", "one\nand two", "brave", "long"], "as csv has it"),
+        (LINES.replace("dull", '"No," he said'), ["fine film", '"No," he said', "brave", "long"], ""),
+        # Other line breaks of Unicode end no line.
+        (LINES.replace("dull", "one\u2028two\x0cthree"), ["fine film", "one\u2028two\x0cthree", "brave", "long"], ""),
+        (LINES + "odd\tx\n", ["fine film", "dull", "brave", "long", "x"], "1 of 3 classes have one text alone"),
+    ],
+)
+def test_what_editors_and_csv_writers_add_to_a_file(tmp_path, content, texts, note):
+    path = tmp_path / "texts.tsv"
+    path.write_text(content, encoding="utf-8", newline="")
+    found = labeled_texts("file", 4, path)
+    assert found.texts == texts
+    assert found.class_names == (("bad", "good", "odd") if "odd" in content else ("bad", "good"))
+    assert found.labels.tolist()[:4] == [1, 0, 1, 0]
+    assert [note.lower() in message.lower() for message in found.notes] == ([True] if note else [])
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        ("sentence\tlabel\nfine\t1\ndull\t0\n", "its columns are sentence, label; allowed: lines `label TAB text`"),
+        ("fine\t1\ndull\t0\nbrave\t1\n", "3 labels and 2 texts in 3 lines; allowed: .* the label first"),
+        ("fine\t1\ndull\t2\n", "2 labels and 2 texts in 2 lines; allowed: .* several texts a label"),
         ("a\tb\nno label\n", "line 2 has no label or no text; allowed: lines `label TAB text`"),
         ("a\tb\na\t \n", "line 2 has no label or no text"),
         ("a\tb\na\tc\n", "1 classes; allowed: texts of at least 2"),

@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from dlcore.data.text import Vocabulary, embedded_pages, load_text, split_text, streams, training_windows, windows
+from dlcore.data.text import (
+    Vocabulary,
+    embedded_pages,
+    load_text,
+    read_lines,
+    split_text,
+    streams,
+    training_windows,
+    windows,
+)
 
 
 def test_vocabulary_there_and_back():
@@ -111,3 +120,19 @@ def test_a_binary_file_is_named(tmp_path):
     (tmp_path / "x.bin").write_bytes(b"ab\xff")
     with pytest.raises(ValueError, match=r"data_dir='.*x\.bin': byte 2 is 0xff; allowed: a text file in UTF-8"):
         load_text("file", tmp_path / "x.bin")
+
+
+def test_a_byte_order_mark_is_no_character_and_lines_end_as_in_files(tmp_path):
+    """U+FEFF in front is the editor's; U+2028, form feed and the like are characters of a line."""
+    path = tmp_path / "x.txt"
+    path.write_bytes("\ufeffone\u2028still\x0cone\r\ntwo\rthree\n\nfive\n".encode())
+    assert load_text("file", path)[:3] == "one"
+    assert read_lines(path, "input") == ["one\u2028still\x0cone", "two", "three", "", "five"]
+
+
+def test_a_token_outside_the_vocabulary_is_no_character():
+    """-1 would be the last one."""
+    for token in (-1, 3):
+        with pytest.raises(ValueError, match=rf"tokens\[1\]={token}: out of range; allowed: 0 to 2, of 3 characters"):
+            Vocabulary("abc").decode([0, token])
+    assert Vocabulary("abc").decode([]) == ""

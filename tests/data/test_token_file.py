@@ -34,7 +34,62 @@ def test_a_file_is_known_by_its_name_its_length_and_the_part(path):
 
 
 def test_what_is_not_there(path):
-    with pytest.raises(FileNotFoundError, match="does not exist; allowed: a file of 16-bit tokens"):
+    with pytest.raises(FileNotFoundError, match="does not exist; allowed: a file of tokens of uint16"):
         token_rows(path.parent / "no.bin", 8, 4)
     with pytest.raises(ValueError, match="10 tokens; allowed: at least 12"):
         token_rows(path, 12, 4, (0.9, 1.0))
+
+
+TOKENS = np.arange(1000, 1100)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "uint32", "int32", "int64"])
+@pytest.mark.parametrize("is_npy", [False, True])
+def test_tokens_of_other_dtypes_are_the_same_rows(tmp_path, dtype, is_npy):
+    path, tokens = tmp_path / "train.bin", TOKENS.astype(dtype)
+    if is_npy:  # whatever its name
+        with path.open("wb") as file:
+            np.save(file, tokens)
+    else:
+        tokens.tofile(path)
+    source = token_rows(path, 8, 4, (0.5, 1.0), dtype="uint16" if is_npy else dtype, num_tokens=1100)
+    assert len(source) == 11  # (50 - 8) // 4 + 1
+    rows = source[np.array([0, 10])]["text"]
+    np.testing.assert_array_equal(rows[:, 0], [1050, 1090])
+    assert rows.dtype == (np.uint16 if dtype == "uint16" else np.int32)
+    with pytest.raises(ValueError, match="token 99 is 1099; allowed: 0 to 1098, those of the vocabulary"):
+        token_rows(path, 8, 4, dtype="uint16" if is_npy else dtype, num_tokens=1099)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "dtype", "message"),
+    [
+        (TOKENS.astype(np.uint32), "uint16", "every second number is 0 to 3, as in a file of uint32; allowed: dtype="),
+        (TOKENS.astype(np.uint32) + 2**16, "uint16", "every second number is 0 to 3, as in a file of uint32"),
+        (TOKENS.astype(np.int64), "uint16", "as in a file of int64; allowed: dtype=int64"),
+        (TOKENS.astype(np.uint16)[:99], "uint32", "198 bytes; allowed: a multiple of 4, whole numbers of uint32"),
+        (np.zeros(201, np.uint8), "uint16", "201 bytes; allowed: a multiple of 2, whole numbers of uint16"),
+        (TOKENS.astype(np.uint16), "uint32", r"token 0 is 65602536; allowed: 0 to 50256"),  # 1000 + 1001 * 2^16
+        (-TOKENS.astype(np.int32), "int32", "token 0 is -1000; allowed: 0 to 50256"),
+        (TOKENS, "uint8", "dtype='uint8': unknown; allowed: uint16, uint32, int32, int64"),
+    ],
+)
+def test_a_file_of_another_dtype_is_named(tmp_path, tokens, dtype, message):
+    tokens.tofile(tmp_path / "train.bin")
+    with pytest.raises(ValueError, match=message):
+        token_rows(tmp_path / "train.bin", 8, 4, dtype=dtype, num_tokens=50257)
+
+
+def test_a_text_of_four_letters_is_no_file_of_wider_numbers(tmp_path):
+    """Its numbers are all 0 to 3, as the upper halves of wider ones are."""
+    (np.arange(200) % 4).astype(np.uint16).tofile(tmp_path / "dna.bin")
+    assert len(token_rows(tmp_path / "dna.bin", 8, 8, num_tokens=4)) == 25
+
+
+def test_an_npy_that_holds_no_tokens_is_named(tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((2, 3), np.float32))
+    with pytest.raises(ValueError, match=r"a .npy of float32\[2, 3\]; allowed: one axis of whole numbers"):
+        token_rows(tmp_path / "x.npy", 1, 1)
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:20])
+    with pytest.raises(ValueError, match=r"cut.npy': .*; allowed: a .npy of whole numbers"):
+        token_rows(tmp_path / "cut.npy", 1, 1)

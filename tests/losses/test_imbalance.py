@@ -64,6 +64,17 @@ def test_margins_by_hand():
     np.testing.assert_allclose(ldam_margins(jnp.array([16, 81, 1])), [0.25, 0.5 / 3, 0.5], rtol=1e-6)
 
 
+def test_counts_above_int32_do_not_wrap():
+    """A data set of 7e9 pixels: shares of 4/7, 2/7 and 1/7; of the images that hold a class 1/2, 1/4 and 1/8."""
+    counts = np.array([4e9, 2e9, 1e9]).astype(np.int64)
+    np.testing.assert_allclose(median_frequency_weights(counts, np.full(3, 8 * 10**9)), [0.5, 1, 2], rtol=1e-6)
+    np.testing.assert_allclose(enet_weights(counts), [1 / math.log(1.02 + k / 7) for k in (4, 2, 1)], rtol=1e-6)
+    # beta^n is 0 for all: equal weights.
+    np.testing.assert_allclose(class_balanced_weights(counts, 0.5), 1, rtol=1e-6)
+    # Margins grow by 2^(1/4) from class to class.
+    np.testing.assert_allclose(ldam_margins(counts), 0.5 / np.array([2**0.5, 2**0.25, 1]), rtol=1e-6)
+
+
 @pytest.mark.slow
 @pytest.mark.covers("LO-22")
 def test_ldam_asks_the_label_for_its_margin():

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from dlcore import losses
@@ -36,6 +37,17 @@ ROWS, LABELS = jnp.ones((2, 3)), jnp.array([0, 1])
             lambda: losses.ctc_loss(jnp.zeros((5, 3)), jnp.array([1, 7])),
             r"labels\[1\]=7: out of range; allowed: 0 to 2",
         ),
+        (lambda: losses.class_balanced_weights(jnp.array([3, -5])), r"counts\[1\]=-5: no count"),
+        (lambda: losses.ldam_margins(np.array([3, np.nan])), r"counts\[1\]=nan: no count; allowed: finite numbers"),
+        (lambda: losses.enet_weights(jnp.array([-1, 3])), r"pixels\[0\]=-1: no count"),
+        (lambda: losses.median_frequency_weights(LABELS, jnp.array([1, -1])), r"beside\[1\]=-1: no count"),
+        (lambda: losses.ldam_loss(ROWS, LABELS + 6, jnp.ones(3)), r"labels\[0\]=6: out of range; allowed: 0 to 2"),
+        (lambda: losses.multiclass_hinge_loss(ROWS, LABELS - 1), r"labels\[0\]=-1: out of range; allowed: 0 to 2"),
+        (lambda: losses.squared_hinge_loss(ROWS, LABELS + 2), r"labels\[1\]=3: out of range"),
+        (lambda: losses.generalized_cross_entropy_loss(ROWS, LABELS + 2), r"labels\[1\]=3: out of range"),
+        (lambda: losses.forward_corrected_loss(ROWS, LABELS + 2, jnp.eye(3)), r"labels\[1\]=3: out of range"),
+        (lambda: losses.multiclass_dice_loss(ROWS[None], LABELS[None] - 1), r"labels\[0, 0\]=-1: out of range"),
+        (lambda: losses.multiclass_tversky_loss(ROWS[None], LABELS[None] * 255), r"labels\[0, 1\]=255: out of range"),
         (lambda: losses.ctc_loss(jnp.zeros((5, 3)), jnp.array([1, 0])), "labels=0: the blank is no symbol"),
         (lambda: losses.ctc_loss(jnp.zeros((5, 3)), jnp.array([1, 2]), blank=9), "blank=9: out of range"),
     ],
@@ -49,6 +61,10 @@ def test_what_is_traced_or_padded_passes():
     traced = jax.jit(lambda tau: losses.distillation_loss(ROWS, ROWS, tau))(2.0)
     assert traced.tolist() == [0, 0]
     assert losses.cosine_embedding_loss(ROWS, ROWS, LABELS, -0.5).shape == (2,)
+    # A void pixel that does not count may have any label. The other has 1/3 for each of three classes: its own costs
+    # 1 - (2/3 + 1) / (2/3 + 2/3 + 1) = 2/7, the others 1 - 1 / (1/3 + 1) = 1/4 each.
+    void = losses.multiclass_dice_loss(jnp.zeros((1, 2, 3)), jnp.array([[0, 255]]), 1.0, jnp.array([[1, 0]]))
+    assert float(void) == pytest.approx((2 / 7 + 1 / 4 + 1 / 4) / 3, rel=1e-6)
     # One step, whose three symbols have 1/3 each: what lies beyond the length of a label may be anything.
     loss = losses.ctc_loss(jnp.zeros((1, 3)), jnp.array([1, -1]), labels_length=jnp.array(1))
     assert float(loss) == pytest.approx(1.0986123)

@@ -119,6 +119,15 @@ def test_bad_input_is_named(arguments, message):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("confidence", [95, float("nan"), -0.1])
+def test_a_confidence_outside_0_to_1_is_refused(confidence):
+    """Percent in place of shares; one that does not count may be anything."""
+    values, correct = jnp.array([0.5, confidence]), jnp.array([True, False])
+    with pytest.raises(ValueError, match=rf"confidence\[1\]={confidence:g}: out of range; allowed: 0 to 1"):
+        Calibration.of_confidence(values, correct)
+    assert Calibration.of_confidence(values, correct, jnp.array([1, 0])).compute()["ece"] == 0.5
+
+
 def test_the_golden():
     with np.load("tests/goldens/metrics_sklearn.npz") as golden:
         p, y = golden["ece/in.prob"], golden["ece/in.y"]

@@ -81,6 +81,15 @@ def test_greedy_tokens_of_prompts_of_several_lengths_are_those_without_a_cache(t
 
 
 @pytest.mark.weekly
+def test_a_prompt_of_no_token_has_no_next_one(tiny):
+    """A length of 0 would read the last position, which is padding."""
+    model, variables, *_ = tiny
+    for length in (0, 5):
+        lengths = jnp.array([4, length])
+        with pytest.raises(ValueError, match=rf"lengths\[1\]={length}: out of range; allowed: 1 to 4"):
+            model.apply(variables, jnp.zeros((2, 4), jnp.int32), lengths, model.init_cache(2), method="prefill")
+
+
 def test_the_first_loss_is_about_log_v():
     model, tokens = create_model("gpt2", **TINY | {"vocab_size": 64}), jnp.arange(24).reshape(2, 12) % 64
     logits, _ = jax.jit(model.init_with_output)(jax.random.key(0), tokens)

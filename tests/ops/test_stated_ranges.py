@@ -6,8 +6,14 @@ import jax
 import numpy as np
 import pytest
 
+from dlcore.rl import mdp
+from dlcore.sequence.kalman import constant_velocity
+
 KEY, IMAGE = jax.random.key(0), np.zeros((4, 4, 3), np.float32)
 SEVERAL = np.zeros((2, 3), np.float32)
+KEYS = jax.random.split(KEY, 2)
+POLICY = np.eye(2)
+MDP = mdp.make(np.zeros((2, 2, 1), int), np.ones((2, 2, 1)), np.zeros((2, 2, 1)), gamma=0.5)
 
 CASES = [
     ("classic_ml.elastic_net.lasso", (SEVERAL, SEVERAL[:, 0], -1.0), "alpha=-1.0"),
@@ -15,6 +21,9 @@ CASES = [
     ("data.augment.apply_operation", ("identity", IMAGE, 1.5), "strength=1.5"),
     ("data.normalization.normalizer", ((0.5, 0.5), (0.0, 0.2)), r"std\[0\]=0"),
     ("data.normalization.normalizer", ((0.5,), (0.2, 0.2)), r"std=float32\[2\]"),
+    ("data.grammar.grammar_pairs", (-1,), "count=-1"),
+    ("data.text.split_text", (SEVERAL,), r"tokens=float32\[2, 3\]"),
+    ("data.text.training_windows", (np.arange(9), 0), "length=0"),
     ("evaluators.text.bleu", ([], []), "hypotheses=0 texts"),
     ("evaluators.text.word_error_rate", (["a"], ["b", "c"]), "hypotheses=1 texts"),
     ("generative.autoencoder.activation_divergence", (SEVERAL, 1.5), "rho=1.5"),
@@ -49,10 +58,32 @@ CASES = [
     ("optim.schedules.polynomial", (0.1, 0), "steps=0"),
     ("optim.schedules.step_decay", (0.1, 0), "step_size=0"),
     ("optim.schedules.warm_up", (lambda t: t, 0), "steps=0"),
+    ("rl.dynamic_programming.evaluate_policy", (MDP, 2 * POLICY), r"policy\[0\]=\[2. 0.\]"),
+    ("rl.dynamic_programming.solve_policy", (MDP, POLICY[:1]), r"policy=\[1, 2\]"),
+    ("rl.dynamic_programming.value_sweeps", (MDP, -1), "num_sweeps=-1"),
+    ("rl.environments.epsilon_greedy", (None, None, None, 1.5), "epsilon=1.5"),
     ("rl.gridworld.corridor", (0,), "length=0"),
     ("rl.gridworld.open_map", (0, 3), "height=0"),
     ("rl.gridworld.open_map", (1, 1), "width=1"),
+    ("rl.mdp.discounted_sum", (np.ones(3), 2.0), "gamma=2"),
+    ("rl.off_policy.average_targets", (SEVERAL, SEVERAL, 2.0), "tau=2"),
+    ("rl.policy_gradient.policy_gradient_loss", (np.ones(3), SEVERAL), r"weights=float32\[2, 3\]"),
     ("rl.policy_gradient.returns_to_go", (np.ones(3), 2.0), "gamma=2"),
+    ("rl.ppo.clipped_surrogate_loss", (SEVERAL, SEVERAL, SEVERAL, -0.2), "clip_eps=-0.2"),
+    ("rl.ppo.clipped_surrogate_loss", (SEVERAL, SEVERAL, SEVERAL[0]), r"advantage=float32\[3\]"),
+    ("rl.sac.soft_value", (SEVERAL, np.ones(3), -0.1), "alpha=-0.1"),
+    ("rl.sac.soft_value", (SEVERAL, SEVERAL, 0.1), r"log_prob=float32\[2, 3\]"),
+    ("sequence.decoding.beam_search", (None, SEVERAL, SEVERAL, 4, 2, 3), "stop_token=3"),
+    ("sequence.decoding.beam_search", (None, SEVERAL, SEVERAL, 4, 2, 1, np.float32(-1)), "length_penalty=-1"),
+    ("sequence.decoding.filter_logits", (SEVERAL, 0, np.array([0.5, 2.0])), r"top_p\[1\]=2"),
+    ("sequence.decoding.generate", (None, (), SEVERAL, KEYS, 4, np.array([1.0, -1])), r"temperature\[1\]=-1"),
+    ("sequence.decoding.generate", (None, (), SEVERAL, KEYS, 4, 1.0, -1), "stop_token=-1"),
+    ("sequence.decoding.generate", (None, (), SEVERAL[:1], KEYS, 4), "keys="),
+    ("sequence.kalman.constant_velocity", (-1.0,), "drift=-1"),
+    ("sequence.kalman.kalman_filter", (constant_velocity(1.0), SEVERAL[:, :2] + np.nan), r"observations\[0, 0\]=nan"),
+    ("sequence.ngram.ngram_loss", (np.arange(5), np.arange(5), -1, 5), "order=-1"),
+    ("sequence.ngram.ngram_loss", (np.arange(5), np.full(5, 9), 1, 5), r"test\[0\]=9"),
+    ("sequence.ngram.ngram_loss", (np.arange(5), np.arange(5), 1, 5, -1.0), "smoothing=-1"),
     ("transfer.gradient_reversal.reversal_strength", (1.5,), "share=1.5"),
     ("vision3d.radiance_field.frequency_encoding", (SEVERAL, -1), "num_frequencies=-1"),
     *[(f"optim.by_hand.{name}", (0.1, 1.5), "rho=1.5") for name in ("momentum", "nesterov")],

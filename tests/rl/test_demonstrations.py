@@ -52,6 +52,15 @@ def test_episodes_by_hand():
     assert (still.length, still.terminated, still.total) == (5, False, 2.5), "time is up: not terminated"
 
 
+def test_a_continuous_action_is_recorded_as_it_is_played():
+    """`Environment.step` clips to [-1, 1], so 2.5 and -0.5 are 1 and -0.5."""
+    pulls = walk()._replace(num_actions=None, action_low=np.zeros(2), action_high=np.ones(2))
+    one_way = pulls._replace(step=lambda key, state, action: pulls.step(key, state, jnp.int32(1)))
+    found = demos.record(one_way, lambda key, x: jnp.array([2.5, -0.5]), keys(1))
+    np.testing.assert_array_equal(found.action[0, :3], [[1, -0.5]] * 3)
+    demos.check(found, one_way)
+
+
 def test_the_policy_draws_with_its_own_keys(recorded):
     assert len({tuple(row) for row in recorded.action}) > 3
     assert recorded.mean_return == pytest.approx(0.5 * recorded.length.mean())
@@ -100,6 +109,26 @@ def test_bad_input_is_named(recorded, tmp_path):
     pulls = walk()._replace(num_actions=None, action_low=np.zeros(2), action_high=np.ones(2))
     with pytest.raises(ValueError, match=r"actions are int32 of shape \(\); allowed: vectors of 2"):
         demos.check(recorded, pulls)
+    fitting = demos.Demonstrations("walk", np.zeros((3, 4, 2)), np.zeros((3, 4, 2)), *(np.ones(3, int),) * 3)
+    demos.check(fitting, pulls)
+    for changed, message in (
+        ({"action": np.full((3, 4, 2), 2.0)}, r"action\[0, 0\]=2: out of range; allowed: -1 to 1"),
+        ({"action": np.full((3, 4, 2), np.nan)}, r"action\[0, 0\]=nan: out of range; allowed: -1 to 1"),
+        ({"observation": np.full((3, 4, 2), np.nan)}, r"observation\[0, 0\]=nan: not finite"),
+        ({"length": np.array([1, 5, 4])}, "an episode of length 5; allowed: 1 to 4 steps, as the arrays hold"),
+        ({"length": np.array([1, 0, 4])}, "an episode of length 0; allowed"),
+        ({"length": np.array([1, 4])}, r"actions \(3, 4\), lengths \(2,\)|length=.*: wrong shape|terminated=.*: wrong"),
+        ({"action": np.zeros((3, 3, 2))}, r"actions \(3, 3\), lengths \(3,\); allowed: .* 3 episodes of 4 steps"),
+        ({"total": np.array([1, 2, np.nan])}, r"total\[2\]=nan: not finite"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            demos.check(fitting._replace(**changed), pulls)
+    with pytest.raises(ValueError, match="an episode of length 15; allowed: 1 to 4 steps"):
+        demos.select(fitting._replace(length=np.array([1, 15, 4])))
+    # Behind the end of an episode anything may lie.
+    behind = np.zeros((3, 4, 2))
+    behind[:, 1:] = np.nan
+    demos.check(fitting._replace(action=behind, observation=behind), pulls)
     with pytest.raises(ValueError, match="demonstrations=13: not that many; allowed: 1 to 12 episodes"):
         recorded.first(13)
     with pytest.raises(ValueError, match="every=0: too small"):

@@ -55,3 +55,10 @@ def test_far_tails_stay_finite():
     assert np.isfinite(number)
     # log(1 - tanh(u)^2) ~ log 4 - 2 |u|: the density at the sample grows by 2 a unit of u.
     np.testing.assert_allclose(slope, [2.0, -2.0], rtol=1e-4)
+
+
+def test_an_action_outside_the_distribution_is_refused():
+    """-1 would be the last action, and 3 of 3 NaN."""
+    for action in (-1, 3):
+        with pytest.raises(ValueError, match=rf"action\[1\]={action}: out of range; allowed: 0 to 2, of 3 actions"):
+            Categorical(jnp.zeros((2, 3))).log_prob(jnp.array([0, action]))

@@ -13,6 +13,8 @@ from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
 from dlcore.optim import create_optimizer
 from dlcore.rl import environments, networks, ppo, rollout
+from dlcore.rl.distributions import Categorical
+from dlcore.rl.rollout import Rollout
 from dlcore.run import Placement, evaluate, fit, make_mesh
 from tests.rl.corridors import TwoActions, chosen_actions, constant_reward
 
@@ -102,6 +104,23 @@ def test_minibatches_that_do_not_divide_are_an_error():
     batch = Source.indices(3)[np.arange(3)]
     with pytest.raises(ValueError, match="num_minibatches=4: not a divisor; allowed: divisors of 15"):
         jax.eval_shape(learner.update, jax.eval_shape(learner.init, jax.random.key(0), batch), batch)
+
+
+def test_a_minibatch_of_one_step_is_refused():
+    """Its advantage minus the mean is 0, so the policy would never move; of two steps it is -1 and 1."""
+
+    def objective(count):
+        policy = Categorical(jnp.zeros((count, 2)))
+        data = Rollout(*[jnp.zeros(count)] * 8)._replace(action=jnp.zeros(count, jnp.int32))
+        advantage = jnp.arange(count, dtype=jnp.float32)
+        return ppo.objective(policy, jnp.zeros(count), data, advantage, jnp.zeros(count), ppo.PPO(num_minibatches=8))
+
+    with pytest.raises(
+        ValueError, match=r"num_minibatches=8: a minibatch of one step, .*; allowed: .* at least 2 steps"
+    ):
+        objective(1)
+    # ratio = 1/2, from log 1/2 - 0; -min(-1/2, -0.8) = 0.8 and -min(1/2, 0.8) = -1/2: a mean of 0.15.
+    assert float(objective(2)[1]["policy_loss"].compute()) == pytest.approx(0.15, abs=1e-6)
 
 
 @pytest.mark.slow

@@ -103,6 +103,20 @@ def test_zero_shot_takes_the_class_of_the_nearest_prompts(started):
     np.testing.assert_allclose(vectors[1], one / np.linalg.norm(one), atol=1e-5)
 
 
+def test_a_text_without_an_end_token_is_no_text():
+    """It would be read at its start token, alike for all texts: an error, and NaN where it is traced."""
+    texts = jnp.array([[1, 4, 5, 2], [1, 4, 5, 6]])
+    variables = jax.jit(lambda key: MODEL.init(key, texts, method="encode_text"))(jax.random.key(0))
+    encode = jax.jit(lambda tokens: MODEL.apply(variables, tokens, method="encode_text"))
+    vectors = encode(texts)
+    assert np.isfinite(vectors[0]).all()
+    assert np.isnan(vectors[1]).all()
+    with pytest.raises(ValueError, match=r"tokens\[1\]: no end token 2; allowed: texts that have one"):
+        clip.class_vectors(MODEL, variables["params"], texts[None])
+    with pytest.raises(ValueError, match=r"inputs\[0, 1\]=-1: out of range; allowed: 0 to 7"):
+        clip.class_vectors(MODEL, variables["params"], jnp.array([[[1, -1, 2, 0]]]))
+
+
 @pytest.mark.covers("SS-20")
 def test_the_share_of_images_whose_nearest_class_is_theirs():
     evaluator = zero_shot(Source({"label": np.arange(3)}), lambda state: np.eye(3, 2))

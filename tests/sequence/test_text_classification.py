@@ -44,6 +44,13 @@ def test_pooling_by_hand():
     np.testing.assert_array_equal(pool_features(features, mask, "mean"), [[2, 3], [6, 7]])
     with pytest.raises(ValueError, match="pooling='max': unknown; allowed: first, last, mean"):
         pool_features(features, mask, "max")
+    # A text without a token has no features; its padding's would be read.
+    empty = np.array([[1, 1, 1], [0, 0, 0]], bool)
+    for pooling in ("first", "last", "mean"):
+        with pytest.raises(ValueError, match=r"mask\[1\]: a text without a token; allowed: one token at least"):
+            pool_features(features, empty, pooling)
+        pooled = jax.jit(pool_features, static_argnums=2)(features, empty, pooling)
+        np.testing.assert_array_equal(np.isnan(pooled), [[False] * 2, [True] * 2])
 
 
 @pytest.mark.covers("AT-17", "AT-18")

@@ -108,7 +108,7 @@ def environment_of(flags: Flags) -> Any:
 
 
 def check(flags: Flags, whole_sequences: bool = False) -> None:
-    """Check the environment, that minibatches divide a rollout, and the size of the replay buffer.
+    """Check the environment, that minibatches divide a rollout and hold two steps, and the size of the replay buffer.
 
     Args:
       flags: resolved settings; must contain SETTINGS and the learner's.
@@ -124,6 +124,12 @@ def check(flags: Flags, whole_sequences: bool = False) -> None:
         kind = "instances" if whole_sequences else "steps of a rollout"
         raise FlagError(
             f"--num_minibatches={minibatches}: not a divisor of the {steps} {kind}; allowed: divisors of {steps}"
+        )
+    # PPO normalizes advantages in each minibatch, and one alone becomes 0.
+    if "num_minibatches" in flags and instances * flags.num_steps < 2 * minibatches:
+        most = instances * flags.num_steps // 2
+        raise FlagError(
+            f"--num_minibatches={minibatches}: minibatches of one step; allowed: at most {most}, of 2 steps"
         )
     size, minibatch = flags.get("buffer_size"), flags.get("minibatch_size", 1)
     if size is None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from dlcore.data.source import Source
-from dlcore.data.text import read_utf8
+from dlcore.data.text import read_lines
 from dlcore.data.words import UNKNOWN, BytePairs, Words, pad_sequences, vocabulary_from_dict
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
@@ -89,7 +89,7 @@ def inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
     path, vocabulary = Path(flags.input), vocabularies(spec)[0]
     if path.suffix == ".txt" and not path.is_file():
         raise FlagError(f"--input={flags.input}: no such file; allowed: a text file, a sequence a line, or a sequence")
-    lines = read_utf8(path, "input").splitlines() if path.is_file() else [flags.input]
+    lines = read_lines(path, "input") if path.is_file() else [flags.input]
     rows = []
     for number, line in enumerate(lines, 1):
         row, where = vocabulary.encode(line), f"--input={flags.input}: line {number}"

@@ -16,7 +16,8 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.data.text import Vocabulary
+from dlcore.data.text import Vocabulary, read_utf8
+from dlcore.data.words import tokenizer_from_json
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.origin import Origin, Start, read_origin
@@ -134,12 +135,10 @@ def check(flags: Flags) -> Any:
 
 @functools.cache
 def _tokenizer(path: str) -> Any:
-    from tokenizers import Tokenizer
-
     if not Path(path).is_file():
         raise FlagError(f"--tokenizer={path}: no such file; allowed: a tokenizer.json")
     try:
-        return Tokenizer.from_file(path)
+        return tokenizer_from_json(read_utf8(Path(path), "tokenizer"))
     except Exception as error:  # the package raises no class of its own
         raise FlagError(f"--tokenizer={path}: {error}; allowed: a tokenizer.json") from None
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from dlcore.data.source import Source
-from dlcore.data.text import TEXTS, Vocabulary, load_text, read_utf8, split_text, streams, training_windows, windows
-from dlcore.data.token_file import token_rows
+from dlcore.data.text import TEXTS, Vocabulary, load_text, read_lines, split_text, streams, training_windows, windows
+from dlcore.data.token_file import TokenDtype, token_rows
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
@@ -17,6 +17,7 @@ from dlcore.sequence.ngram import ngram_loss
 
 __all__ = [
     "SETTINGS",
+    "TOKEN_SETTINGS",
     "WINDOW_SETTINGS",
     "data",
     "describe",
@@ -57,6 +58,15 @@ WINDOW_SETTINGS = {
         "targets from one measured window to the next; fewer than the window give each target more context",
         int | None,
         Range(1),
+    ),
+}
+
+TOKEN_SETTINGS = {
+    "token_dtype": Setting(
+        "uint16",
+        "dtype of the numbers in train.bin and val.bin; a .npy of that name states its own",
+        TokenDtype,
+        identity="if changed",
     ),
 }
 
@@ -112,26 +122,29 @@ def window_data(flags: Flags) -> Splits:
     )
 
 
-def token_data(flags: Flags) -> Splits:
-    """Read train.bin and val.bin, files of 16-bit tokens; validation is the end of train.bin, test all of val.bin.
+def token_data(flags: Flags, num_tokens: int) -> Splits:
+    """Read train.bin and val.bin, files of tokens; validation is the end of train.bin, test all of val.bin.
 
     Args:
-      flags: `data_dir`, `window` and `valid_fraction`.
+      flags: `data_dir`, `window`, `valid_fraction`, and of TOKEN_SETTINGS.
+      num_tokens: size of the vocabulary; all tokens are checked by it, once.
 
     Returns:
       The splits.
 
     Raises:
-      ValueError: `data_dir` is missing, or a file is shorter than a window.
+      ValueError: `data_dir` is missing, a file is shorter than a window or holds no numbers of `--token_dtype`, or a
+        token is not in the vocabulary.
       FileNotFoundError: a file does not exist.
     """
     if flags.data_dir is None:
         raise ValueError("data_dir=None: missing; allowed: a folder with train.bin and val.bin")
     folder, window, cut = Path(flags.data_dir), flags.window, 1 - flags.valid_fraction
+    options = {"dtype": flags.token_dtype, "num_tokens": num_tokens}
     return Splits(
-        token_rows(folder / "train.bin", 2 * window, window, (0.0, cut), "tokens (train)"),
-        token_rows(folder / "train.bin", window + 1, window, (cut, 1.0), "tokens (validation)"),
-        token_rows(folder / "val.bin", window + 1, window, name="tokens (test)"),
+        token_rows(folder / "train.bin", 2 * window, window, (0.0, cut), "tokens (train)", **options),
+        token_rows(folder / "train.bin", window + 1, window, (cut, 1.0), "tokens (validation)", **options),
+        token_rows(folder / "val.bin", window + 1, window, name="tokens (test)", **options),
         planned_tokens(flags)[0],
     )
 
@@ -144,7 +157,7 @@ def planned_tokens(flags: Flags) -> tuple[dict, dict[str, np.ndarray]]:
     """Describe a batch of `token_data` without reading its files.
 
     Args:
-      flags: `window` and `batch_size`.
+      flags: `window`, `batch_size`, and of TOKEN_SETTINGS.
 
     Returns:
       (spec, one batch of zeros).
@@ -152,7 +165,7 @@ def planned_tokens(flags: Flags) -> tuple[dict, dict[str, np.ndarray]]:
     shape = [flags.batch_size, 2 * flags.window]
     index = np.arange(shape[0], dtype=np.int32)
     spec = {"dataset": "tokens", "train_size": OPENWEBTEXT // flags.window}
-    return spec, {"text": np.zeros(shape, np.uint16), "index": index}
+    return spec, {"text": np.zeros(shape, np.uint16 if flags.token_dtype == "uint16" else np.int32), "index": index}
 
 
 def inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
@@ -170,7 +183,7 @@ def inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
     """
     path = Path(flags.input)
     try:
-        lines = read_utf8(path, "input").splitlines() if path.is_file() else [flags.input]
+        lines = read_lines(path, "input") if path.is_file() else [flags.input]
     except OSError:  # a long prompt is no path
         lines = [flags.input]
     prompts = [line for line in lines if line]

@@ -103,6 +103,12 @@ def test_an_environment_without_pictures_has_no_episode():
             ["--num_minibatches=3"],
             "=3: not a divisor of the 2048 steps of a rollout; allowed: divisors of 2048",
         ),
+        (ppo_page, ["--num_minibatches=2048"], "=2048: minibatches of one step; allowed: at most 1024, of 2 steps"),
+        (
+            recurrent_page,
+            ["--num_minibatches=16", "--num_steps=1"],
+            "=16: minibatches of one step; allowed: at most 8, of 2 steps",
+        ),
         (recurrent_page, ["--num_minibatches=32"], "=32: not a divisor of the 16 instances; allowed: divisors of 16"),
         (
             dqn_page,

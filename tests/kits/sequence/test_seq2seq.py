@@ -107,10 +107,10 @@ def test_bad_input_is_named_with_its_line(case, tmp_path):
 def test_input_is_a_file_or_a_sequence(tmp_path):
     spec = strings_page.data(flags(strings_page.experiment, "--smoke", "--vocabulary=4", "--lengths=2,4")).spec
     path = tmp_path / "strings.txt"
-    path.write_text("a b\nd x\n")
+    path.write_text("\ufeffa b\nd\u2028x\n", encoding="utf-8")  # no token, and no line's end
     source, names = kit.inputs(flags(strings_page.experiment, f"--input={path}"), spec)
     np.testing.assert_array_equal(source.arrays["source"], [[4, 5, END, PAD, PAD], [7, UNKNOWN, END, PAD, PAD]])
-    assert names == ["a b", "d x"]
+    assert names == ["a b", "d\u2028x"]
     source, names = kit.inputs(flags(strings_page.experiment, "--input=c c"), spec)
     assert source.arrays["source"][0].tolist() == [6, 6, END, PAD, PAD]
     with pytest.raises(FlagError, match=r"--input=none.txt: no such file"):

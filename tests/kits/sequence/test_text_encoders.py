@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from dlcore.data.text import load_text
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
@@ -142,6 +143,9 @@ def test_another_experiments_run_is_told(tmp_path):
 def word_tokenizer(path, *words):
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(("[UNK]", *words))}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    # As published files have them; tokens of the padding would be read, and texts cut without a note.
+    tokenizer.enable_padding(length=12, pad_id=0)
+    tokenizer.enable_truncation(2)
     tokenizer.save(str(path))
     return path
 
@@ -263,3 +267,13 @@ def test_check_parts_names_the_part():
         parts.check_parts(SimpleNamespace(parts=("*",), layer_decay=0.5), params)
     with pytest.raises(FlagError, match=r"^--parts: part='a:b:c': malformed"):
         parts.parts_of(SimpleNamespace(parts=("a:b:c",)))
+
+
+def test_a_file_of_texts_has_a_text_a_line(tmp_path):
+    """U+FEFF in front and U+2028 within are no words and no line's end; [UNK] is 0, and Whitespace splits at U+2028."""
+    path, texts = word_tokenizer(tmp_path / "tokenizer.json", "fine", "dull"), tmp_path / "texts.txt"
+    texts.write_text("\ufefffine\u2028dull\n\ndull\n", encoding="utf-8")
+    flags = Flags({"input": str(texts), "tokenizer": str(path)})
+    source, names = page.inputs(flags, {"longest": 4})
+    assert names == ["fine\u2028dull", "dull"]
+    np.testing.assert_array_equal(source.arrays["text"], [[1, 2], [2, -1]])
