@@ -10,8 +10,7 @@ running fraction of images whose pseudo-label is c with confidence tau; FlexMatc
 import jax
 import jax.numpy as jnp
 
-from dlcore.losses import masked_mean
-from dlcore.ops.replica import pmean
+from dlcore.ops.replica import psum
 
 __all__ = ["align_distribution", "class_thresholds", "init_class_means", "running_mean"]
 
@@ -41,10 +40,13 @@ def running_mean(mean: jax.Array, values: jax.Array, mask: jax.Array) -> jax.Arr
       mask: [U], 0 for padding.
 
     Returns:
-      [C].
+      [C]; as it was where no image counts.
     """
-    new = pmean(jax.vmap(masked_mean, in_axes=(1, None))(values, mask))
-    return DECAY * mean + (1 - DECAY) * new.astype(mean.dtype)
+    is_valid = mask > 0
+    total = jnp.where(is_valid[:, None], values.astype(mean.dtype), 0).sum(0)  # [C]
+    total, count = psum((total, is_valid.sum()))
+    new = DECAY * mean + (1 - DECAY) * total / jnp.maximum(count, 1)
+    return jnp.where(count > 0, new, mean)
 
 
 def align_distribution(probabilities: jax.Array, mean: jax.Array) -> jax.Array:
@@ -55,10 +57,11 @@ def align_distribution(probabilities: jax.Array, mean: jax.Array) -> jax.Array:
       mean: [C], running mean of probabilities.
 
     Returns:
-      aligned probabilities [U, C].
+      aligned probabilities [U, C]; uniform where all of an image are 0.
     """
     scaled = probabilities / jnp.maximum(mean * mean.shape[-1], 1e-6)
-    return scaled / scaled.sum(-1, keepdims=True)
+    total = scaled.sum(-1, keepdims=True)
+    return jnp.where(total > 0, scaled / jnp.where(total > 0, total, 1), 1 / mean.shape[-1])
 
 
 def class_thresholds(threshold: float | jax.Array, confident: jax.Array) -> jax.Array:
