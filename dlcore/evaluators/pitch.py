@@ -3,6 +3,7 @@
 import numpy as np
 
 from dlcore.learner import Evaluator
+from dlcore.ops.checks import check_finite
 
 __all__ = ["pitch_evaluator", "semitones", "spectral_pitch"]
 
@@ -24,8 +25,9 @@ def spectral_pitch(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
       [...] Hz; 0 for silence.
 
     Raises:
-      ValueError: a sound has fewer than three samples.
+      ValueError: a sound has fewer than three samples, or one that is not finite.
     """
+    check_finite("waveform", waveform)
     waveform = np.asarray(waveform, np.float64)
     length = waveform.shape[-1]
     if length < 3:
