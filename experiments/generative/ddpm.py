@@ -20,7 +20,7 @@ pt_inception-2015-12-05-6726825d.pth, `dlcore convert` it `--model=inception_v3_
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import ddpm
 from dlcore.generative.unet import UNet
-from dlcore.kits.generative import image_generation, sample_panels
+from dlcore.kits.generative import image_generation, sample_panels, samples
 from dlcore.kits.training import optimizer
 from dlcore.main import main
 
@@ -69,6 +69,7 @@ experiment = Experiment(
     monitor_mode="min",
     headline="frechet_distance",
     plain={"ema": None, "weight_decay": 0.0},
+    **samples.FIELDS,
     schedule=optimizer.schedule,
     panels=lambda context: sample_panels.diffusion_panels(context, UNet(**context.flags.group("unet"))),
     pictures=sample_panels.pictures,
