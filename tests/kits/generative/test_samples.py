@@ -154,20 +154,17 @@ PAGES = {
 
 
 @pytest.mark.slow
-@pytest.mark.weekly(only=["ddpm", "dit", "latent_diffusion", "text_to_image", "control_net", "vq_vae_2"])
+@pytest.mark.weekly(unless=["fvbn", "gan", "vae"])
 @pytest.mark.parametrize("page", PAGES)
-def test_every_page_draws_its_samples_to_files(page, untrained, tmp_path, monkeypatch):
+def test_every_page_draws_its_samples_to_files(page, untrained, tmp_path):
     experiment = import_module(f"experiments.generative.{page}").experiment
     if experiment.drawn.__name__ == "test_prompts":
-        flags = Flags({"num_images": 16, "image_size": 16, "grid": 2})
+        flags = Flags({"num_images": 16, "image_size": 16, "grid": 2, "num_samples": 8})
         untrained |= text_prompts.data(flags).spec
         shapes = {"image": [[16, 16, 3], "uint8"], "tokens": [[untrained["length"]], "int32"]}
         untrained["batch"] = {**shapes, **({"hint": [[16, 16, 1], "float32"]} if page == "control_net" else {})}
-    words = ["--num_drawn=2", "--sample_seed=3", *PAGES[page]]
-    first, again = (images_of(tmp_path / name, experiment, *words) for name in "ab")
-    assert len(first) == 3
-    assert "samples.png" in first
-    for name, image in first.items():
-        np.testing.assert_array_equal(image, again[name])
-    if page not in ("latent_diffusion", "fvbn"):
-        assert np.ptp(first["samples.png"]) > 0
+    words = ["--num_drawn=2", *PAGES[page]]
+    one, other = (images_of(tmp_path / seed, experiment, *words, f"--sample_seed={seed}") for seed in "34")
+    assert len(one) == 3
+    # The page reads the key that the seed changes.
+    assert (one["samples.png"] != other["samples.png"]).any()
