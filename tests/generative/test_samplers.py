@@ -335,6 +335,11 @@ def test_an_impossible_eta_is_refused(eta):
         ddim_sample(fake, jnp.ones((1, 2)), lambda k: 0.0, grid_of(3), eta=eta)
 
 
+def test_a_share_beyond_the_two_keys_is_refused():
+    with pytest.raises(ValueError, match=r"shares=1\.5: out of range; allowed: 0 to 1"):
+        interpolate(fake, jax.random.split(jax.random.key(0), 2), jnp.array([0.5, 1.5]), (2,), ABAR)
+
+
 def test_eta_draws_noise_and_zero_does_not():
     x = jax.random.normal(jax.random.key(0), (2, 3))
 

@@ -13,12 +13,14 @@ from PIL import Image
 
 from dlcore.data.source import Source
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
-from dlcore.kits.generative import discrete_codes, samples, text_prompts
+from dlcore.generative import diffusion
+from dlcore.kits.generative import discrete_codes, sample_panels, samples, text_prompts
 from dlcore.learner import Learner, State, example_keys
 from dlcore.main import run
 from dlcore.modes import predict
-from experiments.generative import gan
+from experiments.generative import ddpm, gan
 
 SPEC = {
     "dataset": "digits",
@@ -134,6 +136,24 @@ def test_a_run_without_a_prior_has_no_samples():
     flags = SimpleNamespace(num_drawn=2, prior_share=0.0)
     with pytest.raises(FlagError, match="--prior_share=0: the run has no prior to sample from; allowed: --input"):
         discrete_codes.number_samples(flags, {})
+
+
+class SampledError(Exception):
+    """Carries what a sampler was called with."""
+
+
+def test_the_report_samples_by_the_schedule_of_the_run(monkeypatch):
+    """With zero_terminal_snr abar of the last timestep is 0."""
+
+    def sample(denoise, keys, shape, alphas_cumprod, **options):
+        raise SampledError(alphas_cumprod)
+
+    monkeypatch.setattr(diffusion, "sample", sample)
+    flags = resolve(ddpm.experiment, ["--smoke", "--zero_terminal_snr", "--prediction=v"]).replace(ema=None)
+    state = SimpleNamespace(params={}, rng=jax.random.key(0))
+    with pytest.raises(SampledError) as caught:
+        sample_panels.diffusion_panels(SimpleNamespace(flags=flags, spec=SPEC, state=state), None)
+    assert caught.value.args[0][-1] == 0
 
 
 PAGES = {
