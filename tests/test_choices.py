@@ -173,10 +173,11 @@ def test_options_are_found():
     assert literals("generative/samplers.py") == {
         "generative/samplers.py: read_prediction(prediction)": "checked",
         "generative/samplers.py: target_of(prediction)": "checked",
-        "generative/samplers.py: ddpm_sample(prediction)": "checked",
+        "generative/samplers.py: integrate(prediction)": "checked",
+        "generative/samplers.py: ddpm_sample(prediction)": "passed on",
         "generative/samplers.py: ddpm_sample(variance_type)": "checked",
-        "generative/samplers.py: ddim_sample(prediction)": "checked",
-        "generative/samplers.py: euler_sample(prediction)": "checked",
+        "generative/samplers.py: ddim_sample(prediction)": "passed on",
+        "generative/samplers.py: euler_sample(prediction)": "passed on",
     }
     assert literals("nn/stochastic.py")["nn/stochastic.py: StochasticDepth(mode)"] == "passed on"
     assert len(FILES) > 150

@@ -39,6 +39,7 @@ from dlcore.search.__main__ import split_arguments
 from dlcore.search.space import parse_space
 from experiments import results
 from experiments.classification import supervised
+from experiments.generative import dit
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(path.relative_to(ROOT).as_posix() for depth in ("*.md", "[!.]*/*.md") for path in ROOT.glob(depth))
@@ -130,6 +131,7 @@ def test_flags_in_running_text_exist(path):
         "run",
         "config_json",
         *SEARCH,
+        *resolve(dit.experiment, []),
         *re.findall(r'"--(\w+)"', Path(results.__file__).read_text()),
         *re.findall(r'"--(\w+)"', read("experiments/accelerator.py")),
     }

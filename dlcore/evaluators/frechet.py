@@ -23,6 +23,9 @@ from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["frechet_distance", "frechet_evaluator", "frechet_of_features", "inception_score", "kid", "moments"]
 
+_BLOCK = 2048
+"""Examples of a block of kernels: 32 MB in float64."""
+
 
 def moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Compute mean and covariance of features.
@@ -39,8 +42,7 @@ def moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     features = np.asarray(features, np.float64)
     if features.ndim != 2 or len(features) < 2:
         raise ValueError(f"features has shape {features.shape}; allowed: [N, D] with N at least 2")
-    if not np.isfinite(features).all():
-        raise ValueError("features holds values that are not finite")
+    check_finite("features", features)
     return features.mean(0), np.atleast_2d(np.cov(features, rowvar=False))
 
 
@@ -96,6 +98,8 @@ def frechet_of_features(f: np.ndarray, g: np.ndarray) -> float:
 def kid(f: np.ndarray, g: np.ndarray) -> float:
     """Compute the kernel distance of two sets of features; unbiased, so it may be below 0.
 
+    The kernels are added up in blocks, so that the memory does not grow with the square of the examples.
+
     Args:
       f: [N, D], N at least 2.
       g: [M, D], M at least 2.
@@ -104,20 +108,29 @@ def kid(f: np.ndarray, g: np.ndarray) -> float:
       The distance.
 
     Raises:
-      ValueError: a set has fewer than two examples, or their widths differ.
+      ValueError: a set has fewer than two examples, their widths differ, or a value is not finite.
     """
     f, g = np.asarray(f, np.float64), np.asarray(g, np.float64)
     if f.ndim != 2 or g.ndim != 2 or f.shape[1] != g.shape[1] or min(len(f), len(g)) < 2:
         raise ValueError(f"features have shapes {f.shape} and {g.shape}; allowed: [N, D] and [M, D], N, M at least 2")
 
-    def kernel(x, y):
-        return (x @ y.T / x.shape[1] + 1) ** 3
+    check_finite("f", f)
+    check_finite("g", g)
+
+    def total(x, y):
+        """Add up the kernel of all pairs."""
+        starts = ((i, j) for i in range(0, len(x), _BLOCK) for j in range(0, len(y), _BLOCK))
+        return sum(_cube(x[i : i + _BLOCK] @ y[j : j + _BLOCK].T / x.shape[1] + 1).sum() for i, j in starts)
 
     def within(x):
-        k = kernel(x, x)
-        return (k.sum() - np.trace(k)) / (len(x) * (len(x) - 1))
+        itself = _cube(np.square(x).sum(1) / x.shape[1] + 1).sum()
+        return (total(x, x) - itself) / (len(x) * (len(x) - 1))
 
-    return float(within(f) + within(g) - 2 * kernel(f, g).mean())
+    return float(within(f) + within(g) - 2 * total(f, g) / (len(f) * len(g)))
+
+
+def _cube(x: np.ndarray) -> np.ndarray:
+    return x * x * x
 
 
 def inception_score(probabilities: np.ndarray) -> float:

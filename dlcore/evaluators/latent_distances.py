@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from dlcore.learner import Evaluator
+from dlcore.ops.checks import check_finite
 
 __all__ = ["noise_share", "path_length"]
 
@@ -61,4 +62,8 @@ def noise_share(features: Features, source: Any, name: str = "decoded") -> Evalu
 
 
 def _collect(features: Features, name: str) -> Callable:
-    return lambda acc, outputs, rows: [*(acc or []), features(outputs[name])]
+    def add(acc: list | None, outputs: dict, rows: dict) -> list:
+        check_finite(name, outputs[name])
+        return [*(acc or []), features(outputs[name])]
+
+    return add

@@ -99,7 +99,9 @@ from dlcore.generative.schedules import linear_betas as linear_betas
 from dlcore.generative.schedules import rescale_zero_terminal_snr as rescale_zero_terminal_snr
 from dlcore.generative.schedules import sampling_grid as sampling_grid
 from dlcore.generative.schedules import scaled_linear_betas as scaled_linear_betas
+from dlcore.generative.schedules import signal_and_spread as signal_and_spread
 from dlcore.generative.schedules import timesteps as timesteps
+from dlcore.generative.schedules import to_acc_dtype as to_acc_dtype
 from dlcore.generative.style_gan import Mapping as Mapping
 from dlcore.generative.style_gan import Synthesis as Synthesis
 from dlcore.generative.style_gan import noise_sizes as noise_sizes

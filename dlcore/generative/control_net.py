@@ -23,6 +23,7 @@ from dlcore.generative.conditional_unet import UNetEncoder
 from dlcore.learner import Evaluator
 from dlcore.nn import Conv
 from dlcore.nn.precision import compute_dtype
+from dlcore.ops.checks import check_finite
 
 __all__ = ["ControlNet", "ControlledUNet", "control_condition", "copy_encoder", "edge_map", "shape_iou"]
 
@@ -180,6 +181,7 @@ def shape_iou(mask: Callable[[np.ndarray], np.ndarray], source: Any) -> Evaluato
     """
 
     def add(acc: list | None, outputs: dict, rows: dict) -> list:
+        check_finite("sample", outputs["sample"])
         return [*(acc or []), (mask(outputs["sample"]), mask(rows["image"]))]
 
     def iou(a: np.ndarray, b: np.ndarray) -> float:

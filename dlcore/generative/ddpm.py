@@ -27,9 +27,10 @@ from dlcore.generative.condition import Condition, classes_of, read
 from dlcore.generative.diffusion import NoiseSchedule, Sampling, check_sampling, denoiser, sample
 from dlcore.generative.pixels import denormalize, normalize
 from dlcore.generative.samplers import Prediction, target_of
-from dlcore.generative.schedules import add_noise
+from dlcore.generative.schedules import add_noise, to_acc_dtype
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
+from dlcore.nn.precision import logits_dtype
 from dlcore.optim import apply_gradients
 
 __all__ = ["DiffusionState", "diffuse", "learner", "simple_loss"]
@@ -58,13 +59,15 @@ def diffuse(
       prediction: what the network is to predict.
 
     Returns:
-      (t [B] int, x_t [B, ...], target of the prediction [B, ...]).
+      (t [B] int, x_t [B, ...], target of the prediction [B, ...]), of the dtype of x.
     """
+    acc_dtype = logits_dtype(x.dtype)
 
     def one(key, x):
         t = jax.random.randint(jax.random.fold_in(key, 0), (), 0, len(alphas_cumprod))
-        noise = jax.random.normal(jax.random.fold_in(key, 1), x.shape, x.dtype)
-        alpha_cumprod = jnp.asarray(alphas_cumprod, x.dtype)[t]
+        # In float32: in half precision abar of the first timesteps is 1.
+        noise = jax.random.normal(jax.random.fold_in(key, 1), x.shape, acc_dtype)
+        alpha_cumprod = jnp.asarray(alphas_cumprod, acc_dtype)[t]
         return t, add_noise(x, noise, alpha_cumprod), target_of(x, noise, alpha_cumprod, prediction)
 
     return jax.vmap(one)(keys, x)
@@ -89,11 +92,12 @@ def simple_loss(
       prediction: what the network predicts.
 
     Returns:
-      [B].
+      [B], at least float32.
     """
     # Forward process: a timestep and noise for each example.
     t, noisy, target = diffuse(keys, x, alphas_cumprod, prediction)  # [B], [B, ...], [B, ...]
-    return jnp.square(target - network(noisy, t, *cond)).reshape(x.shape[0], -1).mean(-1)
+    error = to_acc_dtype(target) - to_acc_dtype(network(noisy, t, *cond))
+    return jnp.square(error).reshape(x.shape[0], -1).mean(-1)
 
 
 @check_arguments

@@ -26,6 +26,7 @@ from dlcore.generative.schedules import (
     timesteps,
 )
 from dlcore.learner import Range
+from dlcore.ops.checks import check_shapes
 
 __all__ = [
     "SAMPLERS",
@@ -196,8 +197,13 @@ def sample(
 
     Returns:
       [B, *shape]; with `return_trajectory=True` (samples, [num_inference_steps + 1, B, *shape]).
+
+    Raises:
+      ValueError: an option is unknown, a number is out of range, the network predicts noise at a timestep that is noise
+        alone, or a timestep has no noise.
     """
     check_choice("sampler", sampler, Sampler)
+    check_shapes(shares=(shares, "... 0 to 1"))
     sampling_timesteps = timesteps(len(alphas_cumprod), num_inference_steps, spacing)
     grid = sampling_grid(alphas_cumprod, sampling_timesteps, final_alpha=final_alpha, sigmas=sigmas)
     if shares is None:

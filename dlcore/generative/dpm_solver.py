@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.choices import check_choice
-from dlcore.generative.samplers import Denoise, Noise, Prediction, integrate, read_prediction
-from dlcore.generative.schedules import SamplingGrid
+from dlcore.generative.samplers import Denoise, Noise, Prediction, integrate
+from dlcore.generative.schedules import SamplingGrid, to_acc_dtype
 
 __all__ = ["dpmpp_sample"]
 
@@ -47,15 +47,12 @@ def dpmpp_sample(
     Returns:
       As `integrate`.
     """
-    check_choice("prediction", prediction, Prediction)
     check_choice("order", order, (1, 2))
 
     def half_log_snr(alpha_cumprod):
         return 0.5 * (jnp.log(alpha_cumprod) - jnp.log1p(-alpha_cumprod))
 
-    def step(x, previous, k, t, alpha_cumprod_t, alpha_cumprod_s):
-        x0, _ = read_prediction(denoise(x, t), x, alpha_cumprod_t, prediction)
-        x0 = jnp.clip(x0, -1, 1) if clip_sample else x0
+    def step(x, x0, eps, previous, k, alpha_cumprod_t, alpha_cumprod_s):
         x0_previous, h_previous = previous
         last = alpha_cumprod_s == 1
         # Not infinite in the last step, where the signal is all there is.
@@ -67,5 +64,14 @@ def dpmpp_sample(
         x = jnp.sqrt((1 - alpha_cumprod_s) / (1 - alpha_cumprod_t)) * x + jnp.sqrt(alpha_cumprod_s) * (1 - decay) * d
         return x, (x0, h)
 
-    start = (jnp.zeros_like(x), jnp.zeros((), x.dtype))
-    return integrate(step, x, start, grid, return_trajectory)
+    x0 = to_acc_dtype(jnp.zeros_like(x))
+    return integrate(
+        step,
+        denoise,
+        x,
+        (x0, jnp.zeros((), x0.dtype)),
+        grid,
+        prediction=prediction,
+        clip_sample=clip_sample,
+        return_trajectory=return_trajectory,
+    )

@@ -34,7 +34,7 @@ from dlcore.generative.pixels import denormalize, normalize
 from dlcore.generative.two_players import LOSSES, AdversarialLoss, LossName, Players, PlayerState
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import is_kernel, masked_mean, orthogonal_penalty
-from dlcore.optim.ema import ema_update
+from dlcore.optim.ema import ema_update, init_average
 
 __all__ = ["GANState", "learner"]
 
@@ -174,7 +174,7 @@ def learner(
         inputs = {"generator": (z, *cond_of(batch)), "discriminator": (encode(batch), *cond_of(batch))}
         fields = players.init(rng, inputs)
         average = _variables(fields["params"], fields["model_state"])
-        return GANState(**fields, generator_ema=jax.tree.map(jnp.copy, average) if has_ema else {})
+        return GANState(**fields, generator_ema=init_average(average) if has_ema else {})
 
     def update(state: GANState, batch: dict) -> tuple[GANState, Metrics]:
         rng, mask = jax.random.fold_in(state.rng, state.step), mask_of(batch)

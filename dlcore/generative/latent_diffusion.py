@@ -18,6 +18,7 @@ from flax import linen as nn
 
 from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.generative.pixels import denormalize, normalize
+from dlcore.generative.vae import reparameterize
 
 __all__ = ["LatentDiffusion", "latent_scale"]
 
@@ -66,8 +67,7 @@ class LatentDiffusion(nn.Module):
           [B, h, w, latent_channels], of variance 1.
         """
         mean, logvar = self.autoencoder.encode(normalize(images))
-        noise = jax.vmap(lambda key: jax.random.normal(key, mean.shape[1:], mean.dtype))(keys)
-        return jax.lax.stop_gradient((mean + jnp.exp(0.5 * logvar) * noise) / self.scale)
+        return jax.lax.stop_gradient(jax.vmap(reparameterize)(keys, mean, logvar) / self.scale)
 
     def decoded(self, z: jax.Array) -> jax.Array:
         """Decode latents.

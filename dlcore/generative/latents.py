@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.nn.precision import logits_dtype
 from dlcore.ops.checks import check_shapes
 
 __all__ = ["arcs", "attribute_direction", "edit", "principal_directions", "slerp", "traverse"]
@@ -26,22 +27,25 @@ def slerp(a: jax.Array, b: jax.Array, share: float | jax.Array) -> jax.Array:
       share: fraction of b, in [0, 1].
 
     Returns:
-      Of the same shape.
+      Of the same shape and dtype, computed in float32.
 
     Raises:
-      ValueError: `share` is out of range.
+      ValueError: the shapes differ, or `share` is out of range.
     """
-    check_shapes(share=(share, "0 to 1"))
-    lengths = jnp.linalg.norm(a) * jnp.linalg.norm(b)
-    angle = jnp.arccos(jnp.clip(jnp.vdot(a, b) / jnp.where(lengths > 0, lengths, 1), -1, 1))
-    sine = jnp.sin(angle)
+    check_shapes(a=(a, "..."), b=(b, "..."), share=(share, "0 to 1"))
+    dtype = jnp.result_type(a, b)
+    a, b = (jnp.asarray(code, logits_dtype(dtype)) for code in (a, b))
+    squared = jnp.square(a).sum(), jnp.square(b).sum()
+    # Norms of 1 stand for those of zero, and the right angle for none: neither root nor arccos has a gradient there.
+    is_zero = (squared[0] == 0) | (squared[1] == 0)
+    lengths = [jnp.sqrt(jnp.where(is_zero, 1, square)) for square in squared]
+    cosine = jnp.vdot(a, b) / lengths[0] / lengths[1]
     # Nearly parallel vectors are interpolated on a line.
-    is_arc = (sine > 1e-3) & (lengths > 0)
-    safe = jnp.where(is_arc, sine, 1)
-    return (
-        jnp.where(is_arc, jnp.sin((1 - share) * angle) / safe, 1 - share) * a
-        + jnp.where(is_arc, jnp.sin(share * angle) / safe, share) * b
-    )
+    is_arc = (jnp.square(cosine) < 1 - 1e-6) & ~is_zero
+    angle = jnp.arccos(jnp.where(is_arc, cosine, 0))
+    weights = (jnp.where(is_arc, jnp.sin(part * angle) / jnp.sin(angle), part) for part in (1 - share, share))
+    first, second = weights
+    return (first * a + second * b).astype(dtype)
 
 
 def arcs(a: jax.Array, b: jax.Array, num_steps: int) -> jax.Array:

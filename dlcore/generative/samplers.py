@@ -35,7 +35,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.choices import check_choice
-from dlcore.generative.schedules import SamplingGrid
+from dlcore.generative.schedules import SamplingGrid, signal_and_spread, to_acc_dtype
+from dlcore.ops.checks import check_shapes
 
 __all__ = [
     "Denoise",
@@ -65,20 +66,27 @@ def read_prediction(output: Any, x: Any, abar: Any, prediction: Prediction = "ep
     Args:
       output: [...], what the network predicts of x_t.
       x: [...], x_t.
-      abar: [], alphas_cumprod at t.
+      abar: [], alphas_cumprod at t; at least float32.
       prediction: what that is: the noise epsilon, the velocity v, or the clean example.
 
     Returns:
-      (x_0, eps), both [...].
+      (x_0, eps), both [...], computed in float32 and cast to the dtype of x.
+
+    Raises:
+      ValueError: `prediction` is unknown, or `abar` is in half precision, which cannot hold 1 - abar.
     """
     check_choice("prediction", prediction, Prediction)
+    dtype = jnp.asarray(x).dtype
+    signal, spread = signal_and_spread("abar", abar)
+    output, x = to_acc_dtype(output), to_acc_dtype(x)
     # x_t = signal * x_0 + spread * eps.
-    signal, spread = jnp.sqrt(abar), jnp.sqrt(1 - abar)
     if prediction == "epsilon":
-        return (x - spread * output) / signal, output
-    if prediction == "v":
-        return signal * x - spread * output, signal * output + spread * x
-    return output, (x - signal * output) / spread
+        x0, eps = (x - spread * output) / signal, output
+    elif prediction == "v":
+        x0, eps = signal * x - spread * output, signal * output + spread * x
+    else:
+        x0, eps = output, (x - signal * output) / spread
+    return x0.astype(dtype), eps.astype(dtype)
 
 
 def target_of(x0: Any, eps: Any, abar: Any, prediction: Prediction = "epsilon") -> Any:
@@ -87,25 +95,22 @@ def target_of(x0: Any, eps: Any, abar: Any, prediction: Prediction = "epsilon") 
     Args:
       x0: [...], the clean example.
       eps: [...], the noise that was added to it.
-      abar: [], alphas_cumprod at t.
+      abar: [], alphas_cumprod at t; at least float32.
       prediction: what the network predicts, see `read_prediction`.
 
     Returns:
-      [...].
+      [...], computed in float32 and cast to the dtype of x0.
+
+    Raises:
+      ValueError: see `read_prediction`.
     """
     check_choice("prediction", prediction, Prediction)
+    signal, spread = signal_and_spread("abar", abar)
     if prediction == "v":
-        return jnp.sqrt(abar) * eps - jnp.sqrt(1 - abar) * x0
-    return eps if prediction == "epsilon" else x0
-
-
-def _clean_and_noise(output, x, alpha_cumprod, prediction, clip_sample) -> tuple[jax.Array, jax.Array]:
-    """x_0, clipped where asked, and the noise that belongs to it."""
-    x0, eps = read_prediction(output, x, alpha_cumprod, prediction)
-    if not clip_sample:
-        return x0, eps
-    x0 = jnp.clip(x0, -1, 1)
-    return x0, (x - jnp.sqrt(alpha_cumprod) * x0) / jnp.sqrt(1 - alpha_cumprod)
+        target = signal * to_acc_dtype(eps) - spread * to_acc_dtype(x0)
+    else:
+        target = to_acc_dtype(eps if prediction == "epsilon" else x0)
+    return target.astype(jnp.asarray(x0).dtype)
 
 
 def guide(
@@ -121,12 +126,13 @@ def guide(
         at the price of variety.
 
     Returns:
-      The guided network, for any sampler.
+      The guided network, for any sampler; its output is at least float32.
     """
     both = jax.tree.map(lambda *parts: jnp.concatenate(parts), null, conditions)
 
     def guided(x: jax.Array, t: jax.Array) -> jax.Array:
-        unconditional, conditional = jnp.split(network(jnp.concatenate([x, x]), t, both), 2)
+        output = to_acc_dtype(network(jnp.concatenate([x, x]), t, both))
+        unconditional, conditional = jnp.split(output, 2)
         return unconditional + scale * (conditional - unconditional)
 
     return guided
@@ -147,7 +153,7 @@ def condition(
       scale: strength; 1 draws from p(x | y), more from its modes, and 0 leaves the network.
 
     Returns:
-      The conditioned network, for any sampler.
+      The conditioned network, for any sampler; its output is at least float32.
     """
     alpha_cumprod = jnp.asarray(alphas_cumprod)
 
@@ -157,33 +163,77 @@ def condition(
     def conditioned(x: jax.Array, t: jax.Array) -> jax.Array:
         # Classifier guidance: shift the noise by the gradient of log p(y | x_t).
         slope = jax.grad(lambda x: log_probability(x, t).sum())(x)
-        return denoise(x, t) - scale * jnp.sqrt(1 - alpha_cumprod_at(t)).astype(x.dtype) * slope
+        shift = scale * jnp.sqrt(1 - alpha_cumprod_at(t)) * to_acc_dtype(slope)
+        return to_acc_dtype(denoise(x, t)) - shift
 
     return conditioned
 
 
-def integrate(step: Callable, x: jax.Array, extra: Any, grid: SamplingGrid, return_trajectory: bool) -> Any:
+def integrate(
+    step: Callable,
+    denoise: Denoise,
+    x: jax.Array,
+    extra: Any,
+    grid: SamplingGrid,
+    *,
+    prediction: Prediction = "epsilon",
+    clip_sample: bool = True,
+    return_trajectory: bool = False,
+) -> Any:
     """Scan a sampler's step over its timesteps.
 
+    The network gets x in the dtype of the start. The steps are taken in float32: in half precision abar of the first
+    timesteps is 1, and 1 - abar is 0.
+
     Args:
-      step: `(x, extra, k, t, alpha_cumprod_t, alpha_cumprod_s) -> (x, extra)`, the k-th step, from timestep t to s.
+      step: `(x, x0, eps, extra, k, alpha_cumprod_t, alpha_cumprod_s) -> (x, extra)`, the k-th step, from timestep t to
+        s, given the predicted clean example x0 and the noise eps that belongs to it.
+      denoise: the network.
       x: [B, ...], start.
       extra: whatever else the sampler carries.
       grid: see `dlcore.generative.schedules.sampling_grid`.
+      prediction: what the network predicts, see `read_prediction`.
+      clip_sample: clip the predicted clean example to [-1, 1].
       return_trajectory: return x after every step too.
 
     Returns:
-      The sample [B, ...]; with `return_trajectory` (sample, [N + 1, B, ...] from the start on).
+      The sample [B, ...], of the dtype of the start; with `return_trajectory` (sample, [N + 1, B, ...] from the start
+      on).
+
+    Raises:
+      ValueError: the network predicts noise at a timestep that is noise alone, or a timestep has no noise.
     """
-    alpha_cumprod = jnp.asarray(grid.alphas_cumprod, x.dtype)
+    check_choice("prediction", prediction, Prediction)
+    start, dtype = to_acc_dtype(x), x.dtype
+    _check_grid(grid, prediction)
+    alpha_cumprod = jnp.asarray(grid.alphas_cumprod, start.dtype)
     rows = (jnp.arange(len(grid.timesteps)), jnp.asarray(grid.timesteps), alpha_cumprod[:-1], alpha_cumprod[1:])
 
     def body(carry, row):
-        carry = step(*carry, *row)
-        return carry, carry[0] if return_trajectory else None
+        (x, extra), (k, t, alpha_cumprod_t, alpha_cumprod_s) = carry, row
+        x0, eps = read_prediction(denoise(x.astype(dtype), t), x, alpha_cumprod_t, prediction)
+        if clip_sample:
+            x0 = jnp.clip(x0, -1, 1)
+            eps = (x - jnp.sqrt(alpha_cumprod_t) * x0) / jnp.sqrt(1 - alpha_cumprod_t)
+        carry = step(x, x0, eps, extra, k, alpha_cumprod_t, alpha_cumprod_s)
+        return carry, carry[0].astype(dtype) if return_trajectory else None
 
-    (sample, _), path = jax.lax.scan(body, (x, extra), rows)
+    (sample, _), path = jax.lax.scan(body, (start, extra), rows)
+    sample = sample.astype(dtype)
     return (sample, jnp.concatenate([x[None], path])) if return_trajectory else sample
+
+
+def _check_grid(grid: SamplingGrid, prediction: Prediction) -> None:
+    if isinstance(grid.alphas_cumprod, jax.core.Tracer):
+        return
+    alpha_cumprod = np.asarray(grid.alphas_cumprod, np.float32)[:-1]
+    for value, problem, allowed in (
+        (0, "is noise alone, which tells nothing of the example, with prediction=epsilon", "prediction=v, sample"),
+        (1, "has no noise in float32", "below 1"),
+    ):
+        if (value == 1 or prediction == "epsilon") and (alpha_cumprod == value).any():
+            t = grid.timesteps[(alpha_cumprod == value).argmax()]
+            raise ValueError(f"alphas_cumprod={value}: timestep {t} {problem}; allowed: {allowed}")
 
 
 def ddpm_sample(
@@ -212,12 +262,10 @@ def ddpm_sample(
     Returns:
       As `integrate`.
     """
-    check_choice("prediction", prediction, Prediction)
     check_choice("variance_type", variance_type, ("fixed_small", "fixed_large"))
 
-    def step(x, extra, k, t, alpha_cumprod_t, alpha_cumprod_s):
+    def step(x, x0, eps, extra, k, alpha_cumprod_t, alpha_cumprod_s):
         # Posterior q(x_s | x_t, x_0) with the predicted x_0.
-        x0, _ = _clean_and_noise(denoise(x, t), x, alpha_cumprod_t, prediction, clip_sample)
         a = alpha_cumprod_t / alpha_cumprod_s
         mean = (
             jnp.sqrt(alpha_cumprod_s) * (1 - a) / (1 - alpha_cumprod_t) * x0
@@ -226,7 +274,16 @@ def ddpm_sample(
         variance = (1 - a) * ((1 - alpha_cumprod_s) / (1 - alpha_cumprod_t) if variance_type == "fixed_small" else 1)
         return mean + jnp.where(alpha_cumprod_s < 1, jnp.sqrt(variance), 0) * noise(k), extra
 
-    return integrate(step, x, None, grid, return_trajectory)
+    return integrate(
+        step,
+        denoise,
+        x,
+        None,
+        grid,
+        prediction=prediction,
+        clip_sample=clip_sample,
+        return_trajectory=return_trajectory,
+    )
 
 
 def ddim_sample(
@@ -249,22 +306,30 @@ def ddim_sample(
       grid: see `dlcore.generative.schedules.sampling_grid`.
       prediction: what the network predicts, see `read_prediction`.
       clip_sample: clip the predicted clean example to [-1, 1].
-      eta: 0 follows a deterministic path; 1 has the ancestral variance.
+      eta: from 0, which follows a deterministic path, to 1, which has the ancestral variance.
       return_trajectory: return x after every step too.
 
     Returns:
       As `integrate`.
     """
-    check_choice("prediction", prediction, Prediction)
+    check_shapes(eta=(eta, "0 to 1"))
 
-    def step(x, extra, k, t, alpha_cumprod_t, alpha_cumprod_s):
-        x0, eps = _clean_and_noise(denoise(x, t), x, alpha_cumprod_t, prediction, clip_sample)
+    def step(x, x0, eps, extra, k, alpha_cumprod_t, alpha_cumprod_s):
         # eta = 0 is deterministic, eta = 1 as random as DDPM.
         sigma = eta * jnp.sqrt((1 - alpha_cumprod_s) / (1 - alpha_cumprod_t) * (1 - alpha_cumprod_t / alpha_cumprod_s))
         x = jnp.sqrt(alpha_cumprod_s) * x0 + jnp.sqrt(1 - alpha_cumprod_s - sigma**2) * eps
         return (x if isinstance(eta, Real) and eta == 0 else x + sigma * noise(k)), extra
 
-    return integrate(step, x, None, grid, return_trajectory)
+    return integrate(
+        step,
+        denoise,
+        x,
+        None,
+        grid,
+        prediction=prediction,
+        clip_sample=clip_sample,
+        return_trajectory=return_trajectory,
+    )
 
 
 def euler_sample(
@@ -291,12 +356,19 @@ def euler_sample(
     Returns:
       As `integrate`.
     """
-    check_choice("prediction", prediction, Prediction)
 
-    def step(x, extra, k, t, alpha_cumprod_t, alpha_cumprod_s):
+    def step(x, x0, eps, extra, k, alpha_cumprod_t, alpha_cumprod_s):
         # y_t = x0 + sigma_t eps, so y_s = x0 + sigma_s eps: finite where alpha_cumprod_t is 0,
         # and no clean image is left.
-        x0, eps = _clean_and_noise(denoise(x, t), x, alpha_cumprod_t, prediction, clip_sample)
         return jnp.sqrt(alpha_cumprod_s) * x0 + jnp.sqrt(1 - alpha_cumprod_s) * eps, extra
 
-    return integrate(step, x, None, grid, return_trajectory)
+    return integrate(
+        step,
+        denoise,
+        x,
+        None,
+        grid,
+        prediction=prediction,
+        clip_sample=clip_sample,
+        return_trajectory=return_trajectory,
+    )

@@ -17,12 +17,16 @@ for an example that it is not. Karras et al. 2022, arXiv:2206.00364, space sigma
     sigma_i = (sigma_max^(1/7) + i / (N - 1) (sigma_min^(1/7) - sigma_max^(1/7)))^7
 """
 
+from numbers import Integral
 from typing import Any, Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dlcore.choices import check_choice
+from dlcore.nn.precision import logits_dtype
+from dlcore.ops.checks import check_range, check_shapes
 
 __all__ = [
     "SCHEDULES",
@@ -34,7 +38,9 @@ __all__ = [
     "rescale_zero_terminal_snr",
     "sampling_grid",
     "scaled_linear_betas",
+    "signal_and_spread",
     "timesteps",
+    "to_acc_dtype",
 ]
 
 MAX_BETA = 0.999
@@ -45,13 +51,17 @@ def linear_betas(num_timesteps: int, beta_start: float = 1e-4, beta_end: float =
 
     Args:
       num_timesteps: T, at least 1.
-      beta_start: beta at the first of 1000 timesteps.
-      beta_end: beta at the last of 1000 timesteps.
+      beta_start: beta at the first of 1000 timesteps, in [0, 1].
+      beta_end: beta at the last of 1000 timesteps, in [0, 1].
 
     Returns:
       [T] float64.
+
+    Raises:
+      ValueError: a number is out of range.
     """
     scale = 1000 / _checked(num_timesteps)
+    check_shapes(beta_start=(beta_start, "0 to 1"), beta_end=(beta_end, "0 to 1"))
     return np.minimum(np.linspace(scale * beta_start, scale * beta_end, num_timesteps), MAX_BETA)
 
 
@@ -60,13 +70,17 @@ def scaled_linear_betas(num_timesteps: int, beta_start: float = 0.00085, beta_en
 
     Args:
       num_timesteps: T, at least 1.
-      beta_start: beta at the first of 1000 timesteps.
-      beta_end: beta at the last of 1000 timesteps.
+      beta_start: beta at the first of 1000 timesteps, in [0, 1].
+      beta_end: beta at the last of 1000 timesteps, in [0, 1].
 
     Returns:
       [T] float64.
+
+    Raises:
+      ValueError: a number is out of range.
     """
     scale = 1000 / _checked(num_timesteps)
+    check_shapes(beta_start=(beta_start, "0 to 1"), beta_end=(beta_end, "0 to 1"))
     return np.minimum(scale * np.linspace(beta_start**0.5, beta_end**0.5, num_timesteps) ** 2, MAX_BETA)
 
 
@@ -75,11 +89,15 @@ def cosine_betas(num_timesteps: int, offset: float = 0.008) -> np.ndarray:
 
     Args:
       num_timesteps: T, at least 1.
-      offset: s of the paper, which keeps the first betas away from 0.
+      offset: s of the paper, at least 0, which keeps the first betas away from 0.
 
     Returns:
       [T] float64, at most 0.999.
+
+    Raises:
+      ValueError: a number is out of range.
     """
+    check_shapes(offset=(offset, ">= 0"))
     t = np.arange(_checked(num_timesteps) + 1) / num_timesteps
     f = np.cos((t + offset) / (1 + offset) * np.pi / 2) ** 2
     return np.minimum(1 - f[1:] / f[:-1], MAX_BETA)
@@ -116,12 +134,49 @@ def alphas_cumprod(betas: np.ndarray) -> np.ndarray:
     """Multiply up 1 - beta.
 
     Args:
-      betas: [T].
+      betas: [T], in [0, 1].
 
     Returns:
       abar, [T] float64.
+
+    Raises:
+      ValueError: a beta is out of range.
     """
+    check_range("betas", betas, 0, 1)
     return np.cumprod(1 - np.asarray(betas, np.float64))
+
+
+def to_acc_dtype(x: Any) -> jax.Array:
+    """Cast an array for the arithmetic of diffusion.
+
+    Args:
+      x: [...].
+
+    Returns:
+      The same, at least float32.
+    """
+    x = jnp.asarray(x)
+    return x.astype(logits_dtype(x.dtype))
+
+
+def signal_and_spread(name: str, alpha_cumprod: Any) -> tuple[jax.Array, jax.Array]:
+    """Compute the factors of x_t = signal x_0 + spread eps.
+
+    Args:
+      name: name of the argument, for the message.
+      alpha_cumprod: [...], abar_t; at least float32.
+
+    Returns:
+      (sqrt(abar_t), sqrt(1 - abar_t)), both [...], at least float32.
+
+    Raises:
+      ValueError: `alpha_cumprod` is in half precision, which rounds abar of the first timesteps to 1.
+    """
+    dtype = getattr(alpha_cumprod, "dtype", None)
+    if dtype is not None and jnp.finfo(dtype).bits < 32:
+        raise ValueError(f"{name}={dtype}: cannot hold 1 - abar; allowed: float32, float64")
+    alpha_cumprod = to_acc_dtype(alpha_cumprod)
+    return jnp.sqrt(alpha_cumprod), jnp.sqrt(1 - alpha_cumprod)
 
 
 def add_noise(x: Any, noise: Any, alpha_cumprod: Any) -> Any:
@@ -130,12 +185,16 @@ def add_noise(x: Any, noise: Any, alpha_cumprod: Any) -> Any:
     Args:
       x: [...], x_0.
       noise: [...], standard normal.
-      alpha_cumprod: [], abar_t.
+      alpha_cumprod: [], abar_t; at least float32.
 
     Returns:
-      x_t, [...].
+      x_t, [...], computed in float32 and cast to the dtype of x.
+
+    Raises:
+      ValueError: `alpha_cumprod` is in half precision.
     """
-    return jnp.sqrt(alpha_cumprod) * x + jnp.sqrt(1 - alpha_cumprod) * noise
+    signal, spread = signal_and_spread("alpha_cumprod", alpha_cumprod)
+    return (signal * to_acc_dtype(x) + spread * to_acc_dtype(noise)).astype(jnp.asarray(x).dtype)
 
 
 class SamplingGrid(NamedTuple):
@@ -172,17 +231,19 @@ def timesteps(
       [N] int32, falling, without duplicates.
 
     Raises:
-      ValueError: N is not in [1, T], or the offset leads past the last timestep or below 0.
+      ValueError: N is no whole number in [1, T], or the offset leads past the last timestep or below 0.
     """
     check_choice("spacing", spacing, ("leading", "trailing", "linspace"))
-    count, last = num_inference_steps, num_timesteps - 1
-    if not 1 <= count <= num_timesteps:
-        raise ValueError(f"num_inference_steps={count}: out of range; allowed: 1 to {num_timesteps}")
+    count, last = num_inference_steps, _checked(num_timesteps) - 1
+    if not isinstance(count, Integral) or not 1 <= count <= num_timesteps:
+        raise ValueError(f"num_inference_steps={count}: out of range; allowed: whole numbers, 1 to {num_timesteps}")
     # leading: steps of T // N from 0 on; trailing: from T - 1 down; else evenly between the ends.
     if spacing == "leading":
         largest = last - (count - 1) * (num_timesteps // count)
-        if not 0 <= offset <= largest:
-            raise ValueError(f"offset={offset}: leaves the timesteps; allowed: 0 to {largest} for {count} steps")
+        if not isinstance(offset, Integral) or not 0 <= offset <= largest:
+            raise ValueError(
+                f"offset={offset}: leaves the timesteps; allowed: whole numbers, 0 to {largest} for {count} steps"
+            )
         grid = np.arange(count)[::-1] * (num_timesteps // count) + offset
     elif spacing == "trailing":
         grid = np.round(num_timesteps - np.arange(count) * num_timesteps / count) - 1
@@ -201,8 +262,8 @@ def sampling_grid(
     """Find abar of a sampler's timesteps.
 
     Args:
-      alphas_cumprod: [T], of training.
-      timesteps: [N], falling; between two timesteps sigma is interpolated.
+      alphas_cumprod: [T], of training, in [0, 1].
+      timesteps: [N], falling, in [0, T - 1]; between two timesteps sigma is interpolated.
       final_alpha: abar where the last step ends: one, the clean example, or that of the first timestep, for networks
         that never saw less noise.
       sigmas: training keeps the timesteps; karras spaces sigma between the first and the last of them, and finds the
@@ -212,10 +273,12 @@ def sampling_grid(
       The grid.
 
     Raises:
-      ValueError: karras, from a timestep on that is noise alone.
+      ValueError: a number is out of range; or karras, from a timestep on that is noise alone.
     """
     check_choice("final_alpha", final_alpha, ("one", "first"))
     check_choice("sigmas", sigmas, ("training", "karras"))
+    check_range("alphas_cumprod", alphas_cumprod, 0, 1)
+    check_range("timesteps", timesteps, 0, len(alphas_cumprod) - 1)
     alpha_cumprod = np.asarray(alphas_cumprod, np.float64)
     train_timesteps = np.arange(len(alpha_cumprod))
     # Noise level sigma of every training timestep.
@@ -237,6 +300,6 @@ def sampling_grid(
 
 
 def _checked(num_timesteps: int) -> int:
-    if num_timesteps < 1:
-        raise ValueError(f"num_timesteps={num_timesteps}: too few; allowed: at least 1")
+    if not isinstance(num_timesteps, Integral) or num_timesteps < 1:
+        raise ValueError(f"num_timesteps={num_timesteps}: out of range; allowed: whole numbers, at least 1")
     return num_timesteps

@@ -24,6 +24,7 @@ from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.position import sinusoidal_encoding
 from dlcore.nn.transformer import TransformerEncoderBlock
+from dlcore.ops.checks import check_finite
 
 __all__ = ["TextUNet", "WordEncoder", "object_correctness", "prompt_condition"]
 
@@ -140,6 +141,7 @@ def object_correctness(
     """
 
     def add(acc: list | None, outputs: dict, rows: dict) -> list:
+        check_finite("sample", outputs["sample"])
         detected = [
             [(s.color, s.shape) for s in sorted(read(image), key=lambda s: s.cell)] for image in outputs["sample"]
         ]

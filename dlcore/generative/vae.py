@@ -171,13 +171,14 @@ def reparameterize(key: jax.Array, mean: jax.Array, log_variance: jax.Array) -> 
       log_variance: [...], log sigma^2.
 
     Returns:
-      [...].
+      [...], computed in float32 and cast to the dtype of the mean.
 
     Raises:
       ValueError: the shapes differ.
     """
     check_shapes(mean=(mean, "..."), log_variance=(log_variance, "..."))
-    return mean + jnp.exp(0.5 * log_variance) * jax.random.normal(key, mean.shape, mean.dtype)
+    z, deviation = _logits(mean), jnp.exp(0.5 * _logits(log_variance))
+    return (z + deviation * jax.random.normal(key, z.shape, z.dtype)).astype(mean.dtype)
 
 
 def log_normal(x: jax.Array, mean: jax.Array, log_variance: jax.Array) -> jax.Array:
@@ -189,8 +190,9 @@ def log_normal(x: jax.Array, mean: jax.Array, log_variance: jax.Array) -> jax.Ar
       log_variance: [B, ...], or a number.
 
     Returns:
-      [B] nats.
+      [B] nats, at least float32.
     """
+    x, mean, log_variance = (_logits(jnp.asarray(v)) for v in (x, mean, log_variance))
     terms = -0.5 * (jnp.log(2 * jnp.pi) + log_variance + jnp.square(x - mean) * jnp.exp(-log_variance))
     return jnp.broadcast_to(terms, x.shape).reshape(x.shape[0], -1).sum(-1)
 

@@ -18,13 +18,17 @@ __all__ = ["MODE"]
 def _predict_files(run: ResolvedRun) -> None:
     """Print predictions for the files of `--input`, or samples without it, as text or JSON.
 
+    A page whose samples are random has the flag `sample_seed`, and one that counts them `num_drawn`.
+
     Args:
       run: the resolved run, with the flags `input`, `format` and `output`.
 
     Raises:
-      FlagError: `--input` is missing and the experiment draws no samples, or given and it reads no files; there is no
-        such run; or the experiment writes no files.
+      FlagError: `--input` is missing and the experiment draws no samples, or given and it reads no files, or beside a
+        number of samples; there is no such run; or the experiment writes no files.
     """
+    import jax
+
     experiment, flags = run.experiment, run.flags
     if experiment.describe is None or (experiment.inputs is None and experiment.drawn is None):
         raise FlagError(f"--mode=predict: {experiment.name} has none; allowed: the other modes")
@@ -33,6 +37,8 @@ def _predict_files(run: ResolvedRun) -> None:
         raise FlagError(f"--input: missing; allowed: --mode=predict --input={experiment.input_kind}")
     if read_inputs is None:
         raise FlagError(f"--input={flags.input}: {experiment.name} reads no input; allowed: --mode=predict without it")
+    if flags.input is not None and "num_drawn" in flags.given:
+        raise FlagError(f"--num_drawn={flags.num_drawn}: beside --input={flags.input}; allowed: one of them")
     write_outputs = experiment.write
     if flags.output is not None and write_outputs is None:
         raise FlagError(f"--output={flags.output}: {experiment.name} writes no files; allowed: none")
@@ -40,6 +46,8 @@ def _predict_files(run: ResolvedRun) -> None:
     example = run.example(spec)
     source, names = read_inputs(flags, spec)
     learner, _, state = restore_members(members_of(run), flags.tta, flags.select, example)
+    if (seed := flags.get("sample_seed")) is not None:
+        state = state.replace(rng=jax.random.fold_in(state.rng, seed))
     outputs = predict(learner, state, source, batch_size=flags.eval_batch_size, placement=run.placement())
     rows = experiment.describe(outputs, spec)
     files = (

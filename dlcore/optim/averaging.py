@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dlcore.optim.ema import init_average
+
 __all__ = ["SwaState", "recompute_batch_stats", "swa_params", "track_swa"]
 
 
@@ -54,10 +56,7 @@ def track_swa(start: int, every: int = 1) -> optax.GradientTransformation:
 
     def init(params):
         zero = jnp.zeros((), jnp.int32)
-        average = jax.tree.map(
-            lambda p: jnp.array(p.astype(jnp.promote_types(p.dtype, jnp.float32)), copy=True), params
-        )
-        return SwaState(zero, jnp.zeros((), jnp.int32), average)
+        return SwaState(zero, jnp.zeros((), jnp.int32), init_average(params))
 
     def update(updates, state, params=None):
         if params is None:

@@ -21,6 +21,7 @@ __all__ = [
     "cosine_momentum",
     "ema_decay",
     "ema_update",
+    "init_average",
     "momentum_update",
     "parameter_ema",
     "track_parameter_ema",
@@ -57,18 +58,47 @@ def ema_decay(decay: float | jax.Array, count: jax.Array) -> jax.Array:
     return jnp.minimum(decay, (1 + count) / (10 + count)).astype(jnp.float32)
 
 
+def init_average(params: Any) -> Any:
+    """Copy values as the start of a running average.
+
+    Args:
+      params: pytree.
+
+    Returns:
+      The copy, floating leaves in at least float32: in half precision small steps round to no step.
+    """
+
+    def copy(leaf: jax.Array) -> jax.Array:
+        leaf = jnp.array(leaf, copy=True)
+        floating = jnp.issubdtype(leaf.dtype, jnp.floating)
+        return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) if floating else leaf
+
+    return jax.tree.map(copy, params)
+
+
+def _check_average(average: Any) -> None:
+    for leaf in jax.tree.leaves(average):
+        dtype = jnp.result_type(leaf)
+        if jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32:
+            raise ValueError(f"average={dtype}: small steps round to no step; allowed: float32, as of init_average")
+
+
 def ema_update(average: Any, new: Any, decay: float | jax.Array, count: jax.Array) -> Any:
     """Move an average towards new values, faster in the first updates.
 
     Args:
-      average: e.
+      average: e, in at least float32, as of `init_average`.
       new: w, the same tree.
       decay: share of the old average, in [0, 1).
       count: [] int32, t, updates including this one.
 
     Returns:
       e + (1 - d_t) (w - e).
+
+    Raises:
+      ValueError: the average is in half precision, or `decay` is out of range.
     """
+    _check_average(average)
     d = ema_decay(decay, count)
     return jax.tree.map(lambda e, w: e + (1 - d).astype(e.dtype) * (w.astype(e.dtype) - e), average, new)
 
@@ -77,14 +107,19 @@ def momentum_update(average: Any, new: Any, momentum: float | jax.Array) -> Any:
     """Move an average towards new values.
 
     Args:
-      average: e.
+      average: e, in at least float32, as of `init_average`.
       new: w, the same tree.
-      momentum: m.
+      momentum: m, in [0, 1].
 
     Returns:
       m e + (1 - m) w.
+
+    Raises:
+      ValueError: the average is in half precision, or `momentum` is out of range.
     """
-    return jax.tree.map(lambda e, w: momentum * e + (1 - momentum) * w, average, new)
+    check_shapes(momentum=(momentum, "0 to 1"))
+    _check_average(average)
+    return jax.tree.map(lambda e, w: momentum * e + (1 - momentum) * w.astype(e.dtype), average, new)
 
 
 def cosine_momentum(start: float, steps: int) -> optax.Schedule:
@@ -121,9 +156,7 @@ def track_parameter_ema(decay: float) -> optax.GradientTransformation:
         raise ValueError(f"decay={decay}: out of range; allowed: 0 to below 1")
 
     def init(params):
-        return ParameterEmaState(
-            jnp.zeros((), jnp.int32), jax.tree.map(lambda p: jnp.array(_wide(p), copy=True), params)
-        )
+        return ParameterEmaState(jnp.zeros((), jnp.int32), init_average(params))
 
     def update(updates, state, params=None):
         if params is None:
@@ -133,10 +166,6 @@ def track_parameter_ema(decay: float) -> optax.GradientTransformation:
         return updates, ParameterEmaState(count, ema_update(state.ema, new, decay, count))
 
     return optax.GradientTransformation(init, update)
-
-
-def _wide(p: jax.Array) -> jax.Array:
-    return p.astype(jnp.promote_types(p.dtype, jnp.float32))
 
 
 def parameter_ema(opt_state: Any, params: Any) -> Any:

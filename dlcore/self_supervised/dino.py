@@ -36,7 +36,7 @@ from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import psum
 from dlcore.ops.safe_product import safe_product
 from dlcore.optim import apply_gradients
-from dlcore.optim.ema import momentum_update
+from dlcore.optim.ema import init_average, momentum_update
 from dlcore.self_supervised.networks import encode, encode_views, init_variables
 from dlcore.self_supervised.views import GLOBAL_CROPS, multi_crops
 
@@ -70,12 +70,13 @@ def updated_center(center: jax.Array, logits: jax.Array, mask: jax.Array, moment
       momentum: share of the old center.
 
     Returns:
-      [K].
+      [K]; as it was where no example counts.
     """
-    valid_logits = jnp.where(mask[:, None] > 0, logits, 0)  # [V, B, K]
+    valid_logits = jnp.where(mask[:, None] > 0, logits, 0).astype(center.dtype)  # [V, B, K]
     total, count = valid_logits.sum((0, 1)), logits.shape[0] * (mask > 0).sum()
     total, count = psum((total, count))
-    return momentum * center + (1 - momentum) * total / jnp.maximum(count, 1)
+    new = momentum * center + (1 - momentum) * total / jnp.maximum(count, 1)
+    return jnp.where(count > 0, new, center)
 
 
 def dino_losses(
@@ -88,7 +89,7 @@ def dino_losses(
     """Compare the distributions of different crops of an image.
 
     Args:
-      teacher_logits: [2, B, K], of the large crops; no gradient passes.
+      teacher_logits: [2, B, K], of the large crops; no gradient passes. A logit of -inf has the probability 0.
       student_logits: [V, B, K], of all crops, the large ones first.
       center: [K], c.
       teacher_temperature: tau_t.
@@ -103,14 +104,19 @@ def dino_losses(
     check_shapes(teacher_temperature=(teacher_temperature, "> 0"), student_temperature=(student_temperature, "> 0"))
     # Teacher distribution: centered and sharpened, no gradient.
     centered = jax.lax.stop_gradient(teacher_logits - center)
-    teacher_log_probs = jax.nn.log_softmax(centered / teacher_temperature)  # [2, B, K]
+    teacher_log_probs = _finite(jax.nn.log_softmax(centered / teacher_temperature))  # [2, B, K]
     teacher_probs = jnp.exp(teacher_log_probs)
-    student_log_probs = jax.nn.log_softmax(student_logits / student_temperature)  # [V, B, K]
+    student_log_probs = _finite(jax.nn.log_softmax(student_logits / student_temperature))  # [V, B, K]
     # Cross-entropy of every pair of different crops of an image.
     cross_entropy = -safe_product(teacher_probs[:, None], student_log_probs).sum(-1)  # [2, V, B]
     is_other_crop = (jnp.arange(GLOBAL_CROPS)[:, None] != jnp.arange(len(student_logits)))[..., None]  # [2, V, 1]
     losses = (cross_entropy * is_other_crop).sum((0, 1)) / is_other_crop.sum()
     return losses, -safe_product(teacher_probs, teacher_log_probs).sum(-1).mean(0), teacher_probs
+
+
+def _finite(log_probs: jax.Array) -> jax.Array:
+    """Replace -inf by the least finite number, so that 0 log 0 = 0, without a gradient."""
+    return jnp.maximum(log_probs, jnp.finfo(log_probs.dtype).min)
 
 
 def _objective(
@@ -175,9 +181,7 @@ def learner(
         model_state = init_variables(model, rng, preprocess(to_float(batch["image"])))
         params = model_state.pop("params")
         step, opt_state, center = jnp.zeros((), jnp.int32), optimizer.init(params), jnp.zeros(len(params["prototypes"]))
-        return DINOState(
-            step, rng, params, opt_state, model_state, *jax.tree.map(jnp.copy, (params, model_state)), center
-        )
+        return DINOState(step, rng, params, opt_state, model_state, *init_average((params, model_state)), center)
 
     def update(state: DINOState, batch: dict) -> tuple[DINOState, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)

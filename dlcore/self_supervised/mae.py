@@ -34,7 +34,14 @@ def patch_targets(patches: jax.Array, norm_pix_loss: bool = False) -> jax.Array:
 
     Returns:
       [B, N, P], at least float32.
+
+    Raises:
+      ValueError: patches of one value shall be normalized, which have no variance.
     """
+    if norm_pix_loss and patches.shape[-1] < 2:
+        raise ValueError(
+            f"patches={patches.shape}: one value has no variance; allowed: at least 2, or norm_pix_loss=False"
+        )
     patches = patches.astype(jnp.promote_types(patches.dtype, jnp.float32))
     if not norm_pix_loss:
         return patches
@@ -50,10 +57,10 @@ def mean_patch_loss(targets: jax.Array, masked: jax.Array) -> jax.Array:
       masked: [B, N], 1 where a patch is hidden.
 
     Returns:
-      [B, N], the mean squared error in each patch.
+      [B, N], the mean squared error in each patch; the mean of no patch is 0.
     """
     is_visible = (1 - masked)[..., None]
-    mean = (targets * is_visible).sum(1, keepdims=True) / is_visible.sum(1, keepdims=True)
+    mean = (targets * is_visible).sum(1, keepdims=True) / jnp.maximum(is_visible.sum(1, keepdims=True), 1)
     return jnp.square(targets - mean).mean(-1)
 
 
@@ -79,7 +86,7 @@ def _objective(
 ) -> tuple[jax.Array, Metrics]:
     """Loss of predicted patches [B, N, P] where they are masked [B, N]."""
     # Every image hides as many patches, so that the mean over images is that over patches.
-    hidden = masked.sum(1)  # [B]
+    hidden = jnp.maximum(masked.sum(1), 1)  # [B]; an image that hides none has the loss 0
     # Squared error of masked patches alone.
     losses = (mse_loss(prediction, target) * masked).sum(1) / hidden  # [B]
     # Baseline: the mean of the visible patches.

@@ -28,7 +28,7 @@ from dlcore.losses import info_nce_loss, masked_mean
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import all_gather, is_replicated, local_rows, pmean
 from dlcore.optim import apply_gradients
-from dlcore.optim.ema import momentum_update
+from dlcore.optim.ema import init_average, momentum_update
 from dlcore.self_supervised.networks import encode, init_variables, predict_features, unit
 from dlcore.self_supervised.views import alignment, two_views
 
@@ -162,7 +162,7 @@ def learner(
         params = model_state.pop("params")
         size = jax.eval_shape(lambda: encode(model, params, model_state, images)[0]["embeddings"]).shape[-1]
         queue = unit(jax.random.normal(jax.random.fold_in(rng, 2**31 - 2), (queue_size, size)))
-        key_params, key_model_state = jax.tree.map(jnp.copy, (params, model_state))
+        key_params, key_model_state = init_average(params), jax.tree.map(jnp.copy, model_state)
         step, opt_state = jnp.zeros((), jnp.int32), optimizer.init(params)
         return MoCoState(step, rng, params, opt_state, model_state, key_params, key_model_state, queue, step)
 

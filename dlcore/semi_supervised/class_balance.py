@@ -10,8 +10,7 @@ running fraction of images whose pseudo-label is c with confidence tau; FlexMatc
 import jax
 import jax.numpy as jnp
 
-from dlcore.losses import masked_mean
-from dlcore.ops.replica import pmean, psum
+from dlcore.ops.replica import psum
 
 __all__ = ["align_distribution", "class_thresholds", "init_class_means", "running_mean"]
 
@@ -41,11 +40,13 @@ def running_mean(mean: jax.Array, values: jax.Array, mask: jax.Array) -> jax.Arr
       mask: [U], 0 for padding.
 
     Returns:
-      [C]; the mean before the step where all images are padding.
+      [C]; as it was where no image counts.
     """
-    new = pmean(jax.vmap(masked_mean, in_axes=(1, None))(values, mask))
-    moved = DECAY * mean + (1 - DECAY) * new.astype(mean.dtype)
-    return jnp.where(psum((mask > 0).sum()) > 0, moved, mean)
+    is_valid = mask > 0
+    total = jnp.where(is_valid[:, None], values.astype(mean.dtype), 0).sum(0)  # [C]
+    total, count = psum((total, is_valid.sum()))
+    new = DECAY * mean + (1 - DECAY) * total / jnp.maximum(count, 1)
+    return jnp.where(count > 0, new, mean)
 
 
 def align_distribution(probabilities: jax.Array, mean: jax.Array) -> jax.Array:
@@ -56,10 +57,9 @@ def align_distribution(probabilities: jax.Array, mean: jax.Array) -> jax.Array:
       mean: [C], running mean of probabilities.
 
     Returns:
-      aligned probabilities [U, C]; uniform where none is above 0.
+      aligned probabilities [U, C]; uniform where all of an image are 0.
     """
     scaled = probabilities / jnp.maximum(mean * mean.shape[-1], 1e-6)
-    # Classes that were never predicted may leave no probability.
     total = scaled.sum(-1, keepdims=True)
     return jnp.where(total > 0, scaled / jnp.where(total > 0, total, 1), 1 / mean.shape[-1])
 

@@ -44,6 +44,7 @@ from dlcore.learner import Evaluator, Learner, Metrics, ModelState, Range, Sum, 
 from dlcore.losses import entropy_loss, masked_mean, softmax_cross_entropy_loss
 from dlcore.ops import l2_normalize
 from dlcore.ops.replica import pmean, replica_key
+from dlcore.optim.ema import init_average
 from dlcore.semi_supervised.two_streams import augment_stream, averaging, streams
 
 __all__ = [
@@ -331,7 +332,7 @@ def learner(
         labeled, _, _ = streams(batch)
         inputs = {"discriminator": (preprocess(labeled["image"]),), "generator": (_latents(latent_dim, rng, labeled),)}
         players_state = PlayerState(**players.init(rng, inputs))
-        return GanClassifierState(**vars(players_state), teacher=jax.tree.map(jnp.copy, _weights(players_state)))
+        return GanClassifierState(**vars(players_state), teacher=init_average(_weights(players_state)))
 
     def update(state: GanClassifierState, batch: dict) -> tuple[GanClassifierState, Metrics]:
         keys = [jax.random.fold_in(jax.random.fold_in(state.rng, state.step), k) for k in range(8)]

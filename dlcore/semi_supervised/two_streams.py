@@ -31,7 +31,7 @@ from dlcore.losses import masked_mean
 from dlcore.nn.apply import apply_model
 from dlcore.ops.replica import replica_key
 from dlcore.optim import apply_gradients
-from dlcore.optim.ema import ema_decay, momentum_update
+from dlcore.optim.ema import ema_decay, init_average, momentum_update
 
 __all__ = [
     "Networks",
@@ -335,7 +335,7 @@ def two_stream_learner(
         labeled, _, _ = streams(batch)
         supervised_state = evaluator.init(rng, labeled)
         num_classes = jax.eval_shape(evaluator.predict, supervised_state, labeled)["logits"].shape[-1]
-        first = None if teacher is None else jax.tree.map(jnp.copy, _weights(supervised_state))
+        first = None if teacher is None else init_average(_weights(supervised_state))
         return TwoStreamState(**vars(supervised_state), teacher=first, memory=memory(num_classes))
 
     def objective(params, state, labeled, unlabeled, rng):

@@ -20,7 +20,7 @@ kernels that are not orthogonal.
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import gan, sagan
 from dlcore.generative.condition import class_condition
-from dlcore.kits.generative import class_conditional, gan_optimizer, image_generation, sample_panels
+from dlcore.kits.generative import class_conditional, gan_optimizer, image_generation, sample_panels, samples
 from dlcore.main import main
 
 
@@ -45,7 +45,7 @@ experiment = Experiment(
     data=class_conditional.data,
     build=build,
     modules={"generator": sagan.Generator, "discriminator": sagan.Discriminator},
-    settings={**image_generation.SETTINGS, **gan_optimizer.SETTINGS},
+    settings={**image_generation.SETTINGS, **samples.SAMPLE_CLASS, **gan_optimizer.SETTINGS},
     defaults={
         "generator.width": 24,
         "discriminator.width": 32,
@@ -71,8 +71,9 @@ experiment = Experiment(
     headline="frechet_distance",
     inputs=class_conditional.inputs,
     input_kind="CLASS,CLASS",
-    describe=class_conditional.describe,
-    write=class_conditional.write,
+    drawn=samples.class_samples,
+    describe=samples.describe,
+    write=samples.write,
     schedule=gan_optimizer.schedule,
     panels=sample_panels.panels,
     pictures=sample_panels.pictures,

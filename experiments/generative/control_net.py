@@ -135,6 +135,12 @@ def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
     return Source({**source.arrays, "hint": np.repeat(hint, len(names), 0)}, len(names)), names
 
 
+def test_prompts(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
+    """Choose prompts of the test split, with the edges of their images."""
+    source, names = text_prompts.test_prompts(flags, spec)
+    return Source({**source.arrays, "hint": edge_map(source.arrays["image"])}, len(source)), names
+
+
 def build(setup: Setup):
     learner = ddpm.learner(
         model=model_of(setup),
@@ -153,7 +159,7 @@ experiment = Experiment(
     learner=ddpm.learner,
     data=data,
     build=build,
-    **conditional_diffusion.PROMPT_FIELDS,
+    **{**conditional_diffusion.PROMPT_FIELDS, "drawn": test_prompts},
     settings={**SETTINGS, **optimizer.SETTINGS},
     defaults={
         **conditional_diffusion.DEFAULTS,

@@ -5,9 +5,10 @@ python -m experiments.generative.ddpm --dataset=mnist --data_dir=D --unet.patch_
 python -m experiments.generative.ddpm --dataset=fashion_mnist --data_dir=D --unet.patch_size=2 --batch_size=64 \\
     --steps=7000 --beta_schedule=cosine --learning_rate=0.002 --eval_every=3500
 python -m experiments.generative.ddpm --mode=evaluate --run=RUN --sampler=ddpm --num_inference_steps=1000
+python -m experiments.generative.ddpm --mode=predict --run=RUN --num_drawn=16 --sample_seed=3 --output=FOLDER
 
 The third command draws clothes after 10 epochs, 39 minutes on two busy cores: Fréchet distance 4.1, against 6.9 of the
-GAN. The last measures a finished run by another sampler: 1,000 ancestral steps reach 1.6, where 50 steps of DDIM have
+GAN. The fourth measures a finished run by another sampler: 1,000 ancestral steps reach 1.6, where 50 steps of DDIM have
 4.1 (3.1 with --eta=1). The first command draws digits: Fréchet distance 0.91 by 50 steps of DDIM, 1.05 by 1,000
 ancestral ones; after only 300 steps of training (--steps=300) these are 7.0 and 4.9. So on digits few steps cost
 quality only while the network is young. The second command was not run in full.
@@ -20,7 +21,7 @@ pt_inception-2015-12-05-6726825d.pth, `dlcore convert` it `--model=inception_v3_
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import ddpm
 from dlcore.generative.unet import UNet
-from dlcore.kits.generative import image_generation, sample_panels
+from dlcore.kits.generative import image_generation, sample_panels, samples
 from dlcore.kits.training import optimizer
 from dlcore.main import main
 
@@ -69,6 +70,7 @@ experiment = Experiment(
     monitor_mode="min",
     headline="frechet_distance",
     plain={"ema": None, "weight_decay": 0.0},
+    **samples.FIELDS,
     schedule=optimizer.schedule,
     panels=lambda context: sample_panels.diffusion_panels(context, UNet(**context.flags.group("unet"))),
     pictures=sample_panels.pictures,

@@ -8,7 +8,7 @@ The second command brings the Fréchet distance from 11.2 at step 300 to 6.9.
 
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import dcgan, gan
-from dlcore.kits.generative import gan_optimizer, image_generation, sample_panels
+from dlcore.kits.generative import gan_optimizer, image_generation, sample_panels, samples
 from dlcore.main import main
 
 
@@ -51,6 +51,7 @@ experiment = Experiment(
     },
     monitor=None,
     headline="frechet_distance",
+    **samples.FIELDS,
     schedule=gan_optimizer.schedule,
     report_hooks=lambda setup: sample_panels.film_of_samples(build, setup),
     panels=sample_panels.panels,

@@ -23,13 +23,7 @@ from dlcore.experiment.splits import Splits
 from dlcore.generative import gan, sagan, style_gan
 from dlcore.generative.latents import attribute_direction, edit, principal_directions, slerp
 from dlcore.generative.pixels import denormalize
-from dlcore.kits.generative import (
-    class_conditional,
-    gan_optimizer,
-    image_generation,
-    latent_space,
-    sample_panels,
-)
+from dlcore.kits.generative import gan_optimizer, image_generation, sample_panels, samples
 from dlcore.kits.training import pretrained_network
 from dlcore.learner import Evaluator
 from dlcore.main import main
@@ -153,11 +147,7 @@ experiment = Experiment(
     data=image_generation.data,
     build=build,
     modules={"generator": style_gan.Generator, "discriminator": sagan.Discriminator},
-    settings={
-        **image_generation.SETTINGS,
-        **gan_optimizer.SETTINGS,
-        "num_drawn": latent_space.SAMPLED["num_drawn"],
-    },
+    settings={**image_generation.SETTINGS, **gan_optimizer.SETTINGS},
     defaults={
         "generator.width": 24,
         "discriminator.width": 32,
@@ -185,9 +175,7 @@ experiment = Experiment(
     },
     monitor=None,
     headline="frechet_distance",
-    drawn=latent_space.number_samples,
-    describe=class_conditional.describe,
-    write=class_conditional.write,
+    **samples.FIELDS,
     schedule=gan_optimizer.schedule,
     panels=panels,
     pictures=sample_panels.pictures,

@@ -19,7 +19,7 @@ from dlcore.evaluators.fine_tuning import module_encoder
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import vae
 from dlcore.generative.vae import VAE
-from dlcore.kits.generative import latent_space, sample_panels
+from dlcore.kits.generative import latent_space, sample_panels, samples
 from dlcore.kits.training import optimizer
 from dlcore.main import main
 
@@ -78,7 +78,7 @@ experiment = Experiment(
     headline="elbo_nll_nats_dynamic",
     plain={"ema": None},
     inputs=latent_space.inputs,
-    drawn=latent_space.number_samples,
+    drawn=samples.number_samples,
     describe=latent_space.describe,
     write=latent_space.write,
     report_hooks=lambda setup: sample_panels.film_of_samples(build, setup),

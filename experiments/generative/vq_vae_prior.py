@@ -19,7 +19,7 @@ from dlcore.experiment import Experiment, Setting, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.origin import Origin, Start
 from dlcore.generative import vq_vae_prior
-from dlcore.kits.generative import discrete_codes, latent_space, sample_panels
+from dlcore.kits.generative import discrete_codes, latent_space, sample_panels, samples
 from dlcore.kits.training import earlier_run, optimizer
 from dlcore.learner import Range
 from dlcore.main import main
@@ -102,7 +102,7 @@ experiment = Experiment(
     expected_loss=lambda setup: float(jnp.log(setup.flags.num_codes)),
     start=start,
     inputs=latent_space.inputs,
-    drawn=latent_space.number_samples,
+    drawn=samples.number_samples,
     describe=latent_space.describe,
     write=latent_space.write,
     report_hooks=lambda setup: sample_panels.film_of_samples(build, setup),

@@ -25,6 +25,7 @@ from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
 from dlcore.experiment.setting import FlagError
 from dlcore.generative import autoregressive
 from dlcore.generative.wave_net import WaveNet
+from dlcore.kits.generative import samples
 from dlcore.kits.training import optimizer
 from dlcore.learner import Range
 from dlcore.main import main
@@ -42,6 +43,7 @@ SETTINGS = {
     "train_size": Setting(3000, "training tones", limits=Range(len(PITCHES))),
     "test_size": Setting(300, "tones of validation, and as many of test", limits=Range(len(PITCHES))),
     "conditional": Setting(True, "give the network the pitch of a tone", essential=True),
+    **samples.SETTINGS,
     "num_drawn": Setting(12, "tones that --mode=predict draws", limits=Range(1), identity=False),
     "sample_pitch": Setting(
         None, f"pitch that --mode=predict draws, of {', '.join(PITCHES)}; by default all in turn", str | None,

@@ -85,12 +85,12 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
 
 def write(folder: Path, outputs: dict, source, names: list[str], spec: dict) -> list[Path]:
     """Write each photograph in all styles, side by side, as NAME.png."""
-    from dlcore.kits.generative import class_conditional
+    from dlcore.kits.generative import samples
     from dlcore.report.generative import picture_grid
 
     stems = prediction.unique_stems(names)
     return [
-        class_conditional.save(folder / f"{stem}.png", picture_grid(images, len(images)), 1)
+        samples.save(folder / f"{stem}.png", picture_grid(images, len(images)), 1)
         for stem, images in zip(stems, outputs["images"], strict=True)
     ]
 

@@ -1,9 +1,12 @@
 """Fréchet distance, kernel distance and inception score against goldens, closed forms and limits."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from dlcore.data.source import Source
+from dlcore.evaluators import frechet
 from dlcore.evaluators.frechet import (
     frechet_distance,
     frechet_evaluator,
@@ -58,6 +61,27 @@ def test_the_kernel_distance_is_unbiased():
     assert min(found) < 0
 
 
+@pytest.mark.covers("ME-10")
+def test_the_kernel_distance_is_added_up_in_blocks(monkeypatch):
+    """300 and 500 examples in blocks of 64 hold a block, not 500 x 500 x 8 = 2 MB; an oracle has the whole matrices."""
+    f, g = features(300), features(500, seed=1, shift=0.2)
+
+    def kernel(x, y):
+        return (x @ y.T / 6 + 1) ** 3
+
+    def within(x):
+        return (kernel(x, x).sum() - np.trace(kernel(x, x))) / (len(x) * (len(x) - 1))
+
+    expected = within(f) + within(g) - 2 * kernel(f, g).mean()
+    monkeypatch.setattr(frechet, "_BLOCK", 64)
+    tracemalloc.start()
+    try:
+        assert kid(f, g) == pytest.approx(expected, rel=1e-9)
+        assert tracemalloc.get_traced_memory()[1] < 500_000
+    finally:
+        tracemalloc.stop()
+
+
 def test_the_distance_is_symmetric_and_takes_singular_covariances():
     f = np.pad(features(5, 3), ((0, 0), (0, 20)))  # 5 rows, 23 columns
     g = np.pad(features(7, 3, 1, 0.5), ((0, 0), (0, 20)))
@@ -101,5 +125,11 @@ def test_bad_input_is_named():
         inception_score(np.ones((0, 4)))
     with pytest.raises(ValueError, match="shapes"):
         kid(features(5, 3), features(5, 4))
+    spoiled = np.where(np.arange(3) == 1, np.nan, features(5, 3))
+    for f, g, name in ((spoiled, features(5, 3), "f"), (features(5, 3), spoiled, "g")):
+        with pytest.raises(ValueError, match=rf"{name}\[0, 1\]=nan: not finite; allowed: finite numbers"):
+            kid(f, g)
+    with pytest.raises(ValueError, match="add up to 1"):
+        inception_score(np.full((3, 4), np.nan))
     with pytest.raises(ValueError, match="at least 2 samples"):
         frechet_evaluator(lambda x: (x, None), features(), Source.indices(1))

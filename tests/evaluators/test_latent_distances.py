@@ -47,3 +47,10 @@ def test_the_share_of_noise_is_its_distance_over_that_of_another_latent():
     images = np.array([[0.0, 0], [3, 4], [0, 10], [1, 1], [1, 6], [31, 1]])
     assert measure.finish(measure.add(None, {"decoded": images}, None))["noise_share"] == pytest.approx(10 / 40)
     assert measure.finish(measure.add(None, {"decoded": np.zeros((3, 2))}, None)) == {}
+
+
+@pytest.mark.covers("GE-17", "GE-18")
+def test_images_that_are_not_finite_are_an_error():
+    for measure in (path_length(flat, None, 0.01), noise_share(flat, None)):
+        with pytest.raises(ValueError, match=r"decoded\[1, 0\]=nan: not finite"):
+            measure.add(None, {"decoded": np.array([[0.0], [np.nan], [1.0]])}, None)

@@ -50,3 +50,8 @@ def test_real_tones_have_their_pitch_and_no_other():
 def test_two_samples_are_no_sound():
     with pytest.raises(ValueError, match="waveform has 2 samples; allowed: at least 3"):
         spectral_pitch(np.zeros(2), RATE)
+
+
+def test_a_sound_that_is_not_finite_is_an_error():
+    with pytest.raises(ValueError, match=r"waveform\[0, 2\]=nan: not finite"):
+        spectral_pitch(np.array([[0.0, 1.0, np.nan, 0.0]]), RATE)

@@ -74,6 +74,20 @@ def test_the_loss_is_that_of_the_noise_that_was_drawn():
     assert learner.evaluate(state, masked)["loss"].compute() == pytest.approx(want[[0, 2]].mean(), rel=1e-5)
 
 
+@pytest.mark.covers("GE-24")
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_the_forward_process_adds_its_noise_in_half_precision(dtype):
+    """At abar = .9999 of x_0 = 0 the noise has deviation sqrt(1 - abar) = .01; the target of v is .99995 eps."""
+    keys, x = jax.random.split(jax.random.key(0), 64), jnp.zeros((64, 64), dtype)
+    t, noisy, target = jax.jit(lambda x: ddpm.diffuse(keys, x, np.array([0.9999]), "v"))(x)
+    chex.assert_type([noisy, target], dtype)
+    assert not t.any()
+    noisy, target = (np.float64(v.astype(jnp.float32)) for v in (noisy, target))
+    # 4,096 draws: their deviation is within 4 / sqrt(2 * 4096) = 4.5 % of that of the distribution.
+    assert noisy.std() == pytest.approx(0.01, rel=0.045)
+    np.testing.assert_allclose(0.99995 * noisy / 0.01, target, rtol=1e-2, atol=1e-4)
+
+
 @pytest.mark.slow
 @pytest.mark.covers("GE-24")
 def test_the_network_is_given_the_noisy_example_and_its_step():

@@ -1,5 +1,6 @@
 """Walks in a latent space by hand, and a direction found again."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -24,6 +25,17 @@ def test_slerp_of_one_direction_or_of_nothing_is_the_line():
     np.testing.assert_allclose(slerp(a, 3 * a, 0.5), 2 * a, rtol=1e-6)
     np.testing.assert_allclose(slerp(0 * a, a, 0.25), 0.25 * a, rtol=1e-6)
     np.testing.assert_allclose(slerp(0 * a, 0 * a, 0.25), 0, atol=0)
+
+
+@pytest.mark.covers("GE-11")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("a", "b"), [([1.0, 2.0], [1.0, 2.0]), ([0.0, 0.0], [1.0, 2.0]), ([0.0, 0.0], [0.0, 0.0])])
+def test_the_gradient_of_slerp_of_one_direction_or_of_nothing_is_that_of_the_line(a, b, dtype):
+    """(1 - s) a + s b has the gradients 1 - s and s; the angle of an arc moves in second order only."""
+    gradient = jax.grad(lambda a, b: slerp(a, b, 0.25).astype(jnp.float32).sum(), (0, 1))
+    first, second = gradient(jnp.array(a, dtype), jnp.array(b, dtype))
+    np.testing.assert_array_equal(first.astype(jnp.float32), [0.75, 0.75])
+    np.testing.assert_array_equal(second.astype(jnp.float32), [0.25, 0.25])
 
 
 @pytest.mark.covers("GE-11")

@@ -18,7 +18,15 @@ from dlcore.generative.samplers import (
     read_prediction,
     target_of,
 )
-from dlcore.generative.schedules import SCHEDULES, alphas_cumprod, linear_betas, sampling_grid, timesteps
+from dlcore.generative.schedules import (
+    SCHEDULES,
+    add_noise,
+    alphas_cumprod,
+    linear_betas,
+    rescale_zero_terminal_snr,
+    sampling_grid,
+    timesteps,
+)
 
 GOLDEN = "tests/goldens/df_schedulers.npz"
 ABAR = alphas_cumprod(linear_betas(1000))
@@ -226,6 +234,110 @@ def test_samples_have_their_shape_and_depend_on_their_key_alone(name):
     last, path = sample(fake, keys, (4, 3, 1), ABAR, return_trajectory=True, **options)
     assert path.shape == (5, 5, 4, 3, 1)
     np.testing.assert_allclose(path[-1], last)
+
+
+POINT = 0.5
+
+
+def knows_the_point(x, t):
+    """The noise of data that is one point, in the dtype of x."""
+    bar = jnp.asarray(ABAR, jnp.float32)[t]
+    return ((x - jnp.sqrt(bar) * POINT) / jnp.sqrt(1 - bar)).astype(x.dtype)
+
+
+@pytest.mark.covers("GE-24", "GE-29")
+@pytest.mark.parametrize(("dtype", "atol"), [("float16", 2e-3), ("bfloat16", 1.5e-2)])
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_half_precision_draws_what_float32_draws(name, dtype, atol):
+    """In half precision abar of the first timesteps is 1: 1 - abar = .0001 must not be computed there."""
+    x = jnp.linspace(-1.5, 1.5, 4)[None]
+
+    @jax.jit
+    def draw(x, grid):
+        def noise(k):
+            return jnp.sin(40.0 * k + jnp.arange(4.0))[None]
+
+        return [SAMPLERS[name](network, x, noise, grid) for network in (knows_the_point, lambda x, t: x)]
+
+    for spacing in ("leading", "trailing", "linspace"):
+        grid = sampling_grid(ABAR, timesteps(1000, 20, spacing))
+        half, same_half = draw(x.astype(dtype), grid)
+        exact, same = draw(x, grid)
+        assert half.dtype == same_half.dtype == dtype
+        np.testing.assert_allclose(exact, np.full((1, 4), POINT), atol=1e-4)
+        np.testing.assert_allclose(half.astype(jnp.float32), exact, atol=atol)
+        np.testing.assert_allclose(same_half.astype(jnp.float32), same, atol=5 * atol)
+
+
+@pytest.mark.covers("GE-24")
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("prediction", ["epsilon", "v", "sample"])
+def test_half_precision_reads_and_aims_at_what_float32_does(prediction, dtype):
+    """At abar = .9999 signal = .99995 and spread = .01, worked out in float64."""
+    x0, eps = np.array([0.5, -0.25]), np.array([1.5, -1.0])
+    signal, spread = np.sqrt(0.9999), np.sqrt(0.0001)
+    x = jnp.asarray(signal * x0 + spread * eps, dtype)
+    target = {"epsilon": eps, "v": signal * eps - spread * x0, "sample": x0}[prediction]
+    found = target_of(jnp.asarray(x0, dtype), jnp.asarray(eps, dtype), 0.9999, prediction)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found.astype(jnp.float32), target, rtol=4e-3)
+    # The network knows what x rounds to: float64 reads the same from the same numbers.
+    output = jnp.asarray(target, dtype)
+    y, o = np.float64(x.astype(jnp.float32)), np.float64(output.astype(jnp.float32))
+    expected = {
+        "epsilon": ((y - spread * o) / signal, o),
+        "v": (signal * y - spread * o, signal * o + spread * y),
+        "sample": (o, (y - signal * o) / spread),
+    }[prediction]
+    for value, reference in zip(read_prediction(output, x, 0.9999, prediction), expected, strict=True):
+        assert value.dtype == dtype
+        np.testing.assert_allclose(value.astype(jnp.float32), reference, rtol=4e-3)
+
+
+def test_a_half_precision_abar_is_refused():
+    """bfloat16(.9999) = 1: 1 - abar is lost before any arithmetic."""
+    x, abar = jnp.ones(2, jnp.bfloat16), jnp.bfloat16(0.9999)
+    for call in (
+        lambda: read_prediction(x, x, abar),
+        lambda: target_of(x, x, abar, "v"),
+        lambda: add_noise(x, x, abar),
+    ):
+        with pytest.raises(ValueError, match="=bfloat16: cannot hold 1 - abar; allowed: float32"):
+            call()
+
+
+@pytest.mark.covers("GE-26")
+def test_guidance_of_a_half_precision_network_is_weighed_in_float32():
+    """1 + 7.5 (1.0078125 - 1) = 1.05859375; in bfloat16 it would round to 1.0625."""
+
+    def network(x, t, y):
+        return (x * 0 + y[:, None]).astype(jnp.bfloat16)
+
+    x, y = jnp.ones((1, 2), jnp.bfloat16), jnp.array([1.0078125])
+    np.testing.assert_array_equal(guide(network, y, jnp.ones(1), 7.5)(x, jnp.int32(0)), [[1.05859375] * 2])
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_noise_is_not_predicted_where_there_is_nothing_else(name):
+    """Where abar is 0 the noise says nothing of x_0, and 0 / 0 would be the sample."""
+    keys = jax.random.split(jax.random.key(0), 2)
+    abar = alphas_cumprod(rescale_zero_terminal_snr(linear_betas(10)))
+    options = {"sampler": name, "num_inference_steps": 5, "spacing": "trailing"}
+    with pytest.raises(ValueError, match=r"alphas_cumprod=0: timestep 9 is noise alone.*allowed: prediction=v, sample"):
+        sample(fake, keys, (2,), abar, **options)
+    with pytest.raises(ValueError, match="alphas_cumprod=1: timestep 0 has no noise in float32; allowed: below 1"):
+        sample(fake, keys, (2,), np.append(1.0, abar[1:-1]), **{**options, "spacing": "linspace"})
+
+
+@pytest.mark.parametrize("eta", [-0.1, 2.0, float("nan")])
+def test_an_impossible_eta_is_refused(eta):
+    with pytest.raises(ValueError, match=f"eta={eta:g}: out of range; allowed: 0 to 1"):
+        ddim_sample(fake, jnp.ones((1, 2)), lambda k: 0.0, grid_of(3), eta=eta)
+
+
+def test_a_share_beyond_the_two_keys_is_refused():
+    with pytest.raises(ValueError, match=r"shares=1\.5: out of range; allowed: 0 to 1"):
+        interpolate(fake, jax.random.split(jax.random.key(0), 2), jnp.array([0.5, 1.5]), (2,), ABAR)
 
 
 def test_eta_draws_noise_and_zero_does_not():

@@ -76,7 +76,7 @@ def test_cosine_by_hand():
 
 
 def test_no_steps_is_an_error():
-    with pytest.raises(ValueError, match="num_timesteps=0: too few"):
+    with pytest.raises(ValueError, match="num_timesteps=0: out of range"):
         linear_betas(0)
 
 
@@ -121,9 +121,32 @@ def test_impossible_numbers_of_steps_are_named(steps):
         timesteps(1000, steps)
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: timesteps(1000, 2.5), "num_inference_steps=2.5: out of range; allowed: whole numbers, 1 to 1000"),
+        (lambda: timesteps(10.5, 2), "num_timesteps=10.5: out of range; allowed: whole numbers"),
+        (lambda: timesteps(1000, 4, offset=0.5), "offset=0.5: leaves the timesteps; allowed: whole numbers"),
+        (lambda: linear_betas(10.5), "num_timesteps=10.5: out of range; allowed: whole numbers"),
+        (lambda: linear_betas(10, -0.1, 0.2), "beta_start=-0.1: out of range; allowed: 0 to 1"),
+        (lambda: linear_betas(10, 0.1, np.nan), "beta_end=nan: out of range; allowed: 0 to 1"),
+        (lambda: SCHEDULES["scaled_linear"](10, -0.1, 0.2), "beta_start=-0.1: out of range; allowed: 0 to 1"),
+        (lambda: cosine_betas(10, -0.1), "offset=-0.1: out of range; allowed: at least 0"),
+        (lambda: alphas_cumprod([0.5, 1.5, 0.2]), r"betas\[1\]=1.5: out of range; allowed: 0 to 1"),
+        (lambda: sampling_grid([0.9, -0.1], [1, 0]), r"alphas_cumprod\[1\]=-0.1: out of range; allowed: 0 to 1"),
+        (lambda: sampling_grid([0.9, 0.1], [2, 0]), r"timesteps\[0\]=2: out of range; allowed: 0 to 1"),
+    ],
+)
+def test_impossible_schedules_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
 def test_an_offset_beyond_the_last_timestep_is_named():
     assert timesteps(1000, 8, offset=1)[[0, -1]].tolist() == [876, 1]
-    with pytest.raises(ValueError, match="offset=1: leaves the timesteps; allowed: 0 to 0 for 1000 steps"):
+    with pytest.raises(
+        ValueError, match="offset=1: leaves the timesteps; allowed: whole numbers, 0 to 0 for 1000 steps"
+    ):
         timesteps(1000, 1000, offset=1)
 
 

@@ -20,6 +20,8 @@ def test_correct_objects_are_counted_by_hand():
     assert measure.finish(acc) == pytest.approx(
         {"object_correctness": 2 / 3, "scene_correctness": 1 / 2, "shuffled_correctness": 0.0}
     )
+    with pytest.raises(ValueError, match="=nan: not finite"):
+        measure.add(None, {"sample": np.array([0, np.nan])}, {"index": np.array([0, 1])})
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,19 @@ def test_draws_estimate_the_divergence_and_gradients_pass_through_them():
     assert float(slopes[1]) == pytest.approx((0.25 - 1) / 2, abs=0.01)
 
 
+@pytest.mark.covers("GE-10")
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_draws_and_densities_of_half_precision_are_those_of_float32(dtype):
+    rng = np.random.default_rng(0)
+    mean, log_variance = (jnp.asarray(rng.normal(size=(2, 500)), dtype) for _ in range(2))
+    exact = [v.astype(jnp.float32) for v in (mean, log_variance)]
+    z = reparameterize(jax.random.key(0), mean, log_variance)
+    np.testing.assert_array_equal(z, reparameterize(jax.random.key(0), *exact).astype(dtype))
+    density = log_normal(z, mean, log_variance)
+    assert density.dtype == jnp.float32
+    np.testing.assert_allclose(density, log_normal(z.astype(jnp.float32), *exact), rtol=1e-6)
+
+
 @pytest.mark.slow
 @pytest.mark.covers("GE-09", "GE-10")
 def test_one_update_by_hand():

@@ -6,6 +6,7 @@ import pytest
 
 from dlcore.learner import Learner, State, Sum
 from dlcore.optim import parameter_ema, track_parameter_ema, use_ema
+from dlcore.optim.ema import ema_update, init_average, momentum_update
 
 
 def moved(tx, params, targets):
@@ -95,6 +96,24 @@ def test_bfloat16_parameters_are_averaged_in_float32():
     # 1 + .001 * (2 - 1) would round back to 1 in bfloat16.
     assert float(tiny.ema) == pytest.approx(1.001, rel=1e-6)
     assert parameter_ema(tiny, params).dtype == jnp.bfloat16
+
+
+@pytest.mark.covers("RG-23")
+def test_an_average_of_bfloat16_values_moves_in_float32():
+    """300 steps of 1 % from 0 to 1: 1 - .99^300 = .95096. In bfloat16 it would stop where 1 % is half a digit."""
+    params = {"w": jnp.ones(1, jnp.bfloat16), "count": jnp.ones(1, jnp.int32)}
+    average = jax.tree.map(jnp.zeros_like, init_average(params))
+    assert (average["w"].dtype, average["count"].dtype) == (jnp.float32, jnp.int32)
+    average = jax.lax.fori_loop(0, 300, lambda _, e: momentum_update(e, params["w"], 0.99), average["w"])
+    np.testing.assert_allclose(average, 1 - 0.99**300, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_an_average_in_half_precision_is_refused(dtype):
+    half, new = jnp.zeros(1, dtype), jnp.ones(1)
+    for move in (lambda: momentum_update(half, new, 0.99), lambda: ema_update(half, new, 0.99, 1)):
+        with pytest.raises(ValueError, match=f"average={dtype}: small steps round to no step; allowed: float32"):
+            move()
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0, 2.0])

@@ -119,6 +119,23 @@ def test_the_schedule_and_the_center_by_arithmetic():
     # the mean of both views of the two real examples is (4, 3)
     center = dino.updated_center(jnp.asarray([10.0, 20]), logits, jnp.asarray([1, 1, 0]), 0.9)
     np.testing.assert_allclose(center, [9.4, 18.3], rtol=1e-6)
+    np.testing.assert_array_equal(dino.updated_center(center, logits, jnp.zeros(3), 0.9), center)
+
+
+@pytest.mark.covers("SS-18")
+def test_a_logit_of_minus_infinity_has_no_probability_and_a_finite_loss():
+    """Teacher and student choose evenly between the first two of three prototypes: cross-entropy and entropy log 2."""
+    logits = jnp.array([0.0, 0.0, -jnp.inf])
+    teacher, student = jnp.tile(logits, (2, 1, 1)), jnp.tile(logits, (3, 1, 1))
+
+    def loss(student):
+        losses, entropy, _ = dino.dino_losses(teacher, student, jnp.zeros(3))
+        return losses.sum(), entropy
+
+    (value, entropy), gradient = jax.value_and_grad(loss, has_aux=True)(student)
+    np.testing.assert_allclose([value, *entropy], [np.log(2)] * 2, rtol=1e-6)
+    # The student predicts what the teacher does.
+    np.testing.assert_allclose(gradient, np.zeros((3, 1, 3)), atol=1e-6)
 
 
 @pytest.mark.slow

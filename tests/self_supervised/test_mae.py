@@ -31,6 +31,27 @@ def test_targets_and_the_mean_patch_by_hand():
     np.testing.assert_allclose(mae.mean_patch_loss(patches, jnp.asarray([[0.0, 0, 1]]))[0, 2], 2.5)
 
 
+def test_a_patch_of_one_value_has_no_variance():
+    patches = jnp.ones((1, 2, 1))
+    np.testing.assert_array_equal(mae.patch_targets(patches), patches)
+    with pytest.raises(ValueError, match=r"patches=\(1, 2, 1\): one value has no variance; allowed: at least 2"):
+        mae.patch_targets(patches, norm_pix_loss=True)
+
+
+@pytest.mark.parametrize("hides", [0.0, 1.0])
+def test_an_image_that_hides_nothing_or_all_has_a_finite_loss_and_gradient(hides):
+    """Nothing hidden: 0 of a loss that is over hidden patches. All hidden: (0 - 2)^2 = 4, beside a mean of nothing."""
+    target, masked = jnp.full((1, 2, 3), 2.0), jnp.full((1, 2), hides)
+
+    def loss(prediction):
+        return mae._objective(prediction, target, masked, jnp.ones(1))
+
+    (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(jnp.zeros((1, 2, 3)))
+    assert float(value) == metrics["loss"].compute() == metrics["mean_patch"].compute() == 4 * hides
+    # d/dy of the mean over 2 patches of 3 values each: 2 (0 - 2) / 6.
+    np.testing.assert_allclose(gradient, np.full((1, 2, 3), -2 / 3 * hides), rtol=1e-6)
+
+
 class Plain(nn.Module):
     """Four patches of two pixels; the two of the largest noise are hidden, and predicted as a m + b, m of the seen."""
 

@@ -197,12 +197,21 @@ def test_distribution_alignment_and_class_thresholds():
     np.testing.assert_allclose(class_balance.class_thresholds(0.9, jnp.zeros(3)), 0.9, rtol=1e-6)
 
 
-def test_padding_moves_no_running_mean_and_zeros_align_to_the_uniform_distribution():
-    """One image of probabilities (1, 0): .99 / 2 + .01 and .99 / 2."""
-    mean, values = jnp.full(2, 0.5), jnp.array([[1.0, 0.0], [0.0, 1.0]])
-    np.testing.assert_array_equal(class_balance.running_mean(mean, values, jnp.zeros(2)), mean)
-    np.testing.assert_allclose(class_balance.running_mean(mean, values, jnp.array([1, 0])), [0.505, 0.495], rtol=1e-6)
-    np.testing.assert_array_equal(class_balance.align_distribution(jnp.zeros((1, 2)), mean), [[0.5, 0.5]])
+def test_a_running_mean_stays_where_no_image_counts():
+    mean, values = jnp.array([0.8, 0.2]), jnp.array([[1.0, 0.0], [0.5, 0.5], [jnp.nan, 9.0]])
+    # .99 (.8, .2) + .01 (.75, .25), of the first two
+    moved = class_balance.running_mean(mean, values, jnp.array([1.0, 1.0, 0.0]))
+    np.testing.assert_allclose(moved, [0.7995, 0.2005], rtol=1e-6)
+    np.testing.assert_array_equal(class_balance.running_mean(mean, values, jnp.zeros(3)), mean)
+
+
+def test_probabilities_of_zero_align_to_even_ones():
+    def aligned(p):
+        return class_balance.align_distribution(p, jnp.array([0.8, 0.2]))
+
+    p = jnp.array([[0.0, 0.0], [0.8, 0.2]])
+    np.testing.assert_allclose(aligned(p), [[0.5, 0.5], [0.5, 0.5]], rtol=1e-6)
+    assert np.isfinite(jax.grad(lambda p: aligned(p)[:, 0].sum())(p)).all()
 
 
 @pytest.mark.slow

@@ -1,8 +1,7 @@
-"""Shared by class-conditional experiments: the classes to sample, inputs and files of predict, and guidance panels."""
+"""Shared by class-conditional experiments: the classes to sample, inputs of predict, and guidance panels."""
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,7 +14,7 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
-from dlcore.kits.generative import image_generation, sample_panels
+from dlcore.kits.generative import image_generation, sample_panels, samples
 from dlcore.kits.training import pretrained_network
 from dlcore.learner import Evaluator, Learner, Range
 from dlcore.modes.report_context import ReportContext
@@ -24,17 +23,15 @@ __all__ = [
     "SETTINGS",
     "class_source",
     "data",
-    "describe",
     "evaluators",
     "guidance_panel",
     "inputs",
     "panels",
-    "save",
-    "write",
 ]
 
 SETTINGS = {
     **image_generation.SETTINGS,
+    **samples.SAMPLE_CLASS,
     "guidance_samples": Setting(
         200,
         "samples for each point of the report's guidance curve; 0 leaves the curve out",
@@ -113,14 +110,18 @@ def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
       (source with `label`, and with the endpoints `ends` and fractions `share` of interpolations; names).
 
     Raises:
-      FlagError: a class is unknown.
+      FlagError: a class is unknown, or `sample_class` names one as well.
     """
+    if flags.get("sample_class") is not None:
+        raise FlagError(f"--sample_class={flags.sample_class}: beside --input={flags.input}; allowed: one of them")
+    class_names = list(spec["class_names"])
+    more = f", 16x{class_names[0]}, {class_names[0]}..{class_names[-1]}"
     labels, endpoints, fractions, names = [], [], [], []
     for word in flags.input.split(","):
         times, _, rest = word.rpartition("x") if re.match(r"\d+x", word) else ("1", "", word)
         first, between, last = rest.partition("..")
-        a, count = _class(first, spec), 9 if between else int(times)
-        b = _class(last, spec) if between else a
+        a, count = samples.class_index("input", first, spec, more), 9 if between else int(times)
+        b = samples.class_index("input", last, spec, more) if between else a
         start = len(labels)
         for k in range(count):
             fraction = k / (count - 1) if between else 0.0
@@ -136,73 +137,6 @@ def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
     return Source(arrays, len(labels)), names
 
 
-def _class(word: str, spec: dict) -> int:
-    names = list(spec["class_names"])
-    if word in names:
-        return names.index(word)
-    if word.isdigit() and int(word) < len(names):
-        return int(word)
-    allowed = ", ".join(map(str, names[:20]))
-    raise FlagError(f"--input={word}: no trained class; allowed: {allowed}, 16x{names[0]}, {names[0]}..{names[-1]}")
-
-
-def describe(outputs: dict, spec: dict) -> list[dict]:
-    """Describe samples for `--mode=predict`.
-
-    Args:
-      outputs: outputs of `predict`; must contain `sample: [N, H, W, C]`.
-      spec: facts of the data, `Splits.spec`.
-
-    Returns:
-      One dict a sample: its mean pixel, and `text`.
-    """
-    return [
-        {"mean": float(image.mean()), "text": f"{image.shape[0]} x {image.shape[1]} pixels, mean {image.mean():.3f}"}
-        for image in outputs["sample"]
-    ]
-
-
-def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
-    """Write each sample as NUMBER_NAME.png, and all of them as samples.png.
-
-    Args:
-      folder: output folder; created if it is missing.
-      outputs: outputs of `predict`; must contain `sample`.
-      source: conditions of the samples; a `hint` is drawn left of its sample.
-      names: names of the samples.
-      spec: facts of the data, `Splits.spec`.
-
-    Returns:
-      The files.
-    """
-    from dlcore.report.generative import picture_grid
-
-    files = []
-    for k, (name, image) in enumerate(zip(names, outputs["sample"], strict=True)):
-        pictures = image[None]
-        if "hint" in source.arrays:
-            pictures = np.stack([np.broadcast_to(source.arrays["hint"][k], image.shape), image])
-        stem = re.sub(r"\W+", "_", Path(name).stem if "/" in name else name).strip("_")
-        files.append(save(folder / f"{k}_{stem}.png", picture_grid(pictures, len(pictures))))
-    return [*files, save(folder / "samples.png", picture_grid(outputs["sample"], min(9, len(names))))]
-
-
-def save(path: Path, picture: np.ndarray, least: int = 128) -> Path:
-    """Write a picture, enlarged by a whole number where it is small.
-
-    Args:
-      path: path of the .png file; its folder is created if it is missing.
-      picture: [H, W, C] uint8.
-      least: height in pixels.
-
-    Returns:
-      The path.
-    """
-    from dlcore.report.generative import save_picture
-
-    return save_picture(path, picture, -(-least // picture.shape[0]))
-
-
 def panels(context: ReportContext, build: Callable[[Setup], Learner]) -> list:
     """Show samples by class, samples of the same noise under increasing guidance, and the guidance curve.
 
@@ -215,8 +149,8 @@ def panels(context: ReportContext, build: Callable[[Setup], Learner]) -> list:
     """
     from dlcore.report.triage import triage_panels
 
-    samples, *other_panels = sample_panels.panels(context)
-    result = [samples]
+    first, *other_panels = sample_panels.panels(context)
+    result = [first]
     if context.flags.guidance_samples:
         features = _features(context.flags, context.spec)
         labels = class_source(context.flags.guidance_samples, context.spec["num_classes"])

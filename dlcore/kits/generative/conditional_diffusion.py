@@ -1,6 +1,6 @@
 """Shared by pages of conditional diffusion: defaults, small sizes for `--smoke`, and the files of predict."""
 
-from dlcore.kits.generative import class_conditional, sample_panels, text_prompts
+from dlcore.kits.generative import class_conditional, sample_panels, samples, text_prompts
 from dlcore.kits.training import optimizer
 
 __all__ = ["CLASS_FIELDS", "DEFAULTS", "PROMPT_FIELDS", "SMOKE"]
@@ -27,8 +27,8 @@ SMOKE = {
 _FIELDS = {
     "monitor_mode": "min",
     "plain": {"ema": None, "weight_decay": 0.0, "condition_dropout": 0.0},
-    "describe": class_conditional.describe,
-    "write": class_conditional.write,
+    "describe": samples.describe,
+    "write": samples.write,
     "schedule": optimizer.schedule,
     "pictures": sample_panels.pictures,
 }
@@ -38,10 +38,11 @@ CLASS_FIELDS = {
     "data": class_conditional.data,
     "inputs": class_conditional.inputs,
     "input_kind": "CLASS,CLASS",
+    "drawn": samples.class_samples,
     "monitor": "frechet_distance",
     "headline": "frechet_distance",
 }
 """Fields of Experiment of pages that generate images of a class."""
 
-PROMPT_FIELDS = {**_FIELDS, "modules": text_prompts.MODULES, "monitor": "loss"}
+PROMPT_FIELDS = {**_FIELDS, "modules": text_prompts.MODULES, "drawn": text_prompts.test_prompts, "monitor": "loss"}
 """Fields of Experiment of pages that generate images from a text."""

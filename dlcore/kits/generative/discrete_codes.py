@@ -10,12 +10,12 @@ from dlcore.data.augment import to_float
 from dlcore.data.source import Source
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import Setting
+from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.generative.pixel_cnn import PixelCNN
 from dlcore.generative.vq_model import VQModel
 from dlcore.generative.vq_vae import VQVAE
-from dlcore.kits.generative import latent_space, sample_panels
+from dlcore.kits.generative import latent_space, sample_panels, samples
 from dlcore.kits.training import optimizer
 from dlcore.learner import Learner, Range
 
@@ -28,6 +28,7 @@ __all__ = [
     "data",
     "fields",
     "model_of",
+    "number_samples",
     "phases",
     "prior_arguments",
     "prior_of",
@@ -174,6 +175,24 @@ def schedule(setup: Setup) -> Callable[[int], float]:
     return lambda step: early(step) if step < first else late(step - first)
 
 
+def number_samples(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
+    """Number the samples that `--mode=predict` draws without `--input`.
+
+    Args:
+      flags: resolved settings; must contain SETTINGS.
+      spec: facts of the data, `Splits.spec`.
+
+    Returns:
+      (source of indices, names).
+
+    Raises:
+      FlagError: the run trained no prior.
+    """
+    if not flags.prior_share:
+        raise FlagError("--prior_share=0: the run has no prior to sample from; allowed: --input=FILE_OR_FOLDER")
+    return samples.number_samples(flags, spec)
+
+
 def fields(build: Callable[[Setup], Learner]) -> dict[str, Any]:
     """Collect the fields of Experiment that are the same for every page.
 
@@ -190,7 +209,7 @@ def fields(build: Callable[[Setup], Learner]) -> dict[str, Any]:
         "monitor_mode": "min",
         "headline": "mse",
         "inputs": latent_space.inputs,
-        "drawn": latent_space.number_samples,
+        "drawn": number_samples,
         "describe": latent_space.describe,
         "write": latent_space.write,
         "report_hooks": lambda setup: sample_panels.film_of_samples(build, setup) if phases(setup)[1] else [],

@@ -9,6 +9,7 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.origin import Origin
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
+from dlcore.kits.generative import samples
 from dlcore.kits.images import labeled_images
 from dlcore.kits.training import pretrained_network
 from dlcore.learner import Evaluator, Range
@@ -31,6 +32,7 @@ SETTINGS = {
         essential=True,
         origin=lambda flags: origin(flags),
     ),
+    **samples.SETTINGS,
     "num_samples": Setting(1000, "samples for the Fréchet distance at each evaluation", limits=Range(2)),
 }
 

@@ -12,7 +12,7 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError
 from dlcore.generative.control_net import edge_map
 from dlcore.generative.super_resolution import enlarge
-from dlcore.kits.generative import class_conditional
+from dlcore.kits.generative import samples
 from dlcore.kits.images import prediction
 from dlcore.modes.report_context import ReportContext
 
@@ -84,9 +84,9 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
       spec: facts of the data, `Splits.spec`.
 
     Returns:
-      One dict an image, see `dlcore.kits.generative.class_conditional.describe`.
+      One dict an image, see `dlcore.kits.generative.samples.describe`.
     """
-    return class_conditional.describe({"sample": _translated(outputs)}, spec)
+    return samples.describe({"sample": _translated(outputs)}, spec)
 
 
 def _translated(outputs: dict) -> np.ndarray:
@@ -110,7 +110,7 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
 
     stems = prediction.unique_stems(names)
     return [
-        class_conditional.save(folder / f"{stem}.png", picture_grid(image[None], 1), 1)
+        samples.save(folder / f"{stem}.png", picture_grid(image[None], 1), 1)
         for stem, image in zip(stems, _translated(outputs), strict=True)
     ]
 

@@ -20,7 +20,7 @@ from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.generative.condition import class_condition
 from dlcore.generative.latent_diffusion import LatentDiffusion, latent_scale
 from dlcore.generative.pixels import normalize
-from dlcore.kits.generative import class_conditional
+from dlcore.kits.generative import class_conditional, samples
 from dlcore.kits.images import labeled_images
 from dlcore.kits.training import earlier_run, optimizer
 from dlcore.learner import Evaluator, Learner, Range
@@ -200,7 +200,7 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
 
     pairs = zip(names, np.asarray(to_float(source.arrays["image"])), outputs["image"], strict=True)
     return [
-        class_conditional.save(
+        samples.save(
             folder / f"{k}_{Path(name).stem}_reconstruction.png", picture_grid(np.stack([image, reconstruction]), 2)
         )
         for k, (name, image, reconstruction) in enumerate(pairs)

@@ -10,7 +10,7 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
-from dlcore.kits.generative import image_generation, sample_panels
+from dlcore.kits.generative import image_generation, sample_panels, samples
 from dlcore.kits.images import labeled_images, prediction
 from dlcore.learner import Evaluator, Range
 from dlcore.modes.report_context import ReportContext
@@ -22,7 +22,6 @@ __all__ = [
     "describe",
     "evaluators",
     "inputs",
-    "number_samples",
     "panels",
     "pictures",
     "write",
@@ -55,7 +54,7 @@ SETTINGS = {
 SAMPLED = {
     **SETTINGS,
     **{k: image_generation.SETTINGS[k] for k in ("network", "network_steps", "frechet_network", "num_samples")},
-    "num_drawn": Setting(16, "samples that --mode=predict draws without --input", limits=Range(1), identity=False),
+    **samples.SETTINGS,
 }
 """SETTINGS of models that sample."""
 
@@ -133,36 +132,23 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     return image_generation.evaluators(setup, splits, split)
 
 
-def number_samples(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-    """Number the samples that `--mode=predict` draws without `--input`.
-
-    Args:
-      flags: `num_drawn`.
-      spec: facts of the data, `Splits.spec`.
-
-    Returns:
-      (source of indices, names).
-    """
-    return Source.indices(flags.num_drawn, "samples"), [f"sample {k}" for k in range(flags.num_drawn)]
-
-
 def describe(outputs: dict, spec: dict) -> list[dict]:
-    """Describe each image by the quality of its reconstruction.
+    """Describe each image by the quality of its reconstruction, and samples as other pages do.
 
     Args:
       outputs: outputs of `predict`: `psnr: [N]`, or samples alone.
       spec: facts of the data, `Splits.spec`.
 
     Returns:
-      {"psnr": dB, "text"}, one an image; {"text"} of a sample.
+      {"psnr": dB, "text"}, one an image; see `dlcore.kits.generative.samples.describe` for samples.
     """
     if "psnr" not in outputs:
-        return [{"text": "drawn"} for _ in outputs["sample"]]
+        return samples.describe(outputs, spec)
     return [{"psnr": float(v), "text": f"reconstructed at {v:.1f} dB"} for v in outputs["psnr"]]
 
 
 def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
-    """Write NAME_reconstruction.png and NAME_path.png of each image, and samples.png of a model that samples.
+    """Write NAME_reconstruction.png and NAME_path.png of each image, or samples as other pages do.
 
     The first shows the image, the noisy input if there is one, and the reconstruction; the second interpolates to the
     next image, and from the last image to the first.
@@ -170,17 +156,19 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
     Args:
       folder: output folder; created if it is missing.
       outputs: outputs of `predict`.
-      source: the images.
-      names: paths of the files.
+      source: the images; samples have none.
+      names: paths of the files, or names of the samples.
       spec: facts of the data, `Splits.spec`.
 
     Returns:
-      The files.
+      The files; of a model that samples, samples.png among them.
     """
     from dlcore.report.generative import picture_grid
 
-    pixels, files = source.arrays.get("image", ()), []
-    for i, stem in enumerate(prediction.unique_stems(names)[: len(pixels)]):
+    if "image" not in source.arrays:
+        return samples.write(folder, outputs, source, names, spec)
+    pixels, files = source.arrays["image"], []
+    for i, stem in enumerate(prediction.unique_stems(names)):
         pictures = [pixels[i] / 255 if pixels.dtype == np.uint8 else pixels[i]]
         pictures += [outputs[name][i] for name in ("noisy", "reconstruction") if name in outputs]
         files.append(_save(folder / f"{stem}_reconstruction.png", picture_grid(np.stack(pictures), len(pictures))))
@@ -218,9 +206,9 @@ def panels(context: ReportContext) -> list:
     rows |= {"reconstructed": outputs["reconstruction"][:n]}
     result = [sample_rows(rows, "Reconstructions", "The first test images, unselected.")]
     if "sample" in outputs:
-        samples = outputs["sample"][:NUM_SHOWN_SAMPLES]
+        first = outputs["sample"][:NUM_SHOWN_SAMPLES]
         result = [
-            sample_grid(samples, "Samples", f"The first {len(samples)}, unselected."),
+            sample_grid(first, "Samples", f"The first {len(first)}, unselected."),
             *result,
             sample_panels.nearest_training(context),
         ]

@@ -12,7 +12,7 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.generative import autoregressive, likelihood
-from dlcore.kits.generative import sample_panels
+from dlcore.kits.generative import sample_panels, samples
 from dlcore.kits.generative.image_generation import NUM_SHOWN
 from dlcore.kits.images import labeled_images, prediction
 from dlcore.kits.training import optimizer
@@ -50,10 +50,8 @@ SETTINGS = {
         2, "values of a pixel: 2 binarizes it, 256 keeps the data's own", limits=Range(2, 256), essential=True
     ),
     "conditional": Setting(False, "give the network the class of an image", essential=True),
-    "num_drawn": Setting(16, "samples that --mode=predict draws without --input", limits=Range(1), identity=False),
-    "sample_class": Setting(
-        None, "class that --mode=predict draws, by name; by default all in turn", str | None, identity=False
-    ),
+    **samples.SETTINGS,
+    **samples.SAMPLE_CLASS,
 }
 
 
@@ -176,10 +174,7 @@ def _class(flags: Flags, spec: dict) -> int | None:
         return None
     if not flags.conditional:
         raise FlagError(f"--sample_class={flags.sample_class}: the run has no classes; allowed: of --conditional runs")
-    names = spec["class_names"]
-    if flags.sample_class not in names:
-        raise FlagError(f"--sample_class={flags.sample_class}: not a trained class; allowed: {', '.join(names)}")
-    return names.index(flags.sample_class)
+    return samples.class_index("sample_class", flags.sample_class, spec)
 
 
 def number_samples(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
@@ -197,7 +192,7 @@ def number_samples(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
     """
     n, label = flags.num_drawn, _class(flags, spec)
     arrays = {} if label is None else {"label": np.full(n, label, np.int32)}
-    return Source(arrays, n, name="samples"), [f"sample_{i:03}" for i in range(n)]
+    return Source(arrays, n, name="samples"), samples.number_samples(flags, spec)[1]
 
 
 def inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
@@ -234,7 +229,7 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
 
 
 def write(folder: Path, outputs: dict, source: Source, names: list[str], spec: dict) -> list[Path]:
-    """Write samples.png and each sample, or NAME_completions.png of each image.
+    """Write samples as other pages do, or NAME_completions.png of each image.
 
     The latter shows the image, its upper half, and the completions.
 
@@ -250,17 +245,14 @@ def write(folder: Path, outputs: dict, source: Source, names: list[str], spec: d
     """
     from dlcore.report.generative import picture_grid, save_picture
 
-    samples = outputs["sample"]
     if "image" not in source.arrays:
-        single = np.rint(255 * samples).astype(np.uint8)
-        files = [save_picture(folder / f"{name}.png", image) for name, image in zip(names, single, strict=True)]
-        return [save_picture(folder / "samples.png", picture_grid(samples, 8)), *files]
+        return samples.write(folder, outputs, source, names, spec)
     written = []
     for i, stem in enumerate(prediction.unique_stems(names[::NUM_COMPLETIONS])):
         rows = slice(i * NUM_COMPLETIONS, (i + 1) * NUM_COMPLETIONS)
         image = source.arrays["image"][rows.start]
         image = image / 255 if image.dtype == np.uint8 else image
-        pictures = np.stack([image, image * source.arrays["known"][rows.start], *samples[rows]])
+        pictures = np.stack([image, image * source.arrays["known"][rows.start], *outputs["sample"][rows]])
         written.append(save_picture(folder / f"{stem}_completions.png", picture_grid(pictures, len(pictures))))
     return written
 

@@ -16,7 +16,6 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.generative import diffusion
 from dlcore.generative.pixels import denormalize
-from dlcore.generative.schedules import SCHEDULES, alphas_cumprod
 from dlcore.kits.generative.image_generation import NUM_REAL, NUM_SHOWN
 from dlcore.learner import Learner, example_keys
 from dlcore.modes.report_context import ReportContext
@@ -227,7 +226,7 @@ def diffusion_panels(context: ReportContext, model: nn.Module) -> list:
 
     flags, shape = context.flags, tuple(context.spec["image_shape"])
     params = parameter_ema(context.state.opt_state, context.state.params) if flags.ema else context.state.params
-    alphas = alphas_cumprod(SCHEDULES[flags.beta_schedule](flags.num_timesteps))
+    alphas = flags.group("learner")["noise_schedule"].alphas_cumprod()
 
     @partial(jax.jit, static_argnums=(2, 3))
     def sample_trajectory(params, keys, sampler, num_inference_steps):

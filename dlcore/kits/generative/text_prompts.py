@@ -15,7 +15,7 @@ from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.generative.text_to_image import TextUNet, WordEncoder, object_correctness
-from dlcore.kits.generative import class_conditional, image_generation
+from dlcore.kits.generative import class_conditional, image_generation, samples
 from dlcore.learner import Evaluator, Range
 from dlcore.modes.report_context import ReportContext
 
@@ -29,6 +29,7 @@ __all__ = [
     "inputs",
     "model_of",
     "panels",
+    "test_prompts",
     "tokens_of",
 ]
 
@@ -36,10 +37,13 @@ SETTINGS = {
     "image_size": Setting(16, "side of the drawn images in pixels", limits=Range(16), essential=True),
     "grid": Setting(2, "cells in a row and in a column of an image", limits=Range(2, 3), essential=True),
     "num_images": Setting(8000, "captioned images to train on; 400 more to validate, 1,000 to test", limits=Range(10)),
+    **samples.SETTINGS,
     "num_samples": Setting(400, "samples for prompts of the test split, at the end of a run", limits=Range(2)),
     "guidance_samples": class_conditional.SETTINGS["guidance_samples"],
 }
 
+
+SPLITS = ("train", "valid", "test")
 
 MODULES = {"unet": ConditionalUNet, "words": WordEncoder}
 """Modules whose fields are flags."""
@@ -84,21 +88,9 @@ def data(flags: Flags) -> Splits:
         raise ValueError(
             f"image_size={flags.image_size}: cells are no whole pixels; allowed: multiples of grid={flags.grid}"
         )
-    n = flags.num_images
-    # Fixed seeds: every run is tested on the same images.
-    parts = [
-        captions(count, seed, size=flags.image_size, grid=flags.grid)
-        for seed, count in enumerate((n, max(8, n // 20), max(8, n // 8)))
-    ]
+    parts = [_captions_of(flags, split) for split in SPLITS]
     length = max(part.arrays["captions"].shape[2] for part in parts)
-
-    def source(part: Source, name: str) -> Source:
-        rows = np.arange(len(part))
-        tokens = part.arrays["captions"][rows, rows % REFERENCES]
-        tokens = np.pad(tokens, ((0, 0), (0, length - tokens.shape[1])))
-        return Source({"image": part.arrays["image"], "tokens": tokens}, len(part), name=f"captioned shapes ({name})")
-
-    train, valid, test = (source(part, name) for part, name in zip(parts, ("train", "valid", "test"), strict=True))
+    train, valid, test = (_prompts_of(part, length, split) for part, split in zip(parts, SPLITS, strict=True))
     spec = {
         "dataset": "captioned shapes",
         "image_shape": list(train.arrays["image"].shape[1:]),
@@ -109,6 +101,21 @@ def data(flags: Flags) -> Splits:
     message = f"object_correctness: {flags.num_samples} samples of test prompts, their shapes read without a network"
     prompts = test.take(min(image_generation.NUM_SHOWN, len(test)))
     return Splits(train, valid, test, spec, (message,), shown=prompts)
+
+
+def _captions_of(flags: Flags, split: str) -> Source:
+    """Generate the images of a split with all their captions; every run is tested on the same ones."""
+    n = flags.num_images
+    count = {"train": n, "valid": max(8, n // 20), "test": max(8, n // 8)}[split]
+    return captions(count, SPLITS.index(split), size=flags.image_size, grid=flags.grid)
+
+
+def _prompts_of(part: Source, length: int, split: str) -> Source:
+    """Keep one caption of each image, padded to `length`."""
+    rows = np.arange(len(part))
+    tokens = part.arrays["captions"][rows, rows % REFERENCES]
+    tokens = np.pad(tokens, ((0, 0), (0, length - tokens.shape[1])))
+    return Source({"image": part.arrays["image"], "tokens": tokens}, len(part), name=f"captioned shapes ({split})")
 
 
 def _correct_objects(spec: dict, source: Source) -> Evaluator:
@@ -187,6 +194,22 @@ def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
         rows += [tokens_of(text, spec)] * int(times or 1)
         names += [text] * int(times or 1)
     return Source({"tokens": np.stack(rows)}, len(rows)), names
+
+
+def test_prompts(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
+    """Choose the prompts that `--mode=predict` draws without `--input`: those of the test split, from the first on.
+
+    Args:
+      flags: `num_drawn`, and the run's SETTINGS.
+      spec: facts of the data, `Splits.spec`.
+
+    Returns:
+      (source with `image` and `tokens`, the prompts).
+    """
+    split = _prompts_of(_captions_of(flags, "test"), spec["length"], "test")
+    source = split.subset(np.arange(flags.num_drawn) % len(split))
+    words = vocabulary_from_dict(spec["vocabulary"])
+    return source, [words.decode(tokens) for tokens in source.arrays["tokens"]]
 
 
 def panels(context: ReportContext, build: Any, source: Source | None = None) -> list:

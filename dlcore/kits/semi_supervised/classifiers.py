@@ -16,9 +16,6 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-import jax
-import jax.numpy as jnp
-
 from dlcore.data.augment import compose, cutout
 from dlcore.data.few_labels import few_labels, two_streams
 from dlcore.data.image_classification import unlabeled_source
@@ -35,6 +32,7 @@ from dlcore.kits.images import classifier_panels, labeled_images, prediction
 from dlcore.kits.training import backbone, optimizer
 from dlcore.learner import Learner, ModelState, Range
 from dlcore.modes.report_context import ReportContext
+from dlcore.optim.ema import init_average
 from dlcore.semi_supervised.twin import TwinState, add_twin
 from dlcore.semi_supervised.two_streams import averaging, supervised_only, two_stream_learner
 
@@ -275,7 +273,7 @@ def _with_weights(classifier_start: Start, state: Any) -> Any:
         )
     if classifier.teacher is None:
         return classifier
-    return classifier.replace(teacher=jax.tree.map(jnp.copy, weights))
+    return classifier.replace(teacher=init_average(weights))
 
 
 def expected_loss(setup: Setup) -> float:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from dlcore.detection.torch_detectors import BACKBONES
 from dlcore.experiment.experiment import Setup
@@ -18,6 +17,7 @@ from dlcore.experiment.origin import Origin, Start, read_origin
 from dlcore.experiment.setting import Setting
 from dlcore.kits.training import earlier_run, optimizer, pretrained_network
 from dlcore.models.registry import kind_of
+from dlcore.optim.ema import init_average
 
 __all__ = ["SETTINGS", "fit_modules", "headless", "origin", "start", "start_backbone"]
 
@@ -155,7 +155,7 @@ def start_backbone(setup: Setup) -> Start | None:
         for copy in ("teacher", "key"):
             if hasattr(state, f"{copy}_params"):
                 copies = {f"{copy}_params": params, f"{copy}_model_state": model_state}
-                state = state.replace(**jax.tree.map(jnp.copy, copies))
+                state = state.replace(**init_average(copies))
         return state
 
     return Start(replace, lambda state: fitted(state) and None)

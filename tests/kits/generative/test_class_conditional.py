@@ -7,10 +7,11 @@ import pytest
 
 from dlcore.data.source import Source
 from dlcore.evaluators.class_consistency import class_consistency
+from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
-from dlcore.kits.generative import class_conditional, latent_autoencoder, sample_panels, text_prompts
+from dlcore.kits.generative import class_conditional, latent_autoencoder, sample_panels, samples, text_prompts
 from dlcore.kits.training import earlier_run
 from dlcore.report import curves
 from dlcore.report import generative as report
@@ -24,7 +25,7 @@ def flags_of(experiment, *words):
 
 
 def asked(text):
-    return class_conditional.inputs(SimpleNamespace(input=text), SPEC)
+    return class_conditional.inputs(Flags({"input": text, "sample_class": None}), SPEC)
 
 
 def test_classes_are_asked_for_by_name_by_number_and_many_times():
@@ -44,7 +45,7 @@ def test_a_walk_goes_from_one_class_to_the_other():
 
 
 def test_a_class_beyond_the_trained_ones_is_named():
-    with pytest.raises(FlagError, match="--input=7: no trained class; allowed: 0, 1, 2"):
+    with pytest.raises(FlagError, match="--input=7: not a trained class; allowed: 0, 1, 2"):
         asked("1,7")
 
 
@@ -53,10 +54,10 @@ def test_samples_are_written_one_by_one_and_together(tmp_path):
 
     source, names = asked("2x1")
     outputs = {"sample": np.random.default_rng(0).random((2, 4, 4, 1))}
-    files = class_conditional.write(tmp_path / "new", outputs, source, names, SPEC)
+    files = samples.write(tmp_path / "new", outputs, source, names, SPEC)
     assert [file.name for file in files] == ["0_1_0.png", "1_1_1.png", "samples.png"]
-    assert Image.open(files[0]).size == (128, 128)
-    rows = class_conditional.describe(outputs, SPEC)
+    assert Image.open(files[0]).size == (4, 4)
+    rows = samples.describe(outputs, SPEC)
     assert rows[0]["text"].startswith("4 x 4 pixels")
 
 

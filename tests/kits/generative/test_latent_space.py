@@ -10,7 +10,7 @@ from PIL import Image
 from dlcore.data.factor_shapes import factor_shapes
 from dlcore.data.source import Source
 from dlcore.experiment.resolve import resolve
-from dlcore.kits.generative import latent_space, sample_panels
+from dlcore.kits.generative import latent_space, sample_panels, samples
 from dlcore.modes.predict import MODE
 from experiments.generative import vae
 
@@ -61,12 +61,12 @@ def test_predict_reads_files_in_pairs_and_writes_pictures(tmp_path):
 
 
 def test_samples_are_drawn_by_number_where_no_file_is_given(tmp_path):
-    source, names = latent_space.number_samples(flags("--num_drawn=3"), {})
+    source, names = samples.number_samples(flags("--num_drawn=3"), {})
     assert (len(source), names) == (3, ["sample 0", "sample 1", "sample 2"])
     outputs = {"sample": np.zeros((3, 8, 8, 1))}
-    assert latent_space.describe(outputs, {}) == [{"text": "drawn"}] * 3
+    assert latent_space.describe(outputs, {}) == [{"mean": 0.0, "text": "8 x 8 pixels, mean 0.000"}] * 3
     written = latent_space.write(tmp_path, outputs, source, names, {})
-    assert [path.name for path in written] == ["samples.png"]
+    assert [path.name for path in written] == [*(f"{k}_sample_{k}.png" for k in range(3)), "samples.png"]
 
 
 @pytest.fixture

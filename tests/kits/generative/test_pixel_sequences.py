@@ -57,7 +57,7 @@ def test_a_run_draws_samples_of_a_class_as_files(trained, tmp_path, capsys):
     words = ["--mode=predict", f"--run={trained}", "--num_drawn=3", "--sample_class=7", f"--output={tmp_path}"]
     assert run(experiment, words) == 0
     assert capsys.readouterr().out.count("-log p = ") == 3
-    assert np.asarray(Image.open(tmp_path / "sample_002.png")).shape == (8, 8)
+    assert np.asarray(Image.open(tmp_path / "2_sample_2.png")).shape == (8, 8)
     assert (tmp_path / "samples.png").exists()
 
 

@@ -1,0 +1,166 @@
+"""Shared by pages that generate images: the samples of `--mode=predict`, their classes, and their files."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dlcore.data.source import Source
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import SEEDS, FlagError, Setting
+from dlcore.learner import Range
+from dlcore.ops.checks import check_finite
+
+__all__ = [
+    "FIELDS",
+    "SAMPLE_CLASS",
+    "SETTINGS",
+    "class_index",
+    "class_samples",
+    "describe",
+    "number_samples",
+    "save",
+    "write",
+]
+
+SETTINGS = {
+    "num_drawn": Setting(16, "samples that --mode=predict draws without --input", limits=Range(1), identity=False),
+    "sample_seed": Setting(
+        None, "seed of the samples that --mode=predict draws; by default that of the run", int | None, SEEDS,
+        identity=False,
+    ),
+}  # fmt: skip
+"""Settings of every page that samples; the frame reads `sample_seed`."""
+
+SAMPLE_CLASS = {
+    "sample_class": Setting(
+        None, "class that --mode=predict draws, by name or number; by default all in turn", str | None, identity=False
+    )
+}
+"""The setting of pages whose samples have a class."""
+
+
+def number_samples(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
+    """Number the samples that `--mode=predict` draws without `--input`.
+
+    Args:
+      flags: `num_drawn`.
+      spec: facts of the data, `Splits.spec`.
+
+    Returns:
+      (source of indices, names).
+    """
+    return Source.indices(flags.num_drawn, "samples"), [f"sample {k}" for k in range(flags.num_drawn)]
+
+
+def class_samples(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
+    """Choose the classes of the samples that `--mode=predict` draws without `--input`.
+
+    Args:
+      flags: `num_drawn` and `sample_class`; without a class all take turns.
+      spec: facts of the data; must contain `class_names`.
+
+    Returns:
+      (source with `label`, names of the classes).
+
+    Raises:
+      FlagError: `sample_class` is no trained class.
+    """
+    names = list(spec["class_names"])
+    if flags.sample_class is None:
+        labels = np.arange(flags.num_drawn) % len(names)
+    else:
+        labels = np.full(flags.num_drawn, class_index("sample_class", flags.sample_class, spec))
+    source = Source({"label": labels.astype(np.int32)}, flags.num_drawn, name="samples")
+    return source, [str(names[label]) for label in labels]
+
+
+def class_index(flag: str, word: str, spec: dict, more: str = "") -> int:
+    """Find a class by its name or number.
+
+    Args:
+      flag: name of the flag, for the error.
+      word: name of a class, or its number.
+      spec: facts of the data; must contain `class_names`.
+      more: what else the flag allows, for the error.
+
+    Returns:
+      The number.
+
+    Raises:
+      FlagError: there is no such class.
+    """
+    names = list(map(str, spec["class_names"]))
+    if word in names:
+        return names.index(word)
+    if word.isdigit() and int(word) < len(names):
+        return int(word)
+    raise FlagError(f"--{flag}={word}: not a trained class; allowed: {', '.join(names[:20])}{more}")
+
+
+def describe(outputs: dict, spec: dict) -> list[dict]:
+    """Describe samples for `--mode=predict`.
+
+    Args:
+      outputs: outputs of `predict`; must contain `sample: [N, H, W, C]`.
+      spec: facts of the data, `Splits.spec`.
+
+    Returns:
+      One dict a sample: its mean pixel, and `text`.
+    """
+    return [
+        {"mean": float(image.mean()), "text": f"{image.shape[0]} x {image.shape[1]} pixels, mean {image.mean():.3f}"}
+        for image in outputs["sample"]
+    ]
+
+
+def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
+    """Write each sample at its own size as NUMBER_NAME.png, and all of them, enlarged, as samples.png.
+
+    Args:
+      folder: output folder; created if it is missing.
+      outputs: outputs of `predict`; must contain `sample: [N, H, W, C]` in [0, 1].
+      source: conditions of the samples; a `hint` is drawn left of its sample.
+      names: names of the samples.
+      spec: facts of the data, `Splits.spec`.
+
+    Returns:
+      The files.
+
+    Raises:
+      ValueError: a sample is not finite.
+    """
+    from dlcore.report.generative import picture_grid
+
+    check_finite("sample", outputs["sample"])
+    files, digits = [], len(str(len(names) - 1))
+    for k, (name, image) in enumerate(zip(names, outputs["sample"], strict=True)):
+        pictures = image[None]
+        if "hint" in source.arrays:
+            pictures = np.stack([np.broadcast_to(source.arrays["hint"][k], image.shape), image])
+        stem = re.sub(r"\W+", "_", Path(name).stem if "/" in name else name).strip("_")
+        files.append(save(folder / f"{k:0{digits}}_{stem}.png", picture_grid(pictures, len(pictures)), 1))
+    # A walk between two classes has nine samples.
+    columns = min(9 if "share" in source.arrays else 8, len(names))
+    return [*files, save(folder / "samples.png", picture_grid(outputs["sample"], columns))]
+
+
+def save(path: Path, picture: np.ndarray, least: int = 128) -> Path:
+    """Write a picture, enlarged by an integer factor where it is small.
+
+    Args:
+      path: path of the .png file; its folder is created if it is missing.
+      picture: [H, W, C] uint8.
+      least: height in pixels.
+
+    Returns:
+      The path.
+    """
+    from dlcore.report.generative import save_picture
+
+    return save_picture(path, picture, -(-least // picture.shape[0]))
+
+
+FIELDS = {"drawn": number_samples, "describe": describe, "write": write}
+"""Fields of Experiment of pages that generate images of noise alone."""

@@ -1,0 +1,190 @@
+"""Samples as files: as many as asked for, of a class and of a seed; the same of every page that generates images."""
+
+import dataclasses
+from importlib import import_module
+from types import SimpleNamespace
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from dlcore.data.source import Source
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.setting import FlagError
+from dlcore.generative import diffusion
+from dlcore.kits.generative import discrete_codes, sample_panels, samples, text_prompts
+from dlcore.learner import Learner, State, example_keys
+from dlcore.main import run
+from dlcore.modes import predict
+from experiments.generative import ddpm, gan
+
+SPEC = {
+    "dataset": "digits",
+    "image_shape": [8, 8, 1],
+    "class_names": ["0", "1", "2"],
+    "num_classes": 3,
+    "train_size": 64,
+    "batch": {"image": [[8, 8, 1], "float32"], "label": [[], "int32"]},
+}
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """Let predict find the facts of a run, and a state before its first step."""
+    spec = dict(SPEC)
+
+    def restore(runs, tta, select, example):
+        learner = runs[0].experiment.build(runs[0].setup(spec))
+        return learner, 0, jax.jit(learner.init)(jax.random.key(0), example)
+
+    monkeypatch.setattr(predict, "config_of", lambda run: {"spec": spec})
+    monkeypatch.setattr(predict, "members_of", lambda run: [run])
+    monkeypatch.setattr(predict, "restore_members", restore)
+    return spec
+
+
+def build_noise(setup):
+    """Samples are uniform noise of their key."""
+
+    def predict(state, batch):
+        return {"sample": jax.vmap(lambda key: jax.random.uniform(key, (8, 8, 1)))(example_keys(state.rng, batch))}
+
+    def init(rng, batch):
+        return State(jnp.zeros((), jnp.int32), rng, {}, {})
+
+    return Learner(init, lambda state, batch: (state, {}), lambda state, batch: {}, predict)
+
+
+NOISE = dataclasses.replace(gan.experiment, build=build_noise)
+
+
+def images_of(folder, experiment, *words):
+    """{name: pixels} of the files that predict writes."""
+    assert run(experiment, ["--smoke", "--mode=predict", f"--output={folder}", *words]) == 0
+    return {path.name: np.asarray(Image.open(path)) for path in sorted(folder.iterdir())}
+
+
+def test_samples_depend_on_their_number_and_the_seed_alone(untrained, tmp_path):
+    few, more, again, other = (
+        images_of(tmp_path / str(k), NOISE, *words)
+        for k, words in enumerate(
+            (
+                ["--num_drawn=2", "--sample_seed=3"],
+                ["--num_drawn=12", "--sample_seed=3", "--eval_batch_size=5"],
+                ["--num_drawn=2"],
+                ["--num_drawn=2", "--sample_seed=4"],
+            )
+        )
+    )
+    assert list(few) == ["0_sample_0.png", "1_sample_1.png", "samples.png"]
+    assert list(more)[-2:] == ["11_sample_11.png", "samples.png"]
+    for k in range(2):
+        chex.assert_shape(few[f"{k}_sample_{k}.png"], (8, 8))
+        np.testing.assert_array_equal(few[f"{k}_sample_{k}.png"], more[f"0{k}_sample_{k}.png"])
+    kinds = [few["0_sample_0.png"], few["1_sample_1.png"], again["0_sample_0.png"], other["0_sample_0.png"]]
+    assert all((a != b).any() for i, a in enumerate(kinds) for b in kinds[:i])
+    # The run's own samples, which its report shows, are those of its key.
+    own = build_noise(None).predict(State(0, jax.random.key(0), {}, {}), Source.indices(1)[:])["sample"]
+    np.testing.assert_allclose(again["0_sample_0.png"], 255 * np.asarray(own[0, ..., 0]), atol=0.51)
+    # Two rows of eight and four samples, a gray pixel between two, enlarged to 128 pixels: 8 times 17 by 71.
+    chex.assert_shape(more["samples.png"], (8 * 17, 8 * 71))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--num_drawn=0"], "--num_drawn=0: out of range; allowed: at least 1"),
+        (["--num_drawn=2.5"], "--num_drawn=2.5: not an int"),
+        (["--sample_seed=-1"], "--sample_seed=-1: out of range; allowed: 0 to 4294967295"),
+        (["--num_drawn=2", "--input=a.png"], "--input=a.png: generative.gan reads no input"),
+    ],
+)
+def test_impossible_samples_are_refused(words, message, untrained, capsys):
+    assert run(NOISE, ["--mode=predict", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_number_of_samples_beside_files_is_refused(untrained, capsys):
+    experiment = dataclasses.replace(NOISE, inputs=lambda flags, spec: None)
+    assert run(experiment, ["--mode=predict", "--num_drawn=2", "--input=a.png"]) == 2
+    assert "--num_drawn=2: beside --input=a.png; allowed: one of them" in capsys.readouterr().err
+
+
+def test_classes_take_turns_or_are_one():
+    flags = Flags({"num_drawn": 4, "sample_class": None})
+    source, names = samples.class_samples(flags, SPEC)
+    assert source.arrays["label"].tolist() == [0, 1, 2, 0]
+    assert names == ["0", "1", "2", "0"]
+    assert samples.class_samples(flags.replace(sample_class="2"), SPEC)[0].arrays["label"].tolist() == [2] * 4
+    named = {"class_names": ["shirt", "3"]}
+    assert [samples.class_index("sample_class", word, named) for word in ("shirt", "3", "0")] == [0, 1, 0]
+    with pytest.raises(FlagError, match="--sample_class=7: not a trained class; allowed: shirt, 3"):
+        samples.class_index("sample_class", "7", named)
+
+
+def test_samples_that_are_not_finite_are_not_written(tmp_path):
+    outputs = {"sample": np.full((1, 2, 2, 1), np.nan)}
+    with pytest.raises(ValueError, match=r"sample\[0, 0, 0, 0\]=nan: not finite"):
+        samples.write(tmp_path, outputs, Source.indices(1), ["sample 0"], {})
+
+
+def test_a_run_without_a_prior_has_no_samples():
+    flags = SimpleNamespace(num_drawn=2, prior_share=0.0)
+    with pytest.raises(FlagError, match="--prior_share=0: the run has no prior to sample from; allowed: --input"):
+        discrete_codes.number_samples(flags, {})
+
+
+class SampledError(Exception):
+    """Carries what a sampler was called with."""
+
+
+def test_the_report_samples_by_the_schedule_of_the_run(monkeypatch):
+    """With zero_terminal_snr abar of the last timestep is 0."""
+
+    def sample(denoise, keys, shape, alphas_cumprod, **options):
+        raise SampledError(alphas_cumprod)
+
+    monkeypatch.setattr(diffusion, "sample", sample)
+    flags = resolve(ddpm.experiment, ["--smoke", "--zero_terminal_snr", "--prediction=v"]).replace(ema=None)
+    state = SimpleNamespace(params={}, rng=jax.random.key(0))
+    with pytest.raises(SampledError) as caught:
+        sample_panels.diffusion_panels(SimpleNamespace(flags=flags, spec=SPEC, state=state), None)
+    assert caught.value.args[0][-1] == 0
+
+
+PAGES = {
+    "gan": [],
+    "style_gan": [],
+    "ddpm": [],
+    "conditional_gan": ["--sample_class=2"],
+    "dit": ["--sample_class=2"],
+    "latent_diffusion": ["--sample_class=2"],
+    "pixel_cnn": ["--conditional", "--sample_class=2"],
+    "fvbn": [],
+    "vae": [],
+    "vq_vae": [],
+    "vq_vae_2": [],
+    "text_to_image": [],
+    "control_net": [],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.weekly(unless=["fvbn", "gan", "vae"])
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_draws_its_samples_to_files(page, untrained, tmp_path):
+    experiment = import_module(f"experiments.generative.{page}").experiment
+    if experiment.drawn.__name__ == "test_prompts":
+        flags = Flags({"num_images": 16, "image_size": 16, "grid": 2, "num_samples": 8})
+        untrained |= text_prompts.data(flags).spec
+        shapes = {"image": [[16, 16, 3], "uint8"], "tokens": [[untrained["length"]], "int32"]}
+        untrained["batch"] = {**shapes, **({"hint": [[16, 16, 1], "float32"]} if page == "control_net" else {})}
+    words = ["--num_drawn=2", *PAGES[page]]
+    one, other = (images_of(tmp_path / seed, experiment, *words, f"--sample_seed={seed}") for seed in "34")
+    assert len(one) == 3
+    # The page reads the key that the seed changes.
+    assert (one["samples.png"] != other["samples.png"]).any()
