@@ -271,3 +271,10 @@ def test_boxes_of_integers_are_not_truncated():
     boxes, valid = warp_boxes(jnp.array([[3, 5, 8, 9]]), warp, (10, 10))
     np.testing.assert_allclose(boxes, [[1.5, 2.5, 4, 4.5]])
     assert valid.all()
+
+
+@pytest.mark.parametrize("names", [("left_eye", "right_eye"), ("left_eye", "right_eye", "nose", "tail")])
+def test_names_are_one_a_keypoint(names):
+    points = {"image": jnp.zeros((4, 4, 1)), "keypoints": jnp.ones((1, 3, 3))}
+    with pytest.raises(ValueError, match=f"keypoint_names=.*: {len(names)} names for 3 keypoints; allowed: one a key"):
+        random_flip_example(keypoint_names=names)(jax.random.key(0), points)

@@ -100,7 +100,7 @@ def random_flip_example(
       `(key, example) -> example`.
 
     Raises:
-      ValueError: a probability is outside [0, 1].
+      ValueError: a probability is outside [0, 1]; when applied, also that there are not as many names as keypoints.
     """
     for name, value in (("horizontal", horizontal), ("vertical", vertical)):
         if not 0 <= value <= 1:
@@ -121,6 +121,12 @@ def random_flip_example(
 
         moved = _moved(example, flip_warp((height, width), across, down), read, least=0.0)
         if "keypoints" in moved and keypoint_names:
+            count = moved["keypoints"].shape[-2]
+            if len(keypoint_names) != count:
+                raise ValueError(
+                    f"keypoint_names={', '.join(keypoint_names)}: {len(keypoint_names)} names for {count} keypoints; "
+                    "allowed: one a keypoint"
+                )
             for mirrored, order in zip((across, down), orders, strict=True):
                 points = moved["keypoints"]
                 moved["keypoints"] = jnp.where(mirrored, points[:, jnp.array(order)], points)
