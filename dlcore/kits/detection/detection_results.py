@@ -225,9 +225,10 @@ def panels(context: ReportContext) -> list:
         images = test.arrays["image"][chosen]
         return detections(images, outputs, targets, names, min_score=_MIN_SCORE, title=title, captions=captions)
 
+    typical = worst_first[max(middle, _SHOWN) : middle + _TYPICAL]
     return [
         drawn(worst_first[:_SHOWN], "Detections with the most errors"),
-        drawn(worst_first[middle : middle + _TYPICAL], "Detections with the median number of errors"),
+        *([drawn(typical, "Detections with the median number of errors")] if len(typical) else []),
         *result_panels,
         error_kinds(errors.sum(0), KINDS, names, caption_kinds),
         *triage_panels(history, floor=None),
