@@ -148,7 +148,7 @@ def describe_trajectories(
     # Displacements are normalized by the trajectory's length.
     total = jnp.maximum(jnp.hypot(steps[..., 0], steps[..., 1]).sum(0), 1e-6)
     offset = jnp.arange(spacing) - spacing // 2
-    window = jnp.stack(jnp.meshgrid(offset, offset, indexing="ij"), -1).reshape(-1, 2)
+    window = jnp.stack(jnp.meshgrid(offset, offset), -1).reshape(-1, 2)  # (column, row), row by row
     tube_points = points[:-1, :, None] + window  # [L, N, spacing^2, 2]
     votes = {
         "hog": direction_votes(_gradient(clip[:-1]), bins),

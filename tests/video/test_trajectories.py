@@ -45,18 +45,18 @@ def test_trajectories_follow_the_flow_and_describe_their_tubes():
 
 
 def test_each_cell_of_the_tube_has_a_histogram_of_its_own():
-    """Three still frames; the upper left quarter of each point's window of 4 by 4 moves right in the first frame.
+    """Three still frames; the upper right quarter of each point's window of 4 by 4 moves right in the first frame.
 
     Cell by cell (time, row, column) HOF counts what moves right, and what is still in its last bin.
     """
-    corner = jnp.zeros((3, 4, 4, 2)).at[0, :2, :2, 0].set(1.0)
+    corner = jnp.zeros((3, 4, 4, 2)).at[0, :2, 2:, 0].set(1.0)
     clip = jnp.zeros((4, 4, 4))
     # The only point is (2, 2); its window begins at (0, 0) and stays, as the flow at the point is 0.
     found = describe_trajectories(clip, corner, spacing=4, bins=4, cells=(2, 2, 3))
     hof = np.asarray(found["hof"]).reshape(3, 2, 2, 5)
     wanted = np.zeros((3, 2, 2, 5))
     wanted[..., 4] = 1
-    wanted[0, 0, 0] = [1, 0, 0, 0, 0]
+    wanted[0, 0, 1] = [1, 0, 0, 0, 0]
     np.testing.assert_allclose(hof, wanted, atol=1e-6)
     # The whole tube is the mean of its 12 cells.
     whole = describe_trajectories(clip, corner, spacing=4, bins=4)["hof"]
