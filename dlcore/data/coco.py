@@ -27,7 +27,7 @@ from dlcore.data.coco_annotations import (
     object_keypoints,
     object_mask,
     points_leave_box,
-    repeated,
+    repeat_positions,
     segmentation_misses_box,
 )
 from dlcore.data.decoding import decode_image, stretch_image
@@ -191,7 +191,7 @@ def coco_source(
     try:
         names = keypoint_names(categories) if keypoints else ()
         file_names = keypoint_names(content["categories"]) if keypoints else ()
-        has_points = keypoints and any(note.get("keypoints") for objects in rows.values() for note, *_ in objects)
+        has_points = keypoints and any(row[0].get("keypoints") for objects in rows.values() for row in objects)
         order = keypoint_order(file_names, names) if names and (file_names or has_points) else None
     except ValueError as error:
         raise ValueError(f"{annotations}: {error}") from None
@@ -236,26 +236,26 @@ def coco_source(
                 arrays["labels"][i, j] = label
                 arrays["crowd"][i, j] = is_ignored(annotation)
                 arrays["box_mask"][i, j] = not arrays["crowd"][i, j]
-                found = {
+                checks = {
                     "tiny": (resized_box[2:] - resized_box[:2]).min() < 1,
                     "ignore": annotation.get("ignore") and not annotation.get("iscrowd"),
                     "outline": segmentation_misses_box(annotation, box),
                 }
                 with annotation_errors(annotations, annotation):
-                    area, found["area"] = object_area(annotation, box)
+                    area, checks["area"] = object_area(annotation, box)
                     arrays["area"][i, j] = area * scale.prod()
                     if masks:
                         mask = object_mask(annotation, image, resized[i])
                         padding = [(0, side - own_side) for side, own_side in zip(size, resized[i], strict=True)]
                         arrays["masks"][i, j] = pack_masks(np.pad(mask, padding))
-                        found["mask"] = not mask.any()
-                        found["outline"] |= mask.any() and not _inner_pixels(mask, resized_box).any()
+                        checks["mask"] = not mask.any()
+                        checks["outline"] |= mask.any() and not _inner_pixels(mask, resized_box).any()
                     if keypoints and annotation.get("keypoints"):
                         points = object_keypoints(annotation["keypoints"], names, image, order)
-                        found["points"] = points_leave_box(points, box)
+                        checks["points"] = points_leave_box(points, box)
                         arrays["keypoints"][i, j] = points * np.append(scale, 1)
-                for name, is_found in found.items():
-                    faults[name] += [annotation["id"]] if is_found else []
+                for name, is_fault in checks.items():
+                    faults[name] += [annotation["id"]] if is_fault else []
     resized_to = f"at {height} by {width}" if edge is None else "once resized"
     texts = {
         "mask": f"masks have no pixel {resized_to}",
@@ -302,7 +302,7 @@ def _by_image(
     names = {c["id"]: c["name"] for c in content["categories"]}
     images = {image["id"]: image for image in content["images"]}
     rows: dict[int, list] = {key: [] for key in images}
-    flat, copies = [], set(repeated(content["annotations"]))
+    flat, copies = [], set(repeat_positions(content["annotations"]))
     copy_ids = [content["annotations"][position].get("id", f"number {position}") for position in sorted(copies)]
     for position, annotation in enumerate(content["annotations"]):
         if position in copies:

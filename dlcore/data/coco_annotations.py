@@ -28,7 +28,7 @@ __all__ = [
     "object_keypoints",
     "object_mask",
     "points_leave_box",
-    "repeated",
+    "repeat_positions",
     "segmentation_misses_box",
 ]
 
@@ -68,7 +68,7 @@ def is_ignored(annotation: Mapping[str, Any]) -> bool:
     return bool(annotation.get("iscrowd", 0) or annotation.get("ignore", 0))
 
 
-def repeated(annotations: Sequence[Any]) -> list[int]:
+def repeat_positions(annotations: Sequence[Any]) -> list[int]:
     """Find annotations that repeat an earlier one in all fields but their id.
 
     Args:

@@ -163,17 +163,17 @@ def size_of_layers(
         if shape == more or not {*names[path].split(JOIN)} <= entries.keys():
             continue
         axis = next(k for k, (m, n) in enumerate(zip(shape, more, strict=True)) if m != n)
-        found = _convert(path, _joined(entries, names[path]), shape, lambda *_: None).shape
-        if len(found) != len(shape):
+        file_shape = _convert(path, _joined(entries, names[path]), shape, lambda *_: None).shape
+        if len(file_shape) != len(shape):
             continue  # `load_torch` names entries of another rank
-        extra, rest = divmod(found[axis] - shape[axis], more[axis] - shape[axis])
+        extra, rest = divmod(file_shape[axis] - shape[axis], more[axis] - shape[axis])
         if rest or size + extra < 1:
-            raise ValueError(f"state_dict: {names[path]} {found}: fits no number of {what}")
+            raise ValueError(f"state_dict: {names[path]} {file_shape}: fits no number of {what}")
         sizes[names[path]] = size + extra
     first = {number: key for key, number in reversed(sizes.items())}
     if len(first) > 1:
-        found = [f"{first[number]} has {number}" for number in sorted(first)]
-        raise ValueError(f"state_dict: its heads differ in the number of {what}: {', '.join(found)}; allowed: one")
+        counts = ", ".join(f"{first[number]} has {number}" for number in sorted(first))
+        raise ValueError(f"state_dict: its heads differ in the number of {what}: {counts}; allowed: one")
     return next(iter(sizes.values()), None)
 
 

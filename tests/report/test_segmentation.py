@@ -68,7 +68,7 @@ def test_typical_images_have_the_median_iou():
     images = np.zeros((5, 1, 4, 3), np.uint8)
 
     def shown(count, typical, before=0):
-        html = segmentations(images, classes, truth, ["a", "b"], count, typical=typical, shown_before=before).html
+        html = segmentations(images, classes, truth, ["a", "b"], count, typical=typical, num_worst=before).html
         return [int(number) for number in re.findall(r"image (\d+),", html)]
 
     assert shown(2, False) == [3, 0]

@@ -88,7 +88,7 @@ def panels(context: ReportContext) -> list:
     confusion = _confusion(classes, test["semantic"], len(names))
     plain = [{k: v for k, v in row.items() if "/" not in k} for row in context.history]
     arrays = test["image"], classes, test["semantic"], names
-    more = [segmentations(*arrays, 4, "Images of median IoU", typical=True, shown_before=_SHOWN)]
+    more = [segmentations(*arrays, 4, "Images of median IoU", typical=True, num_worst=_SHOWN)]
     return [
         segmentations(*arrays, _SHOWN),
         *(more if (len(classes) + 4) // 2 > _SHOWN else []),
