@@ -13,6 +13,8 @@ from its own level; its gradient is two matrix products a level. Equal to torchv
 `MultiScaleRoIAlign`, gradients with respect to the maps included; as there, boxes have no gradient.
 """
 
+import functools
+import itertools
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -229,13 +231,14 @@ def _crops(
     rows, columns = jax.lax.stop_gradient((rows, columns))
     if reduce == "mean":
         return _read(tuple(levels), rows, columns, level)
-    best = None
-    for i in range(rows.index.shape[-1] // 2):
-        for j in range(columns.index.shape[-1] // 2):
-            value = _read(tuple(levels), rows.sample(i), columns.sample(j), level)
-            counts = (i < rows.counts) & (j < columns.counts)
-            value = jnp.where(counts[:, None, None, None], value, -jnp.inf)
-            best = value if best is None else jnp.maximum(best, value)
+
+    def sample(i: int, j: int) -> jax.Array:
+        value = _read(tuple(levels), rows.sample(i), columns.sample(j), level)
+        exists = (i < rows.counts) & (j < columns.counts)
+        return jnp.where(exists[:, None, None, None], value, -jnp.inf)
+
+    counts = (taps.index.shape[-1] // 2 for taps in (rows, columns))
+    best = functools.reduce(jnp.maximum, itertools.starmap(sample, itertools.product(*map(range, counts))))
     return jnp.where(jnp.isneginf(best), 0, best)
 
 
