@@ -41,6 +41,7 @@ __all__ = [
     "is_record",
     "mask_of",
     "root_key",
+    "value_mask",
 ]
 
 MOST_SEED = 2**32 - 1
@@ -324,18 +325,15 @@ class Sum(Metric):
 
         Args:
           values: [B, ...].
-          mask: [B], set where an example counts; NaN elsewhere is ignored. None: all count.
+          mask: [B], or of the shape of `values`, set where one counts; NaN elsewhere is ignored. None: all count.
 
         Returns:
           The metric.
 
         Raises:
-          ValueError: there are more values than int32 counts.
+          ValueError: there are more values than int32 counts, or `mask` has another shape.
         """
-        check_countable(values.shape)
-        if mask is None:
-            mask = jnp.ones(values.shape[:1], bool)
-        keep = jnp.broadcast_to(mask.reshape(mask.shape + (1,) * (values.ndim - 1)) > 0, values.shape)
+        keep = value_mask(mask, values.shape)
         if jnp.issubdtype(values.dtype, jnp.floating):
             dtype = jnp.promote_types(values.dtype, jnp.float32)
         else:
@@ -410,6 +408,28 @@ def check_countable(shape: tuple[int, ...]) -> None:
     """
     if math.prod(shape) >= 2**31:
         raise ValueError(f"values={shape}: {math.prod(shape):,} in one step; allowed: fewer than 2^31, a smaller batch")
+
+
+def value_mask(mask: jax.Array | None, shape: tuple[int, ...]) -> jax.Array:
+    """Return which values count: the one rule for the `mask` of all metrics.
+
+    Args:
+      mask: [B], or of the shape of the values; 0 does not count. None counts all.
+      shape: [B, ...], shape of the values.
+
+    Returns:
+      Bool, of that shape.
+
+    Raises:
+      ValueError: `mask` has another shape, which would broadcast to a wrong axis; or there are 2^31 values or more.
+    """
+    check_countable(shape)
+    if mask is None:
+        return jnp.ones(shape, bool)
+    if mask.shape not in (shape, shape[:1]):
+        allowed = " or ".join(map(str, dict.fromkeys((shape[:1], shape))))
+        raise ValueError(f"mask={mask.shape}: wrong shape; allowed: {allowed}")
+    return jnp.broadcast_to(mask.reshape(mask.shape + (1,) * (len(shape) - mask.ndim)) > 0, shape)
 
 
 def mask_of(batch: dict) -> jax.Array:

@@ -11,6 +11,7 @@ import traceback
 from importlib import import_module
 from typing import Literal
 
+from dlcore.activity import activity, heartbeat
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.mode import Mode
@@ -21,7 +22,7 @@ from dlcore.experiment.study import Study, run_study
 from dlcore.extras import MissingPackage, require
 from dlcore.run.endings import orderly_ending
 from dlcore.run.preemption import Preempted
-from dlcore.run.processes import join_processes, leave
+from dlcore.run.processes import is_first, join_processes, leave
 from dlcore.run.program_cache import use_program_cache
 from dlcore.run.xla_flags import use_fast_cpu_convolutions
 
@@ -88,7 +89,8 @@ def run(experiment: Experiment, argv: list[str]) -> int:
         prepare_process(flags)
         with join_processes(flags.distributed, flags.heartbeat_seconds, flags.join_seconds):
             try:
-                status = mode.run(ResolvedRun(experiment, flags)) or 0
+                with heartbeat(lambda: flags.progress and is_first()), activity(f"--mode={flags.mode}"):
+                    status = mode.run(ResolvedRun(experiment, flags)) or 0
             except BrokenPipeError:
                 raise
             except EXPECTED as error:

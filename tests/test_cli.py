@@ -190,6 +190,28 @@ def test_convert_stores_the_normalization_that_it_is_given(words, mean, std, mon
     assert f"images are normalized by mean {said} and standard deviation" in capsys.readouterr().out
 
 
+@pytest.mark.weekly
+def test_a_segmenter_of_three_classes_is_converted(tmp_path, capsys):
+    import jax
+    import numpy as np
+
+    from dlcore.models import create_model
+    from dlcore.run.weights import load_weights
+    from dlcore.segmentation.torch_segmenters import NAMES, example_inputs
+    from tests.detection.test_published_names import torch_zeros
+
+    model = create_model("lraspp_mobilenet_v3_large").clone(num_classes=3)
+    np.savez(tmp_path / "FILE.npz", **torch_zeros(model, NAMES))
+    out = tmp_path / "out"
+    words = ["convert", str(tmp_path / "FILE.npz"), "--model=lraspp_mobilenet_v3_large", f"--out={out}"]
+    assert cli.main(words) == 0
+    assert "3 classes" in capsys.readouterr().out
+    about, variables = load_weights(out)
+    assert about["num_classes"] == 3
+    shapes = jax.eval_shape(model.init, jax.random.key(0), *example_inputs(model))
+    assert jax.tree.map(np.shape, variables) == jax.tree.map(np.shape, shapes)
+
+
 @pytest.mark.slow
 def test_a_file_without_a_head_is_converted_without_one(tmp_path, capsys):
     """As DINO and MoCo publish: a page that trains a head starts from it, one that needs a classifier refuses it."""

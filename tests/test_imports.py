@@ -49,7 +49,7 @@ LAYERS = [
 ]
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 
-ANYWHERE = ("choices", "learner", "lazy", "extras")
+ANYWHERE = ("activity", "choices", "learner", "lazy", "extras")
 """Files that any room may import, and that import nothing of dlcore but one another."""
 
 ALLOWED: dict[tuple[str, str], str] = {

@@ -43,6 +43,16 @@ class Counts(Metric):
         return {"zeros": self.counts[0], "all": self.counts}
 
 
+def test_a_mask_of_another_shape_does_not_broadcast():
+    # Of [[1, 2], [3, 50]] without the 50: 6 / 3; without the second row: 3 / 2.
+    values = jnp.array([[1.0, 2], [3, 50]])
+    assert Sum.of(values, jnp.array([[1, 1], [1, 0]])).compute() == 2
+    assert Sum.of(values, jnp.array([1, 0])).compute() == 1.5
+    for mask in (jnp.ones(1), jnp.ones((2, 1)), jnp.ones((1, 2)), jnp.ones(3)):
+        with pytest.raises(ValueError, match=r"mask=\(.*\): wrong shape; allowed: \(2,\) or \(2, 2\)"):
+            Sum.of(values, mask)
+
+
 def test_sum_of_is_the_mean_over_the_mask():
     got = Sum.of(jnp.array([1.0, 2.0, 4.0, 100.0]), jnp.array([1, 1, 1, 0]))
     assert got.compute() == pytest.approx(7 / 3)

@@ -107,7 +107,8 @@ def learner(
         _, (_, metrics, logits) = objective(state.params, state.model_state, images, label, batch)
         return {
             **metrics,
-            "top5": top_k_accuracy(logits, label, min(5, logits.shape[-1]), mask),
+            # Of five classes or fewer every label is among the best five.
+            **({"top5": top_k_accuracy(logits, label, 5, mask)} if logits.shape[-1] > 5 else {}),
             "confusion": ConfusionMatrix.of(logits, label, mask),
             "calibration": Calibration.of(logits, label, mask),
         }

@@ -4,22 +4,36 @@ The JSON is checked before an image is read. Images are decoded by `decode_image
 says, and must then have the width and height that the JSON states. Boxes, masks and keypoints are resized with them.
 """
 
-import contextlib
 import dataclasses
 import io
 import json
 import posixpath
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dlcore.data.coco_annotations import (
+    annotation_errors,
+    box_corners,
+    is_ignored,
+    is_int,
+    keypoint_names,
+    keypoint_order,
+    list_ids,
+    object_area,
+    object_keypoints,
+    object_mask,
+    points_leave_box,
+    repeat_positions,
+    segmentation_misses_box,
+)
 from dlcore.data.decoding import decode_image, stretch_image
 from dlcore.data.image_headers import target_size
 from dlcore.data.image_pixels import open_image, orientation
-from dlcore.data.masks import pack_masks, segmentation_to_mask
+from dlcore.data.masks import pack_masks
 from dlcore.data.resizing import ShortestEdge
 from dlcore.data.source import Source
 from dlcore.data.split_names import allowed_names, check_one_name, split_of
@@ -127,16 +141,17 @@ def coco_source(
     The arrays are `image: [N, H, W, 3] uint8`, `boxes: [N, M, 4] float32` (corners in pixels of the resized image),
     `labels: [N, M] int32` (index of the category among the categories sorted by id, -1 for padding),
     `box_mask: [N, M] bool` (boxes to learn from: neither padding nor crowd), `crowd: [N, M] bool` (boxes of groups,
-    `iscrowd=1`, which an evaluator ignores), `area: [N, M] float32` (area of the object in square pixels of the resized
-    image; of its box where the file states none) and `image_id: [N] int64`; with `masks` also
-    `masks: [N, M, H, ceil(W / 8)] uint8` (bits packed along the width); with `keypoints` also
-    `keypoints: [N, M, K, 3] float32` (x, y, visibility; the center of the first pixel is at 0.5, where COCO's files
-    have 0); with a `ShortestEdge` also `image_size` and `original_size: [N, 2] int32`, height and width of each image
-    on its canvas and in its file. The names of the examples are those of the image files.
+    `iscrowd=1`, and those with `ignore=1`, which an evaluator ignores), `area: [N, M] float32` (area of the object in
+    square pixels of the resized image; of its box where the file states none or one that contradicts the box) and
+    `image_id: [N] int64`; with `masks` also `masks: [N, M, H, ceil(W / 8)] uint8` (bits packed along the width); with
+    `keypoints` also `keypoints: [N, M, K, 3] float32` (x, y, visibility; the center of the first pixel is at 0.5, where
+    COCO's files have 0); with a `ShortestEdge` also `image_size` and `original_size: [N, 2] int32`, height and width
+    of each image on its canvas and in its file. The names of the examples are those of the image files.
 
-    Boxes without area are left out, and the notes list them; the notes also list boxes that are less than a pixel wide
-    or high after the resize. A box that extends beyond its image by up to a pixel is clipped. Any other fault is an
-    error that names the file and the image or annotation.
+    Boxes without area and copies of annotations are left out, and the notes list them; the notes also list boxes that
+    are less than a pixel wide or high after the resize, masks beside their boxes and visible keypoints outside them.
+    Keypoints are matched to the names of `categories`. A box that extends beyond its image by up to a pixel is clipped.
+    Any other fault is an error that names the file and the image or annotation.
 
     Args:
       annotations: JSON file of instances.
@@ -157,8 +172,8 @@ def coco_source(
         or does not fit the canvas; a `file_name` leads out of the folder; two images or categories share an id, or two
         categories a name; a box has a category that is not among `categories`, lies outside its image, has a negative
         side or is not finite; a mask is missing, has another size than its image or is a polygon of fewer than three
-        points; keypoints do not match their names or lie outside the image; or the annotations are not in COCO's format
-        or lack a field.
+        points; keypoints do not match their names, lie outside the image or have other names than train; or the
+        annotations are not in COCO's format or lack a field.
       FileNotFoundError: a file is missing.
     """
     annotations, images = Path(annotations), Path(images)
@@ -174,7 +189,10 @@ def coco_source(
     rows, messages = _by_image(content, categories, annotations)
     resized = _resized(content["images"], size, edge, annotations)
     try:
-        names = _keypoint_names(categories) if keypoints else ()
+        names = keypoint_names(categories) if keypoints else ()
+        file_names = keypoint_names(content["categories"]) if keypoints else ()
+        has_points = keypoints and any(row[0].get("keypoints") for objects in rows.values() for row in objects)
+        order = keypoint_order(file_names, names) if names and (file_names or has_points) else None
     except ValueError as error:
         raise ValueError(f"{annotations}: {error}") from None
     if keypoints and not names:
@@ -198,7 +216,8 @@ def coco_source(
         arrays["masks"] = np.zeros((count, max_boxes, height, -(-width // 8)), np.uint8)
     if keypoints:
         arrays["keypoints"] = np.zeros((count, max_boxes, len(names), 3), np.float32)
-    sizes, empty, tiny, rotated = np.zeros(count, np.int64), [], [], []
+    sizes, rotated = np.zeros(count, np.int64), []
+    faults: dict[str, list] = {name: [] for name in ("mask", "tiny", "ignore", "area", "outline", "points")}
     with _Images(images) as read:
         for i, image in enumerate(content["images"]):
             objects = rows[image["id"]]
@@ -213,27 +232,42 @@ def coco_source(
             rotated += [image["file_name"]] if is_turned and objects else []
             scale = np.array([resized[i][1] / image["width"], resized[i][0] / image["height"]])
             for j, (annotation, label, box) in enumerate(objects):
-                arrays["boxes"][i, j] = box = box * np.tile(scale, 2)
-                tiny += [annotation["id"]] if (box[2:] - box[:2]).min() < 1 else []
+                arrays["boxes"][i, j] = resized_box = box * np.tile(scale, 2)
                 arrays["labels"][i, j] = label
-                arrays["crowd"][i, j] = bool(annotation.get("iscrowd", 0))
+                arrays["crowd"][i, j] = is_ignored(annotation)
                 arrays["box_mask"][i, j] = not arrays["crowd"][i, j]
-                with _blamed(annotations, annotation):
-                    arrays["area"][i, j] = _area(annotation, box, scale)
+                checks = {
+                    "tiny": (resized_box[2:] - resized_box[:2]).min() < 1,
+                    "ignore": annotation.get("ignore") and not annotation.get("iscrowd"),
+                    "outline": segmentation_misses_box(annotation, box),
+                }
+                with annotation_errors(annotations, annotation):
+                    area, checks["area"] = object_area(annotation, box)
+                    arrays["area"][i, j] = area * scale.prod()
                     if masks:
-                        mask = _mask(annotation, image, resized[i])
+                        mask = object_mask(annotation, image, resized[i])
                         padding = [(0, side - own_side) for side, own_side in zip(size, resized[i], strict=True)]
                         arrays["masks"][i, j] = pack_masks(np.pad(mask, padding))
-                        empty += [] if mask.any() else [annotation["id"]]
+                        checks["mask"] = not mask.any()
+                        checks["outline"] |= mask.any() and not _inner_pixels(mask, resized_box).any()
                     if keypoints and annotation.get("keypoints"):
-                        arrays["keypoints"][i, j] = _keypoints(annotation["keypoints"], names, image, scale)
+                        points = object_keypoints(annotation["keypoints"], names, image, order)
+                        checks["points"] = points_leave_box(points, box)
+                        arrays["keypoints"][i, j] = points * np.append(scale, 1)
+                for name, is_fault in checks.items():
+                    faults[name] += [annotation["id"]] if is_fault else []
     resized_to = f"at {height} by {width}" if edge is None else "once resized"
-    if empty:
-        messages += (f"{annotations.name}: {len(empty)} masks have no pixel {resized_to}: {_listed(empty)}",)
-    if tiny:
-        messages += (
-            f"{annotations.name}: {len(tiny)} boxes are less than a pixel wide or high {resized_to}: {_listed(tiny)}",
-        )
+    texts = {
+        "mask": f"masks have no pixel {resized_to}",
+        "tiny": f"boxes are less than a pixel wide or high {resized_to}",
+        "ignore": "boxes with ignore=1 are neither trained on nor counted, as groups (iscrowd=1)",
+        "area": "areas contradict their boxes (0, less than a 200th or more than twice); the box's area counts",
+        "outline": "masks lie beside their boxes",
+        "points": "boxes do not contain all of their visible keypoints",
+    }
+    messages += tuple(
+        f"{annotations.name}: {len(ids)} {texts[name]}: {list_ids(ids)}" for name, ids in faults.items() if ids
+    )
     if rotated:
         messages += (
             f"{annotations.name}: {len(rotated)} images are turned as their EXIF orientation says; their annotations "
@@ -260,19 +294,6 @@ def _resized(
     return sizes
 
 
-def _keypoint_names(categories: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Return the names of the keypoints, the same for all categories that have any; empty if none has."""
-    for c in categories:
-        names = c.get("keypoints") or []
-        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-            raise ValueError(f"category {c['name']!r}: keypoints={names!r}; allowed: a list of names")
-    skeletons = {tuple(c["keypoints"]): c["name"] for c in categories if c.get("keypoints")}
-    if len(skeletons) > 1:
-        one, other = list(skeletons.values())[:2]
-        raise ValueError(f"categories {one!r} and {other!r}: they have different keypoints; allowed: the same for all")
-    return next(iter(skeletons), ())
-
-
 def _by_image(
     content: dict, categories: Sequence[Mapping[str, Any]], path: Path
 ) -> tuple[dict[int, list[tuple[dict, int, np.ndarray]]], tuple[str, ...]]:
@@ -281,19 +302,21 @@ def _by_image(
     names = {c["id"]: c["name"] for c in content["categories"]}
     images = {image["id"]: image for image in content["images"]}
     rows: dict[int, list] = {key: [] for key in images}
-    flat = []
+    flat, copies = [], set(repeat_positions(content["annotations"]))
+    copy_ids = [content["annotations"][position].get("id", f"number {position}") for position in sorted(copies)]
     for position, annotation in enumerate(content["annotations"]):
+        if position in copies:
+            continue
         if not isinstance(annotation, dict):
             raise ValueError(
                 f"{path}: annotation number {position} is {_kind(annotation)}; allowed: an object with bbox, ..."
             )
         annotation.setdefault("id", f"number {position}")
-        with _blamed(path, annotation):
+        with annotation_errors(path, annotation):
             for key in ("image_id", "category_id"):
-                if not _is_int(annotation.get(key)):
+                if not is_int(annotation.get(key)):
                     raise ValueError(f"{key}={annotation.get(key)!r}: not an id; allowed: the id of an entry, an int")
-            if annotation.get("iscrowd", 0) not in (0, 1):
-                raise ValueError(f"iscrowd={annotation['iscrowd']!r}: unknown; allowed: 0, 1")
+            is_ignored(annotation)
             if annotation.get("image_id") not in images:
                 raise ValueError(f"image_id={annotation.get('image_id')}: no such image; allowed: an id of images")
             if annotation.get("category_id") not in names:
@@ -305,103 +328,17 @@ def _by_image(
                 raise ValueError(
                     f"category {names[annotation['category_id']]!r} is not one of train; allowed: {category_names}"
                 )
-            box = _corners(annotation.get("bbox"), images[annotation["image_id"]])
+            box = box_corners(annotation.get("bbox"), images[annotation["image_id"]])
         if (box[2:] - box[:2]).min() <= 0:
             flat.append(annotation["id"])
         else:
             rows[annotation["image_id"]].append((annotation, number[annotation["category_id"]], box))
-    messages = (f"{len(flat)} boxes without area in {path.name} were left out: {_listed(flat)}",) if flat else ()
+    messages = (f"{len(flat)} boxes without area in {path.name} were left out: {list_ids(flat)}",) if flat else ()
+    if copies:
+        messages += (f"{len(copies)} copies of annotations in {path.name} were left out: {list_ids(copy_ids)}",)
     if unknown := [names[key] for key, label in number.items() if label is None]:
         messages += (f"{path.name}: categories that train lacks, and that no box has: {', '.join(unknown)}",)
     return rows, messages
-
-
-def _corners(bbox: Any, image: Mapping[str, Any]) -> np.ndarray:
-    """Return the corners of a box [x, y, width, height], clipped to its image; the area is 0 where the box's is."""
-    try:
-        x, y, w, h = _numbers(bbox)
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"bbox={bbox}: not a box; allowed: [x, y, width, height] in pixels") from None
-    if not np.isfinite([x, y, w, h]).all():
-        raise ValueError(f"bbox={bbox}: not finite; allowed: numbers")
-    if w < 0 or h < 0:
-        raise ValueError(f"bbox={bbox}: a negative side; allowed: [x, y, width, height], and x2 >= x1, y2 >= y1")
-    width, height = image["width"], image["height"]
-    if min(x, y) < -1 or x + w > width + 1 or y + h > height + 1:
-        raise ValueError(f"bbox={bbox}: outside image {image['file_name']}; allowed: within {width} by {height} pixels")
-    return np.clip([x, y, x + w, y + h], 0, [width, height, width, height])
-
-
-def _numbers(values: Any) -> list[float]:
-    """Return a JSON list of numbers as floats; TypeError where it is anything else."""
-    if not isinstance(values, list | tuple) or any(isinstance(v, bool | str) for v in values):
-        raise TypeError("not a list of numbers")
-    return [float(v) for v in values]
-
-
-def _area(annotation: Mapping[str, Any], box: np.ndarray, scale: np.ndarray) -> float:
-    """Return the area of an object in square pixels of the resized image: its `area`, else the area of its box."""
-    if annotation.get("area") is None:
-        return float((box[2:] - box[:2]).prod())
-    area = annotation["area"]
-    if isinstance(area, bool) or not isinstance(area, (int, float)) or not 0 <= area < np.inf:
-        raise ValueError(f"area={area!r}: not an area; allowed: 0 or more square pixels, or no area")
-    return float(area) * scale.prod()
-
-
-def _mask(annotation: Mapping[str, Any], image: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray:
-    """Return the mask of an annotation, resized with its image: bool [H, W], true where at least half is covered."""
-    from PIL import Image
-
-    if not annotation.get("segmentation"):
-        raise ValueError("it has no segmentation; allowed: run lengths or polygons, or to read boxes only")
-    mask = segmentation_to_mask(annotation["segmentation"], (image["height"], image["width"]))
-    if mask.shape == size:
-        return mask
-    picture = Image.fromarray(mask.astype(np.uint8) * 255)
-    return np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR)) > 127
-
-
-def _keypoints(
-    values: Sequence[float], names: Sequence[str], image: Mapping[str, Any], scale: np.ndarray
-) -> np.ndarray:
-    """Return keypoints [K, 3] (x, y, visibility) in pixels of the resized image; zeros where one is not labeled."""
-    try:
-        values = _numbers(values)
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"keypoints={values!r}: not a list of numbers; allowed: x, y, visibility of each name"
-        ) from None
-    if len(values) != 3 * len(names):
-        raise ValueError(f"keypoints: {len(values)} numbers; allowed: {3 * len(names)}, three for each name")
-    points = np.array(values, float).reshape(-1, 3)
-    labeled = points[:, 2] > 0
-    if not np.isfinite(points).all():
-        raise ValueError("keypoints: not finite; allowed: numbers")
-    if (invalid := points[~np.isin(points[:, 2], (0, 1, 2)), 2]).size:
-        raise ValueError(f"keypoints: visibility {invalid[0]:g}; allowed: 0 (not labeled), 1 (hidden), 2 (visible)")
-    outside = ((points[:, :2] < -1) | (points[:, :2] > [image["width"], image["height"]])).any(-1) & labeled
-    if outside.any():
-        raise ValueError(
-            f"keypoint {names[int(outside.argmax())]!r}: outside image {image['file_name']}; "
-            f"allowed: within {image['width']} by {image['height']} pixels"
-        )
-    points[:, :2] = (points[:, :2] + 0.5) * scale
-    return np.where(labeled[:, None], points, 0)
-
-
-@contextlib.contextmanager
-def _blamed(path: Path, annotation: Mapping[str, Any]) -> Iterator[None]:
-    """Add the file and the annotation to the message of an error."""
-    try:
-        yield
-    except (ValueError, TypeError, KeyError, OverflowError) as error:
-        raise ValueError(f"{path}: annotation {annotation['id']}: {error}") from None
-
-
-def _listed(ids: Sequence[Any], most: int = 5) -> str:
-    first = ", ".join(map(str, ids[:most]))
-    return f"annotation{'s' if len(ids) > 1 else ''} {first}" + (" and others" if len(ids) > most else "")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -456,7 +393,7 @@ def _check_entries(entries: Sequence[Any], kind: str, fields: Mapping[str, type]
             raise ValueError(f"{where} is {_kind(entry)}; allowed: an object with {', '.join(('id', *fields))}")
         for key, form in {"id": int, **fields}.items():
             value = entry.get(key)
-            fits = _is_int(value) and (key == "id" or value > 0) if form is int else isinstance(value, str) and value
+            fits = is_int(value) and (key == "id" or value > 0) if form is int else isinstance(value, str) and value
             if not fits:
                 problem = "is missing" if key not in entry else f"is {value!r}"
                 allowed = "an int" if key == "id" else "a positive int" if form is int else "a text"
@@ -468,12 +405,14 @@ def _check_entries(entries: Sequence[Any], kind: str, fields: Mapping[str, type]
             )
 
 
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def _kind(value: Any) -> str:
     return "null" if value is None else f"of type {type(value).__name__}"
+
+
+def _inner_pixels(mask: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Return the pixels of a mask that touch a box."""
+    (x0, y0), (x1, y1) = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int)
+    return mask[y0:y1, x0:x1]
 
 
 def _numbered(file_categories: list[dict], categories: list[dict]) -> dict[int, int | None]:

@@ -10,6 +10,7 @@ Images on disk are loaded in four steps, each in one module; TFDS data sets take
 
 import collections
 import math
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -288,14 +289,20 @@ def _notes(folder: ImageFolder, headers: ImageHeaders) -> tuple[str, ...]:
     if without := folder.without_images:
         more = f" and {len(without) - 5} more" if len(without) > 5 else ""
         messages += (f"{folder.path}: folders without an image, left out: {', '.join(without[:5])}{more}",)
-    alike = collections.Counter(name.casefold() for name in folder.class_names)
-    if names := [name for name in folder.class_names if alike[name.casefold()] > 1]:
-        messages += (f"{folder.path}: classes whose names differ in upper and lower case alone: {', '.join(names)}",)
+    for form, difference in ((str.casefold, "upper and lower case"), (_nfc, "Unicode form (NFC and NFD)")):
+        alike = collections.Counter(map(form, folder.class_names))
+        if names := [name for name in folder.class_names if alike[form(name)] > 1]:
+            messages += (f"{folder.path}: classes whose names differ in {difference} alone: {', '.join(names)}",)
     for split, files in folder.splits.items():
         there = {file.label for file in files}
         if missing := [name for label, name in enumerate(folder.class_names) if label not in there]:
             messages += (f"{folder.path}: no image in {split} of the classes {', '.join(missing)}",)
     return messages
+
+
+def _nfc(name: str) -> str:
+    """Return a name with each accented letter as one character, where macOS writes two."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _with_test_and_valid(

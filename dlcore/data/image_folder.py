@@ -69,7 +69,8 @@ class ImageFolder(NamedTuple):
       num_outside: number of images that lie in no class folder and are left out.
       main: split that decides classes and size: `train`, or `all` where there are no splits.
       zipped: whether the files are members of a .zip.
-      without_images: folders without an image, each with the ending of a file in it: "birds (.raw)", "emus (empty)".
+      without_images: folders without an image, each with the ending of a file in it, or the reason: "birds (.raw)",
+        "emus (empty)", ".c (hidden)" for a name that starts with a dot.
     """
 
     name: str
@@ -222,10 +223,18 @@ def _is_visible(parts: tuple[str, ...]) -> bool:
 
 
 def _without_images(images: Iterable[tuple[str, ...]], other_files: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
-    """List folders below the root without an image, each with the ending of one of its files, or "empty"."""
+    """List folders below the root that give no image, each with the ending of one of its files, "empty" or "hidden"."""
     some = {parts[:depth] for parts in images for depth in range(len(parts))}
+    other_files = list(other_files)
+    hidden = {
+        parts[: depth + 1]
+        for parts in other_files
+        if "__MACOSX" not in parts and not parts[-1].startswith(".") and parts[-1].lower().endswith(EXTENSIONS)
+        for depth in [next(i for i, part in enumerate(parts) if part.startswith("."))]
+    }
     endings = {parts[:-1]: PurePosixPath(parts[-1]).suffix or parts[-1] for parts in other_files if _is_visible(parts)}
-    return tuple(f"{'/'.join(folder)} ({endings[folder]})" for folder in sorted(set(endings) - some - {()}))
+    reasons = {folder: endings[folder] for folder in set(endings) - some - {()}} | dict.fromkeys(hidden, "hidden")
+    return tuple(f"{'/'.join(folder)} ({reasons[folder]})" for folder in sorted(reasons))
 
 
 def _entries(path: Path) -> tuple[list[_Entry], tuple[str, ...]]:

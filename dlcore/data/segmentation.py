@@ -159,7 +159,7 @@ def segmentation_splits(
             len(s),
             names,
             f"{path.stem} ({split})",
-            (*messages, *s.notes, *_classes_seen(s, split, names, values[split], str(data_dir))),
+            (*messages, *s.notes, *_classes_seen(s, split, names, values[split], str(data_dir), table, size)),
             s.names,
             s.sizes,
         )
@@ -182,14 +182,26 @@ def _names_of(values: np.ndarray, data_dir: str) -> tuple[str, ...]:
 
 
 def _classes_seen(
-    source: Source, split: str, names: tuple[str, ...], values: np.ndarray, data_dir: str
+    source: Source,
+    split: str,
+    names: tuple[str, ...],
+    values: np.ndarray,
+    data_dir: str,
+    table: _Table,
+    size: tuple[int, int] | None,
 ) -> tuple[str, ...]:
     """Return a message that lists the classes without a pixel.
 
     It is an error if the training split has fewer than two classes, or any split none.
     """
     counts = class_pixels(source, len(names))[0]
-    if not counts.any() or (split == "train" and (counts > 0).sum() < 2):
+    least = 2 if split == "train" else 1
+    if (counts > 0).sum() < least:
+        if size is not None and len(np.setdiff1d(table.classes[values], [VOID])) >= least:
+            raise ValueError(
+                f"image_size={','.join(map(str, size))}: masks of this size hold no more than {(counts > 0).sum()} "
+                f"classes of {split}; allowed: a size at which {least} or more are left"
+            )
         raise ValueError(_one_class(data_dir, values, split))
     missing = [name for name, count in zip(names, counts, strict=True) if not count]
     return (f"{source.name or split}: classes without a pixel: {_listed(missing)}",) if missing else ()
@@ -361,8 +373,11 @@ def _described(path: Path, contents: list[bytes]) -> tuple[tuple[str, ...], _Tab
         names, void, values = described["classes"], described.get("void"), described.get("values")
         if not isinstance(names, list) or not isinstance(values, list | None):
             raise TypeError("a list")
-        names, numbers = tuple(map(str, names)), [int(v) for v in (range(len(names)) if values is None else values)]
-        void = (None if VOID in numbers else VOID) if void is None else int(void)
+        numbers = list(range(len(names)) if values is None else values)
+        if invalid := [v for v in (*numbers, 0 if void is None else void) if type(v) is not int]:
+            raise TypeError(f"{invalid[0]!r} is no integer")
+        names = tuple(map(str, names))
+        void = (None if VOID in numbers else VOID) if void is None else void
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: classes.json is no {{'classes': [...], 'void': 255}} ({error!r})") from None
     where = f"{path}: classes.json has"

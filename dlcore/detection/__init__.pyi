@@ -80,6 +80,7 @@ from dlcore.detection.ssd import default_boxes as default_boxes
 from dlcore.detection.ssd import match_default_boxes as match_default_boxes
 from dlcore.detection.torch_detectors import BACKBONES as BACKBONES
 from dlcore.detection.torch_detectors import MODELS as MODELS
+from dlcore.detection.torch_detectors import count_classes as count_classes
 from dlcore.detection.torch_detectors import example_inputs as example_inputs
 from dlcore.detection.torch_detectors import from_torch_names as from_torch_names
 from dlcore.detection.torch_weights import load_torch as load_torch

@@ -34,6 +34,7 @@ from dlcore.ops.roi import multiscale_roi_align, roi_pool
 __all__ = ["BoxHead", "BoxOutputs", "FasterRCNN", "crop_regions", "image_losses", "postprocess"]
 
 WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+Pool = Literal["roi_align", "roi_align_max", "roi_pool"]
 
 
 class BoxOutputs(NamedTuple):
@@ -93,7 +94,7 @@ def crop_regions(
     output_size: int,
     sampling_ratio: int = 2,
     canonical_size: float = 224.0,
-    pool: Literal["roi_align", "roi_pool"] = "roi_align",
+    pool: Pool = "roi_align",
 ) -> jax.Array:
     """Crop regions from a pyramid, each from the level that fits its size.
 
@@ -104,12 +105,13 @@ def crop_regions(
       output_size: bins along each side.
       sampling_ratio: samples of RoIAlign along each side of a bin.
       canonical_size: side of a box of the level whose stride is 16.
-      pool: bilinear samples of each bin (RoIAlign), or its largest value, with corners rounded to pixels (RoIPool).
+      pool: mean of the bilinear samples of each bin (RoIAlign), their largest (roi_align_max), or the bin's largest
+        value, with corners rounded to pixels (RoIPool).
 
     Returns:
       [B, R, output_size, output_size, C].
     """
-    check_choice("pool", pool, ("roi_align", "roi_pool"))
+    check_choice("pool", pool, Pool)
     first = size[0] // levels[0].shape[1]
     strides = [first * 2**i for i in range(len(levels))]
     lowest = int(np.log2(first))
@@ -123,7 +125,8 @@ def crop_regions(
             ]
             return jnp.take_along_axis(jnp.stack(crops), assigned[None, :, None, None, None], 0)[0]
         # RoIAlign from the level that fits each region's size.
-        return multiscale_roi_align(levels, boxes, output_size, strides, assigned, sampling_ratio)
+        reduce = "max" if pool == "roi_align_max" else "mean"
+        return multiscale_roi_align(levels, boxes, output_size, strides, assigned, sampling_ratio, reduce=reduce)
 
     return jax.vmap(crop)(list(levels), boxes, assigned)
 
@@ -160,7 +163,7 @@ class FasterRCNN(nn.Module):
     aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     box_channels: Annotated[int, Range(1)] = 1024
     canonical_size: Annotated[float, Range(1)] = 224.0
-    pool: Literal["roi_align", "roi_pool"] = "roi_align"
+    pool: Pool = "roi_align"
     dtype: Any = None
     non_local: Annotated[bool, "if changed"] = False
 
@@ -189,7 +192,7 @@ class FasterRCNN(nn.Module):
     def setup(self) -> None:
         """Build the parts that every call shares."""
         check_choice("extra_blocks", self.extra_blocks, ExtraBlocks)
-        check_choice("pool", self.pool, ("roi_align", "roi_pool"))
+        check_choice("pool", self.pool, Pool)
         self.fpn = FeaturePyramid(self.channels, self.extra_blocks, self.dtype)
         if self.non_local:
             self.non_local_block = NonLocalBlock(dtype=self.dtype)

@@ -21,6 +21,7 @@ from flax import linen as nn
 from dlcore.choices import check_choice
 from dlcore.data.augment import ExampleAugmentation, augment_examples
 from dlcore.detection.dense import named_maps
+from dlcore.detection.padding import add_image_sizes
 from dlcore.learner import Labels, Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.losses.regression import l2_loss, smooth_l1_loss
@@ -195,12 +196,13 @@ def learner(
     def predict(state: ModelState, batch: dict) -> dict[str, jax.Array]:
         outputs, _ = apply_model(model, state.params, state.model_state, preprocess(batch["image"]), train=False)
         probs, size = jax.nn.softmax(outputs.logits), batch["image"].shape[1:3]
-        return {
+        detections = {
             "boxes": _corners(outputs.box, size)[:, None],
             "scores": probs.max(-1, keepdims=True),
             "labels": probs.argmax(-1, keepdims=True).astype(jnp.int32),
             "valid": jnp.ones((probs.shape[0], 1), bool),
         }
+        return add_image_sizes(detections, batch)
 
     def classes(state: ModelState, batch: dict) -> dict[str, Labels]:
         return {"labels": Labels(model.num_classes, valid="box_mask")} if hasattr(model, "num_classes") else {}

@@ -84,12 +84,12 @@ def clip_sizes(batch: dict, images: jax.Array) -> tuple[ImageSize, int | None]:
 
 
 def add_image_sizes(detections: dict[str, jax.Array], batch: dict) -> dict[str, jax.Array]:
-    """Add the sizes of padded images to their detections, by which boxes become those of the original images.
+    """Add the sizes of images to their detections, by which boxes become those of the original images.
 
     Args:
       detections: `boxes: [B, K, 4]` in pixels of the canvas, ...
-      batch: where images are padded with `image_size: [B, 2]`, and `original_size: [B, 2]` of the images before
-        resizing.
+      batch: with `original_size: [B, 2]` of the images before resizing, where it is known, and `image_size: [B, 2]`
+        where images are padded.
 
     Returns:
       The detections, and the sizes that the batch has.

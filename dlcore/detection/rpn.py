@@ -3,23 +3,26 @@
 Ren, He, Girshick & Sun, "Faster R-CNN" (2015), arXiv:1506.01497; on a pyramid, Lin et al. 2017, arXiv:1612.03144.
 
     L = 1/N sum_{a sampled} BCE(s_a, [a on an object])  +  1/N sum_{a sampled, on an object} smoothL1(t_a, t*_a; 1/9)
+    box_loss giou:  1/N sum_{a sampled, on an object} 1 - GIoU(box of t_a, true box)         arXiv:1902.09630
 
 An anchor is on an object where its IoU with a box is at least 0.7, or no anchor overlaps that box more; it is
 background below 0.3, and ignored between. Of each image 256 anchors are sampled, at most half of them on an object; N
 is their number in the whole batch. Equal to torchvision's `RegionProposalNetwork`.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.detection.anchors import BACKGROUND, Anchors, match_anchors
 from dlcore.detection.dense import flatten_levels, head_conv, select, topk_by_level
 from dlcore.detection.padding import ImageSize
 from dlcore.detection.sampling import balanced_sample
+from dlcore.losses.detection import generalized_iou_loss
 from dlcore.losses.regression import smooth_l1_loss
 from dlcore.nn import Conv
 from dlcore.ops.boxes import box_iou, decode_boxes, encode_boxes
@@ -93,6 +96,7 @@ def image_losses(
     positive_fraction: float = 0.5,
     fg_iou_thresh: float | jax.Array = 0.7,
     bg_iou_thresh: float | jax.Array = 0.3,
+    box_loss: Literal["smooth_l1", "giou"] = "smooth_l1",
 ) -> dict[str, tuple[jax.Array, jax.Array]]:
     """Sum the losses over a sample of the anchors of one image.
 
@@ -106,10 +110,15 @@ def image_losses(
       positive_fraction: largest share of them that is on an object.
       fg_iou_thresh: see `match_anchors`.
       bg_iou_thresh: see `match_anchors`.
+      box_loss: smooth_l1 of the deltas, as in the paper, or giou of the boxes that the deltas give.
 
     Returns:
       {"rpn_objectness", "rpn_box": (sum, what the sum of a batch is divided by)}.
+
+    Raises:
+      ValueError: `box_loss` is unknown.
     """
+    check_choice("box_loss", box_loss, ("smooth_l1", "giou"))
     at = jnp.asarray(anchors.boxes)
     iou = box_iou(boxes, at)
     # Anchors above the IoU threshold, and the best of each box.
@@ -121,7 +130,11 @@ def image_losses(
     # Objectness over the sample, box regression over its positives.
     entropy = optax.sigmoid_binary_cross_entropy(outputs.objectness[index], positive.astype(jnp.float32))  # [count]
     box = jnp.where(positive[:, None], boxes[matched], at)
-    error = 4 * smooth_l1_loss(outputs.deltas[index], encode_boxes(box, at), BETA)  # [count]
+    deltas = outputs.deltas[index]
+    if box_loss == "giou":
+        error = generalized_iou_loss(decode_boxes(deltas, at), box)  # [count]
+    else:
+        error = 4 * smooth_l1_loss(deltas, encode_boxes(box, at), BETA)  # [count]
     number = sampled.sum(dtype=jnp.int32)
     return {
         "rpn_objectness": (jnp.where(sampled, entropy, 0).sum(), number),

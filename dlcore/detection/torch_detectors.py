@@ -5,7 +5,7 @@ background apart, so that 91 classes are 90 here.
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -21,8 +21,9 @@ from dlcore.detection.retinanet import RetinaNet
 from dlcore.detection.ssd import SSD, ReducedVGG16
 from dlcore.detection.torch_weights import load_torch
 from dlcore.models.resnet import ResNet
+from dlcore.models.torch_weights import count_from_torch
 
-__all__ = ["BACKBONES", "MODELS", "example_inputs", "from_torch_names"]
+__all__ = ["BACKBONES", "MODELS", "count_classes", "example_inputs", "from_torch_names"]
 
 _RESNET50 = ResNet()
 MODELS = {
@@ -54,11 +55,28 @@ def example_inputs(model: nn.Module) -> tuple[jax.Array]:
     return (jnp.zeros((1, side, side, 3)),)
 
 
+def count_classes(model: nn.Module, state_dict: Mapping[str, Any]) -> int | None:
+    """Count the classes of published or fine-tuned weights.
+
+    Args:
+      model: model from `MODELS`.
+      state_dict: PyTorch state dict, see `dlcore.detection.torch_weights.load_torch`.
+
+    Returns:
+      C, as the field `num_classes` counts it; None where the weights lack the heads.
+
+    Raises:
+      ValueError: the heads have different numbers of classes.
+    """
+    return _count("classes", model.num_classes, lambda n: _with_classes(model, n), state_dict)
+
+
 def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any]) -> Any:
     """Convert a state dict to the variables of a detector.
 
     Args:
-      model: name from `MODELS`.
+      model: model from `MODELS`; its mask head gets the detector's number of classes, and its keypoint head the number
+        of keypoints of the state dict.
       state_dict: PyTorch state dict, see `dlcore.detection.torch_weights.load_torch`.
 
     Returns:
@@ -67,4 +85,25 @@ def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any]) -> Any:
     Raises:
       ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
     """
+    model = _with_classes(model, model.num_classes)
+    if (head := getattr(model, "keypoint_head", None)) is not None:
+
+        def with_keypoints(count: int) -> nn.Module:
+            return model.clone(keypoint_head=head.clone(num_keypoints=count))
+
+        count = _count("keypoints", head.num_keypoints, with_keypoints, state_dict)
+        model = model if count is None else with_keypoints(count)
     return load_torch(model, state_dict, example_inputs(model)[0].shape[1:3])
+
+
+def _with_classes(model: nn.Module, num_classes: int) -> nn.Module:
+    head = getattr(model, "mask_head", None)
+    heads = {} if head is None else {"mask_head": head.clone(num_classes=num_classes)}
+    return model.clone(num_classes=num_classes, **heads)
+
+
+def _count(what: str, size: int, build: Callable[[int], nn.Module], state_dict: Mapping[str, Any]) -> int | None:
+    models = build(size), build(size + 1)
+    shapes = [jax.eval_shape(model.init, jax.random.key(0), *example_inputs(model)) for model in models]
+    rules, older = models[0].TORCH_NAMES, getattr(models[0], "TORCH_OLD_NAMES", ())
+    return count_from_torch(what, size, (shapes[0], shapes[1]), state_dict, rules, older)

@@ -218,6 +218,7 @@ def learner(
     nms_thresh: Annotated[float, Range(0, 1)] = 0.5,
     detections_per_img: Annotated[int, Range(1)] = 100,
     classifier: Annotated[Literal["softmax", "svm"], "if changed"] = "softmax",
+    rpn_box_loss: Annotated[Literal["smooth_l1", "giou"], "if changed"] = "smooth_l1",
 ) -> Learner:
     """Train a two-stage detector.
 
@@ -247,6 +248,7 @@ def learner(
       detections_per_img: K, detections of an image at most.
       classifier: classifier of proposals: softmax with a background class, or svm, one linear SVM a class (R-CNN's),
         whose margin s scores sigmoid(s).
+      rpn_box_loss: loss of the proposals' boxes: smooth_l1 of the deltas, or giou, 1 - generalized IoU of the boxes.
 
     Returns:
       The learner; predict returns `{"boxes": [B, K, 4] in pixels, "scores", "labels", "valid": [B, K]}`, best first,
@@ -269,6 +271,7 @@ def learner(
             positive_fraction=rpn_positive_fraction,
             fg_iou_thresh=rpn_fg_iou_thresh,
             bg_iou_thresh=rpn_bg_iou_thresh,
+            box_loss=rpn_box_loss,
         ),
         sample=partial(
             sample_proposals,

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dlcore.data.coco_annotations import AREA_RATIOS, fits_box
 from dlcore.data.masks import masks_to_rles, unpack_masks
 from dlcore.extras import require
 from dlcore.learner import Evaluator
@@ -85,7 +86,8 @@ def coco_map(
     Raises:
       MissingPackage: pycocotools is not installed.
       ValueError: shapes or lengths do not fit, a class or an image does not exist, a box, a score, an area or a
-        labeled keypoint is not finite, or the limits of sizes do not increase.
+        labeled keypoint is not finite, a true box is flipped, an area contradicts its box or is negative, a crowd is
+        neither 0 nor 1, or the limits of sizes do not increase.
     """
     require("pycocotools", what="COCO's mAP")
     from pycocotools.cocoeval import COCOeval
@@ -119,6 +121,7 @@ def coco_map(
         check_class_ids(name, rows[:, 1], num_classes)
         check_indices(name, rows[:, 0], num_images, "images")
         check_finite(name, rows[:, 2:])
+    _check_targets(targets, areas)
     real = _annotations(targets, true_masks, true_points)
     detected = _annotations(detections, found_masks, found_points)
     for name, values, objects, kind_of in (
@@ -131,6 +134,8 @@ def coco_map(
                     f"{name}: {len(values)} numbers; allowed: {len(objects)}, one for each {kind_of} object"
                 )
             check_finite(name, values)
+            if np.min(values, initial=0) < 0:
+                raise ValueError(f"{name}={np.min(values):g}: negative; allowed: areas of 0 or more square pixels")
             for annotation, area in zip(objects, values, strict=True):
                 annotation["area"] = float(area)
     for annotation, crowd in zip(real, targets[:, 6], strict=True):
@@ -158,6 +163,25 @@ def coco_map(
         evaluation.eval["recall"][:, :, 0, -1],
         np.moveaxis(precision[..., 1:], -1, 0),
     )
+
+
+def _check_targets(targets: np.ndarray, areas: Sequence[float] | None) -> None:
+    """Refuse true boxes and areas that match nothing, or everything."""
+    check_indices("truth crowd", targets[:, 6], 2, "values")
+    if (flipped := (targets[:, 2:4] > targets[:, 4:6]).any(-1)).any():
+        row = int(flipped.argmax())
+        raise ValueError(f"truth[{row}]={targets[row, 2:6].tolist()}: flipped; allowed: x0 <= x1 and y0 <= y1")
+    if areas is None or len(areas) != len(targets):
+        return
+    areas, sides = np.asarray(areas, float), targets[:, 4:6] - targets[:, 2:4]
+    contradicts = ~fits_box(areas, sides.prod(-1)) & (targets[:, 6] == 0)
+    if contradicts.any():
+        row = int(contradicts.argmax())
+        low, high = (ratio * sides[row].prod() for ratio in AREA_RATIOS)
+        raise ValueError(
+            f"areas[{row}]={areas[row]:g}: contradicts its box of {sides[row, 0]:g} by {sides[row, 1]:g}; "
+            f"allowed: {low:g} to {high:g} square pixels"
+        )
 
 
 def _check_points(targets: np.ndarray, detections: np.ndarray, sigmas: Sequence[float] | None) -> None:

@@ -17,6 +17,7 @@ import optax
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
+from dlcore.activity import activity
 from dlcore.data.source import Source
 from dlcore.data.stratified import stratified_sample
 from dlcore.evaluators.knn import knn_predict
@@ -209,10 +210,12 @@ class Tuning:
         order = np.concatenate([rng.permutation(len(labeled)) for _ in range(-(-num_samples // len(labeled)))])[
             :num_samples
         ]
-        for step, rows in enumerate(order.reshape(steps, batch_size)):
-            batch = labeled[rows]
-            example = batch["image"], batch["label"], jax.random.fold_in(root, step), rate(step)
-            trained, rest, opt_state = self._update(trained, rest, opt_state, *example)
+        with activity(f"fine-tuning with {len(labeled)} labels, step", steps) as show_count:
+            for step, rows in enumerate(order.reshape(steps, batch_size)):
+                show_count(step)
+                batch = labeled[rows]
+                example = batch["image"], batch["label"], jax.random.fold_in(root, step), rate(step)
+                trained, rest, opt_state = self._update(trained, rest, opt_state, *example)
         return {"params": trained["encoder"], **rest}, jax.device_get(trained["head"])
 
     def features(self, variables: dict, source: Source) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.activity import activity
 from dlcore.evaluators.feature_memory import collect_features
 from dlcore.learner import Evaluator
 from dlcore.ops.checks import check_finite, check_shapes
@@ -56,7 +57,7 @@ def probe_predict(
     mean, std = bank.mean(0, dtype=np.float64), bank.std(0, dtype=np.float64)
     std = np.where(std > 1e-6 * np.maximum(std.max(), 1e-12), std, 1.0)
     classifier = LogisticRegression(C=c, max_iter=max_iterations)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), activity(f"linear probe of {len(bank):,} features"):
         warnings.simplefilter("ignore", ConvergenceWarning)
         classifier.fit((bank - mean) / std, labels)
     return classifier.predict((queries - mean) / std)

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dlcore.activity import activity
 from dlcore.data.fingerprint import Fingerprint, changes, count_shared
 from dlcore.data.source import Source
 from dlcore.experiment.flags import Flags
@@ -104,7 +105,8 @@ def load_data(run: ResolvedRun, flags: Flags | None = None, origins: list[Origin
       ValueError: weights cannot be used.
     """
     origins = origins_of(run) if origins is None else origins
-    splits = run.experiment.data(run.flags if flags is None else flags)
+    with activity("reading the data"):
+        splits = run.experiment.data(run.flags if flags is None else flags)
     lines = check_origins(origins, splits, run.flags.changed_data)
     return take_normalization(splits, origins)._replace(notes=(*splits.notes, *lines))
 
@@ -221,7 +223,8 @@ def data_for(run: ResolvedRun, config: dict) -> Splits:
     flags, spec = run.flags.replace(run=str(run.folder)), config["spec"]
     if "image_shape" in spec and flags.get("image_size", 0) is None:
         flags = flags.replace(image_size=_image_size(run.experiment.settings["image_size"], spec["image_shape"]))
-    splits = run.experiment.data(flags)
+    with activity("reading the data"):
+        splits = run.experiment.data(flags)
     before, now = spec.get("image_shape"), splits.spec.get("image_shape")
     if before is not None and now is not None and list(before) != list(now):
         raise FlagError(f"{run.folder}: trained on images of {before}; allowed: such images, not {now}")

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dlcore.activity import activity, heartbeat
 from dlcore.experiment.experiment import name_of
 from dlcore.experiment.flags import parse
 from dlcore.experiment.resolve import wants_smoke
@@ -124,7 +125,8 @@ def run_study(study: Study, argv: list[str]) -> int:
         check_writable(folder)
         _check_settings(study, folder, values)
         say(f"{study.name}: run folder {folder}")
-        result = study.function(**values)
+        with heartbeat(), activity(study.name):
+            result = study.function(**values)
     except (ValueError, OSError, MissingPackage) as error:
         if flags.traceback or isinstance(error, BrokenPipeError):
             raise

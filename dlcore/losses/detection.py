@@ -8,7 +8,8 @@
 
 Every quotient of areas has 1e-7 added to its denominator, as in torchvision, so that empty boxes have finite losses and
 gradients. The overlap losses compare box i with target i; for all pairs, add the axes: `boxes[:, None]` broadcast to
-[N, M, 4]. Region proposals were first trained by the smooth L1 loss of box deltas (regression.py), not by overlap.
+[N, M, 4]. Region proposals are trained by the smooth L1 loss of box deltas (regression.py), or by GIoU
+(`dlcore.detection.rpn.image_losses`).
 """
 
 import jax

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.learner import Metric, Sum, check_countable
+from dlcore.learner import Metric, Sum, value_mask
 
 __all__ = [
     "ConfusionMatrix",
@@ -140,7 +140,7 @@ class ConfusionMatrix(Metric):
           ValueError: the shapes do not fit together, or `num_classes` is missing or differs from that of the logits.
         """
         predictions, num_classes = _classes(predictions, labels, num_classes)
-        valid = _label_mask(labels, mask)
+        valid = value_mask(mask, labels.shape)
         inside = _inside(predictions, num_classes) & _inside(labels, num_classes)
         # Examples outside of [0, C) go to a row that does not exist, and are dropped.
         row = jnp.where(inside, labels, num_classes)
@@ -202,7 +202,7 @@ class PrecisionRecall(Metric):
           ValueError: the shapes do not fit together, or `num_classes` is missing or differs from that of the logits.
         """
         predictions, num_classes = _classes(predictions, labels, num_classes)
-        valid = _label_mask(labels, mask)
+        valid = value_mask(mask, labels.shape)
         inside = _inside(predictions, num_classes) & _inside(labels, num_classes)
         hit = predictions == labels
 
@@ -272,16 +272,6 @@ def _classes(predictions: jax.Array, labels: jax.Array, num_classes: int | None)
     if num_classes is None:
         raise ValueError("num_classes=None: missing where predictions are classes; allowed: the number of classes")
     return predictions, num_classes
-
-
-def _label_mask(labels: jax.Array, mask: jax.Array | None) -> jax.Array:
-    """Return the mask as bool, of the shape of labels."""
-    check_countable(labels.shape)
-    if mask is None:
-        return jnp.ones(labels.shape, bool)
-    if mask.shape not in (labels.shape, labels.shape[:1]):
-        raise ValueError(f"mask={mask.shape}: wrong shape; allowed: {labels.shape[:1]} or {labels.shape}")
-    return jnp.broadcast_to(mask.reshape(mask.shape + (1,) * (labels.ndim - mask.ndim)) > 0, labels.shape)
 
 
 def _inside(classes: jax.Array, num_classes: int) -> jax.Array:

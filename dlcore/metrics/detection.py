@@ -36,7 +36,7 @@ def match_detections(boxes: np.ndarray, scores: np.ndarray, truth: np.ndarray, t
     """
     boxes, targets = (np.asarray(b, np.float64).reshape(-1, 4) for b in (boxes, truth))
     correct, free = np.zeros(len(boxes), bool), np.ones(len(targets), bool)
-    for i in np.argsort(-np.asarray(scores), kind="stable"):
+    for i in np.argsort(-np.asarray(scores, np.float64), kind="stable"):
         # Greedy: by descending score, each detection takes the free target of the largest IoU.
         overlap = np.where(free, _iou(boxes[i], targets), -1.0)
         if len(targets) and overlap.max() > threshold:
@@ -63,7 +63,7 @@ def precision_recall_curve(correct: np.ndarray, scores: np.ndarray, num_truth: i
     if np.ndim(correct) != 1 or np.shape(scores) != np.shape(correct):
         raise ValueError(f"scores={np.shape(scores)}: for correct={np.shape(correct)}; allowed: [N] for both")
     check_finite("scores", scores)
-    hits = np.cumsum(np.asarray(correct, bool)[np.argsort(-np.asarray(scores), kind="stable")])
+    hits = np.cumsum(np.asarray(correct, bool)[np.argsort(-np.asarray(scores, np.float64), kind="stable")])
     return hits / np.arange(1, len(hits) + 1), hits / num_truth
 
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.learner import Metric
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["HalfInterval"]
 
@@ -36,7 +37,11 @@ class HalfInterval(Metric):
 
         Returns:
           The metric.
+
+        Raises:
+          ValueError: the shapes do not fit together.
         """
+        check_shapes(values=(values, "B"), mask=(mask, "B"))
         valid = jnp.ones(values.shape, bool) if mask is None else mask > 0
         valid_values = jnp.where(valid, values, 0).astype(jnp.float32)
         count = valid.sum(dtype=jnp.int32)

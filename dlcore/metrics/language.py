@@ -10,11 +10,11 @@ import math
 from typing import Self
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from dlcore.learner import Sum
 from dlcore.metrics.classification import class_predictions
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["BitsPerDim", "Perplexity", "token_metrics"]
 
@@ -78,8 +78,12 @@ def token_metrics(
 
     Returns:
       {"loss", "accuracy", "perplexity", "bits"}.
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
-    mask = None if mask is None else jnp.broadcast_to(mask, nats.shape).reshape(-1)
+    check_shapes(nats=(nats, "... T"), target=(target, "... T"), mask=(mask, "... T"))
+    mask = None if mask is None else mask.reshape(-1)
     flat = nats.reshape(-1), mask
     return {
         "loss": Sum.of(*flat),

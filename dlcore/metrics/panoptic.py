@@ -127,7 +127,7 @@ def _count(segments, labels, true_segments, true_labels, num_classes: int) -> tu
         )
 
     for areas, classes in ((area, labels), (true_area, true_labels)):
-        outside += ((areas > 0) & ((classes < -1) | (classes >= num_classes))).sum()
+        outside += ((areas > 0) & ((classes < 0) | (classes >= num_classes))).sum()
     hits = match.any(1)
     ious = jnp.where(match, iou, 0).sum(1).astype(jnp.float32)
     return (

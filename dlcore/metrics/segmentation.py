@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from dlcore.learner import Metric
+from dlcore.learner import Metric, value_mask
 from dlcore.metrics.classification import ConfusionMatrix, check_outside
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["BoundaryIoU", "MeanIoU", "iou_per_class", "voxel_iou"]
 
@@ -74,10 +75,7 @@ class MeanIoU(ConfusionMatrix):
           The metric.
         """
         if void_label is not None:
-            counts = labels != void_label
-            if mask is not None:
-                counts &= mask.reshape(mask.shape + (1,) * (labels.ndim - mask.ndim)) > 0
-            mask = counts
+            mask = (labels != void_label) & value_mask(mask, labels.shape)
         return super().of(predictions, labels, mask, num_classes).replace(void_label=void_label)
 
     def compute(self) -> dict[str, Any] | None:
@@ -130,31 +128,33 @@ class BoundaryIoU(Metric):
         """Count a batch.
 
         The band of a class are its pixels from which a square of 2 width + 1 pixels reaches out of it. The image's edge
-        is an outline, as in the paper's code; the edge of void is none, and void pixels do not count.
+        is an outline, as in the paper's code; the edge of pixels that do not count is none.
 
         Args:
           predictions: [B, H, W] int, classes.
           labels: [B, H, W] int.
           num_classes: C.
-          mask: [B]; images of mask 0 do not count. None counts all.
+          mask: [B], or of the shape of `labels`; 0 does not count. None counts all.
           void_label: label of pixels that do not count; None for no such label.
-          width: d, in pixels.
+          width: d, in pixels, at least 1.
 
         Returns:
           The metric.
 
         Raises:
-          ValueError: the shapes differ.
+          ValueError: the shapes differ, or `width` is below 1.
         """
         if predictions.shape != labels.shape:
             raise ValueError(f"predictions={predictions.shape}: another shape; allowed: {labels.shape}, as labels")
-        void = jnp.zeros(labels.shape, bool) if void_label is None else labels == void_label
-        counts = ~void if mask is None else ~void & (mask > 0)[:, None, None]
+        check_shapes(width=(width, ">= 1"))
+        counts = value_mask(mask, labels.shape)
+        if void_label is not None:
+            counts &= labels != void_label
 
         inside = (predictions >= 0) & (predictions < num_classes) & (labels >= 0) & (labels < num_classes)
 
         def band(member: jax.Array) -> jax.Array:
-            inner = member | void
+            inner = member | ~counts
             for shape in ((1, 2 * width + 1, 1), (1, 1, 2 * width + 1)):
                 inner = jax.lax.reduce_window(
                     jnp.pad(inner, [(0, 0)] + [(n // 2, n // 2) for n in shape[1:]]),
@@ -164,7 +164,7 @@ class BoundaryIoU(Metric):
                     (1, 1, 1),
                     "VALID",
                 )
-            # The band is what erosion by the window removes; void pixels do not erode.
+            # The band is what erosion by the window removes; pixels that do not count do not erode.
             return member & ~inner & counts
 
         def count(label: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -33,9 +33,11 @@ from dlcore.models.weight_files import IGNORED, listed, unwrap_state_dict
 __all__ = [
     "Layout",
     "count_classes",
+    "count_from_torch",
     "fill_from_torch",
     "head_paths",
     "load_torch",
+    "size_of_layers",
     "torch_names",
 ]
 
@@ -95,21 +97,104 @@ def torch_names(name: str, **fields: Any) -> dict[str, str]:
 
 
 def count_classes(name: str, state_dict: Mapping[str, Any]) -> int | None:
-    """Count the classes that published weights tell apart.
+    """Count the classes that published or fine-tuned weights tell apart.
 
     Args:
-      name: a name of `dlcore.models.list_models()`.
+      name: a name of `dlcore.models.list_models()`, of any kind.
       state_dict: {name: array}, as in `load_torch`.
 
     Returns:
-      The length of the head's bias; None where the model or the file has none.
+      C, as `num_classes` of the model counts it (two-stage detectors and SSD without the background); None where the
+      model or the file has no layers that depend on it.
+
+    Raises:
+      ValueError: layers of the weights have different numbers of classes.
     """
-    if hasattr(family_of(name), "from_torch_names") or "params/head/bias" not in _leaves(_variables(name, {})):
+    family = family_of(name)
+    if hasattr(family, "from_torch_names"):
+        count = getattr(family, "count_classes", None)
+        return None if count is None else count(create_model(name), state_dict)
+    classes = getattr(create_model(name), "num_classes", None)
+    if classes is None:
         return None
+    leaves, more = (_leaves(_variables(name, {"num_classes": size})) for size in (classes, classes + 1))
     layout, entries = _read(name, state_dict)
-    bias = entries.get(_torch_name("params/head/bias", layout.names))
-    has_classes = hasattr(create_model(name), "num_classes")
-    return len(bias) if has_classes and bias is not None else None
+    return size_of_layers("classes", classes, (leaves, more), _names(layout, leaves), entries)
+
+
+def size_of_layers(
+    what: str,
+    size: int,
+    leaves: tuple[Mapping[str, Any], Mapping[str, Any]],
+    names: Mapping[str, str],
+    entries: Mapping[str, Any],
+) -> int | None:
+    """Find the size of a model (its number of classes) from the shapes of weights.
+
+    The layers that depend on the size are those whose shapes differ between two models of the sizes S and S + 1.
+
+    Args:
+      what: plural noun for what is counted, for errors.
+      size: S.
+      leaves: {path: shape} of a model of size S, and of one of size S + 1.
+      names: {path: name of its entry}.
+      entries: {name: array}.
+
+    Returns:
+      The size; None where no such layer has an entry.
+
+    Raises:
+      ValueError: the layers have different sizes, or one fits none.
+    """
+    sizes = {}
+    for path, leaf in leaves[0].items():
+        shape, more = leaf.shape, leaves[1][path].shape
+        if shape == more or not {*names[path].split(JOIN)} <= entries.keys():
+            continue
+        axis = next(k for k, (m, n) in enumerate(zip(shape, more, strict=True)) if m != n)
+        file_shape = _convert(path, _joined(entries, names[path]), shape, lambda *_: None).shape
+        if len(file_shape) != len(shape):
+            continue  # `load_torch` names entries of another rank
+        extra, rest = divmod(file_shape[axis] - shape[axis], more[axis] - shape[axis])
+        if rest or size + extra < 1:
+            raise ValueError(f"state_dict: {names[path]} {file_shape}: fits no number of {what}")
+        sizes[names[path]] = size + extra
+    first = {number: key for key, number in reversed(sizes.items())}
+    if len(first) > 1:
+        counts = ", ".join(f"{first[number]} has {number}" for number in sorted(first))
+        raise ValueError(f"state_dict: its heads differ in the number of {what}: {counts}; allowed: one")
+    return next(iter(sizes.values()), None)
+
+
+def count_from_torch(
+    what: str,
+    size: int,
+    shapes: tuple[Any, Any],
+    state_dict: Mapping[str, Any],
+    rules: Sequence[tuple[str, Any]],
+    older: Sequence[tuple[str, Any]] = (),
+) -> int | None:
+    """Find the size of any module, such as a detector's number of classes, from a state dict; see `size_of_layers`.
+
+    Args:
+      what: plural noun for what is counted, for errors.
+      size: S.
+      shapes: trees of the variables of a module of size S, and of one of size S + 1.
+      state_dict: {name: array}, see `fill_from_torch`.
+      rules: see `fill_from_torch`.
+      older: see `fill_from_torch`.
+
+    Returns:
+      The size; None where the state dict lacks the layers that depend on it.
+
+    Raises:
+      ValueError: the layers have different sizes.
+    """
+    leaves = (_leaves(shapes[0]), _leaves(shapes[1]))
+    names = {path: _torch_name(path, tuple(rules)) for path in leaves[0]}
+    entries = Layout("", older=tuple(older)).entries(unwrap_state_dict(state_dict))
+    _split_projections(entries, names)
+    return size_of_layers(what, size, leaves, names, entries)
 
 
 def head_paths(name: str, state_dict: Mapping[str, Any]) -> tuple[set[str], bool]:

@@ -3,7 +3,9 @@
     model.jaxexp           the function (weights, inputs) -> outputs, StableHLO by jax.export, for cpu, cuda and tpu
     weights.safetensors    the arrays that it reads, by path
     manifest.json          names, shapes and dtypes of inputs and outputs, versions, the run's settings, facts of its
-                           data; for image classifiers also `input`: the required image and its preprocessing
+                           data; for image classifiers also `input`: the required image and its preprocessing; for
+                           detectors `detections`: pixels and order of boxes and keypoints, and how to get them in
+                           those of a photograph
     load.py                loads and runs it; for image classifiers `predict(image)` takes any image file or array
 
 The batch size is symbolic; the shape of an example is that of training. The exported function takes plain dicts, so
@@ -43,6 +45,7 @@ __all__ = [
     "LOADER",
     "MODE",
     "PLATFORMS",
+    "detection_rule",
     "example_batch",
     "export_function",
     "flat_predict",
@@ -219,6 +222,42 @@ def input_rule(spec: Mapping[str, Any], inputs: Mapping[str, Any], outputs: Any)
     }
 
 
+def detection_rule(spec: Mapping[str, Any], outputs: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Describe the boxes, keypoints and masks that an exported detector returns.
+
+    Args:
+      spec: facts of the data.
+      outputs: `outputs` of the manifest.
+
+    Returns:
+      What each output means; None if the function is no detector.
+    """
+    if not {"boxes", "scores", "labels", "valid"} <= {*outputs}:
+        return None
+    height, width = spec["image_shape"][:2]
+    if spec.get("resize"):
+        shorter, longer = spec["resize"]
+        resize = (
+            f"shorter side {shorter}, longer at most {longer} pixels, in the upper left of {width} x {height} pixels"
+        )
+        factors = "x times original width / resized width, y times original height / resized height"
+    else:
+        resize = f"stretched to {width} x {height} pixels"
+        factors = f"x times the photograph's width / {width}, y times its height / {height}"
+    rule = {
+        "boxes": "x1, y1, x2, y2 in pixels of the input image; the upper left corner is (0, 0)",
+        "labels": "index in spec.class_names",
+        "valid": "false for rows without a detection",
+        "input": resize,
+        "in_photograph": factors,
+    }
+    extra = {
+        "keypoints": "x, y in pixels of the input image",
+        "masks": "probabilities in the box, from its upper left to its lower right corner",
+    }
+    return rule | {name: text for name, text in extra.items() if name in outputs}
+
+
 def flat_predict(learner: Learner, state: Any) -> tuple[Callable[[dict, dict], Any], dict[str, Any]]:
     """Convert a learner's `predict` to a function of plain dicts of arrays.
 
@@ -346,6 +385,8 @@ def _export_run(run: ResolvedRun) -> int:
         manifest = export_function(new_folder, exported_predict, weights, batch, about)
     except ValueError as error:
         raise FlagError(f"--mode=export: predict of {run.experiment.name} as a {error}, or the other modes") from error
+    if detections := detection_rule(spec, manifest["outputs"]):
+        write_json(new_folder / "manifest.json", manifest | {"detections": detections})
     if rule := input_rule(spec, manifest["inputs"], manifest["outputs"]):
         manifest["input"] = rule
         (new_folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")

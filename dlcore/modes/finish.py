@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from dlcore.activity import activity
 from dlcore.diagnostics.trivial import Trivial, baseline, trivial_measures
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolved_run import ResolvedRun, restore_state
@@ -65,7 +66,8 @@ def finish(
         for name, picture in (run.experiment.pictures(context) if run.experiment.pictures else {}).items():
             writer.image(f"test/{name}", picture, step)
     hook_panels = [panel for hook in hooks if hasattr(hook, "panels") for panel in hook.panels(context)]
-    report = _report(run, context, result, step, seconds, hook_panels, batch)
+    with activity("drawing the report"):
+        report = _report(run, context, result, step, seconds, hook_panels, batch)
     headline = spec.get("headline", run.experiment.headline)
     value = numbers.get(headline)
     line = {

@@ -50,7 +50,7 @@ def nms(
     )
     count = boxes.shape[0]
     valid = jnp.ones(count, bool) if valid is None else valid.astype(bool)
-    order = jnp.argsort(jnp.where(valid, -scores, jnp.inf), stable=True)
+    order = _best_first(valid, scores)
     boxes, valid = boxes[order], valid[order]
     groups = jnp.zeros(count, jnp.int32) if groups is None else groups[order]
     position, extra = jnp.arange(count), -count % 32
@@ -93,6 +93,14 @@ def top_detections(keep: jax.Array, scores: jax.Array, count: int) -> tuple[jax.
       ([count] int32 indices, best first; [count] bool, False for padding where fewer boxes are kept).
     """
     check_shapes(keep=(keep, "N"), scores=(scores, "N"))
-    order = jnp.argsort(jnp.where(keep, -scores, jnp.inf), stable=True)
+    order = _best_first(keep.astype(bool), scores)
     order = jnp.pad(order, (0, max(0, count - order.shape[0])))[:count].astype(jnp.int32)
     return order, jnp.arange(count) < keep.sum()
+
+
+def _best_first(valid: jax.Array, scores: jax.Array) -> jax.Array:
+    """Sort by score from the highest down, equal ones in their order; those that are not valid come last."""
+    if jnp.issubdtype(scores.dtype, jnp.floating):
+        return jnp.argsort(jnp.where(valid, -scores, jnp.inf), stable=True)
+    # An unsigned integer has no negative, and the lowest one of a signed type has none either; ~ reverses the order.
+    return jnp.lexsort((~scores, ~valid))

@@ -5,6 +5,7 @@ Lin et al., "Feature pyramid networks for object detection" (2017), arXiv:1612.0
 
     align[r, p, q] = sum_ij  rows[r, p, i]  x[i, j]  columns[r, q, j]
     rows[r, p, i]  = mean over the samples y of bin p of  max(0, 1 - |y - i|)          y: evenly spaced, not rounded
+    align with reduce="max":  the largest of the bin's bilinear samples
     pool[r, p, q]  = max of x over the pixels of bin (p, q)                          corners are rounded to pixels
 
 The mean of bilinear samples over a bin separates into rows and columns. Its value is read pixel by pixel, of each box
@@ -12,14 +13,17 @@ from its own level; its gradient is two matrix products a level. Equal to torchv
 `MultiScaleRoIAlign`, gradients with respect to the maps included; as there, boxes have no gradient.
 """
 
+import functools
+import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["multiscale_roi_align", "roi_align", "roi_pool"]
@@ -38,8 +42,9 @@ def roi_align(
     spatial_scale: float = 1.0,
     sampling_ratio: int = 2,
     aligned: bool = False,
+    reduce: Literal["mean", "max"] = "mean",
 ) -> jax.Array:
-    """Average bilinear samples of a map over the bins of boxes.
+    """Take the mean, or the largest, of the bilinear samples of a map in each bin of boxes.
 
     Args:
       features: [H, W, C], the map of one image; `jax.vmap` for several.
@@ -48,18 +53,20 @@ def roi_align(
       spatial_scale: side of the map over side of the image.
       sampling_ratio: samples along each side of a bin; -1 for one a pixel of the map, which is not for use inside jit.
       aligned: pixel i of the map is at i + 0.5, not at i, and boxes smaller than one pixel of the map stay so.
+      reduce: mean, as in torchvision, or max, which Mask R-CNN's paper names beside it; a sample beyond the map is 0.
 
     Returns:
       [R, h, w, C].
 
     Raises:
       ValueError: the shapes do not fit, concrete boxes are not finite, there are no bins, `sampling_ratio` is 0 or
-        below -1, or it is -1 and the boxes are traced.
+        below -1, it is -1 and the boxes are traced, or `reduce` is unknown.
     """
+    check_choice("reduce", reduce, ("mean", "max"))
     _check(features, boxes, output_size, sampling_ratio)
     check_shapes(spatial_scale=(spatial_scale, "> 0"))
     assigned = jnp.zeros(boxes.shape[0], int)
-    crops = _crops([features], boxes, output_size, [spatial_scale], assigned, sampling_ratio, aligned)
+    crops = _crops([features], boxes, output_size, [spatial_scale], assigned, sampling_ratio, aligned, reduce)
     return crops.astype(features.dtype)
 
 
@@ -71,6 +78,7 @@ def multiscale_roi_align(
     assigned: jax.Array,
     sampling_ratio: int = 2,
     aligned: bool = False,
+    reduce: Literal["mean", "max"] = "mean",
 ) -> jax.Array:
     """Crop each box from its own level of a pyramid, by RoIAlign.
 
@@ -82,6 +90,7 @@ def multiscale_roi_align(
       assigned: [R] int, the index in `levels` of each box; `dlcore.detection.fpn.assign_levels` chooses it by size.
       sampling_ratio: as for `roi_align`.
       aligned: as for `roi_align`.
+      reduce: as for `roi_align`.
 
     Returns:
       [R, h, w, C]; zeros where `assigned` is no level.
@@ -89,6 +98,7 @@ def multiscale_roi_align(
     Raises:
       ValueError: there are no levels or not as many strides, or as `roi_align`.
     """
+    check_choice("reduce", reduce, ("mean", "max"))
     if not levels or len(levels) != len(strides):
         raise ValueError(
             f"strides={tuple(strides)}: for {len(levels)} levels; allowed: one stride a level, at least one"
@@ -97,7 +107,8 @@ def multiscale_roi_align(
         _check(level, boxes, output_size, sampling_ratio)
     check_shapes(boxes=(boxes, "R 4"), assigned=(assigned, "int R"))
     scales = [1 / stride for stride in strides]
-    return _crops(levels, boxes, output_size, scales, assigned, sampling_ratio, aligned).astype(levels[0].dtype)
+    crops = _crops(levels, boxes, output_size, scales, assigned, sampling_ratio, aligned, reduce)
+    return crops.astype(levels[0].dtype)
 
 
 def roi_pool(
@@ -164,10 +175,20 @@ def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 class _Taps(NamedTuple):
-    """The pixels that each bin reads along one axis, and their weights: [R, bins, T]."""
+    """The pixels that each bin reads along one axis, and their weights: [R, bins, T].
+
+    Tap s is the first pixel of sample s of a bin, tap S + s its second; a box has `counts` [R] samples a bin.
+    """
 
     index: jax.Array
     weight: jax.Array
+    counts: jax.Array
+
+    def sample(self, s: int) -> "_Taps":
+        """Take the two pixels of one sample, with weights of their own."""
+        pair = np.array([s, self.index.shape[-1] // 2 + s])
+        weight = self.weight[..., pair] * jnp.maximum(self.counts, 1)[:, None, None]
+        return _Taps(self.index[..., pair], weight, self.counts)
 
 
 def _taps(low: jax.Array, high: jax.Array, bins: int, length: jax.Array, ratio: int, aligned: bool) -> _Taps:
@@ -185,7 +206,8 @@ def _taps(low: jax.Array, high: jax.Array, bins: int, length: jax.Array, ratio: 
     at = jnp.clip(at, 0, length - 1)
     first = jnp.floor(at)
     index = jnp.concatenate([first, jnp.minimum(first + 1, length - 1)], -1).astype(jnp.int32)
-    return _Taps(index, jnp.concatenate([(first + 1 - at) * weight, (at - first) * weight], -1))
+    weights = jnp.concatenate([(first + 1 - at) * weight, (at - first) * weight], -1)
+    return _Taps(index, weights, counts[:, 0, 0])
 
 
 def _crops(
@@ -196,6 +218,7 @@ def _crops(
     assigned: jax.Array,
     ratio: int,
     aligned: bool,
+    reduce: str = "mean",
 ) -> jax.Array:
     level = jnp.clip(assigned, 0, len(levels) - 1)
     dtype = jnp.promote_types(boxes.dtype, jnp.float32)
@@ -205,7 +228,18 @@ def _crops(
         for axis, bins in enumerate(_pair(output_size))
     )
     rows = rows._replace(weight=jnp.where((assigned == level)[:, None, None], rows.weight, 0))
-    return _read(tuple(levels), *jax.lax.stop_gradient((rows, columns)), level)
+    rows, columns = jax.lax.stop_gradient((rows, columns))
+    if reduce == "mean":
+        return _read(tuple(levels), rows, columns, level)
+
+    def sample(i: int, j: int) -> jax.Array:
+        value = _read(tuple(levels), rows.sample(i), columns.sample(j), level)
+        exists = (i < rows.counts) & (j < columns.counts)
+        return jnp.where(exists[:, None, None, None], value, -jnp.inf)
+
+    counts = (taps.index.shape[-1] // 2 for taps in (rows, columns))
+    best = functools.reduce(jnp.maximum, itertools.starmap(sample, itertools.product(*map(range, counts))))
+    return jnp.where(jnp.isneginf(best), 0, best)
 
 
 def _of_level(levels: Sequence[jax.Array], axis: int, level: jax.Array) -> jax.Array:

@@ -234,7 +234,8 @@ def error_kinds(
         )
         body += f'<tr><th scope="row">{escape(str(name))}</th>{cells}</tr>'
     table = f'<table class="tight"><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>'
-    return Panel(title, f'<div class="scroll">{table}</div>', note, half=True)
+    # In half of a narrow window the last columns would be cut.
+    return Panel(title, f'<div class="scroll">{table}</div>', note, half=len(kinds) < 5)
 
 
 def _dashed(draw: Any, box: Sequence[float], dash: int = 5) -> None:

@@ -13,6 +13,7 @@ from dlcore.report.pictures import data_uri, to_uint8
 __all__ = ["nearest_images", "picture_grid", "sample_grid", "sample_path", "sample_rows", "save_picture", "scatter"]
 
 _WIDTH = 560
+_LARGEST = 112
 _GAP_GRAY = 128
 
 
@@ -76,7 +77,9 @@ def sample_grid(images: np.ndarray, title: str = "Samples", note: str = "", colu
     Returns:
       The panel.
     """
-    return Panel(title, _picture(picture_grid(images, min(columns, len(images))), title), note, half=True)
+    return Panel(
+        title, _picture(picture_grid(images, min(columns, len(images))), title, min(images.shape[1:3])), note, half=True
+    )
 
 
 def sample_path(images: np.ndarray, title: str = "From noise to samples", note: str = "") -> Panel:
@@ -97,7 +100,9 @@ def sample_path(images: np.ndarray, title: str = "From noise to samples", note: 
     if images.ndim != 5:
         raise ValueError(f"images={images.shape}: wrong shape; allowed: [T, N, H, W, C]")
     by_sample = images.swapaxes(0, 1).reshape(-1, *images.shape[2:])
-    return Panel(title, _picture(picture_grid(by_sample, images.shape[0]), title), note, half=True)
+    return Panel(
+        title, _picture(picture_grid(by_sample, images.shape[0]), title, min(images.shape[2:4])), note, half=True
+    )
 
 
 def sample_rows(rows: Mapping[str, np.ndarray], title: str, note: str = "") -> Panel:
@@ -112,7 +117,8 @@ def sample_rows(rows: Mapping[str, np.ndarray], title: str, note: str = "") -> P
       The panel.
     """
     figures = (
-        f"<figure>{_picture(picture_grid(images, len(images)), name)}<figcaption>{escape(name)}</figcaption></figure>"
+        f"<figure>{_picture(picture_grid(images, len(images)), name, min(images.shape[1:3]))}"
+        f"<figcaption>{escape(name)}</figcaption></figure>"
         for name, images in rows.items()
     )
     return Panel(title, "".join(figures), note, half=True)
@@ -147,8 +153,9 @@ def nearest_images(images: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, n
     return nearest, np.sqrt(np.square(queries - exact).sum(1))
 
 
-def _picture(grid: np.ndarray, alt: str) -> str:
-    scale = max(1, round(_WIDTH / grid.shape[1]))
+def _picture(grid: np.ndarray, alt: str, side: int) -> str:
+    """Enlarge a grid to about the width of a panel, but the shorter `side` of an image to at most `_LARGEST`."""
+    scale = max(1, min(round(_WIDTH / grid.shape[1]), _LARGEST // side))
     width = grid.shape[1] * scale
     return f'<img class="tiles" alt="{escape(alt)}" width="{width}" src="{data_uri(grid, scale)}">'
 

@@ -171,6 +171,7 @@ def segmentations(
     count: int = 8,
     title: str = "Worst images first",
     typical: bool = False,
+    num_worst: int = 0,
 ) -> Panel:
     """Show images with predictions, targets and error maps, lowest IoU first.
 
@@ -182,13 +183,14 @@ def segmentations(
       count: largest number of images.
       title: title of the panel.
       typical: whether to show the images around the median IoU in place of the lowest.
+      num_worst: number of images of the lowest IoU that another panel shows, and this one leaves out.
 
     Returns:
       The panel.
     """
     colors, values = palette(class_names), image_iou(classes, truth, len(class_names))
     first = max(0, (len(values) - count) // 2) if typical else 0
-    order = np.argsort(values, kind="stable")[first : first + count]
+    order = np.argsort(values, kind="stable")[max(first, num_worst) : first + count]
     scale = max(1, round(240 / images.shape[2])) if len(images) else 1
     rows = []
     for i, image in zip(order, to_uint8(images[order]), strict=True):

@@ -10,7 +10,7 @@ from dlcore.report.tables import table
 __all__ = ["phase_gains"]
 
 
-def phase_gains(history: Sequence[Mapping[str, Any]], parts: Sequence[Part], metric: str = "accuracy") -> Panel:
+def phase_gains(history: Sequence[Mapping[str, Any]], parts: Sequence[Part], metric: str = "accuracy") -> list[Panel]:
     """Show the validation metric at the end of each phase, and its gain.
 
     Args:
@@ -19,7 +19,7 @@ def phase_gains(history: Sequence[Mapping[str, Any]], parts: Sequence[Part], met
       metric: value on the validation split; larger is better.
 
     Returns:
-      The panel: one row per phase.
+      One panel with a row per phase; none where no phase has a gain, as with a single one.
     """
     rows = [row for row in history if row.get("split") == "valid" and metric in row]
     last = max((row["step"] for row in history), default=0)
@@ -39,4 +39,5 @@ def phase_gains(history: Sequence[Mapping[str, Any]], parts: Sequence[Part], met
         )
         before = before if value is None else value
     note = "At the last evaluation of each phase. A phase that adds nothing need not run."
-    return table(table_rows, "Gain of each phase", note)
+    has_gain = any(row["gain"] for row in table_rows)
+    return [table(table_rows, "Gain of each phase", note)] if has_gain else []

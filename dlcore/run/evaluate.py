@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.errors import FlaxError
 
+from dlcore.activity import activity
 from dlcore.data.pipeline import padded_batches
 from dlcore.learner import Evaluator, Learner, Metrics
 from dlcore.run.sharding import put_rows
@@ -109,15 +110,17 @@ class Evaluation:
           ValueError: there is no batch.
         """
         host, sums = None, None
-        for count, batch in enumerate(batches, 1):
-            batch = self.put(batch)
-            with self.placement.context():
-                sums = self._next(sums, state, batch)
-            self.placement.pace(sums)
-            if count % fold_every == 0:
-                host, sums = fold(host, sums.on_host()), None
-        if sums is not None:
-            host = fold(host, sums.on_host())
+        with activity("evaluating, batch") as show_count:
+            for count, batch in enumerate(batches, 1):
+                batch = self.put(batch)
+                with self.placement.context():
+                    sums = self._next(sums, state, batch)
+                self.placement.pace(sums)
+                show_count(count)
+                if count % fold_every == 0:
+                    host, sums = fold(host, sums.on_host()), None
+            if sums is not None:
+                host = fold(host, sums.on_host())
         if host is None:
             raise ValueError("source: holds no example to evaluate; allowed: at least one")
         return host
@@ -134,14 +137,16 @@ class Evaluation:
         """
         from jax.experimental import multihost_utils
 
-        for batch in batches:
-            device = self.put(batch)
-            with self.placement.context():
-                out, rows = self._predict(state, device), batch
-            if jax.process_count() > 1:
-                out, rows = multihost_utils.process_allgather((out, device), tiled=True)
-            valid = np.asarray(rows["mask"]) > 0
-            yield jax.tree.map(lambda x, valid=valid: np.asarray(x)[valid], (jax.device_get(out), rows))
+        with activity("predicting, batch") as show_count:
+            for count, batch in enumerate(batches, 1):
+                show_count(count)
+                device = self.put(batch)
+                with self.placement.context():
+                    out, rows = self._predict(state, device), batch
+                if jax.process_count() > 1:
+                    out, rows = multihost_utils.process_allgather((out, device), tiled=True)
+                valid = np.asarray(rows["mask"]) > 0
+                yield jax.tree.map(lambda x, valid=valid: np.asarray(x)[valid], (jax.device_get(out), rows))
 
     def outputs(self, state: Any, batches: Any) -> Any:
         """Predict every example.
@@ -187,7 +192,9 @@ class Evaluation:
             for evaluator, acc in zip(group, accumulators, strict=True):
                 if acc is None:
                     raise ValueError("source: that of an evaluator holds no example; allowed: at least one")
-                for name, value in evaluator.finish(acc).items():
+                with activity(f"measuring {', '.join(evaluator.names[:3]) or 'the split'}"):
+                    results = evaluator.finish(acc)
+                for name, value in results.items():
                     if name in measures:
                         raise ValueError(f"evaluators: two evaluators give {name!r}; allowed: unique names")
                     if evaluator.names and np.ndim(value) == 0 and name not in evaluator.names:

@@ -19,6 +19,7 @@ import jax
 import numpy as np
 from absl import logging
 
+from dlcore.activity import activity
 from dlcore.cost.memory import memory_report
 from dlcore.data.pipeline import batch_at, epochs, settings
 from dlcore.data.prefetch import Prefetch
@@ -142,7 +143,8 @@ def fit(
     if arguments.folder is not None:
         check_writable(arguments.folder)
     with lock_folder(arguments.folder):
-        run = _Run(arguments)
+        with activity("tracing the programs"):
+            run = _Run(arguments)
         result = run.run()
         if report and arguments.folder is not None:
             _report(run, result, arguments.folder)
@@ -241,7 +243,8 @@ class _Run:
                     if self.arguments.progress:
                         say(f"finished before, after step {step}: nothing was trained")
                     return self._result(step, carry, 0.0)
-                self.program.compile()
+                with activity("compiling"):
+                    self.program.compile()
             self.compile_seconds = time.monotonic() - began
             if self.arguments.progress:
                 say(f"compiled and initialized in {self.compile_seconds:.1f} s")
@@ -317,11 +320,12 @@ class _Run:
             lambda t: batch_at(arguments.train, t), first, arguments.steps, arguments.prefetch, self.program.put
         )
         try:
-            with batches, Preemption() as preemption:
+            with batches, Preemption() as preemption, activity("training, step", arguments.steps) as count:
                 for index, batch in batches:
                     carry = self.program.step(carry, batch)
                     step = index + 1
                     self.progress.advance(step)
+                    count(step)
                     carry = self._after_step(step, carry)
                     if preemption.requested(step):
                         self._save(step, carry)

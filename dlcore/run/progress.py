@@ -5,6 +5,8 @@ import time
 
 import jax
 
+from dlcore.activity import note_output, show_live
+
 __all__ = ["Progress", "duration", "say"]
 
 FIRST_METRICS = ("loss", "accuracy", "return")
@@ -20,6 +22,7 @@ def say(text: str) -> None:
     """
     if jax.process_index() == 0:
         print(text, flush=True)
+        note_output()
 
 
 def duration(seconds: float) -> str:
@@ -76,6 +79,7 @@ class Progress:
         self._room = progress_bar.console.width - len(description) - 2 * digits - MIN_BAR_WIDTH - CLOCKS_WIDTH
         self._task = progress_bar.add_task(description, total=self.total, completed=self.start, numbers="")
         progress_bar.start()
+        show_live(True)
         return progress_bar
 
     def advance(self, step: int) -> None:
@@ -126,3 +130,4 @@ class Progress:
         """Draw the last state and release the terminal."""
         if self._bar is not None:
             self._bar.stop()
+            show_live(False)

@@ -21,6 +21,7 @@ from typing import Literal
 
 import numpy as np
 
+from dlcore.activity import activity, heartbeat
 from dlcore.evaluators.ensemble import ensemble
 from dlcore.experiment.flags import Flags, parse
 from dlcore.experiment.resolve import resolve
@@ -29,6 +30,7 @@ from dlcore.experiment.run_data import load_data
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.learner import Range
 from dlcore.run.endings import orderly_ending
+from dlcore.run.processes import is_first
 from dlcore.run.program_cache import use_program_cache
 from dlcore.run.progress import say
 from dlcore.run.xla_flags import use_fast_cpu_convolutions
@@ -99,7 +101,8 @@ def _main(argv: list[str]) -> int:
     use_fast_cpu_convolutions()
     use_program_cache()
     try:
-        return search(argv[0], argv[1:])
+        with heartbeat(is_first), activity("search"):
+            return search(argv[0], argv[1:])
     except FlagError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

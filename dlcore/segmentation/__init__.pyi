@@ -28,6 +28,7 @@ from dlcore.segmentation.pspnet import PyramidPooling as PyramidPooling
 from dlcore.segmentation.semantic import Overlaps as Overlaps
 from dlcore.segmentation.torch_segmenters import MODELS as MODELS
 from dlcore.segmentation.torch_segmenters import SEGMENTERS as SEGMENTERS
+from dlcore.segmentation.torch_segmenters import count_classes as count_classes
 from dlcore.segmentation.torch_segmenters import create_segmenter as create_segmenter
 from dlcore.segmentation.torch_segmenters import example_inputs as example_inputs
 from dlcore.segmentation.torch_segmenters import from_torch_names as from_torch_names

@@ -11,12 +11,20 @@ from flax import linen as nn
 
 from dlcore.choices import check_choice
 from dlcore.models import create_model
-from dlcore.models.torch_weights import fill_from_torch
+from dlcore.models.torch_weights import count_from_torch, fill_from_torch
 from dlcore.segmentation.deeplab import DeepLabV3
 from dlcore.segmentation.fcn import FCN
 from dlcore.segmentation.lraspp import LRASPP
 
-__all__ = ["MODELS", "SEGMENTERS", "create_segmenter", "example_inputs", "from_torch_names", "load_torch_segmenter"]
+__all__ = [
+    "MODELS",
+    "SEGMENTERS",
+    "count_classes",
+    "create_segmenter",
+    "example_inputs",
+    "from_torch_names",
+    "load_torch_segmenter",
+]
 
 NAMES = ((r"^backbone\.features\.", "backbone."),)
 
@@ -95,6 +103,27 @@ def example_inputs(model: nn.Module) -> tuple[jax.Array]:
       (an image [1, H, W, 3],).
     """
     return (jnp.zeros((1, 64, 64, 3)),)
+
+
+def count_classes(model: nn.Module, state_dict: Mapping[str, Any]) -> int | None:
+    """Count the classes of published or fine-tuned weights.
+
+    Args:
+      model: model from `create_segmenter`.
+      state_dict: {name: array}.
+
+    Returns:
+      C; None where the weights lack the heads.
+
+    Raises:
+      ValueError: the heads have different numbers of classes.
+    """
+    size = model.num_classes
+    shapes = [
+        jax.eval_shape(model.clone(num_classes=n).init, jax.random.key(0), *example_inputs(model))
+        for n in (size, size + 1)
+    ]
+    return count_from_torch("classes", size, (shapes[0], shapes[1]), state_dict, NAMES)
 
 
 def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any]) -> Any:

@@ -11,5 +11,7 @@ from dlcore.video.trajectories import describe_trajectories as describe_trajecto
 from dlcore.video.trajectories import direction_votes as direction_votes
 from dlcore.video.trajectories import hof_votes as hof_votes
 from dlcore.video.trajectories import mbh_votes as mbh_votes
+from dlcore.video.trajectories import subtract_camera as subtract_camera
+from dlcore.video.two_stream import ConvFusion as ConvFusion
 from dlcore.video.two_stream import TwoStream as TwoStream
 from dlcore.video.two_stream import TwoStreamClips as TwoStreamClips

@@ -2,23 +2,68 @@
 
     log p = log(1/2 softmax(f_spatial(frame)) + 1/2 softmax(f_temporal(flow stack)))
 
-Simonyan & Zisserman 2014, arXiv:1406.2199: both streams are image classifiers, and their class scores are averaged. The
-stacks come from `dlcore.video.flow_stack`, the flow from `dlcore.classical_vision.optical_flow` or exact sources.
+Simonyan & Zisserman 2014, arXiv:1406.2199: both streams are image classifiers, and their class scores are averaged.
+Feichtenhofer, Pinz & Zisserman 2016, arXiv:1604.06573, fuse their last maps in space and in time (`ConvFusion`): at
+each time the maps are stacked as channels, so that what is there and how it moves meet at the same place, and
+
+    y = relu(f * [spatial; temporal] + b),    f of 3 x 3 x 3 over time and space
+
+then the largest value over 3 x 3 x 3 neighbors (3-D pooling) goes to the classifier. The stacks come from
+`dlcore.video.flow_stack`, the flow from `dlcore.classical_vision.optical_flow` or exact sources.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.classical_vision.optical_flow import dense_lucas_kanade
 from dlcore.learner import Range
-from dlcore.nn import Dense
+from dlcore.nn import Conv, Dense
+from dlcore.ops import max_pool
 from dlcore.video.flow_stack import flow_stack
 from dlcore.video.fusion import ConvNet
 
-__all__ = ["TwoStream", "TwoStreamClips"]
+__all__ = ["ConvFusion", "TwoStream", "TwoStreamClips"]
+
+
+class ConvFusion(nn.Module):
+    """Fuse the maps of two streams in space and in time: one 3-D convolution of both, and 3-D max pooling.
+
+    Submodule `conv`, of 3 x 3 x 3, whose input channels are those of the spatial stream, then those of the temporal.
+
+    Args:
+      features: output channels.
+      dtype: dtype of the computation; None takes the input's.
+    """
+
+    features: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, spatial: jax.Array, temporal: jax.Array) -> jax.Array:
+        """Fuse.
+
+        Args:
+          spatial: [B, T, h, w, C], maps of T frames.
+          temporal: [B, T, h, w, D], maps of the flow around each.
+
+        Returns:
+          [B, T, h, w, features].
+
+        Raises:
+          ValueError: the shapes do not fit.
+        """
+        if spatial.ndim != 5 or spatial.shape[:4] != temporal.shape[:4]:
+            raise ValueError(
+                f"temporal.shape={temporal.shape}: spatial.shape={spatial.shape}; allowed: [B, T, h, w, D] of "
+                "[B, T, h, w, C]"
+            )
+        stacked = jnp.concatenate([spatial, temporal], -1)
+        fused = nn.relu(Conv(self.features, (3, 3, 3), dtype=self.dtype, name="conv")(stacked))
+        return max_pool(fused, (3, 3, 3), (1, 1, 1), padding=1)
 
 
 class TwoStream(nn.Module):
@@ -90,11 +135,13 @@ def _mean_of_streams(spatial: jax.Array, temporal: jax.Array) -> jax.Array:
 class TwoStreamClips(nn.Module):
     """Classify clips by their middle frame and by their optical flow, which Lucas-Kanade estimates inside.
 
-    Submodule `streams`, a `TwoStream`.
+    Submodule `streams`, a `TwoStream`; with `conv` fusion `spatial`, `temporal`, `conv_fusion` and their heads.
 
     Args:
       num_classes: number of classes.
       width: output channels of each stream's first layer.
+      fusion: scores, the mean of the streams' probabilities, of the middle frame and all flow; or conv, `ConvFusion`
+        of the streams' last maps over time, one frame and the flow around it at each time.
       subtract_mean: subtract each flow field's mean, which a panning camera adds.
       trajectories: stack the flow along the paths of the first frame's pixels.
       window: odd side of Lucas-Kanade's square around a pixel.
@@ -109,6 +156,7 @@ class TwoStreamClips(nn.Module):
     window: Annotated[int, Range(3)] = 5
     levels: Annotated[int, Range(1)] = 2
     dtype: Any = None
+    fusion: Annotated[Literal["scores", "conv"], "if changed"] = "scores"
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Classify.
@@ -123,31 +171,51 @@ class TwoStreamClips(nn.Module):
         Raises:
           ValueError: x has another number of axes, or one frame.
         """
-        return _mean_of_streams(*self._streams(x))
+        return self._logits(x)[0]
 
     def auxiliary(self, x: jax.Array, train: bool = True) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Classify by both streams and by each alone, so that each can be trained on its own loss as in the paper.
+        """Classify by both streams and by each alone, so that each can be trained on its own loss as in the papers.
 
         Args:
           x: [B, T, H, W, C] in [-1, 1], T at least 2.
           train: ignored; the network is the same in training.
 
         Returns:
-          (log-probabilities [B, num_classes], {"spatial", "temporal": logits [B, num_classes]}).
+          (log-probabilities or logits [B, num_classes], {"spatial", "temporal": logits [B, num_classes]}).
         """
-        spatial, temporal = self._streams(x)
-        return _mean_of_streams(spatial, temporal), {"spatial": spatial, "temporal": temporal}
+        return self._logits(x)
 
     @nn.compact
-    def _streams(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def _logits(self, x: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        check_choice("fusion", self.fusion, ("scores", "conv"))
         if x.ndim != 5 or x.shape[1] < 2:
             raise ValueError(f"x.shape={x.shape}: no such clips; allowed: [B, T, H, W, C], T at least 2")
 
-        def stack(gray: jax.Array) -> jax.Array:
-            flow = jax.vmap(lambda a, b: dense_lucas_kanade(a, b, self.window, self.levels).flow)(gray[:-1], gray[1:])
+        def flow_of(gray: jax.Array) -> jax.Array:
+            return jax.vmap(lambda a, b: dense_lucas_kanade(a, b, self.window, self.levels).flow)(gray[:-1], gray[1:])
+
+        def stack(flow: jax.Array) -> jax.Array:
             return flow_stack(flow, self.subtract_mean, self.trajectories)
 
-        gray = (x.astype(jnp.float32).mean(-1) + 1) / 2
-        stacks = jax.lax.stop_gradient(jax.vmap(stack)(gray))
+        flow = jax.vmap(flow_of)((x.astype(jnp.float32).mean(-1) + 1) / 2)  # [B, T - 1, H, W, 2]
+        if self.fusion == "conv":
+            # The three fields around each frame; the first and the last repeat at the ends.
+            around = jnp.clip(jnp.arange(flow.shape[1])[:, None] + jnp.arange(-1, 2), 0, flow.shape[1] - 1)
+            stacks = jax.lax.stop_gradient(jax.vmap(jax.vmap(stack))(flow[:, around]))
+            return self._fused_logits(x[:, :-1], stacks.astype(x.dtype))
+        stacks = jax.lax.stop_gradient(jax.vmap(stack)(flow))
         streams = TwoStream(self.num_classes, self.width, dtype=self.dtype, name="streams")
-        return streams.streams(x[:, x.shape[1] // 2], stacks.astype(x.dtype))
+        spatial, temporal = streams.streams(x[:, x.shape[1] // 2], stacks.astype(x.dtype))
+        return _mean_of_streams(spatial, temporal), {"spatial": spatial, "temporal": temporal}
+
+    def _fused_logits(self, frames: jax.Array, stacks: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Classify frames [B, T, H, W, C] and flow stacks [B, T, H, W, 6] by the fusion of their maps, and by each."""
+        maps, logits = {}, {}
+        for name, clip in (("spatial", frames), ("temporal", stacks)):
+            net = ConvNet((self.width, 2 * self.width, 2 * self.width), dtype=self.dtype, name=name)
+            flat = net(clip.reshape(-1, *clip.shape[2:]))
+            maps[name] = flat.reshape(*clip.shape[:2], *flat.shape[1:])
+            head = Dense(self.num_classes, dtype=self.dtype, name=f"{name}_logits")
+            logits[name] = head(maps[name].mean((1, 2, 3)))
+        fused = ConvFusion(2 * self.width, dtype=self.dtype, name="conv_fusion")(maps["spatial"], maps["temporal"])
+        return Dense(self.num_classes, dtype=self.dtype, name="fused_logits")(fused.mean((1, 2, 3))), logits

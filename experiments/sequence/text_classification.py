@@ -163,7 +163,7 @@ def panels(context: ReportContext) -> list:
     ]
     note = "The first texts, unselected." + (" Each character is a word." if spec["dataset"] == "topics" else "")
     return [
-        phase_gains(context.history, parts.parts_of(context.flags)),
+        *phase_gains(context.history, parts.parts_of(context.flags)),
         table(rows, "Texts of the test split", note),
         confusion_matrix(context.arrays["confusion"], names),
         reliability_diagram(calibration),

@@ -171,7 +171,7 @@ def panels(context: ReportContext) -> list:
     """Show the gain of each phase, and the panels of a classifier."""
     from dlcore.report.transfer import phase_gains
 
-    return [phase_gains(context.history, parts.parts_of(context.flags)), *classifier_panels.panels(context)]
+    return [*phase_gains(context.history, parts.parts_of(context.flags)), *classifier_panels.panels(context)]
 
 
 def build(setup: Setup):

@@ -11,7 +11,9 @@ from dlcore.data.augment.examples import (
     mirror_orders,
     random_flip_example,
     random_zoom_example,
+    warp_example,
 )
+from dlcore.data.augment.warp import affine_warp, warp_boxes
 from dlcore.data.masks import pack_masks
 
 BOX = np.array([[6.0, 4, 14, 10], [0, 0, 0, 0]], np.float32)
@@ -222,3 +224,57 @@ def test_zooms_of_padded_images_cut_a_window_of_their_own_size():
         if moved["box_mask"][0]:
             image[:24, :32] -= 1
             np.testing.assert_allclose(seen(image), box, atol=1.6)
+
+
+def test_warps_of_padded_images_stay_within_their_own_size():
+    # An image of 32 by 64 on a canvas of 64 by 64; a bright block in rows 4 to 12. Moved 16 pixels down about its own
+    # center it lies in rows 20 to 28, moved 30 down it leaves the image: rows 34 to 42 are padding.
+    image = np.zeros((64, 64, 1), np.float32)
+    image[4:12, 10:20] = 1
+    example = {
+        "image": jnp.asarray(image),
+        "image_size": jnp.array([32, 64]),
+        "masks": jnp.asarray(image[None, ..., 0] > 0),
+        "boxes": jnp.array([[10.0, 4, 20, 12]]),
+        "box_mask": jnp.array([True]),
+        "keypoints": jnp.array([[[15.0, 8, 2]]]),
+    }
+
+    def down(pixels):
+        return warp_example(lambda key, size: affine_warp(size, translate=(0.0, pixels)))(jax.random.key(0), example)
+
+    moved = down(16.0)
+    np.testing.assert_array_equal(moved["image"], np.roll(image, 16, 0))
+    np.testing.assert_array_equal(moved["masks"], np.roll(image, 16, 0)[None, ..., 0] > 0)
+    np.testing.assert_allclose(moved["boxes"], [[10, 20, 20, 28]])
+    np.testing.assert_allclose(moved["keypoints"], [[[15, 24, 2]]])
+    moved = down(30.0)
+    assert not moved["image"].any()
+    assert not moved["masks"].any()
+    assert not moved["box_mask"].any()
+    assert not moved["keypoints"].any()
+    # A half turn about the image's own center, (32, 16): rows 4 to 12 become 20 to 28.
+    turned = warp_example(lambda key, size: affine_warp(size, 180.0))(jax.random.key(0), example)
+    np.testing.assert_allclose(turned["boxes"], [[44, 20, 54, 28]], atol=1e-4)
+    assert turned["box_mask"].all()
+
+
+@pytest.mark.parametrize("keep", [2, float("nan"), -0.1])
+def test_a_fraction_of_a_box_is_at_most_the_box(keep):
+    with pytest.raises(ValueError, match=f"keep={keep}: out of range; allowed: 0 to 1"):
+        warp_example(lambda key, size: affine_warp(size), keep)
+
+
+def test_boxes_of_integers_are_not_truncated():
+    # Half the size about (0, 0): (3, 5, 8, 9) becomes (1.5, 2.5, 4, 4.5).
+    warp = affine_warp((10, 10), scale=0.5, center=(0.0, 0.0))
+    boxes, valid = warp_boxes(jnp.array([[3, 5, 8, 9]]), warp, (10, 10))
+    np.testing.assert_allclose(boxes, [[1.5, 2.5, 4, 4.5]])
+    assert valid.all()
+
+
+@pytest.mark.parametrize("names", [("left_eye", "right_eye"), ("left_eye", "right_eye", "nose", "tail")])
+def test_names_are_one_a_keypoint(names):
+    points = {"image": jnp.zeros((4, 4, 1)), "keypoints": jnp.ones((1, 3, 3))}
+    with pytest.raises(ValueError, match=f"keypoint_names=.*: {len(names)} names for 3 keypoints; allowed: one a key"):
+        random_flip_example(keypoint_names=names)(jax.random.key(0), points)

@@ -388,3 +388,71 @@ def test_an_image_that_the_canvas_does_not_hold_is_named_before_any_is_read(fold
     (folder / "images" / "b.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"image b.png: canvas=48,32: an image of 20 by 40 becomes 22 by 45; allowed"):
         coco_splits(folder, ShortestEdge(30, 45, (48, 32)), 3)
+
+
+@pytest.mark.parametrize("area", [0, 0.2, 161])
+def test_an_area_that_contradicts_its_box_is_noted_and_the_box_counts(folder, area):
+    annotate(folder, area=area)  # the box is 8 by 10: a 200th is 0.4, twice is 160
+    source = coco_source(folder / "instances_train.json", folder / "images", (20, 40), 3)
+    np.testing.assert_allclose(source.arrays["area"][1], [80, 80, 0])
+    assert source.notes == (
+        "instances_train.json: 1 areas contradict their boxes (0, less than a 200th or more than twice); "
+        "the box's area counts: annotation 31",
+    )
+
+
+def test_copies_of_annotations_are_left_out_and_noted(folder):
+    annotate(folder)
+    source = coco_source(folder / "instances_train.json", folder / "images", (20, 40), 3)
+    np.testing.assert_array_equal(source.arrays["box_mask"], [[False] * 3, [True, False, False]])
+    assert source.notes == ("1 copies of annotations in instances_train.json were left out: annotation 31",)
+
+
+def test_ignored_objects_are_neither_trained_on_nor_counted(folder):
+    annotate(folder, ignore=1)
+    source = coco_source(folder / "instances_train.json", folder / "images", (20, 40), 3)
+    np.testing.assert_array_equal(source.arrays["box_mask"][1], [True, False, False])
+    np.testing.assert_array_equal(source.arrays["crowd"][1], [False, True, False])
+    assert "1 boxes with ignore=1 are neither trained on nor counted" in source.notes[0]
+    annotate(folder, ignore=2)
+    with pytest.raises(ValueError, match="annotation 31: ignore=2: unknown; allowed: 0, 1"):
+        coco_splits(folder, 16, 3)
+
+
+@pytest.mark.parametrize("form", ["polygon", "run lengths"])
+def test_a_mask_beside_its_box_is_noted(folder, form):
+    mask = np.zeros((1, 20, 40), bool)
+    mask[0, 14:18, 30:36] = True  # the box ends at (12, 12)
+    polygon = [[30, 14, 36, 14, 36, 18, 30, 18]]
+    annotate(folder, segmentation=polygon if form == "polygon" else masks_to_rles(mask)[0])
+    source = coco_source(folder / "instances_train.json", folder / "images", (20, 40), 3, masks=True)
+    assert source.notes == ("instances_train.json: 1 masks lie beside their boxes: annotation 31",)
+
+
+def with_keypoints(folder, split, names, **entries):
+    path = folder / f"instances_{split}.json"
+    note = {"id": 1, "image_id": 0, "category_id": 9, "bbox": [4, 2, 14, 10], **entries}
+    change(path, categories=[{"id": 9, "name": "late", "keypoints": names}], annotations=[note])
+
+
+def test_keypoints_of_validation_are_matched_to_the_names_of_train(folder):
+    with_keypoints(folder, "train", ["l_eye", "r_eye"], keypoints=[5, 3, 2, 15, 3, 2])
+    with_keypoints(folder, "val", ["r_eye", "l_eye"], keypoints=[15, 3, 2, 5, 3, 2])
+    splits = coco_splits(folder, (20, 40), 3, keypoints=True)
+    for split in ("train", "valid"):
+        np.testing.assert_allclose(splits[split].arrays["keypoints"][1, 0], [[5.5, 3.5, 2], [15.5, 3.5, 2]])
+    with_keypoints(folder, "val", ["nose", "tail"], keypoints=[15, 3, 2, 5, 3, 2])
+    with pytest.raises(ValueError, match=r"val.json: keypoints nose, tail; allowed: l_eye, r_eye, as train"):
+        coco_splits(folder, (20, 40), 3, keypoints=True)
+    with_keypoints(folder, "val", ["l_eye", "l_eye"], keypoints=[15, 3, 2, 5, 3, 2])
+    with pytest.raises(ValueError, match="category 'late': keypoint 'l_eye' stands there twice; allowed: once"):
+        coco_splits(folder, (20, 40), 3, keypoints=True)
+
+
+def test_visible_keypoints_outside_their_box_are_noted(folder):
+    # The box ends at x = 18. A hidden keypoint may lie beyond.
+    for visibility, count in ((2, 1), (1, 0)):
+        with_keypoints(folder, "train", ["l_eye", "r_eye"], keypoints=[5, 3, 2, 30, 3, visibility])
+        source = coco_source(folder / "instances_train.json", folder / "images", (20, 40), 3, keypoints=True)
+        note = "instances_train.json: 1 boxes do not contain all of their visible keypoints: annotation 1"
+        assert source.notes == (note,) * count

@@ -67,7 +67,10 @@ def test_hidden_files_are_ignored_and_strays_are_noted(pets):
     put(root / "logo.png")
     source = folder_source(root)
     np.testing.assert_array_equal(source.arrays["image"], pixels)
-    assert source.notes == (f"{root}: images outside the class folders, left out: 1",)
+    assert source.notes == (
+        f"{root}: images outside the class folders, left out: 1",
+        f"{root}: folders without an image, left out: .thumbs (hidden)",
+    )
 
 
 def test_nested_class_folders_keep_their_path(tmp_path):
@@ -462,4 +465,12 @@ def test_a_class_that_a_split_lacks_an_empty_folder_and_names_alike_are_noted(tm
         f"{tmp_path}: folders without an image, left out: train/emu (empty)",
         f"{tmp_path}: classes whose names differ in upper and lower case alone: Cat, cat",
         f"{tmp_path}: no image in test of the classes Cat, cat",
+    )
+
+
+def test_names_that_differ_in_their_unicode_form_are_noted(tmp_path):
+    for place in ("caf\u00e9/0", "cafe\u0301/1", "tea/2"):
+        put(tmp_path / f"{place}.png")
+    assert folder_source(tmp_path).notes == (
+        f"{tmp_path}: classes whose names differ in Unicode form (NFC and NFD) alone: cafe\u0301, caf\u00e9",
     )

@@ -162,6 +162,12 @@ def test_masks_without_two_classes_or_with_shades_say_what_they_hold_and_what_to
     assert "\n" not in str(refused.value)
 
 
+def test_a_size_that_loses_the_classes_is_blamed_and_not_the_masks(tmp_path):
+    pairs(tmp_path, [np.eye(6, dtype=np.uint8)] * 2, [(6, 6)] * 2)
+    with pytest.raises(ValueError, match="image_size=1,1: masks of this size hold no more than 1 classes of train"):
+        segmentation_splits(tmp_path, (1, 1))
+
+
 def test_the_values_of_classes_may_be_stated(tmp_path):
     """Foreground 255 and void 128, as many tools draw them."""
     pairs(tmp_path, [np.array([[0, 255, 128, 255]])])
@@ -185,6 +191,9 @@ def test_the_values_of_classes_may_be_stated(tmp_path):
         ({"classes": ["a", "b"], "values": [0]}, "has values 0; allowed: 2 different ones"),
         ({"classes": ["a", "b"], "values": [0, 256]}, "has values 0, 256; allowed: 2 different ones from 0 to 255"),
         ({"classes": "ab"}, "classes.json is no"),
+        ({"classes": ["a", "b"], "values": [0.9, 1.9]}, "classes.json is no .*0.9 is no integer"),
+        ({"classes": ["a", "b"], "values": [0, True]}, "classes.json is no .*True is no integer"),
+        ({"classes": ["a", "b"], "void": 7.5}, "classes.json is no .*7.5 is no integer"),
         ([], "classes.json is no"),
     ],
 )

@@ -290,3 +290,19 @@ def test_nine_anchors_a_location():
     assert outputs.objectness.shape == (2, 432)
     assert outputs.deltas.shape == (2, 432, 4)
     np.testing.assert_array_equal(laid.boxes, anchors.boxes)
+
+
+def test_the_regions_boxes_are_trained_by_smooth_l1_or_giou():
+    """One anchor (0, 0, 10, 10) on the object (0, 0, 10, 20), with deltas of 0: its box is the anchor.
+
+    The IoU is 100 / 200, the hull is the object: 1 - GIoU = 1/2. By smooth L1 the deltas are (0, 1/2, 0, log 2): beyond
+    1/9 each error e counts e - 1/18, so 1/2 + log 2 - 1/9.
+    """
+    anchors = Anchors(np.array([[0.0, 0, 10, 10]], np.float32), (1,))
+    outputs = rpn.Outputs(jnp.zeros(1), jnp.zeros((1, 4)))
+    boxes, valid = jnp.array([[0.0, 0, 10, 20]]), jnp.array([True])
+    wanted = {"giou": 1 / 2, "smooth_l1": 1 / 2 + np.log(2) - 1 / 9}
+    for box_loss, value in wanted.items():
+        losses = rpn.image_losses(jax.random.key(0), outputs, anchors, boxes, valid, count=2, box_loss=box_loss)
+        assert float(losses["rpn_box"][0]) == pytest.approx(value, rel=1e-5)
+        assert int(losses["rpn_box"][1]) == 1

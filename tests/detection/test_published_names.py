@@ -11,10 +11,11 @@ import pytest
 from dlcore.detection.detr import DETR
 from dlcore.detection.fcos import FCOS
 from dlcore.detection.retinanet import RetinaNet
+from dlcore.detection.torch_detectors import MODELS, count_classes, example_inputs
 from dlcore.detection.torch_weights import load_torch
 from dlcore.models import create_model
 from dlcore.models.resnet import BasicBlock, ResNet
-from dlcore.models.torch_weights import fill_from_torch
+from dlcore.models.torch_weights import _torch_name, fill_from_torch
 from tests.detection.detectors import GOLDENS, Golden
 
 TINY = DETR(
@@ -182,3 +183,37 @@ def test_a_wrapper_before_every_name_is_left_out():
     one = {"model.conv.weight": entries["conv.weight"], "conv.bias": entries["conv.bias"]}
     with pytest.raises(ValueError, match=r"1 missing: conv.weight; 1 left over: model.conv.weight"):
         fill_from_torch(shapes, one, (), what="a layer")
+
+
+def torch_zeros(model, names):
+    """Zeros by torch's names, in torch's order of axes, without memory."""
+    weights = {}
+    for path, leaf in jax.tree.leaves_with_path(jax.eval_shape(model.init, jax.random.key(0), *example_inputs(model))):
+        path = jax.tree_util.keystr(path, simple=True, separator="/")
+        shape = leaf.shape
+        if path.endswith("/kernel") and len(shape) > 1:
+            shape = (shape[-1], shape[-2], *shape[:-2])
+        weights[_torch_name(path, names)] = np.broadcast_to(np.float32(0), shape)
+    return weights
+
+
+@pytest.mark.weekly
+@pytest.mark.parametrize("name", MODELS)
+def test_detectors_of_other_classes_say_how_many(name):
+    """Fine-tuned to five classes; Mask R-CNN has them in two heads."""
+    model = create_model(name)
+    head = getattr(model, "mask_head", None)
+    heads = {} if head is None else {"mask_head": head.clone(num_classes=5)}
+    small = model.clone(num_classes=5, **heads)
+    assert count_classes(model, torch_zeros(small, tuple(model.TORCH_NAMES))) == 5
+
+
+@pytest.mark.slow
+def test_ssd_of_other_classes_is_read_without_a_flag():
+    model = create_model("ssd300_vgg16")
+    weights = torch_zeros(model.clone(num_classes=2), tuple(model.TORCH_NAMES))
+    assert count_classes(model, weights) == 2
+    key = next(key for key in weights if "classification_head" in key and key.endswith("bias"))
+    with pytest.raises(ValueError, match=r"its heads differ in the number of classes: \S+ has 2, \S+ has 3"):
+        # Four anchors of 2 classes and the background have 12 numbers; of 3, 16.
+        count_classes(model, weights | {key: np.zeros(len(weights[key]) // 3 * 4)})

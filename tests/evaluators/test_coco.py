@@ -141,12 +141,18 @@ def test_what_is_no_class_no_image_and_no_number_is_refused(truth, found, proble
             {"size_limits": (400, 100)},
             r"size_limits=\(400, 100\): no limits; allowed: two finite areas, 0 < small < large",
         ),
+        # A 200th of 9 by 9 is 0.405, twice that area 162.
+        ({"areas": [0]}, r"areas\[0\]=0: contradicts its box of 9 by 9; allowed: 0.405 to 162 square pixels"),
+        ({"areas": [1e9]}, r"areas\[0\]=1e\+09: contradicts its box of 9 by 9"),
+        ({"detected_areas": [-1]}, "detected_areas=-1: negative; allowed: areas of 0 or more"),
+        ({"truth": [[0, 0, 0, 0, 9, 9, 2]]}, r"truth crowd\[0\]=2: out of range; allowed: 0 to 1"),
+        ({"truth": [[0, 0, 9, 0, 0, 9, 0]]}, r"truth\[0\]=\[9.0, 0.0, 0.0, 9.0\]: flipped; allowed: x0 <= x1"),
     ],
 )
 def test_numbers_and_lengths_that_do_not_fit_are_named(fields, problem):
     rows = {"truth": [[0, 0, 0, 0, 9, 9, 0]], "detections": [[0, 0, 0, 0, 9, 9, 1]]}
     with pytest.raises(ValueError, match=problem):
-        coco_map(**rows, **{"num_images": 1, "num_classes": 1} | fields)
+        coco_map(**rows | {"num_images": 1, "num_classes": 1} | fields)
 
 
 @pytest.mark.parametrize("empty", [[], np.zeros((0, 7))])
@@ -254,7 +260,7 @@ def test_objects_of_another_size_are_neither_hit_nor_missed():
     found = measure(coco_evaluator(["a"]), (rows, outputs))
     sizes = [found["map_small"], found["map_medium"], found["map_large"]]
     assert sizes == pytest.approx([1, 0, 0.5])
-    none = measure(coco_evaluator(["a"]), (rows | {"area": np.full((1, 3), 9.0)}, outputs))
+    none = measure(coco_evaluator(["a"]), (rows | {"area": np.full((1, 3), 100.0)}, outputs))
     assert (none["map_medium"], none["map_large"]) == (None, None), "the areas of the annotations count"
 
 

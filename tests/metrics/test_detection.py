@@ -56,3 +56,9 @@ def test_the_cardinality_error_counts_queries_that_predict_an_object():
     error = cardinality_error(logits, valid)
     np.testing.assert_array_equal(error, [1, 1])
     assert error.dtype == np.int32
+
+
+def test_unsigned_scores_rank_as_numbers():
+    # From the highest score down: right (9), wrong (5), wrong (0): precision 1, 1/2, 1/3.
+    precision, _ = precision_recall_curve(np.array([False, True, False]), np.array([0, 9, 5], np.uint8), 1)
+    np.testing.assert_allclose(precision, [1, 1 / 2, 1 / 3])

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.metrics.language import BitsPerDim, Perplexity
+from dlcore.metrics.language import BitsPerDim, Perplexity, token_metrics
 
 
 @pytest.mark.covers("ME-09")
@@ -37,3 +37,9 @@ def test_nothing_counted_is_none_and_a_wrong_mask_is_an_error():
     assert BitsPerDim.of(nats, jnp.zeros((2, 3))).compute() is None
     with pytest.raises(ValueError, match=r"mask=\(2,\): wrong shape; allowed: \(2, 3\)"):
         Perplexity.of(nats, jnp.ones(2))
+
+
+def test_a_mask_of_sequences_does_not_pass_for_one_of_tokens():
+    nats, logits, target = jnp.ones((2, 2)), jnp.zeros((2, 2, 3)), jnp.zeros((2, 2), int)
+    with pytest.raises(ValueError, match=r"mask=float32\[2\]: wrong shape"):
+        token_metrics(nats, logits, target, jnp.array([1.0, 0]))

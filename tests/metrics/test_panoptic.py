@@ -63,3 +63,10 @@ def test_parts_add_up_and_masked_images_do_not_count():
     masked = PanopticQuality.of(FOUND, LABELS, TRUTH, TRUE_LABELS, 2, jnp.array([1.0, 0]))
     np.testing.assert_array_equal(masked.matched, parts[0].matched)
     assert PanopticQuality.of(FOUND, LABELS, TRUTH, TRUE_LABELS, 2, jnp.zeros(2)).compute() is None
+
+
+def test_a_number_in_use_needs_a_class():
+    for labels, true_labels in (([[0, -1, -1], [0, 1, 1]], TRUE_LABELS), (LABELS, [[0, -1, -1], [0, 1, 1]])):
+        quality = PanopticQuality.of(FOUND, jnp.array(labels), TRUTH, jnp.array(true_labels), 2)
+        with pytest.raises(ValueError, match="outside=1: classes out of range; allowed: 0 to 1"):
+            quality.compute()

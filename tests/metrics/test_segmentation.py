@@ -107,6 +107,29 @@ def test_boundary_iou_of_two_squares_by_hand():
     assert (int(edge.either[0]), int(edge.either[1])) == (64 - 36, 0)
 
 
+def test_the_mask_of_pixels_selects_pixels_and_not_images():
+    # Image 0 is perfect, image 1 all wrong: without image 1 the IoU is 1, however it is left out.
+    label = jnp.concatenate([squares((2, 3, 6)), squares((2, 3, 6))])
+    guess = label.at[1].set(1 - label[1])
+    keep = jnp.array([1.0, 0])
+    pixels = jnp.broadcast_to(keep[:, None, None], label.shape)
+    for mask in (keep, pixels):
+        assert BoundaryIoU.of(guess, label, 2, mask).compute()["boundary_iou"] == 1
+        assert MeanIoU.of(guess, label, mask, 2).compute()["mean_iou"] == 1
+        assert MeanIoU.of(guess, label, mask, 2, void_label=255).compute()["mean_iou"] == 1
+    for mask in (keep[:1], pixels[:, :1]):
+        with pytest.raises(ValueError, match=r"mask=\(.*\): wrong shape; allowed: \(2,\) or \(2, 12, 12\)"):
+            BoundaryIoU.of(guess, label, 2, mask)
+        with pytest.raises(ValueError, match=r"mask=\(.*\): wrong shape; allowed: \(2,\) or \(2, 12, 12\)"):
+            MeanIoU.of(guess, label, mask, 2, void_label=255)
+
+
+@pytest.mark.parametrize("width", [0, -1])
+def test_a_band_has_a_width(width):
+    with pytest.raises(ValueError, match=f"width={width}: out of range; allowed: at least 1"):
+        BoundaryIoU.of(squares((2, 3, 6)), squares((2, 3, 6)), 2, width=width)
+
+
 @pytest.mark.slow
 def test_boundary_iou_against_erosion_by_scipy_in_parts_and_with_void():
     from scipy.ndimage import binary_erosion

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from dlcore.models import create_model, load_torch, torch_file
+from dlcore.models.torch_weights import size_of_layers
 from dlcore.models.weight_files import read_state_dict
 from tests.models.parity import read_golden
 
@@ -127,3 +128,21 @@ def test_a_tensor_takes_no_more_memory_than_its_storage_holds():
     with pytest.raises(ValueError, match="a tensor of 100,000,000,000 numbers in a storage of 1; allowed"):
         torch_file.TorchTensor(storage, 0, (100_000, 1_000_000), (0, 0)).array()
     assert torch_file.TorchTensor(storage, 0, (1, 1), (7, 7)).array().shape == (1, 1)
+
+
+def test_the_number_of_classes_is_read_from_the_layers_that_depend_on_it():
+    # A head of 9 anchors: 9 C channels. A box head of classes and background: 4 (C + 1) numbers. A fixed layer.
+    def shapes(classes):
+        sizes = {"score": (1, 1, 8, 9 * classes), "box": (8, 4 * (classes + 1)), "stem": (3, 3, 3, 8)}
+        return {f"params/{name}/kernel": jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in sizes.items()}
+
+    names = {path: path.split("/")[1] for path in shapes(1)}
+    # Torch has the outputs first: 27 = 9 * 3 and 16 = 4 * (3 + 1).
+    entries = {"score": np.zeros((27, 8, 1, 1)), "box": np.zeros((16, 8)), "stem": np.zeros((8, 3, 3, 3))}
+    leaves = (shapes(90), shapes(91))
+    assert size_of_layers("classes", 90, leaves, names, entries) == 3
+    assert size_of_layers("classes", 90, leaves, names, {"stem": entries["stem"]}) is None
+    with pytest.raises(ValueError, match="its heads differ in the number of classes: score has 3, box has 4; allowed:"):
+        size_of_layers("classes", 90, leaves, names, entries | {"box": np.zeros((20, 8))})
+    with pytest.raises(ValueError, match=r"score \(1, 1, 8, 28\): fits no number of classes"):
+        size_of_layers("classes", 90, leaves, names, entries | {"score": np.zeros((28, 8, 1, 1))})

@@ -20,7 +20,7 @@ from dlcore.experiment.resolved_run import ResolvedRun, restore_state
 from dlcore.main import run
 from dlcore.models import create_model
 from dlcore.modes import export
-from dlcore.modes.export import LOADER, export_function, input_rule, load_exported
+from dlcore.modes.export import LOADER, detection_rule, export_function, input_rule, load_exported
 from dlcore.modes.exported_loader import predict as loaded_predict
 from dlcore.modes.exported_loader import preprocess, read
 from dlcore.nn.cache import Cache
@@ -322,3 +322,15 @@ def test_group_norm_and_the_cache_take_a_free_batch():
     y, length = program.call(np.tile(np.float32([1, 3, 5, 9]), (3, 1)))
     np.testing.assert_allclose(y, np.tile([-1, 1, -1, 1], (3, 1)), atol=1e-6)
     np.testing.assert_array_equal(length, np.zeros(3))
+
+
+def test_the_export_of_a_detector_says_where_its_boxes_are():
+    outputs = dict.fromkeys(("boxes", "scores", "labels", "valid", "keypoints"))
+    rule = detection_rule({"image_shape": [48, 64, 3]}, outputs)
+    assert rule["boxes"].startswith("x1, y1, x2, y2 in pixels of the input image")
+    assert rule["in_photograph"] == "x times the photograph's width / 64, y times its height / 48"
+    assert "keypoints" in rule
+    assert "masks" not in rule
+    padded = detection_rule({"image_shape": [48, 64, 3], "resize": [24, 36]}, outputs)
+    assert padded["input"] == "shorter side 24, longer at most 36 pixels, in the upper left of 64 x 48 pixels"
+    assert detection_rule({"image_shape": [48, 64, 3]}, {"probabilities": None}) is None

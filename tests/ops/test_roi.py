@@ -166,3 +166,25 @@ def test_boxes_that_are_no_number_and_boxes_without_a_level_are_named():
         roi_align(x, boxes, 2)
     with pytest.raises(ValueError, match=r"assigned=int32\[3\]: wrong shape or dtype; allowed: int\[2\]"):
         multiscale_roi_align([x], boxes[:1].repeat(2, 0), 2, (4,), np.zeros(3, np.int32))
+
+
+def test_the_largest_of_a_bins_samples_by_hand():
+    """A box of 4 by 4 with one bin and two samples a side: they lie at 1 and 3 of the pixels' centers at 0, 1, 2, 3.
+
+    The map is 0 but for 8 at (row 3, column 1) and -4 at (row 1, column 3): the samples are 0, -4, 8 and 0.
+    """
+    features = jnp.zeros((5, 5, 1)).at[3, 1].set(8).at[1, 3].set(-4)
+    boxes = jnp.array([[0.0, 0, 4, 4]])
+    assert float(roi_align(features, boxes, 1, reduce="max")[0, 0, 0, 0]) == 8
+    assert float(roi_align(features, boxes, 1)[0, 0, 0, 0]) == 1  # (0 - 4 + 8 + 0) / 4
+    # Of a map that is negative everywhere, the largest is the least negative: no sample of another bin is 0.
+    assert float(roi_align(-1 - features, boxes, 1, reduce="max")[0, 0, 0, 0]) == 3  # -1 + 4
+    # The gradient goes to the pixel of the largest sample alone.
+    gradient = jax.grad(lambda x: roi_align(x, boxes, 1, reduce="max").sum())(features)
+    np.testing.assert_array_equal(gradient[..., 0], np.zeros((5, 5)) + (np.arange(25).reshape(5, 5) == 16))
+    several = multiscale_roi_align([features, features], boxes, 1, (1, 2), jnp.array([0]), reduce="max")
+    assert float(several[0, 0, 0, 0]) == 8
+    # One sample a pixel: four a side, at 0.5, 1.5, 2.5, 3.5; each is the mean of four pixels, 8 / 4 the largest.
+    assert float(roi_align(features, boxes, 1, sampling_ratio=-1, reduce="max")[0, 0, 0, 0]) == 2
+    with pytest.raises(ValueError, match="reduce='sum': unknown; allowed: "):
+        roi_align(features, boxes, 1, reduce="sum")

@@ -7,6 +7,11 @@ import numpy as np
 from dlcore.report.detection import COLORS, detections, draw_boxes, draw_outputs, error_kinds, outline, precision_recall
 
 
+def test_a_table_of_many_kinds_of_error_takes_the_whole_width():
+    kinds = ("right", "duplicate", "wrong class", "poor box", "both", "background", "missed")
+    assert not error_kinds(np.ones((2, 7), int), kinds, ["a", "b"]).half
+
+
 def test_a_box_is_drawn_in_its_color():
     image = np.full((40, 60, 3), 30, np.uint8)
     drawn = draw_boxes(image, np.array([[10, 15, 30, 35]]), np.array([1]), ["a", "b"], np.array([0.87]), scale=2)

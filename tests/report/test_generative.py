@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dlcore.report.generative import nearest_images, picture_grid, sample_grid, sample_path, scatter
+from dlcore.report.generative import nearest_images, picture_grid, sample_grid, sample_path, sample_rows, scatter
 
 
 def test_a_grid_pixel_by_pixel():
@@ -21,6 +21,13 @@ def test_panels_hold_a_picture_and_their_note():
     assert panel.html.count("data:image/png;base64,") == 1
     assert "data:image/png" in sample_path(np.zeros((3, 2, 4, 4, 1))).html
     assert scatter(np.zeros((5, 2)), np.ones((2, 2))).html.startswith("<svg")
+
+
+def test_a_few_small_images_are_not_blown_up():
+    # Two images of 20 pixels and a gap are 41 pixels wide: five times, 205, as each has at most 112; twelve fill the
+    # panel, 251 pixels twice.
+    for count, width in ((2, 205), (12, 502)):
+        assert f'width="{width}"' in sample_rows({"test images": np.zeros((count, 20, 20, 1))}, "Reconstructions").html
 
 
 def test_the_path_has_a_row_a_sample():

@@ -67,14 +67,15 @@ def test_typical_images_have_the_median_iou():
     classes = np.array([[[1, 1, 1, 0]], [[0] * 4], [[1, 1, 0, 0]], [[1] * 4], [[1, 0, 0, 0]]])  # 1, 4, 2, 0, 3 right
     images = np.zeros((5, 1, 4, 3), np.uint8)
 
-    def shown(count, typical):
-        html = segmentations(images, classes, truth, ["a", "b"], count, typical=typical).html
+    def shown(count, typical, before=0):
+        html = segmentations(images, classes, truth, ["a", "b"], count, typical=typical, num_worst=before).html
         return [int(number) for number in re.findall(r"image (\d+),", html)]
 
     assert shown(2, False) == [3, 0]
     assert shown(1, True) == [2]
     assert shown(3, True) == [0, 2, 4]
     assert shown(9, True) == [3, 0, 2, 4, 1]
+    assert shown(3, True, 2) == [2, 4], "the two worst are in another panel"
 
 
 def test_classes_of_the_lowest_iou_come_first_and_absent_ones_are_said():

@@ -8,7 +8,7 @@ import pytest
 from dlcore.cost.layers import layer_costs
 from dlcore.video.flow_stack import flow_stack, follow
 from dlcore.video.slowfast import SlowFast
-from dlcore.video.trajectories import describe_trajectories, direction_votes, hof_votes, mbh_votes
+from dlcore.video.trajectories import describe_trajectories, direction_votes, hof_votes, mbh_votes, subtract_camera
 
 
 def test_votes_for_directions():
@@ -42,6 +42,39 @@ def test_trajectories_follow_the_flow_and_describe_their_tubes():
     np.testing.assert_allclose(found["mbh"], 0, atol=1e-6)
     # The window of columns 0..3 and then 1..4: 7 of 8 are inside, and the border's gradient is 0.
     np.testing.assert_allclose(found["hog"][0], [7 / 8] + [0] * 7, atol=1e-6)
+
+
+def test_each_cell_of_the_tube_has_a_histogram_of_its_own():
+    """Three still frames; the upper right quarter of each point's window of 4 by 4 moves right in the first frame.
+
+    Cell by cell (time, row, column) HOF counts what moves right, and what is still in its last bin.
+    """
+    corner = jnp.zeros((3, 4, 4, 2)).at[0, :2, 2:, 0].set(1.0)
+    clip = jnp.zeros((4, 4, 4))
+    # The only point is (2, 2); its window begins at (0, 0) and stays, as the flow at the point is 0.
+    found = describe_trajectories(clip, corner, spacing=4, bins=4, cells=(2, 2, 3))
+    hof = np.asarray(found["hof"]).reshape(3, 2, 2, 5)
+    wanted = np.zeros((3, 2, 2, 5))
+    wanted[..., 4] = 1
+    wanted[0, 0, 1] = [1, 0, 0, 0, 0]
+    np.testing.assert_allclose(hof, wanted, atol=1e-6)
+    # The whole tube is the mean of its 12 cells.
+    whole = describe_trajectories(clip, corner, spacing=4, bins=4)["hof"]
+    np.testing.assert_allclose(whole[0], [1 / 12, 0, 0, 0, 11 / 12], atol=1e-6)
+    with pytest.raises(ValueError, match=r"cells=\(3, 2, 3\): 3 across do not divide 4; allowed: divisors of it"):
+        describe_trajectories(clip, corner, spacing=4, cells=(3, 2, 3))
+
+
+def test_the_cameras_homography_leaves_what_moves_itself():
+    """The camera zooms by 1.1 and pans by (2, -1): H p - p = (0.1 x + 2, 0.1 y - 1); a block moves 3 further right."""
+    rows, columns = np.mgrid[:16, :16].astype(np.float32)
+    camera = np.stack([0.1 * columns + 2, 0.1 * rows - 1], -1)
+    own = np.zeros((16, 16, 2), np.float32)
+    own[4:8, 4:8, 0] = 3
+    residual, homography = jax.jit(subtract_camera)(jax.random.key(0), jnp.asarray(camera + own)[None])
+    np.testing.assert_allclose(residual[0], own, atol=1e-3)
+    matrix = np.asarray(homography[0] / homography[0, 2, 2])
+    np.testing.assert_allclose(matrix, [[1.1, 0, 2], [0, 1.1, -1], [0, 0, 1]], atol=1e-3)
 
 
 @pytest.mark.covers("VD-07")

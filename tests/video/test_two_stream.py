@@ -1,5 +1,6 @@
 """Two streams: the mean of their probabilities, and motion that the flow shows and the frame does not."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from dlcore.data.clips import clips
 from dlcore.video.flow_stack import flow_stack
-from dlcore.video.two_stream import TwoStream, TwoStreamClips
+from dlcore.video.two_stream import ConvFusion, TwoStream, TwoStreamClips
 from tests.random_weights import random_like
 
 
@@ -54,6 +55,32 @@ def test_the_flow_shows_the_motion_that_a_frame_does_not():
     assert accuracies[1] >= accuracies[0] + 0.3
     mean = (np.asarray(jax.nn.softmax(spatial)) + np.asarray(jax.nn.softmax(temporal))) / 2
     np.testing.assert_allclose(np.exp(both), mean, atol=1e-5)
+
+
+def test_maps_are_fused_in_space_and_in_time_by_hand():
+    """One channel a stream; the kernel adds 2 of the spatial map at the same place, and the temporal map a step later.
+
+    Spatial 3 at (time 0, row 0, column 0) and -5 at (1, 0, 2), temporal 4 at (1, 0, 1): before pooling
+    y(0, 0, 0) = 6, y(0, 0, 1) = 4, y(1, 0, 2) = relu(-10) = 0. The largest of 3 x 3 x 3 neighbors is 6 up to one
+    step away from (0, 0, 0), 4 further right, where (0, 0, 1) is a neighbor, and 0 beyond.
+    """
+    spatial = jnp.zeros((1, 3, 1, 4, 1)).at[0, 0, 0, 0].set(3).at[0, 1, 0, 2].set(-5)
+    temporal = jnp.zeros((1, 3, 1, 4, 1)).at[0, 1, 0, 1].set(4)
+    kernel = jnp.zeros((3, 3, 3, 2, 1)).at[1, 1, 1, 0].set(2).at[2, 1, 1, 1].set(1)
+    fused = ConvFusion(1).apply({"params": {"conv": {"kernel": kernel, "bias": jnp.zeros(1)}}}, spatial, temporal)
+    np.testing.assert_allclose(fused[0, :, 0, :, 0], [[6, 6, 4, 0], [6, 6, 4, 0], [0, 0, 0, 0]])
+    with pytest.raises(ValueError, match=r"temporal.shape=\(1, 2, 1, 4, 1\): spatial.shape="):
+        ConvFusion(1).apply({}, spatial, temporal[:, :2])
+
+
+def test_clips_may_be_classified_by_fused_maps():
+    # Of 4 frames three have flow: three stacks of three fields, 6 channels; both maps meet in one convolution.
+    model, clip = TwoStreamClips(3, 2, levels=1, fusion="conv"), jax.ShapeDtypeStruct((2, 4, 16, 16, 3), jnp.float32)
+    params = jax.eval_shape(model.init, jax.random.key(0), clip)["params"]
+    assert params["temporal"]["conv0"]["kernel"].shape == (3, 3, 6, 2)
+    assert params["conv_fusion"]["conv"]["kernel"].shape == (3, 3, 3, 4 + 4, 4)
+    logits, streams = jax.eval_shape(lambda p, x: model.apply({"params": p}, x, method="auxiliary"), params, clip)
+    chex.assert_shape([logits, *streams.values()], (2, 3))
 
 
 def test_streams_of_two_sizes():

@@ -10,7 +10,7 @@ arrays by the same `Warp` and leaves the others unchanged:
     semantic   [H, W] uint8               nearest pixel; pixels from outside the image are void (255)
 
 Where an image is padded to a canvas, `image_size [2]` holds its height and width without the padding and does not
-change: flips and zooms move the image within this size, and the padding stays zero.
+change: flips, zooms and warps move the image within this size, and the padding stays zero.
 """
 
 import re
@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from dlcore.data.augment.random_warp import RandomWarp
 from dlcore.data.augment.warp import Warp, affine_warp, flip_warp, warp_boxes, warp_image, warp_points
 from dlcore.data.masks import unpack_masks
+from dlcore.ops.checks import check_shapes
 
 __all__ = [
     "VOID",
@@ -99,7 +100,7 @@ def random_flip_example(
       `(key, example) -> example`.
 
     Raises:
-      ValueError: a probability is outside [0, 1].
+      ValueError: a probability is outside [0, 1]; when applied, also that there are not as many names as keypoints.
     """
     for name, value in (("horizontal", horizontal), ("vertical", vertical)):
         if not 0 <= value <= 1:
@@ -120,6 +121,12 @@ def random_flip_example(
 
         moved = _moved(example, flip_warp((height, width), across, down), read, least=0.0)
         if "keypoints" in moved and keypoint_names:
+            count = moved["keypoints"].shape[-2]
+            if len(keypoint_names) != count:
+                raise ValueError(
+                    f"keypoint_names={', '.join(keypoint_names)}: {len(keypoint_names)} names for {count} keypoints; "
+                    "allowed: one a keypoint"
+                )
             for mirrored, order in zip((across, down), orders, strict=True):
                 points = moved["keypoints"]
                 moved["keypoints"] = jnp.where(mirrored, points[:, jnp.array(order)], points)
@@ -131,6 +138,12 @@ def random_flip_example(
 def _own_size(example: dict) -> tuple[int | jax.Array, int | jax.Array]:
     """Return (height, width) of the image, without the padding of its canvas."""
     return tuple(example["image_size"]) if "image_size" in example else example["image"].shape[:2]
+
+
+def _without_padding(pixels: jax.Array, size: tuple[int | jax.Array, int | jax.Array]) -> jax.Array:
+    """Set pixels [H, W, C] beyond the image's own size to 0."""
+    rows, columns = (jnp.arange(n) < length for n, length in zip(pixels.shape[:2], size, strict=True))
+    return jnp.where(rows[:, None, None] & columns[:, None], pixels, jnp.zeros((), pixels.dtype))
 
 
 def _mirrored(pixels: jax.Array, axis: int, length: int | jax.Array) -> jax.Array:
@@ -252,10 +265,7 @@ def random_zoom_example(low: float = 0.8, high: float = 1.25, keep: float = 0.4)
             zoomed = jax.image.scale_and_translate(
                 pixels, pixels.shape, (0, 1), scale, jnp.stack([down, right]), "linear", antialias=False
             )
-            if "image_size" not in example:
-                return zoomed
-            rows, columns = (jnp.arange(n) < length for n, length in zip(pixels.shape[:2], size, strict=True))
-            return jnp.where(rows[:, None, None] & columns[:, None], zoomed, 0)
+            return _without_padding(zoomed, size) if "image_size" in example else zoomed
 
         return _moved(example, warp, read, keep)
 
@@ -272,13 +282,19 @@ def warp_example(draw: RandomWarp, keep: float = 0.3) -> ExampleAugmentation:
 
     Returns:
       `(key, example) -> example`.
+
+    Raises:
+      ValueError: `keep` is outside [0, 1].
     """
+    check_shapes(keep=(keep, "0 to 1"))
 
     def apply(key, example):
-        warp = draw(key, example["image"].shape[:2])
+        size = _own_size(example)
+        warp = draw(key, size)
 
         def read(pixels: jax.Array, nearest: bool) -> jax.Array:
-            return warp_image(pixels, warp, "nearest" if nearest else "bilinear")
+            moved = warp_image(pixels, warp, "nearest" if nearest else "bilinear")
+            return _without_padding(moved, size) if "image_size" in example else moved
 
         return _moved(example, warp, read, keep)
 

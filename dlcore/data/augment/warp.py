@@ -276,7 +276,7 @@ def warp_boxes(
     Each side of a box is sampled at five points, so that curved sides are enclosed to within about a pixel.
 
     Args:
-      boxes: [M, 4] (x0, y0, x1, y1) in pixels.
+      boxes: [M, 4] (x0, y0, x1, y1) in pixels; those of integers become float32.
       warp: the map.
       size: (H, W) of the image.
       valid: [M], false for boxes that are padding; None: all are valid.
@@ -285,8 +285,12 @@ def warp_boxes(
 
     Returns:
       (boxes [M, 4], valid [M]).
+
+    Raises:
+      ValueError: the shapes do not fit together, or `keep` is outside [0, 1].
     """
-    check_shapes(boxes=(boxes, "M 4"), valid=(valid, "M"))
+    check_shapes(boxes=(boxes, "M 4"), valid=(valid, "M"), keep=(keep, "0 to 1"))
+    boxes = boxes if jnp.issubdtype(boxes.dtype, jnp.floating) else boxes.astype(jnp.float32)
     x0, y0, x1, y1 = jnp.moveaxis(boxes, -1, 0)
     t = jnp.linspace(0, 1, 5, dtype=boxes.dtype)[:, None]
     across, down = x0 + t * (x1 - x0), y0 + t * (y1 - y0)

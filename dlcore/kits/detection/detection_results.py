@@ -18,7 +18,7 @@ _PARTS = ("boxes", "scores", "labels", "valid", "masks", "keypoints")
 
 
 def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-    """Read the images under `--input`, resized like the training images.
+    """Read the images under `--input`, resized like the training images; `original_size` is that of their files.
 
     Args:
       flags: `input`, a file or a folder.
@@ -43,42 +43,55 @@ def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
         return resized
 
     images, paths = read_all(list_images(Path(flags.input)), read, None)
-    arrays = {"image": images}
+    arrays = {"image": images, "original_size": np.array(original_sizes, np.int32)}
     if edge is not None:
         arrays["image_size"] = np.array([edge.size(*size) for size in original_sizes], np.int32)
-        arrays["original_size"] = np.array(original_sizes, np.int32)
     return Source(arrays, len(paths)), [str(p) for p in paths]
 
 
 def describe(outputs: dict, spec: dict) -> list[dict]:
-    """Describe the detections of each image, best first.
+    """Describe the detections of each image, best first, in pixels of its photograph.
 
     Args:
-      outputs: outputs of `predict`.
+      outputs: outputs of `predict`, with `original_size: [B, 2]`, height and width of the photographs.
       spec: facts of the data, `Splits.spec`.
 
     Returns:
-      {"detections": class, score, box (corners) and keypoints of each, relative to width and height, "text"}, one an
-      image.
+      {"image_size": [height, width], "detections", "text"}, one an image. A detection is {"class", "score", "box_xyxy":
+      [x1, y1, x2, y2], "keypoints": {name: [x, y]}}, in pixels of the photograph, whose upper left corner is (0, 0);
+      the text has one on a line.
     """
     rows = []
-    for i, valid in enumerate(np.asarray(outputs["valid"]) > 0):
-        height, width = _image_size(outputs, i, spec)
-        fields = {name: np.asarray(outputs[name][i])[valid] for name in _PARTS if name in outputs}
+    for i, size in enumerate(np.asarray(outputs["original_size"]).tolist()):
+        fields = _in_photograph(outputs, i, spec, size)
         detections = [
             {
                 "class": spec["class_names"][int(label)],
                 "score": round(float(score), 4),
-                "box": [round(float(v), 4) for v in box / np.array([width, height, width, height])],
+                "box_xyxy": np.round(box.astype(float), 2).tolist(),
             }
             for box, score, label in zip(fields["boxes"], fields["scores"], fields["labels"], strict=True)
         ]
         for detection, points in zip(detections, fields.get("keypoints", ()), strict=False):
-            relative = np.round(points[:, :2].astype(float) / [width, height], 4).tolist()
-            detection["keypoints"] = dict(zip(spec["keypoint_names"], relative, strict=True))
-        text = "  ".join(f"{d['class']} {d['score']:.2f}" for d in detections) or "nothing"
-        rows.append({"detections": detections, "text": text})
+            rounded = np.round(points.astype(float), 2).tolist()
+            detection["keypoints"] = dict(zip(spec["keypoint_names"], rounded, strict=True))
+        lines = [f"{d['class']} {d['score']:.2f}  ({', '.join(f'{v:.1f}' for v in d['box_xyxy'])})" for d in detections]
+        count = f"{len(lines)} detections" if len(lines) > 1 else f"{len(lines) or 'no'} detection"
+        text = "\n  ".join([f"{count} in {size[1]} x {size[0]} pixels", *lines])
+        rows.append({"image_size": size, "detections": detections, "text": text})
     return rows
+
+
+def _in_photograph(outputs: dict, i: int, spec: dict, size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Return the detections of image i, their boxes and keypoints [K, J, 2] in pixels of the photograph of `size`."""
+    (height, width), resized = size, _image_size(outputs, i, spec)
+    scale = np.array([width / resized[1], height / resized[0]])
+    valid = np.asarray(outputs["valid"][i]) > 0
+    fields = {name: np.asarray(outputs[name][i])[valid] for name in _PARTS if name in outputs}
+    fields["boxes"] = np.clip(fields["boxes"] * np.tile(scale, 2), 0, [width, height, width, height])
+    if "keypoints" in fields:
+        fields["keypoints"] = fields["keypoints"][..., :2] * scale
+    return fields
 
 
 def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
@@ -112,13 +125,7 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
     for i, (name, stem) in enumerate(zip(names, unique_stems(names), strict=True)):
         image = load_image(name)
         height, width = image.shape[:2]
-        resized = _image_size(outputs, i, spec)
-        scale = np.array([width / resized[1], height / resized[0]])
-        valid = np.asarray(outputs["valid"][i]) > 0
-        fields = {key: np.asarray(outputs[key][i])[valid] for key in _PARTS if key in outputs}
-        fields["boxes"] = np.clip(fields["boxes"] * np.tile(scale, 2), 0, [width, height, width, height])
-        if "keypoints" in fields:
-            fields["keypoints"] = fields["keypoints"][..., :2] * scale
+        fields = _in_photograph(outputs, i, spec, (height, width))
         images.append({"id": i + 1, "file_name": Path(name).name, "width": width, "height": height})
         for k, (x0, y0, x1, y1) in enumerate(fields["boxes"].astype(float).tolist()):
             annotation = {
@@ -218,9 +225,10 @@ def panels(context: ReportContext) -> list:
         images = test.arrays["image"][chosen]
         return detections(images, outputs, targets, names, min_score=_MIN_SCORE, title=title, captions=captions)
 
+    typical = worst_first[max(middle, _SHOWN) : middle + _TYPICAL]
     return [
         drawn(worst_first[:_SHOWN], "Detections with the most errors"),
-        drawn(worst_first[middle : middle + _TYPICAL], "Detections with the median number of errors"),
+        *([drawn(typical, "Detections with the median number of errors")] if len(typical) else []),
         *result_panels,
         error_kinds(errors.sum(0), KINDS, names, caption_kinds),
         *triage_panels(history, floor=None),

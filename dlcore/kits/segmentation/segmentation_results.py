@@ -10,6 +10,8 @@ from dlcore.modes.report_context import ReportContext
 
 __all__ = ["describe", "panels", "pictures", "write"]
 
+_SHOWN = 8
+
 
 def describe(outputs: dict, spec: dict) -> list[dict]:
     """Describe each image by its class fractions, the largest first.
@@ -85,9 +87,11 @@ def panels(context: ReportContext) -> list:
     names, test, classes = context.spec["class_names"], context.data.test.arrays, context.outputs["classes"]
     confusion = _confusion(classes, test["semantic"], len(names))
     plain = [{k: v for k, v in row.items() if "/" not in k} for row in context.history]
+    arrays = test["image"], classes, test["semantic"], names
+    more = [segmentations(*arrays, 4, "Images of median IoU", typical=True, num_worst=_SHOWN)]
     return [
-        segmentations(test["image"], classes, test["semantic"], names),
-        segmentations(test["image"], classes, test["semantic"], names, 4, "Images of median IoU", typical=True),
+        segmentations(*arrays, _SHOWN),
+        *(more if (len(classes) + 4) // 2 > _SHOWN else []),
         class_table(
             context.arrays["mean_iou/by_class"],
             context.arrays["boundary/boundary_iou_by_class"],
