@@ -18,6 +18,7 @@ lazy_exports(
     globals(),
     {
         "create_model": "registry",
+        "from_pretrained": "pretrained.door",
         "feature_info": "registry",
         "input_shape": "registry",
         "list_models": "registry",

@@ -76,6 +76,8 @@ class MAE(nn.Module):
       mask_ratio: share of the patches that are masked.
       epsilon: epsilon of the layer norms; 1e-12 in transformers.
       dtype: dtype of the computation; None takes the parameters'.
+      table_size: side in pixels of the square images whose position table is a parameter, as published files hold it;
+        None computes the sines, for images of any size.
     """
 
     channels: int
@@ -91,6 +93,7 @@ class MAE(nn.Module):
     mask_ratio: Annotated[float, Range(0, 1)] = 0.75
     epsilon: float = 1e-6
     dtype: Any = None
+    table_size: Annotated[int, Range(1)] | None = None
 
     CLASS_TOKEN = True
     """Whether a token that is no patch stands in front."""
@@ -122,6 +125,10 @@ class MAE(nn.Module):
             self.cls_token = self.param("cls_token", token, (1, 1, self.width))
         if self.final_norm:
             self.norm = LayerNorm(self.epsilon)
+        if self.table_size:
+            side = self.table_size // self.patch_size
+            sines = np.pad(self.positions((side, side), self.width), ((1, 0), (0, 0)))[None]
+            self.position_table = self.param("position_table", lambda key: jnp.asarray(sines, jnp.float32))
 
     def patch_values(self) -> int:
         """Count the numbers of a patch.
@@ -221,7 +228,12 @@ class MAE(nn.Module):
           ValueError: patches do not cover the image.
         """
         grid = self.grid(x)
-        patches, position_table = self.patches(x), jnp.asarray(self.positions(grid, self.width))[None]
+        patches = self.patches(x)
+        if self.table_size:
+            self._check_table(grid)
+            position_table = self.position_table[:, 1:]
+        else:
+            position_table = jnp.asarray(self.positions(grid, self.width))[None]
         if seen is not None:
             patches = jnp.take_along_axis(patches, seen[..., None], 1)
             position_table = jnp.take_along_axis(
@@ -230,12 +242,19 @@ class MAE(nn.Module):
         tokens = self.patch_embed(patches)
         tokens = tokens + position_table.astype(tokens.dtype)
         if self.CLASS_TOKEN:
-            first = jnp.broadcast_to(self.cls_token.astype(tokens.dtype), (x.shape[0], 1, self.width))
+            token = self.cls_token + self.position_table[:, :1] if self.table_size else self.cls_token
+            first = jnp.broadcast_to(token.astype(tokens.dtype), (x.shape[0], 1, self.width))
             tokens = jnp.concatenate([first, tokens], 1)
         for block in self.blocks:
             tokens = block(tokens)
         tokens = tokens.astype(logits_dtype(tokens.dtype))
         return self.norm(tokens) if self.final_norm else tokens
+
+    def _check_table(self, grid: tuple[int, ...]) -> None:
+        side = self.table_size // self.patch_size
+        if grid != (side, side):
+            size = tuple(n * self.patch_size for n in grid)
+            raise ValueError(f"x: images of {size}; allowed: sides of table_size={self.table_size}, or table_size=None")
 
     def _decode(self, tokens: jax.Array, restore: jax.Array, grid: tuple[int, ...]) -> jax.Array:
         front, y = int(self.CLASS_TOKEN), self.decoder_embed(tokens)
@@ -318,6 +337,7 @@ class VideoMAE(MAE):
 
 
 TORCH_NAMES = (
+    (r"^position_table$", "vit.embeddings.position_embeddings"),
     (r"^(cls_token|patch_embed\.)", r"vit.embeddings.\1"),
     (r"^blocks\.", "vit.layers."),
     (r"^norm\.", "vit.layernorm."),
@@ -390,7 +410,7 @@ def load_torch(model: MAE, state_dict: Mapping[str, Any], image: tuple[int, ...]
             name = re.sub(pattern, replacement, name)
         if encoder_only and re.search(BEHIND_ENCODER, name):
             continue
-        if name in _TABLES:
+        if name in _TABLES and not model.table_size:
             table = model.positions(model.grid(x), getattr(model, _TABLES[name]))
             if value.shape[1] != len(table) + 1 or not np.allclose(value[0, 1:], table, atol=1e-4):
                 raise ValueError(f"state_dict: {name} is not the sines of this grid; allowed: tables of {image}")

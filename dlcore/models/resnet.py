@@ -16,7 +16,7 @@ timm's.
 
 import functools
 import re
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 from flax import linen as nn
@@ -256,6 +256,7 @@ class ResNet(Backbone):
       stages: blocks in each stage; every stage but the first halves the map and doubles the channels.
       block: BasicBlock or Bottleneck.
       width: `features` of the first stage's blocks.
+      widths: `features` of each stage's blocks, for networks whose stages do not double them; () doubles `width`.
       stem_width: channels of the stem; None for `width`.
       groups: groups of the 3x3 convolutions of a bottleneck, 32 in a ResNeXt 32x4d.
       base_width: channels of a group in the first stage, for `width` 64: 64, 128 in a wide ResNet, 4 in a ResNeXt
@@ -288,8 +289,12 @@ class ResNet(Backbone):
     axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
+    widths: Annotated[tuple[int, ...], "if changed"] = ()
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        widths = self.widths or tuple(self.width * 2**i for i in range(len(self.stages)))
+        if len(widths) != len(self.stages):
+            raise ValueError(f"widths={widths}: one for each stage; allowed: {len(self.stages)} of them")
         check_choice("stem", self.stem, ("imagenet", "cifar"))
         dilate = self.dilate or (False,) * (len(self.stages) - 1)
         if len(dilate) != len(self.stages) - 1:
@@ -311,7 +316,7 @@ class ResNet(Backbone):
             for j in range(blocks):
                 first = i > 0 and j == 0
                 x = block(
-                    features=self.width * 2**i,
+                    features=widths[i],
                     stride=2 if first else 1,
                     dilate=first and dilate[i - 1],
                     dilation=dilation,

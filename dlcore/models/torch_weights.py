@@ -37,6 +37,7 @@ __all__ = [
     "fill_from_torch",
     "head_paths",
     "load_torch",
+    "published_names",
     "size_of_layers",
     "torch_names",
 ]
@@ -94,6 +95,20 @@ def torch_names(name: str, **fields: Any) -> dict[str, str]:
     if hasattr(family_of(name), "from_torch_names"):
         raise ValueError(f"name={name!r}: has no table of names; allowed: models that read an image or tokens")
     return _names(_layouts(name)[-1], _leaves(_variables(name, fields)))
+
+
+def published_names(name: str, project: int = 0, **fields: Any) -> dict[str, str]:
+    """Map the variables of a model to the names that one of the projects that publish it gives them.
+
+    Args:
+      name: a name of `dlcore.models.list_models()`.
+      project: index in the family's `TORCH_LAYOUTS`; -1 for torchvision's names.
+      fields: fields of `create_model`.
+
+    Returns:
+      {path of a variable: its name in a state dict; "q + k + v" where it joins several entries}.
+    """
+    return _names(_layouts(name)[project], _leaves(_variables(name, fields)))
 
 
 def count_classes(name: str, state_dict: Mapping[str, Any]) -> int | None:

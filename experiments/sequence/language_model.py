@@ -28,12 +28,13 @@ from dlcore.sequence import language_model
 
 def build(setup: Setup):
     flags = setup.flags
-    return language_model.learner(
+    learner = language_model.learner(
         model=GPT2(len(setup.spec["vocabulary"]), flags.window, **flags.group("model"), dtype=setup.dtype),
         optimizer=optimizer.build(setup),
         stop_token=text_streams.stop_token(flags, setup.spec),
         **flags.group("learner"),
     )
+    return optimizer.evaluate_ema(learner, setup)
 
 
 experiment = Experiment(

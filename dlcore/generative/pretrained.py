@@ -1,0 +1,87 @@
+"""Published networks of diffusers by name: U-Nets and autoencoders of latent diffusion."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+
+from dlcore.generative.torch_diffusers import load_torch
+from dlcore.models.pretrained.family import Family
+
+__all__ = ["FAMILIES"]
+
+
+def _unet(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    channels = tuple(config["block_out_channels"])
+    has_attention = [block.startswith("CrossAttn") for block in config["down_block_types"]]
+    plain = {
+        "class_embed_type": None,
+        "addition_embed_type": None,
+        "encoder_hid_dim": None,
+        "only_cross_attention": False,
+        "dual_cross_attention": False,
+        "transformer_layers_per_block": 1,
+        "mid_block_type": "UNetMidBlock2DCrossAttn",
+        "time_embedding_type": "positional",
+    }
+    others = [key for key, value in plain.items() if config.get(key, value) not in (value, [value] * len(channels))]
+    if others:
+        raise ValueError(f"{others[0]}={config[others[0]]!r}: not in dlcore's U-Net; allowed: {plain[others[0]]!r}")
+    # Before num_attention_heads had a key of its own, attention_head_dim was the number of heads.
+    heads = config.get("num_attention_heads") or config["attention_head_dim"]
+    return "stable_diffusion_v1_unet", {
+        "channels": channels,
+        "num_res_blocks": config["layers_per_block"],
+        "attention_levels": tuple(level for level, attends in enumerate(has_attention) if attends),
+        "num_heads": heads,
+        "groups": config["norm_num_groups"],
+        "cosine_first": config["flip_sin_to_cos"],
+        "ends_at_period": config["freq_shift"] == 1,
+        "downsample_padding": config["downsample_padding"],
+        "resnet_time_scale_shift": config.get("resnet_time_scale_shift", "default"),
+        "epsilon": config["norm_eps"],
+        "out_channels": config["out_channels"],
+    }
+
+
+def _load_unet(model: Any, config: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:
+    side = 2 ** len(model.channels)
+    context = jnp.zeros((1, 1, config["cross_attention_dim"]))
+    return load_torch(model, weights, jnp.zeros((1, side, side, config["in_channels"])), jnp.zeros(1), None, context)
+
+
+def _noise(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    sample, context = inputs["sample"], inputs["encoder_hidden_states"]
+    timestep = jnp.broadcast_to(inputs["timestep"], sample.shape[:1])
+    return {"sample": model.apply(variables, sample, timestep, None, context)}
+
+
+def _autoencoder(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    return "stable_diffusion_v1_vae", {
+        "channels": tuple(config["block_out_channels"]),
+        "num_res_blocks": config["layers_per_block"],
+        "latent_channels": config["latent_channels"],
+        "image_channels": config["in_channels"],
+        "groups": config["norm_num_groups"],
+    }
+
+
+def _load_autoencoder(model: Any, config: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:
+    side = 2 ** len(model.channels)
+    return load_torch(model, weights, jnp.zeros((1, side, side, config["in_channels"])))
+
+
+def _halves(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    outputs = {}
+    if "x" in inputs:
+        outputs["mean"], outputs["logvar"] = model.apply(variables, inputs["x"], method="encode")
+    if "z" in inputs:
+        outputs["dec"] = model.apply(variables, inputs["z"], method="decode")
+    return outputs
+
+
+_UNET_INPUTS = ("sample", "timestep", "encoder_hidden_states|ctx")
+FAMILIES = (
+    Family("diffusers", ("UNet2DConditionModel",), _unet, _noise, _UNET_INPUTS, "generative", _load_unet),
+    Family("diffusers", ("AutoencoderKL",), _autoencoder, _halves, ("x", "z"), "generative", _load_autoencoder),
+)

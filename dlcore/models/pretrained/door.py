@@ -1,0 +1,126 @@
+"""from_pretrained: any published network by its name.
+
+    net = from_pretrained("facebook/dinov2-base")           # a hub id, a local folder, or a file
+    out = net(photograph)                                   # {"last_hidden_state": ...}, names of its library
+
+The snapshot's configuration (`dlcore.models.pretrained.snapshot`) names a family (`dlcore.models.pretrained.families`),
+which says the network of the zoo and its fields; `dlcore.models.load_torch` reads its arrays, and
+`dlcore.models.pretrained.processor` prepares photographs as published.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from dlcore.models.pretrained.families.vit import classifier
+from dlcore.models.pretrained.family import Family, find_family, library_of
+from dlcore.models.pretrained.network import Pretrained
+from dlcore.models.pretrained.processor import Processor, processor_of_timm, processor_of_transformers
+from dlcore.models.pretrained.snapshot import Snapshot, open_snapshot
+from dlcore.models.pretrained.torchvision_names import TorchvisionWeights, torchvision_weights
+from dlcore.models.registry import create_model, family_of
+from dlcore.models.torch_weights import load_torch
+
+__all__ = ["from_pretrained"]
+
+IMAGENET_CLASSES = 1000
+
+
+def from_pretrained(
+    source: str | Path,
+    *,
+    file: str | Path | None = None,
+    num_classes: int | None = None,
+    dtype: Any = None,
+    revision: str | None = None,
+    token: str | None = None,
+    cache_dir: str | Path | None = None,
+    offline: bool = False,
+    **fields: Any,
+) -> Pretrained:
+    """Load a published network.
+
+    Args:
+      source: a hub id such as "facebook/dinov2-base" or "timm/resnet18.a1_in1k", a local folder as a hub serves it
+        (config.json, weights, preprocessor_config.json), or a name of torchvision's weights such as
+        "ResNet50_Weights.IMAGENET1K_V2", whose file is `file`.
+      file: file of the weights that a name of torchvision's names.
+      num_classes: number of classes of a new head, with initial weights; None keeps the published head.
+      dtype: dtype of the computation, such as jnp.bfloat16; None takes the parameters', float32.
+      revision: branch, tag or commit of a hub's repository; None for its main branch.
+      token: access token of the hub; None takes HF_TOKEN or the stored one.
+      cache_dir: folder of the hub's cache; None for huggingface_hub's own.
+      offline: read the cache alone.
+      **fields: fields of the model in place of the configuration's, such as image_size=384 or drop_path=0.1.
+
+    Returns:
+      The network; `net(photograph)` runs it.
+
+    Raises:
+      FileNotFoundError: there is no such snapshot, or it lacks a file.
+      PermissionError: the repository wants a token.
+      ConnectionError: the hub does not answer, and the cache has no such snapshot.
+      ValueError: a file is damaged, dlcore lacks the architecture, or arrays are missing, left over or of a wrong
+        shape.
+      MissingPackage: huggingface_hub or safetensors is not installed.
+    """
+    if (published := torchvision_weights(str(source))) is not None:
+        return _of_torchvision(str(source), published, file, num_classes, {"dtype": dtype, **fields})
+    if file is not None:
+        raise ValueError(f"file={str(file)!r}: of no use beside {str(source)!r}; allowed: with a name of torchvision's")
+    snapshot = open_snapshot(source, revision=revision, token=token, cache_dir=cache_dir, offline=offline)
+    if not snapshot.config:
+        raise ValueError(
+            f"source={str(source)!r}: weights without a configuration; allowed: a folder with config.json, or "
+            "`dlcore.models.load_torch(NAME, arrays)`, which takes the network's name"
+        )
+    family = find_family(snapshot.config, str(source))
+    name, published = family.model(snapshot.config)
+    new_head = num_classes is not None and num_classes != published.get("num_classes")
+    fields = published | ({} if num_classes is None else {"num_classes": num_classes}) | fields
+    model = create_model(name, **fields, **({} if dtype is None else {"dtype": dtype}))
+    try:
+        if family.load is not None:
+            variables = family.load(model, snapshot.config, snapshot.weights)
+        else:
+            variables = load_torch(name, snapshot.weights, **fields, **({"replace_head": True} if new_head else {}))
+    except ValueError as error:
+        raise ValueError(f"source={str(source)!r}: {error}") from None
+    classes = None if new_head else _classes(snapshot.config)
+    return Pretrained(name, fields, model, variables, family, snapshot.config, _processor(snapshot), classes)
+
+
+def _of_torchvision(
+    source: str, published: TorchvisionWeights, file: str | Path | None, num_classes: int | None, fields: dict[str, Any]
+) -> Pretrained:
+    if file is None:
+        raise ValueError(
+            f"source={source!r}: file is missing; allowed: file=PATH of its .pth, which torchvision publishes"
+        )
+    weights = open_snapshot(file).weights
+    fields = {key: value for key, value in fields.items() if value is not None}
+    variant = family_of(published.model).MODELS[published.model]
+    if hasattr(getattr(variant, "func", variant), "image_size"):
+        fields = {"image_size": published.image_size, **fields}
+    new_head = num_classes is not None and num_classes != IMAGENET_CLASSES
+    fields |= {"num_classes": num_classes} if new_head else {}
+    try:
+        variables = load_torch(published.model, weights, replace_head=new_head, **fields)
+    except ValueError as error:
+        raise ValueError(f"source={source!r}, file={str(file)!r}: {error}") from None
+    model = create_model(published.model, **fields)
+    family = Family("torchvision", (source,), lambda config: (published.model, fields), classifier, ("x",))
+    return Pretrained(published.model, fields, model, variables, family, {}, published.processor, None)
+
+
+def _processor(snapshot: Snapshot) -> Processor | None:
+    if snapshot.processor:
+        return processor_of_transformers(snapshot.processor)
+    if library_of(snapshot.config)[0] == "timm" and "pretrained_cfg" in snapshot.config:
+        return processor_of_timm(snapshot.config["pretrained_cfg"])
+    return None
+
+
+def _classes(config: dict[str, Any]) -> tuple[str, ...] | None:
+    if config.get("id2label"):
+        return tuple(config["id2label"][key] for key in sorted(config["id2label"], key=int))
+    return tuple(config["label_names"]) if config.get("label_names") else None

@@ -1,0 +1,95 @@
+"""CLIP and SigLIP of transformers, and CLIP of OpenCLIP: images and texts in one space."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+
+from dlcore.models.clip import SigLIP
+from dlcore.models.pretrained.family import Family
+
+__all__ = ["FAMILIES"]
+
+
+def _towers(vision: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "vocab_size": text["vocab_size"],
+        "window": text["max_position_embeddings"],
+        "image_size": vision["image_size"],
+        "patch_size": vision["patch_size"],
+        "vision_depth": vision["num_hidden_layers"],
+        "vision_width": vision["hidden_size"],
+        "vision_heads": vision["num_attention_heads"],
+        "text_depth": text["num_hidden_layers"],
+        "text_width": text["hidden_size"],
+        "text_heads": text["num_attention_heads"],
+        "mlp_features": vision["intermediate_size"],
+        "text_mlp_features": text["intermediate_size"],
+        "activation": vision["hidden_act"],
+        "epsilon": vision["layer_norm_eps"],
+    }
+
+
+def _clip(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    text = config["text_config"]
+    end_token = 49407 if text["eos_token_id"] == 2 else text["eos_token_id"]  # files of 2023 name another token
+    fields = _towers(config["vision_config"], text)
+    return "clip_vit_b_32", fields | {"embedding_size": config["projection_dim"], "end_token": end_token}
+
+
+def _siglip(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    vision = config["vision_config"]
+    fields = _towers(vision, config["text_config"])
+    return "siglip_base_patch16_224", fields | {
+        "end_token": 1,
+        "crop_rest": vision["image_size"] % vision["patch_size"] != 0,
+    }
+
+
+def _pairs(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    outputs = {}
+    if "pixel_values" in inputs:
+        outputs["image_embeds"] = model.apply(variables, inputs["pixel_values"], method="encode_image")
+    if "input_ids" in inputs:
+        outputs["text_embeds"] = model.apply(variables, inputs["input_ids"], method="encode_text")
+    if len(outputs) == 2:
+        cosines = jnp.einsum("id,td->it", outputs["image_embeds"], outputs["text_embeds"])
+        scores = model.apply(variables, method="scale") * cosines
+        if isinstance(model, SigLIP):
+            scores = scores + variables["params"]["logit_bias"]
+        outputs |= {"logits_per_image": scores, "logits_per_text": scores.T}
+    return outputs
+
+
+def _openclip(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    model = config["model_cfg"]
+    vision, text = model["vision_cfg"], model["text_cfg"]
+    if not isinstance(vision.get("layers"), int) or "timm_model_name" in vision:
+        raise ValueError(
+            "model_cfg: its image tower is no ViT of OpenCLIP; allowed: vision_cfg with layers, width and patch_size"
+        )
+    return "clip_vit_b_32", {
+        "vocab_size": text["vocab_size"],
+        "window": text["context_length"],
+        "end_token": text["vocab_size"] - 1,
+        "image_size": vision["image_size"],
+        "patch_size": vision["patch_size"],
+        "embedding_size": model["embed_dim"],
+        "vision_depth": vision["layers"],
+        "vision_width": vision["width"],
+        "vision_heads": vision["width"] // vision.get("head_width", 64),
+        "mlp_features": int(vision["width"] * vision.get("mlp_ratio", 4)),
+        "text_depth": text["layers"],
+        "text_width": text["width"],
+        "text_heads": text["heads"],
+        "text_mlp_features": 4 * text["width"],
+        "activation": "quick_gelu" if model.get("quick_gelu") else "gelu",
+    }
+
+
+INPUTS = ("pixel_values", "input_ids", "attention_mask")
+FAMILIES = (
+    Family("transformers", ("CLIPModel",), _clip, _pairs, INPUTS, "pairs"),
+    Family("transformers", ("SiglipModel",), _siglip, _pairs, INPUTS, "pairs"),
+    Family("open_clip", ("CLIP",), _openclip, _pairs, INPUTS, "pairs"),
+)

@@ -1,0 +1,66 @@
+"""Language models of transformers: BERT, GPT-2."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dlcore.models.pretrained.family import Family
+
+__all__ = ["FAMILIES"]
+
+
+def _bert(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    return "bert_base", {
+        "vocab_size": config["vocab_size"],
+        "window": config["max_position_embeddings"],
+        "num_layers": config["num_hidden_layers"],
+        "num_heads": config["num_attention_heads"],
+        "width": config["hidden_size"],
+        "mlp_features": config["intermediate_size"],
+        "num_segments": config["type_vocab_size"],
+        "epsilon": config["layer_norm_eps"],
+        "hidden_act": config["hidden_act"],
+        "head": "pooled",
+    }
+
+
+def _pooled(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    fields = inputs.get("attention_mask"), inputs.get("token_type_ids")
+    tokens = inputs["input_ids"]
+    return {
+        "last_hidden_state": model.apply(variables, tokens, False, *fields, method="features"),
+        "pooler_output": model.apply(variables, tokens, False, *fields),
+    }
+
+
+def _gpt2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    if config.get("n_inner") not in (None, 4 * config["n_embd"]):
+        raise ValueError(f"n_inner={config['n_inner']}: another perceptron; allowed: 4 times n_embd={config['n_embd']}")
+    return "gpt2", {
+        "vocab_size": config["vocab_size"],
+        "window": config["n_positions"],
+        "num_layers": config["n_layer"],
+        "num_heads": config["n_head"],
+        "width": config["n_embd"],
+        "epsilon": config["layer_norm_epsilon"],
+    }
+
+
+def next_token(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Run a language model.
+
+    Args:
+      model: the flax module.
+      variables: its variables.
+      inputs: `input_ids: [B, T]`.
+
+    Returns:
+      {"logits": [B, T, V]} of the token after each.
+    """
+    return {"logits": model.apply(variables, inputs["input_ids"])}
+
+
+TEXT = ("input_ids", "attention_mask", "token_type_ids")
+FAMILIES = (
+    Family("transformers", ("BertModel",), _bert, _pooled, TEXT, "tokens"),
+    Family("transformers", ("GPT2LMHeadModel",), _gpt2, next_token, ("input_ids",), "tokens"),
+)

@@ -1,0 +1,41 @@
+"""Masked autoencoders of transformers, their encoder alone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+
+from dlcore.models.mae import MAE, load_torch
+from dlcore.models.pretrained.family import Family
+
+__all__ = ["FAMILIES"]
+
+
+def _mae(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    return "mae_vit_b_16", {
+        "patch_size": config["patch_size"],
+        "depth": config["num_hidden_layers"],
+        "width": config["hidden_size"],
+        "num_heads": config["num_attention_heads"],
+        "mlp_features": config["intermediate_size"],
+        "mask_ratio": config["mask_ratio"],
+        "epsilon": config["layer_norm_eps"],
+        "decoder_depth": 0,
+        "table_size": config["image_size"],
+    }
+
+
+def _load(model: MAE, config: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:
+    return load_torch(model, weights, (config["image_size"], config["image_size"], config["num_channels"]))
+
+
+def _encoder(model: MAE, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    images, noise = inputs["pixel_values"], inputs.get("noise")
+    visible = None
+    if noise is not None:
+        count = int(noise.shape[1] * (1 - model.mask_ratio))
+        visible = jnp.argsort(noise, axis=1)[:, :count]  # [B, K], the patches of least noise
+    return {"last_hidden_state": model.apply(variables, images, visible, method="encode")}
+
+
+FAMILIES = (Family("transformers", ("ViTMAEModel",), _mae, _encoder, ("pixel_values", "noise"), "encoder", _load),)

@@ -1,0 +1,105 @@
+"""Vision transformers of transformers and timm: ViT, DeiT (with and without a distillation token)."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from dlcore.models.pretrained.family import Family
+
+__all__ = ["FAMILIES", "classifier", "transformer_fields"]
+
+
+def transformer_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the fields of a ViT that most of transformers' configurations name alike.
+
+    Args:
+      config: content of config.json.
+
+    Returns:
+      Fields of `dlcore.models.vit.ViT`.
+    """
+    return {
+        "num_classes": len(config["id2label"]) if "id2label" in config else 0,
+        "image_size": config["image_size"],
+        "patch_size": config["patch_size"],
+        "depth": config["num_hidden_layers"],
+        "width": config["hidden_size"],
+        "num_heads": config["num_attention_heads"],
+        "mlp_features": config["intermediate_size"],
+        "epsilon": config["layer_norm_eps"],
+    }
+
+
+def classifier(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Run a classifier.
+
+    Args:
+      model: the flax module.
+      variables: its variables.
+      inputs: the image batch under any name.
+
+    Returns:
+      {"logits": [B, num_classes]}.
+    """
+    (images,) = inputs.values()
+    return {"logits": model.apply(variables, images)}
+
+
+def _vit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    return "vit_b_16", transformer_fields(config)
+
+
+def _deit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    return "deit_base_distilled_patch16_224", transformer_fields(config)
+
+
+def _two_heads(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    logits, other = model.apply(variables, inputs["pixel_values"], train=False, method="auxiliary")
+    distillation = other["distillation"]
+    return {"logits": (logits + distillation) / 2, "cls_logits": logits, "distillation_logits": distillation}
+
+
+TIMM_SIZES = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12), "large": (1024, 24, 16)}
+"""Width, blocks and heads in timm's names."""
+
+
+def timm_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the fields of one of timm's ViTs: its name says the size, its arguments replace what they name.
+
+    Args:
+      config: content of config.json.
+
+    Returns:
+      Fields of `dlcore.models.vit.ViT`.
+    """
+    size, patch = re.search(r"_(tiny|small|base|large)_(?:distilled_)?patch(\d+)", config["architecture"]).groups()
+    arguments, published = config.get("model_args", {}), config.get("pretrained_cfg", {})
+    width, depth, heads = TIMM_SIZES[size]
+    width = arguments.get("embed_dim", width)
+    image_size = arguments.get("img_size", published.get("input_size", [3, 224, 224])[-1])
+    return {
+        "num_classes": config.get("num_classes", 1000),
+        "image_size": image_size if isinstance(image_size, int) else image_size[-1],
+        "patch_size": arguments.get("patch_size", int(patch)),
+        "depth": arguments.get("depth", depth),
+        "width": width,
+        "num_heads": arguments.get("num_heads", heads),
+        "mlp_features": int(width * arguments.get("mlp_ratio", 4)),
+    }
+
+
+def _timm_vit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    return "vit_b_16", timm_fields(config)
+
+
+def _timm_deit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    name = "deit_base_distilled_patch16_224" if "distilled" in config["architecture"] else "deit_base_patch16_224"
+    return name, timm_fields(config)
+
+
+FAMILIES = (
+    Family("transformers", ("ViTForImageClassification",), _vit, classifier),
+    Family("transformers", ("DeiTForImageClassificationWithTeacher",), _deit, _two_heads),
+    Family("timm", tuple(f"vit_{size}_patch*_[0-9][0-9][0-9]" for size in TIMM_SIZES), _timm_vit, classifier, ("x",)),
+    Family("timm", ("deit_*_patch16_*",), _timm_deit, classifier, ("x",)),
+)

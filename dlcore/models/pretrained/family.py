@@ -1,0 +1,110 @@
+"""The families of published networks: what a configuration says becomes a model of the zoo and its outputs.
+
+A family is one file of `dlcore.models.pretrained.families` with `FAMILIES`, a tuple of `Family`; adding one changes no
+other file. Topics whose networks are published have theirs in a file of `TOPICS`.
+"""
+
+import fnmatch
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Any, Literal, NamedTuple
+
+import jax
+from flax import linen as nn
+
+__all__ = ["Family", "all_families", "find_family", "library_of"]
+
+TOPICS = ("dlcore.detection.pretrained", "dlcore.generative.pretrained")
+"""Families of networks that are at home in a topic."""
+
+Library = Literal["transformers", "timm", "diffusers", "open_clip", "torchvision"]
+
+
+class Family(NamedTuple):
+    """Published networks of one form.
+
+    Args:
+      library: library whose configurations it reads.
+      architectures: shell patterns of the library's names: of a class (`architectures`, `_class_name`), or of timm's
+        `architecture`.
+      model: configuration -> (name of `dlcore.models.create_model`, its fields).
+      outputs: (model, variables, inputs by name) -> outputs by the library's names; images and maps have channels last.
+      inputs: names of the inputs, the image's first; another library's word for one may follow it, behind a "|".
+      kind: what the network is for, as `dlcore.models.list_models` names kinds.
+      load: (model, configuration, name -> array) -> variables; None takes `dlcore.models.load_torch`.
+    """
+
+    library: Library
+    architectures: tuple[str, ...]
+    model: Callable[[Mapping[str, Any]], tuple[str, dict[str, Any]]]
+    outputs: Callable[[nn.Module, Any, dict[str, jax.Array]], dict[str, jax.Array]]
+    inputs: tuple[str, ...] = ("pixel_values",)
+    kind: str = "image"
+    load: Callable[[Any, Mapping[str, Any], Mapping[str, Any]], Any] | None = None
+
+
+def all_families() -> list[Family]:
+    """Collect the families of all files.
+
+    Returns:
+      The families.
+    """
+    from dlcore.models.pretrained import families
+
+    files = sorted(f"{families.__name__}.{module.name}" for module in pkgutil.iter_modules(families.__path__))
+    return [family for file in (*files, *TOPICS) for family in importlib.import_module(file).FAMILIES]
+
+
+def library_of(config: Mapping[str, Any]) -> tuple[Library, str]:
+    """Find out which library wrote a configuration, and the architecture that it names.
+
+    Args:
+      config: content of config.json.
+
+    Returns:
+      (library, architecture).
+
+    Raises:
+      ValueError: no library's configuration.
+    """
+    if config.get("architectures"):
+        return "transformers", config["architectures"][0]
+    if "architecture" in config:
+        return "timm", config["architecture"]
+    if "_class_name" in config:
+        return "diffusers", config["_class_name"]
+    if "model_cfg" in config:
+        return "open_clip", "CLIP"
+    keys = ", ".join(list(config)[:5])
+    raise ValueError(
+        f"config.json: names no network (it has {keys}); allowed: architectures (transformers), architecture (timm), "
+        "_class_name (diffusers) or model_cfg (OpenCLIP)"
+    )
+
+
+def find_family(config: Mapping[str, Any], source: str = "config.json") -> Family:
+    """Find the family of a configuration.
+
+    Args:
+      config: content of config.json.
+      source: name of the snapshot, for the error.
+
+    Returns:
+      The family.
+
+    Raises:
+      ValueError: dlcore has no network of this architecture; those of the library are listed, close ones first.
+    """
+    library, architecture = library_of(config)
+    candidates = [family for family in all_families() if family.library == library]
+    for family in candidates:
+        if any(fnmatch.fnmatchcase(architecture, pattern) for pattern in family.architectures):
+            return family
+    patterns = sorted(pattern for family in candidates for pattern in family.architectures)
+    close = get_close_matches(architecture, patterns, 3, 0.5)
+    near = f" (close: {', '.join(close)})" if close else ""
+    raise ValueError(
+        f"source={source!r}: {library}'s {architecture} is not in dlcore{near}; allowed: {', '.join(patterns)}"
+    )

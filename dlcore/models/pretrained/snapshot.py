@@ -1,0 +1,281 @@
+"""Snapshots of published networks: a hub's repository, a local folder of its files, or one file of weights.
+
+A snapshot has a configuration, a processor's configuration and weights; the arrays are read one at a time, when they
+are used. Only a hub id touches the network, by `huggingface_hub`, whose cache, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE
+hold.
+"""
+
+import hashlib
+import json
+import re
+import struct
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dlcore.extras import require
+from dlcore.models.weight_files import read_state_dict
+
+__all__ = ["Snapshot", "StoredArray", "open_snapshot", "read_safetensors"]
+
+CONFIGS = ("config.json", "open_clip_config.json")
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+WEIGHTS = (
+    "model.safetensors",
+    "diffusion_pytorch_model.safetensors",
+    "open_clip_model.safetensors",
+    "pytorch_model.bin",
+    "diffusion_pytorch_model.bin",
+    "open_clip_pytorch_model.bin",
+)
+"""Files of weights in the order in which they are taken."""
+FILES = tuple(file for name in WEIGHTS for file in (name, f"{name}.index.json"))
+"""With the index of several files behind each."""
+HUB_ID = re.compile(r"(?:hf:|hf-hub:)?([\w.-]+/[\w.-]+)$")
+SHA256 = re.compile(r"[0-9a-f]{64}$")
+
+
+class Snapshot(NamedTuple):
+    """A published network on disk.
+
+    Args:
+      source: what the caller named, for errors.
+      config: content of the network's configuration; {} for a file of weights alone.
+      processor: content of the processor's configuration; {} without one.
+      weights: name -> array.
+    """
+
+    source: str
+    config: dict[str, Any]
+    processor: dict[str, Any]
+    weights: Mapping[str, Any]
+
+
+class StoredArray:
+    """An array in a .safetensors file, which `np.asarray` reads.
+
+    Args:
+      file: path of the file.
+      name: name of the array.
+      shape: shape of the array.
+      dtype: safetensors' name of its dtype, such as BF16.
+    """
+
+    def __init__(self, file: Path, name: str, shape: tuple[int, ...], dtype: str):
+        self.file, self.name, self.shape, self.dtype = file, name, tuple(shape), dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        from safetensors import safe_open
+
+        with safe_open(self.file, "numpy") as file:
+            array = file.get_tensor(self.name)
+        return array if dtype is None else array.astype(dtype)
+
+    def __getitem__(self, idx: Any) -> np.ndarray:
+        return np.asarray(self)[idx]
+
+
+def open_snapshot(
+    source: str | Path,
+    *,
+    revision: str | None = None,
+    token: str | None = None,
+    cache_dir: str | Path | None = None,
+    offline: bool = False,
+) -> Snapshot:
+    """Open a snapshot, and download it where it is a hub's and not in the cache.
+
+    Args:
+      source: a hub id ("facebook/dinov2-base", also "hf:facebook/dinov2-base"), a local folder, or a file of weights.
+      revision: branch, tag or commit of a hub's repository; None for its main branch.
+      token: access token of the hub; None takes HF_TOKEN or the stored one.
+      cache_dir: folder of the hub's cache; None for huggingface_hub's own.
+      offline: read the cache alone.
+
+    Returns:
+      The snapshot; its arrays are read when they are used.
+
+    Raises:
+      FileNotFoundError: there is no such folder, file or repository, or a snapshot lacks its files.
+      ValueError: a file is damaged.
+      PermissionError: the repository wants a token.
+      ConnectionError: the hub does not answer, and the cache has no such snapshot.
+      MissingPackage: huggingface_hub or safetensors is not installed.
+    """
+    path = Path(source)
+    if path.is_file():
+        return Snapshot(str(source), {}, {}, _read_weights(path, str(source)))
+    if path.is_dir():
+        return _open_folder(path, str(source))
+    match = HUB_ID.match(str(source))
+    if match is None or str(source).startswith((".", "/", "~")):
+        raise FileNotFoundError(
+            f"source={str(source)!r}: no such folder or file; allowed: a hub id such as facebook/dinov2-base, a folder "
+            "with config.json and weights, or a file of weights"
+        )
+    folder = _download(match[1], revision, token, cache_dir, offline)
+    return _open_folder(folder, str(source), verify=True)
+
+
+def _open_folder(folder: Path, source: str, verify: bool = False) -> Snapshot:
+    config = next((_read_json(folder / name) for name in CONFIGS if (folder / name).exists()), None)
+    if config is None:
+        raise FileNotFoundError(f"source={source!r}: holds no config.json; allowed: a folder as a hub serves it")
+    processor = next((_read_json(folder / name) for name in PROCESSORS if (folder / name).exists()), {})
+    weights = next((folder / name for name in FILES if (folder / name).exists()), None)
+    if weights is None:
+        raise FileNotFoundError(f"source={source!r}: holds no weights; allowed: one of {', '.join(WEIGHTS)}")
+    files = [weights]
+    if weights.name.endswith(".index.json"):
+        files = [folder / name for name in sorted(set(_read_json(weights)["weight_map"].values()))]
+    if missing := [file.name for file in files if not file.exists()]:
+        raise FileNotFoundError(f"source={source!r}: lacks {', '.join(missing)} of its index; allowed: all files of it")
+    if verify:
+        for file in files:
+            _check_hash(file)
+    entries: dict[str, Any] = {}
+    for file in files:
+        entries |= _read_weights(file, source)
+    return Snapshot(source, config, processor, entries)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error}); allowed: the file as it was published") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: holds a {type(content).__name__}; allowed: a JSON object")
+    return content
+
+
+def _read_weights(path: Path, source: str) -> Mapping[str, Any]:
+    return read_safetensors(path) if path.suffix == ".safetensors" else read_state_dict(path)
+
+
+def read_safetensors(path: Path) -> dict[str, StoredArray]:
+    """List the arrays of a .safetensors file by its header.
+
+    Args:
+      path: path of the file.
+
+    Returns:
+      Name -> array that is read when it is used.
+
+    Raises:
+      ValueError: the file is no .safetensors, or shorter than its header says.
+      MissingPackage: safetensors is not installed.
+    """
+    require("safetensors", what=str(path))
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        first = file.read(8)
+        length = struct.unpack("<Q", first)[0] if len(first) == 8 else size
+        header = file.read(length) if 8 + length <= size else b""
+    try:
+        entries = {name: entry for name, entry in json.loads(header).items() if name != "__metadata__"}
+        end = 8 + length + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise ValueError(f"{path}: {size:,} bytes without a whole header; allowed: a whole .safetensors file") from None
+    if size != end:
+        raise ValueError(f"{path}: {size:,} bytes, where its header says {end:,}; allowed: the whole file")
+    return {name: StoredArray(path, name, entry["shape"], entry["dtype"]) for name, entry in entries.items()}
+
+
+def _check_hash(path: Path) -> None:
+    """Compare a large file of the hub's cache with the hash that names its blob."""
+    expected = path.resolve().name
+    if not SHA256.match(expected):
+        return
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    if digest.hexdigest() != expected:
+        raise ValueError(
+            f"{path}: its SHA-256 is {digest.hexdigest()[:12]}..., the hub's {expected[:12]}...; allowed: the file as "
+            f"published; delete {path.resolve()} to download it again"
+        )
+
+
+def _download(name: str, revision: str | None, token: str | None, cache_dir: str | Path | None, offline: bool) -> Path:
+    """Return the folder of a repository's files in the hub's cache; what the cache lacks is downloaded."""
+    require("huggingface_hub", what=f"source={name!r}")
+    from huggingface_hub import errors, hf_hub_download
+
+    def fetch(files: tuple[str, ...]) -> Path | None:
+        """Return the first of the files that there is."""
+        absent: Exception | None = None
+        for file in files:
+            options = {"revision": revision, "token": token, "cache_dir": cache_dir, "local_files_only": offline}
+            try:
+                return Path(hf_hub_download(name, file, **options))
+            except errors.LocalEntryNotFoundError as error:  # no hub answers
+                absent = error
+            except errors.EntryNotFoundError:
+                pass
+        if absent is not None and files is not PROCESSORS:
+            raise absent
+        return None
+
+    allowed = "allowed: an id of the hub, with token=... or HF_TOKEN where it is private"
+    try:
+        config = fetch(CONFIGS)
+        weights = None if config is None else fetch(FILES)
+        if config is None or weights is None:
+            lacks = "config.json" if config is None else "weights of a known name"
+            raise FileNotFoundError(f"source={name!r}: the repository lacks {lacks}; allowed: {', '.join(WEIGHTS)}")
+        fetch(PROCESSORS)
+        if weights.name.endswith(".index.json"):
+            for shard in sorted(set(_read_json(weights)["weight_map"].values())):
+                fetch((shard,))
+        return config.parent
+    except errors.GatedRepoError:
+        raise PermissionError(
+            f"source={name!r}: its owner wants you to ask for access; allowed: ask on its page, then pass token=... or "
+            "set HF_TOKEN"
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise FileNotFoundError(
+            f"source={name!r}, revision={revision!r}: no such revision; allowed: a branch, tag or commit of it"
+        ) from None
+    except errors.RepositoryNotFoundError:
+        close = get_close_matches(name, _cached_names(cache_dir), 3, 0.6)
+        near = f" (the cache has {', '.join(close)})" if close else ""
+        raise FileNotFoundError(
+            f"source={name!r}: the hub has no such repository, or it is private{near}; {allowed}"
+        ) from None
+    except errors.LocalEntryNotFoundError:
+        names = _cached_names(cache_dir)
+        has = f"the cache has {', '.join(names)}" if names else "the cache is empty"
+        raise ConnectionError(
+            f"source={name!r}: not in the cache, and no hub answers; allowed offline: {has}"
+        ) from None
+    except errors.HfHubHTTPError as error:
+        raise ConnectionError(f"source={name!r}: {str(error).splitlines()[0]}; {allowed}") from None
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # of the HTTP client, whose types depend on the version of huggingface_hub
+        reason = str(error).splitlines()[0]
+        raise ConnectionError(f"source={name!r}: the download broke off ({reason}); allowed: another try") from None
+
+
+def _cached_names(cache_dir: str | Path | None) -> list[str]:
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        return sorted(repo.repo_id for repo in scan_cache_dir(cache_dir).repos if repo.repo_type == "model")
+    except CacheNotFound:
+        return []

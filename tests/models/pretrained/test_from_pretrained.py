@@ -1,0 +1,247 @@
+"""from_pretrained: folders as hubs serve them against what their libraries compute; a local server is the hub."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.models import from_pretrained
+from dlcore.models.pretrained.family import find_family
+from dlcore.models.pretrained.snapshot import open_snapshot
+from dlcore.models.pretrained.torchvision_names import torchvision_weights
+from tests.models.pretrained.hub_server import Hub, serve
+
+HUB = pathlib.Path(__file__).parents[2] / "goldens" / "hub"
+FOLDERS = sorted(folder.name for folder in HUB.iterdir())
+QUICK = ["google--vit-tiny"]
+
+
+def read_expected(name: str) -> tuple[dict, dict, np.ndarray | None]:
+    """(inputs, outputs, photograph) of a folder."""
+    with np.load(HUB / name / "expected.npz") as file:
+        arrays = dict(file)
+    inputs = {key[3:]: value for key, value in arrays.items() if key.startswith("in.")}
+    return inputs, {key[4:]: value for key, value in arrays.items() if key.startswith("out.")}, arrays.get("image")
+
+
+def check_outputs(outputs: dict, expected: dict, tolerance: float) -> None:
+    for key, reference in expected.items():
+        value = np.asarray(outputs[key])
+        value = np.moveaxis(value, -1, 1) if value.ndim == 4 else value
+        chex.assert_equal_shape([value, reference])
+        assert np.abs(value - reference).max() <= tolerance * reference.std(), key
+
+
+@pytest.mark.slow(unless=QUICK)
+@pytest.mark.covers("PT-01")
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_folder_computes_what_its_library_computes(name):
+    net = from_pretrained(HUB / name)
+    inputs, expected, photograph = read_expected(name)
+    check_outputs(net(**inputs), expected, 1e-4)
+    if photograph is None:
+        return
+    others = {key: value for key, value in inputs.items() if key not in ("pixel_values", "pixel_mask", "x")}
+    outputs = net(photograph, **others)
+    first = net.family.inputs[0]
+    prepared = net.preprocess(photograph)["pixel_values"].transpose(0, 3, 1, 2)
+    gray_level = 1 / 255 / min(net.preprocess.std)
+    assert np.abs(prepared - inputs[first]).max() <= 1.001 * gray_level
+    for key, reference in expected.items():  # a gray level moves these random networks by so much
+        assert np.abs(np.asarray(outputs[key]) - reference).max() <= 0.08 * reference.std(), key
+
+
+@pytest.fixture(scope="module")
+def vit():
+    return from_pretrained(HUB / "google--vit-tiny")
+
+
+def test_a_network_says_its_classes_and_takes_photographs_of_several_sizes(vit):
+    assert vit.classes == ("cat", "dog", "zebra", "bus", "apple")
+    photographs = [np.zeros((20, 30, 3), np.uint8), np.zeros((40, 40), np.uint8)]
+    chex.assert_shape(vit(photographs)["logits"], (2, 5))
+
+
+def test_channels_first_and_last_are_the_same(vit):
+    inputs, _, _ = read_expected("google--vit-tiny")
+    first = inputs["pixel_values"]
+    last = first.transpose(0, 2, 3, 1)
+    np.testing.assert_array_equal(vit(pixel_values=first)["logits"], vit(pixel_values=last)["logits"])
+
+
+def test_a_new_head_and_another_dtype(vit):
+    net = from_pretrained(HUB / "google--vit-tiny", num_classes=3, dtype=jnp.bfloat16)
+    assert net.classes is None
+    assert "bf16[" in str(jax.make_jaxpr(net.model.apply)(net.variables, jnp.zeros((1, 32, 32, 3))))
+    outputs = net.model.apply(net.variables, jnp.zeros((1, 32, 32, 3)))
+    chex.assert_shape(outputs, (1, 3))
+    chex.assert_type(jax.tree.leaves(net.variables), jnp.float32)
+    np.testing.assert_array_equal(
+        net.variables["params"]["blocks_0"]["mlp"]["fc1"]["kernel"],
+        vit.variables["params"]["blocks_0"]["mlp"]["fc1"]["kernel"],
+    )
+
+
+def test_unknown_and_missing_inputs_are_refused(vit):
+    with pytest.raises(ValueError, match=r"pixels: no input of vit_b_16; allowed: pixel_values"):
+        vit(pixels=np.zeros((1, 32, 32, 3), np.float32))
+    with pytest.raises(ValueError, match=r"images: missing; allowed: photographs, or pixel_values as arrays"):
+        vit()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return shutil.copytree(HUB / "google--vit-tiny", tmp_path / "folder")
+
+
+def edit(folder: pathlib.Path, **changes) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_what_a_folder_lacks_is_named(folder):
+    with pytest.raises(FileNotFoundError, match=r"no such folder or file; allowed: a hub id such as"):
+        from_pretrained("./nowhere")
+    edit(folder, architectures=["ViTForImageClasification"])
+    with pytest.raises(ValueError, match=r"transformers's ViTForImageClasification is not in dlcore \(close: ViTForIm"):
+        from_pretrained(folder)
+    edit(folder, architectures=["ViTForImageClassification"], num_hidden_layers=3)
+    with pytest.raises(ValueError, match=r"it does not fit vit_b_16; 16 missing: layers.2.attention"):
+        from_pretrained(folder)
+    edit(folder, num_hidden_layers=1)
+    with pytest.raises(ValueError, match=r"left over: layers.1"):
+        from_pretrained(folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"bytes, where its header says .*; allowed: the whole file"):
+        from_pretrained(folder)
+    weights.write_bytes(b"12")
+    with pytest.raises(ValueError, match=r"2 bytes without a whole header"):
+        from_pretrained(folder)
+    weights.unlink()
+    with pytest.raises(FileNotFoundError, match=r"holds no weights; allowed: one of model.safetensors, "):
+        from_pretrained(folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"config.json: not JSON"):
+        from_pretrained(folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"holds no config.json; allowed: a folder as a hub serves it"):
+        from_pretrained(folder)
+
+
+def test_a_configuration_of_no_library_is_refused():
+    with pytest.raises(ValueError, match=r"config.json: names no network \(it has a, b\); allowed: architectures"):
+        find_family({"a": 1, "b": 2})
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "resize", "crop", "resample"),
+    [
+        ("ResNet50_Weights.IMAGENET1K_V2", "resnet50", 232, 224, "bilinear"),
+        ("ResNet18_Weights.IMAGENET1K_V1", "resnet18", 256, 224, "bilinear"),
+        ("ViT_B_16_Weights.IMAGENET1K_SWAG_E2E_V1", "vit_b_16", 384, 384, "bicubic"),
+        ("ConvNeXt_Tiny_Weights.IMAGENET1K_V1", "convnext_tiny", 236, 224, "bilinear"),
+        ("Swin_S_Weights.IMAGENET1K_V1", "swin_s", 246, 224, "bicubic"),
+        ("EfficientNet_B1_Weights.IMAGENET1K_V2", "efficientnet_b1", 255, 240, "bilinear"),
+    ],
+)
+def test_names_of_torchvisions_weights(name, model, resize, crop, resample):
+    weights = torchvision_weights(name)
+    assert (weights.model, weights.processor.shortest, weights.processor.crop) == (model, resize, (crop, crop))
+    assert weights.processor.resample == resample
+
+
+def test_torchvisions_weights_want_their_file():
+    with pytest.raises(ValueError, match=r"file is missing; allowed: file=PATH of its .pth"):
+        from_pretrained("ResNet50_Weights.IMAGENET1K_V2")
+    with pytest.raises(ValueError, match=r"file='x.pth': of no use beside"):
+        from_pretrained("google/vit", file="x.pth")
+
+
+@pytest.fixture(scope="module")
+def hub():
+    hub = Hub()
+    hub.repositories = dict.fromkeys(("google/vit-tiny", "acme/gated", "acme/private"), HUB / "google--vit-tiny")
+    hub.statuses = {"acme/gated": 403, "acme/private": 401}
+    return hub
+
+
+@pytest.fixture(scope="module")
+def address(hub):
+    pytest.importorskip("huggingface_hub")
+    with serve(hub) as address, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("huggingface_hub.constants.ENDPOINT", address)
+        patch.setattr(
+            "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
+            address + "/{repo_id}/resolve/{revision}/{filename}",
+        )
+        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        yield address
+
+
+@pytest.mark.covers("PT-01")
+def test_a_hub_id_is_downloaded_once_and_read_offline(hub, address, tmp_path):
+    snapshot = open_snapshot("google/vit-tiny", cache_dir=tmp_path)
+    assert len(snapshot.weights) == 40
+    assert snapshot.processor["image_processor_type"] == "ViTImageProcessor"
+    before = len(hub.requests)
+    open_snapshot("hf:google/vit-tiny", cache_dir=tmp_path)
+    assert not any(request.startswith("GET") for request in hub.requests[before:])
+    before = len(hub.requests)
+    assert len(open_snapshot("google/vit-tiny", cache_dir=tmp_path, offline=True).weights) == 40
+    assert len(hub.requests) == before
+    with pytest.raises(
+        FileNotFoundError, match=r"no such repository, or it is private \(the cache has google/vit-tiny\)"
+    ):
+        open_snapshot("google/vit-tinny", cache_dir=tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"revision='v9': no such revision"):
+        open_snapshot("google/vit-tiny", revision="v9", cache_dir=tmp_path)
+    with pytest.raises(ConnectionError, match=r"not in the cache, .*; allowed offline: the cache has google/vit-tiny"):
+        open_snapshot("google/other", cache_dir=tmp_path, offline=True)
+
+
+def test_a_token_opens_a_gated_repository(hub, address, tmp_path):
+    with pytest.raises(PermissionError, match=r"ask on its page, then pass token=... or set HF_TOKEN"):
+        open_snapshot("acme/gated", cache_dir=tmp_path)
+    with pytest.raises(ConnectionError, match=r"401 Unauthorized.*; allowed: an id of the hub, with token="):
+        open_snapshot("acme/private", cache_dir=tmp_path)
+    assert len(open_snapshot("acme/gated", token="secret", cache_dir=tmp_path).weights) == 40
+
+
+def test_a_byte_that_changed_on_the_way_is_seen(hub, address, tmp_path):
+    hub.flipped.add("model.safetensors")
+    try:
+        with pytest.raises(ValueError, match=r"its SHA-256 is .*, the hub's .*; allowed: the file as published"):
+            open_snapshot("google/vit-tiny", cache_dir=tmp_path)
+    finally:
+        hub.flipped.clear()
+
+
+@pytest.mark.slow
+def test_a_download_that_breaks_off_leaves_the_cache_as_it_was(hub, address, tmp_path):
+    hub.cut.add("model.safetensors")
+    try:
+        with pytest.raises(ConnectionError, match=r"the download broke off \(.*\); allowed: another try"):
+            open_snapshot("google/vit-tiny", cache_dir=tmp_path)
+    finally:
+        hub.cut.clear()
+    assert not list(tmp_path.rglob("model.safetensors"))
+    assert len(open_snapshot("google/vit-tiny", cache_dir=tmp_path).weights) == 40
+
+
+def test_importing_the_door_imports_neither_torch_nor_the_hub():
+    program = (
+        "import sys; import dlcore.models; from dlcore.models import from_pretrained; "
+        "print(sorted({'torch', 'huggingface_hub', 'safetensors', 'PIL', 'orbax'} & {*sys.modules}))"
+    )
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.strip() == "[]"
