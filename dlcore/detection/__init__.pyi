@@ -55,6 +55,7 @@ from dlcore.detection.padding import clip_sizes as clip_sizes
 from dlcore.detection.padding import pixel_mask as pixel_mask
 from dlcore.detection.padding import token_positions as token_positions
 from dlcore.detection.padding import zero_padding as zero_padding
+from dlcore.detection.pretrained import FAMILIES as FAMILIES
 from dlcore.detection.rcnn import RCNN as RCNN
 from dlcore.detection.rcnn import warp_regions as warp_regions
 from dlcore.detection.retinanet import RetinaNet as RetinaNet

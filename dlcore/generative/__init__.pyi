@@ -74,6 +74,7 @@ from dlcore.generative.pixel_rnn import PixelRNN as PixelRNN
 from dlcore.generative.pixels import denormalize as denormalize
 from dlcore.generative.pixels import halve_sides as halve_sides
 from dlcore.generative.pixels import normalize as normalize
+from dlcore.generative.pretrained import FAMILIES as FAMILIES
 from dlcore.generative.ring import PointDiscriminator as PointDiscriminator
 from dlcore.generative.ring import PointGenerator as PointGenerator
 from dlcore.generative.ring import ring_centers as ring_centers

@@ -1,3 +1,4 @@
+from dlcore.models.pretrained.door import from_pretrained as from_pretrained
 from dlcore.models.registry import create_model as create_model
 from dlcore.models.registry import feature_info as feature_info
 from dlcore.models.registry import input_shape as input_shape

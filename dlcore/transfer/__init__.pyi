@@ -3,6 +3,13 @@ from dlcore.transfer.active import buy as buy
 from dlcore.transfer.active import buy_in_rounds as buy_in_rounds
 from dlcore.transfer.active import core_set as core_set
 from dlcore.transfer.active import score as score
+from dlcore.transfer.adapters import Adapted as Adapted
+from dlcore.transfer.adapters import BitFit as BitFit
+from dlcore.transfer.adapters import Bottleneck as Bottleneck
+from dlcore.transfer.adapters import IA3 as IA3
+from dlcore.transfer.adapters import Prompts as Prompts
+from dlcore.transfer.adapters import Target as Target
+from dlcore.transfer.adapters import find_targets as find_targets
 from dlcore.transfer.advice import Advice as Advice
 from dlcore.transfer.advice import FEW as FEW
 from dlcore.transfer.advice import Setting as Setting
@@ -25,6 +32,9 @@ from dlcore.transfer.gradient_reversal import DomainClassifier as DomainClassifi
 from dlcore.transfer.gradient_reversal import domain_losses as domain_losses
 from dlcore.transfer.gradient_reversal import reversal_strength as reversal_strength
 from dlcore.transfer.gradient_reversal import reverse_gradient as reverse_gradient
+from dlcore.transfer.lora import LoRA as LoRA
+from dlcore.transfer.lora import read_peft as read_peft
+from dlcore.transfer.lora import write_peft as write_peft
 from dlcore.transfer.multi_task import HeadsNet as HeadsNet
 from dlcore.transfer.multi_task import rotate_quarter_turns as rotate_quarter_turns
 from dlcore.transfer.prototypical import PrototypicalNet as PrototypicalNet
