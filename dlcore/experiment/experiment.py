@@ -8,12 +8,13 @@ if __name__ == "__main__":
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import Setting
+from dlcore.experiment.setting import Setting, field_settings
 from dlcore.experiment.splits import Spec, Splits
 from dlcore.learner import Learner
 
@@ -53,10 +54,15 @@ def name_of(file: str) -> str:
 class Experiment:
     """An experiment: its data, learner, measures, report and settings.
 
+    `task` gives all that several techniques share, so that a page names its technique, its task and its defaults. What
+    the page sets itself replaces what the task gives.
+
     Args:
       file: `__file__` of the experiment file.
       doc: `__doc__` of the experiment file.
       learner: the technique's factory; its simple parameters become flags.
+      task: what the technique shares with others, see `dlcore.experiment.task.Task`; None: the page gives all itself.
+      optimizer: record of the optimizer's flags, with `build(setup)` and `schedule(setup)`, beside `task`.
       data: Flags -> Splits.
       build: Setup -> Learner.
       model: the default of `--model`; its simple fields become `--model.FIELD`. None: the experiment has no such flag.
@@ -103,8 +109,10 @@ class Experiment:
     file: str
     doc: str
     learner: Callable[..., Learner]
-    data: Callable[[Flags], Splits]
-    build: Callable[[Setup], Learner]
+    data: Callable[[Flags], Splits] = None  # pyright: ignore[reportAssignmentType]
+    build: Callable[[Setup], Learner] = None  # pyright: ignore[reportAssignmentType]
+    task: Any = None
+    optimizer: Any = None
     model: str | None = None
     modules: dict[str, Callable] = dataclasses.field(default_factory=dict)
     settings: dict[str, Setting] = dataclasses.field(default_factory=dict)
@@ -135,6 +143,26 @@ class Experiment:
     evaluators: Callable[[Setup, Splits, str], list] = lambda setup, splits, split: []
     encoder: Callable[[Setup], Any] | None = None
     packages: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Take from the task what the page does not set."""
+        if self.task is None:
+            return
+        optimizer = {} if self.optimizer is None else field_settings(self.optimizer)
+        given: dict[str, Any] = {
+            "settings": {**self.task.settings(), **optimizer, **self.settings},
+            "defaults": {**self.task.defaults, **self.defaults},
+        }
+        unset = {field.name: field.default for field in dataclasses.fields(self)}
+        for name in self.task.gives():
+            if getattr(self, name) is unset[name]:
+                given[name] = getattr(self.task, name)
+        if self.build is None:
+            given["build"] = functools.partial(self.task.build, self.learner, self.optimizer)
+        if self.optimizer is not None and self.schedule is unset["schedule"]:
+            given["schedule"] = self.optimizer.schedule
+        for name, value in given.items():
+            object.__setattr__(self, name, value)
 
     @property
     def name(self) -> str:

@@ -24,6 +24,7 @@ __all__ = [
     "Setting",
     "did_you_mean",
     "kind_name",
+    "field_settings",
     "model_settings",
     "module_settings",
     "read_value",
@@ -246,6 +247,41 @@ def _fields(record: type, values: Any) -> dict[str, Setting]:
         name: Setting(value, helps.get(name, ""), hint, _limits(name, value, hint), _identity(hint))
         for (name, value), hint in zip(values._asdict().items(), map(hints.get, values._fields), strict=True)
     }
+
+
+def field_settings(record: Any) -> dict[str, Setting]:
+    """Collect the fields of a dataclass instance as flags: its values are their defaults.
+
+    A field has its help in the docstring's `Args`, of its own class or of one that it inherits from. Its type may be
+    annotated: `Annotated[int, Range(1), "essential"]`; "essential" shows it first in `--help`, "if changed" and
+    "no identity" are those of `Setting.identity`, "regularizes" that of `Setting.regularizes`, and a function is its
+    `Setting.check`.
+
+    Args:
+      record: instance of a dataclass.
+
+    Returns:
+      {field: setting}, fields of base classes first.
+    """
+    cls = type(record)
+    hints = typing.get_type_hints(cls, include_extras=True)
+    helps: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        helps |= _helps(inspect.cleandoc(vars(base).get("__doc__") or ""))
+    settings = {}
+    for field in dataclasses.fields(cls):
+        hint = hints[field.name]
+        marks = getattr(hint, "__metadata__", ())
+        settings[field.name] = Setting(
+            getattr(record, field.name),
+            helps.get(field.name, ""),
+            hint,
+            identity=False if "no identity" in marks else _identity(hint),
+            essential="essential" in marks,
+            check=next((mark for mark in marks if inspect.isfunction(mark)), None),
+            regularizes="regularizes" in marks,
+        )
+    return settings
 
 
 def _identity(hint: Any) -> bool | Literal["if changed"]:
