@@ -62,7 +62,7 @@ class Experiment:
       doc: `__doc__` of the experiment file.
       learner: the technique's factory; its simple parameters become flags.
       task: what the technique shares with others, see `dlcore.experiment.task.Task`; None: the page gives all itself.
-      optimizer: record of the optimizer's flags, with `build(setup)` and `schedule(setup)`, beside `task`.
+      optimizer: record of the optimizer's flags, with `build(setup)` and `rate_of_step(setup)`, beside `task`.
       data: Flags -> Splits.
       build: Setup -> Learner.
       model: the default of `--model`; its simple fields become `--model.FIELD`. None: the experiment has no such flag.
@@ -160,7 +160,7 @@ class Experiment:
         if self.build is None:
             given["build"] = functools.partial(self.task.build, self.learner, self.optimizer)
         if self.optimizer is not None and self.schedule is unset["schedule"]:
-            given["schedule"] = self.optimizer.schedule
+            given["schedule"] = self.optimizer.rate_of_step
         for name, value in given.items():
             object.__setattr__(self, name, value)
 

@@ -29,25 +29,20 @@ without a number were not run. Supervised baseline, and share of accepted pseudo
     CIFAR-10, 3,000 and 9,000 steps       38.6 and 38.2 %    39.8 and 35.4 %
 """
 
-from functools import partial
-
 from dlcore.experiment import Experiment
-from dlcore.kits.semi_supervised import classifiers
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.semi_supervised import fixmatch
+from dlcore.tasks.few_labels import SMOKE, StrongViews
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=fixmatch.learner,
-    build=partial(classifiers.build, fixmatch.learner),
-    defaults={
-        **classifiers.DEFAULTS,
-        "unlabeled_ratio": 4,
-        "steps": 400,
-    },
-    smoke=classifiers.SMOKE,
-    **classifiers.STRONG_VIEW,
+    __file__,
+    __doc__,
+    fixmatch.learner,
+    task=StrongViews(unlabeled_ratio=4),
+    optimizer=AdamW(weight_decay=0.01),
+    defaults={"steps": 400},
+    smoke=SMOKE,
 )
 
 if __name__ == "__main__":

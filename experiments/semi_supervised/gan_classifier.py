@@ -24,68 +24,74 @@ The MLP has no batch normalization. At the default learning rates the discrimina
 it gives generated images 0.01 and real ones 0.99, and the classifier falls behind the baseline.
 """
 
-from functools import partial
+import dataclasses
+from typing import Annotated, Any
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.experiment.setting import Setting
 from dlcore.generative import dcgan
 from dlcore.kits.self_supervised import encoders
-from dlcore.kits.semi_supervised import classifiers
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.optim import create_optimizer
 from dlcore.semi_supervised import gan_classifier
+from dlcore.tasks.few_labels import SMOKE, FewLabels
 
 SHOWN = 64
-"""Made images in the report."""
+"""Generated images in the report."""
 
 
-def build(setup: Setup):
-    flags = setup.flags
-    technique = partial(
-        gan_classifier.learner,
-        generator=dcgan.Generator(tuple(setup.spec["image_shape"]), **flags.group("generator"), dtype=setup.dtype),
-        generator_optimizer=create_optimizer("adam", flags.generator_learning_rate, momentum=0.5),
-    )
-    return classifiers.build(technique, setup)
+@dataclasses.dataclass(frozen=True)
+class FewLabelsAndGenerator(FewLabels):
+    """Few labels, and a generator of images.
 
+    Args:
+      generator_learning_rate: learning rate of the generator's Adam, constant
+    """
 
-def encoder(setup: Setup):
-    """The classifier, which is the discriminator."""
+    generator_learning_rate: Annotated[float, Range(0)] = 3e-4
 
-    def variables(state):
-        return {"params": state.params["discriminator"], **state.model_state["discriminator"]}
+    expected_loss = None
 
-    return encoders.encoder(setup, variables=variables)
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        flags = setup.flags
+        return {
+            **super().arguments(setup),
+            "generator": dcgan.Generator(
+                tuple(setup.spec["image_shape"]), **flags.group("generator"), dtype=setup.dtype
+            ),
+            "generator_optimizer": create_optimizer("adam", flags.generator_learning_rate, momentum=0.5),
+        }
 
+    def encoder(self, setup: Setup):
+        """The classifier, which is the discriminator."""
 
-def panels(context):
-    from dlcore.report.generative import sample_grid
+        def variables(state):
+            return {"params": state.params["discriminator"], **state.model_state["discriminator"]}
 
-    shared = classifiers.panels(context)
-    note = "Drawn at random. A complement generator is to draw what is almost a digit."
-    gain, others = (shared[:1], shared[1:]) if context.flags.twin else ([], shared)
-    return [*gain, sample_grid(context.outputs["sample"][:SHOWN], "Made images", note), *others]
+        return encoders.encoder(setup, variables=variables)
+
+    def evaluators(self, setup: Setup, splits: Any, split: str) -> list:
+        return [gan_classifier.low_density()]
+
+    def panels(self, context: Any) -> list:
+        from dlcore.report.generative import sample_grid
+
+        shared = super().panels(context)
+        note = "Drawn at random. A complement generator is to draw what is almost a digit."
+        gain, others = (shared[:1], shared[1:]) if context.flags.twin else ([], shared)
+        return [*gain, sample_grid(context.outputs["sample"][:SHOWN], "Generated images", note), *others]
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=gan_classifier.learner,
-    build=build,
+    __file__,
+    __doc__,
+    gan_classifier.learner,
+    task=FewLabelsAndGenerator(unlabeled_ratio=1),
+    optimizer=AdamW(weight_decay=0.01),
     modules={"generator": dcgan.Generator},
-    defaults={**classifiers.DEFAULTS, "generator.width": 16, "unlabeled_ratio": 1, "steps": 600},
-    smoke={**classifiers.SMOKE, "generator.width": 4},
-    encoder=encoder,
-    evaluators=lambda setup, data, split: [gan_classifier.low_density()],
-    **{
-        name: value for name, value in classifiers.SHARED.items() if name not in ("settings", "panels", "expected_loss")
-    },
-    settings={
-        **classifiers.SHARED["settings"],
-        "generator_learning_rate": Setting(3e-4, "learning rate of the generator's Adam, constant", limits=Range(0)),
-    },
-    panels=panels,
+    defaults={"generator.width": 16, "steps": 600},
+    smoke={**SMOKE, "generator.width": 4},
 )
 
 if __name__ == "__main__":

@@ -9,28 +9,20 @@ One seed. On MNIST two shifts of an image hardly differ: with `--augment=auto` t
 and sheared views give student and teacher more to agree on.
 """
 
-from functools import partial
-
 from dlcore.experiment import Experiment
-from dlcore.kits.semi_supervised import classifiers
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.semi_supervised import mean_teacher
+from dlcore.tasks.few_labels import SMOKE, FewLabels
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=mean_teacher.learner,
-    build=partial(classifiers.build, mean_teacher.learner),
-    defaults={
-        **classifiers.DEFAULTS,
-        "ramp_steps": 200,
-        "unlabeled_weight": 30.0,
-        "ema_decay": 0.99,
-        "unlabeled_ratio": 4,
-        "steps": 400,
-    },
-    smoke=classifiers.SMOKE,
-    **classifiers.SHARED,
+    __file__,
+    __doc__,
+    mean_teacher.learner,
+    task=FewLabels(unlabeled_ratio=4),
+    optimizer=AdamW(weight_decay=0.01),
+    defaults={"ramp_steps": 200, "unlabeled_weight": 30.0, "ema_decay": 0.99, "steps": 400},
+    smoke=SMOKE,
 )
 
 if __name__ == "__main__":

@@ -7,27 +7,20 @@ python -m experiments.semi_supervised.pi_model --dataset=mnist --data_dir=D --au
 One seed; the second command was not run.
 """
 
-from functools import partial
-
 from dlcore.experiment import Experiment
-from dlcore.kits.semi_supervised import classifiers
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.semi_supervised import pi_model
+from dlcore.tasks.few_labels import SMOKE, FewLabels
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=pi_model.learner,
-    build=partial(classifiers.build, pi_model.learner),
-    defaults={
-        **classifiers.DEFAULTS,
-        "ramp_steps": 200,
-        "unlabeled_weight": 30.0,
-        "unlabeled_ratio": 4,
-        "steps": 400,
-    },
-    smoke=classifiers.SMOKE,
-    **classifiers.SHARED,
+    __file__,
+    __doc__,
+    pi_model.learner,
+    task=FewLabels(unlabeled_ratio=4),
+    optimizer=AdamW(weight_decay=0.01),
+    defaults={"ramp_steps": 200, "unlabeled_weight": 30.0, "steps": 400},
+    smoke=SMOKE,
 )
 
 if __name__ == "__main__":

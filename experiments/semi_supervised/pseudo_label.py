@@ -10,27 +10,21 @@ python -m experiments.semi_supervised.pseudo_label --dataset=mnist --data_dir=D 
 One seed; the other commands were not run.
 """
 
-from functools import partial
-
 from dlcore.experiment import Experiment
-from dlcore.kits.semi_supervised import classifiers
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.semi_supervised import pseudo_label
+from dlcore.tasks.few_labels import SMOKE, FewLabels
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=pseudo_label.learner,
-    build=partial(classifiers.build, pseudo_label.learner),
-    defaults={
-        **classifiers.DEFAULTS,
-        "ramp_steps": 200,
-        "unlabeled_ratio": 4,
-        "steps": 400,
-    },
-    smoke=classifiers.SMOKE,
+    __file__,
+    __doc__,
+    pseudo_label.learner,
+    task=FewLabels(unlabeled_ratio=4),
+    optimizer=AdamW(weight_decay=0.01),
+    defaults={"ramp_steps": 200, "steps": 400},
+    smoke=SMOKE,
     loss_tolerance=0.02,  # the weight of its guesses starts at e^-5 of the full one
-    **classifiers.SHARED,
 )
 
 if __name__ == "__main__":

@@ -7,27 +7,34 @@ python -m experiments.semi_supervised.temporal_ensembling --dataset=mnist --data
 One seed (seed 1: 83.0 % and 81.2 %, seed 2: 87.2 % and 87.2 %); the second command was not run.
 """
 
-from functools import partial
-
-from dlcore.experiment import Experiment
-from dlcore.kits.semi_supervised import classifiers
+from dlcore.experiment import Experiment, Setup
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.semi_supervised import temporal_ensembling
+from dlcore.tasks.few_labels import SMOKE, FewLabels
+
+TASK, OPTIMIZER = FewLabels(unlabeled_ratio=4), AdamW(weight_decay=0.01)
+
+
+def build(setup: Setup):
+    learner = temporal_ensembling.learner(
+        num_unlabeled=setup.spec["unlabeled_size"],
+        optimizer=OPTIMIZER.build(setup),
+        **TASK.arguments(setup),
+        **setup.flags.group("learner"),
+    )
+    return TASK.wrap(learner, setup)
+
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=temporal_ensembling.learner,
-    build=partial(classifiers.build, temporal_ensembling.learner),
-    defaults={
-        **classifiers.DEFAULTS,
-        "ramp_steps": 200,
-        "unlabeled_weight": 30.0,
-        "unlabeled_ratio": 4,
-        "steps": 400,
-    },
-    smoke=classifiers.SMOKE,
-    **classifiers.SHARED,
+    __file__,
+    __doc__,
+    temporal_ensembling.learner,
+    task=TASK,
+    optimizer=OPTIMIZER,
+    build=build,
+    defaults={"ramp_steps": 200, "unlabeled_weight": 30.0, "steps": 400},
+    smoke=SMOKE,
 )
 
 if __name__ == "__main__":

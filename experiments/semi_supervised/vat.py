@@ -9,26 +9,20 @@ One seed. The last without the entropy and for 3,000 steps: 93.3 % at the end, a
 until step 2,300. The second command was not run.
 """
 
-from functools import partial
-
 from dlcore.experiment import Experiment
-from dlcore.kits.semi_supervised import classifiers
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.semi_supervised import vat
+from dlcore.tasks.few_labels import SMOKE, FewLabels
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=vat.learner,
-    build=partial(classifiers.build, vat.learner),
-    defaults={
-        **classifiers.DEFAULTS,
-        "epsilon": 4.0,
-        "unlabeled_ratio": 4,
-        "steps": 400,
-    },
-    smoke=classifiers.SMOKE,
-    **classifiers.SHARED,
+    __file__,
+    __doc__,
+    vat.learner,
+    task=FewLabels(unlabeled_ratio=4),
+    optimizer=AdamW(weight_decay=0.01),
+    defaults={"epsilon": 4.0, "steps": 400},
+    smoke=SMOKE,
 )
 
 if __name__ == "__main__":

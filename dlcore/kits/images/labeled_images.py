@@ -1,7 +1,8 @@
 """Labeled images as an experiment's flags describe them: data by name, preprocessing, augmentation."""
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import numpy as np
@@ -12,13 +13,14 @@ from dlcore.data.source import Source
 from dlcore.data.workers import DECODERS
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import Setting
-from dlcore.experiment.splits import Splits
+from dlcore.experiment.splits import Spec, Splits
+from dlcore.experiment.task import Task
 from dlcore.extras import require
 from dlcore.learner import Range, root_key
 
 __all__ = [
     "SETTINGS",
+    "LabeledImages",
     "augmentation",
     "check_zoom",
     "data",
@@ -31,44 +33,84 @@ __all__ = [
     "training_versions",
 ]
 
-SETTINGS = {
-    "dataset": Setting(
-        "digits", "digits (embedded), folder, or a tfds name such as mnist, fashion_mnist, cifar10", essential=True
-    ),
-    "data_dir": Setting(
-        None, "where tfds data sets were prepared, or a folder (or .zip) of class folders", str | None, essential=True
-    ),
-    "image_size": Setting(
-        None,
-        "side of the images of a folder or of a tfds data set; by default their own",
-        int | None,
-        Range(1),
-        essential=True,
-    ),
-    "input_size": Setting(
-        None,
-        "side of the square that images are resized to (bilinear); by default both sides of images under 16 pixels "
-        "are doubled",
-        int | None,
-        Range(1),
-    ),
-    "augment": Setting(
-        "auto", "augmentation of training images", Literal["auto", *CLASSIFICATION, *STRONG], essential=True
-    ),
-    "valid_fraction": Setting(
-        0.1, "fraction of the training images held out for validation, by seed", limits=Range(0.001, 0.9)
-    ),
-    "memory_limit": Setting(
-        4.0, "GiB of decoded images to hold in memory; larger data sets stay on disk and are streamed", limits=Range(0)
-    ),
-    "workers": Setting(
-        None, "threads that decode streamed images; by default one a core", int | None, Range(0), identity=False
-    ),
-    "decoder": Setting(
-        "pillow", "decoder of streamed images; opencv is faster, and its pixels differ slightly", Literal[DECODERS]
-    ),
-    "skip_bad": Setting(False, "folder: leave out images that cannot be read, and say how many"),
-}
+
+@dataclasses.dataclass(frozen=True)
+class LabeledImages(Task):
+    """Images with one class each: an embedded set, tfds, or a folder of class folders.
+
+    Args:
+      dataset: digits (embedded), folder, or a tfds name such as mnist, fashion_mnist, cifar10
+      data_dir: where tfds data sets were prepared, or a folder (or .zip) of class folders
+      image_size: side of the images of a folder or of a tfds data set; by default their own
+      input_size: side of the square that images are resized to (bilinear); by default both sides of images under 16
+        pixels are doubled
+      augment: augmentation of training images
+      valid_fraction: fraction of the training images held out for validation, by seed
+      memory_limit: GiB of decoded images to hold in memory; larger data sets stay on disk and are streamed
+      workers: threads that decode streamed images; by default one a core
+      decoder: decoder of streamed images; opencv is faster, and its pixels differ slightly
+      skip_bad: folder: leave out images that cannot be read, and say how many
+    """
+
+    dataset: Annotated[str, "essential"] = "digits"
+    data_dir: Annotated[str | None, "essential"] = None
+    image_size: Annotated[int | None, Range(1), "essential"] = None
+    input_size: Annotated[int | None, Range(1)] = None
+    augment: Annotated[Literal["auto", *CLASSIFICATION, *STRONG], "essential"] = "auto"
+    valid_fraction: Annotated[float, Range(0.001, 0.9)] = 0.1
+    memory_limit: Annotated[float, Range(0)] = 4.0
+    workers: Annotated[int | None, Range(0), "no identity"] = None
+    decoder: Literal[DECODERS] = "pillow"
+    skip_bad: bool = False
+
+    def data(self, flags: Flags) -> Splits:
+        """Load the splits by name; see `data`."""
+        return data(flags)
+
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        """Build the model, the preprocessing and the augmentation."""
+        from dlcore.kits.training import backbone
+
+        return {
+            "model": backbone.build(setup),
+            "preprocess": preprocess(setup),
+            "augment": augmentation(setup.flags, setup.spec),
+        }
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """Values that switch regularization and augmentation off."""
+        from dlcore.kits.images.classifier_panels import PLAIN
+
+        return PLAIN
+
+    def inputs(self, flags: Flags, spec: Spec) -> tuple[Any, list[str]]:
+        """Read the images under `--input`."""
+        from dlcore.kits.images import prediction
+
+        return prediction.inputs(flags, spec)
+
+    def describe(self, outputs: Any, spec: Spec) -> list[dict]:
+        """Rank the classes of each image."""
+        from dlcore.kits.images import prediction
+
+        return prediction.describe(outputs, spec)
+
+    def panels(self, context: Any) -> list:
+        """Show the panels of a classifier."""
+        from dlcore.kits.images import classifier_panels
+
+        return classifier_panels.panels(context)
+
+    def pictures(self, context: Any) -> dict[str, Any]:
+        """Draw training images for TensorBoard."""
+        from dlcore.kits.images import classifier_panels
+
+        return classifier_panels.pictures(context)
+
+
+SETTINGS = LabeledImages().settings()
+"""The flags of labeled images, for experiments without a task."""
 
 AUGMENTATIONS = {
     "digits": "affine",

@@ -1,88 +1,82 @@
 """The optimizer of an experiment's flags."""
 
+import dataclasses
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
 import optax
 
 from dlcore.experiment.experiment import Setup
-from dlcore.experiment.setting import Setting
+from dlcore.experiment.setting import field_settings
 from dlcore.learner import Learner, Range
 from dlcore.optim import OPTIMIZERS, SCHEDULES, create_optimizer, create_schedule, use_ema
 from dlcore.optim.builder import MOST_MOMENTUM, check_milestones
 
-__all__ = ["SETTINGS", "build", "evaluate_ema", "learning_rate_schedule", "schedule"]
+__all__ = ["SETTINGS", "AdamW", "AveragedAdamW", "build", "evaluate_ema", "learning_rate_schedule", "schedule"]
 
-SETTINGS = {
-    "optimizer": Setting(
-        "adamw", "optimizer; dlcore.optim.create_optimizer describes them", Literal[tuple(OPTIMIZERS)], essential=True
-    ),
-    "learning_rate": Setting(3e-3, "peak learning rate", limits=Range(0), essential=True),
-    "schedule": Setting(
-        "cosine", "learning-rate schedule after the warm-up", Literal[tuple(SCHEDULES)], essential=True
-    ),
-    "milestones": Setting(
-        None,
-        "epochs, such as 30,60,90, at which --decay_factor multiplies the rate; given, they replace --schedule",
-        tuple[float, ...] | None,
-        Range(1e-6),
-        check=check_milestones,
-    ),
-    "decay_factor": Setting(
-        0.1, "factor of the learning rate at each of --milestones, or at each plateau", limits=Range(1e-9, 1)
-    ),
-    "plateau_patience": Setting(
-        3, "--schedule=plateau: validations in a row without progress that do not lower the rate", limits=Range(0)
-    ),
-    "warmup": Setting(
-        0.1, "linear warm-up: fraction of the steps in which the learning rate rises from 0", limits=Range(0, 1)
-    ),
-    "momentum": Setting(0.9, "momentum of SGD; beta1 of Adam", limits=Range(0, MOST_MOMENTUM)),
-    "second_momentum": Setting(
-        0.999, "beta2 of Adam: decay rate of the squared gradients", limits=Range(0, MOST_MOMENTUM)
-    ),
-    "weight_decay": Setting(
-        0.05,
-        "weight decay, decoupled for adamw and lamb, L2 elsewhere; kernels only: no biases, norms, tokens or positions",
-        limits=Range(0),
-        essential=True,
-    ),
-    "l1": Setting(
-        0.0,
-        "strength of the L1 penalty on kernels, by soft thresholding; beside --weight_decay an elastic net",
-        limits=Range(0),
-        identity="if changed",
-        regularizes=True,
-    ),
-    "max_norm": Setting(
-        None,
-        "max-norm constraint: largest norm of the weights into each unit",
-        float | None,
-        Range(1e-12),
-        identity="if changed",
-        regularizes=True,
-    ),
-    "clip_norm": Setting(None, "gradient clipping: largest global norm of the gradient", float | None, Range(1e-12)),
-    "clip_value": Setting(
-        None,
-        "gradient clipping: largest absolute value of each derivative",
-        float | None,
-        Range(1e-12),
-        identity="if changed",
-    ),
-    "ema": Setting(
-        None,
-        "decay of the exponential moving average of parameters that is evaluated; none by default",
-        float | None,
-        Range(0, 0.999999),
-    ),
-    "accumulate": Setting(
-        1,
-        "gradient accumulation: steps whose gradients make one update; a rest at the end of the run makes none",
-        limits=Range(1),
-    ),
-}
+
+@dataclasses.dataclass(frozen=True)
+class AdamW:
+    """The flags of an optimizer with its learning-rate schedule; by default AdamW with a cosine.
+
+    Args:
+      optimizer: optimizer; dlcore.optim.create_optimizer describes them
+      learning_rate: peak learning rate
+      schedule: learning-rate schedule after the warm-up
+      milestones: epochs, such as 30,60,90, at which --decay_factor multiplies the rate; given, they replace --schedule
+      decay_factor: factor of the learning rate at each of --milestones, or at each plateau
+      plateau_patience: --schedule=plateau: validations in a row without progress that do not lower the rate
+      warmup: linear warm-up: fraction of the steps in which the learning rate rises from 0
+      momentum: momentum of SGD; beta1 of Adam
+      second_momentum: beta2 of Adam: decay rate of the squared gradients
+      weight_decay: weight decay, decoupled for adamw and lamb, L2 elsewhere; kernels only: no biases, norms, tokens or
+        positions
+      l1: strength of the L1 penalty on kernels, by soft thresholding; beside --weight_decay an elastic net
+      max_norm: max-norm constraint: largest norm of the weights into each unit
+      clip_norm: gradient clipping: largest global norm of the gradient
+      clip_value: gradient clipping: largest absolute value of each derivative
+    """
+
+    optimizer: Annotated[Literal[tuple(OPTIMIZERS)], "essential"] = "adamw"
+    learning_rate: Annotated[float, Range(0), "essential"] = 3e-3
+    schedule: Annotated[Literal[tuple(SCHEDULES)], "essential"] = "cosine"
+    milestones: Annotated[tuple[float, ...] | None, Range(1e-6), check_milestones] = None
+    decay_factor: Annotated[float, Range(1e-9, 1)] = 0.1
+    plateau_patience: Annotated[int, Range(0)] = 3
+    warmup: Annotated[float, Range(0, 1)] = 0.1
+    momentum: Annotated[float, Range(0, MOST_MOMENTUM)] = 0.9
+    second_momentum: Annotated[float, Range(0, MOST_MOMENTUM)] = 0.999
+    weight_decay: Annotated[float, Range(0), "essential"] = 0.05
+    l1: Annotated[float, Range(0), "if changed", "regularizes"] = 0.0
+    max_norm: Annotated[float | None, Range(1e-12), "if changed", "regularizes"] = None
+    clip_norm: Annotated[float | None, Range(1e-12)] = None
+    clip_value: Annotated[float | None, Range(1e-12), "if changed"] = None
+
+    def build(self, setup: Setup) -> optax.GradientTransformationExtraArgs:
+        """Build the optimizer of a run; see `build`."""
+        return build(setup)
+
+    def rate_of_step(self, setup: Setup) -> Callable[[int], float] | None:
+        """Build the learning-rate schedule for the log; see `schedule`."""
+        return schedule(setup)
+
+
+@dataclasses.dataclass(frozen=True)
+class AveragedAdamW(AdamW):
+    """AdamW with an average of the parameters and gradient accumulation.
+
+    Args:
+      ema: decay of the exponential moving average of parameters that is evaluated; none by default
+      accumulate: gradient accumulation: steps whose gradients make one update; a rest at the end of the run makes none
+    """
+
+    ema: Annotated[float | None, Range(0, 0.999999)] = None
+    accumulate: Annotated[int, Range(1)] = 1
+
+
+SETTINGS = field_settings(AveragedAdamW())
+"""The flags of the optimizer, for experiments without a task."""
 
 
 def build(setup: Setup) -> optax.GradientTransformationExtraArgs:

@@ -1,1 +1,0 @@
-"""What pages of semi-supervised learning share: few labels, many unlabeled images, the supervised baseline."""

@@ -1,0 +1,1 @@
+"""Tasks: what several techniques share, as records whose fields are flags; see `dlcore.experiment.task`."""
