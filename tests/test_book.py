@@ -37,7 +37,19 @@ def site():
         package.__path__ = [str(ROOT / "docs" / "site_extension")]
         before = sys.modules.get("site_extension")
         sys.modules["site_extension"] = package
-        names = ("book", "links", "techniques", "text", "api", "catalog", "gallery", "repository", "usage", "house", "rendered")
+        names = (
+            "book",
+            "links",
+            "techniques",
+            "text",
+            "api",
+            "catalog",
+            "gallery",
+            "repository",
+            "usage",
+            "house",
+            "rendered",
+        )
         yield type("Site", (), {name: importlib.import_module(f"site_extension.{name}") for name in names})
     finally:
         sys.path.remove(str(ROOT / "docs"))
@@ -157,9 +169,7 @@ def test_no_line_of_a_page_is_read_as_a_comment(site, chapters):
     """A line that begins with "%" is one: `[99.1`, `%](...)` on two lines would lose its end."""
     targets, path = site.links.Targets(chapters), Path("docs/techniques.md")
     text = "reaches [99.1\n%](../experiments/results.jsonl#a) and\n  % more\n```text\n% code\n```"
-    assert (
-        site.links.rewrite(text, path, targets) == "reaches 99.1\n\\% and\n  \\% more\n```text\n% code\n```"
-    )
+    assert site.links.rewrite(text, path, targets) == "reaches 99.1\n\\% and\n  \\% more\n```text\n% code\n```"
     assert site.text.escape("%s of it") == r"\%s of it"
 
 

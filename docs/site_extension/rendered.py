@@ -14,6 +14,7 @@ __all__ = ["check_page", "shown_text", "words_of_source"]
 WORD = re.compile(r"[^\W_]+")
 FENCED = re.compile(r"^ *(`{3,}|~{3,})[^\n]*\n.*?^ *\1`*~*[ \t]*$", re.MULTILINE | re.DOTALL)
 MATH = re.compile(r"(?<!\\)\$\$.*?\$\$|(?<![\\$\w])\$(?=\S)[^$]*?(?<=[^\s\\])\$(?!\d)", re.DOTALL)
+PICTURE = re.compile(r"!\[[^\]]*\]\([^)\s]*\)")
 LINK_ADDRESS = re.compile(r"\]\((?:[^()\s]|\([^()\s]*\))*\)")
 OUTSIDE_TEXT = re.compile(r"^---\n.*?^---$|<!--.*?-->", re.MULTILINE | re.DOTALL)
 DIRECTIVE_LINE = re.compile(r"^ *:{3,}.*$|^ *:[a-z-]+:.*$|^\([\w.-]+\)=$", re.MULTILINE)
@@ -35,9 +36,10 @@ def words_of_source(source: str) -> Counter[str]:
       Word -> how often it stands outside of code blocks, equations, addresses of links and directives.
     """
     text = FENCED.sub(" ", OUTSIDE_TEXT.sub(" ", source))
-    for pattern in (DIRECTIVE_LINE, MATH):
+    for pattern in (DIRECTIVE_LINE, MATH, PICTURE):
         text = pattern.sub(" ", text)
-    text = TAG.sub(" ", LINK_ADDRESS.sub("] ", text))
+    # Markup inside of a word, as in `Evaluator`s, does not split it.
+    text = re.sub(r"`|(?<!\\)\*|^ *\d+[.)] ", "", TAG.sub(" ", LINK_ADDRESS.sub("] ", text)), flags=re.MULTILINE)
     return Counter(WORD.findall(html.unescape(text)))
 
 
@@ -76,4 +78,6 @@ def check_page(name: str, source: str, page: str) -> None:
     for leftover in LEFTOVERS:
         if leftover in text:
             place = text.index(leftover)
-            raise PageError(f"{name}: the page shows Markdown: {' '.join(text[max(0, place - 40) : place + 40].split())!r}")
+            raise PageError(
+                f"{name}: the page shows Markdown: {' '.join(text[max(0, place - 40) : place + 40].split())!r}"
+            )
