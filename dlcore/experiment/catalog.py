@@ -5,6 +5,7 @@ import functools
 import json
 import re
 import textwrap
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -141,17 +142,22 @@ def _docstrings(path: Path) -> str:
 
 
 @functools.cache
-def _imported_techniques(entry: Entry) -> list[Path]:
-    """Find the files of dlcore's topics, models, losses and the like that an experiment imports itself."""
-    package, found = Path(__file__).resolve().parents[1], []
-    for module, names in re.findall(
-        r"^from dlcore\.([\w.]+) import \(?([\w, \n]+)", entry.path.read_text(), re.MULTILINE
-    ):
-        if module.split(".")[0] in ("experiment", "kits", "main", "learner", "run"):
-            continue
-        folder = package / module.replace(".", "/")
-        found += [folder.with_suffix(".py"), *(folder / f"{name}.py" for name in re.findall(r"\w+", names))]
-    return [path for path in found if path.exists()]
+def _own_text(entry: Entry) -> str:
+    """The name and the docstrings of an experiment and of the technique of the same name, as `_words`."""
+    technique = Path(__file__).resolve().parents[1] / entry.path.parent.name / entry.path.name
+    return _words(entry.name) + "".join(_docstrings(path) for path in (entry.path, technique) if path.exists())
+
+
+@functools.cache
+def _imported_text(entry: Entry) -> str:
+    """The docstrings of the files of dlcore's topics, models, losses and the like that an experiment imports itself."""
+    package, paths = Path(__file__).resolve().parents[1], []
+    imports = r"^from dlcore\.([\w.]+) import \(?([\w, \n]+)"
+    for module, names in re.findall(imports, entry.path.read_text(encoding="utf-8"), re.MULTILINE):
+        if module.split(".")[0] not in ("experiment", "kits", "main", "learner", "run"):
+            folder = package / module.replace(".", "/")
+            paths += [folder.with_suffix(".py"), *(folder / f"{name}.py" for name in re.findall(r"\w+", names))]
+    return "".join(_docstrings(path) for path in paths if path.exists())
 
 
 def matching_entries(word: str) -> list[Entry]:
@@ -165,17 +171,13 @@ def matching_entries(word: str) -> list[Entry]:
       name. If there are none, those with a word that begins like it; if there are none either, those that import a
       technique whose docstrings have it.
     """
-    package, entries, start = Path(__file__).resolve().parents[1], experiment_names(), _words(word).rstrip()
+    entries, start = experiment_names(), _words(word).rstrip()
 
-    def having(texts: dict[Entry, str]) -> list[Entry]:
-        whole = [entry for entry in entries if any(f"{start}{end} " in texts[entry] for end in ("", "s"))]
-        return whole or [entry for entry in entries if start in texts[entry]]
+    def having(text_of: Callable[[Entry], str]) -> list[Entry]:
+        whole = [entry for entry in entries if any(f"{start}{end} " in text_of(entry) for end in ("", "s"))]
+        return whole or [entry for entry in entries if start in text_of(entry)]
 
-    own = {}
-    for entry in entries:
-        technique = package / entry.path.parent.name / entry.path.name
-        own[entry] = _words(entry.name) + "".join(_docstrings(p) for p in (entry.path, technique) if p.exists())
-    return having(own) or having({entry: "".join(map(_docstrings, _imported_techniques(entry))) for entry in entries})
+    return having(_own_text) or having(_imported_text)
 
 
 def listing(word: str = "", columns: int = 80) -> str:

@@ -131,8 +131,9 @@ def hardware() -> str:
     """Describe the hardware in one line.
 
     Returns:
-      Text such as "2 CPU cores (AMD EPYC, avx512f)", "8 devices on 2 CPU cores (...)" or "8 x NVIDIA H100". Vector instructions are included because
-      programs compiled for others round differently, so that training results differ slightly.
+      Text such as "2 CPU cores (AMD EPYC, avx512f)", "8 devices on 2 CPU cores (...)" or "8 x NVIDIA H100". Vector
+      instructions are included because programs compiled for others round differently, so that training results differ
+      slightly.
     """
     facts = devices()
     if facts["platform"] != "cpu":
