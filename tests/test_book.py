@@ -189,6 +189,24 @@ def test_a_page_that_lacks_words_or_shows_markdown_is_named(site):
             check("page", "", f"<article><p>{shown}</p></article>")
 
 
+def test_what_a_function_returns_is_one_text(site):
+    """A second line of it is no item of a list, which would split its `code`."""
+    code = 'def f():\n    """Do.\n\n    Returns:\n      The learner; `a [B,\n      3]` too.\n    """'
+    assert site.api.described(ast.parse(code).body[0]) == "Do.\n\n**Returns**\n\n- The learner; `a [B, 3]` too."
+
+
+def test_a_named_function_has_a_space_before_its_argument(site):
+    pytest.importorskip("sphinx")
+    mathml = importlib.import_module("site_extension.mathml")
+    space = '<mspace width="0.167em"/>'
+    assert [mathml.convert(tex, False, "").count(space) for tex in (r"\log p(x)", r"\log(1 - D)", "a b")] == [1, 0, 0]
+
+
+def test_no_accent_of_the_book_covers_an_index(chapters):
+    wrong = [re.findall(r"\\(?:hat|bar|tilde|vec)\{[^}]*_[^}]*\}", chapter.text) for chapter in chapters]
+    assert not sum(map(len, wrong)), wrong
+
+
 def test_the_site_needs_no_pytest(site, chapters, monkeypatch):
     """`pip install -e '.[docs]'` installs none."""
     monkeypatch.setitem(sys.modules, "pytest", None)

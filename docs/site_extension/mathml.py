@@ -9,7 +9,7 @@ from sphinx.errors import ExtensionError
 __all__ = ["convert", "setup"]
 
 FUNCTION = re.compile(r"(<mo>&ApplyFunction;</mo>)(?=\s*<m[^o])")
-"""A named function before its argument without parentheses: TeX sets a thin space there, which the converter leaves out."""
+"""A named function before an argument without parentheses: TeX sets a thin space, which the converter leaves out."""
 
 
 def setup(app) -> None:
