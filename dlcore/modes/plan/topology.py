@@ -125,8 +125,8 @@ def topology_at_hand() -> str:
       FlagError: the devices are of a kind that the table lacks, or TPUs, whose shape the number does not say.
     """
     code = "import jax; print(jax.device_count(), jax.devices()[0].platform, jax.devices()[0].device_kind)"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    count, platform, kind = found.stdout.splitlines()[-1].split(" ", 2)
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    count, platform, kind = process.stdout.splitlines()[-1].split(" ", 2)
     if platform == "cpu":
         return f"cpu:{count}"
     name = next((name for name in GPUS if name in kind.lower()), None)
