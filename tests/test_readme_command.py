@@ -103,6 +103,7 @@ def test_a_command_without_its_packages_is_found():
 
 
 @pytest.mark.weekly
+@pytest.mark.timeout(7200)  # installs everything, trains briefly, and builds the site
 def test_every_command_runs_in_a_fresh_environment(tmp_path):
     """In a virtual environment with exactly what the README installs; the tests, which bring most, come last.
 
