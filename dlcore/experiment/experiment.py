@@ -61,6 +61,7 @@ class Experiment:
       build: Setup -> Learner.
       model: the default of `--model`; its simple fields become `--model.FIELD`. None: the experiment has no such flag.
       modules: flax modules by prefix; the simple fields of `modules["unet"]` become `--unet.FIELD`.
+      external_fields: names such as "unet.channels" of fields that `build` sets from the data: no flags.
       settings: the experiment's own flags.
       defaults: values that replace the defaults of the settings, the signature and the modules.
       smoke: values under `--smoke`.
@@ -107,6 +108,7 @@ class Experiment:
     build: Callable[[Setup], Learner]
     model: str | None = None
     modules: dict[str, Callable] = dataclasses.field(default_factory=dict)
+    external_fields: tuple[str, ...] = ()
     settings: dict[str, Setting] = dataclasses.field(default_factory=dict)
     defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
     smoke: dict[str, Any] = dataclasses.field(default_factory=dict)

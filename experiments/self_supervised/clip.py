@@ -111,6 +111,7 @@ experiment = Experiment(
     data=image_text.caption_data,
     build=build,
     modules={"clip": CLIP},
+    external_fields=("clip.image_size", "clip.window"),
     settings={
         **image_text.CAPTION_SETTINGS,
         **image_text.AUGMENT_SETTING,
