@@ -163,8 +163,9 @@ class Adapted:
         Returns:
           Parameters of the network; no gradient reaches frozen ones.
         """
-        own = flatten_dict(jax.lax.stop_gradient(variables["frozen"])) | flatten_dict(variables["params"]["trained"])
-        return self.method.merge(unflatten_dict(own), variables["params"]["adapter"])
+        frozen = flatten_dict(jax.lax.stop_gradient(variables["frozen"]))
+        params = unflatten_dict(frozen | flatten_dict(variables["params"]["trained"]))
+        return self.method.merge(params, variables["params"]["adapter"])
 
     def merge(self, variables: Any) -> Any:
         """Write the adapter into the network's own parameters.
