@@ -17,6 +17,7 @@ experiments, run and search work in a checkout of dlcore.
 import argparse
 import fnmatch
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: the command line; that of the process by default.
 
     Returns:
-      0, or 1 where it failed.
+      0, or 1 where it failed; 1 also without a command, after the help, as git does.
 
     Raises:
       SystemExit: with 2 for an unknown command, 130 after Ctrl-C, 141 where the reader of the output is gone.
@@ -59,7 +60,7 @@ def _main(argv: list[str]) -> int:
         return commands.add_parser(name, description=description)
 
     experiments = command("experiments", "List the experiments and studies with what they were measured to reach.")
-    experiments.add_argument("word", nargs="?", default="", help="only those with this word in name or description")
+    experiments.add_argument("word", nargs="?", default="", help="only those about this word")
     command("run", "Run an experiment: dlcore run TOPIC.NAME --FLAG=VALUE ...")
     command("search", "Search an experiment's settings: dlcore search TOPIC.NAME FLAG=SPACE ...")
     compared = command("compare", "Overlay the curves of runs, and list the settings that differ.")
@@ -97,6 +98,9 @@ def _main(argv: list[str]) -> int:
         "--mean", help="of the pixels in [0, 1], as 0.5,0.5,0.5; by default that of the model's weights"
     )
     convert.add_argument("--std", help="of the pixels in [0, 1], with --mean")
+    if not argv:
+        parser.print_help()
+        return 1
     options = parser.parse_args(argv)
     try:
         handlers = {"experiments": _experiments, "compare": _compare, "models": _models, "cost": _cost}
@@ -110,9 +114,15 @@ def _main(argv: list[str]) -> int:
 
 
 def _experiments(options: argparse.Namespace) -> None:
+    import pydoc
+
     from dlcore.experiment.catalog import listing
 
-    print(listing(options.word))
+    text = listing(options.word, min(shutil.get_terminal_size().columns, 120))
+    if sys.stdout.isatty() and text.count("\n") >= shutil.get_terminal_size().lines:
+        pydoc.pager(text)
+    else:
+        print(text)
 
 
 def _compare(options: argparse.Namespace) -> None:

@@ -37,7 +37,19 @@ def site():
         package.__path__ = [str(ROOT / "docs" / "site_extension")]
         before = sys.modules.get("site_extension")
         sys.modules["site_extension"] = package
-        names = ("book", "links", "techniques", "text", "api", "catalog", "gallery", "repository", "usage")
+        names = (
+            "book",
+            "links",
+            "techniques",
+            "text",
+            "api",
+            "catalog",
+            "gallery",
+            "repository",
+            "usage",
+            "house",
+            "rendered",
+        )
         yield type("Site", (), {name: importlib.import_module(f"site_extension.{name}") for name in names})
     finally:
         sys.path.remove(str(ROOT / "docs"))
@@ -151,6 +163,54 @@ def test_links_become_links_between_pages(site, chapters):
     assert rewrite("[a](../dlcore/learner.py)", path, targets) == "[a](#module-dlcore-learner)"
     with pytest.raises(site.book.PageError, match=r"docs/techniques.md: the link to no.md leads to no file"):
         rewrite("[a](no.md)", path, targets)
+
+
+def test_no_line_of_a_page_is_read_as_a_comment(site, chapters):
+    """A line that begins with "%" is one: `[99.1`, `%](...)` on two lines would lose its end."""
+    targets, path = site.links.Targets(chapters), Path("docs/techniques.md")
+    text = "reaches [99.1\n%](../experiments/results.jsonl#a) and\n  % more\n```text\n% code\n```"
+    assert site.links.rewrite(text, path, targets) == "reaches 99.1\n\\% and\n  \\% more\n```text\n% code\n```"
+    assert site.text.escape("%s of it") == r"\%s of it"
+
+
+def test_a_page_that_lacks_words_or_shows_markdown_is_named(site):
+    check, error = site.rendered.check_page, site.book.PageError
+    source = "# Title\n\nIt *reaches* [99.1\n%](a.md) with $x_t$ in `code_a`.\n\n```bash\npython x\n```\n"
+    page = "<nav>lost</nav><article><h1>Title</h1><p>It <em>reaches</em> <a>99.1 %</a> with <math>x</math> in {}.</p>"
+    code = "<code><span>code_</span><span>a</span></code>"
+    check("page", source, page.format(code) + "</article>")
+    check("page", "", "<article>a <code>](b</code></article>")
+    with pytest.raises(error, match="page: the page lacks 2 words of its source: code a"):
+        check("page", source, page.format("") + "</article>")
+    with pytest.raises(error, match="page: the page lacks 1 words of its source: lost"):  # the navigation has it
+        check("page", source + "lost", page.format(code) + "</article>")
+    for shown in ("adds <a>up</a>](#page-losses)", "{ref}`page`"):
+        with pytest.raises(error, match="page: the page shows Markdown: "):
+            check("page", "", f"<article><p>{shown}</p></article>")
+
+
+def test_what_a_function_returns_is_one_text(site):
+    """A second line of it is no item of a list, which would split its `code`."""
+    code = 'def f():\n    """Do.\n\n    Returns:\n      The learner; `a [B,\n      3]` too.\n    """'
+    assert site.api.described(ast.parse(code).body[0]) == "Do.\n\n**Returns**\n\n- The learner; `a [B, 3]` too."
+
+
+def test_a_named_function_has_a_space_before_its_argument(site):
+    pytest.importorskip("sphinx")
+    mathml = importlib.import_module("site_extension.mathml")
+    space = '<mspace width="0.167em"/>'
+    assert [mathml.convert(tex, False, "").count(space) for tex in (r"\log p(x)", r"\log(1 - D)", "a b")] == [1, 0, 0]
+
+
+def test_no_accent_of_the_book_covers_an_index(chapters):
+    wrong = [re.findall(r"\\(?:hat|bar|tilde|vec)\{[^}]*_[^}]*\}", chapter.text) for chapter in chapters]
+    assert not sum(map(len, wrong)), wrong
+
+
+def test_the_site_needs_no_pytest(site, chapters, monkeypatch):
+    """`pip install -e '.[docs]'` installs none."""
+    monkeypatch.setitem(sys.modules, "pytest", None)
+    assert "ops\n" in site.house.pages(chapters, site.links.Targets(chapters))["house.md"]
 
 
 def test_docstrings_become_markdown(site):

@@ -47,12 +47,13 @@ def test_experiments_are_listed_by_topic_with_what_they_reached(capsys):
     assert cli.main(["experiments"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "classification" in lines
-    (ppo,) = [line for line in lines if line.startswith("  rl.ppo ")]
-    assert "proximal policy" in ppo
-    assert ppo.endswith("[return 500 on CartPole-v1]")
+    assert max(map(len, lines)) <= 80
+    (ppo,) = [i for i, line in enumerate(lines) if line.startswith("  rl.ppo: ")]
+    assert "proximal policy" in lines[ppo]
+    assert lines[ppo + 1].endswith("[return 500 on CartPole-v1]")
     files = {path.stem for path in Path("experiments/rl").glob("[!_]*.py")}
-    assert {line.split()[0] for line in lines if line.startswith("  rl.")} == {f"rl.{stem}" for stem in files}
-    assert any(line.startswith("  studies.depth ") for line in lines), "studies are listed too"
+    assert {line.split(":")[0].strip() for line in lines if line.startswith("  rl.")} == {f"rl.{x}" for x in files}
+    assert any(line.startswith("  studies.depth:") for line in lines), "studies are listed too"
     assert cli.main(["experiments", "cartpole"]) == 0
     assert {line.split(".")[0] for line in capsys.readouterr().out.splitlines()} == {"rl", "  rl"}
 
@@ -257,6 +258,42 @@ def torch_weights_of(name):
         jax.tree_util.keystr(path, simple=True, separator="/"): rng.normal(size=leaf.shape[::-1]).astype(np.float32)
         for path, leaf in leaves
     }
+
+
+def test_without_a_command_the_help_is_printed_with_status_1(capsys):
+    """As git does."""
+    assert cli.main([]) == 1
+    out, err = capsys.readouterr()
+    assert (out.startswith("usage: dlcore COMMAND"), err) == (True, "")
+    assert len(out.splitlines()) <= 24
+
+
+@pytest.mark.parametrize("module", ["classification.supervized", "clasification.supervised"])
+def test_python_m_of_a_misspelled_experiment_gets_suggestions(module):
+    command = [sys.executable, "-m", f"experiments.{module}", "--smoke"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {module}: unknown (did you mean classification.supervised")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_long_list_is_paged_on_a_terminal_alone(monkeypatch, capsys):
+    import pydoc
+
+    paged = []
+    monkeypatch.setattr(pydoc, "pager", paged.append)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "24")
+    assert cli.main(["experiments", "nerf"]) == 0
+    assert cli.main(["experiments", "detection"]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    assert not paged
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert cli.main(["experiments", "nerf"]) == 0  # three lines need no pager
+    assert not paged
+    assert cli.main(["experiments", "detection"]) == 0
+    assert len(paged[0].splitlines()) > 24
 
 
 def test_a_command_that_is_none_is_refused():

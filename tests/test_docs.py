@@ -11,7 +11,6 @@ import itertools
 import math
 import os
 import re
-import runpy
 import shlex
 import subprocess
 import tomllib
@@ -40,6 +39,7 @@ from dlcore.search.space import parse_space
 from experiments import results
 from experiments.classification import supervised
 from experiments.generative import dit
+from tests.layers import LAYERS, TOPICS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(path.relative_to(ROOT).as_posix() for depth in ("*.md", "[!.]*/*.md") for path in ROOT.glob(depth))
@@ -290,9 +290,8 @@ def test_excerpts_are_true_to_the_code():
 @functools.cache
 def index():
     """The list of dlcore's files by room, in the order of imports, from the first lines of their docstrings."""
-    layers = runpy.run_path(str(ROOT / "tests" / "test_imports.py"))["LAYERS"]
     lines = ["- [learner.py](learner.py): " + _first_line(ROOT / "dlcore" / "learner.py")]
-    for room in itertools.chain.from_iterable(layers):
+    for room in itertools.chain.from_iterable(LAYERS):
         folder = ROOT / "dlcore" / room
         files = [path for path in sorted(folder.rglob("*.py")) if not path.name.startswith("_")]
         if files:
@@ -325,8 +324,7 @@ def test_the_index_of_dlcore_is_complete():
         shown = f"\n\n{index()}\n\n"
         experiment.write_text(f"{head}{BEGIN}{shown}{END}{tail}", encoding="utf-8")
     change = list(difflib.unified_diff(shown.strip().split("\n"), index().split("\n"), "index", "files", "", "", 0, ""))
-    topics = runpy.run_path(str(ROOT / "tests" / "test_imports.py"))["TOPICS"]
-    change = [line for line in change[2:] if line[0] != "@" and not is_new_technique(line, topics)]
+    change = [line for line in change[2:] if line[0] != "@" and not is_new_technique(line, TOPICS)]
     assert not change, "dlcore/README.md is out of date (see this file's docstring):\n" + "\n".join(change)
 
 

@@ -9,45 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.layers import LAYERS
+
 ROOT = Path(__file__).resolve().parents[1]
 
-TOPICS = [
-    "backprop",
-    "classic_ml",
-    "classification",
-    "sequence",
-    "vision_language",
-    "transfer",
-    "detection",
-    "segmentation",
-    "generative",
-    "interpretability",
-    "adversarial",
-    "self_supervised",
-    "semi_supervised",
-    "vision3d",
-    "video",
-    "rl",
-    "classical_vision",
-]
-LAYERS = [
-    ["ops"],
-    ["nn", "losses", "metrics", "optim"],
-    ["models"],
-    ["data", "evaluators"],
-    ["diagnostics"],
-    ["cost"],
-    ["report"],
-    TOPICS,
-    ["run"],
-    ["experiment"],
-    ["modes"],
-    ["kits"],
-    ["tasks"],
-    ["search"],
-    ["main"],
-    ["cli"],
-]
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 
 ANYWHERE = ("activity", "choices", "learner", "lazy", "extras")

@@ -753,7 +753,7 @@ def test_every_page_in_full(name, tmp_path):
     if resolved is None:
         return
     data = resolved.experiment.data(resolved.flags)
-    spec = {**data.spec, "train_size": data.train_size}
+    spec = data.facts
     pipelines = resolved.pipelines(data)
     averages = {"ema": None} if "ema" in resolved.experiment.settings else {}  # a learner's own `ema` takes no None
     plain = resolved.flags.replace(**{k: v for k, v in {"optimizer": "sgd", **averages}.items() if k in resolved.flags})

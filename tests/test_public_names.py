@@ -11,12 +11,12 @@ import importlib
 import json
 import os
 import re
-import runpy
 from pathlib import Path
 
 import pytest
 
 import dlcore.lazy
+from tests.layers import TOPICS
 
 ROOT = Path(__file__).resolve().parents[1]
 SNAPSHOT = ROOT / "tests" / "goldens" / "public_names.json"
@@ -96,8 +96,7 @@ def test_public_names_are_those_of_the_snapshot():
     if os.environ.get("DLCORE_UPDATE_SNAPSHOTS"):
         SNAPSHOT.write_text(json.dumps(names, indent=1, sort_keys=True) + "\n")
     known = json.loads(SNAPSHOT.read_text())
-    topics = runpy.run_path(str(ROOT / "tests" / "test_imports.py"))["TOPICS"]
-    names = {module: names[module] for module in names if module in known or module.split(".")[1] not in topics}
+    names = {module: names[module] for module in names if module in known or module.split(".")[1] not in TOPICS}
     now, before = ({f"{module}.{name}" for module in d for name in d[module] or ()} for d in (names, known))
     change = [f"+ {name}" for name in sorted(now - before)] + [f"- {name}" for name in sorted(before - now)]
     assert not change, "public names changed (see this file's docstring):\n" + "\n".join(change)
@@ -129,7 +128,6 @@ def test_editors_see_the_names_of_lazy_packages(path):
     if os.environ.get("DLCORE_UPDATE_SNAPSHOTS"):
         file.write_text(stub(path))
     now, known = (set(text.splitlines()) for text in (stub(path), file.read_text() if file.exists() else ""))
-    topics = runpy.run_path(str(ROOT / "tests" / "test_imports.py"))["TOPICS"]
-    new = now - known if Path(path).parts[1] not in topics else set()  # a new file of a topic needs no entry
+    new = now - known if Path(path).parts[1] not in TOPICS else set()  # a new file of a topic needs no entry
     change = [f"+ {line}" for line in sorted(new)] + [f"- {line}" for line in sorted(known - now)]
     assert not change, f"{path}i is out of date (see this file's docstring):\n" + "\n".join(change)

@@ -25,6 +25,7 @@ from dlcore.diagnostics.trace import Operation, draws_random_numbers, run_traced
 
 __all__ = [
     "METHODS",
+    "VERDICTS",
     "LeafCheck",
     "check_gradient",
     "check_step",
@@ -37,6 +38,14 @@ __all__ = [
 
 METHODS = ("centered", "one_sided", "complex_step")
 KINKS = ("max", "min", "clamp", "reduce_max", "reduce_min", "sort")
+VERDICTS = {
+    "happy": "a relative error of at most 1e-7, as of an exact gradient in float64",
+    "fine with kinks": "below 1e-4: right for a loss with kinks, such as those of ReLU and max",
+    "too high without kinks": "below 1e-4, but the loss is smooth, where a right gradient has at most 1e-7",
+    "uncomfortable": "1e-4 to 1e-2: probably a wrong gradient",
+    "wrong": "above 1e-2: the gradient is wrong",
+}
+"""What each result of `verdict` means."""
 TINY = 1e-10
 NOISE = 1e4
 """A slope is compared only if it is above this many times the rounding error eps |f| / h of its difference."""

@@ -1,8 +1,11 @@
 """Every experiment and study of the checkout, found by name."""
 
 import difflib
+import functools
 import json
 import re
+import textwrap
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +15,15 @@ if TYPE_CHECKING:
     from dlcore.experiment.experiment import Experiment
     from dlcore.experiment.study import Study
 
-__all__ = ["Entry", "experiment_names", "find_experiment", "first_line", "listing", "read_measured_numbers"]
+__all__ = [
+    "Entry",
+    "experiment_names",
+    "find_experiment",
+    "first_line",
+    "listing",
+    "matching_entries",
+    "read_measured_numbers",
+]
 
 
 class Entry(NamedTuple):
@@ -44,6 +55,7 @@ def _error(message: str) -> ValueError:
     return FlagError(message)
 
 
+@functools.cache
 def _is_experiment(path: Path) -> bool:
     """Find out whether a file assigns `experiment`, without importing it."""
     return any(line.startswith("experiment = ") for line in path.read_text(encoding="utf-8").splitlines())
@@ -118,11 +130,62 @@ def read_measured_numbers() -> dict[str, str]:
     return {name: min(values)[1] for name, values in numbers.items()}
 
 
-def listing(word: str = "") -> str:
+def _words(text: str) -> str:
+    """Normalize a text for the search: lower case, one space for all between letters and digits."""
+    return " " + re.sub(r"[\W_]+", " ", text).lower() + " "
+
+
+@functools.cache
+def _docstrings(path: Path) -> str:
+    """Read all docstrings of a file as `_words`, without parsing it, which takes ten times as long."""
+    return _words(" ".join(re.findall(r'"""(.*?)"""', path.read_text(encoding="utf-8"), re.DOTALL)))
+
+
+@functools.cache
+def _own_text(entry: Entry) -> str:
+    """The name and the docstrings of an experiment and of the technique of the same name, as `_words`."""
+    technique = Path(__file__).resolve().parents[1] / entry.path.parent.name / entry.path.name
+    return _words(entry.name) + "".join(_docstrings(path) for path in (entry.path, technique) if path.exists())
+
+
+@functools.cache
+def _imported_text(entry: Entry) -> str:
+    """The docstrings of the files of dlcore's topics, models, losses and the like that an experiment imports itself."""
+    package, paths = Path(__file__).resolve().parents[1], []
+    imports = r"^from dlcore\.([\w.]+) import \(?([\w, \n]+)"
+    for module, names in re.findall(imports, entry.path.read_text(encoding="utf-8"), re.MULTILINE):
+        if module.split(".")[0] not in ("experiment", "kits", "main", "learner", "run"):
+            folder = package / module.replace(".", "/")
+            paths += [folder.with_suffix(".py"), *(folder / f"{name}.py" for name in re.findall(r"\w+", names))]
+    return "".join(_docstrings(path) for path in paths if path.exists())
+
+
+def matching_entries(word: str) -> list[Entry]:
+    """Find the experiments that a word is about.
+
+    Args:
+      word: a word, or several that follow each other; case, hyphens and line breaks do not matter.
+
+    Returns:
+      The entries with the word in their name, in a docstring of their file, or in one of the technique of the same
+      name. If there are none, those with a word that begins like it; if there are none either, those that import a
+      technique whose docstrings have it.
+    """
+    entries, start = experiment_names(), _words(word).rstrip()
+
+    def having(text_of: Callable[[Entry], str]) -> list[Entry]:
+        whole = [entry for entry in entries if any(f"{start}{end} " in text_of(entry) for end in ("", "s"))]
+        return whole or [entry for entry in entries if start in text_of(entry)]
+
+    return having(_own_text) or having(_imported_text)
+
+
+def listing(word: str = "", columns: int = 80) -> str:
     """List every experiment and study by topic, with its first line and its measured number.
 
     Args:
-      word: word to filter by: lists entries whose name or first line contains it.
+      word: word to filter by, see `matching_entries`.
+      columns: largest length of a line in characters.
 
     Returns:
       The text.
@@ -131,15 +194,20 @@ def listing(word: str = "") -> str:
       FlagError: there is no checkout, or no entry contains the word.
     """
     numbers, lines, topic = read_measured_numbers(), [], None
-    for entry in experiment_names():
-        about = first_line(entry)
-        if word.lower() not in f"{entry.name} {about}".lower():
-            continue
+    for entry in matching_entries(word) if word else experiment_names():
         if entry.path.parent.name != topic:
             topic = entry.path.parent.name
             lines += ["", topic]
-        number = f"  [{numbers[entry.name]}]" if entry.name in numbers else ""
-        lines.append(f"  {entry.name:44}{about}{number}")
+        number = f" [{numbers[entry.name]}]" if entry.name in numbers else ""
+        text = f"{entry.name}: {first_line(entry)}{number}"
+        lines += textwrap.wrap(
+            text,
+            columns,
+            initial_indent="  ",
+            subsequent_indent=" " * 6,
+            break_on_hyphens=False,
+            break_long_words=False,
+        )
     if not lines:
         raise _error(f"word={word!r}: no experiment has it; allowed: words of `dlcore experiments`")
     return "\n".join(lines[1:])

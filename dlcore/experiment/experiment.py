@@ -67,6 +67,7 @@ class Experiment:
       build: Setup -> Learner.
       model: the default of `--model`; its simple fields become `--model.FIELD`. None: the experiment has no such flag.
       modules: flax modules by prefix; the simple fields of `modules["unet"]` become `--unet.FIELD`.
+      external_fields: names such as "unet.channels" of fields that `build` sets from the data: no flags.
       settings: the experiment's own flags.
       defaults: values that replace the defaults of the settings, the signature and the modules.
       smoke: values under `--smoke`.
@@ -115,6 +116,7 @@ class Experiment:
     optimizer: Any = None
     model: str | None = None
     modules: dict[str, Callable] = dataclasses.field(default_factory=dict)
+    external_fields: tuple[str, ...] = ()
     settings: dict[str, Setting] = dataclasses.field(default_factory=dict)
     defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
     smoke: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -149,19 +151,19 @@ class Experiment:
         if self.task is None:
             return
         optimizer = {} if self.optimizer is None else field_settings(self.optimizer)
-        given: dict[str, Any] = {
+        values: dict[str, Any] = {
             "settings": {**self.task.settings(), **optimizer, **self.settings},
             "defaults": {**self.task.defaults, **self.defaults},
         }
         unset = {field.name: field.default for field in dataclasses.fields(self)}
         for name in self.task.gives():
             if getattr(self, name) is unset[name]:
-                given[name] = getattr(self.task, name)
+                values[name] = getattr(self.task, name)
         if self.build is None:
-            given["build"] = functools.partial(self.task.build, self.learner, self.optimizer)
+            values["build"] = functools.partial(self.task.build, self.learner, self.optimizer)
         if self.optimizer is not None and self.schedule is unset["schedule"]:
-            given["schedule"] = self.optimizer.rate_of_step
-        for name, value in given.items():
+            values["schedule"] = self.optimizer.rate_of_step
+        for name, value in values.items():
             object.__setattr__(self, name, value)
 
     @property

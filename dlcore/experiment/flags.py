@@ -127,6 +127,8 @@ def parse(
             if name in settings:
                 raise TypeError(f"two settings are called {name!r}")
             settings[name] = setting
+            if setting.external:
+                continue
             if kind_name(name, setting) == "bool" and isinstance(setting.default, bool):
                 flags.DEFINE_boolean(name, setting.default, setting.help, flag_values=values)
             else:
@@ -134,14 +136,15 @@ def parse(
     if any(word.split("=")[0] in ("--help", "-help", "-h", "--helpfull") for word in argv):
         print(usage.strip() + "\n\n" + help_text(groups, everything="--help=all" in argv or "--helpfull" in argv))
         raise SystemExit(0)
-    check_names(argv, settings)
+    public_settings = {name: setting for name, setting in settings.items() if not setting.external}
+    check_names(argv, public_settings)
     try:
         rest = values(["experiment", *argv])[1:]
     except flags.Error as error:
         raise FlagError(str(error)) from None
     if rest:
         raise FlagError(f"{rest[0]!r}: not a flag; allowed: --name=value")
-    explicit = frozenset(name for name in settings if values[name].present)
+    explicit = frozenset(name for name in public_settings if values[name].present)
     for name in config or {}:
         if name not in settings:
             hint = did_you_mean(name, settings)

@@ -24,6 +24,7 @@ def help_text(groups: dict[str, dict[str, Setting]], everything: bool = False) -
     Returns:
       The text.
     """
+    groups = {group: {k: s for k, s in entries.items() if not s.external} for group, entries in groups.items()}
     if everything:
         return "\n".join(_section(TITLES.get(group, group), entries) for group, entries in groups.items() if entries)
     essential, counts = {}, []

@@ -51,12 +51,17 @@ def resolve(experiment: Experiment, argv: list[str], mode: dict[str, Setting] | 
         groups[prefix] = module_settings(prefix, module)
     groups["run"] = {k: v for k, v in RUN.items() if k not in experiment.settings}
     names = {name for entries in groups.values() for name in entries}
+    if unknown := set(experiment.external_fields) - names:
+        raise TypeError(f"{experiment.name} has external_fields {sorted(unknown)}, but no module has such fields")
     if wants_smoke(argv):
         defaults |= {k: v for k, v in experiment.smoke.items() if not k.startswith("model.") or k in names}
     if unknown := set(defaults) - names:
         raise TypeError(f"{experiment.name} sets {sorted(unknown)}, but has no such flags")
     groups = {
-        group: {name: s._replace(default=defaults.get(name, s.default)) for name, s in entries.items()}
+        group: {
+            name: s._replace(default=defaults.get(name, s.default), external=name in experiment.external_fields)
+            for name, s in entries.items()
+        }
         for group, entries in groups.items()
     }
     flags = parse(groups, argv, config, usage=experiment.doc, config_name=_config_name(argv))

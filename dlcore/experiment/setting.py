@@ -64,6 +64,8 @@ class Setting(NamedTuple):
       record: record for a field of a record: the parameter that takes the record, and the record's class.
       regularizes: whether the flag adds regularization, and its default adds none: checks without regularization reset
         it.
+      external: whether the experiment sets the value itself, from its data: the command line has no such flag. The
+        default stays in the run's identity, so that runs keep their folders.
     """
 
     default: Any
@@ -76,6 +78,7 @@ class Setting(NamedTuple):
     check: Callable[[Any], None] | None = None
     record: tuple[str, Any] | None = None
     regularizes: bool = False
+    external: bool = False
 
 
 class _Kind(NamedTuple):

@@ -82,7 +82,8 @@ class Task:
 
         Args:
           technique: the technique's factory.
-          optimizer: record of the optimizer's flags; None for a technique without one.
+          optimizer: record of the optimizer's flags, with `build(setup)`, and perhaps `wrap(learner, setup)`; None for
+            a technique without one.
           setup: facts of the run.
 
         Returns:
@@ -91,7 +92,10 @@ class Task:
         arguments = self.arguments(setup)
         if optimizer is not None:
             arguments["optimizer"] = optimizer.build(setup)
-        return self.wrap(technique(**arguments, **setup.flags.group("learner")), setup)
+        learner = technique(**arguments, **setup.flags.group("learner"))
+        if (wrap := getattr(optimizer, "wrap", None)) is not None:
+            learner = wrap(learner, setup)
+        return self.wrap(learner, setup)
 
     def gives(self) -> list[str]:
         """List what the task gives an experiment.
@@ -99,5 +103,5 @@ class Task:
         Returns:
           Names of fields of `Experiment` that are methods or attributes of the task.
         """
-        own = {"task", "optimizer", "build", "settings", "defaults"}
-        return [f.name for f in dataclasses.fields(Experiment) if f.name not in own and hasattr(self, f.name)]
+        set_by_page = {"task", "optimizer", "build", "settings", "defaults"}
+        return [f.name for f in dataclasses.fields(Experiment) if f.name not in set_by_page and hasattr(self, f.name)]

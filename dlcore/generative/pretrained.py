@@ -24,9 +24,13 @@ def _unet(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         "mid_block_type": "UNetMidBlock2DCrossAttn",
         "time_embedding_type": "positional",
     }
-    others = [key for key, value in plain.items() if config.get(key, value) not in (value, [value] * len(channels))]
-    if others:
-        raise ValueError(f"{others[0]}={config[others[0]]!r}: not in dlcore's U-Net; allowed: {plain[others[0]]!r}")
+    unsupported = [
+        key for key, value in plain.items() if config.get(key, value) not in (value, [value] * len(channels))
+    ]
+    if unsupported:
+        raise ValueError(
+            f"{unsupported[0]}={config[unsupported[0]]!r}: not in dlcore's U-Net; allowed: {plain[unsupported[0]]!r}"
+        )
     # Before num_attention_heads had a key of its own, attention_head_dim was the number of heads.
     heads = config.get("num_attention_heads") or config["attention_head_dim"]
     return "stable_diffusion_v1_unet", {

@@ -1,7 +1,7 @@
 """The variational autoencoder: a likelihood bound from below, by an encoder that infers the code of an image.
 
-Kingma & Welling 2014, arXiv:1312.6114; beta is Higgins et al. 2017; the tighter bound is Burda, Grosse & Salakhutdinov
-2016, arXiv:1509.00519.
+Kingma & Welling 2014, arXiv:1312.6114; beta (beta-VAE) is Higgins et al. 2017; the tighter bound is Burda, Grosse &
+Salakhutdinov 2016, arXiv:1509.00519.
 
     z ~ N(0, I),  x ~ p(x|z);   q(z|x) = N(mu, diag sigma^2),  z = mu + sigma eps,  eps ~ N(0, I)
     ELBO   = E_q log p(x|z) - beta KL(q || N(0, I)),    KL = 1/2 sum (mu^2 + sigma^2 - 1 - log sigma^2)

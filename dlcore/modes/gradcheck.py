@@ -16,7 +16,7 @@ import numpy as np
 from dlcore.data.pipeline import padded_batches
 from dlcore.data.source import Source
 from dlcore.data.stratified import stratified_sample
-from dlcore.diagnostics.gradient_check import METHODS, LeafCheck, check_gradient, check_step
+from dlcore.diagnostics.gradient_check import METHODS, VERDICTS, LeafCheck, check_gradient, check_step
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.run_data import load_data
@@ -179,6 +179,9 @@ def _print(lines: list[LeafCheck]) -> None:
         numbers = f"{x.analytic:12.4e} {x.numerical:12.4e} {x.error:8.1e}" if x.checked else f"{'':34}"
         result = x.verdict or "nothing to compare: gradients below rounding"
         say(f"  {x.path:{width}}  {x.checked:3} of {x.checked + x.skipped:<2}{numbers}  {x.kinks:5}  {result}")
+    for name, meaning in VERDICTS.items():
+        if name in {x.verdict for x in lines}:
+            say(f"  {name}: {meaning}")
 
 
 MODE = Mode(

@@ -131,14 +131,16 @@ def hardware() -> str:
     """Describe the hardware in one line.
 
     Returns:
-      Text such as "2 CPU cores (AMD EPYC, avx512f)" or "8 x NVIDIA H100". Vector instructions are included because
-      programs compiled for others round differently, so that training results differ slightly.
+      Text such as "2 CPU cores (AMD EPYC, avx512f)", "8 devices on 2 CPU cores (...)" or "8 x NVIDIA H100". Vector
+      instructions are included because programs compiled for others round differently, so that training results differ
+      slightly.
     """
     facts = devices()
     if facts["platform"] != "cpu":
         return f"{facts['count']} x {facts['kind']}"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{cores} CPU cores ({_cpu()})"
+    simulated = f"{facts['count']} devices on " if facts["count"] > 1 else ""
+    return f"{simulated}{cores} CPU cores ({_cpu()})"
 
 
 VECTORS = ("avx512f", "avx2", "avx", "asimd")

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from dlcore.data.augment import compose, cutout
-from dlcore.data.augment.recipes import CLASSIFICATION, STRONG
 from dlcore.data.few_labels import few_labels, two_streams
 from dlcore.data.image_classification import unlabeled_source
 from dlcore.data.source import Source
@@ -30,13 +29,13 @@ from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Spec, Splits
 from dlcore.generative.two_players import PlayerState
 from dlcore.kits.images import classifier_panels, labeled_images
-from dlcore.kits.images.labeled_images import LabeledImages
 from dlcore.kits.training import backbone, optimizer
 from dlcore.learner import Learner, ModelState, Range
 from dlcore.modes.report_context import ReportContext
 from dlcore.optim.ema import init_average
 from dlcore.semi_supervised.twin import TwinState, add_twin
 from dlcore.semi_supervised.two_streams import averaging, supervised_only, two_stream_learner
+from dlcore.tasks.labeled_images import LabeledImages
 
 __all__ = ["SMOKE", "FewLabels", "StrongViews"]
 
@@ -65,7 +64,6 @@ class FewLabels(LabeledImages):
       twin: also train the supervised baseline on the labeled images alone, which about doubles the time
     """
 
-    augment: Annotated[Literal["auto", *CLASSIFICATION, *STRONG], "essential"] = "shift"
     labels_per_class: Annotated[int | None, Range(1), "essential"] = 4
     unlabeled_dir: Annotated[str | None, "if changed", "essential"] = None
     label_seed: Annotated[int | None, Range(0)] = None
@@ -76,13 +74,18 @@ class FewLabels(LabeledImages):
     model: ClassVar[str] = "resnet8_cifar"
     defaults: ClassVar[dict[str, Any]] = {
         "model.width": 16,
+        "augment": "shift",
         "batch_size": 32,
         "eval_every": 100,
         "select": "last",
     }
 
     def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and `--init_from`."""
+        """Collect the flags of the task, and `--init_from`.
+
+        Returns:
+          {flag: setting}.
+        """
         return {**super().settings(), **backbone.SETTINGS}
 
     def data(self, flags: Flags) -> Splits:
@@ -134,7 +137,15 @@ class FewLabels(LabeledImages):
         )
 
     def wrap(self, learner: Learner, setup: Setup) -> Learner:
-        """Add the supervised baseline, with `--twin`."""
+        """Add the supervised baseline, with `--twin`.
+
+        Args:
+          learner: the technique's learner.
+          setup: facts of the run.
+
+        Returns:
+          The learner of both, or of the technique alone.
+        """
         if not setup.flags.twin:
             return learner
         decay = setup.flags.get("ema_decay")
@@ -212,7 +223,14 @@ class StrongViews(FewLabels):
     strong: Literal["rand_augment", "auto_augment", "none"] = "rand_augment"
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build what `FewLabels` does, and the strong view."""
+        """Build what `FewLabels` does, and the strong view.
+
+        Args:
+          setup: facts of the run.
+
+        Returns:
+          `model`, `preprocess`, `augment` and `strong`.
+        """
         return {**super().arguments(setup), "strong": _strong_view(setup.flags, setup.spec)}
 
 

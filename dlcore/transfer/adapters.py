@@ -81,11 +81,11 @@ def find_targets(params: Any, patterns: Sequence[str]) -> list[Target]:
         layer, _, part = pattern.partition(":")
         if part and part not in PARTS:
             raise ValueError(f"targets={pattern!r}: no part {part!r}; allowed: LAYER:q, LAYER:k, LAYER:v, LAYER")
-        found = [path for path in paths if fnmatchcase(path.removesuffix("/kernel"), layer)]
-        if not found:
+        matches = [path for path in paths if fnmatchcase(path.removesuffix("/kernel"), layer)]
+        if not matches:
             layers = sorted({re.sub(r"\d+", "*", path.removesuffix("/kernel")) for path in paths})
             raise ValueError(f"targets={pattern!r}: names no layer; allowed: patterns of {', '.join(layers[:12])}")
-        targets += [Target(path, part or None) for path in found]
+        targets += [Target(path, part or None) for path in matches]
     return sorted(targets, key=lambda target: (paths.index(target.path), target.part or ""))
 
 
@@ -151,8 +151,8 @@ class Adapted:
         params = variables["params"]
         trained, frozen = self.split(params)
         new = self.method.init(rng, self.model, variables, *args, **kwargs)
-        others = {name: collection for name, collection in variables.items() if name != "params"}
-        return {"params": {"adapter": new, "trained": trained}, "frozen": frozen, **others}
+        collections = {name: value for name, value in variables.items() if name != "params"}
+        return {"params": {"adapter": new, "trained": trained}, "frozen": frozen, **collections}
 
     def network_params(self, variables: Any) -> Any:
         """Join the parameters of the network, changed by the adapter.
@@ -163,8 +163,9 @@ class Adapted:
         Returns:
           Parameters of the network; no gradient reaches frozen ones.
         """
-        own = flatten_dict(jax.lax.stop_gradient(variables["frozen"])) | flatten_dict(variables["params"]["trained"])
-        return self.method.merge(unflatten_dict(own), variables["params"]["adapter"])
+        frozen = flatten_dict(jax.lax.stop_gradient(variables["frozen"]))
+        params = unflatten_dict(frozen | flatten_dict(variables["params"]["trained"]))
+        return self.method.merge(params, variables["params"]["adapter"])
 
     def merge(self, variables: Any) -> Any:
         """Write the adapter into the network's own parameters.
@@ -181,8 +182,8 @@ class Adapted:
         if hasattr(self.method, "intercept"):
             name = type(self.method).__name__
             raise ValueError(f"method={name}: stays beside the network; allowed to merge: LoRA, IA3, BitFit")
-        others = {name: value for name, value in variables.items() if name not in ("params", "frozen")}
-        return {"params": self.network_params(variables), **others}
+        collections = {name: value for name, value in variables.items() if name not in ("params", "frozen")}
+        return {"params": self.network_params(variables), **collections}
 
     def apply(self, variables: Any, *args: Any, **kwargs: Any) -> Any:
         """Apply the adapted network.

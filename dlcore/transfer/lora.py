@@ -161,8 +161,8 @@ def from_peft(
         layer, separator, rest = name.removeprefix(PREFIX).partition(".lora_")
         if not separator:
             continue
-        known = next((key for key in target_of if layer == key or layer.endswith(f".{key}")), None)
-        if known is None:
+        layer_name = next((key for key in target_of if layer == key or layer.endswith(f".{key}")), None)
+        if layer_name is None:
             raise ValueError(
                 f"{name}: the network has no layer {layer}; allowed: {', '.join(list(target_of)[:5])}, ..."
             )
@@ -170,7 +170,7 @@ def from_peft(
         array = np.asarray(value, np.float32)
         if kind != "m":
             array = np.transpose(array, (*range(2, array.ndim), 1, 0))
-        new.setdefault(target_of[known].name, {})[kind] = jnp.asarray(array.reshape(-1) if kind == "m" else array)
+        new.setdefault(target_of[layer_name].name, {})[kind] = jnp.asarray(array.reshape(-1) if kind == "m" else array)
     targets = tuple(name.replace("/kernel", "") for name in new)
     method = LoRA(
         config["r"], config["lora_alpha"], targets, bool(config.get("use_rslora")), bool(config.get("use_dora"))

@@ -12,6 +12,7 @@ from sphinx.errors import ExtensionError
 from site_extension import api, catalog, documents, gallery, house, mathml, settings, techniques
 from site_extension.book import PageError, read_chapters
 from site_extension.links import Targets, rewrite
+from site_extension.rendered import check_page
 from site_extension.repository import DOCS, GENERATED
 
 __all__ = ["setup"]
@@ -32,6 +33,7 @@ def setup(app):
     mathml.setup(app)
     app.connect("builder-inited", _write)
     app.connect("source-read", _link)
+    app.connect("build-finished", _check)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -67,6 +69,23 @@ def _link(app, docname: str, source: list[str]) -> None:
         source[0] += gallery.chapter_pictures(docname, app.targets) + _notebook(docname)
     except PageError as error:
         raise ExtensionError(str(error)) from error
+
+
+def _check(app, exception) -> None:
+    """Check that every page that is written in Markdown shows all of it."""
+    if exception is not None or app.builder.format != "html":
+        return
+    errors = []
+    for docname in sorted(app.env.found_docs):
+        source = DOCS / f"{docname}.md"
+        if source.exists():
+            page = Path(app.outdir) / f"{docname}.html"
+            try:
+                check_page(docname, source.read_text(encoding="utf-8"), page.read_text(encoding="utf-8"))
+            except PageError as error:
+                errors.append(str(error))
+    if errors:
+        raise ExtensionError("\n".join(errors))
 
 
 def _notebook(docname: str) -> str:

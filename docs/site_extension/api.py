@@ -67,8 +67,10 @@ def described(node: ast.AST) -> str:
             out.append(markdown("\n".join(lines)))
             continue
         items: list[str] = []
-        for line in lines:
-            if re.match(r"^  \S", line):
+        for number, line in enumerate(lines):
+            # Each argument begins a line; what is returned is one text.
+            begins = number == 0 or heading not in ("Returns", "Yields") or not lines[number - 1].strip()
+            if re.match(r"^  \S", line) and begins:
                 items.append(line.strip())
             elif line.strip() and items:
                 items[-1] += " " + line.strip()

@@ -20,6 +20,8 @@ DOCUMENTS = {
 """Documents outside `docs/`, which the site shows as copies: file -> page in `docs/generated`."""
 
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
+COMMENT = re.compile(r"^( *)%", re.MULTILINE)
+"""What MyST reads as a comment, and our documents never mean as one: a line of a paragraph that begins with "%"."""
 SOURCE_URL = "DLCORE_SOURCE_URL"
 """Environment variable: address of the repository's files, such as https://host/owner/dlcore/blob/main."""
 
@@ -99,4 +101,4 @@ def rewrite(text: str, path: Path, targets: Targets) -> str:
         return f"[{words}]({page}{mark + anchor if mark and not page.startswith('#') else ''})"
 
     parts = re.split(r"(^(?:```|:::).*?^(?:```|:::)$|`[^`\n]+`(?!\]))", text, flags=re.MULTILINE | re.DOTALL)
-    return "".join(part if i % 2 else LINK.sub(link, part) for i, part in enumerate(parts))
+    return "".join(part if i % 2 else COMMENT.sub(r"\1\%", LINK.sub(link, part)) for i, part in enumerate(parts))

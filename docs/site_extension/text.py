@@ -19,7 +19,7 @@ def escape(text: str) -> str:
     """
     parts = re.split(r"(`[^`\n]+`)", text)
     escaped = "".join(part if i % 2 else SPECIAL.sub(r"\\\1", part).replace("`", r"\`") for i, part in enumerate(parts))
-    return re.sub(r"^(\s*)([-+=]|\d+[.)])(?=\s|$)", r"\1\\\2", escaped)
+    return re.sub(r"^(\s*)(%|(?:[-+=]|\d+[.)])(?=\s|$))", r"\1\\\2", escaped)
 
 
 def lead(text: str) -> str:

@@ -3,8 +3,9 @@
 python -m experiments.classic_ml.clustering
     adjusted Rand index: k-means 0.65, single 0.00, complete 0.44, average 0.51, ward 0.79, in 20 s
 
-k-means (k-means++ starts) and agglomerative clustering by four linkages put all digits into ten groups, which are held
-against the true classes by the adjusted Rand index: 0 by chance, 1 if equal. A self-organizing map is trained too.
+k-means (k-means++ starts) and agglomerative (hierarchical) clustering by four linkages put all digits into ten groups,
+which are held against the true classes by the adjusted Rand index: 0 by chance, 1 if equal. A self-organizing map is
+trained too.
 
 References: Arthur & Vassilvitskii 2007, "k-means++"; Ward 1963, "Hierarchical grouping to optimize an objective
 function"; Kohonen 1982, "Self-organized formation of topologically correct feature maps".

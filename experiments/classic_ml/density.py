@@ -4,11 +4,11 @@ python -m experiments.classic_ml.density
     AUROC against noise: Gaussian in 20 components 0.874, the others 1.000; against the digit left out: 0.705, Gaussian
     of all pixels 0.794, mixture 0.971, kernels 0.935; in 115 s of two busy cores
 
-Densities fitted to the training writers' digits score other writers' digits and four kinds of outlier:
-uniform noise, digits with their pixels shuffled, digits whose brightness is inverted, and, hardest, a digit that was
-left out of the fit. Some pixels never change, so a Gaussian of maximum likelihood has no density in all 64: it gets the
-20 leading principal components, the others a variance of 0.01 more. The mixture's size and the kernels' bandwidth are
-chosen by the likelihood of training digits that were held out.
+Densities fitted to the training writers' digits score other writers' digits and four kinds of outlier: uniform noise,
+digits with their pixels shuffled, digits whose brightness is inverted, and, hardest, a digit that was left out of the
+fit. Some pixels never change, so a Gaussian of maximum likelihood has no density in all 64: it gets the 20 leading
+principal components, the others a variance of 0.01 more. The size of the Gaussian mixture and the kernels' bandwidth
+are chosen by the likelihood of training digits that were held out.
 
 References: Dempster, Laird & Rubin 1977, "Maximum likelihood from incomplete data via the EM algorithm"; Parzen 1962,
 "On estimation of a probability density function and mode".

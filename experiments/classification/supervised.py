@@ -6,6 +6,7 @@ python -m experiments.classification.supervised --dataset=mnist --data_dir=D --m
 python -m experiments.classification.supervised --dataset=fashion_mnist --data_dir=D --model=resnet8_cifar \\
     --model.width=48 --model.stem_stride=2 --augment=none --epochs=6 --eval_every=422                      (93.0 %)
 python -m experiments.classification.supervised --dataset=folder --data_dir=PATH
+python -m experiments.classification.supervised --schedule=plateau          (ReduceLROnPlateau; not run for the ledger)
 
 LeNet-5, the third command, reaches 99.2 %.
 """

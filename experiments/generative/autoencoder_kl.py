@@ -37,6 +37,7 @@ experiment = Experiment(
     data=partial(labeled_images.data, labels=False),
     build=build,
     modules={"autoencoder": AutoencoderKL},
+    external_fields=("autoencoder.image_channels",),
     settings={**latent_autoencoder.SETTINGS, **optimizer.SETTINGS},
     defaults={
         "steps": 1500,

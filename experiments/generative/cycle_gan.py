@@ -40,6 +40,7 @@ experiment = Experiment(
     data=image_pairs.unpaired_images,
     build=build,
     modules={"generator": ResidualGenerator, "discriminator": PatchDiscriminator},
+    external_fields=("generator.channels",),
     settings={**image_pairs.UNPAIRED, **gan_optimizer.SETTINGS},
     defaults={
         "generator.width": 12,

@@ -36,6 +36,7 @@ experiment = Experiment(
     build=build,
     **conditional_diffusion.CLASS_FIELDS,
     modules={"unet": ConditionalUNet, "autoencoder": AutoencoderKL},
+    external_fields=("autoencoder.image_channels",),
     settings={**latent_autoencoder.LATENT, **optimizer.SETTINGS},
     defaults={
         **conditional_diffusion.DEFAULTS,

@@ -36,6 +36,7 @@ experiment = Experiment(
     data=image_pairs.edges,
     build=build,
     modules={"generator": UNetGenerator, "discriminator": PatchDiscriminator},
+    external_fields=("generator.channels",),
     settings={**image_pairs.EDGES, **gan_optimizer.SETTINGS},
     defaults={
         "generator.width": 24,

@@ -21,7 +21,7 @@ import numpy as np
 from dlcore.data.captions import CAPTIONED_SHAPES, captions, named_objects
 from dlcore.data.shape_grid import COLORS, cell_names
 from dlcore.data.source import Source
-from dlcore.data.words import END, pad_sequences
+from dlcore.data.words import END, PAD, pad_sequences
 from dlcore.evaluators.fine_tuning import module_encoder
 from dlcore.evaluators.zero_shot import zero_shot
 from dlcore.experiment import Experiment, Setup
@@ -86,8 +86,11 @@ def labeled(flags, spec: dict, count: int) -> Source:
     words = image_text.vocabulary(spec)
     label = [CLASSES.index(named_objects(words.decode(several[0]))[0]) for several in source.arrays["captions"]]
     length = spec["batch"]["captions"][0][-1]
-    texts = np.zeros((count, source.arrays["captions"].shape[1], length), np.int32)
-    texts[..., : source.arrays["captions"].shape[2]] = source.arrays["captions"][..., :length]
+    rows = source.arrays["captions"]
+    texts = np.full((*rows.shape[:2], length), PAD, np.int32)
+    texts[..., : rows.shape[2]] = rows[..., :length]
+    # A caption that is longer than those of training is cut, and is read at its end token, too.
+    texts[..., -1] = np.where(texts[..., -1] == PAD, PAD, END)
     return Source({"image": source.arrays["image"], "captions": texts, "label": np.asarray(label, np.int32)}, count)
 
 
@@ -108,6 +111,7 @@ experiment = Experiment(
     data=image_text.caption_data,
     build=build,
     modules={"clip": CLIP},
+    external_fields=("clip.image_size", "clip.window"),
     settings={
         **image_text.CAPTION_SETTINGS,
         **image_text.AUGMENT_SETTING,

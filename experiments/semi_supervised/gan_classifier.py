@@ -1,7 +1,7 @@
 """Semi-supervised GAN: the classifier of a few labeled images is also the discriminator.
 
 python -m experiments.semi_supervised.gan_classifier                     (81.4 %, supervised baseline 79.6 %)
-python -m experiments.semi_supervised.gan_classifier --complement        (generated images lie between the classes)
+python -m experiments.semi_supervised.gan_classifier --complement      (GoodBadGAN: images between the classes)
 python -m experiments.semi_supervised.gan_classifier --dataset=mnist --data_dir=D --augment=auto --steps=1500 \\
     --labels_per_class=10 --batch_size=64 --learning_rate=0.001 --generator_learning_rate=0.002         (89.2 %)
 python -m experiments.semi_supervised.gan_classifier --dataset=mnist --data_dir=D --augment=none --model=mlp \\

@@ -95,6 +95,7 @@ experiment = Experiment(
     data=data,
     build=build,
     modules={"model": BERT},
+    external_fields=("model.head",),
     settings={
         **{k: text_streams.SETTINGS[k] for k in ("dataset", "data_dir", "valid_fraction", "test_fraction")},
         "window": Setting(16, "characters of a text that the model reads at once", limits=Range(2), essential=True),

@@ -1,4 +1,4 @@
-"""Track a moving point in noise with a GRU, compared with the Kalman filter.
+"""Motion tracking: follow a moving point in noise with a GRU, compared with the Kalman filter.
 
 python -m experiments.sequence.tracking                        (the target moves as the filter assumes: 0.64)
 python -m experiments.sequence.tracking --maneuvering          (it turns, which the filter does not know: 0.71)

@@ -2,11 +2,11 @@
 
 python -m experiments.studies.long_tail
 
-The digits with fewer and fewer training examples by class: the number falls exponentially from 100 of the digit 0 to
-2 of the digit 9 (an imbalance of 50, as in Cao et al. 2019). A perceptron is trained by softmax cross-entropy, by the
-same with class-balanced weights (Cui et al. 2019), by the focal loss of each class, and by LDAM; measured are balanced
-accuracy on the test split and the recall of the three rarest digits, by seed. The claim holds where class-balanced
-weights and LDAM each raise the mean recall of the three rarest digits.
+The digits with fewer and fewer training examples by class: the number falls exponentially from 100 of the digit 0 to 2
+of the digit 9 (a class imbalance of 50, as in Cao et al. 2019). A perceptron is trained by softmax cross-entropy, by
+the same with class-balanced weights (Cui et al. 2019), by the focal loss of each class, and by LDAM; measured are
+balanced accuracy on the test split and the recall of the three rarest digits, by seed. The claim holds where
+class-balanced weights and LDAM each raise the mean recall of the three rarest digits.
 
 Measured with the defaults, 10 seeds: it held. Balanced accuracy and recall of the three rarest digits: cross-entropy
 76.8 and 48.4 %, class-balanced 79.0 and 54.9 %, focal 76.3 and 44.3 %, LDAM 78.8 and 54.5 %.

@@ -4,6 +4,8 @@ python -m experiments.video.classification
 python -m experiments.video.classification --net.fusion=single --task=appearance
 python -m experiments.video.classification --net.fusion=lstm --task=order
 python -m experiments.video.classification --network=two_stream --two_stream.levels=1 --auxiliary_weight=1 --epochs=25
+python -m experiments.video.classification --network=c3d                           (C3D; not run)
+python -m experiments.video.classification --network=slowfast                 (SlowFast; not run)
 python -m experiments.video.classification --network=r3d_18 --resnet_width=8
 python -m experiments.video.classification --inflate_from=RUN_DIR   (I3D: of a run with --net.fusion=single)
 python -m experiments.video.classification --data_dir=FOLDER --size=112 --clip_length=16 --short=loop

@@ -1,4 +1,4 @@
-"""Learn a scene as a neural radiance field from posed images, and render it from new views.
+"""Learn a scene as a neural radiance field (NeRF) from posed images, and render it from new views.
 
 python -m experiments.vision3d.radiance_field                                (PSNR 26.0 dB, mean color 13.2)
 python -m experiments.vision3d.radiance_field --field.point_frequencies=0    (without positional encoding)

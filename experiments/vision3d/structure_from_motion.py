@@ -5,10 +5,11 @@ python -m experiments.vision3d.structure_from_motion
 python -m experiments.vision3d.structure_from_motion --views=3 --noise=1.0 --output=FOLDER
     writes points.ply, a point cloud, and mesh.ply, the same points with the faces of the solid
 
-Cameras on an arc see the vertices of a bumpy ball through noise, a tenth of the pixels of each inner view wrong. The
-cameras and points come from the pixels and the intrinsics alone. The claim is that the remaining RMS of a coordinate is
-within 10 % of σ √(1 - p / n), p parameters of n coordinates, and that the median distance from the true points, after
-an alignment by a similarity, is at most 1 % of the radius. Two views, the first and the last, stand beside it.
+Structure from motion (SfM) is tried where the truth is known. Cameras on an arc see the vertices of a bumpy ball
+through noise, a tenth of the pixels of each inner view wrong. The cameras and points come from the pixels and the
+intrinsics alone. The claim is that the remaining RMS of a coordinate is within 10 % of σ √(1 - p / n), p parameters of
+n coordinates, and that the median distance from the true points, after an alignment by a similarity, is at most 1 % of
+the radius. Two views, the first and the last, stand beside it.
 
 Reference: Triggs et al. 2000, "Bundle adjustment - a modern synthesis".
 """

@@ -14,8 +14,9 @@ python -m experiments.vision_language.caption --mode=evaluate --run=RUN_DIR --be
 python -m experiments.vision_language.caption --mode=predict --run=RUN_DIR --input=IMAGE  (a caption of your image)
 
 D holds captions_train.json.gz, captions_val.json.gz, captions_test.json.gz, train.zip, val.zip and test.zip. The best
-checkpoint is that with the highest CIDEr-D of greedy captions on 200 validation images; `--beam_size=3` searches. The
-report shows BLEU and CIDEr-D beside those of an image-blind model, of one caption for all, and of another person.
+checkpoint is that with the highest CIDEr-D of greedy captions on 200 validation images; `--beam_size=3` is a beam
+search. The report shows BLEU and CIDEr-D beside those of an image-blind model, of one caption for all, and of another
+person.
 """
 
 import math

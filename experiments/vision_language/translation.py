@@ -13,7 +13,7 @@ python -m experiments.vision_language.translation --dataset=multi30k --data_dir=
 python -m experiments.vision_language.translation --mode=evaluate --run=RUN --beam_size=4
 python -m experiments.vision_language.translation --mode=predict --run=RUN --input="der hund sieht ein haus ."
 
-Training measures greedy translations; the search with a beam is for afterwards. D holds train, val and
+Training measures greedy translations; beam search is for afterwards. D holds train, val and
 test_2016_flickr in two languages (`--source`, `--target`). BLEU is of words: its signature is in the report, beside the
 scores of a copy of the source and of the most frequent sentence. `--input` names a text file, a sentence a line, or is
 a sentence itself.

@@ -247,6 +247,14 @@ def test_masked_examples_change_nothing_even_if_they_are_not_numbers():
     assert int(right["confusion"].compute().sum()) == 12
 
 
+@pytest.mark.parametrize(("classes", "has_top5"), [(3, False), (5, False), (6, True)])
+def test_five_classes_have_no_top_5(classes, has_top5):
+    learner = make_learner(model=create_model("mlp", num_classes=classes), optimizer=optax.sgd(0.1))
+    rows = {name: jax.ShapeDtypeStruct(value.shape, value.dtype) for name, value in batch(4).items()}
+    state = jax.eval_shape(learner.init, jax.random.key(0), rows)
+    assert ("top5" in jax.eval_shape(learner.evaluate, state, rows)) == has_top5
+
+
 @pytest.mark.slow
 def test_metrics_of_a_whole_split_are_exact():
     learner = make_learner(model=Linear(1.0), optimizer=optax.sgd(0.1))

@@ -8,9 +8,11 @@ import pytest
 from flax import linen as nn
 
 from dlcore.classification import supervised
+from dlcore.diagnostics.gradient_check import VERDICTS, LeafCheck, verdict
 from dlcore.kits.images import labeled_images
 from dlcore.kits.training import optimizer
 from dlcore.main import run
+from dlcore.modes import gradcheck
 from experiments.classification.supervised import experiment
 
 SMALL = ["--mode=gradcheck", "--model=mlp", "--batch_size=32", "--gradcheck_samples=2"]
@@ -108,3 +110,20 @@ def test_a_penalty_that_is_not_in_the_loss_is_not_called_right(capsys):
     out = printed(capsys, dataclasses.replace(experiment, build=build), status=1)
     assert "penalty: nothing was compared, so nothing was proven" in out
     assert "no gradient is wrong" not in out
+
+
+def test_the_verdicts_of_the_table_are_explained(capsys):
+    lines = [
+        LeafCheck("a/kernel", 3, 0, 1.0, 1.0, 1e-8, 0, "happy"),
+        LeafCheck("b/kernel", 3, 0, 1.0, 1.0, 1e-5, 2, "fine with kinks"),
+        LeafCheck("b/bias", 0, 3, 0.0, 0.0, 0.0, 0, None),
+    ]
+    gradcheck._print(lines)
+    said = [line for line in capsys.readouterr().out.splitlines() if ": " in line and "nothing" not in line]
+    assert [line.split(":")[0].strip() for line in said] == ["happy", "fine with kinks"]
+    assert said[0].endswith("a relative error of at most 1e-7, as of an exact gradient in float64")
+
+
+def test_every_verdict_has_a_meaning():
+    found = [verdict(error, kinks) for error, kinks in ((1, 0), (1e-3, 0), (1e-5, 1), (1e-5, 0), (1e-8, 0))]
+    assert set(found) == set(VERDICTS)

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -14,6 +15,7 @@ from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
 from dlcore.main import run
+from dlcore.modes.plan import topology
 from dlcore.modes.plan.plan import planned_batch
 from dlcore.modes.plan.report import best_of, hints, lines_of, row_of, row_summary
 from dlcore.modes.plan.topology import GPUS, TPUS, Topology, cases_of, seconds, topology_of
@@ -320,11 +322,10 @@ def test_simulated_devices_have_no_limit_and_no_speed():
     assert "best" not in text
 
 
-@pytest.mark.slow(only=["arguments2-asks for 3 devices; allowed: the 2"])
+@pytest.mark.slow(only=["arguments1-asks for 3 devices; allowed: the 2"])
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "--topology: missing; allowed: v5e:4x4"),
         (["--topology=cpu:2", "--spmd=pmap"], "--spmd=pmap: not for --mode=plan; allowed: jit"),
         (["--topology=cpu:2", "--meshes=data:3"], "asks for 3 devices; allowed: the 2"),
     ],
@@ -332,6 +333,24 @@ def test_simulated_devices_have_no_limit_and_no_speed():
 def test_what_cannot_be_planned_says_why(arguments, message, tmp_path, capsys):
     assert run(experiment, [*MLP, "--mode=plan", f"--run_dir={tmp_path}", *arguments]) > 0
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("devices", "name"),
+    [("1 cpu cpu", "cpu:1"), ("8 gpu NVIDIA H100 80GB HBM3", "h100:8"), ("2 gpu A100-SXM4", "a100:2")],
+)
+def test_without_a_topology_the_machine_at_hand_is_planned(devices, name, monkeypatch):
+    answer = SimpleNamespace(stdout=f"a warning\n{devices}\n")
+    monkeypatch.setattr(topology.subprocess, "run", lambda *args, **kwargs: answer)
+    assert topology.topology_at_hand() == name
+    assert topology.topology_of(name).devices == int(devices[0])
+
+
+def test_a_machine_that_the_table_lacks_is_named(monkeypatch):
+    answer = SimpleNamespace(stdout="4 tpu TPU v5 lite\n")
+    monkeypatch.setattr(topology.subprocess, "run", lambda *args, **kwargs: answer)
+    with pytest.raises(FlagError, match="--topology: missing, and this machine has 4 x TPU v5 lite; allowed: v5e:4x4"):
+        topology.topology_at_hand()
 
 
 def test_libtpu_is_asked_for(monkeypatch, tmp_path, capsys):

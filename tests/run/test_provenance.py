@@ -107,3 +107,17 @@ def test_modified_and_untracked_code_is_named(checkout, path):
 def test_the_processor_is_named_with_its_vectors(monkeypatch, text, expected):
     monkeypatch.setattr(provenance.Path, "read_text", lambda self: text)
     assert provenance._cpu() == expected
+
+
+@pytest.mark.parametrize(
+    ("facts", "start"),
+    [
+        ({"platform": "cpu", "kind": "cpu", "count": 1}, "2 CPU cores ("),
+        ({"platform": "cpu", "kind": "cpu", "count": 8}, "8 devices on 2 CPU cores ("),
+        ({"platform": "gpu", "kind": "NVIDIA H100", "count": 8}, "8 x NVIDIA H100"),
+    ],
+)
+def test_the_hardware_says_how_many_devices(facts, start, monkeypatch):
+    monkeypatch.setattr(provenance, "devices", lambda: facts)
+    monkeypatch.setattr(provenance.os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
+    assert provenance.hardware().startswith(start)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import jax
 import numpy as np
@@ -13,14 +13,14 @@ from dlcore.data.source import Source
 from dlcore.data.workers import DECODERS
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.splits import Spec, Splits
+from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
 from dlcore.extras import require
 from dlcore.learner import Range, root_key
 
 __all__ = [
     "SETTINGS",
-    "LabeledImages",
+    "ImageFlags",
     "augmentation",
     "check_zoom",
     "data",
@@ -35,8 +35,8 @@ __all__ = [
 
 
 @dataclasses.dataclass(frozen=True)
-class LabeledImages(Task):
-    """Images with one class each: an embedded set, tfds, or a folder of class folders.
+class ImageFlags(Task):
+    """The flags of labeled images: an embedded set, tfds, or a folder of class folders.
 
     Args:
       dataset: digits (embedded), folder, or a tfds name such as mnist, fashion_mnist, cifar10
@@ -63,53 +63,8 @@ class LabeledImages(Task):
     decoder: Literal[DECODERS] = "pillow"
     skip_bad: bool = False
 
-    def data(self, flags: Flags) -> Splits:
-        """Load the splits by name; see `data`."""
-        return data(flags)
 
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the model, the preprocessing and the augmentation."""
-        from dlcore.kits.training import backbone
-
-        return {
-            "model": backbone.build(setup),
-            "preprocess": preprocess(setup),
-            "augment": augmentation(setup.flags, setup.spec),
-        }
-
-    @property
-    def plain(self) -> dict[str, Any]:
-        """Values that switch regularization and augmentation off."""
-        from dlcore.kits.images.classifier_panels import PLAIN
-
-        return PLAIN
-
-    def inputs(self, flags: Flags, spec: Spec) -> tuple[Any, list[str]]:
-        """Read the images under `--input`."""
-        from dlcore.kits.images import prediction
-
-        return prediction.inputs(flags, spec)
-
-    def describe(self, outputs: Any, spec: Spec) -> list[dict]:
-        """Rank the classes of each image."""
-        from dlcore.kits.images import prediction
-
-        return prediction.describe(outputs, spec)
-
-    def panels(self, context: Any) -> list:
-        """Show the panels of a classifier."""
-        from dlcore.kits.images import classifier_panels
-
-        return classifier_panels.panels(context)
-
-    def pictures(self, context: Any) -> dict[str, Any]:
-        """Draw training images for TensorBoard."""
-        from dlcore.kits.images import classifier_panels
-
-        return classifier_panels.pictures(context)
-
-
-SETTINGS = LabeledImages().settings()
+SETTINGS = ImageFlags().settings()
 """The flags of labeled images, for experiments without a task."""
 
 AUGMENTATIONS = {

@@ -54,11 +54,26 @@ class AdamW:
     clip_value: Annotated[float | None, Range(1e-12), "if changed"] = None
 
     def build(self, setup: Setup) -> optax.GradientTransformationExtraArgs:
-        """Build the optimizer of a run; see `build`."""
+        """Build the optimizer, with a schedule over the run's steps.
+
+        Args:
+          setup: facts of the run.
+
+        Returns:
+          The transformation.
+        """
         return build(setup)
 
     def rate_of_step(self, setup: Setup) -> Callable[[int], float] | None:
-        """Build the learning-rate schedule for the log; see `schedule`."""
+        """Build the learning-rate schedule, if it is known before the run.
+
+        Args:
+          setup: facts of the run.
+
+        Returns:
+          A function from the step, counted from 0, to the learning rate of its update; None with
+          `--schedule=plateau`.
+        """
         return schedule(setup)
 
 
@@ -73,6 +88,18 @@ class AveragedAdamW(AdamW):
 
     ema: Annotated[float | None, Range(0, 0.999999)] = None
     accumulate: Annotated[int, Range(1)] = 1
+
+    def wrap(self, learner: Learner, setup: Setup) -> Learner:
+        """Evaluate the average of the parameters under `--ema`.
+
+        Args:
+          learner: a learner whose optimizer `build` made.
+          setup: facts of the run.
+
+        Returns:
+          The learner, with the average in evaluation and prediction; unchanged without `--ema`.
+        """
+        return evaluate_ema(learner, setup)
 
 
 SETTINGS = field_settings(AveragedAdamW())

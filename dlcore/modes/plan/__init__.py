@@ -11,7 +11,7 @@ MODE = Mode(
     {
         "topology": Setting(
             None,
-            "machines with commas, such as v5e:4x4,h100:8; dlcore.modes.plan.topology lists them",
+            "machines with commas, such as v5e:4x4,h100:8; by default this one; dlcore.modes.plan.topology lists them",
             str | None,
             identity=False,
         ),

@@ -33,7 +33,7 @@ from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Spec
 from dlcore.extras import require
 from dlcore.modes.plan.report import lines_of, report_of, row_of, row_summary
-from dlcore.modes.plan.topology import Topology, cases_of, topology_of
+from dlcore.modes.plan.topology import Topology, cases_of, topology_at_hand, topology_of
 from dlcore.run import provenance
 from dlcore.run.checkpoint import check_writable
 from dlcore.run.json_files import write_json
@@ -52,20 +52,19 @@ def plan(run: ResolvedRun) -> int:
       The exit status: 1 if nothing fits one of the topologies.
 
     Raises:
-      FlagError: a flag is missing or its value is not allowed.
+      FlagError: this machine is unknown and no other is named, or a value is not allowed.
       MissingPackage: a TPU's compiler, libtpu, is not installed.
     """
     flags = run.flags
-    if not flags.topology:
-        raise FlagError("--topology: missing; allowed: v5e:4x4, h100:8 or the like, several with commas")
     if flags.spmd != "jit":
         raise FlagError(f"--spmd={flags.spmd}: not for --mode=plan; allowed: jit")
+    names = flags.topology or topology_at_hand()
     # keep this process off the accelerator, and free of libtpu
     jax.config.update("jax_platforms", "cpu")
-    topologies = [topology_of(name.strip()) for name in flags.topology.split(",")]
+    topologies = [topology_of(name.strip()) for name in names.split(",")]
     cases = [cases_of(topology.devices, flags.meshes, flags.rules) for topology in topologies]
     if any(t.platform == "tpu" for t in topologies):
-        require("libtpu", what=f"--topology={flags.topology}")
+        require("libtpu", what=f"--topology={names}")
     check_writable(run.folder)
     spec, batch = planned_batch(run)
     plans = []

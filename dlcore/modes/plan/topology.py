@@ -16,13 +16,15 @@ not for predicting times.
 """
 
 import re
+import subprocess
+import sys
 from typing import NamedTuple
 
 from dlcore.cost.roofline import CHIPS
 from dlcore.experiment.setting import FlagError
 from dlcore.run.sharding import RULES
 
-__all__ = ["GPUS", "TPUS", "Kind", "Topology", "cases_of", "seconds", "topology_of"]
+__all__ = ["GPUS", "TPUS", "Kind", "Topology", "cases_of", "seconds", "topology_at_hand", "topology_of"]
 
 GIB = 2**30
 
@@ -111,6 +113,26 @@ def topology_of(name: str) -> Topology:
     if kind == "cpu":
         return Topology(name, "cpu", int(size))
     return Topology(name, "gpu", int(size), *CHIPS[kind], GPUS[kind].link, GPUS[kind].limit)
+
+
+def topology_at_hand() -> str:
+    """Name the topology of this machine's devices; a process of its own looks, as it would take their memory.
+
+    Returns:
+      A name that `topology_of` knows, such as "h100:8" or "cpu:1".
+
+    Raises:
+      FlagError: the devices are of a kind that the table lacks, or TPUs, whose shape the number does not say.
+    """
+    code = "import jax; print(jax.device_count(), jax.devices()[0].platform, jax.devices()[0].device_kind)"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    count, platform, kind = process.stdout.splitlines()[-1].split(" ", 2)
+    if platform == "cpu":
+        return f"cpu:{count}"
+    name = next((name for name in GPUS if name in kind.lower()), None)
+    if name is None:
+        raise FlagError(f"--topology: missing, and this machine has {count} x {kind}; allowed: v5e:4x4, h100:8, cpu:8")
+    return f"{name}:{count}"
 
 
 def cases_of(devices: int, meshes: str | None = None, rules: str | None = None) -> list[tuple[str, str]]:

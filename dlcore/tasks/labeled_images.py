@@ -1,0 +1,94 @@
+"""LabeledImages: images with one class each, for classifiers."""
+
+import dataclasses
+from typing import Any
+
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.splits import Spec, Splits
+from dlcore.kits.images import classifier_panels, labeled_images, prediction
+from dlcore.kits.images.labeled_images import ImageFlags
+from dlcore.kits.training import backbone
+from dlcore.modes.report_context import ReportContext
+
+__all__ = ["LabeledImages"]
+
+
+@dataclasses.dataclass(frozen=True)
+class LabeledImages(ImageFlags):
+    """Images with one class each: an embedded set, tfds, or a folder of class folders."""
+
+    plain = classifier_panels.PLAIN
+    """Values that switch regularization and augmentation off."""
+
+    def data(self, flags: Flags) -> Splits:
+        """Load the splits by name; see `dlcore.kits.images.labeled_images.data`.
+
+        Args:
+          flags: resolved settings, with those of the task.
+
+        Returns:
+          The splits.
+        """
+        return labeled_images.data(flags)
+
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        """Build the model, the preprocessing and the augmentation.
+
+        Args:
+          setup: facts of the run.
+
+        Returns:
+          `model`, `preprocess` and `augment`.
+        """
+        return {
+            "model": backbone.build(setup),
+            "preprocess": labeled_images.preprocess(setup),
+            "augment": labeled_images.augmentation(setup.flags, setup.spec),
+        }
+
+    def inputs(self, flags: Flags, spec: Spec) -> tuple[Any, list[str]]:
+        """Read the images under `--input`.
+
+        Args:
+          flags: `input`, a file or a folder.
+          spec: facts of the data.
+
+        Returns:
+          (source, paths).
+        """
+        return prediction.inputs(flags, spec)
+
+    def describe(self, outputs: Any, spec: Spec) -> list[dict]:
+        """Rank the classes of each image.
+
+        Args:
+          outputs: outputs of `predict`, with `probabilities: [N, C]`.
+          spec: facts of the data.
+
+        Returns:
+          One dict an image, its `class` and `probabilities`.
+        """
+        return prediction.describe(outputs, spec)
+
+    def panels(self, context: ReportContext) -> list:
+        """Show the panels of a classifier.
+
+        Args:
+          context: the ReportContext.
+
+        Returns:
+          Report panels.
+        """
+        return classifier_panels.panels(context)
+
+    def pictures(self, context: ReportContext) -> dict[str, Any]:
+        """Draw training images for TensorBoard.
+
+        Args:
+          context: the ReportContext.
+
+        Returns:
+          Name -> image [H, W, C].
+        """
+        return classifier_panels.pictures(context)

@@ -1,0 +1,271 @@
+"""Every flag of a page changes what the page does: its value reaches the learner, the data or the measures.
+
+`build` is called with another value of one flag, and nothing is traced: all that the functions of the learner hold
+(numbers, names, fields of modules, optimizers) is compared. A flag that `build` leaves out or overwrites changes
+nothing there.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import importlib
+import pathlib
+import re
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from dlcore.experiment.experiment import Experiment, Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.experiment.setting import (
+    FlagError,
+    Setting,
+    kind_name,
+    model_settings,
+    module_settings,
+    read_value,
+    settings_of,
+    text_of,
+)
+from dlcore.experiment.splits import Splits
+from experiments.generative import pix2pix
+
+ROOT = pathlib.Path(__file__).parents[1]
+PAGES = sorted(
+    f"{path.parent.name}.{path.stem}"
+    for path in (ROOT / "experiments").glob("*/*.py")
+    if re.search("^experiment = Experiment", path.read_text(encoding="utf-8"), re.MULTILINE)
+)
+EVERY_RUN = [
+    *("classification.supervised", "detection.yolo", "generative.pix2pix", "rl.a2c", "self_supervised.clip"),
+    *("sequence.language_model", "video.classification", "vision3d.pointnet"),
+]
+"""Pages that take less than a second; the others are in the slow tier."""
+
+LONG = ["interpretability.fast_style", "transfer.fine_tuning", "vision_language.caption"]
+"""Pages that train something to be built."""
+
+ELSEWHERE = {
+    "autoencoder_steps": (
+        "dlcore/kits/generative/latent_autoencoder.py",
+        "the first phase, a run of its own, is short",
+    ),
+    "base": ("experiments/generative/control_net.py", "the name of another run"),
+    "base_steps": ("experiments/generative/control_net.py", "the first phase, a run of its own, is short"),
+    "caption_length": ("dlcore/kits/vision_language/image_text.py", "drawn captions are short"),
+    "cut_longer": ("dlcore/kits/generative/image_pairs.py", "drawn sides have the same length"),
+    "expert_steps": ("dlcore/kits/rl/expert_demonstrations.py", "the expert, a run of its own, is short"),
+    "guidance_samples": ("dlcore/kits/generative/class_conditional.py", "the report draws the samples"),
+    "head_units": ("experiments/transfer/fine_tuning.py", "only --head=mlp has units between"),
+    "init_from": ("experiments/generative/vq_vae_prior.py", "the name of another run"),
+    "longest": ("dlcore/kits/vision_language/captioning.py", "drawn captions are short"),
+    "mesh_resolution": ("experiments/vision3d/implicit_surface.py", "the report draws the mesh"),
+    "min_count": ("dlcore/kits/vision_language/captioned_images.py", "the words of drawn captions are known"),
+    "network_steps": ("dlcore/kits/training/pretrained_network.py", "the network, a run of its own, is short"),
+    "num_drawn": ("dlcore/kits/generative/latent_space.py", "--mode=predict draws the samples"),
+    "own_size": ("dlcore/kits/images/prediction.py", "--mode=predict reads the images"),
+    "plateau_patience": ("dlcore/modes/train.py", "the hook of --schedule=plateau is made there"),
+    "pretraining_steps": (
+        "dlcore/kits/sequence/text_encoders.py",
+        "--init_from=pretraining, a run of its own, is short",
+    ),
+    "question": ("dlcore/kits/vision_language/image_text.py", "--mode=predict asks it"),
+    "sample_class": ("dlcore/kits/generative/pixel_sequences.py", "--mode=predict draws the samples"),
+    "target_entropy_ratio": ("dlcore/rl/sac.py", "only discrete actions, as of CartPole, have the entropy"),
+    "valid_fraction": ("dlcore/kits/images/labeled_images.py", "drawn data has a validation split"),
+}
+"""Flags whose effect this test does not reach: a file that reads the flag, and why a smoke run has none."""
+
+TEXTS = [
+    *("true", "false", "0", "1", "2", "3", "4", "5", "8", "16"),
+    *("0.1", "0.25", "0.5", "1.5", "x", "1,2", "2,3", "1,1,1", "4,8,16", "0.2,0.7"),
+]
+"""Values to try where a flag has no choices."""
+
+
+class RecordedFlags(Flags):
+    """Flags that note the names that are read, other than in groups."""
+
+    reads: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        self.reads.add(name)
+        return super().__getattr__(name)
+
+    def __getitem__(self, name: str) -> Any:
+        self.reads.add(name)
+        return super().__getitem__(name)
+
+
+def contents(value: Any, visited: dict[int, tuple[int, Any]]) -> Any:
+    """All that a value holds, as nested tuples that can be compared."""
+    if value is None or isinstance(value, bool | int | float | str | bytes | complex):
+        return (type(value).__name__, repr(value))
+    if isinstance(value, np.ndarray | jax.Array | np.generic):
+        if isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+            value = jax.random.key_data(value)
+        array = np.asarray(value)
+        return (array.shape, str(array.dtype), hash(array.tobytes()) if array.dtype != object else 0)
+    if isinstance(value, type | types.ModuleType | types.BuiltinFunctionType):
+        return getattr(value, "__qualname__", str(value))
+    if id(value) in visited:
+        return ("again", visited[id(value)][0])
+    visited[id(value)] = (len(visited), value)  # the value stays alive, so that its id stays its own
+    if isinstance(value, list | tuple):
+        return (type(value).__name__, *(contents(item, visited) for item in value))
+    if isinstance(value, dict | types.MappingProxyType):
+        return tuple((str(key), contents(item, visited)) for key, item in value.items())
+    if isinstance(value, set | frozenset):
+        return tuple(sorted(map(str, value)))
+    if isinstance(value, functools.partial):
+        return ("partial", *(contents(part, visited) for part in (value.func, value.args, value.keywords)))
+    if isinstance(value, types.MethodType):
+        return (value.__name__, contents(value.__self__, visited))
+    if isinstance(value, types.FunctionType):
+        cells = [cell.cell_contents for cell in value.__closure__ or () if _is_full(cell)]
+        parts = (value.__defaults__, value.__kwdefaults__, cells)
+        return (value.__code__.co_qualname, *(contents(part, visited) for part in parts))
+    if wrapped := getattr(value, "__wrapped__", None):
+        return ("wrapped", contents(wrapped, visited))
+    fields = {k: v for k, v in getattr(value, "__dict__", {}).items() if k not in ("parent", "scope", "_state", "_id")}
+    slots = {k: getattr(value, k, None) for k in getattr(type(value), "__slots__", ()) if isinstance(k, str)}
+    return (type(value).__qualname__, contents({**fields, **slots}, visited))
+
+
+def _is_full(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True
+
+
+def settings_of_page(experiment: Experiment, flags: Flags) -> dict[str, Setting]:
+    """The flags of a page without those of the engine."""
+    settings = {**experiment.settings, **settings_of(experiment.learner)}
+    if experiment.model is not None:
+        settings |= model_settings(flags.model)
+    for prefix, module in experiment.modules.items():
+        settings |= module_settings(prefix, module)
+    return {name: setting for name, setting in settings.items() if name not in experiment.external_fields}
+
+
+def other_values(name: str, setting: Setting, value: Any, count: int = 3) -> list[Any]:
+    """Values that the flag allows, other than the one it has."""
+    found = []
+    for text in [*choices_of(setting), *TEXTS]:
+        try:
+            other = read_value(name, setting, text)
+        except (FlagError, TypeError):
+            continue
+        if other != value and other not in found:
+            found.append(other)
+    return found[: max(count, len(choices_of(setting)))]
+
+
+def choices_of(setting: Setting) -> list[str]:
+    """The values of a flag that takes names or a bool."""
+    kind = kind_name("", setting)
+    return ["true", "false"] if kind == "bool" else kind.split("|") if "|" in kind else []
+
+
+def contexts(settings: dict[str, Setting], flags: Flags) -> Iterator[dict[str, Any]]:
+    """Changes of one flag that may give others their effect: another name, a switch, a number instead of none."""
+    yield {}
+    if "dataset" in settings:
+        yield from ({"dataset": name} for name in ("digits", "factors", "folder") if name != flags.dataset)
+    for name, setting in settings.items():
+        if choices_of(setting):
+            yield from ({name: value} for value in other_values(name, setting, flags[name]))
+        elif not flags[name]:
+            yield from ({name: value} for value in other_values(name, setting, flags[name], 1))
+
+
+def built(run: ResolvedRun, data: Splits, flags: Flags) -> Any:
+    """What the learner of `build` holds; the text of an error where there is none."""
+    try:
+        return contents(run.experiment.build(run.setup_of(data, flags)), {})
+    except Exception as error:
+        return repr(error)
+
+
+def names_read(flags: Flags, *parts: Callable[[Flags], Any]) -> set[str]:
+    """The flags that parts of an experiment read by name; also of a part that refuses their values."""
+    recorded = RecordedFlags(dict(flags), flags._groups, flags.given, flags._identity, flags._records)
+    recorded.reads = set()
+    for part in parts:
+        with contextlib.suppress(Exception):
+            part(recorded)
+    return recorded.reads
+
+
+def flags_without_effect(name: str, folder: pathlib.Path) -> set[str]:
+    """The flags of a page that change neither its learner nor are read by name for its data and measures."""
+    page = importlib.import_module(f"experiments.{name}").experiment
+    flags = resolve(page, ["--smoke"])
+    run, settings = ResolvedRun(page, flags), settings_of_page(page, flags)
+    data = page.data(flags)
+
+    def setup(recorded: Flags) -> Setup:
+        return run.setup_of(data, flags)._replace(flags=recorded)
+
+    beside = [
+        lambda f, part=part: part(setup(f)) for part in (page.schedule, page.hooks, page.report_hooks, page.start)
+    ]
+    measures = [lambda f: page.notes(setup(f), data), lambda f: page.evaluators(setup(f), data, "test")]
+    single = {key for key, setting in settings.items() if kind_name(key, setting) == text_of(setting.default)}
+    pending = settings.keys() - single - names_read(flags, page.data, page.check, page.planned, *measures, *beside)
+    for context in contexts(settings, flags):
+        around = flags.replace(**context)
+        if "dataset" in context:
+            elsewhere = around.replace(data_dir=str(folder)) if "data_dir" in around else around
+            pending -= names_read(elsewhere, page.data)
+        pending -= names_read(around, *beside)
+        before = built(run, data, around) if pending else None
+        for key in sorted(pending - context.keys()):
+            values = other_values(key, settings[key], around[key])
+            if any(built(run, data, around.replace(**{key: value})) != before for value in values):
+                pending.discard(key)
+        if not pending:
+            break
+    return pending
+
+
+@pytest.mark.slow(unless=EVERY_RUN)
+@pytest.mark.weekly(only=LONG)
+@pytest.mark.parametrize("name", PAGES)
+def test_every_flag_of_a_page_has_an_effect(name, tmp_path):
+    missing = flags_without_effect(name, tmp_path) - ELSEWHERE.keys()
+    assert not missing, f"{name}: {sorted(missing)} change nothing: remove them, or name them in external_fields"
+
+
+def test_flags_with_an_effect_elsewhere_are_read_there():
+    for name, (path, _) in ELSEWHERE.items():
+        assert re.search(rf"\b{name}\b", (ROOT / path).read_text(encoding="utf-8")), f"{path} reads no {name}"
+
+
+def test_a_field_that_build_overwrites_is_found(tmp_path, monkeypatch):
+    """pix2pix makes images of as many channels as the data has, whatever its generator's field says."""
+    monkeypatch.setattr(pix2pix, "experiment", dataclasses.replace(pix2pix.experiment, external_fields=()))
+    assert flags_without_effect("generative.pix2pix", tmp_path) == {"generator.channels"}
+
+
+def test_a_field_from_the_data_is_no_flag_and_moves_no_run(capsys):
+    flags = resolve(pix2pix.experiment, [])
+    assert flags["generator.channels"] == flags.identity["generator.channels"] == 3
+    with pytest.raises(FlagError, match=r"--generator\.channels: unknown"):
+        resolve(pix2pix.experiment, ["--generator.channels=7"])
+    with pytest.raises(SystemExit):
+        resolve(pix2pix.experiment, ["--help=all"])
+    out = capsys.readouterr().out
+    assert "--generator.width=" in out
+    assert "--generator.channels" not in out
+    unknown = dataclasses.replace(pix2pix.experiment, external_fields=("generator.chanels",))
+    with pytest.raises(TypeError, match=r"pix2pix has external_fields \['generator.chanels'\], but no module has"):
+        resolve(unknown, [])
