@@ -34,6 +34,7 @@ FILES = {
         "alexnet",
         "all_cnn",
         "convnext",
+        "convnextv2",
         "deit",
         "densenet",
         "efficientnet",
