@@ -50,6 +50,7 @@ FILES = {
         "nf_resnet",
         "nin",
         "regnet",
+        "repvgg",
         "resnet",
         "resnet_cifar",
         "resnet_v2",

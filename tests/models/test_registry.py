@@ -41,6 +41,7 @@ SHALLOW = {
     "mobilenetv1_100": {"settings": ((64, 1, 1), (128, 1, 2))},
     "nf_resnet50": {"stages": (1, 1)},
     "regnet_x_400mf": {"depth": 3},
+    "repvgg_a0": {"stages": (1, 2), "widths": (48, 96)},
     "resnet18": {"stages": (1, 1)},
     "resnet8_cifar": {"stages": (1, 1)},
     "resnetv2_50": {"stages": (1, 1)},
