@@ -59,6 +59,8 @@ IN_SYMMETRIC = {
     "mixer_b32_224": "timm, Google's weights",
     "mobilenetv1_100": "timm",
     "mobilenetv1_125": "timm",
+    "mobilenetv4_conv_small_035": "timm",
+    "mobilenetv4_conv_small_050": "timm",
     "resnetv2_50": "timm",
     "resnetv2_101": "timm",
     "resnetv2_152": "timm",

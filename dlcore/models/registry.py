@@ -47,6 +47,7 @@ FILES = {
         "mobilenet_v1",
         "mobilenet_v2",
         "mobilenet_v3",
+        "mobilenet_v4",
         "nf_resnet",
         "nin",
         "regnet",

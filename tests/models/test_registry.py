@@ -18,6 +18,7 @@ from dlcore.models import (
     mnasnet,
     mobilenet_v2,
     mobilenet_v3,
+    mobilenet_v4,
     torch_names,
 )
 from dlcore.models.backbone import PERTURBATIONS, Backbone
@@ -38,6 +39,7 @@ SHALLOW = {
     "mnasnet0_5": {"settings": mnasnet.SETTINGS[:1]},
     "mobilenet_v2": {"settings": mobilenet_v2.SETTINGS[:2]},
     "mobilenet_v3_large": {"settings": mobilenet_v3.LARGE[2:4]},
+    "mobilenetv4_conv_small": {"settings": mobilenet_v4.SMALL[:3]},
     "mobilenetv1_100": {"settings": ((64, 1, 1), (128, 1, 2))},
     "nf_resnet50": {"stages": (1, 1)},
     "regnet_x_400mf": {"depth": 3},
