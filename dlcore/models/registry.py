@@ -38,6 +38,7 @@ FILES = {
         "deit",
         "densenet",
         "efficientnet",
+        "fastvit",
         "googlenet",
         "inception_v3",
         "lenet",

@@ -32,6 +32,7 @@ SHALLOW = {
     "deit_tiny_patch16_224": {"depth": 1},
     "densenet121": {"stages": (2, 1)},
     "efficientnet_b0": {"settings": efficientnet.B0[:2]},
+    "fastvit_t8": {"stages": (1, 1), "widths": (48, 96)},
     "googlenet": {"modules": ("4a",)},
     "inception_v3": {"modules": ("6e",)},
     "legacy_xception": {"entry_widths": (128,), "middle_blocks": 1},
