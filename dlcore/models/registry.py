@@ -42,6 +42,7 @@ FILES = {
         "googlenet",
         "inception_v3",
         "lenet",
+        "maxvit",
         "mixer",
         "mlp",
         "mnasnet",

@@ -36,6 +36,7 @@ SHALLOW = {
     "googlenet": {"modules": ("4a",)},
     "inception_v3": {"modules": ("6e",)},
     "legacy_xception": {"entry_widths": (128,), "middle_blocks": 1},
+    "maxvit_t": {"stages": (1, 1), "widths": (64, 64)},
     "mixer_s16_224": {"depth": 1},
     "mnasnet0_5": {"settings": mnasnet.SETTINGS[:1]},
     "mobilenet_v2": {"settings": mobilenet_v2.SETTINGS[:2]},
