@@ -24,6 +24,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.models.mobilenet_v2 import ConvNorm, round_channels
@@ -347,6 +348,7 @@ class MobileNetV4(Backbone):
         return x, maps
 
     def _activation(self) -> Any:
+        check_choice("activation", self.activation, ("relu", "gelu"))
         return {"relu": relu, "gelu": gelu}[self.activation]
 
     def _block(self, setting: BlockSetting, rate: float, fields: dict[str, Any], name: str) -> nn.Module:

@@ -54,7 +54,7 @@ def test_the_mixer_by_formula_and_its_fold():
     expected = pixels + p["layer_scale"] * (mixed - normalized(pixels, p["norm"], s["norm"]))
     apply = jax.jit(lambda v, folded: RepMixer(folded=folded).apply(v, x, False), static_argnums=1)
     np.testing.assert_allclose(apply(variables, False)[0], expected, atol=1e-5)
-    merged = fold_branches(variables)
+    merged = jax.jit(fold_branches)(variables)
     assert jax.tree.map(jnp.shape, merged) == {"params": {"folded": {"kernel": (3, 3, 1, 3), "bias": (3,)}}}
     np.testing.assert_allclose(apply(merged, True)[0], expected, atol=1e-5)
 
