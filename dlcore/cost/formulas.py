@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 from flax import linen as nn
 
+from dlcore.nn import GlobalResponseNorm
 from dlcore.ops.arithmetic import conv_macs, conv_parameters, receptive_field
 
 __all__ = [
@@ -275,6 +276,8 @@ def layer_parameters(layer: nn.Module, input_shape: Sequence[int]) -> int | None
         return dense_parameters(channels, layer.features, bias=layer.use_bias)
     if hasattr(layer, "use_scale"):  # batch, layer, group and RMS normalization
         return channels * (layer.use_scale + getattr(layer, "use_bias", False))
+    if isinstance(layer, GlobalResponseNorm):
+        return 2 * channels
     return None
 
 

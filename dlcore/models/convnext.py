@@ -20,7 +20,7 @@ from flax import linen as nn
 from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.models.torch_weights import Layout
-from dlcore.nn import Conv, Dense, LayerNorm, drop_path, gelu
+from dlcore.nn import Conv, Dense, GlobalResponseNorm, LayerNorm, drop_path, gelu
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
@@ -77,11 +77,13 @@ class ConvNeXtBlock(nn.Module):
       layer_scale: initial value of gamma, the gain of each channel of the branch.
       drop_path: probability of dropping the branch of an example in training (stochastic depth).
       dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
+      grn: global response norm after the activation, in place of gamma (ConvNeXt V2).
     """
 
     layer_scale: float = 1e-6
     drop_path: float = 0.0
     dtype: Any = None
+    grn: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -106,7 +108,11 @@ class ConvNeXtBlock(nn.Module):
             name="block_0",
         )(x)
         y = LayerNorm(EPSILON, dtype=self.dtype, name="block_2")(y)
-        y = dense(channels, name="block_5")(gelu(dense(4 * channels, name="block_3")(y)))
+        y = gelu(dense(4 * channels, name="block_3")(y))
+        if self.grn:
+            y = dense(channels, name="block_5")(GlobalResponseNorm(dtype=self.dtype, name="block_grn")(y))
+            return x + drop_path(y, self.drop_path, train)
+        y = dense(channels, name="block_5")(y)
         scale = self.param("layer_scale", nn.initializers.constant(self.layer_scale), (channels,))
         return x + drop_path(y * scale.astype(y.dtype), self.drop_path, train)
 
@@ -115,7 +121,7 @@ class ConvNeXt(Backbone):
     """A ConvNeXt on [B, H, W, C]. Stages stage1 to stage4, of strides P, 2 P, 4 P and 8 P with P = patch_size.
 
     Args:
-      num_classes: number of classes, the length of the logits.
+      num_classes: number of classes, the length of the logits; 0: no head, a call gives what it would see.
       stages: blocks in each stage.
       widths: channels of each stage.
       patch_size: kernel and stride of the stem; 1 or 2 for small images.
@@ -126,6 +132,7 @@ class ConvNeXt(Backbone):
       axis_name: unused; every model has this field, and this one has no batch normalization.
       remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
+      grn: global response norm in each block, in place of gamma (ConvNeXt V2).
     """
 
     num_classes: int = 1000
@@ -138,6 +145,7 @@ class ConvNeXt(Backbone):
     axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
+    grn: bool = False
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if len(self.widths) != len(self.stages):
@@ -160,7 +168,7 @@ class ConvNeXt(Backbone):
                 x = conv(self.widths[i], 2, f"features_{2 * i}_1")(norm(f"features_{2 * i}_0")(x))
             for j in range(blocks):
                 rate = self.drop_path * done / max(sum(self.stages) - 1, 1)
-                x = block(self.layer_scale, rate, dtype, name=f"features_{2 * i + 1}_{j}")(x, train)
+                x = block(self.layer_scale, rate, dtype, self.grn, name=f"features_{2 * i + 1}_{j}")(x, train)
                 done += 1
             x = maps[f"stage{i + 1}"] = self.perturb(f"stage{i + 1}", x)
         return x, maps

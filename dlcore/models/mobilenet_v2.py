@@ -111,6 +111,7 @@ class InvertedResidual(nn.Module):
       expansion: inner channels as a multiple of the input's; 1 leaves the first convolution out.
       dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+      activation: function after the first two batch norms.
     """
 
     features: int
@@ -118,6 +119,7 @@ class InvertedResidual(nn.Module):
     expansion: int = 6
     dtype: Any = None
     axis_name: str | None = REPLICA
+    activation: Any = relu6
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -132,7 +134,7 @@ class InvertedResidual(nn.Module):
         """
         hidden_channels = self.expansion * x.shape[-1]
         layer = functools.partial(
-            ConvNorm, hidden_channels, activation=relu6, dtype=self.dtype, axis_name=self.axis_name
+            ConvNorm, hidden_channels, activation=self.activation, dtype=self.dtype, axis_name=self.axis_name
         )
         names, y = (f"conv_{i}" for i in range(4)), x
         if self.expansion != 1:

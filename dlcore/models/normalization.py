@@ -8,7 +8,7 @@ DeiT's names take 0.5) is converted with `--mean` and `--std` of `dlcore convert
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["IMAGENET", "OF_CLIP", "OF_KINETICS", "OF_SSD", "SYMMETRIC", "Normalization", "normalization"]
+__all__ = ["IMAGENET", "OF_CLIP", "OF_KINETICS", "OF_SSD", "SYMMETRIC", "UNCHANGED", "Normalization", "normalization"]
 
 
 class Normalization(NamedTuple):
@@ -33,18 +33,21 @@ OF_SSD = Normalization((0.48235, 0.45882, 0.40784), (1 / 255,) * 3)
 """Means of VGG's pixels, not divided by a deviation, in [0, 255]."""
 OF_KINETICS = Normalization((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
 """Of the pixels of Kinetics-400, which torchvision's networks of clips were trained on."""
+UNCHANGED = Normalization((0.0,) * 3, (1.0,) * 3)
+"""Pixels in [0, 1]."""
 
 BY_NAME = (
     ("clip_", OF_CLIP),
     ("openclip_", OF_CLIP),
     ("siglip_", SYMMETRIC),
+    ("mobilevit_", UNCHANGED),
     ("ssd300_vgg16", OF_SSD),
     ("stable_diffusion_", SYMMETRIC),
     ("r3d_18", OF_KINETICS),
     ("mc3_18", OF_KINETICS),
     ("r2plus1d_18", OF_KINETICS),
 )
-"""First letters of names of other kinds of networks than classifiers, and how their images are normalized."""
+"""First letters of names of networks, and how their images are normalized."""
 
 IN_SYMMETRIC = {
     "googlenet": "Google's weights, as torchvision has them",
@@ -59,6 +62,8 @@ IN_SYMMETRIC = {
     "mixer_b32_224": "timm, Google's weights",
     "mobilenetv1_100": "timm",
     "mobilenetv1_125": "timm",
+    "mobilenetv4_conv_small_035": "timm",
+    "mobilenetv4_conv_small_050": "timm",
     "resnetv2_50": "timm",
     "resnetv2_101": "timm",
     "resnetv2_152": "timm",

@@ -16,6 +16,8 @@ leaves as they are (position embeddings of another image size); `TORCH_LAYOUTS`,
 same network, each a `Layout` that a file's keys tell. Axes:
 
     convolution (out, in / groups, h, w) -> (h, w, in / groups, out);  linear (out, in) -> (in, out)
+
+A 1x1 convolution of the file is a dense layer where the model has one.
 """
 
 import re
@@ -442,7 +444,8 @@ def _convert(path: str, value: np.ndarray, shape: tuple[int, ...], convert: Any)
     if converted is not None:
         return converted
     if path.endswith("/kernel"):
-        return np.transpose(value, (*range(2, value.ndim), 1, 0)) if value.ndim > 1 else value
+        kernel = np.transpose(value, (*range(2, value.ndim), 1, 0)) if value.ndim > 1 else value
+        return kernel[0, 0] if len(shape) == 2 and kernel.shape[:-2] == (1, 1) else kernel
     same = [n for n in value.shape if n > 1] == [n for n in shape if n > 1]
     return value.reshape(shape) if same else value
 

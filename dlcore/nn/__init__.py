@@ -35,6 +35,7 @@ lazy_exports(
         "FeedForward": "transformer",
         "FullyConnected": "conv_pattern",
         "GraphConv": "graph_conv",
+        "GlobalResponseNorm": "group_norm",
         "GroupNorm": "group_norm",
         "InstanceNorm": "group_norm",
         "LayerNorm": "group_norm",

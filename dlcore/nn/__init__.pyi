@@ -60,6 +60,7 @@ from dlcore.nn.folding import apply_folds as apply_folds
 from dlcore.nn.folding import find_folds as find_folds
 from dlcore.nn.graph_conv import GraphConv as GraphConv
 from dlcore.nn.graph_conv import neighbor_sum as neighbor_sum
+from dlcore.nn.group_norm import GlobalResponseNorm as GlobalResponseNorm
 from dlcore.nn.group_norm import GroupNorm as GroupNorm
 from dlcore.nn.group_norm import InstanceNorm as InstanceNorm
 from dlcore.nn.group_norm import LayerNorm as LayerNorm

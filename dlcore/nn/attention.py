@@ -21,12 +21,13 @@ import functools
 import itertools
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.nn.cache import Cache, Memory
 from dlcore.nn.dense import Dense
 from dlcore.nn.rotary import rotary
@@ -42,6 +43,7 @@ __all__ = [
 ]
 
 Initializer = Callable[..., jax.Array]
+QKVBias = Literal["qkv", "qv", "none"]
 
 
 def causal_mask(length: int, key_length: int | None = None, *, window: int | None = None) -> jax.Array:
@@ -306,6 +308,9 @@ class MultiHeadAttention(nn.Module):
       dtype: dtype of the projections; None means by promotion.
       kernel_init: initializer of all kernels but `proj`'s.
       out_kernel_init: initializer of the kernel of `proj`; None means `kernel_init`.
+      qkv_bias: which get a bias, where `use_bias` adds biases: qkv, queries, keys and values; qv, all but the keys; or
+        none. A fused layer's are with qv the parameters `q_bias` and `v_bias`. A softmax over keys does not see a bias
+        of the keys, unless positions turn them.
     """
 
     num_heads: int
@@ -320,6 +325,7 @@ class MultiHeadAttention(nn.Module):
     dtype: Any = None
     kernel_init: Initializer = nn.initializers.xavier_uniform()
     out_kernel_init: Initializer | None = None
+    qkv_bias: QKVBias = "qkv"
 
     @nn.compact
     def __call__(
@@ -354,6 +360,7 @@ class MultiHeadAttention(nn.Module):
           ValueError: heads do not divide the features, or a key or value is given although `fused_qkv` is on or the
             cache holds them.
         """
+        check_choice("qkv_bias", self.qkv_bias, ("qkv", "qv", "none"))
         features = self.features or query.shape[-1]
         inner, num_kv_heads = self.qkv_features or features, self.num_kv_heads or self.num_heads
         if inner % self.num_heads:
@@ -370,7 +377,9 @@ class MultiHeadAttention(nn.Module):
         kv_inner = num_kv_heads * size
 
         def dense(features: int, name: str, init: Initializer) -> Dense:
-            return Dense(features, use_bias=self.use_bias, dtype=self.dtype, kernel_init=init, name=name)
+            bare = {"qkv": (), "qv": ("key", "qkv"), "none": ("query", "key", "value", "qkv")}[self.qkv_bias]
+            use_bias = self.use_bias and name not in bare
+            return Dense(features, use_bias=use_bias, dtype=self.dtype, kernel_init=init, name=name)
 
         def by_head(x: jax.Array) -> jax.Array:
             return x.reshape(*x.shape[:-1], -1, size)
@@ -383,7 +392,11 @@ class MultiHeadAttention(nn.Module):
             raise ValueError(f"key.shape={key.shape}: the cache holds the keys; allowed: key=None")
         if self.fused_qkv:
             qkv = dense(inner + 2 * kv_inner, "qkv", self.kernel_init)(query)
-            q, k, v = map(by_head, jnp.split(qkv, (inner, inner + kv_inner), axis=-1))
+            q, k, v = jnp.split(qkv, (inner, inner + kv_inner), axis=-1)
+            if self.use_bias and self.qkv_bias == "qv":
+                q = q + self.param("q_bias", nn.initializers.zeros, (inner,)).astype(q.dtype)
+                v = v + self.param("v_bias", nn.initializers.zeros, (kv_inner,)).astype(v.dtype)
+            q, k, v = map(by_head, (q, k, v))
         elif is_projected:
             q, k, v = project("query", query), *map(_swap_heads, (cache.key, cache.value))
         else:

@@ -6,11 +6,12 @@
     group norm      over the locations and a group of channels
     instance norm   over the locations of one channel
     RMS norm        y = x / sqrt(mean x^2 + eps) * scale, over the channels of each location
+    global response G_c = |x_c| over the locations of a channel;  y = scale x G / mean_c G + bias + x
     local response  y = x / (k + alpha mean over the n neighboring channels of x^2)^beta
 
 Ba, Kiros & Hinton 2016, arXiv:1607.06450 (layer); Wu & He 2018, arXiv:1803.08494 (group); Ulyanov, Vedaldi & Lempitsky
-2016, arXiv:1607.08022 (instance); Zhang & Sennrich 2019, arXiv:1910.07467 (RMS); Krizhevsky, Sutskever & Hinton 2012
-(local response, AlexNet).
+2016, arXiv:1607.08022 (instance); Zhang & Sennrich 2019, arXiv:1910.07467 (RMS); Woo et al. 2023, arXiv:2301.00808
+(global response, ConvNeXt V2); Krizhevsky, Sutskever & Hinton 2012 (local response, AlexNet).
 
 The layers are flax's (group norm is our own) with torch's epsilon, 1e-5 (flax has 1e-6), and with the variance about
 the mean: flax's default, E[x^2] - E[x]^2, cancels where the mean is large. Group norm with one group spans all channels
@@ -27,7 +28,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-__all__ = ["GroupNorm", "InstanceNorm", "LayerNorm", "RMSNorm", "local_response_norm"]
+__all__ = ["GlobalResponseNorm", "GroupNorm", "InstanceNorm", "LayerNorm", "RMSNorm", "local_response_norm"]
 
 
 class LayerNorm(nn.LayerNorm):
@@ -164,6 +165,47 @@ class InstanceNorm(nn.InstanceNorm):
 
     epsilon: float = 1e-5
     use_fast_variance: bool = False
+
+
+class GlobalResponseNorm(nn.Module):
+    """Global response norm: channels compete by their norm over the image, [B, ..., C] -> [B, ..., C].
+
+    Parameters `scale` and `bias`: [C], both zeros at first, so that the layer starts as the identity. Norms are taken
+    in at least float32.
+
+    Args:
+      epsilon: added to the mean of the norms.
+      dtype: dtype of the output; None means by promotion.
+      param_dtype: dtype of scale and bias.
+    """
+
+    epsilon: float = 1e-6
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalize.
+
+        Args:
+          x: [B, ..., C].
+
+        Returns:
+          [B, ..., C].
+        """
+        scale = self.param("scale", nn.initializers.zeros, x.shape[-1:], self.param_dtype)
+        bias = self.param("bias", nn.initializers.zeros, x.shape[-1:], self.param_dtype)
+        dtype = self.dtype or jnp.result_type(x, scale, bias)
+        squares = jnp.square(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
+        norm = _root(squares.sum(tuple(range(1, x.ndim - 1)), keepdims=True))
+        gate = scale * norm / (norm.mean(-1, keepdims=True) + self.epsilon) + 1
+        return (x * gate + bias).astype(dtype)
+
+
+def _root(squares: jax.Array) -> jax.Array:
+    """Square root, with gradient 0 where the argument is 0."""
+    positive = squares > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1)), 0)
 
 
 def local_response_norm(

@@ -33,6 +33,7 @@ TORCHVISION = {
     "efficientnet_b0": 0.386,
     "googlenet": 1.498,
     "inception_v3": 5.713,
+    "maxvit_t": 5.558,
     "mnasnet1_0": 0.314,
     "mobilenet_v2": 0.301,
     "regnet_y_400mf": 0.402,
@@ -53,7 +54,7 @@ def of_model(name, **fields):
     return layer_costs(create_model(name, **fields), jax.ShapeDtypeStruct((1, *input_shape(name)), jnp.float32))
 
 
-@pytest.mark.weekly(only=["densenet121", "efficientnet_b0", "googlenet", "inception_v3"])
+@pytest.mark.weekly(only=["densenet121", "efficientnet_b0", "googlenet", "inception_v3", "maxvit_t"])
 @pytest.mark.slow(unless=["alexnet", "resnet18", "squeezenet1_0", "vgg16"])
 @pytest.mark.covers("CO-02")
 @pytest.mark.parametrize("name", TORCHVISION)

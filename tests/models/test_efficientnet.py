@@ -10,8 +10,9 @@ from flax import linen as nn
 
 from dlcore.models import create_model, feature_info, input_shape
 from dlcore.models.efficientnet import B0, EfficientNet, MBConv, StageSetting, compound_scale, search_reward
+from dlcore.models.stored_counts import stored_models
 from tests.models.cost import cost, multiply_adds
-from tests.models.parity import check_golden
+from tests.models.parity import check_golden, parameter_count
 from tests.models.training import check_step, compiled, draw
 
 MODULES = {
@@ -25,6 +26,49 @@ MODULES = {
 @pytest.mark.covers("ZO-22")
 def test_efficientnet_equals_torchvision():
     check_golden("tv_efficientnet_b0", "efficientnet_b0", MODULES)
+
+
+@pytest.mark.weekly
+@pytest.mark.covers("ZO-28")
+def test_efficientnet_v2_equals_torchvision():
+    check_golden("tv_efficientnet_v2_s", "efficientnet_v2_s", MODULES | {"features.7": lambda maps: maps["last"]})
+
+
+@pytest.mark.covers("ZO-28")
+def test_the_stored_count_of_v2():
+    assert stored_models("image")["efficientnet_v2_s"]["parameters"] == 21_458_488
+
+
+@pytest.mark.weekly
+@pytest.mark.covers("ZO-28")
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("efficientnet_v2_s", 21_458_488), ("efficientnet_v2_m", 54_139_356), ("efficientnet_v2_l", 118_515_272)],
+)
+def test_parameters_of_v2(name, count):
+    assert parameter_count(name) == count
+
+
+@pytest.mark.covers("ZO-28")
+def test_a_fused_block_by_formula():
+    """x + BN conv1x1(silu BN conv3x3(x)); running statistics are 0 and 1, so that BN divides by the root of 1 + eps."""
+    x = np.random.default_rng(1).normal(size=(1, 4, 5, 8))
+    block = MBConv(StageSetting(4, 3, 1, 8, 1, fused=True), epsilon=1e-3)
+    variables = draw(block, jnp.zeros(x.shape), False)
+    p = jax.tree.map(np.asarray, variables["params"])
+    assert {name: p[name]["0"]["kernel"].shape for name in p} == {"block_0": (3, 3, 8, 32), "block_1": (1, 1, 32, 8)}
+    patches = np.lib.stride_tricks.sliding_window_view(np.pad(x[0], ((1, 1), (1, 1), (0, 0))), (3, 3), (0, 1))
+    h = np.einsum("hwcij,ijcd->hwd", patches, p["block_0"]["0"]["kernel"]) / np.sqrt(1.001)
+    expected = x[0] + h / (1 + np.exp(-h)) @ p["block_1"]["0"]["kernel"][0, 0] / np.sqrt(1.001)
+    np.testing.assert_allclose(compiled(block, variables, jnp.asarray(x, jnp.float32), False)[0], expected, atol=1e-5)
+
+
+@pytest.mark.covers("ZO-28")
+def test_v2_has_fused_blocks_first_and_gates_after_them():
+    small = create_model("efficientnet_v2_s")
+    assert [setting.fused for setting in small.settings] == [True] * 3 + [False] * 3
+    assert [setting.layers for setting in small.settings] == [2, 4, 4, 6, 9, 15]
+    assert [setting.features for setting in small.settings] == [24, 48, 64, 128, 160, 256]
 
 
 @pytest.mark.slow(unless=["efficientnet_b0-5288548-0.39"])
