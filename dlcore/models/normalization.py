@@ -47,6 +47,13 @@ BY_NAME = (
 """First letters of names of other kinds of networks than classifiers, and how their images are normalized."""
 
 IN_SYMMETRIC = {
+    "beit_base_patch16_224": "timm, Microsoft's weights",
+    "beit_base_patch16_384": "timm, Microsoft's weights",
+    "beit_large_patch16_224": "timm, Microsoft's weights",
+    "beit_large_patch16_384": "timm, Microsoft's weights",
+    "beit_large_patch16_512": "timm, Microsoft's weights",
+    "data2vec_vision_base": "transformers",
+    "data2vec_vision_large": "transformers",
     "googlenet": "Google's weights, as torchvision has them",
     "inception_v3": "Google's weights, as torchvision has them",
     "efficientnet_v2_l": "Google's weights, as torchvision has them",

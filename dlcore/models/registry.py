@@ -33,6 +33,7 @@ FILES = {
     "image": (
         "alexnet",
         "all_cnn",
+        "beit",
         "convnext",
         "deit",
         "densenet",

@@ -20,6 +20,7 @@ lowered.
 import functools
 import itertools
 import logging
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -29,7 +30,7 @@ from flax import linen as nn
 
 from dlcore.nn.cache import Cache, Memory
 from dlcore.nn.dense import Dense
-from dlcore.nn.rotary import rotary
+from dlcore.nn.rotary import Pairs, rotary, rotate_pairs
 from dlcore.ops.checks import check_shapes
 
 __all__ = [
@@ -240,6 +241,12 @@ def _log_refusal(reason: str) -> None:
     logging.getLogger(__name__).info("cuDNN's fused attention is not used: %s", reason)
 
 
+def _unit_vectors(x: jax.Array) -> jax.Array:
+    """Vectors of length 1 along the last axis, computed in at least float32; zeros stay zeros."""
+    values = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return (values * jax.lax.rsqrt(jnp.maximum(jnp.square(values).sum(-1, keepdims=True), 1e-24))).astype(x.dtype)
+
+
 def _mean_of_values(weights: jax.Array, value: jax.Array) -> jax.Array:
     return jnp.einsum("...hts,...she->...the", weights.astype(value.dtype), value)
 
@@ -305,6 +312,11 @@ class MultiHeadAttention(nn.Module):
       dtype: dtype of the projections; None means by promotion.
       kernel_init: initializer of all kernels but `proj`'s.
       out_kernel_init: initializer of the kernel of `proj`; None means `kernel_init`.
+      key_bias: add a bias to the keys, where `use_bias` adds biases. Without it a fused layer's biases are the
+        parameters `q_bias` and `v_bias`. A softmax over keys does not see a bias of the keys, but rotary positions do.
+      rotary_pairs: channels that rotary positions turn together: halves, i and i + D / 2, or neighbors.
+      cosine: scores are cosines of queries and keys times a learned factor of each head, the exponential of the
+        parameter `logit_scale`, at most 100 (Liu et al. 2021, arXiv:2111.09883), in place of `scale`.
     """
 
     num_heads: int
@@ -319,6 +331,9 @@ class MultiHeadAttention(nn.Module):
     dtype: Any = None
     kernel_init: Initializer = nn.initializers.xavier_uniform()
     out_kernel_init: Initializer | None = None
+    key_bias: bool = True
+    rotary_pairs: Pairs = "halves"
+    cosine: bool = False
 
     @nn.compact
     def __call__(
@@ -332,6 +347,7 @@ class MultiHeadAttention(nn.Module):
         train: bool = False,
         is_causal: bool = False,
         cache: Cache | Memory | None = None,
+        angles: jax.Array | None = None,
     ) -> Any:
         """Attend from every query to all keys.
 
@@ -345,6 +361,8 @@ class MultiHeadAttention(nn.Module):
           is_causal: hide later keys from each query; faster than a mask that does.
           cache: a Cache of earlier tokens of self-attention, which then is causal; or a Memory of cross-attention: an
             empty one is filled from `key`, a full one stands in its place. None keeps nothing.
+          angles: [T', 1 or H, D / 2] radians by which the pairs of channels of the last T' queries and keys turn, of
+            self-attention (rotary positions of a grid); tokens before them, such as a class token, do not turn.
 
         Returns:
           [..., T, features]; with a cache (that, the cache after it).
@@ -369,7 +387,8 @@ class MultiHeadAttention(nn.Module):
         kv_inner = num_kv_heads * size
 
         def dense(features: int, name: str, init: Initializer) -> Dense:
-            return Dense(features, use_bias=self.use_bias, dtype=self.dtype, kernel_init=init, name=name)
+            use_bias = self.use_bias and (self.key_bias or name not in ("key", "qkv"))
+            return Dense(features, use_bias=use_bias, dtype=self.dtype, kernel_init=init, name=name)
 
         def by_head(x: jax.Array) -> jax.Array:
             return x.reshape(*x.shape[:-1], -1, size)
@@ -382,7 +401,11 @@ class MultiHeadAttention(nn.Module):
             raise ValueError(f"key.shape={key.shape}: the cache holds the keys; allowed: key=None")
         if self.fused_qkv:
             qkv = dense(inner + 2 * kv_inner, "qkv", self.kernel_init)(query)
-            q, k, v = map(by_head, jnp.split(qkv, (inner, inner + kv_inner), axis=-1))
+            q, k, v = jnp.split(qkv, (inner, inner + kv_inner), axis=-1)
+            if self.use_bias and not self.key_bias:
+                q = q + self.param("q_bias", nn.initializers.zeros, (inner,)).astype(q.dtype)
+                v = v + self.param("v_bias", nn.initializers.zeros, (kv_inner,)).astype(v.dtype)
+            q, k, v = map(by_head, (q, k, v))
         elif is_projected:
             q, k, v = project("query", query), *map(_swap_heads, (cache.key, cache.value))
         else:
@@ -392,6 +415,15 @@ class MultiHeadAttention(nn.Module):
             position = jnp.arange(query.shape[-2])
             position = position if cache is None else cache.length[:, None] + position
             q, k = (rotary(x, position, self.rotary) for x in (q, k))
+        if angles is not None:
+            first = query.shape[-2] - angles.shape[-3]
+            halves = [jnp.split(x, [first], -3) for x in (q, k)]
+            q, k = (jnp.concatenate([x, rotate_pairs(y, angles, self.rotary_pairs)], -3) for x, y in halves)
+        scale = self.scale
+        if self.cosine:
+            q, k = map(_unit_vectors, (q, k))
+            factors = self.param("logit_scale", nn.initializers.constant(math.log(10)), (self.num_heads, 1))
+            q, scale = q * jnp.exp(jnp.minimum(factors, math.log(100))).astype(q.dtype), 1.0
         if isinstance(cache, Memory):
             mask = cache.mask if is_projected else mask
             cache = cache if is_projected else Memory(_swap_heads(k), _swap_heads(v), mask)
@@ -407,12 +439,12 @@ class MultiHeadAttention(nn.Module):
             if is_causal:
                 earlier = causal_mask(q.shape[-3], k.shape[-3])
                 mask = earlier if mask is None else mask & earlier
-            weights = attention_weights(q, k, mask=mask, bias=bias, scale=self.scale)
+            weights = attention_weights(q, k, mask=mask, bias=bias, scale=scale)
             self.sow("intermediates", "weights", weights)
             y = _mean_of_values(drop(weights), v)
         elif train and self.dropout_rate > 0:
-            y = _attend(q, k, v, self.scale, mask, bias, is_causal, drop)
+            y = _attend(q, k, v, scale, mask, bias, is_causal, drop)
         else:
-            y = dot_product_attention(q, k, v, mask=mask, bias=bias, scale=self.scale, is_causal=is_causal)
+            y = dot_product_attention(q, k, v, mask=mask, bias=bias, scale=scale, is_causal=is_causal)
         y = dense(features, "proj", self.out_kernel_init or self.kernel_init)(y.reshape(*y.shape[:-2], inner))
         return y if cache is None else (y, cache)

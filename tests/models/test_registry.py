@@ -27,6 +27,7 @@ from tests.models.tokens import SMALL
 from tests.models.training import draw
 
 SHALLOW = {
+    "beit_base_patch16_224": {"depth": 1},
     "convnext_tiny": {"stages": (1, 1, 1, 1)},
     "deit_tiny_patch16_224": {"depth": 1},
     "densenet121": {"stages": (2, 1)},
