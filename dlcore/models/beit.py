@@ -109,7 +109,7 @@ class BEiT(ViT):
         return self.pool == "token"
 
     def _block_fields(self) -> dict[str, Any]:
-        return {"key_bias": False}
+        return {"qkv_bias": "qv"}
 
     def _relation(self, i: int, grid: tuple[int, int]) -> dict[str, jax.Array]:
         side = self.image_size // self.patch_size

@@ -43,18 +43,22 @@ _TIMM = (
     (r"\.block\.5\.", ".mlp.fc2."),
     (r"\.layer_scale$", ".gamma"),
 )
+FACEBOOK_NAMES = (
+    (r"^downsample_layers\.0\.", "stem."),
+    (r"^downsample_layers\.(\d)\.", r"stages.\1.downsample."),
+    (r"^stages\.(\d)\.(\d+)\.", r"stages.\1.blocks.\2."),
+    (r"\.dwconv\.", ".conv_dw."),
+    (r"\.pwconv(\d)\.", r".mlp.fc\1."),
+    (r"^norm\.", "head.norm."),
+    (r"^head\.(?=weight|bias)", "head.fc."),
+)
+"""What turns facebook's names into timm's."""
 TORCH_LAYOUTS = (
     Layout(
         r"^stem\.0\.",
         names=_TIMM,
-        older=(  # facebook's
-            (r"^downsample_layers\.0\.", "stem."),
-            (r"^downsample_layers\.(\d)\.", r"stages.\1.downsample."),
-            (r"^stages\.(\d)\.(\d+)\.", r"stages.\1.blocks.\2."),
-            (r"\.dwconv\.", ".conv_dw."),
-            (r"\.pwconv(\d)\.", r".mlp.fc\1."),
-            (r"^norm\.", "head.norm."),
-            (r"^head\.(?=weight|bias)", "head.fc."),
+        older=(
+            *FACEBOOK_NAMES,
             # transformers'
             (r"^(convnext\.)?embeddings\.patch_embeddings\.", "stem.0."),
             (r"^(convnext\.)?embeddings\.layernorm\.", "stem.1."),

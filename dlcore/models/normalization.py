@@ -38,13 +38,15 @@ BY_NAME = (
     ("clip_", OF_CLIP),
     ("openclip_", OF_CLIP),
     ("siglip_", SYMMETRIC),
+    ("aimv2_", OF_CLIP),
+    ("eva02_", OF_CLIP),
     ("ssd300_vgg16", OF_SSD),
     ("stable_diffusion_", SYMMETRIC),
     ("r3d_18", OF_KINETICS),
     ("mc3_18", OF_KINETICS),
     ("r2plus1d_18", OF_KINETICS),
 )
-"""First letters of names of other kinds of networks than classifiers, and how their images are normalized."""
+"""First letters of names, and how the images of these networks are normalized."""
 
 IN_SYMMETRIC = {
     "beit_base_patch16_224": "timm, Microsoft's weights",

@@ -32,13 +32,16 @@ Kind = Literal["image", "tokens", "pairs", "encoder", "video", "detection", "seg
 FILES = {
     "image": (
         "alexnet",
+        "aimv2",
         "all_cnn",
         "beit",
         "convnext",
         "deit",
         "densenet",
+        "dinov3",
         "efficientnet",
         "googlenet",
+        "ijepa",
         "inception_v3",
         "lenet",
         "mixer",

@@ -22,12 +22,13 @@ import itertools
 import logging
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.nn.cache import Cache, Memory
 from dlcore.nn.dense import Dense
 from dlcore.nn.rotary import Pairs, rotary, rotate_pairs
@@ -43,6 +44,7 @@ __all__ = [
 ]
 
 Initializer = Callable[..., jax.Array]
+QKVBias = Literal["qkv", "qv", "none"]
 
 
 def causal_mask(length: int, key_length: int | None = None, *, window: int | None = None) -> jax.Array:
@@ -312,8 +314,9 @@ class MultiHeadAttention(nn.Module):
       dtype: dtype of the projections; None means by promotion.
       kernel_init: initializer of all kernels but `proj`'s.
       out_kernel_init: initializer of the kernel of `proj`; None means `kernel_init`.
-      key_bias: add a bias to the keys, where `use_bias` adds biases. Without it a fused layer's biases are the
-        parameters `q_bias` and `v_bias`. A softmax over keys does not see a bias of the keys, but rotary positions do.
+      qkv_bias: which get a bias, where `use_bias` adds biases: qkv, queries, keys and values; qv, all but the keys; or
+        none. A fused layer's are with qv the parameters `q_bias` and `v_bias`. A softmax over keys does not see a bias
+        of the keys, unless positions turn them.
       rotary_pairs: channels that rotary positions turn together: halves, i and i + D / 2, or neighbors.
       cosine: scores are cosines of queries and keys times a learned factor of each head, the exponential of the
         parameter `logit_scale`, at most 100 (Liu et al. 2021, arXiv:2111.09883), in place of `scale`.
@@ -331,7 +334,7 @@ class MultiHeadAttention(nn.Module):
     dtype: Any = None
     kernel_init: Initializer = nn.initializers.xavier_uniform()
     out_kernel_init: Initializer | None = None
-    key_bias: bool = True
+    qkv_bias: QKVBias = "qkv"
     rotary_pairs: Pairs = "halves"
     cosine: bool = False
 
@@ -371,6 +374,7 @@ class MultiHeadAttention(nn.Module):
           ValueError: heads do not divide the features, or a key or value is given although `fused_qkv` is on or the
             cache holds them.
         """
+        check_choice("qkv_bias", self.qkv_bias, ("qkv", "qv", "none"))
         features = self.features or query.shape[-1]
         inner, num_kv_heads = self.qkv_features or features, self.num_kv_heads or self.num_heads
         if inner % self.num_heads:
@@ -387,7 +391,8 @@ class MultiHeadAttention(nn.Module):
         kv_inner = num_kv_heads * size
 
         def dense(features: int, name: str, init: Initializer) -> Dense:
-            use_bias = self.use_bias and (self.key_bias or name not in ("key", "qkv"))
+            bare = {"qkv": (), "qv": ("key", "qkv"), "none": ("query", "key", "value", "qkv")}[self.qkv_bias]
+            use_bias = self.use_bias and name not in bare
             return Dense(features, use_bias=use_bias, dtype=self.dtype, kernel_init=init, name=name)
 
         def by_head(x: jax.Array) -> jax.Array:
@@ -402,7 +407,7 @@ class MultiHeadAttention(nn.Module):
         if self.fused_qkv:
             qkv = dense(inner + 2 * kv_inner, "qkv", self.kernel_init)(query)
             q, k, v = jnp.split(qkv, (inner, inner + kv_inner), axis=-1)
-            if self.use_bias and not self.key_bias:
+            if self.use_bias and self.qkv_bias == "qv":
                 q = q + self.param("q_bias", nn.initializers.zeros, (inner,)).astype(q.dtype)
                 v = v + self.param("v_bias", nn.initializers.zeros, (kv_inner,)).astype(v.dtype)
             q, k, v = map(by_head, (q, k, v))

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.choices import check_choice
-from dlcore.nn.attention import Initializer, MultiHeadAttention
+from dlcore.nn.attention import Initializer, MultiHeadAttention, QKVBias
 from dlcore.nn.cache import Cache, Memory
 from dlcore.nn.dense import Dense
 from dlcore.nn.group_norm import LayerNorm, RMSNorm
@@ -127,7 +127,7 @@ class TransformerBlock(nn.Module):
       scale: factor of the attention's scores; None means 1 / sqrt(features of a head).
       rotary: period of the rotary positions of the self-attention; None: it sees no position.
       rotary_pairs: channels that rotary positions turn together, halves or neighbors, see `MultiHeadAttention`.
-      key_bias: add a bias to the keys, see `MultiHeadAttention`.
+      qkv_bias: which of queries, keys and values get a bias, qkv, qv or none, see `MultiHeadAttention`.
       cosine: scores are scaled cosines, see `MultiHeadAttention`.
       mlp_norm: normalize the perceptron's units before its second layer (sub-LN).
     """
@@ -152,7 +152,7 @@ class TransformerBlock(nn.Module):
     scale: float | None = None
     rotary: float | None = None
     rotary_pairs: Pairs = "halves"
-    key_bias: bool = True
+    qkv_bias: QKVBias = "qkv"
     cosine: bool = False
     mlp_norm: bool = False
 
@@ -170,7 +170,7 @@ class TransformerBlock(nn.Module):
             dtype=self.dtype,
             kernel_init=self.kernel_init,
             out_kernel_init=self.out_kernel_init,
-            key_bias=self.key_bias,
+            qkv_bias=self.qkv_bias,
             rotary_pairs=self.rotary_pairs,
             cosine=self.cosine,
             name=name,

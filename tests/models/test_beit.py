@@ -72,7 +72,7 @@ def test_a_table_is_interpolated_and_the_class_tokens_entries_stay():
 def test_keys_without_a_bias():
     """Two biases are parameters, and zeros of the keys' bias in one fused layer give the same."""
     x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 3, 4)), jnp.float32)
-    layer, fused = (MultiHeadAttention(2, fused_qkv=True, key_bias=key_bias) for key_bias in (False, True))
+    layer, fused = (MultiHeadAttention(2, fused_qkv=True, qkv_bias=bias) for bias in ("qv", "qkv"))
     y, variables = layer.init_with_output(jax.random.key(0), x)
     params = variables["params"] | {"q_bias": jnp.arange(4.0), "v_bias": -jnp.arange(4.0)}
     assert set(variables["params"]["qkv"]) == {"kernel"}

@@ -27,9 +27,13 @@ from tests.models.tokens import SMALL
 from tests.models.training import draw
 
 SHALLOW = {
+    "aimv2_large_patch14_224": {"depth": 1},
+    "ijepa_vith14_1k": {"depth": 1},
     "beit_base_patch16_224": {"depth": 1},
     "convnext_tiny": {"stages": (1, 1, 1, 1)},
     "deit_tiny_patch16_224": {"depth": 1},
+    "dinov3_vits16": {"depth": 1},
+    "dinov3_convnext_tiny": {"stages": (1, 1, 1, 1)},
     "densenet121": {"stages": (2, 1)},
     "efficientnet_b0": {"settings": efficientnet.B0[:2]},
     "googlenet": {"modules": ("4a",)},
