@@ -28,6 +28,8 @@ from tests.models.training import draw
 
 SHALLOW = {
     "aimv2_large_patch14_224": {"depth": 1},
+    "eva02_tiny_patch14_224": {"depth": 1},
+    "vit_small_patch16_rope_224": {"depth": 1},
     "ijepa_vith14_1k": {"depth": 1},
     "beit_base_patch16_224": {"depth": 1},
     "convnext_tiny": {"stages": (1, 1, 1, 1)},
