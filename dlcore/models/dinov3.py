@@ -26,13 +26,13 @@ from dlcore.learner import Range
 from dlcore.models import convnext
 from dlcore.models.convnext import ConvNeXt
 from dlcore.models.torch_weights import Layout
-from dlcore.models.vit import ViT
+from dlcore.models.vit import ViT, qkv_bias_part
 from dlcore.nn import LayerNorm
 from dlcore.nn.precision import logits_dtype
 from dlcore.nn.rotary import axial_angles
 from dlcore.ops import global_avg_pool
 
-__all__ = ["MODELS", "DINOv3", "DINOv3ConvNeXt", "center_angles", "from_torch"]
+__all__ = ["MODELS", "DINOv3", "DINOv3ConvNeXt", "center_angles"]
 
 TORCH_NAMES = (
     (r"^(cls_token|register_tokens)$", r"embeddings.\1"),
@@ -59,6 +59,8 @@ TORCH_NAMES = (
 TORCH_OLD_NAMES = ((r"^layer\.", "model.layer."), (r"^stages\.", "model.stages."))
 TORCH_IGNORED = r"(^|\.)mask_token$"
 
+from_torch = qkv_bias_part
+
 _PATCHES = (r"^patch_embed\.", "patch_embed.proj.")
 TORCH_LAYOUTS = (
     Layout(r"^stem\.0\.", convnext.TORCH_LAYOUTS[0].names, convnext.FACEBOOK_NAMES, ignored=r"^norms\.3\."),
@@ -80,23 +82,6 @@ TORCH_LAYOUTS = (
     ),
 )
 """The ConvNeXt of facebook and timm, facebook's ViT, and timm's ViT."""
-
-
-def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
-    """Take the bias of queries or values out of facebook's bias of queries, keys and values.
-
-    Args:
-      path: path of the leaf, such as "params/blocks_0/attn/q_bias".
-      value: [3 width], or an entry of another leaf.
-      shape: shape of the leaf.
-
-    Returns:
-      [width]; None where the rule of `dlcore.models.torch_weights` applies.
-    """
-    if not path.endswith(("/attn/q_bias", "/attn/v_bias")) or value.shape == shape:
-        return None
-    query, _, values = np.split(value, 3)
-    return query if path.endswith("q_bias") else values
 
 
 def center_angles(grid: tuple[int, int], features: int, period: float = 100.0) -> jax.Array:
@@ -211,9 +196,6 @@ class DINOv3ConvNeXt(ConvNeXt):
         locations = x.reshape(x.shape[0], -1, x.shape[-1])
         tokens = jnp.concatenate([global_avg_pool(x)[:, None], locations], 1)
         return LayerNorm(convnext.EPSILON, dtype=x.dtype, name="classifier_0")(tokens)
-
-    def _linear(self, x: jax.Array) -> jax.Array:
-        return super()._linear(x) if self.num_classes else x
 
 
 _SIZES = {

@@ -62,6 +62,7 @@ FILES = {
         "small_cnn",
         "squeezenet",
         "swin",
+        "swin_v2",
         "vgg",
         "vit",
         "xception",

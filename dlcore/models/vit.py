@@ -47,7 +47,7 @@ from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops.replica import REPLICA
 
-__all__ = ["MODELS", "ViT", "from_torch"]
+__all__ = ["MODELS", "ViT", "from_torch", "qkv_bias_part"]
 
 TORCH_NAMES = (
     (r"^cls_token", "class_token"),
@@ -123,6 +123,23 @@ def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
         if (old * old, new * new) == (value.shape[1] - prefix, shape[1] - prefix):
             return np.asarray(interpolate_positions(jnp.asarray(value), (old, old), (new, new), prefix))
     return None
+
+
+def qkv_bias_part(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
+    """Take the bias of queries or values out of one bias of queries, keys and values.
+
+    Args:
+      path: path of the leaf, such as "params/blocks_0/attn/q_bias".
+      value: [3 width], or an entry of another leaf.
+      shape: shape of the leaf.
+
+    Returns:
+      [width]; None where the rule of `dlcore.models.torch_weights` applies.
+    """
+    if not path.endswith(("/attn/q_bias", "/attn/v_bias")) or value.shape == shape:
+        return None
+    query, _, values = np.split(value, 3)
+    return query if path.endswith("q_bias") else values
 
 
 class ViT(Backbone):

@@ -14,15 +14,19 @@ Vaswani et al. 2017, arXiv:1706.03762; Dosovitskiy et al. 2020, arXiv:2010.11929
 Raffel et al. 2019, arXiv:1910.10683 (buckets).
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
 from dlcore.nn.attention import Initializer
+from dlcore.nn.dense import Dense
 from dlcore.ops.resize import resize
 
 __all__ = [
+    "ContinuousPositionBias",
     "LearnedPositions",
     "RelativePositionBias",
     "RelativePositionBuckets",
@@ -259,6 +263,47 @@ class RelativePositionBias(nn.Module):
             entry = np.pad(entry, ((1, 0), (1, 0)))
             entry[0], entry[:, 0], entry[0, 0] = len(table) - 3, len(table) - 2, len(table) - 1
         return table[entry].transpose(2, 0, 1)
+
+
+class ContinuousPositionBias(nn.Module):
+    """Relative position bias (Swin V2): a perceptron of the offset of two pixels of a window, on a logarithmic scale.
+
+        B_h(i, j) = 16 sigmoid(W_2 relu(W_1 (s(y_i - y_j), s(x_i - x_j)) + b_1))_h
+        s(d) = sign(d) log_2(1 + 8 |d| / (M - 1)) / 3,   from -log_2(9) / 3 to log_2(9) / 3 in a window of M x M
+
+    Larger windows ask for offsets just beyond. Submodules `hidden` and `out` (no bias). Liu et al. 2021,
+    arXiv:2111.09883.
+
+    Args:
+      window: (rows, columns).
+      num_heads: heads of the attention.
+      reference: M, side of the window of an earlier training, whose scale of offsets stays; None means the window's.
+      hidden_features: units of the perceptron.
+      dtype: dtype of the computation; None means by promotion.
+    """
+
+    window: tuple[int, int]
+    num_heads: int
+    reference: int | None = None
+    hidden_features: int = 512
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self) -> jax.Array:
+        """Compute the bias of every pair of pixels.
+
+        Returns:
+          [num_heads, N, N] with the window's N pixels in row order, queries before keys.
+        """
+        height, width = self.window
+        offsets = np.stack(np.meshgrid(np.arange(1 - height, height), np.arange(1 - width, width), indexing="ij"), -1)
+        limits = np.array([max((self.reference or side) - 1, 1) for side in self.window])
+        scaled = np.sign(offsets) * np.log2(1 + np.abs(8 * offsets / limits)) / 3
+        h = nn.relu(Dense(self.hidden_features, dtype=self.dtype, name="hidden")(jnp.asarray(scaled, jnp.float32)))
+        table = Dense(self.num_heads, use_bias=False, dtype=self.dtype, name="out")(h)
+        y, x = (c.reshape(-1) for c in np.indices(self.window))
+        down, right = (c[:, None] - c[None, :] + n - 1 for c, n in ((y, height), (x, width)))
+        return 16 * nn.sigmoid(table[down, right]).transpose(2, 0, 1)
 
 
 def relative_buckets(

@@ -52,6 +52,7 @@ SHALLOW = {
     "resnet8_cifar": {"stages": (1, 1)},
     "resnetv2_50": {"stages": (1, 1)},
     "shufflenet_v2_x0_5": {"stages": (2, 2), "widths": (48, 96)},
+    "swin_v2_t": {"stages": (2, 2), "num_heads": (3, 6)},
     "swin_t": {"stages": (2, 2), "num_heads": (3, 6)},
     "vit_s_16": {"depth": 1},
     "xception41": {"entry_widths": (128,), "middle_blocks": 1},
