@@ -32,7 +32,7 @@ from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops.replica import REPLICA
 
-__all__ = ["MODELS", "PatchMerging", "Swin", "SwinBlock", "shift_mask", "windows"]
+__all__ = ["MODELS", "PatchMerging", "Swin", "SwinBlock", "join_windows", "shift_mask", "windows"]
 
 KERNEL_INIT = nn.initializers.normal(0.02)
 TORCH_NAMES = (
@@ -117,8 +117,18 @@ def windows(x: jax.Array, size: int) -> jax.Array:
     return x.reshape(b, (h // size) * (w // size), size * size, *x.shape[5:])
 
 
-def _join_windows(x: jax.Array, height: int, width: int, size: int) -> jax.Array:
-    """Invert `windows`."""
+def join_windows(x: jax.Array, height: int, width: int, size: int) -> jax.Array:
+    """Invert `windows`.
+
+    Args:
+      x: [B, H / M * W / M, M * M, C], windows of a map.
+      height: H.
+      width: W.
+      size: M, side of a window.
+
+    Returns:
+      [B, H, W, C].
+    """
     x = x.reshape(x.shape[0], height // size, width // size, size, size, x.shape[-1]).swapaxes(2, 3)
     return x.reshape(x.shape[0], height, width, x.shape[-1])
 
@@ -211,7 +221,7 @@ class SwinBlock(nn.Module):
             **self._attention_fields(),
         )
         mask = None if mask is None else jnp.asarray(mask)
-        x = _join_windows(layer(windows(x, size), bias=bias, mask=mask, train=train), *sides, size)
+        x = join_windows(layer(windows(x, size), bias=bias, mask=mask, train=train), *sides, size)
         x = jnp.roll(x, shift, (1, 2)) if any(shift) else x
         return nn.Dropout(self.dropout)(x[:, :height, :width], deterministic=not train)
 

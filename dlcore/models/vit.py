@@ -229,6 +229,9 @@ class ViT(Backbone):
         """Return the fields of every block in which a variant differs."""
         return {}
 
+    def _drop_path_rate(self, i: int) -> float:
+        return self.drop_path * i / max(self.depth - 1, 1)
+
     def _relation(self, i: int, grid: tuple[int, int]) -> dict[str, jax.Array]:
         """Return what the attention of block i is told of positions: a bias, or angles."""
         return {}
@@ -297,7 +300,7 @@ class ViT(Backbone):
                 gated=self.swiglu,
                 dropout_rate=self.dropout,
                 attention_dropout_rate=self.attention_dropout,
-                drop_path_rate=self.drop_path * i / max(self.depth - 1, 1),
+                drop_path_rate=self._drop_path_rate(i),
                 layer_scale=self.layer_scale,
                 epsilon=self.epsilon,
                 dtype=dtype,

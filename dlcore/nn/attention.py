@@ -320,6 +320,8 @@ class MultiHeadAttention(nn.Module):
       rotary_pairs: channels that rotary positions turn together: halves, i and i + D / 2, or neighbors.
       cosine: scores are cosines of queries and keys times a learned factor of each head, the exponential of the
         parameter `logit_scale`, at most 100 (Liu et al. 2021, arXiv:2111.09883), in place of `scale`.
+      talking_heads: mix the heads' scores by a layer `proj_l`, and their weights by a layer `proj_w` (Shazeer et al.
+        2020, arXiv:2003.02436).
     """
 
     num_heads: int
@@ -337,6 +339,7 @@ class MultiHeadAttention(nn.Module):
     qkv_bias: QKVBias = "qkv"
     rotary_pairs: Pairs = "halves"
     cosine: bool = False
+    talking_heads: bool = False
 
     @nn.compact
     def __call__(
@@ -440,11 +443,11 @@ class MultiHeadAttention(nn.Module):
         if num_kv_heads < self.num_heads:
             k, v = (jnp.repeat(x, self.num_heads // num_kv_heads, axis=-2) for x in (k, v))
         drop = functools.partial(nn.Dropout(self.dropout_rate), deterministic=not train)
-        if self.is_mutable_collection("intermediates"):
+        if self.talking_heads or self.is_mutable_collection("intermediates"):
             if is_causal:
                 earlier = causal_mask(q.shape[-3], k.shape[-3])
                 mask = earlier if mask is None else mask & earlier
-            weights = attention_weights(q, k, mask=mask, bias=bias, scale=scale)
+            weights = self._weights(q, k, mask, bias, scale)
             self.sow("intermediates", "weights", weights)
             y = _mean_of_values(drop(weights), v)
         elif train and self.dropout_rate > 0:
@@ -453,3 +456,16 @@ class MultiHeadAttention(nn.Module):
             y = dot_product_attention(q, k, v, mask=mask, bias=bias, scale=scale, is_causal=is_causal)
         y = dense(features, "proj", self.out_kernel_init or self.kernel_init)(y.reshape(*y.shape[:-2], inner))
         return y if cache is None else (y, cache)
+
+    def _weights(
+        self, q: jax.Array, k: jax.Array, mask: jax.Array | None, bias: jax.Array | None, scale: float | None
+    ) -> jax.Array:
+        if not self.talking_heads:
+            return attention_weights(q, k, mask=mask, bias=bias, scale=scale)
+
+        def mix(x: jax.Array, name: str) -> jax.Array:
+            layer = Dense(self.num_heads, dtype=self.dtype, kernel_init=self.kernel_init, name=name)
+            return jnp.moveaxis(layer(jnp.moveaxis(x, -3, -1)), -1, -3)
+
+        scores = mix(_scores("...thd,...shd->...hts", q, k, scale), "proj_l")
+        return mix(_softmax_of_scores(scores, mask, bias), "proj_w")

@@ -129,6 +129,7 @@ class TransformerBlock(nn.Module):
       rotary_pairs: channels that rotary positions turn together, halves or neighbors, see `MultiHeadAttention`.
       qkv_bias: which of queries, keys and values get a bias, qkv, qv or none, see `MultiHeadAttention`.
       cosine: scores are scaled cosines, see `MultiHeadAttention`.
+      talking_heads: mix the scores and the weights of heads, see `MultiHeadAttention`.
       mlp_norm: normalize the perceptron's units before its second layer (sub-LN).
     """
 
@@ -155,6 +156,7 @@ class TransformerBlock(nn.Module):
     qkv_bias: QKVBias = "qkv"
     cosine: bool = False
     mlp_norm: bool = False
+    talking_heads: bool = False
 
     @nn.nowrap
     def _attention(self, name: str, fused_qkv: bool) -> MultiHeadAttention:
@@ -173,6 +175,7 @@ class TransformerBlock(nn.Module):
             qkv_bias=self.qkv_bias,
             rotary_pairs=self.rotary_pairs,
             cosine=self.cosine,
+            talking_heads=self.talking_heads,
             name=name,
         )
 

@@ -30,6 +30,8 @@ SHALLOW = {
     "aimv2_large_patch14_224": {"depth": 1},
     "eva02_tiny_patch14_224": {"depth": 1},
     "vit_small_patch16_rope_224": {"depth": 1},
+    "cait_xxs24_224": {"depth": 1},
+    "hiera_tiny_224": {"stages": (1, 1, 1, 1)},
     "ijepa_vith14_1k": {"depth": 1},
     "beit_base_patch16_224": {"depth": 1},
     "convnext_tiny": {"stages": (1, 1, 1, 1)},
