@@ -131,7 +131,7 @@ def test_the_formulas_are_the_leaves_of_every_model(name):
     leaves, own, zeros = {}, 0, 0
     for keys, leaf in jax.tree.leaves_with_path(variables["params"]):
         *path, last = (key.key for key in keys)
-        if last not in ("kernel", "scale", "bias", "embedding"):
+        if last not in ("kernel", "scale", "bias", "embedding", "gain"):
             own += leaf.size
             zeros += leaf.size if last == "v_bias" and name in ZEROS else 0
         else:
