@@ -94,6 +94,7 @@ class Backbone(nn.Module):
         return global_avg_pool(nn.relu(maps(x)))
 
     def _linear(self, x: jax.Array) -> jax.Array:
+        """Classify; without classes there is no head."""
         if self.num_classes == 0:
             return x
         return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x)

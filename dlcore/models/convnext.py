@@ -12,7 +12,7 @@ the identity. Names are torchvision's, except for the head.
 """
 
 import functools
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 from flax import linen as nn
@@ -43,18 +43,22 @@ _TIMM = (
     (r"\.block\.5\.", ".mlp.fc2."),
     (r"\.layer_scale$", ".gamma"),
 )
+FACEBOOK_NAMES = (
+    (r"^downsample_layers\.0\.", "stem."),
+    (r"^downsample_layers\.(\d)\.", r"stages.\1.downsample."),
+    (r"^stages\.(\d)\.(\d+)\.", r"stages.\1.blocks.\2."),
+    (r"\.dwconv\.", ".conv_dw."),
+    (r"\.pwconv(\d)\.", r".mlp.fc\1."),
+    (r"^norm\.", "head.norm."),
+    (r"^head\.(?=weight|bias)", "head.fc."),
+)
+"""What turns facebook's names into timm's."""
 TORCH_LAYOUTS = (
     Layout(
         r"^stem\.0\.",
         names=_TIMM,
-        older=(  # facebook's
-            (r"^downsample_layers\.0\.", "stem."),
-            (r"^downsample_layers\.(\d)\.", r"stages.\1.downsample."),
-            (r"^stages\.(\d)\.(\d+)\.", r"stages.\1.blocks.\2."),
-            (r"\.dwconv\.", ".conv_dw."),
-            (r"\.pwconv(\d)\.", r".mlp.fc\1."),
-            (r"^norm\.", "head.norm."),
-            (r"^head\.(?=weight|bias)", "head.fc."),
+        older=(
+            *FACEBOOK_NAMES,
             # transformers'
             (r"^(convnext\.)?embeddings\.patch_embeddings\.", "stem.0."),
             (r"^(convnext\.)?embeddings\.layernorm\.", "stem.1."),
@@ -83,7 +87,7 @@ class ConvNeXtBlock(nn.Module):
     layer_scale: float = 1e-6
     drop_path: float = 0.0
     dtype: Any = None
-    grn: bool = False
+    grn: Annotated[bool, "if changed"] = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -145,7 +149,7 @@ class ConvNeXt(Backbone):
     axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
-    grn: bool = False
+    grn: Annotated[bool, "if changed"] = False
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if len(self.widths) != len(self.stages):

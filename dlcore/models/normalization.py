@@ -41,6 +41,8 @@ BY_NAME = (
     ("openclip_", OF_CLIP),
     ("siglip_", SYMMETRIC),
     ("mobilevit_", UNCHANGED),
+    ("aimv2_", OF_CLIP),
+    ("eva02_", OF_CLIP),
     ("ssd300_vgg16", OF_SSD),
     ("stable_diffusion_", SYMMETRIC),
     ("r3d_18", OF_KINETICS),
@@ -50,6 +52,13 @@ BY_NAME = (
 """First letters of names of networks, and how their images are normalized."""
 
 IN_SYMMETRIC = {
+    "beit_base_patch16_224": "timm, Microsoft's weights",
+    "beit_base_patch16_384": "timm, Microsoft's weights",
+    "beit_large_patch16_224": "timm, Microsoft's weights",
+    "beit_large_patch16_384": "timm, Microsoft's weights",
+    "beit_large_patch16_512": "timm, Microsoft's weights",
+    "data2vec_vision_base": "transformers",
+    "data2vec_vision_large": "transformers",
     "googlenet": "Google's weights, as torchvision has them",
     "inception_v3": "Google's weights, as torchvision has them",
     "efficientnet_v2_l": "Google's weights, as torchvision has them",

@@ -32,7 +32,7 @@ from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops.replica import REPLICA
 
-__all__ = ["MODELS", "PatchMerging", "Swin", "SwinBlock", "shift_mask", "windows"]
+__all__ = ["MODELS", "PatchMerging", "Swin", "SwinBlock", "join_windows", "shift_mask", "windows"]
 
 KERNEL_INIT = nn.initializers.normal(0.02)
 TORCH_NAMES = (
@@ -117,8 +117,18 @@ def windows(x: jax.Array, size: int) -> jax.Array:
     return x.reshape(b, (h // size) * (w // size), size * size, *x.shape[5:])
 
 
-def _join_windows(x: jax.Array, height: int, width: int, size: int) -> jax.Array:
-    """Invert `windows`."""
+def join_windows(x: jax.Array, height: int, width: int, size: int) -> jax.Array:
+    """Invert `windows`.
+
+    Args:
+      x: [B, H / M * W / M, M * M, C], windows of a map.
+      height: H.
+      width: W.
+      size: M, side of a window.
+
+    Returns:
+      [B, H, W, C].
+    """
     x = x.reshape(x.shape[0], height // size, width // size, size, size, x.shape[-1]).swapaxes(2, 3)
     return x.reshape(x.shape[0], height, width, x.shape[-1])
 
@@ -178,17 +188,26 @@ class SwinBlock(nn.Module):
           [B, H, W, C].
         """
         attended = self._attend(LayerNorm(dtype=self.dtype, name="norm1")(x), train)
-        attended = nn.Dropout(self.dropout)(attended, deterministic=not train)
         x = x + drop_path(attended, self.drop_path, train)
-        mlp = FeedForward(self.hidden, gelu, self.dropout, self.dtype, KERNEL_INIT, name="mlp")
-        return x + drop_path(mlp(LayerNorm(dtype=self.dtype, name="norm2")(x), train), self.drop_path, train)
+        return x + drop_path(self._mlp(LayerNorm(dtype=self.dtype, name="norm2")(x), train), self.drop_path, train)
+
+    def _mlp(self, x: jax.Array, train: bool) -> jax.Array:
+        return FeedForward(self.hidden, gelu, self.dropout, self.dtype, KERNEL_INIT, name="mlp")(x, train)
+
+    def _bias(self) -> jax.Array:
+        """Return the bias of the pairs of pixels of a window."""
+        return RelativePositionBias((self.window_size, self.window_size), self.num_heads, name="bias_table")()
+
+    def _attention_fields(self) -> dict[str, Any]:
+        """Return the fields of the attention in which a variant differs."""
+        return {}
 
     def _attend(self, x: jax.Array, train: bool) -> jax.Array:
         size, (height, width) = self.window_size, x.shape[1:3]
         x = jnp.pad(x, ((0, 0), (0, -height % size), (0, -width % size), (0, 0)))
         sides = x.shape[1:3]
         shift = tuple(self.shift if side > size else 0 for side in sides)
-        bias, mask = RelativePositionBias((size, size), self.num_heads, name="bias_table")(), None
+        bias, mask = self._bias(), None
         if any(shift):
             x = jnp.roll(x, (-shift[0], -shift[1]), (1, 2))
             mask = shift_mask(*sides, size, shift)[:, None]
@@ -199,11 +218,12 @@ class SwinBlock(nn.Module):
             dtype=self.dtype,
             kernel_init=KERNEL_INIT,
             name="attn",
+            **self._attention_fields(),
         )
         mask = None if mask is None else jnp.asarray(mask)
-        x = _join_windows(layer(windows(x, size), bias=bias, mask=mask, train=train), *sides, size)
+        x = join_windows(layer(windows(x, size), bias=bias, mask=mask, train=train), *sides, size)
         x = jnp.roll(x, shift, (1, 2)) if any(shift) else x
-        return x[:, :height, :width]
+        return nn.Dropout(self.dropout)(x[:, :height, :width], deterministic=not train)
 
 
 class PatchMerging(nn.Module):
@@ -225,11 +245,17 @@ class PatchMerging(nn.Module):
         Returns:
           [B, ceil(H / 2), ceil(W / 2), 2 C].
         """
+        return self._reduce(LayerNorm(dtype=self.dtype, name="norm")(self._neighbors(x)))
+
+    def _neighbors(self, x: jax.Array) -> jax.Array:
+        """[B, H, W, C] -> [B, ceil(H / 2), ceil(W / 2), 4 C]."""
         x = jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)))
-        channels = x.shape[-1]
-        x = jnp.concatenate([x[:, dy::2, dx::2] for dx in (0, 1) for dy in (0, 1)], -1)
-        x = LayerNorm(dtype=self.dtype, name="norm")(x)
-        return Dense(2 * channels, use_bias=False, dtype=self.dtype, kernel_init=KERNEL_INIT, name="reduction")(x)
+        return jnp.concatenate([x[:, dy::2, dx::2] for dx in (0, 1) for dy in (0, 1)], -1)
+
+    def _reduce(self, x: jax.Array) -> jax.Array:
+        """[..., 4 C] -> [..., 2 C]."""
+        features = x.shape[-1] // 2
+        return Dense(features, use_bias=False, dtype=self.dtype, kernel_init=KERNEL_INIT, name="reduction")(x)
 
 
 class Swin(Backbone):
@@ -268,6 +294,16 @@ class Swin(Backbone):
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
+    def _block(self) -> type[SwinBlock]:
+        return SwinBlock
+
+    def _block_fields(self, i: int) -> dict[str, Any]:
+        """Return the fields of the blocks of stage i in which a variant differs."""
+        return {}
+
+    def _merging(self) -> type[PatchMerging]:
+        return PatchMerging
+
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if len(self.num_heads) != len(self.stages):
             raise ValueError(
@@ -277,11 +313,11 @@ class Swin(Backbone):
         dtype, patch = compute_dtype(self.dtype, x, self.variables), (self.patch_size, self.patch_size)
         x = Conv(self.width, patch, patch, "VALID", dtype=dtype, kernel_init=torch_default(), name="features_0_0")(x)
         x = LayerNorm(dtype=dtype, name="features_0_2")(x)
-        block, maps, block_idx = SwinBlock, {}, 0
+        block, maps, block_idx = self._block(), {}, 0
         block = remat(block, self.remat, static_argnums=(2,))
         for i, blocks in enumerate(self.stages):
             if i > 0:
-                x = PatchMerging(dtype, name=f"features_{2 * i}")(x)
+                x = self._merging()(dtype, name=f"features_{2 * i}")(x)
             for j in range(blocks):
                 x = block(
                     self.num_heads[i],
@@ -293,6 +329,7 @@ class Swin(Backbone):
                     drop_path=self.drop_path * block_idx / max(sum(self.stages) - 1, 1),
                     dtype=dtype,
                     name=f"features_{2 * i + 1}_{j}",
+                    **self._block_fields(i),
                 )(x, train)
                 block_idx += 1
             x = maps[f"stage{i + 1}"] = self.perturb(f"stage{i + 1}", x)

@@ -33,13 +33,22 @@ from dlcore.choices import check_choice
 from dlcore.models.backbone import PERTURBATIONS, Backbone
 from dlcore.models.inputs import check_images
 from dlcore.models.torch_weights import Layout
-from dlcore.nn import Conv, Dense, LayerNorm, LearnedPositions, TransformerEncoderBlock, gelu, interpolate_positions
+from dlcore.nn import (
+    Conv,
+    Dense,
+    LayerNorm,
+    LearnedPositions,
+    RMSNorm,
+    TransformerEncoderBlock,
+    gelu,
+    interpolate_positions,
+)
 from dlcore.nn.initializers import torch_default
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops.replica import REPLICA
 
-__all__ = ["MODELS", "ViT", "from_torch"]
+__all__ = ["MODELS", "ViT", "from_torch", "qkv_bias_part"]
 
 TORCH_NAMES = (
     (r"^cls_token", "class_token"),
@@ -123,6 +132,23 @@ TIMM = Layout(r"^blocks\.", names=TIMM_NAMES, convert=functools.partial(from_tor
 TORCH_LAYOUTS = (TRANSFORMERS, TIMM)
 
 
+def qkv_bias_part(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
+    """Take the bias of queries or values out of one bias of queries, keys and values.
+
+    Args:
+      path: path of the leaf, such as "params/blocks_0/attn/q_bias".
+      value: [3 width], or an entry of another leaf.
+      shape: shape of the leaf.
+
+    Returns:
+      [width]; None where the rule of `dlcore.models.torch_weights` applies.
+    """
+    if not path.endswith(("/attn/q_bias", "/attn/v_bias")) or value.shape == shape:
+        return None
+    query, _, values = np.split(value, 3)
+    return query if path.endswith("q_bias") else values
+
+
 class ViT(Backbone):
     """A vision transformer on [B, H, W, C], sides multiples of P = patch_size. Stages block1, block2, ... of stride P.
 
@@ -180,6 +206,15 @@ class ViT(Backbone):
     num_registers = 0
     """Learned tokens behind the leading ones, without positions."""
 
+    norm_kind = "layer"
+    """Kind of all norms: layer or rms."""
+
+    final_norm = True
+    """Whether a norm follows the last block."""
+
+    learned_positions = True
+    """Whether a learned table of positions is added to tokens; a variant may tell its attention of them instead."""
+
     INITS = {
         "patch": nn.initializers.variance_scaling(1.0, "fan_in", "normal"),
         "token": nn.initializers.zeros,
@@ -197,9 +232,31 @@ class ViT(Backbone):
         token = -1 if self.token_last else 0
         return self._classify(x[:, token] if self.pool == "token" else x.mean(1), "head")
 
+    def _block_fields(self) -> dict[str, Any]:
+        """Return the fields of every block in which a variant differs."""
+        return {}
+
+    def _drop_path_rate(self, i: int) -> float:
+        return self.drop_path * i / max(self.depth - 1, 1)
+
+    def _relation(self, i: int, grid: tuple[int, int]) -> dict[str, jax.Array]:
+        """Return what the attention of block i is told of positions: a bias, or angles."""
+        return {}
+
+    def _embed(self, x: jax.Array, features: int, dtype: Any) -> jax.Array:
+        """Return patches [B, rows, columns, features] of images."""
+        patch = (self.patch_size, self.patch_size)
+        return Conv(
+            features, patch, patch, padding="VALID", dtype=dtype, kernel_init=self.INITS["patch"], name="patch_embed"
+        )(x)
+
+    def _norm(self, name: str, dtype: Any) -> nn.Module:
+        kind = RMSNorm if self.norm_kind == "rms" else LayerNorm
+        return kind(self.epsilon, dtype=dtype, name=name)
+
     def _encode(self, x: jax.Array, train: bool, front: dict[str, Any]) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Return normalized tokens, at least float32, and the maps; `front`: initializers of the leading tokens."""
-        size, patch = self.patch_size, (self.patch_size, self.patch_size)
+        """Return the last tokens, at least float32, and the maps; `front`: initializers of the leading tokens."""
+        size = self.patch_size
         check_images(self, x, "patch_embed", smallest=size)
         if any(side % size for side in (self.image_size, *x.shape[1:3])):
             raise ValueError(
@@ -215,11 +272,13 @@ class ViT(Backbone):
             raise ValueError(
                 f"position_features={self.position_features}: out of range; allowed: 0 to width={self.width} - 1"
             )
+        if self.position_features and not self.learned_positions:
+            raise ValueError(
+                f"position_features={self.position_features}: this network has no table of positions; allowed: 0"
+            )
         features = self.width - self.position_features
         dtype = compute_dtype(self.dtype, x, self.variables)
-        x = Conv(
-            features, patch, patch, padding="VALID", dtype=dtype, kernel_init=self.INITS["patch"], name="patch_embed"
-        )(x)
+        x = self._embed(x, features, dtype)
         grid, x = x.shape[1:3], x.reshape(x.shape[0], -1, features)
         extra = [self.param(name, init, (1, 1, features)) for name, init in front.items()]
         x = jnp.concatenate([*(jnp.broadcast_to(t.astype(x.dtype), (x.shape[0], 1, features)) for t in extra), x], 1)
@@ -227,7 +286,7 @@ class ViT(Backbone):
         if self.position_features:
             zeros = jnp.zeros((*x.shape[:2], self.position_features), x.dtype)
             x = jnp.concatenate([x, positions(zeros, grid)], -1)
-        else:
+        elif self.learned_positions:
             x = positions(x, grid)
         if self.num_registers:
             registers = self.param("register_tokens", nn.initializers.normal(0.02), (1, self.num_registers, self.width))
@@ -248,20 +307,27 @@ class ViT(Backbone):
                 gated=self.swiglu,
                 dropout_rate=self.dropout,
                 attention_dropout_rate=self.attention_dropout,
-                drop_path_rate=self.drop_path * i / max(self.depth - 1, 1),
+                drop_path_rate=self._drop_path_rate(i),
                 layer_scale=self.layer_scale,
                 epsilon=self.epsilon,
                 dtype=dtype,
                 kernel_init=self.INITS["kernel"],
                 out_kernel_init=self.INITS["out"],
                 bias_init=self.INITS["bias"],
+                norm=self.norm_kind,
                 name=f"blocks_{i}",
-            )(x, train)
+                **self._block_fields(),
+            )(x, train, **self._relation(i, grid))
             name, last = f"block{i + 1}", first + grid[0] * grid[1]
             if self.has_variable(PERTURBATIONS, name):
                 x = x.at[:, first:last].add(self.get_variable(PERTURBATIONS, name).reshape(x.shape[0], -1, self.width))
             maps[name] = x[:, first:last].reshape(x.shape[0], *grid, self.width)
-        return LayerNorm(self.epsilon, dtype=logits_dtype(x.dtype), name="norm")(x), maps
+        return self._norm("norm", logits_dtype(x.dtype))(x) if self.final_norm else x, maps
+
+    def _mean_of_patches(self, x: jax.Array) -> jax.Array:
+        """Normalize the mean of the tokens behind the class token, in at least float32 (`fc_norm` in timm)."""
+        dtype = logits_dtype(x.dtype)
+        return self._norm("fc_norm", dtype)(x[:, 1:].astype(dtype).mean(1))
 
     def _classify(self, x: jax.Array, name: str) -> jax.Array:
         if self.num_classes == 0:

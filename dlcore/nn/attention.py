@@ -20,6 +20,7 @@ lowered.
 import functools
 import itertools
 import logging
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -30,7 +31,7 @@ from flax import linen as nn
 from dlcore.choices import check_choice
 from dlcore.nn.cache import Cache, Memory
 from dlcore.nn.dense import Dense
-from dlcore.nn.rotary import rotary
+from dlcore.nn.rotary import Pairs, rotary, rotate_pairs
 from dlcore.ops.checks import check_shapes
 
 __all__ = [
@@ -243,6 +244,12 @@ def _log_refusal(reason: str) -> None:
     logging.getLogger(__name__).info("cuDNN's fused attention is not used: %s", reason)
 
 
+def _unit_vectors(x: jax.Array) -> jax.Array:
+    """Vectors of length 1 along the last axis, computed in at least float32; zeros stay zeros."""
+    values = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return (values * jax.lax.rsqrt(jnp.maximum(jnp.square(values).sum(-1, keepdims=True), 1e-24))).astype(x.dtype)
+
+
 def _mean_of_values(weights: jax.Array, value: jax.Array) -> jax.Array:
     return jnp.einsum("...hts,...she->...the", weights.astype(value.dtype), value)
 
@@ -311,6 +318,11 @@ class MultiHeadAttention(nn.Module):
       qkv_bias: which get a bias, where `use_bias` adds biases: qkv, queries, keys and values; qv, all but the keys; or
         none. A fused layer's are with qv the parameters `q_bias` and `v_bias`. A softmax over keys does not see a bias
         of the keys, unless positions turn them.
+      rotary_pairs: channels that rotary positions turn together: halves, i and i + D / 2, or neighbors.
+      cosine: scores are cosines of queries and keys times a learned factor of each head, the exponential of the
+        parameter `logit_scale`, at most 100 (Liu et al. 2021, arXiv:2111.09883), in place of `scale`.
+      talking_heads: mix the heads' scores by a layer `proj_l`, and their weights by a layer `proj_w` (Shazeer et al.
+        2020, arXiv:2003.02436).
     """
 
     num_heads: int
@@ -326,6 +338,9 @@ class MultiHeadAttention(nn.Module):
     kernel_init: Initializer = nn.initializers.xavier_uniform()
     out_kernel_init: Initializer | None = None
     qkv_bias: QKVBias = "qkv"
+    rotary_pairs: Pairs = "halves"
+    cosine: bool = False
+    talking_heads: bool = False
 
     @nn.compact
     def __call__(
@@ -339,6 +354,7 @@ class MultiHeadAttention(nn.Module):
         train: bool = False,
         is_causal: bool = False,
         cache: Cache | Memory | None = None,
+        angles: jax.Array | None = None,
     ) -> Any:
         """Attend from every query to all keys.
 
@@ -352,6 +368,8 @@ class MultiHeadAttention(nn.Module):
           is_causal: hide later keys from each query; faster than a mask that does.
           cache: a Cache of earlier tokens of self-attention, which then is causal; or a Memory of cross-attention: an
             empty one is filled from `key`, a full one stands in its place. None keeps nothing.
+          angles: [T', 1 or H, D / 2] radians by which the pairs of channels of the last T' queries and keys turn, of
+            self-attention (rotary positions of a grid); tokens before them, such as a class token, do not turn.
 
         Returns:
           [..., T, features]; with a cache (that, the cache after it).
@@ -406,6 +424,15 @@ class MultiHeadAttention(nn.Module):
             position = jnp.arange(query.shape[-2])
             position = position if cache is None else cache.length[:, None] + position
             q, k = (rotary(x, position, self.rotary) for x in (q, k))
+        if angles is not None:
+            first = query.shape[-2] - angles.shape[-3]
+            halves = [jnp.split(x, [first], -3) for x in (q, k)]
+            q, k = (jnp.concatenate([x, rotate_pairs(y, angles, self.rotary_pairs)], -3) for x, y in halves)
+        scale = self.scale
+        if self.cosine:
+            q, k = map(_unit_vectors, (q, k))
+            factors = self.param("logit_scale", nn.initializers.constant(math.log(10)), (self.num_heads, 1))
+            q, scale = q * jnp.exp(jnp.minimum(factors, math.log(100))).astype(q.dtype), 1.0
         if isinstance(cache, Memory):
             mask = cache.mask if is_projected else mask
             cache = cache if is_projected else Memory(_swap_heads(k), _swap_heads(v), mask)
@@ -417,16 +444,29 @@ class MultiHeadAttention(nn.Module):
         if num_kv_heads < self.num_heads:
             k, v = (jnp.repeat(x, self.num_heads // num_kv_heads, axis=-2) for x in (k, v))
         drop = functools.partial(nn.Dropout(self.dropout_rate), deterministic=not train)
-        if self.is_mutable_collection("intermediates"):
+        if self.talking_heads or self.is_mutable_collection("intermediates"):
             if is_causal:
                 earlier = causal_mask(q.shape[-3], k.shape[-3])
                 mask = earlier if mask is None else mask & earlier
-            weights = attention_weights(q, k, mask=mask, bias=bias, scale=self.scale)
+            weights = self._weights(q, k, mask, bias, scale)
             self.sow("intermediates", "weights", weights)
             y = _mean_of_values(drop(weights), v)
         elif train and self.dropout_rate > 0:
-            y = _attend(q, k, v, self.scale, mask, bias, is_causal, drop)
+            y = _attend(q, k, v, scale, mask, bias, is_causal, drop)
         else:
-            y = dot_product_attention(q, k, v, mask=mask, bias=bias, scale=self.scale, is_causal=is_causal)
+            y = dot_product_attention(q, k, v, mask=mask, bias=bias, scale=scale, is_causal=is_causal)
         y = dense(features, "proj", self.out_kernel_init or self.kernel_init)(y.reshape(*y.shape[:-2], inner))
         return y if cache is None else (y, cache)
+
+    def _weights(
+        self, q: jax.Array, k: jax.Array, mask: jax.Array | None, bias: jax.Array | None, scale: float | None
+    ) -> jax.Array:
+        if not self.talking_heads:
+            return attention_weights(q, k, mask=mask, bias=bias, scale=scale)
+
+        def mix(x: jax.Array, name: str) -> jax.Array:
+            layer = Dense(self.num_heads, dtype=self.dtype, kernel_init=self.kernel_init, name=name)
+            return jnp.moveaxis(layer(jnp.moveaxis(x, -3, -1)), -1, -3)
+
+        scores = mix(_scores("...thd,...shd->...hts", q, k, scale), "proj_l")
+        return mix(_softmax_of_scores(scores, mask, bias), "proj_w")

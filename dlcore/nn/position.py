@@ -14,19 +14,24 @@ Vaswani et al. 2017, arXiv:1706.03762; Dosovitskiy et al. 2020, arXiv:2010.11929
 Raffel et al. 2019, arXiv:1910.10683 (buckets).
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
 from dlcore.nn.attention import Initializer
+from dlcore.nn.dense import Dense
 from dlcore.ops.resize import resize
 
 __all__ = [
+    "ContinuousPositionBias",
     "LearnedPositions",
     "RelativePositionBias",
     "RelativePositionBuckets",
     "grid_positions",
+    "interpolate_offsets",
     "interpolate_positions",
     "relative_buckets",
     "sinusoidal_encoding",
@@ -202,33 +207,111 @@ class LearnedPositions(nn.Module):
         return x + interpolate_positions(table, self.grid, grid, self.num_prefix_tokens).astype(x.dtype)
 
 
+def interpolate_offsets(
+    table: jax.Array, window: tuple[int, int], new_window: tuple[int, int], class_token: bool = False
+) -> jax.Array:
+    """Resize a table of relative position biases to another window by bilinear interpolation, as transformers' BEiT.
+
+    Args:
+      table: [(2 h - 1)(2 w - 1), H], see `RelativePositionBias`; 3 rows more with a class token.
+      window: (h, w) of the table.
+      new_window: (h', w') of the result.
+      class_token: the table has the three rows of a class token, which do not change.
+
+    Returns:
+      [(2 h' - 1)(2 w' - 1), H], and the 3 rows of a class token.
+    """
+    if tuple(window) == tuple(new_window):
+        return table
+    sides, new_sides = ([2 * n - 1 for n in size] for size in (window, new_window))
+    offsets, rest = jnp.split(table, [sides[0] * sides[1]])
+    offsets = resize(offsets.reshape(*sides, table.shape[-1]), new_sides, "bilinear")
+    return jnp.concatenate([offsets.reshape(-1, table.shape[-1]), rest])
+
+
 class RelativePositionBias(nn.Module):
     """Relative position bias (Swin): one learned bias for each head and each offset of two pixels of a window.
 
-    Parameter `embedding: [(2 M - 1)^2, num_heads]` for an M x M window.
+    Parameter `embedding: [(2 M - 1)^2, num_heads]` for an M x M window, with three more rows where there is a class
+    token (BEiT): of the token on pixels, of pixels on the token, and of the token on itself.
 
     Args:
       window: (rows, columns).
       num_heads: heads of the attention.
       embedding_init: initializer of the table.
+      class_token: a token stands in front of the pixels.
     """
 
     window: tuple[int, int]
     num_heads: int
     embedding_init: Initializer = nn.initializers.normal(0.02)
+    class_token: bool = False
+
+    @nn.compact
+    def __call__(self, window: tuple[int, int] | None = None) -> jax.Array:
+        """Look up the bias of every pair of pixels.
+
+        Args:
+          window: (rows, columns) to which the table of offsets is interpolated; None means the field's.
+
+        Returns:
+          [num_heads, N, N] with the window's N pixels in row order, queries before keys; with a class token, it is
+          before the pixels, [num_heads, 1 + N, 1 + N].
+        """
+        height, width = self.window
+        rows = (2 * height - 1) * (2 * width - 1) + 3 * self.class_token
+        table = self.param("embedding", self.embedding_init, (rows, self.num_heads))
+        if window is not None:
+            table = interpolate_offsets(table, self.window, window, self.class_token)
+            height, width = window
+        y, x = (c.reshape(-1) for c in np.indices((height, width)))
+        down, right = (c[:, None] - c[None, :] + n - 1 for c, n in ((y, height), (x, width)))
+        entry = down * (2 * width - 1) + right
+        if self.class_token:
+            entry = np.pad(entry, ((1, 0), (1, 0)))
+            entry[0], entry[:, 0], entry[0, 0] = len(table) - 3, len(table) - 2, len(table) - 1
+        return table[entry].transpose(2, 0, 1)
+
+
+class ContinuousPositionBias(nn.Module):
+    """Relative position bias (Swin V2): a perceptron of the offset of two pixels of a window, on a logarithmic scale.
+
+        B_h(i, j) = 16 sigmoid(W_2 relu(W_1 (s(y_i - y_j), s(x_i - x_j)) + b_1))_h
+        s(d) = sign(d) log_2(1 + 8 |d| / (M - 1)) / 3,   from -log_2(9) / 3 to log_2(9) / 3 in a window of M x M
+
+    Larger windows ask for offsets just beyond. Submodules `hidden` and `out` (no bias). Liu et al. 2021,
+    arXiv:2111.09883.
+
+    Args:
+      window: (rows, columns).
+      num_heads: heads of the attention.
+      reference: M, side of the window of an earlier training, whose scale of offsets stays; None means the window's.
+      hidden_features: units of the perceptron.
+      dtype: dtype of the computation; None means by promotion.
+    """
+
+    window: tuple[int, int]
+    num_heads: int
+    reference: int | None = None
+    hidden_features: int = 512
+    dtype: Any = None
 
     @nn.compact
     def __call__(self) -> jax.Array:
-        """Look up the bias of every pair of pixels.
+        """Compute the bias of every pair of pixels.
 
         Returns:
           [num_heads, N, N] with the window's N pixels in row order, queries before keys.
         """
         height, width = self.window
-        table = self.param("embedding", self.embedding_init, ((2 * height - 1) * (2 * width - 1), self.num_heads))
+        offsets = np.stack(np.meshgrid(np.arange(1 - height, height), np.arange(1 - width, width), indexing="ij"), -1)
+        limits = np.array([max((self.reference or side) - 1, 1) for side in self.window])
+        scaled = np.sign(offsets) * np.log2(1 + np.abs(8 * offsets / limits)) / 3
+        h = nn.relu(Dense(self.hidden_features, dtype=self.dtype, name="hidden")(jnp.asarray(scaled, jnp.float32)))
+        table = Dense(self.num_heads, use_bias=False, dtype=self.dtype, name="out")(h)
         y, x = (c.reshape(-1) for c in np.indices(self.window))
         down, right = (c[:, None] - c[None, :] + n - 1 for c, n in ((y, height), (x, width)))
-        return table[down * (2 * width - 1) + right].transpose(2, 0, 1)
+        return 16 * nn.sigmoid(table[down, right]).transpose(2, 0, 1)
 
 
 def relative_buckets(

@@ -1,16 +1,78 @@
 """Rotary positions: queries and keys are turned by an angle that grows with their position, so scores see offsets only.
 
     (a_i, b_i) -> (a_i cos t - b_i sin t,  b_i cos t + a_i sin t),    t = p / period^(2 i / D),  i < D / 2
+    of a grid:  half of the pairs turn by the row, the others by the column,    t = p / period^(4 i / D),  i < D / 4
 
-Su et al. 2021, "RoFormer", arXiv:2104.09864. The pairs are channels i and i + D / 2, as in Llama's published weights;
-the paper pairs neighbors.
+Su et al. 2021, "RoFormer", arXiv:2104.09864; Heo et al. 2024, arXiv:2403.13298 (grids). The pairs are channels i and
+i + D / 2, as in Llama's published weights and DINOv3's; the paper, EVA-02 and RoPE-ViT pair neighbors.
 """
+
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["rotary"]
+from dlcore.choices import check_choice
+
+__all__ = ["axial_angles", "rotary", "rotate_pairs"]
+
+Pairs = Literal["halves", "neighbors"]
+
+
+def rotate_pairs(x: jax.Array, angles: jax.Array, pairs: Pairs = "halves") -> jax.Array:
+    """Turn each pair of channels by its angle, computed in at least float32.
+
+    Args:
+      x: [..., D], D even.
+      angles: radians; broadcasts to [..., D / 2].
+      pairs: halves, channels i and i + D / 2 are a pair; neighbors, channels 2 i and 2 i + 1 are.
+
+    Returns:
+      The shape and dtype of x.
+
+    Raises:
+      ValueError: D is odd, or pairs is unknown.
+    """
+    if x.shape[-1] % 2:
+        raise ValueError(f"x.shape={x.shape}: {x.shape[-1]} channels are no pairs; allowed: an even number")
+    check_choice("pairs", pairs, ("halves", "neighbors"))
+    acc_dtype = jnp.promote_types(x.dtype, jnp.float32)
+    cos, sin = jnp.cos(angles), jnp.sin(angles)
+    channels = x.astype(acc_dtype)
+    if pairs == "halves":
+        a, b = jnp.split(channels, 2, axis=-1)
+        return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x.dtype)
+    a, b = channels[..., ::2], channels[..., 1::2]
+    return jnp.stack([a * cos - b * sin, b * cos + a * sin], -1).reshape(x.shape).astype(x.dtype)
+
+
+def axial_angles(
+    rows: jax.Array, columns: jax.Array, features: int, period: float = 10_000.0, columns_first: bool = False
+) -> jax.Array:
+    """Angles of the cells of a grid: the first half of the pairs turn by the row, the others by the column.
+
+    Args:
+      rows: [h], coordinate of each row.
+      columns: [w], coordinate of each column.
+      features: D, channels of a head, a multiple of 4.
+      period: the wavelength of the last pair of each half approaches 2 pi times this.
+      columns_first: the first half of the pairs turn by the column.
+
+    Returns:
+      [h w, 1, D / 2], row by row, for all heads.
+
+    Raises:
+      ValueError: D is no multiple of 4.
+    """
+    if features % 4:
+        raise ValueError(f"features={features}: not pairs for two axes; allowed: multiples of 4")
+    frequencies = period ** (-np.arange(features // 4) / (features // 4))
+    axes = jnp.meshgrid(jnp.asarray(rows), jnp.asarray(columns), indexing="ij")
+    axes = axes[::-1] if columns_first else axes
+    acc_dtype = jnp.promote_types(axes[0].dtype, jnp.float32)
+    turns = [axis.astype(acc_dtype)[..., None] * jnp.asarray(frequencies, acc_dtype) for axis in axes]
+    return jnp.concatenate(turns, -1).reshape(-1, 1, features // 2)
 
 
 def rotary(x: jax.Array, positions: jax.Array, period: float = 10_000.0) -> jax.Array:
@@ -32,7 +94,4 @@ def rotary(x: jax.Array, positions: jax.Array, period: float = 10_000.0) -> jax.
         raise ValueError(f"x.shape={x.shape}: {features} channels are no pairs; allowed: an even number")
     acc_dtype = jnp.promote_types(x.dtype, jnp.float32)
     frequencies = jnp.asarray(period ** (-np.arange(0, features, 2) / features), acc_dtype)
-    angles = positions[..., None, None].astype(acc_dtype) * frequencies
-    cos, sin = jnp.cos(angles), jnp.sin(angles)
-    a, b = jnp.split(x.astype(acc_dtype), 2, axis=-1)
-    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x.dtype)
+    return rotate_pairs(x, positions[..., None, None].astype(acc_dtype) * frequencies)

@@ -18,10 +18,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.choices import check_choice
-from dlcore.nn.attention import Initializer, MultiHeadAttention
+from dlcore.nn.attention import Initializer, MultiHeadAttention, QKVBias
 from dlcore.nn.cache import Cache, Memory
 from dlcore.nn.dense import Dense
 from dlcore.nn.group_norm import LayerNorm, RMSNorm
+from dlcore.nn.rotary import Pairs
 from dlcore.nn.stochastic import StochasticDepth
 from dlcore.ops.split_sequence import split_batch
 
@@ -59,6 +60,7 @@ class FeedForward(nn.Module):
       out_kernel_init: initializer of the second kernel; None means `kernel_init`.
       gated: multiply the first layer by the activation of a layer `gate`, in place of activating it.
       use_bias: add biases.
+      norm_epsilon: epsilon of a layer norm `norm` before the second layer (sub-LN); None: there is none.
     """
 
     hidden_features: int
@@ -70,6 +72,7 @@ class FeedForward(nn.Module):
     out_kernel_init: Initializer | None = None
     gated: bool = False
     use_bias: bool = True
+    norm_epsilon: float | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -94,6 +97,8 @@ class FeedForward(nn.Module):
         else:
             h = self.activation(h)
         h = nn.Dropout(self.dropout_rate)(h, deterministic=not train)
+        if self.norm_epsilon is not None:
+            h = LayerNorm(self.norm_epsilon, dtype=self.dtype, name="norm")(h)
         h = dense(x.shape[-1], "fc2", self.out_kernel_init or self.kernel_init)(h)
         return nn.Dropout(self.dropout_rate)(h, deterministic=not train)
 
@@ -121,6 +126,11 @@ class TransformerBlock(nn.Module):
       num_kv_heads: heads of keys and values, each shared by several heads of queries; None means `num_heads`.
       scale: factor of the attention's scores; None means 1 / sqrt(features of a head).
       rotary: period of the rotary positions of the self-attention; None: it sees no position.
+      rotary_pairs: channels that rotary positions turn together, halves or neighbors, see `MultiHeadAttention`.
+      qkv_bias: which of queries, keys and values get a bias, qkv, qv or none, see `MultiHeadAttention`.
+      cosine: scores are scaled cosines, see `MultiHeadAttention`.
+      talking_heads: mix the scores and the weights of heads, see `MultiHeadAttention`.
+      mlp_norm: normalize the perceptron's units before its second layer (sub-LN).
     """
 
     num_heads: int
@@ -142,6 +152,11 @@ class TransformerBlock(nn.Module):
     num_kv_heads: int | None = None
     scale: float | None = None
     rotary: float | None = None
+    rotary_pairs: Pairs = "halves"
+    qkv_bias: QKVBias = "qkv"
+    cosine: bool = False
+    mlp_norm: bool = False
+    talking_heads: bool = False
 
     @nn.nowrap
     def _attention(self, name: str, fused_qkv: bool) -> MultiHeadAttention:
@@ -157,6 +172,10 @@ class TransformerBlock(nn.Module):
             dtype=self.dtype,
             kernel_init=self.kernel_init,
             out_kernel_init=self.out_kernel_init,
+            qkv_bias=self.qkv_bias,
+            rotary_pairs=self.rotary_pairs,
+            cosine=self.cosine,
+            talking_heads=self.talking_heads,
             name=name,
         )
 
@@ -172,6 +191,7 @@ class TransformerBlock(nn.Module):
             out_kernel_init,
             self.gated,
             self.use_bias,
+            self.epsilon if self.mlp_norm else None,
             name="mlp",
         )
 
@@ -209,6 +229,7 @@ class TransformerEncoderBlock(TransformerBlock):
         mask: jax.Array | None = None,
         bias: jax.Array | None = None,
         position: jax.Array | None = None,
+        angles: jax.Array | None = None,
     ) -> jax.Array:
         """Apply the block.
 
@@ -219,6 +240,8 @@ class TransformerEncoderBlock(TransformerBlock):
           bias: added to the attention scores; broadcasts to [B, H, N, N]. None adds nothing.
           position: added to queries and keys, not to values (DETR); broadcasts to x; not with `fused_qkv`. None adds
             nothing.
+          angles: [N', 1 or H, features of a head / 2] radians by which the queries and keys of the last N' tokens turn,
+            see `MultiHeadAttention`; None turns nothing.
 
         Returns:
           [B, N, D].
@@ -228,7 +251,7 @@ class TransformerEncoderBlock(TransformerBlock):
         def attend(x: jax.Array) -> jax.Array:
             inputs = _placed(x, position)
             return nn.Dropout(self.dropout_rate)(
-                attention(*inputs, mask=mask, bias=bias, train=train), deterministic=not train
+                attention(*inputs, mask=mask, bias=bias, train=train, angles=angles), deterministic=not train
             )
 
         def scaled(y: jax.Array, i: int) -> jax.Array:

@@ -118,6 +118,29 @@ def check_golden(file, name, modules=None, method=None, channels_last=False, **f
     return out
 
 
+def check_hidden_states(file, name, **fields):
+    """The tokens before and after each block equal the golden's `hidden_states.*`.
+
+    Returns (what `apply` gave, the golden, its meta, {path of a module: its output}).
+    """
+    golden, meta, weights = read_golden(file)
+    model = create_model(name, **fields)
+    with layers_traced_once():
+        variables = load_torch(name, weights, **fields)
+    modules = {("Dropout_0",), ("norm",), *((f"blocks_{i}",) for i in range(model.depth))}
+
+    @jax.jit
+    def run(variables, x):
+        inside = lambda module, method: method == "__call__" and module.path in modules  # noqa: E731
+        return model.apply(variables, x, capture_intermediates=inside)
+
+    out, state = run(variables, nhwc(weight_rule().det_input(meta["inputs"]["pixel_values"])))
+    inside = {path: value["__call__"][0] for path, value in state["intermediates"].items()}
+    for i, path in enumerate(("Dropout_0", *(f"blocks_{i}" for i in range(model.depth)))):
+        check_output(golden, meta, f"hidden_states.{i}", inside[path])
+    return out, golden, meta, inside
+
+
 def check_training(file, name, **fields):
     """Train-mode logits, the loss, and the norm of every parameter's gradient equal the golden's.
 

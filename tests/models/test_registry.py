@@ -28,8 +28,17 @@ from tests.models.tokens import SMALL
 from tests.models.training import draw
 
 SHALLOW = {
+    "aimv2_large_patch14_224": {"depth": 1},
+    "eva02_tiny_patch14_224": {"depth": 1},
+    "vit_small_patch16_rope_224": {"depth": 1},
+    "cait_xxs24_224": {"depth": 1},
+    "hiera_tiny_224": {"stages": (1, 1, 1, 1)},
+    "ijepa_vith14_1k": {"depth": 1},
+    "beit_base_patch16_224": {"depth": 1},
     "convnext_tiny": {"stages": (1, 1, 1, 1)},
     "deit_tiny_patch16_224": {"depth": 1},
+    "dinov3_vits16": {"depth": 1},
+    "dinov3_convnext_tiny": {"stages": (1, 1, 1, 1)},
     "densenet121": {"stages": (2, 1)},
     "efficientnet_b0": {"settings": efficientnet.B0[:2]},
     "fastvit_t8": {"stages": (1, 1), "widths": (48, 96)},
@@ -52,6 +61,7 @@ SHALLOW = {
     "resnet8_cifar": {"stages": (1, 1)},
     "resnetv2_50": {"stages": (1, 1)},
     "shufflenet_v2_x0_5": {"stages": (2, 2), "widths": (48, 96)},
+    "swin_v2_t": {"stages": (2, 2), "num_heads": (3, 6)},
     "swin_t": {"stages": (2, 2), "num_heads": (3, 6)},
     "vit_s_16": {"depth": 1},
     "xception41": {"entry_widths": (128,), "middle_blocks": 1},
