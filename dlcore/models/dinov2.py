@@ -3,7 +3,9 @@
 Oquab et al., "DINOv2: Learning robust visual features without supervision" (2023), arXiv:2304.07193; with registers,
 Darcet et al., "Vision transformers need registers" (2023), arXiv:2309.16588.
 
-It is `dlcore.models.vit` without a head: a call gives the class token after the last norm, and `tokens` all of them.
+It is `dlcore.models.vit`, published without a head: a call gives the class token after the last norm, and `tokens` all
+of them. With `num_classes` a linear head reads the class token (timm), or that and the mean over patches
+(`pool="token_mean"`, transformers' classifier).
 `load_torch` takes the state dict of transformers' Dinov2Model and Dinov2WithRegistersModel, of facebook's and timm's.
 Published sizes are ViT-S/14, B/14, L/14 and g/14 for images of 518 pixels, g with `swiglu` and `mlp_features=4096`,
 each without and with 4 registers; positions are interpolated for other images.
@@ -17,7 +19,9 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.learner import Range
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.models.vit import ViT
@@ -27,12 +31,13 @@ __all__ = ["MODELS", "DINOv2", "example_inputs", "load_torch"]
 
 
 class DINOv2(ViT):
-    """A ViT without a head, on [B, H, W, C], sides multiples of P = patch_size.
+    """A ViT on [B, H, W, C], sides multiples of P = patch_size.
 
-    All fields of `ViT`; those of a head are not used.
+    All fields of `ViT`.
 
     Args:
-      num_classes: 0, as there is no head.
+      num_classes: number of classes; 0: no head, a call gives what it would see.
+      pool: what a head sees: token, the class token, or token_mean, the class token and the mean over patches.
       image_size: side in pixels of the square images whose position table is learned; it is interpolated for others.
       patch_size: P, side in pixels of a patch.
       layer_scale: initial factor of each channel of a block's branches.
@@ -53,19 +58,9 @@ class DINOv2(ViT):
         return self._encode(x, train, {"cls_token": self.INITS["token"]})
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
-        return x
-
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Describe images.
-
-        Args:
-          x: [B, H, W, C], images.
-          train: apply dropout, which needs the rng "dropout".
-
-        Returns:
-          [B, width], the class token after the last norm.
-        """
-        return self.tokens(x, train)[:, 0]
+        check_choice("pool", self.pool, ("token", "token_mean"))
+        token, patches = x[:, 0], x[:, 1 + self.num_registers :]
+        return self._classify(token if self.pool == "token" else jnp.concatenate([token, patches.mean(1)], -1), "head")
 
     def tokens(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Describe patches.
@@ -77,7 +72,11 @@ class DINOv2(ViT):
         Returns:
           [B, 1 + R + N, width], after the last norm, the class token first, then the registers.
         """
-        return self._forward(x, train, True)[0]
+        return self._tokens(x, train)
+
+    @nn.compact
+    def _tokens(self, x: jax.Array, train: bool) -> jax.Array:
+        return self._stages(x, train)[0]
 
 
 TORCH_NAMES = (
@@ -85,6 +84,7 @@ TORCH_NAMES = (
     (r"^pos_embed\.weight", "embeddings.position_embeddings"),
     (r"^patch_embed\.", "embeddings.patch_embeddings.projection."),
     (r"^norm\.", "layernorm."),
+    (r"^head\.", "classifier."),
     (r"^blocks\.", "encoder.layer."),
     (r"\.layer_scale(\d)$", r".layer_scale\1.lambda1"),
     (r"\.attn\.proj\.", ".attention.o_proj."),
@@ -98,6 +98,7 @@ FACEBOOK_NAMES = (
     (r"^patch_embed\.proj\.", "embeddings.patch_embeddings.projection."),
     (r"^blocks\.", "encoder.layer."),
     (r"^norm\.", "layernorm."),
+    (r"^head\.", "classifier."),
     (r"\.ls(\d)\.gamma$", r".layer_scale\1.lambda1"),
     (r"\.attn\.proj\.", ".attention.o_proj."),
     (r"\.mlp\.w12\.", ".mlp.weights_in."),

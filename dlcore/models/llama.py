@@ -4,7 +4,8 @@
     logits = W RMSNorm(x)
 
 Touvron et al. 2023, arXiv:2302.13971 and arXiv:2307.09288; the third generation has fewer heads of keys and values
-(Ainslie et al. 2023, arXiv:2305.13245), which shortens the cache. No layer has a bias. Positions turn queries and keys
+(Ainslie et al. 2023, arXiv:2305.13245), which shortens the cache. Qwen3 (Qwen team 2025, arXiv:2505.09388) normalizes
+queries and keys by head, and its heads have a size of their own. No layer has a bias. Positions turn queries and keys
 (`dlcore.nn.rotary`), so the window is no table: it only limits the cache.
 
 `load_torch` takes the state dict of transformers.
@@ -31,6 +32,7 @@ INPUTS = ("tokens",)
 TORCH_NAMES = (
     (r"^blocks\.", "layers."),
     (r"\.attn\.proj\.", ".self_attn.o_proj."),
+    (r"\.attn\.([qk]_norm)\.", r".self_attn.\1."),
     (r"\.attn\.(q|k|v)(uery|ey|alue)\.", r".self_attn.\1_proj."),
     (r"\.norm1\.", ".input_layernorm."),
     (r"\.norm2\.", ".post_attention_layernorm."),
@@ -55,6 +57,8 @@ class Llama(DecoderOnly):
       num_kv_heads: heads of keys and values, a divisor of the heads.
       width: features of a token.
       mlp_features: hidden units of a block's perceptron.
+      head_features: features of a head; None for the width by the number of heads.
+      qk_norm: normalize queries and keys of each head (RMS norm).
       period: period of the rotary positions.
       tied: the embedding is the head.
       dropout: probability to drop a value of a branch in training.
@@ -70,6 +74,8 @@ class Llama(DecoderOnly):
     num_kv_heads: Annotated[int, Range(1)] = 32
     width: Annotated[int, Range(1)] = 4096
     mlp_features: Annotated[int, Range(1)] = 11008
+    head_features: Annotated[int | None, Range(1), "if changed"] = None
+    qk_norm: Annotated[bool, "if changed"] = False
     period: float = 10_000.0
     tied: bool = False
     dropout: Annotated[float, Range(0, 1)] = 0.0
@@ -106,6 +112,8 @@ class Llama(DecoderOnly):
             use_bias=False,
             gated=True,
             num_kv_heads=self.num_kv_heads,
+            qkv_features=None if self.head_features is None else self.num_heads * self.head_features,
+            qk_norm=self.epsilon if self.qk_norm else None,
             rotary=self.period,
             **(kwargs or {"parent": None}),
         )
@@ -142,5 +150,20 @@ MODELS = {
     ),
     "llama3_8b": functools.partial(
         Llama, vocab_size=128256, window=8192, num_kv_heads=8, mlp_features=14336, period=500_000.0
+    ),
+    "qwen3_0_6b": functools.partial(
+        Llama,
+        vocab_size=151936,
+        window=40960,
+        num_layers=28,
+        num_heads=16,
+        num_kv_heads=8,
+        head_features=128,
+        qk_norm=True,
+        width=1024,
+        mlp_features=3072,
+        period=1_000_000.0,
+        tied=True,
+        epsilon=1e-6,
     ),
 }

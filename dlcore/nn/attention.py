@@ -31,6 +31,7 @@ from flax import linen as nn
 from dlcore.choices import check_choice
 from dlcore.nn.cache import Cache, Memory
 from dlcore.nn.dense import Dense
+from dlcore.nn.group_norm import RMSNorm
 from dlcore.nn.rotary import Pairs, rotary, rotate_pairs
 from dlcore.ops.checks import check_shapes
 
@@ -323,6 +324,8 @@ class MultiHeadAttention(nn.Module):
         parameter `logit_scale`, at most 100 (Liu et al. 2021, arXiv:2111.09883), in place of `scale`.
       talking_heads: mix the heads' scores by a layer `proj_l`, and their weights by a layer `proj_w` (Shazeer et al.
         2020, arXiv:2003.02436).
+      qk_norm: epsilon of an RMS norm of each head's queries and of its keys, before they turn (`q_norm`, `k_norm`;
+        Dehghani et al. 2023, arXiv:2302.05442); None for no norms.
     """
 
     num_heads: int
@@ -341,6 +344,7 @@ class MultiHeadAttention(nn.Module):
     rotary_pairs: Pairs = "halves"
     cosine: bool = False
     talking_heads: bool = False
+    qk_norm: float | None = None
 
     @nn.compact
     def __call__(
@@ -420,6 +424,9 @@ class MultiHeadAttention(nn.Module):
         else:
             key = query if key is None else key
             q, k, v = project("query", query), project("key", key), project("value", key if value is None else value)
+        if self.qk_norm is not None:
+            q = RMSNorm(self.qk_norm, dtype=self.dtype, name="q_norm")(q)
+            k = RMSNorm(self.qk_norm, dtype=self.dtype, name="k_norm")(k)
         if self.rotary is not None and is_self_attention and not isinstance(cache, Memory):
             position = jnp.arange(query.shape[-2])
             position = position if cache is None else cache.length[:, None] + position

@@ -131,6 +131,7 @@ class TransformerBlock(nn.Module):
       cosine: scores are scaled cosines, see `MultiHeadAttention`.
       talking_heads: mix the scores and the weights of heads, see `MultiHeadAttention`.
       mlp_norm: normalize the perceptron's units before its second layer (sub-LN).
+      qk_norm: epsilon of RMS norms of each head's queries and keys, see `MultiHeadAttention`; None for none.
     """
 
     num_heads: int
@@ -157,6 +158,7 @@ class TransformerBlock(nn.Module):
     cosine: bool = False
     mlp_norm: bool = False
     talking_heads: bool = False
+    qk_norm: float | None = None
 
     @nn.nowrap
     def _attention(self, name: str, fused_qkv: bool) -> MultiHeadAttention:
@@ -176,6 +178,7 @@ class TransformerBlock(nn.Module):
             rotary_pairs=self.rotary_pairs,
             cosine=self.cosine,
             talking_heads=self.talking_heads,
+            qk_norm=self.qk_norm,
             name=name,
         )
 

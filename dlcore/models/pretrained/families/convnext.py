@@ -1,4 +1,4 @@
-"""ConvNeXt of transformers."""
+"""ConvNeXt of transformers, and ConvNeXt V2 of transformers and timm."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,4 +18,21 @@ def _convnext(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
-FAMILIES = (Family("transformers", ("ConvNextForImageClassification",), _convnext, classifier),)
+def _convnext_v2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    return "convnextv2_tiny", _convnext(config)[1]
+
+
+def _timm(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    arguments = config.get("model_args", {})
+    fields = {"num_classes": config.get("num_classes", 1000)}
+    fields |= {"stages": tuple(arguments["depths"])} if "depths" in arguments else {}
+    fields |= {"widths": tuple(arguments["dims"])} if "dims" in arguments else {}
+    return config["architecture"], fields
+
+
+SIZES = ("atto", "femto", "pico", "nano", "tiny", "base", "large", "huge")
+FAMILIES = (
+    Family("transformers", ("ConvNextForImageClassification",), _convnext, classifier),
+    Family("transformers", ("ConvNextV2ForImageClassification",), _convnext_v2, classifier),
+    Family("timm", tuple(f"convnextv2_{size}" for size in SIZES), _timm, classifier, ("x",)),
+)

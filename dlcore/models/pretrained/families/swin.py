@@ -1,4 +1,4 @@
-"""Swin transformers of transformers."""
+"""Swin transformers of transformers, of both versions."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,4 +21,13 @@ def _swin(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
-FAMILIES = (Family("transformers", ("SwinForImageClassification",), _swin, classifier),)
+def _swin_v2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    _, fields = _swin(config)
+    windows = tuple(config.get("pretrained_window_sizes", ()))[: len(config["depths"])]
+    return "swin_v2_t", fields | ({"pretrained_window": windows} if any(windows) else {})
+
+
+FAMILIES = (
+    Family("transformers", ("SwinForImageClassification",), _swin, classifier),
+    Family("transformers", ("Swinv2ForImageClassification",), _swin_v2, classifier),
+)

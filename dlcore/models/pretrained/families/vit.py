@@ -6,7 +6,7 @@ from typing import Any
 
 from dlcore.models.pretrained.family import Family
 
-__all__ = ["FAMILIES", "classifier", "transformer_fields"]
+__all__ = ["FAMILIES", "classifier", "timm_fields", "transformer_fields"]
 
 
 def transformer_fields(config: Mapping[str, Any]) -> dict[str, Any]:

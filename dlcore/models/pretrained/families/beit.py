@@ -1,0 +1,30 @@
+"""BEiT of transformers and timm."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dlcore.models.pretrained.families.vit import classifier, timm_fields, transformer_fields
+from dlcore.models.pretrained.family import Family
+
+__all__ = ["FAMILIES"]
+
+
+def _beit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    wrong = [
+        name
+        for name, value in (("use_relative_position_bias", True), ("use_mean_pooling", True))
+        if config.get(name, value) != value
+    ]
+    if wrong:
+        raise ValueError(f"{wrong[0]}={config[wrong[0]]}: not in dlcore's BEiT; allowed: true")
+    return "beit_base_patch16_224", transformer_fields(config)
+
+
+def _timm(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    return "beit_base_patch16_224", timm_fields(config)
+
+
+FAMILIES = (
+    Family("transformers", ("BeitForImageClassification",), _beit, classifier),
+    Family("timm", ("beit_*_patch16_*", "beitv2_*_patch16_*"), _timm, classifier, ("x",)),
+)
