@@ -9,6 +9,7 @@ EXTRAS = {
     "cv2": "input",
     "flatbuffers": "export",
     "gymnax": "rl",
+    "huggingface_hub": "hub",
     "jsonschema": "launch",
     "kubernetes_validate": "launch",
     "libtpu": "tpu",

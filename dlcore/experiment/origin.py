@@ -21,10 +21,12 @@ import numpy as np
 from dlcore.data.fingerprint import Fingerprint, count_shared
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Spec, Splits
+from dlcore.models.pretrained.door import is_published, read_about
 
 __all__ = [
     "DATA_FILE",
     "EARLIER",
+    "PUBLISHED",
     "Origin",
     "Start",
     "check_origins",
@@ -39,7 +41,9 @@ DATA_FILE = "data.npz"
 """Keys of a run's examples, beside its config.json."""
 EARLIER = "earlier"
 """Name in data.npz of the keys of examples that the run, or its initial weights, were trained on before."""
-ALLOWED = "the folder of a run, a folder that `dlcore convert` wrote, or a packed .npz"
+PUBLISHED = "published"
+"""Entry of `Origin.spec` of weights that `from_pretrained` loads."""
+ALLOWED = "the folder of a run, a folder that `dlcore convert` wrote, a packed .npz, or hf:ORG/NAME"
 
 
 class Origin(NamedTuple):
@@ -112,7 +116,8 @@ def read_origin(source: str | Path, argument: str) -> Origin:
     """Read the origin of weights, without reading their arrays.
 
     Args:
-      source: the folder of a run, a folder of `dlcore convert`, or a packed .npz.
+      source: the folder of a run, a folder of `dlcore convert`, a packed .npz, hf:ORG/NAME, or a folder as a hub serves
+        it.
       argument: name of the flag that names the source.
 
     Returns:
@@ -124,6 +129,8 @@ def read_origin(source: str | Path, argument: str) -> Origin:
     path = Path(source)
     if path.suffix == ".npz" and path.exists():
         return _of_file(path, argument)
+    if is_published(source):
+        return _of_published(path, argument)
     if (path / "config.json").exists():
         return _of_run(path, argument)
     if (path / "model.json").exists():
@@ -154,6 +161,18 @@ def _of_converted(path: Path, argument: str) -> Origin:
     normalization_of = normalization(meta["model"], meta.get("fields"))._asdict()
     spec = {key: meta[key] for key in ("num_classes", "headless") if key in meta}
     return _origin(argument, path, normalization_of | meta, meta.get("class_names"), spec)
+
+
+def _of_published(path: Path, argument: str) -> Origin:
+    about = read_about(str(path))
+    processor = about.preprocess
+    channels = (0.0,) * 3, (1.0,) * 3
+    mean, std = channels if processor is None or processor.mean is None else (processor.mean, processor.std)
+    fields = {name: value for name, value in about.fields.items() if name != "num_classes"}
+    spec = {"num_classes": about.fields.get("num_classes", 0), PUBLISHED: True}
+    if not spec["num_classes"]:
+        spec["headless"] = True
+    return Origin(argument, path, None, about.model, fields, mean, std, about.classes, spec)
 
 
 def _of_run(path: Path, argument: str) -> Origin:

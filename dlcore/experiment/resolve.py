@@ -33,6 +33,7 @@ def resolve(experiment: Experiment, argv: list[str], mode: dict[str, Setting] | 
       TypeError: the experiment sets a flag that does not exist.
     """
     config = _config(experiment, argv)
+    argv, published = _without_published(experiment, argv)
     groups = {
         "mode": mode or {},
         "experiment": dict(experiment.settings),
@@ -55,6 +56,7 @@ def resolve(experiment: Experiment, argv: list[str], mode: dict[str, Setting] | 
         raise TypeError(f"{experiment.name} has external_fields {sorted(unknown)}, but no module has such fields")
     if wants_smoke(argv):
         defaults |= {k: v for k, v in experiment.smoke.items() if not k.startswith("model.") or k in names}
+    defaults |= _published_defaults(experiment, published, names)
     if unknown := set(defaults) - names:
         raise TypeError(f"{experiment.name} sets {sorted(unknown)}, but has no such flags")
     groups = {
@@ -68,6 +70,37 @@ def resolve(experiment: Experiment, argv: list[str], mode: dict[str, Setting] | 
     if flags.patience and experiment.monitor is None:
         raise FlagError(f"--patience={flags.patience}: {experiment.name} compares no validations; allowed: 0")
     return _with_looks_at_log_steps(_with_one_length(flags, config or {}))
+
+
+def _without_published(experiment: Experiment, argv: list[str]) -> tuple[list[str], tuple[str, Any] | None]:
+    """Replace `--model=hf:ORG/NAME`, or a folder as a hub serves it, by the network's name: (argv, (source, About))."""
+    from dlcore.models.pretrained.door import is_published, read_about
+
+    source = last_value(argv, "model")
+    if experiment.model is None or source is None or not is_published(source):
+        return argv, None
+    about = read_about(source)
+    words, is_value = [], False
+    for word in argv:
+        if not is_value and not word.startswith("--model=") and word != "--model":
+            words.append(word)
+        is_value = word == "--model"
+    return [*words, f"--model={about.model}"], (source, about)
+
+
+def _published_defaults(experiment: Experiment, published: tuple[str, Any] | None, names: set[str]) -> dict[str, Any]:
+    """Return what published weights set: the fields of the network, the weights, and the size of its images."""
+    if published is None:
+        return {}
+    source, about = published
+    if "init_from" not in names:
+        raise FlagError(
+            f"--model={source}: {experiment.name} starts from no trained weights; allowed: a name of `dlcore models`"
+        )
+    fields = {f"model.{name}": value for name, value in about.fields.items() if f"model.{name}" in names}
+    size = None if about.preprocess is None else about.preprocess.crop or about.preprocess.size
+    sizes = {"input_size": size[0]} if size is not None and "input_size" in names else {}
+    return {"init_from": source, **fields, **sizes}
 
 
 def _with_one_length(flags: Flags, config: dict[str, Any]) -> Flags:

@@ -370,7 +370,9 @@ def model_settings(name: str) -> dict[str, Setting]:
     from dlcore.models.registry import family_of, kind_of, list_models
 
     try:
-        is_image_model = kind_of(name) == "image"
+        variant = family_of(name).MODELS[name]
+        is_image_model = kind_of(name) == "image" or hasattr(getattr(variant, "func", variant), "features")
+        is_image_model &= kind_of(name) in ("image", "encoder")
     except ValueError:
         is_image_model = False
     if not is_image_model:

@@ -199,7 +199,7 @@ def input_shape(name: str) -> tuple[int, int, int]:
       ValueError: there is no such model, or it reads tokens.
     """
     family = family_of(name)
-    if (kind := kind_of(name)) != "image":
+    if (kind := kind_of(name)) not in ("image", "encoder"):
         what = "reads tokens" if kind == "tokens" else f"is a network of {kind}"
         raise ValueError(f"name={name!r}: it {what}; allowed: models of images, those of list_models()")
     return getattr(family, "INPUT_SHAPES", {}).get(name, (224, 224, 3))

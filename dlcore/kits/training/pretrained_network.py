@@ -24,7 +24,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from dlcore.data.normalization import normalizer
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.origin import Origin, check_origins, check_saved, read_origin
+from dlcore.experiment.origin import PUBLISHED, Origin, check_origins, check_saved, read_origin
 from dlcore.experiment.resolve import read_config
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
@@ -33,6 +33,7 @@ from dlcore.kits.training import earlier_run
 from dlcore.learner import Range
 from dlcore.models import create_model, input_shape
 from dlcore.models.backbone import add_mlp_head
+from dlcore.models.pretrained.door import from_pretrained
 from dlcore.models.weight_files import read_npz
 
 __all__ = [
@@ -270,6 +271,8 @@ def load_network(
         side, resized = _side_of(spec), labeled_images.input_size(flags, spec)
     elif found.path.suffix == ".npz":
         variables = _of_file(found.path, found.name)
+    elif found.spec.get(PUBLISHED):
+        variables, side = _of_snapshot(found)
     else:
         from dlcore.run.weights import load_weights
 
@@ -286,6 +289,15 @@ def load_network(
         _size(resized),
         found.class_names is not None,
     )
+
+
+def _of_snapshot(found: Origin) -> tuple[Any, int]:
+    """(variables as NumPy arrays, side in pixels that its processor gives) of published weights."""
+    net = from_pretrained(str(found.path))
+    side = found.fields.get("image_size") or input_shape(found.model)[0]
+    if net.preprocess is not None and (size := net.preprocess.crop or net.preprocess.size):
+        side = size[0]
+    return jax.tree.map(np.asarray, net.variables), side
 
 
 def _side_of(spec: dict) -> Any:

@@ -8,8 +8,9 @@ which says the network of the zoo and its fields; `dlcore.models.load_torch` rea
 `dlcore.models.pretrained.processor` prepares photographs as published.
 """
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dlcore.models.pretrained.families.vit import classifier
 from dlcore.models.pretrained.family import Family, find_family, library_of
@@ -20,9 +21,66 @@ from dlcore.models.pretrained.torchvision_names import TorchvisionWeights, torch
 from dlcore.models.registry import create_model, family_of
 from dlcore.models.torch_weights import load_torch
 
-__all__ = ["from_pretrained"]
+__all__ = ["About", "from_pretrained", "is_published", "read_about"]
 
 IMAGENET_CLASSES = 1000
+CONFIG_KEYS = ("architectures", "architecture", "_class_name", "model_cfg")
+"""Keys by which a library's config.json names its network."""
+
+
+class About(NamedTuple):
+    """What a snapshot says of its network, without its arrays.
+
+    Args:
+      model: name of the network in `dlcore.models.list_models`.
+      fields: fields of `create_model`.
+      classes: names of its classes; None without classes.
+      preprocess: its processor; None where none was published.
+    """
+
+    model: str
+    fields: dict[str, Any]
+    classes: tuple[str, ...] | None
+    preprocess: Processor | None
+
+
+def is_published(source: str | Path) -> bool:
+    """Find out whether a flag's value names published weights: `hf:ORG/NAME`, or a folder as a hub serves it.
+
+    Args:
+      source: value of the flag.
+
+    Returns:
+      Whether it does; the folder of a run, which has a config.json of its own, does not.
+    """
+    if str(source).startswith("hf:"):
+        return True
+    path = Path(source) / "config.json"
+    if not path.is_file():
+        return False
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return isinstance(content, dict) and "experiment" not in content and any(key in content for key in CONFIG_KEYS)
+
+
+def read_about(source: str | Path) -> About:
+    """Read what a snapshot says of its network; no array of it is read.
+
+    Args:
+      source: see `from_pretrained`.
+
+    Returns:
+      The name, fields, classes and processor.
+
+    Raises:
+      FileNotFoundError, PermissionError, ConnectionError, ValueError: see `from_pretrained`.
+    """
+    snapshot = open_snapshot(source)
+    family = find_family(snapshot.config, str(source))
+    name, fields = family.model(snapshot.config)
+    return About(name, fields, _classes(snapshot.config), _processor(snapshot))
 
 
 def from_pretrained(

@@ -10,13 +10,13 @@ __all__ = ["FAMILIES"]
 
 
 def _beit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    wrong = [
+    unsupported = [
         name
         for name, value in (("use_relative_position_bias", True), ("use_mean_pooling", True))
         if config.get(name, value) != value
     ]
-    if wrong:
-        raise ValueError(f"{wrong[0]}={config[wrong[0]]}: not in dlcore's BEiT; allowed: true")
+    if unsupported:
+        raise ValueError(f"{unsupported[0]}={config[unsupported[0]]}: not in dlcore's BEiT; allowed: true")
     return "beit_base_patch16_224", transformer_fields(config)
 
 

@@ -8,7 +8,6 @@ from flax import linen as nn
 from dlcore.models.pretrained.families.vit import classifier
 from dlcore.models.pretrained.family import Family
 from dlcore.models.registry import create_model
-from dlcore.models.resnet import BasicBlock, Bottleneck
 
 __all__ = ["FAMILIES", "backbone_of"]
 
@@ -20,10 +19,9 @@ def _of_transformers(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         )
     is_bottleneck = config["layer_type"] == "bottleneck"
     expansion = 4 if is_bottleneck else 1
-    return "resnet50", {
+    return "resnet50" if is_bottleneck else "resnet18", {
         "num_classes": len(config["id2label"]) if "id2label" in config else 0,
         "stages": tuple(config["depths"]),
-        "block": Bottleneck if is_bottleneck else BasicBlock,
         "stem_width": config["embedding_size"],
         "widths": tuple(width // expansion for width in config["hidden_sizes"]),
     }
