@@ -218,16 +218,33 @@ def test_the_zoo_s_example_runs():
     }
     turned = {path: (*shape[-1:], *shape[-2:-1], *shape[:-2]) for path, shape in leaves.items()}
     values = {"state_dict": {key: np.zeros(turned[path]) for path, key in names.items()}}
-    exec(blocks("docs/models.md", "python")[0], values)
+    exec(blocks("docs/models.md", "python")[1], values)
     assert jax.tree.map(jnp.shape, values["variables"]) == jax.tree.map(jnp.shape, shapes)
     assert values["stages"]["stem"] == {"stride": 2, "channels": 64}
     assert next(iter(values["stages"])) == "stem"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "result"), [(0, "out"), (2, "net"), pytest.param(3, "learner", id="adapters")])
+def test_the_examples_of_published_networks_run(number, result):
+    """With folders of tests in place of the hub's."""
+    code, hub = blocks("docs/models.md", "python")[number], ROOT / "tests" / "goldens" / "hub"
+    for name, folder in (
+        ("facebook/dinov2-base", "facebook--dinov2-tiny"),
+        ("timm/convnextv2_tiny.fcmae_ft_in22k_in1k", "timm--convnextv2_atto.tiny"),
+        ("google/vit-base-patch16-224", "google--vit-tiny"),
+    ):
+        code = code.replace(f'"{name}"', repr(str(hub / folder)))
+    code = "\n".join(line for line in code.splitlines() if "ResNet50_Weights" not in line)
+    values = {"photograph": np.zeros((40, 50, 3), np.uint8), "array": np.zeros((1, 64, 64, 3), np.float32)}
+    exec(code, values)
+    assert result in values
+
+
 def test_the_photograph_s_example_runs():
     learner = SimpleNamespace(predict=lambda state, batch: batch)
     values = {"photograph": np.full((48, 64, 3), 9, np.uint8), "learner": learner, "state": None}
-    exec(blocks("docs/models.md", "python")[1], values)
+    exec(blocks("docs/models.md", "python")[4], values)
     batch = values["detections"]
     assert batch["image"].shape == (1, 800, 1088, 3)
     assert (batch["image_size"].tolist(), batch["original_size"].tolist()) == ([[800, 1066]], [[48, 64]])
@@ -237,7 +254,7 @@ def test_the_photograph_s_example_runs():
 @pytest.mark.slow
 def test_the_language_model_s_example_runs():
     fields = {"num_layers": 1, "num_heads": 2, "width": 8}
-    code = blocks("docs/models.md", "python")[2].replace('("gpt2")', '("gpt2", **fields)')
+    code = blocks("docs/models.md", "python")[5].replace('("gpt2")', '("gpt2", **fields)')
     code = code.replace("state_dict)", "state_dict, **fields)").replace("256", "4")
     model = create_model("gpt2", **fields)
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
@@ -258,7 +275,7 @@ def test_every_python_block_is_run():
     """By the tests above; the excerpts of CONTRIBUTING.md have a test of their own."""
     counts = {path: len(found) for path in PAGES if (found := blocks(path, "python"))}
     del counts["CONTRIBUTING.md"]
-    assert counts == {"README.md": 1, "docs/api.md": 2, "docs/models.md": 3, "docs/performance.md": 1}
+    assert counts == {"README.md": 1, "docs/api.md": 2, "docs/models.md": 6, "docs/performance.md": 1}
 
 
 def test_the_researchers_two_lines_are_in_the_experiment():
