@@ -46,7 +46,6 @@ KITS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
         (
             "adversarial",
-            "detection",
             "generative",
             "interpretability",
             "rl",
@@ -273,7 +272,7 @@ def test_kits_are_folders_of_topics():
         ("dlcore.kits.generative.image_pairs", "from dlcore.kits.images import labeled_images", False),
         ("dlcore.kits.generative.image_pairs", "from dlcore.kits.generative import image_generation", False),
         ("dlcore.kits.sequence.text_streams", "from dlcore.kits.vision_language import image_text", True),
-        ("dlcore.kits.training.optimizer", "def f():\n    from dlcore.kits import detection", True),
+        ("dlcore.kits.training.optimizer", "def f():\n    from dlcore.kits import video", True),
         ("dlcore.kits.images.prediction", "import dlcore.kits.training.optimizer as o", True),
         ("dlcore.kits.video.labeled_clips", "from ..rl import agents", True),
     ],
