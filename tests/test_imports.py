@@ -46,7 +46,6 @@ KITS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
         (
             "adversarial",
-            "detection",
             "generative",
             "interpretability",
             "rl",
@@ -58,10 +57,8 @@ KITS: dict[str, tuple[str, ...]] = {
         ),
         ("images", "training"),
     ),
-    "segmentation": ("images", "training", "detection"),
 }
-"""{folder of kits: the folders that it may import}: images is the floor, training stands on it, topics stand on both.
-Panoptic segmentation shows and measures instances as detection does."""
+"""{folder of kits: the folders that it may import}: images is the floor, training stands on it, topics on both."""
 
 HEAVY = ("orbax", "grain", "tensorflow_datasets", "sklearn", "matplotlib", "tensorboardX", "PIL")
 """Not rich: flax imports it."""
@@ -274,9 +271,8 @@ def test_kits_are_folders_of_topics():
     [
         ("dlcore.kits.generative.image_pairs", "from dlcore.kits.images import labeled_images", False),
         ("dlcore.kits.generative.image_pairs", "from dlcore.kits.generative import image_generation", False),
-        ("dlcore.kits.segmentation.segmenters", "from dlcore.kits.detection import detectors", False),
-        ("dlcore.kits.detection.detectors", "from dlcore.kits.segmentation import segmenters", True),
-        ("dlcore.kits.training.optimizer", "def f():\n    from dlcore.kits import detection", True),
+        ("dlcore.kits.sequence.text_streams", "from dlcore.kits.vision_language import image_text", True),
+        ("dlcore.kits.training.optimizer", "def f():\n    from dlcore.kits import video", True),
         ("dlcore.kits.images.prediction", "import dlcore.kits.training.optimizer as o", True),
         ("dlcore.kits.video.labeled_clips", "from ..rl import agents", True),
     ],

@@ -10,6 +10,7 @@ gradient of norm 0.1 at most, norms in front of the branches, few queries (more 
 dropout. The published form has the fields' defaults in dlcore.detection.detr.
 """
 
+import dataclasses
 from functools import partial
 from types import SimpleNamespace
 
@@ -19,10 +20,10 @@ from dlcore.detection import detr
 from dlcore.detection.padding import zero_padding
 from dlcore.experiment import Experiment, Setup
 from dlcore.interpretability.attention_maps import query_attention_maps
-from dlcore.kits.detection import detection_results, detectors
 from dlcore.kits.images import labeled_images
-from dlcore.kits.training import backbone
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
+from dlcore.tasks.boxes import SMOKE, Boxes
 
 SMALL = {
     "stage": "stage3",
@@ -35,74 +36,59 @@ SMALL = {
     "pre_norm": True,
     "dropout_rate": 0.0,
 }
-DEFAULTS = {
-    **{name: value for name, value in detectors.DEFAULTS.items() if name != "topk_candidates"},
-    "epochs": 36.0,
-    "learning_rate": 1e-3,
-    "clip_norm": 0.1,
-    "weight_decay": 1e-4,
-    "detections_per_img": 12,
-}
-SMOKE = {name: value for name, value in detectors.SMOKE.items() if name != "topk_candidates"}
 
 
-def detector(setup: Setup):
-    queries, room = setup.flags.group("detr")["num_queries"], setup.spec["max_boxes"]
-    if queries < room:
-        raise ValueError(f"detr.num_queries={queries}: too few; allowed: at least max_boxes={room}")
-    return detr.DETR(
-        backbone=backbone.build(setup),
-        num_classes=setup.spec["num_classes"],
-        dtype=setup.dtype,
-        **setup.flags.group("detr"),
-    )
+@dataclasses.dataclass(frozen=True)
+class QueryBoxes(Boxes):
+    """Boxes, each of a query."""
 
+    def detector(self, setup: Setup):
+        queries, room = setup.flags.group("detr")["num_queries"], setup.spec["max_boxes"]
+        if queries < room:
+            raise ValueError(f"detr.num_queries={queries}: too few; allowed: at least max_boxes={room}")
+        return super().detector(setup)
 
-def build(setup: Setup):
-    return detectors.build(setup, detr.learner, detector(setup))
+    def panels(self, context):
+        """Show beside the other panels where the query of each detection looks."""
+        from dlcore.optim import parameter_ema
+        from dlcore.report.vision_language import attention_strips
 
-
-def panels(context):
-    """Show beside the other panels where the query of each detection looks."""
-    from dlcore.optim import parameter_ema
-    from dlcore.report.vision_language import attention_strips
-
-    setup = SimpleNamespace(flags=context.flags, spec=context.spec, dtype=None)
-    names, arrays = context.spec["class_names"], context.data.test.arrays
-    shown, sizes = arrays["image"][:4], arrays["image_size"][:4] if "image_size" in arrays else None
-    state = context.state
-    params = parameter_ema(state.opt_state, state.params) if context.flags.ema else state.params
-    variables = {"params": params, **state.model_state}
-    inputs = zero_padding(labeled_images.preprocess(setup)(shown), {} if sizes is None else {"image_size": sizes})
-    scores, labels, maps = query_attention_maps(detector(setup), variables, inputs, sizes)
-    words, weights = [], []
-    for score, label, weight in zip(scores, labels, maps, strict=True):
-        claims = [i for i in np.argsort(-score) if score[i] >= 0.5]
-        words.append([f"{names[label[i]]} {100 * score[i]:.0f}" for i in claims])
-        weights.append(weight[claims])
-    titles = [f"Test image {i}" for i in range(len(shown))]
-    note = "Weights of the last decoder layer, the mean over its heads, of each query with a score of at least 50."
-    return [
-        *detection_results.panels(context),
-        attention_strips(shown, words, weights, titles, "Where the queries look", note),
-    ]
+        setup = SimpleNamespace(flags=context.flags, spec=context.spec, dtype=None)
+        names, arrays = context.spec["class_names"], context.data.test.arrays
+        shown, sizes = arrays["image"][:4], arrays["image_size"][:4] if "image_size" in arrays else None
+        state = context.state
+        params = parameter_ema(state.opt_state, state.params) if context.flags.ema else state.params
+        variables = {"params": params, **state.model_state}
+        inputs = zero_padding(labeled_images.preprocess(setup)(shown), {} if sizes is None else {"image_size": sizes})
+        scores, labels, maps = query_attention_maps(self.detector(setup), variables, inputs, sizes)
+        words, weights = [], []
+        for score, label, weight in zip(scores, labels, maps, strict=True):
+            claims = [i for i in np.argsort(-score) if score[i] >= 0.5]
+            words.append([f"{names[label[i]]} {100 * score[i]:.0f}" for i in claims])
+            weights.append(weight[claims])
+        titles = [f"Test image {i}" for i in range(len(shown))]
+        note = "Weights of the last decoder layer, the mean over its heads, of each query with a score of at least 50."
+        return [
+            *super().panels(context),
+            attention_strips(shown, words, weights, titles, "Where the queries look", note),
+        ]
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=detr.learner,
-    build=build,
-    modules={"detr": partial(detr.DETR, **SMALL)},
-    defaults=DEFAULTS,
+    __file__,
+    __doc__,
+    detr.learner,
+    task=QueryBoxes(modules={"detr": partial(detr.DETR, **SMALL)}),
+    optimizer=AveragedAdamW(weight_decay=1e-4, clip_norm=0.1),
+    defaults={"epochs": 36.0, "learning_rate": 1e-3, "detections_per_img": 12},
     smoke={
         **SMOKE,
+        "detections_per_img": 10,
         "detr.features": 16,
         "detr.hidden_features": 16,
         "detr.encoder_layers": 1,
         "detr.decoder_layers": 1,
     },
-    **{**detectors.FIELDS, "panels": panels},
 )
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ python -m experiments.detection.fast_rcnn --fast_rcnn.pool=roi_pool     (the pap
 How many training boxes the windows can find is printed before training.
 """
 
-from dataclasses import replace
+import dataclasses
 from functools import partial
 
 import numpy as np
@@ -17,10 +17,11 @@ from dlcore.detection.fast_rcnn import FastRCNN, window_proposals
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.splits import Splits
-from dlcore.kits.detection import anchor_recall, detection_results, detectors
-from dlcore.kits.detection import two_stage_settings as kit
-from dlcore.kits.training import backbone
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
+from dlcore.tasks.anchor_recall import recall_note
+from dlcore.tasks.boxes import StretchedBoxes
+from dlcore.tasks.two_stage_settings import DEFAULTS, SMALL, SMOKE
 
 
 def proposals_for(images: dict, windows: np.ndarray) -> dict:
@@ -37,45 +38,35 @@ def windows_of(spec: dict) -> np.ndarray:
     return window_proposals(tuple(spec["image_shape"][:2]), **spec["windows"])
 
 
-def data(flags: Flags) -> Splits:
-    splits = detectors.data(flags)
-    windows = {name: flags[f"fast_rcnn.{name}"] for name in ("scales", "aspect_ratios")}
-    spec = {**splits.spec, "windows": windows}
-    parts = (replace(part, arrays=proposals_for(part.arrays, windows_of(spec))) for part in splits[:3])
-    return Splits(*parts, spec, splits.notes)
+@dataclasses.dataclass(frozen=True)
+class WindowBoxes(StretchedBoxes):
+    """Boxes, and windows all over the image as proposals."""
+
+    def data(self, flags: Flags) -> Splits:
+        splits = super().data(flags)
+        windows = {name: flags[f"fast_rcnn.{name}"] for name in ("scales", "aspect_ratios")}
+        spec = {**splits.spec, "windows": windows}
+        parts = (dataclasses.replace(part, arrays=proposals_for(part.arrays, windows_of(spec))) for part in splits[:3])
+        return Splits(*parts, spec, splits.notes)
+
+    def inputs(self, flags: Flags, spec: dict):
+        source, paths = super().inputs(flags, spec)
+        return dataclasses.replace(source, arrays=proposals_for(source.arrays, windows_of(spec))), paths
+
+    def notes(self, setup: Setup, splits: Splits) -> list[str]:
+        return [recall_note("windows", windows_of(splits.spec), splits)]
 
 
-def inputs(flags: Flags, spec: dict):
-    source, paths = detection_results.inputs(flags, spec)
-    return replace(source, arrays=proposals_for(source.arrays, windows_of(spec))), paths
-
-
-def build(setup: Setup):
-    model = FastRCNN(
-        backbone=backbone.build(setup),
-        num_classes=setup.spec["num_classes"],
-        dtype=setup.dtype,
-        **setup.flags.group("fast_rcnn"),
-    )
-    return detectors.build(setup, two_stage.learner, model)
-
-
-def notes(setup: Setup, splits: Splits) -> list[str]:
-    return [anchor_recall.recall_note("windows", windows_of(splits.spec), splits)]
-
+NETWORK = partial(FastRCNN, **{**SMALL, "scales": (2.0, 2.5, 3.0), "stages": ("stage3", "stage4")})
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=two_stage.learner,
-    build=build,
-    modules={
-        "fast_rcnn": partial(FastRCNN, **{**kit.SMALL, "scales": (2.0, 2.5, 3.0), "stages": ("stage3", "stage4")})
-    },
-    defaults=kit.DEFAULTS,
-    smoke={**kit.SMOKE, "fast_rcnn.channels": 16, "fast_rcnn.box_channels": 16},
-    notes=notes,
-    **{**detectors.FIELDS, "settings": detectors.SETTINGS, "data": data, "inputs": inputs},
+    __file__,
+    __doc__,
+    two_stage.learner,
+    task=WindowBoxes(modules={"fast_rcnn": NETWORK}),
+    optimizer=AveragedAdamW(),
+    defaults=DEFAULTS,
+    smoke={**SMOKE, "fast_rcnn.channels": 16, "fast_rcnn.box_channels": 16},
 )
 
 if __name__ == "__main__":

@@ -15,31 +15,19 @@ is at most 8 * regress_range pixels away, and larger boxes are stage4's.
 from functools import partial
 
 from dlcore.detection import fcos
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.detection import detectors
-from dlcore.kits.training import backbone
+from dlcore.experiment import Experiment
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
-
-
-def build(setup: Setup):
-    model = fcos.FCOS(
-        backbone=backbone.build(setup),
-        num_classes=setup.spec["num_classes"],
-        dtype=setup.dtype,
-        **setup.flags.group("fcos"),
-    )
-    return detectors.build(setup, fcos.learner, model)
-
+from dlcore.tasks.boxes import DENSE_SMOKE, SMALL, Boxes
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=fcos.learner,
-    build=build,
-    modules={"fcos": partial(fcos.FCOS, **detectors.SMALL, distance_activation="exp")},
-    defaults={**detectors.DEFAULTS, "regress_range": 5.0, "score_thresh": 0.05},
-    smoke={**detectors.SMOKE, "fcos.channels": 16, "fcos.num_convs": 1},
-    **detectors.FIELDS,
+    __file__,
+    __doc__,
+    fcos.learner,
+    task=Boxes(modules={"fcos": partial(fcos.FCOS, **SMALL, distance_activation="exp")}),
+    optimizer=AveragedAdamW(),
+    defaults={"topk_candidates": 100, "regress_range": 5.0, "score_thresh": 0.05},
+    smoke={**DENSE_SMOKE, "fcos.channels": 16, "fcos.num_convs": 1},
 )
 
 if __name__ == "__main__":

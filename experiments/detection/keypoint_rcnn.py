@@ -13,41 +13,25 @@ from functools import partial
 from dlcore.detection import two_stage
 from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.keypoint_rcnn import KeypointHead
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.detection import anchor_recall, detectors
-from dlcore.kits.detection import two_stage_settings as kit
-from dlcore.kits.training import backbone
+from dlcore.experiment import Experiment
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
-
-
-def detector(setup: Setup):
-    num_keypoints = len(setup.spec["keypoint_names"])
-    return FasterRCNN(
-        backbone=backbone.build(setup),
-        num_classes=setup.spec["num_classes"],
-        keypoint_head=KeypointHead(num_keypoints, dtype=setup.dtype, **setup.flags.group("keypoint_head")),
-        dtype=setup.dtype,
-        **setup.flags.group("faster_rcnn"),
-    )
-
-
-def build(setup: Setup):
-    return detectors.build(setup, two_stage.learner, detector(setup))
-
+from dlcore.tasks.boxes import AnchorBoxes
+from dlcore.tasks.two_stage_settings import DEFAULTS, SMALL, SMALLEST, SMOKE
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=two_stage.learner,
-    build=build,
-    modules={
-        "faster_rcnn": partial(FasterRCNN, **kit.SMALL),
-        "keypoint_head": partial(KeypointHead, channels=32, num_convs=2),
-    },
-    defaults=kit.DEFAULTS,
-    smoke={**kit.SMOKE, **kit.SMALLEST, "keypoint_head.channels": 8},
-    notes=anchor_recall.recall_notes(detector),
-    **detectors.fields(keypoints=True),
+    __file__,
+    __doc__,
+    two_stage.learner,
+    task=AnchorBoxes(
+        modules={
+            "faster_rcnn": partial(FasterRCNN, **SMALL),
+            "keypoint_head": partial(KeypointHead, channels=32, num_convs=2),
+        }
+    ),
+    optimizer=AveragedAdamW(),
+    defaults=DEFAULTS,
+    smoke={**SMOKE, **SMALLEST, "keypoint_head.channels": 8},
 )
 
 if __name__ == "__main__":

@@ -6,23 +6,15 @@ Scenes of one colored shape. The box of the mean size in the middle of the image
 would draw, stands in the report beside the network's.
 """
 
+import dataclasses
+
 import numpy as np
 
 from dlcore.detection import localization
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.detection import detection_results, detectors
-from dlcore.kits.training import backbone
+from dlcore.experiment import Experiment
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
-
-
-def build(setup: Setup):
-    model = localization.Localizer(
-        backbone=backbone.build(setup),
-        num_classes=setup.spec["num_classes"],
-        dtype=setup.dtype,
-        **setup.flags.group("localizer"),
-    )
-    return detectors.build(setup, localization.learner, model)
+from dlcore.tasks.boxes import SMOKE, StretchedBoxes
 
 
 def blind_iou(train: dict[str, np.ndarray], test: dict[str, np.ndarray]) -> float:
@@ -33,32 +25,29 @@ def blind_iou(train: dict[str, np.ndarray], test: dict[str, np.ndarray]) -> floa
     return float(box_iou(boxes, localization.mean_size_boxes(known, size)[None]).mean())
 
 
-def panels(context):
-    from dlcore.report.tables import table
+@dataclasses.dataclass(frozen=True)
+class OneBox(StretchedBoxes):
+    """The box of the single object of an image."""
 
-    row = {name: f"{context.numbers[name]:.3f}" for name in ("accuracy", "iou")}
-    blind = {"accuracy": "–", "iou": f"{blind_iou(context.data.train.arrays, context.data.test.arrays):.3f}"}
-    rows = [{"": "the network", **row}, {"": "mean box in the middle", **blind}]
-    return [table(rows, "Localization", "Mean IoU over the test split."), *detection_results.panels(context)]
+    monitor = headline = "iou"
+
+    def panels(self, context):
+        from dlcore.report.tables import table
+
+        row = {name: f"{context.numbers[name]:.3f}" for name in ("accuracy", "iou")}
+        blind = {"accuracy": "–", "iou": f"{blind_iou(context.data.train.arrays, context.data.test.arrays):.3f}"}
+        rows = [{"": "the network", **row}, {"": "mean box in the middle", **blind}]
+        return [table(rows, "Localization", "Mean IoU over the test split."), *super().panels(context)]
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=localization.learner,
-    build=build,
-    modules={"localizer": localization.Localizer},
-    **{
-        **detectors.FIELDS,
-        "settings": detectors.SETTINGS,
-        "monitor": "iou",
-        "headline": "iou",
-        "panels": panels,
-    },
-    defaults={k: v for k, v in detectors.DEFAULTS.items() if k != "topk_candidates"}
-    | {"max_boxes": 1, "image_size": (64, 64), "epochs": 16.0},
-    smoke={k: v for k, v in detectors.SMOKE.items() if k not in ("topk_candidates", "detections_per_img")}
-    | {"localizer.channels": 8},
+    __file__,
+    __doc__,
+    localization.learner,
+    task=OneBox(modules={"localizer": localization.Localizer}, max_boxes=1, image_size=(64, 64)),
+    optimizer=AveragedAdamW(),
+    defaults={"epochs": 16.0},
+    smoke={**SMOKE, "localizer.channels": 8},
 )
 
 if __name__ == "__main__":

@@ -8,38 +8,26 @@ Selective search takes 0.2 processor seconds a scene before training starts. How
 is printed. `experiments.studies.rcnn_lineage` compares R-CNN with its successors.
 """
 
-from dataclasses import replace
+import dataclasses
 from functools import partial
+from typing import Annotated
 
 import numpy as np
 
 from dlcore.detection import rcnn, two_stage
 from dlcore.detection.selective_search import propose
-from dlcore.experiment import Experiment, Setup
+from dlcore.experiment import Experiment
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
-from dlcore.kits.detection import detection_results, detectors
-from dlcore.kits.training import backbone
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.learner import Range
 from dlcore.main import main
-
-SETTINGS = {
-    "max_proposals": Setting(60, "regions of an image at most", limits=Range(1)),
-    "segmentation_scales": Setting((50.0, 100.0), "scales of the segmentations that selective search starts from"),
-}
+from dlcore.tasks.boxes import SMOKE, StretchedBoxes
 
 
 def with_proposals(source, count: int, scales: tuple[float, ...]):
     found = propose(source.arrays["image"], count, spaces=("lab",), scales=scales)
-    return replace(source, arrays={**source.arrays, **found})
-
-
-def data(flags: Flags) -> Splits:
-    splits, settings = detectors.data(flags), (flags.max_proposals, flags.segmentation_scales)
-    spec = {**splits.spec, "max_proposals": settings[0], "segmentation_scales": list(settings[1])}
-    parts = [with_proposals(part, *settings) for part in splits[:3]]
-    return Splits(*parts, spec, (*splits.notes, recall_note(parts[0].arrays)))
+    return dataclasses.replace(source, arrays={**source.arrays, **found})
 
 
 def recall_note(arrays: dict[str, np.ndarray]) -> str:
@@ -54,47 +42,44 @@ def recall_note(arrays: dict[str, np.ndarray]) -> str:
     )
 
 
-def inputs(flags: Flags, spec: dict):
-    source, paths = detection_results.inputs(flags, spec)
-    return with_proposals(source, spec["max_proposals"], tuple(spec["segmentation_scales"])), paths
+@dataclasses.dataclass(frozen=True)
+class RegionBoxes(StretchedBoxes):
+    """Boxes, and regions of selective search as proposals.
 
+    Args:
+      max_proposals: regions of an image at most
+      segmentation_scales: scales of the segmentations that selective search starts from
+    """
 
-def build(setup: Setup):
-    model = rcnn.RCNN(
-        backbone=backbone.build(setup),
-        num_classes=setup.spec["num_classes"],
-        dtype=setup.dtype,
-        **setup.flags.group("rcnn"),
-    )
-    return detectors.build(setup, two_stage.learner, model)
+    max_proposals: Annotated[int, Range(1)] = 60
+    segmentation_scales: tuple[float, ...] = (50.0, 100.0)
 
+    def data(self, flags: Flags) -> Splits:
+        splits, settings = super().data(flags), (flags.max_proposals, flags.segmentation_scales)
+        spec = {**splits.spec, "max_proposals": settings[0], "segmentation_scales": list(settings[1])}
+        parts = [with_proposals(part, *settings) for part in splits[:3]]
+        return Splits(*parts, spec, (*splits.notes, recall_note(parts[0].arrays)))
 
-SMALL = {"region_size": 32, "box_channels": 128}
+    def inputs(self, flags: Flags, spec: dict):
+        source, paths = super().inputs(flags, spec)
+        return with_proposals(source, spec["max_proposals"], tuple(spec["segmentation_scales"])), paths
+
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=two_stage.learner,
-    build=build,
-    modules={"rcnn": partial(rcnn.RCNN, **SMALL)},
-    **{
-        **detectors.FIELDS,
-        "settings": {**detectors.SETTINGS, **SETTINGS},
-        "data": data,
-        "inputs": inputs,
-    },
+    __file__,
+    __doc__,
+    two_stage.learner,
+    task=RegionBoxes(modules={"rcnn": partial(rcnn.RCNN, region_size=32, box_channels=128)}, num_scenes=1000),
+    optimizer=AveragedAdamW(clip_norm=5.0),
     defaults={
-        **{name: value for name, value in detectors.DEFAULTS.items() if name != "topk_candidates"},
-        "num_scenes": 1000,
         "learning_rate": 1e-3,
-        "clip_norm": 5.0,
         "box_batch_size_per_image": 24,
         "box_bg_iou_thresh": 0.3,
         "detections_per_img": 30,
         "eval_batch_size": 16,
     },
     smoke={
-        **{name: value for name, value in detectors.SMOKE.items() if name != "topk_candidates"},
+        **SMOKE,
         "num_scenes": 10,
         "batch_size": 4,
         "max_proposals": 10,
@@ -103,6 +88,7 @@ experiment = Experiment(
         "rcnn.region_size": 16,
         "rcnn.box_channels": 16,
         "box_batch_size_per_image": 6,
+        "detections_per_img": 10,
     },
 )
 

@@ -12,35 +12,23 @@ of the boxes: on stage3, whose stride is 8, an anchor of scale 2 is 16 pixels wi
 from functools import partial
 
 from dlcore.detection import retinanet
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.detection import anchor_recall, detectors
-from dlcore.kits.training import backbone
+from dlcore.experiment import Experiment
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
-
-
-def detector(setup: Setup):
-    return retinanet.RetinaNet(
-        backbone=backbone.build(setup),
-        num_classes=setup.spec["num_classes"],
-        dtype=setup.dtype,
-        **setup.flags.group("retinanet"),
-    )
-
-
-def build(setup: Setup):
-    return detectors.build(setup, retinanet.learner, detector(setup))
-
+from dlcore.tasks.boxes import DENSE_SMOKE, SMALL, AnchorBoxes
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=retinanet.learner,
-    build=build,
-    modules={"retinanet": partial(retinanet.RetinaNet, **detectors.SMALL, scales=(2.0, 3.0))},
-    defaults={**detectors.DEFAULTS, "detections_per_img": 100},
-    smoke={**detectors.SMOKE, "retinanet.channels": 16, "retinanet.num_convs": 1},
-    notes=anchor_recall.recall_notes(detector),
-    **detectors.FIELDS,
+    __file__,
+    __doc__,
+    retinanet.learner,
+    task=AnchorBoxes(modules={"retinanet": partial(retinanet.RetinaNet, **SMALL, scales=(2.0, 3.0))}),
+    optimizer=AveragedAdamW(),
+    defaults={"topk_candidates": 100, "detections_per_img": 100},
+    smoke={
+        **DENSE_SMOKE,
+        "retinanet.channels": 16,
+        "retinanet.num_convs": 1,
+    },
 )
 
 if __name__ == "__main__":

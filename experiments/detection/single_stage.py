@@ -11,35 +11,23 @@ size of the boxes: on stage3, whose stride is 8, an anchor of scale 2 is 16 pixe
 from functools import partial
 
 from dlcore.detection import single_stage
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.detection import anchor_recall, detectors
-from dlcore.kits.training import backbone
+from dlcore.experiment import Experiment
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
-
-
-def detector(setup: Setup):
-    return single_stage.SingleStage(
-        backbone=backbone.build(setup),
-        num_classes=setup.spec["num_classes"],
-        dtype=setup.dtype,
-        **setup.flags.group("single_stage"),
-    )
-
-
-def build(setup: Setup):
-    return detectors.build(setup, single_stage.learner, detector(setup))
-
+from dlcore.tasks.boxes import DENSE_SMOKE, SMALL, AnchorBoxes
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=single_stage.learner,
-    build=build,
-    modules={"single_stage": partial(single_stage.SingleStage, **detectors.SMALL, scales=(2.0, 3.0))},
-    defaults=detectors.DEFAULTS,
-    smoke={**detectors.SMOKE, "single_stage.channels": 16, "single_stage.num_convs": 1},
-    notes=anchor_recall.recall_notes(detector),
-    **detectors.FIELDS,
+    __file__,
+    __doc__,
+    single_stage.learner,
+    task=AnchorBoxes(modules={"single_stage": partial(single_stage.SingleStage, **SMALL, scales=(2.0, 3.0))}),
+    optimizer=AveragedAdamW(),
+    defaults={"topk_candidates": 100},
+    smoke={
+        **DENSE_SMOKE,
+        "single_stage.channels": 16,
+        "single_stage.num_convs": 1,
+    },
 )
 
 if __name__ == "__main__":

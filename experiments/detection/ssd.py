@@ -12,10 +12,10 @@ dlcore.detection.ssd on 300 pixels.
 from functools import partial
 
 from dlcore.detection import ssd
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.detection import anchor_recall, detectors
-from dlcore.kits.training import backbone
+from dlcore.experiment import Experiment
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
+from dlcore.tasks.boxes import DENSE_SMOKE, AnchorBoxes
 
 SMALL = {
     "stages": ("stage3", "stage4"),
@@ -27,30 +27,14 @@ SMALL = {
     "steps": (),
 }
 
-
-def detector(setup: Setup):
-    return ssd.SSD(
-        backbone=backbone.build(setup),
-        num_classes=setup.spec["num_classes"],
-        dtype=setup.dtype,
-        **setup.flags.group("ssd"),
-    )
-
-
-def build(setup: Setup):
-    return detectors.build(setup, ssd.learner, detector(setup))
-
-
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=ssd.learner,
-    build=build,
-    modules={"ssd": partial(ssd.SSD, **SMALL)},
-    defaults={**detectors.DEFAULTS, "detections_per_img": 100, "epochs": 16.0},
-    smoke={**detectors.SMOKE, "ssd.extra_channels": (16,)},
-    notes=anchor_recall.recall_notes(detector),
-    **detectors.FIELDS,
+    __file__,
+    __doc__,
+    ssd.learner,
+    task=AnchorBoxes(modules={"ssd": partial(ssd.SSD, **SMALL)}),
+    optimizer=AveragedAdamW(),
+    defaults={"topk_candidates": 100, "detections_per_img": 100, "epochs": 16.0},
+    smoke={**DENSE_SMOKE, "ssd.extra_channels": (16,)},
 )
 
 if __name__ == "__main__":

@@ -9,46 +9,37 @@ For the last D is as for experiments.detection.fcos. A cell of stage3 is 8 pixel
 counts the objects whose center lies in the cell of another: YOLO can neither learn nor find them.
 """
 
+import dataclasses
 from functools import partial
 
 from dlcore.detection import yolo
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.detection import detection_results, detectors
-from dlcore.kits.training import backbone
+from dlcore.experiment import Experiment
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
+from dlcore.tasks.boxes import DENSE_SMOKE, Boxes
 
 
-def detector(setup: Setup):
-    return yolo.YOLO(
-        backbone=backbone.build(setup),
-        num_classes=setup.spec["num_classes"],
-        dtype=setup.dtype,
-        **setup.flags.group("yolo"),
-    )
+@dataclasses.dataclass(frozen=True)
+class BoxesOfCells(Boxes):
+    """Boxes, each of the cell of a grid in which its center lies."""
 
+    def panels(self, context):
+        """Say beside the other panels how many objects no cell owns."""
+        from dlcore.report.tables import text
 
-def build(setup: Setup):
-    return detectors.build(setup, yolo.learner, detector(setup))
-
-
-def panels(context):
-    """Say beside the other panels how many objects no cell owns."""
-    from dlcore.report.tables import text
-
-    lost, objects = context.numbers.get("lost_objects"), int(context.data.test.arrays["box_mask"].sum())
-    line = f"{lost or 0:.0f} of {objects} test objects share a cell with another and cannot be found."
-    return [*detection_results.panels(context), text("Objects that share a cell", line)]
+        lost, objects = context.numbers.get("lost_objects"), int(context.data.test.arrays["box_mask"].sum())
+        line = f"{lost or 0:.0f} of {objects} test objects share a cell with another and cannot be found."
+        return [*super().panels(context), text("Objects that share a cell", line)]
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=yolo.learner,
-    build=build,
-    modules={"yolo": partial(yolo.YOLO, stage="stage3", num_convs=3, channels=64, num_groups=8)},
-    defaults=detectors.DEFAULTS,
-    smoke={**detectors.SMOKE, "yolo.channels": 16, "yolo.num_convs": 1},
-    **{**detectors.FIELDS, "panels": panels},
+    __file__,
+    __doc__,
+    yolo.learner,
+    task=BoxesOfCells(modules={"yolo": partial(yolo.YOLO, stage="stage3", num_convs=3, channels=64, num_groups=8)}),
+    optimizer=AveragedAdamW(),
+    defaults={"topk_candidates": 100},
+    smoke={**DENSE_SMOKE, "yolo.channels": 16, "yolo.num_convs": 1},
 )
 
 if __name__ == "__main__":

@@ -12,25 +12,22 @@ stride 8. D is as for experiments.segmentation.unet.
 
 from functools import partial
 
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.segmentation import segmenters
+from dlcore.experiment import Experiment
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
+from dlcore.segmentation import semantic
 from dlcore.segmentation.deeplab import DeepLabV3
-
-
-def build(setup: Setup):
-    return segmenters.build_on(setup, DeepLabV3, "deeplab")
-
+from dlcore.tasks.masks import DILATED, SMOKE, Masks
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    build=build,
+    __file__,
+    __doc__,
+    semantic.learner,
+    task=Masks(modules={"deeplab": partial(DeepLabV3, aux_stage="layer3", channels=32, rates=(2, 4, 8), dropout=0.1)}),
+    optimizer=AveragedAdamW(),
     model="resnet18",
-    modules={"deeplab": partial(DeepLabV3, aux_stage="layer3", channels=32, rates=(2, 4, 8), dropout=0.1)},
-    defaults={**segmenters.DEFAULTS, **segmenters.DILATED},
-    smoke={**segmenters.SMOKE, "model.width": 4, "deeplab.channels": 8},
-    **segmenters.FIELDS,
+    defaults=DILATED,
+    smoke={**SMOKE, "model.width": 4, "deeplab.channels": 8},
 )
 
 if __name__ == "__main__":

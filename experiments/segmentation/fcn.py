@@ -15,15 +15,12 @@ experiments.segmentation.unet.
 
 from functools import partial
 
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.segmentation import segmenters
+from dlcore.experiment import Experiment
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
+from dlcore.segmentation import semantic
 from dlcore.segmentation.fcn import FCN
-
-
-def build(setup: Setup):
-    return segmenters.build_on(setup, FCN, "fcn")
-
+from dlcore.tasks.masks import SMOKE, Masks
 
 SMALL = {
     "model.stages": (1, 1, 1, 1),
@@ -34,14 +31,14 @@ SMALL = {
 """Fields of resnet18: strides 1, 1, 2, 2 and 2."""
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    build=build,
+    __file__,
+    __doc__,
+    semantic.learner,
+    task=Masks(modules={"fcn": partial(FCN, stage="layer4", skips=("layer1",), upsampling="transposed")}),
+    optimizer=AveragedAdamW(),
     model="resnet18",
-    modules={"fcn": partial(FCN, stage="layer4", skips=("layer1",), upsampling="transposed")},
-    defaults={**segmenters.DEFAULTS, **SMALL, "epochs": 10.0},
-    smoke={**segmenters.SMOKE, "model.width": 4},
-    **segmenters.FIELDS,
+    defaults={**SMALL, "epochs": 10.0},
+    smoke={**SMOKE, "model.width": 4},
 )
 
 if __name__ == "__main__":

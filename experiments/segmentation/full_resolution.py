@@ -8,25 +8,21 @@ the network sees parts of it. What each layer costs: `--mode=profile`. Your own 
 experiments.segmentation.unet.
 """
 
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.segmentation import segmenters
+from dlcore.experiment import Experiment
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
+from dlcore.segmentation import semantic
 from dlcore.segmentation.full_resolution import FullResolutionNet
-
-
-def build(setup: Setup):
-    fields = {"dtype": setup.dtype, **setup.flags.group("full")}
-    return segmenters.build(setup, FullResolutionNet(setup.spec["num_classes"], **fields))
-
+from dlcore.tasks.masks import SMOKE, Masks
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    build=build,
-    modules={"full": FullResolutionNet},
-    defaults={**segmenters.DEFAULTS, "full.channels": 16, "steps": 400},
-    smoke={**segmenters.SMOKE, "full.layers": 2, "full.channels": 4},
-    **segmenters.FIELDS,
+    __file__,
+    __doc__,
+    semantic.learner,
+    task=Masks(modules={"full": FullResolutionNet}),
+    optimizer=AveragedAdamW(),
+    defaults={"full.channels": 16, "steps": 400},
+    smoke={**SMOKE, "full.layers": 2, "full.channels": 4},
 )
 
 if __name__ == "__main__":

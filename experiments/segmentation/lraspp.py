@@ -10,25 +10,25 @@ D is as for experiments.segmentation.unet.
 
 from functools import partial
 
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.segmentation import segmenters
+from dlcore.experiment import Experiment
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
+from dlcore.segmentation import semantic
 from dlcore.segmentation.lraspp import LRASPP
+from dlcore.tasks.masks import SMOKE, Masks
 
-
-def build(setup: Setup):
-    return segmenters.build_on(setup, LRASPP, "lraspp")
-
+SMALL = {"model.stages": (1, 1, 1, 1), "model.stem_stride": 2, "model.width": 16}
+"""Fields of resnet8_cifar: strides 2, 2, 4, 8 and 16."""
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    build=build,
+    __file__,
+    __doc__,
+    semantic.learner,
+    task=Masks(modules={"lraspp": partial(LRASPP, fine="stage1", coarse="stage4", channels=64)}),
+    optimizer=AveragedAdamW(),
     model="resnet8_cifar",
-    modules={"lraspp": partial(LRASPP, fine="stage1", coarse="stage4", channels=64)},
-    defaults={**segmenters.DEFAULTS, **segmenters.BACKBONE},
-    smoke={**segmenters.SMOKE, **segmenters.BACKBONE_SMOKE, "lraspp.channels": 8},
-    **segmenters.FIELDS,
+    defaults=SMALL,
+    smoke={**SMOKE, "model.width": 8, "lraspp.channels": 8},
 )
 
 if __name__ == "__main__":

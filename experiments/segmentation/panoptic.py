@@ -7,6 +7,7 @@ The report shows each semantic map, in which all objects of a class are one colo
 quality that the semantic map's connected regions would have.
 """
 
+import dataclasses
 import json
 from functools import partial
 from pathlib import Path
@@ -21,64 +22,25 @@ from dlcore.evaluators.fine_tuning import Encoder
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.origin import Start
 from dlcore.experiment.splits import Splits
-from dlcore.kits.detection import detectors
-from dlcore.kits.detection import two_stage_settings as kit
-from dlcore.kits.images import labeled_images
 from dlcore.kits.images.prediction import unique_stems
 from dlcore.kits.self_supervised import encoders
-from dlcore.kits.training import backbone, init_from, optimizer, pretrained_network
+from dlcore.kits.training import init_from, pretrained_network
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.learner import Evaluator
 from dlcore.main import main
 from dlcore.modes.report_context import ReportContext
-from dlcore.segmentation import semantic
-from dlcore.segmentation.panoptic import learner
+from dlcore.segmentation import panoptic, semantic
 from dlcore.segmentation.unet import UNet
+from dlcore.tasks.boxes import SMOKE, StretchedBoxes
+from dlcore.tasks.two_stage_settings import LEARNER, SMALL, SMALLEST
 
 SHOWN = 8
 """Images of the report."""
-
-TWO_STAGE = {
-    name: kit.DEFAULTS[name]
-    for name in ("num_proposals", "rpn_batch_size_per_image", "box_batch_size_per_image", "topk_candidates")
-}
-
-
-def build(setup: Setup):
-    flags, num_classes = setup.flags, setup.spec["num_classes"]
-    num_stuff = len(setup.spec["stuff_names"])
-    detector = FasterRCNN(
-        backbone=backbone.build(setup),
-        num_classes=num_classes,
-        mask_head=MaskHead(num_classes, dtype=setup.dtype, **flags.group("mask_head")),
-        dtype=setup.dtype,
-        **flags.group("faster_rcnn"),
-    )
-    unet = UNet(num_stuff + num_classes, dtype=setup.dtype, **flags.group("unet"))
-    shared = {
-        "preprocess": labeled_images.preprocess(setup),
-        "augment": detectors.augmentation(flags),
-    }
-    parts = {
-        "instances": two_stage.learner(
-            model=detector, optimizer=optimizer.build(setup), detections_per_img=20, **TWO_STAGE, **shared
-        ),
-        "semantic": semantic.learner(model=unet, optimizer=optimizer.build(setup), **shared),
-    }
-    averaged = {name: optimizer.evaluate_ema(part, setup) for name, part in parts.items()}
-    return learner(num_stuff=num_stuff, **averaged, **flags.group("learner"))
 
 
 def class_names(spec: dict) -> list[str]:
     """Name the classes of segments: the stuff, then the things."""
     return [*spec["stuff_names"], *spec["class_names"]]
-
-
-def evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
-    """Measure panoptic quality, and COCO's mAP of the boxes and masks."""
-    from dlcore.segmentation.panoptic import panoptic_evaluator
-
-    own = panoptic_evaluator(class_names(setup.spec), len(setup.spec["stuff_names"]))
-    return [own, *detectors.evaluators(setup, data, split)]
 
 
 def describe(outputs: dict, spec: dict) -> list[dict]:
@@ -228,43 +190,64 @@ def encoder(setup: Setup) -> Encoder:
     return encoders.encoder(setup, variables=variables)
 
 
-experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=learner,
-    build=build,
+@dataclasses.dataclass(frozen=True)
+class ThingsAndStuff(StretchedBoxes):
+    """Scenes with the masks of things, and the stuff behind them."""
+
+    stuff = True
+    monitor = headline = "pq"
+    start = staticmethod(start)
+    encoder = staticmethod(encoder)
+    describe = staticmethod(describe)
+    write = staticmethod(write)
+    panels = staticmethod(panels)
+    pictures = staticmethod(pictures)
+
+    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+        """Measure panoptic quality, and COCO's mAP of the boxes and masks."""
+        from dlcore.segmentation.panoptic import panoptic_evaluator
+
+        own = panoptic_evaluator(class_names(setup.spec), len(setup.spec["stuff_names"]))
+        return [own, *super().evaluators(setup, splits, split)]
+
+
+TASK = ThingsAndStuff(
     modules={
-        "faster_rcnn": partial(FasterRCNN, **kit.SMALL),
+        "faster_rcnn": partial(FasterRCNN, **SMALL),
         "mask_head": partial(MaskHead, channels=32, num_convs=2),
         "unet": partial(UNet, widths=(12, 24, 48)),
-    },
-    defaults={
-        **{name: value for name, value in kit.DEFAULTS.items() if name not in ("detections_per_img", *TWO_STAGE)},
-        "steps": 600,
-    },
+    }
+)
+OPTIMIZER = AveragedAdamW()
+
+
+def build(setup: Setup):
+    num_stuff, shared = len(setup.spec["stuff_names"]), TASK.arguments(setup)
+    unet = UNet(num_stuff + setup.spec["num_classes"], dtype=setup.dtype, **setup.flags.group("unet"))
+    parts = {
+        "instances": two_stage.learner(
+            optimizer=OPTIMIZER.build(setup), **{**LEARNER, "detections_per_img": 20}, **shared
+        ),
+        "semantic": semantic.learner(optimizer=OPTIMIZER.build(setup), **{**shared, "model": unet}),
+    }
+    averaged = {name: OPTIMIZER.wrap(part, setup) for name, part in parts.items()}
+    return panoptic.learner(num_stuff=num_stuff, **averaged, **setup.flags.group("learner"))
+
+
+experiment = Experiment(
+    __file__,
+    __doc__,
+    panoptic.learner,
+    task=TASK,
+    optimizer=OPTIMIZER,
+    build=build,
+    defaults={"learning_rate": 2e-3, "steps": 600},
     smoke={
-        "steps": 4,
-        "batch_size": 8,
-        "num_scenes": 16,
-        "eval_every": 4,
-        "model.width": 8,
-        **kit.SMALLEST,
+        **SMOKE,
+        **SMALLEST,
         "mask_head.channels": 8,
         "mask_head.num_convs": 1,
         "unet.widths": (4, 8),
-    },
-    **{
-        **detectors.fields(masks=True, stuff=True),
-        "settings": detectors.SETTINGS,
-        "start": start,
-        "encoder": encoder,
-        "monitor": "pq",
-        "headline": "pq",
-        "describe": describe,
-        "write": write,
-        "panels": panels,
-        "pictures": pictures,
-        "evaluators": evaluators,
     },
 )
 

@@ -11,25 +11,22 @@ The small ResNet keeps a stride of 4 by dilation. The paper's network is `--mode
 
 from functools import partial
 
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.segmentation import segmenters
+from dlcore.experiment import Experiment
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
+from dlcore.segmentation import semantic
 from dlcore.segmentation.pspnet import PSPNet
-
-
-def build(setup: Setup):
-    return segmenters.build_on(setup, PSPNet, "pspnet")
-
+from dlcore.tasks.masks import DILATED, SMOKE, Masks
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    build=build,
+    __file__,
+    __doc__,
+    semantic.learner,
+    task=Masks(modules={"pspnet": partial(PSPNet, aux_stage="layer3", channels=32)}),
+    optimizer=AveragedAdamW(),
     model="resnet18",
-    modules={"pspnet": partial(PSPNet, aux_stage="layer3", channels=32)},
-    defaults={**segmenters.DEFAULTS, **segmenters.DILATED},
-    smoke={**segmenters.SMOKE, "model.width": 4, "pspnet.channels": 8},
-    **segmenters.FIELDS,
+    defaults=DILATED,
+    smoke={**SMOKE, "model.width": 4, "pspnet.channels": 8},
 )
 
 if __name__ == "__main__":

@@ -19,25 +19,21 @@ has "values". Images are predicted at the size of training, at their own by `--o
 
 from functools import partial
 
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.segmentation import segmenters
+from dlcore.experiment import Experiment
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
+from dlcore.segmentation import semantic
 from dlcore.segmentation.unet import UNet
-
-
-def build(setup: Setup):
-    fields = {"dtype": setup.dtype, **setup.flags.group("unet")}
-    return segmenters.build(setup, UNet(setup.spec["num_classes"], **fields))
-
+from dlcore.tasks.masks import SMOKE, Masks
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    build=build,
-    modules={"unet": partial(UNet, widths=(16, 32, 64, 96), stem_stride=2)},
-    defaults={**segmenters.DEFAULTS, "epochs": 16.0},
-    smoke={**segmenters.SMOKE, "unet.widths": (4, 8)},
-    **segmenters.FIELDS,
+    __file__,
+    __doc__,
+    semantic.learner,
+    task=Masks(modules={"unet": partial(UNet, widths=(16, 32, 64, 96), stem_stride=2)}),
+    optimizer=AveragedAdamW(),
+    defaults={"epochs": 16.0},
+    smoke={**SMOKE, "unet.widths": (4, 8)},
 )
 
 if __name__ == "__main__":

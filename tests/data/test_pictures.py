@@ -19,10 +19,10 @@ from dlcore.data.image_classification import folder_splits
 from dlcore.data.sample_images import sample_image
 from dlcore.data.segmentation import segmentation_splits
 from dlcore.data.workers import Workers
-from dlcore.kits.detection import detection_results
 from dlcore.kits.generative import image_to_image
 from dlcore.kits.images import prediction
 from dlcore.modes.exported_loader import preprocess
+from dlcore.tasks import box_results
 
 RNG = np.random.default_rng(0)
 SIDE = 16
@@ -177,7 +177,7 @@ def readings(folder, name, data, decoder="pillow"):
         "flickr8k": lambda: flickr8k(folder / "captioned", SIDE)["valid"].image[0],
         "segmentation": lambda: segmentation_splits(folder / "pairs")["train"].arrays["image"][0],
         "predict": lambda: predicted(prediction.inputs),
-        "predict, detection": lambda: predicted(detection_results.inputs),
+        "predict, detection": lambda: predicted(box_results.inputs),
         "predict, stretched": lambda: predicted(prediction.stretched_inputs),
         "predict, super-resolution": lambda: predicted(image_to_image.small_inputs, "low"),
         "export": lambda: 255 * preprocess(load_image(alone)[None], rule)[0],

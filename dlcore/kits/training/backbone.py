@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import optax
+from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dlcore.experiment.experiment import Setup
@@ -14,7 +15,7 @@ from dlcore.experiment.origin import Origin, Start
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.kits.training import optimizer
 
-__all__ = ["SETTINGS", "adapt_normalization", "build", "check_stages", "origin", "start", "start_from"]
+__all__ = ["SETTINGS", "adapt_normalization", "build", "build_on", "check_stages", "origin", "start", "start_from"]
 
 SETTINGS = {
     "init_from": Setting(
@@ -45,6 +46,23 @@ def build(setup: Setup, **fields):
 
     fields = {"num_classes": setup.spec.get("num_classes", 1), **fields}
     return create_model(setup.flags.model, dtype=setup.dtype, **fields, **setup.flags.group("model"))
+
+
+def build_on(setup: Setup, network: Callable[..., nn.Module], prefix: str, **fields: Any) -> nn.Module:
+    """Build a detector or a segmenter, on the backbone of `--model` if the experiment has this flag.
+
+    Args:
+      setup: facts of the run, with `num_classes` in its spec.
+      network: class of the network, or a `functools.partial` of it.
+      prefix: prefix of the flags of its fields.
+      **fields: other fields, such as heads.
+
+    Returns:
+      The flax module.
+    """
+    if "model" in setup.flags:
+        fields["backbone"] = build(setup)
+    return network(num_classes=setup.spec["num_classes"], dtype=setup.dtype, **fields, **setup.flags.group(prefix))
 
 
 def check_stages(flags: Flags) -> None:

@@ -1,4 +1,4 @@
-"""The shared part of segmentation's experiments: splits, weights, baselines, augmentation, masks of own images."""
+"""The task of segmentation: splits, weights, baselines, augmentation, masks of own images."""
 
 import json
 from types import SimpleNamespace
@@ -11,8 +11,8 @@ from PIL import Image
 
 from dlcore.experiment.resolve import resolve
 from dlcore.kits.images import prediction
-from dlcore.kits.segmentation import segmentation_results, segmenters
 from dlcore.main import main
+from dlcore.tasks import mask_results, masks
 from experiments.detection import fcos as fcos_page
 from experiments.segmentation import deeplab as deeplab_page
 from experiments.segmentation import lraspp as lraspp_page
@@ -33,7 +33,7 @@ def pictures(folder, count, size=(12, 16)):
 
 
 def test_scenes_need_no_folder_and_the_splits_differ():
-    data = segmenters.data(flags("--num_scenes=12"))
+    data = unet.experiment.data(flags("--num_scenes=12"))
     assert [len(s) for s in (data.train, data.valid, data.test)] == [12, 8, 8]
     assert (data.train.arrays["image"][:8] != data.test.arrays["image"]).any()
     assert data.spec["class_names"][0] == "background"
@@ -44,7 +44,7 @@ def test_scenes_need_no_folder_and_the_splits_differ():
 def test_a_folder_without_splits_is_carved(tmp_path):
     pictures(tmp_path, 10)
     (tmp_path / "classes.json").write_text('{"classes": ["a", "b", "c", "d"]}')
-    data = segmenters.data(
+    data = unet.experiment.data(
         flags("--dataset=folder", f"--data_dir={tmp_path}", "--image_size=6,8", "--valid_fraction=0.2")
     )
     assert len(data.train) + len(data.valid) == 10
@@ -53,15 +53,15 @@ def test_a_folder_without_splits_is_carved(tmp_path):
     assert any("no test split" in note for note in data.notes)
     assert any("classes without a pixel: d" in note for note in data.notes)
     with pytest.raises(ValueError, match="data_dir=None: missing"):
-        segmenters.data(flags("--dataset=folder"))
+        unet.experiment.data(flags("--dataset=folder"))
     with pytest.raises(ValueError, match="scenes are square"):
-        segmenters.data(flags("--image_size=32,64"))
+        unet.experiment.data(flags("--image_size=32,64"))
 
 
 def test_baselines_by_hand():
     train = np.array([[[0, 1]], [[0, 1]], [[0, 0]]])
     test = np.array([[[0, 1]], [[1, 1]]])
-    known = segmenters.baselines(train, test, 2)
+    known = masks.baselines(train, test, 2)
     # Class 0 everywhere: 1 of 4 pixels, and class 1 never. By position 0 1: hits 1 of 2 and 2 of 3.
     assert known["most frequent class"] == pytest.approx((1 / 4 + 0) / 2)
     assert known["most frequent class of each position"] == pytest.approx((1 / 2 + 2 / 3) / 2)
@@ -69,16 +69,16 @@ def test_baselines_by_hand():
 
 def test_weights_are_those_of_the_training_pixels():
     spec = {"class_pixels": [50, 20, 1], "pixels_beside": [100, 100, 100]}
-    assert segmenters.class_weights("none", spec) is None
-    np.testing.assert_allclose(segmenters.class_weights("median", spec), [0.4, 1, 10], rtol=1e-6)
-    np.testing.assert_allclose(segmenters.class_weights("enet", spec)[0], 1 / np.log(1.02 + 50 / 71), rtol=1e-6)
+    assert masks.class_weights("none", spec) is None
+    np.testing.assert_allclose(masks.class_weights("median", spec), [0.4, 1, 10], rtol=1e-6)
+    np.testing.assert_allclose(masks.class_weights("enet", spec)[0], 1 / np.log(1.02 + 50 / 71), rtol=1e-6)
 
 
 @pytest.mark.weekly
 def test_augmentation_by_flags():
     spec = {"mean": [0.5] * 3, "std": [0.25] * 3}
-    assert segmenters.augmentation(flags("--flip=none"), spec) is None
-    augment = segmenters.augmentation(flags("--flip=none", "--zoom=0.5,0.5", "--jitter=0.5"), spec)
+    assert masks.augmentation(flags("--flip=none"), spec) is None
+    augment = masks.augmentation(flags("--flip=none", "--zoom=0.5,0.5", "--jitter=0.5"), spec)
     example = {"image": jnp.zeros((8, 8, 3)), "semantic": jnp.zeros((8, 8), jnp.uint8)}
     moved = augment(jax.random.key(0), example)
     assert int((moved["semantic"] == 255).sum()) == 64 - 16  # half as wide and high, void around
@@ -101,7 +101,7 @@ def test_own_images_get_masks_and_overlays_of_their_size(tmp_path):
     assert source.arrays["image"].shape == (2, 8, 8, 3)
     classes = np.zeros((2, 8, 8), np.uint8)
     classes[:, 4:] = 1
-    files = segmentation_results.write(tmp_path / "out", {"classes": classes}, source, names, spec)
+    files = mask_results.write(tmp_path / "out", {"classes": classes}, source, names, spec)
     assert [f.name for f in files] == ["a_mask.png", "a_overlay.png", "b_mask.png", "b_overlay.png"]
     with Image.open(files[2]) as mask:
         assert mask.mode == "P"
@@ -109,7 +109,7 @@ def test_own_images_get_masks_and_overlays_of_their_size(tmp_path):
         assert mask.getpalette()[:6] == [128, 128, 128, 128, 64, 128]
     with Image.open(files[3]) as picture:
         assert picture.size == (10, 30)
-    (row, _) = segmentation_results.describe({"classes": classes}, spec)
+    (row, _) = mask_results.describe({"classes": classes}, spec)
     assert row == {"shares": {"sky": 0.5, "road": 0.5}, "text": "sky 50.0 %  road 50.0 %"}
 
 
@@ -136,7 +136,8 @@ def test_what_is_predicted_of_an_image_does_not_depend_on_the_others(tmp_path):
 def test_a_run_from_training_to_masks(tmp_path, capsys):
     """Of one step: the report has its panels, and another size of image is segmented."""
     run = tmp_path / "run"
-    argv = ["--smoke", "--steps=1", "--num_scenes=10", "--batch_size=4", "--unet.widths=2,2", f"--run_dir={run}"]
+    # 84 // 6 = 14 test scenes: more than the 8 worst and half of the 4 typical ones.
+    argv = ["--smoke", "--steps=1", "--num_scenes=84", "--batch_size=4", "--unet.widths=2,2", f"--run_dir={run}"]
     assert main(unet.experiment, argv) in (0, None)
     report = (run / "report.html").read_text()
     for title in (

@@ -1,8 +1,8 @@
 """The settings that the experiments of two-stage detectors share, for scenes of 96 x 96 on two cores."""
 
-from dlcore.kits.detection import detectors
+from dlcore.tasks import boxes
 
-__all__ = ["DEFAULTS", "SMALL", "SMALLEST", "SMOKE"]
+__all__ = ["DEFAULTS", "LEARNER", "SMALL", "SMALLEST", "SMOKE"]
 
 SMALL = {
     "stages": ("stage2", "stage3", "stage4"),
@@ -22,16 +22,18 @@ SMALLEST = {
 }
 """Flags of a detector with one level, for `--smoke`."""
 
-DEFAULTS = {
-    **detectors.DEFAULTS,
-    "learning_rate": 2e-3,
+LEARNER = {
+    "topk_candidates": 100,
     "num_proposals": 50,
     "rpn_batch_size_per_image": 64,
     "box_batch_size_per_image": 32,
     "detections_per_img": 50,
 }
+"""Arguments of the learner."""
+
+DEFAULTS = {**LEARNER, "learning_rate": 2e-3}
 SMOKE = {
-    **detectors.SMOKE,
+    **boxes.DENSE_SMOKE,
     "num_proposals": 10,
     "rpn_batch_size_per_image": 16,
     "box_batch_size_per_image": 8,

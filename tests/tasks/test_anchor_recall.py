@@ -7,7 +7,7 @@ from dlcore.data.source import Source
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.splits import Splits
-from dlcore.kits.detection.anchor_recall import recall_note
+from dlcore.tasks.anchor_recall import recall_note
 from experiments.detection.single_stage import experiment
 
 

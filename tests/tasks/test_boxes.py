@@ -1,4 +1,4 @@
-"""The shared part of detection's experiments: splits by name, errors that name the flag, predictions as text."""
+"""The task of detection: splits by name, errors that name the flag, predictions as text."""
 
 import dataclasses
 import json
@@ -11,10 +11,20 @@ from PIL import Image
 from dlcore.data.coco import coco_source
 from dlcore.data.masks import unpack_masks
 from dlcore.data.source import Source
+from dlcore.detection.faster_rcnn import FasterRCNN
+from dlcore.detection.keypoint_rcnn import KeypointHead
+from dlcore.detection.mask_rcnn import MaskHead
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
-from dlcore.kits.detection import detection_results, detectors
+from dlcore.tasks import box_results, boxes
 from experiments.detection.fcos import experiment
+
+HEADS = {"faster_rcnn": FasterRCNN, "mask_head": MaskHead, "keypoint_head": KeypointHead}
+"""A detector of boxes, masks and keypoints."""
+
+
+class StuffShapes(boxes.Boxes):
+    stuff = True
 
 
 def flags(*argv):
@@ -22,7 +32,7 @@ def flags(*argv):
 
 
 def test_scenes_need_no_folder_and_the_splits_differ():
-    data = detectors.data(flags("--image_size=48,48", "--num_scenes=12"))
+    data = boxes.data(flags("--image_size=48,48", "--num_scenes=12"))
     assert [len(s) for s in (data.train, data.valid, data.test)] == [12, 8, 8]
     assert (data.train.arrays["image"][:8] != data.test.arrays["image"]).any()
     assert data.spec["num_classes"] == len(data.spec["class_names"]) == 5
@@ -30,30 +40,30 @@ def test_scenes_need_no_folder_and_the_splits_differ():
 
 
 def test_masks_keypoints_and_stuff_are_loaded_where_an_experiment_wants_them():
-    wanted = detectors.fields(masks=True, keypoints=True, stuff=True)["data"]
-    data = wanted(flags("--image_size=48,48", "--num_scenes=12"))
+    data = StuffShapes(HEADS).data(flags("--image_size=48,48", "--num_scenes=12"))
     assert data.spec["keypoint_names"] == ["left", "top", "right", "bottom"]
     assert data.spec["stuff_names"] == ["smooth", "striped", "checked"]
-    assert set(detectors.FIELDS["data"](flags("--image_size=48,48", "--num_scenes=12")).train.arrays) == {
+    assert set(experiment.data(flags("--image_size=48,48", "--num_scenes=12")).train.arrays) == {
         "image",
         "boxes",
         "labels",
         "box_mask",
     }
     with pytest.raises(ValueError, match="no semantic maps"):
-        wanted(flags("--dataset=coco", "--data_dir=x"))
+        StuffShapes(HEADS).data(flags("--dataset=coco", "--data_dir=x"))
 
 
 def test_what_is_measured_depends_on_the_data_and_the_mean_shapes_only_on_the_test_split():
-    data = detectors.fields(masks=True, keypoints=True)["data"](flags("--image_size=48,48", "--num_scenes=12"))
+    task = boxes.Boxes(HEADS)
+    data = task.data(flags("--image_size=48,48", "--num_scenes=12"))
     setup = SimpleNamespace(spec=data.spec)
     names = {
-        split: {name for evaluator in detectors.evaluators(setup, data, split) for name in evaluator.names}
+        split: {name for evaluator in task.evaluators(setup, data, split) for name in evaluator.names}
         for split in ("valid", "test")
     }
     assert names["test"] - names["valid"] == {"mean_mask_map", "mean_keypoint_pck"}
     assert {"map", "mask_map", "keypoint_map", "pck"} <= names["valid"]
-    plain = detectors.evaluators(SimpleNamespace(spec={"class_names": ["a"]}), data, "test")
+    plain = task.evaluators(SimpleNamespace(spec={"class_names": ["a"]}), data, "test")
     assert {name for evaluator in plain for name in evaluator.names} == {
         *("map", "map50", "map75", "map_small", "map_medium", "map_large", "recall100", "map/a", "map50/a")
     }
@@ -68,9 +78,7 @@ def test_coco_without_validation_or_test_notes_what_is_tested(tmp_path):
         notes.append({"id": i + 1, "image_id": i, "category_id": 4, "bbox": [1, 1, 8, 8], "iscrowd": 0})
     content = {"images": images, "annotations": notes, "categories": [{"id": 4, "name": "cell"}]}
     (tmp_path / "instances_train.json").write_text(json.dumps(content))
-    data = detectors.data(
-        flags("--dataset=coco", f"--data_dir={tmp_path}", "--image_size=16,16", "--valid_fraction=0.2")
-    )
+    data = boxes.data(flags("--dataset=coco", f"--data_dir={tmp_path}", "--image_size=16,16", "--valid_fraction=0.2"))
     assert len(data.train) + len(data.valid) == 10
     assert 1 <= len(data.valid) <= 5
     assert data.test is data.valid
@@ -80,9 +88,14 @@ def test_coco_without_validation_or_test_notes_what_is_tested(tmp_path):
 
 def test_what_is_missing_is_named():
     with pytest.raises(ValueError, match="data_dir=None"):
-        detectors.data(flags("--dataset=coco"))
+        boxes.data(flags("--dataset=coco"))
     with pytest.raises(ValueError, match="scenes are square"):
-        detectors.data(flags("--image_size=32,64"))
+        boxes.data(flags("--image_size=32,64"))
+
+
+def test_the_heads_of_a_detector_say_what_selects_the_best_checkpoint():
+    monitors = [boxes.Boxes(dict(list(HEADS.items())[:count])).monitor for count in (1, 2, 3)]
+    assert monitors == ["map", "mask_map", "pck"]
 
 
 def test_fields_of_the_detector_are_flags():
@@ -93,19 +106,19 @@ def test_fields_of_the_detector_are_flags():
 
 
 def test_augmentation_by_flags():
-    assert detectors.augmentation(flags("--flip=none", "--zoom=1,1")) is None
-    assert detectors.augmentation(flags("--flip=horizontal", "--zoom=0.8,1.2")) is not None
+    assert boxes.augmentation(flags("--flip=none", "--zoom=1,1")) is None
+    assert boxes.augmentation(flags("--flip=horizontal", "--zoom=0.8,1.2")) is not None
     for word, problem in (("nan,1", "--zoom=nan: not finite"), ("0,1", "--zoom=0.0: out of range")):
         with pytest.raises(FlagError, match=f"^{problem}; allowed: at least 0.01$"):
             flags(f"--zoom={word}")
 
 
 def test_a_mirror_that_would_swap_sides_is_left_out_with_a_note(monkeypatch):
-    drawn = detectors.data(flags("--image_size=48,48", "--num_scenes=12"), keypoints=True)
+    drawn = boxes.data(flags("--image_size=48,48", "--num_scenes=12"), keypoints=True)
     assert not any("mirror" in note for note in drawn.notes)
     renamed = dataclasses.replace(drawn.train, keypoint_names=("a", "b", "top", "bottom"))
-    monkeypatch.setattr(detectors, "_scenes", lambda flags, **wanted: (renamed, drawn.valid, drawn.test, ()))
-    notes = detectors.data(flags("--image_size=48,48", "--num_scenes=12"), keypoints=True).notes
+    monkeypatch.setattr(boxes, "_scenes", lambda flags, **wanted: (renamed, drawn.valid, drawn.test, ()))
+    notes = boxes.data(flags("--image_size=48,48", "--num_scenes=12"), keypoints=True).notes
     assert "flip=both: no horizontal mirror, since no two of the keypoints a, b, top, bottom change places" in notes[0]
 
 
@@ -119,7 +132,7 @@ def test_boxes_are_described_in_pixels_of_the_photograph():
         "valid": np.array([[True, True], [False, False]]),
         "original_size": np.array([[200, 150]] * 2),
     }
-    row, nothing = detection_results.describe(outputs, spec)
+    row, nothing = box_results.describe(outputs, spec)
     assert row["detections"] == [
         {"class": "b", "score": 0.75, "box_xyxy": [15, 40, 75, 80]},
         {"class": "a", "score": 0.5, "box_xyxy": [0, 8, 150, 16]},
@@ -136,7 +149,7 @@ def test_boxes_are_described_in_pixels_of_the_photograph():
 
 def test_files_are_stretched_to_the_size_of_training(tmp_path):
     Image.fromarray(np.zeros((30, 20, 3), np.uint8)).save(tmp_path / "x.png")
-    source, names = detection_results.inputs(SimpleNamespace(input=str(tmp_path)), {"image_shape": [48, 64, 3]})
+    source, names = box_results.inputs(SimpleNamespace(input=str(tmp_path)), {"image_shape": [48, 64, 3]})
     assert source.arrays["image"].shape == (1, 48, 64, 3)
     np.testing.assert_array_equal(source.arrays["original_size"], [[30, 20]])
     assert names == [str(tmp_path / "x.png")]
@@ -157,7 +170,7 @@ def two_sizes(folder):
 
 
 def test_the_shortest_edge_gives_a_batch_its_sizes(tmp_path):
-    data = detectors.data(flags("--dataset=coco", two_sizes(tmp_path), "--resize=shortest_edge:24,36"))
+    data = boxes.data(flags("--dataset=coco", two_sizes(tmp_path), "--resize=shortest_edge:24,36"))
     assert (data.spec["image_shape"], data.spec["resize"]) == ([64, 64, 3], [24, 36])
     np.testing.assert_allclose(data.spec["mean"], [200 / 255] * 3, rtol=1e-6)  # of the images, not of their padding
     sizes = {tuple(np.concatenate(pair)) for pair in zip(*(data.train.arrays[n] for n in SIZES), strict=True)}
@@ -182,11 +195,11 @@ def test_a_bad_resizing_is_an_error_of_its_flag(argv, problem):
 def test_a_canvas_that_is_too_small_is_named_before_data_are_read():
     edge = "--resize=shortest_edge:30,40"
     with pytest.raises(ValueError, match=r"^canvas=32,32: too small for resize=shortest_edge:30,40"):
-        detectors.data(flags("--dataset=coco", "--data_dir=nowhere", edge, "--canvas=32,32"))
+        boxes.data(flags("--dataset=coco", "--data_dir=nowhere", edge, "--canvas=32,32"))
     with pytest.raises(ValueError, match=r"^canvas=32,32: resize=stretch pads nothing"):
-        detectors.data(flags("--dataset=coco", "--data_dir=nowhere", "--canvas=32,32"))
+        boxes.data(flags("--dataset=coco", "--data_dir=nowhere", "--canvas=32,32"))
     with pytest.raises(ValueError, match=r"^resize=shortest_edge:30,40: scenes are drawn in --image_size"):
-        detectors.data(flags(edge))
+        boxes.data(flags(edge))
 
 
 def test_predictions_are_of_the_files_own_size(tmp_path):
@@ -195,15 +208,15 @@ def test_predictions_are_of_the_files_own_size(tmp_path):
     Image.fromarray(np.zeros((12, 24, 3), np.uint8)).save(tmp_path / "in" / "x.png")
     Image.fromarray(np.zeros((20, 10, 3), np.uint8)).save(tmp_path / "in" / "y.png")
     spec = {"image_shape": [64, 64, 3], "resize": [24, 36], "class_names": ["a", "b"]}
-    source, names = detection_results.inputs(SimpleNamespace(input=str(tmp_path / "in")), spec)
+    source, names = box_results.inputs(SimpleNamespace(input=str(tmp_path / "in")), spec)
     np.testing.assert_array_equal(source.arrays["image_size"], [[18, 36], [36, 18]])
     np.testing.assert_array_equal(source.arrays["original_size"], [[12, 24], [20, 10]])
     found = {key: value for key, value in outputs().items() if key not in ("masks", "keypoints")}
     found |= {name: source.arrays[name] for name in SIZES}
-    (first, _) = detection_results.describe(found, spec)
+    (first, _) = box_results.describe(found, spec)
     # 8, 4, 24, 20 of 36 by 18, each over 1.5; 20 is beyond the image, and clipped to its height, 12.
     assert first["detections"][0]["box_xyxy"] == [5.33, 2.67, 16, 12]
-    detection_results.write(tmp_path / "out", found, source, names, spec)
+    box_results.write(tmp_path / "out", found, source, names, spec)
     boxes = json.loads((tmp_path / "out" / "detections.json").read_text())["annotations"]
     np.testing.assert_allclose(boxes[0]["bbox"], [8 / 1.5, 4 / 1.5, 16 / 1.5, 12 - 4 / 1.5], rtol=1e-6)
 
@@ -226,7 +239,7 @@ def test_predictions_are_written_in_a_form_that_can_be_read_as_truth(tmp_path):
         files.append(tmp_path / str(i) / f"x{i}.png")
         Image.fromarray(np.full((*size[::-1], 3), 90, np.uint8)).save(files[-1])
     spec = {"class_names": ["a", "b"], "image_shape": [24, 32, 3], "keypoint_names": ["nose", "tail"]}
-    written = detection_results.write(tmp_path / "out", outputs(), None, [str(f) for f in files], spec)
+    written = box_results.write(tmp_path / "out", outputs(), None, [str(f) for f in files], spec)
     assert [path.name for path in written] == ["x0_detections.png", "x1_detections.png", "detections.json"]
     assert Image.open(written[1]).size == (64, 48)
     content = json.loads(written[-1].read_text())
@@ -247,7 +260,7 @@ def test_predictions_are_written_in_a_form_that_can_be_read_as_truth(tmp_path):
     assert masks[:, 0, 4:20, 8:24].all()
     assert masks[:, 0].sum() == 2 * 16 * 16
     sizes = {"original_size": np.array([[24, 32], [48, 64]])}
-    described = detection_results.describe(outputs() | {"map": np.zeros((2, 5))} | sizes, spec)[1]["detections"]
+    described = box_results.describe(outputs() | {"map": np.zeros((2, 5))} | sizes, spec)[1]["detections"]
     assert described[0]["keypoints"] == {"nose": [16, 8], "tail": [48, 40]}  # twice (8, 4) and (24, 20)
     assert len(described) == 1
 
@@ -260,7 +273,7 @@ def test_files_of_one_name_do_not_overwrite_each_other(tmp_path):
         Image.fromarray(np.zeros((24, 32, 3), np.uint8)).save(files[-1])
     spec = {"class_names": ["a", "b"], "image_shape": [24, 32, 3]}
     plain = {k: v for k, v in outputs().items() if k not in ("masks", "keypoints")}
-    written = detection_results.write(tmp_path / "out", plain, None, [str(f) for f in files], spec)
+    written = box_results.write(tmp_path / "out", plain, None, [str(f) for f in files], spec)
     assert len(set(written)) == 3
     notes = json.loads(written[-1].read_text())["annotations"]
     assert not {"segmentation", "keypoints"} & set(notes[0])
@@ -288,7 +301,7 @@ def test_the_report_shows_the_worst_images_first_and_ap_by_class():
         outputs=outputs(3),
         history=[],
     )
-    found = detection_results.panels(context)
+    found = box_results.panels(context)
     assert found[0].title == "Detections with the most errors"
     # The last image alone lacks a box.
     assert found[0].html.index("1 predicted, 2 true<br>1 missed") < found[0].html.index("2 predicted, 2 true")
@@ -303,4 +316,4 @@ def test_the_report_shows_the_worst_images_first_and_ap_by_class():
     assert "12.5" in found[1].html
     assert "6.2" in found[1].note
     assert "75.0" in found[2].html
-    assert detection_results.pictures(context)["detections"].shape == (48, 3 * 64, 3)
+    assert box_results.pictures(context)["detections"].shape == (48, 3 * 64, 3)

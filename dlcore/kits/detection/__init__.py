@@ -1,1 +1,0 @@
-"""What pages of detection share: data and augmentation, the learner, anchors' recall, pictures with boxes."""

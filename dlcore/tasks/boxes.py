@@ -1,0 +1,331 @@
+"""Boxes: object detection, of drawn scenes or of a folder in COCO's format, with masks and keypoints.
+
+experiment = Experiment(
+    __file__, __doc__, fcos.learner, task=Boxes(modules={"fcos": fcos.FCOS}), optimizer=AveragedAdamW()
+)
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from flax import linen as nn
+
+from dlcore.data.resizing import check_resize, shortest_edge
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import Setting
+from dlcore.experiment.splits import Splits
+from dlcore.experiment.task import Task
+from dlcore.kits.images import labeled_images
+from dlcore.kits.training import backbone, init_from
+from dlcore.learner import Evaluator, Range
+from dlcore.tasks import anchor_recall, box_results
+
+__all__ = ["DENSE_SMOKE", "SMALL", "SMOKE", "AnchorBoxes", "Boxes", "StretchedBoxes", "augmentation", "data"]
+
+SMALL = {"stages": ("stage3", "stage4"), "channels": 48, "extra_blocks": "none", "num_convs": 2, "num_groups": 8}
+"""Fields of a detector on the small backbone: strides 8 and 16."""
+SMOKE = {"steps": 4, "batch_size": 8, "num_scenes": 16, "eval_every": 4, "model.width": 8}
+"""Settings of --smoke."""
+DENSE_SMOKE = {**SMOKE, "topk_candidates": 20, "detections_per_img": 10}
+"""Settings of --smoke of a detector that takes the best candidates of each level."""
+
+_NUM_MEAN_SHAPES = 500
+"""Number of training images whose mean masks and keypoints are the baseline."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StretchedBoxes(Task):
+    """Images and the boxes of their objects: drawn scenes, or a folder in COCO's format, stretched to one size.
+
+    A detector with the module `mask_head` learns masks, too, and one with `keypoint_head` learns keypoints.
+
+    Args:
+      modules: {prefix: detector}, then {field of the detector: head}; the simple fields are the flags `--PREFIX.FIELD`
+      dataset: scenes (drawn), or coco: a folder in COCO's format
+      data_dir: coco: instances_train.json, ..._val, ..._test, images.zip or images/
+      image_size: height and width that images are stretched to
+      max_boxes: boxes of an image at most; more are an error
+      num_scenes: scenes: for training; a tenth as many again to validate, a sixth to test
+      valid_fraction: coco: fraction of train held out for validation if there is no validation split
+      flip: mirroring of training images
+      zoom: factors between which training images are scaled, 1,1: none; by default 0.75,1.35 for coco, none for scenes
+    """
+
+    modules: dict[str, Callable[..., nn.Module]]
+    dataset: Annotated[Literal["scenes", "coco"], "essential"] = "scenes"
+    data_dir: Annotated[str | None, "essential"] = None
+    image_size: Annotated[tuple[int, int], "essential"] = (96, 96)
+    max_boxes: Annotated[int, Range(1)] = 32
+    num_scenes: Annotated[int, Range(10)] = 4000
+    valid_fraction: Annotated[float, Range(0.001, 0.9)] = 0.1
+    flip: Literal["none", "horizontal", "both"] = "both"
+    zoom: Annotated[tuple[float, float] | None, Range(0.01), labeled_images.check_zoom] = None
+
+    defaults: ClassVar[dict[str, Any]] = {
+        "model.stages": (1, 1, 1, 1),
+        "model.stem_stride": 2,
+        "model.width": 16,
+        "epochs": 8.0,
+        "batch_size": 32,
+        "eval_every": 500,
+        "eval_batch_size": 64,
+        "learning_rate": 4e-3,
+        "ema": 0.99,
+        "select": "last",
+    }
+    stuff: ClassVar[bool] = False
+    """Whether to load semantic maps, which only scenes have."""
+    model = "resnet8_cifar"
+    plain = {"flip": "none", "zoom": (1.0, 1.0), "weight_decay": 0.0, "ema": None}
+    packages = ("pycocotools",)
+    start = staticmethod(init_from.start)
+    check = staticmethod(backbone.check_stages)
+    inputs = staticmethod(box_results.inputs)
+    describe = staticmethod(box_results.describe)
+    write = staticmethod(box_results.write)
+    panels = staticmethod(box_results.panels)
+    pictures = staticmethod(box_results.pictures)
+
+    @property
+    def monitor(self) -> str:
+        """The keypoints' PCK, the masks' mAP, or the boxes' mAP."""
+        return "pck" if "keypoint_head" in self.modules else "mask_map" if "mask_head" in self.modules else "map"
+
+    @property
+    def headline(self) -> str:
+        """The monitor."""
+        return self.monitor
+
+    def settings(self) -> dict[str, Setting]:
+        """Collect the flags of the task, and `--init_from`.
+
+        Returns:
+          {flag: setting}.
+        """
+        return {**super().settings(), **init_from.SETTINGS}
+
+    def data(self, flags: Flags) -> Splits:
+        """Load the splits by name, with what the heads of the detector learn; see `data`.
+
+        Args:
+          flags: resolved settings, with those of the task.
+
+        Returns:
+          The splits.
+        """
+        return data(flags, "mask_head" in self.modules, "keypoint_head" in self.modules, self.stuff)
+
+    def detector(self, setup: Setup) -> nn.Module:
+        """Build the detector on the backbone of `--model`, with its heads.
+
+        Args:
+          setup: facts of the run.
+
+        Returns:
+          The flax module.
+        """
+        prefix, network = next(iter(self.modules.items()))
+        sizes = {"mask_head": setup.spec["num_classes"], "keypoint_head": len(setup.spec.get("keypoint_names", ()))}
+        heads = {
+            name: self.modules[name](size, dtype=setup.dtype, **setup.flags.group(name))
+            for name, size in sizes.items()
+            if name in self.modules
+        }
+        return backbone.build_on(setup, network, prefix, **heads)
+
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        """Build the detector, the preprocessing and the augmentation.
+
+        Args:
+          setup: facts of the run.
+
+        Returns:
+          `model`, `preprocess` and `augment`.
+        """
+        return {
+            "model": self.detector(setup),
+            "preprocess": labeled_images.preprocess(setup),
+            "augment": augmentation(setup.flags, setup.spec.get("keypoint_names", ())),
+        }
+
+    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+        """Build the evaluators of COCO's mAP of boxes, masks and keypoints, and of PCK.
+
+        On the test split they also measure a baseline that ignores the pixels in a box: mean_mask_map and
+        mean_keypoint_pck take the detected boxes with their class's mean training mask and mean training keypoints.
+
+        Args:
+          setup: facts of the run; its spec must contain the class names.
+          splits: the splits.
+          split: "valid" or "test".
+
+        Returns:
+          The evaluators.
+        """
+        from dlcore.evaluators.coco import coco_evaluator
+        from dlcore.evaluators.keypoints import pck_evaluator
+        from dlcore.evaluators.mean_shape import evaluate_class_means, mean_keypoints, mean_masks
+
+        spec = setup.spec
+        classes, names = spec["class_names"], spec.get("keypoint_names", ())
+        measures = [coco_evaluator(classes, masks=spec.get("masks", False), keypoints=bool(names))]
+        measures += [pck_evaluator(names)] if names else []
+        if split == "test":
+            arrays = splits.train.take(_NUM_MEAN_SHAPES).arrays
+            if spec.get("masks"):
+                masks = mean_masks(arrays, len(classes))
+                measures.append(
+                    evaluate_class_means(
+                        coco_evaluator(classes, masks=True), {"mask_map": "mean_mask_map"}, masks=masks
+                    )
+                )
+            if names:
+                points = mean_keypoints(arrays, len(classes))
+                measures.append(
+                    evaluate_class_means(pck_evaluator(names), {"pck": "mean_keypoint_pck"}, keypoints=points)
+                )
+        return measures
+
+
+@dataclasses.dataclass(frozen=True)
+class Boxes(StretchedBoxes):
+    """Boxes in images that are stretched to one size, or resized to a shortest edge and padded.
+
+    Args:
+      resize: coco: stretch to --image_size, or shortest_edge:S,L: the shorter side to S pixels, the longer to L at most
+      canvas: height and width that images of --resize=shortest_edge are padded to; by default L, up to a multiple of 32
+    """
+
+    resize: Annotated[str, "if changed", check_resize] = "stretch"
+    canvas: Annotated[tuple[int, int] | None, Range(1), "if changed"] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class AnchorBoxes(Boxes):
+    """Boxes for a detector with anchors, whose best possible recall is printed before training."""
+
+    def notes(self, setup: Setup, splits: Splits) -> list[str]:
+        """Describe the best possible recall of the detector's anchors.
+
+        Args:
+          setup: facts of the run.
+          splits: the splits.
+
+        Returns:
+          One line, see `recall_note`.
+        """
+        boxes = anchor_recall.anchors_of(self.detector(setup), setup.spec["image_shape"])
+        return [anchor_recall.recall_note("anchors", boxes, splits)]
+
+
+def data(flags: Flags, masks: bool = False, keypoints: bool = False, stuff: bool = False) -> Splits:
+    """Load the splits by name, with the statistics of the training split.
+
+    Args:
+      flags: resolved settings; with those of `StretchedBoxes`.
+      masks: also load masks.
+      keypoints: also load keypoints.
+      stuff: also load semantic maps, which only scenes have.
+
+    Returns:
+      The splits.
+
+    Raises:
+      ValueError: see `dlcore.data.scenes.scenes` and `dlcore.data.coco.coco_splits`; before data are read, the canvas
+        is too small, or scenes would be resized.
+      FileNotFoundError: see `dlcore.data.coco.coco_splits`.
+    """
+    from dlcore.data.augment import channel_statistics
+
+    loaded = {"masks": masks, "keypoints": keypoints, "stuff": stuff}
+    edge = shortest_edge(flags.get("resize", "stretch"), flags.get("canvas"))
+    if edge is not None and flags.dataset == "scenes":
+        raise ValueError(f"resize={flags.resize}: scenes are drawn in --image_size; allowed: stretch, or dataset=coco")
+    train, valid, test, messages = (_scenes if flags.dataset == "scenes" else _coco)(flags, **loaded)
+    mean, std = channel_statistics(train)
+    spec = {
+        "dataset": train.name.removesuffix(" (train)") if flags.dataset == "scenes" else Path(flags.data_dir).name,
+        "class_names": list(train.class_names),
+        "num_classes": len(train.class_names),
+        "image_shape": list(train.arrays["image"].shape[1:]),
+        "max_boxes": train.arrays["boxes"].shape[1],
+        "mean": [float(m) for m in mean],
+        "std": [float(s) for s in std],
+    }
+    if edge is not None:
+        spec["resize"] = list(edge[:2])
+    if masks:
+        spec["masks"] = True
+    if keypoints:
+        spec["keypoint_names"] = list(train.keypoint_names)
+        messages = (*messages, *_mirror_messages(flags, train.keypoint_names))
+    if stuff:
+        from dlcore.data.scenes import STUFF
+
+        spec["stuff_names"] = list(STUFF)
+    return Splits(train, valid, test, spec, messages)
+
+
+def _scenes(flags: Flags, **loaded: bool):
+    from dlcore.data.scenes import scenes
+
+    height, width = flags.image_size
+    if height != width:
+        raise ValueError(f"image_size={flags.image_size}: scenes are square; allowed: equal height and width")
+    counts = (flags.num_scenes, max(8, flags.num_scenes // 10), max(8, flags.num_scenes // 6))
+    options = {"size": height, "max_boxes": min(6, flags.max_boxes), "largest": height // 2, **loaded}
+    # Fixed seeds: every run is tested on the same scenes.
+    return *(scenes(n, seed, **options) for seed, n in enumerate(counts)), ()
+
+
+def _coco(flags: Flags, masks: bool, keypoints: bool, stuff: bool):
+    from dlcore.data.carving import complete_splits
+    from dlcore.data.coco import coco_splits
+
+    if flags.data_dir is None:
+        raise ValueError("data_dir=None: missing; allowed: a folder with instances_train.json and images")
+    if stuff:
+        raise ValueError("dataset=coco: its folders have no semantic maps; allowed: scenes")
+    size = shortest_edge(flags.get("resize", "stretch"), flags.get("canvas")) or flags.image_size
+    splits = coco_splits(flags.data_dir, size, flags.max_boxes, masks, keypoints)
+    messages = [message for source in splits.values() for message in source.notes]
+    train, valid, test, carving_messages = complete_splits(splits, flags.valid_fraction, flags.seed)
+    return train, valid, test, tuple(dict.fromkeys((*messages, *carving_messages)))
+
+
+def _mirror_messages(flags: Flags, keypoint_names: Sequence[str]) -> tuple[str, ...]:
+    """Name the mirrors of `--flip` that are left out because no keypoint has a left or right counterpart."""
+    from dlcore.data.augment import has_pairs, mirror_orders
+
+    mirrors = {"none": (), "horizontal": ("horizontal",), "both": ("horizontal", "vertical")}[flags.flip]
+    orders = dict(zip(("horizontal", "vertical"), mirror_orders(keypoint_names), strict=True))
+    if not (left_out := [mirror for mirror in mirrors if not has_pairs(orders[mirror])]):
+        return ()
+    return (
+        f"flip={flags.flip}: no {' or '.join(left_out)} mirror, since no two of the keypoints "
+        f"{', '.join(keypoint_names)} change places by their names (left and right, or l and r)",
+    )
+
+
+def augmentation(flags: Flags, keypoint_names: Sequence[str] = ()):
+    """Build the augmentation of `--flip` and `--zoom`.
+
+    Args:
+      flags: resolved settings; with those of `StretchedBoxes`.
+      keypoint_names: names of the keypoints; a mirror swaps left and right.
+
+    Returns:
+      `(key, example) -> example`, see `dlcore.data.augment.examples`; None for none.
+    """
+    from dlcore.data.augment import compose_examples, random_flip_example, random_zoom_example
+
+    parts = []
+    if flags.flip != "none":
+        parts.append(random_flip_example(0.5, 0.5 if flags.flip == "both" else 0.0, keypoint_names))
+    zoom = flags.zoom or ((0.75, 1.35) if flags.dataset == "coco" else (1.0, 1.0))
+    if tuple(zoom) != (1, 1):
+        parts.append(random_zoom_example(*zoom))
+    return compose_examples(*parts) if parts else None
