@@ -53,7 +53,7 @@ LONG = ["interpretability.fast_style", "transfer.fine_tuning", "vision_language.
 
 ELSEWHERE = {
     "autoencoder_steps": (
-        "dlcore/kits/generative/latent_autoencoder.py",
+        "dlcore/tasks/latent_images.py",
         "the first phase, a run of its own, is short",
     ),
     "base": ("experiments/generative/control_net.py", "the name of another run"),
@@ -61,7 +61,7 @@ ELSEWHERE = {
     "caption_length": ("dlcore/kits/vision_language/image_text.py", "drawn captions are short"),
     "cut_longer": ("dlcore/kits/generative/image_pairs.py", "drawn sides have the same length"),
     "expert_steps": ("dlcore/kits/rl/expert_demonstrations.py", "the expert, a run of its own, is short"),
-    "guidance_samples": ("dlcore/kits/generative/class_conditional.py", "the report draws the samples"),
+    "guidance_samples": ("dlcore/tasks/class_conditional.py", "the report draws the samples"),
     "head_units": ("experiments/transfer/fine_tuning.py", "only --head=mlp has units between"),
     "init_from": ("experiments/generative/vq_vae_prior.py", "the name of another run"),
     "longest": ("dlcore/kits/vision_language/captioning.py", "drawn captions are short"),
