@@ -76,7 +76,8 @@ ELSEWHERE = {
         "--init_from=pretraining, a run of its own, is short",
     ),
     "question": ("dlcore/kits/vision_language/image_text.py", "--mode=predict asks it"),
-    "sample_class": ("dlcore/kits/generative/pixel_sequences.py", "--mode=predict draws the samples"),
+    "sample_class": ("dlcore/tasks/pixel_sequences.py", "--mode=predict draws the samples"),
+    "sample_seed": ("dlcore/modes/predict.py", "--mode=predict draws the samples"),
     "target_entropy_ratio": ("dlcore/rl/sac.py", "only discrete actions, as of CartPole, have the entropy"),
     "valid_fraction": ("dlcore/kits/images/labeled_images.py", "drawn data has a validation split"),
 }

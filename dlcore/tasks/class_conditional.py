@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from dlcore.data.source import Source
 from dlcore.evaluators.class_consistency import class_consistency
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import FlagError
+from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.kits.generative import image_generation, sample_panels, samples
 from dlcore.kits.training import pretrained_network
@@ -25,15 +25,17 @@ __all__ = ["ClassConditionalImages", "GuidedImages", "class_source"]
 
 @dataclasses.dataclass(frozen=True)
 class ClassConditionalImages(ImageGeneration):
-    """Images of a class, and samples of each class.
-
-    Args:
-      sample_class: class that --mode=predict draws, by name or number; by default all in turn
-    """
-
-    sample_class: Annotated[str | None, "no identity"] = None
+    """Images of a class, and samples of each class."""
 
     input_kind = "CLASS,CLASS"
+
+    def settings(self) -> dict[str, Setting]:
+        """Collect the flags of the task, and `--sample_class`.
+
+        Returns:
+          {flag: setting}.
+        """
+        return {**super().settings(), **samples.SAMPLE_CLASS}
 
     def data(self, flags: Flags) -> Splits:
         """Load the splits by name; the report shows samples of each class.
