@@ -53,7 +53,7 @@ LONG = ["interpretability.fast_style", "transfer.fine_tuning", "vision_language.
 
 ELSEWHERE = {
     "autoencoder_steps": (
-        "dlcore/kits/generative/latent_autoencoder.py",
+        "dlcore/tasks/latent_images.py",
         "the first phase, a run of its own, is short",
     ),
     "base": ("experiments/generative/control_net.py", "the name of another run"),
@@ -61,14 +61,14 @@ ELSEWHERE = {
     "caption_length": ("dlcore/kits/vision_language/image_text.py", "drawn captions are short"),
     "cut_longer": ("dlcore/kits/generative/image_pairs.py", "drawn sides have the same length"),
     "expert_steps": ("dlcore/kits/rl/expert_demonstrations.py", "the expert, a run of its own, is short"),
-    "guidance_samples": ("dlcore/kits/generative/class_conditional.py", "the report draws the samples"),
+    "guidance_samples": ("dlcore/tasks/class_conditional.py", "the report draws the samples"),
     "head_units": ("experiments/transfer/fine_tuning.py", "only --head=mlp has units between"),
     "init_from": ("experiments/generative/vq_vae_prior.py", "the name of another run"),
     "longest": ("dlcore/kits/vision_language/captioning.py", "drawn captions are short"),
     "mesh_resolution": ("experiments/vision3d/implicit_surface.py", "the report draws the mesh"),
     "min_count": ("dlcore/kits/vision_language/captioned_images.py", "the words of drawn captions are known"),
     "network_steps": ("dlcore/kits/training/pretrained_network.py", "the network, a run of its own, is short"),
-    "num_drawn": ("dlcore/kits/generative/latent_space.py", "--mode=predict draws the samples"),
+    "num_drawn": ("dlcore/kits/generative/samples.py", "--mode=predict draws the samples"),
     "own_size": ("dlcore/kits/images/prediction.py", "--mode=predict reads the images"),
     "plateau_patience": ("dlcore/modes/train.py", "the hook of --schedule=plateau is made there"),
     "pretraining_steps": (
@@ -76,7 +76,8 @@ ELSEWHERE = {
         "--init_from=pretraining, a run of its own, is short",
     ),
     "question": ("dlcore/kits/vision_language/image_text.py", "--mode=predict asks it"),
-    "sample_class": ("dlcore/kits/generative/pixel_sequences.py", "--mode=predict draws the samples"),
+    "sample_class": ("dlcore/tasks/pixel_sequences.py", "--mode=predict draws the samples"),
+    "sample_seed": ("dlcore/modes/predict.py", "--mode=predict draws the samples"),
     "target_entropy_ratio": ("dlcore/rl/sac.py", "only discrete actions, as of CartPole, have the entropy"),
     "valid_fraction": ("dlcore/kits/images/labeled_images.py", "drawn data has a validation split"),
 }

@@ -63,6 +63,8 @@ class Experiment:
       learner: the technique's factory; its simple parameters become flags.
       task: what the technique shares with others, see `dlcore.experiment.task.Task`; None: the page gives all itself.
       optimizer: record of the optimizer's flags, with `build(setup)` and `rate_of_step(setup)`, beside `task`.
+      arguments: Setup -> what the technique takes besides its flags and the optimizer, such as its networks, beside
+        `task`.
       data: Flags -> Splits.
       build: Setup -> Learner.
       model: the default of `--model`; its simple fields become `--model.FIELD`. None: the experiment has no such flag.
@@ -114,6 +116,7 @@ class Experiment:
     build: Callable[[Setup], Learner] = None  # pyright: ignore[reportAssignmentType]
     task: Any = None
     optimizer: Any = None
+    arguments: Callable[[Setup], dict[str, Any]] | None = None
     model: str | None = None
     modules: dict[str, Callable] = dataclasses.field(default_factory=dict)
     external_fields: tuple[str, ...] = ()
@@ -163,7 +166,8 @@ class Experiment:
             if getattr(self, name) == unset[name]:
                 values[name] = getattr(self.task, name)
         if self.build is None:
-            values["build"] = functools.partial(self.task.build, self.learner, self.optimizer)
+            page = {} if self.arguments is None else {"arguments": self.arguments}
+            values["build"] = functools.partial(self.task.build, self.learner, self.optimizer, **page)
         if self.optimizer is not None and self.schedule == unset["schedule"]:
             values["schedule"] = self.optimizer.rate_of_step
         for name, value in values.items():

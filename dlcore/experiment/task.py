@@ -77,22 +77,30 @@ class Task:
         """
         return learner
 
-    def build(self, technique: Callable[..., Learner], optimizer: Any, setup: Setup) -> Learner:
+    def build(
+        self,
+        technique: Callable[..., Learner],
+        optimizer: Any,
+        setup: Setup,
+        arguments: Callable[[Setup], dict[str, Any]] | None = None,
+    ) -> Learner:
         """Build the learner of an experiment.
 
         Args:
           technique: the technique's factory.
-          optimizer: record of the optimizer's flags, with `build(setup)`, and perhaps `wrap(learner, setup)`; None for
-            a technique without one.
+          optimizer: record of the optimizer's flags, with `build(setup)`, and perhaps `wrap(learner, setup)` and
+            `parameters`, the parameters of the technique that take an optimizer; None for a technique without one.
           setup: facts of the run.
+          arguments: the page's own `arguments`; None takes those of the task.
 
         Returns:
           The learner.
         """
-        arguments = self.arguments(setup)
+        values = self.arguments(setup) if arguments is None else arguments(setup)
         if optimizer is not None:
-            arguments["optimizer"] = optimizer.build(setup)
-        learner = technique(**arguments, **setup.flags.group("learner"))
+            for parameter in getattr(optimizer, "parameters", ("optimizer",)):
+                values[parameter] = optimizer.build(setup)
+        learner = technique(**values, **setup.flags.group("learner"))
         if (wrap := getattr(optimizer, "wrap", None)) is not None:
             learner = wrap(learner, setup)
         return self.wrap(learner, setup)
@@ -103,5 +111,5 @@ class Task:
         Returns:
           Names of fields of `Experiment` that are methods or attributes of the task.
         """
-        set_by_page = {"task", "optimizer", "build", "settings", "defaults"}
+        set_by_page = {"task", "optimizer", "arguments", "build", "settings", "defaults"}
         return [f.name for f in dataclasses.fields(Experiment) if f.name not in set_by_page and hasattr(self, f.name)]

@@ -59,7 +59,9 @@ def finish(
     row = {"step": step, "split": "test", **numbers}
     history = [r for r in read_metrics(folder) if r["split"] != "test"] + [row]
     seconds = provenance.process_seconds() + result.seconds_before
-    context = ReportContext(history, numbers, arrays(measures), outputs, state, data, spec, flags, learner)
+    context = ReportContext(
+        history, numbers, arrays(measures), outputs, state, data, spec, flags, learner, run.experiment.build
+    )
     with MetricsWriter(folder) as writer:
         if len(history) > len(read_metrics(folder)):
             writer.write(row)

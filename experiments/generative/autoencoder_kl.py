@@ -10,53 +10,25 @@ image has 11.4 dB. The default latent of a digit, 4 x 4 x 4, has as many numbers
 not run.
 """
 
-from functools import partial
-
-from dlcore.experiment import Experiment, Setup
+from dlcore.experiment import Experiment
 from dlcore.generative import autoencoder_kl
 from dlcore.generative.autoencoder_kl import AutoencoderKL
-from dlcore.kits.generative import latent_autoencoder
-from dlcore.kits.images import labeled_images, prediction
-from dlcore.kits.training import optimizer
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
-
-
-def build(setup: Setup):
-    learner = autoencoder_kl.learner(
-        model=latent_autoencoder.model_of(setup.flags.group("autoencoder"), setup.spec, setup.dtype),
-        optimizer=optimizer.build(setup),
-        **setup.flags.group("learner"),
-    )
-    return optimizer.evaluate_ema(learner, setup)
-
+from dlcore.tasks.latent_images import ReconstructedImages
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=autoencoder_kl.learner,
-    data=partial(labeled_images.data, labels=False),
-    build=build,
+    __file__,
+    __doc__,
+    autoencoder_kl.learner,
+    task=ReconstructedImages(),
+    optimizer=AveragedAdamW(learning_rate=2e-3, weight_decay=0.0, clip_norm=1.0),
     modules={"autoencoder": AutoencoderKL},
     external_fields=("autoencoder.image_channels",),
-    settings={**latent_autoencoder.SETTINGS, **optimizer.SETTINGS},
-    defaults={
-        "steps": 1500,
-        "batch_size": 64,
-        "learning_rate": 2e-3,
-        "weight_decay": 0.0,
-        "clip_norm": 1.0,
-        "eval_every": 500,
-    },
+    defaults={"steps": 1500, "batch_size": 64, "eval_every": 500},
     smoke={"steps": 3, "batch_size": 8, "eval_every": 3, "autoencoder.channels": (8, 8)},
-    monitor="psnr",
-    headline="psnr",
     plain={"weight_decay": 0.0, "kl_weight": 0.0},
     regularizer="kl_weight",
-    inputs=prediction.inputs,
-    describe=latent_autoencoder.describe,
-    write=latent_autoencoder.write,
-    schedule=optimizer.schedule,
-    panels=latent_autoencoder.panels,
 )
 
 if __name__ == "__main__":

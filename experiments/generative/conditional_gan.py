@@ -20,38 +20,35 @@ kernels that are not orthogonal.
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import gan, sagan
 from dlcore.generative.condition import class_condition
-from dlcore.kits.generative import class_conditional, gan_optimizer, image_generation, sample_panels, samples
+from dlcore.kits.generative.gan_optimizer import GANAdam
 from dlcore.main import main
+from dlcore.tasks.class_conditional import ClassConditionalImages
 
 
-def build(setup: Setup):
+def arguments(setup: Setup) -> dict:
     flags, num_classes = setup.flags, setup.spec["num_classes"]
     fields = {"num_classes": num_classes, "dtype": setup.dtype}
     generator = {**flags.group("generator"), **fields}
-    return gan.learner(
-        generator=sagan.Generator(tuple(setup.spec["image_shape"]), **generator),
-        discriminator=sagan.Discriminator(**{**flags.group("discriminator"), **fields}),
-        generator_optimizer=gan_optimizer.optimizer(setup),
-        discriminator_optimizer=gan_optimizer.optimizer(setup),
-        condition=class_condition(num_classes),
-        **flags.group("learner"),
-    )
+    return {
+        "generator": sagan.Generator(tuple(setup.spec["image_shape"]), **generator),
+        "discriminator": sagan.Discriminator(**{**flags.group("discriminator"), **fields}),
+        "condition": class_condition(num_classes),
+    }
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=gan.learner,
-    data=class_conditional.data,
-    build=build,
+    __file__,
+    __doc__,
+    gan.learner,
+    task=ClassConditionalImages(),
+    optimizer=GANAdam(momentum=0.0),
+    arguments=arguments,
     modules={"generator": sagan.Generator, "discriminator": sagan.Discriminator},
-    settings={**image_generation.SETTINGS, **samples.SAMPLE_CLASS, **gan_optimizer.SETTINGS},
     defaults={
         "generator.width": 24,
         "discriminator.width": 32,
         "loss": "hinge",
         "latent_dim": 64,
-        "momentum": 0.0,
         "steps": 3000,
         "batch_size": 64,
         "ema": 0.999,
@@ -68,16 +65,6 @@ experiment = Experiment(
         "eval_every": 2,
     },
     monitor=None,
-    headline="frechet_distance",
-    inputs=class_conditional.inputs,
-    input_kind="CLASS,CLASS",
-    drawn=samples.class_samples,
-    describe=samples.describe,
-    write=samples.write,
-    schedule=gan_optimizer.schedule,
-    panels=sample_panels.panels,
-    pictures=sample_panels.pictures,
-    evaluators=class_conditional.evaluators,
 )
 
 if __name__ == "__main__":

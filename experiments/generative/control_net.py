@@ -12,8 +12,9 @@ edges were given, `shuffled_iou` with those of another image: 0.77 and 0.20 by t
 not run.
 """
 
+import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
@@ -34,48 +35,16 @@ from dlcore.generative.control_net import (
     edge_map,
     shape_iou,
 )
-from dlcore.kits.generative import conditional_diffusion, text_prompts
-from dlcore.kits.training import earlier_run, optimizer
+from dlcore.kits.training import earlier_run
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.learner import Evaluator, Range
 from dlcore.main import main
+from dlcore.tasks.text_prompts import SMOKE, Prompts, text_unet
 
-SETTINGS = {
-    **text_prompts.SETTINGS,
-    "base": Setting(
-        None,
-        "the folder of a run of generative.text_to_image; by default one is trained",
-        str | None,
-        essential=True,
-        origin=lambda flags: origin(flags),
-    ),
-    "base_steps": Setting(
-        None, "training steps of the default base; by default those of its page", int | None, Range(1)
-    ),
-}
+OPTIMIZER = AveragedAdamW(learning_rate=1e-3, weight_decay=0.0, clip_norm=1.0, ema=0.99)
 
 SCHEDULE = ("num_timesteps", "beta_schedule", "prediction")
 """What the base was trained with, and the ControlNet must be trained with."""
-
-
-def data(flags: Flags) -> Splits:
-    """Draw captioned shapes and their edges."""
-    splits = text_prompts.data(flags)
-
-    def hinted(source: Source) -> Source:
-        arrays = source.arrays
-        return Source({**arrays, "hint": edge_map(arrays["image"])}, len(source), name=source.name)
-
-    train, valid, test, shown = map(hinted, (splits.train, splits.valid, splits.test, splits.shown))
-    return splits._replace(train=train, valid=valid, test=test, shown=shown)
-
-
-def model_of(setup: Setup) -> ControlledUNet:
-    """Build the base and its ControlNet."""
-    fields = setup.flags.group("unet")
-    base = text_prompts.model_of(setup)
-    halvings = max(0, int(np.log2(fields["patch_size"])))
-    shared = {name: value for name, value in fields.items() if name != "out_channels"}
-    return ControlledUNet(base, ControlNet(**shared, hint_channels=(16,) * (halvings + 1), dtype=setup.dtype))
 
 
 def origin(flags: Flags) -> Origin | None:
@@ -87,102 +56,112 @@ def origin(flags: Flags) -> Origin | None:
     return found
 
 
-def start(setup: Setup) -> Start:
-    """Start with the weights of the first phase: the base is locked, the ControlNet begins as a copy of its encoder."""
-    facts = ("image_shape", "vocabulary", "length")
-
-    def check(state):
-        found = origin(setup.flags)
-        if found is not None:
-            earlier_run.check_facts(found.name, found.spec, setup.spec, *facts)
-
-    def replace(state):
-        flags = setup.flags
-        words = [] if flags.smoke or flags.base_steps is None else [f"--steps={flags.base_steps}"]
-        words += [f"--{name}={flags.get(name)}" for name in ("image_size", "grid", "num_images", *SCHEDULE)]
-        words += earlier_run.words_of(flags, "unet", "words")
-        folder = earlier_run.find_or_train(flags, "base", "generative.text_to_image", words)
-        phase = earlier_run.load(folder)
-        what = f"base={str(folder)!r}"
-        earlier_run.check_same(what, phase, setup, "unet", "words", facts=facts)
-        for name in SCHEDULE:
-            if phase.flags.get(name) != flags.get(name):
-                raise ValueError(f"{name}={flags.get(name)}: not the base's; allowed: {phase.flags.get(name)}")
-        base = jax.tree.map(jax.numpy.asarray, phase.params)
-        params = {"control": copy_encoder(state.params["control"], base["unet"])}
-        opt_state = jax.jit(optimizer.build(setup).init)(params)
-        return state.replace(params=params, locked={"base": base}, opt_state=opt_state)
-
-    return Start(replace, check)
+def model_of(setup: Setup) -> ControlledUNet:
+    """Build the base and its ControlNet."""
+    fields = setup.flags.group("unet")
+    base = text_unet(setup)
+    halvings = max(0, int(np.log2(fields["patch_size"])))
+    shared = {name: value for name, value in fields.items() if name != "out_channels"}
+    return ControlledUNet(base, ControlNet(**shared, hint_channels=(16,) * (halvings + 1), dtype=setup.dtype))
 
 
-def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-    """Measure at the end of a run whether shapes are where the edges are, and what the prompts say."""
-    found = text_prompts.evaluators(setup, splits, split)
-    return [*(shape_iou(foreground, measure.source) for measure in found), *found]
+@dataclasses.dataclass(frozen=True)
+class PromptsAndEdges(Prompts):
+    """Captioned shapes with their edges, and a network that an earlier run trained without the edges.
 
+    Args:
+      base_steps: training steps of the default base; by default those of its page
+    """
 
-def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-    """Read an image, whose edges are followed, and prompts: --input="drawing.png: a red circle / a green cross"."""
-    from dlcore.data.decoding import load_image
+    base_steps: Annotated[int | None, Range(1)] = None
 
-    path, _, texts = flags.input.rpartition(":")
-    if not path or not Path(path).is_file():
-        raise FlagError(f"--input={flags.input}: no such image; allowed: FILE: a red circle / a green cross")
-    height, width, channels = spec["image_shape"]
-    source, names = text_prompts.inputs(flags.replace(input=texts), spec)
-    hint = edge_map(load_image(Path(path), (height, width), channels)[None])
-    return Source({**source.arrays, "hint": np.repeat(hint, len(names), 0)}, len(names)), names
+    headline = "shape_iou"
+    input_kind = '"FILE: PROMPT / PROMPT"'
 
+    def settings(self) -> dict[str, Setting]:
+        base = Setting(
+            None,
+            "the folder of a run of generative.text_to_image; by default one is trained",
+            str | None,
+            essential=True,
+            origin=origin,
+        )
+        return {**super().settings(), "base": base}
 
-def test_prompts(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
-    """Choose prompts of the test split, with the edges of their images."""
-    source, names = text_prompts.test_prompts(flags, spec)
-    return Source({**source.arrays, "hint": edge_map(source.arrays["image"])}, len(source)), names
+    def data(self, flags: Flags) -> Splits:
+        """Draw captioned shapes and their edges."""
+        splits = super().data(flags)
 
+        def hinted(source: Source) -> Source:
+            arrays = source.arrays
+            return Source({**arrays, "hint": edge_map(arrays["image"])}, len(source), name=source.name)
 
-def build(setup: Setup):
-    learner = ddpm.learner(
-        model=model_of(setup),
-        optimizer=optimizer.build(setup),
-        shape=tuple(setup.spec["image_shape"]),
-        condition=control_condition(),
-        locked=("base",),
-        **setup.flags.group("learner"),
-    )
-    return optimizer.evaluate_ema(learner, setup)
+        train, valid, test, shown = map(hinted, (splits.train, splits.valid, splits.test, splits.shown))
+        return splits._replace(train=train, valid=valid, test=test, shown=shown)
+
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        network = {"model": model_of(setup), "condition": control_condition(), "locked": ("base",)}
+        return {**super().arguments(setup), **network}
+
+    def start(self, setup: Setup) -> Start:
+        """Start with the first phase's weights: the base is locked, the ControlNet begins as a copy of its encoder."""
+        facts = ("image_shape", "vocabulary", "length")
+
+        def check(state):
+            found = origin(setup.flags)
+            if found is not None:
+                earlier_run.check_facts(found.name, found.spec, setup.spec, *facts)
+
+        def replace(state):
+            flags = setup.flags
+            words = [] if flags.smoke or flags.base_steps is None else [f"--steps={flags.base_steps}"]
+            words += [f"--{name}={flags.get(name)}" for name in ("image_size", "grid", "num_images", *SCHEDULE)]
+            words += earlier_run.words_of(flags, "unet", "words")
+            folder = earlier_run.find_or_train(flags, "base", "generative.text_to_image", words)
+            phase = earlier_run.load(folder)
+            what = f"base={str(folder)!r}"
+            earlier_run.check_same(what, phase, setup, "unet", "words", facts=facts)
+            for name in SCHEDULE:
+                if phase.flags.get(name) != flags.get(name):
+                    raise ValueError(f"{name}={flags.get(name)}: not the base's; allowed: {phase.flags.get(name)}")
+            base = jax.tree.map(jax.numpy.asarray, phase.params)
+            params = {"control": copy_encoder(state.params["control"], base["unet"])}
+            opt_state = jax.jit(OPTIMIZER.build(setup).init)(params)
+            return state.replace(params=params, locked={"base": base}, opt_state=opt_state)
+
+        return Start(replace, check)
+
+    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+        """Measure at the end of a run whether shapes are where the edges are, and what the prompts say."""
+        found = super().evaluators(setup, splits, split)
+        return [*(shape_iou(foreground, measure.source) for measure in found), *found]
+
+    def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
+        """Read an image, whose edges are followed, and prompts: --input="drawing.png: a red circle / a green cross"."""
+        from dlcore.data.decoding import load_image
+
+        path, _, texts = flags.input.rpartition(":")
+        if not path or not Path(path).is_file():
+            raise FlagError(f"--input={flags.input}: no such image; allowed: FILE: a red circle / a green cross")
+        height, width, channels = spec["image_shape"]
+        source, names = super().inputs(flags.replace(input=texts), spec)
+        hint = edge_map(load_image(Path(path), (height, width), channels)[None])
+        return Source({**source.arrays, "hint": np.repeat(hint, len(names), 0)}, len(names)), names
+
+    def drawn(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
+        """Choose prompts of the test split, with the edges of their images."""
+        source, names = super().drawn(flags, spec)
+        return Source({**source.arrays, "hint": edge_map(source.arrays["image"])}, len(source)), names
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=ddpm.learner,
-    data=data,
-    build=build,
-    **{**conditional_diffusion.PROMPT_FIELDS, "drawn": test_prompts},
-    settings={**SETTINGS, **optimizer.SETTINGS},
-    defaults={
-        **conditional_diffusion.DEFAULTS,
-        "steps": 1000,
-        "batch_size": 64,
-        "learning_rate": 1e-3,
-        "ema": 0.99,
-        "guidance": 2.0,
-        "eval_every": 500,
-        **text_prompts.NETWORK,
-    },
-    smoke={
-        **conditional_diffusion.SMOKE,
-        "num_images": 16,
-        "num_samples": 8,
-        **text_prompts.SMOKE_NETWORK,
-    },
-    headline="shape_iou",
-    inputs=inputs,
-    input_kind='"FILE: PROMPT / PROMPT"',
-    start=start,
-    panels=lambda context: text_prompts.panels(context, build),
-    evaluators=evaluators,
+    __file__,
+    __doc__,
+    ddpm.learner,
+    task=PromptsAndEdges(),
+    optimizer=OPTIMIZER,
+    defaults={"steps": 1000, "batch_size": 64, "guidance": 2.0, "eval_every": 500},
+    smoke=SMOKE,
 )
 
 if __name__ == "__main__":

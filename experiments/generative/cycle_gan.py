@@ -16,32 +16,30 @@ and `cycle_l1` of the way there and back. The first command ends at a `map_l1` o
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import cycle_gan
 from dlcore.generative.image_to_image import PatchDiscriminator, ResidualGenerator
-from dlcore.kits.generative import gan_optimizer, image_pairs, image_to_image
+from dlcore.kits.generative.gan_optimizer import GANAdam
 from dlcore.main import main
+from dlcore.tasks.image_pairs import UnpairedImages
 
 
-def build(setup: Setup):
+def arguments(setup: Setup) -> dict:
     flags = setup.flags
     fields = {**flags.group("generator"), "channels": setup.spec["image_shape"][-1], "dtype": setup.dtype}
     judge = {**flags.group("discriminator"), "dtype": setup.dtype}
-    return cycle_gan.learner(
-        generators=cycle_gan.Both(ResidualGenerator(**fields), ResidualGenerator(**fields)),
-        discriminators=cycle_gan.Both(PatchDiscriminator(**judge), PatchDiscriminator(**judge)),
-        generator_optimizer=gan_optimizer.optimizer(setup),
-        discriminator_optimizer=gan_optimizer.optimizer(setup),
-        **flags.group("learner"),
-    )
+    return {
+        "generators": cycle_gan.Both(ResidualGenerator(**fields), ResidualGenerator(**fields)),
+        "discriminators": cycle_gan.Both(PatchDiscriminator(**judge), PatchDiscriminator(**judge)),
+    }
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=cycle_gan.learner,
-    data=image_pairs.unpaired_images,
-    build=build,
+    __file__,
+    __doc__,
+    cycle_gan.learner,
+    task=UnpairedImages(),
+    optimizer=GANAdam(learning_rate=1e-3),
+    arguments=arguments,
     modules={"generator": ResidualGenerator, "discriminator": PatchDiscriminator},
     external_fields=("generator.channels",),
-    settings={**image_pairs.UNPAIRED, **gan_optimizer.SETTINGS},
     defaults={
         "generator.width": 12,
         "generator.depth": 0,
@@ -50,7 +48,6 @@ experiment = Experiment(
         "discriminator.width": 24,
         "discriminator.depth": 2,
         "discriminator.norm": False,
-        "learning_rate": 1e-3,
         "steps": 2000,
         "batch_size": 8,
         "eval_every": 500,
@@ -66,13 +63,6 @@ experiment = Experiment(
         "batch_size": 8,
         "eval_every": 2,
     },
-    monitor=None,
-    headline="map_l1",
-    inputs=image_to_image.kind_inputs,
-    describe=image_to_image.describe,
-    write=image_to_image.write,
-    schedule=gan_optimizer.schedule,
-    panels=image_to_image.panels,
 )
 
 if __name__ == "__main__":

@@ -21,35 +21,29 @@ pt_inception-2015-12-05-6726825d.pth, `dlcore convert` it `--model=inception_v3_
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import ddpm
 from dlcore.generative.unet import UNet
-from dlcore.kits.generative import image_generation, sample_panels, samples
-from dlcore.kits.training import optimizer
+from dlcore.kits.generative import sample_panels
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
+from dlcore.tasks.image_generation import ImageGeneration
 
 
-def build(setup: Setup):
-    learner = ddpm.learner(
-        model=UNet(**setup.flags.group("unet"), dtype=setup.dtype),
-        optimizer=optimizer.build(setup),
-        shape=tuple(setup.spec["image_shape"]),
-        **setup.flags.group("learner"),
-    )
-    return optimizer.evaluate_ema(learner, setup)
+def arguments(setup: Setup) -> dict:
+    return {
+        "model": UNet(**setup.flags.group("unet"), dtype=setup.dtype),
+        "shape": tuple(setup.spec["image_shape"]),
+    }
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=ddpm.learner,
-    data=image_generation.data,
-    build=build,
+    __file__,
+    __doc__,
+    ddpm.learner,
+    task=ImageGeneration(),
+    optimizer=AveragedAdamW(learning_rate=1e-3, weight_decay=0.0, clip_norm=1.0, ema=0.999),
+    arguments=arguments,
     modules={"unet": UNet},
-    settings={**image_generation.SETTINGS, **optimizer.SETTINGS},
     defaults={
         "epochs": 300.0,
-        "learning_rate": 1e-3,
-        "weight_decay": 0.0,
-        "clip_norm": 1.0,
-        "ema": 0.999,
         "sampler": "ddim",
         "num_inference_steps": 50,
         "eval_every": 1000,
@@ -66,15 +60,8 @@ experiment = Experiment(
         "network_steps": 2,
         "eval_every": 3,
     },
-    monitor="frechet_distance",
-    monitor_mode="min",
-    headline="frechet_distance",
     plain={"ema": None, "weight_decay": 0.0},
-    **samples.FIELDS,
-    schedule=optimizer.schedule,
     panels=lambda context: sample_panels.diffusion_panels(context, UNet(**context.flags.group("unet"))),
-    pictures=sample_panels.pictures,
-    evaluators=image_generation.evaluators,
 )
 
 if __name__ == "__main__":

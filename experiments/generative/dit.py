@@ -16,49 +16,31 @@ from dlcore.experiment import Experiment, Setup
 from dlcore.generative import ddpm
 from dlcore.generative.condition import class_condition
 from dlcore.generative.dit import DiT
-from dlcore.kits.generative import class_conditional, conditional_diffusion
-from dlcore.kits.training import optimizer
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
+from dlcore.tasks.class_conditional import GuidedImages
+from dlcore.tasks.guided_samples import SMOKE
 
 
-def build(setup: Setup):
+def arguments(setup: Setup) -> dict:
     num_classes = setup.spec["num_classes"]
-    learner = ddpm.learner(
-        model=DiT(**setup.flags.group("dit") | {"num_classes": num_classes}, dtype=setup.dtype),
-        optimizer=optimizer.build(setup),
-        shape=tuple(setup.spec["image_shape"]),
-        condition=class_condition(num_classes),
-        **setup.flags.group("learner"),
-    )
-    return optimizer.evaluate_ema(learner, setup)
+    return {
+        "model": DiT(**setup.flags.group("dit") | {"num_classes": num_classes}, dtype=setup.dtype),
+        "shape": tuple(setup.spec["image_shape"]),
+        "condition": class_condition(num_classes),
+    }
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=ddpm.learner,
-    build=build,
-    **conditional_diffusion.CLASS_FIELDS,
+    __file__,
+    __doc__,
+    ddpm.learner,
+    task=GuidedImages(),
+    optimizer=AveragedAdamW(learning_rate=2e-3, weight_decay=0.0, clip_norm=1.0, ema=0.999),
+    arguments=arguments,
     modules={"dit": DiT},
-    settings={**class_conditional.SETTINGS, **optimizer.SETTINGS},
-    defaults={
-        **conditional_diffusion.DEFAULTS,
-        "epochs": 250.0,
-        "batch_size": 128,
-        "learning_rate": 2e-3,
-        "ema": 0.999,
-        "eval_every": 1500,
-        "dit.width": 96,
-    },
-    smoke={
-        **conditional_diffusion.SMOKE,
-        "dit.width": 16,
-        "dit.depth": 1,
-        "num_samples": 16,
-        "network_steps": 2,
-    },
-    panels=lambda context: class_conditional.panels(context, build),
-    evaluators=class_conditional.evaluators,
+    defaults={"epochs": 250.0, "batch_size": 128, "eval_every": 1500, "dit.width": 96},
+    smoke={**SMOKE, "dit.width": 16, "dit.depth": 1, "num_samples": 16, "network_steps": 2},
 )
 
 if __name__ == "__main__":

@@ -16,27 +16,32 @@ other models were not run in full.
 from typing import Literal
 
 from dlcore.experiment import Experiment, Setting, Setup
+from dlcore.generative import autoregressive
 from dlcore.generative.fvbn import FVBN, MADE, NADE
-from dlcore.kits.generative import pixel_sequences, sample_panels
+from dlcore.kits.generative import sample_panels, samples
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
+from dlcore.tasks.pixel_sequences import PixelSequences, network_arguments
 
 MODELS = {"made": MADE, "nade": NADE, "fvbn": FVBN}
 
 
-def build(setup: Setup):
+def arguments(setup: Setup) -> dict:
     name = setup.flags.model
     fields = {} if name == "fvbn" else setup.flags.group(name)
-    return pixel_sequences.build(setup, MODELS[name], dtype=setup.dtype, **fields)
+    return network_arguments(setup, MODELS[name], **fields)
 
 
 experiment = Experiment(
-    **pixel_sequences.PAGE,
-    file=__file__,
-    doc=__doc__,
-    build=build,
+    __file__,
+    __doc__,
+    autoregressive.learner,
+    task=PixelSequences(),
+    optimizer=AveragedAdamW(learning_rate=1e-3, weight_decay=0.01, ema=0.999),
+    arguments=arguments,
     modules={"made": MADE, "nade": NADE},
     settings={
-        **pixel_sequences.SETTINGS,
+        **samples.SAMPLE_CLASS,
         "model": Setting(
             "made", "made, nade, or fvbn: the chain of logistic regressions", Literal[tuple(MODELS)], essential=True
         ),
@@ -44,15 +49,12 @@ experiment = Experiment(
     defaults={
         "epochs": 400.0,
         "batch_size": 64,
-        "learning_rate": 1e-3,
-        "weight_decay": 0.01,
-        "ema": 0.999,
         "eval_every": 500,
         "made.hidden_sizes": (256, 256),
         "nade.hidden_size": 128,
     },
     smoke={"steps": 3, "batch_size": 8, "made.hidden_sizes": (16,), "nade.hidden_size": 8, "eval_every": 3},
-    report_hooks=lambda setup: sample_panels.film_of_samples(build, setup),
+    report_hooks=lambda setup: sample_panels.film_of_samples(experiment.build, setup),
 )
 
 if __name__ == "__main__":

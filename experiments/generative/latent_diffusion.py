@@ -19,45 +19,34 @@ from dlcore.experiment import Experiment, Setup
 from dlcore.generative import ddpm
 from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.generative.conditional_unet import ConditionalUNet
-from dlcore.kits.generative import class_conditional, conditional_diffusion, latent_autoencoder
-from dlcore.kits.training import optimizer
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
+from dlcore.tasks.guided_samples import SMOKE
+from dlcore.tasks.latent_images import LatentImages, latent_arguments
 
 
-def build(setup: Setup):
+def arguments(setup: Setup) -> dict:
     fields = setup.flags.group("unet") | {"num_classes": setup.spec["num_classes"] + 1}
-    return latent_autoencoder.build(setup, ConditionalUNet(**fields, dtype=setup.dtype))
+    return latent_arguments(setup, ConditionalUNet(**fields, dtype=setup.dtype))
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=ddpm.learner,
-    build=build,
-    **conditional_diffusion.CLASS_FIELDS,
+    __file__,
+    __doc__,
+    ddpm.learner,
+    task=LatentImages(),
+    optimizer=AveragedAdamW(learning_rate=1e-3, weight_decay=0.0, clip_norm=1.0, ema=0.999),
+    arguments=arguments,
     modules={"unet": ConditionalUNet, "autoencoder": AutoencoderKL},
     external_fields=("autoencoder.image_channels",),
-    settings={**latent_autoencoder.LATENT, **optimizer.SETTINGS},
-    defaults={
-        **conditional_diffusion.DEFAULTS,
-        "steps": 3000,
-        "batch_size": 128,
-        "learning_rate": 1e-3,
-        "ema": 0.999,
-        "prediction": "v",
-        "clip_sample": False,
-        "eval_every": 1500,
-    },
+    defaults={"steps": 3000, "batch_size": 128, "prediction": "v", "clip_sample": False, "eval_every": 1500},
     smoke={
-        **conditional_diffusion.SMOKE,
+        **SMOKE,
         "unet.channels": (8, 8),
         "autoencoder.channels": (8, 8),
         "num_samples": 16,
         "network_steps": 2,
     },
-    start=latent_autoencoder.start,
-    panels=lambda context: class_conditional.panels(context, build),
-    evaluators=latent_autoencoder.evaluators,
 )
 
 if __name__ == "__main__":

@@ -13,37 +13,34 @@ times that of the first command). The second and the last command were not run.
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import pix2pix
 from dlcore.generative.image_to_image import PatchDiscriminator, UNetGenerator
-from dlcore.kits.generative import gan_optimizer, image_pairs, image_to_image
+from dlcore.kits.generative.gan_optimizer import GANAdam
 from dlcore.main import main
+from dlcore.tasks.image_pairs import EdgesToImages
 
 
-def build(setup: Setup):
+def arguments(setup: Setup) -> dict:
     flags = setup.flags
     fields = {"channels": setup.spec["image_shape"][-1], "dtype": setup.dtype}
-    return pix2pix.learner(
-        generator=UNetGenerator(**{**flags.group("generator"), **fields}),
-        discriminator=PatchDiscriminator(**flags.group("discriminator"), dtype=setup.dtype),
-        generator_optimizer=gan_optimizer.optimizer(setup),
-        discriminator_optimizer=gan_optimizer.optimizer(setup),
-        **flags.group("learner"),
-    )
+    return {
+        "generator": UNetGenerator(**{**flags.group("generator"), **fields}),
+        "discriminator": PatchDiscriminator(**flags.group("discriminator"), dtype=setup.dtype),
+    }
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=pix2pix.learner,
-    data=image_pairs.edges,
-    build=build,
+    __file__,
+    __doc__,
+    pix2pix.learner,
+    task=EdgesToImages(),
+    optimizer=GANAdam(learning_rate=1e-3),
+    arguments=arguments,
     modules={"generator": UNetGenerator, "discriminator": PatchDiscriminator},
     external_fields=("generator.channels",),
-    settings={**image_pairs.EDGES, **gan_optimizer.SETTINGS},
     defaults={
         "generator.width": 24,
         "generator.depth": 3,
         "discriminator.width": 24,
         "discriminator.depth": 2,
-        "learning_rate": 1e-3,
         "steps": 3000,
         "batch_size": 32,
         "eval_every": 500,
@@ -57,14 +54,6 @@ experiment = Experiment(
         "batch_size": 8,
         "eval_every": 2,
     },
-    monitor="l1",
-    monitor_mode="min",
-    headline="l1",
-    inputs=image_to_image.edge_inputs,
-    describe=image_to_image.describe,
-    write=image_to_image.write,
-    schedule=gan_optimizer.schedule,
-    panels=image_to_image.panels,
 )
 
 if __name__ == "__main__":

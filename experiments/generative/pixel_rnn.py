@@ -11,35 +11,30 @@ image in nats, of pixels that were binarized anew. Only the first command was ru
 """
 
 from dlcore.experiment import Experiment, Setup
+from dlcore.generative import autoregressive
 from dlcore.generative.pixel_rnn import PixelRNN
-from dlcore.kits.generative import pixel_sequences, sample_panels
+from dlcore.kits.generative import sample_panels, samples
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
+from dlcore.tasks.pixel_sequences import PixelSequences, color_fields, network_arguments
 
 
-def build(setup: Setup):
-    return pixel_sequences.build(
-        setup,
-        PixelRNN,
-        colors=setup.spec["image_shape"][-1],
-        dtype=setup.dtype,
-        **pixel_sequences.fields(setup, "pixel_rnn"),
-    )
+def arguments(setup: Setup) -> dict:
+    return network_arguments(setup, PixelRNN, **color_fields(setup, "pixel_rnn"))
 
 
 experiment = Experiment(
-    **pixel_sequences.PAGE,
-    file=__file__,
-    doc=__doc__,
-    build=build,
+    __file__,
+    __doc__,
+    autoregressive.learner,
+    task=PixelSequences(),
+    optimizer=AveragedAdamW(learning_rate=2e-3, weight_decay=0.01, clip_norm=1.0, ema=0.999),
+    arguments=arguments,
+    settings=samples.SAMPLE_CLASS,
     modules={"pixel_rnn": PixelRNN},
-    settings=pixel_sequences.SETTINGS,
     defaults={
         "epochs": 60.0,
         "batch_size": 64,
-        "learning_rate": 2e-3,
-        "weight_decay": 0.01,
-        "clip_norm": 1.0,
-        "ema": 0.999,
         "eval_every": 300,
         "pixel_rnn.num_layers": 2,
     },
@@ -51,7 +46,7 @@ experiment = Experiment(
         "pixel_rnn.head_features": 4,
         "eval_every": 3,
     },
-    report_hooks=lambda setup: sample_panels.film_of_samples(build, setup),
+    report_hooks=lambda setup: sample_panels.film_of_samples(experiment.build, setup),
 )
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ python -m experiments.generative.style_gan --dataset=fashion_mnist --data_dir=D 
 last command was not run.
 """
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -23,10 +24,12 @@ from dlcore.experiment.splits import Splits
 from dlcore.generative import gan, sagan, style_gan
 from dlcore.generative.latents import attribute_direction, edit, principal_directions, slerp
 from dlcore.generative.pixels import denormalize
-from dlcore.kits.generative import gan_optimizer, image_generation, sample_panels, samples
+from dlcore.kits.generative import image_generation
+from dlcore.kits.generative.gan_optimizer import GANAdam
 from dlcore.kits.training import pretrained_network
 from dlcore.learner import Evaluator
 from dlcore.main import main
+from dlcore.tasks.image_generation import ImageGeneration
 
 STEP = 0.01
 """Share of a walk between the two images of a path length."""
@@ -59,95 +62,104 @@ def noisy(count: int, latent_dim: int, num_noise: int) -> Source:
     return Source({"latent": latents}, len(latents), name="latents")
 
 
-def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-    """Measure samples against real images; at the end of a run also the path length and what noise changes."""
-    found = image_generation.evaluators(setup, splits, split)
-    if split != "test":
-        return found
-    network = image_generation.network_of(setup.flags.replace(frechet_network=None), setup.spec)
-    extract = pretrained_network.feature_extractor(network)
-
-    def features(images: np.ndarray) -> np.ndarray:
-        return extract(images)[0]
-
-    latent_dim, count = setup.flags.latent_dim, min(NUM_PAIRS, setup.flags.num_samples)
-    num_noise = generator_of(setup).num_noise
-    return [
-        *found,
-        path_length(features, walks(count, latent_dim, num_noise), STEP),
-        noise_share(features, noisy(count, latent_dim, num_noise)),
-    ]
-
-
-def panels(context: Any) -> list:
-    """Show samples, walks along the principal directions of the styles, more and less ink, and noise alone."""
-    from dlcore.report.generative import sample_path, sample_rows
-
-    generator = style_gan.Generator(tuple(context.spec["image_shape"]), **context.flags.group("generator"))
-    state, latent_dim = context.state, context.flags.latent_dim
-    variables = state.generator_ema or {"params": state.params["generator"]}
-    rng = np.random.default_rng(0)
-    z = jnp.asarray(rng.normal(size=(NUM_CODES, latent_dim)), jnp.float32)
-    noise = jnp.asarray(rng.normal(size=(8, generator.num_noise)), jnp.float32)
-    styles = jax.jit(lambda z: generator.apply(variables, z, method="styles"))(z)
-
-    @jax.jit
-    def draw(w, noise):
-        return denormalize(generator.apply(variables, w, noise, method="synthesize"))
-
-    def with_one_noise(w: np.ndarray) -> np.ndarray:
-        return np.asarray(draw(w, jnp.broadcast_to(noise[0], (len(w), generator.num_noise))))
-
-    amounts = np.linspace(-3, 3, 9, dtype=np.float32)
-    count = min(NUM_DIRECTIONS, latent_dim)
-    directions, shares = principal_directions(np.asarray(styles), count)
-    along = np.stack([with_one_noise(edit(styles[0], direction, amounts)) for direction in directions])
-    said = ", ".join(f"{100 * share:.1f} %" for share in shares)
-    walked = sample_path(
-        along.swapaxes(0, 1),
-        "Principal directions",
-        f"From -3 to 3 deviations of {NUM_CODES:,} styles, a direction a row; shares of their variance: {said}.",
-    )
-    ink = with_one_noise(styles[:500]).mean((1, 2, 3))
-    direction = attribute_direction(np.asarray(styles[:500]), ink)
-    change = np.linspace(-2, 2, 9, dtype=np.float32) * ink.std()
-    edited = np.stack([with_one_noise(edit(styles[k], direction, change)) for k in range(4)])
-    brighter = sample_path(
-        edited.swapaxes(0, 1),
-        "Editing the mean pixel",
-        f"Four samples, by {change[0]:.2f} to {change[-1]:.2f} along the least-squares direction of 500 styles.",
-    )
-    rows = {f"sample {k}": np.asarray(draw(jnp.repeat(styles[k : k + 1], 8, 0), noise)) for k in range(4)}
-    alone = sample_rows(rows, "Noise alone", "The same latent a row, with other noise in each image.")
-    samples, *others = sample_panels.panels(context)
-    return [samples, walked, brighter, alone, *others]
-
-
 def generator_of(setup: Setup) -> style_gan.Generator:
     shape = tuple(setup.spec["image_shape"])
     return style_gan.Generator(shape, **setup.flags.group("generator"), dtype=setup.dtype)
 
 
+@dataclasses.dataclass(frozen=True)
+class StyledImages(ImageGeneration):
+    """Images whose styles and noise are measured and shown."""
+
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        judge = {**setup.flags.group("discriminator"), "num_classes": 0, "dtype": setup.dtype}
+        return {"generator": generator_of(setup), "discriminator": sagan.Discriminator(**judge)}
+
+    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+        """Measure samples against real images; at the end of a run also the path length and what noise changes."""
+        found = super().evaluators(setup, splits, split)
+        if split != "test":
+            return found
+        network = image_generation.network_of(setup.flags.replace(frechet_network=None), setup.spec)
+        extract = pretrained_network.feature_extractor(network)
+
+        def features(images: np.ndarray) -> np.ndarray:
+            return extract(images)[0]
+
+        latent_dim, count = setup.flags.latent_dim, min(NUM_PAIRS, setup.flags.num_samples)
+        num_noise = generator_of(setup).num_noise
+        return [
+            *found,
+            path_length(features, walks(count, latent_dim, num_noise), STEP),
+            noise_share(features, noisy(count, latent_dim, num_noise)),
+        ]
+
+    def panels(self, context: Any) -> list:
+        """Show samples, walks along the principal directions of the styles, more and less ink, and noise alone."""
+        from dlcore.report.generative import sample_path, sample_rows
+
+        generator = style_gan.Generator(tuple(context.spec["image_shape"]), **context.flags.group("generator"))
+        state, latent_dim = context.state, context.flags.latent_dim
+        variables = state.generator_ema or {"params": state.params["generator"]}
+        rng = np.random.default_rng(0)
+        z = jnp.asarray(rng.normal(size=(NUM_CODES, latent_dim)), jnp.float32)
+        noise = jnp.asarray(rng.normal(size=(8, generator.num_noise)), jnp.float32)
+        styles = jax.jit(lambda z: generator.apply(variables, z, method="styles"))(z)
+
+        @jax.jit
+        def draw(w, noise):
+            return denormalize(generator.apply(variables, w, noise, method="synthesize"))
+
+        def with_one_noise(w: np.ndarray) -> np.ndarray:
+            return np.asarray(draw(w, jnp.broadcast_to(noise[0], (len(w), generator.num_noise))))
+
+        amounts = np.linspace(-3, 3, 9, dtype=np.float32)
+        count = min(NUM_DIRECTIONS, latent_dim)
+        directions, shares = principal_directions(np.asarray(styles), count)
+        along = np.stack([with_one_noise(edit(styles[0], direction, amounts)) for direction in directions])
+        said = ", ".join(f"{100 * share:.1f} %" for share in shares)
+        walked = sample_path(
+            along.swapaxes(0, 1),
+            "Principal directions",
+            f"From -3 to 3 deviations of {NUM_CODES:,} styles, a direction a row; shares of their variance: {said}.",
+        )
+        ink = with_one_noise(styles[:500]).mean((1, 2, 3))
+        direction = attribute_direction(np.asarray(styles[:500]), ink)
+        change = np.linspace(-2, 2, 9, dtype=np.float32) * ink.std()
+        edited = np.stack([with_one_noise(edit(styles[k], direction, change)) for k in range(4)])
+        brighter = sample_path(
+            edited.swapaxes(0, 1),
+            "Editing the mean pixel",
+            f"Four samples, by {change[0]:.2f} to {change[-1]:.2f} along the least-squares direction of 500 styles.",
+        )
+        rows = {f"sample {k}": np.asarray(draw(jnp.repeat(styles[k : k + 1], 8, 0), noise)) for k in range(4)}
+        alone = sample_rows(rows, "Noise alone", "The same latent a row, with other noise in each image.")
+        samples, *others = super().panels(context)
+        return [samples, walked, brighter, alone, *others]
+
+
+TASK, OPTIMIZER = StyledImages(), GANAdam(learning_rate=1e-3, momentum=0.0)
+
+
 def build(setup: Setup):
-    flags, generator = setup.flags, generator_of(setup)
-    judge = {**flags.group("discriminator"), "num_classes": 0, "dtype": setup.dtype}
+    """Build the learner; its latent holds the noise of the layers, too."""
+    latent_dim = setup.flags.latent_dim + generator_of(setup).num_noise
     return gan.learner(
-        generator=generator,
-        discriminator=sagan.Discriminator(**judge),
-        generator_optimizer=gan_optimizer.optimizer(setup),
-        discriminator_optimizer=gan_optimizer.optimizer(setup),
-        **{**flags.group("learner"), "latent_dim": flags.latent_dim + generator.num_noise},
+        **TASK.arguments(setup),
+        generator_optimizer=OPTIMIZER.build(setup),
+        discriminator_optimizer=OPTIMIZER.build(setup),
+        **{**setup.flags.group("learner"), "latent_dim": latent_dim},
     )
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=gan.learner,
-    data=image_generation.data,
+    __file__,
+    __doc__,
+    gan.learner,
+    task=TASK,
+    optimizer=OPTIMIZER,
     build=build,
     modules={"generator": style_gan.Generator, "discriminator": sagan.Discriminator},
-    settings={**image_generation.SETTINGS, **gan_optimizer.SETTINGS},
     defaults={
         "generator.width": 24,
         "discriminator.width": 32,
@@ -155,8 +167,6 @@ experiment = Experiment(
         "discriminator.spectral_norm": False,
         "latent_dim": 64,
         "r1": 0.3,
-        "learning_rate": 1e-3,
-        "momentum": 0.0,
         "steps": 2500,
         "batch_size": 64,
         "ema": 0.999,
@@ -174,12 +184,6 @@ experiment = Experiment(
         "eval_every": 2,
     },
     monitor=None,
-    headline="frechet_distance",
-    **samples.FIELDS,
-    schedule=gan_optimizer.schedule,
-    panels=panels,
-    pictures=sample_panels.pictures,
-    evaluators=evaluators,
 )
 
 if __name__ == "__main__":

@@ -17,43 +17,35 @@ grow fourfold. SRGAN's short command, the third, has 29.89 dB after 100 steps, b
 where bicubic has 0.45; the long one was not run.
 """
 
-from dlcore.experiment import Experiment, Flags, Setup, Splits
+from dlcore.experiment import Experiment, Setup
 from dlcore.generative import super_resolution
 from dlcore.generative.image_to_image import PatchDiscriminator
 from dlcore.generative.super_resolution import SRResNet
-from dlcore.kits.generative import gan_optimizer, image_pairs, image_to_image
+from dlcore.kits.generative.gan_optimizer import GANAdam
 from dlcore.main import main
+from dlcore.tasks.image_pairs import SmallToLarge
 
 
-def data(flags: Flags) -> Splits:
-    return image_pairs.small_images(flags, flags.group("generator")["factor"])
-
-
-def build(setup: Setup):
+def arguments(setup: Setup) -> dict:
     flags = setup.flags
-    return super_resolution.learner(
-        generator=SRResNet(**flags.group("generator"), dtype=setup.dtype),
-        discriminator=PatchDiscriminator(**flags.group("discriminator"), dtype=setup.dtype),
-        generator_optimizer=gan_optimizer.optimizer(setup),
-        discriminator_optimizer=gan_optimizer.optimizer(setup),
-        **flags.group("learner"),
-    )
+    return {
+        "generator": SRResNet(**flags.group("generator"), dtype=setup.dtype),
+        "discriminator": PatchDiscriminator(**flags.group("discriminator"), dtype=setup.dtype),
+    }
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=super_resolution.learner,
-    data=data,
-    build=build,
+    __file__,
+    __doc__,
+    super_resolution.learner,
+    task=SmallToLarge(),
+    optimizer=GANAdam(learning_rate=1e-3, momentum=0.9),
+    arguments=arguments,
     modules={"generator": SRResNet, "discriminator": PatchDiscriminator},
-    settings={**image_pairs.SMALL, **gan_optimizer.SETTINGS},
     defaults={
         "generator.width": 24,
         "generator.num_blocks": 3,
         "discriminator.width": 24,
-        "learning_rate": 1e-3,
-        "momentum": 0.9,
         "steps": 2000,
         "batch_size": 8,
         "eval_every": 500,
@@ -68,16 +60,7 @@ experiment = Experiment(
         "batch_size": 8,
         "eval_every": 2,
     },
-    monitor="psnr",
-    monitor_mode="max",
-    headline="psnr",
-    overfit=None,
     plain={"adversarial_weight": 0.0},
-    inputs=image_to_image.small_inputs,
-    describe=image_to_image.describe,
-    write=image_to_image.write,
-    schedule=gan_optimizer.schedule,
-    panels=image_to_image.panels,
 )
 
 if __name__ == "__main__":

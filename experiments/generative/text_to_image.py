@@ -12,54 +12,20 @@ takes the prompt of another sample: 92 % and 6 % by the first command in 49 minu
 sentence in 57 %. The last command was not run.
 """
 
-from dlcore.experiment import Experiment, Setup
+from dlcore.experiment import Experiment
 from dlcore.generative import ddpm
-from dlcore.generative.text_to_image import prompt_condition
-from dlcore.kits.generative import conditional_diffusion, text_prompts
-from dlcore.kits.training import optimizer
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
-
-
-def build(setup: Setup):
-    learner = ddpm.learner(
-        model=text_prompts.model_of(setup),
-        optimizer=optimizer.build(setup),
-        shape=tuple(setup.spec["image_shape"]),
-        condition=prompt_condition(),
-        **setup.flags.group("learner"),
-    )
-    return optimizer.evaluate_ema(learner, setup)
-
+from dlcore.tasks.text_prompts import SMOKE, Prompts
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=ddpm.learner,
-    data=text_prompts.data,
-    build=build,
-    **conditional_diffusion.PROMPT_FIELDS,
-    settings={**text_prompts.SETTINGS, **optimizer.SETTINGS},
-    defaults={
-        **conditional_diffusion.DEFAULTS,
-        "steps": 4000,
-        "batch_size": 64,
-        "learning_rate": 2e-3,
-        "ema": 0.999,
-        "guidance": 4.0,
-        "eval_every": 500,
-        **text_prompts.NETWORK,
-    },
-    smoke={
-        **conditional_diffusion.SMOKE,
-        "num_images": 16,
-        **text_prompts.SMOKE_NETWORK,
-        "num_samples": 8,
-    },
-    headline="object_correctness",
-    inputs=text_prompts.inputs,
-    input_kind='"PROMPT / PROMPT"',
-    panels=lambda context: text_prompts.panels(context, build),
-    evaluators=text_prompts.evaluators,
+    __file__,
+    __doc__,
+    ddpm.learner,
+    task=Prompts(),
+    optimizer=AveragedAdamW(learning_rate=2e-3, weight_decay=0.0, clip_norm=1.0, ema=0.999),
+    defaults={"steps": 4000, "batch_size": 64, "guidance": 4.0, "eval_every": 500},
+    smoke=SMOKE,
 )
 
 if __name__ == "__main__":

@@ -18,19 +18,19 @@ from dlcore.experiment import Setup
 from dlcore.experiment.splits import zero_batch
 from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.generative.dit import DiT
-from dlcore.kits.generative import class_conditional, latent_autoencoder
 from dlcore.kits.images import labeled_images
 from dlcore.main import main
+from dlcore.tasks.latent_images import latent_arguments
 from experiments.generative import latent_diffusion
 
 
-def build(setup: Setup):
+def arguments(setup: Setup) -> dict:
     fields = setup.flags.group("dit") | {"num_classes": setup.spec["num_classes"]}
-    return latent_autoencoder.build(setup, DiT(**fields, dtype=setup.dtype))
+    return latent_arguments(setup, DiT(**fields, dtype=setup.dtype))
 
 
 def planned(flags: Any) -> tuple[dict, Any] | None:
-    """(the facts that `build` reads, a batch of one image) of ImageNet; None for other data."""
+    """(the facts that `arguments` reads, a batch of one image) of ImageNet; None for other data."""
     if flags.dataset != "imagenet2012":
         return None
     names = [str(k) for k in range(1000)]
@@ -48,10 +48,10 @@ experiment = dataclasses.replace(
     latent_diffusion.experiment,
     file=__file__,
     doc=__doc__,
-    build=build,
+    build=None,
+    arguments=arguments,
     planned=planned,
     modules={"dit": DiT, "autoencoder": AutoencoderKL},
-    panels=lambda context: class_conditional.panels(context, build),
     defaults={
         **latent_diffusion.experiment.defaults,
         "dataset": "imagenet2012",

@@ -14,7 +14,6 @@ import dataclasses
 
 from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.generative.conditional_unet import ConditionalUNet
-from dlcore.kits.generative import class_conditional
 from dlcore.main import main
 from experiments.generative import latent_diffusion
 from experiments.recipes import dit_xl2
@@ -23,9 +22,9 @@ experiment = dataclasses.replace(
     dit_xl2.experiment,
     file=__file__,
     doc=__doc__,
-    build=latent_diffusion.build,
+    build=None,
+    arguments=latent_diffusion.arguments,
     modules={"unet": ConditionalUNet, "autoencoder": AutoencoderKL},
-    panels=lambda context: class_conditional.panels(context, latent_diffusion.build),
     defaults={
         **{name: value for name, value in dit_xl2.experiment.defaults.items() if not name.startswith("dit.")},
         "steps": 178_000,

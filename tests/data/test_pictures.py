@@ -19,10 +19,10 @@ from dlcore.data.image_classification import folder_splits
 from dlcore.data.sample_images import sample_image
 from dlcore.data.segmentation import segmentation_splits
 from dlcore.data.workers import Workers
-from dlcore.kits.generative import image_to_image
 from dlcore.kits.images import prediction
 from dlcore.modes.exported_loader import preprocess
 from dlcore.tasks import box_results
+from dlcore.tasks.image_pairs import SmallToLarge
 
 RNG = np.random.default_rng(0)
 SIDE = 16
@@ -179,7 +179,7 @@ def readings(folder, name, data, decoder="pillow"):
         "predict": lambda: predicted(prediction.inputs),
         "predict, detection": lambda: predicted(box_results.inputs),
         "predict, stretched": lambda: predicted(prediction.stretched_inputs),
-        "predict, super-resolution": lambda: predicted(image_to_image.small_inputs, "low"),
+        "predict, super-resolution": lambda: predicted(SmallToLarge().inputs, "low"),
         "export": lambda: 255 * preprocess(load_image(alone)[None], rule)[0],
         "sample_image": lambda: sample_image(str(alone), SIDE),
     }

@@ -1,46 +1,55 @@
-"""Shared by GAN experiments: the optimizer of generator and discriminator."""
+"""The optimizer of a GAN: the same for generator and discriminator."""
 
-from typing import Literal
+import dataclasses
+from typing import Annotated, ClassVar, Literal
 
 import optax
 
 from dlcore.experiment.experiment import Setup
-from dlcore.experiment.setting import Setting
 from dlcore.learner import Range
 from dlcore.optim import OPTIMIZERS, SCHEDULES, create_optimizer, create_schedule
 
-__all__ = ["SETTINGS", "optimizer", "schedule"]
-
-SETTINGS = {
-    "optimizer": Setting("adam", "optimizer of generator and discriminator", Literal[tuple(OPTIMIZERS)]),
-    "learning_rate": Setting(
-        2e-4, "initial learning rate of generator and discriminator", limits=Range(0), essential=True
-    ),
-    "schedule": Setting("linear", "learning-rate schedule", Literal[tuple(SCHEDULES)]),
-    "momentum": Setting(0.5, "beta1 of Adam", limits=Range(0, 0.999999)),
-}
+__all__ = ["GANAdam"]
 
 
-def optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
-    """Build the optimizer of the generator or of the discriminator.
+@dataclasses.dataclass(frozen=True)
+class GANAdam:
+    """The flags of the optimizer of generator and discriminator.
 
     Args:
-      setup: facts of the run; its flags must contain SETTINGS.
-
-    Returns:
-      The transformation.
+      optimizer: optimizer of generator and discriminator
+      learning_rate: initial learning rate of generator and discriminator
+      schedule: learning-rate schedule
+      momentum: beta1 of Adam
     """
-    flags = setup.flags
-    return create_optimizer(flags.optimizer, schedule(setup), momentum=flags.momentum)
 
+    optimizer: Literal[tuple(OPTIMIZERS)] = "adam"
+    learning_rate: Annotated[float, Range(0), "essential"] = 2e-4
+    schedule: Literal[tuple(SCHEDULES)] = "linear"
+    momentum: Annotated[float, Range(0, 0.999999)] = 0.5
 
-def schedule(setup: Setup) -> optax.Schedule:
-    """Build the learning-rate schedule.
+    parameters: ClassVar[tuple[str, ...]] = ("generator_optimizer", "discriminator_optimizer")
+    """Parameters of the technique that take the optimizer."""
 
-    Args:
-      setup: facts of the run; its flags must contain SETTINGS.
+    def build(self, setup: Setup) -> optax.GradientTransformationExtraArgs:
+        """Build the optimizer of the generator or of the discriminator.
 
-    Returns:
-      A function from the step, counted from 0, to the learning rate of generator and discriminator.
-    """
-    return create_schedule(setup.flags.schedule, setup.flags.learning_rate, setup.steps)
+        Args:
+          setup: facts of the run, with the flags of this record.
+
+        Returns:
+          The transformation.
+        """
+        flags = setup.flags
+        return create_optimizer(flags.optimizer, self.rate_of_step(setup), momentum=flags.momentum)
+
+    def rate_of_step(self, setup: Setup) -> optax.Schedule:
+        """Build the learning-rate schedule.
+
+        Args:
+          setup: facts of the run, with the flags of this record.
+
+        Returns:
+          A function from the step, counted from 0, to the learning rate of generator and discriminator.
+        """
+        return create_schedule(setup.flags.schedule, setup.flags.learning_rate, setup.steps)

@@ -1,4 +1,4 @@
-"""Shared by experiments that generate images: data, and distances to real images in a classifier's features."""
+"""Images to generate: data, and distances of samples to real images in a classifier's features."""
 
 import numpy as np
 
@@ -9,7 +9,6 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.origin import Origin
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
-from dlcore.kits.generative import samples
 from dlcore.kits.images import labeled_images
 from dlcore.kits.training import pretrained_network
 from dlcore.learner import Evaluator, Range
@@ -22,7 +21,6 @@ NUM_REAL = 10_000
 """Largest number of real images that samples are compared with."""
 
 SETTINGS = {
-    **{k: labeled_images.SETTINGS[k] for k in ("dataset", "data_dir", "image_size", "skip_bad", "valid_fraction")},
     **pretrained_network.SETTINGS,
     "frechet_network": Setting(
         None,
@@ -32,9 +30,9 @@ SETTINGS = {
         essential=True,
         origin=lambda flags: origin(flags),
     ),
-    **samples.SETTINGS,
     "num_samples": Setting(1000, "samples for the Fréchet distance at each evaluation", limits=Range(2)),
 }
+"""The settings of the distances."""
 
 
 def origin(flags: Flags) -> Origin | None:
@@ -59,7 +57,7 @@ def data(flags: Flags) -> Splits:
     """Load the splits by name.
 
     Args:
-      flags: resolved settings; must contain SETTINGS.
+      flags: resolved settings; must contain SETTINGS and those of `NamedImages`.
 
     Returns:
       The splits; the report shows the first NUM_SHOWN samples.

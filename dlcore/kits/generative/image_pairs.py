@@ -18,33 +18,13 @@ from dlcore.kits.images import labeled_images, prediction
 from dlcore.learner import Range
 
 __all__ = [
-    "EDGES",
     "SMALL",
-    "UNPAIRED",
     "downscale",
     "edges",
     "small_images",
     "unpaired_images",
     "unpaired_source",
 ]
-
-EDGES = {
-    k: labeled_images.SETTINGS[k]
-    for k in ("dataset", "data_dir", "image_size", "input_size", "skip_bad", "valid_fraction")
-}
-
-UNPAIRED = {
-    **{k: labeled_images.SETTINGS[k] for k in ("input_size", "skip_bad", "valid_fraction")},
-    "dataset": Setting(
-        "digits",
-        "digits (embedded) or a tfds name such as mnist, half of them in red ink and half in blue; or folder, with "
-        "trainA, trainB, testA and testB",
-        essential=True,
-    ),
-    "data_dir": labeled_images.SETTINGS["data_dir"],
-    "image_size": Setting(None, "side of the images; of a folder by default 64", int | None, Range(1), essential=True),
-    "cut_longer": Setting(False, "folder: leave out images of the longer list at its end"),
-}
 
 SMALL = {
     "data_dir": Setting(
@@ -66,7 +46,7 @@ def edges(flags: Flags) -> Splits:
     """Load images by name, with their edges as `source`.
 
     Args:
-      flags: resolved settings; must contain EDGES.
+      flags: resolved settings, with those of `EdgesToImages`.
 
     Returns:
       The splits; a message gives the L1 distance of test images from the mean training image.
@@ -158,7 +138,7 @@ def unpaired_images(flags: Flags) -> Splits:
     Validation and test digits also have their target images, `b_of_a` and `a_of_b`.
 
     Args:
-      flags: resolved settings; must contain UNPAIRED.
+      flags: resolved settings, with those of `UnpairedImages`.
 
     Returns:
       The splits.

@@ -1,21 +1,23 @@
 """Shared by pages that generate images: the samples of `--mode=predict`, their classes, and their files."""
 
+import dataclasses
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from dlcore.data.source import Source
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import SEEDS, FlagError, Setting
+from dlcore.experiment.task import Task
 from dlcore.learner import Range
 from dlcore.ops.checks import check_finite
 
 __all__ = [
-    "FIELDS",
     "SAMPLE_CLASS",
     "SETTINGS",
+    "Samples",
     "class_index",
     "class_samples",
     "describe",
@@ -24,14 +26,61 @@ __all__ = [
     "write",
 ]
 
-SETTINGS = {
-    "num_drawn": Setting(16, "samples that --mode=predict draws without --input", limits=Range(1), identity=False),
-    "sample_seed": Setting(
-        None, "seed of the samples that --mode=predict draws; by default that of the run", int | None, SEEDS,
-        identity=False,
-    ),
-}  # fmt: skip
-"""Settings of every page that samples; the frame reads `sample_seed`."""
+
+@dataclasses.dataclass(frozen=True)
+class Samples(Task):
+    """Samples of noise alone: how many `--mode=predict` draws, and their files. The frame reads `sample_seed`.
+
+    Args:
+      num_drawn: samples that --mode=predict draws without --input
+      sample_seed: seed of the samples that --mode=predict draws; by default that of the run
+    """
+
+    num_drawn: Annotated[int, Range(1), "no identity"] = 16
+    sample_seed: Annotated[int | None, SEEDS, "no identity"] = None
+
+    def drawn(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
+        """Number the samples that `--mode=predict` draws without `--input`.
+
+        Args:
+          flags: `num_drawn`.
+          spec: facts of the data, `Splits.spec`.
+
+        Returns:
+          (source of indices, names).
+        """
+        return number_samples(flags, spec)
+
+    def describe(self, outputs: dict, spec: dict) -> list[dict]:
+        """Describe samples for `--mode=predict`.
+
+        Args:
+          outputs: outputs of `predict`; must contain `sample: [N, H, W, C]`.
+          spec: facts of the data, `Splits.spec`.
+
+        Returns:
+          One dict a sample: its mean pixel, and `text`.
+        """
+        return describe(outputs, spec)
+
+    def write(self, folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
+        """Write each sample, and all of them together; see the function `write`.
+
+        Args:
+          folder: output folder; created if it is missing.
+          outputs: outputs of `predict`; must contain `sample: [N, H, W, C]` in [0, 1].
+          source: conditions of the samples.
+          names: names of the samples.
+          spec: facts of the data, `Splits.spec`.
+
+        Returns:
+          The files.
+        """
+        return write(folder, outputs, source, names, spec)
+
+
+SETTINGS = Samples().settings()
+"""The flags of `Samples`, for experiments without a task."""
 
 SAMPLE_CLASS = {
     "sample_class": Setting(
@@ -160,7 +209,3 @@ def save(path: Path, picture: np.ndarray, least: int = 128) -> Path:
     from dlcore.report.generative import save_picture
 
     return save_picture(path, picture, -(-least // picture.shape[0]))
-
-
-FIELDS = {"drawn": number_samples, "describe": describe, "write": write}
-"""Fields of Experiment of pages that generate images of noise alone."""

@@ -7,12 +7,12 @@ import pytest
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
-from dlcore.kits.generative import gan_optimizer
+from dlcore.kits.generative.gan_optimizer import GANAdam
 from experiments.generative.gan import experiment
 
 
 def first_update(*words):
-    tx = gan_optimizer.optimizer(Setup(resolve(experiment, list(words)), {}, 10, jnp.float32))
+    tx = GANAdam().build(Setup(resolve(experiment, list(words)), {}, 10, jnp.float32))
     params = jnp.ones(3)
     return tx.update(jnp.ones(3), tx.init(params), params)[0]
 

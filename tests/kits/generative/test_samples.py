@@ -16,10 +16,11 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
 from dlcore.generative import diffusion
-from dlcore.kits.generative import discrete_codes, sample_panels, samples, text_prompts
+from dlcore.kits.generative import discrete_codes, sample_panels, samples
 from dlcore.learner import Learner, State, example_keys
 from dlcore.main import run
 from dlcore.modes import predict
+from dlcore.tasks.text_prompts import Prompts
 from experiments.generative import ddpm, gan
 
 SPEC = {
@@ -178,9 +179,9 @@ PAGES = {
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_draws_its_samples_to_files(page, untrained, tmp_path):
     experiment = import_module(f"experiments.generative.{page}").experiment
-    if experiment.drawn.__name__ == "test_prompts":
+    if isinstance(experiment.task, Prompts):
         flags = Flags({"num_images": 16, "image_size": 16, "grid": 2, "num_samples": 8})
-        untrained |= text_prompts.data(flags).spec
+        untrained |= Prompts().data(flags).spec
         shapes = {"image": [[16, 16, 3], "uint8"], "tokens": [[untrained["length"]], "int32"]}
         untrained["batch"] = {**shapes, **({"hint": [[16, 16, 1], "float32"]} if page == "control_net" else {})}
     words = ["--num_drawn=2", *PAGES[page]]

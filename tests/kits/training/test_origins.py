@@ -19,11 +19,11 @@ from dlcore.experiment.resolve import resolve
 from dlcore.experiment.run_data import inherited_keys
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
-from dlcore.kits.generative import latent_autoencoder
 from dlcore.kits.training import backbone, earlier_run
 from dlcore.kits.training.pretrained_network import check_studied, classifier_origin
 from dlcore.models.normalization import normalization
 from dlcore.run.weights import save_weights
+from dlcore.tasks.latent_images import LatentImages
 from experiments.classification.supervised import experiment as supervised
 from experiments.generative import control_net
 from experiments.interpretability import attribution, deep_dream, feature_space
@@ -126,9 +126,9 @@ def test_patterns_are_checked_without_data(words, message):
 @pytest.mark.parametrize(
     ("page", "flag", "start", "fields", "spec", "message"),
     [
-        ("generative.latent_diffusion", "first_stage", latent_autoencoder.start, "autoencoder",
+        ("generative.latent_diffusion", "first_stage", LatentImages().start, "autoencoder",
          {"image_shape": [8, 8, 1]}, r"^first_stage=.*: .*image_shape.*\[8, 8, 1\]"),
-        ("generative.control_net", "base", control_net.start, "unet", {"image_shape": [8, 8, 3]},
+        ("generative.control_net", "base", control_net.experiment.start, "unet", {"image_shape": [8, 8, 3]},
          r"^base=.*: .*image_shape"),
     ],
 )  # fmt: skip

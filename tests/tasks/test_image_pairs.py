@@ -9,7 +9,8 @@ from PIL import Image
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
-from dlcore.kits.generative import image_pairs, image_to_image
+from dlcore.kits.generative import image_pairs
+from dlcore.tasks.image_pairs import SmallToLarge, UnpairedImages
 from experiments.generative import cycle_gan, pix2pix, super_resolution
 
 
@@ -66,15 +67,15 @@ def test_edges_are_those_of_the_image_beside_them():
 
 @pytest.mark.covers("GE-21")
 def test_small_images_and_pieces_that_no_two_splits_share():
-    splits = super_resolution.data(resolve(super_resolution.experiment, ["--image_size=32"]))
+    splits = super_resolution.experiment.data(resolve(super_resolution.experiment, ["--image_size=32"]))
     rows = splits.train[:2]
     assert (rows["image"].shape, rows["low"].shape) == ((2, 32, 32, 3), (2, 16, 16, 3))
     small = Image.fromarray(rows["image"][1]).resize((16, 16), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(rows["low"][1], np.asarray(small))
     with pytest.raises(ValueError, match="image_size=31: no multiple of factor=2; allowed: 30"):
-        super_resolution.data(resolve(super_resolution.experiment, ["--image_size=31"]))
+        super_resolution.experiment.data(resolve(super_resolution.experiment, ["--image_size=31"]))
     with pytest.raises(ValueError, match="image_size=200: larger than the photograph's columns; allowed: at most 128"):
-        super_resolution.data(resolve(super_resolution.experiment, ["--image_size=200"]))
+        super_resolution.experiment.data(resolve(super_resolution.experiment, ["--image_size=200"]))
 
 
 def test_what_predict_reads_and_writes(tmp_path):
@@ -82,20 +83,20 @@ def test_what_predict_reads_and_writes(tmp_path):
     Image.fromarray(np.arange(300, dtype=np.uint16).astype(np.uint8).reshape(10, 10, 3)).save(file)
     spec = {"image_shape": [8, 8, 3], "class_names": ["0"]}
     flags = Flags({"input": f"b:{file}", "skip_bad": False})
-    source, names = image_to_image.kind_inputs(flags, spec)
+    source, names = UnpairedImages().inputs(flags, spec)
     assert set(source.arrays) == {"b"}
     assert source.arrays["b"].shape == (1, 8, 8, 3)
     with pytest.raises(FlagError, match="no kind 'c'; allowed: FILE_OR_FOLDER, b:FILE_OR_FOLDER"):
-        image_to_image.kind_inputs(flags.replace(input=f"c:{file}"), spec)
-    small, _ = image_to_image.small_inputs(SimpleNamespace(input=str(file)), spec)
+        UnpairedImages().inputs(flags.replace(input=f"c:{file}"), spec)
+    small, _ = SmallToLarge().inputs(SimpleNamespace(input=str(file)), spec)
     assert small.arrays["low"].shape == (1, 10, 10, 3)
     Image.new("RGB", (6, 4)).save(tmp_path / "two.png")  # not cut to the size of the first
     with pytest.raises(
         ValueError, match=r"two\.png has 4 by 6 pixels, .*one\.png 10 by 10; allowed: images of one size"
     ):
-        image_to_image.small_inputs(SimpleNamespace(input=str(tmp_path)), spec)
+        SmallToLarge().inputs(SimpleNamespace(input=str(tmp_path)), spec)
     outputs = {"a_of_b": np.random.default_rng(0).random((1, 8, 8, 3))}
-    (written,) = image_to_image.write(tmp_path / "out", outputs, source, names, spec)
+    (written,) = UnpairedImages().write(tmp_path / "out", outputs, source, names, spec)
     assert written.name == "one.png"
     assert Image.open(written).size == (8, 8)
-    assert image_to_image.describe(outputs, spec)[0]["text"].startswith("8 x 8 pixels")
+    assert UnpairedImages().describe(outputs, spec)[0]["text"].startswith("8 x 8 pixels")

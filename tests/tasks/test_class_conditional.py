@@ -11,10 +11,13 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
-from dlcore.kits.generative import class_conditional, latent_autoencoder, sample_panels, samples, text_prompts
+from dlcore.kits.generative import sample_panels, samples
 from dlcore.kits.training import earlier_run
 from dlcore.report import curves
 from dlcore.report import generative as report
+from dlcore.tasks.class_conditional import ClassConditionalImages, class_source
+from dlcore.tasks.latent_images import latent_arguments
+from dlcore.tasks.text_prompts import Prompts, tokens_of
 from experiments.generative import latent_diffusion, text_to_image
 
 SPEC = {"class_names": ["0", "1", "2"], "num_classes": 3, "image_shape": [4, 4, 1]}
@@ -25,7 +28,7 @@ def flags_of(experiment, *words):
 
 
 def asked(text):
-    return class_conditional.inputs(Flags({"input": text, "sample_class": None}), SPEC)
+    return ClassConditionalImages().inputs(Flags({"input": text, "sample_class": None}), SPEC)
 
 
 def test_classes_are_asked_for_by_name_by_number_and_many_times():
@@ -66,7 +69,7 @@ def test_samples_of_a_class_stand_in_its_column(asked_for, columns, told, monkey
     drawn = []
     monkeypatch.setattr(report, "sample_grid", lambda *arguments: drawn.append(arguments))
     monkeypatch.setattr(curves, "curves", lambda history: None)
-    shown = class_conditional.class_source(64, 3) if asked_for else Source.indices(64, "samples")
+    shown = class_source(64, 3) if asked_for else Source.indices(64, "samples")
     test = Source({"image": np.zeros((5, 4, 4, 1))}, 5)
     context = SimpleNamespace(
         flags=SimpleNamespace(network=None, network_steps=2, num_samples=64, smoke=False),
@@ -94,16 +97,16 @@ def test_consistency_is_the_share_of_the_classes_asked_for():
 @pytest.mark.covers("GE-26")
 def test_prompts_are_encoded_and_unknown_words_named():
     page = flags_of(text_to_image.experiment)
-    spec = text_prompts.data(page).spec
-    source, names = text_prompts.inputs(SimpleNamespace(input="2x a red circle / a blue square"), spec)
+    spec = Prompts().data(page).spec
+    source, names = Prompts().inputs(SimpleNamespace(input="2x a red circle / a blue square"), spec)
     assert names == ["a red circle", "a red circle", "a blue square"]
     assert source.arrays["tokens"].shape == (3, spec["length"])
     with pytest.raises(FlagError, match="'pink' is in no caption; allowed: a, above"):
-        text_prompts.inputs(SimpleNamespace(input="a pink circle"), spec)
+        Prompts().inputs(SimpleNamespace(input="a pink circle"), spec)
     with pytest.raises(FlagError, match="words; allowed: at most"):
-        text_prompts.tokens_of("a " * 40, spec)
+        tokens_of("a " * 40, spec)
     with pytest.raises(ValueError, match="image_size=17: cells are no whole pixels; allowed: multiples of grid=2"):
-        text_prompts.data(page.replace(image_size=17))
+        Prompts().data(page.replace(image_size=17))
 
 
 def test_the_first_phase_is_a_run_of_its_page(tmp_path):
@@ -130,4 +133,4 @@ def test_an_autoencoder_of_another_form_is_named():
     with pytest.raises(ValueError, match=r"it: trained with image_shape=\[9\]; allowed: \[4, 4, 1\]"):
         earlier_run.check_same("it", phase._replace(spec={"image_shape": [9]}), setup, "autoencoder")
     with pytest.raises(ValueError, match=r"autoencoder\.channels=\(8, 8\): sides do not divide"):
-        latent_autoencoder.build(setup._replace(spec={**setup.spec, "image_shape": [5, 4, 1]}), None)
+        latent_arguments(setup._replace(spec={**setup.spec, "image_shape": [5, 4, 1]}), None)

@@ -9,9 +9,9 @@ from PIL import Image
 from dlcore.data.source import Source
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.splits import Splits
-from dlcore.kits.generative import pixel_sequences
 from dlcore.kits.images import labeled_images
 from dlcore.main import run
+from dlcore.tasks.pixel_sequences import NUM_COMPLETIONS, independent_nats
 from experiments.generative.fvbn import experiment
 
 SMALL = ["--smoke", "--steps=1", "--model=fvbn", "--conditional"]
@@ -31,7 +31,7 @@ def test_the_baseline_is_the_entropy_of_pixels_by_themselves():
     image = np.zeros((98, 1, 2, 1), np.float32)
     image[::2, :, 0] = 1
     source = Source({"image": image})
-    nats = pixel_sequences.independent_nats(flags, Splits(source, source, source, {}, ()))
+    nats = independent_nats(flags, Splits(source, source, source, {}, ()))
     assert nats == pytest.approx(-np.log(0.5) - np.log(0.99), rel=1e-5)
 
 
@@ -69,7 +69,7 @@ def test_a_run_completes_the_upper_half_of_a_file(trained, tmp_path, capsys):
     words = ["--mode=predict", f"--run={trained}", f"--input={tmp_path / 'mine.png'}", f"--output={tmp_path / 'out'}"]
     assert run(experiment, [*words, "--format=json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert len(rows) == pixel_sequences.NUM_COMPLETIONS
+    assert len(rows) == NUM_COMPLETIONS
     picture = np.asarray(Image.open(tmp_path / "out" / "mine_completions.png"))
     assert picture.shape == (8, 6 * 8 + 5)
     for k in range(1, 6):
