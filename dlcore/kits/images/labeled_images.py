@@ -21,6 +21,8 @@ from dlcore.learner import Range, root_key
 __all__ = [
     "SETTINGS",
     "ImageFlags",
+    "NamedImages",
+    "ResizedImages",
     "augmentation",
     "check_zoom",
     "data",
@@ -35,33 +37,51 @@ __all__ = [
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageFlags(Task):
-    """The flags of labeled images: an embedded set, tfds, or a folder of class folders.
+class NamedImages(Task):
+    """The flags that name images: an embedded set, tfds, or a folder of class folders.
 
     Args:
       dataset: digits (embedded), folder, or a tfds name such as mnist, fashion_mnist, cifar10
       data_dir: where tfds data sets were prepared, or a folder (or .zip) of class folders
       image_size: side of the images of a folder or of a tfds data set; by default their own
-      input_size: side of the square that images are resized to (bilinear); by default both sides of images under 16
-        pixels are doubled
-      augment: augmentation of training images
       valid_fraction: fraction of the training images held out for validation, by seed
-      memory_limit: GiB of decoded images to hold in memory; larger data sets stay on disk and are streamed
-      workers: threads that decode streamed images; by default one a core
-      decoder: decoder of streamed images; opencv is faster, and its pixels differ slightly
       skip_bad: folder: leave out images that cannot be read, and say how many
     """
 
     dataset: Annotated[str, "essential"] = "digits"
     data_dir: Annotated[str | None, "essential"] = None
     image_size: Annotated[int | None, Range(1), "essential"] = None
-    input_size: Annotated[int | None, Range(1)] = None
-    augment: Annotated[Literal["auto", *CLASSIFICATION, *STRONG], "essential"] = "auto"
     valid_fraction: Annotated[float, Range(0.001, 0.9)] = 0.1
+    skip_bad: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class ResizedImages(NamedImages):
+    """The flags of images by name, and of how they are read and resized.
+
+    Args:
+      input_size: side of the square that images are resized to (bilinear); by default both sides of images under 16
+        pixels are doubled
+      memory_limit: GiB of decoded images to hold in memory; larger data sets stay on disk and are streamed
+      workers: threads that decode streamed images; by default one a core
+      decoder: decoder of streamed images; opencv is faster, and its pixels differ slightly
+    """
+
+    input_size: Annotated[int | None, Range(1)] = None
     memory_limit: Annotated[float, Range(0)] = 4.0
     workers: Annotated[int | None, Range(0), "no identity"] = None
     decoder: Literal[DECODERS] = "pillow"
-    skip_bad: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFlags(ResizedImages):
+    """The flags of labeled images, which are augmented in training.
+
+    Args:
+      augment: augmentation of training images
+    """
+
+    augment: Annotated[Literal["auto", *CLASSIFICATION, *STRONG], "essential"] = "auto"
 
 
 SETTINGS = ImageFlags().settings()
