@@ -1,5 +1,7 @@
 """One protocol for every pretext: the learner sees no label, and each number has the untrained encoder's beside it."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -7,10 +9,13 @@ import pytest
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
+from dlcore.kits.images import classifier_panels
 from dlcore.learner import Learner
 from dlcore.run.evaluate import Evaluation
+from dlcore.self_supervised.networks import DINONet, Embedder
 from dlcore.tasks.encoders import remove_labels
-from experiments.self_supervised import moco, rotation, simclr
+from experiments.self_supervised import dino, moco, rotation, simclr
+from experiments.semi_supervised import mixmatch
 
 TINY = ["--smoke", "--fine_tune=10,20", "--supervised", "--model.stages=1"]
 
@@ -116,3 +121,12 @@ def test_more_neighbors_than_the_bank_has_are_refused():
     with pytest.raises(FlagError, match=r"--knn_k=200: more than the bank has; allowed: 1 to 100, see --bank_size"):
         simclr.experiment.data(resolve(simclr.experiment, ["--knn_k=200", "--bank_size=100"]))
     simclr.experiment.data(resolve(simclr.experiment, ["--knn_k=200"]))
+
+
+def test_a_task_gives_modules_and_plain_values_to_its_pages():
+    """Their defaults are empty dicts, which a page that sets none of its own has."""
+    assert simclr.experiment.modules == {"embedder": Embedder}
+    assert dino.experiment.modules == {"head": DINONet}
+    assert mixmatch.experiment.plain == classifier_panels.PLAIN
+    own = dataclasses.replace(mixmatch.experiment, plain={"weight_decay": 0.0})
+    assert own.plain == {"weight_decay": 0.0}
