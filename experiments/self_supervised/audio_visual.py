@@ -7,62 +7,56 @@ A ball bounces in a box and clicks at each contact. Features are those of single
 touches, which the pretext never names.
 """
 
-import math
-from functools import partial
-
 import numpy as np
 
 from dlcore.data.bounces import CONTACTS, bounces
-from dlcore.experiment import Experiment, Setup
-from dlcore.experiment.flags import Flags
-from dlcore.experiment.splits import Splits
-from dlcore.kits.self_supervised import pretext_classifiers
+from dlcore.experiment import Experiment
 from dlcore.kits.training import backbone
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.self_supervised import audio_visual
-
-FRAMES, SIZE, SAMPLES = 8, 24, 16
-
-
-def data(flags: Flags) -> Splits:
-    """Draw clips; `image` is the middle frame and `label` the wall that is touched in it."""
-
-    return pretext_classifiers.clip_splits(
-        flags, partial(bounces, frames=FRAMES, size=SIZE, samples=SAMPLES), "bounces", CONTACTS
-    )
+from dlcore.tasks.encoders import SMOKE
+from dlcore.tasks.pretext import PretextClips
 
 
-def build(setup: Setup):
-    encoder = backbone.build(setup, num_classes=1)
-    model = audio_visual.AudioVisual(encoder, **setup.flags.group("head"))
-    return pretext_classifiers.build(audio_visual.learner, setup, model=model)
+class SoundAndFrames(PretextClips):
+    """A clip with its own sound, or with a displaced one."""
 
+    modules = {"head": audio_visual.AudioVisual}
+    dataset = "bounces"
+    frame_classes = CONTACTS
 
-def picture(pieces: dict) -> np.ndarray:
-    """Frames with a bar below that is the brighter, the louder."""
-    frames, loud = pieces["frames"], np.clip(np.abs(pieces["sound"]).max(-1), 0, 1)
-    bar = np.broadcast_to(loud[:, :, None, None, None], (*frames.shape[:2], 4, *frames.shape[3:]))
-    return np.concatenate([frames, bar], 2)
+    def clips(self, count, seed):
+        """Draw clips; `image` is the middle frame and `label` the wall that is touched in it."""
+        return bounces(count, seed, frames=8, size=24, samples=16)
+
+    def num_classes(self, setup):
+        return audio_visual.NUM_CLASSES
+
+    def network(self, setup):
+        return audio_visual.AudioVisual(backbone.build(setup, num_classes=1), **setup.flags.group("head"))
+
+    def pretext(self, flags):
+        return audio_visual.correspondence(flags.shift)
+
+    def class_names(self, flags):
+        return ("displaced", "its own")
+
+    def picture(self, pieces):
+        """Frames with a bar below that is the brighter, the louder."""
+        frames, loud = pieces["frames"], np.clip(np.abs(pieces["sound"]).max(-1), 0, 1)
+        bar = np.broadcast_to(loud[:, :, None, None, None], (*frames.shape[:2], 4, *frames.shape[3:]))
+        return np.concatenate([frames, bar], 2)
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=audio_visual.learner,
-    build=build,
-    defaults={**pretext_classifiers.DEFAULTS, "steps": 1000, "batch_size": 64},
-    expected_loss=lambda setup: math.log(audio_visual.NUM_CLASSES),
-    panels=partial(
-        pretext_classifiers.panels,
-        task=lambda flags: audio_visual.correspondence(flags.shift),
-        names=("displaced", "its own"),
-        picture=picture,
-    ),
-    **{
-        **pretext_classifiers.CLIPS,
-        "modules": {"head": audio_visual.AudioVisual},
-        "data": data,
-    },
+    __file__,
+    __doc__,
+    audio_visual.learner,
+    task=SoundAndFrames(),
+    optimizer=AdamW(weight_decay=1e-4),
+    defaults={"steps": 1000, "batch_size": 64},
+    smoke={**SMOKE, "num_clips": 150},
 )
 
 if __name__ == "__main__":

@@ -14,22 +14,28 @@ nearest of the test split (1,000 in flickr8k, where chance is 1 %), `r10` that o
 `--augment` the 4,000 photographs are learned by heart, and `text_r10` stays below 9 % (validation). One seed.
 """
 
+import dataclasses
+from typing import Any, ClassVar, Literal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.data import augment
 from dlcore.data.captions import CAPTIONED_SHAPES, captions, named_objects
 from dlcore.data.shape_grid import COLORS, cell_names
 from dlcore.data.source import Source
 from dlcore.data.words import END, PAD, pad_sequences
-from dlcore.evaluators.fine_tuning import module_encoder
+from dlcore.evaluators.fine_tuning import Encoder, module_encoder
 from dlcore.evaluators.zero_shot import zero_shot
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits.training import optimizer
-from dlcore.kits.vision_language import image_text, image_text_results
+from dlcore.experiment.splits import Splits
+from dlcore.kits.training.optimizer import AdamW
+from dlcore.kits.vision_language.captioned_images import vocabulary
 from dlcore.main import main
 from dlcore.models.clip import CLIP, SigLIP
 from dlcore.self_supervised import clip
+from dlcore.tasks.image_text import CaptionedImages
 
 CLASSES = [(color, shape) for color in COLORS for shape in CAPTIONED_SHAPES]
 OPENINGS = ("a", "there is a", "the image shows a", "we see a")
@@ -39,37 +45,24 @@ UNSEEN = 9
 
 def network(setup: Setup) -> CLIP:
     flags, spec = setup.flags, setup.spec
-    words = image_text.vocabulary(spec)
     fields = {"image_size": spec["image_shape"][0], "window": spec["batch"]["captions"][0][-1], "dtype": setup.dtype}
     kind = SigLIP if flags.loss == "sigmoid" else CLIP
-    return kind(len(words), END, **{**flags.group("clip"), **fields})
+    return kind(len(vocabulary(spec)), END, **{**flags.group("clip"), **fields})
 
 
-def build(setup: Setup):
-    return clip.learner(
-        model=network(setup),
-        optimizer=optimizer.build(setup),
-        preprocess=image_text.preprocess(setup),
-        augment=image_text.augmentation(setup),
-        **setup.flags.group("learner"),
-    )
-
-
-def encoder(setup: Setup):
-    return module_encoder(
-        network(setup),
-        image_text.preprocess(setup),
-        setup.spec["image_shape"],
-        lambda state: {"params": state.params},
-        lambda vectors: vectors,
-        method="encode_image",
-        takes_train=False,
-    )
+def augmentation(setup: Setup) -> Any:
+    """`(key, normalized image) -> image`; None for none."""
+    if setup.flags.augment == "none":
+        return None
+    view = augment.random_resized_crop((0.3, 1.0))
+    if setup.flags.augment == "photo":
+        view = augment.compose(view, augment.random_flip(), augment.color_jitter(0.3, 0.3, 0.3))
+    return augment.on_unit(view, setup.spec["mean"], setup.spec["std"])
 
 
 def prompts(spec: dict) -> np.ndarray:
     """Tokens [24, prompts, T] that describe each class, at each place and with each opening."""
-    words, length = image_text.vocabulary(spec), spec["batch"]["captions"][0][-1]
+    words, length = vocabulary(spec), spec["batch"]["captions"][0][-1]
     places = cell_names(spec["grid"])
     texts = [
         [f"{opening} {color} {shape} at the {place}" for opening in OPENINGS for place in places]
@@ -83,7 +76,7 @@ def prompts(spec: dict) -> np.ndarray:
 def labeled(flags, spec: dict, count: int) -> Source:
     """New images of one shape, with their class."""
     source = captions(count, UNSEEN, size=spec["image_shape"][0], grid=spec["grid"], pairs=0.0)
-    words = image_text.vocabulary(spec)
+    words = vocabulary(spec)
     label = [CLASSES.index(named_objects(words.decode(several[0]))[0]) for several in source.arrays["captions"]]
     length = spec["batch"]["captions"][0][-1]
     rows = source.arrays["captions"]
@@ -94,29 +87,50 @@ def labeled(flags, spec: dict, count: int) -> Source:
     return Source({"image": source.arrays["image"], "captions": texts, "label": np.asarray(label, np.int32)}, count)
 
 
-def evaluators(setup: Setup, data, split: str) -> list:
-    recalls = image_text_results.recall_evaluators(setup, data, split)
-    if setup.spec["dataset"] != "shapes":
-        return recalls
-    model, tokens = network(setup), jnp.asarray(prompts(setup.spec))
-    vectors = jax.jit(lambda params: clip.class_vectors(model, params, tokens))
-    count = min(1000, 2 * len(getattr(data, split)))
-    return [zero_shot(labeled(setup.flags, setup.spec, count), lambda state: vectors(state.params)), *recalls]
+@dataclasses.dataclass(frozen=True)
+class ImagesAndPrompts(CaptionedImages):
+    """Captioned images, and prompts that classify new images of one shape.
+
+    Args:
+      augment: augmentation of training images: crop shows 30 to 100 %; photo: that, mirrored at random, with color
+        jitter
+    """
+
+    augment: Literal["none", "crop", "photo"] = "none"
+
+    modules: ClassVar[dict] = {"clip": CLIP}
+    external_fields: ClassVar[tuple[str, ...]] = ("clip.image_size", "clip.window")
+
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        return {**super().arguments(setup), "model": network(setup), "augment": augmentation(setup)}
+
+    def encoder(self, setup: Setup) -> Encoder:
+        return module_encoder(
+            network(setup),
+            super().arguments(setup)["preprocess"],
+            setup.spec["image_shape"],
+            lambda state: {"params": state.params},
+            lambda vectors: vectors,
+            method="encode_image",
+            takes_train=False,
+        )
+
+    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list:
+        recalls = super().evaluators(setup, splits, split)
+        if setup.spec["dataset"] != "shapes":
+            return recalls
+        model, tokens = network(setup), jnp.asarray(prompts(setup.spec))
+        vectors = jax.jit(lambda params: clip.class_vectors(model, params, tokens))
+        count = min(1000, 2 * len(getattr(splits, split)))
+        return [zero_shot(labeled(setup.flags, setup.spec, count), lambda state: vectors(state.params)), *recalls]
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=clip.learner,
-    data=image_text.caption_data,
-    build=build,
-    modules={"clip": CLIP},
-    external_fields=("clip.image_size", "clip.window"),
-    settings={
-        **image_text.CAPTION_SETTINGS,
-        **image_text.AUGMENT_SETTING,
-        **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
-    },
+    __file__,
+    __doc__,
+    clip.learner,
+    task=ImagesAndPrompts(),
+    optimizer=AdamW(learning_rate=1e-3, clip_norm=1.0),
     defaults={
         "clip.patch_size": 8,
         "clip.embedding_size": 64,
@@ -126,9 +140,6 @@ experiment = Experiment(
         "clip.text_depth": 2,
         "clip.text_width": 64,
         "clip.text_heads": 4,
-        "learning_rate": 1e-3,
-        "weight_decay": 0.05,
-        "clip_norm": 1.0,
         "steps": 2500,
         "batch_size": 64,
         "eval_every": 500,
@@ -147,13 +158,6 @@ experiment = Experiment(
         "clip.text_heads": 2,
         "clip.embedding_size": 8,
     },
-    monitor="text_r1",
-    headline="text_r1",
-    plain={"weight_decay": 0.0},
-    schedule=optimizer.schedule,
-    evaluators=evaluators,
-    encoder=encoder,
-    panels=image_text_results.recall_panels,
 )
 
 if __name__ == "__main__":

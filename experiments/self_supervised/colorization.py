@@ -9,34 +9,31 @@ The first command has an MSE of 0.0035 on test crops, gray 0.0114; nearest neigh
 18.4 %), a linear probe of 37.1 % (16.4 %).
 """
 
-from functools import partial
-
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.self_supervised import reconstruction
+from dlcore.experiment import Experiment
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.self_supervised import colorization
+from dlcore.tasks.encoders import SMOKE
+from dlcore.tasks.reconstruction import Reconstruction
 
 
-def build(setup: Setup):
-    return reconstruction.build(colorization.learner, setup)
+class GrayImages(Reconstruction):
+    """Images without their colors."""
 
+    def pretext(self, flags):
+        return colorization.remove_colors
 
-def present(flags):
-    return colorization.to_grayscale
+    def present(self, flags):
+        return colorization.to_grayscale
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=colorization.learner,
-    build=build,
-    defaults=reconstruction.DEFAULTS,
-    panels=partial(reconstruction.panels, task=lambda flags: colorization.remove_colors),
-    **{
-        **reconstruction.SHARED,
-        "evaluators": partial(reconstruction.evaluators, present=present),
-        "encoder": partial(reconstruction.encoder, present=present),
-    },
+    __file__,
+    __doc__,
+    colorization.learner,
+    task=GrayImages(dataset="photographs"),
+    optimizer=AdamW(weight_decay=1e-4),
+    smoke=SMOKE,
 )
 
 if __name__ == "__main__":

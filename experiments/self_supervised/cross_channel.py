@@ -12,36 +12,33 @@ photographs of 35.7 % (untrained 12.9 %), nearest neighbors of 25.1 % (29.1 %).
 
 from functools import partial
 
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.self_supervised import reconstruction
+from dlcore.experiment import Experiment
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.self_supervised import cross_channel
+from dlcore.tasks.encoders import SMOKE
+from dlcore.tasks.reconstruction import Reconstruction
 
 
-def build(setup: Setup):
-    return reconstruction.build(cross_channel.learner, setup, channels=1)
+class HiddenChannel(Reconstruction):
+    """Images without one of their channels."""
 
+    channels = 1
 
-def task(flags):
-    return lambda key, image: cross_channel.hidden_channel(image, flags.channel)
+    def pretext(self, flags):
+        return lambda key, image: cross_channel.hidden_channel(image, flags.channel)
 
-
-def present(flags):
-    return partial(cross_channel.remove_channel, channel=flags.channel)
+    def present(self, flags):
+        return partial(cross_channel.remove_channel, channel=flags.channel)
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=cross_channel.learner,
-    build=build,
-    defaults=reconstruction.DEFAULTS,
-    panels=partial(reconstruction.panels, task=task),
-    **{
-        **reconstruction.SHARED,
-        "evaluators": partial(reconstruction.evaluators, present=present),
-        "encoder": partial(reconstruction.encoder, present=present),
-    },
+    __file__,
+    __doc__,
+    cross_channel.learner,
+    task=HiddenChannel(dataset="photographs"),
+    optimizer=AdamW(weight_decay=1e-4),
+    smoke=SMOKE,
 )
 
 if __name__ == "__main__":

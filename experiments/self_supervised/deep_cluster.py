@@ -10,8 +10,8 @@ k-means finds in the pixels of the images that are measured. The clusterings of 
 classes by 0.60 before training, 0.78 after two rounds and 0.74 after five.
 """
 
-import math
-from typing import Any
+import dataclasses
+from typing import Annotated, Any
 
 import jax
 import numpy as np
@@ -19,46 +19,19 @@ import numpy as np
 from dlcore.classic_ml.kmeans import kmeans
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.origin import Start
-from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
-from dlcore.kits.self_supervised import encoders, pretext_classifiers
-from dlcore.kits.training import init_from
-from dlcore.learner import Evaluator, Range
+from dlcore.kits.training.optimizer import AdamW
+from dlcore.learner import Evaluator, Learner, Range
 from dlcore.main import main
 from dlcore.metrics.clustering import normalized_mutual_information
 from dlcore.self_supervised import deep_cluster
+from dlcore.tasks.encoders import SMOKE
+from dlcore.tasks.pretext import PretextImages
+from dlcore.tasks.unlabeled_images import RandomViews
 
 SHEETS = 16
 """Clusters in the report, those with most test images."""
-
-
-def fitted(setup: Setup) -> Setup:
-    """Take half as many clusters as training images where the default exceeds them."""
-    flags, size = setup.flags, setup.spec["train_size"]
-    if flags.num_clusters <= size or "num_clusters" in flags.given:
-        return setup
-    return setup._replace(flags=flags.replace(num_clusters=max(2, size // 2)))
-
-
-def notes(setup: Setup, splits: Splits) -> list[str]:
-    few = fitted(setup).flags.num_clusters
-    more = [f"{few} clusters, for there are {len(splits.train)} training images"]
-    return encoders.notes(setup, splits) + (more if few < setup.flags.num_clusters else [])
-
-
-def build(setup: Setup):
-    setup = fitted(setup)
-    flags, size = setup.flags, setup.spec["train_size"]
-    if flags.num_clusters > size:
-        raise FlagError(f"--num_clusters={flags.num_clusters}: more than examples; allowed: at most {size}")
-    augment = encoders.augmentation(flags)
-    return pretext_classifiers.build(deep_cluster.learner, setup, flags.num_clusters, augment=augment, train_size=size)
-
-
-def reclustering(setup: Setup) -> deep_cluster.Reclustering:
-    train = encoders.data(setup.flags).train
-    labels, flags = np.asarray(train.arrays["label"]), fitted(setup).flags
-    return Sheets(build(setup), train, flags.num_clusters, setup.steps, flags.cluster_dims, labels)
 
 
 class Sheets(deep_cluster.Reclustering):
@@ -90,55 +63,85 @@ def _shown(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-    num_clusters, seed = fitted(setup).flags.num_clusters, setup.flags.seed
-
-    def add(acc: list | None, outputs: dict, rows: dict) -> list:
-        return [*(acc or []), (outputs["guess"], rows["label"], rows["image"].reshape(len(rows["image"]), -1))]
-
-    def finish(acc: list) -> dict[str, float]:
-        guess, label, pixels = (np.concatenate(parts) for parts in zip(*acc, strict=True))
-        found = {"nmi": normalized_mutual_information(label, guess)}
-        if split != "valid":
-            few = min(num_clusters, len(pixels))
-            plain = kmeans(jax.random.key(seed), pixels.astype(np.float32), few, restarts=1, max_iterations=50)
-            found["nmi_pixels"] = normalized_mutual_information(label, np.asarray(plain.labels))
-        return found
-
-    if setup.spec["num_classes"] == 1:
-        return encoders.evaluators(setup, splits, split)
-    names = ("nmi",) if split == "valid" else ("nmi", "nmi_pixels")
-    return [*encoders.evaluators(setup, splits, split), Evaluator(add, finish, None, names)]
+def fitted(setup: Setup) -> Setup:
+    """Take half as many clusters as training images where the default exceeds them."""
+    flags, size = setup.flags, setup.spec["train_size"]
+    if flags.num_clusters <= size or "num_clusters" in flags.given:
+        return setup
+    return setup._replace(flags=flags.replace(num_clusters=max(2, size // 2)))
 
 
-def start(setup: Setup) -> Start:
-    """Start the backbone from the weights of `--init_from`, where there are some, and cluster its features."""
-    begin, given = reclustering(setup).begin, init_from.start_backbone(setup)
-    if given is None:
-        return Start(begin, lambda state: None)
-    return Start(lambda state: begin(given.replace(state)), given.check)
+@dataclasses.dataclass(frozen=True)
+class Clusters(RandomViews, PretextImages):
+    """Random views of images, whose class is the cluster of their features.
+
+    Args:
+      cluster_dims: principal components of the features that are clustered
+    """
+
+    cluster_dims: Annotated[int, Range(1)] = 64
+
+    def num_classes(self, setup: Setup) -> int:
+        return fitted(setup).flags.num_clusters
+
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        flags, size = setup.flags, setup.spec["train_size"]
+        return {**super().arguments(setup), "augment": self.augmentation(flags), "train_size": size}
+
+    def build(self, technique: Any, optimizer: Any, setup: Setup) -> Learner:
+        setup = fitted(setup)
+        count, size = setup.flags.num_clusters, setup.spec["train_size"]
+        if count > size:
+            raise FlagError(f"--num_clusters={count}: more than examples; allowed: at most {size}")
+        return super().build(technique, optimizer, setup)
+
+    def notes(self, setup: Setup, splits: Splits) -> list[str]:
+        count = self.num_classes(setup)
+        few = [f"{count} clusters, for there are {len(splits.train)} training images"]
+        return super().notes(setup, splits) + (few if count < setup.flags.num_clusters else [])
+
+    def hooks(self, setup: Setup) -> list:
+        train, flags = self.data(setup.flags).train, fitted(setup).flags
+        labels = np.asarray(train.arrays["label"])
+        return [Sheets(experiment.build(setup), train, flags.num_clusters, setup.steps, flags.cluster_dims, labels)]
+
+    def start(self, setup: Setup) -> Start:
+        """Start the backbone from the weights of `--init_from`, where there are some, and cluster its features."""
+        begin, weights = self.hooks(setup)[0].begin, super().start(setup)
+        if weights is None:
+            return Start(begin, lambda state: None)
+        return Start(lambda state: begin(weights.replace(state)), weights.check)
+
+    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+        """Measure the protocol, and the mutual information of classes and clusters."""
+        num_clusters, seed = self.num_classes(setup), setup.flags.seed
+
+        def add(acc: list | None, outputs: dict, rows: dict) -> list:
+            return [*(acc or []), (outputs["guess"], rows["label"], rows["image"].reshape(len(rows["image"]), -1))]
+
+        def finish(acc: list) -> dict[str, float]:
+            guess, label, pixels = (np.concatenate(parts) for parts in zip(*acc, strict=True))
+            measures = {"nmi": normalized_mutual_information(label, guess)}
+            if split != "valid":
+                few = min(num_clusters, len(pixels))
+                plain = kmeans(jax.random.key(seed), pixels.astype(np.float32), few, restarts=1, max_iterations=50)
+                measures["nmi_pixels"] = normalized_mutual_information(label, np.asarray(plain.labels))
+            return measures
+
+        if setup.spec["num_classes"] == 1:
+            return super().evaluators(setup, splits, split)
+        names = ("nmi",) if split == "valid" else ("nmi", "nmi_pixels")
+        return [*super().evaluators(setup, splits, split), Evaluator(add, finish, None, names)]
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=deep_cluster.learner,
-    build=build,
-    defaults={**pretext_classifiers.DEFAULTS, "num_clusters": 30, "steps": 1200, "schedule": "constant"},
-    expected_loss=lambda setup: math.log(fitted(setup).flags.num_clusters),
-    hooks=lambda setup: [reclustering(setup)],
-    panels=encoders.view_panels,
-    **{
-        **pretext_classifiers.SHARED,
-        "evaluators": evaluators,
-        "notes": notes,
-        "start": start,
-        "smoke": {**pretext_classifiers.SMOKE, "num_clusters": 5, "eval_every": 1},
-        "settings": {
-            **encoders.CONTRASTIVE["settings"],
-            "cluster_dims": Setting(64, "principal components of the features that are clustered", limits=Range(1)),
-        },
-    },
+    __file__,
+    __doc__,
+    deep_cluster.learner,
+    task=Clusters(),
+    optimizer=AdamW(weight_decay=1e-4, schedule="constant"),
+    defaults={"num_clusters": 30, "steps": 1200},
+    smoke={**SMOKE, "num_clusters": 5, "eval_every": 1},
 )
 
 if __name__ == "__main__":

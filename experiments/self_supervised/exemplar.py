@@ -9,79 +9,76 @@ belong to no exemplar, so that validation and test have no loss.
 """
 
 import dataclasses
-import math
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from dlcore.data.source import Source
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
-from dlcore.kits.self_supervised import encoders, pretext_classifiers
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.learner import Evaluator, Range
 from dlcore.main import main
 from dlcore.self_supervised import exemplar
+from dlcore.tasks.encoders import SMOKE
+from dlcore.tasks.pretext import PretextImages, task_accuracy
+from dlcore.tasks.unlabeled_images import RandomViews
 
 MEASURED = 1000
 """Exemplars, at most, of which new views are classified."""
 
 
-def data(flags: Flags) -> Splits:
-    """Load images; an exemplar's class is its place in the training split."""
-    splits = encoders.data(flags)
-    count = min(flags.exemplars, len(splits.train))
-    if count < flags.exemplars and "exemplars" in flags.given:
-        raise FlagError(f"--exemplars={flags.exemplars}: more than images; allowed: at most {len(splits.train)}")
+@dataclasses.dataclass(frozen=True)
+class Exemplars(RandomViews, PretextImages):
+    """Random views of images, whose class is the image.
 
-    def numbered(source: Source, numbers: np.ndarray) -> Source:
-        return dataclasses.replace(source, arrays={**source.arrays, "exemplar": numbers.astype(np.int32)})
+    Args:
+      exemplars: training images, each a class of its own
+    """
 
-    train = splits.train.take(count)
-    others = {name: getattr(splits, name) for name in ("valid", "test")}
-    note = f"{count} exemplars, all training images; --exemplars={flags.exemplars} are more than there are"
-    return splits._replace(
-        spec={**splits.spec, "exemplars": count, "batch": {**splits.spec["batch"], "exemplar": [[], "int32"]}},
-        notes=(*splits.notes, note) if count < flags.exemplars else splits.notes,
-        train=numbered(train, np.arange(len(train))),
-        **{name: numbered(source, np.full(len(source), -1)) for name, source in others.items()},
-    )
+    exemplars: Annotated[int, Range(2)] = 1000
 
+    def data(self, flags: Flags) -> Splits:
+        """Load images; an exemplar's class is its place in the training split."""
+        splits = super().data(flags)
+        count = min(flags.exemplars, len(splits.train))
+        if count < flags.exemplars and "exemplars" in flags.given:
+            raise FlagError(f"--exemplars={flags.exemplars}: more than images; allowed: at most {len(splits.train)}")
 
-def build(setup: Setup):
-    augment = encoders.augmentation(setup.flags)
-    count = setup.spec.get("exemplars", setup.flags.exemplars)
-    return pretext_classifiers.build(exemplar.learner, setup, count, augment=augment)
+        def numbered(source: Source, numbers: np.ndarray) -> Source:
+            return dataclasses.replace(source, arrays={**source.arrays, "exemplar": numbers.astype(np.int32)})
 
+        train = splits.train.take(count)
+        others = {name: getattr(splits, name) for name in ("valid", "test")}
+        note = f"{count} exemplars, all training images; --exemplars={flags.exemplars} are more than there are"
+        return splits._replace(
+            spec={**splits.spec, "exemplars": count, "batch": {**splits.spec["batch"], "exemplar": [[], "int32"]}},
+            notes=(*splits.notes, note) if count < flags.exemplars else splits.notes,
+            train=numbered(train, np.arange(len(train))),
+            **{name: numbered(source, np.full(len(source), -1)) for name, source in others.items()},
+        )
 
-def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-    measured = pretext_classifiers.task_accuracy(splits.train.take(MEASURED), "exemplar_accuracy")
-    return [*encoders.evaluators(setup, splits, split), measured]
+    def num_classes(self, setup: Setup) -> int:
+        return setup.spec.get("exemplars", setup.flags.exemplars)
 
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        return {**super().arguments(setup), "augment": self.augmentation(setup.flags)}
 
-def panels(context: Any) -> list:
-    return encoders.view_panels(context)
+    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+        measured = task_accuracy(splits.train.take(MEASURED), "exemplar_accuracy")
+        return [*super().evaluators(setup, splits, split), measured]
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    build=build,
-    learner=exemplar.learner,
-    defaults={**pretext_classifiers.DEFAULTS, "steps": 2000},
-    expected_loss=lambda setup: math.log(setup.spec.get("exemplars", setup.flags.exemplars)),
-    panels=panels,
-    **{
-        **pretext_classifiers.SHARED,
-        "data": data,
-        "evaluators": evaluators,
-        "smoke": {**pretext_classifiers.SMOKE, "exemplars": 100},
-        "settings": {
-            **encoders.CONTRASTIVE["settings"],
-            "exemplars": Setting(1000, "training images, each a class of its own", limits=Range(2)),
-        },
-    },
+    __file__,
+    __doc__,
+    exemplar.learner,
+    task=Exemplars(),
+    optimizer=AdamW(weight_decay=1e-4),
+    defaults={"steps": 2000},
+    smoke={**SMOKE, "exemplars": 100},
 )
 
 if __name__ == "__main__":

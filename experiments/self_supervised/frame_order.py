@@ -8,62 +8,50 @@ they say of the shape and its color, which the pretext never names. With `--stri
 steps (50.6 %).
 """
 
-import math
-from functools import partial
-
 from dlcore.data.clips import clips
 from dlcore.data.scenes import SHAPES
 from dlcore.data.shape_grid import COLORS
 from dlcore.data.source import Source
-from dlcore.experiment import Experiment, Setup
-from dlcore.experiment.flags import Flags
-from dlcore.experiment.splits import Splits
-from dlcore.kits.self_supervised import pretext_classifiers
+from dlcore.experiment import Experiment
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.self_supervised import frame_order
+from dlcore.tasks.encoders import SMOKE
+from dlcore.tasks.pretext import PretextClips
 
 FRAMES, SIZE = 8, 32
 
 
-def data(flags: Flags) -> Splits:
-    """Draw clips; `image` is the middle frame and `label` the color and shape."""
-    names = tuple(f"{color} {shape}" for color in COLORS for shape in SHAPES)
+class OrderedFrames(PretextClips):
+    """Three frames of a clip, in order or not."""
 
-    def source(count: int, seed: int) -> Source:
-        drawn = clips(count, seed, frames=FRAMES, size=SIZE).arrays
-        arrays = {"clip": drawn["clip"], "image": drawn["clip"][:, FRAMES // 2], "label": drawn["appearance"]}
-        return Source(arrays, class_names=names, name="clips of a moving shape")
+    dataset = "clips"
+    frame_classes = tuple(f"{color} {shape}" for color in COLORS for shape in SHAPES)
 
-    return pretext_classifiers.clip_splits(flags, source, "clips", names)
+    def clips(self, count, seed):
+        """Draw clips; `image` is the middle frame and `label` the color and shape."""
+        arrays = clips(count, seed, frames=FRAMES, size=SIZE).arrays
+        frames = {"clip": arrays["clip"], "image": arrays["clip"][:, FRAMES // 2], "label": arrays["appearance"]}
+        return Source(frames, class_names=self.frame_classes, name="clips of a moving shape")
 
+    def num_classes(self, setup):
+        return frame_order.NUM_CLASSES
 
-def build(setup: Setup):
-    return pretext_classifiers.build(frame_order.learner, setup, frame_order.NUM_CLASSES)
+    def pretext(self, flags):
+        return frame_order.frame_order(**flags.group("learner"))
+
+    def class_names(self, flags):
+        return ("out of order", "in order")
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=frame_order.learner,
-    build=build,
-    defaults={
-        **pretext_classifiers.DEFAULTS,
-        "stride": 3,
-        "head.hidden": 256,
-        "head.side": 4,
-        "steps": 400,
-        "batch_size": 64,
-    },
-    expected_loss=lambda setup: math.log(frame_order.NUM_CLASSES),
-    panels=partial(
-        pretext_classifiers.panels,
-        task=lambda flags: frame_order.frame_order(**flags.group("learner")),
-        names=("out of order", "in order"),
-    ),
-    **{
-        **pretext_classifiers.CLIPS,
-        "data": data,
-    },
+    __file__,
+    __doc__,
+    frame_order.learner,
+    task=OrderedFrames(),
+    optimizer=AdamW(weight_decay=1e-4),
+    defaults={"stride": 3, "head.hidden": 256, "head.side": 4, "steps": 400, "batch_size": 64},
+    smoke={**SMOKE, "num_clips": 150},
 )
 
 if __name__ == "__main__":

@@ -11,28 +11,29 @@ test digits.
 
 from functools import partial
 
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.self_supervised import reconstruction
+from dlcore.experiment import Experiment
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.self_supervised import inpainting
+from dlcore.tasks.encoders import SMOKE
+from dlcore.tasks.reconstruction import Reconstruction
 
 
-def build(setup: Setup):
-    return reconstruction.build(inpainting.learner, setup)
+class Holes(Reconstruction):
+    """Images with a hole."""
 
-
-def task(flags):
-    return partial(inpainting.hole, share=flags.hole_share)
+    def pretext(self, flags):
+        return partial(inpainting.hole, share=flags.hole_share)
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=inpainting.learner,
-    build=build,
-    defaults={**reconstruction.DEFAULTS, "dataset": "digits", "batch_size": 128},
-    panels=partial(reconstruction.panels, task=task),
-    **reconstruction.SHARED,
+    __file__,
+    __doc__,
+    inpainting.learner,
+    task=Holes(),
+    optimizer=AdamW(weight_decay=1e-4),
+    defaults={"batch_size": 128},
+    smoke=SMOKE,
 )
 
 if __name__ == "__main__":

@@ -7,42 +7,38 @@ python -m experiments.self_supervised.jigsaw --dataset=fashion_mnist --data_dir=
     --fine_tune=500,5000                                                                                     (not run)
 """
 
-import math
-
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.self_supervised import pretext_classifiers
+from dlcore.experiment import Experiment
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.self_supervised import jigsaw
 from dlcore.self_supervised.pieces import distant_orders
+from dlcore.tasks.encoders import SMOKE
+from dlcore.tasks.pretext import PretextImages
 
 
-def build(setup: Setup):
-    return pretext_classifiers.build(jigsaw.learner, setup, jigsaw.order_count(setup.flags.grid, setup.flags.orders))
+class Puzzles(PretextImages):
+    """The pieces of an image, in one of a few orders."""
 
+    def num_classes(self, setup):
+        return jigsaw.order_count(setup.flags.grid, setup.flags.orders)
 
-def task(flags):
-    return jigsaw.jigsaw(**flags.group("learner"))
+    def pretext(self, flags):
+        return jigsaw.jigsaw(**flags.group("learner"))
 
-
-def order_names(flags) -> list[str]:
-    """Name each order by its pieces, numbered from 1 along the rows of the image."""
-    orders = distant_orders(flags.grid**2, jigsaw.order_count(flags.grid, flags.orders))
-    return [" ".join(str(piece + 1) for piece in order) for order in orders]
-
-
-def panels(context) -> list:
-    return pretext_classifiers.panels(context, task, order_names(context.flags))
+    def class_names(self, flags):
+        """Name each order by its pieces, numbered from 1 along the rows of the image."""
+        orders = distant_orders(flags.grid**2, jigsaw.order_count(flags.grid, flags.orders))
+        return [" ".join(str(piece + 1) for piece in order) for order in orders]
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=jigsaw.learner,
-    build=build,
-    defaults={**pretext_classifiers.DEFAULTS, "grid": 2, "head.hidden": 256, "head.side": 2, "steps": 2000},
-    expected_loss=lambda setup: math.log(jigsaw.order_count(setup.flags.grid, setup.flags.orders)),
-    panels=panels,
-    **pretext_classifiers.SHARED,
+    __file__,
+    __doc__,
+    jigsaw.learner,
+    task=Puzzles(),
+    optimizer=AdamW(weight_decay=1e-4),
+    defaults={"grid": 2, "head.hidden": 256, "head.side": 2, "steps": 2000},
+    smoke=SMOKE,
 )
 
 if __name__ == "__main__":

@@ -10,98 +10,101 @@ python -m experiments.self_supervised.mae --dataset=cifar10 --data_dir=D --mae.p
 Fashion-MNIST the loss ends at a quarter of it; the second command's numbers are means of three seeds.
 """
 
-from functools import partial
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from dlcore.experiment import Experiment, Setup
+from dlcore.experiment.setting import field_settings
 from dlcore.kits.images import labeled_images
 from dlcore.kits.self_supervised import encoders
-from dlcore.kits.training import optimizer
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.models.mae import MAE
 from dlcore.ops import unpatchify
 from dlcore.report.self_supervised import reconstructions
 from dlcore.self_supervised import mae
+from dlcore.tasks.encoders import SMOKE
+from dlcore.tasks.unlabeled_images import UnlabeledImages
 
-SMALL = {
-    "patch_size": 4,
-    "depth": 4,
-    "width": 96,
-    "num_heads": 4,
-    "mlp_features": 384,
-    "decoder_depth": 2,
-    "decoder_width": 64,
-    "decoder_heads": 4,
-    "decoder_features": 256,
-}
+OPTIMIZER = AdamW(learning_rate=1e-3)
 
 
-def network(setup: Setup) -> MAE:
-    return MAE(setup.spec["image_shape"][-1], **setup.flags.group("mae"), dtype=setup.dtype)
+class MaskedImages(UnlabeledImages):
+    """Images of which a transformer sees a few patches, and paints the others."""
 
+    model = None
+    modules = {"mae": MAE}
 
-def build(setup: Setup):
-    learner = mae.learner(
-        model=network(setup),
-        optimizer=optimizer.build(setup),
-        augment=labeled_images.augmentation(setup.flags, setup.spec),
-        preprocess=labeled_images.preprocess(setup),
-        **setup.flags.group("learner"),
-    )
-    return encoders.remove_labels(learner)
+    def settings(self):
+        """The flags of the optimizer, which `--help` shows before those of the protocol, and the task's."""
+        return {**field_settings(OPTIMIZER), **super().settings()}
 
+    def network(self, setup: Setup) -> MAE:
+        return MAE(setup.spec["image_shape"][-1], **setup.flags.group("mae"), dtype=setup.dtype)
 
-def encoder(setup: Setup):
-    return encoders.encoder(
-        setup,
-        network(setup),
-        lambda state: {"params": state.params},
-        method="encode",
-        read=lambda tokens: tokens[:, 1:].mean(1),
-    )
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        return {
+            "model": self.network(setup),
+            "augment": labeled_images.augmentation(setup.flags, setup.spec),
+            "preprocess": labeled_images.preprocess(setup),
+        }
 
+    def encoder(self, setup: Setup):
+        return encoders.encoder(
+            setup,
+            self.network(setup),
+            lambda state: {"params": state.params},
+            method="encode",
+            read=lambda tokens: tokens[:, 1:].mean(1),
+        )
 
-def panels(context):
-    size, spec = context.flags["mae.patch_size"], context.spec
-    rows = {name: np.asarray(context.outputs[name][:12]) for name in ("prediction", "target", "masked")}
-    prediction, target = rows["prediction"], rows["target"]
-    count = prediction.shape[1]
-    side = round(count**0.5) * size
-    masked = np.repeat(rows["masked"][..., None], prediction.shape[-1] // spec["image_shape"][-1], -1)
+    def pretext_panels(self, context) -> list:
+        """Images, the patches that the encoder saw, and the masked ones filled in."""
+        size, spec = context.flags["mae.patch_size"], context.spec
+        rows = {name: np.asarray(context.outputs[name][:12]) for name in ("prediction", "target", "masked")}
+        prediction, target = rows["prediction"], rows["target"]
+        count = prediction.shape[1]
+        side = round(count**0.5) * size
+        masked = np.repeat(rows["masked"][..., None], prediction.shape[-1] // spec["image_shape"][-1], -1)
 
-    def pixels(patches):
-        return np.asarray(unpatchify(jnp.asarray(patches), size, side, side))
+        def pixels(patches):
+            return np.asarray(unpatchify(jnp.asarray(patches), size, side, side))
 
-    mean, std = (0.0, 1.0) if context.flags.norm_pix_loss else (np.asarray(spec["mean"]), np.asarray(spec["std"]))
-    truth, filled = (pixels(x) * std + mean for x in (target, prediction))
-    if context.flags.norm_pix_loss:  # each patch has mean 0 and variance 1
-        truth, filled = (np.clip(0.5 + x / 4, 0, 1) for x in (truth, filled))
-    note = (
-        f"Test images, what the encoder saw of them, and the masked patches filled in. Squared error of these "
-        f"{context.numbers['loss']:.3f}; the mean of the seen patches has {context.numbers['mean_patch']:.3f}."
-    )
-    panel = reconstructions(np.clip(truth, 0, 1), pixels(masked), filled, note)
-    return encoders.panels(context, [panel])
+        mean, std = (0.0, 1.0) if context.flags.norm_pix_loss else (np.asarray(spec["mean"]), np.asarray(spec["std"]))
+        truth, filled = (pixels(x) * std + mean for x in (target, prediction))
+        if context.flags.norm_pix_loss:  # each patch has mean 0 and variance 1
+            truth, filled = (np.clip(0.5 + x / 4, 0, 1) for x in (truth, filled))
+        note = (
+            f"Test images, what the encoder saw of them, and the masked patches filled in. Squared error of these "
+            f"{context.numbers['loss']:.3f}; the mean of the seen patches has {context.numbers['mean_patch']:.3f}."
+        )
+        return [reconstructions(np.clip(truth, 0, 1), pixels(masked), filled, note)]
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=mae.learner,
-    build=build,
-    modules={"mae": MAE},
+    __file__,
+    __doc__,
+    mae.learner,
+    task=MaskedImages(),
+    optimizer=OPTIMIZER,
     defaults={
-        **{f"mae.{name}": value for name, value in SMALL.items()},
+        "mae.patch_size": 4,
+        "mae.depth": 4,
+        "mae.width": 96,
+        "mae.num_heads": 4,
+        "mae.mlp_features": 384,
+        "mae.decoder_depth": 2,
+        "mae.decoder_width": 64,
+        "mae.decoder_heads": 4,
+        "mae.decoder_features": 256,
         "steps": 6000,
         "batch_size": 128,
-        "learning_rate": 1e-3,
         "eval_every": 1000,
-        "select": "last",
     },
     smoke={
-        **{name: value for name, value in encoders.SMOKE.items() if not name.startswith("model.")},
+        **SMOKE,
         "mae.depth": 1,
         "mae.width": 8,
         "mae.num_heads": 2,
@@ -111,15 +114,6 @@ experiment = Experiment(
         "mae.decoder_heads": 2,
         "mae.decoder_features": 8,
     },
-    **{
-        name: value
-        for name, value in encoders.SHARED.items()
-        if name not in ("model", "settings", "start", "evaluators", "panels")
-    },
-    settings=encoders.SETTINGS,
-    evaluators=partial(encoders.evaluators, encoder=encoder),
-    encoder=encoder,
-    panels=panels,
 )
 
 if __name__ == "__main__":

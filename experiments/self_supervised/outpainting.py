@@ -9,28 +9,31 @@ say what the mean image of the training split reaches on whole test images.
 
 from functools import partial
 
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.self_supervised import reconstruction
+from dlcore.experiment import Experiment
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.self_supervised import outpainting
+from dlcore.tasks.encoders import SMOKE
+from dlcore.tasks.reconstruction import Reconstruction
 
 
-def build(setup: Setup):
-    return reconstruction.build(outpainting.learner, setup)
+class Crops(Reconstruction):
+    """Images of which only a crop is shown."""
 
+    mean_image = True
 
-def task(flags):
-    return partial(outpainting.crop_alone, share=flags.crop_share)
+    def pretext(self, flags):
+        return partial(outpainting.crop_alone, share=flags.crop_share)
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=outpainting.learner,
-    build=build,
-    defaults={**reconstruction.DEFAULTS, "dataset": "digits", "batch_size": 128},
-    panels=partial(reconstruction.panels, task=task),
-    **reconstruction.SHARED | {"data": reconstruction.data_with_mean_image},
+    __file__,
+    __doc__,
+    outpainting.learner,
+    task=Crops(),
+    optimizer=AdamW(weight_decay=1e-4),
+    defaults={"batch_size": 128},
+    smoke=SMOKE,
 )
 
 if __name__ == "__main__":

@@ -6,34 +6,37 @@ python -m experiments.self_supervised.relative_patch --dataset=cifar10 --data_di
     --steps=5000 --fine_tune=500,5000                                                                        (not run)
 """
 
-import math
-from functools import partial
-
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.self_supervised import pretext_classifiers
+from dlcore.experiment import Experiment
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.self_supervised import relative_patch
-
-NAMES = ("above left", "above", "above right", "left", "right", "below left", "below", "below right")
-
-
-def build(setup: Setup):
-    return pretext_classifiers.build(relative_patch.learner, setup, relative_patch.NUM_CLASSES)
+from dlcore.tasks.encoders import SMOKE
+from dlcore.tasks.pretext import PretextImages
 
 
-def task(flags):
-    return relative_patch.relative_patch(**flags.group("learner"))
+class PatchPairs(PretextImages):
+    """Pairs of patches of an image, with the direction from one to the other."""
+
+    nearest = True
+
+    def num_classes(self, setup):
+        return relative_patch.NUM_CLASSES
+
+    def pretext(self, flags):
+        return relative_patch.relative_patch(**flags.group("learner"))
+
+    def class_names(self, flags):
+        return ("above left", "above", "above right", "left", "right", "below left", "below", "below right")
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=relative_patch.learner,
-    build=build,
-    defaults={**pretext_classifiers.DEFAULTS, "input_size": 24, "head.hidden": 256, "head.side": 2, "steps": 2000},
-    expected_loss=lambda setup: math.log(relative_patch.NUM_CLASSES),
-    panels=partial(pretext_classifiers.panels, task=task, names=NAMES, nearest=True),
-    **pretext_classifiers.SHARED,
+    __file__,
+    __doc__,
+    relative_patch.learner,
+    task=PatchPairs(input_size=24),
+    optimizer=AdamW(weight_decay=1e-4),
+    defaults={"head.hidden": 256, "head.side": 2, "steps": 2000},
+    smoke=SMOKE,
 )
 
 if __name__ == "__main__":

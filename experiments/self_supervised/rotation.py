@@ -9,32 +9,34 @@ is not what tells digits apart: the features become worse than those of the untr
 seeds give k-NN 71.4 % (untrained 69.6), and 79.1 % fine-tuned with 500 labels (from untrained weights 76.5).
 """
 
-import math
-from functools import partial
-
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.self_supervised import pretext_classifiers
+from dlcore.experiment import Experiment
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.self_supervised import rotation
+from dlcore.tasks.encoders import SMOKE
+from dlcore.tasks.pretext import PretextImages
 
 
-def build(setup: Setup):
-    return pretext_classifiers.build(rotation.learner, setup, rotation.NUM_CLASSES)
+class Rotations(PretextImages):
+    """Images that are turned by a multiple of 90°."""
+
+    def num_classes(self, setup):
+        return rotation.NUM_CLASSES
+
+    def pretext(self, flags):
+        return rotation.rotation
+
+    def class_names(self, flags):
+        return [f"{90 * k}°" for k in range(rotation.NUM_CLASSES)]
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=rotation.learner,
-    build=build,
-    defaults=pretext_classifiers.DEFAULTS,
-    expected_loss=lambda setup: math.log(rotation.NUM_CLASSES),
-    panels=partial(
-        pretext_classifiers.panels,
-        task=lambda flags: rotation.rotation,
-        names=[f"{90 * k}°" for k in range(rotation.NUM_CLASSES)],
-    ),
-    **pretext_classifiers.SHARED,
+    __file__,
+    __doc__,
+    rotation.learner,
+    task=Rotations(),
+    optimizer=AdamW(weight_decay=1e-4),
+    smoke=SMOKE,
 )
 
 if __name__ == "__main__":

@@ -11,28 +11,21 @@ The second command reaches k-NN 78.4 % (69.6 % before training) and probe 81.1 %
 last k-NN 47.2 % (32.0 %) and probe 53.3 % (39.3 %), one seed, in half an hour.
 """
 
-from functools import partial
-
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.self_supervised import encoders
+from dlcore.experiment import Experiment
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.self_supervised import simclr
-from dlcore.self_supervised.networks import Embedder
-
-
-def build(setup: Setup):
-    return encoders.build(simclr.learner, setup)
-
+from dlcore.tasks.encoders import SMOKE
+from dlcore.tasks.unlabeled_images import TwoViews
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=simclr.learner,
-    build=build,
-    modules={"embedder": partial(Embedder, head="mlp_norm")},
-    defaults={**encoders.DEFAULTS, "steps": 400, "batch_size": 256},
-    smoke=encoders.SMOKE,
-    **encoders.CONTRASTIVE,
+    __file__,
+    __doc__,
+    simclr.learner,
+    task=TwoViews(),
+    optimizer=AdamW(weight_decay=1e-4),
+    defaults={"embedder.head": "mlp_norm", "steps": 400, "batch_size": 256},
+    smoke=SMOKE,
 )
 
 if __name__ == "__main__":

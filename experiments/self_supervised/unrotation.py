@@ -9,28 +9,31 @@ mean image of the training split reaches.
 
 from functools import partial
 
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.self_supervised import reconstruction
+from dlcore.experiment import Experiment
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.self_supervised import unrotation
+from dlcore.tasks.encoders import SMOKE
+from dlcore.tasks.reconstruction import Reconstruction
 
 
-def build(setup: Setup):
-    return reconstruction.build(unrotation.learner, setup)
+class RotatedImages(Reconstruction):
+    """Images that are turned by any angle."""
 
+    mean_image = True
 
-def task(flags):
-    return partial(unrotation.rotate_image, num_angles=flags.num_angles)
+    def pretext(self, flags):
+        return partial(unrotation.rotate_image, num_angles=flags.num_angles)
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=unrotation.learner,
-    build=build,
-    defaults={**reconstruction.DEFAULTS, "dataset": "digits", "batch_size": 128},
-    panels=partial(reconstruction.panels, task=task),
-    **reconstruction.SHARED | {"data": reconstruction.data_with_mean_image},
+    __file__,
+    __doc__,
+    unrotation.learner,
+    task=RotatedImages(),
+    optimizer=AdamW(weight_decay=1e-4),
+    defaults={"batch_size": 128},
+    smoke=SMOKE,
 )
 
 if __name__ == "__main__":

@@ -6,62 +6,50 @@ python -m experiments.vision_language.retrieval --dataset=flickr8k --data_dir=D 
 The test clips have 100 different sentences. D holds captions_train.json.gz, train.zip, and the same of val and test.
 """
 
-from typing import Literal
+import dataclasses
+from typing import Annotated, Any, ClassVar, Literal
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits.training import optimizer
-from dlcore.kits.vision_language import image_text, image_text_results
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.splits import Splits
+from dlcore.kits.training.optimizer import AdamW
+from dlcore.kits.vision_language.captioned_images import vocabulary
 from dlcore.main import main
+from dlcore.tasks.image_text import CaptionedClips, CaptionedImages
 from dlcore.vision_language import retrieval
-
-_DISTINCT = 100
-
-
-def data(flags):
-    if flags.dataset == "clips":
-        return image_text.clip_data(flags, _DISTINCT)
-    return image_text.caption_data(flags)
+from dlcore.vision_language.retrieval import DualEncoder
 
 
-def build(setup: Setup):
-    flags = setup.flags
-    return retrieval.learner(
-        model=retrieval.DualEncoder(
-            len(image_text.vocabulary(setup.spec)), **flags.group("encoder"), dtype=setup.dtype
-        ),
-        optimizer=optimizer.build(setup),
-        preprocess=image_text.preprocess(setup),
-        **flags.group("learner"),
-    )
+@dataclasses.dataclass(frozen=True)
+class ClipsOrImages(CaptionedImages, CaptionedClips):
+    """Clips or images with sentences, of which each finds the other.
+
+    Args:
+      dataset: clips or shapes (drawn), or flickr8k
+    """
+
+    dataset: Annotated[Literal["clips", "shapes", "flickr8k"], "essential"] = "clips"
+
+    modules: ClassVar[dict] = {"encoder": DualEncoder}
+    monitor: ClassVar[str] = "r1"
+    headline: ClassVar[str] = "r1"
+    num_sentences: ClassVar[int] = 100
+
+    def data(self, flags: Flags) -> Splits:
+        return (CaptionedClips if flags.dataset == "clips" else CaptionedImages).data(self, flags)
+
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        size, fields = len(vocabulary(setup.spec)), setup.flags.group("encoder")
+        return {**super().arguments(setup), "model": DualEncoder(size, **fields, dtype=setup.dtype)}
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=retrieval.learner,
-    data=data,
-    build=build,
-    modules={"encoder": retrieval.DualEncoder},
-    settings={
-        **image_text.CLIP_SETTINGS,
-        **image_text.CAPTION_SETTINGS,
-        "dataset": image_text.CAPTION_SETTINGS["dataset"]._replace(
-            default="clips",
-            help="clips or shapes (drawn), or flickr8k",
-            type=Literal["clips", "shapes", "flickr8k"],
-        ),
-        **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
-    },
-    defaults={
-        "path": "straight",
-        "learning_rate": 2e-3,
-        "weight_decay": 0.01,
-        "clip_norm": 1.0,
-        "steps": 2000,
-        "batch_size": 64,
-        "eval_every": 250,
-        "eval_batch_size": 100,
-    },
+    __file__,
+    __doc__,
+    retrieval.learner,
+    task=ClipsOrImages(path="straight"),
+    optimizer=AdamW(learning_rate=2e-3, weight_decay=0.01, clip_norm=1.0),
+    defaults={"steps": 2000, "batch_size": 64, "eval_every": 250, "eval_batch_size": 100},
     smoke={
         "num_clips": 20,
         "frames": 3,
@@ -73,12 +61,6 @@ experiment = Experiment(
         "encoder.hidden_size": 8,
         "encoder.embedding_size": 8,
     },
-    monitor="r1",
-    headline="r1",
-    plain={"weight_decay": 0.0},
-    schedule=optimizer.schedule,
-    evaluators=image_text_results.recall_evaluators,
-    panels=image_text_results.recall_panels,
 )
 
 if __name__ == "__main__":

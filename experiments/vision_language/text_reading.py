@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.data.normalization import normalizer
 from dlcore.data.text_images import text_images
 from dlcore.data.words import Words, vocabulary_from_dict
 from dlcore.experiment import Experiment, FlagError, Flags, Setting, Setup, Splits
 from dlcore.kits.images import prediction
 from dlcore.kits.training import optimizer
 from dlcore.kits.vision_language import captioning as kit
-from dlcore.kits.vision_language import image_text
 from dlcore.learner import Evaluator, Learner, Range
 from dlcore.main import main
 from dlcore.vision_language import text_reading
@@ -71,7 +71,7 @@ def build(setup: Setup) -> Learner:
     encoder = text_reading.TextEncoder(**flags.group("encoder"), dtype=setup.dtype)
     options = {
         "optimizer": optimizer.build(setup),
-        "preprocess": image_text.preprocess(setup),
+        "preprocess": normalizer(setup.spec["mean"], setup.spec["std"], dtype=setup.dtype),
         "max_length": max(flags.max_length, flags.lengths[1] + 1),
     }
     if flags.model == "ctc":

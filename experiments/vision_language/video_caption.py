@@ -7,46 +7,37 @@ The frames of a hopping path without their order say nothing of the direction, o
 """
 
 import math
+from typing import Any
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits.training import optimizer
-from dlcore.kits.vision_language import image_text, image_text_results
+from dlcore.kits.training.optimizer import AdamW
+from dlcore.kits.vision_language.captioned_images import vocabulary
 from dlcore.main import main
+from dlcore.tasks.image_text import CaptionedClips
 from dlcore.vision_language import video_caption
+from dlcore.vision_language.video_caption import VideoCaptioner
 
 
-def build(setup: Setup):
-    flags = setup.flags
-    return video_caption.learner(
-        model=video_caption.VideoCaptioner(
-            len(image_text.vocabulary(setup.spec)), **flags.group("captioner"), dtype=setup.dtype
-        ),
-        optimizer=optimizer.build(setup),
-        preprocess=image_text.preprocess(setup),
-        **flags.group("learner"),
-    )
+class ClipsToDescribe(CaptionedClips):
+    """Clips, of which a network writes the sentences."""
+
+    modules = {"captioner": VideoCaptioner}
+
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        size, fields = len(vocabulary(setup.spec)), setup.flags.group("captioner")
+        return {**super().arguments(setup), "model": VideoCaptioner(size, **fields, dtype=setup.dtype)}
+
+    def expected_loss(self, setup: Setup) -> float:
+        return math.log(len(vocabulary(setup.spec)))
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=video_caption.learner,
-    data=image_text.clip_data,
-    build=build,
-    modules={"captioner": video_caption.VideoCaptioner},
-    settings={
-        **image_text.CLIP_SETTINGS,
-        **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
-    },
-    defaults={
-        "learning_rate": 2e-3,
-        "weight_decay": 0.01,
-        "clip_norm": 1.0,
-        "steps": 6000,
-        "batch_size": 32,
-        "eval_every": 1000,
-        "eval_batch_size": 100,
-    },
+    __file__,
+    __doc__,
+    video_caption.learner,
+    task=ClipsToDescribe(),
+    optimizer=AdamW(learning_rate=2e-3, weight_decay=0.01, clip_norm=1.0),
+    defaults={"steps": 6000, "batch_size": 32, "eval_every": 1000, "eval_batch_size": 100},
     smoke={
         "num_clips": 20,
         "frames": 3,
@@ -58,13 +49,6 @@ experiment = Experiment(
         "captioner.strides": (4, 4),
         "captioner.hidden_size": 8,
     },
-    monitor="exact_match",
-    headline="exact_match",
-    expected_loss=lambda setup: math.log(len(image_text.vocabulary(setup.spec))),
-    plain={"weight_decay": 0.0},
-    schedule=optimizer.schedule,
-    evaluators=image_text_results.motion_evaluators,
-    panels=image_text_results.clip_panels,
 )
 
 if __name__ == "__main__":

@@ -9,54 +9,55 @@ Neither the words of a question nor the image alone tell anything of its answer:
 once in four, and one that reads no question less often.
 """
 
+import dataclasses
 import math
+from typing import Any, ClassVar
 
 from dlcore.data.augment import compose, random_flip, random_vertical_flip
 from dlcore.experiment import Experiment, Setup
-from dlcore.experiment.setting import Setting
-from dlcore.kits.training import optimizer
-from dlcore.kits.vision_language import image_text, image_text_results
+from dlcore.kits.training.optimizer import AdamW
+from dlcore.kits.vision_language.captioned_images import vocabulary
 from dlcore.main import main
+from dlcore.tasks.image_text import ImageQuestions
 from dlcore.vision_language import vqa
+from dlcore.vision_language.vqa import RelationNetwork
 
 
-def build(setup: Setup):
-    spec, flags = setup.spec, setup.flags
-    return vqa.learner(
-        model=vqa.RelationNetwork(
-            len(image_text.vocabulary(spec)), len(spec["answers"]), **flags.group("vqa"), dtype=setup.dtype
-        ),
-        optimizer=optimizer.build(setup),
-        preprocess=image_text.preprocess(setup),
-        augment=compose(random_flip(), random_vertical_flip()) if flags.flip else None,
-        kinds=tuple(spec["kinds"]),
-        **flags.group("learner"),
-    )
+@dataclasses.dataclass(frozen=True)
+class MirroredQuestions(ImageQuestions):
+    """Questions about images, which are mirrored in training.
+
+    Args:
+      flip: whether training images are mirrored at random, left and right, top and bottom
+    """
+
+    flip: bool = True
+
+    modules: ClassVar[dict] = {"vqa": RelationNetwork}
+    plain: ClassVar[dict] = {"flip": False, "weight_decay": 0.0}
+    loss_tolerance: ClassVar[float] = 0.25
+
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        spec, flags = setup.spec, setup.flags
+        sizes = len(vocabulary(spec)), len(spec["answers"])
+        return {
+            **super().arguments(setup),
+            "model": RelationNetwork(*sizes, **flags.group("vqa"), dtype=setup.dtype),
+            "augment": compose(random_flip(), random_vertical_flip()) if flags.flip else None,
+            "kinds": tuple(spec["kinds"]),
+        }
+
+    def expected_loss(self, setup: Setup) -> float:
+        return math.log(len(setup.spec["answers"]))
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=vqa.learner,
-    data=image_text.question_data,
-    build=build,
-    modules={"vqa": vqa.RelationNetwork},
-    settings={
-        **image_text.QUESTION_SETTINGS,
-        "flip": Setting(True, "whether training images are mirrored at random, left and right, top and bottom"),
-        **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
-    },
-    defaults={
-        "num_questions": 40000,
-        "learning_rate": 7e-4,
-        "warmup": 0.01,
-        "weight_decay": 0.0,
-        "clip_norm": 1.0,
-        "steps": 26000,
-        "batch_size": 64,
-        "eval_every": 3000,
-        "eval_batch_size": 250,
-    },
+    __file__,
+    __doc__,
+    vqa.learner,
+    task=MirroredQuestions(num_questions=40000),
+    optimizer=AdamW(learning_rate=7e-4, warmup=0.01, weight_decay=0.0, clip_norm=1.0),
+    defaults={"steps": 26000, "batch_size": 64, "eval_every": 3000, "eval_batch_size": 250},
     smoke={
         "num_questions": 40,
         "steps": 4,
@@ -67,13 +68,6 @@ experiment = Experiment(
         "vqa.strides": (4, 4),
         "vqa.hidden_size": 8,
     },
-    expected_loss=lambda setup: math.log(len(setup.spec["answers"])),
-    loss_tolerance=0.25,
-    plain={"flip": False, "weight_decay": 0.0},
-    inputs=image_text.question_inputs,
-    describe=image_text_results.describe_answers,
-    schedule=optimizer.schedule,
-    panels=image_text_results.answer_panels,
 )
 
 if __name__ == "__main__":

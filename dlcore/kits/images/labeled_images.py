@@ -22,6 +22,7 @@ __all__ = [
     "SETTINGS",
     "ImageFlags",
     "NamedImages",
+    "ResizedImages",
     "augmentation",
     "check_zoom",
     "data",
@@ -55,23 +56,32 @@ class NamedImages(Task):
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageFlags(NamedImages):
-    """The flags of labeled images: which ones, their augmentation, and how they are read.
+class ResizedImages(NamedImages):
+    """The flags of images by name, and of how they are read and resized.
 
     Args:
       input_size: side of the square that images are resized to (bilinear); by default both sides of images under 16
         pixels are doubled
-      augment: augmentation of training images
       memory_limit: GiB of decoded images to hold in memory; larger data sets stay on disk and are streamed
       workers: threads that decode streamed images; by default one a core
       decoder: decoder of streamed images; opencv is faster, and its pixels differ slightly
     """
 
     input_size: Annotated[int | None, Range(1)] = None
-    augment: Annotated[Literal["auto", *CLASSIFICATION, *STRONG], "essential"] = "auto"
     memory_limit: Annotated[float, Range(0)] = 4.0
     workers: Annotated[int | None, Range(0), "no identity"] = None
     decoder: Literal[DECODERS] = "pillow"
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFlags(ResizedImages):
+    """The flags of labeled images, which are augmented in training.
+
+    Args:
+      augment: augmentation of training images
+    """
+
+    augment: Annotated[Literal["auto", *CLASSIFICATION, *STRONG], "essential"] = "auto"
 
 
 SETTINGS = ImageFlags().settings()

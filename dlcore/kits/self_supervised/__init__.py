@@ -1,1 +1,1 @@
-"""What pages of self-supervised learning share: data and views, encoders, the evaluation of features, pretexts."""
+"""What pages of several topics share about the encoder in a learner's state."""

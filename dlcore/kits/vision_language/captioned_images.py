@@ -8,7 +8,7 @@ import numpy as np
 from dlcore.data.captions import captions
 from dlcore.data.flickr8k import CaptionedImages, flickr8k
 from dlcore.data.source import Source
-from dlcore.data.words import BytePairs, Words
+from dlcore.data.words import BytePairs, Words, vocabulary_from_dict
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.learner import Evaluator
@@ -22,6 +22,7 @@ __all__ = [
     "flickr8k_splits",
     "image_facts",
     "sentence_evaluator",
+    "vocabulary",
 ]
 
 DATA_DIR = Setting(None, "flickr8k: the folder of captions_train.json.gz and train.zip", str | None, essential=True)
@@ -78,6 +79,18 @@ def image_facts(images: np.ndarray) -> dict[str, list]:
 
     mean, std = channel_statistics(Source({"image": images.reshape(-1, *images.shape[-3:])}))
     return {"image_shape": list(images.shape[-3:]), "mean": [float(m) for m in mean], "std": [float(s) for s in std]}
+
+
+def vocabulary(spec: dict) -> Words | BytePairs:
+    """Read the vocabulary of a run.
+
+    Args:
+      spec: facts of the data, `Splits.spec`.
+
+    Returns:
+      The vocabulary.
+    """
+    return vocabulary_from_dict(spec["words"])
 
 
 def decode_sentences(words: Words | BytePairs, tokens: Any) -> list[str]:

@@ -10,8 +10,12 @@ from dlcore.data.source import Source
 from dlcore.data.words import PAD, vocabulary_from_dict
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.splits import Splits
-from dlcore.kits.vision_language.captioned_images import attention_panel, decode_sentences, sentence_evaluator
-from dlcore.kits.vision_language.image_text import vocabulary
+from dlcore.kits.vision_language.captioned_images import (
+    attention_panel,
+    decode_sentences,
+    sentence_evaluator,
+    vocabulary,
+)
 from dlcore.learner import Evaluator
 from dlcore.modes.report_context import ReportContext
 

@@ -1,5 +1,7 @@
 """One protocol for every pretext: the learner sees no label, and each number has the untrained encoder's beside it."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -7,10 +9,13 @@ import pytest
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
-from dlcore.kits.self_supervised import encoders
+from dlcore.kits.images import classifier_panels
 from dlcore.learner import Learner
 from dlcore.run.evaluate import Evaluation
-from experiments.self_supervised import moco, rotation, simclr
+from dlcore.self_supervised.networks import DINONet, Embedder
+from dlcore.tasks.encoders import remove_labels
+from experiments.self_supervised import dino, moco, rotation, simclr
+from experiments.semi_supervised import mixmatch
 
 TINY = ["--smoke", "--fine_tune=10,20", "--supervised", "--model.stages=1"]
 
@@ -26,14 +31,14 @@ def test_no_function_of_a_learner_gets_a_label():
     def spy(name, out=None):
         return lambda *arguments: seen.append((name, set(arguments[-1]))) or out
 
-    learner = encoders.remove_labels(Learner(*map(spy, ("init", "update", "evaluate", "predict", "loss"))))
+    learner = remove_labels(Learner(*map(spy, ("init", "update", "evaluate", "predict", "loss"))))
     rows = {"image": 0, "label": 0, "index": 0, "mask": 0}
     learner.init(None, rows), learner.update(None, rows), learner.evaluate(None, rows), learner.predict(None, rows)
     learner.loss(None, None, rows)
     names = ("init", "update", "evaluate", "predict", "loss")
     assert seen == [(name, {"image", "index", "mask"}) for name in names]
     assert learner.classes is None
-    assert encoders.remove_labels(learner._replace(loss=None)).loss is None
+    assert remove_labels(learner._replace(loss=None)).loss is None
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +65,7 @@ def test_the_protocol_measures_trained_untrained_and_supervised_encoders(started
     assert all(0 <= found[name] <= 1 for name in names)
     # Before the first step the trained encoder is the untrained one.
     assert (found["knn"], found["probe"]) == (found["knn_untrained"], found["probe_untrained"])
-    text = encoders.notes(setup, data)[0]
+    text = simclr.experiment.notes(setup, data)[0]
     assert text.startswith("k-NN with k = 5 and temperature 0.07, linear probe: by the labels of 100 training images; ")
     assert f"fine-tuning with 10 and 20 labels, {setup.flags.fine_tune_steps} steps of 64 images" in text
 
@@ -69,7 +74,7 @@ def test_the_protocol_measures_trained_untrained_and_supervised_encoders(started
 def test_the_encoder_of_fine_tuning_is_the_learners(started):
     """Its features of a state are those that `predict` gives, and training mode changes the statistics."""
     _, data, setup, learner, state = started
-    encoder, rows = encoders.encoder(setup), data.test[:4]
+    encoder, rows = simclr.experiment.encoder(setup), data.test[:4]
     images = encoder.prepare(rows["image"])
     features, _ = jax.jit(encoder.apply, static_argnums=2)(encoder.variables(state), images, None)
     np.testing.assert_allclose(features, learner.predict(state, rows)["features"], rtol=1e-4, atol=1e-5)
@@ -84,7 +89,7 @@ def test_more_labels_than_images_are_an_error_before_any_work():
     run = resolved("--fine_tune=2000")
     data = run.experiment.data(run.flags)
     with pytest.raises(FlagError, match=r"--fine_tune=2000: more than the training examples; allowed: at most \d+"):
-        encoders.notes(run.setup_of(data), data)
+        simclr.experiment.notes(run.setup_of(data), data)
 
 
 @pytest.mark.parametrize(
@@ -114,5 +119,14 @@ def test_labels_and_queues_are_counted_before_data_are_read(monkeypatch, page, w
 def test_more_neighbors_than_the_bank_has_are_refused():
     """1,297 digits train; a bank of 100 is asked for."""
     with pytest.raises(FlagError, match=r"--knn_k=200: more than the bank has; allowed: 1 to 100, see --bank_size"):
-        encoders.data(resolve(simclr.experiment, ["--knn_k=200", "--bank_size=100"]))
-    encoders.data(resolve(simclr.experiment, ["--knn_k=200"]))
+        simclr.experiment.data(resolve(simclr.experiment, ["--knn_k=200", "--bank_size=100"]))
+    simclr.experiment.data(resolve(simclr.experiment, ["--knn_k=200"]))
+
+
+def test_a_task_gives_modules_and_plain_values_to_its_pages():
+    """Their defaults are empty dicts, which a page that sets none of its own has."""
+    assert simclr.experiment.modules == {"embedder": Embedder}
+    assert dino.experiment.modules == {"head": DINONet}
+    assert mixmatch.experiment.plain == classifier_panels.PLAIN
+    own = dataclasses.replace(mixmatch.experiment, plain={"weight_decay": 0.0})
+    assert own.plain == {"weight_decay": 0.0}

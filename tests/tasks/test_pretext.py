@@ -8,7 +8,7 @@ import pytest
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
-from dlcore.kits.self_supervised.pretext_classifiers import task_accuracy
+from dlcore.tasks.pretext import task_accuracy
 from experiments.self_supervised import deep_cluster, exemplar, jigsaw, relative_patch
 
 
@@ -32,7 +32,7 @@ def test_an_exemplars_class_is_its_index_in_every_epoch():
         np.testing.assert_array_equal(rows["exemplar"], rows["index"])
     assert set(data.valid.arrays["exemplar"]) == set(data.test.arrays["exemplar"]) == {-1}
     with pytest.raises(FlagError, match=r"--exemplars=5000: more than images; allowed: at most \d+"):
-        exemplar.data(resolve(exemplar.experiment, ["--exemplars=5000"]))
+        exemplar.experiment.data(resolve(exemplar.experiment, ["--exemplars=5000"]))
 
 
 def test_the_accuracy_of_a_task_counts_every_example_once():
@@ -77,10 +77,11 @@ def test_what_does_not_fit_is_one_clear_error_before_any_step(page, words, messa
 @pytest.mark.parametrize("grid", [2, 3])
 def test_the_name_of_an_order_says_where_each_piece_is_from(grid):
     flags = resolve(jigsaw.experiment, ["--gap=0", "--jitter=0", "--by_piece=false", f"--grid={grid}"])
-    names, task = jigsaw.order_names(flags), jigsaw.task(flags)
+    task = jigsaw.experiment.task
+    names, shuffle = task.class_names(flags), task.pretext(flags)
     assert len(set(names)) == len(names) == {2: 24, 3: 64}[grid]
     numbers = jnp.arange(1, grid**2 + 1.0).reshape(grid, grid)
     image = numbers.repeat(4, 0).repeat(4, 1)[..., None]  # each piece has its own gray level
     for seed in range(3):
-        pieces, label = task(jax.random.key(seed), {"image": image})
+        pieces, label = shuffle(jax.random.key(seed), {"image": image})
         assert " ".join(f"{level:.0f}" for level in pieces.mean((1, 2, 3))) == names[label]

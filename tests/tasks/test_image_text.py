@@ -14,26 +14,32 @@ from dlcore.data.questions import ANSWERS
 from dlcore.data.words import END, START
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError
-from dlcore.kits.vision_language import image_text as kit
 from dlcore.kits.vision_language import image_text_results as results
+from dlcore.kits.vision_language.captioned_images import vocabulary
+from dlcore.tasks.image_text import CaptionedClips, CaptionedImages, ImageQuestions
 
 
-def flags(settings, **changed):
-    return Flags({name: setting.default for name, setting in settings.items()} | changed)
+def flags(task, **changes):
+    return Flags({name: setting.default for name, setting in task.settings().items()} | changes)
 
 
 def test_questions_and_what_a_run_keeps():
-    data = kit.question_data(flags(kit.QUESTION_SETTINGS, num_questions=20))
+    data = ImageQuestions().data(flags(ImageQuestions(), num_questions=20))
     assert (len(data.train), len(data.valid), len(data.test)) == (20, 8, 10)
     assert data.spec["answers"] == list(ANSWERS)
     spec = json.loads(json.dumps(data.spec))
-    assert len(kit.vocabulary(spec)) == 29
-    other = kit.question_data(flags(kit.QUESTION_SETTINGS, num_questions=20, seed=5))
+    assert len(vocabulary(spec)) == 29
+    other = ImageQuestions().data(flags(ImageQuestions(), num_questions=20, seed=5))
     np.testing.assert_array_equal(data.test.arrays["image"], other.test.arrays["image"])
 
 
+class DistinctClips(CaptionedClips):
+    num_sentences = 15
+
+
 def test_clips_to_retrieve_differ():
-    data = kit.clip_data(flags(kit.CLIP_SETTINGS, num_clips=12, frames=2), 15)
+    task = DistinctClips()
+    data = task.data(flags(task, num_clips=12, frames=2))
     assert (len(data.train), len(data.valid), len(data.test)) == (12, 15, 15)
     assert len({tokens.tobytes() for tokens in data.test.arrays["captions"]}) == 15
     assert data.spec["image_shape"] == [32, 32, 3]
@@ -53,27 +59,27 @@ def test_photographs_keep_all_words_of_their_references(tmp_path):
         with zipfile.ZipFile(tmp_path / f"{stem}.zip", "w") as file:
             file.writestr("x.png", png(90))
     chosen = flags(
-        kit.CAPTION_SETTINGS, dataset="flickr8k", data_dir=str(tmp_path), image_size=16, min_count=1, caption_length=6
+        CaptionedImages(), dataset="flickr8k", data_dir=str(tmp_path), image_size=16, min_count=1, caption_length=6
     )
-    data = kit.caption_data(chosen)
+    data = CaptionedImages().data(chosen)
     assert results.references_of(data.test.arrays, data.spec) == [["a dog", "a cat sits"]]
-    assert kit.vocabulary(data.spec).decode(data.test.arrays["captions"][0, 1]) == "a <unk> <unk>"
+    assert vocabulary(data.spec).decode(data.test.arrays["captions"][0, 1]) == "a <unk> <unk>"
     assert "references" not in data.train.arrays
     with pytest.raises(FlagError, match="--data_dir: missing"):
-        kit.caption_data(flags(kit.CAPTION_SETTINGS, dataset="flickr8k"))
+        CaptionedImages().data(flags(CaptionedImages(), dataset="flickr8k"))
 
 
 def test_files_are_asked_the_question(tmp_path):
     (tmp_path / "x.png").write_bytes(png(90))
-    spec = kit.question_data(flags(kit.QUESTION_SETTINGS, num_questions=10)).facts
-    asked = flags(kit.QUESTION_SETTINGS, input=str(tmp_path), question="what shape is the red thing")
-    source, names = kit.question_inputs(asked, spec)
+    spec = ImageQuestions().data(flags(ImageQuestions(), num_questions=10)).facts
+    asked = flags(ImageQuestions(), input=str(tmp_path), question="what shape is the red thing")
+    source, names = ImageQuestions().inputs(asked, spec)
     assert names == [str(tmp_path / "x.png")]
     assert source.arrays["image"].shape == (1, 36, 36, 3)
-    assert kit.vocabulary(spec).decode(source.arrays["question"][0]) == asked.question
+    assert vocabulary(spec).decode(source.arrays["question"][0]) == asked.question
     for text, message in (("what is a zebra", "--question='what is a zebra': 'a' is not among"), ("", "0 words")):
         with pytest.raises(FlagError, match=message):
-            kit.question_inputs(flags(kit.QUESTION_SETTINGS, input=str(tmp_path), question=text), spec)
+            ImageQuestions().inputs(flags(ImageQuestions(), input=str(tmp_path), question=text), spec)
 
 
 def test_trivial_sentences_by_hand():

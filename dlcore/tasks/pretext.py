@@ -1,0 +1,265 @@
+"""PretextImages and PretextClips: classification of labels that a technique makes itself, such as a rotation.
+
+class Rotations(PretextImages):
+    def num_classes(self, setup):
+        return rotation.NUM_CLASSES
+
+    def pretext(self, flags):
+        return rotation.rotation
+
+experiment = Experiment(__file__, __doc__, rotation.learner, task=Rotations(), optimizer=AdamW(weight_decay=1e-4))
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, ClassVar
+
+import jax
+import numpy as np
+
+from dlcore.data.augment import Preprocess
+from dlcore.data.normalization import normalizer
+from dlcore.data.source import Source
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.splits import Splits, batch_facts
+from dlcore.kits.images import labeled_images
+from dlcore.kits.training import backbone
+from dlcore.learner import Evaluator, Range, example_keys
+from dlcore.modes.report_context import ReportContext
+from dlcore.self_supervised.pretext import PieceClassifier
+from dlcore.self_supervised.pretext import Task as PretextTask
+from dlcore.tasks.encoders import Encoders
+from dlcore.tasks.unlabeled_images import UnlabeledImages
+
+__all__ = ["Pretext", "PretextClips", "PretextImages", "enlarge", "task_accuracy"]
+
+SHOWN = 24
+
+HELD_OUT = 500
+"""Largest number of clips of the validation and of the test split."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretext(Encoders):
+    """A classifier of labels that the technique makes itself; a subclass has the data, the pretext and its classes."""
+
+    modules: ClassVar[dict[str, Callable]] = {"head": PieceClassifier}
+    loss_tolerance: ClassVar[float] = 0.5
+    defaults: ClassVar[dict[str, Any]] = {**Encoders.defaults, "eval_every": 200, "steps": 1000, "batch_size": 128}
+    nearest: ClassVar[bool] = False
+    """Whether the report shows pieces with similar features."""
+
+    def num_classes(self, setup: Setup) -> int:
+        """Count the classes of the pretext.
+
+        Args:
+          setup: facts of the run.
+
+        Returns:
+          Their number.
+
+        Raises:
+          TypeError: the task does not say it.
+        """
+        raise TypeError(f"{type(self).__name__} does not say its num_classes")
+
+    def pretext(self, flags: Flags) -> PretextTask:
+        """Build the function that makes input and label of an example, for the report.
+
+        Args:
+          flags: resolved settings.
+
+        Returns:
+          (key, example) -> (pieces, label).
+
+        Raises:
+          TypeError: the task does not say it.
+        """
+        raise TypeError(f"{type(self).__name__} does not say its pretext")
+
+    def class_names(self, flags: Flags) -> Sequence[str]:
+        """Name the classes of the pretext.
+
+        Args:
+          flags: resolved settings.
+
+        Returns:
+          A name for each class; none for their numbers.
+        """
+        return ()
+
+    def picture(self, pieces: Any) -> np.ndarray:
+        """Draw the pieces of many examples.
+
+        Args:
+          pieces: [N, P, h, w, C], or what the pretext makes instead.
+
+        Returns:
+          [N, P, h, w, C] in [0, 1].
+        """
+        return np.asarray(pieces)
+
+    def network(self, setup: Setup) -> Any:
+        """Build the network: a backbone for all pieces, and a head.
+
+        Args:
+          setup: facts of the run, with the flags of the task, of the model and of the head.
+
+        Returns:
+          The flax module.
+        """
+        encoder = backbone.build(setup, num_classes=1)
+        return PieceClassifier(encoder, self.num_classes(setup), **setup.flags.group("head"))
+
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        """Build the network and the preprocessing.
+
+        Args:
+          setup: facts of the run, with the flags of the task.
+
+        Returns:
+          `model`, `prepare` and `normalize`.
+        """
+        spec = setup.spec
+        return {
+            "model": self.network(setup),
+            "prepare": enlarge(setup.flags, spec),
+            "normalize": normalizer(spec["mean"], spec["std"], dtype=setup.dtype),
+        }
+
+    def expected_loss(self, setup: Setup) -> float:
+        """Compute the loss of a uniform guess.
+
+        Args:
+          setup: facts of the run.
+
+        Returns:
+          log K, with K classes.
+        """
+        return math.log(self.num_classes(setup))
+
+    def pretext_panels(self, context: ReportContext) -> list:
+        """Show examples of the pretext with predictions.
+
+        Args:
+          context: the ReportContext.
+
+        Returns:
+          Report panels.
+        """
+        from dlcore.report import self_supervised as report
+
+        predicted, target = (context.outputs[name][:SHOWN] for name in ("guess", "target"))
+        pieces, names = self.picture(self._inputs(context, SHOWN)), self.class_names(context.flags)
+        sheet = report.task_sheet(pieces, target, predicted, names)
+        return [sheet, *([self._nearest_pieces(context)] if self.nearest else [])]
+
+    def _inputs(self, context: ReportContext, count: int) -> Any:
+        """Return the pieces of the first test examples, as `predict` gets them, [N, P, h, w, C]."""
+        rows = context.data.test[:count]
+        rows["image"] = enlarge(context.flags, context.spec)(rows["image"])
+        make = jax.jit(jax.vmap(self.pretext(context.flags)))
+        return jax.device_get(make(example_keys(context.state.rng, rows), rows)[0])
+
+    def _nearest_pieces(self, context: ReportContext, count: int = 1000) -> Any:
+        """Show the first piece of some images beside the pieces of the first `count` with the most similar features."""
+        from dlcore.report import self_supervised as report
+
+        pieces = self._inputs(context, count)[:, 0]
+        labels, features = context.data.test.arrays["label"][:count], context.outputs["pieces"][:count, 0]
+        panel = report.nearest_neighbors(pieces, labels, features, context.spec["class_names"])
+        note = "Left a patch, then the patches of the most similar features."
+        return panel._replace(title="Nearest patches", note=note)
+
+
+@dataclasses.dataclass(frozen=True)
+class PretextImages(Pretext, UnlabeledImages):
+    """Images by name, with labels that the technique makes itself."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PretextClips(Pretext):
+    """Synthetic clips, with labels that the technique makes itself; features are those of single frames.
+
+    Args:
+      num_clips: training clips
+    """
+
+    num_clips: Annotated[int, Range(20)] = 2000
+
+    dataset: ClassVar[str]
+    """Name of the data set."""
+    frame_classes: ClassVar[Sequence[str]]
+    """Names of the classes of the frames, by which features are measured."""
+
+    def clips(self, count: int, seed: int) -> Source:
+        """Draw clips.
+
+        Args:
+          count: number of clips.
+          seed: random seed.
+
+        Returns:
+          Clips, with one frame of each as `image`, [N, H, W, C] uint8, and its `label`.
+
+        Raises:
+          TypeError: the task has no clips.
+        """
+        raise TypeError(f"{type(self).__name__} does not say its clips")
+
+    def data(self, flags: Flags) -> Splits:
+        """Draw the splits.
+
+        Args:
+          flags: `num_clips` and `seed`.
+
+        Returns:
+          The splits.
+        """
+        held_out = min(HELD_OUT, flags.num_clips)
+        counts = (flags.num_clips, held_out, held_out)
+        train, valid, test = (self.clips(n, 3 * flags.seed + k) for k, n in enumerate(counts))
+        pixels = train.arrays["image"] / 255
+        spec = {
+            "dataset": self.dataset,
+            "class_names": list(self.frame_classes),
+            "num_classes": len(self.frame_classes),
+            "image_shape": list(pixels.shape[1:]),
+            "mean": pixels.mean((0, 1, 2)).tolist(),
+            "std": pixels.std((0, 1, 2)).tolist(),
+            "batch": batch_facts(train) | labeled_images.labeled_batch(pixels.shape[1:]),
+        }
+        return Splits(train, valid, test, spec)
+
+
+def enlarge(flags: Flags, spec: dict) -> Preprocess:
+    """Build the function from the data's images to a pretext's input.
+
+    Args:
+      flags: `input_size`.
+      spec: facts of the data, `Splits.spec`.
+
+    Returns:
+      [B, H, W, C], uint8 or float in [0, 1] -> floats in [0, 1], of `--input_size`.
+    """
+    return normalizer((0.0,), (1.0,), size=labeled_images.input_size(flags, spec))
+
+
+def task_accuracy(source: Any, name: str) -> Evaluator:
+    """Build the evaluator of a pretext task's accuracy on a source of its own.
+
+    Args:
+      source: source of the examples.
+      name: name of the metric.
+
+    Returns:
+      The evaluator of one metric.
+    """
+
+    def add(acc: tuple[int, int] | None, outputs: dict, rows: dict) -> tuple[int, int]:
+        num_correct, count = acc or (0, 0)
+        return num_correct + int((outputs["guess"] == outputs["target"]).sum()), count + len(outputs["guess"])
+
+    return Evaluator(add, lambda acc: {name: acc[0] / acc[1]}, source, (name,))

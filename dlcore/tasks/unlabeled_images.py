@@ -1,0 +1,135 @@
+"""UnlabeledImages and TwoViews: images by name, from which an encoder learns without their labels.
+
+experiment = Experiment(
+    __file__, __doc__, simclr.learner, task=TwoViews(), optimizer=AdamW(weight_decay=1e-4), defaults={"steps": 400}
+)
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+import jax
+
+from dlcore.data.augment.recipes import VIEWS, contrastive_augmentation
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import FlagError
+from dlcore.experiment.splits import Splits
+from dlcore.kits.images import labeled_images
+from dlcore.kits.images.labeled_images import ResizedImages
+from dlcore.kits.training import backbone
+from dlcore.learner import root_key
+from dlcore.modes.report_context import ReportContext
+from dlcore.ops.replica import REPLICA
+from dlcore.self_supervised.networks import Embedder
+from dlcore.tasks.encoders import Encoders
+
+__all__ = ["RandomViews", "TwoViews", "UnlabeledImages"]
+
+AUTO_VIEWS = {"digits": "digit", "mnist": "digit", "fashion_mnist": "gray"}
+"""Augmentation of `--views=auto` by data set; color for other names."""
+
+
+@dataclasses.dataclass(frozen=True)
+class UnlabeledImages(Encoders, ResizedImages):
+    """Images by name, whose labels only measure the encoder."""
+
+    def data(self, flags: Flags) -> Splits:
+        """Load the splits by name. A folder needs no class folders; without labels the loss is the headline.
+
+        Args:
+          flags: resolved settings, with those of the task.
+
+        Returns:
+          The splits.
+
+        Raises:
+          FlagError: `--knn_k` asks for more neighbors than the bank has.
+        """
+        splits = labeled_images.data(flags, labels=False)
+        if splits.spec["num_classes"] > 1:
+            bank = min(flags.bank_size, len(splits.train))
+            if "knn_k" in flags.given and flags.knn_k > bank:
+                raise FlagError(f"--knn_k={flags.knn_k}: more than the bank has; allowed: 1 to {bank}, see --bank_size")
+            return splits
+        message = "the images have no labels: no k-NN, no probe and no fine-tuning; the loss is the measure"
+        return splits._replace(spec={**splits.spec, "headline": "loss"}, notes=(*splits.notes, message))
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomViews(UnlabeledImages):
+    """Images of which a technique sees random views.
+
+    Args:
+      views: augmentation that makes the views, by the kind of image
+    """
+
+    views: Literal["auto", *VIEWS] = "auto"
+
+    def kind_of_views(self, flags: Flags) -> str:
+        """Name the augmentation of `--views`, which `auto` takes from the data set.
+
+        Args:
+          flags: `views` and `dataset`.
+
+        Returns:
+          One of `VIEWS`.
+        """
+        return AUTO_VIEWS.get(flags.dataset, "color") if flags.views == "auto" else flags.views
+
+    def augmentation(self, flags: Flags) -> Callable[[jax.Array, jax.Array], jax.Array]:
+        """Build the random view that `--views` names.
+
+        Args:
+          flags: `views` and `dataset`.
+
+        Returns:
+          `(key, image [H, W, C] in [0, 1]) -> image`.
+        """
+        return contrastive_augmentation(self.kind_of_views(flags))
+
+    def pretext_panels(self, context: ReportContext) -> list:
+        """Show pairs of views of test images.
+
+        Args:
+          context: the ReportContext.
+
+        Returns:
+          Report panels.
+        """
+        from dlcore.data.augment import to_float
+        from dlcore.report import self_supervised as report
+        from dlcore.self_supervised.views import two_views
+
+        images = to_float(context.data.test.arrays["image"][:12])
+        keys = jax.random.split(root_key(context.flags.seed), len(images))
+        views = jax.jit(lambda: two_views(self.augmentation(context.flags), lambda x: x, keys, images))()
+        return [report.view_pairs(images, *views)]
+
+
+@dataclasses.dataclass(frozen=True)
+class TwoViews(RandomViews):
+    """Two views of each image, which an `Embedder` compares: a backbone with a projection head."""
+
+    modules: ClassVar[dict[str, Callable]] = {"embedder": Embedder}
+    defaults: ClassVar[dict[str, Any]] = {**RandomViews.defaults, "embedder.proj_dim": 64, "eval_every": 100}
+    embeddings: ClassVar[bool] = True
+    axis_name: ClassVar[str | None] = REPLICA
+    """Axis over which batch statistics are averaged under pmap; None keeps those of each replica apart."""
+
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        """Build the embedder, the views and the preprocessing.
+
+        Args:
+          setup: facts of the run, with the flags of the task, of the model and of the embedder.
+
+        Returns:
+          `model`, `augment` and `preprocess`.
+        """
+        encoder = backbone.build(setup, num_classes=1, axis_name=self.axis_name)
+        return {
+            "model": Embedder(encoder, **setup.flags.group("embedder"), axis_name=self.axis_name),
+            "augment": self.augmentation(setup.flags),
+            "preprocess": labeled_images.preprocess(setup),
+        }
