@@ -155,9 +155,10 @@ class Experiment:
             "settings": {**self.task.settings(), **optimizer, **self.settings},
             "defaults": {**self.task.defaults, **self.defaults},
         }
-        unset = {field.name: field.default for field in dataclasses.fields(self)}
+        missing = dataclasses.MISSING
+        unset = {f.name: {} if f.default is missing else f.default for f in dataclasses.fields(self)}
         for name in self.task.gives():
-            if getattr(self, name) is unset[name]:
+            if getattr(self, name) == unset[name]:
                 values[name] = getattr(self.task, name)
         if self.build is None:
             values["build"] = functools.partial(self.task.build, self.learner, self.optimizer)
