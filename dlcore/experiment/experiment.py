@@ -155,14 +155,16 @@ class Experiment:
             "settings": {**self.task.settings(), **optimizer, **self.settings},
             "defaults": {**self.task.defaults, **self.defaults},
         }
-        missing = dataclasses.MISSING
-        unset = {f.name: {} if f.default is missing else f.default for f in dataclasses.fields(self)}
+        unset = {
+            field.name: field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+            for field in dataclasses.fields(self)
+        }
         for name in self.task.gives():
             if getattr(self, name) == unset[name]:
                 values[name] = getattr(self.task, name)
         if self.build is None:
             values["build"] = functools.partial(self.task.build, self.learner, self.optimizer)
-        if self.optimizer is not None and self.schedule is unset["schedule"]:
+        if self.optimizer is not None and self.schedule == unset["schedule"]:
             values["schedule"] = self.optimizer.rate_of_step
         for name, value in values.items():
             object.__setattr__(self, name, value)

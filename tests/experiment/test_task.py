@@ -1,43 +1,51 @@
-"""What an experiment takes from its task."""
+"""What an experiment takes from its task: flags, and the fields that the page leaves at their defaults."""
 
 import dataclasses
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
+
+from flax import linen as nn
 
 from dlcore.experiment.experiment import Experiment
+from dlcore.experiment.setting import field_settings
 from dlcore.experiment.task import Task
-from dlcore.learner import Range
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Sums(Task):
-    """Numbers to add.
+@dataclasses.dataclass(frozen=True)
+class Pixels(Task):
+    """A task.
 
     Args:
-      count: numbers of a sum
-      network: (count) -> module
+      modules: networks
+      noise: standard deviation of the noise
     """
 
-    count: Annotated[int, Range(1)] = 2
-    network: Callable[[int], Any] = str
+    modules: dict[str, Callable[..., nn.Module]]
+    noise: float = 0.5
 
-    plain: ClassVar[dict[str, Any]] = {"dropout": 0.0}
-    modules: ClassVar[dict[str, Callable]] = {"network": dict}
-    monitor: ClassVar[str] = "error"
-
-
-def test_a_task_gives_what_the_page_does_not_set():
-    """Fields whose default is an empty dictionary, too."""
-    experiment = Experiment(__file__, "", dict, task=Sums(count=3))
-    assert (experiment.plain, experiment.modules) == ({"dropout": 0.0}, {"network": dict})
-    assert experiment.monitor == "error"
-    assert experiment.settings["count"].default == 3
+    plain: ClassVar[dict[str, Any]] = {"noise": 0.0}
+    headline = "psnr"
 
 
-def test_what_the_page_sets_replaces_what_the_task_gives():
-    experiment = Experiment(__file__, "", dict, task=Sums(), plain={"l2": 0.0}, monitor="loss")
-    assert (experiment.plain, experiment.monitor) == ({"l2": 0.0}, "loss")
+def learner():
+    """A technique without flags."""
 
 
-def test_a_field_that_is_a_function_is_no_flag():
-    assert list(Sums(network=len).settings()) == ["count"]
+def test_a_task_replaces_the_defaults_of_an_experiment():
+    task = Pixels(modules={"net": nn.Dense})
+    experiment = Experiment(__file__, __doc__, learner, task=task)
+    assert experiment.headline == "psnr"
+    assert experiment.plain == {"noise": 0.0}  # the default of both is a dict of its own
+    assert experiment.modules == {"net": nn.Dense}
+
+
+def test_a_page_replaces_what_its_task_gives():
+    task = Pixels(modules={"net": nn.Dense})
+    experiment = Experiment(__file__, __doc__, learner, task=task, headline="ssim", plain={"noise": 0.1})
+    assert (experiment.headline, experiment.plain) == ("ssim", {"noise": 0.1})
+
+
+def test_a_field_that_cannot_be_a_flag_is_none():
+    settings = field_settings(Pixels(modules={"net": nn.Dense}))
+    assert list(settings) == ["noise"]
+    assert settings["noise"].help == "standard deviation of the noise"
