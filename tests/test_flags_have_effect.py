@@ -60,7 +60,7 @@ ELSEWHERE = {
     "base_steps": ("experiments/generative/control_net.py", "the first phase, a run of its own, is short"),
     "caption_length": ("dlcore/tasks/image_text.py", "drawn captions are short"),
     "cut_longer": ("dlcore/kits/generative/image_pairs.py", "drawn sides have the same length"),
-    "expert_steps": ("dlcore/kits/rl/expert_demonstrations.py", "the expert, a run of its own, is short"),
+    "expert_steps": ("dlcore/tasks/imitation.py", "the expert, a run of its own, is short"),
     "guidance_samples": ("dlcore/tasks/class_conditional.py", "the report draws the samples"),
     "head_units": ("experiments/transfer/fine_tuning.py", "only --head=mlp has units between"),
     "init_from": ("experiments/generative/vq_vae_prior.py", "the name of another run"),

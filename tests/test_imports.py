@@ -52,7 +52,6 @@ KITS: dict[str, tuple[str, ...]] = {
             "self_supervised",
             "sequence",
             "video",
-            "vision3d",
             "vision_language",
         ),
         ("images", "training"),
@@ -274,7 +273,7 @@ def test_kits_are_folders_of_topics():
         ("dlcore.kits.sequence.text_streams", "from dlcore.kits.vision_language import image_text", True),
         ("dlcore.kits.training.optimizer", "def f():\n    from dlcore.kits import video", True),
         ("dlcore.kits.images.prediction", "import dlcore.kits.training.optimizer as o", True),
-        ("dlcore.kits.video.labeled_clips", "from ..rl import agents", True),
+        ("dlcore.kits.video.clip_splits", "from ..rl import baseline_policies", True),
     ],
 )
 def test_the_check_of_kits_sees_what_is_wrong(module, code, wrong):

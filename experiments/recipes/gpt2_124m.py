@@ -15,7 +15,7 @@ import functools
 import math
 
 from dlcore.experiment import Setup
-from dlcore.kits.sequence import text_streams
+from dlcore.kits.sequence import token_files
 from dlcore.kits.training import optimizer
 from dlcore.main import main
 from dlcore.models.gpt2 import GPT2
@@ -39,8 +39,10 @@ experiment = dataclasses.replace(
     page.experiment,
     file=__file__,
     doc=__doc__,
-    data=functools.partial(text_streams.token_data, num_tokens=VOCABULARY),
-    planned=text_streams.planned_tokens,
+    task=None,
+    optimizer=None,
+    data=functools.partial(token_files.data, num_tokens=VOCABULARY),
+    planned=token_files.planned,
     build=build,
     inputs=None,
     describe=None,
@@ -51,7 +53,7 @@ experiment = dataclasses.replace(
         for name, setting in page.experiment.settings.items()
         if name not in ("dataset", "test_fraction", "prompt", "temperatures", "num_samples", "stop")
     }
-    | text_streams.TOKEN_SETTINGS,
+    | token_files.SETTINGS,
     defaults={
         "model.num_layers": 12,
         "model.num_heads": 12,

@@ -9,27 +9,19 @@ The first command first trains `experiments.rl.ppo`, a run of its own that the n
 sixteen of its episodes in that run's folder as demonstrations.npz. A random policy returns 22.
 """
 
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.rl import agents, expert_demonstrations
+from dlcore.experiment import Experiment
 from dlcore.main import main
 from dlcore.rl import behavior_cloning, networks
-
-
-def build(setup: Setup):
-    return agents.build(setup, behavior_cloning.learner, behavior_cloning.actor, setup.steps)
-
+from dlcore.tasks.imitation import Imitation
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=behavior_cloning.learner,
-    build=build,
+    __file__,
+    __doc__,
+    behavior_cloning.learner,
+    task=Imitation(network=behavior_cloning.actor, updates=lambda flags: 1, learning_rate=1e-3),
     modules={"network": networks.CategoricalActor},
-    defaults={"steps": 2000, "batch_size": 32, "learning_rate": 1e-3, "eval_every": 1000, "select": "last"},
+    defaults={"steps": 2000, "batch_size": 32, "eval_every": 1000, "select": "last"},
     smoke={"steps": 2, "batch_size": 4, "num_seeds": 3, "eval_every": 2},
-    panels=expert_demonstrations.panels,
-    **agents.FIELDS
-    | {"data": expert_demonstrations.data, "settings": expert_demonstrations.SETTINGS, "evaluators": lambda *_: []},
 )
 
 if __name__ == "__main__":

@@ -14,39 +14,24 @@ returned 23 with absorbing states, and 500 after 50 steps without them: survival
 action is easy to clone.
 """
 
-from dlcore.experiment import Experiment, Setup
-from dlcore.experiment.setting import Setting
-from dlcore.kits.rl import agents, expert_demonstrations
-from dlcore.learner import Range
+from dlcore.experiment import Experiment
 from dlcore.main import main
 from dlcore.rl import gail, networks
-
-
-def build(setup: Setup):
-    from dlcore.optim import create_optimizer
-
-    flags = setup.flags
-
-    def learner(**arguments):
-        return gail.learner(
-            discriminator=gail.Discriminator(**flags.group("discriminator")),
-            discriminator_optimizer=create_optimizer("adam", flags.discriminator_learning_rate),
-            **arguments,
-        )
-
-    updates = setup.steps * flags.num_epochs * flags.num_minibatches
-    return agents.build(setup, learner, networks.actor_critic, updates)
-
+from dlcore.tasks.environments import SMOKE
+from dlcore.tasks.imitation import AdversarialImitation
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=gail.learner,
-    build=build,
+    __file__,
+    __doc__,
+    gail.learner,
+    task=AdversarialImitation(
+        network=networks.actor_critic,
+        updates=lambda flags: flags.num_epochs * flags.num_minibatches,
+        num_demonstrations=1,
+        every=10,
+    ),
     modules={"network": networks.ActorCritic, "discriminator": gail.Discriminator},
     defaults={
-        "num_demonstrations": 1,
-        "every": 10,
         "steps": 150,
         "batch_size": 32,
         "num_steps": 64,
@@ -54,15 +39,7 @@ experiment = Experiment(
         "eval_every": 50,
         "select": "last",
     },
-    smoke={**agents.SMOKE, "num_steps": 8, "num_demonstrations": 4, "every": 1, "eval_episodes": 2},
-    panels=lambda context: [expert_demonstrations.comparison(context), *agents.panels(context, networks.actor_critic)],
-    **agents.FIELDS
-    | {
-        "data": expert_demonstrations.adversarial_data,
-        "evaluators": expert_demonstrations.clone,
-        "settings": expert_demonstrations.SETTINGS
-        | {"discriminator_learning_rate": Setting(1e-3, "learning rate of the discriminator's Adam", limits=Range(0))},
-    },
+    smoke={**SMOKE, "num_steps": 8, "num_demonstrations": 4, "every": 1, "eval_episodes": 2},
 )
 
 if __name__ == "__main__":

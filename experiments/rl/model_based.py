@@ -11,65 +11,70 @@ of the next observation in the episodes of the test, 0.0002, and `no_change_erro
 changes, 0.51. The third command plans by random shooting.
 """
 
+import dataclasses
+from typing import Annotated, Any
+
 from dlcore.experiment import Experiment, Flags, Setup
-from dlcore.experiment.setting import FlagError, Setting
-from dlcore.kits.rl import agents
+from dlcore.experiment.setting import FlagError
 from dlcore.main import main
 from dlcore.rl import model_based
+from dlcore.tasks.environments import SMOKE, Environments
 
 
-def check(flags: Flags) -> None:
-    agents.check(flags)
-    if flags.known_reward and flags.environment not in model_based.REWARDS:
-        known = ", ".join(model_based.REWARDS)
-        raise FlagError(f"--known_reward=True: unknown for {flags.environment}; allowed: false, and true for {known}")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Planning(Environments):
+    """Environments to plan in with a learned model.
 
+    Args:
+      known_reward: plan with the environment's reward; else learn it
+    """
 
-def build(setup: Setup):
-    check(setup.flags)
-    reward = model_based.REWARDS[setup.flags.environment] if setup.flags.known_reward else None
+    known_reward: Annotated[bool, "essential"] = True
 
-    def network(environment, **fields):
-        return model_based.Dynamics(environment.observation_shape[-1] + (reward is None), **fields)
+    def check(self, flags: Flags) -> None:
+        super().check(flags)
+        if flags.known_reward and flags.environment not in model_based.REWARDS:
+            known = ", ".join(model_based.REWARDS)
+            raise FlagError(
+                f"--known_reward=True: unknown for {flags.environment}; allowed: false, and true for {known}"
+            )
 
-    def learner(**arguments):
-        return model_based.learner(reward=reward, **arguments)
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        self.check(setup.flags)
+        arguments = super().arguments(setup)
+        reward = model_based.REWARDS[setup.flags.environment] if setup.flags.known_reward else None
+        num_outputs = arguments["environment"].observation_shape[-1] + (reward is None)
+        model = model_based.Dynamics(num_outputs, **setup.flags.group("network"))
+        return {**arguments, "model": model, "reward": reward}
 
-    return agents.build(setup, learner, network, setup.steps * setup.flags.num_updates)
+    def panels(self, context: Any) -> list:
+        from dlcore.report.tables import table
 
-
-def panels(context):
-    from dlcore.report.tables import table
-
-    numbers = context.numbers
-    rows = {"this planner": "return", "random actions": "random_return", "no action": "zero_return"}
-    returns = [{"": name, "mean return": round(numbers[key], 1)} for name, key in rows.items() if key in numbers]
-    errors = {"the model": "model_error", "nothing changes": "no_change_error"}
-    steps = [{"": name, "squared error": numbers[key]} for name, key in errors.items()]
-    note = "Of the next observation, over the deviation of its change, in the episodes of the test."
-    return [table(returns, "Returns"), table(steps, "One step of the model", note), *agents.panels(context)]
+        numbers = context.numbers
+        rows = {"this planner": "return", "random actions": "random_return", "no action": "zero_return"}
+        returns = [{"": name, "mean return": round(numbers[key], 1)} for name, key in rows.items() if key in numbers]
+        errors = {"the model": "model_error", "nothing changes": "no_change_error"}
+        steps = [{"": name, "squared error": numbers[key]} for name, key in errors.items()]
+        note = "Of the next observation, over the deviation of its change, in the episodes of the test."
+        return [table(returns, "Returns"), table(steps, "One step of the model", note), *super().panels(context)]
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=model_based.learner,
-    build=build,
+    __file__,
+    __doc__,
+    model_based.learner,
+    task=Planning(
+        updates=lambda flags: flags.num_updates,
+        environment="Pendulum-v1",
+        num_seeds=3,
+        eval_episodes=10,
+        learning_rate=1e-3,
+        max_grad_norm=10.0,
+    ),
     modules={"network": model_based.Dynamics},
-    defaults={
-        "environment": "Pendulum-v1",
-        "steps": 8,
-        "num_seeds": 3,
-        "batch_size": 1,
-        "learning_rate": 1e-3,
-        "max_grad_norm": 10.0,
-        "eval_episodes": 10,
-        "eval_every": 8,
-        "log_every": 1,
-        "select": "last",
-    },
+    defaults={"steps": 8, "batch_size": 1, "eval_every": 8, "log_every": 1, "select": "last"},
     smoke={
-        **agents.SMOKE,
+        **SMOKE,
         "num_updates": 3,
         "minibatch_size": 4,
         "buffer_size": 16,
@@ -80,13 +85,6 @@ experiment = Experiment(
         "iterations": 2,
         "network.width": 8,
         "eval_episodes": 2,
-    },
-    panels=panels,
-    **agents.FIELDS
-    | {
-        "settings": agents.SETTINGS
-        | {"known_reward": Setting(True, "plan with the environment's reward; else learn it", essential=True)},
-        "check": check,
     },
 )
 

@@ -23,11 +23,11 @@ import numpy as np
 from dlcore.data.source import Source
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.kits.rl.baseline_policies import trivial_returns
-from dlcore.kits.rl.expert_demonstrations import clone_return, greedy
 from dlcore.main import main
 from dlcore.optim import create_optimizer, create_schedule
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
 from dlcore.rl import demonstrations, environments, gail, networks, ppo
+from dlcore.tasks.imitation import clone_return, greedy
 
 INSTANCES, NUM_STEPS, EPISODES = 32, 64, 20
 

@@ -10,27 +10,20 @@ python -m experiments.rl.ppo --environment=Breakout-MinAtar --num_seeds=1 --batc
     --eval_every=250 --learning_rate=1e-3 --ent_coef=0.01         (return 15.3; 16 min on one core)
 """
 
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.rl import agents
+from dlcore.experiment import Experiment
 from dlcore.main import main
 from dlcore.rl import networks, ppo
-
-
-def build(setup: Setup):
-    updates = setup.steps * setup.flags.num_epochs * setup.flags.num_minibatches
-    return agents.build(setup, ppo.learner, networks.actor_critic, updates)
-
+from dlcore.tasks.agents import Agents
+from dlcore.tasks.environments import SMOKE
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=ppo.learner,
-    build=build,
+    __file__,
+    __doc__,
+    ppo.learner,
+    task=Agents(network=networks.actor_critic, updates=lambda flags: flags.num_epochs * flags.num_minibatches),
     modules={"network": networks.ActorCritic},
     defaults={"steps": 200, "batch_size": 32, "num_steps": 64, "eval_every": 50, "select": "last"},
-    smoke={**agents.SMOKE, "num_steps": 8},
-    panels=lambda context: agents.panels(context, networks.actor_critic),
-    **agents.FIELDS,
+    smoke={**SMOKE, "num_steps": 8},
 )
 
 if __name__ == "__main__":

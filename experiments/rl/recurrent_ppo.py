@@ -10,40 +10,39 @@ without `--normalize_observation` nothing was learned in 800,000 steps.
 
 from functools import partial
 
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.rl import agents
+from dlcore.experiment import Experiment
 from dlcore.main import main
 from dlcore.rl import networks, recurrent_ppo
+from dlcore.tasks.agents import Agents
+from dlcore.tasks.environments import SMOKE
 
-
-def build(setup: Setup):
-    updates = setup.steps * setup.flags.num_epochs * setup.flags.num_minibatches
-    return agents.build(setup, recurrent_ppo.learner, networks.recurrent_actor_critic, updates)
-
+TASK = Agents(
+    network=networks.recurrent_actor_critic,
+    updates=lambda flags: flags.num_epochs * flags.num_minibatches,
+    mask_velocities=True,
+    learning_rate=1e-3,
+)
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=recurrent_ppo.learner,
-    build=build,
+    __file__,
+    __doc__,
+    recurrent_ppo.learner,
+    task=TASK,
     modules={"network": networks.RecurrentActorCritic},
     defaults={
-        "mask_velocities": True,
         "normalize_observation": True,
         "steps": 300,
         "batch_size": 16,
         "num_steps": 64,
         "num_epochs": 10,
         "num_minibatches": 2,
-        "learning_rate": 1e-3,
         "gamma": 0.98,
         "gae_lambda": 0.8,
         "eval_every": 50,
         "select": "last",
     },
-    smoke={**agents.SMOKE, "num_steps": 8},
-    panels=lambda context: agents.panels(context, networks.recurrent_actor_critic),
-    **agents.FIELDS | {"check": partial(agents.check, whole_sequences=True)},
+    smoke={**SMOKE, "num_steps": 8},
+    check=partial(TASK.check, whole_sequences=True),
 )
 
 if __name__ == "__main__":

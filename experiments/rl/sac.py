@@ -10,12 +10,15 @@ mountain meets its goal by random pushes only if each lasts: `--repeat_actions`.
 """
 
 from dlcore.experiment import Experiment
-from dlcore.kits.rl import agents
 from dlcore.main import main
 from dlcore.rl import sac
+from dlcore.tasks.agents import ActorTwinCritics
 
 experiment = Experiment(
-    file=__file__, doc=__doc__, defaults=agents.PENDULUM, **agents.actor_twin_critic_fields(sac.learner)
+    __file__,
+    __doc__,
+    sac.learner,
+    task=ActorTwinCritics(),
 )
 
 if __name__ == "__main__":

@@ -7,12 +7,15 @@ A seed takes 20,000 environment steps, with one gradient step for each.
 """
 
 from dlcore.experiment import Experiment
-from dlcore.kits.rl import agents
 from dlcore.main import main
 from dlcore.rl import td3
+from dlcore.tasks.agents import ActorTwinCritics
 
 experiment = Experiment(
-    file=__file__, doc=__doc__, defaults=agents.PENDULUM, **agents.actor_twin_critic_fields(td3.learner)
+    __file__,
+    __doc__,
+    td3.learner,
+    task=ActorTwinCritics(),
 )
 
 if __name__ == "__main__":

@@ -12,43 +12,26 @@ python -m experiments.sequence.char_rnn --dataset=file --data_dir=PATH --prompt=
 of shakespeare is its last tenth.
 """
 
-import math
-
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits.sequence import text_streams
-from dlcore.kits.training import optimizer
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.sequence import char_rnn
 from dlcore.sequence.networks import CharRNN
+from dlcore.tasks.texts import TextStreams
 
 
-def build(setup: Setup):
-    flags = setup.flags
-    return char_rnn.learner(
-        model=CharRNN(len(setup.spec["vocabulary"]), **flags.group("rnn"), dtype=setup.dtype),
-        optimizer=optimizer.build(setup),
-        stop_token=text_streams.stop_token(flags, setup.spec),
-        **flags.group("learner"),
-    )
+def network(setup: Setup):
+    return CharRNN(len(setup.spec["vocabulary"]), **setup.flags.group("rnn"), dtype=setup.dtype)
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=char_rnn.learner,
-    data=text_streams.data,
-    build=build,
+    __file__,
+    __doc__,
+    char_rnn.learner,
+    task=TextStreams(network=network),
+    optimizer=AdamW(optimizer="adam", learning_rate=5e-3, warmup=0.05, weight_decay=0.0, clip_norm=1.0),
     modules={"rnn": CharRNN},
-    settings={
-        **text_streams.SETTINGS,
-        **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
-    },
     defaults={
-        "optimizer": "adam",
-        "learning_rate": 5e-3,
-        "warmup": 0.05,
-        "weight_decay": 0.0,
-        "clip_norm": 1.0,
         "steps": 300,
         "batch_size": 16,
         "eval_batch_size": 16,
@@ -64,12 +47,6 @@ experiment = Experiment(
         "eval_batch_size": 8,
         "eval_every": 4,
     },
-    monitor="loss",
-    monitor_mode="min",
-    headline="loss",
-    expected_loss=lambda setup: math.log(len(setup.spec["vocabulary"])),
-    schedule=optimizer.schedule,
-    panels=text_streams.panels,
 )
 
 if __name__ == "__main__":

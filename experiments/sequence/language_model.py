@@ -16,49 +16,31 @@ training on all the rest at a learning rate of 1e-3. A row of the training data 
 one window in each.
 """
 
-import math
-
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits.sequence import text_streams
-from dlcore.kits.training import optimizer
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
 from dlcore.models.gpt2 import GPT2
 from dlcore.sequence import language_model
+from dlcore.tasks.texts import TextWindows
 
 
-def build(setup: Setup):
+def network(setup: Setup):
     flags = setup.flags
-    learner = language_model.learner(
-        model=GPT2(len(setup.spec["vocabulary"]), flags.window, **flags.group("model"), dtype=setup.dtype),
-        optimizer=optimizer.build(setup),
-        stop_token=text_streams.stop_token(flags, setup.spec),
-        **flags.group("learner"),
-    )
-    return optimizer.evaluate_ema(learner, setup)
+    return GPT2(len(setup.spec["vocabulary"]), flags.window, **flags.group("model"), dtype=setup.dtype)
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=language_model.learner,
-    data=text_streams.window_data,
-    build=build,
+    __file__,
+    __doc__,
+    language_model.learner,
+    task=TextWindows(network=network),
+    optimizer=AveragedAdamW(learning_rate=1e-3, second_momentum=0.99, warmup=0.05, weight_decay=0.1, clip_norm=1.0),
     modules={"model": GPT2},
-    settings={
-        **{name: setting for name, setting in text_streams.SETTINGS.items() if name != "eval_streams"},
-        **text_streams.WINDOW_SETTINGS,
-        **optimizer.SETTINGS,
-    },
     defaults={
         "model.num_layers": 4,
         "model.num_heads": 4,
         "model.width": 128,
         "model.dropout": 0.2,
-        "learning_rate": 1e-3,
-        "second_momentum": 0.99,
-        "warmup": 0.05,
-        "weight_decay": 0.1,
-        "clip_norm": 1.0,
         "steps": 2000,
         "batch_size": 12,
         "eval_batch_size": 64,
@@ -74,15 +56,6 @@ experiment = Experiment(
         "sample_length": 24,
         "eval_every": 4,
     },
-    monitor="loss",
-    monitor_mode="min",
-    headline="loss",
-    expected_loss=lambda setup: math.log(len(setup.spec["vocabulary"])),
-    inputs=text_streams.inputs,
-    input_kind="PROMPT_OR_FILE",
-    describe=text_streams.describe,
-    schedule=optimizer.schedule,
-    panels=text_streams.window_panels,
 )
 
 if __name__ == "__main__":

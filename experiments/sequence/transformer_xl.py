@@ -12,43 +12,27 @@ The text is read in streams, a segment of `--chunk_length` characters in each st
 memory is the state that is carried from step to step.
 """
 
-import math
-
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits.sequence import text_streams
-from dlcore.kits.training import optimizer
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.nn.transformer_xl import TransformerXL
 from dlcore.sequence import char_rnn
+from dlcore.tasks.texts import TextStreams
 
 
-def build(setup: Setup):
-    flags = setup.flags
-    return char_rnn.learner(
-        model=TransformerXL(len(setup.spec["vocabulary"]), **flags.group("model"), dtype=setup.dtype),
-        optimizer=optimizer.build(setup),
-        stop_token=text_streams.stop_token(flags, setup.spec),
-        **flags.group("learner"),
-    )
+def network(setup: Setup):
+    return TransformerXL(len(setup.spec["vocabulary"]), **setup.flags.group("model"), dtype=setup.dtype)
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=char_rnn.learner,
-    data=text_streams.data,
-    build=build,
+    __file__,
+    __doc__,
+    char_rnn.learner,
+    task=TextStreams(network=network),
+    optimizer=AdamW(learning_rate=1e-3, warmup=0.05, weight_decay=0.1, clip_norm=1.0),
     modules={"model": TransformerXL},
-    settings={
-        **text_streams.SETTINGS,
-        **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
-    },
     defaults={
         "model.dropout": 0.2,
-        "learning_rate": 1e-3,
-        "warmup": 0.05,
-        "weight_decay": 0.1,
-        "clip_norm": 1.0,
         "steps": 600,
         "batch_size": 16,
         "eval_batch_size": 16,
@@ -67,12 +51,6 @@ experiment = Experiment(
         "eval_batch_size": 8,
         "eval_every": 4,
     },
-    monitor="loss",
-    monitor_mode="min",
-    headline="loss",
-    expected_loss=lambda setup: math.log(len(setup.spec["vocabulary"])),
-    schedule=optimizer.schedule,
-    panels=text_streams.panels,
 )
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import optax
 
 from dlcore.data.clips import clips
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.kits.video.labeled_clips import label_clips
+from dlcore.kits.video.clip_splits import label_clips
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, new_figure

@@ -18,41 +18,19 @@ Training takes a clip of each video, whose start is a function of (video, epoch,
 video files.
 """
 
-import math
-
-import jax.numpy as jnp
-
 from dlcore.classification import supervised
-from dlcore.evaluators.videos import accuracy_by_video
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.training import optimizer
-from dlcore.kits.video import labeled_clips
+from dlcore.experiment import Experiment
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
-
-
-def build(setup: Setup):
-    flags = setup.flags
-    learner = supervised.learner(
-        model=labeled_clips.build_network(setup),
-        optimizer=optimizer.build(setup),
-        preprocess=lambda clips: clips.astype(jnp.float32) / 127.5 - 1,
-        **flags.group("learner"),
-    )
-    return optimizer.evaluate_ema(learner, setup)
-
+from dlcore.tasks.clips import Clips
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=supervised.learner,
-    data=labeled_clips.data,
-    build=build,
-    modules=labeled_clips.MODULES,
-    settings={
-        **labeled_clips.SETTINGS,
-        **optimizer.SETTINGS,
-    },
-    defaults={"epochs": 10.0, "batch_size": 64, "eval_every": 100, "learning_rate": 3e-3},
+    __file__,
+    __doc__,
+    supervised.learner,
+    task=Clips(),
+    optimizer=AveragedAdamW(),
+    defaults={"epochs": 10.0, "batch_size": 64, "eval_every": 100},
     smoke={
         "steps": 3,
         "num_clips": 40,
@@ -64,18 +42,6 @@ experiment = Experiment(
         "net.width": 4,
         "net.hidden": 8,
     },
-    expected_loss=lambda setup: math.log(setup.spec["num_classes"]),
-    plain={"label_smoothing": 0.0, "l2": 0.0, "weight_decay": 0.0},
-    regularizer="l2",
-    overfit=1e-2,
-    headline="accuracy_by_video",
-    check=labeled_clips.check,
-    inputs=labeled_clips.inputs,
-    describe=labeled_clips.describe,
-    evaluators=lambda setup, splits, split: [accuracy_by_video()],
-    panels=labeled_clips.classification_panels,
-    schedule=optimizer.schedule,
-    start=labeled_clips.inflated_start,
 )
 
 if __name__ == "__main__":

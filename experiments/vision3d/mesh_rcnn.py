@@ -7,44 +7,42 @@ Images, coordinates and measures are those of experiments.vision3d.pixel2mesh. T
 as many depths. `voxel_iou` is of the grid, `cubified_chamfer` of the mesh before its refinement.
 """
 
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.training import optimizer
-from dlcore.kits.vision3d import single_view
+from dlcore.experiment import Experiment, Flags, Splits
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
+from dlcore.tasks.solid_images import SMOKE, SolidMeshes
 from dlcore.vision3d import mesh_rcnn
 
+TASK = SolidMeshes(modules={"mesh_rcnn": mesh_rcnn.MeshRCNN})
 
-def build(setup: Setup):
-    model = mesh_rcnn.MeshRCNN(dtype=setup.dtype, **setup.flags.group("mesh_rcnn"))
-    return mesh_rcnn.learner(model=model, optimizer=optimizer.build(setup), **setup.flags.group("learner"))
+
+def data(flags: Flags) -> Splits:
+    """Render the solids with occupancy grids; their side is a quarter of the image's."""
+    return TASK.data(flags, grid=flags.image_size // 4)
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=mesh_rcnn.learner,
-    data=single_view.occupied_data,
-    build=build,
-    modules={"mesh_rcnn": mesh_rcnn.MeshRCNN},
+    __file__,
+    __doc__,
+    mesh_rcnn.learner,
+    task=TASK,
+    optimizer=AdamW(learning_rate=3e-3, weight_decay=0.01, clip_norm=1.0),
+    data=data,
     defaults={
         "steps": 1200,
         "batch_size": 8,
         "eval_every": 400,
-        "learning_rate": 3e-3,
-        "weight_decay": 0.01,
-        "clip_norm": 1.0,
         "normal_weight": 0.02,
         "edge_weight": 0.05,
     },
     smoke={
-        **single_view.SHAPE_SMOKE,
+        **SMOKE,
         "num_samples": 16,
         "mesh_rcnn.widths": (4, 8),
         "mesh_rcnn.features": 4,
         "mesh_rcnn.stages": 1,
         "mesh_rcnn.blocks": 0,
     },
-    **single_view.MESH_FIELDS,
 )
 
 if __name__ == "__main__":

@@ -8,29 +8,20 @@ is of squared distances, the two means added; `f1` counts points within 0.1. The
 most similar training image.
 """
 
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.training import optimizer
-from dlcore.kits.vision3d import single_view
+from dlcore.experiment import Experiment
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
+from dlcore.tasks.solid_images import SMOKE, SolidImages
 from dlcore.vision3d import point_generator
 
-
-def build(setup: Setup):
-    model = point_generator.PointGenerator(dtype=setup.dtype, **setup.flags.group("generator"))
-    return point_generator.learner(model=model, optimizer=optimizer.build(setup), **setup.flags.group("learner"))
-
-
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=point_generator.learner,
-    data=single_view.data,
-    build=build,
-    modules={"generator": point_generator.PointGenerator},
-    settings={k: v for k, v in single_view.SETTINGS.items() if k != "num_drawn"},
-    defaults={"steps": 1500, "batch_size": 32, "eval_every": 300, "learning_rate": 2e-3, "weight_decay": 0.01},
-    smoke={**single_view.SHAPE_SMOKE, "generator.widths": (4, 8), "generator.num_points": 16, "generator.hidden": (8,)},
-    **single_view.FIELDS,
+    __file__,
+    __doc__,
+    point_generator.learner,
+    task=SolidImages(modules={"generator": point_generator.PointGenerator}),
+    optimizer=AdamW(learning_rate=2e-3, weight_decay=0.01),
+    defaults={"steps": 1500, "batch_size": 32, "eval_every": 300},
+    smoke={**SMOKE, "generator.widths": (4, 8), "generator.num_points": 16, "generator.hidden": (8,)},
 )
 
 if __name__ == "__main__":

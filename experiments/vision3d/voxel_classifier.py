@@ -9,45 +9,18 @@ Training grids are turned by random quarters about the vertical axis. The number
 grid that differs in the fewest voxels: 71.4 % of the solids, 84.0 % of ModelNet10.
 """
 
-import math
-
-import jax.numpy as jnp
-
 from dlcore.classification import supervised
-from dlcore.experiment import Experiment, Setting, Setup
-from dlcore.kits.images import labeled_images
-from dlcore.kits.training import optimizer
-from dlcore.kits.vision3d import voxels
+from dlcore.experiment import Experiment
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
-from dlcore.vision3d.voxnet import VoxNet, quarter_turn
-
-
-def build(setup: Setup):
-    flags = setup.flags
-    learner = supervised.learner(
-        model=VoxNet(setup.spec["num_classes"], dtype=setup.dtype, **flags.group("voxnet")),
-        optimizer=optimizer.build(setup),
-        preprocess=lambda grids: grids.astype(jnp.float32),
-        augment=quarter_turn if flags.quarter_turns else None,
-        **flags.group("learner"),
-    )
-    return optimizer.evaluate_ema(learner, setup)
-
+from dlcore.tasks.voxels import VoxelGrids
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=supervised.learner,
-    data=voxels.grids,
-    build=build,
-    modules={"voxnet": VoxNet},
-    settings={
-        **voxels.SETTINGS,
-        "valid_fraction": labeled_images.SETTINGS["valid_fraction"],
-        "data_dir": Setting(None, "folder of ModelNet; by default solids are drawn", str | None, essential=True),
-        "quarter_turns": Setting(True, "turn training grids about the vertical axis by 0, 90, 180 or 270 degrees"),
-        **optimizer.SETTINGS,
-    },
+    __file__,
+    __doc__,
+    supervised.learner,
+    task=VoxelGrids(),
+    optimizer=AveragedAdamW(),
     defaults={"epochs": 15.0, "batch_size": 64, "eval_every": 100, "voxnet.features": 16},
     smoke={
         "steps": 3,
@@ -58,13 +31,6 @@ experiment = Experiment(
         "voxnet.features": 4,
         "voxnet.hidden": 8,
     },
-    expected_loss=lambda setup: math.log(setup.spec["num_classes"]),
-    plain={"quarter_turns": False, "label_smoothing": 0.0, "l2": 0.0, "weight_decay": 0.0, "voxnet.dropout": 0.0},
-    regularizer="l2",
-    overfit=1e-2,
-    check=voxels.check,
-    panels=voxels.classification_panels,
-    schedule=optimizer.schedule,
 )
 
 if __name__ == "__main__":

@@ -19,10 +19,11 @@ scores of a copy of the source and of the most frequent sentence. `--input` name
 a sentence itself.
 """
 
+import dataclasses
 import functools
 import math
 from collections import Counter
-from typing import Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -31,34 +32,19 @@ from dlcore.data.pairs import Sentences, multi30k, pair_source
 from dlcore.data.source import Source
 from dlcore.data.words import BytePairs, Words, tokenize, vocabulary_from_dict
 from dlcore.evaluators.text import bleu, text_evaluator
-from dlcore.experiment import Experiment, FlagError, Flags, Setting, Setup, Splits
-from dlcore.kits.sequence import seq2seq as kit
-from dlcore.kits.training import optimizer
+from dlcore.experiment import Experiment, FlagError, Flags, Setup, Splits
+from dlcore.kits.training.optimizer import SETTINGS, AdamW
 from dlcore.learner import Evaluator, Range
 from dlcore.main import main
 from dlcore.sequence import seq2seq
-
-SETTINGS = {
-    "model": kit.MODEL,
-    "dataset": Setting(
-        "grammar", "grammar, which a program draws, or multi30k", Literal["grammar", "multi30k"], essential=True
-    ),
-    "data_dir": Setting(None, "multi30k: the folder of train.de.gz and the other files", str | None, essential=True),
-    "source": Setting("de", "language that is read", essential=True),
-    "target": Setting("en", "language that is written", essential=True),
-    "vocabulary": Setting(
-        "words",
-        "words, those of each language; or byte_pairs, parts of words that both share",
-        Literal["words", "byte_pairs"],
-        essential=True,
-    ),
-    "vocabulary_size": Setting(6000, "byte pairs", limits=Range(32)),
-    "min_count": Setting(2, "words: how often a word must come in the training split", limits=Range(1)),
-    "length": Setting(32, "most tokens of a sentence to train on; longer pairs are left out", limits=Range(1)),
-    "buckets": Setting(1, "groups of equal size, by length, that a step takes a batch of each of", limits=Range(1)),
-    "train_size": Setting(20_000, "grammar: sentences to train on, less those of the other splits", limits=Range(1)),
-    "test_size": Setting(1_000, "grammar: sentences to test on, and as many to validate on", limits=Range(1)),
-}
+from dlcore.tasks.sequence_pairs import (
+    SHORTEST,
+    SMOKE,
+    SequencePairs,
+    attention_panel,
+    outputs_panel,
+    vocabularies,
+)
 
 
 @functools.lru_cache(maxsize=2)
@@ -81,29 +67,6 @@ def sentences(flags: Flags) -> dict[str, Sentences]:
     return read(flags.dataset, flags.data_dir, (flags.source, flags.target), (flags.train_size, flags.test_size))
 
 
-def data(flags: Flags) -> Splits:
-    """Read the sentences, learn the vocabularies from the training split, and turn all into tokens."""
-    splits = sentences(flags)
-    train = splits["train"]
-    if flags.vocabulary == "byte_pairs":
-        shared = BytePairs.train([*train.source, *train.target], flags.vocabulary_size)
-        source, target, saved = shared, shared, {"vocabulary": shared.to_dict()}
-    else:
-        source, target = (Words.of(side, flags.min_count) for side in (train.source, train.target))
-        saved = {"source_vocabulary": source.to_dict(), "vocabulary": target.to_dict()}
-    pairs = pair_source(train, source, target, flags.length)
-    valid, test = (pair_source(splits[name], source, target) for name in ("valid", "test"))
-    spec = {
-        "dataset": train.name,
-        **saved,
-        "window": max(flags.length, *(split.arrays["source"].shape[1] - 1 for split in (valid, test))),
-        "batch": kit.SHORTEST,
-        "signature": "BLEU-4 of the corpus, one reference, lower case, words and marks split by "
-        f"dlcore.data.words.tokenize, no smoothing, {splits['test'].name}",
-    }
-    return Splits(bucketed(pairs, flags.buckets), valid, test, spec, notes=(*pairs.notes, spec["signature"]))
-
-
 def bucketed(pairs: Source, buckets: int) -> Source | dict[str, Source]:
     """Groups of equal size, from short pairs to long ones, each padded to its own longest."""
     if buckets == 1:
@@ -119,100 +82,119 @@ def bucketed(pairs: Source, buckets: int) -> Source | dict[str, Source]:
     return groups
 
 
-def build(setup: Setup):
-    return seq2seq.learner(model=kit.network(setup), optimizer=optimizer.build(setup), **setup.flags.group("learner"))
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Translations(SequencePairs):
+    """Sentences in two languages.
 
+    Args:
+      dataset: grammar, which a program draws, or multi30k
+      data_dir: multi30k: the folder of train.de.gz and the other files
+      source: language that is read
+      target: language that is written
+      vocabulary: words, those of each language; or byte_pairs, parts of words that both share
+      vocabulary_size: byte pairs
+      min_count: words: how often a word must come in the training split
+      length: most tokens of a sentence to train on; longer pairs are left out
+      buckets: groups of equal size, by length, that a step takes a batch of each of
+      train_size: grammar: sentences to train on, less those of the other splits
+      test_size: grammar: sentences to test on, and as many to validate on
+    """
 
-def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-    """BLEU and its kin, on the words of the text whatever the vocabulary; and exact matches."""
-    truth = [tokenize(sentence) for sentence in sentences(setup.flags)[split].target]
-    vocabulary = kit.vocabularies(setup.spec)[1]
-    return [
-        text_evaluator(
-            lambda outputs, rows: [vocabulary.decode(tokens).split() for tokens in outputs["tokens"]],
-            lambda rows: [[truth[i]] for i in rows["index"]],
-        ),
-        seq2seq.exact_match(),
-    ]
+    dataset: Annotated[Literal["grammar", "multi30k"], "essential"] = "grammar"
+    data_dir: Annotated[str | None, "essential"] = None
+    source: Annotated[str, "essential"] = "de"
+    target: Annotated[str, "essential"] = "en"
+    vocabulary: Annotated[Literal["words", "byte_pairs"], "essential"] = "words"
+    vocabulary_size: Annotated[int, Range(32)] = 6000
+    min_count: Annotated[int, Range(1)] = 2
+    length: Annotated[int, Range(1)] = 32
+    buckets: Annotated[int, Range(1)] = 1
+    train_size: Annotated[int, Range(1)] = 20_000
+    test_size: Annotated[int, Range(1)] = 1_000
 
+    monitor: ClassVar[str] = "bleu4"
+    headline: ClassVar[str] = "bleu4"
 
-def panels(context) -> list:
-    """Translations, attention, what trivial outputs score, and curves."""
-    from dlcore.report.curves import curves
-    from dlcore.report.tables import table
-
-    splits = sentences(context.flags)
-    source, truth = ([tokenize(sentence) for sentence in side] for side in splits["test"][:2])
-    common = tokenize(Counter(splits["train"].target).most_common(1)[0][0])
-    trivial = {"a copy of the source": source, "the most frequent sentence": [common] * len(truth)}
-    rows = [
-        {
-            "output": name,
-            "BLEU-4": 100 * bleu(texts, [[t] for t in truth]),
-            "exact": float(np.mean([a == b for a, b in zip(texts, truth, strict=True)])),
+    def data(self, flags: Flags) -> Splits:
+        """Read the sentences, learn the vocabularies from the training split, and turn all into tokens."""
+        splits = sentences(flags)
+        train = splits["train"]
+        if flags.vocabulary == "byte_pairs":
+            shared = BytePairs.train([*train.source, *train.target], flags.vocabulary_size)
+            source, target, saved = shared, shared, {"vocabulary": shared.to_dict()}
+        else:
+            source, target = (Words.of(side, flags.min_count) for side in (train.source, train.target))
+            saved = {"source_vocabulary": source.to_dict(), "vocabulary": target.to_dict()}
+        pairs = pair_source(train, source, target, flags.length)
+        valid, test = (pair_source(splits[name], source, target) for name in ("valid", "test"))
+        spec = {
+            "dataset": train.name,
+            **saved,
+            "window": max(flags.length, *(split.arrays["source"].shape[1] - 1 for split in (valid, test))),
+            "batch": SHORTEST,
+            "signature": "BLEU-4 of the corpus, one reference, lower case, words and marks split by "
+            f"dlcore.data.words.tokenize, no smoothing, {splits['test'].name}",
         }
-        for name, texts in trivial.items()
-    ]
-    numbers = context.numbers
-    rows.append({"output": "this model", "BLEU-4": 100 * numbers["bleu4"], "exact": numbers["exact_match"]})
-    length = (context.data.test.arrays["source"] > 0).sum(1)
-    attention = kit.attention_panel(context, choose=lambda i: 7 <= length[i] <= 16)
-    return [
-        kit.outputs_panel(context),
-        *([] if attention is None else [attention]),
-        table(rows, "Scores", context.spec["signature"]),
-        curves(context.history),
-    ]
+        return Splits(bucketed(pairs, flags.buckets), valid, test, spec, notes=(*pairs.notes, spec["signature"]))
+
+    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+        """BLEU and its kin, on the words of the text whatever the vocabulary; and exact matches."""
+        truth = [tokenize(sentence) for sentence in sentences(setup.flags)[split].target]
+        vocabulary = vocabularies(setup.spec)[1]
+        return [
+            text_evaluator(
+                lambda outputs, rows: [vocabulary.decode(tokens).split() for tokens in outputs["tokens"]],
+                lambda rows: [[truth[i]] for i in rows["index"]],
+            ),
+            seq2seq.exact_match(),
+        ]
+
+    def panels(self, context: Any) -> list:
+        """Translations, attention, what trivial outputs score, and curves."""
+        from dlcore.report.curves import curves
+        from dlcore.report.tables import table
+
+        splits = sentences(context.flags)
+        source, truth = ([tokenize(sentence) for sentence in side] for side in splits["test"][:2])
+        common = tokenize(Counter(splits["train"].target).most_common(1)[0][0])
+        trivial = {"a copy of the source": source, "the most frequent sentence": [common] * len(truth)}
+        rows = [
+            {
+                "output": name,
+                "BLEU-4": 100 * bleu(texts, [[t] for t in truth]),
+                "exact": float(np.mean([a == b for a, b in zip(texts, truth, strict=True)])),
+            }
+            for name, texts in trivial.items()
+        ]
+        numbers = context.numbers
+        rows.append({"output": "this model", "BLEU-4": 100 * numbers["bleu4"], "exact": numbers["exact_match"]})
+        length = (context.data.test.arrays["source"] > 0).sum(1)
+        attention = attention_panel(context, choose=lambda i: 7 <= length[i] <= 16)
+        return [
+            outputs_panel(context),
+            *([] if attention is None else [attention]),
+            table(rows, "Scores", context.spec["signature"]),
+            curves(context.history),
+        ]
+
+    def expected_loss(self, setup: Setup) -> float:
+        return math.log(len(vocabulary_from_dict(setup.spec["vocabulary"])))
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=seq2seq.learner,
-    data=data,
-    build=build,
-    modules=kit.MODULES,
-    settings={**SETTINGS, **{k: v for k, v in optimizer.SETTINGS.items() if k != "ema"}},
+    __file__,
+    __doc__,
+    seq2seq.learner,
+    task=Translations(),
+    optimizer=AdamW(learning_rate=2e-3, weight_decay=0.0, clip_norm=1.0),
+    settings={"accumulate": SETTINGS["accumulate"]},
     defaults={
         "transformer.features": 128,
-        "transformer.num_heads": 4,
         "transformer.hidden_features": 256,
-        "transformer.encoder_layers": 2,
-        "transformer.decoder_layers": 2,
-        "transformer.dropout_rate": 0.0,
-        "transformer.pre_norm": True,
-        "rnn.hidden_size": 128,
-        "rnn.embedding_dim": 64,
-        "learning_rate": 2e-3,
-        "weight_decay": 0.0,
-        "clip_norm": 1.0,
         "epochs": 8.0,
         "eval_every": 300,
     },
-    smoke={
-        "transformer.features": 16,
-        "transformer.hidden_features": 16,
-        "transformer.encoder_layers": 1,
-        "transformer.decoder_layers": 1,
-        "rnn.hidden_size": 16,
-        "train_size": 200,
-        "test_size": 16,
-        "batch_size": 16,
-        "eval_batch_size": 16,
-        "steps": 4,
-        "eval_every": 4,
-    },
-    monitor="bleu4",
-    headline="bleu4",
-    expected_loss=lambda setup: math.log(len(vocabulary_from_dict(setup.spec["vocabulary"]))),
-    plain={"transformer.dropout_rate": 0.0, "rnn.dropout_rate": 0.0, "label_smoothing": 0.0, "weight_decay": 0.0},
-    overfit=1e-2,
-    inputs=kit.inputs,
-    input_kind="TEXT_OR_FILE",
-    describe=kit.describe,
-    schedule=optimizer.schedule,
-    panels=panels,
-    evaluators=evaluators,
+    smoke=SMOKE,
 )
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 
 from dlcore.classification import supervised
 from dlcore.data.voxel_solids import occupancy
-from dlcore.kits.vision3d.voxels import nearest_grid_accuracy
+from dlcore.tasks.voxels import nearest_grid_accuracy
 from dlcore.vision3d.voxnet import VoxNet, quarter_turn, voxelize
 
 

@@ -1,1 +1,1 @@
-"""What pages of reinforcement learning share: environments as data, demonstrations, policies to compare with."""
+"""What pages of reinforcement learning share: policies to compare with."""

@@ -1,1 +1,1 @@
-"""What pages of sequences share: streams of text, pairs of sequences, samples in the report."""
+"""What pages of sequences share: files of tokens, encoders of texts, pairs of sequences."""

@@ -1,1 +1,1 @@
-"""What pages of video share: clips with labels, predictions, panels."""
+"""What pages of video share: splits of clips."""

@@ -13,9 +13,10 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
-from dlcore.kits.rl import agents
 from dlcore.modes import finish
 from dlcore.rl import environments, networks, ppo
+from dlcore.tasks.agents import Agents
+from dlcore.tasks.environments import Episodes
 from experiments.rl import dqn as dqn_page
 from experiments.rl import model_based as model_based_page
 from experiments.rl import ppo as ppo_page
@@ -23,8 +24,9 @@ from experiments.rl import recurrent_ppo as recurrent_page
 from experiments.rl import sac as sac_page
 from experiments.rl import td3 as td3_page
 
+AGENTS = Agents(network=networks.actor_critic, updates=lambda flags: 1)
 FLAGS = {
-    **{name: setting.default for name, setting in agents.SETTINGS.items()},
+    **{name: setting.default for name, setting in AGENTS.settings().items()},
     "num_seeds": 2,
     "batch_size": 4,
     "num_steps": 8,
@@ -45,7 +47,7 @@ def test_the_axis_counts_the_steps_of_the_environments():
         for s in (1, 2, 3)
     ]
     context = types.SimpleNamespace(history=history, flags=setup().flags)
-    by_seed, joined = agents.panels(context)
+    by_seed, joined = Episodes().panels(context)
     assert by_seed.title == "Return of finished episodes, by seed"
     assert "seed 0 3" in by_seed.html
     for panel in (by_seed, joined):
@@ -58,12 +60,12 @@ def test_the_axis_counts_the_steps_of_the_environments():
 
 
 def test_the_rate_falls_to_zero():
-    rate = agents.schedule(setup())
+    rate = AGENTS.schedule(setup())
     assert [rate(step) for step in (0, 5, 10)] == [0.5, 0.25, 0.0]
 
 
 def test_the_optimizers_of_all_seeds_are_counted():
-    learner = agents.build(setup(), ppo.learner, networks.actor_critic, updates=10)
+    learner = AGENTS.build(ppo.learner, None, setup())
     state = jax.eval_shape(learner.init, jax.random.key(0), {"index": np.arange(4, dtype=np.int32)})
     report = memory_report(state, {})
     assert report["optimizer"] == pytest.approx(2 * report["parameters"], abs=100)  # Adam's two moments, and counts
@@ -87,7 +89,7 @@ def test_an_environment_without_pictures_has_no_episode():
     context = types.SimpleNamespace(
         history=[{"step": 1, "split": "train", "return": 1.0}], flags=flags, state=types.SimpleNamespace(params=params)
     )
-    assert [panel.title for panel in agents.panels(context, networks.actor_critic)] == ["Learning curves"]
+    assert [panel.title for panel in AGENTS.panels(context)] == ["Learning curves"]
 
 
 @pytest.mark.parametrize(
@@ -145,9 +147,8 @@ def test_an_unknown_environment_is_refused_by_the_flags_alone():
 
 def test_random_actions_stand_beside_the_test_return_alone():
     """A pole falls after about 22 steps of random actions; where actions are classes there is no action of zero."""
-    assert agents.FIELDS["evaluators"] is agents.trivial_evaluators
-    assert agents.trivial_evaluators(setup(), None, "valid") == []
-    (evaluator,) = agents.trivial_evaluators(setup(environment="CartPole-v1"), None, "test")
+    assert AGENTS.evaluators(setup(), None, "valid") == []
+    (evaluator,) = AGENTS.evaluators(setup(environment="CartPole-v1"), None, "test")
     numbers = evaluator.finish(evaluator.add(None, {}, {}))
     assert [*numbers] == ["random_return"]
     assert 15 < numbers["random_return"] < 30

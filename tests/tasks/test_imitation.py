@@ -6,10 +6,10 @@ import pytest
 
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.resolve import resolve
-from dlcore.kits.rl import expert_demonstrations
 from dlcore.kits.training import earlier_run
 from dlcore.main import run
 from dlcore.rl import demonstrations, networks
+from dlcore.tasks import imitation
 
 PAGE = "rl.behavior_cloning"
 
@@ -29,8 +29,8 @@ def flags(*words):
 
 @pytest.mark.weekly
 def test_the_best_seed_is_recorded_once(expert):
-    first = expert_demonstrations.record_expert(flags(f"--expert={expert}"))
-    assert len(first.length) == expert_demonstrations.NUM_RECORDED
+    first = imitation.record_expert(flags(f"--expert={expert}"))
+    assert len(first.length) == imitation.NUM_RECORDED
     phase, length = earlier_run.load(expert), first.length[0]
     model, observation, played = networks.ActorCritic(2, 8), first.observation[0, :length], first.action[0, :length]
     seeds = [jax.tree.map(lambda x, k=k: x[k], phase.params) for k in range(3)]
@@ -38,7 +38,7 @@ def test_the_best_seed_is_recorded_once(expert):
     assert any((actions == played).all() for actions in chosen)
     file = expert / "demonstrations.npz"
     written = file.stat().st_mtime_ns
-    splits = expert_demonstrations.data(flags(f"--demonstrations={file}", "--num_demonstrations=2", "--every=3"))
+    splits = find_experiment(PAGE).data(flags(f"--demonstrations={file}", "--num_demonstrations=2", "--every=3"))
     assert file.stat().st_mtime_ns == written
     chosen = demonstrations.select(first.first(2), 3)
     np.testing.assert_array_equal(splits.train.arrays["observation"], chosen["observation"])

@@ -13,10 +13,10 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
 from dlcore.kits.training import earlier_run
-from dlcore.kits.video import labeled_clips
 from dlcore.learner import ModelState
 from dlcore.main import run
 from dlcore.modes import predict
+from dlcore.tasks.clips import Network
 from dlcore.video.fusion import ClipClassifier
 
 PAGE = find_experiment("video.classification")
@@ -40,7 +40,7 @@ def own(tmp_path):
 @pytest.mark.covers("VD-15")
 def test_own_videos_become_splits_with_views(own):
     flags = resolve(PAGE, [f"--data_dir={own}", "--clip_length=3", "--views=2", "--valid_fraction=0.3"])
-    splits = labeled_clips.data(flags)
+    splits = PAGE.data(flags)
     assert splits.spec["class_names"] == ["dark", "light"]
     assert splits.spec["image_shape"] == [3, 16, 16, 3]
     assert len(splits.train) + (len(splits.valid) + len(splits.test)) // 2 == 12
@@ -60,7 +60,7 @@ def test_a_data_set_as_its_authors_lay_it_out(tmp_path):
     (lists / "trainlist01.txt").write_text("".join(f"{name} 1\n" for name in names[1:]))
     (lists / "testlist01.txt").write_text(f"{names[0]}\n")
     words = [f"--data_dir={tmp_path}", "--dataset=ucf101", "--clip_length=3", "--views=2", "--valid_fraction=0.3"]
-    splits = labeled_clips.data(resolve(PAGE, words))
+    splits = PAGE.data(resolve(PAGE, words))
     assert splits.spec["dataset"] == "ucf101"
     assert splits.test.names.tolist() == [f"{names[0]} view 0", f"{names[0]} view 1"]
     assert splits.test.arrays["label"].tolist() == [0, 0]
@@ -73,12 +73,12 @@ def test_what_a_file_shows_is_the_mean_of_its_views(own):
     words = ["--clip_length=3", "--views=2", f"--input={own / 'light' / '0.gif'}"]
     flags = resolve(PAGE, words, predict.MODE.settings)
     spec = {"class_names": ["dark", "light"], "image_shape": [3, 16, 16, 3], "views": 2}
-    source, names = labeled_clips.inputs(flags, spec)
+    source, names = PAGE.inputs(flags, spec)
     assert names == [str(own / "light" / "0.gif")]
     # 6 frames, clips of 3: the views start at 0 and 3.
     assert source.arrays["image"][:][..., 0, 0, 0].tolist() == [[200, 201, 202], [203, 204, 205]]
     # Mean logits (0, log 3): probabilities 1/4 and 3/4.
-    (row,) = labeled_clips.describe({"logits": np.array([[1.0, np.log(3) + 1], [-1, np.log(3) - 1]])}, spec)
+    (row,) = PAGE.describe({"logits": np.array([[1.0, np.log(3) + 1], [-1, np.log(3) - 1]])}, spec)
     assert row["class"] == "light"
     assert row["probabilities"]["light"] == pytest.approx(0.75)
 
@@ -96,16 +96,16 @@ def test_what_a_file_shows_is_the_mean_of_its_views(own):
 )
 def test_flags_that_do_not_fit(words, message):
     with pytest.raises(FlagError, match=message):
-        labeled_clips.check(resolve(PAGE, words))
-    labeled_clips.check(resolve(PAGE, ["--clip_length=9", "--short=loop"]))
+        PAGE.check(resolve(PAGE, words))
+    PAGE.check(resolve(PAGE, ["--clip_length=9", "--short=loop"]))
 
 
 @pytest.mark.slow(only=["two_stream", "r2plus1d_18"])
-@pytest.mark.parametrize("name", get_args(labeled_clips.Network))
+@pytest.mark.parametrize("name", get_args(Network))
 def test_each_network_classifies_clips(name):
     words = [f"--network={name}", "--clip_length=16", "--frames=16", "--resnet_width=2", "--c3d.width=2"]
     flags = resolve(PAGE, words)
-    network = labeled_clips.build_network(Setup(flags, {"num_classes": 5}, 1, jnp.float32))
+    network = PAGE.task.build_network(Setup(flags, {"num_classes": 5}, 1, jnp.float32))
     clip = jax.ShapeDtypeStruct((2, 16, 16, 16, 3), jnp.float32)
     logits, variables = jax.eval_shape(lambda x: network.init_with_output(jax.random.key(0), x), clip)
     assert logits.shape == (2, 5)
@@ -127,7 +127,7 @@ def test_slow_fusion_starts_from_inflated_weights(monkeypatch):
     phase = earlier_run.EarlierPhase(flags, {"class_names": ["a", "b"]}, single)
     monkeypatch.setattr(earlier_run, "load", lambda folder: phase)
     state = ModelState(0, 0, params("slow"), None, {})
-    slow = labeled_clips.inflated_start(setup)(state).params
+    slow = PAGE.start(setup)(state).params
     for tap in range(3):
         np.testing.assert_allclose(slow["net"]["conv1"]["kernel"][tap], single["net"]["conv1"]["kernel"] / 3, rtol=1e-6)
     np.testing.assert_array_equal(slow["logits"]["kernel"], single["logits"]["kernel"])

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from dlcore.data.text import Vocabulary
+from dlcore.data.text import TEXTS, Vocabulary
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
-from dlcore.kits.sequence import text_streams
+from dlcore.kits.sequence import token_files
+from dlcore.tasks.texts import Texts
 from experiments.sequence.char_rnn import experiment as char_rnn
 from experiments.sequence.language_model import experiment as language_model
 
@@ -41,7 +42,7 @@ def test_a_file_of_prompts_has_a_prompt_a_line(tmp_path):
     """U+FEFF in front is no character, and U+2028 is one and ends no line."""
     (tmp_path / "prompts.txt").write_text("\ufeffa\u2028b\n\nb\n", encoding="utf-8")
     flags = Flags({"input": str(tmp_path / "prompts.txt"), "temperatures": (0.0,), "num_samples": 1})
-    source, names = text_streams.inputs(flags, {"vocabulary": "ab\u2028"})
+    source, names = language_model.inputs(flags, {"vocabulary": "ab\u2028"})
     assert source.arrays["prompt"].tolist() == [[0, 2, 1], [1, 0, 0]]
     assert len(names) == 2
 
@@ -53,6 +54,10 @@ def test_the_tokens_of_all_files_are_checked_by_the_vocabulary(tmp_path):
     words = {"data_dir": str(tmp_path), "window": 4, "valid_fraction": 0.1, "token_dtype": "uint16", "batch_size": 2}
     flags = Flags(words)
     with pytest.raises(ValueError, match=r"val.bin': token 0 is 50; allowed: 0 to 49, those of the vocabulary"):
-        text_streams.token_data(flags, 50)
-    splits = text_streams.token_data(flags, 51)
+        token_files.data(flags, 50)
+    splits = token_files.data(flags, 51)
     assert [len(split) for split in (splits.train, splits.valid, splits.test)] == [21, 2, 4]
+
+
+def test_the_help_names_all_texts():
+    assert Texts().settings()["dataset"].help == f"a text: {', '.join(TEXTS)}"

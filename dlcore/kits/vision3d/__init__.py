@@ -1,1 +1,0 @@
-"""What pages of 3D vision share: voxel grids, shapes from one image."""

@@ -1,0 +1,140 @@
+"""Agents: networks that act in environments, many seeds at once.
+
+experiment = Experiment(
+    __file__,
+    __doc__,
+    ppo.learner,
+    task=Agents(network=networks.actor_critic, updates=lambda flags: flags.num_epochs * flags.num_minibatches),
+    modules={"network": networks.ActorCritic},
+)
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.learner import root_key
+from dlcore.modes.report_context import ReportContext
+from dlcore.rl import networks
+from dlcore.tasks.environments import SMOKE, Environments, environment_of
+
+__all__ = ["ActorTwinCritics", "Agents"]
+
+_MOST_FRAMES = 100
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Agents(Environments):
+    """Agents with a network, in environments of gymnax.
+
+    Args:
+      network: (environment, **fields) -> module; its fields are the flags `--network.FIELD`
+    """
+
+    network: Callable[..., nn.Module]
+
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        """Build the environment, the network and the optimizer.
+
+        Args:
+          setup: facts of the run.
+
+        Returns:
+          `environment`, `model` and `optimizer`.
+        """
+        arguments = super().arguments(setup)
+        return {**arguments, "model": self.network(arguments["environment"], **setup.flags.group("network"))}
+
+    def episode(self, context: ReportContext) -> list:
+        """Film the first test episode of the best seed; no panel if the environment cannot be drawn.
+
+        Args:
+          context: the ReportContext.
+
+        Returns:
+          Report panels.
+        """
+        from dlcore.report.environments import draw_environment
+        from dlcore.report.film import film
+        from dlcore.rl import environments
+
+        flags, state = context.flags, context.state
+        seed = 0
+        if flags.num_seeds > 1:
+            seed = int(np.asarray(context.outputs["return"]).mean(0).argmax())
+            state = jax.tree.map(lambda x: x[seed], state.inner)
+        environment = environment_of(flags)
+        model = self.network(environment, **flags.group("network"))
+        memory = model.memory(1) if hasattr(model, "memory") else None
+
+        def policy(_, memory, observation):
+            if hasattr(state, "normalizer"):
+                observation = state.normalizer.normalize_obs(observation)
+            inputs = (observation[None],) if memory is None else (memory, observation[None])
+            outputs: Any = model.apply({"params": state.params}, *inputs)
+            if memory is not None:
+                memory, outputs = outputs
+            distribution = outputs[0] if isinstance(outputs, tuple) else outputs
+            return memory, (distribution.mode() if hasattr(distribution, "mode") else distribution.argmax(-1))[0]
+
+        def episode_of(key):
+            return environments.trace(environment, policy, memory, key, environment.max_steps)
+
+        episode = jax.device_get(jax.jit(episode_of)(root_key(flags.seed)))
+        states, observations, length = episode.state, episode.observation, int(episode.running.sum())
+        while hasattr(states, "inner"):
+            states = states.inner
+        interval = max(1, length // _MOST_FRAMES)
+        frame_steps = range(0, length, interval)
+        drawings = (
+            draw_environment(flags.environment, jax.tree.map(lambda x, t=t: x[t], states), observations[t])
+            for t in frame_steps
+        )
+        frames = [frame for frame in drawings if frame is not None]
+        if not frames:
+            return []
+        frames_of = "each step" if interval == 1 else f"one step in {interval}"
+        caption = f"Seed {seed}, the most probable or most valued action; {length} steps, {frames_of} shown."
+        return [film(frames, "An episode", caption, 40 * interval)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ActorTwinCritics(Agents):
+    """An off-policy actor and two critics; the defaults are of Pendulum, one gradient step per environment step.
+
+    Args:
+      network: (environment, **fields) -> module; its fields are the flags `--network.FIELD`
+      updates: flags -> gradient steps in each step of the run
+    """
+
+    network: Callable[..., nn.Module] = networks.actor_twin_critic
+    updates: Callable[[Flags], int] = lambda flags: flags.num_steps * flags.gradient_steps
+
+    modules: ClassVar[dict[str, Callable]] = {"network": networks.ActorTwinCritic}
+    defaults: ClassVar[dict[str, Any]] = {
+        "environment": "Pendulum-v1",
+        "steps": 200,
+        "batch_size": 4,
+        "num_steps": 25,
+        "gradient_steps": 4,
+        "learning_rate": 1e-3,
+        "lr_schedule": "constant",
+        "max_grad_norm": 1e3,
+        "reward_scale": 0.1,
+        "eval_episodes": 100,
+        "eval_every": 20,
+        "select": "last",
+    }
+    smoke: ClassVar[dict[str, Any]] = {
+        **SMOKE,
+        "buffer_size": 32,
+        "minibatch_size": 16,
+        "learning_starts": 2,
+        "eval_episodes": 2,
+    }

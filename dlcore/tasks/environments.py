@@ -1,0 +1,267 @@
+"""Environments: what is trained in and measured by episodes, many seeds at once."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+
+from dlcore.data.source import Source
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import FlagError
+from dlcore.experiment.splits import Splits
+from dlcore.experiment.task import Task
+from dlcore.kits.rl.baseline_policies import trivial_returns
+from dlcore.learner import Evaluator, Learner, Range
+from dlcore.modes.report_context import ReportContext
+from dlcore.optim import create_optimizer, create_schedule
+from dlcore.run.memory import check_memory
+from dlcore.run.seeds import over_seeds, split_by_seed
+
+__all__ = ["SMOKE", "Environments", "Episodes", "environment_of"]
+
+SMOKE = {"steps": 2, "batch_size": 8, "num_steps": 4, "num_seeds": 3, "eval_every": 2}
+"""Three seeds: XLA's CPU runtime (jaxlib 0.10.2) hangs in the initialization of two on a machine of two cores."""
+
+STEPS = "environment steps"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Episodes(Task):
+    """Instances of an environment to train in, and episodes to measure; a subclass has the flag `environment`.
+
+    Args:
+      num_seeds: seeds trained side by side in one step
+      eval_episodes: episodes of each evaluation
+    """
+
+    num_seeds: Annotated[int, Range(1)] = 5
+    eval_episodes: Annotated[int, Range(1)] = 20
+
+    monitor: ClassVar[str] = "return"
+    headline: ClassVar[str] = "return"
+
+    def data(self, flags: Flags) -> Splits:
+        """Build splits of indices: training environments, validation episodes, test episodes.
+
+        Args:
+          flags: resolved settings, with those of the task.
+
+        Returns:
+          Splits of indices.
+        """
+        count = flags.eval_episodes
+        valid, test = (
+            Source({"episode": np.arange(first, first + count, dtype=np.int32)}, name=f"{name} episodes")
+            for name, first in (("validation", 0), ("test", count))
+        )
+        return Splits(
+            Source.indices(flags.batch_size, "environments"),
+            valid,
+            test,
+            {"dataset": flags.environment, "counts": "episodes"},
+        )
+
+    def wrap(self, learner: Learner, setup: Setup) -> Learner:
+        """Map the learner over the seeds.
+
+        Args:
+          learner: the technique's learner.
+          setup: facts of the run.
+
+        Returns:
+          The learner over `--num_seeds` seeds.
+        """
+        return over_seeds(learner, setup.flags.num_seeds)
+
+    def panels(self, context: ReportContext) -> list:
+        """Show returns by seed, a film of an episode, and all curves over the environment steps of one seed.
+
+        Args:
+          context: the ReportContext.
+
+        Returns:
+          Report panels.
+        """
+        from dlcore.report.curves import curves
+
+        joined, seeds = split_by_seed(context.history)
+        steps = _steps_of(context.flags)
+        taken = context.flags.batch_size * steps
+        joined, seeds = ([{**row, STEPS: row["step"] * taken} for row in rows] for rows in (joined, seeds))
+        for row in joined:
+            if rate := row.pop("examples_per_second", None):
+                row["environment_steps_per_second"] = rate * steps
+        returns = [{k: row.get(k) for k in (STEPS, "split", "return")} for row in seeds]
+        title = "Return of finished episodes, by seed"
+        by_seed = [curves(returns, STEPS, title)._replace(half=True)] if seeds else []
+        return [*by_seed, *self.episode(context), curves(joined, STEPS)]
+
+    def episode(self, context: ReportContext) -> list:
+        """Film an episode; a task without a film shows none.
+
+        Args:
+          context: the ReportContext.
+
+        Returns:
+          Report panels.
+        """
+        return []
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Environments(Episodes):
+    """Environments of gymnax, with wrappers; a technique learns in them by Adam.
+
+    Args:
+      updates: flags -> gradient steps in each step of the run
+      environment: a gymnax environment
+      time_limit: time limit of an episode in steps; 0: the environment's
+      mask_velocities: leave velocities out of the observations
+      stack_frames: frame stack: last observations that the agent sees
+      repeat_actions: action repeat: steps that each action is taken for
+      learning_rate: initial learning rate of Adam
+      lr_schedule: learning-rate schedule; linear falls to 0
+      max_grad_norm: gradient clipping: largest global norm
+      precision: compute precision; this experiment has no other
+    """
+
+    updates: Callable[[Flags], int]
+    environment: Annotated[str, "essential"] = "CartPole-v1"
+    time_limit: Annotated[int, Range(0)] = 0
+    mask_velocities: bool = False
+    stack_frames: Annotated[int, Range(1)] = 1
+    repeat_actions: Annotated[int, Range(1)] = 1
+    learning_rate: Annotated[float, Range(0), "essential"] = 2.5e-3
+    lr_schedule: Literal["linear", "constant"] = "linear"
+    max_grad_norm: Annotated[float, Range(1e-12)] = 0.5
+    precision: Literal["f32"] = "f32"
+
+    packages: ClassVar[tuple[str, ...]] = ("gymnax",)
+
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        """Build the environment, and the optimizer with a schedule over the run's gradient steps.
+
+        Args:
+          setup: facts of the run.
+
+        Returns:
+          `environment` and `optimizer`.
+        """
+        flags = setup.flags
+        schedule = create_schedule(flags.lr_schedule, flags.learning_rate, setup.steps * self.updates(flags))
+        optimizer = create_optimizer("adam", schedule, clip_norm=flags.max_grad_norm)
+        return {"environment": environment_of(flags), "optimizer": optimizer}
+
+    def schedule(self, setup: Setup) -> Callable[[int], float]:
+        """Build the learning-rate schedule.
+
+        Args:
+          setup: facts of the run.
+
+        Returns:
+          A function from the step, counted from 0, to the rate.
+        """
+        falls = setup.flags.lr_schedule == "linear"
+        return lambda step: setup.flags.learning_rate * (1 - falls * step / setup.steps)
+
+    def check(self, flags: Flags, whole_sequences: bool = False) -> None:
+        """Check the environment, the minibatches of a rollout and the size of the replay buffer.
+
+        Args:
+          flags: resolved settings, with those of the task and the learner.
+          whole_sequences: minibatches hold whole sequences of some instances.
+
+        Raises:
+          FlagError: a check fails.
+        """
+        environment = environment_of(flags)
+        instances, minibatches = flags.batch_size, flags.get("num_minibatches", 1)
+        steps = instances if whole_sequences else instances * flags.get("num_steps", 1)
+        if steps % minibatches:
+            kind = "instances" if whole_sequences else "steps of a rollout"
+            raise FlagError(
+                f"--num_minibatches={minibatches}: not a divisor of the {steps} {kind}; allowed: divisors of {steps}"
+            )
+        # PPO normalizes advantages in each minibatch, and one alone becomes 0.
+        if "num_minibatches" in flags and instances * flags.num_steps < 2 * minibatches:
+            most = instances * flags.num_steps // 2
+            raise FlagError(
+                f"--num_minibatches={minibatches}: minibatches of one step; allowed: at most {most}, of 2 steps"
+            )
+        size, minibatch = flags.get("buffer_size"), flags.get("minibatch_size", 1)
+        if size is None:
+            return
+        if instances * size < minibatch:
+            raise FlagError(
+                f"--buffer_size={size}: {instances * size} steps of {instances} instances; allowed: at least "
+                f"{-(-minibatch // instances)}, for --minibatch_size={minibatch}"
+            )
+        taken = _steps_of(flags) * flags.steps if flags.steps else math.inf
+        if flags.get("learning_starts", 0) >= taken:
+            raise FlagError(
+                f"--learning_starts={flags.learning_starts}: each instance takes {taken} steps, so that no gradient "
+                f"step follows; allowed: below {taken}, or more --steps"
+            )
+        # At least two observations of one byte per value, an action, a reward and a flag.
+        step = 2 * math.prod(environment.observation_shape) + 9
+        try:
+            check_memory("buffer_size", size, flags.num_seeds * instances * step)
+        except ValueError as error:
+            raise FlagError(f"--{error}") from None
+
+    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+        """Build the evaluator of untrained baseline policies, on the test split.
+
+        Args:
+          setup: facts of the run.
+          splits: not used.
+          split: "valid" or "test".
+
+        Returns:
+          An evaluator of "random_return" and, where actions are continuous, "zero_return"; none for other splits.
+        """
+        if split != "test":
+            return []
+
+        def measure(acc):
+            return trivial_returns(environment_of(setup.flags))
+
+        return [Evaluator(lambda acc, outputs, rows: True, measure, None, ("random_return", "zero_return"))]
+
+
+def environment_of(flags: Flags) -> Any:
+    """Build the environment with the wrappers of the flags.
+
+    Args:
+      flags: resolved settings, with those of `Environments`.
+
+    Returns:
+      The Environment.
+
+    Raises:
+      FlagError: a flag does not suit the environment.
+    """
+    from dlcore.rl import environments, wrappers
+
+    changes = (
+        ("mask_velocities", wrappers.mask_velocities, flags.mask_velocities, ()),
+        ("time_limit", wrappers.time_limit, flags.time_limit > 0, (flags.time_limit,)),
+        ("repeat_actions", wrappers.repeat_actions, flags.repeat_actions > 1, (flags.repeat_actions,)),
+        ("stack_frames", wrappers.stack_frames, flags.stack_frames > 1, (flags.stack_frames,)),
+    )
+    environment = environments.make(flags.environment)
+    for name, wrapper, is_on, arguments in changes:
+        if is_on:
+            try:
+                environment = wrapper(environment, *arguments)
+            except ValueError as error:
+                raise FlagError(f"--{name}: {error}") from None
+    return environment
+
+
+def _steps_of(flags: Flags) -> int:
+    """Count the steps that each instance takes in one update."""
+    return flags.num_steps * flags.get("num_rollouts", 1)

@@ -1,0 +1,298 @@
+"""Imitation: agents that imitate the recorded episodes of an expert."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from dlcore.data.source import Source
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import Setting
+from dlcore.experiment.splits import Splits
+from dlcore.kits.rl.baseline_policies import trivial_returns
+from dlcore.kits.training import earlier_run
+from dlcore.learner import Evaluator, Range, root_key
+from dlcore.modes.report_context import ReportContext
+from dlcore.optim import create_optimizer
+from dlcore.rl import behavior_cloning, gail, networks
+from dlcore.rl import demonstrations as demos
+from dlcore.rl.environments import Environment
+from dlcore.run.seeds import split_by_seed
+from dlcore.tasks.agents import Agents
+from dlcore.tasks.environments import environment_of
+
+__all__ = ["NUM_RECORDED", "AdversarialImitation", "Imitation", "clone_return", "greedy", "record_expert"]
+
+NUM_RECORDED = 16
+"""Number of episodes that an expert records."""
+_CLONE_STEPS = 1000
+"""Gradient steps of behavior cloning, each on all selected steps."""
+_SAME = ("environment", "time_limit", "mask_velocities", "stack_frames", "repeat_actions")
+"""Environment flags that the default expert shares."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Imitation(Agents):
+    """Agents that imitate an expert: its demonstrations as data, and its return to compare with.
+
+    Args:
+      demonstrations: a file of recorded episodes; by default the expert's
+      expert: the folder of a run of rl.ppo, whose episodes are recorded; by default one is trained
+      expert_steps: training steps of the default expert
+      num_demonstrations: episodes to imitate
+      every: a learner sees every k-th step of an episode
+    """
+
+    demonstrations: Annotated[str | None, "essential"] = None
+    expert: str | None = None
+    expert_steps: Annotated[int, Range(1)] = 200
+    num_demonstrations: Annotated[int, Range(1, NUM_RECORDED), "essential"] = 4
+    every: Annotated[int, Range(1)] = 1
+
+    def settings(self) -> dict[str, Setting]:
+        """Collect the flags of the task, with the run that `--expert` names.
+
+        Returns:
+          {flag: setting}.
+        """
+        settings = super().settings()
+        expert = settings["expert"]._replace(origin=lambda flags: earlier_run.origin(flags, "expert", "rl.ppo"))
+        return {**settings, "expert": expert}
+
+    def data(self, flags: Flags) -> Splits:
+        """Select the steps to imitate; validation and test are episodes.
+
+        Args:
+          flags: resolved settings, with those of the task.
+
+        Returns:
+          Splits whose training source has `observation` and `action`; the spec has the expert's and the random
+          policy's mean return.
+
+        Raises:
+          ValueError: the demonstrations are of another environment, or there are too few.
+        """
+        return _with_demonstrations(super().data(flags), flags, absorbing=False)
+
+    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+        """Build no evaluator: the spec has the return of a random policy.
+
+        Args:
+          setup: facts of the run.
+          splits: the splits.
+          split: "valid" or "test".
+
+        Returns:
+          None.
+        """
+        return []
+
+    def panels(self, context: ReportContext) -> list:
+        """Show returns side by side, and the curves.
+
+        Args:
+          context: the ReportContext.
+
+        Returns:
+          Report panels.
+        """
+        from dlcore.report.curves import curves
+
+        return [_comparison(context), curves(split_by_seed(context.history)[0])]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AdversarialImitation(Imitation):
+    """Agents that act in the environment until a discriminator cannot tell their steps from the expert's.
+
+    Args:
+      discriminator_learning_rate: learning rate of the discriminator's Adam
+    """
+
+    discriminator_learning_rate: Annotated[float, Range(0)] = 1e-3
+
+    def data(self, flags: Flags) -> Splits:
+        """Select the steps to imitate, and number the environments.
+
+        Args:
+          flags: resolved settings, with those of the task.
+
+        Returns:
+          See `Imitation.data`, with two training sources: `demonstrations`, which also has `absorbing`, and
+          `environments`.
+
+        Raises:
+          ValueError: the demonstrations are of another environment, or there are too few.
+        """
+        environments = Agents.data(self, flags)
+        splits = _with_demonstrations(environments, flags, absorbing=True)
+        return splits._replace(train={"demonstrations": splits.train, "environments": environments.train})
+
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        """Build what `Agents` does, and the discriminator with its optimizer.
+
+        Args:
+          setup: facts of the run.
+
+        Returns:
+          `environment`, `model`, `discriminator` and `discriminator_optimizer`.
+        """
+        return {
+            **super().arguments(setup),
+            "discriminator": gail.Discriminator(**setup.flags.group("discriminator")),
+            "discriminator_optimizer": create_optimizer("adam", setup.flags.discriminator_learning_rate),
+        }
+
+    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+        """Build the evaluator of behavior cloning on the same steps, on the test split.
+
+        Args:
+          setup: facts of the run.
+          splits: the splits that `data` returned.
+          split: "valid", which has no evaluator, or "test".
+
+        Returns:
+          The evaluators, with `clone_return`.
+        """
+
+        def measure(acc) -> dict[str, float]:
+            demonstrations, episodes = splits.train["demonstrations"].arrays, splits.test[np.arange(len(splits.test))]
+            steps = 2 if setup.flags.smoke else _CLONE_STEPS
+            clone_and_evaluate = clone_return(environment_of(setup.flags), demonstrations, episodes, steps)
+            return {"clone_return": float(jax.jit(clone_and_evaluate)(root_key(setup.flags.seed)))}
+
+        evaluator = Evaluator(lambda acc, outputs, rows: True, measure, None, ("clone_return",))
+        return [] if split == "valid" else [evaluator]
+
+    def panels(self, context: ReportContext) -> list:
+        """Show returns side by side, an episode, and the curves.
+
+        Args:
+          context: the ReportContext.
+
+        Returns:
+          Report panels.
+        """
+        return [_comparison(context), *Agents.panels(self, context)]
+
+
+def record_expert(flags: Flags) -> demos.Demonstrations:
+    """Load recorded episodes, or record an expert's and save them in its folder.
+
+    The expert takes its most probable action; of several seeds the one with the largest mean return is used.
+
+    Args:
+      flags: resolved settings, with those of `Imitation`. A smoke run without an expert uses an untrained network.
+
+    Returns:
+      The episodes.
+
+    Raises:
+      ValueError: a file or a folder is not what its flag says.
+    """
+    environment = environment_of(flags)
+    path = flags.demonstrations
+    keys = jax.random.split(root_key(0), NUM_RECORDED)
+    if path is None and flags.expert is None and flags.smoke:
+        _, observation = environment.reset(root_key(0))
+        model = networks.actor_critic(environment)
+        params = model.init(root_key(0), observation[None])["params"]
+        return demos.record(environment, greedy(model, params), keys[:4])
+    if path is None:
+        words = [f"--{name}={flags.get(name)}" for name in _SAME]
+        words += ["--num_seeds=1", *([] if flags.smoke else [f"--steps={flags.expert_steps}"])]
+        path = earlier_run.find_or_train(flags, "expert", "rl.ppo", words) / "demonstrations.npz"
+        if not path.exists():
+            demos.save(path, _recorded(path.parent, keys))
+    demonstrations = demos.load(path)
+    demos.check(demonstrations, environment)
+    return demonstrations
+
+
+def _recorded(folder: Path, keys: jax.Array) -> demos.Demonstrations:
+    """Record episodes of the best seed of a run of rl.ppo."""
+    phase = earlier_run.load(folder)
+    if phase.flags.normalize_observation:
+        allowed = "a run without --normalize_observation"
+        raise ValueError(f"expert={str(folder)!r}: the expert sees normalized observations; allowed: {allowed}")
+    environment, seeds = environment_of(phase.flags), phase.flags.num_seeds
+    model = networks.actor_critic(environment, **phase.flags.group("network"))
+    params = [jax.tree.map(lambda x, k=k: x[k] if seeds > 1 else x, phase.params) for k in range(seeds)]
+    recorded = [demos.record(environment, greedy(model, seed_params), keys) for seed_params in params]
+    return max(recorded, key=lambda episodes: episodes.mean_return)
+
+
+def greedy(model: nn.Module, params: Any) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """Build the greedy policy of an actor-critic network.
+
+    Args:
+      model: `__call__(observations [B, ...]) -> (distribution over actions, values [B])`.
+      params: parameters of the model.
+
+    Returns:
+      (key, observation) -> action.
+    """
+    return lambda key, observation: model.apply({"params": params}, observation[None])[0].mode()[0]
+
+
+def clone_return(
+    environment: Environment, demonstrations: dict[str, np.ndarray], episodes: dict, steps: int
+) -> Callable[[jax.Array], jax.Array]:
+    """Build the function that clones an expert and measures the clone's return.
+
+    Args:
+      environment: environment to play in.
+      demonstrations: steps from `dlcore.rl.demonstrations.select` with `absorbing`; absorbing steps are left out.
+      episodes: batch of the episodes to evaluate on.
+      steps: number of Adam steps, each on all of `demonstrations`.
+
+    Returns:
+      A function from a PRNG key to the mean return [].
+    """
+    is_step = ~demonstrations["absorbing"]
+    pairs = {name: jnp.asarray(demonstrations[name][is_step]) for name in ("observation", "action")}
+    pairs["index"] = jnp.arange(int(is_step.sum()))
+    learner = behavior_cloning.learner(
+        model=behavior_cloning.actor(environment), optimizer=create_optimizer("adam", 1e-3), environment=environment
+    )
+
+    def clone_and_evaluate(key):
+        first = learner.init(key, pairs)
+        state, _ = jax.lax.scan(lambda state, _: (learner.update(state, pairs)[0], None), first, None, steps)
+        return learner.predict(state, episodes)["return"].mean()
+
+    return clone_and_evaluate
+
+
+def _with_demonstrations(splits: Splits, flags: Flags, absorbing: bool) -> Splits:
+    """Return the splits with the selected steps to train on."""
+    environment, recorded = environment_of(flags), record_expert(flags)
+    count = min(flags.num_demonstrations, len(recorded.length)) if flags.smoke else flags.num_demonstrations
+    pairs = demos.select(recorded.first(count), flags.every, flags.seed, absorbing)
+    spec = {**splits.spec, "expert_return": recorded.mean_return, **trivial_returns(environment)}
+    message = f"{len(pairs['action'])} steps of {count} episodes; the expert's return is {recorded.mean_return:.1f}"
+    return splits._replace(train=Source(pairs, name="demonstrations"), spec=spec, notes=(message,))
+
+
+def _comparison(context: ReportContext) -> Any:
+    """Compare the return with those of the expert and of a random policy."""
+    from dlcore.report.tables import table
+
+    returns = np.asarray(context.outputs["return"])
+    by_seed = returns.reshape(len(returns), -1).mean(0)
+    rows = {"expert": context.spec["expert_return"], "this policy": float(by_seed.mean())}
+    if "clone_return" in context.numbers:
+        rows["behavior cloning of the same steps"] = context.numbers["clone_return"]
+    rows["random policy"] = context.spec["random_return"]
+    table_rows = [{"": name, "mean return": round(value, 1)} for name, value in rows.items()]
+    if len(by_seed) > 1:
+        table_rows[1]["by seed"] = ", ".join(f"{value:.1f}" for value in by_seed)
+    count, interval = context.flags.num_demonstrations, context.flags.every
+    steps = "all steps" if interval == 1 else f"one step in {interval}"
+    return table(table_rows, "Returns", f"The expert showed {steps} of {count} episode{'s' if count > 1 else ''}.")
