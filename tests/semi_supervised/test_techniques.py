@@ -291,6 +291,24 @@ def test_no_gradient_goes_through_the_confidence_of_the_student_s_own_pseudo_lab
     assert_layer(after.params, descended(state, seen, (images + 1, 2 * guess.max(-1, keepdims=True) * wrong / 6)))
 
 
+@pytest.mark.covers("SE-01")
+def test_a_guess_as_confident_as_the_threshold_teaches():
+    """Weights 0 and biases (log 2, 0, 0): each guess is class 0 at 2 / 4 = 0.5; it costs log 2 in each of six rows."""
+    data = batch()
+    masks = {}
+    for threshold in (0.5, 0.51):
+        settings = {"generation": 1, "weighting": "threshold", "threshold": threshold, "unlabeled_weight": 2.0}
+        learner, state = drawn(pseudo_label, augment=lambda key, image: image, ramp_steps=1, **settings)
+        layer = {"kernel": np.zeros((4, 3), np.float32), "bias": np.log(np.array([2, 1, 1], np.float32))}
+        state = state.replace(step=np.int32(3), params={"Dense_0": layer})
+        loss, metrics = measured(learner, state, data)
+        masks[threshold] = metrics["mask_rate"]
+        # Labels 0, 1, 2 at 1/2, 1/4, 1/4.
+        supervised = (np.log(2) + 2 * np.log(4)) / 3
+        assert loss == pytest.approx(supervised + 2 * np.log(2) * (threshold == 0.5), rel=1e-5)
+    assert masks == {0.5: 1, 0.51: 0}
+
+
 # Mean teacher
 
 
