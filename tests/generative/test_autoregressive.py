@@ -146,6 +146,21 @@ def test_samples_can_be_drawn_in_half_precision(model):
     assert (shapes.shape, shapes.dtype) == ((2, *GRAY), jnp.int32)
 
 
+class Numbered(nn.Module):
+    """A model of 30 levels whose dimension d has the level d."""
+
+    @nn.compact
+    def __call__(self, x, label=None):
+        d = jnp.arange(x[0].size).reshape(1, *x.shape[1:])
+        return jnp.broadcast_to(jax.nn.one_hot(d, 30), (*x.shape, 30))
+
+
+def test_every_dimension_is_drawn_in_its_own_place():
+    keys = jax.random.split(jax.random.key(0), 2)
+    images = jax.jit(lambda keys: sample(Numbered(), {}, keys, (3, 4, 2), temperature=0))(keys)
+    np.testing.assert_array_equal(images, np.broadcast_to(np.arange(24).reshape(3, 4, 2), (2, 3, 4, 2)))
+
+
 @pytest.mark.slow
 def test_samples_and_completions_have_the_models_probabilities():
     """4,096 draws of a 2x2 image against its 16 probabilities: the sum of squared deviations, each over its expected
