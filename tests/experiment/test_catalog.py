@@ -119,10 +119,10 @@ def test_no_line_is_longer_than_the_terminal():
 
 
 def test_a_name_with_a_slip_leads_to_those_that_are_close():
-    """ "moko" has 2 * 3 of 8 letters in common with "moco", 0.75: too few as a stem, enough with the topic before it."""
+    """moko and moco share 2 * 3 of 8 letters, 0.75: too few for a stem, enough with the topic before them."""
     with pytest.raises(FlagError, match=r"self_supervised\.moko: unknown \(did you mean self_supervised\.moco"):
         find_experiment("self_supervised.moko")
-    # "vqvae": 10 of 11 letters of the stem vq_vae, whatever the topic.
+    # vqvae and the stem vq_vae share 10 of 11 letters.
     with pytest.raises(FlagError, match=r"vqvae: unknown \(did you mean generative\.vq_vae"):
         find_experiment("vqvae")
     with pytest.raises(FlagError, match=r"^zzzz: unknown; allowed: the names of `dlcore experiments`$"):

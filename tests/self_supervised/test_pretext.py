@@ -73,7 +73,7 @@ def test_orders_lie_as_far_apart_as_they_can():
     assert (np.sort(orders, 0) == np.arange(5)[:, None]).all()
     assert len(np.unique(distant_orders(5, 20), axis=0)) == 20
     # Each order has the largest least distance to those before it, and of equals the largest sum of distances.
-    orders, rest = distant_orders(4, 12), np.array(list(itertools.permutations(range(4))))
+    orders, rest = distant_orders(5, 10), np.array(list(itertools.permutations(range(5))))
     for i, order in enumerate(orders[1:], 1):
         distances = (rest[:, None] != orders[:i]).sum(-1)
         own = (order != orders[:i]).sum(-1)
