@@ -26,6 +26,32 @@ def test_a_melody_has_four_parts_of_two_bars_and_ends_on_its_key():
 
 
 @pytest.mark.covers("SQ-16")
+def test_notes_move_by_small_steps_and_every_rhythm_is_there():
+    """Over 300 melodies: first notes C, E and G; moves of at most two notes; the four rhythms about equally often."""
+    firsts, others, moves, rhythms = set(), set(), [], []
+    for line in melodies(300, seed=1).splitlines():
+        bars = line[:-1].split("|")
+        for part in (bars[0:2], bars[4:6]):
+            notes = [NOTES.index(note) for note in re.findall(rf"[{NOTES}]", "".join(part))]
+            firsts.add(NOTES[notes[0]])
+            moves += np.diff(notes).tolist()
+            rhythms += [re.sub(rf"[{NOTES}]", "n", bar) for bar in part]
+            others |= {NOTES[i] for i in notes[1:]}
+    assert firsts == {"C", "E", "G"}
+    assert others == set(NOTES)
+    assert set(moves) == {-2, -1, 0, 1, 2}
+    counts = {rhythm: rhythms.count(rhythm) for rhythm in set(rhythms)}
+    assert set(counts) == {"nnnn", "n2nn", "nnn2", "n2n2"}
+    assert 0.2 < min(counts.values()) / 1200 < max(counts.values()) / 1200 < 0.3
+
+
+def test_sound_stays_in_range_and_a_beat_is_a_fifth_of_a_second_by_default():
+    sound = melody_waveform("CDc9")
+    assert len(sound) == 11 * 0.2 * 4000
+    assert 0.1 < np.abs(sound).max() <= 1
+
+
+@pytest.mark.covers("SQ-16")
 def test_notes_sound_as_they_are_written():
     """A is 440 Hz, nine semitones above C4; two beats last twice as long as one."""
     rate = 4000
@@ -42,6 +68,7 @@ def test_notes_sound_as_they_are_written():
 def test_a_melody_is_the_same_whatever_the_number_and_the_text_is_known_by_name():
     assert melodies(5, 1).startswith(melodies(2, 1))
     assert melodies(2, 1) != melodies(2, 2)
+    assert melodies(1).endswith("|G2C2.\n")
     assert load_text("melodies").startswith(melodies(3))
     with pytest.raises(ValueError, match="count=0: too few; allowed: at least 1"):
         melodies(0)

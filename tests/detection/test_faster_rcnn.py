@@ -216,21 +216,32 @@ def test_losses_by_hand():
     assert int(losses["box"][1]) == int(losses["classification"][1]) == 3
 
 
-@pytest.mark.slow
+SVM_LOGITS = jnp.array([[9.0, 2, -0.5], [9, 0.4, 0.4], [9, -3, 0.2], [9, 9, 9]])
+
+
+def svm_regions():
+    """Regions of class 1, class 2 and the background, and one slot without a region."""
+    regions = jnp.array([[0.0, 0, 10, 10], [20, 20, 40, 30], [50, 50, 60, 60], [0, 0, 0, 0]])
+    return Sampled(regions, jnp.array([0, 1, 0, 0]), jnp.array([1, 2, 0, 0]), jnp.array([True, True, True, False]))
+
+
 @pytest.mark.covers("DE-06")
 def test_svms_of_the_classes_by_hand():
     """Hinge losses of two classes: scores (2, -0.5) on class 1 cost 0 + 0.5, (0.4, 0.4) on class 2 cost 1.4 + 0.6, and
     (-3, 0.2) on the background 0 + 1.2. The background's own score, 9, counts nowhere; its deltas cost as before."""
     boxes = jnp.array([[0.0, 0, 10, 10], [20, 20, 40, 30]])
-    regions = jnp.array([[0.0, 0, 10, 10], [20, 20, 40, 30], [50, 50, 60, 60], [0, 0, 0, 0]])
-    sampled = Sampled(regions, jnp.array([0, 1, 0, 0]), jnp.array([1, 2, 0, 0]), jnp.array([True, True, True, False]))
-    logits = jnp.array([[9.0, 2, -0.5], [9, 0.4, 0.4], [9, -3, 0.2], [9, 9, 9]])
-    outputs = BoxOutputs(logits, jnp.zeros((4, 3, 4)))
-    losses = faster_rcnn.image_losses(outputs, sampled, boxes, "svm")
+    outputs = BoxOutputs(SVM_LOGITS, jnp.zeros((4, 3, 4)))
+    losses = faster_rcnn.image_losses(outputs, svm_regions(), boxes, "svm")
     assert float(losses["classification"][0]) == pytest.approx(0.5 + 2.0 + 1.2)
     assert float(losses["box"][0]) == pytest.approx(0)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("DE-06")
+def test_margins_of_the_svms_become_scores():
+    outputs, sampled = BoxOutputs(SVM_LOGITS, jnp.zeros((4, 3, 4))), svm_regions()
     settings = {"score_thresh": 0.5, "nms_thresh": 0.5, "detections_per_img": 3, "classifier": "svm"}
-    found = faster_rcnn.postprocess(outputs, regions, sampled.valid, (64, 64), **settings)
+    found = faster_rcnn.postprocess(outputs, sampled.boxes, sampled.valid, (64, 64), **settings)
     # Margins above 0 are scores above one half: 2 on the first region, 0.4 twice on the second, 0.2 on the third.
     np.testing.assert_allclose(found["scores"], 1 / (1 + np.exp([-2, -0.4, -0.4])), rtol=1e-5)
     np.testing.assert_array_equal(found["labels"][0], 0)

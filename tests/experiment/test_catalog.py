@@ -2,7 +2,7 @@
 
 import pytest
 
-from dlcore.experiment.catalog import listing, matching_entries
+from dlcore.experiment.catalog import find_experiment, listing, matching_entries
 from dlcore.experiment.setting import FlagError
 
 PAGES = {
@@ -116,3 +116,14 @@ def test_no_line_is_longer_than_the_terminal():
     assert lines[0] == "bench"
     with pytest.raises(FlagError, match="word='abacus': no experiment has it; allowed: words of `dlcore experiments`"):
         listing("abacus")
+
+
+def test_a_name_with_a_slip_leads_to_those_that_are_close():
+    """moko and moco share 2 * 3 of 8 letters, 0.75: too few for a stem, enough with the topic before them."""
+    with pytest.raises(FlagError, match=r"self_supervised\.moko: unknown \(did you mean self_supervised\.moco"):
+        find_experiment("self_supervised.moko")
+    # vqvae and the stem vq_vae share 10 of 11 letters.
+    with pytest.raises(FlagError, match=r"vqvae: unknown \(did you mean generative\.vq_vae"):
+        find_experiment("vqvae")
+    with pytest.raises(FlagError, match=r"^zzzz: unknown; allowed: the names of `dlcore experiments`$"):
+        find_experiment("zzzz")

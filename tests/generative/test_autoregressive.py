@@ -146,6 +146,22 @@ def test_samples_can_be_drawn_in_half_precision(model):
     assert (shapes.shape, shapes.dtype) == ((2, *GRAY), jnp.int32)
 
 
+class Counting(nn.Module):
+    """A model of 30 levels, in which a dimension has the level of the one before it and one more."""
+
+    @nn.compact
+    def __call__(self, x, label=None):
+        flat = x.reshape(len(x), -1)
+        level = jnp.pad(flat[:, :-1], ((0, 0), (1, 0))) + 1
+        return jax.nn.one_hot(level, 30).reshape(*x.shape, 30)
+
+
+def test_every_dimension_is_drawn_in_its_own_place_after_those_before_it():
+    keys = jax.random.split(jax.random.key(0), 2)
+    images = jax.jit(lambda keys: sample(Counting(), {}, keys, (3, 4, 2), temperature=0))(keys)
+    np.testing.assert_array_equal(images, np.broadcast_to(1 + np.arange(24).reshape(3, 4, 2), (2, 3, 4, 2)))
+
+
 @pytest.mark.slow
 def test_samples_and_completions_have_the_models_probabilities():
     """4,096 draws of a 2x2 image against its 16 probabilities: the sum of squared deviations, each over its expected

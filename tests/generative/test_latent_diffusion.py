@@ -31,6 +31,13 @@ def test_the_divergence_of_a_wide_normal():
     assert float(kl_to_standard_normal(jnp.float32(0), jnp.float32(0))) == 0
 
 
+@pytest.mark.covers("GE-25")
+def test_the_scale_of_latents_counts_means_and_variances():
+    """Means 1 and 5 have the variance 4; variances 2 and 8 have the mean 5: √9."""
+    mean, logvar = np.array([1, 5]).reshape(2, 1, 1, 1), np.log([2, 8]).reshape(2, 1, 1, 1)
+    assert latent_scale(mean, logvar) == pytest.approx(3)
+
+
 class Scaled(nn.Module):
     """Latents of mean a x and log variance b x, decoded to c z."""
 

@@ -32,6 +32,25 @@ K = 16
 
 
 @pytest.mark.covers("GE-12")
+def test_a_residual_block_adds_to_its_input():
+    """Constant maps: kernels sum over 3 x 3 places but at the border, so the middle pixel is checked.
+
+    One channel in, x = 2; two residual blocks x + w2 relu(w1 relu(x)) with w1 = 1 / 9 a place and w2 = 0.5: 3, 4.5.
+    """
+    net = vq_vae.VQVAE((8, 8, 1), width=1, embedding_dim=1, downsamplings=1, num_res_blocks=2)
+    shapes = jax.eval_shape(net.init, jax.random.key(0), np.zeros((1, 8, 8, 1), np.float32))["params"]
+
+    def constant(path, leaf):
+        kind = "bias" if path[-1].key == "bias" else path[0].key
+        value = 0 if kind == "bias" else 0.5 if kind.endswith("conv2") else 1 / 9
+        return np.full(leaf.shape, value, np.float32)
+
+    params = jax.tree_util.tree_map_with_path(constant, shapes)
+    y = jax.jit(lambda x: net.apply({"params": params}, x, method="decode"))(np.full((1, 12, 12, 1), 2, np.float32))
+    np.testing.assert_allclose(y[0, 11:13, 11:13, 0], 4.5, rtol=1e-5)
+
+
+@pytest.mark.covers("GE-12")
 def test_codes_are_the_nearest_and_gradients_pass_straight_through():
     vectors = jnp.array([[0.0, 0], [3, 0], [0, 3], [3, 0]])
     z = jnp.array([[[1.4, 0.1], [1.6, 0.1]], [[2.9, 2.8], [-1, 2]]])

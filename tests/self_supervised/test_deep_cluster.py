@@ -160,6 +160,44 @@ def test_one_update_by_hand():
     np.testing.assert_allclose(after["bias"], bias - 0.1 * error.sum(0), atol=1e-5)
 
 
+class Pixels(nn.Module):
+    """Logits of one layer, and the pixels of each piece as features."""
+
+    def features(self, images):
+        return images.reshape(len(images), -1)
+
+    @nn.compact
+    def __call__(self, pieces, train=False):
+        flat = pieces.reshape(*pieces.shape[:2], -1)
+        return nn.Dense(3)(flat[:, 0]), flat
+
+
+@pytest.mark.covers("SS-10")
+def test_each_image_is_clustered_by_its_own_features(monkeypatch):
+    """Ten images in chunks of four, whose pixels are their features; image i is in cluster i mod 3."""
+    learner = deep_cluster.learner(
+        model=Pixels(), optimizer=optax.sgd(0.1), augment=noisy, train_size=10, num_clusters=3
+    )
+    images = np.random.default_rng(0).random((10, 1, 2, 1), np.float32)
+    clustered = []
+
+    def by_index(key, features, num_clusters, dims):
+        clustered.append((features, num_clusters, dims))
+        return np.arange(len(features)) % num_clusters
+
+    monkeypatch.setattr(deep_cluster, "_CHUNK", 4)
+    monkeypatch.setattr(deep_cluster, "cluster", by_index)
+    monkeypatch.setattr(deep_cluster, "reset_head", lambda state, key: state)
+    rows = {"image": images, "index": np.arange(10, dtype=np.int32)}
+    shapes = jax.eval_shape(learner.init, jax.random.key(0), rows).replace(rng=None)
+    state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes).replace(rng=jax.random.key(0))
+    state = Reclustering(learner, Source({"image": images}), 3, 100, dims=7).begin(state)
+    [(features, *settings)] = clustered
+    np.testing.assert_allclose(features, images.reshape(10, 2), rtol=1e-6)
+    assert settings == [3, 7]
+    np.testing.assert_array_equal(state.clusters, np.arange(10) % 3)
+
+
 class Killed(Exception):
     pass
 

@@ -118,6 +118,7 @@ class Plain(nn.Module):
         ),
         pytest.param(colorization, remove_colors, 3, {}, id="colorization"),
         pytest.param(cross_channel, lambda key, x: hidden_channel(x, 1), 1, {"channel": 1}, id="cross_channel"),
+        pytest.param(cross_channel, lambda key, x: hidden_channel(x, 0), 1, {}, id="cross_channel_0"),
         pytest.param(
             super_resolution_pretext, lambda key, x: shrink_and_enlarge(x, 4), 3, {"factor": 4}, id="super_resolution"
         ),

@@ -146,6 +146,7 @@ def test_the_encoders_and_the_queue_start_as_they_should():
     learner, rows = toy(norm=True), source()[np.arange(6)]
     state = jax.jit(learner.init)(jax.random.key(0), rows)
     chex.assert_trees_all_equal(state.params, state.key_params)
+    chex.assert_shape(state.queue, (12, 4))  # queue_size keys of the embedding's four numbers
     np.testing.assert_allclose(jnp.linalg.norm(state.queue, axis=-1), 1, rtol=1e-5)
 
 

@@ -1,5 +1,7 @@
 """Tasks that make their labels: what is drawn, that labels are theirs, and one learner that learns them."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,6 +72,12 @@ def test_orders_lie_as_far_apart_as_they_can():
     orders = distant_orders(5, 5)  # a square in which nothing is twice in a row or column
     assert (np.sort(orders, 0) == np.arange(5)[:, None]).all()
     assert len(np.unique(distant_orders(5, 20), axis=0)) == 20
+    # Each order has the largest least distance to those before it, and of equals the largest sum of distances.
+    orders, rest = distant_orders(5, 10), np.array(list(itertools.permutations(range(5))))
+    for i, order in enumerate(orders[1:], 1):
+        distances = (rest[:, None] != orders[:i]).sum(-1)
+        own = (order != orders[:i]).sum(-1)
+        assert (own.min(), own.sum()) == max(zip(distances.min(1), distances.sum(1), strict=True))
     with pytest.raises(ValueError, match="orders=25: of 4 pieces; allowed: 2 to 24"):
         distant_orders(4, 25)
 

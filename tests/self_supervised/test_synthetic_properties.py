@@ -75,7 +75,8 @@ def test_one_update_by_hand():
     rows = {**shown, "label": y, "factors": f[:, None], "index": np.arange(3, dtype=np.int32)}
     params = {"w": np.float32(1.1), "a": np.float32(0.7), "c": np.float32(-0.4), "d": np.float32(0.9)}
     state = State(np.int32(2), jax.random.key(0), params, optax.sgd(0.1).init(params))
-    after = jax.device_get(jax.jit(learner.update)(state, rows)[0].params)
+    state, metrics = jax.device_get(jax.jit(learner.update)(state, rows))
+    after = state.params
 
     def sigmoid(s):
         return 1 / (1 + np.exp(-s))
@@ -92,6 +93,12 @@ def test_one_update_by_hand():
     }
     want = {name: params[name] - 0.1 * slope.mean() for name, slope in slopes.items()}
     assert after == pytest.approx(want, rel=1e-5)
+    # Logits of the shape are (0, a h), of the domain (0, d h).
+    shape = np.logaddexp(0, np.where(y == 1, -0.7 * h, 0.7 * h))
+    domain = (np.logaddexp(0, 0.9 * h) + np.logaddexp(0, -0.9 * other)) / 2
+    errors = (-0.4 * h - f) ** 2 / 0.25
+    assert metrics["loss"].compute() == pytest.approx((shape + errors + domain).mean(), rel=1e-5)
+    assert metrics["factor_error"].compute() == pytest.approx(errors.mean(), rel=1e-5)
 
 
 @pytest.mark.weekly

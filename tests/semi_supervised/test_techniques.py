@@ -151,6 +151,32 @@ def test_one_update_of_fixmatch_by_hand():
     np.testing.assert_allclose(got["bias"], bias - 0.1 * (error.sum(0) + other.sum(0)), atol=1e-5)
 
 
+@pytest.mark.covers("SE-09")
+def test_one_update_of_fixmatch_with_alignment_and_thresholds_of_the_classes_by_hand():
+    """q by the running mean, 0.99 mean + 0.01 of the batch, at sum 1; tau_c = 0.9 s / (2 - s).
+
+    Counts 0.1, 0.32 and 0.4, s = 1/4, 4/5 and 1: tau = 0.9 / 7, 0.9 * 2 / 3 and 0.9.
+    """
+    settings = {"threshold": 0.9, "thresholds": "class", "alignment": True, "unlabeled_weight": 2.0}
+    learner, state = drawn(fixmatch, augment=lambda key, image: image, strong=darken, **settings)
+    mean, counts = np.array([0.5, 0.3, 0.2], np.float32), np.array([0.1, 0.32, 0.4], np.float32)
+    state, data = state.replace(memory={"mean": mean, "confident": counts}), batch()
+    after, _ = jax.jit(learner.update)(state, data)
+    images = data["unlabeled"]["image"]
+    p = softmax(logits(state.params, images))
+    moved = 0.99 * mean + 0.01 * p.mean(0)
+    q = p / moved
+    q /= q.sum(-1, keepdims=True)
+    confidence, label = q.max(-1), q.argmax(-1)
+    accepted = confidence >= np.array([0.9 / 7, 0.6, 0.9])[label]
+    assert (accepted.sum(), (confidence >= 0.9).sum()) == (2, 1)
+    other = 2 * (softmax(logits(state.params, 0.5 * images)) - np.eye(3)[label]) * accepted[:, None] / 6
+    assert_layer(after.params, descended(state, data, (0.5 * images, other)))
+    confident = (np.eye(3)[label] * (confidence >= 0.9)[:, None]).mean(0)
+    np.testing.assert_allclose(after.memory["confident"], 0.99 * counts + 0.01 * confident, rtol=1e-5)
+    np.testing.assert_allclose(after.memory["mean"], moved, rtol=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.covers("SE-09")
 def test_fixmatch_learns_the_strong_view_from_confident_guesses_of_the_weak():
@@ -289,6 +315,24 @@ def test_no_gradient_goes_through_the_confidence_of_the_student_s_own_pseudo_lab
     wrong = guess - np.eye(3)[guess.argmax(-1)]
     seen = {"labeled": data["labeled"] | {"image": data["labeled"]["image"] + 1}}
     assert_layer(after.params, descended(state, seen, (images + 1, 2 * guess.max(-1, keepdims=True) * wrong / 6)))
+
+
+@pytest.mark.covers("SE-01")
+def test_a_guess_as_confident_as_the_threshold_teaches():
+    """Weights 0 and biases (log 2, 0, 0): each guess is class 0 at 2 / 4 = 0.5; it costs log 2 in each of six rows."""
+    data = batch()
+    masks = {}
+    for threshold in (0.5, 0.51):
+        settings = {"generation": 1, "weighting": "threshold", "threshold": threshold, "unlabeled_weight": 2.0}
+        learner, state = drawn(pseudo_label, augment=lambda key, image: image, ramp_steps=1, **settings)
+        layer = {"kernel": np.zeros((4, 3), np.float32), "bias": np.log(np.array([2, 1, 1], np.float32))}
+        state = state.replace(step=np.int32(3), params={"Dense_0": layer})
+        loss, metrics = measured(learner, state, data)
+        masks[threshold] = metrics["mask_rate"]
+        # Labels 0, 1, 2 at 1/2, 1/4, 1/4.
+        supervised = (np.log(2) + 2 * np.log(4)) / 3
+        assert loss == pytest.approx(supervised + 2 * np.log(2) * (threshold == 0.5), rel=1e-5)
+    assert masks == {0.5: 1, 0.51: 0}
 
 
 # Mean teacher

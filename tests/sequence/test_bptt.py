@@ -29,6 +29,23 @@ def test_two_steps_of_one_unit_by_hand():
     np.testing.assert_array_equal(d_x[0, :, 0], [6, 2])
 
 
+@pytest.mark.covers("SQ-09")
+def test_two_steps_of_one_unit_with_tanh_by_hand():
+    """h_1 = tanh(0.2 + 0.3) and h_2 = tanh(-0.2 + 0.3 h_1), with L = 2 h_1 + h_2."""
+    weights = bptt.RNNWeights(jnp.array([[0.2]]), jnp.array([[0.3]]), jnp.zeros(1))
+    x = jnp.array([[[1.0], [-1.0]]])
+    states = bptt.forward(weights, jnp.ones((1, 1)), x)
+    first = np.tanh(0.5)
+    second = np.tanh(-0.2 + 0.3 * first)
+    np.testing.assert_allclose(states[0, :, 0], [1, first, second])
+    (d_input, d_hidden, d_bias), d_h0, d_x = bptt.backward(weights, states, x, jnp.array([[[2.0], [1.0]]]))
+    d_second = 1 - second**2
+    d_first = (2 + 0.3 * d_second) * (1 - first**2)
+    want = [d_first - d_second, d_first + d_second * first, d_first + d_second, 0.3 * d_first]
+    np.testing.assert_allclose([v.squeeze() for v in (d_input, d_hidden, d_bias, d_h0)], want)
+    np.testing.assert_allclose(d_x[0, :, 0], [0.2 * d_first, 0.2 * d_second])
+
+
 @pytest.mark.slow(unless=["True"])
 @pytest.mark.covers("SQ-09")
 @pytest.mark.parametrize("linear", [False, True])

@@ -79,6 +79,13 @@ def test_no_validation_or_test_digit_is_among_those_that_are_learned():
     assert len(rows[0] & rows[1]) + len(rows[0] & rows[2]) + len(rows[1] & rows[2]) <= 2, "digits drawn alike"
 
 
+def test_accuracy_is_the_share_of_labels_that_have_the_largest_logit(monkeypatch):
+    monkeypatch.setattr(study, "logits_of", lambda params, images: params * images)
+    images = np.array([[3.0, 1, 2], [0, 5, 1], [1, 2, 9], [7, 1, 1]])
+    assert study.accuracy(1, images, np.array([0, 1, 2, 1])) == 0.75
+    assert study.accuracy(-1, images, np.array([1, 0, 0, 1])) == 1
+
+
 @pytest.mark.weekly
 @pytest.mark.covers("TL-19")
 def test_a_run_of_the_study_measures_all_arms():

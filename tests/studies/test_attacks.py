@@ -120,3 +120,25 @@ def test_each_arm_is_its_attack_on_its_network(monkeypatch):
     assert numbers["success of NES"] == pytest.approx(0.3)
     assert numbers["median queries of NES"] == 55
     assert numbers["only NES succeeds"] == 0
+
+
+@pytest.mark.parametrize(("size", "name"), [(0.05, None), (0.15, "FGSM"), (0.9, "FGSM")])
+def test_an_image_outside_of_its_ball_is_an_error(monkeypatch, size, name):
+    """Each attack adds `size` within 0.1; the largest ball alone allows 0.9."""
+    monkeypatch.setattr(study, "trained", lambda seed, steps: seed)
+    monkeypatch.setattr(study, "score_fn", lambda seed: read_off)
+    monkeypatch.setattr(study, "images", lambda split: (jnp.zeros((10, 8, 8, 1)), jnp.arange(10)))
+    monkeypatch.setattr(study, "fgsm", lambda score, key, x, y, epsilon: x + size)
+    monkeypatch.setattr(
+        study, "pgd", lambda score, key, x, y, epsilon, step_size=0.01, target=None: x + (0.9 if epsilon == 1 else 0.1)
+    )
+    for attack in ("nes", "random_signs"):
+        monkeypatch.setattr(
+            study, attack, lambda score, key, x, y, epsilon, **kwargs: QueryResult(x, jnp.int32(1), jnp.array(True))
+        )
+    monkeypatch.setattr(study, "fool_from_noise", lambda score, key, shape, t: jnp.zeros(shape))
+    if name is None:
+        study.attack_network(0, 0.1, 1, 10, 1)
+    else:
+        with pytest.raises(AssertionError, match=f"{name}: left its ball"):
+            study.attack_network(0, 0.1, 1, 10, 1)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlcore.data import sample_images
 from experiments.studies import augmentation_gallery
 
 
@@ -21,6 +22,24 @@ def test_a_group_of_tiles():
 def test_bad_height():
     with pytest.raises(ValueError, match="height=3: too small"):
         augmentation_gallery.study(height=3)
+
+
+@pytest.mark.parametrize(("image", "partner"), [("china", "flower"), ("flower", "china"), ("own.png", "flower")])
+def test_the_partner_of_a_picture_is_another_one(monkeypatch, image, partner):
+    names = []
+
+    def sample_image(name, height):
+        names.append((name, height))
+        return np.zeros((height, height, 3), np.uint8)
+
+    def fit_to(pixels, size):
+        raise InterruptedError(size)
+
+    monkeypatch.setattr(sample_images, "sample_image", sample_image)
+    monkeypatch.setattr(sample_images, "fit_to", fit_to)
+    with pytest.raises(InterruptedError, match=r"\(20, 20\)"):
+        augmentation_gallery.study(image=image, height=20)
+    assert names == [(image, 20), (partner, 20)]
 
 
 def drawn_tiles(*names, x):

@@ -16,8 +16,15 @@ def run(*rows):
 
 
 def test_the_figure_has_a_panel_for_time_loss_and_accuracy():
-    runs = run((0.5, 3, 0.8), (0.01, 1, 0.95))
-    assert len(study.draw({8: runs, 64: runs}, 10, 0.1).axes) == 3
+    """Two batch sizes of two seeds, two evaluations in ten steps: at steps 5 and 10; the edge is 2 / 0.1 = 20."""
+    runs = np.concatenate([run((0.5, 3, 0.8), (0.01, 1, 0.95)), run((0.4, 5, 0.8), (0.02, 2, 0.85))])
+    left, middle, right = study.draw({8: runs, 64: runs}, 10, 0.1).axes
+    np.testing.assert_allclose(left.lines[0].get_xydata(), [(5, 4), (10, 1.5)])
+    np.testing.assert_allclose(left.lines[2].get_ydata(), 20)
+    np.testing.assert_allclose(middle.lines[1].get_xydata(), [(0.4, 5), (0.02, 2)])
+    seeds, mean = right.lines[2:]  # of batch 64
+    np.testing.assert_allclose(seeds.get_xydata(), [(1, 95), (1, 85)])
+    np.testing.assert_allclose(mean.get_xydata(), [(0.75, 90), (1.25, 90)])
 
 
 def test_the_eigenvalue_where_the_loss_is_first_low_enough():

@@ -9,6 +9,7 @@ from dlcore.data.topics import topic_lines
 from dlcore.models.gpt2 import GPT2
 from experiments.studies import language_pretraining as study
 
+KEY = jax.random.key(1)
 NET = GPT2(5, 4, num_layers=1, num_heads=1, width=4)
 
 
@@ -46,6 +47,14 @@ def test_a_frozen_network_stays_and_the_others_move():
         same = jax.tree.map(lambda a, b: bool((a == b).all()), learned["network"], network)
         assert all(jax.tree.leaves(same)) == frozen
         assert (learned["head"]["kernel"] != 0).any()
+
+
+@pytest.mark.covers("AT-18")
+def test_training_gets_the_head_alone_where_the_network_is_frozen(monkeypatch):
+    monkeypatch.setattr(study, "train", lambda start, *_: dict.fromkeys(start, "learned"))
+    for frozen, network in ((True, "pretrained"), (False, "learned")):
+        params = study.classify(NET, "pretrained", jnp.zeros((6, 4)), jnp.arange(6), 3, 6, 0.1, KEY, frozen)
+        assert params == {"network": network, "head": "learned"}
 
 
 @pytest.mark.weekly

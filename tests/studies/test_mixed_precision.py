@@ -84,3 +84,15 @@ def test_each_format_computes_in_its_type_and_one_scales_its_loss(monkeypatch, n
     short = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}[dtype]
     assert f":{short}[2,128] = dot_general[" in program
     assert all(f":{other}[2,128]" not in program for other in {"bf16", "f16"} - {short})
+
+
+@pytest.mark.covers("SY-04")
+def test_one_optimizer_alone_scales_its_loss():
+    """Slopes of 1 after a division by 8, at rate 0.1: steps of 0.8, whatever the loss scale."""
+    params = np.zeros(1, np.float32)
+    for scaled in (False, True):
+        tx = study.optimizer(0.1, 8.0, scaled)
+        state = tx.init(params)
+        scale = study.loss_scale(state)
+        assert (scale > 1) == scaled
+        np.testing.assert_allclose(tx.update(scale * np.ones(1, np.float32), state, params)[0], -0.8, rtol=1e-6)

@@ -89,6 +89,12 @@ def test_each_stop_of_the_tour_is_the_layer_of_its_name():
         ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), shapes[name])
         y = np.asarray(jax.jit(layers[name].apply)({"params": ones}, x))[0, :, :, 0] - 1  # the bias
         assert np.flatnonzero(y.any(1)).tolist() == np.flatnonzero(y.any(0)).tolist() == list(seen), name
+    # The graph joins a pixel to its four neighbors.
+    graph, nodes = layers["graph, 4 neighbors"], jnp.asarray(x)
+    shapes = jax.eval_shape(graph.init, jax.random.key(0), nodes)
+    ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), shapes)
+    y = np.asarray(jax.jit(graph.apply)(ones, nodes))[0, :, :, 0]
+    assert np.argwhere(y > y.min()).tolist() == [[5, 6], [6, 5], [6, 6], [6, 7], [7, 6]]
     kinds = {name: type(layers[name]).__name__ for name in ("weight norm", "weight standardization", "SAGAN attention")}
     assert list(kinds.values()) == ["WeightNorm", "WeightStandardization", "SAGANAttention"]
 

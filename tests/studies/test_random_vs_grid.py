@@ -65,3 +65,25 @@ def test_each_way_draws_as_its_name_says(monkeypatch):
         "Latin hypercube": ("latin_hypercube", "space", 9, 7),
         "Sobol": ("sobol", "space", 9, 7),
     }
+
+
+def test_the_shares_are_of_the_trials_that_are_free_of_the_grid(monkeypatch):
+    """Trial k of all has the rate k, the dropout -k and the accuracy k / 100; the grid has the first four of each."""
+    size = 2 * 2**2
+    values = np.arange(len(study.WAYS) * size)
+    pairs = np.stack([values, -values], -1).reshape(len(study.WAYS), 2, 4, 2)
+    asked = []
+
+    def explained(column, results):
+        asked.append((column.tolist(), results.tolist()))
+        return 0.5
+
+    monkeypatch.setattr(study, "plan", lambda repeats, side: dict(zip(study.WAYS, pairs, strict=True)))
+    monkeypatch.setattr(study, "accuracies", lambda trials, steps: trials[:, 0] / 100)
+    monkeypatch.setattr(study, "explained", explained)
+    monkeypatch.setattr(study, "draw", lambda *_: None)
+    result = study.study(num_repeats=2, grid_side=2, steps=1)
+    free = values[size:]
+    assert asked == [(free.tolist(), (free / 100).tolist()), ((-free).tolist(), (free / 100).tolist())]
+    for k, name in enumerate(study.WAYS):
+        assert result.numbers[f"best accuracy, {name}"] == [(size * k + 3) / 100, (size * k + 7) / 100]

@@ -113,3 +113,19 @@ def test_each_name_stands_for_its_measures(monkeypatch):
     assert cells == pytest.approx({(0, 0): 0.5, (0, 1): 0.4, (1, 0): 0.6, (1, 1): 0.5})
     assert result.holds
     np.testing.assert_allclose(result.headline.values, [0.49, 0.49])
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_one_arm_alone_moves_the_images(monkeypatch, augment):
+    runs = []
+
+    def train(*_, **settings):
+        runs.append((settings["augment"] is not None, settings["dropout_rate"], settings["batch_size"]))
+        raise InterruptedError
+
+    monkeypatch.setattr(regularization, "train", train)
+    data = Digits(np.zeros((6, 8, 8, 1)), np.zeros(6, int), np.zeros((2, 8, 8, 1)), np.zeros(2, int))
+    keys = jax.random.split(jax.random.key(0), 1)
+    with pytest.raises(InterruptedError):
+        regularization.measure(keys, 1, data, counts=(3,), dropout_rate=0.25, augment=augment)
+    assert runs == [(augment, 0.25, 32)]

@@ -89,3 +89,18 @@ def test_optimizers_of_the_list_change_the_run():
     plain = study.measure({}, 1, 20, 40)
     for arm in ("weight decay", "L1", "elastic net", "max-norm", "mixup"):
         assert np.abs(study.measure(study.ARMS[arm], 1, 20, 40) - plain).max() > 1e-5, arm
+
+
+@pytest.mark.parametrize("survival", [1.0, 0.75])
+def test_the_branch_of_one_arm_alone_is_dropped_at_random(monkeypatch, survival):
+    calls = []
+
+    def stochastic_depth(rate, deterministic):
+        calls.append((rate, deterministic))
+        return lambda branch: branch
+
+    monkeypatch.setattr(study, "StochasticDepth", stochastic_depth)
+    net, x = study.Net(survival=survival), jax.ShapeDtypeStruct((2, 8, 8, 1), jnp.float32)
+    for train in (False, True):
+        jax.eval_shape(lambda x, train=train: net.init(jax.random.key(0), x, train), x)
+    assert calls == ([] if survival == 1 else [(0.75, True), (0.75, False)])

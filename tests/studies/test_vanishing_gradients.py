@@ -33,6 +33,13 @@ def test_a_sigmoid_passes_less_than_a_quarter_and_a_residual_block_everything(at
 
 
 @pytest.mark.covers("BP-13")
+@pytest.mark.parametrize(("kind", "variance"), [("sigmoid", 1 / 64), ("ReLU", 2 / 64), ("residual", 2 / 64)])
+def test_sigmoids_start_as_xavier_says_and_rectifiers_as_he_does(kind, variance):
+    kernels = study.Deep(kind, 6, gain=3.0).init(jax.random.key(1), 64)["kernels"]
+    assert float(kernels.var()) == pytest.approx(9 * variance, rel=0.05)
+
+
+@pytest.mark.covers("BP-13")
 def test_without_biases_relus_scale_the_output_by_the_gain_to_the_depth():
     plain, large = (study.Deep("ReLU", 6, gain) for gain in (1.0, 2.0))
     params, wider = (net.init(jax.random.key(1), 64) for net in (plain, large))
