@@ -1,17 +1,20 @@
-"""LabeledImages: images with one class each, for classifiers."""
+"""Labeled images: one class each, for classifiers and for what is built on them."""
 
 import dataclasses
+import math
 from typing import Any
 
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.origin import Start
+from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Spec, Splits
-from dlcore.kits.images import classifier_panels, labeled_images, prediction
+from dlcore.kits.images import classifier_panels, known_datasets, labeled_images, prediction
 from dlcore.kits.images.labeled_images import ImageFlags
 from dlcore.kits.training import backbone
 from dlcore.modes.report_context import ReportContext
 
-__all__ = ["LabeledImages"]
+__all__ = ["Classification", "LabeledImages", "PretrainedClassification"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,3 +95,54 @@ class LabeledImages(ImageFlags):
           Name -> image [H, W, C].
         """
         return classifier_panels.pictures(context)
+
+
+@dataclasses.dataclass(frozen=True)
+class Classification(LabeledImages):
+    """Labeled images for a network that learns their classes from random weights."""
+
+    def expected_loss(self, setup: Setup) -> float:
+        """Compute the initial loss of equally probable classes.
+
+        Args:
+          setup: facts of the run.
+
+        Returns:
+          log C.
+        """
+        return math.log(setup.spec["num_classes"])
+
+    def planned(self, flags: Flags) -> tuple[Spec, Any] | None:
+        """Describe data sets whose shapes are known without loading them.
+
+        Args:
+          flags: resolved settings.
+
+        Returns:
+          (spec, one batch); None for other data.
+        """
+        return known_datasets.describe_known_dataset(flags)
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainedClassification(Classification):
+    """Labeled images for a network that may start from trained weights, by `--init_from`."""
+
+    def settings(self) -> dict[str, Setting]:
+        """Collect the flags of the task, and `--init_from`.
+
+        Returns:
+          {flag: setting}.
+        """
+        return {**super().settings(), **backbone.SETTINGS}
+
+    def start(self, setup: Setup) -> Start | None:
+        """Start from the weights of `--init_from`.
+
+        Args:
+          setup: facts of the run.
+
+        Returns:
+          State -> State with the weights; None without `--init_from`.
+        """
+        return backbone.start(setup)

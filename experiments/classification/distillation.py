@@ -9,13 +9,31 @@ The teacher is a run of experiments.classification.supervised, or any other clas
 `--network` a small ResNet is trained first, which reaches 97.6 %.
 """
 
-import math
+import dataclasses
+from typing import Any
 
 from dlcore.classification import distillation
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits.images import classifier_panels, known_datasets, labeled_images, prediction
-from dlcore.kits.training import backbone, optimizer, pretrained_network
+from dlcore.kits.training import pretrained_network
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
+from dlcore.tasks.labeled_images import Classification
+
+TEACHER = pretrained_network.SETTINGS["network"]._replace(origin=pretrained_network.teacher_origin)
+
+
+@dataclasses.dataclass(frozen=True)
+class TaughtClassification(Classification):
+    """Labeled images, and a trained network whose predictions teach."""
+
+    def settings(self) -> dict[str, Any]:
+        return {**super().settings(), **pretrained_network.SETTINGS, "network": TEACHER}
+
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        return {**super().arguments(setup), "teacher": teacher_model(setup)}
+
+    def start(self, setup: Setup):
+        return lambda state: state.replace(teacher=load_teacher(setup).variables)
 
 
 def teacher_model(setup: Setup):
@@ -37,44 +55,15 @@ def load_teacher(setup: Setup) -> pretrained_network.TrainedNetwork:
     return pretrained_network.load_network(source, channels=channels_of(setup), class_names=setup.spec["class_names"])
 
 
-def build(setup: Setup):
-    learner = distillation.learner(
-        model=backbone.build(setup),
-        teacher=teacher_model(setup),
-        optimizer=optimizer.build(setup),
-        preprocess=labeled_images.preprocess(setup),
-        augment=labeled_images.augmentation(setup.flags, setup.spec),
-        **setup.flags.group("learner"),
-    )
-    return optimizer.evaluate_ema(learner, setup)
-
-
-TEACHER = pretrained_network.SETTINGS["network"]._replace(origin=pretrained_network.teacher_origin)
-
-
-def start(setup: Setup):
-    return lambda state: state.replace(teacher=load_teacher(setup).variables)
-
-
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=distillation.learner,
-    data=labeled_images.data,
-    build=build,
+    __file__,
+    __doc__,
+    distillation.learner,
+    task=TaughtClassification(),
+    optimizer=AveragedAdamW(),
     model="mlp",
-    settings={**labeled_images.SETTINGS, **optimizer.SETTINGS, **pretrained_network.SETTINGS, "network": TEACHER},
     defaults={"epochs": 60.0, "eval_every": 50, "select": "last", "network_steps": 1000},
     smoke={"steps": 5, "batch_size": 32, "eval_every": 5, "eval_batch_size": 500, "network_steps": 2},
-    expected_loss=lambda setup: math.log(setup.spec["num_classes"]),
-    plain=classifier_panels.PLAIN,
-    planned=known_datasets.describe_known_dataset,
-    inputs=prediction.inputs,
-    describe=prediction.describe,
-    schedule=optimizer.schedule,
-    panels=classifier_panels.panels,
-    pictures=classifier_panels.pictures,
-    start=start,
 )
 
 if __name__ == "__main__":

@@ -7,32 +7,19 @@ python -m experiments.semi_supervised.temporal_ensembling --dataset=mnist --data
 One seed (seed 1: 83.0 % and 81.2 %, seed 2: 87.2 % and 87.2 %); the second command was not run.
 """
 
-from dlcore.experiment import Experiment, Setup
+from dlcore.experiment import Experiment
 from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.semi_supervised import temporal_ensembling
 from dlcore.tasks.few_labels import SMOKE, FewLabels
 
-TASK, OPTIMIZER = FewLabels(unlabeled_ratio=4), AdamW(weight_decay=0.01)
-
-
-def build(setup: Setup):
-    learner = temporal_ensembling.learner(
-        num_unlabeled=setup.spec["unlabeled_size"],
-        optimizer=OPTIMIZER.build(setup),
-        **TASK.arguments(setup),
-        **setup.flags.group("learner"),
-    )
-    return TASK.wrap(learner, setup)
-
-
 experiment = Experiment(
     __file__,
     __doc__,
     temporal_ensembling.learner,
-    task=TASK,
-    optimizer=OPTIMIZER,
-    build=build,
+    task=FewLabels(unlabeled_ratio=4),
+    optimizer=AdamW(weight_decay=0.01),
+    arguments=lambda setup: {"num_unlabeled": setup.spec["unlabeled_size"]},
     defaults={"ramp_steps": 200, "unlabeled_weight": 30.0, "steps": 400},
     smoke=SMOKE,
 )
