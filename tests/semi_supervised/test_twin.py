@@ -39,7 +39,6 @@ def of_one(batch):
     return batch["image"].sum()
 
 
-@pytest.mark.covers("SE-11")
 def test_each_of_the_two_learns_its_own_stream():
     """Images add up to 6 in the labeled stream, and to 106 in both."""
     twin = add_twin(adder("technique", of_both, 0.1), adder("baseline", of_one, 0.5))
@@ -58,7 +57,6 @@ def test_each_of_the_two_learns_its_own_stream():
     assert twin.predict(after, BATCH) == ("technique", pytest.approx(116.6))
 
 
-@pytest.mark.covers("SE-11")
 def test_the_gain_is_the_difference_of_the_accuracies():
     """Evaluation has one stream: 106 - 6 of four examples."""
     twin = add_twin(adder("technique", of_both, 0.1), adder("baseline", of_one, 0.5))

@@ -10,7 +10,6 @@ from dlcore.data.source import Source
 from dlcore.kits.video import labeled_clips
 
 
-@pytest.mark.covers("VD-02")
 @pytest.mark.parametrize(
     ("task", "counts"),
     [("motion", (200, 20, 50)), ("order", (400, 40, 100))],  # half of the clips of task order move up or down

@@ -117,7 +117,7 @@ class Quadric(nn.Module):
         return points @ w + v * jnp.square(points).sum(-1)
 
 
-@pytest.mark.covers("TD-15")
+@pytest.mark.covers("TD-07", "TD-08")
 @pytest.mark.parametrize("target", ["distance", "occupancy"])
 def test_one_update_of_an_implicit_surface_by_hand(target):
     """|f - d| + e (|grad f| - 1)² for distances; logistic loss of d <= 0 (inside) for occupancy."""
