@@ -7,15 +7,17 @@ Scenes of one to three solids on a floor are rendered with exact depth. `abs_rel
 that of the mean depth map of the training scenes; `silog` ignores the scale; `normal_error` is the mean of 1 - cos.
 """
 
-from typing import Any
+import dataclasses
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.solids import rgbd_scenes
-from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
-from dlcore.kits.training import optimizer
+from dlcore.experiment import Experiment, Flags, Setup, Splits
+from dlcore.experiment.task import Task
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.metrics.depth import depth_errors
@@ -23,64 +25,76 @@ from dlcore.ops import depth_to_normals
 from dlcore.vision3d import depth
 
 
-def data(flags: Flags) -> Splits:
-    few = max(4, flags.num_scenes // 8)
-    counts = (flags.num_scenes, few, few)
-    train, valid, test = (rgbd_scenes(count, seed, flags.image_size) for seed, count in enumerate(counts))
-    mean = train.arrays["depth"].mean(0)
-    errors = jax.jit(jax.vmap(lambda truth: depth_errors(jnp.asarray(mean), truth)["abs_rel"]))(test.arrays["depth"])
-    spec = {
-        "dataset": "rgbd scenes",
-        "image_size": flags.image_size,
-        "trivial": {"abs_rel": (float(errors.mean()), "the mean depth map of the training scenes")},
-    }
-    return Splits(train, valid, test, spec)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DepthScenes(Task):
+    """Rendered scenes with exact depth and normals.
 
+    Args:
+      num_scenes: training images; an eighth as many validate, and as many test
+      image_size: side of the images in pixels, a multiple of 8
+    """
 
-def panels(context: Any) -> list:
-    """Images, true and predicted depth with a color bar, and normals: true, predicted and of the predicted depth."""
-    from dlcore.report.curves import curves
-    from dlcore.report.figure import figure_panel, new_figure
+    num_scenes: Annotated[int, Range(4)] = 800
+    image_size: Annotated[int, Range(8), "essential"] = 32
 
-    test, outputs = context.data.test.arrays, context.outputs
-    columns = ("image", "true depth", "predicted depth", "true normals", "predicted", "of predicted depth")
-    rows = min(4, len(test["image"]))
-    figure, axes = new_figure((11.0, 1.9 * rows), rows, len(columns), squeeze=False)
-    for i in range(rows):
-        low, high = float(test["depth"][i].min()), float(test["depth"][i].max())
-        of_depth = depth_to_normals(jnp.asarray(outputs["depth"][i]), jnp.asarray(test["intrinsics"][i]))
-        shown = [test["image"][i], test["depth"][i], np.asarray(outputs["depth"][i])]
-        shown += [(np.asarray(n) * (1, -1, -1) + 1) / 2 for n in (test["normals"][i], outputs["normals"][i], of_depth)]
-        for k, (name, values) in enumerate(zip(columns, shown, strict=True)):
-            axes[i, k].set_axis_off()
-            limits = {"vmin": low, "vmax": high, "cmap": "viridis"} if values.ndim == 2 else {}
-            picture = axes[i, k].imshow(values if limits else np.clip(values, 0, 1), **limits)
-            if i == 0:
-                axes[i, k].set_title(name, fontsize=8)
-            if k == 2:
-                figure.colorbar(picture, ax=list(axes[i, 1:3]), fraction=0.04)
-    note = "Depth along the camera's axis; normals as colors: red to the right, green up, blue toward the camera."
-    return [figure_panel("Depth and normals", figure, note), curves(context.history)]
+    monitor: ClassVar[str] = "abs_rel"
+    monitor_mode: ClassVar[str] = "min"
+    headline: ClassVar[str] = "abs_rel"
 
+    def data(self, flags: Flags) -> Splits:
+        few = max(4, flags.num_scenes // 8)
+        counts = (flags.num_scenes, few, few)
+        train, valid, test = (rgbd_scenes(count, seed, flags.image_size) for seed, count in enumerate(counts))
+        mean = train.arrays["depth"].mean(0)
+        errors = jax.jit(jax.vmap(lambda truth: depth_errors(jnp.asarray(mean), truth)["abs_rel"]))(
+            test.arrays["depth"]
+        )
+        spec = {
+            "dataset": "rgbd scenes",
+            "image_size": flags.image_size,
+            "trivial": {"abs_rel": (float(errors.mean()), "the mean depth map of the training scenes")},
+        }
+        return Splits(train, valid, test, spec)
 
-def build(setup: Setup):
-    model = depth.DepthNet(dtype=setup.dtype, **setup.flags.group("network"))
-    return depth.learner(model=model, optimizer=optimizer.build(setup), **setup.flags.group("learner"))
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        return {"model": depth.DepthNet(dtype=setup.dtype, **setup.flags.group("network"))}
+
+    def panels(self, context: Any) -> list:
+        """Images, depth with a color bar, and normals: true, predicted and of the predicted depth."""
+        from dlcore.report.curves import curves
+        from dlcore.report.figure import figure_panel, new_figure
+
+        test, outputs = context.data.test.arrays, context.outputs
+        columns = ("image", "true depth", "predicted depth", "true normals", "predicted", "of predicted depth")
+        rows = min(4, len(test["image"]))
+        figure, axes = new_figure((11.0, 1.9 * rows), rows, len(columns), squeeze=False)
+        for i in range(rows):
+            low, high = float(test["depth"][i].min()), float(test["depth"][i].max())
+            of_depth = depth_to_normals(jnp.asarray(outputs["depth"][i]), jnp.asarray(test["intrinsics"][i]))
+            shown = [test["image"][i], test["depth"][i], np.asarray(outputs["depth"][i])]
+            shown += [
+                (np.asarray(n) * (1, -1, -1) + 1) / 2 for n in (test["normals"][i], outputs["normals"][i], of_depth)
+            ]
+            for k, (name, values) in enumerate(zip(columns, shown, strict=True)):
+                axes[i, k].set_axis_off()
+                limits = {"vmin": low, "vmax": high, "cmap": "viridis"} if values.ndim == 2 else {}
+                picture = axes[i, k].imshow(values if limits else np.clip(values, 0, 1), **limits)
+                if i == 0:
+                    axes[i, k].set_title(name, fontsize=8)
+                if k == 2:
+                    figure.colorbar(picture, ax=list(axes[i, 1:3]), fraction=0.04)
+        note = "Depth along the camera's axis; normals as colors: red to the right, green up, blue toward the camera."
+        return [figure_panel("Depth and normals", figure, note), curves(context.history)]
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=depth.learner,
-    data=data,
-    build=build,
+    __file__,
+    __doc__,
+    depth.learner,
+    task=DepthScenes(),
+    optimizer=AdamW(learning_rate=2e-3, weight_decay=0.01),
     modules={"network": depth.DepthNet},
-    settings={
-        "num_scenes": Setting(800, "training images; an eighth as many validate, and as many test", limits=Range(4)),
-        "image_size": Setting(32, "side of the images in pixels, a multiple of 8", limits=Range(8), essential=True),
-        **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
-    },
-    defaults={"steps": 1000, "batch_size": 16, "eval_every": 250, "learning_rate": 2e-3, "weight_decay": 0.01},
+    defaults={"steps": 1000, "batch_size": 16, "eval_every": 250},
     smoke={
         "steps": 2,
         "batch_size": 4,
@@ -90,11 +104,6 @@ experiment = Experiment(
         "num_scenes": 8,
         "network.widths": (4, 8),
     },
-    monitor="abs_rel",
-    monitor_mode="min",
-    headline="abs_rel",
-    schedule=optimizer.schedule,
-    panels=panels,
 )
 
 if __name__ == "__main__":

@@ -8,13 +8,15 @@ the test split is the pixels of views that were not trained on, and `psnr` is th
 of the mean color of the training pixels. The report shows the new views, true and rendered, and their depth.
 """
 
-from typing import Any
+import dataclasses
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from dlcore.data.scene_rays import scene_rays
-from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
-from dlcore.kits.training import optimizer
+from dlcore.experiment import Experiment, Flags, Setup, Splits
+from dlcore.experiment.task import Task
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.vision3d import radiance_field
@@ -28,69 +30,74 @@ def mean_color_psnr(train: np.ndarray, test: np.ndarray) -> float:
     return float(-10 * np.log10(np.square(test - train.mean(0)).mean()))
 
 
-def data(flags: Flags) -> Splits:
-    train, valid, test = (
-        scene_rays(views, seed, flags.image_size)
-        for seed, views in enumerate((flags.num_views, max(1, flags.num_views // 16), max(1, flags.num_views // 8)))
-    )
-    known = mean_color_psnr(train.arrays["color"], test.arrays["color"])
-    spec = {
-        "dataset": "scene rays",
-        "image_size": flags.image_size,
-        "trivial": {"psnr": (known, "the mean color of the training pixels")},
-    }
-    return Splits(train, valid, test, spec)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SceneViews(Task):
+    """The rays of rendered views of a scene.
 
+    Args:
+      num_views: views to train on; an eighth as many test
+      image_size: side of the views in pixels
+    """
 
-def panels(context: Any) -> list:
-    """New views: true and rendered, the error, and depth with a color bar; and the curves."""
-    from dlcore.report.curves import curves
-    from dlcore.report.figure import figure_panel, new_figure
+    num_views: Annotated[int, Range(1), "essential"] = 64
+    image_size: Annotated[int, Range(8), "essential"] = 32
 
-    side = context.spec["image_size"]
-    test, outputs = context.data.test.arrays, context.outputs
-    shown = min(SHOWN, len(outputs["color"]) // side**2)
-    columns = ("true", "rendered", "absolute error", "true depth", "rendered depth")
-    figure, axes = new_figure((9.0, 1.8 * shown), shown, len(columns), squeeze=False)
-    for i in range(shown):
-        rows = slice(i * side**2, (i + 1) * side**2)
-        true, color = (np.asarray(v[rows]).reshape(side, side, 3) for v in (test["color"], outputs["color"]))
-        depths = [np.asarray(v[rows]).reshape(side, side) for v in (test["depth"], outputs["depth"])]
-        limits = {"vmin": depths[0].min(), "vmax": depths[0].max(), "cmap": "viridis"}
-        for k, image in enumerate((true, color, np.abs(color - true), *depths)):
-            axes[i, k].set_axis_off()
-            drawn = axes[i, k].imshow(np.clip(image, 0, 1) if image.ndim == 3 else image, **limits)
-            if i == 0:
-                axes[i, k].set_title(columns[k], fontsize=8)
-        figure.colorbar(drawn, ax=list(axes[i, 3:]), fraction=0.05)
-    note = "The first views of the test split, unselected. Depth is along the rays."
-    return [figure_panel("New views", figure, note), curves(context.history)]
+    monitor: ClassVar[str] = "psnr"
+    headline: ClassVar[str] = "psnr"
 
+    def data(self, flags: Flags) -> Splits:
+        train, valid, test = (
+            scene_rays(views, seed, flags.image_size)
+            for seed, views in enumerate((flags.num_views, max(1, flags.num_views // 16), max(1, flags.num_views // 8)))
+        )
+        known = mean_color_psnr(train.arrays["color"], test.arrays["color"])
+        spec = {
+            "dataset": "scene rays",
+            "image_size": flags.image_size,
+            "trivial": {"psnr": (known, "the mean color of the training pixels")},
+        }
+        return Splits(train, valid, test, spec)
 
-def build(setup: Setup):
-    model = RadianceField(dtype=setup.dtype, **setup.flags.group("field"))
-    return radiance_field.learner(model=model, optimizer=optimizer.build(setup), **setup.flags.group("learner"))
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        return {"model": RadianceField(dtype=setup.dtype, **setup.flags.group("field"))}
+
+    def panels(self, context: Any) -> list:
+        """New views: true and rendered, the error, and depth with a color bar; and the curves."""
+        from dlcore.report.curves import curves
+        from dlcore.report.figure import figure_panel, new_figure
+
+        side = context.spec["image_size"]
+        test, outputs = context.data.test.arrays, context.outputs
+        shown = min(SHOWN, len(outputs["color"]) // side**2)
+        columns = ("true", "rendered", "absolute error", "true depth", "rendered depth")
+        figure, axes = new_figure((9.0, 1.8 * shown), shown, len(columns), squeeze=False)
+        for i in range(shown):
+            rows = slice(i * side**2, (i + 1) * side**2)
+            true, color = (np.asarray(v[rows]).reshape(side, side, 3) for v in (test["color"], outputs["color"]))
+            depths = [np.asarray(v[rows]).reshape(side, side) for v in (test["depth"], outputs["depth"])]
+            limits = {"vmin": depths[0].min(), "vmax": depths[0].max(), "cmap": "viridis"}
+            for k, image in enumerate((true, color, np.abs(color - true), *depths)):
+                axes[i, k].set_axis_off()
+                drawn = axes[i, k].imshow(np.clip(image, 0, 1) if image.ndim == 3 else image, **limits)
+                if i == 0:
+                    axes[i, k].set_title(columns[k], fontsize=8)
+            figure.colorbar(drawn, ax=list(axes[i, 3:]), fraction=0.05)
+        note = "The first views of the test split, unselected. Depth is along the rays."
+        return [figure_panel("New views", figure, note), curves(context.history)]
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=radiance_field.learner,
-    data=data,
-    build=build,
+    __file__,
+    __doc__,
+    radiance_field.learner,
+    task=SceneViews(),
+    optimizer=AdamW(learning_rate=5e-3, weight_decay=0.0),
     modules={"field": RadianceField},
-    settings={
-        "num_views": Setting(64, "views to train on; an eighth as many test", limits=Range(1), essential=True),
-        "image_size": Setting(32, "side of the views in pixels", limits=Range(8), essential=True),
-        **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
-    },
     defaults={
         "steps": 3000,
         "batch_size": 256,
         "eval_batch_size": 1024,
         "eval_every": 500,
-        "learning_rate": 5e-3,
-        "weight_decay": 0.0,
         "num_samples": 48,
         "near": 2.2,
         "far": 7.5,
@@ -105,10 +112,6 @@ experiment = Experiment(
         "num_samples": 4,
         "field.hidden": (8,),
     },
-    monitor="psnr",
-    headline="psnr",
-    schedule=optimizer.schedule,
-    panels=panels,
 )
 
 if __name__ == "__main__":
