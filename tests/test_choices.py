@@ -2,8 +2,11 @@
 
 import ast
 import functools
+import importlib
 import re
 from pathlib import Path
+from types import ModuleType
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +28,8 @@ from dlcore.transfer import domain_adaptation
 PACKAGE = Path(__file__).resolve().parents[1] / "dlcore"
 NOT_CHECKED = {
     "experiment/experiment.py: Experiment(monitor_mode)": "written in a page, which the contract tests read",
+    "models/mobilenet_v4.py: BlockSetting(kind)": "written in the table of the networks",
+    "models/pretrained/family.py: Family(library)": "written in the table of families",
     "report/measures.py: Measure(better)": "a table of constants",
     "transfer/continual.py: Recipe(fisher)": "learn_in_turn checks it",
 }
@@ -113,8 +118,7 @@ def choices(node: ast.expr | None, file: str) -> tuple | None:
     if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "Annotated":
         return choices(node.slice.elts[0], file)
     if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "Literal":
-        words = ast.literal_eval(node.slice)
-        return words if isinstance(words, tuple) else (words,)
+        return get_args(eval(ast.unparse(node), {**vars(module(file)), "Literal": Literal}))
     if isinstance(node, ast.Tuple) and all(isinstance(word, ast.Constant) for word in node.elts):
         return ast.literal_eval(node)
     return None
@@ -128,9 +132,22 @@ def options(node: ast.AST) -> dict[str, ast.expr]:
     return {argument.arg: argument.annotation for argument in arguments if argument.annotation is not None}
 
 
+def module(file: str) -> ModuleType:
+    """Import a file of dlcore."""
+    return importlib.import_module(f"dlcore.{file.removesuffix('.py').removesuffix('/__init__').replace('/', '.')}")
+
+
+def checks_its_fields(node: ast.AST, file: str) -> bool:
+    """Whether a record checks all its fields when it is made, as tasks do."""
+    if not isinstance(node, ast.ClassDef):
+        return False
+    post_init = getattr(getattr(module(file), node.name), "__post_init__", None)
+    return post_init is not None and "check_fields" in post_init.__code__.co_names
+
+
 def fate(node: ast.AST, option: str, words: tuple, file: str) -> str:
     """What becomes of an option: "checked", "raised" for in the function's own words, "passed on", or ""."""
-    if any(ast.unparse(decorator) == "check_arguments" for decorator in node.decorator_list):
+    if any(ast.unparse(part) == "check_arguments" for part in node.decorator_list) or checks_its_fields(node, file):
         return "checked"
     value = f"self.{option}" if isinstance(node, ast.ClassDef) else option
     calls = [part for part in ast.walk(node) if isinstance(part, ast.Call)]

@@ -85,7 +85,7 @@ ELSEWHERE = {
 
 TEXTS = [
     *("true", "false", "0", "1", "2", "3", "4", "5", "8", "16"),
-    *("0.1", "0.25", "0.5", "1.5", "x", "1,2", "2,3", "1,1,1", "4,8,16", "0.2,0.7"),
+    *("0.1", "0.25", "0.5", "1.5", "x", "1,2", "2,3", "1,1,1", "4,8,16", "0.2,0.7", "64"),
 ]
 """Values to try where a flag has no choices."""
 
@@ -167,7 +167,8 @@ def other_values(name: str, setting: Setting, value: Any, count: int = 3) -> lis
             continue
         if other != value and other not in found:
             found.append(other)
-    return found[: max(count, len(choices_of(setting)))]
+    most = max(count, len(choices_of(setting)))
+    return found if len(found) <= most else [*found[: most - 1], found[-1]]  # small values and a great one
 
 
 def choices_of(setting: Setting) -> list[str]:
@@ -221,10 +222,11 @@ def flags_without_effect(name: str, folder: pathlib.Path) -> set[str]:
     ]
     measures = [lambda f: page.notes(setup(f), data), lambda f: page.evaluators(setup(f), data, "test")]
     single = {key for key, setting in settings.items() if kind_name(key, setting) == text_of(setting.default)}
-    pending = settings.keys() - single - names_read(flags, page.data, page.check, page.planned, *measures, *beside)
+    read_by_data = names_read(flags, page.data)
+    pending = settings.keys() - single - read_by_data - names_read(flags, page.check, page.planned, *measures, *beside)
     for context in contexts(settings, flags):
         around = flags.replace(**context)
-        if "dataset" in context:
+        if pending and context.keys() & read_by_data:
             elsewhere = around.replace(data_dir=str(folder)) if "data_dir" in around else around
             pending -= names_read(elsewhere, page.data)
         pending -= names_read(around, *beside)

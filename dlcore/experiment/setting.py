@@ -22,6 +22,7 @@ __all__ = [
     "SEEDS",
     "FlagError",
     "Setting",
+    "check_fields",
     "did_you_mean",
     "field_settings",
     "kind_name",
@@ -287,6 +288,22 @@ def field_settings(record: Any) -> dict[str, Setting]:
             regularizes="regularizes" in marks,
         )
     return settings
+
+
+def check_fields(record: Any) -> None:
+    """Check the values of a dataclass instance that are flags, as the command line checks theirs.
+
+    Args:
+      record: instance of a dataclass.
+
+    Raises:
+      ValueError: a value is not allowed.
+    """
+    for name, setting in field_settings(record).items():
+        try:
+            read_value(name, setting, setting.default)
+        except FlagError as error:
+            raise ValueError(str(error).removeprefix("--")) from None
 
 
 def _identity(hint: Any) -> bool | Literal["if changed"]:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from dlcore.experiment.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import Setting, field_settings
+from dlcore.experiment.setting import Setting, check_fields, field_settings
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner
 
@@ -31,6 +31,9 @@ class Task:
 
     defaults: ClassVar[dict[str, Any]] = {}
     """Values of the settings of the run and of the model, such as the batch size."""
+
+    def __post_init__(self):
+        check_fields(self)
 
     def settings(self) -> dict[str, Setting]:
         """Collect the flags of the task.
@@ -91,12 +94,12 @@ class Task:
           optimizer: record of the optimizer's flags, with `build(setup)`, and perhaps `wrap(learner, setup)` and
             `parameters`, the parameters of the technique that take an optimizer; None for a technique without one.
           setup: facts of the run.
-          arguments: the page's own `arguments`; None takes those of the task.
+          arguments: the page's own `arguments`, beside those of the task; of two of one name, the page's is taken.
 
         Returns:
           The learner.
         """
-        values = self.arguments(setup) if arguments is None else arguments(setup)
+        values = {**self.arguments(setup), **(arguments(setup) if arguments is not None else {})}
         if optimizer is not None:
             for parameter in getattr(optimizer, "parameters", ("optimizer",)):
                 values[parameter] = optimizer.build(setup)

@@ -75,7 +75,11 @@ def sets_of_pixels(x: jax.Array, size: int, partition: Partition) -> jax.Array:
 
     Returns:
       [B, H / P * W / P, P * P, C].
+
+    Raises:
+      ValueError: `partition` is unknown.
     """
+    check_choice("partition", partition, Partition)
     if partition == "window":
         return windows(x, size)
     b, h, w, c = x.shape
@@ -95,7 +99,11 @@ def join_sets(x: jax.Array, height: int, width: int, size: int, partition: Parti
 
     Returns:
       [B, H, W, C].
+
+    Raises:
+      ValueError: `partition` is unknown.
     """
+    check_choice("partition", partition, Partition)
     x = x.reshape(x.shape[0], height // size, width // size, size, size, x.shape[-1])
     axes = (0, 1, 3, 2, 4, 5) if partition == "window" else (0, 3, 1, 4, 2, 5)
     return x.transpose(axes).reshape(x.shape[0], height, width, x.shape[-1])

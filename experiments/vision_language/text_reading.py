@@ -45,6 +45,11 @@ SETTINGS = {
 def check(flags: Flags) -> None:
     if flags.model not in ("attention", "ctc"):
         raise FlagError(f"--model={flags.model}: unknown; allowed: attention, ctc")
+    if "max_length" in flags.given and flags.max_length <= flags.lengths[1]:
+        raise FlagError(
+            f"--max_length={flags.max_length}: strings of {flags.lengths[1]} characters and their end do not fit; "
+            f"allowed: {flags.lengths[1] + 1} or more"
+        )
 
 
 def data(flags: Flags) -> Splits:

@@ -2,13 +2,16 @@
 
 import dataclasses
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
+import pytest
 from flax import linen as nn
 
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.setting import field_settings
 from dlcore.experiment.task import Task
+from dlcore.kits.training.optimizer import AdamW
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,3 +52,20 @@ def test_a_field_that_cannot_be_a_flag_is_none():
     settings = field_settings(Pixels(modules={"net": nn.Dense}))
     assert list(settings) == ["noise"]
     assert settings["noise"].help == "standard deviation of the noise"
+
+
+def test_a_value_that_a_flag_refuses_is_refused_by_the_task():
+    with pytest.raises(ValueError, match=r"^noise=x: not a float; allowed: numbers$"):
+        Pixels(modules={}, noise="x")
+    with pytest.raises(ValueError, match=r"^optimizer=adamx: "):
+        AdamW(optimizer="adamx")
+
+
+def test_the_arguments_of_a_page_stand_beside_those_of_its_task():
+    class Named(Pixels):
+        def arguments(self, setup):
+            return {"model": "of the task", "preprocess": "of the task"}
+
+    setup = SimpleNamespace(flags=SimpleNamespace(group=lambda name: {"rate": 0.5}))
+    arguments = Named(modules={}).build(dict, None, setup, arguments=lambda setup: {"model": "of the page"})
+    assert arguments == {"model": "of the page", "preprocess": "of the task", "rate": 0.5}

@@ -9,8 +9,11 @@ from flax import linen as nn
 
 from dlcore.data.text_images import text_images
 from dlcore.data.words import END, PAD, START, UNKNOWN
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.setting import FlagError
 from dlcore.vision_language import text_reading
 from dlcore.vision_language.text_reading import AttendingReader, CTCReader, TextEncoder, collapse, reading_order
+from experiments.vision_language import text_reading as page
 
 A, B = 4, 5
 
@@ -217,3 +220,14 @@ def test_a_reader_learns_and_reads_strings_that_it_was_not_trained_on(reader):
     order = np.nanmean(reading_order(outputs["tokens"], outputs["alignment"])) if reader == "attention" else 1
     assert exact > 0.9
     assert order > 0.9
+
+
+@pytest.mark.covers("CP-11")
+def test_strings_that_do_not_fit_are_refused():
+    def check(*options):
+        page.experiment.check(resolve(page.experiment, ["--lengths=3,6", *options]))
+
+    with pytest.raises(FlagError, match=r"^--max_length=6: strings of 6 characters .* allowed: 7 or more$"):
+        check("--max_length=6")
+    check("--max_length=7")
+    check("--lengths=3,30")

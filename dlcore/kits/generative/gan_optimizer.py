@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 import optax
 
 from dlcore.experiment.experiment import Setup
+from dlcore.experiment.setting import check_fields
 from dlcore.learner import Range
 from dlcore.optim import OPTIMIZERS, SCHEDULES, create_optimizer, create_schedule
 
@@ -30,6 +31,9 @@ class GANAdam:
 
     parameters: ClassVar[tuple[str, ...]] = ("generator_optimizer", "discriminator_optimizer")
     """Parameters of the technique that take the optimizer."""
+
+    def __post_init__(self):
+        check_fields(self)
 
     def build(self, setup: Setup) -> optax.GradientTransformationExtraArgs:
         """Build the optimizer of the generator or of the discriminator.

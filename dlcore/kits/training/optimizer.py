@@ -8,7 +8,7 @@ import jax
 import optax
 
 from dlcore.experiment.experiment import Setup
-from dlcore.experiment.setting import field_settings
+from dlcore.experiment.setting import check_fields, field_settings
 from dlcore.learner import Learner, Range
 from dlcore.optim import OPTIMIZERS, SCHEDULES, create_optimizer, create_schedule, use_ema
 from dlcore.optim.builder import MOST_MOMENTUM, check_milestones
@@ -52,6 +52,9 @@ class AdamW:
     max_norm: Annotated[float | None, Range(1e-12), "if changed", "regularizes"] = None
     clip_norm: Annotated[float | None, Range(1e-12)] = None
     clip_value: Annotated[float | None, Range(1e-12), "if changed"] = None
+
+    def __post_init__(self):
+        check_fields(self)
 
     def build(self, setup: Setup) -> optax.GradientTransformationExtraArgs:
         """Build the optimizer, with a schedule over the run's steps.
