@@ -17,6 +17,7 @@ import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -246,7 +247,7 @@ def test_the_photograph_s_example_runs():
     values = {"photograph": np.full((48, 64, 3), 9, np.uint8), "learner": learner, "state": None}
     exec(blocks("docs/models.md", "python")[4], values)
     batch = values["detections"]
-    assert batch["image"].shape == (1, 800, 1088, 3)
+    chex.assert_shape(batch["image"], (1, 800, 1088, 3))
     assert (batch["image_size"].tolist(), batch["original_size"].tolist()) == ([[800, 1066]], [[48, 64]])
     assert batch["image"].sum() == 9 * 800 * 1066 * 3
 
@@ -267,7 +268,7 @@ def test_the_language_model_s_example_runs():
         "keys": jax.random.split(jax.random.key(0), 2),
     }
     exec(code, values)
-    assert values["tokens"].shape == (2, 4)
+    chex.assert_shape(values["tokens"], (2, 4))
     np.testing.assert_array_equal(values["lengths"], 4)
 
 

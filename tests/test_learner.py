@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -157,7 +158,7 @@ def test_empty_is_neutral_and_keeps_shapes_and_dtypes(metric):
         for got, want in zip(jax.tree.leaves(both), jax.tree.leaves(metric), strict=True):
             np.testing.assert_array_equal(got, want)
             assert got.dtype == want.dtype
-            assert got.shape == want.shape
+            chex.assert_equal_shape([got, want])
 
 
 def test_a_metric_of_its_own_needs_only_compute():

@@ -2,6 +2,7 @@
 
 import doctest
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -69,7 +70,7 @@ def test_random_graphs_have_jaxs_gradients(program, seed):
         value, want = jax.value_and_grad(lambda arrays: grow(program, arrays, 1))([jnp.asarray(a) for a in arrays])
     assert float(root.data) == pytest.approx(float(value), rel=1e-9)
     for got, expected in zip(gradients(root, *leaves), want, strict=True):
-        assert got.shape == expected.shape
+        chex.assert_equal_shape([got, expected])
         np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-9)
 
 
@@ -177,8 +178,8 @@ def test_matmul_has_the_gradients_of_y_equals_xw():
     x, w, dy = rng.normal(size=(4, 3)), rng.normal(size=(3, 2)), rng.normal(size=(4, 2))
     a, b = Value(x), Value(w)
     backward(a @ b, dy)
-    assert a.grad.shape == x.shape
-    assert b.grad.shape == w.shape
+    chex.assert_equal_shape([a.grad, x])
+    chex.assert_equal_shape([b.grad, w])
     np.testing.assert_allclose(a.grad, dy @ w.T)
     np.testing.assert_allclose(b.grad, x.T @ dy)
     # Y = W X takes the others: dX = Wᵀ dY, dW = dY Xᵀ; here w.T @ x.T, whose gradient is dyᵀ.
@@ -204,7 +205,7 @@ def test_a_backward_pass_is_the_jacobian_transposed_times_the_upstream():
         leaf, u = Value(x[None]), rng.normal(size=3)
         backward(leaf @ w, u[None])
         jacobian = np.asarray(jax.jacobian(lambda x: x @ w)(jnp.asarray(x)))
-        assert jacobian.shape == (3, 5)
+        chex.assert_shape(jacobian, (3, 5))
         np.testing.assert_allclose(leaf.grad[0], jacobian.T @ u, rtol=1e-9)
 
 

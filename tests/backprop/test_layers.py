@@ -1,5 +1,6 @@
 """Layers by hand: forward and backward against jax, and by finite differences."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -144,7 +145,7 @@ def test_svm_by_hand():
 def test_im2col_and_its_transpose():
     x, patches = array(2, 5, 4, 3), array(2, 3, 2, 3, 2, 3, seed=4)
     cols = layers.im2col(x, 3, 2, stride=2, pad=1)
-    assert cols.shape == (2, 3, 3, 3, 2, 3)  # (5 + 2 - 3) / 2 + 1 = 3, (4 + 2 - 2) / 2 + 1 = 3
+    chex.assert_shape(cols, (2, 3, 3, 3, 2, 3))  # (5 + 2 - 3) / 2 + 1 = 3, (4 + 2 - 2) / 2 + 1 = 3
     np.testing.assert_array_equal(cols[1, 1, 1, 0, 1], x[1, 1, 2])  # starts at row 2 * 1 - 1 = 1, column 1, one right
     patches = array(*cols.shape, seed=4)
     assert (cols * patches).sum() == pytest.approx((x * layers.col2im(patches, x.shape, 2, 1)).sum())

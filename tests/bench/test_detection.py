@@ -1,5 +1,6 @@
 """The bench of detection: what is timed gives the same results, and a dilated convolution is as many plain ones."""
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from experiments.bench.detection import LEAST, PARTS, boxes_of, check, matching,
 
 def test_the_assignments_of_both_sides_cost_the_same():
     functions = matching(batch=2, queries=7, boxes=3)
-    assert functions["ours"]().shape == (2, 3)
+    chex.assert_shape(functions["ours"](), (2, 3))
     assert len(functions["scipy"]()) == 2
 
 

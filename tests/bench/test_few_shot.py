@@ -1,5 +1,6 @@
 """Ours and PyTorch's prototypical networks have the same loss with the same weights on the same episode."""
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ def test_a_turn_trains_on_all_episodes():
     for per_step, steps, in_turn in ((4, 1, False), (2, 2, False), (2, 2, True)):
         run = bench.our_steps(bench.our_learner(4, per_step if in_turn else 1), drawn, per_step, in_turn)
         losses = np.asarray([run() for _ in range(5)])
-        assert losses.shape == (5, steps)
+        chex.assert_shape(losses, (5, steps))
         assert losses[-1].mean() < losses[0].mean()
 
 

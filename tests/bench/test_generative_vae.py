@@ -1,5 +1,6 @@
 """Ours and the peers' take the same steps: all losses fall from that of a guess."""
 
+import chex
 import numpy as np
 import pytest
 
@@ -30,7 +31,7 @@ def test_the_loader_gives_all_images_in_another_order():
     images = np.float32(np.arange(32).reshape(32, 1, 1, 1) / 255 + np.zeros((32, 4, 4, 1)))
     data = torch_batches(images, 8)
     rows = np.concatenate([next(data).numpy() for _ in range(4)])
-    assert rows.shape == (32, 1, 4, 4)
+    chex.assert_shape(rows, (32, 1, 4, 4))
     assert (rows.ravel() != images.ravel()).any()
     np.testing.assert_allclose(np.sort(rows.ravel()), np.sort(images.ravel()), atol=1e-7)
     check_that_it_learns(torch_steps, loader=True)

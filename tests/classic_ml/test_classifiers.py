@@ -2,6 +2,7 @@
 
 import inspect
 
+import chex
 import numpy as np
 import pytest
 
@@ -21,7 +22,7 @@ def test_collect_train_and_evaluate_on_new_images(name):
     names = inspect.signature(classifier.train).parameters
     model = classifier.train(images, labels, **({"steps": 200} if "batch_size" in names else {}))
     answers = classifier.predict(model, test["image"][new])
-    assert answers.shape == (new.sum(),)
+    chex.assert_shape(answers, (new.sum(),))
     assert answers.dtype == labels.dtype
     assert set(answers) == {10, 17}
     assert (answers == 10 + 7 * test["label"][new]).mean() > 0.85

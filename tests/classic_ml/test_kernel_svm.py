@@ -2,6 +2,7 @@
 
 import pathlib
 
+import chex
 import numpy as np
 import pytest
 from sklearn.svm import SVC
@@ -52,7 +53,7 @@ def test_digits_of_ten_classes():
     (x, y), (new, truth) = ((d["image"][:400] / 16, d["label"][:400]) for d in data)
     model = train(x, y, c=10.0)
     answers = predict(model, new)
-    assert decision(model, new).shape == (len(new), 10)
+    chex.assert_shape(decision(model, new), (len(new), 10))
     theirs = SVC(C=10.0).fit(x.reshape(len(x), -1), y).score(new.reshape(len(new), -1), truth)
     assert (answers == truth).mean() >= theirs - 0.02
 

@@ -1,5 +1,6 @@
 """The linear classifier: shapes, the bias trick, losses against worked numbers and gradients against jax.grad."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,7 +31,7 @@ def test_an_image_of_cifar_gets_ten_scores_from_30730_numbers():
 def test_the_bias_can_be_a_column_of_the_weights():
     w, x, _ = problem()
     folded = linear.append_one(jnp.asarray(x)) @ linear.fold_bias(Linear(*map(jnp.asarray, w))).T
-    assert folded.shape == (12, 4)
+    chex.assert_shape(folded, (12, 4))
     np.testing.assert_allclose(folded, x @ w.weights.T + w.bias, atol=1e-6)
 
 

@@ -1,5 +1,6 @@
 """Fully connected networks: counts, four views of one function, gradients, collapse, and learning."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -94,7 +95,7 @@ def test_linear_layers_in_a_row_are_one():
     for layer in layers:
         stacked = linear.scores(layer, stacked)
     one = mlp.collapse(layers)
-    assert one.weights.shape == (3, 6)
+    chex.assert_shape(one.weights, (3, 6))
     np.testing.assert_allclose(linear.scores(one, x), stacked, atol=1e-5)
     assert np.abs(np.asarray(mlp.scores(layers, x)) - stacked).max() > 0.1  # with the kinks they are not
 

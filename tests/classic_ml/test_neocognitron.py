@@ -1,5 +1,6 @@
 """Neocognitron: the cells by hand, the growth of templates, and that a shift hardly matters at the top."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,7 +38,7 @@ def test_a_c_cell_by_hand():
     along /= along.sum()
     got = c_layer(u, 3, 1)[0, :, :, 0]
     np.testing.assert_allclose(got, np.sqrt(4 * np.outer(along, along)), rtol=1e-5)
-    assert c_layer(jnp.ones((2, 7, 7, 3)), 3, 2).shape == (2, 4, 4, 3)
+    chex.assert_shape(c_layer(jnp.ones((2, 7, 7, 3)), 3, 2), (2, 4, 4, 3))
 
 
 @pytest.mark.weekly

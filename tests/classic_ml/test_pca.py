@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import chex
 import numpy as np
 import pytest
 
@@ -30,7 +31,7 @@ def test_the_variance_of_the_digits_in_few_components():
 def test_a_hundred_dimensions_are_kept():
     x = np.random.default_rng(0).normal(size=(150, 300))
     y = fit_svd(x, 100)(x)
-    assert y.shape == (150, 100)
+    chex.assert_shape(y, (150, 100))
     covariance = y.T @ y / len(y)
     np.testing.assert_allclose(covariance, np.diag(np.diagonal(covariance)), atol=1e-12)
 

@@ -1,5 +1,6 @@
 """The self-organizing map: one update by hand, the errors, and that both fall on digits."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -48,7 +49,7 @@ def test_the_errors_by_hand():
 def test_both_errors_fall_on_digits():
     x = digits("test").arrays["image"].reshape(-1, 64)
     found = som(jax.random.key(0), x, (8, 8), epochs=15)
-    assert found.prototypes.shape == (8, 8, 64)
+    chex.assert_shape(found.prototypes, (8, 8, 64))
     quantization, topographic = np.asarray(found.quantization), np.asarray(found.topographic)
     assert (np.diff(quantization) < 0).all()
     assert quantization[-1] < 0.7 * quantization[0]

@@ -2,6 +2,7 @@
 
 import importlib
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,7 +55,7 @@ def test_the_digits_in_the_plane():
     data, labels = digits("test").arrays, digits("test").arrays["label"][:300]
     found = tsne(data["image"][:300].reshape(-1, 64), steps=500, record_every=50)
     kl = np.asarray(found.kl)
-    assert found.embedding.shape == (300, 2)
+    chex.assert_shape(found.embedding, (300, 2))
     assert (np.diff(kl[5:]) < 0).all()  # from the 300th step, after the exaggeration
     assert kl[-1] < 0.5 * kl[0]
     y = np.asarray(found.embedding)

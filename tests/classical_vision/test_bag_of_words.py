@@ -1,5 +1,6 @@
 """Bags of visual words: by hand, in parts, and a linear classifier on digits."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,11 +31,11 @@ def test_two_words_by_hand():
 def test_codebook_and_encoding_and_a_linear_classifier_on_it():
     train, test = digits("train").arrays, digits("test").arrays
     patches = random_patches(jax.random.key(0), train["image"], 2000, 3)
-    assert patches.shape == (2000, 9)
+    chex.assert_shape(patches, (2000, 9))
     codebook = kmeans(jax.random.key(1), patches, 30, restarts=1, max_iterations=20).centers
-    assert codebook.shape == (30, 9)
+    chex.assert_shape(codebook, (30, 9))
     features = [np.asarray(encode(split["image"], codebook, 3)) for split in (train, test)]
-    assert features[0].shape == (1297, 30)
+    chex.assert_shape(features[0], (1297, 30))
     for x in features:
         np.testing.assert_allclose(np.abs(x).sum(1), 1, rtol=1e-5)
     np.testing.assert_allclose(encode(test["image"], codebook, 3, grid=2).sum(1), 1, rtol=1e-5)

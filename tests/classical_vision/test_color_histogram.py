@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,7 +31,7 @@ def test_sums_and_permutations(space, joint):
     rng = np.random.default_rng(0)
     images = rng.uniform(size=(3, 5, 4, 3)).astype(np.float32)
     counts = np.asarray(color_histogram(images, 4, space=space, joint=joint, normalize=False))
-    assert counts.shape == (3, 64 if joint else 12)
+    chex.assert_shape(counts, (3, 64 if joint else 12))
     np.testing.assert_array_equal(counts.sum(1), 20 if joint else 60)  # H W, for every channel
     np.testing.assert_allclose(
         color_histogram(images, 4, space=space, joint=joint).sum(1), 1 if joint else 3, rtol=1e-6

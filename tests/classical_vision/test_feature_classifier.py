@@ -1,5 +1,6 @@
 """Concatenated features under a linear and a two-layer classifier."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,7 +64,7 @@ def test_features_together_beat_pixels_and_two_layers_learn_what_one_cannot():
         found = fit_classifier(of(train["image"]), train["label"], 10, l2=1e-2, steps=60)
         return (found.predict(of(test["image"])) == test["label"]).mean()
 
-    assert features(test["image"]).shape == (500, 64 + 3 * 3 * 4 * 9)
+    chex.assert_shape(features(test["image"]), (500, 64 + 3 * 3 * 4 * 9))
     assert accuracy(features) > accuracy(lambda x: x.reshape(len(x), -1)) + 0.01
     # exclusive or
     x = np.random.default_rng(0).uniform(-1, 1, (200, 2))

@@ -1,5 +1,6 @@
 """Fisher vectors against the expanded sums that scikit-image computes, and against two points by hand."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +28,7 @@ def test_it_is_the_expanded_sums():
     given = [jnp.asarray(v, jnp.float32) for v in (x, weights, means, variances)]
     plain, improved = jax.jit(lambda *a: (fisher_vector(*a, improved=False), fisher_vector(*a)))(*given)
     wanted = expanded(x, weights, means, variances)
-    assert plain.shape == (2 * 2 * 3,)
+    chex.assert_shape(plain, (2 * 2 * 3,))
     np.testing.assert_allclose(plain, wanted, atol=2e-5)
     root = np.sign(wanted) * np.sqrt(np.abs(wanted))
     np.testing.assert_allclose(improved, root / np.linalg.norm(root), atol=2e-3)

@@ -1,5 +1,6 @@
 """SIFT: descriptors by hand, and matches of a turned, scaled and dimmed photograph."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -141,7 +142,7 @@ def test_a_batch_equals_its_images_and_small_images_are_filled_up():
     run = lambda x: sift(x, 3000, octaves=1, double=False)  # noqa: E731
     batched = jax.jit(jax.vmap(run))(images)
     alone = jax.jit(run)(images[1])
-    assert alone.descriptors.shape == (3000, 128)
+    chex.assert_shape(alone.descriptors, (3000, 128))
     assert alone.mask.dtype == bool
     assert 0 < alone.mask.sum() < 500
     for a, b in zip(batched, alone, strict=True):

@@ -1,5 +1,6 @@
 """The experiments of features in smoke settings, and verdicts on numbers that were written for them."""
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def test_features_smoke():
 def test_all_features_of_color_images():
     images = np.random.default_rng(0).uniform(size=(12, 16, 16, 3)).astype(np.float32)
     found, codebook = features.extract([images, images[:2]], 0, 5, 100, 2)
-    assert codebook.shape == (5, 3, 3, 3)
+    chex.assert_shape(codebook, (5, 3, 3, 3))
     assert {name: x[1].shape for name, x in found.items()} == {
         "pixels": (2, 768),
         "color histogram": (2, 8),
@@ -59,7 +60,7 @@ def test_learned_features_are_the_last_layer_before_the_logits():
     images = np.random.default_rng(0).normal(size=(4, 4, 4, 1)).astype(np.float32)
     variables = jax.jit(lambda key: net.init(key, images, False))(jax.random.key(0))
     features = np.asarray(jax.jit(lambda v: net.apply(v, images, method="features"))(variables))
-    assert features.shape == (4, 5)
+    chex.assert_shape(features, (4, 5))
     head = np.asarray(variables["params"]["head"])
     cosines = features / np.linalg.norm(features, axis=1, keepdims=True) @ (head / np.linalg.norm(head, axis=0))
     logits = jax.jit(lambda v: net.apply(v, images, False))(variables)

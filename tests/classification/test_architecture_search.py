@@ -4,6 +4,7 @@ The catalog's row ZO-23 asks for a search that beats random search on real child
 it to the end, and the claim does not hold there: covered here are the children, the controller and its gradient.
 """
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +15,7 @@ from dlcore.classification import architecture_search as nas
 
 def test_every_architecture_is_there_once():
     architectures = nas.all_architectures()
-    assert architectures.shape == (3**6, 6)
+    chex.assert_shape(architectures, (3**6, 6))
     assert len({tuple(row) for row in architectures}) == 729
 
 
@@ -92,7 +93,7 @@ def test_the_controller_finds_a_reward_by_its_gradient():
         return (a == wanted).mean() + 0.05 * jax.random.normal(key)
 
     search = jax.jit(lambda key: nas.reinforce_search(key, reward, updates=60, children=8))(jax.random.key(0))
-    assert search.architectures.shape == (480, 6)
+    chex.assert_shape(search.architectures, (480, 6))
     assert search.rewards[:40].mean() == pytest.approx(1 / 3, abs=0.1)
     assert search.rewards[-40:].mean() > 0.9
     np.testing.assert_array_equal(search.choice, wanted)

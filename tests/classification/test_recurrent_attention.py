@@ -1,5 +1,6 @@
 """The retina and one update by hand, each policy's locations, and what bad input gets."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -129,8 +130,8 @@ def test_locations_start_at_the_center_and_follow_the_policy(policy):
     mean = np.array([0.25, -0.5], np.float32)
     state = State(np.int32(0), jax.random.key(0), {"read": 1.0, "mean": mean, "base": 0.0}, ())
     outputs = jax.jit(learner.predict)(state, batch)
-    assert outputs["glimpses"].shape == (2, 6, 1, 2, 2, 1)
-    assert outputs["probabilities"].shape == (2, 6, 2)
+    chex.assert_shape(outputs["glimpses"], (2, 6, 1, 2, 2, 1))
+    chex.assert_shape(outputs["probabilities"], (2, 6, 2))
     locations = np.asarray(outputs["locations"])
     np.testing.assert_array_equal(locations[:, 0], 0)
     if policy == "learned":  # without noise: the mean

@@ -278,13 +278,13 @@ def test_probabilities_are_the_softmax_of_the_logits():
     out = learner.predict(started(learner), rows)
     np.testing.assert_allclose(out["probabilities"].sum(-1), 1, rtol=1e-6)
     np.testing.assert_allclose(out["probabilities"], jax.nn.softmax(out["logits"]), rtol=1e-6)
-    assert out["logits"].shape == (16, CLASSES)
+    chex.assert_shape(out["logits"], (16, CLASSES))
 
 
 def test_prediction_needs_no_label():
     learner = make_learner(model=Linear(), optimizer=optax.sgd(0.1))
     rows = {k: v for k, v in batch().items() if k != "label"}
-    assert learner.predict(started(learner), rows)["logits"].shape == (16, CLASSES)
+    chex.assert_shape(learner.predict(started(learner), rows)["logits"], (16, CLASSES))
 
 
 # Preprocessing and augmentation

@@ -1,5 +1,6 @@
 """What an example holds goes where the image goes: a bright rectangle is found at its box after any augmentation."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -127,7 +128,7 @@ def test_a_zoom_moves_boxes_with_the_image(zoomed):
 def test_a_zoom_moves_masks_labels_and_keypoints_with_the_boxes(zoomed):
     zoomed = {name: np.asarray(value) for name, value in zoomed.items()}
     assert "labels" not in zoomed
-    assert zoomed["masks"].shape == (40, 2, 24, 32)
+    chex.assert_shape(zoomed["masks"], (40, 2, 24, 32))
     np.testing.assert_array_equal(zoomed["masks"][:, 0], zoomed["semantic"] == 4)
     np.testing.assert_array_equal(zoomed["masks"][:, 1], zoomed["semantic"] == 0)
     came_in = (zoomed["semantic"] == 255).any((1, 2))

@@ -1,5 +1,6 @@
 """Captions that are true of their images, and captioned images from elsewhere."""
 
+import chex
 import numpy as np
 import pytest
 
@@ -74,11 +75,11 @@ def test_captions_of_images_from_elsewhere():
     words = Words.of([text for several in texts for text in several])
     image = np.zeros((2, 4, 4, 3), np.uint8)
     source = caption_source(image, texts, words, name="photos", names=["a.jpg", "b.jpg"])
-    assert source.arrays["captions"].shape == (2, 2, 6)
+    chex.assert_shape(source.arrays["captions"], (2, 2, 6))
     assert words.decode(source.arrays["captions"][0, 1]) == "a big dog runs"
     assert (source.arrays["captions"][1, 1] == PAD).all()
     short = caption_source(image, texts, words, 3, "photos")
-    assert short.arrays["captions"].shape == (2, 1, 5)
+    chex.assert_shape(short.arrays["captions"], (2, 1, 5))
     assert short.notes == ("photos: 1 captions of more than 3 tokens are left out",)
     for bad, length, message in (
         ([["a dog"], []], None, "photos: image b.jpg has no caption; allowed: one or more"),

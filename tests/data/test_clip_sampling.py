@@ -1,5 +1,6 @@
 """Clip sampling against hand-computed frames, in memory as from a reader."""
 
+import chex
 import numpy as np
 import pytest
 
@@ -90,7 +91,7 @@ def test_a_batch_of_clips_is_cut_at_once_as_one_by_one():
 def test_clips_of_two_arrays_are_joined_and_told_apart():
     first = clips_in_memory(videos(2), 2)
     both = first.concatenate(clips_in_memory(videos(3)[1:], 2))
-    assert both.shape == (4, 2, 2, 2, 3)
+    chex.assert_shape(both, (4, 2, 2, 2, 3))
     assert shown(both[:])[:, 0, 0].tolist() == [0, 1, 1, 2]
     assert both.name_of(1) == both.name_of(2) != both.name_of(0)
     assert source(length=2).fingerprint.digest == source(length=2).fingerprint.digest

@@ -1,5 +1,6 @@
 """Clips: exact flow, labels, sentences, and what frames without their order give away."""
 
+import chex
 import numpy as np
 import pytest
 
@@ -31,7 +32,7 @@ def test_the_flow_carries_a_frame_to_the_next(path, camera):
     """Each pixel goes where its flow says; pixels at the rim of the shape are hidden or appear."""
     source = clips(6, 3, path=path, camera=camera, flow=True)
     clip, flow = source.arrays["clip"].astype(float), source.arrays["flow"]
-    assert flow.shape == (6, 7, 32, 32, 2)
+    chex.assert_shape(flow, (6, 7, 32, 32, 2))
     y, x = np.mgrid[:32, :32]
     for n in range(6):
         for f in range(7):

@@ -3,6 +3,7 @@
 import json
 import zipfile
 
+import chex
 import numpy as np
 import pytest
 from PIL import Image
@@ -41,7 +42,7 @@ def test_boxes_move_with_the_images_and_ids_may_be_anything(folder):
     assert source.class_names == ("early", "late")
     np.testing.assert_array_equal(source.arrays["image_id"], [7, 0])
     np.testing.assert_array_equal(source.arrays["image"][:, 0, 0, 0], [200, 50])
-    assert source.arrays["image"].shape == (2, 40, 20, 3)
+    chex.assert_shape(source.arrays["image"], (2, 40, 20, 3))
     np.testing.assert_allclose(source.arrays["boxes"][1], [[2, 4, 6, 24], [0.5, 2, 1.5, 6], [0, 0, 0, 0]])
     np.testing.assert_array_equal(source.arrays["labels"], [[0, -1, -1], [1, 0, -1]])
     np.testing.assert_array_equal(source.arrays["box_mask"], [[False] * 3, [True, True, False]])
@@ -370,12 +371,12 @@ def test_the_shortest_edge_keeps_the_aspect_ratio_and_pads(folder):
     np.testing.assert_array_equal(source.arrays["image_size"], [[22, 45]] * 2)
     np.testing.assert_array_equal(source.arrays["original_size"], [[20, 40]] * 2)
     image = source.arrays["image"][1]
-    assert image.shape == (48, 64, 3)
+    chex.assert_shape(image, (48, 64, 3))
     assert (image[:22, :45] == 50).all()
     assert image.sum() == 50 * 22 * 45 * 3
     np.testing.assert_allclose(source.arrays["boxes"][1, 0], [4.5, 2.2, 13.5, 13.2], rtol=1e-6)
     mask = unpack_masks(source.arrays["masks"][1, 0], 64)
-    assert mask.shape == (48, 64)
+    chex.assert_shape(mask, (48, 64))
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     np.testing.assert_allclose([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], [4.5, 2.2, 13.5, 13.2], atol=1)
     mean, std = channel_statistics(source)

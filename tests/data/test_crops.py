@@ -1,5 +1,6 @@
 """Crops by their pixels, and their average by hand."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +14,7 @@ IMAGE = jnp.arange(7 * 9 * 2, dtype=jnp.float32).reshape(7, 9, 2)
 @pytest.mark.covers("RG-14")
 def test_ten_crops_are_corners_center_and_their_mirrors():
     crops = augment.ten_crop(IMAGE, (3, 5))
-    assert crops.shape == (10, 3, 5, 2)
+    chex.assert_shape(crops, (10, 3, 5, 2))
     want = [IMAGE[:3, :5], IMAGE[:3, 4:], IMAGE[4:, :5], IMAGE[4:, 4:], IMAGE[2:5, 2:7]]
     np.testing.assert_array_equal(crops[:5], want)
     mirrored = IMAGE[:, ::-1]
@@ -46,7 +47,7 @@ def test_random_scale_and_crop_reads_a_scaled_window():
     ramp = jnp.broadcast_to(jnp.arange(20.0)[None, :, None], (20, 20, 1))
     crop = augment.random_scale_crop((8, 8), (40, 40))
     out = np.asarray(jax.jit(jax.vmap(crop, (0, None)))(jax.random.split(jax.random.key(0), 60), ramp))
-    assert out.shape == (60, 8, 8, 1)
+    chex.assert_shape(out, (60, 8, 8, 1))
     inner = out[(out.min((1, 2, 3)) > 0) & (out.max((1, 2, 3)) < 19)]
     np.testing.assert_allclose(
         np.diff(inner[:, 4, :, 0], axis=1), 0.5, atol=1e-4
@@ -60,7 +61,7 @@ def test_random_scale_and_crop_reads_a_scaled_window():
 
 
 def test_resizing_keeps_the_aspect_and_levels_stay_levels():
-    assert augment.scale_shorter_side(IMAGE, 14).shape == (14, 18, 2)
+    chex.assert_shape(augment.scale_shorter_side(IMAGE, 14), (14, 18, 2))
     levels = augment.resized_crop(IMAGE.astype(jnp.uint8), 0, 0, 4, 4, 8)
     assert (levels.dtype, levels.shape) == (jnp.uint8, (8, 8, 2))
     np.testing.assert_array_equal(augment.resized_crop(IMAGE, 1, 2, 3, 4, (3, 4)), IMAGE[1:4, 2:6])

@@ -1,6 +1,7 @@
 import io
 import math
 
+import chex
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
@@ -139,7 +140,7 @@ def test_gray_palette_and_turned_images():
     exif[0x0112] = 6
     turned = encoded(color, exif=exif)
     expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(turned))))
-    assert expected.shape == (9, 12, 3)
+    chex.assert_shape(expected, (9, 12, 3))
     np.testing.assert_array_equal(decode_box(turned, whole, (9, 12)), expected)
     np.testing.assert_array_equal(decode_box(turned, whole, (12, 9), orient=False), color)
     seen = []

@@ -1,5 +1,6 @@
 """Where the digit lies, and that splits share none."""
 
+import chex
 import numpy as np
 import pytest
 from scipy.ndimage import zoom
@@ -11,7 +12,7 @@ from dlcore.data.digits import digits
 def test_the_box_holds_the_digit_of_the_label():
     scenes = digit_scenes("test", 20, clutter=6)
     image, label, box = (scenes.arrays[name] for name in ("image", "label", "box"))
-    assert image.shape == (20, 60, 60, 1)
+    chex.assert_shape(image, (20, 60, 60, 1))
     assert image.dtype == np.uint8
     source = digits("test").arrays
     known = np.stack([zoom(x, 2, order=1, grid_mode=True, mode="grid-constant") for x in source["image"][..., 0]])

@@ -1,5 +1,6 @@
 """What an episode is drawn from, and that it depends on its seed and number alone."""
 
+import chex
 import numpy as np
 import pytest
 
@@ -98,4 +99,4 @@ def test_images_that_are_not_square_are_not_turned():
         ValueError, match=r"turned=True: the images of wide are 2x3, and 3x2 when turned; allowed: True"
     ):
         episodes(wide, 2, way=2, shot=1, query=1, turned=True)
-    assert episodes(wide, 2, way=2, shot=1, query=1).arrays["query"].shape == (2, 2, 1, 2, 3, 1)
+    chex.assert_shape(episodes(wide, 2, way=2, shot=1, query=1).arrays["query"], (2, 2, 1, 2, 3, 1))

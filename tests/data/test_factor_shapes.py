@@ -1,5 +1,6 @@
 """The factors can be read off the pictures."""
 
+import chex
 import numpy as np
 import pytest
 
@@ -9,7 +10,7 @@ from dlcore.data.factor_shapes import draw_factors, factor_shapes
 def test_the_pictures_have_their_factors():
     source = factor_shapes(40, seed=3)
     image, factors, label = (source.arrays[k] for k in ("image", "factors", "label"))
-    assert image.shape == (40, 16, 16, 1)
+    chex.assert_shape(image, (40, 16, 16, 1))
     assert 0 <= image.min() < 0.01
     assert 0.9 < image.max() <= 1
     weight = image[..., 0] / image.sum((1, 2))[..., None]

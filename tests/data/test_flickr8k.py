@@ -5,6 +5,7 @@ import io
 import json
 import zipfile
 
+import chex
 import numpy as np
 import pytest
 from PIL import Image
@@ -34,7 +35,7 @@ def test_splits_are_read_in_the_order_of_names(tmp_path):
     train = splits["train"]
     assert train.names == ["a.png", "b.png"]
     assert train.texts == [["A dog .", "Dog"], ["Grass"]]
-    assert train.image.shape == (2, 4, 4, 3)
+    chex.assert_shape(train.image, (2, 4, 4, 3))
     assert train.image.dtype == np.uint8
     np.testing.assert_array_equal(train.image[:, 0, 0, 0], [110, 10])
     assert splits["valid"].name == "flickr8k (valid)"

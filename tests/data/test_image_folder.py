@@ -1,6 +1,7 @@
 import logging
 import zipfile
 
+import chex
 import numpy as np
 import pytest
 from PIL import Image
@@ -86,11 +87,11 @@ def test_images_of_any_size_are_scaled_and_their_center_is_cut(tmp_path):
     put(tmp_path / "wide" / "a.png", pixels=bands.astype(np.uint8))
     put(tmp_path / "tall" / "a.png", pixels=bands.transpose(1, 0, 2).astype(np.uint8))
     source = folder_source(tmp_path, image_size=10)
-    assert source.arrays["image"].shape == (2, 10, 10, 3)
+    chex.assert_shape(source.arrays["image"], (2, 10, 10, 3))
     assert (source.arrays["image"][:, 1:-1, 1:-1] == 128).all()
     np.testing.assert_allclose(source.arrays["image"][1, 5, [0, -1], 0], [112, 144], atol=1)
     tall = folder_source(tmp_path, image_size=(20, 10)).arrays["image"]
-    assert tall.shape == (2, 20, 10, 3)
+    chex.assert_shape(tall, (2, 20, 10, 3))
     # The tall one, 80 x 40, fits (20, 10) whole: rows 0-4 black, 5-14 gray, 15-19 white, up to the filter's width.
     np.testing.assert_array_equal(tall[0, [0, 3, 7, 12, 16, 19], 5, 0], [0, 0, 128, 128, 255, 255])
 
@@ -115,16 +116,16 @@ def test_gray_stays_gray_and_mixtures_become_rgb(pets, tmp_path, caplog):
     gray = tmp_path / "gray"
     pixels = [put(gray / name / "0.png", mode="L") for name in "ab"]
     source = folder_source(gray)
-    assert source.arrays["image"].shape == (2, 8, 8, 1)
+    chex.assert_shape(source.arrays["image"], (2, 8, 8, 1))
     np.testing.assert_array_equal(source.arrays["image"][1, ..., 0], Image.fromarray(pixels[1]).convert("L"))
-    assert folder_source(gray, channels=3).arrays["image"].shape == (2, 8, 8, 3)
+    chex.assert_shape(folder_source(gray, channels=3).arrays["image"], (2, 8, 8, 3))
 
     root, pixels = pets
     put(root / "dog" / "2.png", mode="L", pixels=np.full((8, 8, 3), 7, np.uint8))
     put(root / "dog" / "3.png", mode="RGBA", pixels=pixels[0])
     with caplog.at_level(logging.WARNING):
         source = folder_source(root)
-    assert source.arrays["image"].shape == (7, 8, 8, 3)
+    chex.assert_shape(source.arrays["image"], (7, 8, 8, 3))
     assert (source.arrays["image"][5] == 7).all()
     np.testing.assert_array_equal(source.arrays["image"][6], pixels[0])
     assert source.notes == (f"{root}: gray and color images together, all converted to RGB",)
@@ -135,7 +136,7 @@ def test_sixteen_bits_are_scaled_not_cut(tmp_path):
         (tmp_path / name).mkdir()
         Image.fromarray(np.full((4, 4), value, np.uint16)).save(tmp_path / name / "0.png")
     image = folder_source(tmp_path).arrays["image"]
-    assert image.shape == (2, 4, 4, 1)
+    chex.assert_shape(image, (2, 4, 4, 1))
     np.testing.assert_array_equal(image[:, 0, 0, 0], [0x80, 0xFF])
 
 
@@ -209,7 +210,7 @@ def test_bad_settings_are_refused(pets):
     # 5 images x 8 x 8 x 3 = 960 bytes; 5 x s x s x 3 <= 800 holds to s = 7.
     with pytest.raises(ValueError, match="image_size=7 or less"):
         folder_source(pets[0], limit_bytes=800)
-    assert folder_source(pets[0], image_size=7, limit_bytes=800).arrays["image"].shape == (5, 7, 7, 3)
+    chex.assert_shape(folder_source(pets[0], image_size=7, limit_bytes=800).arrays["image"], (5, 7, 7, 3))
 
 
 def test_split_folders_are_splits(tmp_path):
@@ -394,7 +395,7 @@ def test_single_images_for_predict(pets):
     ]
     assert list_images(files[0]) == [files[0]]
     np.testing.assert_array_equal(load_image(files[3]), pixels[3])
-    assert load_image(files[0], 5, 1).shape == (5, 5, 1)
+    chex.assert_shape(load_image(files[0], 5, 1), (5, 5, 1))
     assert load_image(str(files[0]), (3, 4), 3).dtype == np.uint8
     with pytest.raises(FileNotFoundError, match="missing"):
         load_image(root / "missing.png")

@@ -1,5 +1,6 @@
 """Packed masks, COCO's run lengths and polygons by hand, and what is visible."""
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ MASK = np.array([[0, 1, 1], [0, 1, 0]], bool)
 def test_bits_come_back_in_numpy_and_under_jit():
     masks = np.random.default_rng(0).random((2, 3, 5, 13)) < 0.5
     packed = pack_masks(masks)
-    assert packed.shape == (2, 3, 5, 2)
+    chex.assert_shape(packed, (2, 3, 5, 2))
     np.testing.assert_array_equal(unpack_masks(packed, 13), masks)
     np.testing.assert_array_equal(jax.jit(unpack_masks, static_argnums=1)(packed, 13), masks)
     with pytest.raises(ValueError, match="width=17: 2 bytes a row; allowed: 3"):
@@ -50,7 +51,7 @@ def test_later_masks_hide_earlier_ones():
     far, middle, near = np.array([[1, 1, 1, 1]]), np.array([[0, 1, 1, 0]]), np.array([[0, 0, 1, 1]])
     seen = visible_masks(np.stack([far, middle, near]))
     np.testing.assert_array_equal(seen[:, 0], [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1]])
-    assert visible_masks(np.zeros((0, 2, 2))).shape == (0, 2, 2)
+    chex.assert_shape(visible_masks(np.zeros((0, 2, 2))), (0, 2, 2))
 
 
 def test_run_lengths_that_do_not_fit_are_refused():

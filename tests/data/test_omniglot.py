@@ -1,5 +1,6 @@
 """The packed file of Omniglot, in a small copy of its format."""
 
+import chex
 import numpy as np
 import pytest
 
@@ -28,7 +29,7 @@ def folder(tmp_path):
 def test_images_are_unpacked_and_named(folder):
     source = omniglot(folder[0], "evaluation")
     np.testing.assert_array_equal(source.arrays["image"].reshape(12, 784), 255 * folder[1])
-    assert source.arrays["image"].shape == (12, 28, 28, 1)
+    chex.assert_shape(source.arrays["image"], (12, 28, 28, 1))
     np.testing.assert_array_equal(source.arrays["label"], np.repeat([0, 1, 2], 4))
     assert source.class_names == ("Greek/character01", "Latin/character02", "Latin/character03")
 

@@ -2,6 +2,7 @@
 
 import gzip
 
+import chex
 import numpy as np
 import pytest
 
@@ -41,12 +42,12 @@ def test_tokens_of_a_static_length(tmp_path):
     train = multi30k(written(tmp_path))["train"]
     source, target = Words.of(train.source), Words.of(train.target)
     whole = pair_source(train, source, target)
-    assert whole.arrays["source"].shape == (3, 7)
-    assert whole.arrays["target"].shape == (3, 8)
+    chex.assert_shape(whole.arrays["source"], (3, 7))
+    chex.assert_shape(whole.arrays["target"], (3, 8))
     assert whole.notes == ()
     short = pair_source(train, source, target, 4)
-    assert short.arrays["source"].shape == (2, 5)
-    assert short.arrays["target"].shape == (2, 6)
+    chex.assert_shape(short.arrays["source"], (2, 5))
+    chex.assert_shape(short.arrays["target"], (2, 6))
     assert list(short.names) == ["1", "3"]
     assert short.notes == (
         "multi30k de-en (train): 1 of 3 pairs have a sentence of more than 4 tokens (the longest has 6) and are "

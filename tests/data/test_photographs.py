@@ -1,5 +1,6 @@
 """Crops of two photographs: their classes are places, and no pixel is in two splits."""
 
+import chex
 import numpy as np
 import pytest
 
@@ -11,7 +12,7 @@ def test_crops_repeat_and_take_classes_in_turn():
     few, many = photo_crops("train", 13, seed=3), photo_crops("train", 30, seed=3)
     np.testing.assert_array_equal(few.arrays["image"], many.arrays["image"][:13])
     np.testing.assert_array_equal(few.arrays["label"], np.arange(13) % 12)
-    assert few.arrays["image"].shape == (13, 32, 32, 3)
+    chex.assert_shape(few.arrays["image"], (13, 32, 32, 3))
     assert few.class_names == FIELDS
     assert len(set(FIELDS)) == 12
     assert (photo_crops("test", 13, 3).arrays["image"] != few.arrays["image"]).any()

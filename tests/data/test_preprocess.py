@@ -3,6 +3,7 @@
 import json
 import pathlib
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,9 +55,9 @@ def test_what_is_standardized_has_mean_0_and_deviation_1(per, axes, shape, seed,
 def test_the_mean_image():
     x = images()
     mean = preprocess.mean_image(x)
-    assert mean.shape == (5, 4, 3)
+    chex.assert_shape(mean, (5, 4, 3))
     np.testing.assert_allclose(mean, x.mean(0, dtype=np.float64), rtol=1e-12)
-    assert preprocess.fit_standardizer(x).mean.shape == (5, 4, 3)
+    chex.assert_shape(preprocess.fit_standardizer(x).mean, (5, 4, 3))
     np.testing.assert_allclose((x - mean).mean(0), 0, atol=1e-10)
 
 
@@ -65,7 +66,7 @@ def test_the_mean_of_each_channel():
     x = np.zeros((2, 2, 2, 3), np.uint8)
     x[0, 0, 0] = (8, 80, 0)  # of 8 pixels: 8 / 8, 80 / 8, 0
     np.testing.assert_allclose(preprocess.channel_mean(x), [1, 10, 0])
-    assert preprocess.channel_mean(images()).shape == (3,)
+    chex.assert_shape(preprocess.channel_mean(images()), (3,))
 
 
 @pytest.mark.covers("NO-04")
@@ -108,7 +109,7 @@ def test_pca_decorrelates_the_digits():
     np.testing.assert_allclose(found.inverse(y), x, atol=1e-12)
     # 20 of 64 numbers keep 90 % of the variance, and no other 20 directions keep more
     reduced = preprocess.fit_pca(x, 20)
-    assert reduced(x).shape == (1297, 20)
+    chex.assert_shape(reduced(x), (1297, 20))
     np.testing.assert_allclose(reduced(x), y[:, :20], atol=1e-12)
     lost = np.square(reduced.inverse(reduced(x)) - x).sum() / len(x)
     assert lost == pytest.approx(found.variance[20:].sum(), rel=1e-9)
@@ -135,7 +136,7 @@ def test_pca_by_hand_and_a_hundred_of_many_dimensions():
     np.testing.assert_allclose(found.basis[:, 0], np.array([2, 1]) / np.sqrt(5))
     np.testing.assert_allclose(found(x)[:, 0], np.array([-2, -1, 1, 2]) * np.sqrt(5))
     kept = preprocess.fit_pca(np.random.default_rng(0).normal(size=(30, 8, 5, 3)), 100)
-    assert kept(np.zeros((2, 8, 5, 3))).shape == (2, 100)  # more directions than examples: the rest has variance 0
+    chex.assert_shape(kept(np.zeros((2, 8, 5, 3))), (2, 100))  # more directions than examples: the rest has variance 0
     assert (kept.variance[30:] < 1e-12).all()
 
 

@@ -1,5 +1,6 @@
 """Questions whose answers are right, and that neither the words nor the image alone give away."""
 
+import chex
 import numpy as np
 import pytest
 
@@ -81,8 +82,8 @@ def test_arrays_and_what_depends_on_what():
     few, many = questions(5, 2), questions(12, 2)
     for name, array in few.arrays.items():
         np.testing.assert_array_equal(array, many.arrays[name][:5])
-    assert few.arrays["image"].shape == (5, 32, 32, 3)
-    assert many.arrays["question"].shape == (12, 8)
+    chex.assert_shape(few.arrays["image"], (5, 32, 32, 3))
+    chex.assert_shape(many.arrays["question"], (12, 8))
     assert UNKNOWN not in many.arrays["question"]
     for i, (kind, text, answer, _) in enumerate(drawn(12, 2)):
         assert WORDS.decode(many.arrays["question"][i]) == text

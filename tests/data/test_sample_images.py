@@ -1,5 +1,6 @@
 """Sizes, names and files."""
 
+import chex
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,7 +11,7 @@ from dlcore.data.sample_images import fit_to, sample_image
 @pytest.mark.parametrize("name", ["china", "flower"])
 def test_the_photographs_of_scikit_learn(name):
     image = sample_image(name, 40)
-    assert image.shape == (40, 60, 3)  # 640 40 / 427 = 59.95
+    chex.assert_shape(image, (40, 60, 3))  # 640 40 / 427 = 59.95
     assert image.dtype == np.uint8
     assert image.std() > 20
 
@@ -24,7 +25,7 @@ def test_fitting_cuts_the_long_side_evenly():
     image = np.zeros((10, 40, 3), np.uint8)
     image[:, 15:25] = 255
     np.testing.assert_array_equal(fit_to(image, (10, 10)), np.full((10, 10, 3), 255))
-    assert fit_to(image, (20, 30)).shape == (20, 30, 3)
+    chex.assert_shape(fit_to(image, (20, 30)), (20, 30, 3))
 
 
 def test_bad_input_is_named(tmp_path):

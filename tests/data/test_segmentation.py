@@ -4,6 +4,7 @@ import io
 import json
 import zipfile
 
+import chex
 import numpy as np
 import pytest
 from PIL import Image
@@ -51,7 +52,7 @@ def test_zips_of_splits_with_classes(tmp_path):
     assert {name: len(source) for name, source in splits.items()} == {"train": 3, "valid": 1, "test": 2}
     assert splits["train"].class_names == ("sky", "road", "car")
     np.testing.assert_array_equal(splits["test"].arrays["semantic"][1], MASK)
-    assert splits["train"].arrays["image"].shape == (3, 4, 6, 3)
+    chex.assert_shape(splits["train"].arrays["image"], (3, 4, 6, 3))
     assert list(splits["test"].names) == ["test/images/0.jpg", "test/images/1.jpg"]
 
 
@@ -121,7 +122,7 @@ def test_images_and_masks_are_resized_together_and_labels_stay_labels(tmp_path):
     mask[:, 6:] = 7
     pairs(tmp_path, [mask, mask[:4, 4:8]])
     source = segmentation_splits(tmp_path, (4, 6))["train"]
-    assert source.arrays["image"].shape == (2, 4, 6, 3)
+    chex.assert_shape(source.arrays["image"], (2, 4, 6, 3))
     want = np.repeat([[0, 0, 0, 7, 7, 7]], 4, 0)
     np.testing.assert_array_equal(source.arrays["semantic"], [want, want])
     with pytest.raises(ValueError, match=r"image_size=None: .*images/1.png has \(4, 4\) pixels.*allowed: height,width"):

@@ -2,6 +2,7 @@
 
 import json
 
+import chex
 import numpy as np
 import pytest
 
@@ -32,7 +33,7 @@ def test_modelnet_as_a_tree(tmp_path):
     np.testing.assert_array_equal(train.arrays["label"], [0, 1])
     assert list(train.names) == ["flat/flat_0001", "sphere/sphere_0001"]
     points = train.arrays["points"]
-    assert points.shape == (2, 50, 3)
+    chex.assert_shape(points, (2, 50, 3))
     in_unit_sphere(points)
     np.testing.assert_array_equal(points[0, :, 2], 0)  # a flat triangle
     assert np.linalg.norm(points[1], axis=1).min() > 0.6  # a shell, off its center by the mean of 50 points

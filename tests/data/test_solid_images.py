@@ -1,5 +1,6 @@
 """Rendered solids: points project onto what the image shows, and the nearest triangle is seen."""
 
+import chex
 import numpy as np
 import pytest
 
@@ -27,7 +28,7 @@ def test_points_lie_where_the_image_shows_the_solid():
 def test_occupied_cells_are_those_inside():
     source = solid_images(7, 3, size=32, num_points=64, grid=8)
     occupancy, points, image = (source.arrays[k] for k in ("occupancy", "points", "image"))
-    assert occupancy.shape == (7, 8, 8, 8)
+    chex.assert_shape(occupancy, (7, 8, 8, 8))
     # A cell of a ray that misses the solid is empty, and the mean depth is that of the points, to within a cell.
     blocks = image[..., 0].reshape(7, 8, 4, 8, 4).max((2, 4))
     assert not occupancy[blocks == 0].any()

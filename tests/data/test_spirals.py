@@ -1,5 +1,6 @@
 """Spirals against the matrix exponential, and where segments begin and end."""
 
+import chex
 import numpy as np
 import pytest
 from scipy.linalg import expm
@@ -27,7 +28,7 @@ def test_a_trajectory_depends_on_seed_and_index_alone():
 def test_segments_share_their_ends():
     source = spirals(2, 0, length=8)
     cut = segments(source, 4).arrays
-    assert cut["state"].shape == (4, 4, 2)
+    chex.assert_shape(cut["state"], (4, 4, 2))
     np.testing.assert_array_equal(cut["state"][0], source.arrays["state"][0, :4])
     np.testing.assert_array_equal(cut["state"][1], source.arrays["state"][0, 3:7])
     np.testing.assert_array_equal(cut["time"][3], source.arrays["time"][1, 3:7])

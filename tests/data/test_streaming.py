@@ -5,6 +5,7 @@ import threading
 import time
 import zipfile
 
+import chex
 import numpy as np
 import pytest
 from PIL import Image
@@ -76,7 +77,7 @@ def test_it_is_indexed_like_an_array_of_uint8():
     np.testing.assert_array_equal(images[[7, 0, 7]], everything[[7, 0, 7]])
     np.testing.assert_array_equal(images[3:9:2], everything[3:9:2])
     np.testing.assert_array_equal(images[np.arange(COUNT) > 19], everything[20:])
-    assert images[np.array([], int)].shape == (0, 16, 12, 3)
+    chex.assert_shape(images[np.array([], int)], (0, 16, 12, 3))
     levels = everything.mean((1, 2, 3))
     assert (np.diff(levels) > 5).all()
     for bad in (COUNT, (0, 1), ..., [COUNT]):
@@ -258,7 +259,7 @@ def test_a_damaged_image_is_an_error_that_names_it(workers):
     bad = source(workers, data=data)
     with pytest.raises(ValueError, match=r"picture 9 cannot be read as an image \(.*[Tt]runcated"):
         bad.arrays["image"][:]
-    assert bad.arrays["image"][10:12].shape == (2, 16, 12, 3)
+    chex.assert_shape(bad.arrays["image"][10:12], (2, 16, 12, 3))
     batches = prefetch(Pipeline(bad, 4, shuffle=False).batch_at, 0, None)
     assert [next(batches)[0], next(batches)[0]] == [0, 1]
     with pytest.raises(ValueError, match="picture 9"):

@@ -1,5 +1,6 @@
 """String tasks by hand."""
 
+import chex
 import numpy as np
 import pytest
 
@@ -11,8 +12,8 @@ from dlcore.data.words import END, PAD, START
 def test_targets_are_what_the_task_makes_of_the_sources(task):
     names = symbols(20)
     source = strings(task, 200, 3, length=(2, 7))
-    assert source.arrays["source"].shape == (200, 8)
-    assert source.arrays["target"].shape == (200, 9)
+    chex.assert_shape(source.arrays["source"], (200, 8))
+    chex.assert_shape(source.arrays["target"], (200, 9))
     lengths = set()
     for row, target in zip(source.arrays["source"], source.arrays["target"], strict=True):
         n = int((row != PAD).sum()) - 1

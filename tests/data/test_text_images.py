@@ -1,5 +1,6 @@
 """What images of strings show, and what bad input gets."""
 
+import chex
 import numpy as np
 import pytest
 
@@ -10,7 +11,7 @@ from dlcore.data.words import END, PAD, START
 def test_captions_are_the_strings_and_each_image_shows_all_of_its_own():
     source = text_images(12, 3, alphabet="7a", lengths=(1, 3))
     images, captions = source.arrays["image"], source.arrays["captions"]
-    assert images.shape == (12, 24, 80, 3)
+    chex.assert_shape(images, (12, 24, 80, 3))
     for image, row, name in zip(images, captions[:, 0], source.names, strict=True):
         characters = ["7a".index(c) + 4 for c in name]
         expected = [START, *characters, END]

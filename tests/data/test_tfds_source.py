@@ -3,6 +3,7 @@ import io
 import json
 import sys
 
+import chex
 import numpy as np
 import pytest
 from PIL import Image
@@ -198,11 +199,11 @@ def test_images_of_several_sizes_are_streamed(tmp_path, cache_folder, monkeypatc
         "ragged/train: its images are of several sizes; they are decoded when needed, to (16, 16, 3)",
     )
     found = source[[7, 0, 19]]
-    assert found["image"].shape == (3, 16, 16, 3)
+    chex.assert_shape(found["image"], (3, 16, 16, 3))
     np.testing.assert_allclose(found["image"].mean((1, 2, 3)), [70, 0, 190], atol=2)
     np.testing.assert_array_equal(source.arrays["label"], labels)
     assert (source.class_names, source.name) == (("ape", "bee"), "ragged/train")
-    assert tfds_source("ragged", "train", tmp_path, workers=Workers(0)).arrays["image"].shape == (20, 224, 224, 3)
+    chex.assert_shape(tfds_source("ragged", "train", tmp_path, workers=Workers(0)).arrays["image"], (20, 224, 224, 3))
     assert len(tfds_source("ragged", "train[:25%]", tmp_path, workers=Workers(0))) == 5
     assert "tensorflow" not in sys.modules
     # The labels were read once and kept, one file a split.
@@ -224,7 +225,7 @@ def test_records_that_do_not_fit_are_streamed_at_their_size(tiny, cache_folder):
         np.testing.assert_array_equal(source.arrays["label"], held.arrays["label"])
     assert "stay on disk" in source.notes[0]
     smaller = tfds_source("tiny", "train", data_dir, limit_bytes=0, image_size=(2, 3), workers=Workers(1))
-    assert smaller.arrays["image"].shape == (40, 2, 3, 3)
+    chex.assert_shape(smaller.arrays["image"], (40, 2, 3, 3))
     assert load("tiny", data_dir, image_size=3).image_shape == (3, 3, 3), "though they would fit in memory"
     with pytest.raises(ValueError, match="image_size=3: images in memory keep their size"):
         tfds_source("tiny", "train", data_dir, image_size=3)

@@ -1,5 +1,6 @@
 """Rows of a file of tokens, read on demand, and what they are known by."""
 
+import chex
 import numpy as np
 import pytest
 
@@ -22,7 +23,7 @@ def test_rows_are_read_from_the_file(path):
     assert rows["text"].dtype == np.uint16
     np.testing.assert_array_equal(token_rows(path, 8, 8, (0.5, 1.0))[[0]]["text"][0], np.arange(150, 158))
     batches = [Pipeline(source, 4, seed=1).batch_at(step)["text"] for step in range(3)]
-    assert np.concatenate(batches).shape == (12, 8)
+    chex.assert_shape(np.concatenate(batches), (12, 8))
 
 
 def test_a_file_is_known_by_its_name_its_length_and_the_part(path):

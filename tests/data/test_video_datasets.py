@@ -2,6 +2,7 @@
 
 import struct
 
+import chex
 import numpy as np
 import pytest
 
@@ -182,9 +183,9 @@ def test_youtube8m_has_features(tmp_path):
     source = read_youtube8m(tmp_path)
     assert source.names.tolist() == ["eXbF", "eXbF"]
     assert np.flatnonzero(source.arrays["labels"][1]).tolist() == [0, 12, 3861]
-    assert source.arrays["labels"].shape == (2, 3862)
+    chex.assert_shape(source.arrays["labels"], (2, 3862))
     np.testing.assert_array_equal(source.arrays["mean_rgb"][1], np.arange(1024) / 4)
-    assert source.arrays["mean_audio"].shape == (2, 128)
+    chex.assert_shape(source.arrays["mean_audio"], (2, 128))
     (tmp_path / "test00.tfrecord").write_bytes(data[:-7])
     with pytest.raises(ValueError, match=r"test00.tfrecord': cut off in record"):
         read_youtube8m(tmp_path, "test")

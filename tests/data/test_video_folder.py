@@ -1,5 +1,6 @@
 """Own videos: folders of frames, GIFs and video files by their frames; classes; what is refused, in one line."""
 
+import chex
 import numpy as np
 import pytest
 from PIL import Image
@@ -51,7 +52,7 @@ def test_frames_by_number(tmp_path, write, name, rate, close):
     video = open_video(path)
     assert (video.num_frames, video.frame_rate, video.size) == (12, rate, (16, 16))
     frames = read_frames(path, np.array([11, 2, 5, 2]), (8, 12))
-    assert frames.shape == (4, 8, 12, 3)
+    chex.assert_shape(frames, (4, 8, 12, 3))
     np.testing.assert_allclose(frames[:, 4, 6, 0].astype(int), [110, 20, 50, 20], atol=close)
 
 

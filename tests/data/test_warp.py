@@ -1,5 +1,6 @@
 """Warps by what must come back, and boxes, masks and points by where the pixels went."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -151,7 +152,7 @@ def test_boxes_that_leave_are_not_valid_and_others_are_cut():
     assert valid.tolist() == [True, True, False]
     assert augment.warp_boxes(boxes, right, SIZE, keep=0.55)[1].tolist() == [True, False, False]
     assert augment.warp_boxes(boxes, right, SIZE, jnp.array([0.0, 1, 1]))[1].tolist() == [0, 1, 0]
-    assert augment.warp_boxes(jnp.zeros((0, 4)), right, SIZE)[0].shape == (0, 4)
+    chex.assert_shape(augment.warp_boxes(jnp.zeros((0, 4)), right, SIZE)[0], (0, 4))
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import json
 
+import chex
 import numpy as np
 import pytest
 
@@ -21,7 +22,7 @@ def test_words_are_sorted_by_frequency_behind_the_special_ones():
     assert (PAD, START, END, UNKNOWN) == (0, 1, 2, 3)
     assert len(words) == 11
     np.testing.assert_array_equal(words.encode("The blue CIRCLE"), [6, UNKNOWN, 4])
-    assert words.encode("").shape == (0,)
+    chex.assert_shape(words.encode(""), (0,))
     assert words.unknown("the blue ring circle") == ["blue", "ring"]
     assert Words.of(SENTENCES, min_count=2).words == ("circle", "red", "the")
     with pytest.raises(ValueError, match="none of their 7 words occurs min_count=3 times"):

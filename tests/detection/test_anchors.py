@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import chex
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def test_an_image_that_the_strides_do_not_divide_is_an_error():
 def test_anchors_by_hand():
     anchors = Anchors.of([(2, 2), (1, 1)], (32, 32), scales=(1.0, 2.0), aspect_ratios=(1.0, 4.0))
     assert anchors.counts == (16, 4)
-    assert anchors.boxes.shape == (20, 4)
+    chex.assert_shape(anchors.boxes, (20, 4))
     # At (16, 0), the second location of stride 16: sides 16 and 32, then half as wide and twice as high.
     want = [[8, -8, 24, 8], [0, -16, 32, 16], [12, -16, 20, 16], [8, -32, 24, 32]]
     np.testing.assert_array_equal(anchors.boxes[4:8], want)

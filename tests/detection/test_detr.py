@@ -177,7 +177,7 @@ def test_images_without_boxes_learn_that_no_query_has_an_object():
     assert metrics["box"].compute() is None
     assert metrics["classification"].compute() > 0
     assert learner.evaluate(after, rows)["loss"].compute() < learner.evaluate(state, rows)["loss"].compute()
-    assert learner.predict(after, rows)["boxes"].shape == (4, 4, 4)
+    chex.assert_shape(learner.predict(after, rows)["boxes"], (4, 4, 4))
     learner.update(after, source(4)[:])
     assert learner.update._cache_size() == 1
 

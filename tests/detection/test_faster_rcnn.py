@@ -6,6 +6,7 @@ The parity with ResNet-50 takes most of the time.
 import re
 from functools import partial
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -298,8 +299,8 @@ def test_nine_anchors_a_location():
     assert anchors.counts == (6 * 8 * 9,)
     network = rpn.RegionProposalNetwork((8.0, 16.0, 32.0))
     (outputs, laid), _ = network.init_with_output(jax.random.key(0), [jnp.zeros((2, 6, 8, 4))], (96, 128))
-    assert outputs.objectness.shape == (2, 432)
-    assert outputs.deltas.shape == (2, 432, 4)
+    chex.assert_shape(outputs.objectness, (2, 432))
+    chex.assert_shape(outputs.deltas, (2, 432, 4))
     np.testing.assert_array_equal(laid.boxes, anchors.boxes)
 
 

@@ -201,7 +201,7 @@ def test_tokens_of_the_padding_are_masked_and_the_sines_count_the_images_own():
     assert (position.shape, mask) == ((6, 8), None)
     np.testing.assert_array_equal(sides, [48, 32, 48, 32])
     each, mask, sides = token_positions((2, 3), (32, 48), 8, jnp.array([[16, 48], [32, 17]]))
-    assert each.shape == (2, 6, 8)
+    chex.assert_shape(each, (2, 6, 8))
     np.testing.assert_array_equal(mask[:, 0, 0].reshape(2, 2, 3), [[[1, 1, 1], [0, 0, 0]], [[1, 1, 0], [1, 1, 0]]])
     np.testing.assert_array_equal(sides, [[48, 16, 48, 16], [17, 32, 17, 32]])
     alone = token_positions((2, 2), (32, 32), 8, None)[0]

@@ -3,6 +3,7 @@
 import json
 import re
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -112,7 +113,7 @@ def test_detr_from_every_published_layout():
         assert set(weights) != set(golden.weights), about
         jax.tree.map(np.testing.assert_array_equal, load_torch(TINY, weights), want)
     assert "model.backbone.conv_encoder.model.layer2.0.downsample.1.running_mean" in as_published(golden.weights)
-    assert as_the_authors(golden.weights)["transformer.decoder.layers.1.multihead_attn.in_proj_bias"].shape == (96,)
+    chex.assert_shape(as_the_authors(golden.weights)["transformer.decoder.layers.1.multihead_attn.in_proj_bias"], (96,))
 
 
 @pytest.mark.covers("AT-32")

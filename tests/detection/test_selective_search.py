@@ -1,5 +1,6 @@
 """Selective search: the order of joining by hand, planted boxes, and the study."""
 
+import chex
 import numpy as np
 import pytest
 
@@ -62,7 +63,7 @@ def test_histograms_are_those_of_the_pixels():
     assert colors[1, 24] == 0.25
     assert colors[0, 2] == 1
     np.testing.assert_allclose(textures.sum(1), 1)
-    assert textures.shape == (2, 80)
+    chex.assert_shape(textures, (2, 80))
 
 
 def test_no_proposal_leaves_the_image_and_spaces_are_scaled():
@@ -75,7 +76,7 @@ def test_no_proposal_leaves_the_image_and_spaces_are_scaled():
     assert (found[:, 2:] <= 48).all()
     assert (found[:, 2:] > found[:, :2]).all()
     drawn = random_boxes(50, (20, 30), smallest=6)
-    assert drawn.shape == (50, 4)
+    chex.assert_shape(drawn, (50, 4))
     assert (drawn[:, 2:] - drawn[:, :2]).min() >= 6
     assert (drawn.max(0) <= [30, 20, 30, 20]).all()
 

@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -69,7 +70,7 @@ def test_batches_do_not_change_the_scores():
         return crops.mean((1, 2))
 
     whole, parts = (score_crops(score, image, boxes, (3, 3), size) for size in (441, 100))
-    assert whole.shape == (441, 2)
+    chex.assert_shape(whole, (441, 2))
     np.testing.assert_allclose(whole, parts, rtol=1e-6)
     assert boxes[5 * 21 + 5].tolist() == [0, 0, 6, 6]
     np.testing.assert_allclose(whole[5 * 21 + 5], image.mean((0, 1)), rtol=1e-5)
@@ -85,7 +86,7 @@ def test_windows_on_a_grid():
 def test_crops_have_the_class_of_what_they_overlap():
     images, boxes, labels = plant("train", 3, 14, 0)
     crops, targets = crops_of(images, boxes, labels, 6, 0)
-    assert crops.shape == (18, 10, 10, 1)
+    chex.assert_shape(crops, (18, 10, 10, 1))
     assert (targets.reshape(3, 6)[:, -1] == labels).all(), "the last crop of each image is the digit's own box"
 
 

@@ -143,7 +143,7 @@ def test_images_without_boxes_learn_the_background():
     assert float(learner.loss(after.params, after, rows)[0]) < float(learner.loss(state.params, state, rows)[0])
     rows = source(4)[:]
     chex.assert_trees_all_equal(learner.evaluate(after, rows), learner.evaluate(after, rows))
-    assert learner.predict(after, rows)["boxes"].shape == (4, 5, 4)
+    chex.assert_shape(learner.predict(after, rows)["boxes"], (4, 5, 4))
     learner.update(after, rows)
     assert learner.update._cache_size() == 1
 

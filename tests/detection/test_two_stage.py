@@ -35,7 +35,7 @@ def test_positives_take_their_share_at_most_and_negatives_the_rest():
     negative = jnp.arange(40) >= 20
     draw = jax.jit(balanced_sample, static_argnums=(3, 4))
     index, valid = draw(jax.random.key(0), positive, negative, 16, 0.25)
-    assert index.shape == (16,)
+    chex.assert_shape(index, (16,))
     assert bool(valid.all())
     assert bool(positive[index[:4]].all())
     assert bool(negative[index[4:]].all())
@@ -231,7 +231,7 @@ def test_fast_rcnn_crops_all_proposals_from_one_pass_of_the_backbone():
 @pytest.mark.covers("DE-10")
 def test_fast_rcnn_runs_its_backbone_once_on_given_proposals():
     windows = window_proposals((32, 32), scales=(1.0, 2.0))
-    assert windows.shape == ((16 + 4) * 2, 4)
+    chex.assert_shape(windows, ((16 + 4) * 2, 4))
     rows = dict(source(6)[:])
     rows["proposals"] = np.broadcast_to(windows, (6, *windows.shape)).copy()
     rows["proposal_mask"] = np.ones((6, len(windows)), bool)
@@ -255,7 +255,7 @@ def test_fast_rcnn_runs_its_backbone_once_on_given_proposals():
         fewer = {name: v[:, :count] if name.startswith("proposal") else v for name, v in rows.items()}
         text = str(jax.make_jaxpr(learner.predict)(state, fewer))
         assert text.count("window_strides=(8, 8)") == 1
-    assert found["boxes"].shape == (6, 5, 4)
+    chex.assert_shape(found["boxes"], (6, 5, 4))
     nobody = {**rows, "proposal_mask": np.zeros((6, len(windows)), bool)}
     assert not learner.predict(state, nobody)["valid"].any()
 

@@ -32,7 +32,7 @@ class Stride64(nn.Module):
 def test_an_image_of_448_pixels_gives_7_7_30_numbers():
     model = YOLO(Stride64(), 20, "last", num_convs=0)
     (outputs, cells), _ = model.init_with_output(jax.random.key(0), jnp.zeros((2, 448, 448, 3)))
-    assert outputs.cells.shape == (2, 7 * 7, 30)
+    chex.assert_shape(outputs.cells, (2, 7 * 7, 30))
     assert cells == Cells((7, 7), (448, 448), 2)
     # On an image of zeros the biases are left: centers in the middle of the cell, sides of 1/9 and 4/9 of the image.
     _, boxes, confidence, classes = yolo.decode(Outputs(outputs.cells[0]), cells)

@@ -1,5 +1,6 @@
 """Eigenvalues and traces against numpy on quadratics and on the whole Hessian of a small net."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,7 +61,7 @@ def test_the_eigenvalues_of_a_quadratic():
 @pytest.mark.covers("TR-23")
 def test_the_largest_eigenvalue_of_a_net_with_a_convolution(small):
     loss, params, matrix = small
-    assert matrix.shape == (86, 86)
+    chex.assert_shape(matrix, (86, 86))
     exact = np.linalg.eigvalsh((matrix + matrix.T) / 2)
     exact = exact[np.argsort(-np.abs(exact))][:2]
     find = jax.jit(lambda p: hessian.top_eigenvalues(loss, p, jax.random.key(1), 2, steps=500, tolerance=1e-6))

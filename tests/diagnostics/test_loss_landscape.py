@@ -1,5 +1,6 @@
 """Directions have the filters' lengths, and the surface of a quadratic is the one that algebra gives."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,7 +43,7 @@ def test_the_center_is_the_loss_of_the_trained_parameters():
 
     directions = tuple(filter_normalized_direction(jax.random.key(k), trained) for k in (2, 3))
     surface = loss_surface(loss, trained, directions, jnp.linspace(-1, 1, 5))
-    assert surface.shape == (5, 5)
+    chex.assert_shape(surface, (5, 5))
     assert float(surface[2, 2]) == pytest.approx(float(loss(trained)), rel=1e-6)
     assert surface.argmin() == 12  # the middle of 25
 

@@ -1,5 +1,6 @@
 """Range tests of a quadratic, whose stable rates are known, and of a small perceptron; curves that were written."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -74,4 +75,4 @@ def test_bad_input_is_named(call, message):
 
 def test_it_runs_compiled():
     run = jax.jit(lambda w: lr_range_test(lambda w, _: w @ w, w, jnp.zeros(5)))
-    assert run(jnp.ones(3))[1].shape == (5,)
+    chex.assert_shape(run(jnp.ones(3))[1], (5,))

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import chex
 import numpy as np
 import pytest
 
@@ -31,7 +32,7 @@ def test_it_equals_pycocotools():
     np.testing.assert_allclose(result.precision[5], GOLDEN["out.bbox.precision75"], atol=1e-6)
     np.testing.assert_allclose(result.precision.mean((0, 1)), GOLDEN["out.bbox.ap_per_class"], atol=1e-6)
     np.testing.assert_allclose(result.recall, GOLDEN["out.bbox.recall"], atol=1e-6)
-    assert result.precision.shape == (10, 101, 3)  # ten thresholds
+    chex.assert_shape(result.precision, (10, 101, 3))  # ten thresholds
 
 
 def ellipses(rows):
@@ -276,7 +277,7 @@ def test_limits_of_sizes_in_other_pixels_give_the_sizes_of_scaled_boxes():
     large = coco_map(truth * grown, found * grown, 10, 2)
     np.testing.assert_allclose(small.stats, large.stats)
     np.testing.assert_allclose(small.precision_by_size, large.precision_by_size)
-    assert small.precision_by_size.shape == (3, 10, 101, 2)
+    chex.assert_shape(small.precision_by_size, (3, 10, 101, 2))
     np.testing.assert_allclose(small.precision_by_size.mean((1, 2, 3)), small.stats[3:6])
     assert len({*np.round(small.stats[3:6], 3)}) == 3
     assert not np.allclose(coco_map(truth, found, 10, 2).stats[3:6], small.stats[3:6])
@@ -377,7 +378,7 @@ def test_it_is_fed_by_predict():
         learner, {}, Source(arrays), batch_size=5, placement=place, evaluators=[coco_evaluator(["a", "b"])]
     )
     assert measures["map"] == 1
-    assert measures["details"]["pr50"].shape == (101, 2)
+    chex.assert_shape(measures["details"]["pr50"], (101, 2))
 
 
 def test_areas_are_one_for_each_true_object():

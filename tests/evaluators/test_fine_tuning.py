@@ -1,5 +1,6 @@
 """Fine-tuning goes on from the weights it is given, with the labels it is given, and says what it measures."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -77,7 +78,7 @@ def test_every_weight_moves_and_statistics_go_on():
     tuned, head = tuning.train(start, images(8, 0))
     assert (np.asarray(tuned["params"]["w"]) != np.asarray(start["params"]["w"])).mean() > 0.9
     assert tuned["batch_stats"]["steps"] == 5
-    assert head["kernel"].shape == (8, 4)
+    chex.assert_shape(head["kernel"], (8, 4))
     rows = images(7, 2)
     whole = tuning.features(tuned, rows)
     np.testing.assert_allclose(whole, rows.arrays["image"].reshape(7, -1) @ tuned["params"]["w"], rtol=1e-4, atol=1e-6)

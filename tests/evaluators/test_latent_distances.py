@@ -1,5 +1,6 @@
 """Path length of a linear generator in closed form, and the share of noise by hand."""
 
+import chex
 import numpy as np
 import pytest
 
@@ -29,7 +30,7 @@ def test_the_path_length_of_a_linear_generator_is_the_speed_of_its_walk():
 def test_walks_are_pairs_on_an_arc_with_one_noise():
     source = walks(50, 64, 3, step=0.01)
     latents = source.arrays["latent"]
-    assert latents.shape == (100, 67)
+    chex.assert_shape(latents, (100, 67))
     np.testing.assert_array_equal(latents[::2, 64:], latents[1::2, 64:])
     speed = np.linalg.norm(latents[::2, :64] - latents[1::2, :64], axis=1) / 0.01
     # Normal vectors are about orthogonal and sqrt(64) long: a quarter of a circle of radius 8.

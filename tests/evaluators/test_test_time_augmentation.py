@@ -1,5 +1,6 @@
 """The mean of probabilities over views, against numbers by hand."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +15,7 @@ def test_views_by_hand():
     np.testing.assert_array_equal(tta.views(image, "none"), image[None])
     np.testing.assert_array_equal(tta.views(image, "flip"), jnp.stack([image, image[:, ::-1]]))
     ten = tta.views(image, "ten_crop")
-    assert ten.shape == (10, 8, 8, 3)
+    chex.assert_shape(ten, (10, 8, 8, 3))
     np.testing.assert_array_equal(ten[:5], tta.views(image, "five_crop"))
     # A crop of 7 of 8 pixels, resized: its corner pixel stays, and the slope shrinks to 7/8.
     np.testing.assert_allclose(ten[0, 0, 0], image[0, 0], atol=1e-5)

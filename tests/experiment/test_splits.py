@@ -3,6 +3,7 @@
 import json
 import types
 
+import chex
 import numpy as np
 import pytest
 
@@ -53,7 +54,7 @@ def test_several_sources_make_a_batch_each():
         "a": ["clip", "index", "label"],
         "b": ["image", "index"],
     }
-    assert batch["b"]["image"].shape == (2, 4, 4, 1)
+    chex.assert_shape(batch["b"]["image"], (2, 4, 4, 1))
 
 
 @pytest.mark.parametrize(("spec", "rows"), [({}, 7), ({"batch_size": 4}, 4)])

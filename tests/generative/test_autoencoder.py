@@ -97,7 +97,7 @@ def test_convolutions_stand_around_the_dense_layers():
         hidden = jax.nn.relu(out + bias)
     hidden = jax.nn.relu(hidden.reshape(2, 18) @ params["encoder0"]["kernel"] + params["encoder0"]["bias"])
     np.testing.assert_allclose(z, hidden @ params["encoder1"]["kernel"] + params["encoder1"]["bias"], atol=1e-5)
-    assert y.shape == x.shape
+    chex.assert_equal_shape([y, x])
     flat = jax.nn.relu(z @ params["decoder0"]["kernel"] + params["decoder0"]["bias"])
     start = jax.nn.relu(flat @ params["decoder1"]["kernel"] + params["decoder1"]["bias"]).reshape(2, 2, 3, 3)
     for name, shape in (("up1", (2, 4, 6, 2)), ("up0", (2, 8, 12, 1))):
@@ -238,7 +238,7 @@ def test_the_path_leads_from_one_image_to_the_other():
     learner = autoencoder.learner(model=Autoencoder((8, 8, 1), hidden=(8,), latent_dim=4), optimizer=optax.sgd(0.1))
     state = jax.jit(learner.init)(jax.random.key(0), rows)
     out = jax.jit(learner.predict)(state, {**rows, "other": rows["image"][[1, 2, 0]]})
-    assert out["path"].shape == (3, 8, 8, 8, 1)
+    chex.assert_shape(out["path"], (3, 8, 8, 8, 1))
     np.testing.assert_allclose(out["path"][:, 0], out["reconstruction"], atol=1e-5)
     np.testing.assert_allclose(out["path"][:, -1], np.asarray(out["reconstruction"])[[1, 2, 0]], atol=1e-5)
 

@@ -2,6 +2,7 @@
 
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,7 +30,7 @@ def drawn():
 @pytest.mark.covers("GE-26")
 def test_the_first_prediction_is_zero(drawn):
     first, _, run, tokens = drawn
-    assert run(first, tokens).shape == (2, 8, 8, 3)
+    chex.assert_shape(run(first, tokens), (2, 8, 8, 3))
     assert not run(first, tokens).any()
 
 

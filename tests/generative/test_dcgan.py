@@ -1,5 +1,6 @@
 """Shapes, ranges, and that batch statistics are used in training alone."""
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -20,10 +21,10 @@ def test_images_come_out_and_logits_go_in(shape):
     z = jax.random.normal(jax.random.key(0), (3, 5))
     generator, discriminator = Generator(shape, width=2), Discriminator(width=2)
     x, variables = jax.jit(generator.init_with_output)(jax.random.key(1), z)
-    assert x.shape == (3, *shape)
+    chex.assert_shape(x, (3, *shape))
     assert np.abs(x).max() <= 1
     logits, _ = jax.jit(discriminator.init_with_output)(jax.random.key(2), x)
-    assert logits.shape == (3,)
+    chex.assert_shape(logits, (3,))
     _, moved = jax.jit(lambda z: generator.apply(variables, z, train=True, mutable=["batch_stats"]))(z)
     assert not np.allclose(moved["batch_stats"]["stem_norm"]["mean"], variables["batch_stats"]["stem_norm"]["mean"])
 

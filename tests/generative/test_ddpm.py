@@ -309,7 +309,7 @@ def test_samples_do_not_depend_on_their_batch():
     state = learner.init(jax.random.key(0), images())
     predict = learner.predict
     five = predict(state, Source.indices(5)[:])["sample"]
-    assert five.shape == (5, 8, 8, 1)
+    chex.assert_shape(five, (5, 8, 8, 1))
     assert five.min() >= 0
     assert five.max() <= 1
     np.testing.assert_allclose(predict(state, Source.indices(5)[[3, 1]])["sample"], five[np.array([3, 1])], atol=1e-5)

@@ -1,5 +1,6 @@
 """The features by hand, from the discriminator's own layers."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +24,7 @@ def test_features_are_the_maps_that_the_head_reads():
         return whole, pooled, discriminator.apply(variables, x)
 
     whole, pooled, logits = run(variables, x)
-    assert whole.shape == (3, 6 * 6 * 2 + 3 * 3 * 4 + 3 * 3 * 4)
+    chex.assert_shape(whole, (3, 6 * 6 * 2 + 3 * 3 * 4 + 3 * 3 * 4))
     head = variables["params"]["head"]
     np.testing.assert_allclose(whole[:, -36:] @ head["kernel"][:, 0] + head["bias"], logits, rtol=1e-4)
     first = np.asarray(whole[:, :72]).reshape(3, 6, 6, 2)
@@ -31,7 +32,7 @@ def test_features_are_the_maps_that_the_head_reads():
     padded = np.pad(np.asarray(x), ((0, 0), (1, 1), (1, 1), (0, 0)))
     corner = np.einsum("bijc,ijcf->bf", padded[:, :4, :4], kernel) + bias
     np.testing.assert_allclose(first[:, 0, 0], np.where(corner > 0, corner, 0.2 * corner), rtol=1e-4)
-    assert pooled.shape == (3, 4 * (2 + 4 + 4))
+    chex.assert_shape(pooled, (3, 4 * (2 + 4 + 4)))
     np.testing.assert_allclose(
         np.asarray(pooled[:, :8]).reshape(3, 2, 2, 2), first.reshape(3, 2, 3, 2, 3, 2).max((2, 4)), rtol=1e-5
     )

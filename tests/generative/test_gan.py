@@ -241,7 +241,7 @@ def test_predict_needs_indices_alone_and_no_neighbors():
     state = learner.init(jax.random.key(0), images())
     predict = jax.jit(learner.predict)
     five = np.asarray(predict(state, Source.indices(5)[:])["sample"])
-    assert five.shape == (5, 8, 8, 1)
+    chex.assert_shape(five, (5, 8, 8, 1))
     assert five.min() >= 0
     assert five.max() <= 1
     np.testing.assert_allclose(predict(state, Source.indices(5)[[4, 0]])["sample"], five[[4, 0]], atol=1e-6)

@@ -1,5 +1,6 @@
 """Networks that keep the layout, the step of a pair by hand, sides that cannot be halved."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -90,10 +91,10 @@ def shapes(network, *inputs):
 def test_networks_keep_sides_and_change_channels():
     x = jnp.zeros((2, 12, 8, 1))
     for network in (UNetGenerator(3, width=2, depth=2), ResidualGenerator(3, width=2, depth=2, num_blocks=1)):
-        assert shapes(network, x)[0].shape == (2, 12, 8, 3)
+        chex.assert_shape(shapes(network, x)[0], (2, 12, 8, 3))
     logits, variables = shapes(PatchDiscriminator(width=2, depth=2), x, jnp.zeros((2, 12, 8, 3)))
-    assert logits.shape == (2, 3, 2)
-    assert variables["params"]["down0"]["kernel"].shape == (4, 4, 4, 2)
+    chex.assert_shape(logits, (2, 3, 2))
+    chex.assert_shape(variables["params"]["down0"]["kernel"], (4, 4, 4, 2))
     # A map of one pixel has no norm, which would make it 0.
     names = set(shapes(UNetGenerator(3, width=2, depth=3), jnp.zeros((2, 8, 8, 1)))[1]["params"])
     assert "down1_norm" in names
@@ -119,7 +120,7 @@ def test_a_skip_carries_the_image_past_the_inner_layers():
     )
     params = variables["params"]
     params["down0"]["kernel"][1, 1] = 1  # of 4 taps at -1, 0, 1, 2
-    assert params["head"]["kernel"].shape == (3, 3, 2, 1)
+    chex.assert_shape(params["head"]["kernel"], (3, 3, 2, 1))
     params["head"]["kernel"][1, 1, 1] = 0.5
     out = np.asarray(jax.jit(network.apply)(variables, x))[0, :, :, 0]
     want = np.tanh(np.repeat([0.5, 0.5 * -0.2], 2))[:, None] * np.ones(4)

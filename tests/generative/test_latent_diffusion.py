@@ -1,5 +1,6 @@
 """The autoencoder's divergence and bound by hand, the scale of latents, and what the second phase leaves alone."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -89,7 +90,7 @@ def test_the_autoencoder_learns_to_decode_what_it_encodes():
     after = {name: value.compute() for name, value in evaluate(state, batch).items()}
     assert after["loss"] == pytest.approx(after["l1"] + 1e-4 * after["kl"], rel=1e-5)
     assert after["psnr"] > before["psnr"].compute() + 3
-    assert jax.jit(learner.predict)(state, batch)["mean"].shape == (8, 2, 2, 2)
+    chex.assert_shape(jax.jit(learner.predict)(state, batch)["mean"], (8, 2, 2, 2))
 
 
 @pytest.mark.weekly
@@ -119,12 +120,12 @@ def test_latents_are_smaller_have_variance_one_and_samples_decode():
     state = state.replace(locked={**state.locked, "scale": jnp.float32(scale)})
     params, keys = {**state.params, **state.locked}, jax.random.split(jax.random.key(1), 256)
     z = model.apply({"params": params}, batch["image"], keys, method="encoded")
-    assert z.shape == (256, 2, 2, 2)
+    chex.assert_shape(z, (256, 2, 2, 2))
     assert float(z.std()) == pytest.approx(1, abs=0.05)
     after, _ = jax.jit(learner.update)(state, batch)
     jax.tree.map(np.testing.assert_array_equal, after.locked, state.locked)
     drawn = jax.jit(learner.predict)(after, {k: batch[k][:4] for k in ("label", "index")})["sample"]
-    assert drawn.shape == (4, 4, 4, 1)
+    chex.assert_shape(drawn, (4, 4, 4, 1))
     assert drawn.min() >= 0
     assert drawn.max() <= 1
     again = model.apply({"params": params}, z * 0 + mean / scale, method="decoded")

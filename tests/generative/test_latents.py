@@ -1,5 +1,6 @@
 """Walks in a latent space by hand, and a direction found again."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +15,7 @@ def test_slerp_keeps_the_length_that_a_line_would_lose():
     a, b = jnp.array([2.0, 0]), jnp.array([0.0, 2])
     np.testing.assert_allclose(slerp(a, b, 1 / 3), [2 * np.cos(np.pi / 6), 2 * np.sin(np.pi / 6)], rtol=1e-6)
     walk = arcs(a[None], b[None], 5)
-    assert walk.shape == (1, 5, 2)
+    chex.assert_shape(walk, (1, 5, 2))
     np.testing.assert_allclose(jnp.linalg.norm(walk, axis=-1), 2, rtol=1e-6)
     np.testing.assert_allclose(walk[0, 0], a, atol=1e-6)
     np.testing.assert_allclose(walk[0, -1], b, atol=1e-6)
@@ -52,7 +53,7 @@ def test_a_step_along_the_direction_raises_the_attribute_by_its_length():
     direction = attribute_direction(codes, attribute)
     np.testing.assert_allclose(direction, np.array([2, 0, -1]) / 5, atol=1e-3)
     moved = edit(jnp.asarray(codes[:4], jnp.float32), direction, [-1.0, 0, 2])
-    assert moved.shape == (3, 4, 3)
+    chex.assert_shape(moved, (3, 4, 3))
     np.testing.assert_allclose(
         7 + moved @ np.array([2.0, 0, -1]), attribute[:4] + np.array([[-1], [0], [2]]), atol=1e-2
     )

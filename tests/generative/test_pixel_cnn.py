@@ -1,5 +1,6 @@
 """What is the PixelCNN's own: class, embedding, dropout, the cost of a step; test_autoregressive.py has the rest."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,11 +24,11 @@ def made(levels=3, colors=1, shape=(2, 4, 3, 1), **fields):
 def test_the_class_and_the_codes_are_heard():
     """Codes 0 and 2 of an embedding are as different as any two: nothing says that 1 lies between them."""
     model, variables = made(num_classes=2, embedding_dim=4, dropout=0.5)
-    assert variables["params"]["embedding"]["embedding"].shape == (3, 4)
+    chex.assert_shape(variables["params"]["embedding"]["embedding"], (3, 4))
     x = jnp.zeros((2, 4, 3, 1), jnp.int32)
     apply = jax.jit(model.apply, static_argnames="train")
     logits = apply(variables, x, jnp.array([0, 1]))
-    assert logits.shape == (2, 4, 3, 1, 3)
+    chex.assert_shape(logits, (2, 4, 3, 1, 3))
     assert (logits[0] != logits[1]).all()
     other = apply(variables, x.at[:, 0, 0].set(2), jnp.array([0, 1]))
     np.testing.assert_array_equal(other[:, 0, 0], logits[:, 0, 0])

@@ -1,5 +1,6 @@
 """Where the modes stand and how many points each has."""
 
+import chex
 import numpy as np
 import pytest
 
@@ -8,7 +9,7 @@ from dlcore.generative.ring import ring_centers, ring_points
 
 def test_centers_by_hand():
     np.testing.assert_allclose(ring_centers(4, 2.0), [[2, 0], [0, 2], [-2, 0], [0, -2]], atol=1e-6)
-    assert ring_centers().shape == (8, 2)
+    chex.assert_shape(ring_centers(), (8, 2))
 
 
 def test_every_mode_has_its_share_and_deviation():

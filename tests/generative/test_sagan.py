@@ -1,5 +1,6 @@
 """A class reaches both players: batch norm and projection by hand, kernels of norm 1, attention, one step."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -144,7 +145,7 @@ def test_the_projection_and_the_attention_of_both_players(networks):
         far["params"]["attention"]["gamma"] = jnp.array(2.0)
         assert np.abs(apply(weights, *inputs) - apply(far, *inputs)).max() > 1e-7
     images = apply(weights, *inputs)
-    assert images.shape == (4, 8, 8, 1)
+    chex.assert_shape(images, (4, 8, 8, 1))
     assert np.abs(images).max() < 1
 
 
@@ -200,15 +201,15 @@ def test_biggan_has_one_table_of_classes_for_all_blocks():
     plain, shared = (shapes_of(class_embedding=size)[1] for size in (0, 5))
     # A scale and a bias by class in each norm: 2 * 3 * (4 + 2) = 36. A table of 3 x 5, maps of 2 * 5 * (4 + 2) = 60.
     assert count(shared) - count(plain) == 15 + 60 - 36
-    assert shared["classes"]["embedding"].shape == (3, 5)
+    chex.assert_shape(shared["classes"]["embedding"], (3, 5))
     assert sum("embedding" in jax.tree_util.keystr(p) for p, _ in jax.tree_util.tree_leaves_with_path(shared)) == 1
     # A seventh number of noise: 4 of 7 go to the stem, 3 to the block, whose maps read 5 + 3.
     split = shapes_of(class_embedding=5, split_latent=True)[1]
     assert split["stem"]["kernel"].shape[0] == 4
-    assert split["up1_norm0"]["scale"]["kernel"].shape == (8, 4)
-    assert split["up1_norm1"]["bias"]["kernel"].shape == (8, 2)
+    chex.assert_shape(split["up1_norm0"]["scale"]["kernel"], (8, 4))
+    chex.assert_shape(split["up1_norm1"]["bias"]["kernel"], (8, 2))
     # Without classes the norms read the noise alone.
-    assert shapes_of(0, split_latent=True)[1]["up1_norm0"]["scale"]["kernel"].shape == (3, 4)
+    chex.assert_shape(shapes_of(0, split_latent=True)[1]["up1_norm0"]["scale"]["kernel"], (3, 4))
 
 
 @pytest.mark.covers("GE-22")

@@ -2,6 +2,7 @@
 
 import json
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -227,12 +228,12 @@ def test_samples_have_their_shape_and_depend_on_their_key_alone(name):
     keys = jax.random.split(jax.random.key(0), 5)
     options = {"sampler": name, "num_inference_steps": 4}
     all_five = sample(fake, keys, (4, 3, 1), ABAR, **options)
-    assert all_five.shape == (5, 4, 3, 1)
+    chex.assert_shape(all_five, (5, 4, 3, 1))
     np.testing.assert_allclose(sample(fake, keys[2:4], (4, 3, 1), ABAR, **options), all_five[2:4], rtol=1e-6)
     others = sample(fake, jax.random.split(jax.random.key(9), 5), (4, 3, 1), ABAR, **options)
     assert not np.allclose(others, all_five)
     last, path = sample(fake, keys, (4, 3, 1), ABAR, return_trajectory=True, **options)
-    assert path.shape == (5, 5, 4, 3, 1)
+    chex.assert_shape(path, (5, 5, 4, 3, 1))
     np.testing.assert_allclose(path[-1], last)
 
 

@@ -1,5 +1,6 @@
 """Shapes, the start at zero, and that the step is heard."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +21,7 @@ def started(shape=(2, 8, 8, 1), **fields):
 def test_the_output_has_the_inputs_shape_and_starts_at_zero(fields):
     apply, variables, x, t = started(**fields)
     y = apply(variables, x, t)
-    assert y.shape == x.shape
+    chex.assert_equal_shape([y, x])
     np.testing.assert_array_equal(y, 0)
 
 

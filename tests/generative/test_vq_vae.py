@@ -113,7 +113,7 @@ def test_the_first_codebook_are_outputs_without_a_repetition():
     z = jnp.arange(40.0).reshape(20, 2)
     book = codebook_from(jax.random.key(0), z, 20)
     assert sorted(book.vectors[:, 0].tolist()) == z[:, 0].tolist()
-    assert codebook_from(jax.random.key(0), z[:3], 7).vectors.shape == (7, 2)
+    chex.assert_shape(codebook_from(jax.random.key(0), z[:3], 7).vectors, (7, 2))
 
 
 class Scaled(nn.Module):
@@ -223,7 +223,7 @@ def test_samples_of_the_prior_decode_and_do_not_depend_on_their_batch(learned):
     learner, states, _ = learned
     predict = jax.jit(learner.predict)
     drawn = np.asarray(predict(states[400], Source.indices(64)[:])["sample"])
-    assert drawn.shape == (64, 8, 8, 1)
+    chex.assert_shape(drawn, (64, 8, 8, 1))
     assert 0 <= drawn.min() <= drawn.max() <= 1
     assert np.abs(drawn.mean(0) - digits("train").arrays["image"].mean(0)).mean() < 0.1
     assert drawn.var(0).mean() > 0.3 * digits("train").arrays["image"].var(0).mean()
@@ -237,7 +237,7 @@ def test_the_path_has_its_ends(learned):
     out = jax.jit(learner.predict)(
         states[400], {"image": image, "other": image[::-1], "index": np.arange(2, dtype=np.int32)}
     )
-    assert out["codes"].shape == (2, 4, 4)
+    chex.assert_shape(out["codes"], (2, 4, 4))
     np.testing.assert_allclose(out["path"][:, 0], out["reconstruction"], atol=1e-5)
     np.testing.assert_allclose(out["path"][:, -1], out["reconstruction"][::-1], atol=1e-5)
 

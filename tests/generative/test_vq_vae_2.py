@@ -310,7 +310,7 @@ def test_samples_decode_and_do_not_depend_on_their_batch(learned):
     learner, state = learned
     predict = jax.jit(learner.predict)
     drawn = np.asarray(predict(state, Source.indices(64)[:])["sample"])
-    assert drawn.shape == (64, 8, 8, 1)
+    chex.assert_shape(drawn, (64, 8, 8, 1))
     assert np.abs(drawn.mean(0) - digits("train").arrays["image"].mean(0)).mean() < 0.1
     assert drawn.var(0).mean() > 0.3 * digits("train").arrays["image"].var(0).mean()
     np.testing.assert_allclose(predict(state, Source.indices(64)[[5, 3]])["sample"], drawn[[5, 3]], atol=1e-5)

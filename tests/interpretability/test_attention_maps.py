@@ -1,5 +1,6 @@
 """Rollout by hand, the weights of a ViT and of a decoder by recomputation, and what is refused."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,7 +39,7 @@ def test_the_weights_of_a_vit_are_those_of_its_queries_and_keys():
 
     variables, weights = both(jax.random.key(0), x)
     assert list(weights) == ["blocks_0/attn"]
-    assert weights["blocks_0/attn"].shape == (2, 2, 5, 5)  # a class token and 2 x 2 patches
+    chex.assert_shape(weights["blocks_0/attn"], (2, 2, 5, 5))  # a class token and 2 x 2 patches
     p = jax.tree.map(np.asarray, variables["params"])
     patches = x.reshape(2, 2, 4, 2, 4, 3).transpose(0, 1, 3, 2, 4, 5).reshape(2, 4, 48)
     tokens = patches @ p["patch_embed"]["kernel"].reshape(48, 8) + p["patch_embed"]["bias"]
@@ -80,7 +81,7 @@ def test_layers_are_in_the_order_of_their_numbers_and_close_names_are_named():
 
     weights = attention_maps.attention_weights_of(Numbered(), {}, jnp.ones((1, 1, 2, 2)))
     assert list(weights) == [f"blocks_{i}" for i in range(11)]
-    assert attention_maps.layer_weights(weights, "blocks_10").shape == (1, 1, 2, 2)
+    chex.assert_shape(attention_maps.layer_weights(weights, "blocks_10"), (1, 1, 2, 2))
     with pytest.raises(ValueError, match=r"layer='block_3': no such layer; allowed: one of 11, such as .*blocks_3"):
         attention_maps.layer_weights(weights, "block_3")
     with pytest.raises(ValueError, match="model=Dense: no layer sows attention weights"):

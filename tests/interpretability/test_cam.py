@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -116,7 +117,7 @@ def test_layers_of_other_networks_have_gradients(name, fields):
     forward = logits_and_maps(model, variables)
     layer = default_layer(model, layers_in_order(forward, images))
     features, gradient = layer_gradient(forward, images, LABELS, layer)
-    assert features.shape == gradient.shape
+    chex.assert_equal_shape([features, gradient])
     assert features.ndim == 4
     assert (np.abs(gradient).reshape(2, -1).max(1) > 0).all()
 

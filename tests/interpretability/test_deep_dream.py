@@ -1,5 +1,6 @@
 """DeepDream: its gradient beside PyTorch's, steps that rise, and octaves by hand."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,7 +48,7 @@ def test_the_norm_rises_at_every_step_and_pixels_stay_in_their_range():
 
     image = jax.random.uniform(jax.random.key(2), (45, 50, 3))
     dreamt, values = deep_dream(norm, image, jax.random.key(0), octaves=3, steps=5, jitter=2)
-    assert dreamt.shape == image.shape
+    chex.assert_equal_shape([dreamt, image])
     assert 0 <= dreamt.min() <= dreamt.max() <= 1
     assert len(values) == 2, "32 x 36 and 45 x 50; 23 x 26 is too small"
     for risen in values:

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,7 +68,7 @@ def test_one_update_by_hand():
         return first.params, learner.update(blank.replace(targets=first.targets), batch), loss
 
     first, (after, metrics), loss = step(batch)
-    assert first.shape == (1, 5, 6, 3)
+    chex.assert_shape(first, (1, 5, 6, 3))
     assert np.mean(first) == pytest.approx(0.5, abs=0.05)
     assert 0.05 < np.std(first) < 0.15
     slope, value = 0, 0

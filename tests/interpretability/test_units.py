@@ -1,5 +1,6 @@
 """Top patches: fields by hand, and units that see nothing outside of their patch."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,7 +38,7 @@ def test_patches_are_the_strongest_each_of_another_image_and_filled_outside():
     assert found.images.tolist() == [2, 0]
     assert found.activations.tolist() == [maps[2].max(), 5]
     assert found.places[1].tolist() == [0, 0]
-    assert found.pixels.shape == (2, 7, 7, 1)
+    chex.assert_shape(found.pixels, (2, 7, 7, 1))
     corner = found.pixels[1, ..., 0]
     assert (corner[0] == -1).all()
     assert (corner[:, 0] == -1).all()

@@ -2,6 +2,7 @@
 
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,7 +50,7 @@ def test_equals_scikit_learn(seed):
     losses = softmax_cross_entropy_loss(logits, label)
     wide = logits.astype(np.float64)
     probabilities = np.exp(wide) / np.exp(wide).sum(-1, keepdims=True)
-    assert losses.shape == (7,)
+    chex.assert_shape(losses, (7,))
     assert float(losses.mean()) == pytest.approx(log_loss(label, probabilities, labels=range(4)), rel=1e-5)
 
 

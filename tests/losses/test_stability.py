@@ -1,5 +1,6 @@
 """Every loss at the edges: scores of +-1e4, bfloat16, under jit, vmap and without."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,7 +51,7 @@ EDGES = np.array([[1e4, 0, -1e4], [-1e4, 1e4, 1e4], [0, 0, 0]], np.float32)
 @pytest.mark.parametrize("name", LOGITS)
 def test_large_and_equal_scores_have_finite_losses_and_gradients(name):
     values, gradients = jax.jit(jax.vmap(jax.value_and_grad(LOGITS[name])))(EDGES)
-    assert values.shape == (3,)
+    chex.assert_shape(values, (3,))
     assert np.isfinite(values).all()
     assert np.isfinite(gradients).all()
 

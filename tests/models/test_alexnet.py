@@ -1,5 +1,6 @@
 """AlexNet against torchvision; the two towers against two towers by hand."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,7 +43,7 @@ def test_five_convolutions_and_three_dense_layers(name, side):
         lambda x: model.init_with_output(jax.random.key(0), x, method="features")[0], jnp.zeros((1, side, side, 3))
     )
     assert [maps[f"relu{i}"].shape[1] for i in range(1, 6)] == [55, 27, 13, 13, 13]
-    assert maps["pool5"].shape == (1, 6, 6, 256)
+    chex.assert_shape(maps["pool5"], (1, 6, 6, 256))
     assert feature_info(model, (side, side, 3))["pool5"]["channels"] == 256
 
 

@@ -1,5 +1,6 @@
 """The frame of the image classifiers: maps without a head, for every family."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,7 +27,7 @@ def test_the_head_averages_over_places_and_classifies():
     x = jnp.arange(4.0).reshape(1, 2, 2, 1)  # twice it has the mean 3; the head's kernel is 1, its bias 0
     logits, variables = Two().init_with_output(jax.random.key(0), x)
     assert logits.tolist() == [[3.0, 3.0]]
-    assert variables["params"]["head"]["kernel"].shape == (1, 2)
+    chex.assert_shape(variables["params"]["head"]["kernel"], (1, 2))
     maps, variables = Two().init_with_output(jax.random.key(0), x, method="features")
     assert maps["double"].tolist() == (2 * x).tolist()
     assert variables == {}

@@ -1,5 +1,6 @@
 """CaiT against timm, talking heads and class attention by NumPy."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,7 +56,7 @@ def test_class_attention_reads_patches_and_leaves_them():
     variables = jax.jit(block.init)(jax.random.key(0), token, patches)
     run = jax.jit(block.apply)
     got = run(variables, token, patches)
-    assert got.shape == (1, 1, 8)
+    chex.assert_shape(got, (1, 1, 8))
     np.testing.assert_allclose(run(variables, token, patches[:, ::-1]), got, atol=1e-5)
     assert np.abs(run(variables, token, 2 + patches**2) - got).max() > 1e-3
     off = variables["params"] | {"layer_scale1": jnp.zeros(8), "layer_scale2": jnp.zeros(8)}

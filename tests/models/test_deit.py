@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -119,6 +120,6 @@ def test_without_the_token_there_is_no_second_head():
 def test_positions_of_two_tokens_in_front_are_kept_at_another_size():
     model = create_model("deit_tiny_distilled_patch16_224", **TINY | {"image_size": 16})
     variables, x = build(model, 24)
-    assert variables["params"]["pos_embed"]["embedding"].shape == (1, 2 + 16, 8)
+    chex.assert_shape(variables["params"]["pos_embed"]["embedding"], (1, 2 + 16, 8))
     maps = jax.jit(functools.partial(model.apply, method="features"))(variables, x)
     assert {name: m.shape for name, m in maps.items()} == {"block1": (2, 6, 6, 8), "block2": (2, 6, 6, 8)}

@@ -1,5 +1,6 @@
 """DenseNets against torchvision, their blocks, and their counts."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -100,7 +101,7 @@ def test_a_block_concatenates_its_input_and_all_that_its_layers_gave():
     for i in (1, 2, 3):
         maps.append(layer(maps, variables["params"][f"denselayer{i}"]))
     got = compiled(block, variables, x, False)
-    assert got.shape == (2, 5, 5, 6 + 3 * 4)
+    chex.assert_shape(got, (2, 5, 5, 6 + 3 * 4))
     np.testing.assert_array_equal(got[..., :6], x)
     np.testing.assert_allclose(got, jnp.concatenate(maps, -1), atol=1e-5)
 

@@ -1,5 +1,6 @@
 """DINOv3's ViT and ConvNeXt against transformers, the angles of patch centers, and facebook's and timm's names."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -136,5 +137,5 @@ def test_the_mean_is_over_patches_alone():
     params = dict(variables["params"])
     params["head"] = {"kernel": jnp.eye(32)[:, :2], "bias": jnp.zeros(2)}
     tokens = model.apply({"params": params}, x, method="tokens")
-    assert tokens.shape == (1, 1 + 4 + 2, 32)
+    chex.assert_shape(tokens, (1, 1 + 4 + 2, 32))
     np.testing.assert_allclose(model.apply({"params": params}, x), tokens[:, 5:, :2].mean(1), atol=1e-6)

@@ -1,5 +1,6 @@
 """GoogLeNet against torchvision, its modules by hand, and what its auxiliary heads do."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,7 +48,7 @@ def module_parameters(**fields):
     x = jnp.zeros((1, 28, 28, 192))
     module = Inception(MODULES["3a"], **fields)
     out, variables = jax.eval_shape(lambda: module.init_with_output(jax.random.key(0), x, False))
-    assert out.shape == (1, 28, 28, 256)
+    chex.assert_shape(out, (1, 28, 28, 256))
     return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
 
 
@@ -69,7 +70,7 @@ def test_nine_modules_22_layers_and_one_dense_layer():
     depths = [2 if "branch2_1" in params[name] else 1 for name in modules]
     stem = sum(name.startswith("conv") for name in params)
     assert stem + sum(depths) + ("head" in params) == 22
-    assert params["head"]["kernel"].shape == (1024, 1000)  # on the average of the last map
+    chex.assert_shape(params["head"]["kernel"], (1024, 1000))  # on the average of the last map
     info = feature_info(create_model("googlenet"))
     strides = {name: stage["stride"] for name, stage in info.items()}
     assert strides == {"conv1": 2, "conv3": 4} | {name: {"3": 8, "4": 16, "5": 32}[name[9]] for name in sorted(modules)}
@@ -91,7 +92,7 @@ def test_the_naive_module_with_the_goldens_weights():
     stats, known = variables["batch_stats"], golden["batch_stats"]["inception3b"]
     stats["branch1"], stats["branch2"], stats["branch3"] = (known[n] for n in ("branch1", "branch2_1", "branch3_1"))
     out = np.asarray(jax.jit(lambda v: module.apply(v, x, False))(variables))
-    assert out.shape == (2, 7, 6, 128 + 192 + 96 + 256)
+    chex.assert_shape(out, (2, 7, 6, 128 + 192 + 96 + 256))
 
     def by_hand(name, size):
         kernel, bn, running = ours[name]["conv"]["kernel"], ours[name]["bn"], stats[name]["bn"]
@@ -150,7 +151,7 @@ def test_auxiliary_heads_are_absent_in_use(small):
     shapes = jax.eval_shape(bare.init, jax.random.key(1), x)
     assert jax.tree.map(jnp.shape, shapes) == jax.tree.map(jnp.shape, without)
     for used in (model, bare):
-        assert jax.eval_shape(used.apply, without, x).shape == (2, 2)  # nothing asks for their parameters
+        chex.assert_shape(jax.eval_shape(used.apply, without, x), (2, 2))  # nothing asks for their parameters
     with pytest.raises(ValueError, match="aux=False"):
         jax.eval_shape(lambda: in_use(bare, without, x))
 

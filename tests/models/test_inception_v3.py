@@ -1,5 +1,6 @@
 """Inception v3 against torchvision, and how it takes kernels apart."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,7 +43,7 @@ def test_the_network_of_published_distances():
     assert parameter_count("inception_v3_fid") == 23_834_568 + 8 * 2049
     model, x = create_model("inception_v3_fid"), jnp.zeros((1, 299, 299, 3))
     maps = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), x, method="features")[0])
-    assert maps["Mixed_7c"].shape == (1, 8, 8, 2048)
+    chex.assert_shape(maps["Mixed_7c"], (1, 8, 8, 2048))
 
     x = jax.random.normal(jax.random.key(0), (1, 4, 4, 2))
     padded = np.pad(np.asarray(x)[0], ((1, 1), (1, 1), (0, 0)), constant_values=np.nan)
@@ -148,7 +149,7 @@ def test_the_auxiliary_head_stands_behind_6e_and_is_absent_in_use():
     bare = model.clone(aux=False)
     assert jax.tree.map(jnp.shape, jax.eval_shape(bare.init, jax.random.key(0), x)) == jax.tree.map(jnp.shape, without)
     for used in (model, bare):
-        assert jax.eval_shape(used.apply, without, x).shape == (2, 2)  # nothing asks for its parameters
+        chex.assert_shape(jax.eval_shape(used.apply, without, x), (2, 2))  # nothing asks for its parameters
     with pytest.raises(ValueError, match="aux=False"):
         bare.apply(without, x, method=heads_in_use)
 

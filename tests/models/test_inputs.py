@@ -1,3 +1,4 @@
+import chex
 import jax
 import jax.numpy as jnp
 import pytest
@@ -41,4 +42,4 @@ def test_what_does_not_fit_is_one_clear_error(built, name, shape, said):
 @pytest.mark.parametrize("name", FITTING)
 def test_what_fits_passes(built, name):
     model, variables = built[name]
-    assert jax.eval_shape(model.apply, variables, jnp.zeros((2, *FITTING[name][1:]))).shape == (2, 10)
+    chex.assert_shape(jax.eval_shape(model.apply, variables, jnp.zeros((2, *FITTING[name][1:]))), (2, 10))

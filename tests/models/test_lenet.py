@@ -1,3 +1,4 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,7 +46,7 @@ def test_is_the_stated_composition(activation, pooling):
     x = images()
     for i, features, side in ((1, 6, 14), (2, 16, 5)):
         x = pool(f(nn.Conv(features, (5, 5), padding="VALID").apply({"params": p[f"conv{i}"]}, x)))
-        assert x.shape == (2, side, side, features)
+        chex.assert_shape(x, (2, side, side, features))
         np.testing.assert_allclose(stages[f"stage{i}"], x, rtol=1e-5, atol=1e-5)
     x = x.reshape(2, 400)
     for layer in ("dense1", "dense2"):

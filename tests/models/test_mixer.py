@@ -1,5 +1,6 @@
 """The MLP-Mixer against timm, and what its two perceptrons mix."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,8 +35,8 @@ def test_token_mixing_is_one_perceptron_for_all_channels_and_channel_mixing_one_
     x, block = images(1, 6, 4), MixerBlock(3, 5)
     variables = jax.jit(block.init)(jax.random.key(0), x)
     p = jax.tree.map(lambda v: np.asarray(v, np.float64), variables["params"])
-    assert p["mlp_tokens"]["fc1"]["kernel"].shape == (6, 3)
-    assert p["mlp_channels"]["fc1"]["kernel"].shape == (4, 5)
+    chex.assert_shape(p["mlp_tokens"]["fc1"]["kernel"], (6, 3))
+    chex.assert_shape(p["mlp_channels"]["fc1"]["kernel"], (4, 5))
 
     def norm(x):
         return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)

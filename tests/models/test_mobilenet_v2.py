@@ -1,5 +1,6 @@
 """MobileNetV2 against torchvision, its block, and its counts."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -69,8 +70,8 @@ def test_the_first_block_does_not_expand():
     x = jnp.zeros((1, 4, 4, 8))
     params = jax.eval_shape(lambda: InvertedResidual(5, expansion=1).init(jax.random.key(0), x, False))["params"]
     assert set(params) == {"conv_0", "conv_1", "conv_2"}
-    assert params["conv_0"]["0"]["kernel"].shape == (3, 3, 1, 8)
-    assert params["conv_1"]["kernel"].shape == (1, 1, 8, 5)
+    chex.assert_shape(params["conv_0"]["0"]["kernel"], (3, 3, 1, 8))
+    chex.assert_shape(params["conv_1"]["kernel"], (1, 1, 8, 5))
 
 
 def test_channels_are_rounded_to_eights_but_never_by_more_than_a_tenth_down():

@@ -1,5 +1,6 @@
 """MobileNetV3 against torchvision, its block, and its counts."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,7 +42,7 @@ def test_a_block_by_hand(hard):
     y = act(norm(x @ params["block_0"]["0"]["kernel"][0, 0]))
     y = act(norm(y * params["block_1"]["0"]["kernel"][0, 0, 0]))
     gate = params["block_2"]
-    assert gate["fc1"]["kernel"].shape == (1, 1, 16, 8)  # 16 / 4 = 4, no less than 8
+    chex.assert_shape(gate["fc1"]["kernel"], (1, 1, 16, 8))  # 16 / 4 = 4, no less than 8
     hidden = np.maximum(y.mean((1, 2)) @ gate["fc1"]["kernel"][0, 0] + gate["fc1"]["bias"], 0)
     opened = np.clip(hidden @ gate["fc2"]["kernel"][0, 0] + gate["fc2"]["bias"] + 3, 0, 6) / 6
     y = norm((y * opened[:, None, None]) @ params["block_3"]["0"]["kernel"][0, 0])

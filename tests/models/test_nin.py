@@ -1,5 +1,6 @@
 """Network in network: its count, its perceptrons by hand, and its head without parameters."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,7 +33,7 @@ def test_the_logits_are_the_means_of_the_class_maps():
     last = model.apply(variables, x, method="features")["stage3"]
     head = variables["params"]["head"]
     classes = np.maximum(last @ head["kernel"][0, 0] + head["bias"], 0)
-    assert classes.shape == (2, 8, 8, 10)
+    chex.assert_shape(classes, (2, 8, 8, 10))
     assert 0.1 < (classes == 0).mean() < 0.9
     np.testing.assert_allclose(logits, classes.mean((1, 2)), rtol=1e-5)
     assert sum("kernel" in layer for layer in variables["params"].values()) == 1  # no dense layer behind the maps

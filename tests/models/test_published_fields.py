@@ -2,6 +2,7 @@
 
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,8 +45,8 @@ def test_activations_by_transformers_names():
 def test_mlps_of_clip_have_their_sizes_and_activation():
     model = CLIP(9, 8, mlp_features=24, text_mlp_features=12, activation="gelu", embedding_size=4, **CLIP_FIELDS)
     params = shapes_of(model, jnp.zeros((1, 8, 8, 3)), jnp.zeros((1, 2), jnp.int32))
-    assert params["vision_blocks_0"]["mlp"]["fc1"]["kernel"].shape == (8, 24)
-    assert params["text_blocks_0"]["mlp"]["fc1"]["kernel"].shape == (4, 12)
+    chex.assert_shape(params["vision_blocks_0"]["mlp"]["fc1"]["kernel"], (8, 24))
+    chex.assert_shape(params["text_blocks_0"]["mlp"]["fc1"]["kernel"], (4, 12))
     assert inside(model, lambda m: m.vision_blocks[0].activation) is gelu
     plain = CLIP(9, 8, embedding_size=4, **CLIP_FIELDS)
     assert inside(plain, lambda m: m.text_blocks[0].activation) is quick_gelu
@@ -85,7 +86,7 @@ def test_registers_stand_behind_the_class_token_and_have_no_positions():
     x = jnp.arange(48.0).reshape(1, 4, 4, 3) / 48
     variables = jax.jit(lambda x: model.init(jax.random.key(0), x))(x)
     tokens = np.asarray(jax.jit(lambda v, x: model.apply(v, x, method="tokens"))(variables, x))
-    assert tokens.shape == (1, 1 + 2 + 4, 4)
+    chex.assert_shape(tokens, (1, 1 + 2 + 4, 4))
     registers = np.asarray(variables["params"]["register_tokens"][0])
     want = (registers - registers.mean(1, keepdims=True)) / np.sqrt(registers.var(1, keepdims=True) + 1e-6)
     np.testing.assert_allclose(tokens[0, 1:3], want, atol=1e-4)
@@ -154,9 +155,9 @@ def test_a_unet_scales_and_shifts_and_leaves_out_the_middles_attention():
     inputs = (jnp.zeros((1, 4, 4, 3)), jnp.zeros(1, jnp.int32))
     params = shapes_of(ConditionalUNet(resnet_time_scale_shift="scale_shift", add_attention=False, **fields), *inputs)
     assert "mid_block_attentions_0" not in params
-    assert params["mid_block_resnets_1"]["time_emb_proj"]["kernel"].shape == (32, 16)
+    chex.assert_shape(params["mid_block_resnets_1"]["time_emb_proj"]["kernel"], (32, 16))
     before = shapes_of(ConditionalUNet(**fields), *inputs)
-    assert before["mid_block_resnets_1"]["time_emb_proj"]["kernel"].shape == (32, 8)
+    chex.assert_shape(before["mid_block_resnets_1"]["time_emb_proj"]["kernel"], (32, 8))
     assert set(before) - set(params) == {"mid_block_attentions_0"}
     with pytest.raises(ValueError, match="resnet_time_scale_shift='ada': unknown; allowed: default, scale_shift"):
         shapes_of(ConditionalUNet(resnet_time_scale_shift="ada", **fields), *inputs)

@@ -1,5 +1,6 @@
 """RegNets against torchvision, the widths, and the counts."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -80,7 +81,7 @@ def test_a_block_by_hand():
         y, params["b"]["0"]["kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=2
     )
     y, gate = nn.relu(y / scale), params["se"]
-    assert gate["fc1"]["kernel"].shape == (1, 1, 8, 2)  # a quarter of the block's 8 inputs
+    chex.assert_shape(gate["fc1"]["kernel"], (1, 1, 8, 2))  # a quarter of the block's 8 inputs
     hidden = nn.relu(y.mean((1, 2)) @ gate["fc1"]["kernel"][0, 0])
     y = y * nn.sigmoid(hidden @ gate["fc2"]["kernel"][0, 0])[:, None, None]
     want = nn.relu(x + y @ params["c"]["0"]["kernel"][0, 0] / scale)

@@ -1,5 +1,6 @@
 """ResNets against torchvision and timm, their blocks, and their counts."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -145,8 +146,8 @@ def test_a_shortcut_is_projected_where_the_shape_changes_only():
     x = jnp.zeros((1, 8, 8, 64))
     shapes = lambda block: jax.eval_shape(lambda: block.init(jax.random.key(0), x, train=False))["params"]  # noqa: E731
     assert "downsample_0" not in shapes(BasicBlock(64))
-    assert shapes(BasicBlock(64, stride=2))["downsample_0"]["kernel"].shape == (1, 1, 64, 64)
-    assert shapes(Bottleneck(64))["downsample_0"]["kernel"].shape == (1, 1, 64, 256)
+    chex.assert_shape(shapes(BasicBlock(64, stride=2))["downsample_0"]["kernel"], (1, 1, 64, 64))
+    chex.assert_shape(shapes(Bottleneck(64))["downsample_0"]["kernel"], (1, 1, 64, 256))
     assert "downsample_0" not in shapes(Bottleneck(16))
     assert "downsample_0" not in shapes(Bottleneck(64, skip=False))
 

@@ -1,3 +1,4 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -68,7 +69,7 @@ def test_shortcut_takes_every_second_pixel_and_adds_zero_channels():
     doubled = shortcut_a(jnp.concatenate([x, -x], -1), 4, 2)[0]
     np.testing.assert_array_equal(doubled[0, 1], [0, 3, -3, 0])
     np.testing.assert_array_equal(shortcut_a(x, 1, 1), x)
-    assert shortcut_a(jnp.ones((1, 5, 3, 2)), 4, 2).shape == (1, 3, 2, 4)
+    chex.assert_shape(shortcut_a(jnp.ones((1, 5, 3, 2)), 4, 2), (1, 3, 2, 4))
     with pytest.raises(ValueError, match=r"features=1: .*at least the 2 of x"):
         shortcut_a(jnp.ones((1, 4, 4, 2)), 1, 1)
 

@@ -1,5 +1,6 @@
 """ViTs with rotary positions against timm, and the angles of rows and columns by hand."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,7 +41,7 @@ def test_angles_of_a_grid_by_hand():
     """Rows 0 and 1, columns 0 and 3, frequencies 1 and 1/10 of 8 channels with period 100."""
     angles = axial_angles(jnp.arange(2.0), jnp.array([0.0, 3.0]), 8, 100.0)
     expected = np.array([[0, 0, 0, 0], [0, 0, 3, 0.3], [1, 0.1, 0, 0], [1, 0.1, 3, 0.3]])
-    assert angles.shape == (4, 1, 4)
+    chex.assert_shape(angles, (4, 1, 4))
     np.testing.assert_allclose(angles[:, 0], expected, rtol=1e-6)
     columns_first = axial_angles(jnp.arange(2.0), jnp.array([0.0, 3.0]), 8, 100.0, columns_first=True)
     np.testing.assert_allclose(columns_first[:, 0], expected[:, [2, 3, 0, 1]], rtol=1e-6)

@@ -1,5 +1,6 @@
 """SqueezeNet against torchvision, and what it saves."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -73,4 +74,4 @@ def test_bad_input_is_named(name, smallest):
     with pytest.raises(ValueError, match=f"at least {smallest}x{smallest}"):
         model.init(jax.random.key(0), jnp.zeros((1, smallest - 1, 40, 3)))
     logits, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), jnp.zeros((1, smallest, smallest, 3)))
-    assert logits.shape == (1, 1000)
+    chex.assert_shape(logits, (1, 1000))

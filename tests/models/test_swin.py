@@ -2,6 +2,7 @@
 
 import itertools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -121,14 +122,14 @@ def test_windows_are_squares_of_neighbors():
     x = jnp.arange(24).reshape(1, 4, 6)
     np.testing.assert_array_equal(windows(x, 2)[0, 0], [0, 1, 6, 7])
     np.testing.assert_array_equal(windows(x, 2)[0, 4], [14, 15, 20, 21])
-    assert windows(x, 2).shape == (1, 6, 4)
+    chex.assert_shape(windows(x, 2), (1, 6, 4))
 
 
 @pytest.mark.covers("AT-24")
 def test_the_mask_of_a_shift_by_hand():
     """Four columns and two rows, windows of 2, moved by one column: those of the last window are 3 and 0."""
     mask = shift_mask(2, 4, 2, (0, 1))
-    assert mask.shape == (2, 4, 4)
+    chex.assert_shape(mask, (2, 4, 4))
     assert mask[0].all()
     left_right = np.array([0, 1, 0, 1])
     np.testing.assert_array_equal(mask[1], left_right[:, None] == left_right[None])
@@ -164,7 +165,7 @@ def test_blocks_alternate_and_the_grid_is_a_quarter():
     info = feature_info(create_model("swin_t"))
     assert info == {f"stage{i + 1}": {"stride": 4 * 2**i, "channels": 96 * 2**i} for i in range(4)}
     shapes = jax.eval_shape(lambda: create_model("swin_t").init(jax.random.key(0), jnp.zeros((1, 224, 224, 3))))
-    assert shapes["params"]["features_1_0"]["bias_table"]["embedding"].shape == (13**2, 3)
+    chex.assert_shape(shapes["params"]["features_1_0"]["bias_table"]["embedding"], (13**2, 3))
     shifts = []
 
     class Watched(SwinBlock):
@@ -184,7 +185,7 @@ def test_merging_takes_four_c_to_two_c_and_halves_the_grid():
     out, variables = jax.jit(layer.init_with_output)(jax.random.key(0), x)
     p = variables["params"]
     assert jax.tree.map(jnp.shape, p) == {"norm": {"scale": (12,), "bias": (12,)}, "reduction": {"kernel": (12, 6)}}
-    assert out.shape == (1, 2, 3, 6)
+    chex.assert_shape(out, (1, 2, 3, 6))
     four = jnp.concatenate([x[0, 2, 4], x[0, 3, 4], x[0, 2, 5], x[0, 3, 5]])  # down before right
     want = (four - four.mean()) / jnp.sqrt(four.var() + 1e-5) @ p["reduction"]["kernel"]
     np.testing.assert_allclose(out[0, 1, 2], want, atol=1e-5)

@@ -1,5 +1,6 @@
 """Swin transformers V2 against torchvision and transformers, cosines and biases of offsets by NumPy."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -91,7 +92,7 @@ def test_merging_normalizes_what_it_projects():
         jnp.concatenate([x[0, 0, 0], x[0, 1, 0], x[0, 0, 1], x[0, 1, 1]]) @ variables["params"]["reduction"]["kernel"]
     )
     np.testing.assert_allclose(out[0, 0, 0], (four - four.mean()) / jnp.sqrt(four.var() + 1e-5), atol=1e-4)
-    assert variables["params"]["norm"]["scale"].shape == (6,)
+    chex.assert_shape(variables["params"]["norm"]["scale"], (6,))
 
 
 def test_a_wrong_number_of_windows_is_refused():

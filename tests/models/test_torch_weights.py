@@ -4,6 +4,7 @@ import functools
 import pickle
 from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,7 +55,7 @@ def test_a_head_of_another_size_is_dropped_only_on_demand():
     np.testing.assert_array_equal(variables["params"]["head"]["kernel"], jnp.zeros((512, 10)))
     np.testing.assert_array_equal(variables["params"]["conv1"]["kernel"], small()["conv1.weight"].transpose(2, 3, 1, 0))
     logits = jax.eval_shape(create_model("resnet18", num_classes=10).apply, variables, jnp.zeros((1, 64, 64, 3)))
-    assert logits.shape == (1, 10)
+    chex.assert_shape(logits, (1, 10))
 
 
 def test_counters_are_ignored_and_float64_becomes_float32():
@@ -127,7 +128,7 @@ def test_a_tensor_takes_no_more_memory_than_its_storage_holds():
     storage = torch_file._Storage("FloatStorage", "0", {"0": b"\0" * 4})
     with pytest.raises(ValueError, match="a tensor of 100,000,000,000 numbers in a storage of 1; allowed"):
         torch_file.TorchTensor(storage, 0, (100_000, 1_000_000), (0, 0)).array()
-    assert torch_file.TorchTensor(storage, 0, (1, 1), (7, 7)).array().shape == (1, 1)
+    chex.assert_shape(torch_file.TorchTensor(storage, 0, (1, 1), (7, 7)).array(), (1, 1))
 
 
 def test_the_number_of_classes_is_read_from_the_layers_that_depend_on_it():

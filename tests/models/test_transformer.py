@@ -1,5 +1,6 @@
 """The transformer of 2017: its size to the digit, its positions and masks, and strings that it learns to copy."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -77,7 +78,7 @@ def test_logits_see_the_whole_source_and_no_later_token(variables):
 def test_two_vocabularies_have_two_tables(variables):
     shapes = {n: variables["params"][n]["embedding"].shape for n in ("embed", "source_embed")}
     assert shapes == {"embed": (9, 8), "source_embed": (8, 8)}
-    assert SMALL.apply(variables, SOURCE, TOKENS).shape == (2, 3, 9)
+    chex.assert_shape(SMALL.apply(variables, SOURCE, TOKENS), (2, 3, 9))
 
 
 @pytest.mark.slow

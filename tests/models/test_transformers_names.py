@@ -3,6 +3,7 @@
 import json
 import re
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -208,9 +209,9 @@ def test_the_stem_of_a_resnet_may_have_a_width_of_its_own():
     """Stem 4, first stage 8: its first block projects, 4 * 8 weights, as in transformers' embedding_size=4."""
     model = create_model("resnet18", stem_width=4, **RESNET)
     params = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 32, 32, 3), "float32"))["params"]
-    assert params["conv1"]["kernel"].shape == (7, 7, 3, 4)
-    assert params["layer1_0"]["downsample_0"]["kernel"].shape == (1, 1, 4, 8)
-    assert params["layer1_0"]["conv1"]["kernel"].shape == (3, 3, 4, 8)
+    chex.assert_shape(params["conv1"]["kernel"], (7, 7, 3, 4))
+    chex.assert_shape(params["layer1_0"]["downsample_0"]["kernel"], (1, 1, 4, 8))
+    chex.assert_shape(params["layer1_0"]["conv1"]["kernel"], (3, 3, 4, 8))
 
 
 VIDEO = {"patch_size": 16, "depth": 2, "width": 32, "num_heads": 4, "mlp_features": 64, "epsilon": 1e-12}

@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,7 +61,7 @@ def test_stages_halve_the_map_and_double_the_channels():
     assert list(stages.values()) == [
         {"stride": s, "channels": c} for s, c in [(1, 64), (2, 128), (4, 256), (8, 512), (16, 512)]
     ]
-    assert shapes["classifier_0"]["kernel"].shape == (7 * 7 * 16, 4)
+    chex.assert_shape(shapes["classifier_0"]["kernel"], (7 * 7 * 16, 4))
 
 
 @pytest.mark.slow
@@ -155,8 +156,8 @@ def fractional():
 def test_a_ratio_below_two_pools_fractionally(fractional):
     """9 pixels become floor(9 / 1.5) = 6, over regions drawn in training and fixed in use."""
     variables, use, *training = fractional
-    assert use["stage1"].shape == (2, 9, 9, 2)
-    assert use["stage2"].shape == (2, 6, 6, 4)
+    chex.assert_shape(use["stage1"], (2, 9, 9, 2))
+    chex.assert_shape(use["stage2"], (2, 6, 6, 4))
 
     @jax.jit
     def second(variables, stage1, key):

@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -148,7 +149,7 @@ def test_the_class_token_is_learned_stands_first_and_is_what_the_head_sees():
     run = jax.jit(lambda params: model.apply({"params": params}, x, capture_intermediates=True))
     logits, state = run(params)
     tokens = state["intermediates"]["norm"]["__call__"][0]
-    assert tokens.shape == (2, 5, 8)
+    chex.assert_shape(tokens, (2, 5, 8))
     head = params["head"]
     np.testing.assert_allclose(logits, tokens[:, 0] @ head["kernel"] + head["bias"], atol=1e-5)
     placed = state["intermediates"]["pos_embed"]["__call__"][0][:, 0]
@@ -194,9 +195,9 @@ def test_concatenated_positions_are_channels_of_their_own():
     model = tiny(position_features=3, token_last=True)
     variables, x = build(model)
     params = variables["params"]
-    assert params["pos_embed"]["embedding"].shape == (1, 5, 3)
-    assert params["patch_embed"]["kernel"].shape == (4, 4, 3, 5)
-    assert params["cls_token"].shape == (1, 1, 5)
+    chex.assert_shape(params["pos_embed"]["embedding"], (1, 5, 3))
+    chex.assert_shape(params["patch_embed"]["kernel"], (4, 4, 3, 5))
+    chex.assert_shape(params["cls_token"], (1, 1, 5))
     _, state = jax.jit(functools.partial(model.apply, capture_intermediates=True))(variables, x)
     states = state["intermediates"]
     tokens = states["Dropout_0"]["__call__"][0]  # the first block's input
@@ -212,7 +213,7 @@ def test_with_the_mean_over_patches_there_is_no_class_token():
     variables, x = build(model)
     params = variables["params"]
     assert "cls_token" not in params
-    assert params["pos_embed"]["embedding"].shape == (1, 4, 8)
+    chex.assert_shape(params["pos_embed"]["embedding"], (1, 4, 8))
     logits, state = jax.jit(functools.partial(model.apply, capture_intermediates=True))(variables, x)
     tokens = state["intermediates"]["norm"]["__call__"][0]
     want = tokens.mean(1) @ params["head"]["kernel"] + params["head"]["bias"]
@@ -233,7 +234,7 @@ def test_logits_at_another_size_are_those_of_an_interpolated_table():
             value.transpose(*range(value.ndim)[:-3:-1], *range(value.ndim - 2)) if "kernel" in path else value
         )
     table = variables["params"]["pos_embed"]["embedding"]
-    assert table.shape == (1, 37, 8)
+    chex.assert_shape(table, (1, 37, 8))
     loaded = load_torch("vit_tiny_cifar", state_dict, **fields)
     want = interpolate_positions(table, (6, 6), (4, 4), 1)
     np.testing.assert_allclose(loaded["params"]["pos_embed"]["embedding"], want, atol=1e-6)
@@ -242,7 +243,7 @@ def test_logits_at_another_size_are_those_of_an_interpolated_table():
     once = jax.jit(create_model("vit_tiny_cifar", **fields).apply)(loaded, x)
     np.testing.assert_allclose(at_run_time, once, atol=1e-5)
     wide = jax.jit(model.apply)(variables, jnp.concatenate([x, x], 2))
-    assert wide.shape == (2, 5)
+    chex.assert_shape(wide, (2, 5))
     assert np.isfinite(wide).all()
 
 
@@ -254,7 +255,7 @@ def first_block(key):
 def test_published_weights_at_384():
     _, _, small = read_golden("tv_vit_b_16", first_block)
     table = load_torch("vit_b_16", small, image_size=384, depth=1)["params"]["pos_embed"]["embedding"]
-    assert table.shape == (1, 577, 768)
+    chex.assert_shape(table, (1, 577, 768))
     want = interpolate_positions(jnp.asarray(small["encoder.pos_embedding"]), (14, 14), (24, 24), 1)
     np.testing.assert_array_equal(table, want)
 

@@ -1,5 +1,6 @@
 """ZFNet: its count, the sizes that the paper draws, and its first layers by hand."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,7 +37,7 @@ def test_kernels_and_sizes_of_the_paper():
     maps = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x, method="features")[0], x)
     # the first convolution has stride 2: (224 + 2 - 7) // 2 + 1 = 110
     assert [maps[f"relu{i}"].shape[1] for i in range(1, 6)] == [110, 26, 13, 13, 13]
-    assert maps["pool5"].shape == (1, 6, 6, 256)
+    chex.assert_shape(maps["pool5"], (1, 6, 6, 256))
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import json
 import sys
 from types import SimpleNamespace
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -284,14 +285,14 @@ def test_other_meshes_and_rules_are_refused(meshes, rules, message):
 def test_a_recipe_needs_no_data():
     some = ResolvedRun(resnet50.experiment, resolve(resnet50.experiment, ["--batch_size=32"]))
     spec, batch = planned_batch(some)
-    assert batch["image"].shape == (32, 224, 224, 3)
+    chex.assert_shape(batch["image"], (32, 224, 224, 3))
     assert batch["image"].dtype == np.uint8
     assert batch["label"].shape == batch["index"].shape == (32,)
     assert spec["num_classes"] == 1000
     assert experiment.planned(resolve(experiment, [])) is None  # digits are there
     spec, batch = experiment.planned(resolve(experiment, ["--dataset=cifar10", "--image_size=64"]))
     assert spec["image_shape"] == [64, 64, 3]
-    assert batch["image"].shape == (1, 64, 64, 3)
+    chex.assert_shape(batch["image"], (1, 64, 64, 3))
 
 
 @pytest.mark.weekly

@@ -1,5 +1,6 @@
 """Attention against torch, jax and flax, its scale, its masks, and its counts."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -82,10 +83,10 @@ def test_self_attention_is_its_formula_and_scales_by_the_query_dimension():
     assert shapes == {"query": {"kernel": (9, 4)}, "key": {"kernel": (9, 4)}, "value": {"kernel": (9, 5)}}
     q, k, v = (np.asarray(x @ params[n]["kernel"], np.float64) for n in ("query", "key", "value"))
     e = q @ k.swapaxes(1, 2) / 2
-    assert e.shape == (2, 6, 6)
+    chex.assert_shape(e, (2, 6, 6))
     a = np.exp(e) / np.exp(e).sum(-1, keepdims=True)
     np.testing.assert_allclose(layer.apply({"params": params}, x), a @ v, atol=1e-5)
-    assert build(SelfAttention(4), x)[0].shape == (2, 6, 9)
+    chex.assert_shape(build(SelfAttention(4), x)[0], (2, 6, 9))
 
 
 @pytest.mark.slow
@@ -167,7 +168,7 @@ def test_many_queries_attend_to_one_set_of_vectors():
     """The layer without projections: N_Q = 3 queries of size D_Q over N_X = 5 vectors of the same size, [N_Q, D_X]."""
     query, x = normal(0, 3, 4), normal(1, 5, 4)
     got = dot_product_attention(query[:, None], x[:, None], x[:, None])[:, 0]
-    assert got.shape == (3, 4)
+    chex.assert_shape(got, (3, 4))
     scores = np.asarray(query, np.float64) @ np.asarray(x, np.float64).T / 2  # sqrt(D_Q) = 2
     weights = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
     np.testing.assert_allclose(got, weights @ np.asarray(x), atol=1e-6)
@@ -188,7 +189,7 @@ def test_keys_say_where_to_look_and_values_what_is_seen():
         return dot_product_attention(query[:, None], (x @ w_k)[:, None], (x @ w_v)[:, None])[:, 0]
 
     got = attend(query, w_k, w_v)
-    assert got.shape == (3, 6)
+    chex.assert_shape(got, (3, 6))
     scores = np.asarray(query, np.float64) @ np.asarray(x @ w_k, np.float64).T / 2
     weights = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
     np.testing.assert_allclose(got, weights @ np.asarray(x @ w_v), atol=1e-5)
@@ -198,7 +199,7 @@ def test_keys_say_where_to_look_and_values_what_is_seen():
     out, variables = build(layer, target, x[None])
     shapes = {name: leaf["kernel"].shape for name, leaf in variables["params"].items()}
     assert shapes == {"query": (4, 8), "key": (9, 8), "value": (9, 8), "proj": (8, 6)}
-    assert out.shape == (1, 3, 6)
+    chex.assert_shape(out, (1, 3, 6))
 
 
 @pytest.mark.slow(unless=["layer1"])
@@ -249,9 +250,9 @@ def test_cross_attention_reads_the_memory_and_equals_torch(golden):
     x, key, value = (jnp.asarray(golden[f"MHA.cross/in.{n}"]) for n in ("x", "k", "v"))
     layer = MultiHeadAttention(2)
     out, state = layer.apply(variables, x, key, value, mutable=["intermediates"])
-    assert out.shape == (2, 5, 8)
+    chex.assert_shape(out, (2, 5, 8))
     weights = state["intermediates"]["weights"][0]
-    assert weights.shape == (2, 2, 5, 7)
+    chex.assert_shape(weights, (2, 2, 5, 7))
     np.testing.assert_allclose(out, golden["MHA.cross/out"], atol=1e-5)
     np.testing.assert_allclose(weights, golden["MHA.cross/out.weights"], atol=1e-6)
     np.testing.assert_allclose(out, layer.apply(variables, x, key[:, ::-1], value[:, ::-1]), atol=1e-5)

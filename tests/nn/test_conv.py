@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pathlib
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -100,11 +101,9 @@ def test_numbers_as_padding_are_those_of_torch_and_same_is_not():
 )
 def test_output_size(size, kernel, stride, padding, out):
     layer = Conv(2, (kernel, kernel), strides=stride, padding=padding)
-    assert jax.eval_shape(layer.init_with_output, jax.random.key(0), jnp.zeros((1, size, size, 1)))[0].shape == (
-        1,
-        out,
-        out,
-        2,
+    chex.assert_shape(
+        jax.eval_shape(layer.init_with_output, jax.random.key(0), jnp.zeros((1, size, size, 1)))[0],
+        (1, out, out, 2),
     )
 
 
@@ -128,7 +127,7 @@ def test_1x1_is_a_linear_layer_on_each_pixel():
     layer, x = Conv(32, (1, 1)), images(1, 56, 56, 64)
     variables = layer.init(jax.random.key(0), x)
     got = layer.apply(variables, x)
-    assert got.shape == (1, 56, 56, 32)
+    chex.assert_shape(got, (1, 56, 56, 32))
     assert parameter_count(layer, x) == 2_080  # 64 32 + 32
     assert 56 * 56 * variables["params"]["kernel"].size == 6_422_528
     dense = {"params": {"kernel": variables["params"]["kernel"][0, 0], "bias": variables["params"]["bias"]}}

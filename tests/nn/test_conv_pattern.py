@@ -1,5 +1,6 @@
 """The layer pattern: strings and the networks that they build."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import pytest
@@ -30,7 +31,7 @@ def test_a_pattern_is_a_network():
     net = PatternNet(10, conv_pattern(2, 2, 1), features=(4, 8), hidden_features=16)
     logits, variables = jax.jit(net.init_with_output)(jax.random.key(0), jnp.ones((2, 8, 8, 3)))
     shapes = {k: jax.tree.leaves(jax.tree.map(lambda p: p.shape, v))[-4:] for k, v in variables["params"].items()}
-    assert logits.shape == (2, 10)
+    chex.assert_shape(logits, (2, 10))
     assert not logits.any()  # so the first loss is log 10
     assert list(shapes) == ["conv0", "conv1", "conv2", "conv3", "fc0", "head"]
     sizes = {k: sum(p.size for p in jax.tree.leaves(v)) for k, v in variables["params"].items()}

@@ -1,5 +1,6 @@
 """Recurrent convolutions: on one pixel the recurrent layer, elsewhere its equations step by step."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,7 +47,7 @@ def test_the_equation_on_maps():
             conv(x[:, t], p["input_kernel"]) + conv(h, p["hidden_kernel"]) + p["input_bias"] + p["hidden_bias"]
         )
     (last,), states = layer.apply(variables, carry, x)
-    assert states.shape == (1, 2, 4, 5, 3)
+    chex.assert_shape(states, (1, 2, 4, 5, 3))
     np.testing.assert_allclose(last, h, atol=1e-5)
 
 

@@ -1,5 +1,6 @@
 """The transposed and the deformable layer: their variables, sizes, and starts."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,7 +55,7 @@ def test_a_new_deformable_layer_is_a_convolution(modulated):
     p = variables["params"]
     plain = Conv(3, (3, 3), strides=2, padding=1).apply({"params": {"kernel": p["kernel"], "bias": p["bias"]}}, x)
     np.testing.assert_allclose(y, plain / 2 if modulated else plain, atol=1e-5)
-    assert p["offset"]["kernel"].shape == (3, 3, 4, 36)  # 2 groups, 9 taps, (dy, dx)
+    chex.assert_shape(p["offset"]["kernel"], (3, 3, 4, 36))  # 2 groups, 9 taps, (dy, dx)
     gradient = jax.jit(jax.grad(lambda v: layer.apply(v, x).sum()))(variables)["params"]
     assert jnp.abs(gradient["offset"]["bias"]).max() > 0  # it can learn where to look
     assert ("mask" in p) == modulated

@@ -3,6 +3,7 @@
 import json
 import pathlib
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -89,16 +90,16 @@ def test_strides_replace_pooling():
         return jax.eval_shape(layer.init_with_output, jax.random.key(0), x)[0]
 
     halved = shape(Conv(8, (3, 3), strides=2, padding=1), x)
-    assert halved.shape == (2, 16, 16, 8)  # (32 - 3 + 2) / 2 + 1, rounded down
-    assert shape(Conv(8, (4, 4), strides=2, padding=1), x).shape == (2, 16, 16, 8)
-    assert shape(Conv(8, (2, 2), strides=2, padding=0), x).shape == (2, 16, 16, 8)
-    assert shape(Conv(8, (7, 7), strides=2, padding=3), x).shape == (2, 16, 16, 8)
+    chex.assert_shape(halved, (2, 16, 16, 8))  # (32 - 3 + 2) / 2 + 1, rounded down
+    chex.assert_shape(shape(Conv(8, (4, 4), strides=2, padding=1), x), (2, 16, 16, 8))
+    chex.assert_shape(shape(Conv(8, (2, 2), strides=2, padding=0), x), (2, 16, 16, 8))
+    chex.assert_shape(shape(Conv(8, (7, 7), strides=2, padding=3), x), (2, 16, 16, 8))
     # A stride skips: the values at every second place of the same layer at stride 1.
     y, w = normal(0, 1, 7, 7, 2), {"params": {"kernel": normal(1, 3, 3, 2, 3), "bias": jnp.zeros(3)}}
     dense = Conv(3, (3, 3), padding=1).apply(w, y)
     np.testing.assert_allclose(Conv(3, (3, 3), strides=2, padding=1).apply(w, y), dense[:, ::2, ::2], atol=1e-5)
     back = shape(ConvTranspose(3, (4, 4), strides=2, padding=1), halved)
-    assert back.shape == (2, 32, 32, 3)
+    chex.assert_shape(back, (2, 32, 32, 3))
 
 
 @pytest.mark.covers("CV-26")

@@ -4,6 +4,7 @@ import functools
 import json
 import pathlib
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -133,7 +134,7 @@ def test_degenerate_inputs_and_dtypes(layer, fields):
     y, pull = jax.vjp(lambda x: bare(layer, x, **fields), zero)
     np.testing.assert_array_equal(y, 0)
     assert np.isfinite(pull(jnp.ones_like(y))[0]).all()
-    assert bare(layer, jnp.zeros((0, 3, 3, 4)), **fields).shape == (0, 3, 3, 4)
+    chex.assert_shape(bare(layer, jnp.zeros((0, 3, 3, 4)), **fields), (0, 3, 3, 4))
     far = values(3, 16, 16, 4, shift=1e3, scale=0.1)
     with jax.enable_x64(True):
         wide = bare(layer, far.astype(jnp.float64), **fields)
@@ -191,6 +192,6 @@ def test_local_response_norm_by_hand():
     np.testing.assert_allclose(got, [3 / (1 + 29 / 3), 3 / (1 + 30 / 4)], rtol=1e-6)
     np.testing.assert_allclose(local_response_norm(x, 1, 1.0, 0.5, 0.0), 1, rtol=1e-6)
     assert local_response_norm(x.astype(jnp.bfloat16)).dtype == jnp.bfloat16
-    assert local_response_norm(jnp.zeros((0, 2, 2, 3)), 9).shape == (0, 2, 2, 3)
+    chex.assert_shape(local_response_norm(jnp.zeros((0, 2, 2, 3)), 9), (0, 2, 2, 3))
     with pytest.raises(ValueError, match="size=0"):
         local_response_norm(x, 0)

@@ -5,6 +5,7 @@ import math
 import re
 from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -102,7 +103,7 @@ def test_a_convolution_counts_taps_times_channels(groups, fan):
 @pytest.mark.parametrize("init", [initializers.normal(), initializers.uniform(), initializers.kaiming_uniform()])
 def test_dtypes_and_empty_kernels(init, dtype):
     assert init(KEY, (4, 3), dtype).dtype == dtype
-    assert init(KEY, (0, 3), dtype).shape == (0, 3)
+    chex.assert_shape(init(KEY, (0, 3), dtype), (0, 3))
 
 
 def test_errors():

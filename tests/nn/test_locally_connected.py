@@ -1,5 +1,6 @@
 """The locally connected layer between a convolution and a full layer."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,5 +72,5 @@ def test_places_do_not_share():
 def test_every_place_starts_as_a_full_layer_of_its_window():
     layer, x = LocallyConnected(64, (3, 3)), normal(0, 1, 8, 8, 16)
     kernel = layer.init(jax.random.key(0), x)["params"]["kernel"]
-    assert kernel.shape == (8, 8, 144, 64)
+    chex.assert_shape(kernel, (8, 8, 144, 64))
     assert float(kernel.std()) == pytest.approx(144**-0.5, rel=0.02)  # LeCun: 1 / 9 16 inputs

@@ -1,5 +1,6 @@
 """Positions: sines by hand, a table on another grid, and a bias that depends on the offset alone."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,7 +26,7 @@ def test_sines_by_hand():
         sinusoidal_encoding(2, 4), [[0, 1, 0, 1], [0.8414710, 0.5403023, 0.0099998, 0.9999500]], atol=1e-7
     )
     np.testing.assert_array_equal(sinusoidal_encoding(jnp.asarray([1.0]), 4), sinusoidal_encoding(2, 4)[1:])
-    assert sinusoidal_encoding(jnp.zeros((2, 3)), 6).shape == (2, 3, 6)
+    chex.assert_shape(sinusoidal_encoding(jnp.zeros((2, 3)), 6), (2, 3, 6))
     with pytest.raises(ValueError, match="features=5"):
         sinusoidal_encoding(3, 5)
 
@@ -33,7 +34,7 @@ def test_sines_by_hand():
 def test_rows_and_columns_of_a_map_have_half_of_the_channels_each():
     # A map of 2 x 4 with 4 channels: row 1 of 2 is pi, column 3 of 4 is 3/2 pi; (sin, cos) of each.
     table = sinusoidal_encoding_2d(2, 4, 4)
-    assert table.shape == (2, 4, 4)
+    chex.assert_shape(table, (2, 4, 4))
     np.testing.assert_allclose(table[0, 2], [0, -1, -1, 0], atol=1e-5)
     np.testing.assert_allclose(table[1, 3], [0, 1, 0, 1], atol=1e-5)
     np.testing.assert_array_equal(table[0, :, :2], np.tile(table[0, 0, :2], (4, 1)))
@@ -91,7 +92,7 @@ def test_a_learned_table_has_a_row_a_patch_and_one_for_the_class_token():
     layer = LearnedPositions((14, 14), num_prefix_tokens=1)
     out, variables = layer.init_with_output(jax.random.key(0), x)
     table = variables["params"]["embedding"]
-    assert table.shape == (1, 197, 6)
+    chex.assert_shape(table, (1, 197, 6))
     np.testing.assert_array_equal(out, jnp.broadcast_to(table, (2, 197, 6)))
     assert float(table.std()) == pytest.approx(0.02, rel=0.1)
     larger = layer.apply(variables, jnp.zeros((2, 577, 6)), (24, 24))
@@ -106,7 +107,7 @@ def test_a_learned_table_has_a_row_a_patch_and_one_for_the_class_token():
 def test_relative_bias_depends_on_the_offset_alone():
     layer = RelativePositionBias((4, 4), 3)
     bias, variables = layer.init_with_output(jax.random.key(0))
-    assert variables["params"]["embedding"].shape == (49, 3)  # (2 4 - 1)^2
+    chex.assert_shape(variables["params"]["embedding"], (49, 3))  # (2 4 - 1)^2
     grid = np.asarray(bias).reshape(3, 4, 4, 4, 4)
     np.testing.assert_array_equal(grid[:, 1:, 1:, 1:, 1:], grid[:, :-1, :-1, :-1, :-1])  # the window moved by (1, 1)
     np.testing.assert_array_equal(grid[:, 1:, :, 1:, :], grid[:, :-1, :, :-1, :])
@@ -140,7 +141,7 @@ def test_the_bias_of_buckets_follows_the_queries_positions():
     layer = RelativePositionBuckets(3, 8, 20, bidirectional=False)
     table = jnp.arange(24.0).reshape(8, 3)
     bias = layer.apply({"params": {"embedding": table}}, jnp.asarray([[4], [1]]), 6)
-    assert bias.shape == (2, 3, 1, 6)
+    chex.assert_shape(bias, (2, 3, 1, 6))
     np.testing.assert_array_equal(bias[0, 1, 0], [13, 10, 7, 4, 1, 1])  # buckets 4 3 2 1 0 0
     np.testing.assert_array_equal(bias[1, 1, 0], [4, 1, 1, 1, 1, 1])
 

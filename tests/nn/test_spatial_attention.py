@@ -1,5 +1,6 @@
 """Attention inside a CNN: identity at first, what it is by formula, and local windows beside the whole image."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,7 +25,7 @@ def test_a_non_local_block_starts_as_the_identity(kind, shape):
     x = normal(0, *shape)
     out, variables = build(NonLocalBlock(kind), x)
     np.testing.assert_array_equal(out, x)
-    assert variables["params"]["out"]["kernel"].shape == (4, 8)
+    chex.assert_shape(variables["params"]["out"]["kernel"], (4, 8))
     assert ("theta" in variables["params"]) == (kind != "gaussian")
 
 
@@ -64,7 +65,7 @@ def test_the_embedded_gaussian_is_softmax_attention():
 def test_pooled_keys_keep_the_shape_and_what_is_not_allowed_is_named():
     x = normal(0, 2, 4, 4, 8)
     variables, got = filled(NonLocalBlock(pool=True), x)
-    assert got.shape == x.shape
+    chex.assert_equal_shape([got, x])
     assert not np.allclose(got, jax.jit(NonLocalBlock().apply)(variables, x))
     with pytest.raises(ValueError, match="kind='cosine'"):
         NonLocalBlock("cosine").init(jax.random.key(0), x)
@@ -78,7 +79,7 @@ def test_sagan_attention_starts_as_the_identity_and_then_is_its_formula():
     out, variables = build(layer, x)
     np.testing.assert_array_equal(out, x)
     params = dict(variables["params"])
-    assert params.pop("gamma").shape == ()
+    chex.assert_shape(params.pop("gamma"), ())
     assert jax.tree.map(jnp.shape, params) == {n: {"kernel": (16, 2)} for n in "fgh"} | {"v": {"kernel": (2, 16)}}
     f, g, h = (np.asarray(x.reshape(2, 12, 16) @ params[n]["kernel"], np.float64) for n in "fgh")
     s = np.exp(np.einsum("bic,bjc->bij", f, g))  # s_ij = f(x_i) . g(x_j)
@@ -106,7 +107,7 @@ def test_local_attention_is_attention_over_each_neighborhood():
     x, layer = normal(0, 1, 3, 4, 6), LocalAttention(2, window=3)
     variables, got = filled(layer, x)
     p = variables["params"]
-    assert p["relative_position_bias"].shape == (2, 9)
+    chex.assert_shape(p["relative_position_bias"], (2, 9))
     q, k, v = (np.asarray(x[0] @ p[n]["kernel"] + p[n]["bias"]).reshape(3, 4, 2, 3) for n in ("query", "key", "value"))
     y = np.zeros((3, 4, 2, 3))
     for r, c, head in np.ndindex(3, 4, 2):
@@ -141,10 +142,10 @@ def test_a_transformer_on_pixels_holds_the_square_of_their_number():
     pixels, block = normal(0, 2, 8, 8, 4).reshape(2, 64, 4), TransformerEncoderBlock(2, 8, pre_norm=True)
     _, variables = build(block, pixels)
     out, state = jax.jit(lambda x: block.apply(variables, x, mutable=["intermediates"]))(pixels)
-    assert out.shape == (2, 64, 4)
+    chex.assert_shape(out, (2, 64, 4))
     assert np.isfinite(out).all()
     weights = state["intermediates"]["attn"]["weights"][0]
-    assert weights.shape == (2, 2, 64, 64)
+    chex.assert_shape(weights, (2, 2, 64, 64))
     assert weights[0, 0].size == 4_096 == (8 * 8) ** 2
     image = jax.ShapeDtypeStruct((1, 128**2, 4), jnp.float32)
     large = jax.eval_shape(lambda x: block.apply(variables, x, mutable=["intermediates"]), image)[1]

@@ -2,6 +2,7 @@
 
 import itertools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -214,7 +215,7 @@ def test_dtypes_stay_and_degenerate_inputs_are_finite(dtype):
     for function in FORMS.values():
         for some in (None, key):
             assert function(some, jnp.ones((3,), dtype), keep_prob=0.5).dtype == dtype
-            assert function(some, jnp.zeros((0, 4), dtype), keep_prob=0.5).shape == (0, 4)
+            chex.assert_shape(function(some, jnp.zeros((0, 4), dtype), keep_prob=0.5), (0, 4))
         np.testing.assert_array_equal(function(key, jnp.ones(4, dtype), keep_prob=0.0), jnp.zeros(4, dtype))
         np.testing.assert_array_equal(function(key, jnp.ones(4, dtype), keep_prob=1.0), jnp.ones(4, dtype))
         assert function(None, jnp.arange(3), keep_prob=0.5).dtype == jnp.float32

@@ -1,5 +1,6 @@
 """Instance norm that carries a style."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -105,7 +106,7 @@ def test_a_style_vector_sets_scale_and_bias():
     x, style, layer = values(2, 4, 4, 3), values(2, 5, seed=3), AdaptiveInstanceNorm()
     variables = layer.init(KEY, x, style)
     kernel, bias = variables["params"]["affine"]["kernel"], jnp.arange(6.0)
-    assert kernel.shape == (5, 6)
+    chex.assert_shape(kernel, (5, 6))
     got = layer.apply({"params": {"affine": {"kernel": kernel, "bias": bias}}}, x, style)
     scale, shift = jnp.split(style @ kernel + bias, 2, -1)
     np.testing.assert_allclose(got.mean((1, 2)), shift, atol=1e-4)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,7 +51,7 @@ def test_wrong_shapes_nan_and_weights_are_named(call, message):
 
 
 def test_boxes_without_values_are_not_looked_at():
-    assert jax.eval_shape(ops.box_iou, jnp.zeros((2, 4)), jnp.zeros((3, 4))).shape == (2, 3)
+    chex.assert_shape(jax.eval_shape(ops.box_iou, jnp.zeros((2, 4)), jnp.zeros((3, 4))), (2, 3))
 
 
 @pytest.mark.slow

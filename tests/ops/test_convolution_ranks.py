@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -182,7 +183,7 @@ def test_nothing_to_convolve(shape):
         jax.eval_shape(lambda x, w, f=f: jax.vjp(lambda x: f(x, w, THREE, "VALID", None, None, LAYOUTS[5]), x)[0], x, w)
         for f in (conv_general_dilated, lax.conv_general_dilated)
     )
-    assert ours.shape == theirs.shape
+    chex.assert_equal_shape([ours, theirs])
 
 
 @pytest.mark.parametrize("function", [conv_general_dilated, lax.conv_general_dilated])

@@ -1,5 +1,6 @@
 """Random regions of fractional pooling: their number, their location, and that each output is its region's largest."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,9 +25,9 @@ from dlcore.ops import fractional_max_pool, fractional_starts
 )
 def test_output_sizes(size, ratio, want):
     x = jnp.zeros((2, size, size + 3, 3))
-    assert fractional_max_pool(jax.random.key(0), x, ratio).shape == (2, want, int((size + 3) / ratio), 3)
+    chex.assert_shape(fractional_max_pool(jax.random.key(0), x, ratio), (2, want, int((size + 3) / ratio), 3))
     # torch.nn.FractionalMaxPool2d(2, output_ratio=1 / ratio) has int(size / ratio) too.
-    assert fractional_max_pool(jax.random.key(0), x, output_size=(want, 4)).shape == (2, want, 4, 3)
+    chex.assert_shape(fractional_max_pool(jax.random.key(0), x, output_size=(want, 4)), (2, want, 4, 3))
 
 
 @pytest.mark.covers("RG-11")
@@ -70,7 +71,7 @@ def test_regions_differ_by_key_and_the_gradient_goes_to_the_largest():
     nan = fractional_max_pool(jax.random.key(0), x.at[0, 0].set(jnp.nan), 1.5)
     assert np.isnan(nan[0, 0, 0])
     assert fractional_max_pool(jax.random.key(0), x.astype(jnp.bfloat16), 1.5).dtype == jnp.bfloat16
-    assert fractional_max_pool(jax.random.key(0), jnp.zeros((0, 6, 6, 1)), 1.5).shape == (0, 4, 4, 1)
+    chex.assert_shape(fractional_max_pool(jax.random.key(0), jnp.zeros((0, 6, 6, 1)), 1.5), (0, 4, 4, 1))
 
 
 def test_bad_arguments():

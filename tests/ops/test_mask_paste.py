@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,7 +25,7 @@ def paste():
 def test_masks_equal_torchvision(paste):
     golden = case("paste_masks")
     out = paste(golden["in.masks"][:, 0], golden["in.boxes"], (48, 64), True)
-    assert out.shape == (3, 48, 64)
+    chex.assert_shape(out, (3, 48, 64))
     np.testing.assert_allclose(np.asarray(out).reshape(-1)[::7], golden["out"], atol=1e-5)
 
 
@@ -56,7 +57,7 @@ def test_points_and_nothing_are_pasted(paste, whole_pixels):
     out = paste(jnp.ones((2, 7, 7)), jnp.array([[5.0, 5, 5, 5], [0, 0, 0, 0]]), (10, 16), whole_pixels)
     assert np.isfinite(np.asarray(out)).all()
     assert float((out[0] > 0.5).sum()) <= 4
-    assert paste(jnp.ones((0, 7, 7)), jnp.zeros((0, 4)), (10, 16), whole_pixels).shape == (0, 10, 16)
+    chex.assert_shape(paste(jnp.ones((0, 7, 7)), jnp.zeros((0, 4)), (10, 16), whole_pixels), (0, 10, 16))
 
 
 def test_keypoints_equal_torchvision():

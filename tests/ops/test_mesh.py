@@ -1,5 +1,6 @@
 """Mesh operations on meshes whose areas, volumes and topology are known."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -48,7 +49,7 @@ def test_an_icosphere_is_a_sphere():
     assert float(ops.mesh_volume(vertices, faces)) == pytest.approx(4 / 3 * np.pi * 8, rel=0.01)
     assert float(ops.face_areas(vertices, faces).sum()) == pytest.approx(16 * np.pi, rel=0.01)
     np.testing.assert_allclose(ops.vertex_normals(vertices, faces), vertices / 2, atol=0.02)
-    assert ops.icosphere(0)[0].shape == (12, 3)
+    chex.assert_shape(ops.icosphere(0)[0], (12, 3))
 
 
 def test_a_torus_has_an_euler_characteristic_of_zero():

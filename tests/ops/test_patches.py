@@ -1,5 +1,6 @@
 """Images cut into patches and joined again."""
 
+import chex
 import numpy as np
 import pytest
 
@@ -10,7 +11,7 @@ from dlcore.ops import patchify, unpatchify
 def test_patches_are_squares_row_by_row_and_join_again():
     x = np.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3)
     patches = patchify(x, 2)
-    assert patches.shape == (2, 6, 12)
+    chex.assert_shape(patches, (2, 6, 12))
     np.testing.assert_array_equal(patches[1, 4], x[1, 2:4, 2:4].reshape(-1))
     np.testing.assert_array_equal(unpatchify(patches, 2, 4, 6), x)
 

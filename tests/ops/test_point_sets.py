@@ -1,5 +1,6 @@
 """Nearest neighbors, padding and the unit sphere."""
 
+import chex
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def test_padding_and_stacking():
     points, mask = ops.pad_points([np.ones((2, 3)), np.ones((1, 3))], 3)
     np.testing.assert_array_equal(mask, [[1, 1, 0], [1, 0, 0]])
     np.testing.assert_array_equal(points[..., 0], mask)
-    assert ops.stack_points([np.ones((2, 3)), np.zeros((2, 3))]).shape == (2, 2, 3)
+    chex.assert_shape(ops.stack_points([np.ones((2, 3)), np.zeros((2, 3))]), (2, 2, 3))
 
 
 def test_bad_sets_are_one_clear_line():

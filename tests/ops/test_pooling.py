@@ -3,6 +3,7 @@
 import json
 import pathlib
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -84,7 +85,7 @@ def test_max_of_the_worked_example():
     np.testing.assert_array_equal(value[0, :, :, 0], [[6, 8], [3, 4]])
     gradient = pull(jnp.asarray([[10.0, 20.0], [30.0, 40.0]])[None, :, :, None])[0]
     np.testing.assert_array_equal(gradient[0, :, :, 0], [[0, 0, 0, 0], [0, 10, 0, 20], [30, 0, 0, 0], [0, 0, 0, 40]])
-    assert max_pool(jnp.zeros((1, 13, 13, 5)), (3, 3), (2, 2)).shape == (1, (13 - 3) // 2 + 1, 6, 5)
+    chex.assert_shape(max_pool(jnp.zeros((1, 13, 13, 5)), (3, 3), (2, 2)), (1, (13 - 3) // 2 + 1, 6, 5))
 
 
 @pytest.mark.covers("CV-17")
@@ -148,7 +149,7 @@ def test_integers_and_leading_axes():
     x = jnp.asarray(BOARD, jnp.int8)[None, None, None, :, :, None]
     got = max_pool(-x, (2, 2), (2, 2), ((1, 1), (1, 1)))
     assert got.dtype == jnp.int8
-    assert got.shape == (1, 1, 1, 3, 3, 1)
+    chex.assert_shape(got, (1, 1, 1, 3, 3, 1))
     np.testing.assert_array_equal(got[0, 0, 0, :, :, 0], [[-1, -1, -4], [-3, -1, 0], [-1, -2, -4]])
 
 
@@ -164,7 +165,7 @@ def test_averages_are_summed_in_float32():
 def test_global_average():
     x = jnp.stack([board()[..., 0], 2 * board()[..., 0]], -1)
     np.testing.assert_array_equal(global_avg_pool(x), [[50 / 16, 100 / 16]])  # 8 + 26 + 6 + 10 = 50
-    assert global_avg_pool(x[0]).shape == (2,)
+    chex.assert_shape(global_avg_pool(x[0]), (2,))
     with pytest.raises(ValueError, match=r"\(4, 2\)"):
         global_avg_pool(x[0, 0])
 

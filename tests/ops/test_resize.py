@@ -3,6 +3,7 @@
 import json
 import pathlib
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -109,8 +110,8 @@ def test_constants_stay_and_sizes_of_one_work(method, arguments):
 @pytest.mark.slow
 def test_dtypes_and_axes():
     assert resize(jnp.ones((3, 4, 1), jnp.bfloat16), (6, 6)).dtype == jnp.bfloat16
-    assert resize(jnp.ones((2, 3, 4, 5, 1)), (6, 6, 6), scale=None).shape == (2, 6, 6, 6, 1)
-    assert resize(jnp.ones((3, 5, 1)), scale=1.5).shape == (4, 7, 1)
+    chex.assert_shape(resize(jnp.ones((2, 3, 4, 5, 1)), (6, 6, 6), scale=None), (2, 6, 6, 6, 1))
+    chex.assert_shape(resize(jnp.ones((3, 5, 1)), scale=1.5), (4, 7, 1))
     with jax.enable_x64(True):
         x = jnp.asarray(np.random.default_rng(0).normal(size=(5, 4, 1)))
         assert resize(x, (7, 7), "bicubic").dtype == jnp.float64

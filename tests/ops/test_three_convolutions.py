@@ -3,6 +3,7 @@
 import json
 import pathlib
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,7 +29,7 @@ def lax_conv(x, w, strides=(1, 1), padding="VALID", dilation=(1, 1)):
 
 
 def close(got, want, tolerance=1e-4):
-    assert got.shape == want.shape
+    chex.assert_equal_shape([got, want])
     assert got.dtype == want.dtype
     np.testing.assert_allclose(
         np.asarray(got, np.float32),

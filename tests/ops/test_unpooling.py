@@ -4,6 +4,7 @@ import functools
 import json
 import pathlib
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,7 +32,7 @@ def pooled_again(x, window):
 def test_nearest_repeats():
     got = nearest_unpool(image(SMALL))[0, :, :, 0]
     np.testing.assert_array_equal(got, [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]])
-    assert nearest_unpool(jnp.zeros((2, 3, 5), jnp.int8), (3, 1)).shape == (6, 3, 5)
+    chex.assert_shape(nearest_unpool(jnp.zeros((2, 3, 5), jnp.int8), (3, 1)), (6, 3, 5))
     np.testing.assert_array_equal(
         jax.grad(lambda x: nearest_unpool(x).sum())(image(SMALL)), jnp.full((1, 2, 2, 1), 4.0)
     )
@@ -42,7 +43,7 @@ def test_bed_of_nails_fills_the_top_left():
     got = bed_of_nails(image(SMALL))
     np.testing.assert_array_equal(got[0, :, :, 0], [[1, 0, 2, 0], [0, 0, 0, 0], [3, 0, 4, 0], [0, 0, 0, 0]])
     assert float(got.sum()) == 10  # the sum stays
-    assert bed_of_nails(image(SMALL), (1, 3)).shape == (1, 2, 6, 1)
+    chex.assert_shape(bed_of_nails(image(SMALL), (1, 3)), (1, 2, 6, 1))
 
 
 @pytest.mark.covers("CV-21")

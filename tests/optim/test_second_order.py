@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -161,7 +162,7 @@ def test_lbfgs_on_rosenbrock():
         path = lbfgs(rosenbrock, FAR, memory=5)
     np.testing.assert_allclose(path.points[-1], [1, 1], atol=1e-8)
     assert path.values[-1] < 1e-8
-    assert path.points.shape == (len(path.steps) + 1, 2)
+    chex.assert_shape(path.points, (len(path.steps) + 1, 2))
     # Steepest descent with the same search is nowhere near after as many steps.
     x = FAR
     for _ in path.steps:

@@ -2,6 +2,7 @@
 
 import re
 
+import chex
 import numpy as np
 
 from dlcore.report.detection import COLORS, detections, draw_boxes, draw_outputs, error_kinds, outline, precision_recall
@@ -15,7 +16,7 @@ def test_a_table_of_many_kinds_of_error_takes_the_whole_width():
 def test_a_box_is_drawn_in_its_color():
     image = np.full((40, 60, 3), 30, np.uint8)
     drawn = draw_boxes(image, np.array([[10, 15, 30, 35]]), np.array([1]), ["a", "b"], np.array([0.87]), scale=2)
-    assert drawn.shape == (80, 120, 3)
+    chex.assert_shape(drawn, (80, 120, 3))
     colored = (drawn == COLORS[1]).all(-1)
     assert all(colored[place] for place in ((50, 20), (50, 59), (69, 40)))  # left, right and lower, twice as large
     assert not colored[40:66, 24:56].any()  # nothing inside
@@ -34,7 +35,7 @@ def test_true_boxes_are_white_and_broken():
 def test_boxes_at_the_edge_and_beyond_do_not_fail():
     image = np.zeros((20, 20, 3), np.uint8)
     boxes = np.array([[0, 0, 20, 20], [-5, -5, 3, 3], [15, 15, 40, 40], [5, 5, 5, 5]], np.float32)
-    assert draw_boxes(image, boxes, np.arange(4), list("abcd"), np.ones(4)).shape == (20, 20, 3)
+    chex.assert_shape(draw_boxes(image, boxes, np.arange(4), list("abcd"), np.ones(4)), (20, 20, 3))
 
 
 def test_objects_of_one_class_have_masks_of_different_colors():

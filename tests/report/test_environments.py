@@ -2,6 +2,7 @@
 
 import types
 
+import chex
 import numpy as np
 import pytest
 
@@ -53,7 +54,7 @@ def test_image_observations_are_shown_and_others_are_not():
     board = np.zeros((10, 10, 4))
     board[2, 3, 1] = 1
     picture = draw_environment("Breakout-MinAtar", None, board)
-    assert picture.shape == (280, 280, 3)
+    chex.assert_shape(picture, (280, 280, 3))
     assert tuple(picture[2 * 28, 3 * 28]) == rgb(ORANGE)
     assert (picture > 0).any(-1).sum() == 28 * 28
     assert draw_environment("Catch-bsuite", None, np.zeros(3)) is None

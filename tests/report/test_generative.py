@@ -1,5 +1,6 @@
 """Grids by their pixels; panels by what they hold."""
 
+import chex
 import numpy as np
 import pytest
 
@@ -11,7 +12,7 @@ def test_a_grid_pixel_by_pixel():
     # Two columns, three rows, gaps of one gray pixel; 2 and -1 are clipped; what is left over of the last row is gray.
     want = [[0, 128, 128], [128, 128, 128], [255, 128, 255], [128, 128, 128], [0, 128, 128]]
     np.testing.assert_array_equal(picture_grid(images, 2)[..., 0], want)
-    assert picture_grid(np.zeros((4, 2, 3, 3), np.uint8), 4, gap=0).shape == (2, 12, 3)
+    chex.assert_shape(picture_grid(np.zeros((4, 2, 3, 3), np.uint8), 4, gap=0), (2, 12, 3))
 
 
 def test_panels_hold_a_picture_and_their_note():

@@ -1,5 +1,6 @@
 """Panels of sentences and of attention."""
 
+import chex
 import numpy as np
 
 from dlcore.report.vision_language import attention_overlay, attention_strips, sentences
@@ -20,7 +21,7 @@ def test_a_right_sentence_is_green_and_a_wrong_one_stands_above_the_truth():
 def test_weight_is_light():
     image = np.full((8, 8, 3), 200, np.uint8)
     drawn = attention_overlay(image, np.array([[0.0, 0.0], [0.0, 2.0]]))
-    assert drawn.shape == (96, 96, 3)
+    chex.assert_shape(drawn, (96, 96, 3))
     assert drawn[90, 90, 0] == 200
     assert drawn[5, 5, 0] == 30  # 0.15 of it
 

@@ -246,7 +246,7 @@ def test_actions_are_scaled_to_the_units_of_the_environment():
     for action, torque in ((0.25, 0.5), (-1.0, -2.0), (3.0, 2.0)):
         after, out = environment.step(jax.random.key(1), state, jnp.array([action]))
         assert float(after.last_u) == pytest.approx(torque)
-        assert out.reward.shape == ()
+        chex.assert_shape(out.reward, ())
 
 
 class Linear(nn.Module):

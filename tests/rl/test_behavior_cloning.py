@@ -1,5 +1,6 @@
 """The loss by hand, and a pole that is balanced after four episodes of a controller."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,7 +80,7 @@ def test_the_deviation_of_a_continuous_policy_is_bounded():
     params = policy.init(jax.random.key(0), x)["params"]
     found = policy.apply({"params": params | {"log_std": jnp.array([-99.0, 1.0])}}, x)
     np.testing.assert_allclose(found.log_std, [[-5, 1]] * 3)
-    assert found.mean.shape == (3, 2)
+    chex.assert_shape(found.mean, (3, 2))
 
 
 def balance(key, x):

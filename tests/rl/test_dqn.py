@@ -63,7 +63,7 @@ def test_the_buffer_is_a_ring_of_consecutive_steps():
     # Two updates of four steps in a buffer of six: columns 2 to 5 hold steps 2 to 5, columns 0 and 1 steps 6 and 7.
     assert int(state.replay.written) == 8
     replay = jax.device_get(state.replay.data)
-    assert replay.observation.shape == (3, 6, 4)
+    chex.assert_shape(replay.observation, (3, 6, 4))
     order = [2, 3, 4, 5, 0, 1]
     for before, after in itertools.pairwise(order):
         going = ~replay.terminated[:, before]

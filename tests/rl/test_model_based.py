@@ -1,5 +1,6 @@
 """The planner on a quadratic, what is stored and predicted by hand, and a point brought home in a learnt model."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -152,9 +153,9 @@ def test_a_point_is_brought_home_in_a_learnt_model(trained):
 def test_with_a_known_reward_the_model_predicts_changes_alone():
     learner = build(near_zero)
     state = jax.eval_shape(learner.init, jax.random.key(0), BATCH)
-    assert state.params["kernel2"].shape == (2, 32, 2)
+    chex.assert_shape(state.params["kernel2"], (2, 32, 2))
     after, _ = jax.eval_shape(learner.update, state, BATCH)
-    assert after.statistics.output_mean.shape == (2,)
+    chex.assert_shape(after.statistics.output_mean, (2,))
 
 
 def test_bad_input_is_named():

@@ -886,4 +886,4 @@ def test_the_state_that_comes_back_is_alive():
         result = train(3, regression(), placement=placement)
         for _, leaf in leaf_paths(result.state):
             assert not leaf.is_deleted()
-        assert result.state.params["w"].shape == (3,)
+        chex.assert_shape(result.state.params["w"], (3,))

@@ -1,5 +1,6 @@
 """Seeds side by side equal seeds one after the other."""
 
+import chex
 import jax
 import numpy as np
 import optax
@@ -24,7 +25,7 @@ def test_each_seed_is_the_learner_from_its_own_key():
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7), mine, alone.params)
         assert metrics[f"loss/seed{k}"].compute() == pytest.approx(own["loss"].compute(), rel=1e-6)
     assert metrics["loss"].count == 48
-    assert several.predict(state, batch)["logits"].shape == (16, 3, 10)
+    chex.assert_shape(several.predict(state, batch)["logits"], (16, 3, 10))
 
 
 def test_one_seed_is_the_learner_itself():

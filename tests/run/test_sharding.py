@@ -3,6 +3,7 @@
 import logging
 
 import absl.logging
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -436,7 +437,7 @@ def test_batches_are_split_over_data_and_what_does_not_divide_is_replicated_and_
     assert lines
     assert "does not divide over 4 devices: replicated" in lines[0].getMessage()
     placed = put_batch(batch, shardings)
-    assert placed["x"].addressable_shards[0].data.shape == (4, 3)
+    chex.assert_shape(placed["x"].addressable_shards[0].data, (4, 3))
     np.testing.assert_array_equal(placed["index"], np.arange(16))
 
 

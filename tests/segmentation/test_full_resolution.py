@@ -1,5 +1,6 @@
 """The full-resolution network: its receptive field and costs as the formulas say, and patches classified one by one."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,7 +46,7 @@ def test_center_pixels_of_patches_have_the_logits_of_the_dense_network():
     variables = jax.tree_util.tree_map_with_path(fill, variables)
     cut = jnp.stack([x[0, i : i + 5, j : j + 5] for i in range(5) for j in range(4)])
     centers = patches.apply(variables, cut)
-    assert centers.shape == (20, 1, 1, 3)
+    chex.assert_shape(centers, (20, 1, 1, 3))
     want = dense.apply(variables, x)[0, 2:-2, 2:-2]
     assert np.ptp(np.asarray(want)) > 0.1
     np.testing.assert_allclose(centers.reshape(5, 4, 3), want, atol=1e-5)

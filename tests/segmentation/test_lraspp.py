@@ -1,5 +1,6 @@
 """LR-ASPP beside torchvision's in test_torch_segmenters.py; here its gate, and images of any size."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,4 +42,4 @@ def test_images_of_any_size_on_the_dilated_mobilenet():
     }
     model = LRASPP(backbone, 5)
     variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
-    assert jax.eval_shape(model.apply, variables, jnp.zeros((2, 45, 61, 3))).shape == (2, 45, 61, 5)
+    chex.assert_shape(jax.eval_shape(model.apply, variables, jnp.zeros((2, 45, 61, 3))), (2, 45, 61, 5))

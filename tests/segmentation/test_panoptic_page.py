@@ -3,6 +3,7 @@
 import json
 from types import SimpleNamespace
 
+import chex
 import numpy as np
 import pytest
 from PIL import Image
@@ -57,7 +58,7 @@ def test_maps_are_written_in_cocos_form(outputs, tmp_path):
     assert [(c["name"], c["isthing"]) for c in content["categories"]] == [("grass", 0), ("cat", 1), ("dog", 1)]
     for number, scale in ((0, 1), (1, 2)):
         pixels = np.asarray(Image.open(written[2 * number])).astype(int) @ [1, 256, 65536]
-        assert pixels.shape == (6 * scale, 8 * scale)
+        chex.assert_shape(pixels, (6 * scale, 8 * scale))
         assert (pixels[:scale] == 0).all()
         note = content["annotations"][number]
         assert note["file_name"] == written[2 * number].name
@@ -90,7 +91,7 @@ def test_the_report_shows_the_worst_image_first_beside_what_the_semantic_map_tel
     assert images.html.count("<img") == 6
     assert "25.0" in table.html
     assert "12.5" in table.html
-    assert panoptic.pictures(context)["panoptic"].shape == (6, 16, 3)
+    chex.assert_shape(panoptic.pictures(context)["panoptic"], (6, 16, 3))
 
 
 def test_only_scenes_have_stuff():

@@ -1,5 +1,6 @@
 """PSPNet: each location beside the means of its cells, and images of any size."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +18,7 @@ def test_the_pyramid_joins_means_over_cells():
     x = jax.random.normal(jax.random.key(0), (1, 4, 6, 4))
     variables = layer.init(jax.random.key(1), x, False)
     out = np.asarray(layer.apply(variables, x, False))
-    assert out.shape == (1, 4, 6, 4 + 2 * 2)
+    chex.assert_shape(out, (1, 4, 6, 4 + 2 * 2))
     np.testing.assert_array_equal(out[..., :4], x)
     kernels = {n: np.asarray(variables["params"][f"bin{n}"]["0"]["kernel"])[0, 0] for n in (1, 2)}
     norm = 1 / np.sqrt(1 + 1e-5)

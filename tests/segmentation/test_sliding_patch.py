@@ -1,5 +1,6 @@
 """The lab of center pixels: equal logits, and costs by hand."""
 
+import chex
 import numpy as np
 import pytest
 
@@ -10,7 +11,7 @@ from experiments.segmentation.sliding_patch import experiment, macs, patches_of,
 def test_a_patch_is_around_its_pixel():
     image = np.arange(30.0).reshape(5, 6, 1)
     patches = patches_of(image, 3)
-    assert patches.shape == (3, 4, 3, 3, 1)
+    chex.assert_shape(patches, (3, 4, 3, 3, 1))
     np.testing.assert_array_equal(patches[1, 2, :, :, 0], image[1:4, 2:5, 0])
 
 

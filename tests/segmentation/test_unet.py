@@ -1,5 +1,6 @@
 """U-Net: any size of image, ways down and up, and what the joined maps carry."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +28,7 @@ def test_ways_down_and_up_at_any_size(down, up, stride):
     model = UNet(3, WIDTHS, stride, convs=1, down=down, up=up)
     variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
     for size in ((8, 8), (9, 14), (1, 3)):
-        assert jax.eval_shape(model.apply, variables, jnp.zeros((2, *size, 3))).shape == (2, *size, 3)
+        chex.assert_shape(jax.eval_shape(model.apply, variables, jnp.zeros((2, *size, 3))), (2, *size, 3))
 
 
 @pytest.mark.slow

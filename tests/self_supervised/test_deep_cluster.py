@@ -79,10 +79,10 @@ def test_clusters_of_features():
 def test_whitened_features_have_equal_variance_and_length_one():
     x = np.random.default_rng(0).normal(size=(500, 3)) * [1, 10, 0] + 7
     z = whiten(x, 5)
-    assert z.shape == (500, 2)  # the third has no variance
+    chex.assert_shape(z, (500, 2))  # the third has no variance
     np.testing.assert_allclose(np.linalg.norm(z, axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(np.abs(z).mean(0), np.abs(z).mean(), rtol=0.1)
-    assert whiten(x, 1).shape == (500, 1)
+    chex.assert_shape(whiten(x, 1), (500, 1))
 
 
 @pytest.mark.slow

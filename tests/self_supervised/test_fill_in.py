@@ -1,5 +1,6 @@
 """What is taken from an image, what the trivial answer is, and one learner that gives it back."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -203,7 +204,7 @@ def test_what_is_predicted(trained):
     redder = {**batch, "image": batch["image"].copy()}
     redder["image"][..., 0] = 0.2
     np.testing.assert_allclose(learner.predict(state, redder)["features"], out["features"], rtol=1e-4, atol=1e-6)
-    assert out["features"].shape == (32, 24)
+    chex.assert_shape(out["features"], (32, 24))
 
 
 @pytest.mark.weekly

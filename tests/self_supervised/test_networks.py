@@ -1,5 +1,6 @@
 """The encoder over a backbone: average of the last map, heads by version, embeddings of length 1."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,7 +36,7 @@ def test_heads_of_both_versions_by_hand(head):
     out = model.apply(variables, jax.random.normal(jax.random.key(1), (3, 8, 8, 1)))
     h, params = np.asarray(out["features"], np.float64), variables["params"]
     if head == "mlp":
-        assert params["hidden"]["kernel"].shape == (16, 16)
+        chex.assert_shape(params["hidden"]["kernel"], (16, 16))
         h = np.maximum(h @ params["hidden"]["kernel"] + params["hidden"]["bias"], 0)
     z = h @ params["projection"]["kernel"] + params["projection"]["bias"]
     np.testing.assert_allclose(out["embeddings"], z / np.linalg.norm(z, axis=1, keepdims=True), atol=1e-5)
@@ -65,8 +66,8 @@ def test_features_are_the_average_of_the_last_map_and_embeddings_have_length_one
     maps = model.backbone.apply(backbone, x, method="features")
     np.testing.assert_allclose(out["features"], maps["stage3"].mean((1, 2)), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(jnp.linalg.norm(out["embeddings"], axis=-1), 1, rtol=1e-5)
-    assert out["features"].shape == (3, 16)
-    assert out["embeddings"].shape == (3, 6)
+    chex.assert_shape(out["features"], (3, 16))
+    chex.assert_shape(out["embeddings"], (3, 6))
 
 
 def test_a_zero_vector_stays_zero_with_a_finite_gradient():

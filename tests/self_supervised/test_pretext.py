@@ -2,6 +2,7 @@
 
 import itertools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,7 +97,7 @@ def test_gaps_and_jitter_keep_pieces_apart():
     """16 pixels in 2 cells, gap 2, jitter 1: pieces of 5 that begin at 1 or 2, and at 9 or 10: 2 to 4 pixels apart."""
     ramp = jnp.broadcast_to(jnp.arange(16.0)[None, :, None], (16, 16, 1))
     pieces = drawn(lambda key, x: cut_pieces(key, x, 2, gap=2, jitter=1), ramp)
-    assert pieces.shape == (200, 4, 5, 5, 1)
+    chex.assert_shape(pieces, (200, 4, 5, 5, 1))
     first, second = pieces[:, 0, 0, :, 0], pieces[:, 1, 0, :, 0]
     assert set(first[:, 0]) == {1, 2}
     assert set(second[:, 0]) == {9, 10}
@@ -173,7 +174,7 @@ def test_sound_and_frames_meet_in_their_products():
     np.testing.assert_allclose(rolled, logits, rtol=1e-4, atol=1e-6)
     apart, _ = model.apply(variables, {"frames": frames, "sound": jnp.roll(sound, 1, 1)})
     assert np.abs(apart - logits).max() > 1e-3
-    assert features.shape == (2, 4, 12)
+    chex.assert_shape(features, (2, 4, 12))
 
 
 class Linear(nn.Module):
@@ -301,7 +302,7 @@ def test_predict_says_what_evaluate_measures_and_shows_the_first_features(traine
     assert (out["guess"] == out["target"]).mean() == pytest.approx(accuracy)
     np.testing.assert_allclose(out["untrained"], start["features"], rtol=1e-4, atol=1e-6)
     assert np.abs(out["features"] - start["features"]).max() > 1e-3
-    assert out["pieces"].shape == (64, 1, 12)
+    chex.assert_shape(out["pieces"], (64, 1, 12))
     np.testing.assert_allclose(start["features"], start["untrained"], rtol=1e-4, atol=1e-6)
 
 
@@ -327,6 +328,6 @@ def test_a_relative_patch_keeps_its_gap():
     """18 pixels in 3 cells of 6: a gap of 2 leaves patches of 6 - 2 pixels that begin at 1, 7 and 13."""
     ramp = jnp.broadcast_to(jnp.arange(18.0)[None, :, None], (18, 18, 1))
     pieces, label = drawn(relative_patch.relative_patch(gap=2, jitter=0, by_piece=False), {"image": ramp}, 40)
-    assert pieces.shape == (40, 2, 4, 4, 1)
+    chex.assert_shape(pieces, (40, 2, 4, 4, 1))
     assert set(pieces[:, :, 0, 0, 0].ravel()) == {1, 7, 13}
     np.testing.assert_array_equal(pieces[:, 1, 0, 0, 0], np.array([1, 7, 13, 1, 13, 1, 7, 13])[label])

@@ -1,5 +1,6 @@
 """What a step learns from and what it may not see, and a short run in which the domains become alike."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -122,7 +123,7 @@ def test_domains_become_alike_with_the_adversary_alone(rows):
 def test_a_camera_makes_other_pixels_of_the_same_shape():
     images = factor_shapes(3, 0, 16).arrays["image"]
     shots = simulate_camera(images, 1)
-    assert shots.shape == images.shape
+    chex.assert_equal_shape([shots, images])
     assert shots.dtype == np.float32
     np.testing.assert_array_equal(simulate_camera(images[:2], 1), shots[:2])
     assert np.abs(shots - images).mean() > 0.1

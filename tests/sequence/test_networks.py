@@ -1,5 +1,6 @@
 """One-hot input and a learned embedding are the same product; the head starts at zero."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,6 +41,6 @@ def test_a_one_hot_vector_picks_a_row_of_the_kernel():
 def test_the_first_logits_are_zero(cell):
     model = CharRNN(7, 4, 2, cell)
     carry, logits = model.init_with_output(jax.random.key(0), model.start(3), jnp.ones((3, 5), jnp.uint8))[0]
-    assert logits.shape == (3, 5, 7)
+    chex.assert_shape(logits, (3, 5, 7))
     np.testing.assert_array_equal(logits, 0)
     assert jax.tree.structure(carry) == jax.tree.structure(model.start(3))

@@ -1,5 +1,6 @@
 """The recurrent encoder-decoder by hand: reading from both ends by length, and one step of the decoder."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -72,7 +73,7 @@ def test_without_attention_all_goes_through_the_summary():
     variables = model.init(jax.random.key(0), SOURCE, SOURCE[:, :2])
     memory = model.apply(variables, SOURCE, method="encode")
     assert set(memory) == {"summary"}
-    assert memory["summary"].shape == (2, 6)
+    chex.assert_shape(memory["summary"], (2, 6))
     _, sown = model.apply(variables, memory, SOURCE, method="decode", mutable=["intermediates"])
     assert model.alignment(sown.get("intermediates", {})) is None
     shapes = jax.tree.map(jnp.shape, variables["params"]["decoder"])

@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -140,7 +141,7 @@ def test_prediction_is_greedy_and_ends(states, name):
     if name == "none":
         assert "alignment" not in out
     else:
-        assert out["alignment"].shape == (3, 6, 4)
+        chex.assert_shape(out["alignment"], (3, 6, 4))
         np.testing.assert_allclose(out["alignment"].sum(-1), 1, atol=1e-5)
         np.testing.assert_allclose(out["alignment"][1, :, 2:], 0, atol=1e-6)  # behind `w END`
 
@@ -160,7 +161,7 @@ def test_a_wide_beam_finds_the_most_probable_output(states):
     rows = {k: PAIRS[k] for k in ("source", "index")}
     out = jax.jit(toy("transformer", max_length=2, beam=Beam(8)).predict)(state, rows)
     np.testing.assert_array_equal(out["tokens"], outputs[np.argmax(scores, 0)])
-    assert out["alignment"].shape == (3, 2, 4)
+    chex.assert_shape(out["alignment"], (3, 2, 4))
 
 
 @pytest.mark.weekly

@@ -1,5 +1,6 @@
 """The counted steps, the network's answer, the verdict, and a tiny run that learns."""
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def test_the_answer_is_read_off_the_last_state():
 def test_a_short_sum_is_learnt():
     options = {"width": 16, "steps": 200, "batch_size": 32, "learning_rate": 0.02, "every": 20}
     measured = study.errors("lstm", 4, 0, **options)
-    assert measured.shape == (10,)
+    chex.assert_shape(measured, (10,))
     assert measured[-1] < 0.01 < 0.03 < measured[0]  # a constant: 1/6
     np.testing.assert_array_equal(study.errors("lstm", 4, 0, until=1.0, **options), measured[:1])
 

@@ -1,5 +1,6 @@
 """The study of batch norm: what it trains and measures, and that each part of its verdict turns with its numbers."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,7 +47,7 @@ def test_where_the_nets_normalize():
         for norm in ("none", "batch")
     )
     np.testing.assert_array_equal(a["kernel"], b["kernel"])
-    assert a["kernel"].shape == (2, 2, 8, 8)
+    chex.assert_shape(a["kernel"], (2, 2, 8, 8))
     assert float(jnp.abs(a["kernel"][0, 0] - a["kernel"][0, 1]).max()) > 0.01
 
 

@@ -1,5 +1,6 @@
 """Sharpness read at equal loss, the verdict, and a short run whose eigenvalue numpy confirms."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -75,9 +76,9 @@ def test_the_measured_eigenvalue_is_that_of_the_whole_hessian(monkeypatch):
         return softmax_cross_entropy_loss(logits, few.labels).mean()
 
     assert captured["batch_size"] == 16
-    assert flat.shape == (4 * 2 + 2 + 2 * 10 + 10,)
+    chex.assert_shape(flat, (4 * 2 + 2 + 2 * 10 + 10,))
     values = np.linalg.eigvalsh(jax.jit(jax.hessian(loss))(flat))
-    assert measured.shape == (1, 1, 3)
+    chex.assert_shape(measured, (1, 1, 3))
     assert measured[0, 0, 0] == pytest.approx(float(loss(flat)), rel=1e-4)
     assert measured[0, 0, 1] == pytest.approx(values[np.abs(values).argmax()], rel=0.02)
 

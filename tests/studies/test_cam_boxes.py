@@ -1,5 +1,6 @@
 """CAM's box of a planted map, the network, and the verdict."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,7 +46,7 @@ def test_the_head_of_the_network_sees_the_mean_of_the_map():
     variables = jax.tree.map(lambda w: rng.normal(size=w.shape).astype(np.float32), shapes)
     logits, maps = jax.jit(net.apply)(variables, x)
     head = variables["params"]["head"]
-    assert maps["last"].shape == (2, 2, 2, 16)
+    chex.assert_shape(maps["last"], (2, 2, 2, 16))
     np.testing.assert_allclose(
         logits, np.asarray(maps["last"]).mean((1, 2)) @ head["kernel"] + head["bias"], rtol=1e-4, atol=1e-4
     )

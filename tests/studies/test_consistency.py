@@ -1,5 +1,6 @@
 """A short run learns, and the verdict follows numbers that were written for it."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +28,7 @@ def test_the_verdict_follows_the_numbers():
 def test_a_run_on_both_kinds_of_digits_learns():
     keys = jax.random.split(jax.random.key(0), 1)
     results = consistency.measure(keys, shuffled_digits(), consistency.ARMS[2], 100, 25, 1.0, 0.8)
-    assert results.shape == (1, 2)
+    chex.assert_shape(results, (1, 2))
     assert np.isfinite(results).all()
     assert results[0, 1] > 0.3  # chance is .1
 

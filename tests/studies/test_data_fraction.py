@@ -1,5 +1,6 @@
 """The line through errors by hand, the verdict, and that more examples help."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,7 +45,7 @@ def test_more_examples_are_better_on_both():
     assert result.numbers["training error"][0] <= 0.01  # 20 are memorized
     for who in study.WHO:
         few, many = (np.array(result.numbers[f"error, {who} writers, {n} examples"]) for n in (20, 600))
-        assert few.shape == (2,)
+        chex.assert_shape(few, (2,))
         assert (many < few).all()
     assert len(result.figures["data_fraction"].axes) == 2
 

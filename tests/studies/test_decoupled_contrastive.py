@@ -1,5 +1,6 @@
 """The measure by hand, a run that learns, and the verdict."""
 
+import chex
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ def test_the_nearest_by_cosine_decides():
 @pytest.mark.parametrize("name", study.LOSSES)
 def test_a_short_run_moves_the_features(name):
     results = study.accuracies(study.LOSSES[name], 16, 20, 1, 1e-3, 0.1)
-    assert results.shape == (1, 2)
+    chex.assert_shape(results, (1, 2))
     assert 0.5 < results[0, 0] < 1
     assert 0.5 < results[0, 1] < 1
     assert results[0, 0] != results[0, 1]

@@ -1,5 +1,6 @@
 """The study in smoke settings, and its verdict on numbers that were written for it."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,7 +35,7 @@ def test_the_verdict_follows_the_numbers():
 @pytest.mark.covers("RG-22", "RG-24", "RG-28")
 def test_smoke(monkeypatch):
     """Images stay as they are: compiling their augmentation takes seconds."""
-    assert jax.eval_shape(ensembles.moved, jax.random.key(0), jnp.zeros((8, 8, 1))).shape == (8, 8, 1)
+    chex.assert_shape(jax.eval_shape(ensembles.moved, jax.random.key(0), jnp.zeros((8, 8, 1))), (8, 8, 1))
     monkeypatch.setattr(ensembles, "moved", lambda key, image: image)
     monkeypatch.setattr(ensembles, "VIEWS", 1)
     result = ensembles.experiment.function(**ensembles.experiment.smoke)
@@ -42,7 +43,7 @@ def test_smoke(monkeypatch):
     assert all(np.isfinite(value).all() for value in numbers.values())
     assert (numbers["ensemble: log loss"] <= numbers["members: mean log loss"] + 1e-6).all()
     assert (numbers["members: best accuracy"] >= numbers["members: mean accuracy"]).all()
-    assert numbers["snapshots: accuracy by cycle"].shape == (2,)
+    chex.assert_shape(numbers["snapshots: accuracy by cycle"], (2,))
     assert set(result.figures) == {"ensembles"}
 
 
@@ -104,8 +105,8 @@ def test_members_learn_digits_of_their_own_at_adams_rate(tiny):
     data, asked = tiny
     for own in (True, False):
         each, whole = jax.jit(lambda key, own=own: ensembles.independent(key, data, 3, 10, own))(jax.random.key(0))
-        assert each.shape == (3, 2)
-        assert whole.shape == (2,)
+        chex.assert_shape(each, (3, 2))
+        chex.assert_shape(whole, (2,))
         assert (len(set(each[:, 0].tolist())) > 1) == own
     assert asked["first"] == pytest.approx(-3e-3, rel=1e-4)  # a step of Adam is its rate
     assert not {"snapshots", "augment"} & set(asked)

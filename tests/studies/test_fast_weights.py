@@ -1,5 +1,6 @@
 """The task, the arms and the verdict of associative recall."""
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from experiments.studies import fast_weights as study
 @pytest.mark.covers("SQ-22")
 def test_the_answer_is_the_digit_of_the_asked_letter():
     sequences, answers = jax.jit(study.recall, static_argnums=(1, 2))(jax.random.key(0), 20, 4)
-    assert sequences.shape == (20, 5, 9)
+    chex.assert_shape(sequences, (20, 5, 9))
     for rows, answer in zip(np.asarray(sequences), np.asarray(answers), strict=True):
         pairs = dict(zip(rows[:4, :4].argmax(1), rows[:4, 4:8].argmax(1), strict=True))
         assert sorted(pairs) == [0, 1, 2, 3]

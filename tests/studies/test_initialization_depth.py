@@ -1,5 +1,6 @@
 """The study of initial weights: its numbers, and that its verdict turns when a start is not what it is called."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -82,7 +83,7 @@ def test_statistics_by_hand():
     np.testing.assert_allclose(results["saturated"], [0.5, 0.75])
     np.testing.assert_allclose(results["dead"], [0.5, 0])
     assert results["median slope"][1] == pytest.approx(1 - 0.995**2)  # of 0, twice that, and 1 - .5^2
-    assert results["histogram"].shape == (2, 40)
+    chex.assert_shape(results["histogram"], (2, 40))
 
 
 @pytest.mark.slow

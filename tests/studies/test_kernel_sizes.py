@@ -1,5 +1,6 @@
 """The planted tasks, and the verdict on kernels of two sizes."""
 
+import chex
 import numpy as np
 import pytest
 
@@ -8,7 +9,7 @@ from experiments.studies import kernel_sizes as study
 
 def test_patterns_are_near_or_far_and_say_the_class():
     images, labels = study.draw("near", 400, 0)
-    assert images.shape == (400, 13, 13, 1)
+    chex.assert_shape(images, (400, 13, 13, 1))
     bright = [np.argwhere(image[..., 0] > 1.4) for image in images]
     clean = [(b, label) for b, label in zip(bright, labels, strict=True) if len(b) == 2]
     assert len(clean) > 300

@@ -1,5 +1,6 @@
 """Curves at known rates, their names, and the verdict."""
 
+import chex
 import numpy as np
 import pytest
 
@@ -40,7 +41,7 @@ def test_the_verdict_follows_the_curves():
 @pytest.mark.covers("TR-11")
 def test_real_curves_get_their_names():
     losses = study.curves(np.array([1e-6, 0.03, 30.0]), 1, 2, 100, 32)
-    assert losses.shape == (3, 1, 100)
+    chex.assert_shape(losses, (3, 1, 100))
     np.testing.assert_allclose(losses[:, :, 0], losses[0, 0, 0], rtol=1e-5)  # the same weights and first batch
     assert study.names(losses).ravel().tolist() == ["too low", "good", "too high"]
 

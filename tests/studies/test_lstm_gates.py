@@ -1,5 +1,6 @@
 """Widths of equal size by hand, a cell that learns, and the verdict."""
 
+import chex
 import numpy as np
 import pytest
 
@@ -25,7 +26,7 @@ def test_a_variant_learns_a_text_of_two_letters():
     train, test = (s[np.arange(2)] for s in (streams(text, 2), streams(text[:40], 2, whole=True)))
     options = {"num_seeds": 2, "learning_rate": 0.05, "chunk_length": 8}
     start, end = (study.losses_of("lstm_coupled", 4, 2, train, test, steps=n, **options) for n in (1, 60))
-    assert start.shape == (2,)
+    chex.assert_shape(start, (2,))
     assert (start > 0.5).all()  # log 2 = .69 at the start
     assert (end < 0.1).all()
 

@@ -1,5 +1,6 @@
 """The exponent of a time by hand, the classifiers that are timed, and the verdict."""
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -79,7 +80,7 @@ def test_the_verdict(changes, holds):
 
 def test_noisy_digits_keep_their_labels():
     rows, labels = study.noisy_digits(np.eye(10)[:, :, None, None] * 9, np.arange(10), 200, 0)
-    assert rows.shape == (200, 10)
+    chex.assert_shape(rows, (200, 10))
     assert rows.dtype == np.float32
     np.testing.assert_array_equal(rows.argmax(1), labels)
 

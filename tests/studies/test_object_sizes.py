@@ -2,6 +2,7 @@
 
 import types
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,7 +42,7 @@ def test_yolo_reads_one_map_of_stride_16(traced):
     outputs, cells, params = traced["YOLO"]
     assert cells.grid == (4, 4)
     assert cells.boxes_per_cell == 2
-    assert outputs.cells.shape == (1, 16, 5 * 2 + 5)
+    chex.assert_shape(outputs.cells, (1, 16, 5 * 2 + 5))
     assert "fpn" not in params
 
 

@@ -1,5 +1,6 @@
 """The valley, each optimizer's first step in it, and how steps are counted."""
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def test_each_name_is_the_optimizer_of_that_name():
 
 def test_a_path_of_gradient_descent_by_hand():
     paths = study.first_order_paths(study.FIRST_ORDER["gradient descent"], np.array([1e-3, 2e-3]), 1)
-    assert paths.shape == (2, 2, 2)
+    chex.assert_shape(paths, (2, 2, 2))
     for path, rate in zip(paths, (1e-3, 2e-3), strict=True):
         np.testing.assert_allclose(path, [study.START, study.START - rate * SLOPE], rtol=1e-5)
 

@@ -1,5 +1,6 @@
 """Runs against closed forms, the choice of rates, and the table."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +17,7 @@ def test_a_run_on_the_bowl_is_that_of_the_closed_form():
     losses, paths = study.on_surface(surface, optax.sgd, [0.005, 0.03], 2, 10)
     start = paths[:, :, 0]
     np.testing.assert_allclose(paths[0, :, -1], start[0] * np.array([0.995, 0.5]) ** 10, rtol=1e-4)
-    assert losses.shape == (2, 2, 11)
+    chex.assert_shape(losses, (2, 2, 11))
     np.testing.assert_allclose(losses[0, :, 0], (start[0] ** 2 * np.array([1, 100])).sum(-1) / 2, rtol=1e-5)
     np.testing.assert_array_equal(start[0], start[1])  # every rate starts at the same places
     assert (losses[1, :, -1] > 1e3).all()  # |1 - 100 * 0.03| = 2: it blows up
@@ -59,7 +60,7 @@ def test_the_table_names_the_winner_of_each_problem_at_its_rate():
 @pytest.mark.covers("OP-20")
 def test_digits_are_learned_at_a_good_rate_and_not_at_a_tiny_one():
     losses, accuracy = study.on_digits(optax.adam, [1e-6, 1e-2], 1, 40, 2)
-    assert losses.shape == (2, 1, 2)
+    chex.assert_shape(losses, (2, 1, 2))
     assert losses[1, 0, -1] < 0.5 * losses[0, 0, -1]
     assert accuracy[1, 0] > 0.7
 

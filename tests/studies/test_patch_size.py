@@ -1,5 +1,6 @@
 """What a ViT of each patch size costs, which drawings it sees, and the verdict."""
 
+import chex
 import numpy as np
 import pytest
 
@@ -58,6 +59,6 @@ def test_patch_sizes_are_different_divisors(sizes):
 @pytest.mark.weekly
 def test_each_patch_size_trains():
     accuracy, rate = study.accuracies(8, 2, 60)
-    assert accuracy.shape == (2,)
+    chex.assert_shape(accuracy, (2,))
     assert rate in study.RATES
     assert (accuracy > 3 / 40).all()

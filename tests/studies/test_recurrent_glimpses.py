@@ -1,5 +1,6 @@
 """The arms and the verdict of the study of rows and glimpses."""
 
+import chex
 import numpy as np
 import pytest
 
@@ -16,7 +17,7 @@ def test_a_digit_is_read_row_by_row_as_it_is_and_moved_by_a_pixel():
     np.testing.assert_array_equal(plain["input"][1, 2], image[1, 2, :, 0])
     np.testing.assert_array_equal(plain["target"], [[3], [7]])
     moved = study.digit_rows(image, label, shifts=True)
-    assert moved["input"].shape == (10, 8, 8)
+    chex.assert_shape(moved["input"], (10, 8, 8))
     np.testing.assert_array_equal(moved["target"][:, 0], [3, 7] * 5)
     np.testing.assert_array_equal(moved["input"][:2], plain["input"])
     np.testing.assert_array_equal(moved["input"][2, 1:], image[0, :-1, :, 0])  # down

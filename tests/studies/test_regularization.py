@@ -1,5 +1,6 @@
 """The study's measurements on a few steps, and its verdict on numbers that were written for it."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,7 +43,7 @@ def test_the_verdict_follows_the_numbers():
 def test_a_few_steps_are_measured_on_the_named_examples():
     keys = jax.random.split(jax.random.key(0), 2)
     results = regularization.measure(keys, 60, shuffled_digits(), counts=(20, 400), dropout_rate=0.1, batch_norm=True)
-    assert results.shape == (2, 2, 4)
+    chex.assert_shape(results, (2, 2, 4))
     assert np.isfinite(results).all()
     gap = results[..., 1] - results[..., 0]
     assert (gap[:, 0] > gap[:, 1]).all()  # 20 examples are memorized

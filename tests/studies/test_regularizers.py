@@ -1,5 +1,6 @@
 """What each regularizer changes in the network and the run, and the verdict."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,7 +39,7 @@ X = np.random.default_rng(0).random((4, 8, 8, 1)).astype(np.float32)
 def test_what_the_hidden_layer_reads(ratio, side):
     net = study.Net(pool_ratio=ratio)
     shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), X, False))["params"]
-    assert shapes["dense"]["kernel"].shape == (side * side * 16, 64)
+    chex.assert_shape(shapes["dense"]["kernel"], (side * side * 16, 64))
 
 
 @pytest.mark.weekly

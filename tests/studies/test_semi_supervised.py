@@ -1,5 +1,6 @@
 """A tiny run of every technique's settings, the draw of the labels, and the verdict on written numbers."""
 
+import chex
 import jax
 import numpy as np
 import optax
@@ -44,7 +45,7 @@ def test_each_name_has_a_learner_and_each_seed_its_labels():
     labels = np.arange(60) % 10
     data = Digits(np.zeros((60, 8, 8, 1)), labels, np.zeros((4, 8, 8, 1)), labels[:4])
     rows = study.drawn_rows(data, 2, 3)
-    assert rows.shape == (3, 20)
+    chex.assert_shape(rows, (3, 20))
     assert all((np.bincount(labels[row]) == 2).all() for row in rows)
     assert (np.sort(rows[0]) != np.sort(rows[1])).any()
     with pytest.raises(ValueError, match="techniques=ladder: unknown; allowed: pseudo-labels"):

@@ -1,5 +1,6 @@
 """Steps read off the programs, networks that compute what they say, and the verdict."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,7 +44,7 @@ def test_what_is_seen_is_where_the_slope_is(name, layers):
 def test_the_layers_of_a_stack_have_weights_of_their_own():
     network = study.Stack(lambda: study.CausalConvolution(3), 3)
     kernel = jax.tree.leaves(network.init(jax.random.key(0), jnp.zeros((1, 5, 2))))[-1]
-    assert kernel.shape == (3, 1, 3, 2, 2)
+    chex.assert_shape(kernel, (3, 1, 3, 2, 2))
     assert not np.allclose(kernel[0], kernel[1])
 
 

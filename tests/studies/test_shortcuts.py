@@ -1,5 +1,6 @@
 """What the lens and the guards do to pixels, arms by name, and the verdict."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,7 +29,7 @@ def test_guards_part_the_patches_and_take_the_color():
     row = jnp.arange(44.0)[:, None, None] / 44
     photo = jnp.broadcast_to(row, (44, 44, 3)) * jnp.array([1.0, 0.5, 0.25])
     patches, place = study.exercise(jax.random.key(0), photo, study.ARMS["open"], 0.0)
-    assert patches.shape == (2, 8, 8, 3)
+    chex.assert_shape(patches, (2, 8, 8, 3))
     found = {}
     for seed in range(20):
         patches, place = study.exercise(jax.random.key(seed), photo, study.ARMS["open"], 0.0)
@@ -74,7 +75,7 @@ def test_a_short_run_learns_something():
     photo = study.sample_image("china", 427)
     train, test = study.crops(photo, slice(0, 300), 64, 0), study.crops(photo, slice(300, None), 64, 0)
     found = study.accuracies(study.ARMS["open"], train, test, 30, 16, 1, 1e-3)
-    assert found.shape == (1, 2)
+    chex.assert_shape(found, (1, 2))
     assert 0 <= found.min() <= found.max() < 1
 
 

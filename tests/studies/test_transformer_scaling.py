@@ -1,5 +1,6 @@
 """The language, the sizes, and the verdict on written losses."""
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -49,6 +50,6 @@ def test_widths_must_rise():
 def test_a_model_learns_the_language():
     chain = study.language(6)
     losses = study.losses_of(GPT2(6, 8, 1, 2, 16), 1, chain, steps=320, batch_size=16, learning_rate=1e-2)
-    assert losses.shape == (1, 16)
+    chex.assert_shape(losses, (1, 16))
     assert losses[0, -1] < 0.75 * losses[0, 0]
     assert losses[0, -1] > 0.7 * chain.entropy

@@ -1,5 +1,6 @@
 """A run of two steps, and the verdict on written numbers."""
 
+import chex
 import numpy as np
 import pytest
 
@@ -50,7 +51,7 @@ def test_each_arm_has_its_network(monkeypatch):
 def test_a_short_run_measures_the_test_scenes():
     train, test = (study.scene_maps(n, n, size=24, smallest=4, largest=12) for n in (8, 3))
     values = study.measure(True, 0, train, test, (2, 4), 150, 8, 5e-3)
-    assert values.shape == (2,)
+    chex.assert_shape(values, (2,))
     assert (values >= 0).all()
     assert values[0] > 0.1  # the background, of six classes
     assert values[1] < values[0]

@@ -2,6 +2,7 @@
 
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -65,7 +66,7 @@ def test_a_warm_up_saves_a_net_with_large_weights():
     """Rate .06, eight layers, 1.5 times He's: the study's settings, shorter and on one seed."""
     net, learning_rates = study.DeepNet(8, 1.5), np.array([0.06])
     without, with_it = (study.runs(net, learning_rates, 1, 120, warm, num_evaluations=2) for warm in (0, 60))
-    assert without.shape == (1, 1, 2, 2)
+    chex.assert_shape(without, (1, 1, 2, 2))
     assert study.lost(without).all()
     assert not study.lost(with_it).all()
 

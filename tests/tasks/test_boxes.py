@@ -4,6 +4,7 @@ import dataclasses
 import json
 from types import SimpleNamespace
 
+import chex
 import numpy as np
 import pytest
 from PIL import Image
@@ -150,7 +151,7 @@ def test_boxes_are_described_in_pixels_of_the_photograph():
 def test_files_are_stretched_to_the_size_of_training(tmp_path):
     Image.fromarray(np.zeros((30, 20, 3), np.uint8)).save(tmp_path / "x.png")
     source, names = box_results.inputs(SimpleNamespace(input=str(tmp_path)), {"image_shape": [48, 64, 3]})
-    assert source.arrays["image"].shape == (1, 48, 64, 3)
+    chex.assert_shape(source.arrays["image"], (1, 48, 64, 3))
     np.testing.assert_array_equal(source.arrays["original_size"], [[30, 20]])
     assert names == [str(tmp_path / "x.png")]
 
@@ -316,4 +317,4 @@ def test_the_report_shows_the_worst_images_first_and_ap_by_class():
     assert "12.5" in found[1].html
     assert "6.2" in found[1].note
     assert "75.0" in found[2].html
-    assert box_results.pictures(context)["detections"].shape == (48, 3 * 64, 3)
+    chex.assert_shape(box_results.pictures(context)["detections"], (48, 3 * 64, 3))

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import chex
 import numpy as np
 import pytest
 
@@ -100,7 +101,7 @@ def test_prompts_are_encoded_and_unknown_words_named():
     spec = Prompts().data(page).spec
     source, names = Prompts().inputs(SimpleNamespace(input="2x a red circle / a blue square"), spec)
     assert names == ["a red circle", "a red circle", "a blue square"]
-    assert source.arrays["tokens"].shape == (3, spec["length"])
+    chex.assert_shape(source.arrays["tokens"], (3, spec["length"]))
     with pytest.raises(FlagError, match="'pink' is in no caption; allowed: a, above"):
         Prompts().inputs(SimpleNamespace(input="a pink circle"), spec)
     with pytest.raises(FlagError, match="words; allowed: at most"):

@@ -2,6 +2,7 @@
 
 from typing import get_args
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,7 +46,7 @@ def test_own_videos_become_splits_with_views(own):
     assert splits.spec["image_shape"] == [3, 16, 16, 3]
     assert len(splits.train) + (len(splits.valid) + len(splits.test)) // 2 == 12
     assert not set(splits.train.names) & {name.split(" view")[0] for name in [*splits.test.names, *splits.valid.names]}
-    assert splits.train.sample(np.arange(2), 0, np.zeros(2, int))["image"].shape == (2, 3, 16, 16, 3)
+    chex.assert_shape(splits.train.sample(np.arange(2), 0, np.zeros(2, int))["image"], (2, 3, 16, 16, 3))
     assert "no test split: a fifth of the videos is tested" in splits.notes
 
 
@@ -108,7 +109,7 @@ def test_each_network_classifies_clips(name):
     network = PAGE.task.build_network(Setup(flags, {"num_classes": 5}, 1, jnp.float32))
     clip = jax.ShapeDtypeStruct((2, 16, 16, 16, 3), jnp.float32)
     logits, variables = jax.eval_shape(lambda x: network.init_with_output(jax.random.key(0), x), clip)
-    assert logits.shape == (2, 5)
+    chex.assert_shape(logits, (2, 5))
     kinds = {"fusion": "net", "c3d": "conv5b", "slowfast": "fast0", "two_stream": "streams"}
     assert kinds.get(name, "layer4_1_conv2_1") in variables["params"]
 

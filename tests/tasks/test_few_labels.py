@@ -31,8 +31,8 @@ def data():
 def test_a_step_takes_so_many_unlabeled_images_for_each_labeled_one(data):
     run, splits = data
     batch = batch_at(run.pipelines(splits), 0)
-    assert batch["labeled"]["image"].shape == (8, 8, 8, 1)
-    assert batch["unlabeled"]["image"].shape == (24, 8, 8, 1)
+    chex.assert_shape(batch["labeled"]["image"], (8, 8, 8, 1))
+    chex.assert_shape(batch["unlabeled"]["image"], (24, 8, 8, 1))
     assert set(batch["unlabeled"]) == {"image", "hidden_label", "index"}
     size = len(splits.train["unlabeled"])
     assert splits.train_size == -(-size // 3), "an epoch is a pass over the unlabeled stream"

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import chex
 import numpy as np
 import pytest
 from PIL import Image
@@ -58,7 +59,7 @@ def test_folders_of_two_kinds(tmp_path):
 def test_edges_are_those_of_the_image_beside_them():
     splits = image_pairs.edges(resolve(pix2pix.experiment, []))
     rows = splits.train[:5]
-    assert rows["source"].shape == (5, 16, 16, 1)
+    chex.assert_shape(rows["source"], (5, 16, 16, 1))
     assert 0.05 < rows["source"].mean() < 0.6
     level = np.ones((1, 4, 6, 1), np.uint8) * np.array([0, 0, 0, 200, 200, 200], np.uint8)[:, None]
     assert image_pairs.edge_map(level)[0, 0, :, 0].tolist() == [0, 0, 1, 1, 0, 0]
@@ -85,11 +86,11 @@ def test_what_predict_reads_and_writes(tmp_path):
     flags = Flags({"input": f"b:{file}", "skip_bad": False})
     source, names = UnpairedImages().inputs(flags, spec)
     assert set(source.arrays) == {"b"}
-    assert source.arrays["b"].shape == (1, 8, 8, 3)
+    chex.assert_shape(source.arrays["b"], (1, 8, 8, 3))
     with pytest.raises(FlagError, match="no kind 'c'; allowed: FILE_OR_FOLDER, b:FILE_OR_FOLDER"):
         UnpairedImages().inputs(flags.replace(input=f"c:{file}"), spec)
     small, _ = SmallToLarge().inputs(SimpleNamespace(input=str(file)), spec)
-    assert small.arrays["low"].shape == (1, 10, 10, 3)
+    chex.assert_shape(small.arrays["low"], (1, 10, 10, 3))
     Image.new("RGB", (6, 4)).save(tmp_path / "two.png")  # not cut to the size of the first
     with pytest.raises(
         ValueError, match=r"two\.png has 4 by 6 pixels, .*one\.png 10 by 10; allowed: images of one size"

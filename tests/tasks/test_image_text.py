@@ -6,6 +6,7 @@ import json
 import math
 import zipfile
 
+import chex
 import numpy as np
 import pytest
 from PIL import Image
@@ -75,7 +76,7 @@ def test_files_are_asked_the_question(tmp_path):
     asked = flags(ImageQuestions(), input=str(tmp_path), question="what shape is the red thing")
     source, names = ImageQuestions().inputs(asked, spec)
     assert names == [str(tmp_path / "x.png")]
-    assert source.arrays["image"].shape == (1, 36, 36, 3)
+    chex.assert_shape(source.arrays["image"], (1, 36, 36, 3))
     assert vocabulary(spec).decode(source.arrays["question"][0]) == asked.question
     for text, message in (("what is a zebra", "--question='what is a zebra': 'a' is not among"), ("", "0 words")):
         with pytest.raises(FlagError, match=message):

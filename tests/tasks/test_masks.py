@@ -3,6 +3,7 @@
 import json
 from types import SimpleNamespace
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -98,7 +99,7 @@ def test_own_images_get_masks_and_overlays_of_their_size(tmp_path):
         Image.fromarray(np.full((*size, 3), 50, np.uint8)).save(tmp_path / f"{name}.png")
     spec = {"class_names": ["sky", "road"], "image_shape": [8, 8, 3]}
     source, names = prediction.stretched_inputs(SimpleNamespace(input=str(tmp_path)), spec)
-    assert source.arrays["image"].shape == (2, 8, 8, 3)
+    chex.assert_shape(source.arrays["image"], (2, 8, 8, 3))
     classes = np.zeros((2, 8, 8), np.uint8)
     classes[:, 4:] = 1
     files = mask_results.write(tmp_path / "out", {"classes": classes}, source, names, spec)
@@ -122,10 +123,10 @@ def test_what_is_predicted_of_an_image_does_not_depend_on_the_others(tmp_path):
     alone = prediction.stretched_inputs(SimpleNamespace(input=str(tmp_path / "a.png")), spec)[0].arrays["image"]
     alike = prediction.stretched_inputs(SimpleNamespace(input=str(tmp_path)), spec)[0].arrays["image"]
     own = SimpleNamespace(input=str(tmp_path), own_size=True)
-    assert prediction.stretched_inputs(own, spec)[0].arrays["image"].shape == (2, 12, 20, 3)
+    chex.assert_shape(prediction.stretched_inputs(own, spec)[0].arrays["image"], (2, 12, 20, 3))
     Image.fromarray(np.zeros((30, 10, 3), np.uint8)).save(tmp_path / "c.png")
     mixed = prediction.stretched_inputs(SimpleNamespace(input=str(tmp_path)), spec)[0].arrays["image"]
-    assert alone.shape == (1, 8, 10, 3)
+    chex.assert_shape(alone, (1, 8, 10, 3))
     np.testing.assert_array_equal(alone[0], alike[0])
     np.testing.assert_array_equal(alone[0], mixed[0])
     with pytest.raises(ValueError, match=r"c\.png has 30 by 10 pixels, .*a\.png 12 by 20; allowed: images of one size"):

@@ -2,6 +2,7 @@
 
 import json
 
+import chex
 import numpy as np
 import pytest
 from PIL import Image
@@ -57,7 +58,7 @@ def test_a_run_draws_samples_of_a_class_as_files(trained, tmp_path, capsys):
     words = ["--mode=predict", f"--run={trained}", "--num_drawn=3", "--sample_class=7", f"--output={tmp_path}"]
     assert run(experiment, words) == 0
     assert capsys.readouterr().out.count("-log p = ") == 3
-    assert np.asarray(Image.open(tmp_path / "2_sample_2.png")).shape == (8, 8)
+    chex.assert_shape(np.asarray(Image.open(tmp_path / "2_sample_2.png")), (8, 8))
     assert (tmp_path / "samples.png").exists()
 
 
@@ -71,7 +72,7 @@ def test_a_run_completes_the_upper_half_of_a_file(trained, tmp_path, capsys):
     rows = json.loads(capsys.readouterr().out)
     assert len(rows) == NUM_COMPLETIONS
     picture = np.asarray(Image.open(tmp_path / "out" / "mine_completions.png"))
-    assert picture.shape == (8, 6 * 8 + 5)
+    chex.assert_shape(picture, (8, 6 * 8 + 5))
     for k in range(1, 6):
         np.testing.assert_array_equal(picture[:4, 9 * k : 9 * k + 8], pixels[:4])
     assert (picture[4:, 9:17] == 0).all()

@@ -3,6 +3,7 @@
 import gzip
 from typing import NamedTuple
 
+import chex
 import jax
 import numpy as np
 import optax
@@ -167,8 +168,8 @@ def test_byte_pairs_are_shared_and_every_word_can_be_written(folder):
 def test_buckets_hold_all_pairs_with_little_padding(folder):
     data = page.experiment.data(of(folder, "--buckets=2"))
     assert {name: len(group) for name, group in data.train.items()} == {"length0": 2, "length1": 2}
-    assert data.train["length0"].arrays["source"].shape == (2, 5)  # ein hund rennt . END
-    assert data.train["length1"].arrays["target"].shape == (2, 8)  # START a dog sleeps long today . END
+    chex.assert_shape(data.train["length0"].arrays["source"], (2, 5))  # ein hund rennt . END
+    chex.assert_shape(data.train["length1"].arrays["target"], (2, 8))  # START a dog sleeps long today . END
     assert sorted(int(n) for group in data.train.values() for n in group.names) == [1, 2, 3, 4]
     with pytest.raises(FlagError, match="--buckets=9: more than the 4 pairs"):
         page.experiment.data(of(folder, "--buckets=9"))

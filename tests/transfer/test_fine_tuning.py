@@ -1,5 +1,6 @@
 """A head of two layers on a network that stays as it is: trained, restored, and refused where it does not fit."""
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def test_a_frozen_network_learns_a_head_of_two_layers_that_other_pages_restore(t
     _, weights, function = load_exported(tmp_path / "run" / "export")
     image = digits("test").take(3).arrays["image"]
     got = function(weights, {"image": image})["logits"]
-    assert got.shape == (3, 10)
+    chex.assert_shape(got, (3, 10))
     with pytest.raises(ValueError, match="its head is no linear layer; allowed: a run with --head=linear"):
         pretrained_network.pack(tmp_path / "run", tmp_path / "packed.npz")
 

@@ -2,6 +2,7 @@
 
 import json
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -89,7 +90,7 @@ def test_images_become_those_of_the_network():
     encoder = page.converted(identity((4, 4, 3), np.array([0.1, 0.2, 0.3])), (4, 4, 3), (2, 2, 1))
     image = np.array([[0, 0], [255, 255]], np.uint8)[None, :, :, None]
     x = np.asarray(encoder.prepare(image))
-    assert x.shape == (1, 4, 4, 3)
+    chex.assert_shape(x, (1, 4, 4, 3))
     rows = np.array([0, 0.25, 0.75, 1.0])
     for channel, mean in enumerate((0.1, 0.2, 0.3)):
         np.testing.assert_allclose(x[0, :, :, channel], np.tile((rows - mean)[:, None], (1, 4)), atol=1e-6)

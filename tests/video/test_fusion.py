@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,14 +57,14 @@ def shapes_of(fusion):
 
 @pytest.mark.covers("VD-04")
 def test_early_fusion_reads_all_frames_in_its_first_kernel():
-    assert shapes_of("early")["net"]["conv0"]["kernel"].shape == (3, 3, 4 * 3, 2)
+    chex.assert_shape(shapes_of("early")["net"]["conv0"]["kernel"], (3, 3, 4 * 3, 2))
 
 
 @pytest.mark.covers("VD-03")
 def test_late_dense_concatenates_the_frames():
     # 8 x 8 -> 4 -> 2 -> 1: 1 1 4 features of each of 4 frames
-    assert shapes_of("late_dense")["hidden"]["kernel"].shape == (16, 4)
-    assert shapes_of("late_pool")["logits"]["kernel"].shape == (4, 3)
+    chex.assert_shape(shapes_of("late_dense")["hidden"]["kernel"], (16, 4))
+    chex.assert_shape(shapes_of("late_pool")["logits"]["kernel"], (4, 3))
 
 
 @pytest.mark.covers("VD-05")
@@ -84,7 +85,7 @@ def test_parameters_of_c3d(num_classes, millions):
     # convolutions 27.66 M, fc6 8192 4096, fc7 4096 4096, fc8 4096 classes, and their biases
     x = jax.ShapeDtypeStruct((1, 16, 112, 112, 3), jnp.float32)
     variables = jax.eval_shape(C3D(num_classes).init, jax.random.key(0), x)
-    assert variables["params"]["fc6"]["kernel"].shape == (8192, 4096)
+    chex.assert_shape(variables["params"]["fc6"]["kernel"], (8192, 4096))
     assert round(sum(leaf.size for leaf in jax.tree.leaves(variables)) / 1e6, 2) == millions
 
 
@@ -95,7 +96,7 @@ def test_inflated_weights_give_a_still_clip_the_logits_of_its_frame():
     flat, deep = ConvNet((4, 4)), ConvNet((4, 4), temporal=3)
     variables = weights(flat, frame)
     inflated = inflate(variables, 3)
-    assert inflated["params"]["conv0"]["kernel"].shape == (3, 3, 3, 3, 4)
+    chex.assert_shape(inflated["params"]["conv0"]["kernel"], (3, 3, 3, 3, 4))
     still = np.repeat(frame[:, None], 7, 1)
     maps, wanted = jax.jit(lambda: (deep.apply(inflated, still), flat.apply(variables, frame)))()
     np.testing.assert_allclose(maps[:, 2:-2], np.repeat(wanted[:, None], 3, 1), atol=1e-5)
@@ -110,7 +111,7 @@ def test_a_space_time_non_local_block_is_the_identity_at_first():
     plain, block = ConvNet((2,), temporal=1), ConvNet((2,), temporal=1, non_local=True)
     variables = weights(plain, x)
     params = jax.eval_shape(block.init, jax.random.key(0), x)["params"]
-    assert params["non_local"]["theta"]["kernel"].shape == (2, 1)
+    chex.assert_shape(params["non_local"]["theta"]["kernel"], (2, 1))
     rng = np.random.default_rng(1)
     extra = jax.tree.map(lambda p: rng.normal(size=p.shape).astype(np.float32), params["non_local"])
     extra["out"] = jax.tree.map(np.zeros_like, extra["out"])
@@ -201,8 +202,8 @@ def test_c3d_of_another_width_and_clips_that_are_too_small():
     x = jax.ShapeDtypeStruct((1, 16, 16, 16, 3), jnp.float32)
     params = jax.eval_shape(C3D(5, width=2, hidden=8).init, jax.random.key(0), x)["params"]
     # 16 frames and pixels, halved by four pools, the frames' sides padded to one by the last: 1 1 1 16 numbers.
-    assert params["conv5b"]["kernel"].shape == (3, 3, 3, 16, 16)
-    assert params["fc6"]["kernel"].shape == (16, 8)
+    chex.assert_shape(params["conv5b"]["kernel"], (3, 3, 3, 16, 16))
+    chex.assert_shape(params["fc6"]["kernel"], (16, 8))
     with pytest.raises(ValueError, match=r"no such clips; allowed: .B, T, H, W, C., T, H and W at least 16"):
         jax.eval_shape(C3D(5).init, jax.random.key(0), jnp.zeros((1, 8, 16, 16, 3)))
 

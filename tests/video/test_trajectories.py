@@ -1,5 +1,6 @@
 """Flow stacks, trajectories, HOF and MBH against hand-computed votes, under a moving camera; SlowFast's costs."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -108,9 +109,9 @@ def test_the_fast_pathway_takes_at_most_a_fifth_of_the_products():
     assert 0 < macs["fast"] <= 0.2 * sum(layer.macs for layer in layers)
     params = jax.eval_shape(model.init, jax.random.key(0), x)["params"]
     # An eighth of the channels, and the slow pathway's next stage reads its own 64 and 2 8 of the fast one.
-    assert params["fast0"]["kernel"].shape == (3, 3, 3, 3, 8)
-    assert params["lateral0"]["kernel"].shape == (8, 1, 1, 8, 16)
-    assert params["slow1"]["kernel"].shape == (1, 3, 3, 64 + 16, 128)
+    chex.assert_shape(params["fast0"]["kernel"], (3, 3, 3, 3, 8))
+    chex.assert_shape(params["lateral0"]["kernel"], (8, 1, 1, 8, 16))
+    chex.assert_shape(params["slow1"]["kernel"], (1, 3, 3, 64 + 16, 128))
     outputs = {layer.path: layer.output_shape for layer in layers}
     assert (outputs["slow0"][1], outputs["fast0"][1]) == (2, 16)
 

@@ -77,8 +77,8 @@ def test_clips_may_be_classified_by_fused_maps():
     # Of 4 frames three have flow: three stacks of three fields, 6 channels; both maps meet in one convolution.
     model, clip = TwoStreamClips(3, 2, levels=1, fusion="conv"), jax.ShapeDtypeStruct((2, 4, 16, 16, 3), jnp.float32)
     params = jax.eval_shape(model.init, jax.random.key(0), clip)["params"]
-    assert params["temporal"]["conv0"]["kernel"].shape == (3, 3, 6, 2)
-    assert params["conv_fusion"]["conv"]["kernel"].shape == (3, 3, 3, 4 + 4, 4)
+    chex.assert_shape(params["temporal"]["conv0"]["kernel"], (3, 3, 6, 2))
+    chex.assert_shape(params["conv_fusion"]["conv"]["kernel"], (3, 3, 3, 4 + 4, 4))
     logits, streams = jax.eval_shape(lambda p, x: model.apply({"params": p}, x, method="auxiliary"), params, clip)
     chex.assert_shape([logits, *streams.values()], (2, 3))
 
@@ -92,8 +92,8 @@ def test_clips_are_classified_by_their_middle_frame_and_the_flow_inside():
     # Of 3 frames the middle one is seen by the spatial stream; 2 flow fields are 4 channels.
     model, clip = TwoStreamClips(3, 2, levels=1), jax.ShapeDtypeStruct((1, 3, 16, 16, 3), jnp.float32)
     params = jax.eval_shape(model.init, jax.random.key(0), clip)["params"]["streams"]
-    assert params["spatial"]["conv0"]["kernel"].shape == (3, 3, 3, 2)
-    assert params["temporal"]["conv0"]["kernel"].shape == (3, 3, 4, 2)
+    chex.assert_shape(params["spatial"]["conv0"]["kernel"], (3, 3, 3, 2))
+    chex.assert_shape(params["temporal"]["conv0"]["kernel"], (3, 3, 4, 2))
     with pytest.raises(ValueError, match=r"no such clips; allowed: \[B, T, H, W, C\], T at least 2"):
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 1, 16, 16, 3)))
 

@@ -1,5 +1,6 @@
 """Oct-trees: trees by hand, round trips, far fewer nodes than voxels, volumes and Euler characteristics; bad grids."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,7 +51,7 @@ def test_a_tree_by_hand():
 def test_round_trip_of_random_grids():
     voxels = np.random.default_rng(0).random((3, 8, 8, 8)) < np.array([0.02, 0.5, 0.98]).reshape(3, 1, 1, 1)
     nodes, used = jax.jit(jax.vmap(encode_octree))(voxels)
-    assert nodes.shape == (3, 1 + 8 + 64 + 512)  # the densest tree: every level complete
+    chex.assert_shape(nodes, (3, 1 + 8 + 64 + 512))  # the densest tree: every level complete
     assert int(used.max()) <= 585
     np.testing.assert_array_equal(jax.jit(jax.vmap(lambda n: decode_octree(n, 8)))(nodes), voxels)
 

@@ -1,5 +1,6 @@
 """PointNet: bit-equal under permutation, padding without effect, T-Nets at the identity, and an update by hand."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -132,7 +133,7 @@ def test_an_update_lowers_the_loss_and_keeps_dtypes():
         state, metrics = update(state, batch)
     assert float(metrics["loss"].compute()) < first / 2
     outputs = jax.jit(learner.predict)(state, batch)
-    assert outputs["critical"].shape == (2, 16)
+    chex.assert_shape(outputs["critical"], (2, 16))
     np.testing.assert_allclose(outputs["probabilities"].sum(-1), 1, rtol=1e-5)
 
 

@@ -1,5 +1,6 @@
 """Radiance fields: encoding and rendering by hand, gradients, a scene that is learned, rays that see the scene."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +18,7 @@ def test_encoding_by_hand():
     got = jax.jit(frequency_encoding, static_argnums=1)(jnp.array([[np.pi / 2, 0.0]]), 2)
     # x, then sin of pi/2, pi, 0, 0, then cos of the same
     np.testing.assert_allclose(got, [[np.pi / 2, 0, 1, 0, 0, 0, 0, -1, 1, 1]], atol=1e-6)
-    assert frequency_encoding(jnp.zeros((4, 3)), 0).shape == (4, 3)
+    chex.assert_shape(frequency_encoding(jnp.zeros((4, 3)), 0), (4, 3))
 
 
 def test_volume_rendering_by_hand():
@@ -83,7 +84,7 @@ def test_psnr_adds_up_over_batches_and_ignores_padding():
 
 def test_rays_see_the_scene():
     arrays = scene_rays(2, 3, 16).arrays
-    assert arrays["color"].shape == (512, 3)
+    chex.assert_shape(arrays["color"], (512, 3))
     assert arrays["color"].min() >= 0
     assert arrays["color"].max() <= 1
     np.testing.assert_allclose(np.linalg.norm(arrays["direction"], axis=1), 1, rtol=1e-5)

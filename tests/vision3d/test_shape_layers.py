@@ -1,5 +1,6 @@
 """Nested shape layers: extents by hand, a cavity, and exact round trips of R / 2 layers."""
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ def test_extents_by_hand():
     voxels = np.zeros((3, 3, 3))
     voxels[0, 1, 2] = voxels[2, 1, 2] = 1
     layers = ENCODE(voxels, 2)
-    assert layers.shape == (2, 3, 2, 3, 3)
+    chex.assert_shape(layers, (2, 3, 2, 3, 3))
     expected = np.zeros((3, 2, 3, 3), int)
     expected[0, :, 1, 2] = 0, 3  # along x at (y, z) = (1, 2)
     expected[1, :, [0, 2], 2] = 1, 2  # along y at (x, z) = (0, 2) and (2, 2)

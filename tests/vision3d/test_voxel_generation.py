@@ -1,5 +1,6 @@
 """Voxel generation: shapes and costs of both decoders, the loss by hand, baselines, and a solid that is learned."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,7 +54,7 @@ def test_a_decoder_learns_the_solids_that_it_saw(decoder):
         return learner.predict(state, batch)["voxels"]
 
     voxels = run(batch)
-    assert voxels.shape == (4, 8, 8, 8)
+    chex.assert_shape(voxels, (4, 8, 8, 8))
     got, want = np.asarray(voxels) > 0.5, batch["voxels"] > 0
     reached = ((got & want).sum((1, 2, 3)) / (got | want).sum((1, 2, 3))).mean()
     assert reached >= 0.9

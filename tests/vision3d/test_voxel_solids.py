@@ -2,6 +2,7 @@
 
 import math
 
+import chex
 import numpy as np
 import pytest
 
@@ -43,7 +44,7 @@ def test_a_seed_gives_the_same_solids_whatever_their_number():
     few, many = voxel_solids(2, 3, 8), voxel_solids(4, 3, 8)
     for name, array in few.arrays.items():
         np.testing.assert_array_equal(array, many.arrays[name][:2])
-    assert few.arrays["image"].shape == (2, 16, 16, 1)
+    chex.assert_shape(few.arrays["image"], (2, 16, 16, 1))
     assert few.arrays["image"].min() == 0
     assert few.arrays["image"].max() <= 1
     lit = few.arrays["image"][..., 0].reshape(2, 8, 2, 8, 2).max((2, 4)) > 0

@@ -1,5 +1,6 @@
 """VoxNet against hand-computed sizes, exact turns, voxels of points, and solids that it tells apart."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +18,7 @@ def test_parameters_and_shapes():
     model = VoxNet(5, features=2, hidden=3)
     x = jax.ShapeDtypeStruct((1, 8, 8, 8, 1), jnp.float32)
     logits, variables = jax.eval_shape(model.init_with_output, jax.random.key(0), x)
-    assert logits.shape == (1, 5)
+    chex.assert_shape(logits, (1, 5))
     count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     assert count == 250 + 4 + 108 + 4 + 51 + 20
 

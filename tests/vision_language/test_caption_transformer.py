@@ -1,5 +1,6 @@
 """The transformer captioner: its cache changes nothing, words see no later words, and the image is seen."""
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ def test_the_cache_changes_nothing():
     model, variables = small()
     at_once = model.apply(variables, IMAGES, TOKENS)
     memory = model.apply(variables, IMAGES, method="encode")
-    assert memory["grid"].shape == (2, 2, 2, 8)
+    chex.assert_shape(memory["grid"], (2, 2, 2, 8))
     carry = model.apply(variables, memory, 5, method="start")
     for t in range(4):
         carry, logits = model.apply(variables, carry, TOKENS[:, t], method="step")
@@ -45,7 +46,7 @@ def test_the_alignment_is_the_last_cross_attention():
     model, variables = small()
     _, sown = model.apply(variables, IMAGES, TOKENS, mutable=["intermediates"])
     alignment = model.alignment(sown["intermediates"])
-    assert alignment.shape == (2, 4, 4)
+    chex.assert_shape(alignment, (2, 4, 4))
     np.testing.assert_allclose(alignment.sum(-1), 1, atol=1e-6)
 
 

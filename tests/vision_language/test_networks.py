@@ -1,5 +1,6 @@
 """Pairs without building them, coordinates, and states at the last word."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +19,7 @@ from dlcore.vision_language.networks import (
 
 def test_pairs_by_hand():
     pairs = relation_pairs(jnp.array([[[1.0], [2.0], [3.0]]]))
-    assert pairs.shape == (1, 3, 3, 2)
+    chex.assert_shape(pairs, (1, 3, 3, 2))
     np.testing.assert_array_equal(pairs[0, 0, 2], [1, 3])
     np.testing.assert_array_equal(pairs[0, 2, 1], [3, 2])
 
@@ -37,7 +38,7 @@ def test_the_pair_layer_equals_a_dense_layer_over_pairs():
 
 def test_coordinates_say_where_a_position_is():
     grid = append_coordinates(jnp.zeros((1, 2, 3, 4)))
-    assert grid.shape == (1, 6, 6)
+    chex.assert_shape(grid, (1, 6, 6))
     np.testing.assert_array_equal(grid[0, :, 4:], [[-1, -1], [-1, 0], [-1, 1], [1, -1], [1, 0], [1, 1]])
 
 
@@ -53,6 +54,6 @@ def test_padding_does_not_reach_a_sentence():
 
 def test_the_grid_and_what_is_refused():
     shapes = jax.eval_shape(GridEncoder((8, 16), (2, 4)).init_with_output, jax.random.key(0), jnp.zeros((1, 16, 8, 3)))
-    assert shapes[0].shape == (1, 2, 1, 16)
+    chex.assert_shape(shapes[0], (1, 2, 1, 16))
     with pytest.raises(ValueError, match=r"strides=\(2,\): 1 layers; allowed: 2, as in channels"):
         GridEncoder((8, 8), (2,)).init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))

@@ -1,5 +1,6 @@
 """Reading by CTC: the loss over all paths, one update and the collapse by hand; the centers of attention in order."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -121,7 +122,7 @@ def test_the_readers_keep_columns_apart_and_the_attention_of_a_character_is_a_ma
     attention = text_reading.attention_learner(model=model, optimizer=optax.sgd(1.0), max_length=4)
     batch = batch_of([A, B], [A, A]) | {"image": images}
     state = jax.eval_shape(attention.init, jax.random.key(0), batch)
-    assert jax.eval_shape(attention.predict, state, batch)["alignment"].shape == (2, 4, 1, 20)
+    chex.assert_shape(jax.eval_shape(attention.predict, state, batch)["alignment"], (2, 4, 1, 20))
 
 
 def test_the_encoder_tells_columns_apart():

@@ -73,7 +73,7 @@ def test_masked_rows_weights_and_kinds():
     assert int(metrics["accuracy"].count) == 7
     assert int(metrics["accuracy/left"].count) + int(metrics["accuracy/right"].count) == 7
     outputs = learner.predict(state, batch)
-    assert outputs["attention"].shape == (ROWS, 2, 2, 4)
+    chex.assert_shape(outputs["attention"], (ROWS, 2, 2, 4))
     np.testing.assert_allclose(outputs["attention"].sum((2, 3)), 1, rtol=1e-5)
     np.testing.assert_allclose(outputs["probabilities"].sum(1), 1, rtol=1e-5)
     assert learner.classes(state, batch) == {"answer": 2}

@@ -1,5 +1,6 @@
 """The recipes by name: what they accept, keep and change. One jitted program a recipe, on a batch of small images."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,7 +33,7 @@ def photograph(channels=3):
 def test_plain_recipes_bring_in_black(name):
     mean, std = jnp.array(MEAN), jnp.array(STD)
     results = apply(classification_augmentation(name, SIDE, MEAN, STD), (photograph() - mean) / std)
-    assert results.shape == (COUNT, SIDE, SIDE, 3)
+    chex.assert_shape(results, (COUNT, SIDE, SIDE, 3))
     pixels = results * STD + MEAN
     assert pixels.min() > -1e-5
     assert pixels.max() < 1 + 1e-5
@@ -62,7 +63,7 @@ def test_strong_recipes_follow_a_plain_one(strong):
 def test_views_differ_and_keep_shape_and_scale(kind):
     channels = 3 if kind == "color" else 1
     views = apply(contrastive_augmentation(kind), photograph(channels))
-    assert views.shape == (COUNT, SIDE, SIDE, channels)
+    chex.assert_shape(views, (COUNT, SIDE, SIDE, channels))
     assert np.isfinite(views).all()
     assert len(np.unique(views.reshape(COUNT, -1), axis=0)) == COUNT
     if kind != "digit":  # whose noise is not clipped

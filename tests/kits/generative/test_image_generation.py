@@ -2,6 +2,7 @@
 
 import json
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -48,8 +49,8 @@ def test_features_are_the_pooled_last_map_and_do_not_depend_on_the_batch(folder)
     extract = feature_extractor(load_network(folder))
     images = digits("test").arrays["image"][:300]
     features, probabilities = extract(images)
-    assert features.shape == (300, 64)  # the last of three stages, 16 channels wide at first
-    assert probabilities.shape == (300, 10)
+    chex.assert_shape(features, (300, 64))  # the last of three stages, 16 channels wide at first
+    chex.assert_shape(probabilities, (300, 10))
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
     np.testing.assert_allclose(extract(images[290:])[0], features[290:], rtol=1e-4, atol=1e-5)
     as_bytes = np.rint(255 * images[:4]).astype(np.uint8)

@@ -1,5 +1,6 @@
 """What the classification experiments do with images that stay on disk."""
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -96,7 +97,7 @@ def test_the_report_says_and_shows_what_is_done_to_training_images(folder):
     assert said == "20 × 20 pixels; augmented by resized_crop_flip, anew in each epoch."
     idx = np.array([3, 5])
     drawn = kit.training_versions(streaming, data.spec, data.train, idx, 4)
-    assert drawn.shape == (4, 2, 20, 20, 3)
+    chex.assert_shape(drawn, (4, 2, 20, 20, 3))
     boxes = streamed_images(data.train).sample(idx, streaming.seed, np.full(2, 1))
     np.testing.assert_allclose(drawn[1], boxes / 255, atol=1e-5)  # the second version is that of the second epoch
     plain = flags(folder, "--augment=none", "--memory_limit=1")
@@ -143,4 +144,4 @@ def test_a_square_is_cut_out_of_images_that_are_higher_than_wide():
     settings = Flags({"input_size": None, "augment": "cutout", "dataset": "folder"})
     spec = {"image_shape": [48, 16, 1], "mean": [0.0], "std": [1.0], "dataset": "folder"}
     augment = kit.augmentation(settings, spec)
-    assert jax.eval_shape(augment, jax.random.key(0), np.ones((48, 16, 1), np.float32)).shape == (48, 16, 1)
+    chex.assert_shape(jax.eval_shape(augment, jax.random.key(0), np.ones((48, 16, 1), np.float32)), (48, 16, 1))

@@ -1,5 +1,6 @@
 """Pages that need no labels take a folder of images without class folders, and batches fit themselves to few images."""
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -69,7 +70,7 @@ def test_a_page_without_need_of_labels_takes_a_flat_folder(page, folder):
     # Files are kept as bytes, but a user's program gives predict images in [0, 1].
     example = run.example(setup.spec)["image"]
     assert (batch["image"].dtype, example.dtype) == (np.uint8, np.float32)
-    assert example.shape == batch["image"].shape
+    chex.assert_equal_shape([example, batch["image"]])
 
 
 @pytest.mark.parametrize("page", ["classification.supervised", "semi_supervised.fixmatch"])

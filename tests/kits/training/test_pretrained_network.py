@@ -5,6 +5,7 @@ A run of three steps is trained once for the whole file.
 
 import json
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -120,7 +121,7 @@ def test_a_student_learns_from_it(kind, sources, weights, splits):
 def test_samples_are_measured_by_it(kind, sources, splits):
     flags = resolve(ddpm, ["--smoke", f"--network={sources[kind]}"])
     features, probabilities = feature_extractor(load_network(find_or_train(flags)))(splits.test[:3]["image"])
-    assert features.shape == (3, 4)
+    chex.assert_shape(features, (3, 4))
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
 
 

@@ -6,6 +6,7 @@ import sys
 import zipfile
 from types import SimpleNamespace
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -75,7 +76,7 @@ def test_the_blind_caption_is_of_a_network_without_the_image_trained_for_its_own
 def test_photographs_are_scored_against_what_was_written_and_not_against_unknown_words(photographs):
     words = ["--dataset=flickr8k", f"--data_dir={photographs}", "--image_size=16", "--min_count=2", "--smoke"]
     data = experiment.data(resolve(experiment, words))
-    assert data.train.arrays["image"].shape == (3, 16, 16, 3)
+    chex.assert_shape(data.train.arrays["image"], (3, 16, 16, 3))
     assert "references" not in data.train.arrays
     vocabulary = vocabulary_from_dict(data.spec["vocabulary"])
     assert vocabulary.decode(data.test.arrays["captions"][0, 1]) == "the <unk> runs on grass !"
@@ -99,7 +100,7 @@ def test_the_small_backbone_leaves_a_grid_of_eight_by_eight(side):
     def grid():
         return model.apply(model.init(jax.random.key(0), images, tokens), images, method="encode")["grid"]
 
-    assert jax.eval_shape(grid).shape == (1, 8, 8, 128)
+    chex.assert_shape(jax.eval_shape(grid), (1, 8, 8, 128))
 
 
 def test_scores_stand_beside_baselines_with_their_signature():
