@@ -73,10 +73,12 @@ from dlcore.nn.normalization import BatchNorm as BatchNorm
 from dlcore.nn.normalization import fold_batch_norm as fold_batch_norm
 from dlcore.nn.normalization import mean_and_variance as mean_and_variance
 from dlcore.nn.ode import odeint as odeint
+from dlcore.nn.position import ContinuousPositionBias as ContinuousPositionBias
 from dlcore.nn.position import LearnedPositions as LearnedPositions
 from dlcore.nn.position import RelativePositionBias as RelativePositionBias
 from dlcore.nn.position import RelativePositionBuckets as RelativePositionBuckets
 from dlcore.nn.position import grid_positions as grid_positions
+from dlcore.nn.position import interpolate_offsets as interpolate_offsets
 from dlcore.nn.position import interpolate_positions as interpolate_positions
 from dlcore.nn.position import relative_buckets as relative_buckets
 from dlcore.nn.position import sinusoidal_encoding as sinusoidal_encoding
@@ -102,7 +104,9 @@ from dlcore.nn.recurrent_cells import rnn_cell as rnn_cell
 from dlcore.nn.remat import REMAT_POLICIES as REMAT_POLICIES
 from dlcore.nn.remat import Remat as Remat
 from dlcore.nn.remat import remat as remat
+from dlcore.nn.rotary import axial_angles as axial_angles
 from dlcore.nn.rotary import rotary as rotary
+from dlcore.nn.rotary import rotate_pairs as rotate_pairs
 from dlcore.nn.separable import DepthwiseSeparableConv as DepthwiseSeparableConv
 from dlcore.nn.separable import FactorizedConv as FactorizedConv
 from dlcore.nn.spatial_attention import LocalAttention as LocalAttention

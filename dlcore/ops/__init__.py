@@ -49,6 +49,7 @@ from dlcore.ops.camera import (
 )
 from dlcore.ops.checks import (
     check_class_ids,
+    check_counts,
     check_finite,
     check_indices,
     check_probabilities,
@@ -142,6 +143,7 @@ __all__ = [
     "camera_center",
     "camera_matrix",
     "check_class_ids",
+    "check_counts",
     "check_finite",
     "check_indices",
     "check_intrinsics",

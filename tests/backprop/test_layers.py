@@ -106,7 +106,7 @@ def test_forward_and_backward_are_jaxs_and_the_measured_slopes(name):
         want = vjp(jnp.asarray(dy))
     np.testing.assert_allclose(y, want_y, rtol=1e-9, atol=1e-12)
     for i, x in enumerate(inputs):
-        assert got[i].shape == x.shape, "a gradient has the shape of its variable"
+        chex.assert_equal_shape([got[i], x], custom_message="a gradient has the shape of its variable")
         np.testing.assert_allclose(got[i], want[i], rtol=1e-6, atol=1e-9)
 
         def loss(x, i=i):

@@ -1,5 +1,6 @@
 """Ours and the peers' take steps on the same loss, and the encoder of MAE has a share of the FLOPs."""
 
+import chex
 import numpy as np
 import pytest
 
@@ -14,7 +15,7 @@ def test_both_start_at_the_same_loss(task):
     images = np.random.default_rng(0).random((24, 8, 8, 3), np.float32)
     ours = np.asarray(bench.our_steps(bench.our_learner(task, 8, 8, 4, 1), images, 8, 3)())
     theirs = np.asarray(bench.torch_steps(task, images, 8, 3, 8, 4, 1, 0)())
-    assert ours.shape == theirs.shape == (3,)
+    chex.assert_shape([ours, theirs], (3,))
     low, high = {"simclr": (1.5, 3.5), "dino": (1, 15), "mae": (0.1, 6)}[task]
     for losses in (ours, theirs):
         assert low < losses.min() <= losses.max() < high, (ours, theirs)

@@ -1,5 +1,6 @@
 """Ours and PyTorch's FixMatch take steps on the same loss, and Pillow's views are images."""
 
+import chex
 import numpy as np
 import pytest
 
@@ -12,7 +13,7 @@ def test_both_start_at_about_the_same_loss():
     images = np.random.default_rng(0).random((28, 8, 8, 3), np.float32)
     ours = np.asarray(bench.our_steps(bench.our_learner("fixmatch", 8, 8), images, 2, 14, 2)())
     theirs = np.asarray(bench.torch_steps(images, 2, 14, 2, 8, 0)())
-    assert ours.shape == theirs.shape == (2,)
+    chex.assert_shape([ours, theirs], (2,))
     for losses in (ours, theirs):
         assert 1 < losses.min() <= losses.max() < 5, (ours, theirs)
 
@@ -24,7 +25,7 @@ def test_pillow_views_keep_their_size_and_the_strong_one_has_a_gray_square():
     image = Image.fromarray(rng.integers(0, 100, (16, 16, 3)).astype(np.uint8))
     for _ in range(20):
         weak, strong = (np.asarray(bench.pillow_views(image, rng, flag)) for flag in (False, True))
-        assert weak.shape == strong.shape == (16, 16, 3)
+        chex.assert_shape([weak, strong], (16, 16, 3))
         assert not (weak == 127).any()
         assert (strong == 127).all(-1).sum() >= 64
 

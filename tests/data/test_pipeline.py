@@ -3,6 +3,7 @@ import subprocess
 import sys
 import threading
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -184,7 +185,7 @@ def test_padded_batches_hold_every_example_once(length, share, count):
         batches = list(padded_batches(Source.indices(length), batch_size, process, count))
         assert len(batches) == steps_per_epoch(length, batch_size)
         for batch in batches:
-            assert batch["mask"].shape == batch["index"].shape == (share,)
+            chex.assert_shape([batch["mask"], batch["index"]], (share,))
             assert batch["mask"].dtype == np.float32
             assert (batch["index"][batch["mask"] == 0] == 0).all()
             seen.append(batch["index"][batch["mask"] == 1])

@@ -221,7 +221,9 @@ def test_fast_rcnn_crops_all_proposals_from_one_pass_of_the_backbone():
     model = FastRCNN(Small(), 3, **FIELDS)
     variables = jax.eval_shape(model.init, jax.random.key(0), x, boxes)
     assert "rpn" not in variables["params"]
-    assert variables["params"]["box_head"]["fc6"]["kernel"].shape == (4 * 7 * 7, 8), "a crop of 7 x 7 of 4 channels"
+    chex.assert_shape(
+        variables["params"]["box_head"]["fc6"]["kernel"], (4 * 7 * 7, 8), custom_message="a crop of 7 x 7 of 4 channels"
+    )
     program, shapes = jax.make_jaxpr(model.apply, return_shape=True)(variables, x, boxes)
     assert str(program).count("window_strides=(8, 8)") == 1
     assert shapes["boxes"].logits.shape[:2] == (2, 20)

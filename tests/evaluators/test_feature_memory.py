@@ -1,5 +1,6 @@
 """Batches are collected, and split into bank and queries."""
 
+import chex
 import numpy as np
 import pytest
 
@@ -14,7 +15,7 @@ def test_batches_are_collected_and_split():
     bank, labels, queries, truth = acc.split()
     np.testing.assert_array_equal(labels, [0, 2])
     np.testing.assert_array_equal(truth, [1, 3])
-    assert bank.shape == queries.shape == (2, 1)
+    chex.assert_shape([bank, queries], (2, 1))
     with pytest.raises(ValueError, match="bank_and_queries"):
         FeatureMemory([(np.zeros((2, 1)), np.zeros(2), np.ones(2))]).split()
     with pytest.raises(ValueError, match="bank_and_queries"):

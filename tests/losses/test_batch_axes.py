@@ -1,5 +1,6 @@
 """Every loss on a batch [2, 3, ...] equals its vmap and its examples one by one; a wrong shape is an error."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -169,7 +170,7 @@ def test_a_batch_is_its_examples(name):
     one = jax.jit(loss)
     examples = jnp.stack([jnp.stack([one(*(a[i, j] for a in arrays)) for j in range(3)]) for i in range(2)])
     assert batched.shape[:2] == BATCH
-    assert batched.shape == mapped.shape == examples.shape
+    chex.assert_equal_shape([batched, mapped, examples])
     np.testing.assert_allclose(batched, mapped, rtol=2e-6, atol=2e-6)
     np.testing.assert_allclose(batched, examples, rtol=2e-6, atol=2e-6)
 

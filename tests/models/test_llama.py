@@ -1,5 +1,6 @@
 """Llama against transformers, and its rotary positions and shared keys with the cache."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,7 +48,7 @@ def test_decoding_with_the_cache_equals_decoding_without(tied):
     variables = draw(model, tokens)
     assert ("head" in variables["params"]) != tied
     cache = model.init_cache(2, 8)
-    assert cache[0]["self"].key.shape == (2, 2, 8, 8), "of two heads, not four"
+    chex.assert_shape(cache[0]["self"].key, (2, 2, 8, 8), custom_message="of two heads, not four")
     whole = jax.jit(model.apply)(variables, tokens)
     check_cached(lambda cache, x: model.apply(variables, x, cache=cache)[::-1], cache, tokens, whole, prompt=3)
 

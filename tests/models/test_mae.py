@@ -2,6 +2,7 @@
 
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -89,7 +90,7 @@ def test_the_encoder_sees_nothing_of_masked_patches(tiny):
     x, noise, variables = tiny
     run = jax.jit(TINY.apply)
     out = run(variables, x, noise)
-    assert out["tokens"].shape == (2, 5, 8), "the class token and a quarter of 16 patches"
+    chex.assert_shape(out["tokens"], (2, 5, 8), custom_message="the class token and a quarter of 16 patches")
     assert out["mask"].sum() == 24
     hidden = jnp.kron(out["mask"].reshape(2, 4, 4), jnp.ones((2, 2)))[..., None]
     other = run(variables, jnp.where(hidden > 0, 9.0, x), noise)

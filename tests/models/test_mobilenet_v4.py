@@ -1,5 +1,6 @@
 """MobileNetV4 against timm, its bottleneck, and attention with one head of keys and values."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -85,7 +86,7 @@ def test_attention_with_one_head_of_keys_and_values_by_formula(stride):
     for name in ("key_down", "value_down") if stride == 2 else ():
         params[name]["0"]["kernel"] = middle
     p = jax.tree.map(lambda v: np.asarray(v, np.float64), params)
-    assert p["attn"]["key"]["kernel"].shape == p["attn"]["value"]["kernel"].shape == (5, 3)
+    chex.assert_shape([p["attn"]["key"]["kernel"], p["attn"]["value"]["kernel"]], (5, 3))
     y = np.asarray(x[0], np.float64) / r
     source = (y[::2, ::2] / r if stride == 2 else y).reshape(-1, 5)
     key, value = source @ p["attn"]["key"]["kernel"], source @ p["attn"]["value"]["kernel"]

@@ -2,6 +2,7 @@
 
 import re
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -68,6 +69,8 @@ def test_older_files_load_too():
     one, other = load_torch("vit_gpt2", weights, **FIELDS), load_torch("vit_gpt2", older, **FIELDS)
     jax.tree.map(np.testing.assert_array_equal, one, other)
     larger = load_torch("vit_gpt2", weights, **FIELDS | {"image_size": 48})["params"]
-    assert larger["encoder"]["pos_embed"]["embedding"].shape == (1, 37, 32), "interpolated as a ViT's"
+    chex.assert_shape(
+        larger["encoder"]["pos_embed"]["embedding"], (1, 37, 32), custom_message="interpolated as a ViT's"
+    )
     assert create_model("vit_gpt2", **FIELDS | {"image_size": 48}).image_size == 48
     assert jnp.isfinite(larger["encoder"]["pos_embed"]["embedding"]).all()

@@ -287,7 +287,7 @@ def test_a_recipe_needs_no_data():
     spec, batch = planned_batch(some)
     chex.assert_shape(batch["image"], (32, 224, 224, 3))
     assert batch["image"].dtype == np.uint8
-    assert batch["label"].shape == batch["index"].shape == (32,)
+    chex.assert_shape([batch["label"], batch["index"]], (32,))
     assert spec["num_classes"] == 1000
     assert experiment.planned(resolve(experiment, [])) is None  # digits are there
     spec, batch = experiment.planned(resolve(experiment, ["--dataset=cifar10", "--image_size=64"]))

@@ -1,5 +1,6 @@
 """The cache of keys and values: what it stores, what a token sees of it, and what does not fit."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -91,7 +92,7 @@ def test_a_memory_is_projected_once():
     whole, variables = build(attention, x, keys, mask=mask)
     y, memory = attention.apply(variables, x, keys, mask=mask, cache=Memory())
     np.testing.assert_array_equal(y, whole)
-    assert memory.key.shape == memory.value.shape == (2, 2, 4, 4)
+    chex.assert_shape([memory.key, memory.value], (2, 2, 4, 4))
     y, after = attention.apply(variables, x[:, 1:2], cache=memory)
     np.testing.assert_allclose(y, whole[:, 1:2], atol=1e-6)
     assert after.key is memory.key

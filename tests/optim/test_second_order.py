@@ -177,7 +177,7 @@ def test_lbfgs_on_rosenbrock():
 
 def test_degenerate_starts():
     flat = bfgs(lambda x: 0.0 * x.sum(), np.ones(3))
-    assert flat.points.shape == (1, 3), "no gradient, no step"
+    chex.assert_shape(flat.points, (1, 3), custom_message="no gradient, no step")
     for minimize in (bfgs, lbfgs):
         hill = minimize(lambda x: -jnp.exp(-jnp.square(x).sum()), np.array([0.3, -1.0]))  # not convex where it starts
         np.testing.assert_allclose(hill.points[-1], 0, atol=1e-3)

@@ -1,5 +1,6 @@
 """The rasterizer puts surfaces where they are, the nearest in front."""
 
+import chex
 import numpy as np
 import pytest
 
@@ -48,6 +49,6 @@ def test_the_nearest_is_in_front():
 def test_two_views_and_a_panel():
     vertices, faces = icosphere(1)
     mesh, points = shapes.two_views(vertices, faces, 32), shapes.two_views(vertices, None, 32)
-    assert mesh.shape == points.shape == (32, 64, 3)
+    chex.assert_shape([mesh, points], (32, 64, 3))
     assert "ball" in shapes.shape_panel([mesh, points], ["ball", "points"], "Shapes").html
     assert shapes.render_mesh(np.zeros((0, 3)), np.zeros((0, 3), int), size=8).min() == 1  # nothing: white

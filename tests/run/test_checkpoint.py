@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -86,7 +87,7 @@ def same_bytes(left: Any, right: Any) -> None:
     assert jax.tree.structure(left) == jax.tree.structure(right)
     for (path, a), (_, b) in zip(leaf_paths(left), leaf_paths(right), strict=True):
         assert a.dtype == b.dtype, path
-        assert a.shape == b.shape, path
+        chex.assert_equal_shape([a, b], custom_message=path)
         assert raw(a).tobytes() == raw(b).tobytes(), path
 
 

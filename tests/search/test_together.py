@@ -1,5 +1,6 @@
 """Trials in one step are the trials by themselves; those that blow up do no harm."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -75,7 +76,7 @@ def test_convolutions_are_mapped_one_by_one_on_a_cpu_and_equal_those_alone():
         np.testing.assert_allclose(a[1], b, atol=1e-5)
     batch = {"image": jnp.zeros((4, 8, 8, 1)), "label": jnp.zeros(4, jnp.int32), "index": jnp.arange(4)}
     shapes = jax.eval_shape(learner.predict, result.state, batch)
-    assert shapes["logits"].shape == (4, 2, 10), "examples first, then trials"
+    chex.assert_shape(shapes["logits"], (4, 2, 10), custom_message="examples first, then trials")
 
 
 def mean_class():

@@ -178,7 +178,7 @@ def test_a_vit_gives_its_class_token_and_takes_small_crops():
     large, small = (jax.random.normal(jax.random.key(side), (2, side, side, 1)) for side in (8, 4))
     variables = net.init(jax.random.key(0), large)
     out, less = jax.jit(lambda *x: [net.apply(variables, x) for x in x])(large, small)
-    assert out["features"].shape == less["features"].shape == (2, 8)
+    chex.assert_shape([out["features"], less["features"]], (2, 8))
     assert np.abs(out["logits"]).max() <= 1 + 1e-6
     chex.assert_shape(less["logits"], (2, 5))
 

@@ -1,5 +1,6 @@
 """The five patterns: what each output may depend on, by hand and by gradients, and what each learns."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -88,7 +89,7 @@ def test_one_note_is_followed_by_a_melody_each_note_by_what_was_written_before()
     params = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes)
     got = jax.jit(lambda p: model.apply({"params": p}, notes, pattern="one_to_many"))(params)
     layer, head, h = params["writer"]["layer0"], params["head"], np.zeros((2, 4))
-    assert got.shape == (2, 3, 3), "one step in, three out"
+    chex.assert_shape(got, (2, 3, 3), custom_message="one step in, three out")
     fed = params["embed"]["embedding"][notes[:, 0]]
     for t in range(3):
         entered = fed @ layer["input_kernel"] + layer["input_bias"]

@@ -1,5 +1,6 @@
 """The triplets of a batch, the steps to a level, that arms differ in the margin alone, and the verdict."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -139,7 +140,7 @@ def test_arms_differ_in_the_margin_alone(monkeypatch):
     assert all((z[0, s, -1] != z[-1, s, -1]).any() for s in range(2))
     ((recall, along),) = reports
     assert (along[:, :, 0] == along[:1, :, 0]).all()
-    assert recall[study.UNSEEN].shape == recall[study.TRAINED].shape == (arms, 2)
+    chex.assert_shape([recall[study.UNSEEN], recall[study.TRAINED]], (arms, 2))
 
 
 @pytest.mark.weekly

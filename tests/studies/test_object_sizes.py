@@ -53,7 +53,7 @@ def test_ssd_and_fpn_read_strides_4_8_and_16_with_boxes_of_like_sides(traced):
         outputs, anchors, _ = traced[name]
         assert anchors.counts == (2 * 16**2, 2 * 8**2, 2 * 4**2), name
         np.testing.assert_allclose(anchors.boxes[:, 2:] - anchors.boxes[:, :2], np.tile(sides, (2, 1)).T, rtol=1e-5)
-        assert outputs.logits.shape == (1, len(sides), 1 + 5), name
+        chex.assert_shape(outputs.logits, (1, len(sides), 1 + 5), custom_message=name)
 
 
 @pytest.mark.covers("DE-20", "DE-26")

@@ -1,5 +1,6 @@
 """The picture books: each stop is what its title says, and the verdicts follow the numbers."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -106,7 +107,7 @@ def test_disjoint_boxes_need_more_than_iou():
     assert result.numbers["their largest move under IoU"] == 0
     assert max(last["GIoU"], last["DIoU"], last["CIoU"]) < last["IoU"]
     start, targets = box_losses.cases(3, 0)
-    assert start.shape == targets.shape == (3 * 49 * 7, 4)
+    chex.assert_shape([start, targets], (3 * 49 * 7, 4))
     np.testing.assert_allclose(targets[:, 2] * targets[:, 3], 1)
     assert np.hypot(*(start[:, :2] - 10).T).max() <= 3
 

@@ -1,5 +1,6 @@
 """Maps of several techniques for one network, and the page that shows them."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,7 +54,7 @@ def test_each_method_gives_a_map_of_each_image_whatever_the_batch():
     assert set(whole) == set(METHODS)
     parts = attribution_maps(forward, variables, x, labels, ("occlusion", "cam"), **settings, batch_size=2)
     for name, values in whole.items():
-        assert values.shape == (5, 8, 8), name
+        chex.assert_shape(values, (5, 8, 8), custom_message=name)
         np.testing.assert_allclose(parts.get(name, values), values, atol=1e-6)
     # Grad-CAM divides by the 64 places; the gradient is 2 w / 64 where x > 0.
     np.testing.assert_allclose(whole["cam"], 64 * whole["grad_cam"], rtol=1e-4, atol=1e-6)

@@ -3,6 +3,7 @@
 import json
 from types import SimpleNamespace
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -214,7 +215,7 @@ def test_decoded_texts_and_predicted_ones(tmp_path):
     spec = splits.spec
     rows, names = page.inputs(flags, spec)
     assert names == ["the old man"]
-    assert rows.arrays["text"].shape == (1, 5), "cut to the window of lines of 5"
+    chex.assert_shape(rows.arrays["text"], (1, 5), custom_message="cut to the window of lines of 5")
     assert text_encoders.decode(flags, spec, rows.arrays["text"][0]) == "the o"
     path = tmp_path / "texts.txt"
     path.write_text("a\n\nto be\n", encoding="utf-8")
