@@ -346,6 +346,16 @@ def test_the_index_of_dlcore_is_complete():
     assert not change, "dlcore/README.md is out of date (see this file's docstring):\n" + "\n".join(change)
 
 
+def test_every_page_of_the_docs_is_in_the_index():
+    """A page outside every table of contents stops the site's build, which takes its warnings for errors."""
+    listed = {
+        line
+        for block in re.findall(r"```{toctree}(.*?)```", read("docs/index.md"), re.DOTALL)
+        for line in block.split()
+    }
+    assert {path.stem for path in (ROOT / "docs").glob("*.md")} - {"index"} <= listed
+
+
 def test_ci_calls_the_script_and_nothing_else():
     for name in ("ci", "weekly"):
         flow = yaml.safe_load(read(f".github/workflows/{name}.yml"))

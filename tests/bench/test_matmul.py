@@ -47,9 +47,9 @@ def test_the_peak_of_an_accelerator_is_that_of_bfloat16():
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (["--sizes=0"], 1, "allowed: at least 1"),
         (["--dtypes=float31"], 1, "dtypes=float31: unknown"),
-        (["--sizes=8", "--num_repeats=0"], 2, "num_repeats=0"),  # a flag is refused before the study begins
+        (["--sizes=0"], 2, "allowed: at least 1"),  # numbers are refused before the study begins
+        (["--sizes=8", "--num_repeats=0"], 2, "num_repeats=0"),
     ],
 )
 def test_bad_flags(tmp_path, capsys, words, status, message):
