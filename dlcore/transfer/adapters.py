@@ -154,6 +154,36 @@ class Adapted:
         collections = {name: value for name, value in variables.items() if name != "params"}
         return {"params": {"adapter": new, "trained": trained}, "frozen": frozen, **collections}
 
+    def network_variables(self, variables: Any) -> Any:
+        """Take the network out of the variables, as it is without the adapter.
+
+        Args:
+          variables: what `init` returns.
+
+        Returns:
+          Variables of `model`.
+        """
+        params = flatten_dict(variables["frozen"]) | flatten_dict(variables["params"]["trained"])
+        collections = {name: value for name, value in variables.items() if name not in ("params", "frozen")}
+        return {"params": unflatten_dict(params), **collections}
+
+    def rebase(self, variables: Any, network: Any) -> Any:
+        """Put another network's variables in the place of the network's, and keep the new adapter.
+
+        Args:
+          variables: what `init` returns.
+          network: variables of `model`.
+
+        Returns:
+          What `adapt` returns for it, with the adapter of `variables`.
+        """
+        trained, frozen = self.split(network["params"])
+        adapter = variables["params"]["adapter"]
+        if hasattr(self.method, "rebase"):
+            adapter = self.method.rebase(network["params"], adapter)
+        collections = {name: value for name, value in network.items() if name != "params"}
+        return {"params": {"adapter": adapter, "trained": trained}, "frozen": frozen, **collections}
+
     def network_params(self, variables: Any) -> Any:
         """Join the parameters of the network, changed by the adapter.
 
@@ -183,7 +213,7 @@ class Adapted:
             name = type(self.method).__name__
             raise ValueError(f"method={name}: stays beside the network; allowed to merge: LoRA, IA3, BitFit")
         collections = {name: value for name, value in variables.items() if name not in ("params", "frozen")}
-        return {"params": self.network_params(variables), **collections}
+        return {"params": self.network_params(jax.tree.map(jnp.asarray, variables)), **collections}
 
     def apply(self, variables: Any, *args: Any, **kwargs: Any) -> Any:
         """Apply the adapted network.

@@ -13,6 +13,7 @@ the end, as is usual when few images are at hand.
 
 import dataclasses
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import jax
@@ -20,7 +21,7 @@ from flax import linen as nn
 
 from dlcore.optim.partial import Part, part_of
 
-__all__ = ["PartlyFrozen"]
+__all__ = ["Frozen", "PartlyFrozen", "call_in_use"]
 
 SWITCHES = ("use_running_average", "deterministic")
 """Fields of layers that differ between training and use, by which flax's modules and ours switch."""
@@ -72,21 +73,85 @@ class PartlyFrozen:
 
     def _in_use(self, call: Any, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
         """Call a layer, one of a part that does not learn from the start as in use."""
-        module = context.module
-        names = [name for name in SWITCHES if hasattr(module, name)]
-        part = part_of("/".join(module.path), self.parts)
-        if not names or context.method_name != "__call__" or (part and part.rate and not part.start):
+        part = part_of("/".join(context.module.path), self.parts)
+        if part and part.rate and not part.start:
             return call(*args, **kwargs)
-        (name,) = names
-        if name in kwargs:
-            return call(*args, **{**kwargs, name: True})
-        before = getattr(module, name)
-        # Batch norm and dropout of a frozen part run as in evaluation.
-        object.__setattr__(module, name, True)
-        try:
-            return call(*args, **kwargs)
-        finally:
-            object.__setattr__(module, name, before)
+        return call_in_use(call, args, kwargs, context)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(object.__getattribute__(self, "model"), name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    """A model whose layers run as in evaluation, and whose parameters learn where a gradient is asked for them.
+
+    Args:
+      model: the network.
+      trained: patterns of modules that run as in training, such as "head*".
+    """
+
+    model: nn.Module
+    trained: Sequence[str] = ()
+
+    def init(self, *args: Any, **kwargs: Any) -> Any:
+        """Initialize the network.
+
+        Args:
+          *args: arguments of the model's `init`.
+          **kwargs: keyword arguments of the model's `init`.
+
+        Returns:
+          Its variables.
+        """
+        return self.model.init(*args, **kwargs)
+
+    def apply(self, variables: Any, *args: Any, **kwargs: Any) -> Any:
+        """Apply the network.
+
+        Args:
+          variables: variables of the model.
+          *args: arguments of the model's `apply`.
+          **kwargs: keyword arguments of the model's `apply`.
+
+        Returns:
+          What the model's `apply` returns.
+        """
+        with nn.intercept_methods(self._in_use):
+            return self.model.apply(variables, *args, **kwargs)
+
+    def _in_use(self, call: Any, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+        path = "/".join(context.module.path)
+        if any(fnmatchcase(path, pattern) for pattern in self.trained):
+            return call(*args, **kwargs)
+        return call_in_use(call, args, kwargs, context)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "model"), name)
+
+
+def call_in_use(call: Any, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+    """Call a layer as in evaluation, for `flax.linen.intercept_methods`.
+
+    Args:
+      call: the layer's method.
+      args: its arguments.
+      kwargs: its keyword arguments.
+      context: the layer and the method's name.
+
+    Returns:
+      What the layer returns: batch norm with the running statistics, dropout without effect.
+    """
+    module = context.module
+    names = [name for name in SWITCHES if hasattr(module, name)]
+    if not names or context.method_name != "__call__":
+        return call(*args, **kwargs)
+    (name,) = names
+    if name in kwargs:
+        return call(*args, **{**kwargs, name: True})
+    before = getattr(module, name)
+    object.__setattr__(module, name, True)
+    try:
+        return call(*args, **kwargs)
+    finally:
+        object.__setattr__(module, name, before)

@@ -81,6 +81,25 @@ class LoRA(NamedTuple):
                 new[target.name]["m"] = _column_norms(kernel)
         return new
 
+    def rebase(self, params: Any, new: dict[str, Any]) -> dict[str, Any]:
+        """Start from other parameters of the network: the norms of DoRA are theirs.
+
+        Args:
+          params: parameters of the network.
+          new: the matrices.
+
+        Returns:
+          The matrices.
+        """
+        flat = flatten_dict(params)
+
+        def norms(name: str) -> jax.Array:
+            path, _, part = name.partition(":")
+            kernel = flat[tuple(path.split("/"))]
+            return _column_norms(kernel[..., Target(path, part or None).columns(kernel.shape[-1])])
+
+        return {name: {**old, "m": norms(name)} if "m" in old else old for name, old in new.items()}
+
     def merge(self, params: Any, new: dict[str, Any]) -> Any:
         """Add the products to the kernels.
 

@@ -5,16 +5,23 @@ python -m experiments.transfer.fine_tuning --parts=*                    (95.8 %:
 python -m experiments.transfer.fine_tuning --parts=head:10              (60.2 %: the network stays as it is)
 python -m experiments.transfer.fine_tuning --parts=head:10 --head=mlp    (70.8 %: a hidden layer on the frozen network)
 python -m experiments.transfer.fine_tuning --parts=* --init_from=none   (94.4 %: from random weights)
+python -m experiments.transfer.fine_tuning --adapt=bitfit --learning_rate=0.01
+                                                                (82.3 %: the head and all biases; the head alone 59.2 %)
 python -m experiments.transfer.fine_tuning --dataset=mnist --data_dir=D --labels_per_class=20 --parts=* --init_from=RUN
 python -m experiments.transfer.fine_tuning --dataset=folder --data_dir=D --labels_per_class=none --image_size=224 \\
     --model=resnet18 --init_from=FOLDER --parts=head,layer4*:0.1@0.3,*:0.01@0.6
 python -m experiments.transfer.fine_tuning --dataset=folder --data_dir=D --labels_per_class=none --image_size=224 \\
     --model=vit_s_16 --init_from=FOLDER --parts=* --layer_decay=0.75 --learning_rate=0.0003
+python -m experiments.transfer.fine_tuning --dataset=folder --data_dir=D --labels_per_class=none --image_size=224 \\
+    --model=vit_s_16 --init_from=FOLDER --adapt=lora --rank=8
 
 FOLDER holds published weights (`dlcore convert`) or is a run of your own. Which of the four cells you are in, little or
 much data, similar or different, is printed first, by a linear classifier on each stage: a network of CIFAR-10 is
 different from digits, so that its third stage separates them better than its last. The report says what each phase
-bought. One seed; the last two commands were not run.
+bought. One seed, of biases three; the last three commands were not run.
+
+`--adapt` fine-tunes with few parameters (PEFT): the network is frozen, and beside the head an adapter of
+`dlcore.transfer.adapters` or LoRA (low-rank adaptation) learns. Those of attention need a transformer.
 
 RUN is one on the embedded digits, `experiments.classification.supervised --model=vgg9_cifar --model.stages=2,2,2,2
 --model.width=24 --input_size=32 --steps=1000 --batch_size=50 --eval_every=500`. With 200 labels of MNIST all of it
@@ -28,6 +35,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -38,12 +46,13 @@ from dlcore.experiment.origin import Origin, Start, take_normalization
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.kits.images import classifier_panels, labeled_images, prediction
-from dlcore.kits.training import backbone, optimizer, parts, pretrained_network
+from dlcore.kits.training import adapters, backbone, optimizer, parts, pretrained_network
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.models import create_model, input_shape
 from dlcore.models.backbone import add_mlp_head
 from dlcore.modes.report_context import ReportContext
+from dlcore.transfer.adapters import Adapted
 from dlcore.transfer.frozen import PartlyFrozen
 
 SETTINGS = {
@@ -66,6 +75,7 @@ SETTINGS = {
     ),
     "head_units": Setting(128, "--head=mlp: units of its hidden layer", limits=Range(1), identity="if changed"),
     "layer_decay": parts.SETTINGS["layer_decay"],
+    **adapters.SETTINGS,
     "labels_per_class": Setting(
         10, "labeled training images of each class; none takes all", int | None, Range(1), essential=True
     ),
@@ -102,13 +112,15 @@ def data(flags: Flags) -> Splits:
 
 
 def check(flags: Flags) -> None:
-    """Check that the parts and the layer-wise decay name parameters of the model."""
+    """Check that the parts, the layer-wise decay and the adapter fit the model."""
     model = with_head(create_model(flags.model, **flags.group("model")), flags)
     height, width, channels = input_shape(flags.model)
     side = flags.group("model").get("image_size")
     image = jnp.zeros((1, side or height, side or width, channels))  # paths depend on neither size nor classes
-    params = jax.eval_shape(lambda: model.init(jax.random.key(0), image, train=False))["params"]
-    parts.check_parts(flags, params)
+    adapters.check_adapter(flags, model, image)
+    if not adapters.is_adapter(flags):
+        params = jax.eval_shape(lambda: model.init(jax.random.key(0), image, train=False))["params"]
+        parts.check_parts(adapters.trained_parts(flags), params)
 
 
 def with_head(model: nn.Module, flags: Flags) -> nn.Module:
@@ -128,9 +140,10 @@ def start(setup: Setup) -> Start | None:
     return backbone.start_from(
         lambda: source_network(setup.flags),
         setup,
-        lambda: parts.build_optimizer(setup),
+        lambda: optimizer_of(setup),
         keep_unnamed=False,
         new_head=setup.flags.head == "mlp",
+        adapted=model if isinstance(model := model_of(setup), Adapted) else None,
     )
 
 
@@ -171,13 +184,27 @@ def panels(context: ReportContext) -> list:
     """Show the gain of each phase, and the panels of a classifier."""
     from dlcore.report.transfer import phase_gains
 
-    return [*phase_gains(context.history, parts.parts_of(context.flags)), *classifier_panels.panels(context)]
+    phases = parts.parts_of(adapters.trained_parts(context.flags))
+    return [*phase_gains(context.history, phases), *classifier_panels.panels(context)]
+
+
+def model_of(setup: Setup) -> PartlyFrozen | Adapted:
+    """Build the network with its new head, of which parts or an adapter learn."""
+    model = with_head(backbone.build(setup), setup.flags)
+    if adapters.is_adapter(setup.flags):
+        return adapters.adapt_model(model, setup.flags)
+    return PartlyFrozen(model, parts.parts_of(adapters.trained_parts(setup.flags)))
+
+
+def optimizer_of(setup: Setup) -> optax.GradientTransformationExtraArgs:
+    """Build the optimizer of what learns."""
+    return parts.build_optimizer(setup._replace(flags=adapters.trained_parts(setup.flags)))
 
 
 def build(setup: Setup):
     return supervised.learner(
-        model=PartlyFrozen(with_head(backbone.build(setup), setup.flags), parts.parts_of(setup.flags)),
-        optimizer=parts.build_optimizer(setup),
+        model=model_of(setup),
+        optimizer=optimizer_of(setup),
         preprocess=labeled_images.preprocess(setup),
         augment=labeled_images.augmentation(setup.flags, setup.spec),
         **setup.flags.group("learner"),

@@ -14,6 +14,7 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.origin import Origin, Start
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.kits.training import optimizer
+from dlcore.transfer.adapters import Adapted
 
 __all__ = ["SETTINGS", "adapt_normalization", "build", "build_on", "check_stages", "origin", "start", "start_from"]
 
@@ -168,6 +169,7 @@ def start_from(
     transformation: Callable[[], optax.GradientTransformation],
     keep_unnamed: bool = True,
     new_head: bool = False,
+    adapted: Adapted | None = None,
 ) -> Start:
     """Initialize from the weights of a network.
 
@@ -179,6 +181,7 @@ def start_from(
       transformation: returns the optimizer, whose state is initialized anew.
       keep_unnamed: keep a head with the right number of classes if their names were not recorded.
       new_head: initialize the head anew whatever its classes.
+      adapted: the model, where an adapter learns in place of the network.
 
     Returns:
       State -> State with the weights and a new optimizer state; it logs what is initialized anew.
@@ -203,7 +206,11 @@ def start_from(
         if has_other_classes or new_head:
             leaves = flatten_dict(variables)
             variables = unflatten_dict({path: leaf for path, leaf in leaves.items() if "head" not in path})
-        return *fit_weights(variables, {"params": state.params, **state.model_state}, name), has_other_classes
+        initial = {"params": state.params, **state.model_state}
+        if adapted is None:
+            return *fit_weights(variables, initial, name), has_other_classes
+        weights, new_leaves = fit_weights(variables, adapted.network_variables(initial), name)
+        return adapted.rebase(initial, weights), new_leaves, has_other_classes
 
     def replace(state):
         from dlcore.run.progress import say

@@ -29,7 +29,7 @@ from dlcore.experiment.resolve import read_config
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
 from dlcore.kits.images import labeled_images
-from dlcore.kits.training import earlier_run
+from dlcore.kits.training import adapters, earlier_run
 from dlcore.learner import Range
 from dlcore.models import create_model, input_shape
 from dlcore.models.backbone import add_mlp_head
@@ -323,6 +323,11 @@ def _of_file(path: Path, name: str) -> Any:
 def _of_run(found: Origin, headless: bool = False) -> tuple[Flags, dict, Any]:
     phase = earlier_run.load(found.path)
     variables = {"params": phase.params, **phase.model_state}
+    if "frozen" in variables:
+        try:
+            variables = adapters.merge(phase.flags, variables)
+        except ValueError as error:
+            raise ValueError(f"{found.name}: trained with --adapt={phase.flags.adapt}: {error}") from None
     if "backbone" in phase.params:
         if not headless:
             raise ValueError(f"{found.name}: a run of {found.page}, without a head; allowed: runs of a classifier")
