@@ -27,7 +27,9 @@ from dlcore.transfer.domain_adaptation import MULTIPLES as MULTIPLES
 from dlcore.transfer.domain_adaptation import coral_distance as coral_distance
 from dlcore.transfer.domain_adaptation import maps_and_features as maps_and_features
 from dlcore.transfer.domain_adaptation import mmd_distance as mmd_distance
+from dlcore.transfer.frozen import Frozen as Frozen
 from dlcore.transfer.frozen import PartlyFrozen as PartlyFrozen
+from dlcore.transfer.frozen import call_in_use as call_in_use
 from dlcore.transfer.gradient_reversal import DomainClassifier as DomainClassifier
 from dlcore.transfer.gradient_reversal import domain_losses as domain_losses
 from dlcore.transfer.gradient_reversal import reversal_strength as reversal_strength

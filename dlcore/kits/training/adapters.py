@@ -1,4 +1,4 @@
-"""Adapters of a page that fine-tunes: `--adapt` names the method, and the record says the method's numbers."""
+"""Parameter-efficient fine-tuning (PEFT) of a page: the flags of its adapter, and the model with the adapter."""
 
 from typing import Any, Literal
 
