@@ -80,8 +80,8 @@ class Pretrained:
             allowed = ", ".join(self.family.inputs)
             raise ValueError(f"images: {self.name} has no processor for photographs; allowed: {allowed} as arrays")
         batch = self.preprocess(images)
-        others = {key: jnp.asarray(batch[key]) for key in self.family.inputs[1:] if key in batch}
-        return {first: jnp.asarray(batch["pixel_values"]), **others}
+        arrays = {key: jnp.asarray(batch[key]) for key in self.family.inputs[1:] if key in batch}
+        return {first: jnp.asarray(batch["pixel_values"]), **arrays}
 
     def _array(self, name: str, value: Any) -> jax.Array:
         array = jnp.asarray(value)
