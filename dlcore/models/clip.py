@@ -130,12 +130,20 @@ class CLIP(nn.Module):
             raise ValueError(
                 f"patch_size={self.patch_size}: does not divide image_size={self.image_size}; allowed: its divisors"
             )
-        size, side = (self.patch_size, self.patch_size), self.image_size // self.patch_size
-        self.patch_embed = Conv(self.vision_width, size, size, padding="VALID", use_bias=prefix == 0, dtype=self.dtype)
-        self.vision_positions = LearnedPositions((side, side), prefix)
+        self._patch_layers(prefix)
         self.vision_blocks = self._blocks(self.vision_depth, self.vision_width, self.vision_heads, self.mlp_features)
         self.vision_norm = LayerNorm(self.epsilon)
         self._text_tower()
+
+    @nn.nowrap
+    def _patch_layers(self, prefix: int) -> None:
+        size, side = (self.patch_size, self.patch_size), self.image_size // self.patch_size
+        self.patch_embed = Conv(self.vision_width, size, size, padding="VALID", use_bias=prefix == 0, dtype=self.dtype)
+        self.vision_positions = LearnedPositions((side, side), prefix)
+
+    @nn.nowrap
+    def _example_images(self) -> Any:
+        return jnp.zeros((1, self.image_size, self.image_size, 3))
 
     @nn.nowrap
     def _text_tower(self) -> None:
@@ -333,10 +341,13 @@ class SigLIP(CLIP):
         Returns:
           [B, width], of length 1, at least float32.
         """
-        x = self.image_tokens(images)
+        return self._pool(self.image_tokens(images))
+
+    def _pool(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+        """Read the image's vector from its tokens; the mask [B, 1, 1, N] says which tokens."""
         x = self.vision_norm(x.astype(logits_dtype(x.dtype)))
         probe = jnp.broadcast_to(self.probe.astype(x.dtype), (x.shape[0], 1, self.vision_width))
-        x = self.probe_attn(probe, x)
+        x = self.probe_attn(probe, x, mask=mask)
         return unit((x + self.probe_mlp(self.probe_norm(x)))[:, 0])
 
     def encode_text(self, tokens: jax.Array) -> jax.Array:
@@ -454,8 +465,7 @@ def load_torch(model: CLIP, state_dict: Mapping[str, Any]) -> dict[str, Any]:
             if separator:
                 for part, value in zip(parts, np.split(np.asarray(entries.pop(name)), len(parts)), strict=True):
                     entries[f"{prefix}{part}{kind}"] = value
-    images = jnp.zeros((1, model.image_size, model.image_size, 3))
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images, jnp.zeros((1, 1), jnp.int32)))
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model)))
     rules = (*TORCH_NAMES, (r"^text_head\.", head))
     return fill_from_torch(shapes, entries, rules, what=type(model).__name__)
 
@@ -463,16 +473,16 @@ def load_torch(model: CLIP, state_dict: Mapping[str, Any]) -> dict[str, Any]:
 from_torch_names = load_torch
 
 
-def example_inputs(model: CLIP) -> tuple[jax.Array, jax.Array]:
+def example_inputs(model: CLIP) -> tuple[Any, jax.Array]:
     """Build inputs that initialize a model.
 
     Args:
-      model: a `CLIP` or `SigLIP`.
+      model: a `CLIP`, or one of its variants.
 
     Returns:
-      (an image [1, H, W, 3], an end token [1, 1]).
+      (an image [1, H, W, 3], or in the form that the variant reads, an end token [1, 1]).
     """
-    return jnp.zeros((1, model.image_size, model.image_size, 3)), jnp.full((1, 1), model.end_token, jnp.int32)
+    return model._example_images(), jnp.full((1, 1), model.end_token, jnp.int32)
 
 
 def _clip(vision: tuple[int, int, int], text: tuple[int, int, int], patch_size: int, size: int, **fields: Any) -> Any:

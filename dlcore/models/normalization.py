@@ -40,6 +40,7 @@ BY_NAME = (
     ("clip_", OF_CLIP),
     ("openclip_", OF_CLIP),
     ("siglip_", SYMMETRIC),
+    ("siglip2_", SYMMETRIC),
     ("mobilevit_", UNCHANGED),
     ("aimv2_", OF_CLIP),
     ("eva02_", OF_CLIP),

@@ -79,7 +79,7 @@ FILES = {
         "zfnet",
     ),
     "tokens": ("bart", "bert", "gpt2", "llama", "t5", "vision_encoder_decoder"),
-    "pairs": ("clip", "clip_resnet"),
+    "pairs": ("clip", "clip_resnet", "siglip2"),
     "encoder": ("dinov2", "mae"),
     "video": ("video_resnet",),
     "detection": ("dlcore.detection.torch_detectors",),

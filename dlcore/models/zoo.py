@@ -36,7 +36,7 @@ def count_model(name: str) -> dict[str, Any]:
     return {
         "family": family_of(name).__name__.rpartition(".")[2],
         "parameters": sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"])),
-        "reads": "tokens" if kind_of(name) == "tokens" else "x".join(map(str, inputs[0].shape[1:])),
+        "reads": "tokens" if kind_of(name) == "tokens" else "x".join(map(str, jax.tree.leaves(inputs)[0].shape[1:])),
     }
 
 

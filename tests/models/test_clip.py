@@ -93,7 +93,7 @@ def test_bad_input_is_refused_in_one_line(clip):
     with pytest.raises(ValueError, match=r"patches do not cover the image; allowed: .* multiples of patch_size=8"):
         model.apply(variables, images[:, :30], tokens)
     with pytest.raises(ValueError, match=r"tokens.shape=\(2, 13\): 13 tokens; allowed: at most window=12"):
-        model.apply(variables, images, jnp.zeros((2, 13), jnp.int32))
+        model.apply(variables, images, jnp.full((2, 13), 59))
     with pytest.raises(ValueError, match="patch_size=8: does not divide image_size=33; allowed: its divisors"):
         CLIP(**FIELDS | {"image_size": 33}).init(jax.random.key(0), images, tokens)
 

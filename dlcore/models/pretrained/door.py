@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from dlcore.models.pretrained.families.vit import classifier
 from dlcore.models.pretrained.family import Family, find_family, library_of
 from dlcore.models.pretrained.network import Pretrained
+from dlcore.models.pretrained.packing import PatchProcessor, patch_processor_of_transformers
 from dlcore.models.pretrained.processor import Processor, processor_of_timm, processor_of_transformers
 from dlcore.models.pretrained.snapshot import Snapshot, open_snapshot
 from dlcore.models.pretrained.torchvision_names import TorchvisionWeights, torchvision_weights
@@ -41,7 +42,7 @@ class About(NamedTuple):
     model: str
     fields: dict[str, Any]
     classes: tuple[str, ...] | None
-    preprocess: Processor | None
+    preprocess: Processor | PatchProcessor | None
 
 
 def is_published(source: str | Path) -> bool:
@@ -170,8 +171,11 @@ def _of_torchvision(
     return Pretrained(published.model, fields, model, variables, family, {}, published.processor, None)
 
 
-def _processor(snapshot: Snapshot) -> Processor | None:
+def _processor(snapshot: Snapshot) -> Processor | PatchProcessor | None:
     if snapshot.processor:
+        about = snapshot.processor.get("image_processor", snapshot.processor)
+        if about.get("image_processor_type", "").startswith("Siglip2ImageProcessor"):
+            return patch_processor_of_transformers(about)
         return processor_of_transformers(snapshot.processor)
     if library_of(snapshot.config)[0] == "timm" and "pretrained_cfg" in snapshot.config:
         return processor_of_timm(snapshot.config["pretrained_cfg"])

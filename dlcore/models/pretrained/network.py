@@ -10,6 +10,7 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.models.pretrained.family import Family
+from dlcore.models.pretrained.packing import PatchProcessor
 from dlcore.models.pretrained.processor import Processor
 
 __all__ = ["Pretrained"]
@@ -37,7 +38,7 @@ class Pretrained:
         variables: Any,
         family: Family,
         config: Mapping[str, Any],
-        preprocess: Processor | None,
+        preprocess: Processor | PatchProcessor | None,
         classes: tuple[str, ...] | None,
     ):
         self.name, self.fields, self.model, self.variables = name, fields, model, variables
@@ -79,10 +80,8 @@ class Pretrained:
             allowed = ", ".join(self.family.inputs)
             raise ValueError(f"images: {self.name} has no processor for photographs; allowed: {allowed} as arrays")
         batch = self.preprocess(images)
-        arrays = {first: jnp.asarray(batch["pixel_values"])}
-        if "pixel_mask" in self.family.inputs:
-            arrays["pixel_mask"] = jnp.asarray(batch["pixel_mask"])
-        return arrays
+        arrays = {key: jnp.asarray(batch[key]) for key in self.family.inputs[1:] if key in batch}
+        return {first: jnp.asarray(batch["pixel_values"]), **arrays}
 
     def _array(self, name: str, value: Any) -> jax.Array:
         array = jnp.asarray(value)

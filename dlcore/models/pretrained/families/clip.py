@@ -1,5 +1,6 @@
-"""CLIP and SigLIP of transformers, and CLIP of OpenCLIP: images and texts in one space."""
+"""CLIP, SigLIP and SigLIP 2 of transformers, and CLIP of OpenCLIP: images and texts in one space."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,8 +8,20 @@ import jax.numpy as jnp
 
 from dlcore.models.clip import SigLIP
 from dlcore.models.pretrained.family import Family
+from dlcore.models.siglip2 import PackedImages, SigLIP2
 
 __all__ = ["FAMILIES"]
+
+
+TOWER = {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "hidden_act": "gelu_pytorch_tanh",
+    "layer_norm_eps": 1e-6,
+}
+"""What transformers takes where the configuration of a SigLIP 2 leaves a field out."""
 
 
 def _towers(vision: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,10 +59,25 @@ def _siglip(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
+def _siglip2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    vision = {**TOWER, "patch_size": 16, "num_patches": 256, **config.get("vision_config", {})}
+    text = {**TOWER, "vocab_size": 32000, "max_position_embeddings": 64, **config.get("text_config", {})}
+    side = math.isqrt(vision["num_patches"]) * vision["patch_size"]
+    return "siglip2_base_patch16_naflex", _towers({**vision, "image_size": side}, text) | {"end_token": 1}
+
+
+def _images(model: Any, inputs: dict[str, Any]) -> Any:
+    if not isinstance(model, SigLIP2):
+        return inputs["pixel_values"]
+    if missing := [key for key in PackedImages._fields if key not in inputs]:
+        raise ValueError(f"{missing[0]}: missing beside pixel_values; allowed: {', '.join(PackedImages._fields)}")
+    return PackedImages(*(inputs[key] for key in PackedImages._fields))
+
+
 def _pairs(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     outputs = {}
     if "pixel_values" in inputs:
-        outputs["image_embeds"] = model.apply(variables, inputs["pixel_values"], method="encode_image")
+        outputs["image_embeds"] = model.apply(variables, _images(model, inputs), method="encode_image")
     if "input_ids" in inputs:
         outputs["text_embeds"] = model.apply(variables, inputs["input_ids"], method="encode_text")
     if len(outputs) == 2:
@@ -91,5 +119,6 @@ INPUTS = ("pixel_values", "input_ids", "attention_mask")
 FAMILIES = (
     Family("transformers", ("CLIPModel",), _clip, _pairs, INPUTS, "pairs"),
     Family("transformers", ("SiglipModel",), _siglip, _pairs, INPUTS, "pairs"),
+    Family("transformers", ("Siglip2Model",), _siglip2, _pairs, (*PackedImages._fields, *INPUTS[1:]), "pairs"),
     Family("open_clip", ("CLIP",), _openclip, _pairs, INPUTS, "pairs"),
 )
