@@ -116,7 +116,9 @@ class PooledAttention(nn.Module):
         if self.version == 1:
             y = dot_product_attention(query, key, value)
         else:
-            bias = self._position_bias(query, _pooled_grid(grid, self.query_stride), _pooled_grid(grid, self.key_stride))
+            bias = self._position_bias(
+                query, _pooled_grid(grid, self.query_stride), _pooled_grid(grid, self.key_stride)
+            )
             y = dot_product_attention(query, key, value, bias=bias)
             y = y.at[:, 1:].add(query[:, 1:])
         return dense(self.features, name="project_0")(y.reshape(*y.shape[:2], self.features))
@@ -129,11 +131,11 @@ class PooledAttention(nn.Module):
         """Products of queries [B, 1 + q, heads, d] and rows of three tables: [B, heads, 1 + q, 1 + k]."""
         dtype, channels = logits_dtype(query.dtype), query.shape[-1]
         places = query[:, 1:].reshape(len(query), *grid, *query.shape[2:])
-        finest = [(n, max(n // self.query_stride, n // self.key_stride)) for n in self.table_grid]
-        sizes = {"t": self.table_grid[0], "h": finest[1][1], "w": finest[2][1]}
+        stride = min(self.query_stride, self.key_stride)
+        sizes = (self.table_grid[0], self.table_grid[1] // stride, self.table_grid[2] // stride)
         total: Any = 0
         for i, (axis, formula) in enumerate({"t": "bthwnd,tkd", "h": "bthwnd,hkd", "w": "bthwnd,wkd"}.items()):
-            table = self.param(f"rel_pos_{axis}", KERNEL_INIT, (2 * sizes[axis] - 1, channels))
+            table = self.param(f"rel_pos_{axis}", KERNEL_INIT, (2 * sizes[i] - 1, channels))
             table = resize(table, (2 * max(grid[i], key_grid[i]) - 1,))
             rows = table[distance_indices(grid[i], key_grid[i])].astype(query.dtype)
             scores = jnp.einsum(f"{formula}->bnthwk", places, rows, preferred_element_type=dtype)
@@ -223,9 +225,11 @@ class MViT(Backbone):
     """An MViT on clips [B, T, H, W, C]. Stages stage1 to stage4, maps [B, t, h, w, channels] without the class token.
 
     Args:
-      num_classes: number of classes, 400 of Kinetics in the published weights; 0: no head, a call gives the class token.
+      num_classes: number of classes; 400 of Kinetics in the published weights. 0: no head, a call gives the class
+        token.
       frames: frames of the clips that the tables of positions are made for; an even number.
-      image_size: side in pixels of the frames that the tables of positions are made for; a multiple of 4.
+      image_size: side in pixels of the frames that the tables of positions are made for; a multiple of 32 with four
+        stages.
       stages: blocks in each stage.
       width: channels of the first stage; each further stage doubles them.
       num_heads: attention heads of the first stage; each further stage doubles them.
@@ -257,6 +261,10 @@ class MViT(Backbone):
         """Refuse what is no clip, and clips that the tables of version 1 do not fit."""
         if self.version not in (1, 2):
             raise ValueError(f"version={self.version}: unknown; allowed: 1, 2")
+        if self.frames % STRIDES[0]:
+            raise ValueError(f"frames={self.frames}: patches take two frames each; allowed: even numbers")
+        if self.image_size % (least := STRIDES[1] * 2 ** (len(self.stages) - 1)):
+            raise ValueError(f"image_size={self.image_size}: stages cannot halve it; allowed: multiples of {least}")
         if x.ndim != 5:
             raise ValueError(f"x.shape={x.shape}: no clips; allowed: [B, T, H, W, C]")
         if x.shape[1] < 2 or min(x.shape[2:4]) < 4:
