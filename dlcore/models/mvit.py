@@ -3,20 +3,23 @@
 Fan et al. 2021, "Multiscale vision transformers", arXiv:2104.11227 (version 1); Li et al. 2021, "MViTv2: improved
 multiscale vision transformers for classification and detection", arXiv:2112.01526 (version 2).
 
-    patches of 3 x 7 x 7, stride 2 x 4 x 4, and a class token;  stage i: blocks at 2^i C channels
+    patches of 3 x 7 x 7, stride 2 x 4 x 4, and a class token;  stages i = 0 to 3: blocks at 2^i C channels
     q, k, v     LN(conv(X W)), a 3 x 3 x 3 convolution of each channel of a head; the class token passes it by
-    strides     of queries 1 x 2 x 2 in the first block of a later stage; of keys and values 2^(3 - i) in stage i, or as
-                many as in the stage before where the block reads its map
-    attention   softmax(q k^T / sqrt(d) + E) v + q,   E = q . (R_h[h_q, h_k] + R_w[w_q, w_k] + R_t[t_q, t_k])
+    strides     of q: 1 x 2 x 2 in the first block of stages 1 to 3;  of k and v: 1 x 2^(3 - i) x 2^(3 - i) in stage i
+    attention   softmax(q k^T / sqrt(d) + E) v + q,   E = q . (R_t[t_q, t_k] + R_h[h_q, h_k] + R_w[w_q, w_k])
     block       z = pool(z) + attention(LN(z)),  z = z + MLP(LN(z));   logits = head(LN(class token))
 
-R_h[h_q, h_k] is the row of a learned table for the distance of the two on the finer of both maps, so a table of each
-axis replaces one of all offsets: 2 T + 2 H + 2 W rows and not 8 T H W. A class token has no place and no E. `pool`
-takes the largest of 1 x 3 x 3 places. In version 2 the attention of a stage's first block doubles the channels, and
-its shortcut is a linear layer of LN(z). Version 1 adds tables of places and of frames to the tokens and has no E, adds
-no q behind the attention, pools queries only where their stride is 2, and doubles the channels in the MLP of a stage's
-last block. Weights are torchvision's, whose fields for other clips than 16 x 224 x 224 are `frames` and `image_size`.
-Tables of distances are interpolated linearly for other clips of version 2.
+R_h[h_q, h_k] is the row of a learned table for the distance of a query and a key, counted on the finer of their maps.
+One table for each axis has 2 T + 2 H + 2 W rows in all; one table of all offsets has 8 T H W. The class token has no
+position: E is 0 for it, and no q is added to it. `pool` takes the largest of 1 x 3 x 3 positions where the stride of q
+is 2. In version 2 the attention of a stage's first block doubles the channels, and its shortcut is a linear layer of
+LN(z).
+
+Version 1 adds tables of positions and of frames to the patches and has no E. It adds no q to the attention, pools q
+only where its stride is 2, and doubles the channels in the MLP of a stage's last block.
+
+Weights are torchvision's, for clips of 16 x 224 x 224. For other clips the tables of version 2 are interpolated
+linearly.
 """
 
 import functools
@@ -44,7 +47,7 @@ Grid = tuple[int, int, int]
 
 KERNEL_INIT = nn.initializers.truncated_normal(0.02)
 STRIDES = (2, 4, 4)
-"""Frames and pixels of the clip to one place of the first map."""
+"""Frames, rows and columns of the clip to one patch."""
 
 TORCH_NAMES = ((r"^head\.", "head.1."),)
 
@@ -53,12 +56,12 @@ def distance_indices(queries: int, keys: int) -> np.ndarray:
     """Return the row of a table of distances for each query and key of one axis.
 
     Args:
-      queries: q, places of the queries.
-      keys: k, places of the keys.
+      queries: q, positions of the queries.
+      keys: k, positions of the keys.
 
     Returns:
-      [q, k] int: i q' - j k' + (k - 1) k' rounded down, with q' = max(k / q, 1) and k' = max(q / k, 1) places of the
-      finer map to one; from 0 to 2 max(q, k) - 2.
+      [q, k] int: i q' - j k' + (k - 1) k' rounded down, with q' = max(k / q, 1) and k' = max(q / k, 1) steps of the
+      finer map; from 0 to 2 max(q, k) - 2.
     """
     query_step, key_step = max(keys / queries, 1.0), max(queries / keys, 1.0)
     rows = np.arange(queries, dtype=np.float32)[:, None] * np.float32(query_step)
@@ -130,7 +133,7 @@ class PooledAttention(nn.Module):
     def _position_bias(self, query: jax.Array, grid: Grid, key_grid: Grid) -> jax.Array:
         """Products of queries [B, 1 + q, heads, d] and rows of three tables: [B, heads, 1 + q, 1 + k]."""
         dtype, channels = logits_dtype(query.dtype), query.shape[-1]
-        places = query[:, 1:].reshape(len(query), *grid, *query.shape[2:])
+        patches = query[:, 1:].reshape(len(query), *grid, *query.shape[2:])
         stride = min(self.query_stride, self.key_stride)
         sizes = (self.table_grid[0], self.table_grid[1] // stride, self.table_grid[2] // stride)
         total: Any = 0
@@ -138,29 +141,29 @@ class PooledAttention(nn.Module):
             table = self.param(f"rel_pos_{axis}", KERNEL_INIT, (2 * sizes[i] - 1, channels))
             table = resize(table, (2 * max(grid[i], key_grid[i]) - 1,))
             rows = table[distance_indices(grid[i], key_grid[i])].astype(query.dtype)
-            scores = jnp.einsum(f"{formula}->bnthwk", places, rows, preferred_element_type=dtype)
+            scores = jnp.einsum(f"{formula}->bnthwk", patches, rows, preferred_element_type=dtype)
             total += jnp.expand_dims(scores, [axis for axis in (5, 6, 7) if axis != 5 + i])
         bias = total.reshape(*total.shape[:2], np.prod(grid), np.prod(key_grid))
         return jnp.pad(bias, ((0, 0), (0, 0), (1, 0), (1, 0)))
 
 
 class _Pool(nn.Module):
-    """Depthwise 3 x 3 x 3 convolution of the places of each head, and a layer norm of all tokens."""
+    """Depthwise 3 x 3 x 3 convolution of the patches of each head, and a layer norm of all tokens."""
 
     stride: int
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: jax.Array, grid: Grid) -> jax.Array:
-        token, places = _split_token(x)
+        token, patches = _split_token(x)
         batch, heads, channels = len(x), *x.shape[2:]
-        places = jnp.moveaxis(places, 2, 1).reshape(batch * heads, *grid, channels)
-        places = Conv(
+        patches = jnp.moveaxis(patches, 2, 1).reshape(batch * heads, *grid, channels)
+        patches = Conv(
             channels, (3, 3, 3), (1, self.stride, self.stride), padding=1, feature_group_count=channels,
             use_bias=False, dtype=self.dtype, name="pool",
-        )(places)  # fmt: skip
-        places = jnp.moveaxis(places.reshape(batch, heads, -1, channels), 1, 2)
-        return LayerNorm(1e-6, dtype=self.dtype, name="norm_act_0")(jnp.concatenate([token, places], 1))
+        )(patches)  # fmt: skip
+        patches = jnp.moveaxis(patches.reshape(batch, heads, -1, channels), 1, 2)
+        return LayerNorm(1e-6, dtype=self.dtype, name="norm_act_0")(jnp.concatenate([token, patches], 1))
 
 
 class MViTBlock(nn.Module):
@@ -209,11 +212,11 @@ class MViTBlock(nn.Module):
         )(y, grid)  # fmt: skip
         x = dense(width, name="project")(y) if widens and self.version == 2 else x
         if self.query_stride > 1:
-            token, places = _split_token(x)
+            token, patches = _split_token(x)
             strides = (1, self.query_stride, self.query_stride)
-            places = places.reshape(len(x), *grid, width)
-            places = nn.max_pool(places, (1, 3, 3), strides, ((0, 0), (1, 1), (1, 1)))
-            x = jnp.concatenate([token, places.reshape(len(x), -1, width)], 1)
+            patches = patches.reshape(len(x), *grid, width)
+            patches = nn.max_pool(patches, (1, 3, 3), strides, ((0, 0), (1, 1), (1, 1)))
+            x = jnp.concatenate([token, patches.reshape(len(x), -1, width)], 1)
         x = x + drop_path(attended, self.drop_path, train)
         y = norm(name="norm2")(x)
         x = dense(self.features, name="project")(y) if widens and self.version == 1 else x
@@ -271,7 +274,7 @@ class MViT(Backbone):
             raise ValueError(f"x.shape={x.shape}: clips too small; allowed: at least 2 frames of 4x4")
         size = (self.frames, self.image_size, self.image_size)
         if self.version == 1 and x.shape[1:4] != size:
-            raise ValueError(f"x.shape={x.shape}: does not fit the tables of places; allowed: clips of {size}")
+            raise ValueError(f"x.shape={x.shape}: does not fit the tables of positions; allowed: clips of {size}")
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         self._check(x)
@@ -300,10 +303,10 @@ class MViT(Backbone):
                 grid = _pooled_grid(grid, stride)
                 table_grid = (table_grid[0], table_grid[1] // stride, table_grid[2] // stride)
                 done += 1
-            token, places = _split_token(x)
+            token, patches = _split_token(x)
             stage = f"stage{i + 1}"
-            maps[stage] = self.perturb(stage, places.reshape(len(x), *grid, x.shape[-1]))
-            x = jnp.concatenate([token, maps[stage].reshape(places.shape)], 1)
+            maps[stage] = self.perturb(stage, patches.reshape(len(x), *grid, x.shape[-1]))
+            x = jnp.concatenate([token, maps[stage].reshape(patches.shape)], 1)
         return x, maps
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
@@ -313,7 +316,7 @@ class MViT(Backbone):
 
 
 class _PositionEncoding(nn.Module):
-    """A class token in front of the places, [B, T, H, W, D] -> [B, 1 + T H W, D], and tables added to them."""
+    """A class token in front of the patches, [B, T, H, W, D] -> [B, 1 + T H W, D], and tables added to them."""
 
     grid: Grid
     absolute: bool
