@@ -8,7 +8,17 @@ DeiT's names take 0.5) is converted with `--mean` and `--std` of `dlcore convert
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["IMAGENET", "OF_CLIP", "OF_KINETICS", "OF_SSD", "SYMMETRIC", "UNCHANGED", "Normalization", "normalization"]
+__all__ = [
+    "IMAGENET",
+    "OF_CLIP",
+    "OF_KINETICS",
+    "OF_MVIT",
+    "OF_SSD",
+    "SYMMETRIC",
+    "UNCHANGED",
+    "Normalization",
+    "normalization",
+]
 
 
 class Normalization(NamedTuple):
@@ -33,6 +43,8 @@ OF_SSD = Normalization((0.48235, 0.45882, 0.40784), (1 / 255,) * 3)
 """Means of VGG's pixels, not divided by a deviation, in [0, 255]."""
 OF_KINETICS = Normalization((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
 """Of the pixels of Kinetics-400, which torchvision's networks of clips were trained on."""
+OF_MVIT = Normalization((0.45,) * 3, (0.225,) * 3)
+"""Of the pixels that the authors of MViT trained on, which torchvision's took over."""
 UNCHANGED = Normalization((0.0,) * 3, (1.0,) * 3)
 """Pixels in [0, 1]."""
 
@@ -49,6 +61,7 @@ BY_NAME = (
     ("r3d_18", OF_KINETICS),
     ("mc3_18", OF_KINETICS),
     ("r2plus1d_18", OF_KINETICS),
+    ("mvit_", OF_MVIT),
 )
 """First letters of names of networks, and how their images are normalized."""
 

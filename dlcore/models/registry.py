@@ -81,7 +81,7 @@ FILES = {
     "tokens": ("bart", "bert", "gpt2", "llama", "t5", "vision_encoder_decoder"),
     "pairs": ("clip", "clip_resnet", "siglip2"),
     "encoder": ("dinov2", "mae"),
-    "video": ("video_resnet",),
+    "video": ("mvit", "video_resnet"),
     "detection": ("dlcore.detection.torch_detectors",),
     "segmentation": ("dlcore.segmentation.torch_segmenters",),
     "generative": ("dlcore.generative.torch_networks",),

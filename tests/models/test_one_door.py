@@ -27,6 +27,8 @@ PUBLISHED = {
     "r3d_18": 33_371_472,
     "mc3_18": 11_695_440,
     "r2plus1d_18": 31_505_325,
+    "mvit_v2_s": 34_537_744,
+    "mvit_v1_b": 36_610_672,
     "siglip_so400m_patch14_384": 877_960_498,
     "stable_diffusion_v1_unet": 859_520_964,
     "stable_diffusion_v1_vae": 83_653_863,
