@@ -10,6 +10,7 @@ dlcore models ["resnet*"] [--kind=KIND]       list the zoo: names, parameters an
 dlcore cost MODEL [--chip=h100] [--xla]       parameters, multiply-adds, memory and receptive field, layer by layer
 dlcore convert FILE --model=MODEL --out=DIR   a .safetensors, .npz or .pth file of torch weights, for --init_from;
                                               --mean and --std where it normalizes images in another way
+dlcore convert RUN --to=safetensors --out=DIR a run that started from a published network, as its library publishes it
 
 experiments, run and search work in a checkout of dlcore.
 """
@@ -83,16 +84,19 @@ def _main(argv: list[str]) -> int:
     cost.add_argument("--depth", type=int, help="sum what is below this many names of the path")
     cost.add_argument("--csv", type=Path, help="write the table to this file too")
     cost.add_argument("--picture", type=Path, help="draw the layers in this .png, .svg or .pdf file")
-    convert = command("convert", "Turn torch weights into a folder for --init_from.")
+    convert = command("convert", "Turn torch weights into a folder for --init_from, or a run into torch weights.")
     convert.add_argument(
         "file",
         type=Path,
-        help="weights: .safetensors, .npz, a file of torch.save, or the folder or .index.json of shards",
+        help="weights: .safetensors, .npz, a file of torch.save, or the folder or .index.json of shards; or a run",
+    )
+    convert.add_argument(
+        "--to", choices=("dlcore", "safetensors"), default="dlcore", help="safetensors: write a run as its library does"
     )
     convert.add_argument(
         "--no-ema", action="store_true", help="of a model and its moving average take the model, not the average"
     )
-    convert.add_argument("--model", required=True, help="a name of `dlcore models`, of any kind")
+    convert.add_argument("--model", help="a name of `dlcore models`, of any kind; not of a run")
     convert.add_argument("--out", type=Path, help="a new folder (by default the file's name without its ending)")
     convert.add_argument(
         "--mean", help="of the pixels in [0, 1], as 0.5,0.5,0.5; by default that of the model's weights"
@@ -213,6 +217,26 @@ def _image_shape(text: str) -> tuple[int, int, int]:
 
 
 def _convert(options: argparse.Namespace) -> None:
+    if options.to == "safetensors":
+        return _publish(options)
+    if options.model is None:
+        raise ValueError("model=None: missing; allowed: --model=NAME, a name of `dlcore models`")
+    _convert_to_dlcore(options)
+
+
+def _publish(options: argparse.Namespace) -> None:
+    from dlcore.kits.training.pretrained_network import load_network, published_source
+    from dlcore.models.pretrained import save_pretrained
+
+    if options.model is not None:
+        raise ValueError(f"model={options.model!r}: of no use with --to=safetensors; allowed: no --model")
+    source, out = published_source(options.file, "file"), options.out or _converted(options.file)
+    network = load_network(options.file, "file")
+    save_pretrained(out, source, network.variables, network.class_names)
+    print(f"{out}: {network.name}, {len(network.class_names)} classes, under the names of {source}")
+
+
+def _convert_to_dlcore(options: argparse.Namespace) -> None:
     import jax
     from flax.traverse_util import flatten_dict, unflatten_dict
 

@@ -79,7 +79,10 @@ def _without_published(experiment: Experiment, argv: list[str]) -> tuple[list[st
     source = last_value(argv, "model")
     if experiment.model is None or source is None or not is_published(source):
         return argv, None
-    about = read_about(source)
+    try:
+        about = read_about(source)
+    except (OSError, ValueError) as error:
+        raise FlagError(f"--model={source}: {error}") from None
     words, is_value = [], False
     for word in argv:
         if not is_value and not word.startswith("--model=") and word != "--model":

@@ -189,7 +189,7 @@ def test_a_row_goes_on_while_an_alive_hypothesis_can_beat_the_finished_ones():
     tokens, lengths, scores = beam_search(step, jnp.zeros(1, int), first, 4, 2, stop_token=2)
     assert tuple(np.asarray(tokens[0, 0, : lengths[0, 0]]).tolist()) == (0, 1, 2)
     assert scores[0, 0] > scores[0, 1]
-    with pytest.raises(ValueError, match="length_penalty=-1: negative"):
+    with pytest.raises(ValueError, match="length_penalty=-1: out of range; allowed: at least 0"):
         beam_search(step, jnp.zeros(1, int), first, 4, 2, stop_token=2, length_penalty=-1)
 
 

@@ -33,7 +33,7 @@ from dlcore.kits.training import adapters, earlier_run
 from dlcore.learner import Range
 from dlcore.models import create_model, input_shape
 from dlcore.models.backbone import add_mlp_head
-from dlcore.models.pretrained.door import from_pretrained
+from dlcore.models.pretrained.door import from_pretrained, is_published
 from dlcore.models.weight_files import read_npz
 
 __all__ = [
@@ -52,6 +52,7 @@ __all__ = [
     "model_of",
     "origin",
     "pack",
+    "published_source",
     "teacher_origin",
 ]
 
@@ -164,6 +165,29 @@ def classifier_origin(source: str | Path | None, argument: str, headless: bool =
     if not headless and found.spec.get("headless"):
         raise ValueError(f"{found.name}: converted from a file without a head; allowed: weights of a classifier")
     return found
+
+
+def published_source(run: str | Path, argument: str) -> str:
+    """Find the published network that a run started from.
+
+    Args:
+      run: the run's folder.
+      argument: argument that `run` was given as, for errors.
+
+    Returns:
+      Its hub id or folder.
+
+    Raises:
+      ValueError: `run` is no run, or started from other weights.
+    """
+    found = classifier_origin(run, argument)
+    source = found.settings.get("init_from") if found.page is not None else None
+    if source is None or not is_published(source):
+        raise ValueError(
+            f"{found.name}: started from {source or 'no published weights'}; allowed: the folder of a run with "
+            "--model=hf:ORG/NAME, or with its folder"
+        )
+    return str(source).removeprefix("hf:")
 
 
 def check_studied(found: Origin, splits: Splits | None = None, changed_data: bool = False) -> Origin:

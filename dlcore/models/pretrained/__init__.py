@@ -10,5 +10,6 @@ lazy_exports(
         "Processor": "processor",
         "from_pretrained": "door",
         "open_snapshot": "snapshot",
+        "save_pretrained": "publish",
     },
 )

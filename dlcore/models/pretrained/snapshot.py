@@ -113,7 +113,7 @@ def open_snapshot(
       ConnectionError: the hub does not answer, and the cache has no such snapshot.
       MissingPackage: huggingface_hub or safetensors is not installed.
     """
-    path = Path(source)
+    path = Path(str(source).removeprefix("hf:"))
     if path.is_file():
         return Snapshot(str(source), {}, {}, _read_weights(path, str(source)))
     if path.is_dir():
