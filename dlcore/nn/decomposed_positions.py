@@ -58,8 +58,8 @@ class DecomposedRelativePositions(nn.Module):
             table = self.param(name, self.embedding_init, (2 * side - 1, features))
             if new_side != side:
                 table = resize(table[:, None], (2 * new_side - 1, 1), "bilinear")[:, 0]
-            place = np.arange(new_side)
-            return table[place[:, None] - place + new_side - 1].astype(query.dtype)
+            index = np.arange(new_side)
+            return table[index[:, None] - index + new_side - 1].astype(query.dtype)
 
         query = query.reshape(*batch, height, width, num_heads, features)
         down = jnp.einsum("...yxhd,ykd->...hyxk", query, vectors("rows", self.grid[0], height))

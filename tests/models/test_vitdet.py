@@ -79,10 +79,10 @@ def test_attention_stays_in_windows(window):
 
 @pytest.mark.covers("AT-44")
 def test_padding_takes_part_in_attention():
-    """One place in a window of 2 x 2; all scores are 0, values are LN(x) = (1, -1) and three zeros: x + LN(x) / 4."""
+    """One place in a window of 2 x 2, scores 0; values are LN(x) = (1, -1) + (1, 1) and three zeros: x + (2, 0) / 4."""
     eye, zeros = jnp.eye(2), jnp.zeros
     params = {
-        "norm1": {"scale": jnp.ones(2), "bias": zeros(2)},
+        "norm1": {"scale": jnp.ones(2), "bias": jnp.ones(2)},
         "attn": {
             "qkv": {"kernel": jnp.concatenate([zeros((2, 4)), eye], 1), "bias": zeros(6)},
             "proj": {"kernel": eye, "bias": zeros(2)},
@@ -92,7 +92,7 @@ def test_padding_takes_part_in_attention():
     }
     x = jnp.array([3.0, -3]).reshape(1, 1, 1, 2)
     y = WindowBlock(1, 1, window_size=2).apply({"params": params}, x)
-    np.testing.assert_allclose(y[0, 0, 0], [3.25, -3.25], atol=1e-5)
+    np.testing.assert_allclose(y[0, 0, 0], [3.5, -3.0], atol=1e-5)
 
 
 @pytest.mark.slow
