@@ -68,6 +68,7 @@ from dlcore.detection.selective_search import color_space as color_space
 from dlcore.detection.selective_search import merge_regions as merge_regions
 from dlcore.detection.selective_search import random_boxes as random_boxes
 from dlcore.detection.selective_search import region_histograms as region_histograms
+from dlcore.detection.simple_pyramid import SimpleFeaturePyramid as SimpleFeaturePyramid
 from dlcore.detection.single_stage import SingleStage as SingleStage
 from dlcore.detection.single_stage import hardest as hardest
 from dlcore.detection.single_stage import mined_losses as mined_losses

@@ -74,6 +74,7 @@ FILES = {
         "swin_v2",
         "vgg",
         "vit",
+        "vitdet",
         "xception",
         "xception_aligned",
         "zfnet",

@@ -21,6 +21,7 @@ lazy_exports(
         "Conv": "conv",
         "ConvRecurrent": "conv_recurrent",
         "ConvTranspose": "conv_transpose",
+        "DecomposedRelativePositions": "decomposed_positions",
         "DeformableConv": "deformable",
         "Dense": "dense",
         "DepthwiseSeparableConv": "separable",

@@ -47,6 +47,7 @@ from dlcore.nn.conv_pattern import conv_pattern as conv_pattern
 from dlcore.nn.conv_pattern import expand_pattern as expand_pattern
 from dlcore.nn.conv_recurrent import ConvRecurrent as ConvRecurrent
 from dlcore.nn.conv_transpose import ConvTranspose as ConvTranspose
+from dlcore.nn.decomposed_positions import DecomposedRelativePositions as DecomposedRelativePositions
 from dlcore.nn.deformable import DeformableConv as DeformableConv
 from dlcore.nn.dense import Dense as Dense
 from dlcore.nn.embed import Embed as Embed

@@ -64,6 +64,7 @@ SHALLOW = {
     "swin_v2_t": {"stages": (2, 2), "num_heads": (3, 6)},
     "swin_t": {"stages": (2, 2), "num_heads": (3, 6)},
     "vit_s_16": {"depth": 1},
+    "vitdet_b": {"depth": 1, "global_blocks": ()},
     "xception41": {"entry_widths": (128,), "middle_blocks": 1},
 }
 """Fields that leave a model of each class few blocks: what holds for one block holds for all that follow it."""
