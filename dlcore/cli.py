@@ -10,7 +10,8 @@ dlcore models ["resnet*"] [--kind=KIND]       list the zoo: names, parameters an
 dlcore cost MODEL [--chip=h100] [--xla]       parameters, multiply-adds, memory and receptive field, layer by layer
 dlcore convert FILE --model=MODEL --out=DIR   a .safetensors, .npz or .pth file of torch weights, for --init_from;
                                               --mean and --std where it normalizes images in another way
-dlcore convert RUN --to=safetensors --out=DIR a run that started from a published network, as its library publishes it
+                                              or, with --to=safetensors, RUN in place of FILE: a run that started from
+                                              a published network, as its library publishes it
 
 experiments, run and search work in a checkout of dlcore.
 """
@@ -218,10 +219,11 @@ def _image_shape(text: str) -> tuple[int, int, int]:
 
 def _convert(options: argparse.Namespace) -> None:
     if options.to == "safetensors":
-        return _publish(options)
-    if options.model is None:
+        _publish(options)
+    elif options.model is None:
         raise ValueError("model=None: missing; allowed: --model=NAME, a name of `dlcore models`")
-    _convert_to_dlcore(options)
+    else:
+        _convert_to_dlcore(options)
 
 
 def _publish(options: argparse.Namespace) -> None:

@@ -31,6 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.learner import Range
 from dlcore.models.backbone import Backbone
 from dlcore.models.torch_weights import fill_from_torch
@@ -108,7 +109,11 @@ class PooledAttention(nn.Module):
 
         Returns:
           [B, 1 + T H' W', features], H' and W' of the pooled queries.
+
+        Raises:
+          ValueError: the version is unknown.
         """
+        check_choice("version", self.version, (1, 2))
         dense = functools.partial(Dense, dtype=self.dtype, kernel_init=KERNEL_INIT)
         heads = dense(3 * self.features, name="qkv")(x).reshape(*x.shape[:2], 3, self.num_heads, -1)
         query, key, value = (heads[:, :, i] for i in range(3))
@@ -262,8 +267,7 @@ class MViT(Backbone):
 
     def _check(self, x: jax.Array) -> None:
         """Refuse what is no clip, and clips that the tables of version 1 do not fit."""
-        if self.version not in (1, 2):
-            raise ValueError(f"version={self.version}: unknown; allowed: 1, 2")
+        check_choice("version", self.version, (1, 2))
         if self.frames % STRIDES[0]:
             raise ValueError(f"frames={self.frames}: patches take two frames each; allowed: even numbers")
         if self.image_size % (least := STRIDES[1] * 2 ** (len(self.stages) - 1)):

@@ -56,10 +56,10 @@ def save_pretrained(
         raise ValueError(f"class_names={class_names}: {name} has no head there; allowed: None")
 
     def load(entries: Mapping[str, np.ndarray], num_classes: int | None) -> Any:
-        own = fields if num_classes is None else {**fields, "num_classes": num_classes}
+        model_fields = fields if num_classes is None else {**fields, "num_classes": num_classes}
         if family.load is not None:
-            return family.load(create_model(name, **own), snapshot.config, entries)
-        return load_torch(name, entries, **own)
+            return family.load(create_model(name, **model_fields), snapshot.config, entries)
+        return load_torch(name, entries, **model_fields)
 
     count = classes if class_names is None else len(class_names)
     entries = {key: np.asarray(value) for key, value in snapshot.weights.items()}
@@ -67,18 +67,18 @@ def save_pretrained(
         entries = _with_other_classes(entries, lambda e: load(e, classes), variables, (classes, count), what)
     tied = getattr(family_of(name), "TORCH_TIED", {})
     entries = entries_of(lambda e: load(e, count), entries, variables, tied=tied, what=what)
-    written = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(written, ignore_errors=True)
-    written.mkdir(parents=True)
-    save_file(entries, written / "model.safetensors", {"format": "pt"})
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    save_file(entries, part / "model.safetensors", {"format": "pt"})
     config = _with_class_names(snapshot.config, class_names)
     files = {"config.json": config, "preprocessor_config.json": snapshot.processor}
     for file, content in files.items():
         if content:
-            (written / file).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            (part / file).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     if folder.exists():
         folder.rmdir()
-    written.rename(folder)
+    part.rename(folder)
 
 
 def entries_of(
@@ -121,10 +121,10 @@ def entries_of(
         raise ValueError(f"{what}: variables of other shapes; allowed: those of the network that it holds")
     result = {key: np.array(value, np.float32 if _is_half(value) else None) for key, value in entries.items()}
     for leaf, owner, ones, thousands in zip(leaves, owners, low, high, strict=True):
-        place = ones.astype(np.int64) + DIGIT * thousands.astype(np.int64)
+        index = ones.astype(np.int64) + DIGIT * thousands.astype(np.int64)
         for key in {names[int(i) - 1] for i in np.unique(owner) if 1 <= i <= len(names) and i == int(i)}:
             is_own = owner == number[key]
-            result[key].reshape(-1)[place[is_own]] = leaf[is_own]
+            result[key].reshape(-1)[index[is_own]] = leaf[is_own]
     result |= {copy: result[key] for copy, key in tied.items()}
     again = [np.asarray(leaf) for leaf in jax.tree.leaves(load(result))]
     if not all(np.array_equal(a, b) for a, b in zip(again, leaves, strict=True)):
@@ -134,12 +134,12 @@ def entries_of(
     return result
 
 
-def _low(place: np.ndarray) -> np.ndarray:
-    return place % DIGIT
+def _low(index: np.ndarray) -> np.ndarray:
+    return index % DIGIT
 
 
-def _high(place: np.ndarray) -> np.ndarray:
-    return place // DIGIT
+def _high(index: np.ndarray) -> np.ndarray:
+    return index // DIGIT
 
 
 def _is_half(value: np.ndarray) -> bool:
@@ -153,10 +153,10 @@ def _with_other_classes(
     old, new = counts
     numbers = {key: np.full(value.shape, i + 1, np.float32) for i, (key, value) in enumerate(entries.items())}
     loaded, names, result = jax.tree.leaves(load(numbers)), list(entries), dict(entries)
-    for leaf, own in zip(loaded, jax.tree.leaves(variables), strict=True):
-        if leaf.shape == own.shape:
+    for leaf, target in zip(loaded, jax.tree.leaves(variables), strict=True):
+        if leaf.shape == target.shape:
             continue
-        if leaf.shape[:-1] != own.shape[:-1] or (leaf.shape[-1], own.shape[-1]) != (old, new):
+        if leaf.shape[:-1] != target.shape[:-1] or (leaf.shape[-1], target.shape[-1]) != (old, new):
             raise ValueError(f"{what}: variables of other shapes; allowed: those of the network that it holds")
         for i in np.unique(np.asarray(leaf)).astype(int):
             result[names[i - 1]] = np.zeros((new, *entries[names[i - 1]].shape[1:]), np.float32)
