@@ -40,6 +40,7 @@ from dlcore.search.space import parse_space
 from experiments import results
 from experiments.classification import supervised
 from experiments.generative import dit
+from experiments.transfer import fine_tuning
 from tests.layers import LAYERS, TOPICS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -133,8 +134,10 @@ def test_flags_in_running_text_exist(path):
         "config_json",
         *SEARCH,
         *resolve(dit.experiment, []),
+        *resolve(fine_tuning.experiment, []),
         *re.findall(r'"--(\w+)"', Path(results.__file__).read_text()),
         *re.findall(r'"--(\w+)"', read("experiments/accelerator.py")),
+        *re.findall(r'"--(\w+)"', read("dlcore/cli.py")),
     }
     for code in re.findall(r"(?<!`)`([^`\n]+)`(?!`)", read(path)):
         if code.startswith("python -m "):
