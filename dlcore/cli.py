@@ -6,7 +6,7 @@ dlcore search TOPIC.NAME FLAG=SPACE ...       search its settings: python -m dlc
 dlcore compare RUN RUN ...                    overlay the curves of runs, list the settings that differ
 dlcore models ["resnet*"] [--kind=KIND]       list the zoo: names, parameters and image sizes; or another kind: tokens,
                                               pairs, encoder, video, detection, segmentation,
-                                              generative
+                                              generative; --published: what from_pretrained loads
 dlcore cost MODEL [--chip=h100] [--xla]       parameters, multiply-adds, memory and receptive field, layer by layer
 dlcore convert FILE --model=MODEL --out=DIR   a .safetensors, .npz or .pth file of torch weights, for --init_from;
                                               --mean and --std where it normalizes images in another way
@@ -75,6 +75,9 @@ def _main(argv: list[str]) -> int:
     models.add_argument("pattern", nargs="?", default="*", help="a shell pattern")
     kinds = ("image", "tokens", "pairs", "encoder", "video", "detection", "segmentation", "generative")
     models.add_argument("--kind", choices=kinds, default="image", help="what the models read or give")
+    models.add_argument(
+        "--published", action="store_true", help="list the architectures that from_pretrained and hf:ORG/NAME take"
+    )
     cost = command("cost", "What a model costs, layer by layer, without running it.")
     cost.add_argument("name", help="a name of `dlcore models`")
     cost.add_argument("--input", help="HxWxC of an image, 224x224x3; what the model was published for by default")
@@ -163,6 +166,9 @@ def _search(argv: list[str]) -> int:
 
 
 def _models(options: argparse.Namespace) -> None:
+    if options.published:
+        _published_models(options.pattern)
+        return
     from dlcore.models.stored_counts import stored_models
 
     models = stored_models(options.kind)
@@ -172,6 +178,20 @@ def _models(options: argparse.Namespace) -> None:
         raise ValueError(f"pattern={options.pattern!r}: matches none; allowed: {allowed}")
     for name in names:
         print(f"{name:36}{models[name]['parameters']:>14,} parameters   {models[name]['reads']}")
+
+
+def _published_models(pattern: str) -> None:
+    """Print the architectures of other libraries that dlcore loads; shell patterns stand for several."""
+    from dlcore.models.pretrained.family import all_families
+
+    rows = {(family.library, name) for family in all_families() for name in family.architectures}
+    matches = sorted(
+        row for row in rows if fnmatch.fnmatchcase(row[1], pattern) or fnmatch.fnmatchcase(pattern, row[1])
+    )
+    if not matches:
+        raise ValueError(f"pattern={pattern!r}: matches none; allowed: the names of `dlcore models --published`")
+    for library, name in matches:
+        print(f"{library:14}{name}")
 
 
 def _cost(options: argparse.Namespace) -> None:

@@ -18,6 +18,13 @@ def test_models_are_listed_with_their_counts(capsys):
     assert "32x32x3" in line
 
 
+def test_published_architectures_are_listed_by_library(capsys):
+    assert cli.main(["models", "--published", "Dinov2*"]) == 0
+    assert "transformers  Dinov2Model\n" in capsys.readouterr().out
+    assert cli.main(["models", "--published", "vit_base_patch16_224"]) == 0
+    assert capsys.readouterr().out.startswith("timm          vit_")
+
+
 @pytest.mark.parametrize("words", [["models"], ["experiments"], ["--help"]])
 def test_lists_and_help_import_no_jax(words):
     """What makes them take a fraction of a second."""
@@ -114,6 +121,10 @@ def test_cost_with_every_option(tmp_path, capsys):
     ("argv", "text"),
     [
         (["models", "nothing*"], "matches none; allowed"),
+        (
+            ["models", "nothing*", "--published"],
+            "pattern='nothing*': matches none; allowed: the names of `dlcore models",
+        ),
         (["models", "resnet18", "--kind=tokens"], "names of `dlcore models --kind=tokens`"),
         (["cost", "resnet19"], "did you mean"),
         (["cost", "gpt2"], "name='gpt2': it reads tokens; allowed: models of images"),
