@@ -298,11 +298,12 @@ def fill_from_torch(
     entries = Layout("", older=tuple(older)).entries(unwrap_state_dict(state_dict))
     _split_projections(entries, names)
     _check_complete(what, entries, names, optional)
-    _check_values(entries, names)
+    _check_types(entries, names)
     values = {
         path: _convert(path, _joined(entries, name), leaves[path].shape, lambda *_: None)
         for path, name in names.items()
     }
+    _check_values(values, names)
     if mismatched := [path for path, value in values.items() if value.shape != leaves[path].shape]:
         messages = [f"{names[path]}, as {values[path].shape} not {leaves[path].shape}" for path in mismatched]
         raise ValueError(f"state_dict: it does not fit {what}; {listed('of a wrong shape', messages)}")
@@ -327,8 +328,9 @@ def _values(
     names = {path: key for path, key in names.items() if path not in absent}
     _check_complete(name, entries, names, layout.optional)
     convert = layout.convert or getattr(family, "from_torch", lambda path, value, shape: None)
-    _check_values(entries, names)
+    _check_types(entries, names)
     values = {path: _convert(path, _joined(entries, names[path]), leaves[path].shape, convert) for path in names}
+    _check_values(values, names)
     values |= {path: np.asarray(initial[path]) for path in absent}
     mismatched = [path for path, leaf in leaves.items() if values[path].shape != leaf.shape]
     if not mismatched:
@@ -393,12 +395,18 @@ def _check_complete(what: str, entries: Mapping[str, Any], names: Mapping[str, s
         )
 
 
-def _check_values(entries: Mapping[str, Any], names: Mapping[str, str]) -> None:
-    """Refuse entries that are no weights of a network: integers, NaN and infinity, variances below 0."""
+def _check_types(entries: Mapping[str, Any], names: Mapping[str, str]) -> None:
+    """Refuse entries that are no floats."""
     for key in dict.fromkeys(key for joined in names.values() for key in joined.split(JOIN)):
-        value = np.asarray(entries[key])
-        if not jnp.issubdtype(value.dtype, jnp.floating):
-            raise ValueError(f"state_dict: {key} is {value.dtype}; allowed: floats (quantized weights do not load)")
+        dtype = np.asarray(entries[key]).dtype
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise ValueError(f"state_dict: {key} is {dtype}; allowed: floats (quantized weights do not load)")
+
+
+def _check_values(values: Mapping[str, np.ndarray], names: Mapping[str, str]) -> None:
+    """Refuse what are no weights of a network: NaN and infinity, variances below 0. A file may have NaN beside them."""
+    for path, key in names.items():
+        value = np.asarray(values[path])
         with np.errstate(all="ignore"):
             if not np.isfinite(value.sum()) and not np.isfinite(value).all():  # the sum alone may overflow
                 raise ValueError(f"state_dict: {key} holds NaN or infinity; allowed: finite weights")
