@@ -1,5 +1,6 @@
 """The console script: what it lists, and how it fails."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -62,7 +63,9 @@ def test_experiments_are_listed_by_topic_with_what_they_reached(capsys):
     assert {line.split(":")[0].strip() for line in lines if line.startswith("  rl.")} == {f"rl.{x}" for x in files}
     assert any(line.startswith("  studies.depth:") for line in lines), "studies are listed too"
     assert cli.main(["experiments", "cartpole"]) == 0
-    assert {line.split(".")[0] for line in capsys.readouterr().out.splitlines()} == {"rl", "  rl"}
+    names = re.findall(r"^  (\w+\.\w+): ", capsys.readouterr().out, re.MULTILINE)
+    assert {name.split(".")[0] for name in names} == {"rl", "studies"}
+    assert {"rl.ppo", "rl.a2c", "studies.policy_gradient_variance"} <= set(names)
 
 
 @pytest.mark.slow

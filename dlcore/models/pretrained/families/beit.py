@@ -1,4 +1,4 @@
-"""BEiT of transformers and timm."""
+"""BEiT of transformers and timm, and data2vec of transformers, which is the same network."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,6 +25,6 @@ def _timm(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 FAMILIES = (
-    Family("transformers", ("BeitForImageClassification",), _beit, classifier),
+    Family("transformers", ("BeitForImageClassification", "Data2VecVisionForImageClassification"), _beit, classifier),
     Family("timm", ("beit_*_patch16_*", "beitv2_*_patch16_*"), _timm, classifier, ("x",)),
 )
