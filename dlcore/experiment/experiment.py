@@ -107,6 +107,7 @@ class Experiment:
       encoder: Setup -> the `dlcore.evaluators.fine_tuning.Encoder` of images in the learner's state, by which its
         features are measured on another data set; None where it is the network of `--model`, or where there is none.
       packages: names of required packages in `dlcore.extras`, checked before any work.
+      filled_from: the task that the unset fields were taken from; the class sets it.
     """
 
     file: str
@@ -148,11 +149,28 @@ class Experiment:
     evaluators: Callable[[Setup, Splits, str], list] = lambda setup, splits, split: []
     encoder: Callable[[Setup], Any] | None = None
     packages: tuple[str, ...] = ()
+    filled_from: Any = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        """Take from the task what the page does not set."""
+        """Take from the task what the page does not set; a copy by `dataclasses.replace` keeps what it replaces."""
         if self.task is None:
             return
+        values: dict[str, Any] = {}
+        if self.filled_from is not self.task:
+            values = self._fields_of_task()
+        if self.build is None or self._is_built_by_task():
+            page = {} if self.arguments is None else {"arguments": self.arguments}
+            values["build"] = functools.partial(self.task.build, self.learner, self.optimizer, **page)
+        for name, value in {**values, "filled_from": self.task}.items():
+            object.__setattr__(self, name, value)
+
+    def _is_built_by_task(self) -> bool:
+        """Whether `build` is that of a task, as in a copy that replaces the learner, the optimizer or the arguments."""
+        build = self.build.func if isinstance(self.build, functools.partial) else None
+        return self.filled_from is not None and build == self.filled_from.build
+
+    def _fields_of_task(self) -> dict[str, Any]:
+        """Fields that are still unset, or those of the task before."""
         optimizer = {} if self.optimizer is None else field_settings(self.optimizer)
         values: dict[str, Any] = {
             "settings": {**self.task.settings(), **optimizer, **self.settings},
@@ -163,15 +181,12 @@ class Experiment:
             for field in dataclasses.fields(self)
         }
         for name in self.task.gives():
-            if getattr(self, name) == unset[name]:
+            before = getattr(self.filled_from, name, unset[name])
+            if getattr(self, name) in (unset[name], before):
                 values[name] = getattr(self.task, name)
-        if self.build is None:
-            page = {} if self.arguments is None else {"arguments": self.arguments}
-            values["build"] = functools.partial(self.task.build, self.learner, self.optimizer, **page)
         if self.optimizer is not None and self.schedule == unset["schedule"]:
             values["schedule"] = self.optimizer.rate_of_step
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
+        return values
 
     @property
     def name(self) -> str:

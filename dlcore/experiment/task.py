@@ -114,5 +114,5 @@ class Task:
         Returns:
           Names of fields of `Experiment` that are methods or attributes of the task.
         """
-        set_by_page = {"task", "optimizer", "arguments", "build", "settings", "defaults"}
+        set_by_page = {"task", "optimizer", "arguments", "build", "settings", "defaults", "filled_from"}
         return [f.name for f in dataclasses.fields(Experiment) if f.name not in set_by_page and hasattr(self, f.name)]

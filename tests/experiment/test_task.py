@@ -69,3 +69,20 @@ def test_the_arguments_of_a_page_stand_beside_those_of_its_task():
     setup = SimpleNamespace(flags=SimpleNamespace(group=lambda name: {"rate": 0.5}))
     arguments = Named(modules={}).build(dict, None, setup, arguments=lambda setup: {"model": "of the page"})
     assert arguments == {"model": "of the page", "preprocess": "of the task", "rate": 0.5}
+
+
+def test_a_copy_keeps_what_it_replaces():
+    """None in the place of what the task gives stays None; another learner is built, and another task fills."""
+
+    class Shown(Pixels):
+        def panels(self, context):
+            return []
+
+    page = Experiment(__file__, __doc__, learner, task=Shown(modules={}), optimizer=AdamW())
+    assert page.panels is not None
+    bare = dataclasses.replace(page, panels=None, settings={})
+    assert (bare.panels, bare.settings, bare.headline) == (None, {}, "psnr")
+    assert dataclasses.replace(page, learner=dict).build.args[0] is dict
+    other = Shown(modules={}, noise=0.25)
+    again = dataclasses.replace(page, task=other)
+    assert again.panels.__self__ is again.build.func.__self__ is other

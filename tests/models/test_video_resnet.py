@@ -80,7 +80,8 @@ def test_load_torch_takes_torchvisions_names(name):
     weights = {}
     for key, path in video_state_dict_names(shapes).items():
         shape = functools.reduce(lambda node, part: node[part], path, shapes).shape
-        weights[key] = rng.normal(size=shape[::-1] if len(shape) < 5 else (*shape[:-3:-1], *shape[:-2]))
+        values = rng.normal(size=shape[::-1] if len(shape) < 5 else (*shape[:-3:-1], *shape[:-2]))
+        weights[key] = np.abs(values) if key.endswith("running_var") else values
     got = load_torch(name, {f"module.{key}": value for key, value in weights.items()})
     jax.tree.map(
         np.testing.assert_array_equal, got, jax.tree.map(np.float32, video_weights_from_torch(weights, shapes))

@@ -622,10 +622,9 @@ def test_a_learner_without_a_loss_says_not_applicable(capsys):
 
 def test_the_error_without_input_says_what_the_page_reads():
     from dlcore.modes import predict
-    from experiments.generative import text_to_image
-    from experiments.sequence import language_model
+    from experiments.sequence import language_model, seq2seq
 
-    for page, kind in ((text_to_image, '"PROMPT / PROMPT"'), (language_model, "PROMPT_OR_FILE")):
+    for page, kind in ((seq2seq, "TEXT_OR_FILE"), (language_model, "PROMPT_OR_FILE")):
         run = resolve(page.experiment, [], predict.MODE.settings)
         with pytest.raises(FlagError, match=f"--input: missing; allowed: --mode=predict --input={kind}$"):
             predict._predict_files(ResolvedRun(page.experiment, run))
