@@ -28,7 +28,7 @@ from dlcore.models.swin import join_windows, windows
 from dlcore.nn import Conv, Dense, FeedForward, LayerNorm, LearnedPositions, dot_product_attention, drop_path, gelu
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
-from dlcore.ops import global_avg_pool
+from dlcore.ops import global_avg_pool, max_pool
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "Hiera", "HieraBlock", "UnitAttention"]
@@ -52,7 +52,7 @@ from_torch = vit.from_torch
 
 def _largest(x: jax.Array) -> jax.Array:
     """Take the largest of 2 x 2 neighbors: [B, H, W, C] -> [B, H / 2, W / 2, C]."""
-    return nn.max_pool(x, (2, 2), (2, 2))
+    return max_pool(x, (2, 2), (2, 2))
 
 
 class UnitAttention(nn.Module):
