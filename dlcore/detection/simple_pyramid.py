@@ -15,6 +15,7 @@ import jax
 from flax import linen as nn
 
 from dlcore.nn import Conv, ConvTranspose, LayerNorm, gelu
+from dlcore.ops import max_pool
 
 __all__ = ["SimpleFeaturePyramid"]
 
@@ -61,7 +62,7 @@ class SimpleFeaturePyramid(nn.Module):
             return ConvTranspose(features, (2, 2), 2, "VALID", dtype=self.dtype, name=name)
 
         fine = up(features // 4, "up4_1")(gelu(norm("up4_norm")(up(features // 2, "up4_0")(x))))
-        scales = [fine, up(features // 2, "up8_0")(x), x, nn.max_pool(x, (2, 2), (2, 2))]
+        scales = [fine, up(features // 2, "up8_0")(x), x, max_pool(x, (2, 2), (2, 2))]
         levels = []
         for i, y in enumerate(scales):
             for layer, size in (("inner", 1), ("layer", 3)):

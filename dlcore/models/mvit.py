@@ -38,6 +38,7 @@ from dlcore.models.torch_weights import fill_from_torch
 from dlcore.nn import Conv, Dense, LayerNorm, dot_product_attention, drop_path, gelu
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
+from dlcore.ops import max_pool
 from dlcore.ops.replica import REPLICA
 from dlcore.ops.resize import resize
 
@@ -220,7 +221,7 @@ class MViTBlock(nn.Module):
             token, patches = _split_token(x)
             strides = (1, self.query_stride, self.query_stride)
             patches = patches.reshape(len(x), *grid, width)
-            patches = nn.max_pool(patches, (1, 3, 3), strides, ((0, 0), (1, 1), (1, 1)))
+            patches = max_pool(patches, (1, 3, 3), strides, ((0, 0), (1, 1), (1, 1)))
             x = jnp.concatenate([token, patches.reshape(len(x), -1, width)], 1)
         x = x + drop_path(attended, self.drop_path, train)
         y = norm(name="norm2")(x)
