@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dlcore.data.source import Source
-from dlcore.kits.video import labeled_clips
+from dlcore.kits.video.clip_splits import drawn_clips
 
 
 @pytest.mark.parametrize(
@@ -28,5 +28,5 @@ def test_the_splits_of_the_generated_clips(monkeypatch, task, counts):
     flags = SimpleNamespace(
         num_clips=200, task=task, frames=3, size=8, clip_length=None, stride=1, short="loop", views=1, data_dir=None
     )
-    labeled_clips.data(flags)
+    drawn_clips(flags)
     assert calls == [(count, seed, 3, 8) for seed, count in enumerate(counts)]
