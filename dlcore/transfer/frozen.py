@@ -27,17 +27,14 @@ SWITCHES = ("use_running_average", "deterministic")
 """Fields of layers that differ between training and use, by which flax's modules and ours switch."""
 
 
-@dataclasses.dataclass(frozen=True)
-class PartlyFrozen:
-    """A model with frozen parts, for any learner that calls `init` and `apply`.
-
-    Args:
-      model: the network.
-      parts: parts that learn; what they do not name, or name with a rate of 0, is frozen.
-    """
+class _InUse:
+    """A model of which the layers that are not trained run as in evaluation."""
 
     model: nn.Module
-    parts: Sequence[Part]
+
+    def _is_trained(self, path: str) -> bool:
+        """Whether the module of this path runs as in training."""
+        raise NotImplementedError
 
     def init(self, *args: Any, **kwargs: Any) -> Any:
         """Initialize the network.
@@ -62,19 +59,11 @@ class PartlyFrozen:
         Returns:
           What the model's `apply` returns.
         """
-
-        def cut(path: tuple, leaf: jax.Array) -> jax.Array:
-            part = part_of(jax.tree_util.keystr(path, simple=True, separator="/"), self.parts)
-            return jax.lax.stop_gradient(leaf) if part is None or part.rate == 0 else leaf
-
-        params = jax.tree_util.tree_map_with_path(cut, variables["params"])
         with nn.intercept_methods(self._in_use):
-            return self.model.apply({**variables, "params": params}, *args, **kwargs)
+            return self.model.apply(variables, *args, **kwargs)
 
     def _in_use(self, call: Any, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
-        """Call a layer, one of a part that does not learn from the start as in use."""
-        part = part_of("/".join(context.module.path), self.parts)
-        if part and part.rate and not part.start:
+        if self._is_trained("/".join(context.module.path)):
             return call(*args, **kwargs)
         return call_in_use(call, args, kwargs, context)
 
@@ -83,7 +72,44 @@ class PartlyFrozen:
 
 
 @dataclasses.dataclass(frozen=True)
-class Frozen:
+class PartlyFrozen(_InUse):
+    """A model with frozen parts, for any learner that calls `init` and `apply`.
+
+    Args:
+      model: the network.
+      parts: parts that learn; what they do not name, or name with a rate of 0, is frozen.
+    """
+
+    model: nn.Module
+    parts: Sequence[Part]
+
+    def apply(self, variables: Any, *args: Any, **kwargs: Any) -> Any:
+        """Apply the network with its frozen parts as in use; no gradient reaches them.
+
+        Args:
+          variables: variables of the model.
+          *args: arguments of the model's `apply`.
+          **kwargs: keyword arguments of the model's `apply`.
+
+        Returns:
+          What the model's `apply` returns.
+        """
+
+        def cut(path: tuple, leaf: jax.Array) -> jax.Array:
+            part = part_of(jax.tree_util.keystr(path, simple=True, separator="/"), self.parts)
+            return jax.lax.stop_gradient(leaf) if part is None or part.rate == 0 else leaf
+
+        params = jax.tree_util.tree_map_with_path(cut, variables["params"])
+        return super().apply({**variables, "params": params}, *args, **kwargs)
+
+    def _is_trained(self, path: str) -> bool:
+        """Whether the module learns from the start."""
+        part = part_of(path, self.parts)
+        return part is not None and bool(part.rate) and not part.start
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(_InUse):
     """A model whose layers run as in evaluation, and whose parameters learn where a gradient is asked for them.
 
     Args:
@@ -94,40 +120,8 @@ class Frozen:
     model: nn.Module
     trained: Sequence[str] = ()
 
-    def init(self, *args: Any, **kwargs: Any) -> Any:
-        """Initialize the network.
-
-        Args:
-          *args: arguments of the model's `init`.
-          **kwargs: keyword arguments of the model's `init`.
-
-        Returns:
-          Its variables.
-        """
-        return self.model.init(*args, **kwargs)
-
-    def apply(self, variables: Any, *args: Any, **kwargs: Any) -> Any:
-        """Apply the network.
-
-        Args:
-          variables: variables of the model.
-          *args: arguments of the model's `apply`.
-          **kwargs: keyword arguments of the model's `apply`.
-
-        Returns:
-          What the model's `apply` returns.
-        """
-        with nn.intercept_methods(self._in_use):
-            return self.model.apply(variables, *args, **kwargs)
-
-    def _in_use(self, call: Any, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
-        path = "/".join(context.module.path)
-        if any(fnmatchcase(path, pattern) for pattern in self.trained):
-            return call(*args, **kwargs)
-        return call_in_use(call, args, kwargs, context)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(object.__getattribute__(self, "model"), name)
+    def _is_trained(self, path: str) -> bool:
+        return any(fnmatchcase(path, pattern) for pattern in self.trained)
 
 
 def call_in_use(call: Any, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:

@@ -137,13 +137,14 @@ def start(setup: Setup) -> Start | None:
     """Start from the source network's weights, with a new head where the classes are others."""
     if setup.flags.init_from is None:
         return None
+    model = model_of(setup)
     return backbone.start_from(
         lambda: source_network(setup.flags),
         setup,
         lambda: optimizer_of(setup),
         keep_unnamed=False,
         new_head=setup.flags.head == "mlp",
-        adapted=model if isinstance(model := model_of(setup), Adapted) else None,
+        adapted=model if isinstance(model, Adapted) else None,
     )
 
 
