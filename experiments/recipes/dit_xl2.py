@@ -48,7 +48,6 @@ experiment = dataclasses.replace(
     latent_diffusion.experiment,
     file=__file__,
     doc=__doc__,
-    build=None,
     arguments=arguments,
     planned=planned,
     modules={"dit": DiT, "autoencoder": AutoencoderKL},

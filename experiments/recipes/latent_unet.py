@@ -22,7 +22,6 @@ experiment = dataclasses.replace(
     dit_xl2.experiment,
     file=__file__,
     doc=__doc__,
-    build=None,
     arguments=latent_diffusion.arguments,
     modules={"unet": ConditionalUNet, "autoencoder": AutoencoderKL},
     defaults={
