@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 from flax import linen as nn
 
-__all__ = ["Family", "all_families", "find_family", "library_of"]
+__all__ = ["Family", "all_families", "check_config", "find_family", "library_of"]
 
 TOPICS = ("dlcore.detection.pretrained", "dlcore.generative.pretrained")
 """Families of networks that are at home in a topic."""
@@ -43,6 +43,23 @@ class Family(NamedTuple):
     inputs: tuple[str, ...] = ("pixel_values",)
     kind: str = "image"
     load: Callable[[Any, Mapping[str, Any], Mapping[str, Any]], Any] | None = None
+
+
+def check_config(config: Mapping[str, Any], allowed: Mapping[str, Any], where: str) -> None:
+    """Check that a configuration says what a network of dlcore has.
+
+    Args:
+      config: content of its configuration.
+      allowed: {name: the only value that dlcore's network has, also where the configuration leaves it out}.
+      where: dlcore, or dlcore's network, for the error.
+
+    Raises:
+      ValueError: a value is another.
+    """
+    for name, value in allowed.items():
+        actual = config.get(name, value)
+        if (list(actual) if isinstance(actual, tuple) else actual) != value:
+            raise ValueError(f"{name}={actual!r}: not in {where}; allowed: {value!r}")
 
 
 def all_families() -> list[Family]:

@@ -115,7 +115,8 @@ def entries_of(
         return [np.asarray(leaf) for leaf in jax.tree.leaves(load({k: fill(k, v) for k, v in entries.items()}))]
 
     owners = numbered(lambda key, value: np.full(value.size, number[key]))
-    low, high = (numbered(lambda key, value, part=part: part(np.arange(value.size))) for part in (_low, _high))
+    low = numbered(lambda key, value: np.arange(value.size) % DIGIT)
+    high = numbered(lambda key, value: np.arange(value.size) // DIGIT)
     leaves = [np.asarray(leaf, np.float32) for leaf in jax.tree.leaves(variables)]
     if [leaf.shape for leaf in leaves] != [owner.shape for owner in owners]:
         raise ValueError(f"{what}: variables of other shapes; allowed: those of the network that it holds")
@@ -132,14 +133,6 @@ def entries_of(
             f"{what}: its file cannot hold what was learned; allowed: networks whose loading moves numbers"
         )
     return result
-
-
-def _low(index: np.ndarray) -> np.ndarray:
-    return index % DIGIT
-
-
-def _high(index: np.ndarray) -> np.ndarray:
-    return index // DIGIT
 
 
 def _is_half(value: np.ndarray) -> bool:

@@ -4,19 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlcore.models.pretrained.families.vit import classifier, timm_fields, transformer_fields
-from dlcore.models.pretrained.family import Family
+from dlcore.models.pretrained.family import Family, check_config
 
 __all__ = ["FAMILIES"]
 
 
 def _beit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    unsupported = [
-        name
-        for name, value in (("use_relative_position_bias", True), ("use_mean_pooling", True))
-        if config.get(name, value) != value
-    ]
-    if unsupported:
-        raise ValueError(f"{unsupported[0]}={config[unsupported[0]]}: not in dlcore's BEiT; allowed: true")
+    check_config(config, {"use_relative_position_bias": True, "use_mean_pooling": True}, "dlcore's BEiT")
     return "beit_base_patch16_224", transformer_fields(config)
 
 

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlcore.models.pretrained.families.vit import classifier, transformer_fields
-from dlcore.models.pretrained.family import Family
+from dlcore.models.pretrained.family import Family, check_config
 
 __all__ = ["FAMILIES"]
+
+AIMV2 = {"hidden_act": "silu", "qkv_bias": False, "mlp_bias": False, "is_native": False}
 
 
 def _ijepa(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -19,9 +21,7 @@ def _ijepa_classifier(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _aimv2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    for name, value in {"hidden_act": "silu", "qkv_bias": False, "mlp_bias": False, "is_native": False}.items():
-        if config.get(name, value) != value:
-            raise ValueError(f"{name}={config[name]}: not in dlcore's AIMv2; allowed: {value}")
+    check_config(config, AIMV2, "dlcore's AIMv2")
     fields = transformer_fields({**config, "layer_norm_eps": config.get("rms_norm_eps", 1e-5)})
     pool = "attention" if config.get("use_head", True) else "mean"
     return "aimv2_large_patch14_224", fields | {"num_classes": 0, "pool": pool}

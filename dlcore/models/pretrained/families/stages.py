@@ -4,9 +4,35 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlcore.models.pretrained.families.vit import classifier
-from dlcore.models.pretrained.family import Family
+from dlcore.models.pretrained.family import Family, check_config
 
 __all__ = ["FAMILIES"]
+
+NETWORK = "dlcore's network"
+PVT_V2 = {
+    "patch_sizes": [7, 3, 3, 3],
+    "strides": [4, 2, 2, 2],
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-6,
+    "qkv_bias": True,
+}
+MOBILEVIT = {
+    "hidden_act": "silu",
+    "conv_kernel_size": 3,
+    "output_stride": 32,
+    "layer_norm_eps": 1e-5,
+    "qkv_bias": True,
+}
+HIERA = {
+    "patch_size": [7, 7],
+    "patch_stride": [4, 4],
+    "patch_padding": [3, 3],
+    "query_stride": [2, 2],
+    "num_query_pool": 3,
+    "embed_dim_multiplier": 2.0,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-6,
+}
 
 
 def _classes(config: Mapping[str, Any], ending: str = "ForImageClassification") -> int:
@@ -15,18 +41,8 @@ def _classes(config: Mapping[str, Any], ending: str = "ForImageClassification") 
     return len(config["id2label"]) if architecture.endswith(ending) else 0
 
 
-def _check(config: Mapping[str, Any], **allowed: Any) -> None:
-    """Refuse values that dlcore's network lacks."""
-    for name, value in allowed.items():
-        actual = config.get(name, value)
-        if (list(actual) if isinstance(actual, list | tuple) else actual) != value:
-            raise ValueError(f"{name}={actual}: not in dlcore's network; allowed: {value}")
-
-
 def _pvt_v2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    _check(
-        config, patch_sizes=[7, 3, 3, 3], strides=[4, 2, 2, 2], hidden_act="gelu", layer_norm_eps=1e-6, qkv_bias=True
-    )
+    check_config(config, PVT_V2, NETWORK)
     return "pvt_v2_b0", {
         "num_classes": _classes(config),
         "stages": tuple(config["depths"]),
@@ -40,7 +56,7 @@ def _pvt_v2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _mobilevit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    _check(config, hidden_act="silu", conv_kernel_size=3, output_stride=32, layer_norm_eps=1e-5, qkv_bias=True)
+    check_config(config, MOBILEVIT, NETWORK)
     return "mobilevit_s", {
         "num_classes": _classes(config),
         "widths": tuple(config["neck_hidden_sizes"]),
@@ -53,8 +69,7 @@ def _mobilevit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _hiera(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    _check(config, patch_size=[7, 7], patch_stride=[4, 4], patch_padding=[3, 3], query_stride=[2, 2], num_query_pool=3)
-    _check(config, embed_dim_multiplier=2.0, hidden_act="gelu", layer_norm_eps=1e-6)
+    check_config(config, HIERA, NETWORK)
     return "hiera_tiny_224", {
         "num_classes": _classes(config),
         "image_size": config["image_size"][0],

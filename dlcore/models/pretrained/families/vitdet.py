@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dlcore.models.pretrained.family import Family
+from dlcore.models.pretrained.family import Family, check_config
 
 __all__ = ["FAMILIES"]
 
@@ -12,9 +12,7 @@ FIXED = {"hidden_act": "gelu", "layer_norm_eps": 1e-6, "qkv_bias": True, "use_ab
 
 
 def _vitdet(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    for key, value in FIXED.items():
-        if config.get(key, value) != value:
-            raise ValueError(f"{key}={config[key]!r}: not in dlcore; allowed: {value!r}")
+    check_config(config, FIXED, "dlcore")
     depth, width = config.get("num_hidden_layers", 12), config.get("hidden_size", 768)
     # A window of 0 stands for attention everywhere.
     in_windows = config.get("window_block_indices", ()) if config.get("window_size", 0) else ()
