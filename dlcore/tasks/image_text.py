@@ -26,8 +26,7 @@ from dlcore.experiment.task import Task
 from dlcore.kits.images import prediction
 from dlcore.kits.vision_language import captioned_images, image_text_results
 from dlcore.kits.vision_language.captioned_images import vocabulary
-from dlcore.learner import Evaluator, Range
-from dlcore.modes.report_context import ReportContext
+from dlcore.learner import Range
 
 __all__ = ["CaptionedClips", "CaptionedImages", "ImageQuestions", "ImageText"]
 
@@ -107,29 +106,8 @@ class CaptionedImages(ImageText):
             splits[split] = source
         return _splits(*splits.values(), words, "flickr8k", "image", reference_words=reference_words.to_dict())
 
-    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-        """Measure retrieval both ways, see `image_text_results.recall_evaluators`.
-
-        Args:
-          setup: facts of the run.
-          splits: the data.
-          split: "valid" or "test".
-
-        Returns:
-          The evaluators.
-        """
-        return image_text_results.recall_evaluators(setup, splits, split)
-
-    def panels(self, context: ReportContext) -> list:
-        """Show what is found for sentences, recall beside chance, and the curves.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
-        return image_text_results.recall_panels(context)
+    evaluators = staticmethod(image_text_results.recall_evaluators)
+    panels = staticmethod(image_text_results.recall_panels)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,29 +158,8 @@ class CaptionedClips(ImageText):
         ]
         return _splits(*sources, clip_words(), "clips", "clip", path=flags.path)
 
-    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-        """Measure the sentences, see `image_text_results.motion_evaluators`.
-
-        Args:
-          setup: facts of the run.
-          splits: the data.
-          split: "valid" or "test".
-
-        Returns:
-          The evaluators.
-        """
-        return image_text_results.motion_evaluators(setup, splits, split)
-
-    def panels(self, context: ReportContext) -> list:
-        """Show clips with their sentences, and what is left of these when the frames are shuffled.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
-        return image_text_results.clip_panels(context)
+    evaluators = staticmethod(image_text_results.motion_evaluators)
+    panels = staticmethod(image_text_results.clip_panels)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -262,28 +219,8 @@ class ImageQuestions(ImageText):
         source, names = prediction.stretched_inputs(flags, spec)
         return Source({**source.arrays, "question": np.repeat(tokens, len(names), 0)}, len(names)), names
 
-    def describe(self, outputs: Any, spec: Spec) -> list[dict]:
-        """Describe answers for `--mode=predict`.
-
-        Args:
-          outputs: outputs with `probabilities: [N, A]`.
-          spec: facts of the data.
-
-        Returns:
-          Each image's `answer`, and `probabilities` by answer, the most probable first.
-        """
-        return image_text_results.describe_answers(outputs, spec)
-
-    def panels(self, context: ReportContext) -> list:
-        """Show questions with answers and attention, and accuracies beside blind guesses.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
-        return image_text_results.answer_panels(context)
+    describe = staticmethod(image_text_results.describe_answers)
+    panels = staticmethod(image_text_results.answer_panels)
 
 
 def _counts(number: int, most: int) -> tuple[int, int, int]:
