@@ -52,8 +52,8 @@ class Collective(NamedTuple):
     @property
     def sent(self) -> int:
         """Bytes that a device sends for it, in all its runs."""
-        share = 1.0 if self.kind == "collective-permute" else (self.devices - 1) / self.devices
-        return round(self.times * self.bytes * share * (2 if self.kind == "all-reduce" else 1))
+        fraction = 1.0 if self.kind == "collective-permute" else (self.devices - 1) / self.devices
+        return round(self.times * self.bytes * fraction * (2 if self.kind == "all-reduce" else 1))
 
 
 class _Operation(NamedTuple):
@@ -75,7 +75,7 @@ def collectives(text: str) -> list[Collective]:
     match = re.search(r"num_partitions=(\d+)", text[:100_000])
     partitions = int(match[1]) if match else 1
     turns = _turns(computations, entry)
-    seen: dict[str, Collective] = {}
+    collectives: dict[str, Collective] = {}
     for number, (name, operation) in enumerate((n, o) for n, lines in computations.items() for o in lines):
         kind, started = operation.name.removesuffix("-start"), operation.name.endswith("-start")
         if kind not in KINDS or name not in turns:
@@ -89,8 +89,8 @@ def collectives(text: str) -> list[Collective]:
         channel = re.search(r"channel_id=(\d+)", operation.rest)
         key = f"channel {channel[1]}" if channel else f"line {number}"
         new = Collective(kind, size, devices, times, exact)
-        seen[key] = _one(seen[key], new) if key in seen else new
-    return list(seen.values())
+        collectives[key] = _one(collectives[key], new) if key in collectives else new
+    return list(collectives.values())
 
 
 def by_kind(operations: Iterable[Collective]) -> dict[str, tuple[int, int, int]]:
@@ -174,8 +174,8 @@ def _turns(computations: dict[str, list[_Operation]], entry: str | None) -> dict
 
 def _loop_turns(loop: _Operation, computations: dict[str, list[_Operation]]) -> int | None:
     """Count a loop's iterations, as the text says or by its condition `i < N` from 0; None where neither does."""
-    if known := re.search(r'known_trip_count"?[:=]\s*\{"?n"?:"?(\d+)', loop.rest):
-        return int(known[1])
+    if trip_count := re.search(r'known_trip_count"?[:=]\s*\{"?n"?:"?(\d+)', loop.rest):
+        return int(trip_count[1])
     condition = re.search(r"condition=%?([\w.\-]+)", loop.rest)
     operations = list(computations.get(condition[1], [])) if condition else []
     for operation in list(operations):

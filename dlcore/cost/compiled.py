@@ -67,12 +67,12 @@ def compiled_cost(model: nn.Module, x: jax.ShapeDtypeStruct, *args: Any, **kwarg
     return Compiled(jax.default_backend(), cost.get("flops"), cost.get("bytes accessed"), *sizes)
 
 
-def compiled_summary(compiled: Compiled, counted: Total) -> str:
+def compiled_summary(compiled: Compiled, macs_total: Total) -> str:
     """Compare XLA's FLOPs with 2 MACs, and say what memory its program takes.
 
     Args:
       compiled: result of `compiled_cost`.
-      counted: result of `dlcore.cost.layers.total`.
+      macs_total: result of `dlcore.cost.layers.total`.
 
     Returns:
       Two lines of text.
@@ -84,8 +84,10 @@ def compiled_summary(compiled: Compiled, counted: Total) -> str:
     if compiled.flops is None:
         flops = "XLA does not say how many FLOPs"
     else:
-        share = compiled.flops / counted.flops - 1 if counted.flops else float("nan")
-        flops = f"XLA counts {compiled.flops / 1e9:.3f} GFLOPs on this {compiled.platform}, {share:+.1%} against 2 MACs"
+        excess = compiled.flops / macs_total.flops - 1 if macs_total.flops else float("nan")
+        flops = (
+            f"XLA counts {compiled.flops / 1e9:.3f} GFLOPs on this {compiled.platform}, {excess:+.1%} against 2 MACs"
+        )
     return (
         f"{flops}: elementwise work counts there, taps on padding and all but one turn of a loop do not\n"
         f"its program takes {mib(compiled.arguments)} of parameters and images, {mib(compiled.temporaries)} of "

@@ -220,8 +220,8 @@ def bottleneck_block_weights(channels: int) -> int:
     Returns:
       The number of weights.
     """
-    ends = conv_parameters(4 * channels, channels, (1, 1), bias=False)
-    return 2 * ends + conv_parameters(channels, channels, (3, 3), bias=False)
+    pointwise = conv_parameters(4 * channels, channels, (1, 1), bias=False)
+    return 2 * pointwise + conv_parameters(channels, channels, (3, 3), bias=False)
 
 
 def voxel_bytes(side: int, *, channels: int = 1, itemsize: int = 4) -> int:

@@ -164,7 +164,7 @@ ADDITIVE = ("parameters", "parameter_bytes", "macs", "input_bytes", "output_byte
 
 def _layers(calls: list[Call], events: list[Event], params: Any, axes: Sequence[int]) -> Iterator[Layer]:
     outer = {call.parent for call in calls}  # calls with calls inside
-    owned = _owners({call.path for i, call in enumerate(calls) if i not in outer}, params)
+    parameters_of = _owners({call.path for i, call in enumerate(calls) if i not in outer}, params)
 
     def layer(numbered: tuple[int, Event]) -> tuple:
         i, event = numbered
@@ -172,16 +172,16 @@ def _layers(calls: list[Call], events: list[Event], params: Any, axes: Sequence[
 
     for key, numbered in itertools.groupby(enumerate(events), layer):
         run, call = [event for _, event in numbered], calls[key[0]]
-        path, kind, read, written = "/".join(call.path), call.kind, call.input_bytes * run[0].times, run
+        path, kind, read, run_events = "/".join(call.path), call.kind, call.input_bytes * run[0].times, run
         for n in range(len(call.path) + (len(key) > 1)):  # what the modules around it hold themselves
-            yield from (_parameter(name, leaf, "parameter") for name, leaf in owned.pop(call.path[:n], []))
+            yield from (_parameter(name, leaf, "parameter") for name, leaf in parameters_of.pop(call.path[:n], []))
         leaves = []
         if len(key) == 1:
-            leaves = [leaf for _, leaf in owned.pop(call.path, [])]
-            written = [event for event in run if event.name == "output"]
+            leaves = [leaf for _, leaf in parameters_of.pop(call.path, [])]
+            run_events = [event for event in run if event.name == "output"]
         else:
-            path, kind, read, written = f"{path}/{key[1]}".lstrip("/"), key[1], run[0].input_bytes, run[-1:]
-        largest = max(written, key=lambda event: math.prod(event.shape))
+            path, kind, read, run_events = f"{path}/{key[1]}".lstrip("/"), key[1], run[0].input_bytes, run[-1:]
+        largest = max(run_events, key=lambda event: math.prod(event.shape))
         yield Layer(
             path,
             kind,
@@ -190,23 +190,23 @@ def _layers(calls: list[Call], events: list[Event], params: Any, axes: Sequence[
             sum(map(size_in_bytes, leaves)),
             sum(event.macs for event in run),
             read,
-            sum(event.output_bytes for event in written),
+            sum(event.output_bytes for event in run_events),
             *_window(largest.field, axes),
         )
     called = {call.path for call in calls}  # one that only holds parameters for another has no work of its own
-    for path, leaves in owned.items():
+    for path, leaves in parameters_of.items():
         kind = "parameter" if path in called else "not run"
         yield from (_parameter(name, leaf, kind) for name, leaf in leaves)
 
 
 def _owners(leaves: set[tuple[str, ...]], params: Any) -> dict[tuple[str, ...], list[tuple[str, Any]]]:
     """{path of a module: its parameters, by name}: those below one of `leaves` are its own."""
-    owned: dict[tuple[str, ...], list[tuple[str, Any]]] = {}
+    parameters_of: dict[tuple[str, ...], list[tuple[str, Any]]] = {}
     for keys, leaf in jax.tree.leaves_with_path(params):
         names = tuple(str(key.key) for key in keys)
         path = next((names[:n] for n in range(len(names)) if names[:n] in leaves), names[:-1])
-        owned.setdefault(path, []).append(("/".join(names), leaf))
-    return owned
+        parameters_of.setdefault(path, []).append(("/".join(names), leaf))
+    return parameters_of
 
 
 def _parameter(name: str, leaf: Any, kind: str) -> Layer:

@@ -218,9 +218,9 @@ class _Walk:
             self.working.add(call)
             what = "product" if macs else _operation(eqn) if call in self.outer else None
         if what:
-            read, written = (times * sum(map(size_in_bytes, side)) for side in (eqn.invars, eqn.outvars))
+            read, output_bytes = (times * sum(map(size_in_bytes, side)) for side in (eqn.invars, eqn.outvars))
             shape = eqn.outvars[0].aval.shape
-            self.events.append(Event(call, what, shape, times, times * macs, read, written, results[0]))
+            self.events.append(Event(call, what, shape, times, times * macs, read, output_bytes, results[0]))
         return results
 
     def _dearest(self, branches: Sequence[Any], fields: list[Field], call: int, times: int) -> list[Field]:

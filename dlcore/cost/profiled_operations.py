@@ -228,10 +228,10 @@ def hot_operations(times: Mapping[str, float], text: str, runs: int, chip: Chip)
     Returns:
       The operations, the longest first.
     """
-    known, total = instructions(text), sum(times.values())
+    instructions_of, total = instructions(text), sum(times.values())
     rows = []
     for name, seconds in sorted(times.items(), key=lambda item: -item[1]):
-        instruction = known.get(name, Instruction(name, "?", "", 0.0, 0))
+        instruction = instructions_of.get(name, Instruction(name, "?", "", 0.0, 0))
         module, phase = module_of(instruction.path)
         compute, memory = instruction.flops / chip.flops, instruction.bytes / chip.bandwidth
         bound = "compute" if compute > memory else "memory"

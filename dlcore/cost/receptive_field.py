@@ -113,8 +113,8 @@ def _slide(span: Span, axis: int, taps: int, stride: int = 1, low: int = 0, dila
     if axis not in span.steps:
         return span
     step = span.steps[axis] / spread
-    ends = (-low * step, ((taps - 1) * dilation - low) * step)
-    return Span({**span.steps, axis: step * stride}, span.low + min(ends), span.high + max(ends))
+    offsets = (-low * step, ((taps - 1) * dilation - low) * step)
+    return Span({**span.steps, axis: step * stride}, span.low + min(offsets), span.high + max(offsets))
 
 
 def _spreads(shape: Sequence[int], over: Sequence[int]) -> bool:

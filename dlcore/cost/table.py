@@ -111,10 +111,10 @@ def _words(layers: Sequence[Layer], batch: int, chip: Chip | None) -> list[str]:
         f"{per}; outputs of all layers {sums.activation_bytes / 2**20:,.1f} MiB"
     ]
     if chip:
-        alone, fused = (1e6 * seconds for seconds in total_seconds(layers, chip))
+        unfused, fused = (1e6 * seconds for seconds in total_seconds(layers, chip))
         memory = sum(layer.macs > 0 and roofline(layer, chip).by == "memory" for layer in layers)
         sentences.append(
-            f"at least {alone:,.1f} us layer by layer, {fused:,.1f} us with all else fused into the layers that "
+            f"at least {unfused:,.1f} us layer by layer, {fused:,.1f} us with all else fused into the layers that "
             f"multiply, of which {memory} of {sum(layer.macs > 0 for layer in layers)} are bound by memory; at "
             f"{chip.flops / 1e12:g} bfloat16 TFLOP/s and {chip.bandwidth / 1e9:g} GB/s, compute binds above "
             f"{chip.flops / chip.bandwidth:.0f} FLOPs a byte"

@@ -65,16 +65,16 @@ def dependence(function: Callable[[jax.Array], jax.Array], x: Any, axis: int = 0
     return np.unpackbits(sets, axis=-1, count=count).astype(bool)
 
 
-def steps_to_see_all(seen: np.ndarray) -> int | None:
+def steps_to_see_all(dependence_masks: np.ndarray) -> int | None:
     """Count the steps until a state depends on all positions.
 
     Args:
-      seen: bool [steps, ..., N], dependence of the states after each step (`dependence`).
+      dependence_masks: bool [steps, ..., N], dependence of the states after each step (`dependence`).
 
     Returns:
       The first step, counted from 1, after which every element depends on all N; None if there is none.
     """
-    complete = seen.reshape(len(seen), -1).all(1)
+    complete = dependence_masks.reshape(len(dependence_masks), -1).all(1)
     return int(complete.argmax()) + 1 if complete.any() else None
 
 

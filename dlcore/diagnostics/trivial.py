@@ -44,14 +44,16 @@ class Trivial(NamedTuple):
     rule: str
 
 
-def trivial_measures(train: Any, test: Any, names: Iterable[str], known: Mapping[str, Any] = {}) -> dict[str, Trivial]:
+def trivial_measures(
+    train: Any, test: Any, names: Iterable[str], measured: Mapping[str, Any] = {}
+) -> dict[str, Trivial]:
     """Compute the trivial baselines on the test split.
 
     Args:
       train: the training source, or a dict of sources, of which the first one with labels is used.
       test: the test source, with `label: [N]`, `semantic: [N, H, W]` or `image: [N, H, W, C]`.
       names: names of the run's test measures.
-      known: {measure: (value, rule)} from the data, such as the likelihood of independent pixels; they take
+      measured: {measure: (value, rule)} from the data, such as the likelihood of independent pixels; they take
         precedence.
 
     Returns:
@@ -63,7 +65,7 @@ def trivial_measures(train: Any, test: Any, names: Iterable[str], known: Mapping
     if isinstance(train, Source) and isinstance(test, Source):
         baselines |= _of_labels(train, test, names) | _of_maps(train, test, names) | _of_images(train, test, names)
     baselines |= {name: Trivial(0.0, "no detection") for name in names if name in _NO_DETECTION}
-    baselines |= {name: Trivial(*pair) for name, pair in known.items()}
+    baselines |= {name: Trivial(*pair) for name, pair in measured.items()}
     return {name: trivial for name, trivial in baselines.items() if name in names}
 
 

@@ -82,14 +82,14 @@ def hyperband_brackets(last: int, eta: int = 3, first: int = 1) -> list[list[Run
 
 
 def successive_halving(
-    trials: Sequence[dict], plan: Sequence[Rung], advance: Callable[[list[int], int, int], np.ndarray]
+    trials: Sequence[dict], plan: Sequence[Rung], train_rung: Callable[[list[int], int, int], np.ndarray]
 ) -> dict[str, Any]:
     """Run successive halving.
 
     Args:
       trials: trials, at least as many as in the first rung; the first ones run.
       plan: the rungs.
-      advance: (indices, before, after) -> [len(indices)] scores, higher is better: trains those trials from step
+      train_rung: (indices, before, after) -> [len(indices)] scores, higher is better: trains those trials from step
         `before` to step `after`. A score that is not finite is worst.
 
     Returns:
@@ -112,7 +112,7 @@ def successive_halving(
         if not rows:
             break
         history.append(list(rows))
-        latest = np.asarray(advance(rows, before, rung.steps), float)
+        latest = np.asarray(train_rung(rows, before, rung.steps), float)
         scores[rows], steps[rows], before = latest, rung.steps, rung.steps
         dropped[rows] = len(plan) - 1 - number
         order = np.argsort(np.where(np.isfinite(latest), -latest, np.inf), kind="stable")

@@ -193,7 +193,7 @@ def _bracket(search: Search, values: list[dict], plan: Sequence[Rung], folder: P
     last: dict[str, Any] = {"rows": None, "state": None}
     curves: list[tuple[list[int], list[float]]] = [([], []) for _ in values]
 
-    def advance(rows: list[int], before: int, after: int) -> np.ndarray:
+    def train_rung(rows: list[int], before: int, after: int) -> np.ndarray:
         say(f"{len(rows)} trials to step {after}")
         state, previous_rows = last["state"], last["rows"]
         start = None if state is None else lambda _: select(state, [previous_rows.index(row) for row in rows])
@@ -207,7 +207,7 @@ def _bracket(search: Search, values: list[dict], plan: Sequence[Rung], folder: P
             curves[row][1].append(float(score))
         return sign * scores
 
-    result_of_halving = successive_halving(values, plan, advance)
+    result_of_halving = successive_halving(values, plan, train_rung)
     return [
         trial_of(v, *curve, monitor_mode)._replace(
             step=int(result_of_halving["steps"][i]), score=curve[1][-1], dropped=int(result_of_halving["dropped"][i])

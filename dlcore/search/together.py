@@ -133,36 +133,36 @@ def together(
     def init(rng: jax.Array, batch: Batch) -> TrialsState:
         columns = {name: jnp.asarray(column, jnp.float32) for name, column in values.items()}
         inner = jax.vmap(lambda row: build(row).init(rng, batch))(columns)
-        alive = jnp.ones(len(next(iter(columns.values()))), bool)
+        active = jnp.ones(len(next(iter(columns.values()))), bool)
         bounded = jnp.stack([all_finite(leaf) for leaf in jax.tree.leaves(inner)])
-        return TrialsState(jnp.zeros((), jnp.int32), rng, inner, columns, alive, bounded)
+        return TrialsState(jnp.zeros((), jnp.int32), rng, inner, columns, active, bounded)
 
-    def of_trials(metrics: Metrics, alive: jax.Array) -> Metrics:
-        bad = (~alive).astype(jnp.int32)
+    def of_trials(metrics: Metrics, active: jax.Array) -> Metrics:
+        bad = (~active).astype(jnp.int32)
         return {name: OfTrials(m, bad) for name, m in metrics.items() if isinstance(m, Sum) and m.total.ndim == 1}
 
     def update(state: TrialsState, batch: Batch) -> tuple[TrialsState, Metrics]:
-        def one(inner: Any, row: dict, alive: jax.Array) -> tuple[Any, Metrics, jax.Array]:
+        def one(inner: Any, row: dict, active: jax.Array) -> tuple[Any, Metrics, jax.Array]:
             after, metrics = build(row).update(inner, batch)
             finite = jnp.stack([all_finite(leaf) for leaf in jax.tree.leaves(after)])
-            alive &= all_finite((after.params, metrics)) & jnp.all(finite | ~state.bounded)
-            inner = jax.tree.map(lambda new, old: jnp.where(alive, new, old), after, inner)
-            return inner, _zero_unless(alive, metrics), alive
+            active &= all_finite((after.params, metrics)) & jnp.all(finite | ~state.bounded)
+            inner = jax.tree.map(lambda new, old: jnp.where(active, new, old), after, inner)
+            return inner, _zero_unless(active, metrics), active
 
         step = over(one, _convolves(state.inner))
-        inner, metrics, alive = step(state.inner, state.values, state.alive)
-        return state.replace(step=state.step + 1, inner=inner, alive=alive), of_trials(metrics, alive)
+        inner, metrics, active = step(state.inner, state.values, state.alive)
+        return state.replace(step=state.step + 1, inner=inner, alive=active), of_trials(metrics, active)
 
     def evaluate(state: TrialsState, batch: Batch) -> Metrics:
-        def one(inner: Any, row: dict, alive: jax.Array) -> tuple[Metrics, jax.Array]:
+        def one(inner: Any, row: dict, active: jax.Array) -> tuple[Metrics, jax.Array]:
             metrics = build(row).evaluate(inner, batch)
-            alive &= all_finite({name: m for name, m in metrics.items() if isinstance(m, Sum)})
-            return _zero_unless(alive, metrics), alive
+            active &= all_finite({name: m for name, m in metrics.items() if isinstance(m, Sum)})
+            return _zero_unless(active, metrics), active
 
-        metrics, alive = over(one, _convolves(state.inner))(state.inner, state.values, state.alive)
+        metrics, active = over(one, _convolves(state.inner))(state.inner, state.values, state.alive)
         return {
-            **of_trials(metrics, alive),
-            ALIVE: OfTrials(Sum(alive.astype(jnp.float32)), (~alive).astype(jnp.int32)),
+            **of_trials(metrics, active),
+            ALIVE: OfTrials(Sum(active.astype(jnp.float32)), (~active).astype(jnp.int32)),
         }
 
     def predict(state: TrialsState, batch: Batch) -> Any:
@@ -180,8 +180,8 @@ def together(
     return Learner(init, update, evaluate, predict, classes=classes)
 
 
-def _zero_unless(alive: jax.Array, metrics: Metrics) -> Metrics:
-    return jax.tree.map(lambda x: jnp.where(alive, x, jnp.zeros_like(x)), metrics)
+def _zero_unless(active: jax.Array, metrics: Metrics) -> Metrics:
+    return jax.tree.map(lambda x: jnp.where(active, x, jnp.zeros_like(x)), metrics)
 
 
 def _convolves(inner: Any) -> bool:

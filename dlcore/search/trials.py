@@ -239,9 +239,9 @@ def run_together(
     changes = {"steps": steps or setup.steps, "start": start, "evaluators": evaluators, "hooks": hooks}
     changes["learning_rate"] = None  # each trial has its own schedule
     part = {"offset": offset, "part_steps": steps} if steps else {}
-    claimed = TrialFolder(folder, run, rows, {**part, **(facts or {})})
+    trial_folder = TrialFolder(folder, run, rows, {**part, **(facts or {})})
     pipeline = OffsetPipeline(pipeline, offset) if offset else pipeline
-    return _fit(claimed, learner, pipeline, {**arguments, **changes})
+    return _fit(trial_folder, learner, pipeline, {**arguments, **changes})
 
 
 def _fit(trial_folder: TrialFolder, learner: Learner, pipeline: Any, arguments: dict[str, Any]) -> Result:
@@ -461,8 +461,8 @@ def _retrained(
     setup, joined = run.setup_of(data), data._replace(train=join(data.train, data.valid), valid=None)
     learner = run.experiment.build(setup)
     arguments = {**fit_arguments(run, setup, joined), "steps": trial.step}
-    claimed = TrialFolder(folder, run, facts={"best_step": trial.step})
-    return run, setup, joined, learner, _fit(claimed, learner, run.pipelines(joined), arguments).state
+    trial_folder = TrialFolder(folder, run, facts={"best_step": trial.step})
+    return run, setup, joined, learner, _fit(trial_folder, learner, run.pipelines(joined), arguments).state
 
 
 def _tested(run: ResolvedRun, setup: Setup, data: Splits, learner: Learner, state: Any) -> dict[str, float | None]:
