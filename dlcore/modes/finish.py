@@ -67,9 +67,10 @@ def finish(
             writer.write(row)
         for name, picture in (run.experiment.pictures(context) if run.experiment.pictures else {}).items():
             writer.image(f"test/{name}", picture, step)
+    trivial = trivial_measures(data.train, data.test, numbers, spec.get("trivial", {}))
     hook_panels = [panel for hook in hooks if hasattr(hook, "panels") for panel in hook.panels(context)]
     with activity("drawing the report"):
-        report = _report(run, context, result, step, seconds, hook_panels, batch)
+        report = _report(run, context, trivial, result, step, seconds, hook_panels, batch)
     headline = spec.get("headline", run.experiment.headline)
     value = numbers.get(headline)
     line = {
@@ -78,7 +79,7 @@ def finish(
         "dataset": spec.get("dataset", ""),
         "metric": f"test {metric_label(headline, spec)}",
         "value": value,
-        "baseline": _baseline(headline, context),
+        "baseline": _baseline(headline, context, trivial),
         "step": step,
         "wall_seconds": round(seconds, 1),
         **provenance.result_facts(flags.smoke),
@@ -89,10 +90,9 @@ def finish(
     say(f"{duration(seconds)} in all; report: {report}")
 
 
-def _baseline(headline: str, context: ReportContext) -> dict[str, Any] | None:
+def _baseline(headline: str, context: ReportContext, trivial: dict[str, Trivial]) -> dict[str, Any] | None:
     """Build the ledger entry of the baseline; None if it or the better direction is unknown."""
-    data, measure = context.data, describe(headline)
-    trivial = trivial_measures(data.train, data.test, context.numbers, context.spec.get("trivial", {}))
+    measure = describe(headline)
     trivial_value = baseline(headline, {**context.spec, **context.numbers}, trivial)
     if trivial_value is None or measure is None or not measure.better:
         return None
@@ -108,10 +108,16 @@ def _curves(context: ReportContext) -> list:
 
 
 def _report(
-    run: ResolvedRun, context: ReportContext, result: Result, step: int, seconds: float, hook_panels: list, batch: Any
+    run: ResolvedRun,
+    context: ReportContext,
+    trivial: dict[str, Trivial],
+    result: Result,
+    step: int,
+    seconds: float,
+    hook_panels: list,
+    batch: Any,
 ) -> Path:
     data, flags = context.data, run.flags
-    trivial = trivial_measures(data.train, data.test, context.numbers, context.spec.get("trivial", {}))
     first, *rest = (run.experiment.panels or _curves)(context)
     panels = [first, *hook_panels, *rest, *number_panels(context.numbers, trivial)]
     headline = context.spec.get("headline", run.experiment.headline)

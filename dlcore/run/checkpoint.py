@@ -1,4 +1,4 @@
-"""Checkpoints of one phase: a state and JSON metadata in one folder per step, saved asynchronously by orbax.
+"""Checkpoints of one run: a state and JSON metadata in one folder per step, saved asynchronously by orbax.
 
 In addition to orbax's CheckpointManager this module compares shapes and dtypes before it reads an array (orbax casts
 silently and reports mismatches without the leaf's name), leaves out zero-size arrays (orbax refuses them), compares

@@ -58,7 +58,6 @@ def fit(
     steps: int,
     seed: int = 0,
     folder: Path | str | None = None,
-    phase: str = "",
     valid: Any = None,
     evaluators: Sequence[Evaluator] = (),
     eval_batch_size: int = 256,
@@ -83,10 +82,9 @@ def fit(
     Args:
       learner: learner to train.
       train: a pipeline (`batch_at(step)`, `settings`), or a dict of them.
-      steps: steps of the whole phase, including those before a resume; at least as many as its checkpoints hold.
+      steps: steps of the whole run, including those before a resume; at least as many as its checkpoints hold.
       seed: random seed of the root key for `init`; a resume needs the same.
       folder: folder of metrics, events and checkpoints; None writes nothing.
-      phase: name of a sub-folder; an experiment may call fit for each of its phases, and a finished phase is skipped.
       valid: validation source; None evaluates nothing.
       evaluators: evaluators of `valid` (or of their own source), which run at the same steps.
       eval_batch_size: examples per batch in evaluation.
@@ -118,25 +116,25 @@ def fit(
         empty or has other arrays, or the folder's checkpoints have another seed, other data or more steps.
     """
     arguments = _Arguments(
-        learner,
-        train,
-        steps,
-        seed,
-        None if folder is None else Path(folder) / phase,
-        valid,
-        evaluators,
-        eval_batch_size,
-        start,
-        hooks,
-        placement or Placement(),
-        max(1, min(LOG_EVERY, steps // LEAST_LINES)) if log_every is None else log_every,
-        log_every is None,
-        learning_rate,
-        eval_every or steps,
-        saving,
-        progress and is_first(),
-        prefetch,
-        changed_data,
+        learner=learner,
+        train=train,
+        steps=steps,
+        seed=seed,
+        folder=None if folder is None else Path(folder),
+        valid=valid,
+        evaluators=evaluators,
+        eval_batch_size=eval_batch_size,
+        start=start,
+        hooks=hooks,
+        placement=placement or Placement(),
+        log_every=max(1, min(LOG_EVERY, steps // LEAST_LINES)) if log_every is None else log_every,
+        log_first=log_every is None,
+        learning_rate=learning_rate,
+        eval_every=eval_every or steps,
+        saving=saving,
+        progress=progress and is_first(),
+        prefetch=prefetch,
+        changed_data=changed_data,
     )
     if report and arguments.folder is None:
         raise ValueError("report=True: there is no folder to write it in; allowed: with folder=PATH, or report=False")
@@ -171,9 +169,9 @@ def _report(run: "_Run", result: Result, folder: Path) -> None:
         say(f"report: {path}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Arguments:
-    """The arguments of `fit`, with defaults filled in; `folder` is that of the phase."""
+    """The arguments of `fit`, with defaults filled in."""
 
     learner: Learner
     train: Any

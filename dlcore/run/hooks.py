@@ -1,7 +1,7 @@
 """Hooks: functions `(step, state, metrics) -> State | STOP | None` that fit calls at log and evaluation steps.
 
 `metrics` maps "train/loss", "valid/accuracy", ... to numbers. A hook that returns a State replaces the run's; one that
-returns STOP ends the phase after a last checkpoint. A hook with an attribute `memory`, a JSON-able dict, gets it back
+returns STOP ends the run after a last checkpoint. A hook with an attribute `memory`, a JSON-able dict, gets it back
 after a resume; one with a method `panels(ReportContext)` adds those panels to the report.
 
 The state is lent: the next step donates its arrays, and a deleted array raises "Array has been deleted". A hook that

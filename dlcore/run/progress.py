@@ -40,10 +40,10 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """The progress of one phase.
+    """The progress of one run.
 
     Args:
-      total: number of steps of the phase.
+      total: number of steps of the run.
       start: number of steps already done.
       enabled: False shows nothing.
       description: text before the bar.

@@ -23,14 +23,14 @@ class Result:
       state: the learner's last state.
       step: number of steps done, including those before a resume.
       history: rows of the log.
-      stopped: whether a hook ended the phase before its last step.
+      stopped: whether a hook ended the run before its last step.
       best_step: step of the best checkpoint; None if nothing was monitored.
       seconds: time in training steps, including those before a resume.
       seconds_before: part of `seconds` in earlier processes.
       compile_seconds: time until the first step could run.
       wait_fraction: fraction of this process' training time spent waiting for batches.
       memory: bytes by kind, see `dlcore.cost.memory.memory_report`.
-      first_step: number of steps done before this call; `step` itself if the phase had finished and none was trained.
+      first_step: number of steps done before this call; `step` itself if the run had finished and none was trained.
     """
 
     state: Any

@@ -50,7 +50,7 @@ class Saver:
 
     Args:
       saving: when to save, and which checkpoints to keep.
-      folder: folder of the phase; None saves nothing.
+      folder: folder of the run; None saves nothing.
     """
 
     def __init__(self, saving: Saving, folder: Path | None):
@@ -162,7 +162,7 @@ class Saver:
         """Read `finished.json`.
 
         Returns:
-          The last step of the finished phase; None if it has not finished.
+          The last step of the finished run; None if it has not finished.
 
         Raises:
           ValueError: the file is damaged.
@@ -171,11 +171,11 @@ class Saver:
         return read_json(path, ["step"])["step"] if path and path.exists() else None
 
     def write_finished(self, step: int, stopped: bool) -> None:
-        """Mark the phase as finished after the last checkpoint is on disk.
+        """Mark the run as finished after the last checkpoint is on disk.
 
         Args:
           step: the last step.
-          stopped: whether a hook ended the phase early.
+          stopped: whether a hook ended the run early.
         """
         if self.store is None or self.folder is None:
             return

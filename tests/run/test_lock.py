@@ -97,13 +97,13 @@ def test_fit_touches_nothing_that_another_process_trains(tmp_path, monkeypatch):
         lambda state, batch: batch["index"],
     )
     pipeline = Pipeline(Source.indices(8), 8)
-    fit(learner, pipeline, steps=2, folder=tmp_path, phase="a", progress=False)
+    fit(learner, pipeline, steps=2, folder=tmp_path / "a", progress=False)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.name != ".lock"}
     monkeypatch.setattr(LOCK, "WAIT_SECONDS", 0.0)
     with lock_folder(tmp_path / "a"), pytest.raises(FolderInUse):
-        fit(learner, pipeline, steps=4, folder=tmp_path, phase="a", progress=False)
+        fit(learner, pipeline, steps=4, folder=tmp_path / "a", progress=False)
     after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.name != ".lock"}
     before.pop(tmp_path / "a")  # the probe of a writable folder
     after.pop(tmp_path / "a")
     assert after == before
-    assert fit(learner, pipeline, steps=4, folder=tmp_path, phase="a", progress=False).step == 4
+    assert fit(learner, pipeline, steps=4, folder=tmp_path / "a", progress=False).step == 4
