@@ -385,10 +385,10 @@ def restore_state(run: ResolvedRun, learner: Learner, batch: Any, select: str) -
     from absl import logging
 
     from dlcore.run.checkpoint import Checkpoints
-    from dlcore.run.step import Program
+    from dlcore.run.pmap import program_for
 
     store = Checkpoints(run.folder / "checkpoints", mode=run.experiment.monitor_mode, read_only=True)
-    program = Program(learner, batch, run.placement(), run.flags.seed)
+    program = program_for(learner, batch, run.placement(), run.flags.seed)
     step = store.best_step() if select == "best" else None
     try:
         restored = store.restore(program.abstract_carry, step)

@@ -24,6 +24,7 @@ from dlcore.report.tables import table
 from dlcore.run import provenance
 from dlcore.run.checkpoint import check_writable
 from dlcore.run.json_files import write_json
+from dlcore.run.pmap import program_for
 from dlcore.run.progress import say
 from dlcore.run.step import Program
 
@@ -54,7 +55,7 @@ def profile(run: ResolvedRun) -> int:
     pipelines = run.pipelines(data)
     batch = batch_at(pipelines, 0)
     run.check_network(data, batch)
-    program = Program(run.experiment.build(setup), batch, run.placement(), run.flags.seed)
+    program = program_for(run.experiment.build(setup), batch, run.placement(), run.flags.seed)
     carry = program.split(program.init(batch, run.experiment.start(setup)))
     started = time.perf_counter()
     program.compile()

@@ -28,9 +28,9 @@ from dlcore.run.hooks import EarlyStopping, ReduceOnPlateau
 from dlcore.run.inputs import check_labels
 from dlcore.run.json_files import read_json, write_json
 from dlcore.run.lock import lock_folder
+from dlcore.run.pmap import program_for
 from dlcore.run.processes import barrier, is_first
 from dlcore.run.progress import say
-from dlcore.run.step import Program
 
 __all__ = ["MODE", "Prepared", "fit_arguments", "prepare", "train", "train_page"]
 
@@ -191,7 +191,7 @@ def prepare(run: ResolvedRun) -> Prepared:
     run.check_network(data, batch)
     messages = run.experiment.notes(setup, data)
     learner = run.experiment.build(setup)
-    program = Program(learner, batch, placement, run.flags.seed)  # traces init and update
+    program = program_for(learner, batch, placement, run.flags.seed)  # traces init and update
     if _plateau(run, setup, data) and not has_plateau_scale(program.abstract_state.opt_state):
         raise FlagError(f"--schedule=plateau: {run.experiment.name} has an optimizer of its own; allowed: the others")
     start = run.experiment.start(setup)

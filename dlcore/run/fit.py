@@ -32,12 +32,13 @@ from dlcore.run.inputs import check_checkpoint, check_labels, check_pipelines, c
 from dlcore.run.lock import lock_folder
 from dlcore.run.metrics_writer import MetricsWriter, read_metrics
 from dlcore.run.nonfinite import REMEDY, NonFiniteError, bad_leaves, diagnose, unbounded_leaves
+from dlcore.run.pmap import program_for
 from dlcore.run.preemption import Preempted, Preemption
 from dlcore.run.processes import is_first
 from dlcore.run.progress import Progress, say
 from dlcore.run.result import Result
 from dlcore.run.saving import Saver, Saving
-from dlcore.run.step import Carry, Placement, Program
+from dlcore.run.step import Carry, Placement
 from dlcore.run.sums import fold
 
 __all__ = ["Result", "Saving", "fit"]
@@ -208,7 +209,7 @@ class _Run:
     def __init__(self, arguments: _Arguments):
         self.arguments = arguments
         self.example = batch_at(arguments.train, 0)
-        self.program = Program(arguments.learner, self.example, arguments.placement, arguments.seed)
+        self.program = program_for(arguments.learner, self.example, arguments.placement, arguments.seed)
         check_labels(arguments.learner, self.program.abstract_state, self.example, arguments.train, arguments.valid)
         self.evaluation = Evaluation(arguments.learner, arguments.placement)
         if arguments.valid is not None:

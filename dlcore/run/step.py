@@ -1,15 +1,13 @@
 """Compile a learner for a placement: its initialization and one training step, each traced once.
 
 The training step carries the sums of its metrics and the first non-finite step, so that nothing is fetched between log
-steps. Under `pmap` the carry is stacked over the devices; `join` restores its global shape for
-saving and evaluation, and `split` is the inverse.
+steps. `dlcore.run.pmap` does the same under `jax.pmap`.
 """
 
 import contextlib
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
 from typing import Any, Literal
 
 import jax
@@ -20,21 +18,19 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dlcore.choices import check_choice
 from dlcore.learner import Learner, Metrics, root_key
-from dlcore.ops.replica import REPLICA
 from dlcore.run.sharding import (
     DATA,
     Rule,
     batch_shardings,
     leaf_paths,
     make_mesh,
-    path_of,
     put_batch,
     put_rows,
     state_shardings,
 )
 from dlcore.run.sums import Sums
 
-__all__ = ["Carry", "Placement", "Program", "all_finite", "is_key"]
+__all__ = ["Carry", "Placement", "Program", "all_finite", "check_avals", "is_key"]
 
 
 @dataclass(frozen=True)
@@ -135,7 +131,7 @@ def all_finite(tree: Any) -> jax.Array:
 
 
 class Program:
-    """A learner's training step, compiled ahead of time for one batch shape.
+    """A learner's training step, compiled ahead of time for one batch shape; `program_for` makes it.
 
     Args:
       learner: learner to compile.
@@ -171,28 +167,15 @@ class Program:
             self.abstract_state, self._mesh, placement.sharding, learner.batched, must_divide=placement.spmd == "pmap"
         )
         self.replicated = NamedSharding(self._mesh, PartitionSpec())
-        self._pmapped = placement.spmd == "pmap"
         metrics = self._abstract_metrics()
         self.abstract_carry = self._with_shardings(metrics)
         self.compiled: Any = None
-        self._fresh = jax.jit(lambda: Sums.empty(self.abstract_carry.bad), out_shardings=self.replicated)
+        self._zero_sums = jax.jit(lambda: Sums.empty(self.abstract_carry.bad), out_shardings=self.replicated)
         self._copy = jax.jit(lambda s: jax.tree.map(jnp.copy, _strong(s)), out_shardings=self.state_shardings)
 
-    def _pmap(self, function: Callable, **options: Any) -> Any:
-        return jax.pmap(function, axis_name=REPLICA, devices=list(self._mesh.devices.flat), **options)
-
     def _abstract_metrics(self) -> Metrics:
-        if self._pmapped:
-            update = self._pmap(self.learner.update)
-            state, metrics = jax.eval_shape(update, self._stacked(self.abstract_state), self._rows(self.batch))
-            state, metrics = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), (state, metrics))
-            expected = jax.tree.map(
-                lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self._stacked(self.abstract_state)
-            )
-        else:
-            state, metrics = jax.eval_shape(self.learner.update, self.abstract_state, self.batch)
-            expected = self.abstract_state
-        _same_avals(expected, state)
+        state, metrics = jax.eval_shape(self.learner.update, self.abstract_state, self.batch)
+        check_avals(self.abstract_state, state)
         return jax.eval_shape(lambda m: _strong(m), metrics)
 
     def _with_shardings(self, metrics: Metrics) -> Carry:
@@ -221,11 +204,11 @@ class Program:
         state = self._first_state(batch)
         if start is not None:
             changed = start(state)
-            _same_avals(self.abstract_state, changed, "start")
+            check_avals(self.abstract_state, changed, "start")
             state = self.place(changed)
         scalar = np.asarray(-1, np.int32)
-        sums = self._fresh()
-        return Carry(state, sums, jax.device_put(scalar, self.replicated), self._fresh().metrics)
+        sums = self._zero_sums()
+        return Carry(state, sums, jax.device_put(scalar, self.replicated), self._zero_sums().metrics)
 
     def _first_state(self, batch: Any) -> Any:
         """Compute the state of `init`. Several CPU devices copy it from one device, because collectives of an
@@ -244,7 +227,7 @@ class Program:
         Returns:
           The state on the devices.
         """
-        _same_avals(self.abstract_state, state, "a hook")
+        check_avals(self.abstract_state, state, "a hook")
         copied = self._copy(jax.device_put(state, self.state_shardings))
         self.placement.pace(copied)
         return copied
@@ -254,9 +237,7 @@ class Program:
     def _step(self, carry: Carry, batch: Any) -> Carry:
         self.traces += 1
         state, metrics = self.learner.update(carry.state, batch)
-        state, metrics = _strong(state), _strong(metrics)
-        if self._pmapped:
-            metrics = {name: jax.lax.all_gather(m, REPLICA).collapse() for name, m in metrics.items()}
+        state, metrics = _strong(state), self._gather(_strong(metrics))
         finite = [metric.finite() for metric in metrics.values()]
         first = (carry.bad_step < 0) & ~jnp.all(jnp.array(finite or True))
         return Carry(
@@ -266,16 +247,17 @@ class Program:
             bad=jax.tree.map(lambda new, old: jnp.where(first, new, old), metrics, carry.bad),
         )
 
+    def _gather(self, metrics: Metrics) -> Metrics:
+        """Metrics of all devices, which under jit is what `update` returns."""
+        return metrics
+
     def _lower(self, donate: bool) -> Any:
-        donated = (0,) if donate else ()
-        if self._pmapped:
-            return self._pmap(self._step, donate_argnums=donated).lower(self._stacked_carry(), self._rows(self.batch))
         shardings = jax.tree.map(lambda x: x.sharding, self.abstract_carry)
         step = jax.jit(
             self._step,
             in_shardings=(shardings, self._batch_shardings),
             out_shardings=shardings,
-            donate_argnums=donated,
+            donate_argnums=(0,) if donate else (),
         )
         with self.placement.context():
             return step.lower(self.abstract_carry, self.batch)
@@ -315,11 +297,8 @@ class Program:
         Returns:
           (64-bit sums on the host; the carry with empty sums).
         """
-        sums, zero_sums = carry.sums, self._fresh()
+        sums, zero_sums = carry.sums, self._zero_sums()
         self.placement.pace(zero_sums)
-        if self._pmapped:
-            sums = jax.tree.map(lambda x: x[0], jax.device_get(sums))
-            zero_sums = jax.device_put(self._stack(zero_sums), self._stacked_sharding())
         return sums.on_host(), dataclasses.replace(carry, sums=zero_sums)
 
     # Batches and shapes
@@ -331,11 +310,9 @@ class Program:
           batch: this process' part of the batch, on the host.
 
         Returns:
-          The batch, stacked over the devices under pmap.
+          The batch.
         """
-        if not self._pmapped:
-            return put_batch(batch, self._batch_shardings)
-        return jax.device_put(self._rows(batch), self._stacked_sharding())
+        return put_batch(batch, self._batch_shardings)
 
     def put_global(self, batch: Any) -> Any:
         """Copy a host batch to the devices, for `init` and evaluation.
@@ -348,46 +325,6 @@ class Program:
         """
         return put_rows(batch, self._mesh)
 
-    def _rows(self, batch: Any) -> Any:
-        n = self.placement.data_size
-
-        def rows(x):
-            if x.shape and x.shape[0] % n == 0:
-                shape = (n, x.shape[0] // n, *x.shape[1:])
-                return jax.ShapeDtypeStruct(shape, x.dtype) if isinstance(x, jax.ShapeDtypeStruct) else x.reshape(shape)
-            shape = (n, *x.shape)
-            return (
-                jax.ShapeDtypeStruct(shape, x.dtype)
-                if isinstance(x, jax.ShapeDtypeStruct)
-                else np.broadcast_to(x, shape)
-            )
-
-        return jax.tree.map(rows, batch)
-
-    def _is_batched(self, path: str) -> bool:
-        return any(fnmatch(path, pattern) for pattern in self.learner.batched)
-
-    def _stacked_sharding(self) -> NamedSharding:
-        return NamedSharding(self._mesh, PartitionSpec(DATA))
-
-    def _stacked(self, state: Any) -> Any:
-        n = self.placement.data_size
-
-        def stacked(path, x):
-            shape = (n, x.shape[0] // n, *x.shape[1:]) if self._is_batched(path_of(path)) else (n, *x.shape)
-            return jax.ShapeDtypeStruct(shape, x.dtype)
-
-        return jax.tree_util.tree_map_with_path(stacked, state)
-
-    def _stacked_carry(self) -> Carry:
-        carry = self.abstract_carry
-        rest = jax.eval_shape(self._stack, jax.tree.map(_bare, (carry.sums, carry.bad_step, carry.bad)))
-        return Carry(self._stacked(self.abstract_state), *rest)
-
-    def _stack(self, tree: Any) -> Any:
-        n = self.placement.data_size
-        return jax.tree.map(lambda x: jnp.broadcast_to(x, (n, *x.shape)), tree)
-
     def split(self, carry: Carry) -> Carry:
         """Convert a carry from its global shape to that of `step`.
 
@@ -395,18 +332,9 @@ class Program:
           carry: carry in its global shape.
 
         Returns:
-          The carry, stacked over the devices under pmap; the same one under jit.
+          The carry of `step`, under jit the same.
         """
-        if not self._pmapped:
-            return carry
-
-        def split(path, x, target):
-            stacked = x.reshape(target.shape) if self._is_batched(path_of(path)) else jnp.broadcast_to(x, target.shape)
-            return jax.device_put(stacked, self._stacked_sharding())
-
-        state = jax.tree_util.tree_map_with_path(split, carry.state, self._stacked(self.abstract_state))
-        rest = jax.device_put(self._stack((carry.sums, carry.bad_step, carry.bad)), self._stacked_sharding())
-        return Carry(state, *rest)
+        return carry
 
     def join(self, carry: Carry) -> Carry:
         """Convert a carry to its global shape, for saving and evaluation.
@@ -415,30 +343,26 @@ class Program:
           carry: carry, as `step` returns it.
 
         Returns:
-          The carry in its global shape; the same one under jit.
+          The carry in its global shape, under jit the same.
         """
-        if not self._pmapped:
-            return carry
-
-        def join(path, x):
-            return x.reshape(-1, *x.shape[2:]) if self._is_batched(path_of(path)) else x[0]
-
-        carry = jax.block_until_ready(carry)  # the slices below run on all devices too: not two programs at once
-        state = jax.tree_util.tree_map_with_path(join, carry.state)
-        state = jax.device_put(state, self.state_shardings)
-        rest = jax.tree.map(lambda x: x[0], (carry.sums, carry.bad_step, carry.bad))
-        return Carry(state, *jax.device_put(rest, self.replicated))
+        return carry
 
 
 def _device_dtype(dtype: Any) -> Any:
     return jax.dtypes.canonicalize_dtype(dtype)
 
 
-def _bare(x: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(x.shape, x.dtype)
+def check_avals(expected: Any, actual: Any, name: str = "update") -> None:
+    """Check that a state keeps its structure, shapes and dtypes.
 
+    Args:
+      expected: abstract state before.
+      actual: state, or abstract state, after.
+      name: what changed it, for the message.
 
-def _same_avals(expected: Any, actual: Any, name: str = "update") -> None:
+    Raises:
+      ValueError: it does not.
+    """
     expected_structure, structure = jax.tree.structure(expected), jax.tree.structure(actual)
     if expected_structure != structure:
         left, right = dict(leaf_paths(expected)), dict(leaf_paths(actual))

@@ -13,7 +13,7 @@ from dlcore.learner import Sum
 from dlcore.modes.train import fit_arguments
 from dlcore.report.measures import better_direction
 from dlcore.run.evaluate import Evaluation, compute_metrics, pad_local_batches, scalars
-from dlcore.run.step import Program
+from dlcore.run.pmap import program_for
 
 __all__ = ["check_metric", "monitor_mode_of"]
 
@@ -66,7 +66,7 @@ def _validation_names(run: ResolvedRun, data: Splits) -> _ValidationNames:
     setup, placement = run.setup_of(data), run.placement()
     learner, arguments = run.experiment.build(setup), fit_arguments(run, setup, data)
     batch = batch_at(run.pipelines(data), 0)
-    state = Program(learner, batch, placement, run.flags.seed).init(batch, arguments["start"]).state
+    state = program_for(learner, batch, placement, run.flags.seed).init(batch, arguments["start"]).state
     first = next(iter(pad_local_batches(data.valid, min(8, run.flags.eval_batch_size), placement)))
     metrics = Evaluation(learner, placement).metrics(state, [first])
     of_evaluators = [name for evaluator in arguments["evaluators"] for name in evaluator.names]

@@ -21,7 +21,7 @@ from dlcore.nn import BatchNorm
 from dlcore.ops.replica import REPLICA
 from dlcore.optim import create_optimizer
 from dlcore.run import Placement, evaluate, fit, make_mesh
-from dlcore.run.step import Program
+from dlcore.run.pmap import program_for
 from tests.experiment.arguments import arguments_of
 
 CLASSES = 10
@@ -478,7 +478,7 @@ def test_settings_may_be_traced():
 
 def test_the_state_is_a_fixed_point_without_weak_types():
     learner = make_learner(model=Normed(), optimizer=optax.adamw(1e-3))
-    program = Program(learner, batch(), one_device(), 0)
+    program = program_for(learner, batch(), one_device(), 0)
     assert program.abstract_state.step.dtype == jnp.int32
     assert set(program.abstract_state.model_state) == {"batch_stats"}
 

@@ -14,8 +14,9 @@ from flax import struct
 from dlcore.learner import Last, Learner, Max, State, Sum
 from dlcore.optim import cross_replica
 from dlcore.run import Placement, make_mesh
+from dlcore.run.pmap import program_for
 from dlcore.run.sharding import leaf_paths
-from dlcore.run.step import Program, all_finite
+from dlcore.run.step import all_finite
 
 COMPILED: list[str] = []
 jax.monitoring.register_event_duration_secs_listener(
@@ -92,7 +93,7 @@ def batch(step=0, rows=16):
 
 
 def program_of(placement, **kwargs):
-    program = Program(regression(**kwargs), batch(), placement, 0)
+    program = program_for(regression(**kwargs), batch(), placement, 0)
     program.compile()
     return program
 
@@ -125,11 +126,11 @@ def test_placements_that_cannot_be():
 
 @pytest.mark.slow
 def test_every_placement_starts_from_the_same_bits():
-    first = Program(regression(), batch(), one_device(), 0).init(batch()).state
+    first = program_for(regression(), batch(), one_device(), 0).init(batch()).state
     for placement in (eight(), eight("pmap"), Placement(make_mesh("data:4,model:2"), "fsdp+tensor")):
-        other = Program(regression(), batch(), placement, 0).init(batch()).state
+        other = program_for(regression(), batch(), placement, 0).init(batch()).state
         chex.assert_trees_all_equal(data(first), data(other))
-    moved = Program(regression(), batch(), one_device(), 1).init(batch()).state
+    moved = program_for(regression(), batch(), one_device(), 1).init(batch()).state
     assert not np.allclose(moved.params["w"], first.params["w"])
 
 
@@ -188,7 +189,7 @@ def test_an_update_that_loses_or_adds_a_leaf_is_named():
         return state.replace(params={**state.params, "momentum": jnp.zeros(2)}), metrics
 
     with pytest.raises(ValueError, match=r"update changes the structure of the state: params/momentum"):
-        Program(learner._replace(update=update), batch(), one_device(), 0)
+        program_for(learner._replace(update=update), batch(), one_device(), 0)
 
 
 # Compilation
@@ -240,7 +241,7 @@ def test_hooks_that_return_a_state_compile_nothing_after_the_first_time():
 
 def test_wide_host_dtypes_are_cast_and_other_shapes_refused():
     wide = {**batch(), "x": batch()["x"].astype(np.float64), "index": np.arange(16)}
-    program = Program(regression(), wide, one_device(), 0)
+    program = program_for(regression(), wide, one_device(), 0)
     program.compile()
     carry = program.init(wide)
     with compilations() as found:
@@ -383,7 +384,7 @@ def test_a_batch_leaf_that_does_not_divide_goes_to_every_replica():
 
     placement = eight("pmap")
     rows = {**batch(), "style": np.full((1, 4), 2.0, np.float32)}
-    program = Program(regression(metrics), rows, placement, 0)
+    program = program_for(regression(metrics), rows, placement, 0)
     program.compile()
     carry = program.step(program.split(program.init(rows)), program.put(rows))
     assert program.take_sums(carry)[0]["style"].compute() == 8.0
@@ -393,7 +394,7 @@ def test_batched_leaves_that_do_not_divide():
     rows = batch(rows=12)
     placement = eight("pmap")
     with pytest.raises(ValueError, match="carry has 12 rows, which do not divide over 8 devices"):
-        Program(regression(), rows, placement, 0)
-    program = Program(regression(), rows, eight("jit"), 0)
+        program_for(regression(), rows, placement, 0)
+    program = program_for(regression(), rows, eight("jit"), 0)
     program.compile()
     assert program.state_shardings.carry.is_fully_replicated
