@@ -13,8 +13,10 @@ for; by chance it is 1/12. The first command reaches 2.22 bits a sample, where a
 generated tones have their pitch; one seed. The other commands were not run. The last two write .wav files.
 """
 
+import dataclasses
 import math
 from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -25,9 +27,9 @@ from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
 from dlcore.experiment.setting import FlagError
 from dlcore.generative import autoregressive
 from dlcore.generative.wave_net import WaveNet
-from dlcore.kits.generative import samples
-from dlcore.kits.training import optimizer
-from dlcore.learner import Range
+from dlcore.kits.generative.samples import Samples
+from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.learner import Learner, Range
 from dlcore.main import main
 from dlcore.ops import mu_law_decode, mu_law_encode
 from dlcore.sequence.ngram import ngram_loss
@@ -35,21 +37,12 @@ from dlcore.sequence.ngram import ngram_loss
 ORDERS = (1, 2, 3)
 NUM_SAMPLES = 8 * len(PITCHES)
 """Tones that are drawn at an evaluation."""
-
-SETTINGS = {
-    "levels": Setting(64, "mu-law codes of a sample", limits=Range(2, 256), essential=True),
-    "length": Setting(512, "samples of a tone", limits=Range(64), essential=True),
-    "sample_rate": Setting(4000, "samples a second", limits=Range(3500)),
-    "train_size": Setting(3000, "training tones", limits=Range(len(PITCHES))),
-    "test_size": Setting(300, "tones of validation, and as many of test", limits=Range(len(PITCHES))),
-    "conditional": Setting(True, "give the network the pitch of a tone", essential=True),
-    **samples.SETTINGS,
-    "num_drawn": Setting(12, "tones that --mode=predict draws", limits=Range(1), identity=False),
-    "sample_pitch": Setting(
-        None, f"pitch that --mode=predict draws, of {', '.join(PITCHES)}; by default all in turn", str | None,
-        identity=False,
-    ),
-}  # fmt: skip
+SAMPLE_PITCH = Setting(
+    None,
+    f"pitch that --mode=predict draws, of {', '.join(PITCHES)}; by default all in turn",
+    str | None,
+    identity=False,
+)
 
 
 def coded(source: Source, levels: int) -> Source:
@@ -77,125 +70,142 @@ def asked_tones(count: int, label: int | None = None) -> Source:
     return Source({"label": labels.astype(np.int32)}, count, class_names=PITCHES, name="tones")
 
 
-def data(flags: Flags) -> Splits:
-    sizes = (flags.train_size, flags.test_size, flags.test_size)
-    parts = [
-        coded(tones(size, 3 * flags.seed + i, length=flags.length, sample_rate=flags.sample_rate), flags.levels)
-        for i, size in enumerate(sizes)
-    ]
-    bits = baselines(*(part.arrays["codes"] for part in parts), flags.levels)
-    best = min(bits, key=bits.get)
-    spec = {
-        "dataset": "tones",
-        "class_names": list(PITCHES),
-        "num_classes": len(PITCHES),
-        "sample_rate": flags.sample_rate,
-        "length": flags.length,
-        "baselines": bits,
-        "trivial": {f"bits_per_dim_{flags.levels}_codes": (bits[best], best)},
-        "headline": f"bits_per_dim_{flags.levels}_codes",
-    }
-    note = "bits a sample without a network: " + ", ".join(f"{name} {value:.3f}" for name, value in bits.items())
-    return Splits(*parts, spec, (note,), shown=asked_tones(len(PITCHES)))
+@dataclasses.dataclass(frozen=True)
+class Tones(Samples):
+    """Tones of the semitones of an octave, as mu-law codes.
 
+    Args:
+      levels: mu-law codes of a sample
+      length: samples of a tone
+      sample_rate: samples a second
+      train_size: training tones
+      test_size: tones of validation, and as many of test
+      conditional: give the network the pitch of a tone
+      num_drawn: tones that --mode=predict draws
+    """
 
-def build(setup: Setup):
-    flags = setup.flags
-    learner = autoregressive.learner(
-        model=WaveNet(
-            flags.levels, len(PITCHES) if flags.conditional else 0, **flags.group("wave_net"), dtype=setup.dtype
-        ),
-        optimizer=optimizer.build(setup),
-        shape=(1, flags.length, 1),
-        **flags.group("learner"),
-    )
+    levels: Annotated[int, Range(2, 256), "essential"] = 64
+    length: Annotated[int, Range(64), "essential"] = 512
+    sample_rate: Annotated[int, Range(3500)] = 4000
+    train_size: Annotated[int, Range(len(PITCHES))] = 3000
+    test_size: Annotated[int, Range(len(PITCHES))] = 300
+    conditional: Annotated[bool, "essential"] = True
+    num_drawn: Annotated[int, Range(1), "no identity"] = 12
 
-    def predict(state, batch):
-        outputs = learner.predict(state, batch)
-        waveform = mu_law_decode(outputs["levels"][:, 0, :, 0], flags.levels)
-        return {"waveform": waveform, "nats": outputs["nats"]}
+    monitor = "loss"
+    monitor_mode = "min"
+    headline = "bits_per_dim_64_codes"
+    plain: ClassVar[dict[str, Any]] = {"ema": None, "weight_decay": 0.0}
 
-    return optimizer.evaluate_ema(learner._replace(predict=predict), setup)
+    def settings(self) -> dict[str, Setting]:
+        return {**super().settings(), "sample_pitch": SAMPLE_PITCH}
 
+    def data(self, flags: Flags) -> Splits:
+        sizes = (flags.train_size, flags.test_size, flags.test_size)
+        parts = [
+            coded(tones(size, 3 * flags.seed + i, length=flags.length, sample_rate=flags.sample_rate), flags.levels)
+            for i, size in enumerate(sizes)
+        ]
+        bits = baselines(*(part.arrays["codes"] for part in parts), flags.levels)
+        best = min(bits, key=bits.get)
+        spec = {
+            "dataset": "tones",
+            "class_names": list(PITCHES),
+            "num_classes": len(PITCHES),
+            "sample_rate": flags.sample_rate,
+            "length": flags.length,
+            "baselines": bits,
+            "trivial": {f"bits_per_dim_{flags.levels}_codes": (bits[best], best)},
+            "headline": f"bits_per_dim_{flags.levels}_codes",
+        }
+        note = "bits a sample without a network: " + ", ".join(f"{name} {value:.3f}" for name, value in bits.items())
+        return Splits(*parts, spec, (note,), shown=asked_tones(len(PITCHES)))
 
-def evaluators(setup: Setup, splits: Splits, split: str) -> list:
-    if not setup.flags.conditional:
-        return []
-    frequencies = pitch_frequency(np.arange(len(PITCHES)))
-    count = len(PITCHES) if setup.flags.smoke else NUM_SAMPLES
-    return [pitch_evaluator(frequencies, setup.flags.sample_rate, asked_tones(count))]
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        flags = setup.flags
+        fields = flags.group("wave_net")
+        model = WaveNet(flags.levels, len(PITCHES) if flags.conditional else 0, **fields, dtype=setup.dtype)
+        return {"model": model, "shape": (1, flags.length, 1)}
 
+    def wrap(self, learner: Learner, setup: Setup) -> Learner:
+        """Decode the codes of `predict` to waveforms."""
 
-def drawn(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
-    label, names = None, spec["class_names"]
-    if flags.sample_pitch is not None:
-        if flags.sample_pitch not in names or not flags.conditional:
-            allowed = ", ".join(names) if flags.conditional else "of --conditional runs"
-            raise FlagError(f"--sample_pitch={flags.sample_pitch}: not a trained pitch; allowed: {allowed}")
-        label = names.index(flags.sample_pitch)
-    source = asked_tones(flags.num_drawn, label)
-    return source, [f"tone_{i:03}" for i in range(flags.num_drawn)]
+        def predict(state, batch):
+            outputs = learner.predict(state, batch)
+            waveform = mu_law_decode(outputs["levels"][:, 0, :, 0], setup.flags.levels)
+            return {"waveform": waveform, "nats": outputs["nats"]}
 
+        return learner._replace(predict=predict)
 
-def describe(outputs: dict, spec: dict) -> list[dict]:
-    return [{"nats": float(n), "text": f"-log p = {n:.2f} nats"} for n in outputs["nats"]]
+    def expected_loss(self, setup: Setup) -> float:
+        return math.log(setup.flags.levels)
 
+    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list:
+        if not setup.flags.conditional:
+            return []
+        frequencies = pitch_frequency(np.arange(len(PITCHES)))
+        count = len(PITCHES) if setup.flags.smoke else NUM_SAMPLES
+        return [pitch_evaluator(frequencies, setup.flags.sample_rate, asked_tones(count))]
 
-def write(folder: Path, outputs: dict, source: Source, names: list[str], spec: dict) -> list[Path]:
-    from dlcore.report.sound import save_wav
+    def drawn(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
+        label, names = None, spec["class_names"]
+        if flags.sample_pitch is not None:
+            if flags.sample_pitch not in names or not flags.conditional:
+                allowed = ", ".join(names) if flags.conditional else "of --conditional runs"
+                raise FlagError(f"--sample_pitch={flags.sample_pitch}: not a trained pitch; allowed: {allowed}")
+            label = names.index(flags.sample_pitch)
+        source = asked_tones(flags.num_drawn, label)
+        return source, [f"tone_{i:03}" for i in range(flags.num_drawn)]
 
-    return [
-        save_wav(folder / f"{name}.wav", waveform, spec["sample_rate"])
-        for name, waveform in zip(names, outputs["waveform"], strict=True)
-    ]
+    def describe(self, outputs: dict, spec: dict) -> list[dict]:
+        return [{"nats": float(n), "text": f"-log p = {n:.2f} nats"} for n in outputs["nats"]]
 
+    def write(self, folder: Path, outputs: dict, source: Source, names: list[str], spec: dict) -> list[Path]:
+        from dlcore.report.sound import save_wav
 
-def panels(context) -> list:
-    from dlcore.report.curves import curves
-    from dlcore.report.sound import sound_panel, spectrum_panel
-    from dlcore.report.tables import table
+        return [
+            save_wav(folder / f"{name}.wav", waveform, spec["sample_rate"])
+            for name, waveform in zip(names, outputs["waveform"], strict=True)
+        ]
 
-    spec, numbers, rate = context.spec, context.numbers, context.spec["sample_rate"]
-    bits = {**spec["baselines"], "WaveNet": numbers[spec["headline"]]}
-    rows = [{"model": name, "bits a sample": round(value, 3)} for name, value in bits.items()]
-    waveforms, frequencies = context.outputs["waveform"], pitch_frequency(np.arange(len(PITCHES)))
-    panels = [table(rows, "Likelihood of test tones", "The fewer bits, the better.")]
-    if context.flags.conditional:
-        found = spectral_pitch(waveforms, rate)
-        off = semitones(found, frequencies)
-        names = [f"{PITCHES[i]}, {frequencies[i]:.0f} Hz: {off[i]:+.2f}" for i in range(len(PITCHES))]
-        note = (
-            f"One tone of each pitch, unselected. {100 * numbers['pitch_accuracy']:.1f} % of {NUM_SAMPLES} tones are "
-            "within half a semitone of the pitch that was asked for (the gray line); 8.3 % would be by chance. The "
-            "numbers are semitones off."
-        )
-        panels.append(spectrum_panel(waveforms, names, frequencies, rate, "Spectra of generated tones", note))
-    real = context.data.test.arrays["codes"][: len(PITCHES)]
-    names = PITCHES if context.flags.conditional else [f"tone {i + 1}" for i in range(len(PITCHES))]
-    return [
-        *panels,
-        sound_panel(waveforms, names, rate, "Generated tones", "Unselected."),
-        sound_panel(np.asarray(mu_law_decode(real, context.flags.levels)), PITCHES, rate, "Test tones", "Decoded."),
-        curves(context.history),
-    ]
+    def panels(self, context: Any) -> list:
+        from dlcore.report.curves import curves
+        from dlcore.report.sound import sound_panel, spectrum_panel
+        from dlcore.report.tables import table
+
+        spec, numbers, rate = context.spec, context.numbers, context.spec["sample_rate"]
+        bits = {**spec["baselines"], "WaveNet": numbers[spec["headline"]]}
+        rows = [{"model": name, "bits a sample": round(value, 3)} for name, value in bits.items()]
+        waveforms, frequencies = context.outputs["waveform"], pitch_frequency(np.arange(len(PITCHES)))
+        panels = [table(rows, "Likelihood of test tones", "The fewer bits, the better.")]
+        if context.flags.conditional:
+            found = spectral_pitch(waveforms, rate)
+            off = semitones(found, frequencies)
+            names = [f"{PITCHES[i]}, {frequencies[i]:.0f} Hz: {off[i]:+.2f}" for i in range(len(PITCHES))]
+            note = (
+                f"One tone of each pitch, unselected. {100 * numbers['pitch_accuracy']:.1f} % of {NUM_SAMPLES} tones "
+                "are within half a semitone of the pitch that was asked for (the gray line); 8.3 % would be by chance. "
+                "The numbers are semitones off."
+            )
+            panels.append(spectrum_panel(waveforms, names, frequencies, rate, "Spectra of generated tones", note))
+        real = context.data.test.arrays["codes"][: len(PITCHES)]
+        names = PITCHES if context.flags.conditional else [f"tone {i + 1}" for i in range(len(PITCHES))]
+        return [
+            *panels,
+            sound_panel(waveforms, names, rate, "Generated tones", "Unselected."),
+            sound_panel(np.asarray(mu_law_decode(real, context.flags.levels)), PITCHES, rate, "Test tones", "Decoded."),
+            curves(context.history),
+        ]
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=autoregressive.learner,
-    data=data,
-    build=build,
+    __file__,
+    __doc__,
+    autoregressive.learner,
+    task=Tones(),
+    optimizer=AveragedAdamW(weight_decay=0.01, clip_norm=1.0),
     modules={"wave_net": WaveNet},
-    settings={**SETTINGS, **optimizer.SETTINGS},
-    defaults={
-        "steps": 600,
-        "batch_size": 16,
-        "learning_rate": 3e-3,
-        "weight_decay": 0.01,
-        "clip_norm": 1.0,
-        "eval_every": 200,
-    },
+    defaults={"steps": 600, "batch_size": 16, "eval_every": 200},
     smoke={
         "steps": 3,
         "batch_size": 4,
@@ -208,17 +218,6 @@ experiment = Experiment(
         "eval_every": 3,
         "eval_batch_size": 12,
     },
-    monitor="loss",
-    monitor_mode="min",
-    headline="bits_per_dim_64_codes",
-    expected_loss=lambda setup: math.log(setup.flags.levels),
-    plain={"ema": None, "weight_decay": 0.0},
-    drawn=drawn,
-    describe=describe,
-    write=write,
-    evaluators=evaluators,
-    panels=panels,
-    schedule=optimizer.schedule,
 )
 
 if __name__ == "__main__":

@@ -12,49 +12,28 @@ true labels of the validation split (one seed). On Fashion-MNIST the last reache
 and has 87.9 % where it is stopped early. The others were not run.
 """
 
+import dataclasses
 import math
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from dlcore.experiment import Experiment, Setup
-from dlcore.experiment.origin import Start
+from dlcore.evaluators.fine_tuning import Encoder
+from dlcore.experiment import Experiment, Flags, Setup, Splits
+from dlcore.experiment.origin import Origin, Start
 from dlcore.experiment.setting import FlagError, Setting
-from dlcore.kits.images import classifier_panels, labeled_images, prediction
 from dlcore.kits.self_supervised import encoders
 from dlcore.kits.training import backbone, optimizer
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.learner import ModelState, Range
 from dlcore.main import main
 from dlcore.semi_supervised import noisy_labels
 from dlcore.semi_supervised.noisy_labels import KeepBest, Noise, corrupt_labels, transition_matrix
+from dlcore.tasks.labeled_images import LabeledImages
 
 
-def data(flags):
-    splits = labeled_images.data(flags)
-    transition = transition_matrix(splits.spec["num_classes"], flags.noise_rate, flags.noise)
-    train = corrupt_labels(splits.train, transition, flags.seed)
-    wrong = (train.arrays["label"] != train.arrays["hidden_label"]).mean()
-    note = (
-        f"{wrong:.1%} of the {len(train):,} training labels are wrong ({flags.noise} noise of seed {flags.seed}); "
-        f"those of validation, by which early stopping stops, and of test are right"
-    )
-    return splits._replace(
-        train=train, spec=splits.spec | {"transition": transition.tolist()}, notes=(*splits.notes, note)
-    )
-
-
-def build(setup: Setup):
-    return noisy_labels.learner(
-        model=backbone.build(setup),
-        optimizer=optimizer.build(setup),
-        transition=setup.spec["transition"],
-        preprocess=labeled_images.preprocess(setup),
-        augment=labeled_images.augmentation(setup.flags, setup.spec),
-        **setup.flags.group("learner"),
-    )
-
-
-def origin(flags):
+def origin(flags: Flags) -> Origin | None:
     """Read where the weights of `--init_from` come from."""
     if flags.init_from is not None and flags.technique == "co_teaching":
         raise FlagError(
@@ -64,81 +43,95 @@ def origin(flags):
     return backbone.origin(flags)
 
 
-def encoder(setup: Setup):
-    """The technique's network; of co-teaching the first."""
-    return encoders.encoder(
-        setup, variables=lambda state: {"params": state.params["technique"], **state.model_state["technique"]}
-    )
+@dataclasses.dataclass(frozen=True)
+class NoisyLabels(LabeledImages):
+    """Labeled images, of which some training labels are wrong.
 
+    Args:
+      noise: a wrong label is any other class, or the next one (asymmetric)
+      noise_rate: share of the training labels that are wrong
+    """
 
-def start(setup: Setup) -> Start | None:
-    """Start all networks from the weights of `--init_from`; None without."""
-    single = backbone.start(setup)
-    if single is None:
-        return None
+    noise: Annotated[Noise, "essential"] = "symmetric"
+    noise_rate: Annotated[float, Range(0, 0.95), "essential"] = 0.4
 
-    def network(state, name):
-        return ModelState(state.step, state.rng, state.params[name], None, state.model_state[name])
+    model: ClassVar[str] = "resnet8_cifar"
+    plain: ClassVar[dict[str, Any]] = LabeledImages.plain | {"noise_rate": 0.0}
 
-    def replace(state):
-        started = {name: single.replace(network(state, name)) for name in state.params}
-        params, model_state = (
-            {name: getattr(one, kind) for name, one in started.items()} for kind in ("params", "model_state")
+    def settings(self) -> dict[str, Setting]:
+        return {**super().settings(), "init_from": backbone.SETTINGS["init_from"]._replace(origin=origin)}
+
+    def data(self, flags: Flags) -> Splits:
+        splits = super().data(flags)
+        transition = transition_matrix(splits.spec["num_classes"], flags.noise_rate, flags.noise)
+        train = corrupt_labels(splits.train, transition, flags.seed)
+        wrong = (train.arrays["label"] != train.arrays["hidden_label"]).mean()
+        note = (
+            f"{wrong:.1%} of the {len(train):,} training labels are wrong ({flags.noise} noise of seed {flags.seed}); "
+            f"those of validation, by which early stopping stops, and of test are right"
         )
-        return state.replace(
-            params=params,
-            model_state=model_state,
-            opt_state=jax.jit(optimizer.build(setup).init)(params),
-            kept=jax.tree.map(
-                jnp.copy, {"params": params["cross_entropy"], "model_state": model_state["cross_entropy"]}
-            ),
+        return splits._replace(
+            train=train, spec=splits.spec | {"transition": transition.tolist()}, notes=(*splits.notes, note)
         )
 
-    return Start(replace, lambda state: single.check(network(state, "technique")))
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        return {**super().arguments(setup), "transition": setup.spec["transition"]}
 
+    def hooks(self, setup: Setup) -> list:
+        return [KeepBest()]
 
-def expected_loss(setup: Setup) -> float:
-    """The technique's loss of equal scores and that of cross-entropy; of co-teaching three cross-entropies."""
-    flags, plain = setup.flags, math.log(setup.spec["num_classes"])
-    if flags.technique == "generalized" and flags.q > 0:
-        return plain + (1 - math.exp(-flags.q * plain)) / flags.q
-    return (3 if flags.technique == "co_teaching" else 2) * plain
+    def encoder(self, setup: Setup) -> Encoder:
+        """The technique's network; of co-teaching the first."""
+        return encoders.encoder(
+            setup, variables=lambda state: {"params": state.params["technique"], **state.model_state["technique"]}
+        )
 
+    def start(self, setup: Setup) -> Start | None:
+        """Start all networks from the weights of `--init_from`; None without."""
+        single = backbone.start(setup)
+        if single is None:
+            return None
 
-def panels(context):
-    from dlcore.report.semi_supervised import noisy_table
+        def network(state, name):
+            return ModelState(state.step, state.rng, state.params[name], None, state.model_state[name])
 
-    state = context.state.replace(params=context.state.params["technique"])
-    return [noisy_table(context.numbers), *classifier_panels.panels(context._replace(state=state))]
+        def replace(state):
+            started = {name: single.replace(network(state, name)) for name in state.params}
+            params, model_state = (
+                {name: getattr(one, kind) for name, one in started.items()} for kind in ("params", "model_state")
+            )
+            return state.replace(
+                params=params,
+                model_state=model_state,
+                opt_state=jax.jit(optimizer.build(setup).init)(params),
+                kept=jax.tree.map(
+                    jnp.copy, {"params": params["cross_entropy"], "model_state": model_state["cross_entropy"]}
+                ),
+            )
+
+        return Start(replace, lambda state: single.check(network(state, "technique")))
+
+    def expected_loss(self, setup: Setup) -> float:
+        """The technique's loss of equal scores and that of cross-entropy; of co-teaching three cross-entropies."""
+        flags, plain = setup.flags, math.log(setup.spec["num_classes"])
+        if flags.technique == "generalized" and flags.q > 0:
+            return plain + (1 - math.exp(-flags.q * plain)) / flags.q
+        return (3 if flags.technique == "co_teaching" else 2) * plain
+
+    def panels(self, context: Any) -> list:
+        from dlcore.report.semi_supervised import noisy_table
+
+        state = context.state.replace(params=context.state.params["technique"])
+        return [noisy_table(context.numbers), *super().panels(context._replace(state=state))]
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=noisy_labels.learner,
-    data=data,
-    build=build,
-    model="resnet8_cifar",
-    settings={
-        **labeled_images.SETTINGS,
-        "init_from": backbone.SETTINGS["init_from"]._replace(origin=lambda flags: origin(flags)),
-        **{name: setting for name, setting in optimizer.SETTINGS.items() if name not in ("ema", "accumulate")},
-        "noise": Setting(
-            "symmetric", "a wrong label is any other class, or the next one (asymmetric)", Noise, essential=True
-        ),
-        "noise_rate": Setting(
-            0.4, "share of the training labels that are wrong", limits=Range(0, 0.95), essential=True
-        ),
-    },
-    defaults={
-        "model.width": 8,
-        "augment": "none",
-        "steps": 600,
-        "batch_size": 64,
-        "weight_decay": 1e-4,
-        "eval_every": 50,
-        "select": "last",
-    },
+    __file__,
+    __doc__,
+    noisy_labels.learner,
+    task=NoisyLabels(augment="none"),
+    optimizer=AdamW(weight_decay=1e-4),
+    defaults={"model.width": 8, "steps": 600, "batch_size": 64, "eval_every": 50, "select": "last"},
     smoke={
         "model.stages": (1,),
         "model.width": 8,
@@ -149,16 +142,6 @@ experiment = Experiment(
         "eval_every": 1,
         "eval_batch_size": 500,
     },
-    expected_loss=expected_loss,
-    plain=classifier_panels.PLAIN | {"noise_rate": 0.0},
-    hooks=lambda setup: [KeepBest()],
-    start=start,
-    encoder=encoder,
-    inputs=prediction.inputs,
-    describe=prediction.describe,
-    schedule=optimizer.schedule,
-    panels=panels,
-    pictures=classifier_panels.pictures,
 )
 
 if __name__ == "__main__":

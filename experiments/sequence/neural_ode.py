@@ -8,70 +8,71 @@ Training sees segments of one second; `loss` of validation and test is the mean 
 ten seconds from starts that training has not seen.
 """
 
+import dataclasses
+from typing import Annotated, Any
+
 from dlcore.data.spirals import segments, spirals
-from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
+from dlcore.experiment import Experiment, Flags, Setup, Splits
 from dlcore.experiment.settings import ONLY_F32
-from dlcore.kits.training import optimizer
+from dlcore.experiment.task import Task
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.sequence import neural_ode
 
-SETTINGS = {
-    "num_trajectories": Setting(64, "training trajectories", limits=Range(1)),
-    "segment_length": Setting(11, "points of a training example", limits=Range(2, 101)),
-    "num_test": Setting(32, "trajectories of validation, and as many of test", limits=Range(1)),
-}
 
+@dataclasses.dataclass(frozen=True)
+class Spirals(Task):
+    """Trajectories of a spiral, of which training sees segments.
 
-def data(flags: Flags) -> Splits:
-    train = segments(spirals(flags.num_trajectories, 0), flags.segment_length)
-    valid, test = (spirals(flags.num_test, seed) for seed in (1, 2))
-    batch = {"state": [[2, 2], "float32"], "time": [[2], "float32"]}  # any times after the first state
-    return Splits(train, valid, test, {"dataset": "spirals", "batch": batch})
+    Args:
+      num_trajectories: training trajectories
+      segment_length: points of a training example
+      num_test: trajectories of validation, and as many of test
+    """
 
+    num_trajectories: Annotated[int, Range(1)] = 64
+    segment_length: Annotated[int, Range(2, 101)] = 11
+    num_test: Annotated[int, Range(1)] = 32
 
-def build(setup: Setup):
-    learner = neural_ode.learner(
-        model=neural_ode.VectorField(**setup.flags.group("field")),
-        optimizer=optimizer.build(setup),
-        **setup.flags.group("learner"),
-    )
-    return optimizer.evaluate_ema(learner, setup)
+    monitor = "loss"
+    monitor_mode = "min"
+    headline = "loss"
 
+    def data(self, flags: Flags) -> Splits:
+        train = segments(spirals(flags.num_trajectories, 0), flags.segment_length)
+        valid, test = (spirals(flags.num_test, seed) for seed in (1, 2))
+        batch = {"state": [[2, 2], "float32"], "time": [[2], "float32"]}  # any times after the first state
+        return Splits(train, valid, test, {"dataset": "spirals", "batch": batch})
 
-def panels(context) -> list:
-    from dlcore.report.curves import curves
-    from dlcore.report.figure import BLUE, GRAY, figure_panel, new_figure
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        return {"model": neural_ode.VectorField(**setup.flags.group("field"))}
 
-    figure, axes = new_figure((9, 3.2), 1, 3)
-    truth, ours = context.data.test.arrays["state"], context.outputs["state"]
-    for ax, y, h in zip(axes, truth, ours, strict=False):
-        ax.plot(*y.T, color=GRAY, lw=3, alpha=0.5, label="truth")
-        ax.plot(*h.T, color=BLUE, lw=1, label="solved")
-        ax.plot(*y[0], "o", color=GRAY)
-        ax.set_aspect("equal")
-    axes[0].legend(frameon=False)
-    note = "From the dots on, over the whole time; the first three test trajectories."
-    return [figure_panel("Trajectories", figure, note), curves(context.history)]
+    def panels(self, context: Any) -> list:
+        from dlcore.report.curves import curves
+        from dlcore.report.figure import BLUE, GRAY, figure_panel, new_figure
+
+        figure, axes = new_figure((9, 3.2), 1, 3)
+        truth, ours = context.data.test.arrays["state"], context.outputs["state"]
+        for ax, y, h in zip(axes, truth, ours, strict=False):
+            ax.plot(*y.T, color=GRAY, lw=3, alpha=0.5, label="truth")
+            ax.plot(*h.T, color=BLUE, lw=1, label="solved")
+            ax.plot(*y[0], "o", color=GRAY)
+            ax.set_aspect("equal")
+        axes[0].legend(frameon=False)
+        note = "From the dots on, over the whole time; the first three test trajectories."
+        return [figure_panel("Trajectories", figure, note), curves(context.history)]
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=neural_ode.learner,
-    data=data,
-    build=build,
+    __file__,
+    __doc__,
+    neural_ode.learner,
+    task=Spirals(),
+    optimizer=AveragedAdamW(optimizer="adam", learning_rate=3e-3, weight_decay=0.0),
     modules={"field": neural_ode.VectorField},
-    settings={**SETTINGS, **optimizer.SETTINGS, **ONLY_F32},
-    defaults={
-        "optimizer": "adam",
-        "learning_rate": 3e-3,
-        "weight_decay": 0.0,
-        "steps": 4000,
-        "batch_size": 128,
-        "eval_batch_size": 32,
-        "eval_every": 1000,
-    },
+    settings=ONLY_F32,
+    defaults={"steps": 4000, "batch_size": 128, "eval_batch_size": 32, "eval_every": 1000},
     smoke={
         "steps": 4,
         "batch_size": 8,
@@ -81,11 +82,6 @@ experiment = Experiment(
         "eval_every": 4,
         "field.hidden_size": 8,
     },
-    monitor="loss",
-    monitor_mode="min",
-    headline="loss",
-    schedule=optimizer.schedule,
-    panels=panels,
 )
 
 if __name__ == "__main__":

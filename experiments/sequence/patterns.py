@@ -11,7 +11,9 @@ counts of words (51 %), of the depths the raw ones (0.251 m) and the best moving
 `many_to_one`; `--rnn.bidirectional` lets it, and the smoother, read both ways (not run).
 """
 
-from typing import NamedTuple
+import dataclasses
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
@@ -19,20 +21,14 @@ from dlcore.data.digits import digits
 from dlcore.data.sentiment import WORDS, sentiment_sentences, word_counts
 from dlcore.data.source import Source
 from dlcore.data.tracks import noisy_depths
-from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
-from dlcore.kits.training import optimizer
+from dlcore.experiment import Experiment, Flags, Setup, Splits
+from dlcore.experiment.task import Task
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.sequence import patterns
 
 SYMBOLS, STRING, TONE = 8, 6, 16
-
-SETTINGS = {
-    "train_size": Setting(8000, "training examples; the digits have 1,097", limits=Range(1)),
-    "test_size": Setting(
-        1000, "examples of validation, and as many of test; the digits have 200 and 500", limits=Range(1)
-    ),
-}
 
 
 def digit_splits(train_size: int, test_size: int) -> list[Source]:
@@ -74,40 +70,23 @@ def reversals(count: int, seed: int) -> Source:
     return Source({"input": strings, "target": strings[:, ::-1].copy()}, name="strings")
 
 
-class Task(NamedTuple):
-    """What a pattern does: (count, seed) -> Source; None for the digits."""
+class Problem(NamedTuple):
+    """Problem of a pattern; `source`: (count, seed) -> Source, None for the digits."""
 
-    source: object
+    source: Callable[[int, int], Source] | None
     num_outputs: int
     num_tokens: int
     categorical: bool
     output_steps: int = 1
 
 
-TASKS = {
-    "one_to_one": Task(None, 10, 0, True),
-    "one_to_many": Task(tones, 1, 0, False, TONE),
-    "many_to_one": Task(sentences, 2, len(WORDS), True),
-    "many_to_many": Task(depths, 1, 0, False),
-    "many_to_many_delayed": Task(reversals, SYMBOLS, SYMBOLS, True, STRING),
+PROBLEMS = {
+    "one_to_one": Problem(None, 10, 0, True),
+    "one_to_many": Problem(tones, 1, 0, False, TONE),
+    "many_to_one": Problem(sentences, 2, len(WORDS), True),
+    "many_to_many": Problem(depths, 1, 0, False),
+    "many_to_many_delayed": Problem(reversals, SYMBOLS, SYMBOLS, True, STRING),
 }
-
-
-def data(flags: Flags) -> Splits:
-    sizes = flags.train_size, flags.test_size
-    task = TASKS[flags.pattern]
-    if task.source is None:
-        splits = digit_splits(*sizes)
-    else:
-        splits = [task.source(size, seed) for seed, size in enumerate((sizes[0], sizes[1], sizes[1]))]
-    return Splits(*splits, {"dataset": splits[0].name})
-
-
-def build(setup: Setup):
-    task = TASKS[setup.flags.pattern]
-    model = patterns.PatternNet(*task[1:], **setup.flags.group("rnn"), dtype=setup.dtype)
-    learner = patterns.learner(model=model, optimizer=optimizer.build(setup), **setup.flags.group("learner"))
-    return optimizer.evaluate_ema(learner, setup)
 
 
 def moving_average(seen: np.ndarray, window: int) -> np.ndarray:
@@ -141,33 +120,54 @@ def without_memory(pattern: str, splits: Splits) -> dict[str, float]:
     return {}
 
 
-def panels(context) -> list:
-    from dlcore.report.curves import curves
-    from dlcore.report.tables import table
+@dataclasses.dataclass(frozen=True)
+class PatternProblems(Task):
+    """The problem of each pattern.
 
-    numbers = without_memory(context.flags.pattern, context.data)
-    rows = {name: f"{value:.4g}" for name, value in numbers.items()}
-    rows |= {f"{k}, this network": f"{v:.4g}" for k, v in context.numbers.items() if k in ("accuracy", "exact", "rmse")}
-    return [table(rows, "On the test split"), curves(context.history)]
+    Args:
+      train_size: training examples; the digits have 1,097
+      test_size: examples of validation, and as many of test; the digits have 200 and 500
+    """
+
+    train_size: Annotated[int, Range(1)] = 8000
+    test_size: Annotated[int, Range(1)] = 1000
+
+    monitor = "loss"
+    monitor_mode = "min"
+    headline = "loss"
+
+    def data(self, flags: Flags) -> Splits:
+        sizes, make = (flags.train_size, flags.test_size), PROBLEMS[flags.pattern].source
+        if make is None:
+            splits = digit_splits(*sizes)
+        else:
+            splits = [make(size, seed) for seed, size in enumerate((sizes[0], sizes[1], sizes[1]))]
+        return Splits(*splits, {"dataset": splits[0].name})
+
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        _, *fields = PROBLEMS[setup.flags.pattern]
+        return {"model": patterns.PatternNet(*fields, **setup.flags.group("rnn"), dtype=setup.dtype)}
+
+    def panels(self, context: Any) -> list:
+        from dlcore.report.curves import curves
+        from dlcore.report.tables import table
+
+        numbers = without_memory(context.flags.pattern, context.data)
+        rows = {name: f"{value:.4g}" for name, value in numbers.items()}
+        rows |= {
+            f"{k}, this network": f"{v:.4g}" for k, v in context.numbers.items() if k in ("accuracy", "exact", "rmse")
+        }
+        return [table(rows, "On the test split"), curves(context.history)]
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=patterns.learner,
-    data=data,
-    build=build,
+    __file__,
+    __doc__,
+    patterns.learner,
+    task=PatternProblems(),
+    optimizer=AveragedAdamW(optimizer="adam", learning_rate=5e-3, weight_decay=0.0, clip_norm=1.0),
     modules={"rnn": patterns.PatternNet},
-    settings={**SETTINGS, **optimizer.SETTINGS},
-    defaults={
-        "optimizer": "adam",
-        "learning_rate": 5e-3,
-        "weight_decay": 0.0,
-        "clip_norm": 1.0,
-        "steps": 1500,
-        "batch_size": 64,
-        "eval_every": 250,
-    },
+    defaults={"steps": 1500, "batch_size": 64, "eval_every": 250},
     smoke={
         "steps": 4,
         "batch_size": 8,
@@ -177,11 +177,6 @@ experiment = Experiment(
         "eval_batch_size": 8,
         "rnn.hidden_size": 8,
     },
-    monitor="loss",
-    monitor_mode="min",
-    headline="loss",
-    schedule=optimizer.schedule,
-    panels=panels,
 )
 
 if __name__ == "__main__":

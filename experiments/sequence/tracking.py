@@ -12,26 +12,23 @@ better on the first kind of track, and `tuned_kalman_rmse` that with the drift t
 the first command the network is within 1 % of the filter; in the second the filter has 2.77, and tuned 0.89.
 """
 
+import dataclasses
 import functools
+from typing import Annotated, Any
 
 import jax
 import numpy as np
 
 from dlcore.data.source import Source
 from dlcore.data.tracks import DRIFT, START, tracks
-from dlcore.experiment import Experiment, FlagError, Flags, Setting, Setup, Splits
-from dlcore.kits.training import optimizer
+from dlcore.experiment import Experiment, FlagError, Flags, Setup, Splits
+from dlcore.experiment.task import Task
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.learner import Evaluator, Range
 from dlcore.main import main
 from dlcore.sequence import patterns
 from dlcore.sequence.kalman import LinearGaussian, constant_velocity, kalman_filter, kalman_smoother
 
-SETTINGS = {
-    "maneuvering": Setting(False, "the target turns now and then", essential=True),
-    "train_size": Setting(10_000, "training tracks", limits=Range(1)),
-    "test_size": Setting(1000, "tracks of validation, and as many of test", limits=Range(1)),
-    "length": Setting(50, "steps of a track", limits=Range(2)),
-}
 DRIFTS = tuple(DRIFT * 2.0**k for k in range(-2, 6))
 """Of which the tuned filter takes the best."""
 
@@ -41,20 +38,6 @@ def seen(source: Source) -> Source:
     y, p = source.arrays["observation"], source.arrays["position"]
     steps = np.concatenate([np.zeros_like(y[:, :1]), np.diff(y, axis=1)], 1)
     return Source({"input": steps, "target": p - y, **source.arrays}, name=source.name)
-
-
-def data(flags: Flags) -> Splits:
-    if flags.pattern != "many_to_many":
-        raise FlagError(f"--pattern={flags.pattern}: a track wants an answer a step; allowed: many_to_many")
-    sizes = flags.train_size, flags.test_size, flags.test_size
-    splits = [seen(tracks(n, seed, flags.length, flags.maneuvering)) for seed, n in enumerate(sizes)]
-    return Splits(*splits, {"dataset": splits[0].name})
-
-
-def build(setup: Setup):
-    model = patterns.PatternNet(2, 0, False, 1, **setup.flags.group("rnn"), dtype=setup.dtype)
-    learner = patterns.learner(model=model, optimizer=optimizer.build(setup), pattern=setup.flags.pattern)
-    return optimizer.evaluate_ema(learner, setup)
 
 
 @jax.jit
@@ -79,82 +62,101 @@ def filter_rmse(drift: float, source: Source, smoothed: bool = False) -> float:
     return float(np.sqrt(np.square(estimates[int(smoothed)] - source.arrays["position"]).mean()))
 
 
-def evaluators(setup: Setup, splits: Splits, split: str) -> list:
-    source = getattr(splits, split)
-    few = Source({name: v[:500] for name, v in splits.train.arrays.items()})
+@dataclasses.dataclass(frozen=True)
+class Tracks(Task):
+    """Tracks of a moving point in noise.
 
-    @functools.cache
-    def filters() -> dict[str, float]:
-        best = min(DRIFTS, key=lambda drift: filter_rmse(drift, few))
-        return {
-            "kalman_rmse": filter_rmse(DRIFT, source),
-            "tuned_kalman_rmse": filter_rmse(best, source),
-            "smoother_rmse": filter_rmse(DRIFT, source, smoothed=True),
+    Args:
+      maneuvering: the target turns now and then
+      train_size: training tracks
+      test_size: tracks of validation, and as many of test
+      length: steps of a track
+    """
+
+    maneuvering: Annotated[bool, "essential"] = False
+    train_size: Annotated[int, Range(1)] = 10_000
+    test_size: Annotated[int, Range(1)] = 1000
+    length: Annotated[int, Range(2)] = 50
+
+    monitor = "loss"
+    monitor_mode = "min"
+    headline = "rmse"
+
+    def data(self, flags: Flags) -> Splits:
+        if flags.pattern != "many_to_many":
+            raise FlagError(f"--pattern={flags.pattern}: a track wants an answer a step; allowed: many_to_many")
+        sizes = flags.train_size, flags.test_size, flags.test_size
+        splits = [seen(tracks(n, seed, flags.length, flags.maneuvering)) for seed, n in enumerate(sizes)]
+        return Splits(*splits, {"dataset": splits[0].name})
+
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        return {"model": patterns.PatternNet(2, 0, False, 1, **setup.flags.group("rnn"), dtype=setup.dtype)}
+
+    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list:
+        source = getattr(splits, split)
+        few = Source({name: v[:500] for name, v in splits.train.arrays.items()})
+
+        @functools.cache
+        def filters() -> dict[str, float]:
+            best = min(DRIFTS, key=lambda drift: filter_rmse(drift, few))
+            return {
+                "kalman_rmse": filter_rmse(DRIFT, source),
+                "tuned_kalman_rmse": filter_rmse(best, source),
+                "smoother_rmse": filter_rmse(DRIFT, source, smoothed=True),
+            }
+
+        def add(acc, outputs, rows):
+            squares = np.square(outputs["output"] - rows["target"])
+            total, count = acc or (0.0, 0)
+            return total + float(squares.sum()), count + squares.size
+
+        def finish(acc) -> dict[str, float]:
+            numbers = filters()
+            return {**numbers, "over_kalman": float(np.sqrt(acc[0] / acc[1])) / numbers["kalman_rmse"]}
+
+        return [Evaluator(add, finish, names=("kalman_rmse", "tuned_kalman_rmse", "smoother_rmse", "over_kalman"))]
+
+    def panels(self, context: Any) -> list:
+        from dlcore.report.curves import curves
+        from dlcore.report.figure import BLUE, GRAY, GREEN, VERMILION, figure_panel, new_figure
+        from dlcore.report.tables import table
+
+        test, numbers = context.data.test.arrays, context.numbers
+        names = {
+            "rmse": "network",
+            "kalman_rmse": "Kalman filter",
+            "tuned_kalman_rmse": "Kalman filter, tuned drift",
+            "smoother_rmse": "Kalman smoother, which sees the later observations too",
         }
-
-    def add(acc, outputs, rows):
-        squares = np.square(outputs["output"] - rows["target"])
-        total, count = acc or (0.0, 0)
-        return total + float(squares.sum()), count + squares.size
-
-    def finish(acc) -> dict[str, float]:
-        numbers = filters()
-        return {**numbers, "over_kalman": float(np.sqrt(acc[0] / acc[1])) / numbers["kalman_rmse"]}
-
-    return [Evaluator(add, finish, names=("kalman_rmse", "tuned_kalman_rmse", "smoother_rmse", "over_kalman"))]
-
-
-def panels(context) -> list:
-    from dlcore.report.curves import curves
-    from dlcore.report.figure import BLUE, GRAY, GREEN, VERMILION, figure_panel, new_figure
-    from dlcore.report.tables import table
-
-    test, numbers = context.data.test.arrays, context.numbers
-    names = {
-        "rmse": "network",
-        "kalman_rmse": "Kalman filter",
-        "tuned_kalman_rmse": "Kalman filter, tuned drift",
-        "smoother_rmse": "Kalman smoother, which sees the later observations too",
-    }
-    rows = {"observations": "1.000"} | {name: f"{numbers[key]:.3f}" for key, name in names.items()}
-    y, p = test["observation"][:3], test["position"][:3]
-    figure, axes = new_figure((10, 3.4), 1, 3)
-    lines = (
-        (p, GRAY, "true"),
-        (y + context.outputs["output"][:3], BLUE, "network"),
-        (filtered(DRIFT, y), GREEN, "Kalman"),
-    )
-    for k, ax in enumerate(axes[: len(y)]):
-        ax.plot(*y[k].T, ".", color=VERMILION, ms=3, label="seen")
-        for line, color, name in lines:
-            ax.plot(*line[k].T, color=color, lw=3 if name == "true" else 1, label=name)
-        ax.set_aspect("equal", adjustable="datalim")
-    axes[0].legend(frameon=False, fontsize=7)
-    return [
-        table(rows, "Error of the position on the test tracks", "In standard deviations of the noise."),
-        figure_panel("Three test tracks", figure),
-        curves(context.history),
-    ]
+        rows = {"observations": "1.000"} | {name: f"{numbers[key]:.3f}" for key, name in names.items()}
+        y, p = test["observation"][:3], test["position"][:3]
+        figure, axes = new_figure((10, 3.4), 1, 3)
+        lines = (
+            (p, GRAY, "true"),
+            (y + context.outputs["output"][:3], BLUE, "network"),
+            (filtered(DRIFT, y), GREEN, "Kalman"),
+        )
+        for k, ax in enumerate(axes[: len(y)]):
+            ax.plot(*y[k].T, ".", color=VERMILION, ms=3, label="seen")
+            for line, color, name in lines:
+                ax.plot(*line[k].T, color=color, lw=3 if name == "true" else 1, label=name)
+            ax.set_aspect("equal", adjustable="datalim")
+        axes[0].legend(frameon=False, fontsize=7)
+        return [
+            table(rows, "Error of the position on the test tracks", "In standard deviations of the noise."),
+            figure_panel("Three test tracks", figure),
+            curves(context.history),
+        ]
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=patterns.learner,
-    data=data,
-    build=build,
+    __file__,
+    __doc__,
+    patterns.learner,
+    task=Tracks(),
+    optimizer=AveragedAdamW(optimizer="adam", learning_rate=5e-3, weight_decay=0.0, clip_norm=1.0),
     modules={"rnn": patterns.PatternNet},
-    settings={**SETTINGS, **optimizer.SETTINGS},
-    defaults={
-        "pattern": "many_to_many",
-        "optimizer": "adam",
-        "learning_rate": 5e-3,
-        "weight_decay": 0.0,
-        "clip_norm": 1.0,
-        "steps": 2500,
-        "batch_size": 64,
-        "eval_every": 500,
-    },
+    defaults={"pattern": "many_to_many", "steps": 2500, "batch_size": 64, "eval_every": 500},
     smoke={
         "steps": 4,
         "batch_size": 8,
@@ -165,12 +167,6 @@ experiment = Experiment(
         "eval_batch_size": 8,
         "rnn.hidden_size": 8,
     },
-    monitor="loss",
-    monitor_mode="min",
-    headline="rmse",
-    schedule=optimizer.schedule,
-    panels=panels,
-    evaluators=evaluators,
 )
 
 if __name__ == "__main__":

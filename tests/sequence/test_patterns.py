@@ -236,7 +236,7 @@ def test_the_steps_and_the_corrections_of_a_track_rebuild_it():
 @pytest.mark.covers("SQ-18")
 def test_the_network_is_measured_beside_the_filter():
     train, test = (tracking.seen(tracks(20, seed, 20)) for seed in (0, 1))
-    (evaluator,) = tracking.evaluators(None, Splits(train, None, test, {}), "test")
+    (evaluator,) = tracking.Tracks().evaluators(None, Splits(train, None, test, {}), "test")
     rows = [test[np.arange(12)], test[np.arange(12, 20)]]
     acc = None
     for part in rows:  # a network that changes nothing
