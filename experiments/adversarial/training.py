@@ -13,55 +13,64 @@ References: Madry et al. 2017, arXiv:1706.06083; Wong, Rice & Kolter 2020, arXiv
 arXiv:1901.08573.
 """
 
+import dataclasses
 import math
+from typing import Any, ClassVar
 
 from dlcore.adversarial import training
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.setting import Setting
 from dlcore.kits.adversarial import robustness
 from dlcore.kits.images import known_datasets, labeled_images, prediction
-from dlcore.kits.training import backbone, optimizer
+from dlcore.kits.images.labeled_images import ResizedImages
+from dlcore.kits.training import backbone
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.learner import Range
 from dlcore.main import main
 
-SETTINGS = {
-    "early_stop": Setting(
-        None,
-        "fall of the robust accuracy on validation images below its best, as a fraction, that ends training",
-        float | None,
-        Range(0.001, 1),
-    ),
-}
 
+@dataclasses.dataclass(frozen=True)
+class AttackedImages(ResizedImages):
+    """Labeled images that are attacked, and not augmented."""
 
-def build(setup: Setup):
-    return training.learner(
-        model=backbone.build(setup),
-        optimizer=optimizer.build(setup),
-        preprocess=labeled_images.preprocess(setup),
-        **setup.flags.group("learner"),
-    )
+    model: ClassVar[str] = "small_cnn"
+    monitor: ClassVar[str] = "robust_accuracy"
+    headline: ClassVar[str] = "robust_accuracy"
+    plain: ClassVar[dict[str, Any]] = {"defense": "standard", "weight_decay": 0.0}
+    overfit: ClassVar[float] = 1e-2
 
+    data = staticmethod(labeled_images.data)
+    inputs = staticmethod(prediction.inputs)
+    describe = staticmethod(prediction.describe)
+    planned = staticmethod(known_datasets.describe_known_dataset)
+    start = staticmethod(backbone.start)
+    panels = staticmethod(robustness.panels)
 
-def hooks(setup: Setup) -> list:
-    drop = setup.flags.early_stop
-    return [] if drop is None else [robustness.RobustnessDrop(drop)]
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        return {"model": backbone.build(setup), "preprocess": labeled_images.preprocess(setup)}
 
+    def expected_loss(self, setup: Setup) -> float:
+        return math.log(setup.spec["num_classes"])
 
-NOT_HERE = ("augment", "ema", "accumulate")
+    def hooks(self, setup: Setup) -> list:
+        drop = setup.flags.early_stop
+        return [] if drop is None else [robustness.RobustnessDrop(drop)]
+
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=training.learner,
-    data=labeled_images.data,
-    build=build,
-    model="small_cnn",
+    __file__,
+    __doc__,
+    training.learner,
+    task=AttackedImages(),
+    optimizer=AdamW(weight_decay=0.0),
     settings={
-        **{name: setting for name, setting in labeled_images.SETTINGS.items() if name not in NOT_HERE},
-        **{name: setting for name, setting in optimizer.SETTINGS.items() if name not in NOT_HERE},
         **backbone.SETTINGS,
-        **SETTINGS,
+        "early_stop": Setting(
+            None,
+            "fall of the robust accuracy on validation images below its best, as a fraction, that ends training",
+            float | None,
+            Range(0.001, 1),
+        ),
     },
     defaults={
         "epsilon": 0.15,
@@ -69,22 +78,9 @@ experiment = Experiment(
         "epochs": 40.0,
         "batch_size": 64,
         "eval_every": 200,
-        "weight_decay": 0.0,
         "select": "best",
     },
     smoke={"steps": 4, "batch_size": 32, "eval_every": 4, "eval_batch_size": 500, "attack_steps": 2, "eval_steps": 3},
-    monitor="robust_accuracy",
-    headline="robust_accuracy",
-    expected_loss=lambda setup: math.log(setup.spec["num_classes"]),
-    plain={"defense": "standard", "weight_decay": 0.0},
-    overfit=1e-2,
-    planned=known_datasets.describe_known_dataset,
-    inputs=prediction.inputs,
-    describe=prediction.describe,
-    start=backbone.start,
-    schedule=optimizer.schedule,
-    hooks=hooks,
-    panels=robustness.panels,
 )
 
 if __name__ == "__main__":

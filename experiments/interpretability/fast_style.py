@@ -10,7 +10,9 @@ china) or an image file. `loss` is that of `experiments.interpretability.style_t
 photograph itself as the result is the baseline. `experiments.studies.fast_style` compares it with optimized images.
 """
 
+import dataclasses
 from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import jax
 import numpy as np
@@ -23,28 +25,12 @@ from dlcore.interpretability import fast_style
 from dlcore.interpretability.fast_style import StyleNet
 from dlcore.kits.generative import image_pairs
 from dlcore.kits.images import prediction
-from dlcore.kits.interpretability.pixel_optimization import SETTINGS
-from dlcore.kits.training import optimizer
-from dlcore.kits.training.pretrained_network import load_network
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
+from dlcore.tasks.optimized_images import FrozenNetwork
 
 SMOKE_IMAGES, NUM_SHOWN = 8, 4
 """Photographs of each split under --smoke, and in the report."""
-
-
-def data(flags: Flags) -> Splits:
-    splits = image_pairs.small_images(flags, 1)
-    train, valid, test = (
-        Source({"content": s.arrays["image"]}, len(s), name=s.name).take(SMOKE_IMAGES if flags.smoke else len(s))
-        for s in (splits.train, splits.valid, splits.test)
-    )
-    shape = splits.spec["image_shape"]
-    batch = {"content": [shape, "float32"]}
-    spec = {"dataset": splits.spec["dataset"], "image_shape": shape, "batch": batch}
-    # Evenly over the split, as neighbors are pieces of one part of a photograph.
-    rows = np.linspace(0, len(test) - 1, NUM_SHOWN + 2)[1:-1].round().astype(int)
-    shown = Source({"content": test.arrays["content"][rows]}, NUM_SHOWN, name=test.name)
-    return Splits(train, valid, test, spec, splits.notes, shown=shown)
 
 
 def style_images(flags: Flags) -> list[np.ndarray]:
@@ -57,70 +43,78 @@ def style_images(flags: Flags) -> list[np.ndarray]:
     return [style_pattern(s, side) if s in STYLE_PATTERNS else sample_image(s, side) for s in flags.styles]
 
 
-def build(setup: Setup):
-    flags, network = setup.flags, load_network(setup.flags.network)
-    styles = style_images(flags)
-    fields = {"pooling": "avg"} if hasattr(network.model, "pooling") else {}
-    learner = fast_style.learner(
-        model=StyleNet(len(styles), dtype=setup.dtype, **flags.group("stylenet")),
-        network=network.model.clone(**fields),
-        variables=network.variables,
-        optimizer=optimizer.build(setup),
-        styles=styles,
-        mean=network.mean,
-        std=network.std,
-        **flags.group("learner"),
-    )
-    return optimizer.evaluate_ema(learner, setup)
+@dataclasses.dataclass(frozen=True)
+class StyledPhotographs(FrozenNetwork):
+    """Photographs that are rendered in the styles of `--styles`."""
 
+    monitor: ClassVar[str] = "loss"
+    monitor_mode: ClassVar[Literal["max", "min"]] = "min"
+    headline: ClassVar[str] = "loss"
+    averages: ClassVar[bool] = True
 
-def inputs(flags: Flags, spec: dict):
-    source, names = prediction.inputs(flags, spec)
-    return Source({"content": source.arrays["image"]}, len(names)), names
+    def settings(self) -> dict[str, Setting]:
+        return {**image_pairs.SMALL, **super().settings()}
 
+    def data(self, flags: Flags) -> Splits:
+        splits = image_pairs.small_images(flags, 1)
+        train, valid, test = (
+            Source({"content": s.arrays["image"]}, len(s), name=s.name).take(SMOKE_IMAGES if flags.smoke else len(s))
+            for s in (splits.train, splits.valid, splits.test)
+        )
+        shape = splits.spec["image_shape"]
+        batch = {"content": [shape, "float32"]}
+        spec = {"dataset": splits.spec["dataset"], "image_shape": shape, "batch": batch}
+        # Evenly over the split, as neighbors are pieces of one part of a photograph.
+        rows = np.linspace(0, len(test) - 1, NUM_SHOWN + 2)[1:-1].round().astype(int)
+        shown = Source({"content": test.arrays["content"][rows]}, NUM_SHOWN, name=test.name)
+        return Splits(train, valid, test, spec, splits.notes, shown=shown)
 
-def describe(outputs: dict, spec: dict) -> list[dict]:
-    return [{"styles": len(images), "shape": list(images.shape[1:])} for images in outputs["images"]]
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        frozen, styles = super().arguments(setup), style_images(setup.flags)
+        model = StyleNet(len(styles), dtype=setup.dtype, **setup.flags.group("stylenet"))
+        return {**frozen, "network": frozen["model"], "model": model, "styles": styles}
 
+    def inputs(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
+        source, names = prediction.inputs(flags, spec)
+        return Source({"content": source.arrays["image"]}, len(names)), names
 
-def write(folder: Path, outputs: dict, source, names: list[str], spec: dict) -> list[Path]:
-    """Write each photograph in all styles, side by side, as NAME.png."""
-    from dlcore.kits.generative import samples
-    from dlcore.report.generative import picture_grid
+    def describe(self, outputs: dict, spec: dict) -> list[dict]:
+        return [{"styles": len(images), "shape": list(images.shape[1:])} for images in outputs["images"]]
 
-    stems = prediction.unique_stems(names)
-    return [
-        samples.save(folder / f"{stem}.png", picture_grid(images, len(images)), 1)
-        for stem, images in zip(stems, outputs["images"], strict=True)
-    ]
+    def write(self, folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
+        """Write each photograph in all styles, side by side, as NAME.png."""
+        from dlcore.kits.generative import samples
+        from dlcore.report.generative import picture_grid
 
+        stems = prediction.unique_stems(names)
+        return [
+            samples.save(folder / f"{stem}.png", picture_grid(images, len(images)), 1)
+            for stem, images in zip(stems, outputs["images"], strict=True)
+        ]
 
-def panels(context):
-    from dlcore.report.curves import curves
-    from dlcore.report.pictures import examples, to_uint8
+    def panels(self, context: Any) -> list:
+        from dlcore.report.curves import curves
+        from dlcore.report.pictures import examples, to_uint8
 
-    content, rendered = context.data.shown.arrays["content"], np.asarray(context.outputs["images"])
-    side = content.shape[1:3]
-    patterns = [np.asarray(jax.image.resize(s, (*side, 3), "nearest")) for s in style_images(context.flags)]
-    shown, titles = [np.full_like(content[0], 255), *patterns], ["", *context.flags.styles]
-    for photograph, images in zip(content, rendered, strict=True):
-        shown += [photograph, *to_uint8(images)]
-        titles += ["photograph", *context.flags.styles]
-    shown = np.stack([np.asarray(image, np.uint8) for image in shown])
-    return [examples(shown, titles, "Styles, and photographs in each"), curves(context.history)]
+        content, rendered = context.data.shown.arrays["content"], np.asarray(context.outputs["images"])
+        side = content.shape[1:3]
+        patterns = [np.asarray(jax.image.resize(s, (*side, 3), "nearest")) for s in style_images(context.flags)]
+        shown, titles = [np.full_like(content[0], 255), *patterns], ["", *context.flags.styles]
+        for photograph, images in zip(content, rendered, strict=True):
+            shown += [photograph, *to_uint8(images)]
+            titles += ["photograph", *context.flags.styles]
+        shown = np.stack([np.asarray(image, np.uint8) for image in shown])
+        return [examples(shown, titles, "Styles, and photographs in each"), curves(context.history)]
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=fast_style.learner,
-    data=data,
-    build=build,
+    __file__,
+    __doc__,
+    fast_style.learner,
+    task=StyledPhotographs(),
+    optimizer=AveragedAdamW(optimizer="adam", learning_rate=3e-3, weight_decay=0.0, clip_norm=1.0),
     modules={"stylenet": StyleNet},
     settings={
-        **image_pairs.SMALL,
-        **optimizer.SETTINGS,
-        "network": SETTINGS["network"],
         "styles": Setting(
             ("mosaic", "waves", "strokes", "flower"),
             "names of patterns (mosaic, waves, strokes), of photographs (china, flower), or image files",
@@ -129,16 +123,7 @@ experiment = Experiment(
         ),
         "style_size": Setting(96, "height of the style images, pixels"),
     },
-    defaults={
-        "optimizer": "adam",
-        "learning_rate": 3e-3,
-        "weight_decay": 0.0,
-        "clip_norm": 1.0,
-        "steps": 1500,
-        "batch_size": 4,
-        "eval_every": 500,
-        "select": "last",
-    },
+    defaults={"steps": 1500, "batch_size": 4, "eval_every": 500, "select": "last"},
     smoke={
         "image_size": 16,
         "style_size": 24,
@@ -149,15 +134,6 @@ experiment = Experiment(
         "batch_size": 2,
         "eval_every": 2,
     },
-    monitor="loss",
-    monitor_mode="min",
-    headline="loss",
-    overfit=None,
-    inputs=inputs,
-    describe=describe,
-    write=write,
-    schedule=optimizer.schedule,
-    panels=panels,
 )
 
 if __name__ == "__main__":

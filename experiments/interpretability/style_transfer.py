@@ -5,60 +5,55 @@ python -m experiments.interpretability.style_transfer --content=PHOTO --style=PA
 python -m experiments.interpretability.style_transfer --content_weight=0       (a texture; texture_synthesis: any size)
 """
 
+import dataclasses
+from typing import Annotated, Any, ClassVar
+
 from dlcore.data.sample_images import fit_to, sample_image
 from dlcore.data.source import Source
-from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
+from dlcore.experiment import Experiment, Flags, Splits
 from dlcore.interpretability import style_transfer
-from dlcore.kits.interpretability import pixel_optimization
 from dlcore.learner import Range
 from dlcore.main import main
+from dlcore.tasks.optimized_images import OptimizedImages, film_of_images, image_panels
 
 
-def data(flags: Flags) -> Splits:
-    content = sample_image(flags.content, flags.height)
-    style = fit_to(sample_image(flags.style, flags.height), content.shape[:2])
-    source = Source({"content": content[None], "style": style[None]}, name="a pair of images")
-    spec = {"dataset": f"{flags.content} in the style of {flags.style}", "shape": list(content.shape)}
-    return Splits(source, source, source, spec)
+@dataclasses.dataclass(frozen=True)
+class ContentAndStyle(OptimizedImages):
+    """A photograph, and an image whose style it takes.
 
+    Args:
+      content: photograph: china, flower or an image file
+      style: painting or photograph: china, flower or an image file
+      height: height of the images in pixels
+    """
 
-def build(setup: Setup):
-    return pixel_optimization.build(style_transfer.learner, setup, pooling="avg")
+    content: str = "china"
+    style: str = "flower"
+    height: Annotated[int, Range(16)] = 160
 
+    headline: ClassVar[str] = "loss"
+    averages: ClassVar[bool] = True
 
-def panels(context):
-    inputs = context.data.test.arrays
-    images = {"content": inputs["content"][0], "style": inputs["style"][0], "result": context.outputs["image"][0]}
-    return pixel_optimization.panels(context, images, "Content, style and result")
+    def data(self, flags: Flags) -> Splits:
+        content = sample_image(flags.content, flags.height)
+        style = fit_to(sample_image(flags.style, flags.height), content.shape[:2])
+        source = Source({"content": content[None], "style": style[None]}, name="a pair of images")
+        spec = {"dataset": f"{flags.content} in the style of {flags.style}", "shape": list(content.shape)}
+        return Splits(source, source, source, spec)
+
+    def panels(self, context: Any) -> list:
+        images = {name: context.data.test.arrays[name][0] for name in ("content", "style")}
+        return image_panels(context, images | {"result": context.outputs["image"][0]}, "Content, style and result")
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=style_transfer.learner,
-    data=data,
-    build=build,
-    settings={
-        **pixel_optimization.SETTINGS,
-        "content": Setting("china", "photograph: china, flower or an image file"),
-        "style": Setting("flower", "painting or photograph: china, flower or an image file"),
-        "height": Setting(160, "height of the images in pixels", limits=Range(16)),
-    },
-    defaults={
-        "steps": 200,
-        "batch_size": 1,
-        "content_layer": "relu2_2",
-        "style_weight": 20.0,
-        "variation_weight": 0.2,
-        "eval_every": 20,
-        "select": "last",
-    },
+    __file__,
+    __doc__,
+    style_transfer.learner,
+    task=ContentAndStyle(),
+    defaults={"content_layer": "relu2_2", "style_weight": 20.0, "variation_weight": 0.2},
     smoke={"steps": 2, "height": 24, "eval_every": 2},
-    monitor="loss",
-    monitor_mode="min",
-    headline="loss",
-    report_hooks=lambda setup: pixel_optimization.film_of_images(build, setup),
-    panels=panels,
+    report_hooks=lambda setup: film_of_images(experiment.build, setup),
 )
 
 if __name__ == "__main__":

@@ -10,20 +10,26 @@ activation by the noise that the images start from. `experiments.interpretabilit
 of a photograph a unit responds to.
 """
 
-import functools
+import dataclasses
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.source import Source
-from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
+from dlcore.experiment import Experiment, Flags, Setup, Splits
 from dlcore.interpretability import unit_images
 from dlcore.interpretability.unit_images import Unit, parse_unit, unit_activation
-from dlcore.kits.interpretability import pixel_optimization
 from dlcore.kits.training.pretrained_network import load_network
 from dlcore.learner import Evaluator
 from dlcore.main import main
+from dlcore.tasks.optimized_images import (
+    OptimizedImages,
+    check_batch_size,
+    film_of_images,
+    image_panels,
+)
 
 UNITS = tuple(f"{layer}:{channel}" for layer in ("relu1_2", "relu2_2", "relu3_2") for channel in (0, 1, 2, 3))
 
@@ -32,72 +38,61 @@ def units_of(flags: Flags) -> tuple[Unit, ...]:
     return tuple(parse_unit(text, "units") for text in flags.units)
 
 
-def data(flags: Flags) -> Splits:
-    pixel_optimization.check_batch_size(flags.batch_size, len(flags.units))
-    source = Source({"unit": np.arange(len(units_of(flags)), dtype=np.int32)}, name="units")
-    return Splits(source, source, source, {"dataset": "units", "units": list(flags.units)})
+@dataclasses.dataclass(frozen=True)
+class NetworkUnits(OptimizedImages):
+    """Units of a network, an image of each.
 
+    Args:
+      units: units, each LAYER:CHANNEL (the mean over its map) or LAYER:CHANNEL@ROW:COLUMN
+    """
 
-def build(setup: Setup):
-    make = functools.partial(unit_images.learner, units=units_of(setup.flags))
-    return pixel_optimization.build(make, setup)
+    units: Annotated[tuple[str, ...], "essential"] = UNITS
 
+    monitor: ClassVar[str] = "activation"
+    monitor_mode: ClassVar = "max"
+    headline: ClassVar[str] = "activation"
 
-def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-    """Measure at the end the activation of each unit by noise of the strength that the images start from."""
-    if split != "test":
-        return []
+    def data(self, flags: Flags) -> Splits:
+        check_batch_size(flags.batch_size, len(flags.units))
+        source = Source({"unit": np.arange(len(units_of(flags)), dtype=np.int32)}, name="units")
+        return Splits(source, source, source, {"dataset": "units", "units": list(flags.units)})
 
-    def finish(numbers):
-        network, settings = load_network(setup.flags.network), setup.flags.group("learner")
-        shape = (100, settings["side"], settings["side"], len(network.mean))
-        noise = jnp.clip(network.mean + settings["noise"] * jax.random.normal(jax.random.key(0), shape), 0, 1)
-        x = (noise - network.mean) / network.std
-        maps = jax.jit(lambda v, x: network.model.apply(v, x, method="features"))(network.variables, x)
-        units = units_of(setup.flags)
-        return {"activation_noise": float(np.mean([unit_activation(maps, units[k]).mean() for k in numbers]))}
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        return {**super().arguments(setup), "units": units_of(setup.flags)}
 
-    def add(numbers, outputs, rows):
-        return [*(numbers or []), *rows["unit"].tolist()]
+    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+        """Measure at the end the activation of each unit by noise of the strength that the images start from."""
+        if split != "test":
+            return []
 
-    return [Evaluator(add, finish, names=("activation_noise",))]
+        def finish(numbers):
+            network, settings = load_network(setup.flags.network), setup.flags.group("learner")
+            shape = (100, settings["side"], settings["side"], len(network.mean))
+            noise = jnp.clip(network.mean + settings["noise"] * jax.random.normal(jax.random.key(0), shape), 0, 1)
+            x = (noise - network.mean) / network.std
+            maps = jax.jit(lambda v, x: network.model.apply(v, x, method="features"))(network.variables, x)
+            units = units_of(setup.flags)
+            return {"activation_noise": float(np.mean([unit_activation(maps, units[k]).mean() for k in numbers]))}
 
+        def add(numbers, outputs, rows):
+            return [*(numbers or []), *rows["unit"].tolist()]
 
-def panels(context):
-    images = dict(zip(context.spec["units"], context.outputs["image"], strict=True))
-    note = "Activation {activation:.3g}; of noise {activation_noise:.3g}.".format(**context.numbers)
-    return pixel_optimization.panels(context, images, "Images of highest activation", note)
+        return [Evaluator(add, finish, names=("activation_noise",))]
+
+    def panels(self, context: Any) -> list:
+        images = dict(zip(context.spec["units"], context.outputs["image"], strict=True))
+        note = "Activation {activation:.3g}; of noise {activation_noise:.3g}.".format(**context.numbers)
+        return image_panels(context, images, "Images of highest activation", note)
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=unit_images.learner,
-    data=data,
-    build=build,
-    settings={
-        **pixel_optimization.SETTINGS,
-        "units": Setting(
-            UNITS,
-            "units, each LAYER:CHANNEL (the mean over its map) or LAYER:CHANNEL@ROW:COLUMN",
-            tuple[str, ...],
-            essential=True,
-        ),
-    },
-    defaults={
-        "steps": 200,
-        "batch_size": len(UNITS),
-        "optimizer": "adam",
-        "learning_rate": 0.02,
-        "eval_every": 20,
-        "select": "last",
-    },
+    __file__,
+    __doc__,
+    unit_images.learner,
+    task=NetworkUnits(optimizer="adam", learning_rate=0.02),
+    defaults={"batch_size": len(UNITS)},
     smoke={"steps": 2, "eval_every": 2},
-    monitor="activation",
-    headline="activation",
-    report_hooks=lambda setup: pixel_optimization.film_of_images(build, setup, len(setup.spec["units"])),
-    evaluators=evaluators,
-    panels=panels,
+    report_hooks=lambda setup: film_of_images(experiment.build, setup, len(setup.spec["units"])),
 )
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.modes.train import train_page
 from dlcore.report.figure import new_figure
+from dlcore.tasks.optimized_images import average_pooling
 from experiments.interpretability import fast_style as page
 
 OPTIMIZED, PASS, PHOTOGRAPH = "optimized", "one pass", "photograph"
@@ -59,10 +60,9 @@ def compare(run: Path, num_images: int, optimizer_steps: int) -> list[Rendering]
     """Render test photographs of a run both ways."""
     phase = earlier_run.load(run)
     flags, network = phase.flags, load_network(phase.flags.network)
-    fields = {"pooling": "avg"} if hasattr(network.model, "pooling") else {}
     styles, terms = page.style_images(flags), flags.group("learner")
     optimizer = style_transfer.learner(
-        model=network.model.clone(**fields),
+        model=average_pooling(network.model),
         variables=network.variables,
         optimizer=optax.lbfgs(memory_size=10),
         mean=network.mean,
@@ -74,7 +74,7 @@ def compare(run: Path, num_images: int, optimizer_steps: int) -> list[Rendering]
     render = jax.jit(lambda params, x, s: jnp.clip(net.apply({"params": params}, x, s), 0, 1))
     init, update = jax.jit(optimizer.init), jax.jit(optimizer.update)
     loss_at = jax.jit(lambda state, image, batch: optimizer.evaluate(state.replace(params=image), batch)["loss"])
-    test = page.data(flags).test.arrays["content"]
+    test = page.experiment.data(flags).test.arrays["content"]
     rows = np.linspace(0, len(test) - 1, num_images).round().astype(int)
     renderings = []
     for name, style, s in zip(flags.styles, styles, range(len(styles)), strict=True):

@@ -18,8 +18,9 @@ the same network on the same batches without the adaptation. Inverted digits are
 aligned with each other's.
 """
 
+import dataclasses
 import functools
-from typing import Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -34,8 +35,10 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.origin import Origin, Start
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
+from dlcore.experiment.task import Task
 from dlcore.generative.pixels import normalize
 from dlcore.kits.training import init_from, optimizer, pretrained_network
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.transfer import domain_adaptation
@@ -44,34 +47,6 @@ from dlcore.transfer.advice import name_setting
 from dlcore.transfer.domain_adaptation import AdaptationNet, BackboneAdaptationNet
 from dlcore.transfer.gradient_reversal import reversal_strength
 
-SETTINGS = {
-    "dataset": Setting(
-        "digits", "the source: digits (embedded, enlarged to 16 pixels), mnist or fashion_mnist", essential=True
-    ),
-    "data_dir": Setting(None, "where tfds data sets were prepared", str | None, essential=True),
-    "shift": Setting("blended", "shift of the target domain", Literal["blended", "inverted"], essential=True),
-    "patches": Setting(
-        "photographs",
-        "images to blend with: the photographs that come with scikit-learn, or cifar10",
-        Literal["photographs", "cifar10"],
-    ),
-    "model": Setting(
-        None,
-        "a name of `dlcore models`: its network takes the place of the small one, with the batch statistics that it "
-        "starts with; by default that of --init_from",
-        str | None,
-        essential=True,
-    ),
-    "init_from": Setting(
-        None,
-        "weights that the backbone starts from: the folder of a run of a classifier, a pretext, a detector or a "
-        "segmenter, a folder of `dlcore convert` or a packed .npz, of colors",
-        str | None,
-        essential=True,
-        origin=lambda flags: origin(flags),
-    ),
-    **{name: setting for name, setting in optimizer.SETTINGS.items() if name not in ("ema", "accumulate")},
-}
 PATCHES = {"train": 2000, "valid": 500, "test": 500}
 
 
@@ -100,26 +75,6 @@ def patches_of(flags: Flags, split: str, side: int) -> np.ndarray:
     return images[:, :side, :side]
 
 
-def data(flags: Flags) -> Splits:
-    from dlcore.data.image_classification import load
-
-    loaded = load(flags.dataset, flags.data_dir, seed=flags.seed)
-    parts = {}
-    for seed, split in enumerate(("train", "valid", "test")):
-        source = getattr(loaded, split)
-        source = enlarged(source) if flags.dataset == "digits" else source
-        parts[split] = two_domains(source, patches_of(flags, split, source.arrays["image"].shape[1]), flags.shift, seed)
-    spec = {
-        "dataset": flags.dataset,
-        "class_names": list(loaded.class_names),
-        "num_classes": len(loaded.class_names),
-        "image_shape": list(parts["train"].arrays["image"].shape[1:]),
-    }
-    # The digits are the same classes of other pictures.
-    note = f"setting: {', '.join(name_setting(TransferSetting(same_marginal=False)))}"
-    return Splits(*parts.values(), spec, (*loaded.notes, note))
-
-
 def origin(flags: Flags) -> Origin | None:
     if flags.init_from is None:
         return None
@@ -144,104 +99,153 @@ def network(setup: Setup):
     return BackboneAdaptationNet(backbone, num_classes, flags.group("net")["width"], setup.dtype), prepare
 
 
-def build(setup: Setup):
-    model, preprocess = network(setup)
-    return domain_adaptation.learner(
-        model=model,
-        optimizer=optimizer.build(setup),
-        ramp=lambda step: reversal_strength(step / setup.steps),
-        preprocess=preprocess,
-        **setup.flags.group("learner"),
-    )
+NETWORK = {
+    "model": Setting(
+        None,
+        "a name of `dlcore models`: its network takes the place of the small one, with the batch statistics that it "
+        "starts with; by default that of --init_from",
+        str | None,
+        essential=True,
+    ),
+    "init_from": Setting(
+        None,
+        "weights that the backbone starts from: the folder of a run of a classifier, a pretext, a detector or a "
+        "segmenter, a folder of `dlcore convert` or a packed .npz, of colors",
+        str | None,
+        essential=True,
+        origin=origin,
+    ),
+}
+"""Flags of the network."""
 
 
-def encoder(setup: Setup):
-    """The adapted network up to the features."""
-    model, prepare = network(setup)
-    return module_encoder(
-        model,
-        prepare,
-        setup.spec["image_shape"],
-        lambda state: {"params": state.params["adapted"], **getattr(state, "model_state", {})},
-        lambda outputs: outputs["features"],
-        method="__call__",
-        takes_train=False,
-    )
+@dataclasses.dataclass(frozen=True)
+class TwoDomains(Task):
+    """Labeled digits of one domain, and digits of another, whose labels only measure.
 
+    Args:
+      dataset: the source: digits (embedded, enlarged to 16 pixels), mnist or fashion_mnist
+      data_dir: where tfds data sets were prepared
+      shift: shift of the target domain
+      patches: images to blend with: the photographs that come with scikit-learn, or cifar10
+    """
 
-def start(setup: Setup) -> Start | None:
-    """Start the backbones of both networks from the weights of `--init_from`."""
-    source = setup.flags.init_from
-    if source is None:
-        return None
-    load = functools.cache(lambda: pretrained_network.load_network(source, "init_from", channels=3, headless=True))
+    dataset: Annotated[str, "essential"] = "digits"
+    data_dir: Annotated[str | None, "essential"] = None
+    shift: Annotated[Literal["blended", "inverted"], "essential"] = "blended"
+    patches: Literal["photographs", "cifar10"] = "photographs"
 
-    def fitted(state):
-        given = {kind: {"backbone": layers} for kind, layers in load().variables.items()}
-        wanted = {"params": state.params["adapted"], **getattr(state, "model_state", {})}
-        return init_from.fit_modules(
-            init_from.headless(given), init_from.headless(wanted), False, f"init_from={source!r}"
-        )[0]
+    monitor: ClassVar[str] = "target_accuracy"
+    headline: ClassVar[str] = "target_accuracy"
+    plain: ClassVar[dict[str, Any]] = {"weight_decay": 0.0}
 
-    def replace(state):
-        weights = fitted(state)
-        params = weights.pop("params")["backbone"]
-        twins = {
-            name: {**twin, "backbone": {**twin["backbone"], **jax.tree.map(jnp.copy, params)}}
-            for name, twin in state.params.items()
+    def settings(self) -> dict[str, Setting]:
+        return {**super().settings(), **NETWORK}
+
+    def data(self, flags: Flags) -> Splits:
+        from dlcore.data.image_classification import load
+
+        loaded = load(flags.dataset, flags.data_dir, seed=flags.seed)
+        parts = {}
+        for seed, split in enumerate(("train", "valid", "test")):
+            source = getattr(loaded, split)
+            source = enlarged(source) if flags.dataset == "digits" else source
+            patches = patches_of(flags, split, source.arrays["image"].shape[1])
+            parts[split] = two_domains(source, patches, flags.shift, seed)
+        spec = {
+            "dataset": flags.dataset,
+            "class_names": list(loaded.class_names),
+            "num_classes": len(loaded.class_names),
+            "image_shape": list(parts["train"].arrays["image"].shape[1:]),
         }
-        opt_state = {name: jax.jit(optimizer.build(setup).init)(twin) for name, twin in twins.items()}
-        state = state.replace(params=twins, opt_state=opt_state)
-        return state.replace(model_state=weights) if weights else state
+        # The digits are the same classes of other pictures.
+        note = f"setting: {', '.join(name_setting(TransferSetting(same_marginal=False)))}"
+        return Splits(*parts.values(), spec, (*loaded.notes, note))
 
-    return Start(replace, lambda state: fitted(state) and None)
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        model, preprocess = network(setup)
+        return {
+            "model": model,
+            "preprocess": preprocess,
+            "ramp": lambda step: reversal_strength(step / setup.steps),
+        }
 
-
-def panels(context) -> list:
-    from dlcore.report.classification import worst_mistakes
-    from dlcore.report.curves import curves
-    from dlcore.report.self_supervised import domain_plane
-    from dlcore.report.tables import table
-
-    numbers, test, names = context.numbers, context.data.test.arrays, context.spec["class_names"]
-    rows = [
-        {"accuracy, %": text, "": round(100 * numbers[name], 1)}
-        for text, name in (
-            ("source", "accuracy"),
-            (f"target, {context.flags.technique}", "target_accuracy"),
-            ("target, no adaptation", "source_only_accuracy"),
+    def encoder(self, setup: Setup):
+        """The adapted network up to the features."""
+        model, prepare = network(setup)
+        return module_encoder(
+            model,
+            prepare,
+            setup.spec["image_shape"],
+            lambda state: {"params": state.params["adapted"], **getattr(state, "model_state", {})},
+            lambda outputs: outputs["features"],
+            method="__call__",
+            takes_train=False,
         )
-    ]
-    note = f"The classifier tells domains apart in {100 * numbers['domain_accuracy']:.1f} % (50 %: it knows nothing)."
-    logits = context.outputs["logits"]
-    probabilities = np.exp(logits - logits.max(-1, keepdims=True))
-    probabilities /= probabilities.sum(-1, keepdims=True)
-    return [
-        table(rows, "What the labels of the source bring", note)._replace(half=True),
-        domain_plane(context.outputs["source_features"], context.outputs["features"], ("source", "target")),
-        worst_mistakes(test["target"], test["target_label"], probabilities, names),
-        curves(context.history),
-    ]
+
+    def start(self, setup: Setup) -> Start | None:
+        """Start the backbones of both networks from the weights of `--init_from`."""
+        source = setup.flags.init_from
+        if source is None:
+            return None
+        load = functools.cache(lambda: pretrained_network.load_network(source, "init_from", channels=3, headless=True))
+
+        def fitted(state):
+            given = {kind: {"backbone": layers} for kind, layers in load().variables.items()}
+            wanted = {"params": state.params["adapted"], **getattr(state, "model_state", {})}
+            return init_from.fit_modules(
+                init_from.headless(given), init_from.headless(wanted), False, f"init_from={source!r}"
+            )[0]
+
+        def replace(state):
+            weights = fitted(state)
+            params = weights.pop("params")["backbone"]
+            twins = {
+                name: {**twin, "backbone": {**twin["backbone"], **jax.tree.map(jnp.copy, params)}}
+                for name, twin in state.params.items()
+            }
+            opt_state = {name: jax.jit(optimizer.build(setup).init)(twin) for name, twin in twins.items()}
+            state = state.replace(params=twins, opt_state=opt_state)
+            return state.replace(model_state=weights) if weights else state
+
+        return Start(replace, lambda state: fitted(state) and None)
+
+    def panels(self, context) -> list:
+        from dlcore.report.classification import worst_mistakes
+        from dlcore.report.curves import curves
+        from dlcore.report.self_supervised import domain_plane
+        from dlcore.report.tables import table
+
+        numbers, test, names = context.numbers, context.data.test.arrays, context.spec["class_names"]
+        rows = [
+            {"accuracy, %": text, "": round(100 * numbers[name], 1)}
+            for text, name in (
+                ("source", "accuracy"),
+                (f"target, {context.flags.technique}", "target_accuracy"),
+                ("target, no adaptation", "source_only_accuracy"),
+            )
+        ]
+        apart = 100 * numbers["domain_accuracy"]
+        note = f"The classifier tells domains apart in {apart:.1f} % (50 %: it knows nothing)."
+        logits = context.outputs["logits"]
+        probabilities = np.exp(logits - logits.max(-1, keepdims=True))
+        probabilities /= probabilities.sum(-1, keepdims=True)
+        return [
+            table(rows, "What the labels of the source bring", note)._replace(half=True),
+            domain_plane(context.outputs["source_features"], context.outputs["features"], ("source", "target")),
+            worst_mistakes(test["target"], test["target_label"], probabilities, names),
+            curves(context.history),
+        ]
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=domain_adaptation.learner,
-    data=data,
-    build=build,
+    __file__,
+    __doc__,
+    domain_adaptation.learner,
+    task=TwoDomains(),
+    optimizer=AdamW(optimizer="sgd", learning_rate=0.01, weight_decay=0.0, clip_norm=1.0),
     modules={"net": AdaptationNet},
-    settings=SETTINGS,
-    defaults={
-        "optimizer": "sgd",
-        "learning_rate": 0.01,
-        "weight_decay": 0.0,
-        "clip_norm": 1.0,
-        "steps": 1200,
-        "batch_size": 64,
-        "eval_every": 200,
-        "select": "last",
-    },
+    defaults={"steps": 1200, "batch_size": 64, "eval_every": 200, "select": "last"},
     smoke={
         "net.channels": (8,),
         "net.width": 8,
@@ -250,13 +254,6 @@ experiment = Experiment(
         "eval_every": 2,
         "eval_batch_size": 500,
     },
-    monitor="target_accuracy",
-    headline="target_accuracy",
-    plain={"weight_decay": 0.0},
-    schedule=optimizer.schedule,
-    start=start,
-    encoder=encoder,
-    panels=panels,
 )
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ of episodes: 96.3 % (5-way 1-shot), 99.1 % (5-way 5-shot), 88.7 % (20-way 1-shot
 al. have 98.8, 99.7, 96.0 and 98.9 % with 964 background characters.
 """
 
-from typing import Any, Literal
+import dataclasses
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -26,33 +27,14 @@ from dlcore.evaluators.episodes import episode_accuracy
 from dlcore.evaluators.fine_tuning import module_encoder
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits, batch_facts
-from dlcore.kits.training import optimizer
+from dlcore.experiment.task import Task
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.learner import Evaluator, Range
 from dlcore.main import main
 from dlcore.transfer import prototypical
 from dlcore.transfer.prototypical import PrototypicalNet
-
-SETTINGS = {
-    "dataset": Setting(
-        "strokes", "strokes (drawn by a program) or omniglot", Literal["strokes", "omniglot"], essential=True
-    ),
-    "data_dir": Setting(None, "omniglot: folder of omniglot28.npz", str | None, essential=True),
-    "way": Setting(5, "classes of a measured episode", limits=Range(2), essential=True),
-    "shot": Setting(1, "supports of each class; 0 describes it by its strokes", limits=Range(0), essential=True),
-    "query": Setting(5, "queries of each class", limits=Range(1)),
-    "train_way": Setting(None, "classes of a training episode; by default as many", int | None, Range(2)),
-    "turned": Setting(True, "turned training characters are further classes (not with --shot=0)"),
-    "characters": Setting(200, "strokes: characters to train on", limits=Range(10, 14000)),
-    "image_size": Setting(16, "strokes: side in pixels", limits=Range(8)),
-    "test_episodes": Setting(1000, "episodes of the test", limits=Range(2)),
-    "also": Setting(
-        (),
-        "other episodes that the test measures, too: classes and supports of each, such as 5x5,20x1",
-        tuple[str, ...],
-    ),
-}
 
 TRAIN_EPISODES = 20_000
 """Of an epoch."""
@@ -62,38 +44,6 @@ TEST_SEED = 10**6 + 1
 
 UNSEEN = 100
 """Characters of strokes to validate and to test on, of each."""
-
-
-def data(flags: Flags) -> Splits:
-    """Draw episodes: the characters of training, validation and test are others."""
-    train, valid, test, notes = (_omniglot if flags.dataset == "omniglot" else _strokes)(flags)
-    _others(flags, test)  # what cannot be drawn is an error before training
-    shared = {"shot": flags.shot, "query": flags.query, "way": flags.way}
-    wide = {**shared, "way": flags.train_way or flags.way, "turned": flags.turned and flags.shot > 0}
-    measured = max(2, flags.test_episodes // 5)
-    splits = (
-        episodes(train, TRAIN_EPISODES, **wide, seed=flags.seed),
-        episodes(valid, measured, **shared, seed=10**6),  # the same at every seed of a run
-        episodes(test, flags.test_episodes, **shared, seed=TEST_SEED),
-    )
-    counts = [len(np.unique(part.arrays["label"])) for part in (train, valid, test)]
-    spec = {
-        "dataset": flags.dataset,
-        "image_shape": list(train.arrays["image"].shape[1:]),
-        "attributes": train.arrays["attributes"].shape[1] if flags.shot == 0 else 0,
-        "characters": counts,
-        "batch": batch_facts(splits[2]),
-        **shared,
-    }
-    return Splits(*splits, spec, notes)
-
-
-def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-    """Measure the test's other episodes."""
-    if split != "test":
-        return []
-    characters = splits.test.arrays["query"].episodes.source
-    return [episode_accuracy(source) for source in _others(setup.flags, characters)]
 
 
 def _others(flags: Flags, test: Source) -> list[Source]:
@@ -136,58 +86,106 @@ def _strokes(flags: Flags) -> tuple[Source, Source, Source, tuple[str, ...]]:
     return *(stroke_characters(r, size=flags.image_size) for r in ranges), ()
 
 
-def panels(context: Any) -> list:
-    """Show the accuracy beside what is trivial, an episode, and the curves."""
-    from dlcore.report.curves import curves
-    from dlcore.report.few_shot import accuracies, episode
+@dataclasses.dataclass(frozen=True)
+class Episodes(Task):
+    """Few-shot episodes of characters: supports and queries of a few classes.
 
-    test = context.data.test[np.arange(1)]
-    logits = np.asarray(context.outputs["logits"][0])
-    return [
-        accuracies(context.numbers, context.spec),
-        episode(test.get("support"), test["query"], logits),
-        curves(context.history),
-    ]
+    Args:
+      dataset: strokes (drawn by a program) or omniglot
+      data_dir: omniglot: folder of omniglot28.npz
+      way: classes of a measured episode
+      shot: supports of each class; 0 describes it by its strokes
+      query: queries of each class
+      train_way: classes of a training episode; by default as many
+      turned: turned training characters are further classes (not with --shot=0)
+      characters: strokes: characters to train on
+      image_size: strokes: side in pixels
+      test_episodes: episodes of the test
+      also: other episodes that the test measures, too: classes and supports of each, such as 5x5,20x1
+    """
 
+    dataset: Annotated[Literal["strokes", "omniglot"], "essential"] = "strokes"
+    data_dir: Annotated[str | None, "essential"] = None
+    way: Annotated[int, Range(2), "essential"] = 5
+    shot: Annotated[int, Range(0), "essential"] = 1
+    query: Annotated[int, Range(1)] = 5
+    train_way: Annotated[int | None, Range(2)] = None
+    turned: bool = True
+    characters: Annotated[int, Range(10, 14000)] = 200
+    image_size: Annotated[int, Range(8)] = 16
+    test_episodes: Annotated[int, Range(2)] = 1000
+    also: tuple[str, ...] = ()
 
-def build(setup: Setup):
-    return prototypical.learner(
-        model=PrototypicalNet(**setup.flags.group("net"), dtype=setup.dtype),
-        optimizer=optimizer.build(setup),
-        preprocess=to_float,
-        **setup.flags.group("learner"),
-    )
+    plain: ClassVar[dict[str, Any]] = {"weight_decay": 0.0}
 
+    def data(self, flags: Flags) -> Splits:
+        """Draw episodes: the characters of training, validation and test are others."""
+        train, valid, test, notes = (_omniglot if flags.dataset == "omniglot" else _strokes)(flags)
+        _others(flags, test)  # what cannot be drawn is an error before training
+        shared = {"shot": flags.shot, "query": flags.query, "way": flags.way}
+        wide = {**shared, "way": flags.train_way or flags.way, "turned": flags.turned and flags.shot > 0}
+        measured = max(2, flags.test_episodes // 5)
+        splits = (
+            episodes(train, TRAIN_EPISODES, **wide, seed=flags.seed),
+            episodes(valid, measured, **shared, seed=10**6),  # the same at every seed of a run
+            episodes(test, flags.test_episodes, **shared, seed=TEST_SEED),
+        )
+        counts = [len(np.unique(part.arrays["label"])) for part in (train, valid, test)]
+        spec = {
+            "dataset": flags.dataset,
+            "image_shape": list(train.arrays["image"].shape[1:]),
+            "attributes": train.arrays["attributes"].shape[1] if flags.shot == 0 else 0,
+            "characters": counts,
+            "batch": batch_facts(splits[2]),
+            **shared,
+        }
+        return Splits(*splits, spec, notes)
 
-def encoder(setup: Setup):
-    return module_encoder(
-        PrototypicalNet(**setup.flags.group("net"), dtype=setup.dtype),
-        to_float,
-        setup.spec["image_shape"],
-        lambda state: {"params": state.params, **state.model_state},
-        lambda embeddings: embeddings[0],
-        method="__call__",
-    )
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        return {"model": PrototypicalNet(**setup.flags.group("net"), dtype=setup.dtype), "preprocess": to_float}
+
+    def encoder(self, setup: Setup):
+        return module_encoder(
+            self.arguments(setup)["model"],
+            to_float,
+            setup.spec["image_shape"],
+            lambda state: {"params": state.params, **state.model_state},
+            lambda embeddings: embeddings[0],
+            method="__call__",
+        )
+
+    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+        """Measure the test's other episodes."""
+        if split != "test":
+            return []
+        characters = splits.test.arrays["query"].episodes.source
+        return [episode_accuracy(source) for source in _others(setup.flags, characters)]
+
+    def panels(self, context: Any) -> list:
+        """Show the accuracy beside what is trivial, an episode, and the curves."""
+        from dlcore.report.curves import curves
+        from dlcore.report.few_shot import accuracies, episode
+
+        test = context.data.test[np.arange(1)]
+        logits = np.asarray(context.outputs["logits"][0])
+        return [
+            accuracies(context.numbers, context.spec),
+            episode(test.get("support"), test["query"], logits),
+            curves(context.history),
+        ]
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=prototypical.learner,
-    data=data,
-    build=build,
+    __file__,
+    __doc__,
+    prototypical.learner,
+    task=Episodes(train_way=10),
+    optimizer=AdamW(learning_rate=2e-3, weight_decay=1e-4),
     modules={"net": PrototypicalNet},
-    settings={
-        **SETTINGS,
-        **{name: setting for name, setting in optimizer.SETTINGS.items() if name not in ("ema", "accumulate")},
-    },
     defaults={
         "net.channels": 32,
-        "learning_rate": 2e-3,
-        "weight_decay": 1e-4,
         "steps": 600,
         "batch_size": 4,
-        "train_way": 10,
         "eval_every": 200,
         "eval_batch_size": 20,
         "select": "last",
@@ -202,11 +200,6 @@ experiment = Experiment(
         "eval_every": 2,
         "eval_batch_size": 10,
     },
-    plain={"weight_decay": 0.0},
-    schedule=optimizer.schedule,
-    evaluators=evaluators,
-    encoder=encoder,
-    panels=panels,
 )
 
 if __name__ == "__main__":

@@ -9,16 +9,18 @@ centers of 40³ cells, so that `iou` is that of volumes, beside that of the soli
 for a distance. The report shows the mesh of the level set, by surface nets.
 """
 
+import dataclasses
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
 from dlcore.data.mesh_files import write_mesh
 from dlcore.data.solids import SOLID_KINDS, Solid, random_solid, surface_points
 from dlcore.data.source import Source
-from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
-from dlcore.kits.training import optimizer
+from dlcore.experiment import Experiment, Flags, Setup, Splits
+from dlcore.experiment.task import Task
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.ops.mesh import is_closed, mesh_volume
@@ -44,108 +46,106 @@ def measured(solid: Solid, points: np.ndarray) -> Source:
     return Source(arrays, name="points of a solid")
 
 
-def data(flags: Flags) -> Splits:
-    solid = solid_of(flags.solid)
-    middle = (np.arange(flags.test_cells) + 0.5) * 2 / flags.test_cells - 1
-    cells = np.stack(np.meshgrid(middle, middle, middle, indexing="ij"), -1).reshape(-1, 3)
-    test = measured(solid, cells)
-    inside = cells[test.arrays["distance"] <= 0]
-    box = ((cells >= inside.min(0)) & (cells <= inside.max(0))).all(1).sum()
-    spec = {
-        "dataset": f"{flags.solid} points",
-        "solid": flags.solid,
-        "trivial": {"iou": (len(inside) / int(box), "the bounding box")},
-    }
-    train, valid = (source(solid, n, seed) for seed, n in enumerate((flags.num_points, max(8, flags.num_points // 8))))
-    return Splits(train, valid, test, spec)
-
-
-def panels(context: Any) -> list:
-    """The exact and the learned mesh from two views, and the curves."""
-    from dlcore.report.curves import curves
-    from dlcore.report.figure import ORANGE
-    from dlcore.report.shapes import shape_panel, two_views
-
-    solid = solid_of(context.spec["solid"])
-
-    def learned(points: np.ndarray) -> np.ndarray:
-        batch = {"points": points, "distance": np.zeros(len(points), np.float32)}
-        return context.learner.predict(context.state, batch)["field"]
-
-    images, titles = [], []
-    for name, field in (("exact", lambda p: -solid.signed_distance(p)), ("learned", learned)):
-        try:
-            vertices, faces = extract_surface(field, context.flags.mesh_resolution)
-        except ValueError as error:
-            titles.append(f"{name}: {error}")
-            images.append(np.ones((160, 320, 3)))
-            continue
-        color = {"color": ORANGE} if name == "learned" else {}
-        images.append(two_views(vertices, faces, extent=(np.zeros(3), 1.0), **color))
-        titles.append(f"{name}, {len(vertices)} vertices")
-    note = "the level set of the exact distance (blue) and of the network (orange), from two views"
-    return [shape_panel(images, titles, "Surfaces", note), curves(context.history)]
-
-
-def drawn(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
-    """The corners of a grid, from which `--mode=predict` makes one mesh."""
-    return measured(solid_of(spec["solid"]), grid_points(flags.mesh_resolution)), [spec["solid"]]
-
-
 def mesh_of(outputs: dict) -> tuple[np.ndarray, np.ndarray]:
     """The mesh of what `predict` gives on the corners of a grid."""
     field = np.asarray(outputs["field"])
     return extract_surface(lambda points: field, round(len(field) ** (1 / 3)), closed=False)
 
 
-def describe(outputs: dict, spec: dict) -> list[dict]:
-    """The size of the mesh, and its volume where it is closed."""
-    del spec
-    vertices, faces = mesh_of(outputs)
-    row = {"vertices": len(vertices), "faces": len(faces), "closed": is_closed(faces)}
-    text = f"{len(vertices)} vertices, {len(faces)} faces"
-    if not row["closed"]:
-        return [{**row, "text": f"{text}, open where the surface leaves the cube [-1, 1]³"}]
-    row["volume"] = float(mesh_volume(vertices, faces))
-    return [{**row, "text": f"{text}, closed, volume {row['volume']:.3f}"}]
+@dataclasses.dataclass(frozen=True)
+class SolidPoints(Task):
+    """Points in and around a solid, with their distance from its surface.
 
+    Args:
+      solid: what to fit
+      num_points: points to train on; an eighth as many validate
+      test_cells: cells along each side of the test grid
+      mesh_resolution: samples along each side for the mesh of the report and of predict
+    """
 
-def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
-    """Write the mesh as .obj and .ply."""
-    del source, spec
-    folder.mkdir(parents=True, exist_ok=True)
-    return [write_mesh(folder / f"{names[0]}{ending}", *mesh_of(outputs)) for ending in (".obj", ".ply")]
+    solid: Annotated[Literal[SOLID_KINDS], "essential"] = "torus"
+    num_points: Annotated[int, Range(8)] = 20000
+    test_cells: Annotated[int, Range(8)] = 40
+    mesh_resolution: Annotated[int, Range(8), "no identity"] = 48
 
+    monitor: ClassVar[str] = "iou"
+    headline: ClassVar[str] = "iou"
 
-def build(setup: Setup):
-    model = ImplicitSurface(dtype=setup.dtype, **setup.flags.group("network"))
-    return implicit_surface.learner(model=model, optimizer=optimizer.build(setup), **setup.flags.group("learner"))
+    def data(self, flags: Flags) -> Splits:
+        solid = solid_of(flags.solid)
+        middle = (np.arange(flags.test_cells) + 0.5) * 2 / flags.test_cells - 1
+        cells = np.stack(np.meshgrid(middle, middle, middle, indexing="ij"), -1).reshape(-1, 3)
+        test = measured(solid, cells)
+        inside = cells[test.arrays["distance"] <= 0]
+        box = ((cells >= inside.min(0)) & (cells <= inside.max(0))).all(1).sum()
+        spec = {
+            "dataset": f"{flags.solid} points",
+            "solid": flags.solid,
+            "trivial": {"iou": (len(inside) / int(box), "the bounding box")},
+        }
+        counts = flags.num_points, max(8, flags.num_points // 8)
+        train, valid = (source(solid, count, seed) for seed, count in enumerate(counts))
+        return Splits(train, valid, test, spec)
+
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        return {"model": ImplicitSurface(dtype=setup.dtype, **setup.flags.group("network"))}
+
+    def drawn(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
+        """The corners of a grid, from which `--mode=predict` makes one mesh."""
+        return measured(solid_of(spec["solid"]), grid_points(flags.mesh_resolution)), [spec["solid"]]
+
+    def describe(self, outputs: dict, spec: dict) -> list[dict]:
+        """The size of the mesh, and its volume where it is closed."""
+        del spec
+        vertices, faces = mesh_of(outputs)
+        row = {"vertices": len(vertices), "faces": len(faces), "closed": is_closed(faces)}
+        text = f"{len(vertices)} vertices, {len(faces)} faces"
+        if not row["closed"]:
+            return [{**row, "text": f"{text}, open where the surface leaves the cube [-1, 1]³"}]
+        row["volume"] = float(mesh_volume(vertices, faces))
+        return [{**row, "text": f"{text}, closed, volume {row['volume']:.3f}"}]
+
+    def write(self, folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
+        """Write the mesh as .obj and .ply."""
+        del source, spec
+        folder.mkdir(parents=True, exist_ok=True)
+        return [write_mesh(folder / f"{names[0]}{ending}", *mesh_of(outputs)) for ending in (".obj", ".ply")]
+
+    def panels(self, context: Any) -> list:
+        """The exact and the learned mesh from two views, and the curves."""
+        from dlcore.report.curves import curves
+        from dlcore.report.figure import ORANGE
+        from dlcore.report.shapes import shape_panel, two_views
+
+        solid = solid_of(context.spec["solid"])
+
+        def learned(points: np.ndarray) -> np.ndarray:
+            batch = {"points": points, "distance": np.zeros(len(points), np.float32)}
+            return context.learner.predict(context.state, batch)["field"]
+
+        images, titles = [], []
+        for name, field in (("exact", lambda p: -solid.signed_distance(p)), ("learned", learned)):
+            try:
+                vertices, faces = extract_surface(field, context.flags.mesh_resolution)
+            except ValueError as error:
+                titles.append(f"{name}: {error}")
+                images.append(np.ones((160, 320, 3)))
+                continue
+            color = {"color": ORANGE} if name == "learned" else {}
+            images.append(two_views(vertices, faces, extent=(np.zeros(3), 1.0), **color))
+            titles.append(f"{name}, {len(vertices)} vertices")
+        note = "the level set of the exact distance (blue) and of the network (orange), from two views"
+        return [shape_panel(images, titles, "Surfaces", note), curves(context.history)]
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=implicit_surface.learner,
-    data=data,
-    build=build,
+    __file__,
+    __doc__,
+    implicit_surface.learner,
+    task=SolidPoints(),
+    optimizer=AdamW(learning_rate=5e-3, weight_decay=0.0),
     modules={"network": ImplicitSurface},
-    settings={
-        "solid": Setting("torus", "what to fit", Literal[SOLID_KINDS], essential=True),
-        "num_points": Setting(20000, "points to train on; an eighth as many validate", limits=Range(8)),
-        "test_cells": Setting(40, "cells along each side of the test grid", limits=Range(8)),
-        "mesh_resolution": Setting(
-            48, "samples along each side for the mesh of the report and of predict", limits=Range(8), identity=False
-        ),
-        **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
-    },
-    defaults={
-        "steps": 3000,
-        "batch_size": 1024,
-        "eval_batch_size": 8000,
-        "eval_every": 500,
-        "learning_rate": 5e-3,
-        "weight_decay": 0.0,
-    },
+    defaults={"steps": 3000, "batch_size": 1024, "eval_batch_size": 8000, "eval_every": 500},
     smoke={
         "steps": 3,
         "batch_size": 8,
@@ -156,13 +156,6 @@ experiment = Experiment(
         "mesh_resolution": 8,
         "network.hidden": (8,),
     },
-    monitor="iou",
-    headline="iou",
-    drawn=drawn,
-    describe=describe,
-    write=write,
-    schedule=optimizer.schedule,
-    panels=panels,
 )
 
 if __name__ == "__main__":

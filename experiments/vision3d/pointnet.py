@@ -11,8 +11,9 @@ histograms of x, y, z and of the distance from the center, ten bins each (ModelN
 each cloud: the logits would be the same without all the others, but for the transforms.
 """
 
+import dataclasses
 import math
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -21,39 +22,14 @@ from dlcore.data.shapes3d import modelnet
 from dlcore.data.solid_meshes import solid_clouds
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
-from dlcore.kits.training import optimizer
+from dlcore.experiment.task import Task
+from dlcore.kits.training.optimizer import EMAAdamW
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.vision3d import pointnet
 
-SETTINGS = {
-    "data_dir": Setting(None, "folder of ModelNet; by default solids are drawn", str | None, essential=True),
-    "num_clouds": Setting(1600, "solids to train on, and a quarter as many to test on", limits=Range(32)),
-    "valid_fraction": Setting(0.1, "share of the training clouds held out for validation", limits=Range(0.001, 0.9)),
-}
 SHOWN = 12
-
-
-def data(flags: Flags) -> Splits:
-    """Draw solids or read ModelNet, and measure the histograms' vote on the test split."""
-    if flags.data_dir is None:
-        points = flags["num_points"] or 256
-        train, test = (
-            solid_clouds(count, seed, points) for seed, count in enumerate((flags.num_clouds, flags.num_clouds // 4))
-        )
-    else:
-        train, test = (modelnet(flags.data_dir, split) for split in ("train", "test"))
-    train, valid = split_validation(train, flags.valid_fraction, flags.seed)
-    vote = histogram_vote(train.arrays, test.arrays)
-    spec = {
-        "dataset": train.name.partition("/")[0],
-        "class_names": list(train.class_names),
-        "points_shape": list(train.arrays["points"].shape[1:]),
-        "trivial": {"accuracy": (vote, "3 nearest neighbors by 40 histogram numbers")},
-    }
-    return Splits(train, valid, test, spec, (f"3 nearest neighbors by 40 histogram numbers: accuracy {vote:.4f}",))
 
 
 def histogram_vote(train: dict, test: dict, bins: int = 10, neighbors: int = 3) -> float:
@@ -74,62 +50,97 @@ def histogram_vote(train: dict, test: dict, bins: int = 10, neighbors: int = 3) 
     return float(correct / len(asked))
 
 
-def build(setup: Setup):
-    flags, names = setup.flags, setup.spec["class_names"]
-    learner = pointnet.learner(
-        model=pointnet.PointNet(len(names), dtype=setup.dtype, **flags.group("pointnet")),
-        optimizer=optimizer.build(setup),
-        **flags.group("learner"),
-    )
-    return optimizer.evaluate_ema(learner, setup)
+@dataclasses.dataclass(frozen=True)
+class PointClouds(Task):
+    """Point clouds with one class each: solids that a program draws, or ModelNet.
 
+    Args:
+      data_dir: folder of ModelNet; by default solids are drawn
+      num_clouds: solids to train on, and a quarter as many to test on
+      valid_fraction: share of the training clouds held out for validation
+    """
 
-def panels(context: Any) -> list:
-    """Show clouds from two views with their critical points, the confusions and the curves."""
-    from dlcore.report.classification import confusion_matrix
-    from dlcore.report.curves import curves
-    from dlcore.report.shapes import shape_panel, two_views
-    from dlcore.report.triage import triage_panels
+    data_dir: Annotated[str | None, "essential"] = None
+    num_clouds: Annotated[int, Range(32)] = 1600
+    valid_fraction: Annotated[float, Range(0.001, 0.9)] = 0.1
 
-    test, names, outputs = context.data.test.arrays, context.spec["class_names"], context.outputs
-    predicted = outputs["probabilities"].argmax(-1)
-    wrong = np.flatnonzero(predicted != test["label"])
+    loss_tolerance: ClassVar[float] = 0.3
+    plain: ClassVar[dict[str, Any]] = {
+        "rotation": 0.0,
+        "jitter": 0.0,
+        "label_smoothing": 0.0,
+        "weight_decay": 0.0,
+        "pointnet.dropout": 0.0,
+    }
 
-    def shown(indices, title, note):
-        images, titles = [], []
-        for i in indices:
-            count = context.flags["num_points"] or len(test["points"][i])
-            points = np.asarray(test["points"][i][:count], np.float32)
-            critical = np.isin(np.arange(len(points)), outputs["critical"][i])
-            images.append(two_views(points, highlighted=critical))
-            titles.append(f"{names[test['label'][i]]}, classified as {names[predicted[i]]}")
-        return [shape_panel(images, titles, title, note)] if images else []
+    def data(self, flags: Flags) -> Splits:
+        """Draw solids or read ModelNet, and measure the histograms' vote on the test split."""
+        if flags.data_dir is None:
+            points = flags["num_points"] or 256
+            counts = flags.num_clouds, flags.num_clouds // 4
+            train, test = (solid_clouds(count, seed, points) for seed, count in enumerate(counts))
+        else:
+            train, test = (modelnet(flags.data_dir, split) for split in ("train", "test"))
+        train, valid = split_validation(train, flags.valid_fraction, flags.seed)
+        vote = histogram_vote(train.arrays, test.arrays)
+        spec = {
+            "dataset": train.name.partition("/")[0],
+            "class_names": list(train.class_names),
+            "points_shape": list(train.arrays["points"].shape[1:]),
+            "trivial": {"accuracy": (vote, "3 nearest neighbors by 40 histogram numbers")},
+        }
+        return Splits(train, valid, test, spec, (f"3 nearest neighbors by 40 histogram numbers: accuracy {vote:.4f}",))
 
-    first = [int(np.flatnonzero(test["label"] == k)[0]) for k in np.unique(test["label"])]
-    note = "two views of each cloud; orange: the critical points, which attain the maxima"
-    return [
-        *shown(first[:SHOWN], "Clouds", note),
-        *shown(wrong[:SHOWN], "Mistakes", note),
-        confusion_matrix(context.arrays["confusion"], names),
-        *triage_panels(context.history, floor=None),
-        curves(context.history),
-    ]
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        num_classes, fields = len(setup.spec["class_names"]), setup.flags.group("pointnet")
+        return {"model": pointnet.PointNet(num_classes, dtype=setup.dtype, **fields)}
+
+    def expected_loss(self, setup: Setup) -> float:
+        return math.log(len(setup.spec["class_names"]))
+
+    def panels(self, context: Any) -> list:
+        """Show clouds from two views with their critical points, the confusions and the curves."""
+        from dlcore.report.classification import confusion_matrix
+        from dlcore.report.curves import curves
+        from dlcore.report.shapes import shape_panel, two_views
+        from dlcore.report.triage import triage_panels
+
+        test, names, outputs = context.data.test.arrays, context.spec["class_names"], context.outputs
+        predicted = outputs["probabilities"].argmax(-1)
+        wrong = np.flatnonzero(predicted != test["label"])
+
+        def shown(indices, title, note):
+            images, titles = [], []
+            for i in indices:
+                count = context.flags["num_points"] or len(test["points"][i])
+                points = np.asarray(test["points"][i][:count], np.float32)
+                critical = np.isin(np.arange(len(points)), outputs["critical"][i])
+                images.append(two_views(points, highlighted=critical))
+                titles.append(f"{names[test['label'][i]]}, classified as {names[predicted[i]]}")
+            return [shape_panel(images, titles, title, note)] if images else []
+
+        first = [int(np.flatnonzero(test["label"] == k)[0]) for k in np.unique(test["label"])]
+        note = "two views of each cloud; orange: the critical points, which attain the maxima"
+        return [
+            *shown(first[:SHOWN], "Clouds", note),
+            *shown(wrong[:SHOWN], "Mistakes", note),
+            confusion_matrix(context.arrays["confusion"], names),
+            *triage_panels(context.history, floor=None),
+            curves(context.history),
+        ]
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=pointnet.learner,
-    data=data,
-    build=build,
+    __file__,
+    __doc__,
+    pointnet.learner,
+    task=PointClouds(),
+    optimizer=EMAAdamW(learning_rate=2e-3, weight_decay=0.01),
     modules={"pointnet": pointnet.PointNet},
-    settings={**SETTINGS, **{k: v for k, v in optimizer.SETTINGS.items() if k != "accumulate"}},
     defaults={
         "steps": 800,
         "batch_size": 32,
         "eval_every": 200,
-        "learning_rate": 2e-3,
-        "weight_decay": 0.01,
         "num_points": 256,
         "pointnet.widths": (32, 32),
         "pointnet.features": (64, 256),
@@ -150,11 +161,6 @@ experiment = Experiment(
         "pointnet.transform_features": (4,),
         "pointnet.transform_hidden": (4,),
     },
-    expected_loss=lambda setup: math.log(len(setup.spec["class_names"])),
-    loss_tolerance=0.3,
-    plain={"rotation": 0.0, "jitter": 0.0, "label_smoothing": 0.0, "weight_decay": 0.0, "pointnet.dropout": 0.0},
-    schedule=optimizer.schedule,
-    panels=panels,
 )
 
 if __name__ == "__main__":

@@ -19,28 +19,18 @@ search. The report shows BLEU and CIDEr-D beside those of an image-blind model, 
 person.
 """
 
-import math
-
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.images import prediction
-from dlcore.kits.training import optimizer
-from dlcore.kits.vision_language import captioning
+from dlcore.experiment import Experiment
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
-from dlcore.vision_language import captioning as technique
-
-
-def build(setup: Setup):
-    return captioning.build(setup)
-
+from dlcore.tasks.captioning import ImagesToDescribe
+from dlcore.vision_language import captioning
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=technique.learner,
-    data=captioning.data,
-    build=build,
-    modules=captioning.MODULES,
-    settings=captioning.SETTINGS,
+    __file__,
+    __doc__,
+    captioning.learner,
+    task=ImagesToDescribe(),
+    optimizer=AveragedAdamW(learning_rate=3e-3, weight_decay=0.01, clip_norm=1.0, ema=0.99),
     defaults={
         "attention.alignment_penalty": 0.0,
         "attention.hidden_size": 128,
@@ -48,10 +38,6 @@ experiment = Experiment(
         "attention.attention_features": 64,
         "attention.image_features": 64,
         "captions_per_image": 2,
-        "learning_rate": 3e-3,
-        "weight_decay": 0.01,
-        "clip_norm": 1.0,
-        "ema": 0.99,
         "max_length": 20,
         "steps": 2400,
         "batch_size": 64,
@@ -69,16 +55,6 @@ experiment = Experiment(
         "attention.hidden_size": 16,
         "transformer.width": 16,
     },
-    monitor="cider",
-    headline="cider",
-    plain={"augment": "none", "label_smoothing": 0.0, "weight_decay": 0.0, "ema": None},
-    expected_loss=lambda setup: math.log(4 + len(setup.spec["vocabulary"]["words"])),
-    loss_tolerance=0.25,
-    inputs=prediction.stretched_inputs,
-    describe=captioning.describe,
-    schedule=optimizer.schedule,
-    panels=captioning.panels,
-    evaluators=captioning.evaluators,
 )
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""What pages of interpretability share: attribution maps by name, the optimization of pixels."""
+"""What pages of interpretability share: attribution maps by name."""

@@ -13,7 +13,16 @@ from dlcore.learner import Learner, Range
 from dlcore.optim import OPTIMIZERS, SCHEDULES, create_optimizer, create_schedule, use_ema
 from dlcore.optim.builder import MOST_MOMENTUM, check_milestones
 
-__all__ = ["SETTINGS", "AdamW", "AveragedAdamW", "build", "evaluate_ema", "learning_rate_schedule", "schedule"]
+__all__ = [
+    "SETTINGS",
+    "AdamW",
+    "AveragedAdamW",
+    "EMAAdamW",
+    "build",
+    "evaluate_ema",
+    "learning_rate_schedule",
+    "schedule",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,16 +90,14 @@ class AdamW:
 
 
 @dataclasses.dataclass(frozen=True)
-class AveragedAdamW(AdamW):
-    """AdamW with an average of the parameters and gradient accumulation.
+class EMAAdamW(AdamW):
+    """AdamW with an average of the parameters.
 
     Args:
       ema: decay of the exponential moving average of parameters that is evaluated; none by default
-      accumulate: gradient accumulation: steps whose gradients make one update; a rest at the end of the run makes none
     """
 
     ema: Annotated[float | None, Range(0, 0.999999)] = None
-    accumulate: Annotated[int, Range(1)] = 1
 
     def wrap(self, learner: Learner, setup: Setup) -> Learner:
         """Evaluate the average of the parameters under `--ema`.
@@ -103,6 +110,17 @@ class AveragedAdamW(AdamW):
           The learner, with the average in evaluation and prediction; unchanged without `--ema`.
         """
         return evaluate_ema(learner, setup)
+
+
+@dataclasses.dataclass(frozen=True)
+class AveragedAdamW(EMAAdamW):
+    """AdamW with an average of the parameters and gradient accumulation.
+
+    Args:
+      accumulate: gradient accumulation: steps whose gradients make one update; a rest at the end of the run makes none
+    """
+
+    accumulate: Annotated[int, Range(1)] = 1
 
 
 SETTINGS = field_settings(AveragedAdamW())

@@ -1,9 +1,10 @@
-"""What the captioning experiment is made of: captioned images, networks by name, scores beside baselines, pictures."""
+"""ImagesToDescribe: captioned images, networks by name that write captions, and scores beside baselines."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -14,10 +15,11 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
-from dlcore.kits.images import labeled_images
+from dlcore.experiment.task import Task
+from dlcore.kits.images import labeled_images, prediction
 from dlcore.kits.training import optimizer
 from dlcore.kits.vision_language import captioned_images
-from dlcore.learner import Evaluator, Learner, Range
+from dlcore.learner import Evaluator, Range
 from dlcore.models.resnet_cifar import CifarResNet
 from dlcore.modes.report_context import ReportContext
 from dlcore.vision_language import captioning
@@ -25,42 +27,15 @@ from dlcore.vision_language.caption_rnn import CaptionRNN
 from dlcore.vision_language.caption_transformer import CaptionTransformer
 from dlcore.vision_language.show_attend_tell import ShowAttendTell
 
-__all__ = ["MODULES", "SETTINGS", "build", "data", "describe", "evaluators", "panels"]
-
-AUGMENTATIONS = ("none", "shift", "color")
-
-SETTINGS = {
-    "dataset": Setting("shapes", "shapes (drawn), or flickr8k (files)", Literal["shapes", "flickr8k"], essential=True),
-    "data_dir": captioned_images.DATA_DIR,
-    "image_size": Setting(
-        None, "side of the images; by default 32 for shapes, 128 for flickr8k", int | None, Range(8), essential=True
-    ),
-    "model": Setting(
-        "attention",
-        "rnn, lstm, gru: the image is one vector; attention: an LSTM that looks at a grid; transformer",
-        Literal["rnn", "lstm", "gru", "attention", "transformer"],
-        essential=True,
-    ),
-    "backbone": Setting(
-        "small", "small: a residual network by --small.FIELD; or a name of `dlcore models`", essential=True
-    ),
-    "num_images": Setting(
-        8000, "shapes: for training; 400 more to validate, 1,000 to test", limits=Range(10), essential=True
-    ),
-    "grid": Setting(3, "shapes: cells in a row and in a column", limits=Range(2, 3)),
-    "min_count": Setting(5, "flickr8k: how often a word must come in training; others are unknown", limits=Range(1)),
-    "longest": Setting(22, "flickr8k: most words of a training caption; longer ones are left out", limits=Range(1)),
-    "augment": Setting(
-        "none",
-        "augmentation of training images: shift by up to a sixteenth of the side; color: that, and color jitter",
-        Literal[AUGMENTATIONS],
-    ),
-    "monitor_images": Setting(200, "validation images that are captioned at each evaluation", limits=Range(2)),
-    "blind_steps": Setting(
-        300, "steps of the image-blind model that the report compares with; 0 leaves it out", limits=Range(0)
-    ),
-    **optimizer.SETTINGS,
-}
+__all__ = [
+    "MODULES",
+    "ImagesToDescribe",
+    "attention_mass",
+    "caption_panels",
+    "describe_captions",
+    "exact_match",
+    "signature",
+]
 
 MODULES = {
     "recurrent": CaptionRNN,
@@ -72,33 +47,6 @@ MODULES = {
 
 Without `--small.stages` there are as many stages of one block as leave a grid of about 8 x 8 positions.
 """
-
-
-def data(flags: Flags) -> Splits:
-    """Load the splits by name, with the vocabulary and the statistics of the training split.
-
-    Args:
-      flags: resolved settings; must contain SETTINGS.
-
-    Returns:
-      The splits. Sources have `references: [N, R, L] uint8` where the captions have words outside the vocabulary: they
-      are scored as they were written.
-
-    Raises:
-      FlagError: `--data_dir` is missing.
-      ValueError: as `dlcore.data.captions` and `dlcore.data.flickr8k`.
-      FileNotFoundError: as `dlcore.data.flickr8k`.
-    """
-    notes: tuple[str, ...] = ()
-    if flags.dataset == "shapes":
-        n, words = flags.num_images, caption_words()
-        train, valid, test = captioned_images.captioned_shapes(flags, (n, max(8, n // 20), max(8, n // 8)))
-    else:
-        train, valid, test, words = _flickr8k(flags)
-        notes = train.notes
-    facts = captioned_images.image_facts(train.arrays["image"])
-    spec = {"dataset": train.name.removesuffix(" (train)"), "vocabulary": words.to_dict(), **facts}
-    return Splits(train, valid, test, spec, notes)
 
 
 def _flickr8k(flags: Flags) -> tuple[Source, Source, Source, Words]:
@@ -138,26 +86,6 @@ def _references(vocabulary: Any) -> Callable[[dict], list[list[str]]]:
     return read
 
 
-def build(setup: Setup, **changes: Any) -> Learner:
-    """Build the learner, its network and its optimizer.
-
-    Args:
-      setup: facts of the run, with the flags of SETTINGS, MODULES and the learner.
-      **changes: changes of the learner's flags.
-
-    Returns:
-      The learner; by the average of the parameters with `--ema`.
-    """
-    learner = captioning.learner(
-        model=_network(setup),
-        optimizer=optimizer.build(setup),
-        preprocess=labeled_images.preprocess(setup),
-        augment=_augmentation(setup),
-        **setup.flags.group("learner") | changes,
-    )
-    return optimizer.evaluate_ema(learner, setup)
-
-
 def _network(setup: Setup) -> Any:
     from dlcore.models import create_model
 
@@ -186,49 +114,16 @@ def _augmentation(setup: Setup) -> Callable | None:
     return augment.on_unit(augment.compose(shift, jitter), setup.spec["mean"], setup.spec["std"])
 
 
-def evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
-    """Measure BLEU, CIDEr-D, ROUGE-L and exact matches of the captions, and on the test split the baselines.
-
-    Args:
-      setup: facts of the run.
-      data: the splits.
-      split: "valid", of which `--monitor_images` are captioned, or "test".
-
-    Returns:
-      The evaluators.
-    """
-    from dlcore.evaluators.captions import baselines_evaluator, best_constant
-
-    vocabulary = vocabulary_from_dict(setup.spec["vocabulary"])
-    read = _references(vocabulary)
-
-    source = data.valid.take(setup.flags.monitor_images) if split == "valid" else None
-    found = [captioned_images.sentence_evaluator(vocabulary, read, source), exact_match(source)]
-    if "cells" in data.test.arrays and setup.flags.model in ("attention", "transformer"):
-        found.append(attention_mass(setup.flags.grid, source))
-    if split == "valid":
-        return found
-    arrays = data.train.arrays["captions"]
-    known = arrays[(arrays != UNKNOWN).all(-1)]
-    texts = {
-        "constant": best_constant(
-            captioned_images.decode_sentences(vocabulary, known),
-            read(data.valid[np.arange(min(len(data.valid), setup.flags.monitor_images))]),
-        )
-    }
-    if setup.flags.blind_steps:
-        texts["blind"] = vocabulary.decode(_blind_caption(setup, data))
-    return [*found, baselines_evaluator(read, texts)]
-
-
-def _blind_caption(setup: Setup, data: Splits) -> np.ndarray:
+def _blind_caption(setup: Setup, data: Splits, arguments: Callable[[Setup], dict[str, Any]]) -> np.ndarray:
     """Return the most probable caption of the same network without the image; it is the same for every image."""
     from dlcore.data.pipeline import Pipeline
     from dlcore.run import fit
     from dlcore.run.evaluate import predict
 
     flags = setup.flags
-    learner = build(setup._replace(steps=flags.blind_steps), blind=True)
+    setup = setup._replace(steps=flags.blind_steps)
+    fields = {**arguments(setup), **flags.group("learner"), "blind": True}
+    learner = optimizer.evaluate_ema(captioning.learner(optimizer=optimizer.build(setup), **fields), setup)
     pipeline = Pipeline(data.train, min(flags.batch_size, len(data.train)), flags.seed)
     state = fit(learner, pipeline, steps=flags.blind_steps, seed=flags.seed, progress=False).state
     return predict(learner, state, data.test.take(1), batch_size=1)["tokens"][0]
@@ -283,7 +178,7 @@ def attention_mass(grid: int, source: Source | None = None) -> Evaluator:
     return Evaluator(add, finish, source, ("attention_mass", "cell_share"))
 
 
-def describe(outputs: dict, spec: dict) -> list[dict]:
+def describe_captions(outputs: dict, spec: dict) -> list[dict]:
     """Describe the captions of images, for `--mode=predict`.
 
     Args:
@@ -302,7 +197,7 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
     return rows
 
 
-def panels(context: ReportContext) -> list:
+def caption_panels(context: ReportContext) -> list:
     """Show captions, scores beside baselines, what each word looked at, and the learning curves.
 
     Args:
@@ -365,3 +260,144 @@ def _rows(context: ReportContext) -> list[dict[str, Any]]:
         return {"captions by": name, **shown, "CIDEr-D": None if value is None else f"{value:.3f}"}
 
     return [row(prefix, name) for prefix, name in names.items() if f"{prefix}bleu4" in context.numbers]
+
+
+@dataclasses.dataclass(frozen=True)
+class ImagesToDescribe(Task):
+    """Images with captions, of which a network writes the captions.
+
+    Args:
+      dataset: shapes (drawn), or flickr8k (files)
+      data_dir: flickr8k: the folder of captions_train.json.gz and train.zip
+      image_size: side of the images; by default 32 for shapes, 128 for flickr8k
+      backbone: small: a residual network by --small.FIELD; or a name of `dlcore models`
+      num_images: shapes: for training; 400 more to validate, 1,000 to test
+      grid: shapes: cells in a row and in a column
+      min_count: flickr8k: how often a word must come in training; others are unknown
+      longest: flickr8k: most words of a training caption; longer ones are left out
+      augment: augmentation of training images: shift by up to a sixteenth of the side; color: that, and color jitter
+      monitor_images: validation images that are captioned at each evaluation
+      blind_steps: steps of the image-blind model that the report compares with; 0 leaves it out
+    """
+
+    dataset: Annotated[Literal["shapes", "flickr8k"], "essential"] = "shapes"
+    data_dir: Annotated[str | None, "essential"] = None
+    image_size: Annotated[int | None, Range(8), "essential"] = None
+    backbone: Annotated[str, "essential"] = "small"
+    num_images: Annotated[int, Range(10), "essential"] = 8000
+    grid: Annotated[int, Range(2, 3)] = 3
+    min_count: Annotated[int, Range(1)] = 5
+    longest: Annotated[int, Range(1)] = 22
+    augment: Literal["none", "shift", "color"] = "none"
+    monitor_images: Annotated[int, Range(2)] = 200
+    blind_steps: Annotated[int, Range(0)] = 300
+
+    modules: ClassVar[dict[str, Callable]] = MODULES
+    monitor: ClassVar[str] = "cider"
+    headline: ClassVar[str] = "cider"
+    plain: ClassVar[dict[str, Any]] = {"augment": "none", "label_smoothing": 0.0, "weight_decay": 0.0, "ema": None}
+    loss_tolerance: ClassVar[float] = 0.25
+
+    def settings(self) -> dict[str, Setting]:
+        """Collect the flags of the task, and `--model`, which is no name of `dlcore models`.
+
+        Returns:
+          {flag: setting}.
+        """
+        model = Setting(
+            "attention",
+            "rnn, lstm, gru: the image is one vector; attention: an LSTM that looks at a grid; transformer",
+            Literal["rnn", "lstm", "gru", "attention", "transformer"],
+            essential=True,
+        )
+        return {"model": model, **super().settings()}
+
+    def data(self, flags: Flags) -> Splits:
+        """Load the splits by name, with the vocabulary and the statistics of the training split.
+
+        Args:
+          flags: resolved settings, with those of the task.
+
+        Returns:
+          The splits. Sources have `references: [N, R, L] uint8` where the captions have words outside the
+          vocabulary: they are scored as they were written.
+
+        Raises:
+          FlagError: `--data_dir` is missing.
+          ValueError: as `dlcore.data.captions` and `dlcore.data.flickr8k`.
+          FileNotFoundError: as `dlcore.data.flickr8k`.
+        """
+        notes: tuple[str, ...] = ()
+        if flags.dataset == "shapes":
+            n, words = flags.num_images, caption_words()
+            train, valid, test = captioned_images.captioned_shapes(flags, (n, max(8, n // 20), max(8, n // 8)))
+        else:
+            train, valid, test, words = _flickr8k(flags)
+            notes = train.notes
+        facts = captioned_images.image_facts(train.arrays["image"])
+        spec = {"dataset": train.name.removesuffix(" (train)"), "vocabulary": words.to_dict(), **facts}
+        return Splits(train, valid, test, spec, notes)
+
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        """Build the network, the preprocessing and the augmentation.
+
+        Args:
+          setup: facts of the run, with the flags of the task and of its modules.
+
+        Returns:
+          `model`, `preprocess` and `augment`.
+        """
+        return {
+            "model": _network(setup),
+            "preprocess": labeled_images.preprocess(setup),
+            "augment": _augmentation(setup),
+        }
+
+    def expected_loss(self, setup: Setup) -> float:
+        """Compute the initial loss of equally probable words.
+
+        Args:
+          setup: facts of the run.
+
+        Returns:
+          The logarithm of the size of the vocabulary.
+        """
+        return math.log(4 + len(setup.spec["vocabulary"]["words"]))
+
+    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+        """Measure BLEU, CIDEr-D, ROUGE-L and exact matches of the captions, and on the test split the baselines.
+
+        Args:
+          setup: facts of the run.
+          splits: the data.
+          split: "valid", of which `--monitor_images` are captioned, or "test".
+
+        Returns:
+          The evaluators.
+        """
+        from dlcore.evaluators.captions import baselines_evaluator, best_constant
+
+        vocabulary = vocabulary_from_dict(setup.spec["vocabulary"])
+        read = _references(vocabulary)
+
+        source = splits.valid.take(setup.flags.monitor_images) if split == "valid" else None
+        found = [captioned_images.sentence_evaluator(vocabulary, read, source), exact_match(source)]
+        if "cells" in splits.test.arrays and setup.flags.model in ("attention", "transformer"):
+            found.append(attention_mass(setup.flags.grid, source))
+        if split == "valid":
+            return found
+        arrays = splits.train.arrays["captions"]
+        known = arrays[(arrays != UNKNOWN).all(-1)]
+        texts = {
+            "constant": best_constant(
+                captioned_images.decode_sentences(vocabulary, known),
+                read(splits.valid[np.arange(min(len(splits.valid), setup.flags.monitor_images))]),
+            )
+        }
+        if setup.flags.blind_steps:
+            texts["blind"] = vocabulary.decode(_blind_caption(setup, splits, self.arguments))
+        return [*found, baselines_evaluator(read, texts)]
+
+    inputs = staticmethod(prediction.stretched_inputs)
+    describe = staticmethod(describe_captions)
+    panels = staticmethod(caption_panels)

@@ -18,7 +18,8 @@ from dlcore.data.words import END, PAD, START, vocabulary_from_dict
 from dlcore.experiment import Setup
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
-from dlcore.kits.vision_language import captioning
+from dlcore.kits.training import optimizer
+from dlcore.tasks import captioning
 from experiments.vision_language.caption import experiment
 
 
@@ -63,13 +64,14 @@ def test_the_blind_caption_is_of_a_network_without_the_image_trained_for_its_own
     words = ["--dataset=flickr8k", f"--data_dir={photographs}", "--image_size=16", "--blind_steps=7", "--batch_size=2"]
     flags = resolve(experiment, words)
     data, built = experiment.data(flags), []
-    monkeypatch.setattr(captioning, "build", lambda setup, blind: built.append((setup.steps, blind)))
+    monkeypatch.setattr(captioning.captioning, "learner", lambda blind, **_: blind)
+    monkeypatch.setattr(optimizer, "evaluate_ema", lambda blind, setup: built.append((setup.steps, blind)))
     monkeypatch.setattr("dlcore.run.fit", lambda *_, steps, **__: SimpleNamespace(state=built.append(steps)))
     monkeypatch.setattr(
         sys.modules["dlcore.run.evaluate"], "predict", lambda *_, **__: {"tokens": np.array([[4, END]])}
     )
     setup = Setup(flags, data.spec, 100, None)
-    assert captioning._blind_caption(setup, data).tolist() == [4, END]
+    assert captioning._blind_caption(setup, data, lambda setup: {}).tolist() == [4, END]
     assert built == [(7, True), 7]
 
 
@@ -125,7 +127,7 @@ def test_scores_stand_beside_baselines_with_their_signature():
 def test_captions_are_described_as_text_and_tokens():
     spec = {"vocabulary": {"kind": "words", "words": ["a", "dog"]}}
     outputs = {"tokens": np.array([[4, 5, END], [END, PAD, PAD]]), "alignment": np.full((2, 3, 2, 2), 0.25)}
-    first, second = captioning.describe(outputs, spec)
+    first, second = captioning.describe_captions(outputs, spec)
     assert (first["text"], first["tokens"]) == ("a dog", ["a", "dog"])
     assert np.shape(first["alignment"]) == (2, 2, 2)
     assert second["text"] == "(nothing)"
