@@ -1,6 +1,5 @@
 """A package that only some need is asked for before any work, in one line that says what to install."""
 
-import dataclasses
 import re
 import sys
 import tomllib
@@ -14,6 +13,7 @@ from dlcore.experiment.study import Study, run_study
 from dlcore.extras import EXTRAS, MissingPackage, require
 from dlcore.main import run
 from dlcore.rl import environments
+from tests.overriding import with_task
 
 ROOT = Path(__file__).resolve().parents[1]
 DISTRIBUTIONS = {
@@ -62,7 +62,7 @@ def test_the_message_says_what_to_install(monkeypatch):
     ],
 )
 def test_an_experiment_asks_before_it_reads_data(monkeypatch, tmp_path, capsys, name, package, extra):
-    experiment = dataclasses.replace(find_experiment(name), data=never, build=never)
+    experiment = with_task(find_experiment(name), data=never, build=never)
     hide(monkeypatch, package)
     assert run(experiment, ["--smoke", f"--runs={tmp_path / 'runs'}"]) == 1
     needs = f"error: {name} needs {package}, which is not installed: pip install -e '.[{extra}]' in a checkout"
@@ -71,7 +71,7 @@ def test_an_experiment_asks_before_it_reads_data(monkeypatch, tmp_path, capsys, 
 
 
 def test_modes_and_flags_ask_too(monkeypatch, tmp_path, capsys):
-    experiment = dataclasses.replace(find_experiment("classification.supervised"), build=never)
+    experiment = with_task(find_experiment("classification.supervised"), build=never)
     hide(monkeypatch, "flatbuffers", "cv2")
     assert run(experiment, ["--mode=export", f"--run_dir={tmp_path}"]) == 1
     assert "error: --mode=export needs flatbuffers, which is not installed: " in capsys.readouterr().err

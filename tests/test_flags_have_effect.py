@@ -149,12 +149,12 @@ def _is_full(cell: types.CellType) -> bool:
 
 def settings_of_page(experiment: Experiment, flags: Flags) -> dict[str, Setting]:
     """The flags of a page without those of the engine."""
-    settings = {**experiment.settings, **settings_of(experiment.learner)}
-    if experiment.model is not None:
+    settings = {**experiment.merged.settings, **settings_of(experiment.learner)}
+    if experiment.merged.model is not None:
         settings |= model_settings(flags.model)
-    for prefix, module in experiment.modules.items():
+    for prefix, module in experiment.merged.modules.items():
         settings |= module_settings(prefix, module)
-    return {name: setting for name, setting in settings.items() if name not in experiment.external_fields}
+    return {name: setting for name, setting in settings.items() if name not in experiment.merged.external_fields}
 
 
 def other_values(name: str, setting: Setting, value: Any, count: int = 3) -> list[Any]:
@@ -212,23 +212,29 @@ def flags_without_effect(name: str, folder: pathlib.Path) -> set[str]:
     page = importlib.import_module(f"experiments.{name}").experiment
     flags = resolve(page, ["--smoke"])
     run, settings = ResolvedRun(page, flags), settings_of_page(page, flags)
-    data = page.data(flags)
+    data = page.task.data(flags)
 
     def setup(recorded: Flags) -> Setup:
         return run.setup_of(data, flags)._replace(flags=recorded)
 
     beside = [
-        lambda f, part=part: part(setup(f)) for part in (page.schedule, page.hooks, page.report_hooks, page.start)
+        lambda f, part=part: part(setup(f))
+        for part in (page.schedule, page.task.hooks, page.task.report_hooks, page.task.start)
     ]
-    measures = [lambda f: page.notes(setup(f), data), lambda f: page.evaluators(setup(f), data, "test")]
+    measures = [lambda f: page.task.notes(setup(f), data), lambda f: page.task.evaluators(setup(f), data, "test")]
     single = {key for key, setting in settings.items() if kind_name(key, setting) == text_of(setting.default)}
-    read_by_data = names_read(flags, page.data)
-    pending = settings.keys() - single - read_by_data - names_read(flags, page.check, page.planned, *measures, *beside)
+    read_by_data = names_read(flags, page.task.data)
+    pending = (
+        settings.keys()
+        - single
+        - read_by_data
+        - names_read(flags, page.task.check, page.task.planned, *measures, *beside)
+    )
     for context in contexts(settings, flags):
         around = flags.replace(**context)
         if pending and context.keys() & read_by_data:
             elsewhere = around.replace(data_dir=str(folder)) if "data_dir" in around else around
-            pending -= names_read(elsewhere, page.data)
+            pending -= names_read(elsewhere, page.task.data)
         pending -= names_read(around, *beside)
         before = built(run, data, around) if pending else None
         for key in sorted(pending - context.keys()):

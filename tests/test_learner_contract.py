@@ -4,7 +4,6 @@ The toys are the smallest learners that need each part of the contract. Equality
 SGD in float32: under Adam, rounding noise becomes whole steps.
 """
 
-import dataclasses
 import importlib
 import json
 import pathlib
@@ -35,6 +34,7 @@ from dlcore.run.sharding import leaf_paths
 from dlcore.run.step import Program
 from dlcore.search.__main__ import SETTINGS
 from dlcore.search.metric import monitor_mode_of
+from tests.overriding import with_task
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -570,7 +570,7 @@ def smoke_job(name: str) -> ResolvedRun | None:
 
 
 def first_batch(resolved: ResolvedRun) -> tuple[Splits, Any]:
-    data = resolved.experiment.data(resolved.flags)
+    data = resolved.experiment.task.data(resolved.flags)
     assert data.spec.get("dataset"), "the ledger takes no row without"
     return data, batch_at(resolved.pipelines(data), 0)
 
@@ -583,8 +583,8 @@ def test_every_page_is_traced(name):
     resolved = smoke_job(name)
     if resolved is None:
         return
-    resolved.experiment.check(resolved.flags)
-    resolved.experiment.check(resolve(resolved.experiment, []))
+    resolved.experiment.task.check(resolved.flags)
+    resolved.experiment.task.check(resolve(resolved.experiment, []))
     data, batch = first_batch(resolved)
     check_trace(resolved.experiment.build(resolved.setup_of(data)), batch)
 
@@ -644,15 +644,15 @@ def test_the_search_knows_every_page(name):
         return
     experiment = resolved.experiment
     assert not {*resolved.flags} & {*SETTINGS}
-    if experiment.monitor is not None:
-        without_monitor = dataclasses.replace(experiment, monitor=None)
-        assert monitor_mode_of(experiment.monitor, without_monitor) == experiment.monitor_mode
+    if experiment.task.monitor is not None:
+        without_monitor = with_task(experiment, monitor=None)
+        assert monitor_mode_of(experiment.task.monitor, without_monitor) == experiment.task.monitor_mode
 
 
 def check_half_precision(experiment: Experiment, data: Splits, batch: Any) -> None:
     """`--precision=bf16` changes what is computed, or is refused."""
     words = ["--smoke", "--precision=bf16"]
-    if "precision" in experiment.settings:
+    if "precision" in experiment.merged.settings:
         with pytest.raises(FlagError, match="--precision=bf16: unknown; allowed: f32"):
             resolve(experiment, words)
         return
@@ -736,7 +736,7 @@ def test_the_measure_of_a_page_moves(name):
     resolved = ResolvedRun(
         experiment, resolve(experiment, ["--smoke", f"--steps={move.steps}", "--log_every=1", *move.flags])
     )
-    data = experiment.data(resolved.flags)
+    data = experiment.task.data(resolved.flags)
     learner = experiment.build(resolved.setup_of(data))
     result = fit(
         learner, resolved.pipelines(data), steps=move.steps, log_every=1, placement=one_device(), progress=False
@@ -752,10 +752,12 @@ def test_every_page_in_full(name, tmp_path):
     resolved = smoke_job(name)
     if resolved is None:
         return
-    data = resolved.experiment.data(resolved.flags)
+    data = resolved.experiment.task.data(resolved.flags)
     spec = data.facts
     pipelines = resolved.pipelines(data)
-    averages = {"ema": None} if "ema" in resolved.experiment.settings else {}  # a learner's own `ema` takes no None
+    averages = (
+        {"ema": None} if "ema" in resolved.experiment.merged.settings else {}
+    )  # a learner's own `ema` takes no None
     plain = resolved.flags.replace(**{k: v for k, v in {"optimizer": "sgd", **averages}.items() if k in resolved.flags})
 
     def learner(placement):

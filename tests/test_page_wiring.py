@@ -58,9 +58,9 @@ def open_page(name: str) -> Page | None:
     experiment = getattr(importlib.import_module(f"experiments.{name}"), "experiment", None)
     if not isinstance(experiment, Experiment):
         return None
-    ema = ["--ema=0.9"] if "ema" in experiment.settings else []
+    ema = ["--ema=0.9"] if "ema" in experiment.merged.settings else []
     run = ResolvedRun(experiment, resolve(experiment, ["--smoke", *ema]))
-    splits = experiment.data(run.flags)
+    splits = experiment.task.data(run.flags)
     batch = batch_at(run.pipelines(splits), 0)
     learner = experiment.build(run.setup_of(splits))
     return Page(splits, batch, learner, jax.eval_shape(learner.init, jax.random.key(0), batch))

@@ -36,38 +36,38 @@ def resolve(experiment: Experiment, argv: list[str], mode: dict[str, Setting] | 
     argv, published = _without_published(experiment, argv)
     groups = {
         "mode": mode or {},
-        "experiment": dict(experiment.settings),
+        "experiment": dict(experiment.merged.settings),
         "learner": settings_of(experiment.learner),
     }
-    defaults = dict(experiment.defaults)
-    if experiment.model is not None:
-        name = last_value(argv, "model") or (config or {}).get("model") or experiment.model
-        groups["experiment"]["model"] = Setting(experiment.model, "a name of `dlcore models`", essential=True)
+    defaults = dict(experiment.merged.defaults)
+    if experiment.merged.model is not None:
+        name = last_value(argv, "model") or (config or {}).get("model") or experiment.merged.model
+        groups["experiment"]["model"] = Setting(experiment.merged.model, "a name of `dlcore models`", essential=True)
         groups["model"] = model_settings(name)
-        if name != experiment.model:
+        if name != experiment.merged.model:
             defaults = _without_model(defaults)
-        if config and config.get("model", experiment.model) != name:
+        if config and config.get("model", experiment.merged.model) != name:
             config = _without_model(config)
-    for prefix, module in experiment.modules.items():
+    for prefix, module in experiment.merged.modules.items():
         groups[prefix] = module_settings(prefix, module)
-    groups["run"] = {k: v for k, v in RUN.items() if k not in experiment.settings}
+    groups["run"] = {k: v for k, v in RUN.items() if k not in experiment.merged.settings}
     names = {name for entries in groups.values() for name in entries}
-    if unknown := set(experiment.external_fields) - names:
+    if unknown := set(experiment.merged.external_fields) - names:
         raise TypeError(f"{experiment.name} has external_fields {sorted(unknown)}, but no module has such fields")
     if wants_smoke(argv):
-        defaults |= {k: v for k, v in experiment.smoke.items() if not k.startswith("model.") or k in names}
+        defaults |= {k: v for k, v in experiment.merged.smoke.items() if not k.startswith("model.") or k in names}
     defaults |= _published_defaults(experiment, published, names)
     if unknown := set(defaults) - names:
         raise TypeError(f"{experiment.name} sets {sorted(unknown)}, but has no such flags")
     groups = {
         group: {
-            name: s._replace(default=defaults.get(name, s.default), external=name in experiment.external_fields)
+            name: s._replace(default=defaults.get(name, s.default), external=name in experiment.merged.external_fields)
             for name, s in entries.items()
         }
         for group, entries in groups.items()
     }
     flags = parse(groups, argv, config, usage=experiment.doc, config_name=_config_name(argv))
-    if flags.patience and experiment.monitor is None:
+    if flags.patience and experiment.task.monitor is None:
         raise FlagError(f"--patience={flags.patience}: {experiment.name} compares no validations; allowed: 0")
     return _with_looks_at_log_steps(_with_one_length(flags, config or {}))
 
@@ -77,7 +77,7 @@ def _without_published(experiment: Experiment, argv: list[str]) -> tuple[list[st
     from dlcore.models.pretrained.door import is_published, read_about
 
     source = last_value(argv, "model")
-    if experiment.model is None or source is None or not is_published(source):
+    if experiment.merged.model is None or source is None or not is_published(source):
         return argv, None
     try:
         about = read_about(source)

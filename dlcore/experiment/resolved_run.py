@@ -60,7 +60,7 @@ class ResolvedRun:
     """
 
     def __init__(self, experiment: Experiment, flags: Flags):
-        require(*experiment.packages, what=experiment.name)
+        require(*experiment.merged.packages, what=experiment.name)
         self.experiment, self.flags = experiment, flags
 
     def placement(self):
@@ -142,7 +142,7 @@ class ResolvedRun:
         from dlcore.data.pipeline import batch_at
 
         if not isinstance(spec.get("batch"), dict):
-            return batch_at(self.pipelines(self.experiment.data(self.flags)), 0)
+            return batch_at(self.pipelines(self.experiment.task.data(self.flags)), 0)
         return zero_batch(spec["batch"], spec.get("batch_size", self.flags.batch_size))
 
     def fitted_batch_size(self, splits: Splits) -> int | None:
@@ -193,8 +193,8 @@ class ResolvedRun:
     @property
     def plain(self) -> dict[str, Any]:
         """Values of the experiment's flags that switch regularization and augmentation off."""
-        plain = {name: s.default for name, s in self.experiment.settings.items() if s.regularizes}
-        plain |= self.experiment.plain
+        plain = {name: s.default for name, s in self.experiment.merged.settings.items() if s.regularizes}
+        plain |= self.experiment.task.plain
         return {name: value for name, value in plain.items() if name in self.flags}
 
     def eval_every(self, setup: Setup) -> int:
@@ -387,7 +387,7 @@ def restore_state(run: ResolvedRun, learner: Learner, batch: Any, select: str) -
     from dlcore.run.checkpoint import Checkpoints
     from dlcore.run.pmap import program_for
 
-    store = Checkpoints(run.folder / "checkpoints", mode=run.experiment.monitor_mode, read_only=True)
+    store = Checkpoints(run.folder / "checkpoints", mode=run.experiment.task.monitor_mode, read_only=True)
     program = program_for(learner, batch, run.placement(), run.flags.seed)
     step = store.best_step() if select == "best" else None
     try:

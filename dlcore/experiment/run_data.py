@@ -81,8 +81,8 @@ def origins_of(run: ResolvedRun) -> list[Origin]:
       ValueError: weights cannot be used.
       FileNotFoundError: a named run has no checkpoint.
     """
-    run.experiment.check(run.flags)
-    optional = [s.origin(run.flags) for s in run.experiment.settings.values() if s.origin is not None]
+    run.experiment.task.check(run.flags)
+    optional = [s.origin(run.flags) for s in run.experiment.merged.settings.values() if s.origin is not None]
     origins = [origin for origin in optional if origin is not None]
     for origin in origins:
         check_saved(origin)
@@ -106,7 +106,7 @@ def load_data(run: ResolvedRun, flags: Flags | None = None, origins: list[Origin
     """
     origins = origins_of(run) if origins is None else origins
     with activity("reading the data"):
-        splits = run.experiment.data(run.flags if flags is None else flags)
+        splits = run.experiment.task.data(run.flags if flags is None else flags)
     lines = check_origins(origins, splits, run.flags.changed_data)
     return take_normalization(splits, origins)._replace(notes=(*splits.notes, *lines))
 
@@ -222,9 +222,9 @@ def data_for(run: ResolvedRun, config: dict) -> Splits:
     """
     flags, spec = run.flags.replace(run=str(run.folder)), config["spec"]
     if "image_shape" in spec and flags.get("image_size", 0) is None:
-        flags = flags.replace(image_size=_image_size(run.experiment.settings["image_size"], spec["image_shape"]))
+        flags = flags.replace(image_size=_image_size(run.experiment.merged.settings["image_size"], spec["image_shape"]))
     with activity("reading the data"):
-        splits = run.experiment.data(flags)
+        splits = run.experiment.task.data(flags)
     before, now = spec.get("image_shape"), splits.spec.get("image_shape")
     if before is not None and now is not None and list(before) != list(now):
         raise FlagError(f"{run.folder}: trained on images of {before}; allowed: such images, not {now}")

@@ -35,7 +35,7 @@ def _evaluate_run(run: ResolvedRun) -> None:
         raise FlagError(f"--split={flags.split}: not in this data; allowed: {', '.join(names)}")
     comparison, *_ = (compare_with_run(one, config_of(one), splits, flags.split) for one in runs)
     learner, step, state = restore_members(runs, flags.tta, flags.select, example)
-    evaluators = [] if flags.split == "train" else experiment.evaluators(setup, splits, flags.split)
+    evaluators = [] if flags.split == "train" else experiment.task.evaluators(setup, splits, flags.split)
     measures = evaluate(
         learner, state, source, batch_size=flags.eval_batch_size, placement=run.placement(), evaluators=evaluators
     )

@@ -48,7 +48,7 @@ def finish(
     if data.test is None:
         return
     evaluation = Evaluation(learner, placement)
-    evaluators = run.experiment.evaluators(setup, data, "test")
+    evaluators = run.experiment.task.evaluators(setup, data, "test")
     measures = evaluation.measures(state, data.test, evaluators, flags.eval_batch_size)
     predicted_split = data.test if data.shown is None else data.shown
     outputs = evaluation.outputs(state, pad_local_batches(predicted_split, flags.eval_batch_size, placement))
@@ -65,13 +65,13 @@ def finish(
     with MetricsWriter(folder) as writer:
         if len(history) > len(read_metrics(folder)):
             writer.write(row)
-        for name, picture in (run.experiment.pictures(context) if run.experiment.pictures else {}).items():
+        for name, picture in (run.experiment.task.pictures(context) if run.experiment.task.pictures else {}).items():
             writer.image(f"test/{name}", picture, step)
     trivial = trivial_measures(data.train, data.test, numbers, spec.get("trivial", {}))
     hook_panels = [panel for hook in hooks if hasattr(hook, "panels") for panel in hook.panels(context)]
     with activity("drawing the report"):
         report = _report(run, context, trivial, result, step, seconds, hook_panels, batch)
-    headline = spec.get("headline", run.experiment.headline)
+    headline = spec.get("headline", run.experiment.task.headline)
     value = numbers.get(headline)
     line = {
         "experiment": run.experiment.name,
@@ -118,9 +118,9 @@ def _report(
     batch: Any,
 ) -> Path:
     data, flags = context.data, run.flags
-    first, *rest = (run.experiment.panels or _curves)(context)
+    first, *rest = (run.experiment.task.panels or _curves)(context)
     panels = [first, *hook_panels, *rest, *number_panels(context.numbers, trivial)]
-    headline = context.spec.get("headline", run.experiment.headline)
+    headline = context.spec.get("headline", run.experiment.task.headline)
     value, counts = context.numbers.get(headline), context.spec.get("counts", "examples")
     config = run.config() or {}
     title, subtitle = heading(run, context.spec, data)
@@ -165,8 +165,8 @@ def heading(run: ResolvedRun, spec: Spec, data: Splits) -> tuple[str, str]:
     dataset, folder = spec.get("dataset", ""), flags.get("data_dir")
     is_own_folder = dataset == "folder" and bool(folder)
     name = f"the folder {Path(str(folder)).name}" if is_own_folder else dataset.replace("_", " ")
-    setting = experiment.settings.get("dataset")
-    usual = experiment.defaults.get("dataset", setting.default if setting else dataset)
+    setting = experiment.merged.settings.get("dataset")
+    usual = experiment.merged.defaults.get("dataset", setting.default if setting else dataset)
     module = sys.modules.get(experiment.learner.__module__)
     about = experiment.doc if dataset == usual or not (module and module.__doc__) else module.__doc__
     sentence = about.strip().split("\n\n")[0].replace("\n", " ").rstrip(".:")

@@ -97,7 +97,7 @@ def losses_after_burn_in(run: ResolvedRun, data: Splits) -> tuple[dict[str, Call
         examples = sampled_batch(data, max(2, VALUES // values), flags.seed)
     batch = jax.tree.map(lambda x: x.astype(np.float64) if np.issubdtype(x.dtype, np.floating) else x, examples)
     state = jax.jit(learner.init)(root_key(flags.seed), batch)
-    if start := experiment.start(setup):
+    if start := experiment.task.start(setup):
         with jax.enable_x64(False):  # it may train a network that other runs reuse, such as a teacher
             state = start(state)
     update, loss = jax.jit(learner.update), jax.jit(lambda state: loss_of(state.params, state, batch)[0])
@@ -112,8 +112,8 @@ def losses_after_burn_in(run: ResolvedRun, data: Splits) -> tuple[dict[str, Call
         return loss_of(params, state, batch)[0]
 
     losses = {"data loss": data_loss}
-    if experiment.regularizer:
-        penalized_loss = experiment.build(setup_of(**{experiment.regularizer: PENALTY})).loss
+    if experiment.task.regularizer:
+        penalized_loss = experiment.build(setup_of(**{experiment.task.regularizer: PENALTY})).loss
         assert penalized_loss is not None  # as without the penalty
         losses["penalty"] = lambda params: penalized_loss(params, state, batch)[0] - data_loss(params)
     return losses, state.params

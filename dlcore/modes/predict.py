@@ -30,16 +30,16 @@ def _predict_files(run: ResolvedRun) -> None:
     import jax
 
     experiment, flags = run.experiment, run.flags
-    if experiment.describe is None or (experiment.inputs is None and experiment.drawn is None):
+    if experiment.task.describe is None or (experiment.task.inputs is None and experiment.task.drawn is None):
         raise FlagError(f"--mode=predict: {experiment.name} has none; allowed: the other modes")
-    read_inputs = experiment.drawn if flags.input is None else experiment.inputs
+    read_inputs = experiment.task.drawn if flags.input is None else experiment.task.inputs
     if read_inputs is None and flags.input is None:
-        raise FlagError(f"--input: missing; allowed: --mode=predict --input={experiment.input_kind}")
+        raise FlagError(f"--input: missing; allowed: --mode=predict --input={experiment.task.input_kind}")
     if read_inputs is None:
         raise FlagError(f"--input={flags.input}: {experiment.name} reads no input; allowed: --mode=predict without it")
     if flags.input is not None and "num_drawn" in flags.given:
         raise FlagError(f"--num_drawn={flags.num_drawn}: beside --input={flags.input}; allowed: one of them")
-    write_outputs = experiment.write
+    write_outputs = experiment.task.write
     if flags.output is not None and write_outputs is None:
         raise FlagError(f"--output={flags.output}: {experiment.name} writes no files; allowed: none")
     spec = config_of(run)["spec"]
@@ -49,7 +49,7 @@ def _predict_files(run: ResolvedRun) -> None:
     if (seed := flags.get("sample_seed")) is not None:
         state = state.replace(rng=jax.random.fold_in(state.rng, seed))
     outputs = predict(learner, state, source, batch_size=flags.eval_batch_size, placement=run.placement())
-    rows = experiment.describe(outputs, spec)
+    rows = experiment.task.describe(outputs, spec)
     files = (
         []
         if flags.output is None or write_outputs is None

@@ -56,7 +56,7 @@ def profile(run: ResolvedRun) -> int:
     batch = batch_at(pipelines, 0)
     run.check_network(data, batch)
     program = program_for(run.experiment.build(setup), batch, run.placement(), run.flags.seed)
-    carry = program.split(program.init(batch, run.experiment.start(setup)))
+    carry = program.split(program.init(batch, run.experiment.task.start(setup)))
     started = time.perf_counter()
     program.compile()
     compiling = time.perf_counter() - started

@@ -122,7 +122,7 @@ class Bench:
             learner,
             map_sources(lambda x, ratio: Pipeline(x, batch_size * ratio, seed), train, self.data.batch_ratios),
             steps=steps,
-            start=experiment.start(setup),
+            start=experiment.task.start(setup),
             progress=False,
             seed=seed,
             placement=_one_device(),
@@ -149,21 +149,21 @@ def _check_initial(bench: Bench) -> Check:
     experiment = bench.run.experiment
     if bench.learner().loss is None:
         return Check("loss at initialization", "–", "the learner has no loss", None)
-    if experiment.expected_loss is None:
+    if experiment.task.expected_loss is None:
         return Check("loss at initialization", "–", "the experiment states none", None)
-    expected = experiment.expected_loss(bench.run.setup(bench.spec))
-    changes = {experiment.regularizer: 0.0} if experiment.regularizer else {}
+    expected = experiment.task.expected_loss(bench.run.setup(bench.spec))
+    changes = {experiment.task.regularizer: 0.0} if experiment.task.regularizer else {}
     measured = bench.initial_loss(bench.learner(**changes))
     return Check(
         "loss at initialization",
         f"{measured:.6f}",
-        f"{expected:.6f} within {experiment.loss_tolerance:.0%}",
-        abs(measured - expected) <= experiment.loss_tolerance * abs(expected),
+        f"{expected:.6f} within {experiment.task.loss_tolerance:.0%}",
+        abs(measured - expected) <= experiment.task.loss_tolerance * abs(expected),
     )
 
 
 def _check_regularization(bench: Bench) -> Check:
-    name = bench.run.experiment.regularizer
+    name = bench.run.experiment.task.regularizer
     if bench.learner().loss is None:
         return Check("loss rises with regularization", "–", "the learner has no loss", None)
     if name is None:
@@ -176,7 +176,7 @@ def _check_regularization(bench: Bench) -> Check:
 
 
 def _check_overfit(bench: Bench) -> Check:
-    max_loss = bench.run.experiment.overfit
+    max_loss = bench.run.experiment.task.overfit
     if max_loss is None:
         return Check(f"overfits {TINY} examples", "–", "the experiment's loss does not go to 0", None)
     data, seed = bench.data, bench.run.flags.seed
@@ -239,7 +239,11 @@ def _check_labels(bench: Bench, shuffled: bool) -> Check:
     name = "shuffled labels stay at chance" if shuffled else "true labels rise above chance"
     data, flags = bench.data, bench.run.flags
     classes = bench.spec.get("num_classes")
-    if data.valid is None or classes is None or bench.run.experiment.headline not in ("accuracy", "accuracy_by_video"):
+    if (
+        data.valid is None
+        or classes is None
+        or bench.run.experiment.task.headline not in ("accuracy", "accuracy_by_video")
+    ):
         return Check(name, "–", "there are no classes", None)
     if classes > MANY_CLASSES and not shuffled:
         return Check(name, "–", f"{SHUFFLED_STEPS} steps say little of {classes} classes", None)

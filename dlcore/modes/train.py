@@ -55,10 +55,10 @@ def fit_arguments(run: ResolvedRun, setup: Setup, data: Splits) -> dict[str, Any
         "steps": setup.steps,
         "seed": flags.seed,
         "valid": data.valid,
-        "evaluators": [] if data.valid is None else experiment.evaluators(setup, data, "valid"),
+        "evaluators": [] if data.valid is None else experiment.task.evaluators(setup, data, "valid"),
         "eval_batch_size": flags.eval_batch_size,
-        "start": experiment.start(setup),
-        "hooks": [*experiment.hooks(setup), *_early_stopping(run, setup, data), *_plateau(run, setup, data)],
+        "start": experiment.task.start(setup),
+        "hooks": [*experiment.task.hooks(setup), *_early_stopping(run, setup, data), *_plateau(run, setup, data)],
         "placement": run.placement(),
         "log_every": flags.log_every,
         "learning_rate": run.experiment.schedule(setup),
@@ -68,12 +68,12 @@ def fit_arguments(run: ResolvedRun, setup: Setup, data: Splits) -> dict[str, Any
 
 def _early_stopping(run: ResolvedRun, setup: Setup, data: Splits) -> list[EarlyStopping]:
     """Build the hook of `--patience`."""
-    patience, monitor = run.flags.patience, run.experiment.monitor
+    patience, monitor = run.flags.patience, run.experiment.task.monitor
     if not patience:
         return []
     if data.valid is None or "headline" in setup.spec:
         raise FlagError(f"--patience={patience}: no validation to compare; allowed: 0, or data with a validation split")
-    return [EarlyStopping(f"valid/{monitor}", patience, run.experiment.monitor_mode)]
+    return [EarlyStopping(f"valid/{monitor}", patience, run.experiment.task.monitor_mode)]
 
 
 def _plateau(run: ResolvedRun, setup: Setup, data: Splits) -> list[ReduceOnPlateau]:
@@ -81,12 +81,12 @@ def _plateau(run: ResolvedRun, setup: Setup, data: Splits) -> list[ReduceOnPlate
     flags, experiment = run.flags, run.experiment
     if flags.get("schedule") != "plateau" or flags.get("milestones") is not None:
         return []
-    if data.valid is None or experiment.monitor is None or "headline" in setup.spec:
+    if data.valid is None or experiment.task.monitor is None or "headline" in setup.spec:
         raise FlagError(
             "--schedule=plateau: no validation to compare; allowed: the others, or data with a validation split"
         )
-    monitor = f"valid/{experiment.monitor}"
-    return [ReduceOnPlateau(monitor, flags.plateau_patience, experiment.monitor_mode, flags.decay_factor)]
+    monitor = f"valid/{experiment.task.monitor}"
+    return [ReduceOnPlateau(monitor, flags.plateau_patience, experiment.task.monitor_mode, flags.decay_factor)]
 
 
 def train(run: ResolvedRun) -> int:
@@ -189,12 +189,12 @@ def prepare(run: ResolvedRun) -> Prepared:
     pipelines, setup, placement = run.pipelines(data), run.setup_of(data), run.placement()
     batch = batch_at(pipelines, 0)
     run.check_network(data, batch)
-    messages = run.experiment.notes(setup, data)
+    messages = run.experiment.task.notes(setup, data)
     learner = run.experiment.build(setup)
     program = program_for(learner, batch, placement, run.flags.seed)  # traces init and update
     if _plateau(run, setup, data) and not has_plateau_scale(program.abstract_state.opt_state):
         raise FlagError(f"--schedule=plateau: {run.experiment.name} has an optimizer of its own; allowed: the others")
-    start = run.experiment.start(setup)
+    start = run.experiment.task.start(setup)
     if isinstance(start, Start):
         start.check(program.abstract_state)
     check_labels(learner, program.abstract_state, batch, pipelines, data.valid)
@@ -211,7 +211,7 @@ def _is_resumed(run: ResolvedRun) -> bool:
 
 def _resumed(run: ResolvedRun) -> Prepared:
     """Load the data of a resumed run, normalized as at its beginning; its initial weights are not needed."""
-    config, data = config_of(run), run.experiment.data(run.flags)
+    config, data = config_of(run), run.experiment.task.data(run.flags)
     spec = data.spec | {name: config["spec"][name] for name in ("mean", "std") if name in config["spec"]}
     lines = check_resumed(run, config, data)
     return Prepared(data._replace(spec=spec, notes=(*data.notes, *lines)), known_data(run.folder, config))
@@ -232,7 +232,7 @@ def _train(run: ResolvedRun, prepared: Prepared | None) -> None:
     if rest := setup.steps % (accumulate := flags.get("accumulate", 1)):
         say(f"note: the last {rest} of {setup.steps} steps make no update, which takes --accumulate={accumulate} steps")
     learner = prepared.learner or run.experiment.build(setup)
-    messages = run.experiment.notes(setup, data) if prepared.notes is None else prepared.notes
+    messages = run.experiment.task.notes(setup, data) if prepared.notes is None else prepared.notes
     if is_first():
         _note_changed_code(folder)
         run.write_config(spec, write_data(folder, data, inherited))
@@ -240,7 +240,7 @@ def _train(run: ResolvedRun, prepared: Prepared | None) -> None:
         for message in messages:
             say(f"note: {message}")
     arguments = fit_arguments(run, setup, data)
-    hooks = [*arguments["hooks"], *run.experiment.report_hooks(setup), *watch_hooks(run, setup, batch)]
+    hooks = [*arguments["hooks"], *run.experiment.task.report_hooks(setup), *watch_hooks(run, setup, batch)]
     result = fit(
         learner,
         pipelines,
@@ -251,8 +251,8 @@ def _train(run: ResolvedRun, prepared: Prepared | None) -> None:
             flags.checkpoint_seconds,
             flags.checkpoint_steps,
             flags.keep_last,
-            monitor=None if data.valid is None or "headline" in spec else run.experiment.monitor,
-            mode=run.experiment.monitor_mode,
+            monitor=None if data.valid is None or "headline" in spec else run.experiment.task.monitor,
+            mode=run.experiment.task.monitor_mode,
         ),
         **{**arguments, "hooks": hooks},
     )
@@ -272,7 +272,7 @@ def _note_changed_code(folder: Path) -> None:
 def _check_finished(run: ResolvedRun, config: dict) -> None:
     """Report changes of a finished run's data; none if the data can no longer be read."""
     try:
-        data = run.experiment.data(run.flags)
+        data = run.experiment.task.data(run.flags)
     except (OSError, ValueError):
         return
     try:

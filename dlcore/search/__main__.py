@@ -154,7 +154,7 @@ def search(module: str, words: Sequence[str]) -> int:
         raise FlagError(f"--{hidden[0]}: a flag of {experiment.name} and of the search; allowed: another name there")
     if unknown := [name for name in space if name not in flags]:
         raise FlagError(f"{', '.join(unknown)}: unknown; allowed: the settings of --help of {experiment.name}")
-    metric = search_flags.metric or experiment.monitor
+    metric = search_flags.metric or experiment.task.monitor
     if metric is None:
         raise FlagError(f"--metric: missing, and {experiment.name} names none; allowed: a validation metric")
     digest = hashlib.sha256(json.dumps([module, *sorted(words)]).encode()).hexdigest()[:10]

@@ -34,8 +34,8 @@ def monitor_mode_of(metric: str, experiment: Experiment, better: Literal["max", 
     """
     if better is not None:
         return better
-    if metric == experiment.monitor:
-        return experiment.monitor_mode
+    if metric == experiment.task.monitor:
+        return experiment.task.monitor_mode
     if direction := better_direction(metric):
         return "max" if direction == "higher" else "min"
     raise FlagError(f"--metric={metric}: unknown direction; allowed: with --better=max or --better=min")

@@ -163,7 +163,7 @@ def can_share(run: ResolvedRun, data: Splits, names: Sequence[str]) -> bool:
       True if it does; False for no settings.
     """
     setup = run.setup_of(data)
-    if not names or run.flags.spmd != "jit" or run.experiment.hooks(setup):
+    if not names or run.flags.spmd != "jit" or run.experiment.task.hooks(setup):
         return False
     batch = batch_at(run.pipelines(data), 0)
 
@@ -232,7 +232,7 @@ def run_together(
     pipeline = run.pipelines(data)
     if start is None:
         arrays = [{name: jnp.float32(value) for name, value in row.items()} for row in rows]
-        starts = [run.experiment.start(_setup_of(setup, row)) for row in arrays]
+        starts = [run.experiment.task.start(_setup_of(setup, row)) for row in arrays]
         start = None if starts[0] is None else start_of_trials(starts)
     arguments = fit_arguments(run, setup, data)
     evaluators = [evaluator_of_trials(one, len(rows)) for one in arguments["evaluators"]]
@@ -473,6 +473,6 @@ def _tested(run: ResolvedRun, setup: Setup, data: Splits, learner: Learner, stat
         data.test,
         batch_size=run.flags.eval_batch_size,
         placement=run.placement(),
-        evaluators=run.experiment.evaluators(setup, data, "test"),
+        evaluators=run.experiment.task.evaluators(setup, data, "test"),
     )
     return scalars(measures)

@@ -55,7 +55,7 @@ def network_of(command: str, data_dir: str, repeats: int) -> tuple[int, float]:
     unused = tuple(f"--{name}=" for name in (*few, "init_from"))
     words = [word for word in words if not word.startswith(unused)]
     resolved = ResolvedRun(experiment, resolve(experiment, [*words, *(f"--{k}={v}" for k, v in few.items())]))
-    splits = experiment.data(resolved.flags)
+    splits = experiment.task.data(resolved.flags)
     learner = experiment.build(resolved.setup_of(splits))
     batch = {name: values[:1] for name, values in resolved.example(splits.facts).items()}
     batch["image"] = np.asarray(splits.test.arrays["image"][:1])

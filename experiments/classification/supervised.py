@@ -11,23 +11,32 @@ python -m experiments.classification.supervised --schedule=plateau          (Red
 LeNet-5, the third command, reaches 99.2 %.
 """
 
+import dataclasses
+
 from dlcore.classification import supervised
 from dlcore.experiment import Experiment
 from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
 from dlcore.tasks.labeled_images import PretrainedClassification
 
+
+@dataclasses.dataclass(frozen=True)
+class SupervisedClassification(PretrainedClassification):
+    """Labeled images and published weights; the loss of a classifier goes to 0, and l2 penalizes weights."""
+
+    regularizer = "l2"
+    overfit = 1e-2
+
+
 experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=supervised.learner,
-    task=PretrainedClassification(),
+    task=SupervisedClassification(),
     optimizer=AveragedAdamW(),
     model="resnet8_cifar",
     defaults={"epochs": 150.0, "label_smoothing": 0.1, "ema": 0.99, "eval_every": 50, "select": "last"},
     smoke={"steps": 5, "batch_size": 32, "eval_every": 5, "eval_batch_size": 500, "model.width": 8},
-    regularizer="l2",
-    overfit=1e-2,
 )
 
 if __name__ == "__main__":

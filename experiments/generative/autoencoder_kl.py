@@ -10,6 +10,9 @@ image has 11.4 dB. The default latent of a digit, 4 x 4 x 4, has as many numbers
 not run.
 """
 
+import dataclasses
+from typing import ClassVar
+
 from dlcore.experiment import Experiment
 from dlcore.generative import autoencoder_kl
 from dlcore.generative.autoencoder_kl import AutoencoderKL
@@ -17,18 +20,25 @@ from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
 from dlcore.tasks.latent_images import ReconstructedImages
 
+
+@dataclasses.dataclass(frozen=True)
+class RegularizedLatents(ReconstructedImages):
+    """Reconstructed images, whose latents the weight of the divergence regularizes."""
+
+    plain: ClassVar[dict] = {"weight_decay": 0.0, "kl_weight": 0.0}
+    regularizer = "kl_weight"
+
+
 experiment = Experiment(
     __file__,
     __doc__,
     autoencoder_kl.learner,
-    task=ReconstructedImages(),
+    task=RegularizedLatents(),
     optimizer=AveragedAdamW(learning_rate=2e-3, weight_decay=0.0, clip_norm=1.0),
     modules={"autoencoder": AutoencoderKL},
     external_fields=("autoencoder.image_channels",),
     defaults={"steps": 1500, "batch_size": 64, "eval_every": 500},
     smoke={"steps": 3, "batch_size": 8, "eval_every": 3, "autoencoder.channels": (8, 8)},
-    plain={"weight_decay": 0.0, "kl_weight": 0.0},
-    regularizer="kl_weight",
 )
 
 if __name__ == "__main__":

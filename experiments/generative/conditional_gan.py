@@ -17,6 +17,8 @@ nor the third, whose generator is BigGAN's: one class vector and a part of the n
 kernels that are not orthogonal.
 """
 
+import dataclasses
+
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import gan, sagan
 from dlcore.generative.condition import class_condition
@@ -36,11 +38,18 @@ def arguments(setup: Setup) -> dict:
     }
 
 
+@dataclasses.dataclass(frozen=True)
+class LastSamples(ClassConditionalImages):
+    """Samples of a class; the last checkpoint is taken, as no measure of validation selects one."""
+
+    monitor = None
+
+
 experiment = Experiment(
     __file__,
     __doc__,
     gan.learner,
-    task=ClassConditionalImages(),
+    task=LastSamples(),
     optimizer=GANAdam(momentum=0.0),
     arguments=arguments,
     modules={"generator": sagan.Generator, "discriminator": sagan.Discriminator},
@@ -64,7 +73,6 @@ experiment = Experiment(
         "network_steps": 2,
         "eval_every": 2,
     },
-    monitor=None,
 )
 
 if __name__ == "__main__":

@@ -18,12 +18,16 @@ pt_inception-2015-12-05-6726825d.pth, `dlcore convert` it `--model=inception_v3_
 --frechet_network=inception_fid --num_samples=10000.
 """
 
+import dataclasses
+from typing import ClassVar
+
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import ddpm
 from dlcore.generative.unet import UNet
 from dlcore.kits.generative import sample_panels
 from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
+from dlcore.modes.report_context import ReportContext
 from dlcore.tasks.image_generation import ImageGeneration
 
 
@@ -34,11 +38,29 @@ def arguments(setup: Setup) -> dict:
     }
 
 
+@dataclasses.dataclass(frozen=True)
+class DenoisedImages(ImageGeneration):
+    """Generated images, with every sampler's in the report."""
+
+    plain: ClassVar[dict] = {"ema": None, "weight_decay": 0.0}
+
+    def panels(self, context: ReportContext) -> list:
+        """Show samples, their trajectories and those of every sampler.
+
+        Args:
+          context: the ReportContext.
+
+        Returns:
+          Report panels.
+        """
+        return sample_panels.diffusion_panels(context, UNet(**context.flags.group("unet")))
+
+
 experiment = Experiment(
     __file__,
     __doc__,
     ddpm.learner,
-    task=ImageGeneration(),
+    task=DenoisedImages(),
     optimizer=AveragedAdamW(learning_rate=1e-3, weight_decay=0.0, clip_norm=1.0, ema=0.999),
     arguments=arguments,
     modules={"unet": UNet},
@@ -60,8 +82,6 @@ experiment = Experiment(
         "network_steps": 2,
         "eval_every": 3,
     },
-    plain={"ema": None, "weight_decay": 0.0},
-    panels=lambda context: sample_panels.diffusion_panels(context, UNet(**context.flags.group("unet"))),
 )
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ image in nats, of pixels that were binarized anew; independent pixels have 26.9 
 other models were not run in full.
 """
 
+import dataclasses
 from typing import Literal
 
 from dlcore.experiment import Experiment, Setting, Setup
@@ -32,11 +33,27 @@ def arguments(setup: Setup) -> dict:
     return network_arguments(setup, MODELS[name], **fields)
 
 
+@dataclasses.dataclass(frozen=True)
+class FilmedSamples(PixelSequences):
+    """PixelSequences, with a film of the samples in the report."""
+
+    def report_hooks(self, setup: Setup) -> list:
+        """Film the samples while the network trains.
+
+        Args:
+          setup: facts of the run.
+
+        Returns:
+          One hook.
+        """
+        return sample_panels.film_of_samples(experiment.build, setup)
+
+
 experiment = Experiment(
     __file__,
     __doc__,
     autoregressive.learner,
-    task=PixelSequences(),
+    task=FilmedSamples(),
     optimizer=AveragedAdamW(learning_rate=1e-3, weight_decay=0.01, ema=0.999),
     arguments=arguments,
     modules={"made": MADE, "nade": NADE},
@@ -54,7 +71,6 @@ experiment = Experiment(
         "nade.hidden_size": 128,
     },
     smoke={"steps": 3, "batch_size": 8, "made.hidden_sizes": (16,), "nade.hidden_size": 8, "eval_every": 3},
-    report_hooks=lambda setup: sample_panels.film_of_samples(experiment.build, setup),
 )
 
 if __name__ == "__main__":

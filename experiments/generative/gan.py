@@ -6,6 +6,8 @@ python -m experiments.generative.gan --dataset=fashion_mnist --data_dir=D --step
 The second command brings the Fréchet distance from 11.2 at step 300 to 6.9.
 """
 
+import dataclasses
+
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import dcgan, gan
 from dlcore.kits.generative import sample_panels
@@ -22,11 +24,29 @@ def arguments(setup: Setup) -> dict:
     }
 
 
+@dataclasses.dataclass(frozen=True)
+class FilmedSamples(ImageGeneration):
+    """ImageGeneration, with a film of the samples in the report."""
+
+    monitor = None
+
+    def report_hooks(self, setup: Setup) -> list:
+        """Film the samples while the network trains.
+
+        Args:
+          setup: facts of the run.
+
+        Returns:
+          One hook.
+        """
+        return sample_panels.film_of_samples(experiment.build, setup)
+
+
 experiment = Experiment(
     __file__,
     __doc__,
     gan.learner,
-    task=ImageGeneration(),
+    task=FilmedSamples(),
     optimizer=GANAdam(),
     arguments=arguments,
     modules={"generator": dcgan.Generator, "discriminator": dcgan.Discriminator},
@@ -48,8 +68,6 @@ experiment = Experiment(
         "network_steps": 2,
         "eval_every": 2,
     },
-    monitor=None,
-    report_hooks=lambda setup: sample_panels.film_of_samples(experiment.build, setup),
 )
 
 if __name__ == "__main__":

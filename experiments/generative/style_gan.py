@@ -11,6 +11,7 @@ last command was not run.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -27,7 +28,7 @@ from dlcore.generative.pixels import denormalize
 from dlcore.kits.generative import image_generation
 from dlcore.kits.generative.gan_optimizer import GANAdam
 from dlcore.kits.training import pretrained_network
-from dlcore.learner import Evaluator
+from dlcore.learner import Evaluator, Learner
 from dlcore.main import main
 from dlcore.tasks.image_generation import ImageGeneration
 
@@ -70,6 +71,8 @@ def generator_of(setup: Setup) -> style_gan.Generator:
 @dataclasses.dataclass(frozen=True)
 class StyledImages(ImageGeneration):
     """Images whose styles and noise are measured and shown."""
+
+    monitor = None
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
         judge = {**setup.flags.group("discriminator"), "num_classes": 0, "dtype": setup.dtype}
@@ -137,28 +140,33 @@ class StyledImages(ImageGeneration):
         samples, *others = super().panels(context)
         return [samples, walked, brighter, alone, *others]
 
+    def build(self, technique: Callable, optimizer: GANAdam, setup: Setup, arguments: Any = None) -> Learner:
+        """Build the learner; its latent holds the noise of the layers, too.
 
-TASK, OPTIMIZER = StyledImages(), GANAdam(learning_rate=1e-3, momentum=0.0)
+        Args:
+          technique: GAN's.
+          optimizer: record of the optimizer's flags, for both players.
+          setup: facts of the run.
+          arguments: not used.
 
-
-def build(setup: Setup):
-    """Build the learner; its latent holds the noise of the layers, too."""
-    latent_dim = setup.flags.latent_dim + generator_of(setup).num_noise
-    return gan.learner(
-        **TASK.arguments(setup),
-        generator_optimizer=OPTIMIZER.build(setup),
-        discriminator_optimizer=OPTIMIZER.build(setup),
-        **{**setup.flags.group("learner"), "latent_dim": latent_dim},
-    )
+        Returns:
+          The learner.
+        """
+        latent_dim = setup.flags.latent_dim + generator_of(setup).num_noise
+        return technique(
+            **self.arguments(setup),
+            generator_optimizer=optimizer.build(setup),
+            discriminator_optimizer=optimizer.build(setup),
+            **{**setup.flags.group("learner"), "latent_dim": latent_dim},
+        )
 
 
 experiment = Experiment(
     __file__,
     __doc__,
     gan.learner,
-    task=TASK,
-    optimizer=OPTIMIZER,
-    build=build,
+    task=StyledImages(),
+    optimizer=GANAdam(learning_rate=1e-3, momentum=0.0),
     modules={"generator": style_gan.Generator, "discriminator": sagan.Discriminator},
     defaults={
         "generator.width": 24,
@@ -183,7 +191,6 @@ experiment = Experiment(
         "network_steps": 2,
         "eval_every": 2,
     },
-    monitor=None,
 )
 
 if __name__ == "__main__":

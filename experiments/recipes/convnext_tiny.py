@@ -34,7 +34,7 @@ experiment = dataclasses.replace(
         "ema": 0.9999,
     },
     smoke={
-        **supervised.experiment.smoke,
+        **supervised.experiment.merged.smoke,
         "dataset": "digits",
         "input_size": 32,
         "model.stages": (1, 1, 1, 1),

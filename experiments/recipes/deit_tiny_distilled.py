@@ -36,7 +36,7 @@ experiment = dataclasses.replace(
         "label_smoothing": 0.1,
     },
     smoke={
-        **distillation.experiment.smoke,
+        **distillation.experiment.merged.smoke,
         "dataset": "digits",
         "input_size": 32,
         "model.image_size": 32,

@@ -52,7 +52,7 @@ experiment = dataclasses.replace(
     planned=planned,
     modules={"dit": DiT, "autoencoder": AutoencoderKL},
     defaults={
-        **latent_diffusion.experiment.defaults,
+        **latent_diffusion.experiment.merged.defaults,
         "dataset": "imagenet2012",
         "image_size": 256,
         "steps": 7_000_000,
@@ -74,7 +74,11 @@ experiment = dataclasses.replace(
         "autoencoder.groups": 32,
     },
     smoke={
-        **{name: value for name, value in latent_diffusion.experiment.smoke.items() if not name.startswith("unet.")},
+        **{
+            name: value
+            for name, value in latent_diffusion.experiment.merged.smoke.items()
+            if not name.startswith("unet.")
+        },
         "dataset": "digits",
         "image_size": None,
         "dit.width": 16,

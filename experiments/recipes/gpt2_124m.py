@@ -50,7 +50,7 @@ experiment = dataclasses.replace(
     expected_loss=lambda setup: math.log(VOCABULARY),
     settings={
         name: setting
-        for name, setting in page.experiment.settings.items()
+        for name, setting in page.experiment.merged.settings.items()
         if name not in ("dataset", "test_fraction", "prompt", "temperatures", "num_samples", "stop")
     }
     | token_files.SETTINGS,
@@ -70,7 +70,7 @@ experiment = dataclasses.replace(
         "steps": 600_000,
         "eval_every": 1000,
     },
-    smoke={**page.experiment.smoke, "eval_batch_size": 8, "valid_fraction": 0.1},
+    smoke={**page.experiment.merged.smoke, "eval_batch_size": 8, "valid_fraction": 0.1},
 )
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ experiment = dataclasses.replace(
     file=__file__,
     doc=__doc__,
     defaults={
-        **small.experiment.defaults,
+        **small.experiment.merged.defaults,
         "model.num_layers": 48,
         "model.num_heads": 25,
         "model.width": 1600,

@@ -30,7 +30,7 @@ experiment = dataclasses.replace(
         "warmup": 0.0,
         "weight_decay": 4e-5,
     },
-    smoke={**supervised.experiment.smoke, "dataset": "digits", "input_size": 32, "model.width_mult": 0.25},
+    smoke={**supervised.experiment.merged.smoke, "dataset": "digits", "input_size": 32, "model.width_mult": 0.25},
 )
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ experiment = dataclasses.replace(
         "weight_decay": 1e-4,
     },
     smoke={
-        **supervised.experiment.smoke,
+        **supervised.experiment.merged.smoke,
         "dataset": "digits",
         "input_size": 32,
         "model.stages": (1, 1, 1, 1),

@@ -34,7 +34,7 @@ experiment = dataclasses.replace(
         "mixup_alpha": 0.2,
     },
     smoke={
-        **supervised.experiment.smoke,
+        **supervised.experiment.merged.smoke,
         "dataset": "digits",
         "input_size": 32,
         "model.image_size": 32,

@@ -8,26 +8,41 @@ CartPole-v1 shows its agent two positions; `--nomask_velocities` shows the veloc
 without `--normalize_observation` nothing was learned in 800,000 steps.
 """
 
-from functools import partial
+import dataclasses
 
-from dlcore.experiment import Experiment
+from dlcore.experiment import Experiment, Flags
 from dlcore.main import main
 from dlcore.rl import networks, recurrent_ppo
 from dlcore.tasks.agents import Agents
 from dlcore.tasks.environments import SMOKE
 
-TASK = Agents(
-    network=networks.recurrent_actor_critic,
-    updates=lambda flags: flags.num_epochs * flags.num_minibatches,
-    mask_velocities=True,
-    learning_rate=1e-3,
-)
+
+@dataclasses.dataclass(frozen=True)
+class RecurrentAgents(Agents):
+    """Agents that learn from whole sequences of each environment."""
+
+    def check(self, flags: Flags) -> None:
+        """Check the environment, and that minibatches hold whole sequences.
+
+        Args:
+          flags: resolved settings.
+
+        Raises:
+          FlagError: the environment is unknown, or minibatches do not divide the environments.
+        """
+        super().check(flags, whole_sequences=True)
+
 
 experiment = Experiment(
     __file__,
     __doc__,
     recurrent_ppo.learner,
-    task=TASK,
+    task=RecurrentAgents(
+        network=networks.recurrent_actor_critic,
+        updates=lambda flags: flags.num_epochs * flags.num_minibatches,
+        mask_velocities=True,
+        learning_rate=1e-3,
+    ),
     modules={"network": networks.RecurrentActorCritic},
     defaults={
         "normalize_observation": True,
@@ -42,7 +57,6 @@ experiment = Experiment(
         "select": "last",
     },
     smoke={**SMOKE, "num_steps": 8},
-    check=partial(TASK.check, whole_sequences=True),
 )
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ quality that the semantic map's connected regions would have.
 
 import dataclasses
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from dlcore.kits.images.prediction import unique_stems
 from dlcore.kits.self_supervised import encoders
 from dlcore.kits.training import init_from, pretrained_network
 from dlcore.kits.training.optimizer import AveragedAdamW
-from dlcore.learner import Evaluator
+from dlcore.learner import Evaluator, Learner
 from dlcore.main import main
 from dlcore.modes.report_context import ReportContext
 from dlcore.segmentation import panoptic, semantic
@@ -210,37 +211,42 @@ class ThingsAndStuff(StretchedBoxes):
         own = panoptic_evaluator(class_names(setup.spec), len(setup.spec["stuff_names"]))
         return [own, *super().evaluators(setup, splits, split)]
 
+    def build(self, technique: Callable, optimizer: AveragedAdamW, setup: Setup, arguments: Any = None) -> Learner:
+        """Build the learner of things and that of stuff, each with an optimizer of its own.
 
-TASK = ThingsAndStuff(
-    modules={
-        "faster_rcnn": partial(FasterRCNN, **SMALL),
-        "mask_head": partial(MaskHead, channels=32, num_convs=2),
-        "unet": partial(UNet, widths=(12, 24, 48)),
-    }
-)
-OPTIMIZER = AveragedAdamW()
+        Args:
+          technique: joins both.
+          optimizer: record of the optimizer's flags.
+          setup: facts of the run.
+          arguments: not used.
 
-
-def build(setup: Setup):
-    num_stuff, shared = len(setup.spec["stuff_names"]), TASK.arguments(setup)
-    unet = UNet(num_stuff + setup.spec["num_classes"], dtype=setup.dtype, **setup.flags.group("unet"))
-    parts = {
-        "instances": two_stage.learner(
-            optimizer=OPTIMIZER.build(setup), **{**LEARNER, "detections_per_img": 20}, **shared
-        ),
-        "semantic": semantic.learner(optimizer=OPTIMIZER.build(setup), **{**shared, "model": unet}),
-    }
-    averaged = {name: OPTIMIZER.wrap(part, setup) for name, part in parts.items()}
-    return panoptic.learner(num_stuff=num_stuff, **averaged, **setup.flags.group("learner"))
+        Returns:
+          The joint learner.
+        """
+        num_stuff, shared = len(setup.spec["stuff_names"]), self.arguments(setup)
+        unet = UNet(num_stuff + setup.spec["num_classes"], dtype=setup.dtype, **setup.flags.group("unet"))
+        parts = {
+            "instances": two_stage.learner(
+                optimizer=optimizer.build(setup), **{**LEARNER, "detections_per_img": 20}, **shared
+            ),
+            "semantic": semantic.learner(optimizer=optimizer.build(setup), **{**shared, "model": unet}),
+        }
+        averaged = {name: optimizer.wrap(part, setup) for name, part in parts.items()}
+        return technique(num_stuff=num_stuff, **averaged, **setup.flags.group("learner"))
 
 
 experiment = Experiment(
     __file__,
     __doc__,
     panoptic.learner,
-    task=TASK,
-    optimizer=OPTIMIZER,
-    build=build,
+    task=ThingsAndStuff(
+        modules={
+            "faster_rcnn": partial(FasterRCNN, **SMALL),
+            "mask_head": partial(MaskHead, channels=32, num_convs=2),
+            "unet": partial(UNet, widths=(12, 24, 48)),
+        }
+    ),
+    optimizer=AveragedAdamW(),
     defaults={"learning_rate": 2e-3, "steps": 600},
     smoke={
         **SMOKE,

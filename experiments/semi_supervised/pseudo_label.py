@@ -10,21 +10,30 @@ python -m experiments.semi_supervised.pseudo_label --dataset=mnist --data_dir=D 
 One seed; the other commands were not run.
 """
 
+import dataclasses
+
 from dlcore.experiment import Experiment
 from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.semi_supervised import pseudo_label
 from dlcore.tasks.few_labels import SMOKE, FewLabels
 
+
+@dataclasses.dataclass(frozen=True)
+class GrowingWeight(FewLabels):
+    """Few labels, of which the loss at initialization holds a little of the guesses: their weight starts at e^-5."""
+
+    loss_tolerance = 0.02
+
+
 experiment = Experiment(
     __file__,
     __doc__,
     pseudo_label.learner,
-    task=FewLabels(unlabeled_ratio=4),
+    task=GrowingWeight(unlabeled_ratio=4),
     optimizer=AdamW(weight_decay=0.01),
     defaults={"ramp_steps": 200, "steps": 400},
     smoke=SMOKE,
-    loss_tolerance=0.02,  # the weight of its guesses starts at e^-5 of the full one
 )
 
 if __name__ == "__main__":

@@ -7,27 +7,37 @@ Images, coordinates and measures are those of experiments.vision3d.pixel2mesh. T
 as many depths. `voxel_iou` is of the grid, `cubified_chamfer` of the mesh before its refinement.
 """
 
+import dataclasses
+
 from dlcore.experiment import Experiment, Flags, Splits
 from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.tasks.solid_images import SMOKE, SolidMeshes
 from dlcore.vision3d import mesh_rcnn
 
-TASK = SolidMeshes(modules={"mesh_rcnn": mesh_rcnn.MeshRCNN})
 
+@dataclasses.dataclass(frozen=True)
+class SolidMeshesWithGrids(SolidMeshes):
+    """Solids with occupancy grids, whose side is a quarter of the image's."""
 
-def data(flags: Flags) -> Splits:
-    """Render the solids with occupancy grids; their side is a quarter of the image's."""
-    return TASK.data(flags, grid=flags.image_size // 4)
+    def data(self, flags: Flags) -> Splits:
+        """Render the solids.
+
+        Args:
+          flags: resolved settings.
+
+        Returns:
+          The splits.
+        """
+        return super().data(flags, grid=flags.image_size // 4)
 
 
 experiment = Experiment(
     __file__,
     __doc__,
     mesh_rcnn.learner,
-    task=TASK,
+    task=SolidMeshesWithGrids(modules={"mesh_rcnn": mesh_rcnn.MeshRCNN}),
     optimizer=AdamW(learning_rate=3e-3, weight_decay=0.01, clip_norm=1.0),
-    data=data,
     defaults={
         "steps": 1200,
         "batch_size": 8,

@@ -54,7 +54,7 @@ def test_the_network_of_a_row_is_built_by_its_command():
     command = f"python -m experiments.detection.fcos --num_scenes=4000 {SMALL}"
     parameters, milliseconds = network_of(command, "", 1)
     resolved = ResolvedRun(fcos.experiment, resolve(fcos.experiment, [*SMALL.split(), "--num_scenes=10"]))
-    splits = fcos.experiment.data(resolved.flags)
+    splits = fcos.experiment.task.data(resolved.flags)
     learner = fcos.experiment.build(resolved.setup_of(splits))
     state = jax.eval_shape(learner.init, jax.random.key(0), resolved.example(splits.facts))
     assert parameters == sum(leaf.size for leaf in jax.tree.leaves(state.params))

@@ -15,6 +15,7 @@ from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError, Setting, model_settings, settings_of
 from dlcore.experiment.settings import RUN
 from dlcore.experiment.splits import Splits
+from dlcore.experiment.task import Task
 from dlcore.learner import Range, check_arguments
 from dlcore.main import MODES, run
 from dlcore.models import list_models
@@ -271,7 +272,7 @@ def test_help_of_a_page_is_complete(capsys):
         assert caught.value.code == 0
     text = capsys.readouterr().out
     assert "Train a small ResNet on handwritten digits." in text
-    settings = {**RUN, **experiment.settings}
+    settings = {**RUN, **experiment.merged.settings}
     for name, setting in settings.items():
         assert f"  --{name}=" in text, name
         if setting.help:
@@ -436,8 +437,7 @@ PAGE = Experiment(
     file=__file__,
     doc="An experiment.",
     learner=learner,
-    data=never,
-    build=never,
+    task=Task(),
     model="resnet8_cifar",
     settings={"own": Setting(1.0, "the experiment's own"), "kind": Setting("a", type=Literal["a", "b"])},
     defaults={"l2": 2.0, "own": 2.0, "model.width": 2, "batch_size": 2},

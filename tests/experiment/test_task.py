@@ -34,18 +34,27 @@ def learner():
     """A technique without flags."""
 
 
-def test_a_task_replaces_the_defaults_of_an_experiment():
+def test_a_task_gives_its_modules_and_measures():
     task = Pixels(modules={"net": nn.Dense})
     experiment = Experiment(__file__, __doc__, learner, task=task)
-    assert experiment.headline == "psnr"
-    assert experiment.plain == {"noise": 0.0}  # the default of both is a dict of its own
-    assert experiment.modules == {"net": nn.Dense}
+    assert experiment.task.headline == "psnr"
+    assert experiment.task.plain == {"noise": 0.0}  # the default of both is a dict of its own
+    assert experiment.merged.modules == {"net": nn.Dense}
 
 
 def test_a_page_replaces_what_its_task_gives():
-    task = Pixels(modules={"net": nn.Dense})
-    experiment = Experiment(__file__, __doc__, learner, task=task, headline="ssim", plain={"noise": 0.1})
-    assert (experiment.headline, experiment.plain) == ("ssim", {"noise": 0.1})
+    class Named(Pixels):
+        defaults: ClassVar[dict[str, Any]] = {"noise": 0.25, "steps": 10}
+        smoke: ClassVar[dict[str, Any]] = {"steps": 1}
+
+    task = Named(modules={"net": nn.Dense})
+    page = Experiment(__file__, __doc__, learner, task=task, defaults={"steps": 20}, optimizer=AdamW())
+    assert page.merged.defaults == {"noise": 0.25, "steps": 20}
+    assert page.merged.smoke == {"steps": 1}
+    assert {"noise", "learning_rate"} < page.merged.settings.keys()
+    other = dataclasses.replace(page, modules={"unet": nn.Conv}, smoke={"steps": 2}, task=Named(modules={}, noise=0.75))
+    assert (other.merged.modules, other.merged.smoke) == ({"unet": nn.Conv}, {"steps": 2})
+    assert other.merged.settings["noise"].default == 0.75
 
 
 def test_a_field_that_cannot_be_a_flag_is_none():
@@ -69,20 +78,3 @@ def test_the_arguments_of_a_page_stand_beside_those_of_its_task():
     setup = SimpleNamespace(flags=SimpleNamespace(group=lambda name: {"rate": 0.5}))
     arguments = Named(modules={}).build(dict, None, setup, arguments=lambda setup: {"model": "of the page"})
     assert arguments == {"model": "of the page", "preprocess": "of the task", "rate": 0.5}
-
-
-def test_a_copy_keeps_what_it_replaces():
-    """None in the place of what the task gives stays None; another learner is built, and another task fills."""
-
-    class Shown(Pixels):
-        def panels(self, context):
-            return []
-
-    page = Experiment(__file__, __doc__, learner, task=Shown(modules={}), optimizer=AdamW())
-    assert page.panels is not None
-    bare = dataclasses.replace(page, panels=None, settings={})
-    assert (bare.panels, bare.settings, bare.headline) == (None, {}, "psnr")
-    assert dataclasses.replace(page, learner=dict).build.args[0] is dict
-    other = Shown(modules={}, noise=0.25)
-    again = dataclasses.replace(page, task=other)
-    assert again.panels.__self__ is again.build.func.__self__ is other

@@ -141,4 +141,4 @@ def test_each_image_climbs_for_its_own_unit():
 )
 def test_flags_of_the_page_are_checked(words, problem):
     with pytest.raises(ValueError, match=problem):
-        page.experiment.data(resolve(page.experiment, ["--smoke", *words]))
+        page.experiment.task.data(resolve(page.experiment, ["--smoke", *words]))

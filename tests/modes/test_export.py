@@ -119,7 +119,7 @@ def test_the_loader_predicts_what_the_run_predicts(trained, capsys):
     learner = experiment.build(resolved.setup(spec))
     state = restore_state(resolved, learner, resolved.example(spec), "last")[1]
     source = Source({"image": levels.astype(np.float32) / 255, "label": np.zeros(5, np.int32)}, 5)
-    want = experiment.describe(predict(learner, state, source, placement=resolved.placement()), spec)
+    want = experiment.task.describe(predict(learner, state, source, placement=resolved.placement()), spec)
     folder = trained / "export"
     for found in (loaded_predict(levels, folder), loaded_predict(levels.astype(np.float64) / 255, folder)):
         assert [row["class"] for row in found] == [row["class"] for row in want]

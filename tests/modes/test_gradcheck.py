@@ -1,7 +1,5 @@
 """`--mode=gradcheck` names the array whose gradient is wrong, and refuses what would blur the comparison."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import pytest
@@ -14,6 +12,7 @@ from dlcore.kits.training import optimizer
 from dlcore.main import run
 from dlcore.modes import gradcheck
 from experiments.classification.supervised import experiment
+from tests.overriding import with_task
 
 SMALL = ["--mode=gradcheck", "--model=mlp", "--batch_size=32", "--gradcheck_samples=2"]
 
@@ -44,7 +43,7 @@ def planted():
             l2=setup.flags.l2,
         )
 
-    return dataclasses.replace(experiment, build=build)
+    return with_task(experiment, build=build)
 
 
 def printed(capsys, experiment, *words, status):
@@ -97,7 +96,7 @@ def test_a_step_that_rounding_swallows_is_refused_before_any_work(capsys, monkey
     def unread(flags):
         raise AssertionError("data was read")
 
-    assert error in printed(capsys, dataclasses.replace(experiment, data=unread), *words, status=2)
+    assert error in printed(capsys, with_task(experiment, data=unread), *words, status=2)
 
 
 @pytest.mark.weekly
@@ -107,7 +106,7 @@ def test_a_penalty_that_is_not_in_the_loss_is_not_called_right(capsys):
             model=Small(setup.dtype), optimizer=optimizer.build(setup), preprocess=labeled_images.preprocess(setup)
         )
 
-    out = printed(capsys, dataclasses.replace(experiment, build=build), status=1)
+    out = printed(capsys, with_task(experiment, build=build), status=1)
     assert "penalty: nothing was compared, so nothing was proven" in out
     assert "no gradient is wrong" not in out
 

@@ -29,6 +29,7 @@ from dlcore.run.hooks import STOP
 from dlcore.run.metrics_writer import read_metrics
 from experiments.classification import distillation
 from experiments.classification.supervised import experiment
+from tests.overriding import with_task
 
 SMALL = ["--model=mlp", "--model.hidden=32", "--batch_size=32", "--log_every=50", "--augment=none"]
 
@@ -229,7 +230,7 @@ def test_predict_needs_no_data(trained, files, capsys):
         raise AssertionError("data was read")
 
     words = ["--mode=predict", f"--run={trained}", f"--input={files / '0.png'}"]
-    assert run(dataclasses.replace(experiment, data=never), words) == 0
+    assert run(with_task(experiment, data=never), words) == 0
 
 
 @pytest.mark.slow
@@ -256,7 +257,7 @@ def test_predict_with_bad_input(trained, capsys, tmp_path):
     assert row["input"] == str(tmp_path / "good.png")
     (tmp_path / "empty").mkdir()
     assert "empty" in failed(capsys, "--mode=predict", f"--run={trained}", f"--input={tmp_path / 'empty'}")
-    other = dataclasses.replace(experiment, inputs=None)
+    other = with_task(experiment, inputs=None)
     assert run(other, ["--mode=predict", f"--run={trained}", f"--input={tmp_path}"]) == 2
 
 
@@ -303,7 +304,7 @@ def planted(model=None, wrap=lambda learner: learner, **settings):
             )
         )
 
-    return dataclasses.replace(experiment, build=build)
+    return with_task(experiment, build=build)
 
 
 class Small(nn.Module):
@@ -415,7 +416,7 @@ def test_labels_that_are_not_of_their_images_fail():
         right = labeled_images.data(flags)
         return right._replace(train=shuffle_labels(right.train, 3))
 
-    wrong = dataclasses.replace(experiment, data=data)
+    wrong = with_task(experiment, data=data)
     assert [passed(check, wrong) for check in (LABELS, OVERFIT, SHUFFLED)] == [False, True, True]
 
 
@@ -495,10 +496,10 @@ def test_what_sanity_switches_off_is_every_regularization_there_is():
         for name in getattr(getattr(model, "func", model), "__dataclass_fields__", {})
         if "drop" in name and name != "dropout_form"  # which says how, not how much
     }
-    assert fields == {name for name in experiment.plain if "drop" in name}
+    assert fields == {name for name in experiment.task.plain if "drop" in name}
     mixes = {name for name in settings_of(supervised.learner) if name.endswith("_alpha")}
     assert mixes == {"mixup_alpha", "cutmix_alpha"}
-    assert mixes <= set(experiment.plain) & set(distillation.experiment.plain)
+    assert mixes <= set(experiment.task.plain) & set(distillation.experiment.task.plain)
     words = ["--mixup_alpha=0.4", "--cutmix_alpha=1", "--model.dropout=0.5", "--label_smoothing=0.1"]
     words += ["--l1=0.1", "--max_norm=0.01"]
     assert passed(OVERFIT, experiment, "--model.hidden=64", *words) is True
@@ -529,7 +530,7 @@ def test_a_gradient_that_is_not_a_number_fails():
 
 
 def test_checks_without_an_expected_loss_or_a_penalty_do_not_apply():
-    bare = dataclasses.replace(experiment, expected_loss=None, regularizer=None)
+    bare = with_task(experiment, expected_loss=None, regularizer=None)
     assert [passed(check, bare) for check in (INITIAL, PENALTY)] == [None, None]
 
 

@@ -4,8 +4,6 @@ Two of them in every run, small; all of them at their defaults under -m weekly. 
 classification.supervised with other settings.
 """
 
-import dataclasses
-
 import jax
 import pytest
 
@@ -14,6 +12,7 @@ from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.main import run
 from dlcore.modes.sanity import CHECKS, Bench
+from tests.overriding import with_task
 
 GRADIENT = CHECKS[3]
 WITH_LOSS = {
@@ -159,12 +158,12 @@ def times_three(experiment):
         learner = experiment.build(setup)
         return learner._replace(loss=lambda params, *rest: learner.loss(tripled(params), *rest))
 
-    return dataclasses.replace(experiment, build=build)
+    return with_task(experiment, build=build)
 
 
 def gradient(experiment, *words):
     resolved = ResolvedRun(experiment, resolve(experiment, list(words)))
-    return GRADIENT(Bench(resolved, experiment.data(resolved.flags.replace(**resolved.plain))))
+    return GRADIENT(Bench(resolved, experiment.task.data(resolved.flags.replace(**resolved.plain))))
 
 
 @pytest.mark.weekly

@@ -289,8 +289,8 @@ def test_a_recipe_needs_no_data():
     assert batch["image"].dtype == np.uint8
     chex.assert_shape([batch["label"], batch["index"]], (32,))
     assert spec["num_classes"] == 1000
-    assert experiment.planned(resolve(experiment, [])) is None  # digits are there
-    spec, batch = experiment.planned(resolve(experiment, ["--dataset=cifar10", "--image_size=64"]))
+    assert experiment.task.planned(resolve(experiment, [])) is None  # digits are there
+    spec, batch = experiment.task.planned(resolve(experiment, ["--dataset=cifar10", "--image_size=64"]))
     assert spec["image_shape"] == [64, 64, 3]
     chex.assert_shape(batch["image"], (1, 64, 64, 3))
 

@@ -11,6 +11,7 @@ from dlcore.experiment.splits import Splits
 from dlcore.main import run
 from dlcore.run.step import Program
 from experiments.classification.supervised import experiment
+from tests.overriding import with_task
 
 SPEC = {"dataset": "toy", "image_shape": [4, 4, 1], "num_classes": 2, "class_names": ["a", "b"]}
 SPEC |= {"mean": [0.5], "std": [0.5]}
@@ -24,7 +25,7 @@ def images(count, channels=1, last=1):
 
 def page(**splits):
     given = {"train": images(8), "valid": images(4), "test": images(4), "spec": SPEC} | splits
-    return dataclasses.replace(experiment, data=lambda flags: Splits(**given), panels=None, pictures=None)
+    return with_task(experiment, data=lambda flags: Splits(**given), panels=None, pictures=None)
 
 
 def refuse(setup, splits):

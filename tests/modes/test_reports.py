@@ -95,7 +95,7 @@ def drawn(name: str, folder: Path) -> str:
     """The report of a page under --smoke."""
     experiment = importlib.import_module(f"experiments.{name}").experiment
     run = ResolvedRun(experiment, resolve(experiment, ["--smoke", f"--run_dir={folder}"]))
-    data = experiment.data(run.flags)
+    data = experiment.task.data(run.flags)
     setup = run.setup_of(data)
     learner = experiment.build(setup)
     batch = batch_at(run.pipelines(data), 0)

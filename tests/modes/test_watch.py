@@ -1,7 +1,5 @@
 """`--watch`: snapshots are taken, saved through a resume, and shown; the log holds the four things to watch."""
 
-import dataclasses
-
 import jax
 import optax
 import pytest
@@ -17,6 +15,7 @@ from dlcore.models import create_model
 from dlcore.modes.watch import Watch, kernels_in_order
 from dlcore.run import fit
 from experiments.classification.supervised import experiment
+from tests.overriding import with_task
 
 SMALL = ["--batch_size=32", "--augment=none", "--log_every=10", "--progress=false"]
 MLP = [*SMALL, "--model=mlp", "--model.hidden=32,16"]
@@ -28,7 +27,7 @@ def planted(model):
             model=model, optimizer=optimizer.build(setup), preprocess=labeled_images.preprocess(setup)
         )
 
-    return dataclasses.replace(experiment, build=build)
+    return with_task(experiment, build=build)
 
 
 class Dead(nn.Module):

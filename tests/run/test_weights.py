@@ -80,11 +80,11 @@ def page_state(folder, *words):
     resolved = ResolvedRun(
         experiment, resolve(experiment, ["--smoke", "--model.width=16", f"--init_from={folder}", *words])
     )
-    data = experiment.data(resolved.flags)
+    data = experiment.task.data(resolved.flags)
     setup = resolved.setup({**data.spec, "train_size": len(data.train)})
     batch = batch_at(resolved.pipelines(data), 0)
     state = jax.jit(experiment.build(setup).init)(jax.random.key(0), batch)
-    return setup, state, experiment.start(setup)
+    return setup, state, experiment.task.start(setup)
 
 
 @pytest.mark.slow

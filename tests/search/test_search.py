@@ -35,6 +35,7 @@ from dlcore.search.trials import (
     retrain,
     run_trials,
 )
+from tests.overriding import with_task
 
 PAGE = "experiments.classification.supervised"
 FLAGS = [
@@ -146,7 +147,7 @@ def test_another_space_in_the_same_folder_is_refused_before_training(tmp_path, c
 
 def test_what_can_share_a_program():
     resolved = ResolvedRun(experiment_of(PAGE), resolve(experiment_of(PAGE), FLAGS))
-    data = resolved.experiment.data(resolved.flags)
+    data = resolved.experiment.task.data(resolved.flags)
     assert can_share(resolved, data, ["learning_rate", "l2", "weight_decay", "label_smoothing"])
     assert not can_share(resolved, data, ["model.dropout"]), "a rate that Python looks at"
     assert not can_share(resolved, data, ["epochs"]), "nothing that the step uses"
@@ -291,13 +292,13 @@ def test_metrics_are_checked_before_anything_is_trained(page, tmp_path, capsys):
 
 
 def test_the_sense_of_a_metric_is_the_metrics():
-    experiment = dataclasses.replace(experiment_of(PAGE), monitor="loss", monitor_mode="min")
+    experiment = with_task(experiment_of(PAGE), monitor="loss", monitor_mode="min")
     senses = {"accuracy": "max", "loss": "min", "map50/word_error": "max", "word_error_rate": "min", "kid": "min"}
     senses |= {"calibration/ece": "min", "bleu4": "max", "policy_loss": "min", "knn_untrained": "max", "top5": "max"}
     senses |= {"nll": "min", "silog": "min", "sq_rel": "min", "r5": "max"}  # of dlcore.report.measures
     assert {metric: monitor_mode_of(metric, experiment) for metric in senses} == senses
     assert monitor_mode_of("loss", experiment, "max") == "max"
-    assert monitor_mode_of("mine", dataclasses.replace(experiment, monitor="mine")) == "min"
+    assert monitor_mode_of("mine", with_task(experiment, monitor="mine")) == "min"
 
 
 def test_no_flag_of_the_search_hides_one_of_a_page(capsys, monkeypatch):
@@ -347,7 +348,7 @@ def test_the_best_iterate_is_kept_and_retrained_on_everything(tmp_path):
     resolved = ResolvedRun(
         experiment, resolve(experiment, [*FLAGS, "--steps=60", "--eval_every=5", "--learning_rate=0.05"])
     )
-    data = resolved.experiment.data(resolved.flags)
+    data = resolved.experiment.task.data(resolved.flags)
     learner = resolved.experiment.build(resolved.setup({**data.spec, "train_size": len(data.train)}))
     pipeline = Pipeline(data.train, 64)
     result = fit(

@@ -136,13 +136,13 @@ def test_minibatches_buffers_and_rewards_are_checked_by_the_flags_alone(page, wo
     """PPO: 32 instances of 64 steps; DQN: 16 instances, 64 steps at once, 5 seeds of 2 x 4 + 9 bytes a step."""
     flag = words[0].partition("=")[0]
     with pytest.raises(FlagError, match=f"^{flag}{message}"):
-        page.experiment.check(resolve(page.experiment, words))
-    page.experiment.check(resolve(page.experiment, []))
+        page.experiment.task.check(resolve(page.experiment, words))
+    page.experiment.task.check(resolve(page.experiment, []))
 
 
 def test_an_unknown_environment_is_refused_by_the_flags_alone():
     with pytest.raises(ValueError, match=r"^environment='Foo': unknown; allowed: names of gymnax such as"):
-        ppo_page.experiment.check(resolve(ppo_page.experiment, ["--environment=Foo"]))
+        ppo_page.experiment.task.check(resolve(ppo_page.experiment, ["--environment=Foo"]))
 
 
 def test_random_actions_stand_beside_the_test_return_alone():

@@ -44,7 +44,7 @@ def test_masks_keypoints_and_stuff_are_loaded_where_an_experiment_wants_them():
     data = StuffShapes(HEADS).data(flags("--image_size=48,48", "--num_scenes=12"))
     assert data.spec["keypoint_names"] == ["left", "top", "right", "bottom"]
     assert data.spec["stuff_names"] == ["smooth", "striped", "checked"]
-    assert set(experiment.data(flags("--image_size=48,48", "--num_scenes=12")).train.arrays) == {
+    assert set(experiment.task.data(flags("--image_size=48,48", "--num_scenes=12")).train.arrays) == {
         "image",
         "boxes",
         "labels",

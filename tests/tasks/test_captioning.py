@@ -63,7 +63,7 @@ def photographs(tmp_path):
 def test_the_blind_caption_is_of_a_network_without_the_image_trained_for_its_own_steps(photographs, monkeypatch):
     words = ["--dataset=flickr8k", f"--data_dir={photographs}", "--image_size=16", "--blind_steps=7", "--batch_size=2"]
     flags = resolve(experiment, words)
-    data, built = experiment.data(flags), []
+    data, built = experiment.task.data(flags), []
     monkeypatch.setattr(captioning.captioning, "learner", lambda blind, **_: blind)
     monkeypatch.setattr(optimizer, "evaluate_ema", lambda blind, setup: built.append((setup.steps, blind)))
     monkeypatch.setattr("dlcore.run.fit", lambda *_, steps, **__: SimpleNamespace(state=built.append(steps)))
@@ -77,7 +77,7 @@ def test_the_blind_caption_is_of_a_network_without_the_image_trained_for_its_own
 
 def test_photographs_are_scored_against_what_was_written_and_not_against_unknown_words(photographs):
     words = ["--dataset=flickr8k", f"--data_dir={photographs}", "--image_size=16", "--min_count=2", "--smoke"]
-    data = experiment.data(resolve(experiment, words))
+    data = experiment.task.data(resolve(experiment, words))
     chex.assert_shape(data.train.arrays["image"], (3, 16, 16, 3))
     assert "references" not in data.train.arrays
     vocabulary = vocabulary_from_dict(data.spec["vocabulary"])
@@ -89,7 +89,7 @@ def test_photographs_are_scored_against_what_was_written_and_not_against_unknown
 
 def test_photographs_without_a_folder_are_refused():
     with pytest.raises(FlagError, match="--data_dir: missing; allowed: the folder of captions_train"):
-        experiment.data(resolve(experiment, ["--dataset=flickr8k"]))
+        experiment.task.data(resolve(experiment, ["--dataset=flickr8k"]))
 
 
 @pytest.mark.parametrize("side", [32, 64, 128])

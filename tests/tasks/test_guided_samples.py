@@ -26,8 +26,8 @@ def test_the_guidance_curve_measures_samples_of_each_strength():
 
 
 def test_a_mutable_attribute_of_a_task_replaces_the_empty_default():
-    assert dit.experiment.plain == GuidedSamples.plain
-    assert dit.experiment.plain["condition_dropout"] == 0.0
+    assert dit.experiment.task.plain == GuidedSamples.plain
+    assert dit.experiment.task.plain["condition_dropout"] == 0.0
 
 
 def test_both_players_get_the_optimizer_and_the_page_its_own_arguments():

@@ -207,7 +207,7 @@ def written(name, folder, monkeypatch):
     """Write a run without training, whose weights are random numbers: (run, setup, state)."""
     experiment = find_experiment(name)
     run = ResolvedRun(experiment, resolve(experiment, [*SERVED[name], f"--run_dir={folder}"]))
-    setup = run.setup_of(experiment.data(run.flags))
+    setup = run.setup_of(experiment.task.data(run.flags))
     state = filled(jax.eval_shape(experiment.build(setup).init, jax.random.key(0), run.example(setup.spec)))
     state = state.technique if isinstance(state, TwinState) else state
     folder.mkdir()
@@ -267,7 +267,7 @@ def test_the_features_of_a_run_are_those_that_its_page_predicts(name, tmp_path, 
     """On the run's own images nothing is converted; DINO's are the teacher's, colorization's of images in gray."""
     run, setup, state = written(name, tmp_path / "run", monkeypatch)
     network = page.load_encoder(page.origin(str(run.folder)))
-    rows = run.experiment.data(run.flags).test[:4]
+    rows = run.experiment.task.data(run.flags).test[:4]
     encoder = page.converted(network.encoder, network.image_shape, rows["image"].shape[1:])
     features, _ = jax.jit(lambda v, x: encoder.apply(v, encoder.prepare(x), None))(network.variables, rows["image"])
     state = state.replace(rng=jax.random.key(0))

@@ -103,10 +103,10 @@ def test_predicted_meshes_are_what_trimesh_reads(tmp_path):
     """The exact distance of a torus in place of the network's: 2 pi² R r² = 2 pi² 0.55 0.3² = 0.977."""
     torus = Solid("torus", np.array([0.55, 0.3, 1.0]))
     outputs = {"field": -torus.signed_distance(grid_points(24))}
-    (row,) = page.experiment.describe(outputs, {})
+    (row,) = page.experiment.task.describe(outputs, {})
     assert row["text"] == f"{row['vertices']} vertices, {row['faces']} faces, closed, volume {row['volume']:.3f}"
     assert row["volume"] == pytest.approx(2 * np.pi**2 * 0.55 * 0.3**2, rel=0.05)
-    files = page.experiment.write(tmp_path / "meshes", outputs, None, ["torus"], {})
+    files = page.experiment.task.write(tmp_path / "meshes", outputs, None, ["torus"], {})
     assert [path.name for path in files] == ["torus.obj", "torus.ply"]
     vertices, faces = page.mesh_of(outputs)
     for path in files:
@@ -121,14 +121,14 @@ def test_predicted_meshes_are_what_trimesh_reads(tmp_path):
 
 def test_predict_asks_for_a_grid_and_says_where_the_surface_is_open():
     flags = Flags({"mesh_resolution": 4})
-    source, names = page.experiment.drawn(flags, {"solid": "box"})
+    source, names = page.experiment.task.drawn(flags, {"solid": "box"})
     np.testing.assert_array_equal(source.arrays["points"], grid_points(4))
     assert names == ["box"]
     points = grid_points(4)
-    (row,) = page.experiment.describe({"field": points[:, 0] + 0.1}, {})  # a half space
+    (row,) = page.experiment.task.describe({"field": points[:, 0] + 0.1}, {})  # a half space
     assert row["closed"] is False
     assert row["text"].endswith("open where the surface leaves the cube [-1, 1]³")
-    (row,) = page.experiment.describe({"field": np.full(64, -1.0)}, {})
+    (row,) = page.experiment.task.describe({"field": np.full(64, -1.0)}, {})
     assert row["text"] == "0 vertices, 0 faces, closed, volume 0.000"
 
 

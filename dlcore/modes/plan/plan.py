@@ -106,7 +106,7 @@ def planned_batch(run: ResolvedRun) -> tuple[dict, Any]:
     Returns:
       (spec, batch of ShapeDtypeStructs).
     """
-    planned, rows = run.experiment.planned(run.flags), run.flags.batch_size
+    planned, rows = run.experiment.task.planned(run.flags), run.flags.batch_size
     if planned is not None:
         spec, batch = planned
         batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype), batch)

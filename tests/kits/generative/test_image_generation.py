@@ -61,7 +61,7 @@ def test_features_are_the_pooled_last_map_and_do_not_depend_on_the_batch(folder)
 @pytest.mark.covers("ME-10")
 def test_real_images_are_nearer_than_noise(resolved, folder):
     """The experiment's own measure: real test images, then the same with noise, in place of samples."""
-    splits = experiment.data(resolved.flags)
+    splits = experiment.task.data(resolved.flags)
     (measure,) = image_generation.evaluators(resolved.setup_of(splits), splits, "test")
     assert len(measure.source) == 6
     real = splits.test.arrays["image"]
@@ -78,7 +78,7 @@ def test_real_images_are_nearer_than_noise(resolved, folder):
 def test_distances_in_the_features_of_a_network_for_other_images(resolved):
     """The VGG that dlcore ships saw 32x32 colors: gray digits are resized and fill its three channels."""
     flags = resolved.flags.replace(frechet_network=str(PACKED))
-    splits = experiment.data(flags)
+    splits = experiment.task.data(flags)
     (measure,) = image_generation.evaluators(resolved.setup_of(splits)._replace(flags=flags), splits, "test")
     real = splits.test.arrays["image"]
     numbers = measure.finish(measure.add(None, {"sample": real}, None))
@@ -92,19 +92,19 @@ def test_distances_in_the_features_of_a_network_for_other_images(resolved):
 
 @pytest.mark.slow
 def test_the_name_of_the_distance_says_what_it_is_over(resolved):
-    spec = experiment.data(resolved.flags).spec
+    spec = experiment.task.data(resolved.flags).spec
     number = len(digits("test"))
     assert metric_label("frechet_distance", spec) == f"frechet_distance (resnet8_cifar, 6 samples, {number} real)"
     assert metric_label("kid", spec) == "kid"
     flags = resolved.flags.replace(frechet_network=str(PACKED))
-    assert experiment.data(flags).spec["about"]["frechet_distance"].startswith(load_network().name)
+    assert experiment.task.data(flags).spec["about"]["frechet_distance"].startswith(load_network().name)
     with pytest.raises(ValueError, match="frechet_network='nothing': holds no trained network"):
-        experiment.data(resolved.flags.replace(frechet_network="nothing"))
+        experiment.task.data(resolved.flags.replace(frechet_network="nothing"))
 
 
 @pytest.mark.slow
 def test_samples_are_what_predict_runs_over(resolved):
-    splits = experiment.data(resolved.flags)
+    splits = experiment.task.data(resolved.flags)
     assert isinstance(splits, Splits)
     assert len(splits.shown) == image_generation.NUM_SHOWN
     assert jax.tree.leaves(splits.shown.arrays) == []

@@ -22,6 +22,7 @@ from dlcore.main import run
 from dlcore.modes import predict
 from dlcore.tasks.text_prompts import Prompts
 from experiments.generative import ddpm, gan
+from tests.overriding import with_task
 
 SPEC = {
     "dataset": "digits",
@@ -60,7 +61,7 @@ def build_noise(setup):
     return Learner(init, lambda state, batch: (state, {}), lambda state, batch: {}, predict)
 
 
-NOISE = dataclasses.replace(gan.experiment, build=build_noise)
+NOISE = with_task(gan.experiment, build=build_noise)
 
 
 def images_of(folder, experiment, *words):

@@ -53,14 +53,14 @@ def folder(tmp_path_factory):
 
 def run_of(name, folder, *words):
     experiment = find_experiment(name)
-    named = ["--dataset=folder"] if "dataset" in experiment.settings else []
+    named = ["--dataset=folder"] if "dataset" in experiment.merged.settings else []
     return ResolvedRun(experiment, resolve(experiment, [*named, f"--data_dir={folder}", "--image_size=16", *words]))
 
 
 @pytest.mark.parametrize("page", [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_a_page_without_need_of_labels_takes_a_flat_folder(page, folder):
     run = run_of(page, folder)
-    splits = run.experiment.data(run.flags)
+    splits = run.experiment.task.data(run.flags)
     sizes = [len(source) for source in (splits.train, splits.valid, splits.test)]
     assert sum(sizes) == 20
     assert min(sizes) > 0
@@ -77,12 +77,12 @@ def test_a_page_without_need_of_labels_takes_a_flat_folder(page, folder):
 def test_a_page_of_labels_refuses_a_flat_folder(page, folder):
     run = run_of(page, folder)
     with pytest.raises(ValueError, match="class folders"):
-        run.experiment.data(run.flags)
+        run.experiment.task.data(run.flags)
 
 
 def test_batches_fit_few_images_unless_their_size_was_given(folder):
     run = run_of("self_supervised.simclr", folder)
-    splits = run.experiment.data(run.flags)
+    splits = run.experiment.task.data(run.flags)
     count = len(splits.train)
     setup = run.setup_of(splits)
     assert run.flags.batch_size > count

@@ -83,10 +83,10 @@ def test_dora_starts_from_the_norms_of_the_weights_that_are_loaded():
 def test_a_run_starts_from_the_weights_and_keeps_them_but_for_biases_and_head():
     flags = resolve(experiment, ["--smoke", "--adapt=bitfit"])
     planned = ResolvedRun(experiment, flags)
-    splits = experiment.data(flags)
+    splits = experiment.task.data(flags)
     setup = planned.setup_of(splits, flags)
     learner, batch = experiment.build(setup), planned.example(splits.facts)
-    state = experiment.start(setup)(jax.jit(learner.init)(jax.random.key(0), batch))
+    state = experiment.task.start(setup)(jax.jit(learner.init)(jax.random.key(0), batch))
     source = flatten_dict(load_network(None, "network").variables["params"])
     frozen, trained = (flatten_dict(tree) for tree in (state.model_state["frozen"], state.params["trained"]))
     assert {path for path in trained if path[0] != "head"} == {path for path in source if path[-1] == "bias"} - {

@@ -83,7 +83,7 @@ def test_what_does_not_fit_is_refused():
 def trained(experiment, folder, *words):
     """A run of one step: (its state, whose running statistics differ from the initial ones, and its setup)."""
     run = ResolvedRun(experiment, resolve(experiment, ["--smoke", *words, f"--run_dir={folder}"]))
-    splits = experiment.data(run.flags)
+    splits = experiment.task.data(run.flags)
     setup = run.setup_of(splits)
     folder.mkdir()
     run.write_config(setup.spec)
@@ -93,10 +93,10 @@ def trained(experiment, folder, *words):
 def started(experiment, *words):
     """(The initial state, the state after `start`)."""
     run = ResolvedRun(experiment, resolve(experiment, ["--smoke", *words]))
-    splits = experiment.data(run.flags)
+    splits = experiment.task.data(run.flags)
     setup = run.setup_of(splits)
     state = jax.jit(experiment.build(setup).init)(jax.random.key(0), splits.train[:2])
-    return state, experiment.start(setup)(state)
+    return state, experiment.task.start(setup)(state)
 
 
 @pytest.mark.weekly

@@ -128,7 +128,7 @@ def test_patterns_are_checked_without_data(words, message):
     [
         ("generative.latent_diffusion", "first_stage", LatentImages().start, "autoencoder",
          {"image_shape": [8, 8, 1]}, r"^first_stage=.*: .*image_shape.*\[8, 8, 1\]"),
-        ("generative.control_net", "base", control_net.experiment.start, "unet", {"image_shape": [8, 8, 3]},
+        ("generative.control_net", "base", control_net.experiment.task.start, "unet", {"image_shape": [8, 8, 3]},
          r"^base=.*: .*image_shape"),
     ],
 )  # fmt: skip
