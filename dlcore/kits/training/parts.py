@@ -1,6 +1,7 @@
 """What pages that fine-tune in parts share: which parameters learn, from when on, and at which rate."""
 
-from typing import Any
+import dataclasses
+from typing import Any, ClassVar
 
 import optax
 
@@ -8,11 +9,12 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.kits.training import optimizer
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.learner import Range
 from dlcore.optim import create_optimizer
 from dlcore.optim.partial import Part, parse_part, part_labels, partial_optimizer, scale_by_layer
 
-__all__ = ["SETTINGS", "build_optimizer", "check_parts", "parts_of"]
+__all__ = ["SETTINGS", "PartsAdamW", "build_optimizer", "check_parts", "parts_of"]
 
 SETTINGS = {
     "parts": Setting(
@@ -26,6 +28,25 @@ SETTINGS = {
         None, "transformers: factor of the rate from each block to the one before it", float | None, Range(0.01, 1)
     ),
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class PartsAdamW(AdamW):
+    """AdamW of the parts that learn; it has no flags `l1` and `max_norm`."""
+
+    l1: ClassVar[float] = 0.0
+    max_norm: ClassVar[float | None] = None
+
+    def build(self, setup: Setup) -> optax.GradientTransformationExtraArgs:
+        """Build the optimizer of the parts, each on the run's schedule from its start on.
+
+        Args:
+          setup: facts of the run, with the flags of SETTINGS.
+
+        Returns:
+          The transformation.
+        """
+        return build_optimizer(setup)
 
 
 def parts_of(flags: Flags) -> tuple[Part, ...]:

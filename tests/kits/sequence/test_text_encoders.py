@@ -94,7 +94,7 @@ def test_the_vocabulary_is_that_of_the_run(tmp_path, monkeypatch):
     setup, _ = started(*words)
     vocabulary = "".join(sorted(set(load_text("melodies"))))
     assert setup.spec["vocabulary"] == vocabulary
-    splits = page.data(setup.flags)
+    splits = page.experiment.data(setup.flags)
     tokens, label = splits.train.arrays["text"][0], splits.train.arrays["label"][0]
     assert "".join(vocabulary[t] for t in tokens) == ("CDE" if splits.spec["class_names"][label] == "up" else "EDC")
 
@@ -113,7 +113,7 @@ def test_the_vocabulary_is_that_of_the_run(tmp_path, monkeypatch):
 def test_a_run_that_does_not_fit_is_told(words, message, tmp_path, monkeypatch):
     written(tmp_path / "run", monkeypatch, "gpt2")
     with pytest.raises(FlagError, match=message):
-        page.check(resolve(page.experiment, [*CLASSIFIER, f"--init_from={tmp_path / 'run'}", *words]))
+        page.experiment.check(resolve(page.experiment, [*CLASSIFIER, f"--init_from={tmp_path / 'run'}", *words]))
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_run_that_does_not_fit_is_told(words, message, tmp_path, monkeypatch):
 )
 def test_flags_that_do_not_fit(words, message):
     with pytest.raises(ValueError, match=message):
-        page.check(resolve(page.experiment, [*CLASSIFIER, *words]))
+        page.experiment.check(resolve(page.experiment, [*CLASSIFIER, *words]))
 
 
 def test_another_experiments_run_is_told(tmp_path):
@@ -168,9 +168,9 @@ def test_published_weights_carry_over_with_their_tokenizer(name, model, tmp_path
     jax.tree.map(np.testing.assert_array_equal, network, {key: params[key] for key in network})
     assert "vocabulary" not in setup.spec
     assert setup.spec["cls_token"] is None
-    rows = page.data(setup.flags).train.arrays["text"]
+    rows = page.experiment.data(setup.flags).train.arrays["text"]
     assert {tuple(row) for row in rows.tolist()} <= {(1, 2, 4, -1), (1, 3, 0, 4)}, "cut after the window of 4"
-    assert "of 18 texts are cut after 4 tokens" in page.data(setup.flags).notes[0]
+    assert "of 18 texts are cut after 4 tokens" in page.experiment.data(setup.flags).notes[0]
     with pytest.raises(FlagError, match=r"reads tokens of its own; allowed: beside --tokenizer, its tokenizer.json"):
         started(*words, "--num_labels=2")
     other = word_tokenizer(tmp_path / "other.json", "a")
@@ -211,33 +211,33 @@ def test_without_weights_nothing_starts():
 
 def test_decoded_texts_and_predicted_ones(tmp_path):
     flags = resolve(page.experiment, [*CLASSIFIER, "--init_from=none", "--input=the old man"], predict.MODE.settings)
-    splits = page.data(flags)
+    splits = page.experiment.data(flags)
     spec = splits.spec
-    rows, names = page.inputs(flags, spec)
+    rows, names = page.experiment.inputs(flags, spec)
     assert names == ["the old man"]
     chex.assert_shape(rows.arrays["text"], (1, 5), custom_message="cut to the window of lines of 5")
     assert text_encoders.decode(flags, spec, rows.arrays["text"][0]) == "the o"
     path = tmp_path / "texts.txt"
     path.write_text("a\n\nto be\n", encoding="utf-8")
-    rows, names = page.inputs(flags.replace(input=str(path)), spec)
+    rows, names = page.experiment.inputs(flags.replace(input=str(path)), spec)
     assert names == ["a", "to be"]
     assert rows.arrays["text"][0, 1:].tolist() == [-1] * 4
     with pytest.raises(FlagError, match=r"--input='ü': its vocabulary lacks 'ü'; allowed: texts of its 59 characters"):
-        page.inputs(flags.replace(input="ü"), spec)
+        page.experiment.inputs(flags.replace(input="ü"), spec)
     with pytest.raises(FlagError, match=r"--input=' ': empty; allowed: a text"):
-        page.inputs(flags.replace(input=" "), spec)
+        page.experiment.inputs(flags.replace(input=" "), spec)
 
 
 def test_splits_do_not_share_texts_and_the_test_split_is_that_of_every_seed():
     words = ["--smoke", "--init_from=none", "--num_labels=100"]
-    first, second = (page.data(resolve(page.experiment, [*words, f"--seed={seed}"])) for seed in (0, 1))
+    first, second = (page.experiment.data(resolve(page.experiment, [*words, f"--seed={seed}"])) for seed in (0, 1))
     assert [len(s) for s in (first.train, first.valid, first.test)] == [100, 300, 600]
     np.testing.assert_array_equal(first.test.arrays["text"], second.test.arrays["text"])
     assert (first.train.arrays["text"] != second.train.arrays["text"]).any()
     rows = np.concatenate([s.arrays["text"] for s in (first.train, first.valid, first.test)])
     assert len(np.unique(rows, axis=0)) == 1000
     with pytest.raises(FlagError, match="--num_labels=601: more than are left for training; allowed: at most 600"):
-        page.data(resolve(page.experiment, ["--smoke", "--init_from=none", "--num_labels=601"]))
+        page.experiment.data(resolve(page.experiment, ["--smoke", "--init_from=none", "--num_labels=601"]))
 
 
 @pytest.mark.weekly
@@ -248,7 +248,7 @@ def test_a_real_run_starts_a_real_classifier_which_is_evaluated_and_predicts(tmp
     words = [*CLASSIFIER, f"--init_from={source}", "--parts=head"]
     assert run_page(page.experiment, [*words, f"--run_dir={folder}"]) == 0
     before, after = (earlier_run.load(path).params for path in (source, folder))
-    splits = page.data(resolve(page.experiment, words))
+    splits = page.experiment.data(resolve(page.experiment, words))
     jax.tree.map(np.testing.assert_array_equal, after["network"], before)
     assert np.abs(after["head"]["kernel"]).max() > 0
     assert run_page(page.experiment, ["--mode=evaluate", f"--run={folder}"]) == 0
@@ -275,6 +275,6 @@ def test_a_file_of_texts_has_a_text_a_line(tmp_path):
     path, texts = word_tokenizer(tmp_path / "tokenizer.json", "fine", "dull"), tmp_path / "texts.txt"
     texts.write_text("\ufefffine\u2028dull\n\ndull\n", encoding="utf-8")
     flags = Flags({"input": str(texts), "tokenizer": str(path)})
-    source, names = page.inputs(flags, {"longest": 4})
+    source, names = page.experiment.inputs(flags, {"longest": 4})
     assert names == ["fine\u2028dull", "dull"]
     np.testing.assert_array_equal(source.arrays["text"], [[1, 2], [2, -1]])
