@@ -219,7 +219,12 @@ def flags_without_effect(name: str, folder: pathlib.Path) -> set[str]:
 
     beside = [
         lambda f, part=part: part(setup(f))
-        for part in (page.schedule, page.task.hooks, page.task.report_hooks, page.task.start)
+        for part in (
+            page.schedule,
+            page.task.hooks,
+            lambda setup: page.task.report_hooks(setup, page.build),
+            page.task.start,
+        )
     ]
     measures = [lambda f: page.task.notes(setup(f), data), lambda f: page.task.evaluators(setup(f), data, "test")]
     single = {key for key, setting in settings.items() if kind_name(key, setting) == text_of(setting.default)}

@@ -184,11 +184,12 @@ class Task:
         """
         return []
 
-    def report_hooks(self, setup: Setup) -> list:
+    def report_hooks(self, setup: Setup, build: Callable[[Setup], Learner]) -> list:
         """Build hooks that only add panels to the report, such as a film; a search, which writes none, has none.
 
         Args:
           setup: facts of the run.
+          build: the experiment's `build`.
 
         Returns:
           The hooks.

@@ -240,7 +240,8 @@ def _train(run: ResolvedRun, prepared: Prepared | None) -> None:
         for message in messages:
             say(f"note: {message}")
     arguments = fit_arguments(run, setup, data)
-    hooks = [*arguments["hooks"], *run.experiment.task.report_hooks(setup), *watch_hooks(run, setup, batch)]
+    report_hooks = run.experiment.task.report_hooks(setup, run.experiment.build)
+    hooks = [*arguments["hooks"], *report_hooks, *watch_hooks(run, setup, batch)]
     result = fit(
         learner,
         pipelines,

@@ -30,7 +30,6 @@ __all__ = [
     "OptimizedImages",
     "average_pooling",
     "check_batch_size",
-    "film_of_images",
     "image_panels",
 ]
 
@@ -137,24 +136,34 @@ def check_batch_size(batch_size: int, num_images: int) -> None:
     if batch_size < num_images:
         raise ValueError(f"batch_size={batch_size}: {num_images} images are optimized; allowed: at least {num_images}")
 
+    def num_images(self, setup: Setup) -> int:
+        """Count the images that are optimized.
 
-def film_of_images(build: Callable[[Setup], Learner], setup: Setup, count: int = 1) -> list:
-    """Build the hook that films the optimized images.
+        Args:
+          setup: facts of the run.
 
-    Args:
-      build: the experiment's `build`, Setup -> Learner.
-      setup: facts of the run.
-      count: number of images.
+        Returns:
+          One, unless a page says otherwise.
+        """
+        return 1
 
-    Returns:
-      The hook, in a list.
-    """
-    from dlcore.modes.film import film_hooks
-    from dlcore.report.generative import picture_grid
+    def report_hooks(self, setup: Setup, build: Callable[[Setup], Learner]) -> list:
+        """Film the images while they are optimized.
 
-    batch = {"index": np.arange(count, dtype=np.int32)}
-    title = "The image by step" if count == 1 else "The images by step"
-    return film_hooks(build, setup, batch, lambda outputs: picture_grid(outputs["image"], min(count, 5)), title)
+        Args:
+          setup: facts of the run.
+          build: the experiment's `build`.
+
+        Returns:
+          One hook.
+        """
+        from dlcore.modes.film import film_hooks
+        from dlcore.report.generative import picture_grid
+
+        count = self.num_images(setup)
+        title = "The image by step" if count == 1 else "The images by step"
+        batch = {"index": np.arange(count, dtype=np.int32)}
+        return film_hooks(build, setup, batch, lambda outputs: picture_grid(outputs["image"], min(count, 5)), title)
 
 
 def image_panels(context: ReportContext, images: dict[str, np.ndarray], title: str, note: str = "") -> list:

@@ -1,6 +1,7 @@
 """PixelSequences: learn the exact likelihood of images pixel by pixel, sample them, and complete upper halves."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -18,7 +19,7 @@ from dlcore.kits.generative.image_generation import NUM_SHOWN
 from dlcore.kits.generative.samples import Samples
 from dlcore.kits.images import labeled_images, prediction
 from dlcore.kits.images.labeled_images import NamedImages
-from dlcore.learner import Range, root_key
+from dlcore.learner import Learner, Range, root_key
 from dlcore.modes.report_context import ReportContext
 
 __all__ = ["NUM_COMPLETIONS", "PixelSequences", "color_fields", "independent_nats", "network_arguments"]
@@ -164,6 +165,18 @@ class PixelSequences(NamedImages, Samples):
             pictures = np.stack([image, image * source.arrays["known"][rows.start], *outputs["sample"][rows]])
             written.append(save_picture(folder / f"{stem}_completions.png", picture_grid(pictures, len(pictures))))
         return written
+
+    def report_hooks(self, setup: Setup, build: Callable[[Setup], Learner]) -> list:
+        """Film the samples while the network trains.
+
+        Args:
+          setup: facts of the run.
+          build: the experiment's `build`.
+
+        Returns:
+          One hook.
+        """
+        return sample_panels.film_of_samples(build, setup)
 
     def panels(self, context: ReportContext) -> list:
         """Show samples, completions of test images, the training images nearest to samples, and the curves.

@@ -13,13 +13,12 @@ image in nats, of pixels that were binarized anew; independent pixels have 26.9 
 other models were not run in full.
 """
 
-import dataclasses
 from typing import Literal
 
 from dlcore.experiment import Experiment, Setting, Setup
 from dlcore.generative import autoregressive
 from dlcore.generative.fvbn import FVBN, MADE, NADE
-from dlcore.kits.generative import sample_panels, samples
+from dlcore.kits.generative import samples
 from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
 from dlcore.tasks.pixel_sequences import PixelSequences, network_arguments
@@ -33,27 +32,11 @@ def arguments(setup: Setup) -> dict:
     return network_arguments(setup, MODELS[name], **fields)
 
 
-@dataclasses.dataclass(frozen=True)
-class FilmedSamples(PixelSequences):
-    """PixelSequences, with a film of the samples in the report."""
-
-    def report_hooks(self, setup: Setup) -> list:
-        """Film the samples while the network trains.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          One hook.
-        """
-        return sample_panels.film_of_samples(experiment.build, setup)
-
-
 experiment = Experiment(
     __file__,
     __doc__,
     autoregressive.learner,
-    task=FilmedSamples(),
+    task=PixelSequences(),
     optimizer=AveragedAdamW(learning_rate=1e-3, weight_decay=0.01, ema=0.999),
     arguments=arguments,
     modules={"made": MADE, "nade": NADE},

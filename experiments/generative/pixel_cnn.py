@@ -16,12 +16,10 @@ batches are what it takes: 4,000 batches of 8 (0.6 epochs) reach 88.3 nats with 
 epochs in batches of 32 reach 85.0 with four. The other commands were not run.
 """
 
-import dataclasses
-
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import autoregressive
 from dlcore.generative.pixel_cnn import PixelCNN
-from dlcore.kits.generative import sample_panels, samples
+from dlcore.kits.generative import samples
 from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
 from dlcore.tasks.pixel_sequences import PixelSequences, color_fields, network_arguments
@@ -31,27 +29,11 @@ def arguments(setup: Setup) -> dict:
     return network_arguments(setup, PixelCNN, **color_fields(setup, "pixel_cnn"))
 
 
-@dataclasses.dataclass(frozen=True)
-class FilmedSamples(PixelSequences):
-    """PixelSequences, with a film of the samples in the report."""
-
-    def report_hooks(self, setup: Setup) -> list:
-        """Film the samples while the network trains.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          One hook.
-        """
-        return sample_panels.film_of_samples(experiment.build, setup)
-
-
 experiment = Experiment(
     __file__,
     __doc__,
     autoregressive.learner,
-    task=FilmedSamples(),
+    task=PixelSequences(),
     optimizer=AveragedAdamW(learning_rate=2e-3, weight_decay=0.01, clip_norm=1.0, ema=0.999),
     arguments=arguments,
     settings=samples.SAMPLE_CLASS,

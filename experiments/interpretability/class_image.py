@@ -11,14 +11,13 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 
 from dlcore.data.source import Source
-from dlcore.experiment import Experiment, Flags, Splits
+from dlcore.experiment import Experiment, Flags, Setup, Splits
 from dlcore.interpretability import class_image
 from dlcore.kits.training.pretrained_network import load_network
 from dlcore.main import main
 from dlcore.tasks.optimized_images import (
     OptimizedImages,
     check_batch_size,
-    film_of_images,
     image_panels,
 )
 
@@ -36,6 +35,17 @@ class NetworkClasses(OptimizedImages):
     monitor: ClassVar[str] = "probability"
     monitor_mode: ClassVar = "max"
     headline: ClassVar[str] = "probability"
+
+    def num_images(self, setup: Setup) -> int:
+        """Count the images that are optimized.
+
+        Args:
+          setup: facts of the run.
+
+        Returns:
+          One for each of `class_names`.
+        """
+        return len(setup.spec["class_names"])
 
     def data(self, flags: Flags) -> Splits:
         names = load_network(flags.network).class_names
@@ -59,7 +69,6 @@ experiment = Experiment(
     task=NetworkClasses(optimizer="adam", learning_rate=0.02),
     defaults={"batch_size": 10, "l2": 0.1},
     smoke={"steps": 2, "eval_every": 2},
-    report_hooks=lambda setup: film_of_images(experiment.build, setup, len(setup.spec["class_names"])),
 )
 
 if __name__ == "__main__":

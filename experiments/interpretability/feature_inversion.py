@@ -13,7 +13,7 @@ from dlcore.experiment import Experiment, Flags, Splits
 from dlcore.interpretability import feature_inversion
 from dlcore.learner import Range
 from dlcore.main import main
-from dlcore.tasks.optimized_images import OptimizedImages, film_of_images, image_panels
+from dlcore.tasks.optimized_images import OptimizedImages, image_panels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,6 @@ experiment = Experiment(
     feature_inversion.learner,
     task=Photograph(),
     smoke={"steps": 2, "height": 24, "eval_every": 2},
-    report_hooks=lambda setup: film_of_images(experiment.build, setup),
 )
 
 if __name__ == "__main__":

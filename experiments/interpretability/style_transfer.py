@@ -14,7 +14,7 @@ from dlcore.experiment import Experiment, Flags, Splits
 from dlcore.interpretability import style_transfer
 from dlcore.learner import Range
 from dlcore.main import main
-from dlcore.tasks.optimized_images import OptimizedImages, film_of_images, image_panels
+from dlcore.tasks.optimized_images import OptimizedImages, image_panels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,6 @@ experiment = Experiment(
     task=ContentAndStyle(),
     defaults={"content_layer": "relu2_2", "style_weight": 20.0, "variation_weight": 0.2},
     smoke={"steps": 2, "height": 24, "eval_every": 2},
-    report_hooks=lambda setup: film_of_images(experiment.build, setup),
 )
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from dlcore.interpretability.style_transfer import noise_image
 from dlcore.kits.training.pretrained_network import load_network
 from dlcore.learner import Evaluator, Range
 from dlcore.main import main
-from dlcore.tasks.optimized_images import OptimizedImages, average_pooling, film_of_images, image_panels
+from dlcore.tasks.optimized_images import OptimizedImages, average_pooling, image_panels
 
 NUMBERS = ("gram_loss_noise", "gram_loss_tiled", "repetition")
 
@@ -98,7 +98,6 @@ experiment = Experiment(
     texture_synthesis.learner,
     task=TextureSample(),
     smoke={"steps": 2, "height": 16, "eval_every": 2},
-    report_hooks=lambda setup: film_of_images(experiment.build, setup),
 )
 
 if __name__ == "__main__":

@@ -27,7 +27,6 @@ from dlcore.main import main
 from dlcore.tasks.optimized_images import (
     OptimizedImages,
     check_batch_size,
-    film_of_images,
     image_panels,
 )
 
@@ -51,6 +50,17 @@ class NetworkUnits(OptimizedImages):
     monitor: ClassVar[str] = "activation"
     monitor_mode: ClassVar = "max"
     headline: ClassVar[str] = "activation"
+
+    def num_images(self, setup: Setup) -> int:
+        """Count the images that are optimized.
+
+        Args:
+          setup: facts of the run.
+
+        Returns:
+          One for each of `units`.
+        """
+        return len(setup.spec["units"])
 
     def data(self, flags: Flags) -> Splits:
         check_batch_size(flags.batch_size, len(flags.units))
@@ -92,7 +102,6 @@ experiment = Experiment(
     task=NetworkUnits(optimizer="adam", learning_rate=0.02),
     defaults={"batch_size": len(UNITS)},
     smoke={"steps": 2, "eval_every": 2},
-    report_hooks=lambda setup: film_of_images(experiment.build, setup, len(setup.spec["units"])),
 )
 
 if __name__ == "__main__":

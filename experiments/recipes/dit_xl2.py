@@ -20,7 +20,7 @@ from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.generative.dit import DiT
 from dlcore.kits.images import labeled_images
 from dlcore.main import main
-from dlcore.tasks.latent_images import latent_arguments
+from dlcore.tasks.latent_images import LatentImages, latent_arguments
 from experiments.generative import latent_diffusion
 
 
@@ -29,19 +29,30 @@ def arguments(setup: Setup) -> dict:
     return latent_arguments(setup, DiT(**fields, dtype=setup.dtype))
 
 
-def planned(flags: Any) -> tuple[dict, Any] | None:
-    """(the facts that `arguments` reads, a batch of one image) of ImageNet; None for other data."""
-    if flags.dataset != "imagenet2012":
-        return None
-    names = [str(k) for k in range(1000)]
-    spec = {
-        "dataset": "imagenet2012",
-        "num_classes": 1000,
-        "class_names": names,
-        "image_shape": [flags.image_size, flags.image_size, 3],
-        "train_size": 1_281_167,
-    }
-    return spec, zero_batch(labeled_images.labeled_batch(spec["image_shape"]), 1)
+@dataclasses.dataclass(frozen=True)
+class ImageNetLatents(LatentImages):
+    """Latent images, of ImageNet without loading it for `--mode=plan`."""
+
+    def planned(self, flags: Any) -> tuple[dict, Any] | None:
+        """Tell the shapes of ImageNet.
+
+        Args:
+          flags: resolved settings.
+
+        Returns:
+          (the facts that `arguments` reads, a batch of one image); None for other data.
+        """
+        if flags.dataset != "imagenet2012":
+            return None
+        names = [str(k) for k in range(1000)]
+        spec = {
+            "dataset": "imagenet2012",
+            "num_classes": 1000,
+            "class_names": names,
+            "image_shape": [flags.image_size, flags.image_size, 3],
+            "train_size": 1_281_167,
+        }
+        return spec, zero_batch(labeled_images.labeled_batch(spec["image_shape"]), 1)
 
 
 experiment = dataclasses.replace(
@@ -49,7 +60,7 @@ experiment = dataclasses.replace(
     file=__file__,
     doc=__doc__,
     arguments=arguments,
-    planned=planned,
+    task=ImageNetLatents(),
     modules={"dit": DiT, "autoencoder": AutoencoderKL},
     defaults={
         **latent_diffusion.experiment.merged.defaults,

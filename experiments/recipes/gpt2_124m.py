@@ -11,49 +11,108 @@ val.bin, as nanoGPT's `prepare.py` writes them from OpenWebText.
 """
 
 import dataclasses
-import functools
 import math
+from typing import Any
 
-from dlcore.experiment import Setup
+from dlcore.experiment import Experiment, Flags, Setup, Splits
+from dlcore.experiment.setting import Setting
 from dlcore.kits.sequence import token_files
-from dlcore.kits.training import optimizer
 from dlcore.main import main
 from dlcore.models.gpt2 import GPT2
+from dlcore.modes.report_context import ReportContext
 from dlcore.report.curves import curves
 from dlcore.sequence import language_model
+from dlcore.tasks.texts import TextWindows
 from experiments.sequence import language_model as page
 
 VOCABULARY = 50257
 
 
-def build(setup: Setup):
+def network(setup: Setup) -> GPT2:
     flags = setup.flags
-    return language_model.learner(
-        model=GPT2(VOCABULARY, flags.window, **flags.group("model"), dtype=setup.dtype),
-        optimizer=optimizer.build(setup),
-        **flags.group("learner"),
-    )
+    return GPT2(VOCABULARY, flags.window, **flags.group("model"), dtype=setup.dtype)
 
 
-experiment = dataclasses.replace(
-    page.experiment,
-    file=__file__,
-    doc=__doc__,
-    task=None,
-    optimizer=None,
-    data=functools.partial(token_files.data, num_tokens=VOCABULARY),
-    planned=token_files.planned,
-    build=build,
-    inputs=None,
-    describe=None,
-    panels=lambda context: [curves(context.history)],
-    expected_loss=lambda setup: math.log(VOCABULARY),
-    settings={
-        name: setting
-        for name, setting in page.experiment.merged.settings.items()
-        if name not in ("dataset", "test_fraction", "prompt", "temperatures", "num_samples", "stop")
-    }
-    | token_files.SETTINGS,
+@dataclasses.dataclass(frozen=True)
+class TokenWindows(TextWindows):
+    """Windows of the files of GPT-2's tokens; nothing is generated."""
+
+    inputs = None
+    describe = None
+
+    def settings(self) -> dict[str, Setting]:
+        """Collect the flags of texts, without those of samples.
+
+        Returns:
+          {flag: setting}.
+        """
+        unused = ("dataset", "test_fraction", "prompt", "temperatures", "num_samples", "stop")
+        return {name: setting for name, setting in super().settings().items() if name not in unused}
+
+    def data(self, flags: Flags) -> Splits:
+        """Map the files.
+
+        Args:
+          flags: resolved settings.
+
+        Returns:
+          The splits.
+        """
+        return token_files.data(flags, num_tokens=VOCABULARY)
+
+    def planned(self, flags: Flags) -> tuple[dict, Any]:
+        """Tell the shapes of a batch.
+
+        Args:
+          flags: resolved settings.
+
+        Returns:
+          (spec, one batch).
+        """
+        return token_files.planned(flags)
+
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        """Build the model.
+
+        Args:
+          setup: facts of the run.
+
+        Returns:
+          `model`.
+        """
+        return {"model": self.network(setup)}
+
+    def expected_loss(self, setup: Setup) -> float:
+        """Compute the loss of equal probabilities.
+
+        Args:
+          setup: facts of the run.
+
+        Returns:
+          The logarithm of the number of tokens.
+        """
+        return math.log(VOCABULARY)
+
+    def panels(self, context: ReportContext) -> list:
+        """Show the curves.
+
+        Args:
+          context: the ReportContext.
+
+        Returns:
+          One panel.
+        """
+        return [curves(context.history)]
+
+
+experiment = Experiment(
+    __file__,
+    __doc__,
+    language_model.learner,
+    task=TokenWindows(network=network),
+    optimizer=page.experiment.optimizer,
+    modules={"model": GPT2},
+    settings=token_files.SETTINGS,
     defaults={
         "model.num_layers": 12,
         "model.num_heads": 12,
