@@ -13,7 +13,6 @@ the null condition, so that one network predicts eps(x_t, t, y) and eps(x_t, t),
 difference (`dlcore.generative.samplers.guide`). What is diffused may be a code of the example instead of its pixels.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
@@ -21,30 +20,16 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from flax import struct
 
-from dlcore.generative.condition import Condition, classes_of, read
+from dlcore.generative.condition import Condition
+from dlcore.generative.denoising import DiffusionState, decode_pixels, denoising_learner, encode_pixels
 from dlcore.generative.diffusion import NoiseSchedule, Sampling, check_sampling, denoiser, sample
-from dlcore.generative.pixels import denormalize, normalize
 from dlcore.generative.samplers import Prediction, target_of
 from dlcore.generative.schedules import add_noise, to_acc_dtype
-from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
-from dlcore.losses import masked_mean
+from dlcore.learner import Learner, Range, check_arguments
 from dlcore.nn.precision import logits_dtype
-from dlcore.optim import apply_gradients
 
 __all__ = ["DiffusionState", "diffuse", "learner", "simple_loss"]
-
-
-@struct.dataclass
-class DiffusionState(State):
-    """The state of diffusion.
-
-    Args:
-      locked: parameters that are used but do not learn, such as those of an autoencoder; {} for none.
-    """
-
-    locked: Any
 
 
 def diffuse(
@@ -107,8 +92,8 @@ def learner(
     optimizer: optax.GradientTransformation,
     shape: tuple[int, ...],
     condition: Condition | None = None,
-    encode: Callable[[Any, jax.Array, dict], jax.Array] = lambda params, keys, batch: normalize(batch["image"]),
-    decode: Callable[[Any, jax.Array], jax.Array] = lambda params, x: denormalize(x),
+    encode: Callable[[Any, jax.Array, dict], jax.Array] = encode_pixels,
+    decode: Callable[[Any, jax.Array], jax.Array] = decode_pixels,
     locked: Sequence[str] = (),
     noise_schedule: NoiseSchedule = NoiseSchedule(),
     prediction: Prediction = "epsilon",
@@ -144,51 +129,23 @@ def learner(
     check_sampling(noise_schedule, sampling, prediction, condition is not None)
     alphas_cumprod = noise_schedule.alphas_cumprod()
 
-    def init(rng: jax.Array, batch: dict) -> State:
-        cond = read(condition, jax.tree.map(lambda leaf: leaf[:1], batch))
-        variables = model.init(jax.random.fold_in(rng, 0), jnp.zeros((1, *shape)), jnp.zeros(1, jnp.int32), *cond)
-        params = {name: leaf for name, leaf in variables["params"].items() if name not in locked}
-        frozen = {name: leaf for name, leaf in variables["params"].items() if name in locked}
-        rng = jax.random.fold_in(rng, 1)
-        return DiffusionState(jnp.zeros((), jnp.int32), rng, params, optimizer.init(params), frozen)
+    def losses(network, keys, x, cond):
+        return simple_loss(network, keys, x, cond, alphas_cumprod, prediction)
 
-    def objective(params, frozen, batch, rng, dropout=0.0):
-        keys, mask, params = example_keys(rng, batch), mask_of(batch), {**params, **frozen}
-        # Clean example; latent diffusion encodes it by the frozen autoencoder.
-        x = encode(params, jax.vmap(lambda key: jax.random.fold_in(key, 2))(keys), batch)
-        # Classifier-free guidance: drop the condition of some examples.
-        cond = read(condition, batch, keys, dropout)
-        network = functools.partial(model.apply, {"params": params})
-        losses = simple_loss(network, keys, x, cond, alphas_cumprod, prediction)  # [B]
-        return masked_mean(losses, mask), {"loss": Sum.of(losses, mask)}
-
-    def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
-        return objective(params, state.locked, batch, state.rng)
-
-    def update(state: State, batch: dict) -> tuple[State, Metrics]:
-        # New timesteps and noise at each step.
-        rng = jax.random.fold_in(state.rng, state.step)
-        # Gradient of the simple loss by the trainable parameters alone.
-        gradient = jax.grad(objective, has_aux=True)
-        gradients, metrics = gradient(state.params, state.locked, batch, rng, condition_dropout)
-        # Optimizer step.
-        return apply_gradients(state, optimizer, gradients), metrics
-
-    def evaluate(state: State, batch: dict) -> Metrics:
-        return objective(state.params, state.locked, batch, state.rng)[1]
-
-    def predict(state: State, batch: dict) -> dict[str, jax.Array]:
-        params, cond = {**state.params, **state.locked}, read(condition, batch)
-        keys, fractions = example_keys(state.rng, batch), batch.get("share")
-        if fractions is not None:
-            # Interpolation: noise on the arc between that of two keys.
-            keys = jax.vmap(jax.vmap(lambda i: jax.random.fold_in(state.rng, i)))(batch["ends"])  # [B, 2]
-
-        def network(x, t, *cond):
-            return model.apply({"params": params}, x, jnp.full(x.shape[0], t), *cond)
-
+    def draw(network, keys, cond, fractions):
         denoise = denoiser(network, condition, cond, sampling.guidance)
         options = {"prediction": prediction, "shares": fractions, **sampling.options()}
-        return {"sample": decode(params, sample(denoise, keys, tuple(shape), alphas_cumprod, **options))}
+        return sample(denoise, keys, tuple(shape), alphas_cumprod, **options)
 
-    return Learner(init, update, evaluate, predict, loss, classes=classes_of(condition))
+    return denoising_learner(
+        model=model,
+        optimizer=optimizer,
+        shape=shape,
+        losses=losses,
+        draw=draw,
+        condition=condition,
+        encode=encode,
+        decode=decode,
+        frozen=locked,
+        condition_dropout=condition_dropout,
+    )

@@ -35,6 +35,7 @@ __all__ = [
     "check_sampling",
     "denoiser",
     "interpolate",
+    "noise_of",
     "sample",
 ]
 
@@ -206,14 +207,7 @@ def sample(
     check_shapes(shares=(shares, "... 0 to 1"))
     sampling_timesteps = timesteps(len(alphas_cumprod), num_inference_steps, spacing)
     grid = sampling_grid(alphas_cumprod, sampling_timesteps, final_alpha=final_alpha, sigmas=sigmas)
-    if shares is None:
-        noise = _noise_of(keys, shape)
-    else:
-        start_noise, end_noise = _noise_of(keys[:, 0], shape), _noise_of(keys[:, 1], shape)
-
-        def noise(k):
-            return jax.vmap(slerp)(start_noise(k), end_noise(k), shares)
-
+    noise = noise_of(keys, shape, shares)
     return SAMPLERS[sampler](denoise, noise(-1), noise, grid, **options)
 
 
@@ -234,6 +228,18 @@ def interpolate(denoise: Denoise, keys: jax.Array, shares: jax.Array, *args: Any
     return sample(denoise, jnp.broadcast_to(keys, (len(fractions), 2)), *args, shares=fractions, **options)
 
 
-def _noise_of(keys: jax.Array, shape: tuple[int, ...]) -> Noise:
-    """Draws of each step k from -1 on, of each key."""
+def noise_of(keys: jax.Array, shape: tuple[int, ...], fractions: jax.Array | None = None) -> Noise:
+    """Build the noise of each example from its key alone.
+
+    Args:
+      keys: [B], or [B, 2] with `fractions`.
+      shape: shape of an example.
+      fractions: [B] in [0, 1], where on the arc between the noise of two keys; None for one key.
+
+    Returns:
+      Step k, from -1 (the start) on -> [B, *shape], standard normal.
+    """
+    if fractions is not None:
+        start_noise, end_noise = noise_of(keys[:, 0], shape), noise_of(keys[:, 1], shape)
+        return lambda k: jax.vmap(slerp)(start_noise(k), end_noise(k), fractions)
     return lambda k: jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, k + 1), shape))(keys)

@@ -1,0 +1,47 @@
+"""Flow matching (rectified flow): generate digits along straight lines from noise to data.
+
+python -m experiments.generative.flow_matching
+python -m experiments.generative.flow_matching --mode=evaluate --run=RUN --num_inference_steps=4 --solver=heun
+python -m experiments.generative.flow_matching --dataset=fashion_mnist --data_dir=D --unet.patch_size=2 \\
+    --batch_size=64 --steps=7000 --learning_rate=0.002 --eval_every=3500                                  (not run)
+"""
+
+from dlcore.experiment import Experiment, Setup
+from dlcore.generative import flow_matching
+from dlcore.generative.unet import UNet
+from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.main import main
+from dlcore.tasks.image_generation import ImageGeneration
+
+
+def arguments(setup: Setup) -> dict:
+    return {
+        "model": UNet(**setup.flags.group("unet"), dtype=setup.dtype),
+        "shape": tuple(setup.spec["image_shape"]),
+    }
+
+
+experiment = Experiment(
+    __file__,
+    __doc__,
+    flow_matching.learner,
+    task=ImageGeneration(),
+    optimizer=AveragedAdamW(learning_rate=1e-3, weight_decay=0.0, clip_norm=1.0, ema=0.999),
+    arguments=arguments,
+    modules={"unet": UNet},
+    defaults={"epochs": 300.0, "eval_every": 1000, "select": "last"},
+    smoke={
+        "steps": 3,
+        "batch_size": 8,
+        "unet.width": 8,
+        "unet.channel_multipliers": (1,),
+        "num_inference_steps": 4,
+        "num_samples": 16,
+        "network_steps": 2,
+        "eval_every": 3,
+    },
+    plain={"ema": None, "weight_decay": 0.0},
+)
+
+if __name__ == "__main__":
+    main(experiment)

@@ -1,0 +1,172 @@
+"""Flow matching: the exact field of a Gaussian, one update by hand, and the steps of the diffusers library."""
+
+import json
+from pathlib import Path
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from dlcore.generative.condition import class_condition
+from dlcore.generative.flow_matching import (
+    FlowSampling,
+    flow_loss,
+    flow_path,
+    flow_times,
+    learner,
+    reflow_loss,
+    sample_times,
+    solve_flow,
+)
+from dlcore.learner import example_keys
+
+GOLDEN = Path(__file__).parents[1] / "goldens/df_schedulers2.npz"
+
+
+class Constant(nn.Module):
+    """Predicts its one parameter everywhere."""
+
+    @nn.compact
+    def __call__(self, x, t):
+        return jnp.zeros_like(x) + self.param("value", nn.initializers.constant(0.5), ())
+
+
+def images(n=4):
+    rng = np.random.default_rng(0)
+    return {"image": rng.random((n, 2, 2, 1), np.float32), "index": np.arange(n, dtype=np.int32)}
+
+
+def velocity(x, t):
+    """The goldens' model."""
+    return x * jnp.tanh(t / 200) + 0.1 * jnp.sin(3 * x)
+
+
+@pytest.mark.parametrize(
+    ("case", "shift", "solver", "steps"),
+    [("flow_euler", 1.0, "euler", 6), ("flow_euler.shift3", 3.0, "euler", 8), ("flow_heun", 1.0, "heun", 5)],
+)
+def test_every_step_is_that_of_diffusers(case, shift, solver, steps):
+    golden = np.load(GOLDEN)
+    trace = golden[f"{case}/out.trace"]
+    assert json.loads(str(golden["meta"]))["cases"][case]["num_inference_steps"] == steps
+    if solver == "heun":  # two calls a step, of which the trace holds both; the last step has one
+        trace = np.concatenate([trace[:1], trace[2::2], trace[-1:]])
+    # diffusers shifts the times twice: those between which it spaces the steps, and the steps.
+    last = shift * 0.001 / (1 + (shift - 1) * 0.001)
+    times = flow_times(steps, shift, last=last)
+    np.testing.assert_allclose(times, golden[f"{case}/out.sigmas"][[0, *range(1, 2 * steps, 2)]] if solver == "heun"
+                               else golden[f"{case}/out.sigmas"], atol=1e-6)  # fmt: skip
+    _, path = solve_flow(velocity, jnp.asarray(golden[f"{case}/in.sample"]), times, solver, return_trajectory=True)
+    chex.assert_shape(path, trace.shape)
+    np.testing.assert_allclose(path, trace, atol=3e-6)
+
+
+@pytest.mark.covers("GE-32")
+def test_the_exact_field_of_a_gaussian_carries_noise_to_it():
+    """x_0 ~ N(m, s^2): x_t has variance (1 - t)^2 s^2 + t^2, and the flow maps eps to m + s eps."""
+    m, s = 1.5, 0.3
+
+    def field(x, t):
+        t = t / 1000
+        residual = (x - (1 - t) * m) / ((1 - t) ** 2 * s**2 + t**2)
+        return t * residual - (m + (1 - t) * s**2 * residual)  # E[eps | x_t] - E[x_0 | x_t]
+
+    eps = jnp.linspace(-2, 2, 9)[:, None]
+    exact = m + s * eps
+    errors = {
+        (solver, n): np.abs(solve_flow(field, eps, flow_times(n), solver) - exact).max()
+        for solver, n in [("euler", 8), ("euler", 64), ("heun", 64)]
+    }
+    assert errors["euler", 8] > 2 * errors["euler", 64] > 2 * errors["heun", 64]
+    assert errors["heun", 64] < 2e-3
+    # One step of Euler goes to the mean of the data: at t = 1 the field is eps - m.
+    np.testing.assert_allclose(solve_flow(field, eps, flow_times(1)), np.full((9, 1), m), atol=1e-5)
+
+
+@pytest.mark.covers("GE-32")
+def test_one_update_by_hand():
+    """A constant c has the loss mean (c - (eps - x_0))^2 and the gradient 2 mean (c - (eps - x_0))."""
+    flow = learner(model=Constant(), optimizer=optax.sgd(0.1), shape=(2, 2, 1), time_density="uniform")
+    batch = images()
+    state = flow.init(jax.random.key(0), batch)
+    after, metrics = flow.update(state, batch)
+    keys = example_keys(jax.random.fold_in(state.rng, 0), batch)
+    eps = np.stack([jax.random.normal(jax.random.fold_in(key, 1), (2, 2, 1)) for key in keys])
+    error = 0.5 - (eps - (2 * batch["image"] - 1))
+    assert metrics["loss"].compute() == pytest.approx(np.square(error).mean(), rel=1e-5)
+    assert float(after.params["value"]) == pytest.approx(0.5 - 0.1 * 2 * error.mean(), rel=1e-5)
+
+
+def test_the_network_gets_the_point_of_the_line_and_a_thousand_times_its_time():
+    """Data 2, noise -1, t = .25: x_t = .75 2 - .25 = 1.25; a network that gives x_t + t errs by -3 - 251.25."""
+    x, noise = jnp.full((1, 3), 2.0), jnp.full((1, 3), -1.0)
+    np.testing.assert_allclose(flow_path(x, noise, 0.25), np.full((1, 3), 1.25))
+    losses = reflow_loss(lambda x, t: x + t[:, None], x, noise, jnp.array([0.25]))
+    np.testing.assert_allclose(losses, [(-3 - 251.25) ** 2], rtol=1e-6)
+
+
+def test_times_are_uniform_or_logit_normal():
+    keys = jax.random.split(jax.random.key(1), 4096)
+    uniform, logit = np.asarray(sample_times(keys)), np.asarray(sample_times(keys, "logit_normal"))
+    np.testing.assert_allclose([uniform.mean(), uniform.std()], [0.5, 12**-0.5], atol=0.02)
+    normal = np.log(logit / (1 - logit))
+    np.testing.assert_allclose([normal.mean(), normal.std()], [0, 1], atol=0.05)
+    # The technique uses what it is told: with all times at the middle density, losses differ.
+    x = jnp.zeros((64, 3))
+    losses = [
+        flow_loss(lambda x, t: t[:, None] / 1000 + 0 * x, keys[:64], x, (), d) for d in ("uniform", "logit_normal")
+    ]
+    assert not np.allclose(*losses)
+
+
+def test_half_precision_is_solved_in_float32():
+    start = jnp.full((1, 1), 1.0, jnp.bfloat16)
+    end = solve_flow(lambda x, t: jnp.ones_like(x), start, flow_times(1000))
+    assert end.dtype == jnp.bfloat16
+    assert float(end[0, 0]) == pytest.approx(0.0, abs=1e-3)  # 1000 steps of .001, each below bfloat16's next number
+
+
+def test_a_sample_belongs_to_its_index_and_its_class():
+    class Classes(nn.Module):
+        @nn.compact
+        def __call__(self, x, t, label):
+            scale = self.param("value", nn.initializers.constant(1.0), ())
+            return scale * jnp.zeros_like(x) + label[:, None, None, None].astype(x.dtype)
+
+    def sample(rows, guidance):
+        sampling = FlowSampling(num_inference_steps=2, guidance=guidance)
+        flow = learner(model=Classes(), optimizer=optax.sgd(0.1), shape=(2, 2, 1), condition=class_condition(10),
+                       decode=lambda params, x: x, flow_sampling=sampling)  # fmt: skip
+        batch = {**images(), "label": np.array([0, 1, 2, 3])}
+        state = flow.init(jax.random.key(0), batch)
+        return np.asarray(flow.predict(state, {k: v[rows] for k, v in batch.items()})["sample"])
+
+    whole = sample(slice(None), 1.0)
+    np.testing.assert_allclose(sample([2], 1.0), whole[[2]], atol=1e-6)
+    # The velocity is the class y, so x_0 = eps - y; the null class is 10: w = 2 gives the velocity 10 + 2 (y - 10).
+    guided = sample(slice(None), 2.0)
+    np.testing.assert_allclose((whole - guided)[:, 0, 0, 0], [-10, -9, -8, -7], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: flow_times(0), "num_inference_steps=0: out of range"),
+        (lambda: flow_times(4, 0.0), "shift=0: out of range; allowed: above 0"),
+        (lambda: flow_times(4, last=1.5), "last=1.5"),
+        (lambda: solve_flow(velocity, jnp.zeros((1, 1)), flow_times(1), "rk4"), "solver='rk4'"),
+        (lambda: sample_times(jax.random.split(jax.random.key(0)), "beta"), "time_density='beta'"),
+        (
+            lambda: learner(model=Constant(), optimizer=optax.sgd(0.1), shape=(2,),
+                            flow_sampling=FlowSampling(guidance=2.0)),
+            "guidance=2.0: the network takes no condition; allowed: 1",
+        ),
+    ],
+)  # fmt: skip
+def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
