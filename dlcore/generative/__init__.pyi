@@ -152,13 +152,11 @@ from dlcore.generative.vq_vae import codebook_from as codebook_from
 from dlcore.generative.vq_vae import codebook_usage as codebook_usage
 from dlcore.generative.vq_vae import decode_vectors as decode_vectors
 from dlcore.generative.vq_vae import nearest_codes as nearest_codes
-from dlcore.generative.vq_vae import never as never
 from dlcore.generative.vq_vae import prior_loss as prior_loss
 from dlcore.generative.vq_vae import reconstruction_loss as reconstruction_loss
 from dlcore.generative.vq_vae import sample_images as sample_images
 from dlcore.generative.vq_vae import straight_through as straight_through
 from dlcore.generative.vq_vae import update_codebook as update_codebook
-from dlcore.generative.vq_vae import update_in_phases as update_in_phases
 from dlcore.generative.vq_vae_2 import Priors as Priors
 from dlcore.generative.vq_vae_2 import TopCondition as TopCondition
 from dlcore.generative.vq_vae_2 import VQVAE2 as VQVAE2

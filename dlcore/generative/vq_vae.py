@@ -1,4 +1,4 @@
-"""The VQ-VAE: an autoencoder whose code is a grid of integers, and an autoregressive prior over such grids.
+"""The VQ-VAE: an autoencoder whose code is a grid of integers.
 
 van den Oord, Vinyals & Kavukcuoglu 2017, arXiv:1711.00937; restarts are Dhariwal et al. 2020, arXiv:2005.00341.
 
@@ -7,14 +7,12 @@ van den Oord, Vinyals & Kavukcuoglu 2017, arXiv:1711.00937; restarts are Dhariwa
     n_j <- g n_j + (1 - g) |{z: k = j}|,   m_j <- g m_j + (1 - g) sum_{k = j} z,   e_j = m_j / n_j
 
 The codebook is no parameter but state, an average of what it stands for. A code whose share of the examples falls
-below a share of 1 / K restarts at a random output of the encoder; the first codebook are such outputs, too. Once the
-autoencoder has its steps, it is frozen and a prior learns p(k_1) p(k_2 | k_1) ... of the codes. The autoregressive
-network is the prior, not the decoder. The perplexity of a batch's codes depends on the size of the batch: here it is
-measured over a whole split.
+below a share of 1 / K restarts at a random output of the encoder; the first codebook are such outputs, too. The
+perplexity of a batch's codes depends on the size of the batch: here it is measured over a whole split. In
+`dlcore.generative.vq_vae_prior` an autoregressive network learns p(k_1) p(k_2 | k_1) ... of the codes, to sample.
 """
 
 import functools
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import jax
@@ -27,7 +25,7 @@ from flax import struct
 from dlcore.generative.autoregressive import log_likelihood, sample
 from dlcore.generative.latents import arcs
 from dlcore.generative.pixels import denormalize, halve_sides, normalize
-from dlcore.learner import Learner, Metric, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
+from dlcore.learner import Learner, Metric, Metrics, Range, State, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean
 from dlcore.metrics import psnr
 from dlcore.metrics.language import BitsPerDim
@@ -35,7 +33,7 @@ from dlcore.nn import Conv
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.ops.moments import nearest_points
 from dlcore.ops.replica import all_gather, is_replicated, psum
-from dlcore.optim import apply_part_gradients
+from dlcore.optim import apply_gradients
 
 __all__ = [
     "VQVAE",
@@ -48,14 +46,12 @@ __all__ = [
     "decode_vectors",
     "learner",
     "nearest_codes",
-    "never",
     "prior_loss",
     "quantize",
     "reconstruction_loss",
     "sample_images",
     "straight_through",
     "update_codebook",
-    "update_in_phases",
 ]
 
 NUM_STEPS = 8
@@ -164,10 +160,10 @@ class Codebook:
 
 @struct.dataclass
 class VQVAEState(State):
-    """The state of both phases; params and opt_state are dicts of `autoencoder` and `prior`.
+    """The state of an autoencoder and its codebook.
 
     Args:
-      codebook: codebook of the autoencoder.
+      codebook: average of the encoder's outputs, which no gradient moves.
     """
 
     codebook: Codebook
@@ -310,54 +306,6 @@ class CodebookUsage(Metric):
         return float((counts > 0).mean()) if counts.sum() else None
 
 
-def update_in_phases(
-    first: Callable, second: Callable | None, is_second: Callable[[jax.Array], jax.Array], state: Any, batch: dict
-) -> tuple[Any, Metrics]:
-    """Run the update of one of two phases, with metrics of both, and count the step.
-
-    Args:
-      first: `(state, batch) -> (state, metrics)`.
-      second: the same of the second phase; None for none.
-      is_second: step [] -> [] bool, whether it is of the second phase.
-      state: the learner's state.
-      batch: batch of the step.
-
-    Returns:
-      (state, metrics); metrics that only the other phase has are empty.
-    """
-    if second is None:
-        new_state, metrics = first(state, batch)
-        return new_state.replace(step=state.step + 1), metrics
-    # Both branches of the cond return the same metrics; those of the other phase are zero.
-    empty = [
-        {name: jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), metric) for name, metric in shapes.items()}
-        for shapes in (jax.eval_shape(update, state, batch)[1] for update in (first, second))
-    ]
-
-    def with_all_metrics(update):
-        def run(state, batch):
-            state, metrics = update(state, batch)
-            return state, {**empty[0], **empty[1], **metrics}
-
-        return run
-
-    branches = with_all_metrics(second), with_all_metrics(first)
-    new_state, metrics = jax.lax.cond(is_second(state.step), *branches, state, batch)
-    return new_state.replace(step=state.step + 1), metrics
-
-
-def never(step: jax.Array) -> jax.Array:
-    """Say of every step that it trains no prior.
-
-    Args:
-      step: [] int32.
-
-    Returns:
-      [] bool, False.
-    """
-    return jnp.zeros_like(step, bool)
-
-
 def reconstruction_loss(
     y: jax.Array, x: jax.Array, commitment_losses: jax.Array, mask: jax.Array, commitment: float | jax.Array
 ) -> tuple[jax.Array, Metrics]:
@@ -416,13 +364,13 @@ def decode_vectors(model: nn.Module, params: Any, q: jax.Array) -> jax.Array:
 
 
 def _autoencoder_loss(
-    model: nn.Module, params: dict, codebook: Codebook, batch: dict, commitment: float | jax.Array
+    model: nn.Module, params: Any, codebook: Codebook, batch: dict, commitment: float | jax.Array
 ) -> tuple[jax.Array, tuple[Metrics, jax.Array, jax.Array]]:
     """(loss, (metrics, encodings, codes))."""
     x, mask = normalize(batch["image"]), mask_of(batch)
-    z, codes, q = quantize(model, params["autoencoder"], codebook.vectors, x)  # [B, h, w, D], [B, h, w], [B, h, w, D]
+    z, codes, q = quantize(model, params, codebook.vectors, x)  # [B, h, w, D], [B, h, w], [B, h, w, D]
     # Straight-through gradient from the decoder to the encoder.
-    y = model.apply({"params": params["autoencoder"]}, straight_through(z, q), method="decode")  # [B, H, W, C]
+    y = model.apply({"params": params}, straight_through(z, q), method="decode")  # [B, H, W, C]
     # Commitment loss: the encoder stays near its code; the codebook moves by EMA.
     commitment_losses = jnp.square(z - jax.lax.stop_gradient(q)).mean((1, 2, 3))  # [B]
     loss, metrics = reconstruction_loss(y, x, commitment_losses, mask, commitment)
@@ -489,45 +437,9 @@ def codebook_usage(codes: jax.Array, mask: jax.Array, num_codes: int) -> dict[st
     return {"perplexity": CodebookPerplexity(counts), "usage": CodebookUsage(counts)}
 
 
-def _update_autoencoder(
-    model: nn.Module,
-    optimizer: optax.GradientTransformation,
-    commitment: float | jax.Array,
-    update_codes: Callable[..., Codebook],
-    state: VQVAEState,
-    batch: dict,
-) -> tuple[VQVAEState, Metrics]:
-    def objective(params):
-        return _autoencoder_loss(model, {**state.params, "autoencoder": params}, state.codebook, batch, commitment)
-
-    # Gradient of reconstruction and commitment.
-    gradients, (metrics, z, codes) = jax.grad(objective, has_aux=True)(state.params["autoencoder"])
-    mask, key = jnp.repeat(mask_of(batch), codes[0].size), jax.random.fold_in(state.rng, state.step)
-    # EMA of the codebook; dead codes restart.
-    codebook = update_codes(state.codebook, z.reshape(-1, z.shape[-1]), codes.reshape(-1), mask, key)
-    # Optimizer step of the autoencoder.
-    return apply_part_gradients(state, optimizer, "autoencoder", gradients, codebook=codebook), metrics
-
-
-def _update_prior(
-    model: nn.Module, prior: nn.Module, optimizer: optax.GradientTransformation, state: VQVAEState, batch: dict
-) -> tuple[VQVAEState, Metrics]:
-    # Codes of the frozen autoencoder.
-    x = normalize(batch["image"])
-    _, codes, _ = quantize(model, state.params["autoencoder"], state.codebook.vectors, x)  # codes [B, h, w]
-
-    def objective(params):
-        return prior_loss(prior, params, codes, mask_of(batch))
-
-    # Gradient of the negative log-likelihood of the codes.
-    gradients, metrics = jax.grad(objective, has_aux=True)(state.params["prior"])
-    # Optimizer step of the prior.
-    return apply_part_gradients(state, optimizer, "prior", gradients), metrics
-
-
 def _reconstruct(model: nn.Module, state: VQVAEState, batch: dict) -> dict[str, jax.Array]:
     """What `predict` returns of images, and of the way to others."""
-    params, vectors, x = state.params["autoencoder"], state.codebook.vectors, normalize(batch["image"])
+    params, vectors, x = state.params, state.codebook.vectors, normalize(batch["image"])
     # Reconstruct from the nearest codes.
     z, codes, q = quantize(model, params, vectors, x)
     y = decode_vectors(model, params, q)  # [B, H, W, C]
@@ -547,75 +459,58 @@ def learner(
     *,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
-    prior: nn.Module | None = None,
-    prior_optimizer: optax.GradientTransformation | None = None,
-    is_prior_step: Callable[[jax.Array], jax.Array] = never,
     num_codes: Annotated[int, Range(2)] = 128,
     commitment: Annotated[float, Range(0)] = 0.25,
     decay: Annotated[float, Range(0, 0.999999)] = 0.99,
     restart_below: Annotated[float, Range(0, 0.99)] = 0.03,
-    temperature: Annotated[float, Range(0)] = 1.0,
 ) -> Learner:
-    """Train a VQ-VAE, and then a prior of its codes, on `{"image": [B, H, W, C], "index": [B]}`.
+    """Train a VQ-VAE on `{"image": [B, H, W, C]}`.
 
     Args:
       model: model with `encode`, `decode` and `grid`, as `VQVAE`.
       optimizer: optimizer of the autoencoder, any optax transformation.
-      prior: an autoregressive network of `num_codes` levels, as `dlcore.generative.autoregressive` describes it; None
-        trains none.
-      prior_optimizer: optimizer of the prior.
-      is_prior_step: step [] -> whether it trains the prior and not the autoencoder.
       num_codes: K.
       commitment: beta, weight of the pull of the encoder's outputs to their codes.
       decay: g, of the codebook's averages.
       restart_below: a code restarts where its share of the outputs is below this over K; 0 restarts none.
-      temperature: temperature of samples; below 1 they are more probable and less diverse.
 
     Returns:
-      The learner. `evaluate` returns the loss of the autoencoder, `mse` and `psnr` of pixels in [0, 1], `perplexity`
-      and `usage` of the codebook over all examples, and of the prior `prior_bits` a code (a uniform one has log2 K).
-      `predict` returns `codes [B, h, w]`, `features [B, h w D]`, `reconstruction [B, H, W, C]` with its `psnr [B]`,
-      with a prior a `sample` by the index alone, and where the batch has a second image `other`, the `path [B, 8, H, W,
-      C]` to it, by codes nearest to the arc. A batch of `index` alone gives `sample`. There is no `loss`: what passes
-      straight through is not the gradient of any value.
+      The learner. `evaluate` returns the loss, `mse` and `psnr` of pixels in [0, 1], and `perplexity` and `usage` of
+      the codebook over all examples. `predict` returns `codes [B, h, w]`, `features [B, h w D]`, `reconstruction [B, H,
+      W, C]` with its `psnr [B]`, and where the batch has a second image `other`, the `path [B, 8, H, W, C]` to it, by
+      codes nearest to the arc. There is no `loss`: what passes straight through is not the gradient of any value.
     """
-    optimizers = {"autoencoder": optimizer} | ({} if prior is None else {"prior": prior_optimizer})
     update_codes = functools.partial(update_codebook, decay=decay, restart_below=restart_below)
-    update_autoencoder = functools.partial(_update_autoencoder, model, optimizer, commitment, update_codes)
-    update_prior = None if prior is None else functools.partial(_update_prior, model, prior, prior_optimizer)
 
     def init(rng: jax.Array, batch: dict) -> VQVAEState:
         x = normalize(batch["image"])
-        params = {"autoencoder": model.init(jax.random.fold_in(rng, 0), x[:1])["params"]}
-        z = model.apply({"params": params["autoencoder"]}, x, method="encode")
-        if prior is not None:
-            codes = jnp.zeros((1, *model.grid, 1), jnp.int32)
-            params["prior"] = prior.init(jax.random.fold_in(rng, 1), codes)["params"]
+        params = model.init(jax.random.fold_in(rng, 0), x[:1])["params"]
+        z = model.apply({"params": params}, x, method="encode")
         return VQVAEState(
             step=jnp.zeros((), jnp.int32),
             rng=jax.random.fold_in(rng, 2),
             params=params,
-            opt_state={name: optimizers[name].init(params[name]) for name in params},
+            opt_state=optimizer.init(params),
             codebook=codebook_from(jax.random.fold_in(rng, 3), z.reshape(-1, z.shape[-1]), num_codes),
         )
 
     def update(state: VQVAEState, batch: dict) -> tuple[VQVAEState, Metrics]:
-        # Two phases: the autoencoder first, then the prior on its codes.
-        return update_in_phases(update_autoencoder, update_prior, is_prior_step, state, batch)
+        def objective(params):
+            return _autoencoder_loss(model, params, state.codebook, batch, commitment)
+
+        # Gradient of reconstruction and commitment.
+        gradients, (metrics, z, codes) = jax.grad(objective, has_aux=True)(state.params)
+        mask, key = jnp.repeat(mask_of(batch), codes[0].size), jax.random.fold_in(state.rng, state.step)
+        # EMA of the codebook; dead codes restart.
+        codebook = update_codes(state.codebook, z.reshape(-1, z.shape[-1]), codes.reshape(-1), mask, key)
+        # Optimizer step of the autoencoder.
+        return apply_gradients(state, optimizer, gradients, codebook=codebook), metrics
 
     def evaluate(state: VQVAEState, batch: dict) -> Metrics:
-        mask = mask_of(batch)
         _, (metrics, _, codes) = _autoencoder_loss(model, state.params, state.codebook, batch, commitment)
-        metrics |= codebook_usage(codes, mask, num_codes)
-        return metrics if prior is None else metrics | prior_loss(prior, state.params["prior"], codes, mask)[1]
+        return metrics | codebook_usage(codes, mask_of(batch), num_codes)
 
     def predict(state: VQVAEState, batch: dict) -> dict[str, jax.Array]:
-        outputs = {}
-        if prior is not None:
-            # Sample codes from the prior, and decode them.
-            params, keys = state.params, example_keys(state.rng, batch)
-            frozen = params["autoencoder"], state.codebook.vectors
-            outputs["sample"] = sample_images(model, *frozen, prior, params["prior"], keys, temperature)
-        return outputs | (_reconstruct(model, state, batch) if "image" in batch else {})
+        return _reconstruct(model, state, batch)
 
     return Learner(init=init, update=update, evaluate=evaluate, predict=predict)

@@ -34,11 +34,9 @@ from dlcore.generative.vq_vae import (
     codebook_from,
     codebook_usage,
     nearest_codes,
-    never,
     reconstruction_loss,
     straight_through,
     update_codebook,
-    update_in_phases,
 )
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
@@ -313,6 +311,46 @@ def _update_priors(
     return apply_part_gradients(state, optimizer, "prior", gradients), metrics
 
 
+def _update_in_phases(
+    first: Callable, second: Callable | None, is_second: Callable[[jax.Array], jax.Array], state: Any, batch: dict
+) -> tuple[Any, Metrics]:
+    """Run the update of one of two phases, with metrics of both, and count the step.
+
+    Args:
+      first: `(state, batch) -> (state, metrics)`.
+      second: the same of the second phase; None for none.
+      is_second: step [] -> [] bool, whether it is of the second phase.
+      state: the learner's state.
+      batch: batch of the step.
+
+    Returns:
+      (state, metrics); metrics that only the other phase has are empty.
+    """
+    if second is None:
+        new_state, metrics = first(state, batch)
+        return new_state.replace(step=state.step + 1), metrics
+    # Both branches of the cond return the same metrics; those of the other phase are zero.
+    empty = [
+        {name: jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), metric) for name, metric in shapes.items()}
+        for shapes in (jax.eval_shape(update, state, batch)[1] for update in (first, second))
+    ]
+
+    def with_all_metrics(update):
+        def run(state, batch):
+            state, metrics = update(state, batch)
+            return state, {**empty[0], **empty[1], **metrics}
+
+        return run
+
+    branches = with_all_metrics(second), with_all_metrics(first)
+    new_state, metrics = jax.lax.cond(is_second(state.step), *branches, state, batch)
+    return new_state.replace(step=state.step + 1), metrics
+
+
+def _never(step: jax.Array) -> jax.Array:
+    return jnp.zeros_like(step, bool)
+
+
 def _sample_codes(
     priors: Priors, params: dict, grids: dict[str, tuple[int, int]], keys: jax.Array, temperature: float | jax.Array
 ) -> tuple[jax.Array, jax.Array]:
@@ -332,7 +370,7 @@ def learner(
     optimizer: optax.GradientTransformation,
     priors: Priors | None = None,
     prior_optimizer: optax.GradientTransformation | None = None,
-    is_prior_step: Callable[[jax.Array], jax.Array] = never,
+    is_prior_step: Callable[[jax.Array], jax.Array] = _never,
     num_codes: Annotated[int, Range(2)] = 128,
     commitment: Annotated[float, Range(0)] = 0.25,
     decay: Annotated[float, Range(0, 0.999999)] = 0.99,
@@ -383,7 +421,7 @@ def learner(
 
     def update(state: VQVAE2State, batch: dict) -> tuple[VQVAE2State, Metrics]:
         # Two phases: the autoencoder first, then the priors on its codes.
-        return update_in_phases(update_autoencoder, update_priors, is_prior_step, state, batch)
+        return _update_in_phases(update_autoencoder, update_priors, is_prior_step, state, batch)
 
     def evaluate(state: VQVAE2State, batch: dict) -> Metrics:
         params, codebooks, mask = state.params, state.codebooks, mask_of(batch)

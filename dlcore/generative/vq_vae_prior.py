@@ -6,9 +6,9 @@ van den Oord, Vinyals & Kavukcuoglu 2017, arXiv:1711.00937, section 3.3: the sec
     L = -1 / (h w) [log p(k_1) + log p(k_2 | k_1) + ...]      nats per code
     k ~ p,   x = D(e_k)                                       a sample
 
-`dlcore.generative.vq_vae` trains both phases in one run. In a run of its own the prior has its own steps, and several
-priors of one autoencoder compare. Uniform codes take log2 K bits each, and codes drawn by their frequencies alone
-`histogram_bits`: the prior saves more bits by its context of previous codes.
+`dlcore.generative.vq_vae` is the first phase. Several priors of one autoencoder compare. Uniform codes take log2 K bits
+each, and codes drawn by their frequencies alone `histogram_bits`: the prior saves more bits by its context of previous
+codes.
 """
 
 from typing import Annotated, Any

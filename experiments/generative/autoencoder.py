@@ -14,67 +14,44 @@ python -m experiments.generative.autoencoder --dataset=mnist --data_dir=D --kind
 
 from flax import linen as nn
 
-from dlcore.data.augment import to_float
-from dlcore.evaluators.fine_tuning import module_encoder
+from dlcore.evaluators.fine_tuning import Encoder
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import autoencoder
 from dlcore.generative.autoencoder import Autoencoder
-from dlcore.kits.generative import latent_space
-from dlcore.kits.training import optimizer
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
+from dlcore.tasks.latent_space import LatentSpace, code_encoder
 
 
-def network(setup: Setup) -> Autoencoder:
-    flags = setup.flags
-    bounded = nn.sigmoid if flags.penalty == "kl" else nn.relu
-    return Autoencoder(
-        tuple(setup.spec["image_shape"]),
-        activation=bounded if flags.kind == "sparse" else None,
-        dtype=setup.dtype,
-        **flags.group("autoencoder"),
-    )
+class Codes(LatentSpace):
+    """Images, and an autoencoder that gives each a code."""
 
+    headline = "psnr"
 
-def build(setup: Setup):
-    learner = autoencoder.learner(
-        model=network(setup), optimizer=optimizer.build(setup), **setup.flags.group("learner")
-    )
-    return optimizer.evaluate_ema(learner, setup)
+    def network(self, setup: Setup) -> Autoencoder:
+        flags = setup.flags
+        bounded = nn.sigmoid if flags.penalty == "kl" else nn.relu
+        return Autoencoder(
+            tuple(setup.spec["image_shape"]),
+            activation=bounded if flags.kind == "sparse" else None,
+            dtype=setup.dtype,
+            **flags.group("autoencoder"),
+        )
 
-
-def encoder(setup: Setup):
-    return module_encoder(
-        network(setup),
-        to_float,
-        setup.spec["image_shape"],
-        lambda state: {"params": state.params},
-        lambda code: code,
-        method="encode",
-        takes_train=False,
-    )
+    def encoder(self, setup: Setup) -> Encoder:
+        return code_encoder(setup, self.network(setup))
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=autoencoder.learner,
-    data=latent_space.data,
-    build=build,
-    encoder=encoder,
+    __file__,
+    __doc__,
+    autoencoder.learner,
+    task=Codes(),
+    optimizer=AveragedAdamW(learning_rate=2e-3, weight_decay=0.0),
     modules={"autoencoder": Autoencoder},
-    settings={**latent_space.SETTINGS, **optimizer.SETTINGS},
-    defaults={"epochs": 100.0, "batch_size": 64, "learning_rate": 2e-3, "weight_decay": 0.0, "eval_every": 500},
+    defaults={"epochs": 100.0, "batch_size": 64, "eval_every": 500},
     smoke={"steps": 3, "batch_size": 8, "autoencoder.hidden": (16,), "eval_every": 3},
-    monitor="loss",
-    monitor_mode="min",
-    headline="psnr",
     plain={"kind": "plain", "ema": None},
-    inputs=latent_space.inputs,
-    describe=latent_space.describe,
-    write=latent_space.write,
-    panels=latent_space.panels,
-    pictures=latent_space.pictures,
-    schedule=optimizer.schedule,
 )
 
 if __name__ == "__main__":

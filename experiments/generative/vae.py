@@ -14,52 +14,38 @@ ends at 89.0 nats on training images; 100 epochs give 92.0 and 87.1, and 90.6 on
 convolutions of stride 2, and 40 epochs give 90.1 and 85.5.
 """
 
-from dlcore.data.augment import to_float
-from dlcore.evaluators.fine_tuning import module_encoder
+from dlcore.evaluators.fine_tuning import Encoder
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import vae
 from dlcore.generative.vae import VAE
-from dlcore.kits.generative import latent_space, sample_panels, samples
-from dlcore.kits.training import optimizer
+from dlcore.kits.generative import sample_panels
+from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
+from dlcore.tasks.latent_space import SampledLatentSpace, code_encoder
 
 
-def network(setup: Setup) -> VAE:
-    return VAE(tuple(setup.spec["image_shape"]), dtype=setup.dtype, **setup.flags.group("vae"))
+class Latents(SampledLatentSpace):
+    """Images, and a VAE that gives each a distribution of latents."""
 
+    headline = "elbo_nll_nats_dynamic"
 
-def build(setup: Setup):
-    learner = vae.learner(model=network(setup), optimizer=optimizer.build(setup), **setup.flags.group("learner"))
-    return optimizer.evaluate_ema(learner, setup)
+    def network(self, setup: Setup) -> VAE:
+        return VAE(tuple(setup.spec["image_shape"]), dtype=setup.dtype, **setup.flags.group("vae"))
 
-
-def encoder(setup: Setup):
-    return module_encoder(
-        network(setup),
-        to_float,
-        setup.spec["image_shape"],
-        lambda state: {"params": state.params},
-        lambda code: code[0],
-        method="encode",
-        takes_train=False,
-    )
+    def encoder(self, setup: Setup) -> Encoder:
+        return code_encoder(setup, self.network(setup), lambda encoding: encoding[0])
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=vae.learner,
-    data=latent_space.data,
-    build=build,
-    encoder=encoder,
+    __file__,
+    __doc__,
+    vae.learner,
+    task=Latents(),
+    optimizer=AveragedAdamW(learning_rate=2e-3, weight_decay=0.0, ema=0.999),
     modules={"vae": VAE},
-    settings={**latent_space.SAMPLED, **optimizer.SETTINGS},
     defaults={
         "epochs": 200.0,
         "batch_size": 128,
-        "learning_rate": 2e-3,
-        "weight_decay": 0.0,
-        "ema": 0.999,
         "eval_every": 500,
         "vae.hidden": (256,),
         "vae.latent_dim": 16,
@@ -73,19 +59,8 @@ experiment = Experiment(
         "network_steps": 2,
         "eval_every": 3,
     },
-    monitor="loss",
-    monitor_mode="min",
-    headline="elbo_nll_nats_dynamic",
     plain={"ema": None},
-    inputs=latent_space.inputs,
-    drawn=samples.number_samples,
-    describe=latent_space.describe,
-    write=latent_space.write,
-    report_hooks=lambda setup: sample_panels.film_of_samples(build, setup),
-    panels=latent_space.panels,
-    pictures=latent_space.pictures,
-    evaluators=latent_space.evaluators,
-    schedule=optimizer.schedule,
+    report_hooks=lambda setup: sample_panels.film_of_samples(experiment.build, setup),
 )
 
 if __name__ == "__main__":

@@ -4,13 +4,17 @@ python -m experiments.generative.vq_vae_prior                              (3.94
 python -m experiments.generative.vq_vae_prior --init_from=RUN_OF_VQ_VAE
 python -m experiments.generative.vq_vae_prior --mode=predict --run=RUN --output=samples
 
-The first command first trains the autoencoder, `experiments.generative.vq_vae --prior_share=0`, a run of its own that
-the next command finds again; a run of both phases gives its autoencoder, too. `prior_bits` a code compare with log2 K
-of uniform codes, 6 here, and with `histogram_bits` of codes that are drawn by their frequencies in the same split. The
-number is the mean of three seeds, each with an autoencoder of its own: compare priors by `--init_from` of one run.
+The first command first trains the autoencoder, `experiments.generative.vq_vae`, a run of its own that the next command
+finds again. `prior_bits` a code compare with log2 K of uniform codes, 6 here, and with `histogram_bits` of codes that
+are drawn by their frequencies in the same split. The number is the mean of three seeds, each with an autoencoder of its
+own: compare priors by `--init_from` of one run.
 """
 
+import dataclasses
+import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +23,14 @@ from dlcore.experiment import Experiment, Setting, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.origin import Origin, Start
 from dlcore.generative import vq_vae_prior
-from dlcore.kits.generative import discrete_codes, latent_space, sample_panels, samples
-from dlcore.kits.training import earlier_run, optimizer
+from dlcore.generative.pixel_cnn import PixelCNN
+from dlcore.kits.generative import sample_panels
+from dlcore.kits.training import earlier_run
+from dlcore.kits.training.optimizer import AdamW
 from dlcore.learner import Range
 from dlcore.main import main
+from dlcore.tasks.discrete_codes import SMOKE, CodeGrids
+from dlcore.tasks.latent_space import SampledLatentSpace
 
 VQ_VAE = "generative.vq_vae"
 """The page of the first phase."""
@@ -43,47 +51,50 @@ def origin(flags: Flags) -> Origin | None:
 
 def first_phase(flags: Flags) -> Path:
     """Find the run of the autoencoder, or train it."""
-    words = ["--prior_share=0", *([] if flags.smoke else [f"--steps={flags.autoencoder_steps}"])]
+    words = [] if flags.smoke else [f"--steps={flags.autoencoder_steps}"]
     words += [f"--{name}={flags.get(name)}" for name in SHARED if flags.get(name) is not None]
     return earlier_run.find_or_train(
         flags, "init_from", VQ_VAE, [*words, *earlier_run.words_of(flags, flags.architecture)]
     )
 
 
-def build(setup: Setup):
-    return vq_vae_prior.learner(
-        model=discrete_codes.model_of(setup),
-        prior=discrete_codes.prior_of(setup),
-        optimizer=optimizer.build(setup),
-        **setup.flags.group("learner"),
-    )
+@dataclasses.dataclass(frozen=True)
+class Prior(CodeGrids, SampledLatentSpace):
+    """Images, the frozen autoencoder of their codes, and samples by a prior of these."""
 
+    modules: ClassVar[dict[str, Callable]] = {**CodeGrids.modules, "prior": PixelCNN}
+    monitor = "prior_bits"
+    headline = "prior_bits"
 
-def start(setup: Setup) -> Start:
-    """Start with the autoencoder and the codebook of the first phase."""
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        prior = PixelCNN(setup.flags.num_codes, 1, dtype=setup.dtype, **setup.flags.group("prior"))
+        return {**super().arguments(setup), "prior": prior}
 
-    def check(state):
-        if (found := origin(setup.flags)) is not None:
-            earlier_run.check_facts(found.name, found.spec, setup.spec, "image_shape")
+    def start(self, setup: Setup) -> Start:
+        """Start with the autoencoder and the codebook of the first phase."""
 
-    def replace(state):
-        phase = earlier_run.load(first_phase(setup.flags), "codebook")
-        frozen = {"autoencoder": phase.params["autoencoder"], "codebook": phase.fields["codebook"].vectors}
-        return state.replace(frozen=jax.tree.map(jnp.asarray, frozen))
+        def check(state):
+            if (found := origin(setup.flags)) is not None:
+                earlier_run.check_facts(found.name, found.spec, setup.spec, "image_shape")
 
-    return Start(replace, check)
+        def replace(state):
+            phase = earlier_run.load(first_phase(setup.flags), "codebook")
+            frozen = {"autoencoder": phase.params, "codebook": phase.fields["codebook"].vectors}
+            return state.replace(frozen=jax.tree.map(jnp.asarray, frozen))
+
+        return Start(replace, check)
+
+    def expected_loss(self, setup: Setup) -> float:
+        return math.log(setup.flags.num_codes)
 
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=vq_vae_prior.learner,
-    data=latent_space.data,
-    build=build,
-    modules=discrete_codes.MODULES,
+    __file__,
+    __doc__,
+    vq_vae_prior.learner,
+    task=Prior(),
+    optimizer=AdamW(learning_rate=1e-3, weight_decay=0.0),
     settings={
-        **{name: setting for name, setting in discrete_codes.SETTINGS.items() if name != "prior_share"},
-        **discrete_codes.ARCHITECTURE,
         "init_from": Setting(
             None,
             "the folder of a run of generative.vq_vae, whose autoencoder and codebook are frozen; by default one is "
@@ -94,22 +105,14 @@ experiment = Experiment(
         ),
         "autoencoder_steps": Setting(1500, "training steps of the default autoencoder", limits=Range(1)),
     },
-    defaults={**discrete_codes.DEFAULTS, "steps": 1500, "eval_every": 500},
-    smoke=discrete_codes.SMOKE,
-    monitor="prior_bits",
-    monitor_mode="min",
-    headline="prior_bits",
-    expected_loss=lambda setup: float(jnp.log(setup.flags.num_codes)),
-    start=start,
-    inputs=latent_space.inputs,
-    drawn=samples.number_samples,
-    describe=latent_space.describe,
-    write=latent_space.write,
-    report_hooks=lambda setup: sample_panels.film_of_samples(build, setup),
-    panels=latent_space.panels,
-    pictures=latent_space.pictures,
-    evaluators=latent_space.evaluators,
-    schedule=optimizer.schedule,
+    defaults={
+        "prior.features": 32,
+        "prior.num_layers": 3,
+        "prior.first_kernel": 5,
+        "prior.embedding_dim": 16,
+    },
+    smoke={**SMOKE, "prior.features": 8, "prior.num_layers": 1, "num_samples": 16, "network_steps": 2},
+    report_hooks=lambda setup: sample_panels.film_of_samples(experiment.build, setup),
 )
 
 if __name__ == "__main__":

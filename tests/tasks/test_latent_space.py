@@ -10,9 +10,12 @@ from PIL import Image
 from dlcore.data.factor_shapes import factor_shapes
 from dlcore.data.source import Source
 from dlcore.experiment.resolve import resolve
-from dlcore.kits.generative import latent_space, sample_panels, samples
+from dlcore.kits.generative import sample_panels
 from dlcore.modes.predict import MODE
+from dlcore.tasks import latent_space
 from experiments.generative import vae
+
+TASK = vae.experiment.task
 
 
 def flags(*words):
@@ -20,7 +23,7 @@ def flags(*words):
 
 
 def test_factors_have_the_same_test_split_in_every_run():
-    one, other = (latent_space.data(flags("--dataset=factors", "--num_images=20", f"--seed={s}")) for s in (0, 1))
+    one, other = (TASK.data(flags("--dataset=factors", "--num_images=20", f"--seed={s}")) for s in (0, 1))
     np.testing.assert_array_equal(one.test.arrays["image"], other.test.arrays["image"])
     assert one.spec["image_shape"] == [16, 16, 1]
     assert (len(one.train), len(one.valid), len(one.test)) == (20, 8, 8)
@@ -28,11 +31,11 @@ def test_factors_have_the_same_test_split_in_every_run():
 
 
 def test_images_that_are_no_intensities_are_refused(monkeypatch):
-    splits = latent_space.data(flags())
+    splits = TASK.data(flags())
     bright = Source({"image": 2 * splits.train.arrays["image"]})
     monkeypatch.setattr(latent_space.labeled_images, "data", lambda flags, labels: splits._replace(train=bright))
     with pytest.raises(ValueError, match=r"train images: values from 0 to 2, and a likelihood needs intensities"):
-        latent_space.data(flags())
+        TASK.data(flags())
 
 
 def test_predict_reads_files_in_pairs_and_writes_pictures(tmp_path):
@@ -40,7 +43,7 @@ def test_predict_reads_files_in_pairs_and_writes_pictures(tmp_path):
         Image.fromarray(np.full((8, 8), 100 * k, np.uint8)).save(tmp_path / f"{k}.png")
     spec = {"image_shape": [8, 8, 1]}
     asked = resolve(vae.experiment, [f"--input={tmp_path}"], MODE.settings)
-    source, names = latent_space.inputs(asked, spec)
+    source, names = TASK.inputs(asked, spec)
     np.testing.assert_array_equal(source.arrays["other"], source.arrays["image"][::-1])
     outputs = {
         "reconstruction": np.full((2, 8, 8, 1), 0.5),
@@ -48,8 +51,8 @@ def test_predict_reads_files_in_pairs_and_writes_pictures(tmp_path):
         "sample": np.zeros((2, 8, 8, 1)),
         "psnr": np.array([12.34, 20.0]),
     }
-    assert latent_space.describe(outputs, spec)[0] == {"psnr": 12.34, "text": "reconstructed at 12.3 dB"}
-    written = latent_space.write(tmp_path / "out", outputs, source, names, spec)
+    assert TASK.describe(outputs, spec)[0] == {"psnr": 12.34, "text": "reconstructed at 12.3 dB"}
+    written = TASK.write(tmp_path / "out", outputs, source, names, spec)
     assert {path.name for path in written} == {
         *(f"{k}_{kind}.png" for k in range(2) for kind in ("reconstruction", "path")),
         "samples.png",
@@ -61,11 +64,11 @@ def test_predict_reads_files_in_pairs_and_writes_pictures(tmp_path):
 
 
 def test_samples_are_drawn_by_number_where_no_file_is_given(tmp_path):
-    source, names = samples.number_samples(flags("--num_drawn=3"), {})
+    source, names = TASK.drawn(flags("--num_drawn=3"), {})
     assert (len(source), names) == (3, ["sample 0", "sample 1", "sample 2"])
     outputs = {"sample": np.zeros((3, 8, 8, 1))}
-    assert latent_space.describe(outputs, {}) == [{"mean": 0.0, "text": "8 x 8 pixels, mean 0.000"}] * 3
-    written = latent_space.write(tmp_path, outputs, source, names, {})
+    assert TASK.describe(outputs, {}) == [{"mean": 0.0, "text": "8 x 8 pixels, mean 0.000"}] * 3
+    written = TASK.write(tmp_path, outputs, source, names, {})
     assert [path.name for path in written] == [*(f"{k}_sample_{k}.png" for k in range(3)), "samples.png"]
 
 
@@ -115,7 +118,7 @@ def test_a_traversal_takes_the_dimensions_that_say_most(context):
 
 
 def test_all_panels_are_there(context):
-    shown = latent_space.panels(context)
+    shown = TASK.panels(context)
     assert shown[0].note == "The first 20, unselected."
     titles = [panel.title for panel in shown]
     assert titles[:6] == [
@@ -129,4 +132,4 @@ def test_all_panels_are_there(context):
     plain = {k: v for k, v in context.outputs.items() if k in ("reconstruction", "features")}
     context.outputs = plain
     context.spec = {"image_shape": [8, 8, 1]}
-    assert [panel.title for panel in latent_space.panels(context)][:2] == ["Reconstructions", "Interpolation"]
+    assert [panel.title for panel in TASK.panels(context)][:2] == ["Reconstructions", "Interpolation"]

@@ -16,12 +16,12 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
 from dlcore.generative import diffusion
-from dlcore.kits.generative import discrete_codes, sample_panels, samples
+from dlcore.kits.generative import sample_panels, samples
 from dlcore.learner import Learner, State, example_keys
 from dlcore.main import run
 from dlcore.modes import predict
 from dlcore.tasks.text_prompts import Prompts
-from experiments.generative import ddpm, gan
+from experiments.generative import ddpm, gan, vq_vae_2
 from tests.overriding import with_task
 
 SPEC = {
@@ -137,7 +137,7 @@ def test_samples_that_are_not_finite_are_not_written(tmp_path):
 def test_a_run_without_a_prior_has_no_samples():
     flags = SimpleNamespace(num_drawn=2, prior_share=0.0)
     with pytest.raises(FlagError, match="--prior_share=0: the run has no prior to sample from; allowed: --input"):
-        discrete_codes.number_samples(flags, {})
+        vq_vae_2.experiment.task.drawn(flags, {})
 
 
 class SampledError(Exception):
@@ -168,7 +168,7 @@ PAGES = {
     "pixel_cnn": ["--conditional", "--sample_class=2"],
     "fvbn": [],
     "vae": [],
-    "vq_vae": [],
+    "vq_vae_prior": [],
     "vq_vae_2": [],
     "text_to_image": [],
     "control_net": [],
