@@ -45,7 +45,6 @@ KITS: dict[str, tuple[str, ...]] = {
     "training": ("images",),
     **dict.fromkeys(
         (
-            "adversarial",
             "generative",
             "interpretability",
             "rl",

@@ -40,11 +40,11 @@ from dlcore.data.normalization import normalizer
 from dlcore.data.streaming import streamed_images
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.generative.vq_vae import straight_through
-from dlcore.kits.adversarial.robustness import attacked_images
 from dlcore.kits.training.pretrained_network import TrainedNetwork, check_studied, classifier_origin, load_network
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.modes.train import train_page
+from dlcore.report.adversarial import attacked_images
 from dlcore.report.figure import GRAY, PALETTE, new_figure
 
 

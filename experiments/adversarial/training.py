@@ -13,49 +13,14 @@ References: Madry et al. 2017, arXiv:1706.06083; Wong, Rice & Kolter 2020, arXiv
 arXiv:1901.08573.
 """
 
-import dataclasses
-import math
-from typing import Any, ClassVar
-
 from dlcore.adversarial import training
-from dlcore.experiment import Experiment, Setup
+from dlcore.experiment import Experiment
 from dlcore.experiment.setting import Setting
-from dlcore.kits.adversarial import robustness
-from dlcore.kits.images import known_datasets, labeled_images, prediction
-from dlcore.kits.images.labeled_images import ResizedImages
 from dlcore.kits.training import backbone
 from dlcore.kits.training.optimizer import AdamW
 from dlcore.learner import Range
 from dlcore.main import main
-
-
-@dataclasses.dataclass(frozen=True)
-class AttackedImages(ResizedImages):
-    """Labeled images that are attacked, and not augmented."""
-
-    model: ClassVar[str] = "small_cnn"
-    monitor: ClassVar[str] = "robust_accuracy"
-    headline: ClassVar[str] = "robust_accuracy"
-    plain: ClassVar[dict[str, Any]] = {"defense": "standard", "weight_decay": 0.0}
-    overfit: ClassVar[float] = 1e-2
-
-    data = staticmethod(labeled_images.data)
-    inputs = staticmethod(prediction.inputs)
-    describe = staticmethod(prediction.describe)
-    planned = staticmethod(known_datasets.describe_known_dataset)
-    start = staticmethod(backbone.start)
-    panels = staticmethod(robustness.panels)
-
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        return {"model": backbone.build(setup), "preprocess": labeled_images.preprocess(setup)}
-
-    def expected_loss(self, setup: Setup) -> float:
-        return math.log(setup.spec["num_classes"])
-
-    def hooks(self, setup: Setup) -> list:
-        drop = setup.flags.early_stop
-        return [] if drop is None else [robustness.RobustnessDrop(drop)]
-
+from dlcore.tasks.attacked_images import AttackedImages
 
 experiment = Experiment(
     __file__,

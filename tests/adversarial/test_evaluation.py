@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dlcore.adversarial.evaluation import ATTACKS, AttackSettings, attack_images, masking_checks
-from dlcore.kits.adversarial.robustness import attacked_images
+from dlcore.report.adversarial import attacked_images
 from experiments.adversarial.attack import black_or_white, check_settings, curve, images_of
 
 IMAGES = np.array([0.9, 0.62, 0.55, 0.2], np.float32).reshape(4, 1, 1, 1) * np.ones((1, 1, 2, 1), np.float32)

@@ -8,10 +8,10 @@ import pytest
 from flax import linen as nn
 
 from dlcore.adversarial import training
-from dlcore.kits.adversarial.robustness import RobustnessDrop
 from dlcore.learner import example_keys
 from dlcore.models import create_model
 from dlcore.run.hooks import STOP
+from dlcore.tasks.attacked_images import RobustnessDrop
 
 WEIGHTS = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
 IMAGES = np.random.default_rng(1).uniform(0.3, 0.7, (4, 2, 3, 1)).astype(np.float32)

@@ -10,12 +10,11 @@ from dlcore.data.flickr8k import CaptionedImages, flickr8k
 from dlcore.data.source import Source
 from dlcore.data.words import BytePairs, Words, vocabulary_from_dict
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.setting import FlagError
 from dlcore.learner import Evaluator
 from dlcore.report.panel import Panel
 
 __all__ = [
-    "DATA_DIR",
     "attention_panel",
     "captioned_shapes",
     "decode_sentences",
@@ -24,9 +23,6 @@ __all__ = [
     "sentence_evaluator",
     "vocabulary",
 ]
-
-DATA_DIR = Setting(None, "flickr8k: the folder of captions_train.json.gz and train.zip", str | None, essential=True)
-"""The setting `data_dir`."""
 
 
 def captioned_shapes(flags: Flags, counts: Sequence[int]) -> list[Source]:
