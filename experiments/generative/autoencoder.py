@@ -12,6 +12,8 @@ python -m experiments.generative.autoencoder --dataset=mnist --data_dir=D --kind
 `--rho`.
 """
 
+from typing import ClassVar
+
 from flax import linen as nn
 
 from dlcore.evaluators.fine_tuning import Encoder
@@ -27,6 +29,7 @@ class Codes(LatentSpace):
     """Images, and an autoencoder that gives each a code."""
 
     headline = "psnr"
+    plain: ClassVar[dict] = {"kind": "plain", "ema": None}
 
     def network(self, setup: Setup) -> Autoencoder:
         flags = setup.flags
@@ -51,7 +54,6 @@ experiment = Experiment(
     modules={"autoencoder": Autoencoder},
     defaults={"epochs": 100.0, "batch_size": 64, "eval_every": 500},
     smoke={"steps": 3, "batch_size": 8, "autoencoder.hidden": (16,), "eval_every": 3},
-    plain={"kind": "plain", "ema": None},
 )
 
 if __name__ == "__main__":

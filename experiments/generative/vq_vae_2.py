@@ -18,7 +18,7 @@ from dlcore.generative.vq_vae_2 import VQVAE2, Priors, TopCondition
 from dlcore.kits.generative import sample_panels
 from dlcore.kits.training import optimizer
 from dlcore.kits.training.optimizer import AdamW
-from dlcore.learner import Range
+from dlcore.learner import Learner, Range
 from dlcore.main import main
 from dlcore.tasks.discrete_codes import with_mean_image
 from dlcore.tasks.latent_space import SampledLatentSpace
@@ -78,8 +78,8 @@ class TwoGrids(SampledLatentSpace):
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list:
         return super().evaluators(setup, splits, split) if phases(setup)[1] else []
 
-    def report_hooks(self, setup: Setup) -> list:
-        return sample_panels.film_of_samples(experiment.build, setup) if phases(setup)[1] else []
+    def report_hooks(self, setup: Setup, build: Callable[[Setup], Learner]) -> list:
+        return sample_panels.film_of_samples(build, setup) if phases(setup)[1] else []
 
 
 experiment = Experiment(

@@ -27,7 +27,7 @@ from dlcore.generative.pixel_cnn import PixelCNN
 from dlcore.kits.generative import sample_panels
 from dlcore.kits.training import earlier_run
 from dlcore.kits.training.optimizer import AdamW
-from dlcore.learner import Range
+from dlcore.learner import Learner, Range
 from dlcore.main import main
 from dlcore.tasks.discrete_codes import SMOKE, CodeGrids
 from dlcore.tasks.latent_space import SampledLatentSpace
@@ -87,6 +87,10 @@ class Prior(CodeGrids, SampledLatentSpace):
     def expected_loss(self, setup: Setup) -> float:
         return math.log(setup.flags.num_codes)
 
+    def report_hooks(self, setup: Setup, build: Callable[[Setup], Learner]) -> list:
+        """Film the samples while the network trains."""
+        return sample_panels.film_of_samples(build, setup)
+
 
 experiment = Experiment(
     __file__,
@@ -112,7 +116,6 @@ experiment = Experiment(
         "prior.embedding_dim": 16,
     },
     smoke={**SMOKE, "prior.features": 8, "prior.num_layers": 1, "num_samples": 16, "network_steps": 2},
-    report_hooks=lambda setup: sample_panels.film_of_samples(experiment.build, setup),
 )
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ reaches 97.8 %, random weights 95.8 %, and the head alone 91.1 % (three seeds): 
 features than those of small blurred digits.
 """
 
+import dataclasses
 import math
 from typing import Any, Literal
 
@@ -45,6 +46,7 @@ from dlcore.experiment import Experiment, Flags, Setting, Setup
 from dlcore.experiment.origin import Origin, Start, take_normalization
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
+from dlcore.experiment.task import Task
 from dlcore.kits.images import classifier_panels, labeled_images, prediction
 from dlcore.kits.training import adapters, backbone, optimizer, parts, pretrained_network
 from dlcore.learner import Range
@@ -202,22 +204,39 @@ def optimizer_of(setup: Setup) -> optax.GradientTransformationExtraArgs:
     return parts.build_optimizer(setup._replace(flags=adapters.trained_parts(setup.flags)))
 
 
-def build(setup: Setup):
-    return supervised.learner(
-        model=model_of(setup),
-        optimizer=optimizer_of(setup),
-        preprocess=labeled_images.preprocess(setup),
-        augment=labeled_images.augmentation(setup.flags, setup.spec),
-        **setup.flags.group("learner"),
-    )
+@dataclasses.dataclass(frozen=True)
+class TransferredImages(Task):
+    """Few labeled images, and a network that was trained on others."""
+
+    plain = classifier_panels.PLAIN
+    regularizer = "l2"
+    data = staticmethod(data)
+    inputs = staticmethod(prediction.inputs)
+    describe = staticmethod(prediction.describe)
+    check = staticmethod(check)
+    start = staticmethod(start)
+    notes = staticmethod(notes)
+    schedule = staticmethod(optimizer.schedule)
+    panels = staticmethod(panels)
+    pictures = staticmethod(classifier_panels.pictures)
+
+    def expected_loss(self, setup: Setup) -> float:
+        return math.log(setup.spec["num_classes"])
+
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        return {
+            "model": model_of(setup),
+            "optimizer": optimizer_of(setup),
+            "preprocess": labeled_images.preprocess(setup),
+            "augment": labeled_images.augmentation(setup.flags, setup.spec),
+        }
 
 
 experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=supervised.learner,
-    data=data,
-    build=build,
+    task=TransferredImages(),
     model="vgg9_cifar",
     settings=SETTINGS,
     defaults={
@@ -232,17 +251,6 @@ experiment = Experiment(
         "select": "last",
     },
     smoke={"steps": 4, "batch_size": 10, "eval_every": 2, "eval_batch_size": 500, "input_size": 16},
-    expected_loss=lambda setup: math.log(setup.spec["num_classes"]),
-    plain=classifier_panels.PLAIN,
-    regularizer="l2",
-    inputs=prediction.inputs,
-    describe=prediction.describe,
-    check=check,
-    start=start,
-    notes=notes,
-    schedule=optimizer.schedule,
-    panels=panels,
-    pictures=classifier_panels.pictures,
 )
 
 if __name__ == "__main__":

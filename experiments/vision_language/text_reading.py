@@ -17,6 +17,7 @@ at a learning rate of 2e-3 read 0.4 % of the validation strings.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -135,20 +136,19 @@ class TextImages(Task):
         history = [{k: v for k, v in row.items() if "/" not in k} for row in context.history]
         return [*found, *triage_panels(history, floor=None), curves(history)]
 
-
-def build(setup: Setup) -> Learner:
-    """Build the learner of `--model`: each has a loss of its own."""
-    flags, size = setup.flags, len(vocabulary_from_dict(setup.spec["vocabulary"]))
-    encoder = text_reading.TextEncoder(**flags.group("encoder"), dtype=setup.dtype)
-    options = {
-        "optimizer": experiment.optimizer.build(setup),
-        "preprocess": normalizer(setup.spec["mean"], setup.spec["std"], dtype=setup.dtype),
-        "max_length": max(flags.max_length, flags.lengths[1] + 1),
-    }
-    if flags.model == "ctc":
-        return text_reading.learner(model=text_reading.CTCReader(encoder, size, dtype=setup.dtype), **options)
-    network = text_reading.AttendingReader(encoder, size, **flags.group("attention"), dtype=setup.dtype)
-    return text_reading.attention_learner(model=network, ctc_weight=flags.ctc_weight, **options)
+    def build(self, technique: Callable, optimizer: AdamW, setup: Setup, arguments: Any = None) -> Learner:
+        """Build the learner of `--model`: each has a loss of its own."""
+        flags, size = setup.flags, len(vocabulary_from_dict(setup.spec["vocabulary"]))
+        encoder = text_reading.TextEncoder(**flags.group("encoder"), dtype=setup.dtype)
+        options = {
+            "optimizer": optimizer.build(setup),
+            "preprocess": normalizer(setup.spec["mean"], setup.spec["std"], dtype=setup.dtype),
+            "max_length": max(flags.max_length, flags.lengths[1] + 1),
+        }
+        if flags.model == "ctc":
+            return technique(model=text_reading.CTCReader(encoder, size, dtype=setup.dtype), **options)
+        network = text_reading.AttendingReader(encoder, size, **flags.group("attention"), dtype=setup.dtype)
+        return text_reading.attention_learner(model=network, ctc_weight=flags.ctc_weight, **options)
 
 
 experiment = Experiment(
@@ -157,7 +157,6 @@ experiment = Experiment(
     text_reading.learner,
     task=TextImages(),
     optimizer=AdamW(optimizer="adam", learning_rate=3e-3, weight_decay=0.0, clip_norm=1.0),
-    build=build,
     modules={"encoder": text_reading.TextEncoder, "attention": text_reading.AttendingReader},
     defaults={
         "attention.alignment_penalty": 0.0,
