@@ -27,7 +27,6 @@ from dlcore.transfer import domain_adaptation
 
 PACKAGE = Path(__file__).resolve().parents[1] / "dlcore"
 NOT_CHECKED = {
-    "experiment/experiment.py: Experiment(monitor_mode)": "written in a page, which the contract tests read",
     "models/mobilenet_v4.py: BlockSetting(kind)": "written in the table of the networks",
     "models/pretrained/family.py: Family(library)": "written in the table of families",
     "report/measures.py: Measure(better)": "a table of constants",

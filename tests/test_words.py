@@ -140,7 +140,13 @@ KEPT = {
     },
     "detection": {"match(true)", "image_losses(counted)"},
     "evaluators": {"coco_map(truth)", "detection_errors(truth)"},
-    "experiment": {"__init__(given)", "fast_compilation(wanted)", "module_settings(given)", "write_data(known)"},
+    "experiment": {
+        "__init__(given)",
+        "notes()",
+        "fast_compilation(wanted)",
+        "module_settings(given)",
+        "write_data(known)",
+    },
     "generative": {
         "__call__(given)",
         "__call__(own)",

@@ -16,12 +16,16 @@ from dlcore.main import main
 from experiments.classification import supervised
 
 
-def latents(flags: Any) -> tuple[dict, Any]:
-    """(the facts that `build` reads, a batch of one latent)."""
-    spec = {"num_classes": 1000, "image_shape": [32, 32, 4], "mean": [0.0] * 4, "std": [1.0] * 4}
-    zero = np.zeros(1, np.int32)
-    batch = {"image": np.zeros((1, 32, 32, 4), np.float32), "label": zero, "index": zero}
-    return {**spec, "dataset": "latents", "train_size": 1_281_167}, batch
+@dataclasses.dataclass(frozen=True)
+class Latents(supervised.SupervisedClassification):
+    """Latents of ImageNet, of which the shapes are known without data."""
+
+    def planned(self, flags: Any) -> tuple[dict, Any]:
+        """(the facts that `build` reads, a batch of one latent)."""
+        spec = {"num_classes": 1000, "image_shape": [32, 32, 4], "mean": [0.0] * 4, "std": [1.0] * 4}
+        zero = np.zeros(1, np.int32)
+        batch = {"image": np.zeros((1, 32, 32, 4), np.float32), "label": zero, "index": zero}
+        return {**spec, "dataset": "latents", "train_size": 1_281_167}, batch
 
 
 experiment = dataclasses.replace(
@@ -29,7 +33,7 @@ experiment = dataclasses.replace(
     file=__file__,
     doc=__doc__,
     model="vit_b_16",
-    planned=latents,
+    task=Latents(),
     defaults={
         "batch_size": 256,
         "optimizer": "adamw",

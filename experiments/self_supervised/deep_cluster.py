@@ -88,7 +88,7 @@ class Clusters(RandomViews, PretextImages):
         flags, size = setup.flags, setup.spec["train_size"]
         return {**super().arguments(setup), "augment": self.augmentation(flags), "train_size": size}
 
-    def build(self, technique: Any, optimizer: Any, setup: Setup) -> Learner:
+    def build(self, technique: Any, optimizer: Any, setup: Setup, arguments: Any = None) -> Learner:
         setup = fitted(setup)
         count, size = setup.flags.num_clusters, setup.spec["train_size"]
         if count > size:

@@ -117,9 +117,9 @@ def load_encoder(found: Origin) -> Network:
       FileNotFoundError: the run has no checkpoint.
     """
     page = None if found.page is None else find_experiment(found.page)
-    if page is not None and page.encoder is not None:
+    if page is not None and page.task.encoder is not None:
         _, setup, state = earlier_run.load_state(found.path)
-        encoder, what = page.encoder(setup), f"the encoder of {found.page}"
+        encoder, what = page.task.encoder(setup), f"the encoder of {found.page}"
         shape = setup.spec["image_shape"]
     else:
         network = pretrained_network.load_network(found.path, "init_from", headless=True)

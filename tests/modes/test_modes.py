@@ -578,7 +578,7 @@ def test_trainings_and_gradients_start_where_the_run_would(trained):
     assert passed(LABELS, experiment, *still) is False
     assert passed(LABELS, experiment, *still, f"--init_from={trained}") is True
     assert passed(INITIAL, experiment, f"--init_from={trained}") is True, "of the learner's own initial values"
-    lost = dataclasses.replace(
+    lost = with_task(
         experiment,
         start=lambda setup: lambda state: state.replace(params=jax.tree.map(lambda x: x * jnp.nan, state.params)),
     )

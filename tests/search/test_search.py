@@ -1,6 +1,5 @@
 """The command: trials in one step and alone, resumed, reported, retrained; and what bad words get."""
 
-import dataclasses
 import importlib
 import json
 
@@ -246,7 +245,7 @@ def share_of_zeros(setup, splits, split):
 @pytest.fixture
 def page(monkeypatch):
     """The page with a start that triples the parameters, and with an evaluator."""
-    experiment = dataclasses.replace(
+    experiment = with_task(
         experiment_of(PAGE),
         start=lambda setup: lambda state: state.replace(params=jax.tree.map(lambda x: 3 * x, state.params)),
         evaluators=share_of_zeros,
@@ -302,9 +301,7 @@ def test_the_sense_of_a_metric_is_the_metrics():
 
 
 def test_no_flag_of_the_search_hides_one_of_a_page(capsys, monkeypatch):
-    experiment = dataclasses.replace(
-        experiment_of(PAGE), settings={**experiment_of(PAGE).settings, "first": Setting(1)}
-    )
+    experiment = with_task(experiment_of(PAGE), settings={**experiment_of(PAGE).settings, "first": Setting(1)})
     monkeypatch.setattr(importlib.import_module(PAGE), "experiment", experiment)
     assert "--first: a flag of classification.supervised and of the search" in printed(capsys, "l2=0.1,1", status=2)
 

@@ -41,7 +41,7 @@ def own(tmp_path):
 @pytest.mark.covers("VD-15")
 def test_own_videos_become_splits_with_views(own):
     flags = resolve(PAGE, [f"--data_dir={own}", "--clip_length=3", "--views=2", "--valid_fraction=0.3"])
-    splits = PAGE.data(flags)
+    splits = PAGE.task.data(flags)
     assert splits.spec["class_names"] == ["dark", "light"]
     assert splits.spec["image_shape"] == [3, 16, 16, 3]
     assert len(splits.train) + (len(splits.valid) + len(splits.test)) // 2 == 12
@@ -61,7 +61,7 @@ def test_a_data_set_as_its_authors_lay_it_out(tmp_path):
     (lists / "trainlist01.txt").write_text("".join(f"{name} 1\n" for name in names[1:]))
     (lists / "testlist01.txt").write_text(f"{names[0]}\n")
     words = [f"--data_dir={tmp_path}", "--dataset=ucf101", "--clip_length=3", "--views=2", "--valid_fraction=0.3"]
-    splits = PAGE.data(resolve(PAGE, words))
+    splits = PAGE.task.data(resolve(PAGE, words))
     assert splits.spec["dataset"] == "ucf101"
     assert splits.test.names.tolist() == [f"{names[0]} view 0", f"{names[0]} view 1"]
     assert splits.test.arrays["label"].tolist() == [0, 0]
@@ -74,12 +74,12 @@ def test_what_a_file_shows_is_the_mean_of_its_views(own):
     words = ["--clip_length=3", "--views=2", f"--input={own / 'light' / '0.gif'}"]
     flags = resolve(PAGE, words, predict.MODE.settings)
     spec = {"class_names": ["dark", "light"], "image_shape": [3, 16, 16, 3], "views": 2}
-    source, names = PAGE.inputs(flags, spec)
+    source, names = PAGE.task.inputs(flags, spec)
     assert names == [str(own / "light" / "0.gif")]
     # 6 frames, clips of 3: the views start at 0 and 3.
     assert source.arrays["image"][:][..., 0, 0, 0].tolist() == [[200, 201, 202], [203, 204, 205]]
     # Mean logits (0, log 3): probabilities 1/4 and 3/4.
-    (row,) = PAGE.describe({"logits": np.array([[1.0, np.log(3) + 1], [-1, np.log(3) - 1]])}, spec)
+    (row,) = PAGE.task.describe({"logits": np.array([[1.0, np.log(3) + 1], [-1, np.log(3) - 1]])}, spec)
     assert row["class"] == "light"
     assert row["probabilities"]["light"] == pytest.approx(0.75)
 
@@ -97,8 +97,8 @@ def test_what_a_file_shows_is_the_mean_of_its_views(own):
 )
 def test_flags_that_do_not_fit(words, message):
     with pytest.raises(FlagError, match=message):
-        PAGE.check(resolve(PAGE, words))
-    PAGE.check(resolve(PAGE, ["--clip_length=9", "--short=loop"]))
+        PAGE.task.check(resolve(PAGE, words))
+    PAGE.task.check(resolve(PAGE, ["--clip_length=9", "--short=loop"]))
 
 
 @pytest.mark.slow(only=["two_stream", "r2plus1d_18"])
@@ -128,7 +128,7 @@ def test_slow_fusion_starts_from_inflated_weights(monkeypatch):
     phase = earlier_run.EarlierPhase(flags, {"class_names": ["a", "b"]}, single)
     monkeypatch.setattr(earlier_run, "load", lambda folder: phase)
     state = ModelState(0, 0, params("slow"), None, {})
-    slow = PAGE.start(setup)(state).params
+    slow = PAGE.task.start(setup)(state).params
     for tap in range(3):
         np.testing.assert_allclose(slow["net"]["conv1"]["kernel"][tap], single["net"]["conv1"]["kernel"] / 3, rtol=1e-6)
     np.testing.assert_array_equal(slow["logits"]["kernel"], single["logits"]["kernel"])

@@ -128,4 +128,4 @@ def test_a_task_gives_modules_and_plain_values_to_its_pages():
     assert dino.experiment.merged.modules == {"head": DINONet}
     assert mixmatch.experiment.task.plain == classifier_panels.PLAIN
     own = with_task(mixmatch.experiment, plain={"weight_decay": 0.0})
-    assert own.plain == {"weight_decay": 0.0}
+    assert own.task.plain == {"weight_decay": 0.0}

@@ -14,7 +14,7 @@ from experiments.sequence.language_model import experiment as language_model
 
 
 def splits(page, path, *words):
-    return page.data(resolve(page, ["--smoke", "--dataset=file", f"--data_dir={path}", *words]))
+    return page.task.data(resolve(page, ["--smoke", "--dataset=file", f"--data_dir={path}", *words]))
 
 
 @pytest.mark.parametrize("page", [char_rnn, language_model])
@@ -42,7 +42,7 @@ def test_a_file_of_prompts_has_a_prompt_a_line(tmp_path):
     """U+FEFF in front is no character, and U+2028 is one and ends no line."""
     (tmp_path / "prompts.txt").write_text("\ufeffa\u2028b\n\nb\n", encoding="utf-8")
     flags = Flags({"input": str(tmp_path / "prompts.txt"), "temperatures": (0.0,), "num_samples": 1})
-    source, names = language_model.inputs(flags, {"vocabulary": "ab\u2028"})
+    source, names = language_model.task.inputs(flags, {"vocabulary": "ab\u2028"})
     assert source.arrays["prompt"].tolist() == [[0, 2, 1], [1, 0, 0]]
     assert len(names) == 2
 

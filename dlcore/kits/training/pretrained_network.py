@@ -23,6 +23,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dlcore.data.normalization import normalizer
 from dlcore.experiment.catalog import find_experiment
+from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.origin import PUBLISHED, Origin, check_origins, check_saved, read_origin
 from dlcore.experiment.resolve import read_config
@@ -157,7 +158,7 @@ def classifier_origin(source: str | Path | None, argument: str, headless: bool =
     found = read_origin(PACKED if source is None else source, argument)
     if found.page is not None:
         experiment = find_experiment(found.page)
-        if found.class_names is None or getattr(experiment, "model", None) is None:
+        if found.class_names is None or not isinstance(experiment, Experiment) or experiment.merged.model is None:
             more = ", or of a page with a backbone of the zoo" if headless else ""
             raise ValueError(f"{found.name}: a run of {found.page}; allowed: runs of a classifier{more}")
         if not headless and found.page.partition(".")[0] in _BACKBONE_TOPICS:

@@ -1,6 +1,5 @@
 """Samples as files: as many as asked for, of a class and of a seed; the same of every page that generates images."""
 
-import dataclasses
 from importlib import import_module
 from types import SimpleNamespace
 
@@ -111,7 +110,7 @@ def test_impossible_samples_are_refused(words, message, untrained, capsys):
 
 
 def test_a_number_of_samples_beside_files_is_refused(untrained, capsys):
-    experiment = dataclasses.replace(NOISE, inputs=lambda flags, spec: None)
+    experiment = with_task(NOISE, inputs=lambda flags, spec: None)
     assert run(experiment, ["--mode=predict", "--num_drawn=2", "--input=a.png"]) == 2
     assert "--num_drawn=2: beside --input=a.png; allowed: one of them" in capsys.readouterr().err
 

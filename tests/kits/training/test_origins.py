@@ -98,12 +98,12 @@ def test_published_weights_have_their_own_normalization(tmp_path):
     save_weights(tmp_path / "known", {"x": np.zeros(1)}, {"model": "mixer_s16_224"})
     save_weights(tmp_path / "given", {"x": np.zeros(1)}, {"model": "resnet18", "mean": [0.3] * 3, "std": [0.7] * 3})
     assert read_origin(tmp_path / "known", "init_from").mean == (0.5, 0.5, 0.5)
-    found = supervised.settings["init_from"].origin(
+    found = supervised.merged.settings["init_from"].origin(
         resolve(supervised, ["--model=resnet18", f"--init_from={tmp_path / 'given'}"])
     )
     assert (found.mean, found.std) == ((0.3,) * 3, (0.7,) * 3)
     with pytest.raises(ValueError, match="weights of resnet18; allowed: of resnet34"):
-        supervised.settings["init_from"].origin(
+        supervised.merged.settings["init_from"].origin(
             resolve(supervised, ["--model=resnet34", f"--init_from={tmp_path / 'given'}"])
         )
 
@@ -119,8 +119,8 @@ def test_published_weights_have_their_own_normalization(tmp_path):
 def test_patterns_are_checked_without_data(words, message):
     flags = resolve(fine_tuning, ["--init_from=none", *words])
     with pytest.raises(FlagError, match=message):
-        fine_tuning.check(flags)
-    fine_tuning.check(resolve(fine_tuning, ["--init_from=none"]))
+        fine_tuning.task.check(flags)
+    fine_tuning.task.check(resolve(fine_tuning, ["--init_from=none"]))
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def weights(sources):
 
 @pytest.fixture(scope="module")
 def splits():
-    return supervised.data(resolve(supervised, []))
+    return supervised.task.data(resolve(supervised, []))
 
 
 def setup_of(experiment, splits, *words):
@@ -70,7 +70,7 @@ def assert_half_close(a, b):
 def test_a_run_starts_from_it(kind, sources, weights, splits):
     setup = setup_of(supervised, splits, *MODEL, f"--init_from={sources[kind]}")
     state = jax.jit(supervised.build(setup).init)(jax.random.key(0), splits.train[:2])
-    state = supervised.start(setup)(state)
+    state = supervised.task.start(setup)(state)
     assert_half_close({"params": state.params, **state.model_state}, dict(weights))
 
 
@@ -84,7 +84,7 @@ def test_a_classifier_starts_from_the_encoder_of_contrastive_learning(tmp_path, 
     setup = setup_of(supervised, splits, *MODEL, f"--init_from={tmp_path}")
     state = jax.jit(supervised.build(setup).init)(jax.random.key(0), splits.train[:2])
     capsys.readouterr()
-    started = supervised.start(setup)(state)
+    started = supervised.task.start(setup)(state)
     assert "gives all but the head (params/head/bias, params/head/kernel)" in capsys.readouterr().out
     resolved = ResolvedRun(moco, resolve(moco, [f"--run={tmp_path}"]))
     spec = resolved.config()["spec"]
@@ -101,7 +101,7 @@ def test_a_classifier_starts_from_the_encoder_of_contrastive_learning(tmp_path, 
         load_network(tmp_path)
     setup = setup_of(supervised, splits, *MODEL, "--model.width=8", f"--init_from={tmp_path}")
     with pytest.raises(ValueError, match=r"does not fit the model: .* is \(4,\), not \(8,\)"):
-        supervised.start(setup)(jax.eval_shape(supervised.build(setup).init, jax.random.key(0), splits.train[:2]))
+        supervised.task.start(setup)(jax.eval_shape(supervised.build(setup).init, jax.random.key(0), splits.train[:2]))
 
 
 @pytest.mark.slow
@@ -110,7 +110,7 @@ def test_a_student_learns_from_it(kind, sources, weights, splits):
     setup = setup_of(distillation, splits, f"--network={sources[kind]}")
     learner = distillation.build(setup)
     state = jax.eval_shape(learner.init, jax.random.key(0), splits.train[:2])
-    started = distillation.start(setup)(state)
+    started = distillation.task.start(setup)(state)
     assert_half_close(started.teacher, weights)
     assert jax.tree.structure(state.teacher) == jax.tree.structure(started.teacher)
     jax.eval_shape(learner.update, started, splits.train[:2])
@@ -211,4 +211,4 @@ def test_networks_that_do_not_fit_are_one_clear_error(sources, splits):
         distillation.build(setup)
     setup = setup_of(supervised, splits, "--model=mlp", f"--init_from={sources['packed']}")
     with pytest.raises(ValueError, match=r"init_from=.*: weights of resnet8_cifar; allowed: of mlp"):
-        supervised.start(setup)(None)
+        supervised.task.start(setup)(None)
