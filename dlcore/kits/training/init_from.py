@@ -5,7 +5,6 @@ python -m experiments.detection.mask_rcnn --dataset=coco --data_dir=D --init_fro
 
 import functools
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,7 +14,7 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.origin import Origin, Start, read_origin
 from dlcore.experiment.setting import Setting
-from dlcore.kits.training import earlier_run, optimizer, pretrained_network
+from dlcore.kits.training import optimizer, pretrained_network
 from dlcore.models.registry import kind_of
 from dlcore.optim.ema import init_average
 
@@ -187,30 +186,21 @@ def _gives_classes(variables: dict, load: Callable) -> bool:
 
 def _load(source: str) -> tuple[str | None, dict, list[str] | None]:
     """Load (model name, variables, class names) of the weights."""
-    weights_origin = read_origin(source, "init_from")
-    if weights_origin.page is None and kind_of(weights_origin.model) in ("detection", "segmentation"):
-        from dlcore.run.weights import load_weights
-
-        return _backbone(weights_origin), load_weights(weights_origin.path)[1], None
-    if weights_origin.page is None:
-        network = pretrained_network.load_network(source, "init_from")
-        return network.name, network.variables, list(network.class_names)
-    pretext = weights_origin.page.startswith("self_supervised.")  # its other modules are of no use here
+    found = read_origin(source, "init_from")
+    pretext = (found.page or "").startswith("self_supervised.")
     if pretext:
         pretrained_network.classifier_origin(source, "init_from", headless=True)
-    phase = earlier_run.load(Path(source))
-    variables = {"params": phase.params, **phase.model_state}
-    if pretext:
-        backbones = {kind: modules["backbone"] for kind, modules in variables.items() if "backbone" in modules}
-        return weights_origin.model, {kind: {"backbone": layers} for kind, layers in backbones.items()}, None
-    return weights_origin.model, variables, phase.spec.get("class_names")
+    variables = pretrained_network.variables_of(found)
+    if pretext:  # its other modules are of no use here
+        return found.model, headless(variables), None
+    return _backbone(found), variables, None if found.class_names is None else list(found.class_names)
 
 
 def _in_modules(
     weights_model: str | None, variables: dict, classes: Any, model: str | None, target: dict, name: str
 ) -> tuple[dict, list[str] | None]:
     """Return the variables in modules named as in `target`, and their class names."""
-    if not variables["params"].keys() & target["params"].keys() and "backbone" in target["params"]:
+    if weights_model is not None and "backbone" not in variables["params"] and "backbone" in target["params"]:
         variables = {kind: {"backbone": layers} for kind, layers in variables.items()}  # a classifier
     if "backbone" in variables["params"].keys() & target["params"].keys() and weights_model != model:
         raise ValueError(f"{name}: its backbone is {weights_model}; allowed: {model}, as --model here")
