@@ -38,6 +38,7 @@ from dlcore.generative.pixels import normalize
 from dlcore.kits.training import init_from, optimizer, pretrained_network
 from dlcore.main import main
 from dlcore.models import create_model
+from dlcore.run.weights import fit_modules
 from dlcore.transfer import domain_adaptation
 from dlcore.transfer.advice import Setting as TransferSetting
 from dlcore.transfer.advice import name_setting
@@ -179,9 +180,7 @@ def start(setup: Setup) -> Start | None:
     def fitted(state):
         given = {kind: {"backbone": layers} for kind, layers in load().variables.items()}
         wanted = {"params": state.params["adapted"], **getattr(state, "model_state", {})}
-        return init_from.fit_modules(
-            init_from.headless(given), init_from.headless(wanted), False, f"init_from={source!r}"
-        )[0]
+        return fit_modules(init_from.headless(given), init_from.headless(wanted), False, f"init_from={source!r}")[0]
 
     def replace(state):
         weights = fitted(state)

@@ -17,8 +17,9 @@ from dlcore.experiment.setting import Setting
 from dlcore.kits.training import optimizer, pretrained_network
 from dlcore.models.registry import kind_of
 from dlcore.optim.ema import init_average
+from dlcore.run.weights import fit_modules
 
-__all__ = ["SETTINGS", "fit_modules", "headless", "origin", "start", "start_backbone"]
+__all__ = ["SETTINGS", "headless", "origin", "start", "start_backbone"]
 
 SETTINGS = {
     "init_from": Setting(
@@ -205,52 +206,3 @@ def _in_modules(
     if "backbone" in variables["params"].keys() & target["params"].keys() and weights_model != model:
         raise ValueError(f"{name}: its backbone is {weights_model}; allowed: {model}, as --model here")
     return variables, classes
-
-
-def fit_modules(weights: Any, variables: Any, same_classes: bool, name: str = "weights") -> tuple[Any, list[str]]:
-    """Replace initial weights by trained ones, module by module.
-
-    A module is a key of `params`, such as backbone or mask_head. Modules that only one of the two networks has do not
-    change, nor do a backbone's head and unused stages.
-
-    Args:
-      weights: collection -> module -> tree of arrays.
-      variables: the initial variables, in the same form.
-      same_classes: False lets leaves differ in their last axis, the axis of the classes; these layers keep their
-        initial values.
-      name: name of the argument, for the error.
-
-    Returns:
-      (the variables with the weights, the modules and layers that keep their initial values).
-
-    Raises:
-      ValueError: there is no common module, or a common module's leaf is missing, left over or of another shape.
-    """
-    from dlcore.run.sharding import leaf_paths, path_of
-
-    common = weights["params"].keys() & variables["params"].keys()
-    if not common:
-        has, wants = (", ".join(sorted(tree["params"])) for tree in (weights, variables))
-        raise ValueError(f"{name}: has the modules {has}; allowed: weights with one or more of {wants}")
-    leaves = {p: leaf for p, leaf in leaf_paths(weights) if p.split("/")[1] in common}
-    targets = {p: leaf for p, leaf in leaf_paths(variables) if p.split("/")[1] in common}
-    differ = {p for p in leaves.keys() & targets.keys() if leaves[p].shape != targets[p].shape}
-    class_layers = {_layer(p) for p in differ if not same_classes and leaves[p].shape[:-1] == targets[p].shape[:-1]}
-    anew = {p for p in targets if _layer(p) in class_layers}
-    problems = [f"{p} is missing" for p in targets if p not in leaves]
-    problems += [f"{p} is left over" for p in leaves if p not in targets and p.split("/")[1] != "backbone"]
-    problems += [f"{p} is {leaves[p].shape}, not {targets[p].shape}" for p in sorted(differ - anew)]
-    if problems:
-        more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
-        raise ValueError(f"{name}: {'; '.join(problems[:_NAMED])}{more}; allowed: weights of the same layers")
-
-    def leaf_of(path: tuple, leaf: Any) -> Any:
-        name_of_leaf = path_of(path)
-        return leaves[name_of_leaf].astype(leaf.dtype) if name_of_leaf in targets and name_of_leaf not in anew else leaf
-
-    initial = sorted({*(variables["params"].keys() - common), *(layer.split("/", 1)[1] for layer in class_layers)})
-    return jax.tree_util.tree_map_with_path(leaf_of, variables), initial
-
-
-def _layer(path: str) -> str:
-    return path.rpartition("/")[0]

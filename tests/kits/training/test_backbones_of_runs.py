@@ -14,9 +14,9 @@ from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
 from dlcore.kits.training import earlier_run, init_from
-from dlcore.kits.training.init_from import fit_modules
 from dlcore.kits.training.pretrained_network import backbone_of, classifier_origin, load_network
 from dlcore.main import main
+from dlcore.run.weights import fit_modules
 from dlcore.semi_supervised.twin import TwinState
 from experiments.self_supervised.mae import experiment as mae
 from experiments.self_supervised.rotation import experiment as rotation

@@ -13,10 +13,9 @@ from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.run_data import load_data
 from dlcore.kits.training import init_from
-from dlcore.kits.training.init_from import fit_modules
 from dlcore.models import create_model, from_pretrained
 from dlcore.run import fit
-from dlcore.run.weights import save_weights
+from dlcore.run.weights import fit_modules, save_weights
 from experiments.detection.localization import experiment as localization
 from experiments.detection.single_stage import experiment as single_stage
 from experiments.segmentation.unet import experiment as unet
