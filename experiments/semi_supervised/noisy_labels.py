@@ -54,14 +54,13 @@ def build(setup: Setup):
     )
 
 
-def origin(flags):
-    """Read where the weights of `--init_from` come from."""
+def check(flags):
+    """Check that two networks that learn from each other do not start equal."""
     if flags.init_from is not None and flags.technique == "co_teaching":
         raise FlagError(
             f"--init_from={flags.init_from}: both networks of --technique=co_teaching would start and stay equal; "
             f"allowed: the other techniques"
         )
-    return backbone.origin(flags)
 
 
 def encoder(setup: Setup):
@@ -121,7 +120,7 @@ experiment = Experiment(
     model="resnet8_cifar",
     settings={
         **labeled_images.SETTINGS,
-        "init_from": backbone.SETTINGS["init_from"]._replace(origin=lambda flags: origin(flags)),
+        **backbone.SETTINGS,
         **{name: setting for name, setting in optimizer.SETTINGS.items() if name not in ("ema", "accumulate")},
         "noise": Setting(
             "symmetric", "a wrong label is any other class, or the next one (asymmetric)", Noise, essential=True
@@ -152,6 +151,7 @@ experiment = Experiment(
     expected_loss=expected_loss,
     plain=classifier_panels.PLAIN | {"noise_rate": 0.0},
     hooks=lambda setup: [KeepBest()],
+    check=check,
     start=start,
     encoder=encoder,
     inputs=prediction.inputs,

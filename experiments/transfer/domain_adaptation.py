@@ -35,7 +35,7 @@ from dlcore.experiment.origin import Origin, Start
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.generative.pixels import normalize
-from dlcore.kits.training import init_from, optimizer, pretrained_network
+from dlcore.kits.training import backbone, init_from, optimizer, pretrained_network
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.run.weights import fit_modules
@@ -122,12 +122,9 @@ def data(flags: Flags) -> Splits:
 
 
 def origin(flags: Flags) -> Origin | None:
-    if flags.init_from is None:
-        return None
-    found = pretrained_network.classifier_origin(flags.init_from, "init_from", headless=True)
-    if flags.model not in (None, found.model):
-        raise FlagError(f"--init_from={flags.init_from}: a {found.model}; allowed: of --model={flags.model}")
-    pretrained_network.check_fits(found, channels=3)
+    found = backbone.origin(flags)
+    if found is not None:
+        pretrained_network.check_fits(found, channels=3)
     return found
 
 
@@ -138,11 +135,11 @@ def network(setup: Setup):
         return AdaptationNet(num_classes, **flags.group("net"), dtype=setup.dtype), normalize
     fields = {"num_classes": 1, "dtype": setup.dtype}
     if found is None:
-        backbone, prepare = create_model(flags.model, **fields), normalize
+        body, prepare = create_model(flags.model, **fields), normalize
     else:
-        backbone = pretrained_network.model_of(found, **fields)
+        body = pretrained_network.model_of(found, **fields)
         prepare = normalizer(found.mean, found.std, dtype=setup.dtype)
-    return BackboneAdaptationNet(backbone, num_classes, flags.group("net")["width"], setup.dtype), prepare
+    return BackboneAdaptationNet(body, num_classes, flags.group("net")["width"], setup.dtype), prepare
 
 
 def build(setup: Setup):

@@ -98,7 +98,7 @@ def origin(flags: Flags) -> Origin | None:
     """Read the origin of the weights of `--init_from`.
 
     Args:
-      flags: `init_from`, `model` and its fields.
+      flags: `init_from`, `model` and its fields; a `model` of None is that of the weights.
 
     Returns:
       The origin; None without `--init_from`.
@@ -111,8 +111,9 @@ def origin(flags: Flags) -> Origin | None:
     if flags.init_from is None:
         return None
     weights_origin = classifier_origin(flags.init_from, "init_from", headless=True)
-    if weights_origin.model != flags.model:
-        raise ValueError(f"{weights_origin.name}: weights of {weights_origin.model}; allowed: of {flags.model}")
+    if flags.model not in (None, weights_origin.model):
+        problem = f"weights of {weights_origin.model}; allowed: of {flags.model}, as --model here"
+        raise ValueError(f"{weights_origin.name}: {problem}")
     return adapt_normalization(weights_origin, flags.group("model"))
 
 
