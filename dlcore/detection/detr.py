@@ -14,7 +14,7 @@ the same object. Attention maps are in the collection "intermediates", as `cross
 """
 
 from functools import partial
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -64,6 +64,9 @@ class DETR(nn.Module):
       dropout_rate: dropout rate in training, of the attentions' weights and outputs and of the perceptrons.
       dtype: dtype of the computation; None for that of the input.
     """
+
+    map_fields: ClassVar[tuple[str, ...]] = ("stage",)
+    """Fields that name maps of the backbone."""
 
     backbone: nn.Module
     num_classes: int

@@ -10,7 +10,7 @@ image, the head once a region. Outputs, decoded boxes and losses equal torchvisi
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -151,6 +151,9 @@ class FasterRCNN(nn.Module):
       non_local: pass the last stage through a non-local block, the identity at first (Wang et al. 2018,
         arXiv:1711.07971, section 5.2).
     """
+
+    map_fields: ClassVar[tuple[str, ...]] = ("stages",)
+    """Fields that name maps of the backbone."""
 
     backbone: nn.Module
     num_classes: int

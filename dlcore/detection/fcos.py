@@ -11,7 +11,7 @@ whole batch, over all devices.
 """
 
 from functools import partial
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -69,6 +69,9 @@ class FCOS(nn.Module):
       prior_probability: class scores at initialization.
       dtype: dtype of the computation; None for that of the input.
     """
+
+    map_fields: ClassVar[tuple[str, ...]] = ("stages",)
+    """Fields that name maps of the backbone."""
 
     backbone: nn.Module
     num_classes: int

@@ -11,7 +11,7 @@ anew, and a plain average forgets places. Images without a box have no part in t
 there is nothing.
 """
 
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -59,6 +59,9 @@ class Localizer(nn.Module):
       channels: number of channels of the convolution that the heads share.
       dtype: dtype of the computation; None for that of the input.
     """
+
+    map_fields: ClassVar[tuple[str, ...]] = ("stage",)
+    """Fields that name maps of the backbone."""
 
     backbone: nn.Module
     num_classes: int

@@ -13,7 +13,7 @@ here, as in Fast R-CNN; with `classifier="svm"` the scores are SVMs', and the hi
 backbone's batch statistics are fixed, as those of pretrained backbones are.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -56,6 +56,9 @@ class RCNN(nn.Module):
       box_channels: number of channels of the dense layers.
       dtype: dtype of the computation; None for that of the input.
     """
+
+    map_fields: ClassVar[tuple[str, ...]] = ("stage",)
+    """Fields that name maps of the backbone."""
 
     backbone: nn.Module
     num_classes: int

@@ -16,7 +16,7 @@ whole batch, over all devices.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -165,6 +165,9 @@ class SSD(nn.Module):
       l2_norm: scale the first level at each location to a length that is learned by channel, 20 at first.
       dtype: dtype of the computation; None for that of the input.
     """
+
+    map_fields: ClassVar[tuple[str, ...]] = ("stages",)
+    """Fields that name maps of the backbone."""
 
     backbone: nn.Module
     num_classes: int

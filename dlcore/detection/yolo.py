@@ -16,7 +16,7 @@ the image, so that the boxes have different sizes to specialize from.
 """
 
 from functools import partial
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -106,6 +106,9 @@ class YOLO(nn.Module):
       num_groups: number of groups of their group normalization; None for no normalization.
       dtype: dtype of the computation; None for that of the input.
     """
+
+    map_fields: ClassVar[tuple[str, ...]] = ("stage",)
+    """Fields that name maps of the backbone."""
 
     backbone: nn.Module
     num_classes: int

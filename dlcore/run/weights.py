@@ -5,6 +5,7 @@ python -m experiments.classification.supervised --model=resnet50 --init_from=wei
 """
 
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from dlcore.run.json_files import read_json
 from dlcore.run.orbax_output import stderr_kept_on_success
 from dlcore.run.sharding import leaf_paths, path_of
 
-__all__ = ["fit_weights", "load_weights", "save_weights"]
+__all__ = ["fit_modules", "fit_weights", "load_weights", "save_weights"]
 
 ABOUT, VARIABLES, CHECKSUMS = "model.json", "variables", "checksums"
 NAMED = 5
@@ -94,20 +95,72 @@ def fit_weights(weights: Any, variables: Any, name: str = "weights") -> tuple[An
       ValueError: other leaves are missing, left over or of another shape; the message names a few.
     """
     leaves, targets = dict(leaf_paths(weights)), dict(leaf_paths(variables))
-    differ = [path for path in targets if path not in leaves or leaves[path].shape != targets[path].shape]
-    kept_paths = [path for path in differ if "head" in path.split("/")]
-    mismatches = [f"{path} is missing" for path in differ if path not in leaves and path not in kept_paths]
-    mismatches += [f"{path} is left over" for path in leaves if path not in targets]
-    mismatches += [
-        f"{p} is {leaves[p].shape}, not {targets[p].shape}" for p in differ if p in leaves and p not in kept_paths
+    initial = [
+        path
+        for path, leaf in targets.items()
+        if "head" in path.split("/") and (path not in leaves or leaves[path].shape != leaf.shape)
     ]
-    if mismatches:
-        more = f"; and {len(mismatches) - NAMED} more" if len(mismatches) > NAMED else ""
-        raise ValueError(
-            f"{name}: does not fit the model: {'; '.join(mismatches[:NAMED])}{more}; allowed: weights of the same model"
-        )
+    return _replace(leaves, variables, targets, initial, leaves, f"{name}: does not fit the model", "model"), initial
 
-    def fitted(path: tuple, leaf: Any) -> Any:
-        return leaf if path_of(path) in kept_paths else leaves[path_of(path)].astype(leaf.dtype)
 
-    return jax.tree_util.tree_map_with_path(fitted, variables), kept_paths
+def fit_modules(weights: Any, variables: Any, same_classes: bool, name: str = "weights") -> tuple[Any, list[str]]:
+    """Replace initial weights by trained ones, module by module.
+
+    A module is a key of `params`, such as backbone or mask_head. Modules that only one of the two networks has do not
+    change, nor do a backbone's head and unused stages.
+
+    Args:
+      weights: collection -> module -> tree of arrays.
+      variables: the initial variables, in the same form.
+      same_classes: False lets leaves differ in their last axis, the axis of the classes; these layers keep their
+        initial values.
+      name: name of the argument, for the error.
+
+    Returns:
+      (the variables with the weights, the modules and layers that keep their initial values).
+
+    Raises:
+      ValueError: there is no common module, or a common module's leaf is missing, left over or of another shape.
+    """
+    common = weights["params"].keys() & variables["params"].keys()
+    if not common:
+        has, wants = (", ".join(sorted(tree["params"])) for tree in (weights, variables))
+        raise ValueError(f"{name}: has the modules {has}; allowed: weights with one or more of {wants}")
+    leaves = {path: leaf for path, leaf in leaf_paths(weights) if path.split("/")[1] in common}
+    targets = {path: leaf for path, leaf in leaf_paths(variables) if path.split("/")[1] in common}
+    class_layers = {
+        _layer(path)
+        for path, leaf in targets.items()
+        if not same_classes and path in leaves and leaves[path].shape != leaf.shape
+        if leaves[path].shape[:-1] == leaf.shape[:-1]
+    }
+    initial = [path for path in targets if _layer(path) in class_layers]
+    required = [path for path in leaves if path.split("/")[1] != "backbone"]
+    fitted = _replace(leaves, variables, targets, initial, required, name, "layers")
+    return fitted, sorted({*(variables["params"].keys() - common), *(x.split("/", 1)[1] for x in class_layers)})
+
+
+def _replace(
+    leaves: dict, variables: Any, targets: dict, initial: Sequence[str], required: Iterable[str], what: str, same: str
+) -> Any:
+    """Replace the targets, but for those that keep their initial values, if they fit and no required leaf is left."""
+    needed = {path: leaf for path, leaf in targets.items() if path not in initial}
+    problems = [f"{path} is missing" for path in needed if path not in leaves]
+    problems += [f"{path} is left over" for path in required if path not in targets]
+    problems += [
+        f"{path} is {leaves[path].shape}, not {leaf.shape}"
+        for path, leaf in needed.items()
+        if path in leaves and leaves[path].shape != leaf.shape
+    ]
+    if problems:
+        more = f"; and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
+        raise ValueError(f"{what}: {'; '.join(problems[:NAMED])}{more}; allowed: weights of the same {same}")
+
+    def leaf_of(path: tuple, leaf: Any) -> Any:
+        return leaves[path_of(path)].astype(leaf.dtype) if path_of(path) in needed else leaf
+
+    return jax.tree_util.tree_map_with_path(leaf_of, variables)
+
+
+def _layer(path: str) -> str:
+    return path.rpartition("/")[0]

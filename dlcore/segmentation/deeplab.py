@@ -11,7 +11,7 @@ The rates are those of a map of stride 8; half of them suit one of stride 16. Th
 `deeplabv3_resnet50`: a ResNet whose last two stages are dilated (`ResNet.dilate`), an auxiliary FCN head on the third.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -133,6 +133,9 @@ class DeepLabV3(nn.Module):
       dtype: dtype of the computation; None: the type that x and the parameters promote to.
       axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
+
+    map_fields: ClassVar[tuple[str, ...]] = ("stage", "aux_stage")
+    """Fields that name maps of the backbone."""
 
     backbone: nn.Module
     num_classes: int

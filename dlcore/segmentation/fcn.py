@@ -12,7 +12,7 @@ odd sizes are cut at the end, where stride-2 layers rounded up, not in the middl
 """
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -93,6 +93,9 @@ class FCN(nn.Module):
       dtype: dtype of the computation; None: the type that x and the parameters promote to.
       axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
+
+    map_fields: ClassVar[tuple[str, ...]] = ("stage", "skips", "aux_stage")
+    """Fields that name maps of the backbone."""
 
     backbone: nn.Module
     num_classes: int

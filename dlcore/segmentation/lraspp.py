@@ -10,7 +10,7 @@ There `fine` is the map behind the first block of stride 8 (`stage3_first`, by `
 the last one, of stride 16 by dilation (`MobileNetV3.dilate`).
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 from flax import linen as nn
@@ -74,6 +74,9 @@ class LRASPP(nn.Module):
       dtype: dtype of the computation; None: the type that x and the parameters promote to.
       axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
+
+    map_fields: ClassVar[tuple[str, ...]] = ("fine", "coarse")
+    """Fields that name maps of the backbone."""
 
     backbone: nn.Module
     num_classes: int

@@ -9,7 +9,7 @@ The backbone is dilated as DeepLab's, with an auxiliary head on its third stage.
 centers; the paper's code aligns the corners.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -74,6 +74,9 @@ class PSPNet(nn.Module):
       dtype: dtype of the computation; None: the type that x and the parameters promote to.
       axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
+
+    map_fields: ClassVar[tuple[str, ...]] = ("stage", "aux_stage")
+    """Fields that name maps of the backbone."""
 
     backbone: nn.Module
     num_classes: int

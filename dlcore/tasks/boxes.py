@@ -82,7 +82,6 @@ class StretchedBoxes(Task):
     plain = {"flip": "none", "zoom": (1.0, 1.0), "weight_decay": 0.0, "ema": None}
     packages = ("pycocotools",)
     start = staticmethod(init_from.start)
-    check = staticmethod(backbone.check_stages)
     inputs = staticmethod(box_results.inputs)
     describe = staticmethod(box_results.describe)
     write = staticmethod(box_results.write)
@@ -106,6 +105,17 @@ class StretchedBoxes(Task):
           {flag: setting}.
         """
         return {**super().settings(), **init_from.SETTINGS}
+
+    def check(self, flags: Flags) -> None:
+        """Check that the backbone has the maps that the network reads.
+
+        Args:
+          flags: resolved settings, with those of the task.
+
+        Raises:
+          FlagError: it lacks one.
+        """
+        backbone.check_stages(self.modules, flags)
 
     def data(self, flags: Flags) -> Splits:
         """Load the splits by name, with what the heads of the detector learn; see `data`.

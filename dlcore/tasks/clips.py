@@ -21,11 +21,12 @@ from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
 from dlcore.kits.images import prediction
-from dlcore.kits.training import earlier_run, init_from, optimizer
+from dlcore.kits.training import earlier_run, optimizer
 from dlcore.kits.video.clip_splits import ClipLabel, drawn_clips, own_videos
 from dlcore.learner import Evaluator, Range
 from dlcore.models.video_resnet import VIDEO_MODELS
 from dlcore.modes.report_context import ReportContext
+from dlcore.run.weights import fit_modules
 from dlcore.video.fusion import C3D, ClipClassifier, inflate
 from dlcore.video.slowfast import SlowFast
 from dlcore.video.two_stream import TwoStreamClips
@@ -201,9 +202,7 @@ class Clips(Task):
             phase = earlier_run.load(Path(source))
             same = phase.spec.get("class_names") == list(setup.spec["class_names"])
             weights = inflate({"params": phase.params}, setup.flags.group("net")["temporal"])
-            return init_from.fit_modules(weights, {"params": state.params}, same, f"inflate_from={source!r}")[0][
-                "params"
-            ]
+            return fit_modules(weights, {"params": state.params}, same, f"inflate_from={source!r}")[0]["params"]
 
         def replace(state: Any) -> Any:
             params = fitted(state)

@@ -84,7 +84,6 @@ class Masks(Task):
     headline = "mean_iou"
     loss_tolerance = 0.25
     start = staticmethod(init_from.start)
-    check = staticmethod(backbone.check_stages)
     inputs = staticmethod(prediction.stretched_inputs)
     describe = staticmethod(mask_results.describe)
     write = staticmethod(mask_results.write)
@@ -98,6 +97,17 @@ class Masks(Task):
           {flag: setting}.
         """
         return {**super().settings(), **init_from.SETTINGS}
+
+    def check(self, flags: Flags) -> None:
+        """Check that the backbone has the maps that the network reads.
+
+        Args:
+          flags: resolved settings, with those of the task.
+
+        Raises:
+          FlagError: it lacks one.
+        """
+        backbone.check_stages(self.modules, flags)
 
     def data(self, flags: Flags) -> Splits:
         """Load the splits by name, with the statistics of the training split.

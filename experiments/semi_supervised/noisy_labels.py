@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 from dlcore.evaluators.fine_tuning import Encoder
 from dlcore.experiment import Experiment, Flags, Setup, Splits
-from dlcore.experiment.origin import Origin, Start
+from dlcore.experiment.origin import Start
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.kits.self_supervised import encoders
 from dlcore.kits.training import backbone, optimizer
@@ -31,16 +31,6 @@ from dlcore.main import main
 from dlcore.semi_supervised import noisy_labels
 from dlcore.semi_supervised.noisy_labels import KeepBest, Noise, corrupt_labels, transition_matrix
 from dlcore.tasks.labeled_images import LabeledImages
-
-
-def origin(flags: Flags) -> Origin | None:
-    """Read where the weights of `--init_from` come from."""
-    if flags.init_from is not None and flags.technique == "co_teaching":
-        raise FlagError(
-            f"--init_from={flags.init_from}: both networks of --technique=co_teaching would start and stay equal; "
-            f"allowed: the other techniques"
-        )
-    return backbone.origin(flags)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +49,16 @@ class NoisyLabels(LabeledImages):
     plain: ClassVar[dict[str, Any]] = LabeledImages.plain | {"noise_rate": 0.0}
 
     def settings(self) -> dict[str, Setting]:
-        return {**super().settings(), "init_from": backbone.SETTINGS["init_from"]._replace(origin=origin)}
+        return {**super().settings(), **backbone.SETTINGS}
+
+    def check(self, flags: Flags) -> None:
+        """Check that two networks that learn from each other do not start equal."""
+        super().check(flags)
+        if flags.init_from is not None and flags.technique == "co_teaching":
+            raise FlagError(
+                f"--init_from={flags.init_from}: both networks of --technique=co_teaching would start and stay equal; "
+                f"allowed: the other techniques"
+            )
 
     def data(self, flags: Flags) -> Splits:
         splits = super().data(flags)

@@ -37,10 +37,11 @@ from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
 from dlcore.generative.pixels import normalize
-from dlcore.kits.training import init_from, optimizer, pretrained_network
+from dlcore.kits.training import backbone, init_from, optimizer, pretrained_network
 from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.models import create_model
+from dlcore.run.weights import fit_modules
 from dlcore.transfer import domain_adaptation
 from dlcore.transfer.advice import Setting as TransferSetting
 from dlcore.transfer.advice import name_setting
@@ -76,12 +77,9 @@ def patches_of(flags: Flags, split: str, side: int) -> np.ndarray:
 
 
 def origin(flags: Flags) -> Origin | None:
-    if flags.init_from is None:
-        return None
-    found = pretrained_network.classifier_origin(flags.init_from, "init_from", headless=True)
-    if flags.model not in (None, found.model):
-        raise FlagError(f"--init_from={flags.init_from}: a {found.model}; allowed: of --model={flags.model}")
-    pretrained_network.check_fits(found, channels=3)
+    found = backbone.origin(flags)
+    if found is not None:
+        pretrained_network.check_fits(found, channels=3)
     return found
 
 
@@ -92,11 +90,11 @@ def network(setup: Setup):
         return AdaptationNet(num_classes, **flags.group("net"), dtype=setup.dtype), normalize
     fields = {"num_classes": 1, "dtype": setup.dtype}
     if found is None:
-        backbone, prepare = create_model(flags.model, **fields), normalize
+        body, prepare = create_model(flags.model, **fields), normalize
     else:
-        backbone = pretrained_network.model_of(found, **fields)
+        body = pretrained_network.model_of(found, **fields)
         prepare = normalizer(found.mean, found.std, dtype=setup.dtype)
-    return BackboneAdaptationNet(backbone, num_classes, flags.group("net")["width"], setup.dtype), prepare
+    return BackboneAdaptationNet(body, num_classes, flags.group("net")["width"], setup.dtype), prepare
 
 
 NETWORK = {
@@ -193,9 +191,7 @@ class TwoDomains(Task):
         def fitted(state):
             given = {kind: {"backbone": layers} for kind, layers in load().variables.items()}
             wanted = {"params": state.params["adapted"], **getattr(state, "model_state", {})}
-            return init_from.fit_modules(
-                init_from.headless(given), init_from.headless(wanted), False, f"init_from={source!r}"
-            )[0]
+            return fit_modules(init_from.headless(given), init_from.headless(wanted), False, f"init_from={source!r}")[0]
 
         def replace(state):
             weights = fitted(state)

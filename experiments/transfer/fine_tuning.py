@@ -86,22 +86,17 @@ SETTINGS = {
 
 def origin(flags: Flags) -> Origin | None:
     """Read where the weights of `--init_from` come from."""
-    if flags.init_from is None:
-        return None
-    source = None if flags.init_from == "cifar10" else flags.init_from
-    found = pretrained_network.classifier_origin(source, "init_from", headless=True)
-    if found.model != flags.model:
-        raise FlagError(f"--init_from={flags.init_from}: a {found.model}; allowed: of --model={flags.model}")
-    return backbone.adapt_normalization(found, flags.group("model"))
+    shipped = flags.init_from == "cifar10"
+    return backbone.origin(flags.replace(init_from=str(pretrained_network.PACKED)) if shipped else flags)
 
 
 def source_network(flags: Flags, channels: int | None = None) -> pretrained_network.TrainedNetwork | None:
     """Load the network that `--init_from` names."""
-    if origin(flags) is None:
+    found = origin(flags)
+    if found is None:
         return None
-    source = None if flags.init_from == "cifar10" else flags.init_from
     channels = None if channels == 1 else channels
-    return pretrained_network.load_network(source, "init_from", channels=channels, headless=True)
+    return pretrained_network.load_network(found.path, "init_from", channels=channels, headless=True)
 
 
 def data(flags: Flags) -> Splits:

@@ -16,6 +16,7 @@ from dlcore.main import main
 from dlcore.tasks import mask_results, masks
 from experiments.detection import fcos as fcos_page
 from experiments.segmentation import deeplab as deeplab_page
+from experiments.segmentation import fcn as fcn_page
 from experiments.segmentation import lraspp as lraspp_page
 from experiments.segmentation import unet
 
@@ -167,6 +168,7 @@ def test_a_run_from_training_to_masks(tmp_path, capsys):
         ),
         (deeplab_page, ["--deeplab.stage=last"], "--model=resnet18: no map last, which --deeplab.stage names; allowed"),
         (lraspp_page, ["--model=mlp"], "--model=mlp: no map stage1, which --lraspp.fine names"),
+        (fcn_page, ["--fcn.skips=layer9"], "--model=resnet18: no map layer9, which --fcn.skips names; allowed"),
         (fcos_page, ["--model=mlp"], "--model=mlp: no map stage3, stage4, which --fcos.stages names"),
     ],
 )

@@ -1,7 +1,7 @@
 """The model of an experiment's flags, and its initial weights."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -28,9 +28,6 @@ SETTINGS = {
         origin=lambda flags: origin(flags),
     ),
 }
-
-_STAGES = ("stage", "stages", "aux_stage", "fine", "coarse")
-"""Fields of detectors and segmenters that name maps of the backbone."""
 
 
 def build(setup: Setup, **fields):
@@ -66,11 +63,13 @@ def build_on(setup: Setup, network: Callable[..., nn.Module], prefix: str, **fie
     return network(num_classes=setup.spec["num_classes"], dtype=setup.dtype, **fields, **setup.flags.group(prefix))
 
 
-def check_stages(flags: Flags) -> None:
+def check_stages(modules: Mapping[str, Callable[..., nn.Module]], flags: Flags) -> None:
     """Check that the backbone of `--model` has the maps that a detector or a segmenter reads.
 
     Args:
-      flags: resolved settings, with `--model`, its fields, and those of the network, such as `--deeplab.stage` or
+      modules: prefix of flags -> class of a network, or a `functools.partial` of it; `map_fields` of the class are the
+        fields that name maps.
+      flags: resolved settings, with `--model`, its fields, and those of the networks, such as `--deeplab.stage` or
         `--fcos.stages`.
 
     Raises:
@@ -84,22 +83,22 @@ def check_stages(flags: Flags) -> None:
         maps = feature_info(create_model(flags.model, **flags.group("model")), (64, 64, 3))
     except Exception:  # other fields are wrong; the network is checked again, on the data
         return
-    for name, value in flags.items():
-        if name.startswith("model.") or name.split(".")[-1] not in _STAGES:
-            continue
-        missing = [stage for stage in ((value,) if isinstance(value, str) else value or ()) if stage not in maps]
-        if missing:
-            raise FlagError(
-                f"--model={flags.model}: no map {', '.join(missing)}, which --{name} names; allowed: --{name} of "
-                f"{', '.join(maps)}, or a model with {', '.join(missing)}"
-            )
+    for prefix, network in modules.items():
+        for field in getattr(getattr(network, "func", network), "map_fields", ()):
+            name, value = f"{prefix}.{field}", flags[f"{prefix}.{field}"]
+            missing = [stage for stage in ((value,) if isinstance(value, str) else value or ()) if stage not in maps]
+            if missing:
+                raise FlagError(
+                    f"--model={flags.model}: no map {', '.join(missing)}, which --{name} names; allowed: --{name} of "
+                    f"{', '.join(maps)}, or a model with {', '.join(missing)}"
+                )
 
 
 def origin(flags: Flags) -> Origin | None:
     """Read the origin of the weights of `--init_from`.
 
     Args:
-      flags: `init_from`, `model` and its fields.
+      flags: `init_from`, `model` and its fields; a `model` of None is that of the weights.
 
     Returns:
       The origin; None without `--init_from`.
@@ -112,8 +111,9 @@ def origin(flags: Flags) -> Origin | None:
     if flags.init_from is None:
         return None
     weights_origin = classifier_origin(flags.init_from, "init_from", headless=True)
-    if weights_origin.model != flags.model:
-        raise ValueError(f"{weights_origin.name}: weights of {weights_origin.model}; allowed: of {flags.model}")
+    if flags.model not in (None, weights_origin.model):
+        problem = f"weights of {weights_origin.model}; allowed: of {flags.model}, as --model here"
+        raise ValueError(f"{weights_origin.name}: {problem}")
     return adapt_normalization(weights_origin, flags.group("model"))
 
 

@@ -5,7 +5,6 @@ python -m experiments.detection.mask_rcnn --dataset=coco --data_dir=D --init_fro
 
 import functools
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,11 +14,12 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.origin import Origin, Start, read_origin
 from dlcore.experiment.setting import Setting
-from dlcore.kits.training import earlier_run, optimizer, pretrained_network
+from dlcore.kits.training import optimizer, pretrained_network
 from dlcore.models.registry import kind_of
 from dlcore.optim.ema import init_average
+from dlcore.run.weights import fit_modules
 
-__all__ = ["SETTINGS", "fit_modules", "headless", "origin", "start", "start_backbone"]
+__all__ = ["SETTINGS", "headless", "origin", "start", "start_backbone"]
 
 SETTINGS = {
     "init_from": Setting(
@@ -187,80 +187,22 @@ def _gives_classes(variables: dict, load: Callable) -> bool:
 
 def _load(source: str) -> tuple[str | None, dict, list[str] | None]:
     """Load (model name, variables, class names) of the weights."""
-    weights_origin = read_origin(source, "init_from")
-    if weights_origin.page is None and kind_of(weights_origin.model) in ("detection", "segmentation"):
-        from dlcore.run.weights import load_weights
-
-        return _backbone(weights_origin), load_weights(weights_origin.path)[1], None
-    if weights_origin.page is None:
-        network = pretrained_network.load_network(source, "init_from")
-        return network.name, network.variables, list(network.class_names)
-    pretext = weights_origin.page.startswith("self_supervised.")  # its other modules are of no use here
+    found = read_origin(source, "init_from")
+    pretext = (found.page or "").startswith("self_supervised.")
     if pretext:
         pretrained_network.classifier_origin(source, "init_from", headless=True)
-    phase = earlier_run.load(Path(source))
-    variables = {"params": phase.params, **phase.model_state}
-    if pretext:
-        backbones = {kind: modules["backbone"] for kind, modules in variables.items() if "backbone" in modules}
-        return weights_origin.model, {kind: {"backbone": layers} for kind, layers in backbones.items()}, None
-    return weights_origin.model, variables, phase.spec.get("class_names")
+    variables = pretrained_network.variables_of(found)
+    if pretext:  # its other modules are of no use here
+        return found.model, headless(variables), None
+    return _backbone(found), variables, None if found.class_names is None else list(found.class_names)
 
 
 def _in_modules(
     weights_model: str | None, variables: dict, classes: Any, model: str | None, target: dict, name: str
 ) -> tuple[dict, list[str] | None]:
     """Return the variables in modules named as in `target`, and their class names."""
-    if not variables["params"].keys() & target["params"].keys() and "backbone" in target["params"]:
+    if weights_model is not None and "backbone" not in variables["params"] and "backbone" in target["params"]:
         variables = {kind: {"backbone": layers} for kind, layers in variables.items()}  # a classifier
     if "backbone" in variables["params"].keys() & target["params"].keys() and weights_model != model:
         raise ValueError(f"{name}: its backbone is {weights_model}; allowed: {model}, as --model here")
     return variables, classes
-
-
-def fit_modules(weights: Any, variables: Any, same_classes: bool, name: str = "weights") -> tuple[Any, list[str]]:
-    """Replace initial weights by trained ones, module by module.
-
-    A module is a key of `params`, such as backbone or mask_head. Modules that only one of the two networks has do not
-    change, nor do a backbone's head and unused stages.
-
-    Args:
-      weights: collection -> module -> tree of arrays.
-      variables: the initial variables, in the same form.
-      same_classes: False lets leaves differ in their last axis, the axis of the classes; these layers keep their
-        initial values.
-      name: name of the argument, for the error.
-
-    Returns:
-      (the variables with the weights, the modules and layers that keep their initial values).
-
-    Raises:
-      ValueError: there is no common module, or a common module's leaf is missing, left over or of another shape.
-    """
-    from dlcore.run.sharding import leaf_paths, path_of
-
-    common = weights["params"].keys() & variables["params"].keys()
-    if not common:
-        has, wants = (", ".join(sorted(tree["params"])) for tree in (weights, variables))
-        raise ValueError(f"{name}: has the modules {has}; allowed: weights with one or more of {wants}")
-    leaves = {p: leaf for p, leaf in leaf_paths(weights) if p.split("/")[1] in common}
-    targets = {p: leaf for p, leaf in leaf_paths(variables) if p.split("/")[1] in common}
-    differ = {p for p in leaves.keys() & targets.keys() if leaves[p].shape != targets[p].shape}
-    class_layers = {_layer(p) for p in differ if not same_classes and leaves[p].shape[:-1] == targets[p].shape[:-1]}
-    anew = {p for p in targets if _layer(p) in class_layers}
-    problems = [f"{p} is missing" for p in targets if p not in leaves]
-    problems += [f"{p} is left over" for p in leaves if p not in targets and p.split("/")[1] != "backbone"]
-    problems += [f"{p} is {leaves[p].shape}, not {targets[p].shape}" for p in sorted(differ - anew)]
-    if problems:
-        more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
-        raise ValueError(f"{name}: {'; '.join(problems[:_NAMED])}{more}; allowed: weights of the same layers")
-
-    def leaf_of(path: tuple, leaf: Any) -> Any:
-        name_of_leaf = path_of(path)
-        return leaves[name_of_leaf].astype(leaf.dtype) if name_of_leaf in targets and name_of_leaf not in anew else leaf
-
-    initial = sorted({*(variables["params"].keys() - common), *(layer.split("/", 1)[1] for layer in class_layers)})
-    return jax.tree_util.tree_map_with_path(leaf_of, variables), initial
-
-
-def _layer(path: str) -> str:
-    return path.rpartition("/")[0]

@@ -34,7 +34,7 @@ from dlcore.kits.training import adapters, earlier_run
 from dlcore.learner import Range
 from dlcore.models import create_model, input_shape
 from dlcore.models.backbone import add_mlp_head
-from dlcore.models.pretrained.door import from_pretrained, is_published
+from dlcore.models.pretrained.door import from_pretrained, is_published, read_about
 from dlcore.models.weight_files import read_npz
 
 __all__ = [
@@ -55,6 +55,7 @@ __all__ = [
     "pack",
     "published_source",
     "teacher_origin",
+    "variables_of",
 ]
 
 PACKED = Path(__file__).parents[2] / "interpretability" / "vgg9_cifar10.npz"
@@ -290,18 +291,12 @@ def load_network(
     """
     found = classifier_origin(source, argument, headless)
     own = check_fits(found, channels=channels, class_names=class_names)
-    side, resized = found.spec.get("side"), found.spec.get("input_size")
-    if found.page is not None:
-        flags, spec, variables = _of_run(found, headless)
-        side, resized = _side_of(spec), labeled_images.input_size(flags, spec)
-    elif found.path.suffix == ".npz":
-        variables = _of_file(found.path, found.name)
-    elif found.spec.get(PUBLISHED):
-        variables, side = _of_snapshot(found)
-    else:
-        from dlcore.run.weights import load_weights
-
-        variables, side = load_weights(found.path)[1], input_shape(found.model)[0]
+    variables = variables_of(found)
+    if found.page is not None and "backbone" in variables["params"]:
+        if not headless:
+            raise ValueError(f"{found.name}: a run of {found.page}, without a head; allowed: runs of a classifier")
+        variables = backbone_of(variables)
+    side, resized = _sizes(found)
     return TrainedNetwork(
         found.model,
         found.fields,
@@ -316,13 +311,47 @@ def load_network(
     )
 
 
-def _of_snapshot(found: Origin) -> tuple[Any, int]:
-    """(variables as NumPy arrays, side in pixels that its processor gives) of published weights."""
-    net = from_pretrained(str(found.path))
-    side = found.fields.get("image_size") or input_shape(found.model)[0]
-    if net.preprocess is not None and (size := net.preprocess.crop or net.preprocess.size):
-        side = size[0]
-    return jax.tree.map(np.asarray, net.variables), side
+def variables_of(found: Origin) -> Any:
+    """Read the arrays of trained weights.
+
+    Args:
+      found: where they come from, of `read_origin`.
+
+    Returns:
+      Variables of the network, NumPy arrays: of a run as it was tested, with its adapter written into the network.
+
+    Raises:
+      ValueError: the file is damaged, or the run's adapter is no part of the parameters.
+      FileNotFoundError: the run has no checkpoint.
+    """
+    if found.page is not None:
+        phase = earlier_run.load(found.path)
+        variables = {"params": phase.params, **phase.model_state}
+        if "frozen" not in variables:
+            return variables
+        try:
+            return adapters.merge(phase.flags, variables)
+        except ValueError as error:
+            raise ValueError(f"{found.name}: trained with --adapt={phase.flags.adapt}: {error}") from None
+    if found.path.suffix == ".npz":
+        return _of_file(found.path, found.name)
+    if found.spec.get(PUBLISHED):
+        return jax.tree.map(np.asarray, from_pretrained(str(found.path)).variables)
+    from dlcore.run.weights import load_weights
+
+    return load_weights(found.path)[1]
+
+
+def _sizes(found: Origin) -> tuple[Any, Any]:
+    """(Side of the images that a network was trained on, size that they are resized to)."""
+    if found.page is not None:
+        return _side_of(found.spec), labeled_images.input_size(Flags(found.settings), found.spec)
+    side, resized = found.spec.get("side"), found.spec.get("input_size")
+    if found.spec.get(PUBLISHED):
+        side, processor = found.fields.get("image_size"), read_about(str(found.path)).preprocess
+        if processor is not None and (size := processor.crop or processor.size):
+            side = size[0]
+    return side or input_shape(found.model)[0], resized
 
 
 def _side_of(spec: dict) -> Any:
@@ -343,21 +372,6 @@ def _of_file(path: Path, name: str) -> Any:
         raise ValueError(f"{name}: empty, damaged or no .npz; allowed: an .npz that `pack` wrote") from None
     leaves = {k: v.astype(np.float32) for k, v in arrays.items() if k != "meta"}
     return unflatten_dict({tuple(key.split("/")): array for key, array in leaves.items()})
-
-
-def _of_run(found: Origin, headless: bool = False) -> tuple[Flags, dict, Any]:
-    phase = earlier_run.load(found.path)
-    variables = {"params": phase.params, **phase.model_state}
-    if "frozen" in variables:
-        try:
-            variables = adapters.merge(phase.flags, variables)
-        except ValueError as error:
-            raise ValueError(f"{found.name}: trained with --adapt={phase.flags.adapt}: {error}") from None
-    if "backbone" in phase.params:
-        if not headless:
-            raise ValueError(f"{found.name}: a run of {found.page}, without a head; allowed: runs of a classifier")
-        variables = backbone_of(variables)
-    return phase.flags, phase.spec, variables
 
 
 def backbone_of(variables: dict[str, Any]) -> dict[str, Any]:
@@ -386,14 +400,14 @@ def pack(run: str | Path, path: str | Path) -> None:
     found = classifier_origin(Path(run), "run")
     if found.settings.get("head") == "mlp":
         raise ValueError(f"run={run}: its head is no linear layer; allowed: a run with --head=linear")
-    flags, spec, variables = _of_run(found)
+    spec, (side, resized) = found.spec, _sizes(found)
     result, config = found.path / "result.json", read_config(found.path)
     result = json.loads(result.read_text()) if result.exists() else {}
     meta = {
         "model": found.model,
-        "fields": flags.group("model"),
-        "side": _side_of(spec),
-        "input_size": labeled_images.input_size(flags, spec),
+        "fields": found.fields,
+        "side": side,
+        "input_size": resized,
         "mean": spec["mean"],
         "std": spec["std"],
         "class_names": spec["class_names"],
@@ -402,7 +416,7 @@ def pack(run: str | Path, path: str | Path) -> None:
         "test_accuracy": result.get("value"),
         "commit": config.get("commit"),
     }
-    leaves = flatten_dict(variables)
+    leaves = flatten_dict(variables_of(found))
     arrays = {"/".join(name): leaf.astype(np.float16) for name, leaf in leaves.items()}
     np.savez_compressed(path, meta=json.dumps(meta), **arrays)
 

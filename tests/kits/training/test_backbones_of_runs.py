@@ -14,9 +14,9 @@ from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
 from dlcore.kits.training import earlier_run, init_from
-from dlcore.kits.training.init_from import fit_modules
 from dlcore.kits.training.pretrained_network import backbone_of, classifier_origin, load_network
 from dlcore.main import main
+from dlcore.run.weights import fit_modules
 from dlcore.semi_supervised.twin import TwinState
 from experiments.self_supervised.mae import experiment as mae
 from experiments.self_supervised.rotation import experiment as rotation
@@ -231,7 +231,7 @@ def test_domain_adaptation_refuses_gray_networks_and_other_models(tmp_path, monk
     experiment = find_experiment("transfer.domain_adaptation")
     for words, message in (
         ([], r"init_from=.*: trained on images of 1 channels; allowed: 3"),
-        (["--model=vgg11"], r"--init_from=.*: a resnet8_cifar; allowed: of --model=vgg11"),
+        (["--model=vgg11"], r"--init_from=.*: weights of resnet8_cifar; allowed: of vgg11, as --model here"),
     ):
         flags = resolve(experiment, [f"--init_from={tmp_path / 'run'}", *words])
         with pytest.raises(ValueError, match=message):
@@ -244,7 +244,7 @@ def test_co_teaching_is_not_started_from_weights():
     with pytest.raises(
         FlagError, match=r"--init_from=RUN: both networks .* and stay equal; allowed: the other techniques"
     ):
-        experiment.merged.settings["init_from"].origin(flags)
+        experiment.task.check(flags)
 
 
 @pytest.mark.covers("TL-18")

@@ -6,15 +6,16 @@ import jax
 import numpy as np
 import pytest
 
+from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.origin import Origin
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.experiment.run_data import load_data
 from dlcore.kits.training import init_from
-from dlcore.kits.training.init_from import fit_modules
-from dlcore.models import create_model
+from dlcore.models import create_model, from_pretrained
 from dlcore.run import fit
-from dlcore.run.weights import save_weights
+from dlcore.run.weights import fit_modules, save_weights
 from experiments.detection.localization import experiment as localization
 from experiments.detection.single_stage import experiment as single_stage
 from experiments.segmentation.unet import experiment as unet
@@ -159,3 +160,35 @@ def test_a_run_that_has_no_such_backbone_is_refused_before_data_are_read(monkeyp
         return
     with pytest.raises(ValueError, match=problem):
         init_from.origin(flags)
+
+
+HUB = Path(__file__).parents[2] / "goldens" / "hub"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("page", "name", "words"),
+    [
+        ("detection.fcos", "microsoft--swin-tiny", ["--fcos.stages=stage1,stage2"]),
+        (
+            "segmentation.deeplab",
+            "facebook--dinov3-convnext-tiny",
+            ["--deeplab.stage=stage4", "--deeplab.aux_stage=stage3"],
+        ),
+        ("self_supervised.rotation", "timm--resnet18.tiny", []),
+    ],
+)
+def test_a_published_network_gives_the_backbone(page, name, words):
+    """Also one that was published without a head; a pretext has a module `head` of its own, as the network has."""
+    experiment = find_experiment(page)
+    run = ResolvedRun(experiment, resolve(experiment, ["--smoke", f"--model={HUB / name}", *words]))
+    setup = run.setup_of(load_data(run))
+    shapes = jax.eval_shape(experiment.build(setup).init, jax.random.key(0), run.example(setup.spec))
+    state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes.replace(rng=None))
+    start = experiment.start(setup)
+    start.check(state)
+    published = from_pretrained(HUB / name).variables["params"]
+    backbone = start(state).params["backbone"]
+    assert backbone.keys() - {"head"}
+    for layer in backbone.keys() - {"head"}:
+        jax.tree.map(np.testing.assert_array_equal, backbone[layer], published[layer])
