@@ -231,7 +231,7 @@ def test_domain_adaptation_refuses_gray_networks_and_other_models(tmp_path, monk
     experiment = find_experiment("transfer.domain_adaptation")
     for words, message in (
         ([], r"init_from=.*: trained on images of 1 channels; allowed: 3"),
-        (["--model=vgg11"], r"--init_from=.*: weights of resnet8_cifar; allowed: of vgg11, as --model here"),
+        (["--model=vgg11"], r"init_from=.*: weights of resnet8_cifar; allowed: of vgg11, as --model here"),
     ):
         flags = resolve(experiment, [f"--init_from={tmp_path / 'run'}", *words])
         with pytest.raises(ValueError, match=message):

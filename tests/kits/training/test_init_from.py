@@ -185,7 +185,7 @@ def test_a_published_network_gives_the_backbone(page, name, words):
     setup = run.setup_of(load_data(run))
     shapes = jax.eval_shape(experiment.build(setup).init, jax.random.key(0), run.example(setup.spec))
     state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes.replace(rng=None))
-    start = experiment.start(setup)
+    start = experiment.task.start(setup)
     start.check(state)
     published = from_pretrained(HUB / name).variables["params"]
     backbone = start(state).params["backbone"]
