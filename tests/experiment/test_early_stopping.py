@@ -16,7 +16,7 @@ from experiments.classification import supervised
 
 
 def run(patience, monitor="accuracy", mode="max"):
-    experiment = types.SimpleNamespace(monitor=monitor, monitor_mode=mode)
+    experiment = types.SimpleNamespace(task=types.SimpleNamespace(monitor=monitor, monitor_mode=mode))
     return types.SimpleNamespace(flags=types.SimpleNamespace(patience=patience), experiment=experiment)
 
 
@@ -45,7 +45,7 @@ def test_flags_are_checked_before_anything_is_read():
 
 
 def plateau(monitor="accuracy", mode="max", **flags):
-    experiment = types.SimpleNamespace(monitor=monitor, monitor_mode=mode)
+    experiment = types.SimpleNamespace(task=types.SimpleNamespace(monitor=monitor, monitor_mode=mode))
     values = {"schedule": "plateau", "milestones": None, "plateau_patience": 2, "decay_factor": 0.2} | flags
     return types.SimpleNamespace(flags=Flags(values), experiment=experiment)
 

@@ -68,7 +68,9 @@ def test_a_run_makes_as_many_rows_as_it_trained_on(spec, rows):
 
 def test_a_run_that_does_not_describe_its_batch_reads_its_data():
     page = types.SimpleNamespace(
-        name="topic.page", packages=(), data=lambda flags: Splits(CLIPS, None, None, {"dataset": "clips"})
+        name="topic.page",
+        merged=types.SimpleNamespace(packages=()),
+        task=types.SimpleNamespace(data=lambda flags: Splits(CLIPS, None, None, {"dataset": "clips"})),
     )
     run = ResolvedRun(page, resolve(supervised, ["--batch_size=2"]))
     batch = run.example({"dataset": "clips"})

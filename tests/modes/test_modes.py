@@ -287,7 +287,7 @@ def table(capsys, some_experiment, *words, status):
 def passed(check, some_experiment, *words):
     """Whether one check alone passes; None where it does not apply."""
     resolved = ResolvedRun(some_experiment, resolve(some_experiment, [*SMALL, *words]))
-    data = some_experiment.data(resolved.flags.replace(**resolved.plain))
+    data = some_experiment.task.data(resolved.flags.replace(**resolved.plain))
     return check(Bench(resolved, data)).passed
 
 
@@ -615,7 +615,7 @@ def test_a_learner_without_a_loss_says_not_applicable(capsys):
     """Where a technique has no differentiable scalar the mode prints "not applicable"."""
     bare = planted(wrap=lambda learner: learner._replace(loss=None))
     assert [passed(check, bare) for check in (INITIAL, PENALTY, GRADIENT)] == [None] * 3
-    overfit = dataclasses.replace(bare, overfit=None, headline="f1")
+    overfit = with_task(bare, overfit=None, headline="f1")
     verdicts, out = table(capsys, overfit, status=0)
     assert verdicts == dict.fromkeys(NAMES, "applicable")
     assert out.count("not applicable") == len(NAMES)

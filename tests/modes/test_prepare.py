@@ -1,7 +1,5 @@
 """What a run can know before it begins is said before it begins: there is no folder."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -41,7 +39,7 @@ def refuse(setup, splits):
         (page(test=images(0)), "test: holds no example; allowed: at least one, or test=None"),
         (page(valid=images(4, last=2)), "label=2: out of range, example 3 of valid; allowed: integers from 0 to 1"),
         (page(train=images(8, last=-1)), "label=-1: out of range, example 7 of train; allowed: integers from 0 to 1"),
-        (dataclasses.replace(page(), notes=refuse), "--l2=0: not of these data; allowed: others"),
+        (with_task(page(), notes=refuse), "--l2=0: not of these data; allowed: others"),
     ],
 )
 def test_splits_and_notes_are_checked_before_anything_is_written(tmp_path, capsys, monkeypatch, case, message):
