@@ -8,6 +8,7 @@ One protocol evaluates the encoder of every technique on downstream tasks, besid
 
     knn              weighted k-NN: --knn_k neighbors among --bank_size labeled features, temperature 0.07
     probe            logistic regression on the same features
+    rank, alpha      effective rank (RankMe) and slope of the spectrum of the test features: whether they collapse
     fine_tune_N      fine-tuning of all weights with N labels, one N for each value of --fine_tune
     supervised       the same encoder, trained only on the bank's labels (with --supervised; slow)
 
@@ -159,24 +160,30 @@ class Encoders(Task):
         Returns:
           Evaluators of the accuracies `knn` and `knn_untrained`; on "test" also of `probe`, `probe_untrained`,
           `fine_tune_N` and `fine_tune_N_untrained`, and with `--supervised` of the supervised encoder. Embeddings add
-          `uniformity`, and on "test" `probe_head`. Images without labels have `uniformity` alone.
+          `uniformity`, and on "test" `probe_head`. Images without labels have no accuracies. All have the `rank` and
+          the `alpha` of the features' spectrum.
         """
         from dlcore.data.bank_and_queries import bank_and_queries
+        from dlcore.evaluators.feature_rank import feature_rank
         from dlcore.evaluators.knn import knn
         from dlcore.evaluators.linear_probe import linear_probe
         from dlcore.evaluators.uniformity import uniformity
 
         flags, queries = setup.flags, getattr(splits, split)
-        if not _has_labels(splits) and not self.embeddings:
-            return []
         source = bank_and_queries(splits.train, queries, flags.bank_size, flags.seed)
+        collapse = [
+            *([uniformity(source)] if self.embeddings else []),
+            feature_rank(source),
+            feature_rank(source, key="untrained", suffix="_untrained"),
+            *([feature_rank(source, key="embeddings", suffix="_head")] if self.embeddings else []),
+        ]
         if not _has_labels(splits):
-            return [uniformity(source)]
+            return collapse
         k = min(flags.knn_k, flags.bank_size, len(splits.train))
         measures = [
             knn(source, k=k, temperature=TEMPERATURE),
             knn(source, k=k, temperature=TEMPERATURE, key="untrained", name="knn_untrained"),
-            *([uniformity(source)] if self.embeddings else []),
+            *collapse,
         ]
         if split == "valid":
             return measures
@@ -232,6 +239,7 @@ class Encoders(Task):
             tables = [report.accuracy_table(context.numbers, caption)]
         return [
             *tables,
+            report.rank_table(context.numbers),
             *self.pretext_panels(context),
             report.nearest_neighbors(test, labels, features, names),
             report.feature_plane(features, labels, names),
