@@ -1,5 +1,8 @@
 from dlcore.self_supervised.audio_visual import AudioVisual as AudioVisual
 from dlcore.self_supervised.audio_visual import correspondence as correspondence
+from dlcore.self_supervised.barlow_twins import barlow_twins_loss as barlow_twins_loss
+from dlcore.self_supervised.barlow_twins import cross_correlation as cross_correlation
+from dlcore.self_supervised.byol import byol_losses as byol_losses
 from dlcore.self_supervised.clip import class_vectors as class_vectors
 from dlcore.self_supervised.colorization import remove_colors as remove_colors
 from dlcore.self_supervised.colorization import to_grayscale as to_grayscale
@@ -29,6 +32,7 @@ from dlcore.self_supervised.moco import shuffle as shuffle
 from dlcore.self_supervised.moco import unshuffle as unshuffle
 from dlcore.self_supervised.networks import DINONet as DINONet
 from dlcore.self_supervised.networks import Embedder as Embedder
+from dlcore.self_supervised.networks import backbone_features as backbone_features
 from dlcore.self_supervised.networks import encode as encode
 from dlcore.self_supervised.networks import encode_views as encode_views
 from dlcore.self_supervised.networks import init_variables as init_variables
@@ -42,9 +46,18 @@ from dlcore.self_supervised.pieces import distant_orders as distant_orders
 from dlcore.self_supervised.pretext import PieceClassifier as PieceClassifier
 from dlcore.self_supervised.pretext import Task as Task
 from dlcore.self_supervised.pretext import pretext_learner as pretext_learner
+from dlcore.self_supervised.siamese import MLPHead as MLPHead
+from dlcore.self_supervised.siamese import SiameseNet as SiameseNet
+from dlcore.self_supervised.siamese import TargetState as TargetState
+from dlcore.self_supervised.siamese import center_batch as center_batch
+from dlcore.self_supervised.siamese import encode_each as encode_each
+from dlcore.self_supervised.siamese import momentum_learner as momentum_learner
+from dlcore.self_supervised.siamese import siamese_learner as siamese_learner
+from dlcore.self_supervised.simsiam import simsiam_losses as simsiam_losses
 from dlcore.self_supervised.super_resolution_pretext import shrink_and_enlarge as shrink_and_enlarge
 from dlcore.self_supervised.synthetic_properties import PropertyNet as PropertyNet
 from dlcore.self_supervised.unrotation import rotate_image as rotate_image
+from dlcore.self_supervised.vicreg import vicreg_terms as vicreg_terms
 from dlcore.self_supervised.views import GLOBAL_CROPS as GLOBAL_CROPS
 from dlcore.self_supervised.views import alignment as alignment
 from dlcore.self_supervised.views import crops as crops
