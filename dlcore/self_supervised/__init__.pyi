@@ -30,6 +30,7 @@ from dlcore.self_supervised.moco import MoCoState as MoCoState
 from dlcore.self_supervised.moco import enqueue as enqueue
 from dlcore.self_supervised.moco import shuffle as shuffle
 from dlcore.self_supervised.moco import unshuffle as unshuffle
+from dlcore.self_supervised.moco_v3 import freeze_patch_embedding as freeze_patch_embedding
 from dlcore.self_supervised.networks import DINONet as DINONet
 from dlcore.self_supervised.networks import Embedder as Embedder
 from dlcore.self_supervised.networks import backbone_features as backbone_features
@@ -39,6 +40,8 @@ from dlcore.self_supervised.networks import init_variables as init_variables
 from dlcore.self_supervised.networks import pool_features as pool_features
 from dlcore.self_supervised.networks import predict_features as predict_features
 from dlcore.self_supervised.networks import unit as unit
+from dlcore.self_supervised.nnclr import NNCLRState as NNCLRState
+from dlcore.self_supervised.nnclr import nearest_neighbors as nearest_neighbors
 from dlcore.self_supervised.outpainting import crop_alone as crop_alone
 from dlcore.self_supervised.pieces import check_grid as check_grid
 from dlcore.self_supervised.pieces import cut_pieces as cut_pieces
@@ -50,10 +53,13 @@ from dlcore.self_supervised.siamese import MLPHead as MLPHead
 from dlcore.self_supervised.siamese import SiameseNet as SiameseNet
 from dlcore.self_supervised.siamese import TargetState as TargetState
 from dlcore.self_supervised.siamese import center_batch as center_batch
+from dlcore.self_supervised.siamese import contrast_batch as contrast_batch
 from dlcore.self_supervised.siamese import encode_each as encode_each
 from dlcore.self_supervised.siamese import momentum_learner as momentum_learner
 from dlcore.self_supervised.siamese import siamese_learner as siamese_learner
+from dlcore.self_supervised.siamese import siamese_predict as siamese_predict
 from dlcore.self_supervised.simsiam import simsiam_losses as simsiam_losses
+from dlcore.self_supervised.supcon import supcon_losses as supcon_losses
 from dlcore.self_supervised.super_resolution_pretext import shrink_and_enlarge as shrink_and_enlarge
 from dlcore.self_supervised.synthetic_properties import PropertyNet as PropertyNet
 from dlcore.self_supervised.unrotation import rotate_image as rotate_image

@@ -21,7 +21,7 @@ from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Metrics, ModelState, Range, State, example_keys, mask_of
 from dlcore.nn import BatchNorm, Dense
 from dlcore.ops.checks import check_shapes
-from dlcore.ops.replica import REPLICA, pmean, psum, replica_count
+from dlcore.ops.replica import REPLICA, all_gather, pmean, psum, replica_count, replica_index
 from dlcore.optim import apply_gradients
 from dlcore.optim.ema import init_average, momentum_update
 from dlcore.self_supervised.networks import backbone_features, encode, init_variables, predict_features, unit
@@ -32,9 +32,11 @@ __all__ = [
     "SiameseNet",
     "TargetState",
     "center_batch",
+    "contrast_batch",
     "encode_each",
     "momentum_learner",
     "siamese_learner",
+    "siamese_predict",
 ]
 
 Outputs = list[dict[str, jax.Array]]
@@ -184,6 +186,36 @@ def center_batch(z: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jnp.where(is_valid, z - total / count, 0), count
 
 
+def contrast_batch(
+    queries: jax.Array, keys: jax.Array, temperature: float | jax.Array, mask: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """InfoNCE of each query with the key of its image, among the keys of all images on all devices.
+
+    Args:
+      queries: [B, D], of length 1.
+      keys: [B, D], of length 1.
+      temperature: tau > 0 that divides the cosines.
+      mask: [B], 0 for padding, which is no negative.
+
+    Returns:
+      (losses [B] in nats, whether the image's own key is the nearest [B] bool).
+
+    Raises:
+      ValueError: the shapes differ, or there is one image.
+    """
+    check_shapes(queries=(queries, "B D"), keys=(keys, "B D"), mask=(mask, "B"), temperature=(temperature, "> 0"))
+    is_valid = mask > 0
+    queries, keys = (jnp.where(is_valid[:, None], z, 0) for z in (queries, keys))
+    all_keys, all_valid = all_gather((keys, is_valid))  # [M, D], [M]
+    if len(all_keys) < 2:
+        raise ValueError("batch_size=1: one image has no negatives; allowed: at least 2")
+    positives = replica_index() * len(queries) + jnp.arange(len(queries))
+    allowed = all_valid | (jnp.arange(len(all_keys)) == positives[:, None])
+    scores = jnp.where(allowed, queries @ all_keys.T / temperature, -jnp.inf)  # [B, M]
+    losses = optax.softmax_cross_entropy_with_integer_labels(scores, positives)
+    return losses, scores.argmax(-1) == positives
+
+
 def siamese_learner(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
@@ -235,7 +267,7 @@ def siamese_learner(
         outputs, _ = encode_each(model, state.params, state.model_state, views_of(batch, state.rng))
         return compare(outputs, batch)[1] | _alignment(outputs, batch)
 
-    return Learner(init, update, evaluate, _predict(model, preprocess), loss)
+    return Learner(init, update, evaluate, siamese_predict(model, preprocess), loss)
 
 
 def momentum_learner(
@@ -305,7 +337,7 @@ def momentum_learner(
         outputs, targets = outputs_of(state.params, state, batch)
         return compare(outputs, targets, batch)[1] | _alignment(outputs, batch)
 
-    return Learner(init, update, evaluate, _predict(model, preprocess), loss)
+    return Learner(init, update, evaluate, siamese_predict(model, preprocess), loss)
 
 
 def _alignment(outputs: Outputs, batch: dict) -> Metrics:
@@ -313,7 +345,17 @@ def _alignment(outputs: Outputs, batch: dict) -> Metrics:
     return alignment(first, second, mask_of(batch))
 
 
-def _predict(model: nn.Module, preprocess: Preprocess) -> Callable:
+def siamese_predict(model: nn.Module, preprocess: Preprocess) -> Callable[[State, dict], dict[str, jax.Array]]:
+    """Build the `predict` of a learner of a `SiameseNet`.
+
+    Args:
+      model: `__call__(x, train)` as `SiameseNet`'s.
+      preprocess: batch of images to the model's input.
+
+    Returns:
+      (state, batch) -> `features` [B, D], `embeddings` [B, E] and `untrained` [B, D].
+    """
+
     def predict(state: State, batch: dict) -> dict[str, jax.Array]:
         outputs = predict_features(model, preprocess, state, batch)
         return {name: outputs[name] for name in ("features", "embeddings", "untrained")}

@@ -76,6 +76,8 @@ class Encoders(Task):
     defaults: ClassVar[dict[str, Any]] = {"select": "last"}
     embeddings: ClassVar[bool] = False
     """Whether `predict` returns the `embeddings` of a head, which are evaluated too."""
+    uses_labels: ClassVar[bool] = False
+    """Whether the learner gets the labels; no pretext does."""
 
     def settings(self) -> dict[str, Setting]:
         """Collect the flags of the task, and `--init_from` where there is a `--model`.
@@ -98,16 +100,16 @@ class Encoders(Task):
         _fine_tune_counts(flags, TRAIN_SIZES.get(flags.get("dataset"), 2**63), 1)
 
     def wrap(self, learner: Learner, setup: Setup) -> Learner:
-        """Remove the labels from the learner's batches.
+        """Remove the labels from the learner's batches, unless the technique uses them.
 
         Args:
           learner: the technique's learner.
           setup: facts of the run.
 
         Returns:
-          The learner without labels.
+          The learner.
         """
-        return remove_labels(learner)
+        return learner if self.uses_labels else remove_labels(learner)
 
     def start(self, setup: Setup) -> Start | None:
         """Start the backbone from the weights of `--init_from`.
@@ -147,7 +149,7 @@ class Encoders(Task):
         Raises:
           FlagError: `--fine_tune` requests more labels than there are.
         """
-        return [_protocol(setup.flags, splits)] if _has_labels(splits) else []
+        return [_protocol(setup.flags, splits, self.uses_labels)] if _has_labels(splits) else []
 
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
         """Build the protocol's evaluators: k-NN at each validation, all of them at the end.
@@ -235,7 +237,7 @@ class Encoders(Task):
         test, labels = context.data.test.arrays["image"], context.data.test.arrays["label"]
         tables = []
         if _has_labels(context.data):
-            caption = f"Accuracy on the test split. {_protocol(flags, context.data)}"
+            caption = f"Accuracy on the test split. {_protocol(flags, context.data, self.uses_labels)}"
             tables = [report.accuracy_table(context.numbers, caption)]
         return [
             *tables,
@@ -296,7 +298,7 @@ def _recipe(flags: Flags) -> Recipe:
     return Recipe(steps=flags.fine_tune_steps)
 
 
-def _protocol(flags: Flags, splits: Splits) -> str:
+def _protocol(flags: Flags, splits: Splits, uses_labels: bool) -> str:
     size = len(splits.train)
     bank, counts = min(flags.bank_size, size), _fine_tune_counts(flags, size, splits.spec["num_classes"])
     numbers = " and ".join(f"{count:,}" for count in counts)
@@ -305,5 +307,6 @@ def _protocol(flags: Flags, splits: Splits) -> str:
     tuned = f"; fine-tuning with {numbers} labels, {length}" if counts else ""
     return (
         f"k-NN with k = {min(flags.knn_k, bank)} and temperature {TEMPERATURE}, linear probe: by the labels of "
-        f"{bank:,} training images{tuned}; each beside the untrained encoder. The learner gets no label."
+        f"{bank:,} training images{tuned}; each beside the untrained encoder. "
+        f"The learner gets {'the labels of all training images' if uses_labels else 'no label'}."
     )

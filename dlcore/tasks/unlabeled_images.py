@@ -12,12 +12,14 @@ from typing import Annotated, Any, ClassVar, Literal
 import jax
 
 from dlcore.data.augment.recipes import VIEWS, contrastive_augmentation
+from dlcore.evaluators.fine_tuning import Encoder
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.kits.images import labeled_images
 from dlcore.kits.images.labeled_images import ResizedImages
+from dlcore.kits.self_supervised import encoders
 from dlcore.kits.training import backbone
 from dlcore.learner import Range, root_key
 from dlcore.modes.report_context import ReportContext
@@ -158,12 +160,23 @@ class SiameseViews(TwoViews):
         Returns:
           `model`, `augment` and `preprocess`.
         """
-        encoder = backbone.build(setup, num_classes=1, axis_name=self.axis_name)
+        encoder = encoders.backbone_without_head(setup, axis_name=self.axis_name)
         return {
             "model": SiameseNet(encoder, **setup.flags.group("head"), axis_name=self.axis_name),
             "augment": self.augmentation(setup.flags),
             "preprocess": labeled_images.preprocess(setup),
         }
+
+    def encoder(self, setup: Setup) -> Encoder:
+        """Describe the backbone, which may be a ViT without a head.
+
+        Args:
+          setup: facts of the run, with the flags of the task.
+
+        Returns:
+          The encoder.
+        """
+        return encoders.backbone_encoder(setup)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """SimSiam: learn features by predicting another view's projection, without labels, negatives and a slow target.
 
 python -m experiments.self_supervised.simsiam
+python -m experiments.self_supervised.simsiam --head.layers=3 --head.norm_output \\
+    --head.predictor_features=32                                                     (the paper's heads; k-NN is lower)
 python -m experiments.self_supervised.simsiam --nostop_gradient                                            (collapse)
 
 The report tells whether the features collapse by their effective rank (`rank`, beside `rank_untrained`).
@@ -19,13 +21,7 @@ experiment = Experiment(
     simsiam.learner,
     task=SiameseViews(),
     optimizer=AdamW(weight_decay=1e-4),
-    defaults={
-        "head.layers": 3,
-        "head.norm_output": True,
-        "head.predictor_features": 32,
-        "steps": 500,
-        "batch_size": 128,
-    },
+    defaults={"head.predictor_features": 256, "steps": 1500, "batch_size": 64},
     smoke={**SMOKE, "head.hidden_features": 8, "head.proj_dim": 4, "head.predictor_features": 8},
 )
 
