@@ -4,6 +4,7 @@ Garrido et al. 2022, arXiv:2210.02885; Agrawal et al. 2022 (NeurIPS). The equati
 
     collapsed:  RankMe of the trained network < 1/2 RankMe of the untrained one
 
+So have the embeddings of a head, by their own rank: a loss collapses what it sees before it does so to the features.
 The untrained network is the measure, since the width of a network and the data limit the rank too.
 """
 
@@ -28,7 +29,7 @@ def is_collapsed(rank: float, untrained_rank: float) -> bool:
     """Return whether features have collapsed.
 
     Args:
-      rank: RankMe of the trained network's features.
+      rank: RankMe of the trained network's features, or of its head's embeddings.
       untrained_rank: RankMe of the untrained network's features.
 
     Returns:

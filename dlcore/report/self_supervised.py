@@ -74,14 +74,16 @@ def rank_table(numbers: Mapping[str, float | None]) -> Panel:
         {"": title, **{c: "" if (v := numbers.get(name + end)) is None else f"{v:.2f}" for c, end in columns.items()}}
         for title, name in named.items()
     ]
-    rank, untrained = numbers.get("rank"), numbers.get("rank_untrained")
-    note = ""
-    if rank is not None and untrained is not None:
-        percent = f"{100 * COLLAPSE_RATIO:.0f} %"
+    untrained, note = numbers.get("rank_untrained"), ""
+    outputs = {"features": numbers.get("rank"), "head's output": numbers.get("rank_head")}
+    ranks = {name: rank for name, rank in outputs.items() if rank is not None}
+    if ranks and untrained is not None:
+        limit = f"{100 * COLLAPSE_RATIO:.0f} % of that of the untrained features"
+        low = [name for name, rank in ranks.items() if is_collapsed(rank, untrained)]
         note = (
-            f"Collapsed: the rank of the features is below {percent} of the untrained network's."
-            if is_collapsed(rank, untrained)
-            else f"Not collapsed: the rank of the features is at least {percent} of the untrained network's."
+            f"Collapsed: the rank of the {' and of the '.join(low)} is below {limit}."
+            if low
+            else f"Not collapsed: the rank of the {' and of the '.join(ranks)} is at least {limit}."
         )
     return table(rows, "Rank of the features", note)._replace(half=True)
 

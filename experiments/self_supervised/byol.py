@@ -1,7 +1,7 @@
 """BYOL: learn features by predicting a slow average of the same network, without labels and negatives.
 
-python -m experiments.self_supervised.byol
-python -m experiments.self_supervised.byol --head.predictor_features=0                 (without the predictor: collapse)
+python -m experiments.self_supervised.byol      (k-NN 90.4 %, the untrained encoder 82.0; rank 15.5, 7.6)
+python -m experiments.self_supervised.byol --head.predictor_features=0      (collapse, see experiments.studies.collapse)
 
 The report tells whether the features collapse by their effective rank (`rank`, beside `rank_untrained`).
 """
@@ -19,7 +19,7 @@ experiment = Experiment(
     byol.learner,
     task=PredictedViews(target_momentum=0.9),
     optimizer=AdamW(weight_decay=1e-4),
-    defaults={"head.predictor_features": 256, "steps": 1500, "batch_size": 64},
+    defaults={"head.predictor_features": 256, "steps": 1000, "batch_size": 64},
     smoke={**SMOKE, "head.hidden_features": 8, "head.proj_dim": 4, "head.predictor_features": 8},
 )
 

@@ -1,9 +1,9 @@
 """SimSiam: learn features by predicting another view's projection, without labels, negatives and a slow target.
 
-python -m experiments.self_supervised.simsiam
-python -m experiments.self_supervised.simsiam --head.layers=3 --head.norm_output \\
-    --head.predictor_features=32                                                     (the paper's heads; k-NN is lower)
-python -m experiments.self_supervised.simsiam --nostop_gradient                                            (collapse)
+python -m experiments.self_supervised.simsiam      (k-NN 97.0 %, the untrained encoder 82.0; rank 16.9, 7.6)
+python -m experiments.self_supervised.simsiam --head.layers=3 --head.norm_output --head.predictor_features=32 \\
+    --steps=1000                                                             (the paper's heads; k-NN 73.2 %)
+python -m experiments.self_supervised.simsiam --nostop_gradient      (collapse, see experiments.studies.collapse)
 
 The report tells whether the features collapse by their effective rank (`rank`, beside `rank_untrained`).
 """
