@@ -10,6 +10,10 @@ their spread below half of it. The claim holds where each loss collapses without
 
 References: Grill et al. 2020, arXiv:2006.07733; Chen & He 2020, arXiv:2011.10566; Bardes et al. 2021, arXiv:2105.04906;
 Caron et al. 2021, arXiv:2104.14294; Garrido et al. 2022, arXiv:2210.02885 (RankMe).
+
+Measured over three seeds: rank with and without the part, BYOL 14.6 and 1.9, SimSiam 14.6 and 1.8, VICReg 12.4 and
+23.8 (there the spread falls), DINO 11.2 and 5.0. 11 of 12 runs without the part collapse, and 0 of 12 with it, so the
+claim does not hold in full. k-NN is 90 to 92 % with the part, 73 to 85 % without, 89 % untrained.
 """
 
 from collections.abc import Callable
