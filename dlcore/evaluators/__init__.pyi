@@ -6,6 +6,8 @@ from dlcore.evaluators.coco import coco_rows as coco_rows
 from dlcore.evaluators.coco import pasted_masks as pasted_masks
 from dlcore.evaluators.feature_memory import FeatureMemory as FeatureMemory
 from dlcore.evaluators.feature_memory import collect_features as collect_features
+from dlcore.evaluators.feature_rank import feature_rank as feature_rank
+from dlcore.evaluators.feature_rank import is_collapsed as is_collapsed
 from dlcore.evaluators.frechet import frechet_distance as frechet_distance
 from dlcore.evaluators.frechet import frechet_evaluator as frechet_evaluator
 from dlcore.evaluators.frechet import frechet_of_features as frechet_of_features

@@ -21,6 +21,7 @@ from dlcore.metrics.ranking import multilabel_average_precision, ndcg
 from dlcore.metrics.regression import RootMeanSquare
 from dlcore.metrics.retrieval import recall_at_k, verification
 from dlcore.metrics.segmentation import BoundaryIoU, MeanIoU, iou_per_class, voxel_iou
+from dlcore.metrics.spectrum import alpha_req, lidar, rank_me
 from dlcore.metrics.total_loss import TotalLoss
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "TotalLoss",
     "accuracy",
     "adjusted_rand_index",
+    "alpha_req",
     "balanced_accuracy",
     "chamfer_distance",
     "class_predictions",
@@ -43,6 +45,7 @@ __all__ = [
     "depth_errors",
     "depth_metrics",
     "iou_per_class",
+    "lidar",
     "matthews_correlation",
     "mean_loss",
     "multilabel_average_precision",
@@ -51,6 +54,7 @@ __all__ = [
     "nrmse",
     "point_f1",
     "psnr",
+    "rank_me",
     "recall_at_k",
     "silhouette",
     "ssim",

@@ -126,12 +126,16 @@ def cosine_momentum(start: float, steps: int) -> optax.Schedule:
     """Build the schedule of a teacher's momentum, from `start` to 1 by half a cosine (BYOL, DINO).
 
     Args:
-      start: m of the first step.
+      start: m of the first step, in [0, 1].
       steps: number of steps of the run.
 
     Returns:
       step -> m.
+
+    Raises:
+      ValueError: `start` is out of range.
     """
+    check_shapes(start=(start, "0 to 1"))
 
     def schedule(step: jax.Array) -> jax.Array:
         progress = jnp.minimum(step / max(1, steps), 1.0)

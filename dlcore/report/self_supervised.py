@@ -5,6 +5,7 @@ from html import escape
 
 import numpy as np
 
+from dlcore.evaluators.feature_rank import COLLAPSE_RATIO, is_collapsed
 from dlcore.report.figure import GRAY, LIGHT_GRAY, PALETTE, YELLOW, figure_panel, new_figure
 from dlcore.report.panel import Panel
 from dlcore.report.pictures import data_uri, strip
@@ -17,6 +18,7 @@ __all__ = [
     "domain_plane",
     "feature_plane",
     "nearest_neighbors",
+    "rank_table",
     "reconstructions",
     "task_sheet",
     "view_pairs",
@@ -53,6 +55,37 @@ def accuracy_table(numbers: Mapping[str, float | None], note: str = "") -> Panel
     filled = [column for column in ("", *endings) if column == "" or any(row.get(column) for row in rows)]
     rows = [{column: row.get(column, "") for column in filled} for row in rows]
     return table(rows, "Accuracy on the features", note)._replace(half=True)
+
+
+def rank_table(numbers: Mapping[str, float | None]) -> Panel:
+    """Show the spectrum of the untrained and the trained encoder's features, and say whether they have collapsed.
+
+    Args:
+      numbers: `rank` (RankMe) and `alpha` (alpha-ReQ), with the suffixes `_untrained` and `_head`; missing ones are
+        blank.
+
+    Returns:
+      The panel; its note begins with "Collapsed" where the rule of `dlcore.evaluators.feature_rank` says so.
+    """
+    endings = {"untrained": "_untrained", "trained": "", "on the head's output": "_head"}
+    named = {"effective rank (RankMe)": "rank", "slope of the spectrum (alpha-ReQ)": "alpha"}
+    columns = {c: end for c, end in endings.items() if numbers.get(f"rank{end}") is not None}
+    rows = [
+        {"": title, **{c: "" if (v := numbers.get(name + end)) is None else f"{v:.2f}" for c, end in columns.items()}}
+        for title, name in named.items()
+    ]
+    untrained, note = numbers.get("rank_untrained"), ""
+    outputs = {"features": numbers.get("rank"), "head's output": numbers.get("rank_head")}
+    ranks = {name: rank for name, rank in outputs.items() if rank is not None}
+    if ranks and untrained is not None:
+        limit = f"{100 * COLLAPSE_RATIO:.0f} % of that of the untrained features"
+        low = [name for name, rank in ranks.items() if is_collapsed(rank, untrained)]
+        note = (
+            f"Collapsed: the rank of the {' and of the '.join(low)} is below {limit}."
+            if low
+            else f"Not collapsed: the rank of the {' and of the '.join(ranks)} is at least {limit}."
+        )
+    return table(rows, "Rank of the features", note)._replace(half=True)
 
 
 def nearest_neighbors(

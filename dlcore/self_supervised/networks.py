@@ -17,6 +17,7 @@ from dlcore.ops.replica import REPLICA
 __all__ = [
     "DINONet",
     "Embedder",
+    "backbone_features",
     "encode",
     "encode_views",
     "init_variables",
@@ -49,6 +50,24 @@ def pool_features(maps: dict[str, jax.Array]) -> jax.Array:
     """
     last = list(maps.values())[-1]
     return last.astype(jnp.promote_types(last.dtype, jnp.float32)).mean(tuple(range(1, last.ndim - 1)))
+
+
+def backbone_features(backbone: nn.Module, x: jax.Array, train: bool = False) -> jax.Array:
+    """Compute the features of a backbone inside a module.
+
+    Args:
+      backbone: a ViT without a head (num_classes=0), whose class token are the features; or another model, whose
+        features are the mean of the last map of its method `features`.
+      x: [B, H, W, C], preprocessed.
+      train: normalize by batch statistics, and update the running ones.
+
+    Returns:
+      [B, D], at least float32.
+    """
+    if getattr(backbone, "num_classes", 1) != 0:
+        return pool_features(backbone.features(x, train))
+    h = backbone(x, train)
+    return h.astype(jnp.promote_types(h.dtype, jnp.float32))
 
 
 class Embedder(nn.Module):
@@ -119,11 +138,7 @@ class DINONet(nn.Module):
         Returns:
           `features: [B, D]` and `logits: [B, K]` in [-1, 1], at least float32.
         """
-        if getattr(self.backbone, "num_classes", 1) == 0:
-            h = self.backbone(x, train)
-        else:
-            h = list(self.backbone.features(x, train).values())[-1].mean((1, 2))
-        h = h.astype(jnp.promote_types(h.dtype, jnp.float32))
+        h = backbone_features(self.backbone, x, train)
         # The variance is kept at every width, so that z, whose length is lost, is not all bias; 0.02 at width 2,048.
         init, z = nn.initializers.lecun_normal(), h
         for i in range(2):

@@ -8,6 +8,7 @@ One protocol evaluates the encoder of every technique on downstream tasks, besid
 
     knn              weighted k-NN: --knn_k neighbors among --bank_size labeled features, temperature 0.07
     probe            logistic regression on the same features
+    rank, alpha      effective rank (RankMe) and slope of the spectrum of the test features: whether they collapse
     fine_tune_N      fine-tuning of all weights with N labels, one N for each value of --fine_tune
     supervised       the same encoder, trained only on the bank's labels (with --supervised; slow)
 
@@ -75,6 +76,8 @@ class Encoders(Task):
     defaults: ClassVar[dict[str, Any]] = {"select": "last"}
     embeddings: ClassVar[bool] = False
     """Whether `predict` returns the `embeddings` of a head, which are evaluated too."""
+    uses_labels: ClassVar[bool] = False
+    """Whether the learner gets the labels; no pretext does."""
 
     def settings(self) -> dict[str, Setting]:
         """Collect the flags of the task, and `--init_from` where there is a `--model`.
@@ -97,16 +100,16 @@ class Encoders(Task):
         _fine_tune_counts(flags, TRAIN_SIZES.get(flags.get("dataset"), 2**63), 1)
 
     def wrap(self, learner: Learner, setup: Setup) -> Learner:
-        """Remove the labels from the learner's batches.
+        """Remove the labels from the learner's batches, unless the technique uses them.
 
         Args:
           learner: the technique's learner.
           setup: facts of the run.
 
         Returns:
-          The learner without labels.
+          The learner.
         """
-        return remove_labels(learner)
+        return learner if self.uses_labels else remove_labels(learner)
 
     def start(self, setup: Setup) -> Start | None:
         """Start the backbone from the weights of `--init_from`.
@@ -146,7 +149,7 @@ class Encoders(Task):
         Raises:
           FlagError: `--fine_tune` requests more labels than there are.
         """
-        return [_protocol(setup.flags, splits)] if _has_labels(splits) else []
+        return [_protocol(setup.flags, splits, self.uses_labels)] if _has_labels(splits) else []
 
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
         """Build the protocol's evaluators: k-NN at each validation, all of them at the end.
@@ -159,24 +162,30 @@ class Encoders(Task):
         Returns:
           Evaluators of the accuracies `knn` and `knn_untrained`; on "test" also of `probe`, `probe_untrained`,
           `fine_tune_N` and `fine_tune_N_untrained`, and with `--supervised` of the supervised encoder. Embeddings add
-          `uniformity`, and on "test" `probe_head`. Images without labels have `uniformity` alone.
+          `uniformity`, and on "test" `probe_head`. Images without labels have no accuracies. All have the `rank` and
+          the `alpha` of the features' spectrum.
         """
         from dlcore.data.bank_and_queries import bank_and_queries
+        from dlcore.evaluators.feature_rank import feature_rank
         from dlcore.evaluators.knn import knn
         from dlcore.evaluators.linear_probe import linear_probe
         from dlcore.evaluators.uniformity import uniformity
 
         flags, queries = setup.flags, getattr(splits, split)
-        if not _has_labels(splits) and not self.embeddings:
-            return []
         source = bank_and_queries(splits.train, queries, flags.bank_size, flags.seed)
+        collapse = [
+            *([uniformity(source)] if self.embeddings else []),
+            feature_rank(source),
+            feature_rank(source, key="untrained", suffix="_untrained"),
+            *([feature_rank(source, key="embeddings", suffix="_head")] if self.embeddings else []),
+        ]
         if not _has_labels(splits):
-            return [uniformity(source)]
+            return collapse
         k = min(flags.knn_k, flags.bank_size, len(splits.train))
         measures = [
             knn(source, k=k, temperature=TEMPERATURE),
             knn(source, k=k, temperature=TEMPERATURE, key="untrained", name="knn_untrained"),
-            *([uniformity(source)] if self.embeddings else []),
+            *collapse,
         ]
         if split == "valid":
             return measures
@@ -228,10 +237,11 @@ class Encoders(Task):
         test, labels = context.data.test.arrays["image"], context.data.test.arrays["label"]
         tables = []
         if _has_labels(context.data):
-            caption = f"Accuracy on the test split. {_protocol(flags, context.data)}"
+            caption = f"Accuracy on the test split. {_protocol(flags, context.data, self.uses_labels)}"
             tables = [report.accuracy_table(context.numbers, caption)]
         return [
             *tables,
+            report.rank_table(context.numbers),
             *self.pretext_panels(context),
             report.nearest_neighbors(test, labels, features, names),
             report.feature_plane(features, labels, names),
@@ -288,7 +298,7 @@ def _recipe(flags: Flags) -> Recipe:
     return Recipe(steps=flags.fine_tune_steps)
 
 
-def _protocol(flags: Flags, splits: Splits) -> str:
+def _protocol(flags: Flags, splits: Splits, uses_labels: bool) -> str:
     size = len(splits.train)
     bank, counts = min(flags.bank_size, size), _fine_tune_counts(flags, size, splits.spec["num_classes"])
     numbers = " and ".join(f"{count:,}" for count in counts)
@@ -297,5 +307,6 @@ def _protocol(flags: Flags, splits: Splits) -> str:
     tuned = f"; fine-tuning with {numbers} labels, {length}" if counts else ""
     return (
         f"k-NN with k = {min(flags.knn_k, bank)} and temperature {TEMPERATURE}, linear probe: by the labels of "
-        f"{bank:,} training images{tuned}; each beside the untrained encoder. The learner gets no label."
+        f"{bank:,} training images{tuned}; each beside the untrained encoder. "
+        f"The learner gets {'the labels of all training images' if uses_labels else 'no label'}."
     )

@@ -7,25 +7,29 @@ experiment = Experiment(
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 
 from dlcore.data.augment.recipes import VIEWS, contrastive_augmentation
+from dlcore.evaluators.fine_tuning import Encoder
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.kits.images import labeled_images
 from dlcore.kits.images.labeled_images import ResizedImages
+from dlcore.kits.self_supervised import encoders
 from dlcore.kits.training import backbone
-from dlcore.learner import root_key
+from dlcore.learner import Range, root_key
 from dlcore.modes.report_context import ReportContext
 from dlcore.ops.replica import REPLICA
+from dlcore.optim.ema import cosine_momentum
 from dlcore.self_supervised.networks import Embedder
+from dlcore.self_supervised.siamese import SiameseNet
 from dlcore.tasks.encoders import Encoders
 
-__all__ = ["RandomViews", "TwoViews", "UnlabeledImages"]
+__all__ = ["PredictedViews", "RandomViews", "SiameseViews", "TwoViews", "UnlabeledImages"]
 
 AUTO_VIEWS = {"digits": "digit", "mnist": "digit", "fashion_mnist": "gray"}
 """Augmentation of `--views=auto` by data set; color for other names."""
@@ -133,3 +137,65 @@ class TwoViews(RandomViews):
             "augment": self.augmentation(setup.flags),
             "preprocess": labeled_images.preprocess(setup),
         }
+
+
+@dataclasses.dataclass(frozen=True)
+class SiameseViews(TwoViews):
+    """Two views of each image, which a `SiameseNet` compares: a backbone, a projection head and a predictor."""
+
+    modules: ClassVar[dict[str, Callable]] = {"head": SiameseNet}
+    defaults: ClassVar[dict[str, Any]] = {
+        **RandomViews.defaults,
+        "head.proj_dim": 64,
+        "head.hidden_features": 256,
+        "eval_every": 100,
+    }
+
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        """Build the network, the views and the preprocessing.
+
+        Args:
+          setup: facts of the run, with the flags of the task, of the model and of the heads.
+
+        Returns:
+          `model`, `augment` and `preprocess`.
+        """
+        encoder = encoders.backbone_without_head(setup, axis_name=self.axis_name)
+        return {
+            "model": SiameseNet(encoder, **setup.flags.group("head"), axis_name=self.axis_name),
+            "augment": self.augmentation(setup.flags),
+            "preprocess": labeled_images.preprocess(setup),
+        }
+
+    def encoder(self, setup: Setup) -> Encoder:
+        """Describe the backbone, which may be a ViT without a head.
+
+        Args:
+          setup: facts of the run, with the flags of the task.
+
+        Returns:
+          The encoder.
+        """
+        return encoders.backbone_encoder(setup)
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictedViews(SiameseViews):
+    """Two views of each image, of which a network predicts what its EMA target says.
+
+    Args:
+      target_momentum: initial momentum of the EMA target; it rises to 1
+    """
+
+    target_momentum: Annotated[float, Range(0, 1)] = 0.996
+
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        """Build the network, the views, the preprocessing and the schedule of the momentum.
+
+        Args:
+          setup: facts of the run, with the flags of the task, of the model and of the heads.
+
+        Returns:
+          What `SiameseViews` builds, and `momentum`.
+        """
+        return super().arguments(setup) | {"momentum": cosine_momentum(setup.flags.target_momentum, setup.steps)}

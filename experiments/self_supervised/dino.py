@@ -57,11 +57,6 @@ def check_rising(name: str, area: tuple[float, float]) -> None:
         raise ValueError(f"{name}={area[0]:g},{area[1]:g}: the first is larger; allowed: the smaller share first")
 
 
-def vit_without_head(setup: Setup):
-    model = backbone.build(setup, num_classes=1)
-    return model.clone(num_classes=0) if isinstance(model, ViT) else model
-
-
 @dataclasses.dataclass(frozen=True)
 class Crops(RandomViews):
     """Large and small crops of each image, of which a teacher sees the large ones.
@@ -108,7 +103,7 @@ class Crops(RandomViews):
         warmup = max(1, round(flags.temperature_warmup * setup.steps))
         frozen = round(flags.freeze * spec.get("train_size", 0) / flags.batch_size)
         return {
-            "model": DINONet(vit_without_head(setup), **flags.group("head")),
+            "model": DINONet(encoders.backbone_without_head(setup), **flags.group("head")),
             "augment": large,
             "augment_local": small,
             "teacher_momentum": cosine_momentum(flags.teacher_momentum, setup.steps),
@@ -120,20 +115,17 @@ class Crops(RandomViews):
 
     def encoder(self, setup: Setup):
         """The teacher's backbone."""
-        model = vit_without_head(setup)
 
         def teacher(state):
             trees = {"params": state.teacher_params, **state.teacher_model_state}
             return {name: leaves["backbone"] for name, leaves in trees.items() if "backbone" in leaves}
 
-        if isinstance(model, ViT):
-            return encoders.encoder(setup, model, teacher, method="__call__", read=lambda token: token)
-        return encoders.encoder(setup, model, teacher)
+        return encoders.backbone_encoder(setup, teacher)
 
     def pretext_panels(self, context) -> list:
         """Where the teacher's ViT attends."""
         setup = Setup(context.flags, context.spec, 1, jnp.float32)
-        model, images = vit_without_head(setup), to_float(context.data.test.arrays["image"][:8])
+        model, images = encoders.backbone_without_head(setup), to_float(context.data.test.arrays["image"][:8])
         if not isinstance(model, ViT):
             return []
         variables = {"params": context.state.teacher_params["backbone"]}

@@ -11,10 +11,10 @@ The third command reaches k-NN 76.3 % (69.6 % before training) and probe 79.6 % 
 and probe 52.1 % (39.4 %), one seed, in 46 minutes of one core without AVX-512; a run of 800 steps gave k-NN 40.3 %.
 """
 
-from dlcore.experiment import Experiment, FlagError, Flags
+from dlcore.experiment import Experiment, Flags
+from dlcore.kits.self_supervised.queue import check_queue
 from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
-from dlcore.run.memory import check_memory
 from dlcore.self_supervised import moco
 from dlcore.tasks.encoders import SMOKE
 from dlcore.tasks.unlabeled_images import TwoViews
@@ -29,13 +29,7 @@ class ViewsAndQueue(TwoViews):
     def check(self, flags: Flags) -> None:
         """Raise a FlagError where the queue is smaller than a batch, or larger than memory."""
         super().check(flags)
-        size = flags.queue_size
-        if size < flags.batch_size:
-            raise FlagError(f"--queue_size={size}: smaller than a batch; allowed: at least {flags.batch_size}")
-        try:
-            check_memory("queue_size", size, 4 * flags["embedder.proj_dim"])
-        except ValueError as error:
-            raise FlagError(f"--{error}") from None
+        check_queue(flags, flags["embedder.proj_dim"])
 
 
 experiment = Experiment(

@@ -60,7 +60,9 @@ def test_the_protocol_measures_trained_untrained_and_supervised_encoders(started
     judged = ("knn", "probe", "fine_tune_10", "fine_tune_20")
     names = {name + end for name in judged for end in ("", "_untrained")}
     names |= {"supervised", "knn_supervised", "probe_supervised", "probe_head"}
-    assert set(found) == names | {"uniformity"}
+    ranks = {f"{name}{end}" for name in ("rank", "alpha") for end in ("", "_untrained", "_head")}
+    assert set(found) == names | {"uniformity"} | ranks
+    assert found["rank"] == found["rank_untrained"] >= 1
     assert all(0 <= found[name] <= 1 for name in names)
     # Before the first step the trained encoder is the untrained one.
     assert (found["knn"], found["probe"]) == (found["knn_untrained"], found["probe_untrained"])

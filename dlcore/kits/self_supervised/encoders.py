@@ -11,9 +11,10 @@ from dlcore.evaluators.fine_tuning import Encoder, module_encoder
 from dlcore.experiment.experiment import Setup
 from dlcore.kits.images import labeled_images
 from dlcore.kits.training import backbone
+from dlcore.models.vit import ViT
 from dlcore.self_supervised.networks import pool_features
 
-__all__ = ["encoder"]
+__all__ = ["backbone_encoder", "backbone_without_head", "encoder"]
 
 
 def encoder(
@@ -54,3 +55,33 @@ def encoder(
         method=method,
         augment=augment,
     )
+
+
+def backbone_without_head(setup: Setup, **fields: Any) -> nn.Module:
+    """Build the backbone of `--model`; a ViT has no head, so that it gives its class token.
+
+    Args:
+      setup: facts of the run; its flags must contain `--model` and its fields.
+      **fields: fields of the model to change.
+
+    Returns:
+      The flax module, for `backbone_features` of `dlcore.self_supervised.networks`.
+    """
+    model = backbone.build(setup, num_classes=1, **fields)
+    return model.clone(num_classes=0) if isinstance(model, ViT) else model
+
+
+def backbone_encoder(setup: Setup, variables: Callable[[Any], dict] | None = None) -> Encoder:
+    """Describe the backbone of `backbone_without_head` for fine-tuning.
+
+    Args:
+      setup: facts of the run; its flags must contain `--model` and those of `ResizedImages`.
+      variables: State -> the trained variables of the backbone; None takes those under "backbone".
+
+    Returns:
+      The encoder: the class token of a ViT, the mean of the last map of another model.
+    """
+    model = backbone_without_head(setup, axis_name=None)
+    if isinstance(model, ViT):
+        return encoder(setup, model, variables, method="__call__", read=lambda token: token)
+    return encoder(setup, model, variables)

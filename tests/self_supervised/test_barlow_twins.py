@@ -1,0 +1,60 @@
+"""Barlow Twins: one update by hand, the loss of planted correlations, and batches of one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.self_supervised import barlow_twins
+from tests import siamese_toys as toys
+
+
+def learner(norm=False, rate=toys.RATE):
+    return barlow_twins.learner(**toys.settings(norm, rate), redundancy_weight=0.3)
+
+
+@pytest.mark.covers("SS-30")
+def test_one_update_by_hand():
+    params = toys.weights(1)
+    built = learner()
+    state = toys.state_of(built, params=params)
+    views = toys.views(state)
+
+    def loss(params):
+        first, second = (v @ params["w"] for v in views)
+        u, v = ((z - z.mean(0)) / np.sqrt(z.var(0) + 1e-5) for z in (first, second))
+        c = u.T @ v / len(u)
+        return sum((1 - c[i, i]) ** 2 if i == j else 0.3 * c[i, j] ** 2 for i in range(3) for j in range(3))
+
+    toys.check_update(built, state, params, loss, still=("q",))
+
+
+@pytest.mark.covers("SS-30")
+def test_the_loss_of_planted_projections():
+    """Two numbers that are +-1 and independent: C = I, loss 0. Equal numbers: C is all ones, loss 2 lambda."""
+    independent = jnp.array([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])
+    mask = jnp.ones(4)
+    correlate = jax.jit(barlow_twins.cross_correlation)
+    for scale, shift in ((1.0, 0.0), (7.0, 3.0)):
+        c = correlate(independent, scale * independent + shift, mask)
+        np.testing.assert_allclose(c, np.eye(2), atol=1e-4)
+    assert barlow_twins.barlow_twins_loss(jnp.eye(2), 0.5) == 0
+    assert barlow_twins.barlow_twins_loss(jnp.ones((2, 2)), 0.5) == pytest.approx(1.0)
+    # All images alike: C = 0, and the loss is D.
+    assert barlow_twins.barlow_twins_loss(correlate(jnp.ones((4, 2)), jnp.ones((4, 2)), mask)) == pytest.approx(2)
+
+
+def test_one_example_is_refused():
+    built = learner()
+    rows = {name: value[:1] for name, value in toys.ROWS.items()}
+    with pytest.raises(ValueError, match="batch_size=1: one example has no variance; allowed: at least 2"):
+        jax.eval_shape(built.update, toys.state_of(built), rows)
+    with pytest.raises(ValueError, match=r"redundancy_weight=-1\.0: out of range"):
+        barlow_twins.learner(**toys.settings(), redundancy_weight=-1.0)
+
+
+@pytest.mark.weekly
+@pytest.mark.covers("SS-30")
+@pytest.mark.parametrize(("spmd", "norm"), [("jit", True), ("pmap", True)])
+def test_eight_devices_equal_one(spmd, norm):
+    toys.check_eight_devices(lambda norm: learner(norm, 0.01), spmd, norm)

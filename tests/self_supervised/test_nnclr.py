@@ -1,0 +1,62 @@
+"""NNCLR: one update by hand, the support set, and queues that are too short."""
+
+import jax
+import numpy as np
+import pytest
+
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.setting import FlagError
+from dlcore.self_supervised import nnclr
+from tests import siamese_toys as toys
+
+
+def learner(norm=False, rate=toys.RATE, queue_size=7):
+    return nnclr.learner(**toys.settings(norm, rate), queue_size=queue_size, temperature=0.5)
+
+
+@pytest.mark.covers("SS-39")
+def test_one_update_by_hand():
+    """A queue of seven whose oldest is the fifth: the five first views replace 5, 6, 0, 1 and 2."""
+    params = toys.weights(1)
+    built = learner()
+    queue = toys.unit_rows(np.random.default_rng(3).normal(size=(7, 3)))
+    state = toys.state_of(built, params=params, queue=queue).replace(pointer=np.int32(5))
+    views = toys.views(state)
+    neighbors = [queue[(toys.unit_rows(v @ params["w"]) @ queue.T).argmax(-1)] for v in views]
+    assert len(np.unique(np.concatenate(neighbors), axis=0)) > 2
+
+    def loss(params):
+        total = 0
+        for own, other in ((0, 1), (1, 0)):
+            predictions = toys.unit_rows(views[other] @ params["w"] @ params["q"])
+            total += -np.diag(toys.log_softmax(neighbors[own] @ predictions.T / 0.5)).mean() / 2
+        return total
+
+    after = toys.check_update(built, state, params, loss)
+    first = toys.unit_rows(toys.views(state, 5)[0] @ params["w"])
+    np.testing.assert_allclose(after.queue, np.concatenate([first[2:], queue[3:5], first[:2]]), atol=1e-5)
+    assert after.pointer == 3
+
+
+@pytest.mark.covers("SS-39")
+def test_neighbors_are_the_rows_of_the_largest_cosine():
+    queue = np.eye(3, dtype=np.float32)
+    neighbors = nnclr.nearest_neighbors(queue, np.array([[0.1, 0.5, 0.2], [-1, -2, -3]], np.float32))
+    np.testing.assert_array_equal(neighbors, queue[[1, 0]])
+
+
+def test_a_queue_shorter_than_a_batch_is_refused():
+    built = learner(queue_size=4)
+    with pytest.raises(ValueError, match="queue_size=4: smaller than a batch; allowed: at least 5"):
+        jax.eval_shape(built.update, toys.state_of(built), toys.ROWS)
+    from experiments.self_supervised.nnclr import experiment
+
+    with pytest.raises(FlagError, match="--queue_size=10: smaller than a batch; allowed: at least 128"):
+        experiment.check(resolve(experiment, ["--queue_size=10"]))
+
+
+@pytest.mark.weekly
+@pytest.mark.covers("SS-39")
+@pytest.mark.parametrize(("spmd", "norm"), [("jit", True), ("pmap", True)])
+def test_eight_devices_equal_one(spmd, norm):
+    toys.check_eight_devices(lambda norm: learner(norm, queue_size=20), spmd, norm)
