@@ -8,6 +8,7 @@ from dlcore.detection.anchors import Grid as Grid
 from dlcore.detection.anchors import IGNORED as IGNORED
 from dlcore.detection.anchors import best_possible_recall as best_possible_recall
 from dlcore.detection.anchors import match_anchors as match_anchors
+from dlcore.detection.deformable_detr import DeformableDETR as DeformableDETR
 from dlcore.detection.dense import Candidates as Candidates
 from dlcore.detection.dense import Predictions as Predictions
 from dlcore.detection.dense import Thresholds as Thresholds
@@ -28,9 +29,10 @@ from dlcore.detection.detr import LossWeights as LossWeights
 from dlcore.detection.detr import MatchingCosts as MatchingCosts
 from dlcore.detection.detr_names import DETR_NAMES as DETR_NAMES
 from dlcore.detection.detr_names import DETR_OLD_NAMES as DETR_OLD_NAMES
+from dlcore.detection.detr_names import QUERY_NAMES as QUERY_NAMES
+from dlcore.detection.detr_names import QUERY_OLD_NAMES as QUERY_OLD_NAMES
 from dlcore.detection.fast_rcnn import FastRCNN as FastRCNN
 from dlcore.detection.fast_rcnn import window_proposals as window_proposals
-from dlcore.detection.faster_rcnn import BoxHead as BoxHead
 from dlcore.detection.faster_rcnn import BoxOutputs as BoxOutputs
 from dlcore.detection.faster_rcnn import FasterRCNN as FasterRCNN
 from dlcore.detection.faster_rcnn import crop_regions as crop_regions
@@ -56,6 +58,11 @@ from dlcore.detection.padding import pixel_mask as pixel_mask
 from dlcore.detection.padding import token_positions as token_positions
 from dlcore.detection.padding import zero_padding as zero_padding
 from dlcore.detection.pretrained import FAMILIES as FAMILIES
+from dlcore.detection.query_blocks import DeformableDecoderLayer as DeformableDecoderLayer
+from dlcore.detection.query_blocks import DeformableEncoderLayer as DeformableEncoderLayer
+from dlcore.detection.query_blocks import flatten_maps as flatten_maps
+from dlcore.detection.query_blocks import grid_centers as grid_centers
+from dlcore.detection.query_blocks import inverse_sigmoid as inverse_sigmoid
 from dlcore.detection.rcnn import RCNN as RCNN
 from dlcore.detection.rcnn import warp_regions as warp_regions
 from dlcore.detection.retinanet import RetinaNet as RetinaNet

@@ -1,4 +1,4 @@
-"""DETR of transformers: a set of boxes by queries."""
+"""DETR and its descendants of transformers: a set of boxes by queries."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from dlcore.models.pretrained.families.resnet import backbone_of
-from dlcore.models.pretrained.family import Family
+from dlcore.models.pretrained.family import Family, check_config
 
 __all__ = ["FAMILIES"]
 
@@ -26,6 +26,30 @@ def _detr(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
+def _deformable_detr(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    heads, hidden, points = (config[f"encoder_{what}"] for what in ("attention_heads", "ffn_dim", "n_points"))
+    decoder = {"decoder_attention_heads": heads, "decoder_ffn_dim": hidden, "decoder_n_points": points}
+    fixed = {"position_embedding_type": "sine", "activation_function": "relu", "dilation": False}
+    check_config(config, fixed | decoder, "dlcore's Deformable DETR")
+    backbone, levels = backbone_of(config), config["num_feature_levels"]
+    two_stage = config.get("two_stage", False)
+    return "deformable_detr_resnet50", {
+        "backbone": backbone,
+        "stages": tuple(f"layer{i}" for i in ((2, 3, 4) if levels > 1 else (4,))),
+        "num_levels": levels,
+        "num_classes": len(config["id2label"]),
+        "num_queries": config["two_stage_num_proposals" if two_stage else "num_queries"],
+        "features": config["d_model"],
+        "num_heads": heads,
+        "hidden_features": hidden,
+        "num_points": points,
+        "encoder_layers": config["encoder_layers"],
+        "decoder_layers": config["decoder_layers"],
+        "box_refine": config.get("with_box_refine", False),
+        "two_stage": two_stage,
+    }
+
+
 def _boxes(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     sizes, mask = None, inputs.get("pixel_mask")
     if mask is not None:
@@ -34,6 +58,8 @@ def _boxes(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]
     return {"logits": outputs.logits[:, -1], "pred_boxes": outputs.boxes[:, -1]}
 
 
+INPUTS = ("pixel_values", "pixel_mask")
 FAMILIES = (
-    Family("transformers", ("DetrForObjectDetection",), _detr, _boxes, ("pixel_values", "pixel_mask"), "detection"),
+    Family("transformers", ("DetrForObjectDetection",), _detr, _boxes, INPUTS, "detection"),
+    Family("transformers", ("DeformableDetrForObjectDetection",), _deformable_detr, _boxes, INPUTS, "detection"),
 )

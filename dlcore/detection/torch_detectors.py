@@ -1,4 +1,4 @@
-"""Published detectors by name: torchvision's, and DETR; `create_model` and `load_torch` of `dlcore.models` know them.
+"""Published detectors by name, torchvision's and DETR with its kin; `create_model` and `load_torch` know them.
 
 Trained on COCO, whose classes torchvision and DETR number up to 90; torchvision's two-stage detectors and SSD count the
 background apart, so that 91 classes are 90 here.
@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.detection.deformable_detr import DeformableDETR
 from dlcore.detection.detr import DETR
 from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.fcos import FCOS
@@ -35,6 +36,7 @@ MODELS = {
         FasterRCNN, backbone=_RESNET50, num_classes=1, keypoint_head=KeypointHead(17)
     ),
     "ssd300_vgg16": functools.partial(SSD, backbone=ReducedVGG16(), num_classes=90),
+    "deformable_detr_resnet50": functools.partial(DeformableDETR, backbone=_RESNET50, num_classes=91),
     "detr_resnet50": functools.partial(DETR, backbone=_RESNET50, num_classes=91),
     "detr_resnet101": functools.partial(DETR, backbone=ResNet(stages=(3, 4, 23, 3)), num_classes=91),
 }

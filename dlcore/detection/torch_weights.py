@@ -2,7 +2,8 @@
 
 A detector names the exceptions to the rule of `dlcore.models.torch_weights` by its attribute `TORCH_NAMES`: pairs of
 `re.sub` on the name that a leaf's path gives. `TORCH_OLD_NAMES`, where there, are such pairs that turn names of older
-files, as most published weights have them, into today's.
+files, as most published weights have them, into today's. `TORCH_OPTIONAL`, where there, is a pattern of entries that
+may be left over.
 """
 
 from collections.abc import Mapping
@@ -36,4 +37,5 @@ def load_torch(model: nn.Module, state_dict: Mapping[str, Any], image_size: tupl
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images))
     older = getattr(model, "TORCH_OLD_NAMES", ())
     what = type(model).__name__
-    return fill_from_torch(shapes, state_dict, model.TORCH_NAMES, what=what, older=older)
+    optional = getattr(model, "TORCH_OPTIONAL", "(?!)")
+    return fill_from_torch(shapes, state_dict, model.TORCH_NAMES, what=what, older=older, optional=optional)
