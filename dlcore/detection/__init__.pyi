@@ -9,6 +9,9 @@ from dlcore.detection.anchors import IGNORED as IGNORED
 from dlcore.detection.anchors import best_possible_recall as best_possible_recall
 from dlcore.detection.anchors import match_anchors as match_anchors
 from dlcore.detection.deformable_detr import DeformableDETR as DeformableDETR
+from dlcore.detection.denoising import NoisyQueries as NoisyQueries
+from dlcore.detection.denoising import Targets as Targets
+from dlcore.detection.denoising import noise_boxes as noise_boxes
 from dlcore.detection.dense import Candidates as Candidates
 from dlcore.detection.dense import Predictions as Predictions
 from dlcore.detection.dense import Thresholds as Thresholds
@@ -42,6 +45,10 @@ from dlcore.detection.fpn import FPN_OLD_NAMES as FPN_OLD_NAMES
 from dlcore.detection.fpn import FeaturePyramid as FeaturePyramid
 from dlcore.detection.fpn import assign_levels as assign_levels
 from dlcore.detection.fpn import upscale as upscale
+from dlcore.detection.hybrid_encoder import ConvNorm as ConvNorm
+from dlcore.detection.hybrid_encoder import HYBRID_NAMES as HYBRID_NAMES
+from dlcore.detection.hybrid_encoder import HybridEncoder as HybridEncoder
+from dlcore.detection.hybrid_encoder import attend_within as attend_within
 from dlcore.detection.keypoint_rcnn import KeypointHead as KeypointHead
 from dlcore.detection.keypoint_rcnn import keypoint_targets as keypoint_targets
 from dlcore.detection.keypoint_rcnn import read_keypoints as read_keypoints
@@ -65,8 +72,14 @@ from dlcore.detection.query_blocks import grid_centers as grid_centers
 from dlcore.detection.query_blocks import inverse_sigmoid as inverse_sigmoid
 from dlcore.detection.rcnn import RCNN as RCNN
 from dlcore.detection.rcnn import warp_regions as warp_regions
+from dlcore.detection.resnet_d import RESNET_D_NAMES as RESNET_D_NAMES
+from dlcore.detection.resnet_d import ResNetD as ResNetD
 from dlcore.detection.retinanet import RetinaNet as RetinaNet
 from dlcore.detection.rpn import RegionProposalNetwork as RegionProposalNetwork
+from dlcore.detection.rt_detr import Proposals as Proposals
+from dlcore.detection.rt_detr import QueryOutputs as QueryOutputs
+from dlcore.detection.rt_detr import RTDETR as RTDETR
+from dlcore.detection.rt_detr import select_queries as select_queries
 from dlcore.detection.sampling import Sampled as Sampled
 from dlcore.detection.sampling import balanced_sample as balanced_sample
 from dlcore.detection.sampling import sample_proposals as sample_proposals

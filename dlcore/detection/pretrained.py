@@ -5,6 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from dlcore.detection.resnet_d import ResNetD
 from dlcore.models.pretrained.families.resnet import backbone_of
 from dlcore.models.pretrained.family import Family, check_config
 
@@ -50,6 +51,60 @@ def _deformable_detr(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
+def _rt_detr(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    inner = config["backbone_config"]
+    fixed = {"downsample_in_bottleneck": False, "downsample_in_first_stage": False, "hidden_act": "relu"}
+    check_config(inner, {"model_type": "rt_detr_resnet"} | fixed, "dlcore's RT-DETR")
+    names = {"activation_function": "silu", "encoder_activation_function": "gelu"}
+    fixed = {
+        "eval_size": None,
+        "normalize_before": False,
+        "decoder_activation_function": "relu",
+        "batch_norm_eps": 1e-5,
+    }
+    check_config(config, names | fixed | {"layer_norm_eps": 1e-5}, "dlcore's RT-DETR")
+    name = "rt_detr_v2_r50vd" if config["architectures"][0].startswith("RTDetrV2") else "rt_detr_r50vd"
+    backbone = ResNetD(
+        stages=tuple(inner["depths"]),
+        widths=tuple(inner["hidden_sizes"]),
+        stem_width=inner["embedding_size"],
+        block=inner["layer_type"],
+    )
+    method = {"default": "bilinear", "discrete": "discrete"}[config.get("decoder_method", "default")]
+    return name, {
+        "backbone": backbone,
+        "stages": tuple(stage.replace("stage", "layer") for stage in inner["out_features"]),
+        "num_classes": len(config["id2label"]),
+        "num_queries": config["num_queries"],
+        "features": config["d_model"],
+        "num_heads": config["decoder_attention_heads"],
+        "hidden_features": config["decoder_ffn_dim"],
+        "decoder_layers": config["decoder_layers"],
+        "num_levels": config["num_feature_levels"],
+        "num_points": config["decoder_n_points"],
+        "encoder_features": config["encoder_hidden_dim"],
+        "encoder_heads": config["encoder_attention_heads"],
+        "encoder_hidden_features": config["encoder_ffn_dim"],
+        "encoder_layers": config["encoder_layers"],
+        "encoder_levels": tuple(config["encode_proj_layers"]),
+        "expansion": config["hidden_expansion"],
+        "learned_queries": config.get("learn_initial_query", False),
+        "num_denoising": config["num_denoising"],
+        "offset_scale": config.get("decoder_offset_scale", 0.5),
+        "method": method,
+    }
+
+
+def _proposed_boxes(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    outputs, _ = model.apply(variables, inputs["pixel_values"])
+    return {
+        "logits": outputs.logits[:, -1],
+        "pred_boxes": outputs.boxes[:, -1],
+        "enc_topk_logits": outputs.logits[:, 0],
+        "enc_topk_bboxes": outputs.boxes[:, 0],
+    }
+
+
 def _boxes(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     sizes, mask = None, inputs.get("pixel_mask")
     if mask is not None:
@@ -59,7 +114,9 @@ def _boxes(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]
 
 
 INPUTS = ("pixel_values", "pixel_mask")
+RT_DETR = ("RTDetrForObjectDetection", "RTDetrV2ForObjectDetection")
 FAMILIES = (
     Family("transformers", ("DetrForObjectDetection",), _detr, _boxes, INPUTS, "detection"),
     Family("transformers", ("DeformableDetrForObjectDetection",), _deformable_detr, _boxes, INPUTS, "detection"),
+    Family("transformers", RT_DETR, _rt_detr, _proposed_boxes, INPUTS, "detection"),
 )

@@ -18,7 +18,9 @@ from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.fcos import FCOS
 from dlcore.detection.keypoint_rcnn import KeypointHead
 from dlcore.detection.mask_rcnn import MaskHead
+from dlcore.detection.resnet_d import ResNetD
 from dlcore.detection.retinanet import RetinaNet
+from dlcore.detection.rt_detr import RTDETR
 from dlcore.detection.ssd import SSD, ReducedVGG16
 from dlcore.detection.torch_weights import load_torch
 from dlcore.models.resnet import ResNet
@@ -39,6 +41,8 @@ MODELS = {
     "deformable_detr_resnet50": functools.partial(DeformableDETR, backbone=_RESNET50, num_classes=91),
     "detr_resnet50": functools.partial(DETR, backbone=_RESNET50, num_classes=91),
     "detr_resnet101": functools.partial(DETR, backbone=ResNet(stages=(3, 4, 23, 3)), num_classes=91),
+    "rt_detr_r50vd": functools.partial(RTDETR, backbone=ResNetD(), num_classes=80),
+    "rt_detr_v2_r50vd": functools.partial(RTDETR, backbone=ResNetD(), num_classes=80),
 }
 BACKBONES = {name: "resnet101" if "101" in name else "resnet50" for name in MODELS if "resnet" in name}
 """The `--model` of a page whose backbone has the form of the detector's."""
@@ -51,9 +55,9 @@ def example_inputs(model: nn.Module) -> tuple[jax.Array]:
       model: name from `MODELS`.
 
     Returns:
-      (an image [1, H, W, 3],): of 300 pixels for SSD, whose last levels need them, and of 64 for others.
+      (an image [1, H, W, 3],): of 300 pixels for SSD, whose last levels need them, of `EXAMPLE_SIDE` or 64 for others.
     """
-    side = 300 if isinstance(model, SSD) else 64
+    side = 300 if isinstance(model, SSD) else getattr(model, "EXAMPLE_SIDE", 64)
     return (jnp.zeros((1, side, side, 3)),)
 
 

@@ -10,12 +10,15 @@ from tests.detection.detectors import Golden
 
 __all__ = ["check_published", "nested"]
 
+MODEL_TYPES = {"ResNetConfig": "resnet", "RTDetrResNetConfig": "rt_detr_resnet", "HGNetV2Config": "hgnet_v2"}
+MODEL_TYPES |= {"SwinConfig": "swin", "DetrConfig": "detr"}
+
 
 def nested(value, **more):
     """The golden's arguments as config.json has them: a class by its model_type, classes by id2label."""
     config = {key: nested(v) if isinstance(v, dict) else v for key, v in value.items() if key != "__class__"}
     if "__class__" in value:
-        config["model_type"] = value["__class__"].removesuffix("Config").lower()
+        config["model_type"] = MODEL_TYPES[value["__class__"]]
     if "num_labels" in config:
         config["id2label"] = {str(i): str(i) for i in range(config["num_labels"])}
     return config | more
