@@ -66,9 +66,6 @@ from dlcore.detection.padding import token_positions as token_positions
 from dlcore.detection.padding import zero_padding as zero_padding
 from dlcore.detection.pretrained import FAMILIES as FAMILIES
 from dlcore.detection.query_blocks import DeformableDecoderLayer as DeformableDecoderLayer
-from dlcore.detection.query_blocks import DeformableEncoderLayer as DeformableEncoderLayer
-from dlcore.detection.query_blocks import flatten_maps as flatten_maps
-from dlcore.detection.query_blocks import grid_centers as grid_centers
 from dlcore.detection.query_blocks import inverse_sigmoid as inverse_sigmoid
 from dlcore.detection.rcnn import RCNN as RCNN
 from dlcore.detection.rcnn import warp_regions as warp_regions

@@ -25,17 +25,11 @@ from flax import linen as nn
 from dlcore.detection.dense import named_maps
 from dlcore.detection.detr import Outputs
 from dlcore.detection.detr_names import QUERY_NAMES, QUERY_OLD_NAMES
-from dlcore.detection.query_blocks import (
-    BoxHead,
-    DeformableDecoderLayer,
-    DeformableEncoderLayer,
-    flatten_maps,
-    grid_centers,
-    inverse_sigmoid,
-)
+from dlcore.detection.query_blocks import BoxHead, DeformableDecoderLayer, inverse_sigmoid
 from dlcore.learner import Range
 from dlcore.models.resnet import transformers_names
 from dlcore.nn import Conv, Dense, GroupNorm, LayerNorm, logits_dtype
+from dlcore.nn.deformable_encoder import DeformableEncoderLayer, flatten_maps, grid_centers
 from dlcore.nn.position import sinusoidal_encoding, sinusoidal_encoding_2d
 
 __all__ = ["DeformableDETR"]

@@ -25,10 +25,11 @@ from dlcore.detection.denoising import NoisyQueries, Targets, noise_boxes
 from dlcore.detection.dense import named_maps
 from dlcore.detection.detr_names import QUERY_NAMES, QUERY_OLD_NAMES
 from dlcore.detection.hybrid_encoder import HYBRID_NAMES, HybridEncoder
-from dlcore.detection.query_blocks import BoxHead, DeformableDecoderLayer, flatten_maps, grid_centers, inverse_sigmoid
+from dlcore.detection.query_blocks import BoxHead, DeformableDecoderLayer, inverse_sigmoid
 from dlcore.detection.resnet_d import RESNET_D_NAMES
 from dlcore.learner import Range
 from dlcore.nn import BatchNorm, Conv, Dense, LayerNorm, logits_dtype
+from dlcore.nn.deformable_encoder import flatten_maps, grid_centers
 
 __all__ = ["RTDETR", "Proposals", "QueryOutputs", "select_queries"]
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from dlcore.detection.deformable_detr import DeformableDETR
-from dlcore.detection.query_blocks import grid_centers, inverse_sigmoid
+from dlcore.detection.query_blocks import inverse_sigmoid
 from dlcore.detection.torch_weights import load_torch
 from dlcore.models.resnet import BasicBlock, ResNet
+from dlcore.nn.deformable_encoder import grid_centers
 from tests.detection.detectors import Golden, Small
 from tests.detection.hub_folders import check_published
 from tests.models.tracing import layers_traced_once
