@@ -12,6 +12,7 @@ from dlcore.detection.deformable_detr import DeformableDETR as DeformableDETR
 from dlcore.detection.denoising import NoisyQueries as NoisyQueries
 from dlcore.detection.denoising import Targets as Targets
 from dlcore.detection.denoising import noise_boxes as noise_boxes
+from dlcore.detection.denoising import of_image_fractions as of_image_fractions
 from dlcore.detection.dense import Candidates as Candidates
 from dlcore.detection.dense import Predictions as Predictions
 from dlcore.detection.dense import Thresholds as Thresholds
@@ -67,6 +68,9 @@ from dlcore.detection.padding import zero_padding as zero_padding
 from dlcore.detection.pretrained import FAMILIES as FAMILIES
 from dlcore.detection.query_blocks import DeformableDecoderLayer as DeformableDecoderLayer
 from dlcore.detection.query_blocks import inverse_sigmoid as inverse_sigmoid
+from dlcore.detection.query_losses import QueryCosts as QueryCosts
+from dlcore.detection.query_losses import QueryWeights as QueryWeights
+from dlcore.detection.query_losses import query_learner as query_learner
 from dlcore.detection.rcnn import RCNN as RCNN
 from dlcore.detection.rcnn import warp_regions as warp_regions
 from dlcore.detection.resnet_d import RESNET_D_NAMES as RESNET_D_NAMES

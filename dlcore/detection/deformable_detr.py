@@ -15,24 +15,26 @@ Published weights are of transformers (SenseTime). The loss is a focal loss in p
 """
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import linen as nn
 
 from dlcore.detection.dense import named_maps
 from dlcore.detection.detr import Outputs
 from dlcore.detection.detr_names import QUERY_NAMES, QUERY_OLD_NAMES
 from dlcore.detection.query_blocks import BoxHead, DeformableDecoderLayer, inverse_sigmoid
-from dlcore.learner import Range
+from dlcore.detection.query_losses import QueryCosts, QueryWeights, query_learner
+from dlcore.learner import Learner, Range, check_arguments
 from dlcore.models.resnet import transformers_names
 from dlcore.nn import Conv, Dense, GroupNorm, LayerNorm, logits_dtype
 from dlcore.nn.deformable_encoder import DeformableEncoderLayer, flatten_maps, grid_centers
 from dlcore.nn.position import sinusoidal_encoding, sinusoidal_encoding_2d
 
-__all__ = ["DeformableDETR"]
+__all__ = ["DeformableDETR", "learner"]
 
 PRIOR = float(-np.log(99))
 """Bias of the classes' logits at first: a chance of 0.01."""
@@ -219,3 +221,48 @@ def _level_mask(image_size: jax.Array, shape: tuple[int, int], canvas: tuple[int
     """[B, h, w] bool, the locations whose upper left pixel lies in the image."""
     rows, columns = (np.arange(shape[k]) * canvas[k] // shape[k] < image_size[:, k, None] for k in (0, 1))
     return rows[:, :, None] & columns[:, None]
+
+
+@check_arguments
+def learner(
+    *,
+    model: DeformableDETR,
+    optimizer: optax.GradientTransformation,
+    preprocess: Any = lambda image: image,
+    augment: Any = None,
+    costs: QueryCosts = QueryCosts(),
+    weights: QueryWeights = QueryWeights(class_weight=2.0),
+    classification: Literal["focal", "varifocal"] = "focal",
+    auxiliary: bool = True,
+    score_thresh: Annotated[float, Range(0, 1)] = 0.05,
+    detections_per_img: Annotated[int, Range(1)] = 100,
+) -> Learner:
+    """Train Deformable DETR on the batches of `dlcore.detection.dense.detector_learner`.
+
+    Args:
+      model: a `DeformableDETR`.
+      optimizer: any optax transformation; the paper clips the gradient's norm to 0.1.
+      preprocess: batch of images to the model's input, of the same size.
+      augment: augmentation of one preprocessed training example, as `detector_learner` describes it; None for none.
+      costs: weights of the matching.
+      weights: weights of the loss.
+      classification: loss of the classes, focal or varifocal.
+      auxiliary: take the loss of the proposals and of every decoder layer, not of the last alone.
+      score_thresh: least score of a detection.
+      detections_per_img: K, detections of an image at most.
+
+    Returns:
+      The learner, as `detector_learner` describes it.
+    """
+    return query_learner(
+        model=model,
+        optimizer=optimizer,
+        preprocess=preprocess,
+        augment=augment,
+        costs=costs,
+        weights=weights,
+        classification=classification,
+        auxiliary=auxiliary,
+        score_thresh=score_thresh,
+        detections_per_img=detections_per_img,
+    )

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from dlcore.ops.boxes import box_convert
 
-__all__ = ["NoisyQueries", "Targets", "noise_boxes"]
+__all__ = ["NoisyQueries", "Targets", "noise_boxes", "of_image_fractions"]
 
 
 class Targets(NamedTuple):
@@ -31,6 +31,23 @@ class Targets(NamedTuple):
     boxes: jax.Array
     labels: jax.Array
     valid: jax.Array
+
+
+def of_image_fractions(boxes: jax.Array, labels: jax.Array, valid: jax.Array, size: tuple[int, int]) -> Targets:
+    """Convert boxes in pixels to targets.
+
+    Args:
+      boxes: [B, M, 4] pixels, corners.
+      labels: [B, M] int.
+      valid: [B, M] bool, False for padding, whose boxes may be anything.
+      size: (height, width) of the images.
+
+    Returns:
+      The targets.
+    """
+    height, width = size
+    boxes = jnp.where(valid[..., None], boxes, 0) / jnp.array([width, height, width, height], jnp.float32)
+    return Targets(box_convert(boxes, "xyxy", "cxcywh"), labels, valid)
 
 
 class NoisyQueries(NamedTuple):

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import linen as nn
 
 from dlcore.detection.denoising import NoisyQueries, Targets, noise_boxes
@@ -26,12 +27,13 @@ from dlcore.detection.dense import named_maps
 from dlcore.detection.detr_names import QUERY_NAMES, QUERY_OLD_NAMES
 from dlcore.detection.hybrid_encoder import HYBRID_NAMES, HybridEncoder
 from dlcore.detection.query_blocks import BoxHead, DeformableDecoderLayer, inverse_sigmoid
+from dlcore.detection.query_losses import QueryCosts, QueryWeights, query_learner
 from dlcore.detection.resnet_d import RESNET_D_NAMES
-from dlcore.learner import Range
+from dlcore.learner import Learner, Range, check_arguments
 from dlcore.nn import BatchNorm, Conv, Dense, LayerNorm, logits_dtype
 from dlcore.nn.deformable_encoder import flatten_maps, grid_centers
 
-__all__ = ["RTDETR", "Proposals", "QueryOutputs", "select_queries"]
+__all__ = ["RTDETR", "Proposals", "QueryOutputs", "learner", "select_queries"]
 
 
 class QueryOutputs(NamedTuple):
@@ -297,3 +299,48 @@ class RTDETR(nn.Module):
             self.box_noise,
         )
         return extra, table.at[-1].set(0)
+
+
+@check_arguments
+def learner(
+    *,
+    model: RTDETR,
+    optimizer: optax.GradientTransformation,
+    preprocess: Any = lambda image: image,
+    augment: Any = None,
+    costs: QueryCosts = QueryCosts(),
+    weights: QueryWeights = QueryWeights(),
+    classification: Literal["focal", "varifocal"] = "varifocal",
+    auxiliary: bool = True,
+    score_thresh: Annotated[float, Range(0, 1)] = 0.05,
+    detections_per_img: Annotated[int, Range(1)] = 100,
+) -> Learner:
+    """Train RT-DETR on the batches of `dlcore.detection.dense.detector_learner`.
+
+    Args:
+      model: a `RTDETR`.
+      optimizer: any optax transformation; the paper clips the gradient's norm to 0.1.
+      preprocess: batch of images to the model's input, of the same size.
+      augment: augmentation of one preprocessed training example, as `detector_learner` describes it; None for none.
+      costs: weights of the matching.
+      weights: weights of the loss.
+      classification: loss of the classes, focal or varifocal.
+      auxiliary: take the loss of the proposals and of every decoder layer, not of the last alone.
+      score_thresh: least score of a detection.
+      detections_per_img: K, detections of an image at most.
+
+    Returns:
+      The learner, as `detector_learner` describes it.
+    """
+    return query_learner(
+        model=model,
+        optimizer=optimizer,
+        preprocess=preprocess,
+        augment=augment,
+        costs=costs,
+        weights=weights,
+        classification=classification,
+        auxiliary=auxiliary,
+        score_thresh=score_thresh,
+        detections_per_img=detections_per_img,
+    )

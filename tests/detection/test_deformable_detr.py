@@ -24,6 +24,7 @@ SMALL = DeformableDETR(Small(), 3, ("fine", "coarse"), 3, **FIELDS)
 
 
 @pytest.mark.weekly
+@pytest.mark.covers("DE-27")
 def test_scores_and_boxes_equal_transformers():
     """In float64, so that what is left is the noise of the golden's own float32, 1.5e-4 of the boxes' deviation."""
     golden = Golden("hf_deformable_detr")
@@ -37,6 +38,7 @@ def test_scores_and_boxes_equal_transformers():
 
 
 @pytest.mark.weekly
+@pytest.mark.covers("DE-27")
 def test_a_published_folder_is_read_by_its_configuration(tmp_path):
     net = check_published("hf_deformable_detr", tmp_path, 3e-4)
     assert net.name == "deformable_detr_resnet50"
@@ -47,6 +49,7 @@ def test_centers_and_odds_by_hand():
     np.testing.assert_allclose(inverse_sigmoid(jnp.array([0.8, -1.0])), [np.log(4), np.log(1e-5)], rtol=1e-4)
 
 
+@pytest.mark.covers("DE-27")
 def test_each_form_has_its_heads():
     """One pair of heads; one a layer with refinement; one more for the proposals, which replace learned positions."""
 

@@ -13,6 +13,7 @@ from tests.detection.hub_folders import check_published
 
 
 @pytest.mark.weekly
+@pytest.mark.covers("DE-28")
 @pytest.mark.parametrize("name", ["hf_rt_detr", "hf_rt_detr_v2"])
 def test_a_published_folder_equals_transformers(name, tmp_path):
     net = check_published(name, tmp_path, 2e-5)
@@ -52,6 +53,7 @@ def test_groups_see_themselves_and_the_others_but_nobody_sees_a_group():
     np.testing.assert_array_equal(mask[1, 0, :8], [True, False, True, False, *[False] * 4])  # padding is hidden
 
 
+@pytest.mark.covers("DE-28")
 def test_too_many_queries_are_said():
     with pytest.raises(ValueError, match="num_queries=5: too many; allowed: at most the 4 locations"):
         select_queries(jnp.zeros((1, 4, 8)), ((2, 2),), 5, 3, 0.0, None)
