@@ -1,6 +1,7 @@
 from dlcore.segmentation.deeplab import ASPP as ASPP
 from dlcore.segmentation.deeplab import DeepLabHead as DeepLabHead
 from dlcore.segmentation.deeplab import DeepLabV3 as DeepLabV3
+from dlcore.segmentation.eomt import EoMT as EoMT
 from dlcore.segmentation.fcn import FCN as FCN
 from dlcore.segmentation.fcn import FCNHead as FCNHead
 from dlcore.segmentation.fcn import bilinear_kernel as bilinear_kernel

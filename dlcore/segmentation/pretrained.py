@@ -1,4 +1,4 @@
-"""MaskFormer and Mask2Former of transformers: masks and classes of queries."""
+"""MaskFormer, Mask2Former and EoMT of transformers: masks and classes of queries."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -62,6 +62,27 @@ def _mask2former(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
+def _eomt(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    fixed = {"hidden_act": "gelu", "use_swiglu_ffn": False, "num_channels": 3}
+    check_config(config, fixed, "dlcore's EoMT")
+    width = config.get("hidden_size", 1024)
+    return "eomt_large_640", {
+        "num_classes": len(config["id2label"]),
+        "image_size": config.get("image_size", 640),
+        "patch_size": config.get("patch_size", 16),
+        "depth": config.get("num_hidden_layers", 24),
+        "query_blocks": config.get("num_blocks", 4),
+        "width": width,
+        "num_heads": config.get("num_attention_heads", 16),
+        "mlp_features": int(width * config.get("mlp_ratio", 4)),
+        "num_queries": config.get("num_queries", 200),
+        "num_registers": config.get("num_register_tokens", 4),
+        "num_upscale": config.get("num_upscale_blocks", 2),
+        "layer_scale": config.get("layerscale_value", 1.0),
+        "epsilon": config.get("layer_norm_eps", 1e-6),
+    }
+
+
 def _masks(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     outputs = model.apply(variables, inputs["pixel_values"])
     return {
@@ -74,4 +95,5 @@ INPUTS = ("pixel_values", "pixel_mask")
 FAMILIES = (
     Family("transformers", ("MaskFormerForInstanceSegmentation",), _maskformer, _masks, INPUTS, "segmentation"),
     Family("transformers", ("Mask2FormerForUniversalSegmentation",), _mask2former, _masks, INPUTS, "segmentation"),
+    Family("transformers", ("EomtForUniversalSegmentation",), _eomt, _masks, INPUTS, "segmentation"),
 )

@@ -10,6 +10,7 @@ from flax import linen as nn
 
 from dlcore.models.swin import Swin
 from dlcore.models.torch_weights import count_from_torch, fill_from_torch
+from dlcore.segmentation.eomt import EoMT
 from dlcore.segmentation.mask2former import Mask2Former
 from dlcore.segmentation.maskformer import MaskFormer
 
@@ -18,6 +19,7 @@ __all__ = ["MODELS", "count_classes", "example_inputs", "from_torch_names"]
 MODELS = {
     "maskformer_swin_t": functools.partial(MaskFormer, backbone=Swin(num_classes=0), num_classes=150),
     "mask2former_swin_t": functools.partial(Mask2Former, backbone=Swin(num_classes=0), num_classes=133),
+    "eomt_large_640": functools.partial(EoMT, num_classes=133),
 }
 
 

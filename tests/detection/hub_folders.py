@@ -24,14 +24,18 @@ def nested(value, **more):
     return config | more
 
 
-def check_published(name, folder, tolerance=1e-4, transform=lambda name, value: value, **config):
-    """The network of a folder with the golden's weights gives the golden's outputs; tied copies are left out."""
+def check_published(name, folder, tolerance=1e-4, constants=None, **config):
+    """The network of a folder with the golden's weights gives the golden's outputs; tied copies are left out.
+
+    constants: entries of the file that the library computes.
+    """
     golden = Golden(name)
     meta = golden.meta
     config = {"architectures": [meta["name"]], **nested(meta["kwargs"]), **config}
     (folder / "config.json").write_text(json.dumps(config))
     tied = set(meta["tied"])
     weights = {key: np.ascontiguousarray(value) for key, value in golden.weights.items() if key not in tied}
+    weights |= constants or {}
     save_file(weights, folder / "model.safetensors")
     net = from_pretrained(folder)
     inputs = {key: _input(golden, key) for key in meta["inputs"]}
