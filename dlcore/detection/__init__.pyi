@@ -59,6 +59,9 @@ from dlcore.detection.localization import mean_size_boxes as mean_size_boxes
 from dlcore.detection.mask_rcnn import MaskHead as MaskHead
 from dlcore.detection.mask_rcnn import mask_targets as mask_targets
 from dlcore.detection.mask_rcnn import probabilities as probabilities
+from dlcore.detection.owl_vit import OWLViT as OWLViT
+from dlcore.detection.owl_vit import WordOutputs as WordOutputs
+from dlcore.detection.owl_vit import patch_logits as patch_logits
 from dlcore.detection.padding import ImageSize as ImageSize
 from dlcore.detection.padding import add_image_sizes as add_image_sizes
 from dlcore.detection.padding import clip_sizes as clip_sizes

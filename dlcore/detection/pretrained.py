@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from dlcore.detection.resnet_d import ResNetD
+from dlcore.models.clip import CLIP
 from dlcore.models.pretrained.families.resnet import backbone_of
 from dlcore.models.pretrained.family import Family, check_config
 
@@ -95,6 +96,39 @@ def _rt_detr(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
+def _owl(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    vision = {**OWL_VISION, **config["vision_config"]}
+    text = {**OWL_TEXT, **config["text_config"]}
+    has_objects = config["architectures"][0].startswith("Owlv2")
+    vision = {"image_size": 768, "patch_size": 16 if has_objects else 32, **vision}
+    clip = CLIP(
+        vocab_size=text["vocab_size"],
+        end_token=text["vocab_size"] - 1,
+        window=text["max_position_embeddings"],
+        image_size=vision["image_size"],
+        patch_size=vision["patch_size"],
+        embedding_size=config["projection_dim"],
+        vision_depth=vision["num_hidden_layers"],
+        vision_width=vision["hidden_size"],
+        vision_heads=vision["num_attention_heads"],
+        text_depth=text["num_hidden_layers"],
+        text_width=text["hidden_size"],
+        text_heads=text["num_attention_heads"],
+        mlp_features=vision["intermediate_size"],
+        text_mlp_features=text["intermediate_size"],
+        activation=vision["hidden_act"],
+        epsilon=vision["layer_norm_eps"],
+    )
+    name = "owlv2_base_patch16" if has_objects else "owlvit_base_patch32"
+    return name, {"clip": clip, "objectness": has_objects}
+
+
+def _word_boxes(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    outputs = model.apply(variables, inputs["pixel_values"], inputs["input_ids"])
+    predictions = {"logits": outputs.logits, "pred_boxes": outputs.boxes}
+    return predictions | ({} if outputs.objectness is None else {"objectness_logits": outputs.objectness})
+
+
 def _proposed_boxes(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     outputs, _ = model.apply(variables, inputs["pixel_values"])
     return {
@@ -114,9 +148,17 @@ def _boxes(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]
 
 
 INPUTS = ("pixel_values", "pixel_mask")
+OWL_VISION = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
+OWL_VISION |= {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
+OWL_TEXT = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 8}
+OWL_TEXT |= {"vocab_size": 49408, "max_position_embeddings": 16}
+"""What transformers takes where the configuration leaves a field out."""
+OWL = ("OwlViTForObjectDetection", "Owlv2ForObjectDetection")
+OWL_INPUTS = ("pixel_values", "input_ids", "attention_mask")
 RT_DETR = ("RTDetrForObjectDetection", "RTDetrV2ForObjectDetection")
 FAMILIES = (
     Family("transformers", ("DetrForObjectDetection",), _detr, _boxes, INPUTS, "detection"),
     Family("transformers", ("DeformableDetrForObjectDetection",), _deformable_detr, _boxes, INPUTS, "detection"),
     Family("transformers", RT_DETR, _rt_detr, _proposed_boxes, INPUTS, "detection"),
+    Family("transformers", OWL, _owl, _word_boxes, OWL_INPUTS, "detection"),
 )
