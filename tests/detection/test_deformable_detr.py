@@ -15,6 +15,7 @@ from dlcore.models.resnet import BasicBlock, ResNet
 from dlcore.nn.deformable_encoder import grid_centers
 from tests.detection.detectors import Golden, Small
 from tests.detection.hub_folders import check_published
+from tests.detection.test_published_names import with_timms_resnet
 from tests.models.tracing import layers_traced_once
 
 FIELDS: dict[str, Any] = {"num_queries": 10, "features": 32, "num_heads": 2, "hidden_features": 24, "encoder_layers": 1}
@@ -83,3 +84,14 @@ def test_queries_stay_in_the_image_beside_padding(two_stage):
     if not two_stage:
         alone, _ = jax.jit(model.apply)(variables, image)
         assert np.abs(padded.boxes[:, 0] - alone.boxes[:, 0]).max() < 0.05
+
+
+@pytest.mark.weekly
+def test_older_names_load():
+    """SenseTime/deformable-detr of transformers' hub, with timm's ResNet."""
+    golden = Golden("hf_deformable_detr")
+    model = DeformableDETR(BACKBONE, 5, **FIELDS)
+    older = with_timms_resnet(golden.weights, "model.backbone.conv_encoder.model.")
+    older = {key.replace("self_attn.o_proj.", "self_attn.out_proj."): value for key, value in older.items()}
+    older = {key.replace(".mlp.fc", ".fc"): value for key, value in older.items()}
+    chex.assert_trees_all_equal(load_torch(model, older), load_torch(model, golden.weights))

@@ -9,6 +9,8 @@ import pytest
 from dlcore.detection.denoising import Targets, noise_boxes
 from dlcore.detection.resnet_d import ResNetD
 from dlcore.detection.rt_detr import RTDETR, select_queries
+from dlcore.detection.torch_weights import load_torch
+from tests.detection.detectors import Golden
 from tests.detection.hub_folders import check_published
 
 
@@ -79,3 +81,21 @@ def test_denoising_queries_are_there_in_training_alone():
     outputs, train = jax.eval_shape(run)
     chex.assert_shape([outputs.logits, train.logits], (2, 2, 6, 3))  # of the proposals, and of one layer
     chex.assert_shape([outputs.noisy_boxes, train.noisy_boxes], [(2, 1, 0, 4), (2, 1, 8, 4)])
+
+
+def as_published(key):
+    """PekingU/rtdetr_r50vd of transformers' hub: an older name of a key."""
+    key = key.replace("model.encoder.aifi.", "model.encoder.encoder.").replace("_attn.o_proj.", "_attn.out_proj.")
+    return key.replace(".mlp.fc", ".fc")
+
+
+@pytest.mark.weekly
+def test_older_names_load():
+    golden = Golden("hf_rt_detr")
+    backbone = ResNetD(stages=(1, 1, 1, 1), widths=(8, 12, 16, 24), stem_width=8, block="basic")
+    model = RTDETR(backbone, 5, num_queries=10, features=16, num_heads=2, hidden_features=24, decoder_layers=2,
+                   encoder_features=16, encoder_heads=2, encoder_hidden_features=24, num_denoising=0)  # fmt: skip
+    today = load_torch(model, golden.weights)
+    heads = {key.removeprefix("model.decoder."): golden.weights[key] for key in golden.weights if "_embed." in key}
+    older = {as_published(key): value for key, value in golden.weights.items()} | heads
+    chex.assert_trees_all_equal(load_torch(model, older), today)
