@@ -1,12 +1,14 @@
 """Detect colored shapes, or the classes of a data set in COCO's format, with RT-DETR: queries are the best proposals.
 
 python -m experiments.detection.rt_detr                         (not run)
+python -m experiments.detection.rt_detr --epochs=2 --eval_every=1000    (250 steps: mAP 3.6 %, AP50 7.8 %)
 python -m experiments.detection.rt_detr --dataset=coco --data_dir=D --image_size=224,320 --batch_size=8 --epochs=72 \\
     --rt_detr.num_queries=100 --eval_every=512    (not run)
 
 For the second D is as for experiments.detection.fcos, and the sides are multiples of 32. Proposals of the encoder,
-denoising queries and a varifocal loss learn in far fewer steps than experiments.detection.detr. The published form has
-the fields' defaults in dlcore.detection.rt_detr; `dlcore.models.from_pretrained` reads its weights.
+denoising queries and a varifocal loss learn in fewer steps: experiments.detection.detr has an mAP of 0.03 % and an AP50
+of 0.16 % after its first 250, and no detection has 0. The published form has the fields' defaults in
+dlcore.detection.rt_detr; `dlcore.models.from_pretrained` reads its weights.
 """
 
 from functools import partial
