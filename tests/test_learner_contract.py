@@ -677,6 +677,8 @@ MOVES = {
     "classification.supervised": Move("accuracy", 1, 40, ("--batch_size=64",)),
     "classification.distillation": Move(flags=("--batch_size=64",)),
     "detection.detr": Move("classification", -1, 40),
+    "detection.deformable_detr": Move("classification", -1, 30),
+    "detection.rt_detr": Move("classification", -1, 30),
     "detection.fcos": Move("classification", -1, 30),
     "detection.retinanet": Move("classification", -1, 30),
     "detection.single_stage": Move("classification", -1, 30),

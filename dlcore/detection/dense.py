@@ -10,6 +10,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.augment import augment_examples
+from dlcore.detection.denoising import of_image_fractions
 from dlcore.detection.fpn import FeaturePyramid
 from dlcore.detection.padding import ImageSize, add_image_sizes, clip_sizes, zero_padding
 from dlcore.learner import Labels, Learner, Metric, Metrics, ModelState, Range, Sum, example_keys, mask_of
@@ -293,7 +294,12 @@ class Predictions(NamedTuple):
 
 
 def predict_locations(
-    model: nn.Module, params: Any, model_state: Any, batch: dict, dropout: jax.Array | None = None
+    model: nn.Module,
+    params: Any,
+    model_state: Any,
+    batch: dict,
+    dropout: jax.Array | None = None,
+    targets: tuple[jax.Array, jax.Array, jax.Array] | None = None,
 ) -> tuple[Predictions, Any]:
     """Apply a dense detector.
 
@@ -304,14 +310,19 @@ def predict_locations(
       model_state: its other collections.
       batch: `image: [B, H, W, C]`, the model's input, and `image_size: [B, 2]` where it is padded.
       dropout: key; None outside training.
+      targets: (boxes [B, M, 4] in pixels, labels [B, M], valid [B, M]) for a model with `takes_targets = True`, which
+        is then called in training with them as `targets`, a `dlcore.detection.denoising.Targets`; None for none.
 
     Returns:
       (predictions, model_state after it).
     """
     takes_size = getattr(model, "takes_image_size", False) and "image_size" in batch
     inputs = (batch["image"], batch["image_size"]) if takes_size else (batch["image"],)
+    keywords = {}
+    if dropout is not None and targets is not None and getattr(model, "takes_targets", False):
+        keywords["targets"] = of_image_fractions(*targets, batch["image"].shape[1:3])
     (outputs, locations), model_state = apply_model(
-        model, params, model_state, *inputs, train=dropout is not None, rng=dropout
+        model, params, model_state, *inputs, train=dropout is not None, rng=dropout, **keywords
     )
     return Predictions(outputs, locations, 0 if takes_size else None), model_state
 
@@ -401,9 +412,10 @@ def detector_learner(
             example = augment_examples(augment, example_keys(key, batch), example["image"], example)
         # Dense predictions at every location, [B, L, ...].
         dropout = replica_key(jax.random.fold_in(key, 1)) if train else None
-        predictions, model_state = predict_locations(model, params, state.model_state, example, dropout)
+        targets = example["boxes"], batch["labels"], example["box_mask"].astype(bool)
+        predictions, model_state = predict_locations(model, params, state.model_state, example, dropout, targets)
         boxes = example["boxes"].astype(jax.tree.leaves(predictions.outputs)[0].dtype)
-        targets = boxes, batch["labels"], example["box_mask"].astype(bool)
+        targets = boxes, *targets[1:]
         # Sum the losses of each image, then of the batch; padded examples count for nothing.
         mask = mask_of(batch) > 0
         parts, total = _normalized_sums(_totals(losses, predictions, targets, mask))

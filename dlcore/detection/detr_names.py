@@ -2,7 +2,7 @@
 
 from dlcore.models.resnet import transformers_names
 
-__all__ = ["DETR_NAMES", "DETR_OLD_NAMES"]
+__all__ = ["DETR_NAMES", "DETR_OLD_NAMES", "QUERY_NAMES", "QUERY_OLD_NAMES"]
 
 DETR_NAMES = (
     (r"^backbone\.", "model.backbone.model."),
@@ -22,6 +22,12 @@ DETR_NAMES = (
     (r"^bbox_predictor_layers\.", "bbox_predictor.layers."),
 )
 """From the paths of the parameters to transformers' names."""
+QUERY_NAMES = (
+    (r"^model\.(en|de)coder\.(\d+)\.", r"model.\1coder.layers.\2."),
+    (r"\.self_attn\.(q|k|v)(?:uery|ey|alue)\.", r".self_attn.\1_proj."),
+    (r"\.self_attn\.proj\.", ".self_attn.o_proj."),
+)
+"""Of layers of `dlcore.detection.query_blocks`, behind the rules of a detector."""
 DETR_OLD_NAMES = (
     (r"^(backbone\.0\.body|model\.backbone\.conv_encoder\.model)\.", "model.backbone.model."),
     (r"^model\.backbone\.model\._backbone\.", "model.backbone.model."),
@@ -42,3 +48,10 @@ DETR_OLD_NAMES = (
     (r"\.(self|encoder)_attn\.out_proj\.", r".\1_attn.o_proj."),
 )
 """From older names of transformers, with timm's ResNet or its own, and from the authors', to today's."""
+QUERY_OLD_NAMES = (
+    (r"^model\.backbone\.conv_encoder\.model\.", "model.backbone.model."),
+    *transformers_names("model.backbone.model."),
+    (r"(\.layers\.\d+)\.fc(\d)\.", r"\1.mlp.fc\2."),
+    (r"\.self_attn\.out_proj\.", ".self_attn.o_proj."),
+)
+"""From older names of transformers, of a detector whose layers are those of `dlcore.detection.query_blocks`."""

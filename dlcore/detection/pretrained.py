@@ -1,12 +1,14 @@
-"""DETR of transformers: a set of boxes by queries."""
+"""DETR and its descendants of transformers: a set of boxes by queries."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
 
+from dlcore.detection.resnet_d import ResNetD
+from dlcore.models.clip import CLIP
 from dlcore.models.pretrained.families.resnet import backbone_of
-from dlcore.models.pretrained.family import Family
+from dlcore.models.pretrained.family import Family, check_config
 
 __all__ = ["FAMILIES"]
 
@@ -26,6 +28,117 @@ def _detr(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
+def _deformable_detr(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    heads, hidden, points = (config[f"encoder_{what}"] for what in ("attention_heads", "ffn_dim", "n_points"))
+    decoder = {"decoder_attention_heads": heads, "decoder_ffn_dim": hidden, "decoder_n_points": points}
+    fixed = {"position_embedding_type": "sine", "activation_function": "relu", "dilation": False}
+    check_config(config, fixed | decoder, "dlcore's Deformable DETR")
+    backbone, levels = backbone_of(config), config["num_feature_levels"]
+    two_stage = config.get("two_stage", False)
+    return "deformable_detr_resnet50", {
+        "backbone": backbone,
+        "stages": tuple(f"layer{i}" for i in ((2, 3, 4) if levels > 1 else (4,))),
+        "num_levels": levels,
+        "num_classes": len(config["id2label"]),
+        "num_queries": config["two_stage_num_proposals" if two_stage else "num_queries"],
+        "features": config["d_model"],
+        "num_heads": heads,
+        "hidden_features": hidden,
+        "num_points": points,
+        "encoder_layers": config["encoder_layers"],
+        "decoder_layers": config["decoder_layers"],
+        "box_refine": config.get("with_box_refine", False),
+        "two_stage": two_stage,
+    }
+
+
+def _rt_detr(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    inner = config["backbone_config"]
+    fixed = {"downsample_in_bottleneck": False, "downsample_in_first_stage": False, "hidden_act": "relu"}
+    check_config(inner, {"model_type": "rt_detr_resnet"} | fixed, "dlcore's RT-DETR")
+    names = {"activation_function": "silu", "encoder_activation_function": "gelu"}
+    fixed = {
+        "eval_size": None,
+        "normalize_before": False,
+        "decoder_activation_function": "relu",
+        "batch_norm_eps": 1e-5,
+    }
+    check_config(config, names | fixed | {"layer_norm_eps": 1e-5}, "dlcore's RT-DETR")
+    name = "rt_detr_v2_r50vd" if config["architectures"][0].startswith("RTDetrV2") else "rt_detr_r50vd"
+    backbone = ResNetD(
+        stages=tuple(inner["depths"]),
+        widths=tuple(inner["hidden_sizes"]),
+        stem_width=inner["embedding_size"],
+        block=inner["layer_type"],
+    )
+    method = {"default": "bilinear", "discrete": "discrete"}[config.get("decoder_method", "default")]
+    return name, {
+        "backbone": backbone,
+        "stages": tuple(stage.replace("stage", "layer") for stage in inner["out_features"]),
+        "num_classes": len(config["id2label"]),
+        "num_queries": config["num_queries"],
+        "features": config["d_model"],
+        "num_heads": config["decoder_attention_heads"],
+        "hidden_features": config["decoder_ffn_dim"],
+        "decoder_layers": config["decoder_layers"],
+        "num_levels": config["num_feature_levels"],
+        "num_points": config["decoder_n_points"],
+        "encoder_features": config["encoder_hidden_dim"],
+        "encoder_heads": config["encoder_attention_heads"],
+        "encoder_hidden_features": config["encoder_ffn_dim"],
+        "encoder_layers": config["encoder_layers"],
+        "encoder_levels": tuple(config["encode_proj_layers"]),
+        "expansion": config["hidden_expansion"],
+        "learned_queries": config.get("learn_initial_query", False),
+        "num_denoising": config["num_denoising"],
+        "offset_scale": config.get("decoder_offset_scale", 0.5),
+        "method": method,
+    }
+
+
+def _owl(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    vision = {**OWL_VISION, **config["vision_config"]}
+    text = {**OWL_TEXT, **config["text_config"]}
+    has_objects = config["architectures"][0].startswith("Owlv2")
+    vision = {"image_size": 768, "patch_size": 16 if has_objects else 32, **vision}
+    clip = CLIP(
+        vocab_size=text["vocab_size"],
+        end_token=text["vocab_size"] - 1,
+        window=text["max_position_embeddings"],
+        image_size=vision["image_size"],
+        patch_size=vision["patch_size"],
+        embedding_size=config["projection_dim"],
+        vision_depth=vision["num_hidden_layers"],
+        vision_width=vision["hidden_size"],
+        vision_heads=vision["num_attention_heads"],
+        text_depth=text["num_hidden_layers"],
+        text_width=text["hidden_size"],
+        text_heads=text["num_attention_heads"],
+        mlp_features=vision["intermediate_size"],
+        text_mlp_features=text["intermediate_size"],
+        activation=vision["hidden_act"],
+        epsilon=vision["layer_norm_eps"],
+    )
+    name = "owlv2_base_patch16" if has_objects else "owlvit_base_patch32"
+    return name, {"clip": clip, "objectness": has_objects}
+
+
+def _word_boxes(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    outputs = model.apply(variables, inputs["pixel_values"], inputs["input_ids"])
+    predictions = {"logits": outputs.logits, "pred_boxes": outputs.boxes}
+    return predictions | ({} if outputs.objectness is None else {"objectness_logits": outputs.objectness})
+
+
+def _proposed_boxes(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    outputs, _ = model.apply(variables, inputs["pixel_values"])
+    return {
+        "logits": outputs.logits[:, -1],
+        "pred_boxes": outputs.boxes[:, -1],
+        "enc_topk_logits": outputs.logits[:, 0],
+        "enc_topk_bboxes": outputs.boxes[:, 0],
+    }
+
+
 def _boxes(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     sizes, mask = None, inputs.get("pixel_mask")
     if mask is not None:
@@ -34,6 +147,18 @@ def _boxes(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]
     return {"logits": outputs.logits[:, -1], "pred_boxes": outputs.boxes[:, -1]}
 
 
+INPUTS = ("pixel_values", "pixel_mask")
+OWL_VISION = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
+OWL_VISION |= {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
+OWL_TEXT = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 8}
+OWL_TEXT |= {"vocab_size": 49408, "max_position_embeddings": 16}
+"""What transformers takes where the configuration leaves a field out."""
+OWL = ("OwlViTForObjectDetection", "Owlv2ForObjectDetection")
+OWL_INPUTS = ("pixel_values", "input_ids", "attention_mask")
+RT_DETR = ("RTDetrForObjectDetection", "RTDetrV2ForObjectDetection")
 FAMILIES = (
-    Family("transformers", ("DetrForObjectDetection",), _detr, _boxes, ("pixel_values", "pixel_mask"), "detection"),
+    Family("transformers", ("DetrForObjectDetection",), _detr, _boxes, INPUTS, "detection"),
+    Family("transformers", ("DeformableDetrForObjectDetection",), _deformable_detr, _boxes, INPUTS, "detection"),
+    Family("transformers", RT_DETR, _rt_detr, _proposed_boxes, INPUTS, "detection"),
+    Family("transformers", OWL, _owl, _word_boxes, OWL_INPUTS, "detection"),
 )

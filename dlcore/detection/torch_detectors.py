@@ -1,4 +1,4 @@
-"""Published detectors by name: torchvision's, and DETR; `create_model` and `load_torch` of `dlcore.models` know them.
+"""Published detectors by name, torchvision's and DETR with its kin; `create_model` and `load_torch` know them.
 
 Trained on COCO, whose classes torchvision and DETR number up to 90; torchvision's two-stage detectors and SSD count the
 background apart, so that 91 classes are 90 here.
@@ -12,20 +12,31 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.detection.deformable_detr import DeformableDETR
 from dlcore.detection.detr import DETR
 from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.fcos import FCOS
 from dlcore.detection.keypoint_rcnn import KeypointHead
 from dlcore.detection.mask_rcnn import MaskHead
+from dlcore.detection.owl_vit import OWLViT
+from dlcore.detection.resnet_d import ResNetD
 from dlcore.detection.retinanet import RetinaNet
+from dlcore.detection.rt_detr import RTDETR
 from dlcore.detection.ssd import SSD, ReducedVGG16
 from dlcore.detection.torch_weights import load_torch
+from dlcore.models.clip import CLIP
 from dlcore.models.resnet import ResNet
 from dlcore.models.torch_weights import count_from_torch
 
 __all__ = ["BACKBONES", "MODELS", "count_classes", "example_inputs", "from_torch_names"]
 
 _RESNET50 = ResNet()
+
+
+def _clip(image_size: int, patch_size: int) -> CLIP:
+    return CLIP(49408, 49407, window=16, image_size=image_size, patch_size=patch_size)
+
+
 MODELS = {
     "fcos_resnet50_fpn": functools.partial(FCOS, backbone=_RESNET50, num_classes=91),
     "retinanet_resnet50_fpn": functools.partial(RetinaNet, backbone=_RESNET50, num_classes=91),
@@ -35,23 +46,32 @@ MODELS = {
         FasterRCNN, backbone=_RESNET50, num_classes=1, keypoint_head=KeypointHead(17)
     ),
     "ssd300_vgg16": functools.partial(SSD, backbone=ReducedVGG16(), num_classes=90),
+    "deformable_detr_resnet50": functools.partial(DeformableDETR, backbone=_RESNET50, num_classes=91),
     "detr_resnet50": functools.partial(DETR, backbone=_RESNET50, num_classes=91),
     "detr_resnet101": functools.partial(DETR, backbone=ResNet(stages=(3, 4, 23, 3)), num_classes=91),
+    "owlvit_base_patch32": functools.partial(OWLViT, clip=_clip(768, 32)),
+    "owlv2_base_patch16": functools.partial(OWLViT, clip=_clip(960, 16), objectness=True),
+    "rt_detr_r50vd": functools.partial(RTDETR, backbone=ResNetD(), num_classes=80),
+    "rt_detr_v2_r50vd": functools.partial(RTDETR, backbone=ResNetD(), num_classes=80),
 }
 BACKBONES = {name: "resnet101" if "101" in name else "resnet50" for name in MODELS if "resnet" in name}
 """The `--model` of a page whose backbone has the form of the detector's."""
 
 
-def example_inputs(model: nn.Module) -> tuple[jax.Array]:
+def example_inputs(model: nn.Module) -> tuple[jax.Array, ...]:
     """Build inputs that initialize a detector.
 
     Args:
       model: name from `MODELS`.
 
     Returns:
-      (an image [1, H, W, 3],): of 300 pixels for SSD, whose last levels need them, and of 64 for others.
+      (an image [1, H, W, 3],): of 300 pixels for SSD, whose last levels need them, of `EXAMPLE_SIDE` or 64 for others;
+      (an image, a text [1, 1]) for OWL-ViT.
     """
-    side = 300 if isinstance(model, SSD) else 64
+    if isinstance(model, OWLViT):
+        side = model.clip.image_size
+        return jnp.zeros((1, side, side, 3)), jnp.ones((1, 1), jnp.int32)
+    side = 300 if isinstance(model, SSD) else getattr(model, "EXAMPLE_SIDE", 64)
     return (jnp.zeros((1, side, side, 3)),)
 
 
@@ -68,6 +88,8 @@ def count_classes(model: nn.Module, state_dict: Mapping[str, Any]) -> int | None
     Raises:
       ValueError: the heads have different numbers of classes.
     """
+    if isinstance(model, OWLViT):
+        return None
     return _count("classes", model.num_classes, lambda n: _with_classes(model, n), state_dict)
 
 
@@ -85,6 +107,8 @@ def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any]) -> Any:
     Raises:
       ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
     """
+    if isinstance(model, OWLViT):
+        return load_torch(model, state_dict, inputs=example_inputs(model))
     model = _with_classes(model, model.num_classes)
     if (head := getattr(model, "keypoint_head", None)) is not None:
 

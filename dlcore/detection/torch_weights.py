@@ -2,7 +2,8 @@
 
 A detector names the exceptions to the rule of `dlcore.models.torch_weights` by its attribute `TORCH_NAMES`: pairs of
 `re.sub` on the name that a leaf's path gives. `TORCH_OLD_NAMES`, where there, are such pairs that turn names of older
-files, as most published weights have them, into today's.
+files, as most published weights have them, into today's. `TORCH_OPTIONAL`, where there, is a pattern of entries that
+may be left over.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,12 @@ from dlcore.models.torch_weights import fill_from_torch
 __all__ = ["load_torch"]
 
 
-def load_torch(model: nn.Module, state_dict: Mapping[str, Any], image_size: tuple[int, int] = (64, 64)) -> Any:
+def load_torch(
+    model: nn.Module,
+    state_dict: Mapping[str, Any],
+    image_size: tuple[int, int] = (64, 64),
+    inputs: tuple[jax.Array, ...] | None = None,
+) -> Any:
     """Convert a state dict to the variables of a detector.
 
     Args:
@@ -25,6 +31,7 @@ def load_torch(model: nn.Module, state_dict: Mapping[str, Any], image_size: tupl
       state_dict: {name: array}, torchvision's of any version; for DETR, transformers' of any version, with its own or
         timm's ResNet, or the authors'.
       image_size: (height, width) of images that the model takes.
+      inputs: what the model takes in place of images of that size; None for these.
 
     Returns:
       {"params": ..., "batch_stats": ...}.
@@ -32,8 +39,9 @@ def load_torch(model: nn.Module, state_dict: Mapping[str, Any], image_size: tupl
     Raises:
       ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
     """
-    images = jnp.zeros((1, *image_size, 3))
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images))
+    inputs = (jnp.zeros((1, *image_size, 3)),) if inputs is None else inputs
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *inputs))
     older = getattr(model, "TORCH_OLD_NAMES", ())
     what = type(model).__name__
-    return fill_from_torch(shapes, state_dict, model.TORCH_NAMES, what=what, older=older)
+    optional = getattr(model, "TORCH_OPTIONAL", "(?!)")
+    return fill_from_torch(shapes, state_dict, model.TORCH_NAMES, what=what, older=older, optional=optional)

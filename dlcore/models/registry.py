@@ -84,7 +84,7 @@ FILES = {
     "encoder": ("dinov2", "mae"),
     "video": ("mvit", "video_resnet"),
     "detection": ("dlcore.detection.torch_detectors",),
-    "segmentation": ("dlcore.segmentation.torch_segmenters",),
+    "segmentation": ("dlcore.segmentation.torch_segmenters", "dlcore.segmentation.query_segmenters"),
     "generative": ("dlcore.generative.torch_networks",),
 }
 """One file a family, by what its models read. Each has MODELS, {name: variant}, and may have

@@ -22,6 +22,7 @@ lazy_exports(
         "ConvRecurrent": "conv_recurrent",
         "ConvTranspose": "conv_transpose",
         "DecomposedRelativePositions": "decomposed_positions",
+        "DeformableAttention": "deformable_attention",
         "DeformableConv": "deformable",
         "Dense": "dense",
         "DepthwiseSeparableConv": "separable",

@@ -49,6 +49,7 @@ from dlcore.nn.conv_recurrent import ConvRecurrent as ConvRecurrent
 from dlcore.nn.conv_transpose import ConvTranspose as ConvTranspose
 from dlcore.nn.decomposed_positions import DecomposedRelativePositions as DecomposedRelativePositions
 from dlcore.nn.deformable import DeformableConv as DeformableConv
+from dlcore.nn.deformable_attention import DeformableAttention as DeformableAttention
 from dlcore.nn.dense import Dense as Dense
 from dlcore.nn.embed import Embed as Embed
 from dlcore.nn.fast_weights import FastWeightAttention as FastWeightAttention

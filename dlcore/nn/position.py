@@ -69,6 +69,7 @@ def sinusoidal_encoding_2d(
     max_period: float = 10_000.0,
     num_rows: jax.Array | None = None,
     num_columns: jax.Array | None = None,
+    shift: float = 0.0,
 ) -> jax.Array:
     """Sinusoidal encoding of the pixels of a map (DETR): half of the channels for the row, half for the column.
 
@@ -82,6 +83,7 @@ def sinusoidal_encoding_2d(
       max_period: see `sinusoidal_encoding`.
       num_rows: [B], rows of each image; None for h.
       num_columns: [B], columns of each image; None for w.
+      shift: taken off each row and column; 0.5 for their centers (Deformable DETR).
 
     Returns:
       [h, w, D] float32; [B, h, w, D] where the images have rows and columns of their own.
@@ -97,7 +99,9 @@ def sinusoidal_encoding_2d(
     )
     rows, columns = (
         sinusoidal_encoding(
-            2 * np.pi * jnp.arange(1, n + 1, dtype=jnp.float32) / (num_valid + 1e-6), features // 2, max_period
+            2 * np.pi * (jnp.arange(1, n + 1, dtype=jnp.float32) - shift) / (num_valid + 1e-6),
+            features // 2,
+            max_period,
         )
         for n, num_valid in counts
     )  # [..., h, D / 2], [..., w, D / 2]

@@ -67,6 +67,7 @@ from dlcore.ops.cpu.depthwise import (
     depthwise_transpose,
 )
 from dlcore.ops.cpu.onednn import disable_onednn, has_onednn, leave_out_of_cache, use_onednn
+from dlcore.ops.deformable_attention import deformable_attention
 from dlcore.ops.deformable_convolution import deform_conv
 from dlcore.ops.depth_maps import depth_to_normals
 from dlcore.ops.fft_convolution import conv_fft
@@ -169,6 +170,7 @@ __all__ = [
     "correlate_separable",
     "decode_boxes",
     "deform_conv",
+    "deformable_attention",
     "dense_dot_general",
     "dense_product",
     "depth_to_normals",

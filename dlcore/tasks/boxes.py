@@ -23,7 +23,17 @@ from dlcore.kits.training import backbone, init_from
 from dlcore.learner import Evaluator, Range
 from dlcore.tasks import anchor_recall, box_results
 
-__all__ = ["DENSE_SMOKE", "SMALL", "SMOKE", "AnchorBoxes", "Boxes", "StretchedBoxes", "augmentation", "data"]
+__all__ = [
+    "DENSE_SMOKE",
+    "SMALL",
+    "SMOKE",
+    "AnchorBoxes",
+    "Boxes",
+    "QueryBoxes",
+    "StretchedBoxes",
+    "augmentation",
+    "data",
+]
 
 SMALL = {"stages": ("stage3", "stage4"), "channels": 48, "extra_blocks": "none", "num_convs": 2, "num_groups": 8}
 """Fields of a detector on the small backbone: strides 8 and 16."""
@@ -211,6 +221,29 @@ class Boxes(StretchedBoxes):
 
     resize: Annotated[str, "if changed", check_resize] = "stretch"
     canvas: Annotated[tuple[int, int] | None, Range(1), "if changed"] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class QueryBoxes(Boxes):
+    """Boxes, each of a query: a detector with fewer queries than an image may have objects is refused."""
+
+    def detector(self, setup: Setup) -> nn.Module:
+        """Build the detector, see `Boxes`.
+
+        Args:
+          setup: facts of the run.
+
+        Returns:
+          The flax module.
+
+        Raises:
+          ValueError: there are fewer queries than boxes.
+        """
+        name = next(iter(self.modules))
+        queries, room = setup.flags.group(name)["num_queries"], setup.spec["max_boxes"]
+        if queries < room:
+            raise ValueError(f"{name}.num_queries={queries}: too few; allowed: at least max_boxes={room}")
+        return super().detector(setup)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,12 +18,12 @@ import numpy as np
 
 from dlcore.detection import detr
 from dlcore.detection.padding import zero_padding
-from dlcore.experiment import Experiment, Setup
+from dlcore.experiment import Experiment
 from dlcore.interpretability.attention_maps import query_attention_maps
 from dlcore.kits.images import labeled_images
 from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
-from dlcore.tasks.boxes import SMOKE, Boxes
+from dlcore.tasks.boxes import SMOKE, QueryBoxes
 
 SMALL = {
     "stage": "stage3",
@@ -39,14 +39,8 @@ SMALL = {
 
 
 @dataclasses.dataclass(frozen=True)
-class QueryBoxes(Boxes):
-    """Boxes, each of a query."""
-
-    def detector(self, setup: Setup):
-        queries, room = setup.flags.group("detr")["num_queries"], setup.spec["max_boxes"]
-        if queries < room:
-            raise ValueError(f"detr.num_queries={queries}: too few; allowed: at least max_boxes={room}")
-        return super().detector(setup)
+class MappedBoxes(QueryBoxes):
+    """Boxes, each of a query, with maps of where it looks."""
 
     def panels(self, context):
         """Show beside the other panels where the query of each detection looks."""
@@ -78,7 +72,7 @@ experiment = Experiment(
     __file__,
     __doc__,
     detr.learner,
-    task=QueryBoxes(modules={"detr": partial(detr.DETR, **SMALL)}),
+    task=MappedBoxes(modules={"detr": partial(detr.DETR, **SMALL)}),
     optimizer=AveragedAdamW(weight_decay=1e-4, clip_norm=0.1),
     defaults={"epochs": 36.0, "learning_rate": 1e-3, "detections_per_img": 12},
     smoke={

@@ -176,6 +176,8 @@ def _processor(snapshot: Snapshot) -> Processor | PatchProcessor | None:
         about = snapshot.processor.get("image_processor", snapshot.processor)
         if about.get("image_processor_type", "").startswith("Siglip2ImageProcessor"):
             return patch_processor_of_transformers(about)
+        if about.get("image_processor_type", "").startswith("Owlv2ImageProcessor"):
+            return None  # it pads to a square and smooths, as no processor here does
         return processor_of_transformers(snapshot.processor)
     if library_of(snapshot.config)[0] == "timm" and "pretrained_cfg" in snapshot.config:
         return processor_of_timm(snapshot.config["pretrained_cfg"])

@@ -1,0 +1,44 @@
+"""OWL-ViT and OWLv2 against transformers', where boxes start, padded texts, and what does not fit."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.detection.owl_vit import OWLViT, patch_logits
+from dlcore.models.clip import CLIP
+from tests.detection.hub_folders import check_published
+
+
+@pytest.mark.weekly
+@pytest.mark.parametrize("name", ["hf_owlvit", "hf_owlv2"])
+def test_a_published_folder_equals_transformers(name, tmp_path):
+    net = check_published(name, tmp_path, 3e-5)
+    assert net.name == {"hf_owlvit": "owlvit_base_patch32", "hf_owlv2": "owlv2_base_patch16"}[name]
+
+
+def test_boxes_start_at_the_lower_right_corner_of_their_patch():
+    """One row of two patches: corners at (1/2, 1) and (1, 1), sizes of 1/2 by 1."""
+    boxes = 1 / (1 + np.exp(-patch_logits(1, 2)))
+    np.testing.assert_allclose(boxes, [[0.5, 1, 0.5, 1], [1, 1, 0.5, 1]], atol=2e-4)
+
+
+CLIP_FIELDS = {"vocab_size": 9, "end_token": 8, "window": 4, "image_size": 8, "patch_size": 4, "embedding_size": 6}
+SMALL = OWLViT(
+    CLIP(vision_depth=1, vision_width=8, vision_heads=2, text_depth=1, text_width=6, text_heads=2, **CLIP_FIELDS)
+)
+
+
+@pytest.mark.weekly
+def test_padded_texts_score_least():
+    x, tokens = jnp.ones((1, 8, 8, 3)), jnp.array([[3, 8], [0, 0]])
+    outputs = SMALL.apply(SMALL.init(jax.random.key(0), x, tokens), x, tokens)
+    assert (outputs.logits[..., 1] == np.finfo(np.float32).min).all()
+    assert (outputs.logits[..., 0] > -100).all()
+
+
+def test_texts_are_as_many_for_each_image():
+    with pytest.raises(
+        ValueError, match=r"tokens.shape=\(3, 2\): not as many texts an image; allowed: a multiple of 2"
+    ):
+        jax.eval_shape(lambda: SMALL.init(jax.random.key(0), jnp.ones((2, 8, 8, 3)), jnp.ones((3, 2), int)))

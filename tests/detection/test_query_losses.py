@@ -1,0 +1,154 @@
+"""Losses of queries with a logit a class: varifocal, focal, matching and denoising by hand, and one update."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from dlcore.detection import query_losses, rt_detr
+from dlcore.detection.detr import Outputs
+from dlcore.detection.query_losses import QueryCosts, QueryWeights
+from dlcore.detection.rt_detr import QueryOutputs
+from dlcore.learner import ModelState
+
+image_losses = jax.jit(query_losses.image_losses, static_argnames=("classification", "auxiliary"))
+SIDES = jnp.full(4, 10.0)
+TRUTH = jnp.array([[1.0, 1, 5, 5], [0, 0, 0, 0]]), jnp.array([1, -1]), jnp.array([True, False])
+TRUE = np.array([0.3, 0.3, 0.4, 0.4])
+"""The first box in center and size; its class is 1 of 2."""
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-np.asarray(x, np.float64)))
+
+
+def bce(x, t):
+    return -t * np.log(sigmoid(x)) - (1 - t) * np.log(sigmoid(-np.asarray(x)))
+
+
+def giou(box):
+    """Generalized IoU with TRUE of boxes with the same center, where one is inside the other: plain IoU."""
+    inner, outer = sorted([box[2] * box[3], 0.16])
+    return inner / outer
+
+
+def by_hand(logits, boxes, owner, weights, kind, counts=None):
+    """[classification, box, giou] over queries; owner is the index of the query with the box; -1 for none."""
+    total = np.zeros(3)
+    for q, (logit, box) in enumerate(zip(np.asarray(logits), np.asarray(boxes), strict=True)):
+        if counts is not None and not counts[q]:
+            continue
+        is_owner = q in np.atleast_1d(owner)
+        for c, x in enumerate(logit):
+            p, positive = sigmoid(x), is_owner and c == 1
+            if kind == "varifocal":
+                t = giou(box) if positive else 0.0
+                total[0] += (t if positive else 0.75 * p**2) * bce(x, t)
+            else:
+                total[0] += 0.25 * (1 - p) ** 2 * bce(x, 1) if positive else 0.75 * p**2 * bce(x, 0)
+        if is_owner:
+            total[1] += np.abs(box - TRUE).sum()
+            total[2] += 1 - giou(box)
+    return total * np.array(weights)
+
+
+LOGITS = np.array([[0.5, -1.0], [-0.3, 0.8], [0.1, 0.2]], np.float32)
+BOXES = np.array([[0.8, 0.8, 0.2, 0.2], [0.3, 0.3, 0.4, 0.2], [0.1, 0.9, 0.1, 0.1]], np.float32)
+"""The second query has the box: half of it."""
+
+
+@pytest.mark.slow(unless=["varifocal"])
+@pytest.mark.covers("DE-28")
+@pytest.mark.parametrize("kind", ["varifocal", "focal"])
+def test_losses_by_hand(kind):
+    weights = QueryWeights(1.5, 4.0, 3.0)
+    outputs = Outputs(jnp.asarray(LOGITS)[None], jnp.asarray(BOXES)[None])
+    sums = image_losses(outputs, SIDES, *TRUTH, weights=weights, classification=kind)
+    expected = by_hand(LOGITS, BOXES, 1, weights, kind)
+    actual = [float(sums[name]) for name in ("classification", "box", "giou")]
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+    assert int(sums["num_foreground"]) == 1
+    assert "denoising_box" not in sums
+
+
+@pytest.mark.slow
+def test_matching_weighs_class_and_box():
+    """The third query has a better class, the second the box; without the cost of boxes the class decides."""
+    logits = jnp.array([[0.0, -3], [0, -3], [0, 3]])
+    match = jax.jit(query_losses.match)
+    truth = (jnp.asarray(TRUE)[None], jnp.array([1]), jnp.array([True]))
+    assert int(match(logits, jnp.asarray(BOXES), *truth, QueryCosts(0.1, 5.0, 2.0))[0]) == 1
+    assert int(match(logits, jnp.asarray(BOXES), *truth, QueryCosts(2.0, 0.0, 0.0))[0]) == 2
+
+
+class Stub(nn.Module):
+    """Logits of two layers of 3 queries and of 4 denoising queries of one layer; boxes are parameters, too."""
+
+    takes_targets = True
+
+    @nn.compact
+    def __call__(self, images, train=False, targets=None):
+        values = {name: self.param(name, nn.initializers.zeros, shape) for name, shape in SHAPES.items()}
+        count = 4 if train else 0
+        logits, boxes = (
+            jnp.tile(jnp.concatenate([values[f"{k}_0"][None], values[f"{k}_1"][None]]), (len(images), 1, 1, 1))
+            for k in ("logits", "boxes")
+        )
+        noisy = [jnp.tile(values[f"noisy_{k}"][:count], (len(images), 1, 1, 1)) for k in ("logits", "boxes")]
+        return QueryOutputs(logits, boxes, *noisy), SIDES
+
+
+SHAPES = {"logits_0": (3, 2), "logits_1": (3, 2), "boxes_0": (3, 4), "boxes_1": (3, 4)}
+SHAPES |= {"noisy_logits": (4, 2), "noisy_boxes": (4, 4)}
+
+
+@pytest.mark.weekly
+@pytest.mark.covers("DE-28")
+def test_one_update_by_hand():
+    """One group of two boxes, the second padding: query 0 is positive, 2 negative, 1 and 3 count nothing."""
+    rate, weights = 0.05, QueryWeights(1.5, 4.0, 3.0)
+    noisy = np.array([[0.2, 0.1], [9, 9], [0.7, -0.4], [9, 9]], np.float32)
+    noisy_boxes = np.array([[0.3, 0.3, 0.2, 0.4], [0.5] * 4, [0.3, 0.3, 0.8, 0.4], [0.5] * 4], np.float32)
+    before = {"logits_0": LOGITS[::-1].copy(), "boxes_0": BOXES[::-1].copy(), "logits_1": LOGITS, "boxes_1": BOXES}
+    before |= {"noisy_logits": noisy, "noisy_boxes": noisy_boxes}
+    learner = rt_detr.learner(model=Stub(), optimizer=optax.sgd(rate), weights=weights)
+    batch = {
+        "image": np.zeros((1, 10, 10, 3), np.float32),
+        "boxes": np.asarray(TRUTH[0])[None],
+        "labels": np.asarray(TRUTH[1])[None],
+        "box_mask": np.asarray(TRUTH[2])[None],
+        "index": np.arange(1),
+    }
+    state = ModelState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
+    after, metrics = jax.jit(learner.update)(state, batch)
+    expected = {
+        "": by_hand(LOGITS, BOXES, 1, weights, "varifocal"),
+        "auxiliary_": by_hand(LOGITS[::-1], BOXES[::-1], 1, weights, "varifocal"),
+        "denoising_": by_hand(noisy, noisy_boxes, 0, weights, "varifocal", [True, False, True, False]),
+    }
+    for front, values in expected.items():
+        for name, value in zip(("classification", "box", "giou"), values, strict=True):
+            assert metrics[f"{front}{name}"].compute() == pytest.approx(value, rel=1e-4), (front, name)
+    np.testing.assert_array_equal(after.params["noisy_logits"][1::2], noisy[1::2])
+    # Varifocal: p - t times the weight, 0.75 p^2 (and its target is no gradient's business).
+    p = sigmoid(noisy[2])
+    moved = noisy[2] - rate * 1.5 * 0.75 * p**2 * p
+    np.testing.assert_allclose(after.params["noisy_logits"][2], moved, rtol=1e-4)
+    chex.assert_tree_all_finite(after.params)
+
+
+@pytest.mark.slow
+def test_detections_are_the_best_pairs_of_query_and_class():
+    outputs = Outputs(jnp.array([[[2.0, 1.0], [-9, 0]]]), jnp.array([[[0.5, 0.5, 0.2, 0.2], [0.2, 0.2, 0.2, 0.2]]]))
+    detections = query_losses.postprocess(outputs, SIDES, (10, 10), detections_per_img=3)
+    np.testing.assert_array_equal(detections["labels"], [0, 1, 1])
+    np.testing.assert_allclose(detections["scores"], sigmoid([2, 1, 0]), rtol=1e-5)
+    np.testing.assert_allclose(detections["boxes"][2], [1, 1, 3, 3], rtol=1e-5)
+
+
+def test_an_unknown_classification_is_named():
+    with pytest.raises(ValueError, match="classification='softmax'"):
+        rt_detr.learner(model=Stub(), optimizer=optax.sgd(0.1), classification="softmax")

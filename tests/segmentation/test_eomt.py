@@ -1,0 +1,41 @@
+"""EoMT against transformers', with masks and without, and what does not fit."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.segmentation.eomt import EoMT
+from tests.detection.hub_folders import check_published
+
+SMALL = EoMT(3, 16, 8, depth=2, query_blocks=1, width=8, num_heads=2, mlp_features=8, num_queries=2, num_registers=1)
+
+
+@pytest.mark.weekly
+def test_a_published_folder_equals_transformers(tmp_path):
+    """The file's `attn_mask_probs` is 1 for each block with queries: the golden's library masks."""
+    net = check_published("hf_eomt", tmp_path, 2e-5, constants={"attn_mask_probs": np.ones(1, np.float32)})
+    assert net.name == "eomt_large_640"
+
+
+@pytest.mark.weekly
+def test_blocks_without_masks_see_all_patches():
+    """Queries without a pixel in their masks see no patch; where the block's masks are off, they see all."""
+    x = jax.random.normal(jax.random.key(0), (1, 16, 16, 3))
+    variables = SMALL.init(jax.random.key(1), x)
+    head = jax.tree.map(jnp.zeros_like, variables["params"]["heads"]["mask_head_fc3"])  # no mask anywhere
+    variables["params"]["heads"]["mask_head_fc3"] = head
+    free = {**variables, "constants": {"attn_mask_probs": jnp.zeros(1)}}
+    masked, unmasked = (SMALL.apply(v, x) for v in (variables, free))
+    np.testing.assert_array_equal(masked.mask_logits[:, 0], unmasked.mask_logits[:, 0])
+    assert (masked.class_logits[:, 1] != unmasked.class_logits[:, 1]).any()
+
+
+def test_what_does_not_fit_is_named():
+    def shapes(model, side):
+        return jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, side, side, 3))))
+
+    with pytest.raises(ValueError, match=r"x.shape=\(1, 24, 24, 3\): not of image_size; allowed: 16 x 16"):
+        shapes(SMALL, 24)
+    with pytest.raises(ValueError, match="query_blocks=3: too many; allowed: at most depth=2"):
+        shapes(SMALL.clone(query_blocks=3), 16)
