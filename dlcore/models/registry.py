@@ -50,6 +50,7 @@ FILES = {
         "inception_v3",
         "lenet",
         "maxvit",
+        "mit",
         "mixer",
         "mlp",
         "mnasnet",
@@ -84,7 +85,7 @@ FILES = {
     "encoder": ("dinov2", "mae"),
     "video": ("mvit", "video_resnet"),
     "detection": ("dlcore.detection.torch_detectors",),
-    "segmentation": ("dlcore.segmentation.torch_segmenters",),
+    "segmentation": ("dlcore.segmentation.torch_segmenters", "dlcore.segmentation.published_segmenters"),
     "generative": ("dlcore.generative.torch_networks",),
 }
 """One file a family, by what its models read. Each has MODELS, {name: variant}, and may have

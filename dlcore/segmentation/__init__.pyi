@@ -23,14 +23,13 @@ from dlcore.segmentation.panoptic import components as components
 from dlcore.segmentation.panoptic import merge as merge
 from dlcore.segmentation.panoptic import panoptic_evaluator as panoptic_evaluator
 from dlcore.segmentation.panoptic import target_segments as target_segments
+from dlcore.segmentation.pretrained import FAMILIES as FAMILIES
 from dlcore.segmentation.pspnet import PSPNet as PSPNet
 from dlcore.segmentation.pspnet import PyramidPooling as PyramidPooling
+from dlcore.segmentation.segformer import SegFormer as SegFormer
+from dlcore.segmentation.segformer import SegFormerHead as SegFormerHead
 from dlcore.segmentation.semantic import Overlaps as Overlaps
-from dlcore.segmentation.torch_segmenters import MODELS as MODELS
 from dlcore.segmentation.torch_segmenters import SEGMENTERS as SEGMENTERS
-from dlcore.segmentation.torch_segmenters import count_classes as count_classes
 from dlcore.segmentation.torch_segmenters import create_segmenter as create_segmenter
-from dlcore.segmentation.torch_segmenters import example_inputs as example_inputs
-from dlcore.segmentation.torch_segmenters import from_torch_names as from_torch_names
 from dlcore.segmentation.torch_segmenters import load_torch_segmenter as load_torch_segmenter
 from dlcore.segmentation.unet import UNet as UNet

@@ -16,7 +16,7 @@ from flax import linen as nn
 
 __all__ = ["Family", "all_families", "check_config", "find_family", "library_of"]
 
-TOPICS = ("dlcore.detection.pretrained", "dlcore.generative.pretrained")
+TOPICS = ("dlcore.detection.pretrained", "dlcore.generative.pretrained", "dlcore.segmentation.pretrained")
 """Families of networks that are at home in a topic."""
 
 Library = Literal["transformers", "timm", "diffusers", "open_clip", "torchvision"]
