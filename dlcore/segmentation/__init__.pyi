@@ -23,9 +23,13 @@ from dlcore.segmentation.panoptic import components as components
 from dlcore.segmentation.panoptic import merge as merge
 from dlcore.segmentation.panoptic import panoptic_evaluator as panoptic_evaluator
 from dlcore.segmentation.panoptic import target_segments as target_segments
-from dlcore.segmentation.pretrained import FAMILIES as FAMILIES
 from dlcore.segmentation.pspnet import PSPNet as PSPNet
 from dlcore.segmentation.pspnet import PyramidPooling as PyramidPooling
+from dlcore.segmentation.sam import MaskDecoder as MaskDecoder
+from dlcore.segmentation.sam import PromptEncoder as PromptEncoder
+from dlcore.segmentation.sam import SAM as SAM
+from dlcore.segmentation.sam import TwoWayBlock as TwoWayBlock
+from dlcore.segmentation.sam import fourier_positions as fourier_positions
 from dlcore.segmentation.segformer import SegFormer as SegFormer
 from dlcore.segmentation.segformer import SegFormerHead as SegFormerHead
 from dlcore.segmentation.semantic import Overlaps as Overlaps
