@@ -404,7 +404,7 @@ class SAM(nn.Module):
         rows, columns = jnp.meshgrid(
             (jnp.arange(height) + 0.5) / height, (jnp.arange(width) + 0.5) / width, indexing="ij"
         )
-        places = fourier_positions(jnp.stack([columns, rows], -1), frequencies).reshape(-1, self.features)
+        image_positions = fourier_positions(jnp.stack([columns, rows], -1), frequencies).reshape(-1, self.features)
         if tokens is None:
             tokens = jnp.zeros((len(x), 1, 0, self.features), dtype)
         batch, prompts, length, _ = tokens.shape
@@ -419,7 +419,7 @@ class SAM(nn.Module):
             dtype,
             name="mask_decoder",
         )
-        logits, iou = decoder(jnp.repeat(image, prompts, 0), places.astype(dtype), tokens)
+        logits, iou = decoder(jnp.repeat(image, prompts, 0), image_positions.astype(dtype), tokens)
         logits, iou = (y.reshape(batch, prompts, *y.shape[1:]) for y in (logits, iou))
         return logits.astype(logits_dtype(logits.dtype)), iou.astype(logits_dtype(iou.dtype))
 
