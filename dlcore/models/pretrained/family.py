@@ -21,6 +21,7 @@ TOPICS = (
     "dlcore.generative.pretrained",
     "dlcore.segmentation.pretrained",
     "dlcore.segmentation.pretrained_sam",
+    "dlcore.vision3d.pretrained",
 )
 """Families of networks that are at home in a topic."""
 
