@@ -1,4 +1,4 @@
-"""Published detectors by name: torchvision's, and DETR; `create_model` and `load_torch` of `dlcore.models` know them.
+"""Published detectors by name: torchvision's, DETR and YOLOS, for `dlcore.models`.
 
 Trained on COCO, whose classes torchvision and DETR number up to 90; torchvision's two-stage detectors and SSD count the
 background apart, so that 91 classes are 90 here.
@@ -20,6 +20,7 @@ from dlcore.detection.mask_rcnn import MaskHead
 from dlcore.detection.retinanet import RetinaNet
 from dlcore.detection.ssd import SSD, ReducedVGG16
 from dlcore.detection.torch_weights import load_torch
+from dlcore.detection.yolos import YOLOS
 from dlcore.models.resnet import ResNet
 from dlcore.models.torch_weights import count_from_torch
 
@@ -36,6 +37,19 @@ MODELS = {
     ),
     "ssd300_vgg16": functools.partial(SSD, backbone=ReducedVGG16(), num_classes=90),
     "detr_resnet50": functools.partial(DETR, backbone=_RESNET50, num_classes=91),
+    "yolos_tiny": functools.partial(
+        YOLOS,
+        num_classes=91,
+        image_size=(800, 1333),
+        width=192,
+        num_heads=3,
+        mlp_features=768,
+        mid_positions=False,
+    ),
+    "yolos_small": functools.partial(YOLOS, num_classes=91),
+    "yolos_base": functools.partial(
+        YOLOS, num_classes=91, image_size=(800, 1344), width=768, num_heads=12, mlp_features=3072
+    ),
     "detr_resnet101": functools.partial(DETR, backbone=ResNet(stages=(3, 4, 23, 3)), num_classes=91),
 }
 BACKBONES = {name: "resnet101" if "101" in name else "resnet50" for name in MODELS if "resnet" in name}
