@@ -1,4 +1,4 @@
-"""Published detectors by name: torchvision's, DETR and YOLOS, for `dlcore.models`.
+"""Published detectors by name: torchvision's, DETR, YOLOS and ViTPose, for `dlcore.models`.
 
 Trained on COCO, whose classes torchvision and DETR number up to 90; torchvision's two-stage detectors and SSD count the
 background apart, so that 91 classes are 90 here.
@@ -20,6 +20,7 @@ from dlcore.detection.mask_rcnn import MaskHead
 from dlcore.detection.retinanet import RetinaNet
 from dlcore.detection.ssd import SSD, ReducedVGG16
 from dlcore.detection.torch_weights import load_torch
+from dlcore.detection.vitpose import ViTPose
 from dlcore.detection.yolos import YOLOS
 from dlcore.models.resnet import ResNet
 from dlcore.models.torch_weights import count_from_torch
@@ -37,6 +38,8 @@ MODELS = {
     ),
     "ssd300_vgg16": functools.partial(SSD, backbone=ReducedVGG16(), num_classes=90),
     "detr_resnet50": functools.partial(DETR, backbone=_RESNET50, num_classes=91),
+    "vitpose_base_simple": functools.partial(ViTPose),
+    "vitpose_base": functools.partial(ViTPose, simple=False),
     "yolos_tiny": functools.partial(
         YOLOS,
         num_classes=91,
@@ -63,8 +66,11 @@ def example_inputs(model: nn.Module) -> tuple[jax.Array]:
       model: name from `MODELS`.
 
     Returns:
-      (an image [1, H, W, 3],): of 300 pixels for SSD, whose last levels need them, and of 64 for others.
+      (an image [1, H, W, 3],): of 300 pixels for SSD, whose last levels need them, of its own size for ViTPose, and of
+      64 for others.
     """
+    if isinstance(model, ViTPose):
+        return (jnp.zeros((1, *model.image_size, 3)),)
     side = 300 if isinstance(model, SSD) else 64
     return (jnp.zeros((1, side, side, 3)),)
 
@@ -82,6 +88,8 @@ def count_classes(model: nn.Module, state_dict: Mapping[str, Any]) -> int | None
     Raises:
       ValueError: the heads have different numbers of classes.
     """
+    if isinstance(model, ViTPose):
+        return None
     return _count("classes", model.num_classes, lambda n: _with_classes(model, n), state_dict)
 
 
@@ -99,6 +107,8 @@ def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any]) -> Any:
     Raises:
       ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
     """
+    if isinstance(model, ViTPose):
+        return load_torch(model, state_dict, model.image_size)
     model = _with_classes(model, model.num_classes)
     if (head := getattr(model, "keypoint_head", None)) is not None:
 

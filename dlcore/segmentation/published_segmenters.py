@@ -9,12 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.models.convnext import MODELS as CONVNEXTS
 from dlcore.models.mit import MODELS as ENCODERS
 from dlcore.models.torch_weights import count_from_torch, fill_from_torch
 from dlcore.models.vitdet import MODELS as IMAGE_ENCODERS
 from dlcore.models.weight_files import unwrap_state_dict
 from dlcore.segmentation.sam import SAM
 from dlcore.segmentation.segformer import SegFormer
+from dlcore.segmentation.upernet import UPerNet
 
 __all__ = ["MODELS", "count_classes", "example_inputs", "from_torch_names"]
 
@@ -32,6 +34,12 @@ def _sam(size: str) -> functools.partial:
 MODELS = {
     **{f"segformer_{size}": _segformer(size, 256) for size in ("b0", "b1")},
     **{f"segformer_{size}": _segformer(size, 768) for size in ("b2", "b3", "b4", "b5")},
+    **{
+        f"upernet_convnext_{size}": functools.partial(
+            UPerNet, backbone=CONVNEXTS[f"convnext_{size}"](num_classes=0), num_classes=150, aux_stage="stage3"
+        )
+        for size in ("tiny", "small", "base", "large")
+    },
     **{f"sam_vit_{size}": _sam(size) for size in ("b", "l", "h")},
 }
 
