@@ -110,13 +110,13 @@ class YOLOS(nn.Module):
         queries = self.param("detection_tokens", INIT, (1, self.num_queries, self.width))
         parts = [jnp.broadcast_to(part.astype(dtype), (len(x), *part.shape[1:])) for part in (token, queries)]
         z = jnp.concatenate([parts[0], patches.reshape(len(x), -1, self.width), parts[1]], 1)  # [B, 1 + N + Q, D]
-        own = self.image_size[0] // size, self.image_size[1] // size
-        length = 1 + own[0] * own[1] + self.num_queries
+        table_grid = self.image_size[0] // size, self.image_size[1] // size
+        length = 1 + table_grid[0] * table_grid[1] + self.num_queries
         table = self.param("position_embeddings", INIT, (1, length, self.width))
-        z = nn.Dropout(self.dropout)(z + self._positions(table, own, grid, dtype), deterministic=not train)
+        z = nn.Dropout(self.dropout)(z + self._positions(table, table_grid, grid, dtype), deterministic=not train)
         if self.mid_positions:
             middle = self.param("mid_position_embeddings", INIT, (self.depth - 1, 1, length, self.width))
-            middle = self._positions(middle, own, grid, dtype)
+            middle = self._positions(middle, table_grid, grid, dtype)
         # Transformer encoder.
         for i in range(self.depth):
             block = TransformerEncoderBlock(
@@ -141,10 +141,10 @@ class YOLOS(nn.Module):
         boxes = nn.sigmoid(self._perceptron(z, 4, "bbox_predictor", dtype))
         return Outputs(logits[:, None], boxes[:, None])
 
-    def _positions(self, table: jax.Array, own: tuple[int, int], grid: tuple[int, int], dtype: Any) -> jax.Array:
+    def _positions(self, table: jax.Array, table_grid: tuple[int, int], grid: tuple[int, int], dtype: Any) -> jax.Array:
         """Interpolate the positions of patches; those of the class token and the detection tokens stay."""
         front, back = table[..., : -self.num_queries, :], table[..., -self.num_queries :, :]
-        return jnp.concatenate([interpolate_positions(front, own, grid, 1), back], -2).astype(dtype)
+        return jnp.concatenate([interpolate_positions(front, table_grid, grid, 1), back], -2).astype(dtype)
 
     def _perceptron(self, x: jax.Array, features: int, name: str, dtype: Any) -> jax.Array:
         for i in range(2):

@@ -83,7 +83,7 @@ FILES = {
     "tokens": ("bart", "bert", "gpt2", "llama", "t5", "vision_encoder_decoder"),
     "pairs": ("clip", "clip_resnet", "siglip2"),
     "encoder": ("dinov2", "mae"),
-    "video": ("mvit", "video_resnet"),
+    "video": ("mvit", "video_resnet", "video_transformer"),
     "detection": ("dlcore.detection.torch_detectors",),
     "segmentation": ("dlcore.segmentation.torch_segmenters", "dlcore.segmentation.published_segmenters"),
     "depth": ("dlcore.vision3d.published_depth",),

@@ -37,3 +37,4 @@ from dlcore.segmentation.torch_segmenters import SEGMENTERS as SEGMENTERS
 from dlcore.segmentation.torch_segmenters import create_segmenter as create_segmenter
 from dlcore.segmentation.torch_segmenters import load_torch_segmenter as load_torch_segmenter
 from dlcore.segmentation.unet import UNet as UNet
+from dlcore.segmentation.upernet import UPerNet as UPerNet
