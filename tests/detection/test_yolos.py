@@ -4,8 +4,10 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+from dlcore.detection import detr
 from dlcore.detection.yolos import YOLOS
 from dlcore.models import create_model, load_torch
 from dlcore.models.stored_counts import stored_models
@@ -71,3 +73,16 @@ def test_images_of_another_size():
 @pytest.mark.parametrize(("name", "millions"), [("tiny", 6.5), ("small", 30.7), ("base", 127.8)])
 def test_parameter_counts_are_the_papers(name, millions):
     assert stored_models("detection")[f"yolos_{name}"]["parameters"] / 1e6 == pytest.approx(millions, abs=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("DE-34")
+def test_detrs_learner_trains_it():
+    learner, rng = detr.learner(model=TINY, optimizer=optax.adam(1e-2)), np.random.default_rng(0)
+    batch = {"image": rng.normal(size=(2, 4, 6, 3)).astype(np.float32), "boxes": np.array([[[1, 1, 4, 3.0]]] * 2)}
+    batch |= {"labels": np.ones((2, 1), np.int32), "box_mask": np.ones((2, 1), bool), "index": np.arange(2)}
+    state, update, losses = learner.init(jax.random.key(0), batch), jax.jit(learner.update), []
+    for _ in range(10):
+        state, metrics = update(state, batch)
+        losses.append(float(metrics["loss"].compute()))
+    assert losses[-1] < 0.8 * losses[0]
