@@ -73,7 +73,7 @@ def _main(argv: list[str]) -> int:
     )
     models = command("models", "List the models.")
     models.add_argument("pattern", nargs="?", default="*", help="a shell pattern")
-    kinds = ("image", "tokens", "pairs", "encoder", "video", "detection", "segmentation", "generative")
+    kinds = ("image", "tokens", "pairs", "encoder", "video", "detection", "segmentation", "depth", "generative")
     models.add_argument("--kind", choices=kinds, default="image", help="what the models read or give")
     models.add_argument(
         "--published", action="store_true", help="list the architectures that from_pretrained and hf:ORG/NAME take"

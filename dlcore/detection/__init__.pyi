@@ -111,8 +111,11 @@ from dlcore.detection.torch_detectors import example_inputs as example_inputs
 from dlcore.detection.torch_detectors import from_torch_names as from_torch_names
 from dlcore.detection.torch_weights import load_torch as load_torch
 from dlcore.detection.two_stage import Stages as Stages
+from dlcore.detection.vitpose import ViTPose as ViTPose
+from dlcore.detection.vitpose import dark_keypoints as dark_keypoints
 from dlcore.detection.yolo import Cells as Cells
 from dlcore.detection.yolo import YOLO as YOLO
 from dlcore.detection.yolo import assign_cells as assign_cells
 from dlcore.detection.yolo import decode as decode
 from dlcore.detection.yolo import lost_objects as lost_objects
+from dlcore.detection.yolos import YOLOS as YOLOS

@@ -1,4 +1,4 @@
-"""DETR and its descendants of transformers: a set of boxes by queries."""
+"""DETR and its descendants of transformers, and YOLOS: a set of boxes by queries."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -147,6 +147,29 @@ def _boxes(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]
     return {"logits": outputs.logits[:, -1], "pred_boxes": outputs.boxes[:, -1]}
 
 
+def _yolos(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    check_config(config, {"hidden_act": "gelu", "qkv_bias": True}, "dlcore's YOLOS")
+    height, width = config["image_size"]
+    return "yolos_small", {
+        "num_classes": len(config["id2label"]),
+        "image_size": (height, width),
+        "patch_size": config["patch_size"],
+        "depth": config["num_hidden_layers"],
+        "width": config["hidden_size"],
+        "num_heads": config["num_attention_heads"],
+        "mlp_features": config["intermediate_size"],
+        "num_queries": config["num_detection_tokens"],
+        "mid_positions": config.get("use_mid_position_embeddings", True),
+        "epsilon": config["layer_norm_eps"],
+    }
+
+
+def _set(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Boxes in shares of the whole array: transformers' YOLOS reads no mask of padding."""
+    outputs, _ = model.apply(variables, inputs["pixel_values"])
+    return {"logits": outputs.logits[:, -1], "pred_boxes": outputs.boxes[:, -1]}
+
+
 INPUTS = ("pixel_values", "pixel_mask")
 OWL_VISION = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
 OWL_VISION |= {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
@@ -161,4 +184,5 @@ FAMILIES = (
     Family("transformers", ("DeformableDetrForObjectDetection",), _deformable_detr, _boxes, INPUTS, "detection"),
     Family("transformers", RT_DETR, _rt_detr, _proposed_boxes, INPUTS, "detection"),
     Family("transformers", OWL, _owl, _word_boxes, OWL_INPUTS, "detection"),
+    Family("transformers", ("YolosForObjectDetection",), _yolos, _set, INPUTS, "detection"),
 )

@@ -1,4 +1,4 @@
-"""Published detectors by name, torchvision's and DETR with its kin; `create_model` and `load_torch` know them.
+"""Published detectors by name: torchvision's, DETR with its kin, YOLOS and ViTPose, for `create_model` and `load_torch`.
 
 Trained on COCO, whose classes torchvision and DETR number up to 90; torchvision's two-stage detectors and SSD count the
 background apart, so that 91 classes are 90 here.
@@ -24,6 +24,8 @@ from dlcore.detection.retinanet import RetinaNet
 from dlcore.detection.rt_detr import RTDETR
 from dlcore.detection.ssd import SSD, ReducedVGG16
 from dlcore.detection.torch_weights import load_torch
+from dlcore.detection.vitpose import ViTPose
+from dlcore.detection.yolos import YOLOS
 from dlcore.models.clip import CLIP
 from dlcore.models.resnet import ResNet
 from dlcore.models.torch_weights import count_from_torch
@@ -48,6 +50,21 @@ MODELS = {
     "ssd300_vgg16": functools.partial(SSD, backbone=ReducedVGG16(), num_classes=90),
     "deformable_detr_resnet50": functools.partial(DeformableDETR, backbone=_RESNET50, num_classes=91),
     "detr_resnet50": functools.partial(DETR, backbone=_RESNET50, num_classes=91),
+    "vitpose_base_simple": functools.partial(ViTPose),
+    "vitpose_base": functools.partial(ViTPose, simple=False),
+    "yolos_tiny": functools.partial(
+        YOLOS,
+        num_classes=91,
+        image_size=(800, 1333),
+        width=192,
+        num_heads=3,
+        mlp_features=768,
+        mid_positions=False,
+    ),
+    "yolos_small": functools.partial(YOLOS, num_classes=91),
+    "yolos_base": functools.partial(
+        YOLOS, num_classes=91, image_size=(800, 1344), width=768, num_heads=12, mlp_features=3072
+    ),
     "detr_resnet101": functools.partial(DETR, backbone=ResNet(stages=(3, 4, 23, 3)), num_classes=91),
     "owlvit_base_patch32": functools.partial(OWLViT, clip=_clip(768, 32)),
     "owlv2_base_patch16": functools.partial(OWLViT, clip=_clip(960, 16), objectness=True),
@@ -65,12 +82,14 @@ def example_inputs(model: nn.Module) -> tuple[jax.Array, ...]:
       model: name from `MODELS`.
 
     Returns:
-      (an image [1, H, W, 3],): of 300 pixels for SSD, whose last levels need them, of `EXAMPLE_SIDE` or 64 for others;
-      (an image, a text [1, 1]) for OWL-ViT.
+      (an image [1, H, W, 3],): of 300 pixels for SSD, whose last levels need them, of its own size for ViTPose, of
+      `EXAMPLE_SIDE` or 64 for others; (an image, a text [1, 1]) for OWL-ViT.
     """
     if isinstance(model, OWLViT):
         side = model.clip.image_size
         return jnp.zeros((1, side, side, 3)), jnp.ones((1, 1), jnp.int32)
+    if isinstance(model, ViTPose):
+        return (jnp.zeros((1, *model.image_size, 3)),)
     side = 300 if isinstance(model, SSD) else getattr(model, "EXAMPLE_SIDE", 64)
     return (jnp.zeros((1, side, side, 3)),)
 
@@ -88,7 +107,7 @@ def count_classes(model: nn.Module, state_dict: Mapping[str, Any]) -> int | None
     Raises:
       ValueError: the heads have different numbers of classes.
     """
-    if isinstance(model, OWLViT):
+    if isinstance(model, OWLViT | ViTPose):
         return None
     return _count("classes", model.num_classes, lambda n: _with_classes(model, n), state_dict)
 
@@ -109,6 +128,8 @@ def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any]) -> Any:
     """
     if isinstance(model, OWLViT):
         return load_torch(model, state_dict, inputs=example_inputs(model))
+    if isinstance(model, ViTPose):
+        return load_torch(model, state_dict, model.image_size)
     model = _with_classes(model, model.num_classes)
     if (head := getattr(model, "keypoint_head", None)) is not None:
 

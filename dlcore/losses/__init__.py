@@ -34,7 +34,7 @@ from dlcore.losses.contrastive import (
     siglip_loss,
     uniformity_loss,
 )
-from dlcore.losses.depth import scale_invariant_depth_loss, surface_normal_loss
+from dlcore.losses.depth import scale_and_shift_invariant_loss, scale_invariant_depth_loss, surface_normal_loss
 from dlcore.losses.detection import (
     complete_iou_loss,
     distance_iou_loss,
@@ -147,6 +147,7 @@ __all__ = [
     "orthogonal_penalty",
     "pairwise_distances",
     "sample_semi_hard_negatives",
+    "scale_and_shift_invariant_loss",
     "scale_invariant_depth_loss",
     "sequence_loss",
     "siglip_loss",

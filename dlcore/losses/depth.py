@@ -1,10 +1,13 @@
 """Losses of depth maps and surface normals.
 
     scale-invariant depth   1/n Σ d² - λ/n² (Σ d)²,  d = log p - log g       Eigen et al. 2014, arXiv:1406.2283
+    scale-and-shift         1/2n Σ r² + α Σ_k 1/n_k Σ |∇r at stride 2^k|,   MiDaS: Ranftl et al. 2020, arXiv:1907.01341
+                            r = s p + t - g,  s and t by least squares
     surface normal          1 - x·y / (|x| |y|)
 
 With λ = 1 the first is the variance of d: predictions that are wrong by one factor cost nothing. Eigen et al. train
-with λ = 1/2.
+with λ = 1/2. The second does not see the scale and the shift of a prediction, such as disparity of unknown cameras; its
+gradient term wants edges where the truth has them.
 """
 
 import jax
@@ -13,7 +16,7 @@ import jax.numpy as jnp
 from dlcore.losses._precision import at_least_float32
 from dlcore.ops.checks import check_shapes
 
-__all__ = ["scale_invariant_depth_loss", "surface_normal_loss"]
+__all__ = ["scale_and_shift_invariant_loss", "scale_invariant_depth_loss", "surface_normal_loss"]
 
 
 def scale_invariant_depth_loss(
@@ -49,6 +52,63 @@ def scale_invariant_depth_loss(
     centered = jnp.where(valid, d - mean[..., None, None], 0)
     # mean d² = variance + mean²: no difference of large numbers
     return jnp.square(centered).sum((-2, -1)) / n + (1 - variance_weight) * jnp.square(mean)
+
+
+def scale_and_shift_invariant_loss(
+    prediction: jax.Array,
+    target: jax.Array,
+    mask: jax.Array | None = None,
+    gradient_weight: float | jax.Array = 0.5,
+    scales: int = 4,
+) -> jax.Array:
+    """Error of depth or disparity maps after the best scale and shift of each prediction (MiDaS' loss).
+
+    Args:
+      prediction: [..., H, W], such as disparity up to an affine map.
+      target: true maps, [..., H, W]; pixels that are not finite do not count.
+      mask: [..., H, W], 0 where a pixel does not count; None means that all do.
+      gradient_weight: α, weight of the gradients of the residual.
+      scales: strides of the gradient term: 1, 2, 4, ...
+
+    Returns:
+      [...], one loss a map; 0 where no pixel counts. A constant prediction gets the mean of the target.
+
+    Raises:
+      ValueError: the shapes differ, or there is no scale.
+    """
+    check_shapes(
+        prediction=(prediction, "... H W"),
+        target=(target, "... H W"),
+        mask=(mask, "... H W"),
+        gradient_weight=(gradient_weight, ""),
+    )
+    if scales < 1:
+        raise ValueError(f"scales={scales}: out of range; allowed: at least 1")
+    prediction, target = at_least_float32(prediction), at_least_float32(target)
+    valid = jnp.isfinite(target) if mask is None else jnp.isfinite(target) & (mask > 0)
+    n = jnp.maximum(valid.sum((-2, -1), keepdims=True), 1)  # [..., 1, 1]
+
+    def centered(x: jax.Array) -> jax.Array:
+        x = jnp.where(valid, x, 0)
+        return jnp.where(valid, x - x.sum((-2, -1), keepdims=True) / n, 0)
+
+    # Least squares: the shift takes the means away, the scale is covariance / variance.
+    p, g = centered(prediction), centered(target)
+    largest = jnp.abs(p).max((-2, -1), keepdims=True)  # unit range: squares neither overflow nor vanish
+    p = p / jnp.where(largest > 0, largest, 1)
+    variance = jnp.square(p).sum((-2, -1), keepdims=True)
+    scale = (p * g).sum((-2, -1), keepdims=True) / jnp.where(variance > 0, variance, 1)
+    residual = scale * p - g  # [..., H, W]
+    n = n[..., 0, 0]
+    loss = jnp.square(residual).sum((-2, -1)) / (2 * n)
+    # Gradients of the residual at every scale.
+    for k in range(scales):
+        r, v = residual[..., :: 2**k, :: 2**k], valid[..., :: 2**k, :: 2**k]
+        count = jnp.maximum(v.sum((-2, -1)), 1)
+        across = jnp.where(v[..., 1:] & v[..., :-1], jnp.abs(r[..., 1:] - r[..., :-1]), 0).sum((-2, -1))
+        down = jnp.where(v[..., 1:, :] & v[..., :-1, :], jnp.abs(r[..., 1:, :] - r[..., :-1, :]), 0).sum((-2, -1))
+        loss = loss + gradient_weight * (across + down) / count
+    return loss
 
 
 def surface_normal_loss(prediction: jax.Array, target: jax.Array) -> jax.Array:

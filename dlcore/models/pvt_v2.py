@@ -56,6 +56,7 @@ class ReducedAttention(nn.Module):
       linear: keys and values of a map of 7 x 7 cells, in place of the convolution.
       dropout: probability of dropping an attention weight in training.
       dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
+      epsilon: added to variances by the layer norm.
     """
 
     num_heads: int
@@ -63,6 +64,7 @@ class ReducedAttention(nn.Module):
     linear: bool = False
     dropout: float = 0.0
     dtype: Any = None
+    epsilon: float = EPSILON
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -96,7 +98,7 @@ class ReducedAttention(nn.Module):
                 kernel_init=CONV_INIT,
                 name="spatial_reduction",
             )
-            source = LayerNorm(EPSILON, dtype=self.dtype, name="layer_norm")(conv(source))
+            source = LayerNorm(self.epsilon, dtype=self.dtype, name="layer_norm")(conv(source))
             source = gelu(source) if self.linear else source
         attention = MultiHeadAttention(
             self.num_heads, dropout_rate=self.dropout, dtype=self.dtype, kernel_init=KERNEL_INIT, name="attn"
@@ -117,6 +119,7 @@ class PVTv2Block(nn.Module):
       attention_dropout: probability of dropping an attention weight.
       drop_path: probability of dropping a branch of an example in training (stochastic depth).
       dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
+      epsilon: added to variances by the layer norms.
     """
 
     num_heads: int
@@ -127,6 +130,7 @@ class PVTv2Block(nn.Module):
     attention_dropout: float = 0.0
     drop_path: float = 0.0
     dtype: Any = None
+    epsilon: float = EPSILON
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -143,9 +147,15 @@ class PVTv2Block(nn.Module):
         def dropped(y: jax.Array) -> jax.Array:
             return nn.Dropout(self.dropout)(y, deterministic=not train)
 
-        norm = functools.partial(LayerNorm, EPSILON, dtype=self.dtype)
+        norm = functools.partial(LayerNorm, self.epsilon, dtype=self.dtype)
         attention = ReducedAttention(
-            self.num_heads, self.reduction, self.linear, self.attention_dropout, self.dtype, name="attention"
+            self.num_heads,
+            self.reduction,
+            self.linear,
+            self.attention_dropout,
+            self.dtype,
+            self.epsilon,
+            name="attention",
         )
         y = dropped(attention(norm(name="layer_norm_1")(x), train))
         x = x + drop_path(y, self.drop_path, train)
@@ -201,6 +211,9 @@ class PVTv2(Backbone):
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
+    epsilon = EPSILON
+    """Added to variances by the layer norms."""
+
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         for field in ("widths", "num_heads", "reductions", "mlp_ratios"):
             if len(getattr(self, field)) != len(self.stages):
@@ -221,7 +234,7 @@ class PVTv2(Backbone):
                 kernel_init=CONV_INIT,
                 name=f"layers_{i}_patch_embedding_proj",
             )
-            x = LayerNorm(EPSILON, dtype=dtype, name=f"layers_{i}_patch_embedding_layer_norm")(patches(x))
+            x = LayerNorm(self.epsilon, dtype=dtype, name=f"layers_{i}_patch_embedding_layer_norm")(patches(x))
             for j in range(blocks):
                 x = block(
                     self.num_heads[i],
@@ -232,10 +245,11 @@ class PVTv2(Backbone):
                     self.attention_dropout,
                     self.drop_path * index / max(sum(self.stages) - 1, 1),
                     dtype,
+                    self.epsilon,
                     name=f"layers_{i}_blocks_{j}",
                 )(x, train)
                 index += 1
-            x = LayerNorm(EPSILON, dtype=dtype, name=f"layers_{i}_layer_norm")(x)
+            x = LayerNorm(self.epsilon, dtype=dtype, name=f"layers_{i}_layer_norm")(x)
             x = maps[f"stage{i + 1}"] = self.perturb(f"stage{i + 1}", x)
         return x, maps
 

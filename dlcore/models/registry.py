@@ -27,7 +27,7 @@ __all__ = [
     "list_models",
 ]
 
-Kind = Literal["image", "tokens", "pairs", "encoder", "video", "detection", "segmentation", "generative"]
+Kind = Literal["image", "tokens", "pairs", "encoder", "video", "detection", "segmentation", "depth", "generative"]
 
 FILES = {
     "image": (
@@ -50,6 +50,7 @@ FILES = {
         "inception_v3",
         "lenet",
         "maxvit",
+        "mit",
         "mixer",
         "mlp",
         "mnasnet",
@@ -82,9 +83,14 @@ FILES = {
     "tokens": ("bart", "bert", "gpt2", "llama", "t5", "vision_encoder_decoder"),
     "pairs": ("clip", "clip_resnet", "siglip2"),
     "encoder": ("dinov2", "mae"),
-    "video": ("mvit", "video_resnet"),
+    "video": ("mvit", "video_resnet", "video_transformer"),
     "detection": ("dlcore.detection.torch_detectors",),
-    "segmentation": ("dlcore.segmentation.torch_segmenters", "dlcore.segmentation.query_segmenters"),
+    "segmentation": (
+        "dlcore.segmentation.torch_segmenters",
+        "dlcore.segmentation.published_segmenters",
+        "dlcore.segmentation.query_segmenters",
+    ),
+    "depth": ("dlcore.vision3d.published_depth",),
     "generative": ("dlcore.generative.torch_networks",),
 }
 """One file a family, by what its models read. Each has MODELS, {name: variant}, and may have
@@ -175,7 +181,7 @@ def list_models(pattern: str = "*", kind: Kind = "image") -> list[str]:
     Args:
       pattern: such as "resnet*_cifar"; "*" matches all.
       kind: what the models read or give: image (classifiers and backbones), tokens, pairs (images and their texts),
-        encoder (of images or clips), video (classifiers of clips), detection, segmentation or generative.
+        encoder (of images or clips), video (classifiers of clips), detection, segmentation, depth or generative.
 
     Returns:
       The names, sorted.

@@ -321,8 +321,12 @@ class ViT(Backbone):
             name, last = f"block{i + 1}", first + grid[0] * grid[1]
             if self.has_variable(PERTURBATIONS, name):
                 x = x.at[:, first:last].add(self.get_variable(PERTURBATIONS, name).reshape(x.shape[0], -1, self.width))
-            maps[name] = x[:, first:last].reshape(x.shape[0], *grid, self.width)
+            maps[name] = self._map(x, first, grid)
         return self._norm("norm", logits_dtype(x.dtype))(x) if self.final_norm else x, maps
+
+    def _map(self, x: jax.Array, first: int, grid: tuple[int, int]) -> jax.Array:
+        """Return what `features` tells of all tokens [B, T, width] after a block; patches start at index `first`."""
+        return x[:, first : first + grid[0] * grid[1]].reshape(x.shape[0], *grid, self.width)
 
     def _mean_of_patches(self, x: jax.Array) -> jax.Array:
         """Normalize the mean of the tokens behind the class token, in at least float32 (`fc_norm` in timm)."""

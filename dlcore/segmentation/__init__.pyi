@@ -35,8 +35,16 @@ from dlcore.segmentation.panoptic import target_segments as target_segments
 from dlcore.segmentation.pretrained import FAMILIES as FAMILIES
 from dlcore.segmentation.pspnet import PSPNet as PSPNet
 from dlcore.segmentation.pspnet import PyramidPooling as PyramidPooling
+from dlcore.segmentation.sam import MaskDecoder as MaskDecoder
+from dlcore.segmentation.sam import PromptEncoder as PromptEncoder
+from dlcore.segmentation.sam import SAM as SAM
+from dlcore.segmentation.sam import TwoWayBlock as TwoWayBlock
+from dlcore.segmentation.sam import fourier_positions as fourier_positions
+from dlcore.segmentation.segformer import SegFormer as SegFormer
+from dlcore.segmentation.segformer import SegFormerHead as SegFormerHead
 from dlcore.segmentation.semantic import Overlaps as Overlaps
 from dlcore.segmentation.torch_segmenters import SEGMENTERS as SEGMENTERS
 from dlcore.segmentation.torch_segmenters import create_segmenter as create_segmenter
 from dlcore.segmentation.torch_segmenters import load_torch_segmenter as load_torch_segmenter
 from dlcore.segmentation.unet import UNet as UNet
+from dlcore.segmentation.upernet import UPerNet as UPerNet

@@ -34,11 +34,13 @@ class PyramidPooling(nn.Module):
       bins: cells along each side, one number a grid.
       dtype: dtype of the computation; None: the type that x and the parameters promote to.
       axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
+      features: channels of each grid; None: those of x, shared among the grids.
     """
 
     bins: tuple[int, ...] = (1, 2, 3, 6)
     dtype: Any = None
     axis_name: str | None = REPLICA
+    features: int | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -49,9 +51,10 @@ class PyramidPooling(nn.Module):
           train: whether batch norm uses the batch.
 
         Returns:
-          [B, h, w, K + len(bins) (K / len(bins))].
+          [B, h, w, K + len(bins) (K / len(bins))], or K + len(bins) features.
         """
-        width, shape = max(1, x.shape[-1] // len(self.bins)), {"dtype": self.dtype, "axis_name": self.axis_name}
+        width = max(1, x.shape[-1] // len(self.bins)) if self.features is None else self.features
+        shape = {"dtype": self.dtype, "axis_name": self.axis_name}
         # Averages over grids of several sizes, enlarged and concatenated.
         parts = [x]
         for n in self.bins:

@@ -1,6 +1,12 @@
 from dlcore.vision3d.coordinates import canonical_to_view as canonical_to_view
 from dlcore.vision3d.coordinates import view_to_canonical as view_to_canonical
 from dlcore.vision3d.depth import DepthNet as DepthNet
+from dlcore.vision3d.dpt import ClassTokenViT as ClassTokenViT
+from dlcore.vision3d.dpt import DPT as DPT
+from dlcore.vision3d.dpt import DPTNeck as DPTNeck
+from dlcore.vision3d.dpt import NormalizedDINOv2 as NormalizedDINOv2
+from dlcore.vision3d.glpn import GLPN as GLPN
+from dlcore.vision3d.glpn import SelectiveFusion as SelectiveFusion
 from dlcore.vision3d.image_encoder import ImageEncoder as ImageEncoder
 from dlcore.vision3d.implicit_surface import ImplicitSurface as ImplicitSurface
 from dlcore.vision3d.implicit_surface import extract_surface as extract_surface
@@ -34,6 +40,10 @@ from dlcore.vision3d.pointnet import PointNet as PointNet
 from dlcore.vision3d.pointnet import TransformNet as TransformNet
 from dlcore.vision3d.pointnet import augment_points as augment_points
 from dlcore.vision3d.pointnet import orthogonality_penalty as orthogonality_penalty
+from dlcore.vision3d.pretrained import FAMILIES as FAMILIES
+from dlcore.vision3d.published_depth import MODELS as MODELS
+from dlcore.vision3d.published_depth import example_inputs as example_inputs
+from dlcore.vision3d.published_depth import from_torch_names as from_torch_names
 from dlcore.vision3d.radiance_field import PeakSignalToNoise as PeakSignalToNoise
 from dlcore.vision3d.radiance_field import RadianceField as RadianceField
 from dlcore.vision3d.radiance_field import frequency_encoding as frequency_encoding

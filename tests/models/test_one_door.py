@@ -18,7 +18,7 @@ from dlcore.run.weights import save_weights
 from tests.models.parity import read_golden
 from tests.models.test_clip import FIELDS
 
-KINDS = ("pairs", "encoder", "video", "detection", "segmentation", "generative")
+KINDS = ("pairs", "encoder", "video", "detection", "segmentation", "depth", "generative")
 PUBLISHED = {
     "clip_vit_b_32": 151_277_313,
     "clip_vit_b_16": 149_620_737,

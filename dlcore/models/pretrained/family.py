@@ -16,7 +16,14 @@ from flax import linen as nn
 
 __all__ = ["Family", "all_families", "check_config", "find_family", "library_of"]
 
-TOPICS = ("dlcore.detection.pretrained", "dlcore.generative.pretrained", "dlcore.segmentation.pretrained")
+TOPICS = (
+    "dlcore.detection.pretrained",
+    "dlcore.generative.pretrained",
+    "dlcore.segmentation.pretrained",
+    "dlcore.segmentation.pretrained_queries",
+    "dlcore.segmentation.pretrained_sam",
+    "dlcore.vision3d.pretrained",
+)
 """Families of networks that are at home in a topic."""
 
 Library = Literal["transformers", "timm", "diffusers", "open_clip", "torchvision"]
@@ -34,6 +41,8 @@ class Family(NamedTuple):
       inputs: names of the inputs, the image's first; another library's word for one may follow it, behind a "|".
       kind: what the network is for, as `dlcore.models.list_models` names kinds.
       load: (model, configuration, name -> array) -> variables; None takes `dlcore.models.load_torch`.
+      call: (compiled `outputs` of inputs by name, the inputs, the processor) -> outputs, for what is not compiled:
+        checks of values, and outputs whose size depends on the photograph; None calls the compiled function alone.
     """
 
     library: Library
@@ -43,6 +52,9 @@ class Family(NamedTuple):
     inputs: tuple[str, ...] = ("pixel_values",)
     kind: str = "image"
     load: Callable[[Any, Mapping[str, Any], Mapping[str, Any]], Any] | None = None
+    call: Callable[[Callable[[dict[str, jax.Array]], dict[str, jax.Array]], dict[str, jax.Array], Any], Any] | None = (
+        None
+    )
 
 
 def check_config(config: Mapping[str, Any], allowed: Mapping[str, Any], where: str) -> None:

@@ -72,7 +72,8 @@ class Pretrained:
             arrays = {**self._photographs(images), **arrays}
         if not arrays:
             raise ValueError(f"images: missing; allowed: photographs, or {', '.join(self.family.inputs)} as arrays")
-        return self._outputs(self.variables, arrays)
+        run = functools.partial(self._outputs, self.variables)
+        return run(arrays) if self.family.call is None else self.family.call(run, arrays, self.preprocess)
 
     def _photographs(self, images: Any) -> dict[str, jax.Array]:
         first = self.family.inputs[0].split("|")[0]
@@ -87,7 +88,7 @@ class Pretrained:
         array = jnp.asarray(value)
         channels = self.config.get("in_channels", self.config.get("num_channels", 3))
         channels = self.config.get("latent_channels", channels) if name == "z" else channels
-        is_map = jnp.issubdtype(array.dtype, jnp.floating) and array.ndim in (4, 5)
+        is_map = jnp.issubdtype(array.dtype, jnp.floating) and array.ndim in (4, 5) and name != "input_points"
         if is_map and array.shape[-1] != channels and array.shape[-3] == channels:
             return jnp.moveaxis(array, -3, -1)
         return array

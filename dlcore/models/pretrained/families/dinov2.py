@@ -7,10 +7,18 @@ from typing import Any
 from dlcore.models.pretrained.families.vit import classifier, timm_fields
 from dlcore.models.pretrained.family import Family
 
-__all__ = ["FAMILIES", "encoder"]
+__all__ = ["FAMILIES", "dinov2_fields", "encoder"]
 
 
-def _fields(config: Mapping[str, Any]) -> dict[str, Any]:
+def dinov2_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the fields of a DINOv2 without a head.
+
+    Args:
+      config: content of config.json.
+
+    Returns:
+      Fields of `dlcore.models.dinov2.DINOv2`.
+    """
     hidden = int(config["hidden_size"] * config["mlp_ratio"])
     swiglu = config.get("use_swiglu_ffn", False)
     return {
@@ -29,11 +37,11 @@ def _fields(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _model(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    return "dinov2_base", _fields(config)
+    return "dinov2_base", dinov2_fields(config)
 
 
 def _classifier(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    return "dinov2_base", _fields(config) | {"num_classes": len(config["id2label"]), "pool": "token_mean"}
+    return "dinov2_base", dinov2_fields(config) | {"num_classes": len(config["id2label"]), "pool": "token_mean"}
 
 
 def encoder(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Networks of transformers whose stages halve the map: PVT v2, MobileViT and Hiera."""
+"""Networks of transformers whose stages halve the map: PVT v2, MiT (SegFormer's encoder), MobileViT and Hiera."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from dlcore.models.pretrained.families.vit import classifier
 from dlcore.models.pretrained.family import Family, check_config
 
-__all__ = ["FAMILIES"]
+__all__ = ["FAMILIES", "mit_fields"]
 
 NETWORK = "dlcore's network"
 PVT_V2 = {
@@ -15,6 +15,12 @@ PVT_V2 = {
     "hidden_act": "gelu",
     "layer_norm_eps": 1e-6,
     "qkv_bias": True,
+}
+MIT = {
+    "num_encoder_blocks": 4,
+    "patch_sizes": [7, 3, 3, 3],
+    "strides": [4, 2, 2, 2],
+    "hidden_act": "gelu",
 }
 MOBILEVIT = {
     "hidden_act": "silu",
@@ -55,6 +61,35 @@ def _pvt_v2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
+def mit_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the fields of a MiT from a configuration of SegFormer or GLPN.
+
+    Args:
+      config: content of config.json.
+
+    Returns:
+      Fields of `dlcore.models.mit.MiT`, without `num_classes`.
+
+    Raises:
+      ValueError: dlcore's network differs.
+    """
+    check_config(config, MIT, NETWORK)
+    return {
+        "stages": tuple(config.get("depths", (2, 2, 2, 2))),
+        "widths": tuple(config.get("hidden_sizes", (32, 64, 160, 256))),
+        "num_heads": tuple(config.get("num_attention_heads", (1, 2, 5, 8))),
+        "reductions": tuple(config.get("sr_ratios", (8, 4, 2, 1))),
+        "mlp_ratios": tuple(config.get("mlp_ratios", (4, 4, 4, 4))),
+        "dropout": config.get("hidden_dropout_prob", 0.0),
+        "attention_dropout": config.get("attention_probs_dropout_prob", 0.0),
+        "drop_path": config.get("drop_path_rate", 0.1),
+    }
+
+
+def _mit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    return "mit_b0", mit_fields(config) | {"num_classes": _classes(config)}
+
+
 def _mobilevit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     check_config(config, MOBILEVIT, NETWORK)
     return "mobilevit_s", {
@@ -93,6 +128,8 @@ def _map(stage: str) -> Any:
 FAMILIES = (
     Family("transformers", ("PvtV2ForImageClassification",), _pvt_v2, classifier),
     Family("transformers", ("PvtV2Model",), _pvt_v2, _map("stage4")),
+    Family("transformers", ("SegformerForImageClassification",), _mit, classifier),
+    Family("transformers", ("SegformerModel",), _mit, _map("stage4")),
     Family("transformers", ("MobileViTForImageClassification",), _mobilevit, classifier),
     Family("transformers", ("MobileViTModel",), _mobilevit, _map("last")),
     Family("transformers", ("HieraForImageClassification",), _hiera, classifier),

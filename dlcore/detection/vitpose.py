@@ -1,0 +1,170 @@
+"""ViTPose: heat maps of keypoints from a plain ViT, one person an image; and sub-pixel places of their maxima (DARK).
+
+Xu et al., "ViTPose: simple vision transformer baselines for human pose estimation" (2022), arXiv:2204.12484; head of
+Xiao, Wu & Wei, "Simple baselines for human pose estimation" (2018), arXiv:1804.06208; Zhang et al., "Distribution-aware
+coordinate representation of keypoints" (2019), arXiv:1910.06278.
+
+    maps = conv3x3(enlarge(relu(ViT(x))))                      simple decoder
+    maps = conv1x1(up(up(ViT(x)))),   up = relu(BN(transposed conv 4x4 of stride 2))          classic decoder
+    place = m - H^-1 g,   g and H the gradient and Hessian of log map at its maximum m
+
+The last line is exact for a map that is a Gaussian: its logarithm is a parabola. Weights are those of transformers'
+VitPoseForPoseEstimation without experts (`usyd-community/vitpose-base-simple`); position 0 of the table is added to all
+patches, which overlap the image's border by two pixels.
+"""
+
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from dlcore.learner import Range
+from dlcore.models.inputs import check_images
+from dlcore.models.vit import TRANSFORMERS
+from dlcore.nn import BatchNorm, Conv, ConvTranspose, LayerNorm, TransformerEncoderBlock, gelu
+from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops.checks import check_shapes
+from dlcore.ops.replica import REPLICA
+from dlcore.ops.resize import resize
+
+__all__ = ["ViTPose", "dark_keypoints"]
+
+INIT = nn.initializers.truncated_normal(0.02)
+LEAST = 1e-3
+"""Least value of a map before its logarithm."""
+
+
+class ViTPose(nn.Module):
+    """A ViT without a class token, and a decoder to one map a keypoint.
+
+    Args:
+      num_keypoints: K; COCO has 17.
+      image_size: (H, W) in pixels of the crop around a person.
+      patch_size: P, side in pixels of a patch.
+      depth: number of blocks.
+      width: channels of a token.
+      num_heads: attention heads of each block.
+      mlp_features: hidden units of a block's MLP.
+      scale: size of the maps as a multiple of the patches' grid, in the simple decoder; the classic one has 4.
+      simple: enlarge and convolve once; otherwise two transposed convolutions.
+      decoder_features: channels of the transposed convolutions.
+      epsilon: added to variances by the layer norms.
+      dtype: dtype of the computation; None for that of the input.
+      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
+    """
+
+    num_keypoints: int = 17
+    image_size: tuple[int, int] = (256, 192)
+    patch_size: Annotated[int, Range(1)] = 16
+    depth: Annotated[int, Range(1)] = 12
+    width: Annotated[int, Range(1)] = 768
+    num_heads: Annotated[int, Range(1)] = 12
+    mlp_features: Annotated[int, Range(1)] = 3072
+    scale: Annotated[int, Range(1)] = 4
+    simple: bool = True
+    decoder_features: Annotated[int, Range(1)] = 256
+    epsilon: Annotated[float, Range(0)] = 1e-12
+    dtype: Any = None
+    axis_name: str | None = REPLICA
+
+    TORCH_NAMES = (
+        (r"^position_embeddings$", "embeddings.position_embeddings"),
+        *TRANSFORMERS.names,
+        (r"^keypoint_head_", "head."),
+    )
+    TORCH_OLD_NAMES = ((r"^backbone\.", ""), *TRANSFORMERS.older)
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Predict heat maps.
+
+        Args:
+          x: [B, H, W, C], of the field's image size.
+          train: whether the classic decoder's batch norm uses the batch.
+
+        Returns:
+          [B, h, w, K], at least float32.
+
+        Raises:
+          ValueError: the images have another size.
+        """
+        size = self.patch_size
+        check_images(self, x, "patch_embed", smallest=size)
+        if tuple(x.shape[1:3]) != tuple(self.image_size):
+            raise ValueError(f"x.shape={x.shape}: no positions for it; allowed: images of {self.image_size}")
+        dtype = compute_dtype(self.dtype, x, self.variables)
+        patches = Conv(self.width, (size, size), (size, size), 2, dtype=dtype, kernel_init=INIT, name="patch_embed")(x)
+        grid, z = patches.shape[1:3], patches.reshape(len(x), -1, self.width)
+        table = self.param("position_embeddings", INIT, (1, 1 + grid[0] * grid[1], self.width)).astype(dtype)
+        z = z + table[:, 1:] + table[:, :1]
+        # Vision transformer.
+        for i in range(self.depth):
+            z = TransformerEncoderBlock(
+                self.num_heads,
+                self.mlp_features,
+                pre_norm=True,
+                activation=gelu,
+                epsilon=self.epsilon,
+                dtype=dtype,
+                kernel_init=INIT,
+                name=f"blocks_{i}",
+            )(z, train)
+        y = LayerNorm(self.epsilon, dtype=dtype, name="norm")(z).reshape(patches.shape)
+        # Decoder.
+        if self.simple:
+            y = resize(nn.relu(y), (self.scale * grid[0], self.scale * grid[1]))
+        else:
+            for i in (1, 2):
+                up = ConvTranspose(
+                    self.decoder_features,
+                    (4, 4),
+                    2,
+                    padding=1,
+                    use_bias=False,
+                    dtype=dtype,
+                    name=f"keypoint_head_deconv{i}",
+                )
+                norm = BatchNorm(not train, dtype=dtype, axis_name=self.axis_name, name=f"keypoint_head_batchnorm{i}")
+                y = nn.relu(norm(up(y)))
+        y, side = y.astype(logits_dtype(y.dtype)), 3 if self.simple else 1
+        return Conv(self.num_keypoints, (side, side), padding=side // 2, dtype=y.dtype, name="keypoint_head_conv")(y)
+
+
+def dark_keypoints(heat_maps: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Find the sub-pixel maxima of heat maps by a parabola through the logarithm around the largest pixel.
+
+    Args:
+      heat_maps: [B, h, w, K], smooth; values below 0.001 count as 0.001.
+
+    Returns:
+      (points [B, K, 2], x and y in pixels of the map, where pixel centers are integers; values at the largest pixels
+      [B, K]). At the border, or where the parabola has no maximum within a pixel, the pixel itself.
+
+    Raises:
+      ValueError: it is no such array.
+    """
+    check_shapes(heat_maps=(heat_maps, "B h w K"))
+    maps = jnp.moveaxis(heat_maps, -1, 1)  # [B, K, h, w]
+    (batch, count, height, width), flat = maps.shape, maps.reshape(*maps.shape[:2], -1)
+    index, scores = flat.argmax(-1), flat.max(-1)
+    column, row = index % width, index // width
+    logs = jnp.log(jnp.maximum(maps, LEAST))
+    at = jnp.arange(batch)[:, None], jnp.arange(count)
+
+    def log_at(down: int, right: int) -> jax.Array:
+        return logs[(*at, (row + down).clip(0, height - 1), (column + right).clip(0, width - 1))]
+
+    middle, left, right, up, down = log_at(0, 0), log_at(0, -1), log_at(0, 1), log_at(-1, 0), log_at(1, 0)
+    gradient = jnp.stack([(right - left) / 2, (down - up) / 2], -1)  # [B, K, 2]
+    hxx, hyy = right - 2 * middle + left, down - 2 * middle + up
+    hxy = (log_at(1, 1) - log_at(-1, 1) - log_at(1, -1) + log_at(-1, -1)) / 4
+    determinant = hxx * hyy - hxy**2
+    is_inside = (column > 0) & (column < width - 1) & (row > 0) & (row < height - 1)
+    is_peak = is_inside & (determinant > 0) & (hxx < 0)
+    safe = jnp.where(is_peak, determinant, 1)
+    gx, gy = gradient[..., 0], gradient[..., 1]
+    offset = -jnp.stack([hyy * gx - hxy * gy, hxx * gy - hxy * gx], -1) / safe[..., None]
+    is_near = is_peak & (jnp.abs(offset) <= 1).all(-1)
+    points = jnp.stack([column, row], -1) + jnp.where(is_near[..., None], offset, 0)
+    return points, scores

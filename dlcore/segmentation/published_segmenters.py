@@ -1,0 +1,115 @@
+"""Transformers' segmenters by name: `create_model` and `load_torch` of `dlcore.models` know them."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from dlcore.models.convnext import MODELS as CONVNEXTS
+from dlcore.models.mit import MODELS as ENCODERS
+from dlcore.models.torch_weights import count_from_torch, fill_from_torch
+from dlcore.models.vitdet import MODELS as IMAGE_ENCODERS
+from dlcore.models.weight_files import unwrap_state_dict
+from dlcore.segmentation.sam import SAM
+from dlcore.segmentation.segformer import SegFormer
+from dlcore.segmentation.upernet import UPerNet
+
+__all__ = ["MODELS", "count_classes", "example_inputs", "from_torch_names"]
+
+
+def _segformer(size: str, features: int) -> functools.partial:
+    encoder = ENCODERS[f"mit_{size}"](num_classes=0)
+    return functools.partial(SegFormer, backbone=encoder, num_classes=150, features=features)
+
+
+def _sam(size: str) -> functools.partial:
+    encoder = IMAGE_ENCODERS[f"vitdet_{size}"](num_classes=0, pretrain_size=1024, drop_path=0.0)
+    return functools.partial(SAM, encoder=encoder)
+
+
+MODELS = {
+    **{f"segformer_{size}": _segformer(size, 256) for size in ("b0", "b1")},
+    **{f"segformer_{size}": _segformer(size, 768) for size in ("b2", "b3", "b4", "b5")},
+    **{
+        f"upernet_convnext_{size}": functools.partial(
+            UPerNet, backbone=CONVNEXTS[f"convnext_{size}"](num_classes=0), num_classes=150, aux_stage="stage3"
+        )
+        for size in ("tiny", "small", "base", "large")
+    },
+    **{f"sam_vit_{size}": _sam(size) for size in ("b", "l", "h")},
+}
+
+
+def example_inputs(model: nn.Module) -> tuple[jax.Array, ...]:
+    """Build inputs that initialize a segmenter.
+
+    Args:
+      model: model of `MODELS`.
+
+    Returns:
+      (an image [1, H, W, 3],), and for SAM a prompt of each kind.
+    """
+    if isinstance(model, SAM):
+        size = model.encoder.image_size
+        side = 4 * (size // model.encoder.patch_size)
+        prompts = jnp.zeros((1, 1, 1, 2)), jnp.ones((1, 1, 1), jnp.int32), jnp.zeros((1, 1, 4))
+        return jnp.zeros((1, size, size, 3)), *prompts, jnp.zeros((1, side, side, 1))
+    return (jnp.zeros((1, 64, 64, 3)),)
+
+
+def _shapes(model: nn.Module) -> Any:
+    return jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model)))
+
+
+def count_classes(model: nn.Module, state_dict: Mapping[str, Any]) -> int | None:
+    """Count the classes of published or fine-tuned weights.
+
+    Args:
+      model: model of `MODELS`.
+      state_dict: {name: array}.
+
+    Returns:
+      C; None where the network has no classes or the weights lack the head.
+
+    Raises:
+      ValueError: layers of the head have different numbers of classes.
+    """
+    if isinstance(model, SAM):
+        return None
+    size = model.num_classes
+    shapes = _shapes(model), _shapes(model.clone(num_classes=size + 1))
+    return count_from_torch("classes", size, shapes, state_dict, model.TORCH_NAMES, model.TORCH_OLD_NAMES)
+
+
+SHARED = "shared_image_embedding.positional_embedding"
+COPY = "prompt_encoder.shared_embedding.positional_embedding"
+"""SAM's frequencies, and their second name."""
+
+
+def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any]) -> Any:
+    """Convert a state dict of transformers to the variables of a segmenter.
+
+    Args:
+      model: model of `MODELS`.
+      state_dict: {name: array}.
+
+    Returns:
+      {"params": ..., "batch_stats": ...}.
+
+    Raises:
+      ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
+    """
+    entries = dict(unwrap_state_dict(state_dict))
+    if isinstance(model, SAM):
+        copy = entries.pop(COPY, None)
+        if copy is not None and not np.array_equal(entries.setdefault(SHARED, copy), copy):
+            raise ValueError(f"state_dict: {COPY} is not {SHARED}; allowed: one parameter under both names")
+        if (positions := entries.get("vision_encoder.pos_embed")) is not None and np.ndim(positions) == 4:
+            entries["vision_encoder.pos_embed"] = np.reshape(positions, (1, -1, np.shape(positions)[-1]))
+    return fill_from_torch(
+        _shapes(model), entries, model.TORCH_NAMES, what=type(model).__name__, older=model.TORCH_OLD_NAMES
+    )

@@ -1,0 +1,436 @@
+"""Segment Anything (SAM): masks of what points, boxes or a rough mask point at.
+
+Kirillov et al., "Segment anything" (2023), arXiv:2304.02643.
+
+    image     z = neck(ViTDet(x)),    conv1x1 -> LN -> conv3x3 -> LN;    computed once for all prompts
+    prompts   (sin 2 pi G c, cos 2 pi G c) + e,   c in [-1, 1]^2 a point or a corner,  G random,  e tells its kind
+    decoder   tokens [IoU; masks; prompts] and pixels z + mask prompt attend to each other in turn
+    mask_m    MLP_m(token_m) . upscale(pixels),   IoU = MLP(token of the IoU)
+
+One prompt may mean a part or the whole, so there are three masks with a predicted IoU each, and one more for prompts
+that are plain. Weights are those of transformers' SamModel (`facebook/sam-vit-base`).
+"""
+
+import functools
+import math
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from dlcore.learner import Range
+from dlcore.models.vitdet import ViTDet
+from dlcore.nn import Conv, ConvTranspose, Dense, FeedForward, LayerNorm, MultiHeadAttention, gelu
+from dlcore.nn.precision import compute_dtype, logits_dtype
+
+__all__ = ["SAM", "MaskDecoder", "PromptEncoder", "TwoWayBlock", "fourier_positions"]
+
+KINDS = 4
+"""Learned vectors of prompts: background, foreground, upper left corner, lower right corner."""
+
+
+def fourier_positions(coordinates: jax.Array, frequencies: jax.Array) -> jax.Array:
+    """Describe places by sines and cosines of random frequencies.
+
+    Args:
+      coordinates: [..., 2], x and y in shares of the image's sides.
+      frequencies: [2, F], G.
+
+    Returns:
+      [..., 2 F].
+    """
+    angles = 2 * math.pi * ((2 * coordinates - 1) @ frequencies)
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], -1)
+
+
+class Neck(nn.Module):
+    """Two convolutions without biases, each with a layer norm.
+
+    Args:
+      features: output channels.
+      dtype: dtype of the computation; None means by promotion.
+    """
+
+    features: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Project a map.
+
+        Args:
+          x: [B, h, w, C].
+
+        Returns:
+          [B, h, w, features].
+        """
+        for i, size in enumerate((1, 3), 1):
+            conv = Conv(
+                self.features, (size, size), padding=size // 2, use_bias=False, dtype=self.dtype, name=f"conv{i}"
+            )
+            x = LayerNorm(1e-6, dtype=self.dtype, name=f"layer_norm{i}")(conv(x))
+        return x
+
+
+class MaskEmbedding(nn.Module):
+    """Convolutions from a mask prompt to the size of the image's map.
+
+    Args:
+      features: output channels.
+      channels: channels before the last convolution.
+      dtype: dtype of the computation; None means by promotion.
+    """
+
+    features: int
+    channels: int = 16
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Describe a mask.
+
+        Args:
+          x: [B, 4 h, 4 w, 1], logits.
+
+        Returns:
+          [B, h, w, features].
+        """
+        for i, width in enumerate((self.channels // 4, self.channels), 1):
+            x = Conv(width, (2, 2), (2, 2), "VALID", dtype=self.dtype, name=f"conv{i}")(x)
+            x = gelu(LayerNorm(1e-6, dtype=self.dtype, name=f"layer_norm{i}")(x))
+        return Conv(self.features, (1, 1), dtype=self.dtype, name="conv3")(x)
+
+
+class PromptEncoder(nn.Module):
+    """Vectors of points and corners, and a map of a mask.
+
+    Args:
+      features: D.
+      image_size: side in pixels of the image that coordinates are of.
+      mask_channels: channels inside the convolutions on a mask.
+      dtype: dtype of the computation; None means by promotion.
+    """
+
+    features: int
+    image_size: int
+    mask_channels: int = 16
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(
+        self,
+        frequencies: jax.Array,
+        points: jax.Array | None,
+        labels: jax.Array | None,
+        boxes: jax.Array | None,
+        masks: jax.Array | None,
+    ) -> tuple[jax.Array | None, jax.Array]:
+        """Describe prompts.
+
+        Args:
+          frequencies: [2, D / 2], of `fourier_positions`.
+          points: [B, P, N, 2], x and y in pixels; None for none.
+          labels: [B, P, N] int, 1 for foreground, 0 for background, -1 for no point, -10 for padding.
+          boxes: [B, P, 4], corners in pixels; None for none.
+          masks: [B, 4 h, 4 w, 1], logits of an earlier mask; None for none.
+
+        Returns:
+          (tokens [B, P, T, D], None without points and boxes; [B, h, w, D] or [1, 1, 1, D], added to the image's map).
+        """
+        init = nn.initializers.normal(1.0)
+        kinds = self.param("point_embed", init, (KINDS, self.features))
+        no_point = self.param("not_a_point_embed", init, (1, self.features))
+        no_mask = self.param("no_mask_embed", init, (1, self.features))
+        tokens = []
+        # Points: a position and the kind; one more stands for the end where there is no box.
+        if points is not None and labels is not None:
+            points = points + 0.5
+            if boxes is None:
+                points = jnp.pad(points, ((0, 0), (0, 0), (0, 1), (0, 0)))
+                labels = jnp.pad(labels, ((0, 0), (0, 0), (0, 1)), constant_values=-1)
+            labels = labels[..., None]
+            x = fourier_positions(points / self.image_size, frequencies)
+            x = jnp.where(labels == -1, no_point, jnp.where(labels == -10, 0, x))
+            tokens.append(x + jnp.where(labels == 0, kinds[0], 0) + jnp.where(labels == 1, kinds[1], 0))
+        # Boxes: two corners.
+        if boxes is not None:
+            corners = (boxes + 0.5).reshape(*boxes.shape[:2], 2, 2)
+            tokens.append(fourier_positions(corners / self.image_size, frequencies) + kinds[2:])
+        dense = no_mask[None, None]
+        if masks is not None:
+            dense = MaskEmbedding(self.features, self.mask_channels, self.dtype, name="mask_embed")(masks)
+        return jnp.concatenate(tokens, 2) if tokens else None, dense
+
+
+class TwoWayBlock(nn.Module):
+    """Tokens attend to each other and to pixels, and pixels to tokens.
+
+    Args:
+      num_heads: attention heads.
+      hidden: hidden units of the MLP.
+      is_first: whether the tokens are their own positions, which are not added to them in their self-attention.
+      dtype: dtype of the computation; None means by promotion.
+    """
+
+    num_heads: int
+    hidden: int
+    is_first: bool = False
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(
+        self, tokens: jax.Array, pixels: jax.Array, positions: jax.Array, pixel_positions: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Apply the block.
+
+        Args:
+          tokens: [B, T, D].
+          pixels: [B, h w, D].
+          positions: [B, T, D], added to tokens in queries and keys.
+          pixel_positions: [h w, D], added to pixels in queries and keys.
+
+        Returns:
+          (tokens, pixels).
+        """
+        width = tokens.shape[-1]
+        attention = functools.partial(MultiHeadAttention, self.num_heads, width, dtype=self.dtype)
+        norm = functools.partial(LayerNorm, 1e-6, dtype=self.dtype)
+        # Tokens to tokens.
+        if self.is_first:
+            tokens = attention(name="self_attn")(tokens, tokens, tokens)
+        else:
+            query = tokens + positions
+            tokens = tokens + attention(name="self_attn")(query, query, tokens)
+        tokens = norm(name="layer_norm1")(tokens)
+        # Tokens to pixels.
+        cross = attention(qkv_features=width // 2, name="cross_attn_token_to_image")
+        tokens = norm(name="layer_norm2")(tokens + cross(tokens + positions, pixels + pixel_positions, pixels))
+        mlp = FeedForward(self.hidden, nn.relu, dtype=self.dtype, name="mlp")
+        tokens = norm(name="layer_norm3")(tokens + mlp(tokens))
+        # Pixels to tokens.
+        cross = attention(qkv_features=width // 2, name="cross_attn_image_to_token")
+        pixels = norm(name="layer_norm4")(pixels + cross(pixels + pixel_positions, tokens + positions, tokens))
+        return tokens, pixels
+
+
+class Perceptron(nn.Module):
+    """Dense layers with rectifiers between.
+
+    Args:
+      features: outputs.
+      hidden: units of the hidden layers.
+      depth: number of layers.
+      dtype: dtype of the computation; None means by promotion.
+    """
+
+    features: int
+    hidden: int
+    depth: int = 3
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Apply the layers.
+
+        Args:
+          x: [..., D].
+
+        Returns:
+          [..., features].
+        """
+        x = nn.relu(Dense(self.hidden, dtype=self.dtype, name="proj_in")(x))
+        for i in range(self.depth - 2):
+            x = nn.relu(Dense(self.hidden, dtype=self.dtype, name=f"layers_{i}")(x))
+        return Dense(self.features, dtype=self.dtype, name="proj_out")(x)
+
+
+class MaskDecoder(nn.Module):
+    """From the image's map and prompts to masks and their predicted IoU.
+
+    Args:
+      num_masks: M, masks of a prompt, beside the single one.
+      depth: two-way blocks.
+      num_heads: attention heads.
+      hidden: hidden units of a block's MLP.
+      iou_hidden: hidden units of the MLP that predicts the IoU.
+      iou_depth: layers of that MLP.
+      dtype: dtype of the computation; None means by promotion.
+    """
+
+    num_masks: int = 3
+    depth: int = 2
+    num_heads: int = 8
+    hidden: int = 2048
+    iou_hidden: int = 256
+    iou_depth: int = 3
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, image: jax.Array, image_positions: jax.Array, prompts: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Decode masks.
+
+        Args:
+          image: [B, h, w, D], with the mask prompt.
+          image_positions: [h w, D].
+          prompts: [B, T, D].
+
+        Returns:
+          (logits [B, 1 + M, 4 h, 4 w], the single mask first; IoU [B, 1 + M]).
+        """
+        batch, features, init = len(image), image.shape[-1], nn.initializers.normal(1.0)
+        iou_token = self.param("iou_token", init, (1, features))
+        mask_tokens = self.param("mask_tokens", init, (1 + self.num_masks, features))
+        outputs = jnp.concatenate([iou_token, mask_tokens]).astype(prompts.dtype)
+        tokens = positions = jnp.concatenate(
+            [jnp.broadcast_to(outputs, (batch, *outputs.shape)), prompts], 1
+        )  # [B, 2 + M + T, D]
+        pixels = image.reshape(batch, -1, features)  # [B, h w, D]
+        # Two-way transformer.
+        for i in range(self.depth):
+            block = TwoWayBlock(self.num_heads, self.hidden, i == 0, self.dtype, name=f"transformer_layers_{i}")
+            tokens, pixels = block(tokens, pixels, positions, image_positions)
+        final = MultiHeadAttention(
+            self.num_heads,
+            features,
+            qkv_features=features // 2,
+            dtype=self.dtype,
+            name="transformer_final_attn_token_to_image",
+        )
+        tokens = tokens + final(tokens + positions, pixels + image_positions, pixels)
+        tokens = LayerNorm(1e-5, dtype=self.dtype, name="transformer_layer_norm_final_attn")(tokens)
+        # Upscale the pixels fourfold.
+        up = functools.partial(ConvTranspose, kernel_size=(2, 2), strides=2, padding=0, dtype=self.dtype)
+        x = up(features // 4, name="upscale_conv1")(pixels.reshape(image.shape))
+        x = gelu(LayerNorm(1e-6, dtype=self.dtype, name="upscale_layer_norm")(x))
+        x = gelu(up(features // 8, name="upscale_conv2")(x))  # [B, 4 h, 4 w, D / 8]
+        # Each mask's token becomes the weights of its linear classifier of pixels.
+        weights = [
+            Perceptron(features // 8, features, dtype=self.dtype, name=f"output_hypernetworks_mlps_{i}")(
+                tokens[:, 1 + i]
+            )
+            for i in range(1 + self.num_masks)
+        ]
+        logits = jnp.einsum("bmd,byxd->bmyx", jnp.stack(weights, 1), x)
+        head = Perceptron(
+            1 + self.num_masks, self.iou_hidden, self.iou_depth, dtype=self.dtype, name="iou_prediction_head"
+        )
+        return logits, head(tokens[:, 0])
+
+
+class SAM(nn.Module):
+    """Image encoder, prompt encoder and mask decoder.
+
+    Args:
+      encoder: a ViTDet without a head, for square images of `encoder.image_size` pixels.
+      features: D, channels of the image's map and of tokens, a multiple of 8.
+      num_masks: M, masks of a prompt, beside the single one.
+      decoder_depth: two-way blocks.
+      num_heads: attention heads of the decoder.
+      hidden: hidden units of a two-way block's MLP.
+      iou_hidden: hidden units of the MLP that predicts the IoU.
+      iou_depth: layers of that MLP.
+      mask_channels: channels inside the convolutions on a mask prompt.
+      dtype: dtype of the computation; None for that of the input.
+    """
+
+    encoder: ViTDet
+    features: Annotated[int, Range(8)] = 256
+    num_masks: Annotated[int, Range(1)] = 3
+    decoder_depth: Annotated[int, Range(0)] = 2
+    num_heads: Annotated[int, Range(1)] = 8
+    hidden: Annotated[int, Range(1)] = 2048
+    iou_hidden: Annotated[int, Range(1)] = 256
+    iou_depth: Annotated[int, Range(2)] = 3
+    mask_channels: Annotated[int, Range(4)] = 16
+    dtype: Any = None
+
+    TORCH_NAMES = (
+        (r"^positional_embedding$", "shared_image_embedding.positional_embedding"),
+        (r"^neck\.", "vision_encoder.neck."),
+        (r"^encoder\.", "vision_encoder."),
+        (r"\.patch_embed\.", ".patch_embed.projection."),
+        (r"\.pos_embed\.weight$", ".pos_embed"),
+        (r"^vision_encoder\.blocks\.", "vision_encoder.layers."),
+        (r"^(vision_encoder\.layers\.\d+)\.norm", r"\1.layer_norm"),
+        (r"\.rel_pos\.rows$", ".rel_pos_h"),
+        (r"\.rel_pos\.columns$", ".rel_pos_w"),
+        (r"\.mlp\.fc(\d)\.", r".mlp.lin\1."),
+        (r"\.(no_mask_embed|not_a_point_embed|iou_token|mask_tokens)$", r".\1.weight"),
+        (r"^(.*)\.point_embed$", " + ".join(rf"\1.point_embed.{i}.weight" for i in range(KINDS))),
+        (r"^mask_decoder\.transformer_", "mask_decoder.transformer."),
+        (r"^(mask_decoder.*attn.*)\.(q|k|v)(?:uery|ey|alue)\.", r"\1.\2_proj."),
+        (r"^(mask_decoder.*attn.*)\.proj\.", r"\1.out_proj."),
+    )
+    TORCH_OLD_NAMES = ()
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        points: jax.Array | None = None,
+        labels: jax.Array | None = None,
+        boxes: jax.Array | None = None,
+        masks: jax.Array | None = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Segment what the prompts point at.
+
+        Args:
+          x: [B, S, S, 3], S the encoder's image size.
+          points: [B, P, N, 2], x and y in pixels of N points of each of P objects.
+          labels: [B, P, N] int, 1 for points on the object and 0 for points beside it; None: all are on it.
+          boxes: [B, P, 4], x1, y1, x2, y2 in pixels, one of each object.
+          masks: [B, S / 4, S / 4, 1], logits of an earlier mask, for patches of 16 pixels; 4 rows a patch.
+
+        Returns:
+          (logits [B, P, 1 + M, S / 4, S / 4], the single mask first; their predicted IoU [B, P, 1 + M]).
+
+        Raises:
+          ValueError: there is no prompt, points and boxes are not of as many objects, or a mask has another size.
+        """
+        self._check(points, boxes, masks)
+        dtype = compute_dtype(self.dtype, x, self.variables)
+        frequencies = self.param("positional_embedding", nn.initializers.normal(1.0), (2, self.features // 2))
+        if points is not None and labels is None:
+            labels = jnp.ones(points.shape[:-1], jnp.int32)
+        prompt_encoder = PromptEncoder(
+            self.features, self.encoder.image_size, self.mask_channels, dtype, name="prompt_encoder"
+        )
+        tokens, dense = prompt_encoder(frequencies, points, labels, boxes, masks)
+        # The image's map, once for all prompts.
+        image = self.encoder.features(x)[f"block{self.encoder.depth}"]
+        image = Neck(self.features, dtype, name="neck")(image) + dense.astype(dtype)  # [B, h, w, D]
+        height, width = image.shape[1:3]
+        rows, columns = jnp.meshgrid(
+            (jnp.arange(height) + 0.5) / height, (jnp.arange(width) + 0.5) / width, indexing="ij"
+        )
+        image_positions = fourier_positions(jnp.stack([columns, rows], -1), frequencies).reshape(-1, self.features)
+        if tokens is None:
+            tokens = jnp.zeros((len(x), 1, 0, self.features), dtype)
+        batch, prompts, length, _ = tokens.shape
+        tokens = tokens.reshape(batch * prompts, length, self.features).astype(dtype)
+        decoder = MaskDecoder(
+            self.num_masks,
+            self.decoder_depth,
+            self.num_heads,
+            self.hidden,
+            self.iou_hidden,
+            self.iou_depth,
+            dtype,
+            name="mask_decoder",
+        )
+        logits, iou = decoder(jnp.repeat(image, prompts, 0), image_positions.astype(dtype), tokens)
+        logits, iou = (y.reshape(batch, prompts, *y.shape[1:]) for y in (logits, iou))
+        return logits.astype(logits_dtype(logits.dtype)), iou.astype(logits_dtype(iou.dtype))
+
+    def _check(self, points: jax.Array | None, boxes: jax.Array | None, masks: jax.Array | None) -> None:
+        if points is None and boxes is None and masks is None:
+            raise ValueError("points=None: there is no prompt; allowed: points, boxes or masks")
+        if points is not None and boxes is not None and points.shape[1] != boxes.shape[1]:
+            raise ValueError(
+                f"boxes.shape={boxes.shape}: other objects than points.shape={points.shape}; allowed: as many objects, "
+                "the second axis"
+            )
+        side = 4 * (self.encoder.image_size // self.encoder.patch_size)
+        if masks is not None and masks.shape[1:] != (side, side, 1):
+            raise ValueError(f"masks.shape={masks.shape}: no mask prompt; allowed: [B, {side}, {side}, 1]")

@@ -1,0 +1,137 @@
+"""SAM against transformers, and prompts in pixels of photographs."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.models import create_model, load_torch
+from dlcore.models.pretrained.processor import Processor
+from dlcore.models.stored_counts import stored_models
+from dlcore.models.vitdet import ViTDet
+from dlcore.segmentation.pretrained_sam import FAMILIES
+from dlcore.segmentation.sam import SAM, PromptEncoder, fourier_positions
+from tests.models.parity import check_output, nhwc, read_golden, weight_rule
+
+ENCODER = ViTDet(
+    num_classes=0, image_size=64, pretrain_size=64, patch_size=8, depth=2, width=16, num_heads=2, mlp_features=32,
+    window_size=4, global_blocks=(1,), drop_path=0.0,
+)  # fmt: skip
+FIELDS = {"encoder": ENCODER, "features": 16, "hidden": 24, "num_heads": 2, "iou_hidden": 16, "mask_channels": 8}
+(FAMILY,) = FAMILIES
+PROCESSOR = Processor(longest=64, pad=(64, 64))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", ["hf_sam", "hf_sam_box"])
+def test_sam_equals_transformers(file):
+    golden, meta, weights = read_golden(file)
+    inputs = {key: weight_rule().det_input(spec) for key, spec in meta["inputs"].items()}
+    hidden = dict(map(tuple, meta["state_dict"]))["mask_decoder.iou_prediction_head.proj_in.weight"][0]
+    fields = FIELDS | {"iou_hidden": hidden}
+    model, variables = create_model("sam_vit_b", **fields), load_torch("sam_vit_b", weights, **fields)
+    prompts = {key.removeprefix("input_"): value for key, value in inputs.items() if key != "pixel_values"}
+    logits, iou = jax.jit(model.apply)(variables, nhwc(inputs["pixel_values"]), **prompts)
+    check_output(golden, meta, "pred_masks", logits[:, :, 1:])
+    check_output(golden, meta, "iou_scores", iou[:, :, 1:])
+
+
+@pytest.mark.slow
+def test_one_parameter_has_two_names():
+    weights = read_golden("hf_sam")[2]
+    copy = "prompt_encoder.shared_embedding.positional_embedding"
+    variables = load_torch("sam_vit_b", {k: v for k, v in weights.items() if k != copy}, **FIELDS)
+    frequencies = weights["shared_image_embedding.positional_embedding"]
+    np.testing.assert_array_equal(variables["params"]["positional_embedding"], frequencies)
+    with pytest.raises(ValueError, match=r"shared_embedding.positional_embedding is not shared_image_embedding"):
+        load_torch("sam_vit_b", weights | {copy: frequencies + 1}, **FIELDS)
+
+
+def test_positions_by_formula():
+    """At (3/4, 1/2), which is (1/2, 0): angles pi f of the frequencies' first row, f = 1/2 and 1."""
+    frequencies = jnp.array([[0.5, 1.0], [9.0, 9.0]])
+    np.testing.assert_allclose(fourier_positions(jnp.array([0.75, 0.5]), frequencies), [1, 0, 0, -1], atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_prompt_has_a_token_for_each_point_and_corner():
+    """Of equal vectors for all kinds: labels -1 and -10 leave out the position, and the second the vector, too."""
+    encoder, frequencies = PromptEncoder(4, 10), jnp.full((2, 2), 0.25)
+    points, boxes = jnp.full((1, 1, 2, 2), 4.5), jnp.array([[[4.5, 4.5, 9.5, 9.5]]])
+    names = {"point_embed": 4, "not_a_point_embed": 1, "no_mask_embed": 1}
+    params = {"params": {name: jnp.full((n, 4), float(n)) for name, n in names.items()}}
+    tokens, dense = encoder.apply(params, frequencies, points, jnp.array([[[1, -10]]]), None, None)
+    # The middle has sines 0 and cosines 1; the kind adds 4; behind the points stands "no point", 1.
+    np.testing.assert_allclose(tokens[0, 0], [[4, 4, 5, 5], [0] * 4, [1] * 4], atol=1e-6)
+    np.testing.assert_array_equal(dense, np.ones((1, 1, 1, 4)))
+    tokens, _ = encoder.apply(params, frequencies, points, jnp.array([[[0, -1]]]), boxes, None)
+    # The lower right corner (1, 1): angles 2 pi (1/4 + 1/4), sines 0 and cosines -1.
+    np.testing.assert_allclose(tokens[0, 0], [[4, 4, 5, 5], [1] * 4, [4, 4, 5, 5], [4, 4, 3, 3]], atol=1e-5)
+
+
+def call(**prompts):
+    """(what the network gets, outputs) for a photograph of 90 x 120 pixels, shrunk to 48 x 64 and padded."""
+    received = {}
+
+    def run(arrays):
+        received.update(arrays)
+        masks = jnp.arange(4.0).reshape(1, 1, 1, 2, 2)
+        return {"pred_masks": masks, "iou_scores": jnp.zeros((1, 1, 1))}
+
+    sizes = jnp.array([[90, 120]])
+    return received, FAMILY.call(
+        run, {"pixel_values": jnp.zeros((1, 64, 64, 3)), "original_sizes": sizes} | prompts, PROCESSOR
+    )
+
+
+def test_prompts_are_scaled_to_the_networks_image():
+    """By 64 / 120 and 48 / 90, which are both 8 / 15; axes of images and objects may be left out."""
+    received, outputs = call(input_points=jnp.array([[30.0, 45.0]]), input_boxes=jnp.array([0.0, 15, 60, 90]))
+    np.testing.assert_allclose(received["input_points"], [[[[16, 24]]]])
+    np.testing.assert_allclose(received["input_boxes"], [[[0, 8, 32, 48]]])
+    chex.assert_shape(outputs["masks_at_original_size"], (1, 1, 1, 90, 120))
+    masks = np.asarray(outputs["masks_at_original_size"])[0, 0, 0]
+    # Rows of 0 and 2 have their centers at 16 and 48 of 64 pixels: pixel 47 of 48 is at 2 (47.5 - 16) / 32.
+    assert (masks[0, 0], masks[-1, 0]) == (0, pytest.approx(2 * 31.5 / 32, rel=1e-3))
+    assert masks[0, -1] == 1
+
+
+def test_prompts_outside_the_photograph_are_refused():
+    points, boxes = jnp.array([[30.0, 91.0]]), jnp.array([50.0, 10, 50, 20])
+    with pytest.raises(
+        ValueError, match=r"input_points=\[30.0, 91.0\]: outside the photograph; allowed: x from 0 to 120, y"
+    ):
+        call(input_points=points)
+    with pytest.raises(
+        ValueError, match=r"input_boxes=\[50, 10, 50, 20\]: no box of the photograph; allowed: x1 < x2 from 0"
+    ):
+        call(input_boxes=boxes)
+    with pytest.raises(
+        ValueError, match=r"input_labels=\[\[\[2\]\]\]: do not fit; allowed: of shape \(1, 1, 1\), 1 for"
+    ):
+        call(input_points=points - 2, input_labels=jnp.array([2]))
+    with pytest.raises(ValueError, match=r"input_points: shape \(1, 3\) for 1 images; allowed: \[B, P, N, 2\]"):
+        call(input_points=jnp.ones((1, 3)))
+    with pytest.raises(ValueError, match=r"input_labels: no use without points; allowed: with input_points"):
+        call(input_labels=jnp.array([1]))
+
+
+def test_a_network_without_a_prompt_or_with_a_mask_of_another_size_is_refused():
+    model, x = SAM(**FIELDS), jnp.zeros((1, 64, 64, 3))
+
+    def shapes(**prompts):
+        jax.eval_shape(lambda: model.init(jax.random.key(0), x, **prompts))
+
+    with pytest.raises(ValueError, match="points=None: there is no prompt; allowed: points, boxes or masks"):
+        shapes()
+    with pytest.raises(ValueError, match=r"masks.shape=\(1, 64, 64, 1\): no mask prompt; allowed: \[B, 32, 32, 1\]"):
+        shapes(masks=jnp.zeros((1, 64, 64, 1)))
+    with pytest.raises(ValueError, match=r"boxes.shape=\(1, 2, 4\): other objects than points.shape=\(1, 1, 1, 2\)"):
+        shapes(points=jnp.zeros((1, 1, 1, 2)), boxes=jnp.zeros((1, 2, 4)))
+
+
+@pytest.mark.parametrize(("name", "count"), [("b", 93_735_472), ("l", 312_342_832), ("h", 641_090_608)])
+def test_parameter_counts_are_the_authors(name, count):
+    """The authors' count is without the 2 x 128 frequencies, which they store as a buffer."""
+    assert stored_models("segmentation")[f"sam_vit_{name}"]["parameters"] == count + 256

@@ -1,0 +1,120 @@
+"""DPT, Depth Anything and GLPN against transformers."""
+
+import math
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from dlcore.losses import scale_invariant_depth_loss
+from dlcore.models import create_model, load_torch
+from dlcore.models.mit import MiT
+from dlcore.models.stored_counts import stored_models
+from dlcore.vision3d.dpt import DPT, ClassTokenViT, DPTNeck, NormalizedDINOv2
+from dlcore.vision3d.glpn import GLPN
+from tests.models.parity import check_output, nhwc, read_golden, weight_rule
+
+STAGES = ("block1", "block2", "block3", "block4")
+NECK = {"stages": STAGES, "channels": (8, 12, 16, 20), "features": 8}
+SIZE = {"width": 32, "depth": 4, "num_heads": 4, "mlp_features": 64}
+DEPTH_ANYTHING = NECK | {
+    "backbone": NormalizedDINOv2(image_size=28, patch_size=7, **SIZE),
+    "head_features": 8,
+}
+VIT = ClassTokenViT(num_classes=0, image_size=32, patch_size=8, epsilon=1e-12, **SIZE)
+ENCODER = {"widths": (8, 16, 24, 32), "stages": (1, 1, 1, 1), "num_heads": (1, 2, 3, 4), "mlp_ratios": (2, 2, 2, 2)}
+CASES = {
+    "hf_dpt": ("dpt_large", NECK | {"backbone": VIT}, "scores", "depth_pre_relu"),
+    "hf_depth_anything": ("depth_anything_small", DEPTH_ANYTHING, None, "predicted_depth"),
+    "hf_glpn": (
+        "glpn",
+        {"backbone": MiT(num_classes=0, **ENCODER), "features": 8, "max_depth": 10.0},
+        None,
+        "predicted_depth",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.covers("TD-18")
+@pytest.mark.parametrize("file", CASES)
+def test_depth_equals_transformers(file):
+    name, fields, method, output = CASES[file]
+    golden, meta, weights = read_golden(file)
+    model, variables = create_model(name, **fields), load_torch(name, weights, **fields)
+    x = nhwc(weight_rule().det_input(meta["inputs"]["pixel_values"]))
+    depth = jax.jit(lambda v, x: model.apply(v, x, method=method))(variables, x)
+    check_output(golden, meta, output, depth[:, None] if file == "hf_dpt" else depth)
+    if "loss" in golden:  # over all pixels of both images
+        truth = 4 * weight_rule().det_input(meta["inputs"]["labels"]) + 1
+        pixels = [jnp.asarray(m).reshape(1, -1) for m in (jnp.log(depth), truth)]
+        loss = jnp.sqrt(scale_invariant_depth_loss(*pixels, variance_weight=0.5))
+        np.testing.assert_allclose(loss, golden["loss"][0], rtol=1e-5)
+
+
+class Blocks(nn.Module):
+    """A grid of 2 x 4 patches of 4 pixels in every block."""
+
+    image_size: int = 8
+
+    def features(self, x, train=False):
+        return {name: jnp.ones((len(x), 2, 4, 4)) for name in STAGES}
+
+
+@pytest.mark.covers("TD-18")
+def test_sides_of_the_depth_map():
+    """The finest map has 4 times the patches' sides, and both ends enlarge by 2; or the image's sides."""
+    x = jnp.zeros((1, 8, 16, 3))
+    for image_sized, sides in ((False, (32, 64)), (True, (8, 16))):
+        model = DPT(Blocks(), **NECK, image_sized=image_sized)
+        depth, _ = jax.eval_shape(lambda model=model: model.init_with_output(jax.random.key(0), x))
+        chex.assert_shape(depth, (1, *sides))
+
+
+@pytest.mark.covers("TD-18")
+def test_the_neck_by_formula():
+    """One map of one patch: W_p (v + R v), v = W_c W_r gelu(W [patch; class token]), of one channel each."""
+    neck = DPTNeck((1,), (1,), 1, "project")
+    maps = [jnp.array([1.0, 2.0]).reshape(1, 1, 1, 2)]
+    shapes = jax.eval_shape(lambda: neck.init(jax.random.key(0), maps))
+    params = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.5), shapes)
+    v = 0.5 * 1 + 0.5 * 2 + 0.5
+    v = v * 0.5 * (1 + math.erf(v / math.sqrt(2)))
+    v = 0.5 * (0.5 * v + 0.5)  # the projection has a bias, the 3x3 convolution has none
+    y = 0.5 * (0.5 * v + 0.5) + 0.5
+    expected = 0.5 * (v + y) + 0.5
+    np.testing.assert_allclose(jax.jit(neck.apply)(params, maps), np.full((1, 2, 2, 1), expected), rtol=1e-5)
+
+
+@pytest.mark.covers("TD-18")
+def test_fields_that_do_not_fit_are_refused():
+    x = jnp.zeros((1, 8, 12, 3))
+
+    def shapes(model):
+        jax.eval_shape(lambda: model.init(jax.random.key(0), x))
+
+    with pytest.raises(ValueError, match=r"channels=\(8,\): wrong length; allowed: one for each of 4 stages"):
+        shapes(DPT(Blocks(), **NECK | {"channels": (8,)}))
+    with pytest.raises(ValueError, match=r"no block5 in the backbone; allowed: block1, block2, block3, block4"):
+        shapes(DPT(Blocks(), **NECK | {"stages": (*STAGES[:3], "block5")}))
+    with pytest.raises(
+        ValueError, match=r"x.shape=\(1, 8, 12, 3\): cannot be halved five times; allowed: sides that 32"
+    ):
+        shapes(GLPN(Blocks()))
+
+
+@pytest.mark.covers("TD-18")
+@pytest.mark.parametrize(
+    ("name", "millions"),  # the files of DPT have 1.2M more, in a unit that computes nothing
+    [
+        ("depth_anything_small", 24.8),
+        ("depth_anything_base", 97.5),
+        ("depth_anything_large", 335.3),
+        ("dpt_large", 342.9),
+    ],
+)
+def test_parameter_counts_are_the_authors(name, millions):
+    assert stored_models("depth")[name]["parameters"] / 1e6 == pytest.approx(millions, rel=6e-3)
