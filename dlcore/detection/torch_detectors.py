@@ -1,4 +1,4 @@
-"""Published detectors by name: torchvision's, DETR with its kin, YOLOS and ViTPose, for `create_model` and `load_torch`.
+"""Published detectors by name: torchvision's, DETR with its kin, YOLOS and ViTPose.
 
 Trained on COCO, whose classes torchvision and DETR number up to 90; torchvision's two-stage detectors and SSD count the
 background apart, so that 91 classes are 90 here.

@@ -32,7 +32,6 @@ from dlcore.segmentation.panoptic import components as components
 from dlcore.segmentation.panoptic import merge as merge
 from dlcore.segmentation.panoptic import panoptic_evaluator as panoptic_evaluator
 from dlcore.segmentation.panoptic import target_segments as target_segments
-from dlcore.segmentation.pretrained import FAMILIES as FAMILIES
 from dlcore.segmentation.pspnet import PSPNet as PSPNet
 from dlcore.segmentation.pspnet import PyramidPooling as PyramidPooling
 from dlcore.segmentation.sam import MaskDecoder as MaskDecoder

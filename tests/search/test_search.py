@@ -1,5 +1,6 @@
 """The command: trials in one step and alone, resumed, reported, retrained; and what bad words get."""
 
+import dataclasses
 import importlib
 import json
 

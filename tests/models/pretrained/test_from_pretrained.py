@@ -61,7 +61,8 @@ def test_a_folder_computes_what_its_library_computes(name):
     prepared = net.preprocess(photograph)["pixel_values"].transpose(0, 3, 1, 2)
     gray_level = 1 / 255 / min(net.preprocess.std or (1,))
     assert np.abs(prepared - inputs[first]).max() <= 1.001 * gray_level
-    check_outputs(outputs, expected, 0.1)  # a gray level moves these random networks by so much
+    # A gray level moves these random networks by so much; the nine steps of Mask2Former most.
+    check_outputs(outputs, expected, 0.1 if "mask2former" in name else 0.08)
 
 
 @pytest.fixture(scope="module")
