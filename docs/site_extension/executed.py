@@ -54,7 +54,7 @@ class RunPython(Directive):
     """The directive `{run-python}`; its option `:caption:` says what to see in the figure."""
 
     has_content = True
-    option_spec = {"caption": directives.unchanged}  # noqa: RUF012
+    option_spec = {"caption": directives.unchanged}
 
     def run(self) -> list[nodes.Node]:
         """Run the block.

@@ -21,13 +21,32 @@ __all__ = [
 ]
 
 
-FRONT = (
-    "detection.faster_rcnn detection.mask_rcnn segmentation.unet detection.detr generative.style_gan generative.ddpm "
-    "generative.cycle_gan generative.super_resolution interpretability.style_transfer interpretability.deep_dream "
-    "interpretability.attribution interpretability.unit_images adversarial.attack classical_vision.panorama "
-    "classical_vision.stereo classical_vision.flow classic_ml.embedding classic_ml.classifiers "
-    "diagnostics.loss_landscape nn.rotary ops.nms optim.clipping semi_supervised.fixmatch self_supervised.simclr "
-).split()
+FRONT = [
+    "detection.faster_rcnn",
+    "detection.mask_rcnn",
+    "segmentation.unet",
+    "detection.detr",
+    "generative.style_gan",
+    "generative.ddpm",
+    "generative.cycle_gan",
+    "generative.super_resolution",
+    "interpretability.style_transfer",
+    "interpretability.deep_dream",
+    "interpretability.attribution",
+    "interpretability.unit_images",
+    "adversarial.attack",
+    "classical_vision.panorama",
+    "classical_vision.stereo",
+    "classical_vision.flow",
+    "classic_ml.embedding",
+    "classic_ml.classifiers",
+    "diagnostics.loss_landscape",
+    "nn.rotary",
+    "ops.nms",
+    "optim.clipping",
+    "semi_supervised.fixmatch",
+    "self_supervised.simclr",
+]
 """Pictures of the front page."""
 
 
