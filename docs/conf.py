@@ -13,7 +13,7 @@ copyright = "The dlcore authors"
 version = release = __version__
 
 extensions = ["myst_nb", "sphinx_design", "sphinx_copybutton", "site_extension"]
-exclude_patterns = ["_build", "site_extension"]
+exclude_patterns = ["_build", "site_extension", "techniques/*/*.md"]
 myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "deflist", "dollarmath", "fieldlist"]
 myst_heading_anchors = 3
 myst_dmath_double_inline = True
@@ -25,6 +25,7 @@ html_theme = "sphinx_book_theme"
 html_title = "dlcore"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
+html_search_scorer = str(Path(__file__).resolve().parent / "static" / "scorer.js")
 html_favicon = "static/icon.svg"
 html_context = {"default_mode": "auto"}
 html_show_sourcelink = False

@@ -239,10 +239,10 @@ def test_a_large_a_foreign_and_a_nameless_picture_are_named(site, chapters, tmp_
         check(entries, tmp_path)
 
 
-def test_the_front_page_shows_pictures_by_chapter(site, chapters):
-    grids = site.gallery.gallery_by_chapter(chapters).split("### ")[1:]
+def test_the_gallery_shows_pictures_by_chapter(site, chapters):
+    grids = site.gallery.gallery_by_chapter(chapters).split("## ")[1:]
     shown = [chapter for chapter in chapters if any(map(site.gallery.picture, chapter.entries))]
-    assert [grid.split("\n")[0] for grid in grids] == [f"[{c.title}](book/{c.name}.md)" for c in shown]
+    assert [grid.split("\n")[0] for grid in grids] == [f"[{c.title}](/book/{c.name}.md)" for c in shown]
     pictures = [[site.gallery.picture(entry) for entry in c.entries if site.gallery.picture(entry)] for c in shown]
     assert [re.findall(r":img-top: (\S+)", grid) for grid in grids] == pictures
 

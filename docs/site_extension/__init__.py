@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sphinx.errors import ExtensionError
 
-from site_extension import api, catalog, documents, gallery, house, mathml, settings, techniques
+from site_extension import api, catalog, documents, executed, gallery, house, mathml, settings, techniques
 from site_extension.book import PageError, read_chapters
 from site_extension.links import Targets, rewrite
 from site_extension.rendered import check_page
@@ -18,7 +18,7 @@ from site_extension.repository import DOCS, GENERATED
 __all__ = ["setup"]
 
 GALLERY = "<!-- gallery -->"
-"""Where a page shows the pictures of all techniques."""
+"""Where a page shows the pictures of some techniques."""
 
 
 def setup(app):
@@ -31,6 +31,7 @@ def setup(app):
       What Sphinx wants to know of an extension.
     """
     mathml.setup(app)
+    app.add_directive("run-python", executed.RunPython)
     app.connect("builder-inited", _write)
     app.connect("source-read", _link)
     app.connect("build-finished", _check)
@@ -43,7 +44,7 @@ def _write(app) -> None:
         gallery.check_pictures([entry for chapter in chapters for entry in chapter.entries])
         app.targets = Targets(chapters)
         pages: dict[str, str] = {}
-        for part in (techniques, api, catalog, settings, documents, house):
+        for part in (techniques, api, catalog, settings, documents, house, gallery):
             pages |= part.pages(chapters, app.targets)
     except PageError as error:
         raise ExtensionError(str(error)) from error
@@ -65,7 +66,7 @@ def _link(app, docname: str, source: list[str]) -> None:
         techniques.check_citations(source[0], f"{docname}.md")
         source[0] = rewrite(source[0], Path("docs") / f"{docname}.md", app.targets)
         if GALLERY in source[0]:
-            source[0] = source[0].replace(GALLERY, gallery.gallery_by_chapter(app.targets.chapters.values()))
+            source[0] = source[0].replace(GALLERY, gallery.front_gallery(app.targets.chapters.values()))
         source[0] += gallery.chapter_pictures(docname, app.targets) + _notebook(docname)
     except PageError as error:
         raise ExtensionError(str(error)) from error

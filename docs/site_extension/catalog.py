@@ -66,6 +66,7 @@ def pages(chapters, targets) -> dict[str, str]:
         f"Everything that dlcore contains: {len(rows)} rows. A row links to the page of its technique, names the file, "
         "and the tests that fail if the row is wrong. A row without a test is not proven yet.",
     ]
+    parts.append(f"```{{raw}} html\n<script>\n{read('docs/static/filter.js').strip()}\n</script>\n```")
     for area, group in itertools.groupby(rows, key=lambda row: row["area"]):
         parts += [
             f"## {escape(area)}",

@@ -8,7 +8,73 @@ from site_extension.book import Chapter, Entry, PageError
 from site_extension.repository import DOCS
 from site_extension.text import escape
 
-__all__ = ["chapter_pictures", "check_pictures", "gallery_by_chapter", "gallery_grid", "picture", "picture_file"]
+__all__ = [
+    "FRONT",
+    "chapter_pictures",
+    "check_pictures",
+    "front_gallery",
+    "gallery_by_chapter",
+    "gallery_grid",
+    "pages",
+    "picture",
+    "picture_file",
+]
+
+
+FRONT = [
+    "detection.faster_rcnn",
+    "detection.mask_rcnn",
+    "segmentation.unet",
+    "detection.detr",
+    "generative.style_gan",
+    "generative.ddpm",
+    "generative.cycle_gan",
+    "generative.super_resolution",
+    "interpretability.style_transfer",
+    "interpretability.deep_dream",
+    "interpretability.attribution",
+    "interpretability.unit_images",
+    "adversarial.attack",
+    "classical_vision.panorama",
+    "classical_vision.stereo",
+    "classical_vision.flow",
+    "classic_ml.embedding",
+    "classic_ml.classifiers",
+    "diagnostics.loss_landscape",
+    "nn.rotary",
+    "ops.nms",
+    "optim.clipping",
+    "semi_supervised.fixmatch",
+    "self_supervised.simclr",
+]
+"""Pictures of the front page."""
+
+
+def pages(chapters, targets) -> dict[str, str]:
+    """Make the page of all pictures.
+
+    Args:
+      chapters: of the book.
+      targets: what shows each file.
+
+    Returns:
+      Page -> Markdown.
+    """
+    return {"gallery.md": f"---\norphan: true\n---\n\n# Gallery\n\n{gallery_by_chapter(chapters)}\n"}
+
+
+def front_gallery(chapters: Iterable[Chapter]) -> str:
+    """Show the pictures of the front page.
+
+    Args:
+      chapters: of the book.
+
+    Returns:
+      Markdown.
+    """
+    entries = {entry.name: entry for chapter in chapters for entry in chapter.entries}
+    grid = gallery_grid([entries[name] for name in FRONT if name in entries])
+    return f"{grid}\n\n[All pictures, by chapter](/generated/gallery.md)"
 
 
 def check_pictures(entries: list[Entry], folder: Path = DOCS / "gallery") -> None:
@@ -90,7 +156,7 @@ def gallery_by_chapter(chapters: Iterable[Chapter]) -> str:
       Markdown; chapters without a picture are left out.
     """
     grids = [(chapter, gallery_grid(list(chapter.entries))) for chapter in chapters]
-    return "\n\n".join(f"### [{chapter.title}](book/{chapter.name}.md)\n\n{grid}" for chapter, grid in grids if grid)
+    return "\n\n".join(f"## [{chapter.title}](/book/{chapter.name}.md)\n\n{grid}" for chapter, grid in grids if grid)
 
 
 def chapter_pictures(docname: str, targets) -> str:

@@ -12,7 +12,7 @@ from experiments.gallery import origin_of
 from site_extension.book import Entry, PageError, paragraphs_about
 from site_extension.gallery import picture, picture_file
 from site_extension.links import rewrite
-from site_extension.repository import docstring, docstrings, parse, read
+from site_extension.repository import DOCS, docstring, docstrings, parse, read
 from site_extension.text import escape, has_equation, has_reference, lead, markdown
 from site_extension.usage import experiments_of, pictured
 
@@ -21,8 +21,11 @@ __all__ = [
     "ledger_rows",
     "pages",
     "result_table",
+    "written",
 ]
 
+WRITTEN_SECTIONS = ["What it is for", "Equation"]
+"""Sections of a part that a person wrote."""
 MAX_CODE_LINES = 170
 """Lines of code that a page shows; the rest is in the file."""
 
@@ -143,7 +146,7 @@ def _picture(entry: Entry, targets) -> list[str]:
     if shown is None:
         return []
     command, panel = origin_of(picture_file(shown))
-    told = [f"[{escape(shown.title)}](#{shown.label})"] if shown != entry else []
+    told = [f"[{escape(shown.title)}](#{shown.label})"] if shown.path != entry.path else []
     told += [f"`{command}`"] if command else []
     image = f"![{escape(entry.title)}]({picture(shown)})"
     if " --figures " in command:
@@ -160,6 +163,29 @@ def _about(entry: Entry, chapter, paths: set[str], targets) -> list[str]:
     return ["## What it is for", *(rewrite(text, where, targets) for text in found)]
 
 
+def written(entry: Entry, folder: Path = DOCS / "techniques") -> tuple[str, str, str] | None:
+    """Read the part of a technique's page that a person wrote, `docs/techniques/TOPIC/NAME.md`.
+
+    Args:
+      entry: line of a chapter.
+      folder: where these parts are.
+
+    Returns:
+      Title, first sentence and the rest as Markdown; None where nobody wrote one.
+
+    Raises:
+      PageError: the part does not begin with a title and one paragraph, or lacks a section.
+    """
+    path = folder / f"{entry.name.replace('.', '/')}.md"
+    if not entry.path.startswith("dlcore/") or not path.exists():
+        return None
+    found = re.match(r"# ([^\n]+)\n\n([^#\n].*?)\n\n(## .*)", path.read_text(encoding="utf-8"), re.DOTALL)
+    sections = re.findall(r"^## (.+)$", found[3], re.MULTILINE) if found else []
+    if found is None or sections != WRITTEN_SECTIONS:
+        raise PageError(f"{path}: a title, one paragraph, and then the sections {', '.join(WRITTEN_SECTIONS)}")
+    return found[1], found[2], found[3].strip()
+
+
 def _technique(entry: Entry, chapter, targets) -> str:
     text, everything = docstring(entry.path), docstrings(entry.path)
     for lacks, known in (("equation", has_equation(everything)), ("reference", has_reference(everything))):
@@ -167,9 +193,15 @@ def _technique(entry: Entry, chapter, targets) -> str:
             raise PageError(f"{entry.path}: its docstrings have no {lacks}; each technique of a chapter needs one")
     experiments = experiments_of(entry.path)
     body = markdown(text.split("\n\n", 1)[1]) if "\n\n" in text else ""
-    parts = _head(entry, chapter, lead(text), targets)
-    parts += _about(entry, chapter, {entry.path, *experiments[:1]}, targets)
-    parts += ["## Equation and source", body or escape(lead(text))]
+    if part := written(entry):
+        title, summary, rest = part
+        parts = _head(entry._replace(title=title), chapter, summary, targets)
+        parts += [rewrite(rest, Path("docs/techniques") / f"{entry.name.replace('.', '/')}.md", targets)]
+        parts += ["## Source and choices of this code", body or escape(lead(text))]
+    else:
+        parts = _head(entry, chapter, lead(text), targets)
+        parts += _about(entry, chapter, {entry.path, *experiments[:1]}, targets)
+        parts += ["## Equation and source", body or escape(lead(text))]
     parts += ["## Code", _code(entry.path)]
     module = "module-" + re.sub(r"[/._]", "-", entry.path.removesuffix(".py"))
     parts.append(f"All public names of the module are in the [reference](#{module}).")

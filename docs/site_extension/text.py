@@ -5,6 +5,8 @@ import re
 __all__ = ["escape", "has_equation", "has_reference", "lead", "markdown"]
 
 SPECIAL = re.compile(r"([\\*_<>\[\]{}$|#~^&])")
+ARXIV = re.compile(r"\barXiv:(\d{4}\.\d{4,5})\b")
+DOI = re.compile(r"\bdoi:(10\.\d{4,}/[^\s),;]*[^\s),;.])")
 COMMAND = re.compile(r"^(python|dlcore|cp|export) ")
 
 
@@ -61,13 +63,19 @@ def markdown(text: str) -> str:
             elif lines[0].lstrip().startswith("- "):
                 size = len(lines)
                 items = re.split(r"^ *- ", block.strip(), flags=re.MULTILINE)[1:]
-                blocks.append("\n".join(f"- {escape(' '.join(item.split()))}" for item in items))
+                blocks.append("\n".join(f"- {_linked(escape(' '.join(item.split())))}" for item in items))
             else:
                 size = next((i for i, line in enumerate(lines) if i and line.startswith("    ")), len(lines))
                 size = next((i for i, line in enumerate(lines[:size]) if i and COMMAND.match(line)), size)
-                blocks.append(escape(" ".join(" ".join(lines[:size]).split())))
+                blocks.append(_linked(escape(" ".join(" ".join(lines[:size]).split()))))
             lines = lines[size:]
     return "\n\n".join(blocks)
+
+
+def _linked(text: str) -> str:
+    """Make links of the sources that a text names by number."""
+    text = ARXIV.sub(r"[arXiv:\1](https://arxiv.org/abs/\1)", text)
+    return DOI.sub(r"[doi:\1](https://doi.org/\1)", text)
 
 
 def has_equation(text: str) -> bool:

@@ -1,0 +1,164 @@
+"""What people wrote: chapters have their parts, and pages of techniques have sentences of their own."""
+
+import importlib
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+WRITTEN = sorted((DOCS / "techniques").glob("*/*.md"))
+OLD_CHAPTERS = tuple(range(4, 23))
+"""Chapters without exercises and figures. The list only shrinks."""
+
+
+@pytest.fixture(scope="module")
+def site():
+    """The modules of the site's extension, some of which need Sphinx."""
+    pytest.importorskip("sphinx")
+    sys.path.insert(0, str(DOCS))
+    names = ("book", "executed", "gallery", "links", "techniques", "text")
+    try:
+        yield type("Site", (), {name: importlib.import_module(f"site_extension.{name}") for name in names})
+    finally:
+        sys.path.remove(str(DOCS))
+        for name in [name for name in sys.modules if name.split(".")[0] == "site_extension"]:
+            del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def chapters(site):
+    return site.book.read_chapters()
+
+
+def parts_that_lack(text: str) -> list[str]:
+    """What a chapter needs and does not have."""
+    prose = re.sub(r"^```.*?^```$", "", text.split("\n## Techniques\n")[0], flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^## (.+)$", prose, re.MULTILINE)
+    solutions = re.findall(r"^:::\{dropdown\} Solution (\d)$", prose, re.MULTILINE)
+    checks = {
+        "2,500 words": len(prose.split()) >= 2500,
+        "five display equations": prose.count("$$") >= 10,
+        "three figures with captions": len(re.findall(r"^:caption: .{60,}$", text, re.MULTILINE)) >= 3,
+        "five blocks of code that run": text.count("\n```{run-python}\n") >= 5,
+        "five exercises with solutions": solutions == list("12345"),
+        **{title: title in titles for title in ("Common mistakes", "Exercises", "What to read next")},
+    }
+    return [name for name, holds in checks.items() if not holds]
+
+
+def test_a_chapter_has_its_parts():
+    """And one that has them all leaves the list of old chapters."""
+    for path in sorted((DOCS / "book").glob("[0-9]*.md")):
+        missing = parts_that_lack(path.read_text(encoding="utf-8"))
+        assert bool(missing) == (int(path.name[:2]) in OLD_CHAPTERS), f"{path.name}: {missing}"
+
+
+def test_each_part_of_a_chapter_is_missed():
+    text = (DOCS / "book" / "03_optimization.md").read_text(encoding="utf-8")
+    for old, new, name in (
+        ("\n:caption: ", "\n", "three figures with captions"),
+        ("{run-python}", "python", "five blocks of code that run"),
+        ("$$", "", "five display equations"),
+        ("{dropdown} Solution 5", "{dropdown} Solution 4", "five exercises with solutions"),
+        ("## Common mistakes", "## Mistakes", "Common mistakes"),
+    ):
+        assert parts_that_lack(text.replace(old, new)) == [name]
+
+
+def paragraphs(path: Path) -> list[str]:
+    return [" ".join(part.split()) for part in path.read_text(encoding="utf-8").split("\n\n")]
+
+
+def faults(path: Path) -> list[str]:
+    """What is wrong with the text of a page."""
+    title, lead, *rest = paragraphs(path)
+    about = " ".join(rest[1 : rest.index("## Equation")])
+    equation = rest[rest.index("## Equation") + 1 :]
+    checks = {
+        "a title such as 'Ddpm'": not re.fullmatch(r"# [A-Z][a-z]{1,3}\d?", title),
+        "a paragraph that begins in lower case": not any(part[0].islower() for part in (lead, *rest)),
+        "a lead that is no sentence": lead.endswith(".") and len(lead.split()) >= 8,
+        "120 to 250 words on what it is for": 120 <= len(about.split()) <= 250,
+        "a display equation": any(part.startswith("$$") for part in equation),
+        "the name of every symbol": sum(part.count("- $") for part in equation) >= 3,
+    }
+    return [name for name, holds in checks.items() if not holds]
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.stem)
+def test_a_written_page_has_its_parts(path):
+    assert not faults(path)
+
+
+def test_no_two_written_pages_share_a_paragraph():
+    found = {}
+    for path in WRITTEN:
+        for text in paragraphs(path):
+            if len(text.split()) > 6 and not text.startswith("- $"):
+                assert found.setdefault(text, path) == path, f"{path} and {found[text]}: {text}"
+
+
+def test_a_bad_page_is_refused(tmp_path):
+    good = (DOCS / "techniques" / "generative" / "ddpm.md").read_text(encoding="utf-8")
+    page = tmp_path / "page.md"
+    for old, new, name in (
+        ("# DDPM\n", "# Ddpm\n", "a title such as 'Ddpm'"),
+        ("The aim is", "and the aim is", "a paragraph that begins in lower case"),
+        ("- $", "$", "the name of every symbol"),
+    ):
+        page.write_text(good.replace(old, new))
+        assert faults(page) == [name]
+
+
+def test_a_written_page_belongs_to_a_technique_and_its_links_lead_somewhere(site, chapters):
+    names = {entry.name: entry for chapter in chapters for entry in chapter.entries}
+    targets = site.links.Targets(chapters)
+    for path in WRITTEN:
+        entry = names[f"{path.parent.name}.{path.stem}"]
+        title, lead, rest = site.techniques.written(entry)
+        site.links.rewrite(rest, path.relative_to(DOCS.parent), targets)
+        assert title
+        assert lead
+
+
+def test_a_written_page_replaces_the_text_that_is_cut_from_the_chapter(site, chapters):
+    (chapter,) = [chapter for chapter in chapters if chapter.name == "19_generative"]
+    (entry,) = [entry for entry in chapter.entries if entry.name == "generative.ddpm"]
+    page = site.techniques._technique(entry, chapter, site.links.Targets(chapters))
+    assert "\n# DDPM\n" in page
+    assert page.count("## What it is for") == 1
+    assert "[GAN](#page-generative-gan)" in page
+    assert "[arXiv:2006.11239](https://arxiv.org/abs/2006.11239)" in page
+
+
+def test_a_page_with_other_sections_is_named(site, chapters, tmp_path):
+    entry = next(entry for entry in chapters[18].entries if entry.name == "generative.ddpm")
+    (tmp_path / "generative").mkdir()
+    (tmp_path / "generative" / "ddpm.md").write_text("# DDPM\n\nA sentence.\n\n## Equation\n\n$$x$$\n")
+    with pytest.raises(site.book.PageError, match=r"ddpm\.md: .* the sections What it is for, Equation"):
+        site.techniques.written(entry, tmp_path)
+
+
+def test_a_block_runs_in_the_variables_of_its_page(site):
+    variables = {}
+    assert site.executed.run_block("x = 2\nprint(x)", variables, "page:1") == ("2\n", None)
+    assert site.executed.run_block("x + 1", variables, "page:2") == ("", 3)
+    with pytest.raises(Exception, match="page:3: NameError: name 'y' is not defined"):
+        site.executed.run_block("y", variables, "page:3")
+    with pytest.raises(Exception, match="page:4: 13 lines of code; allowed: at most 12"):
+        site.executed.run_block("x\n" * 13, variables, "page:4")
+
+
+def test_sources_are_links(site):
+    text = "Ho et al. 2020, arXiv:2006.11239 (doi:10.1000/a.b)."
+    expected = (
+        "Ho et al. 2020, [arXiv:2006.11239](https://arxiv.org/abs/2006.11239) "
+        "([doi:10.1000/a.b](https://doi.org/10.1000/a.b))."
+    )
+    assert site.text.markdown(text) == expected
+
+
+def test_the_front_page_shows_24_pictures(site, chapters):
+    assert site.gallery.front_gallery(chapters).count(":img-top:") == len(set(site.gallery.FRONT)) == 24
