@@ -13,12 +13,12 @@ digits, of which few have a label, under the same budget of steps:
     bitfit      the new layer, and all biases
     ia3         the new layer, and scales of keys, values and hidden units
 
-They are the values of `--adapt` of experiments.transfer.fine_tuning, and the same code. The learning rate of each way is
-that with the highest mean accuracy on 200 validation digits; the 500 test digits, by other writers, are read once for
-each way. Validation also chooses the best of the six ways with an adapter; the claim holds where its mean test accuracy
-is at least that of full. The table has, for each way, the parameters that learn, the bytes of Adam's moments, the bytes
-of a step's temporary arrays, the seconds of a step (the fastest of all trainings, on a machine that may be shared) and
-the accuracy.
+They are the values of `--adapt` of experiments.transfer.fine_tuning, and the same code. The learning rate of each way
+is that with the highest mean accuracy on 200 validation digits; the 500 test digits, by other writers, are read once
+for each way. Validation also chooses the best of the six ways with an adapter; the claim holds where its mean test
+accuracy is at least that of full. The table has, for each way, the parameters that learn, the bytes of Adam's moments,
+the bytes of a step's temporary arrays, the seconds of a step (the fastest of all trainings, on a machine that may be
+shared) and the accuracy.
 
 References: Hu et al. 2021, arXiv:2106.09685; Liu et al. 2024, arXiv:2402.09353; Jia et al. 2022, arXiv:2203.12119;
 Houlsby et al. 2019, arXiv:1902.00751; Zaken et al. 2021, arXiv:2106.10199; Liu et al. 2022, arXiv:2205.05638.

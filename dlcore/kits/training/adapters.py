@@ -13,7 +13,16 @@ from dlcore.transfer.adapters import IA3, Adapted, BitFit, Bottleneck, Prompts
 from dlcore.transfer.frozen import Frozen, PartlyFrozen
 from dlcore.transfer.lora import LoRA
 
-__all__ = ["SETTINGS", "adapt_model", "check_adapter", "is_adapter", "merge", "method_of", "trained_model", "trained_parts"]
+__all__ = [
+    "SETTINGS",
+    "adapt_model",
+    "check_adapter",
+    "is_adapter",
+    "merge",
+    "method_of",
+    "trained_model",
+    "trained_parts",
+]
 
 HEAD = ("head*",)
 SETTINGS = {
