@@ -1,6 +1,6 @@
 """Does a fine-tuning of few parameters reach the accuracy of fine-tuning all of them?
 
-python -m experiments.studies.fine_tuning_ways
+python -m experiments.studies.fine_tuning_ways                              (no: dora 73.0 %, all parameters 76.9 %)
 
 A small vision transformer learns digits rendered from ten fonts. Eight ways adapt this one encoder to handwritten
 digits, of which few have a label, under the same budget of steps:
@@ -19,6 +19,20 @@ for each way. Validation also chooses the best of the six ways with an adapter; 
 accuracy is at least that of full. The table has, for each way, the parameters that learn, the bytes of Adam's moments,
 the bytes of a step's temporary arrays, the seconds of a step (the fastest of all trainings, on a machine that may be
 shared) and the accuracy.
+
+Measured with 100 labels over three seeds, the claim fails: full fine-tuning is the best, though it learns 77,530
+parameters.
+
+    way       full   dora   lora   bitfit  adapter  ia3    head   vpt
+    accuracy  76.9   73.0   69.9   69.3    68.6     66.9   63.7   63.4   %
+    learns    77530  3946   3562   2314    2234     1258   490    874
+    Adam      620    32     28     19      18       10     4      7      kB
+
+DoRA is 3.9 points below full fine-tuning with 5.1 % of its parameters; prompts do not beat the head alone. Its rate and
+that of the biases are the largest of the grid, so that a larger one might be better for them. What adapters save is the
+optimizer's state: at this size a step is hardly faster (8.6 ms to 15 ms beside 12.8 ms, on a busy machine), as gradients
+still go through all blocks; that of the head alone takes 3.0 ms. The source and the target differ, a favorable case for
+all parameters; the encoder is small and learned from few images, unlike those for which adapters were published.
 
 References: Hu et al. 2021, arXiv:2106.09685; Liu et al. 2024, arXiv:2402.09353; Jia et al. 2022, arXiv:2203.12119;
 Houlsby et al. 2019, arXiv:1902.00751; Zaken et al. 2021, arXiv:2106.10199; Liu et al. 2022, arXiv:2205.05638.
