@@ -188,10 +188,7 @@ def panels(context: ReportContext) -> list:
 
 def model_of(setup: Setup) -> PartlyFrozen | Adapted:
     """Build the network with its new head, of which parts or an adapter learn."""
-    model = with_head(backbone.build(setup), setup.flags)
-    if adapters.is_adapter(setup.flags):
-        return adapters.adapt_model(model, setup.flags)
-    return PartlyFrozen(model, parts.parts_of(adapters.trained_parts(setup.flags)))
+    return adapters.trained_model(with_head(backbone.build(setup), setup.flags), setup.flags)
 
 
 def optimizer_of(setup: Setup) -> optax.GradientTransformationExtraArgs:

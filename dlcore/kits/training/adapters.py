@@ -7,12 +7,22 @@ from flax import linen as nn
 
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
+from dlcore.kits.training.parts import parts_of
 from dlcore.learner import Range
 from dlcore.transfer.adapters import IA3, Adapted, BitFit, Bottleneck, Prompts
-from dlcore.transfer.frozen import Frozen
+from dlcore.transfer.frozen import Frozen, PartlyFrozen
 from dlcore.transfer.lora import LoRA
 
-__all__ = ["SETTINGS", "adapt_model", "check_adapter", "is_adapter", "merge", "method_of", "trained_parts"]
+__all__ = [
+    "SETTINGS",
+    "adapt_model",
+    "check_adapter",
+    "is_adapter",
+    "merge",
+    "method_of",
+    "trained_model",
+    "trained_parts",
+]
 
 HEAD = ("head*",)
 SETTINGS = {
@@ -95,6 +105,19 @@ def trained_parts(flags: Flags) -> Flags:
       The flags: of `head` the head alone, of `full` and adapters all that `params` holds.
     """
     return flags if flags.adapt == "parts" else flags.replace(parts=HEAD if flags.adapt == "head" else ("*",))
+
+
+def trained_model(model: nn.Module, flags: Flags) -> PartlyFrozen | Adapted:
+    """Freeze of a network what does not learn, and add the adapter of `--adapt`.
+
+    Args:
+      model: the network.
+      flags: resolved settings; must contain SETTINGS and `dlcore.kits.training.parts.SETTINGS`.
+
+    Returns:
+      A model for any learner.
+    """
+    return adapt_model(model, flags) if is_adapter(flags) else PartlyFrozen(model, parts_of(trained_parts(flags)))
 
 
 def check_adapter(flags: Flags, model: nn.Module, image: jax.Array) -> None:
