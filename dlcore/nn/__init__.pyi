@@ -50,6 +50,11 @@ from dlcore.nn.conv_transpose import ConvTranspose as ConvTranspose
 from dlcore.nn.decomposed_positions import DecomposedRelativePositions as DecomposedRelativePositions
 from dlcore.nn.deformable import DeformableConv as DeformableConv
 from dlcore.nn.deformable_attention import DeformableAttention as DeformableAttention
+from dlcore.nn.deformable_attention import star_offsets as star_offsets
+from dlcore.nn.deformable_encoder import DeformableEncoderLayer as DeformableEncoderLayer
+from dlcore.nn.deformable_encoder import Shapes as Shapes
+from dlcore.nn.deformable_encoder import flatten_maps as flatten_maps
+from dlcore.nn.deformable_encoder import grid_centers as grid_centers
 from dlcore.nn.dense import Dense as Dense
 from dlcore.nn.embed import Embed as Embed
 from dlcore.nn.fast_weights import FastWeightAttention as FastWeightAttention
