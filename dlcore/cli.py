@@ -276,7 +276,7 @@ def _convert_to_dlcore(options: argparse.Namespace) -> None:
     fields = {} if classes is None else {"num_classes": classes}
     head, has_head = (set(), True) if fields else head_paths(options.model, weights)
     headless = {"headless": True} if head and not has_head else {}
-    variables = load_torch(options.model, weights, **fields, **({"replace_head": True} if headless else {}))
+    variables = load_torch(options.model, weights, replace_head=bool(headless), **fields)
     if headless:
         kept = {path: leaf for path, leaf in flatten_dict(variables, sep="/").items() if path not in head}
         variables = unflatten_dict(kept, sep="/")

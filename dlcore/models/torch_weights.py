@@ -21,7 +21,7 @@ A 1x1 convolution of the file is a dense layer where the model has one.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -233,7 +233,12 @@ def head_paths(name: str, state_dict: Mapping[str, Any]) -> tuple[set[str], bool
 
 
 def load_torch(
-    name: str, state_dict: Mapping[str, Any], *, replace_head: bool = False, **fields: Any
+    name: str,
+    state_dict: Mapping[str, Any],
+    *,
+    replace_head: bool = False,
+    place: Callable[[str, np.ndarray], Any] | None = None,
+    **fields: Any,
 ) -> dict[str, Any]:
     """Convert a state dict to the variables of `create_model(name, **fields)`.
 
@@ -246,6 +251,8 @@ def load_torch(
         ignored.
       replace_head: keep the initial values of layers whose shape depends on `num_classes`, where the weights have
         another number or lack them.
+      place: (path such as "params/stem/kernel", array) -> what stands in the array's place, such as the array on its
+        shards, called for one array after the other; None copies it to the default device.
       fields: fields of `create_model`.
 
     Returns:
@@ -260,10 +267,13 @@ def load_torch(
     if hasattr(family, "from_torch_names"):
         if replace_head:
             raise ValueError(f"replace_head=True: {name} is no classifier; allowed: models of list_models()")
-        return family.from_torch_names(create_model(name, **fields), state_dict)
+        variables = family.from_torch_names(create_model(name, **fields), state_dict)
+        if place is None:
+            return variables
+        return jax.tree_util.tree_map_with_path(lambda path, leaf: place(_path(path), np.asarray(leaf)), variables)
     tree = _variables(name, fields)
-    values = _values(name, state_dict, replace_head, fields, _leaves(tree))
-    return jax.tree_util.tree_map_with_path(lambda path, leaf: jnp.asarray(values[_path(path)], leaf.dtype), tree)
+    values = _placed(name, state_dict, replace_head, fields, _leaves(tree), place or (lambda path, x: jnp.asarray(x)))
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: values[_path(path)], tree)
 
 
 def fill_from_torch(
@@ -298,7 +308,6 @@ def fill_from_torch(
     entries = Layout("", older=tuple(older)).entries(unwrap_state_dict(state_dict))
     _split_projections(entries, names)
     _check_complete(what, entries, names, optional)
-    _check_types(entries, names)
     values = {
         path: _convert(path, _joined(entries, name), leaves[path].shape, lambda *_: None)
         for path, name in names.items()
@@ -314,10 +323,15 @@ def fill_from_torch(
     return jax.tree_util.tree_map_with_path(fill, shapes)
 
 
-def _values(
-    name: str, state_dict: Mapping[str, Any], replace_head: bool, fields: dict, leaves: dict
-) -> dict[str, np.ndarray]:
-    """Return the value of every leaf, in our layout."""
+def _placed(
+    name: str,
+    state_dict: Mapping[str, Any],
+    replace_head: bool,
+    fields: dict,
+    leaves: dict,
+    place: Callable[[str, np.ndarray], Any],
+) -> dict[str, Any]:
+    """Read, check and place the value of every leaf, in our layout, one after the other."""
     family, (layout, entries) = family_of(name), _read(name, state_dict)
     names = _names(layout, leaves)
     tied = getattr(family, "TORCH_TIED", {})
@@ -328,19 +342,24 @@ def _values(
     names = {path: key for path, key in names.items() if path not in absent}
     _check_complete(name, entries, names, layout.optional)
     convert = layout.convert or getattr(family, "from_torch", lambda path, value, shape: None)
-    _check_types(entries, names)
-    values = {path: _convert(path, _joined(entries, names[path]), leaves[path].shape, convert) for path in names}
-    _check_values(values, names)
-    values |= {path: np.asarray(initial[path]) for path in absent}
-    mismatched = [path for path, leaf in leaves.items() if values[path].shape != leaf.shape]
-    if not mismatched:
-        return values
-    if replace_head and set(mismatched) <= _head(name, fields, leaves):
-        initial = initial or _initial(name, fields)
-        return {**values, **{path: np.asarray(initial[path]) for path in mismatched}}
+    values: dict[str, Any] = {}
+    mismatched: dict[str, tuple[int, ...]] = {}
+    for path, leaf in leaves.items():
+        if path in absent:
+            continue
+        value = _convert(path, _joined(entries, names[path]), leaf.shape, convert)
+        _check_values({path: value}, {path: names[path]})
+        if value.shape == leaf.shape:
+            values[path] = place(path, np.asarray(value, leaf.dtype))
+        else:
+            mismatched[path] = value.shape
+    if not mismatched or (replace_head and mismatched.keys() <= _head(name, fields, leaves)):
+        new = absent | mismatched.keys()
+        initial = initial or (_initial(name, fields) if new else {})
+        return values | {path: place(path, np.asarray(initial[path])) for path in new}
     file_shapes = {path: _joined(entries, names[path]).shape for path in mismatched}
     shapes = [
-        f"{names[path]} {file_shapes[path]}, as {values[path].shape} not {leaves[path].shape}" for path in mismatched
+        f"{names[path]} {file_shapes[path]}, as {shape} not {leaves[path].shape}" for path, shape in mismatched.items()
     ]
     offer = not replace_head and kind_of(name) == "image" and set(mismatched) <= _head(name, fields, leaves)
     hint = "replace_head=True leaves a head of another size at its initial value" if offer else ""
@@ -395,14 +414,6 @@ def _check_complete(what: str, entries: Mapping[str, Any], names: Mapping[str, s
         )
 
 
-def _check_types(entries: Mapping[str, Any], names: Mapping[str, str]) -> None:
-    """Refuse entries that are no floats."""
-    for key in dict.fromkeys(key for joined in names.values() for key in joined.split(JOIN)):
-        dtype = np.asarray(entries[key]).dtype
-        if not jnp.issubdtype(dtype, jnp.floating):
-            raise ValueError(f"state_dict: {key} is {dtype}; allowed: floats (quantized weights do not load)")
-
-
 def _check_values(values: Mapping[str, np.ndarray], names: Mapping[str, str]) -> None:
     """Refuse what are no weights of a network: NaN and infinity, variances below 0. A file may have NaN beside them."""
     for path, key in names.items():
@@ -416,8 +427,16 @@ def _check_values(values: Mapping[str, np.ndarray], names: Mapping[str, str]) ->
 
 def _joined(entries: Mapping[str, Any], name: str) -> np.ndarray:
     """Return an entry, or several along their first axis, the output of a linear layer: queries, keys and values."""
-    parts = [np.asarray(entries[key]) for key in name.split(JOIN)]
+    parts = [_float_array(key, entries[key]) for key in name.split(JOIN)]
     return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+
+def _float_array(key: str, value: Any) -> np.ndarray:
+    """Read an entry, and refuse one that holds no floats."""
+    array = np.asarray(value)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise ValueError(f"state_dict: {key} is {array.dtype}; allowed: floats (quantized weights do not load)")
+    return array
 
 
 def _drop_copies(entries: dict[str, Any], tied: Mapping[str, str]) -> None:

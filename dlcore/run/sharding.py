@@ -40,6 +40,7 @@ __all__ = [
     "path_of",
     "put_batch",
     "put_rows",
+    "sharding_of",
     "state_shardings",
 ]
 
@@ -146,6 +147,36 @@ def _fsdp_tensor(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec
 RULES: dict[str, Rule] = {"replicate": _replicate, "fsdp": _fsdp, "tensor": _tensor, "fsdp+tensor": _fsdp_tensor}
 
 
+def sharding_of(mesh: Mesh, rule: str | Rule = "fsdp") -> Callable[[str, tuple[int, ...]], NamedSharding]:
+    """Build the shardings of parameters by path, for `dlcore.models.from_pretrained`.
+
+    Args:
+      mesh: the devices.
+      rule: a name of `RULES`, or (path, shape, mesh) -> PartitionSpec.
+
+    Returns:
+      (path of an array of the variables, its shape) -> its sharding; what is no parameter is on all devices.
+
+    Raises:
+      ValueError: the rule is unknown or needs an axis that the mesh lacks.
+    """
+    rule = _checked_rule(mesh, rule)
+
+    def sharding(path: str, shape: tuple[int, ...]) -> NamedSharding:
+        return NamedSharding(mesh, rule(path, shape, mesh) if path.startswith("params/") else PartitionSpec())
+
+    return sharding
+
+
+def _checked_rule(mesh: Mesh, rule: str | Rule) -> Rule:
+    if not isinstance(rule, str):
+        return rule
+    check_choice("sharding", rule, RULES)
+    if "tensor" in rule and MODEL not in mesh.shape:
+        raise ValueError(f"sharding={rule!r}: the mesh has no axis {MODEL!r}; allowed: a mesh such as data:4,model:2")
+    return RULES[rule]
+
+
 def state_shardings(
     abstract: Any,
     mesh: Mesh,
@@ -169,13 +200,7 @@ def state_shardings(
     Raises:
       ValueError: the rule is unknown or needs an axis that the mesh lacks, or a leaf that must divide does not.
     """
-    if isinstance(rule, str):
-        check_choice("sharding", rule, RULES)
-        if "tensor" in rule and MODEL not in mesh.shape:
-            raise ValueError(
-                f"sharding={rule!r}: the mesh has no axis {MODEL!r}; allowed: a mesh such as data:4,model:2"
-            )
-        rule = RULES[rule]
+    rule = _checked_rule(mesh, rule)
     leaves = leaf_paths(abstract)
     parameters = {
         path.removeprefix("params/"): (leaf.shape, rule(path, leaf.shape, mesh))

@@ -106,8 +106,10 @@ def test_case_hyphens_and_line_breaks_do_not_matter():
 
 
 def test_whole_words_come_before_words_that_begin_alike():
-    """LARS is in one docstring, Larsson in others."""
-    assert [entry.name for entry in matching_entries("LARS")] == ["self_supervised.simclr"]
+    """LARS is in some docstrings, Larsson in others."""
+    names = [entry.name for entry in matching_entries("LARS")]
+    assert "self_supervised.simclr" in names
+    assert "self_supervised.colorization" not in names
     assert "self_supervised.colorization" in [entry.name for entry in matching_entries("Larss")]
 
 

@@ -8,7 +8,7 @@ import pytest
 from dlcore.models.swin import Swin
 from dlcore.segmentation.mask2former import Mask2Former
 from dlcore.segmentation.mask_queries import semantic_scores
-from dlcore.segmentation.pretrained import FAMILIES
+from dlcore.segmentation.pretrained_queries import FAMILIES
 from tests.detection.hub_folders import check_published
 
 

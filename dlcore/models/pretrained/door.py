@@ -9,8 +9,14 @@ which says the network of the zoo and its fields; `dlcore.models.load_torch` rea
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Sharding
 
 from dlcore.models.pretrained.families.vit import classifier
 from dlcore.models.pretrained.family import Family, find_family, library_of
@@ -94,6 +100,8 @@ def from_pretrained(
     token: str | None = None,
     cache_dir: str | Path | None = None,
     offline: bool = False,
+    sharding: Sharding | Callable[[str, tuple[int, ...]], Sharding] | None = None,
+    param_dtype: Any = None,
     **fields: Any,
 ) -> Pretrained:
     """Load a published network.
@@ -109,6 +117,10 @@ def from_pretrained(
       token: access token of the hub; None takes HF_TOKEN or the stored one.
       cache_dir: folder of the hub's cache; None for huggingface_hub's own.
       offline: read the cache alone.
+      sharding: sharding of all arrays, or (path such as "params/stem/kernel", shape) -> the array's, such as
+        `dlcore.run.sharding.sharding_of(mesh, "fsdp")`; each array goes to its shards before the next one is read. None
+        keeps all on the default device.
+      param_dtype: dtype in which arrays of floats are stored, such as jnp.bfloat16; None for float32.
       **fields: fields of the model in place of the configuration's, such as image_size=384 or drop_path=0.1.
 
     Returns:
@@ -122,8 +134,9 @@ def from_pretrained(
         shape.
       MissingPackage: huggingface_hub or safetensors is not installed.
     """
+    place = _placement(sharding, param_dtype)
     if (published := torchvision_weights(str(source))) is not None:
-        return _of_torchvision(str(source), published, file, num_classes, {"dtype": dtype, **fields})
+        return _of_torchvision(str(source), published, file, num_classes, {"dtype": dtype, **fields}, place)
     if file is not None:
         raise ValueError(f"file={str(file)!r}: of no use beside {str(source)!r}; allowed: with a name of torchvision's")
     snapshot = open_snapshot(source, revision=revision, token=token, cache_dir=cache_dir, offline=offline)
@@ -140,16 +153,47 @@ def from_pretrained(
     try:
         if family.load is not None:
             variables = family.load(model, snapshot.config, snapshot.weights)
+            variables = (
+                variables
+                if place is None
+                else jax.tree_util.tree_map_with_path(
+                    lambda path, leaf: place(jax.tree_util.keystr(path, simple=True, separator="/"), np.asarray(leaf)),
+                    variables,
+                )
+            )
         else:
-            variables = load_torch(name, snapshot.weights, **fields, **({"replace_head": True} if new_head else {}))
+            variables = load_torch(name, snapshot.weights, replace_head=new_head, place=place, **fields)
     except ValueError as error:
         raise ValueError(f"source={str(source)!r}: {error}") from None
     classes = None if new_head else _classes(snapshot.config)
     return Pretrained(name, fields, model, variables, family, snapshot.config, _processor(snapshot), classes)
 
 
+def _placement(
+    sharding: Sharding | Callable[[str, tuple[int, ...]], Sharding] | None, param_dtype: Any
+) -> Callable[[str, np.ndarray], jax.Array] | None:
+    """(path, array) -> the array in its dtype on its shards; None where neither is asked for."""
+    if sharding is None and param_dtype is None:
+        return None
+    if param_dtype is not None and not jnp.issubdtype(param_dtype, jnp.floating):
+        raise ValueError(f"param_dtype={param_dtype}: no floats; allowed: such as jnp.bfloat16")
+
+    def place(path: str, array: np.ndarray) -> jax.Array:
+        if param_dtype is not None and jnp.issubdtype(array.dtype, jnp.floating):
+            array = array.astype(param_dtype)
+        where = sharding if sharding is None or isinstance(sharding, Sharding) else sharding(path, array.shape)
+        return jax.device_put(array, where, may_alias=False)
+
+    return place
+
+
 def _of_torchvision(
-    source: str, published: TorchvisionWeights, file: str | Path | None, num_classes: int | None, fields: dict[str, Any]
+    source: str,
+    published: TorchvisionWeights,
+    file: str | Path | None,
+    num_classes: int | None,
+    fields: dict[str, Any],
+    place: Callable[[str, np.ndarray], Any] | None,
 ) -> Pretrained:
     if file is None:
         raise ValueError(
@@ -163,7 +207,7 @@ def _of_torchvision(
     new_head = num_classes is not None and num_classes != IMAGENET_CLASSES
     fields |= {"num_classes": num_classes} if new_head else {}
     try:
-        variables = load_torch(published.model, weights, replace_head=new_head, **fields)
+        variables = load_torch(published.model, weights, replace_head=new_head, place=place, **fields)
     except ValueError as error:
         raise ValueError(f"source={source!r}, file={str(file)!r}: {error}") from None
     model = create_model(published.model, **fields)
