@@ -41,6 +41,7 @@ from dlcore.generative.diffusion import denoiser as denoiser
 from dlcore.generative.diffusion import interpolate as interpolate
 from dlcore.generative.diffusion import noise_of as noise_of
 from dlcore.generative.dit import DiT as DiT
+from dlcore.generative.dit import modulate as modulate
 from dlcore.generative.dpm_solver import dpmpp_sample as dpmpp_sample
 from dlcore.generative.flow_matching import FlowSampling as FlowSampling
 from dlcore.generative.flow_matching import flow_loss as flow_loss
@@ -79,6 +80,7 @@ from dlcore.generative.likelihood import check_intensities as check_intensities
 from dlcore.generative.likelihood import independent_log_likelihood as independent_log_likelihood
 from dlcore.generative.likelihood import likelihood_metrics as likelihood_metrics
 from dlcore.generative.likelihood import nats_to_bits as nats_to_bits
+from dlcore.generative.mmdit import MMDiT as MMDiT
 from dlcore.generative.pixel_cnn import PixelCNN as PixelCNN
 from dlcore.generative.pixel_rnn import PixelRNN as PixelRNN
 from dlcore.generative.pixels import denormalize as denormalize
@@ -132,6 +134,11 @@ from dlcore.generative.two_players import LOSSES as LOSSES
 from dlcore.generative.two_players import LossName as LossName
 from dlcore.generative.two_players import PlayerState as PlayerState
 from dlcore.generative.two_players import Players as Players
+from dlcore.generative.two_stream import JointAttention as JointAttention
+from dlcore.generative.two_stream import Modulation as Modulation
+from dlcore.generative.two_stream import PooledConditioning as PooledConditioning
+from dlcore.generative.two_stream import TwoStreamBlock as TwoStreamBlock
+from dlcore.generative.two_stream import plain_norm as plain_norm
 from dlcore.generative.unet import ResidualBlock as ResidualBlock
 from dlcore.generative.unet import SelfAttention as SelfAttention
 from dlcore.generative.unet import TimestepEmbedding as TimestepEmbedding

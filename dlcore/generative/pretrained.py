@@ -1,4 +1,4 @@
-"""Published networks of diffusers by name: U-Nets and autoencoders of latent diffusion."""
+"""Published networks of diffusers by name: U-Nets, transformers and autoencoders of latent diffusion."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from dlcore.generative.torch_diffusers import load_torch
-from dlcore.models.pretrained.family import Family
+from dlcore.models.pretrained.family import Family, check_config
 
 __all__ = ["FAMILIES"]
 
@@ -75,6 +75,37 @@ def _load_autoencoder(model: Any, config: Mapping[str, Any], weights: Mapping[st
     return load_torch(model, weights, jnp.zeros((1, side, side, config["in_channels"])))
 
 
+def _mmdit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    check_config(config, {"dual_attention_layers": []}, "dlcore's MMDiT")
+    width = config["num_attention_heads"] * config["attention_head_dim"]
+    if config["caption_projection_dim"] != width:
+        raise ValueError(f"caption_projection_dim={config['caption_projection_dim']}: no width; allowed: {width}")
+    if config.get("qk_norm") not in (None, "rms_norm"):
+        raise ValueError(f"qk_norm={config['qk_norm']!r}: not in dlcore's MMDiT; allowed: null, rms_norm")
+    return "stable_diffusion_3_medium", {
+        "width": width,
+        "depth": config["num_layers"],
+        "num_heads": config["num_attention_heads"],
+        "patch_size": config["patch_size"],
+        "out_channels": config["out_channels"],
+        "max_grid": config["pos_embed_max_size"],
+        "base_grid": config["sample_size"] // config["patch_size"],
+        "norm_keys": config.get("qk_norm") == "rms_norm",
+    }
+
+
+def _load_mmdit(model: Any, config: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:
+    side, texts = model.patch_size, (config["joint_attention_dim"], config["pooled_projection_dim"])
+    x, context, pooled = (1, side, side, config["in_channels"]), (1, 1, texts[0]), (1, texts[1])
+    return load_torch(model, weights, jnp.zeros(x), jnp.zeros(1), jnp.zeros(context), jnp.zeros(pooled))
+
+
+def _velocity(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    x = inputs["hidden_states"]
+    t = jnp.broadcast_to(inputs["timestep"], x.shape[:1])
+    return {"sample": model.apply(variables, x, t, inputs["encoder_hidden_states"], inputs["pooled_projections"])}
+
+
 def _halves(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     outputs = {}
     if "x" in inputs:
@@ -85,7 +116,10 @@ def _halves(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any
 
 
 _UNET_INPUTS = ("sample", "timestep", "encoder_hidden_states|ctx")
+_TEXT_INPUTS = ("encoder_hidden_states|ctx", "pooled_projections|text")
+_MMDIT_INPUTS = ("hidden_states|x", "timestep", *_TEXT_INPUTS)
 FAMILIES = (
     Family("diffusers", ("UNet2DConditionModel",), _unet, _noise, _UNET_INPUTS, "generative", _load_unet),
     Family("diffusers", ("AutoencoderKL",), _autoencoder, _halves, ("x", "z"), "generative", _load_autoencoder),
+    Family("diffusers", ("SD3Transformer2DModel",), _mmdit, _velocity, _MMDIT_INPUTS, "generative", _load_mmdit),
 )

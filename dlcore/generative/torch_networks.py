@@ -9,6 +9,7 @@ from flax import linen as nn
 
 from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.generative.conditional_unet import ConditionalUNet
+from dlcore.generative.mmdit import MMDiT
 from dlcore.generative.torch_diffusers import load_torch
 
 __all__ = ["MODELS", "example_inputs", "from_torch_names"]
@@ -25,9 +26,12 @@ MODELS = {
     "stable_diffusion_v1_vae": functools.partial(
         AutoencoderKL, channels=(128, 256, 512, 512), num_res_blocks=2, groups=32
     ),
+    "stable_diffusion_3_medium": functools.partial(MMDiT, width=1536, depth=24, num_heads=24),
 }
 TEXT_WIDTH = 768
 """Of the text that conditions the U-Net: CLIP ViT-L/14's."""
+TEXT_WIDTHS = 4096, 2048
+"""Of the words and of the pooled text that condition MMDiT: T5-XXL's, and those of two CLIPs."""
 
 
 def example_inputs(model: nn.Module) -> tuple[Any, ...]:
@@ -37,10 +41,14 @@ def example_inputs(model: nn.Module) -> tuple[Any, ...]:
       model: name from `MODELS`.
 
     Returns:
-      An image for an autoencoder; a latent, a timestep, no class and a text for a U-Net.
+      An image for an autoencoder; a latent, a timestep, no class and a text for a U-Net; a latent, a timestep, a text
+      and its pooled vector for MMDiT.
     """
     if isinstance(model, ConditionalUNet):
         return jnp.zeros((1, 64, 64, 4)), jnp.zeros(1, jnp.int32), None, jnp.zeros((1, 77, TEXT_WIDTH))
+    if isinstance(model, MMDiT):
+        words, pooled = TEXT_WIDTHS
+        return jnp.zeros((1, 64, 64, 16)), jnp.zeros(1), jnp.zeros((1, 77, words)), jnp.zeros((1, pooled))
     return (jnp.zeros((1, 64, 64, 3)),)
 
 
