@@ -50,6 +50,8 @@ from dlcore.generative.flow_matching import flow_times as flow_times
 from dlcore.generative.flow_matching import reflow_loss as reflow_loss
 from dlcore.generative.flow_matching import sample_times as sample_times
 from dlcore.generative.flow_matching import solve_flow as solve_flow
+from dlcore.generative.flux import Flux as Flux
+from dlcore.generative.flux import image_positions as image_positions
 from dlcore.generative.fvbn import FVBN as FVBN
 from dlcore.generative.fvbn import MADE as MADE
 from dlcore.generative.fvbn import NADE as NADE

@@ -106,6 +106,37 @@ def _velocity(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, A
     return {"sample": model.apply(variables, x, t, inputs["encoder_hidden_states"], inputs["pooled_projections"])}
 
 
+def _flux(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    check_config(config, {"patch_size": 1}, "dlcore's Flux")
+    if config.get("out_channels") not in (None, config["in_channels"]):
+        raise ValueError(f"out_channels={config['out_channels']}: not in dlcore's Flux; allowed: null, in_channels")
+    guided = config.get("guidance_embeds", False)
+    return "flux_1_dev" if guided else "flux_1_schnell", {
+        "width": config["num_attention_heads"] * config["attention_head_dim"],
+        "depth": config["num_layers"],
+        "single_depth": config["num_single_layers"],
+        "num_heads": config["num_attention_heads"],
+        "axes": tuple(config.get("axes_dims_rope", (16, 56, 56))),
+        "has_guidance": guided,
+    }
+
+
+def _load_flux(model: Any, config: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:
+    x, context = (1, 1, config["in_channels"]), (1, 1, config["joint_attention_dim"])
+    pooled, positions = (1, config["pooled_projection_dim"]), (1, len(model.axes))
+    shapes = x, (1,), context, pooled, positions
+    guidance = jnp.zeros(1) if model.has_guidance else None
+    return load_torch(model, weights, *(jnp.zeros(shape) for shape in shapes), None, guidance)
+
+
+def _token_velocity(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    x = inputs["hidden_states"]
+    t = jnp.broadcast_to(inputs["timestep"], x.shape[:1])
+    texts = inputs["encoder_hidden_states"], inputs["pooled_projections"]
+    more = inputs["img_ids"], inputs.get("txt_ids"), inputs.get("guidance")
+    return {"sample": model.apply(variables, x, t, *texts, *more)}
+
+
 def _halves(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     outputs = {}
     if "x" in inputs:
@@ -118,8 +149,10 @@ def _halves(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any
 _UNET_INPUTS = ("sample", "timestep", "encoder_hidden_states|ctx")
 _TEXT_INPUTS = ("encoder_hidden_states|ctx", "pooled_projections|text")
 _MMDIT_INPUTS = ("hidden_states|x", "timestep", *_TEXT_INPUTS)
+_FLUX_INPUTS = (*_MMDIT_INPUTS, "img_ids", "txt_ids", "guidance")
 FAMILIES = (
     Family("diffusers", ("UNet2DConditionModel",), _unet, _noise, _UNET_INPUTS, "generative", _load_unet),
     Family("diffusers", ("AutoencoderKL",), _autoencoder, _halves, ("x", "z"), "generative", _load_autoencoder),
     Family("diffusers", ("SD3Transformer2DModel",), _mmdit, _velocity, _MMDIT_INPUTS, "generative", _load_mmdit),
+    Family("diffusers", ("FluxTransformer2DModel",), _flux, _token_velocity, _FLUX_INPUTS, "generative", _load_flux),
 )

@@ -8,6 +8,7 @@
     VQModel             VQModel, by `dlcore.generative.vq_model.load_vq_model`
     DiT                 DiTTransformer2DModel, with `ends_at_period=True`
     MMDiT               SD3Transformer2DModel
+    Flux                FluxTransformer2DModel
 
 Names are diffusers', written as flax paths; `NAMES` holds what the rule of `dlcore.models.torch_weights` does not say.
 """
@@ -20,6 +21,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
+from dlcore.generative.flux import Flux
 from dlcore.generative.mmdit import MMDiT
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.models.weight_files import unwrap_state_dict
@@ -49,7 +51,7 @@ NAMES = [
 ]
 """Pairs of `re.sub` on the name that a leaf's path gives."""
 
-TRANSFORMERS = (MMDiT,)
+TRANSFORMERS = MMDiT, Flux
 TRANSFORMER_NAMES = [
     (r"linear\.(\d)", r"linear_\1"),
     (r"fc1", "net.0.proj"),

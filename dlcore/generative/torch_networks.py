@@ -9,6 +9,7 @@ from flax import linen as nn
 
 from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.generative.conditional_unet import ConditionalUNet
+from dlcore.generative.flux import Flux, image_positions
 from dlcore.generative.mmdit import MMDiT
 from dlcore.generative.torch_diffusers import load_torch
 
@@ -27,11 +28,15 @@ MODELS = {
         AutoencoderKL, channels=(128, 256, 512, 512), num_res_blocks=2, groups=32
     ),
     "stable_diffusion_3_medium": functools.partial(MMDiT, width=1536, depth=24, num_heads=24),
+    "flux_1_schnell": functools.partial(Flux, width=3072, depth=19, single_depth=38, num_heads=24, axes=(16, 56, 56)),
+    "flux_1_dev": functools.partial(
+        Flux, width=3072, depth=19, single_depth=38, num_heads=24, axes=(16, 56, 56), has_guidance=True
+    ),
 }
 TEXT_WIDTH = 768
-"""Of the text that conditions the U-Net: CLIP ViT-L/14's."""
+"""Of the text that conditions the U-Net, and of Flux's pooled text: CLIP ViT-L/14's."""
 TEXT_WIDTHS = 4096, 2048
-"""Of the words and of the pooled text that condition MMDiT: T5-XXL's, and those of two CLIPs."""
+"""Of the words and of the pooled text that condition MMDiT: T5-XXL's, and those of two CLIPs; the words are Flux's too."""
 
 
 def example_inputs(model: nn.Module) -> tuple[Any, ...]:
@@ -42,13 +47,21 @@ def example_inputs(model: nn.Module) -> tuple[Any, ...]:
 
     Returns:
       An image for an autoencoder; a latent, a timestep, no class and a text for a U-Net; a latent, a timestep, a text
-      and its pooled vector for MMDiT.
+      and its pooled vector for MMDiT; the same with positions, and a guidance where the network wants one, for Flux.
     """
     if isinstance(model, ConditionalUNet):
         return jnp.zeros((1, 64, 64, 4)), jnp.zeros(1, jnp.int32), None, jnp.zeros((1, 77, TEXT_WIDTH))
     if isinstance(model, MMDiT):
         words, pooled = TEXT_WIDTHS
         return jnp.zeros((1, 64, 64, 16)), jnp.zeros(1), jnp.zeros((1, 77, words)), jnp.zeros((1, pooled))
+    if isinstance(model, Flux):
+        words, pooled, positions = (
+            jnp.zeros((1, 77, TEXT_WIDTHS[0])),
+            jnp.zeros((1, TEXT_WIDTH)),
+            image_positions(32, 32),
+        )
+        guidance = jnp.zeros(1) if model.has_guidance else None
+        return jnp.zeros((1, 1024, 64)), jnp.zeros(1), words, pooled, positions, None, guidance
     return (jnp.zeros((1, 64, 64, 3)),)
 
 
