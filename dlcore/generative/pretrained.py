@@ -61,12 +61,17 @@ def _noise(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]
 
 
 def _autoencoder(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    return "stable_diffusion_v1_vae", {
+    uses_quant_conv = config.get("use_quant_conv", True)
+    check_config(config, {"use_post_quant_conv": uses_quant_conv}, "dlcore's AutoencoderKL")
+    return "stable_diffusion_v1_vae" if uses_quant_conv else "stable_diffusion_3_vae", {
         "channels": tuple(config["block_out_channels"]),
         "num_res_blocks": config["layers_per_block"],
         "latent_channels": config["latent_channels"],
         "image_channels": config["in_channels"],
         "groups": config["norm_num_groups"],
+        "use_quant_conv": uses_quant_conv,
+        "shift_factor": config.get("shift_factor") or 0.0,
+        "scaling_factor": config.get("scaling_factor", 0.18215),
     }
 
 

@@ -27,6 +27,16 @@ MODELS = {
     "stable_diffusion_v1_vae": functools.partial(
         AutoencoderKL, channels=(128, 256, 512, 512), num_res_blocks=2, groups=32
     ),
+    "stable_diffusion_3_vae": functools.partial(
+        AutoencoderKL,
+        channels=(128, 256, 512, 512),
+        num_res_blocks=2,
+        latent_channels=16,
+        groups=32,
+        use_quant_conv=False,
+        shift_factor=0.0609,
+        scaling_factor=1.5305,
+    ),
     "stable_diffusion_3_medium": functools.partial(MMDiT, width=1536, depth=24, num_heads=24),
     "flux_1_schnell": functools.partial(Flux, width=3072, depth=19, single_depth=38, num_heads=24, axes=(16, 56, 56)),
     "flux_1_dev": functools.partial(
@@ -36,7 +46,7 @@ MODELS = {
 TEXT_WIDTH = 768
 """Of the text that conditions the U-Net, and of Flux's pooled text: CLIP ViT-L/14's."""
 TEXT_WIDTHS = 4096, 2048
-"""Of the words and of the pooled text that condition MMDiT: T5-XXL's, and those of two CLIPs; the words are Flux's too."""
+"""Of the words and of the pooled text that condition MMDiT: T5-XXL's, and those of two CLIPs; Flux has T5's words too."""
 
 
 def example_inputs(model: nn.Module) -> tuple[Any, ...]:

@@ -5,7 +5,7 @@ Esser et al. 2024, arXiv:2403.03206, in the form of the diffusers library, whose
     c = MLP(waves of t) + MLP(pooled text) (+ MLP(waves of the guidance))
     q, k, v = W_s ((1 + scale) LN(s) + shift)                  of each stream s, with weights of its own
     [text, image] = softmax(q k^T / sqrt(D)) v                 joint attention: q, k and v of both, one after another
-    s = s + gate W'_s attention,   s = s + gate MLP_s((1 + scale) LN(s) + shift)    scales, shifts, gates: W''_s silu(c)
+    s = s + gate W'_s attention,  s = s + gate MLP_s((1 + scale) LN(s) + shift)   scales, shifts, gates: W''_s silu(c)
 
 Scales, shifts and gates start at zero, so that a block starts as the identity.
 """

@@ -12,6 +12,7 @@ from dlcore.generative.control_net import ControlNet
 from dlcore.generative.dit import DiT
 from dlcore.generative.torch_diffusers import load_torch
 from dlcore.generative.vae import kl_to_standard_normal
+from dlcore.models.pretrained.family import find_family
 from tests.models.parity import check_output, nchw, nhwc, read_golden, weight_rule
 
 SMALL = {"channels": (8, 16), "groups": 4}
@@ -75,6 +76,32 @@ def test_an_autoencoder_equals_the_librarys():
     for name, got in (("dec", decoded), ("mean", mean), ("logvar", logvar)):
         check_output(golden, meta, name, nchw(got))
     check_output(golden, meta, "kl", kl_to_standard_normal(mean, logvar).sum((1, 2, 3)))
+
+
+SIXTEEN = {"channels": (8, 16), "groups": 4, "latent_channels": 16, "use_quant_conv": False}
+
+
+@pytest.mark.slow
+def test_an_autoencoder_of_16_channels_equals_the_librarys():
+    golden, meta, outputs = run("df_autoencoder_kl_16", AutoencoderKL(**SIXTEEN), ("x",))
+    for name, output in zip(("dec", "mean", "logvar"), outputs, strict=True):
+        check_output(golden, meta, name, nchw(output))
+
+
+def test_the_autoencoder_of_a_configuration_without_quant_convolutions():
+    """(0.5609 - 0.0609) 1.5305 = 0.76525."""
+    _, meta, weights = read_golden("df_autoencoder_kl_16")
+    config = {"_class_name": "AutoencoderKL", **meta["kwargs"]}
+    family = find_family(config)
+    name, fields = family.model(config)
+    assert name == "stable_diffusion_3_vae"
+    model = AutoencoderKL(**fields)
+    assert len(jax.tree.leaves(family.load(model, config, weights))) == len(weights)
+    latents = model.scale_latents(jnp.float32(0.5609))
+    np.testing.assert_allclose(latents, 0.76525, rtol=1e-5)
+    np.testing.assert_allclose(model.unscale_latents(latents), 0.5609, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"use_post_quant_conv=True: not in dlcore's AutoencoderKL; allowed: False"):
+        family.model({**config, "use_post_quant_conv": True})
 
 
 @pytest.mark.covers("GE-25")
