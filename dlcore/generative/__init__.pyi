@@ -14,6 +14,7 @@ from dlcore.generative.condition import classes_of as classes_of
 from dlcore.generative.condition import read as read
 from dlcore.generative.conditional_unet import AttentionBlock as AttentionBlock
 from dlcore.generative.conditional_unet import ConditionalUNet as ConditionalUNet
+from dlcore.generative.conditional_unet import CrossAttention as CrossAttention
 from dlcore.generative.conditional_unet import ResnetBlock as ResnetBlock
 from dlcore.generative.conditional_unet import SpatialTransformer as SpatialTransformer
 from dlcore.generative.conditional_unet import UNetEncoder as UNetEncoder
@@ -83,6 +84,7 @@ from dlcore.generative.likelihood import independent_log_likelihood as independe
 from dlcore.generative.likelihood import likelihood_metrics as likelihood_metrics
 from dlcore.generative.likelihood import nats_to_bits as nats_to_bits
 from dlcore.generative.mmdit import MMDiT as MMDiT
+from dlcore.generative.pixart import PixArt as PixArt
 from dlcore.generative.pixel_cnn import PixelCNN as PixelCNN
 from dlcore.generative.pixel_rnn import PixelRNN as PixelRNN
 from dlcore.generative.pixels import denormalize as denormalize

@@ -29,7 +29,7 @@ from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.ops.patches import patchify, unpatchify
 
-__all__ = ["AttentionBlock", "ConditionalUNet", "ResnetBlock", "SpatialTransformer", "UNetEncoder"]
+__all__ = ["AttentionBlock", "ConditionalUNet", "CrossAttention", "ResnetBlock", "SpatialTransformer", "UNetEncoder"]
 
 _ZEROS = nn.initializers.zeros
 
@@ -82,8 +82,15 @@ class ResnetBlock(nn.Module):
         return x + h
 
 
-class _Attention(nn.Module):
-    """Multi-head attention whose output layer alone always has a bias, and may start at zero."""
+class CrossAttention(nn.Module):
+    """Multi-head attention to a context, or to the tokens themselves, whose output layer always has a bias.
+
+    Args:
+      num_heads: divides D.
+      use_bias: biases of queries, keys and values.
+      out_kernel_init: initializer of the output layer's kernel.
+      dtype: dtype of the computation; None takes the input's.
+    """
 
     num_heads: int
     use_bias: bool = False
@@ -92,6 +99,18 @@ class _Attention(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, context: jax.Array | None = None) -> jax.Array:
+        """Attend from tokens.
+
+        Args:
+          x: [B, N, D].
+          context: [B, T, E]; None for x.
+
+        Returns:
+          [B, N, D].
+
+        Raises:
+          ValueError: the heads do not divide D.
+        """
         features, context = x.shape[-1], x if context is None else context
         if features % self.num_heads:
             raise ValueError(f"num_heads={self.num_heads}: not a divisor; allowed: divisors of the {features} channels")
@@ -131,7 +150,7 @@ class AttentionBlock(nn.Module):
           [B, H, W, C].
         """
         h = GroupNorm(self.groups, epsilon=self.epsilon, dtype=self.dtype, name="group_norm")(x)
-        attend = _Attention(self.num_heads, True, _ZEROS, self.dtype, name="attention")
+        attend = CrossAttention(self.num_heads, True, _ZEROS, self.dtype, name="attention")
         return x + attend(h.reshape(x.shape[0], -1, x.shape[-1])).reshape(x.shape)
 
 
@@ -147,8 +166,8 @@ class _TransformerBlock(nn.Module):
             return LayerNorm(epsilon=1e-5, dtype=self.dtype, name=name)(x)
 
         # Self-attention, cross-attention to the prompt, and a gated MLP (GEGLU).
-        x += _Attention(self.num_heads, dtype=self.dtype, name="attn1")(norm("norm1"))
-        x += _Attention(self.num_heads, dtype=self.dtype, name="attn2")(norm("norm2"), context)
+        x += CrossAttention(self.num_heads, dtype=self.dtype, name="attn1")(norm("norm1"))
+        x += CrossAttention(self.num_heads, dtype=self.dtype, name="attn2")(norm("norm2"), context)
         h = Dense(8 * x.shape[-1], dtype=self.dtype, name="ff_in")(norm("norm3"))
         h, gate = jnp.split(h, 2, -1)
         return x + Dense(x.shape[-1], dtype=self.dtype, name="ff_out")(h * gelu(gate))

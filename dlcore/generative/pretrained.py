@@ -142,6 +142,37 @@ def _token_velocity(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[
     return {"sample": model.apply(variables, x, t, *texts, *more)}
 
 
+def _pixart(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    large = config["sample_size"] == 128
+    # Left out or null, the embeddings of resolution and aspect are those of the network of 1024 pixels.
+    if config.get("use_additional_conditions") or (large and config.get("use_additional_conditions") is None):
+        raise ValueError("use_additional_conditions=True: not in dlcore's PixArt; allowed: False")
+    plain = {"norm_type": "ada_norm_single", "activation_fn": "gelu-approximate", "attention_bias": True}
+    check_config(config, {**plain, "norm_elementwise_affine": False}, "dlcore's PixArt")
+    width = config["num_attention_heads"] * config["attention_head_dim"]
+    scale = config.get("interpolation_scale")
+    return "pixart_alpha_512", {
+        "width": width,
+        "depth": config["num_layers"],
+        "num_heads": config["num_attention_heads"],
+        "patch_size": config["patch_size"],
+        "out_channels": config["out_channels"],
+        "base_grid": config["sample_size"] // config["patch_size"],
+        "position_scale": float(max(config["sample_size"] // 64, 1) if scale is None else scale),
+    }
+
+
+def _load_pixart(model: Any, config: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:
+    side, words = model.patch_size, jnp.zeros((1, 1, config["caption_channels"]))
+    return load_torch(model, weights, jnp.zeros((1, side, side, config["in_channels"])), jnp.zeros(1), words)
+
+
+def _noise_of_words(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    x = inputs["hidden_states"]
+    t = jnp.broadcast_to(inputs["timestep"], x.shape[:1])
+    return {"sample": model.apply(variables, x, t, inputs["encoder_hidden_states"])}
+
+
 def _halves(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     outputs = {}
     if "x" in inputs:
@@ -154,10 +185,14 @@ def _halves(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any
 _UNET_INPUTS = ("sample", "timestep", "encoder_hidden_states|ctx")
 _TEXT_INPUTS = ("encoder_hidden_states|ctx", "pooled_projections|text")
 _MMDIT_INPUTS = ("hidden_states|x", "timestep", *_TEXT_INPUTS)
+_PIXART_INPUTS = _MMDIT_INPUTS[:3]
 _FLUX_INPUTS = (*_MMDIT_INPUTS, "img_ids", "txt_ids", "guidance")
 FAMILIES = (
     Family("diffusers", ("UNet2DConditionModel",), _unet, _noise, _UNET_INPUTS, "generative", _load_unet),
     Family("diffusers", ("AutoencoderKL",), _autoencoder, _halves, ("x", "z"), "generative", _load_autoencoder),
     Family("diffusers", ("SD3Transformer2DModel",), _mmdit, _velocity, _MMDIT_INPUTS, "generative", _load_mmdit),
     Family("diffusers", ("FluxTransformer2DModel",), _flux, _token_velocity, _FLUX_INPUTS, "generative", _load_flux),
+    Family(
+        "diffusers", ("PixArtTransformer2DModel",), _pixart, _noise_of_words, _PIXART_INPUTS, "generative", _load_pixart
+    ),
 )

@@ -9,6 +9,7 @@
     DiT                 DiTTransformer2DModel, with `ends_at_period=True`
     MMDiT               SD3Transformer2DModel
     Flux                FluxTransformer2DModel
+    PixArt              PixArtTransformer2DModel
 
 Names are diffusers', written as flax paths; `NAMES` holds what the rule of `dlcore.models.torch_weights` does not say.
 """
@@ -23,6 +24,7 @@ from flax import linen as nn
 
 from dlcore.generative.flux import Flux
 from dlcore.generative.mmdit import MMDiT
+from dlcore.generative.pixart import PixArt
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.models.weight_files import unwrap_state_dict
 
@@ -51,11 +53,12 @@ NAMES = [
 ]
 """Pairs of `re.sub` on the name that a leaf's path gives."""
 
-TRANSFORMERS = MMDiT, Flux
+TRANSFORMERS = MMDiT, Flux, PixArt
 TRANSFORMER_NAMES = [
     (r"linear\.(\d)", r"linear_\1"),
     (r"fc1", "net.0.proj"),
     (r"fc2", "net.2"),
+    (r"emb_timestep", "emb.timestep"),
     (r"patch_embed", "pos_embed.proj"),
 ]
 """Such pairs of the transformers of text and image, whose other names are diffusers' own."""

@@ -11,6 +11,7 @@ from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.generative.flux import Flux, image_positions
 from dlcore.generative.mmdit import MMDiT
+from dlcore.generative.pixart import PixArt
 from dlcore.generative.torch_diffusers import load_torch
 
 __all__ = ["MODELS", "example_inputs", "from_torch_names"]
@@ -38,6 +39,9 @@ MODELS = {
         scaling_factor=1.5305,
     ),
     "stable_diffusion_3_medium": functools.partial(MMDiT, width=1536, depth=24, num_heads=24),
+    "pixart_alpha_512": functools.partial(
+        PixArt, width=1152, depth=28, num_heads=16, out_channels=8, base_grid=32, position_scale=1.0
+    ),
     "flux_1_schnell": functools.partial(Flux, width=3072, depth=19, single_depth=38, num_heads=24, axes=(16, 56, 56)),
     "flux_1_dev": functools.partial(
         Flux, width=3072, depth=19, single_depth=38, num_heads=24, axes=(16, 56, 56), has_guidance=True
@@ -46,7 +50,7 @@ MODELS = {
 TEXT_WIDTH = 768
 """Of the text that conditions the U-Net, and of Flux's pooled text: CLIP ViT-L/14's."""
 TEXT_WIDTHS = 4096, 2048
-"""Of the words and of the pooled text that condition MMDiT: T5-XXL's, and those of two CLIPs; Flux has T5's words too."""
+"""Of the words of all transformers, T5-XXL's, and of the pooled text of MMDiT, that of two CLIPs."""
 
 
 def example_inputs(model: nn.Module) -> tuple[Any, ...]:
@@ -57,7 +61,8 @@ def example_inputs(model: nn.Module) -> tuple[Any, ...]:
 
     Returns:
       An image for an autoencoder; a latent, a timestep, no class and a text for a U-Net; a latent, a timestep, a text
-      and its pooled vector for MMDiT; the same with positions, and a guidance where the network wants one, for Flux.
+      and its pooled vector for MMDiT; the same with positions, and a guidance where the network wants one, for Flux; a
+      latent, a timestep and a text for PixArt.
     """
     if isinstance(model, ConditionalUNet):
         return jnp.zeros((1, 64, 64, 4)), jnp.zeros(1, jnp.int32), None, jnp.zeros((1, 77, TEXT_WIDTH))
@@ -72,6 +77,8 @@ def example_inputs(model: nn.Module) -> tuple[Any, ...]:
         )
         guidance = jnp.zeros(1) if model.has_guidance else None
         return jnp.zeros((1, 1024, 64)), jnp.zeros(1), words, pooled, positions, None, guidance
+    if isinstance(model, PixArt):
+        return jnp.zeros((1, 64, 64, 4)), jnp.zeros(1), jnp.zeros((1, 120, TEXT_WIDTHS[0]))
     return (jnp.zeros((1, 64, 64, 3)),)
 
 
