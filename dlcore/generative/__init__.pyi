@@ -12,11 +12,7 @@ from dlcore.generative.condition import Condition as Condition
 from dlcore.generative.condition import class_condition as class_condition
 from dlcore.generative.condition import classes_of as classes_of
 from dlcore.generative.condition import read as read
-from dlcore.generative.conditional_unet import AttentionBlock as AttentionBlock
 from dlcore.generative.conditional_unet import ConditionalUNet as ConditionalUNet
-from dlcore.generative.conditional_unet import CrossAttention as CrossAttention
-from dlcore.generative.conditional_unet import ResnetBlock as ResnetBlock
-from dlcore.generative.conditional_unet import SpatialTransformer as SpatialTransformer
 from dlcore.generative.conditional_unet import UNetEncoder as UNetEncoder
 from dlcore.generative.control_net import ControlNet as ControlNet
 from dlcore.generative.control_net import ControlledUNet as ControlledUNet
@@ -148,6 +144,11 @@ from dlcore.generative.unet import SelfAttention as SelfAttention
 from dlcore.generative.unet import TimestepEmbedding as TimestepEmbedding
 from dlcore.generative.unet import UNet as UNet
 from dlcore.generative.unet import timestep_embedding as timestep_embedding
+from dlcore.generative.unet_blocks import AttentionBlock as AttentionBlock
+from dlcore.generative.unet_blocks import CrossAttention as CrossAttention
+from dlcore.generative.unet_blocks import Resample as Resample
+from dlcore.generative.unet_blocks import ResnetBlock as ResnetBlock
+from dlcore.generative.unet_blocks import SpatialTransformer as SpatialTransformer
 from dlcore.generative.vae import VAE as VAE
 from dlcore.generative.vae import kl_to_standard_normal as kl_to_standard_normal
 from dlcore.generative.vae import log_normal as log_normal

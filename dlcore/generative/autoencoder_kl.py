@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from dlcore.generative.conditional_unet import AttentionBlock, ResnetBlock
 from dlcore.generative.pixels import denormalize, normalize
+from dlcore.generative.unet_blocks import AttentionBlock, ResnetBlock
 from dlcore.generative.vae import kl_to_standard_normal
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean

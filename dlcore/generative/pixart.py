@@ -11,7 +11,7 @@ Chen et al. 2023, arXiv:2310.00426, in the form of the diffusers library, whose 
 
 The cross-attention reads tokens without a norm. Its last layer starts at zero, and so does the head. Positions are
 sines and cosines, stretched so that images of all sizes have those of base_grid patches. The published networks predict
-the variance too, with twice the channels. The embeddings of resolution and aspect of the 1024-pixel network are not here.
+the variance too, with twice the channels. The 1024-pixel network's embeddings of resolution and aspect are not here.
 """
 
 from typing import Annotated, Any
@@ -20,10 +20,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlcore.generative.conditional_unet import CrossAttention
 from dlcore.generative.dit import WAVES, modulate
 from dlcore.generative.two_stream import plain_norm
 from dlcore.generative.unet import TimestepEmbedding, timestep_embedding
+from dlcore.generative.unet_blocks import CrossAttention
 from dlcore.learner import Range
 from dlcore.nn import Dense
 from dlcore.nn.position import grid_positions

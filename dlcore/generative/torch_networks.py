@@ -25,6 +25,30 @@ MODELS = {
         num_heads=8,
         groups=32,
     ),
+    "stable_diffusion_xl_unet": functools.partial(
+        ConditionalUNet,
+        channels=(320, 640, 1280),
+        num_res_blocks=2,
+        attention_levels=(1, 2),
+        num_heads=None,
+        head_features=64,
+        groups=32,
+        transformer_depths=(1, 2, 10),
+        size_features=256,
+    ),
+    "consistency_imagenet64_unet": functools.partial(
+        ConditionalUNet,
+        channels=(192, 384, 576, 768),
+        num_res_blocks=3,
+        attention_levels=(1, 2, 3),
+        num_heads=None,
+        head_features=64,
+        groups=32,
+        num_classes=1000,
+        resnet_time_scale_shift="scale_shift",
+        resample="resnet",
+        norm_in_middle=False,
+    ),
     "stable_diffusion_v1_vae": functools.partial(
         AutoencoderKL, channels=(128, 256, 512, 512), num_res_blocks=2, groups=32
     ),
@@ -60,10 +84,15 @@ def example_inputs(model: nn.Module) -> tuple[Any, ...]:
       model: name from `MODELS`.
 
     Returns:
-      An image for an autoencoder; a latent, a timestep, no class and a text for a U-Net; a latent, a timestep, a text
-      and its pooled vector for MMDiT; the same with positions, and a guidance where the network wants one, for Flux; a
-      latent, a timestep and a text for PixArt.
+      An image for an autoencoder; for the others a latent or an image, a timestep and what they are conditioned on: no
+      class and a text for a U-Net, a class for that of a consistency model, a text with its pooled vector for MMDiT and
+      Flux, which has positions and may have a guidance too.
     """
+    if isinstance(model, ConditionalUNet) and model.size_features is not None:
+        words, added = jnp.zeros((1, 77, TEXT_WIDTHS[1])), (jnp.zeros((1, 1280)), jnp.zeros((1, 6)))
+        return jnp.zeros((1, 128, 128, 4)), jnp.zeros(1), None, words, None, added
+    if isinstance(model, ConditionalUNet) and model.num_classes is not None:
+        return jnp.zeros((1, 64, 64, 3)), jnp.zeros(1), jnp.zeros(1, jnp.int32)
     if isinstance(model, ConditionalUNet):
         return jnp.zeros((1, 64, 64, 4)), jnp.zeros(1, jnp.int32), None, jnp.zeros((1, 77, TEXT_WIDTH))
     if isinstance(model, MMDiT):
