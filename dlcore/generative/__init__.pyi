@@ -59,6 +59,7 @@ from dlcore.generative.image_to_image import ResidualGenerator as ResidualGenera
 from dlcore.generative.image_to_image import UNetGenerator as UNetGenerator
 from dlcore.generative.image_to_image import l1 as l1
 from dlcore.generative.image_to_image import paired_learner as paired_learner
+from dlcore.generative.inversion import ddim_invert as ddim_invert
 from dlcore.generative.latent_diffusion import LatentDiffusion as LatentDiffusion
 from dlcore.generative.latent_diffusion import latent_scale as latent_scale
 from dlcore.generative.latents import arcs as arcs
