@@ -40,6 +40,9 @@ from dlcore.generative.diffusion import noise_of as noise_of
 from dlcore.generative.dit import DiT as DiT
 from dlcore.generative.dit import modulate as modulate
 from dlcore.generative.dpm_solver import dpmpp_sample as dpmpp_sample
+from dlcore.generative.edm import consistency_sample as consistency_sample
+from dlcore.generative.edm import edm_sample as edm_sample
+from dlcore.generative.edm import karras_sigmas as karras_sigmas
 from dlcore.generative.flow_matching import FlowSampling as FlowSampling
 from dlcore.generative.flow_matching import flow_loss as flow_loss
 from dlcore.generative.flow_matching import flow_path as flow_path
@@ -68,6 +71,8 @@ from dlcore.generative.latents import edit as edit
 from dlcore.generative.latents import principal_directions as principal_directions
 from dlcore.generative.latents import slerp as slerp
 from dlcore.generative.latents import traverse as traverse
+from dlcore.generative.lcm import lcm_sample as lcm_sample
+from dlcore.generative.lcm import lcm_timesteps as lcm_timesteps
 from dlcore.generative.levels import check_blocks as check_blocks
 from dlcore.generative.levels import encode as encode
 from dlcore.generative.levels import num_outputs as num_outputs

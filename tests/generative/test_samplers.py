@@ -49,7 +49,7 @@ def golden_run(case, sampler, schedule, shift=0, visited=None, sigmas="training"
     Euler's golden is in y = x / sqrt(abar), and starts, without leading spacing, at sigma eps instead of
     sqrt(1 + sigma^2) eps.
     """
-    with np.load(GOLDEN_2 if case == "sde_dpmpp_2m" else GOLDEN) as golden:
+    with np.load(GOLDEN_2 if case in ("sde_dpmpp_2m", "lcm") else GOLDEN) as golden:
         steps = json.loads(str(golden["meta"]))["cases"][case]["num_inference_steps"]
         start = jnp.asarray(golden[f"{case}/in.sample"], jnp.float32)
         name = f"{case}/in.noise"
