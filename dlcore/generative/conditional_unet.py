@@ -95,8 +95,9 @@ class UNetEncoder(nn.Module):
           The module.
 
         Raises:
-          ValueError: resnet_time_scale_shift is unknown.
+          ValueError: resnet_time_scale_shift or resample is unknown.
         """
+        check_choice("resample", self.resample, ("conv", "resnet"))
         check_choice("resnet_time_scale_shift", self.resnet_time_scale_shift, ("default", "scale_shift"))
         shift = self.resnet_time_scale_shift == "scale_shift"
         return ResnetBlock(
@@ -173,15 +174,19 @@ class UNetEncoder(nn.Module):
             problem = "missing" if added is None else "the network embeds none"
             raise ValueError(f"added: {problem}; allowed: a pooled text and sizes where size_features is a number")
 
-        def waves(values: jax.Array, features: int) -> jax.Array:
+        def sinusoidal_embedding(values: jax.Array, features: int) -> jax.Array:
             options = {"cosine_first": self.cosine_first, "ends_at_period": self.ends_at_period}
             return timestep_embedding(values, features, **options).astype(dtype)
 
         features = 4 * self.channels[0]
-        embedding = TimestepEmbedding(features, dtype=dtype, name="time_embedding")(waves(t, self.channels[0]))
+        embedding = TimestepEmbedding(features, dtype=dtype, name="time_embedding")(
+            sinusoidal_embedding(t, self.channels[0])
+        )
         if added is not None:
             pooled, sizes = added
-            size_waves = waves(sizes.reshape(-1), self.size_features).reshape(len(sizes), -1)  # [B, S size_features]
+            size_waves = sinusoidal_embedding(sizes.reshape(-1), self.size_features).reshape(
+                len(sizes), -1
+            )  # [B, S size_features]
             both = jnp.concatenate([pooled.astype(dtype), size_waves], -1)
             embedding += TimestepEmbedding(features, dtype=dtype, name="add_embedding")(both)
         if self.num_classes is not None:

@@ -41,8 +41,8 @@ def lcm_timesteps(num_timesteps: int, num_inference_steps: int, num_distilled_st
         if not 1 <= value <= most:
             raise ValueError(f"{name}={value}: out of range; allowed: 1 to {most}")
     distilled = np.arange(num_distilled_steps, 0, -1) * (num_timesteps // num_distilled_steps) - 1
-    chosen = np.linspace(0, num_distilled_steps, num_inference_steps, endpoint=False)
-    return distilled[chosen.astype(np.int32)].astype(np.int32)
+    indices = np.linspace(0, num_distilled_steps, num_inference_steps, endpoint=False)
+    return distilled[indices.astype(np.int32)].astype(np.int32)
 
 
 def lcm_sample(
@@ -78,5 +78,13 @@ def lcm_sample(
         spread = jnp.where(alpha_cumprod_s < 1, jnp.sqrt(1 - alpha_cumprod_s), 0)
         return jnp.sqrt(alpha_cumprod_s) * x0 + spread * noise(k), extra
 
-    options = {"prediction": prediction, "clip_sample": clip_sample, "return_trajectory": return_trajectory}
-    return integrate(step, denoise, x, None, grid, **options)
+    return integrate(
+        step,
+        denoise,
+        x,
+        None,
+        grid,
+        prediction=prediction,
+        clip_sample=clip_sample,
+        return_trajectory=return_trajectory,
+    )

@@ -66,8 +66,8 @@ class _Timestep(nn.Module):
 
     @nn.compact
     def __call__(self, t: jax.Array) -> tuple[jax.Array, jax.Array]:
-        waves = timestep_embedding(t, WAVES, cosine_first=True).astype(self.dtype)
-        e = TimestepEmbedding(self.width, dtype=self.dtype, name="emb_timestep_embedder")(waves)
+        sinusoidal_embedding = timestep_embedding(t, WAVES, cosine_first=True).astype(self.dtype)
+        e = TimestepEmbedding(self.width, dtype=self.dtype, name="emb_timestep_embedder")(sinusoidal_embedding)
         return e, Dense(6 * self.width, dtype=self.dtype, name="linear")(nn.silu(e))
 
 

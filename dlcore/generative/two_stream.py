@@ -93,13 +93,13 @@ class PooledConditioning(nn.Module):
           [B, E].
         """
 
-        def waves(values: jax.Array, name: str) -> jax.Array:
+        def sinusoidal_embedding(values: jax.Array, name: str) -> jax.Array:
             sinusoidal = timestep_embedding(values, WAVES, cosine_first=True)
             return TimestepEmbedding(self.width, dtype=self.dtype, name=name)(sinusoidal.astype(self.dtype))
 
-        c = waves(t, "timestep_embedder")
+        c = sinusoidal_embedding(t, "timestep_embedder")
         if guidance is not None:
-            c += waves(guidance, "guidance_embedder")
+            c += sinusoidal_embedding(guidance, "guidance_embedder")
         return c + TimestepEmbedding(self.width, dtype=self.dtype, name="text_embedder")(pooled)
 
 
