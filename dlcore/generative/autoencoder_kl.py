@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from dlcore.generative.conditional_unet import AttentionBlock, ResnetBlock
 from dlcore.generative.pixels import denormalize, normalize
+from dlcore.generative.unet_blocks import AttentionBlock, ResnetBlock
 from dlcore.generative.vae import kl_to_standard_normal
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
@@ -126,6 +126,10 @@ class AutoencoderKL(nn.Module):
       latent_channels: number of channels of the latent.
       image_channels: number of channels of the images.
       groups: groups of the group norms; divides all channels.
+      use_quant_conv: convolve the latent by 1x1 after the encoder and before the decoder; the autoencoders of 16
+        channels (Stable Diffusion 3, Flux) do not.
+      shift_factor: subtracted from latents that a diffusion model learns, see `scale_latents`.
+      scaling_factor: multiplies them after that.
       dtype: dtype of the computation; None takes the input's.
     """
 
@@ -134,6 +138,9 @@ class AutoencoderKL(nn.Module):
     latent_channels: Annotated[int, Range(1)] = 4
     image_channels: Annotated[int, Range(1)] = 3
     groups: Annotated[int, Range(1)] = 8
+    use_quant_conv: Annotated[bool, "if changed"] = True
+    shift_factor: Annotated[float, "if changed"] = 0.0
+    scaling_factor: Annotated[float, "if changed"] = 1.0
     dtype: Any = None
 
     @property
@@ -146,8 +153,9 @@ class AutoencoderKL(nn.Module):
         fields = self.channels, self.num_res_blocks
         self.encoder = Encoder(*fields, 2 * self.latent_channels, self.groups, self.dtype)
         self.decoder = Decoder(*fields, self.image_channels, self.groups, self.dtype)
-        self.quant_conv = Conv(2 * self.latent_channels, (1, 1))
-        self.post_quant_conv = Conv(self.latent_channels, (1, 1))
+        if self.use_quant_conv:
+            self.quant_conv = Conv(2 * self.latent_channels, (1, 1))
+            self.post_quant_conv = Conv(self.latent_channels, (1, 1))
 
     def encode(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Encode images.
@@ -164,7 +172,8 @@ class AutoencoderKL(nn.Module):
         multiple = self.downsampling
         if x.shape[1] % multiple or x.shape[2] % multiple:
             raise ValueError(f"x={x.shape[1]}x{x.shape[2]}: sides do not divide; allowed: multiples of {multiple}")
-        mean, logvar = jnp.split(self.quant_conv(self.encoder(x)), 2, -1)  # [B, h, w, Z] each
+        moments = self.encoder(x)
+        mean, logvar = jnp.split(self.quant_conv(moments) if self.use_quant_conv else moments, 2, -1)  # [B, h, w, Z]
         return mean, jnp.clip(logvar, -30, 20)
 
     def decode(self, z: jax.Array) -> jax.Array:
@@ -181,7 +190,29 @@ class AutoencoderKL(nn.Module):
         """
         if z.shape[-1] != self.latent_channels:
             raise ValueError(f"z={z.shape}: another latent; allowed: [B, h, w, {self.latent_channels}]")
-        return self.decoder(self.post_quant_conv(z))
+        return self.decoder(self.post_quant_conv(z) if self.use_quant_conv else z)
+
+    def scale_latents(self, z: jax.Array) -> jax.Array:
+        """Shift and scale latents to the range that a diffusion model learns.
+
+        Args:
+          z: [..., latent_channels], as `encode` gives.
+
+        Returns:
+          (z - shift_factor) scaling_factor.
+        """
+        return (z - self.shift_factor) * self.scaling_factor
+
+    def unscale_latents(self, latents: jax.Array) -> jax.Array:
+        """Undo `scale_latents`.
+
+        Args:
+          latents: [..., latent_channels], of a diffusion model.
+
+        Returns:
+          latents / scaling_factor + shift_factor, as `decode` takes.
+        """
+        return latents / self.scaling_factor + self.shift_factor
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Encode images and decode the mean.

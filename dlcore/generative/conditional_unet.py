@@ -3,10 +3,10 @@
 Rombach et al. 2022, arXiv:2112.10752, in the form of the diffusers library, whose weights it takes
 (`dlcore.generative.torch_diffusers`).
 
-    block(x, t)     x + conv(silu(norm(conv(silu(norm(x))) + W silu(e(t)))))
-    e               MLP(sines of t) + embedding of the class
-    attention       x + W_o attend(norm(x)): every position to every other
-    transformer     on the positions as tokens h: h + self(LN h), h + cross(LN h, context), h + gated perceptron(LN h)
+    down            residual blocks and attention of each level (`dlcore.generative.unet_blocks`), then half the sides
+    up              the same with the maps of the way down beside, then twice the sides
+    e               MLP(sines of t) + embedding of the class, which all residual blocks read
+    SDXL            + MLP([pooled text, sines of the sizes]);  Podell et al. 2023, arXiv:2307.01952
 
 The text comes in by cross-attention: queries are positions, keys and values are the words (`context`). Padding is
 attended to, as in Stable Diffusion. What adds to the residual stream starts at zero, so that the first prediction is 0
@@ -21,171 +21,15 @@ from flax import linen as nn
 
 from dlcore.choices import check_choice
 from dlcore.generative.unet import TimestepEmbedding, timestep_embedding
+from dlcore.generative.unet_blocks import AttentionBlock, Resample, ResnetBlock, SpatialTransformer
 from dlcore.learner import Range
-from dlcore.nn import Conv, Dense, Embed, GroupNorm
-from dlcore.nn.activations import gelu
-from dlcore.nn.attention import dot_product_attention
-from dlcore.nn.group_norm import LayerNorm
+from dlcore.nn import Conv, Embed, GroupNorm
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.ops.patches import patchify, unpatchify
 
-__all__ = ["AttentionBlock", "ConditionalUNet", "ResnetBlock", "SpatialTransformer", "UNetEncoder"]
+__all__ = ["ConditionalUNet", "UNetEncoder"]
 
 _ZEROS = nn.initializers.zeros
-
-
-class ResnetBlock(nn.Module):
-    """Two 3x3 convolutions around an embedding; at the start it is its skip connection alone.
-
-    Args:
-      features: output channels.
-      groups: groups of the norms.
-      epsilon: epsilon of the norms.
-      dtype: dtype of the computation; None takes the input's.
-      scale_shift: the embedding scales and shifts the second norm's output, h (1 + s) + b, in place of adding to its
-        input.
-    """
-
-    features: int
-    groups: int = 32
-    epsilon: float = 1e-5
-    dtype: Any = None
-    scale_shift: bool = False
-
-    @nn.compact
-    def __call__(self, x: jax.Array, embedding: jax.Array | None = None) -> jax.Array:
-        """Transform a feature map.
-
-        Args:
-          x: [B, H, W, C].
-          embedding: [B, E]; None for none.
-
-        Returns:
-          [B, H, W, features].
-        """
-        h = nn.silu(GroupNorm(self.groups, epsilon=self.epsilon, dtype=self.dtype, name="norm1")(x))
-        h = Conv(self.features, (3, 3), dtype=self.dtype, name="conv1")(h)
-        norm2 = GroupNorm(self.groups, epsilon=self.epsilon, dtype=self.dtype, name="norm2")
-        if embedding is not None:
-            dense = Dense((1 + self.scale_shift) * self.features, dtype=self.dtype, name="time_emb_proj")
-            embedding = dense(nn.silu(embedding))[:, None, None]
-        # The timestep scales and shifts, or shifts alone.
-        if embedding is not None and self.scale_shift:
-            scale, shift = jnp.split(embedding, 2, -1)
-            h = norm2(h) * (1 + scale) + shift
-        else:
-            h = norm2(h if embedding is None else h + embedding)
-        h = nn.silu(h)
-        h = Conv(self.features, (3, 3), dtype=self.dtype, kernel_init=_ZEROS, name="conv2")(h)
-        if x.shape[-1] != self.features:
-            x = Conv(self.features, (1, 1), dtype=self.dtype, name="conv_shortcut")(x)
-        return x + h
-
-
-class _Attention(nn.Module):
-    """Multi-head attention whose output layer alone always has a bias, and may start at zero."""
-
-    num_heads: int
-    use_bias: bool = False
-    out_kernel_init: Any = nn.initializers.lecun_normal()
-    dtype: Any = None
-
-    @nn.compact
-    def __call__(self, x: jax.Array, context: jax.Array | None = None) -> jax.Array:
-        features, context = x.shape[-1], x if context is None else context
-        if features % self.num_heads:
-            raise ValueError(f"num_heads={self.num_heads}: not a divisor; allowed: divisors of the {features} channels")
-
-        def project(name: str, tokens: jax.Array) -> jax.Array:
-            tokens = Dense(features, self.use_bias, dtype=self.dtype, name=name)(tokens)
-            return tokens.reshape(*tokens.shape[:-1], self.num_heads, -1)
-
-        y = dot_product_attention(project("to_q", x), project("to_k", context), project("to_v", context))
-        out = Dense(features, dtype=self.dtype, kernel_init=self.out_kernel_init, name="to_out_0")
-        return out(y.reshape(x.shape))
-
-
-class AttentionBlock(nn.Module):
-    """Every position attends to every other; at the start it is the identity.
-
-    Args:
-      num_heads: divides C.
-      groups: groups of the norm.
-      epsilon: epsilon of the norm.
-      dtype: dtype of the computation; None takes the input's.
-    """
-
-    num_heads: int = 1
-    groups: int = 32
-    epsilon: float = 1e-5
-    dtype: Any = None
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Attend over the positions of a feature map.
-
-        Args:
-          x: [B, H, W, C].
-
-        Returns:
-          [B, H, W, C].
-        """
-        h = GroupNorm(self.groups, epsilon=self.epsilon, dtype=self.dtype, name="group_norm")(x)
-        attend = _Attention(self.num_heads, True, _ZEROS, self.dtype, name="attention")
-        return x + attend(h.reshape(x.shape[0], -1, x.shape[-1])).reshape(x.shape)
-
-
-class _TransformerBlock(nn.Module):
-    """Self-attention, cross-attention and a gated perceptron."""
-
-    num_heads: int
-    dtype: Any = None
-
-    @nn.compact
-    def __call__(self, x: jax.Array, context: jax.Array) -> jax.Array:
-        def norm(name: str) -> jax.Array:
-            return LayerNorm(epsilon=1e-5, dtype=self.dtype, name=name)(x)
-
-        # Self-attention, cross-attention to the prompt, and a gated MLP (GEGLU).
-        x += _Attention(self.num_heads, dtype=self.dtype, name="attn1")(norm("norm1"))
-        x += _Attention(self.num_heads, dtype=self.dtype, name="attn2")(norm("norm2"), context)
-        h = Dense(8 * x.shape[-1], dtype=self.dtype, name="ff_in")(norm("norm3"))
-        h, gate = jnp.split(h, 2, -1)
-        return x + Dense(x.shape[-1], dtype=self.dtype, name="ff_out")(h * gelu(gate))
-
-
-class SpatialTransformer(nn.Module):
-    """Transformer blocks over the positions of a feature map, which attend to a context; at the start the identity.
-
-    Args:
-      num_heads: divides C.
-      num_layers: transformer blocks.
-      groups: groups of the norm.
-      dtype: dtype of the computation; None takes the input's.
-    """
-
-    num_heads: int = 8
-    num_layers: int = 1
-    groups: int = 32
-    dtype: Any = None
-
-    @nn.compact
-    def __call__(self, x: jax.Array, context: jax.Array) -> jax.Array:
-        """Attend over the positions, and to the context.
-
-        Args:
-          x: [B, H, W, C].
-          context: [B, T, D], such as the words of a prompt.
-
-        Returns:
-          [B, H, W, C].
-        """
-        h = GroupNorm(self.groups, epsilon=1e-6, dtype=self.dtype, name="norm")(x)
-        h = Conv(x.shape[-1], (1, 1), dtype=self.dtype, name="proj_in")(h).reshape(x.shape[0], -1, x.shape[-1])
-        for k in range(self.num_layers):
-            h = _TransformerBlock(self.num_heads, self.dtype, name=f"transformer_blocks_{k}")(h, context)
-        h = Conv(x.shape[-1], (1, 1), dtype=self.dtype, kernel_init=_ZEROS, name="proj_out")(h.reshape(x.shape))
-        return x + h
 
 
 class UNetEncoder(nn.Module):
@@ -209,6 +53,11 @@ class UNetEncoder(nn.Module):
         row and a column at the end, as the published weights of DDPM want.
       epsilon: epsilon of the residual blocks' norms, of attention over positions and of the last norm; 1e-6 in those
         weights.
+      transformer_depths: transformer blocks of each level with attention to a text; empty for 1 at each.
+      size_features: waves of each size of `sizes` that are embedded beside a pooled text (SDXL); None for neither.
+      resample: what changes the sides between levels: conv, a convolution; resnet, a residual block.
+      norm_in_middle: norm before the middle's attention, where there is no text; diffusers' networks of scale_shift
+        have none.
       dtype: dtype of the computation; None takes the input's.
     """
 
@@ -226,29 +75,37 @@ class UNetEncoder(nn.Module):
     add_attention: bool = True
     downsample_padding: Annotated[int, Range(0, 1)] = 1
     epsilon: float = 1e-5
+    transformer_depths: Annotated[tuple[int, ...], Range(1), "if changed"] = ()
+    size_features: Annotated[int | None, "if changed"] = None
+    resample: Annotated[Literal["conv", "resnet"], "if changed"] = "conv"
+    norm_in_middle: Annotated[bool, "if changed"] = True
     dtype: Any = None
 
     @nn.nowrap
-    def resnet(self, name: str, features: int, dtype: Any) -> ResnetBlock:
+    def resnet(self, name: str, features: int, dtype: Any, resample: Resample = "none") -> ResnetBlock:
         """Build a residual block.
 
         Args:
           name: name of the block.
           features: output channels.
           dtype: dtype of the computation.
+          resample: see `ResnetBlock`.
 
         Returns:
           The module.
 
         Raises:
-          ValueError: resnet_time_scale_shift is unknown.
+          ValueError: resnet_time_scale_shift or resample is unknown.
         """
+        check_choice("resample", self.resample, ("conv", "resnet"))
         check_choice("resnet_time_scale_shift", self.resnet_time_scale_shift, ("default", "scale_shift"))
         shift = self.resnet_time_scale_shift == "scale_shift"
-        return ResnetBlock(features, self.groups, epsilon=self.epsilon, dtype=dtype, scale_shift=shift, name=name)
+        return ResnetBlock(
+            features, self.groups, epsilon=self.epsilon, dtype=dtype, scale_shift=shift, resample=resample, name=name
+        )
 
     @nn.nowrap
-    def attend(self, name: str, x: jax.Array, context: jax.Array | None, dtype: Any) -> jax.Array:
+    def attend(self, name: str, x: jax.Array, context: jax.Array | None, dtype: Any, level: int = -1) -> jax.Array:
         """Attend to the context where there is one, else to the map's own positions.
 
         Args:
@@ -256,14 +113,23 @@ class UNetEncoder(nn.Module):
           x: [B, H, W, C].
           context: [B, T, D], or None.
           dtype: dtype of the computation.
+          level: number of the level; -1 for the middle, which has the last level's depth.
 
         Returns:
           [B, H, W, C].
+
+        Raises:
+          ValueError: transformer_depths has not one depth for each level.
         """
+        if self.transformer_depths and len(self.transformer_depths) != len(self.channels):
+            count = len(self.channels)
+            raise ValueError(f"transformer_depths={self.transformer_depths}: another length; allowed: none or {count}")
         heads = self.num_heads or x.shape[-1] // self.head_features
         if context is None:
-            return AttentionBlock(heads, self.groups, epsilon=self.epsilon, dtype=dtype, name=name)(x)
-        return SpatialTransformer(heads, groups=self.groups, dtype=dtype, name=name)(x, context)
+            groups = self.groups if level >= 0 or self.norm_in_middle else None
+            return AttentionBlock(heads, groups, epsilon=self.epsilon, dtype=dtype, name=name)(x)
+        depth = self.transformer_depths[level] if self.transformer_depths else 1
+        return SpatialTransformer(heads, depth, groups=self.groups, dtype=dtype, name=name)(x, context)
 
     @nn.nowrap
     def stem(self, x: jax.Array, dtype: Any) -> jax.Array:
@@ -287,22 +153,42 @@ class UNetEncoder(nn.Module):
         return Conv(self.channels[0], (3, 3), dtype=dtype, name="conv_in")(x)
 
     @nn.nowrap
-    def embed(self, t: jax.Array, label: jax.Array | None, dtype: Any) -> jax.Array:
-        """Embed the timestep and the class.
+    def embed(
+        self, t: jax.Array, label: jax.Array | None, dtype: Any, added: tuple[jax.Array, jax.Array] | None = None
+    ) -> jax.Array:
+        """Embed the timestep, the class, and a pooled text with sizes.
 
         Args:
           t: [B], timesteps.
           label: [B] int; None where num_classes is None.
           dtype: dtype of the computation.
+          added: (pooled [B, P], sizes [B, S]); None where size_features is None.
 
         Returns:
           [B, 4 channels[0]].
+
+        Raises:
+          ValueError: `added` is missing, or of no use.
         """
-        sinusoidal = timestep_embedding(
-            t, self.channels[0], cosine_first=self.cosine_first, ends_at_period=self.ends_at_period
-        )
+        if (added is not None) != (self.size_features is not None):
+            problem = "missing" if added is None else "the network embeds none"
+            raise ValueError(f"added: {problem}; allowed: a pooled text and sizes where size_features is a number")
+
+        def sinusoidal_embedding(values: jax.Array, features: int) -> jax.Array:
+            options = {"cosine_first": self.cosine_first, "ends_at_period": self.ends_at_period}
+            return timestep_embedding(values, features, **options).astype(dtype)
+
         features = 4 * self.channels[0]
-        embedding = TimestepEmbedding(features, dtype=dtype, name="time_embedding")(sinusoidal.astype(dtype))
+        embedding = TimestepEmbedding(features, dtype=dtype, name="time_embedding")(
+            sinusoidal_embedding(t, self.channels[0])
+        )
+        if added is not None:
+            pooled, sizes = added
+            size_waves = sinusoidal_embedding(sizes.reshape(-1), self.size_features).reshape(
+                len(sizes), -1
+            )  # [B, S size_features]
+            both = jnp.concatenate([pooled.astype(dtype), size_waves], -1)
+            embedding += TimestepEmbedding(features, dtype=dtype, name="add_embedding")(both)
         if self.num_classes is not None:
             embedding += Embed(self.num_classes, features, dtype=dtype, name="class_embedding")(label)
         return embedding
@@ -334,11 +220,14 @@ class UNetEncoder(nn.Module):
             for k in range(self.num_res_blocks):
                 x = self.resnet(f"down_blocks_{level}_resnets_{k}", features, dtype)(x, embedding)
                 if level in self.attention_levels:
-                    x = self.attend(f"down_blocks_{level}_attentions_{k}", x, context, dtype)
+                    x = self.attend(f"down_blocks_{level}_attentions_{k}", x, context, dtype, level)
                 maps.append(x)
             if level + 1 < len(self.channels):
-                name = f"down_blocks_{level}_downsamplers_0_conv"
-                x = Conv(features, (3, 3), 2, padding=padding, dtype=dtype, name=name)(x)
+                name = f"down_blocks_{level}_downsamplers_0"
+                if self.resample == "resnet":
+                    x = self.resnet(name, features, dtype, "down")(x, embedding)
+                else:
+                    x = Conv(features, (3, 3), 2, padding=padding, dtype=dtype, name=f"{name}_conv")(x)
                 maps.append(x)
         # Middle.
         x = self.resnet("mid_block_resnets_0", x.shape[-1], dtype)(x, embedding)
@@ -364,6 +253,7 @@ class ConditionalUNet(UNetEncoder):
         label: jax.Array | None = None,
         context: jax.Array | None = None,
         control: tuple[list[jax.Array], jax.Array] | None = None,
+        added: tuple[jax.Array, jax.Array] | None = None,
     ) -> jax.Array:
         """Predict the noise.
 
@@ -373,6 +263,8 @@ class ConditionalUNet(UNetEncoder):
           label: [B] int, classes; None where num_classes is None.
           context: [B, T, D], a text; None attends to no text.
           control: (maps, map) that a ControlNet adds to the maps on the way down and to the middle's.
+          added: (pooled [B, P], sizes [B, S]), a text's vector and the sizes of SDXL: original height and width, top
+            and left of the crop, target height and width; None where size_features is None.
 
         Returns:
           [B, H, W, out_channels], at least float32.
@@ -383,7 +275,7 @@ class ConditionalUNet(UNetEncoder):
         _, height, width, channels = x.shape
         dtype, out = compute_dtype(self.dtype, x, self.variables), self.out_channels or channels
         # Embedding of timestep and class.
-        embedding = self.embed(t, label, dtype)
+        embedding = self.embed(t, label, dtype, added)
         x = self.stem(x, dtype)
         x, maps = self.encode(x, embedding, context, dtype)
         # ControlNet adds to the skip connections and to the middle.
@@ -396,10 +288,13 @@ class ConditionalUNet(UNetEncoder):
                 x = jnp.concatenate([x, maps.pop()], -1)
                 x = self.resnet(f"up_blocks_{last - level}_resnets_{k}", self.channels[level], dtype)(x, embedding)
                 if level in self.attention_levels:
-                    x = self.attend(f"up_blocks_{last - level}_attentions_{k}", x, context, dtype)
+                    x = self.attend(f"up_blocks_{last - level}_attentions_{k}", x, context, dtype, level)
             if level:
-                name = f"up_blocks_{last - level}_upsamplers_0_conv"
-                x = Conv(x.shape[-1], (3, 3), dtype=dtype, name=name)(x.repeat(2, 1).repeat(2, 2))
+                name = f"up_blocks_{last - level}_upsamplers_0"
+                if self.resample == "resnet":
+                    x = self.resnet(name, x.shape[-1], dtype, "up")(x, embedding)
+                else:
+                    x = Conv(x.shape[-1], (3, 3), dtype=dtype, name=f"{name}_conv")(x.repeat(2, 1).repeat(2, 2))
         # The head starts at zero.
         x = nn.silu(GroupNorm(self.groups, epsilon=self.epsilon, dtype=dtype, name="conv_norm_out")(x))
         x = x.astype(logits_dtype(x.dtype))

@@ -30,7 +30,7 @@ from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.transformer import FeedForward
 from dlcore.ops.patches import patchify, unpatchify
 
-__all__ = ["DiT"]
+__all__ = ["DiT", "modulate"]
 
 WAVES = 256
 """Features of a timestep."""
@@ -39,7 +39,17 @@ _ZEROS = nn.initializers.zeros
 _EMBED = nn.initializers.normal(0.02)
 
 
-def _modulate(x: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
+def modulate(x: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
+    """Scale and shift tokens by vectors of their example, x (1 + scale) + shift.
+
+    Args:
+      x: [B, N, D].
+      shift: [B, D].
+      scale: [B, D].
+
+    Returns:
+      [B, N, D].
+    """
     return x * (1 + scale[:, None]) + shift[:, None]
 
 
@@ -76,9 +86,9 @@ class _Block(nn.Module):
         shift1, scale1, gate1, shift2, scale2, gate2 = jnp.split(modulation, 6, -1)
         attend = MultiHeadAttention(self.num_heads, dtype=self.dtype, kernel_init=init, name="attn")
         # Attention and MLP, each gated.
-        x += gate1[:, None] * attend(_modulate(_norm(self.dtype)(x), shift1, scale1))
+        x += gate1[:, None] * attend(modulate(_norm(self.dtype)(x), shift1, scale1))
         mlp = FeedForward(self.mlp_ratio * width, nn.gelu, dtype=self.dtype, kernel_init=init, name="mlp")
-        return x + gate2[:, None] * mlp(_modulate(_norm(self.dtype)(x), shift2, scale2))
+        return x + gate2[:, None] * mlp(modulate(_norm(self.dtype)(x), shift2, scale2))
 
 
 def _norm(dtype: Any) -> nn.Module:
@@ -152,6 +162,6 @@ class DiT(nn.Module):
             x = _Block(self.num_heads, self.mlp_ratio, dtype, name=f"transformer_blocks_{k}")(x, block_cond)
         # Final layer, adaptive norm and a linear head that starts at zero.
         modulation = Dense(2 * self.width, kernel_init=_ZEROS, dtype=dtype, name="proj_out_1")(nn.silu(c))
-        x = _modulate(_norm(dtype)(x), *jnp.split(modulation, 2, -1)).astype(logits_dtype(x.dtype))
+        x = modulate(_norm(dtype)(x), *jnp.split(modulation, 2, -1)).astype(logits_dtype(x.dtype))
         x = Dense(p * p * out, kernel_init=_ZEROS, name="proj_out_2")(x)
         return unpatchify(x, p, height, width)

@@ -5,6 +5,8 @@ Lu et al. 2022, arXiv:2211.01095.
     x_s = sqrt((1 - abar_s) / (1 - abar_t)) x_t + sqrt(abar_s) (1 - e^-h) D
     h = lambda_s - lambda_t,  lambda = log(abar / (1 - abar)) / 2
     D = x0 + h / (2 h_previous) (x0 - x0_previous); D = x0 in the first step and the last
+    SDE-DPM-Solver++ (2M) has e^-h times the first factor, 1 - e^-2h in place of 1 - e^-h, and adds noise:
+    x_s = ... + sqrt(1 - abar_s) sqrt(1 - e^-2h) z,   z ~ N(0, I)
 
 The conventions are those of the diffusers library, whose trajectories the tests reproduce.
 """
@@ -30,18 +32,20 @@ def dpmpp_sample(
     prediction: Prediction = "epsilon",
     order: Literal[1, 2] = 2,
     clip_sample: bool = True,
+    stochastic: bool = False,
     return_trajectory: bool = False,
 ) -> Any:
-    """Draw by DPM-Solver++ (2M), deterministically.
+    """Draw by DPM-Solver++ (2M), or by its stochastic form.
 
     Args:
       denoise: the network.
       x: [B, ...], standard normal start.
-      noise: not used.
+      noise: draws a step's noise, where stochastic.
       grid: see `dlcore.generative.schedules.sampling_grid`.
       prediction: what the network predicts, see `dlcore.generative.samplers.read_prediction`.
       order: 1 leaves D at x0 in all steps, which is DDIM.
       clip_sample: clip the predicted clean example to [-1, 1].
+      stochastic: SDE-DPM-Solver++, which adds noise in each step but the last; otherwise the path is deterministic.
       return_trajectory: return x after every step too.
 
     Returns:
@@ -61,8 +65,11 @@ def dpmpp_sample(
         second = (k > 0) & ~last & (order == 2)
         d = x0 + jnp.where(second, h / (2 * jnp.where(second, h_previous, 1)), 0) * (x0 - x0_previous)
         decay = jnp.where(last, 0, jnp.exp(-h))
-        x = jnp.sqrt((1 - alpha_cumprod_s) / (1 - alpha_cumprod_t)) * x + jnp.sqrt(alpha_cumprod_s) * (1 - decay) * d
-        return x, (x0, h)
+        shrinkage = jnp.sqrt((1 - alpha_cumprod_s) / (1 - alpha_cumprod_t))
+        if stochastic:
+            x = shrinkage * decay * x + jnp.sqrt(alpha_cumprod_s) * (1 - decay**2) * d
+            return x + jnp.sqrt((1 - alpha_cumprod_s) * (1 - decay**2)) * noise(k), (x0, h)
+        return shrinkage * x + jnp.sqrt(alpha_cumprod_s) * (1 - decay) * d, (x0, h)
 
     x0 = to_acc_dtype(jnp.zeros_like(x))
     return integrate(

@@ -7,6 +7,9 @@
     AutoencoderTiny     AutoencoderTiny
     VQModel             VQModel, by `dlcore.generative.vq_model.load_vq_model`
     DiT                 DiTTransformer2DModel, with `ends_at_period=True`
+    MMDiT               SD3Transformer2DModel
+    Flux                FluxTransformer2DModel
+    PixArt              PixArtTransformer2DModel
 
 Names are diffusers', written as flax paths; `NAMES` holds what the rule of `dlcore.models.torch_weights` does not say.
 """
@@ -19,6 +22,9 @@ import jax
 import numpy as np
 from flax import linen as nn
 
+from dlcore.generative.flux import Flux
+from dlcore.generative.mmdit import MMDiT
+from dlcore.generative.pixart import PixArt
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.models.weight_files import unwrap_state_dict
 
@@ -47,6 +53,16 @@ NAMES = [
 ]
 """Pairs of `re.sub` on the name that a leaf's path gives."""
 
+TRANSFORMERS = MMDiT, Flux, PixArt
+TRANSFORMER_NAMES = [
+    (r"linear\.(\d)", r"linear_\1"),
+    (r"fc1", "net.0.proj"),
+    (r"fc2", "net.2"),
+    (r"emb_timestep", "emb.timestep"),
+    (r"patch_embed", "pos_embed.proj"),
+]
+"""Such pairs of the transformers of text and image, whose other names are diffusers' own."""
+
 OLD_NAMES = (
     (r"\.(attentions\.\d+)\.(q|k|v)(?:uery|ey|alue)\.", r".\1.to_\2."),
     (r"\.(attentions\.\d+)\.proj_attn\.", r".\1.to_out.0."),
@@ -69,15 +85,19 @@ def load_torch(model: nn.Module, state_dict: Mapping[str, Any], *inputs: Any) ->
       ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
     """
     entries, state_dict = {}, unwrap_state_dict(state_dict)
+    if isinstance(model, MMDiT) and "pos_embed.pos_embed" in state_dict:
+        state_dict = {**state_dict}
+        _check_positions(model, np.asarray(state_dict.pop("pos_embed.pos_embed")))
     for name, value in state_dict.items():
         value = np.asarray(value)
         for pattern, replacement in OLD_NAMES:
             if re.search(pattern, name):
                 name = re.sub(pattern, replacement, name)
                 value = value[..., 0, 0] if value.ndim == 4 else value  # once convolutions of 1 x 1
-        if name.endswith(("proj_in.weight", "proj_out.weight")) and value.ndim == 2:  # use_linear_projection
+        is_linear = name.endswith(("proj_in.weight", "proj_out.weight")) and value.ndim == 2  # use_linear_projection
+        if is_linear and not isinstance(model, TRANSFORMERS):
             value = value[:, :, None, None]
-        if name == "pos_embed.proj.weight":  # DiT multiplies flat patches
+        if name == "pos_embed.proj.weight":  # transformers multiply flat patches
             value = value.transpose(0, 2, 3, 1).reshape(len(value), -1)
         first = re.sub(r"^transformer_blocks\.\d+\.norm1\.emb", "transformer_blocks.0.norm1.emb", name)
         if getattr(model, "shared_embedding", False) and first != name:
@@ -86,4 +106,15 @@ def load_torch(model: nn.Module, state_dict: Mapping[str, Any], *inputs: Any) ->
             continue
         entries[name] = value
     shapes = jax.eval_shape(lambda key, *inputs: model.init(key, *inputs), jax.random.key(0), *inputs)
-    return fill_from_torch(shapes, entries, NAMES, what=type(model).__name__)
+    names = TRANSFORMER_NAMES if isinstance(model, TRANSFORMERS) else NAMES
+    return fill_from_torch(shapes, entries, names, what=type(model).__name__)
+
+
+def _check_positions(model: MMDiT, table: np.ndarray) -> None:
+    """Compare the file's positions with the model's, which computes them; files may have half precision."""
+    positions = model.positions().reshape(1, -1, model.width)
+    if table.shape != positions.shape or np.abs(table.astype(np.float32) - positions).max() > 2e-3:
+        raise ValueError(
+            f"state_dict: pos_embed.pos_embed {table.shape} is not the grid of max_grid={model.max_grid}, "
+            f"base_grid={model.base_grid}; allowed: fields of the network that the file is of"
+        )

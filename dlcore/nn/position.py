@@ -110,13 +110,14 @@ def sinusoidal_encoding_2d(
     return jnp.concatenate([jnp.broadcast_to(rows[..., None, :], shape), jnp.broadcast_to(columns, shape)], -1)
 
 
-def grid_positions(rows: int, columns: int, features: int) -> np.ndarray:
+def grid_positions(rows: int, columns: int, features: int, scales: tuple[float, float] = (1.0, 1.0)) -> np.ndarray:
     """Embed the cells of a grid: sines then cosines of the column, then of the row.
 
     Args:
       rows: rows of the grid.
       columns: columns of the grid.
       features: D, a multiple of 4.
+      scales: what the number of a row, and of a column, is multiplied with.
 
     Returns:
       [rows columns, D] float32, row by row.
@@ -133,7 +134,7 @@ def grid_positions(rows: int, columns: int, features: int) -> np.ndarray:
         return np.concatenate([np.sin(angles), np.cos(angles)], 1)
 
     row, column = np.mgrid[:rows, :columns]
-    return np.concatenate([encode(column), encode(row)], 1).astype(np.float32)
+    return np.concatenate([encode(column * scales[1]), encode(row * scales[0])], 1).astype(np.float32)
 
 
 def interpolate_positions(

@@ -30,6 +30,7 @@ from dlcore.generative.schedules import (
 )
 
 GOLDEN = "tests/goldens/df_schedulers.npz"
+GOLDEN_2 = "tests/goldens/df_schedulers2.npz"
 ABAR = alphas_cumprod(linear_betas(1000))
 
 
@@ -48,7 +49,7 @@ def golden_run(case, sampler, schedule, shift=0, visited=None, sigmas="training"
     Euler's golden is in y = x / sqrt(abar), and starts, without leading spacing, at sigma eps instead of
     sqrt(1 + sigma^2) eps.
     """
-    with np.load(GOLDEN) as golden:
+    with np.load(GOLDEN_2 if case in ("sde_dpmpp_2m", "lcm") else GOLDEN) as golden:
         steps = json.loads(str(golden["meta"]))["cases"][case]["num_inference_steps"]
         start = jnp.asarray(golden[f"{case}/in.sample"], jnp.float32)
         name = f"{case}/in.noise"
@@ -98,6 +99,12 @@ def solver_steps(steps):
             {"clip_sample": False, "sigmas": "karras", "visited": lambda n: timesteps(1000, n, offset=1)},
         ),
         ("dpmpp_2m", dpmpp_sample, "linear", {"clip_sample": False, "visited": solver_steps}),
+        (
+            "sde_dpmpp_2m",
+            dpmpp_sample,
+            "linear",
+            {"clip_sample": False, "stochastic": True, "visited": solver_steps},
+        ),
         ("dpm_1", dpmpp_sample, "linear", {"clip_sample": False, "order": 1, "visited": solver_steps}),
     ],
 )

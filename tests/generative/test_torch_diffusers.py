@@ -7,11 +7,13 @@ import pytest
 
 from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.generative.autoencoder_tiny import AutoencoderTiny
-from dlcore.generative.conditional_unet import ConditionalUNet, SpatialTransformer
+from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.generative.control_net import ControlNet
 from dlcore.generative.dit import DiT
 from dlcore.generative.torch_diffusers import load_torch
+from dlcore.generative.unet_blocks import SpatialTransformer
 from dlcore.generative.vae import kl_to_standard_normal
+from dlcore.models.pretrained.family import find_family
 from tests.models.parity import check_output, nchw, nhwc, read_golden, weight_rule
 
 SMALL = {"channels": (8, 16), "groups": 4}
@@ -75,6 +77,67 @@ def test_an_autoencoder_equals_the_librarys():
     for name, got in (("dec", decoded), ("mean", mean), ("logvar", logvar)):
         check_output(golden, meta, name, nchw(got))
     check_output(golden, meta, "kl", kl_to_standard_normal(mean, logvar).sum((1, 2, 3)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", ["df_unet_xl", "df_consistency_unet"])
+def test_a_unet_of_a_configuration_equals_the_librarys(file):
+    """SDXL's has deeper transformers, a pooled text and sizes; a consistency model's resamples by residual blocks."""
+    golden, meta, weights = read_golden(file)
+    config = {"_class_name": meta["name"], **meta["kwargs"]}
+    family = find_family(config)
+    model = ConditionalUNet(**family.model(config)[1])
+    names = {alias: key.split("|")[0] for key in family.inputs for alias in key.split("|")}
+    inputs = {names[key]: nhwc(np.asarray(weight_rule().det_input(about))) for key, about in meta["inputs"].items()}
+    variables = family.load(model, config, weights)
+    output = jax.jit(lambda variables, inputs: family.outputs(model, variables, inputs))(variables, inputs)
+    check_output(golden, meta, "sample", nchw(output["sample"]))
+
+
+def test_configurations_of_other_unets_are_refused():
+    def refuse(file, match, **changes):
+        _, meta, _ = read_golden(file)
+        config = {"_class_name": meta["name"], **meta["kwargs"], **changes}
+        with pytest.raises(ValueError, match=match):
+            find_family(config).model(config)
+
+    refuse("df_unet_xl", r"attention_head_dim=\[1, 3\]: not in dlcore's U-Net; allowed", attention_head_dim=[1, 3])
+    refuse("df_unet_xl", r"addition_embed_type='image': not in dlcore's U-Net", addition_embed_type="image")
+    refuse("df_consistency_unet", r"down_block_types=.*: not in dlcore's U-Net; allowed", upsample_type="conv")
+
+
+def test_sizes_and_depths_that_cannot_be_are_named():
+    x, t = jnp.zeros((1, 8, 8, 4)), jnp.zeros(1)
+    with pytest.raises(ValueError, match="added: missing; allowed: a pooled text and sizes where size_features"):
+        jax.eval_shape(ConditionalUNet(**SMALL, size_features=4).init, jax.random.key(0), x, t)
+    with pytest.raises(ValueError, match=r"transformer_depths=\(1,\): another length; allowed: none or 2"):
+        jax.eval_shape(ConditionalUNet(**SMALL, transformer_depths=(1,)).init, jax.random.key(0), x, t)
+
+
+SIXTEEN = {"channels": (8, 16), "groups": 4, "latent_channels": 16, "use_quant_conv": False}
+
+
+@pytest.mark.slow
+def test_an_autoencoder_of_16_channels_equals_the_librarys():
+    golden, meta, outputs = run("df_autoencoder_kl_16", AutoencoderKL(**SIXTEEN), ("x",))
+    for name, output in zip(("dec", "mean", "logvar"), outputs, strict=True):
+        check_output(golden, meta, name, nchw(output))
+
+
+def test_the_autoencoder_of_a_configuration_without_quant_convolutions():
+    """(0.5609 - 0.0609) 1.5305 = 0.76525."""
+    _, meta, weights = read_golden("df_autoencoder_kl_16")
+    config = {"_class_name": "AutoencoderKL", **meta["kwargs"]}
+    family = find_family(config)
+    name, fields = family.model(config)
+    assert name == "stable_diffusion_3_vae"
+    model = AutoencoderKL(**fields)
+    assert len(jax.tree.leaves(family.load(model, config, weights))) == len(weights)
+    latents = model.scale_latents(jnp.float32(0.5609))
+    np.testing.assert_allclose(latents, 0.76525, rtol=1e-5)
+    np.testing.assert_allclose(model.unscale_latents(latents), 0.5609, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"use_post_quant_conv=True: not in dlcore's AutoencoderKL; allowed: False"):
+        family.model({**config, "use_post_quant_conv": True})
 
 
 @pytest.mark.covers("GE-25")

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.generative.conditional_unet import ConditionalUNet, ResnetBlock
+from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.generative.schedules import alphas_cumprod, rescale_zero_terminal_snr, scaled_linear_betas
+from dlcore.generative.unet_blocks import ResnetBlock
 from dlcore.models.bert import BERT
 from dlcore.models.clip import CLIP, SigLIP
 from dlcore.models.dinov2 import DINOv2, load_torch

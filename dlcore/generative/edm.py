@@ -1,0 +1,124 @@
+"""Samplers of networks in terms of the noise level sigma: EDM's Euler method, and steps of a consistency model.
+
+Karras et al. 2022, arXiv:2206.00364; Song et al. 2023, arXiv:2303.01469.
+
+    x = x0 + sigma z,   sigma from sigma_max to sigma_min, evenly spaced in sigma^(1 / rho)
+    x0 = c_skip x + c_out network(x / sqrt(sigma^2 + sigma_data^2), c_noise),    d = sigma_data^2
+    EDM            c_skip = d / (sigma^2 + d),  c_out = sigma sigma_data / sqrt(sigma^2 + d),  c_noise = log(sigma) / 4
+                   x = x + (sigma' - sigma) (x - x0) / sigma
+    consistency    c_skip = d / ((sigma - sigma_min)^2 + d),  c_out = (sigma - sigma_min) sigma_data / sqrt(sigma^2 + d)
+                   c_noise = 250 log(sigma),   x = x0 + sqrt(sigma'^2 - sigma_min^2) z
+
+A consistency model gives x0 from any level in one step; more steps add noise again and take it away.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.generative.samplers import Denoise, Noise
+from dlcore.generative.schedules import to_acc_dtype
+
+__all__ = ["consistency_sample", "edm_sample", "karras_sigmas"]
+
+
+def karras_sigmas(steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> np.ndarray:
+    """Space noise levels evenly in sigma^(1 / rho).
+
+    Args:
+      steps: N, number of levels.
+      sigma_min: the last level.
+      sigma_max: the first level.
+      rho: more spaces small levels closer.
+
+    Returns:
+      [N] float64, falling from sigma_max to sigma_min.
+
+    Raises:
+      ValueError: steps is below 1, or sigma_min is not between 0 and sigma_max.
+    """
+    if steps < 1:
+        raise ValueError(f"steps={steps}: too few; allowed: at least 1")
+    if not 0 < sigma_min < sigma_max:
+        raise ValueError(f"sigma_min={sigma_min}: out of range; allowed: above 0, below sigma_max={sigma_max}")
+    first, last = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
+    return (first + np.linspace(0, 1, steps) * (last - first)) ** rho
+
+
+def _walk(step: Any, x: jax.Array, sigmas: np.ndarray, return_trajectory: bool) -> Any:
+    start, dtype = to_acc_dtype(x), x.dtype
+    levels = jnp.asarray(sigmas, start.dtype)
+
+    def body(x, row):
+        x = step(x, *row)
+        return x, x.astype(dtype) if return_trajectory else None
+
+    sample, path = jax.lax.scan(body, start, (jnp.arange(len(sigmas) - 1), levels[:-1], levels[1:]))
+    sample = sample.astype(dtype)
+    return (sample, jnp.concatenate([x[None], path])) if return_trajectory else sample
+
+
+def edm_sample(
+    network: Denoise, x: jax.Array, sigmas: np.ndarray, *, sigma_data: float = 0.5, return_trajectory: bool = False
+) -> Any:
+    """Draw by Euler's method on EDM's differential equation, deterministically.
+
+    Args:
+      network: (scaled x [B, ...], c_noise []) -> output [B, ...].
+      x: [B, ...], noise of the deviation sigmas[0].
+      sigmas: [N + 1], falling; the last may be 0.
+      sigma_data: deviation of the examples.
+      return_trajectory: return x after every step too.
+
+    Returns:
+      The sample [B, ...], of the dtype of x; with `return_trajectory` (sample, [N + 1, B, ...] from x on).
+    """
+    d = sigma_data**2
+
+    def step(x, k, sigma, sigma_next):
+        root = jnp.sqrt(sigma**2 + d)
+        output = to_acc_dtype(network((x / root).astype(dtype), jnp.log(sigma) / 4))
+        x0 = d / root**2 * x + sigma * sigma_data / root * output
+        return x + (sigma_next - sigma) * (x - x0) / sigma
+
+    dtype = x.dtype
+    return _walk(step, x, sigmas, return_trajectory)
+
+
+def consistency_sample(
+    network: Denoise,
+    x: jax.Array,
+    noise: Noise,
+    sigmas: np.ndarray,
+    *,
+    sigma_data: float = 0.5,
+    clip_sample: bool = True,
+    return_trajectory: bool = False,
+) -> Any:
+    """Draw by steps of a consistency model.
+
+    Args:
+      network: (scaled x [B, ...], c_noise []) -> output [B, ...].
+      x: [B, ...], noise of the deviation sigmas[0].
+      noise: draws a step's noise.
+      sigmas: [N + 1], falling to sigma_min, where the last step adds no noise.
+      sigma_data: deviation of the examples.
+      clip_sample: clip the predicted clean example to [-1, 1].
+      return_trajectory: return x after every step too.
+
+    Returns:
+      As `edm_sample`.
+    """
+    d, sigma_min, dtype = sigma_data**2, float(sigmas[-1]), x.dtype
+
+    def step(x, k, sigma, sigma_next):
+        root = jnp.sqrt(sigma**2 + d)
+        output = to_acc_dtype(network((x / root).astype(dtype), 250 * jnp.log(sigma)))
+        # The boundary condition: x itself at sigma_min.
+        x0 = d / ((sigma - sigma_min) ** 2 + d) * x + (sigma - sigma_min) * sigma_data / root * output
+        x0 = jnp.clip(x0, -1, 1) if clip_sample else x0
+        return x0 + jnp.sqrt(jnp.maximum(sigma_next**2 - sigma_min**2, 0)) * noise(k)
+
+    return _walk(step, x, sigmas, return_trajectory)
