@@ -19,6 +19,8 @@ from dlcore.self_supervised.fill_in import Filler as Filler
 from dlcore.self_supervised.fill_in import Present as Present
 from dlcore.self_supervised.fill_in import fill_in_learner as fill_in_learner
 from dlcore.self_supervised.fill_in import random_square as random_square
+from dlcore.self_supervised.ijepa import BlockPredictor as BlockPredictor
+from dlcore.self_supervised.ijepa import target_block_losses as target_block_losses
 from dlcore.self_supervised.inpainting import hole as hole
 from dlcore.self_supervised.jigsaw import order_count as order_count
 from dlcore.self_supervised.mae import mean_patch_loss as mean_patch_loss
@@ -36,6 +38,16 @@ from dlcore.self_supervised.networks import pool_features as pool_features
 from dlcore.self_supervised.networks import predict_features as predict_features
 from dlcore.self_supervised.networks import unit as unit
 from dlcore.self_supervised.outpainting import crop_alone as crop_alone
+from dlcore.self_supervised.patch_masks import block_shapes as block_shapes
+from dlcore.self_supervised.patch_masks import context_and_targets as context_and_targets
+from dlcore.self_supervised.patch_masks import mask_count as mask_count
+from dlcore.self_supervised.patch_masks import random_block as random_block
+from dlcore.self_supervised.patch_masks import random_mask as random_mask
+from dlcore.self_supervised.patch_predictors import PatchViT as PatchViT
+from dlcore.self_supervised.patch_predictors import TeacherState as TeacherState
+from dlcore.self_supervised.patch_predictors import masked_patch_mean as masked_patch_mean
+from dlcore.self_supervised.patch_predictors import normalize_features as normalize_features
+from dlcore.self_supervised.patch_predictors import patch_learner as patch_learner
 from dlcore.self_supervised.pieces import check_grid as check_grid
 from dlcore.self_supervised.pieces import cut_pieces as cut_pieces
 from dlcore.self_supervised.pieces import distant_orders as distant_orders

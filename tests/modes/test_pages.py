@@ -62,6 +62,7 @@ WITH_LOSS = {
     "self_supervised.dino",
     "self_supervised.exemplar",
     "self_supervised.frame_order",
+    "self_supervised.ijepa",
     "self_supervised.inpainting",
     "self_supervised.jigsaw",
     "self_supervised.mae",
