@@ -5,6 +5,7 @@ from dlcore.self_supervised.colorization import remove_colors as remove_colors
 from dlcore.self_supervised.colorization import to_grayscale as to_grayscale
 from dlcore.self_supervised.cross_channel import hidden_channel as hidden_channel
 from dlcore.self_supervised.cross_channel import remove_channel as remove_channel
+from dlcore.self_supervised.data2vec import mean_of_layers as mean_of_layers
 from dlcore.self_supervised.deep_cluster import DeepClusterState as DeepClusterState
 from dlcore.self_supervised.deep_cluster import Reclustering as Reclustering
 from dlcore.self_supervised.deep_cluster import cluster as cluster
@@ -54,6 +55,7 @@ from dlcore.self_supervised.pieces import distant_orders as distant_orders
 from dlcore.self_supervised.pretext import PieceClassifier as PieceClassifier
 from dlcore.self_supervised.pretext import Task as Task
 from dlcore.self_supervised.pretext import pretext_learner as pretext_learner
+from dlcore.self_supervised.simmim import visible_mean as visible_mean
 from dlcore.self_supervised.super_resolution_pretext import shrink_and_enlarge as shrink_and_enlarge
 from dlcore.self_supervised.synthetic_properties import PropertyNet as PropertyNet
 from dlcore.self_supervised.unrotation import rotate_image as rotate_image

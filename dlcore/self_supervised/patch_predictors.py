@@ -180,7 +180,7 @@ def patch_learner(
     if teacher_momentum is not None:
         check_range("teacher_momentum", float(teacher_momentum(jnp.zeros((), jnp.int32))), Range(0, 1))
 
-    def objective(params: Any, state: State, images: jax.Array, keys: jax.Array, mask: jax.Array):
+    def objective(params: Any, state: TeacherState, images: jax.Array, keys: jax.Array, mask: jax.Array):
         values = losses(params, state.teacher_params, images, keys)
         metrics: Metrics = {name: Sum.of(value, mask) for name, value in values.items()}
         return masked_mean(values["loss"], mask), metrics
