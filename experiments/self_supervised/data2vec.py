@@ -1,6 +1,6 @@
 """data2vec: learn features by predicting the mean of an EMA teacher's last layers at masked patches.
 
-python -m experiments.self_supervised.data2vec          (no number yet: the default has not run on a quiet machine)
+python -m experiments.self_supervised.data2vec                  (one seed: k-NN 67.2 %, untrained 72.6 %: too short)
 python -m experiments.self_supervised.data2vec --dataset=cifar10 --data_dir=D --encoder.patch_size=4 --steps=20000 \\
     --batch_size=256                                                                                       (not run)
 
