@@ -8,6 +8,7 @@ from dlcore.self_supervised.colorization import remove_colors as remove_colors
 from dlcore.self_supervised.colorization import to_grayscale as to_grayscale
 from dlcore.self_supervised.cross_channel import hidden_channel as hidden_channel
 from dlcore.self_supervised.cross_channel import remove_channel as remove_channel
+from dlcore.self_supervised.data2vec import mean_of_layers as mean_of_layers
 from dlcore.self_supervised.deep_cluster import DeepClusterState as DeepClusterState
 from dlcore.self_supervised.deep_cluster import Reclustering as Reclustering
 from dlcore.self_supervised.deep_cluster import cluster as cluster
@@ -22,6 +23,8 @@ from dlcore.self_supervised.fill_in import Filler as Filler
 from dlcore.self_supervised.fill_in import Present as Present
 from dlcore.self_supervised.fill_in import fill_in_learner as fill_in_learner
 from dlcore.self_supervised.fill_in import random_square as random_square
+from dlcore.self_supervised.ijepa import BlockPredictor as BlockPredictor
+from dlcore.self_supervised.ijepa import target_block_losses as target_block_losses
 from dlcore.self_supervised.inpainting import hole as hole
 from dlcore.self_supervised.jigsaw import order_count as order_count
 from dlcore.self_supervised.mae import mean_patch_loss as mean_patch_loss
@@ -43,6 +46,16 @@ from dlcore.self_supervised.networks import unit as unit
 from dlcore.self_supervised.nnclr import NNCLRState as NNCLRState
 from dlcore.self_supervised.nnclr import nearest_neighbors as nearest_neighbors
 from dlcore.self_supervised.outpainting import crop_alone as crop_alone
+from dlcore.self_supervised.patch_masks import block_shapes as block_shapes
+from dlcore.self_supervised.patch_masks import context_and_targets as context_and_targets
+from dlcore.self_supervised.patch_masks import mask_count as mask_count
+from dlcore.self_supervised.patch_masks import random_block as random_block
+from dlcore.self_supervised.patch_masks import random_mask as random_mask
+from dlcore.self_supervised.patch_predictors import PatchViT as PatchViT
+from dlcore.self_supervised.patch_predictors import TeacherState as TeacherState
+from dlcore.self_supervised.patch_predictors import masked_patch_mean as masked_patch_mean
+from dlcore.self_supervised.patch_predictors import normalize_features as normalize_features
+from dlcore.self_supervised.patch_predictors import patch_learner as patch_learner
 from dlcore.self_supervised.pieces import check_grid as check_grid
 from dlcore.self_supervised.pieces import cut_pieces as cut_pieces
 from dlcore.self_supervised.pieces import distant_orders as distant_orders
@@ -60,6 +73,7 @@ from dlcore.self_supervised.siamese import siamese_learner as siamese_learner
 from dlcore.self_supervised.siamese import siamese_predict as siamese_predict
 from dlcore.self_supervised.simsiam import simsiam_losses as simsiam_losses
 from dlcore.self_supervised.supcon import supcon_losses as supcon_losses
+from dlcore.self_supervised.simmim import visible_mean as visible_mean
 from dlcore.self_supervised.super_resolution_pretext import shrink_and_enlarge as shrink_and_enlarge
 from dlcore.self_supervised.synthetic_properties import PropertyNet as PropertyNet
 from dlcore.self_supervised.unrotation import rotate_image as rotate_image

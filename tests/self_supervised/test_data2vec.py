@@ -1,0 +1,72 @@
+"""data2vec: an update by hand, the targets by hand, and bad input."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dlcore.self_supervised import data2vec
+from dlcore.self_supervised.patch_masks import random_mask
+from tests import patch_toys as toys
+
+
+def learner(**kwargs):
+    settings = {"teacher_momentum": lambda step: 0.3 * step, "top_layers": 2, "mask_ratio": 0.5, **kwargs}
+    return data2vec.learner(model=toys.ToyEncoder(), optimizer=optax.sgd(toys.RATE), **settings)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("SS-37")
+def test_one_update_by_hand():
+    """Step 3 has m = 0.9. The teacher differs from the encoder, so that a gradient through it would show."""
+    params = {"encoder": toys.weights(1, *toys.ENCODER), "head": toys.weights(2, ("kernel", (3, 3)), ("bias", 3))}
+    teacher, built = toys.weights(3, *toys.ENCODER), learner(beta=1.0)
+    state = toys.state_of(built, params, teacher)
+    draw = jax.vmap(lambda key: random_mask(key, (4, 4), 0.5, 2))
+    masked = jax.device_get(jax.jit(draw)(toys.step_keys(state)))
+    images = toys.ROWS["image"].astype(np.float64)
+    first = toys.encode(teacher, images)
+    target = (toys.standardize(first) + toys.standardize(first**2)) / 2
+
+    def loss(params):
+        prediction = toys.encode(params["encoder"], images, masked) @ params["head"]["kernel"] + params["head"]["bias"]
+        errors = toys.smooth_l1(prediction - target)
+        return np.mean([errors[i][masked[i]].mean() for i in range(2)])
+
+    after = toys.check_update(built, state, loss)
+    for name, value in after.params["encoder"].items():
+        np.testing.assert_allclose(after.teacher_params[name], 0.9 * teacher[name] + 0.1 * value, atol=1e-6)
+
+
+@pytest.mark.covers("SS-37")
+def test_targets_by_hand():
+    layers = [jnp.array([[9.0, 1.0]]), jnp.array([[1.0, 3.0]]), jnp.array([[5.0, -5.0]]), jnp.array([[0.0, 0.01]])]
+    # Normalized, a token of two features is (-1, 1) or (1, -1), whatever its scale: the last three have the mean
+    # ((-1 + 1 - 1) / 3, (1 - 1 + 1) / 3). 0.01 has the deviation 0.005: 0.005 / sqrt(0.005^2 + 1e-6) = 0.9806.
+    np.testing.assert_allclose(data2vec.mean_of_layers(layers, 3), [[-0.32686, 0.32686]], atol=1e-4)
+    np.testing.assert_allclose(data2vec.mean_of_layers(layers[:3], 1), [[1, -1]], atol=1e-4)
+    with pytest.raises(ValueError, match=r"top_layers=5: of 4 blocks; allowed: 1 to 4"):
+        data2vec.mean_of_layers(layers, 5)
+
+
+@pytest.mark.weekly
+@pytest.mark.covers("SS-37")
+@pytest.mark.parametrize("spmd", ["jit", "pmap"])
+def test_eight_devices_equal_one(spmd):
+    one = toys.params_after_two_steps(learner(), 1)
+    chex.assert_trees_all_close(one, toys.params_after_two_steps(learner(), 8, spmd), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"teacher_momentum": lambda step: -0.5}, r"teacher_momentum=-0\.5: .*allowed: "),
+        ({"mask_ratio": -0.1}, r"mask_ratio=-0\.1: .*allowed: "),
+        ({"top_layers": 0}, r"top_layers=0: .*allowed: "),
+    ],
+)
+def test_arguments_out_of_range(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        learner(**kwargs)

@@ -1,0 +1,144 @@
+"""I-JEPA: an update by hand, masks disjoint and in range, what encoder and predictor may see, and bad input."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from dlcore.self_supervised import ijepa
+from dlcore.self_supervised.patch_masks import block_shapes, context_and_targets
+from dlcore.self_supervised.patch_predictors import PatchViT
+from tests import patch_toys as toys
+
+
+class ToyPredictor(nn.Module):
+    """The mean of the context's tokens by a matrix, plus a vector for each patch."""
+
+    @nn.compact
+    def __call__(self, tokens, context, targets, grid):
+        a = self.param("a", nn.initializers.normal(1.0), (3, 3))
+        places = self.param("places", nn.initializers.normal(1.0), (16, 3))
+        mean = (tokens * context[..., None]).sum(1) / context.sum(1, keepdims=True)
+        return jnp.broadcast_to((mean @ a)[:, None, None] + places, (*targets.shape, 3))
+
+
+BLOCKS = {"target_blocks": 2, "target_scale": (0.1, 0.25), "context_scale": (1.0, 1.0)}
+
+
+def learner(**kwargs):
+    settings = {"teacher_momentum": lambda step: 0.3 * step, **BLOCKS, **kwargs}
+    return ijepa.learner(model=toys.ToyEncoder(), predictor=ToyPredictor(), optimizer=optax.sgd(toys.RATE), **settings)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("SS-38")
+def test_one_update_by_hand():
+    """Step 3 has m = 0.9. The teacher differs from the encoder, so that a gradient through it would show."""
+    params = {
+        "encoder": toys.weights(1, *toys.ENCODER),
+        "predictor": toys.weights(2, ("a", (3, 3)), ("places", (16, 3))),
+    }
+    teacher, built = toys.weights(3, *toys.ENCODER), learner()
+    state = toys.state_of(built, params, teacher)
+    draw = jax.vmap(lambda key: context_and_targets(key, (4, 4), 2, (0.1, 0.25), (0.75, 1.5), (1.0, 1.0)))
+    context, targets = jax.device_get(jax.jit(draw)(toys.step_keys(state)))
+    images = toys.ROWS["image"].astype(np.float64)
+    target = toys.standardize(toys.encode(teacher, images))
+
+    def loss(params):
+        tokens, total = toys.encode(params["encoder"], images), 0
+        for i in range(2):
+            prediction = tokens[i][context[i]].mean(0) @ params["predictor"]["a"] + params["predictor"]["places"]
+            for block in targets[i]:
+                total += toys.smooth_l1(prediction[block] - target[i][block]).mean()
+        return total / 4
+
+    after = toys.check_update(built, state, loss)
+    for name, value in after.params["encoder"].items():
+        np.testing.assert_allclose(after.teacher_params[name], 0.9 * teacher[name] + 0.1 * value, atol=1e-6)
+
+
+@pytest.mark.covers("SS-38")
+def test_masks_are_disjoint_and_blocks_in_range():
+    """Of 8x8 patches 15-20 % are 9.6 to 12.8, with aspect 0.75-1.5: 3x4 and 4x3. A square of 85 % or more is 8x8."""
+    assert block_shapes((8, 8), (0.15, 0.2), (0.75, 1.5)).tolist() == [[3, 4], [4, 3]]
+    assert block_shapes((8, 8), (0.75, 1.0)).tolist() == [[7, 7], [8, 8]]
+    draw = jax.vmap(lambda key: context_and_targets(key, (8, 8), context_scale=(0.76, 1.0)))
+    context, targets = jax.device_get(jax.jit(draw)(jax.random.split(jax.random.key(0), 200)))
+    chex.assert_shape(targets, (200, 4, 64))
+    assert not (context[:, None] & targets).any()
+    assert (targets.sum(-1) == 12).all()
+    assert context.any(1).all()
+    heights, widths = (targets.reshape(-1, 8, 8).any(axis).sum(-1) for axis in (2, 1))
+    assert {*zip(heights.tolist(), widths.tolist(), strict=True)} == {(3, 4), (4, 3)}, "solid blocks"
+    assert targets.any((0, 1)).all(), "every patch is a target at some time"
+    assert len(np.unique(context, axis=0)) > 100
+
+
+@pytest.mark.covers("SS-38")
+def test_the_loss_is_that_of_target_patches_alone():
+    targets = jnp.zeros((1, 2, 4), bool).at[0, 0, :2].set(True).at[0, 1, 2].set(True)
+    prediction = jnp.full((1, 2, 4, 3), 9.0).at[0, 0, :2].set(jnp.array([[0.0], [3.0]])).at[0, 1, 2].set(0.5)
+    # Errors of 0 and 3 in the first block: 0 and 2.5, mean 1.25; of 0.5 in the second: 0.125. Their mean is 0.6875.
+    losses = ijepa.target_block_losses(prediction, jnp.zeros((1, 4, 3)), targets)
+    np.testing.assert_allclose(losses, [0.6875])
+
+
+@pytest.mark.slow
+@pytest.mark.covers("SS-38")
+def test_hidden_patches_reach_neither_the_context_nor_other_blocks():
+    encoder = PatchViT(patch_size=1, depth=1, width=8, num_heads=2, mlp_features=8)
+    predictor = ijepa.BlockPredictor(depth=1, width=4, num_heads=1, mlp_features=4)
+    context = jnp.arange(16)[None] < 8
+    targets = jnp.stack([jnp.arange(16) // 4 == block for block in (2, 3)])[None]
+    image = jnp.asarray(toys.ROWS["image"][:1])
+    params = jax.jit(encoder.init)(jax.random.key(0), image)
+    tokens = encoder.apply(params, image)["tokens"]
+    more = predictor.init(jax.random.key(1), tokens, context, targets, (4, 4))
+
+    @jax.jit
+    def run(image, targets):
+        tokens = encoder.apply(params, image, visible=context)["tokens"]
+        return tokens, predictor.apply(more, tokens, context, targets, (4, 4))
+
+    tokens, prediction = run(image, targets)
+    changed, same = run(image.at[:, 2:].set(7.0), targets)
+    np.testing.assert_allclose(changed[:, :8], tokens[:, :8], atol=1e-6)
+    np.testing.assert_allclose(same[targets], prediction[targets], atol=1e-6)
+    _, alone = run(image, targets.at[0, 1].set(targets[0, 0]))
+    np.testing.assert_allclose(alone[0, 0, 8:12], prediction[0, 0, 8:12], atol=1e-6)
+    seen, _ = run(image.at[:, 0].set(7.0), targets)
+    assert np.abs(seen[:, 4:8] - tokens[:, 4:8]).max() > 1e-4
+
+
+@pytest.mark.weekly
+@pytest.mark.covers("SS-38")
+@pytest.mark.parametrize("spmd", ["jit", "pmap"])
+def test_eight_devices_equal_one(spmd):
+    one = toys.params_after_two_steps(learner(), 1)
+    chex.assert_trees_all_close(one, toys.params_after_two_steps(learner(), 8, spmd), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"target_blocks": 0}, r"target_blocks=0: "),
+        ({"teacher_momentum": lambda step: 1.5}, r"teacher_momentum=1\.5: .*allowed: "),
+    ],
+)
+def test_arguments_out_of_range(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        learner(**kwargs)
+
+
+def test_masks_that_cover_all_or_nothing():
+    key = jax.random.key(0)
+    with pytest.raises(ValueError, match=r"target_scale=\(0\.2, 0\.15\): no range of shares; allowed: two of 0 to 1"):
+        context_and_targets(key, (8, 8), target_scale=(0.2, 0.15))
+    with pytest.raises(ValueError, match=r"context_scale=\(0\.0, 0\.0\): no block.*allowed: "):
+        context_and_targets(key, (8, 8), context_scale=(0.0, 0.0))
+    with pytest.raises(ValueError, match=r"4 target blocks of up to 16 patches can cover a context of 64; allowed: "):
+        context_and_targets(key, (8, 8), target_scale=(0.25, 0.25))

@@ -1,0 +1,75 @@
+"""SimMIM: an update by hand, cells masked as a whole, the loss of masked patches alone, and bad input."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dlcore.self_supervised import simmim
+from dlcore.self_supervised.patch_masks import random_mask
+from dlcore.self_supervised.patch_predictors import masked_patch_mean
+from tests import patch_toys as toys
+
+
+def learner(**kwargs):
+    return simmim.learner(model=toys.ToyEncoder(), optimizer=optax.sgd(toys.RATE), **kwargs)
+
+
+@pytest.mark.slow
+def test_one_update_by_hand():
+    """Of 4x4 patches of one pixel, 2 of the 4 cells are masked."""
+    params = {"encoder": toys.weights(1, *toys.ENCODER), "head": toys.weights(2, ("kernel", (3, 1)), ("bias", 1))}
+    built = learner(mask_ratio=0.5)
+    state = toys.state_of(built, params)
+    draw = jax.vmap(lambda key: random_mask(key, (4, 4), 0.5, 2))
+    masked = jax.device_get(jax.jit(draw)(toys.step_keys(state)))
+    images = toys.ROWS["image"].astype(np.float64)
+
+    def loss(params):
+        prediction = toys.encode(params["encoder"], images, masked) @ params["head"]["kernel"] + params["head"]["bias"]
+        errors = np.abs(prediction[..., 0] - images.reshape(3, 16))
+        return np.mean([errors[i][masked[i]].mean() for i in range(2)])
+
+    after = toys.check_update(built, state, loss)
+    assert after.teacher_params is None
+
+
+def test_cells_are_masked_as_a_whole_and_evenly():
+    draw = jax.vmap(lambda key: random_mask(key, (4, 6), 0.5, 2))
+    masks = jax.device_get(jax.jit(draw)(jax.random.split(jax.random.key(0), 300))).reshape(300, 2, 2, 3, 2)
+    np.testing.assert_array_equal(masks.max((2, 4)), masks.min((2, 4)))
+    cells = masks[:, :, 0, :, 0].reshape(300, 6)
+    assert (cells.sum(1) == 3).all(), "half of 6 cells"
+    # A cell is masked with probability 1/2; the deviation of the mean of 300 is 0.03.
+    np.testing.assert_allclose(cells.mean(0), 0.5, atol=0.12)
+
+
+def test_the_loss_is_that_of_masked_patches_alone():
+    masked = jnp.array([[True, False, True, False], [False] * 4])
+    losses = jnp.array([[1.0, jnp.nan, 3.0, 99.0], [7.0] * 4])
+    # (1 + 3) / 2, and no masked patch; the gradient is 1/2 where a patch is masked and else 0.
+    np.testing.assert_allclose(masked_patch_mean(losses, masked), [2, 0])
+    gradient = jax.grad(lambda x: masked_patch_mean(x, masked).sum())(jnp.ones((2, 4)))
+    np.testing.assert_allclose(gradient, [[0.5, 0, 0.5, 0], [0] * 4])
+    # The visible patches 2 and 4 have the mean 3.
+    patches = jnp.array([[9.0, 2.0, 9.0, 4.0]])[..., None]
+    np.testing.assert_allclose(simmim.visible_mean(patches, masked[:1]), [[[3.0]]])
+
+
+@pytest.mark.weekly
+@pytest.mark.parametrize("spmd", ["jit", "pmap"])
+def test_eight_devices_equal_one(spmd):
+    one = toys.params_after_two_steps(learner(), 1)
+    chex.assert_trees_all_close(one, toys.params_after_two_steps(learner(), 8, spmd), atol=1e-6)
+
+
+def test_masks_that_cover_all_or_nothing():
+    with pytest.raises(ValueError, match=r"mask_ratio=1\.5: .*allowed: "):
+        learner(mask_ratio=1.5)
+    for ratio, count in ((0.0, 0), (1.0, 16), (0.03, 0)):
+        with pytest.raises(ValueError, match=rf"mask_ratio={ratio}: masks {count} of 16 patches; allowed: 1 to 15"):
+            random_mask(jax.random.key(0), (4, 4), ratio)
+    with pytest.raises(ValueError, match=r"cell=3: does not divide 4x4 patches; allowed: a divisor of both"):
+        random_mask(jax.random.key(0), (4, 4), 0.5, 3)
