@@ -71,9 +71,9 @@ from dlcore.self_supervised.siamese import encode_each as encode_each
 from dlcore.self_supervised.siamese import momentum_learner as momentum_learner
 from dlcore.self_supervised.siamese import siamese_learner as siamese_learner
 from dlcore.self_supervised.siamese import siamese_predict as siamese_predict
+from dlcore.self_supervised.simmim import visible_mean as visible_mean
 from dlcore.self_supervised.simsiam import simsiam_losses as simsiam_losses
 from dlcore.self_supervised.supcon import supcon_losses as supcon_losses
-from dlcore.self_supervised.simmim import visible_mean as visible_mean
 from dlcore.self_supervised.super_resolution_pretext import shrink_and_enlarge as shrink_and_enlarge
 from dlcore.self_supervised.synthetic_properties import PropertyNet as PropertyNet
 from dlcore.self_supervised.unrotation import rotate_image as rotate_image
