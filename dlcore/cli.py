@@ -23,6 +23,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dlcore.run.endings import orderly_ending
 
@@ -273,7 +274,7 @@ def _convert_to_dlcore(options: argparse.Namespace) -> None:
     known = _normalization(options)
     weights = read_state_dict(options.file, use_ema=not options.no_ema)
     classes = count_classes(options.model, weights)
-    fields = {} if classes is None else {"num_classes": classes}
+    fields: dict[str, Any] = {} if classes is None else {"num_classes": classes}
     head, has_head = (set(), True) if fields else head_paths(options.model, weights)
     headless = {"headless": True} if head and not has_head else {}
     variables = load_torch(options.model, weights, replace_head=bool(headless), **fields)

@@ -101,7 +101,7 @@ def sweep(module: str, words: Sequence[str]) -> int:
     flags = resolve(experiment, argv)
     if unknown := [name for name in space if name not in flags]:
         raise FlagError(f"{experiment.name} has no setting {', '.join(unknown)}; --help of the experiment lists all")
-    metric = own.metric or experiment.monitor
+    metric = own.metric or experiment.task.monitor
     if metric is None:
         raise FlagError(f"{experiment.name} names no validation metric: give --metric")
     mode = monitor_mode_of(metric, experiment, own.better)
@@ -182,7 +182,7 @@ def _finish(module, experiment, own, space, argv, metric, folder: Path, rows: Se
     trials = [_trial(folder / f"trial{number}", values) for number, values in enumerate(rows)]
     lost = [number for number in range(len(rows)) if not (folder / f"trial{number}" / SCORE).exists()]
     sentences = [f"Trials {', '.join(map(str, lost))} failed; the same command tries them again."] if lost else []
-    best = trials[ranked(trials, experiment.monitor_mode)[0]]
+    best = trials[ranked(trials, experiment.task.monitor_mode)[0]]
     if best.score != best.score:
         raise ValueError(f"no trial of {len(trials)} has a finite {metric}; logs: {folder / 'jobs'}")
     sentences += [f"{edge}." for edge in edges(space, best.values)]
@@ -196,10 +196,10 @@ def _finish(module, experiment, own, space, argv, metric, folder: Path, rows: Se
         **{k: str(v) for k, v in space.items()},
     }
     html = search_report(
-        trials, space, metric, experiment.monitor_mode, f"sweep of {experiment.name}", sentences, cards, details
+        trials, space, metric, experiment.task.monitor_mode, f"sweep of {experiment.name}", sentences, cards, details
     )
     (folder / "report.html").write_text(html)
-    print(text_table(trials, metric, experiment.monitor_mode))
+    print(text_table(trials, metric, experiment.task.monitor_mode))
     for sentence in sentences:
         say(sentence)
     say(f"report: {folder / 'report.html'}")
