@@ -79,7 +79,8 @@ def test_every_loss_of_scores_or_embeddings_is_here():
         *("least_squares_discriminator_loss", "least_squares_generator_loss"),
         *("hinge_embedding_loss", "margin_ranking_loss", "sequence_loss", "full_loss", "multi_task_loss"),
         *("chamfer_loss", "chamfer_normal_loss", "edge_length_loss", "laplacian_loss"),
-        *("normal_consistency_loss", "scale_invariant_depth_loss", "surface_normal_loss"),
+        *("normal_consistency_loss", "scale_invariant_depth_loss", "scale_and_shift_invariant_loss"),
+        "surface_normal_loss",
     }
     named = {name for name in losses.__all__ if name.endswith("_loss")}
     assert named - elsewhere == set(LOGITS)
