@@ -14,14 +14,13 @@ import dataclasses
 import math
 from typing import Any
 
-from dlcore.experiment import Experiment, Flags, Setup, Splits
+from dlcore.experiment import Flags, Setup, Splits
 from dlcore.experiment.setting import Setting
 from dlcore.kits.sequence import token_files
 from dlcore.main import main
 from dlcore.models.gpt2 import GPT2
 from dlcore.modes.report_context import ReportContext
 from dlcore.report.curves import curves
-from dlcore.sequence import language_model
 from dlcore.tasks.texts import TextWindows
 from experiments.sequence import language_model as page
 
@@ -105,13 +104,11 @@ class TokenWindows(TextWindows):
         return [curves(context.history)]
 
 
-experiment = Experiment(
-    __file__,
-    __doc__,
-    language_model.learner,
+experiment = dataclasses.replace(
+    page.experiment,
+    file=__file__,
+    doc=__doc__,
     task=TokenWindows(network=network),
-    optimizer=page.experiment.optimizer,
-    modules={"model": GPT2},
     settings=token_files.SETTINGS,
     defaults={
         "model.num_layers": 12,
