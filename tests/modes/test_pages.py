@@ -55,6 +55,7 @@ WITH_LOSS = {
     "segmentation.lraspp",
     "segmentation.panoptic",
     "segmentation.pspnet",
+    "segmentation.segformer",
     "segmentation.unet",
     "rl.behavior_cloning",
     "self_supervised.audio_visual",
