@@ -23,7 +23,11 @@ from dlcore.metrics.point_sets import nearest_squared_distances
 from dlcore.metrics.regression import RootMeanSquare
 from dlcore.metrics.segmentation import BoundaryIoU
 from dlcore.ops.point_sets import nearest_neighbors, normalize_points
+from dlcore.self_supervised.barlow_twins import cross_correlation
 from dlcore.self_supervised.dino import updated_center
+from dlcore.self_supervised.siamese import center_batch, contrast_batch
+from dlcore.self_supervised.supcon import supcon_losses
+from dlcore.self_supervised.vicreg import vicreg_terms
 from dlcore.self_supervised.views import alignment
 
 KEEP = jnp.array([1, 0, 1, 1, 0])
@@ -45,6 +49,14 @@ def batch_norm(x):
     variables["batch_stats"] = {"mean": jnp.zeros(2), "var": jnp.ones(2)}
     y, new = layer.apply(variables, x, mask=KEEP, mutable=["batch_stats"])
     return visible(y) ** 2, new
+
+
+def deformable_attention(value):
+    """Three queries look at a map of 2 x 3, of which the second column is padding."""
+    layer, mask = nn.DeformableAttention(2, 2), jnp.array([[1, 0, 1, 1, 0, 1]]) > 0
+    query, reference = jnp.ones((1, 3, 4)), jnp.full((1, 3, 1, 2), 0.5)
+    variables = layer.init(jax.random.key(0), query, reference, jnp.zeros((1, 6, 4)), ((2, 3),))
+    return layer.apply(variables, query, reference, value, ((2, 3),), mask)
 
 
 def mixing(mix):
@@ -151,6 +163,17 @@ CASES = {
         MAP,
         MAP,
     ),
+    "scale_and_shift_invariant_loss": (
+        lambda p, g: losses.scale_and_shift_invariant_loss(p, g, PIXELS),
+        MAP,
+        MAP,
+    ),
+    "center_batch": (lambda z: center_batch(z, KEEP), VECTORS),
+    "contrast_batch": (lambda q, k: visible(contrast_batch(q, k, 0.5, KEEP)[0]), VECTORS, VECTORS),
+    "cross_correlation": (lambda a, b: cross_correlation(a, b, KEEP), VECTORS, VECTORS),
+    "vicreg_terms": (lambda a, b: vicreg_terms(a, b, KEEP), VECTORS, VECTORS),
+    "supcon_losses": (lambda a, b: supcon_losses(a, b, LABELS, 0.5, KEEP)[np.tile(~ROWS, 2)], VECTORS, VECTORS),
+    "DeformableAttention.__call__": (deformable_attention, ((1, 6, 4), np.array([[0, 1, 0, 0, 1, 0]]) > 0)),
     "point_f1": (lambda p, q: metrics.point_f1(p, q, 1.0, KEEP, KEEP), POINTS, POINTS),
     "nms": (
         lambda low, s: ops.nms(jnp.concatenate([low, low + 1], -1), s, 0.2, valid=KEEP > 0) * 1.0,
@@ -183,6 +206,7 @@ OTHERS = {
     "TransformerDecoderBlock.__call__",
     "TransformerEncoderBlock.__call__",
     "deform_conv",
+    "DeformableEncoderLayer.__call__",
     "causal_kernel_mask",
     "GraphConv.__call__",
 }

@@ -103,10 +103,11 @@ class DeformableAttention(nn.Module):
 
         zeros = nn.initializers.zeros
         star = star_offsets(heads, counts).reshape(-1)
+        if mask is not None:  # padding, which may be NaN, reaches neither the values nor the gradient of their weights
+            value = jnp.where(mask[..., None], value, 0)
         if self.projections:
             value = dense(features, "value_proj")(value)
-        if mask is not None:
-            value = jnp.where(mask[..., None], value, 0)
+            value = value if mask is None else jnp.where(mask[..., None], value, 0)
         value = value.reshape(*value.shape[:2], heads, -1)  # [B, N, H, D / H]
         offsets = dense(heads * total * 2, "sampling_offsets", zeros, lambda *_: jnp.asarray(star))(query)
         weights = dense(heads * total, "attention_weights", zeros)(query)
