@@ -8,12 +8,16 @@ from dlcore.experiment import Experiment
 
 
 def with_task(experiment: Experiment, **changes: Any) -> Experiment:
-    """A copy whose task has other methods or attributes, such as data=lambda flags: ... or monitor=None."""
+    """A copy whose task has other methods, functions without `self`, or attributes, such as monitor=None.
+
+    `build` is a function of the setup alone.
+    """
+    kind = type(experiment.task)
+    assert all(hasattr(kind, name) for name in changes)
+    if "build" in changes:
+        build = changes["build"]
+        changes["build"] = lambda technique, optimizer, setup, arguments: build(setup)
+    members = {name: staticmethod(value) if callable(value) else value for name, value in changes.items()}
     task = copy.copy(experiment.task)
-    if "build" in changes:  # a function of the setup alone
-        build = changes.pop("build")
-        object.__setattr__(task, "build", lambda technique, optimizer, setup, arguments: build(setup))
-    for name, value in changes.items():
-        assert hasattr(task, name)
-        object.__setattr__(task, name, value)
+    object.__setattr__(task, "__class__", type(kind.__name__, (kind,), members))
     return dataclasses.replace(experiment, task=task)

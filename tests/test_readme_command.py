@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from dlcore.experiment import Experiment
 from dlcore.experiment.catalog import find_experiment
 from dlcore.extras import EXTRAS
 
@@ -73,7 +74,8 @@ def needed_extras(command: str) -> set[str]:
         return {"test" if module == "pytest" else "docs"}
     if not module.startswith("experiments."):
         return set()
-    return {EXTRAS[package] for package in getattr(find_experiment(module), "packages", ())}
+    page = find_experiment(module)
+    return {EXTRAS[package] for package in (page.merged.packages if isinstance(page, Experiment) else ())}
 
 
 def commands_without_packages(text: str) -> list[str]:

@@ -42,7 +42,7 @@ from dlcore.data.streaming import streamed_images
 from dlcore.evaluators.fine_tuning import Encoder, Recipe, Tuning, module_encoder
 from dlcore.evaluators.knn import knn_predict
 from dlcore.evaluators.linear_probe import probe_predict
-from dlcore.experiment import Headline, Splits, Study, StudyResult
+from dlcore.experiment import Experiment, Headline, Splits, Study, StudyResult
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.origin import Origin, read_origin
 from dlcore.kits.training import earlier_run, pretrained_network
@@ -98,7 +98,7 @@ def origin(source: str | Path) -> Origin:
             raise ValueError(f"{found.name}: {found.model}, a model of {kind}; allowed: {SERVES}")
         return found
     page = find_experiment(found.page)
-    if (getattr(page, "model", None) or getattr(page, "encoder", None)) is None:
+    if not isinstance(page, Experiment) or (page.merged.model or page.task.encoder) is None:
         raise ValueError(f"{found.name}: a run of {found.page}, without an encoder of images; allowed: {SERVES}")
     return found
 

@@ -111,6 +111,12 @@ LOSSES = {
         normal(4, 3),
     ),
     "scale_invariant_depth_loss": (losses.scale_invariant_depth_loss, normal(4, 5), jnp.exp(normal(4, 5))),
+    "scale_and_shift_invariant_loss": (
+        losses.scale_and_shift_invariant_loss,
+        normal(4, 5),
+        jnp.exp(normal(4, 5)),
+        bits(4, 5),
+    ),
     "scale_invariant_depth_loss masked": (
         losses.scale_invariant_depth_loss,
         normal(4, 5),

@@ -9,6 +9,7 @@ from flax import linen as nn
 from flax import struct
 
 from experiments.studies import fast_style as study
+from tests.overriding import with_task
 
 
 def rendering(one_pass, optimized, seconds):
@@ -79,7 +80,7 @@ def test_each_arm_is_what_its_name_says(monkeypatch):
     monkeypatch.setattr(study.style_transfer, "learner", lambda **kwargs: optimizer)
     monkeypatch.setattr(study, "StyleNet", Brighter)
     monkeypatch.setattr(study.page, "style_images", lambda flags: [np.zeros((4, 4, 3), np.uint8)])
-    monkeypatch.setattr(study.page, "data", lambda flags: photographs)
+    monkeypatch.setattr(study.page, "experiment", with_task(study.page.experiment, data=lambda flags: photographs))
     monkeypatch.setattr(study, "median_seconds", lambda function, *arguments: 1e-9)
     (found,) = study.compare("run", 1, 3)
     want = {study.PHOTOGRAPH: 0.2, study.PASS: 0.45, study.OPTIMIZED: 0.5}

@@ -54,7 +54,8 @@ def test_each_pretext_is_trained_by_its_own_page_and_measured_under_its_own_name
 
     class Page:
         def __init__(self, pretext):
-            self.experiment, self.flags, self.pretext = self, None, pretext
+            self.experiment = self.task = self
+            self.flags, self.pretext = None, pretext
             self.spec = {"image_shape": (8, 8, 1)}
 
         def data(self, flags):
