@@ -251,7 +251,16 @@ FAMILIES = (
     Family("diffusers", ("UNet2DConditionModel",), _unet, _noise, _UNET_INPUTS, "generative", _load_unet),
     Family("diffusers", ("UNet2DModel",), _class_unet, _noise_of_class, _CLASS_INPUTS, "generative", _load_class_unet),
     Family("diffusers", ("AutoencoderKL",), _autoencoder, _halves, ("x", "z"), "generative", _load_autoencoder),
-    Family("diffusers", ("SD3Transformer2DModel",), _mmdit, _velocity, _MMDIT_INPUTS, "generative", _load_mmdit),
+    Family(
+        "diffusers",
+        ("SD3Transformer2DModel",),
+        _mmdit,
+        _velocity,
+        _MMDIT_INPUTS,
+        "generative",
+        _load_mmdit,
+        constants=("pos_embed.pos_embed",),
+    ),
     Family("diffusers", ("FluxTransformer2DModel",), _flux, _token_velocity, _FLUX_INPUTS, "generative", _load_flux),
     Family(
         "diffusers", ("PixArtTransformer2DModel",), _pixart, _noise_of_words, _PIXART_INPUTS, "generative", _load_pixart

@@ -116,7 +116,8 @@ def test_variables_are_as_promised(name):
 @pytest.mark.parametrize("name", variants(sorted(set(list_models()) & set(PUBLISHED))))
 def test_names_shapes_and_count_are_the_published_ones(name):
     entries = {key: np.broadcast_to(np.float32(0), shape) for key, shape in PUBLISHED[name]["entries"]}
-    values = torch_weights._values(name, entries, False, {}, leaves(name))  # raises for another name or shape
+    # It raises for another name or shape.
+    values = torch_weights._placed(name, entries, False, {}, leaves(name), lambda path, value: value)
     assert {path: value.shape for path, value in values.items()} == {p: leaf.shape for p, leaf in leaves(name).items()}
     parameters = sum(leaf.size for path, leaf in leaves(name).items() if path.startswith("params/"))
     zeros = sum(leaf.size for path, leaf in leaves(name).items() if path.endswith("/v_bias")) if name in ZEROS else 0

@@ -43,6 +43,7 @@ class Family(NamedTuple):
       load: (model, configuration, name -> array) -> variables; None takes `dlcore.models.load_torch`.
       call: (compiled `outputs` of inputs by name, the inputs, the processor) -> outputs, for what is not compiled:
         checks of values, and outputs whose size depends on the photograph; None calls the compiled function alone.
+      constants: names of arrays of the file that the network computes itself, such as a table of positions.
     """
 
     library: Library
@@ -55,6 +56,7 @@ class Family(NamedTuple):
     call: Callable[[Callable[[dict[str, jax.Array]], dict[str, jax.Array]], dict[str, jax.Array], Any], Any] | None = (
         None
     )
+    constants: tuple[str, ...] = ()
 
 
 def check_config(config: Mapping[str, Any], allowed: Mapping[str, Any], where: str) -> None:

@@ -8,7 +8,7 @@ read again and compared, bit by bit, before it is kept.
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def save_pretrained(
     if count != classes:
         entries = _with_other_classes(entries, lambda e: load(e, classes), variables, (classes, count), what)
     tied = getattr(family_of(name), "TORCH_TIED", {})
-    entries = entries_of(lambda e: load(e, count), entries, variables, tied=tied, what=what)
+    entries = entries_of(lambda e: load(e, count), entries, variables, tied=tied, constants=family.constants, what=what)
     part = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -87,6 +87,7 @@ def entries_of(
     variables: Any,
     *,
     tied: Mapping[str, str] | None = None,
+    constants: Sequence[str] = (),
     what: str = "entries",
 ) -> dict[str, np.ndarray]:
     """Invert a loader: find the file whose variables are these.
@@ -96,6 +97,7 @@ def entries_of(
       entries: a file that it reads; entries that it ignores are kept.
       variables: the variables to write.
       tied: {name of a copy: name of the entry that it must equal}.
+      constants: names of entries that the loader checks and no variable holds; they are kept.
       what: what the file is, for errors.
 
     Returns:
@@ -109,6 +111,8 @@ def entries_of(
 
     def numbered(values: Callable[[str, np.ndarray], np.ndarray]) -> list[np.ndarray]:
         def fill(key: str, value: np.ndarray) -> np.ndarray:
+            if key in constants:
+                return value
             filled = values(tied.get(key, key), value).astype(np.float32).reshape(value.shape)
             return filled if np.issubdtype(np.asarray(value).dtype, np.floating) or _is_half(value) else value
 
