@@ -237,7 +237,7 @@ def load_torch(
     state_dict: Mapping[str, Any],
     *,
     replace_head: bool = False,
-    place: Callable[[str, np.ndarray], Any] | None = None,
+    put: Callable[[str, np.ndarray], Any] | None = None,
     **fields: Any,
 ) -> dict[str, Any]:
     """Convert a state dict to the variables of `create_model(name, **fields)`.
@@ -251,7 +251,7 @@ def load_torch(
         ignored.
       replace_head: keep the initial values of layers whose shape depends on `num_classes`, where the weights have
         another number or lack them.
-      place: (path such as "params/stem/kernel", array) -> what stands in the array's place, such as the array on its
+      put: (path such as "params/stem/kernel", array) -> what stands in the array's place, such as the array on its
         shards, called for one array after the other; None copies it to the default device.
       fields: fields of `create_model`.
 
@@ -268,11 +268,11 @@ def load_torch(
         if replace_head:
             raise ValueError(f"replace_head=True: {name} is no classifier; allowed: models of list_models()")
         variables = family.from_torch_names(create_model(name, **fields), state_dict)
-        if place is None:
+        if put is None:
             return variables
-        return jax.tree_util.tree_map_with_path(lambda path, leaf: place(_path(path), np.asarray(leaf)), variables)
+        return jax.tree_util.tree_map_with_path(lambda path, leaf: put(_path(path), np.asarray(leaf)), variables)
     tree = _variables(name, fields)
-    values = _placed(name, state_dict, replace_head, fields, _leaves(tree), place or (lambda path, x: jnp.asarray(x)))
+    values = _placed(name, state_dict, replace_head, fields, _leaves(tree), put or (lambda path, x: jnp.asarray(x)))
     return jax.tree_util.tree_map_with_path(lambda path, leaf: values[_path(path)], tree)
 
 
@@ -329,7 +329,7 @@ def _placed(
     replace_head: bool,
     fields: dict,
     leaves: dict,
-    place: Callable[[str, np.ndarray], Any],
+    put: Callable[[str, np.ndarray], Any],
 ) -> dict[str, Any]:
     """Read, check and place the value of every leaf, in our layout, one after the other."""
     family, (layout, entries) = family_of(name), _read(name, state_dict)
@@ -350,13 +350,13 @@ def _placed(
         value = _convert(path, _joined(entries, names[path]), leaf.shape, convert)
         _check_values({path: value}, {path: names[path]})
         if value.shape == leaf.shape:
-            values[path] = place(path, np.asarray(value, leaf.dtype))
+            values[path] = put(path, np.asarray(value, leaf.dtype))
         else:
             mismatched[path] = value.shape
     if not mismatched or (replace_head and mismatched.keys() <= _head(name, fields, leaves)):
         new = absent | mismatched.keys()
         initial = initial or (_initial(name, fields) if new else {})
-        return values | {path: place(path, np.asarray(initial[path])) for path in new}
+        return values | {path: put(path, np.asarray(initial[path])) for path in new}
     file_shapes = {path: _joined(entries, names[path]).shape for path in mismatched}
     shapes = [
         f"{names[path]} {file_shapes[path]}, as {shape} not {leaves[path].shape}" for path, shape in mismatched.items()

@@ -134,9 +134,9 @@ def from_pretrained(
         shape.
       MissingPackage: huggingface_hub or safetensors is not installed.
     """
-    place = _placement(sharding, param_dtype)
+    put = _placement(sharding, param_dtype)
     if (published := torchvision_weights(str(source))) is not None:
-        return _of_torchvision(str(source), published, file, num_classes, {"dtype": dtype, **fields}, place)
+        return _of_torchvision(str(source), published, file, num_classes, {"dtype": dtype, **fields}, put)
     if file is not None:
         raise ValueError(f"file={str(file)!r}: of no use beside {str(source)!r}; allowed: with a name of torchvision's")
     snapshot = open_snapshot(source, revision=revision, token=token, cache_dir=cache_dir, offline=offline)
@@ -155,14 +155,14 @@ def from_pretrained(
             variables = family.load(model, snapshot.config, snapshot.weights)
             variables = (
                 variables
-                if place is None
+                if put is None
                 else jax.tree_util.tree_map_with_path(
-                    lambda path, leaf: place(jax.tree_util.keystr(path, simple=True, separator="/"), np.asarray(leaf)),
+                    lambda path, leaf: put(jax.tree_util.keystr(path, simple=True, separator="/"), np.asarray(leaf)),
                     variables,
                 )
             )
         else:
-            variables = load_torch(name, snapshot.weights, replace_head=new_head, place=place, **fields)
+            variables = load_torch(name, snapshot.weights, replace_head=new_head, put=put, **fields)
     except ValueError as error:
         raise ValueError(f"source={str(source)!r}: {error}") from None
     classes = None if new_head else _classes(snapshot.config)
@@ -178,13 +178,13 @@ def _placement(
     if param_dtype is not None and not jnp.issubdtype(param_dtype, jnp.floating):
         raise ValueError(f"param_dtype={param_dtype}: no floats; allowed: such as jnp.bfloat16")
 
-    def place(path: str, array: np.ndarray) -> jax.Array:
+    def put(path: str, array: np.ndarray) -> jax.Array:
         if param_dtype is not None and jnp.issubdtype(array.dtype, jnp.floating):
             array = array.astype(param_dtype)
         where = sharding if sharding is None or isinstance(sharding, Sharding) else sharding(path, array.shape)
         return jax.device_put(array, where, may_alias=False)
 
-    return place
+    return put
 
 
 def _of_torchvision(
@@ -193,7 +193,7 @@ def _of_torchvision(
     file: str | Path | None,
     num_classes: int | None,
     fields: dict[str, Any],
-    place: Callable[[str, np.ndarray], Any] | None,
+    put: Callable[[str, np.ndarray], Any] | None,
 ) -> Pretrained:
     if file is None:
         raise ValueError(
@@ -207,7 +207,7 @@ def _of_torchvision(
     new_head = num_classes is not None and num_classes != IMAGENET_CLASSES
     fields |= {"num_classes": num_classes} if new_head else {}
     try:
-        variables = load_torch(published.model, weights, replace_head=new_head, place=place, **fields)
+        variables = load_torch(published.model, weights, replace_head=new_head, put=put, **fields)
     except ValueError as error:
         raise ValueError(f"source={source!r}, file={str(file)!r}: {error}") from None
     model = create_model(published.model, **fields)
