@@ -30,8 +30,8 @@ parameters.
 
 DoRA is 3.9 points below full fine-tuning with 5.1 % of its parameters; prompts do not beat the head alone. Validation
 chose the largest rate of the grid for DoRA and biases, so a larger one might be better for them. What adapters save is
-the optimizer's state: at this size a step takes 8.6 to 15 ms beside 12.8 ms (fastest of 15 trainings, on a busy
-machine), as gradients still go through the blocks; a step of the head alone takes 3.0 ms. The encoder is small and
+the optimizer's state: at this size a step takes 8.4 to 12.8 ms beside 12.5 ms (fastest of 15 trainings, on a busy
+machine), as gradients still go through the blocks; a step of the head alone takes 2.7 ms. The encoder is small and
 learned from few images, unlike those for which adapters were published.
 
 References: Hu et al. 2021, arXiv:2106.09685; Liu et al. 2024, arXiv:2402.09353; Jia et al. 2022, arXiv:2203.12119;
