@@ -1,6 +1,6 @@
 """SupCon: learn features by a contrastive loss whose positives are all images of the same label.
 
-python -m experiments.self_supervised.supcon      (k-NN 99.0 %, the untrained encoder 82.0; rank 19.8, 7.6)
+python -m experiments.self_supervised.supcon      (k-NN 99.1 %, three seeds, untrained 82.0; rank 19.8, untrained 7.6)
 
 It uses the labels of all training images: compare its k-NN with those of techniques that use none.
 """
