@@ -1,6 +1,6 @@
 """Barlow Twins: learn features whose projections' cross-correlation between two views is the identity matrix.
 
-python -m experiments.self_supervised.barlow_twins      (k-NN 95.2 %, three seeds, untrained 82.0; rank 17.6, untrained 7.6)
+python -m experiments.self_supervised.barlow_twins  (k-NN 95.2 %, three seeds, untrained 82.0; rank 17.6, untrained 7.6)
 
 The report tells whether the features collapse by their effective rank (`rank`, beside `rank_untrained`).
 """
