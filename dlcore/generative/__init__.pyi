@@ -42,7 +42,6 @@ from dlcore.generative.dit import modulate as modulate
 from dlcore.generative.dpm_solver import dpmpp_sample as dpmpp_sample
 from dlcore.generative.edm import consistency_sample as consistency_sample
 from dlcore.generative.edm import edm_sample as edm_sample
-from dlcore.generative.edm import karras_sigmas as karras_sigmas
 from dlcore.generative.flow_matching import FlowSampling as FlowSampling
 from dlcore.generative.flow_matching import flow_loss as flow_loss
 from dlcore.generative.flow_matching import flow_path as flow_path
@@ -109,11 +108,13 @@ from dlcore.generative.samplers import guide as guide
 from dlcore.generative.samplers import integrate as integrate
 from dlcore.generative.samplers import read_prediction as read_prediction
 from dlcore.generative.samplers import target_of as target_of
+from dlcore.generative.samplers import walk as walk
 from dlcore.generative.schedules import SCHEDULES as SCHEDULES
 from dlcore.generative.schedules import SamplingGrid as SamplingGrid
 from dlcore.generative.schedules import add_noise as add_noise
 from dlcore.generative.schedules import alphas_cumprod as alphas_cumprod
 from dlcore.generative.schedules import cosine_betas as cosine_betas
+from dlcore.generative.schedules import karras_sigmas as karras_sigmas
 from dlcore.generative.schedules import linear_betas as linear_betas
 from dlcore.generative.schedules import rescale_zero_terminal_snr as rescale_zero_terminal_snr
 from dlcore.generative.schedules import sampling_grid as sampling_grid

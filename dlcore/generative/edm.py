@@ -18,46 +18,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.generative.samplers import Denoise, Noise
+from dlcore.generative.samplers import Denoise, Noise, walk
 from dlcore.generative.schedules import to_acc_dtype
 
-__all__ = ["consistency_sample", "edm_sample", "karras_sigmas"]
-
-
-def karras_sigmas(steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> np.ndarray:
-    """Space noise levels evenly in sigma^(1 / rho).
-
-    Args:
-      steps: N, number of levels.
-      sigma_min: the last level.
-      sigma_max: the first level.
-      rho: more spaces small levels closer.
-
-    Returns:
-      [N] float64, falling from sigma_max to sigma_min.
-
-    Raises:
-      ValueError: steps is below 1, or sigma_min is not between 0 and sigma_max.
-    """
-    if steps < 1:
-        raise ValueError(f"steps={steps}: too few; allowed: at least 1")
-    if not 0 < sigma_min < sigma_max:
-        raise ValueError(f"sigma_min={sigma_min}: out of range; allowed: above 0, below sigma_max={sigma_max}")
-    first, last = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
-    return (first + np.linspace(0, 1, steps) * (last - first)) ** rho
-
-
-def _walk(step: Any, x: jax.Array, sigmas: np.ndarray, return_trajectory: bool) -> Any:
-    start, dtype = to_acc_dtype(x), x.dtype
-    levels = jnp.asarray(sigmas, start.dtype)
-
-    def body(x, row):
-        x = step(x, *row)
-        return x, x.astype(dtype) if return_trajectory else None
-
-    sample, path = jax.lax.scan(body, start, (jnp.arange(len(sigmas) - 1), levels[:-1], levels[1:]))
-    sample = sample.astype(dtype)
-    return (sample, jnp.concatenate([x[None], path])) if return_trajectory else sample
+__all__ = ["consistency_sample", "edm_sample"]
 
 
 def edm_sample(
@@ -77,14 +41,14 @@ def edm_sample(
     """
     d = sigma_data**2
 
-    def step(x, k, sigma, sigma_next):
+    def step(x, extra, k, sigma, sigma_next):
         root = jnp.sqrt(sigma**2 + d)
         output = to_acc_dtype(network((x / root).astype(dtype), jnp.log(sigma) / 4))
         x0 = d / root**2 * x + sigma * sigma_data / root * output
-        return x + (sigma_next - sigma) * (x - x0) / sigma
+        return x + (sigma_next - sigma) * (x - x0) / sigma, extra
 
     dtype = x.dtype
-    return _walk(step, x, sigmas, return_trajectory)
+    return walk(step, x, None, sigmas, return_trajectory=return_trajectory)
 
 
 def consistency_sample(
@@ -113,12 +77,12 @@ def consistency_sample(
     """
     d, sigma_min, dtype = sigma_data**2, float(sigmas[-1]), x.dtype
 
-    def step(x, k, sigma, sigma_next):
+    def step(x, extra, k, sigma, sigma_next):
         root = jnp.sqrt(sigma**2 + d)
         output = to_acc_dtype(network((x / root).astype(dtype), 250 * jnp.log(sigma)))
         # The boundary condition: x itself at sigma_min.
         x0 = d / ((sigma - sigma_min) ** 2 + d) * x + (sigma - sigma_min) * sigma_data / root * output
         x0 = jnp.clip(x0, -1, 1) if clip_sample else x0
-        return x0 + jnp.sqrt(jnp.maximum(sigma_next**2 - sigma_min**2, 0)) * noise(k)
+        return x0 + jnp.sqrt(jnp.maximum(sigma_next**2 - sigma_min**2, 0)) * noise(k), extra
 
-    return _walk(step, x, sigmas, return_trajectory)
+    return walk(step, x, None, sigmas, return_trajectory=return_trajectory)

@@ -29,6 +29,7 @@ from dlcore.choices import check_choice
 from dlcore.generative.condition import Condition
 from dlcore.generative.denoising import decode_pixels, denoising_learner, encode_pixels
 from dlcore.generative.diffusion import denoiser, noise_of
+from dlcore.generative.samplers import walk
 from dlcore.generative.schedules import to_acc_dtype
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.nn.precision import logits_dtype
@@ -207,21 +208,15 @@ def solve_flow(
     def v(x, t):
         return to_acc_dtype(velocity(x.astype(dtype), TIME_SCALE * t))
 
-    def step(x, interval):
-        t, s = interval
+    def step(x, extra, k, t, s):
         slope = v(x, t)
         after = x + (s - t) * slope
         if solver == "heun":
             # The mean of the velocities at both ends of the step.
             after = jax.lax.cond(s > 0, lambda: x + (s - t) * (slope + v(after, s)) / 2, lambda: after)
-        return after, after if return_trajectory else None
+        return after, extra
 
-    start = to_acc_dtype(x)
-    intervals = jnp.asarray(times[:-1], start.dtype), jnp.asarray(times[1:], start.dtype)
-    end, path = jax.lax.scan(step, start, intervals)
-    if return_trajectory:
-        return end.astype(dtype), jnp.concatenate([start[None], path]).astype(dtype)
-    return end.astype(dtype)
+    return walk(step, x, None, times, return_trajectory=return_trajectory)
 
 
 @check_arguments

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.choices import check_choice
-from dlcore.generative.samplers import Denoise, Prediction, read_prediction
-from dlcore.generative.schedules import SamplingGrid, to_acc_dtype
+from dlcore.generative.samplers import Denoise, Prediction, read_prediction, walk
+from dlcore.generative.schedules import SamplingGrid
 
 __all__ = ["ddim_invert"]
 
@@ -46,16 +46,11 @@ def ddim_invert(
       ValueError: the network predicts something unknown.
     """
     check_choice("prediction", prediction, Prediction)
-    start, dtype = to_acc_dtype(x), x.dtype
-    alpha_cumprod = jnp.asarray(grid.alphas_cumprod[::-1], start.dtype)
+    rising_timesteps, dtype = jnp.asarray(grid.timesteps[::-1]), x.dtype
 
-    def body(x, row):
-        t, alpha_cumprod_s, alpha_cumprod_t = row
-        x0, eps = read_prediction(denoise(x.astype(dtype), t), x, alpha_cumprod_s, prediction)
-        x = jnp.sqrt(alpha_cumprod_t) * x0 + jnp.sqrt(1 - alpha_cumprod_t) * eps
-        return x, x.astype(dtype) if return_trajectory else None
+    def step(x, extra, k, alpha_cumprod_s, alpha_cumprod_t):
+        output = denoise(x.astype(dtype), rising_timesteps[k])
+        x0, eps = read_prediction(output, x, alpha_cumprod_s, prediction)
+        return jnp.sqrt(alpha_cumprod_t) * x0 + jnp.sqrt(1 - alpha_cumprod_t) * eps, extra
 
-    rows = jnp.asarray(grid.timesteps[::-1]), alpha_cumprod[:-1], alpha_cumprod[1:]
-    noisy, path = jax.lax.scan(body, start, rows)
-    noisy = noisy.astype(dtype)
-    return (noisy, jnp.concatenate([x[None], path])) if return_trajectory else noisy
+    return walk(step, x, None, grid.alphas_cumprod[::-1], return_trajectory=return_trajectory)

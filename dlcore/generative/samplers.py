@@ -50,6 +50,7 @@ __all__ = [
     "integrate",
     "read_prediction",
     "target_of",
+    "walk",
 ]
 
 Denoise = Callable[[jax.Array, jax.Array], jax.Array]
@@ -204,20 +205,42 @@ def integrate(
       ValueError: the network predicts noise at a timestep that is noise alone, or a timestep has no noise.
     """
     check_choice("prediction", prediction, Prediction)
-    start, dtype = to_acc_dtype(x), x.dtype
+    dtype = x.dtype
     _check_grid(grid, prediction)
-    alpha_cumprod = jnp.asarray(grid.alphas_cumprod, start.dtype)
-    rows = (jnp.arange(len(grid.timesteps)), jnp.asarray(grid.timesteps), alpha_cumprod[:-1], alpha_cumprod[1:])
+    sampling_timesteps = jnp.asarray(grid.timesteps)
 
-    def body(carry, row):
-        (x, extra), (k, t, alpha_cumprod_t, alpha_cumprod_s) = carry, row
-        x0, eps = read_prediction(denoise(x.astype(dtype), t), x, alpha_cumprod_t, prediction)
+    def denoised_step(x, extra, k, alpha_cumprod_t, alpha_cumprod_s):
+        output = denoise(x.astype(dtype), sampling_timesteps[k])
+        x0, eps = read_prediction(output, x, alpha_cumprod_t, prediction)
         if clip_sample:
             x0 = jnp.clip(x0, -1, 1)
             eps = (x - jnp.sqrt(alpha_cumprod_t) * x0) / jnp.sqrt(1 - alpha_cumprod_t)
-        carry = step(x, x0, eps, extra, k, alpha_cumprod_t, alpha_cumprod_s)
+        return step(x, x0, eps, extra, k, alpha_cumprod_t, alpha_cumprod_s)
+
+    return walk(denoised_step, x, extra, grid.alphas_cumprod, return_trajectory=return_trajectory)
+
+
+def walk(step: Callable, x: jax.Array, extra: Any, levels: Any, *, return_trajectory: bool = False) -> Any:
+    """Scan a solver's step over noise levels, in float32.
+
+    Args:
+      step: `(x, extra, k, level, next_level) -> (x, extra)`, the k-th step; x is at least float32.
+      x: [B, ...], start.
+      extra: whatever else the solver carries.
+      levels: [N + 1], such as alphas_cumprod, sigmas or times.
+      return_trajectory: return x after every step too.
+
+    Returns:
+      The last x [B, ...], of the dtype of the start; with `return_trajectory` (x, [N + 1, B, ...] from the start on).
+    """
+    start, dtype = to_acc_dtype(x), x.dtype
+    levels = jnp.asarray(levels, start.dtype)
+
+    def body(carry, row):
+        carry = step(*carry, *row)
         return carry, carry[0].astype(dtype) if return_trajectory else None
 
+    rows = jnp.arange(len(levels) - 1), levels[:-1], levels[1:]
     (sample, _), path = jax.lax.scan(body, (start, extra), rows)
     sample = sample.astype(dtype)
     return (sample, jnp.concatenate([x[None], path])) if return_trajectory else sample

@@ -34,6 +34,7 @@ __all__ = [
     "add_noise",
     "alphas_cumprod",
     "cosine_betas",
+    "karras_sigmas",
     "linear_betas",
     "rescale_zero_terminal_snr",
     "sampling_grid",
@@ -291,12 +292,37 @@ def sampling_grid(
             "spacing='leading'"
         )
     if sigmas == "karras":
-        # Karras: levels evenly spaced in sigma^(1/7).
-        ramp = np.linspace(0, 1, len(values))
-        values = (values[0] ** (1 / 7) + ramp * (values[-1] ** (1 / 7) - values[0] ** (1 / 7))) ** 7
+        values = _evenly_in_root(values[0], values[-1], len(values))
         timesteps = np.interp(np.log(values), np.log(sigma), train_timesteps).astype(np.float32)
     final = 1.0 if final_alpha == "one" else alpha_cumprod[0]
     return SamplingGrid(np.asarray(timesteps), np.append(1 / (1 + values**2), final))
+
+
+def karras_sigmas(steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> np.ndarray:
+    """Space noise levels evenly in sigma^(1 / rho).
+
+    Args:
+      steps: N, number of levels.
+      sigma_min: the last level.
+      sigma_max: the first level.
+      rho: more spaces small levels closer.
+
+    Returns:
+      [N] float64, falling from sigma_max to sigma_min.
+
+    Raises:
+      ValueError: steps is below 1, or sigma_min is not between 0 and sigma_max.
+    """
+    if steps < 1:
+        raise ValueError(f"steps={steps}: too few; allowed: at least 1")
+    if not 0 < sigma_min < sigma_max:
+        raise ValueError(f"sigma_min={sigma_min}: out of range; allowed: above 0, below sigma_max={sigma_max}")
+    return _evenly_in_root(sigma_max, sigma_min, steps, rho)
+
+
+def _evenly_in_root(first: float, last: float, count: int, rho: float = 7.0) -> np.ndarray:
+    first, last = first ** (1 / rho), last ** (1 / rho)
+    return (first + np.linspace(0, 1, count) * (last - first)) ** rho
 
 
 def _checked(num_timesteps: int) -> int:

@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.generative.edm import consistency_sample, edm_sample, karras_sigmas
+from dlcore.generative.edm import consistency_sample, edm_sample
+from dlcore.generative.schedules import karras_sigmas
 from tests.generative.test_samplers import GOLDEN_2, fake
 
 
