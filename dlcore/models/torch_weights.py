@@ -40,6 +40,7 @@ __all__ = [
     "head_paths",
     "load_torch",
     "published_names",
+    "put_variables",
     "size_of_layers",
     "torch_names",
 ]
@@ -268,12 +269,25 @@ def load_torch(
         if replace_head:
             raise ValueError(f"replace_head=True: {name} is no classifier; allowed: models of list_models()")
         variables = family.from_torch_names(create_model(name, **fields), state_dict)
-        if put is None:
-            return variables
-        return jax.tree_util.tree_map_with_path(lambda path, leaf: put(_path(path), np.asarray(leaf)), variables)
+        return put_variables(variables, put)
     tree = _variables(name, fields)
     values = _placed(name, state_dict, replace_head, fields, _leaves(tree), put or (lambda path, x: jnp.asarray(x)))
     return jax.tree_util.tree_map_with_path(lambda path, leaf: values[_path(path)], tree)
+
+
+def put_variables(variables: Any, put: Callable[[str, np.ndarray], Any] | None) -> Any:
+    """Put variables that a loader has read as a whole in their place, as `load_torch` does one by one.
+
+    Args:
+      variables: tree of arrays.
+      put: see `load_torch`; None leaves the variables.
+
+    Returns:
+      The tree of what `put` returns.
+    """
+    if put is None:
+        return variables
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: put(_path(path), np.asarray(leaf)), variables)
 
 
 def fill_from_torch(
@@ -312,7 +326,8 @@ def fill_from_torch(
         path: _convert(path, _joined(entries, name), leaves[path].shape, lambda *_: None)
         for path, name in names.items()
     }
-    _check_values(values, names)
+    for path, key in names.items():
+        _check_value(key, values[path])
     if mismatched := [path for path, value in values.items() if value.shape != leaves[path].shape]:
         messages = [f"{names[path]}, as {values[path].shape} not {leaves[path].shape}" for path in mismatched]
         raise ValueError(f"state_dict: it does not fit {what}; {listed('of a wrong shape', messages)}")
@@ -348,7 +363,7 @@ def _placed(
         if path in absent:
             continue
         value = _convert(path, _joined(entries, names[path]), leaf.shape, convert)
-        _check_values({path: value}, {path: names[path]})
+        _check_value(names[path], value)
         if value.shape == leaf.shape:
             values[path] = put(path, np.asarray(value, leaf.dtype))
         else:
@@ -414,15 +429,14 @@ def _check_complete(what: str, entries: Mapping[str, Any], names: Mapping[str, s
         )
 
 
-def _check_values(values: Mapping[str, np.ndarray], names: Mapping[str, str]) -> None:
-    """Refuse what are no weights of a network: NaN and infinity, variances below 0. A file may have NaN beside them."""
-    for path, key in names.items():
-        value = np.asarray(values[path])
-        with np.errstate(all="ignore"):
-            if not np.isfinite(value.sum()) and not np.isfinite(value).all():  # the sum alone may overflow
-                raise ValueError(f"state_dict: {key} holds NaN or infinity; allowed: finite weights")
-        if key.endswith("running_var") and value.size and value.min() < 0:
-            raise ValueError(f"state_dict: {key} holds {value.min():g}; allowed: variances of at least 0")
+def _check_value(key: str, value: np.ndarray) -> None:
+    """Refuse what is no weight of a network: NaN and infinity, a variance below 0. A file may have NaN beside them."""
+    value = np.asarray(value)
+    with np.errstate(all="ignore"):
+        if not np.isfinite(value.sum()) and not np.isfinite(value).all():  # the sum alone may overflow
+            raise ValueError(f"state_dict: {key} holds NaN or infinity; allowed: finite weights")
+    if key.endswith("running_var") and value.size and value.min() < 0:
+        raise ValueError(f"state_dict: {key} holds {value.min():g}; allowed: variances of at least 0")
 
 
 def _joined(entries: Mapping[str, Any], name: str) -> np.ndarray:

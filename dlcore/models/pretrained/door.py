@@ -26,7 +26,7 @@ from dlcore.models.pretrained.processor import Processor, processor_of_timm, pro
 from dlcore.models.pretrained.snapshot import Snapshot, open_snapshot
 from dlcore.models.pretrained.torchvision_names import TorchvisionWeights, torchvision_weights
 from dlcore.models.registry import create_model, family_of
-from dlcore.models.torch_weights import load_torch
+from dlcore.models.torch_weights import load_torch, put_variables
 
 __all__ = ["About", "from_pretrained", "is_published", "read_about"]
 
@@ -152,15 +152,7 @@ def from_pretrained(
     model = create_model(name, **fields, **({} if dtype is None else {"dtype": dtype}))
     try:
         if family.load is not None:
-            variables = family.load(model, snapshot.config, snapshot.weights)
-            variables = (
-                variables
-                if put is None
-                else jax.tree_util.tree_map_with_path(
-                    lambda path, leaf: put(jax.tree_util.keystr(path, simple=True, separator="/"), np.asarray(leaf)),
-                    variables,
-                )
-            )
+            variables = put_variables(family.load(model, snapshot.config, snapshot.weights), put)
         else:
             variables = load_torch(name, snapshot.weights, replace_head=new_head, put=put, **fields)
     except ValueError as error:
