@@ -21,6 +21,7 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
 from dlcore.kits.generative import image_generation, sample_panels
+from dlcore.kits.generative.sample_panels import FilmedSamples
 from dlcore.kits.generative.samples import Samples
 from dlcore.kits.images import labeled_images, prediction
 from dlcore.kits.images.labeled_images import NamedImages
@@ -213,7 +214,7 @@ class LatentSpace(NamedImages):
 
 
 @dataclasses.dataclass(frozen=True)
-class SampledLatentSpace(LatentSpace, Samples):
+class SampledLatentSpace(FilmedSamples, LatentSpace, Samples):
     """Images that a model encodes and reconstructs, and samples that are compared with test images."""
 
     def settings(self) -> dict[str, Setting]:

@@ -1,7 +1,6 @@
 """PixelSequences: learn the exact likelihood of images pixel by pixel, sample them, and complete upper halves."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -16,10 +15,11 @@ from dlcore.experiment.splits import Splits
 from dlcore.generative import autoregressive, likelihood
 from dlcore.kits.generative import sample_panels, samples
 from dlcore.kits.generative.image_generation import NUM_SHOWN
+from dlcore.kits.generative.sample_panels import FilmedSamples
 from dlcore.kits.generative.samples import Samples
 from dlcore.kits.images import labeled_images, prediction
 from dlcore.kits.images.labeled_images import NamedImages
-from dlcore.learner import Learner, Range, root_key
+from dlcore.learner import Range, root_key
 from dlcore.modes.report_context import ReportContext
 
 __all__ = ["NUM_COMPLETIONS", "PixelSequences", "color_fields", "independent_nats", "network_arguments"]
@@ -32,7 +32,7 @@ FOLDER_SIZE = 28
 
 
 @dataclasses.dataclass(frozen=True)
-class PixelSequences(NamedImages, Samples):
+class PixelSequences(FilmedSamples, NamedImages, Samples):
     """Images as sequences of pixels, each of several levels; beside it a page has the flag `samples.SAMPLE_CLASS`.
 
     Args:
@@ -165,18 +165,6 @@ class PixelSequences(NamedImages, Samples):
             pictures = np.stack([image, image * source.arrays["known"][rows.start], *outputs["sample"][rows]])
             written.append(save_picture(folder / f"{stem}_completions.png", picture_grid(pictures, len(pictures))))
         return written
-
-    def report_hooks(self, setup: Setup, build: Callable[[Setup], Learner]) -> list:
-        """Film the samples while the network trains.
-
-        Args:
-          setup: facts of the run.
-          build: the experiment's `build`.
-
-        Returns:
-          One hook.
-        """
-        return sample_panels.film_of_samples(build, setup)
 
     def panels(self, context: ReportContext) -> list:
         """Show samples, completions of test images, the training images nearest to samples, and the curves.

@@ -14,16 +14,13 @@ ends at 89.0 nats on training images; 100 epochs give 92.0 and 87.1, and 90.6 on
 convolutions of stride 2, and 40 epochs give 90.1 and 85.5.
 """
 
-from collections.abc import Callable
 from typing import ClassVar
 
 from dlcore.evaluators.fine_tuning import Encoder
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import vae
 from dlcore.generative.vae import VAE
-from dlcore.kits.generative import sample_panels
 from dlcore.kits.training.optimizer import AveragedAdamW
-from dlcore.learner import Learner
 from dlcore.main import main
 from dlcore.tasks.latent_space import SampledLatentSpace, code_encoder
 
@@ -39,10 +36,6 @@ class Latents(SampledLatentSpace):
 
     def encoder(self, setup: Setup) -> Encoder:
         return code_encoder(setup, self.network(setup), lambda encoding: encoding[0])
-
-    def report_hooks(self, setup: Setup, build: Callable[[Setup], Learner]) -> list:
-        """Film the samples while the network trains."""
-        return sample_panels.film_of_samples(build, setup)
 
 
 experiment = Experiment(

@@ -15,7 +15,6 @@ from dlcore.experiment import Experiment, FlagError, Flags, Setting, Setup, Spli
 from dlcore.generative import vq_vae_2
 from dlcore.generative.pixel_cnn import PixelCNN
 from dlcore.generative.vq_vae_2 import VQVAE2, Priors, TopCondition
-from dlcore.kits.generative import sample_panels
 from dlcore.kits.training import optimizer
 from dlcore.kits.training.optimizer import AdamW
 from dlcore.learner import Learner, Range
@@ -79,7 +78,7 @@ class TwoGrids(SampledLatentSpace):
         return super().evaluators(setup, splits, split) if phases(setup)[1] else []
 
     def report_hooks(self, setup: Setup, build: Callable[[Setup], Learner]) -> list:
-        return sample_panels.film_of_samples(build, setup) if phases(setup)[1] else []
+        return super().report_hooks(setup, build) if phases(setup)[1] else []
 
 
 experiment = Experiment(

@@ -24,10 +24,9 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.origin import Origin, Start
 from dlcore.generative import vq_vae_prior
 from dlcore.generative.pixel_cnn import PixelCNN
-from dlcore.kits.generative import sample_panels
 from dlcore.kits.training import earlier_run
 from dlcore.kits.training.optimizer import AdamW
-from dlcore.learner import Learner, Range
+from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.tasks.discrete_codes import SMOKE, CodeGrids
 from dlcore.tasks.latent_space import SampledLatentSpace
@@ -86,10 +85,6 @@ class Prior(CodeGrids, SampledLatentSpace):
 
     def expected_loss(self, setup: Setup) -> float:
         return math.log(setup.flags.num_codes)
-
-    def report_hooks(self, setup: Setup, build: Callable[[Setup], Learner]) -> list:
-        """Film the samples while the network trains."""
-        return sample_panels.film_of_samples(build, setup)
 
 
 experiment = Experiment(

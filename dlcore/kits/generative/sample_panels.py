@@ -22,9 +22,9 @@ from dlcore.modes.report_context import ReportContext
 from dlcore.optim import parameter_ema
 
 __all__ = [
+    "FilmedSamples",
     "diffusion_panels",
     "edits",
-    "film_of_samples",
     "interpolations",
     "nearest_training",
     "panels",
@@ -179,21 +179,24 @@ def _decoded(context: ReportContext, codes: jax.Array) -> np.ndarray:
     return np.asarray(jax.jit(context.learner.predict)(context.state, batch)["decoded"])
 
 
-def film_of_samples(build: Callable[[Setup], Learner], setup: Setup) -> list:
-    """Build the hook that films samples of the same noise over training.
+class FilmedSamples:
+    """Part of a task whose report has a film of its samples; stands before the other bases."""
 
-    Args:
-      build: the experiment's `build`, Setup -> Learner.
-      setup: facts of the run.
+    def report_hooks(self, setup: Setup, build: Callable[[Setup], Learner]) -> list:
+        """Film samples of the same noise while the network trains.
 
-    Returns:
-      The hook, in a list.
-    """
-    from dlcore.modes.film import film_hooks
-    from dlcore.report.generative import picture_grid
+        Args:
+          setup: facts of the run.
+          build: the experiment's `build`.
 
-    batch = {"index": np.arange(NUM_SHOWN, dtype=np.int32)}
-    return film_hooks(build, setup, batch, lambda outputs: picture_grid(outputs["sample"], 8), "Samples by step")
+        Returns:
+          The hook, in a list.
+        """
+        from dlcore.modes.film import film_hooks
+        from dlcore.report.generative import picture_grid
+
+        batch = {"index": np.arange(NUM_SHOWN, dtype=np.int32)}
+        return film_hooks(build, setup, batch, lambda outputs: picture_grid(outputs["sample"], 8), "Samples by step")
 
 
 def pictures(context: ReportContext) -> dict[str, np.ndarray]:
