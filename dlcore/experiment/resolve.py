@@ -34,34 +34,35 @@ def resolve(experiment: Experiment, argv: list[str], mode: dict[str, Setting] | 
     """
     config = _config(experiment, argv)
     argv, published = _without_published(experiment, argv)
+    merged = experiment.merged
     groups = {
         "mode": mode or {},
-        "experiment": dict(experiment.merged.settings),
+        "experiment": dict(merged.settings),
         "learner": settings_of(experiment.learner),
     }
-    defaults = dict(experiment.merged.defaults)
-    if experiment.merged.model is not None:
-        name = last_value(argv, "model") or (config or {}).get("model") or experiment.merged.model
-        groups["experiment"]["model"] = Setting(experiment.merged.model, "a name of `dlcore models`", essential=True)
+    defaults = dict(merged.defaults)
+    if merged.model is not None:
+        name = last_value(argv, "model") or (config or {}).get("model") or merged.model
+        groups["experiment"]["model"] = Setting(merged.model, "a name of `dlcore models`", essential=True)
         groups["model"] = model_settings(name)
-        if name != experiment.merged.model:
+        if name != merged.model:
             defaults = _without_model(defaults)
-        if config and config.get("model", experiment.merged.model) != name:
+        if config and config.get("model", merged.model) != name:
             config = _without_model(config)
-    for prefix, module in experiment.merged.modules.items():
+    for prefix, module in merged.modules.items():
         groups[prefix] = module_settings(prefix, module)
-    groups["run"] = {k: v for k, v in RUN.items() if k not in experiment.merged.settings}
+    groups["run"] = {k: v for k, v in RUN.items() if k not in merged.settings}
     names = {name for entries in groups.values() for name in entries}
-    if unknown := set(experiment.merged.external_fields) - names:
+    if unknown := set(merged.external_fields) - names:
         raise TypeError(f"{experiment.name} has external_fields {sorted(unknown)}, but no module has such fields")
     if wants_smoke(argv):
-        defaults |= {k: v for k, v in experiment.merged.smoke.items() if not k.startswith("model.") or k in names}
+        defaults |= {k: v for k, v in merged.smoke.items() if not k.startswith("model.") or k in names}
     defaults |= _published_defaults(experiment, published, names)
     if unknown := set(defaults) - names:
         raise TypeError(f"{experiment.name} sets {sorted(unknown)}, but has no such flags")
     groups = {
         group: {
-            name: s._replace(default=defaults.get(name, s.default), external=name in experiment.merged.external_fields)
+            name: s._replace(default=defaults.get(name, s.default), external=name in merged.external_fields)
             for name, s in entries.items()
         }
         for group, entries in groups.items()
