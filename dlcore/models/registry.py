@@ -85,11 +85,7 @@ FILES = {
     "encoder": ("dinov2", "mae"),
     "video": ("mvit", "video_resnet", "video_transformer"),
     "detection": ("dlcore.detection.torch_detectors",),
-    "segmentation": (
-        "dlcore.segmentation.torch_segmenters",
-        "dlcore.segmentation.published_segmenters",
-        "dlcore.segmentation.query_segmenters",
-    ),
+    "segmentation": ("dlcore.segmentation.torch_segmenters", "dlcore.segmentation.published_segmenters"),
     "depth": ("dlcore.vision3d.published_depth",),
     "generative": ("dlcore.generative.torch_networks",),
 }

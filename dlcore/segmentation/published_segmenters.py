@@ -11,9 +11,13 @@ from flax import linen as nn
 
 from dlcore.models.convnext import MODELS as CONVNEXTS
 from dlcore.models.mit import MODELS as ENCODERS
+from dlcore.models.swin import Swin
 from dlcore.models.torch_weights import count_from_torch, fill_from_torch
 from dlcore.models.vitdet import MODELS as IMAGE_ENCODERS
 from dlcore.models.weight_files import unwrap_state_dict
+from dlcore.segmentation.eomt import EoMT
+from dlcore.segmentation.mask2former import Mask2Former
+from dlcore.segmentation.maskformer import MaskFormer
 from dlcore.segmentation.sam import SAM
 from dlcore.segmentation.segformer import SegFormer
 from dlcore.segmentation.upernet import UPerNet
@@ -32,6 +36,9 @@ def _sam(size: str) -> functools.partial:
 
 
 MODELS = {
+    "maskformer_swin_t": functools.partial(MaskFormer, backbone=Swin(num_classes=0), num_classes=150),
+    "mask2former_swin_t": functools.partial(Mask2Former, backbone=Swin(num_classes=0), num_classes=133),
+    "eomt_large_640": functools.partial(EoMT, num_classes=133),
     **{f"segformer_{size}": _segformer(size, 256) for size in ("b0", "b1")},
     **{f"segformer_{size}": _segformer(size, 768) for size in ("b2", "b3", "b4", "b5")},
     **{
@@ -58,7 +65,8 @@ def example_inputs(model: nn.Module) -> tuple[jax.Array, ...]:
         side = 4 * (size // model.encoder.patch_size)
         prompts = jnp.zeros((1, 1, 1, 2)), jnp.ones((1, 1, 1), jnp.int32), jnp.zeros((1, 1, 4))
         return jnp.zeros((1, size, size, 3)), *prompts, jnp.zeros((1, side, side, 1))
-    return (jnp.zeros((1, 64, 64, 3)),)
+    side = getattr(model, "image_size", 64)
+    return (jnp.zeros((1, side, side, 3)),)
 
 
 def _shapes(model: nn.Module) -> Any:
@@ -111,5 +119,10 @@ def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any]) -> Any:
         if (positions := entries.get("vision_encoder.pos_embed")) is not None and np.ndim(positions) == 4:
             entries["vision_encoder.pos_embed"] = np.reshape(positions, (1, -1, np.shape(positions)[-1]))
     return fill_from_torch(
-        _shapes(model), entries, model.TORCH_NAMES, what=type(model).__name__, older=model.TORCH_OLD_NAMES
+        _shapes(model),
+        entries,
+        model.TORCH_NAMES,
+        what=type(model).__name__,
+        older=model.TORCH_OLD_NAMES,
+        optional=model.TORCH_OPTIONAL,
     )

@@ -363,6 +363,7 @@ class SAM(nn.Module):
         (r"^(mask_decoder.*attn.*)\.proj\.", r"\1.out_proj."),
     )
     TORCH_OLD_NAMES = ()
+    TORCH_OPTIONAL = "(?!)"
 
     @nn.compact
     def __call__(

@@ -96,6 +96,7 @@ class SegFormer(nn.Module):
         (r"^decode_head\.projection\.(\d+)\.", r"decode_head.linear_projections.\1.proj."),
     )
     TORCH_OLD_NAMES = (*ENCODER_OLD_NAMES, (r"^decode_head\.linear_c\.", "decode_head.linear_projections."))
+    TORCH_OPTIONAL = "(?!)"
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Classify every pixel.

@@ -73,6 +73,7 @@ class UPerNet(nn.Module):
         )
 
     TORCH_OLD_NAMES = ((r"^backbone\.", ""), *CONVNEXT.older)
+    TORCH_OPTIONAL = "(?!)"
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
