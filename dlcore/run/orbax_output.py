@@ -43,7 +43,7 @@ def stderr_kept_on_success() -> Iterator[None]:
 @functools.cache
 def quiet_orbax() -> None:
     """Drop orbax's warnings about intended behavior, and its tracebacks of failed saves: `Checkpoints` reports them."""
-    noise = ("tracked_metric", "read_only=True", "directory is read only")
+    noise = ("tracked_metric", "read_only=True", "directory is read only", "Metadata file does not exist")
     folder = f"{os.sep}orbax{os.sep}"
 
     def is_relevant(record: std_logging.LogRecord) -> bool:
