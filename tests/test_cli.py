@@ -196,13 +196,13 @@ def test_convert_stores_the_normalization_that_it_is_given(words, mean, std, mon
     import numpy as np
 
     from dlcore import models
-    from dlcore.experiment.origin import read_origin
+    from dlcore.experiment.weights import open_weights
 
     np.savez(tmp_path / "FILE.npz", weight=np.zeros(3))
     monkeypatch.setattr(models, "load_torch", lambda name, weights, **fields: {"params": weights})
     out = tmp_path / "out"
     assert cli.main(["convert", str(tmp_path / "FILE.npz"), "--model=resnet18", f"--out={out}", *words]) == 0
-    found = read_origin(out, "init_from")
+    found = open_weights(out, "init_from")
     assert (found.mean, found.std) == (mean, std)
     said = ", ".join(f"{x:g}" for x in mean)
     assert f"images are normalized by mean {said} and standard deviation" in capsys.readouterr().out
@@ -235,7 +235,7 @@ def test_a_file_without_a_head_is_converted_without_one(tmp_path, capsys):
     """As DINO and MoCo publish: a page that trains a head starts from it, one that needs a classifier refuses it."""
     import numpy as np
 
-    from dlcore.kits.training.pretrained_network import classifier_origin, load_network
+    from dlcore.kits.training.pretrained_network import load_network, open_classifier
     from dlcore.models.torch_weights import head_paths, torch_names
 
     leaves = torch_weights_of("mlp")
@@ -249,7 +249,7 @@ def test_a_file_without_a_head_is_converted_without_one(tmp_path, capsys):
     assert cli.main(["convert", str(file), "--model=mlp", f"--out={out}"]) == 0
     assert f"mlp, {len(without)} arrays, without a head" in capsys.readouterr().out
     with pytest.raises(ValueError, match="out': converted from a file without a head; allowed: weights of a classif"):
-        classifier_origin(out, "network")
+        open_classifier(out, "network")
     loaded = load_network(out, "init_from", headless=True)
     assert "head" not in loaded.variables["params"]
     layer = next(path for path in leaves if path not in head)

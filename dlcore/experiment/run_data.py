@@ -25,19 +25,11 @@ from dlcore.activity import activity
 from dlcore.data.fingerprint import Fingerprint, changes, count_shared
 from dlcore.data.source import Source
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.origin import (
-    DATA_FILE,
-    EARLIER,
-    Origin,
-    check_origins,
-    check_saved,
-    collect_training_keys,
-    known_data,
-    take_normalization,
-)
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError, Setting, takes_several
 from dlcore.experiment.splits import Splits
+from dlcore.experiment.weight_checks import check_origins, check_saved, collect_training_keys, take_normalization
+from dlcore.experiment.weights import DATA_FILE, EARLIER, Weights, known_data
 
 __all__ = [
     "Comparison",
@@ -67,7 +59,7 @@ class Comparison(NamedTuple):
     trained_on: int
 
 
-def origins_of(run: ResolvedRun) -> list[Origin]:
+def origins_of(run: ResolvedRun) -> list[Weights]:
     """Read the origins of the weights that the run's flags name, without reading data.
 
     Args:
@@ -89,7 +81,7 @@ def origins_of(run: ResolvedRun) -> list[Origin]:
     return origins
 
 
-def load_data(run: ResolvedRun, flags: Flags | None = None, origins: list[Origin] | None = None) -> Splits:
+def load_data(run: ResolvedRun, flags: Flags | None = None, origins: list[Weights] | None = None) -> Splits:
     """Load the data of a new run, and check them against its initial weights.
 
     Args:
@@ -111,7 +103,7 @@ def load_data(run: ResolvedRun, flags: Flags | None = None, origins: list[Origin
     return take_normalization(splits, origins)._replace(notes=(*splits.notes, *lines))
 
 
-def inherited_keys(origins: list[Origin]) -> dict[str, Fingerprint]:
+def inherited_keys(origins: list[Weights]) -> dict[str, Fingerprint]:
     """Collect the keys of examples that a run's initial weights were trained on.
 
     Args:

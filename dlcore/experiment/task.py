@@ -168,7 +168,7 @@ class Task:
           setup: facts of the run.
 
         Returns:
-          `start` of `fit`, preferably a `dlcore.experiment.origin.Start`, which can be checked before compilation. A
+          `start` of `fit`, preferably a `dlcore.experiment.weights.Start`, which can be checked before compilation. A
           flag that names weights has `origin=` in its Setting.
         """
         return None

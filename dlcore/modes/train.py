@@ -10,12 +10,12 @@ from dlcore.data.pipeline import batch_at
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.experiment import Experiment, Setup
 from dlcore.experiment.mode import Mode
-from dlcore.experiment.origin import Start, known_data
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, check_identity, config_of
 from dlcore.experiment.run_data import check_resumed, inherited_keys, load_data, origins_of, write_data
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
+from dlcore.experiment.weights import Start, known_data
 from dlcore.learner import Learner
 from dlcore.modes.finish import REPORT, RESULT, finish
 from dlcore.modes.watch import watch_hooks

@@ -82,47 +82,53 @@ class _Damaged(Exception):
 
 def _read(folder: Path, average: bool, fields: Sequence[str]) -> TestedWeights:
     try:
-        note = json.loads((folder / NOTE / "metadata").read_text())
-        leaves = note[LEAVES]
+        metadata = json.loads((folder / NOTE / "metadata").read_text())
+        leaves = metadata[LEAVES]
     except (OSError, ValueError, KeyError) as error:
         raise _Damaged(str(error)) from None
-    place_of = _places(leaves)
-    prefix = f"{place_of('params')}/"
+    path_of_field = _field_paths(leaves)
+    prefix = f"{path_of_field('params')}/"
     names = [path.removeprefix(prefix) for path in leaves if path.startswith(prefix)]
     if not names:
         raise ValueError(f"folder={str(folder)!r}: its state has no params; allowed: a run of a learner with params")
-    places = {name: place_of(name) for name in ("params", "model_state", *fields)}
-    if average:
-        places["params"] = _average_of(leaves, place_of("opt_state"), names)
-    wanted = {path: text for path, text in leaves.items() if path.startswith(tuple(f"{p}/" for p in places.values()))}
-    tree = _read_leaves(folder, wanted, note.get(CHECKSUMS, {}))
-    trees = {name: _subtree(tree, place) for name, place in places.items()}
-    params = trees.pop("params")
-    if average:
-        dtypes = {name: _shape_of(leaves[prefix + name]).dtype for name in names}
-        params = jax.tree.map(lambda leaf, dtype: leaf.astype(dtype), params, _nested(dtypes))
-    return TestedWeights(params, trees.pop("model_state"), trees)
+    fields = ("model_state", *fields)
+    params = _average_paths(leaves, path_of_field("opt_state"), names) if average else {n: prefix + n for n in names}
+    inside = tuple(f"{path_of_field(name)}/" for name in fields)
+    selected = {*params.values(), *(path for path in leaves if path.startswith(inside))}
+    arrays = _read_leaves(folder, {path: leaves[path] for path in selected}, metadata.get(CHECKSUMS, {}))
+    tree = _nested(arrays)
+    trees = {name: _subtree(tree, path_of_field(name)) for name in fields}
+    tested = {name: arrays[path].astype(_shape_of(leaves[prefix + name]).dtype) for name, path in params.items()}
+    return TestedWeights(_nested(tested), trees.pop("model_state"), trees)
 
 
-def _places(leaves: Mapping[str, str]) -> Callable[[str], str]:
-    """Say where a field of the state stands; beside a supervised baseline, as `TwinState` saves the technique's."""
+def _field_paths(leaves: Mapping[str, str]) -> Callable[[str], str]:
+    """Say where a field of the state is saved; beside a supervised baseline, as `TwinState` saves the technique's."""
     if not any(path.startswith("state/others/technique/") for path in leaves):
         return lambda name: f"state/{name}"
     split = {"params": "state/params/technique", "opt_state": "state/opt_state/technique"}
     return lambda name: split.get(name, f"state/others/technique/{name}")
 
 
-def _average_of(leaves: Mapping[str, str], opt_state: str, names: Sequence[str]) -> str:
-    """Find the average of the parameters in the optimizer's state: `.../ema` beside `.../count`."""
-    ends = [path.removesuffix(f"/{names[0]}") for path in leaves if path.endswith(f"/ema/{names[0]}")]
-    averages = [p for p in ends if p.startswith(f"{opt_state}/") and all(f"{p}/{name}" in leaves for name in names)]
-    if len(averages) != 1:
-        raise ValueError(f"ema: the optimizer's state holds {len(averages)} averages of the parameters; allowed: one")
-    return averages[0]
+def _average_paths(leaves: Mapping[str, str], opt_state: str, names: Sequence[str]) -> dict[str, str]:
+    """Find the average of each parameter in the optimizer's state; networks with an optimizer each have one each."""
+    networks = {name.split("/")[0] for name in names}
+    if {path.removeprefix(f"{opt_state}/").split("/")[0] for path in leaves if path.startswith(opt_state)} == networks:
+        paths = {}
+        for network in sorted(networks):
+            relative = [name.removeprefix(f"{network}/") for name in names if name.startswith(f"{network}/")]
+            averages = _average_paths(leaves, f"{opt_state}/{network}", relative)
+            paths |= {f"{network}/{name}": path for name, path in averages.items()}
+        return paths
+    prefixes = [path.removesuffix(names[0]) for path in leaves if path.endswith(f"/ema/{names[0]}")]
+    whole = [p for p in prefixes if p.startswith(f"{opt_state}/") and all(p + name in leaves for name in names)]
+    if len(whole) != 1:
+        raise ValueError(f"ema: the optimizer's state holds {len(whole)} averages of the parameters; allowed: one")
+    return {name: whole[0] + name for name in names}
 
 
 def _read_leaves(folder: Path, leaves: Mapping[str, str], expected: Mapping[str, int]) -> dict[str, Any]:
-    """Read some leaves of a checkpoint as nested dicts; orbax does not save arrays of size zero."""
+    """Read some leaves of a checkpoint by path; orbax does not save arrays of size zero."""
     import orbax.checkpoint as ocp
 
     shapes = {path: _shape_of(text) for path, text in leaves.items()}
@@ -134,9 +140,7 @@ def _read_leaves(folder: Path, leaves: Mapping[str, str], expected: Mapping[str,
                 lambda path, _: shapes.get(path_of(path), ocp.PLACEHOLDER), saved, is_leaf=lambda x: x is None
             )
             as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), target)
-            restored = reader.restore(
-                folder / STATE, args=ocp.args.PyTreeRestore(item=target, restore_args=as_numpy)
-            )
+            restored = reader.restore(folder / STATE, args=ocp.args.PyTreeRestore(item=target, restore_args=as_numpy))
     except Exception as error:  # orbax raises a bare Exception for a short file
         raise _Damaged(re.split(r"\n|\. See full", str(error).strip())[0][:200]) from None
     arrays = {path: leaf for path, leaf in leaf_paths(restored) if path in shapes}
@@ -144,10 +148,9 @@ def _read_leaves(folder: Path, leaves: Mapping[str, str], expected: Mapping[str,
     for path, shape in shapes.items():
         if path not in arrays or arrays[path].shape != shape.shape or arrays[path].dtype != shape.dtype:
             raise _Damaged(f"{path} is missing, or of another shape or dtype than was saved")
-    tree = _nested(arrays)
-    if path := find_damage(tree, expected):
+    if path := find_damage(_nested(arrays), expected):
         raise _Damaged(f"{path} differs from its checksum")
-    return tree
+    return arrays
 
 
 def _shape_of(text: str) -> jax.ShapeDtypeStruct:

@@ -9,7 +9,7 @@ import numpy as np
 from dlcore.experiment.experiment import Setup
 from dlcore.kits.images import known_datasets, labeled_images, prediction
 from dlcore.kits.images.labeled_images import ResizedImages
-from dlcore.kits.training import backbone
+from dlcore.kits.training import backbone, init_from
 from dlcore.learner import root_key
 from dlcore.modes.report_context import ReportContext
 from dlcore.run.hooks import STOP
@@ -64,7 +64,7 @@ class AttackedImages(ResizedImages):
     inputs = staticmethod(prediction.inputs)
     describe = staticmethod(prediction.describe)
     planned = staticmethod(known_datasets.describe_known_dataset)
-    start = staticmethod(backbone.start)
+    start = staticmethod(init_from.start_classifier)
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
         """Build the model and the preprocessing.

@@ -91,7 +91,7 @@ class StretchedBoxes(Task):
     model = "resnet8_cifar"
     plain = {"flip": "none", "zoom": (1.0, 1.0), "weight_decay": 0.0, "ema": None}
     packages = ("pycocotools",)
-    start = staticmethod(init_from.start)
+    start = staticmethod(init_from.start_modules)
     inputs = staticmethod(box_results.inputs)
     describe = staticmethod(box_results.describe)
     write = staticmethod(box_results.write)
@@ -114,7 +114,7 @@ class StretchedBoxes(Task):
         Returns:
           {flag: setting}.
         """
-        return {**super().settings(), **init_from.SETTINGS}
+        return {**super().settings(), **init_from.MODULES}
 
     def check(self, flags: Flags) -> None:
         """Check that the backbone has the maps that the network reads.

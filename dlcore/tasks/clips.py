@@ -16,10 +16,10 @@ from dlcore.data.source import Source
 from dlcore.evaluators.videos import accuracy_by_video, average_by_video
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.origin import Start
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
+from dlcore.experiment.weights import Start, open_weights
 from dlcore.kits.images import prediction
 from dlcore.kits.training import earlier_run, optimizer
 from dlcore.kits.video.clip_splits import ClipLabel, drawn_clips, own_videos
@@ -199,10 +199,10 @@ class Clips(Task):
             return None
 
         def fitted(state: Any) -> Any:
-            phase = earlier_run.load(Path(source))
-            same = phase.spec.get("class_names") == list(setup.spec["class_names"])
-            weights = inflate({"params": phase.params}, setup.flags.group("net")["temporal"])
-            return fit_modules(weights, {"params": state.params}, same, f"inflate_from={source!r}")[0]["params"]
+            frames = open_weights(source, "inflate_from")
+            same = frames.class_names == tuple(setup.spec["class_names"])
+            inflated = inflate({"params": frames.variables()["params"]}, setup.flags.group("net")["temporal"])
+            return fit_modules(inflated, {"params": state.params}, same, f"inflate_from={source!r}")[0]["params"]
 
         def replace(state: Any) -> Any:
             params = fitted(state)

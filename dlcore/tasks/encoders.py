@@ -22,10 +22,10 @@ from typing import Annotated, Any, ClassVar
 from dlcore.evaluators.fine_tuning import Encoder, Recipe, fine_tuning, label_counts
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.origin import Start
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
+from dlcore.experiment.weights import Start
 from dlcore.kits.images.known_datasets import TRAIN_SIZES
 from dlcore.kits.self_supervised import encoders
 from dlcore.kits.training import init_from
@@ -85,7 +85,7 @@ class Encoders(Task):
         Returns:
           {flag: setting}.
         """
-        return {**super().settings(), **({} if self.model is None else init_from.SETTINGS)}
+        return {**super().settings(), **({} if self.model is None else init_from.MODULES)}
 
     def check(self, flags: Flags) -> None:
         """Check that a well-known data set has as many images as the labels that `--fine_tune` requests.

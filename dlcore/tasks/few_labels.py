@@ -24,12 +24,12 @@ from dlcore.data.stratified import stratified_sample
 from dlcore.data.workers import Workers
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.origin import Start
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Spec, Splits
+from dlcore.experiment.weights import Start
 from dlcore.generative.two_players import PlayerState
 from dlcore.kits.images import classifier_panels, labeled_images
-from dlcore.kits.training import backbone, optimizer
+from dlcore.kits.training import init_from, optimizer
 from dlcore.learner import Learner, ModelState, Range
 from dlcore.modes.report_context import ReportContext
 from dlcore.optim.ema import init_average
@@ -86,7 +86,7 @@ class FewLabels(LabeledImages):
         Returns:
           {flag: setting}.
         """
-        return {**super().settings(), **backbone.SETTINGS}
+        return {**super().settings(), **init_from.CLASSIFIER}
 
     def data(self, flags: Flags) -> Splits:
         """Load two training streams, a small validation split and the whole test split.
@@ -169,7 +169,7 @@ class FewLabels(LabeledImages):
         Raises:
           ValueError: when applied or checked: the weights are of another model, or do not fit.
         """
-        classifier_start = None if setup.flags.get("init_from") is None else backbone.start(setup)
+        classifier_start = None if setup.flags.get("init_from") is None else init_from.start_classifier(setup)
         if classifier_start is None:
             return None
 

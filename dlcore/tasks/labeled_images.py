@@ -6,12 +6,12 @@ from typing import Any
 
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.origin import Start
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Spec, Splits
+from dlcore.experiment.weights import Start
 from dlcore.kits.images import classifier_panels, known_datasets, labeled_images, prediction
 from dlcore.kits.images.labeled_images import ImageFlags
-from dlcore.kits.training import backbone
+from dlcore.kits.training import backbone, init_from
 from dlcore.modes.report_context import ReportContext
 
 __all__ = ["Classification", "LabeledImages", "PretrainedClassification"]
@@ -134,7 +134,7 @@ class PretrainedClassification(Classification):
         Returns:
           {flag: setting}.
         """
-        return {**super().settings(), **backbone.SETTINGS}
+        return {**super().settings(), **init_from.CLASSIFIER}
 
     def start(self, setup: Setup) -> Start | None:
         """Start from the weights of `--init_from`.
@@ -145,4 +145,4 @@ class PretrainedClassification(Classification):
         Returns:
           State -> State with the weights; None without `--init_from`.
         """
-        return backbone.start(setup)
+        return init_from.start_classifier(setup)

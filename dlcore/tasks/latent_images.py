@@ -13,9 +13,9 @@ from flax import linen as nn
 from dlcore.data.augment import to_float
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.origin import Start
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
+from dlcore.experiment.weights import Start
 from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.generative.condition import class_condition
 from dlcore.generative.latent_diffusion import LatentDiffusion, latent_scale

@@ -83,7 +83,7 @@ class Masks(Task):
     monitor = "mean_iou"
     headline = "mean_iou"
     loss_tolerance = 0.25
-    start = staticmethod(init_from.start)
+    start = staticmethod(init_from.start_modules)
     inputs = staticmethod(prediction.stretched_inputs)
     describe = staticmethod(mask_results.describe)
     write = staticmethod(mask_results.write)
@@ -96,7 +96,7 @@ class Masks(Task):
         Returns:
           {flag: setting}.
         """
-        return {**super().settings(), **init_from.SETTINGS}
+        return {**super().settings(), **init_from.MODULES}
 
     def check(self, flags: Flags) -> None:
         """Check that the backbone has the maps that the network reads.

@@ -37,6 +37,10 @@ from dlcore.transfer.gradient_reversal import reverse_gradient as reverse_gradie
 from dlcore.transfer.lora import LoRA as LoRA
 from dlcore.transfer.lora import read_peft as read_peft
 from dlcore.transfer.lora import write_peft as write_peft
+from dlcore.transfer.methods import AdapterName as AdapterName
+from dlcore.transfer.methods import HEAD as HEAD
+from dlcore.transfer.methods import create_adapter as create_adapter
+from dlcore.transfer.methods import merge_adapter as merge_adapter
 from dlcore.transfer.multi_task import HeadsNet as HeadsNet
 from dlcore.transfer.multi_task import rotate_quarter_turns as rotate_quarter_turns
 from dlcore.transfer.prototypical import PrototypicalNet as PrototypicalNet

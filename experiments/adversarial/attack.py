@@ -40,7 +40,7 @@ from dlcore.data.normalization import normalizer
 from dlcore.data.streaming import streamed_images
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.generative.vq_vae import straight_through
-from dlcore.kits.training.pretrained_network import TrainedNetwork, check_studied, classifier_origin, load_network
+from dlcore.kits.training.pretrained_network import TrainedNetwork, check_studied, load_network, open_classifier
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.modes.train import train_page
@@ -165,7 +165,7 @@ def study(
       Accuracy under each attack and under the worst, the checks for masked gradients, and the figures.
     """
     names = tuple(map(str, range(10))) if network is None and dataset == "digits" else None
-    found = None if network is None else classifier_origin(network, "network")
+    found = None if network is None else open_classifier(network, "network")
     if found is not None:
         names = tuple(found.class_names or ())
     if names:
@@ -173,10 +173,10 @@ def study(
     if input is not None:
         list_images(input)
     if transfer_from is not None:
-        classifier_origin(transfer_from, "transfer_from")
+        open_classifier(transfer_from, "transfer_from")
     if network is None:
         network = small_network(dataset, data_dir, network_steps, seed)
-    check_studied(classifier_origin(network, "network"))
+    check_studied(open_classifier(network, "network"))
     trained = load_network(network)
     attacks = check_settings(epsilons, attacks, target, label, trained.class_names)
     images, labels = images_of(trained, input, count, dataset, data_dir)

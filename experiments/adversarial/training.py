@@ -16,7 +16,7 @@ arXiv:1901.08573.
 from dlcore.adversarial import training
 from dlcore.experiment import Experiment
 from dlcore.experiment.setting import Setting
-from dlcore.kits.training import backbone
+from dlcore.kits.training import init_from
 from dlcore.kits.training.optimizer import AdamW
 from dlcore.learner import Range
 from dlcore.main import main
@@ -29,7 +29,7 @@ experiment = Experiment(
     task=AttackedImages(),
     optimizer=AdamW(weight_decay=0.0),
     settings={
-        **backbone.SETTINGS,
+        **init_from.CLASSIFIER,
         "early_stop": Setting(
             None,
             "fall of the robust accuracy on validation images below its best, as a fraction, that ends training",

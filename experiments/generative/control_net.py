@@ -23,9 +23,9 @@ from dlcore.data.shape_grid import foreground
 from dlcore.data.source import Source
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.origin import Origin, Start
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
+from dlcore.experiment.weights import Start, Weights
 from dlcore.generative import ddpm
 from dlcore.generative.control_net import (
     ControlledUNet,
@@ -47,7 +47,7 @@ SCHEDULE = ("num_timesteps", "beta_schedule", "prediction")
 """What the base was trained with, and the ControlNet must be trained with."""
 
 
-def origin(flags: Flags) -> Origin | None:
+def origin(flags: Flags) -> Weights | None:
     """Read where the base comes from."""
     found = earlier_run.origin(flags, "base", "generative.text_to_image", "unet", "words")
     for name in SCHEDULE if found is not None else ():

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 from dlcore.experiment import Experiment, Setting, Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.origin import Origin, Start
+from dlcore.experiment.weights import Start, Weights
 from dlcore.generative import vq_vae_prior
 from dlcore.generative.pixel_cnn import PixelCNN
 from dlcore.kits.training import earlier_run
@@ -38,7 +38,7 @@ SHARED = ("dataset", "data_dir", "image_size", "skip_bad", "valid_fraction", "nu
 """Settings that the first phase takes from this run."""
 
 
-def origin(flags: Flags) -> Origin | None:
+def origin(flags: Flags) -> Weights | None:
     """Read which run of a VQ-VAE `--init_from` names; its autoencoder must have the form that the flags say."""
     found = earlier_run.origin(flags, "init_from", VQ_VAE)
     if found is not None:
@@ -78,7 +78,7 @@ class Prior(CodeGrids, SampledLatentSpace):
 
         def replace(state):
             phase = earlier_run.load(first_phase(setup.flags), "codebook")
-            frozen = {"autoencoder": phase.params, "codebook": phase.fields["codebook"].vectors}
+            frozen = {"autoencoder": phase.params, "codebook": phase.fields["codebook"]["vectors"]}
             return state.replace(frozen=jax.tree.map(jnp.asarray, frozen))
 
         return Start(replace, check)

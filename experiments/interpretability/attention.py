@@ -32,7 +32,7 @@ from dlcore.interpretability.cam import resize_map
 from dlcore.interpretability.scores import pointing_game
 from dlcore.kits.interpretability.attribution import draw_maps
 from dlcore.kits.training import earlier_run
-from dlcore.kits.training.pretrained_network import check_studied, classifier_origin, load_network
+from dlcore.kits.training.pretrained_network import check_studied, load_network, open_classifier
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.models.gpt2 import GPT2
@@ -83,7 +83,7 @@ def explain_images(network: str, path: str | None, layer: str | None, most: int)
     """Show where a trained ViT looks in images."""
     if path is None:
         raise ValueError("input=None: --network needs images to look at; allowed: an image file or a folder")
-    check_studied(classifier_origin(network, "network"))
+    check_studied(open_classifier(network, "network"))
     trained = load_network(network)
     if not isinstance(trained.model, ViT):
         raise ValueError(f"network={network!r}: {trained.name} is no vision transformer; allowed: a ViT or DeiT")

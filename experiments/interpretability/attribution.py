@@ -37,7 +37,7 @@ from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.interpretability.cam import class_activation_map, default_layer, layers_in_order, logits_and_maps
 from dlcore.interpretability.unit_images import Unit, check_units, parse_unit, unit_activation
 from dlcore.kits.interpretability.attribution import ANY_NETWORK, METHODS, attribution_maps, draw_maps
-from dlcore.kits.training.pretrained_network import TrainedNetwork, check_studied, classifier_origin, load_network
+from dlcore.kits.training.pretrained_network import TrainedNetwork, check_studied, load_network, open_classifier
 from dlcore.main import main
 from dlcore.modes.train import train_page
 
@@ -76,7 +76,7 @@ def check_settings(
         if of_classes := [method for method in methods if method in ("cam", "grad_cam")]:
             allowed = ", ".join(OF_UNITS)
             raise ValueError(f"methods={of_classes[0]!r}: explains a class; allowed with unit: {allowed}")
-    names = tuple("0123456789") if network is None else classifier_origin(network, "network").class_names
+    names = tuple("0123456789") if network is None else open_classifier(network, "network").class_names
     if names is not None:
         check_class(explain, names)
     for method in methods:
@@ -164,7 +164,7 @@ def study(
     check_settings(network, input, methods, explain, unit, layer)
     if network is None:
         network = digits_network(steps, seed)
-    check_studied(classifier_origin(network, "network"))
+    check_studied(open_classifier(network, "network"))
     trained = load_network(network)
     check_class(explain, trained.class_names)
     images, names = pictures_of(trained, input, most)

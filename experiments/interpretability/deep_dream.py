@@ -20,7 +20,7 @@ import numpy as np
 from dlcore.data.sample_images import sample_image
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.interpretability.deep_dream import deep_dream, squared_norm
-from dlcore.kits.training.pretrained_network import check_studied, classifier_origin, load_network
+from dlcore.kits.training.pretrained_network import check_studied, load_network, open_classifier
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, new_figure
@@ -56,7 +56,7 @@ def study(
     Returns:
       How much the layer's mean square grew, and the pictures.
     """
-    check_studied(classifier_origin(network, "network"))
+    check_studied(open_classifier(network, "network"))
     trained = load_network(network, channels=3)
     before = jnp.asarray(sample_image(image, height), jnp.float32) / 255
     mean, std = jnp.asarray(trained.mean), jnp.asarray(trained.std)

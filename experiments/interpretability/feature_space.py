@@ -38,9 +38,9 @@ from dlcore.kits.training.pretrained_network import (
     PACKED,
     TrainedNetwork,
     check_studied,
-    classifier_origin,
     feature_extractor,
     load_network,
+    open_classifier,
 )
 from dlcore.learner import Range
 from dlcore.main import main
@@ -134,7 +134,7 @@ def study(
     """
     from sklearn.metrics import silhouette_score
 
-    named = None if network is None else check_studied(classifier_origin(network, "network"))
+    named = None if network is None else check_studied(open_classifier(network, "network"))
     splits = load(dataset, data_dir)
     if named is not None:
         check_studied(named, Splits(splits.train, None, splits.test, {"dataset": dataset}), changed_data)

@@ -21,8 +21,8 @@ from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.mask_rcnn import MaskHead
 from dlcore.evaluators.fine_tuning import Encoder
 from dlcore.experiment import Experiment, Setup
-from dlcore.experiment.origin import Start
 from dlcore.experiment.splits import Splits
+from dlcore.experiment.weights import Start
 from dlcore.kits.images.prediction import unique_stems
 from dlcore.kits.self_supervised import encoders
 from dlcore.kits.training import init_from, pretrained_network
@@ -161,8 +161,8 @@ def pictures(context: ReportContext) -> dict[str, np.ndarray]:
 
 
 def start(setup: Setup) -> Start | None:
-    """Start the detector from the weights of `--init_from`, as `init_from.start`; the segmenter starts anew."""
-    single = init_from.start(setup)
+    """Start the detector from the weights of `--init_from`, as `init_from.start_modules`; the segmenter starts anew."""
+    single = init_from.start_modules(setup)
     if single is None:
         return None
 

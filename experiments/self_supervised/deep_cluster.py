@@ -18,9 +18,9 @@ import numpy as np
 
 from dlcore.classic_ml.kmeans import kmeans
 from dlcore.experiment import Experiment, Setup
-from dlcore.experiment.origin import Start
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
+from dlcore.experiment.weights import Start
 from dlcore.kits.training.optimizer import AdamW
 from dlcore.learner import Evaluator, Learner, Range
 from dlcore.main import main

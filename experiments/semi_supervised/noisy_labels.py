@@ -21,10 +21,10 @@ import jax.numpy as jnp
 
 from dlcore.evaluators.fine_tuning import Encoder
 from dlcore.experiment import Experiment, Flags, Setup, Splits
-from dlcore.experiment.origin import Start
 from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.weights import Start
 from dlcore.kits.self_supervised import encoders
-from dlcore.kits.training import backbone, optimizer
+from dlcore.kits.training import init_from, optimizer
 from dlcore.kits.training.optimizer import AdamW
 from dlcore.learner import ModelState, Range
 from dlcore.main import main
@@ -49,7 +49,7 @@ class NoisyLabels(LabeledImages):
     plain: ClassVar[dict[str, Any]] = LabeledImages.plain | {"noise_rate": 0.0}
 
     def settings(self) -> dict[str, Setting]:
-        return {**super().settings(), **backbone.SETTINGS}
+        return {**super().settings(), **init_from.CLASSIFIER}
 
     def check(self, flags: Flags) -> None:
         """Check that two networks that learn from each other do not start equal."""
@@ -87,7 +87,7 @@ class NoisyLabels(LabeledImages):
 
     def start(self, setup: Setup) -> Start | None:
         """Start all networks from the weights of `--init_from`; None without."""
-        single = backbone.start(setup)
+        single = init_from.start_classifier(setup)
         if single is None:
             return None
 

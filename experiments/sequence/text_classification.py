@@ -29,10 +29,10 @@ from dlcore.data.labeled_lines import labeled_texts
 from dlcore.data.source import Source
 from dlcore.data.text import load_text, read_lines
 from dlcore.experiment import Experiment, Flags, Setting, Setup
-from dlcore.experiment.origin import Start
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
+from dlcore.experiment.weights import Start
 from dlcore.kits.images import prediction
 from dlcore.kits.sequence import text_encoders
 from dlcore.kits.training import parts

@@ -32,12 +32,12 @@ from dlcore.data.source import Source
 from dlcore.evaluators.fine_tuning import module_encoder
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.origin import Origin, Start
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
+from dlcore.experiment.weights import Start, Weights
 from dlcore.generative.pixels import normalize
-from dlcore.kits.training import backbone, init_from, optimizer, pretrained_network
+from dlcore.kits.training import init_from, optimizer, pretrained_network
 from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.models import create_model
@@ -76,8 +76,8 @@ def patches_of(flags: Flags, split: str, side: int) -> np.ndarray:
     return images[:, :side, :side]
 
 
-def origin(flags: Flags) -> Origin | None:
-    found = backbone.origin(flags)
+def origin(flags: Flags) -> Weights | None:
+    found = init_from.open_classifier_of_model(flags)
     if found is not None:
         pretrained_network.check_fits(found, channels=3)
     return found

@@ -43,12 +43,13 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from dlcore.classification import supervised
 from dlcore.data.few_labels import few_labels
 from dlcore.experiment import Experiment, Flags, Setting, Setup
-from dlcore.experiment.origin import Origin, Start, take_normalization
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
+from dlcore.experiment.weight_checks import take_normalization
+from dlcore.experiment.weights import Start, Weights
 from dlcore.kits.images import classifier_panels, labeled_images, prediction
-from dlcore.kits.training import adapters, backbone, optimizer, parts, pretrained_network
+from dlcore.kits.training import adapters, backbone, init_from, optimizer, parts, pretrained_network
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.models import create_model, input_shape
@@ -84,10 +85,11 @@ SETTINGS = {
 }
 
 
-def origin(flags: Flags) -> Origin | None:
+def origin(flags: Flags) -> Weights | None:
     """Read where the weights of `--init_from` come from."""
-    shipped = flags.init_from == "cifar10"
-    return backbone.origin(flags.replace(init_from=str(pretrained_network.PACKED)) if shipped else flags)
+    if flags.init_from == "cifar10":
+        flags = flags.replace(init_from=str(pretrained_network.PACKED))
+    return init_from.open_classifier_of_model(flags)
 
 
 def source_network(flags: Flags, channels: int | None = None) -> pretrained_network.TrainedNetwork | None:
@@ -135,7 +137,7 @@ def start(setup: Setup) -> Start | None:
     if setup.flags.init_from is None:
         return None
     model = model_of(setup)
-    return backbone.start_from(
+    return init_from.start_classifier_from(
         lambda: source_network(setup.flags),
         setup,
         lambda: optimizer_of(setup),

@@ -44,7 +44,7 @@ from dlcore.evaluators.knn import knn_predict
 from dlcore.evaluators.linear_probe import probe_predict
 from dlcore.experiment import Experiment, Headline, Splits, Study, StudyResult
 from dlcore.experiment.catalog import find_experiment
-from dlcore.experiment.origin import Origin, read_origin
+from dlcore.experiment.weights import Weights, open_weights
 from dlcore.kits.training import earlier_run, pretrained_network
 from dlcore.learner import Range, root_key
 from dlcore.main import main
@@ -79,7 +79,7 @@ class Network(NamedTuple):
     image_shape: tuple[int, int, int]
 
 
-def origin(source: str | Path) -> Origin:
+def origin(source: str | Path) -> Weights:
     """Read where the network comes from, before anything is loaded.
 
     Args:
@@ -91,7 +91,7 @@ def origin(source: str | Path) -> Origin:
     Raises:
       ValueError: it has no encoder of images.
     """
-    found = read_origin(source, "init_from")
+    found = open_weights(source, "init_from")
     if found.page is None:
         kind = kind_of(found.model)
         if kind != "image":
@@ -103,7 +103,7 @@ def origin(source: str | Path) -> Origin:
     return found
 
 
-def load_encoder(found: Origin) -> Network:
+def load_encoder(found: Weights) -> Network:
     """Load a network.
 
     Args:

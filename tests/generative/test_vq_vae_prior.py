@@ -12,8 +12,8 @@ from dlcore.data.digits import digits
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
 from dlcore.experiment.catalog import find_experiment
-from dlcore.experiment.origin import Origin
 from dlcore.experiment.resolve import resolve
+from dlcore.experiment.weights import Weights
 from dlcore.generative import vq_vae, vq_vae_prior
 from dlcore.generative.pixel_cnn import PixelCNN
 from dlcore.generative.vq_vae import VQVAE, CodebookPerplexity
@@ -192,10 +192,10 @@ def test_samples_of_the_prior_decode_and_do_not_depend_on_their_batch(learned):
 )
 def test_an_autoencoder_of_another_form_is_refused(monkeypatch, tmp_path, settings, message):
     flags = resolve(page.experiment, [])
-    monkeypatch.setattr(earlier_run, "origin", lambda *args: Origin("init_from", "run", settings=settings))
+    monkeypatch.setattr(earlier_run, "origin", lambda *args: Weights("init_from", "run", settings=settings))
     with pytest.raises(ValueError, match=message):
         page.origin(flags)
-    same = Origin("init_from", "run", settings={"num_codes": 64, "vqmodel.width": 3})
+    same = Weights("init_from", "run", settings={"num_codes": 64, "vqmodel.width": 3})
     monkeypatch.setattr(earlier_run, "origin", lambda *args: same)
     assert page.origin(flags) is same
 
@@ -209,4 +209,4 @@ def test_a_run_of_the_first_phase_gives_its_autoencoder_and_codebook(tmp_path, c
     (trained,) = (tmp_path / "generative.vq_vae_prior").iterdir()
     first, second = earlier_run.load(folder, "codebook"), earlier_run.load(trained, "frozen")
     chex.assert_trees_all_equal(second.fields["frozen"]["autoencoder"], first.params)
-    np.testing.assert_array_equal(second.fields["frozen"]["codebook"], first.fields["codebook"].vectors)
+    np.testing.assert_array_equal(second.fields["frozen"]["codebook"], first.fields["codebook"]["vectors"])

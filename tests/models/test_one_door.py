@@ -109,9 +109,9 @@ def test_a_page_starts_from_a_published_detector(tmp_path):
     backbone, loaded, classes = init_from._load(str(tmp_path / "detector"))
     assert (backbone, classes) == ("resnet50", None)
     flags = Flags({"init_from": str(tmp_path / "detector"), "model": "resnet50"})
-    assert init_from.origin(flags).mean == IMAGENET.mean
+    assert init_from.open_modules(flags).mean == IMAGENET.mean
     with pytest.raises(ValueError, match="its backbone is resnet50; allowed: resnet18, as --model here"):
-        init_from.origin(Flags({"init_from": str(tmp_path / "detector"), "model": "resnet18"}))
+        init_from.open_modules(Flags({"init_from": str(tmp_path / "detector"), "model": "resnet18"}))
     jax.tree.map(np.testing.assert_array_equal, loaded, variables)
     save_weights(tmp_path / "segmenter", variables, {"model": "deeplabv3_mobilenet_v3_large"})
     assert init_from._load(str(tmp_path / "segmenter"))[0] == "mobilenet_v3_large"

@@ -1,5 +1,6 @@
 """Own videos on the page: splits, flags that do not fit, and what is said of files."""
 
+from pathlib import Path
 from typing import get_args
 
 import chex
@@ -13,10 +14,11 @@ from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
-from dlcore.kits.training import earlier_run
+from dlcore.experiment.weights import Weights
 from dlcore.learner import ModelState
 from dlcore.main import run
 from dlcore.modes import predict
+from dlcore.tasks import clips
 from dlcore.tasks.clips import Network
 from dlcore.video.fusion import ClipClassifier
 
@@ -125,8 +127,9 @@ def test_slow_fusion_starts_from_inflated_weights(monkeypatch):
         return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
 
     single = params("single")
-    phase = earlier_run.EarlierPhase(flags, {"class_names": ["a", "b"]}, single)
-    monkeypatch.setattr(earlier_run, "load", lambda folder: phase)
+    weights = Weights("inflate_from", Path("RUN"), class_names=("a", "b"))
+    monkeypatch.setattr(clips, "open_weights", lambda source, argument: weights)
+    monkeypatch.setattr(Weights, "variables", lambda weights: {"params": single})
     state = ModelState(0, 0, params("slow"), None, {})
     slow = PAGE.task.start(setup)(state).params
     for tap in range(3):

@@ -16,10 +16,10 @@ from dlcore.experiment.catalog import experiment_names, find_experiment
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.study import run_study
-from dlcore.kits.training import earlier_run
 from dlcore.main import main
 from dlcore.semi_supervised.twin import TwinState
 from experiments.transfer import linear_evaluation as page
+from tests.saved_runs import save_state
 
 SMALL = ["--smoke", "--model=resnet8_cifar", "--model.width=4", "--model.stages=1,1"]
 RECONSTRUCTION = [*SMALL, "--dataset=photographs"]
@@ -203,7 +203,7 @@ SERVED = {
 """Page of a family -> the words of a small run."""
 
 
-def written(name, folder, monkeypatch):
+def written(name, folder):
     """Write a run without training, whose weights are random numbers: (run, setup, state)."""
     experiment = find_experiment(name)
     run = ResolvedRun(experiment, resolve(experiment, [*SERVED[name], f"--run_dir={folder}"]))
@@ -212,7 +212,7 @@ def written(name, folder, monkeypatch):
     state = state.technique if isinstance(state, TwinState) else state
     folder.mkdir()
     run.write_config(setup.spec)
-    monkeypatch.setattr(earlier_run, "load_state", lambda folder: (run, setup, state))
+    save_state(folder, state)
     return run, setup, state
 
 
@@ -220,7 +220,8 @@ def filled(shapes):
     rng = np.random.default_rng(0)
 
     def fill(leaf):
-        return leaf if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else rng.random(leaf.shape).astype(leaf.dtype)
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return jax.random.key(0) if is_key else rng.random(leaf.shape).astype(leaf.dtype)
 
     return jax.tree.map(fill, shapes)
 
@@ -228,9 +229,9 @@ def filled(shapes):
 @pytest.mark.slow
 @pytest.mark.covers("TL-18")
 @pytest.mark.parametrize("name", SERVED)
-def test_a_run_of_each_family_serves(name, tmp_path, monkeypatch):
+def test_a_run_of_each_family_serves(name, tmp_path):
     """The weights are those of the state, which is written without training, and the features are vectors."""
-    run, _, state = written(name, tmp_path / "run", monkeypatch)
+    run, _, state = written(name, tmp_path / "run")
     network = page.load_encoder(page.origin(str(run.folder)))
     encoder = page.converted(network.encoder, network.image_shape, (8, 8, 1))
     images = jax.ShapeDtypeStruct((3, 8, 8, 1), np.float32)
@@ -263,9 +264,9 @@ def test_every_page_with_images_serves_or_has_no_encoder():
     "name",
     ["self_supervised.mae", "self_supervised.dino", "self_supervised.colorization", "self_supervised.rotation"],
 )
-def test_the_features_of_a_run_are_those_that_its_page_predicts(name, tmp_path, monkeypatch):
+def test_the_features_of_a_run_are_those_that_its_page_predicts(name, tmp_path):
     """On the run's own images nothing is converted; DINO's are the teacher's, colorization's of images in gray."""
-    run, setup, state = written(name, tmp_path / "run", monkeypatch)
+    run, setup, state = written(name, tmp_path / "run")
     network = page.load_encoder(page.origin(str(run.folder)))
     rows = run.experiment.task.data(run.flags).test[:4]
     encoder = page.converted(network.encoder, network.image_shape, rows["image"].shape[1:])

@@ -6,9 +6,9 @@ from dlcore.data.source import Source
 from dlcore.evaluators.frechet import frechet_evaluator
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.origin import Origin
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
+from dlcore.experiment.weights import Weights
 from dlcore.kits.images import labeled_images
 from dlcore.kits.training import pretrained_network
 from dlcore.learner import Evaluator, Range
@@ -35,7 +35,7 @@ SETTINGS = {
 """The settings of the distances."""
 
 
-def origin(flags: Flags) -> Origin | None:
+def origin(flags: Flags) -> Weights | None:
     """Read the origin of the network of `--frechet_network`.
 
     Args:
@@ -50,7 +50,7 @@ def origin(flags: Flags) -> Origin | None:
     source = flags.frechet_network
     if source is None:
         return None
-    return pretrained_network.classifier_origin(source, "frechet_network")._replace(initializes=False)
+    return pretrained_network.open_classifier(source, "frechet_network")._replace(initializes=False)
 
 
 def data(flags: Flags) -> Splits:

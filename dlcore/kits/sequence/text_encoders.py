@@ -20,9 +20,9 @@ from dlcore.data.text import Vocabulary, read_utf8
 from dlcore.data.words import tokenizer_from_json
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.origin import Origin, Start, read_origin
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Spec
+from dlcore.experiment.weights import Start, Weights, open_weights
 from dlcore.extras import require
 from dlcore.kits.training import earlier_run
 from dlcore.learner import Range
@@ -60,7 +60,7 @@ SETTINGS = {
 }
 
 
-def origin(flags: Flags) -> Origin | None:
+def origin(flags: Flags) -> Weights | None:
     """Read where the weights of `--init_from` come from.
 
     Args:
@@ -75,7 +75,7 @@ def origin(flags: Flags) -> Origin | None:
     """
     if flags.init_from in (None, PRETRAINING):
         return None
-    found = read_origin(flags.init_from, "init_from")
+    found = open_weights(flags.init_from, "init_from")
     page, names = PAGES[flags.model], FAMILIES[flags.model].MODELS
     if found.page != page and not (found.page is None and found.model in names):
         given = f"weights of {found.model}" if found.page is None else f"a run of {found.page}"
@@ -92,7 +92,7 @@ def origin(flags: Flags) -> Origin | None:
     return found
 
 
-def _network(flags: Flags, found: Origin | None, vocab_size: int = 2, window: int = 2) -> nn.Module:
+def _network(flags: Flags, found: Weights | None, vocab_size: int = 2, window: int = 2) -> nn.Module:
     """The network in the form of its weights; without some, in that of the flags, for a vocabulary and a window."""
     extra = {"head": "pooled"} if flags.model == "bert" else {}  # without the head that fills in tokens
     if found is not None and found.page is None:
@@ -241,12 +241,8 @@ def _pretrained(setup: Setup) -> dict:
     """Return the parameters that `--init_from` names, or of a run on the text of the data set."""
     flags, network = setup.flags, setup.spec["network"]
     found = origin(flags)
-    if found is not None and found.page is None:
-        from dlcore.run.weights import load_weights
-
-        return load_weights(found.path)[1]["params"]
     if found is not None:
-        return earlier_run.load(found.path).params
+        return found.variables()["params"]
     words = [f"--dataset={flags.dataset}", f"--window={network['window']}"]
     words += [f"--model.{name}={network[name]}" for name in (*FORM, "mlp_features") if name in network]
     if not flags.smoke:

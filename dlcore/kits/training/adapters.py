@@ -9,22 +9,20 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.kits.training.parts import parts_of
 from dlcore.learner import Range
-from dlcore.transfer.adapters import IA3, Adapted, BitFit, Bottleneck, Prompts
+from dlcore.transfer.adapters import Adapted
 from dlcore.transfer.frozen import Frozen, PartlyFrozen
-from dlcore.transfer.lora import LoRA
+from dlcore.transfer.methods import HEAD, create_adapter
 
 __all__ = [
     "SETTINGS",
     "adapt_model",
     "check_adapter",
     "is_adapter",
-    "merge",
     "method_of",
     "trained_model",
     "trained_parts",
 ]
 
-HEAD = ("head*",)
 SETTINGS = {
     "adapt": Setting(
         "parts",
@@ -71,15 +69,8 @@ def method_of(flags: Flags) -> Any:
     Returns:
       A method of `dlcore.transfer.adapters.Adapted`.
     """
-    return {
-        "lora": LoRA(flags.rank, flags.alpha, flags.targets),
-        "dora": LoRA(flags.rank, flags.alpha, flags.targets, dora=True),
-        "bitfit": BitFit(),
-        "ia3": IA3(),
-        "adapter": Bottleneck(flags.bottleneck),
-        "vpt": Prompts(flags.prompts),
-        "vpt_deep": Prompts(flags.prompts, deep=True),
-    }[flags.adapt]
+    fields = {name: flags[name] for name in ("rank", "alpha", "targets", "bottleneck", "prompts")}
+    return create_adapter(flags.adapt, **fields)
 
 
 def adapt_model(model: nn.Module, flags: Flags) -> Adapted:
@@ -142,19 +133,3 @@ def check_adapter(flags: Flags, model: nn.Module, image: jax.Array) -> None:
         jax.eval_shape(lambda: adapt_model(model, flags).init(jax.random.key(0), image, train=False))
     except ValueError as error:
         raise FlagError(f"--adapt={flags.adapt} with --model={flags.model}: {error}") from None
-
-
-def merge(flags: Flags, variables: Any) -> Any:
-    """Write the adapter of a trained run into its network.
-
-    Args:
-      flags: settings of the run.
-      variables: variables of the run's model, see `dlcore.transfer.adapters.Adapted.init`.
-
-    Returns:
-      Variables of the network.
-
-    Raises:
-      ValueError: the adapter is a part of the computation and not of the parameters.
-    """
-    return Adapted(nn.Module(), method_of(flags), HEAD).merge(variables)

@@ -3,16 +3,13 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import numpy as np
-from flax.core import FrozenDict
-
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.origin import Origin, read_origin
 from dlcore.experiment.resolve import read_config
 from dlcore.experiment.resolved_run import ResolvedRun, open_run, restore_state
+from dlcore.experiment.weights import Weights, open_weights
+from dlcore.optim import parameter_ema
 from dlcore.semi_supervised.twin import TwinState
 
 __all__ = [
@@ -32,18 +29,26 @@ class EarlierPhase(NamedTuple):
     """A finished run.
 
     Args:
-      flags: its settings.
-      spec: facts of its data.
+      setup: settings of the run, and facts of its data.
       params: its parameters as they were tested: their average where the run keeps one.
       model_state: its other variables, such as running statistics; {} where there are none.
       fields: further fields of its state that `load` was asked for, such as a codebook.
     """
 
-    flags: Flags
-    spec: dict
+    setup: Setup
     params: Any
-    model_state: Any = FrozenDict()
+    model_state: dict[str, Any] = {}
     fields: dict[str, Any] = {}
+
+    @property
+    def flags(self) -> Flags:
+        """Settings of the run."""
+        return self.setup.flags
+
+    @property
+    def spec(self) -> dict:
+        """Facts of the run's data."""
+        return self.setup.spec
 
 
 def find_or_train(flags: Flags, argument: str, name: str, words: list[str]) -> Path:
@@ -71,7 +76,7 @@ def find_or_train(flags: Flags, argument: str, name: str, words: list[str]) -> P
     return train_page(name, [*(["--smoke"] if flags.smoke else []), *words, *passed], "phase 1")
 
 
-def origin(flags: Flags, argument: str, name: str, *modules: str) -> Origin | None:
+def origin(flags: Flags, argument: str, name: str, *modules: str) -> Weights | None:
     """Read where the run comes from that a flag names.
 
     Args:
@@ -94,12 +99,12 @@ def origin(flags: Flags, argument: str, name: str, *modules: str) -> Origin | No
     if page != name:
         problem = "no such run" if page is None else f"a run of {page}"
         raise ValueError(f"{argument}={given!r}: {problem}; allowed: the folder of a run of {name}")
-    found = read_origin(folder, argument)
+    found = open_weights(folder, argument)
     check_settings(found, {f"{m}.{field}": value for m in modules for field, value in flags.group(m).items()})
     return found
 
 
-def check_settings(found: Origin, values: dict[str, Any]) -> None:
+def check_settings(found: Weights, values: dict[str, Any]) -> None:
     """Check that a run was trained with the settings that the second phase has.
 
     Args:
@@ -132,34 +137,37 @@ def load(folder: Path, *fields: str) -> EarlierPhase:
     Raises:
       FileNotFoundError: the run has no checkpoint.
     """
-    run, setup, state = load_state(folder)
-    held = state.params, getattr(state, "model_state", {}), {name: getattr(state, name) for name in fields}
-    return EarlierPhase(run.flags, setup.spec, *jax.tree.map(np.asarray, jax.device_get(held)))
+    run = open_run(folder, find_experiment(read_config(folder)["experiment"]))
+    weights = open_weights(folder, "run").read_run(*fields)
+    return EarlierPhase(run.setup(run.config()["spec"]), weights.params, weights.model_state, weights.fields)
 
 
 def load_state(folder: Path) -> tuple[ResolvedRun, Setup, Any]:
-    """Restore the state of a run as it was tested.
+    """Restore the whole state of a run, for encoders that read their technique's own fields.
 
     Args:
       folder: of the run.
 
     Returns:
       (the run, the argument of its `build`, the state with averaged parameters where the run keeps an average); of a
-      technique and its supervised twin the state of the technique.
+      technique and its supervised baseline the state of the technique.
 
     Raises:
       FileNotFoundError: the run has no checkpoint.
     """
-    from dlcore.optim import parameter_ema
-
     experiment = find_experiment(read_config(folder)["experiment"])
     run = open_run(folder, experiment)
     setup = run.setup(run.config()["spec"])
     _, state = restore_state(run, experiment.build(setup), run.example(setup.spec), run.flags.select)
     state = state.technique if isinstance(state, TwinState) else state
-    if run.flags.get("ema"):
-        state = state.replace(params=parameter_ema(state.opt_state, state.params))
-    return run, setup, state
+    return run, setup, state.replace(params=_averages(state)) if run.flags.get("ema") else state
+
+
+def _averages(state: Any) -> Any:
+    """Return the averaged parameters; two networks with an optimizer each have an average each."""
+    if isinstance(state.opt_state, dict) and state.opt_state.keys() == state.params.keys():
+        return {name: parameter_ema(state.opt_state[name], params) for name, params in state.params.items()}
+    return parameter_ema(state.opt_state, state.params)
 
 
 def words_of(flags: Flags, *modules: str) -> list[str]:

@@ -1,4 +1,10 @@
-"""Initial weights of a detector or a segmenter: another network with the same modules, or a backbone.
+"""`--init_from`: the trained weights that an experiment starts from.
+
+    experiment                   takes from the weights                             starts anew
+    a classifier                 all layers                                         a head of other classes
+    a detector or a segmenter    the modules that both networks have, or the        other modules, and layers of
+                                 backbone of a classifier or a pretext              other classes
+    a pretext                    the backbone, also for a teacher or key encoder    other modules
 
 python -m experiments.detection.mask_rcnn --dataset=coco --data_dir=D --init_from=RUN
 """
@@ -8,75 +14,227 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dlcore.detection.torch_detectors import BACKBONES
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.origin import Origin, Start, read_origin
 from dlcore.experiment.setting import Setting
-from dlcore.kits.training import optimizer, pretrained_network
+from dlcore.experiment.weights import Start, Weights, open_weights
+from dlcore.kits.training import optimizer
+from dlcore.kits.training.pretrained_network import backbone_of, load_network, open_classifier
 from dlcore.models.registry import kind_of
 from dlcore.optim.ema import init_average
-from dlcore.run.weights import fit_modules
+from dlcore.run.weights import fit_modules, fit_weights
+from dlcore.transfer.adapters import Adapted
 
-__all__ = ["SETTINGS", "headless", "origin", "start", "start_backbone"]
+__all__ = [
+    "CLASSIFIER",
+    "MODULES",
+    "adapt_normalization",
+    "headless",
+    "open_classifier_of_model",
+    "open_modules",
+    "start_backbone",
+    "start_classifier",
+    "start_classifier_from",
+    "start_modules",
+]
 
-SETTINGS = {
+CLASSIFIER = {
+    "init_from": Setting(
+        None,
+        "weights to start from: the folder of a run (of a classifier, or the backbone of a pretext, a detector or a "
+        "segmenter), a folder of `dlcore convert` or a packed .npz; a head of other classes starts anew",
+        str | None,
+        essential=True,
+        origin=lambda flags: open_classifier_of_model(flags),
+    ),
+}
+"""The flag of a classifier."""
+
+MODULES = {
     "init_from": Setting(
         None,
         "weights to start from: the folder of a run, of which the modules that both networks have are taken; of a "
         "classifier or a pretext for the backbone, also as a packed .npz; or a folder of `dlcore convert` with either",
         str | None,
         essential=True,
-        origin=lambda flags: origin(flags),
+        origin=lambda flags: open_modules(flags),
     ),
 }
+"""The flag of a network of modules: a detector, a segmenter or a pretext."""
 
 _NAMED = 5
-"""Number of leaves that an error names; it counts the rest."""
+"""Number of classes that a message names; it counts the rest."""
 
 
-def origin(flags: Flags) -> Origin | None:
-    """Read the origin of the weights of `--init_from`.
+def open_classifier_of_model(flags: Flags) -> Weights | None:
+    """Open the weights of `--init_from` for a classifier.
 
     Args:
-      flags: `init_from`, and `model` if the page has a backbone.
+      flags: `init_from`, `model` and its fields; a `model` of None is that of the weights.
 
     Returns:
-      The origin; None without `--init_from`.
+      The weights; None without `--init_from`.
+
+    Raises:
+      ValueError: there are no weights, or they are of another model.
+    """
+    if flags.init_from is None:
+        return None
+    weights = open_classifier(flags.init_from, "init_from", headless=True)
+    if flags.model not in (None, weights.model):
+        raise ValueError(f"{weights.name}: weights of {weights.model}; allowed: of {flags.model}, as --model here")
+    return adapt_normalization(weights, flags.group("model"))
+
+
+def adapt_normalization(weights: Weights, fields: dict[str, Any]) -> Weights:
+    """Set the image statistics that published weights need in a model with other fields, such as `transform_input`.
+
+    Args:
+      weights: the weights.
+      fields: fields of the model that receives the weights.
+
+    Returns:
+      The weights, with the mean and standard deviation for the fields.
+    """
+    from dlcore.models.normalization import normalization
+
+    if (
+        weights.page is not None
+        or weights.model is None
+        or weights.mean != normalization(weights.model, weights.fields).mean
+    ):
+        return weights
+    statistics = normalization(weights.model, weights.fields | fields)
+    return weights._replace(mean=statistics.mean, std=statistics.std)
+
+
+def open_modules(flags: Flags) -> Weights | None:
+    """Open the weights of `--init_from` for a network of modules.
+
+    Args:
+      flags: `init_from`, and `model` if the experiment has a backbone.
+
+    Returns:
+      The weights; None without `--init_from`.
 
     Raises:
       ValueError: there are no weights, or their backbone is not `model`.
     """
     if flags.init_from is None:
         return None
-    weights_origin = read_origin(flags.init_from, "init_from")
-    backbone, is_dense_page = (
-        _backbone(weights_origin),
-        (weights_origin.page or "").partition(".")[0] in ("detection", "segmentation"),
-    )
-    # A detector or a segmenter without a backbone of the zoo may share other modules, which `start` looks at.
-    if flags.get("model") not in (None, backbone) and not (backbone is None and is_dense_page):
-        problem = (
-            f"a run of {weights_origin.page}, without a backbone" if backbone is None else f"its backbone is {backbone}"
-        )
-        raise ValueError(f"{weights_origin.name}: {problem}; allowed: {flags.model}, as --model here")
-    return weights_origin
+    weights = open_weights(flags.init_from, "init_from")
+    backbone, page = _backbone_name(weights), weights.page
+    # A detector or a segmenter without a backbone of `dlcore models` may share other modules.
+    has_modules = backbone is None and (page or "").partition(".")[0] in ("detection", "segmentation")
+    if flags.get("model") not in (None, backbone) and not has_modules:
+        problem = f"a run of {page}, without a backbone" if backbone is None else f"its backbone is {backbone}"
+        raise ValueError(f"{weights.name}: {problem}; allowed: {flags.model}, as --model here")
+    return weights
 
 
-def _backbone(weights_origin: Origin) -> str | None:
-    """Return the name of the weights' backbone: a published detector's or segmenter's own, else the model's."""
-    kind = None if weights_origin.page is not None or weights_origin.model is None else kind_of(weights_origin.model)
+def _backbone_name(weights: Weights) -> str | None:
+    """Return the name of the backbone: a published detector's or segmenter's own, else the model's."""
+    kind = None if weights.page is not None or weights.model is None else kind_of(weights.model)
     if kind == "detection":
-        return BACKBONES.get(weights_origin.model, weights_origin.model)
-    return weights_origin.model.partition("_")[2] if kind == "segmentation" else weights_origin.model
+        return BACKBONES.get(weights.model, weights.model)
+    return weights.model.partition("_")[2] if kind == "segmentation" else weights.model
 
 
-def start(setup: Setup) -> Start | None:
-    """Initialize from the weights of `--init_from`.
+def start_classifier(setup: Setup) -> Start | None:
+    """Start a classifier from the weights of `--init_from`.
 
     Args:
-      setup: facts of the run; its flags must contain SETTINGS and the optimizer's.
+      setup: facts of the run, with the flags of CLASSIFIER and of the optimizer.
+
+    Returns:
+      State -> State with the weights and a new optimizer state; None without `--init_from`.
+
+    Raises:
+      ValueError: when applied or checked: the weights are of another model, or do not fit.
+    """
+    if setup.flags.init_from is None:
+        return None
+
+    def load() -> Any:
+        open_classifier_of_model(setup.flags)
+        return load_network(setup.flags.init_from, "init_from", headless=True)
+
+    return start_classifier_from(load, setup, lambda: optimizer.build(setup))
+
+
+def start_classifier_from(
+    load: Callable[[], Any],
+    setup: Setup,
+    transformation: Callable[[], optax.GradientTransformation],
+    keep_unnamed: bool = True,
+    new_head: bool = False,
+    adapted: Adapted | None = None,
+) -> Start:
+    """Start a classifier from the weights of a network.
+
+    A head for other classes is initialized anew, even if their number is the same.
+
+    Args:
+      load: returns a `TrainedNetwork` of the model that `--model` names; called once.
+      setup: facts of the run; errors name its flag `init_from`, its spec has the class names.
+      transformation: returns the optimizer, whose state is initialized anew.
+      keep_unnamed: keep a head with the right number of classes if their names were not recorded.
+      new_head: initialize the head anew whatever its classes.
+      adapted: the model, where an adapter learns in place of the network.
+
+    Returns:
+      State -> State with the weights and a new optimizer state; it logs what is initialized anew.
+
+    Raises:
+      ValueError: when applied or checked: the weights do not fit.
+    """
+    name = f"init_from={setup.flags.init_from!r}"
+    network = functools.cache(load)
+
+    def fitted(state):
+        variables, trained_names = network().variables, network().class_names
+        class_names = setup.spec.get("class_names")
+        has_other_classes = class_names is not None and (
+            list(trained_names) != list(class_names) if network().named else not keep_unnamed
+        )
+        if has_other_classes or new_head:
+            leaves = flatten_dict(variables)
+            variables = unflatten_dict({path: leaf for path, leaf in leaves.items() if "head" not in path})
+        initial = {"params": state.params, **state.model_state}
+        if adapted is None:
+            return *fit_weights(variables, initial, name), has_other_classes
+        weights, new_leaves = fit_weights(variables, adapted.network_variables(initial), name)
+        return adapted.rebase(initial, weights), new_leaves, has_other_classes
+
+    def replace(state):
+        from dlcore.run.progress import say
+
+        weights, new_leaves, has_other_classes = fitted(state)
+        if new_leaves:
+            reason = ": its classes are others" if has_other_classes and network().named else ""
+            say(f"{name}: gives all but the head ({', '.join(new_leaves)}), which starts anew{reason}")
+        elif not network().named:
+            say(f"{name}: gives a head of {len(network().class_names)} classes without names, taken for the data's")
+        return _restarted(state, weights, transformation())
+
+    return Start(replace, lambda state: fitted(state) and None)
+
+
+def _restarted(state: Any, variables: dict[str, Any], transformation: optax.GradientTransformation) -> Any:
+    """Put variables into a state, and initialize its optimizer."""
+    params, model_state = variables["params"], {name: v for name, v in variables.items() if name != "params"}
+    return state.replace(params=params, model_state=model_state, opt_state=jax.jit(transformation.init)(params))
+
+
+def start_modules(setup: Setup) -> Start | None:
+    """Start a network of modules from the weights of `--init_from`.
+
+    Args:
+      setup: facts of the run; its flags must contain MODULES and the optimizer's.
 
     Returns:
       State -> State with the weights and a new optimizer state, which logs what is initialized anew; None without
@@ -111,20 +269,18 @@ def start(setup: Setup) -> Start | None:
                 f"{name}: its layers of classes are kept, though they told {_listed(classes)} apart, "
                 f"not {_listed(class_names)}"
             )
-        params = variables.pop("params")
-        transformation = optimizer.build(setup)
-        return state.replace(params=params, model_state=variables, opt_state=jax.jit(transformation.init)(params))
+        return _restarted(state, variables, optimizer.build(setup))
 
     return Start(replace, lambda state: fitted(state) and None)
 
 
 def start_backbone(setup: Setup) -> Start | None:
-    """Initialize a pretext task's backbone from the weights of `--init_from`; other modules are initialized anew.
+    """Start the backbone of a pretext from the weights of `--init_from`; other modules are initialized anew.
 
     A teacher or a key encoder starts as a copy of the student.
 
     Args:
-      setup: facts of the run, with the flags of SETTINGS, `model`, and the optimizer's.
+      setup: facts of the run, with the flags of MODULES, `model`, and the optimizer's.
 
     Returns:
       State -> State with the backbone's weights and a new optimizer state; None without `--init_from`.
@@ -170,7 +326,7 @@ def headless(variables: dict) -> dict:
     Returns:
       The backbone of each collection without its head; `variables` if there is no backbone.
     """
-    backbones = pretrained_network.backbone_of(variables)
+    backbones = backbone_of(variables)
     if not backbones:
         return variables  # `fit_modules` reports what they hold
     return {kind: {"backbone": layers} for kind, layers in backbones.items()}
@@ -186,15 +342,13 @@ def _gives_classes(variables: dict, load: Callable) -> bool:
 
 
 def _load(source: str) -> tuple[str | None, dict, list[str] | None]:
-    """Load (model name, variables, class names) of the weights."""
-    found = read_origin(source, "init_from")
-    pretext = (found.page or "").startswith("self_supervised.")
-    if pretext:
-        pretrained_network.classifier_origin(source, "init_from", headless=True)
-    variables = pretrained_network.variables_of(found)
-    if pretext:  # its other modules are of no use here
-        return found.model, headless(variables), None
-    return _backbone(found), variables, None if found.class_names is None else list(found.class_names)
+    """Load (name of the backbone, variables, class names) of the weights."""
+    weights = open_weights(source, "init_from")
+    if (weights.page or "").startswith("self_supervised."):  # its other modules are of no use here
+        open_classifier(source, "init_from", headless=True)
+        return weights.model, headless(weights.variables()), None
+    classes = None if weights.class_names is None else list(weights.class_names)
+    return _backbone_name(weights), weights.variables(), classes
 
 
 def _in_modules(

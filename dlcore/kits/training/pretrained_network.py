@@ -19,23 +19,22 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from flax import linen as nn
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import flatten_dict
 
 from dlcore.data.normalization import normalizer
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.origin import PUBLISHED, Origin, check_origins, check_saved, read_origin
 from dlcore.experiment.resolve import read_config
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
+from dlcore.experiment.weight_checks import check_origins, check_saved
+from dlcore.experiment.weights import PUBLISHED, Weights, open_weights
 from dlcore.kits.images import labeled_images
-from dlcore.kits.training import adapters, earlier_run
 from dlcore.learner import Range
 from dlcore.models import create_model, input_shape
 from dlcore.models.backbone import add_mlp_head
-from dlcore.models.pretrained.door import from_pretrained, is_published, read_about
-from dlcore.models.weight_files import read_npz
+from dlcore.models.pretrained.door import is_published, read_about
 
 __all__ = [
     "PACKED",
@@ -45,17 +44,16 @@ __all__ = [
     "backbone_of",
     "check_fits",
     "check_studied",
-    "classifier_origin",
     "default_model",
     "feature_extractor",
     "find_or_train",
     "load_network",
     "model_of",
+    "open_classifier",
     "origin",
     "pack",
     "published_source",
     "teacher_origin",
-    "variables_of",
 ]
 
 PACKED = Path(__file__).parents[2] / "interpretability" / "vgg9_cifar10.npz"
@@ -112,7 +110,7 @@ class TrainedNetwork(NamedTuple):
     named: bool = True
 
 
-def origin(flags: Flags) -> Origin | None:
+def origin(flags: Flags) -> Weights | None:
     """Read where the network of `--network` comes from.
 
     Args:
@@ -124,10 +122,10 @@ def origin(flags: Flags) -> Origin | None:
     Raises:
       ValueError: there is no classifier.
     """
-    return None if flags.network is None else classifier_origin(flags.network, "network")._replace(initializes=False)
+    return None if flags.network is None else open_classifier(flags.network, "network")._replace(initializes=False)
 
 
-def teacher_origin(flags: Flags) -> Origin | None:
+def teacher_origin(flags: Flags) -> Weights | None:
     """Read where a teacher comes from; images are normalized as it knows them.
 
     Args:
@@ -139,10 +137,10 @@ def teacher_origin(flags: Flags) -> Origin | None:
     Raises:
       ValueError: there is no classifier.
     """
-    return None if flags.network is None else classifier_origin(flags.network, "network")
+    return None if flags.network is None else open_classifier(flags.network, "network")
 
 
-def classifier_origin(source: str | Path | None, argument: str, headless: bool = False) -> Origin:
+def open_classifier(source: str | Path | None, argument: str, headless: bool = False) -> Weights:
     """Read where a classifier comes from; no array of it is read.
 
     Args:
@@ -156,7 +154,7 @@ def classifier_origin(source: str | Path | None, argument: str, headless: bool =
     Raises:
       ValueError: `source` is none of the three, or a run of something else.
     """
-    found = read_origin(PACKED if source is None else source, argument)
+    found = open_weights(PACKED if source is None else source, argument)
     if found.page is not None:
         experiment = find_experiment(found.page)
         if found.class_names is None or not isinstance(experiment, Experiment) or experiment.merged.model is None:
@@ -182,7 +180,7 @@ def published_source(run: str | Path, argument: str) -> str:
     Raises:
       ValueError: `run` is no run, or started from other weights.
     """
-    found = classifier_origin(run, argument)
+    found = open_classifier(run, argument)
     source = found.settings.get("init_from") if found.page is not None else None
     if source is None or not is_published(source):
         raise ValueError(
@@ -192,11 +190,11 @@ def published_source(run: str | Path, argument: str) -> str:
     return str(source).removeprefix("hf:")
 
 
-def check_studied(found: Origin, splits: Splits | None = None, changed_data: bool = False) -> Origin:
+def check_studied(found: Weights, splits: Splits | None = None, changed_data: bool = False) -> Weights:
     """Run an experiment's measures on the network that a study names, and print the results.
 
     Args:
-      found: where it comes from, of `classifier_origin`.
+      found: where it comes from, of `open_classifier`.
       splits: what it is measured on; None where it is measured on none.
       changed_data: allow a network that was trained on test examples.
 
@@ -217,7 +215,7 @@ def check_studied(found: Origin, splits: Splits | None = None, changed_data: boo
 
 
 def check_fits(
-    found: Origin, *, channels: int | None = None, class_names: Sequence[str] | None = None
+    found: Weights, *, channels: int | None = None, class_names: Sequence[str] | None = None
 ) -> tuple[str, ...]:
     """Check that a network takes the images and tells the classes apart.
 
@@ -245,11 +243,11 @@ def check_fits(
     return tuple(own)
 
 
-def _num_classes(found: Origin) -> int:
+def _num_classes(found: Weights) -> int:
     return found.spec.get("num_classes") or create_model(found.model).num_classes
 
 
-def model_of(found: Origin, **fields: Any) -> nn.Module:
+def model_of(found: Weights, **fields: Any) -> nn.Module:
     """Build the model of a network; no array of it is read.
 
     Args:
@@ -289,9 +287,9 @@ def load_network(
       ValueError: `source` is none of the three, or does not fit `channels` or `class_names`.
       FileNotFoundError: the run has no checkpoint.
     """
-    found = classifier_origin(source, argument, headless)
+    found = open_classifier(source, argument, headless)
     own = check_fits(found, channels=channels, class_names=class_names)
-    variables = variables_of(found)
+    variables = found.variables()
     if found.page is not None and "backbone" in variables["params"]:
         if not headless:
             raise ValueError(f"{found.name}: a run of {found.page}, without a head; allowed: runs of a classifier")
@@ -311,38 +309,7 @@ def load_network(
     )
 
 
-def variables_of(found: Origin) -> Any:
-    """Read the arrays of trained weights.
-
-    Args:
-      found: where they come from, of `read_origin`.
-
-    Returns:
-      Variables of the network, NumPy arrays: of a run as it was tested, with its adapter written into the network.
-
-    Raises:
-      ValueError: the file is damaged, or the run's adapter is no part of the parameters.
-      FileNotFoundError: the run has no checkpoint.
-    """
-    if found.page is not None:
-        phase = earlier_run.load(found.path)
-        variables = {"params": phase.params, **phase.model_state}
-        if "frozen" not in variables:
-            return variables
-        try:
-            return adapters.merge(phase.flags, variables)
-        except ValueError as error:
-            raise ValueError(f"{found.name}: trained with --adapt={phase.flags.adapt}: {error}") from None
-    if found.path.suffix == ".npz":
-        return _of_file(found.path, found.name)
-    if found.spec.get(PUBLISHED):
-        return jax.tree.map(np.asarray, from_pretrained(str(found.path)).variables)
-    from dlcore.run.weights import load_weights
-
-    return load_weights(found.path)[1]
-
-
-def _sizes(found: Origin) -> tuple[Any, Any]:
+def _sizes(found: Weights) -> tuple[Any, Any]:
     """(Side of the images that a network was trained on, size that they are resized to)."""
     if found.page is not None:
         return _side_of(found.spec), labeled_images.input_size(Flags(found.settings), found.spec)
@@ -363,15 +330,6 @@ def _side_of(spec: dict) -> Any:
 def _size(value: Any) -> Any:
     """Return a side, or (H, W), which JSON has as a list."""
     return tuple(value) if isinstance(value, list) else value
-
-
-def _of_file(path: Path, name: str) -> Any:
-    try:
-        arrays = read_npz(path)
-    except ValueError:
-        raise ValueError(f"{name}: empty, damaged or no .npz; allowed: an .npz that `pack` wrote") from None
-    leaves = {k: v.astype(np.float32) for k, v in arrays.items() if k != "meta"}
-    return unflatten_dict({tuple(key.split("/")): array for key, array in leaves.items()})
 
 
 def backbone_of(variables: dict[str, Any]) -> dict[str, Any]:
@@ -397,7 +355,7 @@ def pack(run: str | Path, path: str | Path) -> None:
     Raises:
       ValueError: the run's head is no linear layer.
     """
-    found = classifier_origin(Path(run), "run")
+    found = open_classifier(Path(run), "run")
     if found.settings.get("head") == "mlp":
         raise ValueError(f"run={run}: its head is no linear layer; allowed: a run with --head=linear")
     spec, (side, resized) = found.spec, _sizes(found)
@@ -416,7 +374,7 @@ def pack(run: str | Path, path: str | Path) -> None:
         "test_accuracy": result.get("value"),
         "commit": config.get("commit"),
     }
-    leaves = flatten_dict(variables_of(found))
+    leaves = flatten_dict(found.variables())
     arrays = {"/".join(name): leaf.astype(np.float16) for name, leaf in leaves.items()}
     np.savez_compressed(path, meta=json.dumps(meta), **arrays)
 

@@ -24,6 +24,7 @@ from dlcore.models.gpt2 import GPT2
 from dlcore.modes import predict
 from dlcore.run.weights import save_weights
 from experiments.sequence import text_classification as page
+from tests.saved_runs import save_state
 
 TINY = ("--smoke", "--window=6", "--model.num_layers=1", "--model.num_heads=2", "--model.width=4")
 CLASSIFIER = ("--smoke", "--dataset=pages", "--length=5", "--num_labels=8")
@@ -42,7 +43,7 @@ def initial(experiment, *words):
     return run, setup, jax.eval_shape(experiment.build(setup).init, jax.random.key(0), run.example(setup.spec))
 
 
-def written(folder, monkeypatch, model, *words):
+def written(folder, model, *words):
     """The parameters of a run of a pretraining page, which is written without training."""
     experiment = find_experiment(text_encoders.PAGES[model])
     more = ("--model.mlp_features=16",) if model == "bert" else ()
@@ -50,7 +51,7 @@ def written(folder, monkeypatch, model, *words):
     folder.mkdir()
     run.write_config(setup.spec)
     params = filled(state.params)
-    monkeypatch.setattr(earlier_run, "load", lambda found: earlier_run.EarlierPhase(run.flags, setup.spec, params))
+    save_state(folder, {"params": params})
     return params
 
 
@@ -67,8 +68,8 @@ def started(*words):
 
 @pytest.mark.covers("AT-18")
 @pytest.mark.parametrize("model", ["gpt2", "bert"])
-def test_the_weights_of_a_run_carry_over_and_the_head_starts_anew(model, tmp_path, monkeypatch):
-    params = written(tmp_path / "run", monkeypatch, model)
+def test_the_weights_of_a_run_carry_over_and_the_head_starts_anew(model, tmp_path):
+    params = written(tmp_path / "run", model)
     setup, state = started(f"--init_from={tmp_path / 'run'}", f"--model={model}")
     network = state.params["network"]
     heads = {"transform", "transform_norm", "head_bias"} if model == "bert" else set()
@@ -82,9 +83,9 @@ def test_the_weights_of_a_run_carry_over_and_the_head_starts_anew(model, tmp_pat
 
 
 @pytest.mark.covers("AT-18")
-def test_the_vocabulary_is_that_of_the_run(tmp_path, monkeypatch):
+def test_the_vocabulary_is_that_of_the_run(tmp_path):
     """A run on the melodies numbers 12 characters; lines of the pages have others, lines of notes are read by it."""
-    written(tmp_path / "run", monkeypatch, "gpt2", "--dataset=melodies")
+    written(tmp_path / "run", "gpt2", "--dataset=melodies")
     message = r"--init_from=.*: its vocabulary lacks 'e', 'i', 'l'; allowed: texts of its 12 characters"
     with pytest.raises(FlagError, match=message):
         started(f"--init_from={tmp_path / 'run'}")
@@ -110,8 +111,8 @@ def test_the_vocabulary_is_that_of_the_run(tmp_path, monkeypatch):
         (["--parts=encoder"], r"^--parts: part='encoder': names no parameter"),
     ],
 )  # fmt: skip
-def test_a_run_that_does_not_fit_is_told(words, message, tmp_path, monkeypatch):
-    written(tmp_path / "run", monkeypatch, "gpt2")
+def test_a_run_that_does_not_fit_is_told(words, message, tmp_path):
+    written(tmp_path / "run", "gpt2")
     with pytest.raises(FlagError, match=message):
         page.experiment.task.check(resolve(page.experiment, [*CLASSIFIER, f"--init_from={tmp_path / 'run'}", *words]))
 
@@ -182,7 +183,7 @@ def test_published_weights_carry_over_with_their_tokenizer(name, model, tmp_path
 @pytest.mark.parametrize("model", ["gpt2", "bert"])
 def test_pretraining_runs_the_page_of_the_network_on_the_same_text(model, tmp_path, monkeypatch):
     window, calls = {"gpt2": 5, "bert": 32}[model], []
-    params = written(tmp_path / "run", monkeypatch, model, f"--window={window}")
+    params = written(tmp_path / "run", model, f"--window={window}")
 
     def find_or_train(flags, argument, name, words):
         calls.append((flags.init_from, argument, name, words))

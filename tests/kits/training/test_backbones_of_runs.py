@@ -14,13 +14,14 @@ from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
 from dlcore.kits.training import earlier_run, init_from
-from dlcore.kits.training.pretrained_network import backbone_of, classifier_origin, load_network
+from dlcore.kits.training.pretrained_network import backbone_of, load_network, open_classifier
 from dlcore.main import main
 from dlcore.run.weights import fit_modules
 from dlcore.semi_supervised.twin import TwinState
 from experiments.self_supervised.mae import experiment as mae
 from experiments.self_supervised.rotation import experiment as rotation
 from experiments.transfer.fine_tuning import _with_missing_layers
+from tests.saved_runs import save_state
 
 MODEL = ["--smoke", "--model=resnet8_cifar", "--model.width=4", "--model.stages=1"]
 COLOR = ["--smoke", "--model=resnet8_cifar", "--model.width=4", "--model.stages=1,1"]
@@ -39,14 +40,13 @@ def initial(experiment, *words):
     return run, setup, jax.eval_shape(experiment.build(setup).init, jax.random.key(0), run.example(setup.spec))
 
 
-def write_run(experiment, folder, monkeypatch, *words):
+def write_run(experiment, folder, *words):
     """Write the run of a pretext: (its params, its running statistics)."""
     run, setup, state = initial(experiment, *words, f"--run_dir={folder}")
     folder.mkdir()
     run.write_config(setup.spec)
     params, model_state = (filled(tree, seed) for seed, tree in enumerate((state.params, state.model_state)))
-    phase = earlier_run.EarlierPhase(run.flags, setup.spec, params, model_state)
-    monkeypatch.setattr(earlier_run, "load", lambda folder: phase)
+    save_state(folder, {"params": params, "model_state": model_state})
     return params, model_state
 
 
@@ -64,8 +64,8 @@ PAGES = ["rotation", "jigsaw", "relative_patch", "exemplar", "deep_cluster", "in
 
 @pytest.mark.covers("TL-18")
 @pytest.mark.parametrize("page", [pytest.param(p, marks=[] if p == "rotation" else [pytest.mark.slow]) for p in PAGES])
-def test_a_classifier_starts_from_the_backbone_of_a_pretext(page, tmp_path, monkeypatch):
-    source = write_run(find_experiment(f"self_supervised.{page}"), tmp_path / "run", monkeypatch, *MODEL)
+def test_a_classifier_starts_from_the_backbone_of_a_pretext(page, tmp_path):
+    source = write_run(find_experiment(f"self_supervised.{page}"), tmp_path / "run", *MODEL)
     network = load_network(tmp_path / "run", "init_from", headless=True)
     assert_equal_backbone([network.variables["params"], network.variables["batch_stats"]], _parts(source))
     assert "head" not in network.variables["params"]
@@ -79,9 +79,9 @@ def _parts(source):
 
 
 @pytest.mark.covers("TL-18")
-def test_a_detector_and_a_segmenter_take_the_backbone_alone(tmp_path, monkeypatch):
+def test_a_detector_and_a_segmenter_take_the_backbone_alone(tmp_path):
     """The pretext's own head is no module of theirs, though theirs may have the same name."""
-    source = write_run(rotation, tmp_path / "run", monkeypatch, *MODEL)
+    source = write_run(rotation, tmp_path / "run", *MODEL)
     model, variables, _ = init_from._load(str(tmp_path / "run"))
     assert model == "resnet8_cifar"
     assert set(variables["params"]) == {"backbone"}
@@ -103,7 +103,7 @@ def test_a_run_without_a_backbone_is_refused_by_name(tmp_path):
     run.write_config(setup.spec)
     what = r"a run of self_supervised\.mae; allowed: runs of a classifier, or of a page with a backbone of the zoo"
     with pytest.raises(ValueError, match=rf"init_from=.*{what}"):
-        classifier_origin(tmp_path / "run", "init_from", headless=True)
+        open_classifier(tmp_path / "run", "init_from", headless=True)
     with pytest.raises(ValueError, match=rf"init_from=.*{what}"):
         init_from._load(str(tmp_path / "run"))
 
@@ -120,8 +120,8 @@ def test_the_head_of_a_backbone_is_left_out():
 @pytest.mark.slow
 @pytest.mark.covers("TL-18")
 @pytest.mark.parametrize("page", ["fixmatch", "mean_teacher", "temporal_ensembling"])
-def test_a_semi_supervised_page_starts_from_a_pretext(page, tmp_path, monkeypatch):
-    source = write_run(rotation, tmp_path / "run", monkeypatch, *MODEL)
+def test_a_semi_supervised_page_starts_from_a_pretext(page, tmp_path):
+    source = write_run(rotation, tmp_path / "run", *MODEL)
     experiment = find_experiment(f"semi_supervised.{page}")
     _, setup, shapes = initial(experiment, *MODEL, f"--init_from={tmp_path / 'run'}")
     state = experiment.task.start(setup)(filled(jax.tree.map(lambda x: x, _plain(shapes)), 7))
@@ -134,9 +134,9 @@ def test_a_semi_supervised_page_starts_from_a_pretext(page, tmp_path, monkeypatc
 
 @pytest.mark.slow
 @pytest.mark.covers("TL-18")
-def test_the_classifier_of_a_gan_and_noisy_labels_start_from_a_pretext(tmp_path, monkeypatch):
+def test_the_classifier_of_a_gan_and_noisy_labels_start_from_a_pretext(tmp_path):
     """The generator keeps its initial weights; all networks of noisy labels, and the one kept, have the run's."""
-    source, words = write_run(rotation, tmp_path / "run", monkeypatch, *MODEL), [f"--init_from={tmp_path / 'run'}"]
+    source, words = write_run(rotation, tmp_path / "run", *MODEL), [f"--init_from={tmp_path / 'run'}"]
     experiment = find_experiment("semi_supervised.gan_classifier")
     _, setup, shapes = initial(experiment, *MODEL, *words)
     before = filled(_plain(shapes), 7)
@@ -161,9 +161,9 @@ STARTED = ["jigsaw", "moco", "dino", "unrotation", "deep_cluster"]
 
 @pytest.mark.covers("TL-18")
 @pytest.mark.parametrize("page", [pytest.param(p, marks=[] if p == "jigsaw" else [pytest.mark.slow]) for p in STARTED])
-def test_a_pretext_starts_from_the_backbone_of_another(page, tmp_path, monkeypatch):
+def test_a_pretext_starts_from_the_backbone_of_another(page, tmp_path):
     """Its own modules, and the copies of a teacher or a key encoder, are as without weights."""
-    source = write_run(rotation, tmp_path / "run", monkeypatch, *MODEL)
+    source = write_run(rotation, tmp_path / "run", *MODEL)
     experiment = find_experiment(f"self_supervised.{page}")
     _, setup, shapes = initial(experiment, *MODEL, f"--init_from={tmp_path / 'run'}")
     before = filled(_plain(shapes), 7)
@@ -191,8 +191,8 @@ def test_a_pretext_starts_from_the_backbone_of_another(page, tmp_path, monkeypat
 
 @pytest.mark.slow
 @pytest.mark.covers("TL-18")
-def test_the_detector_of_a_panoptic_page_starts_from_a_pretext(tmp_path, monkeypatch):
-    source = write_run(find_experiment("self_supervised.colorization"), tmp_path / "run", monkeypatch, *COLOR)
+def test_the_detector_of_a_panoptic_page_starts_from_a_pretext(tmp_path):
+    source = write_run(find_experiment("self_supervised.colorization"), tmp_path / "run", *COLOR)
     experiment = find_experiment("segmentation.panoptic")
     _, setup, shapes = initial(experiment, *COLOR, f"--init_from={tmp_path / 'run'}")
     parts = {name: _plain(part) for name, part in shapes.parts.items()}
@@ -207,9 +207,9 @@ def test_the_detector_of_a_panoptic_page_starts_from_a_pretext(tmp_path, monkeyp
 @pytest.mark.weekly
 @pytest.mark.covers("TL-18", "TL-13")
 @pytest.mark.parametrize("technique", ["dann", "mmd"])
-def test_both_networks_of_domain_adaptation_start_from_the_backbone_of_a_run(technique, tmp_path, monkeypatch):
+def test_both_networks_of_domain_adaptation_start_from_the_backbone_of_a_run(technique, tmp_path):
     """An update moves the backbone of either network, and no batch statistics."""
-    source = _parts(write_run(find_experiment("self_supervised.colorization"), tmp_path / "run", monkeypatch, *COLOR))
+    source = _parts(write_run(find_experiment("self_supervised.colorization"), tmp_path / "run", *COLOR))
     experiment = find_experiment("transfer.domain_adaptation")
     words = ["--smoke", f"--technique={technique}", f"--init_from={tmp_path / 'run'}", "--strength=5"]
     run, setup, shapes = initial(experiment, *words)
@@ -226,8 +226,8 @@ def test_both_networks_of_domain_adaptation_start_from_the_backbone_of_a_run(tec
     assert any(np.abs(a - b).max() > 0 for a, b in zip(*moved, strict=True)), "adaptation reaches the backbone"
 
 
-def test_domain_adaptation_refuses_gray_networks_and_other_models(tmp_path, monkeypatch):
-    write_run(rotation, tmp_path / "run", monkeypatch, *MODEL)
+def test_domain_adaptation_refuses_gray_networks_and_other_models(tmp_path):
+    write_run(rotation, tmp_path / "run", *MODEL)
     experiment = find_experiment("transfer.domain_adaptation")
     for words, message in (
         ([], r"init_from=.*: trained on images of 1 channels; allowed: 3"),

@@ -8,10 +8,10 @@ import pytest
 
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.origin import Origin
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.run_data import load_data
+from dlcore.experiment.weights import Weights
 from dlcore.kits.training import init_from
 from dlcore.models import create_model, from_pretrained
 from dlcore.run import fit
@@ -152,14 +152,14 @@ def test_a_classifier_gives_the_backbone_and_no_more(tmp_path):
     ],
 )
 def test_a_run_that_has_no_such_backbone_is_refused_before_data_are_read(monkeypatch, page, model, problem):
-    found = Origin("init_from", Path("run"), page=page, model=model)
-    monkeypatch.setattr(init_from, "read_origin", lambda *args: found)
+    found = Weights("init_from", Path("run"), page=page, model=model)
+    monkeypatch.setattr(init_from, "open_weights", lambda *args: found)
     flags = Flags({"init_from": "run", "model": "resnet18"})
     if problem is None:
-        assert init_from.origin(flags) is found
+        assert init_from.open_modules(flags) is found
         return
     with pytest.raises(ValueError, match=problem):
-        init_from.origin(flags)
+        init_from.open_modules(flags)
 
 
 HUB = Path(__file__).parents[2] / "goldens" / "hub"

@@ -14,13 +14,14 @@ from dlcore.data.source import Source
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.origin import Origin, check_origins, collect_training_keys, read_origin, take_normalization
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.run_data import inherited_keys
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
-from dlcore.kits.training import backbone, earlier_run
-from dlcore.kits.training.pretrained_network import check_studied, classifier_origin
+from dlcore.experiment.weight_checks import check_origins, collect_training_keys, take_normalization
+from dlcore.experiment.weights import Weights, open_weights
+from dlcore.kits.training import earlier_run, init_from
+from dlcore.kits.training.pretrained_network import check_studied, open_classifier
 from dlcore.models.normalization import normalization
 from dlcore.run.weights import save_weights
 from dlcore.tasks.latent_images import LatentImages
@@ -44,7 +45,7 @@ def prints(train, test):
 
 def test_weights_that_saw_test_examples_are_refused_with_the_count(tmp_path):
     """Trained on images 0 to 5, tested on 6 to 9; of the new test split 4, 5, 6 two were trained on."""
-    found = Origin("init_from", tmp_path, known=prints(range(6), range(6, 10)))
+    found = Weights("init_from", tmp_path, known=prints(range(6), range(6, 10)))
     splits = Splits(source(0, 1, 2, 3), source(7, 8, 9), source(4, 5, 6), SPEC)
     with pytest.raises(
         FlagError, match=r"--init_from=.*: trained on 2 of the 3 test examples; allowed: .*changed_data"
@@ -67,18 +68,18 @@ def test_an_unfinished_run_is_said(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     for step in (20, 5):
         (tmp_path / "checkpoints" / str(step)).mkdir(parents=True)
-    found = read_origin(tmp_path, "init_from")
+    found = open_weights(tmp_path, "init_from")
     assert (found.model, found.class_names, found.mean, found.std) == ("mlp", ("a", "b"), (0.1,), (0.2,))
     splits = Splits(source(0), source(1), source(2), SPEC)
     (line,) = check_origins([found], splits, False)
     assert line.endswith("an unfinished run, saved at step 20 of 40")
     (tmp_path / "result.json").write_text("{}")
-    assert check_origins([read_origin(tmp_path, "init_from")], splits, False) == []
+    assert check_origins([open_weights(tmp_path, "init_from")], splits, False) == []
 
 
 def test_images_are_normalized_as_for_the_weights(tmp_path):
     gray = Splits(source(0), None, source(1), SPEC)
-    colors = Origin("init_from", tmp_path, mean=(0.5, 0.4, 0.3), std=(0.1, 0.2, 0.3))
+    colors = Weights("init_from", tmp_path, mean=(0.5, 0.4, 0.3), std=(0.1, 0.2, 0.3))
     assert take_normalization(gray, [colors]).spec["mean"] == [0.5, 0.4, 0.3]
     assert take_normalization(gray, [colors._replace(initializes=False)]).spec["mean"] == [0.1]
     (line,) = check_origins([colors], gray, False)
@@ -97,7 +98,7 @@ def test_published_weights_have_their_own_normalization(tmp_path):
     assert normalization("inception_v3", {"transform_input": True}).std == (0.229, 0.224, 0.225)
     save_weights(tmp_path / "known", {"x": np.zeros(1)}, {"model": "mixer_s16_224"})
     save_weights(tmp_path / "given", {"x": np.zeros(1)}, {"model": "resnet18", "mean": [0.3] * 3, "std": [0.7] * 3})
-    assert read_origin(tmp_path / "known", "init_from").mean == (0.5, 0.5, 0.5)
+    assert open_weights(tmp_path / "known", "init_from").mean == (0.5, 0.5, 0.5)
     found = supervised.merged.settings["init_from"].origin(
         resolve(supervised, ["--model=resnet18", f"--init_from={tmp_path / 'given'}"])
     )
@@ -137,7 +138,7 @@ def test_an_earlier_phase_of_other_images_is_refused_before_anything_is_compiled
 ):
     experiment = find_experiment(page)
     other = {"image_shape": [4, 4, 1], "vocabulary": ["a"], "length": 3}
-    found = Origin(flag, tmp_path, spec=other, settings=dict.fromkeys(control_net.SCHEDULE))
+    found = Weights(flag, tmp_path, spec=other, settings=dict.fromkeys(control_net.SCHEDULE))
     monkeypatch.setattr(earlier_run, "origin", lambda *args: found)
     flags = resolve(experiment, [])
     monkeypatch.setattr(control_net, "SCHEDULE", ())
@@ -175,7 +176,7 @@ def test_a_head_of_other_classes_is_dropped_and_said(capsys, names, named, kept,
         variables={"params": {"body": np.full(2, 7.0, np.float32), "head": head}}, class_names=names, named=named
     )
     setup = Setup(Flags({"init_from": "w"}, {}), {"class_names": ["a", "b"]}, 1, None)
-    start = backbone.start_from(lambda: network, setup, lambda: optax.sgd(0.1))
+    start = init_from.start_classifier_from(lambda: network, setup, lambda: optax.sgd(0.1))
     state = Started({"body": np.zeros(2, np.float32), "head": {"kernel": np.ones((3, 2), np.float32)}}, {})
     start.check(state)
     assert capsys.readouterr().out == ""
@@ -196,7 +197,7 @@ def test_a_study_asks_its_network_where_it_comes_from(tmp_path, capsys):
     """Saved at step 20 of 40 and trained on images 0 to 5, of which 4 and 5 are asked for."""
     config = {"experiment": "classification.supervised", "settings": {"steps": 40, "model": "mlp"}, "spec": SPEC}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    found = classifier_origin(tmp_path, "network")
+    found = open_classifier(tmp_path, "network")
     with pytest.raises(FileNotFoundError, match="there is no checkpoint in it; allowed: a run that saved one"):
         check_studied(found)
     saved = found._replace(checkpoint=20, known=prints(range(6), range(6, 10)))
@@ -220,7 +221,7 @@ def test_every_study_of_a_network_goes_through_the_door(page, tmp_path):
 def test_weights_of_the_same_data_set_whose_examples_cannot_be_compared_are_said(tmp_path):
     spec = {**SPEC, "dataset": "d"}
     splits = Splits(source(0), None, source(6), spec)
-    unknown = Origin("init_from", tmp_path, spec={"dataset": "d"})
+    unknown = Weights("init_from", tmp_path, spec={"dataset": "d"})
     (line,) = check_origins([unknown], splits, False)
     assert line.endswith("trained on this data set, and on which of its examples was not recorded")
     assert check_origins([unknown._replace(spec={"dataset": "e"})], splits, False) == []
@@ -243,7 +244,7 @@ def test_what_holds_no_network_is_refused(tmp_path, write, problem):
     path = tmp_path / "w.npz"
     write(path)
     with pytest.raises(ValueError, match=f"^network='.*w.npz': {problem}"):
-        read_origin(path, "network")
+        open_weights(path, "network")
 
 
 def test_a_packed_file_says_its_classes(tmp_path):
@@ -256,6 +257,6 @@ def test_a_packed_file_says_its_classes(tmp_path):
         "side": 8,
     }
     np.savez(tmp_path / "w.npz", meta=json.dumps(meta))
-    found = read_origin(tmp_path / "w.npz", "network")
+    found = open_weights(tmp_path / "w.npz", "network")
     assert (found.model, found.fields, found.class_names) == ("mlp", {"hidden": (4, 2)}, ("a", "b"))
     assert (found.mean, found.std, found.spec) == ((0.1,), (0.2,), {"side": 8, "num_classes": 2})

@@ -1,0 +1,270 @@
+"""Trained weights of any source: a run, a folder of `dlcore convert`, a packed .npz, or a published network.
+
+weights = open_weights("runs/classification.supervised/1f0c2b7d9e", "init_from")
+weights.model, weights.class_names, weights.mean     read at once, from the text files of the source
+weights.variables()                                  reads the arrays, as the network was tested
+"""
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax.traverse_util import unflatten_dict
+
+from dlcore.data.fingerprint import Fingerprint
+from dlcore.experiment.catalog import find_experiment
+from dlcore.experiment.splits import Spec
+from dlcore.models.pretrained.door import from_pretrained, is_published, read_about
+from dlcore.models.weight_files import read_npz
+from dlcore.transfer.methods import merge_adapter
+
+__all__ = ["DATA_FILE", "EARLIER", "PUBLISHED", "Start", "Weights", "known_data", "open_weights"]
+
+DATA_FILE = "data.npz"
+"""Keys of a run's examples, beside its config.json."""
+EARLIER = "earlier"
+"""Name in data.npz of the keys of examples that the run, or its initial weights, were trained on before."""
+PUBLISHED = "published"
+"""Entry of `Weights.spec` of weights that `from_pretrained` loads."""
+ALLOWED = "the folder of a run, a folder that `dlcore convert` wrote, a packed .npz, or hf:ORG/NAME"
+
+
+class Weights(NamedTuple):
+    """Trained weights of a source; its arrays are read by `variables` alone.
+
+    Args:
+      argument: name of the flag that names the weights, such as init_from.
+      path: folder of a run or of `dlcore convert`, or a packed .npz.
+      page: name of the run's experiment; None for converted and packed weights.
+      model: name of the model or backbone; None if it is not in the zoo.
+      fields: fields of the model that differ from their defaults.
+      mean: [C], mean of the pixels in [0, 1] that normalized the images; None without normalization.
+      std: [C], standard deviation of the same pixels.
+      class_names: names of the classes; None if not recorded.
+      spec: recorded facts of the data.
+      settings: settings of the run; {} for converted and packed weights.
+      known: split -> fingerprint of the run's examples; {} if not recorded.
+      checkpoint: step of the run's newest checkpoint; None without a checkpoint.
+      finished: whether the run has finished; True for weights without a run.
+      initializes: whether the experiment's own weights, or their targets, are initialized from these, so that images
+        must have their normalization; False for a network that only measures.
+    """
+
+    argument: str
+    path: Path
+    page: str | None = None
+    model: str | None = None
+    fields: dict[str, Any] = {}
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    class_names: tuple[str, ...] | None = None
+    spec: Spec = {}
+    settings: dict[str, Any] = {}
+    known: dict[str, Fingerprint] = {}
+    checkpoint: int | None = None
+    finished: bool = True
+    initializes: bool = True
+
+    @property
+    def name(self) -> str:
+        """The flag and its value, the first words of an error."""
+        return f"{self.argument}={str(self.path)!r}"
+
+    def variables(self) -> dict[str, Any]:
+        """Read the arrays.
+
+        Returns:
+          Variables of the network, NumPy arrays: of a run as it was tested, with its adapter written into the network.
+
+        Raises:
+          ValueError: a file is damaged, or the run's adapter is no part of the parameters.
+          FileNotFoundError: the run has no checkpoint.
+        """
+        if self.page is not None:
+            return _merged(self, self.read_run().variables)
+        if self.path.suffix == ".npz":
+            return _variables_of_file(self)
+        if self.spec.get(PUBLISHED):
+            return jax.tree.map(np.asarray, from_pretrained(str(self.path)).variables)
+        from dlcore.run.weights import load_weights
+
+        return load_weights(self.path)[1]
+
+    def read_run(self, *fields: str) -> Any:
+        """Read the arrays of a run.
+
+        Args:
+          *fields: further fields of the run's state, such as codebook.
+
+        Returns:
+          A `dlcore.run.tested_weights.TestedWeights`.
+
+        Raises:
+          FileNotFoundError: the run has no checkpoint.
+          OSError: no checkpoint can be read.
+        """
+        from dlcore.run.tested_weights import read_tested_weights
+
+        task: Any = getattr(find_experiment(self.page or ""), "task", None)
+        mode = getattr(task, "monitor_mode", "max") if self.settings.get("select") == "best" else None
+        average = bool(self.settings.get("ema"))
+        return read_tested_weights(self.path, mode=mode, average=average, fields=fields)
+
+
+class Start(NamedTuple):
+    """State -> State initialized from weights, for `Experiment.start`.
+
+    Args:
+      replace: State -> State on the host, once, after `init`.
+      check: abstract state -> None; raises ValueError if the weights do not fit its shapes; called before anything is
+        compiled or written.
+    """
+
+    replace: Callable[[Any], Any]
+    check: Callable[[Any], None]
+
+    def __call__(self, state: Any) -> Any:
+        """Replace the initial weights.
+
+        Args:
+          state: initial state.
+
+        Returns:
+          The state with the weights.
+        """
+        return self.replace(state)
+
+
+def open_weights(source: str | Path, argument: str) -> Weights:
+    """Open trained weights, without reading their arrays.
+
+    Args:
+      source: the folder of a run, a folder of `dlcore convert`, a packed .npz, hf:ORG/NAME, or a folder as a hub serves
+        it.
+      argument: name of the flag that names the source.
+
+    Returns:
+      The weights.
+
+    Raises:
+      ValueError: `source` is none of these, or is damaged.
+    """
+    path = Path(source)
+    if path.suffix == ".npz" and path.exists():
+        return _open_file(path, argument)
+    if is_published(source):
+        return _open_published(path, argument)
+    if (path / "config.json").exists():
+        return _open_run(path, argument)
+    if (path / "model.json").exists():
+        return _open_converted(path, argument)
+    raise ValueError(f"{argument}={str(source)!r}: holds no trained network; allowed: {ALLOWED}")
+
+
+def _open_file(path: Path, argument: str) -> Weights:
+    name = f"{argument}={str(path)!r}"
+    try:
+        with np.load(path) as file:
+            meta = json.loads(str(file["meta"])) if "meta" in file.files else None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        raise ValueError(f"{name}: empty, damaged or no .npz; allowed: an .npz that `pack` wrote") from None
+    if meta is None:
+        raise ValueError(f"{name}: holds no `meta`; allowed: an .npz that `pack` wrote")
+    spec = {k: meta[k] for k in ("dataset", "side", "input_size") if k in meta}
+    spec["num_classes"] = len(meta["class_names"])
+    return _weights(argument, path, meta, meta.get("class_names"), spec)
+
+
+def _open_converted(path: Path, argument: str) -> Weights:
+    from dlcore.models.normalization import normalization
+    from dlcore.run.json_files import read_json
+
+    meta = read_json(path / "model.json", ["model"])
+
+    normalization_of = normalization(meta["model"], meta.get("fields"))._asdict()
+    spec = {key: meta[key] for key in ("num_classes", "headless") if key in meta}
+    return _weights(argument, path, normalization_of | meta, meta.get("class_names"), spec)
+
+
+def _open_published(path: Path, argument: str) -> Weights:
+    about = read_about(str(path))
+    processor = about.preprocess
+    channels = (0.0,) * 3, (1.0,) * 3
+    mean, std = channels if processor is None or processor.mean is None else (processor.mean, processor.std)
+    fields = {name: value for name, value in about.fields.items() if name != "num_classes"}
+    spec = {"num_classes": about.fields.get("num_classes", 0), PUBLISHED: True}
+    if not spec["num_classes"]:
+        spec["headless"] = True
+    return Weights(argument, path, None, about.model, fields, mean, std, about.classes, spec)
+
+
+def _open_run(path: Path, argument: str) -> Weights:
+    from dlcore.run.json_files import read_json
+
+    config = read_json(path / "config.json", ["experiment", "settings", "spec"])
+    settings, spec = config["settings"], config["spec"]
+    steps = [int(p.name) for p in (path / "checkpoints").glob("*") if p.name.isdigit()]
+    fields = {k.removeprefix("model."): v for k, v in settings.items() if k.startswith("model.")}
+    meta = {"model": settings.get("model"), "fields": fields, "mean": spec.get("mean"), "std": spec.get("std")}
+    weights = _weights(argument, path, meta, spec.get("class_names"), spec)
+    return weights._replace(
+        page=config["experiment"],
+        settings={k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()},
+        known=known_data(path, config),
+        checkpoint=max(steps, default=None),
+        finished=(path / "result.json").exists(),
+    )
+
+
+def _weights(argument: str, path: Path, meta: dict, class_names: Any, spec: Spec) -> Weights:
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in meta.get("fields", {}).items()}
+    mean, std = (None if meta.get(k) is None else tuple(float(x) for x in meta[k]) for k in ("mean", "std"))
+    names = None if class_names is None else tuple(class_names)
+    return Weights(argument, path, None, meta.get("model"), fields, mean, std, names, spec)
+
+
+def known_data(folder: Path, config: dict) -> dict[str, Fingerprint]:
+    """Read the fingerprints that a run recorded of its examples.
+
+    Args:
+      folder: the run's folder.
+      config: its config.json.
+
+    Returns:
+      Split -> fingerprint, with "earlier" if the run has one; empty if the run recorded nothing.
+    """
+    try:
+        with np.load(folder / DATA_FILE) as file:
+            keys = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        keys = {}
+    fingerprints = {
+        name: Fingerprint(entry["examples"], entry["digest"], entry["by"], keys.get(name))
+        for name, entry in config.get("data", {}).items()
+    }
+    if EARLIER in keys:
+        fingerprints[EARLIER] = Fingerprint(len(keys[EARLIER]), "", "", keys[EARLIER])
+    return fingerprints
+
+
+def _variables_of_file(weights: Weights) -> dict[str, Any]:
+    try:
+        arrays = read_npz(weights.path)
+    except ValueError:
+        raise ValueError(f"{weights.name}: empty, damaged or no .npz; allowed: an .npz that `pack` wrote") from None
+    leaves = {k: v.astype(np.float32) for k, v in arrays.items() if k != "meta"}
+    return unflatten_dict({tuple(key.split("/")): array for key, array in leaves.items()})
+
+
+def _merged(weights: Weights, variables: dict[str, Any]) -> dict[str, Any]:
+    """Write the adapter of a fine-tuned run into its network."""
+    if "frozen" not in variables:
+        return variables
+    try:
+        return merge_adapter(weights.settings, variables)
+    except ValueError as error:
+        raise ValueError(f"{weights.name}: trained with --adapt={weights.settings['adapt']}: {error}") from None
