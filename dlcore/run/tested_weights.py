@@ -19,7 +19,7 @@ from flax.traverse_util import unflatten_dict
 from dlcore.run.checkpoint import CHECKSUMS, LEAVES, NOTE, STATE, Checkpoints
 from dlcore.run.checksums import find_damage
 from dlcore.run.orbax_output import stderr_kept_on_success
-from dlcore.run.sharding import leaf_paths, path_of
+from dlcore.run.sharding import path_of
 
 __all__ = ["TestedWeights", "read_tested_weights"]
 
@@ -96,10 +96,17 @@ def _read(folder: Path, average: bool, fields: Sequence[str]) -> TestedWeights:
     inside = tuple(f"{path_of_field(name)}/" for name in fields)
     selected = {*params.values(), *(path for path in leaves if path.startswith(inside))}
     arrays = _read_leaves(folder, {path: leaves[path] for path in selected}, metadata.get(CHECKSUMS, {}))
-    tree = _nested(arrays)
-    trees = {name: _subtree(tree, path_of_field(name)) for name in fields}
-    tested = {name: arrays[path].astype(_shape_of(leaves[prefix + name]).dtype) for name, path in params.items()}
-    return TestedWeights(_nested(tested), trees.pop("model_state"), trees)
+    trees = {}
+    for name, start in zip(fields, inside, strict=True):
+        trees[name] = _nested({path: leaf for path, leaf in arrays.items() if "/".join(path).startswith(start)}, start)
+    keys_of = {"/".join(path): path for path in arrays}
+    tested = {}
+    for name, path in params.items():
+        network, _, rest = ("", "", name) if path.endswith(f"/{name}") else name.partition("/")
+        keys = keys_of[path][path.removesuffix(rest).count("/") :]
+        dtype = _shape_of(leaves[prefix + name]).dtype
+        tested[(network, *keys) if network else keys] = arrays[keys_of[path]].astype(dtype)
+    return TestedWeights(unflatten_dict(tested), trees.pop("model_state"), trees)
 
 
 def _field_paths(leaves: Mapping[str, str]) -> Callable[[str], str]:
@@ -127,8 +134,8 @@ def _average_paths(leaves: Mapping[str, str], opt_state: str, names: Sequence[st
     return {name: whole[0] + name for name in names}
 
 
-def _read_leaves(folder: Path, leaves: Mapping[str, str], expected: Mapping[str, int]) -> dict[str, Any]:
-    """Read some leaves of a checkpoint by path; orbax does not save arrays of size zero."""
+def _read_leaves(folder: Path, leaves: Mapping[str, str], expected: Mapping[str, int]) -> dict[tuple[str, ...], Any]:
+    """Read some leaves of a checkpoint by the keys of their paths; orbax does not save arrays of size zero."""
     import orbax.checkpoint as ocp
 
     shapes = {path: _shape_of(text) for path, text in leaves.items()}
@@ -143,14 +150,21 @@ def _read_leaves(folder: Path, leaves: Mapping[str, str], expected: Mapping[str,
             restored = reader.restore(folder / STATE, args=ocp.args.PyTreeRestore(item=target, restore_args=as_numpy))
     except Exception as error:  # orbax raises a bare Exception for a short file
         raise _Damaged(re.split(r"\n|\. See full", str(error).strip())[0][:200]) from None
-    arrays = {path: leaf for path, leaf in leaf_paths(restored) if path in shapes}
-    arrays |= {path: np.zeros(shape.shape, shape.dtype) for path, shape in shapes.items() if not shape.size}
+    by_path = jax.tree_util.tree_leaves_with_path(restored)
+    arrays = {_keys(path): leaf for path, leaf in by_path if path_of(path) in shapes}
+    arrays |= {tuple(path.split("/")): np.zeros(s.shape, s.dtype) for path, s in shapes.items() if not s.size}
+    found = {"/".join(keys): leaf for keys, leaf in arrays.items()}
     for path, shape in shapes.items():
-        if path not in arrays or arrays[path].shape != shape.shape or arrays[path].dtype != shape.dtype:
+        if path not in found or found[path].shape != shape.shape or found[path].dtype != shape.dtype:
             raise _Damaged(f"{path} is missing, or of another shape or dtype than was saved")
-    if path := find_damage(_nested(arrays), expected):
+    if path := find_damage(unflatten_dict(arrays), expected):
         raise _Damaged(f"{path} differs from its checksum")
     return arrays
+
+
+def _keys(path: tuple[Any, ...]) -> tuple[str, ...]:
+    """Return the keys of a path one by one, since a key may contain a slash."""
+    return tuple(path_of((key,)) for key in path)
 
 
 def _shape_of(text: str) -> jax.ShapeDtypeStruct:
@@ -159,11 +173,6 @@ def _shape_of(text: str) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(tuple(int(size) for size in sizes.split(",") if size), np.dtype(dtype))
 
 
-def _nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
-    return unflatten_dict({tuple(path.split("/")): leaf for path, leaf in leaves.items()})
-
-
-def _subtree(tree: dict[str, Any], path: str) -> dict[str, Any]:
-    for name in path.split("/"):
-        tree = tree.get(name, {})
-    return tree
+def _nested(arrays: Mapping[tuple[str, ...], Any], start: str) -> dict[str, Any]:
+    """Nest the arrays below a path."""
+    return unflatten_dict({keys[start.count("/") :]: leaf for keys, leaf in arrays.items()})

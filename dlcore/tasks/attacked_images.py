@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dlcore.experiment.experiment import Setup
+from dlcore.experiment.weights import Start
 from dlcore.kits.images import known_datasets, labeled_images, prediction
 from dlcore.kits.images.labeled_images import ResizedImages
-from dlcore.kits.training import backbone, init_from
+from dlcore.kits.training import backbone, init_from, optimizer
 from dlcore.learner import root_key
 from dlcore.modes.report_context import ReportContext
 from dlcore.run.hooks import STOP
@@ -64,7 +65,17 @@ class AttackedImages(ResizedImages):
     inputs = staticmethod(prediction.inputs)
     describe = staticmethod(prediction.describe)
     planned = staticmethod(known_datasets.describe_known_dataset)
-    start = staticmethod(init_from.start_classifier)
+
+    def start(self, setup: Setup) -> Start | None:
+        """Start from the weights of `--init_from`.
+
+        Args:
+          setup: facts of the run.
+
+        Returns:
+          State -> State with the weights; None without `--init_from`.
+        """
+        return init_from.start_classifier(setup, lambda: optimizer.build(setup))
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
         """Build the model and the preprocessing.

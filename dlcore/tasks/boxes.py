@@ -18,8 +18,9 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
+from dlcore.experiment.weights import Start
 from dlcore.kits.images import labeled_images
-from dlcore.kits.training import backbone, init_from
+from dlcore.kits.training import backbone, init_from, optimizer
 from dlcore.learner import Evaluator, Range
 from dlcore.tasks import anchor_recall, box_results
 
@@ -91,12 +92,22 @@ class StretchedBoxes(Task):
     model = "resnet8_cifar"
     plain = {"flip": "none", "zoom": (1.0, 1.0), "weight_decay": 0.0, "ema": None}
     packages = ("pycocotools",)
-    start = staticmethod(init_from.start_modules)
     inputs = staticmethod(box_results.inputs)
     describe = staticmethod(box_results.describe)
     write = staticmethod(box_results.write)
     panels = staticmethod(box_results.panels)
     pictures = staticmethod(box_results.pictures)
+
+    def start(self, setup: Setup) -> Start | None:
+        """Start from the weights of `--init_from`.
+
+        Args:
+          setup: facts of the run.
+
+        Returns:
+          State -> State with the weights; None without `--init_from`.
+        """
+        return init_from.start_modules(setup, lambda: optimizer.build(setup))
 
     @property
     def monitor(self) -> str:

@@ -28,7 +28,7 @@ from dlcore.experiment.task import Task
 from dlcore.experiment.weights import Start
 from dlcore.kits.images.known_datasets import TRAIN_SIZES
 from dlcore.kits.self_supervised import encoders
-from dlcore.kits.training import init_from
+from dlcore.kits.training import init_from, optimizer
 from dlcore.learner import Evaluator, Learner, Range
 from dlcore.modes.report_context import ReportContext
 
@@ -123,7 +123,7 @@ class Encoders(Task):
         Raises:
           ValueError: when applied or checked: there is no such backbone, or it does not fit.
         """
-        return init_from.start_backbone(setup)
+        return init_from.start_backbone(setup, lambda: optimizer.build(setup))
 
     def encoder(self, setup: Setup) -> Encoder:
         """Describe the encoder in the learner's state, for fine-tuning and for other data sets.

@@ -169,7 +169,7 @@ class FewLabels(LabeledImages):
         Raises:
           ValueError: when applied or checked: the weights are of another model, or do not fit.
         """
-        classifier_start = None if setup.flags.get("init_from") is None else init_from.start_classifier(setup)
+        classifier_start = init_from.start_classifier(setup, lambda: optimizer.build(setup))
         if classifier_start is None:
             return None
 

@@ -18,8 +18,9 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
+from dlcore.experiment.weights import Start
 from dlcore.kits.images import labeled_images, prediction
-from dlcore.kits.training import backbone, init_from
+from dlcore.kits.training import backbone, init_from, optimizer
 from dlcore.learner import Range
 from dlcore.tasks import mask_results
 
@@ -83,12 +84,22 @@ class Masks(Task):
     monitor = "mean_iou"
     headline = "mean_iou"
     loss_tolerance = 0.25
-    start = staticmethod(init_from.start_modules)
     inputs = staticmethod(prediction.stretched_inputs)
     describe = staticmethod(mask_results.describe)
     write = staticmethod(mask_results.write)
     panels = staticmethod(mask_results.panels)
     pictures = staticmethod(mask_results.pictures)
+
+    def start(self, setup: Setup) -> Start | None:
+        """Start from the weights of `--init_from`.
+
+        Args:
+          setup: facts of the run.
+
+        Returns:
+          State -> State with the weights; None without `--init_from`.
+        """
+        return init_from.start_modules(setup, lambda: optimizer.build(setup))
 
     def settings(self) -> dict[str, Setting]:
         """Collect the flags of the task, and `--init_from`.

@@ -25,7 +25,7 @@ from dlcore.experiment.splits import Splits
 from dlcore.experiment.weights import Start
 from dlcore.kits.images.prediction import unique_stems
 from dlcore.kits.self_supervised import encoders
-from dlcore.kits.training import init_from, pretrained_network
+from dlcore.kits.training import init_from, optimizer, pretrained_network
 from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.learner import Evaluator, Learner
 from dlcore.main import main
@@ -162,7 +162,7 @@ def pictures(context: ReportContext) -> dict[str, np.ndarray]:
 
 def start(setup: Setup) -> Start | None:
     """Start the detector from the weights of `--init_from`, as `init_from.start_modules`; the segmenter starts anew."""
-    single = init_from.start_modules(setup)
+    single = init_from.start_modules(setup, lambda: optimizer.build(setup))
     if single is None:
         return None
 

@@ -87,7 +87,7 @@ class NoisyLabels(LabeledImages):
 
     def start(self, setup: Setup) -> Start | None:
         """Start all networks from the weights of `--init_from`; None without."""
-        single = init_from.start_classifier(setup)
+        single = init_from.start_classifier(setup, lambda: optimizer.build(setup))
         if single is None:
             return None
 

@@ -134,11 +134,11 @@ def with_head(model: nn.Module, flags: Flags) -> nn.Module:
 
 def start(setup: Setup) -> Start | None:
     """Start from the source network's weights, with a new head where the classes are others."""
-    if setup.flags.init_from is None:
+    model, weights = model_of(setup), origin(setup.flags)
+    if weights is None:
         return None
-    model = model_of(setup)
     return init_from.start_classifier_from(
-        lambda: source_network(setup.flags),
+        weights,
         setup,
         lambda: optimizer_of(setup),
         keep_unnamed=False,

@@ -29,6 +29,13 @@ def test_parameters_statistics_and_further_fields_come_back(tmp_path):
     assert weights.fields == {"step_sizes": {}, "rng": {}}, "a field is a tree; a state without it gives none"
 
 
+def test_a_key_with_a_slash_is_one_key(tmp_path):
+    """An adapter names the layers that it changes by their paths."""
+    params = {"adapter": {"blocks_0/attn": {"a": np.float32([1])}}}
+    save_state(tmp_path, state_of(params))
+    chex.assert_trees_all_equal(read_tested_weights(tmp_path).params, params)
+
+
 def test_the_average_is_that_of_the_optimizers_chain_in_the_dtype_of_the_parameters(tmp_path):
     """After one update of w = 2 by -1 the average is 0.5 * 2 + 0.5 * 1 = 1.5, for a decay of 0.5 at most."""
     params = {"w": jnp.full(3, 2, jnp.bfloat16)}

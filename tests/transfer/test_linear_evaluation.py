@@ -16,6 +16,7 @@ from dlcore.experiment.catalog import experiment_names, find_experiment
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.study import run_study
+from dlcore.kits.training import earlier_run
 from dlcore.main import main
 from dlcore.semi_supervised.twin import TwinState
 from experiments.transfer import linear_evaluation as page
@@ -203,7 +204,7 @@ SERVED = {
 """Page of a family -> the words of a small run."""
 
 
-def written(name, folder):
+def written(name, folder, monkeypatch):
     """Write a run without training, whose weights are random numbers: (run, setup, state)."""
     experiment = find_experiment(name)
     run = ResolvedRun(experiment, resolve(experiment, [*SERVED[name], f"--run_dir={folder}"]))
@@ -213,6 +214,7 @@ def written(name, folder):
     folder.mkdir()
     run.write_config(setup.spec)
     save_state(folder, state)
+    monkeypatch.setattr(earlier_run, "load_state", lambda folder: (run, setup, state))
     return run, setup, state
 
 
@@ -229,9 +231,9 @@ def filled(shapes):
 @pytest.mark.slow
 @pytest.mark.covers("TL-18")
 @pytest.mark.parametrize("name", SERVED)
-def test_a_run_of_each_family_serves(name, tmp_path):
+def test_a_run_of_each_family_serves(name, tmp_path, monkeypatch):
     """The weights are those of the state, which is written without training, and the features are vectors."""
-    run, _, state = written(name, tmp_path / "run")
+    run, _, state = written(name, tmp_path / "run", monkeypatch)
     network = page.load_encoder(page.origin(str(run.folder)))
     encoder = page.converted(network.encoder, network.image_shape, (8, 8, 1))
     images = jax.ShapeDtypeStruct((3, 8, 8, 1), np.float32)
@@ -264,9 +266,9 @@ def test_every_page_with_images_serves_or_has_no_encoder():
     "name",
     ["self_supervised.mae", "self_supervised.dino", "self_supervised.colorization", "self_supervised.rotation"],
 )
-def test_the_features_of_a_run_are_those_that_its_page_predicts(name, tmp_path):
+def test_the_features_of_a_run_are_those_that_its_page_predicts(name, tmp_path, monkeypatch):
     """On the run's own images nothing is converted; DINO's are the teacher's, colorization's of images in gray."""
-    run, setup, state = written(name, tmp_path / "run")
+    run, setup, state = written(name, tmp_path / "run", monkeypatch)
     network = page.load_encoder(page.origin(str(run.folder)))
     rows = run.experiment.task.data(run.flags).test[:4]
     encoder = page.converted(network.encoder, network.image_shape, rows["image"].shape[1:])

@@ -22,8 +22,7 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.weights import Start, Weights, open_weights
-from dlcore.kits.training import optimizer
-from dlcore.kits.training.pretrained_network import backbone_of, load_network, open_classifier
+from dlcore.kits.training.pretrained_network import backbone_of, classifier_variables, num_classes, open_classifier
 from dlcore.models.registry import kind_of
 from dlcore.optim.ema import init_average
 from dlcore.run.weights import fit_modules, fit_weights
@@ -144,11 +143,12 @@ def _backbone_name(weights: Weights) -> str | None:
     return weights.model.partition("_")[2] if kind == "segmentation" else weights.model
 
 
-def start_classifier(setup: Setup) -> Start | None:
+def start_classifier(setup: Setup, transformation: Callable[[], optax.GradientTransformation]) -> Start | None:
     """Start a classifier from the weights of `--init_from`.
 
     Args:
-      setup: facts of the run, with the flags of CLASSIFIER and of the optimizer.
+      setup: facts of the run, with the flag of CLASSIFIER.
+      transformation: returns the optimizer, whose state is initialized anew.
 
     Returns:
       State -> State with the weights and a new optimizer state; None without `--init_from`.
@@ -156,30 +156,26 @@ def start_classifier(setup: Setup) -> Start | None:
     Raises:
       ValueError: when applied or checked: the weights are of another model, or do not fit.
     """
-    if setup.flags.init_from is None:
+    source = setup.flags.get("init_from")
+    if source is None:
         return None
-
-    def load() -> Any:
-        open_classifier_of_model(setup.flags)
-        return load_network(setup.flags.init_from, "init_from", headless=True)
-
-    return start_classifier_from(load, setup, lambda: optimizer.build(setup))
+    return start_classifier_from(open_classifier(source, "init_from", headless=True), setup, transformation)
 
 
 def start_classifier_from(
-    load: Callable[[], Any],
+    weights: Weights,
     setup: Setup,
     transformation: Callable[[], optax.GradientTransformation],
     keep_unnamed: bool = True,
     new_head: bool = False,
     adapted: Adapted | None = None,
 ) -> Start:
-    """Start a classifier from the weights of a network.
+    """Start a classifier from trained weights.
 
     A head for other classes is initialized anew, even if their number is the same.
 
     Args:
-      load: returns a `TrainedNetwork` of the model that `--model` names; called once.
+      weights: weights of the model that `--model` names; their arrays are read once.
       setup: facts of the run; errors name its flag `init_from`, its spec has the class names.
       transformation: returns the optimizer, whose state is initialized anew.
       keep_unnamed: keep a head with the right number of classes if their names were not recorded.
@@ -192,14 +188,14 @@ def start_classifier_from(
     Raises:
       ValueError: when applied or checked: the weights do not fit.
     """
-    name = f"init_from={setup.flags.init_from!r}"
-    network = functools.cache(load)
+    name, is_named = f"init_from={setup.flags.init_from!r}", weights.class_names is not None
+    load = functools.cache(lambda: classifier_variables(weights))
+    class_names = setup.spec.get("class_names")
 
     def fitted(state):
-        variables, trained_names = network().variables, network().class_names
-        class_names = setup.spec.get("class_names")
+        variables = load()
         has_other_classes = class_names is not None and (
-            list(trained_names) != list(class_names) if network().named else not keep_unnamed
+            list(weights.class_names or ()) != list(class_names) if is_named else not keep_unnamed
         )
         if has_other_classes or new_head:
             leaves = flatten_dict(variables)
@@ -207,19 +203,19 @@ def start_classifier_from(
         initial = {"params": state.params, **state.model_state}
         if adapted is None:
             return *fit_weights(variables, initial, name), has_other_classes
-        weights, new_leaves = fit_weights(variables, adapted.network_variables(initial), name)
-        return adapted.rebase(initial, weights), new_leaves, has_other_classes
+        network, new_leaves = fit_weights(variables, adapted.network_variables(initial), name)
+        return adapted.rebase(initial, network), new_leaves, has_other_classes
 
     def replace(state):
         from dlcore.run.progress import say
 
-        weights, new_leaves, has_other_classes = fitted(state)
+        variables, new_leaves, has_other_classes = fitted(state)
         if new_leaves:
-            reason = ": its classes are others" if has_other_classes and network().named else ""
+            reason = ": its classes are others" if has_other_classes and is_named else ""
             say(f"{name}: gives all but the head ({', '.join(new_leaves)}), which starts anew{reason}")
-        elif not network().named:
-            say(f"{name}: gives a head of {len(network().class_names)} classes without names, taken for the data's")
-        return _restarted(state, weights, transformation())
+        elif not is_named:
+            say(f"{name}: gives a head of {num_classes(weights)} classes without names, taken for the data's")
+        return _restarted(state, variables, transformation())
 
     return Start(replace, lambda state: fitted(state) and None)
 
@@ -230,11 +226,12 @@ def _restarted(state: Any, variables: dict[str, Any], transformation: optax.Grad
     return state.replace(params=params, model_state=model_state, opt_state=jax.jit(transformation.init)(params))
 
 
-def start_modules(setup: Setup) -> Start | None:
+def start_modules(setup: Setup, transformation: Callable[[], optax.GradientTransformation]) -> Start | None:
     """Start a network of modules from the weights of `--init_from`.
 
     Args:
-      setup: facts of the run; its flags must contain MODULES and the optimizer's.
+      setup: facts of the run; its flags must contain MODULES.
+      transformation: returns the optimizer, whose state is initialized anew.
 
     Returns:
       State -> State with the weights and a new optimizer state, which logs what is initialized anew; None without
@@ -269,18 +266,19 @@ def start_modules(setup: Setup) -> Start | None:
                 f"{name}: its layers of classes are kept, though they told {_listed(classes)} apart, "
                 f"not {_listed(class_names)}"
             )
-        return _restarted(state, variables, optimizer.build(setup))
+        return _restarted(state, variables, transformation())
 
     return Start(replace, lambda state: fitted(state) and None)
 
 
-def start_backbone(setup: Setup) -> Start | None:
+def start_backbone(setup: Setup, transformation: Callable[[], optax.GradientTransformation]) -> Start | None:
     """Start the backbone of a pretext from the weights of `--init_from`; other modules are initialized anew.
 
     A teacher or a key encoder starts as a copy of the student.
 
     Args:
-      setup: facts of the run, with the flags of MODULES, `model`, and the optimizer's.
+      setup: facts of the run, with the flags of MODULES and `model`.
+      transformation: returns the optimizer, whose state is initialized anew.
 
     Returns:
       State -> State with the backbone's weights and a new optimizer state; None without `--init_from`.
@@ -306,7 +304,7 @@ def start_backbone(setup: Setup) -> Start | None:
         for kind, modules in weights.items():
             tree = params if kind == "params" else model_state[kind]
             tree["backbone"] = {**tree["backbone"], **modules["backbone"]}
-        opt_state = jax.jit(optimizer.build(setup).init)(params)
+        opt_state = jax.jit(transformation().init)(params)
         state = state.replace(params=params, model_state=model_state, opt_state=opt_state)
         for copy in ("teacher", "key"):
             if hasattr(state, f"{copy}_params"):

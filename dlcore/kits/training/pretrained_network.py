@@ -44,11 +44,13 @@ __all__ = [
     "backbone_of",
     "check_fits",
     "check_studied",
+    "classifier_variables",
     "default_model",
     "feature_extractor",
     "find_or_train",
     "load_network",
     "model_of",
+    "num_classes",
     "open_classifier",
     "origin",
     "pack",
@@ -233,7 +235,7 @@ def check_fits(
     mean = found.mean or ()
     if channels not in (None, len(mean)):
         raise ValueError(f"{found.name}: trained on images of {len(mean)} channels; allowed: {channels}")
-    own = list(found.class_names or map(str, range(_num_classes(found))))
+    own = list(found.class_names or map(str, range(num_classes(found))))
     if class_names is not None and len(own) != len(class_names):
         raise ValueError(f"{found.name}: has {len(own)} classes; allowed: {len(class_names)}")
     if class_names is not None and set(own) & set(class_names) and own != list(class_names):
@@ -243,7 +245,15 @@ def check_fits(
     return tuple(own)
 
 
-def _num_classes(found: Weights) -> int:
+def num_classes(found: Weights) -> int:
+    """Count the classes of a classifier.
+
+    Args:
+      found: weights of a classifier.
+
+    Returns:
+      Their number.
+    """
     return found.spec.get("num_classes") or create_model(found.model).num_classes
 
 
@@ -257,7 +267,7 @@ def model_of(found: Weights, **fields: Any) -> nn.Module:
     Returns:
       The flax module.
     """
-    model = create_model(found.model, **({"num_classes": _num_classes(found)} | found.fields | fields))
+    model = create_model(found.model, **({"num_classes": num_classes(found)} | found.fields | fields))
     # A run of transfer.fine_tuning may have another head.
     return add_mlp_head(model, found.settings["head_units"]) if found.settings.get("head") == "mlp" else model
 
@@ -307,6 +317,19 @@ def load_network(
         _size(resized),
         found.class_names is not None,
     )
+
+
+def classifier_variables(found: Weights) -> dict[str, Any]:
+    """Read the arrays of a classifier.
+
+    Args:
+      found: weights of a classifier, or of a network on a backbone.
+
+    Returns:
+      Variables of the classifier; of a run with a backbone those of the backbone, without a head.
+    """
+    variables = found.variables()
+    return backbone_of(variables) if found.page is not None and "backbone" in variables["params"] else variables
 
 
 def _sizes(found: Weights) -> tuple[Any, Any]:

@@ -2,7 +2,6 @@
 
 import json
 import re
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -169,14 +168,15 @@ class Started(NamedTuple):
         (("a", "b", "c"), True, False, r"gives all but the head \(.*\), which starts anew"),
     ],
 )
-def test_a_head_of_other_classes_is_dropped_and_said(capsys, names, named, kept, words):
+def test_a_head_of_other_classes_is_dropped_and_said(capsys, monkeypatch, tmp_path, names, named, kept, words):
     """The body is 7 in the weights and 0 in the state, the head 5 and 1."""
     head = {"kernel": np.full((3, len(names)), 5.0, np.float32)}
-    network = SimpleNamespace(
-        variables={"params": {"body": np.full(2, 7.0, np.float32), "head": head}}, class_names=names, named=named
-    )
+    variables = {"params": {"body": np.full(2, 7.0, np.float32), "head": head}}
+    spec = {"num_classes": len(names)}
+    weights = Weights("init_from", tmp_path, class_names=names if named else None, spec=spec)
+    monkeypatch.setattr(Weights, "variables", lambda weights: variables)
     setup = Setup(Flags({"init_from": "w"}, {}), {"class_names": ["a", "b"]}, 1, None)
-    start = init_from.start_classifier_from(lambda: network, setup, lambda: optax.sgd(0.1))
+    start = init_from.start_classifier_from(weights, setup, lambda: optax.sgd(0.1))
     state = Started({"body": np.zeros(2, np.float32), "head": {"kernel": np.ones((3, 2), np.float32)}}, {})
     start.check(state)
     assert capsys.readouterr().out == ""
