@@ -13,7 +13,7 @@ from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
-from dlcore.kits.training import init_from, optimizer
+from dlcore.kits.training import earlier_run, init_from, optimizer
 from dlcore.kits.training.pretrained_network import backbone_of, load_network, open_classifier
 from dlcore.main import main
 from dlcore.run.weights import fit_modules
