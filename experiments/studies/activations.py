@@ -121,8 +121,8 @@ def draw(accuracy: dict[str, np.ndarray]):
         panel.axvline(0, color=GRAY, linewidth=0.6)
         panel.plot(x, jax.vmap(jax.grad(lambda v, f=f: f(v[None])[0]))(x), color=VERMILION, linewidth=1.2)
         panel.plot(x, f(x), color=BLUE, linewidth=1.8)
-        shown = f", {accuracy[name].mean():.1%}" if name in accuracy else ""
-        panel.set_title(f"{name}{shown}", fontsize=9)
+        accuracy_text = f", {accuracy[name].mean():.1%}" if name in accuracy else ""
+        panel.set_title(f"{name}{accuracy_text}", fontsize=9)
         panel.set_ylim(-2.2, 4)
     return figure
 

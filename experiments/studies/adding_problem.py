@@ -115,12 +115,14 @@ def steps_to(measured: np.ndarray, every: int) -> int | None:
     return int(every * (reached[0] + 1)) if len(reached) else None
 
 
-def report(curves: dict[str, list[np.ndarray]], others: dict[int, np.ndarray], length: int, every: int) -> StudyResult:
+def report(
+    curves: dict[str, list[np.ndarray]], other_errors: dict[int, np.ndarray], length: int, every: int
+) -> StudyResult:
     """Judge {cell: errors a seed} at one length, and the LSTM's errors at other lengths."""
     solved = all(c[-1] <= SOLVED for c in curves["lstm"])
     failed = all(c.min() >= FAILED for c in curves["rnn"])
     counts = {length: [steps_to(c, every) for c in curves["lstm"]]}
-    counts |= {n: [steps_to(c, every)] for n, c in others.items()}
+    counts |= {n: [steps_to(c, every)] for n, c in other_errors.items()}
     words = "; ".join(
         f"T = {n}: {', '.join('never' if k is None else str(k) for k in counts[n])}" for n in sorted(counts)
     )
@@ -201,8 +203,10 @@ def study(
         ]
         for cell, rate in rates.items()
     }
-    others = {n: errors("lstm", n, 0, learning_rate=learning_rate, until=REACHED, **options) for n in other_lengths}
-    return report(curves, others, length, every)
+    other_errors = {
+        n: errors("lstm", n, 0, learning_rate=learning_rate, until=REACHED, **options) for n in other_lengths
+    }
+    return report(curves, other_errors, length, every)
 
 
 experiment = Study(

@@ -77,11 +77,10 @@ def report(learning_rates: np.ndarray, results: dict) -> StudyResult:
     compared = learning_rates[both.any(0)]
     verdict = (
         f"Over {len(compared)} of {len(learning_rates)} rates, those at which both end at finite losses, "
-        f"{dead['before'].mean():.1%} of the ReLUs are dead with batch norm before them and "
-        f"{dead['after'].mean():.1%} with it after them: "
-        f"{'fewer' if fewer else 'NOT fewer'} on every one of {len(both)} seeds. At its best rate the net has "
-        f"{accuracy['before'].mean():.1%} of the test digits right with it before, {accuracy['after'].mean():.1%} "
-        f"after, {accuracy['none'].mean():.1%} without."
+        f"{dead['before'].mean():.1%} of the ReLUs are dead with batch norm before them and {dead['after'].mean():.1%} "
+        f"with it after them: {'fewer' if fewer else 'NOT fewer'} on every one of {len(both)} seeds. At its best rate "
+        f"the net has {accuracy['before'].mean():.1%} of the test digits right with it before, "
+        f"{accuracy['after'].mean():.1%} after, {accuracy['none'].mean():.1%} without."
     )
     return StudyResult(
         numbers,

@@ -49,10 +49,10 @@ def cases(num_places: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(start boxes, targets), both [places x 49 x 7, 4] as center x, center y, width, height."""
     rng = np.random.default_rng(seed)
     radius, angle = RADIUS * np.sqrt(rng.random(num_places)), 2 * np.pi * rng.random(num_places)
-    places = 10 + np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1)
+    centers = 10 + np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1)
     anchors, targets = shapes(SCALES), shapes((1.0,))
     grid = np.stack([g.ravel() for g in np.meshgrid(*map(range, (num_places, 49, 7)), indexing="ij")])
-    start = np.concatenate([places[grid[0]], anchors[grid[1]]], 1)
+    start = np.concatenate([centers[grid[0]], anchors[grid[1]]], 1)
     return start, np.concatenate([np.full((len(start), 2), 10.0), targets[grid[2]]], 1)
 
 

@@ -86,23 +86,23 @@ def study(
             model = ClipClassifier(classes, fusion, width, HIDDEN)
             shapes = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype))
             size = sum(leaf.size for leaf in jax.tree.leaves(shapes))
-            found = [
+            accuracies = [
                 float(trained_accuracy(model, jax.random.key(seed), x, y, test_x, test_y, steps))
                 for seed in range(num_seeds)
             ]
-            results[fusion, task] = np.array(found)
-            numbers[f"{task}, {fusion}"] = {"accuracy": float(np.mean(found)), "width": width, "parameters": size}
-            say(f"{task}, {fusion}: {size:,} parameters, {np.mean(found):.1%}")
+            results[fusion, task] = np.array(accuracies)
+            numbers[f"{task}, {fusion}"] = {"accuracy": float(np.mean(accuracies)), "width": width, "parameters": size}
+            say(f"{task}, {fusion}: {size:,} parameters, {np.mean(accuracies):.1%}")
         numbers[f"{task}, chance"] = {
             "accuracy": float(np.bincount(test_y).max() / len(test_y)),
             "width": 0,
             "parameters": 0,
         }
     mean = {pair: float(values.mean()) for pair, values in results.items()}
-    chance = numbers["motion, chance"]["accuracy"]
+    baseline = numbers["motion, chance"]["accuracy"]
     holds = (
         mean["single", "appearance"] >= 0.95
-        and mean["single", "motion"] <= chance + 0.06
+        and mean["single", "motion"] <= baseline + 0.06
         and mean["late_pool", "order"] <= 0.56
         and min(mean[fusion, task] for fusion in ("early", "slow") for task in ("motion", "order")) >= 0.95
     )

@@ -202,13 +202,13 @@ def report(measures: dict[str, tuple[list[Measure], list[Measure]]]) -> StudyRes
         f"without the part, and {sum(whole)} of {len(whole)} with it."
     )
     byol_runs = measures["BYOL"]
-    lost = [a.rank[1] - b.rank[1] for a, b in zip(*byol_runs, strict=True)]
+    rank_loss = [a.rank[1] - b.rank[1] for a, b in zip(*byol_runs, strict=True)]
     return StudyResult(
         numbers,
         verdict,
         {"rank": draw(measures)},
         all(without) and not any(whole),
-        headline=Headline("rank that BYOL has more with its predictor than without", lost, "digits"),
+        headline=Headline("rank that BYOL has more with its predictor than without", rank_loss, "digits"),
     )
 
 

@@ -62,12 +62,12 @@ def mean_psnr(decoded: np.ndarray, images: np.ndarray) -> float:
 
 def envelope(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """Keep the points (bits, PSNR) that no point of as few bits reaches, in the order of bits."""
-    best, kept = -math.inf, []
+    best, front = -math.inf, []
     for bits, quality in sorted(points):
         if quality > best:
             best = quality
-            kept.append((bits, quality))
-    return kept
+            front.append((bits, quality))
+    return front
 
 
 def psnr_at(points: list[tuple[float, float]], rate: float) -> float:
@@ -156,7 +156,7 @@ def summaries(sizes: tuple[int, ...], seed: int) -> dict[str, list[float]]:
     """
     digits = shuffled_digits()
     x, y = (a.reshape(len(a), -1) for a in (digits.images, digits.test_images))
-    found = {"k-means": [], "SOM": []}
+    accuracies = {"k-means": [], "SOM": []}
     for side in sizes:
         key = jax.random.key(seed)
         for name, prototypes in (
@@ -164,8 +164,8 @@ def summaries(sizes: tuple[int, ...], seed: int) -> dict[str, list[float]]:
             ("SOM", som(key, x, (side, side)).prototypes.reshape(side * side, -1)),
         ):
             accuracy = prototype_accuracy(prototypes, x, digits.labels, y, digits.test_labels)
-            found[name].append(accuracy)
-    return found
+            accuracies[name].append(accuracy)
+    return accuracies
 
 
 def judge(
@@ -189,8 +189,8 @@ def judge(
 
 def draw(points, rate, sizes, accuracy):
     figure, (left, right) = new_figure((8.4, 3.6), columns=2)
-    for (name, found), color in zip(points.items(), (BLUE, VERMILION, GREEN), strict=True):
-        left.plot(*np.transpose(envelope(found)), "o-", ms=3.5, color=color, label=name)
+    for (name, rate_points), color in zip(points.items(), (BLUE, VERMILION, GREEN), strict=True):
+        left.plot(*np.transpose(envelope(rate_points)), "o-", ms=3.5, color=color, label=name)
     left.axvline(rate, color="gray", lw=1, ls=":")
     left.set(xlabel="bits an image", ylabel="PSNR, dB", xscale="log")
     for (name, values), color in zip(accuracy.items(), (PINK, BLUE), strict=True):
@@ -234,7 +234,7 @@ def study(
     points["VQ-VAE"] = [vq_point(images, test, seed=seed, steps=vq_steps)]
     accuracy = summaries(sizes, seed)
     verdict, holds = judge(points, rate, sizes, accuracy)
-    numbers = {f"{name}: bits, dB": envelope(found) for name, found in points.items()}
+    numbers = {f"{name}: bits, dB": envelope(rate_points) for name, rate_points in points.items()}
     numbers |= {f"accuracy of prototypes, {name}": values for name, values in accuracy.items()}
     numbers["PCA: training error against dropped eigenvalues, relative"] = deviation
     headline = Headline(

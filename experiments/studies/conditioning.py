@@ -144,9 +144,9 @@ def measure(arm: Arm, seed: int, count: int) -> Conditioning:
     key = jax.random.key(seed)
     params = initial_params(key, arm.scale)
     setting = (arm.norm, arm.shortcuts, count)
-    values, ends = eigenvalues(params, *setting), lanczos_values(params, jax.random.fold_in(key, 1), *setting)
+    values, extreme_values = eigenvalues(params, *setting), lanczos_values(params, jax.random.fold_in(key, 1), *setting)
     loss = loss_after_descent(params, 1 / values[-1], *setting)
-    error = max(abs(values[0] - ends[0]), abs(values[-1] - ends[-1])) / values[-1]
+    error = max(abs(values[0] - extreme_values[0]), abs(values[-1] - extreme_values[-1])) / values[-1]
     return Conditioning(np.asarray(values, np.float64), float(error), float(loss))
 
 

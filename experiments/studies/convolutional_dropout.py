@@ -120,13 +120,13 @@ def report(results: dict[str, np.ndarray]) -> StudyResult:
     axes.set(xlabel="test accuracy, % (bar: mean of the seeds)")
     numbers = {f"test accuracy, {label(arm)}": accuracy.tolist() for arm, (_, accuracy) in best.items()}
     numbers |= {f"test accuracy by rate, {arm}": results[arm][..., 1].mean(0).tolist() for arm in (VALUES, MAPS, UNITS)}
-    others = np.min([gains[arm] for arm in (MAPS, UNITS, NORM)], 0)
+    other_gains = np.min([gains[arm] for arm in (MAPS, UNITS, NORM)], 0)
     headline = Headline(
         "gain of accuracy by dropout of convolutions' values",
         gains[VALUES],
         "digits",
         0.2,
-        (float(others.mean()), "least gain of dropout of maps, of dense units, and batch norm", "lower"),
+        (float(other_gains.mean()), "least gain of dropout of maps, of dense units, and batch norm", "lower"),
     )
     return StudyResult(numbers, verdict, {"dropout in convolutions": figure}, holds, headline)
 

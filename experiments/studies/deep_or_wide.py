@@ -126,9 +126,9 @@ def unexplained(arm: Arm, budget: int, num_seeds: int, steps: int) -> np.ndarray
 def report(variance: dict[tuple[Arm, int], np.ndarray], budgets: tuple[int, ...]) -> StudyResult:
     """Judge {(arm, budget): unexplained variances [seeds]}."""
     most, second = budgets[-1], budgets[-2]
-    wide, deep, plain, residual = (variance[arm, most] for arm in NAMES)
-    expressive = bool((deep < wide / 2).all())
-    smaller = bool((variance[DEEPER, second] < wide).all())
+    shallow, deep, plain, residual = (variance[arm, most] for arm in NAMES)
+    expressive = bool((deep < shallow / 2).all())
+    smaller = bool((variance[DEEPER, second] < shallow).all())
     worse = {
         name: bool((plain > values).all())
         for name, values in ((NAMES[DEEPER], deep), ("those with shortcuts", residual))
@@ -157,7 +157,7 @@ def report(variance: dict[tuple[Arm, int], np.ndarray], budgets: tuple[int, ...]
     }
     headline = Headline(
         f"unexplained variance, {DEEP} hidden layers, {most} parameters", deep, "composed folds", 0.3,
-        (float(wide.mean()), "one hidden layer", "lower"),
+        (float(shallow.mean()), "one hidden layer", "lower"),
     )  # fmt: skip
     return StudyResult(numbers, verdict, {"depth and parameters": figure}, holds, headline)
 

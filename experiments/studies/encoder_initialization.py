@@ -85,8 +85,8 @@ def accuracies(
         before, after = pretrained(model, images, jax.random.fold_in(key, 0), pretrain_steps, 1e-3)
         head, few = jax.random.fold_in(key, 1), (images[rows], jnp.asarray(data.labels)[rows])
         trained = [fine_tuned(model, params, head, *few, steps, learning_rate) for params in (before, after)]
-        answers = [classifier(model, *variables, test).argmax(-1) for variables in trained]
-        return jnp.stack([(answer == data.test_labels).mean() for answer in answers])
+        predictions = [classifier(model, *variables, test).argmax(-1) for variables in trained]
+        return jnp.stack([(predicted == data.test_labels).mean() for predicted in predictions])
 
     values = np.asarray(run(jax.random.split(jax.random.key(0), num_seeds), rows))
     return dict(zip(ARMS, values.T, strict=True))

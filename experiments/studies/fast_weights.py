@@ -107,9 +107,9 @@ def accuracies(
         optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
     )
 
-    def loss(params, sequences, answers):
+    def loss(params, sequences, targets):
         scores = net.apply({"params": params}, sequences)
-        return optax.softmax_cross_entropy_with_integer_labels(scores, answers).mean()
+        return optax.softmax_cross_entropy_with_integer_labels(scores, targets).mean()
 
     def step(carry, key):
         params, state = carry
@@ -119,10 +119,10 @@ def accuracies(
     @jax.jit
     def run(key):
         start, train, test = jax.random.split(key, 3)
-        sequences, answers = recall(test, 1000, symbols)
+        sequences, targets = recall(test, 1000, symbols)
         params = net.init(start, sequences[:1])["params"]
         (params, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), jax.random.split(train, steps))
-        return (net.apply({"params": params}, sequences).argmax(-1) == answers).mean()
+        return (net.apply({"params": params}, sequences).argmax(-1) == targets).mean()
 
     return float(run(jax.random.key(seed)))
 

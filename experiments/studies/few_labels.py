@@ -77,9 +77,9 @@ class Trainer:
             "preprocess": lambda x: (jnp.repeat(jnp.repeat(x, SIDE // 8, 1), SIDE // 8, 2) - mean) / std,
             "augment": classification_augmentation("shift", SIDE, mean, std),
         }
-        drawn = classification_augmentation("affine", SIDE, mean, std, strong="rand_augment")
+        strong = classification_augmentation("affine", SIDE, mean, std, strong="rand_augment")
         labeled = two_stream_learner(technique=supervised_only, teacher=averaging(DECAY), **shared)
-        semi = fixmatch.learner(ema_decay=DECAY, strong=compose(drawn, cutout(SIDE // 2)), **shared)
+        semi = fixmatch.learner(ema_decay=DECAY, strong=compose(strong, cutout(SIDE // 2)), **shared)
         self.programs = {name: self._program(each) for name, each in (("labeled", labeled), ("semi", semi))}
         self.init = {name: jax.jit(each.init) for name, each in (("labeled", labeled), ("semi", semi))}
 
@@ -150,14 +150,14 @@ def actively(trainer: Trainer, seed: int, rows: np.ndarray, budget: int, rounds:
     Returns:
       (test accuracy with all labels, their rows [budget]).
     """
-    known = np.zeros(len(trainer.data.images), bool)
-    known[rows] = True
+    is_labeled = np.zeros(len(trainer.data.images), bool)
+    is_labeled[rows] = True
     for part in np.diff(np.linspace(len(rows), budget, rounds + 1).round().astype(int)):
-        _, probabilities = trainer.train(seed, np.flatnonzero(known))
-        known = np.asarray(
-            buy("margin", jax.random.key(seed), jnp.asarray(known), int(part), probabilities, probabilities)
+        _, probabilities = trainer.train(seed, np.flatnonzero(is_labeled))
+        is_labeled = np.asarray(
+            buy("margin", jax.random.key(seed), jnp.asarray(is_labeled), int(part), probabilities, probabilities)
         )
-    return trainer.train(seed, np.flatnonzero(known))[0], np.flatnonzero(known)
+    return trainer.train(seed, np.flatnonzero(is_labeled))[0], np.flatnonzero(is_labeled)
 
 
 def report(results: dict[str, np.ndarray], seconds: dict[str, float], labels: int) -> StudyResult:
@@ -181,10 +181,10 @@ def report(results: dict[str, np.ndarray], seconds: dict[str, float], labels: in
 
 def draw(results):
     figure, axes = new_figure((6.0, 2.2))
-    for place, name in enumerate(reversed(WAYS)):
+    for row, name in enumerate(reversed(WAYS)):
         values, color = 100 * results[name], GRAY if name == SCRATCH else BLUE
-        axes.plot(values, [place] * len(values), "o", color=color, alpha=0.6)
-        axes.plot([values.mean()] * 2, [place - 0.3, place + 0.3], color=color, lw=2)
+        axes.plot(values, [row] * len(values), "o", color=color, alpha=0.6)
+        axes.plot([values.mean()] * 2, [row - 0.3, row + 0.3], color=color, lw=2)
     axes.set_yticks(range(len(WAYS)), WAYS[::-1])
     axes.set(xlabel="test accuracy, %")
     axes.grid(alpha=0.3, axis="x")
@@ -225,11 +225,11 @@ def study(
             f"most {len(data.images)}"
         )
     trainer = Trainer(data, steps, batch_size, unlabeled_ratio, learning_rate)
-    drawn, half = drawn_rows(data, per_class, num_seeds), drawn_rows(data, per_class // 2, num_seeds)
+    all_rows, half = drawn_rows(data, per_class, num_seeds), drawn_rows(data, per_class // 2, num_seeds)
     ways = {
-        SCRATCH: lambda seed: trainer.train(seed, drawn[seed])[0],
-        TUNED: lambda seed: trainer.train(seed, drawn[seed], tuned=True)[0],
-        SEMI: lambda seed: trainer.train(seed, drawn[seed], kind="semi")[0],
+        SCRATCH: lambda seed: trainer.train(seed, all_rows[seed])[0],
+        TUNED: lambda seed: trainer.train(seed, all_rows[seed], tuned=True)[0],
+        SEMI: lambda seed: trainer.train(seed, all_rows[seed], kind="semi")[0],
         ACTIVE: lambda seed: actively(trainer, seed, half[seed], 10 * per_class, rounds)[0],
     }
     results, seconds = {}, {}

@@ -130,10 +130,14 @@ def start(way: str, model: ViT, params: Any, key: jax.Array, images: jax.Array, 
     variables = {"params": {**params, "head": jax.tree.map(jnp.zeros_like, params["head"])}}
     if isinstance(trained, Adapted):
         variables = trained.adapt(key, variables, images)
-    own = variables["params"]
-    others = {name: value for name, value in variables.items() if name != "params"}
+    trainable = variables["params"]
+    model_state = {name: value for name, value in variables.items() if name != "params"}
     state = ModelState(
-        step=jnp.zeros((), jnp.int32), params=own, opt_state=optimizer.init(own), rng=key, model_state=others
+        step=jnp.zeros((), jnp.int32),
+        params=trainable,
+        opt_state=optimizer.init(trainable),
+        rng=key,
+        model_state=model_state,
     )
     return learner, state
 
@@ -196,7 +200,7 @@ def measure(
             _, state = jax.block_until_ready(compiled(params, jax.random.key(seed), *pair, jnp.float32(rate)))
             seconds.append((time.perf_counter() - began) / steps)
             states.setdefault(rate, []).append(state)
-    valid = {rate: [score(state, *data.valid) for state in found] for rate, found in states.items()}
+    valid = {rate: [score(state, *data.valid) for state in rate_states] for rate, rate_states in states.items()}
     best = max(rates, key=lambda rate: np.mean(valid[rate]))
     return {
         **costs(way, model, params, compiled)._asdict(),

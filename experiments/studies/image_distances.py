@@ -73,8 +73,8 @@ def judge(scores: dict[str, tuple[float, float, float]]) -> bool:
     """Whether the PSNRs agree and SSIM tells mild from harsh distortions: name -> (PSNR, NRMSE, SSIM)."""
     decibels = [score[0] for score in scores.values()]
     mild = [scores[name][2] for name in MILD]
-    others = [score[2] for name, score in scores.items() if name not in MILD]
-    return max(decibels) - min(decibels) < 0.05 and min(mild) > max(others)
+    strong_scores = [score[2] for name, score in scores.items() if name not in MILD]
+    return max(decibels) - min(decibels) < 0.05 and min(mild) > max(strong_scores)
 
 
 def draw(image, pictures, scores, maps):

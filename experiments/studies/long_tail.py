@@ -85,8 +85,8 @@ def study(*, num_seeds: int = 10, steps: int = 500, most: int = 100, imbalance: 
     if not (1 <= imbalance <= most <= 100):
         raise ValueError(f"most={most}, imbalance={imbalance:g}: do not fit; allowed: 1 <= imbalance <= most <= 100")
     data, counts = shuffled_digits(), counts_of(most, imbalance)
-    chosen = long_tail(data.labels, counts)
-    images, labels = jnp.asarray(data.images[chosen]), jnp.asarray(data.labels[chosen])
+    subset_idx = long_tail(data.labels, counts)
+    images, labels = jnp.asarray(data.images[subset_idx]), jnp.asarray(data.labels[subset_idx])
     test, test_labels = jnp.asarray(data.test_images), jnp.asarray(data.test_labels)
     losses, net = objectives(counts), SmallNet((64, 64))
 

@@ -104,10 +104,10 @@ def study(*, num_seeds: int = 5, steps: int = 400, width: int = 64, learning_rat
       The numbers, the verdict, the figures, and whether the claim holds.
     """
     data = shuffled_digits()
-    seen = data.labels < FIRST_UNSEEN
-    images, labels = jnp.asarray(data.images[seen]), jnp.asarray(data.labels[seen])
-    unseen = data.test_labels >= FIRST_UNSEEN
-    test, test_labels = jnp.asarray(data.test_images[unseen]), data.test_labels[unseen]
+    is_trained = data.labels < FIRST_UNSEEN
+    images, labels = jnp.asarray(data.images[is_trained]), jnp.asarray(data.labels[is_trained])
+    is_unseen = data.test_labels >= FIRST_UNSEEN
+    test, test_labels = jnp.asarray(data.test_images[is_unseen]), data.test_labels[is_unseen]
     net = SmallNet((width, width))
 
     @functools.partial(jax.jit, static_argnums=0)

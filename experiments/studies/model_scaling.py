@@ -77,8 +77,7 @@ def judge(accuracy: dict[str, np.ndarray], macs: dict[str, float]) -> tuple[str,
     num_seeds = len(accuracy["base"])
     verdict = (
         f"{summary}. All three together are {100 * (mean['all three'] - mean[single]):+.1f} points from the best "
-        f"single "
-        f"one ({single}), ahead on {better} of {num_seeds} seeds."
+        f"single one ({single}), ahead on {better} of {num_seeds} seeds."
     )
     return verdict, mean["all three"] > mean[single]
 

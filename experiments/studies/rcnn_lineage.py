@@ -145,13 +145,13 @@ def study(
     for arrays in (fit, test):
         arrays |= propose(arrays["image"], num_proposals, spaces=("lab",), scales=(50.0, 100.0))
     search = 1000 * (time.process_time() - start) / (num_train + num_test)
-    found = test["proposal_mask"].sum(1)
+    num_proposals_found = test["proposal_mask"].sum(1)
 
     def optimizer():
         schedule = optax.warmup_cosine_decay_schedule(0, learning_rate, max(1, steps // 10), max(2, steps))
         return optax.chain(optax.clip_by_global_norm(5.0), optax.adam(schedule))
 
-    numbers, rows = {"selective search: ms an image": search, "regions an image": float(found.mean())}, {}
+    numbers, rows = {"selective search: ms an image": search, "regions an image": float(num_proposals_found.mean())}, {}
     for name, learner in learners(width, region_size, num_proposals, optimizer).items():
         state = train(learner, fit, steps, batch_size, seed)
         network = milliseconds(learner, state, test)

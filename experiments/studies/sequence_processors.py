@@ -182,9 +182,9 @@ def study(
     rows: dict[str, dict[int, dict[str, Any]]] = {}
     for length in sorted(lengths):
         calls = {}
-        for name, (make, most, claimed) in processors(length, kernel_size).items():
+        for name, (make, most, expected_steps) in processors(length, kernel_size).items():
             steps = steps_of(make(most), length)
-            row = rows.setdefault(name, {})[length] = {"steps": steps, "claimed": claimed}
+            row = rows.setdefault(name, {})[length] = {"steps": steps, "claimed": expected_steps}
             for what, layers in ((" a layer", 1), ("", steps or most)):
                 calls[name, what], row[f"MB{what}"] = gradient(make(layers), batch_size, length, width)
         for (name, what), times in interleaved(calls, num_repeats).items():

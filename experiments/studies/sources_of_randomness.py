@@ -75,8 +75,7 @@ def study(*, num_seeds: int = 8, steps: int = 400) -> StudyResult:
     verdict = (
         f"The same seeds gave {'bit-identical' if identical else 'DIFFERENT'} weights. Standard deviations over "
         f"{num_seeds} seeds: weights {spread['weights']:.2%}, order {spread['order']:.2%}, split "
-        f"{spread['split']:.2%}, "
-        f"all together {spread['all']:.2%}; the largest single source is {largest}."
+        f"{spread['split']:.2%}, all together {spread['all']:.2%}; the largest single source is {largest}."
     )
     numbers = {f"std {source}": value for source, value in spread.items()}
     numbers |= {f"accuracy {source}": values for source, values in accuracies.items()}

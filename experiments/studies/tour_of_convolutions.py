@@ -171,8 +171,8 @@ def measure(module: nn.Module, key: jax.Array) -> Measured:
 
 def fits(layer: Layer, measured: Measured) -> bool:
     """Whether a layer sees and shares what its line says."""
-    seen = measured.pixels == layer.pixels if layer.pixels > 0 else 9 <= measured.pixels < SIDE * SIDE
-    return seen and (measured.shift_error < 1e-4) == layer.shared
+    has_field = measured.pixels == layer.pixels if layer.pixels > 0 else 9 <= measured.pixels < SIDE * SIDE
+    return has_field and (measured.shift_error < 1e-4) == layer.shared
 
 
 def draw(measured: dict[str, Measured]):
@@ -180,10 +180,10 @@ def draw(measured: dict[str, Measured]):
     for panel in axes.flat:
         panel.set_axis_off()
     for panel, (name, m) in zip(axes.flat, measured.items(), strict=False):
-        shown = np.sqrt(m.field / max(m.field.max(), 1e-30))
-        panel.imshow(shown, cmap="cividis", vmin=0, vmax=1)
-        shares = "shared" if m.shift_error < 1e-4 else "not shared"
-        panel.set_title(f"{name}\n{m.parameters:,}, {shares}", fontsize=7)
+        field_image = np.sqrt(m.field / max(m.field.max(), 1e-30))
+        panel.imshow(field_image, cmap="cividis", vmin=0, vmax=1)
+        weight_sharing = "shared" if m.shift_error < 1e-4 else "not shared"
+        panel.set_title(f"{name}\n{m.parameters:,}, {weight_sharing}", fontsize=7)
     return figure
 
 
@@ -200,16 +200,17 @@ def study(*, names: tuple[str, ...] = tuple(LAYERS), seed: int = 0) -> StudyResu
     if unknown := [name for name in names if name not in LAYERS]:
         raise ValueError(f"names={unknown[0]!r}: unknown; allowed: {', '.join(LAYERS)}")
     measured = {name: measure(LAYERS[name].make(), jax.random.key(seed)) for name in names}
-    wrong = [name for name, m in measured.items() if not fits(LAYERS[name], m)]
+    mismatches = [name for name, m in measured.items() if not fits(LAYERS[name], m)]
     numbers = {
         f"{name}: parameters, pixels seen, shift error": [m.parameters, m.pixels, m.shift_error]
         for name, m in measured.items()
     }
-    verdict = f"{len(measured) - len(wrong)} of {len(measured)} layers see and share what their definition says" + (
-        f"; not {', '.join(wrong)}." if wrong else "."
+    verdict = (
+        f"{len(measured) - len(mismatches)} of {len(measured)} layers see and share what their definition says"
+        + (f"; not {', '.join(mismatches)}." if mismatches else ".")
     )
-    headline = Headline("layers that are what they say", len(measured) - len(wrong), "random maps")
-    return StudyResult(numbers, verdict, {"fields": draw(measured)}, not wrong, headline)
+    headline = Headline("layers that are what they say", len(measured) - len(mismatches), "random maps")
+    return StudyResult(numbers, verdict, {"fields": draw(measured)}, not mismatches, headline)
 
 
 experiment = Study(

@@ -80,13 +80,13 @@ def sequences(key: jax.Array, chain: Language, count: int, length: int) -> jax.A
         start, follow, other = jax.random.split(key, 3)
         first = jax.random.categorical(start, chain.log_zipf, shape=(2,))
         follows = jax.random.bernoulli(follow, chain.follow, (length - 2,))
-        others = jax.random.categorical(other, chain.log_zipf, shape=(length - 2,))
+        distractors = jax.random.categorical(other, chain.log_zipf, shape=(length - 2,))
 
         def step(pair, x):
             token = jnp.where(x[0], chain.table[pair[0], pair[1]], x[1])
             return (pair[1], token), token
 
-        return jnp.concatenate([first, jax.lax.scan(step, (first[0], first[1]), (follows, others))[1]])
+        return jnp.concatenate([first, jax.lax.scan(step, (first[0], first[1]), (follows, distractors))[1]])
 
     return jax.vmap(one)(jax.random.split(key, count))
 

@@ -65,7 +65,7 @@ class Net(nn.Module):
         return z * jax.lax.rsqrt(jnp.square(z).sum(-1, keepdims=True) + 1e-12)
 
 
-def mine(key: jax.Array, z: jax.Array, kind: str) -> tuple[jax.Array, jax.Array, jax.Array]:
+def mine_pairs(key: jax.Array, z: jax.Array, kind: str) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Find a positive and a negative of each drawing of a subset with two drawings of each class.
 
     Args:
@@ -106,12 +106,12 @@ def triplets(key: jax.Array, images: jax.Array, z: jax.Array, kind: str) -> tupl
         values = jax.vmap(lambda v, o: v[o])(values, order)
         return values.reshape(num_classes, per_class // 2, 2, *values.shape[2:]).swapaxes(0, 1)
 
-    found = jax.lax.map(lambda row: mine(*row, kind), (jax.random.split(keys[1], per_class // 2), subset(z)))
+    mined = jax.lax.map(lambda row: mine_pairs(*row, kind), (jax.random.split(keys[1], per_class // 2), subset(z)))
     drawings = subset(images).reshape(per_class // 2, 2 * num_classes, *images.shape[2:])
-    positive, negative = (jax.vmap(lambda x, i: x[i])(drawings, index) for index in found[:2])
+    positive, negative = (jax.vmap(lambda x, i: x[i])(drawings, index) for index in mined[:2])
     all_three = jnp.stack([drawings, positive, negative], 2)  # [P / 2, 2 C, 3, H, W, 1]
     shuffled = jax.random.permutation(keys[2], num_classes * per_class)
-    return all_three.reshape(-1, *all_three.shape[2:])[shuffled], found[2].reshape(-1)[shuffled]
+    return all_three.reshape(-1, *all_three.shape[2:])[shuffled], mined[2].reshape(-1)[shuffled]
 
 
 def unseen_characters(num_classes: int) -> Mapping[str, np.ndarray]:

@@ -124,17 +124,16 @@ def report(norms: dict[str, np.ndarray], curves: dict[str, np.ndarray]) -> Study
     ended = {name: c[:, -1] for name, c in curves.items()}
     fell = {name: bool((np.isfinite(e) & (e < 0.5 * np.log(10))).all()) for name, e in ended.items()}
     cured = not fell["plain"] and fell["clipped"] and fell["lower rate"]
-    shares = "; ".join(
+    fractions_text = "; ".join(
         f"{name} {ratios[name].min():.2g} to {ratios[name].max():.2g} ({'in' if inside[name] else 'NOT in'} the band "
         f"{low:g} to {high:g})"
         for name, (low, high) in BANDS.items()
     )
     verdict = (
-        f"First layer's gradient over the last's: {shares}. With larger weights the median gradient is "
+        f"First layer's gradient over the last's: {fractions_text}. With larger weights the median gradient is "
         f"{size['exploding'] / max(size['ReLU'], 1e-30):.2g} times the ReLU net's. It ends at loss "
         f"{_loss_text(ended['plain'])} by plain descent, {_loss_text(ended['clipped'])} clipped and "
-        f"{_loss_text(ended['lower rate'])} "
-        f"at a lower rate: {'cured' if cured else 'NOT cured'} by both."
+        f"{_loss_text(ended['lower rate'])} at a lower rate: {'cured' if cured else 'NOT cured'} by both."
     )
     numbers = {f"gradient norm by layer, {name}": n.mean(0).tolist() for name, n in norms.items()}
     numbers |= {f"first over last, {name}": r.tolist() for name, r in ratios.items()}
