@@ -176,12 +176,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: --minutes={arguments.minutes}: not positive; allowed: more than 0", file=sys.stderr)
         return 2
     out = pathlib.Path(arguments.out or DEFAULT_OUT + "-smoke" * arguments.smoke)
-    chosen = [names[name] for name in arguments.only] or list(ITEMS)
+    selected = [names[name] for name in arguments.only] or list(ITEMS)
     if arguments.list:
-        print(listing(chosen, out))
+        print(listing(selected, out))
         return 0
     end, failed = time.monotonic() + 60 * arguments.minutes, 0
-    for item in chosen:
+    for item in selected:
         left = (end - time.monotonic()) / 60
         if reason := _why_not(item, out, arguments.data_dir, left, arguments.smoke):
             print(f"{item.name}: {reason}", flush=True)
@@ -189,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         line = run_item(item, out, arguments.data_dir, min(item.minutes, left), arguments.smoke)
         failed += line["status"] == FAILED
         print(f"{item.name}: {line['status']} after {line['seconds']:.0f} s. {line['says']}", flush=True)
-    print(listing(chosen, out))
+    print(listing(selected, out))
     return int(failed > 0)
 
 
@@ -217,9 +217,9 @@ def listing(items: Sequence[Item], out: pathlib.Path) -> str:
     Returns:
       A line for each item.
     """
-    known, lines = outcomes(out), []
+    results_by_name, lines = outcomes(out), []
     for item in items:
-        status = known.get(item.name, {}).get("status", OPEN) if item.exists else f"needs {item.module}"
+        status = results_by_name.get(item.name, {}).get("status", OPEN) if item.exists else f"needs {item.module}"
         lines.append(f"{item.name:22}{item.minutes:4.0f} min  {status:18}{item.question}")
     return "\n".join(lines)
 

@@ -107,12 +107,12 @@ def panels(report: str) -> list[Panel]:
     ]
 
 
-def choose(found: Sequence[Panel], wanted: str = "") -> Panel:
+def choose(candidates: Sequence[Panel], title: str = "") -> Panel:
     """Choose the panel that becomes the picture.
 
     Args:
-      found: panels of a report.
-      wanted: words of its title; "" for the first with images, or else with a figure.
+      candidates: panels of a report.
+      title: words of its title; "" for the first with images, or else with a figure.
 
     Returns:
       The panel.
@@ -120,18 +120,18 @@ def choose(found: Sequence[Panel], wanted: str = "") -> Panel:
     Raises:
       ValueError: no panel has the words in its title, or none has a picture.
     """
-    if wanted:
-        matches = [panel for panel in found if wanted.lower() in panel.title.lower()]
+    if title:
+        matches = [panel for panel in candidates if title.lower() in panel.title.lower()]
         if not matches:
-            titles = ", ".join(panel.title for panel in found)
-            raise ValueError(f"panel={wanted!r}: in no title of the report; allowed: words of {titles}")
+            titles = ", ".join(panel.title for panel in candidates)
+            raise ValueError(f"panel={title!r}: in no title of the report; allowed: words of {titles}")
         return matches[0]
-    drawn = [panel for panel in found if panel.images or panel.figures]
-    if not drawn:
+    pictures = [panel for panel in candidates if panel.images or panel.figures]
+    if not pictures:
         raise ValueError(
             "the report has no panel with a picture; allowed: one with images or figures, or --panel=TITLE"
         )
-    return min(drawn, key=lambda panel: (bool(LESS_TELLING.search(panel.title)), not panel.images, panel.number))
+    return min(pictures, key=lambda panel: (bool(LESS_TELLING.search(panel.title)), not panel.images, panel.number))
 
 
 def encode(png: bytes, command: str = "", title: str = "") -> bytes:
@@ -160,8 +160,8 @@ def encode(png: bytes, command: str = "", title: str = "") -> bytes:
         if text:
             exif[tag] = text.encode()  # Pillow writes a str as ASCII, with ? for other characters
     options = [{"lossless": True}, *({"quality": quality} for quality in range(85, LEAST_QUALITY - 1, -5))]
-    for share in (1, *SHRUNK):
-        smaller = image.resize((round(share * image.width), round(share * image.height))) if share < 1 else image
+    for scale in (1, *SHRUNK):
+        smaller = image.resize((round(scale * image.width), round(scale * image.height))) if scale < 1 else image
         for option in options:
             file = io.BytesIO()
             smaller.save(file, "WEBP", method=6, exif=exif, **option)
@@ -224,7 +224,7 @@ def chromium() -> str | None:
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
 
 
-def _shoot(browser, folder: Path, wanted: str) -> tuple[str, str, bytes]:
+def _shoot(browser, folder: Path, title: str) -> tuple[str, str, bytes]:
     """(page's name, panel's title, WebP file) of a run folder."""
     config, path = folder / "config.json", folder / "report.html"
     if not (config.exists() and path.exists()):
@@ -232,7 +232,7 @@ def _shoot(browser, folder: Path, wanted: str) -> tuple[str, str, bytes]:
     report = path.read_text(encoding="utf-8")
     if '<p class="banner"' in report:
         raise ValueError("a smoke run; allowed: a run whose numbers count")
-    panel = choose(panels(report), wanted)
+    panel = choose(panels(report), title)
     page = browser.new_page(viewport={"width": WIDTH, "height": MAX_HEIGHT}, color_scheme="light")
     page.goto(path.resolve().as_uri())
     page.evaluate(PREPARE, [f"panel-{panel.number}", MAX_HEIGHT])

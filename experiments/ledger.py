@@ -220,9 +220,9 @@ def admit(line: dict[str, Any], commits: Container[str] | None = None) -> None:
         raise ValueError("smoke=True: a run of a few steps measures nothing; allowed: runs without --smoke")
     changed = line["changed_files"]
     if changed or "+" in line["commit"]:
-        shown = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+        changes_text = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
         raise ValueError(
-            f"commit={line['commit']}: no commit holds what ran, {shown or 'uncommitted changes'}; "
+            f"commit={line['commit']}: no commit holds what ran, {changes_text or 'uncommitted changes'}; "
             "allowed: runs of committed code"
         )
     if commits is not None and line["commit"] not in commits:
@@ -358,8 +358,8 @@ def baseline_field(value: float, name: str, metric: str, better: str | None = No
     Raises:
       ValueError: nothing is known of the metric, and `better` is not given.
     """
-    known = describe(metric)
-    direction = better or (known.better if known else "")
+    description = describe(metric)
+    direction = better or (description.better if description else "")
     if direction not in ("higher", "lower"):
         raise ValueError(f"better={better}: which way {metric!r} is better is not known; allowed: higher, lower")
     return {"value": value, "name": name, "better": direction}
@@ -387,29 +387,31 @@ def beats_baseline(row: dict[str, Any], digits: int = 4) -> bool | None:
     Returns:
       True or False; None where there is no baseline or no number.
     """
-    known = row["baseline"]
-    if known is None or row["mean"] is None:
+    baseline = row["baseline"]
+    if baseline is None or row["mean"] is None:
         return None
-    mean, value = (float(f"{number:.{digits}g}") for number in (row["mean"], known["value"]))
-    return mean > value if known["better"] == "higher" else mean < value
+    mean, value = (float(f"{number:.{digits}g}") for number in (row["mean"], baseline["value"]))
+    return mean > value if baseline["better"] == "higher" else mean < value
 
 
 def _mean_baseline(candidates: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """The baseline of several seeds: the mean, where all have one of the same name."""
-    found = [line.get("baseline") for line in candidates]
-    if None in found or len({(known["name"], known["better"]) for known in found}) > 1:
+    baselines = [line.get("baseline") for line in candidates]
+    if None in baselines or len({(baseline["name"], baseline["better"]) for baseline in baselines}) > 1:
         return None
-    return found[0] | {"value": statistics.fmean(known["value"] for known in found)}
+    return baselines[0] | {"value": statistics.fmean(baseline["value"] for baseline in baselines)}
 
 
 def _check_baseline(row: dict[str, Any]) -> None:
-    known = row["baseline"]
-    if known is None:
+    baseline = row["baseline"]
+    if baseline is None:
         allowed = f"{_BASELINE} for what is learned (--baseline VALUE --baseline_name TEXT)"
         _demand(row, "baseline", not learned(row), allowed)
         return
-    valid = isinstance(known, dict) and known.keys() == {"value", "name", "better"} and _finite(known["value"])
-    valid = valid and isinstance(known["name"], str) and known["name"] and known["better"] in ("higher", "lower")
+    valid = isinstance(baseline, dict) and baseline.keys() == {"value", "name", "better"} and _finite(baseline["value"])
+    valid = (
+        valid and isinstance(baseline["name"], str) and baseline["name"] and baseline["better"] in ("higher", "lower")
+    )
     _demand(row, "baseline", valid, f"{_BASELINE} or null")
 
 
@@ -424,8 +426,8 @@ def launched(folder: str | os.PathLike) -> set[str]:
     """
     folder = pathlib.Path(folder)
     files = (path for path in folder.glob("*/**/*.py") if path.name != "__init__.py")
-    found = (path for path in files if _LAUNCHED.search(path.read_text(encoding="utf-8")))
-    return {".".join(path.relative_to(folder).with_suffix("").parts) for path in found}
+    scripts = (path for path in files if _LAUNCHED.search(path.read_text(encoding="utf-8")))
+    return {".".join(path.relative_to(folder).with_suffix("").parts) for path in scripts}
 
 
 def read_not_run(path: str | os.PathLike) -> dict[str, str]:

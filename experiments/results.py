@@ -189,9 +189,9 @@ def _rerun(arguments: argparse.Namespace, root: pathlib.Path) -> int:
         return 1
     value, before = statistics.fmean(values.values()), statistics.fmean(recorded.values())
     same = abs(value - before) <= row["tolerance"]
-    which = f"mean of {len(values)} seeds" if len(values) > 1 else "the study" if study else f"seed {seeds[0]}"
+    subject = f"mean of {len(values)} seeds" if len(values) > 1 else "the study" if study else f"seed {seeds[0]}"
     print(
-        f"{row['metric']}, {which}: recorded {before:.6g}, now {value:.6g}, difference {value - before:+.3g}, "
+        f"{row['metric']}, {subject}: recorded {before:.6g}, now {value:.6g}, difference {value - before:+.3g}, "
         f"tolerance {row['tolerance']:g}: {'holds' if same else 'DOES NOT HOLD'}"
     )
     if study:
@@ -307,8 +307,8 @@ def _studies(rows: list[dict[str, Any]]) -> str:
         )
     lines += ["", "<details><summary>Verdicts and commands</summary>", ""]
     for row in rows:
-        note = f" ({row['note']})" if row["note"] else ""
-        lines.append(f"- {row['id']}: {escape(row['verdict'], quote=False)}{note} `{row['command']}`")
+        note_text = f" ({row['note']})" if row["note"] else ""
+        lines.append(f"- {row['id']}: {escape(row['verdict'], quote=False)}{note_text} `{row['command']}`")
     return "\n".join([*lines, "", "</details>", "", ""])
 
 
@@ -354,13 +354,13 @@ def _value(row: dict[str, Any]) -> str:
         seed = next(iter(row["values"]))
         return _number(row["mean"], row["metric"]) + (f" (seed {seed})" if seed != "all" else "")
     spread = statistics.stdev(values)
-    shown = f"{100 * spread:.2f}" if is_share(row["metric"]) else f"{spread:.2g}"
-    return f"{_number(row['mean'], row['metric'])} ± {shown} ({len(values)} seeds)"
+    spread_text = f"{100 * spread:.2f}" if is_share(row["metric"]) else f"{spread:.2g}"
+    return f"{_number(row['mean'], row['metric'])} ± {spread_text} ({len(values)} seeds)"
 
 
 def _baseline_text(row: dict[str, Any]) -> str:
-    known = row["baseline"]
-    return f"{_number(known['value'], row['metric'])} ({escape(known['name'], quote=False)})" if known else ""
+    baseline = row["baseline"]
+    return f"{_number(baseline['value'], row['metric'])} ({escape(baseline['name'], quote=False)})" if baseline else ""
 
 
 def _number(value: float, metric: str) -> str:

@@ -89,12 +89,12 @@ def check_settings(epsilons, attacks, target, label, class_names) -> tuple[str, 
         if value is not None and value not in class_names:
             raise ValueError(f"{name}={value!r}: no class of the network; allowed: {', '.join(class_names[:20])}")
     least = 3 if target is None else 4
-    known = [a for a in ATTACKS if not (target is not None and a in BLACK_BOX)]
-    known = [a for a in known if a != "pgd_dlr" or len(class_names) >= least]
+    supported = [a for a in ATTACKS if not (target is not None and a in BLACK_BOX)]
+    supported = [a for a in supported if a != "pgd_dlr" or len(class_names) >= least]
     for attack in attacks:
-        if attack not in known:
-            raise ValueError(f"attacks={attack!r}: unknown or not for these classes; allowed: {', '.join(known)}")
-    return tuple(attacks or known)
+        if attack not in supported:
+            raise ValueError(f"attacks={attack!r}: unknown or not for these classes; allowed: {', '.join(supported)}")
+    return tuple(attacks or supported)
 
 
 def black_or_white(images: jax.Array, threshold: float) -> jax.Array:
@@ -165,9 +165,9 @@ def study(
       Accuracy under each attack and under the worst, the checks for masked gradients, and the figures.
     """
     names = tuple(map(str, range(10))) if network is None and dataset == "digits" else None
-    found = None if network is None else classifier_origin(network, "network")
-    if found is not None:
-        names = tuple(found.class_names or ())
+    source_run = None if network is None else classifier_origin(network, "network")
+    if source_run is not None:
+        names = tuple(source_run.class_names or ())
     if names:
         attacks = check_settings(epsilons, attacks, target, label, names)
     if input is not None:
@@ -185,8 +185,8 @@ def study(
         normalize = normalizer(net.mean, net.std, size=net.input_size)
 
         def forward(variables, x):
-            seen = x if threshold is None else black_or_white(x, threshold)
-            return net.model.apply(variables, normalize(seen), train=False)
+            model_input = x if threshold is None else black_or_white(x, threshold)
+            return net.model.apply(variables, normalize(model_input), train=False)
 
         return forward
 
@@ -237,9 +237,9 @@ def study(
         + "; ".join(f"{v:.1%} at {e:g}" for e, v in zip(epsilons, left["worst attack"], strict=True))
         + (f". Signs of masked gradients: {'; '.join(masked)}." if masked else ". No sign of masked gradients.")
     )
-    shown = "pgd" if "pgd" in attacks else attacks[0]
+    example_attack = "pgd" if "pgd" in attacks else attacks[0]
     middle = len(epsilons) // 2
-    example = results[shown][middle]
+    example = results[example_attack][middle]
     titles = [
         f"{trained.class_names[a]} as {trained.class_names[b]}"
         for a, b in zip(labels[:8], example.classes[:8], strict=True)
@@ -251,7 +251,7 @@ def study(
         verdict,
         {
             "robustness": curve(epsilons, left, what),
-            f"{shown} at {epsilons[middle]:g}": pictures,
+            f"{example_attack} at {epsilons[middle]:g}": pictures,
         },
         headline=Headline(
             f"{what} under the worst attack at {epsilons[-1]:g}",

@@ -221,13 +221,13 @@ def measure(
     speeds = {name: ratio(times, name, "ours") for name in times if name != "ours"}
     for name, speed in speeds.items():
         numbers |= speed.rows(f"vae, {name} over ours")
-    told = [
+    summaries = [
         f"{speed.median:.2f}x {name}" + (f" (claimed {LEAST[name]:g}x)" if name in LEAST else "")
         for name, speed in speeds.items()
     ]
     verdict = (
         f"{provenance.hardware()}: {numbers['vae, ours: steps/s']:.0f} steps/s of a VAE, batch {batch_size}; "
-        f"{', '.join(told)}."
+        f"{', '.join(summaries)}."
     )
     figure = bar_chart({name: {"ours": speed.median} for name, speed in speeds.items()}, "times as fast as the peer")
     first = "example" if "example" in speeds else "flax"

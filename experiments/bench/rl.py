@@ -171,11 +171,11 @@ def peer_update(case: Case) -> Callable[[], None]:
     module, name, policy = case.peer
     wrapper = None
     if case.learner is recurrent_ppo.learner:
-        kept = np.array(wrappers.POSITIONS[case.environment])
+        positions = np.array(wrappers.POSITIONS[case.environment])
 
         def wrapper(env):
-            space = gymnasium.spaces.Box(-np.inf, np.inf, (len(kept),))
-            return gymnasium.wrappers.TransformObservation(env, lambda x: x[kept], space)
+            space = gymnasium.spaces.Box(-np.inf, np.inf, (len(positions),))
+            return gymnasium.wrappers.TransformObservation(env, lambda x: x[positions], space)
 
     layers: dict[str, Any] = {"net_arch": [case.width, case.width]}
     if "Lstm" in policy:
@@ -220,8 +220,8 @@ def measure(
     sentences, holds = [f"{name} {rate:,.0f} steps/s" for name, rate in rates.items()], None
     if "stable-baselines3" in rates:
         ratios = [rates[name] / rates["stable-baselines3"] for name in seeds]
-        numbers |= {f"{name} over stable-baselines3": found for name, found in zip(seeds, ratios, strict=True)}
-        holds = all(found >= least for found, least in zip(ratios, case.least, strict=True))
+        numbers |= {f"{name} over stable-baselines3": ratio for name, ratio in zip(seeds, ratios, strict=True)}
+        holds = all(ratio >= least for ratio, least in zip(ratios, case.least, strict=True))
         sentences.append(
             f"{algorithm} in {case.environment} runs at {ratios[0]:.1f}x stable-baselines3's speed with one seed, and "
             f"at {ratios[1]:.1f}x with {num_seeds} (the claim: {case.least[0]}x"

@@ -35,8 +35,8 @@ def pictures(figure, templates, titles, columns):
 
 def boundary(ax, x, label, steps):
     """The regions of three digits in the plane of their two largest principal directions."""
-    chosen = np.isin(label, (0, 1, 4))
-    x, label = x[chosen], label[chosen]
+    in_classes = np.isin(label, (0, 1, 4))
+    x, label = x[in_classes], label[in_classes]
     plane = (x - x.mean(0)) @ np.linalg.svd(x - x.mean(0), full_matrices=False)[2][:2].T
     model = linear_training.train(plane, label, steps=steps)
     low, high = plane.min(0) - 0.2, plane.max(0) + 0.2

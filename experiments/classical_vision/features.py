@@ -103,8 +103,8 @@ def draw(results: dict[str, dict], codebook: np.ndarray):
     figure, (bars, tiles) = new_figure((9, 3.4), 1, 2, width_ratios=(2, 1))
     names, values = list(results), [100 * r["test"] for r in results.values()]
     colors = [GRAY if n == "pixels" else VERMILION if "layers" in n else BLUE for n in names]
-    drawn = bars.barh(names, values, color=colors)
-    bars.bar_label(drawn, fmt="%.1f", padding=3)
+    bar_artists = bars.barh(names, values, color=colors)
+    bars.bar_label(bar_artists, fmt="%.1f", padding=3)
     bars.set(xlabel="test accuracy, %", xlim=(0, 112))
     bars.invert_yaxis()
     bars.spines[["top", "right"]].set_visible(False)

@@ -91,8 +91,8 @@ class NetworkUnits(OptimizedImages):
 
     def panels(self, context: Any) -> list:
         images = dict(zip(context.spec["units"], context.outputs["image"], strict=True))
-        note = "Activation {activation:.3g}; of noise {activation_noise:.3g}.".format(**context.numbers)
-        return image_panels(context, images, "Images of highest activation", note)
+        caption = "Activation {activation:.3g}; of noise {activation_noise:.3g}.".format(**context.numbers)
+        return image_panels(context, images, "Images of highest activation", caption)
 
 
 experiment = Experiment(

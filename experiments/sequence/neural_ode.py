@@ -53,15 +53,15 @@ class Spirals(Task):
         from dlcore.report.figure import BLUE, GRAY, figure_panel, new_figure
 
         figure, axes = new_figure((9, 3.2), 1, 3)
-        truth, ours = context.data.test.arrays["state"], context.outputs["state"]
-        for ax, y, h in zip(axes, truth, ours, strict=False):
+        target, ours = context.data.test.arrays["state"], context.outputs["state"]
+        for ax, y, h in zip(axes, target, ours, strict=False):
             ax.plot(*y.T, color=GRAY, lw=3, alpha=0.5, label="truth")
             ax.plot(*h.T, color=BLUE, lw=1, label="solved")
             ax.plot(*y[0], "o", color=GRAY)
             ax.set_aspect("equal")
         axes[0].legend(frameon=False)
-        note = "From the dots on, over the whole time; the first three test trajectories."
-        return [figure_panel("Trajectories", figure, note), curves(context.history)]
+        caption = "From the dots on, over the whole time; the first three test trajectories."
+        return [figure_panel("Trajectories", figure, caption), curves(context.history)]
 
 
 experiment = Experiment(

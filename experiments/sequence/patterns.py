@@ -89,12 +89,12 @@ PROBLEMS = {
 }
 
 
-def moving_average(seen: np.ndarray, window: int) -> np.ndarray:
+def moving_average(observations: np.ndarray, window: int) -> np.ndarray:
     """Average each of [N, T, ...] with the `window` - 1 before it, as many as there are."""
-    total = np.cumsum(np.pad(seen, ((0, 0), (1, 0), *[(0, 0)] * (seen.ndim - 2))), axis=1)
-    last = np.arange(1, seen.shape[1] + 1)
+    total = np.cumsum(np.pad(observations, ((0, 0), (1, 0), *[(0, 0)] * (observations.ndim - 2))), axis=1)
+    last = np.arange(1, observations.shape[1] + 1)
     first = np.maximum(last - window, 0)
-    return (total[:, last] - total[:, first]) / (last - first).reshape(-1, *[1] * (seen.ndim - 2))
+    return (total[:, last] - total[:, first]) / (last - first).reshape(-1, *[1] * (observations.ndim - 2))
 
 
 def rmse(x: np.ndarray, y: np.ndarray) -> float:

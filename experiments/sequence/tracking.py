@@ -33,7 +33,7 @@ DRIFTS = tuple(DRIFT * 2.0**k for k in range(-2, 6))
 """Of which the tuned filter takes the best."""
 
 
-def seen(source: Source) -> Source:
+def observed_part(source: Source) -> Source:
     """From tracks to the steps between observations, [N, T, 2], and the errors of these, [N, T, 2]."""
     y, p = source.arrays["observation"], source.arrays["position"]
     steps = np.concatenate([np.zeros_like(y[:, :1]), np.diff(y, axis=1)], 1)
@@ -86,7 +86,7 @@ class Tracks(Task):
         if flags.pattern != "many_to_many":
             raise FlagError(f"--pattern={flags.pattern}: a track wants an answer a step; allowed: many_to_many")
         sizes = flags.train_size, flags.test_size, flags.test_size
-        splits = [seen(tracks(n, seed, flags.length, flags.maneuvering)) for seed, n in enumerate(sizes)]
+        splits = [observed_part(tracks(n, seed, flags.length, flags.maneuvering)) for seed, n in enumerate(sizes)]
         return Splits(*splits, {"dataset": splits[0].name})
 
     def arguments(self, setup: Setup) -> dict[str, Any]:

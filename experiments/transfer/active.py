@@ -80,12 +80,12 @@ def trainer(images, labels, test_images, test_labels, classes: int, hidden: int,
 
 def first_labels(labels: np.ndarray, per_class: int, seeds: int) -> np.ndarray:
     """[seeds, N] bool, as many of each class."""
-    known = np.zeros((seeds, len(labels)), bool)
+    is_labeled = np.zeros((seeds, len(labels)), bool)
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
         for c in np.unique(labels):
-            known[seed, rng.permutation(np.flatnonzero(labels == c))[:per_class]] = True
-    return known
+            is_labeled[seed, rng.permutation(np.flatnonzero(labels == c))[:per_class]] = True
+    return is_labeled
 
 
 def report(curves: dict[str, np.ndarray], counts: np.ndarray, dataset: str) -> StudyResult:
@@ -159,8 +159,8 @@ def study(
     smallest = int(np.unique(data[1], return_counts=True)[1].min())
     if first > smallest:
         raise FlagError(f"--first={first}: a class has {smallest} images in the pool; allowed: 1 to {smallest}")
-    known = first_labels(data[1], first, num_seeds)
-    if rounds * count > (without := len(data[1]) - int(known[0].sum())):
+    is_labeled = first_labels(data[1], first, num_seeds)
+    if rounds * count > (without := len(data[1]) - int(is_labeled[0].sum())):
         raise FlagError(
             f"--count={count}: {rounds * count} labels in --rounds={rounds}; allowed: at most the {without} images "
             "without a label"
@@ -170,8 +170,8 @@ def study(
     curves = {}
     for strategy in strategies:
         run = functools.partial(buy_in_rounds, train, strategy, count=count, rounds=rounds)
-        curves[strategy] = np.asarray(jax.jit(jax.vmap(run))(keys, jnp.asarray(known))[0])
-    counts = known[0].sum() + count * np.arange(rounds + 1)
+        curves[strategy] = np.asarray(jax.jit(jax.vmap(run))(keys, jnp.asarray(is_labeled))[0])
+    counts = is_labeled[0].sum() + count * np.arange(rounds + 1)
     return report(curves, counts, dataset)
 
 

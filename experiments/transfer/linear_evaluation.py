@@ -91,23 +91,25 @@ def origin(source: str | Path) -> Origin:
     Raises:
       ValueError: it has no encoder of images.
     """
-    found = read_origin(source, "init_from")
-    if found.page is None:
-        kind = kind_of(found.model)
+    source_run = read_origin(source, "init_from")
+    if source_run.page is None:
+        kind = kind_of(source_run.model)
         if kind != "image":
-            raise ValueError(f"{found.name}: {found.model}, a model of {kind}; allowed: {SERVES}")
-        return found
-    page = find_experiment(found.page)
+            raise ValueError(f"{source_run.name}: {source_run.model}, a model of {kind}; allowed: {SERVES}")
+        return source_run
+    page = find_experiment(source_run.page)
     if not isinstance(page, Experiment) or (page.merged.model or page.task.encoder) is None:
-        raise ValueError(f"{found.name}: a run of {found.page}, without an encoder of images; allowed: {SERVES}")
-    return found
+        raise ValueError(
+            f"{source_run.name}: a run of {source_run.page}, without an encoder of images; allowed: {SERVES}"
+        )
+    return source_run
 
 
-def load_encoder(found: Origin) -> Network:
+def load_encoder(source_run: Origin) -> Network:
     """Load a network.
 
     Args:
-      found: where it comes from, of `origin`.
+      source_run: where it comes from, of `origin`.
 
     Returns:
       The network.
@@ -116,21 +118,21 @@ def load_encoder(found: Origin) -> Network:
       ValueError: the weights are not those of the encoder.
       FileNotFoundError: the run has no checkpoint.
     """
-    page = None if found.page is None else find_experiment(found.page)
+    page = None if source_run.page is None else find_experiment(source_run.page)
     if page is not None and page.task.encoder is not None:
-        _, setup, state = earlier_run.load_state(found.path)
-        encoder, what = page.task.encoder(setup), f"the encoder of {found.page}"
+        _, setup, state = earlier_run.load_state(source_run.path)
+        encoder, what = page.task.encoder(setup), f"the encoder of {source_run.page}"
         shape = setup.spec["image_shape"]
     else:
-        network = pretrained_network.load_network(found.path, "init_from", headless=True)
+        network = pretrained_network.load_network(source_run.path, "init_from", headless=True)
         shape = (*np.broadcast_to(network.side, 2).tolist(), len(network.mean))
         prepare = normalizer(network.mean, network.std, size=network.input_size)
         encoder = module_encoder(network.model, prepare, shape, lambda variables: variables, pool_features)
-        what, state = f"{network.name} of {found.page or found.path.name}", network.variables
+        what, state = f"{network.name} of {source_run.page or source_run.path.name}", network.variables
     try:
         return Network(what, encoder, jax.device_get(encoder.variables(state)), tuple(shape))
     except ValueError as error:
-        raise ValueError(f"{found.name}: {error}") from None
+        raise ValueError(f"{source_run.name}: {error}") from None
 
 
 def converted(encoder: Encoder, image_shape: Sequence[int], data_shape: Sequence[int]) -> Encoder:
@@ -227,19 +229,19 @@ def accuracies(
 def report(results: dict[tuple[str, str], np.ndarray], what: str, dataset: str, num_labels: int) -> StudyResult:
     """Judge {(method, arm): accuracies of the draws}."""
     methods = [name for name in METHODS if any(method == name for method, _ in results)]
-    said, gains = [], {}
+    summaries, gains = [], {}
     for method in methods:
         means = {arm: 100 * values.mean() for (name, arm), values in results.items() if name == method}
         rival = max((arm for arm in means if arm != "trained"), key=means.get)
         gains[method] = means["trained"] - means[rival], rival
-        others = ", ".join(f"{arm} {mean:.1f} %" for arm, mean in means.items() if arm != "trained")
-        said.append(f"{METHODS[method]} {means['trained']:.1f} % ({others})")
+        others_text = ", ".join(f"{arm} {mean:.1f} %" for arm, mean in means.items() if arm != "trained")
+        summaries.append(f"{METHODS[method]} {means['trained']:.1f} % ({others_text})")
     holds = all(gain > 0 for gain, _ in gains.values())
     behind = ", ".join(METHODS[method] for method, (gain, _) in gains.items() if not gain > 0)
     first, rival = methods[0], gains[methods[0]][1]
     verdict = (
         f"Features of {what} on {dataset}, {num_labels} labels, {len(results[first, 'trained'])} draws: "
-        f"{'; '.join(said)}. The trained network is {'ahead by each' if holds else f'NOT ahead by {behind}'}."
+        f"{'; '.join(summaries)}. The trained network is {'ahead by each' if holds else f'NOT ahead by {behind}'}."
     )
     baseline = float(results[first, rival].mean()), rival, "higher"
     headline = Headline(
@@ -306,13 +308,13 @@ def study(
     if not methods or (unknown := set(methods) - set(METHODS)):
         name = min(unknown) if methods else ""
         raise ValueError(f"methods={name!r}: unknown or none; allowed: one or more of {', '.join(METHODS)}")
-    found = None if init_from is None else origin(init_from)
+    source_run = None if init_from is None else origin(init_from)
     splits = data(dataset, data_dir, image_size, 0)
-    if found is None:
+    if source_run is None:
         words = ["--dataset=digits", f"--steps={network_steps}", f"--eval_every={network_steps}", "--fine_tune="]
         small = ["--smoke", "--model.width=4"] if miniature else []
-        found = origin(train_page("self_supervised.moco", [*small, *words], "training MoCo on digits"))
-    network = load_encoder(pretrained_network.check_studied(found, splits, changed_data))
+        source_run = origin(train_page("self_supervised.moco", [*small, *words], "training MoCo on digits"))
+    network = load_encoder(pretrained_network.check_studied(source_run, splits, changed_data))
     converted(network.encoder, network.image_shape, splits.spec["image_shape"])
     rows = []
     for seed in range(num_seeds):

@@ -38,11 +38,11 @@ def scripts(only: str = "") -> list[Path]:
     Raises:
       ValueError: no name has the part.
     """
-    every = [*sorted((HERE / "lessons").glob("lesson_*.py")), *sorted((HERE / "chapters").glob("chapter_*.py"))]
-    found = [path for path in every if only in path.stem]
-    if not found:
-        raise ValueError(f"only={only!r}: in no name; allowed: part of {', '.join(path.stem for path in every)}")
-    return found
+    pages = [*sorted((HERE / "lessons").glob("lesson_*.py")), *sorted((HERE / "chapters").glob("chapter_*.py"))]
+    paths = [path for path in pages if only in path.stem]
+    if not paths:
+        raise ValueError(f"only={only!r}: in no name; allowed: part of {', '.join(path.stem for path in pages)}")
+    return paths
 
 
 def title(lesson: Lesson) -> str:

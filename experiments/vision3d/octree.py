@@ -73,11 +73,11 @@ def measure(
         measured[name] = {}
         for resolution in resolutions:
             bits, ious = [], []
-            for solid, truth in zip(solids, exact, strict=True):
+            for solid, volume in zip(solids, exact, strict=True):
                 size, lookup = hold(solid, resolution)
                 held = np.asarray(lookup(points))
                 bits.append(size)
-                ious.append((held & truth).sum() / (held | truth).sum())
+                ious.append((held & volume).sum() / (held | volume).sum())
             measured[name][resolution] = float(np.mean(bits)), float(np.mean(ious))
     return measured
 
@@ -144,8 +144,8 @@ def study(
         for resolution, (bits, quality) in rows.items():
             numbers[f"{name}, {resolution}: KiB"] = bits / 8192
             numbers[f"{name}, {resolution}: IoU"] = quality
-    known = (measured["dense grid"][budget][1], f"the dense grid of {budget}³ voxels", "higher")
-    headline = Headline(f"IoU in the memory of {budget}³ voxels", iou, "procedural solids", 0.002, known)
+    baseline = (measured["dense grid"][budget][1], f"the dense grid of {budget}³ voxels", "higher")
+    headline = Headline(f"IoU in the memory of {budget}³ voxels", iou, "procedural solids", 0.002, baseline)
     return StudyResult(numbers, verdict, {"memory": draw(measured)}, holds, headline)
 
 
