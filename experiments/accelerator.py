@@ -44,7 +44,7 @@ class Item(NamedTuple):
     """A question that needs an accelerator.
 
     Args:
-      name: of the item, and of its folder.
+      name: name of the item, and of its folder.
       question: what it answers.
       command: a module of experiments/ and its flags, without the folders.
       minutes: its limit; a training that is stopped there goes on at the next call.
@@ -230,7 +230,7 @@ def run_item(item: Item, out: pathlib.Path, data_dir: str | None, minutes: float
     Args:
       item: which.
       out: the folder of all items.
-      data_dir: of the datasets, or None.
+      data_dir: folder of the datasets, or None.
       minutes: its limit now.
       smoke: the page's small settings in place of the item's flags.
 

@@ -98,7 +98,7 @@ def read(path: str | os.PathLike) -> list[dict[str, Any]]:
     """Read and validate the ledger.
 
     Args:
-      path: of results.jsonl.
+      path: path of results.jsonl.
 
     Returns:
       The rows; none where the file does not exist.
@@ -126,7 +126,7 @@ def append(row: dict[str, Any], path: str | os.PathLike) -> None:
 
     Args:
       row: the row.
-      path: of results.jsonl.
+      path: path of results.jsonl.
 
     Raises:
       ValueError: the row is not valid, or its id is taken.
@@ -143,7 +143,7 @@ def replace(row: dict[str, Any], path: str | os.PathLike) -> None:
 
     Args:
       row: the row.
-      path: of results.jsonl.
+      path: path of results.jsonl.
 
     Raises:
       ValueError: the row is not valid.
@@ -189,7 +189,7 @@ def history(folder: str | os.PathLike) -> frozenset[str] | None:
     """List the commits that HEAD contains.
 
     Args:
-      folder: of a checkout.
+      folder: folder of a checkout.
 
     Returns:
       Their hashes; None where the folder is in no checkout of git, or in one without the older commits.
@@ -209,7 +209,7 @@ def admit(line: dict[str, Any], commits: Container[str] | None = None) -> None:
     """Check that a result may become a row: that its command proves it.
 
     Args:
-      line: of `candidate`.
+      line: line of `candidate`.
       commits: those that HEAD contains, of `history`; None does not compare.
 
     Raises:
@@ -249,7 +249,7 @@ def merge(
     """Join the results of several seeds into one row.
 
     Args:
-      candidates: of `candidate`, one a seed.
+      candidates: candidates of `candidate`, one a seed.
       name: the row's id; None takes the candidate's own `id`, or experiment-dataset.
       tolerance: None takes the spread of the seeds, and 1% of the mean at least; for a study, its own.
       published: {"value": number, "source": text} of the literature.
@@ -308,7 +308,7 @@ def default_id(line: dict[str, Any]) -> str:
     """Name the row of a result.
 
     Args:
-      line: of `candidate`.
+      line: line of `candidate`.
 
     Returns:
       Its own `id`, or experiment-dataset; of a study, the experiment.
@@ -347,9 +347,9 @@ def baseline_field(value: float, name: str, metric: str, better: str | None = No
     """Make a baseline: what a number of a row must beat.
 
     Args:
-      value: of the metric.
+      value: value of the metric.
       name: what has it, such as "the most frequent class" or "the untrained network".
-      metric: of the row.
+      metric: metric of the row.
       better: "higher" or "lower"; None looks the metric up in `dlcore.report.measures`.
 
     Returns:
@@ -369,7 +369,7 @@ def learned(row: dict[str, Any]) -> bool:
     """Whether a row is the number of something trained, which says little without a baseline.
 
     Args:
-      row: of the ledger.
+      row: row of the ledger.
 
     Returns:
       True for measured rows that are neither studies, which name what they compare, nor benches, which time.
@@ -381,7 +381,7 @@ def beats_baseline(row: dict[str, Any], digits: int = 4) -> bool | None:
     """Whether a row's mean is better than its baseline.
 
     Args:
-      row: of the ledger.
+      row: row of the ledger.
       digits: that count; what is equal in so many digits does not beat.
 
     Returns:
@@ -434,7 +434,7 @@ def read_not_run(path: str | os.PathLike) -> dict[str, str]:
     """Read why files have no row.
 
     Args:
-      path: of not_run.json.
+      path: path of not_run.json.
 
     Returns:
       {topic.stem: reason}; empty where the file does not exist.
@@ -453,8 +453,8 @@ def drop_reason(name: str, path: str | os.PathLike) -> None:
     """Remove the reason of a file that has a row now.
 
     Args:
-      name: of the file, topic.stem.
-      path: of not_run.json.
+      name: name of the file, topic.stem.
+      path: path of not_run.json.
     """
     reasons = read_not_run(path)
     if reasons.pop(name, None) is not None:
@@ -466,8 +466,8 @@ def unaccounted(folder: str | os.PathLike, rows: Sequence[dict[str, Any]], reaso
 
     Args:
       folder: experiments/.
-      rows: of results.jsonl.
-      reasons: of not_run.json.
+      rows: rows of results.jsonl.
+      reasons: reasons of not_run.json.
 
     Returns:
       Problems, a sentence each.

@@ -261,7 +261,7 @@ def render(rows: Sequence[dict[str, Any]], reasons: Mapping[str, str] = {}) -> s
     """Render the rows as Markdown: for each topic a table by dataset, then the studies, the commands folded away.
 
     Args:
-      rows: of the ledger.
+      rows: rows of the ledger.
       reasons: why files have no row, by topic.stem.
 
     Returns:

@@ -150,16 +150,16 @@ def study(
       label: name of the true class of your images; by default the class that the network names.
       transfer_from: a second network, as `network`, whose attacked images are shown to the first.
       dataset: digits, folder, or a tfds name such as mnist.
-      data_dir: of the data set; digits need none.
+      data_dir: folder of the data set; digits need none.
       threshold: gray above which a pixel is white, and below black, before `network` sees it; by default pixels are
         left alone.
       count: images, at most.
       steps: gradient steps of PGD.
       restarts: random starts of PGD.
-      max_queries: of NES, for an image.
+      max_queries: most queries of NES, for an image.
       network_steps: training steps of the network, where none is given.
       batch_size: images that are attacked at once.
-      seed: of training and of the attacks.
+      seed: seed of training and of the attacks.
 
     Returns:
       Accuracy under each attack and under the worst, the checks for masked gradients, and the figures.

@@ -151,11 +151,8 @@ def measure(
 
     Args:
       num_images: images that are attacked at once.
-      steps: of the gradient.
+      steps: steps of the gradient.
       num_repeats: turns of each.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claims hold.
     """
     rng = np.random.default_rng(0)
     images = rng.uniform(size=(num_images, 28, 28, 1)).astype(np.float32)

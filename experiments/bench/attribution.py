@@ -145,11 +145,8 @@ def measure(
     Args:
       batch_size: images of the gradient and of Grad-CAM.
       image_size: their side, in pixels.
-      num_classes: of the network.
+      num_classes: number of classes of the network.
       num_repeats: turns of each.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claims hold.
     """
     images = np.random.default_rng(0).normal(size=(batch_size, image_size, image_size, 3)).astype(np.float32)
     net, captum = None, {}

@@ -81,7 +81,7 @@ def measure(
       num_images: captioned in a turn, whole batches of them.
       batch_size: images that are captioned together.
       length: words of every caption.
-      side: of the grid of positions that the decoder attends to.
+      side: side of the grid of positions that the decoder attends to.
       width: features of a token; four heads.
       decoder_layers: blocks of the decoder.
       vocab_size: different words.

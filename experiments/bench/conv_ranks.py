@@ -40,7 +40,7 @@ class Case(NamedTuple):
     """A convolution with equal padding on all sides.
 
     Args:
-      shape: of the input, channels last.
+      shape: shape of the input, channels last.
       features: output channels.
       kernel: taps along each axis.
       stride: step along each axis.

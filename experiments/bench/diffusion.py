@@ -152,11 +152,11 @@ def measure(
     Args:
       batch_size: images.
       image_size: side of the images; a multiple of 2^(levels - 1).
-      channels: of each level.
-      image_channels: of the images.
-      steps: of DDIM.
+      channels: number of channels of each level.
+      image_channels: channels of the images.
+      steps: steps of DDIM.
       num_repeats: turns of each, shuffled.
-      seed: of the weights and the noise.
+      seed: seed of the weights and the noise.
     """
     if find_spec("torch") is None:
         raise FlagError("bench.diffusion: the peer needs torch; allowed: pip install torch")

@@ -133,8 +133,8 @@ def measure(
     Args:
       what: all, or one part.
       num_images: that are sampled together.
-      side: of the images, in pixels.
-      num_layers: of the PixelCNN, after the first.
+      side: side of the images, in pixels.
+      num_layers: number of layers of the PixelCNN, after the first.
       features: channels of the PixelCNN.
       num_repeats: turns of each.
     """

@@ -103,8 +103,8 @@ def study(
     """Time the geometry of images in both libraries.
 
     Args:
-      height: of the image for Harris and SIFT, in pixels; 4/3 as wide.
-      flow_height: of the images for flow, in pixels; 4/3 as wide.
+      height: height of the image for Harris and SIFT, in pixels; 4/3 as wide.
+      flow_height: height of the images for flow, in pixels; 4/3 as wide.
       count: pairs of points for RANSAC.
       hypotheses: samples of RANSAC.
       num_repeats: turns of each library, shuffled.

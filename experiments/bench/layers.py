@@ -43,7 +43,7 @@ class Case(NamedTuple):
     Args:
       ours: dlcore's module or function.
       plain: flax's, jax's or optax's.
-      shape: of the input, channels last.
+      shape: shape of the input, channels last.
       torch: the torch package -> torch's module; None where there is none.
     """
 

@@ -49,7 +49,7 @@ class Case(NamedTuple):
     Args:
       experiment: what is planned and run.
       mesh: the devices, as `--mesh`.
-      rule: of sharding, as `--sharding`.
+      rule: rule of sharding, as `--sharding`.
       arguments: the other flags.
     """
 

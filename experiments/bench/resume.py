@@ -44,7 +44,7 @@ def measure(*, model: str = "resnet50", num_saves: int = 5, folder: str | None =
       model: a name of the model zoo.
       num_saves: how often; medians are reported, without the first, which starts orbax's threads.
       folder: a folder on the disk to measure; None takes the temporary one.
-      seed: of the weights.
+      seed: seed of the weights.
     """
     if num_saves < 2:
         raise ValueError(f"num_saves={num_saves}: too small; allowed: at least 2")

@@ -43,13 +43,13 @@ class Case(NamedTuple):
     Args:
       learner: ours.
       network: ours.
-      fields: of our learner.
+      fields: fields of our learner.
       environment: name of both.
-      instances: of the environment.
-      width: of both networks' layers.
+      instances: number of instances of the environment.
+      width: width of both networks' layers.
       steps: environment steps of one update.
       peer: (module, class, policy) of stable-baselines3.
-      arguments: of the peer.
+      arguments: arguments of the peer.
       least: the claimed ratios of speeds, by one seed and by several; 0 claims nothing.
     """
 

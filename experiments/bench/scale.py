@@ -95,9 +95,9 @@ def measure(
     Args:
       model: a name of the model zoo.
       batch_size: images a step, over all devices.
-      rules: of sharding: replicate, fsdp.
+      rules: rules of sharding: replicate, fsdp.
       num_repeats: steps that are timed.
-      seed: of weights and images.
+      seed: seed of weights and images.
     """
     if len(jax.devices()) < COUNTS[-1]:
         raise ValueError(f"devices={len(jax.devices())}: too few; allowed: at least {COUNTS[-1]}")

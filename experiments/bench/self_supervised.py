@@ -351,19 +351,16 @@ def measure(
     Args:
       tasks: which of simclr, dino, mae and kmeans.
       batch_size: images of a step.
-      side: of the images, in pixels.
+      side: side of the images, in pixels.
       width: channels of the residual network's first stage; the ViT has four times as many features.
-      patch_size: of MAE.
+      patch_size: patch size of MAE.
       depth: blocks of MAE's encoder.
       num_steps: training steps of a turn.
       num_repeats: turns of each.
       least_seconds: a turn repeats its steps for so long, after a call that is not timed.
       workers: processes of PyTorch's loader.
-      points: of k-means, with 128 numbers each.
-      clusters: of k-means.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claims hold.
+      points: number of points of k-means, with 128 numbers each.
+      clusters: number of clusters of k-means.
 
     Raises:
       ValueError: a task is unknown.

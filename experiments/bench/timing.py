@@ -111,7 +111,7 @@ def ratio(times: dict[str, Times], above: str, below: str) -> Ratio:
     """Compare two functions that were timed in the same turns.
 
     Args:
-      times: of `interleaved`.
+      times: times of `interleaved`.
       above: the name of the numerator.
       below: the name of the denominator.
 

@@ -157,9 +157,6 @@ def measure(
       clips: batches of clips, COUNTxFRAMESxSIDE.
       num_batches: batches of 64 clips that are sampled.
       num_repeats: turns of each.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claims hold.
     """
     sizes = [parsed(size) for size in clips]
     numbers, speeds, summaries, holds = {}, {}, [], True

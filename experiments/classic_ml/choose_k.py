@@ -65,7 +65,7 @@ def study(
       dataset: digits, mnist, fashion_mnist, cifar10.
       data_dir: folder with the prepared data set; not needed for digits.
       limit: maximum number of training examples; None uses all.
-      seed: of the folds and the validation set.
+      seed: seed of the folds and the validation set.
     """
     splits = load(dataset, data_dir, seed=seed)
     train = splits.train if limit is None else splits.train.take(limit)

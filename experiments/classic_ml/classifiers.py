@@ -91,7 +91,7 @@ def study(
       data_dir: folder with the prepared data set; not needed for digits.
       only: text that the classifier's name must contain; "" runs all.
       limit: maximum number of training examples; None uses all.
-      seed: of the validation split.
+      seed: seed of the validation split.
     """
     classifiers = {name: classifier for name, classifier in CLASSIFIERS.items() if only in name}
     if not classifiers:

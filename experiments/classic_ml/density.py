@@ -127,10 +127,10 @@ def study(*, max_components: int = 19, iterations: int = 60, held_out_digit: int
     """Detect outliers by their density.
 
     Args:
-      max_components: of the mixture; 1, 4, 7, ... up to it are tried.
-      iterations: of EM for each mixture.
+      max_components: most components of the mixture; 1, 4, 7, ... up to it are tried.
+      iterations: iterations of EM for each mixture.
       held_out_digit: outlier class, excluded from the fit.
-      seed: of the split and the initial centers.
+      seed: seed of the split and the initial centers.
     """
     train, test = digits("train").arrays, digits("test").arrays
     gallery = train["image"][train["label"] != held_out_digit].reshape(-1, 64)

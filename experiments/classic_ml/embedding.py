@@ -55,10 +55,10 @@ def study(*, train_steps: int = 600, steps: int = 1000, perplexity: float = 30.0
     """Embed learned features and pixels in the plane.
 
     Args:
-      train_steps: of the network's training.
-      steps: of t-SNE, a multiple of 50.
-      perplexity: of t-SNE, the effective number of neighbors.
-      seed: of the network's weights and batches.
+      train_steps: steps of the network's training.
+      steps: steps of t-SNE, a multiple of 50.
+      perplexity: perplexity of t-SNE, the effective number of neighbors.
+      seed: seed of the network's weights and batches.
     """
     data = shuffled_digits(seed)
     learned = train_features(data, SmallConvNet(), train_steps, seed, augment=shift(1))

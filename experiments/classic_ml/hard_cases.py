@@ -51,8 +51,8 @@ def study(*, points: int = 1000, hidden: int = 32, steps: int = 4000, bits: int 
     Args:
       points: number of training points, and as many test points.
       hidden: units of the two-layer network.
-      steps: of each training.
-      bits: of the parity, which is learned from all 2^bits cases.
+      steps: steps of each training.
+      bits: number of bits of the parity, which is learned from all 2^bits cases.
     """
     figure, axes = new_figure((10, 5.6), 2, 4)
     numbers, holds = {}, True

@@ -46,8 +46,8 @@ def study(*, examples: int = 400, planes: int = 40, max_shift: int = 3, seed: in
     Args:
       examples: number of training digits, and as many test digits, at most 500.
       planes: templates that the second stage may grow.
-      max_shift: of the digits to the right, in pixels.
-      seed: of the order of the patches that grow templates.
+      max_shift: largest shift of the digits to the right, in pixels.
+      seed: seed of the order of the patches that grow templates.
     """
     train, test = ({k: v[:examples] for k, v in digits(split).arrays.items()} for split in ("train", "test"))
     padding = ((0, 0), (4, 4), (4, 4), (0, 0))

@@ -70,7 +70,7 @@ def study(*, steps: int = 2000, tries: int = 1000, hidden: int = 20) -> StudyRes
     """Train linear and two-layer classifiers and draw their templates, regions and graph.
 
     Args:
-      steps: of each training run.
+      steps: steps of each training run.
       tries: number of random W.
       hidden: units of the two-layer network, a multiple of 10.
     """

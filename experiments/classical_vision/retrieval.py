@@ -93,9 +93,9 @@ def study(*, data_dir: str | None = None, steps: int = 800, draws: int = 20, see
 
     Args:
       data_dir: folder with omniglot28.npz; None uses digits.
-      steps: of training.
+      steps: steps of training.
       draws: number of random galleries of one example per class.
-      seed: of the network and of every draw.
+      seed: seed of the network and of every draw.
     """
     data = rotated(held_out_digits(seed)) if data_dir is None else omniglot(data_dir)
     small = data.images.shape[1] < 16

@@ -77,10 +77,10 @@ def study(*, height: int = 200, count: int = 400, frames: int = 5, seed: int = 0
     """Use SIFT for recognition, localization, structure from motion and tracking.
 
     Args:
-      height: of the photographs, in pixels.
+      height: height of the photographs, in pixels.
       count: keypoints of each image.
-      frames: of the film.
-      seed: of RANSAC.
+      frames: number of frames of the film.
+      seed: seed of RANSAC.
     """
     china, flower = (read_images(name, height, 1)[0].mean(-1) for name in ("china", "flower"))
     width, key = min(china.shape[1], flower.shape[1]), jax.random.key(seed)

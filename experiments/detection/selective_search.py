@@ -57,10 +57,7 @@ def study(*, num_scenes: int = 100, image_size: int = 96, seed: int = 0) -> Stud
     Args:
       num_scenes: scenes.
       image_size: their side, in pixels.
-      seed: of the ranks and of the random boxes.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      seed: seed of the ranks and of the random boxes.
     """
     source = scenes(num_scenes, 2, size=image_size, largest=image_size // 2, empty=0.0)
     most, recalls, counts, seconds = BUDGETS[-1], {"selective search": [], "random boxes": []}, [], 0.0

@@ -110,11 +110,8 @@ def study(
       num_train: training images; 32 crops of each.
       num_test: test images.
       image_size: their side, in pixels, at least 11.
-      steps: of training.
-      seed: of the images, crops and weights.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      steps: steps of training.
+      seed: seed of the images, crops and weights.
     """
     images, boxes, labels = plant("train", num_train, image_size, seed)
     params = train(*crops_of(images, boxes, labels, 32, seed), steps, seed)

@@ -161,9 +161,6 @@ def study(
       steps: training steps of each ViT.
       num_seeds: ViTs.
       most: images that are drawn.
-
-    Returns:
-      The numbers, the verdict, the figure, and for scenes whether the claim holds.
     """
     if language_model is not None:
         return explain_text(language_model, prompt, layer)

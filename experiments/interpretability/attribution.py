@@ -149,14 +149,14 @@ def study(
     Args:
       network: a run's folder, a folder of `dlcore convert` or a packed .npz; by default a network of digits is trained.
       input: an image file or a folder of images; by default a test digit of each class.
-      methods: of the maps; by default all that suit the network.
+      methods: methods of the maps; by default all that suit the network.
       explain: name of the class to explain; by default the one that the network names.
       unit: LAYER:CHANNEL or LAYER:CHANNEL@ROW:COLUMN to explain in place of a class.
       layer: that CAM and Grad-CAM look at; by default the last one whose map the head sees.
       window: side of the window of occlusion, in pixels; 0 for a quarter of the image.
-      steps: of training the network of digits.
+      steps: steps of training the network of digits.
       most: images, at most.
-      seed: of training and of SmoothGrad's noise.
+      seed: seed of training and of SmoothGrad's noise.
 
     Returns:
       The class and probability of each image, or the activation of the unit, and the figure.

@@ -118,19 +118,16 @@ def study(
       data_dir: where tfds data sets were prepared, or a folder of class folders.
       network: a run's folder, a folder of `dlcore convert` or a packed .npz; by default a network of digits is trained,
         or the VGG of CIFAR-10 that dlcore ships is taken.
-      layer: of the patches; by default the middle one of those that see a part of the image.
+      layer: layer of the patches; by default the middle one of those that see a part of the image.
       bank: training images among which neighbors are looked for, at most.
       queries: test images, at most, the classes alike.
-      channels: of the layer that are shown, those that are excited most.
-      patches: of each channel.
-      perplexity: of t-SNE.
-      tsne_steps: of t-SNE, a multiple of 50.
-      steps: of training the network of digits.
+      channels: number of channels of the layer that are shown, those that are excited most.
+      patches: number of patches of each channel.
+      perplexity: perplexity of t-SNE.
+      tsne_steps: steps of t-SNE, a multiple of 50.
+      steps: steps of training the network of digits.
       changed_data: take a network that was trained on some of the test images all the same.
-      seed: of training and of the choice of images.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      seed: seed of training and of the choice of images.
     """
     from sklearn.metrics import silhouette_score
 

@@ -157,9 +157,6 @@ def study(
       num_sweeps: sweeps whose distance to the best values is kept.
       size: cells on a side of the grid that is timed.
       loop_sweeps: sweeps of the loop in numpy.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     results = {gamma: solved(gamma, num_sweeps) for gamma in gammas}
     figures = {"values": draw_values(gammas[len(gammas) // 2]), "sweeps_and_policies": draw_counts(results)}

@@ -211,10 +211,7 @@ def study(
     Args:
       num_samples: gradients of each estimator.
       dimensions: coordinates of the normal.
-      seed: of problems and samples.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      seed: seed of problems and samples.
     """
     keys = jax.random.split(jax.random.key(seed), num_samples)
     results = {f"{d} dimensions": quadratic(d, keys, seed) for d in dimensions}

@@ -128,13 +128,10 @@ def study(
     Args:
       num_seeds: grids, each with its own features, reward and demonstrations.
       size: cells on a side.
-      num_features: of a cell.
+      num_features: number of features of a cell.
       num_demonstrations: paths of the expert.
       horizon: steps of a path.
-      steps: of Adam.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      steps: steps of Adam.
     """
     rows = [trial(size, num_features, num_demonstrations, horizon, steps, seed) for seed in range(num_seeds)]
     numbers = {name: [row[name] for row, _ in rows] for name in rows[0][0]}

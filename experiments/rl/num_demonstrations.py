@@ -36,8 +36,8 @@ class Returns(NamedTuple):
     """Mean returns.
 
     Args:
-      expert: of its episodes.
-      random: of a random policy.
+      expert: mean return of the expert's episodes.
+      random: return of a random policy.
       arms: {arm: {number of episodes: [seeds]}}.
     """
 
@@ -144,15 +144,12 @@ def study(
     """Imitate an expert from more and more of its episodes.
 
     Args:
-      num_seeds: of the imitators.
-      every: of so many steps of an episode one is shown.
+      num_seeds: number of seeds of the imitators.
+      every: one step in so many of an episode is shown.
       counts: episodes that are shown, at most 8.
       expert_steps: updates of PPO.
-      clone_steps: of Adam.
+      clone_steps: steps of Adam.
       gail_steps: updates of GAIL.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     environment = environments.make("CartPole-v1")
     expert = expert_of(environment, expert_steps)

@@ -256,14 +256,11 @@ def study(
     """Measure four differences between an agent and a supervised twin.
 
     Args:
-      num_seeds: of learning in a corridor; the returns take twenty times as many.
-      num_episodes: of the gradients.
+      num_seeds: number of seeds of learning in a corridor; the returns take twenty times as many.
+      num_episodes: number of episodes of the gradients.
       lengths: steps from a corridor's start to its end.
       most_steps: after which learning in a corridor is given up.
-      num_examples: of the twin's training.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      num_examples: number of examples of the baseline's training.
     """
     noises = noise(20 * num_seeds)
     delays = {length: delay(length, num_seeds, most_steps) for length in lengths}

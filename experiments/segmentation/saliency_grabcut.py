@@ -57,10 +57,10 @@ def cut_out(
       net: the classifier, untrained.
       train: training scenes, by `single_shapes`.
       test: test scenes, by `single_shapes`.
-      steps: of training.
+      steps: steps of training.
       batch_size: scenes a step.
-      blur: of the saliency, sigma in pixels.
-      seed: of weights, batches and mixtures.
+      blur: blur of the saliency, sigma in pixels.
+      seed: seed of weights, batches and mixtures.
 
     Returns:
       {way: masks [N, H, W]}, the blurred saliency [N, H, W], and the accuracy and GrabCut's processor seconds an image.
@@ -101,13 +101,10 @@ def study(
       num_test: test scenes, none empty.
       image_size: their side, in pixels, a multiple of 4.
       width: channels of the first layer.
-      steps: of training.
+      steps: steps of training.
       batch_size: scenes a step.
-      blur: of the saliency, sigma in pixels.
+      blur: blur of the saliency, sigma in pixels.
       num_seeds: repetitions, each with its own weights, batches and mixtures.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     train, test = single_shapes(num_train, 0, image_size, empty=1 / 6), single_shapes(num_test, 2, image_size)
     net, overlaps, numbers = Classifier(width, NOTHING + 1), [], {}

@@ -64,9 +64,9 @@ def study(*, size: int = 64, channels: int = 16, max_layers: int = 8, num_classe
 
     Args:
       size: side of the scene, in pixels.
-      channels: of each layer.
+      channels: number of channels of each layer.
       max_layers: greatest depth L; the depths are the powers of 2 up to it.
-      num_classes: of the logits.
+      num_classes: number of classes of the logits.
     """
     image = (
         scene_maps(1, 0, size=size, smallest=size // 6, largest=size // 2).arrays["image"][0].astype(np.float32) / 255

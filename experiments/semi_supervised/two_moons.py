@@ -226,14 +226,11 @@ def study(
       points: on both moons, and as many again to test on.
       labels_per_class: points whose label is known.
       spread: standard deviation of the points about their moon.
-      gamma: of label propagation's kernel.
-      steps: of the network's training.
-      entropy_weight: of the entropy of the network's answers.
-      consistency_weight: of their change under noise.
+      gamma: gamma of label propagation's kernel.
+      steps: steps of the network's training.
+      entropy_weight: weight of the entropy of the network's answers.
+      consistency_weight: weight of their change under noise.
       noise: standard deviation of that noise.
-
-    Returns:
-      The numbers, the verdict, the figure of the first seed, and whether the claim holds.
     """
     draws = [draw_arms(seed, points, spread, labels_per_class) for seed in range(num_seeds)]
     named = [(name, arm) for arms, _ in draws for name, arm in arms.items()]

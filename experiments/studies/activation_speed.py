@@ -155,9 +155,6 @@ def study(
       every: steps between measurements of the training loss.
       target: training loss to reach, in nats.
 
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
-
     Raises:
       ValueError: `steps` is no multiple of `every`.
     """

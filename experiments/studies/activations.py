@@ -65,7 +65,7 @@ class DeepNet(nn.Module):
     """A perceptron with one activation, as `small_runs.train` calls it.
 
     Args:
-      activation: of `NAMES`.
+      activation: one of `NAMES`.
       depth: hidden layers.
       width: units of each.
     """
@@ -145,9 +145,6 @@ def study(
       steps: training steps of each run, of 64 examples, by SGD with momentum.
       learning_rates: those to choose from.
       names: activations.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     if unknown := [name for name in names if name not in NAMES]:
         raise ValueError(f"names={unknown[0]!r}: unknown; allowed: {', '.join(NAMES)}")

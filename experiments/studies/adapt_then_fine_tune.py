@@ -216,15 +216,12 @@ def study(
     Args:
       num_seeds: repetitions, each with its own initial weights, batches and labels.
       labels_per_class: labeled digits of the target, of each class.
-      technique: of the adaptation, dann, mmd or coral.
+      technique: technique of the adaptation, dann, mmd or coral.
       source_size: rendered digits.
-      steps: of training on the source, with and without adaptation.
+      steps: steps of training on the source, with and without adaptation.
       fine_tune_steps: on all labeled digits each.
       strengths: weights of the adaptation that validation chooses from.
-      learning_rates: of fine-tuning that validation chooses from.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
+      learning_rates: learning rates of fine-tuning that validation chooses from.
     """
     data = load(source_size)
     networks = trained(

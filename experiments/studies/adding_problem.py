@@ -65,11 +65,11 @@ def errors(
     """Train, and measure the mean squared error on the test sequences after every `every` steps.
 
     Args:
-      cell: of the network.
+      cell: cell of the network.
       length: T.
-      seed: of weights and sequences.
-      width: of the state.
-      steps: of the learning rate's schedule, a half cosine.
+      seed: seed of weights and sequences.
+      width: width of the state.
+      steps: steps of the learning rate's schedule, a half cosine.
       batch_size: sequences a step.
       learning_rate: at the start.
       every: steps between two measurements.
@@ -179,15 +179,12 @@ def study(
       num_seeds: repetitions, each with its own weights and sequences.
       length: T of the claim.
       other_lengths: at which the LSTM's steps are counted too.
-      width: of the recurrent layer.
+      width: width of the recurrent layer.
       steps: training steps.
       batch_size: sequences a step.
       learning_rate: at the start, of the LSTM.
       rnn_learning_rate: at the start, of the vanilla RNN.
       every: steps between two measurements; divides `steps`.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
 
     Raises:
       ValueError: `every` does not divide `steps`.

@@ -112,9 +112,6 @@ def study(
       steps: training steps of a network.
       num_repeats: trainings of every cell, whose mean accuracy is the truth.
       num_cells: train only the first cells, to try the study out; the others count as 0; None trains all 729.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     data = digits_for_children(0)
     everything = jnp.asarray(all_architectures())

@@ -92,11 +92,11 @@ def attack_network(seed: int, epsilon: float, steps: int, count: int, max_querie
     """Train two networks, and attack the first.
 
     Args:
-      seed: of the first; the second, from which attacks are transferred, has the next odd one.
+      seed: seed of the first network; the second, from which attacks are transferred, has the next odd one.
       epsilon: radius of the ball.
-      steps: of training.
+      steps: steps of training.
       count: test images.
-      max_queries: of NES.
+      max_queries: most queries of NES.
 
     Returns:
       ({measure: number}, {name: images [8, 8, 8, 1]} to be shown).
@@ -213,12 +213,9 @@ def study(
     Args:
       num_seeds: networks.
       epsilon: largest change of a pixel, of images in [0, 1].
-      steps: of training.
+      steps: steps of training.
       count: test images that are attacked.
-      max_queries: of NES, for an image.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      max_queries: most queries of NES, for an image.
     """
     results = [attack_network(seed, epsilon, steps, count, max_queries) for seed in range(num_seeds)]
     return report([numbers for numbers, _ in results], results[0][1], epsilon)

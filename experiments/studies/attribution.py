@@ -121,13 +121,10 @@ def study(
       num_test: test scenes.
       image_size: their side, in pixels, a multiple of 4.
       width: channels of the first layer.
-      steps: of training.
+      steps: steps of training.
       batch_size: scenes a step.
       window: side of what occlusion covers, in pixels.
       seeds: classifiers, each with its own weights, batches and noise; the numbers are their means.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     data, test = single_shapes(num_train, 0, image_size), single_shapes(num_test, 1, image_size)
     x = np.asarray(standardize(jnp.asarray(test["image"])))

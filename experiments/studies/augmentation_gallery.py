@@ -135,9 +135,6 @@ def study(
       height: height of each tile in pixels, at least 16.
       seed: random numbers of the augmentations.
       group: the column to draw: warped, tone, hidden or mixed; all draws all four.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     from dlcore.data.sample_images import fit_to, sample_image
 

@@ -111,9 +111,6 @@ def study(
       width: factor of GoogLeNet's channels.
       modules: Inception modules of the network, of 3a to 5b; auxiliary heads stand behind 4a and 4d.
       auxiliary_weight: weight of the auxiliary losses.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     learning_rates, (train, test), results = (
         2.0 ** np.arange(min_log2_learning_rate, max_log2_learning_rate + 1),

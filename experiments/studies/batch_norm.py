@@ -225,9 +225,6 @@ def study(
       min_log2_learning_rate: base-2 logarithm of the lowest learning rate of the ladder.
       max_log2_learning_rate: base-2 logarithm of the highest learning rate of the ladder.
       num_probes: how often the loss along the gradient is measured in a run.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     splits = data()
     learning_rates = 2.0 ** np.arange(min_log2_learning_rate, max_log2_learning_rate + 1)

@@ -41,9 +41,6 @@ def study(
       depth: hidden layers.
       hidden: units of each hidden layer.
       learning_rates: ladder for the largest batch; a batch of 1/n its size takes the learning rate over sqrt(n).
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     splits, accuracy = data(), {}
     for norm in COLORS:

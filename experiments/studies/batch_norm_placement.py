@@ -46,9 +46,6 @@ def study(
       hidden: units of each hidden layer.
       min_log2_learning_rate: base-2 logarithm of the lowest learning rate of the ladder.
       max_log2_learning_rate: base-2 logarithm of the highest learning rate of the ladder.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     splits, learning_rates, results = data(), 2.0 ** np.arange(min_log2_learning_rate, max_log2_learning_rate + 1), {}
     for name, (norm, before) in PLACEMENTS.items():

@@ -130,9 +130,6 @@ def study(
       batch_size: examples a step of the small batch.
       factor: the large batch size over the small one, a power of two.
       learning_rate: learning rate of the small batch.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     data, net = shuffled_digits(), SmallNet((64, 64))
     images, labels = jnp.asarray(data.images, jnp.float32), jnp.asarray(data.labels)

@@ -129,9 +129,6 @@ def study(
       learning_rate: learning rate of all runs.
       num_evaluations: how often the eigenvalue is measured in a run; divides steps.
       level: training loss at which runs are compared.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     results = {size: measure(size, num_seeds, steps, learning_rate, num_evaluations) for size in batch_sizes}
     verdict, holds = judge(results, learning_rate, level)

@@ -109,9 +109,9 @@ def study(*, left_out: int = 8, variance: float = 0.02, climb_steps: int = 500, 
 
     Args:
       left_out: digit that no model is fitted to.
-      variance: of the prior of each Gaussian, in squared intensities.
-      climb_steps: of gradient ascent.
-      seed: of the outliers.
+      variance: variance of the prior of each Gaussian, in squared intensities.
+      climb_steps: steps of gradient ascent.
+      seed: seed of the outliers.
     """
     train, test = digits("train").arrays, digits("test").arrays
     is_inlier, inliers = train["label"] != left_out, test["label"] != left_out

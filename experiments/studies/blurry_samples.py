@@ -43,8 +43,8 @@ class Mlp(nn.Module):
     """Two hidden layers.
 
     Args:
-      features: of the output.
-      width: of the hidden layers.
+      features: number of features of the output.
+      width: width of the hidden layers.
     """
 
     features: int
@@ -209,9 +209,6 @@ def study(*, num_seeds: int = 3, steps: int = 4000, pixel_variance: float = 0.05
       num_seeds: repetitions, each with its own weights, batches and noise.
       steps: training steps of each run.
       pixel_variance: s^2 of the L2 loss.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     data, arm_samples = shuffled_digits(), samples(num_seeds, steps, pixel_variance)
     real = jnp.asarray(data.images)

@@ -94,12 +94,9 @@ def study(*, num_places: int = 500, steps: int = 200, learning_rate: float = 0.1
 
     Args:
       num_places: places on the disk; at each start 49 boxes for each of 7 targets.
-      steps: of gradient descent.
+      steps: steps of gradient descent.
       learning_rate: its first rate; a tenth of it after 80% of the steps.
-      seed: of the places.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      seed: seed of the places.
     """
     start, targets = (jnp.asarray(v, jnp.float32) for v in cases(num_places, seed))
     corners = [box_convert(v, "cxcywh", "xyxy") for v in (start, targets)]

@@ -118,11 +118,8 @@ def study(
       num_test: test scenes.
       image_size: side of the scenes in pixels.
       width: channels of the first layer, a multiple of 4.
-      steps: of training.
+      steps: steps of training.
       num_seeds: classifiers.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     if width % 4:
         raise ValueError(f"width={width}: not a multiple of 4; allowed: {width - width % 4}")

@@ -136,9 +136,6 @@ def study(
       steps: training steps of each run, of 50 examples.
       num_examples: training examples, at most 1000.
       num_evaluations: how often accuracy is measured in a run; divides steps.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     results = {
         labels: {width: curves(width, noise, num_seeds, steps, num_examples, num_evaluations) for width in widths}

@@ -115,9 +115,6 @@ def study(
       steps: training steps of each run, and of the teacher's.
       learning_rate: peak of the warm-up and cosine schedule.
       depth: blocks of a ViT.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     data = shuffled_digits()
     results = {name: [] for name in (*ARMS, "teacher")}

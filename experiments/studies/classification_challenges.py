@@ -154,8 +154,8 @@ def study(*, steps: int = 600, seed: int = 0) -> StudyResult:
     """Measure three classifiers under six challenges.
 
     Args:
-      steps: of the network's training.
-      seed: of the network and the perturbations.
+      steps: steps of the network's training.
+      seed: seed of the network and the perturbations.
     """
     data = shuffled_digits(seed)
     classifiers = {

@@ -71,11 +71,8 @@ def study(
       num_clips: to train on, about; two thirds as many test.
       steps: minibatches of 64.
       parameters: that each network has, about.
-      frames: of a clip.
+      frames: number of frames of a clip.
       num_seeds: seeds of weights and batches.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     results, numbers = {}, {}
     for task in TASKS:

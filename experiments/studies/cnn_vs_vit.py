@@ -144,9 +144,6 @@ def study(
       depth: blocks of the ViT.
       dataset: digits, or a data set prepared in data_dir.
       data_dir: folder of prepared TFDS data sets.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     if list(train_sizes) != sorted(train_sizes):
         raise ValueError(f"train_sizes={train_sizes}: not rising; allowed: rising numbers of examples")

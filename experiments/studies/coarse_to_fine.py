@@ -142,9 +142,6 @@ def study(
       coarse_epochs: epochs of each run of the first stage.
       fine_trials: runs of the second stage.
       fine_epochs: epochs of each run of the second stage, and of the single stage.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     runs = search(num_seeds, (coarse_trials, coarse_epochs), (fine_trials, fine_epochs))
     verdict, holds = judge(runs)

@@ -244,9 +244,6 @@ def study(
       steps: training steps of each run.
       batch_size: examples of a step.
       learning_rate: learning rate of Adam.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     return report(
         {

@@ -84,9 +84,9 @@ def vq_point(
     Args:
       images: [N, H, W, 3] uint8, to train on.
       test: [M, H, W, 3] uint8.
-      seed: of weights and batches.
-      steps: of Adam, in batches of 32.
-      num_codes: of the codebook.
+      seed: seed of weights and batches.
+      steps: steps of Adam, in batches of 32.
+      num_codes: number of codes of the codebook.
       width: channels of the network.
 
     Returns:
@@ -149,7 +149,7 @@ def summaries(sizes: tuple[int, ...], seed: int) -> dict[str, list[float]]:
 
     Args:
       sizes: sides n of the map; n^2 prototypes.
-      seed: of the starts.
+      seed: seed of the starts.
 
     Returns:
       {"k-means": accuracies, "SOM": accuracies}, in the order of sizes.
@@ -221,10 +221,7 @@ def study(
       components: numbers of principal components.
       vq_steps: training steps of the VQ-VAE.
       sizes: sides of square grids of prototypes, rising.
-      seed: of crops, weights and starts.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      seed: seed of crops, weights and starts.
     """
     images, test = (
         photo_crops(split, count, seed, SIDE).arrays["image"]

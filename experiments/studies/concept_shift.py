@@ -30,11 +30,11 @@ def mails(count: int, words: int, opposite: float, seed: int, draw: int) -> tupl
     """Draw mails of two users.
 
     Args:
-      count: of mails.
-      words: of the vocabulary, each in three of ten mails.
+      count: number of mails.
+      words: number of words of the vocabulary, each in three of ten mails.
       opposite: share of words by which the second user means the opposite.
-      seed: of the users' opinions.
-      draw: of the mails.
+      seed: seed of the users' opinions.
+      draw: index of the draw of the mails.
 
     Returns:
       (words [count, words] 0 or 1, spam [count] 0 or 1, user [count] 0 or 1).
@@ -109,11 +109,8 @@ def study(
     Args:
       num_seeds: repetitions, each with opinions and mails of its own.
       count: training mails, and as many of test.
-      words: of the vocabulary.
+      words: number of words of the vocabulary.
       opposite: share of words by which the second user means the opposite.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     return report([accuracies(seed, count, words, opposite) for seed in range(num_seeds)])
 

@@ -134,7 +134,7 @@ def measure(arm: Arm, seed: int, count: int) -> Conditioning:
 
     Args:
       arm: the network.
-      seed: of the weights.
+      seed: seed of the weights.
       count: digits.
 
     Returns:
@@ -201,9 +201,6 @@ def study(*, num_seeds: Annotated[int, Range(1)] = 3, count: Annotated[int, Rang
     Args:
       num_seeds: initial weights of each network.
       count: digits.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     return report({name: [measure(arm, seed, count) for seed in range(num_seeds)] for name, arm in ARMS.items()})
 

@@ -126,9 +126,6 @@ def study(
       hidden: units of the network.
       count: digits.
       segments: random segments of each seed.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     arms = ("regression", "network")
     results = {

@@ -39,7 +39,7 @@ class DeepNet(nn.Module):
     """A rectified perceptron of four hidden layers with one normalization, as `small_runs.train` calls it.
 
     Args:
-      norm: of NORMS.
+      norm: one of NORMS.
       width: units of each hidden layer.
     """
 
@@ -158,16 +158,13 @@ def study(
 
     Args:
       num_seeds: repetitions, each with its own weights and batches.
-      strength: of the penalty |w|^2 / 2.
+      strength: strength of the penalty |w|^2 / 2.
       descent_steps: steps of gradient descent before the Hessian is computed.
       hidden: units of the perceptron whose Hessian is computed.
       count: digits that it is trained on.
       steps: training steps of the networks that get noise.
       noise: standard deviation of the noise, over a kernel's root mean square.
-      draws: of the noise.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
+      draws: number of draws of the noise.
     """
     rows = [smallest_eigenvalues(seed, strength, descent_steps, hidden, count) for seed in range(num_seeds)]
     eigenvalues = {name: [row[name] for row in rows] for name in rows[0]}

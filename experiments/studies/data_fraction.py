@@ -127,9 +127,6 @@ def study(
       largest_fitted: largest number of training examples that the line is fitted to.
       steps: training steps of each run, of 32 examples.
       width: units of the hidden layer.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     results = errors(train_sizes, num_seeds, steps, width)
     verdict, holds = judge(train_sizes, results, largest_fitted)

@@ -175,9 +175,6 @@ def study(
       steps: training steps of each run, of 256 examples.
       budgets: numbers of parameters, two or more, ascending.
 
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
-
     Raises:
       ValueError: `budgets` are fewer than two, not ascending, or too small for the deepest network.
     """

@@ -101,9 +101,6 @@ def study(
       snapshots: how often the training loss is measured in a run; divides steps.
       grid_size: points along each side of the loss surface.
       num_examples: training examples.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     data = shuffled_digits()
     images, labels = jnp.asarray(data.images[:num_examples]), jnp.asarray(data.labels[:num_examples])

@@ -39,9 +39,9 @@ class Design(NamedTuple):
     """A design beside what it replaces.
 
     Args:
-      unit: of the costs.
+      unit: unit of the costs.
       plain: cost of what it replaces.
-      cost: of the design.
+      cost: cost of the design.
       counted: (plain, cost) as counted in the modules; None where there is none.
     """
 
@@ -119,9 +119,6 @@ def report(costs: dict[str, Design]) -> StudyResult:
 
 def study() -> StudyResult:
     """Count each design and what it replaces.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     return report(designs())
 

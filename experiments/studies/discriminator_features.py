@@ -34,9 +34,9 @@ def discriminators(seed: int, digits: Digits, *, steps: int, width: int) -> tupl
     """Train a DCGAN.
 
     Args:
-      seed: of weights, noise and batches.
+      seed: seed of weights, noise and batches.
       digits: whose training images are used, without labels.
-      steps: of both players, in batches of 64.
+      steps: steps of both players, in batches of 64.
       width: channels of the discriminator's first layer, twice those of the generator's last.
 
     Returns:
@@ -123,12 +123,9 @@ def study(
 
     Args:
       num_seeds: repetitions, each with its own GAN and its own labeled digits.
-      steps: of both players.
+      steps: steps of both players.
       width: channels of the discriminator's first layer.
       labels_per_class: labeled training digits of each class that k-NN and the probe are given.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     digits = shuffled_digits()
     results = {"trained": [], "untrained": [], "pixels": []}

@@ -94,9 +94,6 @@ def study(
       width: units of each layer.
       num_repeats: timed calls, of which the median is taken.
       lengths: iterations of the loops whose programs are measured.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     keys = jax.random.split(jax.random.key(0), num_layers + 1)
     params = [(jax.random.normal(k, (width, width)) / width**0.5, jnp.zeros(width)) for k in keys[:-1]]

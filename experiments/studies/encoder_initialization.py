@@ -130,12 +130,9 @@ def study(
     Args:
       num_seeds: repetitions, each with its own labels, weights and noise.
       num_labels: labeled images, a tenth of each class.
-      pretrain_steps: of the autoencoder, on 64 images each.
-      steps: of the classifier, on all labeled images each.
-      learning_rate: of the classifier.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
+      pretrain_steps: steps of the autoencoder, on 64 images each.
+      steps: steps of the classifier, on all labeled images each.
+      learning_rate: learning rate of the classifier.
     """
     results = accuracies(
         num_seeds=num_seeds,

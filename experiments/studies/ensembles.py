@@ -138,9 +138,6 @@ def study(
       steps: training steps of each run.
       own_digits: each member learns 300 digits of its own; false: all learn the same and differ in weights and
         batches.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     data = shuffled_digits()
     keys = jax.random.split(jax.random.key(0), num_seeds)

@@ -152,10 +152,7 @@ def study(
       updates: updates of the controller; a search measures updates * children children.
       children: children measured for each update of the controller.
       steps: training steps of the shared weights, and of a chosen child.
-      exponent: of the cost in the reward; 0 ignores it.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
+      exponent: exponent of the cost in the reward; 0 ignores it.
     """
     return report(*searches((0.0, exponent), num_seeds, updates, children, steps))
 

@@ -30,9 +30,9 @@ def examples(count: int, agree: float, seed: int) -> tuple[np.ndarray, np.ndarra
     """Draw examples whose attribute agrees with the label in a given share.
 
     Args:
-      count: of examples.
+      count: number of examples.
       agree: share whose attribute is the label.
-      seed: of the draws.
+      seed: seed of the draws.
 
     Returns:
       (features [count, 2]: a number about +1 or -1, and the attribute as +1 or -1 with little noise; labels [count],
@@ -124,9 +124,6 @@ def study(
       num_seeds: repetitions with examples of their own.
       count: training examples, and as many of test.
       agree: share of training examples whose attribute is the label.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     return report([audits(seed, count, agree) for seed in range(num_seeds)])
 

@@ -148,12 +148,9 @@ def study(
     Args:
       run: folder of a run of interpretability.fast_style; by default that page is run with its own settings.
       num_images: held-out photographs, each in every style.
-      optimizer_steps: of L-BFGS for each image.
-      steps: of training, where the page is run.
+      optimizer_steps: steps of L-BFGS for each image.
+      steps: steps of training, where the page is run.
       tiny: run the page with the settings of its --smoke.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     if run is None:
         words = ["--smoke"] if tiny else [f"--steps={steps}"]

@@ -62,7 +62,7 @@ class Recaller(nn.Module):
 
     Args:
       arm: "fast weights" or "rnn".
-      width: of the attention's vectors.
+      width: width of the attention's vectors.
       symbols: digits to choose from.
     """
 
@@ -92,10 +92,10 @@ def accuracies(
 
     Args:
       arm: "fast weights" or "rnn".
-      seed: of weights and sequences.
+      seed: seed of weights and sequences.
       symbols: K.
-      width: of the attention's vectors.
-      steps: of Adam, on a half cosine.
+      width: width of the attention's vectors.
+      steps: steps of Adam, on a half cosine.
       batch_size: sequences a step.
       learning_rate: at the start.
 
@@ -165,14 +165,11 @@ def study(
     Args:
       num_seeds: repetitions, each with its own weights and sequences.
       symbols: letters and digits.
-      width: of the attention's vectors; the RNN has about as many parameters.
+      width: width of the attention's vectors; the RNN has about as many parameters.
       steps: training steps.
       batch_size: sequences a step.
       learning_rate: at the start, of linear attention.
       rnn_learning_rate: at the start, of the RNN.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     options = {"symbols": symbols, "width": width, "steps": steps, "batch_size": batch_size}
     rates = {"fast weights": learning_rate, "rnn": rnn_learning_rate}

@@ -59,10 +59,10 @@ class Trainer:
 
     Args:
       data: the digits.
-      steps: of a training.
+      steps: steps of a training.
       batch_size: labeled images of a step.
       unlabeled_ratio: unlabeled images for each.
-      learning_rate: of AdamW, at the start of a cosine.
+      learning_rate: learning rate of AdamW, at the start of a cosine.
     """
 
     def __init__(self, data: Digits, steps: int, batch_size: int, unlabeled_ratio: int, learning_rate: float):
@@ -116,7 +116,7 @@ class Trainer:
         """Train once.
 
         Args:
-          seed: of weights and batches.
+          seed: seed of weights and batches.
           rows: [L] of the labeled images.
           kind: labeled or semi.
           tuned: start from the shipped weights.
@@ -141,8 +141,8 @@ def actively(trainer: Trainer, seed: int, rows: np.ndarray, budget: int, rounds:
     """Buy labels by their margin and train from scratch on them.
 
     Args:
-      trainer: of the network.
-      seed: of weights and batches.
+      trainer: trainer of the network.
+      seed: seed of weights and batches.
       rows: [L] of the first labels.
       budget: labels at the end.
       rounds: purchases.
@@ -206,14 +206,11 @@ def study(
     Args:
       per_class: labels of each digit, for active learning in the mean.
       num_seeds: repetitions, each with its own labels, weights and batches.
-      steps: of each training.
+      steps: steps of each training.
       batch_size: labeled images a step.
       unlabeled_ratio: unlabeled images for each labeled one, of FixMatch.
       rounds: purchases of labels.
-      learning_rate: of AdamW, at the start of a cosine.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
+      learning_rate: learning rate of AdamW, at the start of a cosine.
 
     Raises:
       ValueError: a step takes more unlabeled images than there are.

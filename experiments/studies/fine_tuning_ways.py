@@ -271,14 +271,11 @@ def study(
       num_seeds: repetitions of each way, each with its own labels, batches and adapter.
       labels_per_class: labeled digits of the target, of each class.
       source_size: rendered digits.
-      source_steps: of the encoder's training on the source.
-      steps: of each fine-tuning.
+      source_steps: steps of the encoder's training on the source.
+      steps: steps of each fine-tuning.
       depth: blocks of the encoder.
       width: channels of its tokens, a multiple of 4.
-      learning_rates: of fine-tuning that validation chooses from.
-
-    Returns:
-      The table, the verdict, the figure, and whether the claim holds.
+      learning_rates: learning rates of fine-tuning that validation chooses from.
     """
     data, model = load(source_size), network(depth, width)
     params = encoder(model, *data.source, source_steps)

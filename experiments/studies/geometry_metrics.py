@@ -120,12 +120,9 @@ def study(*, side: int = 96, num_points: int = 2000, seed: int = 0) -> StudyResu
     """Measure each mistake by each metric.
 
     Args:
-      side: of the depth map, at least 8.
-      num_points: of the point set, at least 500, so that neighbors lie within the threshold.
-      seed: of outliers and noise.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      side: side of the depth map, at least 8.
+      num_points: number of points of the point set, at least 500, so that neighbors lie within the threshold.
+      seed: seed of outliers and noise.
     """
     if side < 8 or num_points < 500:
         raise ValueError(f"side={side}, num_points={num_points}: too small; allowed: at least 8 and 500")

@@ -97,11 +97,8 @@ def study(*, image: str = "china", height: int = 200, psnr_db: float = 24.9, see
     Args:
       image: china, flower, or the path of an image.
       height: in pixels, at least 32.
-      psnr_db: of every distorted picture.
-      seed: of the noise.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      psnr_db: PSNR of every distorted picture, in dB.
+      seed: seed of the noise.
     """
     from dlcore.data.sample_images import sample_image
 

@@ -207,9 +207,6 @@ def study(
       relu_depth: layers of the ReLU networks, and blocks of the residual ones.
       num_examples: random inputs of each network.
       steps: steps of gradient descent on the digits.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     depths = {"tanh": tanh_depth, "relu": relu_depth}
     results = {

@@ -153,9 +153,6 @@ def study(
       num_layers: blocks of the network.
       width: features of a word or character.
 
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
-
     Raises:
       ValueError: there are fewer labels than lines in a batch, or none are left for the test.
     """

@@ -162,9 +162,6 @@ def study(
       batch_size: examples a step.
       min_learning_rate: lowest learning rate.
       decades: powers of ten that the learning rates span, two learning rates to each.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     learning_rates = min_learning_rate * 10 ** (np.arange(2 * decades + 1) / 2)
     losses = curves(learning_rates, num_seeds, depth, steps, batch_size)

@@ -133,10 +133,7 @@ def study(
       num_seeds: repetitions, each with its own weights and batches.
       steps: training steps of each run, of 128 pairs.
       num_answers: K, right answers of each x.
-      num_outputs: of which the best counts in training.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
+      num_outputs: number of outputs, of which the best counts in training.
     """
     arm_outputs = {
         arm: [outputs(arm, seed, steps, num_answers, num_outputs) for seed in range(num_seeds)] for arm in ARMS

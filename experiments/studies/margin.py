@@ -174,11 +174,8 @@ def study(
 
     Args:
       num_seeds: repetitions, each with its own weights and batches.
-      steps: of Adam, rounded down to a multiple of EVERY.
+      steps: steps of Adam, rounded down to a multiple of EVERY.
       num_classes: characters that are trained on, of 16 drawings; of 60 the network learns less than the pixels tell.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     train_images = jnp.asarray(stroke_characters(range(num_classes), PER_CLASS).arrays["image"])
     train_images = train_images.reshape(num_classes, PER_CLASS, *train_images.shape[1:])

@@ -96,12 +96,9 @@ def study(*, num_seeds: int = 5, steps: int = 400, width: int = 64, learning_rat
 
     Args:
       num_seeds: repetitions, each with its own weights and batches.
-      steps: of Adam, 48 examples each.
+      steps: steps of Adam, 48 examples each.
       width: units of each of two hidden layers.
-      learning_rate: of Adam.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      learning_rate: learning rate of Adam.
     """
     data = shuffled_digits()
     is_trained = data.labels < FIRST_UNSEEN

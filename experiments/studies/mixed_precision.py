@@ -104,9 +104,6 @@ def study(
       batch_size: examples a step.
       learning_rate: learning rate of SGD with momentum, for the undivided loss.
       loss_divisors: numbers that the loss is divided by, rising.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     keys = jax.random.split(jax.random.key(0), num_seeds)
     runs = {name: all_runs(name, keys, loss_divisors, depth, steps, batch_size, learning_rate) for name in FORMATS}

@@ -111,9 +111,6 @@ def study(
       batch_size: examples a step.
       variants: base, all three, and at least one of wider, deeper and larger images.
 
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
-
     Raises:
       ValueError: base, all three or the others are missing.
     """

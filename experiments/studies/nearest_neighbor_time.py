@@ -195,9 +195,6 @@ def study(
       epochs: passes of the linear classifier over its examples.
       repeats: timed rounds of calls, of which the least counts.
 
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
-
     Raises:
       ValueError: `sizes` are not two or more ascending positive numbers.
     """

@@ -83,12 +83,9 @@ def study(
       num_test: test scenes, at least 16.
       image_size: their side, in pixels, a multiple of 16.
       width: channels of the backbone's first stage, a multiple of 4.
-      steps: of training.
+      steps: steps of training.
       batch_size: scenes a step.
       learning_rate: peak of Adam's.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     fit, test = scene_arrays(num_train, 0, image_size), scene_arrays(num_test, 2, image_size)
 

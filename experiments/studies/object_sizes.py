@@ -111,14 +111,11 @@ def study(
       num_test: test scenes, a multiple of 16.
       image_size: their side, in pixels, a multiple of 16 above 48.
       width: channels of the backbone's first stage, a multiple of 4.
-      steps: of training.
+      steps: steps of training.
       batch_size: scenes a step.
       learning_rate: peak of Adam's.
       small_side: side in pixels of a square as large as the largest small object.
       large_side: side in pixels of a square as large as the smallest large object.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     fit, test = (
         dict(scenes(count, seed, size=image_size, smallest=8, largest=48).arrays)

@@ -36,7 +36,7 @@ def errors(degrees: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
     Args:
       degrees: [D], ascending.
-      seed: of points and noise.
+      seed: seed of points and noise.
 
     Returns:
       (training errors [D], test errors [D]): mean squares, against the noisy points and against the curve.
@@ -84,11 +84,8 @@ def study(*, draws: Annotated[int, Range(1)] = 101, most: Annotated[int, Range(2
     """Fit polynomials of rising degree.
 
     Args:
-      draws: of points and noise; medians over them are reported.
+      draws: number of draws of points and noise; medians over them are reported.
       most: largest degree.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     degrees = np.unique(np.concatenate([np.arange(40), np.geomspace(40, most, 15).astype(int)]))
     degrees = degrees[degrees <= most]

@@ -128,9 +128,6 @@ def study(
       steps: training steps of each run, of 32 drawings.
       patch_sizes: sides of the patches in pixels, each a divisor of 16.
 
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
-
     Raises:
       ValueError: fewer than two patch sizes, one twice, or one that does not divide 16.
     """

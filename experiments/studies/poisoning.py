@@ -45,11 +45,11 @@ def measure(seed: int, rate: float, size: int, flips: float, steps: int) -> dict
     """Train on clean, on poisoned and on wrongly labeled digits, and measure on the test digits.
 
     Args:
-      seed: of weights and poison.
+      seed: seed of weights and poison.
       rate: share of the training images that are poisoned.
       size: side of the trigger, in pixels.
       flips: share of wrong labels of the third training.
-      steps: of each training.
+      steps: steps of each training.
 
     Returns:
       {measure: number}.
@@ -119,10 +119,7 @@ def study(
       rate: share of the training images with the trigger.
       size: side of the trigger, in pixels.
       flips: share of wrong labels.
-      steps: of each training.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
+      steps: steps of each training.
     """
     return report([measure(seed, rate, size, flips, steps) for seed in range(num_seeds)])
 

@@ -50,9 +50,6 @@ def study(*, num_seeds: int = 5, num_episodes: int = 2048, group_size: int = 16,
       num_episodes: episodes of each policy.
       group_size: episodes that share a baseline.
       max_steps: longest episode in steps.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     environment = environments.make("CartPole-v1")
     model = networks.QNetwork(environment.num_actions, 32)

@@ -86,10 +86,7 @@ def study(*, image: str = "china", height: int = 120, seed: int = 0) -> StudyRes
     Args:
       image: china, flower, or the path of an image.
       height: in pixels, at least 12; odd sizes lose a row or column.
-      seed: of the fractional pooling.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      seed: seed of the fractional pooling.
     """
     from dlcore.data.sample_images import sample_image
 

@@ -110,9 +110,6 @@ def study(*, num_seeds: Annotated[int, Range(1)] = 3, steps: Annotated[int, Rang
     Args:
       num_seeds: repetitions, each with its own weights and batches.
       steps: training steps of each run, of 64 examples.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     return report({name: measure(name, num_seeds, steps) for name in FITS})
 

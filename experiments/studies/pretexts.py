@@ -151,14 +151,11 @@ def study(
       pretexts: pages of `experiments.self_supervised`.
       dataset: as of the pages.
       data_dir: as of the pages.
-      seconds: of training, compilation and measuring apart.
+      seconds: seconds of training, compilation and measuring apart.
       num_seeds: repetitions, each with its own weights and batches.
       fine_tune: labels of the fine-tuning, a number or below 1 a share.
       num_steps: steps of every pretext, in place of `seconds`.
       miniature: whether the pages do a smoke run, to try the study out.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
 
     Raises:
       ValueError: a pretext is unknown.

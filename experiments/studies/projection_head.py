@@ -103,10 +103,7 @@ def study(
       steps: training steps of each run.
       batch_size: examples a step.
       learning_rate: learning rate of Adam.
-      temperature: of the loss.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      temperature: temperature of the loss.
     """
     runs = [probes(*train(seed, steps, batch_size, learning_rate, temperature)) for seed in range(num_seeds)]
     return report({arm: np.array([run[arm] for run in runs]) for arm in ARMS})

@@ -113,9 +113,6 @@ def study(*, num_repeats: int = 20, grid_side: int = 3, steps: int = 300) -> Stu
       num_repeats: ranges of the learning rate that are drawn.
       grid_side: values of each axis on the grid; every way gets its square of trials.
       steps: training steps of each trial, of 64 examples.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     trials = plan(num_repeats, grid_side)
     results = accuracies(np.concatenate([t.reshape(-1, 2) for t in trials.values()]), steps)

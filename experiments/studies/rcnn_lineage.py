@@ -132,13 +132,10 @@ def study(
       num_proposals: regions of an image, N, from selective search and from the region proposal network.
       region_size: side in pixels that R-CNN warps regions to.
       width: channels of the backbone's first stage.
-      steps: of training.
+      steps: steps of training.
       batch_size: scenes a step.
       learning_rate: peak of Adam's.
-      seed: of weights and batches.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      seed: seed of weights and batches.
     """
     fit, test = scene_arrays(num_train, 0, image_size), scene_arrays(num_test, 2, image_size)
     start = time.process_time()

@@ -166,10 +166,7 @@ def study(
       num_glimpses: T, glimpses of each scene.
       num_scales: patches of a glimpse, each of twice the side of the one before.
       hidden_size: width of the GRU; the core of the attention model is twice as wide.
-      learning_rate: of AdamW at the start; it falls along a cosine.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      learning_rate: learning rate of AdamW at the start; it falls along a cosine.
     """
     net = patterns.PatternNet(10, 0, True, 1, hidden_size=hidden_size)
     reader = patterns.learner(model=net, optimizer=schedule(learning_rate, row_steps), pattern="many_to_one")

@@ -190,11 +190,8 @@ def study(
     Args:
       num_seeds: repetitions, each with its own kernel and inputs.
       steps: T, at least 4.
-      width: of the states.
+      width: width of the states.
       scales: s, the singular values of the recurrent kernel.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     with jax.enable_x64(True):
         long, short = problem(0, steps), problem(1, 4)

@@ -99,9 +99,6 @@ def study(*, num_seeds: int = 3, steps: int = 1500, num_examples: int = 150) -> 
       num_seeds: runs of each setting.
       steps: training steps of each run, of 32 examples.
       num_examples: training examples of the first and the third question.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     data = shuffled_digits()
     keys = jax.random.split(jax.random.key(0), num_seeds)

@@ -205,9 +205,6 @@ def study(
       num_seeds: repetitions, each with its own examples, weights and batches.
       steps: training steps of each run, of 32 examples.
       num_examples: training digits.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     return report({arm: measure(settings, num_seeds, steps, num_examples) for arm, settings in ARMS.items()})
 

@@ -123,10 +123,7 @@ def study(
       updates: updates of the controller; a search trains updates * children networks.
       children: networks trained for each update of the controller.
       steps: training steps of a network.
-      exponent: of the cost in the reward; 0 ignores it.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
+      exponent: exponent of the cost in the reward; 0 ignores it.
     """
     rest = (num_seeds, updates, children, steps)
     return report({arm: searches(weight, *rest) for arm, weight in zip(ARMS, (0.0, exponent), strict=True)})

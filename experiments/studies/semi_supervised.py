@@ -191,10 +191,7 @@ def study(
       batch_size: labeled images a step.
       unlabeled_ratio: unlabeled images for each labeled one.
       width: channels of the network's first stage.
-      learning_rate: of AdamW, at the start of a cosine.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
+      learning_rate: learning rate of AdamW, at the start of a cosine.
 
     Raises:
       ValueError: a technique is unknown, or a batch is larger than what it is drawn from.

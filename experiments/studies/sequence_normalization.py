@@ -171,9 +171,6 @@ def study(
       num_seeds: repetitions, each with its own weights and sequences.
       steps: training steps of each run, of 16 sequences.
       num_test: test sequences.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     return report({arm: accuracies(arm, num_seeds, steps, num_test) for arm in ARMS})
 

@@ -169,9 +169,6 @@ def study(
       width: channels of a timed pass.
       num_repeats: timed passes of each, in shuffled turns; the median counts.
 
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
-
     Raises:
       ValueError: the kernel has fewer than two taps, or a length is below 2.
     """

@@ -182,9 +182,6 @@ def study(
       steps: steps at the saddle.
       max_condition_number: largest condition number of the bowl.
       num_draws: random matrices of each dimension.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     kappas = np.geomspace(10, max_condition_number, 8)
     dimensions, logits = (1, 2, 3, 4, 5, 6), (0.0, 2.0, 4.0, 6.0, 8.0)

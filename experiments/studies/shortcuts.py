@@ -198,10 +198,7 @@ def study(
       steps: training steps of each run.
       batch_size: photographs a step.
       num_crops: parts of two photographs to train on; a quarter as many, of other rows, to test.
-      learning_rate: of Adam, at first.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      learning_rate: learning rate of Adam, at first.
     """
     photos = [sample_image(name, 427) for name in SAMPLE_IMAGES]
     train, test = (

@@ -79,7 +79,7 @@ def average_precision_by_size(
     """Measure AP at IoU 0.5 of the objects of each size, on whole batches of the arrays.
 
     Args:
-      learner: of boxes.
+      learner: learner of boxes.
       state: trained.
       arrays: scenes.
       size_limits: areas in square pixels, as `dlcore.evaluators.coco.coco_map` takes them.

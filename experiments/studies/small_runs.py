@@ -143,9 +143,9 @@ def train(
     """Train a network from scratch, as a pure function of the key.
 
     Args:
-      key: of weights, batches, augmentation and dropout.
+      key: PRNG key of weights, batches, augmentation and dropout.
       net: module with a call (x, train, dropout_rate).
-      optimizer: of the parameters.
+      optimizer: optax transformation of the parameters.
       images: [N, ...], the training images.
       labels: [N] int.
       steps: updates, a multiple of `snapshots`.

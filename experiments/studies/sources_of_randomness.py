@@ -48,9 +48,6 @@ def study(*, num_seeds: int = 8, steps: int = 400) -> StudyResult:
     Args:
       num_seeds: runs for each source, at least 2.
       steps: training steps of each run.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     accuracies = {}
     for source in SOURCES:

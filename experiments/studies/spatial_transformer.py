@@ -131,9 +131,6 @@ def study(
       batch_size: examples a step.
       max_degrees: largest rotation of a digit either way, in degrees.
       learning_rate: first learning rate of Adam, which falls along a cosine.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     from matplotlib.figure import Figure
 

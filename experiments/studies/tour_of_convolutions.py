@@ -122,7 +122,7 @@ class Measured(NamedTuple):
     Args:
       parameters: their number.
       field: [13, 13], |d y[center] / d x[pixel]|, summed over channels.
-      shift_error: of a shifted map, relative.
+      shift_error: relative error of a shifted map.
     """
 
     parameters: int
@@ -140,7 +140,7 @@ def measure(module: nn.Module, key: jax.Array) -> Measured:
 
     Args:
       module: [1, 13, 13, 8] -> [1, 13, 13, 8].
-      key: of the weights and the map.
+      key: PRNG key of the weights and the map.
 
     Returns:
       What was measured.
@@ -192,10 +192,7 @@ def study(*, names: tuple[str, ...] = tuple(LAYERS), seed: int = 0) -> StudyResu
 
     Args:
       names: layers.
-      seed: of weights and map.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      seed: seed of weights and map.
     """
     if unknown := [name for name in names if name not in LAYERS]:
         raise ValueError(f"names={unknown[0]!r}: unknown; allowed: {', '.join(LAYERS)}")

@@ -62,7 +62,7 @@ def language(vocabulary: int, seed: int = 0) -> Language:
 
     Args:
       vocabulary: V.
-      seed: of the table.
+      seed: seed of the table.
 
     Returns:
       The chain; entries of the table follow Zipf's law, too.
@@ -109,7 +109,7 @@ def losses_of(
       chain: the language.
       steps: a multiple of PARTS.
       batch_size: sequences a step, each new.
-      learning_rate: of Adam, reached after the first 16th of the training.
+      learning_rate: learning rate of Adam, reached after the first 16th of the training.
 
     Returns:
       [num_seeds, PARTS], nats a token.
@@ -200,15 +200,12 @@ def study(
     Args:
       num_seeds: repetitions, each with its own weights and sequences.
       widths: even, rising; the last is held out.
-      num_layers: of every model.
+      num_layers: number of layers of every model.
       vocabulary: tokens of the language.
       window: tokens of a sequence.
       steps: training steps, rounded down to a multiple of 16.
       batch_size: sequences a step.
-      learning_rate: of Adam, constant after the warmup.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
+      learning_rate: learning rate of Adam, constant after the warmup.
 
     Raises:
       ValueError: there are fewer than 4 widths, or 5 for one seed, or one is odd or not above the one before.

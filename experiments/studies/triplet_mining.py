@@ -95,7 +95,7 @@ def triplets(key: jax.Array, images: jax.Array, z: jax.Array, kind: str) -> tupl
       key: PRNG key.
       images: [C, P, H, W, 1], P drawings of each class, P even.
       z: [C, P, D], their embeddings.
-      kind: of the negatives.
+      kind: kind of the negatives.
     """
     num_classes, per_class = images.shape[:2]
     keys = jax.random.split(key, 3)
@@ -223,9 +223,6 @@ def study(
       num_seeds: repetitions, each with its own weights and triplets.
       epochs: passes over the drawings of each run.
       num_classes: characters that are trained on, of 20 drawings.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     runs = {arm: recalls(arm, num_seeds, epochs, num_classes) for arm in ARMS}
     return report({arm: after for arm, (_, after) in runs.items()}, runs[EPOCH][0], recall_of_pixels(num_classes))

@@ -177,12 +177,9 @@ def study(
     Args:
       num_seeds: repetitions, each with its own weights and batches.
       steps: updates of the generator, each on 128 points.
-      learning_rate: of both players where they are balanced.
+      learning_rate: learning rate of both players where they are balanced.
       width: units of both hidden layers of both networks.
       r1: weight of the discriminator's gradient penalty on real points.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     arm_samples = {name: samples(arm, num_seeds, steps, learning_rate, width, r1) for name, arm in ARMS.items()}
     return report(

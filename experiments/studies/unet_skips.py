@@ -103,13 +103,10 @@ def study(
       num_seeds: repetitions, each with its own weights and batches.
       steps: training steps of each run.
       batch_size: scenes a step.
-      learning_rate: of AdamW, after its warm-up.
+      learning_rate: learning rate of AdamW, after its warm-up.
       size: side of the scenes, in pixels.
       num_scenes: for training; a fifth as many to test.
       widths: channels of the U-Net at each size.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     fields = {"size": size, "smallest": size // 6, "largest": size // 2}
     train, test = scene_maps(num_scenes, 0, **fields), scene_maps(max(8, num_scenes // 5), 1, **fields)

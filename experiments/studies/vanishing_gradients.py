@@ -196,9 +196,6 @@ def study(
       learning_rate: learning rate of plain and of clipped descent.
       lower_learning_rate: learning rate at which plain descent should train the exploding network.
       clip_norm: largest norm of a step's gradient in clipped descent.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     data = shuffled_digits()
     images = jnp.asarray(data.images[:num_examples], jnp.float32).reshape(-1, 64)

@@ -157,9 +157,6 @@ def study(
       depth: hidden layers.
       min_learning_rate: lowest peak learning rate; each is twice the one before.
       num_learning_rates: learning rates that are tried.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     learning_rates = min_learning_rate * 2.0 ** np.arange(num_learning_rates)
     results = {

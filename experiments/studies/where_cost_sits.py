@@ -127,9 +127,6 @@ def study(*, image_size: int = 224) -> StudyResult:
 
     Args:
       image_size: side of the images in pixels.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     alexnet, vgg = costs("alexnet", image_size), costs("vgg16", image_size)
     whole, single = stages(vgg)

@@ -143,17 +143,14 @@ def study(
       dataset: digits (embedded), mnist or fashion_mnist.
       data_dir: where tfds data sets were prepared.
       pool: training images whose labels can be bought.
-      strategies: of entropy, margin, least_confident, core_set and random.
+      strategies: one or more of entropy, margin, least_confident, core_set and random.
       num_seeds: repetitions, each with its own first labels and networks, the same for all strategies.
       first: labels of each class to begin with.
       count: labels to buy in a round.
       rounds: purchases.
       hidden: units of the perceptron's hidden layer.
-      steps: of training after each purchase, from scratch.
+      steps: steps of training after each purchase, from scratch.
       batch_size: images of a step.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     data = examples(dataset, data_dir, pool)
     smallest = int(np.unique(data[1], return_counts=True)[1].min())

@@ -121,20 +121,17 @@ def study(
     Args:
       dataset: digits (embedded), mnist or fashion_mnist.
       data_dir: where tfds data sets were prepared.
-      scenarios: of task, domain and class.
-      strategies: of naive, replay, ewc and joint.
+      scenarios: one or more of task, domain and class.
+      strategies: one or more of naive, replay, ewc and joint.
       num_seeds: repetitions, each with its own weights and batches.
       hidden: units of the perceptron's hidden layers.
-      steps: of each task.
+      steps: steps of each task.
       batch_size: images of a step.
       learning_rate: learning rate of Adam.
       buffer: stored images of each class, for replay.
-      strength: of EWC.
+      strength: strength of EWC.
       fisher: labels of EWC's Fisher information: drawn from the model, or the true ones.
       fisher_size: images that it is averaged over.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claims hold.
     """
     from dlcore.models import create_model
 

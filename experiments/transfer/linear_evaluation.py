@@ -68,7 +68,7 @@ class Network(NamedTuple):
 
     Args:
       what: it is, for people.
-      encoder: of images [B, *image_shape].
+      encoder: encoder of images [B, *image_shape].
       variables: trained, of the encoder.
       image_shape: (H, W, C) of the images that it was trained on.
     """
@@ -139,7 +139,7 @@ def converted(encoder: Encoder, image_shape: Sequence[int], data_shape: Sequence
     """Let an encoder take the images of another data set.
 
     Args:
-      encoder: of images of `image_shape`.
+      encoder: encoder of images of `image_shape`.
       image_shape: (H, W, C) of the images that it was trained on.
       data_shape: (H, W, C) of the data's images.
 
@@ -173,7 +173,7 @@ def data(dataset: str, data_dir: str | None, image_size: int | None, seed: int) 
       dataset: font_digits, or as of `dlcore.data.image_classification.load`.
       data_dir: as there.
       image_size: as there.
-      seed: of the splits.
+      seed: seed of the splits.
 
     Returns:
       Train, validation and test images in memory.
@@ -200,10 +200,10 @@ def accuracies(
       network: that was trained.
       train: labeled images.
       test: images to classify.
-      methods: of METHODS.
+      methods: one or more of METHODS.
       k: neighbors of k-NN.
-      steps: of fine-tuning.
-      seed: of the untrained weights and of fine-tuning.
+      steps: steps of fine-tuning.
+      seed: seed of the untrained weights and of fine-tuning.
 
     Returns:
       {(method, arm): accuracy}; pixels are not fine-tuned.
@@ -290,7 +290,7 @@ def study(
         mnist, fashion_mnist, cifar10.
       data_dir: where tfds data sets were prepared, or a folder of class folders.
       image_size: side of the images of a folder.
-      methods: of linear, knn and fine_tune.
+      methods: one or more of linear, knn and fine_tune.
       labels_per_class: labeled training images of each class; none takes all.
       k: neighbors that vote in k-NN.
       fine_tune_steps: updates of a fine-tuning, of 64 images.
@@ -298,9 +298,6 @@ def study(
       network_steps: training steps of the default network.
       changed_data: allow a network that was trained on test images.
       miniature: whether the default network is that of a smoke run, to try the study out.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
 
     Raises:
       ValueError: a method is unknown, the network has no encoder of images, or does not take these images.

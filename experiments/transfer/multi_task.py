@@ -127,12 +127,9 @@ def study(
     Args:
       num_seeds: repetitions, each with its own weights and batches.
       width: units of the shared features.
-      steps: of training.
+      steps: steps of training.
       batch_size: images of each task in a step.
       learning_rate: learning rate of Adam.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     sizes = (num_seeds, width, steps, batch_size, learning_rate)
     return report({name: accuracies(name, *sizes) for name in WEIGHTS})

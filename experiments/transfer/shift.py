@@ -158,13 +158,10 @@ def study(
 
     Args:
       num_seeds: samples of everything.
-      points: of each sample.
-      shift: of the inputs' mean, in standard deviations.
-      classes: of the label shift.
-      prior_ratio: of the most frequent class of the target to the rarest.
-
-    Returns:
-      The numbers, the verdict, the figure of the first seed, and whether the claim holds.
+      points: number of points of each sample.
+      shift: shift of the inputs' mean, in standard deviations.
+      classes: number of classes of the label shift.
+      prior_ratio: ratio of the most frequent class of the target to the rarest.
     """
     inputs = [covariate_shift(points, shift, seed) for seed in range(num_seeds)]
     labels = [label_shift(points, classes, prior_ratio, seed) for seed in range(num_seeds)]

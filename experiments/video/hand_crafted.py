@@ -56,9 +56,6 @@ def study(*, num_clips: int = 400, centers: int = 8, camera: bool = False) -> St
       num_clips: to train on; as many test.
       centers: Gaussians of the Fisher vectors, and visual words.
       camera: move the ground too.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     (train, labels), (test, test_labels) = (describe(num_clips, seed, camera) for seed in (0, 1))
     accuracies = {}

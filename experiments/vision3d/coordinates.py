@@ -186,11 +186,8 @@ def study(
       surface_points: true and predicted points of a solid.
       steps: updates of each training.
       batch_size: images of an update.
-      learning_rate: of AdamW, at the start of a cosine.
+      learning_rate: learning rate of AdamW, at the start of a cosine.
       seeds: trainings of each arm.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     if unknown_kinds := [kind for kind in unseen if kind not in IMAGE_SOLIDS]:
         raise ValueError(f"unseen={unknown_kinds[0]!r}: unknown; allowed: {', '.join(IMAGE_SOLIDS)}")
