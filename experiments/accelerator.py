@@ -159,14 +159,7 @@ ITEMS = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """List the items, or run those that are asked for and fit.
-
-    Args:
-      argv: the command line; that of the process by default.
-
-    Returns:
-      The exit status: 0, 1 where an item failed, 2 for bad arguments.
-    """
+    """List the items, or run those that are asked for and fit; return 0, 1 where one failed, or 2 for bad arguments."""
     arguments = _parser().parse_args(argv)
     names = {item.name: item for item in ITEMS}
     if unknown := [name for name in arguments.only if name not in names]:
@@ -194,29 +187,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def outcomes(out: pathlib.Path) -> dict[str, dict[str, Any]]:
-    """Read the last line of each item.
-
-    Args:
-      out: the folder of all items.
-
-    Returns:
-      {item's name: its last line of accelerator.jsonl}.
-    """
+    """Read the last line of accelerator.jsonl of each item below the folder of all items, by the item's name."""
     path = out / LOG
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return {line["item"]: line for line in map(json.loads, lines)}
 
 
 def listing(items: Sequence[Item], out: pathlib.Path) -> str:
-    """Say what has been answered, and what is missing.
-
-    Args:
-      items: which.
-      out: the folder of all items.
-
-    Returns:
-      A line for each item.
-    """
+    """Describe in a line for each item what its folder below `out` answers, and what is missing."""
     results_by_name, lines = outcomes(out), []
     for item in items:
         status = results_by_name.get(item.name, {}).get("status", OPEN) if item.exists else f"needs {item.module}"
@@ -225,17 +203,9 @@ def listing(items: Sequence[Item], out: pathlib.Path) -> str:
 
 
 def run_item(item: Item, out: pathlib.Path, data_dir: str | None, minutes: float, smoke: bool) -> dict[str, Any]:
-    """Run an item, or let it go on, until it ends or its time is over.
+    """Run or continue an item for at most `minutes`, and return the line that was added to accelerator.jsonl.
 
-    Args:
-      item: which.
-      out: the folder of all items.
-      data_dir: folder of the datasets, or None.
-      minutes: its limit now.
-      smoke: the page's small settings in place of the item's flags.
-
-    Returns:
-      The line that was added to accelerator.jsonl.
+    A smoke run has the page's small settings in place of the item's flags.
     """
     folder = out / item.name
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -92,14 +92,7 @@ class Panel(NamedTuple):
 
 
 def panels(report: str) -> list[Panel]:
-    """List the panels of a report.
-
-    Args:
-      report: HTML of a run's report.html.
-
-    Returns:
-      The panels, in their order.
-    """
+    """List the panels of a report, HTML, in their order."""
     parts = re.split(r'<section id="panel-(\d+)"><h2>(.*?)</h2>', report, flags=re.DOTALL)[1:]
     return [
         Panel(int(number), title, body.count("<img"), body.count("<svg"))
@@ -108,18 +101,7 @@ def panels(report: str) -> list[Panel]:
 
 
 def choose(candidates: Sequence[Panel], title: str = "") -> Panel:
-    """Choose the panel that becomes the picture.
-
-    Args:
-      candidates: panels of a report.
-      title: words of its title; "" for the first with images, or else with a figure.
-
-    Returns:
-      The panel.
-
-    Raises:
-      ValueError: no panel has the words in its title, or none has a picture.
-    """
+    """Choose the panel that becomes the picture: by words of its title, or else the first with images or a figure."""
     if title:
         matches = [panel for panel in candidates if title.lower() in panel.title.lower()]
         if not matches:
@@ -135,18 +117,10 @@ def choose(candidates: Sequence[Panel], title: str = "") -> Panel:
 
 
 def encode(png: bytes, command: str = "", title: str = "") -> bytes:
-    """Write a picture as WebP, without loss where that is small.
+    """Write a PNG file as WebP of at most MAX_BYTES, without loss where that is small.
 
-    Args:
-      png: PNG file.
-      command: command line that drew it; kept as the Exif tag Software.
-      title: title of the report's panel, or caption; kept as the Exif tag ImageDescription.
-
-    Returns:
-      WebP file of at most MAX_BYTES.
-
-    Raises:
-      ValueError: it is blank, or larger at the lowest quality and width.
+    The command line that drew it and a caption become the Exif tags Software and ImageDescription. A blank picture, or
+    one that is too large at the lowest quality and width, is a ValueError.
     """
     from PIL import Image, ImageChops, ImageOps
 
@@ -173,14 +147,7 @@ def encode(png: bytes, command: str = "", title: str = "") -> bytes:
 
 
 def origin_of(path: Path) -> tuple[str, str]:
-    """Read what drew a picture.
-
-    Args:
-      path: WebP file of `encode`.
-
-    Returns:
-      (command line, title of the report's panel or caption), "" where the file lacks it.
-    """
+    """Read (command line, caption) from a WebP file of `encode`, "" where the file lacks it."""
     from PIL import Image
 
     with Image.open(path) as image:
@@ -190,17 +157,7 @@ def origin_of(path: Path) -> tuple[str, str]:
 
 
 def figure_function(page: str) -> Callable[[], Any]:
-    """Find what draws the picture of a technique.
-
-    Args:
-      page: the technique's name, such as "nn.rotary".
-
-    Returns:
-      The function of docs/figures that draws it: no arguments, a matplotlib figure. Its docstring is the caption.
-
-    Raises:
-      ValueError: docs/figures has none of this name.
-    """
+    """Find the function of docs/figures that draws a technique such as "nn.rotary"; its docstring is the caption."""
     area, _, name = page.rpartition(".")
     path = FIGURES / f"{area}.py"
     if path.exists():
@@ -215,11 +172,7 @@ def figure_function(page: str) -> Callable[[], Any]:
 
 
 def chromium() -> str | None:
-    """Find the browser.
-
-    Returns:
-      The path in $CHROMIUM, or of a chromium on $PATH; None lets playwright take its own.
-    """
+    """Find the browser in $CHROMIUM or on $PATH; None lets playwright take its own."""
     names = ("chromium", "chromium-browser", "google-chrome")
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
 
@@ -245,17 +198,7 @@ def _shoot(browser, folder: Path, title: str) -> tuple[str, str, bytes]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Make the pictures of run folders.
-
-    Args:
-      argv: command line; that of the process by default.
-
-    Returns:
-      0, or 1 where a folder, a model or a technique gave no picture; it is named.
-
-    Raises:
-      MissingPackage: playwright is not installed.
-    """
+    """Make the pictures of run folders; return 1 where a folder, a model or a technique gave none."""
     parser = argparse.ArgumentParser(prog="python -m experiments.gallery", description=__doc__.split("\n")[0])
     parser.add_argument("runs", nargs="*", type=Path, metavar="RUN_DIR", help="folder of a finished run")
     parser.add_argument("--models", nargs="+", default=[], metavar="NAME", help="draw the layers of these models")

@@ -42,15 +42,7 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
 def main(argv: Sequence[str] | None = None, root: str | os.PathLike = ROOT) -> int:
-    """Render, check, extend or rerun the ledger.
-
-    Args:
-      argv: the command line; that of the process by default.
-      root: the checkout.
-
-    Returns:
-      The exit status: 0, 1 (out of date, or a rerun differs), or 2 (bad arguments).
-    """
+    """Render, check, extend or rerun the ledger of a checkout; return 1 where it is out of date or a rerun differs."""
     arguments = _parser().parse_args(argv)
     folder = pathlib.Path(root) / "experiments"
     try:
@@ -260,12 +252,7 @@ def _write_readme(folder: pathlib.Path, check: bool) -> int:
 def render(rows: Sequence[dict[str, Any]], reasons: Mapping[str, str] = {}) -> str:
     """Render the rows as Markdown: for each topic a table by dataset, then the studies, the commands folded away.
 
-    Args:
-      rows: rows of the ledger.
-      reasons: why files have no row, by topic.stem.
-
-    Returns:
-      Markdown.
+    reasons: why files have no row, by topic.stem.
     """
     topics: dict[str, list[dict[str, Any]]] = {}
     studies = []

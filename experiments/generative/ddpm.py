@@ -45,14 +45,7 @@ class DenoisedImages(ImageGeneration):
     plain: ClassVar[dict] = {"ema": None, "weight_decay": 0.0}
 
     def panels(self, context: ReportContext) -> list:
-        """Show samples, their trajectories and those of every sampler.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
+        """Show samples, their trajectories and those of every sampler."""
         return sample_panels.diffusion_panels(context, UNet(**context.flags.group("unet")))
 
 

@@ -141,17 +141,7 @@ class StyledImages(ImageGeneration):
         return [samples, walked, brighter, noise_panel, *other_panels]
 
     def build(self, technique: Callable, optimizer: GANAdam, setup: Setup, arguments: Any = None) -> Learner:
-        """Build the learner; its latent holds the noise of the layers, too.
-
-        Args:
-          technique: GAN's.
-          optimizer: record of the optimizer's flags, for both players.
-          setup: facts of the run.
-          arguments: not used.
-
-        Returns:
-          The learner.
-        """
+        """Build the learner; its latent holds the noise of the layers, too."""
         latent_dim = setup.flags.latent_dim + generator_of(setup).num_noise
         return technique(
             **self.arguments(setup),

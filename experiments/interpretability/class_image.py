@@ -37,14 +37,7 @@ class NetworkClasses(OptimizedImages):
     headline: ClassVar[str] = "probability"
 
     def num_images(self, setup: Setup) -> int:
-        """Count the images that are optimized.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          One for each of `class_names`.
-        """
+        """Count the images that are optimized, one for each class."""
         return len(setup.spec["class_names"])
 
     def data(self, flags: Flags) -> Splits:

@@ -52,14 +52,7 @@ class NetworkUnits(OptimizedImages):
     headline: ClassVar[str] = "activation"
 
     def num_images(self, setup: Setup) -> int:
-        """Count the images that are optimized.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          One for each of `units`.
-        """
+        """Count the images that are optimized, one for each unit."""
         return len(setup.spec["units"])
 
     def data(self, flags: Flags) -> Splits:

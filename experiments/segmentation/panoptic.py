@@ -212,17 +212,7 @@ class ThingsAndStuff(StretchedBoxes):
         return [evaluator, *super().evaluators(setup, splits, split)]
 
     def build(self, technique: Callable, optimizer: AveragedAdamW, setup: Setup, arguments: Any = None) -> Learner:
-        """Build the learner of things and that of stuff, each with an optimizer of its own.
-
-        Args:
-          technique: joins both.
-          optimizer: record of the optimizer's flags.
-          setup: facts of the run.
-          arguments: not used.
-
-        Returns:
-          The joint learner.
-        """
+        """Build the learner of things and that of stuff, each with an optimizer of its own, and join both."""
         num_stuff, shared = len(setup.spec["stuff_names"]), self.arguments(setup)
         unet = UNet(num_stuff + setup.spec["num_classes"], dtype=setup.dtype, **setup.flags.group("unet"))
         parts = {

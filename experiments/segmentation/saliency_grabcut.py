@@ -51,19 +51,10 @@ def center_ellipse(masks: np.ndarray) -> np.ndarray:
 def cut_out(
     net: Classifier, train: dict, test: dict, steps: int, batch_size: int, blur: float, seed: int
 ) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, float]]:
-    """Train a classifier of a seed, and cut out what its saliency shows.
+    """Train a classifier of a seed on scenes of one shape, and cut out what its saliency shows in the test scenes.
 
-    Args:
-      net: the classifier, untrained.
-      train: training scenes, by `single_shapes`.
-      test: test scenes, by `single_shapes`.
-      steps: steps of training.
-      batch_size: scenes a step.
-      blur: blur of the saliency, sigma in pixels.
-      seed: seed of weights, batches and mixtures.
-
-    Returns:
-      {way: masks [N, H, W]}, the blurred saliency [N, H, W], and the accuracy and GrabCut's processor seconds an image.
+    Returns {way: masks [N, H, W]}, the saliency [N, H, W] blurred by `blur` pixels, and the accuracy and GrabCut's
+    processor seconds an image.
     """
     from scipy.ndimage import gaussian_filter
 

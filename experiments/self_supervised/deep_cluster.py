@@ -38,14 +38,7 @@ class Sheets(deep_cluster.Reclustering):
     """Clusterings, with their panels in the report."""
 
     def panels(self, context: Any) -> list:
-        """Show how well each clustering agrees with the classes, and test images of a few clusters.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
+        """Show how well each clustering agrees with the classes, and test images of a few clusters."""
         from dlcore.report import self_supervised as report
         from dlcore.report.tables import table
 

@@ -76,11 +76,7 @@ def network() -> AdaptationNet:
 
 @partial(jax.jit, static_argnames=("technique", "steps"))
 def adapted(key: jax.Array, source: tuple, target: jax.Array, strength: float, *, technique: str, steps: int) -> Any:
-    """Train a network with adaptation and its twin without.
-
-    Returns:
-      {"adapted": parameters, "source_only": parameters}, of the same start and batches.
-    """
+    """Train a network with adaptation and its baseline without: parameters by "adapted" and "source_only"."""
     learner = domain_adaptation.learner(
         model=network(),
         optimizer=optax.adam(optax.cosine_decay_schedule(2e-3, steps)),
@@ -128,11 +124,7 @@ def trained(
     data: Data, seeds: Sequence[int], strengths: Sequence[float], rates: Sequence[float], *,
     labels_per_class: int, technique: str, steps: int, fine_tune_steps: int,
 ) -> dict[tuple, list[Any]]:  # fmt: skip
-    """Train every arm at every setting.
-
-    Returns:
-      {(arm, strength or None, rate or None): parameters, one a seed}.
-    """
+    """Train every arm at every setting: {(arm, strength or None, rate or None): parameters, one a seed}."""
     networks: dict[tuple, list[Any]] = {}
     target = scaled(data.target)[0]
     for seed in seeds:
@@ -151,15 +143,9 @@ def trained(
 
 
 def select_settings(scores: dict[tuple, list[float]]) -> dict[str, tuple]:
-    """Choose the setting of each arm by its mean validation accuracy.
+    """Choose the key of each arm, (arm, strength or None, rate or None), by its mean validation accuracy.
 
     The weight is that of the adapted network alone, so that `both` chooses a rate as `fine-tuned` does.
-
-    Args:
-      scores: {(arm, strength or None, rate or None): validation accuracies}.
-
-    Returns:
-      {arm: its key}.
     """
     mean = {key: np.mean(values) for key, values in scores.items()}
 

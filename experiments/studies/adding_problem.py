@@ -64,19 +64,7 @@ def errors(
 ) -> np.ndarray:
     """Train, and measure the mean squared error on the test sequences after every `every` steps.
 
-    Args:
-      cell: cell of the network.
-      length: T.
-      seed: seed of weights and sequences.
-      width: width of the state.
-      steps: steps of the learning rate's schedule, a half cosine.
-      batch_size: sequences a step.
-      learning_rate: at the start.
-      every: steps between two measurements.
-      until: error at which to stop.
-
-    Returns:
-      [at most steps / every].
+    Training ends after `steps`, the half cosine of the learning rate, or where the error is at most `until`.
     """
     net = LastAnswer(cell, width)
     test = adding(1000, TEST_SEED, length).arrays

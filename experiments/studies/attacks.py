@@ -89,18 +89,7 @@ def score_fn(params: dict):
 
 
 def attack_network(seed: int, epsilon: float, steps: int, count: int, max_queries: int) -> tuple[dict, dict]:
-    """Train two networks, and attack the first.
-
-    Args:
-      seed: seed of the first network; the second, from which attacks are transferred, has the next odd one.
-      epsilon: radius of the ball.
-      steps: steps of training.
-      count: test images.
-      max_queries: most queries of NES.
-
-    Returns:
-      ({measure: number}, {name: images [8, 8, 8, 1]} to be shown).
-    """
+    """Train two networks, attack the first, and transfer attacks from the second: ({measure: number}, {name: images})."""
     params, other = trained(2 * seed, steps), trained(2 * seed + 1, steps)
     (x, y), score = images("test"), score_fn(params)
     x, y = x[:count], y[:count]

@@ -47,15 +47,7 @@ SIDE = 32
 
 
 def mean_psnr(decoded: np.ndarray, images: np.ndarray) -> float:
-    """Mean over images of the PSNR in dB; pixels in [0, 1].
-
-    Args:
-      decoded: [N, ...], clipped to [0, 1].
-      images: [N, ...].
-
-    Returns:
-      Mean PSNR.
-    """
+    """Mean over images [N, ...] of the PSNR in dB; pixels in [0, 1]."""
     errors = np.square(np.clip(decoded, 0, 1) - images).reshape(len(images), -1).mean(1)
     return float(np.mean(-10 * np.log10(np.maximum(errors, 1e-10))))
 
@@ -79,19 +71,7 @@ def psnr_at(points: list[tuple[float, float]], rate: float) -> float:
 def vq_point(
     images: np.ndarray, test: np.ndarray, *, seed: int, steps: int, num_codes: int = 64, width: int = 32
 ) -> tuple[float, float]:
-    """Train a VQ-VAE, and measure (bits, PSNR) of its codes.
-
-    Args:
-      images: [N, H, W, 3] uint8, to train on.
-      test: [M, H, W, 3] uint8.
-      seed: seed of weights and batches.
-      steps: steps of Adam, in batches of 32.
-      num_codes: number of codes of the codebook.
-      width: channels of the network.
-
-    Returns:
-      (bits an image, mean PSNR), on the test images.
-    """
+    """Train a VQ-VAE on images [N, H, W, 3] uint8: (bits an image, mean PSNR) of its codes on the test images."""
     learner = vq_vae.learner(
         model=vq_vae.VQVAE(images.shape[1:], width, 16, 2, 1),
         optimizer=optax.adam(optax.cosine_decay_schedule(2e-3, steps)),
@@ -115,16 +95,9 @@ def vq_point(
 
 
 def rates(images: np.ndarray, test: np.ndarray, components: tuple[int, ...]) -> tuple[dict, float]:
-    """Measure (bits, PSNR) of PCA and JPEG.
+    """Measure points (bits, PSNR) of PCA, fitted to images [N, H, W, 3] uint8, and of JPEG on the test images.
 
-    Args:
-      images: [N, H, W, 3] uint8, for PCA's fit.
-      test: [M, H, W, 3] uint8.
-      components: numbers of components to try.
-
-    Returns:
-      ({"PCA": points, "JPEG": points}, largest relative deviation of PCA's training error from the sum of the dropped
-      eigenvalues).
+    The second number is the largest relative deviation of PCA's training error from the sum of the dropped eigenvalues.
     """
     x, y = (a.reshape(len(a), -1).astype(np.float32) / 255 for a in (images, test))
     pca = fit_pca(x, max(components))
@@ -145,15 +118,7 @@ def rates(images: np.ndarray, test: np.ndarray, components: tuple[int, ...]) -> 
 
 
 def summaries(sizes: tuple[int, ...], seed: int) -> dict[str, list[float]]:
-    """Measure the accuracy of the nearest prototype, for square numbers of prototypes of the digits.
-
-    Args:
-      sizes: sides n of the map; n^2 prototypes.
-      seed: seed of the starts.
-
-    Returns:
-      {"k-means": accuracies, "SOM": accuracies}, in the order of sizes.
-    """
+    """Measure the accuracy of the nearest of n^2 prototypes of the digits by "k-means" and "SOM", for each size n."""
     digits = shuffled_digits()
     x, y = (a.reshape(len(a), -1) for a in (digits.images, digits.test_images))
     accuracies = {"k-means": [], "SOM": []}

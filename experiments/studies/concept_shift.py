@@ -27,17 +27,10 @@ AHEAD, APART = 0.05, 0.03
 
 
 def mails(count: int, words: int, opposite: float, seed: int, draw: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw mails of two users.
+    """Draw mails of two users: words [count, words] 0 or 1, spam [count] 0 or 1, and user [count] 0 or 1.
 
-    Args:
-      count: number of mails.
-      words: number of words of the vocabulary, each in three of ten mails.
-      opposite: share of words by which the second user means the opposite.
-      seed: seed of the users' opinions.
-      draw: index of the draw of the mails.
-
-    Returns:
-      (words [count, words] 0 or 1, spam [count] 0 or 1, user [count] 0 or 1).
+    The second user means the opposite by a share `opposite` of the words. `seed` fixes the opinions, `draw` the mails;
+    a word is in three of ten mails.
     """
     opinion = np.random.default_rng(seed).normal(size=words)
     shifted_opinion = np.where(np.arange(words) < round(opposite * words), -opinion, opinion)

@@ -130,17 +130,7 @@ def loss_after_descent(params, rate: jax.Array, norm: bool, shortcuts: bool, cou
 
 
 def measure(arm: Arm, seed: int, count: int) -> Conditioning:
-    """Eigenvalues at the start, their check by Lanczos, and the loss after gradient descent.
-
-    Args:
-      arm: the network.
-      seed: seed of the weights.
-      count: digits.
-
-    Returns:
-      The eigenvalues, ascending, the largest difference of Lanczos' ends in units of the largest eigenvalue, and the
-        loss.
-    """
+    """Compute eigenvalues at the start, their check by Lanczos, and the loss after gradient descent on `count` digits."""
     key = jax.random.key(seed)
     params = initial_params(key, arm.scale)
     setting = (arm.norm, arm.shortcuts, count)

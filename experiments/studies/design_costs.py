@@ -118,8 +118,7 @@ def report(costs: dict[str, Design]) -> StudyResult:
 
 
 def study() -> StudyResult:
-    """Count each design and what it replaces.
-    """
+    """Count each design and what it replaces."""
     return report(designs())
 
 

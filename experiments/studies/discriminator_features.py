@@ -31,17 +31,7 @@ READERS = ("k-NN", "linear probe")
 
 
 def discriminators(seed: int, digits: Digits, *, steps: int, width: int) -> tuple[dcgan.Discriminator, dict, dict]:
-    """Train a DCGAN.
-
-    Args:
-      seed: seed of weights, noise and batches.
-      digits: whose training images are used, without labels.
-      steps: steps of both players, in batches of 64.
-      width: channels of the discriminator's first layer, twice those of the generator's last.
-
-    Returns:
-      (discriminator, its initial variables, its variables after training).
-    """
+    """Train a DCGAN on the digits without labels: (discriminator, its initial variables, its trained variables)."""
     discriminator = dcgan.Discriminator(width)
     learner = gan.learner(
         generator=dcgan.Generator((8, 8, 1), max(1, width // 2)),
@@ -68,17 +58,7 @@ def discriminators(seed: int, digits: Digits, *, steps: int, width: int) -> tupl
 
 
 def accuracies(bank: np.ndarray, labels: np.ndarray, queries: np.ndarray, query_labels: np.ndarray) -> list[float]:
-    """Accuracy of k-NN and of a linear probe.
-
-    Args:
-      bank: [N, D] features with labels.
-      labels: [N] int.
-      queries: [M, D] features.
-      query_labels: [M] int.
-
-    Returns:
-      One number for each of READERS.
-    """
+    """Accuracies of each of READERS for query features [M, D], from the bank [N, D] with labels [N]."""
     predictions = (knn_predict(bank, labels, queries, min(20, len(bank))), probe_predict(bank, labels, queries, 1.0))
     return [float((classes == query_labels).mean()) for classes in predictions]
 

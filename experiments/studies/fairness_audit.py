@@ -27,16 +27,10 @@ BEFORE, AFTER = 0.5, 0.75
 
 
 def examples(count: int, agree: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw examples whose attribute agrees with the label in a given share.
+    """Draw examples whose attribute is the label in a share `agree`.
 
-    Args:
-      count: number of examples.
-      agree: share whose attribute is the label.
-      seed: seed of the draws.
-
-    Returns:
-      (features [count, 2]: a number about +1 or -1, and the attribute as +1 or -1 with little noise; labels [count],
-      attributes [count]).
+    Returns features [count, 2], a number about +1 or -1 and the attribute as +1 or -1 with little noise, labels [count]
+    and attributes [count].
     """
     rng = np.random.default_rng(seed)
     label = rng.integers(0, 2, count)

@@ -31,16 +31,9 @@ SOLVED, BELOW = 0.95, 0.7
 
 
 def recall(key: jax.Array, count: int, symbols: int) -> tuple[jax.Array, jax.Array]:
-    """Draw sequences of pairs and a question.
+    """Draw sequences of K pairs and a question, and the digits of the answers [count].
 
-    Args:
-      key: PRNG key.
-      count: number of sequences.
-      symbols: K, letters and digits.
-
-    Returns:
-      (sequences [count, K + 1, 2 K + 1], a letter and its digit one-hot, of the question the letter and a mark alone;
-      digits of the answers [count]).
+    Sequences are [count, K + 1, 2 K + 1]: a letter and its digit, one-hot, and last the letter and a mark.
     """
 
     def one(key):
@@ -88,20 +81,7 @@ def rnn_width(width: int, inputs: int) -> int:
 def accuracies(
     arm: str, seed: int, *, symbols: int, width: int, steps: int, batch_size: int, learning_rate: float
 ) -> float:
-    """Train one arm, and measure it on 1,000 new sequences.
-
-    Args:
-      arm: "fast weights" or "rnn".
-      seed: seed of weights and sequences.
-      symbols: K.
-      width: width of the attention's vectors.
-      steps: steps of Adam, on a half cosine.
-      batch_size: sequences a step.
-      learning_rate: at the start.
-
-    Returns:
-      Share of right answers.
-    """
+    """Train one arm, "fast weights" or "rnn", and measure its accuracy on 1,000 new sequences."""
     net = Recaller(arm, width, symbols)
     optimizer = optax.chain(
         optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(learning_rate, steps))

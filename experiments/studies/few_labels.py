@@ -113,16 +113,9 @@ class Trainer:
         return run
 
     def train(self, seed: int, rows: np.ndarray, *, kind: str = "labeled", tuned: bool = False) -> tuple:
-        """Train once.
+        """Train on labeled rows [L], from the shipped weights where `tuned`; kind: "labeled" or "semi".
 
-        Args:
-          seed: seed of weights and batches.
-          rows: [L] of the labeled images.
-          kind: labeled or semi.
-          tuned: start from the shipped weights.
-
-        Returns:
-          (test accuracy, probabilities of the training images [N, 10]).
+        Returns the test accuracy and the probabilities of the training images [N, 10].
         """
         padded = np.zeros(len(self.data.images), np.int32)
         padded[: len(rows)] = rows
@@ -138,18 +131,7 @@ class Trainer:
 
 
 def actively(trainer: Trainer, seed: int, rows: np.ndarray, budget: int, rounds: int) -> tuple[float, np.ndarray]:
-    """Buy labels by their margin and train from scratch on them.
-
-    Args:
-      trainer: trainer of the network.
-      seed: seed of weights and batches.
-      rows: [L] of the first labels.
-      budget: labels at the end.
-      rounds: purchases.
-
-    Returns:
-      (test accuracy with all labels, their rows [budget]).
-    """
+    """Buy labels by their margin up to `budget` and train from scratch on them: (test accuracy, labeled rows [budget])."""
     is_labeled = np.zeros(len(trainer.data.images), bool)
     is_labeled[rows] = True
     for part in np.diff(np.linspace(len(rows), budget, rounds + 1).round().astype(int)):

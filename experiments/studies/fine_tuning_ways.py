@@ -109,11 +109,7 @@ def run(learner: Learner, state: ModelState, images: jax.Array, labels: jax.Arra
 
 
 def encoder(model: ViT, images: np.ndarray, labels: np.ndarray, steps: int) -> Any:
-    """Train the encoder on the source.
-
-    Returns:
-      Its parameters.
-    """
+    """Train the encoder on the source, and return its parameters."""
     learner = supervised.learner(model=model, optimizer=optax.adam(optax.cosine_decay_schedule(2e-3, steps)))
 
     @jax.jit
@@ -143,11 +139,7 @@ def start(way: str, model: ViT, params: Any, key: jax.Array, images: jax.Array, 
 
 
 def tuning(way: str, model: ViT, steps: int) -> Callable:
-    """Build the fine-tuning of a way.
-
-    Returns:
-      (parameters, key, images [N, 8, 8, 1], labels [N], learning rate) -> (initial state, trained state).
-    """
+    """Build the fine-tuning of a way: (params, key, images, labels, learning rate) -> (initial state, trained state)."""
 
     def tuned(params, key, images, labels, learning_rate):
         learner, state = start(way, model, params, key, images[:1], learning_rate, steps)
@@ -184,11 +176,9 @@ def accuracy(way: str, model: ViT) -> Callable:
 def measure(
     way: str, model: ViT, params: Any, data: Data, few: list[tuple], rates: tuple[float, ...], steps: int
 ) -> dict[str, Any]:
-    """Fine-tune in one way with each learning rate and seed.
+    """Fine-tune in one way with each learning rate and seed, and make the row of the table.
 
-    Returns:
-      The row of the table; `test` and `valid` have an accuracy for each seed, of the learning rate that is best on the
-      validation digits.
+    `test` and `valid` have an accuracy for each seed, of the learning rate that is best on the validation digits.
     """
     arrays = [tuple(map(jnp.asarray, pair)) for pair in few]
     tuned = tuning(way, model, steps)

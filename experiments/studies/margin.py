@@ -83,21 +83,12 @@ def batch_rows(key: jax.Array, num_classes: int) -> jax.Array:
 
 
 def steps_to(curves: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """Steps until recall first reaches a level.
-
-    Args:
-      curves: [M, S, 1 + K], recall before training and then every EVERY steps.
-      levels: [M, S], or a shape that broadcasts to it; every curve reaches its own.
-    """
+    """Steps until recall first reaches a level, for curves [M, S, 1 + K] and levels that broadcast to [M, S]."""
     return EVERY * (curves >= np.asarray(levels)[..., None]).argmax(-1)
 
 
 def rises(values: np.ndarray) -> bool:
-    """Whether values [M, S] by margin are higher for the last than the first on every seed, and never fall on average.
-
-    Args:
-      values: [M, S], by margin and seed.
-    """
+    """Whether values [M, S] by margin are higher for the last than the first on every seed, and never fall on average."""
     return bool((values[-1] > values[0]).all() and (np.diff(values.mean(1)) >= -1e-9).all())
 
 

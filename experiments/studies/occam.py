@@ -32,14 +32,9 @@ def curve(x: np.ndarray) -> np.ndarray:
 
 
 def errors(degrees: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Fit one draw of points by every degree, of least norm where many fit.
+    """Fit one draw of points by every degree, of least norm where many fit: (training errors, test errors), [D] each.
 
-    Args:
-      degrees: [D], ascending.
-      seed: seed of points and noise.
-
-    Returns:
-      (training errors [D], test errors [D]): mean squares, against the noisy points and against the curve.
+    Errors are mean squares, against the noisy points and against the curve.
     """
     rng = np.random.default_rng(seed)
     x = np.cos(np.pi * rng.random(POINTS))

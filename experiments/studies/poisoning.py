@@ -44,15 +44,7 @@ def hidden(params: dict, x: np.ndarray) -> np.ndarray:
 def measure(seed: int, rate: float, size: int, flips: float, steps: int) -> dict[str, float]:
     """Train on clean, on poisoned and on wrongly labeled digits, and measure on the test digits.
 
-    Args:
-      seed: seed of weights and poison.
-      rate: share of the training images that are poisoned.
-      size: side of the trigger, in pixels.
-      flips: share of wrong labels of the third training.
-      steps: steps of each training.
-
-    Returns:
-      {measure: number}.
+    A share `rate` of the images is poisoned by a trigger of `size` pixels; a share `flips` of labels is wrong.
     """
     (x, y), (test, test_labels) = ((np.asarray(a), np.asarray(b)) for a, b in (images("train"), images("test")))
     bad, labels, is_poisoned = poison(x, y, rate, TARGET, size, seed)

@@ -66,15 +66,10 @@ class Net(nn.Module):
 
 
 def mine_pairs(key: jax.Array, z: jax.Array, kind: str) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Find a positive and a negative of each drawing of a subset with two drawings of each class.
+    """Find a positive and a negative of each drawing of a subset with two drawings a class, embedded as z [C, 2, D].
 
-    Args:
-      key: PRNG key.
-      z: [C, 2, D], embeddings by class.
-      kind: semi_hard, nearest or random.
-
-    Returns:
-      Index of the positive and of the negative [2 C] into the flat subset, and whether the negative exists [2 C].
+    kind: semi_hard, nearest or random. Returns the indices of the positives and of the negatives [2 C] into the flat
+    subset, and whether the negative exists [2 C].
     """
     labels = jnp.arange(z.shape[0]).repeat(2)  # [N]
     rows = jnp.arange(len(labels))
@@ -89,13 +84,9 @@ def mine_pairs(key: jax.Array, z: jax.Array, kind: str) -> tuple[jax.Array, jax.
 
 
 def triplets(key: jax.Array, images: jax.Array, z: jax.Array, kind: str) -> tuple[jax.Array, jax.Array]:
-    """Mine an epoch's triplets: drawings [T, 3, H, W, 1] in random order, and which count [T].
+    """Mine an epoch's triplets from images [C, P, H, W, 1], P even, and embeddings z [C, P, D].
 
-    Args:
-      key: PRNG key.
-      images: [C, P, H, W, 1], P drawings of each class, P even.
-      z: [C, P, D], their embeddings.
-      kind: kind of the negatives.
+    Returns drawings [T, 3, H, W, 1] in random order, and which count [T].
     """
     num_classes, per_class = images.shape[:2]
     keys = jax.random.split(key, 3)

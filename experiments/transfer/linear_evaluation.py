@@ -80,17 +80,7 @@ class Network(NamedTuple):
 
 
 def origin(source: str | Path) -> Origin:
-    """Read where the network comes from, before anything is loaded.
-
-    Args:
-      source: `--init_from`.
-
-    Returns:
-      The origin.
-
-    Raises:
-      ValueError: it has no encoder of images.
-    """
+    """Read where the network of `--init_from` comes from, before anything is loaded; it must encode images."""
     source_run = read_origin(source, "init_from")
     if source_run.page is None:
         kind = kind_of(source_run.model)
@@ -106,18 +96,7 @@ def origin(source: str | Path) -> Origin:
 
 
 def load_encoder(source_run: Origin) -> Network:
-    """Load a network.
-
-    Args:
-      source_run: where it comes from, of `origin`.
-
-    Returns:
-      The network.
-
-    Raises:
-      ValueError: the weights are not those of the encoder.
-      FileNotFoundError: the run has no checkpoint.
-    """
+    """Load the network of a run."""
     page = None if source_run.page is None else find_experiment(source_run.page)
     if page is not None and page.task.encoder is not None:
         _, setup, state = earlier_run.load_state(source_run.path)
@@ -136,19 +115,9 @@ def load_encoder(source_run: Origin) -> Network:
 
 
 def converted(encoder: Encoder, image_shape: Sequence[int], data_shape: Sequence[int]) -> Encoder:
-    """Let an encoder take the images of another data set.
+    """Let an encoder of images (H, W, C) = image_shape take images of data_shape, uint8 or in [0, 1].
 
-    Args:
-      encoder: encoder of images of `image_shape`.
-      image_shape: (H, W, C) of the images that it was trained on.
-      data_shape: (H, W, C) of the data's images.
-
-    Returns:
-      An encoder of images [B, *data_shape], uint8 or in [0, 1], which resizes them (bilinear), repeats a gray channel
-      and augments none.
-
-    Raises:
-      ValueError: the images have other channels than one or the network's.
+    It resizes them (bilinear), repeats a gray channel and augments none.
     """
     height, width, channels = image_shape
     if data_shape[-1] not in (1, channels):
@@ -167,20 +136,7 @@ def converted(encoder: Encoder, image_shape: Sequence[int], data_shape: Sequence
 
 
 def data(dataset: str, data_dir: str | None, image_size: int | None, seed: int) -> Splits:
-    """Load the data set that features are measured on.
-
-    Args:
-      dataset: font_digits, or as of `dlcore.data.image_classification.load`.
-      data_dir: as there.
-      image_size: as there.
-      seed: seed of the splits.
-
-    Returns:
-      Train, validation and test images in memory.
-
-    Raises:
-      ValueError: the images do not fit in memory, or as of `load`.
-    """
+    """Load the data set that features are measured on: font_digits, or one of `dlcore.data.image_classification.load`."""
     if dataset == "font_digits":
         parts = [font_digits(count, 3 * seed + k) for k, count in enumerate(DRAWN.values())]
     else:
@@ -194,20 +150,7 @@ def data(dataset: str, data_dir: str | None, image_size: int | None, seed: int) 
 def accuracies(
     network: Network, train: Source, test: Source, methods: Sequence[str], *, k: int, steps: int, seed: int
 ) -> dict[tuple[str, str], float]:
-    """Measure a network, the same one untrained, and pixels.
-
-    Args:
-      network: that was trained.
-      train: labeled images.
-      test: images to classify.
-      methods: one or more of METHODS.
-      k: neighbors of k-NN.
-      steps: steps of fine-tuning.
-      seed: seed of the untrained weights and of fine-tuning.
-
-    Returns:
-      {(method, arm): accuracy}; pixels are not fine-tuned.
-    """
+    """Measure a network, the same one untrained, and pixels: {(method, arm): accuracy}; pixels are not fine-tuned."""
     labels, targets = (np.asarray(source.arrays["label"]) for source in (train, test))
     encoder = converted(network.encoder, network.image_shape, train.arrays["image"].shape[1:])
     tuning = Tuning(encoder, Recipe(steps=steps), len(train.class_names), seed)

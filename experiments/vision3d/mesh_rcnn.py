@@ -21,14 +21,7 @@ class SolidMeshesWithGrids(SolidMeshes):
     """Solids with occupancy grids, whose side is a quarter of the image's."""
 
     def data(self, flags: Flags) -> Splits:
-        """Render the solids.
-
-        Args:
-          flags: resolved settings.
-
-        Returns:
-          The splits.
-        """
+        """Render the solids."""
         return super().data(flags, grid=flags.image_size // 4)
 
 
