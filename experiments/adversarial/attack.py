@@ -24,14 +24,7 @@ from typing import Annotated, Any
 import jax
 import numpy as np
 
-from dlcore.adversarial.evaluation import (
-    ATTACKS,
-    BLACK_BOX,
-    Attacked,
-    AttackSettings,
-    attack_images,
-    masking_checks,
-)
+from dlcore.adversarial.evaluation import ATTACKS, BLACK_BOX, Attacked, AttackSettings, attack_images, masking_checks
 from dlcore.data.augment import to_float
 from dlcore.data.decoding import load_image
 from dlcore.data.image_classification import load
@@ -249,10 +242,7 @@ def study(
     return StudyResult(
         numbers,
         verdict,
-        {
-            "robustness": curve(epsilons, left, what),
-            f"{example_attack} at {epsilons[middle]:g}": pictures,
-        },
+        {"robustness": curve(epsilons, left, what), f"{example_attack} at {epsilons[middle]:g}": pictures},
         headline=Headline(
             f"{what} under the worst attack at {epsilons[-1]:g}",
             left["worst attack"][-1],

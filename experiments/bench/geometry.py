@@ -93,12 +93,7 @@ def contenders(size: tuple[int, int], flow_size: tuple[int, int], count: int, hy
 
 
 def study(
-    *,
-    height: int = 480,
-    flow_height: int = 180,
-    count: int = 500,
-    hypotheses: int = 1000,
-    num_repeats: int = 7,
+    *, height: int = 480, flow_height: int = 180, count: int = 500, hypotheses: int = 1000, num_repeats: int = 7
 ) -> StudyResult:
     """Time the geometry of images in both libraries.
 

@@ -67,9 +67,7 @@ class Case(NamedTuple):
 
 ON_POLICY = {"gamma": 0.99, "ent_coef": 0.0, "vf_coef": 0.5}
 OFF_POLICY = {"buffer_size": 20_000, "batch_size": 256, "learning_starts": 100, "learning_rate": 1e-3}
-OURS_OFF = {
-    "off_policy": OffPolicy(num_steps=100, buffer_size=20_000, minibatch_size=256, learning_starts=100),
-}
+OURS_OFF = {"off_policy": OffPolicy(num_steps=100, buffer_size=20_000, minibatch_size=256, learning_starts=100)}
 
 CASES = {
     "ppo": Case(

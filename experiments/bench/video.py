@@ -197,10 +197,7 @@ def measure(
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=measure,
-    smoke={"clips": ("1x4x16",), "num_batches": 1, "num_repeats": 1},
+    file=__file__, doc=__doc__, function=measure, smoke={"clips": ("1x4x16",), "num_batches": 1, "num_repeats": 1}
 )
 
 if __name__ == "__main__":

@@ -92,13 +92,7 @@ def find_checkerboards(folder: Path, columns: int, rows: int) -> tuple[np.ndarra
 
 
 def study(
-    *,
-    input: str | None = None,
-    columns: int = 9,
-    rows: int = 6,
-    views: int = 12,
-    noise: float = 0.5,
-    seed: int = 0,
+    *, input: str | None = None, columns: int = 9, rows: int = 6, views: int = 12, noise: float = 0.5, seed: int = 0
 ) -> StudyResult:
     """Calibrate a camera from images of a board.
 

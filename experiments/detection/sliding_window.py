@@ -177,10 +177,7 @@ def draw(images: np.ndarray, boxes: np.ndarray, detections: np.ndarray):
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_train": 20, "num_test": 2, "image_size": 12, "steps": 5},
+    file=__file__, doc=__doc__, function=study, smoke={"num_train": 20, "num_test": 2, "image_size": 12, "steps": 5}
 )
 
 if __name__ == "__main__":

@@ -32,10 +32,7 @@ from dlcore.tasks.image_generation import ImageGeneration
 
 
 def arguments(setup: Setup) -> dict:
-    return {
-        "model": UNet(**setup.flags.group("unet"), dtype=setup.dtype),
-        "shape": tuple(setup.spec["image_shape"]),
-    }
+    return {"model": UNet(**setup.flags.group("unet"), dtype=setup.dtype), "shape": tuple(setup.spec["image_shape"])}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,13 +54,7 @@ experiment = Experiment(
     optimizer=AveragedAdamW(learning_rate=1e-3, weight_decay=0.0, clip_norm=1.0, ema=0.999),
     arguments=arguments,
     modules={"unet": UNet},
-    defaults={
-        "epochs": 300.0,
-        "sampler": "ddim",
-        "num_inference_steps": 50,
-        "eval_every": 1000,
-        "select": "last",
-    },
+    defaults={"epochs": 300.0, "sampler": "ddim", "num_inference_steps": 50, "eval_every": 1000, "select": "last"},
     smoke={
         "steps": 3,
         "batch_size": 8,

@@ -23,10 +23,7 @@ from dlcore.tasks.image_generation import ImageGeneration
 
 
 def arguments(setup: Setup) -> dict:
-    return {
-        "model": UNet(**setup.flags.group("unet"), dtype=setup.dtype),
-        "shape": tuple(setup.spec["image_shape"]),
-    }
+    return {"model": UNet(**setup.flags.group("unet"), dtype=setup.dtype), "shape": tuple(setup.spec["image_shape"])}
 
 
 @dataclasses.dataclass(frozen=True)

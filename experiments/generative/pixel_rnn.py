@@ -32,12 +32,7 @@ experiment = Experiment(
     arguments=arguments,
     settings=samples.SAMPLE_CLASS,
     modules={"pixel_rnn": PixelRNN},
-    defaults={
-        "epochs": 60.0,
-        "batch_size": 64,
-        "eval_every": 300,
-        "pixel_rnn.num_layers": 2,
-    },
+    defaults={"epochs": 60.0, "batch_size": 64, "eval_every": 300, "pixel_rnn.num_layers": 2},
     smoke={
         "steps": 3,
         "batch_size": 8,

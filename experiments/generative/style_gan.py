@@ -53,10 +53,7 @@ def walks(count: int, latent_dim: int, num_noise: int, step: float = STEP) -> So
 def noisy(count: int, latent_dim: int, num_noise: int) -> Source:
     """Draw latents by threes: any, the same with other noise, another with the noise of the first."""
     rng = np.random.default_rng(0)
-    (
-        z,
-        other,
-    ) = rng.normal(size=(2, count, latent_dim))
+    z, other = rng.normal(size=(2, count, latent_dim))
     noise, new = rng.normal(size=(2, count, num_noise))
     rows = [np.concatenate(pair, -1) for pair in ((z, noise), (z, new), (other, noise))]
     latents = np.stack(rows, 1).reshape(3 * count, -1).astype(np.float32)

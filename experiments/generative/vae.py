@@ -45,13 +45,7 @@ experiment = Experiment(
     task=Latents(),
     optimizer=AveragedAdamW(learning_rate=2e-3, weight_decay=0.0, ema=0.999),
     modules={"vae": VAE},
-    defaults={
-        "epochs": 200.0,
-        "batch_size": 128,
-        "eval_every": 500,
-        "vae.hidden": (256,),
-        "vae.latent_dim": 16,
-    },
+    defaults={"epochs": 200.0, "batch_size": 128, "eval_every": 500, "vae.hidden": (256,), "vae.latent_dim": 16},
     smoke={
         "steps": 3,
         "batch_size": 8,

@@ -91,7 +91,7 @@ experiment = Experiment(
     settings={
         "prior_share": Setting(
             0.25, "fraction of the steps, the last ones, that train the prior; 0 trains none", limits=Range(0, 0.99)
-        ),
+        )
     },
     defaults={
         "steps": 2000,

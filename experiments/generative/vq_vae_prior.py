@@ -104,12 +104,7 @@ experiment = Experiment(
         ),
         "autoencoder_steps": Setting(1500, "training steps of the default autoencoder", limits=Range(1)),
     },
-    defaults={
-        "prior.features": 32,
-        "prior.num_layers": 3,
-        "prior.first_kernel": 5,
-        "prior.embedding_dim": 16,
-    },
+    defaults={"prior.features": 32, "prior.num_layers": 3, "prior.first_kernel": 5, "prior.embedding_dim": 16},
     smoke={**SMOKE, "prior.features": 8, "prior.num_layers": 1, "num_samples": 16, "network_steps": 2},
 )
 

@@ -58,11 +58,7 @@ def baselines(train: np.ndarray, valid: np.ndarray, test: np.ndarray, levels: in
         return ngram_loss(train.ravel(), other.ravel(), order, levels) / math.log(2)
 
     order = min(ORDERS, key=lambda order: bits(valid, order))
-    return {
-        "uniform": math.log2(levels),
-        "frequencies of codes": bits(test, 0),
-        f"{order + 1}-gram": bits(test, order),
-    }
+    return {"uniform": math.log2(levels), "frequencies of codes": bits(test, 0), f"{order + 1}-gram": bits(test, order)}
 
 
 def asked_tones(count: int, label: int | None = None) -> Source:

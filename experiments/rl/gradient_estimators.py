@@ -184,11 +184,7 @@ def draw(results, dimensions):
     figure, (left, right) = new_figure((11, 3.6), 1, 2)
     for arm, color in (("score", VERMILION), ("score with a baseline", GREEN), ("pathwise", BLUE)):
         left.loglog(
-            dimensions,
-            [results[f"{d} dimensions"][arm]["variance"] for d in dimensions],
-            "o-",
-            color=color,
-            label=arm,
+            dimensions, [results[f"{d} dimensions"][arm]["variance"] for d in dimensions], "o-", color=color, label=arm
         )
     left.set(xlabel="dimensions", ylabel="variance of a coordinate")
     left.legend(frameon=False, fontsize=8)

@@ -238,13 +238,7 @@ experiment = Experiment(
     ),
     optimizer=AveragedAdamW(),
     defaults={"learning_rate": 2e-3, "steps": 600},
-    smoke={
-        **SMOKE,
-        **SMALLEST,
-        "mask_head.channels": 8,
-        "mask_head.num_convs": 1,
-        "unet.widths": (4, 8),
-    },
+    smoke={**SMOKE, **SMALLEST, "mask_head.channels": 8, "mask_head.num_convs": 1, "unet.widths": (4, 8)},
 )
 
 if __name__ == "__main__":

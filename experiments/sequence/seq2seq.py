@@ -23,13 +23,7 @@ from dlcore.kits.training.optimizer import SETTINGS, AdamW
 from dlcore.learner import Evaluator, Range
 from dlcore.main import main
 from dlcore.sequence import seq2seq
-from dlcore.tasks.sequence_pairs import (
-    SHORTEST,
-    SMOKE,
-    SequencePairs,
-    attention_panel,
-    outputs_panel,
-)
+from dlcore.tasks.sequence_pairs import SHORTEST, SMOKE, SequencePairs, attention_panel, outputs_panel
 
 
 def mirrored(task: str) -> Evaluator:

@@ -89,7 +89,7 @@ def score_fn(params: dict):
 
 
 def attack_network(seed: int, epsilon: float, steps: int, count: int, max_queries: int) -> tuple[dict, dict]:
-    """Train two networks, attack the first, and transfer attacks from the second: ({measure: number}, {name: images})."""
+    """Train two networks, attack the first, transfer attacks from the second: ({measure: number}, {name: images})."""
     params, other = trained(2 * seed, steps), trained(2 * seed + 1, steps)
     (x, y), score = images("test"), score_fn(params)
     x, y = x[:count], y[:count]
@@ -211,10 +211,7 @@ def study(
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 1, "steps": 20, "count": 10, "max_queries": 100},
+    file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 20, "count": 10, "max_queries": 100}
 )
 
 if __name__ == "__main__":

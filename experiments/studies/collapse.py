@@ -136,11 +136,7 @@ ARMS = {
         Arm(siamese(False), vicreg_learner(0.0), "projections"),
         "variance term",
     ),
-    "DINO": (
-        Arm(DINO_NET, dino_learner(0.9), "logits"),
-        Arm(DINO_NET, dino_learner(1.0), "logits"),
-        "centering",
-    ),
+    "DINO": (Arm(DINO_NET, dino_learner(0.9), "logits"), Arm(DINO_NET, dino_learner(1.0), "logits"), "centering"),
 }
 """{loss: (whole, without the part, name of the part)}."""
 

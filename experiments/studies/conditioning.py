@@ -130,7 +130,7 @@ def loss_after_descent(params, rate: jax.Array, norm: bool, shortcuts: bool, cou
 
 
 def measure(arm: Arm, seed: int, count: int) -> Conditioning:
-    """Compute eigenvalues at the start, their check by Lanczos, and the loss after gradient descent on `count` digits."""
+    """Eigenvalues at the start, their check by Lanczos, and the loss after gradient descent on `count` digits."""
     key = jax.random.key(seed)
     params = initial_params(key, arm.scale)
     setting = (arm.norm, arm.shortcuts, count)

@@ -131,7 +131,7 @@ class Trainer:
 
 
 def actively(trainer: Trainer, seed: int, rows: np.ndarray, budget: int, rounds: int) -> tuple[float, np.ndarray]:
-    """Buy labels by their margin up to `budget` and train from scratch on them: (test accuracy, labeled rows [budget])."""
+    """Buy labels by their margin up to `budget` and train from scratch on them: (test accuracy, rows [budget])."""
     is_labeled = np.zeros(len(trainer.data.images), bool)
     is_labeled[rows] = True
     for part in np.diff(np.linspace(len(rows), budget, rounds + 1).round().astype(int)):

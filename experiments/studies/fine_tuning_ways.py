@@ -139,7 +139,7 @@ def start(way: str, model: ViT, params: Any, key: jax.Array, images: jax.Array, 
 
 
 def tuning(way: str, model: ViT, steps: int) -> Callable:
-    """Build the fine-tuning of a way: (params, key, images, labels, learning rate) -> (initial state, trained state)."""
+    """Build a way of fine-tuning: (params, key, images, labels, learning rate) -> (initial state, trained state)."""
 
     def tuned(params, key, images, labels, learning_rate):
         learner, state = start(way, model, params, key, images[:1], learning_rate, steps)

@@ -88,10 +88,7 @@ def classify(
     frozen: bool,
 ) -> dict:
     """Learn labels by a classifier on a network, which learns too unless it is frozen."""
-    params = {
-        "network": network,
-        "head": {"kernel": jnp.zeros((net.width, NUM_TOPICS)), "bias": jnp.zeros(NUM_TOPICS)},
-    }
+    params = {"network": network, "head": {"kernel": jnp.zeros((net.width, NUM_TOPICS)), "bias": jnp.zeros(NUM_TOPICS)}}
 
     def loss(learned, key):
         rows = jax.random.choice(key, len(tokens), (batch_size,), replace=False)

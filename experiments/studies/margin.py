@@ -88,7 +88,7 @@ def steps_to(curves: np.ndarray, levels: np.ndarray) -> np.ndarray:
 
 
 def rises(values: np.ndarray) -> bool:
-    """Whether values [M, S] by margin are higher for the last than the first on every seed, and never fall on average."""
+    """Whether values [M, S] by margin rise from the first to the last on each seed, and never fall on average."""
     return bool((values[-1] > values[0]).all() and (np.diff(values.mean(1)) >= -1e-9).all())
 
 

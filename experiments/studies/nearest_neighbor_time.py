@@ -206,10 +206,7 @@ def study(
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 1, "sizes": (256, 512), "epochs": 1, "repeats": 1},
+    file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "sizes": (256, 512), "epochs": 1, "repeats": 1}
 )
 
 if __name__ == "__main__":

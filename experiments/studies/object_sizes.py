@@ -54,10 +54,7 @@ def detectors(width: int, image_size: int) -> dict[str, yolo.YOLO | ssd.SSD | si
 
     def shared():
         stages, fields = (1, 1, 1, 1), {"stem_stride": 2, "width": width, "num_classes": 1}
-        return {
-            "backbone": create_model("resnet8_cifar", stages=stages, **fields),
-            "num_classes": len(SHAPES),
-        }
+        return {"backbone": create_model("resnet8_cifar", stages=stages, **fields), "num_classes": len(SHAPES)}
 
     one_map = {"stage": STAGES[-1], "num_convs": 2, "channels": 4 * width, "num_groups": 4}
     default_boxes = {

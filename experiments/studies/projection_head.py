@@ -29,12 +29,7 @@ def train(seed: int, steps: int, batch_size: int, learning_rate: float, temperat
     """Parameters before and after training."""
     images, net, key = jnp.asarray(shuffled_digits().images, jnp.float32), Encoder(), jax.random.key(seed)
     params = net.init(jax.random.fold_in(key, 0), images[:2])["params"]
-    settings = {
-        "steps": steps,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "temperature": temperature,
-    }
+    settings = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "temperature": temperature}
     run = jax.jit(lambda params: train_contrastive(nt_xent_loss, params, images, key, **settings))
     return params, run(params)
 

@@ -72,10 +72,7 @@ class Stack(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         scan = nn.scan(
-            lambda module, x, _: module(x),
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            length=self.layers,
+            lambda module, x, _: module(x), variable_axes={"params": 0}, split_rngs={"params": True}, length=self.layers
         )
         return scan(self.layer(), x, None)
 

@@ -144,12 +144,7 @@ def report(kappas, counts, paths, dimensions, minima_fractions, logits, flat) ->
 def draw(kappas, counts, paths, dimensions, minima_fractions, logits, flat):
     figure, panels = new_figure((9, 6.4), 2, 2)
     bowl_axes, saddle_axes, minima_axes, plateau_axes = panels.ravel()
-    colors = {
-        "gradient descent": BLUE,
-        "momentum": ORANGE,
-        "noise": GREEN,
-        "momentum and noise": VERMILION,
-    }
+    colors = {"gradient descent": BLUE, "momentum": ORANGE, "noise": GREEN, "momentum and noise": VERMILION}
     for name, n in counts.items():
         bowl_axes.loglog(kappas, n, "o-", color=colors[name], label=f"{name}: slope {slope(kappas, n):.2f}")
     bowl_axes.set(xlabel="condition number", ylabel="iterations", title="Ill-conditioned bowl")

@@ -184,12 +184,7 @@ def draw(results: dict[str, np.ndarray]):
 
 
 def study(
-    *,
-    num_seeds: int = 3,
-    steps: int = 3000,
-    batch_size: int = 64,
-    num_crops: int = 4000,
-    learning_rate: float = 1e-3,
+    *, num_seeds: int = 3, steps: int = 3000, batch_size: int = 64, num_crops: int = 4000, learning_rate: float = 1e-3
 ) -> StudyResult:
     """Measure what a pretext's shortcuts are worth.
 
@@ -214,10 +209,7 @@ def study(
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 1, "steps": 3, "batch_size": 4, "num_crops": 16},
+    file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 3, "batch_size": 4, "num_crops": 16}
 )
 
 if __name__ == "__main__":

@@ -33,13 +33,7 @@ from experiments.studies.small_runs import shuffled_digits
 BANDS = {"sigmoid": (0.0, 1e-6), "ReLU": (0.1, 10.0), "batch norm": (10.0, 1000.0), "residual": (0.1, 10.0)}
 """Between which the gradient of the first layer over that of the last lies."""
 
-COLORS = {
-    "sigmoid": VERMILION,
-    "ReLU": BLUE,
-    "batch norm": GREEN,
-    "residual": PINK,
-    "exploding": BLACK,
-}
+COLORS = {"sigmoid": VERMILION, "ReLU": BLUE, "batch norm": GREEN, "residual": PINK, "exploding": BLACK}
 
 
 class Deep(NamedTuple):

@@ -162,11 +162,7 @@ class TwoDomains(Task):
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
         model, preprocess = network(setup)
-        return {
-            "model": model,
-            "preprocess": preprocess,
-            "ramp": lambda step: reversal_strength(step / setup.steps),
-        }
+        return {"model": model, "preprocess": preprocess, "ramp": lambda step: reversal_strength(step / setup.steps)}
 
     def encoder(self, setup: Setup):
         """The adapted network up to the features."""
@@ -244,14 +240,7 @@ experiment = Experiment(
     optimizer=AdamW(optimizer="sgd", learning_rate=0.01, weight_decay=0.0, clip_norm=1.0),
     modules={"net": AdaptationNet},
     defaults={"steps": 1200, "batch_size": 64, "eval_every": 200, "select": "last"},
-    smoke={
-        "net.channels": (8,),
-        "net.width": 8,
-        "steps": 2,
-        "batch_size": 16,
-        "eval_every": 2,
-        "eval_batch_size": 500,
-    },
+    smoke={"net.channels": (8,), "net.width": 8, "steps": 2, "batch_size": 16, "eval_every": 2, "eval_batch_size": 500},
 )
 
 if __name__ == "__main__":

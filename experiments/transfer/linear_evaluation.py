@@ -136,7 +136,7 @@ def converted(encoder: Encoder, image_shape: Sequence[int], data_shape: Sequence
 
 
 def data(dataset: str, data_dir: str | None, image_size: int | None, seed: int) -> Splits:
-    """Load the data set that features are measured on: font_digits, or one of `dlcore.data.image_classification.load`."""
+    """Load the data that features are measured on: font_digits, or one of `dlcore.data.image_classification.load`."""
     if dataset == "font_digits":
         parts = [font_digits(count, 3 * seed + k) for k, count in enumerate(DRAWN.values())]
     else:

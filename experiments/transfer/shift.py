@@ -147,12 +147,7 @@ def report(inputs: dict[str, list], labels: dict[str, list], figures: dict | Non
 
 
 def study(
-    *,
-    num_seeds: int = 5,
-    points: int = 5000,
-    shift: float = 1.0,
-    classes: int = 5,
-    prior_ratio: float = 10.0,
+    *, num_seeds: int = 5, points: int = 5000, shift: float = 1.0, classes: int = 5, prior_ratio: float = 10.0
 ) -> StudyResult:
     """Undo a shift of the inputs and one of the labels.
 

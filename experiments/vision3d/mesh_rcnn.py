@@ -31,13 +31,7 @@ experiment = Experiment(
     mesh_rcnn.learner,
     task=SolidMeshesWithGrids(modules={"mesh_rcnn": mesh_rcnn.MeshRCNN}),
     optimizer=AdamW(learning_rate=3e-3, weight_decay=0.01, clip_norm=1.0),
-    defaults={
-        "steps": 1200,
-        "batch_size": 8,
-        "eval_every": 400,
-        "normal_weight": 0.02,
-        "edge_weight": 0.05,
-    },
+    defaults={"steps": 1200, "batch_size": 8, "eval_every": 400, "normal_weight": 0.02, "edge_weight": 0.05},
     smoke={
         **SMOKE,
         "num_samples": 16,

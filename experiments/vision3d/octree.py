@@ -147,10 +147,7 @@ def study(
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"solids_per_kind": 1, "depth": 5, "budget": 16, "points": 2000},
+    file=__file__, doc=__doc__, function=study, smoke={"solids_per_kind": 1, "depth": 5, "budget": 16, "points": 2000}
 )
 
 if __name__ == "__main__":

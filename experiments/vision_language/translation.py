@@ -37,14 +37,7 @@ from dlcore.kits.training.optimizer import SETTINGS, AdamW
 from dlcore.learner import Evaluator, Range
 from dlcore.main import main
 from dlcore.sequence import seq2seq
-from dlcore.tasks.sequence_pairs import (
-    SHORTEST,
-    SMOKE,
-    SequencePairs,
-    attention_panel,
-    outputs_panel,
-    vocabularies,
-)
+from dlcore.tasks.sequence_pairs import SHORTEST, SMOKE, SequencePairs, attention_panel, outputs_panel, vocabularies
 
 
 @functools.lru_cache(maxsize=2)
@@ -188,12 +181,7 @@ experiment = Experiment(
     task=Translations(),
     optimizer=AdamW(learning_rate=2e-3, weight_decay=0.0, clip_norm=1.0),
     settings={"accumulate": SETTINGS["accumulate"]},
-    defaults={
-        "transformer.features": 128,
-        "transformer.hidden_features": 256,
-        "epochs": 8.0,
-        "eval_every": 300,
-    },
+    defaults={"transformer.features": 128, "transformer.hidden_features": 256, "epochs": 8.0, "eval_every": 300},
     smoke=SMOKE,
 )
 
