@@ -76,14 +76,7 @@ PREPARE = """([id, height]) => {
 
 
 class Panel(NamedTuple):
-    """A section of a report.
-
-    Args:
-      number: its position, from 1.
-      title: its heading.
-      images: number of images in it.
-      figures: number of drawings (SVG) in it.
-    """
+    """A section of a report: position from 1, heading, number of images, and number of drawings (SVG)."""
 
     number: int
     title: str

@@ -33,13 +33,7 @@ INSTANCES, NUM_STEPS, EPISODES = 32, 64, 20
 
 
 class Returns(NamedTuple):
-    """Mean returns.
-
-    Args:
-      expert: mean return of the expert's episodes.
-      random: return of a random policy.
-      arms: {arm: {number of episodes: [seeds]}}.
-    """
+    """Mean returns of the expert's episodes and of a random policy, and {arm: {number of episodes: [seeds]}}."""
 
     expert: float
     random: float

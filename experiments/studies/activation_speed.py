@@ -46,11 +46,7 @@ HIDDEN = (64, 64, 64)
 
 
 class Net(nn.Module):
-    """A perceptron with one activation, as `small_runs.train` calls it.
-
-    Args:
-      activation: a name in COLORS.
-    """
+    """A perceptron with one activation of COLORS, as `small_runs.train` calls it."""
 
     activation: str
 

@@ -62,13 +62,7 @@ MARGIN = 0.1
 
 
 class DeepNet(nn.Module):
-    """A perceptron with one activation, as `small_runs.train` calls it.
-
-    Args:
-      activation: one of `NAMES`.
-      depth: hidden layers.
-      width: units of each.
-    """
+    """A perceptron of `depth` hidden layers with one activation of NAMES, as `small_runs.train` calls it."""
 
     activation: str
     depth: int

@@ -40,12 +40,7 @@ ADVERSARIAL = 10.0
 
 
 class Mlp(nn.Module):
-    """Two hidden layers.
-
-    Args:
-      features: number of features of the output.
-      width: width of the hidden layers.
-    """
+    """Two hidden layers."""
 
     features: int
     width: int = 128

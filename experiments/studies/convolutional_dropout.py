@@ -46,11 +46,7 @@ PLAIN, VALUES, MAPS, UNITS, NORM = ARMS = (
 
 
 class Net(nn.Module):
-    """Two convolutions, a halving maximum, a hidden dense layer of 64 units, on [B, H, W, C].
-
-    Args:
-      arm: name of ARMS.
-    """
+    """Two convolutions, a halving maximum, a hidden dense layer of 64 units, on [B, H, W, C], in an arm of ARMS."""
 
     arm: str
 

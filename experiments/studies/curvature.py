@@ -36,12 +36,7 @@ NORMS = ("plain", "batch norm", "layer norm")
 
 
 class DeepNet(nn.Module):
-    """A rectified perceptron of four hidden layers with one normalization, as `small_runs.train` calls it.
-
-    Args:
-      norm: one of NORMS.
-      width: units of each hidden layer.
-    """
+    """A rectified perceptron of four hidden layers with one of NORMS, as `small_runs.train` calls it."""
 
     norm: str
     width: int = 64

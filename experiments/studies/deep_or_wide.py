@@ -41,12 +41,7 @@ DEEP, VERY_DEEP = 3, 12
 
 
 class Arm(NamedTuple):
-    """A shape of network.
-
-    Args:
-      depth: hidden layers.
-      shortcuts: add the input of each hidden layer but the first to its output, whose weights start at zero.
-    """
+    """A depth in hidden layers, and whether the input of each but the first is added to its output, at first zero."""
 
     depth: int
     shortcuts: bool = False

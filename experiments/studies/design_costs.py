@@ -36,14 +36,7 @@ SAVING = 0.5
 
 
 class Design(NamedTuple):
-    """A design beside what it replaces.
-
-    Args:
-      unit: unit of the costs.
-      plain: cost of what it replaces.
-      cost: cost of the design.
-      counted: (plain, cost) as counted in the modules; None where there is none.
-    """
+    """Costs of a design and of the plain one that it replaces, and (plain, cost) as counted in the modules."""
 
     unit: str
     plain: int

@@ -51,13 +51,7 @@ def recall(key: jax.Array, count: int, symbols: int) -> tuple[jax.Array, jax.Arr
 
 
 class Recaller(nn.Module):
-    """Sequences [B, T, D] -> scores [B, symbols] of the answer, from the last step.
-
-    Args:
-      arm: "fast weights" or "rnn".
-      width: width of the attention's vectors.
-      symbols: digits to choose from.
-    """
+    """Sequences [B, T, D] -> scores [B, symbols] of the answer, from the last step, by "fast weights" or "rnn"."""
 
     arm: str
     width: int

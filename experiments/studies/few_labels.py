@@ -55,15 +55,7 @@ SIDE = 16
 
 
 class Trainer:
-    """Trains the network of all ways, as often as wanted, by one compiled program for each learner.
-
-    Args:
-      data: the digits.
-      steps: steps of a training.
-      batch_size: labeled images of a step.
-      unlabeled_ratio: unlabeled images for each.
-      learning_rate: learning rate of AdamW, at the start of a cosine.
-    """
+    """Trains the network of all ways, as often as wanted, by one compiled program for each learner."""
 
     def __init__(self, data: Digits, steps: int, batch_size: int, unlabeled_ratio: int, learning_rate: float):
         network = load_network()

@@ -32,12 +32,7 @@ NAMES = ("without", "with")
 
 
 class WithNonLocal(nn.Module):
-    """A backbone whose map of one stage passes a non-local block.
-
-    Args:
-      net: a model with `features`.
-      stage: whose map passes it; an empty name puts none anywhere.
-    """
+    """A backbone whose map of one stage passes a non-local block; an empty stage puts it nowhere."""
 
     net: nn.Module
     stage: str = "stage4"

@@ -41,12 +41,9 @@ SIDE, CHANNELS, CENTER = 13, 8, 6
 
 
 class Layer(NamedTuple):
-    """A stop of the tour.
+    """A stop of the tour: a module [1, 13, 13, 8] -> [1, 13, 13, 8], and what it should show.
 
-    Args:
-      make: makes the module, [1, 13, 13, 8] -> [1, 13, 13, 8].
-      pixels: how many pixels the central output depends on.
-      shared: whether the same weights act everywhere.
+    pixels: how many pixels the central output depends on. shared: whether the same weights act everywhere.
     """
 
     make: Callable[[], nn.Module]
@@ -117,13 +114,7 @@ LAYERS = {
 
 
 class Measured(NamedTuple):
-    """What was measured of a layer.
-
-    Args:
-      parameters: their number.
-      field: [13, 13], |d y[center] / d x[pixel]|, summed over channels.
-      shift_error: relative error of a shifted map.
-    """
+    """Parameters, field [13, 13] = |d y[center] / d x[pixel]| over channels, and relative error of a shifted map."""
 
     parameters: int
     field: np.ndarray

@@ -40,14 +40,7 @@ RATE_FACTOR, STEPS_FACTOR = 10, 5
 
 
 class Arm(NamedTuple):
-    """How both players are updated.
-
-    Args:
-      generator_rate: factor of the generator's learning rate.
-      discriminator_rate: factor of the discriminator's.
-      generator_every: steps for one update of the generator.
-      discriminator_every: steps for one update of the discriminator.
-    """
+    """Factors of both players' learning rates, and the steps for one update of each."""
 
     generator_rate: float = 1.0
     discriminator_rate: float = 1.0

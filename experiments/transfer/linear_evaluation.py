@@ -64,14 +64,7 @@ SERVES = (
 
 
 class Network(NamedTuple):
-    """A trained network that encodes images.
-
-    Args:
-      what: it is, for people.
-      encoder: encoder of images [B, *image_shape].
-      variables: trained, of the encoder.
-      image_shape: (H, W, C) of the images that it was trained on.
-    """
+    """A trained encoder of images [B, *image_shape], its variables, and what it is, for people."""
 
     what: str
     encoder: Encoder
