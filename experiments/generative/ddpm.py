@@ -29,6 +29,7 @@ from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
 from dlcore.modes.report_context import ReportContext
 from dlcore.tasks.image_generation import ImageGeneration
+from experiments.smoke import few_samples
 
 
 def arguments(setup: Setup) -> dict:
@@ -56,15 +57,11 @@ experiment = Experiment(
     modules={"unet": UNet},
     defaults={"epochs": 300.0, "sampler": "ddim", "num_inference_steps": 50, "eval_every": 1000, "select": "last"},
     smoke={
-        "steps": 3,
-        "batch_size": 8,
+        **few_samples(3),
         "unet.width": 8,
         "unet.channel_multipliers": (1,),
         "num_timesteps": 10,
         "num_inference_steps": 4,
-        "num_samples": 16,
-        "network_steps": 2,
-        "eval_every": 3,
     },
 )
 

@@ -31,6 +31,7 @@ from dlcore.kits.training import pretrained_network
 from dlcore.learner import Evaluator, Learner
 from dlcore.main import main
 from dlcore.tasks.image_generation import ImageGeneration
+from experiments.smoke import few_samples
 
 STEP = 0.01
 """Share of a walk between the two images of a path length."""
@@ -168,16 +169,7 @@ experiment = Experiment(
         "eval_every": 1250,
         "select": "last",
     },
-    smoke={
-        "generator.width": 4,
-        "discriminator.width": 4,
-        "latent_dim": 8,
-        "steps": 2,
-        "batch_size": 8,
-        "num_samples": 16,
-        "network_steps": 2,
-        "eval_every": 2,
-    },
+    smoke={**few_samples(2), "generator.width": 4, "discriminator.width": 4, "latent_dim": 8},
 )
 
 if __name__ == "__main__":

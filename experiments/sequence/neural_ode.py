@@ -19,6 +19,7 @@ from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.sequence import neural_ode
+from experiments.smoke import few_steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,15 +74,7 @@ experiment = Experiment(
     modules={"field": neural_ode.VectorField},
     settings=ONLY_F32,
     defaults={"steps": 4000, "batch_size": 128, "eval_batch_size": 32, "eval_every": 1000},
-    smoke={
-        "steps": 4,
-        "batch_size": 8,
-        "num_trajectories": 2,
-        "num_test": 3,
-        "eval_batch_size": 3,
-        "eval_every": 4,
-        "field.hidden_size": 8,
-    },
+    smoke={**few_steps(4), "num_trajectories": 2, "num_test": 3, "eval_batch_size": 3, "field.hidden_size": 8},
 )
 
 if __name__ == "__main__":

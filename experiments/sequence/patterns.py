@@ -27,6 +27,7 @@ from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.sequence import patterns
+from experiments.smoke import few_steps
 
 SYMBOLS, STRING, TONE = 8, 6, 16
 
@@ -168,15 +169,7 @@ experiment = Experiment(
     optimizer=AveragedAdamW(optimizer="adam", learning_rate=5e-3, weight_decay=0.0, clip_norm=1.0),
     modules={"rnn": patterns.PatternNet},
     defaults={"steps": 1500, "batch_size": 64, "eval_every": 250},
-    smoke={
-        "steps": 4,
-        "batch_size": 8,
-        "train_size": 32,
-        "test_size": 8,
-        "eval_every": 4,
-        "eval_batch_size": 8,
-        "rnn.hidden_size": 8,
-    },
+    smoke={**few_steps(4), "train_size": 32, "test_size": 8, "eval_batch_size": 8, "rnn.hidden_size": 8},
 )
 
 if __name__ == "__main__":

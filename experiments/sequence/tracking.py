@@ -28,6 +28,7 @@ from dlcore.learner import Evaluator, Range
 from dlcore.main import main
 from dlcore.sequence import patterns
 from dlcore.sequence.kalman import LinearGaussian, constant_velocity, kalman_filter, kalman_smoother
+from experiments.smoke import few_steps
 
 DRIFTS = tuple(DRIFT * 2.0**k for k in range(-2, 6))
 """Of which the tuned filter takes the best."""
@@ -157,16 +158,7 @@ experiment = Experiment(
     optimizer=AveragedAdamW(optimizer="adam", learning_rate=5e-3, weight_decay=0.0, clip_norm=1.0),
     modules={"rnn": patterns.PatternNet},
     defaults={"pattern": "many_to_many", "steps": 2500, "batch_size": 64, "eval_every": 500},
-    smoke={
-        "steps": 4,
-        "batch_size": 8,
-        "train_size": 32,
-        "test_size": 8,
-        "length": 6,
-        "eval_every": 4,
-        "eval_batch_size": 8,
-        "rnn.hidden_size": 8,
-    },
+    smoke={**few_steps(4), "train_size": 32, "test_size": 8, "length": 6, "eval_batch_size": 8, "rnn.hidden_size": 8},
 )
 
 if __name__ == "__main__":

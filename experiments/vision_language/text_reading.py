@@ -33,6 +33,7 @@ from dlcore.learner import Evaluator, Learner, Range
 from dlcore.main import main
 from dlcore.tasks.captioning import describe_captions, exact_match
 from dlcore.vision_language import text_reading
+from experiments.smoke import few_steps
 
 
 def reading_order() -> Evaluator:
@@ -171,15 +172,7 @@ experiment = Experiment(
         "eval_every": 200,
         "eval_batch_size": 100,
     },
-    smoke={
-        "num_images": 32,
-        "steps": 4,
-        "batch_size": 8,
-        "eval_every": 4,
-        "eval_batch_size": 8,
-        "encoder.width": 4,
-        "attention.hidden_size": 16,
-    },
+    smoke={**few_steps(4), "num_images": 32, "eval_batch_size": 8, "encoder.width": 4, "attention.hidden_size": 16},
 )
 
 if __name__ == "__main__":
