@@ -44,7 +44,7 @@ class Item(NamedTuple):
     """A question that needs an accelerator.
 
     Args:
-      name: of the item, and of its folder.
+      name: name of the item, and of its folder.
       question: what it answers.
       command: a module of experiments/ and its flags, without the folders.
       minutes: its limit; a training that is stopped there goes on at the next call.
@@ -159,14 +159,7 @@ ITEMS = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """List the items, or run those that are asked for and fit.
-
-    Args:
-      argv: the command line; that of the process by default.
-
-    Returns:
-      The exit status: 0, 1 where an item failed, 2 for bad arguments.
-    """
+    """List the items, or run those that are asked for and fit; return 0, 1 where one failed, or 2 for bad arguments."""
     arguments = _parser().parse_args(argv)
     names = {item.name: item for item in ITEMS}
     if unknown := [name for name in arguments.only if name not in names]:
@@ -176,12 +169,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: --minutes={arguments.minutes}: not positive; allowed: more than 0", file=sys.stderr)
         return 2
     out = pathlib.Path(arguments.out or DEFAULT_OUT + "-smoke" * arguments.smoke)
-    chosen = [names[name] for name in arguments.only] or list(ITEMS)
+    selected = [names[name] for name in arguments.only] or list(ITEMS)
     if arguments.list:
-        print(listing(chosen, out))
+        print(listing(selected, out))
         return 0
     end, failed = time.monotonic() + 60 * arguments.minutes, 0
-    for item in chosen:
+    for item in selected:
         left = (end - time.monotonic()) / 60
         if reason := _why_not(item, out, arguments.data_dir, left, arguments.smoke):
             print(f"{item.name}: {reason}", flush=True)
@@ -189,53 +182,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         line = run_item(item, out, arguments.data_dir, min(item.minutes, left), arguments.smoke)
         failed += line["status"] == FAILED
         print(f"{item.name}: {line['status']} after {line['seconds']:.0f} s. {line['says']}", flush=True)
-    print(listing(chosen, out))
+    print(listing(selected, out))
     return int(failed > 0)
 
 
 def outcomes(out: pathlib.Path) -> dict[str, dict[str, Any]]:
-    """Read the last line of each item.
-
-    Args:
-      out: the folder of all items.
-
-    Returns:
-      {item's name: its last line of accelerator.jsonl}.
-    """
+    """Read the last line of accelerator.jsonl of each item below the folder of all items, by the item's name."""
     path = out / LOG
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return {line["item"]: line for line in map(json.loads, lines)}
 
 
 def listing(items: Sequence[Item], out: pathlib.Path) -> str:
-    """Say what has been answered, and what is missing.
-
-    Args:
-      items: which.
-      out: the folder of all items.
-
-    Returns:
-      A line for each item.
-    """
-    known, lines = outcomes(out), []
+    """Describe in a line for each item what its folder below `out` answers, and what is missing."""
+    results_by_name, lines = outcomes(out), []
     for item in items:
-        status = known.get(item.name, {}).get("status", OPEN) if item.exists else f"needs {item.module}"
+        status = results_by_name.get(item.name, {}).get("status", OPEN) if item.exists else f"needs {item.module}"
         lines.append(f"{item.name:22}{item.minutes:4.0f} min  {status:18}{item.question}")
     return "\n".join(lines)
 
 
 def run_item(item: Item, out: pathlib.Path, data_dir: str | None, minutes: float, smoke: bool) -> dict[str, Any]:
-    """Run an item, or let it go on, until it ends or its time is over.
+    """Run or continue an item for at most `minutes`, and return the line that was added to accelerator.jsonl.
 
-    Args:
-      item: which.
-      out: the folder of all items.
-      data_dir: of the datasets, or None.
-      minutes: its limit now.
-      smoke: the page's small settings in place of the item's flags.
-
-    Returns:
-      The line that was added to accelerator.jsonl.
+    A smoke run has the page's small settings in place of the item's flags.
     """
     folder = out / item.name
     folder.parent.mkdir(parents=True, exist_ok=True)

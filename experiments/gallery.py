@@ -76,14 +76,7 @@ PREPARE = """([id, height]) => {
 
 
 class Panel(NamedTuple):
-    """A section of a report.
-
-    Args:
-      number: its position, from 1.
-      title: its heading.
-      images: number of images in it.
-      figures: number of drawings (SVG) in it.
-    """
+    """A section of a report: position from 1, heading, number of images, and number of drawings (SVG)."""
 
     number: int
     title: str
@@ -92,14 +85,7 @@ class Panel(NamedTuple):
 
 
 def panels(report: str) -> list[Panel]:
-    """List the panels of a report.
-
-    Args:
-      report: HTML of a run's report.html.
-
-    Returns:
-      The panels, in their order.
-    """
+    """List the panels of a report, HTML, in their order."""
     parts = re.split(r'<section id="panel-(\d+)"><h2>(.*?)</h2>', report, flags=re.DOTALL)[1:]
     return [
         Panel(int(number), title, body.count("<img"), body.count("<svg"))
@@ -107,46 +93,27 @@ def panels(report: str) -> list[Panel]:
     ]
 
 
-def choose(found: Sequence[Panel], wanted: str = "") -> Panel:
-    """Choose the panel that becomes the picture.
-
-    Args:
-      found: panels of a report.
-      wanted: words of its title; "" for the first with images, or else with a figure.
-
-    Returns:
-      The panel.
-
-    Raises:
-      ValueError: no panel has the words in its title, or none has a picture.
-    """
-    if wanted:
-        matches = [panel for panel in found if wanted.lower() in panel.title.lower()]
+def choose(candidates: Sequence[Panel], title: str = "") -> Panel:
+    """Choose the panel that becomes the picture: by words of its title, or else the first with images or a figure."""
+    if title:
+        matches = [panel for panel in candidates if title.lower() in panel.title.lower()]
         if not matches:
-            titles = ", ".join(panel.title for panel in found)
-            raise ValueError(f"panel={wanted!r}: in no title of the report; allowed: words of {titles}")
+            titles = ", ".join(panel.title for panel in candidates)
+            raise ValueError(f"panel={title!r}: in no title of the report; allowed: words of {titles}")
         return matches[0]
-    drawn = [panel for panel in found if panel.images or panel.figures]
-    if not drawn:
+    pictures = [panel for panel in candidates if panel.images or panel.figures]
+    if not pictures:
         raise ValueError(
             "the report has no panel with a picture; allowed: one with images or figures, or --panel=TITLE"
         )
-    return min(drawn, key=lambda panel: (bool(LESS_TELLING.search(panel.title)), not panel.images, panel.number))
+    return min(pictures, key=lambda panel: (bool(LESS_TELLING.search(panel.title)), not panel.images, panel.number))
 
 
 def encode(png: bytes, command: str = "", title: str = "") -> bytes:
-    """Write a picture as WebP, without loss where that is small.
+    """Write a PNG file as WebP of at most MAX_BYTES, without loss where that is small.
 
-    Args:
-      png: PNG file.
-      command: command line that drew it; kept as the Exif tag Software.
-      title: title of the report's panel, or caption; kept as the Exif tag ImageDescription.
-
-    Returns:
-      WebP file of at most MAX_BYTES.
-
-    Raises:
-      ValueError: it is blank, or larger at the lowest quality and width.
+    The command line that drew it and a caption become the Exif tags Software and ImageDescription. A blank picture, or
+    one that is too large at the lowest quality and width, is a ValueError.
     """
     from PIL import Image, ImageChops, ImageOps
 
@@ -160,8 +127,8 @@ def encode(png: bytes, command: str = "", title: str = "") -> bytes:
         if text:
             exif[tag] = text.encode()  # Pillow writes a str as ASCII, with ? for other characters
     options = [{"lossless": True}, *({"quality": quality} for quality in range(85, LEAST_QUALITY - 1, -5))]
-    for share in (1, *SHRUNK):
-        smaller = image.resize((round(share * image.width), round(share * image.height))) if share < 1 else image
+    for scale in (1, *SHRUNK):
+        smaller = image.resize((round(scale * image.width), round(scale * image.height))) if scale < 1 else image
         for option in options:
             file = io.BytesIO()
             smaller.save(file, "WEBP", method=6, exif=exif, **option)
@@ -173,14 +140,7 @@ def encode(png: bytes, command: str = "", title: str = "") -> bytes:
 
 
 def origin_of(path: Path) -> tuple[str, str]:
-    """Read what drew a picture.
-
-    Args:
-      path: WebP file of `encode`.
-
-    Returns:
-      (command line, title of the report's panel or caption), "" where the file lacks it.
-    """
+    """Read (command line, caption) from a WebP file of `encode`, "" where the file lacks it."""
     from PIL import Image
 
     with Image.open(path) as image:
@@ -190,17 +150,7 @@ def origin_of(path: Path) -> tuple[str, str]:
 
 
 def figure_function(page: str) -> Callable[[], Any]:
-    """Find what draws the picture of a technique.
-
-    Args:
-      page: the technique's name, such as "nn.rotary".
-
-    Returns:
-      The function of docs/figures that draws it: no arguments, a matplotlib figure. Its docstring is the caption.
-
-    Raises:
-      ValueError: docs/figures has none of this name.
-    """
+    """Find the function of docs/figures that draws a technique such as "nn.rotary"; its docstring is the caption."""
     area, _, name = page.rpartition(".")
     path = FIGURES / f"{area}.py"
     if path.exists():
@@ -215,16 +165,12 @@ def figure_function(page: str) -> Callable[[], Any]:
 
 
 def chromium() -> str | None:
-    """Find the browser.
-
-    Returns:
-      The path in $CHROMIUM, or of a chromium on $PATH; None lets playwright take its own.
-    """
+    """Find the browser in $CHROMIUM or on $PATH; None lets playwright take its own."""
     names = ("chromium", "chromium-browser", "google-chrome")
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
 
 
-def _shoot(browser, folder: Path, wanted: str) -> tuple[str, str, bytes]:
+def _shoot(browser, folder: Path, title: str) -> tuple[str, str, bytes]:
     """(page's name, panel's title, WebP file) of a run folder."""
     config, path = folder / "config.json", folder / "report.html"
     if not (config.exists() and path.exists()):
@@ -232,7 +178,7 @@ def _shoot(browser, folder: Path, wanted: str) -> tuple[str, str, bytes]:
     report = path.read_text(encoding="utf-8")
     if '<p class="banner"' in report:
         raise ValueError("a smoke run; allowed: a run whose numbers count")
-    panel = choose(panels(report), wanted)
+    panel = choose(panels(report), title)
     page = browser.new_page(viewport={"width": WIDTH, "height": MAX_HEIGHT}, color_scheme="light")
     page.goto(path.resolve().as_uri())
     page.evaluate(PREPARE, [f"panel-{panel.number}", MAX_HEIGHT])
@@ -245,17 +191,7 @@ def _shoot(browser, folder: Path, wanted: str) -> tuple[str, str, bytes]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Make the pictures of run folders.
-
-    Args:
-      argv: command line; that of the process by default.
-
-    Returns:
-      0, or 1 where a folder, a model or a technique gave no picture; it is named.
-
-    Raises:
-      MissingPackage: playwright is not installed.
-    """
+    """Make the pictures of run folders; return 1 where a folder, a model or a technique gave none."""
     parser = argparse.ArgumentParser(prog="python -m experiments.gallery", description=__doc__.split("\n")[0])
     parser.add_argument("runs", nargs="*", type=Path, metavar="RUN_DIR", help="folder of a finished run")
     parser.add_argument("--models", nargs="+", default=[], metavar="NAME", help="draw the layers of these models")

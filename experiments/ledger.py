@@ -95,17 +95,7 @@ _SWITCHES = {"fresh", "nofresh", "progress", "noprogress", "traceback", "notrace
 
 
 def read(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """Read and validate the ledger.
-
-    Args:
-      path: of results.jsonl.
-
-    Returns:
-      The rows; none where the file does not exist.
-
-    Raises:
-      ValueError: a line is not JSON, a row is not valid, or an id occurs twice.
-    """
+    """Read and validate the rows of results.jsonl; a missing file has none, a repeated id is a ValueError."""
     path = pathlib.Path(path)
     rows: list[dict[str, Any]] = []
     if not path.exists():
@@ -122,15 +112,7 @@ def read(path: str | os.PathLike) -> list[dict[str, Any]]:
 
 
 def append(row: dict[str, Any], path: str | os.PathLike) -> None:
-    """Add a row at the end of the ledger.
-
-    Args:
-      row: the row.
-      path: of results.jsonl.
-
-    Raises:
-      ValueError: the row is not valid, or its id is taken.
-    """
+    """Add a row at the end of the ledger; an id that is taken is a ValueError."""
     validate(row)
     if row["id"] in {old["id"] for old in read(path)}:
         raise ValueError(f"id={row['id']!r}: is in {path} already; allowed: a new id")
@@ -139,15 +121,7 @@ def append(row: dict[str, Any], path: str | os.PathLike) -> None:
 
 
 def replace(row: dict[str, Any], path: str | os.PathLike) -> None:
-    """Replace the row with the same id, or add one at the end.
-
-    Args:
-      row: the row.
-      path: of results.jsonl.
-
-    Raises:
-      ValueError: the row is not valid.
-    """
+    """Replace the row with the same id, or add one at the end."""
     validate(row)
     rows = {old["id"]: old for old in read(path)} | {row["id"]: row}
     temporary = pathlib.Path(f"{path}.tmp")
@@ -156,17 +130,9 @@ def replace(row: dict[str, Any], path: str | os.PathLike) -> None:
 
 
 def candidate(run_dir: str | os.PathLike) -> dict[str, Any]:
-    """Read `run_dir/result.json`, the number of a finished run.
+    """Read the number of a finished run, `run_dir/result.json`, and check the types of its fields.
 
-    Args:
-      run_dir: folder of the run.
-
-    Returns:
-      The fields that `merge` joins into a row; `values` is {seed: number}.
-
-    Raises:
-      FileNotFoundError: the run has not finished, or was not tested.
-      ValueError: a field is missing or of a wrong type.
+    `values` is {seed: number}. A run that has not finished, or was not tested, is a FileNotFoundError.
     """
     path = pathlib.Path(run_dir) / "result.json"
     if not path.exists():
@@ -186,13 +152,9 @@ def candidate(run_dir: str | os.PathLike) -> dict[str, Any]:
 
 
 def history(folder: str | os.PathLike) -> frozenset[str] | None:
-    """List the commits that HEAD contains.
+    """List the hashes of the commits that HEAD contains.
 
-    Args:
-      folder: of a checkout.
-
-    Returns:
-      Their hashes; None where the folder is in no checkout of git, or in one without the older commits.
+    None where the folder is in no checkout of git, or in one without the older commits.
     """
 
     def git(*words: str) -> str:
@@ -206,23 +168,18 @@ def history(folder: str | os.PathLike) -> frozenset[str] | None:
 
 
 def admit(line: dict[str, Any], commits: Container[str] | None = None) -> None:
-    """Check that a result may become a row: that its command proves it.
+    """Check that a line of `candidate` may become a row: that its command proves it.
 
-    Args:
-      line: of `candidate`.
-      commits: those that HEAD contains, of `history`; None does not compare.
-
-    Raises:
-      ValueError: the run was a smoke run, its code differs from the commit, HEAD does not contain the commit, or its
-        command runs another page.
+    A ValueError names a smoke run, code that differs from its commit, a commit that `commits` (of `history`; None does
+    not compare) lacks, or a command of another page.
     """
     if line["smoke"]:
         raise ValueError("smoke=True: a run of a few steps measures nothing; allowed: runs without --smoke")
     changed = line["changed_files"]
     if changed or "+" in line["commit"]:
-        shown = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+        changes_text = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
         raise ValueError(
-            f"commit={line['commit']}: no commit holds what ran, {shown or 'uncommitted changes'}; "
+            f"commit={line['commit']}: no commit holds what ran, {changes_text or 'uncommitted changes'}; "
             "allowed: runs of committed code"
         )
     if commits is not None and line["commit"] not in commits:
@@ -249,7 +206,7 @@ def merge(
     """Join the results of several seeds into one row.
 
     Args:
-      candidates: of `candidate`, one a seed.
+      candidates: candidates of `candidate`, one a seed.
       name: the row's id; None takes the candidate's own `id`, or experiment-dataset.
       tolerance: None takes the spread of the seeds, and 1% of the mean at least; for a study, its own.
       published: {"value": number, "source": text} of the literature.
@@ -305,14 +262,7 @@ def merge(
 
 
 def default_id(line: dict[str, Any]) -> str:
-    """Name the row of a result.
-
-    Args:
-      line: of `candidate`.
-
-    Returns:
-      Its own `id`, or experiment-dataset; of a study, the experiment.
-    """
+    """Name the row of a line of `candidate`: its own `id`, or experiment-dataset; of a study, the experiment."""
     return line["experiment"] if "claim" in line else line.get("id") or f"{line['experiment']}-{line['dataset']}"
 
 
@@ -346,20 +296,11 @@ def _study_row(
 def baseline_field(value: float, name: str, metric: str, better: str | None = None) -> dict[str, Any]:
     """Make a baseline: what a number of a row must beat.
 
-    Args:
-      value: of the metric.
-      name: what has it, such as "the most frequent class" or "the untrained network".
-      metric: of the row.
-      better: "higher" or "lower"; None looks the metric up in `dlcore.report.measures`.
-
-    Returns:
-      The field of a row.
-
-    Raises:
-      ValueError: nothing is known of the metric, and `better` is not given.
+    name: what has it, such as "the most frequent class" or "the untrained network". better: "higher" or "lower"; None
+    looks the metric up in `dlcore.report.measures`.
     """
-    known = describe(metric)
-    direction = better or (known.better if known else "")
+    description = describe(metric)
+    direction = better or (description.better if description else "")
     if direction not in ("higher", "lower"):
         raise ValueError(f"better={better}: which way {metric!r} is better is not known; allowed: higher, lower")
     return {"value": value, "name": name, "better": direction}
@@ -368,78 +309,54 @@ def baseline_field(value: float, name: str, metric: str, better: str | None = No
 def learned(row: dict[str, Any]) -> bool:
     """Whether a row is the number of something trained, which says little without a baseline.
 
-    Args:
-      row: of the ledger.
-
-    Returns:
-      True for measured rows that are neither studies, which name what they compare, nor benches, which time.
+    True for measured rows that are neither studies, which name what they compare, nor benches, which time.
     """
     return row["status"] == MEASURED and "claim" not in row and not page(row["command"]).startswith("bench.")
 
 
 def beats_baseline(row: dict[str, Any], digits: int = 4) -> bool | None:
-    """Whether a row's mean is better than its baseline.
-
-    Args:
-      row: of the ledger.
-      digits: that count; what is equal in so many digits does not beat.
-
-    Returns:
-      True or False; None where there is no baseline or no number.
-    """
-    known = row["baseline"]
-    if known is None or row["mean"] is None:
+    """Whether a row's mean beats its baseline in so many digits; None where there is no baseline or no number."""
+    baseline = row["baseline"]
+    if baseline is None or row["mean"] is None:
         return None
-    mean, value = (float(f"{number:.{digits}g}") for number in (row["mean"], known["value"]))
-    return mean > value if known["better"] == "higher" else mean < value
+    mean, value = (float(f"{number:.{digits}g}") for number in (row["mean"], baseline["value"]))
+    return mean > value if baseline["better"] == "higher" else mean < value
 
 
 def _mean_baseline(candidates: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """The baseline of several seeds: the mean, where all have one of the same name."""
-    found = [line.get("baseline") for line in candidates]
-    if None in found or len({(known["name"], known["better"]) for known in found}) > 1:
+    baselines = [line.get("baseline") for line in candidates]
+    if None in baselines or len({(baseline["name"], baseline["better"]) for baseline in baselines}) > 1:
         return None
-    return found[0] | {"value": statistics.fmean(known["value"] for known in found)}
+    return baselines[0] | {"value": statistics.fmean(baseline["value"] for baseline in baselines)}
 
 
 def _check_baseline(row: dict[str, Any]) -> None:
-    known = row["baseline"]
-    if known is None:
+    baseline = row["baseline"]
+    if baseline is None:
         allowed = f"{_BASELINE} for what is learned (--baseline VALUE --baseline_name TEXT)"
         _demand(row, "baseline", not learned(row), allowed)
         return
-    valid = isinstance(known, dict) and known.keys() == {"value", "name", "better"} and _finite(known["value"])
-    valid = valid and isinstance(known["name"], str) and known["name"] and known["better"] in ("higher", "lower")
+    valid = isinstance(baseline, dict) and baseline.keys() == {"value", "name", "better"} and _finite(baseline["value"])
+    valid = (
+        valid and isinstance(baseline["name"], str) and baseline["name"] and baseline["better"] in ("higher", "lower")
+    )
     _demand(row, "baseline", valid, f"{_BASELINE} or null")
 
 
 def launched(folder: str | os.PathLike) -> set[str]:
-    """List the files that can be launched and may have a row.
+    """List the files of experiments/ that can be launched and may have a row, as topic.stem.
 
-    Args:
-      folder: experiments/.
-
-    Returns:
-      Modules as topic.stem: those in a topic's folder that define `experiment` or end in `if __name__ == "__main__"`.
+    These are those in a topic's folder that define `experiment` or end in `if __name__ == "__main__"`.
     """
     folder = pathlib.Path(folder)
     files = (path for path in folder.glob("*/**/*.py") if path.name != "__init__.py")
-    found = (path for path in files if _LAUNCHED.search(path.read_text(encoding="utf-8")))
-    return {".".join(path.relative_to(folder).with_suffix("").parts) for path in found}
+    scripts = (path for path in files if _LAUNCHED.search(path.read_text(encoding="utf-8")))
+    return {".".join(path.relative_to(folder).with_suffix("").parts) for path in scripts}
 
 
 def read_not_run(path: str | os.PathLike) -> dict[str, str]:
-    """Read why files have no row.
-
-    Args:
-      path: of not_run.json.
-
-    Returns:
-      {topic.stem: reason}; empty where the file does not exist.
-
-    Raises:
-      ValueError: it is not an object of texts.
-    """
+    """Read why files have no row, {topic.stem: reason}, from not_run.json; empty where it does not exist."""
     path = pathlib.Path(path)
     reasons = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if not isinstance(reasons, dict) or not all(isinstance(text, str) and text.strip() for text in reasons.values()):
@@ -448,28 +365,14 @@ def read_not_run(path: str | os.PathLike) -> dict[str, str]:
 
 
 def drop_reason(name: str, path: str | os.PathLike) -> None:
-    """Remove the reason of a file that has a row now.
-
-    Args:
-      name: of the file, topic.stem.
-      path: of not_run.json.
-    """
+    """Remove the reason of a file, topic.stem, that has a row now."""
     reasons = read_not_run(path)
     if reasons.pop(name, None) is not None:
         pathlib.Path(path).write_text(json.dumps(reasons, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def unaccounted(folder: str | os.PathLike, rows: Sequence[dict[str, Any]], reasons: dict[str, str]) -> list[str]:
-    """Find files of which the ledger says nothing, and reasons that are out of date.
-
-    Args:
-      folder: experiments/.
-      rows: of results.jsonl.
-      reasons: of not_run.json.
-
-    Returns:
-      Problems, a sentence each.
-    """
+    """Find files of which the ledger says nothing, and reasons that are out of date: a sentence each."""
     files, measured = launched(folder), {page(row["command"]) for row in rows}
     problems = [f"{name}: neither a row nor a reason" for name in sorted(files - measured - reasons.keys())]
     problems += [f"{name}: has a row and a reason" for name in sorted(reasons.keys() & measured)]
@@ -477,17 +380,7 @@ def unaccounted(folder: str | os.PathLike, rows: Sequence[dict[str, Any]], reaso
 
 
 def validate(row: Any) -> dict[str, Any]:
-    """Check every field of a row.
-
-    Args:
-      row: the row.
-
-    Returns:
-      The row itself.
-
-    Raises:
-      ValueError: a field is missing, unknown or not allowed; the message names it.
-    """
+    """Check every field of a row, and return the row; a ValueError names a field that is missing or not allowed."""
     if not isinstance(row, dict):
         raise ValueError(f"row={row!r}: wrong type; allowed: a JSON object")
     study = not _OF_A_STUDY.isdisjoint(row)
@@ -531,12 +424,7 @@ def validate(row: Any) -> dict[str, Any]:
 def seedless(command: str, keep_seed: bool = False) -> str:
     """Remove the flags that differ between runs of one row: seed, folders and what only prints.
 
-    Args:
-      command: a command line.
-      keep_seed: whether `--seed` stays, as in a study's row.
-
-    Returns:
-      The rest, with `$DATA_DIR` for this machine's folder of data.
+    `$DATA_DIR` stands for this machine's folder of data; `keep_seed` keeps `--seed`, as in a study's row.
     """
     words = shlex.split(command)
     dropped = (_RUN_FLAGS | _SWITCHES | {"data_dir"}) - ({"seed"} if keep_seed else set())
@@ -555,14 +443,7 @@ def seedless(command: str, keep_seed: bool = False) -> str:
 
 
 def page(command: str) -> str:
-    """Name the page that a command runs.
-
-    Args:
-      command: a command line.
-
-    Returns:
-      As topic.stem; the command itself where it runs no module.
-    """
+    """Name the page that a command runs as topic.stem; the command itself where it runs no module."""
     words = shlex.split(command)
     return words[2].removeprefix("experiments.") if words[1:2] == ["-m"] and len(words) > 2 else command
 

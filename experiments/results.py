@@ -42,15 +42,7 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
 def main(argv: Sequence[str] | None = None, root: str | os.PathLike = ROOT) -> int:
-    """Render, check, extend or rerun the ledger.
-
-    Args:
-      argv: the command line; that of the process by default.
-      root: the checkout.
-
-    Returns:
-      The exit status: 0, 1 (out of date, or a rerun differs), or 2 (bad arguments).
-    """
+    """Render, check, extend or rerun the ledger of a checkout; return 1 where it is out of date or a rerun differs."""
     arguments = _parser().parse_args(argv)
     folder = pathlib.Path(root) / "experiments"
     try:
@@ -189,9 +181,9 @@ def _rerun(arguments: argparse.Namespace, root: pathlib.Path) -> int:
         return 1
     value, before = statistics.fmean(values.values()), statistics.fmean(recorded.values())
     same = abs(value - before) <= row["tolerance"]
-    which = f"mean of {len(values)} seeds" if len(values) > 1 else "the study" if study else f"seed {seeds[0]}"
+    subject = f"mean of {len(values)} seeds" if len(values) > 1 else "the study" if study else f"seed {seeds[0]}"
     print(
-        f"{row['metric']}, {which}: recorded {before:.6g}, now {value:.6g}, difference {value - before:+.3g}, "
+        f"{row['metric']}, {subject}: recorded {before:.6g}, now {value:.6g}, difference {value - before:+.3g}, "
         f"tolerance {row['tolerance']:g}: {'holds' if same else 'DOES NOT HOLD'}"
     )
     if study:
@@ -260,12 +252,7 @@ def _write_readme(folder: pathlib.Path, check: bool) -> int:
 def render(rows: Sequence[dict[str, Any]], reasons: Mapping[str, str] = {}) -> str:
     """Render the rows as Markdown: for each topic a table by dataset, then the studies, the commands folded away.
 
-    Args:
-      rows: of the ledger.
-      reasons: why files have no row, by topic.stem.
-
-    Returns:
-      Markdown.
+    reasons: why files have no row, by topic.stem.
     """
     topics: dict[str, list[dict[str, Any]]] = {}
     studies = []
@@ -307,8 +294,8 @@ def _studies(rows: list[dict[str, Any]]) -> str:
         )
     lines += ["", "<details><summary>Verdicts and commands</summary>", ""]
     for row in rows:
-        note = f" ({row['note']})" if row["note"] else ""
-        lines.append(f"- {row['id']}: {escape(row['verdict'], quote=False)}{note} `{row['command']}`")
+        note_text = f" ({row['note']})" if row["note"] else ""
+        lines.append(f"- {row['id']}: {escape(row['verdict'], quote=False)}{note_text} `{row['command']}`")
     return "\n".join([*lines, "", "</details>", "", ""])
 
 
@@ -354,13 +341,13 @@ def _value(row: dict[str, Any]) -> str:
         seed = next(iter(row["values"]))
         return _number(row["mean"], row["metric"]) + (f" (seed {seed})" if seed != "all" else "")
     spread = statistics.stdev(values)
-    shown = f"{100 * spread:.2f}" if is_share(row["metric"]) else f"{spread:.2g}"
-    return f"{_number(row['mean'], row['metric'])} ± {shown} ({len(values)} seeds)"
+    spread_text = f"{100 * spread:.2f}" if is_share(row["metric"]) else f"{spread:.2g}"
+    return f"{_number(row['mean'], row['metric'])} ± {spread_text} ({len(values)} seeds)"
 
 
 def _baseline_text(row: dict[str, Any]) -> str:
-    known = row["baseline"]
-    return f"{_number(known['value'], row['metric'])} ({escape(known['name'], quote=False)})" if known else ""
+    baseline = row["baseline"]
+    return f"{_number(baseline['value'], row['metric'])} ({escape(baseline['name'], quote=False)})" if baseline else ""
 
 
 def _number(value: float, metric: str) -> str:

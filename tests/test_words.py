@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-DLCORE = Path(__file__).parents[1] / "dlcore"
+ROOT = Path(__file__).parents[1]
+DLCORE = ROOT / "dlcore"
 ROOMS = (
     "adversarial",
     "backprop",
@@ -41,6 +42,8 @@ ROOMS = (
     "vision_language",
 )
 """The rooms that are held to the glossary of CONTRIBUTING.md."""
+EXPERIMENTS = ("", *sorted(path.parent.name for path in (ROOT / "experiments").glob("*/__init__.py")))
+"""The folders of experiments, and the files beside them."""
 WORDS = {
     "seen": "observations, detections, visited",
     "found": "detections, matches, predictions",
@@ -192,6 +195,27 @@ KEPT = {
     "vision_language": {"write()"},
 }
 """Arguments of public functions, which callers may pass by name, and a few methods."""
+OVERRIDES = {"drawn()", "notes()", "notes", "write()", "write"}
+"""Methods of tasks that a page overrides."""
+KEPT_IN_EXPERIMENTS = {
+    "": {"merge(note)", "_study_row(note)"},
+    "classical_vision": {"judge()"},
+    "interpretability": {"study(share)"},
+    "rl": {"study(every)"},
+    "studies": {
+        "draw(every)",
+        "errors(every)",
+        "first_below(every)",
+        "judge()",
+        "report(every)",
+        "runs(every)",
+        "steps_to(every)",
+        "study(every)",
+    },
+    "tutorial": {"given()"},
+    "vision3d": {"judge()", "study(wrong)"},
+}
+"""Flags, arguments that flags are handed to, and the function that judges a study's claim."""
 
 
 def names(tree: ast.AST) -> Iterator[tuple[str, int, str]]:
@@ -226,6 +250,20 @@ def test_identifiers_are_the_words_of_the_field(room):
     assert not found, "\n".join(["words of the glossary's left column (CONTRIBUTING.md):", *found])
 
 
+def files_of(folder: str) -> list[Path]:
+    """The modules of a folder of experiments; of "" those beside the folders."""
+    path = ROOT / "experiments" / folder
+    return sorted(path.rglob("*.py") if folder else path.glob("*.py"))
+
+
+@pytest.mark.parametrize("folder", EXPERIMENTS)
+def test_identifiers_of_experiments_are_the_words_of_the_field(folder):
+    kept, found = OVERRIDES | KEPT_IN_EXPERIMENTS.get(folder, set()), []
+    for path in files_of(folder):
+        found += refused(path.read_text(), str(path.relative_to(ROOT)), kept)
+    assert not found, "\n".join(["words of the glossary's left column (CONTRIBUTING.md):", *found])
+
+
 def test_variables_arguments_and_functions_are_refused_with_what_to_write():
     source = "class A:\n    seen: int\ndef taught(guess):\n    bar = [made for made, *others in guess]\n    return bar"
     assert [line.split(";")[0] for line in refused(source, "f.py")] == [
@@ -243,3 +281,9 @@ def test_variables_arguments_and_functions_are_refused_with_what_to_write():
 def test_each_exception_still_stands(room):
     bound = {place for path in (DLCORE / room).rglob("*.py") for _, _, place in names(ast.parse(path.read_text()))}
     assert not KEPT[room] - bound
+
+
+@pytest.mark.parametrize("folder", sorted(KEPT_IN_EXPERIMENTS))
+def test_each_exception_of_experiments_still_stands(folder):
+    bound = {place for path in files_of(folder) for _, _, place in names(ast.parse(path.read_text()))}
+    assert not KEPT_IN_EXPERIMENTS[folder] - bound

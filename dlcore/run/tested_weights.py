@@ -153,9 +153,13 @@ def _read_leaves(folder: Path, leaves: Mapping[str, str], expected: Mapping[str,
     by_path = jax.tree_util.tree_leaves_with_path(restored)
     arrays = {_keys(path): leaf for path, leaf in by_path if path_of(path) in shapes}
     arrays |= {tuple(path.split("/")): np.zeros(s.shape, s.dtype) for path, s in shapes.items() if not s.size}
-    found = {"/".join(keys): leaf for keys, leaf in arrays.items()}
+    restored_leaves = {"/".join(keys): leaf for keys, leaf in arrays.items()}
     for path, shape in shapes.items():
-        if path not in found or found[path].shape != shape.shape or found[path].dtype != shape.dtype:
+        if (
+            path not in restored_leaves
+            or restored_leaves[path].shape != shape.shape
+            or restored_leaves[path].dtype != shape.dtype
+        ):
             raise _Damaged(f"{path} is missing, or of another shape or dtype than was saved")
     if path := find_damage(unflatten_dict(arrays), expected):
         raise _Damaged(f"{path} differs from its checksum")

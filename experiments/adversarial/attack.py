@@ -24,14 +24,7 @@ from typing import Annotated, Any
 import jax
 import numpy as np
 
-from dlcore.adversarial.evaluation import (
-    ATTACKS,
-    BLACK_BOX,
-    Attacked,
-    AttackSettings,
-    attack_images,
-    masking_checks,
-)
+from dlcore.adversarial.evaluation import ATTACKS, BLACK_BOX, Attacked, AttackSettings, attack_images, masking_checks
 from dlcore.data.augment import to_float
 from dlcore.data.decoding import load_image
 from dlcore.data.image_classification import load
@@ -89,12 +82,12 @@ def check_settings(epsilons, attacks, target, label, class_names) -> tuple[str, 
         if value is not None and value not in class_names:
             raise ValueError(f"{name}={value!r}: no class of the network; allowed: {', '.join(class_names[:20])}")
     least = 3 if target is None else 4
-    known = [a for a in ATTACKS if not (target is not None and a in BLACK_BOX)]
-    known = [a for a in known if a != "pgd_dlr" or len(class_names) >= least]
+    supported = [a for a in ATTACKS if not (target is not None and a in BLACK_BOX)]
+    supported = [a for a in supported if a != "pgd_dlr" or len(class_names) >= least]
     for attack in attacks:
-        if attack not in known:
-            raise ValueError(f"attacks={attack!r}: unknown or not for these classes; allowed: {', '.join(known)}")
-    return tuple(attacks or known)
+        if attack not in supported:
+            raise ValueError(f"attacks={attack!r}: unknown or not for these classes; allowed: {', '.join(supported)}")
+    return tuple(attacks or supported)
 
 
 def black_or_white(images: jax.Array, threshold: float) -> jax.Array:
@@ -150,24 +143,24 @@ def study(
       label: name of the true class of your images; by default the class that the network names.
       transfer_from: a second network, as `network`, whose attacked images are shown to the first.
       dataset: digits, folder, or a tfds name such as mnist.
-      data_dir: of the data set; digits need none.
+      data_dir: folder of the data set; digits need none.
       threshold: gray above which a pixel is white, and below black, before `network` sees it; by default pixels are
         left alone.
       count: images, at most.
       steps: gradient steps of PGD.
       restarts: random starts of PGD.
-      max_queries: of NES, for an image.
+      max_queries: most queries of NES, for an image.
       network_steps: training steps of the network, where none is given.
       batch_size: images that are attacked at once.
-      seed: of training and of the attacks.
+      seed: seed of training and of the attacks.
 
     Returns:
       Accuracy under each attack and under the worst, the checks for masked gradients, and the figures.
     """
     names = tuple(map(str, range(10))) if network is None and dataset == "digits" else None
-    found = None if network is None else open_classifier(network, "network")
-    if found is not None:
-        names = tuple(found.class_names or ())
+    source_run = None if network is None else open_classifier(network, "network")
+    if source_run is not None:
+        names = tuple(source_run.class_names or ())
     if names:
         attacks = check_settings(epsilons, attacks, target, label, names)
     if input is not None:
@@ -185,8 +178,8 @@ def study(
         normalize = normalizer(net.mean, net.std, size=net.input_size)
 
         def forward(variables, x):
-            seen = x if threshold is None else black_or_white(x, threshold)
-            return net.model.apply(variables, normalize(seen), train=False)
+            model_input = x if threshold is None else black_or_white(x, threshold)
+            return net.model.apply(variables, normalize(model_input), train=False)
 
         return forward
 
@@ -237,9 +230,9 @@ def study(
         + "; ".join(f"{v:.1%} at {e:g}" for e, v in zip(epsilons, left["worst attack"], strict=True))
         + (f". Signs of masked gradients: {'; '.join(masked)}." if masked else ". No sign of masked gradients.")
     )
-    shown = "pgd" if "pgd" in attacks else attacks[0]
+    example_attack = "pgd" if "pgd" in attacks else attacks[0]
     middle = len(epsilons) // 2
-    example = results[shown][middle]
+    example = results[example_attack][middle]
     titles = [
         f"{trained.class_names[a]} as {trained.class_names[b]}"
         for a, b in zip(labels[:8], example.classes[:8], strict=True)
@@ -249,10 +242,7 @@ def study(
     return StudyResult(
         numbers,
         verdict,
-        {
-            "robustness": curve(epsilons, left, what),
-            f"{shown} at {epsilons[middle]:g}": pictures,
-        },
+        {"robustness": curve(epsilons, left, what), f"{example_attack} at {epsilons[middle]:g}": pictures},
         headline=Headline(
             f"{what} under the worst attack at {epsilons[-1]:g}",
             left["worst attack"][-1],

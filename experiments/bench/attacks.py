@@ -72,11 +72,11 @@ def eager_calls(model: nn.Module, variables: Any, images: np.ndarray, labels: np
 
     def loop(gradient):
         def run():
-            found = x
+            adversarial = x
             for _ in range(steps):
-                found = found + STEP_SIZE * jnp.sign(gradient(found, variables))
-                found = jnp.clip(jnp.clip(found, x - EPSILON, x + EPSILON), 0, 1)
-            return found
+                adversarial = adversarial + STEP_SIZE * jnp.sign(gradient(adversarial, variables))
+                adversarial = jnp.clip(jnp.clip(adversarial, x - EPSILON, x + EPSILON), 0, 1)
+            return adversarial
 
         return run
 
@@ -122,12 +122,14 @@ def torch_calls(variables: Any, images: np.ndarray, labels: np.ndarray, steps: i
     y = torch.from_numpy(labels.astype(np.int64))
 
     def loop():
-        found = x.clone()
+        adversarial = x.clone()
         for _ in range(steps):
-            found.requires_grad_(True)
-            (slope,) = torch.autograd.grad(torch.nn.functional.cross_entropy(net(found), y, reduction="sum"), found)
-            found = (found.detach() + STEP_SIZE * slope.sign()).clamp(x - EPSILON, x + EPSILON).clamp(0, 1)
-        return found.permute(0, 2, 3, 1).numpy()
+            adversarial.requires_grad_(True)
+            (slope,) = torch.autograd.grad(
+                torch.nn.functional.cross_entropy(net(adversarial), y, reduction="sum"), adversarial
+            )
+            adversarial = (adversarial.detach() + STEP_SIZE * slope.sign()).clamp(x - EPSILON, x + EPSILON).clamp(0, 1)
+        return adversarial.permute(0, 2, 3, 1).numpy()
 
     calls = {"torch": loop}
     if find_spec("foolbox") is not None:
@@ -149,11 +151,8 @@ def measure(
 
     Args:
       num_images: images that are attacked at once.
-      steps: of the gradient.
+      steps: steps of the gradient.
       num_repeats: turns of each.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claims hold.
     """
     rng = np.random.default_rng(0)
     images = rng.uniform(size=(num_images, 28, 28, 1)).astype(np.float32)
@@ -161,9 +160,9 @@ def measure(
     model, variables = network()
     peers = eager_calls(model, variables, images, labels, steps) | torch_calls(variables, images, labels, steps)
     ours = our_call(model, variables, images, labels, steps)
-    found, numbers = np.asarray(ours()), {}
+    adversarial, numbers = np.asarray(ours()), {}
     for name, call in peers.items():
-        numbers[f"pixels that differ from {name}"] = float((np.abs(np.asarray(call()) - found) > 1e-4).mean())
+        numbers[f"pixels that differ from {name}"] = float((np.abs(np.asarray(call()) - adversarial) > 1e-4).mean())
     times = interleaved({"ours": ours} | peers, num_repeats)
     numbers |= {f"{name}: seconds": t.median for name, t in times.items()}
     speeds = {}
@@ -171,14 +170,14 @@ def measure(
         speed = ratio(times, name, "ours")
         speeds[name] = speed.median
         numbers |= speed.rows(f"{name} over ours")
-    told = [
+    summaries = [
         f"{speed:.2f}x {name}" + (f" (claimed {LEAST[name]:g}x)" if name in LEAST else "")
         for name, speed in speeds.items()
     ]
     absent = [name for name in ("torch", "foolbox") if name not in peers]
     verdict = (
         f"{provenance.hardware()}: PGD-{steps} of {num_images} images in {times['ours'].median:.2f} s; "
-        f"{', '.join(told)}{'; not installed: ' + ', '.join(absent) if absent else ''}."
+        f"{', '.join(summaries)}{'; not installed: ' + ', '.join(absent) if absent else ''}."
     )
     figure = bar_chart({f"PGD-{steps}": speeds}, "times as long as ours")
     holds = all(speeds[name] >= least for name, least in LEAST.items() if name in speeds)
@@ -186,12 +185,7 @@ def measure(
     return StudyResult(numbers, verdict, {"speed": figure}, holds, headline)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=measure,
-    smoke={"num_images": 4, "steps": 2, "num_repeats": 1},
-)
+experiment = Study(file=__file__, doc=__doc__, function=measure, smoke={"num_images": 4, "steps": 2, "num_repeats": 1})
 
 if __name__ == "__main__":
     main(experiment)

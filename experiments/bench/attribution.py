@@ -145,37 +145,36 @@ def measure(
     Args:
       batch_size: images of the gradient and of Grad-CAM.
       image_size: their side, in pixels.
-      num_classes: of the network.
+      num_classes: number of classes of the network.
       num_repeats: turns of each.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claims hold.
     """
     images = np.random.default_rng(0).normal(size=(batch_size, image_size, image_size, 3)).astype(np.float32)
-    net, theirs = None, {}
+    net, captum = None, {}
     if find_spec("torch") is not None and find_spec("captum") is not None:
         import torch
 
         torch.set_num_threads(len(os.sched_getaffinity(0)))
         net = torch_resnet18(num_classes)
-        theirs = captum_calls(net, images)
+        captum = captum_calls(net, images)
     ours = our_calls(net, num_classes, images)
     numbers, speeds = {}, {}
     for name, function in ours.items():
-        peers = {who.replace(name, "captum"): call for who, call in theirs.items() if who.startswith(name)}
+        peers = {who.replace(name, "captum"): call for who, call in captum.items() if who.startswith(name)}
         times = interleaved({"ours": function} | peers, num_repeats)
         numbers |= {f"{name}, {who}: seconds": t.median for who, t in times.items()}
         for who in peers:
             speed = ratio(times, who, "ours")
             speeds[who.replace("captum", name)] = speed.median
             numbers |= speed.rows(f"{name}, {who} over ours")
-    told = [
+    summaries = [
         f"{speed:.2f}x {name.replace('_', ' ')}" + (f" (claimed {LEAST[name]:g}x)" if name in LEAST else "")
         for name, speed in speeds.items()
     ]
     seconds = [f"{name.replace('_', ' ')} {numbers[f'{name}, ours: seconds']:.2f} s" for name in ours]
-    verdict = f"{provenance.hardware()}: {', '.join(seconds)}; {', '.join(told) or 'torch or captum is not there'}."
-    if not theirs:
+    verdict = (
+        f"{provenance.hardware()}: {', '.join(seconds)}; {', '.join(summaries) or 'torch or captum is not there'}."
+    )
+    if not captum:
         return StudyResult(numbers, verdict)
     figure = bar_chart({n.replace("_", " "): {"ours": s} for n, s in speeds.items()}, "times as fast as Captum")
     speed = speeds["integrated_gradients"]

@@ -38,7 +38,7 @@ class Grid(nn.Module):
 def writers(model: CaptionTransformer, variables: Any, length: int) -> dict[str, Any]:
     """Two jitted functions from a memory {"grid": [B, h, w, C]} to tokens [B, length]: "cached" and "re-run"."""
 
-    def write(step: Any, carry: Any, batch: int) -> jax.Array:
+    def decode_step(step: Any, carry: Any, batch: int) -> jax.Array:
         carry, logits = step(carry, jnp.full(batch, START, jnp.int32))
         keys = jax.random.split(jax.random.key(0), batch)
         return generate(step, carry, logits, keys, length, 0.0)[0]
@@ -46,19 +46,19 @@ def writers(model: CaptionTransformer, variables: Any, length: int) -> dict[str,
     def cached(memory: dict) -> jax.Array:
         carry = model.apply(variables, memory, length, method="start")
         step = functools.partial(model.apply, variables, method="step")
-        return write(step, carry, memory["grid"].shape[0])
+        return decode_step(step, carry, memory["grid"].shape[0])
 
     def rerun(memory: dict) -> jax.Array:
         batch = memory["grid"].shape[0]
 
         def step(carry: Any, tokens: jax.Array) -> Any:
-            words, place = carry["words"], carry["place"]
-            words = words.at[:, place[0]].set(tokens)
+            words, position = carry["words"], carry["place"]
+            words = words.at[:, position[0]].set(tokens)
             logits = model.apply(variables, carry["memory"], words, method="decode")
-            return carry | {"words": words, "place": place + 1}, jnp.take(logits, place[0], 1)
+            return carry | {"words": words, "place": position + 1}, jnp.take(logits, position[0], 1)
 
         carry = {"memory": memory, "words": jnp.full((batch, length), PAD), "place": jnp.zeros(batch, jnp.int32)}
-        return write(step, carry, batch)
+        return decode_step(step, carry, batch)
 
     return {"cached": jax.jit(cached), "re-run": jax.jit(rerun)}
 
@@ -81,7 +81,7 @@ def measure(
       num_images: captioned in a turn, whole batches of them.
       batch_size: images that are captioned together.
       length: words of every caption.
-      side: of the grid of positions that the decoder attends to.
+      side: side of the grid of positions that the decoder attends to.
       width: features of a token; four heads.
       decoder_layers: blocks of the decoder.
       vocab_size: different words.
@@ -97,15 +97,15 @@ def measure(
     head = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), params["head"])
     variables = {"params": {**params, "head": head}}
     memory = {"grid": jnp.asarray(grid)}
-    write = writers(model, variables, length)
-    same = bool((write["cached"](memory) == write["re-run"](memory)).all())
+    decoders = writers(model, variables, length)
+    same = bool((decoders["cached"](memory) == decoders["re-run"](memory)).all())
     batches = max(1, num_images // batch_size)
 
     def turn(name: str) -> None:
         for _ in range(batches):
-            write[name](memory).block_until_ready()
+            decoders[name](memory).block_until_ready()
 
-    times = interleaved({name: functools.partial(turn, name) for name in write}, num_repeats)
+    times = interleaved({name: functools.partial(turn, name) for name in decoders}, num_repeats)
     speed = ratio(times, "re-run", "cached")
     rates = {name: batches * batch_size / t.median for name, t in times.items()}
     numbers = {f"captions/s, {name}": rate for name, rate in rates.items()} | {"the same words": same}

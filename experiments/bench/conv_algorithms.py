@@ -102,19 +102,19 @@ def timed(functions: dict[str, Callable], x: jax.Array, w: jax.Array, num_repeat
         functions = functions | dict.fromkeys(PLAIN, functions["lax"])
 
     def compiled(name: str, f: Callable) -> Callable:
-        fresh = jax.jit(lambda *args: f(*args))  # what was lowered once is not lowered anew
+        uncached = jax.jit(lambda *args: f(*args))  # what was lowered once is not lowered anew
         with disable_onednn() if name in PLAIN else contextlib.nullcontext():
-            return fresh.lower(x, w).compile(PLAIN.get(name))
+            return uncached.lower(x, w).compile(PLAIN.get(name))
 
     forward = {name: compiled(name, f) for name, f in functions.items()}
-    want = forward["lax"](x, w)
+    expected = forward["lax"](x, w)
     for name, f in forward.items():
-        error = float(jnp.abs(f(x, w) - want).max() / jnp.abs(want).max())
+        error = float(jnp.abs(f(x, w) - expected).max() / jnp.abs(expected).max())
         if error > 1e-4:
             raise ValueError(f"{name} differs from lax by {error:.1e} of the largest value; allowed: 1e-4")
 
     def backward(name: str, f: Callable) -> Callable:
-        return compiled(name, jax.grad(lambda x, w: jnp.vdot(f(x, w), want), (0, 1)))
+        return compiled(name, jax.grad(lambda x, w: jnp.vdot(f(x, w), expected), (0, 1)))
 
     both = {"forward": forward, "backward": {name: backward(name, f) for name, f in functions.items()}}
     return {

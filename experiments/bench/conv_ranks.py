@@ -37,14 +37,7 @@ LAYOUTS = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "
 
 
 class Case(NamedTuple):
-    """A convolution with equal padding on all sides.
-
-    Args:
-      shape: of the input, channels last.
-      features: output channels.
-      kernel: taps along each axis.
-      stride: step along each axis.
-    """
+    """A convolution of an input [B, ..., C] with equal padding, one kernel size and one stride on all axes."""
 
     shape: tuple[int, ...]
     features: int

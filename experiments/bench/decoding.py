@@ -40,17 +40,17 @@ def cached(model: GPT2, variables: Any, prompt: jax.Array, new: int) -> Callable
     batch, width = prompt.shape
     lengths, keys = jnp.full(batch, width), jax.random.split(jax.random.key(0), batch)
 
-    def write(variables, prompt):
+    def generate(variables, prompt):
         return continue_text(model, variables, prompt, lengths, keys, new, temperature=0)[0]
 
-    return functools.partial(jax.jit(write), variables, prompt)
+    return functools.partial(jax.jit(generate), variables, prompt)
 
 
-def naive(model: GPT2, variables: Any, prompt: jax.Array, new: int, written: int) -> Callable[[], jax.Array]:
-    """A function that writes the first `written` tokens, each after reading a text of P + `new` tokens."""
+def naive(model: GPT2, variables: Any, prompt: jax.Array, new: int, length: int) -> Callable[[], jax.Array]:
+    """A function that writes the first `length` tokens, each after reading a text of P + `new` tokens."""
     width = prompt.shape[1]
 
-    def write(variables, prompt):
+    def generate(variables, prompt):
         text = jnp.pad(prompt, ((0, 0), (0, new)))
 
         def append(t, text):
@@ -58,9 +58,9 @@ def naive(model: GPT2, variables: Any, prompt: jax.Array, new: int, written: int
             logits = model.apply(variables, x[:, width + t - 1], method="logits")
             return text.at[:, width + t].set(logits.argmax(-1))
 
-        return jax.lax.fori_loop(0, written, append, text)[:, width : width + written]
+        return jax.lax.fori_loop(0, length, append, text)[:, width : width + length]
 
-    return functools.partial(jax.jit(write), variables, prompt)
+    return functools.partial(jax.jit(generate), variables, prompt)
 
 
 def transformers(model: GPT2, prompt: jax.Array, new: int) -> Callable[[], Any]:
@@ -74,11 +74,11 @@ def transformers(model: GPT2, prompt: jax.Array, new: int) -> Callable[[], Any]:
     text = torch.tensor(np.asarray(prompt))
     settings = {"max_new_tokens": new, "min_new_tokens": new, "do_sample": False, "use_cache": True, "pad_token_id": 0}
 
-    def write() -> Any:
+    def generate() -> Any:
         with torch.no_grad():
             return peer.generate(text, attention_mask=torch.ones_like(text), **settings).numpy()
 
-    return write
+    return generate
 
 
 def measure(
@@ -137,7 +137,7 @@ def measure(
             first = first or (f"time of the {name} decoder over that with the cache, batch {size}", scaled)
     for group, values in rates.items():
         numbers |= {f"tokens/s, {name}, {group}": value for name, value in values.items()}
-    said = "; ".join(
+    summary = "; ".join(
         f"{group}: " + ", ".join(f"{name} {value:.3g}" for name, value in values.items())
         for group, values in rates.items()
     )
@@ -145,7 +145,7 @@ def measure(
     figure.axes[0].set_xscale("log")
     return StudyResult(
         numbers,
-        f"{provenance.hardware()}: tokens a second at {new} new tokens, {said}.",
+        f"{provenance.hardware()}: tokens a second at {new} new tokens, {summary}.",
         {"rates": figure},
         holds=all(claims),
         headline=Headline(*first, "synthetic", tolerance=0.5) if first else None,

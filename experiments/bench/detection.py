@@ -70,9 +70,9 @@ def boxes_of(seed: int, *shape: int, size: tuple[int, int] = (320, 320)) -> np.n
     return np.concatenate([corner, corner + sides], -1).astype(np.float32)
 
 
-def check(name: str, ours: Any, theirs: Any, tolerance: float) -> None:
+def check(name: str, ours: Any, reference: Any, tolerance: float) -> None:
     """Stop where the two results differ."""
-    error = float(np.abs(np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)).max())
+    error = float(np.abs(np.asarray(ours, np.float64) - np.asarray(reference, np.float64)).max())
     if error > tolerance:
         raise ValueError(f"{name}: differs from its peer by {error:.2g}; allowed: {tolerance:g}")
 
@@ -88,17 +88,17 @@ def suppression(batch: int = 8, count: int = 1000, classes: int = 5) -> dict[str
     ours = jax.jit(jax.vmap(lambda b, s, g: nms(b, s, 0.5, groups=g)))
     tensors = [torch.from_numpy(x) for x in (boxes, scores, labels)]
 
-    def theirs():
+    def torch_call():
         return [batched_nms(*image, 0.5) for image in zip(*tensors, strict=True)]
 
-    kept = np.zeros((batch, count), bool)
-    for row, index in zip(kept, theirs(), strict=True):
+    valid = np.zeros((batch, count), bool)
+    for row, index in zip(valid, torch_call(), strict=True):
         row[index.numpy()] = True
-    check("nms", ours(boxes, scores, labels), kept, 0)
-    return {"ours": functools.partial(ours, *map(jnp.asarray, (boxes, scores, labels))), "torchvision": theirs}
+    check("nms", ours(boxes, scores, labels), valid, 0)
+    return {"ours": functools.partial(ours, *map(jnp.asarray, (boxes, scores, labels))), "torchvision": torch_call}
 
 
-def postprocessing(batch: int = 8, count: int = 1000, classes: int = 5, keep: int = 100) -> dict[str, Callable]:
+def postprocessing(batch: int = 8, count: int = 1000, classes: int = 5, num_boxes: int = 100) -> dict[str, Callable]:
     """Clip, threshold, suppress and keep the best 100: ours over a batch, torchvision's operations image by image."""
     import torch
     from torchvision.ops import batched_nms, clip_boxes_to_image
@@ -106,24 +106,24 @@ def postprocessing(batch: int = 8, count: int = 1000, classes: int = 5, keep: in
     rng, boxes = np.random.default_rng(1), boxes_of(0, batch, count) + 4
     scores = rng.uniform(size=(batch, count)).astype(np.float32)
     labels = rng.integers(0, classes, (batch, count)).astype(np.int32)
-    settings = {"score_thresh": 0.05, "nms_thresh": 0.5, "detections_per_img": keep}
+    settings = {"score_thresh": 0.05, "nms_thresh": 0.5, "detections_per_img": num_boxes}
     ours = jax.jit(jax.vmap(lambda b, s, g: select(Candidates(b, s, g, jnp.zeros_like(g)), (320, 320), **settings)))
     tensors = [torch.from_numpy(x) for x in (boxes, scores, labels)]
 
-    def theirs():
-        found = []
+    def torch_call():
+        torch_boxes = []
         for b, s, g in zip(*tensors, strict=True):
             b, above = clip_boxes_to_image(b, (320, 320)), s > 0.05
             b, s, g = b[above], s[above], g[above]
-            best = batched_nms(b, s, g, 0.5)[:keep]
-            found.append((b[best], s[best], g[best]))
-        return found
+            best = batched_nms(b, s, g, 0.5)[:num_boxes]
+            torch_boxes.append((b[best], s[best], g[best]))
+        return torch_boxes
 
-    got, want = ours(boxes, scores, labels), theirs()
-    for i, (b, s, _) in enumerate(want):
-        check("select: scores", got["scores"][i, : len(s)], s, 1e-6)
-        check("select: boxes", got["boxes"][i, : len(b)], b, 1e-4)
-    return {"ours": functools.partial(ours, *map(jnp.asarray, (boxes, scores, labels))), "torchvision": theirs}
+    actual, expected = ours(boxes, scores, labels), torch_call()
+    for i, (b, s, _) in enumerate(expected):
+        check("select: scores", actual["scores"][i, : len(s)], s, 1e-6)
+        check("select: boxes", actual["boxes"][i, : len(b)], b, 1e-4)
+    return {"ours": functools.partial(ours, *map(jnp.asarray, (boxes, scores, labels))), "torchvision": torch_call}
 
 
 def region_crops(regions: int = 512, channels: int = 256, side: int = 320) -> dict[str, dict[str, Callable]]:
@@ -179,8 +179,8 @@ def faster_rcnn_step(batch: int = 2, side: int = 320, classes: int = 5) -> dict[
     update = jax.jit(learner.update)
     backbone = resnet_fpn_backbone(backbone_name="resnet18", weights=None, trainable_layers=5)
     limits = {"rpn_pre_nms_top_n_train": 1000, "rpn_post_nms_top_n_train": 1000}
-    theirs = Theirs(backbone, classes + 1, min_size=side, max_size=side, **limits).train()
-    optimizer = torch.optim.SGD(theirs.parameters(), 1e-3)
+    torch_model = Theirs(backbone, classes + 1, min_size=side, max_size=side, **limits).train()
+    optimizer = torch.optim.SGD(torch_model.parameters(), 1e-3)
     inputs = [torch.from_numpy(np.moveaxis(image, -1, 0).copy()) for image in images]
     targets = [
         {"boxes": torch.from_numpy(b), "labels": torch.from_numpy(c + 1)} for b, c in zip(boxes, labels, strict=True)
@@ -188,7 +188,7 @@ def faster_rcnn_step(batch: int = 2, side: int = 320, classes: int = 5) -> dict[
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        sum(theirs(inputs, targets).values()).backward()
+        sum(torch_model(inputs, targets).values()).backward()
         optimizer.step()
 
     return {"ours": functools.partial(update, state, rows), "torchvision": step}
@@ -237,18 +237,18 @@ def unet_step(batch: int = 8, size: tuple[int, int] = (180, 240), widths=(16, 32
             for k, down in enumerate(self.down):
                 x = down(functional.max_pool2d(x, 2) if k else x)
                 maps.append(x)
-            for up, join, fine in zip(self.up, self.join, maps[-2::-1], strict=True):
-                x = join(torch.cat([fine, up(x)], 1))
+            for up, block, fine in zip(self.up, self.join, maps[-2::-1], strict=True):
+                x = block(torch.cat([fine, up(x)], 1))
             return self.head(x)
 
-    theirs, tensor = Theirs(), torch.from_numpy(np.moveaxis(images, -1, 1).copy())
-    descent, target = torch.optim.SGD(theirs.parameters(), 1e-3), torch.from_numpy(labels)
+    torch_model, tensor = Theirs(), torch.from_numpy(np.moveaxis(images, -1, 1).copy())
+    descent, target = torch.optim.SGD(torch_model.parameters(), 1e-3), torch.from_numpy(labels)
     multiple = 2 ** (len(widths) - 1)
     rows, columns = (-n % multiple for n in size)
 
     def torch_step(x):
         descent.zero_grad(set_to_none=True)
-        logits = theirs(functional.pad(x, (0, columns, 0, rows)))[..., : size[0], : size[1]]
+        logits = torch_model(functional.pad(x, (0, columns, 0, rows)))[..., : size[0], : size[1]]
         functional.cross_entropy(logits, target).backward()
         descent.step()
 
@@ -269,12 +269,12 @@ def deeplab_forward(side: int = 320) -> dict[str, Callable]:
     net = create_segmenter("deeplabv3_resnet50")
     variables = jax.jit(net.init)(jax.random.key(0), x)
     ours = jax.jit(lambda variables, x: net.apply(variables, x))
-    theirs = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=21, aux_loss=False).eval()
+    torch_model = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=21, aux_loss=False).eval()
     tensor = torch.from_numpy(np.moveaxis(x, -1, 1).copy())
 
     def torch_forward():
         with torch.no_grad():
-            return theirs(tensor)["out"]
+            return torch_model(tensor)["out"]
 
     return {"ours": functools.partial(ours, variables, jnp.asarray(x)), "torchvision": torch_forward}
 
@@ -289,11 +289,11 @@ def pasting(count: int = 100, size: tuple[int, int] = (240, 320)) -> dict[str, C
     ours = jax.jit(lambda masks, boxes: paste_masks(masks, boxes, size))
     tensors = torch.from_numpy(masks[:, None]), torch.from_numpy(boxes)
 
-    def theirs():
+    def torch_call():
         return paste_masks_in_image(*tensors, size)
 
-    check("paste_masks", ours(masks, boxes), theirs()[:, 0], 1e-4)
-    return {"ours": functools.partial(ours, jnp.asarray(masks), jnp.asarray(boxes)), "torchvision": theirs}
+    check("paste_masks", ours(masks, boxes), torch_call()[:, 0], 1e-4)
+    return {"ours": functools.partial(ours, jnp.asarray(masks), jnp.asarray(boxes)), "torchvision": torch_call}
 
 
 def matching(batch: int = 16, queries: int = 100, boxes: int = 20) -> dict[str, Callable]:
@@ -303,12 +303,12 @@ def matching(batch: int = 16, queries: int = 100, boxes: int = 20) -> dict[str, 
     costs = np.random.default_rng(0).uniform(size=(batch, queries, boxes)).astype(np.float32)
     ours = jax.jit(jax.vmap(assign))
 
-    def theirs():
+    def torch_call():
         return [linear_sum_assignment(cost) for cost in costs]
 
-    for cost, found, (rows, columns) in zip(costs, np.asarray(ours(costs)), theirs(), strict=True):
-        check("assign", cost[found, np.arange(boxes)].sum(), cost[rows, columns].sum(), 1e-4)
-    return {"ours": functools.partial(ours, jnp.asarray(costs)), "scipy": theirs}
+    for cost, matches, (rows, columns) in zip(costs, np.asarray(ours(costs)), torch_call(), strict=True):
+        check("assign", cost[matches, np.arange(boxes)].sum(), cost[rows, columns].sum(), 1e-4)
+    return {"ours": functools.partial(ours, jnp.asarray(costs)), "scipy": torch_call}
 
 
 PARTS: dict[str, tuple[tuple[str, ...], Callable]] = {
@@ -331,8 +331,8 @@ def measure(*, only: str = "", num_repeats: Annotated[int, Range(1)] = 7) -> Stu
       only: parts whose name contains this text; empty times all.
       num_repeats: turns of each.
     """
-    chosen = {name: part for name, part in PARTS.items() if only in name}
-    if not chosen:
+    parts = {name: part for name, part in PARTS.items() if only in name}
+    if not parts:
         raise ValueError(f"only={only!r}: in no name; allowed: a part of {', '.join(PARTS)}")
     if works("torch"):
         import torch
@@ -340,7 +340,7 @@ def measure(*, only: str = "", num_repeats: Annotated[int, Range(1)] = 7) -> Stu
         torch.set_num_threads(os.cpu_count() or 1)
     runs: dict[str, dict[str, Callable]] = {}
     missing = []
-    for name, (packages, build) in chosen.items():
+    for name, (packages, build) in parts.items():
         if not all(works(package) for package in packages):
             missing.append(name)
             continue
@@ -351,9 +351,9 @@ def measure(*, only: str = "", num_repeats: Annotated[int, Range(1)] = 7) -> Stu
     for name, functions in runs.items():
         times = interleaved(functions, num_repeats, least_seconds=0.05)
         numbers |= {f"{name}, {who}: ms": 1e3 * t.median for who, t in times.items()}
-        others = [who for who in functions if who != "ours"]
-        speeds[name] = {who: ratio(times, who, "ours").median for who in others}
-        for who in others:
+        libraries = [who for who in functions if who != "ours"]
+        speeds[name] = {who: ratio(times, who, "ours").median for who in libraries}
+        for who in libraries:
             numbers |= ratio(times, who, "ours").rows(f"{name}, {who} over ours")
     first = {name: next(iter(values.values())) for name, values in speeds.items()}
     verdict = f"{provenance.hardware()}: speed over the peer's: " + "; ".join(

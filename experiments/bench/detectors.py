@@ -121,12 +121,12 @@ def draw(lines: dict[str, dict[str, Any]]):
     figure, panels = new_figure((8.0, 1.0 + 0.24 * len(lines)), 1, len(columns), sharey=True, width_ratios=(2, 1, 1))
     groups = list(dict.fromkeys((line["data"], line["metric"]) for line in lines.values()))
     for axes, (name, label) in zip(panels, columns, strict=True):
-        for place, line in enumerate(lines.values()):
+        for line_index, line in enumerate(lines.values()):
             if line[name] is not None:
                 color = PALETTE[groups.index((line["data"], line["metric"])) % len(PALETTE)]
-                axes.plot(line[name], place, "o", color=color, markersize=5)
-        known = [line[name] for line in lines.values() if line[name] is not None]
-        axes.set(xlabel=label, xlim=(0, 1.08 * max(known, default=1.0)))
+                axes.plot(line[name], line_index, "o", color=color, markersize=5)
+        measured = [line[name] for line in lines.values() if line[name] is not None]
+        axes.set(xlabel=label, xlim=(0, 1.08 * max(measured, default=1.0)))
         axes.grid(alpha=0.3)
     names = [f"{name}  ({line['metric'].replace('_', ' ')})" for name, line in lines.items()]
     panels[0].set_yticks(range(len(lines)), names, fontsize=8)

@@ -152,11 +152,11 @@ def measure(
     Args:
       batch_size: images.
       image_size: side of the images; a multiple of 2^(levels - 1).
-      channels: of each level.
-      image_channels: of the images.
-      steps: of DDIM.
+      channels: number of channels of each level.
+      image_channels: channels of the images.
+      steps: steps of DDIM.
       num_repeats: turns of each, shuffled.
-      seed: of the weights and the noise.
+      seed: seed of the weights and the noise.
     """
     if find_spec("torch") is None:
         raise FlagError("bench.diffusion: the peer needs torch; allowed: pip install torch")
@@ -171,9 +171,9 @@ def measure(
     noise = np.random.default_rng(seed).normal(size=(batch_size, image_size, image_size, image_channels))
     x, t = jnp.asarray(noise, jnp.float32), jnp.full(batch_size, 500)
     variables = load_torch(model, {k: v.numpy() for k, v in peer.state_dict().items()}, x, t)
-    abar = alphas_cumprod(linear_betas(1000))
+    alphas_bar = alphas_cumprod(linear_betas(1000))
     there, then = torch.from_numpy(np.array(x)).permute(0, 3, 1, 2).contiguous(), torch.full((batch_size,), 500.0)
-    visited = timesteps(1000, steps)
+    sampled_timesteps = timesteps(1000, steps)
 
     ours = jax.jit(model.apply)
     keys = jax.random.split(jax.random.key(seed), batch_size)
@@ -184,12 +184,12 @@ def measure(
             return model.apply(variables, x, jnp.full(batch_size, t))
 
         shape = (image_size, image_size, image_channels)
-        return diffusion.sample(denoise, keys, shape, abar, num_inference_steps=steps, clip_sample=True)
+        return diffusion.sample(denoise, keys, shape, alphas_bar, num_inference_steps=steps, clip_sample=True)
 
     @torch.no_grad()
     def torch_loop() -> Any:
-        y, bars = there, np.append(abar[visited], 1.0)
-        for k, step in enumerate(visited):
+        y, bars = there, np.append(alphas_bar[sampled_timesteps], 1.0)
+        for k, step in enumerate(sampled_timesteps):
             eps = peer(y, torch.full((batch_size,), float(step)))
             clean = ((y - (1 - bars[k]) ** 0.5 * eps) / bars[k] ** 0.5).clamp(-1, 1)
             eps = (y - bars[k] ** 0.5 * clean) / (1 - bars[k]) ** 0.5
@@ -200,8 +200,8 @@ def measure(
     def torch_step() -> Any:
         return peer(there, then)
 
-    want = torch_step().permute(0, 2, 3, 1).numpy()
-    difference = float(np.abs(np.asarray(ours(variables, x, t)) - want).max() / want.std())
+    expected = torch_step().permute(0, 2, 3, 1).numpy()
+    difference = float(np.abs(np.asarray(ours(variables, x, t)) - expected).max() / expected.std())
     calls = {
         "step": lambda: ours(variables, x, t),
         "torch step": torch_step,

@@ -52,9 +52,9 @@ def our_learner(channels: int, accumulate: int = 1) -> Learner:
     return prototypical.learner(model=model, optimizer=optimizer, preprocess=to_float)
 
 
-def our_steps(learner: Learner, drawn: Source, per_step: int, in_turn: bool = False) -> Callable[[], Any]:
+def our_steps(learner: Learner, episodes_source: Source, per_step: int, in_turn: bool = False) -> Callable[[], Any]:
     """A call that trains on all episodes of a source, some a compiled step, together or in turn."""
-    state = jax.jit(learner.init)(jax.random.key(0), drawn[np.arange(1)])
+    state = jax.jit(learner.init)(jax.random.key(0), episodes_source[np.arange(1)])
 
     def step(state: Any, batch: dict) -> tuple[Any, jax.Array]:
         if not in_turn:
@@ -68,8 +68,8 @@ def our_steps(learner: Learner, drawn: Source, per_step: int, in_turn: bool = Fa
     def run() -> list[jax.Array]:
         nonlocal state
         losses = []
-        for first in range(0, len(drawn), per_step):
-            state, loss = step(state, drawn[np.arange(first, first + per_step)])
+        for first in range(0, len(episodes_source), per_step):
+            state, loss = step(state, episodes_source[np.arange(first, first + per_step)])
             losses.append(loss)
         return losses
 
@@ -113,9 +113,9 @@ def torch_steps(net: Any, source: Source, way: int, shot: int, query: int, count
     def run() -> list[float]:
         losses = []
         for _ in range(count):
-            chosen = torch.randperm(len(by_class))[:way]
-            drawn = [by_class[c][torch.randperm(len(by_class[c]))[: shot + query]] for c in chosen]
-            loss = torch_loss(net, torch.stack(drawn).float(), shot)
+            class_idx = torch.randperm(len(by_class))[:way]
+            class_images = [by_class[c][torch.randperm(len(by_class[c]))[: shot + query]] for c in class_idx]
+            loss = torch_loss(net, torch.stack(class_images).float(), shot)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -144,23 +144,20 @@ def measure(
       way: classes of an episode.
       shot: supports of each class.
       query: queries of each class.
-      channels: of each convolution.
+      channels: number of channels of each convolution.
       image_size: side of the images, in pixels.
       characters: classes to draw from.
       per_step: episodes of a step of ours.
       num_steps: such steps of a turn.
       num_repeats: turns of each.
       least_seconds: a turn repeats its steps for so long, after a call that is not timed.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     source, count = stroke_characters(range(characters), size=image_size), per_step * num_steps
-    drawn = episodes(source, count, way=way, shot=shot, query=query)
+    episodes_source = episodes(source, count, way=way, shot=shot, query=query)
     functions = {
-        "in turn": our_steps(our_learner(channels, per_step), drawn, per_step, in_turn=True),
-        "together": our_steps(our_learner(channels), drawn, per_step),
-        "single": our_steps(our_learner(channels), drawn, 1),
+        "in turn": our_steps(our_learner(channels, per_step), episodes_source, per_step, in_turn=True),
+        "together": our_steps(our_learner(channels), episodes_source, per_step),
+        "single": our_steps(our_learner(channels), episodes_source, 1),
     }
     ways = tuple(functions)
     if find_spec("torch") is not None:
@@ -171,16 +168,16 @@ def measure(
         functions["torch"] = torch_steps(torch_network(channels), source, way, shot, query, count)
     times = interleaved(functions, num_repeats, steps=count, least_seconds=least_seconds)
     numbers: dict[str, Any] = {f"{name}: episodes/s": 1 / t.median for name, t in times.items()}
-    told, bars, speed = [f"{name} {1 / times[name].median:.1f} episodes/s" for name in ways], {}, None
+    summaries, bars, speed = [f"{name} {1 / times[name].median:.1f} episodes/s" for name in ways], {}, None
     if "torch" in times:
         speeds = {name: ratio(times, "torch", name) for name in ways}
         numbers |= {key: value for name, r in speeds.items() for key, value in r.rows(f"torch over {name}").items()}
         speed, bars = speeds["in turn"], {name: {"ours": r.median} for name, r in speeds.items()}
-        told = [f"{name} {r.median:.2f}x eager PyTorch's episodes a second" for name, r in speeds.items()]
-        told[0] += f" (at least {CLAIMED})"
+        summaries = [f"{name} {r.median:.2f}x eager PyTorch's episodes a second" for name, r in speeds.items()]
+        summaries[0] += f" (at least {CLAIMED})"
     return StudyResult(
         numbers,
-        f"{provenance.hardware()}: {'; '.join(told)}.",
+        f"{provenance.hardware()}: {'; '.join(summaries)}.",
         {"ratios": bar_chart(bars, "time of PyTorch's over ours")} if bars else {},
         holds=None if speed is None else bool(speed.median >= CLAIMED),
         headline=speed and Headline("episode, time of PyTorch's over ours", speed.median, "strokes", tolerance=0.5),

@@ -97,9 +97,9 @@ def pixel_cnn(num_images: int, side: int, num_layers: int, features: int, num_re
 
         network = torch_pixel_cnn(model, params)
         x = np.asarray(functions["cached"]())
-        theirs = network(torch.tensor(x.transpose(0, 3, 1, 2), dtype=torch.float32)).numpy()
+        torch_output = network(torch.tensor(x.transpose(0, 3, 1, 2), dtype=torch.float32)).numpy()
         ours = np.asarray(jax.jit(model.apply)({"params": params}, x))[..., 0, 1]
-        numbers["pixel_cnn: largest difference of logits"] = float(np.abs(theirs - ours).max())
+        numbers["pixel_cnn: largest difference of logits"] = float(np.abs(torch_output - ours).max())
 
         def loop() -> torch.Tensor:
             x = torch.zeros(num_images, 1, side, side)
@@ -133,8 +133,8 @@ def measure(
     Args:
       what: all, or one part.
       num_images: that are sampled together.
-      side: of the images, in pixels.
-      num_layers: of the PixelCNN, after the first.
+      side: side of the images, in pixels.
+      num_layers: number of layers of the PixelCNN, after the first.
       features: channels of the PixelCNN.
       num_repeats: turns of each.
     """

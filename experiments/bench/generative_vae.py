@@ -201,12 +201,9 @@ def measure(
       num_steps: training steps of a turn.
       batch_size: images of a step.
       hidden: units of the hidden layers.
-      side: of the images, in pixels.
+      side: side of the images, in pixels.
       num_repeats: turns of each.
       least_seconds: a turn repeats its steps for so long, after a call that is not timed.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claims hold.
     """
     images = np.float32(np.random.default_rng(0).random((20 * batch_size, side, side, 1)) > 0.5)
     settings = (images, batch_size, hidden, num_steps)
@@ -221,13 +218,13 @@ def measure(
     speeds = {name: ratio(times, name, "ours") for name in times if name != "ours"}
     for name, speed in speeds.items():
         numbers |= speed.rows(f"vae, {name} over ours")
-    told = [
+    summaries = [
         f"{speed.median:.2f}x {name}" + (f" (claimed {LEAST[name]:g}x)" if name in LEAST else "")
         for name, speed in speeds.items()
     ]
     verdict = (
         f"{provenance.hardware()}: {numbers['vae, ours: steps/s']:.0f} steps/s of a VAE, batch {batch_size}; "
-        f"{', '.join(told)}."
+        f"{', '.join(summaries)}."
     )
     figure = bar_chart({name: {"ours": speed.median} for name, speed in speeds.items()}, "times as fast as the peer")
     first = "example" if "example" in speeds else "flax"

@@ -93,18 +93,13 @@ def contenders(size: tuple[int, int], flow_size: tuple[int, int], count: int, hy
 
 
 def study(
-    *,
-    height: int = 480,
-    flow_height: int = 180,
-    count: int = 500,
-    hypotheses: int = 1000,
-    num_repeats: int = 7,
+    *, height: int = 480, flow_height: int = 180, count: int = 500, hypotheses: int = 1000, num_repeats: int = 7
 ) -> StudyResult:
     """Time the geometry of images in both libraries.
 
     Args:
-      height: of the image for Harris and SIFT, in pixels; 4/3 as wide.
-      flow_height: of the images for flow, in pixels; 4/3 as wide.
+      height: height of the image for Harris and SIFT, in pixels; 4/3 as wide.
+      flow_height: height of the images for flow, in pixels; 4/3 as wide.
       count: pairs of points for RANSAC.
       hypotheses: samples of RANSAC.
       num_repeats: turns of each library, shuffled.

@@ -106,15 +106,15 @@ def torch_steps(params: dict, images: dict[str, np.ndarray], depth: int, num_blo
     shuffle, count = random.Random(0), 0
     first = to_b(data["a"][:1]).detach().numpy().transpose(0, 2, 3, 1)
 
-    def drawn(pool, fake):
+    def from_pool(pool, fake):
         fake = fake.detach()
         if len(pool) < POOL:
             pool.append(fake)
             return fake
         if shuffle.random() < 0.5:
             return fake
-        place = shuffle.randrange(POOL)
-        old, pool[place] = pool[place], fake
+        slot = shuffle.randrange(POOL)
+        old, pool[slot] = pool[slot], fake
         return old
 
     def run() -> list[float]:
@@ -126,8 +126,8 @@ def torch_steps(params: dict, images: dict[str, np.ndarray], depth: int, num_blo
             fake_b, fake_a = to_b(a), to_a(b)
             optimizers["discriminator"].zero_grad()
             loss = sum(
-                ((judge(real) - 1).square().mean() + judge(drawn(pools[k], fake)).square().mean()) / 2
-                for judge, real, fake, k in ((judge_a, a, fake_a, "a"), (judge_b, b, fake_b, "b"))
+                ((disc(real) - 1).square().mean() + disc(from_pool(pools[k], fake)).square().mean()) / 2
+                for disc, real, fake, k in ((judge_a, a, fake_a, "a"), (judge_b, b, fake_b, "b"))
             )
             loss.backward()
             optimizers["discriminator"].step()
@@ -155,21 +155,18 @@ def measure(
     """Time ours and theirs in shuffled turns.
 
     Args:
-      side: of the images, in pixels, a multiple of 8.
+      side: side of the images, in pixels, a multiple of 8.
       width: channels of the first layers; the authors' code has 64.
       num_blocks: residual blocks of each generator.
       num_steps: training steps of a turn.
       num_repeats: turns of each.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     depth = 2
     generator = ResidualGenerator(3, width, depth, num_blocks)
-    judge = PatchDiscriminator(width, 3)
+    discriminator = PatchDiscriminator(width, 3)
     learner = cycle_gan.learner(
         generators=cycle_gan.Both(generator, generator.clone()),
-        discriminators=cycle_gan.Both(judge, judge.clone()),
+        discriminators=cycle_gan.Both(discriminator, discriminator.clone()),
         generator_optimizer=optax.adam(2e-4, b1=0.5),
         discriminator_optimizer=optax.adam(2e-4, b1=0.5),
         pool_size=POOL,
@@ -201,8 +198,8 @@ def measure(
         import torch
 
         torch.set_num_threads(len(os.sched_getaffinity(0)))
-        functions["torch"], theirs = torch_steps(params, images, depth, num_blocks, num_steps)
-        numbers["cycle_gan: largest difference of outputs"] = float(np.abs((theirs + 1) / 2 - translated).max())
+        functions["torch"], torch_final = torch_steps(params, images, depth, num_blocks, num_steps)
+        numbers["cycle_gan: largest difference of outputs"] = float(np.abs((torch_final + 1) / 2 - translated).max())
     times = interleaved(functions, num_repeats, steps=num_steps)
     numbers |= {f"cycle_gan, {name}: steps/s": 1 / t.median for name, t in times.items()}
     if not peer:

@@ -99,10 +99,10 @@ def measure(
 
     Args:
       kills: how often the process is killed.
-      steps: of training; enough that the kills happen before the end.
+      steps: steps of training; enough that the kills happen before the end.
       model: a name of the model zoo.
       deterministic: train with --deterministic, which a GPU needs to repeat itself.
-      seed: of the moments of the kills.
+      seed: seed of the moments of the kills.
     """
     with tempfile.TemporaryDirectory() as workdir:
         began = time.monotonic()

@@ -38,14 +38,7 @@ LEAST = 0.95
 
 
 class Case(NamedTuple):
-    """A layer in two or three implementations.
-
-    Args:
-      ours: dlcore's module or function.
-      plain: flax's, jax's or optax's.
-      shape: of the input, channels last.
-      torch: the torch package -> torch's module; None where there is none.
-    """
+    """A layer of dlcore, its plain flax, jax or optax form, the input's shape, and torch -> torch's module."""
 
     ours: Any
     plain: Any

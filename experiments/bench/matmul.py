@@ -106,10 +106,10 @@ def by_library(batch_size: int, num_repeats: int) -> dict[str, Ratio]:
 
         ours = compiled(x, y)
         with disable_onednn():
-            theirs = compiled(x, y)
+            torch_product = compiled(x, y)
         if PRODUCT not in ours.as_text():
             return {}
-        functions = {"oneDNN": functools.partial(ours, x, y), "XLA": functools.partial(theirs, x, y)}
+        functions = {"oneDNN": functools.partial(ours, x, y), "XLA": functools.partial(torch_product, x, y)}
         ratios[name] = ratio(interleaved(functions, num_repeats), "XLA", "oneDNN")
     return ratios
 
@@ -144,15 +144,15 @@ def measure(
     best = {dtype: max(speeds, key=lambda size, dtype=dtype: speeds[size][dtype]) for dtype in dtypes}
     sentences = []
     for dtype, size in best.items():
-        share = numbers.get(f"{dtype}, {size}: share of the peak")
-        of_peak = "" if share is None else f", {share:.0%} of the peak"
+        fraction = numbers.get(f"{dtype}, {size}: share of the peak")
+        of_peak = "" if fraction is None else f", {fraction:.0%} of the peak"
         sentences.append(f"{dtype} {speeds[size][dtype]:.3g} TFLOP/s at {size}{of_peak}")
     figures = {"speed": bar_chart(speeds, "TFLOP/s", reference=None)}
     if ratios := by_library(batch_size, num_repeats) if jax.default_backend() == "cpu" else {}:
         for name, value in ratios.items():
             numbers |= value.rows(f"{name}: XLA over oneDNN")
-        told = ", ".join(f"{name} {value.median:.2f}x" for name, value in ratios.items())
-        sentences.append(f"oneDNN's speed over XLA's: {told}")
+        summary = ", ".join(f"{name} {value.median:.2f}x" for name, value in ratios.items())
+        sentences.append(f"oneDNN's speed over XLA's: {summary}")
         figures["libraries"] = bar_chart(
             {name: {"oneDNN": value.median} for name, value in ratios.items()}, "times as fast as XLA's product"
         )

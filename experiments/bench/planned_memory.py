@@ -44,14 +44,7 @@ from experiments.recipes import resnet50, vit_s16
 
 
 class Case(NamedTuple):
-    """An experiment that is small enough for a few GiB.
-
-    Args:
-      experiment: what is planned and run.
-      mesh: the devices, as `--mesh`.
-      rule: of sharding, as `--sharding`.
-      arguments: the other flags.
-    """
+    """An experiment that is small enough for a few GiB, with `--mesh`, `--sharding` and its other flags."""
 
     experiment: Experiment
     mesh: str
@@ -60,13 +53,7 @@ class Case(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Bytes on one device.
-
-    Args:
-      state: parameters, optimizer state and the rest of the learner's state.
-      batch: the input.
-      temporaries: what the step needs beside state and batch.
-    """
+    """Bytes on one device of the learner's state, the batch, and what the step needs beside them."""
 
     state: int
     batch: int

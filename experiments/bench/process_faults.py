@@ -239,12 +239,12 @@ def disk(folder: Path, whole: Path) -> dict:
     with _tmpfs(folder, "700k"):
         job = Job(folder / "run")
         status = job.end()
-        lost = job.lines_with("CHECKPOINT NOT SAVED")
+        warnings = job.lines_with("CHECKPOINT NOT SAVED")
         subprocess.run(["mount", "-o", "remount,size=200m", str(folder)], check=True)
         finish(folder / "run")
         return {
             "status": status,
-            "printed": f"{len(lost)} lines CHECKPOINT NOT SAVED",
+            "printed": f"{len(warnings)} lines CHECKPOINT NOT SAVED",
             "outcome": compared(whole, folder / "run"),
         }
 

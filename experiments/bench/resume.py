@@ -44,7 +44,7 @@ def measure(*, model: str = "resnet50", num_saves: int = 5, folder: str | None =
       model: a name of the model zoo.
       num_saves: how often; medians are reported, without the first, which starts orbax's threads.
       folder: a folder on the disk to measure; None takes the temporary one.
-      seed: of the weights.
+      seed: seed of the weights.
     """
     if num_saves < 2:
         raise ValueError(f"num_saves={num_saves}: too small; allowed: at least 2")
@@ -57,13 +57,13 @@ def measure(*, model: str = "resnet50", num_saves: int = 5, folder: str | None =
     workdir = Path(tempfile.mkdtemp(dir=folder))
     try:
         store = Checkpoints(workdir / "checkpoints", keep_last=1)
-        stalls, written = [], []
+        stalls, write_times = [], []
         for step in range(num_saves):
             began = time.perf_counter()
             store.save(step, carry, {"data": {}})
             stalls.append(time.perf_counter() - began)
             store.wait()
-            written.append(time.perf_counter() - began)
+            write_times.append(time.perf_counter() - began)
         store.close()
         newest = workdir / "checkpoints" / str(num_saves - 1)
         on_disk = sum(path.stat().st_size for path in newest.rglob("*") if path.is_file())
@@ -81,20 +81,20 @@ def measure(*, model: str = "resnet50", num_saves: int = 5, folder: str | None =
     )
     if not same:
         raise ValueError(f"model={model}: the restored parameters are not the saved ones")
-    stall, write = statistics.median(stalls[1:]), statistics.median(written[1:])
+    stall, write_seconds = statistics.median(stalls[1:]), statistics.median(write_times[1:])
     numbers = {
         "bytes of the state": size,
         "bytes on disk": on_disk,
         "stall seconds": stall,
         "first stall seconds": stalls[0],
-        "seconds until on disk": write,
-        "MB/s written": size / 1e6 / write,
+        "seconds until on disk": write_seconds,
+        "MB/s written": size / 1e6 / write_seconds,
         "restore seconds": restoring,
     }
     verdict = (
         f"{model} with Adam: {readable(size)}, {readable(on_disk)} on disk. A save stalls the step for "
-        f"{stall * 1e3:.0f} ms (the first {stalls[0] * 1e3:.0f}) and is on disk after {write:.2f} s; restored in "
-        f"{restoring:.2f} s."
+        f"{stall * 1e3:.0f} ms (the first {stalls[0] * 1e3:.0f}) and is on disk after {write_seconds:.2f} s; restored "
+        f"in {restoring:.2f} s."
     )
     return StudyResult(numbers, verdict, headline=Headline("stall seconds", stall, model, tolerance=1.0))
 

@@ -43,13 +43,13 @@ class Case(NamedTuple):
     Args:
       learner: ours.
       network: ours.
-      fields: of our learner.
+      fields: fields of our learner.
       environment: name of both.
-      instances: of the environment.
-      width: of both networks' layers.
+      instances: number of instances of the environment.
+      width: width of both networks' layers.
       steps: environment steps of one update.
       peer: (module, class, policy) of stable-baselines3.
-      arguments: of the peer.
+      arguments: arguments of the peer.
       least: the claimed ratios of speeds, by one seed and by several; 0 claims nothing.
     """
 
@@ -67,9 +67,7 @@ class Case(NamedTuple):
 
 ON_POLICY = {"gamma": 0.99, "ent_coef": 0.0, "vf_coef": 0.5}
 OFF_POLICY = {"buffer_size": 20_000, "batch_size": 256, "learning_starts": 100, "learning_rate": 1e-3}
-OURS_OFF = {
-    "off_policy": OffPolicy(num_steps=100, buffer_size=20_000, minibatch_size=256, learning_starts=100),
-}
+OURS_OFF = {"off_policy": OffPolicy(num_steps=100, buffer_size=20_000, minibatch_size=256, learning_starts=100)}
 
 CASES = {
     "ppo": Case(
@@ -171,11 +169,11 @@ def peer_update(case: Case) -> Callable[[], None]:
     module, name, policy = case.peer
     wrapper = None
     if case.learner is recurrent_ppo.learner:
-        kept = np.array(wrappers.POSITIONS[case.environment])
+        positions = np.array(wrappers.POSITIONS[case.environment])
 
         def wrapper(env):
-            space = gymnasium.spaces.Box(-np.inf, np.inf, (len(kept),))
-            return gymnasium.wrappers.TransformObservation(env, lambda x: x[kept], space)
+            space = gymnasium.spaces.Box(-np.inf, np.inf, (len(positions),))
+            return gymnasium.wrappers.TransformObservation(env, lambda x: x[positions], space)
 
     layers: dict[str, Any] = {"net_arch": [case.width, case.width]}
     if "Lstm" in policy:
@@ -220,8 +218,8 @@ def measure(
     sentences, holds = [f"{name} {rate:,.0f} steps/s" for name, rate in rates.items()], None
     if "stable-baselines3" in rates:
         ratios = [rates[name] / rates["stable-baselines3"] for name in seeds]
-        numbers |= {f"{name} over stable-baselines3": found for name, found in zip(seeds, ratios, strict=True)}
-        holds = all(found >= least for found, least in zip(ratios, case.least, strict=True))
+        numbers |= {f"{name} over stable-baselines3": ratio for name, ratio in zip(seeds, ratios, strict=True)}
+        holds = all(ratio >= least for ratio, least in zip(ratios, case.least, strict=True))
         sentences.append(
             f"{algorithm} in {case.environment} runs at {ratios[0]:.1f}x stable-baselines3's speed with one seed, and "
             f"at {ratios[1]:.1f}x with {num_seeds} (the claim: {case.least[0]}x"

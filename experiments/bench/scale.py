@@ -95,9 +95,9 @@ def measure(
     Args:
       model: a name of the model zoo.
       batch_size: images a step, over all devices.
-      rules: of sharding: replicate, fsdp.
+      rules: rules of sharding: replicate, fsdp.
       num_repeats: steps that are timed.
-      seed: of weights and images.
+      seed: seed of weights and images.
     """
     if len(jax.devices()) < COUNTS[-1]:
         raise ValueError(f"devices={len(jax.devices())}: too few; allowed: at least {COUNTS[-1]}")
@@ -164,8 +164,8 @@ experiment = Study(
 
 def with_virtual_devices() -> None:
     """Start this command again with eight virtual devices, unless devices were chosen already."""
-    chosen = "device_count" in os.environ.get("XLA_FLAGS", "") or os.environ.get("JAX_PLATFORMS", "cpu") != "cpu"
-    if chosen or Path("/dev/nvidia0").exists():
+    is_set = "device_count" in os.environ.get("XLA_FLAGS", "") or os.environ.get("JAX_PLATFORMS", "cpu") != "cpu"
+    if is_set or Path("/dev/nvidia0").exists():
         return
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={COUNTS[-1]}"
     command = [sys.executable, "-m", "experiments.bench.scale", *sys.argv[1:]]

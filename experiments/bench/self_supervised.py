@@ -113,8 +113,8 @@ def our_views(task: str, images: np.ndarray, batch_size: int, num_steps: int) ->
 
     def step(total, k):
         keys = example_keys(jax.random.fold_in(jax.random.key(0), k), {"index": jnp.arange(batch_size)})
-        drawn = [crops(view(area, size), keys, data, count) for area, size, count in kinds]
-        return total + sum(x.sum() for x in drawn), None
+        crop_batches = [crops(view(area, size), keys, data, count) for area, size, count in kinds]
+        return total + sum(x.sum() for x in crop_batches), None
 
     return jax.jit(lambda: jax.lax.scan(step, 0.0, jnp.arange(num_steps))[0])
 
@@ -160,9 +160,9 @@ def torch_loader(images: np.ndarray, batch_size: int, kinds: list, workers: int)
 
     def one(x, area: tuple[float, float], size: int):
         side = x.shape[-1]
-        share = float(torch.empty(()).uniform_(*area))
+        fraction = float(torch.empty(()).uniform_(*area))
         log_ratio = float(torch.empty(()).uniform_(-0.28, 0.28))
-        height, width = (max(1, min(side, round(side * share**0.5 * np.exp(s * log_ratio / 2)))) for s in (1, -1))
+        height, width = (max(1, min(side, round(side * fraction**0.5 * np.exp(s * log_ratio / 2)))) for s in (1, -1))
         top, left = (int(torch.randint(0, side - n + 1, ())) for n in (height, width))
         x = x[:, top : top + height, left : left + width]
         x = F.interpolate(x[None], (size, size), mode="bilinear", align_corners=False)[0]
@@ -238,12 +238,17 @@ def torch_steps(
         def loss_of(views):
             nonlocal center
             with torch.no_grad():
-                taught = logits(teacher, torch.cat(views[:2])).chunk(2)
-                target = [F.softmax((t - center) / 0.04, -1) for t in taught]
-                center = 0.9 * center + 0.1 * torch.cat(taught).mean(0)
-            said = [*logits(net, torch.cat(views[:2])).chunk(2), *logits(net, torch.cat(views[2:])).chunk(LOCAL)]
-            pairs = [(t, s) for t in range(2) for s in range(len(said)) if t != s]
-            return sum(-(target[t] * F.log_softmax(said[s] / 0.1, -1)).sum(-1).mean() for t, s in pairs) / len(pairs)
+                teacher_logits = logits(teacher, torch.cat(views[:2])).chunk(2)
+                target = [F.softmax((t - center) / 0.04, -1) for t in teacher_logits]
+                center = 0.9 * center + 0.1 * torch.cat(teacher_logits).mean(0)
+            student_logits = [
+                *logits(net, torch.cat(views[:2])).chunk(2),
+                *logits(net, torch.cat(views[2:])).chunk(LOCAL),
+            ]
+            pairs = [(t, s) for t in range(2) for s in range(len(student_logits)) if t != s]
+            return sum(
+                -(target[t] * F.log_softmax(student_logits[s] / 0.1, -1)).sum(-1).mean() for t, s in pairs
+            ) / len(pairs)
 
         def after():
             with torch.no_grad():
@@ -310,8 +315,8 @@ def flops_share(model: MAE, batch_size: int, side: int) -> float:
     """FLOPs of the encoder on the seen patches by those on all, of the compiled programs."""
     x = jax.ShapeDtypeStruct((batch_size, side, side, 3), jnp.float32)
     count = (side // model.patch_size) ** 2
-    seen = jnp.zeros((batch_size, visible_count(count, model.mask_ratio)), jnp.int32)
-    some, whole = (compiled_cost(model, x, *more, method="encode").flops for more in ((seen,), ()))
+    visible_idx = jnp.zeros((batch_size, visible_count(count, model.mask_ratio)), jnp.int32)
+    some, whole = (compiled_cost(model, x, *more, method="encode").flops for more in ((visible_idx,), ()))
     return some / whole
 
 
@@ -346,19 +351,16 @@ def measure(
     Args:
       tasks: which of simclr, dino, mae and kmeans.
       batch_size: images of a step.
-      side: of the images, in pixels.
+      side: side of the images, in pixels.
       width: channels of the residual network's first stage; the ViT has four times as many features.
-      patch_size: of MAE.
+      patch_size: patch size of MAE.
       depth: blocks of MAE's encoder.
       num_steps: training steps of a turn.
       num_repeats: turns of each.
       least_seconds: a turn repeats its steps for so long, after a call that is not timed.
       workers: processes of PyTorch's loader.
-      points: of k-means, with 128 numbers each.
-      clusters: of k-means.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claims hold.
+      points: number of points of k-means, with 128 numbers each.
+      clusters: number of clusters of k-means.
 
     Raises:
       ValueError: a task is unknown.
@@ -371,7 +373,7 @@ def measure(
 
         torch.set_num_threads(len(os.sched_getaffinity(0)))
     images = np.random.default_rng(0).random((10 * batch_size, side, side, 3), np.float32)
-    numbers, speeds, told = {}, {}, []
+    numbers, speeds, summaries = {}, {}, []
     for task in tasks:
         if task == "kmeans":
             functions, steps, other = kmeans_calls(points, 128, clusters), 1, "sklearn"
@@ -387,24 +389,24 @@ def measure(
         times = interleaved(functions, num_repeats, steps=steps, least_seconds=least_seconds)
         numbers |= {f"{task}, {name}: s": t.median for name, t in times.items() if name != "views"}
         if "views" in times:
-            share = times["views"].median / times["ours"].median
-            numbers[f"{task}, augmentation's share"] = share
-            told.append(f"augmentation takes {100 * share:.0f}% of {task}'s step")
+            fraction = times["views"].median / times["ours"].median
+            numbers[f"{task}, augmentation's share"] = fraction
+            summaries.append(f"augmentation takes {100 * fraction:.0f}% of {task}'s step")
         if other in times:
             speed = ratio(times, other, "ours")
             numbers |= speed.rows(f"{task}, {other} over ours")
             speeds[task] = speed.median
-            told.append(f"{task} {speed.median:.2f}x {other}")
+            summaries.append(f"{task} {speed.median:.2f}x {other}")
         if task == "mae":
-            share = flops_share(our_mae(width, patch_size, depth), batch_size, side)
-            numbers["MAE's encoder, FLOPs by the full ViT's"] = share
-            told.append(f"MAE's encoder has {share:.2f} of the full ViT's FLOPs (at most {MOST_FLOPS})")
-    share = numbers.get("MAE's encoder, FLOPs by the full ViT's", 0.0)
-    holds = bool(all(speed >= 1 for speed in speeds.values()) and share <= MOST_FLOPS)
+            fraction = flops_share(our_mae(width, patch_size, depth), batch_size, side)
+            numbers["MAE's encoder, FLOPs by the full ViT's"] = fraction
+            summaries.append(f"MAE's encoder has {fraction:.2f} of the full ViT's FLOPs (at most {MOST_FLOPS})")
+    fraction = numbers.get("MAE's encoder, FLOPs by the full ViT's", 0.0)
+    holds = bool(all(speed >= 1 for speed in speeds.values()) and fraction <= MOST_FLOPS)
     first = next(iter(speeds), None)
     return StudyResult(
         numbers,
-        f"{provenance.hardware()}: {'; '.join(told)}.",
+        f"{provenance.hardware()}: {'; '.join(summaries)}.",
         {"speed": bar_chart({task: {"ours": speed} for task, speed in speeds.items()}, "times as fast as the peer")},
         holds=holds,
         headline=None

@@ -128,10 +128,10 @@ def pillow_views(image: Any, rng: np.random.Generator, strong: bool) -> Any:
     def affine(*matrix):
         return lambda im, s: im.transform(im.size, Image.Transform.AFFINE, matrix_of(matrix, s), fillcolor=(127,) * 3)
 
-    def matrix_of(which, s):
+    def matrix_of(operation, s):
         slope, move = 0.09 * s, 0.14 * side * s
         return {"x": (1, slope, 0, 0, 1, 0), "y": (1, 0, 0, slope, 1, 0), "right": (1, 0, move, 0, 1, 0)}.get(
-            which[0], (1, 0, 0, 0, 1, move)
+            operation[0], (1, 0, 0, 0, 1, move)
         )
 
     enhancers = (ImageEnhance.Brightness, ImageEnhance.Color, ImageEnhance.Contrast, ImageEnhance.Sharpness)
@@ -145,8 +145,8 @@ def pillow_views(image: Any, rng: np.random.Generator, strong: bool) -> Any:
         lambda im, s: ImageOps.autocontrast(im),
         lambda im, s: ImageOps.equalize(im),
     ]
-    for k, which in enumerate(rng.integers(0, len(operations), 2)):
-        image = operations[which](image, int(sign[k]))
+    for k, operation in enumerate(rng.integers(0, len(operations), 2)):
+        image = operations[operation](image, int(sign[k]))
     square = side // 2
     top, left = rng.integers(0, side - square + 1, 2)
     image.paste((127,) * 3, (left, top, left + square, top + square))
@@ -172,8 +172,8 @@ def torch_steps(images: np.ndarray, labeled: int, unlabeled: int, num_steps: int
             return len(pixels)
 
         def __getitem__(self, i):
-            drawn = (pillow_views(Image.fromarray(pixels[i]), self.rng, strong) for strong in self.strong)
-            return [torch.tensor(np.asarray(v).transpose(2, 0, 1) / np.float32(255)) for v in drawn], i % CLASSES
+            views = (pillow_views(Image.fromarray(pixels[i]), self.rng, strong) for strong in self.strong)
+            return [torch.tensor(np.asarray(v).transpose(2, 0, 1) / np.float32(255)) for v in views], i % CLASSES
 
     def forever(strong, count):
         loader = torch.utils.data.DataLoader(
@@ -193,11 +193,13 @@ def torch_steps(images: np.ndarray, labeled: int, unlabeled: int, num_steps: int
         for _ in range(num_steps):
             (x,), y = next(few)
             (weak, strong), _ = next(many)
-            logits, guess, answer = net(torch.cat([x, weak, strong])).split([labeled, unlabeled, unlabeled])
-            confidence, target = guess.detach().softmax(-1).max(-1)
+            logits, weak_logits, strong_logits = net(torch.cat([x, weak, strong])).split(
+                [labeled, unlabeled, unlabeled]
+            )
+            confidence, target = weak_logits.detach().softmax(-1).max(-1)
             accepted = (confidence >= 0.95).float()
             supervised = F.cross_entropy(logits, y)
-            loss = supervised + (accepted * F.cross_entropy(answer, target, reduction="none")).mean()
+            loss = supervised + (accepted * F.cross_entropy(strong_logits, target, reduction="none")).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -224,14 +226,11 @@ def measure(
 
     Args:
       batch_size: B, labeled images of a step.
-      side: of the images, in pixels.
+      side: side of the images, in pixels.
       width: channels of the network's first stage.
       num_steps: training steps of a turn.
       num_repeats: turns of each.
       workers: processes of PyTorch's loader.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claims hold.
     """
     images = np.random.default_rng(0).random((2 * RATIO * batch_size, side, side, 3), np.float32)
     form, many = (num_steps,), RATIO * batch_size
@@ -251,23 +250,23 @@ def measure(
         functions["torch"] = torch_steps(images, batch_size, many, num_steps, width, workers)
     times = interleaved(functions, num_repeats, steps=num_steps)
     numbers = {f"{name}: s": t.median for name, t in times.items()}
-    share = times["views"].median / times["ours"].median
+    fraction = times["views"].median / times["ours"].median
     added = ratio(times, "vat", "supervised").median - 1
     same = ratio(times, "vat", "supervised, twice as many").median
-    numbers |= {"FixMatch, augmentation's share": share, "VAT adds, supervised steps": added}
+    numbers |= {"FixMatch, augmentation's share": fraction, "VAT adds, supervised steps": added}
     numbers |= ratio(times, "vat", "supervised, twice as many").rows("VAT over supervised, as many images")
     numbers["FixMatch, images/s"] = (1 + RATIO) * batch_size / times["ours"].median
-    told, speed = [], None
+    summaries, speed = [], None
     if "torch" in times:
         speed = ratio(times, "torch", "ours")
         numbers |= speed.rows("FixMatch, torch over ours")
-        told.append(f"FixMatch {speed.median:.2f}x torch")
-    told.append(f"augmentation takes {100 * share:.0f}% of its step")
-    told.append(f"VAT adds {added:.2f} supervised steps (at most {MOST_ADDED}), {same:.2f}x one of as many images")
+        summaries.append(f"FixMatch {speed.median:.2f}x torch")
+    summaries.append(f"augmentation takes {100 * fraction:.0f}% of its step")
+    summaries.append(f"VAT adds {added:.2f} supervised steps (at most {MOST_ADDED}), {same:.2f}x one of as many images")
     bars = {"FixMatch, torch over ours": {"": speed.median}} if speed else {}
     return StudyResult(
         numbers,
-        f"{provenance.hardware()}: {'; '.join(told)}.",
+        f"{provenance.hardware()}: {'; '.join(summaries)}.",
         {"ratios": bar_chart({**bars, "VAT adds, supervised steps": {"": added}}, "ratio of times")},
         holds=bool((speed is None or speed.median >= 1) and added <= MOST_ADDED),
         headline=None

@@ -137,13 +137,13 @@ def lstms(peer: bool, batch: int = 64, length: int = 100, size: int = 256) -> di
     if peer:
         import torch
 
-        theirs, tensor = torch.nn.LSTM(size, size, bidirectional=True, batch_first=True), torch.tensor(x)
+        torch_lstm, tensor = torch.nn.LSTM(size, size, bidirectional=True, batch_first=True), torch.tensor(x)
         tensor.requires_grad_()
 
         def torch_both() -> None:
-            theirs.zero_grad(set_to_none=True)
+            torch_lstm.zero_grad(set_to_none=True)
             tensor.grad = None
-            theirs(tensor)[0].square().sum().backward()
+            torch_lstm(tensor)[0].square().sum().backward()
 
         functions["torch"] = torch_both
     return functions
@@ -179,9 +179,9 @@ def measure(
     for name, functions in runs.items():
         times = interleaved(functions, num_repeats, steps=steps if name in SIZES else 1)
         numbers |= {f"{name}, {who}: ms": 1e3 * t.median for who, t in times.items()}
-        others = [who for who in functions if who != "ours"]
-        speeds[name] = {who: ratio(times, who, "ours").median for who in others}
-        for who in others:
+        libraries = [who for who in functions if who != "ours"]
+        speeds[name] = {who: ratio(times, who, "ours").median for who in libraries}
+        for who in libraries:
             numbers |= ratio(times, who, "ours").rows(f"{name}, {who} over ours")
         if name in SIZES:
             numbers[f"{name}: tokens/s"] = SIZES[name][3] * SIZES[name][4] / times["ours"].median

@@ -111,7 +111,7 @@ def ratio(times: dict[str, Times], above: str, below: str) -> Ratio:
     """Compare two functions that were timed in the same turns.
 
     Args:
-      times: of `interleaved`.
+      times: times of `interleaved`.
       above: the name of the numerator.
       below: the name of the denominator.
 
@@ -142,8 +142,8 @@ def bar_chart(groups: dict[str, dict[str, float]], xlabel: str, reference: float
     axes = figure.subplots()
     for i, label in enumerate(labels):
         rows = [(row, values[label]) for row, values in enumerate(groups.values()) if label in values]
-        places = [row + (i - (len(labels) - 1) / 2) * height for row, _ in rows]
-        bars = axes.barh(places, [value for _, value in rows], height, color=PALETTE[i % len(PALETTE)], label=label)
+        heights = [row + (i - (len(labels) - 1) / 2) * height for row, _ in rows]
+        bars = axes.barh(heights, [value for _, value in rows], height, color=PALETTE[i % len(PALETTE)], label=label)
         axes.bar_label(bars, fmt="%.3g", padding=3, fontsize=8)
     if reference is not None:
         axes.axvline(reference, color="0.3", lw=1, ls="--")

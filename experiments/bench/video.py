@@ -108,9 +108,11 @@ def torch_calls(variables: Any, images: np.ndarray, labels: np.ndarray) -> dict[
 
 def sampling_calls(num_batches: int) -> dict[str, Callable[[], Any]]:
     """Draw `num_batches` batches of clips: ours, and torch's where it is installed."""
-    drawn = clips(256, 0, frames=16, size=32)
-    videos, labels = np.asarray(drawn.arrays["clip"]), np.asarray(drawn.arrays["action"]).astype(np.int64)
-    source = dataclasses.replace(drawn, arrays={"image": clips_in_memory(videos, LENGTH), "label": labels}, length=None)
+    clip_source = clips(256, 0, frames=16, size=32)
+    videos, labels = np.asarray(clip_source.arrays["clip"]), np.asarray(clip_source.arrays["action"]).astype(np.int64)
+    source = dataclasses.replace(
+        clip_source, arrays={"image": clips_in_memory(videos, LENGTH), "label": labels}, length=None
+    )
     order = np.random.default_rng(0).integers(0, len(videos), (num_batches, BATCH))
 
     def ours(source: Source = source):
@@ -134,12 +136,12 @@ def sampling_calls(num_batches: int) -> dict[str, Callable[[], Any]]:
     for workers in (0, 2):
         loader = torch.utils.data.DataLoader(Clips(), batch_sampler=order.tolist(), num_workers=workers)
 
-        def theirs(loader: Any = loader):
+        def torch_call(loader: Any = loader):
             for batch in loader:
-                found = batch[0]
-            return found.numpy()
+                clip = batch[0]
+            return clip.numpy()
 
-        calls["torch DataLoader" + (f", {workers} workers" if workers else "")] = theirs
+        calls["torch DataLoader" + (f", {workers} workers" if workers else "")] = torch_call
     return calls
 
 
@@ -155,12 +157,9 @@ def measure(
       clips: batches of clips, COUNTxFRAMESxSIDE.
       num_batches: batches of 64 clips that are sampled.
       num_repeats: turns of each.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claims hold.
     """
     sizes = [parsed(size) for size in clips]
-    numbers, speeds, told, holds = {}, {}, [], True
+    numbers, speeds, summaries, holds = {}, {}, [], True
     for text, (count, frames, side) in zip(clips, sizes, strict=True):
         images = np.random.default_rng(0).normal(size=(count, frames, side, side, 3)).astype(np.float32)
         labels = np.arange(count)
@@ -177,19 +176,19 @@ def measure(
                 speed = ratio(times, f"{way}, torch", f"{way}, ours")
                 numbers |= speed.rows(f"{text}, {way}: torchvision over ours")
                 speeds.setdefault(way, {})[text] = speed.median
-                told.append(f"{speed.median:.2f}x torchvision in {way} of {text}")
+                summaries.append(f"{speed.median:.2f}x torchvision in {way} of {text}")
                 holds &= speed.median >= LEAST[way]
     calls = sampling_calls(num_batches)
     times = interleaved(calls, num_repeats)
     numbers["sampling: clips/s"] = clip_rate = num_batches * BATCH / times["ours"].median
-    told.append(f"{clip_rate:,.0f} clips/s sampled")
+    summaries.append(f"{clip_rate:,.0f} clips/s sampled")
     for name in calls.keys() - {"ours"}:
         speed = ratio(times, name, "ours")
         numbers |= speed.rows(f"sampling: {name} over ours")
         speeds.setdefault("sampling", {})[name] = speed.median
-        told.append(f"{speed.median:.1f}x {name}")
+        summaries.append(f"{speed.median:.1f}x {name}")
         holds &= speed.median >= LEAST["sampling"]
-    verdict = f"{provenance.hardware()}: {', '.join(told)}."
+    verdict = f"{provenance.hardware()}: {', '.join(summaries)}."
     if not speeds:
         holds, verdict = None, verdict[:-1] + "; torch is not installed, so nothing is compared."
     chart = bar_chart(speeds or {"sampling": {"ours": 1.0}}, "times as long as ours")
@@ -198,10 +197,7 @@ def measure(
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=measure,
-    smoke={"clips": ("1x4x16",), "num_batches": 1, "num_repeats": 1},
+    file=__file__, doc=__doc__, function=measure, smoke={"clips": ("1x4x16",), "num_batches": 1, "num_repeats": 1}
 )
 
 if __name__ == "__main__":

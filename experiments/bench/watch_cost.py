@@ -65,8 +65,8 @@ def measure(
         ratios[name], seconds = measure_model(name, batch_size, num_repeats)
         numbers |= ratios[name].rows(f"{name}: statistics over a step")
         numbers |= {f"{name}: {key}": value for key, value in seconds.items()}
-        share = ratios[name].median / EVERY
-        sentences.append(f"{name} {ratios[name].median:.2f}x a step, {share:.2%} of the time every {EVERY} steps")
+        fraction = ratios[name].median / EVERY
+        sentences.append(f"{name} {ratios[name].median:.2f}x a step, {fraction:.2%} of the time every {EVERY} steps")
     chart = bar_chart({name: {"watch": r.median} for name, r in ratios.items()}, "time of the statistics over a step's")
     return StudyResult(
         numbers,

@@ -65,7 +65,7 @@ def study(
       dataset: digits, mnist, fashion_mnist, cifar10.
       data_dir: folder with the prepared data set; not needed for digits.
       limit: maximum number of training examples; None uses all.
-      seed: of the folds and the validation set.
+      seed: seed of the folds and the validation set.
     """
     splits = load(dataset, data_dir, seed=seed)
     train = splits.train if limit is None else splits.train.take(limit)
@@ -79,8 +79,8 @@ def study(
     on_valid = {m: (predict_each(m)(images, labels, valid) == valid_labels).mean(1) for m in COLORS}
     metric = max(by_metric, key=lambda m: by_metric[m].mean(1).max())
     k = KS[by_metric[metric].mean(1).argmax()]
-    every = np.concatenate([images, valid]), np.concatenate([labels, valid_labels])
-    model = nearest_neighbor.train(*every, k=k, metric=metric)
+    all_labeled = np.concatenate([images, valid]), np.concatenate([labels, valid_labels])
+    model = nearest_neighbor.train(*all_labeled, k=k, metric=metric)
     accuracy = once.evaluate(lambda new: nearest_neighbor.predict(model, new))
     numbers = {f"{m}, mean of the folds, k = {KS}": values.mean(1).tolist() for m, values in by_metric.items()}
     numbers |= {f"{m}, std of the folds": values.std(1, ddof=1).tolist() for m, values in by_metric.items()}

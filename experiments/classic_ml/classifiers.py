@@ -56,8 +56,8 @@ def choose(name: str, classifier: Classifier, train: tuple, valid: tuple) -> tup
     """(the best settings, their validation accuracy); of equals the first."""
     if name.startswith("nearest"):
         ks = [k for k in KS if k <= len(train[0])]
-        answers = nearest_neighbor.predict_for_each_k(classifier.train(*train), valid[0], ks)
-        scores = (answers == valid[1]).mean(1)
+        predictions = nearest_neighbor.predict_for_each_k(classifier.train(*train), valid[0], ks)
+        scores = (predictions == valid[1]).mean(1)
         return {"k": ks[scores.argmax()]}, float(scores.max())
     candidates = [{key: value} for key, values in SETTINGS.get(name, {}).items() for value in values] or [{}]
     scores = [
@@ -91,29 +91,29 @@ def study(
       data_dir: folder with the prepared data set; not needed for digits.
       only: text that the classifier's name must contain; "" runs all.
       limit: maximum number of training examples; None uses all.
-      seed: of the validation split.
+      seed: seed of the validation split.
     """
-    chosen = {name: classifier for name, classifier in CLASSIFIERS.items() if only in name}
-    if not chosen:
+    classifiers = {name: classifier for name, classifier in CLASSIFIERS.items() if only in name}
+    if not classifiers:
         raise ValueError(f"only={only!r}: matches no classifier; allowed: part of {', '.join(CLASSIFIERS)}")
     splits = load(dataset, data_dir, seed=seed)
     train, valid = arrays(splits.train if limit is None else splits.train.take(limit)), arrays(splits.valid)
-    every = tuple(np.concatenate(pair) for pair in zip(train, valid, strict=True))
+    all_labeled = tuple(np.concatenate(pair) for pair in zip(train, valid, strict=True))
     numbers, rows = {}, {}
-    for name, classifier in chosen.items():
+    for name, classifier in classifiers.items():
         start = time.perf_counter()
         settings, on_valid = choose(name, classifier, train, valid)
-        model = classifier.train(*every, **settings)
+        model = classifier.train(*all_labeled, **settings)
         on_test = TestExamples(*arrays(splits.test)).evaluate(lambda new, c=classifier, m=model: c.predict(m, new))
         rows[name] = on_valid, on_test
-        given = "".join(f", {key} = {value:g}" for key, value in settings.items())
+        settings_text = "".join(f", {key} = {value:g}" for key, value in settings.items())
         seconds = time.perf_counter() - start
-        numbers[name] = f"test {on_test:.2%}, validation {on_valid:.2%}{given}, {seconds:.0f} s"
+        numbers[name] = f"test {on_test:.2%}, validation {on_valid:.2%}{settings_text}, {seconds:.0f} s"
     best, worst = (f(rows, key=lambda name: rows[name][1]) for f in (max, min))
-    verdict = (
-        f"{len(splits.test)} test examples of {dataset}, after {len(every[0])} to learn from: the best is {best}, "
+    verdict = f"{len(splits.test)} test examples of {dataset}, after {len(all_labeled[0])} to learn from: the best is "
+    verdict += f"{best}, {rows[best][1]:.2%}" + (
+        f", the worst {worst}, {rows[worst][1]:.2%}." if worst != best else "."
     )
-    verdict += f"{rows[best][1]:.2%}" + (f", the worst {worst}, {rows[worst][1]:.2%}." if worst != best else ".")
     return StudyResult(
         numbers,
         verdict,

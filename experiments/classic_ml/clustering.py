@@ -64,9 +64,9 @@ def study(
     Args:
       clusters: number of clusters.
       restarts: number of k-means runs.
-      side: of the self-organizing map's square grid.
+      side: side of the self-organizing map's square grid.
       examples: number of digits, at most 1797.
-      seed: of the initial centers and the initial map.
+      seed: seed of the initial centers and the initial map.
     """
     from sklearn.metrics import adjusted_rand_score
 

@@ -96,7 +96,7 @@ def measure(fit, held_out, inliers, outlier_sets, max_components, iterations, se
 
 
 def draw(areas: dict[str, dict[str, float]], scores: dict[str, np.ndarray]):
-    figure, (bars, shown) = new_figure((11, 3.8), 1, 2)
+    figure, (bars, samples_axes) = new_figure((11, 3.8), 1, 2)
     kinds = list(next(iter(areas.values())))
     for i, (name, by_kind) in enumerate(areas.items()):
         offsets = np.arange(len(kinds)) + 0.2 * (i - 1.5)
@@ -105,7 +105,7 @@ def draw(areas: dict[str, dict[str, float]], scores: dict[str, np.ndarray]):
     bars.set(ylabel="AUROC", ylim=(0, 1.25), yticks=np.linspace(0, 1, 6))
     bars.set_xticks(range(len(kinds)), kinds)
     bars.legend(frameon=False, ncols=2, fontsize=8, loc="upper center")
-    shown.boxplot(
+    samples_axes.boxplot(
         list(scores.values()),
         orientation="horizontal",
         tick_labels=list(scores),
@@ -115,11 +115,11 @@ def draw(areas: dict[str, dict[str, float]], scores: dict[str, np.ndarray]):
         boxprops={"facecolor": SKY},
         medianprops={"color": "black"},
     )
-    shown.set_xscale("symlog", linthresh=50)
-    shown.set_xticks([-1000, -300, -100, -50, 0, 50], ["-1000", "-300", "-100", "-50", "0", "50"])
-    shown.set(xlabel="log-density of the mixture (whiskers: 1 and 99 %)")
-    shown.invert_yaxis()
-    shown.grid(axis="x", alpha=0.3)
+    samples_axes.set_xscale("symlog", linthresh=50)
+    samples_axes.set_xticks([-1000, -300, -100, -50, 0, 50], ["-1000", "-300", "-100", "-50", "0", "50"])
+    samples_axes.set(xlabel="log-density of the mixture (whiskers: 1 and 99 %)")
+    samples_axes.invert_yaxis()
+    samples_axes.grid(axis="x", alpha=0.3)
     return figure
 
 
@@ -127,19 +127,21 @@ def study(*, max_components: int = 19, iterations: int = 60, held_out_digit: int
     """Detect outliers by their density.
 
     Args:
-      max_components: of the mixture; 1, 4, 7, ... up to it are tried.
-      iterations: of EM for each mixture.
+      max_components: most components of the mixture; 1, 4, 7, ... up to it are tried.
+      iterations: iterations of EM for each mixture.
       held_out_digit: outlier class, excluded from the fit.
-      seed: of the split and the initial centers.
+      seed: seed of the split and the initial centers.
     """
     train, test = digits("train").arrays, digits("test").arrays
-    known = train["image"][train["label"] != held_out_digit].reshape(-1, 64)
-    known = known[np.random.default_rng(seed).permutation(len(known))]
+    gallery = train["image"][train["label"] != held_out_digit].reshape(-1, 64)
+    gallery = gallery[np.random.default_rng(seed).permutation(len(gallery))]
     inliers = test["image"][test["label"] != held_out_digit].reshape(-1, 64)
     outlier_sets = outliers(inliers, seed) | {
         f"the digit {held_out_digit}": test["image"][test["label"] == held_out_digit].reshape(-1, 64)
     }
-    areas, numbers, scores = measure(known[250:], known[:250], inliers, outlier_sets, max_components, iterations, seed)
+    areas, numbers, scores = measure(
+        gallery[250:], gallery[:250], inliers, outlier_sets, max_components, iterations, seed
+    )
     numbers = {f"AUROC, {name}, {kind}": a for name, by in areas.items() for kind, a in by.items()} | numbers
     summary = "; ".join(f"{name}: " + ", ".join(f"{k} {a:.3f}" for k, a in by.items()) for name, by in areas.items())
     whole = [by for name, by in areas.items() if "components" not in name]

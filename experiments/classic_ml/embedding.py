@@ -29,7 +29,7 @@ def neighbors_agree(y: np.ndarray, labels: np.ndarray, k: int = 5) -> float:
     return float((votes.argmax(1) == labels).mean())
 
 
-def draw(maps: dict[str, np.ndarray], labels: np.ndarray, agree: dict[str, float], kl: dict[str, np.ndarray], every):
+def draw(maps: dict[str, np.ndarray], labels: np.ndarray, agree: dict[str, float], kl: dict[str, np.ndarray], interval):
     figure, axes = new_figure((12.5, 7), 2, 3)
     for ax, (name, y) in zip(axes[:, :2].ravel(), maps.items(), strict=True):
         ax.scatter(*y.T, c=labels, cmap="tab10", s=9)
@@ -43,7 +43,7 @@ def draw(maps: dict[str, np.ndarray], labels: np.ndarray, agree: dict[str, float
             )
         ax.set(title=f"{name}: 5-NN {agree[name]:.1%}", xticks=[], yticks=[])
     for ax, (name, values) in zip(axes[:, 2], kl.items(), strict=True):
-        ax.plot(every * np.arange(1, len(values) + 1), values, "o-", color=BLUE, ms=3)
+        ax.plot(interval * np.arange(1, len(values) + 1), values, "o-", color=BLUE, ms=3)
         ax.axvline(250, color="0.5", ls=":")
         ax.text(260, 0.9 * max(values), "exaggeration ends", color="0.4", fontsize=9)
         ax.set(title=f"t-SNE of {name}", xlabel="step", ylabel="KL divergence", ylim=(0, None))
@@ -55,10 +55,10 @@ def study(*, train_steps: int = 600, steps: int = 1000, perplexity: float = 30.0
     """Embed learned features and pixels in the plane.
 
     Args:
-      train_steps: of the network's training.
-      steps: of t-SNE, a multiple of 50.
-      perplexity: of t-SNE, the effective number of neighbors.
-      seed: of the network's weights and batches.
+      train_steps: steps of the network's training.
+      steps: steps of t-SNE, a multiple of 50.
+      perplexity: perplexity of t-SNE, the effective number of neighbors.
+      seed: seed of the network's weights and batches.
     """
     data = shuffled_digits(seed)
     learned = train_features(data, SmallConvNet(), train_steps, seed, augment=shift(1))

@@ -26,11 +26,11 @@ def accuracies(x, label, new, new_label, hidden: int, steps: int):
     """{method: (accuracy, predict)} on new points."""
     linear = linear_training.train(x, label, l2=0, steps=steps)
     layers = mlp.train(x, label, hidden=(hidden,), l2=0, learning_rate=0.1, steps=steps)
-    answers = {
+    predictions = {
         "linear": lambda x: linear_training.predict(linear, x),
         "two layers": lambda x: mlp.predict(layers, x),
     }
-    return {name: (float((predict(new) == new_label).mean()), predict) for name, predict in answers.items()}
+    return {name: (float((predict(new) == new_label).mean()), predict) for name, predict in predictions.items()}
 
 
 def panel(ax, x, label, predict, title, xlabel="", ylabel=""):
@@ -51,8 +51,8 @@ def study(*, points: int = 1000, hidden: int = 32, steps: int = 4000, bits: int 
     Args:
       points: number of training points, and as many test points.
       hidden: units of the two-layer network.
-      steps: of each training.
-      bits: of the parity, which is learned from all 2^bits cases.
+      steps: steps of each training.
+      bits: number of bits of the parity, which is learned from all 2^bits cases.
     """
     figure, axes = new_figure((10, 5.6), 2, 4)
     numbers, holds = {}, True

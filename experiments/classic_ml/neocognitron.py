@@ -46,27 +46,29 @@ def study(*, examples: int = 400, planes: int = 40, max_shift: int = 3, seed: in
     Args:
       examples: number of training digits, and as many test digits, at most 500.
       planes: templates that the second stage may grow.
-      max_shift: of the digits to the right, in pixels.
-      seed: of the order of the patches that grow templates.
+      max_shift: largest shift of the digits to the right, in pixels.
+      seed: seed of the order of the patches that grow templates.
     """
     train, test = ({k: v[:examples] for k, v in digits(split).arrays.items()} for split in ("train", "test"))
     padding = ((0, 0), (4, 4), (4, 4), (0, 0))
     gallery, queries = (jnp.pad(jnp.asarray(split["image"]), padding) for split in (train, test))
     stages = grow_stages(jax.random.key(seed), gallery, counts=(12, planes))
-    known = responses(gallery, stages)
-    alike, right = {name: [] for name in known}, {name: [] for name in known}
+    gallery_responses = responses(gallery, stages)
+    alike, right = {name: [] for name in gallery_responses}, {name: [] for name in gallery_responses}
     still = responses(queries, stages)
     for shift in range(max_shift + 1):
         for name, u in responses(jnp.roll(queries, shift, 2), stages).items():
             alike[name].append(cosine(still[name], u))
-            right[name].append(float((knn_predict(known[name], train["label"], u, 1) == test["label"]).mean()))
-    others = {name: cosine(u, np.roll(u, 1, 0)) for name, u in still.items()}
+            right[name].append(
+                float((knn_predict(gallery_responses[name], train["label"], u, 1) == test["label"]).mean())
+            )
+    other_similarity = {name: cosine(u, np.roll(u, 1, 0)) for name, u in still.items()}
     figure, axes = new_figure((9, 3.4), 1, 2)
     for ax, values, label in zip(axes, (alike, right), ("cosine with the unmoved", "1-NN accuracy"), strict=True):
         for i, (name, line) in enumerate(values.items()):
             ax.plot(range(max_shift + 1), line, "o-", color=PALETTE[i], label=name)
             if values is alike:
-                ax.axhline(others[name], color=PALETTE[i], ls=":", lw=1)
+                ax.axhline(other_similarity[name], color=PALETTE[i], ls=":", lw=1)
         ax.set(
             xlabel="shift, pixels" + (" (dotted: another digit)" if values is alike else ""),
             ylabel=label,
@@ -84,7 +86,7 @@ def study(*, examples: int = 400, planes: int = 40, max_shift: int = 3, seed: in
     )
     numbers = {f"{name}: cosine by shift": line for name, line in alike.items()}
     numbers |= {f"{name}: 1-NN by shift": line for name, line in right.items()}
-    numbers |= {f"{name}: cosine with another digit": value for name, value in others.items()}
+    numbers |= {f"{name}: cosine with another digit": value for name, value in other_similarity.items()}
     return StudyResult(
         numbers,
         verdict,

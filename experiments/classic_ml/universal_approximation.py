@@ -38,7 +38,7 @@ def study(*, max_stairs: int = 128, sharpness: float = 10.0, window: float = 0.0
     """Measure the largest error by width.
 
     Args:
-      max_stairs: of the widest network, a power of 2.
+      max_stairs: most stairs of the widest network, a power of 2.
       sharpness: steepness of the sigmoids times the width of a stair.
       window: half-width of the excluded interval around the jump.
     """

@@ -35,8 +35,8 @@ def pictures(figure, templates, titles, columns):
 
 def boundary(ax, x, label, steps):
     """The regions of three digits in the plane of their two largest principal directions."""
-    chosen = np.isin(label, (0, 1, 4))
-    x, label = x[chosen], label[chosen]
+    in_classes = np.isin(label, (0, 1, 4))
+    x, label = x[in_classes], label[in_classes]
     plane = (x - x.mean(0)) @ np.linalg.svd(x - x.mean(0), full_matrices=False)[2][:2].T
     model = linear_training.train(plane, label, steps=steps)
     low, high = plane.min(0) - 0.2, plane.max(0) + 0.2
@@ -70,7 +70,7 @@ def study(*, steps: int = 2000, tries: int = 1000, hidden: int = 20) -> StudyRes
     """Train linear and two-layer classifiers and draw their templates, regions and graph.
 
     Args:
-      steps: of each training run.
+      steps: steps of each training run.
       tries: number of random W.
       hidden: units of the two-layer network, a multiple of 10.
     """

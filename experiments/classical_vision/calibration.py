@@ -76,8 +76,8 @@ def find_checkerboards(folder: Path, columns: int, rows: int) -> tuple[np.ndarra
     for file in files:
         gray = load_image(str(file)).mean(-1).astype(np.uint8)
         sizes.add(gray.shape)
-        found, corners = cv2.findChessboardCorners(gray, (columns, rows))
-        if found:
+        is_found, corners = cv2.findChessboardCorners(gray, (columns, rows))
+        if is_found:
             criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 30, 1e-3)
             pixels.append(cv2.cornerSubPix(gray, corners, (5, 5), (-1, -1), criteria).reshape(-1, 2))
     if len(sizes) > 1:
@@ -92,13 +92,7 @@ def find_checkerboards(folder: Path, columns: int, rows: int) -> tuple[np.ndarra
 
 
 def study(
-    *,
-    input: str | None = None,
-    columns: int = 9,
-    rows: int = 6,
-    views: int = 12,
-    noise: float = 0.5,
-    seed: int = 0,
+    *, input: str | None = None, columns: int = 9, rows: int = 6, views: int = 12, noise: float = 0.5, seed: int = 0
 ) -> StudyResult:
     """Calibrate a camera from images of a board.
 
@@ -109,29 +103,29 @@ def study(
       rows: inner corners of the checkerboard along a column.
       views: images without input.
       noise: deviation of the pixels without input.
-      seed: of the views and the noise.
+      seed: seed of the views and the noise.
     """
     points, pixels = board_views(views, noise, seed) if input is None else read_board(input, columns, rows)
-    found = calibrate_plane(points, pixels, num_distortion=4)
-    (fx, _, cx), (_, fy, cy) = found.intrinsics[:2]
+    camera = calibrate_plane(points, pixels, num_distortion=4)
+    (fx, _, cx), (_, fy, cy) = camera.intrinsics[:2]
     numbers = {
         "fx": fx,
         "fy": fy,
         "cx": cx,
         "cy": cy,
-        "distortion": found.distortion[:4].tolist(),
-        "RMS, px": found.rms,
+        "distortion": camera.distortion[:4].tolist(),
+        "RMS, px": camera.rms,
     }
-    verdict, holds, headline = f"Focal length {fx:.1f} and {fy:.1f} pixels; RMS {found.rms:.3f} pixels.", None, None
+    verdict, holds, headline = f"Focal length {fx:.1f} and {fy:.1f} pixels; RMS {camera.rms:.3f} pixels.", None, None
     if input is None:
         error = max(abs(fx / INTRINSICS[0, 0] - 1), abs(fy / INTRINSICS[1, 1] - 1))
-        expected = noise * np.sqrt(1 - found.num_parameters / pixels.size)
-        holds = bool(error <= 0.01 and abs(found.rms - expected) <= 0.05 * expected)
+        expected = noise * np.sqrt(1 - camera.num_parameters / pixels.size)
+        holds = bool(error <= 0.01 and abs(camera.rms - expected) <= 0.05 * expected)
         numbers |= {"error of the focal length": error, "expected RMS, px": expected}
-        verdict = f"The focal length is off by {error:.2%}; RMS {found.rms:.3f} pixels, expected {expected:.3f}."
+        verdict = f"The focal length is off by {error:.2%}; RMS {camera.rms:.3f} pixels, expected {expected:.3f}."
         headline = Headline("error of the focal length", error, "board", tolerance=0.1)
     figure, (left, right) = new_figure((9, 3.6), 1, 2)
-    for index, (view, errors) in enumerate(zip(pixels, found.errors, strict=True)):
+    for index, (view, errors) in enumerate(zip(pixels, camera.errors, strict=True)):
         color = PALETTE[index % len(PALETTE)]
         left.plot(*view.T, ".", color=color, markersize=3)
         right.plot(*errors.T, ".", color=color, markersize=3)

@@ -103,8 +103,8 @@ def draw(results: dict[str, dict], codebook: np.ndarray):
     figure, (bars, tiles) = new_figure((9, 3.4), 1, 2, width_ratios=(2, 1))
     names, values = list(results), [100 * r["test"] for r in results.values()]
     colors = [GRAY if n == "pixels" else VERMILION if "layers" in n else BLUE for n in names]
-    drawn = bars.barh(names, values, color=colors)
-    bars.bar_label(drawn, fmt="%.1f", padding=3)
+    bar_artists = bars.barh(names, values, color=colors)
+    bars.bar_label(bar_artists, fmt="%.1f", padding=3)
     bars.set(xlabel="test accuracy, %", xlim=(0, 112))
     bars.invert_yaxis()
     bars.spines[["top", "right"]].set_visible(False)
@@ -143,17 +143,17 @@ def study(
     Args:
       dataset: digits, or a name that is prepared in data_dir.
       data_dir: folder in which TFDS prepared the data set; not needed for digits.
-      loss: of the classifier; hinge is the multiclass SVM's.
+      loss: loss of the classifier; hinge is the multiclass SVM's.
       words: number of words in the codebook.
       patches: number of random patches clustered into words.
-      bins: of the color histogram, for each of hue, saturation and value.
+      bins: number of bins of the color histogram, for each of hue, saturation and value.
       orientations: bins of HOG's angles.
       signed: let HOG tell light on dark from dark on light.
       hidden: units of the two-layer classifier; 0 omits it.
-      steps: of L-BFGS for each classifier.
+      steps: steps of L-BFGS for each classifier.
       tune: number of training examples used to choose the weight decay.
       examples: number of training examples; None uses all.
-      seed: of the validation split, the patches and the codebook.
+      seed: seed of the validation split, the patches and the codebook.
     """
     data = load(dataset, data_dir, seed=seed)
     sources = [data.train if examples is None else data.train.take(examples), data.valid, data.test]

@@ -36,11 +36,11 @@ def study(
 
     Args:
       input: two image files with a comma between; None for a photograph that was moved.
-      height: of the images, in pixels.
+      height: height of the images, in pixels.
       right: motion in pixels without input.
       down: motion in pixels without input.
       window: side of Lucas-Kanade's windows.
-      levels: of its pyramid.
+      levels: number of levels of its pyramid.
       alpha: weight of Horn-Schunck's smoothness.
     """
     if input is None:

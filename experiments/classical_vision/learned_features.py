@@ -97,7 +97,7 @@ def study(*, steps: int = 600, num_seeds: int = 3, k: int = 5) -> StudyResult:
     """Compare learned features with pixels under k-NN and a linear classifier.
 
     Args:
-      steps: of the network's training.
+      steps: steps of the network's training.
       num_seeds: number of networks, each with its own seed.
       k: number of neighbors that vote.
     """

@@ -56,10 +56,10 @@ def raw_patches(image: np.ndarray, keypoints: Keypoints) -> np.ndarray:
     return patches / (np.linalg.norm(patches, axis=1, keepdims=True) + 1e-6)
 
 
-def correct_fraction(first: Keypoints, second: Keypoints, matches, true: np.ndarray) -> tuple[int, float]:
+def correct_fraction(first: Keypoints, second: Keypoints, matches, true_transform: np.ndarray) -> tuple[int, float]:
     """(matches whose true place [3, 3] is in reach, the part of them within two pixels of it)."""
     mask = np.asarray(matches.mask)
-    expected = np.asarray(apply_homography(jnp.asarray(true, jnp.float32), first.points))
+    expected = np.asarray(apply_homography(jnp.asarray(true_transform, jnp.float32), first.points))
     error = np.linalg.norm(np.asarray(second.points)[np.asarray(matches.index)] - expected, axis=1)
     return int(mask.sum()), float((error[mask] <= 2).mean()) if mask.any() else 0.0
 
@@ -79,35 +79,37 @@ def study(
 
     Args:
       input: two image files with a comma between; None for a photograph and itself, turned, scaled and dimmed.
-      height: of the images, in pixels.
+      height: height of the images, in pixels.
       count: keypoints of each image.
-      ratio: of the ratio test.
-      degrees: of the turn without input.
-      scale: of the second image without input.
+      ratio: ratio of the ratio test.
+      degrees: degrees of the turn without input.
+      scale: scale of the second image without input.
       light: factor of the second image without input.
-      seed: of RANSAC.
+      seed: seed of RANSAC.
     """
-    true = None
+    true_transform = None
     if input is None:
         first_image = read_images("china", height, 1)[0]
-        second_image, true = turn(first_image, degrees, scale, light)
+        second_image, true_transform = turn(first_image, degrees, scale, light)
     else:
         first_image, second_image = read_images(input, height)[:2]
     detect = jax.jit(sift, static_argnums=1)
     first, second = (detect(jnp.asarray(image.mean(-1)), count) for image in (first_image, second_image))
     masks = {"first_mask": first.mask, "second_mask": second.mask}
     matches = match_descriptors(first.descriptors, second.descriptors, ratio, **masks)
-    found = ransac_homography(
+    estimate = ransac_homography(
         jax.random.key(seed), first.points, second.points[matches.index], 3.0, 500, mask=matches.mask
     )
-    inliers = np.asarray(found.inliers)
+    inliers = np.asarray(estimate.inliers)
     numbers = {"matches": int(matches.mask.sum()), "inliers of one homography": int(inliers.sum())}
     holds, headline = None, None
     verdict = f"{numbers['matches']} matches, of which one homography explains {numbers['inliers of one homography']}."
-    if true is not None:
+    if true_transform is not None:
         patches = [raw_patches(i.mean(-1), k) for i, k in ((first_image, first), (second_image, second))]
         raw = match_descriptors(*map(jnp.asarray, patches), ratio, **masks)
-        (_, correct), (raw_count, raw_correct) = (correct_fraction(first, second, m, true) for m in (matches, raw))
+        (_, correct), (raw_count, raw_correct) = (
+            correct_fraction(first, second, m, true_transform) for m in (matches, raw)
+        )
         numbers |= {"correct": correct, "raw patches: matches": raw_count, "raw patches: correct": raw_correct}
         holds = correct >= 0.8 and numbers["matches"] >= 100
         verdict += f" {correct:.1%} are right to 2 pixels, of {raw_count} matches of raw pixels {raw_correct:.1%}."

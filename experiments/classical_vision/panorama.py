@@ -41,29 +41,31 @@ def study(
 
     Args:
       input: image files with commas between, neighbors in order; None for two parts of a photograph.
-      height: of the images, in pixels.
+      height: height of the images, in pixels.
       count: keypoints of each image.
-      degrees: of the second part's turn without input.
+      degrees: degrees of the second part's turn without input.
       light: factor of the second part without input.
-      seed: of RANSAC.
+      seed: seed of RANSAC.
     """
     images = (
         two_parts(read_images("china", height, 1)[0], degrees, light) if input is None else read_images(input, height)
     )
-    found = stitch(images, seed, count)
-    tall, wide = np.min([image.shape[:2] for image in images], 0)
-    mask = jnp.ones((tall, wide), bool)
-    unaligned = float(overlap_psnr(jnp.asarray(images[0][:tall, :wide]), jnp.asarray(images[1][:tall, :wide]), mask)[0])
+    panorama = stitch(images, seed, count)
+    tall, width = np.min([image.shape[:2] for image in images], 0)
+    mask = jnp.ones((tall, width), bool)
+    unaligned = float(
+        overlap_psnr(jnp.asarray(images[0][:tall, :width]), jnp.asarray(images[1][:tall, :width]), mask)[0]
+    )
     numbers = {
-        "overlap PSNR, dB": found.psnr.tolist(),
-        "inliers": found.inliers.tolist(),
+        "overlap PSNR, dB": panorama.psnr.tolist(),
+        "inliers": panorama.inliers.tolist(),
         "unaligned PSNR, dB": unaligned,
-        "canvas": list(found.image.shape[:2]),
+        "canvas": list(panorama.image.shape[:2]),
     }
-    least = float(found.psnr.min())
+    least = float(panorama.psnr.min())
     verdict = f"The overlaps agree to {least:.1f} dB or more; unaligned, the first two agree to {unaligned:.1f} dB."
     figure, axes = new_figure((9, 4))
-    axes.imshow(np.where(found.mask[..., None], np.clip(found.image, 0, 1), 1))
+    axes.imshow(np.where(panorama.mask[..., None], np.clip(panorama.image, 0, 1), 1))
     axes.axis("off")
     inputs, tiles = new_figure((9, 2.6), 1, len(images))
     for ax, image in zip(np.ravel(tiles), images, strict=True):

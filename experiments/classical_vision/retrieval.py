@@ -31,8 +31,8 @@ from experiments.studies.small_runs import Digits, shuffled_digits
 def held_out_digits(seed: int) -> Digits:
     """Train: 0 to 4. Test: 5 to 9, of the test writers."""
     data = shuffled_digits(seed)
-    known, new = data.labels < 5, data.test_labels >= 5
-    return Digits(data.images[known], data.labels[known], data.test_images[new], data.test_labels[new] - 5)
+    is_indexed, new = data.labels < 5, data.test_labels >= 5
+    return Digits(data.images[is_indexed], data.labels[is_indexed], data.test_images[new], data.test_labels[new] - 5)
 
 
 def omniglot(data_dir: str) -> Digits:
@@ -48,7 +48,7 @@ def omniglot(data_dir: str) -> Digits:
     return Digits(*arrays)
 
 
-def turned(data: Digits) -> Digits:
+def rotated(data: Digits) -> Digits:
     """Each training image by quarter turns and in the mirror, eight times as many classes."""
     quarters = [np.rot90(data.images, k, (1, 2)) for k in range(4)]
     images = [*quarters, *(q[:, :, ::-1] for q in quarters)]
@@ -93,11 +93,11 @@ def study(*, data_dir: str | None = None, steps: int = 800, draws: int = 20, see
 
     Args:
       data_dir: folder with omniglot28.npz; None uses digits.
-      steps: of training.
+      steps: steps of training.
       draws: number of random galleries of one example per class.
-      seed: of the network and of every draw.
+      seed: seed of the network and of every draw.
     """
-    data = turned(held_out_digits(seed)) if data_dir is None else omniglot(data_dir)
+    data = rotated(held_out_digits(seed)) if data_dir is None else omniglot(data_dir)
     small = data.images.shape[1] < 16
     net = SmallConvNet(int(data.labels.max()) + 1, stride=1 if small else 2)
     learned = train_features(data, net, steps, seed, 64 if small else 128, shift(1 if small else 2))

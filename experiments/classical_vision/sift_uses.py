@@ -46,9 +46,9 @@ def layered_view(image: np.ndarray, intrinsics: np.ndarray, rotation: np.ndarray
         plane = rotation + np.outer(translation, [0, 0, 1 / depth])
         shift = np.array([[1, 0, first], [0, 1, 0], [0, 0, 1]])
         homography = intrinsics @ plane @ np.linalg.inv(intrinsics) @ shift
-        drawn, mask = warp_perspective(jnp.asarray(image[:, first:last, None]), jnp.asarray(homography, float), size)
+        warped, mask = warp_perspective(jnp.asarray(image[:, first:last, None]), jnp.asarray(homography, float), size)
         is_front = np.asarray(mask) & (depth < nearest)
-        canvas[is_front], nearest[is_front] = np.asarray(drawn)[is_front], depth
+        canvas[is_front], nearest[is_front] = np.asarray(warped)[is_front], depth
     return canvas
 
 
@@ -77,20 +77,20 @@ def study(*, height: int = 200, count: int = 400, frames: int = 5, seed: int = 0
     """Use SIFT for recognition, localization, structure from motion and tracking.
 
     Args:
-      height: of the photographs, in pixels.
+      height: height of the photographs, in pixels.
       count: keypoints of each image.
-      frames: of the film.
-      seed: of RANSAC.
+      frames: number of frames of the film.
+      seed: seed of RANSAC.
     """
     china, flower = (read_images(name, height, 1)[0].mean(-1) for name in ("china", "flower"))
     width, key = min(china.shape[1], flower.shape[1]), jax.random.key(seed)
     china, flower = china[:, :width], flower[:, :width]
     detect = jax.jit(lambda image: sift(image, count))
-    known, other = detect(china), detect(flower)
+    china_keypoints, other = detect(china), detect(flower)
 
     # Recognition: a turned and dimmed china among three objects; noise is none of them.
     mirrored = detect(np.ascontiguousarray(china[::-1]))
-    objects = Keypoints(*(jnp.stack(parts) for parts in zip(other, known, mirrored, strict=True)))
+    objects = Keypoints(*(jnp.stack(parts) for parts in zip(other, china_keypoints, mirrored, strict=True)))
     scene, _ = turn(china[..., None], 15, 0.9, 0.7)
     noise = np.random.default_rng(seed).uniform(size=china.shape).astype(np.float32)
     search = jax.jit(lambda keypoints: recognize(key, objects, keypoints))
@@ -107,18 +107,20 @@ def study(*, height: int = 200, count: int = 400, frames: int = 5, seed: int = 0
     rotation, translation = np.asarray(rotation_from_vector(jnp.array([0.01, -0.03, 0.02]))), np.array([0.3, 0.05, 0.1])
     second_image = layered_view(china, intrinsics, rotation, translation)[..., 0]
     second = detect(second_image)
-    matches = match_descriptors(known.descriptors, second.descriptors, first_mask=known.mask, second_mask=second.mask)
+    matches = match_descriptors(
+        china_keypoints.descriptors, second.descriptors, first_mask=china_keypoints.mask, second_mask=second.mask
+    )
     pixels = second.points[matches.index]
-    third = np.clip(np.asarray(known.points)[:, 0] * 3 // width, 0, 2).astype(int)
-    world = unproject(known.points, jnp.asarray(DEPTHS)[third], intrinsics)
+    third = np.clip(np.asarray(china_keypoints.points)[:, 0] * 3 // width, 0, 2).astype(int)
+    world = unproject(china_keypoints.points, jnp.asarray(DEPTHS)[third], intrinsics)
     located = ransac_pose(key, world, pixels, intrinsics, 1.5, mask=matches.mask)
-    center, found = (-np.asarray(r).T @ np.asarray(t) for r, t in ((rotation, translation), located.model))
+    center, estimated_center = (-np.asarray(r).T @ np.asarray(t) for r, t in ((rotation, translation), located.model))
     numbers["localization: degrees"] = degrees_between(rotation, np.asarray(located.model.rotation))
-    numbers["localization: distance"] = float(np.linalg.norm(found - center) / np.linalg.norm(center))
+    numbers["localization: distance"] = float(np.linalg.norm(estimated_center - center) / np.linalg.norm(center))
     numbers["localization: inliers"] = int(located.num_inliers)
 
     # Structure from motion: the same matches without depths.
-    structure = structure_from_motion(key, known.points, pixels, intrinsics, 1.0, mask=matches.mask)
+    structure = structure_from_motion(key, china_keypoints.points, pixels, intrinsics, 1.0, mask=matches.mask)
     numbers["structure: degrees"] = degrees_between(rotation, np.asarray(structure.rotation))
     cosine = np.asarray(structure.translation) @ translation / np.linalg.norm(translation)
     numbers["structure: degrees of the direction"] = float(np.rad2deg(np.arccos(np.clip(cosine, -1, 1))))
@@ -129,13 +131,13 @@ def study(*, height: int = 200, count: int = 400, frames: int = 5, seed: int = 0
     film = np.stack([china[y : height - last[1] + y, x : width - last[0] + x] for x, y in corner])
     keypoints = jax.lax.map(lambda image: sift(image, count), film)
     tracks = track_keypoints(keypoints)
-    kept = np.asarray(tracks.mask).all(0)
-    motion = np.asarray(tracks.points)[-1, kept] - np.asarray(tracks.points)[0, kept]
+    tracked = np.asarray(tracks.mask).all(0)
+    motion = np.asarray(tracks.points)[-1, tracked] - np.asarray(tracks.points)[0, tracked]
     error = np.linalg.norm(motion - (frames - 1) * MOTION, axis=1)
     flow, flow_mask = feature_flow(*(jax.tree.map(lambda x, t=t: x[t], keypoints) for t in (0, 1)))
     flow_error = np.linalg.norm(np.asarray(flow) - MOTION, axis=1)[np.asarray(flow_mask)]
-    numbers["tracking: tracks"] = int(kept.sum())
-    numbers["tracking: px"] = float(np.median(error)) if kept.any() else float("inf")
+    numbers["tracking: tracks"] = int(tracked.sum())
+    numbers["tracking: px"] = float(np.median(error)) if tracked.any() else float("inf")
     numbers["flow: px"] = float(np.median(flow_error)) if len(flow_error) else float("inf")
 
     figure, axes = new_figure((9, 5.6), 2, 2)
@@ -147,14 +149,17 @@ def study(*, height: int = 200, count: int = 400, frames: int = 5, seed: int = 0
     rows, inliers = np.asarray(matches.mask), np.asarray(located.inliers)
     for selected, color in ((rows & ~inliers, VERMILION), (rows & inliers, GREEN)):
         axes[0, 1].plot(*np.asarray(pixels)[selected].T, ".", color=color, markersize=4)
-    shown = np.asarray(structure.mask)
+    is_inlier = np.asarray(structure.mask)
     points = axes[1, 0].scatter(
-        *np.asarray(structure.points)[shown][:, [0, 2]].T, c=np.asarray(DEPTHS)[third][shown], s=6, cmap="viridis"
+        *np.asarray(structure.points)[is_inlier][:, [0, 2]].T,
+        c=np.asarray(DEPTHS)[third][is_inlier],
+        s=6,
+        cmap="viridis",
     )
     figure.colorbar(points, ax=axes[1, 0], label="known depth")
     axes[1, 0].set(xlabel="x", ylabel="depth")
     axes[1, 1].imshow(film[0], cmap="gray")
-    axes[1, 1].plot(*np.asarray(tracks.points)[:, kept].transpose(2, 0, 1), color=GREEN, linewidth=1)
+    axes[1, 1].plot(*np.asarray(tracks.points)[:, tracked].transpose(2, 0, 1), color=GREEN, linewidth=1)
     titles = ("recognition", "localization: inliers of the pose", "structure from motion, from above", "tracks")
     for ax, title in zip(axes.ravel(), titles, strict=True):
         ax.set_title(title, fontsize=9)

@@ -49,19 +49,19 @@ def study(
 
     Args:
       input: the left and the right image with a comma between; None for random dots.
-      height: of the images, in pixels.
+      height: height of the images, in pixels.
       max_disparity: largest disparity tried, in pixels.
       window: odd side of the windows.
       focal: focal length in pixels, for the depth.
       baseline: distance between the cameras, in units of the depth.
-      seed: of the dots.
+      seed: seed of the dots.
     """
     if input is None:
-        left, right, truth, visible = random_dots(height, height * 5 // 3, seed)
+        left, right, target, visible = random_dots(height, height * 5 // 3, seed)
     else:
         left, right = (image.mean(-1) for image in read_images(input, height)[:2])
-    found = jax.jit(lambda a, b: block_matching(a, b, max_disparity, window))(left, right)
-    disparity, mask = np.asarray(found.disparity), np.asarray(found.mask)
+    disparity_map = jax.jit(lambda a, b: block_matching(a, b, max_disparity, window))(left, right)
+    disparity, mask = np.asarray(disparity_map.disparity), np.asarray(disparity_map.mask)
     depth = np.asarray(disparity_to_depth(disparity, focal, baseline, mask & (disparity > 0)))
     numbers = {"matched pixels": float(mask.mean()), "median depth": float(np.median(depth[mask]))}
     holds, headline = None, None
@@ -70,7 +70,7 @@ def study(
     )
     if input is None:
         both = visible & mask
-        bad, constant = (float((np.abs(d - truth) > 1)[both].mean()) for d in (disparity, np.median(truth)))
+        bad, constant = (float((np.abs(d - target) > 1)[both].mean()) for d in (disparity, np.median(target)))
         numbers |= {"bad-1.0": bad, "bad-1.0 of a constant": constant}
         holds = bad <= 0.05
         verdict = (
@@ -79,10 +79,10 @@ def study(
         headline = Headline("bad-1.0", bad, "random dots", tolerance=0.1)
     figure, axes = new_figure((9, 3), 1, 3)
     axes[0].imshow(left, cmap="gray")
-    drawn = axes[1].imshow(np.where(mask, disparity, np.nan), cmap="viridis")
-    figure.colorbar(drawn, ax=axes[1], shrink=0.7)
-    drawn = axes[2].imshow(np.where(mask & np.isfinite(depth), depth, np.nan), cmap="magma_r")
-    figure.colorbar(drawn, ax=axes[2], shrink=0.7)
+    artist = axes[1].imshow(np.where(mask, disparity, np.nan), cmap="viridis")
+    figure.colorbar(artist, ax=axes[1], shrink=0.7)
+    artist = axes[2].imshow(np.where(mask & np.isfinite(depth), depth, np.nan), cmap="magma_r")
+    figure.colorbar(artist, ax=axes[2], shrink=0.7)
     for ax, title in zip(axes, ("left image", "disparity, px", "depth"), strict=True):
         ax.set_title(title, fontsize=9)
         ax.axis("off")

@@ -38,11 +38,11 @@ class TaughtClassification(Classification):
 
 def teacher_model(setup: Setup):
     # The default teacher is trained by `start`, so that --mode=plan need not train it.
-    found = pretrained_network.teacher_origin(setup.flags)
-    if found is None:
+    teacher_run = pretrained_network.teacher_origin(setup.flags)
+    if teacher_run is None:
         return pretrained_network.default_model(setup.flags, num_classes=setup.spec["num_classes"], dtype=setup.dtype)
-    pretrained_network.check_fits(found, channels=channels_of(setup), class_names=setup.spec["class_names"])
-    return pretrained_network.model_of(found)
+    pretrained_network.check_fits(teacher_run, channels=channels_of(setup), class_names=setup.spec["class_names"])
+    return pretrained_network.model_of(teacher_run)
 
 
 def channels_of(setup: Setup):

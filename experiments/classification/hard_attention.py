@@ -76,12 +76,12 @@ class DigitScenes(Task):
         test, outputs, names = context.data.test.arrays, context.outputs, context.spec["class_names"]
         size, grid = context.spec["scene_size"], context.flags["network.grid"]
         half = context.flags["glimpse_size"] // 2
-        chosen = outputs["probabilities"][:SHOWN].argmax(-1)
+        predicted = outputs["probabilities"][:SHOWN].argmax(-1)
         titles = [
-            f"{names[label]}, read as {names[guess]}"
-            for label, guess in zip(test["label"][:SHOWN], chosen, strict=True)
+            f"{names[label]}, read as {names[prediction]}"
+            for label, prediction in zip(test["label"][:SHOWN], predicted, strict=True)
         ]
-        shown = []
+        images = []
         for scene, weights, looked in zip(
             test["image"][:SHOWN], outputs["attention"][:SHOWN], outputs["looked"][:SHOWN], strict=True
         ):
@@ -95,12 +95,12 @@ class DigitScenes(Task):
                     int(np.clip(n, 0, size - 1)) for n in (row - half, row + half, column - half, column + half)
                 )
                 picture[[top, bottom], left : right + 1] = picture[top : bottom + 1, [left, right]] = (0.0, 0.6, 1.0)
-            shown.append(picture)
+            images.append(picture)
         scale = 2
-        large = np.stack(shown).repeat(scale, 1).repeat(scale, 2)
-        note = "red: where the policy would look; blue: the frame of the glimpse that was taken"
+        large = np.stack(images).repeat(scale, 1).repeat(scale, 2)
+        caption = "red: where the policy would look; blue: the frame of the glimpse that was taken"
         return [
-            examples(large, titles, "Scenes", note, SHOWN),
+            examples(large, titles, "Scenes", caption, SHOWN),
             examples(outputs["glimpse"][:SHOWN].clip(0, 1), titles, "Glimpses", "what the classifier sees", SHOWN),
             *triage_panels(context.history, floor=None),
             curves(context.history),

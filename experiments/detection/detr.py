@@ -49,22 +49,24 @@ class MappedBoxes(QueryBoxes):
 
         setup = SimpleNamespace(flags=context.flags, spec=context.spec, dtype=None)
         names, arrays = context.spec["class_names"], context.data.test.arrays
-        shown, sizes = arrays["image"][:4], arrays["image_size"][:4] if "image_size" in arrays else None
+        images, sizes = arrays["image"][:4], arrays["image_size"][:4] if "image_size" in arrays else None
         state = context.state
         params = parameter_ema(state.opt_state, state.params) if context.flags.ema else state.params
         variables = {"params": params, **state.model_state}
-        inputs = zero_padding(labeled_images.preprocess(setup)(shown), {} if sizes is None else {"image_size": sizes})
+        inputs = zero_padding(labeled_images.preprocess(setup)(images), {} if sizes is None else {"image_size": sizes})
         scores, labels, maps = query_attention_maps(self.detector(setup), variables, inputs, sizes)
         words, weights = [], []
         for score, label, weight in zip(scores, labels, maps, strict=True):
             claims = [i for i in np.argsort(-score) if score[i] >= 0.5]
             words.append([f"{names[label[i]]} {100 * score[i]:.0f}" for i in claims])
             weights.append(weight[claims])
-        titles = [f"Test image {i}" for i in range(len(shown))]
-        note = "Weights of the last decoder layer, the mean over its heads, of each query with a score of at least 50."
+        titles = [f"Test image {i}" for i in range(len(images))]
+        caption = (
+            "Weights of the last decoder layer, the mean over its heads, of each query with a score of at least 50."
+        )
         return [
             *super().panels(context),
-            attention_strips(shown, words, weights, titles, "Where the queries look", note),
+            attention_strips(images, words, weights, titles, "Where the queries look", caption),
         ]
 
 

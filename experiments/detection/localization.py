@@ -21,8 +21,8 @@ def blind_iou(train: dict[str, np.ndarray], test: dict[str, np.ndarray]) -> floa
     """Measure the mean IoU of the box of the mean size, in the middle of the image."""
     from dlcore.ops.boxes import box_iou
 
-    (known, boxes), size = (a["boxes"][a["box_mask"]] for a in (train, test)), test["image"].shape[1:3]
-    return float(box_iou(boxes, localization.mean_size_boxes(known, size)[None]).mean())
+    (train_boxes, boxes), size = (a["boxes"][a["box_mask"]] for a in (train, test)), test["image"].shape[1:3]
+    return float(box_iou(boxes, localization.mean_size_boxes(train_boxes, size)[None]).mean())
 
 
 @dataclasses.dataclass(frozen=True)

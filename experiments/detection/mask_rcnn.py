@@ -28,10 +28,7 @@ experiment = Experiment(
     __doc__,
     two_stage.learner,
     task=AnchorBoxes(
-        modules={
-            "faster_rcnn": partial(FasterRCNN, **SMALL),
-            "mask_head": partial(MaskHead, channels=32, num_convs=2),
-        }
+        modules={"faster_rcnn": partial(FasterRCNN, **SMALL), "mask_head": partial(MaskHead, channels=32, num_convs=2)}
     ),
     optimizer=AveragedAdamW(),
     defaults=DEFAULTS,

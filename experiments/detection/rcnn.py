@@ -26,8 +26,8 @@ from dlcore.tasks.boxes import SMOKE, StretchedBoxes
 
 
 def with_proposals(source, count: int, scales: tuple[float, ...]):
-    found = propose(source.arrays["image"], count, spaces=("lab",), scales=scales)
-    return dataclasses.replace(source, arrays={**source.arrays, **found})
+    proposals = propose(source.arrays["image"], count, spaces=("lab",), scales=scales)
+    return dataclasses.replace(source, arrays={**source.arrays, **proposals})
 
 
 def recall_note(arrays: dict[str, np.ndarray]) -> str:
@@ -36,9 +36,9 @@ def recall_note(arrays: dict[str, np.ndarray]) -> str:
 
     names = ("boxes", "box_mask", "proposals")
     best = [np.asarray(box_iou(b[m], p)).max(1) for b, m, p in zip(*(arrays[n] for n in names), strict=True) if m.any()]
-    share = float((np.concatenate(best) >= 0.5).mean()) if best else 0.0
+    recall = float((np.concatenate(best) >= 0.5).mean()) if best else 0.0
     return (
-        f"the regions find {100 * share:.1f} % of the training boxes, {arrays['proposal_mask'].sum(1).mean():.0f} each"
+        f"the regions find {100 * recall:.1f} % of the training boxes, {arrays['proposal_mask'].sum(1).mean():.0f} each"
     )
 
 

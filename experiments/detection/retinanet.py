@@ -24,11 +24,7 @@ experiment = Experiment(
     task=AnchorBoxes(modules={"retinanet": partial(retinanet.RetinaNet, **SMALL, scales=(2.0, 3.0))}),
     optimizer=AveragedAdamW(),
     defaults={"topk_candidates": 100, "detections_per_img": 100},
-    smoke={
-        **DENSE_SMOKE,
-        "retinanet.channels": 16,
-        "retinanet.num_convs": 1,
-    },
+    smoke={**DENSE_SMOKE, "retinanet.channels": 16, "retinanet.num_convs": 1},
 )
 
 if __name__ == "__main__":

@@ -57,25 +57,22 @@ def study(*, num_scenes: int = 100, image_size: int = 96, seed: int = 0) -> Stud
     Args:
       num_scenes: scenes.
       image_size: their side, in pixels.
-      seed: of the ranks and of the random boxes.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      seed: seed of the ranks and of the random boxes.
     """
     source = scenes(num_scenes, 2, size=image_size, largest=image_size // 2, empty=0.0)
-    most, found, counts, seconds = BUDGETS[-1], {"selective search": [], "random boxes": []}, [], 0.0
+    most, recalls, counts, seconds = BUDGETS[-1], {"selective search": [], "random boxes": []}, [], 0.0
     for i in range(num_scenes):
         image, boxes, valid = (source.arrays[name][i] for name in ("image", "boxes", "box_mask"))
         start = time.process_time()
         proposals = selective_search(image, max_proposals=most, seed=seed)
         seconds += time.process_time() - start
-        drawn = random_boxes(most, image.shape[:2], seed=seed + i)
-        found["selective search"].append(overlaps(proposals, boxes[valid], most))
-        found["random boxes"].append(overlaps(drawn, boxes[valid], most))
+        random_proposals = random_boxes(most, image.shape[:2], seed=seed + i)
+        recalls["selective search"].append(overlaps(proposals, boxes[valid], most))
+        recalls["random boxes"].append(overlaps(random_proposals, boxes[valid], most))
         counts.append(len(proposals))
         if i == 0:
-            shown = image, boxes[valid], proposals
-    curves = {name: np.concatenate(parts) for name, parts in found.items()}
+            example = image, boxes[valid], proposals
+    curves = {name: np.concatenate(parts) for name, parts in recalls.items()}
     recall = {name: {n: float((c[:, n - 1] >= 0.5).mean()) for n in BUDGETS} for name, c in curves.items()}
     numbers = {f"recall@{n}, {name}": recall[name][n] for name in curves for n in BUDGETS}
     numbers |= {f"mean best overlap, {name}": float(c[:, -1].mean()) for name, c in curves.items()}
@@ -93,7 +90,7 @@ def study(*, num_scenes: int = 100, image_size: int = 96, seed: int = 0) -> Stud
     )
     holds = ours[most] >= 0.95 and ours[most] > same
     headline = Headline("recall@2000 of selective search", ours[most], "scenes")
-    return StudyResult(numbers, verdict, {"recall": draw(curves, *shown)}, bool(holds), headline)
+    return StudyResult(numbers, verdict, {"recall": draw(curves, *example)}, bool(holds), headline)
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_scenes": 2, "image_size": 48})

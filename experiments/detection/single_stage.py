@@ -23,11 +23,7 @@ experiment = Experiment(
     task=AnchorBoxes(modules={"single_stage": partial(single_stage.SingleStage, **SMALL, scales=(2.0, 3.0))}),
     optimizer=AveragedAdamW(),
     defaults={"topk_candidates": 100},
-    smoke={
-        **DENSE_SMOKE,
-        "single_stage.channels": 16,
-        "single_stage.num_convs": 1,
-    },
+    smoke={**DENSE_SMOKE, "single_stage.channels": 16, "single_stage.num_convs": 1},
 )
 
 if __name__ == "__main__":

@@ -64,23 +64,23 @@ def plant(split: str, count: int, side: int, seed: int) -> tuple[np.ndarray, np.
 
 def crops_of(images: np.ndarray, boxes: np.ndarray, labels: np.ndarray, each: int, seed: int):
     """Crops [N each, 10, 10, 1] and targets: a third anywhere, others near the digit; 11 marks IoU in [0.65, 0.8)."""
-    rng, every = np.random.default_rng(seed), all_boxes(*images.shape[1:3])
+    rng, candidates = np.random.default_rng(seed), all_boxes(*images.shape[1:3])
     side = images.shape[1]
-    chosen = every[rng.integers(0, len(every), (len(images), each))]
+    crop_boxes = candidates[rng.integers(0, len(candidates), (len(images), each))]
     near = np.clip(boxes[:, None] + rng.normal(0, 1.5, (len(images), each, 4)).round(), 0, side).astype(np.float32)
     use = (np.arange(each) >= each // 3) & ((near[..., 2:] - near[..., :2]).min(-1) >= 3)
-    chosen = np.where(use[..., None], near, chosen)
-    chosen[:, -1] = boxes
-    shared = np.asarray(jax.vmap(box_iou)(boxes[:, None], chosen))[:, 0]
+    crop_boxes = np.where(use[..., None], near, crop_boxes)
+    crop_boxes[:, -1] = boxes
+    shared = np.asarray(jax.vmap(box_iou)(boxes[:, None], crop_boxes))[:, 0]
     targets = np.where(shared >= 0.8, labels[:, None], np.where(shared < 0.65, BACKGROUND, BACKGROUND + 1))
     warp = jax.jit(jax.vmap(lambda image, boxes: roi_align(image, boxes, SIDE, aligned=True)))
-    return np.asarray(warp(images, chosen)).reshape(-1, SIDE, SIDE, 1), targets.ravel()
+    return np.asarray(warp(images, crop_boxes)).reshape(-1, SIDE, SIDE, 1), targets.ravel()
 
 
 def train(crops: np.ndarray, targets: np.ndarray, steps: int, seed: int) -> dict:
     """Train the classifier by Adam; crops of target 11 are left out."""
-    kept = targets <= BACKGROUND
-    crops, targets = jnp.asarray(crops[kept]), jnp.asarray(targets[kept])
+    is_background = targets <= BACKGROUND
+    crops, targets = jnp.asarray(crops[is_background]), jnp.asarray(targets[is_background])
     net, optimizer, key = Classifier(), optax.adam(optax.cosine_decay_schedule(3e-3, steps)), jax.random.key(seed)
 
     @jax.jit
@@ -110,11 +110,8 @@ def study(
       num_train: training images; 32 crops of each.
       num_test: test images.
       image_size: their side, in pixels, at least 11.
-      steps: of training.
-      seed: of the images, crops and weights.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      steps: steps of training.
+      seed: seed of the images, crops and weights.
     """
     images, boxes, labels = plant("train", num_train, image_size, seed)
     params = train(*crops_of(images, boxes, labels, 32, seed), steps, seed)
@@ -133,43 +130,45 @@ def study(
         best = chances.max(1).argmax()
         return jnp.asarray(ways[way])[best], chances[best].argmax(), chances[best].max()
 
-    numbers, found = {}, {}
-    for way, every in ways.items():
+    numbers, detections = {}, {}
+    for way, crops in ways.items():
         look(params, images[0], way)[0].block_until_ready()
         start = time.process_time()
         results = [jax.tree.map(np.asarray, look(params, image, way)) for image in images]
         seconds = (time.process_time() - start) / num_test
-        found[way] = np.array([box for box, _, _ in results])
-        overlap = np.array([float(box_iou(b[None], f[None])[0, 0]) for b, f in zip(boxes, found[way], strict=True)])
-        right = np.mean([label == wanted for (_, label, _), wanted in zip(results, labels, strict=True)])
+        detections[way] = np.array([box for box, _, _ in results])
+        overlap = np.array(
+            [float(box_iou(b[None], f[None])[0, 0]) for b, f in zip(boxes, detections[way], strict=True)]
+        )
+        right = np.mean([label == target for (_, label, _), target in zip(results, labels, strict=True)])
         numbers |= {
-            f"{way}: crops an image": len(every),
+            f"{way}: crops an image": len(crops),
             f"{way}: mean IoU": float(overlap.mean()),
             f"{way}: share of right classes": float(right),
             f"{way}: processor seconds an image": seconds,
         }
     for side in (96, 224):
         numbers[f"crops of {side} x {side} pixels"] = count_boxes(side, side)
-    every, few = ways
+    dense, few = ways
     verdict = "; ".join(
         f"{way}: {numbers[f'{way}: crops an image']:,} crops, {numbers[f'{way}: processor seconds an image']:.3f} "
         f"processor seconds an image, mean IoU {numbers[f'{way}: mean IoU']:.3f}, "
         f"{numbers[f'{way}: share of right classes']:.1%} of the classes right"
-        for way in (every, few)
+        for way in (dense, few)
     )
-    holds = numbers[f"{every}: mean IoU"] >= 0.7 and numbers[f"{every}: share of right classes"] >= 0.9
+    holds = numbers[f"{dense}: mean IoU"] >= 0.7 and numbers[f"{dense}: share of right classes"] >= 0.9
     headline = Headline(
-        "mean IoU of the best of every crop", numbers[f"{every}: mean IoU"], "digits on noise", tolerance=0.05
+        "mean IoU of the best of every crop", numbers[f"{dense}: mean IoU"], "digits on noise", tolerance=0.05
     )
-    figures = {"found": draw(images, boxes, found[every])}
+    figures = {"found": draw(images, boxes, detections[dense])}
     return StudyResult(numbers, verdict + ".", figures, bool(holds), headline)
 
 
-def draw(images: np.ndarray, boxes: np.ndarray, found: np.ndarray):
+def draw(images: np.ndarray, boxes: np.ndarray, detections: np.ndarray):
     """Draw the digits' boxes and the crops of highest score in up to 8 images."""
     count = min(8, len(images))
     figure, axes = new_figure((1.2 * count, 1.5), 1, count)
-    for ax, image, box, best in zip(np.atleast_1d(axes), images, boxes, found, strict=False):
+    for ax, image, box, best in zip(np.atleast_1d(axes), images, boxes, detections, strict=False):
         ax.imshow(image[..., 0], cmap="gray", extent=(0, image.shape[1], image.shape[0], 0))
         for (x1, y1, x2, y2), color in ((box, GREEN), (best, VERMILION)):
             ax.plot([x1, x2, x2, x1, x1], [y1, y1, y2, y2, y1], color=color, lw=1.5)
@@ -178,10 +177,7 @@ def draw(images: np.ndarray, boxes: np.ndarray, found: np.ndarray):
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_train": 20, "num_test": 2, "image_size": 12, "steps": 5},
+    file=__file__, doc=__doc__, function=study, smoke={"num_train": 20, "num_test": 2, "image_size": 12, "steps": 5}
 )
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ class BoxesOfCells(Boxes):
         """Say beside the other panels how many objects no cell owns."""
         from dlcore.report.tables import text
 
-        lost, objects = context.numbers.get("lost_objects"), int(context.data.test.arrays["box_mask"].sum())
-        line = f"{lost or 0:.0f} of {objects} test objects share a cell with another and cannot be found."
+        num_lost, objects = context.numbers.get("lost_objects"), int(context.data.test.arrays["box_mask"].sum())
+        line = f"{num_lost or 0:.0f} of {objects} test objects share a cell with another and cannot be found."
         return [*super().panels(context), text("Objects that share a cell", line)]
 
 

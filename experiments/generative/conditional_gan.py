@@ -25,6 +25,7 @@ from dlcore.generative.condition import class_condition
 from dlcore.kits.generative.gan_optimizer import GANAdam
 from dlcore.main import main
 from dlcore.tasks.class_conditional import ClassConditionalImages
+from experiments.smoke import few_samples
 
 
 def arguments(setup: Setup) -> dict:
@@ -64,15 +65,7 @@ experiment = Experiment(
         "eval_every": 1000,
         "select": "last",
     },
-    smoke={
-        "generator.width": 4,
-        "discriminator.width": 4,
-        "steps": 2,
-        "batch_size": 8,
-        "num_samples": 16,
-        "network_steps": 2,
-        "eval_every": 2,
-    },
+    smoke={**few_samples(2), "generator.width": 4, "discriminator.width": 4},
 )
 
 if __name__ == "__main__":

@@ -49,11 +49,11 @@ SCHEDULE = ("num_timesteps", "beta_schedule", "prediction")
 
 def origin(flags: Flags) -> Weights | None:
     """Read where the base comes from."""
-    found = earlier_run.origin(flags, "base", "generative.text_to_image", "unet", "words")
-    for name in SCHEDULE if found is not None else ():
-        if found.settings.get(name) != flags.get(name):
-            raise ValueError(f"{name}={flags.get(name)}: not the base's; allowed: {found.settings.get(name)}")
-    return found
+    base_run = earlier_run.origin(flags, "base", "generative.text_to_image", "unet", "words")
+    for name in SCHEDULE if base_run is not None else ():
+        if base_run.settings.get(name) != flags.get(name):
+            raise ValueError(f"{name}={flags.get(name)}: not the base's; allowed: {base_run.settings.get(name)}")
+    return base_run
 
 
 def model_of(setup: Setup) -> ControlledUNet:
@@ -96,8 +96,8 @@ class PromptsAndEdges(Prompts):
             arrays = source.arrays
             return Source({**arrays, "hint": edge_map(arrays["image"])}, len(source), name=source.name)
 
-        train, valid, test, shown = map(hinted, (splits.train, splits.valid, splits.test, splits.shown))
-        return splits._replace(train=train, valid=valid, test=test, shown=shown)
+        train, valid, test, shown_split = map(hinted, (splits.train, splits.valid, splits.test, splits.shown))
+        return splits._replace(train=train, valid=valid, test=test, shown=shown_split)
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
         network = {"model": model_of(setup), "condition": control_condition(), "locked": ("base",)}
@@ -108,9 +108,9 @@ class PromptsAndEdges(Prompts):
         facts = ("image_shape", "vocabulary", "length")
 
         def check(state):
-            found = origin(setup.flags)
-            if found is not None:
-                earlier_run.check_facts(found.name, found.spec, setup.spec, *facts)
+            base_run = origin(setup.flags)
+            if base_run is not None:
+                earlier_run.check_facts(base_run.name, base_run.spec, setup.spec, *facts)
 
         def replace(state):
             flags = setup.flags
@@ -133,8 +133,8 @@ class PromptsAndEdges(Prompts):
 
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
         """Measure at the end of a run whether shapes are where the edges are, and what the prompts say."""
-        found = super().evaluators(setup, splits, split)
-        return [*(shape_iou(foreground, measure.source) for measure in found), *found]
+        evaluators_of = super().evaluators(setup, splits, split)
+        return [*(shape_iou(foreground, measure.source) for measure in evaluators_of), *evaluators_of]
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
         """Read an image, whose edges are followed, and prompts: --input="drawing.png: a red circle / a green cross"."""

@@ -24,10 +24,10 @@ from dlcore.tasks.image_pairs import UnpairedImages
 def arguments(setup: Setup) -> dict:
     flags = setup.flags
     fields = {**flags.group("generator"), "channels": setup.spec["image_shape"][-1], "dtype": setup.dtype}
-    judge = {**flags.group("discriminator"), "dtype": setup.dtype}
+    discriminator = {**flags.group("discriminator"), "dtype": setup.dtype}
     return {
         "generators": cycle_gan.Both(ResidualGenerator(**fields), ResidualGenerator(**fields)),
-        "discriminators": cycle_gan.Both(PatchDiscriminator(**judge), PatchDiscriminator(**judge)),
+        "discriminators": cycle_gan.Both(PatchDiscriminator(**discriminator), PatchDiscriminator(**discriminator)),
     }
 
 

@@ -29,13 +29,11 @@ from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
 from dlcore.modes.report_context import ReportContext
 from dlcore.tasks.image_generation import ImageGeneration
+from experiments.smoke import few_samples
 
 
 def arguments(setup: Setup) -> dict:
-    return {
-        "model": UNet(**setup.flags.group("unet"), dtype=setup.dtype),
-        "shape": tuple(setup.spec["image_shape"]),
-    }
+    return {"model": UNet(**setup.flags.group("unet"), dtype=setup.dtype), "shape": tuple(setup.spec["image_shape"])}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,14 +43,7 @@ class DenoisedImages(ImageGeneration):
     plain: ClassVar[dict] = {"ema": None, "weight_decay": 0.0}
 
     def panels(self, context: ReportContext) -> list:
-        """Show samples, their trajectories and those of every sampler.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
+        """Show samples, their trajectories and those of every sampler."""
         return sample_panels.diffusion_panels(context, UNet(**context.flags.group("unet")))
 
 
@@ -64,23 +55,13 @@ experiment = Experiment(
     optimizer=AveragedAdamW(learning_rate=1e-3, weight_decay=0.0, clip_norm=1.0, ema=0.999),
     arguments=arguments,
     modules={"unet": UNet},
-    defaults={
-        "epochs": 300.0,
-        "sampler": "ddim",
-        "num_inference_steps": 50,
-        "eval_every": 1000,
-        "select": "last",
-    },
+    defaults={"epochs": 300.0, "sampler": "ddim", "num_inference_steps": 50, "eval_every": 1000, "select": "last"},
     smoke={
-        "steps": 3,
-        "batch_size": 8,
+        **few_samples(3),
         "unet.width": 8,
         "unet.channel_multipliers": (1,),
         "num_timesteps": 10,
         "num_inference_steps": 4,
-        "num_samples": 16,
-        "network_steps": 2,
-        "eval_every": 3,
     },
 )
 

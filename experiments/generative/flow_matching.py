@@ -20,13 +20,11 @@ from dlcore.generative.unet import UNet
 from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
 from dlcore.tasks.image_generation import ImageGeneration
+from experiments.smoke import few_samples
 
 
 def arguments(setup: Setup) -> dict:
-    return {
-        "model": UNet(**setup.flags.group("unet"), dtype=setup.dtype),
-        "shape": tuple(setup.spec["image_shape"]),
-    }
+    return {"model": UNet(**setup.flags.group("unet"), dtype=setup.dtype), "shape": tuple(setup.spec["image_shape"])}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,16 +43,7 @@ experiment = Experiment(
     arguments=arguments,
     modules={"unet": UNet},
     defaults={"epochs": 300.0, "eval_every": 1000, "select": "last"},
-    smoke={
-        "steps": 3,
-        "batch_size": 8,
-        "unet.width": 8,
-        "unet.channel_multipliers": (1,),
-        "num_inference_steps": 4,
-        "num_samples": 16,
-        "network_steps": 2,
-        "eval_every": 3,
-    },
+    smoke={**few_samples(3), "unet.width": 8, "unet.channel_multipliers": (1,), "num_inference_steps": 4},
 )
 
 if __name__ == "__main__":

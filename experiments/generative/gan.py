@@ -14,6 +14,7 @@ from dlcore.kits.generative.gan_optimizer import GANAdam
 from dlcore.kits.generative.sample_panels import FilmedSamples
 from dlcore.main import main
 from dlcore.tasks.image_generation import ImageGeneration
+from experiments.smoke import few_samples
 
 
 def arguments(setup: Setup) -> dict:
@@ -48,15 +49,7 @@ experiment = Experiment(
         "eval_every": 1000,
         "select": "last",
     },
-    smoke={
-        "generator.width": 4,
-        "discriminator.width": 8,
-        "steps": 2,
-        "batch_size": 8,
-        "num_samples": 16,
-        "network_steps": 2,
-        "eval_every": 2,
-    },
+    smoke={**few_samples(2), "generator.width": 4, "discriminator.width": 8},
 )
 
 if __name__ == "__main__":

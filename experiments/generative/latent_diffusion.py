@@ -40,13 +40,7 @@ experiment = Experiment(
     modules={"unet": ConditionalUNet, "autoencoder": AutoencoderKL},
     external_fields=("autoencoder.image_channels",),
     defaults={"steps": 3000, "batch_size": 128, "prediction": "v", "clip_sample": False, "eval_every": 1500},
-    smoke={
-        **SMOKE,
-        "unet.channels": (8, 8),
-        "autoencoder.channels": (8, 8),
-        "num_samples": 16,
-        "network_steps": 2,
-    },
+    smoke={**SMOKE, "unet.channels": (8, 8), "autoencoder.channels": (8, 8), "num_samples": 16, "network_steps": 2},
 )
 
 if __name__ == "__main__":

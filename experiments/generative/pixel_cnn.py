@@ -23,6 +23,7 @@ from dlcore.kits.generative import samples
 from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
 from dlcore.tasks.pixel_sequences import PixelSequences, color_fields, network_arguments
+from experiments.smoke import few_steps
 
 
 def arguments(setup: Setup) -> dict:
@@ -45,14 +46,7 @@ experiment = Experiment(
         "pixel_cnn.num_layers": 4,
         "pixel_cnn.dropout": 0.2,
     },
-    smoke={
-        "steps": 3,
-        "batch_size": 8,
-        "pixel_cnn.features": 4,
-        "pixel_cnn.num_layers": 1,
-        "pixel_cnn.head_features": 4,
-        "eval_every": 3,
-    },
+    smoke={**few_steps(3), "pixel_cnn.features": 4, "pixel_cnn.num_layers": 1, "pixel_cnn.head_features": 4},
 )
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from dlcore.kits.generative import samples
 from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
 from dlcore.tasks.pixel_sequences import PixelSequences, color_fields, network_arguments
+from experiments.smoke import few_steps
 
 
 def arguments(setup: Setup) -> dict:
@@ -32,20 +33,8 @@ experiment = Experiment(
     arguments=arguments,
     settings=samples.SAMPLE_CLASS,
     modules={"pixel_rnn": PixelRNN},
-    defaults={
-        "epochs": 60.0,
-        "batch_size": 64,
-        "eval_every": 300,
-        "pixel_rnn.num_layers": 2,
-    },
-    smoke={
-        "steps": 3,
-        "batch_size": 8,
-        "pixel_rnn.features": 4,
-        "pixel_rnn.num_layers": 1,
-        "pixel_rnn.head_features": 4,
-        "eval_every": 3,
-    },
+    defaults={"epochs": 60.0, "batch_size": 64, "eval_every": 300, "pixel_rnn.num_layers": 2},
+    smoke={**few_steps(3), "pixel_rnn.features": 4, "pixel_rnn.num_layers": 1, "pixel_rnn.head_features": 4},
 )
 
 if __name__ == "__main__":

@@ -55,16 +55,16 @@ class RingPoints(Task):
         from dlcore.report.tables import table
 
         points, numbers = context.outputs["sample"], context.numbers
-        note = (
+        caption = (
             f"{len(points):,} samples, unselected; {numbers['modes']:.0f} of 8 modes covered (each by at least 1 % of "
             f"the samples, within three deviations), {numbers['high_quality']:.1%} of the samples within three "
             "deviations."
         )
-        shares = {str(k): float(share) for k, share in enumerate(context.arrays["mode_share"])}
-        shares |= {"none of them": 1 - sum(shares.values())}
-        rows = [{"mode": name, "share of samples": f"{share:.1%}"} for name, share in shares.items()]
+        fractions = {str(k): float(fraction) for k, fraction in enumerate(context.arrays["mode_share"])}
+        fractions |= {"none of them": 1 - sum(fractions.values())}
+        rows = [{"mode": name, "share of samples": f"{fraction:.1%}"} for name, fraction in fractions.items()]
         return [
-            scatter(points, ring_centers(), "Samples and modes", note)._replace(half=True),
+            scatter(points, ring_centers(), "Samples and modes", caption)._replace(half=True),
             table(rows, "Share of each mode", "Within three deviations; a fair share is 12.5 %.")._replace(half=True),
             curves(context.history),
         ]

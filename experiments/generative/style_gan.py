@@ -31,6 +31,7 @@ from dlcore.kits.training import pretrained_network
 from dlcore.learner import Evaluator, Learner
 from dlcore.main import main
 from dlcore.tasks.image_generation import ImageGeneration
+from experiments.smoke import few_samples
 
 STEP = 0.01
 """Share of a walk between the two images of a path length."""
@@ -42,10 +43,10 @@ NUM_DIRECTIONS = 5
 def walks(count: int, latent_dim: int, num_noise: int, step: float = STEP) -> Source:
     """Draw pairs of latents, a small step apart on the arc between two others, with the same noise."""
     rng = np.random.default_rng(0)
-    starts, ends = (jnp.asarray(rng.normal(size=(count, latent_dim)), jnp.float32) for _ in range(2))
-    shares = rng.uniform(0, 1 - step, count).astype(np.float32)
+    starts, endpoints = (jnp.asarray(rng.normal(size=(count, latent_dim)), jnp.float32) for _ in range(2))
+    fractions = rng.uniform(0, 1 - step, count).astype(np.float32)
     noise = np.repeat(rng.normal(size=(count, num_noise)), 2, 0)
-    points = np.stack([np.asarray(jax.vmap(slerp)(starts, ends, shares + s)) for s in (0, step)], 1)
+    points = np.stack([np.asarray(jax.vmap(slerp)(starts, endpoints, fractions + s)) for s in (0, step)], 1)
     latents = np.concatenate([points.reshape(2 * count, latent_dim), noise], -1).astype(np.float32)
     return Source({"latent": latents}, len(latents), name="walks")
 
@@ -53,10 +54,7 @@ def walks(count: int, latent_dim: int, num_noise: int, step: float = STEP) -> So
 def noisy(count: int, latent_dim: int, num_noise: int) -> Source:
     """Draw latents by threes: any, the same with other noise, another with the noise of the first."""
     rng = np.random.default_rng(0)
-    (
-        z,
-        other,
-    ) = rng.normal(size=(2, count, latent_dim))
+    z, other = rng.normal(size=(2, count, latent_dim))
     noise, new = rng.normal(size=(2, count, num_noise))
     rows = [np.concatenate(pair, -1) for pair in ((z, noise), (z, new), (other, noise))]
     latents = np.stack(rows, 1).reshape(3 * count, -1).astype(np.float32)
@@ -75,14 +73,14 @@ class StyledImages(ImageGeneration):
     monitor = None
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        judge = {**setup.flags.group("discriminator"), "num_classes": 0, "dtype": setup.dtype}
-        return {"generator": generator_of(setup), "discriminator": sagan.Discriminator(**judge)}
+        discriminator = {**setup.flags.group("discriminator"), "num_classes": 0, "dtype": setup.dtype}
+        return {"generator": generator_of(setup), "discriminator": sagan.Discriminator(**discriminator)}
 
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
         """Measure samples against real images; at the end of a run also the path length and what noise changes."""
-        found = super().evaluators(setup, splits, split)
+        evaluators = super().evaluators(setup, splits, split)
         if split != "test":
-            return found
+            return evaluators
         network = image_generation.network_of(setup.flags.replace(frechet_network=None), setup.spec)
         extract = pretrained_network.feature_extractor(network)
 
@@ -92,7 +90,7 @@ class StyledImages(ImageGeneration):
         latent_dim, count = setup.flags.latent_dim, min(NUM_PAIRS, setup.flags.num_samples)
         num_noise = generator_of(setup).num_noise
         return [
-            *found,
+            *evaluators,
             path_length(features, walks(count, latent_dim, num_noise), STEP),
             noise_share(features, noisy(count, latent_dim, num_noise)),
         ]
@@ -118,13 +116,13 @@ class StyledImages(ImageGeneration):
 
         amounts = np.linspace(-3, 3, 9, dtype=np.float32)
         count = min(NUM_DIRECTIONS, latent_dim)
-        directions, shares = principal_directions(np.asarray(styles), count)
+        directions, fractions = principal_directions(np.asarray(styles), count)
         along = np.stack([with_one_noise(edit(styles[0], direction, amounts)) for direction in directions])
-        said = ", ".join(f"{100 * share:.1f} %" for share in shares)
+        percentages = ", ".join(f"{100 * fraction:.1f} %" for fraction in fractions)
         walked = sample_path(
             along.swapaxes(0, 1),
             "Principal directions",
-            f"From -3 to 3 deviations of {NUM_CODES:,} styles, a direction a row; shares of their variance: {said}.",
+            f"From -3 to 3 deviations of {NUM_CODES:,} styles, a direction a row; shares of variance: {percentages}.",
         )
         ink = with_one_noise(styles[:500]).mean((1, 2, 3))
         direction = attribute_direction(np.asarray(styles[:500]), ink)
@@ -136,22 +134,12 @@ class StyledImages(ImageGeneration):
             f"Four samples, by {change[0]:.2f} to {change[-1]:.2f} along the least-squares direction of 500 styles.",
         )
         rows = {f"sample {k}": np.asarray(draw(jnp.repeat(styles[k : k + 1], 8, 0), noise)) for k in range(4)}
-        alone = sample_rows(rows, "Noise alone", "The same latent a row, with other noise in each image.")
-        samples, *others = super().panels(context)
-        return [samples, walked, brighter, alone, *others]
+        noise_panel = sample_rows(rows, "Noise alone", "The same latent a row, with other noise in each image.")
+        samples, *other_panels = super().panels(context)
+        return [samples, walked, brighter, noise_panel, *other_panels]
 
     def build(self, technique: Callable, optimizer: GANAdam, setup: Setup, arguments: Any = None) -> Learner:
-        """Build the learner; its latent holds the noise of the layers, too.
-
-        Args:
-          technique: GAN's.
-          optimizer: record of the optimizer's flags, for both players.
-          setup: facts of the run.
-          arguments: not used.
-
-        Returns:
-          The learner.
-        """
+        """Build the learner; its latent holds the noise of the layers, too."""
         latent_dim = setup.flags.latent_dim + generator_of(setup).num_noise
         return technique(
             **self.arguments(setup),
@@ -181,16 +169,7 @@ experiment = Experiment(
         "eval_every": 1250,
         "select": "last",
     },
-    smoke={
-        "generator.width": 4,
-        "discriminator.width": 4,
-        "latent_dim": 8,
-        "steps": 2,
-        "batch_size": 8,
-        "num_samples": 16,
-        "network_steps": 2,
-        "eval_every": 2,
-    },
+    smoke={**few_samples(2), "generator.width": 4, "discriminator.width": 4, "latent_dim": 8},
 )
 
 if __name__ == "__main__":

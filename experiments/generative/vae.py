@@ -23,6 +23,7 @@ from dlcore.generative.vae import VAE
 from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
 from dlcore.tasks.latent_space import SampledLatentSpace, code_encoder
+from experiments.smoke import few_samples
 
 
 class Latents(SampledLatentSpace):
@@ -45,22 +46,8 @@ experiment = Experiment(
     task=Latents(),
     optimizer=AveragedAdamW(learning_rate=2e-3, weight_decay=0.0, ema=0.999),
     modules={"vae": VAE},
-    defaults={
-        "epochs": 200.0,
-        "batch_size": 128,
-        "eval_every": 500,
-        "vae.hidden": (256,),
-        "vae.latent_dim": 16,
-    },
-    smoke={
-        "steps": 3,
-        "batch_size": 8,
-        "vae.hidden": (16,),
-        "importance_samples": 2,
-        "num_samples": 16,
-        "network_steps": 2,
-        "eval_every": 3,
-    },
+    defaults={"epochs": 200.0, "batch_size": 128, "eval_every": 500, "vae.hidden": (256,), "vae.latent_dim": 16},
+    smoke={**few_samples(3), "vae.hidden": (16,), "importance_samples": 2},
 )
 
 if __name__ == "__main__":

@@ -26,12 +26,7 @@ class Codes(CodeGrids):
 
 
 experiment = Experiment(
-    __file__,
-    __doc__,
-    vq_vae.learner,
-    task=Codes(),
-    optimizer=AdamW(learning_rate=1e-3, weight_decay=0.0),
-    smoke=SMOKE,
+    __file__, __doc__, vq_vae.learner, task=Codes(), optimizer=AdamW(learning_rate=1e-3, weight_decay=0.0), smoke=SMOKE
 )
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from dlcore.learner import Learner, Range
 from dlcore.main import main
 from dlcore.tasks.discrete_codes import with_mean_image
 from dlcore.tasks.latent_space import SampledLatentSpace
+from experiments.smoke import few_samples
 
 
 def phases(setup: Setup) -> tuple[int, int]:
@@ -91,7 +92,7 @@ experiment = Experiment(
     settings={
         "prior_share": Setting(
             0.25, "fraction of the steps, the last ones, that train the prior; 0 trains none", limits=Range(0, 0.99)
-        ),
+        )
     },
     defaults={
         "steps": 2000,
@@ -108,16 +109,12 @@ experiment = Experiment(
         "prior.embedding_dim": 16,
     },
     smoke={
-        "steps": 4,
-        "batch_size": 8,
+        **few_samples(4),
         "num_codes": 8,
         "vqvae2.width": 8,
         "prior.features": 8,
         "prior.num_layers": 1,
         "condition.features": 8,
-        "num_samples": 16,
-        "network_steps": 2,
-        "eval_every": 4,
     },
 )
 

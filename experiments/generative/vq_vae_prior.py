@@ -40,12 +40,12 @@ SHARED = ("dataset", "data_dir", "image_size", "skip_bad", "valid_fraction", "nu
 
 def origin(flags: Flags) -> Weights | None:
     """Read which run of a VQ-VAE `--init_from` names; its autoencoder must have the form that the flags say."""
-    found = earlier_run.origin(flags, "init_from", VQ_VAE)
-    if found is not None:
+    source_run = earlier_run.origin(flags, "init_from", VQ_VAE)
+    if source_run is not None:
         fields = {f"{flags.architecture}.{k}": value for k, value in flags.group(flags.architecture).items()}
         same = {"architecture": flags.architecture, "num_codes": flags.num_codes, **fields}
-        earlier_run.check_settings(found, same)
-    return found
+        earlier_run.check_settings(source_run, same)
+    return source_run
 
 
 def first_phase(flags: Flags) -> Path:
@@ -73,8 +73,8 @@ class Prior(CodeGrids, SampledLatentSpace):
         """Start with the autoencoder and the codebook of the first phase."""
 
         def check(state):
-            if (found := origin(setup.flags)) is not None:
-                earlier_run.check_facts(found.name, found.spec, setup.spec, "image_shape")
+            if (source_run := origin(setup.flags)) is not None:
+                earlier_run.check_facts(source_run.name, source_run.spec, setup.spec, "image_shape")
 
         def replace(state):
             phase = earlier_run.load(first_phase(setup.flags), "codebook")
@@ -104,12 +104,7 @@ experiment = Experiment(
         ),
         "autoencoder_steps": Setting(1500, "training steps of the default autoencoder", limits=Range(1)),
     },
-    defaults={
-        "prior.features": 32,
-        "prior.num_layers": 3,
-        "prior.first_kernel": 5,
-        "prior.embedding_dim": 16,
-    },
+    defaults={"prior.features": 32, "prior.num_layers": 3, "prior.first_kernel": 5, "prior.embedding_dim": 16},
     smoke={**SMOKE, "prior.features": 8, "prior.num_layers": 1, "num_samples": 16, "network_steps": 2},
 )
 

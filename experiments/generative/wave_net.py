@@ -58,11 +58,7 @@ def baselines(train: np.ndarray, valid: np.ndarray, test: np.ndarray, levels: in
         return ngram_loss(train.ravel(), other.ravel(), order, levels) / math.log(2)
 
     order = min(ORDERS, key=lambda order: bits(valid, order))
-    return {
-        "uniform": math.log2(levels),
-        "frequencies of codes": bits(test, 0),
-        f"{order + 1}-gram": bits(test, order),
-    }
+    return {"uniform": math.log2(levels), "frequencies of codes": bits(test, 0), f"{order + 1}-gram": bits(test, order)}
 
 
 def asked_tones(count: int, label: int | None = None) -> Source:
@@ -118,8 +114,8 @@ class Tones(Samples):
             "trivial": {f"bits_per_dim_{flags.levels}_codes": (bits[best], best)},
             "headline": f"bits_per_dim_{flags.levels}_codes",
         }
-        note = "bits a sample without a network: " + ", ".join(f"{name} {value:.3f}" for name, value in bits.items())
-        return Splits(*parts, spec, (note,), shown=asked_tones(len(PITCHES)))
+        message = "bits a sample without a network: " + ", ".join(f"{name} {value:.3f}" for name, value in bits.items())
+        return Splits(*parts, spec, (message,), shown=asked_tones(len(PITCHES)))
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
         flags = setup.flags
@@ -179,15 +175,15 @@ class Tones(Samples):
         waveforms, frequencies = context.outputs["waveform"], pitch_frequency(np.arange(len(PITCHES)))
         panels = [table(rows, "Likelihood of test tones", "The fewer bits, the better.")]
         if context.flags.conditional:
-            found = spectral_pitch(waveforms, rate)
-            off = semitones(found, frequencies)
+            pitch = spectral_pitch(waveforms, rate)
+            off = semitones(pitch, frequencies)
             names = [f"{PITCHES[i]}, {frequencies[i]:.0f} Hz: {off[i]:+.2f}" for i in range(len(PITCHES))]
-            note = (
+            caption = (
                 f"One tone of each pitch, unselected. {100 * numbers['pitch_accuracy']:.1f} % of {NUM_SAMPLES} tones "
                 "are within half a semitone of the pitch that was asked for (the gray line); 8.3 % would be by chance. "
                 "The numbers are semitones off."
             )
-            panels.append(spectrum_panel(waveforms, names, frequencies, rate, "Spectra of generated tones", note))
+            panels.append(spectrum_panel(waveforms, names, frequencies, rate, "Spectra of generated tones", caption))
         real = context.data.test.arrays["codes"][: len(PITCHES)]
         names = PITCHES if context.flags.conditional else [f"tone {i + 1}" for i in range(len(PITCHES))]
         return [

@@ -116,9 +116,9 @@ def explain_text(run: str, prompt: str, layer: str | None) -> StudyResult:
     tokens = jnp.array([[vocabulary.index(c) for c in prompt]])
     weights = jax.jit(lambda v, t: attention_weights_of(model, v, t))({"params": phase.params}, tokens)
     selected = layer_weights(weights, layer) if layer else list(weights.values())[-1]
-    shown = {"rollout": attention_rollout(list(weights.values()))[0], "mean of heads": selected[0].mean(0)}
+    maps = {"rollout": attention_rollout(list(weights.values()))[0], "mean of heads": selected[0].mean(0)}
     figure, axes = new_figure((10, 5), 1, 2)
-    for ax, (name, values) in zip(axes, shown.items(), strict=True):
+    for ax, (name, values) in zip(axes, maps.items(), strict=True):
         ax.imshow(values, cmap="magma", vmin=0)
         ax.set(title=name, xticks=range(len(prompt)), yticks=range(len(prompt)), xlabel="read", ylabel="reader")
         ax.set_xticklabels(list(prompt))
@@ -161,9 +161,6 @@ def study(
       steps: training steps of each ViT.
       num_seeds: ViTs.
       most: images that are drawn.
-
-    Returns:
-      The numbers, the verdict, the figure, and for scenes whether the claim holds.
     """
     if language_model is not None:
         return explain_text(language_model, prompt, layer)

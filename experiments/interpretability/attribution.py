@@ -123,12 +123,12 @@ def explain_unit(unit: Unit, forward, variables, x, images, names, methods, wind
     values = np.asarray(jax.jit(activations)(variables, x)[0][:, 0])
     settings = {"window": window, "seed": seed, "occluded": lambda activation: activation}
     maps = attribution_maps(activations, variables, x, np.zeros(len(x), int), methods, **settings)
-    shown = [f"{name}: {value:.3g}" for name, value in zip(names, values, strict=True)]
+    lines = [f"{name}: {value:.3g}" for name, value in zip(names, values, strict=True)]
     where = "the mean" if unit.position is None else "position {}, {}".format(*unit.position)
-    verdict = f"Explained the activation of channel {unit.channel} of {unit.layer}, {where}: " + "; ".join(shown) + "."
+    verdict = f"Explained the activation of channel {unit.channel} of {unit.layer}, {where}: " + "; ".join(lines) + "."
     numbers = {f"activation, {name}": float(value) for name, value in zip(names, values, strict=True)}
     headline = Headline("mean activation of the explained unit", float(values.mean()), "images")
-    return StudyResult(numbers, verdict, {"maps": draw_maps(resized(images, x), maps, shown)}, headline=headline)
+    return StudyResult(numbers, verdict, {"maps": draw_maps(resized(images, x), maps, lines)}, headline=headline)
 
 
 def study(
@@ -149,14 +149,14 @@ def study(
     Args:
       network: a run's folder, a folder of `dlcore convert` or a packed .npz; by default a network of digits is trained.
       input: an image file or a folder of images; by default a test digit of each class.
-      methods: of the maps; by default all that suit the network.
+      methods: methods of the maps; by default all that suit the network.
       explain: name of the class to explain; by default the one that the network names.
       unit: LAYER:CHANNEL or LAYER:CHANNEL@ROW:COLUMN to explain in place of a class.
       layer: that CAM and Grad-CAM look at; by default the last one whose map the head sees.
       window: side of the window of occlusion, in pixels; 0 for a quarter of the image.
-      steps: of training the network of digits.
+      steps: steps of training the network of digits.
       most: images, at most.
-      seed: of training and of SmoothGrad's noise.
+      seed: seed of training and of SmoothGrad's noise.
 
     Returns:
       The class and probability of each image, or the activation of the unit, and the figure.
@@ -193,19 +193,19 @@ def study(
         seed=seed,
     )
     probability = np.asarray(jax.nn.softmax(logits))[np.arange(len(x)), labels]
-    said = [f"{trained.class_names[k]} ({p:.0%})" for k, p in zip(labels, probability, strict=True)]
+    class_texts = [f"{trained.class_names[k]} ({p:.0%})" for k, p in zip(labels, probability, strict=True)]
     numbers: dict[str, Any] = {f"probability, {name}": float(p) for name, p in zip(names, probability, strict=True)}
     if "cam" in maps:
         means = class_activation_map(features[layer], kernel, jnp.asarray(labels)).mean((1, 2))
-        wanted = (logits - variables["params"]["head"]["bias"])[np.arange(len(x)), labels]
-        numbers["largest difference of the mean of CAM from the logit"] = float(jnp.abs(means - wanted).max())
-    shown = [f"{name}: {words}" for name, words in zip(names, said, strict=True)]
-    verdict = f"Explained at layer {layer}: " + "; ".join(shown) + "."
+        target_logits = (logits - variables["params"]["head"]["bias"])[np.arange(len(x)), labels]
+        numbers["largest difference of the mean of CAM from the logit"] = float(jnp.abs(means - target_logits).max())
+    lines = [f"{name}: {words}" for name, words in zip(names, class_texts, strict=True)]
+    verdict = f"Explained at layer {layer}: " + "; ".join(lines) + "."
     pictures = resized(images, x)
     headline = Headline(
         "mean probability of the explained classes", float(probability.mean()), "digits" if input is None else "images"
     )
-    return StudyResult(numbers, verdict, {"maps": draw_maps(pictures, maps, shown)}, headline=headline)
+    return StudyResult(numbers, verdict, {"maps": draw_maps(pictures, maps, lines)}, headline=headline)
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"steps": 2, "most": 2})

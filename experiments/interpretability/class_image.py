@@ -15,11 +15,7 @@ from dlcore.experiment import Experiment, Flags, Setup, Splits
 from dlcore.interpretability import class_image
 from dlcore.kits.training.pretrained_network import load_network
 from dlcore.main import main
-from dlcore.tasks.optimized_images import (
-    OptimizedImages,
-    check_batch_size,
-    image_panels,
-)
+from dlcore.tasks.optimized_images import OptimizedImages, check_batch_size, image_panels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,25 +33,18 @@ class NetworkClasses(OptimizedImages):
     headline: ClassVar[str] = "probability"
 
     def num_images(self, setup: Setup) -> int:
-        """Count the images that are optimized.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          One for each of `class_names`.
-        """
+        """Count the images that are optimized, one for each class."""
         return len(setup.spec["class_names"])
 
     def data(self, flags: Flags) -> Splits:
         names = load_network(flags.network).class_names
-        chosen = flags.classes or names
-        if unknown := [name for name in chosen if name not in names]:
+        classes = flags.classes or names
+        if unknown := [name for name in classes if name not in names]:
             raise ValueError(f"classes={unknown[0]!r}: unknown; allowed: {', '.join(names[:20])}")
-        check_batch_size(flags.batch_size, len(chosen))
-        labels = np.array([names.index(name) for name in chosen], np.int32)
+        check_batch_size(flags.batch_size, len(classes))
+        labels = np.array([names.index(name) for name in classes], np.int32)
         source = Source({"label": labels}, class_names=names, name="classes")
-        return Splits(source, source, source, {"dataset": "classes", "class_names": list(chosen)})
+        return Splits(source, source, source, {"dataset": "classes", "class_names": list(classes)})
 
     def panels(self, context: Any) -> list:
         images = dict(zip(context.spec["class_names"], context.outputs["image"], strict=True))

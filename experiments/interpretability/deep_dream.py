@@ -51,7 +51,7 @@ def study(
       steps: on each copy.
       step_size: mean change of a pixel in a step, in [0, 1].
       jitter: largest shift before each step, in pixels.
-      seed: of the shifts.
+      seed: seed of the shifts.
 
     Returns:
       How much the layer's mean square grew, and the pictures.

@@ -60,30 +60,27 @@ def study(
       num_test: scenes that are dissected.
       image_size: their side, in pixels, a multiple of 4.
       width: channels of the first layer.
-      steps: of training.
+      steps: steps of training.
       batch_size: scenes a step.
-      share: of the places that are a unit's most exciting ones; a shape covers about as many.
-      seed: of weights, batches and noise.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      share: fraction of the places that are a unit's most exciting ones; a shape covers about as many.
+      seed: seed of weights, batches and noise.
     """
-    drawn, test = single_shapes(num_train, 0, image_size), single_shapes(num_test, 1, image_size)
-    truth = test["label"]
-    masks = test["mask"][..., None] & (truth[:, None, None, None] == np.arange(len(SHAPES)))
+    train, test = single_shapes(num_train, 0, image_size), single_shapes(num_test, 1, image_size)
+    labels = test["label"]
+    masks = test["mask"][..., None] & (labels[:, None, None, None] == np.arange(len(SHAPES)))
     net, x = Classifier(width), np.asarray(standardize(jnp.asarray(test["image"])))
     run = jax.jit(net.apply)
     networks = {
-        "trained": fit(net, drawn["image"], drawn["label"], steps, batch_size, seed),
+        "trained": fit(net, train["image"], train["label"], steps, batch_size, seed),
         "untrained": net.init(jax.random.key(seed + 1), x[:1]),
     }
     iou, selectivity = {}, {}
     for name, variables in networks.items():
         logits, maps = run(variables, x)
         iou[name] = np.asarray(concept_iou(maps["last"], masks, activation_thresholds(maps["last"], share)))
-        selectivity[name] = class_selectivity(np.asarray(maps["last"].mean((1, 2))), truth).index
+        selectivity[name] = class_selectivity(np.asarray(maps["last"].mean((1, 2))), labels).index
         if name == "trained":
-            right = float((np.asarray(logits).argmax(1) == truth).mean())
+            right = float((np.asarray(logits).argmax(1) == labels).mean())
             planted = jnp.asarray(planted_map(masks, np.asarray(maps["last"]), seed))
             iou["planted"] = np.asarray(concept_iou(planted, masks, jnp.array([0.5])))
     return report(iou, selectivity, right)
@@ -100,18 +97,18 @@ def report(iou: dict[str, np.ndarray], selectivity: dict[str, np.ndarray], right
         numbers[f"concepts with a detector, {name}"] = len(set(iou[name].argmax(1)[best > DETECTOR].tolist()))
         numbers[f"selectivity, {name}"] = float(selectivity[name].mean())
         numbers |= {f"best IoU, {shape}, {name}": float(v) for shape, v in zip(SHAPES, iou[name].max(0), strict=True)}
-    found, others = float(iou["planted"][0, PLANTED]), float(np.delete(iou["planted"][0], PLANTED).max())
-    numbers |= {"IoU of the planted unit": found, "IoU of the planted unit with other shapes": others}
+    planted, largest_other = float(iou["planted"][0, PLANTED]), float(np.delete(iou["planted"][0], PLANTED).max())
+    numbers |= {"IoU of the planted unit": planted, "IoU of the planted unit with other shapes": largest_other}
     units = len(iou["trained"])
     best = ", ".join(f"{shape} {numbers[f'best IoU, {shape}, trained']:.2f}" for shape in SHAPES)
     verdict = (
         f"{detectors['trained']} of {units} units of the trained network are detectors of a shape, "
         f"{detectors['untrained']} of {len(iou['untrained'])} of the untrained one; the best IoU: {best}. Mean "
         f"selectivity {numbers['selectivity, trained']:.2f} and {numbers['selectivity, untrained']:.2f}. The planted "
-        f"unit has an IoU of {found:.2f} with squares, at most {others:.2f} with others. The network names "
+        f"unit has an IoU of {planted:.2f} with squares, at most {largest_other:.2f} with others. The network names "
         f"{right:.0%} of the scenes."
     )
-    holds = found >= 0.5 and others < 0.1 and detectors["trained"] > detectors["untrained"]
+    holds = planted >= 0.5 and largest_other < 0.1 and detectors["trained"] > detectors["untrained"]
     headline = Headline("units that detect a shape", detectors["trained"], "scenes of one shape", tolerance=0.3)
     return StudyResult(numbers, verdict, {"units": draw(iou)}, bool(holds), headline)
 

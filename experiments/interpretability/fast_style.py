@@ -38,8 +38,10 @@ def style_images(flags: Flags) -> list[np.ndarray]:
     side = flags.style_size
     for style in flags.styles:
         if style not in (*STYLE_PATTERNS, *SAMPLE_IMAGES) and not Path(style).is_file():
-            known = ", ".join((*STYLE_PATTERNS, *SAMPLE_IMAGES))
-            raise ValueError(f"styles={style!r}: neither a file nor a known style; allowed: {known}, or an image file")
+            style_names = ", ".join((*STYLE_PATTERNS, *SAMPLE_IMAGES))
+            raise ValueError(
+                f"styles={style!r}: neither a file nor a known style; allowed: {style_names}, or an image file"
+            )
     return [style_pattern(s, side) if s in STYLE_PATTERNS else sample_image(s, side) for s in flags.styles]
 
 
@@ -66,8 +68,8 @@ class StyledPhotographs(FrozenNetwork):
         spec = {"dataset": splits.spec["dataset"], "image_shape": shape, "batch": batch}
         # Evenly over the split, as neighbors are pieces of one part of a photograph.
         rows = np.linspace(0, len(test) - 1, NUM_SHOWN + 2)[1:-1].round().astype(int)
-        shown = Source({"content": test.arrays["content"][rows]}, NUM_SHOWN, name=test.name)
-        return Splits(train, valid, test, spec, splits.notes, shown=shown)
+        shown_photos = Source({"content": test.arrays["content"][rows]}, NUM_SHOWN, name=test.name)
+        return Splits(train, valid, test, spec, splits.notes, shown=shown_photos)
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
         frozen, styles = super().arguments(setup), style_images(setup.flags)
@@ -99,12 +101,12 @@ class StyledPhotographs(FrozenNetwork):
         content, rendered = context.data.shown.arrays["content"], np.asarray(context.outputs["images"])
         side = content.shape[1:3]
         patterns = [np.asarray(jax.image.resize(s, (*side, 3), "nearest")) for s in style_images(context.flags)]
-        shown, titles = [np.full_like(content[0], 255), *patterns], ["", *context.flags.styles]
+        tiles, titles = [np.full_like(content[0], 255), *patterns], ["", *context.flags.styles]
         for photograph, images in zip(content, rendered, strict=True):
-            shown += [photograph, *to_uint8(images)]
+            tiles += [photograph, *to_uint8(images)]
             titles += ["photograph", *context.flags.styles]
-        shown = np.stack([np.asarray(image, np.uint8) for image in shown])
-        return [examples(shown, titles, "Styles, and photographs in each"), curves(context.history)]
+        tiles = np.stack([np.asarray(image, np.uint8) for image in tiles])
+        return [examples(tiles, titles, "Styles, and photographs in each"), curves(context.history)]
 
 
 experiment = Experiment(

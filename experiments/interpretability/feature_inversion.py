@@ -42,11 +42,7 @@ class Photograph(OptimizedImages):
 
 
 experiment = Experiment(
-    __file__,
-    __doc__,
-    feature_inversion.learner,
-    task=Photograph(),
-    smoke={"steps": 2, "height": 24, "eval_every": 2},
+    __file__, __doc__, feature_inversion.learner, task=Photograph(), smoke={"steps": 2, "height": 24, "eval_every": 2}
 )
 
 if __name__ == "__main__":

@@ -79,11 +79,11 @@ def patches_of(network: TrainedNetwork, images: np.ndarray, layer: str | None, c
     maps = np.concatenate([np.asarray(run(network.variables, x[i : i + 100])) for i in range(0, len(x), 100)])
     reach = receptive_field(lambda x: maps_of(network.variables, x)[layer], shape)
     strongest = np.argsort(-maps.max((0, 1, 2)), kind="stable")[:channels]
-    shown = np.asarray(
+    pixels = np.asarray(
         jax.image.resize(to_uint8(images).astype(np.float32), (len(images), *x.shape[1:3], shape[3]), "nearest")
     )
-    shown = shown.astype(np.uint8)
-    return layer, reach, {int(c): top_patches(maps, shown, int(c), reach, count, fill=127) for c in strongest}
+    pixels = pixels.astype(np.uint8)
+    return layer, reach, {int(c): top_patches(maps, pixels, int(c), reach, count, fill=127) for c in strongest}
 
 
 def sees_a_part(function: Any, shape: tuple[int, ...]) -> bool:
@@ -118,19 +118,16 @@ def study(
       data_dir: where tfds data sets were prepared, or a folder of class folders.
       network: a run's folder, a folder of `dlcore convert` or a packed .npz; by default a network of digits is trained,
         or the VGG of CIFAR-10 that dlcore ships is taken.
-      layer: of the patches; by default the middle one of those that see a part of the image.
+      layer: layer of the patches; by default the middle one of those that see a part of the image.
       bank: training images among which neighbors are looked for, at most.
       queries: test images, at most, the classes alike.
-      channels: of the layer that are shown, those that are excited most.
-      patches: of each channel.
-      perplexity: of t-SNE.
-      tsne_steps: of t-SNE, a multiple of 50.
-      steps: of training the network of digits.
+      channels: number of channels of the layer that are shown, those that are excited most.
+      patches: number of patches of each channel.
+      perplexity: perplexity of t-SNE.
+      tsne_steps: steps of t-SNE, a multiple of 50.
+      steps: steps of training the network of digits.
       changed_data: take a network that was trained on some of the test images all the same.
-      seed: of training and of the choice of images.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      seed: seed of training and of the choice of images.
     """
     from sklearn.metrics import silhouette_score
 
@@ -139,19 +136,19 @@ def study(
     if named is not None:
         check_studied(named, Splits(splits.train, None, splits.test, {"dataset": dataset}), changed_data)
     trained = find_network(dataset, network, tuple(splits.train.class_names), steps, seed)
-    kept = stratified_sample(splits.train, min(bank, len(splits.train)), seed)
+    gallery = stratified_sample(splits.train, min(bank, len(splits.train)), seed)
     asked = stratified_sample(splits.test, min(queries, len(splits.test)), seed)
     extract = feature_extractor(trained)
     spaces = {
-        "features": [extract(source.arrays["image"])[0] for source in (kept, asked)],
-        "pixels": [rows_of(source) for source in (kept, asked)],
+        "features": [extract(source.arrays["image"])[0] for source in (gallery, asked)],
+        "pixels": [rows_of(source) for source in (gallery, asked)],
     }
-    labels = [source.arrays["label"] for source in (kept, asked)]
-    numbers, found = {}, {}
-    for name, (rows, wanted) in spaces.items():
-        found[name] = nearest(rows, wanted, min(5, len(rows)))[1]
-        numbers[f"nearest is of the same class, {name}"] = float((labels[0][found[name][:, 0]] == labels[1]).mean())
-        numbers[f"silhouette, {name}"] = float(silhouette_score(wanted, labels[1]))
+    labels = [source.arrays["label"] for source in (gallery, asked)]
+    numbers, neighbors = {}, {}
+    for name, (rows, expected) in spaces.items():
+        neighbors[name] = nearest(rows, expected, min(5, len(rows)))[1]
+        numbers[f"nearest is of the same class, {name}"] = float((labels[0][neighbors[name][:, 0]] == labels[1]).mean())
+        numbers[f"silhouette, {name}"] = float(silhouette_score(expected, labels[1]))
     layer, reach, strongest = patches_of(trained, asked.arrays["image"], layer, channels, patches)
     features = spaces["features"][1]
     components = min(50, *features.shape)
@@ -163,13 +160,13 @@ def study(
     }
     same = {name: numbers[f"nearest is of the same class, {name}"] for name in spaces}
     verdict = (
-        f"The nearest of {len(kept):,} training images is of the test image's class for {same['features']:.1%} by "
+        f"The nearest of {len(gallery):,} training images is of the test image's class for {same['features']:.1%} by "
         f"features and {same['pixels']:.1%} by pixels; silhouette {numbers['silhouette, features']:.2f} and "
         f"{numbers['silhouette, pixels']:.2f}. A unit of {layer} sees {reach[0].last - reach[0].first + 1} x "
         f"{reach[1].last - reach[1].first + 1} pixels."
     )
     figures = {
-        "neighbors": draw_neighbors(kept, asked, found),
+        "neighbors": draw_neighbors(gallery, asked, neighbors),
         "map": draw_points(axes, labels[1], trained.class_names),
         "patches": draw_patches(strongest),
     }
@@ -185,16 +182,16 @@ def rows_of(source: Source) -> np.ndarray:
     return source.arrays["image"].reshape(len(source), -1).astype(np.float32)
 
 
-def draw_neighbors(kept: Source, asked: Source, found: dict[str, np.ndarray]):
+def draw_neighbors(gallery: Source, asked: Source, neighbors: dict[str, np.ndarray]):
     """Test images of six classes, and the nearest five by features and by pixels; a green frame is the same class."""
     rows = np.unique(asked.arrays["label"], return_index=True)[1][:6]
-    width = next(iter(found.values())).shape[1]
+    width = next(iter(neighbors.values())).shape[1]
     figure, axes = new_figure((0.8 * (1 + 2 * width), 0.95 * len(rows)), len(rows), 1 + 2 * width, squeeze=False)
-    images = [to_uint8(source.arrays["image"]) for source in (kept, asked)]
+    images = [to_uint8(source.arrays["image"]) for source in (gallery, asked)]
     for line, row in zip(axes, rows, strict=True):
         pictures = [(images[1][row], None)]
-        for indices in found.values():
-            same = kept.arrays["label"][indices[row]] == asked.arrays["label"][row]
+        for indices in neighbors.values():
+            same = gallery.arrays["label"][indices[row]] == asked.arrays["label"][row]
             pictures += [(images[0][i], bool(ok)) for i, ok in zip(indices[row], same, strict=True)]
         for ax, (picture, ok) in zip(line, pictures, strict=True):
             ax.imshow(picture.squeeze(), cmap="gray")
@@ -202,7 +199,7 @@ def draw_neighbors(kept: Source, asked: Source, found: dict[str, np.ndarray]):
             ax.set_yticks([])
             ax.spines[:].set(visible=ok is not None, color="#009e73" if ok else "#d55e00", linewidth=2)
     axes[0, 0].set_title("test", fontsize=8)
-    for k, name in enumerate(found):
+    for k, name in enumerate(neighbors):
         axes[0, 1 + k * width + width // 2].set_title(f"nearest by {name}", fontsize=8)
     return figure
 

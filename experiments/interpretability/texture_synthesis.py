@@ -68,8 +68,8 @@ class TextureSample(OptimizedImages):
             model, layers = average_pooling(network.model), setup.flags.group("learner")["style_layers"]
             loss = jax.jit(texture_synthesis.texture_loss(model, network.mean, network.std, layers))
             noise = noise_image(jax.random.key(setup.flags.seed), image.shape)
-            others = {"noise": noise, "tiled": texture_synthesis.tile_sample(sample, size)}
-            numbers = {f"gram_loss_{name}": float(loss(network.variables, x, sample)) for name, x in others.items()}
+            baselines = {"noise": noise, "tiled": texture_synthesis.tile_sample(sample, size)}
+            numbers = {f"gram_loss_{name}": float(loss(network.variables, x, sample)) for name, x in baselines.items()}
             is_larger = any(side > part for side, part in zip(size, sample.shape, strict=False))
             period = sample.shape[:2]
             return numbers | ({"repetition": texture_synthesis.repetition(image, period)} if is_larger else {})
@@ -88,8 +88,8 @@ class TextureSample(OptimizedImages):
             "sample, tiled": texture_synthesis.tile_sample(sample, image.shape[:2]),
         }
         numbers = {name: context.numbers[name] for name in ("gram_loss", "gram_loss_noise", "gram_loss_tiled")}
-        note = "Gram loss {gram_loss:.3g}, of the noise {gram_loss_noise:.3g}, of the tiles {gram_loss_tiled:.3g}."
-        return image_panels(context, images, "Sample and synthesis", note.format(**numbers))
+        caption = "Gram loss {gram_loss:.3g}, of the noise {gram_loss_noise:.3g}, of the tiles {gram_loss_tiled:.3g}."
+        return image_panels(context, images, "Sample and synthesis", caption.format(**numbers))
 
 
 experiment = Experiment(

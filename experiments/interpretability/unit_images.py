@@ -24,11 +24,7 @@ from dlcore.interpretability.unit_images import Unit, parse_unit, unit_activatio
 from dlcore.kits.training.pretrained_network import load_network
 from dlcore.learner import Evaluator
 from dlcore.main import main
-from dlcore.tasks.optimized_images import (
-    OptimizedImages,
-    check_batch_size,
-    image_panels,
-)
+from dlcore.tasks.optimized_images import OptimizedImages, check_batch_size, image_panels
 
 UNITS = tuple(f"{layer}:{channel}" for layer in ("relu1_2", "relu2_2", "relu3_2") for channel in (0, 1, 2, 3))
 
@@ -52,14 +48,7 @@ class NetworkUnits(OptimizedImages):
     headline: ClassVar[str] = "activation"
 
     def num_images(self, setup: Setup) -> int:
-        """Count the images that are optimized.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          One for each of `units`.
-        """
+        """Count the images that are optimized, one for each unit."""
         return len(setup.spec["units"])
 
     def data(self, flags: Flags) -> Splits:
@@ -91,8 +80,8 @@ class NetworkUnits(OptimizedImages):
 
     def panels(self, context: Any) -> list:
         images = dict(zip(context.spec["units"], context.outputs["image"], strict=True))
-        note = "Activation {activation:.3g}; of noise {activation_noise:.3g}.".format(**context.numbers)
-        return image_panels(context, images, "Images of highest activation", note)
+        caption = "Activation {activation:.3g}; of noise {activation_noise:.3g}.".format(**context.numbers)
+        return image_panels(context, images, "Images of highest activation", caption)
 
 
 experiment = Experiment(

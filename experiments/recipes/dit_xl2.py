@@ -34,14 +34,7 @@ class ImageNetLatents(LatentImages):
     """Latent images, of ImageNet without loading it for `--mode=plan`."""
 
     def planned(self, flags: Any) -> tuple[dict, Any] | None:
-        """Tell the shapes of ImageNet.
-
-        Args:
-          flags: resolved settings.
-
-        Returns:
-          (the facts that `arguments` reads, a batch of one image); None for other data.
-        """
+        """Return (the facts that `arguments` reads, a batch of one image) for ImageNet, and None for other data."""
         if flags.dataset != "imagenet2012":
             return None
         names = [str(k) for k in range(1000)]

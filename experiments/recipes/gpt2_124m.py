@@ -40,67 +40,28 @@ class TokenWindows(TextWindows):
     describe = None
 
     def settings(self) -> dict[str, Setting]:
-        """Collect the flags of texts, without those of samples.
-
-        Returns:
-          {flag: setting}.
-        """
+        """Collect the flags of texts, without those of samples."""
         unused = ("dataset", "test_fraction", "prompt", "temperatures", "num_samples", "stop")
         return {name: setting for name, setting in super().settings().items() if name not in unused}
 
     def data(self, flags: Flags) -> Splits:
-        """Map the files.
-
-        Args:
-          flags: resolved settings.
-
-        Returns:
-          The splits.
-        """
+        """Map the files of tokens into memory."""
         return token_files.data(flags, num_tokens=VOCABULARY)
 
     def planned(self, flags: Flags) -> tuple[dict, Any]:
-        """Tell the shapes of a batch.
-
-        Args:
-          flags: resolved settings.
-
-        Returns:
-          (spec, one batch).
-        """
+        """Return the spec and the shapes of one batch."""
         return token_files.planned(flags)
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the model.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          `model`.
-        """
+        """Build the model."""
         return {"model": self.network(setup)}
 
     def expected_loss(self, setup: Setup) -> float:
-        """Compute the loss of equal probabilities.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          The logarithm of the number of tokens.
-        """
+        """Compute the loss of equal probabilities, the logarithm of the number of tokens."""
         return math.log(VOCABULARY)
 
     def panels(self, context: ReportContext) -> list:
-        """Show the curves.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          One panel.
-        """
+        """Show the curves."""
         return [curves(context.history)]
 
 

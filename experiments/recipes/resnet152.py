@@ -30,12 +30,7 @@ experiment = dataclasses.replace(
         "warmup": 5 / 90,
         "weight_decay": 1e-4,
     },
-    smoke={
-        **supervised.experiment.merged.smoke,
-        "dataset": "digits",
-        "input_size": 32,
-        "model.stages": (1, 1, 1, 1),
-    },
+    smoke={**supervised.experiment.merged.smoke, "dataset": "digits", "input_size": 32, "model.stages": (1, 1, 1, 1)},
 )
 
 if __name__ == "__main__":

@@ -48,15 +48,15 @@ def solved(gamma: float, num_sweeps: int) -> dict:
         values, policies = dp.value_iteration(process, 1e-12), dp.policy_iteration(process, 1e-12)
         sweeps = np.asarray(dp.value_sweeps(process, num_sweeps))
         best = np.asarray(dp.solve_policy(process, policies.policy))
-        found = [np.asarray(solution.values) for solution in (values, policies)]
+        both = [np.asarray(solution.values) for solution in (values, policies)]
     distances = np.abs(sweeps - best).max(1)
-    seen = distances[distances > 1e-9]
+    errors = distances[distances > 1e-9]
     return {
         "sweeps": int(values.sweeps),
         "policies": int(policies.improvements) + 1,
-        "difference": float(max(np.abs(v - best).max() for v in found)),
+        "difference": float(max(np.abs(v - best).max() for v in both)),
         "distances": distances,
-        "ratio": float((seen[1:] / seen[:-1]).max() / gamma),
+        "ratio": float((errors[1:] / errors[:-1]).max() / gamma),
     }
 
 
@@ -85,9 +85,9 @@ def timed(size: int, loop_sweeps: int) -> dict[str, float]:
         seconds[name] = (time.perf_counter() - begun) / count
     jax.block_until_ready(dp.value_iteration(process))
     begun = time.perf_counter()
-    found = jax.block_until_ready(dp.value_iteration(process))
+    solution = jax.block_until_ready(dp.value_iteration(process))
     whole = time.perf_counter() - begun
-    return {**seconds, "compiled": whole / int(found.sweeps), "whole": whole, "sweeps": int(found.sweeps)}
+    return {**seconds, "compiled": whole / int(solution.sweeps), "whole": whole, "sweeps": int(solution.sweeps)}
 
 
 def report(results: dict[float, dict], seconds: dict[str, float], figures: dict | None = None) -> StudyResult:
@@ -157,9 +157,6 @@ def study(
       num_sweeps: sweeps whose distance to the best values is kept.
       size: cells on a side of the grid that is timed.
       loop_sweeps: sweeps of the loop in numpy.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     results = {gamma: solved(gamma, num_sweeps) for gamma in gammas}
     figures = {"values": draw_values(gammas[len(gammas) // 2]), "sweeps_and_policies": draw_counts(results)}

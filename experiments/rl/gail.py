@@ -31,14 +31,7 @@ experiment = Experiment(
         every=10,
     ),
     modules={"network": networks.ActorCritic, "discriminator": gail.Discriminator},
-    defaults={
-        "steps": 150,
-        "batch_size": 32,
-        "num_steps": 64,
-        "ent_coef": 0.003,
-        "eval_every": 50,
-        "select": "last",
-    },
+    defaults={"steps": 150, "batch_size": 32, "num_steps": 64, "ent_coef": 0.003, "eval_every": 50, "select": "last"},
     smoke={**SMOKE, "num_steps": 8, "num_demonstrations": 4, "every": 1, "eval_episodes": 2},
 )
 

@@ -52,12 +52,12 @@ def compare(gradients, exact) -> dict[str, float]:
     Returns: `distance` in standard errors, `variance` of a coordinate, and `missing`, the relative error of the mean.
     """
     flat = [np.asarray(x, np.float64).reshape(len(x), -1) for x in jax.tree.leaves(gradients)]
-    values, truth = np.concatenate(flat, 1), np.concatenate([np.ravel(x) for x in jax.tree.leaves(exact)])
-    off, trace = np.linalg.norm(values.mean(0) - truth), values.var(0).sum()
+    values, expected = np.concatenate(flat, 1), np.concatenate([np.ravel(x) for x in jax.tree.leaves(exact)])
+    off, trace = np.linalg.norm(values.mean(0) - expected), values.var(0).sum()
     return {
         "distance": float(off / max(np.sqrt(trace / len(values)), 1e-12)),
-        "variance": float(trace / len(truth)),
-        "missing": float(off / np.linalg.norm(truth)),
+        "variance": float(trace / len(expected)),
+        "missing": float(off / np.linalg.norm(expected)),
     }
 
 
@@ -117,8 +117,8 @@ def graph_exact(mean: float, nodes: int = 60) -> float:
     """d/d mean of E[(x - 1)² + 2 b x], b of probability sigmoid(x), x normal about the mean: by quadrature."""
     at, weights = np.polynomial.hermite_e.hermegauss(nodes)
     x = mean + at
-    chance = 1 / (1 + np.exp(-x))
-    slope = 2 * (x - 1) + 2 * chance + 2 * x * chance * (1 - chance)
+    prob = 1 / (1 + np.exp(-x))
+    slope = 2 * (x - 1) + 2 * prob + 2 * x * prob * (1 - prob)
     return float(weights @ slope / weights.sum())
 
 
@@ -129,9 +129,9 @@ def graph(keys: jax.Array, mean: float = 0.5) -> dict[str, dict[str, float]]:
         return jax.nn.log_sigmoid(jnp.where(event > 0, x, -x))
 
     def draw(mean, key):
-        noise, chance = jax.random.split(key)
+        noise, prob = jax.random.split(key)
         x = mean + jax.random.normal(noise)
-        return x, (jax.random.uniform(chance) < jax.nn.sigmoid(x)).astype(jnp.float32)
+        return x, (jax.random.uniform(prob) < jax.nn.sigmoid(x)).astype(jnp.float32)
 
     def surrogate(mean, key):
         x, event = draw(mean, key)
@@ -152,10 +152,10 @@ def graph(keys: jax.Array, mean: float = 0.5) -> dict[str, dict[str, float]]:
 
 def report(results: dict[str, dict[str, dict[str, float]]], figures: dict | None = None) -> StudyResult:
     """Judge {problem: {estimator: what `compare` gives}}; problems "D dimensions", "jump", "discrete" and "graph"."""
-    wrong = {("jump", "pathwise"), ("discrete", "pathwise"), ("graph", "pathwise")}
+    biased = {("jump", "pathwise"), ("discrete", "pathwise"), ("graph", "pathwise")}
     pairs = [(problem, arm) for problem, arms in results.items() for arm in arms]
-    distance = max(results[p][a]["distance"] for p, a in pairs if (p, a) not in wrong)
-    missing = {problem: results[problem]["pathwise"]["missing"] for problem, _ in sorted(wrong)}
+    distance = max(results[p][a]["distance"] for p, a in pairs if (p, a) not in biased)
+    missing = {problem: results[problem]["pathwise"]["missing"] for problem, _ in sorted(biased)}
     by_dimension = sorted((int(p.split()[0]), arms) for p, arms in results.items() if p.endswith("dimensions"))
     ratios = [arms["score"]["variance"] / arms["pathwise"]["variance"] for _, arms in by_dimension]
     grows = bool((np.diff(ratios) > 0).all())
@@ -184,11 +184,7 @@ def draw(results, dimensions):
     figure, (left, right) = new_figure((11, 3.6), 1, 2)
     for arm, color in (("score", VERMILION), ("score with a baseline", GREEN), ("pathwise", BLUE)):
         left.loglog(
-            dimensions,
-            [results[f"{d} dimensions"][arm]["variance"] for d in dimensions],
-            "o-",
-            color=color,
-            label=arm,
+            dimensions, [results[f"{d} dimensions"][arm]["variance"] for d in dimensions], "o-", color=color, label=arm
         )
     left.set(xlabel="dimensions", ylabel="variance of a coordinate")
     left.legend(frameon=False, fontsize=8)
@@ -211,10 +207,7 @@ def study(
     Args:
       num_samples: gradients of each estimator.
       dimensions: coordinates of the normal.
-      seed: of problems and samples.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      seed: seed of problems and samples.
     """
     keys = jax.random.split(jax.random.key(seed), num_samples)
     results = {f"{d} dimensions": quadratic(d, keys, seed) for d in dimensions}

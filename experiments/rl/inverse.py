@@ -55,21 +55,21 @@ def trial(size, num_features, num_demonstrations, horizon, steps, seed) -> tuple
     """(numbers of one grid, {name: [S]})."""
     grid, features, reward = world(size, num_features, seed)
     expert = inverse.soft_policy(grid.mdp, reward, horizon)
-    shown = inverse.demonstrate(grid.mdp, expert, jax.random.key(seed), num_demonstrations)
+    demonstrations = inverse.demonstrate(grid.mdp, expert, jax.random.key(seed), num_demonstrations)
     exact = mdp.state_distributions(grid.mdp, expert, horizon).sum(0)
     uniform = mdp.state_distributions(grid.mdp, mdp.uniform_policy(grid.mdp), horizon).sum(0)
-    by_features = inverse.explain(grid.mdp, shown, features, steps=steps)
-    by_cells = inverse.explain(grid.mdp, shown, steps=steps, l2=0.02)
-    found = {"features": by_features.reward, "cells": by_cells.reward, "visits": inverse.visits(shown)}
-    numbers = {f"tau, {name}": kendall_tau(found[name], reward) for name in ARMS}
+    by_features = inverse.explain(grid.mdp, demonstrations, features, steps=steps)
+    by_cells = inverse.explain(grid.mdp, demonstrations, steps=steps, l2=0.02)
+    rewards = {"features": by_features.reward, "cells": by_cells.reward, "visits": inverse.visits(demonstrations)}
+    numbers = {f"tau, {name}": kendall_tau(rewards[name], reward) for name in ARMS}
     for name, occupancy in (
         ("features", by_features.occupancy),
         ("cells", by_cells.occupancy),
-        ("visits", found["visits"]),
+        ("visits", rewards["visits"]),
         ("uniform policy", uniform),
     ):
         numbers[f"total variation, {name}"] = total_variation(occupancy, exact)
-    maps = {"true reward": reward, **{LABELS[name]: np.asarray(found[name]) for name in ARMS}}
+    maps = {"true reward": reward, **{LABELS[name]: np.asarray(rewards[name]) for name in ARMS}}
     return numbers, {name: gridworld.on_grid(grid, values) for name, values in maps.items()}
 
 
@@ -128,13 +128,10 @@ def study(
     Args:
       num_seeds: grids, each with its own features, reward and demonstrations.
       size: cells on a side.
-      num_features: of a cell.
+      num_features: number of features of a cell.
       num_demonstrations: paths of the expert.
       horizon: steps of a path.
-      steps: of Adam.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      steps: steps of Adam.
     """
     rows = [trial(size, num_features, num_demonstrations, horizon, steps, seed) for seed in range(num_seeds)]
     numbers = {name: [row[name] for row, _ in rows] for name in rows[0][0]}

@@ -34,9 +34,9 @@ class Planning(Environments):
     def check(self, flags: Flags) -> None:
         super().check(flags)
         if flags.known_reward and flags.environment not in model_based.REWARDS:
-            known = ", ".join(model_based.REWARDS)
+            reward_names = ", ".join(model_based.REWARDS)
             raise FlagError(
-                f"--known_reward=True: unknown for {flags.environment}; allowed: false, and true for {known}"
+                f"--known_reward=True: unknown for {flags.environment}; allowed: false, and true for {reward_names}"
             )
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
@@ -55,8 +55,8 @@ class Planning(Environments):
         returns = [{"": name, "mean return": round(numbers[key], 1)} for name, key in rows.items() if key in numbers]
         errors = {"the model": "model_error", "nothing changes": "no_change_error"}
         steps = [{"": name, "squared error": numbers[key]} for name, key in errors.items()]
-        note = "Of the next observation, over the deviation of its change, in the episodes of the test."
-        return [table(returns, "Returns"), table(steps, "One step of the model", note), *super().panels(context)]
+        caption = "Of the next observation, over the deviation of its change, in the episodes of the test."
+        return [table(returns, "Returns"), table(steps, "One step of the model", caption), *super().panels(context)]
 
 
 experiment = Experiment(

@@ -33,13 +33,7 @@ INSTANCES, NUM_STEPS, EPISODES = 32, 64, 20
 
 
 class Returns(NamedTuple):
-    """Mean returns.
-
-    Args:
-      expert: of its episodes.
-      random: of a random policy.
-      arms: {arm: {number of episodes: [seeds]}}.
-    """
+    """Mean returns of the expert's episodes and of a random policy, and {arm: {number of episodes: [seeds]}}."""
 
     expert: float
     random: float
@@ -63,13 +57,13 @@ def expert_of(environment: environments.Environment, steps: int) -> demonstratio
     return demonstrations.record(environment, greedy(model, state.params), jax.random.split(jax.random.key(1), 8))
 
 
-def clone(environment: environments.Environment, shown: dict, steps: int, num_seeds: int) -> np.ndarray:
+def clone(environment: environments.Environment, demos: dict, steps: int, num_seeds: int) -> np.ndarray:
     """[seeds] returns of clones."""
-    trained = clone_return(environment, shown, {"index": jnp.arange(EPISODES)}, steps)
+    trained = clone_return(environment, demos, {"index": jnp.arange(EPISODES)}, steps)
     return np.asarray(jax.jit(jax.vmap(trained))(jax.random.split(jax.random.key(2), num_seeds)))
 
 
-def imitate(environment: environments.Environment, shown: dict, steps: int, num_seeds: int) -> np.ndarray:
+def imitate(environment: environments.Environment, demos: dict, steps: int, num_seeds: int) -> np.ndarray:
     """[seeds] returns of GAIL."""
     learner = gail.learner(
         model=networks.actor_critic(environment),
@@ -80,27 +74,31 @@ def imitate(environment: environments.Environment, shown: dict, steps: int, num_
         num_steps=NUM_STEPS,
         ppo=ppo.PPO(ent_coef=0.003),
     )
-    rows = {name: jnp.asarray(x) for name, x in shown.items()} | {"index": jnp.arange(len(shown["action"]))}
+    rows = {name: jnp.asarray(x) for name, x in demos.items()} | {"index": jnp.arange(len(demos["action"]))}
     batch = {"environments": {"index": jnp.arange(INSTANCES)}, "demonstrations": rows}
     keys = jax.random.split(jax.random.key(3), num_seeds)
     state = jax.jit(jax.vmap(learner.init, (0, None)))(keys, batch)
     update = jax.jit(jax.vmap(learner.update, (0, None)))
     for _ in range(steps):
         state, _ = update(state, batch)
-    played = jax.jit(jax.vmap(learner.predict, (0, None)))(state, {"index": jnp.arange(EPISODES)})
-    return np.asarray(played["return"]).mean(1)
+    episodes = jax.jit(jax.vmap(learner.predict, (0, None)))(state, {"index": jnp.arange(EPISODES)})
+    return np.asarray(episodes["return"]).mean(1)
 
 
 def report(returns: Returns, figures: dict | None = None) -> StudyResult:
     """Judge the returns."""
-    means = {arm: {n: float(values.mean()) for n, values in found.items()} for arm, found in returns.arms.items()}
+    means = {arm: {n: float(values.mean()) for n, values in by_count.items()} for arm, by_count in returns.arms.items()}
     fewest = min(means["GAIL"])
     holds = means["GAIL"][fewest] >= means["cloning"][fewest] + 50
     numbers = {
-        f"{arm}, {n} episodes": values.tolist() for arm, found in returns.arms.items() for n, values in found.items()
+        f"{arm}, {n} episodes": values.tolist()
+        for arm, by_count in returns.arms.items()
+        for n, values in by_count.items()
     }
     numbers |= {"expert": returns.expert, "random policy": returns.random}
-    curves = "; ".join(f"{arm} {', '.join(f'{value:.0f}' for value in found.values())}" for arm, found in means.items())
+    curves = "; ".join(
+        f"{arm} {', '.join(f'{value:.0f}' for value in by_count.values())}" for arm, by_count in means.items()
+    )
     counts = ", ".join(map(str, means["GAIL"]))
     verdict = (
         f"From {counts} episodes: {curves}. The expert returns {returns.expert:.0f}, a random policy "
@@ -113,10 +111,10 @@ def report(returns: Returns, figures: dict | None = None) -> StudyResult:
 def draw(returns: Returns):
     """Returns over the number of episodes."""
     figure, ax = new_figure((6, 3.4))
-    for (arm, found), color in zip(returns.arms.items(), (BLUE, VERMILION), strict=True):
-        counts = list(found)
-        ax.plot(counts, [values.mean() for values in found.values()], "o-", color=color, label=arm)
-        for n, values in found.items():
+    for (arm, by_count), color in zip(returns.arms.items(), (BLUE, VERMILION), strict=True):
+        counts = list(by_count)
+        ax.plot(counts, [values.mean() for values in by_count.values()], "o-", color=color, label=arm)
+        for n, values in by_count.items():
             ax.plot([n] * len(values), values, ".", color=color, alpha=0.4)
     for name, value in (("expert", returns.expert), ("random policy", returns.random)):
         ax.axhline(value, color=GRAY, linestyle=":")
@@ -140,23 +138,20 @@ def study(
     """Imitate an expert from more and more of its episodes.
 
     Args:
-      num_seeds: of the imitators.
-      every: of so many steps of an episode one is shown.
+      num_seeds: number of seeds of the imitators.
+      every: one step in so many of an episode is shown.
       counts: episodes that are shown, at most 8.
       expert_steps: updates of PPO.
-      clone_steps: of Adam.
+      clone_steps: steps of Adam.
       gail_steps: updates of GAIL.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     environment = environments.make("CartPole-v1")
     expert = expert_of(environment, expert_steps)
     arms = {"cloning": {}, "GAIL": {}}
     for count in counts:
-        shown = demonstrations.select(expert.first(count), every, seed=0, absorbing=True)
-        arms["cloning"][count] = clone(environment, shown, clone_steps, num_seeds)
-        arms["GAIL"][count] = imitate(environment, shown, gail_steps, num_seeds)
+        demos = demonstrations.select(expert.first(count), every, seed=0, absorbing=True)
+        arms["cloning"][count] = clone(environment, demos, clone_steps, num_seeds)
+        arms["GAIL"][count] = imitate(environment, demos, gail_steps, num_seeds)
     returns = Returns(expert.mean_return, trivial_returns(environment)["random_return"], arms)
     return report(returns, {"returns": draw(returns)})
 

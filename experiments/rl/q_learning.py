@@ -88,8 +88,8 @@ class Grids(Episodes):
             draw_grid(ax, gridworld.on_grid(grid, table.max(1)), gridworld.on_grid(grid, policy), title, limits)
         error = np.abs(np.where(free, tables[0] - best, 0)).max(1)
         draw_grid(axes[2], gridworld.on_grid(grid, error), title="largest error of a cell's four values")
-        note = "Colors are the value of the best action, arrows that action."
-        return [figure_panel("Values and policy", figure, note), *super().panels(context)]
+        caption = "Colors are the value of the best action, arrows that action."
+        return [figure_panel("Values and policy", figure, caption), *super().panels(context)]
 
 
 experiment = Experiment(

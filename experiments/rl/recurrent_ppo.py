@@ -22,14 +22,7 @@ class RecurrentAgents(Agents):
     """Agents that learn from whole sequences of each environment."""
 
     def check(self, flags: Flags) -> None:
-        """Check the environment, and that minibatches hold whole sequences.
-
-        Args:
-          flags: resolved settings.
-
-        Raises:
-          FlagError: the environment is unknown, or minibatches do not divide the environments.
-        """
+        """Check the environment, and that minibatches hold whole sequences."""
         super().check(flags, whole_sequences=True)
 
 

@@ -14,12 +14,7 @@ from dlcore.main import main
 from dlcore.rl import sac
 from dlcore.tasks.agents import ActorTwinCritics
 
-experiment = Experiment(
-    __file__,
-    __doc__,
-    sac.learner,
-    task=ActorTwinCritics(),
-)
+experiment = Experiment(__file__, __doc__, sac.learner, task=ActorTwinCritics())
 
 if __name__ == "__main__":
     main(experiment)

@@ -68,13 +68,13 @@ def noise(num_seeds: int) -> dict[str, np.ndarray]:
     policy = np.eye(4)[best]
 
     @jax.jit
-    def played(key):
+    def rollout(key):
         return mdp.discounted_sum(mdp.rollout(grid.mdp, policy, key, HORIZON).reward, grid.mdp.gamma)
 
     states = np.flatnonzero(~grid.mdp.absorbing)
     loss = jax.jit(twin_loss)
     return {
-        "agent": np.array([float(played(jax.random.key(seed))) for seed in range(num_seeds)]),
+        "agent": np.array([float(rollout(jax.random.key(seed))) for seed in range(num_seeds)]),
         "twin": np.array([float(loss(policy, states, best[states])) for _ in range(num_seeds)]),
     }
 
@@ -106,8 +106,8 @@ def delay(length: int, num_seeds: int, most_steps: int) -> dict[str, np.ndarray]
     rng = np.random.default_rng(length)
     examples = []
     for _ in range(num_seeds):
-        seen = rng.integers(0, length, most_steps)
-        examples.append(max(np.argmax(seen == cell) for cell in range(length)) + 1)
+        steps_left = rng.integers(0, length, most_steps)
+        examples.append(max(np.argmax(steps_left == cell) for cell in range(length)) + 1)
     return {"agent": steps, "twin": np.array(examples)}
 
 
@@ -131,21 +131,21 @@ def derivatives(num_episodes: int) -> dict[str, float]:
     def value(logits):
         return process.start @ dp.solve_policy(process, jax.nn.softmax(logits))
 
-    def drawn(logits, key):
+    def sample_episode(logits, key):
         return mdp.rollout(process, jax.nn.softmax(logits), key, HORIZON)
 
     @jax.jit
     def through_episodes(logits):
-        return jax.vmap(lambda key: mdp.discounted_sum(drawn(logits, key).reward, process.gamma))(keys).mean()
+        return jax.vmap(lambda key: mdp.discounted_sum(sample_episode(logits, key).reward, process.gamma))(keys).mean()
 
     @jax.jit
     def score(logits):
-        seen = jax.vmap(lambda key: drawn(logits, key))(keys)
-        weights = score_weights(seen.reward, "to_go", process.gamma)
+        episode = jax.vmap(lambda key: sample_episode(logits, key))(keys)
+        weights = score_weights(episode.reward, "to_go", process.gamma)
 
         def loss(logits):
-            chosen = jax.nn.log_softmax(logits)[seen.state, seen.action]
-            return jax.vmap(policy_gradient_loss)(chosen, weights, seen.running).mean()
+            log_probs = jax.nn.log_softmax(logits)[episode.state, episode.action]
+            return jax.vmap(policy_gradient_loss)(log_probs, weights, episode.running).mean()
 
         return -jax.grad(loss)(logits)
 
@@ -154,9 +154,9 @@ def derivatives(num_episodes: int) -> dict[str, float]:
 
     exact = jax.grad(value)(logits)
     with jax.enable_x64(True):
-        wide, step = jnp.asarray(np.asarray(logits), jnp.float64), 1e-5
+        logits_64, step = jnp.asarray(np.asarray(logits), jnp.float64), 1e-5
         bumps = step * jnp.eye(logits.size).reshape(-1, *logits.shape)
-        differences = jax.vmap(lambda bump: (loss(wide + bump) - loss(wide - bump)) / (2 * step))(bumps)
+        differences = jax.vmap(lambda bump: (loss(logits_64 + bump) - loss(logits_64 - bump)) / (2 * step))(bumps)
         differences = np.asarray(differences).reshape(logits.shape)
     return {
         "agent": relative_error(jax.grad(through_episodes)(logits), exact),
@@ -256,14 +256,11 @@ def study(
     """Measure four differences between an agent and a supervised twin.
 
     Args:
-      num_seeds: of learning in a corridor; the returns take twenty times as many.
-      num_episodes: of the gradients.
+      num_seeds: number of seeds of learning in a corridor; the returns take twenty times as many.
+      num_episodes: number of episodes of the gradients.
       lengths: steps from a corridor's start to its end.
       most_steps: after which learning in a corridor is given up.
-      num_examples: of the twin's training.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      num_examples: number of examples of the baseline's training.
     """
     noises = noise(20 * num_seeds)
     delays = {length: delay(length, num_seeds, most_steps) for length in lengths}

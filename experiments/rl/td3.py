@@ -11,12 +11,7 @@ from dlcore.main import main
 from dlcore.rl import td3
 from dlcore.tasks.agents import ActorTwinCritics
 
-experiment = Experiment(
-    __file__,
-    __doc__,
-    td3.learner,
-    task=ActorTwinCritics(),
-)
+experiment = Experiment(__file__, __doc__, td3.learner, task=ActorTwinCritics())
 
 if __name__ == "__main__":
     main(experiment)

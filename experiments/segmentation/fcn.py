@@ -22,12 +22,7 @@ from dlcore.segmentation import semantic
 from dlcore.segmentation.fcn import FCN
 from dlcore.tasks.masks import SMOKE, Masks
 
-SMALL = {
-    "model.stages": (1, 1, 1, 1),
-    "model.stem": "cifar",
-    "model.width": 8,
-    "model.dilate": (False, True, True),
-}
+SMALL = {"model.stages": (1, 1, 1, 1), "model.stem": "cifar", "model.width": 8, "model.dilate": (False, True, True)}
 """Fields of resnet18: strides 1, 1, 2, 2 and 2."""
 
 experiment = Experiment(

@@ -49,12 +49,12 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
     names, rows = class_names(spec), []
     for segments, labels in zip(np.asarray(outputs["segments"]), np.asarray(outputs["segment_labels"]), strict=True):
         numbers, pixels = np.unique(segments[segments >= 0], return_counts=True)
-        found = [
+        described = [
             {"class": names[labels[numbers[i]]], "share": round(float(pixels[i] / segments.size), 4)}
             for i in np.argsort(-pixels, kind="stable")
         ]
-        text = "  ".join(f"{s['class']} {100 * s['share']:.1f} %" for s in found) or "nothing"
-        rows.append({"segments": found, "text": text})
+        text = "  ".join(f"{s['class']} {100 * s['share']:.1f} %" for s in described) or "nothing"
+        rows.append({"segments": described, "text": text})
     return rows
 
 
@@ -72,7 +72,7 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
     folder.mkdir(parents=True, exist_ok=True)
     num_stuff = len(spec["stuff_names"])
     categories = [{"id": i, "name": name, "isthing": int(i > num_stuff)} for i, name in enumerate(class_names(spec), 1)]
-    images, annotations, written = [], [], []
+    images, annotations, paths = [], [], []
     for i, (name, stem) in enumerate(zip(names, unique_stems(names), strict=True)):
         image, labels = load_image(name), np.asarray(outputs["segment_labels"][i])
         height, width = image.shape[:2]
@@ -80,9 +80,9 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
         segments = np.asarray(small.resize((width, height), Image.Resampling.NEAREST))
         number = segments + 1
         encoded = np.stack([number & 255, number >> 8 & 255, number >> 16], -1).astype(np.uint8)
-        for kind, drawn in (("panoptic", encoded), ("overlay", draw_segments(image, segments, labels, num_stuff))):
-            written.append(folder / f"{stem}_{kind}.png")
-            Image.fromarray(drawn).save(written[-1])
+        for kind, picture in (("panoptic", encoded), ("overlay", draw_segments(image, segments, labels, num_stuff))):
+            paths.append(folder / f"{stem}_{kind}.png")
+            Image.fromarray(picture).save(paths[-1])
         images.append({"id": i + 1, "file_name": Path(name).name, "width": width, "height": height})
         info = []
         for k in np.unique(segments[segments >= 0]):
@@ -98,10 +98,10 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
                 }
             )
         annotations.append({"image_id": i + 1, "file_name": f"{stem}_panoptic.png", "segments_info": info})
-    written.append(folder / "panoptic.json")
+    paths.append(folder / "panoptic.json")
     content = {"images": images, "categories": categories, "annotations": annotations}
-    written[-1].write_text(json.dumps(content) + "\n", encoding="utf-8")
-    return written
+    paths[-1].write_text(json.dumps(content) + "\n", encoding="utf-8")
+    return paths
 
 
 def panels(context: ReportContext) -> list:
@@ -111,14 +111,14 @@ def panels(context: ReportContext) -> list:
 
     names, num_stuff, outputs = class_names(context.spec), len(context.spec["stuff_names"]), context.outputs
     test = context.data.test.arrays
-    real, wrong = _truth(test, outputs, num_stuff, len(names))
-    worst = np.argsort(-wrong, kind="stable")[:SHOWN]
+    real, errors = _truth(test, outputs, num_stuff, len(names))
+    worst = np.argsort(-errors, kind="stable")[:SHOWN]
     columns = {
         "panoptic": [(outputs["segments"][i], outputs["segment_labels"][i]) for i in worst],
         "semantic": [semantic_of(np.asarray(outputs["classes"][i]), num_stuff) for i in worst],
         "true": [(real[0][i], real[1][i]) for i in worst],
     }
-    captions = [f"{wrong[i]} wrong or missed" for i in worst]
+    captions = [f"{errors[i]} wrong or missed" for i in worst]
     plain = [{k: v for k, v in row.items() if "/" not in k} for row in context.history if row]
     return [
         panoptic_images(test["image"][worst], columns, captions, num_stuff),
@@ -143,9 +143,9 @@ def _truth(test: dict, outputs: dict, num_stuff: int, num_classes: int) -> tuple
     ]
     real = tuple(np.stack(part) for part in zip(*pairs, strict=True))
     count = jax.jit(PanopticQuality.of, static_argnums=4)
-    found = (np.asarray(outputs["segments"]), np.asarray(outputs["segment_labels"]))
-    wrong = [count(*(x[i : i + 1] for x in (*found, *real)), num_classes) for i in range(len(masks))]
-    return real, np.array([int((metric.wrong + metric.missed).sum()) for metric in wrong])
+    predicted = (np.asarray(outputs["segments"]), np.asarray(outputs["segment_labels"]))
+    errors = [count(*(x[i : i + 1] for x in (*predicted, *real)), num_classes) for i in range(len(masks))]
+    return real, np.array([int((metric.wrong + metric.missed).sum()) for metric in errors])
 
 
 def pictures(context: ReportContext) -> dict[str, np.ndarray]:
@@ -153,11 +153,11 @@ def pictures(context: ReportContext) -> dict[str, np.ndarray]:
     from dlcore.report.panoptic import draw_segments
 
     outputs, num_stuff = context.outputs, len(context.spec["stuff_names"])
-    drawn = [
+    images = [
         draw_segments(image, np.asarray(outputs["segments"][i]), np.asarray(outputs["segment_labels"][i]), num_stuff)
         for i, image in enumerate(context.data.test.arrays["image"][:4])
     ]
-    return {"panoptic": np.concatenate(drawn, 1)}
+    return {"panoptic": np.concatenate(images, 1)}
 
 
 def start(setup: Setup) -> Start | None:
@@ -208,21 +208,11 @@ class ThingsAndStuff(StretchedBoxes):
         """Measure panoptic quality, and COCO's mAP of the boxes and masks."""
         from dlcore.segmentation.panoptic import panoptic_evaluator
 
-        own = panoptic_evaluator(class_names(setup.spec), len(setup.spec["stuff_names"]))
-        return [own, *super().evaluators(setup, splits, split)]
+        evaluator = panoptic_evaluator(class_names(setup.spec), len(setup.spec["stuff_names"]))
+        return [evaluator, *super().evaluators(setup, splits, split)]
 
     def build(self, technique: Callable, optimizer: AveragedAdamW, setup: Setup, arguments: Any = None) -> Learner:
-        """Build the learner of things and that of stuff, each with an optimizer of its own.
-
-        Args:
-          technique: joins both.
-          optimizer: record of the optimizer's flags.
-          setup: facts of the run.
-          arguments: not used.
-
-        Returns:
-          The joint learner.
-        """
+        """Build the learner of things and that of stuff, each with an optimizer of its own, and join both."""
         num_stuff, shared = len(setup.spec["stuff_names"]), self.arguments(setup)
         unet = UNet(num_stuff + setup.spec["num_classes"], dtype=setup.dtype, **setup.flags.group("unet"))
         parts = {
@@ -248,13 +238,7 @@ experiment = Experiment(
     ),
     optimizer=AveragedAdamW(),
     defaults={"learning_rate": 2e-3, "steps": 600},
-    smoke={
-        **SMOKE,
-        **SMALLEST,
-        "mask_head.channels": 8,
-        "mask_head.num_convs": 1,
-        "unet.widths": (4, 8),
-    },
+    smoke={**SMOKE, **SMALLEST, "mask_head.channels": 8, "mask_head.num_convs": 1, "unet.widths": (4, 8)},
 )
 
 if __name__ == "__main__":

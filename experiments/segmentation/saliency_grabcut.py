@@ -49,25 +49,16 @@ def center_ellipse(masks: np.ndarray) -> np.ndarray:
 
 
 def cut_out(
-    net: Classifier, drawn: dict, test: dict, steps: int, batch_size: int, blur: float, seed: int
+    net: Classifier, train: dict, test: dict, steps: int, batch_size: int, blur: float, seed: int
 ) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, float]]:
-    """Train a classifier of a seed, and cut out what its saliency shows.
+    """Train a classifier of a seed on scenes of one shape, and cut out what its saliency shows in the test scenes.
 
-    Args:
-      net: the classifier, untrained.
-      drawn: training scenes, by `single_shapes`.
-      test: test scenes, by `single_shapes`.
-      steps: of training.
-      batch_size: scenes a step.
-      blur: of the saliency, sigma in pixels.
-      seed: of weights, batches and mixtures.
-
-    Returns:
-      {way: masks [N, H, W]}, the blurred saliency [N, H, W], and the accuracy and GrabCut's processor seconds an image.
+    Returns {way: masks [N, H, W]}, the saliency [N, H, W] blurred by `blur` pixels, and the accuracy and GrabCut's
+    processor seconds an image.
     """
     from scipy.ndimage import gaussian_filter
 
-    variables = fit(net, drawn["image"], drawn["label"], steps, batch_size, seed)
+    variables = fit(net, train["image"], train["label"], steps, batch_size, seed)
 
     def score(x):
         return net.apply(variables, x)[0]
@@ -101,21 +92,18 @@ def study(
       num_test: test scenes, none empty.
       image_size: their side, in pixels, a multiple of 4.
       width: channels of the first layer.
-      steps: of training.
+      steps: steps of training.
       batch_size: scenes a step.
-      blur: of the saliency, sigma in pixels.
+      blur: blur of the saliency, sigma in pixels.
       num_seeds: repetitions, each with its own weights, batches and mixtures.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
-    drawn, test = single_shapes(num_train, 0, image_size, empty=1 / 6), single_shapes(num_test, 2, image_size)
+    train, test = single_shapes(num_train, 0, image_size, empty=1 / 6), single_shapes(num_test, 2, image_size)
     net, overlaps, numbers = Classifier(width, NOTHING + 1), [], {}
-    ellipses = [center_ellipse(drawn["mask"][drawn["label"] < NOTHING])] * num_test
+    ellipses = [center_ellipse(train["mask"][train["label"] < NOTHING])] * num_test
     for seed in range(num_seeds):
-        cuts, maps, measured = cut_out(net, drawn, test, steps, batch_size, blur, seed)
+        cuts, maps, measured = cut_out(net, train, test, steps, batch_size, blur, seed)
         ways = {**cuts, ELLIPSE: ellipses}
-        overlaps.append({way: list(map(intersection_over_union, found, test["mask"])) for way, found in ways.items()})
+        overlaps.append({way: list(map(intersection_over_union, masks, test["mask"])) for way, masks in ways.items()})
         numbers |= {f"{name}, seed {seed}": value for name, value in measured.items()}
         if not seed:
             figures = {"cuts": draw(test["image"], maps, cuts[GRABCUT], cuts[OTSU], test["mask"])}
@@ -129,9 +117,9 @@ def report(overlaps: list[dict[str, list[float]]], numbers: dict, figures: dict)
     right = [value for name, value in numbers.items() if name.startswith("accuracy")]
     listed = ", ".join(f"{way} {values.mean():.3f}" for way, values in means.items())
     verdict = f"Mean IoU with the true mask: {listed}; the classifiers are right for {np.mean(right):.1%}."
-    others = max(means[OTSU].mean(), means[ELLIPSE].mean())
-    holds = bool(means[GRABCUT].mean() >= 0.8 and means[GRABCUT].mean() > others)
-    baseline = (float(others), "the better of Otsu's threshold and the ellipse", "higher")
+    best_baseline = max(means[OTSU].mean(), means[ELLIPSE].mean())
+    holds = bool(means[GRABCUT].mean() >= 0.8 and means[GRABCUT].mean() > best_baseline)
+    baseline = (float(best_baseline), "the better of Otsu's threshold and the ellipse", "higher")
     headline = Headline("mean IoU of GrabCut from saliency", means[GRABCUT], "scenes of one shape", 0.05, baseline)
     return StudyResult(numbers, verdict, figures, holds, headline)
 

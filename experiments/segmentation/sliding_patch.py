@@ -48,11 +48,11 @@ def by_patches(apply, variables, image: np.ndarray, side: int, batch: int = 1024
     return np.concatenate(parts)[: len(patches)].reshape(rows, columns, -1)
 
 
-def draw(depths, counted, times):
+def draw(depths, macs, times):
     from dlcore.report.figure import new_figure
 
     figure, ax = new_figure((7.0, 4.0))
-    ax.semilogy(depths, counted, "o-", color=BLUE, label="multiply-adds, counted")
+    ax.semilogy(depths, macs, "o-", color=BLUE, label="multiply-adds, counted")
     ax.semilogy(depths, times, "o-", color=VERMILION, label="time, measured")
     ax.set(xlabel="layers L", ylabel="patches / dense network")
     ax.legend(frameon=False)
@@ -64,9 +64,9 @@ def study(*, size: int = 64, channels: int = 16, max_layers: int = 8, num_classe
 
     Args:
       size: side of the scene, in pixels.
-      channels: of each layer.
+      channels: number of channels of each layer.
       max_layers: greatest depth L; the depths are the powers of 2 up to it.
-      num_classes: of the logits.
+      num_classes: number of classes of the logits.
     """
     image = (
         scene_maps(1, 0, size=size, smallest=size // 6, largest=size // 2).arrays["image"][0].astype(np.float32) / 255
@@ -81,9 +81,9 @@ def study(*, size: int = 64, channels: int = 16, max_layers: int = 8, num_classe
         # Trained weights are not zero: the last layer, the biases and the statistics are drawn here.
         variables = jax.tree.map(lambda leaf: leaf + 0.2 * jax.random.normal(next(keys), leaf.shape) ** 2, variables)
         whole, by_patch = jax.jit(dense.apply), jax.jit(patched.apply)
-        want = np.asarray(whole(variables, image[None]))[0, depth : size - depth, depth : size - depth]
+        expected = np.asarray(whole(variables, image[None]))[0, depth : size - depth, depth : size - depth]
         got = by_patches(by_patch, variables, image, side)
-        worst = max(worst, float(np.abs(got - want).max() / want.std()))
+        worst = max(worst, float(np.abs(got - expected).max() / expected.std()))
         start = time.perf_counter()
         jax.block_until_ready(whole(variables, image[None]))
         middle = time.perf_counter()

@@ -45,8 +45,8 @@ class SoundAndFrames(PretextClips):
     def picture(self, pieces):
         """Frames with a bar below that is the brighter, the louder."""
         frames, loud = pieces["frames"], np.clip(np.abs(pieces["sound"]).max(-1), 0, 1)
-        bar = np.broadcast_to(loud[:, :, None, None, None], (*frames.shape[:2], 4, *frames.shape[3:]))
-        return np.concatenate([frames, bar], 2)
+        level = np.broadcast_to(loud[:, :, None, None, None], (*frames.shape[:2], 4, *frames.shape[3:]))
+        return np.concatenate([frames, level], 2)
 
 
 experiment = Experiment(

@@ -18,13 +18,7 @@ experiment = Experiment(
     barlow_twins.learner,
     task=SiameseViews(),
     optimizer=AdamW(weight_decay=1e-4),
-    defaults={
-        "head.proj_dim": 256,
-        "head.layers": 3,
-        "head.predictor_features": 0,
-        "steps": 500,
-        "batch_size": 128,
-    },
+    defaults={"head.proj_dim": 256, "head.layers": 3, "head.predictor_features": 0, "steps": 500, "batch_size": 128},
     smoke={**SMOKE, "head.hidden_features": 8, "head.proj_dim": 4},
 )
 

@@ -63,9 +63,9 @@ def augmentation(setup: Setup) -> Any:
 def prompts(spec: dict) -> np.ndarray:
     """Tokens [24, prompts, T] that describe each class, at each place and with each opening."""
     words, length = vocabulary(spec), spec["batch"]["captions"][0][-1]
-    places = cell_names(spec["grid"])
+    cells = cell_names(spec["grid"])
     texts = [
-        [f"{opening} {color} {shape} at the {place}" for opening in OPENINGS for place in places]
+        [f"{opening} {color} {shape} at the {cell}" for opening in OPENINGS for cell in cells]
         for color, shape in CLASSES
     ]
     return np.stack([pad_sequences([words.encode(text) for text in several], length) for several in texts]).astype(

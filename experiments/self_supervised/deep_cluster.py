@@ -38,14 +38,7 @@ class Sheets(deep_cluster.Reclustering):
     """Clusterings, with their panels in the report."""
 
     def panels(self, context: Any) -> list:
-        """Show how well each clustering agrees with the classes, and test images of a few clusters.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
+        """Show how well each clustering agrees with the classes, and test images of a few clusters."""
         from dlcore.report import self_supervised as report
         from dlcore.report.tables import table
 
@@ -54,8 +47,8 @@ class Sheets(deep_cluster.Reclustering):
             {"step": step, **{title: _shown(self.memory[name][i]) for name, title in keys.items()}}
             for i, step in enumerate(self.memory["step"])
         ]
-        test, guess = context.data.test.arrays, context.outputs["guess"]
-        sheets = report.cluster_sheets(test["image"], guess, test["label"], context.spec["class_names"], SHEETS)
+        test, predicted = context.data.test.arrays, context.outputs["guess"]
+        sheets = report.cluster_sheets(test["image"], predicted, test["label"], context.spec["class_names"], SHEETS)
         return [table(rows, "Clusterings of the training images"), sheets]
 
 
@@ -120,8 +113,8 @@ class Clusters(RandomViews, PretextImages):
             return [*(acc or []), (outputs["guess"], rows["label"], rows["image"].reshape(len(rows["image"]), -1))]
 
         def finish(acc: list) -> dict[str, float]:
-            guess, label, pixels = (np.concatenate(parts) for parts in zip(*acc, strict=True))
-            measures = {"nmi": normalized_mutual_information(label, guess)}
+            predicted, label, pixels = (np.concatenate(parts) for parts in zip(*acc, strict=True))
+            measures = {"nmi": normalized_mutual_information(label, predicted)}
             if split != "valid":
                 few = min(num_clusters, len(pixels))
                 plain = kmeans(jax.random.key(seed), pixels.astype(np.float32), few, restarts=1, max_iterations=50)

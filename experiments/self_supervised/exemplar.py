@@ -51,13 +51,13 @@ class Exemplars(RandomViews, PretextImages):
             return dataclasses.replace(source, arrays={**source.arrays, "exemplar": numbers.astype(np.int32)})
 
         train = splits.train.take(count)
-        others = {name: getattr(splits, name) for name in ("valid", "test")}
-        note = f"{count} exemplars, all training images; --exemplars={flags.exemplars} are more than there are"
+        other_splits = {name: getattr(splits, name) for name in ("valid", "test")}
+        message = f"{count} exemplars, all training images; --exemplars={flags.exemplars} are more than there are"
         return splits._replace(
             spec={**splits.spec, "exemplars": count, "batch": {**splits.spec["batch"], "exemplar": [[], "int32"]}},
-            notes=(*splits.notes, note) if count < flags.exemplars else splits.notes,
+            notes=(*splits.notes, message) if count < flags.exemplars else splits.notes,
             train=numbered(train, np.arange(len(train))),
-            **{name: numbered(source, np.full(len(source), -1)) for name, source in others.items()},
+            **{name: numbered(source, np.full(len(source), -1)) for name, source in other_splits.items()},
         )
 
     def num_classes(self, setup: Setup) -> int:

@@ -73,14 +73,14 @@ class MaskedImages(UnlabeledImages):
             return np.asarray(unpatchify(jnp.asarray(patches), size, side, side))
 
         mean, std = (0.0, 1.0) if context.flags.norm_pix_loss else (np.asarray(spec["mean"]), np.asarray(spec["std"]))
-        truth, filled = (pixels(x) * std + mean for x in (target, prediction))
+        target, filled = (pixels(x) * std + mean for x in (target, prediction))
         if context.flags.norm_pix_loss:  # each patch has mean 0 and variance 1
-            truth, filled = (np.clip(0.5 + x / 4, 0, 1) for x in (truth, filled))
-        note = (
+            target, filled = (np.clip(0.5 + x / 4, 0, 1) for x in (target, filled))
+        caption = (
             f"Test images, what the encoder saw of them, and the masked patches filled in. Squared error of these "
             f"{context.numbers['loss']:.3f}; the mean of the seen patches has {context.numbers['mean_patch']:.3f}."
         )
-        return [reconstructions(np.clip(truth, 0, 1), pixels(masked), filled, note)]
+        return [reconstructions(np.clip(target, 0, 1), pixels(masked), filled, caption)]
 
 
 experiment = Experiment(

@@ -27,20 +27,8 @@ experiment = Experiment(
     nnclr.learner,
     task=ViewsAndSupport(),
     optimizer=AdamW(weight_decay=1e-4),
-    defaults={
-        "head.layers": 3,
-        "head.predictor_features": 256,
-        "queue_size": 1024,
-        "steps": 500,
-        "batch_size": 128,
-    },
-    smoke={
-        **SMOKE,
-        "head.hidden_features": 8,
-        "head.proj_dim": 4,
-        "head.predictor_features": 8,
-        "queue_size": 48,
-    },
+    defaults={"head.layers": 3, "head.predictor_features": 256, "queue_size": 1024, "steps": 500, "batch_size": 128},
+    smoke={**SMOKE, "head.hidden_features": 8, "head.proj_dim": 4, "head.predictor_features": 8, "queue_size": 48},
 )
 
 if __name__ == "__main__":

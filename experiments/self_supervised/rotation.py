@@ -31,12 +31,7 @@ class Rotations(PretextImages):
 
 
 experiment = Experiment(
-    __file__,
-    __doc__,
-    rotation.learner,
-    task=Rotations(),
-    optimizer=AdamW(weight_decay=1e-4),
-    smoke=SMOKE,
+    __file__, __doc__, rotation.learner, task=Rotations(), optimizer=AdamW(weight_decay=1e-4), smoke=SMOKE
 )
 
 if __name__ == "__main__":

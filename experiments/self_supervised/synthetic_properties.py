@@ -89,11 +89,11 @@ class RenderingsAndPhotographs(Task):
             {"": "factors, error by variance", "renderings": round(numbers["factor_error"], 3),
              "photographs": round(numbers["photo_factor_error"], 3)},
         ]  # fmt: skip
-        note = (
+        caption = (
             f"The classifier tells domains apart in {100 * numbers['domain_accuracy']:.1f} % (50 %: it knows nothing)."
         )
         return [
-            table(rows, "What is read off the features", note)._replace(half=True),
+            table(rows, "What is read off the features", caption)._replace(half=True),
             domain_plane(context.outputs["rendered"], context.outputs["features"], ("renderings", "photographs")),
             curves(context.history),
         ]

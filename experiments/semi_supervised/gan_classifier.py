@@ -78,9 +78,9 @@ class FewLabelsAndGenerator(FewLabels):
         from dlcore.report.generative import sample_grid
 
         shared = super().panels(context)
-        note = "Drawn at random. A complement generator is to draw what is almost a digit."
-        gain, others = (shared[:1], shared[1:]) if context.flags.twin else ([], shared)
-        return [*gain, sample_grid(context.outputs["sample"][:SHOWN], "Generated images", note), *others]
+        caption = "Drawn at random. A complement generator is to draw what is almost a digit."
+        gain, other_measures = (shared[:1], shared[1:]) if context.flags.twin else ([], shared)
+        return [*gain, sample_grid(context.outputs["sample"][:SHOWN], "Generated images", caption), *other_measures]
 
 
 experiment = Experiment(

@@ -64,13 +64,13 @@ class NoisyLabels(LabeledImages):
         splits = super().data(flags)
         transition = transition_matrix(splits.spec["num_classes"], flags.noise_rate, flags.noise)
         train = corrupt_labels(splits.train, transition, flags.seed)
-        wrong = (train.arrays["label"] != train.arrays["hidden_label"]).mean()
-        note = (
-            f"{wrong:.1%} of the {len(train):,} training labels are wrong ({flags.noise} noise of seed {flags.seed}); "
-            f"those of validation, by which early stopping stops, and of test are right"
+        noise_fraction = (train.arrays["label"] != train.arrays["hidden_label"]).mean()
+        message = (
+            f"{noise_fraction:.1%} of the {len(train):,} training labels are wrong ({flags.noise} noise of seed "
+            f"{flags.seed}); those of validation, by which early stopping stops, and of test are right"
         )
         return splits._replace(
-            train=train, spec=splits.spec | {"transition": transition.tolist()}, notes=(*splits.notes, note)
+            train=train, spec=splits.spec | {"transition": transition.tolist()}, notes=(*splits.notes, message)
         )
 
     def arguments(self, setup: Setup) -> dict[str, Any]:

@@ -63,11 +63,11 @@ def halves(x: np.ndarray) -> np.ndarray:
 
 def draw_labels(label: np.ndarray, per_class: int, rng: np.random.Generator) -> np.ndarray:
     """[n] with the labels of `per_class` points of each class, UNLABELED elsewhere."""
-    given = np.full(len(label), UNLABELED)
+    observed = np.full(len(label), UNLABELED)
     for c in (0, 1):
         rows = rng.choice(np.flatnonzero(label == c), per_class, replace=False)
-        given[rows] = c
-    return given
+        observed[rows] = c
+    return observed
 
 
 def measure_assumptions(x: np.ndarray, label: np.ndarray, moon: np.ndarray) -> dict[str, float]:
@@ -89,7 +89,7 @@ def measure_assumptions(x: np.ndarray, label: np.ndarray, moon: np.ndarray) -> d
 
 @functools.partial(jax.jit, static_argnames=("steps",))
 @functools.partial(jax.vmap, in_axes=(0, 0, 0, None, None, None))
-def train_networks(key, points, given, weight, noise, steps: int):
+def train_networks(key, points, observed, weight, noise, steps: int):
     """Train on the labels, and on all points [n, 2] with entropy and consistency of these weights; -> parameters."""
     params, optimizer = NETWORK.init(key, points[:1])["params"], optax.adam(1e-2)
 
@@ -99,7 +99,7 @@ def train_networks(key, points, given, weight, noise, steps: int):
 
         def objective(params):
             plain, noisy = (NETWORK.apply({"params": params}, x) for x in (points, moved))
-            labeled = masked_mean(softmax_cross_entropy_loss(plain, given), given != UNLABELED)
+            labeled = masked_mean(softmax_cross_entropy_loss(plain, observed), observed != UNLABELED)
             sure, alike = entropy_loss(plain).mean(), consistency_loss(noisy, plain, 1.0, 0.0).mean()
             return labeled + jnp.minimum(2 * k / steps, 1) * (weight[0] * sure + weight[1] * alike)
 
@@ -113,9 +113,9 @@ class Arm(NamedTuple):
     """One draw: points [n, 2], the labels known of them [n], and new points with their labels."""
 
     points: np.ndarray
-    given: np.ndarray
+    observed: np.ndarray
     new: np.ndarray
-    truth: np.ndarray
+    labels: np.ndarray
 
 
 def draw_arms(seed: int, points: int, spread: float, labels_per_class: int) -> tuple[dict[str, Arm], dict]:
@@ -123,8 +123,8 @@ def draw_arms(seed: int, points: int, spread: float, labels_per_class: int) -> t
     rng = np.random.default_rng(seed)
     (x, moon), (new, new_moon) = two_moons(points, spread, rng), two_moons(points, spread, rng)
     arms, assumptions = {}, {}
-    for name, label, truth in (("moon", moon, new_moon), ("half", halves(x), halves(new))):
-        arms[name] = Arm(x, draw_labels(label, labels_per_class, rng), new, truth)
+    for name, label, labels in (("moon", moon, new_moon), ("half", halves(x), halves(new))):
+        arms[name] = Arm(x, draw_labels(label, labels_per_class, rng), new, labels)
         assumptions[name] = measure_assumptions(x, label, moon)
     return arms, assumptions
 
@@ -133,15 +133,17 @@ def train_all(arms: list[Arm], steps: int, weights: tuple[float, float], noise: 
     """{name: a function from points [m, 2] to classes} of each arm."""
     keys = jax.random.split(jax.random.key(0), len(arms))
     points = jnp.asarray(np.stack([arm.points for arm in arms]), jnp.float32)
-    given = jnp.asarray(np.stack([arm.given for arm in arms]))
-    alone, both = (train_networks(keys, points, given, jnp.asarray(w), noise, steps) for w in ((0.0, 0.0), weights))
+    observed = jnp.asarray(np.stack([arm.given for arm in arms]))
+    supervised, both = (
+        train_networks(keys, points, observed, jnp.asarray(w), noise, steps) for w in ((0.0, 0.0), weights)
+    )
 
     def network(params, k):
-        own = jax.tree.map(lambda leaf: leaf[k], params)
-        return lambda q: np.asarray(NETWORK.apply({"params": own}, jnp.asarray(q, jnp.float32))).argmax(-1)
+        arm_params = jax.tree.map(lambda leaf: leaf[k], params)
+        return lambda q: np.asarray(NETWORK.apply({"params": arm_params}, jnp.asarray(q, jnp.float32))).argmax(-1)
 
     return [
-        shallow(arm, gamma) | {"network": network(alone, k), "network, unlabeled too": network(both, k)}
+        shallow(arm, gamma) | {"network": network(supervised, k), "network, unlabeled too": network(both, k)}
         for k, arm in enumerate(arms)
     ]
 
@@ -159,14 +161,14 @@ def shallow(arm: Arm, gamma: float) -> dict:
     }
 
 
-def draw(axes, x, given, predict, title):
+def draw(axes, x, observed, predict, title):
     """Points over the regions of the answers, those with labels large."""
     grid = np.meshgrid(np.linspace(-1.6, 2.6, 150), np.linspace(-1.1, 1.6, 150))
     region = predict(np.stack([g.ravel() for g in grid], 1)).reshape(grid[0].shape)
     axes.contourf(*grid, region, levels=[-0.5, 0.5, 1.5], colors=(BLUE, VERMILION), alpha=0.22)
     axes.plot(*x.T, ".", ms=2, color=GRAY)
     for c, color in enumerate((BLUE, VERMILION)):
-        axes.plot(*x[given == c].T, "o", ms=7, color=color, markeredgecolor="white")
+        axes.plot(*x[observed == c].T, "o", ms=7, color=color, markeredgecolor="white")
     axes.set_title(title, fontsize=9)
     axes.set(xticks=(), yticks=(), aspect="equal")
 
@@ -177,19 +179,21 @@ def report(accuracies: dict[str, dict[str, list[float]]], assumptions: dict[str,
     for arm, by_name in accuracies.items():
         numbers |= {f"by {arm}, {name}": values for name, values in assumptions[arm].items()}
         numbers |= {f"accuracy by {arm}, {name}": list(values) for name, values in by_name.items()}
-        gains[arm] = {name: 100 * (np.mean(by_name[name]) - np.mean(by_name[twin])) for name, twin in TWINS.items()}
+        gains[arm] = {
+            name: 100 * (np.mean(by_name[name]) - np.mean(by_name[baseline])) for name, baseline in TWINS.items()
+        }
     holds = min(gains["moon"].values()) > 5 and max(gains["half"].values()) <= 1
-    said = "; ".join(
+    summary = "; ".join(
         f"labels by {arm}: "
         + ", ".join(
-            f"{twin} {np.mean(accuracies[arm][twin]):.1%}, {name} {np.mean(accuracies[arm][name]):.1%} "
+            f"{baseline} {np.mean(accuracies[arm][baseline]):.1%}, {name} {np.mean(accuracies[arm][name]):.1%} "
             f"({gains[arm][name]:+.1f} points)"
-            for name, twin in TWINS.items()
+            for name, baseline in TWINS.items()
         )
         + f", logistic {np.mean(accuracies[arm]['logistic']):.1%}"
         for arm in accuracies
     )
-    verdict = f"Accuracy on new points, {said}. The gain {'needs' if holds else 'does NOT need'} the assumptions."
+    verdict = f"Accuracy on new points, {summary}. The gain {'needs' if holds else 'does NOT need'} the assumptions."
     return StudyResult(
         numbers,
         verdict,
@@ -222,14 +226,11 @@ def study(
       points: on both moons, and as many again to test on.
       labels_per_class: points whose label is known.
       spread: standard deviation of the points about their moon.
-      gamma: of label propagation's kernel.
-      steps: of the network's training.
-      entropy_weight: of the entropy of the network's answers.
-      consistency_weight: of their change under noise.
+      gamma: gamma of label propagation's kernel.
+      steps: steps of the network's training.
+      entropy_weight: weight of the entropy of the network's answers.
+      consistency_weight: weight of their change under noise.
       noise: standard deviation of that noise.
-
-    Returns:
-      The numbers, the verdict, the figure of the first seed, and whether the claim holds.
     """
     draws = [draw_arms(seed, points, spread, labels_per_class) for seed in range(num_seeds)]
     named = [(name, arm) for arms, _ in draws for name, arm in arms.items()]

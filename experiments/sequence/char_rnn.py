@@ -31,12 +31,7 @@ experiment = Experiment(
     task=TextStreams(network=network),
     optimizer=AdamW(optimizer="adam", learning_rate=5e-3, warmup=0.05, weight_decay=0.0, clip_norm=1.0),
     modules={"rnn": CharRNN},
-    defaults={
-        "steps": 300,
-        "batch_size": 16,
-        "eval_batch_size": 16,
-        "eval_every": 50,
-    },
+    defaults={"steps": 300, "batch_size": 16, "eval_batch_size": 16, "eval_every": 50},
     smoke={
         "rnn.hidden_size": 16,
         "steps": 4,

@@ -61,9 +61,9 @@ class MaskedTexts(Texts):
         baselines = masked_language_model.two_sided_table_accuracy(parts[0], parts[2], len(vocabulary.characters))
         batch = {"text": [[window], "int32"]}  # training crops its rows of two windows
         spec = {"dataset": flags.dataset, "vocabulary": vocabulary.characters, "baselines": baselines, "batch": batch}
-        notes = "test accuracy without a network: " + ", ".join(f"{name} {v:.3f}" for name, v in baselines.items())
+        message = "test accuracy without a network: " + ", ".join(f"{name} {v:.3f}" for name, v in baselines.items())
         return Splits(
-            train, valid, test, spec, (notes,), shown=Source({"text": test.arrays["text"][:SHOWN]}, name="shown")
+            train, valid, test, spec, (message,), shown=Source({"text": test.arrays["text"][:SHOWN]}, name="shown")
         )
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class MaskedTexts(Texts):
         vocabulary, mask_token = Vocabulary(spec["vocabulary"]), len(spec["vocabulary"])
         rows = zip(context.data.shown.arrays["text"], outputs["shown"], outputs["filled"], strict=True)
         texts = [
-            (vocabulary.decode(text), vocabulary.decode(filled), shown == mask_token) for text, shown, filled in rows
+            (vocabulary.decode(text), vocabulary.decode(filled), masked == mask_token) for text, masked, filled in rows
         ]
         accuracies = {"this model": context.numbers["accuracy"], **spec["baselines"]}
         losses = [{k: v for k, v in row.items() if k != "accuracy"} for row in context.history]

@@ -19,6 +19,7 @@ from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.sequence import neural_ode
+from experiments.smoke import few_steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,15 +54,15 @@ class Spirals(Task):
         from dlcore.report.figure import BLUE, GRAY, figure_panel, new_figure
 
         figure, axes = new_figure((9, 3.2), 1, 3)
-        truth, ours = context.data.test.arrays["state"], context.outputs["state"]
-        for ax, y, h in zip(axes, truth, ours, strict=False):
+        target, ours = context.data.test.arrays["state"], context.outputs["state"]
+        for ax, y, h in zip(axes, target, ours, strict=False):
             ax.plot(*y.T, color=GRAY, lw=3, alpha=0.5, label="truth")
             ax.plot(*h.T, color=BLUE, lw=1, label="solved")
             ax.plot(*y[0], "o", color=GRAY)
             ax.set_aspect("equal")
         axes[0].legend(frameon=False)
-        note = "From the dots on, over the whole time; the first three test trajectories."
-        return [figure_panel("Trajectories", figure, note), curves(context.history)]
+        caption = "From the dots on, over the whole time; the first three test trajectories."
+        return [figure_panel("Trajectories", figure, caption), curves(context.history)]
 
 
 experiment = Experiment(
@@ -73,15 +74,7 @@ experiment = Experiment(
     modules={"field": neural_ode.VectorField},
     settings=ONLY_F32,
     defaults={"steps": 4000, "batch_size": 128, "eval_batch_size": 32, "eval_every": 1000},
-    smoke={
-        "steps": 4,
-        "batch_size": 8,
-        "num_trajectories": 2,
-        "num_test": 3,
-        "eval_batch_size": 3,
-        "eval_every": 4,
-        "field.hidden_size": 8,
-    },
+    smoke={**few_steps(4), "num_trajectories": 2, "num_test": 3, "eval_batch_size": 3, "field.hidden_size": 8},
 )
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.sequence import patterns
+from experiments.smoke import few_steps
 
 SYMBOLS, STRING, TONE = 8, 6, 16
 
@@ -89,12 +90,12 @@ PROBLEMS = {
 }
 
 
-def moving_average(seen: np.ndarray, window: int) -> np.ndarray:
+def moving_average(observations: np.ndarray, window: int) -> np.ndarray:
     """Average each of [N, T, ...] with the `window` - 1 before it, as many as there are."""
-    total = np.cumsum(np.pad(seen, ((0, 0), (1, 0), *[(0, 0)] * (seen.ndim - 2))), axis=1)
-    last = np.arange(1, seen.shape[1] + 1)
+    total = np.cumsum(np.pad(observations, ((0, 0), (1, 0), *[(0, 0)] * (observations.ndim - 2))), axis=1)
+    last = np.arange(1, observations.shape[1] + 1)
     first = np.maximum(last - window, 0)
-    return (total[:, last] - total[:, first]) / (last - first).reshape(-1, *[1] * (seen.ndim - 2))
+    return (total[:, last] - total[:, first]) / (last - first).reshape(-1, *[1] * (observations.ndim - 2))
 
 
 def rmse(x: np.ndarray, y: np.ndarray) -> float:
@@ -168,15 +169,7 @@ experiment = Experiment(
     optimizer=AveragedAdamW(optimizer="adam", learning_rate=5e-3, weight_decay=0.0, clip_norm=1.0),
     modules={"rnn": patterns.PatternNet},
     defaults={"steps": 1500, "batch_size": 64, "eval_every": 250},
-    smoke={
-        "steps": 4,
-        "batch_size": 8,
-        "train_size": 32,
-        "test_size": 8,
-        "eval_every": 4,
-        "eval_batch_size": 8,
-        "rnn.hidden_size": 8,
-    },
+    smoke={**few_steps(4), "train_size": 32, "test_size": 8, "eval_batch_size": 8, "rnn.hidden_size": 8},
 )
 
 if __name__ == "__main__":

@@ -23,13 +23,7 @@ from dlcore.kits.training.optimizer import SETTINGS, AdamW
 from dlcore.learner import Evaluator, Range
 from dlcore.main import main
 from dlcore.sequence import seq2seq
-from dlcore.tasks.sequence_pairs import (
-    SHORTEST,
-    SMOKE,
-    SequencePairs,
-    attention_panel,
-    outputs_panel,
-)
+from dlcore.tasks.sequence_pairs import SHORTEST, SMOKE, SequencePairs, attention_panel, outputs_panel
 
 
 def mirrored(task: str) -> Evaluator:
@@ -83,8 +77,8 @@ class Strings(SequencePairs):
             for seed, count in enumerate((flags.train_size, flags.valid_size, flags.test_size))
         )
         held_out = {row.tobytes() for split in (valid, test) for row in split.arrays["source"]}
-        kept = [i for i, row in enumerate(train.arrays["source"]) if row.tobytes() not in held_out]
-        if not kept:
+        train_idx = [i for i, row in enumerate(train.arrays["source"]) if row.tobytes() not in held_out]
+        if not train_idx:
             raise FlagError(
                 f"--lengths={flags.lengths[0]},{flags.lengths[1]}: all strings are held out; allowed: longer"
             )
@@ -94,7 +88,7 @@ class Strings(SequencePairs):
             "window": flags.lengths[1],
             "batch": SHORTEST,
         }
-        return Splits(train.subset(np.array(kept)), valid, test, spec)
+        return Splits(train.subset(np.array(train_idx)), valid, test, spec)
 
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
         """Exact matches and, where each symbol repeats one of the source, the alignment."""
@@ -111,12 +105,12 @@ class Strings(SequencePairs):
             {"symbols": int(n), "strings": int((length == n).sum()), "exact": float(right[length == n].mean())}
             for n in np.unique(length)
         ]
-        chance = f"A guess is right once in {context.flags.vocabulary}^n."
+        chance_text = f"A guess is right once in {context.flags.vocabulary}^n."
         attention = attention_panel(context, choose=lambda i: length[i] >= min(8, length.max()))
         return [
             outputs_panel(context),
             *([] if attention is None else [attention]),
-            table(rows, "Exact matches by length", chance),
+            table(rows, "Exact matches by length", chance_text),
             curves(context.history),
         ]
 

@@ -114,15 +114,15 @@ class LabeledTexts(Task):
             )
         rest = np.random.default_rng(flags.seed).permutation(order[num_test:])
 
-        def source(chosen: np.ndarray) -> Source:
-            arrays = {"text": rows[chosen], "label": labeled.labels[chosen]}
+        def source(indices: np.ndarray) -> Source:
+            arrays = {"text": rows[indices], "label": labeled.labels[indices]}
             return Source(arrays, class_names=labeled.class_names, name=flags.dataset)
 
         index = (rest[num_valid:][: flags.num_labels], rest[:num_valid], order[:num_test])
         spec |= {"dataset": flags.dataset, "class_names": list(labeled.class_names)}
         spec["num_classes"] = len(labeled.class_names)
-        notes = (f"{num_cut} of {len(rows)} texts are cut after {rows.shape[1]} tokens",) if num_cut else ()
-        return Splits(*map(source, index), spec, (*labeled.notes, *notes))
+        messages = (f"{num_cut} of {len(rows)} texts are cut after {rows.shape[1]} tokens",) if num_cut else ()
+        return Splits(*map(source, index), spec, (*labeled.notes, *messages))
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
         flags, spec = setup.flags, setup.spec
@@ -185,10 +185,10 @@ class LabeledTexts(Task):
                 *(x[:NUM_SHOWN] for x in (test["text"], test["label"], probabilities)), strict=True
             )
         ]
-        note = "The first texts, unselected." + (" Each character is a word." if spec["dataset"] == "topics" else "")
+        caption = "The first texts, unselected." + (" Each character is a word." if spec["dataset"] == "topics" else "")
         return [
             *phase_gains(context.history, parts.parts_of(context.flags)),
-            table(rows, "Texts of the test split", note),
+            table(rows, "Texts of the test split", caption),
             confusion_matrix(context.arrays["confusion"], names),
             reliability_diagram(calibration),
             *triage_panels(context.history),

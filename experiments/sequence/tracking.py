@@ -28,12 +28,13 @@ from dlcore.learner import Evaluator, Range
 from dlcore.main import main
 from dlcore.sequence import patterns
 from dlcore.sequence.kalman import LinearGaussian, constant_velocity, kalman_filter, kalman_smoother
+from experiments.smoke import few_steps
 
 DRIFTS = tuple(DRIFT * 2.0**k for k in range(-2, 6))
 """Of which the tuned filter takes the best."""
 
 
-def seen(source: Source) -> Source:
+def observed_part(source: Source) -> Source:
     """From tracks to the steps between observations, [N, T, 2], and the errors of these, [N, T, 2]."""
     y, p = source.arrays["observation"], source.arrays["position"]
     steps = np.concatenate([np.zeros_like(y[:, :1]), np.diff(y, axis=1)], 1)
@@ -86,7 +87,7 @@ class Tracks(Task):
         if flags.pattern != "many_to_many":
             raise FlagError(f"--pattern={flags.pattern}: a track wants an answer a step; allowed: many_to_many")
         sizes = flags.train_size, flags.test_size, flags.test_size
-        splits = [seen(tracks(n, seed, flags.length, flags.maneuvering)) for seed, n in enumerate(sizes)]
+        splits = [observed_part(tracks(n, seed, flags.length, flags.maneuvering)) for seed, n in enumerate(sizes)]
         return Splits(*splits, {"dataset": splits[0].name})
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
@@ -157,16 +158,7 @@ experiment = Experiment(
     optimizer=AveragedAdamW(optimizer="adam", learning_rate=5e-3, weight_decay=0.0, clip_norm=1.0),
     modules={"rnn": patterns.PatternNet},
     defaults={"pattern": "many_to_many", "steps": 2500, "batch_size": 64, "eval_every": 500},
-    smoke={
-        "steps": 4,
-        "batch_size": 8,
-        "train_size": 32,
-        "test_size": 8,
-        "length": 6,
-        "eval_every": 4,
-        "eval_batch_size": 8,
-        "rnn.hidden_size": 8,
-    },
+    smoke={**few_steps(4), "train_size": 32, "test_size": 8, "length": 6, "eval_batch_size": 8, "rnn.hidden_size": 8},
 )
 
 if __name__ == "__main__":

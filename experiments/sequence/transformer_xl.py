@@ -31,13 +31,7 @@ experiment = Experiment(
     task=TextStreams(network=network),
     optimizer=AdamW(learning_rate=1e-3, warmup=0.05, weight_decay=0.1, clip_norm=1.0),
     modules={"model": TransformerXL},
-    defaults={
-        "model.dropout": 0.2,
-        "steps": 600,
-        "batch_size": 16,
-        "eval_batch_size": 16,
-        "eval_every": 50,
-    },
+    defaults={"model.dropout": 0.2, "steps": 600, "batch_size": 16, "eval_batch_size": 16, "eval_every": 50},
     smoke={
         "model.num_layers": 2,
         "model.num_heads": 2,

@@ -46,11 +46,7 @@ HIDDEN = (64, 64, 64)
 
 
 class Net(nn.Module):
-    """A perceptron with one activation, as `small_runs.train` calls it.
-
-    Args:
-      activation: a name in COLORS.
-    """
+    """A perceptron with one activation of COLORS, as `small_runs.train` calls it."""
 
     activation: str
 
@@ -102,16 +98,16 @@ def report(losses: dict[str, np.ndarray], accuracy: dict[str, np.ndarray], targe
     """Judge {activation: losses [R, seeds, T]} and {activation: accuracies under noise [R, seeds, NOISE]}."""
     steps = {name: first_below(rows, target, every) for name, rows in losses.items()}  # [R, seeds]
     best = {name: int(rows.mean(1).argmin()) for name, rows in steps.items()}
-    chosen = {name: rows[best[name]] for name, rows in steps.items()}
-    lost = {name: lost_share(accuracy[name][best[name]]) for name in NOISY}
-    faster = all((chosen["relu"] < chosen[name]).all() for name in SATURATING)
-    steadier = bool((lost["elu"] < lost["relu"]).all())
+    best_steps = {name: rows[best[name]] for name, rows in steps.items()}
+    accuracy_loss = {name: lost_share(accuracy[name][best[name]]) for name in NOISY}
+    faster = all((best_steps["relu"] < best_steps[name]).all() for name in SATURATING)
+    steadier = bool((accuracy_loss["elu"] < accuracy_loss["relu"]).all())
     verdict = (
         f"Steps until the training loss is below {target:g}: "
-        + ", ".join(f"{name} {chosen[name].mean():.0f} (rate {RATES[best[name]]:g})" for name in losses)
+        + ", ".join(f"{name} {best_steps[name].mean():.0f} (rate {RATES[best[name]]:g})" for name in losses)
         + f"; ReLU {'is' if faster else 'is not'} faster than both tanh and sigmoid on every seed. Noise at the input "
         + "costs "
-        + ", ".join(f"{name} {lost[name].mean():.1%}" for name in NOISY)
+        + ", ".join(f"{name} {accuracy_loss[name].mean():.1%}" for name in NOISY)
         + f" of the accuracy; ELU {'is' if steadier else 'is not'} steadier on every seed."
     )
     figure, (left, right) = new_figure((8.5, 3.3), 1, 2)
@@ -128,11 +124,15 @@ def report(losses: dict[str, np.ndarray], accuracy: dict[str, np.ndarray], targe
         right.fill_between(NOISE, rows.min(0), rows.max(0), color=COLORS[name], alpha=0.2)
     right.set(xlabel="noise, of the range of pixels", ylabel="test accuracy", title="noise at the input")
     right.legend(frameon=False, fontsize=8)
-    numbers = {f"steps, {name}": rows.tolist() for name, rows in chosen.items()}
+    numbers = {f"steps, {name}": rows.tolist() for name, rows in best_steps.items()}
     numbers |= {f"learning rate, {name}": RATES[k] for name, k in best.items()}
-    numbers |= {f"share of accuracy lost by noise, {name}": rows.tolist() for name, rows in lost.items()}
-    baseline = (float(np.min([chosen[name].mean() for name in SATURATING])), "the faster of tanh and sigmoid", "lower")
-    headline = Headline("training steps, ReLU", chosen["relu"], "digits", 0.2, baseline)
+    numbers |= {f"share of accuracy lost by noise, {name}": rows.tolist() for name, rows in accuracy_loss.items()}
+    baseline = (
+        float(np.min([best_steps[name].mean() for name in SATURATING])),
+        "the faster of tanh and sigmoid",
+        "lower",
+    )
+    headline = Headline("training steps, ReLU", best_steps["relu"], "digits", 0.2, baseline)
     return StudyResult(numbers, verdict, {"speed and noise": figure}, faster and steadier, headline)
 
 
@@ -150,9 +150,6 @@ def study(
       steps: training steps of each run, of 64 examples, a multiple of `every`.
       every: steps between measurements of the training loss.
       target: training loss to reach, in nats.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
 
     Raises:
       ValueError: `steps` is no multiple of `every`.

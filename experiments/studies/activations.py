@@ -62,13 +62,7 @@ MARGIN = 0.1
 
 
 class DeepNet(nn.Module):
-    """A perceptron with one activation, as `small_runs.train` calls it.
-
-    Args:
-      activation: of `NAMES`.
-      depth: hidden layers.
-      width: units of each.
-    """
+    """A perceptron of `depth` hidden layers with one activation of NAMES, as `small_runs.train` calls it."""
 
     activation: str
     depth: int
@@ -121,8 +115,8 @@ def draw(accuracy: dict[str, np.ndarray]):
         panel.axvline(0, color=GRAY, linewidth=0.6)
         panel.plot(x, jax.vmap(jax.grad(lambda v, f=f: f(v[None])[0]))(x), color=VERMILION, linewidth=1.2)
         panel.plot(x, f(x), color=BLUE, linewidth=1.8)
-        shown = f", {accuracy[name].mean():.1%}" if name in accuracy else ""
-        panel.set_title(f"{name}{shown}", fontsize=9)
+        accuracy_text = f", {accuracy[name].mean():.1%}" if name in accuracy else ""
+        panel.set_title(f"{name}{accuracy_text}", fontsize=9)
         panel.set_ylim(-2.2, 4)
     return figure
 
@@ -145,9 +139,6 @@ def study(
       steps: training steps of each run, of 64 examples, by SGD with momentum.
       learning_rates: those to choose from.
       names: activations.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     if unknown := [name for name in names if name not in NAMES]:
         raise ValueError(f"names={unknown[0]!r}: unknown; allowed: {', '.join(NAMES)}")

@@ -61,10 +61,10 @@ def scaled(source: Source) -> tuple[np.ndarray, np.ndarray]:
 
 
 def load(source_size: int) -> Data:
-    known = digits("train")
-    rows = np.random.default_rng(0).permutation(len(known))
+    train_digits = digits("train")
+    rows = np.random.default_rng(0).permutation(len(train_digits))
     valid, target = (
-        Source({name: array[part] for name, array in known.arrays.items()}, class_names=known.class_names)
+        Source({name: array[part] for name, array in train_digits.arrays.items()}, class_names=train_digits.class_names)
         for part in (rows[:VALID], rows[VALID:])
     )
     return Data(scaled(font_digits(source_size, SOURCE_SEED)), target, scaled(valid), scaled(digits("test")))
@@ -76,11 +76,7 @@ def network() -> AdaptationNet:
 
 @partial(jax.jit, static_argnames=("technique", "steps"))
 def adapted(key: jax.Array, source: tuple, target: jax.Array, strength: float, *, technique: str, steps: int) -> Any:
-    """Train a network with adaptation and its twin without.
-
-    Returns:
-      {"adapted": parameters, "source_only": parameters}, of the same start and batches.
-    """
+    """Train a network with adaptation and its baseline without: parameters by "adapted" and "source_only"."""
     learner = domain_adaptation.learner(
         model=network(),
         optimizer=optax.adam(optax.cosine_decay_schedule(2e-3, steps)),
@@ -92,8 +88,8 @@ def adapted(key: jax.Array, source: tuple, target: jax.Array, strength: float, *
     def batch(k):
         one, other = (jax.random.fold_in(jax.random.fold_in(key, k), i) for i in (1, 2))
         rows = jax.random.randint(one, (BATCH,), 0, len(images))
-        others = target[jax.random.randint(other, (BATCH,), 0, len(target))]
-        return {"image": images[rows], "label": labels[rows], "target": others, "index": jnp.arange(BATCH)}
+        target_images = target[jax.random.randint(other, (BATCH,), 0, len(target))]
+        return {"image": images[rows], "label": labels[rows], "target": target_images, "index": jnp.arange(BATCH)}
 
     state = learner.init(key, batch(0))
     return jax.lax.fori_loop(0, steps, lambda k, state: learner.update(state, batch(k))[0], state).params
@@ -128,11 +124,7 @@ def trained(
     data: Data, seeds: Sequence[int], strengths: Sequence[float], rates: Sequence[float], *,
     labels_per_class: int, technique: str, steps: int, fine_tune_steps: int,
 ) -> dict[tuple, list[Any]]:  # fmt: skip
-    """Train every arm at every setting.
-
-    Returns:
-      {(arm, strength or None, rate or None): parameters, one a seed}.
-    """
+    """Train every arm at every setting: {(arm, strength or None, rate or None): parameters, one a seed}."""
     networks: dict[tuple, list[Any]] = {}
     target = scaled(data.target)[0]
     for seed in seeds:
@@ -142,24 +134,18 @@ def trained(
             starts = [("adapted", "both", strength, twins["adapted"])]
             if strength == strengths[0]:  # whose twin is the same at all
                 starts.append(("source only", "fine-tuned", None, twins["source_only"]))
-            for alone, followed, weight, params in starts:
-                networks.setdefault((alone, weight, None), []).append(params)
+            for untuned_arm, tuned_arm, weight, params in starts:
+                networks.setdefault((untuned_arm, weight, None), []).append(params)
                 for rate in rates:
                     tuned = fine_tuned(params, *few, rate, steps=fine_tune_steps)
-                    networks.setdefault((followed, weight, rate), []).append(tuned)
+                    networks.setdefault((tuned_arm, weight, rate), []).append(tuned)
     return networks
 
 
-def chosen(scores: dict[tuple, list[float]]) -> dict[str, tuple]:
-    """Choose the setting of each arm by its mean validation accuracy.
+def select_settings(scores: dict[tuple, list[float]]) -> dict[str, tuple]:
+    """Choose the key of each arm, (arm, strength or None, rate or None), by its mean validation accuracy.
 
     The weight is that of the adapted network alone, so that `both` chooses a rate as `fine-tuned` does.
-
-    Args:
-      scores: {(arm, strength or None, rate or None): validation accuracies}.
-
-    Returns:
-      {arm: its key}.
     """
     mean = {key: np.mean(values) for key, values in scores.items()}
 
@@ -216,23 +202,20 @@ def study(
     Args:
       num_seeds: repetitions, each with its own initial weights, batches and labels.
       labels_per_class: labeled digits of the target, of each class.
-      technique: of the adaptation, dann, mmd or coral.
+      technique: technique of the adaptation, dann, mmd or coral.
       source_size: rendered digits.
-      steps: of training on the source, with and without adaptation.
+      steps: steps of training on the source, with and without adaptation.
       fine_tune_steps: on all labeled digits each.
       strengths: weights of the adaptation that validation chooses from.
-      learning_rates: of fine-tuning that validation chooses from.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
+      learning_rates: learning rates of fine-tuning that validation chooses from.
     """
     data = load(source_size)
     networks = trained(
         data, range(num_seeds), strengths, learning_rates,
         labels_per_class=labels_per_class, technique=technique, steps=steps, fine_tune_steps=fine_tune_steps,
     )  # fmt: skip
-    scores = {key: [accuracy(params, *data.valid) for params in found] for key, found in networks.items()}
-    settings = chosen(scores)
+    scores = {key: [accuracy(params, *data.valid) for params in states] for key, states in networks.items()}
+    settings = select_settings(scores)
     results = {arm: np.array([accuracy(p, *data.test) for p in networks[key]]) for arm, key in settings.items()}
     return report(results, settings, 10 * labels_per_class)
 

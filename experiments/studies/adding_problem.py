@@ -64,19 +64,7 @@ def errors(
 ) -> np.ndarray:
     """Train, and measure the mean squared error on the test sequences after every `every` steps.
 
-    Args:
-      cell: of the network.
-      length: T.
-      seed: of weights and sequences.
-      width: of the state.
-      steps: of the learning rate's schedule, a half cosine.
-      batch_size: sequences a step.
-      learning_rate: at the start.
-      every: steps between two measurements.
-      until: error at which to stop.
-
-    Returns:
-      [at most steps / every].
+    Training ends after `steps`, the half cosine of the learning rate, or where the error is at most `until`.
     """
     net = LastAnswer(cell, width)
     test = adding(1000, TEST_SEED, length).arrays
@@ -115,12 +103,14 @@ def steps_to(measured: np.ndarray, every: int) -> int | None:
     return int(every * (reached[0] + 1)) if len(reached) else None
 
 
-def report(curves: dict[str, list[np.ndarray]], others: dict[int, np.ndarray], length: int, every: int) -> StudyResult:
+def report(
+    curves: dict[str, list[np.ndarray]], other_errors: dict[int, np.ndarray], length: int, every: int
+) -> StudyResult:
     """Judge {cell: errors a seed} at one length, and the LSTM's errors at other lengths."""
     solved = all(c[-1] <= SOLVED for c in curves["lstm"])
     failed = all(c.min() >= FAILED for c in curves["rnn"])
     counts = {length: [steps_to(c, every) for c in curves["lstm"]]}
-    counts |= {n: [steps_to(c, every)] for n, c in others.items()}
+    counts |= {n: [steps_to(c, every)] for n, c in other_errors.items()}
     words = "; ".join(
         f"T = {n}: {', '.join('never' if k is None else str(k) for k in counts[n])}" for n in sorted(counts)
     )
@@ -177,15 +167,12 @@ def study(
       num_seeds: repetitions, each with its own weights and sequences.
       length: T of the claim.
       other_lengths: at which the LSTM's steps are counted too.
-      width: of the recurrent layer.
+      width: width of the recurrent layer.
       steps: training steps.
       batch_size: sequences a step.
       learning_rate: at the start, of the LSTM.
       rnn_learning_rate: at the start, of the vanilla RNN.
       every: steps between two measurements; divides `steps`.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
 
     Raises:
       ValueError: `every` does not divide `steps`.
@@ -201,8 +188,10 @@ def study(
         ]
         for cell, rate in rates.items()
     }
-    others = {n: errors("lstm", n, 0, learning_rate=learning_rate, until=REACHED, **options) for n in other_lengths}
-    return report(curves, others, length, every)
+    other_errors = {
+        n: errors("lstm", n, 0, learning_rate=learning_rate, until=REACHED, **options) for n in other_lengths
+    }
+    return report(curves, other_errors, length, every)
 
 
 experiment = Study(

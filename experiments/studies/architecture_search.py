@@ -50,30 +50,30 @@ def digits_for_children(seed: int, limit: int | None = None) -> dict[str, jax.Ar
     }
 
 
-def row_of(architectures: np.ndarray) -> np.ndarray:
+def architecture_index(architectures: np.ndarray) -> np.ndarray:
     """Find the row [...] of each architecture [..., 6] in `all_architectures()`."""
     return np.ravel_multi_index(tuple(np.moveaxis(architectures, -1, 0)), (len(OPERATIONS),) * len(EDGES))
 
 
-def judge(truth: np.ndarray, proposals: np.ndarray, at_random: np.ndarray) -> tuple[str, bool]:
+def judge(accuracy: np.ndarray, proposals: np.ndarray, at_random: np.ndarray) -> tuple[str, bool]:
     """Judge the proposed rows, [seeds] each, by the accuracy of every architecture [K]."""
-    rank = lambda rows: np.array([(truth > truth[row]).mean() for row in rows])  # noqa: E731
+    rank = lambda rows: np.array([(accuracy > accuracy[row]).mean() for row in rows])  # noqa: E731
     top, other = rank(proposals), rank(at_random)
     in_top = int((top < 0.05).sum())
-    better = int((truth[proposals] > truth[at_random]).sum())
+    better = int((accuracy[proposals] > accuracy[at_random]).sum())
     num_seeds = len(proposals)
-    ahead = "ahead" if truth[proposals].mean() > truth[at_random].mean() else "NOT ahead"
+    ahead = "ahead" if accuracy[proposals].mean() > accuracy[at_random].mean() else "NOT ahead"
     verdict = (
-        f"The controller's cell is in the top 5 % of {len(truth)} on {in_top} of {num_seeds} seeds (better than it: "
-        f"{', '.join(f'{share:.1%}' for share in top)}), accuracy {truth[proposals].mean():.1%}; random search with as "
-        f"many trained children: {truth[at_random].mean():.1%}, {', '.join(f'{share:.1%}' for share in other)}. "
-        f"The best of all has {truth.max():.1%}, the median {np.median(truth):.1%}. The controller is ahead on "
-        f"{better} of {num_seeds} seeds and {ahead} in the mean."
+        f"The controller's cell is in the top 5 % of {len(accuracy)} on {in_top} of {num_seeds} seeds (better than it: "
+        f"{', '.join(f'{fraction:.1%}' for fraction in top)}), accuracy {accuracy[proposals].mean():.1%}; random "
+        f"search with as many trained children: {accuracy[at_random].mean():.1%}, "
+        f"{', '.join(f'{fraction:.1%}' for fraction in other)}. The best of all has {accuracy.max():.1%}, the median "
+        f"{np.median(accuracy):.1%}. The controller is ahead on {better} of {num_seeds} seeds and {ahead} in the mean."
     )
     return verdict, in_top == num_seeds and ahead == "ahead"
 
 
-def draw(truth, curves, random_curves, proposals, at_random):
+def draw(accuracy, curves, random_curves, proposals, at_random):
     figure, (left, right) = new_figure((10, 3.6), 1, 2)
     blue, orange = BLUE, VERMILION
     trials = np.arange(1, curves.shape[1] + 1)
@@ -84,11 +84,11 @@ def draw(truth, curves, random_curves, proposals, at_random):
         left.fill_between(trials[len(kernel) - 1 :], smooth.min(0), smooth.max(0), color=color, alpha=0.15)
     left.set(xlabel="children trained", ylabel="validation accuracy of the last ten", title="Children along the search")
     left.legend(frameon=False)
-    right.hist(truth, bins=160, range=(0, 1), color="0.8")
+    right.hist(accuracy, bins=160, range=(0, 1), color="0.8")
     for rows, name, color in ((proposals, "controller", blue), (at_random, "random", orange)):
         for i, row in enumerate(rows):
-            right.axvline(truth[row], color=color, label=name if i == 0 else None, alpha=0.7)
-    right.set_xlim(min(np.quantile(truth, 0.4), truth[proposals].min(), truth[at_random].min()) - 0.01, 1)
+            right.axvline(accuracy[row], color=color, label=name if i == 0 else None, alpha=0.7)
+    right.set_xlim(min(np.quantile(accuracy, 0.4), accuracy[proposals].min(), accuracy[at_random].min()) - 0.01, 1)
     right.set(xlabel="accuracy of a cell", ylabel="cells", title="The proposed among all cells")
     right.legend(loc="upper left", frameon=False)
     return figure
@@ -112,9 +112,6 @@ def study(
       steps: training steps of a network.
       num_repeats: trainings of every cell, whose mean accuracy is the truth.
       num_cells: train only the first cells, to try the study out; the others count as 0; None trains all 729.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     data = digits_for_children(0)
     everything = jnp.asarray(all_architectures())
@@ -136,35 +133,37 @@ def study(
         trials = jax.random.choice(first, everything, (updates * children,))
         return trials, rewards_of(second, trials)
 
-    truth = np.mean([rewards_of(jax.random.key(1000 + i), everything[:num_cells]) for i in range(num_repeats)], 0)
-    truth = np.concatenate([truth, np.zeros(len(everything) - len(truth))])
+    accuracy = np.mean([rewards_of(jax.random.key(1000 + i), everything[:num_cells]) for i in range(num_repeats)], 0)
+    accuracy = np.concatenate([accuracy, np.zeros(len(everything) - len(accuracy))])
     say(f"{len(everything[:num_cells])} cells are trained; the searches follow")
     runs = [search(jax.random.key(seed)) for seed in range(num_seeds)]
-    others = [at_random(jax.random.key(500 + seed)) for seed in range(num_seeds)]
-    proposals = np.array([row_of(np.asarray(run.architectures[run.rewards.argmax()])) for run in runs])
-    choices = np.array([row_of(np.asarray(run.choice)) for run in runs])
-    random_proposals = np.array([row_of(np.asarray(trials[rewards.argmax()])) for trials, rewards in others])
-    verdict, holds = judge(truth, proposals, random_proposals)
-    curves, random_curves = np.stack([run.rewards for run in runs]), np.stack([rewards for _, rewards in others])
+    random_runs = [at_random(jax.random.key(500 + seed)) for seed in range(num_seeds)]
+    proposals = np.array([architecture_index(np.asarray(run.architectures[run.rewards.argmax()])) for run in runs])
+    choices = np.array([architecture_index(np.asarray(run.choice)) for run in runs])
+    random_proposals = np.array(
+        [architecture_index(np.asarray(trials[rewards.argmax()])) for trials, rewards in random_runs]
+    )
+    verdict, holds = judge(accuracy, proposals, random_proposals)
+    curves, random_curves = np.stack([run.rewards for run in runs]), np.stack([rewards for _, rewards in random_runs])
     last = curves[:, -(curves.shape[1] // 4) :].mean(1)
     verdict += (
-        f" The likeliest cell of the controllers has {truth[choices].mean():.1%}; their last children have "
+        f" The likeliest cell of the controllers has {accuracy[choices].mean():.1%}; their last children have "
         f"{last.mean():.1%} on average, random ones {random_curves.mean():.1%}."
     )
     numbers = {
-        "truth": truth.tolist(),
-        "controller: accuracy of the proposed cell": truth[proposals].tolist(),
-        "controller: accuracy of its likeliest cell": truth[choices].tolist(),
-        "random: accuracy of the proposed cell": truth[random_proposals].tolist(),
+        "truth": accuracy.tolist(),
+        "controller: accuracy of the proposed cell": accuracy[proposals].tolist(),
+        "controller: accuracy of its likeliest cell": accuracy[choices].tolist(),
+        "random: accuracy of the proposed cell": accuracy[random_proposals].tolist(),
         "controller: mean reward, last quarter": last.tolist(),
         "random: mean reward": random_curves.mean(1).tolist(),
     }
     return StudyResult(
         numbers,
         verdict,
-        {"architecture_search": draw(truth, curves, random_curves, proposals, random_proposals)},
+        {"architecture_search": draw(accuracy, curves, random_curves, proposals, random_proposals)},
         holds,
-        headline=Headline("validation accuracy of the controller's cell", truth[proposals], "digits"),
+        headline=Headline("validation accuracy of the controller's cell", accuracy[proposals], "digits"),
     )
 
 

@@ -89,18 +89,7 @@ def score_fn(params: dict):
 
 
 def attack_network(seed: int, epsilon: float, steps: int, count: int, max_queries: int) -> tuple[dict, dict]:
-    """Train two networks, and attack the first.
-
-    Args:
-      seed: of the first; the second, from which attacks are transferred, has the next odd one.
-      epsilon: radius of the ball.
-      steps: of training.
-      count: test images.
-      max_queries: of NES.
-
-    Returns:
-      ({measure: number}, {name: images [8, 8, 8, 1]} to be shown).
-    """
+    """Train two networks, attack the first, transfer attacks from the second: ({measure: number}, {name: images})."""
     params, other = trained(2 * seed, steps), trained(2 * seed + 1, steps)
     (x, y), score = images("test"), score_fn(params)
     x, y = x[:count], y[:count]
@@ -112,10 +101,10 @@ def attack_network(seed: int, epsilon: float, steps: int, count: int, max_querie
     def each(attack):
         return jax.jit(jax.vmap(attack))(keys, x, y, target)
 
-    def classes(found):
-        return jax.vmap(score)(found).argmax(-1)
+    def classes(adversarial):
+        return jax.vmap(score)(adversarial).argmax(-1)
 
-    found = {
+    adversarial = {
         "none": x,
         "FGSM": each(lambda k, x, y, t: fgsm(score, k, x, y, epsilon)),
         "PGD": each(lambda k, x, y, t: pgd(score, k, x, y, epsilon)),
@@ -125,12 +114,12 @@ def attack_network(seed: int, epsilon: float, steps: int, count: int, max_querie
     targeted = each(lambda k, x, y, t: pgd(score, k, x, y, epsilon, target=t))
     queried = each(lambda k, x, y, t: nes(score, k, x, y, epsilon, max_queries=max_queries))
     signs = each(lambda k, x, y, t: random_signs(score, k, x, y, epsilon))
-    found |= {"NES": queried.image, "random signs": signs.image}
-    for name, changed in found.items():
+    adversarial |= {"NES": queried.image, "random signs": signs.image}
+    for name, changed in adversarial.items():
         radius = 1.0 if "largest" in name else epsilon
         if not (float(jnp.abs(changed - x).max()) <= radius + 1e-6 and 0 <= changed.min() <= changed.max() <= 1):
             raise AssertionError(f"{name}: left its ball or [0, 1]")
-    right = {name: np.asarray(classes(changed) == y) for name, changed in found.items()}
+    right = {name: np.asarray(classes(changed) == y) for name, changed in adversarial.items()}
     noise = jax.jit(jax.vmap(lambda k, t: fool_from_noise(score, k, (8, 8, 1), t)))(keys[:10], jnp.arange(10))
     sure = jax.vmap(lambda image, t: jnp.exp(-attack_loss(score(image), t)))(noise, jnp.arange(10))
     worst = np.logical_and.reduce([right[name] for name in ("FGSM", "PGD", "NES", "transfer")])
@@ -143,15 +132,15 @@ def attack_network(seed: int, epsilon: float, steps: int, count: int, max_querie
         "only NES succeeds": float((right["PGD"] & ~right["NES"]).mean()),
         "least certainty on noise": float(sure.min()),
     }
-    shown = {
+    examples = {
         "digits": x[:8],
-        "PGD": found["PGD"][:8],
-        "change, gray is 0": 0.5 + (found["PGD"] - x)[:8] / (2 * epsilon),
+        "PGD": adversarial["PGD"][:8],
+        "change, gray is 0": 0.5 + (adversarial["PGD"] - x)[:8] / (2 * epsilon),
     }
-    return numbers, {name: np.asarray(rows) for name, rows in shown.items()} | {"from noise": np.asarray(noise[:8])}
+    return numbers, {name: np.asarray(rows) for name, rows in examples.items()} | {"from noise": np.asarray(noise[:8])}
 
 
-def report(results: list[dict], shown: dict, epsilon: float) -> StudyResult:
+def report(results: list[dict], examples: dict, epsilon: float) -> StudyResult:
     """Judge the numbers of each seed."""
     values = {name: [r[name] for r in results] for name in results[0]}
     holds = (
@@ -177,8 +166,8 @@ def report(results: list[dict], shown: dict, epsilon: float) -> StudyResult:
     axes.bar(arms, [mean[f"accuracy, {arm}"] for arm in arms], color=[BLUE] * 2 + [VERMILION] * 5)
     axes.set(ylabel="accuracy", ylim=(0, 1))
     axes.tick_params(axis="x", labelrotation=20)
-    pictures, grid = new_figure((8, 1.1 * len(shown)), len(shown), 1)
-    for ax, (name, rows) in zip(np.ravel(grid), shown.items(), strict=True):
+    pictures, grid = new_figure((8, 1.1 * len(examples)), len(examples), 1)
+    for ax, (name, rows) in zip(np.ravel(grid), examples.items(), strict=True):
         ax.imshow(
             np.concatenate([np.pad(row[..., 0], 1, constant_values=1) for row in rows], 1), cmap="gray", vmin=0, vmax=1
         )
@@ -213,22 +202,16 @@ def study(
     Args:
       num_seeds: networks.
       epsilon: largest change of a pixel, of images in [0, 1].
-      steps: of training.
+      steps: steps of training.
       count: test images that are attacked.
-      max_queries: of NES, for an image.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      max_queries: most queries of NES, for an image.
     """
     results = [attack_network(seed, epsilon, steps, count, max_queries) for seed in range(num_seeds)]
     return report([numbers for numbers, _ in results], results[0][1], epsilon)
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 1, "steps": 20, "count": 10, "max_queries": 100},
+    file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 20, "count": 10, "max_queries": 100}
 )
 
 if __name__ == "__main__":

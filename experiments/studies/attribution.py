@@ -97,9 +97,9 @@ def measure(net: nn.Module, variables, maps: dict[str, np.ndarray], x: np.ndarra
     return numbers
 
 
-def corloc(boxes: np.ndarray, truth: np.ndarray) -> float:
+def corloc(boxes: np.ndarray, target_boxes: np.ndarray) -> float:
     """Share of the boxes whose IoU with the truth is at least 0.5."""
-    overlap = jax.vmap(lambda a, b: box_iou(a[None], b[None])[0, 0])(jnp.asarray(boxes), jnp.asarray(truth))
+    overlap = jax.vmap(lambda a, b: box_iou(a[None], b[None])[0, 0])(jnp.asarray(boxes), jnp.asarray(target_boxes))
     return float((overlap >= 0.5).mean())
 
 
@@ -121,19 +121,16 @@ def study(
       num_test: test scenes.
       image_size: their side, in pixels, a multiple of 4.
       width: channels of the first layer.
-      steps: of training.
+      steps: steps of training.
       batch_size: scenes a step.
       window: side of what occlusion covers, in pixels.
       seeds: classifiers, each with its own weights, batches and noise; the numbers are their means.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     data, test = single_shapes(num_train, 0, image_size), single_shapes(num_test, 1, image_size)
     x = np.asarray(standardize(jnp.asarray(test["image"])))
     sides = (data["box"][:, 2:] - data["box"][:, :2]).mean(0)
     middle = np.tile(np.concatenate([image_size / 2 - sides / 2, image_size / 2 + sides / 2]), (num_test, 1))
-    net, rows, shown = Classifier(width), [], {}
+    net, rows, example_maps = Classifier(width), [], {}
     for seed in range(seeds):
         variables = fit(net, data["image"], data["label"], steps, batch_size, seed)
         untrained = net.init(jax.random.key(seeds + seed), x[:1])
@@ -145,10 +142,10 @@ def study(
         scores = measure(net, variables, {**maps, **maps_without_a_network(test["image"], seed)}, x, test)
         alike = {name: float(np.nanmean(rank_correlation(maps[name], random_maps[name]))) for name in ANY_NETWORK}
         rows.append({"scores": scores, "alike": alike, "accuracy": float(right.mean())})
-        shown = shown or maps
+        example_maps = example_maps or maps
     mean = jax.tree.map(lambda *values: float(np.mean(values)), *rows)
     pointing = [row["scores"]["grad_cam"]["pointing"] for row in rows]
-    return report(mean, pointing, corloc(middle, test["box"]), test, shown)
+    return report(mean, pointing, corloc(middle, test["box"]), test, example_maps)
 
 
 def report(mean: dict, each: list[float], middle: float, test: dict[str, np.ndarray], maps: dict) -> StudyResult:
@@ -156,8 +153,8 @@ def report(mean: dict, each: list[float], middle: float, test: dict[str, np.ndar
     scores, alike, right = mean["scores"], mean["alike"], mean["accuracy"]
     numbers: dict[str, Any] = {f"{kind}, {name}": v for name, row in scores.items() for kind, v in row.items()}
     numbers |= {f"rank correlation with random weights, {name}": v for name, v in alike.items()}
-    share = float(masks_of(test["box"], test["image"].shape[1]).mean())
-    numbers |= {"CorLoc, box in the middle": middle, "accuracy": right, "mean share of the box": share}
+    box_fraction = float(masks_of(test["box"], test["image"].shape[1]).mean())
+    numbers |= {"CorLoc, box in the middle": middle, "accuracy": right, "mean share of the box": box_fraction}
     pointing = {name: row["pointing"] for name, row in scores.items()}
     blind = max(pointing[name] for name in ("middle", "edges", "random"))
     order = sorted(ANY_NETWORK, key=lambda name: -pointing[name])

@@ -25,7 +25,7 @@ BOXES = {"china": (0.10, 0.02, 0.53, 0.88), "flower": (0.27, 0.1, 0.68, 0.88)}
 """(x0, y0, x1, y1) as shares of the sides: what the boxes of the warped tiles start from."""
 
 
-def tiles(size: tuple[int, int], partner: jax.Array, box: jax.Array) -> dict[str, dict]:
+def tiles(size: tuple[int, int], mix_image: jax.Array, box: jax.Array) -> dict[str, dict]:
     """Make functions `(key, image) -> image`, or `-> (image, box)` where the box [4] moves along, by group and name."""
     side = min(size)
 
@@ -39,7 +39,7 @@ def tiles(size: tuple[int, int], partner: jax.Array, box: jax.Array) -> dict[str
 
     def pair(mix, alpha):
         def apply(key, image):
-            images = jnp.stack([image, partner])
+            images = jnp.stack([image, mix_image])
             # An order that swaps the two, so that the tile is a mixture.
             keys = jax.random.split(key, 16)
             mixed = jax.vmap(lambda k: mix(k, images, jnp.eye(2), alpha))(keys)
@@ -135,9 +135,6 @@ def study(
       height: height of each tile in pixels, at least 16.
       seed: random numbers of the augmentations.
       group: the column to draw: warped, tone, hidden or mixed; all draws all four.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     from dlcore.data.sample_images import fit_to, sample_image
 
@@ -145,29 +142,30 @@ def study(
         raise ValueError(f"height={height}: too small; allowed: at least 16")
     photograph = sample_image(image, height)
     other = fit_to(sample_image("flower" if image != "flower" else "china", height), photograph.shape[:2])
-    shown, partner = (jnp.asarray(pixels, jnp.float32) / 255 for pixels in (photograph, other))
+    image_pixels, mix_image = (jnp.asarray(pixels, jnp.float32) / 255 for pixels in (photograph, other))
     size = photograph.shape[:2]
-    share = BOXES.get(image, (0.25, 0.25, 0.75, 0.75))
-    box = jnp.array(share) * jnp.array([size[1], size[0]] * 2)
+    relative_box = BOXES.get(image, (0.25, 0.25, 0.75, 0.75))
+    box = jnp.array(relative_box) * jnp.array([size[1], size[0]] * 2)
 
-    def chosen(partner):
-        return {name: functions for name, functions in tiles(size, partner, box).items() if group in ("all", name)}
+    def groups_of(mix_image):
+        return {name: functions for name, functions in tiles(size, mix_image, box).items() if group in ("all", name)}
 
-    groups = chosen(partner)
+    groups = groups_of(mix_image)
 
     @jax.jit
-    def draw(key, shown, partner):
+    def draw(key, image_pixels, mix_image):
         return {
             group: [
-                function(jax.random.fold_in(key, 100 * g + i), shown) for i, function in enumerate(functions.values())
+                function(jax.random.fold_in(key, 100 * g + i), image_pixels)
+                for i, function in enumerate(functions.values())
             ]
-            for g, (group, functions) in enumerate(chosen(partner).items())
+            for g, (group, functions) in enumerate(groups_of(mix_image).items())
         }
 
-    drawn = jax.device_get(draw(jax.random.key(seed), shown, partner))
+    augmented = jax.device_get(draw(jax.random.key(seed), image_pixels, mix_image))
     columns = max(len(functions) for functions in groups.values())
-    wide = 1.55 * size[1] / size[0]
-    size_in_inches = (len(groups) * wide + 0.1, columns * 1.83)
+    column_width = 1.55 * size[1] / size[0]
+    size_in_inches = (len(groups) * column_width + 0.1, columns * 1.83)
     figure, axes = new_figure(size_in_inches, columns, len(groups), squeeze=False)
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.01)
     distance = {}
@@ -177,7 +175,7 @@ def study(
             panel.set_axis_off()
             if row >= len(functions):
                 continue
-            name, picture = list(functions)[row], drawn[group][row]
+            name, picture = list(functions)[row], augmented[group][row]
             picture, box = picture if isinstance(picture, tuple) else (picture, None)
             panel.imshow(np.clip(picture, 0, 1))
             panel.set_title(name, fontsize=8, pad=3)
@@ -186,7 +184,7 @@ def study(
                 panel.plot(x - 0.5, y - 0.5, color=ORANGE, linewidth=1.6)
                 panel.set_xlim(-0.5, size[1] - 0.5)
                 panel.set_ylim(size[0] - 0.5, -0.5)
-            distance[name] = float(np.abs(picture - shown).mean())
+            distance[name] = float(np.abs(picture - image_pixels).mean())
     untouched = distance.pop("the photograph", 0.0)
     changed = [name for name, value in distance.items() if value > 1e-3]
     finite = all(np.isfinite(value) for value in distance.values())

@@ -77,8 +77,8 @@ def train_one(
     def step(carry, t):
         params, stats, state = carry
         rng = jax.random.fold_in(key, t + 1)
-        chosen = jax.random.randint(rng, (batch_size,), 0, len(train[1]))
-        (_, (loss, stats)), g = gradient(params, stats, train[0][chosen], train[1][chosen], rng)
+        batch_idx = jax.random.randint(rng, (batch_size,), 0, len(train[1]))
+        (_, (loss, stats)), g = gradient(params, stats, train[0][batch_idx], train[1][batch_idx], rng)
         sizes = jnp.stack([optax.tree.norm(g[f"inception{name}"]) for name in (net.modules[0], net.modules[-1])])
         updates, state = optimizer.update(g, state, params)
         return (optax.apply_updates(params, updates), stats, state), (loss, sizes)
@@ -111,9 +111,6 @@ def study(
       width: factor of GoogLeNet's channels.
       modules: Inception modules of the network, of 3a to 5b; auxiliary heads stand behind 4a and 4d.
       auxiliary_weight: weight of the auxiliary losses.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     learning_rates, (train, test), results = (
         2.0 ** np.arange(min_log2_learning_rate, max_log2_learning_rate + 1),
@@ -151,10 +148,9 @@ def report(learning_rates: np.ndarray, results: dict) -> StudyResult:
     verdict = (
         f"Without batch norm the heads {words['without']}: {mean['heads']} of the test digits right with them, "
         f"{mean['neither']} without ({_signed(gain['without'])} points by seed). With batch norm they {words['with']}: "
-        f"{mean['both']} and {mean['norm']} ({_signed(gain['with'])}). At the start the gradient of the first "
-        f"module is {ratio['neither']:.2g} of the last's in the plain net, {ratio['heads']:.2g} with heads, "
-        f"{ratio['norm']:.2g} "
-        f"with batch norm. Needed before batch norm and not after it: the claim "
+        f"{mean['both']} and {mean['norm']} ({_signed(gain['with'])}). At the start the gradient of the first module "
+        f"is {ratio['neither']:.2g} of the last's in the plain net, {ratio['heads']:.2g} with heads, "
+        f"{ratio['norm']:.2g} with batch norm. Needed before batch norm and not after it: the claim "
         f"{'holds' if holds else 'does NOT hold'}."
     )
     return StudyResult(

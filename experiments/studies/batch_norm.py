@@ -55,16 +55,16 @@ class Net(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool, rng: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Map x [B, D] to (logits [B, 10], inputs of the ReLUs [depth, B, hidden])."""
-        seen = []
+        relu_inputs = []
         for i in range(self.depth):
             x = nn.Dense(self.hidden, name=f"dense{i}")(x)
             if self.before:
                 x = self._normalize(x, train, jax.random.fold_in(rng, i), i)
-            seen.append(x)
+            relu_inputs.append(x)
             x = nn.relu(x)
             if not self.before:
                 x = self._normalize(x, train, jax.random.fold_in(rng, i), i)
-        return nn.Dense(10, name="head")(x), jnp.stack(seen)
+        return nn.Dense(10, name="head")(x), jnp.stack(relu_inputs)
 
     def _normalize(self, x, train, rng, i):
         if self.norm == "none":
@@ -96,27 +96,27 @@ def starts(net: Net, names: list[str], num_seeds: int) -> dict:
         if kind != "kernel":
             fill = 1.0 if kind in ("scale", "var") else 0.0
             return jnp.full((len(names), num_seeds, *leaf.shape), fill)
-        place = sum(map(ord, jax.tree_util.keystr(path)))
-        keys = [jax.random.fold_in(jax.random.key(seed), place) for seed in range(num_seeds)]
+        path_hash = sum(map(ord, jax.tree_util.keystr(path)))
+        keys = [jax.random.fold_in(jax.random.key(seed), path_hash) for seed in range(num_seeds)]
         return jnp.stack([jnp.stack([INITS[name](key, leaf.shape) for key in keys]) for name in names])
 
     return jax.tree_util.tree_map_with_path(stacked, shapes)
 
 
 def loss_of(net: Net, params, stats, x, labels, rng):
-    (logits, seen), updates = net.apply({"params": params, **stats}, x, True, rng, mutable=list(stats))
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), (updates, seen)
+    (logits, relu_inputs), updates = net.apply({"params": params, **stats}, x, True, rng, mutable=list(stats))
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), (updates, relu_inputs)
 
 
 def descend(net: Net, learning_rate, key, x, labels, batch_size: int, variables: dict, steps) -> tuple[dict, jax.Array]:
     """Train over `steps`, the numbers that seed the batches: (variables after them, their losses)."""
 
     def step(variables, t):
-        chosen = jax.random.randint(jax.random.fold_in(key, t), (batch_size,), 0, len(x))
+        batch_idx = jax.random.randint(jax.random.fold_in(key, t), (batch_size,), 0, len(x))
         stats = {k: v for k, v in variables.items() if k != "params"}
         grad = jax.value_and_grad(functools.partial(loss_of, net), has_aux=True)
         noise = jax.random.fold_in(key, -1 - t)
-        (loss, (stats, _)), g = grad(variables["params"], stats, x[chosen], labels[chosen], noise)
+        (loss, (stats, _)), g = grad(variables["params"], stats, x[batch_idx], labels[batch_idx], noise)
         return {"params": jax.tree.map(lambda p, g: p - learning_rate * g, variables["params"], g), **stats}, loss
 
     return jax.lax.scan(step, variables, steps)
@@ -127,8 +127,8 @@ def measured(net: Net, variables: dict, train: tuple, test: tuple) -> dict:
     key = jax.random.key(0)
     logits, _ = net.apply(variables, test[0], False, key)
     stats = [k for k in variables if k != "params"]
-    (_, seen), _ = net.apply(variables, train[0], True, key, mutable=stats)
-    return {"accuracy": (logits.argmax(-1) == test[1]).mean(), "dead": (seen <= 0).all(1).mean()}
+    (_, relu_inputs), _ = net.apply(variables, train[0], True, key, mutable=stats)
+    return {"accuracy": (logits.argmax(-1) == test[1]).mean(), "dead": (relu_inputs <= 0).all(1).mean()}
 
 
 @functools.partial(jax.jit, static_argnames=("net", "steps", "batch_size"))
@@ -179,8 +179,8 @@ def probe_all(
             )
             params, stats = variables["params"], {k: v for k, v in variables.items() if k != "params"}
             t = first + steps // num_probes
-            chosen = jax.random.randint(jax.random.fold_in(key, t), (batch_size,), 0, len(train[0]))
-            x, labels, noise = train[0][chosen], train[1][chosen], jax.random.fold_in(key, -1 - t)
+            batch_idx = jax.random.randint(jax.random.fold_in(key, t), (batch_size,), 0, len(train[0]))
+            x, labels, noise = train[0][batch_idx], train[1][batch_idx], jax.random.fold_in(key, -1 - t)
 
             def at(params):
                 value = jax.value_and_grad(functools.partial(loss_of, net), has_aux=True)
@@ -190,11 +190,11 @@ def probe_all(
                 (loss, _), gradient = at(jax.tree.map(lambda p, d: p - r * d, params, g))
                 return loss, optax.tree.norm(jax.tree.map(jnp.subtract, gradient, g)) / optax.tree.norm(g)
 
-            (here, (_, seen)), g = at(params)
+            (here, (_, relu_inputs)), g = at(params)
             losses, turns = jax.lax.map(ahead, reach)
             stepped = jax.tree.map(lambda p, d: p - learning_rate * d, params, g)
             after = loss_of(net, stepped, stats, x, labels, jax.random.fold_in(noise, 0))[1][1]
-            moved = jnp.abs(after[-1].mean(0) - seen[-1].mean(0)) / (seen[-1].std(0) + 1e-6)
+            moved = jnp.abs(after[-1].mean(0) - relu_inputs[-1].mean(0)) / (relu_inputs[-1].std(0) + 1e-6)
             spread = jnp.maximum(losses.max(), here) - jnp.minimum(losses.min(), here)
             return variables, {"turn": turns.max(), "loss": spread / here, "shift": moved.mean()}
 
@@ -225,9 +225,6 @@ def study(
       min_log2_learning_rate: base-2 logarithm of the lowest learning rate of the ladder.
       max_log2_learning_rate: base-2 logarithm of the highest learning rate of the ladder.
       num_probes: how often the loss along the gradient is measured in a run.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     splits = data()
     learning_rates = 2.0 ** np.arange(min_log2_learning_rate, max_log2_learning_rate + 1)
@@ -278,16 +275,14 @@ def report(
     verdict = (
         f"The largest stable rate is {min(ratio):.3g} to {max(ratio):.3g} times as high with batch norm (best rates "
         f"{learning_rates[tuned['batch']]:g} and {learning_rates[tuned['none']]:g}): {'at least' if higher else 'NOT'} "
-        f"three times. Over "
-        f"{len(names)} starts the final loss spreads by {spread['batch'].mean():.2g} with it and "
+        f"three times. Over {len(names)} starts the final loss spreads by {spread['batch'].mean():.2g} with it and "
         f"{spread['none'].mean():.2g} without: {'less' if robust else 'NOT less'} on every seed. Ahead of the step the "
         f"gradient turns by {turn['batch'].mean():.2g} of its length with it and {turn['none'].mean():.2g} without: "
         f"{'smoother' if smoother else 'NOT smoother'}. With noise that shifts what a layer sees by "
         f"{shift['noisy'].mean():.2g} deviations a step ({shift['none'].mean():.2g} in the plain net, "
         f"{shift['batch'].mean():.2g} with batch norm) the loss at batch norm's best rate ends at "
         f"{last['noisy'].mean():.2g} ({last['batch'].mean():.2g} without noise, {plain.mean():.2g} plain): a steady "
-        f"distribution "
-        f"{'is not what batch norm needs' if shifting else 'may be what batch norm needs'}."
+        f"distribution {'is not what batch norm needs' if shifting else 'may be what batch norm needs'}."
     )
     numbers = {"ratio of the largest stable rates": ratio, "plain net at batch norm's best rate": plain.tolist()}
     for norm in tuned:

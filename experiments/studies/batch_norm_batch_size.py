@@ -41,9 +41,6 @@ def study(
       depth: hidden layers.
       hidden: units of each hidden layer.
       learning_rates: ladder for the largest batch; a batch of 1/n its size takes the learning rate over sqrt(n).
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     splits, accuracy = data(), {}
     for norm in COLORS:
@@ -61,29 +58,28 @@ def study(
 
 def report(batch_sizes: tuple[int, ...], accuracy: dict) -> StudyResult:
     """Judge `accuracy`: norm -> [S, batch sizes]."""
-    lost = {norm: values[:, -1] - values[:, 0] for norm, values in accuracy.items()}
+    accuracy_loss = {norm: values[:, -1] - values[:, 0] for norm, values in accuracy.items()}
     mean = {norm: values.mean(0) for norm, values in accuracy.items()}
-    fails = bool((lost["batch"] > 0.02).all() and (lost["batch"] > lost["group"]).all())
+    fails = bool((accuracy_loss["batch"] > 0.02).all() and (accuracy_loss["batch"] > accuracy_loss["group"]).all())
     within = [
         size for size, value in zip(batch_sizes, mean["batch"], strict=True) if value > mean["batch"].max() - 0.01
     ]
     verdict = (
         f"From batches of {batch_sizes[-1]} to batches of {batch_sizes[0]} the test accuracy falls from "
-        f"{mean['batch'][-1]:.1%} to "
-        f"{mean['batch'][0]:.1%} with batch norm, and from {mean['group'][-1]:.1%} to {mean['group'][0]:.1%} with "
-        f"group norm: batch norm {'fails' if fails else 'does NOT fail'} on every seed at the smallest. It is within a "
-        f"point of its best from {within[0]} on."
+        f"{mean['batch'][-1]:.1%} to {mean['batch'][0]:.1%} with batch norm, and from {mean['group'][-1]:.1%} to "
+        f"{mean['group'][0]:.1%} with group norm: batch norm {'fails' if fails else 'does NOT fail'} on every seed at "
+        f"the smallest. It is within a point of its best from {within[0]} on."
     )
     numbers = {"batch sizes": list(batch_sizes)}
     for norm, values in accuracy.items():
         numbers[f"test accuracy, {norm} norm"] = values.mean(0).tolist()
-        numbers[f"accuracy lost at the smallest, {norm} norm"] = lost[norm].tolist()
+        numbers[f"accuracy lost at the smallest, {norm} norm"] = accuracy_loss[norm].tolist()
     return StudyResult(
         numbers,
         verdict,
         {"batch_size": draw(batch_sizes, accuracy)},
         fails,
-        headline=Headline("test accuracy lost at the smallest batch", lost["batch"], "digits"),
+        headline=Headline("test accuracy lost at the smallest batch", accuracy_loss["batch"], "digits"),
     )
 
 

@@ -46,9 +46,6 @@ def study(
       hidden: units of each hidden layer.
       min_log2_learning_rate: base-2 logarithm of the lowest learning rate of the ladder.
       max_log2_learning_rate: base-2 logarithm of the highest learning rate of the ladder.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     splits, learning_rates, results = data(), 2.0 ** np.arange(min_log2_learning_rate, max_log2_learning_rate + 1), {}
     for name, (norm, before) in PLACEMENTS.items():
@@ -77,11 +74,10 @@ def report(learning_rates: np.ndarray, results: dict) -> StudyResult:
     compared = learning_rates[both.any(0)]
     verdict = (
         f"Over {len(compared)} of {len(learning_rates)} rates, those at which both end at finite losses, "
-        f"{dead['before'].mean():.1%} of the ReLUs are dead with batch norm before them and "
-        f"{dead['after'].mean():.1%} with it after them: "
-        f"{'fewer' if fewer else 'NOT fewer'} on every one of {len(both)} seeds. At its best rate the net has "
-        f"{accuracy['before'].mean():.1%} of the test digits right with it before, {accuracy['after'].mean():.1%} "
-        f"after, {accuracy['none'].mean():.1%} without."
+        f"{dead['before'].mean():.1%} of the ReLUs are dead with batch norm before them and {dead['after'].mean():.1%} "
+        f"with it after them: {'fewer' if fewer else 'NOT fewer'} on every one of {len(both)} seeds. At its best rate "
+        f"the net has {accuracy['before'].mean():.1%} of the test digits right with it before, "
+        f"{accuracy['after'].mean():.1%} after, {accuracy['none'].mean():.1%} without."
     )
     return StudyResult(
         numbers,

@@ -67,10 +67,10 @@ def run(plan, net: nn.Module, images, labels, key):
             updates, state = optimizer.update(jax.grad(loss)(params), state, params)
             return (optax.apply_updates(params, updates), state), (state.hyperparams["learning_rate"], rows.size)
 
-        (params, state), (used, seen) = jax.lax.scan(step, (params, state), jnp.arange(steps))
+        (params, state), (used, num_examples) = jax.lax.scan(step, (params, state), jnp.arange(steps))
         trace = state.inner_state
         learning_rates.append(used)
-        sizes.append(seen)
+        sizes.append(num_examples)
     return {"params": params}, jnp.concatenate(learning_rates), jnp.concatenate(sizes)
 
 
@@ -130,9 +130,6 @@ def study(
       batch_size: examples a step of the small batch.
       factor: the large batch size over the small one, a power of two.
       learning_rate: learning rate of the small batch.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     data, net = shuffled_digits(), SmallNet((64, 64))
     images, labels = jnp.asarray(data.images, jnp.float32), jnp.asarray(data.labels)
@@ -142,11 +139,11 @@ def study(
         @jax.jit
         @jax.vmap
         def one(key, plan=plan):
-            variables, used, seen = run(plan, net, images, labels, key)
+            variables, used, num_examples = run(plan, net, images, labels, key)
             logits = net.apply(variables, images, False)
             scores = jax.nn.log_softmax(net.apply(variables, data.test_images, False))
             loss = softmax_cross_entropy_loss(logits, labels).mean()
-            return loss, log_loss_and_accuracy(scores, data.test_labels)[1], used, seen
+            return loss, log_loss_and_accuracy(scores, data.test_labels)[1], used, num_examples
 
         results = [np.asarray(v) for v in one(jax.random.split(jax.random.key(0), num_seeds))]
         losses[name], accuracies[name], learning_rates[name], sizes[name] = (

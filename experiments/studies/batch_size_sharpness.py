@@ -64,22 +64,22 @@ def at_loss(runs: np.ndarray, level: float) -> np.ndarray:
 def judge(results: dict[int, np.ndarray], learning_rate: float, level: float) -> tuple[str, bool]:
     """Judge runs [seeds, evaluations, 3] by batch size, smallest first."""
     small, *_, large = results
-    ends = {size: runs[:, -1] for size, runs in results.items()}
+    final = {size: runs[:, -1] for size, runs in results.items()}
     passed = {size: at_loss(runs, level) for size, runs in results.items()}
-    summary = ", ".join(f"{e[:, 1].mean():.2f} for {size}" for size, e in ends.items())
+    summary = ", ".join(f"{e[:, 1].mean():.2f} for {size}" for size, e in final.items())
     equal = ", ".join(f"{p.mean():.2f} for {size}" for size, p in passed.items())
-    sharper = int((ends[large][:, 1] > ends[small][:, 1]).sum())
+    sharper = int((final[large][:, 1] > final[small][:, 1]).sum())
     sharper_there = int((passed[large] > passed[small]).sum())
     peak = results[large][:, :, 1].max(1).mean()
-    accuracy = {size: e[:, 2].mean() for size, e in ends.items()}
+    accuracy = {size: e[:, 2].mean() for size, e in final.items()}
     verdict = (
         f"Largest eigenvalue at the end by batch size: {summary}; where the training loss first is {level:g}: {equal}. "
-        f"The largest batch is sharper than the smallest on {sharper} and {sharper_there} of {len(ends[large])} seeds; "
-        f"its eigenvalue rises to {peak:.1f}, where 2 / rate is {2 / learning_rate:g}. Test accuracy: "
+        f"The largest batch is sharper than the smallest on {sharper} and {sharper_there} of {len(final[large])} "
+        f"seeds; its eigenvalue rises to {peak:.1f}, where 2 / rate is {2 / learning_rate:g}. Test accuracy: "
         + ", ".join(f"{a:.2%} for {size}" for size, a in accuracy.items())
         + "."
     )
-    num_seeds = len(ends[large])
+    num_seeds = len(final[large])
     return verdict, sharper == sharper_there == num_seeds and bool(accuracy[large] <= accuracy[small])
 
 
@@ -129,9 +129,6 @@ def study(
       learning_rate: learning rate of all runs.
       num_evaluations: how often the eigenvalue is measured in a run; divides steps.
       level: training loss at which runs are compared.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     results = {size: measure(size, num_seeds, steps, learning_rate, num_evaluations) for size in batch_sizes}
     verdict, holds = judge(results, learning_rate, level)

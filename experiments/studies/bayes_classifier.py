@@ -48,13 +48,13 @@ from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
 
 def class_densities(x: np.ndarray, label: np.ndarray, variance: float) -> tuple[list, np.ndarray]:
     """(Gaussians of each class, by MAP with a round prior; log-shares of the classes) of points [N, D]."""
-    dim, gaussians, shares = x.shape[1], [], []
+    dim, gaussians, priors = x.shape[1], [], []
     for c in np.unique(label):
-        own = x[label == c]
-        prior = Prior(x.mean(0), 0.0, variance * len(own) * np.eye(dim), float(dim))
-        gaussians.append(gaussian_map(own, prior))
-        shares.append(len(own) / len(x))
-    return gaussians, np.log(shares)
+        class_x = x[label == c]
+        prior = Prior(x.mean(0), 0.0, variance * len(class_x) * np.eye(dim), float(dim))
+        gaussians.append(gaussian_map(class_x, prior))
+        priors.append(len(class_x) / len(x))
+    return gaussians, np.log(priors)
 
 
 def ask(gaussians: list, log_prior: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -84,12 +84,14 @@ def climb(x: np.ndarray, steps: int, learning_rate: float = 0.1) -> tuple[float,
 def draw_samples(gaussians: list, per_class: int, seed: int) -> np.ndarray:
     """[classes, per_class, 8, 8] images, drawn from p(x | y) of each class."""
     rng = np.random.default_rng(seed)
-    drawn = [rng.multivariate_normal(np.asarray(g.mean), np.asarray(g.covariance), per_class) for g in gaussians]
-    return np.stack(drawn).reshape(len(gaussians), per_class, 8, 8).clip(0, 1)
+    class_samples = [
+        rng.multivariate_normal(np.asarray(g.mean), np.asarray(g.covariance), per_class) for g in gaussians
+    ]
+    return np.stack(class_samples).reshape(len(gaussians), per_class, 8, 8).clip(0, 1)
 
 
 def draw(areas: dict[str, dict[str, float]], samples: np.ndarray):
-    figure, (bars, shown) = new_figure((10, 3.4), 1, 2)
+    figure, (bars, sample_axes) = new_figure((10, 3.4), 1, 2)
     kinds = list(next(iter(areas.values())))
     for i, ((name, by), color) in enumerate(zip(areas.items(), (VERMILION, BLUE, GRAY), strict=True)):
         bars.bar(np.arange(len(kinds)) + 0.25 * (i - 1), [by[k] for k in kinds], 0.23, label=name, color=color)
@@ -97,8 +99,8 @@ def draw(areas: dict[str, dict[str, float]], samples: np.ndarray):
     bars.set(ylabel="AUROC against test digits", ylim=(0, 1.3))
     bars.set_xticks(range(len(kinds)), kinds)
     bars.legend(frameon=False, fontsize=8, loc="upper center", ncols=3)
-    shown.imshow(np.concatenate([np.concatenate(list(row), 0) for row in samples], 1), cmap="gray_r")
-    shown.set(title="drawn from p(x | y), a digit a column", xticks=[], yticks=[])
+    sample_axes.imshow(np.concatenate([np.concatenate(list(row), 0) for row in samples], 1), cmap="gray_r")
+    sample_axes.set(title="drawn from p(x | y), a digit a column", xticks=[], yticks=[])
     return figure
 
 
@@ -107,13 +109,13 @@ def study(*, left_out: int = 8, variance: float = 0.02, climb_steps: int = 500, 
 
     Args:
       left_out: digit that no model is fitted to.
-      variance: of the prior of each Gaussian, in squared intensities.
-      climb_steps: of gradient ascent.
-      seed: of the outliers.
+      variance: variance of the prior of each Gaussian, in squared intensities.
+      climb_steps: steps of gradient ascent.
+      seed: seed of the outliers.
     """
     train, test = digits("train").arrays, digits("test").arrays
-    known, inliers = train["label"] != left_out, test["label"] != left_out
-    x, label = train["image"][known].reshape(-1, 64), train["label"][known]
+    is_inlier, inliers = train["label"] != left_out, test["label"] != left_out
+    x, label = train["image"][is_inlier].reshape(-1, 64), train["label"][is_inlier]
     classes, label = np.unique(label, return_inverse=True)
     x_test, label_test = test["image"][inliers].reshape(-1, 64), np.searchsorted(classes, test["label"][inliers])
     rng = np.random.default_rng(seed)
@@ -133,8 +135,8 @@ def study(*, left_out: int = 8, variance: float = 0.02, climb_steps: int = 500, 
         other_probability = logistic.predict_probability(model, images)
         pairs = [(evidence, other_evidence), (posterior.max(1), other_posterior.max(1))]
         pairs.append((probability.max(1), other_probability.max(1)))
-        for name, (own, others) in zip(areas, pairs, strict=True):
-            areas[name][kind] = auroc(own, others)
+        for name, (test_scores, outlier_scores) in zip(areas, pairs, strict=True):
+            areas[name][kind] = auroc(test_scores, outlier_scores)
         sure[kind] = float((other_probability.max(1) > 0.9).mean())
     ink = x.mean(1).astype(np.float64)
     ink = (ink - 0.3) / 0.05
@@ -146,7 +148,7 @@ def study(*, left_out: int = 8, variance: float = 0.02, climb_steps: int = 500, 
     }
     numbers = {f"AUROC, {name}, {kind}": a for name, by in areas.items() for kind, a in by.items()}
     numbers |= {f"accuracy, {name}": a for name, a in accuracy.items()}
-    numbers |= {f"logistic is 90 % sure of {kind}": share for kind, share in sure.items()}
+    numbers |= {f"logistic is 90 % sure of {kind}": fraction for kind, fraction in sure.items()}
     numbers |= {
         "climbed mean - sample mean": mean - float(ink.mean()),
         "climbed variance / sample variance": var / float(ink.var()),

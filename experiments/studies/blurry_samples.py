@@ -40,12 +40,7 @@ ADVERSARIAL = 10.0
 
 
 class Mlp(nn.Module):
-    """Two hidden layers.
-
-    Args:
-      features: of the output.
-      width: of the hidden layers.
-    """
+    """Two hidden layers."""
 
     features: int
     width: int = 128
@@ -74,8 +69,8 @@ def train(weights, key, images: jax.Array, steps: int, pixel_variance: float, r1
     def init(net, k, inputs):
         return net.init(jax.random.fold_in(key, k), inputs)["params"]
 
-    makers = {"encoder": init(encoder, 0, images[:1]), "decoder": init(decoder, 1, jnp.zeros((1, LATENT)))}
-    judge = init(critic, 2, images[:1])
+    vae_params = {"encoder": init(encoder, 0, images[:1]), "decoder": init(decoder, 1, jnp.zeros((1, LATENT)))}
+    discriminator_params = init(critic, 2, images[:1])
 
     def generate(params, z):
         return jax.nn.sigmoid(decoder.apply({"params": params}, z)[0]).reshape(-1, *images.shape[1:])
@@ -83,37 +78,41 @@ def train(weights, key, images: jax.Array, steps: int, pixel_variance: float, r1
     def logits(params, x):
         return critic.apply({"params": params}, x)[0][:, 0]
 
-    def bound(makers, x, key):
-        mean, log_variance = jnp.split(encoder.apply({"params": makers["encoder"]}, x)[0], 2, -1)
-        y = generate(makers["decoder"], reparameterize(key, mean, log_variance))
+    def bound(vae_params, x, key):
+        mean, log_variance = jnp.split(encoder.apply({"params": vae_params["encoder"]}, x)[0], 2, -1)
+        y = generate(vae_params["decoder"], reparameterize(key, mean, log_variance))
         errors = jnp.square(y - x).sum((1, 2, 3)) / (2 * pixel_variance)
         return (errors + kl_to_standard_normal(mean, log_variance).sum(-1)).mean()
 
     def step(carry, k):
-        makers, judge, states = carry
+        vae_params, discriminator_params, states = carry
         keys = jax.random.split(jax.random.fold_in(key, 3 + k), 4)
         x = images[jax.random.choice(keys[0], len(images), (BATCH,), replace=False)]
         z, new_z = (jax.random.normal(k, (BATCH, LATENT)) for k in keys[1:3])
 
-        def judged(judge):
-            fake = generate(makers["decoder"], z)
-            slopes = jax.grad(lambda x: logits(judge, x).sum())(x)
-            penalty = 0.5 * r1 * jnp.square(slopes).sum((1, 2, 3))
-            return (discriminator_loss(logits(judge, x), logits(judge, fake)) + penalty).mean()
+        def critic_loss(discriminator_params):
+            fake = generate(vae_params["decoder"], z)
+            grad_x = jax.grad(lambda x: logits(discriminator_params, x).sum())(x)
+            penalty = 0.5 * r1 * jnp.square(grad_x).sum((1, 2, 3))
+            return (
+                discriminator_loss(logits(discriminator_params, x), logits(discriminator_params, fake)) + penalty
+            ).mean()
 
-        updates, judge_state = optimizer.update(jax.grad(judged)(judge), states[1])
-        judge = optax.apply_updates(judge, updates)
+        updates, discriminator_state = optimizer.update(jax.grad(critic_loss)(discriminator_params), states[1])
+        discriminator_params = optax.apply_updates(discriminator_params, updates)
 
-        def made(makers):
-            fooled = non_saturating_generator_loss(logits(judge, generate(makers["decoder"], new_z))).mean()
-            return weights[0] * bound(makers, x, keys[3]) + weights[1] * ADVERSARIAL * fooled
+        def generator_loss(vae_params):
+            adv_loss = non_saturating_generator_loss(
+                logits(discriminator_params, generate(vae_params["decoder"], new_z))
+            ).mean()
+            return weights[0] * bound(vae_params, x, keys[3]) + weights[1] * ADVERSARIAL * adv_loss
 
-        updates, maker_state = optimizer.update(jax.grad(made)(makers), states[0])
-        return (optax.apply_updates(makers, updates), judge, (maker_state, judge_state)), None
+        updates, vae_state = optimizer.update(jax.grad(generator_loss)(vae_params), states[0])
+        return (optax.apply_updates(vae_params, updates), discriminator_params, (vae_state, discriminator_state)), None
 
-    carry = (makers, judge, (optimizer.init(makers), optimizer.init(judge)))
-    (makers, _, _), _ = jax.lax.scan(step, carry, jnp.arange(steps))
-    return generate(makers["decoder"], jax.random.normal(jax.random.fold_in(key, 2**20), (1000, LATENT)))
+    carry = (vae_params, discriminator_params, (optimizer.init(vae_params), optimizer.init(discriminator_params)))
+    (vae_params, _, _), _ = jax.lax.scan(step, carry, jnp.arange(steps))
+    return generate(vae_params["decoder"], jax.random.normal(jax.random.fold_in(key, 2**20), (1000, LATENT)))
 
 
 def features_of(images: jax.Array, labels: jax.Array, steps: int):
@@ -145,8 +144,8 @@ def samples(num_seeds: int, steps: int, pixel_variance: float) -> dict[str, np.n
     def run(weights, keys):
         return jax.vmap(lambda w: jax.vmap(lambda key: train(w, key, images, steps, pixel_variance))(keys))(weights)
 
-    drawn = np.asarray(run(jnp.array(list(ARMS.values())), jax.random.split(jax.random.key(0), num_seeds)))
-    return dict(zip(ARMS, drawn, strict=True))
+    arm_samples = np.asarray(run(jnp.array(list(ARMS.values())), jax.random.split(jax.random.key(0), num_seeds)))
+    return dict(zip(ARMS, arm_samples, strict=True))
 
 
 def report(
@@ -154,8 +153,8 @@ def report(
 ) -> StudyResult:
     """Judge {arm: high-frequency power over that of real digits [seeds]}, with {arm: Fréchet distances [seeds]}."""
     means = {arm: float(power[arm].mean()) for arm in ARMS}
-    blurry, *others = means.values()
-    holds = bool(blurry < min(1.0, *others))
+    blurry, *other_power = means.values()
+    holds = bool(blurry < min(1.0, *other_power))
     verdict = (
         "Power at high frequencies over that of real digits, and Fréchet distance: "
         + "; ".join(f"{arm} {means[arm]:.2f}, {frechet[arm].mean():.2f}" for arm in ARMS)
@@ -205,19 +204,17 @@ def study(*, num_seeds: int = 3, steps: int = 4000, pixel_variance: float = 0.05
       num_seeds: repetitions, each with its own weights, batches and noise.
       steps: training steps of each run.
       pixel_variance: s^2 of the L2 loss.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
-    data, drawn = shuffled_digits(), samples(num_seeds, steps, pixel_variance)
+    data, arm_samples = shuffled_digits(), samples(num_seeds, steps, pixel_variance)
     real = jnp.asarray(data.images)
     features = features_of(real, jnp.asarray(data.labels), min(steps, 600))
     reference, scale = np.asarray(features(real)), float(high_power(real))
-    power = {arm: np.array([float(high_power(x)) / scale for x in drawn[arm]]) for arm in ARMS}
+    power = {arm: np.array([float(high_power(x)) / scale for x in arm_samples[arm]]) for arm in ARMS}
     frechet = {
-        arm: np.array([frechet_of_features(np.asarray(features(x)), reference) for x in drawn[arm]]) for arm in ARMS
+        arm: np.array([frechet_of_features(np.asarray(features(x)), reference) for x in arm_samples[arm]])
+        for arm in ARMS
     }
-    return report(power, frechet, {"real digits": data.images[:32], **{arm: drawn[arm][0] for arm in ARMS}})
+    return report(power, frechet, {"real digits": data.images[:32], **{arm: arm_samples[arm][0] for arm in ARMS}})
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 2})

@@ -49,10 +49,10 @@ def cases(num_places: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(start boxes, targets), both [places x 49 x 7, 4] as center x, center y, width, height."""
     rng = np.random.default_rng(seed)
     radius, angle = RADIUS * np.sqrt(rng.random(num_places)), 2 * np.pi * rng.random(num_places)
-    places = 10 + np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1)
+    centers = 10 + np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1)
     anchors, targets = shapes(SCALES), shapes((1.0,))
     grid = np.stack([g.ravel() for g in np.meshgrid(*map(range, (num_places, 49, 7)), indexing="ij")])
-    start = np.concatenate([places[grid[0]], anchors[grid[1]]], 1)
+    start = np.concatenate([centers[grid[0]], anchors[grid[1]]], 1)
     return start, np.concatenate([np.full((len(start), 2), 10.0), targets[grid[2]]], 1)
 
 
@@ -94,12 +94,9 @@ def study(*, num_places: int = 500, steps: int = 200, learning_rate: float = 0.1
 
     Args:
       num_places: places on the disk; at each start 49 boxes for each of 7 targets.
-      steps: of gradient descent.
+      steps: steps of gradient descent.
       learning_rate: its first rate; a tenth of it after 80% of the steps.
-      seed: of the places.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      seed: seed of the places.
     """
     start, targets = (jnp.asarray(v, jnp.float32) for v in cases(num_places, seed))
     corners = [box_convert(v, "cxcywh", "xyxy") for v in (start, targets)]

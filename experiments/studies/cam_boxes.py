@@ -67,9 +67,9 @@ def localize(net: nn.Module, variables: Any, images: np.ndarray, labels: np.ndar
         return logits, resize_map(maps, images.shape[1:3])
 
     logits, maps = (np.asarray(v) for v in maps_of(variables, jnp.asarray(images)))
-    boxes_by_share = {share: np.stack([box_of_map(m, share) for m in maps]) for share in SHARES}
-    scores = {share: corloc(b, boxes) for share, b in boxes_by_share.items()}
-    return Localization(scores, float((logits.argmax(1) == labels).mean()), boxes_by_share[SHARES[0]], maps)
+    boxes_by_threshold = {threshold: np.stack([box_of_map(m, threshold) for m in maps]) for threshold in SHARES}
+    scores = {threshold: corloc(b, boxes) for threshold, b in boxes_by_threshold.items()}
+    return Localization(scores, float((logits.argmax(1) == labels).mean()), boxes_by_threshold[SHARES[0]], maps)
 
 
 def report(trained: list[Localization], untrained: list[Localization], middle: float, test: dict) -> StudyResult:
@@ -118,11 +118,8 @@ def study(
       num_test: test scenes.
       image_size: side of the scenes in pixels.
       width: channels of the first layer, a multiple of 4.
-      steps: of training.
+      steps: steps of training.
       num_seeds: classifiers.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     if width % 4:
         raise ValueError(f"width={width}: not a multiple of 4; allowed: {width - width % 4}")

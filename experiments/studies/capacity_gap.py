@@ -53,12 +53,16 @@ def _accuracies(
         x, y = images[order], labels[order]
         anew = jax.random.uniform(jax.random.fold_in(key, 8), y.shape) < label_noise
         y = jnp.where(anew, jax.random.randint(jax.random.fold_in(key, 9), y.shape, 0, 10), y)
-        seen, unseen = slice(num_examples), slice(len(labels) - 297, None)
-        runs, _ = train(key, net, optax.adam(3e-3), x[seen], y[seen], steps, batch_size=50, snapshots=num_evaluations)
+        fit_rows, valid_rows = slice(num_examples), slice(len(labels) - 297, None)
+        runs, _ = train(
+            key, net, optax.adam(3e-3), x[fit_rows], y[fit_rows], steps, batch_size=50, snapshots=num_evaluations
+        )
 
         def look(variables):
-            scores = (jax.nn.log_softmax(net.apply(variables, x[part], False)) for part in (seen, unseen))
-            return jnp.stack([log_loss_and_accuracy(s, y[p])[1] for s, p in zip(scores, (seen, unseen), strict=True)])
+            scores = (jax.nn.log_softmax(net.apply(variables, x[part], False)) for part in (fit_rows, valid_rows))
+            return jnp.stack(
+                [log_loss_and_accuracy(s, y[p])[1] for s, p in zip(scores, (fit_rows, valid_rows), strict=True)]
+            )
 
         return jax.lax.map(look, runs)
 
@@ -74,23 +78,24 @@ def judge(results: dict[str, dict[int, np.ndarray]]) -> tuple[str, bool]:
     """Judge accuracies [seeds, evaluations, 2] by labels, "clean" and "noisy", and width, the narrowest first."""
     sentences, best, gaps, diagnoses = [], {}, {}, {}
     for labels, by_width in results.items():
-        ends = {width: runs[:, -1] for width, runs in by_width.items()}
-        gaps[labels] = {width: end[:, 0] - end[:, 1] for width, end in ends.items()}
-        best[labels] = max(ends, key=lambda width: ends[width][:, 1].mean())
+        final = {width: runs[:, -1] for width, runs in by_width.items()}
+        gaps[labels] = {width: end[:, 0] - end[:, 1] for width, end in final.items()}
+        best[labels] = max(final, key=lambda width: final[width][:, 1].mean())
         diagnoses[labels] = verdicts(by_width)
-        narrow, *_, wide = ends
+        narrowest, *_, widest = final
         sentences.append(
-            f"With {labels} labels the gap goes from {gaps[labels][narrow].mean():.1%} at width {narrow} "
-            f"({diagnoses[labels][narrow]}) to {gaps[labels][wide].mean():.1%} at {wide} ({diagnoses[labels][wide]}); "
-            f"validation "
-            f"is best at {best[labels]}, {ends[best[labels]][:, 1].mean():.1%}, and {ends[wide][:, 1].mean():.1%} at "
-            f"{wide}."
+            f"With {labels} labels the gap goes from {gaps[labels][narrowest].mean():.1%} at width {narrowest} "
+            f"({diagnoses[labels][narrowest]}) to {gaps[labels][widest].mean():.1%} at {widest} "
+            f"({diagnoses[labels][widest]}); validation is best at {best[labels]}, "
+            f"{final[best[labels]][:, 1].mean():.1%}, and {final[widest][:, 1].mean():.1%} at {widest}."
         )
-    grows = bool((gaps["noisy"][wide] > gaps["noisy"][narrow]).all())
-    named = "over-fitting" in diagnoses["noisy"][wide] and bool({*diagnoses["noisy"][narrow].split(" and ")} & ASKS)
+    grows = bool((gaps["noisy"][widest] > gaps["noisy"][narrowest]).all())
+    named = "over-fitting" in diagnoses["noisy"][widest] and bool(
+        {*diagnoses["noisy"][narrowest].split(" and ")} & ASKS
+    )
     clean = results["clean"]
-    harmless = clean[wide][:, -1, 1].mean() > clean[best["clean"]][:, -1, 1].mean() - 0.01
-    return " ".join(sentences), grows and named and best["noisy"] not in (narrow, wide) and bool(harmless)
+    harmless = clean[widest][:, -1, 1].mean() > clean[best["clean"]][:, -1, 1].mean() - 0.01
+    return " ".join(sentences), grows and named and best["noisy"] not in (narrowest, widest) and bool(harmless)
 
 
 def draw(results):
@@ -98,9 +103,9 @@ def draw(results):
     for axes, (labels, by_width) in zip(panels, results.items(), strict=True):
         widths = list(by_width)
         for column, name, color in ((0, "training", BLUE), (1, "validation", VERMILION)):
-            ends = np.array([100 * runs[:, -1, column] for runs in by_width.values()])
-            axes.plot(widths, ends.mean(1), "-o", color=color, label=name)
-            axes.fill_between(widths, ends.min(1), ends.max(1), color=color, alpha=0.2, lw=0)
+            final = np.array([100 * runs[:, -1, column] for runs in by_width.values()])
+            axes.plot(widths, final.mean(1), "-o", color=color, label=name)
+            axes.fill_between(widths, final.min(1), final.max(1), color=color, alpha=0.2, lw=0)
         for width, words in verdicts(by_width).items():
             text = words.replace(" and ", "\n")
             axes.annotate(text, (width, 4), rotation=90, fontsize=7.5, ha="center", va="bottom", color="0.3")
@@ -131,13 +136,10 @@ def study(
       steps: training steps of each run, of 50 examples.
       num_examples: training examples, at most 1000.
       num_evaluations: how often accuracy is measured in a run; divides steps.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     results = {
-        labels: {width: curves(width, share, num_seeds, steps, num_examples, num_evaluations) for width in widths}
-        for labels, share in (("clean", 0.0), ("noisy", label_noise))
+        labels: {width: curves(width, noise, num_seeds, steps, num_examples, num_evaluations) for width in widths}
+        for labels, noise in (("clean", 0.0), ("noisy", label_noise))
     }
     verdict, holds = judge(results)
     numbers = {}

@@ -70,10 +70,10 @@ def fit(
     images, labels = (jnp.asarray(v)[order] for v in (data.images, data.labels))
     schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 10, steps)
 
-    def taught(outputs, x, y):
-        own, others = outputs
+    def distillation_loss(outputs, x, y):
+        class_logits, distillation_logits = outputs
         teacher_logits = TEACHER.apply(teacher, x, False)
-        return hard_distillation_loss(own, others["distillation"], teacher_logits, y).mean()
+        return hard_distillation_loss(class_logits, distillation_logits["distillation"], teacher_logits, y).mean()
 
     variables, _ = train(
         jax.random.fold_in(key, 1),
@@ -84,7 +84,7 @@ def fit(
         steps,
         batch_size=32,
         augment=random_affine(degrees=10, translate=0.125, scale=(0.9, 1.1)),
-        objective=None if teacher is None else taught,
+        objective=None if teacher is None else distillation_loss,
     )
     variables = jax.tree.map(lambda v: v[0], variables)
     logits = net.apply(variables, jnp.asarray(data.test_images), False)
@@ -97,10 +97,9 @@ def judge(results: dict[str, np.ndarray], num_examples: int) -> tuple[str, bool]
     best = int((distilled > np.maximum(token, mean)).sum())
     verdict = (
         f"From {num_examples} digits: {token.mean():.1%} with a class token, {mean.mean():.1%} with the mean over "
-        f"patches, "
-        f"{distilled.mean():.1%} with a distillation token whose teacher has {results['teacher'].mean():.1%}. The mean "
-        f"beats the token on {int((mean > token).sum())} of {len(token)} seeds, and the distilled one both on {best}, "
-        f"the class token by {100 * (distilled - token).mean():.1f} points on average."
+        f"patches, {distilled.mean():.1%} with a distillation token whose teacher has {results['teacher'].mean():.1%}. "
+        f"The mean beats the token on {int((mean > token).sum())} of {len(token)} seeds, and the distilled one both on "
+        f"{best}, the class token by {100 * (distilled - token).mean():.1f} points on average."
     )
     return verdict, best == len(token)
 
@@ -116,9 +115,6 @@ def study(
       steps: training steps of each run, and of the teacher's.
       learning_rate: peak of the warm-up and cosine schedule.
       depth: blocks of a ViT.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     data = shuffled_digits()
     results = {name: [] for name in (*ARMS, "teacher")}

@@ -66,8 +66,8 @@ def perturb(challenge: str, images: jax.Array, strength: float, key: jax.Array) 
         )
         return jnp.where(inside[..., None], 0.5, images)
     if challenge == "clutter":
-        others = images[jax.random.permutation(key, count)]
-        return jnp.maximum(images, strength * jnp.roll(others, (height // 2, width // 2), (1, 2)))
+        other_images = images[jax.random.permutation(key, count)]
+        return jnp.maximum(images, strength * jnp.roll(other_images, (height // 2, width // 2), (1, 2)))
     raise ValueError(f"challenge={challenge!r}: unknown; allowed: {', '.join(CHALLENGES[:-1])}")
 
 
@@ -154,8 +154,8 @@ def study(*, steps: int = 600, seed: int = 0) -> StudyResult:
     """Measure three classifiers under six challenges.
 
     Args:
-      steps: of the network's training.
-      seed: of the network and the perturbations.
+      steps: steps of the network's training.
+      seed: seed of the network and the perturbations.
     """
     data = shuffled_digits(seed)
     classifiers = {

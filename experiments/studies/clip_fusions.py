@@ -71,11 +71,8 @@ def study(
       num_clips: to train on, about; two thirds as many test.
       steps: minibatches of 64.
       parameters: that each network has, about.
-      frames: of a clip.
+      frames: number of frames of a clip.
       num_seeds: seeds of weights and batches.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     results, numbers = {}, {}
     for task in TASKS:
@@ -86,23 +83,23 @@ def study(
             model = ClipClassifier(classes, fusion, width, HIDDEN)
             shapes = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype))
             size = sum(leaf.size for leaf in jax.tree.leaves(shapes))
-            found = [
+            accuracies = [
                 float(trained_accuracy(model, jax.random.key(seed), x, y, test_x, test_y, steps))
                 for seed in range(num_seeds)
             ]
-            results[fusion, task] = np.array(found)
-            numbers[f"{task}, {fusion}"] = {"accuracy": float(np.mean(found)), "width": width, "parameters": size}
-            say(f"{task}, {fusion}: {size:,} parameters, {np.mean(found):.1%}")
+            results[fusion, task] = np.array(accuracies)
+            numbers[f"{task}, {fusion}"] = {"accuracy": float(np.mean(accuracies)), "width": width, "parameters": size}
+            say(f"{task}, {fusion}: {size:,} parameters, {np.mean(accuracies):.1%}")
         numbers[f"{task}, chance"] = {
             "accuracy": float(np.bincount(test_y).max() / len(test_y)),
             "width": 0,
             "parameters": 0,
         }
     mean = {pair: float(values.mean()) for pair, values in results.items()}
-    chance = numbers["motion, chance"]["accuracy"]
+    baseline = numbers["motion, chance"]["accuracy"]
     holds = (
         mean["single", "appearance"] >= 0.95
-        and mean["single", "motion"] <= chance + 0.06
+        and mean["single", "motion"] <= baseline + 0.06
         and mean["late_pool", "order"] <= 0.56
         and min(mean[fusion, task] for fusion in ("early", "slow") for task in ("motion", "order")) >= 0.95
     )
@@ -135,10 +132,7 @@ def draw(results: dict[tuple[str, str], np.ndarray]) -> Any:
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_clips": 30, "steps": 2, "parameters": 1500, "num_seeds": 1},
+    file=__file__, doc=__doc__, function=study, smoke={"num_clips": 30, "steps": 2, "parameters": 1500, "num_seeds": 1}
 )
 
 if __name__ == "__main__":

@@ -70,10 +70,10 @@ def equal_models(
     def vit(width: int) -> nn.Module:
         return create_model("vit_tiny_cifar", num_classes=num_classes, width=width, mlp_features=4 * width, **fields)
 
-    wanted, widths = parameters(cnn, image), range(4, 6 * cnn_width, 2)
-    i = bisect.bisect_left(widths, wanted, key=lambda width: parameters(vit(width), image))
+    num_parameters, widths = parameters(cnn, image), range(4, 6 * cnn_width, 2)
+    i = bisect.bisect_left(widths, num_parameters, key=lambda width: parameters(vit(width), image))
     near = [vit(width) for width in widths[max(i - 1, 0) : i + 1]]
-    return {"cnn": cnn, "vit": min(near, key=lambda model: abs(parameters(model, image) - wanted))}
+    return {"cnn": cnn, "vit": min(near, key=lambda model: abs(parameters(model, image) - num_parameters))}
 
 
 @functools.partial(jax.jit, static_argnames=("model", "steps", "batch_size", "held_out"))
@@ -111,8 +111,7 @@ def judge(accuracy: dict[str, np.ndarray], train_sizes: np.ndarray, counts: dict
         f"seed); from {train_sizes[-1]}, {cnn[:, -1].mean():.1%} and {vit[:, -1].mean():.1%}. The gap goes from "
         f"{100 * gap[:, 0].mean():.1f} to {100 * gap[:, -1].mean():.1f} points: it is "
         f"{'closing' if closing else 'NOT closing'}. What the ViT reaches with {train_sizes[-1]} examples the ResNet "
-        f"has "
-        f"with about {number:.0f}."
+        f"has with about {number:.0f}."
     )
     return verdict, worse and closing
 
@@ -145,9 +144,6 @@ def study(
       depth: blocks of the ViT.
       dataset: digits, or a data set prepared in data_dir.
       data_dir: folder of prepared TFDS data sets.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     if list(train_sizes) != sorted(train_sizes):
         raise ValueError(f"train_sizes={train_sizes}: not rising; allowed: rising numbers of examples")

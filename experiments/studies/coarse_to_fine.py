@@ -47,7 +47,9 @@ def accuracies(trials: list[list[dict]], epochs: int) -> np.ndarray:
 
         return jnp.stack([accuracy(images[EXAMPLES:], labels[EXAMPLES:]), accuracy(data.test_images, data.test_labels)])
 
-    values = jnp.array([[[trial[name] for name in SPACE] for trial in own] for own in trials], jnp.float32)
+    values = jnp.array(
+        [[[trial[name] for name in SPACE] for trial in seed_trials] for seed_trials in trials], jnp.float32
+    )
     keys = jax.random.split(jax.random.key(0), len(trials))
     return np.asarray(jax.jit(jax.vmap(jax.vmap(one, (None, 0))))(keys, values), np.float64)
 
@@ -61,22 +63,22 @@ def search(num_seeds: int, coarse: tuple[int, int], fine: tuple[int, int]) -> li
     """Run both searches of each seed. coarse, fine: (trials, epochs)."""
     cost = coarse[0] * coarse[1] + fine[0] * fine[1]
     first = [latin_hypercube(SPACE, coarse[0], 3 * seed) for seed in range(num_seeds)]
-    alone = [latin_hypercube(SPACE, cost // fine[1], 3 * seed + 2) for seed in range(num_seeds)]
-    seen, once = accuracies(first, coarse[1]), accuracies(alone, fine[1])
-    finer = [narrow(SPACE, trials, scores[:, 0]) for trials, scores in zip(first, seen, strict=True)]
+    single_trials = [latin_hypercube(SPACE, cost // fine[1], 3 * seed + 2) for seed in range(num_seeds)]
+    coarse_scores, single_scores = accuracies(first, coarse[1]), accuracies(single_trials, fine[1])
+    finer = [narrow(SPACE, trials, scores[:, 0]) for trials, scores in zip(first, coarse_scores, strict=True)]
     second = [latin_hypercube(space, fine[0], 3 * seed + 1) for seed, space in enumerate(finer)]
     results = accuracies(second, fine[1])
     best = [int(scores[:, 0].argmax()) for scores in results]
     return [
         {
             "two": results[k][best[k]],
-            "one": once[k][once[k][:, 0].argmax()],
+            "one": single_scores[k][single_scores[k][:, 0].argmax()],
             "finer": finer[k],
-            "first": (first[k], seen[k][:, 0]),
+            "first": (first[k], coarse_scores[k][:, 0]),
             "second": (second[k], results[k][:, 0]),
-            "alone": (alone[k], once[k][:, 0]),
+            "alone": (single_trials[k], single_scores[k][:, 0]),
             "edges": edges(finer[k], second[k][best[k]]),
-            "useful": [(scores[k][:, 0] > 0.9).mean() for scores in (results, once)],
+            "useful": [(scores[k][:, 0] > 0.9).mean() for scores in (results, single_scores)],
         }
         for k in range(num_seeds)
     ]
@@ -90,13 +92,12 @@ def judge(runs: list[dict]) -> tuple[str, bool]:
     better = int((two[:, 1] > one[:, 1]).sum())
     verdict = (
         f"The coarse stage narrows the rate from {decades(SPACE['learning_rate']):g} to "
-        f"{widths['learning_rate'].mean():.1f} decades and "
-        f"weight decay from {decades(SPACE['weight_decay']):g} to {widths['weight_decay'].mean():.1f}. Of the long "
-        f"runs "
-        f"{useful[0]:.0%} then pass 90 %, of those of the wide search {useful[1]:.0%}. The best reaches "
-        f"{two[:, 0].mean():.2%} in validation and {two[:, 1].mean():.2%} in the test by two stages, "
-        f"{one[:, 0].mean():.2%} and {one[:, 1].mean():.2%} by one; two are better on {better} of {len(runs)} seeds. "
-        f"The best lies at an end of the narrowed interval on {sum(bool(run['edges']) for run in runs)}."
+        f"{widths['learning_rate'].mean():.1f} decades and weight decay from {decades(SPACE['weight_decay']):g} to "
+        f"{widths['weight_decay'].mean():.1f}. Of the long runs {useful[0]:.0%} then pass 90 %, of those of the wide "
+        f"search {useful[1]:.0%}. The best reaches {two[:, 0].mean():.2%} in validation and {two[:, 1].mean():.2%} in "
+        f"the test by two stages, {one[:, 0].mean():.2%} and {one[:, 1].mean():.2%} by one; two are better on {better} "
+        f"of {len(runs)} seeds. The best lies at an end of the narrowed interval on "
+        f"{sum(bool(run['edges']) for run in runs)}."
     )
     narrowed = bool((widths["learning_rate"] < decades(SPACE["learning_rate"])).all())
     return verdict, narrowed and bool(two[:, 1].mean() > one[:, 1].mean())
@@ -108,9 +109,9 @@ def draw(runs):
     for axes, names in ((left, ("first", "second")), (middle, ("alone",))):
         for name, size in zip(names, (26, 60) if len(names) == 2 else (60,), strict=True):
             trials, scores = run[name]
-            place = np.array([[t["learning_rate"], t["weight_decay"]] for t in trials]).T
+            positions = np.array([[t["learning_rate"], t["weight_decay"]] for t in trials]).T
             dots = axes.scatter(
-                *place, c=scores, s=size, cmap="viridis", vmin=0, vmax=1, edgecolor="0.3", linewidth=0.6
+                *positions, c=scores, s=size, cmap="viridis", vmin=0, vmax=1, edgecolor="0.3", linewidth=0.6
             )
         low, high = ([SPACE[name][end] for name in SPACE] for end in (0, 1))
         axes.set(xscale="log", yscale="log", xlim=(low[0] / 2, high[0] * 2), ylim=(low[1] / 2, high[1] * 2))
@@ -141,9 +142,6 @@ def study(
       coarse_epochs: epochs of each run of the first stage.
       fine_trials: runs of the second stage.
       fine_epochs: epochs of each run of the second stage, and of the single stage.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     runs = search(num_seeds, (coarse_trials, coarse_epochs), (fine_trials, fine_epochs))
     verdict, holds = judge(runs)

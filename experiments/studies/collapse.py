@@ -136,11 +136,7 @@ ARMS = {
         Arm(siamese(False), vicreg_learner(0.0), "projections"),
         "variance term",
     ),
-    "DINO": (
-        Arm(DINO_NET, dino_learner(0.9), "logits"),
-        Arm(DINO_NET, dino_learner(1.0), "logits"),
-        "centering",
-    ),
+    "DINO": (Arm(DINO_NET, dino_learner(0.9), "logits"), Arm(DINO_NET, dino_learner(1.0), "logits"), "centering"),
 }
 """{loss: (whole, without the part, name of the part)}."""
 
@@ -202,13 +198,13 @@ def report(measures: dict[str, tuple[list[Measure], list[Measure]]]) -> StudyRes
         f"without the part, and {sum(whole)} of {len(whole)} with it."
     )
     byol_runs = measures["BYOL"]
-    lost = [a.rank[1] - b.rank[1] for a, b in zip(*byol_runs, strict=True)]
+    rank_loss = [a.rank[1] - b.rank[1] for a, b in zip(*byol_runs, strict=True)]
     return StudyResult(
         numbers,
         verdict,
         {"rank": draw(measures)},
         all(without) and not any(whole),
-        headline=Headline("rank that BYOL has more with its predictor than without", lost, "digits"),
+        headline=Headline("rank that BYOL has more with its predictor than without", rank_loss, "digits"),
     )
 
 
@@ -244,9 +240,6 @@ def study(
       steps: training steps of each run.
       batch_size: examples of a step.
       learning_rate: learning rate of Adam.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     return report(
         {

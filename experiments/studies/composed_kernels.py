@@ -99,12 +99,9 @@ def study(
 
     Args:
       num_seeds: random kernels and images.
-      channels: of every layer.
+      channels: number of channels of every layer.
       size: side of the images, in pixels.
       count: images.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     rows = [measure(seed, channels, size, count) for seed in range(num_seeds)]
     return report({name: [row[name] for row in rows] for name in rows[0]})

@@ -47,27 +47,19 @@ SIDE = 32
 
 
 def mean_psnr(decoded: np.ndarray, images: np.ndarray) -> float:
-    """Mean over images of the PSNR in dB; pixels in [0, 1].
-
-    Args:
-      decoded: [N, ...], clipped to [0, 1].
-      images: [N, ...].
-
-    Returns:
-      Mean PSNR.
-    """
+    """Mean over images [N, ...] of the PSNR in dB; pixels in [0, 1]."""
     errors = np.square(np.clip(decoded, 0, 1) - images).reshape(len(images), -1).mean(1)
     return float(np.mean(-10 * np.log10(np.maximum(errors, 1e-10))))
 
 
 def envelope(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """Keep the points (bits, PSNR) that no point of as few bits reaches, in the order of bits."""
-    best, kept = -math.inf, []
+    best, front = -math.inf, []
     for bits, quality in sorted(points):
         if quality > best:
             best = quality
-            kept.append((bits, quality))
-    return kept
+            front.append((bits, quality))
+    return front
 
 
 def psnr_at(points: list[tuple[float, float]], rate: float) -> float:
@@ -79,19 +71,7 @@ def psnr_at(points: list[tuple[float, float]], rate: float) -> float:
 def vq_point(
     images: np.ndarray, test: np.ndarray, *, seed: int, steps: int, num_codes: int = 64, width: int = 32
 ) -> tuple[float, float]:
-    """Train a VQ-VAE, and measure (bits, PSNR) of its codes.
-
-    Args:
-      images: [N, H, W, 3] uint8, to train on.
-      test: [M, H, W, 3] uint8.
-      seed: of weights and batches.
-      steps: of Adam, in batches of 32.
-      num_codes: of the codebook.
-      width: channels of the network.
-
-    Returns:
-      (bits an image, mean PSNR), on the test images.
-    """
+    """Train a VQ-VAE on images [N, H, W, 3] uint8: (bits an image, mean PSNR) of its codes on the test images."""
     learner = vq_vae.learner(
         model=vq_vae.VQVAE(images.shape[1:], width, 16, 2, 1),
         optimizer=optax.adam(optax.cosine_decay_schedule(2e-3, steps)),
@@ -115,16 +95,9 @@ def vq_point(
 
 
 def rates(images: np.ndarray, test: np.ndarray, components: tuple[int, ...]) -> tuple[dict, float]:
-    """Measure (bits, PSNR) of PCA and JPEG.
+    """Measure points (bits, PSNR) of PCA, fitted to images [N, H, W, 3] uint8, and of JPEG on the test images.
 
-    Args:
-      images: [N, H, W, 3] uint8, for PCA's fit.
-      test: [M, H, W, 3] uint8.
-      components: numbers of components to try.
-
-    Returns:
-      ({"PCA": points, "JPEG": points}, largest relative deviation of PCA's training error from the sum of the dropped
-      eigenvalues).
+    The second number is the largest relative deviation of PCA's training error from the sum of the dropped eigenvalues.
     """
     x, y = (a.reshape(len(a), -1).astype(np.float32) / 255 for a in (images, test))
     pca = fit_pca(x, max(components))
@@ -145,18 +118,10 @@ def rates(images: np.ndarray, test: np.ndarray, components: tuple[int, ...]) -> 
 
 
 def summaries(sizes: tuple[int, ...], seed: int) -> dict[str, list[float]]:
-    """Measure the accuracy of the nearest prototype, for square numbers of prototypes of the digits.
-
-    Args:
-      sizes: sides n of the map; n^2 prototypes.
-      seed: of the starts.
-
-    Returns:
-      {"k-means": accuracies, "SOM": accuracies}, in the order of sizes.
-    """
+    """Measure the accuracy of the nearest of n^2 prototypes of the digits by "k-means" and "SOM", for each size n."""
     digits = shuffled_digits()
     x, y = (a.reshape(len(a), -1) for a in (digits.images, digits.test_images))
-    found = {"k-means": [], "SOM": []}
+    accuracies = {"k-means": [], "SOM": []}
     for side in sizes:
         key = jax.random.key(seed)
         for name, prototypes in (
@@ -164,8 +129,8 @@ def summaries(sizes: tuple[int, ...], seed: int) -> dict[str, list[float]]:
             ("SOM", som(key, x, (side, side)).prototypes.reshape(side * side, -1)),
         ):
             accuracy = prototype_accuracy(prototypes, x, digits.labels, y, digits.test_labels)
-            found[name].append(accuracy)
-    return found
+            accuracies[name].append(accuracy)
+    return accuracies
 
 
 def judge(
@@ -189,8 +154,8 @@ def judge(
 
 def draw(points, rate, sizes, accuracy):
     figure, (left, right) = new_figure((8.4, 3.6), columns=2)
-    for (name, found), color in zip(points.items(), (BLUE, VERMILION, GREEN), strict=True):
-        left.plot(*np.transpose(envelope(found)), "o-", ms=3.5, color=color, label=name)
+    for (name, rate_points), color in zip(points.items(), (BLUE, VERMILION, GREEN), strict=True):
+        left.plot(*np.transpose(envelope(rate_points)), "o-", ms=3.5, color=color, label=name)
     left.axvline(rate, color="gray", lw=1, ls=":")
     left.set(xlabel="bits an image", ylabel="PSNR, dB", xscale="log")
     for (name, values), color in zip(accuracy.items(), (PINK, BLUE), strict=True):
@@ -221,10 +186,7 @@ def study(
       components: numbers of principal components.
       vq_steps: training steps of the VQ-VAE.
       sizes: sides of square grids of prototypes, rising.
-      seed: of crops, weights and starts.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      seed: seed of crops, weights and starts.
     """
     images, test = (
         photo_crops(split, count, seed, SIDE).arrays["image"]
@@ -234,7 +196,7 @@ def study(
     points["VQ-VAE"] = [vq_point(images, test, seed=seed, steps=vq_steps)]
     accuracy = summaries(sizes, seed)
     verdict, holds = judge(points, rate, sizes, accuracy)
-    numbers = {f"{name}: bits, dB": envelope(found) for name, found in points.items()}
+    numbers = {f"{name}: bits, dB": envelope(rate_points) for name, rate_points in points.items()}
     numbers |= {f"accuracy of prototypes, {name}": values for name, values in accuracy.items()}
     numbers["PCA: training error against dropped eigenvalues, relative"] = deviation
     headline = Headline(

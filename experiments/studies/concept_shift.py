@@ -27,24 +27,17 @@ AHEAD, APART = 0.05, 0.03
 
 
 def mails(count: int, words: int, opposite: float, seed: int, draw: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw mails of two users.
+    """Draw mails of two users: words [count, words] 0 or 1, spam [count] 0 or 1, and user [count] 0 or 1.
 
-    Args:
-      count: of mails.
-      words: of the vocabulary, each in three of ten mails.
-      opposite: share of words by which the second user means the opposite.
-      seed: of the users' opinions.
-      draw: of the mails.
-
-    Returns:
-      (words [count, words] 0 or 1, spam [count] 0 or 1, user [count] 0 or 1).
+    The second user means the opposite by a share `opposite` of the words. `seed` fixes the opinions, `draw` the mails;
+    a word is in three of ten mails.
     """
     opinion = np.random.default_rng(seed).normal(size=words)
-    turned = np.where(np.arange(words) < round(opposite * words), -opinion, opinion)
+    shifted_opinion = np.where(np.arange(words) < round(opposite * words), -opinion, opinion)
     rng = np.random.default_rng((seed, draw))
     x = (rng.random((count, words)) < 0.3).astype(np.float32)
     user = rng.integers(0, 2, count)
-    score = np.where(user == 0, x @ opinion, x @ turned)
+    score = np.where(user == 0, x @ opinion, x @ shifted_opinion)
     spam = score > np.median(score)
     return x, spam.astype(np.int32), user.astype(np.int32)
 
@@ -58,8 +51,8 @@ def accuracies(seed: int, count: int, words: int, opposite: float) -> dict[str, 
     """Train a shared and a personal filter, and a classifier of users, on `count` mails; measure on as many others."""
     (x, spam, user), (x2, spam2, user2) = (mails(count, words, opposite, seed, draw) for draw in (0, 1))
 
-    def accuracy(train, target, test, truth):
-        return float((logistic.predict(logistic.train(train, target), test) == truth).mean())
+    def accuracy(train, target, test, labels):
+        return float((logistic.predict(logistic.train(train, target), test) == labels).mean())
 
     return {
         "shared": accuracy(x, spam, x2, spam2),
@@ -109,11 +102,8 @@ def study(
     Args:
       num_seeds: repetitions, each with opinions and mails of its own.
       count: training mails, and as many of test.
-      words: of the vocabulary.
+      words: number of words of the vocabulary.
       opposite: share of words by which the second user means the opposite.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     return report([accuracies(seed, count, words, opposite) for seed in range(num_seeds)])
 

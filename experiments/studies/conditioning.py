@@ -130,23 +130,13 @@ def loss_after_descent(params, rate: jax.Array, norm: bool, shortcuts: bool, cou
 
 
 def measure(arm: Arm, seed: int, count: int) -> Conditioning:
-    """Eigenvalues at the start, their check by Lanczos, and the loss after gradient descent.
-
-    Args:
-      arm: the network.
-      seed: of the weights.
-      count: digits.
-
-    Returns:
-      The eigenvalues, ascending, the largest difference of Lanczos' ends in units of the largest eigenvalue, and the
-        loss.
-    """
+    """Eigenvalues at the start, their check by Lanczos, and the loss after gradient descent on `count` digits."""
     key = jax.random.key(seed)
     params = initial_params(key, arm.scale)
     setting = (arm.norm, arm.shortcuts, count)
-    values, ends = eigenvalues(params, *setting), lanczos_values(params, jax.random.fold_in(key, 1), *setting)
+    values, extreme_values = eigenvalues(params, *setting), lanczos_values(params, jax.random.fold_in(key, 1), *setting)
     loss = loss_after_descent(params, 1 / values[-1], *setting)
-    error = max(abs(values[0] - ends[0]), abs(values[-1] - ends[-1])) / values[-1]
+    error = max(abs(values[0] - extreme_values[0]), abs(values[-1] - extreme_values[-1])) / values[-1]
     return Conditioning(np.asarray(values, np.float64), float(error), float(loss))
 
 
@@ -201,9 +191,6 @@ def study(*, num_seeds: Annotated[int, Range(1)] = 3, count: Annotated[int, Rang
     Args:
       num_seeds: initial weights of each network.
       count: digits.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     return report({name: [measure(arm, seed, count) for seed in range(num_seeds)] for name, arm in ARMS.items()})
 

@@ -95,9 +95,6 @@ def study(
       steps: training steps of each run, of 32 labeled and 128 unlabeled examples.
       consistency_weight: weight of the consistency loss.
       threshold: least probability at which a prediction counts as a target.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     data = shuffled_digits()
     keys = jax.random.split(jax.random.key(0), num_seeds)

@@ -42,10 +42,7 @@ def start(arm: str, key: jax.Array, hidden: int) -> dict:
     sizes = [16, 10] if arm == "regression" else [16, hidden, 10]
     keys = jax.random.split(key, len(sizes) - 1)
     return {
-        f"layer{i}": {
-            "kernel": jax.random.normal(k, (n, m)) / np.sqrt(n),
-            "bias": jnp.zeros(m),
-        }
+        f"layer{i}": {"kernel": jax.random.normal(k, (n, m)) / np.sqrt(n), "bias": jnp.zeros(m)}
         for i, (k, n, m) in enumerate(zip(keys, sizes[:-1], sizes[1:], strict=True))
     }
 
@@ -126,9 +123,6 @@ def study(
       hidden: units of the network.
       count: digits.
       segments: random segments of each seed.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     arms = ("regression", "network")
     results = {

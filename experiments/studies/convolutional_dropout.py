@@ -46,11 +46,7 @@ PLAIN, VALUES, MAPS, UNITS, NORM = ARMS = (
 
 
 class Net(nn.Module):
-    """Two convolutions, a halving maximum, a hidden dense layer of 64 units, on [B, H, W, C].
-
-    Args:
-      arm: name of ARMS.
-    """
+    """Two convolutions, a halving maximum, a hidden dense layer of 64 units, on [B, H, W, C], in an arm of ARMS."""
 
     arm: str
 
@@ -120,13 +116,13 @@ def report(results: dict[str, np.ndarray]) -> StudyResult:
     axes.set(xlabel="test accuracy, % (bar: mean of the seeds)")
     numbers = {f"test accuracy, {label(arm)}": accuracy.tolist() for arm, (_, accuracy) in best.items()}
     numbers |= {f"test accuracy by rate, {arm}": results[arm][..., 1].mean(0).tolist() for arm in (VALUES, MAPS, UNITS)}
-    others = np.min([gains[arm] for arm in (MAPS, UNITS, NORM)], 0)
+    other_gains = np.min([gains[arm] for arm in (MAPS, UNITS, NORM)], 0)
     headline = Headline(
         "gain of accuracy by dropout of convolutions' values",
         gains[VALUES],
         "digits",
         0.2,
-        (float(others.mean()), "least gain of dropout of maps, of dense units, and batch norm", "lower"),
+        (float(other_gains.mean()), "least gain of dropout of maps, of dense units, and batch norm", "lower"),
     )
     return StudyResult(numbers, verdict, {"dropout in convolutions": figure}, holds, headline)
 
@@ -143,9 +139,6 @@ def study(
       num_seeds: repetitions, each with its own examples, weights and batches.
       steps: training steps of each run, of 32 examples.
       num_examples: training digits.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     runs = (num_seeds, steps, num_examples)
     return report({arm: accuracies(arm, (0.0,) if arm in (PLAIN, NORM) else RATES, *runs) for arm in ARMS})

@@ -36,12 +36,7 @@ NORMS = ("plain", "batch norm", "layer norm")
 
 
 class DeepNet(nn.Module):
-    """A rectified perceptron of four hidden layers with one normalization, as `small_runs.train` calls it.
-
-    Args:
-      norm: of NORMS.
-      width: units of each hidden layer.
-    """
+    """A rectified perceptron of four hidden layers with one of NORMS, as `small_runs.train` calls it."""
 
     norm: str
     width: int = 64
@@ -112,18 +107,18 @@ def smallest_eigenvalues(seed: int, strength: float, steps: int, hidden: int, co
     }
 
 
-def report(eigenvalues: dict[str, list[float]], lost: dict[str, list[float]], strength: float) -> StudyResult:
+def report(eigenvalues: dict[str, list[float]], accuracy_loss: dict[str, list[float]], strength: float) -> StudyResult:
     """Judge smallest eigenvalues {arm: one a seed} and lost shares {norm: one a seed}."""
     added, without, with_penalty = (np.asarray(eigenvalues[name]) for name in ("added", "without", "with"))
     exact = bool((np.abs(added / strength - 1) < 0.1).all())
     raised = bool((with_penalty > without).all())
-    plain = np.asarray(lost["plain"])
-    steadier = all((np.asarray(lost[name]) < plain).all() for name in NORMS[1:])
+    plain = np.asarray(accuracy_loss["plain"])
+    steadier = all((np.asarray(accuracy_loss[name]) < plain).all() for name in NORMS[1:])
     verdict = (
         f"At one point the penalty adds {added.mean():.4f} to the smallest eigenvalue (its strength is {strength:g}); "
         f"after training the smallest is {without.mean():.4f} without and {with_penalty.mean():.4f} with it. Noise in "
         "the weights costs "
-        + ", ".join(f"{100 * np.mean(values):.1f} % ({name})" for name, values in lost.items())
+        + ", ".join(f"{100 * np.mean(values):.1f} % ({name})" for name, values in accuracy_loss.items())
         + " of the accuracy."
     )
     figure, (left, right) = new_figure((8, 3), 1, 2)
@@ -132,12 +127,12 @@ def report(eigenvalues: dict[str, list[float]], lost: dict[str, list[float]], st
     left.set_xticks((0, 1), ("without", "with the penalty"))
     left.set(ylabel="smallest eigenvalue", xlim=(-0.5, 1.5))
     for k, (name, color) in enumerate(zip(NORMS, (GRAY, BLUE, VERMILION), strict=True)):
-        right.plot(np.full(len(lost[name]), k), lost[name], "o", color=color)
+        right.plot(np.full(len(accuracy_loss[name]), k), accuracy_loss[name], "o", color=color)
     right.set_xticks(range(len(NORMS)), NORMS)
     right.set(ylabel="lost share of the accuracy", xlim=(-0.5, 2.5))
     numbers = {f"smallest eigenvalue, {name}": values for name, values in eigenvalues.items()}
-    numbers |= {f"lost share, {name}": values for name, values in lost.items()}
-    worst = np.max([lost[name] for name in NORMS[1:]], 0)
+    numbers |= {f"lost share, {name}": values for name, values in accuracy_loss.items()}
+    worst = np.max([accuracy_loss[name] for name in NORMS[1:]], 0)
     baseline = (float(plain.mean()), "plain", "lower")
     headline = Headline("share of accuracy lost by noise, worse normalization", worst, "digits", 0.2, baseline)
     return StudyResult(numbers, verdict, {"curvature and noise": figure}, exact and raised and steadier, headline)
@@ -158,16 +153,13 @@ def study(
 
     Args:
       num_seeds: repetitions, each with its own weights and batches.
-      strength: of the penalty |w|^2 / 2.
+      strength: strength of the penalty |w|^2 / 2.
       descent_steps: steps of gradient descent before the Hessian is computed.
       hidden: units of the perceptron whose Hessian is computed.
       count: digits that it is trained on.
       steps: training steps of the networks that get noise.
       noise: standard deviation of the noise, over a kernel's root mean square.
-      draws: of the noise.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
+      draws: number of draws of the noise.
     """
     rows = [smallest_eigenvalues(seed, strength, descent_steps, hidden, count) for seed in range(num_seeds)]
     eigenvalues = {name: [row[name] for row in rows] for name in rows[0]}

@@ -48,15 +48,15 @@ def errors(train_sizes: tuple[int, ...], num_seeds: int, steps: int, width: int)
         variables, _ = train(key, net, optimizer, x, y, steps, count=count, batch_size=32)
         variables = jax.tree.map(lambda v: v[0], variables)
 
-        def wrong(x, y, weight=None):
+        def error(x, y, weight=None):
             return 1 - log_loss_and_accuracy(jax.nn.log_softmax(net.apply(variables, x, False)), y, weight)[1]
 
-        own = (jnp.arange(len(labels)) < count).astype(jnp.float32)
-        left = wrong(x[MOST:], y[MOST:])
-        return jnp.stack([wrong(x, y, own), left, wrong(data.test_images, data.test_labels)])
+        in_subset = (jnp.arange(len(labels)) < count).astype(jnp.float32)
+        held_out = error(x[MOST:], y[MOST:])
+        return jnp.stack([error(x, y, in_subset), held_out, error(data.test_images, data.test_labels)])
 
-    every = jax.jit(jax.vmap(lambda key: jax.vmap(lambda count: one(key, count))(jnp.asarray(train_sizes))))
-    return np.asarray(every(jax.random.split(jax.random.key(0), num_seeds)), np.float64)
+    all_errors = jax.jit(jax.vmap(lambda key: jax.vmap(lambda count: one(key, count))(jnp.asarray(train_sizes))))
+    return np.asarray(all_errors(jax.random.split(jax.random.key(0), num_seeds)), np.float64)
 
 
 def power_law(train_sizes: np.ndarray, error: np.ndarray) -> tuple[float, float]:
@@ -127,9 +127,6 @@ def study(
       largest_fitted: largest number of training examples that the line is fitted to.
       steps: training steps of each run, of 32 examples.
       width: units of the hidden layer.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     results = errors(train_sizes, num_seeds, steps, width)
     verdict, holds = judge(train_sizes, results, largest_fitted)

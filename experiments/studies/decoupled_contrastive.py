@@ -189,9 +189,6 @@ def study(
       batch_sizes: examples a step.
       learning_rate: learning rate of Adam.
       temperature: temperature of both losses.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     results = {
         (name, size): accuracies(loss, size, steps, num_seeds, learning_rate, temperature)

@@ -41,12 +41,7 @@ DEEP, VERY_DEEP = 3, 12
 
 
 class Arm(NamedTuple):
-    """A shape of network.
-
-    Args:
-      depth: hidden layers.
-      shortcuts: add the input of each hidden layer but the first to its output, whose weights start at zero.
-    """
+    """A depth in hidden layers, and whether the input of each but the first is added to its output, at first zero."""
 
     depth: int
     shortcuts: bool = False
@@ -126,9 +121,9 @@ def unexplained(arm: Arm, budget: int, num_seeds: int, steps: int) -> np.ndarray
 def report(variance: dict[tuple[Arm, int], np.ndarray], budgets: tuple[int, ...]) -> StudyResult:
     """Judge {(arm, budget): unexplained variances [seeds]}."""
     most, second = budgets[-1], budgets[-2]
-    wide, deep, plain, residual = (variance[arm, most] for arm in NAMES)
-    expressive = bool((deep < wide / 2).all())
-    smaller = bool((variance[DEEPER, second] < wide).all())
+    shallow, deep, plain, residual = (variance[arm, most] for arm in NAMES)
+    expressive = bool((deep < shallow / 2).all())
+    smaller = bool((variance[DEEPER, second] < shallow).all())
     worse = {
         name: bool((plain > values).all())
         for name, values in ((NAMES[DEEPER], deep), ("those with shortcuts", residual))
@@ -157,7 +152,7 @@ def report(variance: dict[tuple[Arm, int], np.ndarray], budgets: tuple[int, ...]
     }
     headline = Headline(
         f"unexplained variance, {DEEP} hidden layers, {most} parameters", deep, "composed folds", 0.3,
-        (float(wide.mean()), "one hidden layer", "lower"),
+        (float(shallow.mean()), "one hidden layer", "lower"),
     )  # fmt: skip
     return StudyResult(numbers, verdict, {"depth and parameters": figure}, holds, headline)
 
@@ -174,9 +169,6 @@ def study(
       num_seeds: repetitions, each with its own weights and examples.
       steps: training steps of each run, of 256 examples.
       budgets: numbers of parameters, two or more, ascending.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
 
     Raises:
       ValueError: `budgets` are fewer than two, not ascending, or too small for the deepest network.

@@ -48,8 +48,7 @@ def judge(loss: dict[str, np.ndarray]) -> tuple[str, bool]:
     num_seeds = len(loss[names[0]])
     verdict = (
         f"Training loss: {summary}. The deeper plain network is worse on {plain} of {num_seeds} seeds, the deeper "
-        f"residual "
-        f"one on {residual}; at {deep} layers the residual one is better on {below}."
+        f"residual one on {residual}; at {deep} layers the residual one is better on {below}."
     )
     degraded = loss[f"residual {deep}"].mean() > loss[f"plain {shallow}"].mean()
     return verdict, plain == num_seeds and below == num_seeds and not degraded
@@ -102,9 +101,6 @@ def study(
       snapshots: how often the training loss is measured in a run; divides steps.
       grid_size: points along each side of the loss surface.
       num_examples: training examples.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     data = shuffled_digits()
     images, labels = jnp.asarray(data.images[:num_examples]), jnp.asarray(data.labels[:num_examples])
@@ -148,11 +144,11 @@ def study(
     }
     verdict += (
         " Share of the plane at less than twice the loss of its center (or 0.1): "
-        + ", ".join(f"{name} {share:.0%}" for name, share in rough.items())
+        + ", ".join(f"{name} {fraction:.0%}" for name, fraction in rough.items())
         + "."
     )
     numbers = {f"{name}: training loss": values.tolist() for name, values in last.items()}
-    numbers |= {f"{name}: share of the plane near its center": share for name, share in rough.items()}
+    numbers |= {f"{name}: share of the plane near its center": fraction for name, fraction in rough.items()}
     figures = {"depth": draw(curves, last), "landscape": draw_landscapes(surfaces, np.asarray(offsets))}
     return StudyResult(
         numbers,

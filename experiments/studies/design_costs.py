@@ -36,14 +36,7 @@ SAVING = 0.5
 
 
 class Design(NamedTuple):
-    """A design beside what it replaces.
-
-    Args:
-      unit: of the costs.
-      plain: cost of what it replaces.
-      cost: of the design.
-      counted: (plain, cost) as counted in the modules; None where there is none.
-    """
+    """Costs of a design and of the plain one that it replaces, and (plain, cost) as counted in the modules."""
 
     unit: str
     plain: int
@@ -92,37 +85,33 @@ def designs() -> dict[str, Design]:
 
 def report(costs: dict[str, Design]) -> StudyResult:
     """Judge the designs."""
-    shares = {name: design.cost / design.plain for name, design in costs.items()}
+    cost_ratios = {name: design.cost / design.plain for name, design in costs.items()}
     equal = all(d.counted is None or d.counted == (d.plain, d.cost) for d in costs.values())
-    holds = equal and max(shares.values()) <= SAVING
+    holds = equal and max(cost_ratios.values()) <= SAVING
     gib, mib = formulas.voxel_bytes(1024) / 2**30, formulas.voxel_bytes(128) / 2**20
     video = formulas.video_bytes(1080, 1920, 30 * 60) / 2**30
-    verdict = "Share of the cost that is left: " + ", ".join(f"{name} {v:.1%}" for name, v in shares.items())
+    verdict = "Share of the cost that is left: " + ", ".join(f"{name} {v:.1%}" for name, v in cost_ratios.items())
     verdict += (
         f". Formulas {'equal' if equal else 'DO NOT equal'} the modules' counts. A cube of 128 voxels a side has "
         f"{mib:.0f} MiB in float32, one of 1,024 has {gib:.0f} GiB; a minute of video of 1080 x 1920 has {video:.1f} "
         "GiB."
     )
     figure, axes = new_figure((6, 2.4))
-    axes.barh(range(len(shares)), [1] * len(shares), color=GRAY, alpha=0.3)
-    axes.barh(range(len(shares)), list(shares.values()), color=BLUE)
-    axes.set_yticks(range(len(shares)), list(shares))
+    axes.barh(range(len(cost_ratios)), [1] * len(cost_ratios), color=GRAY, alpha=0.3)
+    axes.barh(range(len(cost_ratios)), list(cost_ratios.values()), color=BLUE)
+    axes.set_yticks(range(len(cost_ratios)), list(cost_ratios))
     axes.set(xlabel="share of the cost of what it replaces")
     numbers = {f"{name}, {d.unit}": [d.plain, d.cost] for name, d in costs.items()}
     headline = Headline(
         "share of an inception module's multiply-adds that 1x1 reductions leave",
-        shares["1x1 reductions of an inception module"],
+        cost_ratios["1x1 reductions of an inception module"],
         "GoogLeNet, module 3a",
     )
     return StudyResult(numbers, verdict, {"what is left": figure}, holds, headline)
 
 
 def study() -> StudyResult:
-    """Count each design and what it replaces.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
-    """
+    """Count each design and what it replaces."""
     return report(designs())
 
 

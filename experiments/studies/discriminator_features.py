@@ -31,17 +31,7 @@ READERS = ("k-NN", "linear probe")
 
 
 def discriminators(seed: int, digits: Digits, *, steps: int, width: int) -> tuple[dcgan.Discriminator, dict, dict]:
-    """Train a DCGAN.
-
-    Args:
-      seed: of weights, noise and batches.
-      digits: whose training images are used, without labels.
-      steps: of both players, in batches of 64.
-      width: channels of the discriminator's first layer, twice those of the generator's last.
-
-    Returns:
-      (discriminator, its initial variables, its variables after training).
-    """
+    """Train a DCGAN on the digits without labels: (discriminator, its initial variables, its trained variables)."""
     discriminator = dcgan.Discriminator(width)
     learner = gan.learner(
         generator=dcgan.Generator((8, 8, 1), max(1, width // 2)),
@@ -67,33 +57,23 @@ def discriminators(seed: int, digits: Digits, *, steps: int, width: int) -> tupl
     return discriminator, before, after
 
 
-def accuracies(bank: np.ndarray, labels: np.ndarray, queries: np.ndarray, truth: np.ndarray) -> list[float]:
-    """Accuracy of k-NN and of a linear probe.
-
-    Args:
-      bank: [N, D] features with labels.
-      labels: [N] int.
-      queries: [M, D] features.
-      truth: [M] int.
-
-    Returns:
-      One number for each of READERS.
-    """
-    found = (knn_predict(bank, labels, queries, min(20, len(bank))), probe_predict(bank, labels, queries, 1.0))
-    return [float((classes == truth).mean()) for classes in found]
+def accuracies(bank: np.ndarray, labels: np.ndarray, queries: np.ndarray, query_labels: np.ndarray) -> list[float]:
+    """Accuracies of each of READERS for query features [M, D], from the bank [N, D] with labels [N]."""
+    predictions = (knn_predict(bank, labels, queries, min(20, len(bank))), probe_predict(bank, labels, queries, 1.0))
+    return [float((classes == query_labels).mean()) for classes in predictions]
 
 
 def judge(results: dict[str, np.ndarray]) -> tuple[str, bool]:
     """Judge {features: accuracies [seeds, readers]}."""
     held, sentences = [], []
     for i, reader in enumerate(READERS):
-        trained, others = results["trained"][:, i], {n: v[:, i] for n, v in results.items() if n != "trained"}
-        spread = max(np.ptp(values) for values in (trained, *others.values()))
-        ahead = {n: trained.mean() - values.mean() for n, values in others.items()}
+        trained, baselines = results["trained"][:, i], {n: v[:, i] for n, v in results.items() if n != "trained"}
+        spread = max(np.ptp(values) for values in (trained, *baselines.values()))
+        ahead = {n: trained.mean() - values.mean() for n, values in baselines.items()}
         held.append(all(gain > spread for gain in ahead.values()))
         sentences.append(
             f"{reader}: trained {100 * trained.mean():.1f} %, "
-            + ", ".join(f"{n} {100 * v.mean():.1f} % ({100 * ahead[n]:+.1f} points)" for n, v in others.items())
+            + ", ".join(f"{n} {100 * v.mean():.1f} % ({100 * ahead[n]:+.1f} points)" for n, v in baselines.items())
             + f", spread of the seeds {100 * spread:.1f} points: {'ahead' if held[-1] else 'not ahead of both'}."
         )
     return " ".join(sentences), all(held)
@@ -102,10 +82,10 @@ def judge(results: dict[str, np.ndarray]) -> tuple[str, bool]:
 def draw(results):
     figure, axes = new_figure((6, 3.2))
     for k, (name, color) in enumerate(zip(results, (BLUE, VERMILION, GRAY), strict=True)):
-        place = np.arange(len(READERS)) + 0.27 * (k - 1)
-        axes.bar(place, 100 * results[name].mean(0), 0.25, color=color, label=name)
+        positions = np.arange(len(READERS)) + 0.27 * (k - 1)
+        axes.bar(positions, 100 * results[name].mean(0), 0.25, color=color, label=name)
         for seed in results[name]:
-            axes.plot(place, 100 * seed, "k.", ms=4)
+            axes.plot(positions, 100 * seed, "k.", ms=4)
     axes.set_xticks(range(len(READERS)), READERS)
     axes.set(ylabel="test accuracy, %", ylim=(max(0, 100 * min(v.min() for v in results.values()) - 8), 100))
     axes.legend(frameon=False, fontsize=9, ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.15))
@@ -123,26 +103,23 @@ def study(
 
     Args:
       num_seeds: repetitions, each with its own GAN and its own labeled digits.
-      steps: of both players.
+      steps: steps of both players.
       width: channels of the discriminator's first layer.
       labels_per_class: labeled training digits of each class that k-NN and the probe are given.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     digits = shuffled_digits()
     results = {"trained": [], "untrained": [], "pixels": []}
     for seed in range(num_seeds):
         discriminator, before, after = discriminators(seed, digits, steps=steps, width=width)
         order = np.random.default_rng(seed).permutation(len(digits.labels))
-        chosen = np.concatenate([order[digits.labels[order] == c][:labels_per_class] for c in range(10)])
+        labeled_idx = np.concatenate([order[digits.labels[order] == c][:labels_per_class] for c in range(10)])
         features = jax.jit(lambda variables, x, net=discriminator: discriminator_features(net, variables, 2 * x - 1))
         for name, variables in (("trained", after), ("untrained", before), ("pixels", None)):
             bank, queries = (
                 np.asarray(x.reshape(len(x), -1) if variables is None else features(variables, x))
-                for x in (digits.images[chosen], digits.test_images)
+                for x in (digits.images[labeled_idx], digits.test_images)
             )
-            results[name].append(accuracies(bank, digits.labels[chosen], queries, digits.test_labels))
+            results[name].append(accuracies(bank, digits.labels[labeled_idx], queries, digits.test_labels))
     results = {name: np.array(values) for name, values in results.items()}
     verdict, holds = judge(results)
     numbers = {f"{name}: {reader}": v[:, i].tolist() for name, v in results.items() for i, reader in enumerate(READERS)}

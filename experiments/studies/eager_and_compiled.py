@@ -94,27 +94,24 @@ def study(
       width: units of each layer.
       num_repeats: timed calls, of which the median is taken.
       lengths: iterations of the loops whose programs are measured.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     keys = jax.random.split(jax.random.key(0), num_layers + 1)
     params = [(jax.random.normal(k, (width, width)) / width**0.5, jnp.zeros(width)) for k in keys[:-1]]
     x = jax.random.normal(keys[-1], (32, width))
 
-    counted = Traces(gradient_step)
-    compiled = jax.jit(counted)
+    traced_step = Traces(gradient_step)
+    compiled = jax.jit(traced_step)
     apart = max(
         float(jnp.abs(a - b).max())
         for a, b in zip(jax.tree.leaves(gradient_step(params, x)), jax.tree.leaves(compiled(params, x)), strict=True)
     )
-    traces = {"first": counted.count}
+    traces = {"first": traced_step.count}
     compiled(params, x + 1)
-    traces["same shape again"] = counted.count
+    traces["same shape again"] = traced_step.count
     compiled(params, x[:16])
-    traces["another shape"] = counted.count
+    traces["another shape"] = traced_step.count
     compiled(params, x)
-    traces["the first again"] = counted.count
+    traces["the first again"] = traced_step.count
 
     try:
         jax.jit(leaky_python)(jnp.float32(-2.0))
@@ -128,9 +125,9 @@ def study(
     }
     eager = median_seconds(gradient_step, params, x, num_repeats=num_repeats)
     static = median_seconds(compiled, params, x, num_repeats=num_repeats)
-    fresh = jax.jit(gradient_step)
+    uncached_step = jax.jit(gradient_step)
     began = time.perf_counter()
-    fresh.lower(params, x).compile()
+    uncached_step.lower(params, x).compile()
     compiling = time.perf_counter() - began
 
     right = {

@@ -85,8 +85,8 @@ def accuracies(
         before, after = pretrained(model, images, jax.random.fold_in(key, 0), pretrain_steps, 1e-3)
         head, few = jax.random.fold_in(key, 1), (images[rows], jnp.asarray(data.labels)[rows])
         trained = [fine_tuned(model, params, head, *few, steps, learning_rate) for params in (before, after)]
-        answers = [classifier(model, *variables, test).argmax(-1) for variables in trained]
-        return jnp.stack([(answer == data.test_labels).mean() for answer in answers])
+        predictions = [classifier(model, *variables, test).argmax(-1) for variables in trained]
+        return jnp.stack([(predicted == data.test_labels).mean() for predicted in predictions])
 
     values = np.asarray(run(jax.random.split(jax.random.key(0), num_seeds), rows))
     return dict(zip(ARMS, values.T, strict=True))
@@ -130,12 +130,9 @@ def study(
     Args:
       num_seeds: repetitions, each with its own labels, weights and noise.
       num_labels: labeled images, a tenth of each class.
-      pretrain_steps: of the autoencoder, on 64 images each.
-      steps: of the classifier, on all labeled images each.
-      learning_rate: of the classifier.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
+      pretrain_steps: steps of the autoencoder, on 64 images each.
+      steps: steps of the classifier, on all labeled images each.
+      learning_rate: learning rate of the classifier.
     """
     results = accuracies(
         num_seeds=num_seeds,

@@ -115,15 +115,13 @@ def judge(members, ensemble, shots, snapshot_ensemble, swa) -> tuple[str, bool]:
     better = int((swa[:, 1, 1] >= swa[:, 0, 1]).sum())
     num_seeds = len(members)
     verdict = (
-        f"{members.shape[1]} members: {members[..., 1].mean():.1%} each, "
-        f"{members[..., 1].max(1).mean():.1%} the best, "
+        f"{members.shape[1]} members: {members[..., 1].mean():.1%} each, {members[..., 1].max(1).mean():.1%} the best, "
         f"{ensemble[:, 1].mean():.1%} together (above the best on {above_best} of {num_seeds} seeds); log loss "
-        f"{members[..., 0].mean():.3f} to {ensemble[:, 0].mean():.3f}, "
-        f"{'never' if jensen else 'NOT never'} above the members' mean. {shots.shape[1]} snapshots: "
-        f"{shots[:, -1, 1].mean():.1%} the last, {snapshot_ensemble[:, 1].mean():.1%} together (no worse on {last} of "
-        f"{num_seeds}). SWA: {swa[:, 0, 1].mean():.1%} the last weights, {swa[:, 1, 1].mean():.1%} their average (no "
-        f"worse "
-        f"on {better} of {num_seeds}; {swa[:, 2, 1].mean():.1%} with the last weights' batch statistics)."
+        f"{members[..., 0].mean():.3f} to {ensemble[:, 0].mean():.3f}, {'never' if jensen else 'NOT never'} above the "
+        f"members' mean. {shots.shape[1]} snapshots: {shots[:, -1, 1].mean():.1%} the last, "
+        f"{snapshot_ensemble[:, 1].mean():.1%} together (no worse on {last} of {num_seeds}). SWA: "
+        f"{swa[:, 0, 1].mean():.1%} the last weights, {swa[:, 1, 1].mean():.1%} their average (no worse on {better} of "
+        f"{num_seeds}; {swa[:, 2, 1].mean():.1%} with the last weights' batch statistics)."
     )
     return verdict, jensen and above_mean and above_best == last == better == num_seeds
 
@@ -140,9 +138,6 @@ def study(
       steps: training steps of each run.
       own_digits: each member learns 300 digits of its own; false: all learn the same and differ in weights and
         batches.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     data = shuffled_digits()
     keys = jax.random.split(jax.random.key(0), num_seeds)
@@ -202,10 +197,10 @@ def draw(each, all_, shots, joined, swa):
                 label=None if seed else "together",
             )
         axes.set_title(title, fontsize=10)
-    for place, (name, color) in enumerate(
+    for column, (name, color) in enumerate(
         (("last weights", blue), ("averaged weights", orange), ("stale statistics", GRAY))
     ):
-        panels[2].plot(np.arange(len(swa)) + (place - 1) * 0.2, 100 * swa[:, place, 1], "o", color=color, label=name)
+        panels[2].plot(np.arange(len(swa)) + (column - 1) * 0.2, 100 * swa[:, column, 1], "o", color=color, label=name)
     panels[2].set_title("weights averaged along a run", fontsize=10)
     panels[0].set_ylabel("test accuracy, %")
     for axes in panels:

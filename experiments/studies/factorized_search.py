@@ -103,35 +103,36 @@ def searches(exponents: tuple[float, ...], num_seeds: int, updates: int, childre
         parts = [(data["valid_image"][k : k + IMAGES], data["valid_label"][k : k + IMAGES]) for k in (0, 128, 256)]
         for row, exponent in zip(rows, exponents, strict=True):
             choice = searched(key, exponent, shared, *parts[0], updates, children)
-            alone = trained(jax.random.fold_in(key, 1), jnp.tile(choice, (steps, 1)), data)
+            child_params = trained(jax.random.fold_in(key, 1), jnp.tile(choice, (steps, 1)), data)
             row["cost"].append(float(relative_cost(choice)))
-            row["accuracy"].append(float(np.mean([accuracy(alone, choice, *part) for part in parts[1:]])))
+            row["accuracy"].append(float(np.mean([accuracy(child_params, choice, *part) for part in parts[1:]])))
             row["child"].append("; ".join(" ".join(map(str, block)) for block in child_blocks(np.asarray(choice))))
     return [
         {"cost": np.array(row["cost"]), "accuracy": np.array(row["accuracy"]), "child": row["child"]} for row in rows
     ]
 
 
-def report(alone: dict, both: dict) -> StudyResult:
+def report(accuracy_only: dict, both: dict) -> StudyResult:
     """Judge {"cost", "accuracy", "child"} of each seed, without and with cost in the reward."""
-    loss = alone["accuracy"].mean() - both["accuracy"].mean()
-    holds = bool((both["cost"] < alone["cost"]).all() and loss <= LOSS)
+    loss = accuracy_only["accuracy"].mean() - both["accuracy"].mean()
+    holds = bool((both["cost"] < accuracy_only["cost"]).all() and loss <= LOSS)
     verdict = (
-        f"The chosen children, trained from scratch: accuracy {alone['accuracy'].mean():.1%} at "
-        f"{alone['cost'].mean():.2f} of the target cost; with cost in the reward {both['accuracy'].mean():.1%} at "
-        f"{both['cost'].mean():.2f}, cheaper on {(both['cost'] < alone['cost']).sum()} of {len(both['cost'])} seeds."
+        f"The chosen children, trained from scratch: accuracy {accuracy_only['accuracy'].mean():.1%} at "
+        f"{accuracy_only['cost'].mean():.2f} of the target cost; with cost in the reward {both['accuracy'].mean():.1%} "
+        f"at {both['cost'].mean():.2f}, cheaper on {(both['cost'] < accuracy_only['cost']).sum()} of "
+        f"{len(both['cost'])} seeds."
     )
     figure, axes = new_figure((4, 3))
-    for arm, measured, color in zip(ARMS, (alone, both), (VERMILION, BLUE), strict=True):
+    for arm, measured, color in zip(ARMS, (accuracy_only, both), (VERMILION, BLUE), strict=True):
         axes.plot(measured["cost"], 100 * measured["accuracy"], "o", color=color, label=arm)
     axes.set(xlabel="cost, in units of the target", ylabel="accuracy, %")
     axes.legend(frameon=False, title="reward")
     numbers = {
         f"{name}, {arm}": list(measured[name])
-        for arm, measured in zip(ARMS, (alone, both), strict=True)
+        for arm, measured in zip(ARMS, (accuracy_only, both), strict=True)
         for name in ("cost", "accuracy", "child")
     }
-    baseline = (float(alone["cost"].mean()), "a reward of accuracy alone", "lower")
+    baseline = (float(accuracy_only["cost"].mean()), "a reward of accuracy alone", "lower")
     headline = Headline("cost of the chosen child, in units of the target", both["cost"], "digits", 0.2, baseline)
     return StudyResult(numbers, verdict, {"accuracy and cost": figure}, holds, headline)
 
@@ -151,10 +152,7 @@ def study(
       updates: updates of the controller; a search measures updates * children children.
       children: children measured for each update of the controller.
       steps: training steps of the shared weights, and of a chosen child.
-      exponent: of the cost in the reward; 0 ignores it.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
+      exponent: exponent of the cost in the reward; 0 ignores it.
     """
     return report(*searches((0.0, exponent), num_seeds, updates, children, steps))
 

@@ -27,23 +27,17 @@ BEFORE, AFTER = 0.5, 0.75
 
 
 def examples(count: int, agree: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw examples whose attribute agrees with the label in a given share.
+    """Draw examples whose attribute is the label in a share `agree`.
 
-    Args:
-      count: of examples.
-      agree: share whose attribute is the label.
-      seed: of the draws.
-
-    Returns:
-      (features [count, 2]: a number about +1 or -1, and the attribute as +1 or -1 with little noise; labels [count],
-      attributes [count]).
+    Returns features [count, 2], a number about +1 or -1 and the attribute as +1 or -1 with little noise, labels [count]
+    and attributes [count].
     """
     rng = np.random.default_rng(seed)
     label = rng.integers(0, 2, count)
     attribute = np.where(rng.random(count) < agree, label, 1 - label)
     number = (2 * label - 1) + rng.normal(size=count)
-    shown = (2 * attribute - 1) + 0.1 * rng.normal(size=count)
-    return np.stack([number, shown], 1), label, attribute
+    attribute_feature = (2 * attribute - 1) + 0.1 * rng.normal(size=count)
+    return np.stack([number, attribute_feature], 1), label, attribute
 
 
 def fit(features: np.ndarray, label: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -67,13 +61,13 @@ def group_weights(label: np.ndarray, attribute: np.ndarray) -> np.ndarray:
 def audits(seed: int, count: int, agree: float) -> dict[str, Audit]:
     """Audit a plain and a reweighted regression on test examples of four groups of one size."""
     features, label, attribute = examples(count, agree, 2 * seed)
-    test, truth, other = examples(count, 0.5, 2 * seed + 1)
-    names = np.array([f"label {y}, attribute {a}" for y, a in zip(truth, other, strict=True)])
-    found = {}
+    test, test_labels, other = examples(count, 0.5, 2 * seed + 1)
+    names = np.array([f"label {y}, attribute {a}" for y, a in zip(test_labels, other, strict=True)])
+    arm_audits = {}
     for arm, weight in (("plain", np.ones(count)), ("reweighted", group_weights(label, attribute))):
         w = fit(features, label, weight)
-        found[arm] = audit_groups((test @ w[:2] + w[2] > 0).astype(int), truth, names)
-    return found
+        arm_audits[arm] = audit_groups((test @ w[:2] + w[2] > 0).astype(int), test_labels, names)
+    return arm_audits
 
 
 def report(results: list[dict[str, Audit]]) -> StudyResult:
@@ -124,9 +118,6 @@ def study(
       num_seeds: repetitions with examples of their own.
       count: training examples, and as many of test.
       agree: share of training examples whose attribute is the label.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     return report([audits(seed, count, agree) for seed in range(num_seeds)])
 

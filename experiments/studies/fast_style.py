@@ -107,10 +107,12 @@ def report(renderings: list[Rendering]) -> StudyResult:
         f"{worst.losses[PASS] / worst.losses[OPTIMIZED]:.2f}x ({worst.style}), and is {speed:,.0f}x faster "
         f"({1000 * seconds[PASS]:.1f} ms and {seconds[OPTIMIZED]:.1f} s)."
     )
-    shown: dict[str, Rendering] = {}  # of each style the photograph with the most contrast: a clear sky shows nothing
+    example_of: dict[
+        str, Rendering
+    ] = {}  # of each style the photograph with the most contrast: a clear sky shows nothing
     for r in sorted(renderings, key=lambda r: r.images[PHOTOGRAPH].std()):
-        shown[r.style] = r
-    rows = [shown[style] for style in dict.fromkeys(r.style for r in renderings)][:4]
+        example_of[r.style] = r
+    rows = [example_of[style] for style in dict.fromkeys(r.style for r in renderings)][:4]
     figure, axes = new_figure((5, 1.7 * len(rows)), len(rows), 3, squeeze=False)
     for line, r in zip(axes, rows, strict=True):
         for ax, (kind, image) in zip(line, r.images.items(), strict=True):
@@ -146,12 +148,9 @@ def study(
     Args:
       run: folder of a run of interpretability.fast_style; by default that page is run with its own settings.
       num_images: held-out photographs, each in every style.
-      optimizer_steps: of L-BFGS for each image.
-      steps: of training, where the page is run.
+      optimizer_steps: steps of L-BFGS for each image.
+      steps: steps of training, where the page is run.
       tiny: run the page with the settings of its --smoke.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     if run is None:
         words = ["--smoke"] if tiny else [f"--steps={steps}"]

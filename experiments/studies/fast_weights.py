@@ -31,16 +31,9 @@ SOLVED, BELOW = 0.95, 0.7
 
 
 def recall(key: jax.Array, count: int, symbols: int) -> tuple[jax.Array, jax.Array]:
-    """Draw sequences of pairs and a question.
+    """Draw sequences of K pairs and a question, and the digits of the answers [count].
 
-    Args:
-      key: PRNG key.
-      count: number of sequences.
-      symbols: K, letters and digits.
-
-    Returns:
-      (sequences [count, K + 1, 2 K + 1], a letter and its digit one-hot, of the question the letter and a mark alone;
-      digits of the answers [count]).
+    Sequences are [count, K + 1, 2 K + 1]: a letter and its digit, one-hot, and last the letter and a mark.
     """
 
     def one(key):
@@ -58,13 +51,7 @@ def recall(key: jax.Array, count: int, symbols: int) -> tuple[jax.Array, jax.Arr
 
 
 class Recaller(nn.Module):
-    """Sequences [B, T, D] -> scores [B, symbols] of the answer, from the last step.
-
-    Args:
-      arm: "fast weights" or "rnn".
-      width: of the attention's vectors.
-      symbols: digits to choose from.
-    """
+    """Sequences [B, T, D] -> scores [B, symbols] of the answer, from the last step, by "fast weights" or "rnn"."""
 
     arm: str
     width: int
@@ -88,28 +75,15 @@ def rnn_width(width: int, inputs: int) -> int:
 def accuracies(
     arm: str, seed: int, *, symbols: int, width: int, steps: int, batch_size: int, learning_rate: float
 ) -> float:
-    """Train one arm, and measure it on 1,000 new sequences.
-
-    Args:
-      arm: "fast weights" or "rnn".
-      seed: of weights and sequences.
-      symbols: K.
-      width: of the attention's vectors.
-      steps: of Adam, on a half cosine.
-      batch_size: sequences a step.
-      learning_rate: at the start.
-
-    Returns:
-      Share of right answers.
-    """
+    """Train one arm, "fast weights" or "rnn", and measure its accuracy on 1,000 new sequences."""
     net = Recaller(arm, width, symbols)
     optimizer = optax.chain(
         optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
     )
 
-    def loss(params, sequences, answers):
+    def loss(params, sequences, targets):
         scores = net.apply({"params": params}, sequences)
-        return optax.softmax_cross_entropy_with_integer_labels(scores, answers).mean()
+        return optax.softmax_cross_entropy_with_integer_labels(scores, targets).mean()
 
     def step(carry, key):
         params, state = carry
@@ -119,10 +93,10 @@ def accuracies(
     @jax.jit
     def run(key):
         start, train, test = jax.random.split(key, 3)
-        sequences, answers = recall(test, 1000, symbols)
+        sequences, targets = recall(test, 1000, symbols)
         params = net.init(start, sequences[:1])["params"]
         (params, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), jax.random.split(train, steps))
-        return (net.apply({"params": params}, sequences).argmax(-1) == answers).mean()
+        return (net.apply({"params": params}, sequences).argmax(-1) == targets).mean()
 
     return float(run(jax.random.key(seed)))
 
@@ -165,14 +139,11 @@ def study(
     Args:
       num_seeds: repetitions, each with its own weights and sequences.
       symbols: letters and digits.
-      width: of the attention's vectors; the RNN has about as many parameters.
+      width: width of the attention's vectors; the RNN has about as many parameters.
       steps: training steps.
       batch_size: sequences a step.
       learning_rate: at the start, of linear attention.
       rnn_learning_rate: at the start, of the RNN.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     options = {"symbols": symbols, "width": width, "steps": steps, "batch_size": batch_size}
     rates = {"fast weights": learning_rate, "rnn": rnn_learning_rate}

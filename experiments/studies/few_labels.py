@@ -55,15 +55,7 @@ SIDE = 16
 
 
 class Trainer:
-    """Trains the network of all ways, as often as wanted, by one compiled program for each learner.
-
-    Args:
-      data: the digits.
-      steps: of a training.
-      batch_size: labeled images of a step.
-      unlabeled_ratio: unlabeled images for each.
-      learning_rate: of AdamW, at the start of a cosine.
-    """
+    """Trains the network of all ways, as often as wanted, by one compiled program for each learner."""
 
     def __init__(self, data: Digits, steps: int, batch_size: int, unlabeled_ratio: int, learning_rate: float):
         network = load_network()
@@ -77,9 +69,9 @@ class Trainer:
             "preprocess": lambda x: (jnp.repeat(jnp.repeat(x, SIDE // 8, 1), SIDE // 8, 2) - mean) / std,
             "augment": classification_augmentation("shift", SIDE, mean, std),
         }
-        drawn = classification_augmentation("affine", SIDE, mean, std, strong="rand_augment")
+        strong = classification_augmentation("affine", SIDE, mean, std, strong="rand_augment")
         labeled = two_stream_learner(technique=supervised_only, teacher=averaging(DECAY), **shared)
-        semi = fixmatch.learner(ema_decay=DECAY, strong=compose(drawn, cutout(SIDE // 2)), **shared)
+        semi = fixmatch.learner(ema_decay=DECAY, strong=compose(strong, cutout(SIDE // 2)), **shared)
         self.programs = {name: self._program(each) for name, each in (("labeled", labeled), ("semi", semi))}
         self.init = {name: jax.jit(each.init) for name, each in (("labeled", labeled), ("semi", semi))}
 
@@ -113,16 +105,9 @@ class Trainer:
         return run
 
     def train(self, seed: int, rows: np.ndarray, *, kind: str = "labeled", tuned: bool = False) -> tuple:
-        """Train once.
+        """Train on labeled rows [L], from the shipped weights where `tuned`; kind: "labeled" or "semi".
 
-        Args:
-          seed: of weights and batches.
-          rows: [L] of the labeled images.
-          kind: labeled or semi.
-          tuned: start from the shipped weights.
-
-        Returns:
-          (test accuracy, probabilities of the training images [N, 10]).
+        Returns the test accuracy and the probabilities of the training images [N, 10].
         """
         padded = np.zeros(len(self.data.images), np.int32)
         padded[: len(rows)] = rows
@@ -138,26 +123,15 @@ class Trainer:
 
 
 def actively(trainer: Trainer, seed: int, rows: np.ndarray, budget: int, rounds: int) -> tuple[float, np.ndarray]:
-    """Buy labels by their margin and train from scratch on them.
-
-    Args:
-      trainer: of the network.
-      seed: of weights and batches.
-      rows: [L] of the first labels.
-      budget: labels at the end.
-      rounds: purchases.
-
-    Returns:
-      (test accuracy with all labels, their rows [budget]).
-    """
-    known = np.zeros(len(trainer.data.images), bool)
-    known[rows] = True
+    """Buy labels by their margin up to `budget` and train from scratch on them: (test accuracy, rows [budget])."""
+    is_labeled = np.zeros(len(trainer.data.images), bool)
+    is_labeled[rows] = True
     for part in np.diff(np.linspace(len(rows), budget, rounds + 1).round().astype(int)):
-        _, probabilities = trainer.train(seed, np.flatnonzero(known))
-        known = np.asarray(
-            buy("margin", jax.random.key(seed), jnp.asarray(known), int(part), probabilities, probabilities)
+        _, probabilities = trainer.train(seed, np.flatnonzero(is_labeled))
+        is_labeled = np.asarray(
+            buy("margin", jax.random.key(seed), jnp.asarray(is_labeled), int(part), probabilities, probabilities)
         )
-    return trainer.train(seed, np.flatnonzero(known))[0], np.flatnonzero(known)
+    return trainer.train(seed, np.flatnonzero(is_labeled))[0], np.flatnonzero(is_labeled)
 
 
 def report(results: dict[str, np.ndarray], seconds: dict[str, float], labels: int) -> StudyResult:
@@ -181,10 +155,10 @@ def report(results: dict[str, np.ndarray], seconds: dict[str, float], labels: in
 
 def draw(results):
     figure, axes = new_figure((6.0, 2.2))
-    for place, name in enumerate(reversed(WAYS)):
+    for row, name in enumerate(reversed(WAYS)):
         values, color = 100 * results[name], GRAY if name == SCRATCH else BLUE
-        axes.plot(values, [place] * len(values), "o", color=color, alpha=0.6)
-        axes.plot([values.mean()] * 2, [place - 0.3, place + 0.3], color=color, lw=2)
+        axes.plot(values, [row] * len(values), "o", color=color, alpha=0.6)
+        axes.plot([values.mean()] * 2, [row - 0.3, row + 0.3], color=color, lw=2)
     axes.set_yticks(range(len(WAYS)), WAYS[::-1])
     axes.set(xlabel="test accuracy, %")
     axes.grid(alpha=0.3, axis="x")
@@ -206,14 +180,11 @@ def study(
     Args:
       per_class: labels of each digit, for active learning in the mean.
       num_seeds: repetitions, each with its own labels, weights and batches.
-      steps: of each training.
+      steps: steps of each training.
       batch_size: labeled images a step.
       unlabeled_ratio: unlabeled images for each labeled one, of FixMatch.
       rounds: purchases of labels.
-      learning_rate: of AdamW, at the start of a cosine.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
+      learning_rate: learning rate of AdamW, at the start of a cosine.
 
     Raises:
       ValueError: a step takes more unlabeled images than there are.
@@ -225,11 +196,11 @@ def study(
             f"most {len(data.images)}"
         )
     trainer = Trainer(data, steps, batch_size, unlabeled_ratio, learning_rate)
-    drawn, half = drawn_rows(data, per_class, num_seeds), drawn_rows(data, per_class // 2, num_seeds)
+    all_rows, half = drawn_rows(data, per_class, num_seeds), drawn_rows(data, per_class // 2, num_seeds)
     ways = {
-        SCRATCH: lambda seed: trainer.train(seed, drawn[seed])[0],
-        TUNED: lambda seed: trainer.train(seed, drawn[seed], tuned=True)[0],
-        SEMI: lambda seed: trainer.train(seed, drawn[seed], kind="semi")[0],
+        SCRATCH: lambda seed: trainer.train(seed, all_rows[seed])[0],
+        TUNED: lambda seed: trainer.train(seed, all_rows[seed], tuned=True)[0],
+        SEMI: lambda seed: trainer.train(seed, all_rows[seed], kind="semi")[0],
         ACTIVE: lambda seed: actively(trainer, seed, half[seed], 10 * per_class, rounds)[0],
     }
     results, seconds = {}, {}

@@ -109,11 +109,7 @@ def run(learner: Learner, state: ModelState, images: jax.Array, labels: jax.Arra
 
 
 def encoder(model: ViT, images: np.ndarray, labels: np.ndarray, steps: int) -> Any:
-    """Train the encoder on the source.
-
-    Returns:
-      Its parameters.
-    """
+    """Train the encoder on the source, and return its parameters."""
     learner = supervised.learner(model=model, optimizer=optax.adam(optax.cosine_decay_schedule(2e-3, steps)))
 
     @jax.jit
@@ -130,20 +126,20 @@ def start(way: str, model: ViT, params: Any, key: jax.Array, images: jax.Array, 
     variables = {"params": {**params, "head": jax.tree.map(jnp.zeros_like, params["head"])}}
     if isinstance(trained, Adapted):
         variables = trained.adapt(key, variables, images)
-    own = variables["params"]
-    others = {name: value for name, value in variables.items() if name != "params"}
+    trainable = variables["params"]
+    model_state = {name: value for name, value in variables.items() if name != "params"}
     state = ModelState(
-        step=jnp.zeros((), jnp.int32), params=own, opt_state=optimizer.init(own), rng=key, model_state=others
+        step=jnp.zeros((), jnp.int32),
+        params=trainable,
+        opt_state=optimizer.init(trainable),
+        rng=key,
+        model_state=model_state,
     )
     return learner, state
 
 
 def tuning(way: str, model: ViT, steps: int) -> Callable:
-    """Build the fine-tuning of a way.
-
-    Returns:
-      (parameters, key, images [N, 8, 8, 1], labels [N], learning rate) -> (initial state, trained state).
-    """
+    """Build a way of fine-tuning: (params, key, images, labels, learning rate) -> (initial state, trained state)."""
 
     def tuned(params, key, images, labels, learning_rate):
         learner, state = start(way, model, params, key, images[:1], learning_rate, steps)
@@ -180,11 +176,9 @@ def accuracy(way: str, model: ViT) -> Callable:
 def measure(
     way: str, model: ViT, params: Any, data: Data, few: list[tuple], rates: tuple[float, ...], steps: int
 ) -> dict[str, Any]:
-    """Fine-tune in one way with each learning rate and seed.
+    """Fine-tune in one way with each learning rate and seed, and make the row of the table.
 
-    Returns:
-      The row of the table; `test` and `valid` have an accuracy for each seed, of the learning rate that is best on the
-      validation digits.
+    `test` and `valid` have an accuracy for each seed, of the learning rate that is best on the validation digits.
     """
     arrays = [tuple(map(jnp.asarray, pair)) for pair in few]
     tuned = tuning(way, model, steps)
@@ -196,7 +190,7 @@ def measure(
             _, state = jax.block_until_ready(compiled(params, jax.random.key(seed), *pair, jnp.float32(rate)))
             seconds.append((time.perf_counter() - began) / steps)
             states.setdefault(rate, []).append(state)
-    valid = {rate: [score(state, *data.valid) for state in found] for rate, found in states.items()}
+    valid = {rate: [score(state, *data.valid) for state in rate_states] for rate, rate_states in states.items()}
     best = max(rates, key=lambda rate: np.mean(valid[rate]))
     return {
         **costs(way, model, params, compiled)._asdict(),
@@ -267,14 +261,11 @@ def study(
       num_seeds: repetitions of each way, each with its own labels, batches and adapter.
       labels_per_class: labeled digits of the target, of each class.
       source_size: rendered digits.
-      source_steps: of the encoder's training on the source.
-      steps: of each fine-tuning.
+      source_steps: steps of the encoder's training on the source.
+      steps: steps of each fine-tuning.
       depth: blocks of the encoder.
       width: channels of its tokens, a multiple of 4.
-      learning_rates: of fine-tuning that validation chooses from.
-
-    Returns:
-      The table, the verdict, the figure, and whether the claim holds.
+      learning_rates: learning rates of fine-tuning that validation chooses from.
     """
     data, model = load(source_size), network(depth, width)
     params = encoder(model, *data.source, source_steps)

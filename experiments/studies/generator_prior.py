@@ -87,15 +87,12 @@ def study(
     """Make class images with and without a generator.
 
     Args:
-      steps: of Adam, over codes and over pixels.
+      steps: steps of Adam, over codes and over pixels.
       per_class: images of each class.
       weight: lambda, of the squared norm of the code.
       num_seeds: random starts, of one VAE and one classifier.
       network_steps: training steps of the classifier.
       tiny: train the VAE with the settings of its page's --smoke.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     phase = earlier_run.load(Path(train_page("generative.vae", ["--smoke"] if tiny else [], "training a VAE")))
     trained = load_network(digits_network(network_steps, 0))

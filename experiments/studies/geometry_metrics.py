@@ -46,27 +46,27 @@ def sphere(count: int) -> jax.Array:
     return jnp.stack([jnp.cos(angle) * jnp.sqrt(1 - z**2), jnp.sin(angle) * jnp.sqrt(1 - z**2), z], 1)
 
 
-def spoiled_depths(truth: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
+def spoiled_depths(target: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
     """The depth map with each mistake."""
-    chosen = jax.random.uniform(jax.random.fold_in(key, 0), truth.shape) < 0.02
-    noise = 0.03 * jax.random.normal(jax.random.fold_in(key, 1), truth.shape)
+    outliers = jax.random.uniform(jax.random.fold_in(key, 0), target.shape) < 0.02
+    noise = 0.03 * jax.random.normal(jax.random.fold_in(key, 1), target.shape)
     return {
-        "scale": 1.2 * truth,
-        "outliers": jnp.where(chosen, 5 * truth, truth),
-        "noise": truth * jnp.exp(noise),
-        "missing": truth.at[: len(truth) // 3].multiply(1.5),
+        "scale": 1.2 * target,
+        "outliers": jnp.where(outliers, 5 * target, target),
+        "noise": target * jnp.exp(noise),
+        "missing": target.at[: len(target) // 3].multiply(1.5),
     }
 
 
-def spoiled_points(truth: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
+def spoiled_points(target: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
     """The points with each mistake."""
-    chosen = jax.random.uniform(jax.random.fold_in(key, 0), truth.shape[:1]) < 0.02
-    noise = 0.05 * jax.random.normal(jax.random.fold_in(key, 1), truth.shape)
+    outliers = jax.random.uniform(jax.random.fold_in(key, 0), target.shape[:1]) < 0.02
+    noise = 0.05 * jax.random.normal(jax.random.fold_in(key, 1), target.shape)
     return {
-        "scale": 1.2 * truth,
-        "outliers": jnp.where(chosen[:, None], 3 * truth, truth),
-        "noise": truth + noise,
-        "missing": truth[len(truth) // 3 :],
+        "scale": 1.2 * target,
+        "outliers": jnp.where(outliers[:, None], 3 * target, target),
+        "noise": target + noise,
+        "missing": target[len(target) // 3 :],
     }
 
 
@@ -76,14 +76,14 @@ def measure(side: int, count: int, seed: int) -> tuple[dict, dict, dict]:
     @jax.jit
     def run(key):
         keys = jax.random.split(key)
-        truth, points = depth_scene(side), sphere(count)
-        maps = spoiled_depths(truth, keys[0])
-        errors = {name: depth_errors(depth, truth) for name, depth in maps.items()}
+        target, points = depth_scene(side), sphere(count)
+        maps = spoiled_depths(target, keys[0])
+        errors = {name: depth_errors(depth, target) for name, depth in maps.items()}
         scores = {
             name: {"chamfer": chamfer_distance(p, points), **point_f1(p, points, THRESHOLD)}
             for name, p in spoiled_points(points, keys[1]).items()
         }
-        return {"truth": truth, **maps}, errors, scores
+        return {"truth": target, **maps}, errors, scores
 
     maps, *tables = jax.device_get(run(jax.random.key(seed)))
     errors, scores = jax.tree.map(float, tables)
@@ -120,12 +120,9 @@ def study(*, side: int = 96, num_points: int = 2000, seed: int = 0) -> StudyResu
     """Measure each mistake by each metric.
 
     Args:
-      side: of the depth map, at least 8.
-      num_points: of the point set, at least 500, so that neighbors lie within the threshold.
-      seed: of outliers and noise.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      side: side of the depth map, at least 8.
+      num_points: number of points of the point set, at least 500, so that neighbors lie within the threshold.
+      seed: seed of outliers and noise.
     """
     if side < 8 or num_points < 500:
         raise ValueError(f"side={side}, num_points={num_points}: too small; allowed: at least 8 and 500")

@@ -73,8 +73,8 @@ def judge(scores: dict[str, tuple[float, float, float]]) -> bool:
     """Whether the PSNRs agree and SSIM tells mild from harsh distortions: name -> (PSNR, NRMSE, SSIM)."""
     decibels = [score[0] for score in scores.values()]
     mild = [scores[name][2] for name in MILD]
-    others = [score[2] for name, score in scores.items() if name not in MILD]
-    return max(decibels) - min(decibels) < 0.05 and min(mild) > max(others)
+    strong_scores = [score[2] for name, score in scores.items() if name not in MILD]
+    return max(decibels) - min(decibels) < 0.05 and min(mild) > max(strong_scores)
 
 
 def draw(image, pictures, scores, maps):
@@ -97,11 +97,8 @@ def study(*, image: str = "china", height: int = 200, psnr_db: float = 24.9, see
     Args:
       image: china, flower, or the path of an image.
       height: in pixels, at least 32.
-      psnr_db: of every distorted picture.
-      seed: of the noise.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      psnr_db: PSNR of every distorted picture, in dB.
+      seed: seed of the noise.
     """
     from dlcore.data.sample_images import sample_image
 

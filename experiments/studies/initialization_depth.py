@@ -165,7 +165,7 @@ def learn(kernels, steps, x, labels) -> dict:
 
 def check_bands(results: dict) -> tuple[int, list[str]]:
     """Count the bands that apply, and describe the numbers outside theirs; other widths and depths have none."""
-    tried, wrong = 0, []
+    tried, misses = 0, []
     for (quantity, kind, name, width), (low, high) in BANDS.items():
         rows = results.get((kind, name, width))
         if rows is None or rows["mean"].shape[1] != DEPTHS[kind]:
@@ -173,8 +173,8 @@ def check_bands(results: dict) -> tuple[int, list[str]]:
         tried += 1
         value = summary(rows)[quantity]
         if not (low <= value.min() and value.max() <= high):
-            wrong.append(f"{quantity}, {name} in {kind} at width {width}, is {value.min():.3g} to {value.max():.3g}")
-    return tried, wrong
+            misses.append(f"{quantity}, {name} in {kind} at width {width}, is {value.min():.3g} to {value.max():.3g}")
+    return tried, misses
 
 
 def summary(rows: dict) -> dict[str, np.ndarray]:
@@ -207,9 +207,6 @@ def study(
       relu_depth: layers of the ReLU networks, and blocks of the residual ones.
       num_examples: random inputs of each network.
       steps: steps of gradient descent on the digits.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     depths = {"tanh": tanh_depth, "relu": relu_depth}
     results = {
@@ -229,8 +226,8 @@ def study(
 
     numbers = {}
     for (kind, name, at), rows in results.items():
-        shown = ("saturated", "median slope") if kind == "tanh" else ("dead",)
-        for quantity in ("mean", "deviation", *shown, "gradient"):
+        quantities = ("saturated", "median slope") if kind == "tanh" else ("dead",)
+        for quantity in ("mean", "deviation", *quantities, "gradient"):
             numbers[f"{kind} {name} {at}: {quantity} per layer"] = [float(f"{v:.4g}") for v in rows[quantity].mean(0)]
     for name in INITS:
         for bias, dead in ((0, unbiased[name]), (0.01, biased[name])):
@@ -239,32 +236,29 @@ def study(
     for what, rows in (("Kaiming", kaiming_last), ("last layer zero", zero_last)):
         numbers[f"variance after the residual blocks over the input's, {what}"] = rows[:, -1].tolist()
     numbers |= {f"digits from {name}: {key}": values for name, rows in learned.items() for key, values in rows.items()}
-    tried, wrong = check_bands(results)
+    tried, misses = check_bands(results)
     stuck = max(learned["zero"]["weights moved"]) < 1e-6
     same = max(learned["constant"]["units differ by"]) < 1e-4 < min(learned["Kaiming"]["units differ by"])
     fewer = all((biased[name][:, 0] <= unbiased[name][:, 0]).all() for name in INITS)
     fewer = fewer and sum(b[:, 0].sum() for b in biased.values()) < sum(b[:, 0].sum() for b in unbiased.values())
     stays = bool(np.allclose(zero_last, 1) and kaiming_last[:, -1].min() > 100)
-    holds = not wrong and stuck and same and fewer and stays
+    holds = not misses and stuck and same and fewer and stays
     at = {key: rows["deviation"].mean(0)[-1] for key, rows in results.items()}
     saturated = {w: results["tanh", "0.05 randn", w]["saturated"][:, -1].mean() for w in (width, large_width)}
     slope = np.median(results["tanh", "0.05 randn", large_width]["median slope"][:, -1])
     second = {name: summary(results["relu", name, width])["second moment, last over first"].mean() for name in INITS}
     verdict = (
         f"After {tanh_depth} tanh layers of width {width} the deviation is {at['tanh', '0.01 randn', width]:.2g} from "
-        f"0.01 randn and {at['tanh', 'Xavier', width]:.2f} from Xavier; 0.05 randn saturates "
-        f"{saturated[width]:.1%} of the last layer's units, and {saturated[large_width]:.0%} at width {large_width}, "
-        f"where the "
-        f"local gradient's median is {slope:.2f}. From the first to the last of {relu_depth} ReLU layers the "
-        f"second moment changes {second['Xavier']:.1g} times with Xavier, {second['Kaiming']:.2f} times with Kaiming. "
-        f"Of {tried} numbers with a band {tried - len(wrong)} lie in it{'; outside: ' if wrong else ''}"
-        f"{'; '.join(wrong)}. "
-        f"Zero weights {'never moved' if stuck else 'MOVED'}, constant ones "
+        f"0.01 randn and {at['tanh', 'Xavier', width]:.2f} from Xavier; 0.05 randn saturates {saturated[width]:.1%} of "
+        f"the last layer's units, and {saturated[large_width]:.0%} at width {large_width}, where the local gradient's "
+        f"median is {slope:.2f}. From the first to the last of {relu_depth} ReLU layers the second moment changes "
+        f"{second['Xavier']:.1g} times with Xavier, {second['Kaiming']:.2f} times with Kaiming. Of {tried} numbers "
+        f"with a band {tried - len(misses)} lie in it{'; outside: ' if misses else ''}{'; '.join(misses)}. Zero "
+        f"weights {'never moved' if stuck else 'MOVED'}, constant ones "
         f"{'stayed the same in all units' if same else 'did NOT stay the same in all units'}. A bias of 0.01 leaves "
         f"{'fewer' if fewer else 'NOT fewer'} units dead in the first layer. Variance grows "
-        f"{kaiming_last[:, -1].mean():.2g} "
-        f"times over {relu_depth} residual blocks, and {zero_last[:, -1].mean():.2g} times where their last layer is "
-        f"zero."
+        f"{kaiming_last[:, -1].mean():.2g} times over {relu_depth} residual blocks, and {zero_last[:, -1].mean():.2g} "
+        "times where their last layer is zero."
     )
     figures = {"histograms": histograms(results), "depth": curves(results, width)}
     return StudyResult(
@@ -287,8 +281,8 @@ def histograms(results: dict):
     figure, grid = new_figure((1.5 * columns, 1.1 * len(rows)), len(rows), columns, squeeze=False)
     for line, (kind, name, at) in zip(grid, rows, strict=True):
         counts, edges = results[kind, name, at]["histogram"][0], results[kind, name, at]["edges"][0]
-        chosen = np.linspace(0, len(counts) - 1, columns).round().astype(int)
-        for axes, layer in zip(line, chosen, strict=True):
+        layer_idx = np.linspace(0, len(counts) - 1, columns).round().astype(int)
+        for axes, layer in zip(line, layer_idx, strict=True):
             axes.stairs(counts[layer], edges, fill=True, color=BLUE if kind == "tanh" else VERMILION)
             if kind == "relu" and counts[layer][1:].any():
                 axes.set_ylim(0, 1.5 * counts[layer][1:].max())

@@ -123,9 +123,6 @@ def study(
       num_seeds: repetitions, each with its own examples, weights and batches.
       steps: training steps of each run, of 64 examples.
       num_examples: training images.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     runs = (num_seeds, steps, num_examples)
     return report({(task, side): accuracies(task, side, *runs) for task in TASKS for side in KERNELS})

@@ -88,10 +88,7 @@ def classify(
     frozen: bool,
 ) -> dict:
     """Learn labels by a classifier on a network, which learns too unless it is frozen."""
-    params = {
-        "network": network,
-        "head": {"kernel": jnp.zeros((net.width, NUM_TOPICS)), "bias": jnp.zeros(NUM_TOPICS)},
-    }
+    params = {"network": network, "head": {"kernel": jnp.zeros((net.width, NUM_TOPICS)), "bias": jnp.zeros(NUM_TOPICS)}}
 
     def loss(learned, key):
         rows = jax.random.choice(key, len(tokens), (batch_size,), replace=False)
@@ -153,9 +150,6 @@ def study(
       num_layers: blocks of the network.
       width: features of a word or character.
 
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
-
     Raises:
       ValueError: there are fewer labels than lines in a batch, or none are left for the test.
     """
@@ -180,10 +174,10 @@ def study(
     rows, frequent = [], []
     for seed in range(num_seeds):
         order = np.random.default_rng(seed).permutation(len(lines.labels))
-        known, rest = order[:num_labels], order[num_labels:]
-        data = (lines.tokens[known], lines.labels[known], lines.tokens[rest], lines.labels[rest])
+        train_idx, test_idx = order[:num_labels], order[num_labels:]
+        data = (lines.tokens[train_idx], lines.labels[train_idx], lines.tokens[test_idx], lines.labels[test_idx])
         rows.append(jax.device_get(arms(jax.random.key(seed), *data)))
-        frequent.append((lines.labels[rest] == np.bincount(lines.labels[known]).argmax()).mean())
+        frequent.append((lines.labels[test_idx] == np.bincount(lines.labels[train_idx]).argmax()).mean())
     return report(
         {arm: np.array([row[arm] for row in rows], np.float64) for arm in ARMS}, float(np.mean(frequent)), text
     )

@@ -68,8 +68,8 @@ def curves(learning_rates: np.ndarray, num_seeds: int, depth: int, steps: int, b
         return jax.lax.scan(step, (params, optimizer.init(params)), batches)[1]
 
     keys = jax.random.split(jax.random.key(0), num_seeds)
-    every = jax.jit(jax.vmap(lambda learning_rate: jax.vmap(lambda key: one(learning_rate, key))(keys)))
-    return np.asarray(every(jnp.asarray(learning_rates, jnp.float32)), np.float64)
+    all_runs = jax.jit(jax.vmap(lambda learning_rate: jax.vmap(lambda key: one(learning_rate, key))(keys)))
+    return np.asarray(all_runs(jnp.asarray(learning_rates, jnp.float32)), np.float64)
 
 
 def range_tests(num_seeds: int, depth: int, steps: int, batch_size: int, low: float, high: float):
@@ -90,8 +90,8 @@ def names(losses: np.ndarray) -> np.ndarray:
 def judge(learning_rates: np.ndarray, losses: np.ndarray, tests: list[RangeTest]) -> tuple[str, bool]:
     """Judge losses [learning rates, seeds, steps] and a range test of each seed."""
     regimes = names(losses)
-    ends = losses[:, :, -losses.shape[2] // 5 :].mean(-1)
-    best = np.where(np.isfinite(ends), ends, np.inf).mean(1).argmin()
+    final_loss = losses[:, :, -losses.shape[2] // 5 :].mean(-1)
+    best = np.where(np.isfinite(final_loss), final_loss, np.inf).mean(1).argmin()
     parts = []
     for name in ORDER:
         named = learning_rates[(regimes == name).any(1)]
@@ -100,7 +100,7 @@ def judge(learning_rates: np.ndarray, losses: np.ndarray, tests: list[RangeTest]
     inside = [t.steepest <= learning_rates[best] <= (t.diverges or np.inf) for t in tests]
     verdict = (
         f"The triage's regimes of learning rates, on any of {regimes.shape[1]} seeds: {', '.join(parts)}. The lowest "
-        f"final loss is {ends[best].mean():.3g} at {learning_rates[best]:.2g}, called good on "
+        f"final loss is {final_loss[best].mean():.3g} at {learning_rates[best]:.2g}, called good on "
         f"{int((regimes[best] == 'good').sum())}. "
         f"The range test puts the steepest fall at {np.median([t.steepest for t in tests]):.2g} and the end at "
         f"{np.median([t.diverges or np.inf for t in tests]):.2g} (medians); the best rate lies between on "
@@ -114,27 +114,29 @@ def judge(learning_rates: np.ndarray, losses: np.ndarray, tests: list[RangeTest]
 def draw(learning_rates, losses, swept, tested, tests):
     figure, (left, middle, right) = new_figure((11, 3.8), 1, 3, width_ratios=(1.3, 0.9, 1))
     regimes, means = names(losses), losses.reshape(*losses.shape[:2], -1, 10).mean(-1)
-    x, seen = np.arange(means.shape[2]) * 10 + 5, set()
-    for row, own in zip(means, regimes, strict=True):
-        label = None if own[0] in seen else own[0]
-        seen.add(own[0])
-        left.plot(x, np.where(np.isfinite(row[0]), np.minimum(row[0], 10), np.nan), color=COLORS[own[0]], label=label)
+    x, labeled = np.arange(means.shape[2]) * 10 + 5, set()
+    for row, row_regimes in zip(means, regimes, strict=True):
+        label = None if row_regimes[0] in labeled else row_regimes[0]
+        labeled.add(row_regimes[0])
+        left.plot(
+            x, np.where(np.isfinite(row[0]), np.minimum(row[0], 10), np.nan), color=COLORS[row_regimes[0]], label=label
+        )
     left.set(yscale="log", ylim=(1e-3, 12), xlabel="step", ylabel="training loss, means of 10 steps (seed 0)")
     left.legend(frameon=False, fontsize=8, loc="lower left")
-    ends = np.minimum(np.nan_to_num(losses[:, :, -losses.shape[2] // 5 :].mean(-1), nan=10), 10)
+    final_loss = np.minimum(np.nan_to_num(losses[:, :, -losses.shape[2] // 5 :].mean(-1), nan=10), 10)
     for seed in range(regimes.shape[1]):
         middle.scatter(
-            learning_rates, ends[:, seed], c=[COLORS[n] for n in regimes[:, seed]], s=26, alpha=0.8, linewidths=0
+            learning_rates, final_loss[:, seed], c=[COLORS[n] for n in regimes[:, seed]], s=26, alpha=0.8, linewidths=0
         )
     middle.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="loss of the last fifth (10: or above)")
     for line in tested:
         right.plot(swept, np.where(np.isfinite(line), np.minimum(line, 10), np.nan), color=BLUE, alpha=0.4, lw=1)
-    for place, word, style in (
+    for rate, word, style in (
         (np.median([t.steepest for t in tests]), "steepest", ":"),
         (np.median([t.diverges or np.inf for t in tests]), "diverges", "--"),
     ):
-        if np.isfinite(place):
-            right.axvline(place, color="0.3", ls=style, lw=1.2, label=f"{word}, {place:.2g}")
+        if np.isfinite(rate):
+            right.axvline(rate, color="0.3", ls=style, lw=1.2, label=f"{word}, {rate:.2g}")
     right.set(xscale="log", yscale="log", xlabel="learning rate of the step", ylabel="loss of the range test")
     right.legend(frameon=False, fontsize=8, loc="lower left")
     for axes in (left, middle, right):
@@ -160,9 +162,6 @@ def study(
       batch_size: examples a step.
       min_learning_rate: lowest learning rate.
       decades: powers of ten that the learning rates span, two learning rates to each.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     learning_rates = min_learning_rate * 10 ** (np.arange(2 * decades + 1) / 2)
     losses = curves(learning_rates, num_seeds, depth, steps, batch_size)

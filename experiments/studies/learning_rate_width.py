@@ -31,14 +31,9 @@ DECADES = np.arange(-10, 4) / 2
 
 
 def width(accuracy: np.ndarray, decades: np.ndarray) -> float:
-    """Measure the range of good learning rates around the best one.
+    """Measure the decades of good learning rates around the best one, 0 where the best is alone.
 
-    Args:
-      accuracy: [R], of each learning rate; what is not finite counts as 0.
-      decades: [R], logarithms of the learning rates, ascending.
-
-    Returns:
-      Decades from the lowest to the highest learning rate of the range: 0 where the best is alone.
+    Accuracies [R] that are not finite count as 0; `decades` [R] are the logarithms of the learning rates, ascending.
     """
     good = np.nan_to_num(accuracy) >= SHARE * np.nanmax(accuracy)
     first = last = int(np.nanargmax(accuracy))
@@ -93,9 +88,6 @@ def study(*, num_seeds: Annotated[int, Range(1)] = 3, steps: Annotated[int, Rang
     Args:
       num_seeds: repetitions, each with its own weights and batches.
       steps: training steps of each run, of 64 examples.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     return report({name: accuracies(name, DECADES, num_seeds, steps) for name in (*PLAIN, *ADAPTIVE)}, DECADES)
 

@@ -75,18 +75,15 @@ def study(*, num_seeds: int = 10, steps: int = 500, most: int = 100, imbalance: 
 
     Args:
       num_seeds: repetitions, each with its own weights and batches.
-      steps: of Adam at 0.002, 64 examples each.
+      steps: steps of Adam at 0.002, 64 examples each.
       most: training examples of the digit 0, at most 100.
       imbalance: how many times as many as of the digit 9.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     if not (1 <= imbalance <= most <= 100):
         raise ValueError(f"most={most}, imbalance={imbalance:g}: do not fit; allowed: 1 <= imbalance <= most <= 100")
     data, counts = shuffled_digits(), counts_of(most, imbalance)
-    chosen = long_tail(data.labels, counts)
-    images, labels = jnp.asarray(data.images[chosen]), jnp.asarray(data.labels[chosen])
+    subset_idx = long_tail(data.labels, counts)
+    images, labels = jnp.asarray(data.images[subset_idx]), jnp.asarray(data.labels[subset_idx])
     test, test_labels = jnp.asarray(data.test_images), jnp.asarray(data.test_labels)
     losses, net = objectives(counts), SmallNet((64, 64))
 

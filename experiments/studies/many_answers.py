@@ -46,7 +46,7 @@ class Net(nn.Module):
         return nn.Dense(2, name="out")(h)
 
 
-def answers(x: jax.Array, num_answers: int) -> jax.Array:
+def all_targets(x: jax.Array, num_answers: int) -> jax.Array:
     """All right answers [..., K, 2] of x [..., 1] in [0, 1]."""
     angles = 2 * jnp.pi * (jnp.arange(num_answers) / num_answers + x / num_answers)
     return jnp.stack([jnp.cos(angles), jnp.sin(angles)], -1)
@@ -66,8 +66,8 @@ def outputs(arm: str, seed: int, steps: int, num_answers: int, num_outputs: int)
         params, state = carry
         keys = jax.random.split(jax.random.fold_in(key, step), 3)
         x = jax.random.uniform(keys[0], (128, 1))
-        chosen = jax.random.randint(keys[1], (128, 1, 1), 0, num_answers)
-        y = jnp.take_along_axis(answers(x, num_answers), chosen, 1)  # [128, 1, 2]
+        target_idx = jax.random.randint(keys[1], (128, 1, 1), 0, num_answers)
+        y = jnp.take_along_axis(all_targets(x, num_answers), target_idx, 1)  # [128, 1, 2]
 
         def loss(params):
             return jnp.square(predict(params, x, keys[2], num_outputs) - y).sum(-1).min(-1).mean()
@@ -79,33 +79,33 @@ def outputs(arm: str, seed: int, steps: int, num_answers: int, num_outputs: int)
     def run(params):
         (params, _), _ = jax.lax.scan(update, (params, optimizer.init(params)), jnp.arange(steps))
         x = jnp.linspace(0, 1, 50)[:, None]
-        return predict(params, x, jax.random.fold_in(key, steps), 100), answers(x, num_answers)
+        return predict(params, x, jax.random.fold_in(key, steps), 100), all_targets(x, num_answers)
 
     return tuple(np.asarray(v) for v in run(params))
 
 
-def shares(drawn: np.ndarray, right: np.ndarray) -> dict[str, float]:
+def fractions(samples: np.ndarray, right: np.ndarray) -> dict[str, float]:
     """Shares of the outputs [X, N, 2] that are right, and of the answers [X, K, 2] that an output reaches."""
-    near = np.linalg.norm(drawn[:, :, None] - right[:, None], axis=-1) < NEAR  # [X, N, K]
+    near = np.linalg.norm(samples[:, :, None] - right[:, None], axis=-1) < NEAR  # [X, N, K]
     return {"right": float(near.any(2).mean()), "reached": float(near.any(1).mean())}
 
 
 def report(measured: dict[str, list[dict[str, float]]], example: dict[str, tuple] | None = None) -> StudyResult:
-    """Judge {arm: `shares` of each seed}."""
+    """Judge {arm: `fractions` of each seed}."""
     right, reached = (
         {arm: np.array([row[name] for row in measured[arm]]) for arm in ARMS} for name in ("right", "reached")
     )
-    one, drawn = ARMS
-    holds = bool((right[drawn] > 0.5).all() and (right[one] < 0.1).all() and (reached[drawn] > 0.75).all())
+    one, sampled = ARMS
+    holds = bool((right[sampled] > 0.5).all() and (right[one] < 0.1).all() and (reached[sampled] > 0.75).all())
     verdict = (
-        f"Right outputs: {right[one].mean():.0%} of the network with one output, {right[drawn].mean():.0%} of the "
-        f"other, whose outputs reach {reached[drawn].mean():.0%} of the answers."
+        f"Right outputs: {right[one].mean():.0%} of the network with one output, {right[sampled].mean():.0%} of the "
+        f"other, whose outputs reach {reached[sampled].mean():.0%} of the answers."
     )
     figures = {}
     if example:
         figure, panels = new_figure((6, 3), 1, 2)
-        for axes, (arm, (points, answer)) in zip(panels, example.items(), strict=True):
-            axes.plot(*answer[0].T, "o", color=GRAY, label="answers")
+        for axes, (arm, (points, target)) in zip(panels, example.items(), strict=True):
+            axes.plot(*target[0].T, "o", color=GRAY, label="answers")
             axes.plot(*points[0].T, ".", color=VERMILION if arm == one else BLUE, label="outputs")
             axes.set(title=arm, aspect="equal", xlim=(-1.4, 1.4), ylim=(-1.4, 1.4))
         panels[0].legend(frameon=False)
@@ -114,7 +114,7 @@ def report(measured: dict[str, list[dict[str, float]]], example: dict[str, tuple
         f"{name}, {arm}": v[arm].tolist() for name, v in (("right", right), ("reached", reached)) for arm in ARMS
     }
     headline = Headline(
-        "share of the random outputs that are right", right[drawn], "points on a circle", 0.1,
+        "share of the random outputs that are right", right[sampled], "points on a circle", 0.1,
         (float(right[one].mean()), "the network with one output", "higher"),
     )  # fmt: skip
     return StudyResult(numbers, verdict, figures, holds, headline)
@@ -133,14 +133,14 @@ def study(
       num_seeds: repetitions, each with its own weights and batches.
       steps: training steps of each run, of 128 pairs.
       num_answers: K, right answers of each x.
-      num_outputs: of which the best counts in training.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
+      num_outputs: number of outputs, of which the best counts in training.
     """
-    drawn = {arm: [outputs(arm, seed, steps, num_answers, num_outputs) for seed in range(num_seeds)] for arm in ARMS}
+    arm_outputs = {
+        arm: [outputs(arm, seed, steps, num_answers, num_outputs) for seed in range(num_seeds)] for arm in ARMS
+    }
     return report(
-        {arm: [shares(*row) for row in rows] for arm, rows in drawn.items()}, {k: v[0] for k, v in drawn.items()}
+        {arm: [fractions(*row) for row in rows] for arm, rows in arm_outputs.items()},
+        {k: v[0] for k, v in arm_outputs.items()},
     )
 
 

@@ -83,35 +83,26 @@ def batch_rows(key: jax.Array, num_classes: int) -> jax.Array:
 
 
 def steps_to(curves: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """Steps until recall first reaches a level.
-
-    Args:
-      curves: [M, S, 1 + K], recall before training and then every EVERY steps.
-      levels: [M, S], or a shape that broadcasts to it; every curve reaches its own.
-    """
+    """Steps until recall first reaches a level, for curves [M, S, 1 + K] and levels that broadcast to [M, S]."""
     return EVERY * (curves >= np.asarray(levels)[..., None]).argmax(-1)
 
 
 def rises(values: np.ndarray) -> bool:
-    """Whether values [M, S] by margin are higher for the last than the first on every seed, and never fall on average.
-
-    Args:
-      values: [M, S], by margin and seed.
-    """
+    """Whether values [M, S] by margin rise from the first to the last on each seed, and never fall on average."""
     return bool((values[-1] > values[0]).all() and (np.diff(values.mean(1)) >= -1e-9).all())
 
 
-def report(recall: dict[str, np.ndarray], curves: np.ndarray, others: dict[str, float | np.ndarray]) -> StudyResult:
+def report(recall: dict[str, np.ndarray], curves: np.ndarray, baselines: dict[str, float | np.ndarray]) -> StudyResult:
     """Judge both halves of the claim.
 
     Args:
       recall: {TRAINED, UNSEEN: [M, S]}, final recall at 1 by margin and seed.
       curves: [M, S, 1 + K], recall of the validation characters before training and every EVERY steps.
-      others: recall at 1 of unseen characters without training, {"untrained": [S], "pixels": scalar}.
+      baselines: recall at 1 of unseen characters without training, {"untrained": [S], "pixels": scalar}.
     """
     final = curves[..., -1]  # [M, S]
     common = steps_to(curves, np.broadcast_to(SHARE * final.min(0), final.shape))
-    own = steps_to(curves, SHARE * final)
+    relative_steps = steps_to(curves, SHARE * final)
     better, slower = rises(recall[UNSEEN]), rises(common)
 
     def listed(values, form):
@@ -119,16 +110,15 @@ def report(recall: dict[str, np.ndarray], curves: np.ndarray, others: dict[str, 
 
     verdict = (
         f"Better embeddings: {'holds' if better else 'does not hold'}. Recall at 1 of {UNSEEN} by margin: "
-        f"{listed(recall[UNSEEN], '{:.1%}')}; untrained {np.mean(others['untrained']):.1%}, "
-        f"pixels {others['pixels']:.1%}. "
-        f"Slower training: {'holds' if slower else 'does not hold'}. Steps to the same recall: "
-        f"{listed(common, '{:.0f}')}; to {SHARE:.0%} of their own: {listed(own, '{:.0f}')}."
+        f"{listed(recall[UNSEEN], '{:.1%}')}; untrained {np.mean(baselines['untrained']):.1%}, pixels "
+        f"{baselines['pixels']:.1%}. Slower training: {'holds' if slower else 'does not hold'}. Steps to the same "
+        f"recall: {listed(common, '{:.0f}')}; to {SHARE:.0%} of their own: {listed(relative_steps, '{:.0f}')}."
     )
-    numbers = {f"recall at 1, {name}": np.asarray(values).tolist() for name, values in others.items()}
+    numbers = {f"recall at 1, {name}": np.asarray(values).tolist() for name, values in baselines.items()}
     for m, margin in enumerate(MARGINS):
         numbers |= {f"recall at 1, {where}, margin {margin}": recall[where][m].tolist() for where in recall}
         numbers[f"steps to the same recall, margin {margin}"] = common[m].tolist()
-        numbers[f"steps to 95 % of its own recall, margin {margin}"] = own[m].tolist()
+        numbers[f"steps to 95 % of its own recall, margin {margin}"] = relative_steps[m].tolist()
     numbers |= {"better embeddings": better, "slower training": slower}
     headline = Headline(
         f"recall at 1 of {UNSEEN}, margin {MARGINS[-1]}",
@@ -137,11 +127,11 @@ def report(recall: dict[str, np.ndarray], curves: np.ndarray, others: dict[str, 
         0.05,
         (float(recall[UNSEEN][0].mean()), f"margin {MARGINS[0]}", "higher"),
     )
-    figures = {"margin": draw(recall, common, own, others)}
+    figures = {"margin": draw(recall, common, relative_steps, baselines)}
     return StudyResult(numbers, verdict, figures, better and slower, headline)
 
 
-def draw(recall: dict[str, np.ndarray], common: np.ndarray, own: np.ndarray, others: dict):
+def draw(recall: dict[str, np.ndarray], common: np.ndarray, relative_steps: np.ndarray, baselines: dict):
     figure, (left, right) = new_figure((7.4, 3.2), columns=2)
 
     def lines(axes, rows, scale):
@@ -155,11 +145,11 @@ def draw(recall: dict[str, np.ndarray], common: np.ndarray, own: np.ndarray, oth
         axes.legend(frameon=False, fontsize=8)
 
     for name, style in (("untrained", ":"), ("pixels", "--")):
-        height = 100 * np.mean(others[name])
+        height = 100 * np.mean(baselines[name])
         left.axhline(height, color=GRAY, linestyle=style, linewidth=1, label=f"{name}, {UNSEEN}")
     lines(left, [(UNSEEN, recall[UNSEEN], BLUE), (TRAINED, recall[TRAINED], ORANGE)], 100)
     left.set(ylabel="recall at 1, %", ylim=(0, 100 * max(v.max() for v in recall.values()) + 5))
-    lines(right, [("a recall that all reach", common, VERMILION), ("95 % of its own recall", own, BLUE)], 1)
+    lines(right, [("a recall that all reach", common, VERMILION), ("95 % of its own recall", relative_steps, BLUE)], 1)
     right.set(ylabel="steps to")
     right.set_ylim(bottom=0)
     return figure
@@ -175,15 +165,12 @@ def study(
 
     Args:
       num_seeds: repetitions, each with its own weights and batches.
-      steps: of Adam, rounded down to a multiple of EVERY.
+      steps: steps of Adam, rounded down to a multiple of EVERY.
       num_classes: characters that are trained on, of 16 drawings; of 60 the network learns less than the pixels tell.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
-    drawn = jnp.asarray(stroke_characters(range(num_classes), PER_CLASS).arrays["image"])
-    drawn = drawn.reshape(num_classes, PER_CLASS, *drawn.shape[1:])
-    images, held_out = drawn[:, :-HELD_OUT], drawn[:, -HELD_OUT:]
+    train_images = jnp.asarray(stroke_characters(range(num_classes), PER_CLASS).arrays["image"])
+    train_images = train_images.reshape(num_classes, PER_CLASS, *train_images.shape[1:])
+    images, held_out = train_images[:, :-HELD_OUT], train_images[:, -HELD_OUT:]
     labels, held_out_labels = (np.arange(num_classes).repeat(v.shape[1]) for v in (images, held_out))
     first, last = num_classes + NUM_UNSEEN, num_classes + NUM_UNSEEN + NUM_UNSEEN // 2
     test = stroke_characters(range(num_classes, first), PER_CLASS).arrays

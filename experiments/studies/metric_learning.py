@@ -96,18 +96,15 @@ def study(*, num_seeds: int = 5, steps: int = 400, width: int = 64, learning_rat
 
     Args:
       num_seeds: repetitions, each with its own weights and batches.
-      steps: of Adam, 48 examples each.
+      steps: steps of Adam, 48 examples each.
       width: units of each of two hidden layers.
-      learning_rate: of Adam.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      learning_rate: learning rate of Adam.
     """
     data = shuffled_digits()
-    seen = data.labels < FIRST_UNSEEN
-    images, labels = jnp.asarray(data.images[seen]), jnp.asarray(data.labels[seen])
-    unseen = data.test_labels >= FIRST_UNSEEN
-    test, test_labels = jnp.asarray(data.test_images[unseen]), data.test_labels[unseen]
+    is_trained = data.labels < FIRST_UNSEEN
+    images, labels = jnp.asarray(data.images[is_trained]), jnp.asarray(data.labels[is_trained])
+    is_unseen = data.test_labels >= FIRST_UNSEEN
+    test, test_labels = jnp.asarray(data.test_images[is_unseen]), data.test_labels[is_unseen]
     net = SmallNet((width, width))
 
     @functools.partial(jax.jit, static_argnums=0)

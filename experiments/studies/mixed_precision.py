@@ -104,9 +104,6 @@ def study(
       batch_size: examples a step.
       learning_rate: learning rate of SGD with momentum, for the undivided loss.
       loss_divisors: numbers that the loss is divided by, rising.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     keys = jax.random.split(jax.random.key(0), num_seeds)
     runs = {name: all_runs(name, keys, loss_divisors, depth, steps, batch_size, learning_rate) for name in FORMATS}
@@ -127,24 +124,24 @@ def all_runs(
     def one(small, key):
         return run(name, key, depth, steps, batch_size, learning_rate, small)
 
-    every = jax.jit(jax.vmap(lambda small: jax.vmap(lambda key: one(small, key))(keys)))
-    return jax.tree.map(lambda x: np.asarray(x, np.float64), every(jnp.asarray(loss_divisors, jnp.float32)))
+    all_runs = jax.jit(jax.vmap(lambda small: jax.vmap(lambda key: one(small, key))(keys)))
+    return jax.tree.map(lambda x: np.asarray(x, np.float64), all_runs(jnp.asarray(loss_divisors, jnp.float32)))
 
 
 def report(runs: dict[str, dict[str, np.ndarray]], loss_divisors: tuple[float, ...]) -> StudyResult:
     """Judge the runs of every format: losses [divisors, seeds, steps], zeros and scale [divisors, seeds]."""
     means = {name: f["losses"].mean((1, 2)) for name, f in runs.items()}
     gaps = {name: (means[name] / means["float32"] - 1).tolist() for name in FORMATS}
-    lost = {name: (f["zeros"] - runs["float32"]["zeros"]).mean(1).tolist() for name, f in runs.items()}
+    underflow = {name: (f["zeros"] - runs["float32"]["zeros"]).mean(1).tolist() for name, f in runs.items()}
     holds = max(map(abs, gaps["bfloat16"] + gaps["float16, scaled"])) <= 0.05 < gaps["float16"][-1]
     verdict = f"{'It holds' if holds else 'It does not hold'}."
     for i, divisor in enumerate(loss_divisors):
         verdict += (
             f" Loss over {divisor:,.0f}, mean training loss against float32's: bfloat16 {gaps['bfloat16'][i]:+.1%}, "
-            f"float16 {gaps['float16'][i]:+.1%} ({lost['float16'][i]:.1%} of the first gradients lost), scaled float16 "
-            f"{gaps['float16, scaled'][i]:+.1%} ({lost['float16, scaled'][i]:.1%})."
+            f"float16 {gaps['float16'][i]:+.1%} ({underflow['float16'][i]:.1%} of the first gradients lost), scaled "
+            f"float16 {gaps['float16, scaled'][i]:+.1%} ({underflow['float16, scaled'][i]:.1%})."
         )
-    numbers = {"mean loss": {name: m.tolist() for name, m in means.items()}, "gap": gaps, "lost gradients": lost}
+    numbers = {"mean loss": {name: m.tolist() for name, m in means.items()}, "gap": gaps, "lost gradients": underflow}
     return StudyResult(
         numbers,
         verdict,

@@ -77,8 +77,7 @@ def judge(accuracy: dict[str, np.ndarray], macs: dict[str, float]) -> tuple[str,
     num_seeds = len(accuracy["base"])
     verdict = (
         f"{summary}. All three together are {100 * (mean['all three'] - mean[single]):+.1f} points from the best "
-        f"single "
-        f"one ({single}), ahead on {better} of {num_seeds} seeds."
+        f"single one ({single}), ahead on {better} of {num_seeds} seeds."
     )
     return verdict, mean["all three"] > mean[single]
 
@@ -111,9 +110,6 @@ def study(
       num_examples: training examples; a third as many are tested on.
       batch_size: examples a step.
       variants: base, all three, and at least one of wider, deeper and larger images.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
 
     Raises:
       ValueError: base, all three or the others are missing.

@@ -82,9 +82,9 @@ def prediction(arm: str, model: Any, queries: np.ndarray) -> Callable[[], jax.Ar
 def noisy_digits(images: np.ndarray, labels: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw digits with replacement, each with its own noise: rows [count, D] and labels [count]."""
     rng = np.random.default_rng(seed)
-    chosen = rng.integers(0, len(images), count)
-    rows = images.reshape(len(images), -1)[chosen]
-    return (rows + 0.3 * rng.normal(size=rows.shape)).astype(np.float32), labels[chosen]
+    indices = rng.integers(0, len(images), count)
+    rows = images.reshape(len(images), -1)[indices]
+    return (rows + 0.3 * rng.normal(size=rows.shape)).astype(np.float32), labels[indices]
 
 
 def least_seconds(function: Callable[[], Any], repeats: int) -> float:
@@ -195,9 +195,6 @@ def study(
       epochs: passes of the linear classifier over its examples.
       repeats: timed rounds of calls, of which the least counts.
 
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
-
     Raises:
       ValueError: `sizes` are not two or more ascending positive numbers.
     """
@@ -209,10 +206,7 @@ def study(
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 1, "sizes": (256, 512), "epochs": 1, "repeats": 1},
+    file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "sizes": (256, 512), "epochs": 1, "repeats": 1}
 )
 
 if __name__ == "__main__":

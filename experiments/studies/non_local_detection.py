@@ -32,12 +32,7 @@ NAMES = ("without", "with")
 
 
 class WithNonLocal(nn.Module):
-    """A backbone whose map of one stage passes a non-local block.
-
-    Args:
-      net: a model with `features`.
-      stage: whose map passes it; an empty name puts none anywhere.
-    """
+    """A backbone whose map of one stage passes a non-local block; an empty stage puts it nowhere."""
 
     net: nn.Module
     stage: str = "stage4"
@@ -83,12 +78,9 @@ def study(
       num_test: test scenes, at least 16.
       image_size: their side, in pixels, a multiple of 16.
       width: channels of the backbone's first stage, a multiple of 4.
-      steps: of training.
+      steps: steps of training.
       batch_size: scenes a step.
       learning_rate: peak of Adam's.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     fit, test = scene_arrays(num_train, 0, image_size), scene_arrays(num_test, 2, image_size)
 
@@ -96,28 +88,28 @@ def study(
         schedule = optax.warmup_cosine_decay_schedule(0, learning_rate, max(1, steps // 10), max(2, steps))
         return optax.adam(schedule)
 
-    found = {}
+    precision = {}
     for name, stage in zip(NAMES, ("", "stage4"), strict=True):
         learner = learner_of(detector(stage, width), optimizer)
         states = [train(learner, fit, steps, batch_size, seed) for seed in range(num_seeds)]
-        found[name] = np.array([mean_average_precision(learner, state, test)["map"] for state in states])
-    return report(found)
+        precision[name] = np.array([mean_average_precision(learner, state, test)["map"] for state in states])
+    return report(precision)
 
 
-def report(found: dict[str, np.ndarray]) -> StudyResult:
+def report(precision: dict[str, np.ndarray]) -> StudyResult:
     """Judge {"without", "with": mAP by seed}."""
-    gain = found["with"] - found["without"]
+    gain = precision["with"] - precision["without"]
     holds = bool((gain > 0).all())
     verdict = (
-        f"mAP {found['without'].mean():.3f} without and {found['with'].mean():.3f} with the block; by seed "
+        f"mAP {precision['without'].mean():.3f} without and {precision['with'].mean():.3f} with the block; by seed "
         f"{', '.join(f'{100 * g:+.1f}' for g in gain)} points: it "
         f"{'helps' if holds else 'does NOT help'} on every seed."
     )
-    numbers = {f"mAP {name} the block": values.tolist() for name, values in found.items()}
+    numbers = {f"mAP {name} the block": values.tolist() for name, values in precision.items()}
     figure, axes = new_figure((4.0, 3.0))
-    for pair in zip(*found.values(), strict=True):
+    for pair in zip(*precision.values(), strict=True):
         axes.plot(NAMES, pair, "o-", color=GRAY)
-    axes.plot(NAMES, [values.mean() for values in found.values()], "o-", color=BLUE, lw=2)
+    axes.plot(NAMES, [values.mean() for values in precision.values()], "o-", color=BLUE, lw=2)
     axes.set(ylabel="mAP")
     axes.grid(alpha=0.3)
     headline = Headline("mAP gained by a non-local block", gain, "scenes")

@@ -54,10 +54,7 @@ def detectors(width: int, image_size: int) -> dict[str, yolo.YOLO | ssd.SSD | si
 
     def shared():
         stages, fields = (1, 1, 1, 1), {"stem_stride": 2, "width": width, "num_classes": 1}
-        return {
-            "backbone": create_model("resnet8_cifar", stages=stages, **fields),
-            "num_classes": len(SHAPES),
-        }
+        return {"backbone": create_model("resnet8_cifar", stages=stages, **fields), "num_classes": len(SHAPES)}
 
     one_map = {"stage": STAGES[-1], "num_convs": 2, "channels": 4 * width, "num_groups": 4}
     default_boxes = {
@@ -111,14 +108,11 @@ def study(
       num_test: test scenes, a multiple of 16.
       image_size: their side, in pixels, a multiple of 16 above 48.
       width: channels of the backbone's first stage, a multiple of 4.
-      steps: of training.
+      steps: steps of training.
       batch_size: scenes a step.
       learning_rate: peak of Adam's.
       small_side: side in pixels of a square as large as the largest small object.
       large_side: side in pixels of a square as large as the smallest large object.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     fit, test = (
         dict(scenes(count, seed, size=image_size, smallest=8, largest=48).arrays)
@@ -129,7 +123,7 @@ def study(
         schedule = optax.warmup_cosine_decay_schedule(0, learning_rate, max(1, steps // 10), max(2, steps))
         return optax.chain(optax.clip_by_global_norm(5.0), optax.adam(schedule))
 
-    limits, found = (small_side**2, large_side**2), {}
+    limits, average_precision = (small_side**2, large_side**2), {}
     for name, learner in learners(width, image_size, optimizer).items():
         rows = []
         for seed in range(num_seeds):
@@ -137,39 +131,41 @@ def study(
             precision = average_precision_by_size(learner, state, test, limits)
             say(f"{name}, seed {seed}: " + ", ".join(f"{size} {ap:.3f}" for size, ap in precision.items()))
             rows.append([precision[size] for size in SIZES])
-        found[name] = np.array(rows)
-    return report(found)
+        average_precision[name] = np.array(rows)
+    return report(average_precision)
 
 
-def report(found: dict[str, np.ndarray]) -> StudyResult:
+def report(average_precision: dict[str, np.ndarray]) -> StudyResult:
     """Judge AP at IoU 0.5 of each detector, [seeds, small to large]."""
-    one_map, many_maps, pyramid = (found[name] for name in NAMES)
+    one_map, many_maps, pyramid = (average_precision[name] for name in NAMES)
     gain = pyramid - one_map
     rises = (many_maps[:, 0] > one_map[:, 0]).all() and (pyramid[:, 0] > many_maps[:, 0]).all()
     most_at_small = (gain[:, 0] > gain[:, -1]).all()
     holds = bool(rises and most_at_small)
     verdict = (
         "AP at IoU 0.5 of small, medium and large objects: "
-        + "; ".join(f"{name} {', '.join(f'{ap:.3f}' for ap in found[name].mean(0))}" for name in NAMES)
+        + "; ".join(f"{name} {', '.join(f'{ap:.3f}' for ap in average_precision[name].mean(0))}" for name in NAMES)
         + f". AP of small objects {'rises' if rises else 'does NOT rise'} from YOLO over SSD to FPN on every seed; FPN "
         f"gains {100 * gain[:, 0].mean():.1f} points on YOLO at small objects and {100 * gain[:, -1].mean():.1f} at "
         f"large ones, {'more at small ones' if most_at_small else 'NOT more at small ones'} on every seed."
     )
     numbers = {
-        f"{name}, {size}: AP50 by seed": found[name][:, i].tolist() for name in NAMES for i, size in enumerate(SIZES)
+        f"{name}, {size}: AP50 by seed": average_precision[name][:, i].tolist()
+        for name in NAMES
+        for i, size in enumerate(SIZES)
     }
     headline = Headline(
         "AP50 of small objects, FPN's less YOLO's", gain[:, 0], "scenes", baseline=(0.0, "YOLO", "higher")
     )
-    return StudyResult(numbers, verdict, {"sizes": draw(found)}, holds, headline)
+    return StudyResult(numbers, verdict, {"sizes": draw(average_precision)}, holds, headline)
 
 
-def draw(found: dict[str, np.ndarray]):
+def draw(average_precision: dict[str, np.ndarray]):
     figure, axes = new_figure((5.6, 3.2))
     for name, color, shift in zip(NAMES, (VERMILION, GREEN, BLUE), (-0.26, 0.0, 0.26), strict=True):
         at = np.arange(len(SIZES)) + shift
-        axes.bar(at, found[name].mean(0), 0.24, color=color, alpha=0.45, label=name)
-        for row in found[name]:
+        axes.bar(at, average_precision[name].mean(0), 0.24, color=color, alpha=0.45, label=name)
+        for row in average_precision[name]:
             axes.plot(at, row, "o", color=color, ms=4)
     axes.set_xticks(np.arange(len(SIZES)), [f"{size} objects" for size in SIZES])
     axes.set(ylabel="AP at IoU 0.5", ylim=(0, 1))

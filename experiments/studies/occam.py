@@ -32,14 +32,9 @@ def curve(x: np.ndarray) -> np.ndarray:
 
 
 def errors(degrees: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Fit one draw of points by every degree, of least norm where many fit.
+    """Fit one draw of points by every degree, of least norm where many fit: (training errors, test errors), [D] each.
 
-    Args:
-      degrees: [D], ascending.
-      seed: of points and noise.
-
-    Returns:
-      (training errors [D], test errors [D]): mean squares, against the noisy points and against the curve.
+    Errors are mean squares, against the noisy points and against the curve.
     """
     rng = np.random.default_rng(seed)
     x = np.cos(np.pi * rng.random(POINTS))
@@ -84,11 +79,8 @@ def study(*, draws: Annotated[int, Range(1)] = 101, most: Annotated[int, Range(2
     """Fit polynomials of rising degree.
 
     Args:
-      draws: of points and noise; medians over them are reported.
+      draws: number of draws of points and noise; medians over them are reported.
       most: largest degree.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     degrees = np.unique(np.concatenate([np.arange(40), np.geomspace(40, most, 15).astype(int)]))
     degrees = degrees[degrees <= most]

@@ -128,9 +128,6 @@ def study(*, steps: int = 3000, num_rates: int = 17) -> StudyResult:
     Args:
       steps: at most.
       num_rates: rates of the ladder, from 1e-4 to 1, at least 2.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     if steps < 1 or num_rates < 2:
         raise ValueError(f"steps={steps}, num_rates={num_rates}: too few; allowed: at least 1 and 2")

@@ -181,9 +181,6 @@ def study(*, num_seeds: int = 3, steps: int = 200, digits_steps: int = 400, deca
       steps: steps on the surfaces.
       digits_steps: steps on digits, a multiple of 10.
       decades: powers of ten that the learning rates span, from sqrt(10) down.
-
-    Returns:
-      The numbers, the verdict and the figures; no claim is tested.
     """
     learning_rates = 10 ** np.linspace(0.5 - decades, 0.5, int(2 * decades) + 1)
     problems = (*SURFACES, "digits")

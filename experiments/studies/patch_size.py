@@ -40,8 +40,12 @@ def split_drawings() -> dict[str, tuple[jax.Array, jax.Array]]:
     per_class = NUM_TRAIN + NUM_VALID + NUM_TEST
     images = stroke_characters(range(NUM_CLASSES), per_class, SIZE).arrays["image"]
     images = jnp.asarray(images).reshape(NUM_CLASSES, per_class, SIZE, SIZE, 1)
-    ends = {"train": (0, NUM_TRAIN), "valid": (NUM_TRAIN, NUM_TRAIN + NUM_VALID), "test": (per_class - NUM_TEST, None)}
-    parts = {split: images[:, first:last] for split, (first, last) in ends.items()}
+    bounds = {
+        "train": (0, NUM_TRAIN),
+        "valid": (NUM_TRAIN, NUM_TRAIN + NUM_VALID),
+        "test": (per_class - NUM_TEST, None),
+    }
+    parts = {split: images[:, first:last] for split, (first, last) in bounds.items()}
     return {
         split: (part.reshape(-1, SIZE, SIZE, 1), jnp.arange(NUM_CLASSES).repeat(part.shape[1]))
         for split, part in parts.items()
@@ -123,9 +127,6 @@ def study(
       num_seeds: repetitions, each with its own weights and batches.
       steps: training steps of each run, of 32 drawings.
       patch_sizes: sides of the patches in pixels, each a divisor of 16.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
 
     Raises:
       ValueError: fewer than two patch sizes, one twice, or one that does not divide 16.

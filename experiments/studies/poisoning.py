@@ -44,31 +44,23 @@ def hidden(params: dict, x: np.ndarray) -> np.ndarray:
 def measure(seed: int, rate: float, size: int, flips: float, steps: int) -> dict[str, float]:
     """Train on clean, on poisoned and on wrongly labeled digits, and measure on the test digits.
 
-    Args:
-      seed: of weights and poison.
-      rate: share of the training images that are poisoned.
-      size: side of the trigger, in pixels.
-      flips: share of wrong labels of the third training.
-      steps: of each training.
-
-    Returns:
-      {measure: number}.
+    A share `rate` of the images is poisoned by a trigger of `size` pixels; a share `flips` of labels is wrong.
     """
-    (x, y), (test, truth) = ((np.asarray(a), np.asarray(b)) for a, b in (images("train"), images("test")))
+    (x, y), (test, test_labels) = ((np.asarray(a), np.asarray(b)) for a, b in (images("train"), images("test")))
     bad, labels, is_poisoned = poison(x, y, rate, TARGET, size, seed)
     clean = trained(seed, steps)
     backdoor = trained(seed, steps, data=(bad, labels))
-    wrong = trained(seed, steps, data=(x, flip_labels(y, flips, 10, seed)))
-    others = add_trigger(test[truth != TARGET], size)
+    mislabeled = trained(seed, steps, data=(x, flip_labels(y, flips, 10, seed)))
+    triggered = add_trigger(test[test_labels != TARGET], size)
     rows = np.flatnonzero(labels == TARGET)
     scores = spectral_scores(hidden(backdoor, bad[rows]))
     suspects = rows[np.argsort(-scores)[: round(1.5 * is_poisoned.sum())]]
     return {
-        "accuracy, clean": float((classes(clean, test) == truth).mean()),
-        "accuracy, poisoned": float((classes(backdoor, test) == truth).mean()),
-        "accuracy, wrong labels": float((classes(wrong, test) == truth).mean()),
-        "trigger works, clean": float((classes(clean, others) == TARGET).mean()),
-        "trigger works, poisoned": float((classes(backdoor, others) == TARGET).mean()),
+        "accuracy, clean": float((classes(clean, test) == test_labels).mean()),
+        "accuracy, poisoned": float((classes(backdoor, test) == test_labels).mean()),
+        "accuracy, wrong labels": float((classes(mislabeled, test) == test_labels).mean()),
+        "trigger works, clean": float((classes(clean, triggered) == TARGET).mean()),
+        "trigger works, poisoned": float((classes(backdoor, triggered) == TARGET).mean()),
         "poisoned images found": float(is_poisoned[suspects].sum() / is_poisoned.sum()),
     }
 
@@ -76,10 +68,10 @@ def measure(seed: int, rate: float, size: int, flips: float, steps: int) -> dict
 def report(results: list[dict[str, float]]) -> StudyResult:
     """Judge the numbers of each seed."""
     values = {name: [r[name] for r in results] for name in results[0]}
-    lost = np.subtract(values["accuracy, clean"], values["accuracy, poisoned"])
+    accuracy_loss = np.subtract(values["accuracy, clean"], values["accuracy, poisoned"])
     holds = bool(
         min(values["trigger works, poisoned"]) >= WORKS
-        and lost.mean() <= LOST
+        and accuracy_loss.mean() <= LOST
         and max(values["trigger works, clean"]) <= IDLE
         and np.mean(values["poisoned images found"]) >= FOUND
     )
@@ -87,9 +79,8 @@ def report(results: list[dict[str, float]]) -> StudyResult:
     verdict = (
         f"The trigger works on {mean['trigger works, poisoned']:.1f} % of the images "
         f"({mean['trigger works, clean']:.1f} % before), at {mean['accuracy, poisoned']:.1f} % clean accuracy "
-        f"({mean['accuracy, clean']:.1f} % before); spectral signatures find "
-        f"{mean['poisoned images found']:.1f} % of the poison. Wrong labels leave "
-        f"{mean['accuracy, wrong labels']:.1f} %."
+        f"({mean['accuracy, clean']:.1f} % before); spectral signatures find {mean['poisoned images found']:.1f} % of "
+        f"the poison. Wrong labels leave {mean['accuracy, wrong labels']:.1f} %."
     )
     figure, axes = new_figure((6, 3))
     names = list(values)
@@ -120,10 +111,7 @@ def study(
       rate: share of the training images with the trigger.
       size: side of the trigger, in pixels.
       flips: share of wrong labels.
-      steps: of each training.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
+      steps: steps of each training.
     """
     return report([measure(seed, rate, size, flips, steps) for seed in range(num_seeds)])
 

@@ -34,8 +34,8 @@ def episodes(environment, apply, params, keys, max_steps):
             choose, move = jax.random.split(jax.random.fold_in(key, t + 1))
             action = jax.random.categorical(choose, apply(params, observation[None])[0])
             after, out = environment.step(move, state, action)
-            seen = (observation, action, jnp.where(going, out.reward, 0.0), going)
-            return (after, out.observation, going & ~(out.terminated | out.truncated)), seen
+            transition = (observation, action, jnp.where(going, out.reward, 0.0), going)
+            return (after, out.observation, going & ~(out.terminated | out.truncated)), transition
 
         return jax.lax.scan(step, (state, observation, jnp.array(True)), jnp.arange(max_steps))[1]
 
@@ -50,9 +50,6 @@ def study(*, num_seeds: int = 5, num_episodes: int = 2048, group_size: int = 16,
       num_episodes: episodes of each policy.
       group_size: episodes that share a baseline.
       max_steps: longest episode in steps.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     environment = environments.make("CartPole-v1")
     model = networks.QNetwork(environment.num_actions, 32)
@@ -64,23 +61,23 @@ def study(*, num_seeds: int = 5, num_episodes: int = 2048, group_size: int = 16,
     def estimates(key):
         params = model.init(jax.random.fold_in(key, 0), jnp.zeros((1, *environment.observation_shape)))["params"]
         keys = jax.random.split(jax.random.fold_in(key, 1), num_episodes)
-        seen, actions, rewards, alive = episodes(environment, apply, params, keys, max_steps)
+        observations, actions, rewards, mask = episodes(environment, apply, params, keys, max_steps)
         grouped = rewards.reshape(-1, group_size, max_steps)
 
-        def gradient(seen, actions, weights, alive):
+        def gradient(observations, actions, weights, mask):
             def loss(params):
-                scores = jax.nn.log_softmax(apply(params, seen))
-                chosen = jnp.take_along_axis(scores, actions[:, None], 1)[:, 0]
-                return policy_gradient_loss(chosen, weights, alive)
+                scores = jax.nn.log_softmax(apply(params, observations))
+                log_probs = jnp.take_along_axis(scores, actions[:, None], 1)[:, 0]
+                return policy_gradient_loss(log_probs, weights, mask)
 
             return ravel_pytree(jax.grad(loss)(params))[0]
 
         return {
             kind: jax.vmap(gradient)(
-                seen,
+                observations,
                 actions,
                 jax.vmap(lambda r, kind=kind: score_weights(r, kind))(grouped).reshape(rewards.shape),
-                alive,
+                mask,
             )
             for kind in WEIGHTS
         }
@@ -93,10 +90,10 @@ def study(*, num_seeds: int = 5, num_episodes: int = 2048, group_size: int = 16,
         difference = results["return"] - results["baseline"]
         error = np.sqrt((difference.var(0) / num_episodes).sum())
         distances.append(float(np.linalg.norm(difference.mean(0)) / error))
-    share = {kind: float(np.mean(np.array(traces[kind]) / np.array(traces["return"]))) for kind in WEIGHTS}
+    variance_ratio = {kind: float(np.mean(np.array(traces[kind]) / np.array(traces["return"]))) for kind in WEIGHTS}
     figure, axes = new_figure((7, 3))
     for row, kind in enumerate(WEIGHTS):
-        axes.barh(row, share[kind], color=BLUE, alpha=0.7)
+        axes.barh(row, variance_ratio[kind], color=BLUE, alpha=0.7)
         axes.plot(np.array(traces[kind]) / np.array(traces["return"]), np.full(num_seeds, row), "o", color=VERMILION)
     axes.set_yticks(range(len(WEIGHTS)), ["whole return", "reward to go", "less a baseline"])
     axes.set_xlabel("variance of the gradient, over that of the whole return (dots: policies)")
@@ -104,10 +101,9 @@ def study(*, num_seeds: int = 5, num_episodes: int = 2048, group_size: int = 16,
     falls = all(np.diff([traces[kind][s] for kind in WEIGHTS]).max() < 0 for s in range(num_seeds))
     equal = max(distances) < 2
     verdict = (
-        f"Over {num_seeds} policies the reward to go has {share['to_go']:.0%} of the whole return's variance, and with "
-        f"a "
-        f"baseline {share['baseline']:.0%}; the means differ by {max(distances):.2f} standard errors at most "
-        f"({'no more than chance' if equal else 'MORE than chance'} allows)."
+        f"Over {num_seeds} policies the reward to go has {variance_ratio['to_go']:.0%} of the whole return's variance, "
+        f"and with a baseline {variance_ratio['baseline']:.0%}; the means differ by {max(distances):.2f} standard "
+        f"errors at most ({'no more than chance' if equal else 'MORE than chance'} allows)."
     )
     numbers = {f"variance {kind}": values for kind, values in traces.items()} | {"distance of means": distances}
     return StudyResult(

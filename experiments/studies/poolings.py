@@ -31,11 +31,11 @@ from dlcore.report.figure import new_figure
 def round_trips(image: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
     """The photograph [1, H, W, 3], H and W even, after each way down and up."""
     half = tuple(n // 2 for n in image.shape[1:3])
-    largest, places = max_pool_with_indices(image, 2)
+    largest, argmax = max_pool_with_indices(image, 2)
     return {
         "average, nearest": nearest_unpool(avg_pool(image, (2, 2), (2, 2))),
         "maximum, nearest": nearest_unpool(max_pool(image, (2, 2), (2, 2))),
-        "maximum, max unpooling": max_unpool(largest, places, size=image.shape[1:3]),
+        "maximum, max unpooling": max_unpool(largest, argmax, size=image.shape[1:3]),
         "maximum, bed of nails": bed_of_nails(largest),
         "fractional maximum, nearest": nearest_unpool(fractional_max_pool(key, image, output_size=half)),
         "adaptive average, nearest": nearest_unpool(adaptive_avg_pool(image, half)),
@@ -50,7 +50,7 @@ def psnr_of(back: np.ndarray, image: np.ndarray) -> float:
     return 99.0 if error < 1e-10 else -10 * np.log10(error)
 
 
-def shown(decibels: float) -> str:
+def format_psnr(decibels: float) -> str:
     """A PSNR as text."""
     return "exact" if decibels == 99 else f"{decibels:.1f} dB"
 
@@ -59,10 +59,10 @@ def judge(image: np.ndarray, back: dict[str, np.ndarray]) -> bool:
     """Whether each way keeps what it is known to keep."""
     decibels = {name: psnr_of(picture, image) for name, picture in back.items()}
     unpooled = back["maximum, max unpooling"]
-    kept = unpooled != 0
+    is_maximum = unpooled != 0
     return bool(
         decibels["pixel unshuffle, shuffle"] == 99
-        and (unpooled[kept] == image[kept]).all()
+        and (unpooled[is_maximum] == image[is_maximum]).all()
         and decibels["average, nearest"] > decibels["maximum, nearest"]
     )
 
@@ -75,7 +75,7 @@ def draw(image: np.ndarray, back: dict[str, np.ndarray]):
     for panel, (name, picture) in zip(axes.flat, pictures.items(), strict=True):
         panel.set_axis_off()
         panel.imshow(np.clip(picture[0, height : 2 * height, width : 2 * width], 0, 1), interpolation="nearest")
-        value = "" if name == "the photograph" else f", {shown(psnr_of(picture, image))}"
+        value = "" if name == "the photograph" else f", {format_psnr(psnr_of(picture, image))}"
         panel.set_title(f"{name}{value}", fontsize=8)
     return figure
 
@@ -86,10 +86,7 @@ def study(*, image: str = "china", height: int = 120, seed: int = 0) -> StudyRes
     Args:
       image: china, flower, or the path of an image.
       height: in pixels, at least 12; odd sizes lose a row or column.
-      seed: of the fractional pooling.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      seed: seed of the fractional pooling.
     """
     from dlcore.data.sample_images import sample_image
 
@@ -97,10 +94,15 @@ def study(*, image: str = "china", height: int = 120, seed: int = 0) -> StudyRes
         raise ValueError(f"height={height}: too small; allowed: at least 12")
     pixels = np.asarray(sample_image(image, height), np.float32)[None] / 255
     pixels = pixels[:, : pixels.shape[1] // 2 * 2, : pixels.shape[2] // 2 * 2]
-    drawn = jax.device_get(jax.jit(round_trips)(jnp.asarray(pixels), jax.random.key(seed)))
-    back = {name: drawn[name] for name in sorted(drawn, key=lambda name: -psnr_of(drawn[name], pixels))}
+    reconstructions = jax.device_get(jax.jit(round_trips)(jnp.asarray(pixels), jax.random.key(seed)))
+    back = {
+        name: reconstructions[name]
+        for name in sorted(reconstructions, key=lambda name: -psnr_of(reconstructions[name], pixels))
+    }
     numbers = {f"{name}: PSNR in dB": psnr_of(picture, pixels) for name, picture in back.items()}
-    verdict = "PSNR of what comes back: " + ", ".join(f"{name} {shown(psnr_of(p, pixels))}" for name, p in back.items())
+    verdict = "PSNR of what comes back: " + ", ".join(
+        f"{name} {format_psnr(psnr_of(p, pixels))}" for name, p in back.items()
+    )
     headline = Headline("PSNR, average and nearest", numbers["average, nearest: PSNR in dB"], f"photograph {image}")
     return StudyResult(numbers, verdict + ".", {"poolings": draw(pixels, back)}, judge(pixels, back), headline)
 

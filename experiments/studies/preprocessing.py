@@ -65,10 +65,10 @@ def measure(name: str, num_seeds: int, steps: int) -> dict[str, np.ndarray]:
         variables, _ = train(key, net, optax.sgd(rate), images, jnp.asarray(data.labels), steps)
         variables = jax.tree.map(lambda v: v[-1], variables)
 
-        def judge(x, y):
+        def evaluate(x, y):
             return log_loss_and_accuracy(jax.nn.log_softmax(net.apply(variables, x, False)), jnp.asarray(y))
 
-        return judge(images, data.labels)[0], judge(test, data.test_labels)[1]
+        return evaluate(images, data.labels)[0], evaluate(test, data.test_labels)[1]
 
     keys = jax.vmap(jax.random.key)(jnp.arange(num_seeds))
     losses, accuracies = jax.jit(jax.vmap(jax.vmap(one, (None, 0)), (0, None)))(keys, jnp.array(RATES))
@@ -82,8 +82,8 @@ def report(measured: dict[str, dict[str, np.ndarray]]) -> StudyResult:
     """Judge {preprocessing: {"loss", "accuracy" of each seed, "condition"}}."""
     loss = {name: row["loss"] for name, row in measured.items()}
     best = np.minimum(loss["standardized"], loss["whitened"])
-    others = np.min([v for name, v in loss.items() if name not in ("standardized", "whitened")], 0)
-    holds = bool((loss["mean image"] < loss["in [0, 1]"]).all() and (best < others).all())
+    other_losses = np.min([v for name, v in loss.items() if name not in ("standardized", "whitened")], 0)
+    holds = bool((loss["mean image"] < loss["in [0, 1]"]).all() and (best < other_losses).all())
     listed = ", ".join(
         f"{name} {row['loss'].mean():.3f} ({row['accuracy'].mean():.1%}, condition {row['condition']:.0f})"
         for name, row in measured.items()
@@ -110,9 +110,6 @@ def study(*, num_seeds: Annotated[int, Range(1)] = 3, steps: Annotated[int, Rang
     Args:
       num_seeds: repetitions, each with its own weights and batches.
       steps: training steps of each run, of 64 examples.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     return report({name: measure(name, num_seeds, steps) for name in FITS})
 

@@ -94,10 +94,10 @@ def report(results: dict[str, dict[str, np.ndarray]], steps: dict[str, int], len
     ranked = sorted(gains, key=lambda name: gains[name].mean(), reverse=True)
     best = gains[ranked[0]]
     holds = bool((best > 0).all())
-    said = [f"{name} {100 * results[name]['knn'].mean():.1f}% ({gains[name].mean():+.1f})" for name in ranked]
+    summaries = [f"{name} {100 * results[name]['knn'].mean():.1f}% ({gains[name].mean():+.1f})" for name in ranked]
     above = sum(bool(gain.mean() > 0) for gain in gains.values())
     verdict = (
-        f"k-NN after {length} of training, and points above the untrained encoder: {', '.join(said)}. {above} of "
+        f"k-NN after {length} of training, and points above the untrained encoder: {', '.join(summaries)}. {above} of "
         f"{len(gains)} pretexts gain. The best is above it with {'every' if holds else 'NOT every'} seed."
     )
     numbers = {
@@ -117,11 +117,11 @@ def draw(results, names):
     measures = sorted({m for row in results.values() for m in row if f"{m}_untrained" in row}, key=measure_order)
     figure, all_axes = new_figure((3.2 * len(measures) + 1.4, 0.9 + 0.34 * len(names)), 1, len(measures))
     for axes, measure in zip(np.atleast_1d(all_axes), measures, strict=True):
-        for place, name in enumerate(names):
+        for row, name in enumerate(names):
             for key, color in ((f"{measure}_untrained", GRAY), (measure, BLUE)):
                 values = 100 * results[name][key]
-                axes.plot(values, [place] * len(values), "o", color=color, alpha=0.5, markersize=4)
-                axes.plot([values.mean()] * 2, [place - 0.3, place + 0.3], color=color, lw=2)
+                axes.plot(values, [row] * len(values), "o", color=color, alpha=0.5, markersize=4)
+                axes.plot([values.mean()] * 2, [row - 0.3, row + 0.3], color=color, lw=2)
         axes.set_yticks(range(len(names)), names if axes is np.atleast_1d(all_axes)[0] else [""] * len(names))
         axes.set(xlabel="test accuracy, %", title=TITLES.get(measure) or f"fine-tuned, {measure.split('_')[-1]} labels")
         axes.grid(alpha=0.3, axis="x")
@@ -151,14 +151,11 @@ def study(
       pretexts: pages of `experiments.self_supervised`.
       dataset: as of the pages.
       data_dir: as of the pages.
-      seconds: of training, compilation and measuring apart.
+      seconds: seconds of training, compilation and measuring apart.
       num_seeds: repetitions, each with its own weights and batches.
       fine_tune: labels of the fine-tuning, a number or below 1 a share.
       num_steps: steps of every pretext, in place of `seconds`.
       miniature: whether the pages do a smoke run, to try the study out.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
 
     Raises:
       ValueError: a pretext is unknown.
@@ -176,8 +173,8 @@ def study(
             steps[name] = num_steps or max(1, round(seconds / step_seconds(run_of(name, shared))))
             length = [f"--steps={steps[name]}", f"--eval_every={steps[name]}"]
             rows = [measured(name, [*shared, *length, f"--seed={seed}"]) for seed in range(num_seeds)]
-            kept = [key for key in rows[0] if key.startswith(("knn", "probe", "fine_tune")) and key != "probe_head"]
-            results[name] = {key: np.array([row[key] for row in rows]) for key in kept}
+            measures = [key for key in rows[0] if key.startswith(("knn", "probe", "fine_tune")) and key != "probe_head"]
+            results[name] = {key: np.array([row[key] for row in rows]) for key in measures}
             say(f"{name}, {steps[name]} steps: k-NN {100 * results[name]['knn'].mean():.1f}%")
     return report(results, steps, f"{num_steps:,} steps" if num_steps else f"{seconds:g} s", dataset)
 

@@ -29,12 +29,7 @@ def train(seed: int, steps: int, batch_size: int, learning_rate: float, temperat
     """Parameters before and after training."""
     images, net, key = jnp.asarray(shuffled_digits().images, jnp.float32), Encoder(), jax.random.key(seed)
     params = net.init(jax.random.fold_in(key, 0), images[:2])["params"]
-    settings = {
-        "steps": steps,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "temperature": temperature,
-    }
+    settings = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "temperature": temperature}
     run = jax.jit(lambda params: train_contrastive(nt_xent_loss, params, images, key, **settings))
     return params, run(params)
 
@@ -103,10 +98,7 @@ def study(
       steps: training steps of each run.
       batch_size: examples a step.
       learning_rate: learning rate of Adam.
-      temperature: of the loss.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      temperature: temperature of the loss.
     """
     runs = [probes(*train(seed, steps, batch_size, learning_rate, temperature)) for seed in range(num_seeds)]
     return report({arm: np.array([run[arm] for run in runs]) for arm in ARMS})

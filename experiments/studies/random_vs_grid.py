@@ -69,16 +69,15 @@ def explained(values: np.ndarray, scores: np.ndarray, bins: int = 8) -> float:
     return float(sum(len(p) * (p.mean() - scores.mean()) ** 2 for p in parts) / (len(scores) * scores.var()))
 
 
-def judge(best: dict[str, np.ndarray], shares: tuple[float, float], grid_side: int) -> tuple[str, bool]:
+def judge(best: dict[str, np.ndarray], explained_variance: tuple[float, float], grid_side: int) -> tuple[str, bool]:
     """Judge the best accuracy [repeats] of each way, and the variance that learning rate and dropout explain."""
     summary = ", ".join(f"{name} {values.mean():.2%}" for name, values in best.items())
     wins, ties = (int(f(best["random"], best["grid"]).sum()) for f in (np.greater, np.equal))
     verdict = (
-        f"The rate explains {shares[0]:.0%} of the variance of the accuracy, dropout {shares[1]:.0%}. Of "
-        f"{grid_side**2} "
-        f"trials, which try {grid_side} rates on the grid and {grid_side**2} otherwise, the best reaches on the mean "
-        f"of "
-        f"{len(best['grid'])} ranges: {summary}. Random draws beat the grid on {wins}, {ties} ties."
+        f"The rate explains {explained_variance[0]:.0%} of the variance of the accuracy, dropout "
+        f"{explained_variance[1]:.0%}. Of {grid_side**2} trials, which try {grid_side} rates on the grid and "
+        f"{grid_side**2} otherwise, the best reaches on the mean of {len(best['grid'])} ranges: {summary}. Random "
+        f"draws beat the grid on {wins}, {ties} ties."
     )
     return verdict, bool(best["random"].mean() > best["grid"].mean())
 
@@ -114,19 +113,19 @@ def study(*, num_repeats: int = 20, grid_side: int = 3, steps: int = 300) -> Stu
       num_repeats: ranges of the learning rate that are drawn.
       grid_side: values of each axis on the grid; every way gets its square of trials.
       steps: training steps of each trial, of 64 examples.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     trials = plan(num_repeats, grid_side)
     results = accuracies(np.concatenate([t.reshape(-1, 2) for t in trials.values()]), steps)
     scores = dict(zip(WAYS, results.reshape(len(WAYS), num_repeats, grid_side**2), strict=True))
     best = {name: values.max(1) for name, values in scores.items()}
     free = np.concatenate([trials[name].reshape(-1, 2) for name in WAYS if name != "grid"])
-    shares = tuple(explained(free[:, i], results[num_repeats * grid_side**2 :]) for i in range(2))
-    verdict, holds = judge(best, shares, grid_side)
+    explained_variance = tuple(explained(free[:, i], results[num_repeats * grid_side**2 :]) for i in range(2))
+    verdict, holds = judge(best, explained_variance, grid_side)
     numbers = {f"best accuracy, {name}": values.tolist() for name, values in best.items()}
-    numbers |= {"variance explained by the rate": shares[0], "variance explained by dropout": shares[1]}
+    numbers |= {
+        "variance explained by the rate": explained_variance[0],
+        "variance explained by dropout": explained_variance[1],
+    }
     return StudyResult(
         numbers,
         verdict,

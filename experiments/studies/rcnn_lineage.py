@@ -132,26 +132,23 @@ def study(
       num_proposals: regions of an image, N, from selective search and from the region proposal network.
       region_size: side in pixels that R-CNN warps regions to.
       width: channels of the backbone's first stage.
-      steps: of training.
+      steps: steps of training.
       batch_size: scenes a step.
       learning_rate: peak of Adam's.
-      seed: of weights and batches.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      seed: seed of weights and batches.
     """
     fit, test = scene_arrays(num_train, 0, image_size), scene_arrays(num_test, 2, image_size)
     start = time.process_time()
     for arrays in (fit, test):
         arrays |= propose(arrays["image"], num_proposals, spaces=("lab",), scales=(50.0, 100.0))
     search = 1000 * (time.process_time() - start) / (num_train + num_test)
-    found = test["proposal_mask"].sum(1)
+    num_proposals_found = test["proposal_mask"].sum(1)
 
     def optimizer():
         schedule = optax.warmup_cosine_decay_schedule(0, learning_rate, max(1, steps // 10), max(2, steps))
         return optax.chain(optax.clip_by_global_norm(5.0), optax.adam(schedule))
 
-    numbers, rows = {"selective search: ms an image": search, "regions an image": float(found.mean())}, {}
+    numbers, rows = {"selective search: ms an image": search, "regions an image": float(num_proposals_found.mean())}, {}
     for name, learner in learners(width, region_size, num_proposals, optimizer).items():
         state = train(learner, fit, steps, batch_size, seed)
         network = milliseconds(learner, state, test)

@@ -38,18 +38,7 @@ ROWS_AT_LEAST = 0.95
 
 
 def train(learner: Learner, arrays: dict[str, np.ndarray], seed: int, steps: int, batch_size: int) -> State:
-    """Train a learner on random batches, all steps in one program.
-
-    Args:
-      learner: any learner whose batches are rows of the arrays.
-      arrays: {name: [N, ...]}.
-      seed: seed of weights and batches.
-      steps: number of updates.
-      batch_size: examples a step.
-
-    Returns:
-      The last state.
-    """
+    """Train a learner on random batches of rows of the arrays {name: [N, ...]}, all steps in one program."""
     arrays = {name: jnp.asarray(a) for name, a in arrays.items()}
     count = len(next(iter(arrays.values())))
 
@@ -78,15 +67,9 @@ def schedule(learning_rate: float, steps: int) -> optax.GradientTransformation:
 
 
 def digit_rows(image: np.ndarray, label: np.ndarray, shifts: bool = False) -> dict[str, np.ndarray]:
-    """Arrange digits as sequences of rows, for the row RNN.
+    """Arrange digits [N, 8, 8, 1] as `input` [M, 8, 8] and `target` [M, 1] of the row RNN.
 
-    Args:
-      image: [N, 8, 8, 1].
-      label: [N].
-      shifts: add each digit moved by one pixel up, down, left and right.
-
-    Returns:
-      `input: [M, 8, 8]` and `target: [M, 1]`, M = 5 N with shifts, N without.
+    With shifts each digit also stands moved by one pixel up, down, left and right, M = 5 N.
     """
     padded = np.pad(image[..., 0], ((0, 0), (1, 1), (1, 1)))
     offsets = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2)) if shifts else ((1, 1),)
@@ -166,10 +149,7 @@ def study(
       num_glimpses: T, glimpses of each scene.
       num_scales: patches of a glimpse, each of twice the side of the one before.
       hidden_size: width of the GRU; the core of the attention model is twice as wide.
-      learning_rate: of AdamW at the start; it falls along a cosine.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      learning_rate: learning rate of AdamW at the start; it falls along a cosine.
     """
     net = patterns.PatternNet(10, 0, True, 1, hidden_size=hidden_size)
     reader = patterns.learner(model=net, optimizer=schedule(learning_rate, row_steps), pattern="many_to_one")

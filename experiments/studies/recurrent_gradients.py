@@ -73,9 +73,9 @@ def by_engine(weights, h0, x, gradient) -> tuple:
     return *(leaf.grad for leaf in leaves), start.grad, np.stack([v.grad for v in inputs], 1)
 
 
-def difference(ours, theirs) -> float:
+def difference(ours, reference) -> float:
     """The largest difference of two lists of arrays, each relative to the largest element of its array."""
-    return max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in zip(ours, theirs, strict=True))
+    return max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in zip(ours, reference, strict=True))
 
 
 def orthogonal(key: jax.Array, width: int) -> jax.Array:
@@ -138,14 +138,14 @@ def report(differences: dict[str, float], norms: dict[tuple[str, float], np.ndar
     agree = all(d <= TOLERANCE for d in differences.values())
     follows = all(e <= 1e-9 for e in errors.values())
     whole = bool((lstm == 1).all())
-    ends = "; ".join(
+    norms_text = "; ".join(
         f"s = {s:g}: {norms['linear', s][:, -1].mean():.2g} linear (s^T = {s ** int(steps[-1]):.2g}), "
         f"{norms['tanh', s][:, -1].mean():.1g} tanh"
         for s in scales
     )
     verdict = (
         f"The gradients by hand {'equal' if agree else 'do NOT equal'} the scan's and the engine's (largest relative "
-        f"difference {max(differences.values()):.1g}). After {steps[-1]} steps {ends}; tanh is "
+        f"difference {max(differences.values()):.1g}). After {steps[-1]} steps {norms_text}; tanh is "
         f"{'below' if below else 'NOT below'} the linear cell throughout. The LSTM with f = 1, i = 0: "
         f"{'exactly 1' if whole else f'NOT 1, but {lstm.min():g} to {lstm.max():g}'}."
     )
@@ -190,11 +190,8 @@ def study(
     Args:
       num_seeds: repetitions, each with its own kernel and inputs.
       steps: T, at least 4.
-      width: of the states.
+      width: width of the states.
       scales: s, the singular values of the recurrent kernel.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     with jax.enable_x64(True):
         long, short = problem(0, steps), problem(1, 4)

@@ -56,12 +56,12 @@ def measure(keys, steps, data, *, counts, dropout_rate=0.0, weight_decay=0.0, au
         )
         variables = jax.tree.map(lambda v: v[0], variables)
 
-        def judge(x, y, weight=None):
+        def measure(x, y, weight=None):
             return log_loss_and_accuracy(jax.nn.log_softmax(net.apply(variables, x, False)), y, weight)
 
-        seen = judge(images, labels, (jnp.arange(len(labels)) < count).astype(jnp.float32))
-        unseen = judge(data.test_images, data.test_labels)
-        return jnp.stack([seen[0], unseen[0], seen[1], unseen[1]])
+        train_measures = measure(images, labels, (jnp.arange(len(labels)) < count).astype(jnp.float32))
+        test_measures = measure(data.test_images, data.test_labels)
+        return jnp.stack([train_measures[0], test_measures[0], train_measures[1], test_measures[1]])
 
     def by_seed(key):
         order = jax.random.permutation(jax.random.fold_in(key, 7), len(data.labels))
@@ -99,9 +99,6 @@ def study(*, num_seeds: int = 3, steps: int = 1500, num_examples: int = 150) -> 
       num_seeds: runs of each setting.
       steps: training steps of each run, of 32 examples.
       num_examples: training examples of the first and the third question.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     data = shuffled_digits()
     keys = jax.random.split(jax.random.key(0), num_seeds)
@@ -142,8 +139,8 @@ def draw(arms, curve, table, num_examples):
     blue, orange = BLUE, VERMILION
     figure, (left, middle, right) = new_figure((10.5, 3.4), 1, 3, width_ratios=(1.25, 1, 0.9))
     for row, results in enumerate(arms.values()):
-        seen, unseen = results[:, 0].mean(), results[:, 1].mean()
-        left.plot([seen, unseen], [row, row], color=GRAY, linewidth=2, zorder=1)
+        train_loss, test_loss = results[:, 0].mean(), results[:, 1].mean()
+        left.plot([train_loss, test_loss], [row, row], color=GRAY, linewidth=2, zorder=1)
         left.plot(results[:, 0], np.full(len(results), row), "o", color=blue, label="training" if not row else None)
         left.plot(results[:, 1], np.full(len(results), row), "o", color=orange, label="test" if not row else None)
     left.set_yticks(range(len(arms)), list(arms))

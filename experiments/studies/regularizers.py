@@ -159,13 +159,13 @@ def report(results: dict[str, np.ndarray]) -> StudyResult:
     """Judge {arm: (training, test) by (log loss, accuracy) [seeds, 2, 2]}."""
     gaps = {arm: values[:, 1, 0] - values[:, 0, 0] for arm, values in results.items()}
     accuracy = {arm: values[:, 1, 1] for arm, values in results.items()}
-    others = [arm for arm in gaps if arm != NOTHING]
-    wider = [arm for arm in others if gaps[arm].mean() >= gaps[NOTHING].mean()]
-    ranked = sorted(others, key=lambda arm: gaps[arm].mean())
+    regularized = [arm for arm in gaps if arm != NOTHING]
+    wider = [arm for arm in regularized if gaps[arm].mean() >= gaps[NOTHING].mean()]
+    ranked = sorted(regularized, key=lambda arm: gaps[arm].mean())
     listed = ", ".join(f"{arm} {gaps[arm].mean():.2f} ({accuracy[arm].mean():.1%})" for arm in ranked)
     verdict = (
         f"Gap of the log loss (and test accuracy), {gaps[NOTHING].mean():.2f} ({accuracy[NOTHING].mean():.1%}) with "
-        f"nothing: {listed}. {len(others) - len(wider)} of {len(others)} narrow it."
+        f"nothing: {listed}. {len(regularized) - len(wider)} of {len(regularized)} narrow it."
     )
     figure, axes = new_figure((6.6, 4.6))
     rows = [NOTHING, *ranked[::-1]]
@@ -182,7 +182,7 @@ def report(results: dict[str, np.ndarray]) -> StudyResult:
     axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     numbers = {f"gap of log loss, {arm}": values.tolist() for arm, values in gaps.items()}
     numbers |= {f"test accuracy, {arm}": values.tolist() for arm, values in accuracy.items()}
-    narrowed = gaps[NOTHING] - np.median([gaps[arm] for arm in others], 0)
+    narrowed = gaps[NOTHING] - np.median([gaps[arm] for arm in regularized], 0)
     headline = Headline(
         "narrowing of the gap of log loss, median of the regularizers",
         narrowed,
@@ -205,9 +205,6 @@ def study(
       num_seeds: repetitions, each with its own examples, weights and batches.
       steps: training steps of each run, of 32 examples.
       num_examples: training digits.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     return report({arm: measure(settings, num_seeds, steps, num_examples) for arm, settings in ARMS.items()})
 

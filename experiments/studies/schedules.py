@@ -70,11 +70,8 @@ def study(*, num_seeds: int = 5, steps: int = 400, peak: float = 0.1) -> StudyRe
 
     Args:
       num_seeds: repetitions, each with its own weights and batches.
-      steps: of SGD with momentum, 64 examples each, at least 8.
+      steps: steps of SGD with momentum, 64 examples each, at least 8.
       peak: largest rate of every schedule.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     if steps < 8:
         raise ValueError(f"steps={steps}: too small; allowed: at least 8")

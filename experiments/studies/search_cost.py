@@ -34,7 +34,7 @@ from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.models.efficientnet import search_reward
 from dlcore.report.figure import BLUE, VERMILION, new_figure
-from experiments.studies.architecture_search import digits_for_children, row_of
+from experiments.studies.architecture_search import architecture_index, digits_for_children
 
 WIDTH, SIDES = 8, (8, 4)
 """Channels of every map, and sides of the maps of both cells."""
@@ -78,21 +78,24 @@ def searches(exponent: float, num_seeds: int, updates: int, children: int, steps
 
     rows = {"cost": [], "accuracy": []}
     for seed in range(num_seeds):
-        found = search(jax.random.key(seed))
+        history = search(jax.random.key(seed))
         last = slice(-max(1, updates * children // 4), None)
-        cost = costs[row_of(np.asarray(found.architectures[last]))]
+        cost = costs[architecture_index(np.asarray(history.architectures[last]))]
         rows["cost"].append(cost.mean())
-        rows["accuracy"].append((np.asarray(found.rewards[last]) / search_reward(1.0, cost, 1.0, exponent)).mean())
+        rows["accuracy"].append((np.asarray(history.rewards[last]) / search_reward(1.0, cost, 1.0, exponent)).mean())
     return {name: np.array(values) for name, values in rows.items()}
 
 
 def report(measured: dict[str, dict[str, np.ndarray]]) -> StudyResult:
     """Judge {arm: {"cost", "accuracy"} of each seed}."""
-    alone, both = (measured[arm] for arm in ARMS)
-    holds = bool((both["cost"] < alone["cost"]).all() and (both["accuracy"] > alone["accuracy"] - LOSS).all())
+    accuracy_only, both = (measured[arm] for arm in ARMS)
+    holds = bool(
+        (both["cost"] < accuracy_only["cost"]).all() and (both["accuracy"] > accuracy_only["accuracy"] - LOSS).all()
+    )
     verdict = (
-        f"Children of the last quarter: accuracy {alone['accuracy'].mean():.1%} at {alone['cost'].mean():.2f} of the "
-        f"target cost; with cost in the reward {both['accuracy'].mean():.1%} at {both['cost'].mean():.2f}."
+        f"Children of the last quarter: accuracy {accuracy_only['accuracy'].mean():.1%} at "
+        f"{accuracy_only['cost'].mean():.2f} of the target cost; with cost in the reward {both['accuracy'].mean():.1%} "
+        f"at {both['cost'].mean():.2f}."
     )
     figure, axes = new_figure((4, 3))
     for arm, color in zip(ARMS, (VERMILION, BLUE), strict=True):
@@ -100,7 +103,7 @@ def report(measured: dict[str, dict[str, np.ndarray]]) -> StudyResult:
     axes.set(xlabel="cost, in units of the target", ylabel="validation accuracy, %")
     axes.legend(frameon=False, title="reward")
     numbers = {f"{name}, {arm}": measured[arm][name].tolist() for arm in ARMS for name in ("cost", "accuracy")}
-    baseline = (float(alone["cost"].mean()), "a reward of accuracy alone", "lower")
+    baseline = (float(accuracy_only["cost"].mean()), "a reward of accuracy alone", "lower")
     headline = Headline("cost of the last children, in units of the target", both["cost"], "digits", 0.2, baseline)
     return StudyResult(numbers, verdict, {"accuracy and cost": figure}, holds, headline)
 
@@ -120,10 +123,7 @@ def study(
       updates: updates of the controller; a search trains updates * children networks.
       children: networks trained for each update of the controller.
       steps: training steps of a network.
-      exponent: of the cost in the reward; 0 ignores it.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
+      exponent: exponent of the cost in the reward; 0 ignores it.
     """
     rest = (num_seeds, updates, children, steps)
     return report({arm: searches(weight, *rest) for arm, weight in zip(ARMS, (0.0, exponent), strict=True)})

@@ -66,7 +66,7 @@ DECAY = 0.99
 def learners(steps: int, width: int, num_unlabeled: int, learning_rate: float) -> dict[str, Callable[[], Learner]]:
     """Each technique over the same network; ramps end at half of the run."""
     weak = classification_augmentation("shift", 16, (0.3,), (0.35,))
-    drawn = classification_augmentation("affine", 16, (0.3,), (0.35,), strong="rand_augment")
+    strong = classification_augmentation("affine", 16, (0.3,), (0.35,), strong="rand_augment")
     schedule = optax.cosine_decay_schedule(learning_rate, steps)
 
     def shared() -> dict[str, Any]:
@@ -93,7 +93,7 @@ def learners(steps: int, width: int, num_unlabeled: int, learning_rate: float) -
         "VAT": lambda: vat.learner(**shared(), epsilon=4.0),
         "ICT": lambda: ict.learner(**shared(), **slowly(30.0), **average),
         "MixMatch": lambda: mixmatch.learner(**shared(), **slowly(30.0), **average),
-        "FixMatch": lambda: fixmatch.learner(**shared(), **average, strong=compose(drawn, cutout(8))),
+        "FixMatch": lambda: fixmatch.learner(**shared(), **average, strong=compose(strong, cutout(8))),
     }
 
 
@@ -160,10 +160,10 @@ def report(results: dict[str, np.ndarray], per_class: int) -> StudyResult:
 
 def draw(results, names):
     figure, axes = new_figure((6.0, 0.6 + 0.32 * len(names)))
-    for place, name in enumerate(names):
+    for row, name in enumerate(names):
         values = 100 * results[name]
-        axes.plot(values, [place] * len(values), "o", color=GRAY if name == SUPERVISED else BLUE, alpha=0.6)
-        axes.plot([values.mean()] * 2, [place - 0.3, place + 0.3], color=GRAY if name == SUPERVISED else BLUE, lw=2)
+        axes.plot(values, [row] * len(values), "o", color=GRAY if name == SUPERVISED else BLUE, alpha=0.6)
+        axes.plot([values.mean()] * 2, [row - 0.3, row + 0.3], color=GRAY if name == SUPERVISED else BLUE, lw=2)
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="test accuracy, %")
     axes.grid(alpha=0.3, axis="x")
@@ -191,10 +191,7 @@ def study(
       batch_size: labeled images a step.
       unlabeled_ratio: unlabeled images for each labeled one.
       width: channels of the network's first stage.
-      learning_rate: of AdamW, at the start of a cosine.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
+      learning_rate: learning rate of AdamW, at the start of a cosine.
 
     Raises:
       ValueError: a technique is unknown, or a batch is larger than what it is drawn from.
@@ -208,10 +205,10 @@ def study(
             f"{10 * per_class} labeled and {len(data.labels):,} unlabeled images"
         )
     rows = drawn_rows(data, per_class, num_seeds)
-    made = learners(steps, width, len(data.labels), learning_rate)
+    techniques_by_name = learners(steps, width, len(data.labels), learning_rate)
     results = {}
     for name in (SUPERVISED, *techniques):
-        results[name] = accuracies(made[name](), data, rows, steps, batch_size, unlabeled_ratio)
+        results[name] = accuracies(techniques_by_name[name](), data, rows, steps, batch_size, unlabeled_ratio)
         say(f"{name}: {100 * results[name].mean():.1f}%")
     return report(results, per_class)
 

@@ -40,11 +40,9 @@ COLORS = dict(zip(ARMS, (GRAY, VERMILION, BLUE, GREEN), strict=True))
 
 
 class Cell(nn.Module):
-    """One step; a sequence that has ended keeps its state.
+    """One step of an arm of ARMS; a sequence that has ended keeps its state.
 
-    Args:
-      arm: name of ARMS.
-      train: normalize by the batch, and update the running statistics.
+    train: normalize by the batch, and update the running statistics.
     """
 
     arm: str
@@ -65,11 +63,7 @@ class Cell(nn.Module):
 
 
 class Net(nn.Module):
-    """The recurrent network and a linear classifier of the state at the end of each sequence.
-
-    Args:
-      arm: name of ARMS.
-    """
+    """The recurrent network of an arm and a linear classifier of the state at the end of each sequence."""
 
     arm: str
 
@@ -171,9 +165,6 @@ def study(
       num_seeds: repetitions, each with its own weights and sequences.
       steps: training steps of each run, of 16 sequences.
       num_test: test sequences.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     return report({arm: accuracies(arm, num_seeds, steps, num_test) for arm in ARMS})
 

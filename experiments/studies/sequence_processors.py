@@ -72,10 +72,7 @@ class Stack(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         scan = nn.scan(
-            lambda module, x, _: module(x),
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            length=self.layers,
+            lambda module, x, _: module(x), variable_axes={"params": 0}, split_rngs={"params": True}, length=self.layers
         )
         return scan(self.layer(), x, None)
 
@@ -169,9 +166,6 @@ def study(
       width: channels of a timed pass.
       num_repeats: timed passes of each, in shuffled turns; the median counts.
 
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
-
     Raises:
       ValueError: the kernel has fewer than two taps, or a length is below 2.
     """
@@ -182,9 +176,9 @@ def study(
     rows: dict[str, dict[int, dict[str, Any]]] = {}
     for length in sorted(lengths):
         calls = {}
-        for name, (make, most, claimed) in processors(length, kernel_size).items():
+        for name, (make, most, expected_steps) in processors(length, kernel_size).items():
             steps = steps_of(make(most), length)
-            row = rows.setdefault(name, {})[length] = {"steps": steps, "claimed": claimed}
+            row = rows.setdefault(name, {})[length] = {"steps": steps, "claimed": expected_steps}
             for what, layers in ((" a layer", 1), ("", steps or most)):
                 calls[name, what], row[f"MB{what}"] = gradient(make(layers), batch_size, length, width)
         for (name, what), times in interleaved(calls, num_repeats).items():

@@ -87,11 +87,11 @@ def saddle(num_seeds: int, steps: int, learning_rate: float = 0.02, noise: float
 def minima_share(dimensions: tuple[int, ...], num_draws: int) -> np.ndarray:
     """Estimate the share of random symmetric matrices of each dimension whose eigenvalues are all positive."""
     rng = np.random.default_rng(0)
-    shares = []
+    minima_fractions = []
     for n in dimensions:
         a = rng.normal(size=(num_draws, n, n))
-        shares.append((np.linalg.eigvalsh(a + a.swapaxes(1, 2))[:, 0] > 0).mean())
-    return np.array(shares)
+        minima_fractions.append((np.linalg.eigvalsh(a + a.swapaxes(1, 2))[:, 0] > 0).mean())
+    return np.array(minima_fractions)
 
 
 def plateau(logits: np.ndarray, learning_rate: float = 1.0, most: int = 10**6) -> np.ndarray:
@@ -108,7 +108,7 @@ def plateau(logits: np.ndarray, learning_rate: float = 1.0, most: int = 10**6) -
     return np.asarray(jax.jit(jax.vmap(run))(jnp.asarray(logits, jnp.float32)))
 
 
-def report(kappas, counts, paths, dimensions, shares, logits, flat) -> StudyResult:
+def report(kappas, counts, paths, dimensions, minima_fractions, logits, flat) -> StudyResult:
     """Judge and draw the measurements."""
     slopes = {name: slope(kappas, n) for name, n in counts.items()}
     out = {name: int((np.abs(p[:, :, 1]).max(1) > 1).sum()) for name, p in paths.items()}
@@ -121,36 +121,30 @@ def report(kappas, counts, paths, dimensions, shares, logits, flat) -> StudyResu
         f"Iterations grow as kappa^{slopes['gradient descent']:.2f} for gradient descent and "
         f"kappa^{slopes['momentum']:.2f} with momentum: {'as' if as_theory else 'NOT as'} theory's 1 and 0.5. From the "
         f"ridge of the saddle {out['gradient descent']} of {num_seeds} escape by gradient descent, {out['momentum']} "
-        f"with "
-        f"momentum alone, {out['noise']} with noise alone and {out['momentum and noise']} with both in "
-        f"{paths['noise'].shape[1] - 1} steps. Of random symmetric matrices {100 * shares[0]:.0f}% are positive "
-        f"definite in {dimensions[0]} dimension and {100 * shares[-1]:.2f}% in {dimensions[-1]}. A sigmoid "
-        f"saturated at logit {logits[-1]:g} needs {flat[-1] / max(flat[0], 1):.0f} times the steps of one at "
+        f"with momentum alone, {out['noise']} with noise alone and {out['momentum and noise']} with both in "
+        f"{paths['noise'].shape[1] - 1} steps. Of random symmetric matrices {100 * minima_fractions[0]:.0f}% are "
+        f"positive definite in {dimensions[0]} dimension and {100 * minima_fractions[-1]:.2f}% in {dimensions[-1]}. A "
+        f"sigmoid saturated at logit {logits[-1]:g} needs {flat[-1] / max(flat[0], 1):.0f} times the steps of one at "
         f"{logits[0]:g}."
     )
     numbers = {f"iterations, {name}": n.tolist() for name, n in counts.items()}
     numbers |= {"kappa": list(kappas), **{f"slope, {name}": s for name, s in slopes.items()}}
     numbers |= {f"escapes, {name}": n for name, n in out.items()}
-    numbers |= {"dimensions": list(dimensions), "share positive definite": shares.tolist()}
+    numbers |= {"dimensions": list(dimensions), "share positive definite": minima_fractions.tolist()}
     numbers |= {"saturation": list(logits), "steps off the plateau": flat.tolist()}
     return StudyResult(
         numbers,
         verdict,
-        {"pathologies": draw(kappas, counts, paths, dimensions, shares, logits, flat)},
-        bool(as_theory and escapes and shares[-1] < shares[0] and flat[-1] > flat[0]),
+        {"pathologies": draw(kappas, counts, paths, dimensions, minima_fractions, logits, flat)},
+        bool(as_theory and escapes and minima_fractions[-1] < minima_fractions[0] and flat[-1] > flat[0]),
         headline=Headline("power of the condition number, gradient descent", slopes["gradient descent"], "quadratic"),
     )
 
 
-def draw(kappas, counts, paths, dimensions, shares, logits, flat):
+def draw(kappas, counts, paths, dimensions, minima_fractions, logits, flat):
     figure, panels = new_figure((9, 6.4), 2, 2)
     bowl_axes, saddle_axes, minima_axes, plateau_axes = panels.ravel()
-    colors = {
-        "gradient descent": BLUE,
-        "momentum": ORANGE,
-        "noise": GREEN,
-        "momentum and noise": VERMILION,
-    }
+    colors = {"gradient descent": BLUE, "momentum": ORANGE, "noise": GREEN, "momentum and noise": VERMILION}
     for name, n in counts.items():
         bowl_axes.loglog(kappas, n, "o-", color=colors[name], label=f"{name}: slope {slope(kappas, n):.2f}")
     bowl_axes.set(xlabel="condition number", ylabel="iterations", title="Ill-conditioned bowl")
@@ -164,7 +158,7 @@ def draw(kappas, counts, paths, dimensions, shares, logits, flat):
     saddle_axes.axhline(1, color=GRAY, lw=0.8, ls=":")
     saddle_axes.set(xlabel="step", ylabel="distance from the ridge", title="Saddle", ylim=(1e-7, 1e2))
     saddle_axes.legend(frameon=False)
-    minima_axes.semilogy(dimensions, np.where(shares > 0, shares, np.nan), "o-", color=BLUE)
+    minima_axes.semilogy(dimensions, np.where(minima_fractions > 0, minima_fractions, np.nan), "o-", color=BLUE)
     minima_axes.set(xlabel="dimensions", ylabel="share positive definite", title="How rare minima are")
     plateau_axes.semilogy(logits, np.maximum(flat, 1), "o-", color=BLUE)
     plateau_axes.set(xlabel="logit at the start", ylabel="steps", title="Plateau of a saturated sigmoid")
@@ -183,9 +177,6 @@ def study(
       steps: steps at the saddle.
       max_condition_number: largest condition number of the bowl.
       num_draws: random matrices of each dimension.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     kappas = np.geomspace(10, max_condition_number, 8)
     dimensions, logits = (1, 2, 3, 4, 5, 6), (0.0, 2.0, 4.0, 6.0, 8.0)

@@ -77,10 +77,10 @@ def lens(image: jax.Array, spread: float, side: int) -> jax.Array:
 def exercise(key: jax.Array, photo: jax.Array, guards: Guards, spread: float) -> tuple[jax.Array, jax.Array]:
     """(two patches [2, P, P, 3], the place) of a crop [H, W, 3] that is larger than what the lens shows."""
     side = 3 * (PATCH + guards.gap + guards.jitter)
-    seen = lens(photo, spread, side)
+    lens_image = lens(photo, spread, side)
     if guards.gray:
-        seen = jnp.repeat(seen.mean(-1, keepdims=True), 3, -1)
-    return relative_patch(guards.gap, guards.jitter, guards.by_piece)(key, {"image": seen})
+        lens_image = jnp.repeat(lens_image.mean(-1, keepdims=True), 3, -1)
+    return relative_patch(guards.gap, guards.jitter, guards.by_piece)(key, {"image": lens_image})
 
 
 def without_shortcuts(guards: Guards) -> Guards:
@@ -107,8 +107,8 @@ def accuracies(
         return jax.vmap(lambda k, x: exercise(k, x, guards, spread))(keys, photos)
 
     def accuracy(params, key, guards, spread):
-        patches, place = batch_of(key, jnp.asarray(test), guards, spread)
-        return (net.apply({"params": params}, patches).argmax(-1) == place).mean()
+        patches, position = batch_of(key, jnp.asarray(test), guards, spread)
+        return (net.apply({"params": params}, patches).argmax(-1) == position).mean()
 
     def run(key):
         params = net.init(jax.random.fold_in(key, 0), jnp.zeros((1, 2, PATCH, PATCH, 3)))["params"]
@@ -117,11 +117,11 @@ def accuracies(
             params, state = carry
             rows, draw = jax.random.split(jax.random.fold_in(key, k + 1))
             photos = jnp.asarray(train)[jax.random.randint(rows, (batch_size,), 0, len(train))]
-            patches, place = batch_of(draw, photos, guards, SPREAD)
+            patches, position = batch_of(draw, photos, guards, SPREAD)
 
             def objective(params):
                 logits = net.apply({"params": params}, patches)
-                return optax.softmax_cross_entropy_with_integer_labels(logits, place).mean()
+                return optax.softmax_cross_entropy_with_integer_labels(logits, position).mean()
 
             updates, state = optimizer.update(jax.grad(objective)(params), state, params)
             return (optax.apply_updates(params, updates), state), None
@@ -137,17 +137,17 @@ def accuracies(
 
 def report(results: dict[str, np.ndarray]) -> StudyResult:
     """Judge {arm: [seeds, 2]}, accuracies as trained and without shortcuts."""
-    lost = {arm: values[:, 0] - values[:, 1] for arm, values in results.items()}
+    accuracy_loss = {arm: values[:, 0] - values[:, 1] for arm, values in results.items()}
     best = all((results["open"][:, 0] > results[arm][:, 0]).all() for arm in ARMS if arm != "open")
-    holds = bool(best and (lost["open"] > lost["guarded"]).all())
-    told = "; ".join(
+    holds = bool(best and (accuracy_loss["open"] > accuracy_loss["guarded"]).all())
+    summary = "; ".join(
         f"{arm}: {100 * values[:, 0].mean():.1f}% as trained, {100 * values[:, 1].mean():.1f}% without shortcuts"
         for arm, values in results.items()
     )
     verdict = (
-        f"{told} (chance {100 / NUM_CLASSES:.1f}%). The open net {'lives' if holds else 'does NOT live'} by shortcuts: "
-        f"it loses {100 * lost['open'].mean():.1f} points where they are gone, the guarded one "
-        f"{100 * lost['guarded'].mean():.1f}."
+        f"{summary} (chance {100 / NUM_CLASSES:.1f}%). The open net {'lives' if holds else 'does NOT live'} by "
+        f"shortcuts: it loses {100 * accuracy_loss['open'].mean():.1f} points where they are gone, the guarded one "
+        f"{100 * accuracy_loss['guarded'].mean():.1f}."
     )
     numbers = {
         f"accuracy, {arm}, {when}": values[:, i].tolist()
@@ -160,7 +160,9 @@ def report(results: dict[str, np.ndarray]) -> StudyResult:
         {"accuracy": draw(results)},
         holds,
         headline=Headline(
-            "accuracy that the open net owes to shortcuts", lost["open"] - lost["guarded"], "photographs"
+            "accuracy that the open net owes to shortcuts",
+            accuracy_loss["open"] - accuracy_loss["guarded"],
+            "photographs",
         ),
     )
 
@@ -182,12 +184,7 @@ def draw(results: dict[str, np.ndarray]):
 
 
 def study(
-    *,
-    num_seeds: int = 3,
-    steps: int = 3000,
-    batch_size: int = 64,
-    num_crops: int = 4000,
-    learning_rate: float = 1e-3,
+    *, num_seeds: int = 3, steps: int = 3000, batch_size: int = 64, num_crops: int = 4000, learning_rate: float = 1e-3
 ) -> StudyResult:
     """Measure what a pretext's shortcuts are worth.
 
@@ -196,10 +193,7 @@ def study(
       steps: training steps of each run.
       batch_size: photographs a step.
       num_crops: parts of two photographs to train on; a quarter as many, of other rows, to test.
-      learning_rate: of Adam, at first.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      learning_rate: learning rate of Adam, at first.
     """
     photos = [sample_image(name, 427) for name in SAMPLE_IMAGES]
     train, test = (
@@ -215,10 +209,7 @@ def study(
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 1, "steps": 3, "batch_size": 4, "num_crops": 16},
+    file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 3, "batch_size": 4, "num_crops": 16}
 )
 
 if __name__ == "__main__":

@@ -62,10 +62,10 @@ def mean_average_precision(
     learner: Learner, state: State, arrays: Mapping[str, np.ndarray], batch_size: int = 16
 ) -> dict[str, float]:
     """Measure `map` and `map50` on whole batches of the arrays."""
-    evaluator, found = coco_evaluator(SHAPES), None
+    evaluator, state_of_evaluator = coco_evaluator(SHAPES), None
     for outputs, rows in predictions(learner, state, arrays, batch_size):
-        found = evaluator.add(found, outputs, rows)
-    numbers = evaluator.finish(found)
+        state_of_evaluator = evaluator.add(state_of_evaluator, outputs, rows)
+    numbers = evaluator.finish(state_of_evaluator)
     return {name: float(numbers[name] or 0) for name in ("map", "map50")}
 
 
@@ -79,7 +79,7 @@ def average_precision_by_size(
     """Measure AP at IoU 0.5 of the objects of each size, on whole batches of the arrays.
 
     Args:
-      learner: of boxes.
+      learner: learner of boxes.
       state: trained.
       arrays: scenes.
       size_limits: areas in square pixels, as `dlcore.evaluators.coco.coco_map` takes them.
@@ -91,8 +91,8 @@ def average_precision_by_size(
     tables: list[tuple[np.ndarray, np.ndarray]] = []
     for outputs, rows in predictions(learner, state, arrays, batch_size):
         tables.append(coco_rows(outputs, rows, batch_size * len(tables)))
-    truth, detections = map(np.concatenate, zip(*tables, strict=True))
-    result = coco_map(truth, detections, batch_size * len(tables), len(SHAPES), size_limits=size_limits)
+    target_table, detections = map(np.concatenate, zip(*tables, strict=True))
+    result = coco_map(target_table, detections, batch_size * len(tables), len(SHAPES), size_limits=size_limits)
     precision = result.precision_by_size[:, 0]  # [sizes, 101, C], at IoU 0.5
     return {
         size: float(of_size[of_size > -1].mean()) if (of_size > -1).any() else float("nan")

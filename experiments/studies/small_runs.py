@@ -143,9 +143,9 @@ def train(
     """Train a network from scratch, as a pure function of the key.
 
     Args:
-      key: of weights, batches, augmentation and dropout.
+      key: PRNG key of weights, batches, augmentation and dropout.
       net: module with a call (x, train, dropout_rate).
-      optimizer: of the parameters.
+      optimizer: optax transformation of the parameters.
       images: [N, ...], the training images.
       labels: [N] int.
       steps: updates, a multiple of `snapshots`.
@@ -216,6 +216,6 @@ def log_loss_and_accuracy(log_p: jax.Array, labels: jax.Array, weight: jax.Array
     """
     check_shapes(log_p=(log_p, "N C"), labels=(labels, "N"))
     weight = jnp.ones(labels.shape) if weight is None else weight
-    chosen = -jnp.take_along_axis(log_p, labels[:, None], 1)[:, 0]
-    right = (log_p.argmax(-1) == labels).astype(chosen.dtype)
-    return jnp.stack([(weight * chosen).sum(), (weight * right).sum()]) / weight.sum()
+    nll = -jnp.take_along_axis(log_p, labels[:, None], 1)[:, 0]
+    correct = (log_p.argmax(-1) == labels).astype(nll.dtype)
+    return jnp.stack([(weight * nll).sum(), (weight * correct).sum()]) / weight.sum()

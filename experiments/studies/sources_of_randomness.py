@@ -48,9 +48,6 @@ def study(*, num_seeds: int = 8, steps: int = 400) -> StudyResult:
     Args:
       num_seeds: runs for each source, at least 2.
       steps: training steps of each run.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     accuracies = {}
     for source in SOURCES:
@@ -75,8 +72,7 @@ def study(*, num_seeds: int = 8, steps: int = 400) -> StudyResult:
     verdict = (
         f"The same seeds gave {'bit-identical' if identical else 'DIFFERENT'} weights. Standard deviations over "
         f"{num_seeds} seeds: weights {spread['weights']:.2%}, order {spread['order']:.2%}, split "
-        f"{spread['split']:.2%}, "
-        f"all together {spread['all']:.2%}; the largest single source is {largest}."
+        f"{spread['split']:.2%}, all together {spread['all']:.2%}; the largest single source is {largest}."
     )
     numbers = {f"std {source}": value for source, value in spread.items()}
     numbers |= {f"accuracy {source}": values for source, values in accuracies.items()}

@@ -50,14 +50,14 @@ class Classifier(nn.Module):
         theta = jnp.broadcast_to(jnp.eye(2, 3), (len(x), 2, 3))
         if self.transformer:
             x, theta = SpatialTransformer(Look(), "rotation", name="transformer")(x)
-        seen = x
+        localization_input = x
         for width in (8, 16):
             x = max_pool(nn.relu(Conv(width, (3, 3), padding=1)(x)), (2, 2), (2, 2))
         x = nn.relu(nn.Dense(32)(x.reshape(len(x), -1)))
-        return nn.Dense(10, kernel_init=nn.initializers.zeros)(x), seen, theta
+        return nn.Dense(10, kernel_init=nn.initializers.zeros)(x), localization_input, theta
 
 
-def turned(images, angles):
+def rotated(images, angles):
     """Rotate images [B, H, W, 1] counter-clockwise by angles [B] in radians."""
     return grid_sample(images, affine_grid(rotation_theta(angles), images.shape[1:3]))
 
@@ -82,7 +82,7 @@ def run(transformer: bool, seed: int, steps: int, batch_size: int, limit: float,
             params, state = carry
             pick, turn = jax.random.split(key)
             rows = jax.random.choice(pick, len(images), (batch_size,))
-            x = turned(images[rows], jax.random.uniform(turn, (batch_size,), minval=-limit, maxval=limit))
+            x = rotated(images[rows], jax.random.uniform(turn, (batch_size,), minval=-limit, maxval=limit))
 
             def loss(params):
                 logits = model.apply({"params": params}, x)[0]
@@ -97,7 +97,7 @@ def run(transformer: bool, seed: int, steps: int, batch_size: int, limit: float,
     params = learn(params)
     images, labels = read("test")
     angles = jax.random.uniform(jax.random.key(10**6 + seed), (len(images),), minval=-limit, maxval=limit)
-    before = jax.jit(turned)(images, angles)
+    before = jax.jit(rotated)(images, angles)
     logits, after, theta = jax.jit(partial(model.apply, {"params": params}))(before)
     undone = jnp.arctan2(theta[:, 1, 0], theta[:, 0, 0])
     accuracy = float((logits.argmax(-1) == labels).mean())
@@ -131,9 +131,6 @@ def study(
       batch_size: examples a step.
       max_degrees: largest rotation of a digit either way, in degrees.
       learning_rate: first learning rate of Adam, which falls along a cosine.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     from matplotlib.figure import Figure
 
@@ -149,8 +146,8 @@ def study(
     images, points = figure.subfigures(1, 2, width_ratios=(2, 1))
     axes = images.subplots(4, 6)
     for i in range(12):
-        for row, shown in ((2 * (i // 6), before), (2 * (i // 6) + 1, after)):
-            axes[row, i % 6].imshow(shown[i], cmap="gray", vmin=0, vmax=1)
+        for row, panel_image in ((2 * (i // 6), before), (2 * (i // 6) + 1, after)):
+            axes[row, i % 6].imshow(panel_image[i], cmap="gray", vmin=0, vmax=1)
             axes[row, i % 6].set_axis_off()
     images.suptitle("input, and below it the transformer's output", fontsize=9)
     plot = points.subplots()

@@ -56,9 +56,6 @@ def study(
       steps: steps of Adam, and most evaluations of L-BFGS.
       height: height of the images in pixels.
       learning_rates: constant learning rates of Adam, up to four.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     network = load_network()
     content = sample_image("china", height)

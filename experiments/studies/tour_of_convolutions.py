@@ -41,12 +41,9 @@ SIDE, CHANNELS, CENTER = 13, 8, 6
 
 
 class Layer(NamedTuple):
-    """A stop of the tour.
+    """A stop of the tour: a module [1, 13, 13, 8] -> [1, 13, 13, 8], and what it should show.
 
-    Args:
-      make: makes the module, [1, 13, 13, 8] -> [1, 13, 13, 8].
-      pixels: how many pixels the central output depends on.
-      shared: whether the same weights act everywhere.
+    pixels: how many pixels the central output depends on. shared: whether the same weights act everywhere.
     """
 
     make: Callable[[], nn.Module]
@@ -117,13 +114,7 @@ LAYERS = {
 
 
 class Measured(NamedTuple):
-    """What was measured of a layer.
-
-    Args:
-      parameters: their number.
-      field: [13, 13], |d y[center] / d x[pixel]|, summed over channels.
-      shift_error: of a shifted map, relative.
-    """
+    """Parameters, field [13, 13] = |d y[center] / d x[pixel]| over channels, and relative error of a shifted map."""
 
     parameters: int
     field: np.ndarray
@@ -136,15 +127,7 @@ class Measured(NamedTuple):
 
 
 def measure(module: nn.Module, key: jax.Array) -> Measured:
-    """Measure a layer on random weights.
-
-    Args:
-      module: [1, 13, 13, 8] -> [1, 13, 13, 8].
-      key: of the weights and the map.
-
-    Returns:
-      What was measured.
-    """
+    """Measure a layer [1, 13, 13, 8] -> [1, 13, 13, 8] on random weights."""
     inner = slice(4, SIDE - 4)
 
     @jax.jit
@@ -171,8 +154,8 @@ def measure(module: nn.Module, key: jax.Array) -> Measured:
 
 def fits(layer: Layer, measured: Measured) -> bool:
     """Whether a layer sees and shares what its line says."""
-    seen = measured.pixels == layer.pixels if layer.pixels > 0 else 9 <= measured.pixels < SIDE * SIDE
-    return seen and (measured.shift_error < 1e-4) == layer.shared
+    has_field = measured.pixels == layer.pixels if layer.pixels > 0 else 9 <= measured.pixels < SIDE * SIDE
+    return has_field and (measured.shift_error < 1e-4) == layer.shared
 
 
 def draw(measured: dict[str, Measured]):
@@ -180,10 +163,10 @@ def draw(measured: dict[str, Measured]):
     for panel in axes.flat:
         panel.set_axis_off()
     for panel, (name, m) in zip(axes.flat, measured.items(), strict=False):
-        shown = np.sqrt(m.field / max(m.field.max(), 1e-30))
-        panel.imshow(shown, cmap="cividis", vmin=0, vmax=1)
-        shares = "shared" if m.shift_error < 1e-4 else "not shared"
-        panel.set_title(f"{name}\n{m.parameters:,}, {shares}", fontsize=7)
+        field_image = np.sqrt(m.field / max(m.field.max(), 1e-30))
+        panel.imshow(field_image, cmap="cividis", vmin=0, vmax=1)
+        weight_sharing = "shared" if m.shift_error < 1e-4 else "not shared"
+        panel.set_title(f"{name}\n{m.parameters:,}, {weight_sharing}", fontsize=7)
     return figure
 
 
@@ -192,24 +175,22 @@ def study(*, names: tuple[str, ...] = tuple(LAYERS), seed: int = 0) -> StudyResu
 
     Args:
       names: layers.
-      seed: of weights and map.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
+      seed: seed of weights and map.
     """
     if unknown := [name for name in names if name not in LAYERS]:
         raise ValueError(f"names={unknown[0]!r}: unknown; allowed: {', '.join(LAYERS)}")
     measured = {name: measure(LAYERS[name].make(), jax.random.key(seed)) for name in names}
-    wrong = [name for name, m in measured.items() if not fits(LAYERS[name], m)]
+    mismatches = [name for name, m in measured.items() if not fits(LAYERS[name], m)]
     numbers = {
         f"{name}: parameters, pixels seen, shift error": [m.parameters, m.pixels, m.shift_error]
         for name, m in measured.items()
     }
-    verdict = f"{len(measured) - len(wrong)} of {len(measured)} layers see and share what their definition says" + (
-        f"; not {', '.join(wrong)}." if wrong else "."
+    verdict = (
+        f"{len(measured) - len(mismatches)} of {len(measured)} layers see and share what their definition says"
+        + (f"; not {', '.join(mismatches)}." if mismatches else ".")
     )
-    headline = Headline("layers that are what they say", len(measured) - len(wrong), "random maps")
-    return StudyResult(numbers, verdict, {"fields": draw(measured)}, not wrong, headline)
+    headline = Headline("layers that are what they say", len(measured) - len(mismatches), "random maps")
+    return StudyResult(numbers, verdict, {"fields": draw(measured)}, not mismatches, headline)
 
 
 experiment = Study(

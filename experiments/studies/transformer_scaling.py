@@ -58,15 +58,7 @@ class Language(NamedTuple):
 
 
 def language(vocabulary: int, seed: int = 0) -> Language:
-    """Draw a language.
-
-    Args:
-      vocabulary: V.
-      seed: of the table.
-
-    Returns:
-      The chain; entries of the table follow Zipf's law, too.
-    """
+    """Draw a Markov chain over a vocabulary; entries of its table follow Zipf's law, too."""
     zipf = 1 / np.arange(1, vocabulary + 1)
     zipf /= zipf.sum()
     table = np.random.default_rng(seed).choice(vocabulary, (vocabulary, vocabulary), p=zipf)
@@ -80,13 +72,13 @@ def sequences(key: jax.Array, chain: Language, count: int, length: int) -> jax.A
         start, follow, other = jax.random.split(key, 3)
         first = jax.random.categorical(start, chain.log_zipf, shape=(2,))
         follows = jax.random.bernoulli(follow, chain.follow, (length - 2,))
-        others = jax.random.categorical(other, chain.log_zipf, shape=(length - 2,))
+        distractors = jax.random.categorical(other, chain.log_zipf, shape=(length - 2,))
 
         def step(pair, x):
             token = jnp.where(x[0], chain.table[pair[0], pair[1]], x[1])
             return (pair[1], token), token
 
-        return jnp.concatenate([first, jax.lax.scan(step, (first[0], first[1]), (follows, others))[1]])
+        return jnp.concatenate([first, jax.lax.scan(step, (first[0], first[1]), (follows, distractors))[1]])
 
     return jax.vmap(one)(jax.random.split(key, count))
 
@@ -101,18 +93,9 @@ def num_parameters(model: GPT2) -> int:
 def losses_of(
     model: GPT2, num_seeds: int, chain: Language, *, steps: int, batch_size: int, learning_rate: float
 ) -> np.ndarray:
-    """Train a model from several seeds, and measure its test loss after each part.
+    """Train a model from several seeds, and measure its test loss after each part: [num_seeds, PARTS] in nats a token.
 
-    Args:
-      model: an untrained model; its window is the length of the sequences.
-      num_seeds: each with its own weights and sequences.
-      chain: the language.
-      steps: a multiple of PARTS.
-      batch_size: sequences a step, each new.
-      learning_rate: of Adam, reached after the first 16th of the training.
-
-    Returns:
-      [num_seeds, PARTS], nats a token.
+    The learning rate is reached after the first 16th of the steps, a multiple of PARTS.
     """
     window = model.window
     optimizer = optax.chain(
@@ -147,15 +130,10 @@ def losses_of(
 
 
 def predict_last(sizes: np.ndarray, losses: np.ndarray) -> tuple[PowerLaw, tuple[float, float], bool]:
-    """Fit the law to all sizes but the last, and see whether the last is predicted.
+    """Fit the law to losses [K, seeds] of all sizes [K] but the last, and see whether the last is predicted.
 
-    Args:
-      sizes: [K], rising.
-      losses: [K, seeds].
-
-    Returns:
-      (law, 95 % interval of the last size, whether the mean loss of the last size lies in it and below that of the
-      largest size of the fit).
+    Returns the law, the 95 % interval of the last size, and whether its mean loss lies in it and below that of the
+    largest size of the fit.
     """
     law = fit_power_law(np.repeat(sizes[:-1], losses.shape[1]), losses[:-1].reshape(-1))
     low, high = law.interval(sizes[-1])
@@ -200,15 +178,12 @@ def study(
     Args:
       num_seeds: repetitions, each with its own weights and sequences.
       widths: even, rising; the last is held out.
-      num_layers: of every model.
+      num_layers: number of layers of every model.
       vocabulary: tokens of the language.
       window: tokens of a sequence.
       steps: training steps, rounded down to a multiple of 16.
       batch_size: sequences a step.
-      learning_rate: of Adam, constant after the warmup.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
+      learning_rate: learning rate of Adam, constant after the warmup.
 
     Raises:
       ValueError: there are fewer than 4 widths, or 5 for one seed, or one is odd or not above the one before.

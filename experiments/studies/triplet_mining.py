@@ -29,13 +29,7 @@ from flax import linen as nn
 from dlcore.data.stroke_characters import stroke_characters
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.learner import Range
-from dlcore.losses import (
-    masked_mean,
-    mined_triplet_loss,
-    pairwise_distances,
-    sample_semi_hard_negatives,
-    triplet_loss,
-)
+from dlcore.losses import masked_mean, mined_triplet_loss, pairwise_distances, sample_semi_hard_negatives, triplet_loss
 from dlcore.main import main
 from dlcore.metrics.retrieval import recall_at_k
 from dlcore.nn import Conv
@@ -65,16 +59,11 @@ class Net(nn.Module):
         return z * jax.lax.rsqrt(jnp.square(z).sum(-1, keepdims=True) + 1e-12)
 
 
-def mine(key: jax.Array, z: jax.Array, kind: str) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Find a positive and a negative of each drawing of a subset with two drawings of each class.
+def mine_pairs(key: jax.Array, z: jax.Array, kind: str) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Find a positive and a negative of each drawing of a subset with two drawings a class, embedded as z [C, 2, D].
 
-    Args:
-      key: PRNG key.
-      z: [C, 2, D], embeddings by class.
-      kind: semi_hard, nearest or random.
-
-    Returns:
-      Index of the positive and of the negative [2 C] into the flat subset, and whether the negative exists [2 C].
+    kind: semi_hard, nearest or random. Returns the indices of the positives and of the negatives [2 C] into the flat
+    subset, and whether the negative exists [2 C].
     """
     labels = jnp.arange(z.shape[0]).repeat(2)  # [N]
     rows = jnp.arange(len(labels))
@@ -89,13 +78,9 @@ def mine(key: jax.Array, z: jax.Array, kind: str) -> tuple[jax.Array, jax.Array,
 
 
 def triplets(key: jax.Array, images: jax.Array, z: jax.Array, kind: str) -> tuple[jax.Array, jax.Array]:
-    """Mine an epoch's triplets: drawings [T, 3, H, W, 1] in random order, and which count [T].
+    """Mine an epoch's triplets from images [C, P, H, W, 1], P even, and embeddings z [C, P, D].
 
-    Args:
-      key: PRNG key.
-      images: [C, P, H, W, 1], P drawings of each class, P even.
-      z: [C, P, D], their embeddings.
-      kind: of the negatives.
+    Returns drawings [T, 3, H, W, 1] in random order, and which count [T].
     """
     num_classes, per_class = images.shape[:2]
     keys = jax.random.split(key, 3)
@@ -106,12 +91,12 @@ def triplets(key: jax.Array, images: jax.Array, z: jax.Array, kind: str) -> tupl
         values = jax.vmap(lambda v, o: v[o])(values, order)
         return values.reshape(num_classes, per_class // 2, 2, *values.shape[2:]).swapaxes(0, 1)
 
-    found = jax.lax.map(lambda row: mine(*row, kind), (jax.random.split(keys[1], per_class // 2), subset(z)))
+    mined = jax.lax.map(lambda row: mine_pairs(*row, kind), (jax.random.split(keys[1], per_class // 2), subset(z)))
     drawings = subset(images).reshape(per_class // 2, 2 * num_classes, *images.shape[2:])
-    positive, negative = (jax.vmap(lambda x, i: x[i])(drawings, index) for index in found[:2])
+    positive, negative = (jax.vmap(lambda x, i: x[i])(drawings, index) for index in mined[:2])
     all_three = jnp.stack([drawings, positive, negative], 2)  # [P / 2, 2 C, 3, H, W, 1]
     shuffled = jax.random.permutation(keys[2], num_classes * per_class)
-    return all_three.reshape(-1, *all_three.shape[2:])[shuffled], found[2].reshape(-1)[shuffled]
+    return all_three.reshape(-1, *all_three.shape[2:])[shuffled], mined[2].reshape(-1)[shuffled]
 
 
 def unseen_characters(num_classes: int) -> Mapping[str, np.ndarray]:
@@ -223,9 +208,6 @@ def study(
       num_seeds: repetitions, each with its own weights and triplets.
       epochs: passes over the drawings of each run.
       num_classes: characters that are trained on, of 20 drawings.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     runs = {arm: recalls(arm, num_seeds, epochs, num_classes) for arm in ARMS}
     return report({arm: after for arm, (_, after) in runs.items()}, runs[EPOCH][0], recall_of_pixels(num_classes))

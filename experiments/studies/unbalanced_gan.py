@@ -40,14 +40,7 @@ RATE_FACTOR, STEPS_FACTOR = 10, 5
 
 
 class Arm(NamedTuple):
-    """How both players are updated.
-
-    Args:
-      generator_rate: factor of the generator's learning rate.
-      discriminator_rate: factor of the discriminator's.
-      generator_every: steps for one update of the generator.
-      discriminator_every: steps for one update of the discriminator.
-    """
+    """Factors of both players' learning rates, and the steps for one update of each."""
 
     generator_rate: float = 1.0
     discriminator_rate: float = 1.0
@@ -69,9 +62,9 @@ ARMS = {
 def optimizers(arm: Arm, learning_rate: float) -> dict[str, optax.GradientTransformation]:
     """Make the optimizer of each player."""
 
-    def optimizer(factor, every):
+    def optimizer(factor, interval):
         adam = optax.adam(factor * learning_rate, b1=0.5)
-        return adam if every == 1 else optax.MultiSteps(adam, every).gradient_transformation()
+        return adam if interval == 1 else optax.MultiSteps(adam, interval).gradient_transformation()
 
     return {
         "generator_optimizer": optimizer(arm.generator_rate, arm.generator_every),
@@ -142,16 +135,16 @@ def report(measured: dict[str, list[dict[str, float]]], examples: dict[str, np.n
     modes, good = (
         {arm: np.array([row[k] for row in rows]) for arm, rows in measured.items()} for k in ("modes", "good")
     )
-    others = [arm for arm in modes if arm != BALANCED]
-    drops = {arm: bool((modes[arm] < modes[BALANCED]).all()) for arm in others}
+    unbalanced = [arm for arm in modes if arm != BALANCED]
+    drops = {arm: bool((modes[arm] < modes[BALANCED]).all()) for arm in unbalanced}
     holds = all(drops.values()) and bool((modes[BALANCED] >= 7).all())
     listed = "; ".join(f"{arm} {modes[arm].mean():.1f} ({good[arm].mean():.0%} good samples)" for arm in modes)
-    dropping = [arm for arm in others if drops[arm]]
+    dropping = [arm for arm in unbalanced if drops[arm]]
     verdict = (
         f"Covered modes of 8; {listed}. Fewer than balanced on every seed where ahead: "
         f"{'; '.join(dropping) if dropping else 'none'}."
     )
-    best = max(others, key=lambda arm: modes[arm].mean())
+    best = max(unbalanced, key=lambda arm: modes[arm].mean())
     headline = Headline(
         "modes of eight, balanced",
         modes[BALANCED],
@@ -177,15 +170,15 @@ def study(
     Args:
       num_seeds: repetitions, each with its own weights and batches.
       steps: updates of the generator, each on 128 points.
-      learning_rate: of both players where they are balanced.
+      learning_rate: learning rate of both players where they are balanced.
       width: units of both hidden layers of both networks.
       r1: weight of the discriminator's gradient penalty on real points.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
-    drawn = {name: samples(arm, num_seeds, steps, learning_rate, width, r1) for name, arm in ARMS.items()}
-    return report({k: [measure(p) for p in points] for k, points in drawn.items()}, {k: v[0] for k, v in drawn.items()})
+    arm_samples = {name: samples(arm, num_seeds, steps, learning_rate, width, r1) for name, arm in ARMS.items()}
+    return report(
+        {k: [measure(p) for p in points] for k, points in arm_samples.items()},
+        {k: v[0] for k, v in arm_samples.items()},
+    )
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 2, "width": 8})

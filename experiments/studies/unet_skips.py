@@ -56,13 +56,13 @@ def measure(
 
 def report(results: dict[str, np.ndarray]) -> StudyResult:
     """Judge {arm: [seeds, 2]}, mean IoU and boundary IoU."""
-    joined, alone = (results[name] for name in ARMS)
-    gains = joined[:, 1] - alone[:, 1]
+    with_skips, without_skips = (results[name] for name in ARMS)
+    gains = with_skips[:, 1] - without_skips[:, 1]
     holds = bool(gains.mean() >= 0.1)
     verdict = (
-        f"Boundary IoU is {joined[:, 1].mean():.3f} with skips and {alone[:, 1].mean():.3f} without, "
-        f"{gains.mean():+.3f}{'' if holds else ', NOT the .10 of the claim'}; mean IoU {joined[:, 0].mean():.3f} and "
-        f"{alone[:, 0].mean():.3f}."
+        f"Boundary IoU is {with_skips[:, 1].mean():.3f} with skips and {without_skips[:, 1].mean():.3f} without, "
+        f"{gains.mean():+.3f}{'' if holds else ', NOT the .10 of the claim'}; mean IoU {with_skips[:, 0].mean():.3f} "
+        f"and {without_skips[:, 0].mean():.3f}."
     )
     numbers = {
         f"{measure}, {name}": values[:, i].tolist()
@@ -103,13 +103,10 @@ def study(
       num_seeds: repetitions, each with its own weights and batches.
       steps: training steps of each run.
       batch_size: scenes a step.
-      learning_rate: of AdamW, after its warm-up.
+      learning_rate: learning rate of AdamW, after its warm-up.
       size: side of the scenes, in pixels.
       num_scenes: for training; a fifth as many to test.
       widths: channels of the U-Net at each size.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     fields = {"size": size, "smallest": size // 6, "largest": size // 2}
     train, test = scene_maps(num_scenes, 0, **fields), scene_maps(max(8, num_scenes // 5), 1, **fields)

@@ -33,13 +33,7 @@ from experiments.studies.small_runs import shuffled_digits
 BANDS = {"sigmoid": (0.0, 1e-6), "ReLU": (0.1, 10.0), "batch norm": (10.0, 1000.0), "residual": (0.1, 10.0)}
 """Between which the gradient of the first layer over that of the last lies."""
 
-COLORS = {
-    "sigmoid": VERMILION,
-    "ReLU": BLUE,
-    "batch norm": GREEN,
-    "residual": PINK,
-    "exploding": BLACK,
-}
+COLORS = {"sigmoid": VERMILION, "ReLU": BLUE, "batch norm": GREEN, "residual": PINK, "exploding": BLACK}
 
 
 class Deep(NamedTuple):
@@ -124,17 +118,16 @@ def report(norms: dict[str, np.ndarray], curves: dict[str, np.ndarray]) -> Study
     ended = {name: c[:, -1] for name, c in curves.items()}
     fell = {name: bool((np.isfinite(e) & (e < 0.5 * np.log(10))).all()) for name, e in ended.items()}
     cured = not fell["plain"] and fell["clipped"] and fell["lower rate"]
-    shares = "; ".join(
+    fractions_text = "; ".join(
         f"{name} {ratios[name].min():.2g} to {ratios[name].max():.2g} ({'in' if inside[name] else 'NOT in'} the band "
         f"{low:g} to {high:g})"
         for name, (low, high) in BANDS.items()
     )
     verdict = (
-        f"First layer's gradient over the last's: {shares}. With larger weights the median gradient is "
+        f"First layer's gradient over the last's: {fractions_text}. With larger weights the median gradient is "
         f"{size['exploding'] / max(size['ReLU'], 1e-30):.2g} times the ReLU net's. It ends at loss "
         f"{_loss_text(ended['plain'])} by plain descent, {_loss_text(ended['clipped'])} clipped and "
-        f"{_loss_text(ended['lower rate'])} "
-        f"at a lower rate: {'cured' if cured else 'NOT cured'} by both."
+        f"{_loss_text(ended['lower rate'])} at a lower rate: {'cured' if cured else 'NOT cured'} by both."
     )
     numbers = {f"gradient norm by layer, {name}": n.mean(0).tolist() for name, n in norms.items()}
     numbers |= {f"first over last, {name}": r.tolist() for name, r in ratios.items()}
@@ -197,9 +190,6 @@ def study(
       learning_rate: learning rate of plain and of clipped descent.
       lower_learning_rate: learning rate at which plain descent should train the exploding network.
       clip_norm: largest norm of a step's gradient in clipped descent.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     data = shuffled_digits()
     images = jnp.asarray(data.images[:num_examples], jnp.float32).reshape(-1, 64)

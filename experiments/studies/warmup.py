@@ -69,31 +69,31 @@ def runs(
         variables, _ = train(key, net, optimizer, images, labels, steps, snapshots=num_evaluations)
 
         def look(variables):
-            seen, unseen = (
+            train_rows, valid_rows = (
                 log_loss_and_accuracy(jax.nn.log_softmax(net.apply(variables, x, False)), y)
                 for x, y in ((images, labels), (data.test_images, data.test_labels))
             )
-            return jnp.where(jnp.isfinite(seen[0]), jnp.stack([seen[0], unseen[1]]), jnp.nan)
+            return jnp.where(jnp.isfinite(train_rows[0]), jnp.stack([train_rows[0], valid_rows[1]]), jnp.nan)
 
         return jax.lax.map(look, variables)
 
     keys = jax.random.split(jax.random.key(0), num_seeds)
-    every = jax.jit(jax.vmap(lambda learning_rate: jax.vmap(lambda key: one(learning_rate, key))(keys)))
-    return np.asarray(every(jnp.asarray(learning_rates, jnp.float32)), np.float64)
+    all_runs = jax.jit(jax.vmap(lambda learning_rate: jax.vmap(lambda key: one(learning_rate, key))(keys)))
+    return np.asarray(all_runs(jnp.asarray(learning_rates, jnp.float32)), np.float64)
 
 
-def lost(results: np.ndarray) -> np.ndarray:
+def diverged(results: np.ndarray) -> np.ndarray:
     """Tell which runs [R, seeds, evaluations, 2] end without a finite loss below that of chance: [R, seeds]."""
     return ~(results[:, :, -1, 0] < 0.99 * math.log(10))
 
 
 def judge(learning_rates: np.ndarray, results: dict[str, dict[str, np.ndarray]]) -> tuple[str, bool]:
     """Judge runs [R, seeds, evaluations, 2] by initial weights, He's first, without and with the warm-up."""
-    num_lost = {start: {name: lost(v).sum(1) for name, v in arms.items()} for start, arms in results.items()}
+    num_lost = {start: {name: diverged(v).sum(1) for name, v in arms.items()} for start, arms in results.items()}
     sentences = []
     for start, arms in results.items():
         nan = {name: int((~np.isfinite(v[:, :, -1, 0])).sum()) for name, v in arms.items()}
-        best = {name: np.where(lost(v), 0.1, v[:, :, -1, 1]).mean(1) for name, v in arms.items()}
+        best = {name: np.where(diverged(v), 0.1, v[:, :, -1, 1]).mean(1) for name, v in arms.items()}
         without, with_it = (
             f"{best[name].max():.1%} at rate {learning_rates[best[name].argmax()]:.2g}" for name in COLORS
         )
@@ -111,26 +111,26 @@ def draw(learning_rates, results, steps):
     figure, panels = new_figure((11, 6.2), 2, 3, sharex="col")
     for row, (start, arms) in zip(panels, results.items(), strict=True):
         left, middle, right = row
-        saved = lost(arms["without"]).sum(1) - lost(arms["with"]).sum(1)
-        shown = int(saved.argmax()) if saved.max() > 0 else len(learning_rates) // 2
+        saved = diverged(arms["without"]).sum(1) - diverged(arms["with"]).sum(1)
+        rate_idx = int(saved.argmax()) if saved.max() > 0 else len(learning_rates) // 2
         for shift, (name, color) in zip((-0.2, 0.2), COLORS.items(), strict=True):
             left.bar(
                 np.arange(len(learning_rates)) + shift,
-                lost(arms[name]).sum(1),
+                diverged(arms[name]).sum(1),
                 0.4,
                 color=color,
                 label=f"{name} warm-up",
             )
-            accuracy = 100 * np.where(lost(arms[name]), 0.1, arms[name][:, :, -1, 1])
+            accuracy = 100 * np.where(diverged(arms[name]), 0.1, arms[name][:, :, -1, 1])
             middle.semilogx(learning_rates, accuracy.mean(1), "-o", ms=4, color=color)
             middle.fill_between(learning_rates, accuracy.min(1), accuracy.max(1), color=color, alpha=0.2, lw=0)
             x = np.arange(1, arms[name].shape[2] + 1) * steps / arms[name].shape[2]
-            right.plot(x, np.clip(arms[name][shown, :, :, 0].T, 1e-3, 1e3), color=color, alpha=0.6, lw=1.2)
+            right.plot(x, np.clip(arms[name][rate_idx, :, :, 0].T, 1e-3, 1e3), color=color, alpha=0.6, lw=1.2)
         left.set_xticks(range(len(learning_rates)), [f"{r:.2g}" for r in learning_rates], fontsize=8)
         left.set(ylabel=f"runs lost, of {arms['with'].shape[1]}", title=f"{start} weights")
         middle.set(ylabel="test accuracy, % (lost: 10)", ylim=(0, 100))
         right.axhline(math.log(10), color="0.5", ls="--", lw=1)
-        right.set(yscale="log", ylabel="training loss", title=f"at rate {learning_rates[shown]:.2g}")
+        right.set(yscale="log", ylabel="training loss", title=f"at rate {learning_rates[rate_idx]:.2g}")
         for axes in row:
             axes.grid(alpha=0.25)
     figure.axes[0].legend(frameon=False)
@@ -157,9 +157,6 @@ def study(
       depth: hidden layers.
       min_learning_rate: lowest peak learning rate; each is twice the one before.
       num_learning_rates: learning rates that are tried.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     learning_rates = min_learning_rate * 2.0 ** np.arange(num_learning_rates)
     results = {
@@ -173,7 +170,7 @@ def study(
     numbers = {"learning_rates": learning_rates.tolist()}
     for start, arms in results.items():
         for name, v in arms.items():
-            numbers[f"{start}, lost by rate, {name}"] = lost(v).sum(1).tolist()
+            numbers[f"{start}, lost by rate, {name}"] = diverged(v).sum(1).tolist()
             numbers[f"{start}, not finite by rate, {name}"] = (~np.isfinite(v[:, :, -1, 0])).sum(1).tolist()
     return StudyResult(
         numbers,
@@ -182,7 +179,7 @@ def study(
         holds,
         headline=Headline(
             "runs saved by a warm-up from large weights",
-            np.subtract(*(lost(results[list(STARTS)[-1]][name]).sum(0) for name in ("without", "with"))),
+            np.subtract(*(diverged(results[list(STARTS)[-1]][name]).sum(0) for name in ("without", "with"))),
             "digits",
         ),
     )

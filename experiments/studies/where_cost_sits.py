@@ -46,7 +46,7 @@ def amounts(layers: list[Layer]) -> dict[str, np.ndarray]:
     }
 
 
-def shares(layers: list[Layer]) -> dict[str, float]:
+def cost_fractions(layers: list[Layer]) -> dict[str, float]:
     """Compute shares: parameters in dense layers, MACs in convolutions, activations of the first two convolutions."""
     measures = amounts(layers)
     dense = np.array([layer.kind == "Dense" for layer in layers])
@@ -127,15 +127,12 @@ def study(*, image_size: int = 224) -> StudyResult:
 
     Args:
       image_size: side of the images in pixels.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
     alexnet, vgg = costs("alexnet", image_size), costs("vgg16", image_size)
     whole, single = stages(vgg)
-    verdict, holds = judge(shares(alexnet), whole, single)
-    numbers = {f"alexnet: {name}": value for name, value in shares(alexnet).items()}
-    numbers |= {f"vgg16: {name}": value for name, value in shares(vgg).items()}
+    verdict, holds = judge(cost_fractions(alexnet), whole, single)
+    numbers = {f"alexnet: {name}": value for name, value in cost_fractions(alexnet).items()}
+    numbers |= {f"vgg16: {name}": value for name, value in cost_fractions(vgg).items()}
     numbers |= {"vgg16: GMACs of stages": whole, "vgg16: GMACs of C -> C": single}
     figures = {
         "alexnet": draw_layers(alexnet, f"AlexNet on {image_size} x {image_size}"),
@@ -149,7 +146,7 @@ def study(*, image_size: int = 224) -> StudyResult:
         holds,
         headline=Headline(
             "share of AlexNet's parameters in dense layers",
-            shares(alexnet)["parameters in dense layers"],
+            cost_fractions(alexnet)["parameters in dense layers"],
             f"{image_size}x{image_size}",
             tolerance=1e-6,
         ),

@@ -80,12 +80,12 @@ def trainer(images, labels, test_images, test_labels, classes: int, hidden: int,
 
 def first_labels(labels: np.ndarray, per_class: int, seeds: int) -> np.ndarray:
     """[seeds, N] bool, as many of each class."""
-    known = np.zeros((seeds, len(labels)), bool)
+    is_labeled = np.zeros((seeds, len(labels)), bool)
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
         for c in np.unique(labels):
-            known[seed, rng.permutation(np.flatnonzero(labels == c))[:per_class]] = True
-    return known
+            is_labeled[seed, rng.permutation(np.flatnonzero(labels == c))[:per_class]] = True
+    return is_labeled
 
 
 def report(curves: dict[str, np.ndarray], counts: np.ndarray, dataset: str) -> StudyResult:
@@ -143,24 +143,21 @@ def study(
       dataset: digits (embedded), mnist or fashion_mnist.
       data_dir: where tfds data sets were prepared.
       pool: training images whose labels can be bought.
-      strategies: of entropy, margin, least_confident, core_set and random.
+      strategies: one or more of entropy, margin, least_confident, core_set and random.
       num_seeds: repetitions, each with its own first labels and networks, the same for all strategies.
       first: labels of each class to begin with.
       count: labels to buy in a round.
       rounds: purchases.
       hidden: units of the perceptron's hidden layer.
-      steps: of training after each purchase, from scratch.
+      steps: steps of training after each purchase, from scratch.
       batch_size: images of a step.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     data = examples(dataset, data_dir, pool)
     smallest = int(np.unique(data[1], return_counts=True)[1].min())
     if first > smallest:
         raise FlagError(f"--first={first}: a class has {smallest} images in the pool; allowed: 1 to {smallest}")
-    known = first_labels(data[1], first, num_seeds)
-    if rounds * count > (without := len(data[1]) - int(known[0].sum())):
+    is_labeled = first_labels(data[1], first, num_seeds)
+    if rounds * count > (without := len(data[1]) - int(is_labeled[0].sum())):
         raise FlagError(
             f"--count={count}: {rounds * count} labels in --rounds={rounds}; allowed: at most the {without} images "
             "without a label"
@@ -170,8 +167,8 @@ def study(
     curves = {}
     for strategy in strategies:
         run = functools.partial(buy_in_rounds, train, strategy, count=count, rounds=rounds)
-        curves[strategy] = np.asarray(jax.jit(jax.vmap(run))(keys, jnp.asarray(known))[0])
-    counts = known[0].sum() + count * np.arange(rounds + 1)
+        curves[strategy] = np.asarray(jax.jit(jax.vmap(run))(keys, jnp.asarray(is_labeled))[0])
+    counts = is_labeled[0].sum() + count * np.arange(rounds + 1)
     return report(curves, counts, dataset)
 
 

@@ -55,17 +55,17 @@ def task_data(dataset: str, data_dir: str | None) -> tuple[TaskData, TaskData]:
 def report(results: dict[tuple[str, str], np.ndarray], dataset: str, kind: str) -> StudyResult:
     """Judge {(scenario, strategy): [seeds, T, T] accuracies}."""
     final = {key: 100 * v[:, -1].mean(1) for key, v in results.items()}
-    lost = {key: 100 * np.mean([forgetting(one) for one in v]) for key, v in results.items()}
+    forgotten = {key: 100 * np.mean([forgetting(one) for one in v]) for key, v in results.items()}
     lines, numbers = [], {}
     for scenario in dict.fromkeys(scenario for scenario, _ in results):
         rows = {strategy: key for key in results for strategy in key[1:] if key[0] == scenario}
         lines.append(
             f"{scenario}: "
-            + ", ".join(f"{name} {final[key].mean():.1f} % (forgot {lost[key]:.1f})" for name, key in rows.items())
+            + ", ".join(f"{name} {final[key].mean():.1f} % (forgot {forgotten[key]:.1f})" for name, key in rows.items())
         )
     for (scenario, strategy), v in results.items():
         numbers[f"{scenario}, {strategy}: accuracy"] = (final[scenario, strategy] / 100).tolist()
-        numbers[f"{scenario}, {strategy}: forgetting"] = float(lost[scenario, strategy] / 100)
+        numbers[f"{scenario}, {strategy}: forgetting"] = float(forgotten[scenario, strategy] / 100)
         numbers[f"{scenario}, {strategy}: by task"] = v.mean(0).round(4).tolist()
     claims = []
     if {("class", "naive"), ("class", "replay")} <= results.keys():
@@ -121,20 +121,17 @@ def study(
     Args:
       dataset: digits (embedded), mnist or fashion_mnist.
       data_dir: where tfds data sets were prepared.
-      scenarios: of task, domain and class.
-      strategies: of naive, replay, ewc and joint.
+      scenarios: one or more of task, domain and class.
+      strategies: one or more of naive, replay, ewc and joint.
       num_seeds: repetitions, each with its own weights and batches.
       hidden: units of the perceptron's hidden layers.
-      steps: of each task.
+      steps: steps of each task.
       batch_size: images of a step.
       learning_rate: learning rate of Adam.
       buffer: stored images of each class, for replay.
-      strength: of EWC.
+      strength: strength of EWC.
       fisher: labels of EWC's Fisher information: drawn from the model, or the true ones.
       fisher_size: images that it is averaged over.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claims hold.
     """
     from dlcore.models import create_model
 

@@ -77,23 +77,23 @@ def patches_of(flags: Flags, split: str, side: int) -> np.ndarray:
 
 
 def origin(flags: Flags) -> Weights | None:
-    found = init_from.open_classifier_of_model(flags)
-    if found is not None:
-        pretrained_network.check_fits(found, channels=3)
-    return found
+    source_run = init_from.open_classifier_of_model(flags)
+    if source_run is not None:
+        pretrained_network.check_fits(source_run, channels=3)
+    return source_run
 
 
 def network(setup: Setup):
     """The network, and what its input is from images [B, H, W, 3]."""
-    found, flags, num_classes = origin(setup.flags), setup.flags, setup.spec["num_classes"]
-    if found is None and flags.model is None:
+    source_run, flags, num_classes = origin(setup.flags), setup.flags, setup.spec["num_classes"]
+    if source_run is None and flags.model is None:
         return AdaptationNet(num_classes, **flags.group("net"), dtype=setup.dtype), normalize
     fields = {"num_classes": 1, "dtype": setup.dtype}
-    if found is None:
+    if source_run is None:
         body, prepare = create_model(flags.model, **fields), normalize
     else:
-        body = pretrained_network.model_of(found, **fields)
-        prepare = normalizer(found.mean, found.std, dtype=setup.dtype)
+        body = pretrained_network.model_of(source_run, **fields)
+        prepare = normalizer(source_run.mean, source_run.std, dtype=setup.dtype)
     return BackboneAdaptationNet(body, num_classes, flags.group("net")["width"], setup.dtype), prepare
 
 
@@ -157,16 +157,12 @@ class TwoDomains(Task):
             "image_shape": list(parts["train"].arrays["image"].shape[1:]),
         }
         # The digits are the same classes of other pictures.
-        note = f"setting: {', '.join(name_setting(TransferSetting(same_marginal=False)))}"
-        return Splits(*parts.values(), spec, (*loaded.notes, note))
+        message = f"setting: {', '.join(name_setting(TransferSetting(same_marginal=False)))}"
+        return Splits(*parts.values(), spec, (*loaded.notes, message))
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
         model, preprocess = network(setup)
-        return {
-            "model": model,
-            "preprocess": preprocess,
-            "ramp": lambda step: reversal_strength(step / setup.steps),
-        }
+        return {"model": model, "preprocess": preprocess, "ramp": lambda step: reversal_strength(step / setup.steps)}
 
     def encoder(self, setup: Setup):
         """The adapted network up to the features."""
@@ -189,18 +185,20 @@ class TwoDomains(Task):
         load = functools.cache(lambda: pretrained_network.load_network(source, "init_from", channels=3, headless=True))
 
         def fitted(state):
-            given = {kind: {"backbone": layers} for kind, layers in load().variables.items()}
-            wanted = {"params": state.params["adapted"], **getattr(state, "model_state", {})}
-            return fit_modules(init_from.headless(given), init_from.headless(wanted), False, f"init_from={source!r}")[0]
+            expected_tree = {kind: {"backbone": layers} for kind, layers in load().variables.items()}
+            variables = {"params": state.params["adapted"], **getattr(state, "model_state", {})}
+            return fit_modules(
+                init_from.headless(expected_tree), init_from.headless(variables), False, f"init_from={source!r}"
+            )[0]
 
         def replace(state):
             weights = fitted(state)
             params = weights.pop("params")["backbone"]
             twins = {
-                name: {**twin, "backbone": {**twin["backbone"], **jax.tree.map(jnp.copy, params)}}
-                for name, twin in state.params.items()
+                name: {**twin_params, "backbone": {**twin_params["backbone"], **jax.tree.map(jnp.copy, params)}}
+                for name, twin_params in state.params.items()
             }
-            opt_state = {name: jax.jit(optimizer.build(setup).init)(twin) for name, twin in twins.items()}
+            opt_state = {name: jax.jit(optimizer.build(setup).init)(twin_params) for name, twin_params in twins.items()}
             state = state.replace(params=twins, opt_state=opt_state)
             return state.replace(model_state=weights) if weights else state
 
@@ -222,12 +220,12 @@ class TwoDomains(Task):
             )
         ]
         apart = 100 * numbers["domain_accuracy"]
-        note = f"The classifier tells domains apart in {apart:.1f} % (50 %: it knows nothing)."
+        message = f"The classifier tells domains apart in {apart:.1f} % (50 %: it knows nothing)."
         logits = context.outputs["logits"]
         probabilities = np.exp(logits - logits.max(-1, keepdims=True))
         probabilities /= probabilities.sum(-1, keepdims=True)
         return [
-            table(rows, "What the labels of the source bring", note)._replace(half=True),
+            table(rows, "What the labels of the source bring", message)._replace(half=True),
             domain_plane(context.outputs["source_features"], context.outputs["features"], ("source", "target")),
             worst_mistakes(test["target"], test["target_label"], probabilities, names),
             curves(context.history),
@@ -242,14 +240,7 @@ experiment = Experiment(
     optimizer=AdamW(optimizer="sgd", learning_rate=0.01, weight_decay=0.0, clip_norm=1.0),
     modules={"net": AdaptationNet},
     defaults={"steps": 1200, "batch_size": 64, "eval_every": 200, "select": "last"},
-    smoke={
-        "net.channels": (8,),
-        "net.width": 8,
-        "steps": 2,
-        "batch_size": 16,
-        "eval_every": 2,
-        "eval_batch_size": 500,
-    },
+    smoke={"net.channels": (8,), "net.width": 8, "steps": 2, "batch_size": 16, "eval_every": 2, "eval_batch_size": 500},
 )
 
 if __name__ == "__main__":

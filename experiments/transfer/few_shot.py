@@ -72,11 +72,11 @@ def _omniglot(flags: Flags) -> tuple[Source, Source, Source, tuple[str, ...]]:
     labels = np.asarray(background.arrays["label"])
     held = np.random.default_rng(flags.seed).permutation(labels.max() + 1)[: (labels.max() + 1) // 10]
     inside = np.isin(labels, held)
-    note = (
+    message = (
         f"Omniglot's background set is partial: {labels.max() + 1} characters of 12 alphabets, where the original has "
         f"964 of 30; {len(held)} of them are held out for validation"
     )
-    return background.subset(np.flatnonzero(~inside)), background.subset(np.flatnonzero(inside)), evaluation, (note,)
+    return background.subset(np.flatnonzero(~inside)), background.subset(np.flatnonzero(inside)), evaluation, (message,)
 
 
 def _strokes(flags: Flags) -> tuple[Source, Source, Source, tuple[str, ...]]:
@@ -120,13 +120,13 @@ class Episodes(Task):
 
     def data(self, flags: Flags) -> Splits:
         """Draw episodes: the characters of training, validation and test are others."""
-        train, valid, test, notes = (_omniglot if flags.dataset == "omniglot" else _strokes)(flags)
+        train, valid, test, messages = (_omniglot if flags.dataset == "omniglot" else _strokes)(flags)
         _others(flags, test)  # what cannot be drawn is an error before training
         shared = {"shot": flags.shot, "query": flags.query, "way": flags.way}
-        wide = {**shared, "way": flags.train_way or flags.way, "turned": flags.turned and flags.shot > 0}
+        episode_fields = {**shared, "way": flags.train_way or flags.way, "turned": flags.turned and flags.shot > 0}
         measured = max(2, flags.test_episodes // 5)
         splits = (
-            episodes(train, TRAIN_EPISODES, **wide, seed=flags.seed),
+            episodes(train, TRAIN_EPISODES, **episode_fields, seed=flags.seed),
             episodes(valid, measured, **shared, seed=10**6),  # the same at every seed of a run
             episodes(test, flags.test_episodes, **shared, seed=TEST_SEED),
         )
@@ -139,7 +139,7 @@ class Episodes(Task):
             "batch": batch_facts(splits[2]),
             **shared,
         }
-        return Splits(*splits, spec, notes)
+        return Splits(*splits, spec, messages)
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
         return {"model": PrototypicalNet(**setup.flags.group("net"), dtype=setup.dtype), "preprocess": to_float}

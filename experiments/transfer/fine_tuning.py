@@ -94,11 +94,11 @@ def origin(flags: Flags) -> Weights | None:
 
 def source_network(flags: Flags, channels: int | None = None) -> pretrained_network.TrainedNetwork | None:
     """Load the network that `--init_from` names."""
-    found = origin(flags)
-    if found is None:
+    source_run = origin(flags)
+    if source_run is None:
         return None
     channels = None if channels == 1 else channels
-    return pretrained_network.load_network(found.path, "init_from", channels=channels, headless=True)
+    return pretrained_network.load_network(source_run.path, "init_from", channels=channels, headless=True)
 
 
 def data(flags: Flags) -> Splits:
@@ -106,8 +106,8 @@ def data(flags: Flags) -> Splits:
     splits = labeled_images.data(flags)
     if flags.labels_per_class is not None:
         splits = splits._replace(train=few_labels(splits.train, flags.labels_per_class, flags.seed))
-    found = origin(flags)
-    return splits if found is None else take_normalization(splits, [found])
+    source_run = origin(flags)
+    return splits if source_run is None else take_normalization(splits, [source_run])
 
 
 def check(flags: Flags) -> None:
@@ -165,10 +165,10 @@ def notes(setup: Setup, splits: Splits) -> list[str]:
     best = max(accuracies, key=accuracies.get)
     similarity = "similar" if best == list(accuracies)[-1] else "different"
     cell = "little" if per_class < FEW else "much"
-    shown = ", ".join(f"{name} {value:.3f}" for name, value in accuracies.items())
+    summary = ", ".join(f"{name} {value:.3f}" for name, value in accuracies.items())
     images_of = f"{per_class} labeled images of a class"
     return [
-        f"linear classifiers on each stage of the source, accuracy on validation images: {shown}",
+        f"linear classifiers on each stage of the source, accuracy on validation images: {summary}",
         f"{cell} data ({images_of}), {similarity} (best: {best}). {advice(cell, similarity).text}",
     ]
 

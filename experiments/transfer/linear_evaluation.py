@@ -64,14 +64,7 @@ SERVES = (
 
 
 class Network(NamedTuple):
-    """A trained network that encodes images.
-
-    Args:
-      what: it is, for people.
-      encoder: of images [B, *image_shape].
-      variables: trained, of the encoder.
-      image_shape: (H, W, C) of the images that it was trained on.
-    """
+    """A trained encoder of images [B, *image_shape], its variables, and what it is, for people."""
 
     what: str
     encoder: Encoder
@@ -79,74 +72,45 @@ class Network(NamedTuple):
     image_shape: tuple[int, int, int]
 
 
-def origin(source: str | Path) -> Weights:
-    """Read where the network comes from, before anything is loaded.
-
-    Args:
-      source: `--init_from`.
-
-    Returns:
-      The origin.
-
-    Raises:
-      ValueError: it has no encoder of images.
-    """
-    found = open_weights(source, "init_from")
-    if found.page is None:
-        kind = kind_of(found.model)
+def origin(source: str | Path) -> Origin:
+    """Read where the network of `--init_from` comes from, before anything is loaded; it must encode images."""
+    source_run = open_weights(source, "init_from")
+    if source_run.page is None:
+        kind = kind_of(source_run.model)
         if kind != "image":
-            raise ValueError(f"{found.name}: {found.model}, a model of {kind}; allowed: {SERVES}")
-        return found
-    page = find_experiment(found.page)
+            raise ValueError(f"{source_run.name}: {source_run.model}, a model of {kind}; allowed: {SERVES}")
+        return source_run
+    page = find_experiment(source_run.page)
     if not isinstance(page, Experiment) or (page.merged.model or page.task.encoder) is None:
-        raise ValueError(f"{found.name}: a run of {found.page}, without an encoder of images; allowed: {SERVES}")
-    return found
+        raise ValueError(
+            f"{source_run.name}: a run of {source_run.page}, without an encoder of images; allowed: {SERVES}"
+        )
+    return source_run
 
 
-def load_encoder(found: Weights) -> Network:
-    """Load a network.
-
-    Args:
-      found: where it comes from, of `origin`.
-
-    Returns:
-      The network.
-
-    Raises:
-      ValueError: the weights are not those of the encoder.
-      FileNotFoundError: the run has no checkpoint.
-    """
-    page = None if found.page is None else find_experiment(found.page)
+def load_encoder(source_run: Weights) -> Network:
+    """Load the network of a run."""
+    page = None if source_run.page is None else find_experiment(source_run.page)
     if page is not None and page.task.encoder is not None:
-        _, setup, state = earlier_run.load_state(found.path)
-        encoder, what = page.task.encoder(setup), f"the encoder of {found.page}"
+        _, setup, state = earlier_run.load_state(source_run.path)
+        encoder, what = page.task.encoder(setup), f"the encoder of {source_run.page}"
         shape = setup.spec["image_shape"]
     else:
-        network = pretrained_network.load_network(found.path, "init_from", headless=True)
+        network = pretrained_network.load_network(source_run.path, "init_from", headless=True)
         shape = (*np.broadcast_to(network.side, 2).tolist(), len(network.mean))
         prepare = normalizer(network.mean, network.std, size=network.input_size)
         encoder = module_encoder(network.model, prepare, shape, lambda variables: variables, pool_features)
-        what, state = f"{network.name} of {found.page or found.path.name}", network.variables
+        what, state = f"{network.name} of {source_run.page or source_run.path.name}", network.variables
     try:
         return Network(what, encoder, jax.device_get(encoder.variables(state)), tuple(shape))
     except ValueError as error:
-        raise ValueError(f"{found.name}: {error}") from None
+        raise ValueError(f"{source_run.name}: {error}") from None
 
 
 def converted(encoder: Encoder, image_shape: Sequence[int], data_shape: Sequence[int]) -> Encoder:
-    """Let an encoder take the images of another data set.
+    """Let an encoder of images (H, W, C) = image_shape take images of data_shape, uint8 or in [0, 1].
 
-    Args:
-      encoder: of images of `image_shape`.
-      image_shape: (H, W, C) of the images that it was trained on.
-      data_shape: (H, W, C) of the data's images.
-
-    Returns:
-      An encoder of images [B, *data_shape], uint8 or in [0, 1], which resizes them (bilinear), repeats a gray channel
-      and augments none.
-
-    Raises:
-      ValueError: the images have other channels than one or the network's.
+    It resizes them (bilinear), repeats a gray channel and augments none.
     """
     height, width, channels = image_shape
     if data_shape[-1] not in (1, channels):
@@ -165,20 +129,7 @@ def converted(encoder: Encoder, image_shape: Sequence[int], data_shape: Sequence
 
 
 def data(dataset: str, data_dir: str | None, image_size: int | None, seed: int) -> Splits:
-    """Load the data set that features are measured on.
-
-    Args:
-      dataset: font_digits, or as of `dlcore.data.image_classification.load`.
-      data_dir: as there.
-      image_size: as there.
-      seed: of the splits.
-
-    Returns:
-      Train, validation and test images in memory.
-
-    Raises:
-      ValueError: the images do not fit in memory, or as of `load`.
-    """
+    """Load the data that features are measured on: font_digits, or one of `dlcore.data.image_classification.load`."""
     if dataset == "font_digits":
         parts = [font_digits(count, 3 * seed + k) for k, count in enumerate(DRAWN.values())]
     else:
@@ -192,20 +143,7 @@ def data(dataset: str, data_dir: str | None, image_size: int | None, seed: int) 
 def accuracies(
     network: Network, train: Source, test: Source, methods: Sequence[str], *, k: int, steps: int, seed: int
 ) -> dict[tuple[str, str], float]:
-    """Measure a network, the same one untrained, and pixels.
-
-    Args:
-      network: that was trained.
-      train: labeled images.
-      test: images to classify.
-      methods: of METHODS.
-      k: neighbors of k-NN.
-      steps: of fine-tuning.
-      seed: of the untrained weights and of fine-tuning.
-
-    Returns:
-      {(method, arm): accuracy}; pixels are not fine-tuned.
-    """
+    """Measure a network, the same one untrained, and pixels: {(method, arm): accuracy}; pixels are not fine-tuned."""
     labels, targets = (np.asarray(source.arrays["label"]) for source in (train, test))
     encoder = converted(network.encoder, network.image_shape, train.arrays["image"].shape[1:])
     tuning = Tuning(encoder, Recipe(steps=steps), len(train.class_names), seed)
@@ -227,19 +165,19 @@ def accuracies(
 def report(results: dict[tuple[str, str], np.ndarray], what: str, dataset: str, num_labels: int) -> StudyResult:
     """Judge {(method, arm): accuracies of the draws}."""
     methods = [name for name in METHODS if any(method == name for method, _ in results)]
-    said, gains = [], {}
+    summaries, gains = [], {}
     for method in methods:
         means = {arm: 100 * values.mean() for (name, arm), values in results.items() if name == method}
         rival = max((arm for arm in means if arm != "trained"), key=means.get)
         gains[method] = means["trained"] - means[rival], rival
-        others = ", ".join(f"{arm} {mean:.1f} %" for arm, mean in means.items() if arm != "trained")
-        said.append(f"{METHODS[method]} {means['trained']:.1f} % ({others})")
+        others_text = ", ".join(f"{arm} {mean:.1f} %" for arm, mean in means.items() if arm != "trained")
+        summaries.append(f"{METHODS[method]} {means['trained']:.1f} % ({others_text})")
     holds = all(gain > 0 for gain, _ in gains.values())
     behind = ", ".join(METHODS[method] for method, (gain, _) in gains.items() if not gain > 0)
     first, rival = methods[0], gains[methods[0]][1]
     verdict = (
         f"Features of {what} on {dataset}, {num_labels} labels, {len(results[first, 'trained'])} draws: "
-        f"{'; '.join(said)}. The trained network is {'ahead by each' if holds else f'NOT ahead by {behind}'}."
+        f"{'; '.join(summaries)}. The trained network is {'ahead by each' if holds else f'NOT ahead by {behind}'}."
     )
     baseline = float(results[first, rival].mean()), rival, "higher"
     headline = Headline(
@@ -288,7 +226,7 @@ def study(
         mnist, fashion_mnist, cifar10.
       data_dir: where tfds data sets were prepared, or a folder of class folders.
       image_size: side of the images of a folder.
-      methods: of linear, knn and fine_tune.
+      methods: one or more of linear, knn and fine_tune.
       labels_per_class: labeled training images of each class; none takes all.
       k: neighbors that vote in k-NN.
       fine_tune_steps: updates of a fine-tuning, of 64 images.
@@ -297,22 +235,19 @@ def study(
       changed_data: allow a network that was trained on test images.
       miniature: whether the default network is that of a smoke run, to try the study out.
 
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
-
     Raises:
       ValueError: a method is unknown, the network has no encoder of images, or does not take these images.
     """
     if not methods or (unknown := set(methods) - set(METHODS)):
         name = min(unknown) if methods else ""
         raise ValueError(f"methods={name!r}: unknown or none; allowed: one or more of {', '.join(METHODS)}")
-    found = None if init_from is None else origin(init_from)
+    source_run = None if init_from is None else origin(init_from)
     splits = data(dataset, data_dir, image_size, 0)
-    if found is None:
+    if source_run is None:
         words = ["--dataset=digits", f"--steps={network_steps}", f"--eval_every={network_steps}", "--fine_tune="]
         small = ["--smoke", "--model.width=4"] if miniature else []
-        found = origin(train_page("self_supervised.moco", [*small, *words], "training MoCo on digits"))
-    network = load_encoder(pretrained_network.check_studied(found, splits, changed_data))
+        source_run = origin(train_page("self_supervised.moco", [*small, *words], "training MoCo on digits"))
+    network = load_encoder(pretrained_network.check_studied(source_run, splits, changed_data))
     converted(network.encoder, network.image_shape, splits.spec["image_shape"])
     rows = []
     for seed in range(num_seeds):

@@ -44,13 +44,13 @@ class Trunk(nn.Module):
         return nn.relu(nn.Dense(self.width, name="features")(x.reshape(len(x), -1)))
 
 
-def task_data(split: str, share: float = 1.0) -> dict[str, tuple[jax.Array, jax.Array]]:
-    """task -> (images, labels); turned are other images than those with a class where `share` is below 1."""
+def task_data(split: str, fraction: float = 1.0) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """task -> (images, labels); turned are other images than those with a class where `fraction` is below 1."""
     arrays = digits(split).arrays
     images, labels = jnp.asarray(arrays["image"]), jnp.asarray(arrays["label"])
-    count = round(share * len(images))
+    count = round(fraction * len(images))
     first = len(images) - count
-    if share == 1:
+    if fraction == 1:
         return {"class": (images, labels), "turn": rotate_quarter_turns(images, jnp.arange(count))}
     return {"class": (images[:first], labels[:first]), "turn": rotate_quarter_turns(images[first:], jnp.arange(count))}
 
@@ -64,7 +64,7 @@ def accuracies(name: str, seeds: int, width: int, steps: int, batch_size: int, r
         weights=dict(zip(TASKS, WEIGHTS[name], strict=True)),
     )
 
-    def drawn(key):
+    def batch_of(key):
         batch = {}
         for i, (task, (images, labels)) in enumerate(train.items()):
             rows = jax.random.randint(jax.random.fold_in(key, i), (batch_size,), 0, len(labels))
@@ -73,8 +73,10 @@ def accuracies(name: str, seeds: int, width: int, steps: int, batch_size: int, r
 
     @jax.jit
     def run(key):
-        state = one.init(key, drawn(key))
-        state = jax.lax.fori_loop(0, steps, lambda k, s: one.update(s, drawn(jax.random.fold_in(key, k + 1)))[0], state)
+        state = one.init(key, batch_of(key))
+        state = jax.lax.fori_loop(
+            0, steps, lambda k, s: one.update(s, batch_of(jax.random.fold_in(key, k + 1)))[0], state
+        )
         whole = {task: {"image": x, "label": y, "index": jnp.arange(len(y))} for task, (x, y) in test.items()}
         metrics = one.evaluate(state, whole)
         return jnp.stack([metrics[f"accuracy/{task}"].total / metrics[f"accuracy/{task}"].count for task in TASKS])
@@ -85,10 +87,10 @@ def accuracies(name: str, seeds: int, width: int, steps: int, batch_size: int, r
 def report(results: dict[str, np.ndarray]) -> StudyResult:
     """Judge {name: [seeds, 2] accuracies}."""
     both, single = results["both"], np.stack([results[f"{task} alone"][:, i] for i, task in enumerate(TASKS)], 1)
-    lost = 100 * (single - both).mean(0)
+    accuracy_loss = 100 * (single - both).mean(0)
     text = "; ".join(
         f"{task}: {100 * both[:, i].mean():.1f} % with both heads, {100 * single[:, i].mean():.1f} % alone "
-        f"({-lost[i]:+.1f})"
+        f"({-accuracy_loss[i]:+.1f})"
         for i, task in enumerate(TASKS)
     )
     numbers = {f"{task}, both heads": both[:, i].tolist() for i, task in enumerate(TASKS)}
@@ -97,7 +99,7 @@ def report(results: dict[str, np.ndarray]) -> StudyResult:
         numbers,
         f"Test accuracy. {text}. Chance: 10 and 25 %.",
         {"accuracy": draw(both, single)},
-        bool((lost <= MOST_LOST).all()),
+        bool((accuracy_loss <= MOST_LOST).all()),
         headline=Headline("points lost to a single task, the worse of both", (100 * (single - both)).max(1), "digits"),
     )
 
@@ -125,12 +127,9 @@ def study(
     Args:
       num_seeds: repetitions, each with its own weights and batches.
       width: units of the shared features.
-      steps: of training.
+      steps: steps of training.
       batch_size: images of each task in a step.
       learning_rate: learning rate of Adam.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     sizes = (num_seeds, width, steps, batch_size, learning_rate)
     return report({name: accuracies(name, *sizes) for name in WEIGHTS})

@@ -46,7 +46,7 @@ def covariate_shift(points: int, shift: float, seed: int) -> tuple[dict[str, flo
     y = 1 + 2 * source + rng.normal(0, 0.5, points)
     weights = density_ratio(source[:, None], target[:, None])
     plain, weighted = weighted_mean(y), weighted_mean(y, weights)
-    curve, truth = source**2 + rng.normal(0, 0.2, points), target**2
+    curve = source**2 + rng.normal(0, 0.2, points)
     lines = {"unweighted": fit_line(source, curve), "weighted": fit_line(source, curve, weights)}
     numbers = {
         "target mean": 1 + 2 * shift,
@@ -58,7 +58,7 @@ def covariate_shift(points: int, shift: float, seed: int) -> tuple[dict[str, flo
         "largest weight": float(weights.max()),
     }
     for name, line in lines.items():
-        numbers[f"target error of the line, {name}"] = float(np.square(np.polyval(line, target) - truth).mean())
+        numbers[f"target error of the line, {name}"] = float(np.square(np.polyval(line, target) - target**2).mean())
     return numbers, {"x": source, "y": curve, "target": target, "weights": weights, "lines": lines}
 
 
@@ -75,30 +75,36 @@ def label_shift(points: int, classes: int, prior_ratio: float, seed: int) -> tup
     train, held_out, target = draw(even), draw(even), draw(uneven / uneven.sum())
     model = naive_bayes.train(*train)
     probabilities = np.exp(naive_bayes.predict_log_probability(model, target[0]))
-    answers, seen = probabilities.argmax(1), np.bincount(train[1], minlength=classes) / points
-    found = {
-        "BBSE": black_box_priors(naive_bayes.predict(model, held_out[0]), held_out[1], answers, classes),
-        "EM": em_priors(probabilities, seen),
+    predictions, train_prior = probabilities.argmax(1), np.bincount(train[1], minlength=classes) / points
+    scores = {
+        "BBSE": black_box_priors(naive_bayes.predict(model, held_out[0]), held_out[1], predictions, classes),
+        "EM": em_priors(probabilities, train_prior),
     }
-    truth = np.bincount(target[1], minlength=classes) / points
-    priors = {"target": truth, "source": seen, "answers": np.bincount(answers, minlength=classes) / points}
-    numbers = {"condition number": found["BBSE"].condition, "accuracy, uncorrected": (answers == target[1]).mean()}
-    for name, estimate in found.items():
+    true_prior = np.bincount(target[1], minlength=classes) / points
+    priors = {
+        "target": true_prior,
+        "source": train_prior,
+        "answers": np.bincount(predictions, minlength=classes) / points,
+    }
+    numbers = {"condition number": scores["BBSE"].condition, "accuracy, uncorrected": (predictions == target[1]).mean()}
+    for name, estimate in scores.items():
         priors[name] = estimate.priors
-        corrected = reweigh(probabilities, seen, estimate.priors).argmax(1)
+        corrected = reweigh(probabilities, train_prior, estimate.priors).argmax(1)
         numbers[f"accuracy, {name}"] = (corrected == target[1]).mean()
-    numbers |= {f"L1 error of the priors, {name}": np.abs(p - truth).sum() for name, p in priors.items()}
+    numbers |= {f"L1 error of the priors, {name}": np.abs(p - true_prior).sum() for name, p in priors.items()}
     del numbers["L1 error of the priors, target"]
     return {name: float(value) for name, value in numbers.items()}, priors
 
 
-def draw(shown: dict, priors: dict[str, np.ndarray]):
+def draw(panels: dict, priors: dict[str, np.ndarray]):
     """Lines where source and target lie, and priors as bars."""
     figure, (left, right) = new_figure((11, 3.8), 1, 2)
-    left.scatter(shown["x"], shown["y"], s=4 * shown["weights"] + 1, color=BLUE, alpha=0.35, label="source, by weight")
-    left.plot(shown["target"], np.full(len(shown["target"]), -0.7), "|", color=GREEN, alpha=0.2, label="target")
-    grid = np.array([shown["x"].min(), max(shown["x"].max(), shown["target"].max())])
-    for (name, line), color in zip(shown["lines"].items(), (GRAY, VERMILION), strict=True):
+    left.scatter(
+        panels["x"], panels["y"], s=4 * panels["weights"] + 1, color=BLUE, alpha=0.35, label="source, by weight"
+    )
+    left.plot(panels["target"], np.full(len(panels["target"]), -0.7), "|", color=GREEN, alpha=0.2, label="target")
+    grid = np.array([panels["x"].min(), max(panels["x"].max(), panels["target"].max())])
+    for (name, line), color in zip(panels["lines"].items(), (GRAY, VERMILION), strict=True):
         left.plot(grid, np.polyval(line, grid), color=color, lw=2, label=f"line, {name}")
     left.set(xlabel="x", ylabel="y", ylim=(-1.2, 10))
     left.legend(frameon=False, fontsize=8, loc="upper left")
@@ -113,16 +119,16 @@ def draw(shown: dict, priors: dict[str, np.ndarray]):
 
 def report(inputs: dict[str, list], labels: dict[str, list], figures: dict | None = None) -> StudyResult:
     """Judge {name: [seeds]} of both."""
-    truth, gaps = inputs["target mean"][0], {}
+    target_mean, gaps = inputs["target mean"][0], {}
     for name in ("unweighted", "weighted"):
-        gaps[name] = np.abs(np.subtract(inputs[f"{name} mean"], truth)) / inputs[f"standard error, {name}"]
+        gaps[name] = np.abs(np.subtract(inputs[f"{name} mean"], target_mean)) / inputs[f"standard error, {name}"]
     mean = {name: float(np.mean(values)) for name, values in (inputs | labels).items()}
     errors = {name: mean[f"L1 error of the priors, {name}"] for name in ("BBSE", "EM", "answers")}
     accuracy = {name: mean[f"accuracy, {name}"] for name in ("uncorrected", "BBSE", "EM")}
     holds = gaps["weighted"].max() <= 2 < gaps["unweighted"].min() and max(errors["BBSE"], errors["EM"]) <= 0.02
     holds &= min(accuracy["BBSE"], accuracy["EM"]) > accuracy["uncorrected"]
     verdict = (
-        f"The target's mean is {truth:g}: unweighted {mean['unweighted mean']:.2f}, weighted "
+        f"The target's mean is {target_mean:g}: unweighted {mean['unweighted mean']:.2f}, weighted "
         f"{mean['weighted mean']:.2f}, at most {gaps['weighted'].max():.1f} standard errors off, by an effective "
         f"sample of {mean['effective sample size']:.0f}. The target's priors are found to {errors['BBSE']:.3f} (BBSE, "
         f"condition number {mean['condition number']:.1f}) and {errors['EM']:.3f} (EM) in L1, where the answers "
@@ -141,24 +147,16 @@ def report(inputs: dict[str, list], labels: dict[str, list], figures: dict | Non
 
 
 def study(
-    *,
-    num_seeds: int = 5,
-    points: int = 5000,
-    shift: float = 1.0,
-    classes: int = 5,
-    prior_ratio: float = 10.0,
+    *, num_seeds: int = 5, points: int = 5000, shift: float = 1.0, classes: int = 5, prior_ratio: float = 10.0
 ) -> StudyResult:
     """Undo a shift of the inputs and one of the labels.
 
     Args:
       num_seeds: samples of everything.
-      points: of each sample.
-      shift: of the inputs' mean, in standard deviations.
-      classes: of the label shift.
-      prior_ratio: of the most frequent class of the target to the rarest.
-
-    Returns:
-      The numbers, the verdict, the figure of the first seed, and whether the claim holds.
+      points: number of points of each sample.
+      shift: shift of the inputs' mean, in standard deviations.
+      classes: number of classes of the label shift.
+      prior_ratio: ratio of the most frequent class of the target to the rarest.
     """
     inputs = [covariate_shift(points, shift, seed) for seed in range(num_seeds)]
     labels = [label_shift(points, classes, prior_ratio, seed) for seed in range(num_seeds)]

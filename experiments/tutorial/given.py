@@ -46,23 +46,23 @@ def given(argv: list[str] | None = None) -> Given:
     return Given(**vars(parser.parse_args(sys.argv[1:] if argv is None else argv)))
 
 
-def splits(chosen: Given) -> Splits:
+def splits(flags: Given) -> Splits:
     """Training, validation and test examples.
 
     Raises:
       ValueError, FileNotFoundError: as `dlcore.data.image_classification.load`.
     """
-    if chosen.dataset == "digits":
+    if flags.dataset == "digits":
         whole = digits("train")
         first = round(0.75 * len(whole))
         parts = whole.take(first), whole.subset(slice(first, None)), digits("test")
-        found = Splits(*parts, whole.class_names, whole.arrays["image"].shape[1:])
+        data = Splits(*parts, whole.class_names, whole.arrays["image"].shape[1:])
     else:
-        found = load(chosen.dataset, chosen.data_dir, seed=0)
-        found = found._replace(train=found.train.take(EXAMPLES), valid=found.valid.take(VALID))
-    if chosen.small:
-        found = found._replace(**{name: getattr(found, name).take(SMALL) for name in ("train", "valid", "test")})
-    return found
+        data = load(flags.dataset, flags.data_dir, seed=0)
+        data = data._replace(train=data.train.take(EXAMPLES), valid=data.valid.take(VALID))
+    if flags.small:
+        data = data._replace(**{name: getattr(data, name).take(SMALL) for name in ("train", "valid", "test")})
+    return data
 
 
 def pixels(source: Source):

@@ -27,45 +27,21 @@ WIDTH, COLORS = 900, 128
 
 
 def scripts(only: str = "") -> list[Path]:
-    """List the scripts of the lessons and of the chapters, in order.
-
-    Args:
-      only: part of the names; "" for all.
-
-    Returns:
-      Their files.
-
-    Raises:
-      ValueError: no name has the part.
-    """
-    every = [*sorted((HERE / "lessons").glob("lesson_*.py")), *sorted((HERE / "chapters").glob("chapter_*.py"))]
-    found = [path for path in every if only in path.stem]
-    if not found:
-        raise ValueError(f"only={only!r}: in no name; allowed: part of {', '.join(path.stem for path in every)}")
-    return found
+    """List the scripts of the lessons and of the chapters whose names have the part `only`, in order."""
+    pages = [*sorted((HERE / "lessons").glob("lesson_*.py")), *sorted((HERE / "chapters").glob("chapter_*.py"))]
+    paths = [path for path in pages if only in path.stem]
+    if not paths:
+        raise ValueError(f"only={only!r}: in no name; allowed: part of {', '.join(path.stem for path in pages)}")
+    return paths
 
 
 def title(lesson: Lesson) -> str:
-    """The first cell of a notebook.
-
-    Args:
-      lesson: a parsed script.
-
-    Returns:
-      Markdown: the heading and the rest of the docstring.
-    """
+    """The first cell of a notebook in Markdown: the heading and the rest of the docstring."""
     return f"# {lesson.title}\n\n{lesson.more}".strip()
 
 
 def small_png(png: bytes) -> bytes:
-    """Shrink a figure.
-
-    Args:
-      png: PNG file.
-
-    Returns:
-      PNG file of at most WIDTH pixels and COLORS colors.
-    """
+    """Shrink a PNG file to at most WIDTH pixels and COLORS colors."""
     from PIL import Image
 
     image = Image.open(io.BytesIO(png)).convert("RGB")
@@ -76,15 +52,7 @@ def small_png(png: bytes) -> bytes:
 
 
 def notebook(lesson: Lesson, done: Iterable[tuple[Cell, Output | None]]) -> dict:
-    """Make a notebook.
-
-    Args:
-      lesson: a parsed script.
-      done: its cells with their outputs, as `cells.run` gives them.
-
-    Returns:
-      The notebook as JSON of nbformat 4.5.
-    """
+    """Make the notebook, JSON of nbformat 4.5, of a script and its cells with their outputs."""
     cells = [_cell(0, "markdown", title(lesson))]
     for number, (cell, output) in enumerate(done, 1):
         if output is None:
@@ -107,14 +75,7 @@ def _cell(number: int, kind: str, source: str) -> dict:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the scripts and write the notebooks.
-
-    Args:
-      argv: command line; that of the process by default.
-
-    Returns:
-      0, or 1 where a cell failed; it is named, and its notebook is not written.
-    """
+    """Run the scripts and write the notebooks; return 1 where a cell failed."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments.tutorial.notebooks", description=__doc__.split("\n")[0]
     )

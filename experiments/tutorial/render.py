@@ -38,11 +38,11 @@ class Failure(NamedTuple):
 
 def lessons(folder: Path, only: str = "") -> list[Path]:
     """The lessons of a folder in order, those whose name has `only` in it. Raises ValueError where there is none."""
-    every = sorted(path for path in folder.glob("*.py") if path.name != "__init__.py")
-    found = [path for path in every if only in path.stem]
-    if not found:
-        raise ValueError(f"only={only!r} is in no name of {', '.join(path.stem for path in every) or folder}")
-    return found
+    pages = sorted(path for path in folder.glob("*.py") if path.name != "__init__.py")
+    paths = [path for path in pages if only in path.stem]
+    if not paths:
+        raise ValueError(f"only={only!r} is in no name of {', '.join(path.stem for path in pages) or folder}")
+    return paths
 
 
 def page(title: str, more: str, done: Sequence[tuple[Cell, Output | None]], command: str) -> str:

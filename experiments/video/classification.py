@@ -23,6 +23,7 @@ from dlcore.experiment import Experiment
 from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
 from dlcore.tasks.clips import Clips
+from experiments.smoke import few_steps
 
 experiment = Experiment(
     __file__,
@@ -31,17 +32,7 @@ experiment = Experiment(
     task=Clips(),
     optimizer=AveragedAdamW(),
     defaults={"epochs": 10.0, "batch_size": 64, "eval_every": 100},
-    smoke={
-        "steps": 3,
-        "num_clips": 40,
-        "frames": 4,
-        "clip_length": 3,
-        "views": 2,
-        "batch_size": 8,
-        "eval_every": 3,
-        "net.width": 4,
-        "net.hidden": 8,
-    },
+    smoke={**few_steps(3), "num_clips": 40, "frames": 4, "clip_length": 3, "views": 2, "net.width": 4, "net.hidden": 8},
 )
 
 if __name__ == "__main__":

@@ -33,18 +33,20 @@ def describe(count: int, seed: int, camera: bool) -> tuple[dict[str, np.ndarray]
     @jax.jit
     def one(pair):
         clip, flow = pair
-        found = describe_trajectories(clip.astype(jnp.float32).mean(-1) / 255, subtract_mean_flow(flow))
-        return {name: found[name] for name in FEATURES}
+        trajectories = describe_trajectories(clip.astype(jnp.float32).mean(-1) / 255, subtract_mean_flow(flow))
+        return {name: trajectories[name] for name in FEATURES}
 
-    found = jax.lax.map(one, (jnp.asarray(arrays["clip"]), jnp.asarray(arrays["flow"])))
-    return jax.tree.map(np.asarray, found), np.asarray(arrays["action"])
+    features = jax.lax.map(one, (jnp.asarray(arrays["clip"]), jnp.asarray(arrays["flow"])))
+    return jax.tree.map(np.asarray, features), np.asarray(arrays["action"])
 
 
-def accuracy(train: np.ndarray, labels: np.ndarray, test: np.ndarray, wanted: np.ndarray, l2: float = 1e-2) -> float:
+def accuracy(
+    train: np.ndarray, labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray, l2: float = 1e-2
+) -> float:
     """Of ridge regression on one-hot labels."""
     train, test = (np.concatenate([x, np.ones((len(x), 1))], 1).astype(np.float64) for x in (train, test))
     solution = np.linalg.solve(train.T @ train + l2 * np.eye(train.shape[1]), train.T @ np.eye(4)[labels])
-    return float(((test @ solution).argmax(1) == wanted).mean())
+    return float(((test @ solution).argmax(1) == test_labels).mean())
 
 
 def study(*, num_clips: int = 400, centers: int = 8, camera: bool = False) -> StudyResult:
@@ -54,18 +56,17 @@ def study(*, num_clips: int = 400, centers: int = 8, camera: bool = False) -> St
       num_clips: to train on; as many test.
       centers: Gaussians of the Fisher vectors, and visual words.
       camera: move the ground too.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
-    (train, labels), (test, wanted) = (describe(num_clips, seed, camera) for seed in (0, 1))
-    found = {}
+    (train, labels), (test, test_labels) = (describe(num_clips, seed, camera) for seed in (0, 1))
+    accuracies = {}
     for name in FEATURES:
-        every = train[name].reshape(-1, train[name].shape[-1])
-        fit = kmeans(jax.random.key(0), jnp.asarray(every[:: max(1, len(every) // 4000)]), centers)
-        word = np.asarray(nearest_center(jnp.asarray(every), fit.centers)[0])
+        descriptors = train[name].reshape(-1, train[name].shape[-1])
+        fit = kmeans(jax.random.key(0), jnp.asarray(descriptors[:: max(1, len(descriptors) // 4000)]), centers)
+        word = np.asarray(nearest_center(jnp.asarray(descriptors), fit.centers)[0])
         weights = np.bincount(word, minlength=centers) / len(word) + 1e-6
-        spread = np.stack([every[word == k].var(0) if (word == k).any() else every.var(0) for k in range(centers)])
+        spread = np.stack(
+            [descriptors[word == k].var(0) if (word == k).any() else descriptors.var(0) for k in range(centers)]
+        )
         mixture = (jnp.asarray(weights / weights.sum()), jnp.asarray(fit.centers), jnp.asarray(spread + 1e-4))
         encode = jax.jit(lambda sets, mixture=mixture: jax.lax.map(lambda x: fisher_vector(x, *mixture), sets))
 
@@ -75,20 +76,20 @@ def study(*, num_clips: int = 400, centers: int = 8, camera: bool = False) -> St
 
         for kind, encoding in (("Fisher vectors", encode), ("visual words", words)):
             sets = (np.asarray(encoding(part[name])) for part in (train, test))
-            found[f"{name} {kind}"] = accuracy(next(sets), labels, next(sets), wanted)
+            accuracies[f"{name} {kind}"] = accuracy(next(sets), labels, next(sets), test_labels)
     figure, axes = new_figure((7, 3.0))
-    axes.barh(list(found), list(found.values()), color=BLUE)
+    axes.barh(list(accuracies), list(accuracies.values()), color=BLUE)
     axes.axvline(0.25, color="gray")
     axes.set_xlabel("test accuracy (line: chance)")
     axes.invert_yaxis()
-    hof, hog = found["hof Fisher vectors"], found["hog Fisher vectors"]
+    hof, hog = accuracies["hof Fisher vectors"], accuracies["hog Fisher vectors"]
     verdict = (
-        f"Fisher vectors of HOF {hof:.1%}, of MBH {found['mbh Fisher vectors']:.1%}, of HOG {hog:.1%}; visual words of "
-        f"HOF {found['hof visual words']:.1%}."
+        f"Fisher vectors of HOF {hof:.1%}, of MBH {accuracies['mbh Fisher vectors']:.1%}, of HOG {hog:.1%}; visual "
+        f"words of HOF {accuracies['hof visual words']:.1%}."
     )
-    holds = hof > hog and hof >= found["hof visual words"]
+    holds = hof > hog and hof >= accuracies["hof visual words"]
     headline = Headline("accuracy, Fisher vectors of HOF", hof, "clips, motion")
-    return StudyResult(found, verdict, {"accuracy": figure}, holds, headline=headline)
+    return StudyResult(accuracies, verdict, {"accuracy": figure}, holds, headline=headline)
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_clips": 24, "centers": 2})

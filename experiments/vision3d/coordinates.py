@@ -54,9 +54,13 @@ def in_view(points: np.ndarray, arrays: dict, frame: str) -> np.ndarray:
 
 def datasets(unseen: Sequence[str], num_images: int, size: int, num_points: int) -> dict[str, dict]:
     """Arrays of the training images, and of the test images of seen and of unseen kinds."""
-    seen = tuple(kind for kind in IMAGE_SOLIDS if kind not in unseen)
+    trained_kinds = tuple(kind for kind in IMAGE_SOLIDS if kind not in unseen)
     few = max(len(IMAGE_SOLIDS), num_images // 8)
-    kinds = {"train": (seen, num_images), "seen kinds": (seen, few), "unseen kinds": (tuple(unseen), few)}
+    kinds = {
+        "train": (trained_kinds, num_images),
+        "seen kinds": (trained_kinds, few),
+        "unseen kinds": (tuple(unseen), few),
+    }
     return {
         name: dict(solid_images(count, seed, size, num_points, each, pose=True).arrays)
         for seed, (name, (each, count)) in enumerate(kinds.items())
@@ -92,14 +96,14 @@ def train(
 
 def retrieved(data: dict, split: str, frame: str) -> np.ndarray:
     """The points of the most similar training image, by squared distance, of each test image, [N, P, 3]."""
-    known, asked = (data[part]["image"].reshape(len(data[part]["image"]), -1) for part in ("train", split))
-    nearest = ((known**2).sum(1) - 2 * asked @ known.T).argmin(1)
+    gallery, asked = (data[part]["image"].reshape(len(data[part]["image"]), -1) for part in ("train", split))
+    nearest = ((gallery**2).sum(1) - 2 * asked @ gallery.T).argmin(1)
     return targets(data["train"], frame)[nearest]
 
 
-def mean_chamfer(predicted: np.ndarray, true: np.ndarray) -> float:
+def mean_chamfer(predicted: np.ndarray, target: np.ndarray) -> float:
     """Mean Chamfer distance of N pairs of point sets."""
-    return float(jax.jit(chamfer_loss)(predicted, true).mean())
+    return float(jax.jit(chamfer_loss)(predicted, target).mean())
 
 
 def report(chamfer: dict[str, dict[str, np.ndarray]], retrieval: dict[str, dict[str, float]]) -> StudyResult:
@@ -110,12 +114,12 @@ def report(chamfer: dict[str, dict[str, np.ndarray]], retrieval: dict[str, dict[
             for seed, value in enumerate(chamfer[split][frame]):
                 numbers[f"{split}, {frame}, seed {seed}"] = float(value)
             numbers[f"{split}, {frame}, retrieval"] = retrieval[split][frame]
-    seen, unseen = (chamfer[split] for split in SPLITS)
+    trained, unseen = (chamfer[split] for split in SPLITS)
     holds = bool((unseen["view"] < unseen["canonical"]).all())
     verdict = (
         f"Chamfer distance on unseen kinds: {unseen['view'].mean():.4f} in view coordinates, "
-        f"{unseen['canonical'].mean():.4f} in canonical ones; on seen kinds {seen['view'].mean():.4f} and "
-        f"{seen['canonical'].mean():.4f}: {'as claimed' if holds else 'NOT as claimed'}."
+        f"{unseen['canonical'].mean():.4f} in canonical ones; on seen kinds {trained['view'].mean():.4f} and "
+        f"{trained['canonical'].mean():.4f}: {'as claimed' if holds else 'NOT as claimed'}."
     )
     figure, ax = new_figure((6.4, 3.4))
     for i, split in enumerate(SPLITS):
@@ -133,8 +137,8 @@ def report(chamfer: dict[str, dict[str, np.ndarray]], retrieval: dict[str, dict[
     ax.set_xticks([0, 1], SPLITS)
     ax.set(ylabel="Chamfer distance")
     ax.legend(frameon=False)
-    known = (float(unseen["canonical"].mean()), "canonical coordinates", "lower")
-    headline = Headline("chamfer, unseen kinds, view", unseen["view"], "solid images", 0.05, known)
+    baseline = (float(unseen["canonical"].mean()), "canonical coordinates", "lower")
+    headline = Headline("chamfer, unseen kinds, view", unseen["view"], "solid images", 0.05, baseline)
     return StudyResult(numbers, verdict, {"chamfer": figure}, holds, headline)
 
 
@@ -182,14 +186,11 @@ def study(
       surface_points: true and predicted points of a solid.
       steps: updates of each training.
       batch_size: images of an update.
-      learning_rate: of AdamW, at the start of a cosine.
+      learning_rate: learning rate of AdamW, at the start of a cosine.
       seeds: trainings of each arm.
-
-    Returns:
-      The numbers, the verdict, the figures, and whether the claim holds.
     """
-    if wrong := [kind for kind in unseen if kind not in IMAGE_SOLIDS]:
-        raise ValueError(f"unseen={wrong[0]!r}: unknown; allowed: {', '.join(IMAGE_SOLIDS)}")
+    if unknown_kinds := [kind for kind in unseen if kind not in IMAGE_SOLIDS]:
+        raise ValueError(f"unseen={unknown_kinds[0]!r}: unknown; allowed: {', '.join(IMAGE_SOLIDS)}")
     if not 0 < len(set(unseen)) < len(IMAGE_SOLIDS):
         raise ValueError(f"unseen={unseen}: none, or all; allowed: some of {', '.join(IMAGE_SOLIDS)}")
     if image_size < 8 or image_size % 8:

@@ -46,7 +46,7 @@ class DepthScenes(Task):
         counts = (flags.num_scenes, few, few)
         train, valid, test = (rgbd_scenes(count, seed, flags.image_size) for seed, count in enumerate(counts))
         mean = train.arrays["depth"].mean(0)
-        errors = jax.jit(jax.vmap(lambda truth: depth_errors(jnp.asarray(mean), truth)["abs_rel"]))(
+        errors = jax.jit(jax.vmap(lambda target: depth_errors(jnp.asarray(mean), target)["abs_rel"]))(
             test.arrays["depth"]
         )
         spec = {
@@ -71,11 +71,11 @@ class DepthScenes(Task):
         for i in range(rows):
             low, high = float(test["depth"][i].min()), float(test["depth"][i].max())
             of_depth = depth_to_normals(jnp.asarray(outputs["depth"][i]), jnp.asarray(test["intrinsics"][i]))
-            shown = [test["image"][i], test["depth"][i], np.asarray(outputs["depth"][i])]
-            shown += [
+            images = [test["image"][i], test["depth"][i], np.asarray(outputs["depth"][i])]
+            images += [
                 (np.asarray(n) * (1, -1, -1) + 1) / 2 for n in (test["normals"][i], outputs["normals"][i], of_depth)
             ]
-            for k, (name, values) in enumerate(zip(columns, shown, strict=True)):
+            for k, (name, values) in enumerate(zip(columns, images, strict=True)):
                 axes[i, k].set_axis_off()
                 limits = {"vmin": low, "vmax": high, "cmap": "viridis"} if values.ndim == 2 else {}
                 picture = axes[i, k].imshow(values if limits else np.clip(values, 0, 1), **limits)
@@ -83,8 +83,10 @@ class DepthScenes(Task):
                     axes[i, k].set_title(name, fontsize=8)
                 if k == 2:
                     figure.colorbar(picture, ax=list(axes[i, 1:3]), fraction=0.04)
-        note = "Depth along the camera's axis; normals as colors: red to the right, green up, blue toward the camera."
-        return [figure_panel("Depth and normals", figure, note), curves(context.history)]
+        caption = (
+            "Depth along the camera's axis; normals as colors: red to the right, green up, blue toward the camera."
+        )
+        return [figure_panel("Depth and normals", figure, caption), curves(context.history)]
 
 
 experiment = Experiment(

@@ -134,8 +134,8 @@ class SolidPoints(Task):
             color = {"color": ORANGE} if name == "learned" else {}
             images.append(two_views(vertices, faces, extent=(np.zeros(3), 1.0), **color))
             titles.append(f"{name}, {len(vertices)} vertices")
-        note = "the level set of the exact distance (blue) and of the network (orange), from two views"
-        return [shape_panel(images, titles, "Surfaces", note), curves(context.history)]
+        caption = "the level set of the exact distance (blue) and of the network (orange), from two views"
+        return [shape_panel(images, titles, "Surfaces", caption), curves(context.history)]
 
 
 experiment = Experiment(

@@ -21,14 +21,7 @@ class SolidMeshesWithGrids(SolidMeshes):
     """Solids with occupancy grids, whose side is a quarter of the image's."""
 
     def data(self, flags: Flags) -> Splits:
-        """Render the solids.
-
-        Args:
-          flags: resolved settings.
-
-        Returns:
-          The splits.
-        """
+        """Render the solids."""
         return super().data(flags, grid=flags.image_size // 4)
 
 
@@ -38,13 +31,7 @@ experiment = Experiment(
     mesh_rcnn.learner,
     task=SolidMeshesWithGrids(modules={"mesh_rcnn": mesh_rcnn.MeshRCNN}),
     optimizer=AdamW(learning_rate=3e-3, weight_decay=0.01, clip_norm=1.0),
-    defaults={
-        "steps": 1200,
-        "batch_size": 8,
-        "eval_every": 400,
-        "normal_weight": 0.02,
-        "edge_weight": 0.05,
-    },
+    defaults={"steps": 1200, "batch_size": 8, "eval_every": 400, "normal_weight": 0.02, "edge_weight": 0.05},
     smoke={
         **SMOKE,
         "num_samples": 16,

@@ -73,11 +73,11 @@ def measure(
         measured[name] = {}
         for resolution in resolutions:
             bits, ious = [], []
-            for solid, truth in zip(solids, exact, strict=True):
+            for solid, volume in zip(solids, exact, strict=True):
                 size, lookup = hold(solid, resolution)
                 held = np.asarray(lookup(points))
                 bits.append(size)
-                ious.append((held & truth).sum() / (held | truth).sum())
+                ious.append((held & volume).sum() / (held | volume).sum())
             measured[name][resolution] = float(np.mean(bits)), float(np.mean(ious))
     return measured
 
@@ -123,10 +123,7 @@ def study(
       depth: levels of the finest tree, of 2^depth voxels along a side.
       budget: voxels along a side of the dense grid whose memory is compared, a power of two.
       points: number of points at which the IoU is measured.
-      seed: of the solids and the points.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
+      seed: seed of the solids and the points.
     """
     if solids_per_kind < 1 or points < 1:
         raise ValueError(f"solids_per_kind={solids_per_kind}, points={points}: too few; allowed: at least 1 of each")
@@ -144,16 +141,13 @@ def study(
         for resolution, (bits, quality) in rows.items():
             numbers[f"{name}, {resolution}: KiB"] = bits / 8192
             numbers[f"{name}, {resolution}: IoU"] = quality
-    known = (measured["dense grid"][budget][1], f"the dense grid of {budget}³ voxels", "higher")
-    headline = Headline(f"IoU in the memory of {budget}³ voxels", iou, "procedural solids", 0.002, known)
+    baseline = (measured["dense grid"][budget][1], f"the dense grid of {budget}³ voxels", "higher")
+    headline = Headline(f"IoU in the memory of {budget}³ voxels", iou, "procedural solids", 0.002, baseline)
     return StudyResult(numbers, verdict, {"memory": draw(measured)}, holds, headline)
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"solids_per_kind": 1, "depth": 5, "budget": 16, "points": 2000},
+    file=__file__, doc=__doc__, function=study, smoke={"solids_per_kind": 1, "depth": 5, "budget": 16, "points": 2000}
 )
 
 if __name__ == "__main__":

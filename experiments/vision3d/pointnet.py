@@ -42,10 +42,10 @@ def histogram_vote(train: dict, test: dict, bins: int = 10, neighbors: int = 3) 
         index = ((values - low) / (1 - low) * bins).astype(int).clip(0, bins - 1)
         return (index[..., None] == np.arange(bins)).mean(1).reshape(len(points), -1)
 
-    known, asked = histograms(train["points"]), histograms(test["points"])
+    gallery, asked = histograms(train["points"]), histograms(test["points"])
     correct = 0
     for row, label in zip(asked, test["label"], strict=True):
-        near = np.argsort(np.square(known - row).sum(1), kind="stable")[:neighbors]
+        near = np.argsort(np.square(gallery - row).sum(1), kind="stable")[:neighbors]
         correct += np.bincount(train["label"][near]).argmax() == label
     return float(correct / len(asked))
 
@@ -107,9 +107,9 @@ class PointClouds(Task):
 
         test, names, outputs = context.data.test.arrays, context.spec["class_names"], context.outputs
         predicted = outputs["probabilities"].argmax(-1)
-        wrong = np.flatnonzero(predicted != test["label"])
+        errors = np.flatnonzero(predicted != test["label"])
 
-        def shown(indices, title, note):
+        def cloud_panel(indices, title, caption):
             images, titles = [], []
             for i in indices:
                 count = context.flags["num_points"] or len(test["points"][i])
@@ -117,13 +117,13 @@ class PointClouds(Task):
                 critical = np.isin(np.arange(len(points)), outputs["critical"][i])
                 images.append(two_views(points, highlighted=critical))
                 titles.append(f"{names[test['label'][i]]}, classified as {names[predicted[i]]}")
-            return [shape_panel(images, titles, title, note)] if images else []
+            return [shape_panel(images, titles, title, caption)] if images else []
 
         first = [int(np.flatnonzero(test["label"] == k)[0]) for k in np.unique(test["label"])]
-        note = "two views of each cloud; orange: the critical points, which attain the maxima"
+        caption = "two views of each cloud; orange: the critical points, which attain the maxima"
         return [
-            *shown(first[:SHOWN], "Clouds", note),
-            *shown(wrong[:SHOWN], "Mistakes", note),
+            *cloud_panel(first[:SHOWN], "Clouds", caption),
+            *cloud_panel(errors[:SHOWN], "Mistakes", caption),
             confusion_matrix(context.arrays["confusion"], names),
             *triage_panels(context.history, floor=None),
             curves(context.history),

@@ -50,11 +50,11 @@ class SceneViews(Task):
             scene_rays(views, seed, flags.image_size)
             for seed, views in enumerate((flags.num_views, max(1, flags.num_views // 16), max(1, flags.num_views // 8)))
         )
-        known = mean_color_psnr(train.arrays["color"], test.arrays["color"])
+        mean_psnr = mean_color_psnr(train.arrays["color"], test.arrays["color"])
         spec = {
             "dataset": "scene rays",
             "image_size": flags.image_size,
-            "trivial": {"psnr": (known, "the mean color of the training pixels")},
+            "trivial": {"psnr": (mean_psnr, "the mean color of the training pixels")},
         }
         return Splits(train, valid, test, spec)
 
@@ -68,22 +68,24 @@ class SceneViews(Task):
 
         side = context.spec["image_size"]
         test, outputs = context.data.test.arrays, context.outputs
-        shown = min(SHOWN, len(outputs["color"]) // side**2)
+        num_shown = min(SHOWN, len(outputs["color"]) // side**2)
         columns = ("true", "rendered", "absolute error", "true depth", "rendered depth")
-        figure, axes = new_figure((9.0, 1.8 * shown), shown, len(columns), squeeze=False)
-        for i in range(shown):
+        figure, axes = new_figure((9.0, 1.8 * num_shown), num_shown, len(columns), squeeze=False)
+        for i in range(num_shown):
             rows = slice(i * side**2, (i + 1) * side**2)
-            true, color = (np.asarray(v[rows]).reshape(side, side, 3) for v in (test["color"], outputs["color"]))
+            target_color, color = (
+                np.asarray(v[rows]).reshape(side, side, 3) for v in (test["color"], outputs["color"])
+            )
             depths = [np.asarray(v[rows]).reshape(side, side) for v in (test["depth"], outputs["depth"])]
             limits = {"vmin": depths[0].min(), "vmax": depths[0].max(), "cmap": "viridis"}
-            for k, image in enumerate((true, color, np.abs(color - true), *depths)):
+            for k, image in enumerate((target_color, color, np.abs(color - target_color), *depths)):
                 axes[i, k].set_axis_off()
-                drawn = axes[i, k].imshow(np.clip(image, 0, 1) if image.ndim == 3 else image, **limits)
+                image_artist = axes[i, k].imshow(np.clip(image, 0, 1) if image.ndim == 3 else image, **limits)
                 if i == 0:
                     axes[i, k].set_title(columns[k], fontsize=8)
-            figure.colorbar(drawn, ax=list(axes[i, 3:]), fraction=0.05)
-        note = "The first views of the test split, unselected. Depth is along the rays."
-        return [figure_panel("New views", figure, note), curves(context.history)]
+            figure.colorbar(image_artist, ax=list(axes[i, 3:]), fraction=0.05)
+        caption = "The first views of the test split, unselected. Depth is along the rays."
+        return [figure_panel("New views", figure, caption), curves(context.history)]
 
 
 experiment = Experiment(

@@ -71,10 +71,10 @@ def study(
       views: number of cameras.
       noise: deviation of the pixels.
       wrong: part of the pixels of each inner view that are random.
-      degrees: of the arc on which the cameras are.
-      subdivisions: of the solid; 2 gives 162 points.
+      degrees: degrees of the arc on which the cameras are.
+      subdivisions: subdivisions of the solid; 2 gives 162 points.
       output: folder for points.ply and mesh.ply; None writes no files.
-      seed: of the noise and of RANSAC.
+      seed: seed of the noise and of RANSAC.
     """
     if views < 2:
         raise ValueError(f"views={views}: too few; allowed: at least 2")

@@ -14,6 +14,7 @@ from dlcore.experiment import Experiment
 from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
 from dlcore.tasks.voxels import VoxelGrids
+from experiments.smoke import few_steps
 
 experiment = Experiment(
     __file__,
@@ -22,15 +23,7 @@ experiment = Experiment(
     task=VoxelGrids(),
     optimizer=AveragedAdamW(),
     defaults={"epochs": 15.0, "batch_size": 64, "eval_every": 100, "voxnet.features": 16},
-    smoke={
-        "steps": 3,
-        "num_solids": 40,
-        "resolution": 8,
-        "batch_size": 8,
-        "eval_every": 3,
-        "voxnet.features": 4,
-        "voxnet.hidden": 8,
-    },
+    smoke={**few_steps(3), "num_solids": 40, "resolution": 8, "voxnet.features": 4, "voxnet.hidden": 8},
 )
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
 from dlcore.tasks.voxels import VoxelPictures
 from dlcore.vision3d import voxel_generation
+from experiments.smoke import few_steps
 
 experiment = Experiment(
     __file__,
@@ -21,15 +22,7 @@ experiment = Experiment(
     task=VoxelPictures(),
     optimizer=AveragedAdamW(weight_decay=0.01),
     defaults={"epochs": 20.0, "batch_size": 32, "eval_every": 200},
-    smoke={
-        "steps": 3,
-        "num_solids": 40,
-        "resolution": 8,
-        "batch_size": 8,
-        "eval_every": 3,
-        "generator.width": 2,
-        "generator.latent_dim": 8,
-    },
+    smoke={**few_steps(3), "num_solids": 40, "resolution": 8, "generator.width": 2, "generator.latent_dim": 8},
 )
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from dlcore.learner import Evaluator, Learner, Range
 from dlcore.main import main
 from dlcore.tasks.captioning import describe_captions, exact_match
 from dlcore.vision_language import text_reading
+from experiments.smoke import few_steps
 
 
 def reading_order() -> Evaluator:
@@ -119,22 +120,24 @@ class TextImages(Task):
 
         test, outputs = context.data.test, context.outputs
         rows = self.describe({name: values[:24] for name, values in outputs.items()}, context.spec)
-        texts, shown = [row["text"] for row in rows], test.arrays["image"][: len(rows)]
+        texts, images = [row["text"] for row in rows], test.arrays["image"][: len(rows)]
         names = {"exact_match": context.flags.model, "ctc_exact_match": "ctc, the same features"}
         scores = [
             {"reader": name, "exact match": f"{100 * context.numbers[key]:.1f} %"}
             for key, name in names.items()
             if key in context.numbers and (key == "exact_match" or context.flags.ctc_weight)
         ]
-        truth = [[name] for name in test.names[: len(rows)]]
-        found = [sentences(shown, texts, truth, "Strings", "Of the test images.")]
-        found.append(table(scores, "Exact match", "Share of the test strings that are read without a mistake."))
+        references = [[name] for name in test.names[: len(rows)]]
+        panels = [sentences(images, texts, references, "Strings", "Of the test images.")]
+        panels.append(table(scores, "Exact match", "Share of the test strings that are read without a mistake."))
         if "alignment" in outputs:
             pieces = [row["tokens"] for row in rows[:6]]
-            note = "Bright where the model looked before it named the character."
-            found.append(attention_strips(shown[:6], pieces, outputs["alignment"][:6], texts[:6], "Attention", note))
+            caption = "Bright where the model looked before it named the character."
+            panels.append(
+                attention_strips(images[:6], pieces, outputs["alignment"][:6], texts[:6], "Attention", caption)
+            )
         history = [{k: v for k, v in row.items() if "/" not in k} for row in context.history]
-        return [*found, *triage_panels(history, floor=None), curves(history)]
+        return [*panels, *triage_panels(history, floor=None), curves(history)]
 
     def build(self, technique: Callable, optimizer: AdamW, setup: Setup, arguments: Any = None) -> Learner:
         """Build the learner of `--model`: each has a loss of its own."""
@@ -169,15 +172,7 @@ experiment = Experiment(
         "eval_every": 200,
         "eval_batch_size": 100,
     },
-    smoke={
-        "num_images": 32,
-        "steps": 4,
-        "batch_size": 8,
-        "eval_every": 4,
-        "eval_batch_size": 8,
-        "encoder.width": 4,
-        "attention.hidden_size": 16,
-    },
+    smoke={**few_steps(4), "num_images": 32, "eval_batch_size": 8, "encoder.width": 4, "attention.hidden_size": 16},
 )
 
 if __name__ == "__main__":

@@ -37,14 +37,7 @@ from dlcore.kits.training.optimizer import SETTINGS, AdamW
 from dlcore.learner import Evaluator, Range
 from dlcore.main import main
 from dlcore.sequence import seq2seq
-from dlcore.tasks.sequence_pairs import (
-    SHORTEST,
-    SMOKE,
-    SequencePairs,
-    attention_panel,
-    outputs_panel,
-    vocabularies,
-)
+from dlcore.tasks.sequence_pairs import SHORTEST, SMOKE, SequencePairs, attention_panel, outputs_panel, vocabularies
 
 
 @functools.lru_cache(maxsize=2)
@@ -56,8 +49,8 @@ def read(dataset: str, data_dir: str | None, languages: tuple[str, str], sizes: 
     splits = {name: grammar_pairs(count, seed, *languages) for name, (count, seed) in counts.items()}
     held_out = {*splits["valid"].source, *splits["test"].source}
     train = splits["train"]
-    kept = [pair for pair in zip(train.source, train.target, strict=True) if pair[0] not in held_out]
-    return splits | {"train": Sentences(*map(list, zip(*kept, strict=True)), train.name)}
+    train_pairs = [pair for pair in zip(train.source, train.target, strict=True) if pair[0] not in held_out]
+    return splits | {"train": Sentences(*map(list, zip(*train_pairs, strict=True)), train.name)}
 
 
 def sentences(flags: Flags) -> dict[str, Sentences]:
@@ -139,12 +132,12 @@ class Translations(SequencePairs):
 
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
         """BLEU and its kin, on the words of the text whatever the vocabulary; and exact matches."""
-        truth = [tokenize(sentence) for sentence in sentences(setup.flags)[split].target]
+        references = [tokenize(sentence) for sentence in sentences(setup.flags)[split].target]
         vocabulary = vocabularies(setup.spec)[1]
         return [
             text_evaluator(
                 lambda outputs, rows: [vocabulary.decode(tokens).split() for tokens in outputs["tokens"]],
-                lambda rows: [[truth[i]] for i in rows["index"]],
+                lambda rows: [[references[i]] for i in rows["index"]],
             ),
             seq2seq.exact_match(),
         ]
@@ -155,14 +148,14 @@ class Translations(SequencePairs):
         from dlcore.report.tables import table
 
         splits = sentences(context.flags)
-        source, truth = ([tokenize(sentence) for sentence in side] for side in splits["test"][:2])
+        source, references = ([tokenize(sentence) for sentence in side] for side in splits["test"][:2])
         common = tokenize(Counter(splits["train"].target).most_common(1)[0][0])
-        trivial = {"a copy of the source": source, "the most frequent sentence": [common] * len(truth)}
+        trivial = {"a copy of the source": source, "the most frequent sentence": [common] * len(references)}
         rows = [
             {
                 "output": name,
-                "BLEU-4": 100 * bleu(texts, [[t] for t in truth]),
-                "exact": float(np.mean([a == b for a, b in zip(texts, truth, strict=True)])),
+                "BLEU-4": 100 * bleu(texts, [[t] for t in references]),
+                "exact": float(np.mean([a == b for a, b in zip(texts, references, strict=True)])),
             }
             for name, texts in trivial.items()
         ]
@@ -188,12 +181,7 @@ experiment = Experiment(
     task=Translations(),
     optimizer=AdamW(learning_rate=2e-3, weight_decay=0.0, clip_norm=1.0),
     settings={"accumulate": SETTINGS["accumulate"]},
-    defaults={
-        "transformer.features": 128,
-        "transformer.hidden_features": 256,
-        "epochs": 8.0,
-        "eval_every": 300,
-    },
+    defaults={"transformer.features": 128, "transformer.hidden_features": 256, "epochs": 8.0, "eval_every": 300},
     smoke=SMOKE,
 )
 

@@ -85,7 +85,7 @@ def test_learned_features_smoke():
 def test_retrieval_smoke_holds_out_classes_and_people():
     data = retrieval.held_out_digits(0)
     assert set(data.labels) == set(data.test_labels) == set(range(5))
-    many = retrieval.turned(data)
+    many = retrieval.rotated(data)
     assert set(many.labels) == set(range(40))
     assert len(many.images) == 8 * len(data.images)
     result = retrieval.study(**retrieval.experiment.smoke)

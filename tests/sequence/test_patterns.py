@@ -225,7 +225,7 @@ def test_a_moving_average_smooths_depths_to_less_than_two_thirds_of_their_error(
 
 @pytest.mark.covers("SQ-17", "SQ-18")
 def test_the_steps_and_the_corrections_of_a_track_rebuild_it():
-    tracked = tracking.seen(tracks(50, 0, 20)).arrays
+    tracked = tracking.observed_part(tracks(50, 0, 20)).arrays
     np.testing.assert_allclose(tracked["observation"] + tracked["target"], tracked["position"], atol=1e-4)
     walked = tracked["observation"][:, :1] + tracked["input"].cumsum(1)
     np.testing.assert_allclose(walked, tracked["observation"], atol=1e-3)
@@ -235,7 +235,7 @@ def test_the_steps_and_the_corrections_of_a_track_rebuild_it():
 @pytest.mark.weekly
 @pytest.mark.covers("SQ-18")
 def test_the_network_is_measured_beside_the_filter():
-    train, test = (tracking.seen(tracks(20, seed, 20)) for seed in (0, 1))
+    train, test = (tracking.observed_part(tracks(20, seed, 20)) for seed in (0, 1))
     (evaluator,) = tracking.Tracks().evaluators(None, Splits(train, None, test, {}), "test")
     rows = [test[np.arange(12)], test[np.arange(12, 20)]]
     acc = None

@@ -39,7 +39,7 @@ def test_validation_chooses_and_both_takes_the_weight_of_the_adapted_network():
         ("both", 1.0, 0.2): [0.7, 0.7],
         ("both", 3.0, 0.1): [0.9, 0.9],  # the highest, of another weight
     }
-    keys = study.chosen(scores)
+    keys = study.select_settings(scores)
     assert keys == {
         "source only": ("source only", None, None),
         "adapted": ("adapted", 1.0, None),

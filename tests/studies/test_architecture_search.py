@@ -25,7 +25,7 @@ def test_the_verdict_follows_the_numbers():
 
 def test_a_cell_is_found_at_its_place():
     everything = study.all_architectures()
-    np.testing.assert_array_equal(study.row_of(everything), np.arange(729))
+    np.testing.assert_array_equal(study.architecture_index(everything), np.arange(729))
 
 
 @pytest.mark.weekly

@@ -12,17 +12,17 @@ from experiments.studies import many_answers as study
 
 def test_answers_stand_on_a_circle_and_turn_with_x():
     """Two answers at x = 0 are (1, 0) and (-1, 0); at x = 1/2 both have turned by a quarter."""
-    right = np.asarray(study.answers(np.array([[0.0], [0.5]]), 2))
+    right = np.asarray(study.all_targets(np.array([[0.0], [0.5]]), 2))
     np.testing.assert_allclose(right, [[[1, 0], [-1, 0]], [[0, 1], [0, -1]]], atol=1e-6)
 
 
 def test_shares_count_outputs_near_any_answer_and_answers_near_any_output():
     """Of three outputs two are within 0.2 of the first answer, none of the second; their mean is of neither."""
     right = np.array([[[1.0, 0], [-1, 0]]])
-    assert study.shares(np.array([[[1.1, 0], [0.9, 0.1], [0, 0]]]), right) == pytest.approx(
+    assert study.fractions(np.array([[[1.1, 0], [0.9, 0.1], [0, 0]]]), right) == pytest.approx(
         {"right": 2 / 3, "reached": 0.5}
     )
-    assert study.shares(np.zeros((1, 4, 2)), right) == {"right": 0, "reached": 0}
+    assert study.fractions(np.zeros((1, 4, 2)), right) == {"right": 0, "reached": 0}
 
 
 ONE, DRAWN = [{"right": 0.0, "reached": 0.0}] * 2, [{"right": 0.7, "reached": 1.0}, {"right": 0.8, "reached": 0.9}]

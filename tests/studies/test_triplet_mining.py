@@ -19,7 +19,7 @@ def test_the_negatives_of_each_kind_by_hand():
     z = jnp.asarray(unit(np.array([[0, 10], [20, 80], [170, 180]])))
 
     def mined(kind):
-        return [np.asarray(v) for v in jax.jit(study.mine, static_argnums=2)(jax.random.key(0), z, kind)]
+        return [np.asarray(v) for v in jax.jit(study.mine_pairs, static_argnums=2)(jax.random.key(0), z, kind)]
 
     positive, negative, exists = mined("nearest")
     np.testing.assert_array_equal(positive, [1, 0, 3, 2, 5, 4])
@@ -32,7 +32,9 @@ def test_the_negatives_of_each_kind_by_hand():
     np.testing.assert_array_equal(exists[[0, 2, 3, 4, 5]], [True, False, False, False, False])
     assert negative[0] == 2
     labels = np.arange(3).repeat(2)
-    draws = jax.jit(jax.vmap(lambda key: study.mine(key, z, "random")[1]))(jax.random.split(jax.random.key(1), 60))
+    draws = jax.jit(jax.vmap(lambda key: study.mine_pairs(key, z, "random")[1]))(
+        jax.random.split(jax.random.key(1), 60)
+    )
     assert all(set(np.asarray(draws)[:, k].tolist()) == set(np.flatnonzero(labels != labels[k])) for k in range(6))
 
 

@@ -33,7 +33,7 @@ def test_the_gain_is_that_of_the_first_weights():
 def test_a_run_is_lost_at_chance_or_where_it_is_not_finite():
     ends = np.array([[0.1, 2.25, 2.3026, math.nan, math.inf]])
     results = np.stack([np.full_like(ends, 1.0), ends], -1)[..., None].repeat(2, -1)
-    np.testing.assert_array_equal(study.lost(results), [[False, False, True, True, True]])
+    np.testing.assert_array_equal(study.diverged(results), [[False, False, True, True, True]])
 
 
 def runs(losses):
@@ -67,8 +67,8 @@ def test_a_warm_up_saves_a_net_with_large_weights():
     net, learning_rates = study.DeepNet(8, 1.5), np.array([0.06])
     without, with_it = (study.runs(net, learning_rates, 1, 120, warm, num_evaluations=2) for warm in (0, 60))
     chex.assert_shape(without, (1, 1, 2, 2))
-    assert study.lost(without).all()
-    assert not study.lost(with_it).all()
+    assert study.diverged(without).all()
+    assert not study.diverged(with_it).all()
 
 
 @pytest.mark.covers("TR-24")

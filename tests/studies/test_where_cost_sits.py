@@ -8,7 +8,7 @@ from experiments.studies import where_cost_sits
 @pytest.mark.covers("CO-07")
 def test_where_the_cost_of_alexnet_sits():
     """58,631,144 of 61,100,840 parameters are dense; 655,566,528 of 714,188,480 MACs are of convolutions."""
-    shares = where_cost_sits.shares(where_cost_sits.costs("alexnet", 224))
+    shares = where_cost_sits.cost_fractions(where_cost_sits.costs("alexnet", 224))
     assert shares["parameters in dense layers"] == pytest.approx(58_631_144 / 61_100_840)
     assert f"{shares['parameters in dense layers']:.2%}" == "95.96%"
     assert shares["MACs in convolutions"] == pytest.approx(655_566_528 / 714_188_480)

@@ -32,7 +32,7 @@ ks = (1, 2, 3, 5, 7, 9, 15, 25)
 for metric in ("l1", "l2", "cosine"):
     model = nearest_neighbor.train(image[train], label[train], metric=metric)
     predictions = nearest_neighbor.predict_for_each_k(model, image[valid], ks)
-    accuracy = [np.mean(np.asarray(found) == label[valid]) for found in predictions]
+    accuracy = [np.mean(np.asarray(predicted) == label[valid]) for predicted in predictions]
     plt.plot(ks, accuracy, "o-", label=metric)
     print(f"{metric:7} best k = {ks[int(np.argmax(accuracy))]}, validation accuracy {max(accuracy):.1%}")
 plt.xlabel("k")

@@ -14,9 +14,9 @@ import matplotlib.pyplot as plt
 from dlcore.ops.boxes import box_iou, decode_boxes, encode_boxes
 from dlcore.ops.nms import nms
 
-truth = jnp.array([[20.0, 20, 60, 60], [70, 30, 110, 80]])
-moved = truth[:1] + jnp.array([10, 0, 10, 0])
-print(f"IoU of a box moved by a quarter of its width: {box_iou(truth[:1], moved)[0, 0]:.2f}")
+targets = jnp.array([[20.0, 20, 60, 60], [70, 30, 110, 80]])
+moved = targets[:1] + jnp.array([10, 0, 10, 0])
+print(f"IoU of a box moved by a quarter of its width: {box_iou(targets[:1], moved)[0, 0]:.2f}")
 
 # %% [markdown]
 # The intersection is 30 of 40 columns, the union 50: 0.6. A quarter sounds like little, and is a large loss of IoU.
@@ -27,15 +27,15 @@ print(f"IoU of a box moved by a quarter of its width: {box_iou(truth[:1], moved)
 
 # %%
 shift = 6 * jax.random.normal(jax.random.key(0), (2, 6, 4))
-boxes = (truth[:, None] + shift).reshape(-1, 4)
-scores = box_iou(boxes, truth).max(-1)
-keep = nms(boxes, scores, 0.3)
+boxes = (targets[:, None] + shift).reshape(-1, 4)
+scores = box_iou(boxes, targets).max(-1)
+selected = nms(boxes, scores, 0.3)
 figure, axes = plt.subplots(1, 2, figsize=(8, 3))
-for ax, shown, title in zip(axes, (boxes, boxes[keep]), ("all", "after suppression"), strict=True):
-    for color, style, those in (("C0", "-", shown), ("C1", "--", truth)):
+for ax, panel_boxes, title in zip(axes, (boxes, boxes[selected]), ("all", "after suppression"), strict=True):
+    for color, style, those in (("C0", "-", panel_boxes), ("C1", "--", targets)):
         for x1, y1, x2, y2 in those:
             ax.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, color=color, linestyle=style))
-    ax.set(xlim=(0, 130), ylim=(100, 0), title=f"{title}: {len(shown)} boxes", aspect="equal")
+    ax.set(xlim=(0, 130), ylim=(100, 0), title=f"{title}: {len(panel_boxes)} boxes", aspect="equal")
 plt.show()
 
 # %% [markdown]
@@ -46,6 +46,6 @@ plt.show()
 
 # %%
 anchor = jnp.array([[16.0, 16, 48, 48]])
-deltas = encode_boxes(truth[:1], anchor)
+deltas = encode_boxes(targets[:1], anchor)
 print("deltas ", jnp.round(deltas[0], 3))
 print("decoded", jnp.round(decode_boxes(deltas, anchor)[0], 2))

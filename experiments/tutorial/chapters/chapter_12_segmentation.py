@@ -23,15 +23,15 @@ def disc(row, column, radius):
     return (np.hypot(rows - row, columns - column) < radius).astype(int)
 
 
-truth = disc(32, 32, 6.3)
-candidates = {"nothing": 0 * truth, "shifted": disc(32, 36, 6.3), "too large": disc(32, 32, 10), "perfect": truth}
+target = disc(32, 32, 6.3)
+candidates = {"nothing": 0 * target, "shifted": disc(32, 36, 6.3), "too large": disc(32, 32, 10), "perfect": target}
 figure, axes = plt.subplots(1, 4, figsize=(8, 2.2))
 for ax, (name, mask) in zip(axes, candidates.items(), strict=True):
-    confusion = np.bincount((2 * truth + mask).ravel(), minlength=4).reshape(2, 2)
+    confusion = np.bincount((2 * target + mask).ravel(), minlength=4).reshape(2, 2)
     iou = iou_per_class(confusion)[1]
-    dice = 2 * (mask * truth).sum() / (mask.sum() + truth.sum())
-    print(f"{name:10} accuracy {np.trace(confusion) / truth.size:.1%}, IoU {iou:.2f}, Dice {dice:.2f}")
-    ax.imshow(np.stack([mask, truth, truth], -1) * 255)
+    dice = 2 * (mask * target).sum() / (mask.sum() + target.sum())
+    print(f"{name:10} accuracy {np.trace(confusion) / target.size:.1%}, IoU {iou:.2f}, Dice {dice:.2f}")
+    ax.imshow(np.stack([mask, target, target], -1) * 255)
     ax.set_title(f"{name}: IoU {iou:.2f}", fontsize=8)
     ax.axis("off")
 plt.show()
@@ -47,5 +47,5 @@ plt.show()
 # %%
 for name, mask in candidates.items():
     logits = jnp.where(mask == 1, 4.0, -4.0)
-    cross_entropy = jnp.logaddexp(0, jnp.where(truth == 1, -logits, logits)).mean()
-    print(f"{name:10} cross-entropy {cross_entropy:.3f}, Dice loss {dice_loss(logits, jnp.asarray(truth)):.3f}")
+    cross_entropy = jnp.logaddexp(0, jnp.where(target == 1, -logits, logits)).mean()
+    print(f"{name:10} cross-entropy {cross_entropy:.3f}, Dice loss {dice_loss(logits, jnp.asarray(target)):.3f}")

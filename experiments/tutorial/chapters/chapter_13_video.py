@@ -32,14 +32,14 @@ target = jnp.array([0.8, -0.6])
 # Lucas and Kanade solve a 2 × 2 system in each window. Horn and Schunck minimize one energy over the whole image.
 
 # %%
-found = {
+detections = {
     "Lucas-Kanade": dense_lucas_kanade(first, second).flow,
     "Horn-Schunck": horn_schunck(first, second),
 }
 figure, axes = plt.subplots(1, 3, figsize=(8, 2.6))
 axes[0].imshow(first, cmap="gray")
 axes[0].set_title("first frame", fontsize=9)
-for ax, (name, flow) in zip(axes[1:], found.items(), strict=True):
+for ax, (name, flow) in zip(axes[1:], detections.items(), strict=True):
     error = endpoint_error(flow, jnp.broadcast_to(target, flow.shape))[8:-8, 8:-8]
     ax.imshow(flow_colors(np.asarray(flow), 1.5))
     ax.set_title(name, fontsize=9)

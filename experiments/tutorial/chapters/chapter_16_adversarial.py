@@ -72,8 +72,8 @@ plt.show()
 # %%
 changed = jax.vmap(lambda key, image, label: fgsm(score, key, image, label, 0.2))(keys[:8], images[:8], labels[:8])
 figure, axes = plt.subplots(2, 8, figsize=(8, 2.2))
-for line, shown in zip(axes, (images, changed), strict=True):
-    for ax, image in zip(line, shown, strict=False):
+for line, row in zip(axes, (images, changed), strict=True):
+    for ax, image in zip(line, row, strict=False):
         ax.imshow(image.squeeze(), cmap="gray_r")
         ax.set_title(int(score(image).argmax()), fontsize=8)
         ax.axis("off")

@@ -35,12 +35,12 @@ print(f"two directions keep {plane.var(0).sum() / centered.var(0).sum():.0%} of 
 # 10.
 
 # %%
-found = kmeans(jax.random.key(0), x.astype(np.float32), 10)
-labels = np.asarray(found.labels)
+clusters = kmeans(jax.random.key(0), x.astype(np.float32), 10)
+labels = np.asarray(clusters.labels)
 correct = sum(np.bincount(y[labels == cluster]).max() for cluster in range(10))
 print(f"purity {correct / len(y):.1%}; the most frequent digit alone: {np.bincount(y).max() / len(y):.1%}")
 figure, axes = plt.subplots(1, 10, figsize=(8, 1))
-for ax, center in zip(axes, found.centers, strict=True):
+for ax, center in zip(axes, clusters.centers, strict=True):
     ax.imshow(center.reshape(8, 8), cmap="gray_r")
     ax.axis("off")
 plt.show()

@@ -16,7 +16,7 @@ from dlcore.data.digits import digits
 
 train, test = digits("train").arrays, digits("test").arrays
 x, y = train["image"].reshape(-1, 64), train["label"]
-new, truth = test["image"].reshape(-1, 64), test["label"]
+new, new_labels = test["image"].reshape(-1, 64), test["label"]
 
 
 def choose(shots, seed):
@@ -31,7 +31,7 @@ def squared_distances(a, b):
 
 def prototype_accuracy(images, labels):
     means = np.stack([images[labels == digit].mean(0) for digit in range(10)])
-    return (squared_distances(new, means).argmin(1) == truth).mean()
+    return (squared_distances(new, means).argmin(1) == new_labels).mean()
 
 
 shots = (1, 2, 5, 10, 20)

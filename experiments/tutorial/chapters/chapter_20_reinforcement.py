@@ -20,9 +20,9 @@ from dlcore.rl.mdp import uniform_policy
 figure, axes = plt.subplots(1, 3, figsize=(10, 3))
 for ax, gamma in zip(axes, (0.5, 0.9, 0.99), strict=True):
     grid = make(MAPS["four_rooms"], gamma=gamma, slip=0.2)
-    found = value_iteration(grid.mdp)
-    values, policy = on_grid(grid, np.asarray(found.values)), on_grid(grid, np.asarray(found.policy))
-    draw_grid(ax, values, policy, title=f"gamma {gamma}: {int(found.sweeps)} sweeps")
+    solution = value_iteration(grid.mdp)
+    values, policy = on_grid(grid, np.asarray(solution.values)), on_grid(grid, np.asarray(solution.policy))
+    draw_grid(ax, values, policy, title=f"gamma {gamma}: {int(solution.sweeps)} sweeps")
 plt.show()
 
 # %% [markdown]
@@ -32,8 +32,8 @@ plt.show()
 
 # %%
 random = evaluate_policy(grid.mdp, uniform_policy(grid.mdp))
-print(f"upper left corner: best policy {found.values[0]:.3f}, random policy {random.values[0]:.3f}")
-print(f"mean of all states: best {np.mean(found.values):.3f}, random {np.mean(random.values):.3f}")
+print(f"upper left corner: best policy {solution.values[0]:.3f}, random policy {random.values[0]:.3f}")
+print(f"mean of all states: best {np.mean(solution.values):.3f}, random {np.mean(random.values):.3f}")
 
 # %% [markdown]
 # Set `slip=0.9` and look at the arrows beside the pit: they point away from where the agent wants to go.

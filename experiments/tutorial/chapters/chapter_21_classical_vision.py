@@ -43,9 +43,9 @@ print(
 # along.
 
 # %%
-turned = detect_corners(harris_response(jnp.rot90(image)), 8, threshold=0.2)
+rotated = detect_corners(harris_response(jnp.rot90(image)), 8, threshold=0.2)
 before = np.asarray(corners.points)[np.asarray(corners.mask)]
-after = np.asarray(turned.points)[np.asarray(turned.mask)]
+after = np.asarray(rotated.points)[np.asarray(rotated.mask)]
 mapped = np.stack([before[:, 1], 95 - before[:, 0]], 1)
 nearest = np.linalg.norm(mapped[:, None] - after, axis=-1).min(1)
 print(f"largest distance of a turned corner from its place: {nearest.max():.4f} px")

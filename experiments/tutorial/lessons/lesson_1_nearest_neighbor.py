@@ -23,8 +23,8 @@ from dlcore.data.source import Source
 from dlcore.report.figure import BLUE, GREEN, VERMILION
 from experiments.tutorial.given import given, pixels, splits
 
-chosen = given()
-data = splits(chosen)
+flags = given()
+data = splits(flags)
 (images, labels), (new_images, new_labels) = pixels(data.train), pixels(data.valid)
 names = data.class_names
 for part, source in (("train", data.train), ("validation", data.valid), ("test", data.test)):
@@ -70,22 +70,22 @@ def nearest_label(image):
     return labels[distance.argmin()], distance.argmin()
 
 
-count = chosen.pick(len(new_images), 40)
-answers = [nearest_label(image) for image in new_images[:count]]
-wrong = [i for i, (answer, _) in enumerate(answers) if answer != new_labels[i]]
-print(f"right on {1 - len(wrong) / count:.1%} of {count} validation images; chance is {1 / len(names):.1%}")
+count = flags.pick(len(new_images), 40)
+predictions = [nearest_label(image) for image in new_images[:count]]
+errors = [i for i, (predicted, _) in enumerate(predictions) if predicted != new_labels[i]]
+print(f"right on {1 - len(errors) / count:.1%} of {count} validation images; chance is {1 / len(names):.1%}")
 
 # %% [markdown]
 # Where it is wrong, look at what it took for the same (below: the new image, and under it its nearest).
 
 # %%
-shown = wrong[:10] or [0]
-figure, axes = plt.subplots(2, len(shown), figsize=(0.8 * len(shown) + 0.4, 2.1), squeeze=False)
-for column, i in zip(axes.T, shown, strict=True):
-    answer, where = answers[i]
-    for ax, image, told in ((column[0], new_images[i], new_labels[i]), (column[1], images[where], answer)):
+examples = errors[:10] or [0]
+figure, axes = plt.subplots(2, len(examples), figsize=(0.8 * len(examples) + 0.4, 2.1), squeeze=False)
+for column, i in zip(axes.T, examples, strict=True):
+    predicted, where = predictions[i]
+    for ax, image, digit in ((column[0], new_images[i], new_labels[i]), (column[1], images[where], predicted)):
         ax.imshow(image.squeeze(), cmap="gray_r", vmin=0, vmax=1)
-        ax.set_title(names[told], fontsize=9, color=VERMILION if ax is column[1] else "black")
+        ax.set_title(names[digit], fontsize=9, color=VERMILION if ax is column[1] else "black")
         ax.axis("off")
 plt.show()
 
@@ -107,10 +107,10 @@ def accuracies(train, valid, metric):
 
 
 figure, ax = plt.subplots(figsize=(6, 3.2))
-found = {}
+valid_accuracy = {}
 for metric, color in (("l1", VERMILION), ("l2", BLUE), ("cosine", GREEN)):
     scores = accuracies((images, labels), (new_images, new_labels), metric)
-    found |= {(metric, k): float(score) for k, score in zip(ks, scores, strict=True)}
+    valid_accuracy |= {(metric, k): float(score) for k, score in zip(ks, scores, strict=True)}
     ax.plot(ks, 100 * scores, "o-", color=color, label=metric)
     print(f"{metric:7}", "  ".join(f"k={k}: {score:.1%}" for k, score in zip(ks, scores, strict=True)))
 ax.set(xscale="log", xlabel="k", ylabel="validation accuracy, %")
@@ -120,11 +120,13 @@ ax.legend(frameon=False)
 ax.grid(alpha=0.3)
 plt.show()
 
-metric, k = max(found, key=found.get)
-error = (found[metric, k] * (1 - found[metric, k]) / len(new_images)) ** 0.5
-print(f"chosen: {metric}, k = {k}, {found[metric, k]:.1%} with a standard error of {error:.1%}")
+metric, k = max(valid_accuracy, key=valid_accuracy.get)
+error = (valid_accuracy[metric, k] * (1 - valid_accuracy[metric, k]) / len(new_images)) ** 0.5
+print(f"chosen: {metric}, k = {k}, {valid_accuracy[metric, k]:.1%} with a standard error of {error:.1%}")
 close = [
-    f"{m}, k = {n}" for (m, n), score in found.items() if score > found[metric, k] - error and (m, n) != (metric, k)
+    f"{m}, k = {n}"
+    for (m, n), score in valid_accuracy.items()
+    if score > valid_accuracy[metric, k] - error and (m, n) != (metric, k)
 ]
 print(f"within one standard error of it: {'; '.join(close) or 'none'}")
 
@@ -138,12 +140,12 @@ print(f"within one standard error of it: {'; '.join(close) or 'none'}")
 # people than those in training, as in the test. Had it been drawn at random, each writer would be on both sides:
 
 # %%
-if chosen.dataset == "digits":
+if flags.dataset == "digits":
     everything = {"image": np.concatenate([images, new_images]), "label": np.concatenate([labels, new_labels])}
     a, b = split_validation(Source(everything), len(new_images) / len(everything["label"]), seed=0)
     for name in ("l1", "l2", "cosine"):
         at_random = accuracies(pixels(a), pixels(b), name)[ks.index(k)]
-        print(f"{name:7} k = {k}: {found[name, k]:.1%} on new writers, {at_random:.1%} on a random split")
+        print(f"{name:7} k = {k}: {valid_accuracy[name, k]:.1%} on new writers, {at_random:.1%} on a random split")
 else:
     print("these images have no order by writer: the random split it is")
 

@@ -23,8 +23,8 @@ from dlcore.report.figure import GRAY, GREEN, ORANGE, SKY, VERMILION
 from experiments.classical_vision.features import extract
 from experiments.tutorial.given import given, pixels, splits
 
-chosen = given()
-data = splits(chosen)
+flags = given()
+data = splits(flags)
 (images, labels), (new_images, new_labels) = pixels(data.train), pixels(data.valid)
 rows, new_rows = (x.reshape(len(x), -1) for x in (images, new_images))
 classes = len(data.class_names)
@@ -86,15 +86,15 @@ with jax.enable_x64(True):
 
 # %%
 colors = {"too low": SKY, "good": GREEN, "high": ORANGE, "too high": VERMILION, "unclear": GRAY}
-steps = chosen.pick(400, 40)
+steps = flags.pick(400, 40)
 figure, ax = plt.subplots(figsize=(6.5, 3.4))
-ends = {}
+final = {}
 for rate in (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0):
     _, losses = linear_training.descend(rows, labels, num_classes=classes, learning_rate=rate, steps=steps)
     losses = np.asarray(losses)
     finding = learning_rate_triage(losses)
     if finding.kind == "good":
-        ends[rate] = losses[-20:].mean()
+        final[rate] = losses[-20:].mean()
     print(f"{rate:7g}  {finding.kind:9} {finding.message}")
     smooth = losses.reshape(-1, 10).mean(1)
     ax.plot(np.arange(len(smooth)) * 10 + 5, np.minimum(smooth, 20), color=colors[finding.kind])
@@ -102,7 +102,7 @@ for rate in (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0):
 ax.set(yscale="log", xlabel="step", ylabel="training loss (20: or above)")
 ax.grid(alpha=0.3)
 plt.show()
-rate = min(ends, key=ends.get) if ends else 0.1
+rate = min(final, key=final.get) if final else 0.1
 print(f"of the good ones, {rate:g} falls the furthest")
 
 # %% [markdown]
@@ -111,7 +111,7 @@ print(f"of the good ones, {rate:g} falls the furthest")
 # %%
 scores = {}
 for l2 in (1e-5, 1e-4, 1e-3, 1e-2):
-    model = linear_training.train(images, labels, l2=l2, learning_rate=rate, steps=chosen.pick(2000, 40))
+    model = linear_training.train(images, labels, l2=l2, learning_rate=rate, steps=flags.pick(2000, 40))
     on_train, on_valid = (
         float((linear_training.predict(model, x) == y).mean()) for x, y in ((images, labels), (new_images, new_labels))
     )
@@ -145,11 +145,11 @@ plt.show()
 # edges (HOG), or which of some hundred small patches occur where ("visual words"). The classifier stays linear.
 
 # %%
-words, patches = chosen.pick(100, 9), chosen.pick(10_000, 300)
+words, patches = flags.pick(100, 9), flags.pick(10_000, 300)
 features, codebook = extract([images, new_images], 0, words, patches, 6)
 accuracy = {}
 for name, (x, new_x) in features.items():
-    _, best, tried = choose_l2((x, labels), (new_x, new_labels), classes, (1e-3, 1e-2, 1e-1), steps=chosen.pick(60, 5))
+    _, best, tried = choose_l2((x, labels), (new_x, new_labels), classes, (1e-3, 1e-2, 1e-1), steps=flags.pick(60, 5))
     accuracy[name] = tried[best]
     print(f"{name:14} {x.shape[1]:5} numbers an image, l2 = {best:g}: validation {tried[best]:.1%}")
 best = max(accuracy, key=accuracy.get)

@@ -27,8 +27,8 @@ from dlcore.report.figure import BLUE, VERMILION
 from dlcore.run import evaluate, fit
 from experiments.tutorial.given import given, pixels, splits
 
-chosen = given()
-data = splits(chosen)
+flags = given()
+data = splits(flags)
 (images, labels), (new_images, new_labels) = pixels(data.train), pixels(data.valid)
 rows, classes, hidden = images.reshape(len(images), -1), len(data.class_names), 100
 sizes = (rows.shape[1], hidden, classes)
@@ -75,7 +75,7 @@ for l2 in (0.0, 0.01, 0.1, 1.0):
 # go to about zero. If it does not, stop here and look for the bug.
 
 # %%
-tiny = mlp.train(images[:20], labels[:20], hidden=(hidden,), l2=0.0, batch_size=20, steps=chosen.pick(300, 100))
+tiny = mlp.train(images[:20], labels[:20], hidden=(hidden,), l2=0.0, batch_size=20, steps=flags.pick(300, 100))
 right = (mlp.predict(tiny, images[:20]) == labels[:20]).mean()
 print(f"20 examples: loss {tiny.losses[0]:.3f} -> {tiny.losses[-1]:.5f}, accuracy {right:.0%}")
 
@@ -99,7 +99,7 @@ def first_state(learner):
     return learner.init(jax.random.key(0), batch)
 
 
-pipeline = Pipeline(data.train, batch_size=chosen.pick(64, 16))
+pipeline = Pipeline(data.train, batch_size=flags.pick(64, 16))
 batch = batch_at(pipeline, 0)
 state = first_state(learner_at(0.1))
 print(f"loss before training: {learner_at(0.1, l2=0.0).loss(state.params, state, batch)[0]:.4f}")
@@ -112,7 +112,7 @@ print(f"an epoch is {steps_per_epoch(len(data.train), pipeline.batch_size)} step
 # rate to start with; where it comes apart is too high.
 
 # %%
-count = chosen.pick(200, 30)
+count = flags.pick(200, 30)
 batches = jax.tree.map(lambda *leaves: np.stack(leaves), *(batch_at(pipeline, step) for step in range(count)))
 rates, losses = lr_range_test(
     lambda params, batch: learner_at(0.1).loss(params, state, batch)[0],
@@ -125,9 +125,9 @@ rates, losses = lr_range_test(
 test = read_range_test(rates, losses)
 figure, ax = plt.subplots(figsize=(6, 3.2))
 ax.plot(rates, np.minimum(losses, 10), color=BLUE, lw=1)
-for place, name, style in ((test.steepest, "steepest", ":"), (test.diverges, "diverges", "--")):
-    if place is not None:
-        ax.axvline(place, color="0.3", ls=style, label=f"{name}: {place:.2g}")
+for rate, name, style in ((test.steepest, "steepest", ":"), (test.diverges, "diverges", "--")):
+    if rate is not None:
+        ax.axvline(rate, color="0.3", ls=style, label=f"{name}: {rate:.2g}")
 ax.set(xscale="log", yscale="log", xlabel="learning rate of the step", ylabel="loss (10: or above)")
 ax.legend(frameon=False)
 ax.grid(alpha=0.3)
@@ -140,7 +140,7 @@ plt.show()
 # updates are. `triage` reads the first three.
 
 # %%
-steps = chosen.pick(600, 20)
+steps = flags.pick(600, 20)
 learner = learner_at(test.steepest)
 result = fit(
     learner,

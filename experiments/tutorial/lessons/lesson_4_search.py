@@ -24,8 +24,8 @@ from dlcore.search import LogUniform, Uniform, edges, narrow, random
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, train
 from experiments.tutorial.given import given, pixels, splits
 
-chosen = given()
-data = splits(chosen)
+flags = given()
+data = splits(flags)
 (images, labels), (new_images, new_labels) = pixels(data.train), pixels(data.valid)
 batch_size, net = 50, SmallNet((64,))
 epoch = -(-len(images) // batch_size)
@@ -48,15 +48,15 @@ def accuracies(trials, seed, steps):
 
 def stage(space, trials, epochs, seed):
     """(the trials, their accuracies): random draws from a space."""
-    drawn = random(space, trials, seed)
-    by_name = {name: np.array([trial[name] for trial in drawn], "float32") for name in space}
-    return drawn, np.asarray(accuracies(by_name, seed, epochs * epoch), "float64")
+    trials_drawn = random(space, trials, seed)
+    by_name = {name: np.array([trial[name] for trial in trials_drawn], "float32") for name in space}
+    return trials_drawn, np.asarray(accuracies(by_name, seed, epochs * epoch), "float64")
 
 
-def tell(drawn, scores, count=5):
+def tell(trials_drawn, scores, count=5):
     """Print the best trials."""
     for i in np.argsort(-scores)[:count]:
-        print(f"{scores[i]:.1%}  " + ", ".join(f"{name} {value:.2g}" for name, value in drawn[i].items()))
+        print(f"{scores[i]:.1%}  " + ", ".join(f"{name} {value:.2g}" for name, value in trials_drawn[i].items()))
 
 
 # %% [markdown]
@@ -72,10 +72,10 @@ def tell(drawn, scores, count=5):
 
 # %%
 timid = {"rate": LogUniform(1e-6, 3e-3), "decay": LogUniform(1e-7, 1.0), "dropout": Uniform(0.0, 0.5)}
-trials, short, long = chosen.pick((32, 2, 15), (6, 1, 1))
-drawn, scores = stage(timid, trials, short, seed=0)
-tell(drawn, scores)
-print("at an edge:", "; ".join(edges(timid, drawn[scores.argmax()])) or "nothing")
+trials, short, long = flags.pick((32, 2, 15), (6, 1, 1))
+trials_drawn, scores = stage(timid, trials, short, seed=0)
+tell(trials_drawn, scores)
+print("at an edge:", "; ".join(edges(timid, trials_drawn[scores.argmax()])) or "nothing")
 
 # %% [markdown]
 # Where the best lies at the end of what was tried, a better one may lie outside. That is why every search should end by
@@ -86,10 +86,10 @@ print("at an edge:", "; ".join(edges(timid, drawn[scores.argmax()])) or "nothing
 # The rate is 10 to the power of a number between -6 and 1, which is wide enough for most things. Two epochs a trial:
 
 # %%
-wide = timid | {"rate": LogUniform(1e-6, 10.0)}
-coarse, coarse_scores = stage(wide, trials, short, seed=1)
+space_wide = timid | {"rate": LogUniform(1e-6, 10.0)}
+coarse, coarse_scores = stage(space_wide, trials, short, seed=1)
 tell(coarse, coarse_scores)
-print("at an edge:", "; ".join(edges(wide, coarse[coarse_scores.argmax()])) or "nothing")
+print("at an edge:", "; ".join(edges(space_wide, coarse[coarse_scores.argmax()])) or "nothing")
 print(f"above 90 %: {(coarse_scores > 0.9).mean():.0%} of the trials")
 
 # %% [markdown]
@@ -98,9 +98,9 @@ print(f"above 90 %: {(coarse_scores > 0.9).mean():.0%} of the trials")
 # `narrow` keeps, on each axis, what the best quarter spans. There longer runs are worth their price.
 
 # %%
-finer = narrow(wide, coarse, coarse_scores)
+finer = narrow(space_wide, coarse, coarse_scores)
 for name, axis in finer.items():
-    print(f"{name:8} {wide[name].low:.2g} to {wide[name].high:.2g}  ->  {axis.low:.2g} to {axis.high:.2g}")
+    print(f"{name:8} {space_wide[name].low:.2g} to {space_wide[name].high:.2g}  ->  {axis.low:.2g} to {axis.high:.2g}")
 fine, fine_scores = stage(finer, trials // 2, long, seed=2)
 tell(fine, fine_scores)
 best = fine[fine_scores.argmax()]
@@ -112,13 +112,13 @@ print(f"above 90 %: {(fine_scores > 0.9).mean():.0%} of the trials")
 
 # %%
 figure, axes = plt.subplots(1, 3, figsize=(10, 3), sharey=True)
-for ax, name in zip(axes, wide, strict=True):
-    for found, values, color, label in (
+for ax, name in zip(axes, space_wide, strict=True):
+    for points, values, color, label in (
         (coarse, coarse_scores, GRAY, f"{short} epochs"),
         (fine, fine_scores, VERMILION, f"{long} epochs"),
     ):
-        ax.plot([trial[name] for trial in found], 100 * values, "o", color=color, ms=5, alpha=0.8, label=label)
-    ax.set(xlabel=name, xscale="linear" if isinstance(wide[name], Uniform) else "log")
+        ax.plot([trial[name] for trial in points], 100 * values, "o", color=color, ms=5, alpha=0.8, label=label)
+    ax.set(xlabel=name, xscale="linear" if isinstance(space_wide[name], Uniform) else "log")
     ax.grid(alpha=0.3)
 axes[0].set(ylabel="validation accuracy, %")
 axes[0].legend(frameon=False, fontsize=8)
@@ -132,7 +132,7 @@ plt.show()
 
 # %%
 again = {name: np.float32([value]) for name, value in best.items()}
-seeds = [float(accuracies(again, seed, long * epoch)[0]) for seed in range(10, chosen.pick(15, 12))]
+seeds = [float(accuracies(again, seed, long * epoch)[0]) for seed in range(10, flags.pick(15, 12))]
 print(f"in the search {fine_scores.max():.1%}; with {len(seeds)} new seeds {np.mean(seeds):.1%} on the mean, ", end="")
 print(f"from {min(seeds):.1%} to {max(seeds):.1%}")
 

@@ -31,11 +31,11 @@ from dlcore.report.figure import BLUE, GREEN
 from dlcore.run import evaluate, fit
 from experiments.tutorial.given import given, remember_programs, splits
 
-chosen = given()
+flags = given()
 remember_programs()
-data = splits(chosen)
+data = splits(flags)
 classes, side = len(data.class_names), data.image_shape[0]
-steps, batch_size, seeds = chosen.pick((600, 64, 2), (4, 16, 1))
+steps, batch_size, seeds = flags.pick((600, 64, 2), (4, 16, 1))
 
 
 class ConvNet(nn.Module):
@@ -116,7 +116,7 @@ def moved(key, image):
     """Random movements. What comes in from outside is black, which the scaling has made `black`."""
     black = -mean / std
     move = random_affine(degrees=10, translate=0.06, scale=(0.9, 1.1), shear=8)
-    move = move if chosen.dataset in ("digits", "mnist") else random_shift(max(side // 16, 1))
+    move = move if flags.dataset in ("digits", "mnist") else random_shift(max(side // 16, 1))
     return move(key, image - black) + black
 
 
@@ -127,17 +127,17 @@ additions = {
     "+ augmentation": {"augment": moved},
     "+ residual": {"model": create_model("resnet8_cifar", num_classes=classes)},
 }
-kept, winner, rows, runs = {}, None, {}, {}
+settings, winner, rows, runs = {}, None, {}, {}
 for name, addition in additions.items():
-    learner, began = learner_of(**(kept | addition)), time.perf_counter()
+    learner, began = learner_of(**(settings | addition)), time.perf_counter()
     runs[name] = [trained(learner, seed) for seed in range(seeds)]
     measured = [evaluate(learner, run.state, data.valid) for run in runs[name]]
     rows[name] = {key: np.mean([numbers[key] for numbers in measured]) for key in ("accuracy", "loss")}
     better = winner is None or rows[name]["loss"] < rows[winner]["loss"]
     if better:
-        kept, winner = kept | addition, name
-    told = f"accuracy {rows[name]['accuracy']:.1%}, loss {rows[name]['loss']:.4f}, {time.perf_counter() - began:3.0f} s"
-    print(f"{name:15} {told}: {'kept' if better else 'not kept'}")
+        settings, winner = settings | addition, name
+    line = f"accuracy {rows[name]['accuracy']:.1%}, loss {rows[name]['loss']:.4f}, {time.perf_counter() - began:3.0f} s"
+    print(f"{name:15} {line}: {'kept' if better else 'not kept'}")
 accuracy = rows[winner]["accuracy"]
 error = np.sqrt(accuracy * (1 - accuracy) / len(data.valid))
 print(f"the last that was kept is {winner!r}; the standard error of its accuracy is {error:.1%}")
@@ -147,8 +147,8 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4))
 left.barh(list(rows), [row["loss"] for row in rows.values()], color=BLUE)
 left.invert_yaxis()
 left.set(xlabel=f"validation loss, mean of {seeds} runs")
-for name, own in runs.items():
-    curve = [(row["step"], row["loss"]) for row in own[0].history if row["split"] == "train"]
+for name, seed_runs in runs.items():
+    curve = [(row["step"], row["loss"]) for row in seed_runs[0].history if row["split"] == "train"]
     right.plot(*zip(*curve, strict=True), label=name)
 right.set(yscale="log", xlabel="step", ylabel="training loss")
 right.legend(frameon=False, fontsize=8)
@@ -195,7 +195,7 @@ class Ratios:
 
 watched = {}
 for rate in (3e-3, 3e-1):
-    learner = learner_of(**(kept | {"model": ConvNet(norm=True), "rate": rate}))
+    learner = learner_of(**(settings | {"model": ConvNet(norm=True), "rate": rate}))
     watched[rate] = Ratios(learner)
     trained(learner, hooks=(watched[rate],))
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.2), sharey=True)

@@ -35,15 +35,15 @@ from dlcore.run import fit, predict
 from experiments.classification.supervised import experiment
 from experiments.tutorial.given import given, pixels, remember_programs, splits
 
-chosen = given()
+options = given()
 remember_programs()
-data = splits(chosen)
-flags = [f"--dataset={chosen.dataset}", *([f"--data_dir={chosen.data_dir}"] if chosen.data_dir else [])]
-flags += chosen.pick(["--steps=360", "--batch_size=128"], ["--steps=5", "--batch_size=16", "--model.width=8"])
+data = splits(options)
+flags = [f"--dataset={options.dataset}", *([f"--data_dir={options.data_dir}"] if options.data_dir else [])]
+flags += options.pick(["--steps=360", "--batch_size=128"], ["--steps=5", "--batch_size=16", "--model.width=8"])
 resolved = ResolvedRun(experiment, resolve(experiment, flags))
 mean, std = channel_statistics(data.train)
 spec = {
-    "dataset": chosen.dataset,
+    "dataset": options.dataset,
     "class_names": list(data.class_names),
     "num_classes": len(data.class_names),
     "image_shape": list(data.image_shape),
@@ -62,16 +62,16 @@ for name in ("model", "augment", "optimizer", "learning_rate", "schedule", "weig
 # One run on the training part, measured on validation as it goes. The step of the lowest validation loss is kept.
 
 # %%
-every = chosen.pick(30, 1)
+interval = options.pick(30, 1)
 
 
 def trained(source, seed, steps, **more):
     """The result of `fit` after that many of the steps of the schedule."""
     pipeline = Pipeline(source, resolved.flags.batch_size, seed=seed)
-    return fit(learner, pipeline, steps=steps, seed=seed, log_every=max(every // 3, 1), progress=False, **more)
+    return fit(learner, pipeline, steps=steps, seed=seed, log_every=max(interval // 3, 1), progress=False, **more)
 
 
-first = trained(data.train, 0, setup.steps, valid=data.valid, eval_every=every)
+first = trained(data.train, 0, setup.steps, valid=data.valid, eval_every=interval)
 measured = [row for row in first.history if row["split"] == "valid"]
 best = min(measured, key=lambda row: row["loss"])
 error = np.sqrt(best["accuracy"] * (1 - best["accuracy"]) / len(data.valid))
@@ -102,7 +102,7 @@ print(f"kept: step {best['step']} of {setup.steps}, validation {best['accuracy']
 # %%
 parts = (data.train.arrays, data.valid.arrays)
 everything = Source({name: np.concatenate([part[name] for part in parts]) for name in ("image", "label")})
-members = [trained(everything, seed, best["step"]).state for seed in range(chosen.pick(3, 2))]
+members = [trained(everything, seed, best["step"]).state for seed in range(options.pick(3, 2))]
 print(f"{len(members)} networks, each {best['step']} steps on {len(everything)} examples")
 
 # %% [markdown]
@@ -150,15 +150,15 @@ print(f"expected calibration error {calibration['ece']:.3f}")
 # Look at them, always. Some are a wrong label, some nobody could read, and some show what the next project should be.
 
 # %%
-wrong = np.flatnonzero(~right)
-worst = wrong[np.argsort(-log_p[wrong].max(-1), kind="stable")][:10]
+errors = np.flatnonzero(~right)
+worst = errors[np.argsort(-log_p[errors].max(-1), kind="stable")][:10]
 figure, axes = plt.subplots(1, max(len(worst), 2), figsize=(0.95 * max(len(worst), 2) + 0.4, 1.7))
 for ax in axes:
     ax.axis("off")
 for ax, i in zip(axes, worst, strict=False):
     ax.imshow(test_images[i].squeeze(), cmap="gray_r", vmin=0, vmax=1)
-    said = data.class_names[log_p[i].argmax()]
-    ax.set_title(f"{said}, {np.exp(log_p[i].max()):.0%}\nis {data.class_names[test_labels[i]]}", fontsize=8)
+    predicted = data.class_names[log_p[i].argmax()]
+    ax.set_title(f"{predicted}, {np.exp(log_p[i].max()):.0%}\nis {data.class_names[test_labels[i]]}", fontsize=8)
 plt.show()
 
 # %% [markdown]
