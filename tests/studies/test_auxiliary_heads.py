@@ -104,3 +104,10 @@ def test_the_heads_count_with_their_weight_and_the_last_layer_is_reported():
     own = (np.log(1 + np.exp(-1)) + np.log(1 + np.exp(2))) / 2
     assert float(last) == pytest.approx(own, rel=1e-5)
     assert float(total) == pytest.approx(own + 0.3 * 2 * np.log(2), rel=1e-5)
+
+
+@pytest.mark.covers("ZO-27")
+@pytest.mark.parametrize(("name", "aux", "norm"), [("neither", 0, 0), ("heads", 1, 0), ("norm", 0, 1), ("both", 1, 1)])
+def test_a_net_has_the_parts_of_its_name(name, aux, norm):
+    net = study.small_googlenet(*study.NETS[name], 0.05, ("4a",))
+    assert (net.aux, net.batch_norm, net.width_mult, net.stem, net.modules) == (aux, norm, 0.05, "cifar", ("4a",))

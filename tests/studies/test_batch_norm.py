@@ -163,3 +163,13 @@ def test_a_net_normalizes_as_its_name_says(norm):
     standardized = (before - before.mean()) / before.std()
     np.testing.assert_allclose((seen - seen.mean()) / seen.std(), standardized, atol=1e-4)
     assert (abs(seen.mean()) < 1e-5, seen.std() == pytest.approx(1, abs=1e-3)) == ((norm == "batch"),) * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "std"),
+    # 100 inputs: the roots of 1 / 100 and of 2 / 100
+    [("0.01 randn", 0.01), ("0.05 randn", 0.05), ("Xavier", 0.1), ("Kaiming", 0.1414)],
+)
+def test_a_start_has_the_deviation_of_its_name(name, std):
+    assert list(batch_norm.INITS) == ["0.01 randn", "0.05 randn", "Xavier", "Kaiming"]
+    assert batch_norm.INITS[name](KEY, (100, 400)).std() == pytest.approx(std, rel=0.03)
