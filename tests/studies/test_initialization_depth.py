@@ -8,6 +8,7 @@ import pytest
 
 from dlcore.nn import initializers
 from experiments.studies import initialization_depth as study
+from tests.studies.first_call import first_call
 
 SMOKE = study.experiment.smoke | {"large_width": 64}
 
@@ -126,3 +127,21 @@ def test_each_start_has_the_deviation_of_its_name(name, mean, deviation):
     kernels = np.asarray(study.draw(name, jax.random.key(0), 2, 64))
     assert kernels.mean() == pytest.approx(mean, abs=4 * deviation / 90 + 1e-6)
     assert kernels.std() == pytest.approx(deviation, rel=0.04, abs=1e-6)
+
+
+def test_each_activation_has_its_depth_and_only_tanh_is_measured_wide(monkeypatch):
+    assert study.DEPTHS == {"tanh": 6, "relu": 20}  # at which the bands are known
+    depths = {}
+
+    def measure(name, kind, width, depth, count, num_seeds, bias=0.0):
+        depths.setdefault((kind, width, bias), {})[name] = depth
+        return {"dead": 0.0}
+
+    monkeypatch.setattr(study, "measure", measure)
+    first_call(study, "residual", study.study, tanh_depth=3, relu_depth=4, width=8, large_width=16)
+    assert depths == {
+        ("tanh", 8, 0.0): dict.fromkeys(study.INITS, 3),
+        ("relu", 8, 0.0): dict.fromkeys(study.INITS, 4),
+        ("tanh", 16, 0.0): {"0.01 randn": 3, "0.05 randn": 3},
+        ("relu", 8, 0.01): dict.fromkeys(study.INITS, 4),
+    }
