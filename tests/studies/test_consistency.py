@@ -8,7 +8,7 @@ import pytest
 
 from experiments.studies import consistency
 from experiments.studies.small_runs import Digits, shuffled_digits
-from tests.studies.first_call import first_call
+from tests.first_call import first_call
 
 
 @pytest.mark.covers("RG-25")

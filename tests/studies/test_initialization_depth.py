@@ -8,7 +8,7 @@ import pytest
 
 from dlcore.nn import initializers
 from experiments.studies import initialization_depth as study
-from tests.studies.first_call import first_call
+from tests.first_call import first_call
 
 SMOKE = study.experiment.smoke | {"large_width": 64}
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.studies import regularizers as study
-from tests.studies.first_call import first_call
+from tests.first_call import first_call
 
 
 def results(**gaps):
