@@ -189,3 +189,25 @@ def test_each_learner_has_its_own_loss():
         parts[name] = set(jax.eval_shape(learner.evaluate, state, batch))
     assert "no_object" in parts["YOLO"]
     assert parts["SSD"] == parts["FPN"] == {"loss", "classification", "box"}
+
+
+@pytest.mark.covers("DE-16", "DE-17", "DE-20")
+def test_each_name_builds_the_learner_of_that_name(monkeypatch):
+    for technique in (study.yolo, study.ssd, study.single_stage):
+        name = technique.__name__.rpartition(".")[2]
+        monkeypatch.setattr(technique, "learner", lambda name=name, **settings: (name, settings))
+    found = study.learners(4, 64, lambda: "optimizer")
+    assert {name: technique for name, (technique, _) in found.items()} == {
+        "YOLO": "yolo",
+        "SSD": "ssd",
+        "FPN": "single_stage",
+    }
+    for name, (_, settings) in found.items():
+        own = {"matching": study.Matching(0.5, 0.5)} if name == "FPN" else {}
+        assert settings.pop("model") == study.detectors(4, 64)[name]
+        assert settings == {
+            "optimizer": "optimizer",
+            "preprocess": study.standardize,
+            "thresholds": study.Thresholds(0.01, 0.5, 100, 50),
+            **own,
+        }
