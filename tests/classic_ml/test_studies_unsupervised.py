@@ -55,3 +55,12 @@ def test_neocognitron_smoke():
     for name in ("pixels", "S1", "C1", "C2"):
         assert result.numbers[f"{name}: cosine by shift"][0] == pytest.approx(1, abs=1e-5)
     assert result.numbers["C2: cosine by shift"][1] > result.numbers["C2: cosine with another digit"]
+
+
+def test_each_kind_of_outlier_by_hand():
+    images = np.float32([[0.1, 0.2, 0.7], [0.0, 0.4, 1.0]])
+    kinds = density.outliers(images, 0)
+    np.testing.assert_array_equal(kinds["inverted"], 1 - images)
+    np.testing.assert_array_equal(np.sort(kinds["shuffled pixels"]), np.sort(images))
+    assert not np.isin(kinds["noise"], [*images, *(1 - images)]).any()
+    assert list(kinds) == ["noise", "shuffled pixels", "inverted"]
