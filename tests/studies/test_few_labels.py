@@ -146,12 +146,14 @@ def test_the_semi_supervised_learner_is_fixmatch_and_the_other_sees_labels_alone
     made = {}
 
     def learner(name):
-        return lambda **settings: (made.update({name: settings}), SimpleNamespace(name=name, init=lambda: None))[1]
+        return lambda **settings: (made.update({name: settings}), SimpleNamespace(name=name, init=lambda: name))[1]
 
     monkeypatch.setattr(study, "two_stream_learner", learner("labeled"))
     monkeypatch.setattr(study.fixmatch, "learner", learner("FixMatch"))
     monkeypatch.setattr(study.Trainer, "_program", lambda self, made: made.name)
-    assert study.Trainer(Written.data, 1, 4, 3, 1e-3).programs == {"labeled": "labeled", "semi": "FixMatch"}
+    trainer = study.Trainer(Written.data, 1, 4, 3, 1e-3)
+    assert trainer.programs == {"labeled": "labeled", "semi": "FixMatch"}
+    assert {kind: init.__wrapped__() for kind, init in trainer.init.items()} == trainer.programs
     assert made["labeled"]["technique"] is supervised_only
     assert made["FixMatch"]["strong"] is not made["FixMatch"]["augment"]
     shared = {name: made["labeled"][name] for name in ("model", "optimizer", "preprocess", "augment")}
