@@ -1,5 +1,7 @@
 """The verdict on numbers written for it, nets of equal size, data in its parts, and a short run."""
 
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
@@ -94,6 +96,10 @@ def test_the_nets_are_a_resnet_and_a_vit_of_the_given_sizes(monkeypatch):
     assert nets["vit"] == {"name": "vit_tiny_cifar", "num_classes": 10, **vit}
 
 
-def test_bytes_become_shares_of_255_and_floats_stay():
-    np.testing.assert_array_equal(study._unit(np.array([0, 255], np.uint8)), [0, 1])
-    np.testing.assert_array_equal(study._unit(np.array([0, 0.5])), [0, 0.5])
+@pytest.mark.parametrize(("dtype", "largest"), [(np.uint8, 255), (np.float32, 1.0)])
+def test_bytes_become_shares_of_255_and_floats_stay(monkeypatch, dtype, largest):
+    part = SimpleNamespace(arrays={"image": np.full((4, 2, 2, 1), largest, dtype), "label": np.zeros(4, int)})
+    splits = SimpleNamespace(train=part, valid=part, test=part, class_names=["zero"])
+    monkeypatch.setattr(study.image_classification, "load", lambda *_: splits)
+    data, _ = study.data_of("digits", None, 5, 3)
+    assert (data.images.min(), data.images.max(), data.test_images.min()) == (1, 1, 1)
