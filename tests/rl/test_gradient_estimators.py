@@ -90,3 +90,17 @@ def test_each_estimator_is_compared_under_its_name(monkeypatch):
     np.testing.assert_allclose(exact[0]["mean"], -2 * center, rtol=1e-5)
     assert exact[0]["log_std"] == pytest.approx(4 * 0.49)
     assert study.jump(None) == study.discrete(None, 0) == {"score": 1, "pathwise": 3}
+    monkeypatch.setattr(study, "compare", lambda estimate, truth: float(np.mean(estimate)))
+    monkeypatch.setattr(study, "surrogate_loss", lambda cost, log_probability: 0 * cost)
+    keys = jax.random.split(jax.random.key(0), 2)
+    assert study.graph(keys) == {"score": 1, "surrogate": 0, "pathwise": 3}
+    for problem in ("quadratic", "jump", "discrete", "graph"):
+        monkeypatch.setattr(study, problem, lambda *_, problem=problem: problem)
+    monkeypatch.setattr(study, "draw", lambda *_: None)
+    monkeypatch.setattr(study, "report", lambda results, figures: results)
+    assert study.study(num_samples=2, dimensions=(3,)) == {
+        "3 dimensions": "quadratic",
+        "jump": "jump",
+        "discrete": "discrete",
+        "graph": "graph",
+    }
