@@ -175,3 +175,25 @@ def test_each_stop_calls_the_augmentation_of_its_title(monkeypatch):
         "SimCLR": "compose(random_resized_crop((0.2, 1.0)), random_flip(), "
         "random_apply(color_jitter(0.8, 0.8, 0.8, 0.2), 0.8), random_gray(), random_blur(radius=4))",
     }
+
+
+def test_a_group_alone_is_drawn_and_the_photograph_is_to_stay_as_it_is(monkeypatch):
+    """The photograph is gray 0.2; one tile adds 0.1, and what should be the photograph adds 0 or 0.3."""
+    pixels = np.full((16, 16, 3), 51, np.uint8)
+    boxes = {}
+    monkeypatch.setattr(sample_images, "sample_image", lambda name, height: pixels)
+    monkeypatch.setattr(sample_images, "fit_to", lambda pixels, size: pixels)
+    for image, change in (("china", 0.0), ("flower", 0.3)):
+
+        def tiles(size, partner, box, image=image, change=change):
+            boxes[image] = np.asarray(box) / 16
+            photograph = {"the photograph": lambda key, x: (x + change, box), "moved": lambda key, x: (x + 0.1, box)}
+            return {"warped": photograph, "tone": {"lighter": lambda key, x: x + 0.2}}
+
+        monkeypatch.setattr(augmentation_gallery, "tiles", tiles)
+        result = augmentation_gallery.study(image=image, height=16, group="warped")
+        assert result.numbers == {"moved": pytest.approx(0.1)}
+        assert result.holds is (change == 0)
+        assert [axes.get_title() for axes in result.figures["gallery"].axes] == ["the photograph", "moved"]
+    np.testing.assert_allclose(boxes["china"], [0.10, 0.02, 0.53, 0.88])
+    np.testing.assert_allclose(boxes["flower"], [0.27, 0.1, 0.68, 0.88])

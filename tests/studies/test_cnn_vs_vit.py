@@ -103,3 +103,9 @@ def test_bytes_become_shares_of_255_and_floats_stay(monkeypatch, dtype, largest)
     monkeypatch.setattr(study.image_classification, "load", lambda *_: splits)
     data, _ = study.data_of("digits", None, 5, 3)
     assert (data.images.min(), data.images.max(), data.test_images.min()) == (1, 1, 1)
+
+
+def test_names_and_sizes_that_do_not_rise():
+    assert study.NAMES == {"cnn": "ResNet-8", "vit": "ViT"}
+    with pytest.raises(ValueError, match=r"train_sizes=\(400, 50\): not rising"):
+        study.study(train_sizes=(400, 50))
