@@ -62,3 +62,16 @@ def test_the_page_checks_every_gradient():
     # max routes: z wins and is copied, 2 + 1; w gets nothing.
     assert result.numbers["gates: gradient of z"] == 3
     assert result.numbers["gates: gradient of w"] == 0
+
+
+def test_each_circuit_is_that_of_its_name():
+    """A grouped neuron has a gate for its sigmoid, the other one exp and a division; 2 (3 (-4) + 2) + 2 = -18."""
+    roots = {name: make() for name, make in graph.CIRCUITS.items()}
+    gates = {name: {value.gate.name for value in topological(root) if value.gate} for name, root in roots.items()}
+    assert {name: round(float(root.data), 2) for name, root in roots.items() if name != "layer"} == {
+        "neuron": 0.73,
+        "grouped": 0.73,
+        "gates": -18,
+    }
+    assert ("exp" in gates["neuron"], "exp" in gates["grouped"]) == (True, False)
+    assert "@" in gates["layer"]

@@ -1,10 +1,13 @@
 """The experiments in small: numbers that their verdicts stand on."""
 
+import inspect
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dlcore.classic_ml import linear
+from dlcore.classic_ml.classifiers import CLASSIFIERS
 from experiments.bench import knn
 from experiments.classic_ml import choose_k, classifiers, distances, hard_cases, universal_approximation, viewpoints
 
@@ -84,3 +87,26 @@ def test_the_bench_measures_a_ratio_for_each_metric():
     for metric in ("l1", "l2", "cosine"):
         assert any(name.startswith(f"{metric}: scikit-learn over ours") and v > 0 for name, v in result.numbers.items())
     assert "4 queries of 64 rows, k = 2" in result.verdict
+
+
+def test_each_classifier_is_tried_with_settings_of_its_own():
+    """Newton's penalty counts against the sum of the losses, that of gradient descent against their mean."""
+    for name, settings in classifiers.SETTINGS.items():
+        assert set(settings) <= set(inspect.signature(CLASSIFIERS[name].train).parameters), name
+    penalties = {name: values["l2"] for name, values in classifiers.SETTINGS.items() if "l2" in values}
+    assert {name for name, values in penalties.items() if values == (0.1, 1.0, 10.0)} == {"logistic, by Newton"}
+    assert all(values == (1e-5, 1e-4, 1e-3, 1e-2) for name, values in penalties.items() if "Newton" not in name)
+
+
+def test_the_annulus_is_asked_of_each_method(monkeypatch):
+    """The linear classifier is right on the first of two points, the network on both."""
+    monkeypatch.setattr(hard_cases.linear_training, "train", lambda x, label, **_: "linear")
+    monkeypatch.setattr(hard_cases.mlp, "train", lambda x, label, **_: "network")
+    monkeypatch.setattr(hard_cases.linear_training, "predict", lambda model, x: np.array([0, 0, model == "network"]))
+    monkeypatch.setattr(hard_cases.mlp, "predict", lambda model, x: np.array([0, 1, model == "network"]))
+    x, label = np.zeros((3, 2)), np.array([0, 1, 1])
+    answers = hard_cases.accuracies(x, label, x, label, 4, 5)
+    assert {name: right for name, (right, _) in answers.items()} == {
+        "linear": pytest.approx(1 / 3),
+        "two layers": pytest.approx(1),
+    }

@@ -62,12 +62,13 @@ def test_each_arm_trains_its_cell_at_its_rate_and_the_lstm_may_stop(monkeypatch)
     calls = []
 
     def errors(cell, length, seed, *, learning_rate, until, **options):
+        assert options == {"width": 7, "steps": 12, "batch_size": 5, "every": 3}
         calls.append((cell, length, seed, learning_rate, until))
         return cell
 
     monkeypatch.setattr(study, "errors", errors)
     monkeypatch.setattr(study, "report", lambda curves, others, *_: (curves, others))
-    curves, others = study.study(num_seeds=2, length=9, other_lengths=(4,))
+    curves, others = study.study(num_seeds=2, length=9, other_lengths=(4,), width=7, steps=12, batch_size=5, every=3)
     assert (curves, others) == ({"lstm": ["lstm"] * 2, "rnn": ["rnn"] * 2}, {4: "lstm"})
     assert calls == [
         ("lstm", 9, 0, 1e-2, 0.005),

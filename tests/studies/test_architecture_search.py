@@ -7,6 +7,7 @@ import pytest
 
 from dlcore.classification.architecture_search import Search
 from experiments.studies import architecture_search as study
+from experiments.studies.small_runs import Digits
 
 
 @pytest.mark.covers("ZO-23")
@@ -73,3 +74,17 @@ def test_the_cell_of_the_best_trial_is_proposed(monkeypatch):
     assert (at_random >= np.array(result.numbers["random: mean reward"])).all()
     assert (at_random > np.array(result.numbers["random: mean reward"])).any()
     assert result.holds
+
+
+def test_children_train_on_the_first_images_and_are_scored_on_the_others(monkeypatch):
+    """Of 13 digits 13 * 900 // 1297 = 9 are to train on."""
+    images = np.arange(14.0).reshape(14, 1, 1, 1)
+    digits = Digits(images, np.arange(14) + 100, images, np.arange(14))
+    monkeypatch.setattr(study, "shuffled_digits", lambda seed: digits)
+    parts = study.digits_for_children(0, 13)
+    assert {name: np.ravel(part).tolist() for name, part in parts.items()} == {
+        "image": list(range(9)),
+        "label": list(range(100, 109)),
+        "valid_image": list(range(9, 13)),
+        "valid_label": list(range(109, 113)),
+    }

@@ -93,7 +93,7 @@ def test_each_arm_is_its_attack_on_its_network(monkeypatch):
     def pgd(score, key, x, y, epsilon, step_size=0.01, target=None):
         if target is not None:
             assert score.seed == 6
-            return write(x, target, y < 5)
+            return write(x, target, y < 6)
         return write(x, y, y < {(6, 0.01): 6, (6, 0.05): 4, (7, 0.01): 2}[score.seed, step_size])
 
     def queried(bound):
@@ -112,14 +112,20 @@ def test_each_arm_is_its_attack_on_its_network(monkeypatch):
     monkeypatch.setattr(study, "fool_from_noise", lambda score, key, shape, t: write(jnp.zeros(shape), t, True))
     digits = jnp.zeros((10, 8, 8, 1)).at[:, 0, 0, 0].set(jnp.arange(10) / 10)
     monkeypatch.setattr(study, "images", lambda split: (digits, jnp.arange(10)))
-    numbers, _ = study.attack_network(3, 1.0, 1, 10, 55)
+    numbers, pictures = study.attack_network(3, 1.0, 1, 10, 55)
     shares = {name.partition(", ")[2]: value for name, value in numbers.items() if name.startswith("accuracy")}
     want = {"none": 10, "FGSM": 8, "PGD": 6, "PGD, largest ball": 4, "transfer": 2, "NES": 7, "random signs": 9}
     assert shares == pytest.approx({name: n / 10 for name, n in want.items()} | {"worst attack": 0.2})
-    assert numbers["targeted success"] == 0.5
+    assert numbers["targeted success"] == pytest.approx(0.6)
     assert numbers["success of NES"] == pytest.approx(0.3)
     assert numbers["median queries of NES"] == 55
     assert numbers["only NES succeeds"] == 0
+    corners = {name: images[:, 0, 0, 0] for name, images in pictures.items()}
+    clean, changed = np.arange(8) / 10, np.array([0, 1, 2, 3, 4, 5, 8, 9]) / 10  # from 6 on two classes further
+    np.testing.assert_allclose(corners["digits"], clean)
+    np.testing.assert_allclose(corners["PGD"], changed)
+    np.testing.assert_allclose(corners["change, gray is 0"], 0.5 + (changed - clean) / 2)
+    np.testing.assert_allclose(corners["from noise"], clean)
 
 
 @pytest.mark.parametrize(("size", "name"), [(0.05, None), (0.15, "FGSM"), (0.9, "FGSM")])

@@ -120,3 +120,7 @@ def test_each_map_is_scored_under_its_own_name(monkeypatch):
     assert ranks["gradient"] < -0.8  # the other way around, but for one pixel
     assert min(v for name, v in ranks.items() if name not in ("gradient", "occlusion")) == pytest.approx(1)
     assert numbers["accuracy"] == 1
+
+
+def test_the_claim_asks_the_most_of_occlusion():
+    assert study.WANTED == {"occlusion": 0.95, "grad_cam": 0.9, "gradient": 0.85}

@@ -104,3 +104,37 @@ def test_the_heads_count_with_their_weight_and_the_last_layer_is_reported():
     own = (np.log(1 + np.exp(-1)) + np.log(1 + np.exp(2))) / 2
     assert float(last) == pytest.approx(own, rel=1e-5)
     assert float(total) == pytest.approx(own + 0.3 * 2 * np.log(2), rel=1e-5)
+
+
+@pytest.mark.covers("ZO-27")
+@pytest.mark.parametrize(("name", "aux", "norm"), [("neither", 0, 0), ("heads", 1, 0), ("norm", 0, 1), ("both", 1, 1)])
+def test_a_net_has_the_parts_of_its_name(name, aux, norm):
+    net = study.small_googlenet(*study.NETS[name], 0.05, ("4a",))
+    assert (net.aux, net.batch_norm, net.width_mult, net.stem, net.modules) == (aux, norm, 0.05, "cifar", ("4a",))
+
+
+@pytest.mark.covers("ZO-27")
+def test_one_step_of_training_by_hand(monkeypatch):
+    """The loss is the sum of two modules' weights, the first three times: their gradients' norms are 3 and 1."""
+
+    class Net:
+        modules, aux = ("a", "b"), True
+
+        def init(self, rngs, x):
+            return {"params": {"inceptiona": jnp.ones(1), "inceptionb": jnp.ones(1)}, "batch_stats": jnp.zeros(())}
+
+        def apply(self, variables, x):
+            assert set(variables) == {"params", "batch_stats"}
+            right = variables["params"]["inceptiona"] < 0.8  # 1 - 0.1 3 after the step
+            return jnp.where(right, jnp.eye(10)[:2], jnp.eye(10)[5])
+
+    def loss_of(net, weight, params, stats, x, labels, rng):
+        value = weight * (3 * params["inceptiona"] + params["inceptionb"]).sum()
+        return value, (value / weight, stats)
+
+    monkeypatch.setattr(study, "loss_of", loss_of)
+    data = jnp.zeros((2, 8, 8, 1)), jnp.array([0, 1])
+    row = study.train_one.__wrapped__(Net(), 0, 0.1, 1.0, data, data, 1, 2)
+    assert {name: float(jnp.squeeze(value)) for name, value in row.items()} == pytest.approx(
+        {"loss": 4, "accuracy": 1, "ratio": 3}
+    )

@@ -163,3 +163,61 @@ def test_a_net_normalizes_as_its_name_says(norm):
     standardized = (before - before.mean()) / before.std()
     np.testing.assert_allclose((seen - seen.mean()) / seen.std(), standardized, atol=1e-4)
     assert (abs(seen.mean()) < 1e-5, seen.std() == pytest.approx(1, abs=1e-3)) == ((norm == "batch"),) * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "std"),
+    # 100 inputs: the roots of 1 / 100 and of 2 / 100
+    [("0.01 randn", 0.01), ("0.05 randn", 0.05), ("Xavier", 0.1), ("Kaiming", 0.1414)],
+)
+def test_a_start_has_the_deviation_of_its_name(name, std):
+    assert list(batch_norm.INITS) == ["0.01 randn", "0.05 randn", "Xavier", "Kaiming"]
+    assert batch_norm.INITS[name](KEY, (100, 400)).std() == pytest.approx(std, rel=0.03)
+
+
+def test_kernels_are_drawn_and_norms_start_at_one():
+    tree = starts(Net("batch", hidden=4, depth=1), ["Xavier"], 1)
+    norm, statistics = tree["params"]["norm0"], tree["batch_stats"]["norm0"]
+    assert (norm["scale"].min(), norm["bias"].max(), statistics["mean"].max(), statistics["var"].min()) == (1, 0, 0, 1)
+    assert tree["params"]["dense0"]["bias"].max() == 0
+    chex.assert_shape(tree["params"]["dense0"]["kernel"], (1, 1, 64, 4))
+    assert tree["params"]["dense0"]["kernel"].std() == pytest.approx(1 / 8, rel=0.2)  # of 64 inputs
+
+
+def test_descent_and_probes_by_hand(monkeypatch):
+    """The loss is p^2 / 2, its gradient p; inputs of the last layer are p and 3 p. A step of rate 1/2 halves p.
+
+    At p = 1/2 steps of 1 and 4 times the gradient end at 0 and -3/2: gradients 0 and -3/2 differ by 1/2 and 2, once
+    and four times the gradient; losses of 1/8, 0 and 9/8 spread over nine times the first. The next step, to 1/4, moves
+    the mean input from 1 to 1/2, by their deviation."""
+
+    def loss_of(net, params, stats, x, labels, rng):
+        assert set(stats) == {"batch_stats"}
+        seen = params * jnp.array([[[1.0], [3.0]]])
+        return params**2 / 2, ({"batch_stats": stats["batch_stats"] + 1}, seen)
+
+    monkeypatch.setattr(batch_norm, "loss_of", loss_of)
+    variables = {"params": jnp.array(1.0), "batch_stats": jnp.array(10)}
+    train = jnp.zeros((2, 64)), jnp.zeros(2, int)
+    after, losses = batch_norm.descend(None, 0.5, KEY, *train, 2, variables, jnp.arange(2))
+    assert (float(after["params"]), int(after["batch_stats"])) == (0.25, 12)
+    np.testing.assert_allclose(losses, [1 / 2, 1 / 8])
+    variables = jax.tree.map(lambda leaf: leaf[None], variables)
+    rows = batch_norm.probe_all(None, variables, 0.5, jnp.array([1.0, 4.0]), train, 1, 1, 2)
+    assert {name: float(value[0, 0]) for name, value in rows.items()} == {
+        "turn": pytest.approx(4),
+        "loss": pytest.approx(9),
+        "shift": pytest.approx(1, rel=1e-4),
+    }
+
+
+def test_accuracy_is_of_the_test_and_dead_units_are_of_training():
+    class Fake:
+        def apply(self, variables, x, train, rng, mutable=False):
+            assert (train, mutable) in ((False, False), (True, ["batch_stats"]))
+            output = jnp.eye(10)[jnp.array([0, 1, 2, 3])], jnp.array([[[-1.0, 1, 1]] * 4])
+            return (output, {}) if train else output
+
+    data = jnp.zeros((4, 64)), jnp.array([0, 1, 2, 9])
+    measures = batch_norm.measured(Fake(), {"params": 0, "batch_stats": 0}, data, data)
+    assert {name: float(value) for name, value in measures.items()} == pytest.approx({"accuracy": 0.75, "dead": 1 / 3})

@@ -75,3 +75,7 @@ def test_each_arm_is_trained_with_the_norm_and_the_place_of_its_name(monkeypatch
         "after": [1, 0, 4, 2],
         "none": [0, 1, 4, 2],
     }
+
+
+def test_each_arm_is_reported_by_its_placement():
+    assert study.NAMES == {"before": "before the ReLU", "after": "after the ReLU", "none": "no batch norm"}

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from experiments.studies import class_token as study
-from experiments.studies.small_runs import SmallNet, shuffled_digits
+from experiments.studies.small_runs import Digits, SmallNet, shuffled_digits
+from tests.first_call import first_call
 
 
 @pytest.mark.covers("AT-22", "AT-23")
@@ -74,3 +75,14 @@ def test_only_the_distilled_one_has_a_teacher(monkeypatch):
     expected = {"class token": 0.5, "mean over patches": 0.5, "distilled": 0.9, "teacher": 0.5}
     assert accuracy == pytest.approx(expected)
     assert result.holds
+
+
+@pytest.mark.covers("AT-23")
+@pytest.mark.parametrize("teacher", [None, {}])
+def test_only_a_taught_net_has_a_loss_of_its_own(teacher):
+    few = np.zeros((5, 8, 8, 1), np.float32)
+    digits = Digits(few, np.zeros(5, int), few, np.zeros(5, int))
+    net = study.students(2)["distilled"]
+    assert (net.model.depth, net.model.mlp_features, net.model.width, net.model.num_heads) == (2, 96, 48, 4)
+    _, options = first_call(study, "train", study.fit, net, teacher, digits, jax.random.key(0), 3, 10, 1e-3)
+    assert (options["objective"] is None) == (teacher is None)

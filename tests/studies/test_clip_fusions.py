@@ -32,7 +32,7 @@ def fakes(monkeypatch):
             return dict(changes).get((model.fusion, task), ACCURACY[task][model.fusion])
 
         def classifier(classes, fusion, width, hidden):
-            init = lambda key, x: jax.numpy.zeros(width)  # noqa: E731
+            init = lambda key, x: jax.numpy.zeros((2, width))  # noqa: E731
             return SimpleNamespace(num_classes=classes, fusion=fusion, init=init)
 
         def width_of(fusion, parameters, classes, shape, hidden):
@@ -59,7 +59,8 @@ def test_each_fusion_is_trained_on_each_task_and_reported_under_its_name(fakes):
         for fusion, accuracy in row.items():
             numbers = result.numbers[f"{task}, {fusion}"]
             assert numbers["accuracy"] == pytest.approx(accuracy)
-            assert numbers["parameters"] == numbers["width"] == 3000 + study.FUSIONS.index(fusion)
+            assert numbers["width"] == 3000 + study.FUSIONS.index(fusion)
+            assert numbers["parameters"] == 2 * numbers["width"]  # two rows
             np.testing.assert_array_equal(result.figures["fusions"][fusion, task], [accuracy] * 2)
     # Of 40 labels 0 to 3 a quarter are each; of 0 to 5, seven are 0.
     assert result.numbers["motion, chance"]["accuracy"] == 0.25
@@ -99,3 +100,20 @@ def test_the_bars_of_a_task_stand_side_by_side_around_its_tick():
             assert bars[round(t + offset, 6)] == pytest.approx(accuracy - 0.01)
     assert len(bars) == 15
     np.testing.assert_allclose(axes.lines[4].get_xydata(), [(0.84, 0.61), (0.84, 0.59)])  # late pool, motion
+
+
+@pytest.mark.parametrize("task", study.TASKS)
+def test_each_task_is_asked_of_as_many_clips(monkeypatch, task):
+    """The order of a clip has two classes, of a pair each, so a task of order takes twice the clips."""
+    calls = []
+
+    def clips(count, seed, *, frames, size):
+        calls.append((count, seed, frames, size))
+        arrays = {"image": np.full((1, frames, 2, 2, 3), 255, np.uint8), "label": np.zeros(1, int)}
+        return SimpleNamespace(arrays=arrays, class_names=["a", "b"])
+
+    monkeypatch.setattr(study, "clips", clips)
+    monkeypatch.setattr(study, "label_clips", lambda source, name: calls.append(name) or source)
+    images, _, classes = study.task_data(task, 5, 3, 4)
+    assert calls == [(10 if task == "order" else 5, 3, 4, 16), task]
+    assert (images.min(), images.max(), classes) == (1, 1, 2)  # 255 / 127.5 - 1

@@ -1,5 +1,7 @@
 """The verdict on numbers written for it, nets of equal size, data in its parts, and a short run."""
 
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
@@ -75,5 +77,35 @@ def test_the_rate_is_that_of_least_held_out_loss_and_accuracy_is_of_test_digits(
     assert result.numbers["ResNet-8: accuracy from 100"] == pytest.approx([0.09, 0.09])
     assert not result.holds
     assert set(result.figures) == {"cnn_vs_vit"}
+    with pytest.raises(ValueError, match=r"train_sizes=\(400, 50\): not rising"):
+        study.study(train_sizes=(400, 50))
+
+
+@pytest.mark.covers("AT-34")
+def test_the_nets_are_a_resnet_and_a_vit_of_the_given_sizes(monkeypatch):
+    """Nets that are their fields, of which a ResNet of width 4 has 600 parameters, and a ViT 30 a channel."""
+    fields = lambda name, **options: {"name": name, **options}  # noqa: E731
+    monkeypatch.setattr(study, "create_model", fields)
+    monkeypatch.setattr(
+        study, "parameters", lambda net, image: 600 if net["name"] == "resnet8_cifar" else 30 * net["width"] + 40
+    )
+    nets = study.equal_models(np.zeros((8, 6, 1)), 10, 4, 2, 3)
+    assert nets["cnn"] == {"name": "resnet8_cifar", "num_classes": 10, "width": 4}
+    # 30 * 18 + 40 = 580 and 30 * 20 + 40 = 640: 18 is nearer
+    vit = {"image_size": 8, "patch_size": 2, "depth": 3, "num_heads": 2, "width": 18, "mlp_features": 72}
+    assert nets["vit"] == {"name": "vit_tiny_cifar", "num_classes": 10, **vit}
+
+
+@pytest.mark.parametrize(("dtype", "largest"), [(np.uint8, 255), (np.float32, 1.0)])
+def test_bytes_become_shares_of_255_and_floats_stay(monkeypatch, dtype, largest):
+    part = SimpleNamespace(arrays={"image": np.full((4, 2, 2, 1), largest, dtype), "label": np.zeros(4, int)})
+    splits = SimpleNamespace(train=part, valid=part, test=part, class_names=["zero"])
+    monkeypatch.setattr(study.image_classification, "load", lambda *_: splits)
+    data, _ = study.data_of("digits", None, 5, 3)
+    assert (data.images.min(), data.images.max(), data.test_images.min()) == (1, 1, 1)
+
+
+def test_names_and_sizes_that_do_not_rise():
+    assert study.NAMES == {"cnn": "ResNet-8", "vit": "ViT"}
     with pytest.raises(ValueError, match=r"train_sizes=\(400, 50\): not rising"):
         study.study(train_sizes=(400, 50))

@@ -25,7 +25,10 @@ def test_the_second_stage_searches_a_narrower_interval_around_the_peak(monkeypat
     monkeypatch.setattr(study, "accuracies", lambda t, epochs: costs.append((len(t[0]), epochs)) or learn(t, epochs))
     runs = study.search(6, (24, 2), (8, 15))
     assert costs == [(24, 2), (11, 15), (8, 15)]  # 24 * 2 + 8 * 15 = 168 epochs, 11 * 15 = 165
+    assert {"learning_rate": LogUniform(1e-6, 10.0), "weight_decay": LogUniform(1e-7, 1.0)} == study.SPACE
     for run in runs:
+        assert (len(run["alone"][0]), len(run["alone"][1])) == (11, 11)
+        assert all(isinstance(edge, str) for edge in run["edges"])
         assert study.decades(run["finer"]["learning_rate"]) < 3.5
         low, high = run["finer"]["learning_rate"]
         assert low < 1e-2 < high

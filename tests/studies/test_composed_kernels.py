@@ -54,3 +54,10 @@ NUMBERS = {
 )
 def test_the_verdict(changes, holds):
     assert study.report(NUMBERS | changes).holds is holds
+
+
+def test_the_rectified_layers_alone_are_not_one_kernel():
+    numbers = study.measure(0, 1, 12, 4)
+    assert numbers["difference"] < 1e-5
+    assert numbers["unexplained, linear"] < 1e-8
+    assert numbers["unexplained, rectified"] > 0.05

@@ -8,11 +8,11 @@ from experiments.studies import concept_shift as study
 
 @pytest.mark.covers("MI-08")
 def test_users_get_the_same_words_and_mean_the_opposite_by_some():
-    x, spam, user = study.mails(6000, 10, 0.2, 0, 0)
+    x, spam, user = study.mails(6000, 10, 0.2, 1, 0)  # whose two turned words matter: opinions 0.35 and 0.82
     # A word is in three of ten mails of either user: a deviation of sqrt(.21 / 3000) = .0084.
     np.testing.assert_allclose(x[user == 0].mean(0), x[user == 1].mean(0), atol=5 * 0.0084 * np.sqrt(2))
     assert spam.mean() == pytest.approx(0.5, abs=0.03)
-    opinion = np.random.default_rng(0).normal(size=10)
+    opinion = np.random.default_rng(1).normal(size=10)
     for word in range(10):
         signs = []
         for who in (0, 1):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from experiments.studies import consistency
-from experiments.studies.small_runs import shuffled_digits
+from experiments.studies.small_runs import Digits, shuffled_digits
+from tests.first_call import first_call
 
 
 @pytest.mark.covers("RG-25")
@@ -112,3 +113,19 @@ def test_each_arm_has_its_views_and_one_has_the_unlabeled_loss(monkeypatch, arm,
     found = consistency.measure(jax.random.split(jax.random.key(0), 1), data, arm, 100, 1, 1.0, 0.8)
     assert seen == [(labeled, 100)]
     assert found[0, 0] == pytest.approx(log_loss, rel=1e-5)
+
+
+@pytest.mark.covers("RG-25")
+@pytest.mark.parametrize("arm", consistency.ARMS)
+def test_each_arm_trains_with_its_augmentation_and_loss(monkeypatch, arm):
+    """Only the last has a loss on the unlabeled ones; only the second augments the labeled ones heavily."""
+    monkeypatch.setattr(consistency, "random_affine", lambda **ranges: ranges)
+    monkeypatch.setattr(consistency, "compose", lambda *parts: parts[0])
+    digits = Digits(np.zeros((9, 8, 8, 1)), np.zeros(9, int), np.zeros((9, 8, 8, 1)), np.zeros(9, int))
+    keys = jax.random.split(jax.random.key(0), 1)
+    _, options = first_call(consistency, "train", consistency.measure, keys, digits, arm, 5, 1, 1.0, 0.8)
+    light = {"degrees": 5, "translate": 0.06}
+    heavy = {"degrees": 20, "translate": 0.15, "scale": (0.8, 1.2), "shear": 15}
+    assert options["augment"] == (heavy if arm == consistency.ARMS[1] else light)
+    assert (options["extra"] is not None) == (arm == consistency.ARMS[2])
+    assert options["count"] == 5

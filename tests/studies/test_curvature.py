@@ -37,3 +37,13 @@ def test_the_verdict(eigenvalues, lost, holds):
     assert result.holds is holds
     if not lost:
         np.testing.assert_allclose(result.headline.values, [0.2, 0.3])
+
+
+@pytest.mark.parametrize("norm", study.NORMS)
+def test_a_network_has_the_norm_of_its_name(norm):
+    """Only batch norm has statistics; a norm has a scale behind each of four layers."""
+    net, x = study.DeepNet(norm, 4), jnp.zeros((2, 8, 8, 1))
+    shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), x, True))
+    norms = {name for name in shapes["params"] if name.startswith("norm")}
+    assert norms == (set() if norm == "plain" else {f"norm{i}" for i in range(4)})
+    assert ("batch_stats" in shapes) == (norm == "batch norm")

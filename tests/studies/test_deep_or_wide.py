@@ -92,3 +92,12 @@ def test_layers_with_shortcuts_start_at_zero():
     assert not any(np.any(init[f"dense{k}"]["kernel"]) for k in range(1, study.VERY_DEEP))
     assert np.all(init["dense0"]["kernel"])
     assert np.all(init["head"]["kernel"])
+
+
+def test_each_name_says_the_depth_and_the_shortcuts_of_its_arm():
+    assert {name: tuple(arm) for arm, name in study.NAMES.items()} == {
+        "1 layer": (1, False),
+        "3 layers": (3, False),
+        "12 layers": (12, False),
+        "12 layers with shortcuts": (12, True),
+    }

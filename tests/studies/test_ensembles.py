@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.studies import ensembles
+from experiments.studies.small_runs import Digits
 
 
 def pair(*values):
@@ -151,3 +152,29 @@ def test_each_number_is_of_its_arm(monkeypatch):
         "SWA, stale batch statistics: accuracy": [0.125],
         "last weights, SWA: log loss": [0.625, 0.1875],
     }
+
+
+@pytest.mark.covers("RG-24")
+def test_which_weights_and_statistics_each_average_has(monkeypatch):
+    """Last weights are 10 and their average 20, statistics of training 1, those of the average 20 / 10 + 1 = 3.
+
+    Two logits, weights and statistics, keep their difference in a softmax: 9, 17 and 19.
+    """
+
+    class Net:
+        def apply(self, tree, images, train, *, rngs=None, mutable=()):
+            if mutable:
+                return None, {"batch_stats": tree["params"] / 10 + 1}
+            return jnp.stack([tree["params"], tree["batch_stats"]])
+
+    run = {"params": jnp.array([10.0]), "batch_stats": jnp.array([1.0])}, {}
+    monkeypatch.setattr(ensembles, "SmallNet", lambda batch_norm: Net())
+    monkeypatch.setattr(ensembles, "EXAMPLES", 2)
+    monkeypatch.setattr(ensembles, "moved", lambda key, image: image)
+    monkeypatch.setattr(ensembles, "train", lambda *_, **options: run)
+    monkeypatch.setattr(ensembles, "swa_params", lambda state, params: jnp.array(20.0))
+    monkeypatch.setattr(ensembles, "recompute_batch_stats", lambda forward, stats, views: forward(stats, views[0]))
+    monkeypatch.setattr(ensembles, "log_loss_and_accuracy", lambda scores, labels: scores)
+    digits = Digits(np.zeros((3, 8, 8, 1)), np.zeros(3, int), np.zeros((1, 8, 8, 1)), np.zeros(1, int))
+    last, average, stale = np.asarray(ensembles.averaged(jax.random.key(0), digits, 4))
+    np.testing.assert_allclose([row[0] - row[1] for row in (last, average, stale)], [9, 17, 19], rtol=1e-5)

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -145,11 +146,21 @@ def test_the_semi_supervised_learner_is_fixmatch_and_the_other_sees_labels_alone
     made = {}
 
     def learner(name):
-        return lambda **settings: (made.update({name: settings}), SimpleNamespace(name=name, init=lambda: None))[1]
+        return lambda **settings: (made.update({name: settings}), SimpleNamespace(name=name, init=lambda: name))[1]
 
     monkeypatch.setattr(study, "two_stream_learner", learner("labeled"))
     monkeypatch.setattr(study.fixmatch, "learner", learner("FixMatch"))
     monkeypatch.setattr(study.Trainer, "_program", lambda self, made: made.name)
-    assert study.Trainer(Written.data, 1, 4, 3, 1e-3).programs == {"labeled": "labeled", "semi": "FixMatch"}
+    trainer = study.Trainer(Written.data, 1, 4, 3, 1e-3)
+    assert trainer.programs == {"labeled": "labeled", "semi": "FixMatch"}
+    assert {kind: init.__wrapped__() for kind, init in trainer.init.items()} == trainer.programs
     assert made["labeled"]["technique"] is supervised_only
     assert made["FixMatch"]["strong"] is not made["FixMatch"]["augment"]
+    shared = {name: made["labeled"][name] for name in ("model", "optimizer", "preprocess", "augment")}
+    assert {name: made["FixMatch"][name] for name in shared} == shared
+    assert shared["model"].num_classes == 10
+    chex.assert_shape(shared["preprocess"](np.zeros((2, 8, 8, 1))), (2, study.SIDE, study.SIDE, 3))
+    optimizer, params = shared["optimizer"], {"kernel": np.ones(2, np.float32)}
+    step, _ = optimizer.update(params, optimizer.init(params), params)
+    # The first step of AdamW is its rate, by the gradient's sign and by a hundredth of the weight: 1e-3 1.01.
+    np.testing.assert_allclose(step["kernel"], -1.01e-3, rtol=1e-4)

@@ -8,6 +8,7 @@ import pytest
 
 from dlcore.nn import initializers
 from experiments.studies import initialization_depth as study
+from tests.first_call import first_call
 
 SMOKE = study.experiment.smoke | {"large_width": 64}
 
@@ -126,3 +127,70 @@ def test_each_start_has_the_deviation_of_its_name(name, mean, deviation):
     kernels = np.asarray(study.draw(name, jax.random.key(0), 2, 64))
     assert kernels.mean() == pytest.approx(mean, abs=4 * deviation / 90 + 1e-6)
     assert kernels.std() == pytest.approx(deviation, rel=0.04, abs=1e-6)
+
+
+def test_each_activation_has_its_depth_and_only_tanh_is_measured_wide(monkeypatch):
+    assert study.DEPTHS == {"tanh": 6, "relu": 20}  # at which the bands are known
+    depths = {}
+
+    def measure(name, kind, width, depth, count, num_seeds, bias=0.0):
+        depths.setdefault((kind, width, bias), {})[name] = depth
+        return {"dead": 0.0}
+
+    monkeypatch.setattr(study, "measure", measure)
+    first_call(study, "residual", study.study, tanh_depth=3, relu_depth=4, width=8, large_width=16)
+    assert depths == {
+        ("tanh", 8, 0.0): dict.fromkeys(study.INITS, 3),
+        ("relu", 8, 0.0): dict.fromkeys(study.INITS, 4),
+        ("tanh", 16, 0.0): {"0.01 randn": 3, "0.05 randn": 3},
+        ("relu", 8, 0.01): dict.fromkeys(study.INITS, 4),
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "Zero weights never moved, constant ones stayed the same in all units. A bias of 0.01 leaves fewer units"),
+        ({"moved": 0.1}, "Zero weights MOVED"),
+        ({"differ": 0.1}, "constant ones did NOT stay the same in all units"),
+        ({"dead": 0.3}, "A bias of 0.01 leaves NOT fewer units"),
+        ({"outside": ["a number"]}, "Of 9 numbers with a band 8 lie in it; outside: a number."),
+    ],
+)
+def test_each_part_of_the_verdict_turns(monkeypatch, changes, words):
+    settings = {"moved": 0.0, "differ": 0.0, "dead": 0.1, "outside": []} | changes
+
+    def measure(name, kind, width, depth, count, num_seeds, bias=0.0):
+        names = ("mean", "deviation", "saturated", "median slope", "gradient", "second moment")
+        rows = dict.fromkeys(names, np.full((1, depth), 0.5))
+        return rows | {"dead": np.full((1, depth), settings["dead"] if bias else 0.2)}
+
+    def descend(name, steps, num_seeds):
+        moved, differ = (
+            settings[key] if name == start else 1.0 for key, start in (("moved", "zero"), ("differ", "constant"))
+        )
+        return {"loss": [0.5], "weights moved": [moved], "units differ by": [differ]}
+
+    def residual(last, width, blocks, num_seeds):
+        return np.full((1, blocks), 1.0 if last == "zero" else 200.0)
+
+    fakes = {"measure": measure, "descend": descend, "residual": residual}
+    fakes |= {"histograms": lambda results: "histograms", "curves": lambda results, width: "curves"}
+    fakes["check_bands"] = lambda results: (9, settings["outside"])
+    for name, fake in fakes.items():
+        monkeypatch.setattr(study, name, fake)
+    result = study.study(tanh_depth=3, relu_depth=4, width=8, large_width=16)
+    assert words in result.verdict
+    assert result.holds is not bool(changes)
+    assert result.figures == {"histograms": "histograms", "depth": "curves"}
+    for bias, dead in ((0, 0.2), (0.01, settings["dead"])):
+        assert result.numbers[f"dead of four examples, Xavier, bias {bias}: first layer"] == [dead]
+    assert result.numbers["variance after the residual blocks over the input's, Kaiming"] == [200]
+    assert result.numbers["variance after the residual blocks over the input's, last layer zero"] == [1]
+
+
+def test_bands_apply_at_their_depths_alone():
+    """Six tanh layers of deviation 0.3 from Xavier: in the band of .25 to .36. Of three layers nothing is known."""
+    for depth, tried in ((6, 1), (3, 0)):
+        rows = dict.fromkeys(("mean", "deviation", "saturated", "second moment"), np.full((2, depth), 0.3))
+        assert study.check_bands({("tanh", "Xavier", 512): rows}) == (tried, [])

@@ -1,6 +1,7 @@
 """The planted tasks, and the verdict on kernels of two sizes."""
 
 import chex
+import jax
 import numpy as np
 import pytest
 
@@ -45,3 +46,10 @@ def test_the_verdict(changes, holds):
 def test_both_kernels_train_on_both_tasks():
     result = study.study(num_seeds=1, steps=2, num_examples=16)
     assert set(result.numbers) == {f"{task}, {side} x {side}" for task in study.TASKS for side in study.KERNELS}
+
+
+@pytest.mark.parametrize(("side", "count"), [(3, 64), (9, 9)])
+def test_each_network_has_kernels_of_its_side_and_about_as_many_weights(side, count):
+    """64 kernels of 9 weights are 576, 9 of 81 are 729."""
+    shapes = jax.eval_shape(lambda: study.Net(side).init(jax.random.key(0), np.zeros((1, 13, 13, 1)), False))
+    chex.assert_shape(shapes["params"]["conv"]["kernel"], (side, side, 1, count))

@@ -90,10 +90,16 @@ CELLS = {
 
 @pytest.mark.covers("SQ-20")
 def test_each_name_trains_the_cell_of_that_name(monkeypatch):
-    monkeypatch.setattr(study, "losses_of", lambda cell, width, *_, **__: (cell, width))
+    settings = {"num_seeds": 2, "steps": 12, "learning_rate": 0.05, "chunk_length": 7}
+
+    def losses_of(cell, width, vocab_size, train, test, **options):
+        assert options == settings
+        return cell, width
+
+    monkeypatch.setattr(study, "losses_of", losses_of)
     monkeypatch.setattr(study, "width_of_size", lambda cell, size, vocab_size: len(cell))
     monkeypatch.setattr(study, "report", lambda results, sizes, dataset: results)
-    results = study.study(width=8)
+    results = study.study(width=8, **settings)
     assert results["width"] == {name: (cell, 8) for name, (cell, _) in CELLS.items()}
     assert results["parameters"] == {name: (cell, len(cell)) for name, (cell, _) in CELLS.items()}
     assert {name: study.size_of(cell, 4, 6) for name, (cell, _) in CELLS.items()} == {

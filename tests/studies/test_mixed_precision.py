@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from jax.extend.core import Literal
 
 from experiments.studies import mixed_precision as study
 
@@ -79,8 +80,13 @@ def test_each_format_computes_in_its_type_and_one_scales_its_loss(monkeypatch, n
 
     optimizer = study.optimizer
     monkeypatch.setattr(study, "optimizer", recorded)
-    program = str(jax.make_jaxpr(lambda key: study.run(name, key, 1, 1, 2, 0.1, 1.0))(jax.random.key(0)))
+    jaxpr = jax.make_jaxpr(lambda key: study.run(name, key, 1, 3, 2, 0.1, 1.0))(jax.random.key(0))
     assert seen == [scaled]
+    losses, scale, zeros = jaxpr.jaxpr.outvars
+    assert (losses.aval.shape, scale.aval.shape, zeros.aval.shape) == ((3,), (), ())
+    assert isinstance(scale, Literal) is not scaled  # without scaling it is the constant 1
+    assert not isinstance(zeros, Literal)
+    program = str(jaxpr)
     short = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}[dtype]
     assert f":{short}[2,128] = dot_general[" in program
     assert all(f":{other}[2,128]" not in program for other in {"bf16", "f16"} - {short})

@@ -101,3 +101,7 @@ def test_a_tiny_study_times_every_arm_and_phase():
             assert len(times) == 2
             assert min(times) > 0
     assert jax.tree.all(jax.tree.map(np.isfinite, result.headline.values.tolist()))
+
+
+def test_the_faster_classifier_is_asked_more_often():
+    assert study.NUM_QUERIES == {"k-NN": 512, "linear": 64 * 512}

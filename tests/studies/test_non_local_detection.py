@@ -60,3 +60,12 @@ def test_every_whole_batch_is_measured_the_last_one_too(monkeypatch):
     learner = types.SimpleNamespace(predict=lambda state, rows: rows["image"])
     arrays = {"image": np.zeros((32, 2, 2, 1), np.float32)}
     assert small_detectors.mean_average_precision(learner, None, arrays) == {"map": 32, "map50": 0}
+
+
+@pytest.mark.parametrize("stage", ["", "stage4"])
+def test_a_detector_has_the_block_at_its_stage_and_reads_strides_8_and_16(stage):
+    """At 32 pixels the two maps have 4 x 4 and 2 x 2 cells."""
+    model, image = detector(stage, 4), np.zeros((1, 32, 32, 3), np.float32)
+    (outputs, _), variables = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), image))
+    assert ("non_local" in variables["params"]["backbone"]) == (stage == "stage4")
+    assert {leaf.shape[1] for leaf in jax.tree.leaves(outputs)} == {4 * 4 + 2 * 2}

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlcore.nn import Conv
 from experiments.studies import (
     activations,
     box_losses,
@@ -96,8 +97,30 @@ def test_each_stop_of_the_tour_is_the_layer_of_its_name():
     ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), shapes)
     y = np.asarray(jax.jit(graph.apply)(ones, nodes))[0, :, :, 0]
     assert np.argwhere(y > y.min()).tolist() == [[5, 6], [6, 5], [6, 6], [6, 7], [7, 6]]
-    kinds = {name: type(layers[name]).__name__ for name in ("weight norm", "weight standardization", "SAGAN attention")}
-    assert list(kinds.values()) == ["WeightNorm", "WeightStandardization", "SAGANAttention"]
+
+
+def test_each_stop_of_the_tour_has_the_class_of_its_name():
+    layers = {name: line.make() for name, line in tour_of_convolutions.LAYERS.items()}
+    assert {name: type(layer).__name__ for name, layer in layers.items() if type(layer) is not Conv} == {
+        "depthwise separable": "DepthwiseSeparableConv",
+        "factorized, 1x5 and 5x1": "FactorizedConv",
+        "masked 5x5 (PixelCNN)": "MaskedConv",
+        "weight norm": "WeightNorm",
+        "spectral norm": "Updated",
+        "weight standardization": "WeightStandardization",
+        "graph, 4 neighbors": "OverGrid",
+        "convolutional LSTM, 3 steps": "OverTime",
+        "local attention 5x5": "LocalAttention",
+        "deformable 3x3": "DeformableConv",
+        "locally connected 3x3": "LocallyConnected",
+        "non-local block": "NonLocalBlock",
+        "SAGAN attention": "SAGANAttention",
+        "fully connected": "Dense",
+    }
+    assert type(layers["spectral norm"].layer).__name__ == "SpectralNorm"
+    # Only a layer with weights of each position's own is not moved by a shift of its input.
+    shared = {name for name, line in tour_of_convolutions.LAYERS.items() if not line.shared}
+    assert shared == {"locally connected 3x3", "fully connected"}
 
 
 @pytest.mark.weekly

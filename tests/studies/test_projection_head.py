@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from experiments.studies import projection_head as study
+from experiments.studies.small_runs import Digits
+from tests.first_call import first_call
 
 
 @pytest.mark.weekly
@@ -61,3 +63,10 @@ def test_each_arm_reads_the_part_and_the_weights_of_its_name(monkeypatch):
     monkeypatch.setattr(study, "Encoder", Parts)
     monkeypatch.setattr(study, "probe_predict", probe)
     assert study.probes(1, 2) == {"h": 1.0, "z": 0.5, "untrained h": 0.1}
+
+
+def test_the_settings_reach_the_training(monkeypatch):
+    few = np.zeros((3, 8, 8, 1), np.float32)
+    monkeypatch.setattr(study, "shuffled_digits", lambda: Digits(few, np.zeros(3), few, np.zeros(3)))
+    _, options = first_call(study, "train_contrastive", study.train, 0, 7, 5, 0.01, 0.2)
+    assert options == {"steps": 7, "batch_size": 5, "learning_rate": 0.01, "temperature": 0.2}

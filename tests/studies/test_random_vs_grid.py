@@ -76,7 +76,7 @@ def test_the_shares_are_of_the_trials_that_are_free_of_the_grid(monkeypatch):
 
     def explained(column, results):
         asked.append((column.tolist(), results.tolist()))
-        return 0.5
+        return 0.75 if column[0] > 0 else 0.25
 
     monkeypatch.setattr(study, "plan", lambda repeats, side: dict(zip(study.WAYS, pairs, strict=True)))
     monkeypatch.setattr(study, "accuracies", lambda trials, steps: trials[:, 0] / 100)
@@ -85,5 +85,7 @@ def test_the_shares_are_of_the_trials_that_are_free_of_the_grid(monkeypatch):
     result = study.study(num_repeats=2, grid_side=2, steps=1)
     free = values[size:]
     assert asked == [(free.tolist(), (free / 100).tolist()), ((-free).tolist(), (free / 100).tolist())]
+    assert result.numbers["variance explained by the rate"] == 0.75
+    assert result.numbers["variance explained by dropout"] == 0.25
     for k, name in enumerate(study.WAYS):
         assert result.numbers[f"best accuracy, {name}"] == [(size * k + 3) / 100, (size * k + 7) / 100]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.studies import regularizers as study
+from tests.first_call import first_call
 
 
 def results(**gaps):
@@ -105,3 +106,44 @@ def test_the_branch_of_one_arm_alone_is_dropped_at_random(monkeypatch, survival)
     for train in (False, True):
         jax.eval_shape(lambda x, train=train: net.init(jax.random.key(0), x, train), x)
     assert calls == ([] if survival == 1 else [(0.75, True), (0.75, False)])
+
+
+OPTIMIZERS = {
+    "weight decay": {"weight_decay": 1.0},
+    "L1": {"l1": 0.1},
+    "elastic net": {"weight_decay": 0.5, "l1": 0.05},
+    "max-norm": {"max_norm": 1.0},
+}
+FIELDS = {
+    "dropout": {"dropout": 0.5},
+    "DropConnect": {"drop_connect": 0.5},
+    "stochastic depth": {"survival": 0.5},
+    "batch norm": {"batch_norm": True},
+    "fractional pooling": {"pool_ratio": 1.5},
+}
+AUGMENTATIONS = {"augmentation": "random_affine", "cutout": "cutout", "noise": "gaussian_noise"}
+
+
+@pytest.mark.parametrize("arm", study.ARMS)
+def test_each_arm_trains_with_its_regularizer_alone(monkeypatch, arm):
+    monkeypatch.setattr(study, "all_digits", lambda seed: (np.zeros((4, 8, 8, 1)), np.zeros(4, int)))
+    monkeypatch.setattr(study, "create_optimizer", lambda name, rate, **settings: (name, settings))
+    monkeypatch.setattr(study, "mixed_loss", lambda alpha, images, labels: {"mixed": alpha})
+    (_, net, optimizer, images, _, steps), options = first_call(
+        study, "train", study.measure, study.ARMS[arm], 1, 39, 3
+    )
+    assert net == study.Net(**FIELDS.get(arm, {}))
+    assert optimizer == ("adamw", OPTIMIZERS.get(arm, {}))
+    augment = options.pop("augment")
+    assert (augment and augment.__qualname__.partition(".")[0]) == AUGMENTATIONS.get(arm)
+    snapshots = 20 if arm == "early stopping" else 1
+    mixed = {"mixed": 0.4} if arm == "mixup" else {}
+    assert options == {"batch_size": 32, "snapshots": snapshots, **mixed}
+    assert (len(images), steps) == (3, 39 - 39 % snapshots)
+    assert study.ARMS[arm].get("members", 1) == (4 if arm == "ensemble" else 1)
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_one_network_alone_has_statistics(batch_norm):
+    shapes = jax.eval_shape(lambda: study.Net(batch_norm=batch_norm).init(jax.random.key(0), X, False))
+    assert ("batch_stats" in shapes) == batch_norm

@@ -1,8 +1,10 @@
 """The scenes of one shape or none, the network's perturbation, and a short training by hand."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import linen as nn
 
 from experiments.studies import scene_classifier as study
@@ -56,3 +58,21 @@ def test_training_sees_each_scene_turned_and_mirrored(monkeypatch):
     turned = {np.ascontiguousarray(np.rot90(side, k)).tobytes() for side in (flat, flat[:, ::-1]) for k in range(4)}
     assert len(turned) == 8
     assert set(views) == turned
+
+
+@pytest.mark.parametrize("channels", [16, 15])
+def test_a_perturbation_is_added_to_the_last_maps(channels):
+    """A width of 4 has 16 channels at last, of 4 x 4 for an image of 16 pixels; 15 channels cannot be added to them."""
+    net, image = study.Classifier(4), np.zeros((1, 16, 16, 3), np.float32)
+    (logits, maps), variables = jax.eval_shape(lambda: net.init_with_output(jax.random.key(0), image))
+    chex.assert_shape(logits, (1, len(study.SHAPES)))
+    chex.assert_shape(maps["last"], (1, 4, 4, 16))
+
+    def perturbed(variables):
+        return net.apply(variables, image, {"last": np.zeros((1, 4, 4, channels))})
+
+    if channels == 16:
+        assert jax.eval_shape(perturbed, variables)[1] == maps
+    else:
+        with pytest.raises(TypeError, match="incompatible shapes"):
+            jax.eval_shape(perturbed, variables)

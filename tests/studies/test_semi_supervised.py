@@ -94,6 +94,9 @@ def test_each_name_builds_the_learner_of_that_name(monkeypatch):
         assert (technique, own) == ARMS[arm], arm
         assert ("strong" in settings) == (arm == "FixMatch")
         assert ("teacher" in settings) == (arm == "supervised only")
+        assert settings["model"].num_classes == 10
+        np.testing.assert_array_equal(settings["preprocess"](np.full((1, 8, 8, 1), 0.3)), np.zeros((1, 16, 16, 1)))
+        assert isinstance(settings["optimizer"], optax.GradientTransformation)
 
 
 OWN = ("ramp", "weighting", "num_unlabeled", "ema_decay", "epsilon")

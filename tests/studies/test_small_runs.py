@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 from dlcore.losses import softmax_cross_entropy_loss
-from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
+from experiments.studies.small_runs import SmallNet, ZooNet, log_loss_and_accuracy, shuffled_digits, train
 
 X = jnp.asarray(np.random.default_rng(0).random((12, 2, 2, 1)), jnp.float32)
 Y = jnp.asarray(np.random.default_rng(1).integers(0, 10, 12), jnp.int32)
@@ -94,3 +95,53 @@ def test_batch_norm_makes_the_scale_of_the_inputs_irrelevant():
         variables = net.init(jax.random.key(0), X, False)
         one, ten = (net.apply(variables, x, True, rngs=rngs, mutable=["batch_stats"])[0] for x in (X, 10 * X))
         assert np.allclose(one, ten, atol=1e-2) == batch_norm
+
+
+class Constant:
+    """Logits that are the parameters, ten zeros at first, whatever the image."""
+
+    def init(self, key, x, train):
+        return {"params": jnp.zeros(10)}
+
+    def apply(self, variables, x, train, dropout_rate, *, rngs, mutable):
+        assert train
+        return jnp.broadcast_to(variables["params"], (len(x), 10)), {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "gradient"),
+    [
+        # The first three examples have label 1: p - y.
+        ({"count": 3}, np.full(10, 0.1) - np.eye(10)[1]),
+        ({"objective": lambda logits, x, y: 2 * logits[:, 4].mean()}, 2 * np.eye(10)[4]),
+        (
+            {"count": 3, "extra": lambda apply, key: 5 * apply(X, key)[0, 7]},
+            np.full(10, 0.1) - np.eye(10)[1] + 5 * np.eye(10)[7],
+        ),
+    ],
+)
+def test_a_step_of_training_by_hand(settings, gradient):
+    labels = jnp.array([1] * 3 + [2] * 9)
+    variables, _ = train(jax.random.key(0), Constant(), optax.sgd(1.0), X, labels, 1, batch_size=64, **settings)
+    np.testing.assert_allclose(variables["params"], -gradient[None], atol=1e-5)
+
+
+def test_all_examples_are_drawn_where_no_count_is_asked_for():
+    """Three of twelve have label 1: of 64 draws both labels come, and their gradients are below zero."""
+    labels = jnp.array([1] * 3 + [2] * 9)
+    variables, _ = train(jax.random.key(0), Constant(), optax.sgd(1.0), X, labels, 1, batch_size=64)
+    assert (np.asarray(variables["params"][0, 1:3]) > 0).all()
+    assert (np.asarray(variables["params"][0, 3:]) < 0).all()
+
+
+@pytest.mark.parametrize("is_training", [False, True])
+def test_a_zoo_net_calls_its_method_in_training_alone(is_training):
+    class Model(nn.Module):
+        def __call__(self, x, train):
+            return "logits", train
+
+        def auxiliary(self, x, train):
+            return "logits and more", train
+
+    net = ZooNet(Model(), training="auxiliary")
+    assert net.apply({}, X, is_training) == (("logits", "logits and more")[is_training], is_training)

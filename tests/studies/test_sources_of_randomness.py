@@ -1,10 +1,13 @@
 """Each source of randomness changes what it is named after, and the study varies one at a time."""
 
+import types
+
 import jax
 import numpy as np
 import pytest
 
 from experiments.studies import sources_of_randomness as study
+from tests.first_call import first_call
 
 
 @pytest.fixture(autouse=True)
@@ -47,3 +50,12 @@ def test_other_weights_of_the_same_seeds_are_noticed(monkeypatch):
     result = study.study(num_seeds=2)
     assert not result.holds
     assert "DIFFERENT weights" in result.verdict
+
+
+def test_each_seed_reaches_its_source(monkeypatch):
+    splits = types.SimpleNamespace(train="train", test="test")
+    seeds = {}
+    monkeypatch.setattr(study, "load", lambda name, seed: seeds.update(split=seed) or splits)
+    monkeypatch.setattr(study, "Pipeline", lambda source, size, seed: seeds.update(order=seed))
+    _, options = first_call(study, "fit", study.train, 1, 2, 3, 10)
+    assert {"weights": options["seed"], **seeds} == {"weights": 1, "order": 2, "split": 3}

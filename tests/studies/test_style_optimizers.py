@@ -1,10 +1,13 @@
 """The study of style optimizers: which curve is whose, and the verdict."""
 
+from types import SimpleNamespace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from experiments.studies import style_optimizers as study
+from tests.first_call import first_call
 
 
 @pytest.fixture
@@ -13,6 +16,7 @@ def measured(monkeypatch):
 
     def measure(evaluations):
         def descend(optimizer, network, source, seed, steps):
+            assert (source.arrays["content"].max(), source.arrays["style"].max()) == (1, 2)
             x = jnp.ones(2)
             try:
                 step = -float(optimizer.update(x, optimizer.init(x), x)[0][0])
@@ -24,7 +28,9 @@ def measured(monkeypatch):
 
         monkeypatch.setattr(study, "descend", descend)
         monkeypatch.setattr(study, "load_network", lambda: None)
-        monkeypatch.setattr(study, "sample_image", lambda name, height: np.zeros((4, 4, 3), np.uint8))
+        monkeypatch.setattr(
+            study, "sample_image", lambda name, height: np.full((4, 4, 3), {"china": 1, "flower": 2}[name], np.uint8)
+        )
         return study.study(num_seeds=2, steps=100, height=32)
 
     return measure
@@ -42,3 +48,11 @@ def test_each_curve_is_of_its_optimizer(measured):
 def test_more_evaluations_than_adam_had_are_not_enough(measured):
     assert measured(100).holds
     assert not measured(101).holds
+
+
+def test_the_terms_of_the_loss_have_their_weights():
+    model = SimpleNamespace(clone=lambda **fields: fields)
+    network = SimpleNamespace(model=model, variables=None, mean=None, std=None)
+    _, options = first_call(study.style_transfer, "learner", study.descend, None, network, None, 0, 1)
+    assert (options["content_layer"], options["style_weight"], options["variation_weight"]) == ("relu2_2", 20.0, 0.2)
+    assert options["model"] == {"pooling": "avg"}

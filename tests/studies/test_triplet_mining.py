@@ -5,6 +5,7 @@ import types
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from experiments.studies import triplet_mining as study
@@ -119,3 +120,45 @@ def test_the_network_that_mines_is_that_of_the_arm(monkeypatch):
 def test_every_arm_trains():
     result = study.study(num_seeds=1, epochs=1, num_classes=36)
     assert len(result.numbers) == 2 + len(study.ARMS)
+
+
+@pytest.mark.parametrize(
+    ("arm", "kinds", "trained"),
+    [
+        # A step takes a tenth of the weight that mines, 1 at first. Two epochs of two steps: .8, then by .8 each.
+        (study.EPOCH, {"semi_hard"}, 0.64),
+        (study.START, {"semi_hard"}, 0.6),  # by 1 each
+        (study.NEAREST, {"nearest"}, 0.64),
+        (study.RANDOM, {"random"}, 0.64),
+        (study.IN_BATCH, set(), 0.2),  # a loss of twice the weight, which mines by itself
+    ],
+)
+def test_each_arm_mines_its_negatives_by_its_network(monkeypatch, arm, kinds, trained):
+    """All pixels are 1; a network multiplies them by its weight, and a triplet has those of the network that mined."""
+    mined = set()
+
+    class Net:
+        def init(self, key, images):
+            return jnp.ones(())
+
+        def apply(self, weight, images):
+            return weight * images.mean((1, 2, 3))[:, None]
+
+    def characters(classes, per_class):
+        count = len(classes) * per_class
+        return types.SimpleNamespace(arrays={"image": np.ones((count, 16, 16, 1)), "label": np.zeros(count, int)})
+
+    def triplets(key, images, z, kind):
+        mined.add(kind)
+        return jnp.full((8, 3, 16, 16, 1), z[0, 0, 0]), jnp.ones(8)
+
+    for name, value in (("PER_CLASS", 2), ("BATCH", 4), ("Net", Net), ("triplets", triplets)):
+        monkeypatch.setattr(study, name, value)
+    monkeypatch.setattr(study, "stroke_characters", characters)
+    monkeypatch.setattr(study, "triplet_loss", lambda anchor, positive, negative, margin: anchor[:, 0])
+    monkeypatch.setattr(study, "mined_triplet_loss", lambda z, labels, margin: 2 * z.mean())
+    monkeypatch.setattr(study, "recall_at_k", lambda z, labels: float(z[0, 0]))
+    monkeypatch.setattr(study.optax, "adam", lambda rate: optax.sgd(0.1))
+    start, end = study.recalls(arm, 1, 2, 4)
+    np.testing.assert_allclose([*start, *end], [1, trained], rtol=1e-5)
+    assert mined == kinds

@@ -63,3 +63,13 @@ def test_every_arm_and_seed_is_measured(monkeypatch):
     assert result.numbers["mean IoU, with skips"] == [1, 1]
     assert result.numbers["mean IoU, without"] == [0, 0]
     assert result.numbers["boundary IoU, with skips"] == [0, 0.1]
+
+
+def test_scenes_have_shapes_from_a_sixth_to_a_half_of_their_side(monkeypatch):
+    asked = []
+    monkeypatch.setattr(study, "scene_maps", lambda count, seed, **fields: asked.append((count, seed, fields)))
+    monkeypatch.setattr(study, "measure", lambda *_: np.zeros(2))
+    monkeypatch.setattr(study, "report", lambda results: results)
+    assert set(study.study(num_seeds=1, size=24, num_scenes=50)) == {"with skips", "without"}
+    fields = {"size": 24, "smallest": 4, "largest": 12}
+    assert asked == [(50, 0, fields), (10, 1, fields)]

@@ -106,3 +106,38 @@ def test_each_name_stands_for_its_way_to_train(monkeypatch):
     numbers = study.study(num_seeds=1, learning_rate=0.03, lower_learning_rate=0.0003, clip_norm=1.0).numbers
     ends = {way: numbers[f"final loss, exploding, {way}"][0] for way in ("plain", "clipped", "lower rate")}
     assert ends == pytest.approx({"plain": 3e4, "clipped": 0.03, "lower rate": 300})
+
+
+@pytest.mark.covers("BP-13")
+@pytest.mark.parametrize("kind", [*study.BANDS, "exploding"])
+def test_a_layer_of_each_kind_by_hand(kind):
+    """x is the identity, and so is the head: what remains is the layer's output for the kernel."""
+    kernel = np.array([[1.0, -2.0], [3.0, 0.5]], np.float32)
+    params = {"kernels": kernel[None], "head": np.eye(2, dtype=np.float32)}
+    expected = {
+        "sigmoid": 1 / (1 + np.exp(-kernel)),
+        # Two rows are a batch: the larger of each column is 1 deviation above its mean, the other becomes 0.
+        "batch norm": np.array([[0.0, 0], [1, 1]]),
+        "residual": np.eye(2) + np.maximum(kernel, 0),  # over the root of a depth of 1
+    }
+    outputs = study.Deep(kind, 1).apply(params, jnp.eye(2))
+    np.testing.assert_allclose(outputs, expected.get(kind, np.maximum(kernel, 0)), atol=1e-4)
+
+
+@pytest.mark.covers("BP-13")
+def test_only_the_exploding_network_has_a_gain(monkeypatch):
+    monkeypatch.setattr(study, "gradient_norms", lambda net, *_: (net.kind, net.depth, net.gain))
+    monkeypatch.setattr(study, "losses_of", lambda *_: None)
+    monkeypatch.setattr(study, "report", lambda norms, curves: norms)
+    assert study.study(depth=4, gain=3.0) == {
+        kind: (kind, 4, 3.0 if kind == "exploding" else 1.0) for kind in (*study.BANDS, "exploding")
+    }
+
+
+@pytest.mark.covers("BP-13")
+def test_the_bands_are_those_of_the_claim():
+    """Sigmoids lose all of a gradient, batch norm makes it grow, the others keep it within ten."""
+    bands = {kind: (low, high) for kind, (low, high) in study.BANDS.items()}
+    assert bands.pop("sigmoid") == (0, 1e-6)
+    assert bands.pop("batch norm") == (10, 1000)
+    assert bands == {"ReLU": (0.1, 10), "residual": (0.1, 10)}

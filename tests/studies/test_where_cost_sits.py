@@ -1,5 +1,7 @@
 """The study's numbers, which are those of the catalogue, and its verdict on others."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from experiments.studies import where_cost_sits
@@ -45,3 +47,10 @@ def test_the_verdict_follows_the_numbers():
     assert not where_cost_sits.judge(shares, [1.0, 2.0, 1.0], [0.5, 0.6, 0.1])[1]
     assert not where_cost_sits.judge(shares, [1.0, 1.0, 1.0], [0.5, 0.5, 0.1])[1]
     assert not where_cost_sits.judge({**shares, "MACs in convolutions": 0.4}, [1.0, 2.0, 1.0], [0.5, 0.5, 0.1])[1]
+
+
+def test_each_measure_is_in_the_unit_of_its_label():
+    """A layer of 2,048 bytes, 3 million parameters and 5 million multiply-adds."""
+    layer = SimpleNamespace(output_bytes=2048, parameters=3e6, macs=5e6)
+    amounts = {where_cost_sits.MEASURES[name]: values for name, values in where_cost_sits.amounts([layer]).items()}
+    assert amounts == {"activations, KB": 2, "parameters, millions": 3, "multiply-adds, millions": 5}

@@ -1,5 +1,7 @@
 """What a step learns from, and two tasks by one trunk as well as by two networks."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,9 @@ from flax import linen as nn
 
 from dlcore.learner import State
 from dlcore.transfer.multi_task import HeadsNet, learner, rotate_quarter_turns
+from experiments.transfer import multi_task as study
 from experiments.transfer.multi_task import report
+from tests.first_call import first_call
 
 NET = HeadsNet(nn.Sequential([nn.Dense(16), nn.relu]), (("sum", 2), ("order", 2)))
 
@@ -112,3 +116,26 @@ def test_the_study_is_judged_by_both_tasks():
     assert of(0.97, 0.91).holds is True
     assert of(0.97, 0.93).holds is False
     assert "turn: 90.0 % with both heads, 93.0 % alone (-3.0)" in of(0.97, 0.93).verdict
+
+
+@pytest.mark.covers("TL-07")
+@pytest.mark.parametrize(
+    ("arm", "weights"), [("both", (1.0, 1.0)), ("class alone", (1.0, 0.0)), ("turn alone", (0.0, 1.0))]
+)
+def test_each_arm_weighs_the_tasks_of_its_name(monkeypatch, arm, weights):
+    monkeypatch.setattr(study, "task_data", lambda *_: {})
+    _, options = first_call(study, "learner", study.accuracies, arm, 1, 4, 1, 2, 1e-3)
+    assert options["weights"] == dict(zip(("class", "turn"), weights, strict=True))
+    assert options["model"].classes == (("class", 10), ("turn", 4))
+
+
+def test_turned_digits_are_others_than_those_with_a_class(monkeypatch):
+    """Of ten images two are turned, and eight have their class; of all, each is both."""
+    images = np.arange(10.0)[:, None, None, None] * np.ones((10, 2, 2, 1))
+    arrays = {"image": images, "label": np.arange(10)}
+    monkeypatch.setattr(study, "digits", lambda split: types.SimpleNamespace(arrays=arrays))
+    for share, classes, turned in ((0.2, range(8), (8, 9)), (1.0, range(10), range(10))):
+        parts = study.task_data("train", share)
+        np.testing.assert_array_equal(parts["class"][1], classes)
+        np.testing.assert_array_equal(parts["class"][0][:, 0, 0, 0], classes)
+        np.testing.assert_array_equal(parts["turn"][0][:, 0, 0, 0], turned)

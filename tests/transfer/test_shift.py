@@ -120,3 +120,12 @@ def test_bad_input_gets_one_clear_error():
         black_box_priors([0, 0], [0, 1], [0, 1], 2)
     with pytest.raises(ValueError, match=r"source_priors=\[0\.0, 1\.0\]: not positive; allowed: above 0"):
         em_priors(np.full((2, 2), 0.5), [0, 1])
+
+
+def test_the_figure_shows_the_source_with_its_curve_the_target_and_both_lines():
+    numbers, shown = study.covariate_shift(300, 1.0, 0)
+    assert np.mean(shown["x"]) == pytest.approx(0, abs=0.2)
+    assert np.mean(shown["target"]) == pytest.approx(1, abs=0.2)
+    np.testing.assert_allclose(shown["y"], np.square(shown["x"]), atol=1)  # noise of 0.2
+    assert float(shown["weights"].max()) == numbers["largest weight"]
+    assert list(shown["lines"]) == ["unweighted", "weighted"]
