@@ -72,7 +72,7 @@ class Network(NamedTuple):
     image_shape: tuple[int, int, int]
 
 
-def origin(source: str | Path) -> Origin:
+def origin(source: str | Path) -> Weights:
     """Read where the network of `--init_from` comes from, before anything is loaded; it must encode images."""
     source_run = open_weights(source, "init_from")
     if source_run.page is None:

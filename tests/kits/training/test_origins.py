@@ -19,7 +19,7 @@ from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.weight_checks import check_origins, collect_training_keys, take_normalization
 from dlcore.experiment.weights import Weights, open_weights
-from dlcore.kits.training import init_from
+from dlcore.kits.training import earlier_run, init_from
 from dlcore.kits.training.pretrained_network import check_studied, open_classifier
 from dlcore.models.normalization import normalization
 from dlcore.run.weights import save_weights
