@@ -1,3 +1,3 @@
 """dlcore: the techniques of deep learning for vision, as pure functions in JAX."""
 
-__version__ = "1.0.0rc1"
+__version__ = "1.0.0"
