@@ -184,10 +184,7 @@ def measure(
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=measure,
-    smoke={"batch_size": 1, "image_size": 32, "num_classes": 10, "num_repeats": 1},
+    __file__, __doc__, measure, smoke={"batch_size": 1, "image_size": 32, "num_classes": 10, "num_repeats": 1}
 )
 
 if __name__ == "__main__":

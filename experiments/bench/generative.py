@@ -151,24 +151,22 @@ def measure(
         f"{name} {value:.2f}x (claimed {least[name]:g}x)" for name, value in speeds.items()
     )
     first = next(iter(speeds.items()), None)
+    headline = (
+        Headline(f"{first[0]}, time of PyTorch's over ours", first[1], "synthetic", tolerance=0.5) if first else None
+    )
     return StudyResult(
         numbers,
         (verdict if speeds else f"{provenance.hardware()}: PyTorch is not installed") + ".",
         {"speeds": bar_chart({name: {"ours": value} for name, value in speeds.items()}, "times as fast")}
         if speeds
         else {},
-        holds=all(value >= least[name] for name, value in speeds.items()),
-        headline=Headline(f"{first[0]}, time of PyTorch's over ours", first[1], "synthetic", tolerance=0.5)
-        if first
-        else None,
+        all(value >= least[name] for name, value in speeds.items()),
+        headline,
     )
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=measure,
-    smoke={"num_images": 2, "side": 5, "num_layers": 1, "features": 4, "num_repeats": 1},
+    __file__, __doc__, measure, smoke={"num_images": 2, "side": 5, "num_layers": 1, "features": 4, "num_repeats": 1}
 )
 
 if __name__ == "__main__":

@@ -233,12 +233,8 @@ def measure(
     return StudyResult(numbers, verdict, {"speed": figure}, holds=holds, headline=headline)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=measure,
-    smoke={"num_steps": 2, "batch_size": 4, "hidden": 8, "side": 4, "num_repeats": 1, "least_seconds": 0.0},
-)
+SMOKE = {"num_steps": 2, "batch_size": 4, "hidden": 8, "side": 4, "num_repeats": 1, "least_seconds": 0.0}
+experiment = Study(__file__, __doc__, measure, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

@@ -216,10 +216,7 @@ def measure(
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=measure,
-    smoke={"side": 16, "width": 4, "num_blocks": 1, "num_steps": 1, "num_repeats": 1},
+    __file__, __doc__, measure, smoke={"side": 16, "width": 4, "num_blocks": 1, "num_steps": 1, "num_repeats": 1}
 )
 
 if __name__ == "__main__":

@@ -227,20 +227,12 @@ def measure(
         )
     chart = bar_chart({name: {"steps/s": rate} for name, rate in rates.items()}, "environment steps/s", reference=None)
     chart.axes[0].set_xscale("log")
-    return StudyResult(
-        numbers,
-        f"{provenance.hardware()}: {'; '.join(sentences)}.",
-        {"speed": chart},
-        holds=holds,
-        headline=Headline("environment steps/s, 1 seed", rates["dlcore, 1 seed"], case.environment, tolerance=0.5),
-    )
+    headline = Headline("environment steps/s, 1 seed", rates["dlcore, 1 seed"], case.environment, tolerance=0.5)
+    return StudyResult(numbers, f"{provenance.hardware()}: {'; '.join(sentences)}.", {"speed": chart}, holds, headline)
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=measure,
-    smoke={"num_seeds": 2, "breakout": False, "seconds_per_turn": 0.0, "num_repeats": 1},
+    __file__, __doc__, measure, smoke={"num_seeds": 2, "breakout": False, "seconds_per_turn": 0.0, "num_repeats": 1}
 )
 
 if __name__ == "__main__":

@@ -404,33 +404,29 @@ def measure(
     fraction = numbers.get("MAE's encoder, FLOPs by the full ViT's", 0.0)
     holds = bool(all(speed >= 1 for speed in speeds.values()) and fraction <= MOST_FLOPS)
     first = next(iter(speeds), None)
-    return StudyResult(
-        numbers,
-        f"{provenance.hardware()}: {'; '.join(summaries)}.",
-        {"speed": bar_chart({task: {"ours": speed} for task, speed in speeds.items()}, "times as fast as the peer")},
-        holds=holds,
-        headline=None
+    headline = (
+        None
         if first is None
-        else Headline(f"{first} step, time of the peer's over ours", speeds[first], "synthetic", tolerance=0.5),
+        else Headline(f"{first} step, time of the peer's over ours", speeds[first], "synthetic", tolerance=0.5)
     )
+    figures = {
+        "speed": bar_chart({task: {"ours": speed} for task, speed in speeds.items()}, "times as fast as the peer")
+    }
+    return StudyResult(numbers, f"{provenance.hardware()}: {'; '.join(summaries)}.", figures, holds, headline)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=measure,
-    smoke={
-        "batch_size": 2,
-        "side": 8,
-        "width": 8,
-        "depth": 1,
-        "num_steps": 1,
-        "num_repeats": 1,
-        "least_seconds": 0.0,
-        "points": 20,
-        "clusters": 2,
-    },
-)
+SMOKE = {
+    "batch_size": 2,
+    "side": 8,
+    "width": 8,
+    "depth": 1,
+    "num_steps": 1,
+    "num_repeats": 1,
+    "least_seconds": 0.0,
+    "points": 20,
+    "clusters": 2,
+}
+experiment = Study(__file__, __doc__, measure, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

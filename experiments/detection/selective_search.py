@@ -93,7 +93,7 @@ def study(*, num_scenes: int = 100, image_size: int = 96, seed: int = 0) -> Stud
     return StudyResult(numbers, verdict, {"recall": draw(curves, *example)}, bool(holds), headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_scenes": 2, "image_size": 48})
+experiment = Study(__file__, __doc__, study, smoke={"num_scenes": 2, "image_size": 48})
 
 if __name__ == "__main__":
     main(experiment)

@@ -208,7 +208,7 @@ def study(
     return StudyResult(numbers, verdict, {"maps": draw_maps(pictures, maps, lines)}, headline=headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"steps": 2, "most": 2})
+experiment = Study(__file__, __doc__, study, smoke={"steps": 2, "most": 2})
 
 if __name__ == "__main__":
     main(experiment)

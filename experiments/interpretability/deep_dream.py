@@ -105,7 +105,7 @@ def draw(before: jax.Array, after: jax.Array, values: list[jax.Array]) -> dict:
     return {"dream": pair, "mean square": curves}
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"height": 48, "octaves": 2, "steps": 2})
+experiment = Study(__file__, __doc__, study, smoke={"height": 48, "octaves": 2, "steps": 2})
 
 if __name__ == "__main__":
     main(experiment)

@@ -128,12 +128,8 @@ def draw(iou: dict[str, np.ndarray]):
     return figure
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_train": 16, "num_test": 10, "image_size": 32, "width": 4, "steps": 2, "batch_size": 4},
-)
+SMOKE = {"num_train": 16, "num_test": 10, "image_size": 32, "width": 4, "steps": 2, "batch_size": 4}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

@@ -175,15 +175,10 @@ def report(results: dict[str, np.ndarray], settings: dict[str, tuple], num_label
     axes.plot(range(len(ARMS)), [percent[arm].mean() for arm in ARMS], "_", color=BLUE, markersize=26, mew=3)
     axes.set_xticks(range(len(ARMS)), ARMS)
     axes.set(xlim=(-0.5, len(ARMS) - 0.5), ylabel="accuracy on handwritten test digits, %")
-    return StudyResult(
-        numbers,
-        verdict,
-        {"accuracy": figure},
-        holds,
-        headline=Headline(
-            f"points gained over {rivals} at {num_labels} labels", gains, "digits from fonts to handwriting"
-        ),
+    headline = Headline(
+        f"points gained over {rivals} at {num_labels} labels", gains, "digits from fonts to handwriting"
     )
+    return StudyResult(numbers, verdict, {"accuracy": figure}, holds, headline)
 
 
 def study(
@@ -220,15 +215,15 @@ def study(
     return report(results, settings, 10 * labels_per_class)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={
-        "num_seeds": 1, "source_size": 100, "steps": 2, "fine_tune_steps": 2, "strengths": (1.0,),
-        "learning_rates": (1e-3,),
-    },
-)  # fmt: skip
+SMOKE = {
+    "num_seeds": 1,
+    "source_size": 100,
+    "steps": 2,
+    "fine_tune_steps": 2,
+    "strengths": (1.0,),
+    "learning_rates": (1e-3,),
+}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

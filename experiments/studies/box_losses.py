@@ -120,7 +120,7 @@ def study(*, num_places: int = 500, steps: int = 200, learning_rate: float = 0.1
     return StudyResult(numbers, verdict, {"box_losses": draw(curves)}, judge(last, moved), headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_places": 4, "steps": 10})
+experiment = Study(__file__, __doc__, study, smoke={"num_places": 4, "steps": 10})
 
 if __name__ == "__main__":
     main(experiment)

@@ -148,22 +148,14 @@ def study(
             numbers[f"{labels}, width {width}, validation"] = runs[:, -1, 1].tolist()
             numbers[f"{labels}, width {width}, gap"] = (runs[:, -1, 0] - runs[:, -1, 1]).tolist()
             numbers[f"{labels}, width {width}, triage"] = verdicts(by_width)[width]
-    return StudyResult(
-        numbers,
-        verdict,
-        {"capacity_gap": draw(results)},
-        holds,
-        headline=Headline(
-            "accuracy gap of the widest, noisy labels", numbers[f"noisy, width {widths[-1]}, gap"], "digits"
-        ),
+    headline = Headline(
+        "accuracy gap of the widest, noisy labels", numbers[f"noisy, width {widths[-1]}, gap"], "digits"
     )
+    return StudyResult(numbers, verdict, {"capacity_gap": draw(results)}, holds, headline)
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 1, "widths": (2, 8), "steps": 10, "num_evaluations": 2},
+    __file__, __doc__, study, smoke={"num_seeds": 1, "widths": (2, 8), "steps": 10, "num_evaluations": 2}
 )
 
 if __name__ == "__main__":

@@ -131,9 +131,7 @@ def draw(results: dict[tuple[str, str], np.ndarray]) -> Any:
     return figure
 
 
-experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"num_clips": 30, "steps": 2, "parameters": 1500, "num_seeds": 1}
-)
+experiment = Study(__file__, __doc__, study, smoke={"num_clips": 30, "steps": 2, "parameters": 1500, "num_seeds": 1})
 
 if __name__ == "__main__":
     main(experiment)

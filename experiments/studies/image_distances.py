@@ -132,7 +132,7 @@ def study(*, image: str = "china", height: int = 200, psnr_db: float = 24.9, see
     return StudyResult(numbers, verdict, figures, judge(scores), headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"height": 48})
+experiment = Study(__file__, __doc__, study, smoke={"height": 48})
 
 if __name__ == "__main__":
     main(experiment)

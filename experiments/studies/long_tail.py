@@ -108,7 +108,7 @@ def study(*, num_seeds: int = 10, steps: int = 500, most: int = 100, imbalance: 
     return StudyResult(numbers, verdict, {"long_tail": draw(recall, counts)}, judge(recall), headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 2})
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "steps": 2})
 
 if __name__ == "__main__":
     main(experiment)

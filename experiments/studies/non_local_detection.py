@@ -118,7 +118,7 @@ def report(precision: dict[str, np.ndarray]) -> StudyResult:
 
 SMOKE = {"num_seeds": 1, "num_train": 8, "num_test": 16, "image_size": 48, "width": 4, "steps": 2, "batch_size": 4}
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke=SMOKE)
+experiment = Study(__file__, __doc__, study, smoke=SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

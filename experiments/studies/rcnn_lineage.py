@@ -192,21 +192,17 @@ def draw(rows: dict[str, dict[str, float]]):
     return figure
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={
-        "num_train": 8,
-        "num_test": 16,
-        "image_size": 48,
-        "num_proposals": 8,
-        "region_size": 16,
-        "width": 4,
-        "steps": 2,
-        "batch_size": 4,
-    },
-)
+SMOKE = {
+    "num_train": 8,
+    "num_test": 16,
+    "image_size": 48,
+    "num_proposals": 8,
+    "region_size": 16,
+    "width": 4,
+    "steps": 2,
+    "batch_size": 4,
+}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

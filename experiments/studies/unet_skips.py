@@ -117,12 +117,8 @@ def study(
     return report(results)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 1, "steps": 2, "batch_size": 4, "size": 24, "num_scenes": 8, "widths": (2, 4)},
-)
+SMOKE = {"num_seeds": 1, "steps": 2, "batch_size": 4, "size": 24, "num_scenes": 8, "widths": (2, 4)}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

@@ -258,10 +258,7 @@ def study(
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 1, "network_steps": 2, "fine_tune_steps": 2, "miniature": True},
+    __file__, __doc__, study, smoke={"num_seeds": 1, "network_steps": 2, "fine_tune_steps": 2, "miniature": True}
 )
 
 if __name__ == "__main__":
