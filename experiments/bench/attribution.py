@@ -144,7 +144,7 @@ def measure(
 
     Args:
       batch_size: images of the gradient and of Grad-CAM.
-      image_size: their side, in pixels.
+      image_size: side of the images, in pixels.
       num_classes: number of classes of the network.
       num_repeats: turns of each.
     """

@@ -98,7 +98,7 @@ def measure(
     """Kill, resume and compare.
 
     Args:
-      kills: how often the process is killed.
+      kills: number of times that the process is killed.
       steps: steps of training; enough that the kills happen before the end.
       model: a name of the model zoo.
       deterministic: train with --deterministic, which a GPU needs to repeat itself.

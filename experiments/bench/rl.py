@@ -199,9 +199,9 @@ def measure(
     """Time updates of both libraries.
 
     Args:
-      algorithm: that is timed.
+      algorithm: algorithm that is timed.
       num_seeds: seeds that dlcore trains side by side.
-      breakout: with PPO, time Breakout of MinAtar too.
+      breakout: also time PPO on Breakout of MinAtar.
       seconds_per_turn: updates are repeated until a turn lasts so long; 0 takes one update a turn.
       num_repeats: turns of each, shuffled.
     """

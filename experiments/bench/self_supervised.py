@@ -349,7 +349,7 @@ def measure(
     """Time ours and theirs in shuffled turns.
 
     Args:
-      tasks: which of simclr, dino, mae and kmeans.
+      tasks: one or more of simclr, dino, mae and kmeans.
       batch_size: images of a step.
       side: side of the images, in pixels.
       width: channels of the residual network's first stage; the ViT has four times as many features.

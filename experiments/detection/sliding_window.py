@@ -109,7 +109,7 @@ def study(
     Args:
       num_train: training images; 32 crops of each.
       num_test: test images.
-      image_size: their side, in pixels, at least 11.
+      image_size: side of the images, in pixels, at least 11.
       steps: steps of training.
       seed: seed of the images, crops and weights.
     """

@@ -152,7 +152,7 @@ def study(
       methods: methods of the maps; by default all that suit the network.
       explain: name of the class to explain; by default the one that the network names.
       unit: LAYER:CHANNEL or LAYER:CHANNEL@ROW:COLUMN to explain in place of a class.
-      layer: that CAM and Grad-CAM look at; by default the last one whose map the head sees.
+      layer: layer of CAM and Grad-CAM; by default the last one whose map the head sees.
       window: side of the window of occlusion, in pixels; 0 for a quarter of the image.
       steps: steps of training the network of digits.
       most: images, at most.

@@ -218,7 +218,7 @@ def study(
 
     Args:
       num_seeds: draws of points, labels and weights.
-      points: on both moons, and as many again to test on.
+      points: number of points on both moons, and as many again to test on.
       labels_per_class: points whose label is known.
       spread: standard deviation of the points about their moon.
       gamma: gamma of label propagation's kernel.

@@ -200,7 +200,7 @@ def study(
       technique: technique of the adaptation, dann, mmd or coral.
       source_size: rendered digits.
       steps: steps of training on the source, with and without adaptation.
-      fine_tune_steps: on all labeled digits each.
+      fine_tune_steps: steps of fine-tuning, each on all labeled digits.
       strengths: weights of the adaptation that validation chooses from.
       learning_rates: learning rates of fine-tuning that validation chooses from.
     """

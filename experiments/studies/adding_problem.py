@@ -165,8 +165,8 @@ def study(
       width: width of the recurrent layer.
       steps: training steps.
       batch_size: sequences a step.
-      learning_rate: at the start, of the LSTM.
-      rnn_learning_rate: at the start, of the vanilla RNN.
+      learning_rate: learning rate of the LSTM at the start.
+      rnn_learning_rate: learning rate of the vanilla RNN at the start.
       every: steps between two measurements; divides `steps`.
 
     Raises:

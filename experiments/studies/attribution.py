@@ -119,7 +119,7 @@ def study(
     Args:
       num_train: training scenes of one shape.
       num_test: test scenes.
-      image_size: their side, in pixels, a multiple of 4.
+      image_size: side of the images, in pixels, a multiple of 4.
       width: channels of the first layer.
       steps: steps of training.
       batch_size: scenes a step.

@@ -224,7 +224,7 @@ def study(
       hidden: units of each hidden layer.
       min_log2_learning_rate: base-2 logarithm of the lowest learning rate of the ladder.
       max_log2_learning_rate: base-2 logarithm of the highest learning rate of the ladder.
-      num_probes: how often the loss along the gradient is measured in a run.
+      num_probes: number of measurements of the loss along the gradient in a run.
     """
     splits = data()
     learning_rates = 2.0 ** np.arange(min_log2_learning_rate, max_log2_learning_rate + 1)

@@ -127,7 +127,7 @@ def study(
       batch_sizes: examples a step, drawn with replacement, rising; there are 1297 in all.
       steps: training steps of each run.
       learning_rate: learning rate of all runs.
-      num_evaluations: how often the eigenvalue is measured in a run; divides steps.
+      num_evaluations: number of measurements of the eigenvalue in a run; divides steps.
       level: training loss at which runs are compared.
     """
     results = {size: measure(size, num_seeds, steps, learning_rate, num_evaluations) for size in batch_sizes}

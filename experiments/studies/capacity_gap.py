@@ -135,7 +135,7 @@ def study(
       label_noise: share of the labels that are drawn at random, in training and validation.
       steps: training steps of each run, of 50 examples.
       num_examples: training examples, at most 1000.
-      num_evaluations: how often accuracy is measured in a run; divides steps.
+      num_evaluations: number of measurements of the accuracy in a run; divides steps.
     """
     results = {
         labels: {width: curves(width, noise, num_seeds, steps, num_examples, num_evaluations) for width in widths}

@@ -68,9 +68,9 @@ def study(
     """Train each fusion on each task.
 
     Args:
-      num_clips: to train on, about; two thirds as many test.
+      num_clips: about the number of training clips; two thirds as many test.
       steps: minibatches of 64.
-      parameters: that each network has, about.
+      parameters: about the number of parameters of each network.
       frames: number of frames of a clip.
       num_seeds: seeds of weights and batches.
     """

@@ -98,7 +98,7 @@ def study(
       depths: layers of the networks, 6 n + 2, the shallower first.
       width: channels of the first stage, 16 in the paper.
       steps: training steps of each run, of 64 examples.
-      snapshots: how often the training loss is measured in a run; divides steps.
+      snapshots: number of measurements of the training loss in a run; divides steps.
       grid_size: points along each side of the loss surface.
       num_examples: training examples.
     """

@@ -143,8 +143,8 @@ def study(
       width: width of the attention's vectors; the RNN has about as many parameters.
       steps: training steps.
       batch_size: sequences a step.
-      learning_rate: at the start, of linear attention.
-      rnn_learning_rate: at the start, of the RNN.
+      learning_rate: learning rate of linear attention at the start.
+      rnn_learning_rate: learning rate of the RNN at the start.
     """
     options = {"symbols": symbols, "width": width, "steps": steps, "batch_size": batch_size}
     rates = {"fast weights": learning_rate, "rnn": rnn_learning_rate}

@@ -76,7 +76,7 @@ def study(
       num_seeds: repetitions, each with its own weights and batches.
       num_train: training scenes.
       num_test: test scenes, at least 16.
-      image_size: their side, in pixels, a multiple of 16.
+      image_size: side of the images, in pixels, a multiple of 16.
       width: channels of the backbone's first stage, a multiple of 4.
       steps: steps of training.
       batch_size: scenes a step.

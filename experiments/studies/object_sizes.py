@@ -106,7 +106,7 @@ def study(
       num_seeds: repetitions, each with its own weights and batches.
       num_train: training scenes.
       num_test: test scenes, a multiple of 16.
-      image_size: their side, in pixels, a multiple of 16 above 48.
+      image_size: side of the images, in pixels, a multiple of 16 above 48.
       width: channels of the backbone's first stage, a multiple of 4.
       steps: steps of training.
       batch_size: scenes a step.

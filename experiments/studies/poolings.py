@@ -85,7 +85,7 @@ def study(*, image: str = "china", height: int = 120, seed: int = 0) -> StudyRes
 
     Args:
       image: china, flower, or the path of an image.
-      height: in pixels, at least 12; odd sizes lose a row or column.
+      height: height of the image in pixels, at least 12; odd sizes lose a row or column.
       seed: seed of the fractional pooling.
     """
     from dlcore.data.sample_images import sample_image

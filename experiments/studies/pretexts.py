@@ -144,8 +144,8 @@ def study(
 
     Args:
       pretexts: pages of `experiments.self_supervised`.
-      dataset: as of the pages.
-      data_dir: as of the pages.
+      dataset: data set, as of the pages.
+      data_dir: folder of the data, as of the pages.
       seconds: seconds of training, compilation and measuring apart.
       num_seeds: repetitions, each with its own weights and batches.
       fine_tune: labels of the fine-tuning, a number or below 1 a share.

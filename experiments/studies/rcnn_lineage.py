@@ -128,7 +128,7 @@ def study(
     Args:
       num_train: training scenes.
       num_test: test scenes, at least 16.
-      image_size: their side, in pixels, a multiple of 16.
+      image_size: side of the images, in pixels, a multiple of 16.
       num_proposals: regions of an image, N, from selective search and from the region proposal network.
       region_size: side in pixels that R-CNN warps regions to.
       width: channels of the backbone's first stage.

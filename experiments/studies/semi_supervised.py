@@ -179,7 +179,7 @@ def study(
     """Compare techniques on the same network, labels and steps.
 
     Args:
-      techniques: to compare with supervised only.
+      techniques: techniques to compare with supervised training.
       num_seeds: repetitions, each with its own labels, weights and batches.
       steps: training steps of each run.
       per_class: labels of each digit.

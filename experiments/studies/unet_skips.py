@@ -105,7 +105,7 @@ def study(
       batch_size: scenes a step.
       learning_rate: learning rate of AdamW, after its warm-up.
       size: side of the scenes, in pixels.
-      num_scenes: for training; a fifth as many to test.
+      num_scenes: number of training scenes; a fifth as many to test.
       widths: channels of the U-Net at each size.
     """
     fields = {"size": size, "smallest": size // 6, "largest": size // 2}

@@ -53,7 +53,7 @@ def study(*, num_clips: int = 400, centers: int = 8, camera: bool = False) -> St
     """Compare descriptors and their encodings.
 
     Args:
-      num_clips: to train on; as many test.
+      num_clips: number of training clips; as many test.
       centers: Gaussians of the Fisher vectors, and visual words.
       camera: move the ground too.
     """
