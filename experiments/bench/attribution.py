@@ -17,7 +17,6 @@ occlusion 1.71x Captum as it stands, and 1.21x Captum with eight windows at once
 Reference: Kokhlikyan et al. 2020, "Captum", arXiv:2009.07896.
 """
 
-import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Annotated, Any
@@ -34,7 +33,7 @@ from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.models import create_model, load_torch
 from dlcore.run import provenance
-from experiments.bench.timing import bar_chart, interleaved, ratio
+from experiments.bench.timing import bar_chart, interleaved, ratio, torch_on_all_cores
 
 LEAST = {"gradient": 0.9, "grad_cam": 0.9, "integrated_gradients": 1.0, "occlusion": 1.5}
 """Claimed speeds over Captum."""
@@ -150,10 +149,7 @@ def measure(
     """
     images = np.random.default_rng(0).normal(size=(batch_size, image_size, image_size, 3)).astype(np.float32)
     net, captum = None, {}
-    if find_spec("torch") is not None and find_spec("captum") is not None:
-        import torch
-
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
+    if find_spec("captum") is not None and torch_on_all_cores():
         net = torch_resnet18(num_classes)
         captum = captum_calls(net, images)
     ours = our_calls(net, num_classes, images)

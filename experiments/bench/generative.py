@@ -15,9 +15,7 @@ The second command was not run since the scan leaves pixels out.
 """
 
 import functools
-import os
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
@@ -30,7 +28,7 @@ from dlcore.generative.pixel_cnn import PixelCNN
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.run import provenance
-from experiments.bench.timing import bar_chart, interleaved, ratio
+from experiments.bench.timing import bar_chart, interleaved, ratio, torch_on_all_cores
 
 
 class Part(NamedTuple):
@@ -138,11 +136,7 @@ def measure(
       features: channels of the PixelCNN.
       num_repeats: turns of each.
     """
-    peer = find_spec("torch") is not None
-    if peer:
-        import torch
-
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
+    peer = torch_on_all_cores()
     parts = []
     if what in ("all", "pixel_cnn"):
         parts.append(pixel_cnn(num_images, side, num_layers, features, num_repeats, peer))

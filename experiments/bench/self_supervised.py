@@ -20,7 +20,6 @@ The second command: MAE 0.71x. On an AMD EPYC, where PyTorch's products are slow
 ours. The claims hold on the Xeon but for MAE's.
 """
 
-import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Annotated, Any
@@ -43,7 +42,7 @@ from dlcore.run import provenance
 from dlcore.self_supervised import dino, mae, simclr
 from dlcore.self_supervised.networks import DINONet, Embedder
 from dlcore.self_supervised.views import crops
-from experiments.bench.timing import bar_chart, interleaved, ratio
+from experiments.bench.timing import bar_chart, interleaved, ratio, torch_on_all_cores
 
 TASKS = ("simclr", "dino", "mae", "kmeans")
 MOST_FLOPS = 0.45
@@ -367,11 +366,7 @@ def measure(
     """
     if unknown := [task for task in tasks if task not in TASKS]:
         raise ValueError(f"tasks={unknown[0]}: unknown; allowed: {', '.join(TASKS)}")
-    peer = find_spec("torch") is not None
-    if peer:
-        import torch
-
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
+    peer = torch_on_all_cores()
     images = np.random.default_rng(0).random((10 * batch_size, side, side, 3), np.float32)
     numbers, speeds, summaries = {}, {}, []
     for task in tasks:
