@@ -32,7 +32,9 @@ def test_the_negatives_of_each_kind_by_hand():
     np.testing.assert_array_equal(exists[[0, 2, 3, 4, 5]], [True, False, False, False, False])
     assert negative[0] == 2
     labels = np.arange(3).repeat(2)
-    draws = jax.jit(jax.vmap(lambda key: study.mine_pairs(key, z, "random")[1]))(jax.random.split(jax.random.key(1), 60))
+    draws = jax.jit(jax.vmap(lambda key: study.mine_pairs(key, z, "random")[1]))(
+        jax.random.split(jax.random.key(1), 60)
+    )
     assert all(set(np.asarray(draws)[:, k].tolist()) == set(np.flatnonzero(labels != labels[k])) for k in range(6))
 
 
