@@ -45,9 +45,9 @@ class Item(NamedTuple):
 
     Args:
       name: name of the item, and of its folder.
-      question: what it answers.
+      question: question that it answers.
       command: a module of experiments/ and its flags, without the folders.
-      minutes: its limit; a training that is stopped there goes on at the next call.
+      minutes: limit of time; a training that is stopped there goes on at the next call.
     """
 
     name: str

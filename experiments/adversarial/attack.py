@@ -239,29 +239,18 @@ def study(
     ]
     pictures = attacked_images(images[:8], example.images[:8], epsilons[middle], titles)
     reference = left.get("random_signs", [float(1 - before.mean())] * len(epsilons))
-    return StudyResult(
-        numbers,
-        verdict,
-        {"robustness": curve(epsilons, left, what), f"{example_attack} at {epsilons[middle]:g}": pictures},
-        headline=Headline(
-            f"{what} under the worst attack at {epsilons[-1]:g}",
-            left["worst attack"][-1],
-            dataset if input is None else "images",
-            baseline=(
-                reference[-1],
-                "random signs of the same size" if "random_signs" in left else "no attack",
-                "lower",
-            ),
-        ),
+    headline = Headline(
+        f"{what} under the worst attack at {epsilons[-1]:g}",
+        left["worst attack"][-1],
+        dataset if input is None else "images",
+        baseline=(reference[-1], "random signs of the same size" if "random_signs" in left else "no attack", "lower"),
     )
+    figures = {"robustness": curve(epsilons, left, what), f"{example_attack} at {epsilons[middle]:g}": pictures}
+    return StudyResult(numbers, verdict, figures, headline=headline)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"network_steps": 2, "count": 4, "steps": 2, "attacks": ("fgsm", "pgd"), "epsilons": (0.1, 0.3)},
-)
+SMOKE = {"network_steps": 2, "count": 4, "steps": 2, "attacks": ("fgsm", "pgd"), "epsilons": (0.1, 0.3)}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

@@ -76,16 +76,11 @@ def study(*, circuit: Literal["all", "neuron", "grouped", "gates", "layer"] = "a
         worst = max(worst, *check(root).values())
     numbers["largest relative error"] = worst
     summary = f"The largest relative error of any gradient is {worst:.1e}: {verdict(worst)}."
-    return StudyResult(
-        numbers,
-        summary,
-        figures,
-        verdict(worst) == "happy",
-        headline=Headline("largest relative error of a gradient", worst, "circuits", tolerance=100.0),
-    )
+    headline = Headline("largest relative error of a gradient", worst, "circuits", tolerance=100.0)
+    return StudyResult(numbers, summary, figures, verdict(worst) == "happy", headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study)
+experiment = Study(__file__, __doc__, study)
 
 if __name__ == "__main__":
     main(experiment)

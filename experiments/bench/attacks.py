@@ -185,7 +185,7 @@ def measure(
     return StudyResult(numbers, verdict, {"speed": figure}, holds, headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=measure, smoke={"num_images": 4, "steps": 2, "num_repeats": 1})
+experiment = Study(__file__, __doc__, measure, smoke={"num_images": 4, "steps": 2, "num_repeats": 1})
 
 if __name__ == "__main__":
     main(experiment)

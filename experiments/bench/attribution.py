@@ -17,7 +17,6 @@ occlusion 1.71x Captum as it stands, and 1.21x Captum with eight windows at once
 Reference: Kokhlikyan et al. 2020, "Captum", arXiv:2009.07896.
 """
 
-import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Annotated, Any
@@ -34,7 +33,7 @@ from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.models import create_model, load_torch
 from dlcore.run import provenance
-from experiments.bench.timing import bar_chart, interleaved, ratio
+from experiments.bench.timing import bar_chart, interleaved, ratio, torch_on_all_cores
 
 LEAST = {"gradient": 0.9, "grad_cam": 0.9, "integrated_gradients": 1.0, "occlusion": 1.5}
 """Claimed speeds over Captum."""
@@ -144,16 +143,13 @@ def measure(
 
     Args:
       batch_size: images of the gradient and of Grad-CAM.
-      image_size: their side, in pixels.
+      image_size: side of the images, in pixels.
       num_classes: number of classes of the network.
       num_repeats: turns of each.
     """
     images = np.random.default_rng(0).normal(size=(batch_size, image_size, image_size, 3)).astype(np.float32)
     net, captum = None, {}
-    if find_spec("torch") is not None and find_spec("captum") is not None:
-        import torch
-
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
+    if find_spec("captum") is not None and torch_on_all_cores():
         net = torch_resnet18(num_classes)
         captum = captum_calls(net, images)
     ours = our_calls(net, num_classes, images)
@@ -184,10 +180,7 @@ def measure(
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=measure,
-    smoke={"batch_size": 1, "image_size": 32, "num_classes": 10, "num_repeats": 1},
+    __file__, __doc__, measure, smoke={"batch_size": 1, "image_size": 32, "num_classes": 10, "num_repeats": 1}
 )
 
 if __name__ == "__main__":

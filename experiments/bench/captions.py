@@ -116,30 +116,22 @@ def measure(
     chart = bar_chart({"greedy": rates}, "captions a second")
     headline = Headline("time without the cache over time with it", speed.median, "synthetic", tolerance=0.5)
     return StudyResult(
-        numbers | speed.rows("without over with"),
-        verdict,
-        {"rates": chart},
-        holds=same and speed.median >= least,
-        headline=headline,
+        numbers | speed.rows("without over with"), verdict, {"rates": chart}, same and speed.median >= least, headline
     )
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=measure,
-    smoke={
-        "num_images": 4,
-        "batch_size": 2,
-        "length": 4,
-        "side": 2,
-        "width": 8,
-        "decoder_layers": 1,
-        "vocab_size": 12,
-        "num_repeats": 1,
-        "least": 0.0,
-    },
-)
+SMOKE = {
+    "num_images": 4,
+    "batch_size": 2,
+    "length": 4,
+    "side": 2,
+    "width": 8,
+    "decoder_layers": 1,
+    "vocab_size": 12,
+    "num_repeats": 1,
+    "least": 0.0,
+}
+experiment = Study(__file__, __doc__, measure, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

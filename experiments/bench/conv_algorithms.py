@@ -155,20 +155,16 @@ def measure(*, only: str = "", num_repeats: int = 5) -> StudyResult:
     )
     figure = bar_chart(medians, "lax's time over the algorithm's")
     figure.axes[0].set_xscale("log")
-    return StudyResult(
-        numbers,
-        verdict,
-        {"ratios": figure},
-        headline=Headline(
-            f"lax's time over the fastest other's, {next(iter(best))}",
-            max(next(iter(medians.values())).values()),
-            "synthetic",
-            tolerance=0.5,
-        ),
+    headline = Headline(
+        f"lax's time over the fastest other's, {next(iter(best))}",
+        max(next(iter(medians.values())).values()),
+        "synthetic",
+        tolerance=0.5,
     )
+    return StudyResult(numbers, verdict, {"ratios": figure}, headline=headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=measure, smoke={"only": "tiny", "num_repeats": 1})
+experiment = Study(__file__, __doc__, measure, smoke={"only": "tiny", "num_repeats": 1})
 
 if __name__ == "__main__":
     main(experiment)

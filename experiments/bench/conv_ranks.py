@@ -151,18 +151,11 @@ def measure(*, only: str = "", num_repeats: int = 5) -> StudyResult:
     )
     figure = bar_chart(ratios, "ratio of times")
     figure.axes[0].set_xscale("log")
-    return StudyResult(
-        numbers,
-        verdict,
-        {"ratios": figure},
-        holds=not slow,
-        headline=Headline(
-            "processor time, scanned over alone, worst", max(scanned.values()), "synthetic", tolerance=0.5
-        ),
-    )
+    headline = Headline("processor time, scanned over alone, worst", max(scanned.values()), "synthetic", tolerance=0.5)
+    return StudyResult(numbers, verdict, {"ratios": figure}, not slow, headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=measure, smoke={"only": "1-D stride", "num_repeats": 1})
+experiment = Study(__file__, __doc__, measure, smoke={"only": "1-D stride", "num_repeats": 1})
 
 if __name__ == "__main__":
     main(experiment)

@@ -143,32 +143,29 @@ def measure(
     )
     figure = bar_chart(rates, "tokens a second", None)
     figure.axes[0].set_xscale("log")
+    headline = Headline(*first, "synthetic", tolerance=0.5) if first else None
     return StudyResult(
         numbers,
         f"{provenance.hardware()}: tokens a second at {new} new tokens, {summary}.",
         {"rates": figure},
-        holds=all(claims),
-        headline=Headline(*first, "synthetic", tolerance=0.5) if first else None,
+        all(claims),
+        headline,
     )
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=measure,
-    smoke={
-        "batch_sizes": (2,),
-        "prompt": 2,
-        "new": 4,
-        "peers": ("naive",),
-        "naive_new": 2,
-        "num_layers": 1,
-        "num_heads": 2,
-        "width": 8,
-        "vocab_size": 11,
-        "num_repeats": 1,
-    },
-)
+SMOKE = {
+    "batch_sizes": (2,),
+    "prompt": 2,
+    "new": 4,
+    "peers": ("naive",),
+    "naive_new": 2,
+    "num_layers": 1,
+    "num_heads": 2,
+    "width": 8,
+    "vocab_size": 11,
+    "num_repeats": 1,
+}
+experiment = Study(__file__, __doc__, measure, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

@@ -362,16 +362,17 @@ def measure(*, only: str = "", num_repeats: Annotated[int, Range(1)] = 7) -> Stu
     if missing:
         verdict += f"{'; ' if first else ''}no peer is installed that works, for {', '.join(missing)}"
     one = next(iter(first.items()), None)
+    headline = Headline(f"{one[0]}, time of the peer over ours", one[1], "synthetic", tolerance=0.5) if one else None
     return StudyResult(
         numbers,
         verdict + ".",
         {"speeds": bar_chart(speeds, "times as fast")} if speeds else {},
-        holds=all(value >= LEAST[name] for name, value in first.items()) if first else None,
-        headline=Headline(f"{one[0]}, time of the peer over ours", one[1], "synthetic", tolerance=0.5) if one else None,
+        all(value >= LEAST[name] for name, value in first.items()) if first else None,
+        headline,
     )
 
 
-experiment = Study(file=__file__, doc=__doc__, function=measure, smoke={"only": "assign", "num_repeats": 1})
+experiment = Study(__file__, __doc__, measure, smoke={"only": "assign", "num_repeats": 1})
 
 if __name__ == "__main__":
     main(experiment)

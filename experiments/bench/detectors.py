@@ -134,7 +134,7 @@ def draw(lines: dict[str, dict[str, Any]]):
     return figure
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"only": "scenes-fcos", "num_repeats": 1})
+experiment = Study(__file__, __doc__, study, smoke={"only": "scenes-fcos", "num_repeats": 1})
 
 if __name__ == "__main__":
     main(experiment)

@@ -225,12 +225,8 @@ def measure(
     return StudyResult(numbers, verdict, headline=headline)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=measure,
-    smoke={"batch_size": 2, "image_size": 8, "channels": (8, 8), "steps": 2, "num_repeats": 2},
-)
+SMOKE = {"batch_size": 2, "image_size": 8, "channels": (8, 8), "steps": 2, "num_repeats": 2}
+experiment = Study(__file__, __doc__, measure, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

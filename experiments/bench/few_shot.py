@@ -175,32 +175,29 @@ def measure(
         speed, bars = speeds["in turn"], {name: {"ours": r.median} for name, r in speeds.items()}
         summaries = [f"{name} {r.median:.2f}x eager PyTorch's episodes a second" for name, r in speeds.items()]
         summaries[0] += f" (at least {CLAIMED})"
+    headline = speed and Headline("episode, time of PyTorch's over ours", speed.median, "strokes", tolerance=0.5)
     return StudyResult(
         numbers,
         f"{provenance.hardware()}: {'; '.join(summaries)}.",
         {"ratios": bar_chart(bars, "time of PyTorch's over ours")} if bars else {},
-        holds=None if speed is None else bool(speed.median >= CLAIMED),
-        headline=speed and Headline("episode, time of PyTorch's over ours", speed.median, "strokes", tolerance=0.5),
+        None if speed is None else bool(speed.median >= CLAIMED),
+        headline,
     )
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=measure,
-    smoke={
-        "way": 2,
-        "shot": 1,
-        "query": 1,
-        "channels": 4,
-        "image_size": 16,
-        "characters": 4,
-        "per_step": 2,
-        "num_steps": 1,
-        "num_repeats": 1,
-        "least_seconds": 0.0,
-    },
-)
+SMOKE = {
+    "way": 2,
+    "shot": 1,
+    "query": 1,
+    "channels": 4,
+    "image_size": 16,
+    "characters": 4,
+    "per_step": 2,
+    "num_steps": 1,
+    "num_repeats": 1,
+    "least_seconds": 0.0,
+}
+experiment = Study(__file__, __doc__, measure, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

@@ -109,13 +109,9 @@ def measure(*, seconds: float = 150.0, block: int = 50, batch_size: int = 128) -
         "share of time waiting for data": result.wait_fraction,
     }
     verdict = f"fit runs at {total:.3f}x the bare loop's speed (the claim: {LEAST}x or more)."
-    return StudyResult(
-        numbers,
-        verdict,
-        {"blocks": draw(bare_seconds, turns.fit_seconds, block)},
-        holds=total >= LEAST,
-        headline=Headline("speed of fit over a bare loop", total, "synthetic", tolerance=0.1),
-    )
+    headline = Headline("speed of fit over a bare loop", total, "synthetic", tolerance=0.1)
+    figures = {"blocks": draw(bare_seconds, turns.fit_seconds, block)}
+    return StudyResult(numbers, verdict, figures, total >= LEAST, headline)
 
 
 def draw(bare_seconds: list[float], fit_seconds: list[float], block: int) -> Any:
@@ -132,7 +128,7 @@ def draw(bare_seconds: list[float], fit_seconds: list[float], block: int) -> Any
     return figure
 
 
-experiment = Study(file=__file__, doc=__doc__, function=measure, smoke={"seconds": 0.0, "block": 2, "batch_size": 16})
+experiment = Study(__file__, __doc__, measure, smoke={"seconds": 0.0, "block": 2, "batch_size": 16})
 
 if __name__ == "__main__":
     main(experiment)

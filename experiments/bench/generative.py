@@ -15,9 +15,7 @@ The second command was not run since the scan leaves pixels out.
 """
 
 import functools
-import os
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
@@ -30,7 +28,7 @@ from dlcore.generative.pixel_cnn import PixelCNN
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.run import provenance
-from experiments.bench.timing import bar_chart, interleaved, ratio
+from experiments.bench.timing import bar_chart, interleaved, ratio, torch_on_all_cores
 
 
 class Part(NamedTuple):
@@ -132,17 +130,13 @@ def measure(
 
     Args:
       what: all, or one part.
-      num_images: that are sampled together.
+      num_images: number of images that are sampled together.
       side: side of the images, in pixels.
       num_layers: number of layers of the PixelCNN, after the first.
       features: channels of the PixelCNN.
       num_repeats: turns of each.
     """
-    peer = find_spec("torch") is not None
-    if peer:
-        import torch
-
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
+    peer = torch_on_all_cores()
     parts = []
     if what in ("all", "pixel_cnn"):
         parts.append(pixel_cnn(num_images, side, num_layers, features, num_repeats, peer))
@@ -151,24 +145,22 @@ def measure(
         f"{name} {value:.2f}x (claimed {least[name]:g}x)" for name, value in speeds.items()
     )
     first = next(iter(speeds.items()), None)
+    headline = (
+        Headline(f"{first[0]}, time of PyTorch's over ours", first[1], "synthetic", tolerance=0.5) if first else None
+    )
     return StudyResult(
         numbers,
         (verdict if speeds else f"{provenance.hardware()}: PyTorch is not installed") + ".",
         {"speeds": bar_chart({name: {"ours": value} for name, value in speeds.items()}, "times as fast")}
         if speeds
         else {},
-        holds=all(value >= least[name] for name, value in speeds.items()),
-        headline=Headline(f"{first[0]}, time of PyTorch's over ours", first[1], "synthetic", tolerance=0.5)
-        if first
-        else None,
+        all(value >= least[name] for name, value in speeds.items()),
+        headline,
     )
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=measure,
-    smoke={"num_images": 2, "side": 5, "num_layers": 1, "features": 4, "num_repeats": 1},
+    __file__, __doc__, measure, smoke={"num_images": 2, "side": 5, "num_layers": 1, "features": 4, "num_repeats": 1}
 )
 
 if __name__ == "__main__":

@@ -20,9 +20,7 @@ products take 2.0 ms (211 GFLOP/s), PyTorch's whole step 6.5 ms.
 """
 
 import functools
-import os
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from typing import Annotated, Any
 
 import jax
@@ -36,7 +34,7 @@ from dlcore.generative import vae
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.run import provenance
-from experiments.bench.timing import bar_chart, interleaved, ratio
+from experiments.bench.timing import bar_chart, interleaved, ratio, torch_on_all_cores
 
 LEAST = {"example": 3.0, "flax": 1.0}
 """Claimed speeds over a peer."""
@@ -208,10 +206,7 @@ def measure(
     images = np.float32(np.random.default_rng(0).random((20 * batch_size, side, side, 1)) > 0.5)
     settings = (images, batch_size, hidden, num_steps)
     functions = {"ours": our_steps(*settings), "flax": flax_steps(*settings)}
-    if find_spec("torch") is not None:
-        import torch
-
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
+    if torch_on_all_cores():
         functions |= {"torch": torch_steps(*settings), "example": torch_steps(*settings, loader=True)}
     times = interleaved(functions, num_repeats, steps=num_steps, least_seconds=least_seconds)
     numbers = {f"vae, {name}: steps/s": 1 / t.median for name, t in times.items()}
@@ -233,12 +228,8 @@ def measure(
     return StudyResult(numbers, verdict, {"speed": figure}, holds=holds, headline=headline)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=measure,
-    smoke={"num_steps": 2, "batch_size": 4, "hidden": 8, "side": 4, "num_repeats": 1, "least_seconds": 0.0},
-)
+SMOKE = {"num_steps": 2, "batch_size": 4, "hidden": 8, "side": 4, "num_repeats": 1, "least_seconds": 0.0}
+experiment = Study(__file__, __doc__, measure, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

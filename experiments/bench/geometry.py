@@ -118,20 +118,18 @@ def study(
         f"{task} {value:.2f}× scikit-image's speed" for task, value in medians.items()
     )
     chart = bar_chart({task: {"ratio": value} for task, value in medians.items()}, "scikit-image's time over dlcore's")
+    headline = Headline("scikit-image's time over ours, RANSAC", medians["RANSAC"], "china", tolerance=0.5)
     return StudyResult(
         numbers,
         verdict + ".",
         {"ratios": chart},
-        holds=all(medians[task] >= least for task, least in LEAST.items()),
-        headline=Headline("scikit-image's time over ours, RANSAC", medians["RANSAC"], "china", tolerance=0.5),
+        all(medians[task] >= least for task, least in LEAST.items()),
+        headline,
     )
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"height": 96, "flow_height": 48, "count": 40, "hypotheses": 50, "num_repeats": 1},
+    __file__, __doc__, study, smoke={"height": 96, "flow_height": 48, "count": 40, "hypotheses": 50, "num_repeats": 1}
 )
 
 if __name__ == "__main__":

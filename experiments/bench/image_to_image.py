@@ -8,10 +8,8 @@ Residual generators of 6 blocks after two halvings, patch discriminators of thre
 on two quiet cores (Intel Xeon with AVX-512, convolutions by oneDNN): 1.21x.
 """
 
-import os
 import random
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Annotated, Any
 
 import jax
@@ -25,7 +23,7 @@ from dlcore.generative.image_to_image import PatchDiscriminator, ResidualGenerat
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.run import provenance
-from experiments.bench.timing import bar_chart, interleaved, ratio
+from experiments.bench.timing import bar_chart, interleaved, ratio, torch_on_all_cores
 
 LEAST = 0.8
 POOL = 50
@@ -193,11 +191,8 @@ def measure(
         return losses
 
     functions, numbers = {"ours": ours}, {}
-    peer = find_spec("torch") is not None
+    peer = torch_on_all_cores()
     if peer:
-        import torch
-
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
         functions["torch"], torch_final = torch_steps(params, images, depth, num_blocks, num_steps)
         numbers["cycle_gan: largest difference of outputs"] = float(np.abs((torch_final + 1) / 2 - translated).max())
     times = interleaved(functions, num_repeats, steps=num_steps)
@@ -216,10 +211,7 @@ def measure(
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=measure,
-    smoke={"side": 16, "width": 4, "num_blocks": 1, "num_steps": 1, "num_repeats": 1},
+    __file__, __doc__, measure, smoke={"side": 16, "width": 4, "num_blocks": 1, "num_steps": 1, "num_repeats": 1}
 )
 
 if __name__ == "__main__":

@@ -233,25 +233,18 @@ def measure(
         + [f"{r.median:.2f}x {name}" for name, r in ratios.items()]
     )
     verdict += f". Not installed: {', '.join(missing)}." if missing else "."
-    return StudyResult(
-        numbers,
-        verdict,
-        {"images_per_second": bar_chart(speeds, "images/s", reference=None)},
-        headline=Headline(
-            f"images/s a core, {workers[0]} workers",
-            speeds[f"ours, {workers[0]} workers"]["images/s a core"],
-            "JPEGs",
-            tolerance=0.5,
-        ),
+    headline = Headline(
+        f"images/s a core, {workers[0]} workers",
+        speeds[f"ours, {workers[0]} workers"]["images/s a core"],
+        "JPEGs",
+        tolerance=0.5,
     )
+    figures = {"images_per_second": bar_chart(speeds, "images/s", reference=None)}
+    return StudyResult(numbers, verdict, figures, headline=headline)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=measure,
-    smoke={"num_images": 16, "image_size": 32, "batch_size": 8, "workers": (0,), "num_repeats": 2},
-)
+SMOKE = {"num_images": 16, "image_size": 32, "batch_size": 8, "workers": (0,), "num_repeats": 2}
+experiment = Study(__file__, __doc__, measure, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

@@ -98,7 +98,7 @@ def measure(
     """Kill, resume and compare.
 
     Args:
-      kills: how often the process is killed.
+      kills: number of times that the process is killed.
       steps: steps of training; enough that the kills happen before the end.
       model: a name of the model zoo.
       deterministic: train with --deterministic, which a GPU needs to repeat itself.
@@ -120,15 +120,11 @@ def measure(
         else "every logged number and every array of the final checkpoint is byte-identical"
     )
     verdict = f"{done} of {kills} kills, {in_saves} in the middle of a save: {outcome}."
-    return StudyResult(
-        numbers,
-        verdict,
-        holds=not mismatches and done >= kills,
-        headline=Headline("differences after kills", len(mismatches), "digits"),
-    )
+    headline = Headline("differences after kills", len(mismatches), "digits")
+    return StudyResult(numbers, verdict, holds=not mismatches and done >= kills, headline=headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=measure, smoke={"kills": 1, "steps": 10})
+experiment = Study(__file__, __doc__, measure, smoke={"kills": 1, "steps": 10})
 
 if __name__ == "__main__":
     main(experiment)

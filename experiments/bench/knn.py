@@ -82,7 +82,7 @@ def measure(
     return StudyResult(numbers, verdict + ".", {"ratios": chart}, holds=holds, headline=headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=measure, smoke={"rows": 200, "queries": 20, "num_repeats": 2})
+experiment = Study(__file__, __doc__, measure, smoke={"rows": 200, "queries": 20, "num_repeats": 2})
 
 if __name__ == "__main__":
     main(experiment)

@@ -157,17 +157,11 @@ def measure(
             {name: {"oneDNN": value.median} for name, value in ratios.items()}, "times as fast as XLA's product"
         )
     verdict = f"{provenance.hardware()}: {'; '.join(sentences)}."
-    return StudyResult(
-        numbers,
-        verdict,
-        figures,
-        headline=Headline(f"TFLOP/s, {dtypes[0]}", speeds[best[dtypes[0]]][dtypes[0]], "synthetic", tolerance=0.5),
-    )
+    headline = Headline(f"TFLOP/s, {dtypes[0]}", speeds[best[dtypes[0]]][dtypes[0]], "synthetic", tolerance=0.5)
+    return StudyResult(numbers, verdict, figures, headline=headline)
 
 
-experiment = Study(
-    file=__file__, doc=__doc__, function=measure, smoke={"sizes": (64, 96), "batch_size": 2, "num_repeats": 2}
-)
+experiment = Study(__file__, __doc__, measure, smoke={"sizes": (64, 96), "batch_size": 2, "num_repeats": 2})
 
 if __name__ == "__main__":
     main(experiment)

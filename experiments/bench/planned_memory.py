@@ -172,17 +172,13 @@ def measure(*, cases: tuple[str, ...] = DEFAULT_CASES, device: bool = False) -> 
         ratios[name] = numbers[f"{name}: temporaries, measured / predicted"] = run.temporaries / plan.temporaries
     verdict = "Temporaries measured over predicted: " + ", ".join(f"{name} {r:.3f}" for name, r in ratios.items()) + "."
     chart = bar_chart({name: {"temporaries": r} for name, r in ratios.items()}, "measured over predicted")
-    return StudyResult(
-        numbers,
-        verdict,
-        {"temporaries": chart},
-        headline=Headline(
-            "temporaries measured over predicted, mean", statistics.fmean(ratios.values()), "synthetic", tolerance=0.05
-        ),
+    headline = Headline(
+        "temporaries measured over predicted, mean", statistics.fmean(ratios.values()), "synthetic", tolerance=0.05
     )
+    return StudyResult(numbers, verdict, {"temporaries": chart}, headline=headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=measure, smoke={"cases": (SMOKE_CASE,)})
+experiment = Study(__file__, __doc__, measure, smoke={"cases": (SMOKE_CASE,)})
 
 if __name__ == "__main__":
     main(experiment)

@@ -290,17 +290,15 @@ def measure(*, faults: tuple[str, ...] = tuple(FAULTS)) -> StudyResult:
             outcomes[name] = facts["outcome"]
             print(f"{name}: {outcomes[name]}", flush=True)
     verdict = "; ".join(f"{name}: {outcome}" for name, outcome in outcomes.items()) + "."
+    headline = Headline(
+        "faults that left equal results", sum("NOT EQUAL" not in outcome for outcome in outcomes.values()), "digits"
+    )
     return StudyResult(
-        numbers,
-        verdict,
-        holds=not any("NOT EQUAL" in outcome for outcome in outcomes.values()),
-        headline=Headline(
-            "faults that left equal results", sum("NOT EQUAL" not in outcome for outcome in outcomes.values()), "digits"
-        ),
+        numbers, verdict, holds=not any("NOT EQUAL" in outcome for outcome in outcomes.values()), headline=headline
     )
 
 
-experiment = Study(file=__file__, doc=__doc__, function=measure, smoke={"faults": ("missing",)})
+experiment = Study(__file__, __doc__, measure, smoke={"faults": ("missing",)})
 
 if __name__ == "__main__":
     main(experiment)

@@ -167,18 +167,11 @@ def measure(*, resnet50: bool = True, batch_size: int = 16, image_size: int = 22
     )
     figure = bar_chart({name: {"time ratio": value.median} for name, value in ratios.items()}, "ratio of times")
     figure.axes[0].set_xscale("log")
-    return StudyResult(
-        numbers,
-        verdict + ".",
-        {"ratios": figure},
-        holds=all(holds.values()),
-        headline=Headline(f"time, {name}", ratios[name].median, "synthetic", tolerance=0.5),
-    )
+    headline = Headline(f"time, {name}", ratios[name].median, "synthetic", tolerance=0.5)
+    return StudyResult(numbers, verdict + ".", {"ratios": figure}, all(holds.values()), headline)
 
 
-experiment = Study(
-    file=__file__, doc=__doc__, function=measure, smoke={"resnet50": False, "batch_size": 1, "num_repeats": 1}
-)
+experiment = Study(__file__, __doc__, measure, smoke={"resnet50": False, "batch_size": 1, "num_repeats": 1})
 
 if __name__ == "__main__":
     main(experiment)

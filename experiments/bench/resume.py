@@ -42,7 +42,7 @@ def measure(*, model: str = "resnet50", num_saves: int = 5, folder: str | None =
 
     Args:
       model: a name of the model zoo.
-      num_saves: how often; medians are reported, without the first, which starts orbax's threads.
+      num_saves: number of checkpoints; medians are reported, without the first, which starts orbax's threads.
       folder: a folder on the disk to measure; None takes the temporary one.
       seed: seed of the weights.
     """
@@ -99,7 +99,7 @@ def measure(*, model: str = "resnet50", num_saves: int = 5, folder: str | None =
     return StudyResult(numbers, verdict, headline=Headline("stall seconds", stall, model, tolerance=1.0))
 
 
-experiment = Study(file=__file__, doc=__doc__, function=measure, smoke={"model": "resnet8_cifar", "num_saves": 2})
+experiment = Study(__file__, __doc__, measure, smoke={"model": "resnet8_cifar", "num_saves": 2})
 
 if __name__ == "__main__":
     main(experiment)

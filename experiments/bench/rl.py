@@ -199,9 +199,9 @@ def measure(
     """Time updates of both libraries.
 
     Args:
-      algorithm: that is timed.
+      algorithm: algorithm that is timed.
       num_seeds: seeds that dlcore trains side by side.
-      breakout: with PPO, time Breakout of MinAtar too.
+      breakout: also time PPO on Breakout of MinAtar.
       seconds_per_turn: updates are repeated until a turn lasts so long; 0 takes one update a turn.
       num_repeats: turns of each, shuffled.
     """
@@ -227,20 +227,12 @@ def measure(
         )
     chart = bar_chart({name: {"steps/s": rate} for name, rate in rates.items()}, "environment steps/s", reference=None)
     chart.axes[0].set_xscale("log")
-    return StudyResult(
-        numbers,
-        f"{provenance.hardware()}: {'; '.join(sentences)}.",
-        {"speed": chart},
-        holds=holds,
-        headline=Headline("environment steps/s, 1 seed", rates["dlcore, 1 seed"], case.environment, tolerance=0.5),
-    )
+    headline = Headline("environment steps/s, 1 seed", rates["dlcore, 1 seed"], case.environment, tolerance=0.5)
+    return StudyResult(numbers, f"{provenance.hardware()}: {'; '.join(sentences)}.", {"speed": chart}, holds, headline)
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=measure,
-    smoke={"num_seeds": 2, "breakout": False, "seconds_per_turn": 0.0, "num_repeats": 1},
+    __file__, __doc__, measure, smoke={"num_seeds": 2, "breakout": False, "seconds_per_turn": 0.0, "num_repeats": 1}
 )
 
 if __name__ == "__main__":

@@ -127,9 +127,8 @@ def measure(
     kind = "virtual devices on shared cores" if virtual else "devices"
     verdict = f"{model}, batch {batch_size}, {kind}. " + " ".join(sentences)
     value = numbers[f"{rules[0]}: work a device"][-1]
-    return StudyResult(
-        numbers, verdict, {"scale": figure(measured)}, headline=Headline("work a device of 8", value, model)
-    )
+    headline = Headline("work a device of 8", value, model)
+    return StudyResult(numbers, verdict, {"scale": figure(measured)}, headline=headline)
 
 
 def figure(measured: dict[str, list[dict[str, Any]]]) -> Any:
@@ -154,12 +153,8 @@ def figure(measured: dict[str, list[dict[str, Any]]]) -> Any:
     return drawing
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=measure,
-    smoke={"model": "resnet8_cifar", "batch_size": 16, "rules": ("replicate",), "num_repeats": 2},
-)
+SMOKE = {"model": "resnet8_cifar", "batch_size": 16, "rules": ("replicate",), "num_repeats": 2}
+experiment = Study(__file__, __doc__, measure, SMOKE)
 
 
 def with_virtual_devices() -> None:

@@ -20,7 +20,6 @@ The second command: MAE 0.71x. On an AMD EPYC, where PyTorch's products are slow
 ours. The claims hold on the Xeon but for MAE's.
 """
 
-import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Annotated, Any
@@ -43,7 +42,7 @@ from dlcore.run import provenance
 from dlcore.self_supervised import dino, mae, simclr
 from dlcore.self_supervised.networks import DINONet, Embedder
 from dlcore.self_supervised.views import crops
-from experiments.bench.timing import bar_chart, interleaved, ratio
+from experiments.bench.timing import bar_chart, interleaved, ratio, torch_on_all_cores
 
 TASKS = ("simclr", "dino", "mae", "kmeans")
 MOST_FLOPS = 0.45
@@ -349,7 +348,7 @@ def measure(
     """Time ours and theirs in shuffled turns.
 
     Args:
-      tasks: which of simclr, dino, mae and kmeans.
+      tasks: one or more of simclr, dino, mae and kmeans.
       batch_size: images of a step.
       side: side of the images, in pixels.
       width: channels of the residual network's first stage; the ViT has four times as many features.
@@ -367,11 +366,7 @@ def measure(
     """
     if unknown := [task for task in tasks if task not in TASKS]:
         raise ValueError(f"tasks={unknown[0]}: unknown; allowed: {', '.join(TASKS)}")
-    peer = find_spec("torch") is not None
-    if peer:
-        import torch
-
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
+    peer = torch_on_all_cores()
     images = np.random.default_rng(0).random((10 * batch_size, side, side, 3), np.float32)
     numbers, speeds, summaries = {}, {}, []
     for task in tasks:
@@ -404,33 +399,29 @@ def measure(
     fraction = numbers.get("MAE's encoder, FLOPs by the full ViT's", 0.0)
     holds = bool(all(speed >= 1 for speed in speeds.values()) and fraction <= MOST_FLOPS)
     first = next(iter(speeds), None)
-    return StudyResult(
-        numbers,
-        f"{provenance.hardware()}: {'; '.join(summaries)}.",
-        {"speed": bar_chart({task: {"ours": speed} for task, speed in speeds.items()}, "times as fast as the peer")},
-        holds=holds,
-        headline=None
+    headline = (
+        None
         if first is None
-        else Headline(f"{first} step, time of the peer's over ours", speeds[first], "synthetic", tolerance=0.5),
+        else Headline(f"{first} step, time of the peer's over ours", speeds[first], "synthetic", tolerance=0.5)
     )
+    figures = {
+        "speed": bar_chart({task: {"ours": speed} for task, speed in speeds.items()}, "times as fast as the peer")
+    }
+    return StudyResult(numbers, f"{provenance.hardware()}: {'; '.join(summaries)}.", figures, holds, headline)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=measure,
-    smoke={
-        "batch_size": 2,
-        "side": 8,
-        "width": 8,
-        "depth": 1,
-        "num_steps": 1,
-        "num_repeats": 1,
-        "least_seconds": 0.0,
-        "points": 20,
-        "clusters": 2,
-    },
-)
+SMOKE = {
+    "batch_size": 2,
+    "side": 8,
+    "width": 8,
+    "depth": 1,
+    "num_steps": 1,
+    "num_repeats": 1,
+    "least_seconds": 0.0,
+    "points": 20,
+    "clusters": 2,
+}
+experiment = Study(__file__, __doc__, measure, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

@@ -17,9 +17,7 @@ Measured on two quiet cores (AMD EPYC): GPT 1.06x and 1.43x eager PyTorch (0.99x
 """
 
 import functools
-import os
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
 import jax
@@ -34,7 +32,7 @@ from dlcore.nn import BidirectionalRecurrent, dot_product_attention
 from dlcore.optim import create_optimizer
 from dlcore.run import provenance
 from dlcore.sequence import language_model
-from experiments.bench.timing import bar_chart, interleaved, ratio
+from experiments.bench.timing import bar_chart, interleaved, ratio, torch_on_all_cores
 
 SIZES = {"gpt 4x128": (4, 4, 128, 64, 12), "gpt 6x384": (6, 6, 384, 256, 4)}
 LEAST = {"gpt 4x128": 1.0, "gpt 6x384": 1.0, "attention": 0.9, "lstm": 0.8}
@@ -162,11 +160,7 @@ def measure(
       steps: training steps of a GPT in a turn.
       num_repeats: turns of each.
     """
-    peer = find_spec("torch") is not None
-    if peer:
-        import torch
-
-        torch.set_num_threads(os.cpu_count() or 1)
+    peer = torch_on_all_cores()
     runs: dict[str, dict[str, Callable]] = {}
     for name, sizes in SIZES.items() if what in ("all", "gpt") else ():
         runs[name] = {"ours": gpt_step(*sizes, steps)} | ({"torch": torch_gpt_step(*sizes, steps)} if peer else {})
@@ -190,20 +184,21 @@ def measure(
         f"{name} {value:.2f}x (claimed {LEAST[name]:g}x)" for name, value in slowest.items()
     )
     first = next(iter(slowest.items()), None)
+    headline = (
+        Headline(f"{first[0]}, time of the best peer over ours", first[1], "synthetic", tolerance=0.5)
+        if first
+        else None
+    )
     return StudyResult(
         numbers,
         (verdict if slowest else f"{provenance.hardware()}: no peer is installed") + ".",
         {"speeds": bar_chart(speeds, "times as fast")} if slowest else {},
-        holds=all(value >= LEAST[name] for name, value in slowest.items()),
-        headline=Headline(f"{first[0]}, time of the best peer over ours", first[1], "synthetic", tolerance=0.5)
-        if first
-        else None,
+        all(value >= LEAST[name] for name, value in slowest.items()),
+        headline,
     )
 
 
-experiment = Study(
-    file=__file__, doc=__doc__, function=measure, smoke={"what": "attention", "steps": 1, "num_repeats": 1}
-)
+experiment = Study(__file__, __doc__, measure, smoke={"what": "attention", "steps": 1, "num_repeats": 1})
 
 if __name__ == "__main__":
     main(experiment)

@@ -167,10 +167,7 @@ def sentence(name: str, numbers: dict[str, float]) -> str:
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=measure,
-    smoke={"models": ("resnet18",), "batch_size": 2, "image_size": 32, "num_repeats": 2},
+    __file__, __doc__, measure, smoke={"models": ("resnet18",), "batch_size": 2, "image_size": 32, "num_repeats": 2}
 )
 
 if __name__ == "__main__":

@@ -5,17 +5,19 @@ ratio(times, "torch", "ours").median        above one: ours is faster
 """
 
 import math
+import os
 import random
 import statistics
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import jax
 
 from dlcore.report.figure import PALETTE
 
-__all__ = ["Ratio", "Times", "bar_chart", "interleaved", "ratio"]
+__all__ = ["Ratio", "Times", "bar_chart", "interleaved", "ratio", "torch_on_all_cores"]
 
 
 class Times(NamedTuple):
@@ -105,6 +107,16 @@ def interleaved(
             times[name].wall.append((time.perf_counter() - wall) / steps / calls[name])
             times[name].cpu.append((cpu_clock() - cpu) / steps / calls[name])
     return times
+
+
+def torch_on_all_cores() -> bool:
+    """Return whether torch is installed, and let it use every core of this process."""
+    if find_spec("torch") is None:
+        return False
+    import torch
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    return True
 
 
 def ratio(times: dict[str, Times], above: str, below: str) -> Ratio:

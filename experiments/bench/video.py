@@ -196,9 +196,7 @@ def measure(
     return StudyResult(numbers, verdict, {"speed": chart}, holds, headline)
 
 
-experiment = Study(
-    file=__file__, doc=__doc__, function=measure, smoke={"clips": ("1x4x16",), "num_batches": 1, "num_repeats": 1}
-)
+experiment = Study(__file__, __doc__, measure, smoke={"clips": ("1x4x16",), "num_batches": 1, "num_repeats": 1})
 
 if __name__ == "__main__":
     main(experiment)

@@ -68,22 +68,17 @@ def measure(
         fraction = ratios[name].median / EVERY
         sentences.append(f"{name} {ratios[name].median:.2f}x a step, {fraction:.2%} of the time every {EVERY} steps")
     chart = bar_chart({name: {"watch": r.median} for name, r in ratios.items()}, "time of the statistics over a step's")
-    return StudyResult(
-        numbers,
-        f"{provenance.hardware()}: {'; '.join(sentences)}.",
-        {"ratios": chart},
-        headline=Headline(
-            f"share of the time, every {EVERY} steps, mean",
-            statistics.fmean(r.median for r in ratios.values()) / EVERY,
-            "digits",
-            tolerance=0.5,
-        ),
+    headline = Headline(
+        f"share of the time, every {EVERY} steps, mean",
+        statistics.fmean(r.median for r in ratios.values()) / EVERY,
+        "digits",
+        tolerance=0.5,
     )
+    figures = {"ratios": chart}
+    return StudyResult(numbers, f"{provenance.hardware()}: {'; '.join(sentences)}.", figures, headline=headline)
 
 
-experiment = Study(
-    file=__file__, doc=__doc__, function=measure, smoke={"models": ("mlp",), "batch_size": 16, "num_repeats": 2}
-)
+experiment = Study(__file__, __doc__, measure, smoke={"models": ("mlp",), "batch_size": 16, "num_repeats": 2})
 
 if __name__ == "__main__":
     main(experiment)

@@ -192,21 +192,14 @@ def measure(
         f"{provenance.hardware()}, batch {batch_size}, images/s in inference and training: {'; '.join(sentences)}."
     )
     chart = bar_chart(ratios, "time over dlcore's")
-    return StudyResult(
-        numbers,
-        verdict,
-        {"ratios": chart},
-        headline=Headline(
-            f"train images/s, {models[0]}", numbers[f"{models[0]}: train: images/s"], "synthetic", tolerance=0.5
-        ),
+    headline = Headline(
+        f"train images/s, {models[0]}", numbers[f"{models[0]}: train: images/s"], "synthetic", tolerance=0.5
     )
+    return StudyResult(numbers, verdict, {"ratios": chart}, headline=headline)
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=measure,
-    smoke={"models": ("resnet18",), "batch_size": 2, "image_size": 32, "num_repeats": 1},
+    __file__, __doc__, measure, smoke={"models": ("resnet18",), "batch_size": 2, "image_size": 32, "num_repeats": 1}
 )
 
 if __name__ == "__main__":

@@ -92,15 +92,11 @@ def study(
         f"set alone would choose k = {other['l1']} for L1 and {other['l2']} for L2. On the test examples the choice "
         f"of the folds has {accuracy:.1%}."
     )
-    return StudyResult(
-        numbers,
-        verdict,
-        {"choose_k": draw(by_metric, on_valid, (metric, k))},
-        headline=Headline("test accuracy of the chosen k", accuracy, dataset),
-    )
+    headline = Headline("test accuracy of the chosen k", accuracy, dataset)
+    return StudyResult(numbers, verdict, {"choose_k": draw(by_metric, on_valid, (metric, k))}, headline=headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"folds": 3, "limit": 300})
+experiment = Study(__file__, __doc__, study, smoke={"folds": 3, "limit": 300})
 
 if __name__ == "__main__":
     main(experiment)

@@ -114,15 +114,11 @@ def study(
     verdict += f"{best}, {rows[best][1]:.2%}" + (
         f", the worst {worst}, {rows[worst][1]:.2%}." if worst != best else "."
     )
-    return StudyResult(
-        numbers,
-        verdict,
-        {"classifiers": draw(rows, dataset)},
-        headline=Headline("test accuracy of the best", rows[best][1], dataset),
-    )
+    headline = Headline("test accuracy of the best", rows[best][1], dataset)
+    return StudyResult(numbers, verdict, {"classifiers": draw(rows, dataset)}, headline=headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"limit": 200, "only": "n"})
+experiment = Study(__file__, __doc__, study, smoke={"limit": 200, "only": "n"})
 
 if __name__ == "__main__":
     main(experiment)

@@ -99,16 +99,12 @@ def study(
         f"{grid.quantization[0]:.2f} to {grid.quantization[-1]:.2f}, its topographic error from "
         f"{grid.topographic[0]:.2f} to {grid.topographic[-1]:.2f}."
     )
-    return StudyResult(
-        numbers,
-        verdict,
-        {"clustering": draw(clustering, grid, merges["ward"], scores)},
-        monotone,
-        headline=Headline("adjusted Rand index, k-means", scores["k-means"], "digits"),
-    )
+    headline = Headline("adjusted Rand index, k-means", scores["k-means"], "digits")
+    figures = {"clustering": draw(clustering, grid, merges["ward"], scores)}
+    return StudyResult(numbers, verdict, figures, monotone, headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"examples": 150, "restarts": 2, "side": 4})
+experiment = Study(__file__, __doc__, study, smoke={"examples": 150, "restarts": 2, "side": 4})
 
 if __name__ == "__main__":
     main(experiment)

@@ -148,18 +148,13 @@ def study(*, max_components: int = 19, iterations: int = 60, held_out_digit: int
     holds = all(by["noise"] > 0.9 for by in whole)
     separates = "separates" if holds else "does NOT separate"
     verdict = f"AUROC {summary}. Every density of all pixels {separates} digits from noise above .9."
-    return StudyResult(
-        numbers,
-        verdict,
-        {"density": draw(areas, scores["mixture"])},
-        holds,
-        headline=Headline(
-            "AUROC against the digit left out, mixture", areas["mixture"][f"the digit {held_out_digit}"], "digits"
-        ),
+    headline = Headline(
+        "AUROC against the digit left out, mixture", areas["mixture"][f"the digit {held_out_digit}"], "digits"
     )
+    return StudyResult(numbers, verdict, {"density": draw(areas, scores["mixture"])}, holds, headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"max_components": 1, "iterations": 3})
+experiment = Study(__file__, __doc__, study, smoke={"max_components": 1, "iterations": 3})
 
 if __name__ == "__main__":
     main(experiment)

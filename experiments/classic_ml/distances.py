@@ -101,20 +101,12 @@ def study(*, points: int = 1000, queries: int = 20, max_dimensions: int = 4096, 
         f"{accuracy['darkened']:.1%} (darkened) and {accuracy['covered']:.1%} (covered)."
     )
     holds = change[2] < 1e-10 < 1e-2 < change[1] and falls and equal
-    return StudyResult(
-        numbers,
-        verdict,
-        {"distances": figure},
-        holds,
-        headline=Headline("1-NN accuracy of covered digits", accuracy["covered"], "digits"),
-    )
+    headline = Headline("1-NN accuracy of covered digits", accuracy["covered"], "digits")
+    return StudyResult(numbers, verdict, {"distances": figure}, holds, headline)
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"points": 100, "queries": 10, "max_dimensions": 256, "num_edited": 50},
+    __file__, __doc__, study, smoke={"points": 100, "queries": 10, "max_dimensions": 256, "num_edited": 50}
 )
 
 if __name__ == "__main__":

@@ -81,18 +81,11 @@ def study(*, train_steps: int = 600, steps: int = 1000, perplexity: float = 30.0
         f"from {kl['last layer'][0]:.2f} to {kl['last layer'][-1]:.2f} on the last layer. t-SNE of the last layer "
         f"{'keeps' if holds else 'does NOT keep'} more than nine in ten, and more than PCA."
     )
-    return StudyResult(
-        numbers,
-        verdict,
-        {"embedding": draw(maps, labels, agree, kl, 50)},
-        holds,
-        headline=Headline(
-            "5-NN accuracy in the plane, t-SNE of the last layer", agree["t-SNE of last layer"], "digits"
-        ),
-    )
+    headline = Headline("5-NN accuracy in the plane, t-SNE of the last layer", agree["t-SNE of last layer"], "digits")
+    return StudyResult(numbers, verdict, {"embedding": draw(maps, labels, agree, kl, 50)}, holds, headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"train_steps": 20, "steps": 50})
+experiment = Study(__file__, __doc__, study, smoke={"train_steps": 20, "steps": 50})
 
 if __name__ == "__main__":
     main(experiment)

@@ -84,16 +84,11 @@ def study(*, points: int = 1000, hidden: int = 32, steps: int = 4000, bits: int 
         for name in (*PROBLEMS, f"parity of {bits} bits")
     )
     verdict = f"{summary}. The annulus in polar coordinates: linear {reached:.1%}."
-    return StudyResult(
-        numbers,
-        verdict,
-        {"regions": figure},
-        bool(holds),
-        headline=Headline("accuracy of two layers, xor", numbers["xor, two layers"], "plane"),
-    )
+    headline = Headline("accuracy of two layers, xor", numbers["xor, two layers"], "plane")
+    return StudyResult(numbers, verdict, {"regions": figure}, bool(holds), headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"points": 200, "steps": 300, "bits": 3})
+experiment = Study(__file__, __doc__, study, smoke={"points": 200, "steps": 300, "bits": 3})
 
 if __name__ == "__main__":
     main(experiment)

@@ -87,16 +87,11 @@ def study(*, examples: int = 400, planes: int = 40, max_shift: int = 3, seed: in
     numbers = {f"{name}: cosine by shift": line for name, line in alike.items()}
     numbers |= {f"{name}: 1-NN by shift": line for name, line in right.items()}
     numbers |= {f"{name}: cosine with another digit": value for name, value in other_similarity.items()}
-    return StudyResult(
-        numbers,
-        verdict,
-        {"shifts": figure},
-        holds,
-        headline=Headline("1-NN accuracy by C2, digits moved by one pixel", one["C2"], "digits"),
-    )
+    headline = Headline("1-NN accuracy by C2, digits moved by one pixel", one["C2"], "digits")
+    return StudyResult(numbers, verdict, {"shifts": figure}, holds, headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"examples": 60, "max_shift": 1})
+experiment = Study(__file__, __doc__, study, smoke={"examples": 60, "max_shift": 1})
 
 if __name__ == "__main__":
     main(experiment)

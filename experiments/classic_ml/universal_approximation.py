@@ -77,12 +77,11 @@ def study(*, max_stairs: int = 128, sharpness: float = 10.0, window: float = 0.0
         f"{errors['step'][-1]:.2f}, and {window} away from it fell to {errors['step, away from the jump'][-1]:.1g}."
     )
     numbers = {"hidden neurons": [2 * n for n in counts], **errors}
-    return StudyResult(
-        numbers, verdict, {"approximation": figure}, falls, headline=Headline("largest error on the sine", last, "sine")
-    )
+    headline = Headline("largest error on the sine", last, "sine")
+    return StudyResult(numbers, verdict, {"approximation": figure}, falls, headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"max_stairs": 16})
+experiment = Study(__file__, __doc__, study, smoke={"max_stairs": 16})
 
 if __name__ == "__main__":
     main(experiment)

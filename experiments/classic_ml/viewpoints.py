@@ -120,16 +120,12 @@ def study(*, steps: int = 2000, tries: int = 1000, hidden: int = 20) -> StudyRes
         f"{accuracy['two layers']:.1%}."
     )
     ordered = accuracy["best of random W"] < accuracy["linear"] < accuracy["two layers"]
-    return StudyResult(
-        numbers,
-        verdict,
-        {"viewpoints": figure},
-        bool((matched == np.arange(10)).all() and ordered),
-        headline=Headline("test accuracy, two layers", accuracy["two layers"], "digits"),
-    )
+    headline = Headline("test accuracy, two layers", accuracy["two layers"], "digits")
+    figures = {"viewpoints": figure}
+    return StudyResult(numbers, verdict, figures, bool((matched == np.arange(10)).all() and ordered), headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"steps": 200, "tries": 50})
+experiment = Study(__file__, __doc__, study, smoke={"steps": 200, "tries": 50})
 
 if __name__ == "__main__":
     main(experiment)

@@ -136,7 +136,7 @@ def study(
     return StudyResult(numbers, verdict, {"calibration": figure}, holds, headline=headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"views": 4})
+experiment = Study(__file__, __doc__, study, smoke={"views": 4})
 
 if __name__ == "__main__":
     main(experiment)

@@ -168,20 +168,12 @@ def study(
         results["all, two layers"] = learn(features["all by hand"], labels, num_classes, tune, **settings)
     verdict, holds = judge(results)
     numbers = {f"{name}, {key}": value for name, r in results.items() for key, value in r.items()}
-    return StudyResult(
-        numbers,
-        verdict,
-        {"features": draw(results, codebook)},
-        holds,
-        headline=Headline("test accuracy, all by hand", results["all by hand"]["test"], dataset),
-    )
+    headline = Headline("test accuracy, all by hand", results["all by hand"]["test"], dataset)
+    return StudyResult(numbers, verdict, {"features": draw(results, codebook)}, holds, headline)
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"examples": 200, "words": 9, "patches": 500, "steps": 10, "hidden": 16},
+    __file__, __doc__, study, smoke={"examples": 200, "words": 9, "patches": 500, "steps": 10, "hidden": 16}
 )
 
 if __name__ == "__main__":

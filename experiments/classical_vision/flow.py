@@ -85,7 +85,7 @@ def study(
     return StudyResult(numbers, verdict, {"flow": figure}, holds, headline=headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"height": 64})
+experiment = Study(__file__, __doc__, study, smoke={"height": 64})
 
 if __name__ == "__main__":
     main(experiment)

@@ -128,16 +128,11 @@ def study(*, steps: int = 600, num_seeds: int = 3, k: int = 5) -> StudyResult:
     axes.set_yticks(range(len(accuracies)), list(accuracies))
     axes.set(xlabel="test accuracy, % (bar: mean)", ylim=(len(accuracies) - 0.5, -0.5))
     axes.grid(axis="x", alpha=0.3)
-    return StudyResult(
-        dict(accuracies),
-        verdict,
-        {"learned_features": figure},
-        holds,
-        headline=Headline("k-NN accuracy on learned features", accuracies["k-NN on learned"], "digits"),
-    )
+    headline = Headline("k-NN accuracy on learned features", accuracies["k-NN on learned"], "digits")
+    return StudyResult(dict(accuracies), verdict, {"learned_features": figure}, holds, headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"steps": 20, "num_seeds": 1})
+experiment = Study(__file__, __doc__, study, smoke={"steps": 20, "num_seeds": 1})
 
 if __name__ == "__main__":
     main(experiment)

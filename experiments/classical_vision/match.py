@@ -127,7 +127,7 @@ def study(
     return StudyResult(numbers, verdict, {"matches": figure}, holds, headline=headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"height": 80, "count": 60})
+experiment = Study(__file__, __doc__, study, smoke={"height": 80, "count": 60})
 
 if __name__ == "__main__":
     main(experiment)

@@ -71,16 +71,12 @@ def study(
     for ax, image in zip(np.ravel(tiles), images, strict=True):
         ax.imshow(image)
         ax.axis("off")
-    return StudyResult(
-        numbers,
-        verdict,
-        {"panorama": figure, "images": inputs},
-        None if input else least >= 28,
-        headline=None if input else Headline("overlap PSNR, dB", least, "china"),
-    )
+    headline = None if input else Headline("overlap PSNR, dB", least, "china")
+    figures = {"panorama": figure, "images": inputs}
+    return StudyResult(numbers, verdict, figures, None if input else least >= 28, headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"height": 160, "count": 300})
+experiment = Study(__file__, __doc__, study, smoke={"height": 160, "count": 300})
 
 if __name__ == "__main__":
     main(experiment)

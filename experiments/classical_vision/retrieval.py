@@ -119,18 +119,11 @@ def study(*, data_dir: str | None = None, steps: int = 800, draws: int = 20, see
     holds = all(b[key] > a[key] for key in keys)
     summary = "; ".join(f"{key}: {a[key]:.1%} by pixels, {b[key]:.1%} by the embedding" for key in keys)
     verdict = f"{summary}. The embedding is {'ahead in all' if holds else 'NOT ahead in all'} of them."
-    return StudyResult(
-        numbers,
-        verdict,
-        {"roc": figure},
-        holds,
-        headline=Headline(
-            "recall at 1 by the embedding", b["recall at 1"], "digits" if data_dir is None else "omniglot"
-        ),
-    )
+    headline = Headline("recall at 1 by the embedding", b["recall at 1"], "digits" if data_dir is None else "omniglot")
+    return StudyResult(numbers, verdict, {"roc": figure}, holds, headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"steps": 20, "draws": 2})
+experiment = Study(__file__, __doc__, study, smoke={"steps": 20, "draws": 2})
 
 if __name__ == "__main__":
     main(experiment)

@@ -172,7 +172,7 @@ def study(*, height: int = 200, count: int = 400, frames: int = 5, seed: int = 0
     return StudyResult(numbers, verdict, {"uses": figure}, holds, headline=headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"height": 120, "count": 150, "frames": 3})
+experiment = Study(__file__, __doc__, study, smoke={"height": 120, "count": 150, "frames": 3})
 
 if __name__ == "__main__":
     main(experiment)

@@ -89,7 +89,7 @@ def study(
     return StudyResult(numbers, verdict, {"stereo": figure}, holds, headline=headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"height": 48})
+experiment = Study(__file__, __doc__, study, smoke={"height": 48})
 
 if __name__ == "__main__":
     main(experiment)

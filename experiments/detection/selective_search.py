@@ -56,7 +56,7 @@ def study(*, num_scenes: int = 100, image_size: int = 96, seed: int = 0) -> Stud
 
     Args:
       num_scenes: scenes.
-      image_size: their side, in pixels.
+      image_size: side of the images, in pixels.
       seed: seed of the ranks and of the random boxes.
     """
     source = scenes(num_scenes, 2, size=image_size, largest=image_size // 2, empty=0.0)
@@ -93,7 +93,7 @@ def study(*, num_scenes: int = 100, image_size: int = 96, seed: int = 0) -> Stud
     return StudyResult(numbers, verdict, {"recall": draw(curves, *example)}, bool(holds), headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_scenes": 2, "image_size": 48})
+experiment = Study(__file__, __doc__, study, smoke={"num_scenes": 2, "image_size": 48})
 
 if __name__ == "__main__":
     main(experiment)

@@ -109,7 +109,7 @@ def study(
     Args:
       num_train: training images; 32 crops of each.
       num_test: test images.
-      image_size: their side, in pixels, at least 11.
+      image_size: side of the images, in pixels, at least 11.
       steps: steps of training.
       seed: seed of the images, crops and weights.
     """
@@ -176,9 +176,7 @@ def draw(images: np.ndarray, boxes: np.ndarray, detections: np.ndarray):
     return figure
 
 
-experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"num_train": 20, "num_test": 2, "image_size": 12, "steps": 5}
-)
+experiment = Study(__file__, __doc__, study, smoke={"num_train": 20, "num_test": 2, "image_size": 12, "steps": 5})
 
 if __name__ == "__main__":
     main(experiment)

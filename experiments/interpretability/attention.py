@@ -211,12 +211,8 @@ def report(points: list[dict[str, float]], accuracy: list[float], test: dict, ma
     return StudyResult(numbers, verdict, {"maps": figure}, bool(holds), headline=headline)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_train": 16, "num_test": 4, "image_size": 16, "width": 8, "steps": 2, "most": 2},
-)
+SMOKE = {"num_train": 16, "num_test": 4, "image_size": 16, "width": 8, "steps": 2, "most": 2}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

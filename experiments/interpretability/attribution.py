@@ -152,7 +152,7 @@ def study(
       methods: methods of the maps; by default all that suit the network.
       explain: name of the class to explain; by default the one that the network names.
       unit: LAYER:CHANNEL or LAYER:CHANNEL@ROW:COLUMN to explain in place of a class.
-      layer: that CAM and Grad-CAM look at; by default the last one whose map the head sees.
+      layer: layer of CAM and Grad-CAM; by default the last one whose map the head sees.
       window: side of the window of occlusion, in pixels; 0 for a quarter of the image.
       steps: steps of training the network of digits.
       most: images, at most.
@@ -208,7 +208,7 @@ def study(
     return StudyResult(numbers, verdict, {"maps": draw_maps(pictures, maps, lines)}, headline=headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"steps": 2, "most": 2})
+experiment = Study(__file__, __doc__, study, smoke={"steps": 2, "most": 2})
 
 if __name__ == "__main__":
     main(experiment)

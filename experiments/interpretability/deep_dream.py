@@ -43,12 +43,12 @@ def study(
 
     Args:
       image: photograph: china, flower or an image file.
-      height: that it is scaled to, in pixels.
+      height: height that the photograph is scaled to, in pixels.
       network: a run's folder, a folder of `dlcore convert` or a packed .npz; by default the VGG that dlcore ships.
-      layer: whose output grows.
+      layer: layer whose output grows.
       octaves: copies of the image, from small to whole.
-      scale: from one copy to the next.
-      steps: on each copy.
+      scale: factor from one copy to the next.
+      steps: steps of gradient ascent on each copy.
       step_size: mean change of a pixel in a step, in [0, 1].
       jitter: largest shift before each step, in pixels.
       seed: seed of the shifts.
@@ -105,7 +105,7 @@ def draw(before: jax.Array, after: jax.Array, values: list[jax.Array]) -> dict:
     return {"dream": pair, "mean square": curves}
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"height": 48, "octaves": 2, "steps": 2})
+experiment = Study(__file__, __doc__, study, smoke={"height": 48, "octaves": 2, "steps": 2})
 
 if __name__ == "__main__":
     main(experiment)

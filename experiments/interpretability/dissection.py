@@ -58,7 +58,7 @@ def study(
     Args:
       num_train: training scenes of one shape.
       num_test: scenes that are dissected.
-      image_size: their side, in pixels, a multiple of 4.
+      image_size: side of the images, in pixels, a multiple of 4.
       width: channels of the first layer.
       steps: steps of training.
       batch_size: scenes a step.
@@ -128,12 +128,8 @@ def draw(iou: dict[str, np.ndarray]):
     return figure
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_train": 16, "num_test": 10, "image_size": 32, "width": 4, "steps": 2, "batch_size": 4},
-)
+SMOKE = {"num_train": 16, "num_test": 10, "image_size": 32, "width": 4, "steps": 2, "batch_size": 4}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

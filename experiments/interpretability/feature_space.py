@@ -237,12 +237,8 @@ def draw_filters(kernel: np.ndarray):
     return figure
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"bank": 60, "queries": 20, "channels": 2, "patches": 2, "perplexity": 3.0, "tsne_steps": 50, "steps": 2},
-)
+SMOKE = {"bank": 60, "queries": 20, "channels": 2, "patches": 2, "perplexity": 3.0, "tsne_steps": 50, "steps": 2}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

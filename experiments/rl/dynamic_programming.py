@@ -164,10 +164,7 @@ def study(
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"gammas": (0.5, 0.9), "num_sweeps": 10, "size": 20, "loop_sweeps": 1},
+    __file__, __doc__, study, smoke={"gammas": (0.5, 0.9), "num_sweeps": 10, "size": 20, "loop_sweeps": 1}
 )
 
 if __name__ == "__main__":

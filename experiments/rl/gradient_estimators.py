@@ -215,7 +215,7 @@ def study(
     return report(results, {"variance_and_error": draw(results, dimensions)})
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_samples": 200, "dimensions": (1, 4)})
+experiment = Study(__file__, __doc__, study, smoke={"num_samples": 200, "dimensions": (1, 4)})
 
 if __name__ == "__main__":
     main(experiment)

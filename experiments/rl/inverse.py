@@ -138,12 +138,8 @@ def study(
     return report(numbers, {"rewards_of_the_first_grid": draw_maps(rows[0][1]), "agreement": draw_arms(numbers)})
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 1, "size": 4, "num_features": 2, "num_demonstrations": 20, "horizon": 5, "steps": 20},
-)
+SMOKE = {"num_seeds": 1, "size": 4, "num_features": 2, "num_demonstrations": 20, "horizon": 5, "steps": 20}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

@@ -156,12 +156,8 @@ def study(
     return report(returns, {"returns": draw(returns)})
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 3, "counts": (1, 2), "every": 2, "expert_steps": 1, "clone_steps": 2, "gail_steps": 1},
-)
+SMOKE = {"num_seeds": 3, "counts": (1, 2), "every": 2, "expert_steps": 1, "clone_steps": 2, "gail_steps": 1}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

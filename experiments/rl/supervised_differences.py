@@ -269,12 +269,8 @@ def study(
     return report(noises, delays, missing, shifts, figures)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 3, "num_episodes": 20, "lengths": (2, 3), "most_steps": 200, "num_examples": 400},
-)
+SMOKE = {"num_seeds": 3, "num_episodes": 20, "lengths": (2, 3), "most_steps": 200, "num_examples": 400}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

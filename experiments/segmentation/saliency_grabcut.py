@@ -90,7 +90,7 @@ def study(
     Args:
       num_train: training scenes, a sixth of them empty.
       num_test: test scenes, none empty.
-      image_size: their side, in pixels, a multiple of 4.
+      image_size: side of the images, in pixels, a multiple of 4.
       width: channels of the first layer.
       steps: steps of training.
       batch_size: scenes a step.
@@ -137,12 +137,8 @@ def draw(images, maps, cuts, thresholds, masks):
     return figure
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_train": 16, "num_test": 2, "image_size": 32, "width": 4, "steps": 2, "batch_size": 4, "num_seeds": 1},
-)
+SMOKE = {"num_train": 16, "num_test": 2, "image_size": 32, "width": 4, "steps": 2, "batch_size": 4, "num_seeds": 1}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

@@ -194,17 +194,12 @@ def report(accuracies: dict[str, dict[str, list[float]]], assumptions: dict[str,
         for arm in accuracies
     )
     verdict = f"Accuracy on new points, {summary}. The gain {'needs' if holds else 'does NOT need'} the assumptions."
-    return StudyResult(
-        numbers,
-        verdict,
-        {} if figure is None else {"regions": figure},
-        bool(holds),
-        headline=Headline(
-            "accuracy gained by propagation, labels by moon",
-            np.subtract(accuracies["moon"]["propagation"], accuracies["moon"]["1-NN"]),
-            "two moons",
-        ),
+    headline = Headline(
+        "accuracy gained by propagation, labels by moon",
+        np.subtract(accuracies["moon"]["propagation"], accuracies["moon"]["1-NN"]),
+        "two moons",
     )
+    return StudyResult(numbers, verdict, {} if figure is None else {"regions": figure}, bool(holds), headline)
 
 
 def study(
@@ -223,13 +218,13 @@ def study(
 
     Args:
       num_seeds: draws of points, labels and weights.
-      points: on both moons, and as many again to test on.
+      points: number of points on both moons, and as many again to test on.
       labels_per_class: points whose label is known.
       spread: standard deviation of the points about their moon.
       gamma: gamma of label propagation's kernel.
       steps: steps of the network's training.
       entropy_weight: weight of the entropy of the network's answers.
-      consistency_weight: weight of their change under noise.
+      consistency_weight: weight of the change of the network's answers under noise.
       noise: standard deviation of that noise.
     """
     draws = [draw_arms(seed, points, spread, labels_per_class) for seed in range(num_seeds)]
@@ -247,7 +242,7 @@ def study(
     return report(accuracies, draws[0][1], figure)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "points": 60, "steps": 20})
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "points": 60, "steps": 20})
 
 if __name__ == "__main__":
     main(experiment)

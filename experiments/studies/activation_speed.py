@@ -161,9 +161,7 @@ def study(
     return report(losses, accuracy, target, every)
 
 
-experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 4, "every": 2, "target": 2.0}
-)
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "steps": 4, "every": 2, "target": 2.0})
 
 if __name__ == "__main__":
     main(experiment)

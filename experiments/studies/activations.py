@@ -175,21 +175,12 @@ def study(
     verdict = f"Test accuracy of {depth} hidden layers: " + ", ".join(
         f"{name} {accuracy[name].mean():.1%}" for name in ranked
     )
-    return StudyResult(
-        numbers,
-        verdict + ".",
-        {"activations": draw(accuracy)},
-        holds,
-        Headline(f"test accuracy, {ranked[0]}", accuracy[ranked[0]], "digits"),
-    )
+    headline = Headline(f"test accuracy, {ranked[0]}", accuracy[ranked[0]], "digits")
+    return StudyResult(numbers, verdict + ".", {"activations": draw(accuracy)}, holds, headline)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 1, "depth": 2, "width": 8, "steps": 2, "learning_rates": (0.01,), "names": ("relu", "PReLU")},
-)
+SMOKE = {"num_seeds": 1, "depth": 2, "width": 8, "steps": 2, "learning_rates": (0.01,), "names": ("relu", "PReLU")}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

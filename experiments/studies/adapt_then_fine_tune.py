@@ -175,15 +175,10 @@ def report(results: dict[str, np.ndarray], settings: dict[str, tuple], num_label
     axes.plot(range(len(ARMS)), [percent[arm].mean() for arm in ARMS], "_", color=BLUE, markersize=26, mew=3)
     axes.set_xticks(range(len(ARMS)), ARMS)
     axes.set(xlim=(-0.5, len(ARMS) - 0.5), ylabel="accuracy on handwritten test digits, %")
-    return StudyResult(
-        numbers,
-        verdict,
-        {"accuracy": figure},
-        holds,
-        headline=Headline(
-            f"points gained over {rivals} at {num_labels} labels", gains, "digits from fonts to handwriting"
-        ),
+    headline = Headline(
+        f"points gained over {rivals} at {num_labels} labels", gains, "digits from fonts to handwriting"
     )
+    return StudyResult(numbers, verdict, {"accuracy": figure}, holds, headline)
 
 
 def study(
@@ -205,7 +200,7 @@ def study(
       technique: technique of the adaptation, dann, mmd or coral.
       source_size: rendered digits.
       steps: steps of training on the source, with and without adaptation.
-      fine_tune_steps: on all labeled digits each.
+      fine_tune_steps: steps of fine-tuning, each on all labeled digits.
       strengths: weights of the adaptation that validation chooses from.
       learning_rates: learning rates of fine-tuning that validation chooses from.
     """
@@ -220,15 +215,15 @@ def study(
     return report(results, settings, 10 * labels_per_class)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={
-        "num_seeds": 1, "source_size": 100, "steps": 2, "fine_tune_steps": 2, "strengths": (1.0,),
-        "learning_rates": (1e-3,),
-    },
-)  # fmt: skip
+SMOKE = {
+    "num_seeds": 1,
+    "source_size": 100,
+    "steps": 2,
+    "fine_tune_steps": 2,
+    "strengths": (1.0,),
+    "learning_rates": (1e-3,),
+}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

@@ -123,18 +123,13 @@ def report(
     numbers = {f"final squared error, {cell}": [float(c[-1]) for c in rows] for cell, rows in curves.items()}
     numbers |= {f"best squared error, {cell}": [float(c.min()) for c in rows] for cell, rows in curves.items()}
     numbers |= {f"steps to {REACHED:g}, LSTM, T = {n}": counts[n] for n in sorted(counts)}
-    return StudyResult(
-        numbers,
-        verdict,
-        {"errors": draw(curves, length, every)},
-        solved and failed,
-        headline=Headline(
-            f"squared error of the LSTM, adding problem, T = {length}",
-            [float(c[-1]) for c in curves["lstm"]],
-            "adding problem",
-            tolerance=0.5,
-        ),
+    headline = Headline(
+        f"squared error of the LSTM, adding problem, T = {length}",
+        [float(c[-1]) for c in curves["lstm"]],
+        "adding problem",
+        tolerance=0.5,
     )
+    return StudyResult(numbers, verdict, {"errors": draw(curves, length, every)}, solved and failed, headline)
 
 
 def draw(curves, length, every):
@@ -170,8 +165,8 @@ def study(
       width: width of the recurrent layer.
       steps: training steps.
       batch_size: sequences a step.
-      learning_rate: at the start, of the LSTM.
-      rnn_learning_rate: at the start, of the vanilla RNN.
+      learning_rate: learning rate of the LSTM at the start.
+      rnn_learning_rate: learning rate of the vanilla RNN at the start.
       every: steps between two measurements; divides `steps`.
 
     Raises:
@@ -194,12 +189,8 @@ def study(
     return report(curves, other_errors, length, every)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 1, "length": 6, "other_lengths": (4,), "width": 8, "steps": 4, "batch_size": 4, "every": 2},
-)
+SMOKE = {"num_seeds": 1, "length": 6, "other_lengths": (4,), "width": 8, "steps": 4, "batch_size": 4, "every": 2}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

@@ -158,21 +158,13 @@ def study(
         "controller: mean reward, last quarter": last.tolist(),
         "random: mean reward": random_curves.mean(1).tolist(),
     }
-    return StudyResult(
-        numbers,
-        verdict,
-        {"architecture_search": draw(accuracy, curves, random_curves, proposals, random_proposals)},
-        holds,
-        headline=Headline("validation accuracy of the controller's cell", accuracy[proposals], "digits"),
-    )
+    headline = Headline("validation accuracy of the controller's cell", accuracy[proposals], "digits")
+    figures = {"architecture_search": draw(accuracy, curves, random_curves, proposals, random_proposals)}
+    return StudyResult(numbers, verdict, figures, holds, headline)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 2, "updates": 2, "children": 2, "steps": 2, "num_repeats": 1, "num_cells": 4},
-)
+SMOKE = {"num_seeds": 2, "updates": 2, "children": 2, "steps": 2, "num_repeats": 1, "num_cells": 4}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

@@ -174,19 +174,14 @@ def report(results: list[dict], examples: dict, epsilon: float) -> StudyResult:
         ax.set_ylabel(name, rotation=0, ha="right", va="center")
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
-    return StudyResult(
-        values,
-        verdict,
-        {"accuracy under attack": figure, "images": pictures},
-        holds,
-        headline=Headline(
-            f"accuracy under PGD-40 at {epsilon:g}",
-            values["accuracy, PGD"],
-            "digits",
-            tolerance=0.5,
-            baseline=(mean["accuracy, random signs"], "random signs of the same size", "lower"),
-        ),
+    headline = Headline(
+        f"accuracy under PGD-40 at {epsilon:g}",
+        values["accuracy, PGD"],
+        "digits",
+        tolerance=0.5,
+        baseline=(mean["accuracy, random signs"], "random signs of the same size", "lower"),
     )
+    return StudyResult(values, verdict, {"accuracy under attack": figure, "images": pictures}, holds, headline)
 
 
 def study(
@@ -210,9 +205,7 @@ def study(
     return report([numbers for numbers, _ in results], results[0][1], epsilon)
 
 
-experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 20, "count": 10, "max_queries": 100}
-)
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "steps": 20, "count": 10, "max_queries": 100})
 
 if __name__ == "__main__":
     main(experiment)

@@ -119,7 +119,7 @@ def study(
     Args:
       num_train: training scenes of one shape.
       num_test: test scenes.
-      image_size: their side, in pixels, a multiple of 4.
+      image_size: side of the images, in pixels, a multiple of 4.
       width: channels of the first layer.
       steps: steps of training.
       batch_size: scenes a step.
@@ -192,12 +192,8 @@ def draw_pointing(pointing: dict[str, float]):
     return figure
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_train": 16, "num_test": 6, "image_size": 32, "width": 4, "steps": 2, "batch_size": 4, "seeds": 1},
-)
+SMOKE = {"num_train": 16, "num_test": 6, "image_size": 32, "width": 4, "steps": 2, "batch_size": 4, "seeds": 1}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

@@ -192,16 +192,11 @@ def study(
         f"{len(changed)} of {len(distance)} augmentations changed the photograph under this seed, by "
         f"{min(distance[n] for n in changed):.3f} to {max(distance[n] for n in changed):.3f} a pixel."
     )
-    return StudyResult(
-        distance,
-        verdict,
-        {"gallery": figure},
-        finite and untouched == 0,
-        headline=Headline("mean change a pixel", float(np.mean(list(distance.values()))), image),
-    )
+    headline = Headline("mean change a pixel", float(np.mean(list(distance.values()))), image)
+    return StudyResult(distance, verdict, {"gallery": figure}, finite and untouched == 0, headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"height": 32, "group": "hidden"})
+experiment = Study(__file__, __doc__, study, smoke={"height": 32, "group": "hidden"})
 
 if __name__ == "__main__":
     main(experiment)

@@ -153,13 +153,8 @@ def report(learning_rates: np.ndarray, results: dict) -> StudyResult:
         f"{ratio['norm']:.2g} with batch norm. Needed before batch norm and not after it: the claim "
         f"{'holds' if holds else 'does NOT hold'}."
     )
-    return StudyResult(
-        numbers,
-        verdict,
-        {"auxiliary_heads": draw(results, best, accuracy)},
-        holds,
-        headline=Headline("test accuracy gained by heads without batch norm", gain["without"], "digits"),
-    )
+    headline = Headline("test accuracy gained by heads without batch norm", gain["without"], "digits")
+    return StudyResult(numbers, verdict, {"auxiliary_heads": draw(results, best, accuracy)}, holds, headline)
 
 
 def _final(loss: np.ndarray) -> np.ndarray:
@@ -192,20 +187,16 @@ def draw(results: dict, best: dict, accuracy: dict):
     return figure
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={
-        "num_seeds": 1,
-        "steps": 3,
-        "batch_size": 8,
-        "min_log2_learning_rate": -6,
-        "max_log2_learning_rate": -6,
-        "width": 0.02,
-        "modules": ("4a",),
-    },
-)
+SMOKE = {
+    "num_seeds": 1,
+    "steps": 3,
+    "batch_size": 8,
+    "min_log2_learning_rate": -6,
+    "max_log2_learning_rate": -6,
+    "width": 0.02,
+    "modules": ("4a",),
+}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

@@ -224,7 +224,7 @@ def study(
       hidden: units of each hidden layer.
       min_log2_learning_rate: base-2 logarithm of the lowest learning rate of the ladder.
       max_log2_learning_rate: base-2 logarithm of the highest learning rate of the ladder.
-      num_probes: how often the loss along the gradient is measured in a run.
+      num_probes: number of measurements of the loss along the gradient in a run.
     """
     splits = data()
     learning_rates = 2.0 ** np.arange(min_log2_learning_rate, max_log2_learning_rate + 1)
@@ -296,13 +296,9 @@ def report(
         numbers[f"turn of the gradient, {NAMES[norm]}"] = turn[norm].tolist()
         numbers[f"range of the loss ahead, {NAMES[norm]}"] = np.median(ahead[norm]["loss"], 1).tolist()
         numbers[f"shift of the last layer's inputs, {NAMES[norm]}"] = shift[norm].tolist()
-    return StudyResult(
-        numbers,
-        verdict,
-        {"batch_norm": draw(names, learning_rates, results, tuned, ahead)},
-        higher and robust and smoother,
-        headline=Headline("largest stable learning rate with batch norm, over without", ratio, "digits", tolerance=0.5),
-    )
+    headline = Headline("largest stable learning rate with batch norm, over without", ratio, "digits", tolerance=0.5)
+    figures = {"batch_norm": draw(names, learning_rates, results, tuned, ahead)}
+    return StudyResult(numbers, verdict, figures, higher and robust and smoother, headline)
 
 
 def draw(names: list, learning_rates: np.ndarray, results: dict, tuned: dict, ahead: dict):
@@ -329,21 +325,17 @@ def draw(names: list, learning_rates: np.ndarray, results: dict, tuned: dict, ah
     return figure
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={
-        "num_seeds": 1,
-        "steps": 30,
-        "batch_size": 32,
-        "depth": 2,
-        "hidden": 16,
-        "min_log2_learning_rate": -2,
-        "max_log2_learning_rate": 0,
-        "num_probes": 3,
-    },
-)
+SMOKE = {
+    "num_seeds": 1,
+    "steps": 30,
+    "batch_size": 32,
+    "depth": 2,
+    "hidden": 16,
+    "min_log2_learning_rate": -2,
+    "max_log2_learning_rate": 0,
+    "num_probes": 3,
+}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

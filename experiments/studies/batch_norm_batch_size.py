@@ -74,13 +74,8 @@ def report(batch_sizes: tuple[int, ...], accuracy: dict) -> StudyResult:
     for norm, values in accuracy.items():
         numbers[f"test accuracy, {norm} norm"] = values.mean(0).tolist()
         numbers[f"accuracy lost at the smallest, {norm} norm"] = accuracy_loss[norm].tolist()
-    return StudyResult(
-        numbers,
-        verdict,
-        {"batch_size": draw(batch_sizes, accuracy)},
-        fails,
-        headline=Headline("test accuracy lost at the smallest batch", accuracy_loss["batch"], "digits"),
-    )
+    headline = Headline("test accuracy lost at the smallest batch", accuracy_loss["batch"], "digits")
+    return StudyResult(numbers, verdict, {"batch_size": draw(batch_sizes, accuracy)}, fails, headline)
 
 
 def draw(batch_sizes: tuple[int, ...], accuracy: dict):
@@ -97,12 +92,8 @@ def draw(batch_sizes: tuple[int, ...], accuracy: dict):
     return figure
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 1, "epochs": 1, "batch_sizes": (2, 64), "depth": 1, "hidden": 16, "learning_rates": (0.2,)},
-)
+SMOKE = {"num_seeds": 1, "epochs": 1, "batch_sizes": (2, 64), "depth": 1, "hidden": 16, "learning_rates": (0.2,)}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

@@ -79,15 +79,8 @@ def report(learning_rates: np.ndarray, results: dict) -> StudyResult:
         f"the net has {accuracy['before'].mean():.1%} of the test digits right with it before, "
         f"{accuracy['after'].mean():.1%} after, {accuracy['none'].mean():.1%} without."
     )
-    return StudyResult(
-        numbers,
-        verdict,
-        {"placement": draw(learning_rates, results)},
-        fewer,
-        headline=Headline(
-            "share of dead ReLUs, batch norm after less before", dead["after"] - dead["before"], "digits"
-        ),
-    )
+    headline = Headline("share of dead ReLUs, batch norm after less before", dead["after"] - dead["before"], "digits")
+    return StudyResult(numbers, verdict, {"placement": draw(learning_rates, results)}, fewer, headline)
 
 
 def draw(learning_rates: np.ndarray, results: dict):
@@ -108,20 +101,16 @@ def draw(learning_rates: np.ndarray, results: dict):
     return figure
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={
-        "num_seeds": 1,
-        "steps": 30,
-        "batch_size": 32,
-        "depth": 2,
-        "hidden": 16,
-        "min_log2_learning_rate": -2,
-        "max_log2_learning_rate": -1,
-    },
-)
+SMOKE = {
+    "num_seeds": 1,
+    "steps": 30,
+    "batch_size": 32,
+    "depth": 2,
+    "hidden": 16,
+    "min_log2_learning_rate": -2,
+    "max_log2_learning_rate": -1,
+}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

@@ -94,13 +94,8 @@ def report(losses, accuracies, learning_rates, sizes) -> StudyResult:
     }
     numbers |= {"batch sizes, ramp": sorted({int(n) for n in sizes["ramp"]})}
     numbers |= {f"steps, {name}": len(learning_rates[name]) for name in NAMES}
-    return StudyResult(
-        numbers,
-        verdict,
-        {"scaling": draw(losses, learning_rates, sizes)},
-        helps and ramps,
-        headline=Headline("training loss, same rate over scaled rate", same / scaled, "digits"),
-    )
+    headline = Headline("training loss, same rate over scaled rate", same / scaled, "digits")
+    return StudyResult(numbers, verdict, {"scaling": draw(losses, learning_rates, sizes)}, helps and ramps, headline)
 
 
 def draw(losses, learning_rates, sizes):
@@ -155,9 +150,7 @@ def study(
     return report(losses, accuracies, learning_rates, sizes)
 
 
-experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "num_examples": 1280, "factor": 2}
-)
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "num_examples": 1280, "factor": 2})
 
 if __name__ == "__main__":
     main(experiment)

@@ -127,7 +127,7 @@ def study(
       batch_sizes: examples a step, drawn with replacement, rising; there are 1297 in all.
       steps: training steps of each run.
       learning_rate: learning rate of all runs.
-      num_evaluations: how often the eigenvalue is measured in a run; divides steps.
+      num_evaluations: number of measurements of the eigenvalue in a run; divides steps.
       level: training loss at which runs are compared.
     """
     results = {size: measure(size, num_seeds, steps, learning_rate, num_evaluations) for size in batch_sizes}
@@ -138,25 +138,16 @@ def study(
         numbers[f"eigenvalue at equal loss, batch {size}"] = at_loss(runs, level).tolist()
         numbers[f"training loss at the end, batch {size}"] = runs[:, -1, 0].tolist()
         numbers[f"test accuracy, batch {size}"] = runs[:, -1, 2].tolist()
-    return StudyResult(
-        numbers,
-        verdict,
-        {"sharpness": draw(results, steps, learning_rate)},
-        holds,
-        headline=Headline(
-            "largest eigenvalue at the end, largest batch over smallest",
-            results[batch_sizes[-1]][:, -1, 1] / results[batch_sizes[0]][:, -1, 1],
-            "digits",
-        ),
+    headline = Headline(
+        "largest eigenvalue at the end, largest batch over smallest",
+        results[batch_sizes[-1]][:, -1, 1] / results[batch_sizes[0]][:, -1, 1],
+        "digits",
     )
+    return StudyResult(numbers, verdict, {"sharpness": draw(results, steps, learning_rate)}, holds, headline)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 1, "batch_sizes": (8, 64), "steps": 40, "num_evaluations": 2, "level": 2.0},
-)
+SMOKE = {"num_seeds": 1, "batch_sizes": (8, 64), "steps": 40, "num_evaluations": 2, "level": 2.0}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

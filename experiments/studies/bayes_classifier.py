@@ -170,7 +170,7 @@ def study(*, left_out: int = 8, variance: float = 0.02, climb_steps: int = 500, 
     return StudyResult(numbers, verdict, figures, holds, headline=headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"climb_steps": 5})
+experiment = Study(__file__, __doc__, study, smoke={"climb_steps": 5})
 
 if __name__ == "__main__":
     main(experiment)

@@ -165,13 +165,8 @@ def report(
     figures = {"power": draw(power)}
     if pictures is not None:
         figures["samples"] = draw_samples(pictures)
-    return StudyResult(
-        numbers,
-        verdict,
-        figures,
-        holds,
-        headline=Headline("high-frequency power of L2 VAE samples", power["L2 VAE"], "digits"),
-    )
+    headline = Headline("high-frequency power of L2 VAE samples", power["L2 VAE"], "digits")
+    return StudyResult(numbers, verdict, figures, holds, headline)
 
 
 def draw(power):
@@ -217,7 +212,7 @@ def study(*, num_seeds: int = 3, steps: int = 4000, pixel_variance: float = 0.05
     return report(power, frechet, {"real digits": data.images[:32], **{arm: arm_samples[arm][0] for arm in ARMS}})
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 2})
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "steps": 2})
 
 if __name__ == "__main__":
     main(experiment)

@@ -95,7 +95,7 @@ def study(*, num_places: int = 500, steps: int = 200, learning_rate: float = 0.1
     Args:
       num_places: places on the disk; at each start 49 boxes for each of 7 targets.
       steps: steps of gradient descent.
-      learning_rate: its first rate; a tenth of it after 80% of the steps.
+      learning_rate: first learning rate; a tenth of it after 80% of the steps.
       seed: seed of the places.
     """
     start, targets = (jnp.asarray(v, jnp.float32) for v in cases(num_places, seed))
@@ -120,7 +120,7 @@ def study(*, num_places: int = 500, steps: int = 200, learning_rate: float = 0.1
     return StudyResult(numbers, verdict, {"box_losses": draw(curves)}, judge(last, moved), headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_places": 4, "steps": 10})
+experiment = Study(__file__, __doc__, study, smoke={"num_places": 4, "steps": 10})
 
 if __name__ == "__main__":
     main(experiment)

@@ -136,10 +136,7 @@ def study(
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_train": 16, "num_test": 6, "image_size": 32, "width": 4, "steps": 2},
+    __file__, __doc__, study, smoke={"num_train": 16, "num_test": 6, "image_size": 32, "width": 4, "steps": 2}
 )
 
 if __name__ == "__main__":

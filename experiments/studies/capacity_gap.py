@@ -135,7 +135,7 @@ def study(
       label_noise: share of the labels that are drawn at random, in training and validation.
       steps: training steps of each run, of 50 examples.
       num_examples: training examples, at most 1000.
-      num_evaluations: how often accuracy is measured in a run; divides steps.
+      num_evaluations: number of measurements of the accuracy in a run; divides steps.
     """
     results = {
         labels: {width: curves(width, noise, num_seeds, steps, num_examples, num_evaluations) for width in widths}
@@ -148,22 +148,14 @@ def study(
             numbers[f"{labels}, width {width}, validation"] = runs[:, -1, 1].tolist()
             numbers[f"{labels}, width {width}, gap"] = (runs[:, -1, 0] - runs[:, -1, 1]).tolist()
             numbers[f"{labels}, width {width}, triage"] = verdicts(by_width)[width]
-    return StudyResult(
-        numbers,
-        verdict,
-        {"capacity_gap": draw(results)},
-        holds,
-        headline=Headline(
-            "accuracy gap of the widest, noisy labels", numbers[f"noisy, width {widths[-1]}, gap"], "digits"
-        ),
+    headline = Headline(
+        "accuracy gap of the widest, noisy labels", numbers[f"noisy, width {widths[-1]}, gap"], "digits"
     )
+    return StudyResult(numbers, verdict, {"capacity_gap": draw(results)}, holds, headline)
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 1, "widths": (2, 8), "steps": 10, "num_evaluations": 2},
+    __file__, __doc__, study, smoke={"num_seeds": 1, "widths": (2, 8), "steps": 10, "num_evaluations": 2}
 )
 
 if __name__ == "__main__":

@@ -127,15 +127,10 @@ def study(
     results = {name: np.array(values) for name, values in results.items()}
     verdict, holds = judge(results, num_examples)
     numbers = {f"{name}: accuracy": values.tolist() for name, values in results.items()}
-    return StudyResult(
-        numbers,
-        verdict,
-        {"class_token": draw(results)},
-        holds,
-        headline=Headline(
-            "test accuracy gained by the distillation token", results["distilled"] - results["class token"], "digits"
-        ),
+    headline = Headline(
+        "test accuracy gained by the distillation token", results["distilled"] - results["class token"], "digits"
     )
+    return StudyResult(numbers, verdict, {"class_token": draw(results)}, holds, headline)
 
 
 def draw(results: dict[str, np.ndarray]):
@@ -152,9 +147,7 @@ def draw(results: dict[str, np.ndarray]):
     return figure
 
 
-experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 2, "num_examples": 50, "depth": 1}
-)
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "steps": 2, "num_examples": 50, "depth": 1})
 
 if __name__ == "__main__":
     main(experiment)

@@ -198,16 +198,11 @@ def study(*, steps: int = 600, seed: int = 0) -> StudyResult:
             tiles[i, j].set(xticks=[], yticks=[])
         tiles[i, 0].set_ylabel(challenge, fontsize=8)
     mean = float(np.mean(accuracy["network"]))
-    return StudyResult(
-        numbers,
-        verdict,
-        {"accuracy": figure, "challenges": gallery},
-        holds,
-        headline=Headline("accuracy of the network, mean of challenges", mean, "digits", tolerance=0.03),
-    )
+    headline = Headline("accuracy of the network, mean of challenges", mean, "digits", tolerance=0.03)
+    return StudyResult(numbers, verdict, {"accuracy": figure, "challenges": gallery}, holds, headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"steps": 20})
+experiment = Study(__file__, __doc__, study, smoke={"steps": 20})
 
 if __name__ == "__main__":
     main(experiment)

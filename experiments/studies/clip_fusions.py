@@ -68,9 +68,9 @@ def study(
     """Train each fusion on each task.
 
     Args:
-      num_clips: to train on, about; two thirds as many test.
+      num_clips: about the number of training clips; two thirds as many test.
       steps: minibatches of 64.
-      parameters: that each network has, about.
+      parameters: about the number of parameters of each network.
       frames: number of frames of a clip.
       num_seeds: seeds of weights and batches.
     """
@@ -131,9 +131,7 @@ def draw(results: dict[tuple[str, str], np.ndarray]) -> Any:
     return figure
 
 
-experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"num_clips": 30, "steps": 2, "parameters": 1500, "num_seeds": 1}
-)
+experiment = Study(__file__, __doc__, study, smoke={"num_clips": 30, "steps": 2, "parameters": 1500, "num_seeds": 1})
 
 if __name__ == "__main__":
     main(experiment)

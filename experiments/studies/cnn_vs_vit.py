@@ -164,17 +164,12 @@ def study(
     numbers |= {f"{NAMES[name]}: learning rate": learning_rate for name, learning_rate in tuned.items()}
     for name, results in accuracy.items():
         numbers |= {f"{NAMES[name]}: accuracy from {n}": results[:, i].tolist() for i, n in enumerate(train_sizes)}
-    return StudyResult(
-        numbers,
-        verdict,
-        {"cnn_vs_vit": draw(accuracy, np.asarray(train_sizes))},
-        holds,
-        headline=Headline(
-            f"test accuracy of the CNN above the ViT from {train_sizes[0]}",
-            accuracy["cnn"][:, 0] - accuracy["vit"][:, 0],
-            dataset,
-        ),
+    headline = Headline(
+        f"test accuracy of the CNN above the ViT from {train_sizes[0]}",
+        accuracy["cnn"][:, 0] - accuracy["vit"][:, 0],
+        dataset,
     )
+    return StudyResult(numbers, verdict, {"cnn_vs_vit": draw(accuracy, np.asarray(train_sizes))}, holds, headline)
 
 
 def draw(accuracy: dict[str, np.ndarray], train_sizes: np.ndarray):
@@ -193,12 +188,8 @@ def draw(accuracy: dict[str, np.ndarray], train_sizes: np.ndarray):
     return figure
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 2, "steps": 2, "train_sizes": (50, 100), "learning_rates": (1e-3,), "cnn_width": 4, "depth": 1},
-)
+SMOKE = {"num_seeds": 2, "steps": 2, "train_sizes": (50, 100), "learning_rates": (1e-3,), "cnn_width": 4, "depth": 1}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

@@ -149,23 +149,12 @@ def study(
     numbers |= {f"narrowed {name}, decades": [decades(run["finer"][name]) for run in runs] for name in SPACE}
     numbers["narrowed rate, seed 0"] = list(runs[0]["finer"]["learning_rate"])
     numbers["trials at an end"] = "; ".join(word for run in runs for word in run["edges"]) or "none"
-    return StudyResult(
-        numbers,
-        verdict,
-        {"coarse_to_fine": draw(runs)},
-        holds,
-        headline=Headline(
-            "test accuracy gained by two stages", [run["two"][1] - run["one"][1] for run in runs], "digits"
-        ),
-    )
+    headline = Headline("test accuracy gained by two stages", [run["two"][1] - run["one"][1] for run in runs], "digits")
+    return StudyResult(numbers, verdict, {"coarse_to_fine": draw(runs)}, holds, headline)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 1, "coarse_trials": 8, "coarse_epochs": 1, "fine_trials": 8, "fine_epochs": 1},
-)
+SMOKE = {"num_seeds": 1, "coarse_trials": 8, "coarse_epochs": 1, "fine_trials": 8, "fine_epochs": 1}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

@@ -199,13 +199,8 @@ def report(measures: dict[str, tuple[list[Measure], list[Measure]]]) -> StudyRes
     )
     byol_runs = measures["BYOL"]
     rank_loss = [a.rank[1] - b.rank[1] for a, b in zip(*byol_runs, strict=True)]
-    return StudyResult(
-        numbers,
-        verdict,
-        {"rank": draw(measures)},
-        all(without) and not any(whole),
-        headline=Headline("rank that BYOL has more with its predictor than without", rank_loss, "digits"),
-    )
+    headline = Headline("rank that BYOL has more with its predictor than without", rank_loss, "digits")
+    return StudyResult(numbers, verdict, {"rank": draw(measures)}, all(without) and not any(whole), headline)
 
 
 def draw(measures: dict[str, tuple[list[Measure], list[Measure]]]):
@@ -251,7 +246,7 @@ def study(
     )
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 2, "batch_size": 16})
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "steps": 2, "batch_size": 16})
 
 if __name__ == "__main__":
     main(experiment)

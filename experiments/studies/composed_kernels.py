@@ -107,7 +107,7 @@ def study(
     return report({name: [row[name] for row in rows] for name in rows[0]})
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "channels": 2, "size": 12})
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "channels": 2, "size": 12})
 
 if __name__ == "__main__":
     main(experiment)

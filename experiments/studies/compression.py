@@ -208,12 +208,8 @@ def study(
     return StudyResult(numbers, verdict, {"compression": draw(points, rate, sizes, accuracy)}, holds, headline=headline)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_examples": 64, "num_test": 8, "components": (8, 32), "vq_steps": 2, "sizes": (2, 3)},
-)
+SMOKE = {"num_examples": 64, "num_test": 8, "components": (8, 32), "vq_steps": 2, "sizes": (2, 3)}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

@@ -76,18 +76,14 @@ def report(results: list[dict[str, float]]) -> StudyResult:
     axes.axhline(0.5, color=GRAY, ls=":", lw=1)
     axes.set_xticks(range(3), ["shared filter", "personal filter", "which user?"])
     axes.set(ylabel="accuracy", ylim=(0, 1))
-    return StudyResult(
-        {f"accuracy, {arm}": v for arm, v in values.items()},
-        verdict,
-        {"accuracy": figure},
-        holds,
-        headline=Headline(
-            "accuracy of personal spam filters",
-            values["personal"],
-            "mails of two users",
-            baseline=(float(np.mean(values["shared"])), "one filter for both users", "higher"),
-        ),
+    headline = Headline(
+        "accuracy of personal spam filters",
+        values["personal"],
+        "mails of two users",
+        baseline=(float(np.mean(values["shared"])), "one filter for both users", "higher"),
     )
+    figures = {"accuracy": figure}
+    return StudyResult({f"accuracy, {arm}": v for arm, v in values.items()}, verdict, figures, holds, headline)
 
 
 def study(
@@ -108,7 +104,7 @@ def study(
     return report([accuracies(seed, count, words, opposite) for seed in range(num_seeds)])
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "count": 400, "words": 10})
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "count": 400, "words": 10})
 
 if __name__ == "__main__":
     main(experiment)

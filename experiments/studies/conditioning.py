@@ -195,7 +195,7 @@ def study(*, num_seeds: Annotated[int, Range(1)] = 3, count: Annotated[int, Rang
     return report({name: [measure(arm, seed, count) for seed in range(num_seeds)] for name, arm in ARMS.items()})
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "count": 20})
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "count": 20})
 
 if __name__ == "__main__":
     main(experiment)

@@ -110,18 +110,13 @@ def study(
     axes.grid(axis="x", alpha=0.25)
     numbers = {f"{arm}: accuracy": results[:, 1].tolist() for arm, results in arms.items()}
     numbers |= {f"{arm}: log loss": results[:, 0].tolist() for arm, results in arms.items()}
-    return StudyResult(
-        numbers,
-        verdict,
-        {"consistency": figure},
-        holds,
-        headline=Headline(
-            "test accuracy gained by consistency", arms["with consistency"][:, 1] - arms["labels only"][:, 1], "digits"
-        ),
+    headline = Headline(
+        "test accuracy gained by consistency", arms["with consistency"][:, 1] - arms["labels only"][:, 1], "digits"
     )
+    return StudyResult(numbers, verdict, {"consistency": figure}, holds, headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 2})
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "steps": 2})
 
 if __name__ == "__main__":
     main(experiment)

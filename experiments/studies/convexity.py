@@ -99,13 +99,14 @@ def report(results: dict[str, list[tuple[np.ndarray, float]]]) -> StudyResult:
     axes.set(xlabel="rank", ylabel="eigenvalue of the Hessian", yscale="symlog")
     axes.set_yscale("symlog", linthresh=1e-4)
     axes.legend(frameon=False)
+    headline = Headline("smallest eigenvalue of the network's Hessian", smallest["network"], "digits", tolerance=0.5)
     return StudyResult(
         {f"smallest eigenvalue, {arm}": v for arm, v in smallest.items()}
         | {f"height above the line, {arm}": v for arm, v in height.items()},
         verdict,
         {"eigenvalues, seed 0": figure},
         convex and bent,
-        headline=Headline("smallest eigenvalue of the network's Hessian", smallest["network"], "digits", tolerance=0.5),
+        headline,
     )
 
 
@@ -135,9 +136,7 @@ def study(
     return report(results)
 
 
-experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "count": 30, "segments": 2, "hidden": 3}
-)
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "count": 30, "segments": 2, "hidden": 3})
 
 if __name__ == "__main__":
     main(experiment)

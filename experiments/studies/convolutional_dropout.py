@@ -144,7 +144,7 @@ def study(
     return report({arm: accuracies(arm, (0.0,) if arm in (PLAIN, NORM) else RATES, *runs) for arm in ARMS})
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 2, "num_examples": 16})
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "steps": 2, "num_examples": 16})
 
 if __name__ == "__main__":
     main(experiment)

@@ -166,12 +166,8 @@ def study(
     return report(eigenvalues, {norm: lost_share(norm, num_seeds, steps, noise, draws) for norm in NORMS}, strength)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 1, "descent_steps": 3, "hidden": 3, "count": 30, "steps": 2, "draws": 2},
-)
+SMOKE = {"num_seeds": 1, "descent_steps": 3, "hidden": 3, "count": 30, "steps": 2, "draws": 2}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

@@ -136,21 +136,12 @@ def study(
         for k, count in enumerate(train_sizes)
     }
     numbers["training error"] = results[:, :, 0].mean(0).tolist()
-    return StudyResult(
-        numbers,
-        verdict,
-        {"data_fraction": draw(train_sizes, results, largest_fitted)},
-        holds,
-        headline=Headline(f"test error of {train_sizes[-1]} examples, the same writers", results[:, -1, 1], "digits"),
-    )
+    headline = Headline(f"test error of {train_sizes[-1]} examples, the same writers", results[:, -1, 1], "digits")
+    return StudyResult(numbers, verdict, {"data_fraction": draw(train_sizes, results, largest_fitted)}, holds, headline)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 1, "train_sizes": (25, 100, 400), "largest_fitted": 100, "steps": 10, "width": 16},
-)
+SMOKE = {"num_seeds": 1, "train_sizes": (25, 100, 400), "largest_fitted": 100, "steps": 10, "width": 16}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

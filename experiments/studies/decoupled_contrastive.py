@@ -138,17 +138,12 @@ def report(results: dict[tuple[str, int], np.ndarray]) -> StudyResult:
     numbers = {f"accuracy, {loss}, batch {size}": v[:, 1].tolist() for (loss, size), v in results.items()}
     numbers |= {f"gap at batch {size}, points": float(gap) for size, gap in gaps.items()}
     numbers["accuracy, untrained"] = untrained / 100
-    return StudyResult(
-        numbers,
-        verdict,
-        {"accuracy": draw(results, batch_sizes, untrained)},
-        better,
-        headline=Headline(
-            f"k-NN accuracy gained by DCL, batch {batch_sizes[0]}",
-            (results["DCL", batch_sizes[0]] - results["NT-Xent", batch_sizes[0]])[:, 1],
-            "digits",
-        ),
+    headline = Headline(
+        f"k-NN accuracy gained by DCL, batch {batch_sizes[0]}",
+        (results["DCL", batch_sizes[0]] - results["NT-Xent", batch_sizes[0]])[:, 1],
+        "digits",
     )
+    return StudyResult(numbers, verdict, {"accuracy": draw(results, batch_sizes, untrained)}, better, headline)
 
 
 def draw(results, batch_sizes, untrained):
@@ -198,7 +193,7 @@ def study(
     return report(results)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 5, "batch_sizes": (8,)})
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "steps": 5, "batch_sizes": (8,)})
 
 if __name__ == "__main__":
     main(experiment)

@@ -181,9 +181,7 @@ def study(
     return report({(arm, budget): unexplained(arm, budget, num_seeds, steps) for arm, budget in arms}, budgets)
 
 
-experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 2, "budgets": (120, 240)}
-)
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "steps": 2, "budgets": (120, 240)})
 
 if __name__ == "__main__":
     main(experiment)

@@ -98,7 +98,7 @@ def study(
       depths: layers of the networks, 6 n + 2, the shallower first.
       width: channels of the first stage, 16 in the paper.
       steps: training steps of each run, of 64 examples.
-      snapshots: how often the training loss is measured in a run; divides steps.
+      snapshots: number of measurements of the training loss in a run; divides steps.
       grid_size: points along each side of the loss surface.
       num_examples: training examples.
     """
@@ -150,23 +150,12 @@ def study(
     numbers = {f"{name}: training loss": values.tolist() for name, values in last.items()}
     numbers |= {f"{name}: share of the plane near its center": fraction for name, fraction in rough.items()}
     figures = {"depth": draw(curves, last), "landscape": draw_landscapes(surfaces, np.asarray(offsets))}
-    return StudyResult(
-        numbers,
-        verdict,
-        figures,
-        holds,
-        headline=Headline(
-            f"training loss, plain network of {depths[-1]} layers", last[f"plain {depths[-1]}"], "digits"
-        ),
-    )
+    headline = Headline(f"training loss, plain network of {depths[-1]} layers", last[f"plain {depths[-1]}"], "digits")
+    return StudyResult(numbers, verdict, figures, holds, headline)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 1, "depths": (2, 8), "steps": 2, "snapshots": 2, "grid_size": 3, "num_examples": 16},
-)
+SMOKE = {"num_seeds": 1, "depths": (2, 8), "steps": 2, "snapshots": 2, "grid_size": 3, "num_examples": 16}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

@@ -115,7 +115,7 @@ def study() -> StudyResult:
     return report(designs())
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study)
+experiment = Study(__file__, __doc__, study)
 
 if __name__ == "__main__":
     main(experiment)

@@ -132,9 +132,7 @@ def study(
     return StudyResult(numbers, verdict, {"discriminator_features": draw(results)}, holds, headline=headline)
 
 
-experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 2, "width": 4, "labels_per_class": 2}
-)
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "steps": 2, "width": 4, "labels_per_class": 2})
 
 if __name__ == "__main__":
     main(experiment)

@@ -154,13 +154,8 @@ def study(
         "compile seconds": compiling,
         "checks": {k: bool(v) for k, v in right.items()},
     }
-    return StudyResult(
-        numbers,
-        verdict,
-        {"time": figure(eager, static, compiling)},
-        bool(holds),
-        headline=Headline("time of a gradient step, eager over compiled", eager / static, "synthetic", tolerance=0.8),
-    )
+    headline = Headline("time of a gradient step, eager over compiled", eager / static, "synthetic", tolerance=0.8)
+    return StudyResult(numbers, verdict, {"time": figure(eager, static, compiling)}, bool(holds), headline)
 
 
 def figure(eager: float, static: float, compiling: float):
@@ -175,7 +170,7 @@ def figure(eager: float, static: float, compiling: float):
     return drawing
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_layers": 2, "num_repeats": 3})
+experiment = Study(__file__, __doc__, study, smoke={"num_layers": 2, "num_repeats": 3})
 
 if __name__ == "__main__":
     main(experiment)

@@ -108,13 +108,8 @@ def report(results: dict[str, np.ndarray], num_labels: int) -> StudyResult:
     axes.plot([0, 1], [scratch.mean(), encoder.mean()], "-", color=BLUE, lw=2.5)
     axes.set_xticks([0, 1], ["scratch", "encoder"])
     axes.set(xlim=(-0.4, 1.4), ylabel=f"test accuracy with {num_labels} labels, %")
-    return StudyResult(
-        numbers,
-        verdict,
-        {"accuracy": figure},
-        bool(holds),
-        headline=Headline(f"accuracy gained at {num_labels} labels", results["encoder"] - results["scratch"], "digits"),
-    )
+    headline = Headline(f"accuracy gained at {num_labels} labels", results["encoder"] - results["scratch"], "digits")
+    return StudyResult(numbers, verdict, {"accuracy": figure}, bool(holds), headline)
 
 
 def study(
@@ -144,7 +139,7 @@ def study(
     return report(results, num_labels)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "pretrain_steps": 2, "steps": 2})
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "pretrain_steps": 2, "steps": 2})
 
 if __name__ == "__main__":
     main(experiment)

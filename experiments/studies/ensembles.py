@@ -168,13 +168,8 @@ def study(
         "SWA, stale batch statistics: accuracy": swa[:, 2, 1].tolist(),
         "last weights, SWA: log loss": swa[:, :2, 0].mean(0).tolist(),
     }
-    return StudyResult(
-        numbers,
-        verdict,
-        {"ensembles": draw(each, all_, shots, joined, swa)},
-        holds,
-        headline=Headline("test accuracy gained over the mean member", all_[:, 1] - each[..., 1].mean(1), "digits"),
-    )
+    headline = Headline("test accuracy gained over the mean member", all_[:, 1] - each[..., 1].mean(1), "digits")
+    return StudyResult(numbers, verdict, {"ensembles": draw(each, all_, shots, joined, swa)}, holds, headline)
 
 
 def draw(each, all_, shots, joined, swa):
@@ -210,9 +205,7 @@ def draw(each, all_, shots, joined, swa):
     return figure
 
 
-experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 2, "num_members": 2, "num_cycles": 2, "steps": 4}
-)
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 2, "num_members": 2, "num_cycles": 2, "steps": 4})
 
 if __name__ == "__main__":
     main(experiment)

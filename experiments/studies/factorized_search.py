@@ -157,9 +157,7 @@ def study(
     return report(*searches((0.0, exponent), num_seeds, updates, children, steps))
 
 
-experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "updates": 1, "children": 2, "steps": 2}
-)
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "updates": 1, "children": 2, "steps": 2})
 
 if __name__ == "__main__":
     main(experiment)

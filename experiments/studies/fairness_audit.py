@@ -90,6 +90,12 @@ def report(results: list[dict[str, Audit]]) -> StudyResult:
     axes.set_xticks(range(4), [name.replace(", ", "\n") for name in names])
     axes.set(ylabel="accuracy", ylim=(0, 1.25), yticks=np.linspace(0, 1, 6))
     axes.legend(frameon=False, ncols=2)
+    headline = Headline(
+        "accuracy of the worst group after reweighting",
+        worst["reweighted"],
+        "planted bias",
+        baseline=(float(np.mean(worst["plain"])), "the same regression without weights", "higher"),
+    )
     return StudyResult(
         {f"accuracy of the worst group, {arm}": values for arm, values in worst.items()}
         | {f"equalized odds difference, {arm}": values for arm, values in odds.items()}
@@ -97,12 +103,7 @@ def report(results: list[dict[str, Audit]]) -> StudyResult:
         verdict,
         {"accuracy by group, seed 0, 95 % intervals": figure},
         holds,
-        headline=Headline(
-            "accuracy of the worst group after reweighting",
-            worst["reweighted"],
-            "planted bias",
-            baseline=(float(np.mean(worst["plain"])), "the same regression without weights", "higher"),
-        ),
+        headline,
     )
 
 
@@ -122,7 +123,7 @@ def study(
     return report([audits(seed, count, agree) for seed in range(num_seeds)])
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "count": 1000})
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "count": 1000})
 
 if __name__ == "__main__":
     main(experiment)

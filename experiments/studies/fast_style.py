@@ -158,9 +158,7 @@ def study(
     return report(compare(Path(run), num_images, optimizer_steps))
 
 
-experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"num_images": 1, "optimizer_steps": 2, "tiny": True}
-)
+experiment = Study(__file__, __doc__, study, smoke={"num_images": 1, "optimizer_steps": 2, "tiny": True})
 
 if __name__ == "__main__":
     main(experiment)

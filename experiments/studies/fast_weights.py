@@ -115,12 +115,13 @@ def report(results: dict[str, list[float]], symbols: int) -> StudyResult:
     axes.axhline(1 / symbols, color=GRAY, ls=":", lw=1)
     axes.set_xticks([0, 1], ["linear attention", "vanilla RNN"])
     axes.set(ylabel="accuracy", ylim=(0, 1.02))
+    headline = Headline("accuracy of linear attention, associative recall", results["fast weights"], "recall")
     return StudyResult(
         {f"accuracy, {arm}": values for arm, values in results.items()},
         verdict,
         {"accuracy of the recall": figure},
         solved and below,
-        headline=Headline("accuracy of linear attention, associative recall", results["fast weights"], "recall"),
+        headline,
     )
 
 
@@ -142,8 +143,8 @@ def study(
       width: width of the attention's vectors; the RNN has about as many parameters.
       steps: training steps.
       batch_size: sequences a step.
-      learning_rate: at the start, of linear attention.
-      rnn_learning_rate: at the start, of the RNN.
+      learning_rate: learning rate of linear attention at the start.
+      rnn_learning_rate: learning rate of the RNN at the start.
     """
     options = {"symbols": symbols, "width": width, "steps": steps, "batch_size": batch_size}
     rates = {"fast weights": learning_rate, "rnn": rnn_learning_rate}
@@ -154,9 +155,7 @@ def study(
     return report(results, symbols)
 
 
-experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 10, "symbols": 3, "width": 4}
-)
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "steps": 10, "symbols": 3, "width": 4})
 
 if __name__ == "__main__":
     main(experiment)

@@ -216,10 +216,7 @@ def study(
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 1, "steps": 1, "batch_size": 4, "unlabeled_ratio": 1, "rounds": 1},
+    __file__, __doc__, study, smoke={"num_seeds": 1, "steps": 1, "batch_size": 4, "unlabeled_ratio": 1, "rounds": 1}
 )
 
 if __name__ == "__main__":

@@ -277,15 +277,16 @@ def study(
     return report(rows, 10 * labels_per_class)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={
-        "num_seeds": 1, "source_size": 100, "source_steps": 2, "steps": 2, "depth": 1, "width": 8,
-        "learning_rates": (1e-3,),
-    },
-)  # fmt: skip
+SMOKE = {
+    "num_seeds": 1,
+    "source_size": 100,
+    "source_steps": 2,
+    "steps": 2,
+    "depth": 1,
+    "width": 8,
+    "learning_rates": (1e-3,),
+}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

@@ -138,10 +138,7 @@ def study(
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"steps": 2, "per_class": 2, "num_seeds": 1, "network_steps": 2, "tiny": True},
+    __file__, __doc__, study, smoke={"steps": 2, "per_class": 2, "num_seeds": 1, "network_steps": 2, "tiny": True}
 )
 
 if __name__ == "__main__":

@@ -139,7 +139,7 @@ def study(*, side: int = 96, num_points: int = 2000, seed: int = 0) -> StudyResu
     return StudyResult(numbers, verdict + ".", {"depth": draw(maps, errors, scores)}, judge(errors, scores), headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"side": 16, "num_points": 500})
+experiment = Study(__file__, __doc__, study, smoke={"side": 16, "num_points": 500})
 
 if __name__ == "__main__":
     main(experiment)

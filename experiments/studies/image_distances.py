@@ -96,7 +96,7 @@ def study(*, image: str = "china", height: int = 200, psnr_db: float = 24.9, see
 
     Args:
       image: china, flower, or the path of an image.
-      height: in pixels, at least 32.
+      height: height of the image in pixels, at least 32.
       psnr_db: PSNR of every distorted picture, in dB.
       seed: seed of the noise.
     """
@@ -132,7 +132,7 @@ def study(*, image: str = "china", height: int = 200, psnr_db: float = 24.9, see
     return StudyResult(numbers, verdict, figures, judge(scores), headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"height": 48})
+experiment = Study(__file__, __doc__, study, smoke={"height": 48})
 
 if __name__ == "__main__":
     main(experiment)

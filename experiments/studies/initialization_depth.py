@@ -261,17 +261,12 @@ def study(
         "times where their last layer is zero."
     )
     figures = {"histograms": histograms(results), "depth": curves(results, width)}
-    return StudyResult(
-        numbers,
-        verdict,
-        figures,
-        bool(holds),
-        headline=Headline(
-            "second moment after the ReLU layers over before, Kaiming",
-            summary(results["relu", "Kaiming", width])["second moment, last over first"],
-            "normal inputs",
-        ),
+    headline = Headline(
+        "second moment after the ReLU layers over before, Kaiming",
+        summary(results["relu", "Kaiming", width])["second moment, last over first"],
+        "normal inputs",
     )
+    return StudyResult(numbers, verdict, figures, bool(holds), headline)
 
 
 def histograms(results: dict):
@@ -311,20 +306,16 @@ def curves(results: dict, width: int):
     return figure
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={
-        "num_seeds": 1,
-        "width": 64,
-        "large_width": 96,
-        "tanh_depth": 3,
-        "relu_depth": 4,
-        "num_examples": 8,
-        "steps": 20,
-    },
-)
+SMOKE = {
+    "num_seeds": 1,
+    "width": 64,
+    "large_width": 96,
+    "tanh_depth": 3,
+    "relu_depth": 4,
+    "num_examples": 8,
+    "steps": 20,
+}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

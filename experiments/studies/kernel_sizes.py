@@ -128,7 +128,7 @@ def study(
     return report({(task, side): accuracies(task, side, *runs) for task in TASKS for side in KERNELS})
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 2, "num_examples": 16})
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "steps": 2, "num_examples": 16})
 
 if __name__ == "__main__":
     main(experiment)

@@ -183,12 +183,8 @@ def study(
     )
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 1, "pretraining_steps": 2, "steps": 2, "batch_size": 8, "num_layers": 1, "width": 8},
-)
+SMOKE = {"num_seeds": 1, "pretraining_steps": 2, "steps": 2, "batch_size": 8, "num_layers": 1, "width": 8}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

@@ -171,18 +171,12 @@ def study(
     regimes = names(losses)
     numbers = {f"rate {learning_rate:.2g}": ", ".join(regimes[k]) for k, learning_rate in enumerate(learning_rates)}
     numbers |= {f"range test, {field}": [getattr(t, field) for t in tests] for field in RangeTest._fields}
-    return StudyResult(
-        numbers,
-        verdict,
-        {"regimes": draw(learning_rates, losses, swept, tested, tests)},
-        holds,
-        headline=Headline("learning rate of the range test's steepest fall", [t.steepest for t in tests], "digits"),
-    )
+    headline = Headline("learning rate of the range test's steepest fall", [t.steepest for t in tests], "digits")
+    figures = {"regimes": draw(learning_rates, losses, swept, tested, tests)}
+    return StudyResult(numbers, verdict, figures, holds, headline)
 
 
-experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 80, "depth": 1, "decades": 3}
-)
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "steps": 80, "depth": 1, "decades": 3})
 
 if __name__ == "__main__":
     main(experiment)

@@ -92,7 +92,7 @@ def study(*, num_seeds: Annotated[int, Range(1)] = 3, steps: Annotated[int, Rang
     return report({name: accuracies(name, DECADES, num_seeds, steps) for name in (*PLAIN, *ADAPTIVE)}, DECADES)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 4})
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "steps": 4})
 
 if __name__ == "__main__":
     main(experiment)

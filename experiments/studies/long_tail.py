@@ -77,7 +77,7 @@ def study(*, num_seeds: int = 10, steps: int = 500, most: int = 100, imbalance: 
       num_seeds: repetitions, each with its own weights and batches.
       steps: steps of Adam at 0.002, 64 examples each.
       most: training examples of the digit 0, at most 100.
-      imbalance: how many times as many as of the digit 9.
+      imbalance: ratio of the most frequent digit to the digit 9.
     """
     if not (1 <= imbalance <= most <= 100):
         raise ValueError(f"most={most}, imbalance={imbalance:g}: do not fit; allowed: 1 <= imbalance <= most <= 100")
@@ -108,7 +108,7 @@ def study(*, num_seeds: int = 10, steps: int = 500, most: int = 100, imbalance: 
     return StudyResult(numbers, verdict, {"long_tail": draw(recall, counts)}, judge(recall), headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 2})
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "steps": 2})
 
 if __name__ == "__main__":
     main(experiment)

@@ -116,18 +116,13 @@ def report(
     numbers |= {f"width and parameters, {name}, equal {k}": v for k, row in sizes.items() for name, v in row.items()}
     numbers |= {f"cost, {name}, equal {k}": v for k, row in costs.items() for name, v in row.items()}
     equal = next(iter(results))
-    return StudyResult(
-        numbers,
-        verdict,
-        {"losses": draw(results)},
-        forget and coupled and peepholes,
-        headline=Headline(
-            f"nats a character that no forget gate costs, equal {equal}",
-            results[equal]["no forget gate"] - results[equal]["LSTM"],
-            dataset,
-            tolerance=0.3,
-        ),
+    headline = Headline(
+        f"nats a character that no forget gate costs, equal {equal}",
+        results[equal]["no forget gate"] - results[equal]["LSTM"],
+        dataset,
+        tolerance=0.3,
     )
+    return StudyResult(numbers, verdict, {"losses": draw(results)}, forget and coupled and peepholes, headline)
 
 
 def draw(results):
@@ -191,9 +186,7 @@ def study(
     return report(results, sizes, dataset)
 
 
-experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "width": 8, "steps": 2, "chunk_length": 16}
-)
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "width": 8, "steps": 2, "chunk_length": 16})
 
 if __name__ == "__main__":
     main(experiment)

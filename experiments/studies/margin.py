@@ -214,9 +214,7 @@ def study(
     return report(recall, curves, {"untrained": untrained, "pixels": pixels})
 
 
-experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": EVERY, "num_classes": CLASSES}
-)
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "steps": EVERY, "num_classes": CLASSES})
 
 if __name__ == "__main__":
     main(experiment)

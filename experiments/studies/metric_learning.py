@@ -132,7 +132,7 @@ def study(*, num_seeds: int = 5, steps: int = 400, width: int = 64, learning_rat
     return StudyResult(numbers, verdict + ".", {"metric_learning": draw(scores, pixels)}, judge(scores), headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 2, "width": 8})
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "steps": 2, "width": 8})
 
 if __name__ == "__main__":
     main(experiment)

@@ -142,17 +142,12 @@ def report(runs: dict[str, dict[str, np.ndarray]], loss_divisors: tuple[float, .
             f"float16 {gaps['float16, scaled'][i]:+.1%} ({underflow['float16, scaled'][i]:.1%})."
         )
     numbers = {"mean loss": {name: m.tolist() for name, m in means.items()}, "gap": gaps, "lost gradients": underflow}
-    return StudyResult(
-        numbers,
-        verdict,
-        {"losses": figure(runs, loss_divisors)},
-        holds,
-        headline=Headline(
-            "mean training loss at the largest divisor, scaled float16 over float32",
-            runs["float16, scaled"]["losses"][-1].mean(1) / runs["float32"]["losses"][-1].mean(1),
-            "digits",
-        ),
+    headline = Headline(
+        "mean training loss at the largest divisor, scaled float16 over float32",
+        runs["float16, scaled"]["losses"][-1].mean(1) / runs["float32"]["losses"][-1].mean(1),
+        "digits",
     )
+    return StudyResult(numbers, verdict, {"losses": figure(runs, loss_divisors)}, holds, headline)
 
 
 def figure(runs: dict, loss_divisors: tuple[float, ...]):
@@ -172,12 +167,8 @@ def figure(runs: dict, loss_divisors: tuple[float, ...]):
     return drawing
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 1, "steps": 10, "depth": 1, "batch_size": 8, "loss_divisors": (1.0, 65536.0)},
-)
+SMOKE = {"num_seeds": 1, "steps": 10, "depth": 1, "batch_size": 8, "loss_divisors": (1.0, 65536.0)}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

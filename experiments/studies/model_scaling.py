@@ -136,21 +136,12 @@ def study(
     verdict, holds = judge(accuracy, macs)
     numbers = {f"{name}: test accuracy": values.tolist() for name, values in accuracy.items()}
     numbers |= {f"{name}: operations": macs[name] for name in variants}
-    return StudyResult(
-        numbers,
-        verdict,
-        {"model_scaling": draw(accuracy, macs)},
-        holds,
-        headline=Headline("test accuracy, all three scaled", accuracy["all three"], "shapes"),
-    )
+    headline = Headline("test accuracy, all three scaled", accuracy["all three"], "shapes")
+    return StudyResult(numbers, verdict, {"model_scaling": draw(accuracy, macs)}, holds, headline)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 1, "steps": 2, "num_examples": 30, "batch_size": 4, "variants": ("base", "wider", "all three")},
-)
+SMOKE = {"num_seeds": 1, "steps": 2, "num_examples": 30, "batch_size": 4, "variants": ("base", "wider", "all three")}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

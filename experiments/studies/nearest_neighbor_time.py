@@ -205,9 +205,7 @@ def study(
     return report(sizes, seconds, {arm: [accuracy[arm] for _, accuracy in rows] for arm in ARMS})
 
 
-experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "sizes": (256, 512), "epochs": 1, "repeats": 1}
-)
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "sizes": (256, 512), "epochs": 1, "repeats": 1})
 
 if __name__ == "__main__":
     main(experiment)

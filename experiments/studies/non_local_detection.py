@@ -76,7 +76,7 @@ def study(
       num_seeds: repetitions, each with its own weights and batches.
       num_train: training scenes.
       num_test: test scenes, at least 16.
-      image_size: their side, in pixels, a multiple of 16.
+      image_size: side of the images, in pixels, a multiple of 16.
       width: channels of the backbone's first stage, a multiple of 4.
       steps: steps of training.
       batch_size: scenes a step.
@@ -118,7 +118,7 @@ def report(precision: dict[str, np.ndarray]) -> StudyResult:
 
 SMOKE = {"num_seeds": 1, "num_train": 8, "num_test": 16, "image_size": 48, "width": 4, "steps": 2, "batch_size": 4}
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke=SMOKE)
+experiment = Study(__file__, __doc__, study, smoke=SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

@@ -88,7 +88,7 @@ def study(*, draws: Annotated[int, Range(1)] = 101, most: Annotated[int, Range(2
     return report(degrees, np.stack(train), np.stack(test))
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"draws": 3, "most": 40})
+experiment = Study(__file__, __doc__, study, smoke={"draws": 3, "most": 40})
 
 if __name__ == "__main__":
     main(experiment)

@@ -149,7 +149,7 @@ def study(*, steps: int = 3000, num_rates: int = 17) -> StudyResult:
     return StudyResult(numbers, verdict + ".", {"paths": draw(paths, needed)}, judge(needed), headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"steps": 20, "num_rates": 2})
+experiment = Study(__file__, __doc__, study, smoke={"steps": 20, "num_rates": 2})
 
 if __name__ == "__main__":
     main(experiment)

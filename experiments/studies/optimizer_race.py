@@ -198,9 +198,7 @@ def study(*, num_seeds: int = 3, steps: int = 200, digits_steps: int = 400, deca
     return result._replace(figures={"race": draw(learning_rates, finals, arrivals, paths, curves, 10, digits_steps)})
 
 
-experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 20, "digits_steps": 10, "decades": 1.0}
-)
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "steps": 20, "digits_steps": 10, "decades": 1.0})
 
 if __name__ == "__main__":
     main(experiment)

@@ -138,9 +138,7 @@ def study(
     return report(accuracy, {p: multiply_adds(p) for p in patch_sizes}, rates)
 
 
-experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 2, "patch_sizes": (8, 16)}
-)
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "steps": 2, "patch_sizes": (8, 16)})
 
 if __name__ == "__main__":
     main(experiment)

@@ -116,7 +116,7 @@ def study(
     return report([measure(seed, rate, size, flips, steps) for seed in range(num_seeds)])
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 20})
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "steps": 20})
 
 if __name__ == "__main__":
     main(experiment)

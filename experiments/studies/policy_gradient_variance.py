@@ -106,24 +106,16 @@ def study(*, num_seeds: int = 5, num_episodes: int = 2048, group_size: int = 16,
         f"errors at most ({'no more than chance' if equal else 'MORE than chance'} allows)."
     )
     numbers = {f"variance {kind}": values for kind, values in traces.items()} | {"distance of means": distances}
-    return StudyResult(
-        numbers,
-        verdict,
-        {"variance": figure},
-        bool(falls and equal),
-        headline=Headline(
-            "variance with a baseline, over the whole return's",
-            np.array(traces["baseline"]) / traces["return"],
-            "CartPole-v1",
-        ),
+    headline = Headline(
+        "variance with a baseline, over the whole return's",
+        np.array(traces["baseline"]) / traces["return"],
+        "CartPole-v1",
     )
+    return StudyResult(numbers, verdict, {"variance": figure}, bool(falls and equal), headline)
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 2, "num_episodes": 32, "group_size": 8, "max_steps": 10},
+    __file__, __doc__, study, smoke={"num_seeds": 2, "num_episodes": 32, "group_size": 8, "max_steps": 10}
 )
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def study(*, image: str = "china", height: int = 120, seed: int = 0) -> StudyRes
 
     Args:
       image: china, flower, or the path of an image.
-      height: in pixels, at least 12; odd sizes lose a row or column.
+      height: height of the image in pixels, at least 12; odd sizes lose a row or column.
       seed: seed of the fractional pooling.
     """
     from dlcore.data.sample_images import sample_image
@@ -107,7 +107,7 @@ def study(*, image: str = "china", height: int = 120, seed: int = 0) -> StudyRes
     return StudyResult(numbers, verdict + ".", {"poolings": draw(pixels, back)}, judge(pixels, back), headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"height": 24})
+experiment = Study(__file__, __doc__, study, smoke={"height": 24})
 
 if __name__ == "__main__":
     main(experiment)

@@ -104,13 +104,8 @@ def report(results: dict[str, dict[str, np.ndarray]], steps: dict[str, int], len
         f"{name}, {measure}": values.tolist() for name, row in results.items() for measure, values in row.items()
     }
     numbers |= {f"{name}, steps": count for name, count in steps.items()}
-    return StudyResult(
-        numbers,
-        verdict,
-        {"pretexts": draw(results, ranked[::-1])},
-        holds,
-        headline=Headline("points of k-NN gained by the best pretext", best, dataset),
-    )
+    headline = Headline("points of k-NN gained by the best pretext", best, dataset)
+    return StudyResult(numbers, verdict, {"pretexts": draw(results, ranked[::-1])}, holds, headline)
 
 
 def draw(results, names):
@@ -149,8 +144,8 @@ def study(
 
     Args:
       pretexts: pages of `experiments.self_supervised`.
-      dataset: as of the pages.
-      data_dir: as of the pages.
+      dataset: data set, as of the pages.
+      data_dir: folder of the data, as of the pages.
       seconds: seconds of training, compilation and measuring apart.
       num_seeds: repetitions, each with its own weights and batches.
       fine_tune: labels of the fine-tuning, a number or below 1 a share.
@@ -179,12 +174,8 @@ def study(
     return report(results, steps, f"{num_steps:,} steps" if num_steps else f"{seconds:g} s", dataset)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"pretexts": ("rotation",), "num_seeds": 1, "num_steps": 2, "fine_tune": 20.0, "miniature": True},
-)
+SMOKE = {"pretexts": ("rotation",), "num_seeds": 1, "num_steps": 2, "fine_tune": 20.0, "miniature": True}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

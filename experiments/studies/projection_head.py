@@ -63,13 +63,8 @@ def report(results: dict[str, np.ndarray]) -> StudyResult:
         f"{'better for each seed' if holds else 'NOT better for each seed'} ({100 * gaps.mean():+.1f} points)."
     )
     numbers = {f"probe accuracy, {arm}": values.tolist() for arm, values in results.items()}
-    return StudyResult(
-        numbers,
-        verdict,
-        {"probes": draw(results)},
-        holds,
-        headline=Headline("probe accuracy gained before the head", gaps, "digits"),
-    )
+    headline = Headline("probe accuracy gained before the head", gaps, "digits")
+    return StudyResult(numbers, verdict, {"probes": draw(results)}, holds, headline)
 
 
 def draw(results: dict[str, np.ndarray]):
@@ -104,7 +99,7 @@ def study(
     return report({arm: np.array([run[arm] for run in runs]) for arm in ARMS})
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 5, "batch_size": 8})
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "steps": 5, "batch_size": 8})
 
 if __name__ == "__main__":
     main(experiment)

@@ -126,18 +126,13 @@ def study(*, num_repeats: int = 20, grid_side: int = 3, steps: int = 300) -> Stu
         "variance explained by the rate": explained_variance[0],
         "variance explained by dropout": explained_variance[1],
     }
-    return StudyResult(
-        numbers,
-        verdict,
-        {"random_vs_grid": draw(trials, scores, best, grid_side)},
-        holds,
-        headline=Headline(
-            f"validation accuracy gained over the grid, {grid_side**2} trials", best["random"] - best["grid"], "digits"
-        ),
+    headline = Headline(
+        f"validation accuracy gained over the grid, {grid_side**2} trials", best["random"] - best["grid"], "digits"
     )
+    return StudyResult(numbers, verdict, {"random_vs_grid": draw(trials, scores, best, grid_side)}, holds, headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_repeats": 2, "steps": 10})
+experiment = Study(__file__, __doc__, study, smoke={"num_repeats": 2, "steps": 10})
 
 if __name__ == "__main__":
     main(experiment)

@@ -128,7 +128,7 @@ def study(
     Args:
       num_train: training scenes.
       num_test: test scenes, at least 16.
-      image_size: their side, in pixels, a multiple of 16.
+      image_size: side of the images, in pixels, a multiple of 16.
       num_proposals: regions of an image, N, from selective search and from the region proposal network.
       region_size: side in pixels that R-CNN warps regions to.
       width: channels of the backbone's first stage.
@@ -192,21 +192,17 @@ def draw(rows: dict[str, dict[str, float]]):
     return figure
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={
-        "num_train": 8,
-        "num_test": 16,
-        "image_size": 48,
-        "num_proposals": 8,
-        "region_size": 16,
-        "width": 4,
-        "steps": 2,
-        "batch_size": 4,
-    },
-)
+SMOKE = {
+    "num_train": 8,
+    "num_test": 16,
+    "image_size": 48,
+    "num_proposals": 8,
+    "region_size": 16,
+    "width": 4,
+    "steps": 2,
+    "batch_size": 4,
+}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

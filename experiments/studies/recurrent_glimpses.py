@@ -182,21 +182,17 @@ def study(
     return report(row_accuracy, glimpses, pictures)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={
-        "num_seeds": 1,
-        "row_steps": 4,
-        "steps": 4,
-        "batch_size": 8,
-        "num_scenes": 32,
-        "num_test_scenes": 16,
-        "num_glimpses": 2,
-        "hidden_size": 8,
-    },
-)
+SMOKE = {
+    "num_seeds": 1,
+    "row_steps": 4,
+    "steps": 4,
+    "batch_size": 8,
+    "num_scenes": 32,
+    "num_test_scenes": 16,
+    "num_glimpses": 2,
+    "hidden_size": 8,
+}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

@@ -153,17 +153,12 @@ def report(differences: dict[str, float], norms: dict[tuple[str, float], np.ndar
     numbers |= {f"norm after {steps[-1]} steps, {cell}, s = {s:g}": n[:, -1].tolist() for (cell, s), n in norms.items()}
     numbers |= {f"largest relative distance from s^T, s = {s:g}": e for s, e in errors.items()}
     numbers["norm of dc_T/dc_0, LSTM"] = lstm[:, -1].tolist()
-    return StudyResult(
-        numbers,
-        verdict,
-        {"norms": draw(norms, lstm)},
-        agree and follows and below and whole,
-        headline=Headline(
-            f"norm of dh_T/dh_0 after {steps[-1]} steps, tanh, s = {scales[-1]:g}",
-            norms["tanh", scales[-1]][:, -1],
-            "random inputs",
-        ),
+    headline = Headline(
+        f"norm of dh_T/dh_0 after {steps[-1]} steps, tanh, s = {scales[-1]:g}",
+        norms["tanh", scales[-1]][:, -1],
+        "random inputs",
     )
+    return StudyResult(numbers, verdict, {"norms": draw(norms, lstm)}, agree and follows and below and whole, headline)
 
 
 def draw(norms, lstm):
@@ -209,7 +204,7 @@ def study(
     return report(differences, norms, lstm)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 6, "width": 4})
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "steps": 6, "width": 4})
 
 if __name__ == "__main__":
     main(experiment)

@@ -122,17 +122,12 @@ def study(*, num_seeds: int = 3, steps: int = 1500, num_examples: int = 150) -> 
     numbers["test accuracy by number of examples"] = curve[..., 3].mean(0).tolist()
     for (norm, drop), results in table.items():
         numbers[f"accuracy, norm {norm}, dropout {drop}"] = results[:, 3].tolist()
-    return StudyResult(
-        numbers,
-        verdict,
-        {"regularization": draw(arms, curve, table, num_examples)},
-        holds,
-        headline=Headline(
-            "gap of log loss narrowed by all three",
-            np.subtract(numbers["nothing: gap of log loss"], numbers["all three: gap of log loss"]),
-            "digits",
-        ),
+    headline = Headline(
+        "gap of log loss narrowed by all three",
+        np.subtract(numbers["nothing: gap of log loss"], numbers["all three: gap of log loss"]),
+        "digits",
     )
+    return StudyResult(numbers, verdict, {"regularization": draw(arms, curve, table, num_examples)}, holds, headline)
 
 
 def draw(arms, curve, table, num_examples):
@@ -171,7 +166,7 @@ def draw(arms, curve, table, num_examples):
     return figure
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 2, "steps": 4})
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 2, "steps": 4})
 
 if __name__ == "__main__":
     main(experiment)

@@ -209,7 +209,7 @@ def study(
     return report({arm: measure(settings, num_seeds, steps, num_examples) for arm, settings in ARMS.items()})
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 20, "num_examples": 16})
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "steps": 20, "num_examples": 16})
 
 if __name__ == "__main__":
     main(experiment)

@@ -98,7 +98,7 @@ def study(*, num_seeds: int = 5, steps: int = 400, peak: float = 0.1) -> StudyRe
     return StudyResult(numbers, verdict, {"schedules": draw(rates, loss)}, judge(loss), headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 8})
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "steps": 8})
 
 if __name__ == "__main__":
     main(experiment)

@@ -129,9 +129,7 @@ def study(
     return report({arm: searches(weight, *rest) for arm, weight in zip(ARMS, (0.0, exponent), strict=True)})
 
 
-experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "updates": 2, "children": 2, "steps": 2}
-)
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "updates": 2, "children": 2, "steps": 2})
 
 if __name__ == "__main__":
     main(experiment)

@@ -149,13 +149,8 @@ def report(results: dict[str, np.ndarray], per_class: int) -> StudyResult:
         + ("" if np.isnan(mixed) else pair)
     )
     numbers = {f"accuracy, {name}": values.tolist() for name, values in results.items()}
-    return StudyResult(
-        numbers,
-        verdict,
-        {"accuracy": draw(results, [*reversed(ranked), SUPERVISED])},
-        holds,
-        headline=Headline(f"points gained by the best technique with {10 * per_class} labels", gain, "digits"),
-    )
+    headline = Headline(f"points gained by the best technique with {10 * per_class} labels", gain, "digits")
+    return StudyResult(numbers, verdict, {"accuracy": draw(results, [*reversed(ranked), SUPERVISED])}, holds, headline)
 
 
 def draw(results, names):
@@ -184,7 +179,7 @@ def study(
     """Compare techniques on the same network, labels and steps.
 
     Args:
-      techniques: to compare with supervised only.
+      techniques: techniques to compare with supervised training.
       num_seeds: repetitions, each with its own labels, weights and batches.
       steps: training steps of each run.
       per_class: labels of each digit.
@@ -213,12 +208,8 @@ def study(
     return report(results, per_class)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"techniques": ("Pi-model",), "num_seeds": 1, "steps": 2, "batch_size": 4, "unlabeled_ratio": 2, "width": 4},
-)
+SMOKE = {"techniques": ("Pi-model",), "num_seeds": 1, "steps": 2, "batch_size": 4, "unlabeled_ratio": 2, "width": 4}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

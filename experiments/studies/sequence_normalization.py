@@ -169,7 +169,7 @@ def study(
     return report({arm: accuracies(arm, num_seeds, steps, num_test) for arm in ARMS})
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 2, "num_test": 64})
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "steps": 2, "num_test": 64})
 
 if __name__ == "__main__":
     main(experiment)

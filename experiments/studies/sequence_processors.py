@@ -124,13 +124,8 @@ def report(rows: dict[str, dict[int, dict[str, Any]]]) -> StudyResult:
         f"{name}: {row['steps']} steps, {row['ms']:.3g} ms, {row['MB']:.3g} MB" for name, row in last.items()
     )
     steps = float(last["convolution"]["steps"] or np.nan)
-    return StudyResult(
-        numbers,
-        verdict + ".",
-        {"cost": draw(rows)},
-        holds,
-        headline=Headline(f"steps of a convolution until it sees {longest} inputs", steps, "shapes", 0.0),
-    )
+    headline = Headline(f"steps of a convolution until it sees {longest} inputs", steps, "shapes", 0.0)
+    return StudyResult(numbers, verdict + ".", {"cost": draw(rows)}, holds, headline)
 
 
 def draw(rows):
@@ -186,12 +181,7 @@ def study(
     return report(rows)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"lengths": (8, 16), "width": 8, "batch_size": 2, "num_repeats": 1},
-)
+experiment = Study(__file__, __doc__, study, smoke={"lengths": (8, 16), "width": 8, "batch_size": 2, "num_repeats": 1})
 
 if __name__ == "__main__":
     main(experiment)

@@ -132,12 +132,13 @@ def report(kappas, counts, paths, dimensions, minima_fractions, logits, flat) ->
     numbers |= {f"escapes, {name}": n for name, n in out.items()}
     numbers |= {"dimensions": list(dimensions), "share positive definite": minima_fractions.tolist()}
     numbers |= {"saturation": list(logits), "steps off the plateau": flat.tolist()}
+    headline = Headline("power of the condition number, gradient descent", slopes["gradient descent"], "quadratic")
     return StudyResult(
         numbers,
         verdict,
         {"pathologies": draw(kappas, counts, paths, dimensions, minima_fractions, logits, flat)},
         bool(as_theory and escapes and minima_fractions[-1] < minima_fractions[0] and flat[-1] > flat[0]),
-        headline=Headline("power of the condition number, gradient descent", slopes["gradient descent"], "quadratic"),
+        headline,
     )
 
 
@@ -192,10 +193,7 @@ def study(
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 4, "steps": 60, "max_condition_number": 300.0, "num_draws": 500},
+    __file__, __doc__, study, smoke={"num_seeds": 4, "steps": 60, "max_condition_number": 300.0, "num_draws": 500}
 )
 
 if __name__ == "__main__":

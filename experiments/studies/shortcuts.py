@@ -154,17 +154,10 @@ def report(results: dict[str, np.ndarray]) -> StudyResult:
         for arm, values in results.items()
         for i, when in enumerate(("as trained", "without shortcuts"))
     }
-    return StudyResult(
-        numbers,
-        verdict,
-        {"accuracy": draw(results)},
-        holds,
-        headline=Headline(
-            "accuracy that the open net owes to shortcuts",
-            accuracy_loss["open"] - accuracy_loss["guarded"],
-            "photographs",
-        ),
+    headline = Headline(
+        "accuracy that the open net owes to shortcuts", accuracy_loss["open"] - accuracy_loss["guarded"], "photographs"
     )
+    return StudyResult(numbers, verdict, {"accuracy": draw(results)}, holds, headline)
 
 
 def draw(results: dict[str, np.ndarray]):
@@ -208,9 +201,7 @@ def study(
     )
 
 
-experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 3, "batch_size": 4, "num_crops": 16}
-)
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "steps": 3, "batch_size": 4, "num_crops": 16})
 
 if __name__ == "__main__":
     main(experiment)

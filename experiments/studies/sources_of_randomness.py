@@ -76,16 +76,11 @@ def study(*, num_seeds: int = 8, steps: int = 400) -> StudyResult:
     )
     numbers = {f"std {source}": value for source, value in spread.items()}
     numbers |= {f"accuracy {source}": values for source, values in accuracies.items()}
-    return StudyResult(
-        numbers,
-        verdict,
-        {"spread": figure},
-        identical,
-        headline=Headline("test accuracy, every source with a new seed", accuracies["all"], "digits"),
-    )
+    headline = Headline("test accuracy, every source with a new seed", accuracies["all"], "digits")
+    return StudyResult(numbers, verdict, {"spread": figure}, identical, headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 2, "steps": 10})
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 2, "steps": 10})
 
 if __name__ == "__main__":
     main(experiment)

@@ -162,16 +162,11 @@ def study(
         f"({left.min():.0%} to {left.max():.0%}), and the accuracy is {with_it:.1%} with it and {without:.1%} without "
         f"({gain.min():+.1%} to {gain.max():+.1%})."
     )
-    return StudyResult(
-        numbers,
-        verdict,
-        {"digits": figure},
-        holds,
-        headline=Headline("share of the angles' spread that is left", left, "digits"),
-    )
+    headline = Headline("share of the angles' spread that is left", left, "digits")
+    return StudyResult(numbers, verdict, {"digits": figure}, holds, headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 5, "batch_size": 8})
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "steps": 5, "batch_size": 8})
 
 if __name__ == "__main__":
     main(experiment)

@@ -99,18 +99,13 @@ def study(
     numbers |= {
         f"Adam's final loss at {learning_rate:g}": finals[learning_rate] for learning_rate in learning_rates
     } | {"content, style fall": falls}
-    return StudyResult(
-        numbers,
-        verdict,
-        {"loss": figure},
-        holds,
-        headline=Headline(
-            "style loss before L-BFGS over after",
-            [style for _, style in falls],
-            "china in the style of flower",
-            tolerance=0.2,
-        ),
+    headline = Headline(
+        "style loss before L-BFGS over after",
+        [style for _, style in falls],
+        "china in the style of flower",
+        tolerance=0.2,
     )
+    return StudyResult(numbers, verdict, {"loss": figure}, holds, headline)
 
 
 def plot(axes, rows, color, label):
@@ -122,10 +117,7 @@ def _counts_text(counts, steps) -> str:
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 1, "steps": 3, "height": 24, "learning_rates": (0.03,)},
+    __file__, __doc__, study, smoke={"num_seeds": 1, "steps": 3, "height": 24, "learning_rates": (0.03,)}
 )
 
 if __name__ == "__main__":

@@ -193,9 +193,7 @@ def study(*, names: tuple[str, ...] = tuple(LAYERS), seed: int = 0) -> StudyResu
     return StudyResult(numbers, verdict, {"fields": draw(measured)}, not mismatches, headline)
 
 
-experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"names": ("convolution 3x3", "locally connected 3x3")}
-)
+experiment = Study(__file__, __doc__, study, smoke={"names": ("convolution 3x3", "locally connected 3x3")})
 
 if __name__ == "__main__":
     main(experiment)

@@ -226,20 +226,16 @@ def study(
     return StudyResult(numbers, verdict, figures, holds, headline=headline)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={
-        "num_seeds": 2,
-        "widths": (2, 4, 8, 16),
-        "num_layers": 1,
-        "steps": 64,
-        "vocabulary": 8,
-        "window": 8,
-        "batch_size": 8,
-    },
-)
+SMOKE = {
+    "num_seeds": 2,
+    "widths": (2, 4, 8, 16),
+    "num_layers": 1,
+    "steps": 64,
+    "vocabulary": 8,
+    "window": 8,
+    "batch_size": 8,
+}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

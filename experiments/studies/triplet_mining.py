@@ -213,7 +213,7 @@ def study(
     return report({arm: after for arm, (_, after) in runs.items()}, runs[EPOCH][0], recall_of_pixels(num_classes))
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "epochs": 1, "num_classes": 36})
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "epochs": 1, "num_classes": 36})
 
 if __name__ == "__main__":
     main(experiment)

@@ -181,7 +181,7 @@ def study(
     )
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 2, "width": 8})
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "steps": 2, "width": 8})
 
 if __name__ == "__main__":
     main(experiment)

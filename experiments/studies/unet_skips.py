@@ -105,7 +105,7 @@ def study(
       batch_size: scenes a step.
       learning_rate: learning rate of AdamW, after its warm-up.
       size: side of the scenes, in pixels.
-      num_scenes: for training; a fifth as many to test.
+      num_scenes: number of training scenes; a fifth as many to test.
       widths: channels of the U-Net at each size.
     """
     fields = {"size": size, "smallest": size // 6, "largest": size // 2}
@@ -117,12 +117,8 @@ def study(
     return report(results)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 1, "steps": 2, "batch_size": 4, "size": 24, "num_scenes": 8, "widths": (2, 4)},
-)
+SMOKE = {"num_seeds": 1, "steps": 2, "batch_size": 4, "size": 24, "num_scenes": 8, "widths": (2, 4)}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

@@ -132,13 +132,9 @@ def report(norms: dict[str, np.ndarray], curves: dict[str, np.ndarray]) -> Study
     numbers = {f"gradient norm by layer, {name}": n.mean(0).tolist() for name, n in norms.items()}
     numbers |= {f"first over last, {name}": r.tolist() for name, r in ratios.items()}
     numbers |= {f"final loss, exploding, {name}": e.tolist() for name, e in ended.items()}
-    return StudyResult(
-        numbers,
-        verdict,
-        {"gradients": draw(norms, curves)},
-        all(inside.values()) and explodes and cured,
-        headline=Headline("gradient of the first layer over the last's, residual", ratios["residual"], "digits"),
-    )
+    headline = Headline("gradient of the first layer over the last's, residual", ratios["residual"], "digits")
+    figures = {"gradients": draw(norms, curves)}
+    return StudyResult(numbers, verdict, figures, all(inside.values()) and explodes and cured, headline)
 
 
 def _loss_text(losses: np.ndarray) -> str:
@@ -205,7 +201,7 @@ def study(
     return report(norms, curves)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "steps": 5, "num_examples": 32})
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "steps": 5, "num_examples": 32})
 
 if __name__ == "__main__":
     main(experiment)

@@ -172,25 +172,16 @@ def study(
         for name, v in arms.items():
             numbers[f"{start}, lost by rate, {name}"] = diverged(v).sum(1).tolist()
             numbers[f"{start}, not finite by rate, {name}"] = (~np.isfinite(v[:, :, -1, 0])).sum(1).tolist()
-    return StudyResult(
-        numbers,
-        verdict,
-        {"warmup": draw(learning_rates, results, steps)},
-        holds,
-        headline=Headline(
-            "runs saved by a warm-up from large weights",
-            np.subtract(*(diverged(results[list(STARTS)[-1]][name]).sum(0) for name in ("without", "with"))),
-            "digits",
-        ),
+    headline = Headline(
+        "runs saved by a warm-up from large weights",
+        np.subtract(*(diverged(results[list(STARTS)[-1]][name]).sum(0) for name in ("without", "with"))),
+        "digits",
     )
+    return StudyResult(numbers, verdict, {"warmup": draw(learning_rates, results, steps)}, holds, headline)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 1, "steps": 40, "warmup_steps": 10, "depth": 2, "num_learning_rates": 2},
-)
+SMOKE = {"num_seeds": 1, "steps": 40, "warmup_steps": 10, "depth": 2, "num_learning_rates": 2}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

@@ -139,21 +139,16 @@ def study(*, image_size: int = 224) -> StudyResult:
         "vgg16": draw_layers(vgg, f"VGG-16 on {image_size} x {image_size}"),
         "stages": draw_stages(whole, single),
     }
-    return StudyResult(
-        numbers,
-        verdict,
-        figures,
-        holds,
-        headline=Headline(
-            "share of AlexNet's parameters in dense layers",
-            cost_fractions(alexnet)["parameters in dense layers"],
-            f"{image_size}x{image_size}",
-            tolerance=1e-6,
-        ),
+    headline = Headline(
+        "share of AlexNet's parameters in dense layers",
+        cost_fractions(alexnet)["parameters in dense layers"],
+        f"{image_size}x{image_size}",
+        tolerance=1e-6,
     )
+    return StudyResult(numbers, verdict, figures, holds, headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study)
+experiment = Study(__file__, __doc__, study)
 
 if __name__ == "__main__":
     main(experiment)

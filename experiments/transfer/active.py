@@ -172,12 +172,8 @@ def study(
     return report(curves, counts, dataset)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"strategies": ("margin", "random"), "num_seeds": 1, "rounds": 1, "hidden": 8, "steps": 2},
-)
+SMOKE = {"strategies": ("margin", "random"), "num_seeds": 1, "rounds": 1, "hidden": 8, "steps": 2}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

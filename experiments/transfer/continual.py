@@ -73,13 +73,14 @@ def report(results: dict[tuple[str, str], np.ndarray], dataset: str, kind: str) 
     if {("domain", "naive"), ("domain", "ewc")} <= results.keys():
         claims.append(final["domain", "ewc"].mean() > final["domain", "naive"].mean())
     key = next(iter(results)) if ("class", "replay") not in results else ("class", "replay")
+    headline = Headline(f"accuracy, {key[0]}-incremental, {key[1]}", final[key] / 100, dataset)
     return StudyResult(
         numbers,
         f"Mean accuracy at the end. {'; '.join(lines)}. Chance: 50 % (task, domain), 10 % (class). "
         f"EWC by the {kind} Fisher information.",
         {"by task": draw(results)},
         all(claims) if claims else None,
-        headline=Headline(f"accuracy, {key[0]}-incremental, {key[1]}", final[key] / 100, dataset),
+        headline,
     )
 
 
@@ -152,19 +153,15 @@ def study(
     return report(results, dataset, fisher)
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={
-        "scenarios": ("class",),
-        "strategies": ("naive", "replay", "ewc"),
-        "num_seeds": 1,
-        "hidden": (8,),
-        "steps": 2,
-        "fisher_size": 20,
-    },
-)
+SMOKE = {
+    "scenarios": ("class",),
+    "strategies": ("naive", "replay", "ewc"),
+    "num_seeds": 1,
+    "hidden": (8,),
+    "steps": 2,
+    "fisher_size": 20,
+}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

@@ -222,7 +222,7 @@ def study(
 
     Args:
       init_from: a run's folder, a folder of `dlcore convert` or a packed .npz; none trains MoCo on digits.
-      dataset: that features are measured on: font_digits (drawn), digits (embedded), folder, or a tfds name such as
+      dataset: data set of the features: font_digits (drawn), digits (embedded), folder, or a tfds name such as
         mnist, fashion_mnist, cifar10.
       data_dir: where tfds data sets were prepared, or a folder of class folders.
       image_size: side of the images of a folder.
@@ -258,10 +258,7 @@ def study(
 
 
 experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_seeds": 1, "network_steps": 2, "fine_tune_steps": 2, "miniature": True},
+    __file__, __doc__, study, smoke={"num_seeds": 1, "network_steps": 2, "fine_tune_steps": 2, "miniature": True}
 )
 
 if __name__ == "__main__":

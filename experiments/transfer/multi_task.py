@@ -95,12 +95,13 @@ def report(results: dict[str, np.ndarray]) -> StudyResult:
     )
     numbers = {f"{task}, both heads": both[:, i].tolist() for i, task in enumerate(TASKS)}
     numbers |= {f"{task}, alone": single[:, i].tolist() for i, task in enumerate(TASKS)}
+    headline = Headline("points lost to a single task, the worse of both", (100 * (single - both)).max(1), "digits")
     return StudyResult(
         numbers,
         f"Test accuracy. {text}. Chance: 10 and 25 %.",
         {"accuracy": draw(both, single)},
         bool((accuracy_loss <= MOST_LOST).all()),
-        headline=Headline("points lost to a single task, the worse of both", (100 * (single - both)).max(1), "digits"),
+        headline,
     )
 
 
@@ -135,7 +136,7 @@ def study(
     return report({name: accuracies(name, *sizes) for name in WEIGHTS})
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "width": 8, "steps": 2})
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "width": 8, "steps": 2})
 
 if __name__ == "__main__":
     main(experiment)

@@ -135,15 +135,8 @@ def report(inputs: dict[str, list], labels: dict[str, list], figures: dict | Non
         f"themselves are off by {errors['answers']:.3f}; accuracy {accuracy['uncorrected']:.1%} becomes "
         f"{accuracy['BBSE']:.1%} and {accuracy['EM']:.1%}."
     )
-    return StudyResult(
-        {**inputs, **labels},
-        verdict,
-        figures or {},
-        bool(holds),
-        headline=Headline(
-            "L1 error of the target's priors by EM", labels["L1 error of the priors, EM"], "normal classes"
-        ),
-    )
+    headline = Headline("L1 error of the target's priors by EM", labels["L1 error of the priors, EM"], "normal classes")
+    return StudyResult({**inputs, **labels}, verdict, figures or {}, bool(holds), headline)
 
 
 def study(
@@ -164,7 +157,7 @@ def study(
     return report(*joined, {"shift": draw(inputs[0][1], labels[0][1])})
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_seeds": 1, "points": 1000})
+experiment = Study(__file__, __doc__, study, smoke={"num_seeds": 1, "points": 1000})
 
 if __name__ == "__main__":
     main(experiment)

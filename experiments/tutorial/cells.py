@@ -97,7 +97,7 @@ def _cell(lines: list[str], mark: int, end: int) -> Cell:
 def run(path: Path, arguments: Sequence[str] = ()) -> Iterator[tuple[Cell, Output | None]]:
     """Each cell of a lesson with what it gave, as it is done; None for prose. Nothing is run after an error.
 
-    arguments: what the lesson finds in sys.argv. Figures are those that pyplot holds at the end of a cell.
+    arguments: the lesson's sys.argv. Figures are those that pyplot holds at the end of a cell.
     """
     names = {"__name__": "__main__", "__file__": str(path), "__doc__": None}
     for cell in parse(path.read_text(encoding="utf-8")).cells:

@@ -53,7 +53,7 @@ def study(*, num_clips: int = 400, centers: int = 8, camera: bool = False) -> St
     """Compare descriptors and their encodings.
 
     Args:
-      num_clips: to train on; as many test.
+      num_clips: number of training clips; as many test.
       centers: Gaussians of the Fisher vectors, and visual words.
       camera: move the ground too.
     """
@@ -92,7 +92,7 @@ def study(*, num_clips: int = 400, centers: int = 8, camera: bool = False) -> St
     return StudyResult(accuracies, verdict, {"accuracy": figure}, holds, headline=headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"num_clips": 24, "centers": 2})
+experiment = Study(__file__, __doc__, study, smoke={"num_clips": 24, "centers": 2})
 
 if __name__ == "__main__":
     main(experiment)

@@ -218,12 +218,8 @@ def study(
     return result._replace(figures={**result.figures, "predictions": draw(data, predictions)})
 
 
-experiment = Study(
-    file=__file__,
-    doc=__doc__,
-    function=study,
-    smoke={"num_images": 16, "image_size": 16, "surface_points": 16, "steps": 2, "batch_size": 4, "seeds": 1},
-)
+SMOKE = {"num_images": 16, "image_size": 16, "surface_points": 16, "steps": 2, "batch_size": 4, "seeds": 1}
+experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":
     main(experiment)

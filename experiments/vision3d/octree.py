@@ -146,9 +146,7 @@ def study(
     return StudyResult(numbers, verdict, {"memory": draw(measured)}, holds, headline)
 
 
-experiment = Study(
-    file=__file__, doc=__doc__, function=study, smoke={"solids_per_kind": 1, "depth": 5, "budget": 16, "points": 2000}
-)
+experiment = Study(__file__, __doc__, study, smoke={"solids_per_kind": 1, "depth": 5, "budget": 16, "points": 2000})
 
 if __name__ == "__main__":
     main(experiment)

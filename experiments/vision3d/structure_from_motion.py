@@ -135,7 +135,7 @@ def study(
     return StudyResult(numbers, verdict, {"reconstruction": figure}, holds, headline=headline)
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"views": 3, "subdivisions": 1})
+experiment = Study(__file__, __doc__, study, smoke={"views": 3, "subdivisions": 1})
 
 if __name__ == "__main__":
     main(experiment)
