@@ -142,7 +142,9 @@ KEPT = {
     "evaluators": {"coco_map(truth)", "detection_errors(truth)"},
     "experiment": {
         "__init__(given)",
+        "drawn()",
         "notes()",
+        "write()",
         "fast_compilation(wanted)",
         "module_settings(given)",
         "write_data(known)",

@@ -115,9 +115,6 @@ class Masks(Task):
         Args:
           flags: resolved settings, with those of the task.
 
-        Returns:
-          The splits.
-
         Raises:
           ValueError: see `dlcore.data.scenes.scenes` and `dlcore.data.segmentation.segmentation_splits`.
           FileNotFoundError: see `dlcore.data.segmentation.segmentation_splits`.
