@@ -113,9 +113,6 @@ def parse(
       usage: first lines of `--help`.
       config_name: text of the flag that names the earlier run, with its value, for errors.
 
-    Returns:
-      The resolved settings.
-
     Raises:
       FlagError: a name is unknown (the message lists close names), a value is not allowed, or an argument is no flag.
       SystemExit: `--help` was asked for and printed.

@@ -25,9 +25,6 @@ def resolve(experiment: Experiment, argv: list[str], mode: dict[str, Setting] | 
       argv: the command line without the program.
       mode: flags of the mode.
 
-    Returns:
-      Every setting's value.
-
     Raises:
       FlagError: a name or value is not allowed.
       TypeError: the experiment sets a flag that does not exist.

@@ -102,9 +102,6 @@ class ResolvedRun:
           spec: `Splits.spec` with `train_size`, and `batch_size` if that of the flags does not fit the data.
           flags: settings that replace the run's.
           dtype: dtype of the computation; by default `--precision`'s.
-
-        Returns:
-          The setup.
         """
         import jax.numpy as jnp
 
@@ -119,12 +116,8 @@ class ResolvedRun:
         """Build the argument of the experiment's `build` for loaded data.
 
         Args:
-          splits: the data.
           flags: settings that replace the run's.
           dtype: dtype of the computation; by default `--precision`'s.
-
-        Returns:
-          The setup.
         """
         fitted, spec = self.fitted_batch_size(splits), splits.facts
         return self.setup(spec if fitted is None else {**spec, "batch_size": fitted}, flags, dtype)
@@ -148,9 +141,6 @@ class ResolvedRun:
     def fitted_batch_size(self, splits: Splits) -> int | None:
         """Fit `--batch_size` to data with fewer examples.
 
-        Args:
-          splits: the data.
-
         Returns:
           The largest power of two that every training source can fill; None where `--batch_size` fits, was given, or
           nothing fits.
@@ -166,7 +156,6 @@ class ResolvedRun:
         """Initialize the network abstractly if the command line sets its fields, before anything is computed.
 
         Args:
-          splits: the data.
           batch: a training batch.
 
         Raises:
@@ -200,9 +189,6 @@ class ResolvedRun:
     def eval_every(self, setup: Setup) -> int:
         """Count the steps between two validations.
 
-        Args:
-          setup: facts of the run, with the data's `train_size` and the batch size.
-
         Returns:
           `--eval_every`, or the steps of an epoch.
         """
@@ -212,9 +198,6 @@ class ResolvedRun:
         """Batch the training data: `--batch_size` examples per step, times the batch ratio of each source.
 
         If the default batch size exceeds the data, it is `fitted_batch_size`.
-
-        Args:
-          splits: the data.
 
         Returns:
           A pipeline, or a dict of pipelines.

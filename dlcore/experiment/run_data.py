@@ -128,9 +128,6 @@ def inherited_keys(origins: list[Origin]) -> dict[str, Fingerprint]:
 def fingerprints(splits: Splits) -> dict[str, Fingerprint]:
     """Fingerprint the splits.
 
-    Args:
-      splits: the data.
-
     Returns:
       Split -> fingerprint; "train/NAME" for several sources.
     """
@@ -153,7 +150,6 @@ def write_data(folder: Path, splits: Splits, known: dict[str, Fingerprint]) -> d
 
     Args:
       folder: the run's folder.
-      splits: the data.
       known: `known_data` of the run so far; training examples missing in `splits` are kept as "earlier".
 
     Returns:
@@ -213,9 +209,6 @@ def data_for(run: ResolvedRun, config: dict) -> Splits:
     Args:
       run: the run.
       config: its config.json.
-
-    Returns:
-      The splits.
 
     Raises:
       FlagError: the data have classes that the run does not know, or images of another shape.

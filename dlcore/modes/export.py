@@ -324,7 +324,6 @@ def example_batch(run: ResolvedRun, spec: Spec) -> dict[str, np.ndarray]:
 
     Args:
       run: the resolved run of the experiment.
-      spec: facts of the data.
 
     Returns:
       {name: array [B, ...]}.

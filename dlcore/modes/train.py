@@ -125,9 +125,6 @@ def train_page(name: str, words: Sequence[str], purpose: str) -> Path:
       name: name of the experiment, such as generative.autoencoder_kl.
       words: arguments of its command line.
       purpose: purpose of the run, printed before it starts.
-
-    Returns:
-      The run's folder.
     """
     experiment = find_experiment(name)
     assert isinstance(experiment, Experiment)  # a study trains no network

@@ -40,26 +40,12 @@ class Agents(Environments):
     network: Callable[..., nn.Module]
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the environment, the network and the optimizer.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          `environment`, `model` and `optimizer`.
-        """
+        """Build the environment, the network and the optimizer."""
         arguments = super().arguments(setup)
         return {**arguments, "model": self.network(arguments["environment"], **setup.flags.group("network"))}
 
     def episode(self, context: ReportContext) -> list:
-        """Film the first test episode of the best seed; no panel if the environment cannot be drawn.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
+        """Film the first test episode of the best seed; no panel if the environment cannot be drawn."""
         from dlcore.report.environments import draw_environment
         from dlcore.report.film import film
         from dlcore.rl import environments

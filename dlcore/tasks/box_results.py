@@ -18,15 +18,7 @@ _PARTS = ("boxes", "scores", "labels", "valid", "masks", "keypoints")
 
 
 def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-    """Read the images under `--input`, resized like the training images; `original_size` is that of their files.
-
-    Args:
-      flags: `input`, a file or a folder.
-      spec: facts of the data, `Splits.spec`.
-
-    Returns:
-      (source, paths).
-    """
+    """Read the images under `--input`, resized like the training images; `original_size` is that of their files."""
     from dlcore.data.decoding import load_image, stretch_image
     from dlcore.data.image_folder import list_images
     from dlcore.data.resizing import ShortestEdge
@@ -54,7 +46,6 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
 
     Args:
       outputs: outputs of `predict`, with `original_size: [B, 2]`, height and width of the photographs.
-      spec: facts of the data, `Splits.spec`.
 
     Returns:
       {"image_size": [height, width], "detections", "text"}, one an image. A detection is {"class", "score", "box_xyxy":
@@ -99,16 +90,6 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
 
     Pictures, boxes, masks and keypoints have the size of the input file. The JSON has images, categories and
     annotations, like a ground-truth file; `dlcore.data.coco` can read it.
-
-    Args:
-      folder: output folder; created if it is missing.
-      outputs: outputs of `predict`.
-      source: the images.
-      names: paths of the files.
-      spec: facts of the data, `Splits.spec`.
-
-    Returns:
-      The files.
     """
     from PIL import Image
 
@@ -164,14 +145,7 @@ def _image_size(outputs: dict, i: int, spec: dict) -> tuple[int, int]:
 
 
 def panels(context: ReportContext) -> list:
-    """Draw the images with the most and with the median number of errors, AP by class, kinds of error, and curves.
-
-    Args:
-      context: the run's ReportContext.
-
-    Returns:
-      The panels.
-    """
+    """Draw the images with the most and with the median number of errors, AP by class, kinds of error, and curves."""
     from dlcore.evaluators.detection_errors import KINDS, detection_errors
     from dlcore.report.curves import curves
     from dlcore.report.detection import detections, error_kinds, precision_recall
@@ -237,14 +211,7 @@ def panels(context: ReportContext) -> list:
 
 
 def pictures(context: ReportContext) -> dict[str, np.ndarray]:
-    """Draw the detections in the first four test images, side by side, for TensorBoard.
-
-    Args:
-      context: the run's ReportContext.
-
-    Returns:
-      {"detections": [H, W, 3] uint8}.
-    """
+    """Draw the detections in the first four test images, side by side, for TensorBoard."""
     from dlcore.report.detection import draw_outputs
 
     arrays, names, panels_of_images = context.data.test.arrays, context.spec["class_names"], []

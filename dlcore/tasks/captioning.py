@@ -200,9 +200,6 @@ def describe_captions(outputs: dict, spec: dict) -> list[dict]:
 def caption_panels(context: ReportContext) -> list:
     """Show captions, scores beside baselines, what each word looked at, and the learning curves.
 
-    Args:
-      context: the ReportContext.
-
     Returns:
       Report panels.
     """
@@ -228,9 +225,6 @@ def caption_panels(context: ReportContext) -> list:
 
 def signature(context: ReportContext) -> str:
     """Say how BLEU and CIDEr-D were computed.
-
-    Args:
-      context: the ReportContext.
 
     Returns:
       A sentence.
@@ -299,11 +293,7 @@ class ImagesToDescribe(Task):
     loss_tolerance: ClassVar[float] = 0.25
 
     def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and `--model`, which is no name of `dlcore models`.
-
-        Returns:
-          {flag: setting}.
-        """
+        """Collect the flags of the task, and `--model`, which is no name of `dlcore models`."""
         model = Setting(
             "attention",
             "rnn, lstm, gru: the image is one vector; attention: an LSTM that looks at a grid; transformer",
@@ -315,17 +305,9 @@ class ImagesToDescribe(Task):
     def data(self, flags: Flags) -> Splits:
         """Load the splits by name, with the vocabulary and the statistics of the training split.
 
-        Args:
-          flags: resolved settings, with those of the task.
-
         Returns:
           The splits. Sources have `references: [N, R, L] uint8` where the captions have words outside the
           vocabulary: they are scored as they were written.
-
-        Raises:
-          FlagError: `--data_dir` is missing.
-          ValueError: as `dlcore.data.captions` and `dlcore.data.flickr8k`.
-          FileNotFoundError: as `dlcore.data.flickr8k`.
         """
         notes: tuple[str, ...] = ()
         if flags.dataset == "shapes":
@@ -339,14 +321,7 @@ class ImagesToDescribe(Task):
         return Splits(train, valid, test, spec, notes)
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the network, the preprocessing and the augmentation.
-
-        Args:
-          setup: facts of the run, with the flags of the task and of its modules.
-
-        Returns:
-          `model`, `preprocess` and `augment`.
-        """
+        """Build the network, the preprocessing and the augmentation."""
         return {
             "model": _network(setup),
             "preprocess": labeled_images.preprocess(setup),
@@ -354,26 +329,14 @@ class ImagesToDescribe(Task):
         }
 
     def expected_loss(self, setup: Setup) -> float:
-        """Compute the initial loss of equally probable words.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          The logarithm of the size of the vocabulary.
-        """
+        """Compute the initial loss of equally probable words."""
         return math.log(4 + len(setup.spec["vocabulary"]["words"]))
 
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
         """Measure BLEU, CIDEr-D, ROUGE-L and exact matches of the captions, and on the test split the baselines.
 
         Args:
-          setup: facts of the run.
-          splits: the data.
           split: "valid", of which `--monitor_images` are captioned, or "test".
-
-        Returns:
-          The evaluators.
         """
         from dlcore.evaluators.captions import baselines_evaluator, best_constant
 

@@ -30,32 +30,16 @@ class ClassConditionalImages(ImageGeneration):
     input_kind = "CLASS,CLASS"
 
     def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and `--sample_class`.
-
-        Returns:
-          {flag: setting}.
-        """
+        """Collect the flags of the task, and `--sample_class`."""
         return {**super().settings(), **samples.SAMPLE_CLASS}
 
     def data(self, flags: Flags) -> Splits:
-        """Load the splits by name; the report shows samples of each class.
-
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Returns:
-          The splits.
-        """
+        """Load the splits by name; the report shows samples of each class."""
         splits = super().data(flags)
         return splits._replace(shown=class_source(image_generation.NUM_SHOWN, splits.spec["num_classes"]))
 
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
         """Build the evaluators of distances to real images, and of samples that a classifier assigns to their class.
-
-        Args:
-          setup: facts of the run.
-          splits: the data.
-          split: "valid" or "test".
 
         Returns:
           The Fréchet distance, the kernel distance and, of two or more classes, `class_consistency`.
@@ -75,15 +59,8 @@ class ClassConditionalImages(ImageGeneration):
             --input=3..7       nine samples from class 3 to class 7: spherical interpolation of the noise; the class
                                changes halfway
 
-        Args:
-          flags: `input`.
-          spec: facts of the data; must contain `class_names`.
-
         Returns:
           (source with `label`, and with the endpoints `ends` and fractions `share` of interpolations; names).
-
-        Raises:
-          FlagError: a class is unknown, or `sample_class` names one as well.
         """
         if flags.get("sample_class") is not None:
             raise FlagError(f"--sample_class={flags.sample_class}: beside --input={flags.input}; allowed: one of them")
@@ -112,10 +89,6 @@ class ClassConditionalImages(ImageGeneration):
     def drawn(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
         """Choose the classes of the samples that `--mode=predict` draws without `--input`.
 
-        Args:
-          flags: `num_drawn` and `sample_class`; without a class all take turns.
-          spec: facts of the data; must contain `class_names`.
-
         Returns:
           (source with `label`, names of the classes).
         """
@@ -131,9 +104,6 @@ class GuidedImages(GuidedSamples, ClassConditionalImages):
 
         Args:
           context: the ReportContext of a run with the flag `guidance`.
-
-        Returns:
-          Report panels.
         """
         from dlcore.report.triage import triage_panels
 

@@ -50,9 +50,6 @@ class CodeGrids(LatentSpace):
     def network(self, setup: Setup) -> nn.Module:
         """Build the autoencoder that `--architecture` names.
 
-        Args:
-          setup: facts of the run, with the flags of the modules.
-
         Returns:
           The module, for images of the spec's shape.
         """
@@ -62,14 +59,7 @@ class CodeGrids(LatentSpace):
 
 
 def with_mean_image(splits: Splits) -> Splits:
-    """Note the error of the mean image, and show test images in the report.
-
-    Args:
-      splits: the data.
-
-    Returns:
-      The splits.
-    """
+    """Note the error of the mean image, and show test images in the report."""
     train, test = (np.asarray(to_float(split.arrays["image"][:10_000])) for split in (splits.train, splits.test))
     error = float(np.square(test - train.mean(0)).mean())
     note = f"mse of the mean image on the test split: {error:.4f}"

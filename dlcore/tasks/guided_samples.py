@@ -52,14 +52,7 @@ class GuidedSamples(Samples):
     }
 
     def pictures(self, context: ReportContext) -> dict[str, Any]:
-        """Show the first samples in TensorBoard.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Name -> image [H, W, C].
-        """
+        """Show the first samples in TensorBoard."""
         return sample_panels.pictures(context)
 
 

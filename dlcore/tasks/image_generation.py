@@ -25,18 +25,11 @@ class ImageGeneration(NamedImages, Samples):
     headline = "frechet_distance"
 
     def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and those of the distances.
-
-        Returns:
-          {flag: setting}.
-        """
+        """Collect the flags of the task, and those of the distances."""
         return {**super().settings(), **image_generation.SETTINGS}
 
     def data(self, flags: Flags) -> Splits:
         """Load the splits by name.
-
-        Args:
-          flags: resolved settings, with those of the task.
 
         Returns:
           The splits; the report shows the first samples.
@@ -46,34 +39,15 @@ class ImageGeneration(NamedImages, Samples):
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
         """Build the evaluators of the distance from samples to training images ("valid") or test images ("test").
 
-        Args:
-          setup: facts of the run.
-          splits: the data.
-          split: "valid" or "test".
-
         Returns:
           The Fréchet distance and the kernel distance.
         """
         return image_generation.evaluators(setup, splits, split)
 
     def panels(self, context: ReportContext) -> list:
-        """Show the first samples, the curves, and real images.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
+        """Show the first samples, the curves, and real images."""
         return sample_panels.panels(context)
 
     def pictures(self, context: ReportContext) -> dict[str, Any]:
-        """Show the first samples in TensorBoard.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Name -> image [H, W, C].
-        """
+        """Show the first samples in TensorBoard."""
         return sample_panels.pictures(context)

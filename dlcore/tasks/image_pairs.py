@@ -35,26 +35,11 @@ class ImageToImage(Task):
 
         Args:
           outputs: outputs of `predict`: `sample`, or CycleGAN's translations.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          One dict an image, see `dlcore.kits.generative.samples.describe`.
         """
         return samples.describe({"sample": _translated(outputs)}, spec)
 
     def write(self, folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
-        """Write each translated image as NAME.png.
-
-        Args:
-          folder: output folder; created if it is missing.
-          outputs: outputs of `predict`.
-          source: the images.
-          names: paths of the files.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          The files.
-        """
+        """Write each translated image as NAME.png."""
         from dlcore.report.generative import picture_grid
 
         stems = prediction.unique_stems(names)
@@ -64,14 +49,7 @@ class ImageToImage(Task):
         ]
 
     def panels(self, context: ReportContext) -> list:
-        """Show inputs, outputs and targets of evenly spaced test images.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
+        """Show inputs, outputs and targets of evenly spaced test images."""
         from dlcore.report.curves import curves
         from dlcore.report.generative import sample_rows
 
@@ -108,11 +86,7 @@ class ResizedImages(NamedImages, ImageToImage):
     """Images by name, at `--input_size`."""
 
     def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and `--input_size`.
-
-        Returns:
-          {flag: setting}.
-        """
+        """Collect the flags of the task, and `--input_size`."""
         return {**super().settings(), "input_size": labeled_images.SETTINGS["input_size"]}
 
 
@@ -125,22 +99,11 @@ class EdgesToImages(ResizedImages):
     headline = "l1"
 
     def data(self, flags: Flags) -> Splits:
-        """Load images by name, with their edges as `source`.
-
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Returns:
-          The splits.
-        """
+        """Load images by name, with their edges as `source`."""
         return image_pairs.edges(flags)
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
         """Read the images under `--input`, and detect their edges.
-
-        Args:
-          flags: `input`, a file or a folder.
-          spec: facts of the data, `Splits.spec`.
 
         Returns:
           (source with `source`, paths).
@@ -166,14 +129,7 @@ class UnpairedImages(ResizedImages):
     headline = "map_l1"
 
     def data(self, flags: Flags) -> Splits:
-        """Load unpaired images: half of the digits in each color, or two folders.
-
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Returns:
-          The splits.
-        """
+        """Load unpaired images: half of the digits in each color, or two folders."""
         return image_pairs.unpaired_images(flags)
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
@@ -181,13 +137,9 @@ class UnpairedImages(ResizedImages):
 
         Args:
           flags: `input`, such as horses/, or b:zebras/.
-          spec: facts of the data, `Splits.spec`.
 
         Returns:
           (source with `a` or `b`, paths).
-
-        Raises:
-          FlagError: the text before the colon is neither a nor b.
         """
         kind, _, path = flags.input.rpartition(":")
         if kind not in ("", "a", "b"):
@@ -204,36 +156,18 @@ class SmallToLarge(ImageToImage):
     headline = "psnr"
 
     def settings(self) -> dict[str, Setting]:
-        """Collect the flags of photographs.
-
-        Returns:
-          {flag: setting}.
-        """
+        """Collect the flags of photographs."""
         return image_pairs.SMALL
 
     def data(self, flags: Flags) -> Splits:
-        """Load photographs, with downscaled copies as `low`.
-
-        Args:
-          flags: resolved settings, with those of the task, and `generator.factor`, the ratio of the sides.
-
-        Returns:
-          The splits.
-        """
+        """Load photographs, with downscaled copies as `low`."""
         return image_pairs.small_images(flags, flags.group("generator")["factor"])
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
         """Read the images under `--input` as they are; those of a folder must be of one size.
 
-        Args:
-          flags: `input`, a file or a folder.
-          spec: facts of the data, `Splits.spec`.
-
         Returns:
           (source with `low`, paths).
-
-        Raises:
-          ValueError: files cannot be read, or their sizes differ; the message names them.
         """
         from dlcore.data.decoding import load_image
         from dlcore.data.image_folder import list_images

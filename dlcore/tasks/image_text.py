@@ -38,14 +38,7 @@ class ImageText(Task):
     plain: ClassVar[dict[str, Any]] = {"weight_decay": 0.0}
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the preprocessing.
-
-        Args:
-          setup: facts of the run, with mean and standard deviation.
-
-        Returns:
-          `preprocess`, from images or clips, uint8, to normalized floats.
-        """
+        """Build the preprocessing."""
         return {"preprocess": normalizer(setup.spec["mean"], setup.spec["std"], dtype=setup.dtype)}
 
 
@@ -77,17 +70,9 @@ class CaptionedImages(ImageText):
     def data(self, flags: Flags) -> Splits:
         """Load captioned images by name.
 
-        Args:
-          flags: resolved settings, with those of the task.
-
         Returns:
           The splits: `image`, `captions`, of synthetic images `cells`, and of photographs to validate and test on
           `references`: all captions untruncated, in the tokens of `spec["reference_words"]`.
-
-        Raises:
-          ValueError: as `dlcore.data.captions.captions` and `dlcore.data.flickr8k.flickr8k`.
-          FileNotFoundError: as `dlcore.data.flickr8k.flickr8k`.
-          FlagError: flickr8k without `--data_dir`.
         """
         from dlcore.data.captions import caption_source, caption_words
 
@@ -138,14 +123,8 @@ class CaptionedClips(ImageText):
     def data(self, flags: Flags) -> Splits:
         """Draw clips of moving shapes.
 
-        Args:
-          flags: resolved settings, with those of the task.
-
         Returns:
           The splits: `clip`, `captions`, `action` and `appearance`.
-
-        Raises:
-          ValueError: as `dlcore.data.clips.clips`.
         """
         from dlcore.data.clips import clip_words, clips
 
@@ -182,14 +161,8 @@ class ImageQuestions(ImageText):
     def data(self, flags: Flags) -> Splits:
         """Draw questions about synthetic images.
 
-        Args:
-          flags: resolved settings, with those of the task.
-
         Returns:
           The splits: `image`, `question`, `answer` and `kind`.
-
-        Raises:
-          ValueError: as `dlcore.data.questions.questions`.
         """
         from dlcore.data.questions import ANSWERS, KINDS, question_words, questions
 
@@ -202,13 +175,9 @@ class ImageQuestions(ImageText):
 
         Args:
           flags: `input`, a file or a folder, and `question`.
-          spec: facts of the data, `Splits.spec`.
 
         Returns:
           (source of `image` and `question`, paths).
-
-        Raises:
-          FlagError: a word of the question is not in the vocabulary, or the question is empty or too long.
         """
         from dlcore.data.questions import question_tokens
 

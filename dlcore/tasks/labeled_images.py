@@ -25,25 +25,11 @@ class LabeledImages(ImageFlags):
     """Values that switch regularization and augmentation off."""
 
     def data(self, flags: Flags) -> Splits:
-        """Load the splits by name; see `dlcore.kits.images.labeled_images.data`.
-
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Returns:
-          The splits.
-        """
+        """Load the splits by name; see `dlcore.kits.images.labeled_images.data`."""
         return labeled_images.data(flags)
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the model, the preprocessing and the augmentation.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          `model`, `preprocess` and `augment`.
-        """
+        """Build the model, the preprocessing and the augmentation."""
         return {
             "model": backbone.build(setup),
             "preprocess": labeled_images.preprocess(setup),
@@ -51,15 +37,7 @@ class LabeledImages(ImageFlags):
         }
 
     def inputs(self, flags: Flags, spec: Spec) -> tuple[Any, list[str]]:
-        """Read the images under `--input`.
-
-        Args:
-          flags: `input`, a file or a folder.
-          spec: facts of the data.
-
-        Returns:
-          (source, paths).
-        """
+        """Read the images under `--input`."""
         return prediction.inputs(flags, spec)
 
     def describe(self, outputs: Any, spec: Spec) -> list[dict]:
@@ -67,33 +45,15 @@ class LabeledImages(ImageFlags):
 
         Args:
           outputs: outputs of `predict`, with `probabilities: [N, C]`.
-          spec: facts of the data.
-
-        Returns:
-          One dict an image, its `class` and `probabilities`.
         """
         return prediction.describe(outputs, spec)
 
     def panels(self, context: ReportContext) -> list:
-        """Show the panels of a classifier.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
+        """Show the panels of a classifier."""
         return classifier_panels.panels(context)
 
     def pictures(self, context: ReportContext) -> dict[str, Any]:
-        """Draw training images for TensorBoard.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Name -> image [H, W, C].
-        """
+        """Draw training images for TensorBoard."""
         return classifier_panels.pictures(context)
 
 
@@ -102,25 +62,11 @@ class Classification(LabeledImages):
     """Labeled images for a network that learns their classes from random weights."""
 
     def expected_loss(self, setup: Setup) -> float:
-        """Compute the initial loss of equally probable classes.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          log C.
-        """
+        """Compute the initial loss of equally probable classes."""
         return math.log(setup.spec["num_classes"])
 
     def planned(self, flags: Flags) -> tuple[Spec, Any] | None:
-        """Describe data sets whose shapes are known without loading them.
-
-        Args:
-          flags: resolved settings.
-
-        Returns:
-          (spec, one batch); None for other data.
-        """
+        """Describe data sets whose shapes are known without loading them."""
         return known_datasets.describe_known_dataset(flags)
 
 
@@ -129,11 +75,7 @@ class PretrainedClassification(Classification):
     """Labeled images for a network that may start from trained weights, by `--init_from`."""
 
     def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and `--init_from`.
-
-        Returns:
-          {flag: setting}.
-        """
+        """Collect the flags of the task, and `--init_from`."""
         return {**super().settings(), **backbone.SETTINGS}
 
     def start(self, setup: Setup) -> Start | None:

@@ -52,37 +52,15 @@ class ReconstructedImages(NamedImages):
     headline = "psnr"
 
     def data(self, flags: Flags) -> Splits:
-        """Load the splits by name; a folder of images needs no class folders.
-
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Returns:
-          The splits.
-        """
+        """Load the splits by name; a folder of images needs no class folders."""
         return labeled_images.data(flags, labels=False)
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the autoencoder for the channels of the images.
-
-        Args:
-          setup: facts of the run, with the flags of the autoencoder.
-
-        Returns:
-          `model`.
-        """
+        """Build the autoencoder for the channels of the images."""
         return {"model": _autoencoder(setup)}
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-        """Read the images under `--input`.
-
-        Args:
-          flags: `input`, a file or a folder.
-          spec: facts of the data.
-
-        Returns:
-          (source, paths).
-        """
+        """Read the images under `--input`."""
         return prediction.inputs(flags, spec)
 
     def describe(self, outputs: dict, spec: dict) -> list[dict]:
@@ -90,10 +68,6 @@ class ReconstructedImages(NamedImages):
 
         Args:
           outputs: outputs of `predict`; must contain `image` and `mean`.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          One dict an image.
         """
         shape = " x ".join(map(str, outputs["mean"].shape[1:]))
         return [{"text": f"reconstructed from {shape} numbers"} for _ in outputs["image"]]
@@ -102,14 +76,7 @@ class ReconstructedImages(NamedImages):
         """Write each image beside its reconstruction, as NAME_reconstruction.png.
 
         Args:
-          folder: output folder; created if it is missing.
           outputs: outputs of `predict`; must contain `image`.
-          source: the images.
-          names: paths of the files.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          The files.
         """
         from dlcore.report.generative import picture_grid
 
@@ -122,14 +89,7 @@ class ReconstructedImages(NamedImages):
         ]
 
     def panels(self, context: ReportContext) -> list:
-        """Show test images beside their reconstructions, and the curves.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
+        """Show test images beside their reconstructions, and the curves."""
         from dlcore.report.curves import curves
         from dlcore.report.generative import sample_rows
 
@@ -148,11 +108,7 @@ class LatentImages(GuidedImages):
     autoencoder_steps: Annotated[int, Range(1)] = 1500
 
     def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and `--first_stage`.
-
-        Returns:
-          {flag: setting}.
-        """
+        """Collect the flags of the task, and `--first_stage`."""
         first_stage = Setting(
             None,
             "the folder of a run of generative.autoencoder_kl; by default one is trained",
@@ -198,11 +154,6 @@ class LatentImages(GuidedImages):
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
         """Build the evaluators of images of a class, and on the test split of reconstructions.
 
-        Args:
-          setup: facts of the run.
-          splits: the data.
-          split: "valid" or "test".
-
         Returns:
           The evaluators, with `reconstruction_psnr` in dB, the test result of the first phase.
         """
@@ -217,7 +168,6 @@ def latent_arguments(setup: Setup, network: nn.Module) -> dict[str, Any]:
     """Build what `ddpm.learner` takes to generate latents.
 
     Args:
-      setup: facts of the run; with the flags of `LatentImages` and of the autoencoder.
       network: (z [B, h, w, C], t [B], label [B]) -> noise; one more class than the data stands for no class.
 
     Returns:

@@ -55,40 +55,17 @@ class LatentSpace(NamedImages):
     def network(self, setup: Setup) -> nn.Module:
         """Build the model.
 
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          The module.
-
         Raises:
           TypeError: the task does not say it.
         """
         raise TypeError(f"{type(self).__name__} does not say its network")
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the model.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          `model`.
-        """
+        """Build the model."""
         return {"model": self.network(setup)}
 
     def data(self, flags: Flags) -> Splits:
-        """Load the splits by name.
-
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Returns:
-          The splits.
-
-        Raises:
-          ValueError: see `dlcore.kits.images.labeled_images.data`; or the images are no intensities.
-        """
+        """Load the splits by name."""
         from dlcore.data.factor_shapes import FACTORS, SHAPES, factor_shapes
         from dlcore.generative.likelihood import check_intensities
 
@@ -113,18 +90,7 @@ class LatentSpace(NamedImages):
         return Splits(train, valid, test, spec)
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-        """Read the images under `--input` at the size of the training images, each with the next one as `other`.
-
-        Args:
-          flags: `input`, a file or a folder.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          (source, paths).
-
-        Raises:
-          ValueError: files cannot be read; the message names them.
-        """
+        """Read the images under `--input` at the size of the training images, each with the next one as `other`."""
         source, names = prediction.inputs(flags, spec)
         pixels = source.arrays["image"]
         return Source({"image": pixels, "other": np.roll(pixels, -1, 0)}, len(names)), names
@@ -134,7 +100,6 @@ class LatentSpace(NamedImages):
 
         Args:
           outputs: outputs of `predict`; must contain `psnr: [N]`.
-          spec: facts of the data, `Splits.spec`.
 
         Returns:
           {"psnr": dB, "text"}, one an image.
@@ -146,16 +111,6 @@ class LatentSpace(NamedImages):
 
         The first shows the image, the noisy input if there is one, and the reconstruction; the second interpolates to
         the next image, and from the last image to the first.
-
-        Args:
-          folder: output folder; created if it is missing.
-          outputs: outputs of `predict`.
-          source: the images.
-          names: paths of the files.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          The files.
         """
         from dlcore.report.generative import picture_grid
 
@@ -175,9 +130,6 @@ class LatentSpace(NamedImages):
         Args:
           context: the ReportContext of a learner whose `predict` returns `reconstruction`; with `features` it also
             returns `path` if the batch has `other`.
-
-        Returns:
-          Report panels.
         """
         from dlcore.report.curves import curves
         from dlcore.report.generative import sample_grid, sample_rows
@@ -200,14 +152,7 @@ class LatentSpace(NamedImages):
         return [*result, curves(context.history)]
 
     def pictures(self, context: ReportContext) -> dict[str, np.ndarray]:
-        """Show reconstructions in TensorBoard.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          {"reconstructions": one image of all}.
-        """
+        """Show reconstructions in TensorBoard."""
         from dlcore.report.generative import picture_grid
 
         return {"reconstructions": picture_grid(context.outputs["reconstruction"][:64], 8)}
@@ -218,20 +163,11 @@ class SampledLatentSpace(FilmedSamples, LatentSpace, Samples):
     """Images that a model encodes and reconstructs, and samples that are compared with test images."""
 
     def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and those of the distances.
-
-        Returns:
-          {flag: setting}.
-        """
+        """Collect the flags of the task, and those of the distances."""
         return {**super().settings(), **image_generation.SETTINGS}
 
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
         """Build the evaluators of the distance from samples to test images, at the end of a run.
-
-        Args:
-          setup: facts of the run; with the flags of the task.
-          splits: the data.
-          split: "valid" or "test".
 
         Returns:
           The Fréchet distance and the kernel distance; none for "valid", and none for shapes, which no classifier
@@ -249,10 +185,6 @@ class SampledLatentSpace(FilmedSamples, LatentSpace, Samples):
 
         Args:
           outputs: outputs of `predict`: `psnr: [N]`, or samples alone.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          One dict an image or a sample.
         """
         kind = LatentSpace if "psnr" in outputs else Samples
         return kind.describe(self, outputs, spec)
@@ -261,14 +193,7 @@ class SampledLatentSpace(FilmedSamples, LatentSpace, Samples):
         """Write reconstructions, and samples.png beside them, or samples alone as other pages do.
 
         Args:
-          folder: output folder; created if it is missing.
-          outputs: outputs of `predict`.
           source: the images; samples have none.
-          names: paths of the files, or names of the samples.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          The files.
         """
         from dlcore.report.generative import picture_grid
 
@@ -284,12 +209,8 @@ def code_encoder(setup: Setup, model: nn.Module, code: Callable[[Any], Any] = la
     """Describe a model's `encode` as an encoder of images.
 
     Args:
-      setup: facts of the run.
       model: module whose parameters are those of the state.
       code: what `encode` returns -> features [B, D].
-
-    Returns:
-      The encoder.
     """
     return module_encoder(
         model,

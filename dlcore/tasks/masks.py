@@ -91,34 +91,15 @@ class Masks(Task):
     pictures = staticmethod(mask_results.pictures)
 
     def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and `--init_from`.
-
-        Returns:
-          {flag: setting}.
-        """
+        """Collect the flags of the task, and `--init_from`."""
         return {**super().settings(), **init_from.SETTINGS}
 
     def check(self, flags: Flags) -> None:
-        """Check that the backbone has the maps that the network reads.
-
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Raises:
-          FlagError: it lacks one.
-        """
+        """Check that the backbone has the maps that the network reads."""
         backbone.check_stages(self.modules, flags)
 
     def data(self, flags: Flags) -> Splits:
-        """Load the splits by name, with the statistics of the training split.
-
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Raises:
-          ValueError: see `dlcore.data.scenes.scenes` and `dlcore.data.segmentation.segmentation_splits`.
-          FileNotFoundError: see `dlcore.data.segmentation.segmentation_splits`.
-        """
+        """Load the splits by name, with the statistics of the training split."""
         from dlcore.data.augment import channel_statistics
         from dlcore.data.segmentation import class_pixels
 
@@ -144,14 +125,7 @@ class Masks(Task):
         )
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the segmenter, the preprocessing, the augmentation and the class weights.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          `model`, `preprocess`, `augment` and `weights`.
-        """
+        """Build the segmenter, the preprocessing, the augmentation and the class weights."""
         ((prefix, segmenter),) = self.modules.items()
         return {
             "model": backbone.build_on(setup, segmenter, prefix),
@@ -161,14 +135,7 @@ class Masks(Task):
         }
 
     def expected_loss(self, setup: Setup) -> float:
-        """Compute the initial loss of equally probable classes.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          log C.
-        """
+        """Compute the initial loss of equally probable classes."""
         return float(np.log(setup.spec["num_classes"]))
 
 
@@ -250,7 +217,6 @@ def augmentation(flags: Flags, spec: dict):
     """Build the augmentation of `--flip`, `--zoom` and `--jitter`.
 
     Args:
-      flags: resolved settings; with those of `Masks`.
       spec: facts of the data, `Splits.spec`.
 
     Returns:

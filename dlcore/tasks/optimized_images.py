@@ -51,23 +51,12 @@ class FrozenNetwork(Task):
     """Whether the network pools by the mean, which gives smoother images."""
 
     def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task; `--network` says where its weights come from.
-
-        Returns:
-          {flag: setting}.
-        """
+        """Collect the flags of the task; `--network` says where its weights come from."""
         settings = super().settings()
         return {**settings, "network": settings["network"]._replace(origin=pretrained_network.origin)}
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Load the network.
-
-        Args:
-          setup: facts of the run, with `--network`.
-
-        Returns:
-          `variables`, `mean`, `std` and the network, as `model`.
-        """
+        """Load the network."""
         network = load_network(setup.flags.network)
         return {
             "model": average_pooling(network.model) if self.averages else network.model,
@@ -96,14 +85,7 @@ class OptimizedImages(FrozenNetwork):
     defaults: ClassVar[dict[str, Any]] = {"steps": 200, "batch_size": 1, "eval_every": 20, "select": "last"}
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Load the network, and build the optimizer: L-BFGS of memory 10 with a zoom line search, or Adam.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          `model`, `variables`, `mean`, `std` and `optimizer`.
-        """
+        """Load the network, and build the optimizer: L-BFGS of memory 10 with a zoom line search, or Adam."""
         if setup.flags.optimizer == "lbfgs":
             optimizer = optax.lbfgs(memory_size=10)
         else:
@@ -170,7 +152,6 @@ def image_panels(context: ReportContext, images: dict[str, np.ndarray], title: s
     """Show images by name, and the curves.
 
     Args:
-      context: the ReportContext.
       images: name -> [H, W, 3] uint8 or float in [0, 1].
       title: title of the images' panel.
       note: a line under it.

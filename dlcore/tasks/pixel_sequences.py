@@ -52,14 +52,8 @@ class PixelSequences(FilmedSamples, NamedImages, Samples):
     def data(self, flags: Flags) -> Splits:
         """Load the splits by name.
 
-        Args:
-          flags: resolved settings, with those of the task and of the learner.
-
         Returns:
           The splits; the report shows the first NUM_SHOWN samples.
-
-        Raises:
-          ValueError: see `dlcore.kits.images.labeled_images.data`; or the images are no intensities.
         """
         if flags.dataset == "folder" and flags.image_size is None:
             flags = flags.replace(image_size=FOLDER_SIZE)
@@ -80,29 +74,14 @@ class PixelSequences(FilmedSamples, NamedImages, Samples):
         )
 
     def expected_loss(self, setup: Setup) -> float:
-        """Compute the initial loss of a value: that of equal probabilities of its levels.
-
-        Args:
-          setup: facts of the run, with the flags of the task.
-
-        Returns:
-          log K nats.
-        """
+        """Compute the initial loss of a value: that of equal probabilities of its levels."""
         return float(np.log(setup.flags.levels))
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
         """Read the images under `--input`; their upper halves are completed.
 
-        Args:
-          flags: `input`, a file or a folder, and `sample_class`.
-          spec: facts of the data, `Splits.spec`.
-
         Returns:
           (source, paths), each image NUM_COMPLETIONS times.
-
-        Raises:
-          ValueError: files cannot be read; the message names them.
-          FlagError: see `drawn`.
         """
         label = _class(flags, spec)
         source, names = prediction.inputs(flags, spec)
@@ -110,18 +89,7 @@ class PixelSequences(FilmedSamples, NamedImages, Samples):
         return Source(_repeated(source.arrays["image"], labels)), list(np.repeat(names, NUM_COMPLETIONS))
 
     def drawn(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
-        """Number the samples that `--mode=predict` draws.
-
-        Args:
-          flags: `num_drawn`, and `sample_class`.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          (source, names).
-
-        Raises:
-          FlagError: `sample_class` is no class of the data, or the run has no classes.
-        """
+        """Number the samples that `--mode=predict` draws."""
         n, label = flags.num_drawn, _class(flags, spec)
         arrays = {} if label is None else {"label": np.full(n, label, np.int32)}
         return Source(arrays, n, name="samples"), samples.number_samples(flags, spec)[1]
@@ -131,7 +99,6 @@ class PixelSequences(FilmedSamples, NamedImages, Samples):
 
         Args:
           outputs: outputs of `predict`; must contain `nats: [N]`.
-          spec: facts of the data, `Splits.spec`.
 
         Returns:
           {"nats": -log p of the whole image, "text"}, one a sample.
@@ -142,16 +109,6 @@ class PixelSequences(FilmedSamples, NamedImages, Samples):
         """Write samples as other pages do, or NAME_completions.png of each image.
 
         The latter shows the image, its upper half, and the completions.
-
-        Args:
-          folder: output folder; created if it is missing.
-          outputs: outputs of `predict`.
-          source: source that `drawn` or `inputs` returned.
-          names: names of the samples, or paths of the images.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          The files.
         """
         from dlcore.report.generative import picture_grid, save_picture
 
@@ -167,14 +124,7 @@ class PixelSequences(FilmedSamples, NamedImages, Samples):
         return written
 
     def panels(self, context: ReportContext) -> list:
-        """Show samples, completions of test images, the training images nearest to samples, and the curves.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
+        """Show samples, completions of test images, the training images nearest to samples, and the curves."""
         from dlcore.report.curves import curves
         from dlcore.report.generative import sample_grid, sample_rows
 
@@ -202,14 +152,7 @@ class PixelSequences(FilmedSamples, NamedImages, Samples):
         ]
 
     def pictures(self, context: ReportContext) -> dict[str, Any]:
-        """Show the first samples in TensorBoard.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Name -> image [H, W, C].
-        """
+        """Show the first samples in TensorBoard."""
         return sample_panels.pictures(context)
 
 
@@ -217,7 +160,6 @@ def network_arguments(setup: Setup, network: Any, **fields: Any) -> dict[str, An
     """Build what `autoregressive.learner` takes besides its optimizer.
 
     Args:
-      setup: facts of the run, with the flags of `PixelSequences`.
       network: network class with the fields `levels`, `num_classes` and `dtype`.
       **fields: other fields of the network.
 
@@ -233,7 +175,6 @@ def color_fields(setup: Setup, prefix: str) -> dict[str, Any]:
     """Read the fields of a network whose features split into equal blocks, one per color.
 
     Args:
-      setup: facts of the run; its flags must contain the network's.
       prefix: prefix of the network's flags.
 
     Returns:
@@ -253,7 +194,6 @@ def independent_nats(flags: Flags, splits: Splits) -> float:
 
     Args:
       flags: `levels`, and `binarization` of two levels.
-      splits: the data.
 
     Returns:
       Mean nats an image.

@@ -54,9 +54,6 @@ class Pretext(Encoders):
     def num_classes(self, setup: Setup) -> int:
         """Count the classes of the pretext.
 
-        Args:
-          setup: facts of the run.
-
         Returns:
           Their number.
 
@@ -68,9 +65,6 @@ class Pretext(Encoders):
     def pretext(self, flags: Flags) -> PretextTask:
         """Build the function that makes input and label of an example, for the report.
 
-        Args:
-          flags: resolved settings.
-
         Returns:
           (key, example) -> (pieces, label).
 
@@ -81,9 +75,6 @@ class Pretext(Encoders):
 
     def class_names(self, flags: Flags) -> Sequence[str]:
         """Name the classes of the pretext.
-
-        Args:
-          flags: resolved settings.
 
         Returns:
           A name for each class; none for their numbers.
@@ -104,9 +95,6 @@ class Pretext(Encoders):
     def network(self, setup: Setup) -> Any:
         """Build the network: a backbone for all pieces, and a head.
 
-        Args:
-          setup: facts of the run, with the flags of the task, of the model and of the head.
-
         Returns:
           The flax module.
         """
@@ -114,14 +102,7 @@ class Pretext(Encoders):
         return PieceClassifier(encoder, self.num_classes(setup), **setup.flags.group("head"))
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the network and the preprocessing.
-
-        Args:
-          setup: facts of the run, with the flags of the task.
-
-        Returns:
-          `model`, `prepare` and `normalize`.
-        """
+        """Build the network and the preprocessing."""
         spec = setup.spec
         return {
             "model": self.network(setup),
@@ -130,25 +111,11 @@ class Pretext(Encoders):
         }
 
     def expected_loss(self, setup: Setup) -> float:
-        """Compute the loss of a uniform guess.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          log K, with K classes.
-        """
+        """Compute the loss of a uniform guess."""
         return math.log(self.num_classes(setup))
 
     def pretext_panels(self, context: ReportContext) -> list:
-        """Show examples of the pretext with predictions.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
+        """Show examples of the pretext with predictions."""
         from dlcore.report import self_supervised as report
 
         predicted, target = (context.outputs[name][:SHOWN] for name in ("guess", "target"))
@@ -214,9 +181,6 @@ class PretextClips(Pretext):
 
         Args:
           flags: `num_clips` and `seed`.
-
-        Returns:
-          The splits.
         """
         held_out = min(HELD_OUT, flags.num_clips)
         counts = (flags.num_clips, held_out, held_out)

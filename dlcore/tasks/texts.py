@@ -69,39 +69,15 @@ class TextSamples(Texts):
     headline: ClassVar[str] = "loss"
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the model, and look up the token of `--stop`.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          `model` and `stop_token`, None if samples have their full length.
-
-        Raises:
-          FlagError: `--stop` is not one character.
-        """
+        """Build the model, and look up the token of `--stop`."""
         return {"model": self.network(setup), "stop_token": _stop_token(setup.flags, setup.spec)}
 
     def expected_loss(self, setup: Setup) -> float:
-        """Compute the loss of equal probabilities.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          The logarithm of the number of characters.
-        """
+        """Compute the loss of equal probabilities."""
         return math.log(len(setup.spec["vocabulary"]))
 
     def panels(self, context: ReportContext) -> list:
-        """Show samples at each temperature, and the curves.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
+        """Show samples at each temperature, and the curves."""
         from dlcore.report.curves import curves
         from dlcore.report.sequence import text_samples
         from dlcore.report.triage import triage_panels
@@ -136,17 +112,8 @@ class TextStreams(TextSamples):
     def data(self, flags: Flags) -> Splits:
         """Load a text, split into `--batch_size` streams for training; validation and test lose no character.
 
-        Args:
-          flags: resolved settings, with those of the task.
-
         Returns:
           The splits; the report shows continuations of the prompt.
-
-        Raises:
-          ValueError: see `dlcore.data.text.load_text`.
-          FileNotFoundError: see `dlcore.data.text.load_text`.
-          FlagError: the text is too short for the streams, or the prompt is empty or has characters that the text
-            lacks.
         """
         vocabulary, train, valid, test = _text(flags)
         return Splits(
@@ -175,16 +142,8 @@ class TextWindows(TextSamples):
     def data(self, flags: Flags) -> Splits:
         """Load a text, split into windows for training, validation and test.
 
-        Args:
-          flags: resolved settings, with those of the task.
-
         Returns:
           The splits; the report shows continuations of the prompt.
-
-        Raises:
-          ValueError: see `dlcore.data.text.load_text`, or a part is too short for a window.
-          FileNotFoundError: see `dlcore.data.text.load_text`.
-          FlagError: the prompt is empty or longer than a window, or has characters that the text lacks.
         """
         vocabulary, train, valid, test = _text(flags)
         if len(train) <= flags.window:
@@ -203,13 +162,9 @@ class TextWindows(TextSamples):
 
         Args:
           flags: `input`, and `temperatures` and `num_samples`.
-          spec: facts of the data, `Splits.spec`.
 
         Returns:
           (source, names): each prompt at each temperature.
-
-        Raises:
-          FlagError: there is no prompt, or one is longer than the window or has unknown characters.
         """
         path = Path(flags.input)
         try:
@@ -226,7 +181,6 @@ class TextWindows(TextSamples):
 
         Args:
           outputs: `tokens: [N, L]` and `length: [N]`.
-          spec: facts of the data, `Splits.spec`.
 
         Returns:
           One dict per prompt: its continuation as `text`.
@@ -236,14 +190,7 @@ class TextWindows(TextSamples):
         return [{"text": vocabulary.decode(tokens[:length])} for tokens, length in pairs]
 
     def panels(self, context: ReportContext) -> list:
-        """Show the test loss beside that of n-gram models, samples, and the curves.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
+        """Show the test loss beside that of n-gram models, samples, and the curves."""
         from dlcore.report.tables import table
 
         vocabulary, train, _, test = _text(context.flags)

@@ -40,17 +40,7 @@ class UnlabeledImages(Encoders, ResizedImages):
     """Images by name, whose labels only measure the encoder."""
 
     def data(self, flags: Flags) -> Splits:
-        """Load the splits by name. A folder needs no class folders; without labels the loss is the headline.
-
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Returns:
-          The splits.
-
-        Raises:
-          FlagError: `--knn_k` asks for more neighbors than the bank has.
-        """
+        """Load the splits by name. A folder needs no class folders; without labels the loss is the headline."""
         splits = labeled_images.data(flags, labels=False)
         if splits.spec["num_classes"] > 1:
             bank = min(flags.bank_size, len(splits.train))
@@ -94,14 +84,7 @@ class RandomViews(UnlabeledImages):
         return contrastive_augmentation(self.kind_of_views(flags))
 
     def pretext_panels(self, context: ReportContext) -> list:
-        """Show pairs of views of test images.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
+        """Show pairs of views of test images."""
         from dlcore.data.augment import to_float
         from dlcore.report import self_supervised as report
         from dlcore.self_supervised.views import two_views
@@ -123,14 +106,7 @@ class TwoViews(RandomViews):
     """Axis over which batch statistics are averaged under pmap; None keeps those of each replica apart."""
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the embedder, the views and the preprocessing.
-
-        Args:
-          setup: facts of the run, with the flags of the task, of the model and of the embedder.
-
-        Returns:
-          `model`, `augment` and `preprocess`.
-        """
+        """Build the embedder, the views and the preprocessing."""
         encoder = backbone.build(setup, num_classes=1, axis_name=self.axis_name)
         return {
             "model": Embedder(encoder, **setup.flags.group("embedder"), axis_name=self.axis_name),
@@ -152,14 +128,7 @@ class SiameseViews(TwoViews):
     }
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the network, the views and the preprocessing.
-
-        Args:
-          setup: facts of the run, with the flags of the task, of the model and of the heads.
-
-        Returns:
-          `model`, `augment` and `preprocess`.
-        """
+        """Build the network, the views and the preprocessing."""
         encoder = encoders.backbone_without_head(setup, axis_name=self.axis_name)
         return {
             "model": SiameseNet(encoder, **setup.flags.group("head"), axis_name=self.axis_name),
@@ -168,14 +137,7 @@ class SiameseViews(TwoViews):
         }
 
     def encoder(self, setup: Setup) -> Encoder:
-        """Describe the backbone, which may be a ViT without a head.
-
-        Args:
-          setup: facts of the run, with the flags of the task.
-
-        Returns:
-          The encoder.
-        """
+        """Describe the backbone, which may be a ViT without a head."""
         return encoders.backbone_encoder(setup)
 
 
@@ -190,12 +152,5 @@ class PredictedViews(SiameseViews):
     target_momentum: Annotated[float, Range(0, 1)] = 0.996
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the network, the views, the preprocessing and the schedule of the momentum.
-
-        Args:
-          setup: facts of the run, with the flags of the task, of the model and of the heads.
-
-        Returns:
-          What `SiameseViews` builds, and `momentum`.
-        """
+        """Build the network, the views, the preprocessing and the schedule of the momentum."""
         return super().arguments(setup) | {"momentum": cosine_momentum(setup.flags.target_momentum, setup.steps)}

@@ -40,22 +40,12 @@ class VoxelSolids(Task):
     resolution: Annotated[int, Range(8, 128), "essential"] = 16
 
     def check(self, flags: Flags) -> None:
-        """Check the resolution, before data are generated.
-
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Raises:
-          FlagError: the resolution is no power of two.
-        """
+        """Check the resolution, before data are generated."""
         if flags.resolution & (flags.resolution - 1):
             raise FlagError(f"resolution={flags.resolution}: no power of two; allowed: 8, 16, 32, 64, 128")
 
     def data(self, flags: Flags) -> Splits:
         """Generate the splits from fixed seeds, so that every run is tested on the same solids.
-
-        Args:
-          flags: resolved settings, with those of the task.
 
         Returns:
           The splits, with `voxels`, `image` and `label`.
@@ -88,9 +78,6 @@ class VoxelPictures(VoxelSolids):
     def data(self, flags: Flags) -> Splits:
         """Generate the splits, and measure the mean shape and retrieval.
 
-        Args:
-          flags: resolved settings, with those of the task.
-
         Returns:
           The splits; `spec["trivial"]` holds the IoU of the better baseline.
         """
@@ -103,14 +90,7 @@ class VoxelPictures(VoxelSolids):
         return splits._replace(spec={**splits.spec, "trivial": {"iou": known}}, notes=notes)
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the generator.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          `model`.
-        """
+        """Build the generator."""
         fields = setup.flags.group("generator")
         return {"model": VoxelGenerator(setup.spec["resolution"], dtype=setup.dtype, **fields)}
 
@@ -119,9 +99,6 @@ class VoxelPictures(VoxelSolids):
 
         Args:
           context: the ReportContext of a learner whose `predict` returns `voxels: [N, R, R, R]`.
-
-        Returns:
-          Report panels.
         """
         from dlcore.data.voxel_solids import depth_map
         from dlcore.report.curves import curves
@@ -164,16 +141,8 @@ class VoxelGrids(VoxelSolids):
     def data(self, flags: Flags) -> Splits:
         """Generate solids or read ModelNet as voxel grids, and measure a nearest-neighbor baseline.
 
-        Args:
-          flags: resolved settings, with those of the task.
-
         Returns:
           The splits, with `image: [N, R, R, R, 1] uint8`, whose rows are vertical, and `label`.
-
-        Raises:
-          FlagError: the resolution is no power of two.
-          ValueError: see `dlcore.data.shapes3d.modelnet`.
-          FileNotFoundError: see `dlcore.data.shapes3d.modelnet`.
         """
         if flags.data_dir is None:
             splits = super().data(flags)
@@ -202,14 +171,7 @@ class VoxelGrids(VoxelSolids):
         return Splits(train, valid, test, spec, (f"accuracy of the nearest training grid {vote:.4f}",))
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the network, the preprocessing and the augmentation.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          `model`, `preprocess` and `augment`.
-        """
+        """Build the network, the preprocessing and the augmentation."""
         flags = setup.flags
         return {
             "model": VoxNet(setup.spec["num_classes"], dtype=setup.dtype, **flags.group("voxnet")),
@@ -218,14 +180,7 @@ class VoxelGrids(VoxelSolids):
         }
 
     def expected_loss(self, setup: Setup) -> float:
-        """Compute the loss of equal probabilities.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          The logarithm of the number of classes.
-        """
+        """Compute the loss of equal probabilities."""
         return math.log(setup.spec["num_classes"])
 
     def panels(self, context: ReportContext) -> list:
@@ -233,9 +188,6 @@ class VoxelGrids(VoxelSolids):
 
         Args:
           context: the ReportContext, whose test split holds grids as `image: [N, R, R, R, 1]`.
-
-        Returns:
-          Report panels.
         """
         from dlcore.data.voxel_solids import depth_map
         from dlcore.report.classifier import classifier_panels

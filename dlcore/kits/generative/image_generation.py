@@ -56,9 +56,6 @@ def origin(flags: Flags) -> Origin | None:
 def data(flags: Flags) -> Splits:
     """Load the splits by name.
 
-    Args:
-      flags: resolved settings; must contain SETTINGS and those of `NamedImages`.
-
     Returns:
       The splits; the report shows the first NUM_SHOWN samples.
     """
@@ -84,7 +81,6 @@ def network_of(flags: Flags, spec: dict) -> pretrained_network.TrainedNetwork:
     """Load the feature extractor, or train it; images are resized to its input, gray images fill its three channels.
 
     Args:
-      flags: resolved settings; must contain SETTINGS.
       spec: facts of the data; must contain `image_shape` and `num_classes`.
 
     Returns:
@@ -105,10 +101,7 @@ def network_of(flags: Flags, spec: dict) -> pretrained_network.TrainedNetwork:
 def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     """Build the evaluators of the distance from samples to training images ("valid") or test images ("test").
 
-    Args:
-      setup: facts of the run; `--frechet_network`, or else `--network`, names the feature extractor.
-      splits: the data.
-      split: "valid" or "test".
+    `--frechet_network`, or else `--network`, names the feature extractor.
 
     Returns:
       The Fréchet distance and the kernel distance; none for fewer than two real images.

@@ -41,14 +41,7 @@ NUM_WALKS = 6
 
 
 def panels(context: ReportContext) -> list:
-    """Show the first samples, one column per requested class, the curves, and real images.
-
-    Args:
-      context: the ReportContext.
-
-    Returns:
-      Report panels.
-    """
+    """Show the first samples, one column per requested class, the curves, and real images."""
     from dlcore.report.curves import curves
     from dlcore.report.generative import sample_grid
 
@@ -186,7 +179,6 @@ class FilmedSamples:
         """Film samples of the same noise while the network trains.
 
         Args:
-          setup: facts of the run.
           build: the experiment's `build`.
 
         Returns:
@@ -200,14 +192,7 @@ class FilmedSamples:
 
 
 def pictures(context: ReportContext) -> dict[str, np.ndarray]:
-    """Show the first samples in TensorBoard.
-
-    Args:
-      context: the ReportContext.
-
-    Returns:
-      {"samples": one image of all}.
-    """
+    """Show the first samples in TensorBoard."""
     from dlcore.report.generative import picture_grid
 
     return {"samples": picture_grid(context.outputs["sample"], 8)}

@@ -40,15 +40,7 @@ class Samples(Task):
     sample_seed: Annotated[int | None, SEEDS, "no identity"] = None
 
     def drawn(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
-        """Number the samples that `--mode=predict` draws without `--input`.
-
-        Args:
-          flags: `num_drawn`.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          (source of indices, names).
-        """
+        """Number the samples that `--mode=predict` draws without `--input`."""
         return number_samples(flags, spec)
 
     def describe(self, outputs: dict, spec: dict) -> list[dict]:
@@ -56,7 +48,6 @@ class Samples(Task):
 
         Args:
           outputs: outputs of `predict`; must contain `sample: [N, H, W, C]`.
-          spec: facts of the data, `Splits.spec`.
 
         Returns:
           One dict a sample: its mean pixel, and `text`.
@@ -67,14 +58,7 @@ class Samples(Task):
         """Write each sample, and all of them together; see the function `write`.
 
         Args:
-          folder: output folder; created if it is missing.
           outputs: outputs of `predict`; must contain `sample: [N, H, W, C]` in [0, 1].
-          source: conditions of the samples.
-          names: names of the samples.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          The files.
         """
         return write(folder, outputs, source, names, spec)
 
@@ -153,7 +137,6 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
 
     Args:
       outputs: outputs of `predict`; must contain `sample: [N, H, W, C]`.
-      spec: facts of the data, `Splits.spec`.
 
     Returns:
       One dict a sample: its mean pixel, and `text`.
@@ -168,14 +151,8 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
     """Write each sample at its own size as NUMBER_NAME.png, and all of them, enlarged, as samples.png.
 
     Args:
-      folder: output folder; created if it is missing.
       outputs: outputs of `predict`; must contain `sample: [N, H, W, C]` in [0, 1].
       source: conditions of the samples; a `hint` is drawn left of its sample.
-      names: names of the samples.
-      spec: facts of the data, `Splits.spec`.
-
-    Returns:
-      The files.
 
     Raises:
       ValueError: a sample is not finite.
@@ -202,9 +179,6 @@ def save(path: Path, picture: np.ndarray, least: int = 128) -> Path:
       path: path of the .png file; its folder is created if it is missing.
       picture: [H, W, C] uint8.
       least: height in pixels.
-
-    Returns:
-      The path.
     """
     from dlcore.report.generative import save_picture
 

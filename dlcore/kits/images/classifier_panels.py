@@ -28,14 +28,7 @@ PLAIN = {
 
 
 def panels(context: ReportContext) -> list:
-    """Show the curves, training images, confusions, calibration, best and worst by class, mistakes, and filters.
-
-    Args:
-      context: the ReportContext.
-
-    Returns:
-      Report panels.
-    """
+    """Show the curves, training images, confusions, calibration, best and worst by class, mistakes, and filters."""
     from dlcore.report.classifier import classifier_panels
     from dlcore.report.curves import curves
     from dlcore.report.triage import triage_panels
@@ -54,7 +47,6 @@ def training_images(context: ReportContext, count: int = 10, versions: int = 6) 
     """Show a training image of each class with its augmentations.
 
     Args:
-      context: the ReportContext.
       count: largest number of images.
       versions: number of augmentations of each image.
 
@@ -86,14 +78,7 @@ def _floor(context: ReportContext) -> float | None:
 
 
 def pictures(context: ReportContext) -> dict[str, np.ndarray]:
-    """Show first-layer filters and the most confident mistakes in TensorBoard.
-
-    Args:
-      context: the ReportContext.
-
-    Returns:
-      {name: image [H, W, C]}; filters or mistakes that do not exist are left out.
-    """
+    """Show first-layer filters and the most confident mistakes in TensorBoard, where they exist."""
     from dlcore.report.filters import filter_grid, first_kernel
     from dlcore.report.pictures import to_uint8
 

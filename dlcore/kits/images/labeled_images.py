@@ -113,7 +113,6 @@ def data(flags: Flags, labels: bool = True) -> Splits:
     """Load the splits by name, with the statistics of the training split.
 
     Args:
-      flags: resolved settings; must contain SETTINGS.
       labels: whether the experiment needs labels; if not, a folder of images needs no class folders.
 
     Returns:
@@ -209,9 +208,6 @@ def shorter_side(flags: Flags, spec: dict) -> int:
 def preprocess(setup: Setup):
     """Build the function from the data's images to the model's input.
 
-    Args:
-      setup: facts of the run, with mean, standard deviation and `--input_size`.
-
     Returns:
       Images [B, H, W, C], uint8 or float in [0, 1] -> normalized floats.
     """
@@ -251,7 +247,6 @@ def is_augmented(flags: Flags, spec: dict) -> bool:
     """Return whether training images are augmented or mixed.
 
     Args:
-      flags: resolved settings; must contain SETTINGS.
       spec: facts of the data, `Splits.spec`.
 
     Returns:
@@ -265,7 +260,6 @@ def preparation(flags: Flags, spec: dict) -> str:
     """Describe the preprocessing and augmentation of training images.
 
     Args:
-      flags: resolved settings; must contain SETTINGS.
       spec: facts of the data, `Splits.spec`.
 
     Returns:
@@ -286,7 +280,6 @@ def training_versions(flags: Flags, spec: dict, train: Source, idx: np.ndarray, 
     """Sample augmented training images, without the normalization.
 
     Args:
-      flags: resolved settings; must contain SETTINGS.
       spec: facts of the data, `Splits.spec`.
       train: the training split.
       idx: [N] int, indices of its images.

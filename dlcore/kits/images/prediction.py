@@ -16,7 +16,6 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
 
     Args:
       outputs: outputs of `predict`; must contain `probabilities: [N, C]`.
-      spec: facts of the data; must contain `class_names`.
 
     Returns:
       One dict per image: its `class`, and `probabilities` by class name, the most probable first.
@@ -32,15 +31,8 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
 def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
     """Read the images under `--input` at the size of the training images.
 
-    Args:
-      flags: `input`, a file or a folder.
-      spec: facts of the data, `Splits.spec`.
-
     Returns:
       (source, paths); `--skip_bad` leaves out unreadable files.
-
-    Raises:
-      ValueError: files cannot be read; the message names them.
     """
     from dlcore.data.decoding import load_center_crop, load_image
     from dlcore.data.image_folder import list_images

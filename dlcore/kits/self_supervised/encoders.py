@@ -29,7 +29,6 @@ def encoder(
     """Describe the encoder for fine-tuning; images are augmented as a classifier's are.
 
     Args:
-      setup: facts of the run; its flags must contain `--model` and those of `ResizedImages`.
       model: the module; None takes `--model`.
       variables: State -> the trained variables of `model`, or more; None takes those under "backbone".
       prepare: batch of images to the model's input; None takes `labeled_images.preprocess`.
@@ -61,7 +60,6 @@ def backbone_without_head(setup: Setup, **fields: Any) -> nn.Module:
     """Build the backbone of `--model`; a ViT has no head, so that it gives its class token.
 
     Args:
-      setup: facts of the run; its flags must contain `--model` and its fields.
       **fields: fields of the model to change.
 
     Returns:
@@ -75,7 +73,6 @@ def backbone_encoder(setup: Setup, variables: Callable[[Any], dict] | None = Non
     """Describe the backbone of `backbone_without_head` for fine-tuning.
 
     Args:
-      setup: facts of the run; its flags must contain `--model` and those of `ResizedImages`.
       variables: State -> the trained variables of the backbone; None takes those under "backbone".
 
     Returns:

@@ -32,9 +32,6 @@ def data(flags: Flags, num_tokens: int) -> Splits:
       flags: `data_dir`, `window`, `valid_fraction`, and of SETTINGS.
       num_tokens: size of the vocabulary; all tokens are checked by it, once.
 
-    Returns:
-      The splits.
-
     Raises:
       ValueError: `data_dir` is missing, a file is shorter than a window or holds no numbers of `--token_dtype`, or a
         token is not in the vocabulary.

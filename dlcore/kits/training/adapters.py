@@ -53,9 +53,6 @@ SETTINGS = {
 def is_adapter(flags: Flags) -> bool:
     """Find out whether an adapter learns.
 
-    Args:
-      flags: resolved settings; must contain SETTINGS.
-
     Returns:
       Whether `--adapt` names one.
     """
@@ -64,9 +61,6 @@ def is_adapter(flags: Flags) -> bool:
 
 def method_of(flags: Flags) -> Any:
     """Build the adapter of `--adapt`.
-
-    Args:
-      flags: resolved settings; must contain SETTINGS.
 
     Returns:
       A method of `dlcore.transfer.adapters.Adapted`.
@@ -87,7 +81,6 @@ def adapt_model(model: nn.Module, flags: Flags) -> Adapted:
 
     Args:
       model: the network.
-      flags: resolved settings; must contain SETTINGS.
 
     Returns:
       A model for any learner; batch norm and dropout of frozen layers run as in evaluation.
@@ -97,9 +90,6 @@ def adapt_model(model: nn.Module, flags: Flags) -> Adapted:
 
 def trained_parts(flags: Flags) -> Flags:
     """Replace `--parts` by what `--adapt` says.
-
-    Args:
-      flags: resolved settings; must contain SETTINGS and `dlcore.kits.training.parts.SETTINGS`.
 
     Returns:
       The flags: of `head` the head alone, of `full` and adapters all that `params` holds.
@@ -112,7 +102,6 @@ def trained_model(model: nn.Module, flags: Flags) -> PartlyFrozen | Adapted:
 
     Args:
       model: the network.
-      flags: resolved settings; must contain SETTINGS and `dlcore.kits.training.parts.SETTINGS`.
 
     Returns:
       A model for any learner.
@@ -124,7 +113,6 @@ def check_adapter(flags: Flags, model: nn.Module, image: jax.Array) -> None:
     """Check that the adapter fits the network and the flags beside it.
 
     Args:
-      flags: resolved settings.
       model: the network.
       image: [1, H, W, C].
 
@@ -148,7 +136,6 @@ def merge(flags: Flags, variables: Any) -> Any:
     """Write the adapter of a trained run into its network.
 
     Args:
-      flags: settings of the run.
       variables: variables of the run's model, see `dlcore.transfer.adapters.Adapted.init`.
 
     Returns:

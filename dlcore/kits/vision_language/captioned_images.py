@@ -32,9 +32,6 @@ def captioned_shapes(flags: Flags, counts: Sequence[int]) -> list[Source]:
       flags: `image_size`, by default 32, and `grid`.
       counts: images of each split.
 
-    Returns:
-      The splits.
-
     Raises:
       ValueError: as `dlcore.data.captions.captions`.
     """
@@ -132,9 +129,6 @@ def attention_panel(
       maps: [N, T, h, w], a map a token.
       count: sentences to show.
       note: below the title.
-
-    Returns:
-      The panel.
     """
     from dlcore.report.vision_language import attention_strips
 

@@ -61,7 +61,6 @@ def caption_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator
     """Measure written sentences against all references: BLEU, ROUGE-L, CIDEr-D.
 
     Args:
-      setup: facts of the run, with the spec.
       data: the splits.
       split: "valid" or "test".
 
@@ -75,7 +74,6 @@ def motion_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]
     """Measure sentences of clips: those of `caption_evaluators`, and what stands before and behind "moves".
 
     Args:
-      setup: facts of the run, with the spec.
       data: the splits.
       split: "valid" or "test".
 
@@ -182,9 +180,6 @@ def caption_panels(context: ReportContext, shown: str = "image") -> list:
 
 def clip_panels(context: ReportContext) -> list:
     """Show the panels of captions for clips, and what is left of the sentences when the frames are shuffled.
-
-    Args:
-      context: the run's ReportContext.
 
     Returns:
       The panels.
@@ -334,7 +329,6 @@ def recall_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]
     """Measure retrieval over a whole split, both ways; what has the same sentence counts as found.
 
     Args:
-      setup: facts of the run.
       data: the splits.
       split: "valid" or "test".
 

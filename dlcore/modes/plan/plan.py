@@ -123,7 +123,6 @@ def compiled_cases(run: ResolvedRun, spec: Spec, batch: Any, topology: Topology,
 
     Args:
       run: the resolved run of the experiment.
-      spec: facts of the data, `Splits.spec`.
       batch: batch of ShapeDtypeStructs.
       topology: topology to compile for.
       cases: (mesh, rule) pairs.

@@ -152,7 +152,6 @@ def hints(plan: dict, flags: Flags) -> list[str]:
 
     Args:
       plan: "topology" and "rows".
-      flags: resolved settings of the experiment.
 
     Returns:
       A sentence in a list; an empty list if everything fits.
@@ -175,7 +174,6 @@ def notes(plan: dict, flags: Flags) -> list[str]:
 
     Args:
       plan: "topology", "rows" and the facts of the step.
-      flags: resolved settings of the run.
 
     Returns:
       Sentences.
@@ -202,7 +200,6 @@ def lines_of(plan: dict, flags: Flags) -> list[str]:
 
     Args:
       plan: "topology", "rows" and the facts of the step.
-      flags: resolved settings of the run.
 
     Returns:
       Lines.
