@@ -29,6 +29,8 @@ class ClassConditionalImages(ImageGeneration):
 
     input_kind = "CLASS,CLASS"
 
+    drawn = staticmethod(samples.class_samples)
+
     def settings(self) -> dict[str, Setting]:
         """Collect the flags of the task, and `--sample_class`."""
         return {**super().settings(), **samples.SAMPLE_CLASS}
@@ -85,14 +87,6 @@ class ClassConditionalImages(ImageGeneration):
             "share": np.array(fractions, np.float32),
         }
         return Source(arrays, len(labels)), names
-
-    def drawn(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
-        """Choose the classes of the samples that `--mode=predict` draws without `--input`.
-
-        Returns:
-          (source with `label`, names of the classes).
-        """
-        return samples.class_samples(flags, spec)
 
 
 @dataclasses.dataclass(frozen=True)

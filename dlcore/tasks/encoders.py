@@ -19,7 +19,7 @@ The learner gets no labels. Its `predict` returns `features` and `untrained`, an
 import dataclasses
 from typing import Annotated, Any, ClassVar
 
-from dlcore.evaluators.fine_tuning import Encoder, Recipe, fine_tuning, label_counts
+from dlcore.evaluators.fine_tuning import Recipe, fine_tuning, label_counts
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.origin import Start
@@ -79,6 +79,8 @@ class Encoders(Task):
     uses_labels: ClassVar[bool] = False
     """Whether the learner gets the labels; no pretext does."""
 
+    encoder = staticmethod(encoders.encoder)
+
     def settings(self) -> dict[str, Setting]:
         """Collect the flags of the task, and `--init_from` where there is a `--model`."""
         return {**super().settings(), **({} if self.model is None else init_from.SETTINGS)}
@@ -105,10 +107,6 @@ class Encoders(Task):
           ValueError: when applied or checked: there is no such backbone, or it does not fit.
         """
         return init_from.start_backbone(setup)
-
-    def encoder(self, setup: Setup) -> Encoder:
-        """Describe the encoder in the learner's state, for fine-tuning and for other data sets."""
-        return encoders.encoder(setup)
 
     def notes(self, setup: Setup, splits: Splits) -> list[str]:
         """Describe the evaluation protocol."""

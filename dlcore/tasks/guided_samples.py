@@ -51,9 +51,7 @@ class GuidedSamples(Samples):
         "select": "last",
     }
 
-    def pictures(self, context: ReportContext) -> dict[str, Any]:
-        """Show the first samples in TensorBoard."""
-        return sample_panels.pictures(context)
+    pictures = staticmethod(sample_panels.pictures)
 
 
 def guidance_panel(

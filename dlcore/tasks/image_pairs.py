@@ -98,9 +98,7 @@ class EdgesToImages(ResizedImages):
     monitor_mode = "min"
     headline = "l1"
 
-    def data(self, flags: Flags) -> Splits:
-        """Load images by name, with their edges as `source`."""
-        return image_pairs.edges(flags)
+    data = staticmethod(image_pairs.edges)
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
         """Read the images under `--input`, and detect their edges.
@@ -128,9 +126,7 @@ class UnpairedImages(ResizedImages):
     monitor = None
     headline = "map_l1"
 
-    def data(self, flags: Flags) -> Splits:
-        """Load unpaired images: half of the digits in each color, or two folders."""
-        return image_pairs.unpaired_images(flags)
+    data = staticmethod(image_pairs.unpaired_images)
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
         """Read the images under `--input`, of domain a, or after "b:" of domain b.

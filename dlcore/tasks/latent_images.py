@@ -51,6 +51,8 @@ class ReconstructedImages(NamedImages):
     monitor = "psnr"
     headline = "psnr"
 
+    inputs = staticmethod(prediction.inputs)
+
     def data(self, flags: Flags) -> Splits:
         """Load the splits by name; a folder of images needs no class folders."""
         return labeled_images.data(flags, labels=False)
@@ -58,10 +60,6 @@ class ReconstructedImages(NamedImages):
     def arguments(self, setup: Setup) -> dict[str, Any]:
         """Build the autoencoder for the channels of the images."""
         return {"model": _autoencoder(setup)}
-
-    def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-        """Read the images under `--input`."""
-        return prediction.inputs(flags, spec)
 
     def describe(self, outputs: dict, spec: dict) -> list[dict]:
         """Describe reconstructions for `--mode=predict`.

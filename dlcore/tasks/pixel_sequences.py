@@ -49,6 +49,8 @@ class PixelSequences(FilmedSamples, NamedImages, Samples):
     headline = "nll_nats_dynamic"
     plain: ClassVar[dict[str, Any]] = {"ema": None, "weight_decay": 0.0}
 
+    pictures = staticmethod(sample_panels.pictures)
+
     def data(self, flags: Flags) -> Splits:
         """Load the splits by name.
 
@@ -150,10 +152,6 @@ class PixelSequences(FilmedSamples, NamedImages, Samples):
             curves(context.history),
             sample_grid(test.arrays["image"][:NUM_SHOWN], "Real images"),
         ]
-
-    def pictures(self, context: ReportContext) -> dict[str, Any]:
-        """Show the first samples in TensorBoard."""
-        return sample_panels.pictures(context)
 
 
 def network_arguments(setup: Setup, network: Any, **fields: Any) -> dict[str, Any]:

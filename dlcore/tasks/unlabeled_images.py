@@ -12,7 +12,6 @@ from typing import Annotated, Any, ClassVar, Literal
 import jax
 
 from dlcore.data.augment.recipes import VIEWS, contrastive_augmentation
-from dlcore.evaluators.fine_tuning import Encoder
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError
@@ -127,6 +126,8 @@ class SiameseViews(TwoViews):
         "eval_every": 100,
     }
 
+    encoder = staticmethod(encoders.backbone_encoder)
+
     def arguments(self, setup: Setup) -> dict[str, Any]:
         """Build the network, the views and the preprocessing."""
         encoder = encoders.backbone_without_head(setup, axis_name=self.axis_name)
@@ -135,10 +136,6 @@ class SiameseViews(TwoViews):
             "augment": self.augmentation(setup.flags),
             "preprocess": labeled_images.preprocess(setup),
         }
-
-    def encoder(self, setup: Setup) -> Encoder:
-        """Describe the backbone, which may be a ViT without a head."""
-        return encoders.backbone_encoder(setup)
 
 
 @dataclasses.dataclass(frozen=True)
