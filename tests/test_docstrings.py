@@ -18,12 +18,21 @@ RECORDS = {
     ("flags", "Flags"),
     ("setup", "Setup"),
     ("spec", "Spec"),
+    ("spec", "dict"),
     ("splits", "Splits"),
+    ("data", "Splits"),
     ("context", "ReportContext"),
+    ("run", "ResolvedRun"),
+    ("learner", "Learner"),
+    ("experiment", "Experiment"),
+    ("setting", "Setting"),
 }
 """(name, type) of arguments that the documentation of their type describes."""
-CLASS_NAME = re.compile(r"(list\[)?([a-z_]\w*\.)*(?!Any\b|Array\b|Batch\b|Callable\b|[A-Z]\b)[A-Z]\w+\]?( \| None)?")
-"""An annotation of one class, or of a list of it, which says what a function returns; arrays need their shape."""
+CLASS_NAME = re.compile(
+    r"bool|str|Path|list\[str\]"
+    r"|(list\[)?([a-z_]\w*\.)*(?!Any\b|Array\b|Batch\b|Callable\b|[A-Z]\b)[A-Z]\w+\]?( \| None)?"
+)
+"""An annotation that says, with the function's summary, what it returns; arrays need their shape, numbers a unit."""
 TASK_METHODS = ROOT / "dlcore" / "experiment" / "task.py"
 
 
@@ -88,7 +97,7 @@ def wrong_function(function, is_method=False, bases=()):
     names = [name for name in parameters(function, is_method) if not is_record(function, name)]
     if missing := [name for name in names if name not in documented]:
         yield f"Args lacks {', '.join(missing)}"
-    returns = "" if function.returns is None else ast.unparse(function.returns)
+    returns = "" if function.returns is None else ast.unparse(function.returns).strip("'")
     is_clear = returns in ("None", "NoReturn") or CLASS_NAME.fullmatch(returns)
     if not is_clear and not ({"Returns", "Yields"} & set(merged)):
         yield "no Returns"
@@ -280,7 +289,7 @@ def test_a_type_that_describes_itself_needs_no_line():
     def wrong(signature):
         return wrong_names(f"__all__ = ['f']\ndef f{signature}: 'Do.'")
 
-    for returns in ("Splits", "list[Panel]", "nn.Module", "Start | None", "None"):
+    for returns in ("Splits", "'Flags'", "bool", "list[str]", "list[Panel]", "nn.Module", "Start | None", "None"):
         assert not wrong(f"(setup: Setup, *, flags: Flags) -> {returns}")
     for returns in ("Any", "jax.Array", "np.ndarray", "tuple[Splits, Splits]", "list", "float", "Callable", "T"):
         assert wrong(f"() -> {returns}") == [("f", "no Returns")]

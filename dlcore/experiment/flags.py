@@ -85,9 +85,6 @@ class Flags(Mapping):
         Args:
           **values: new values; a name with a dot is passed as `**{"model.width": 8}`.
 
-        Returns:
-          New flags.
-
         Raises:
           FlagError: there is no such flag.
         """

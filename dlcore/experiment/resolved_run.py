@@ -125,9 +125,6 @@ class ResolvedRun:
     def example(self, spec: dict) -> Any:
         """Make an example batch without loading the data.
 
-        Args:
-          spec: facts of the data, `Splits.facts`.
-
         Returns:
           A batch of zeros of the training batch size, since a state may have a batch axis. It is read from the data if
           `spec` does not describe it.
@@ -273,7 +270,6 @@ def check_identity(run: ResolvedRun, config: dict) -> None:
     A flag that is newer than the run is compared only if given.
 
     Args:
-      run: the run.
       config: the folder's config.json.
 
     Raises:
@@ -312,9 +308,6 @@ def check_settings(
 def config_of(run: ResolvedRun) -> dict:
     """Read the configuration of a mode's run.
 
-    Args:
-      run: the run.
-
     Returns:
       The content of its config.json.
 
@@ -334,7 +327,6 @@ def open_run(folder: Path | str, experiment: Experiment) -> ResolvedRun:
 
     Args:
       folder: the run's folder.
-      experiment: experiment that must own the run.
 
     Returns:
       The run with its original settings.
@@ -353,8 +345,6 @@ def restore_state(run: ResolvedRun, learner: Learner, batch: Any, select: str) -
     """Restore a checkpoint of a run; a damaged best one is replaced by the newest that can be read, with a warning.
 
     Args:
-      run: the run.
-      learner: trained learner.
       batch: an example batch.
       select: "best" or "last".
 

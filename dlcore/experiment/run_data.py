@@ -70,9 +70,6 @@ class Comparison(NamedTuple):
 def origins_of(run: ResolvedRun) -> list[Origin]:
     """Read the origins of the weights that the run's flags name, without reading data.
 
-    Args:
-      run: the run.
-
     Returns:
       The origins, in the order of the flags.
 
@@ -93,7 +90,6 @@ def load_data(run: ResolvedRun, flags: Flags | None = None, origins: list[Origin
     """Load the data of a new run, and check them against its initial weights.
 
     Args:
-      run: the run.
       flags: other settings than the run's.
       origins: result of `origins_of`, if already computed.
 
@@ -171,12 +167,8 @@ def check_resumed(run: ResolvedRun, config: dict, splits: Splits) -> list[str]:
     """Check that the data of a resumed or finished run are still those that it was trained on.
 
     Args:
-      run: the run.
       config: its config.json.
       splits: current data.
-
-    Returns:
-      Lines to print.
 
     Raises:
       FlagError: classes or training examples differ; `--changed_data` allows other examples.
@@ -207,7 +199,6 @@ def data_for(run: ResolvedRun, config: dict) -> Splits:
     """Load data to evaluate a trained run on: images of its size, classes in its order.
 
     Args:
-      run: the run.
       config: its config.json.
 
     Raises:
@@ -265,7 +256,6 @@ def compare_with_run(run: ResolvedRun, config: dict, splits: Splits, split: str)
     """Compare an evaluated split with the run's recorded data.
 
     Args:
-      run: the run.
       config: its config.json.
       splits: result of `data_for`.
       split: name of the split.

@@ -22,6 +22,7 @@ from dlcore.kits.vision_language import captioned_images
 from dlcore.learner import Evaluator, Range
 from dlcore.models.resnet_cifar import CifarResNet
 from dlcore.modes.report_context import ReportContext
+from dlcore.report.panel import Panel
 from dlcore.vision_language import captioning
 from dlcore.vision_language.caption_rnn import CaptionRNN
 from dlcore.vision_language.caption_transformer import CaptionTransformer
@@ -183,7 +184,6 @@ def describe_captions(outputs: dict, spec: dict) -> list[dict]:
 
     Args:
       outputs: outputs from `predict`.
-      spec: facts of the data.
 
     Returns:
       One dict an image: its `text`, its `tokens` and, of models that attend, `alignment`, a grid of shares a token.
@@ -197,12 +197,8 @@ def describe_captions(outputs: dict, spec: dict) -> list[dict]:
     return rows
 
 
-def caption_panels(context: ReportContext) -> list:
-    """Show captions, scores beside baselines, what each word looked at, and the learning curves.
-
-    Returns:
-      Report panels.
-    """
+def caption_panels(context: ReportContext) -> list[Panel]:
+    """Show captions, scores beside baselines, what each word looked at, and the learning curves."""
     from dlcore.report.curves import curves
     from dlcore.report.tables import table
     from dlcore.report.triage import triage_panels
@@ -224,11 +220,7 @@ def caption_panels(context: ReportContext) -> list:
 
 
 def signature(context: ReportContext) -> str:
-    """Say how BLEU and CIDEr-D were computed.
-
-    Returns:
-      A sentence.
-    """
+    """Say how BLEU and CIDEr-D were computed."""
     captions, name = context.data.test.arrays["captions"], context.data.test.name
     references = int((captions != 0).any(-1).sum(1).max())
     human = f"; a person's caption, which has {references - 1}" if references > 1 else ""

@@ -17,6 +17,7 @@ from dlcore.kits.rl.baseline_policies import trivial_returns
 from dlcore.learner import Evaluator, Learner, Range
 from dlcore.modes.report_context import ReportContext
 from dlcore.optim import create_optimizer, create_schedule
+from dlcore.report.panel import Panel
 from dlcore.run.memory import check_memory
 from dlcore.run.seeds import over_seeds, split_by_seed
 
@@ -77,12 +78,8 @@ class Episodes(Task):
         by_seed = [curves(returns, STEPS, title)._replace(half=True)] if seeds else []
         return [*by_seed, *self.episode(context), curves(joined, STEPS)]
 
-    def episode(self, context: ReportContext) -> list:
-        """Film an episode; a task without a film shows none.
-
-        Returns:
-          Report panels.
-        """
+    def episode(self, context: ReportContext) -> list[Panel]:
+        """Film an episode; a task without a film shows none."""
         return []
 
 

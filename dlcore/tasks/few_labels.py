@@ -39,14 +39,7 @@ from dlcore.tasks.labeled_images import LabeledImages
 
 __all__ = ["SMOKE", "FewLabels", "StrongViews"]
 
-SMOKE = {
-    "model.stages": (1,),
-    "model.width": 4,
-    "steps": 2,
-    "batch_size": 8,
-    "eval_every": 2,
-    "eval_batch_size": 500,
-}
+SMOKE = {"model.stages": (1,), "model.width": 4, "steps": 2, "batch_size": 8, "eval_every": 2, "eval_batch_size": 500}
 """Settings of --smoke."""
 
 

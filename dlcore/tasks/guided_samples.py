@@ -54,11 +54,7 @@ class GuidedSamples(Samples):
     pictures = staticmethod(sample_panels.pictures)
 
 
-def guidance_panel(
-    context: ReportContext,
-    source: Source,
-    measure: Callable[[np.ndarray], dict[str, float]],
-) -> list:
+def guidance_panel(context: ReportContext, source: Source, measure: Callable[[np.ndarray], dict[str, float]]) -> list:
     """Sample from the same noise at several guidance strengths, and measure the samples.
 
     Args:

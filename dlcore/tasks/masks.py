@@ -27,13 +27,7 @@ __all__ = ["DILATED", "SMOKE", "Masks", "augmentation", "baselines", "class_weig
 
 DILATED = {"model.stages": (1, 1, 1, 1), "model.width": 8, "model.dilate": (True, True, True)}
 """Fields of resnet18: strides 2, 4, 4, 4 and 4."""
-SMOKE = {
-    "steps": 4,
-    "batch_size": 8,
-    "num_scenes": 16,
-    "image_size": (48, 48),
-    "eval_every": 4,
-}
+SMOKE = {"steps": 4, "batch_size": 8, "num_scenes": 16, "image_size": (48, 48), "eval_every": 4}
 """Settings of --smoke."""
 
 
@@ -200,7 +194,6 @@ def class_weights(kind: str, spec: dict) -> np.ndarray | None:
 
     Args:
       kind: none, median or enet.
-      spec: facts of the data, `Splits.spec`.
 
     Returns:
       [C]; None for equal weights.
@@ -215,9 +208,6 @@ def class_weights(kind: str, spec: dict) -> np.ndarray | None:
 
 def augmentation(flags: Flags, spec: dict):
     """Build the augmentation of `--flip`, `--zoom` and `--jitter`.
-
-    Args:
-      spec: facts of the data, `Splits.spec`.
 
     Returns:
       `(key, example) -> example`, see `dlcore.data.augment.examples`; None for none.

@@ -24,14 +24,9 @@ from dlcore.kits.training import pretrained_network
 from dlcore.kits.training.pretrained_network import load_network
 from dlcore.learner import Learner, Range
 from dlcore.modes.report_context import ReportContext
+from dlcore.report.panel import Panel
 
-__all__ = [
-    "FrozenNetwork",
-    "OptimizedImages",
-    "average_pooling",
-    "check_batch_size",
-    "image_panels",
-]
+__all__ = ["FrozenNetwork", "OptimizedImages", "average_pooling", "check_batch_size", "image_panels"]
 
 _FEW = 4
 """Largest number of images in a half-width panel beside their film."""
@@ -148,16 +143,13 @@ def check_batch_size(batch_size: int, num_images: int) -> None:
         return film_hooks(build, setup, batch, lambda outputs: picture_grid(outputs["image"], min(count, 5)), title)
 
 
-def image_panels(context: ReportContext, images: dict[str, np.ndarray], title: str, note: str = "") -> list:
+def image_panels(context: ReportContext, images: dict[str, np.ndarray], title: str, note: str = "") -> list[Panel]:
     """Show images by name, and the curves.
 
     Args:
       images: name -> [H, W, 3] uint8 or float in [0, 1].
       title: title of the images' panel.
       note: a line under it.
-
-    Returns:
-      Report panels.
     """
     from dlcore.report.curves import curves
     from dlcore.report.pictures import examples, to_uint8

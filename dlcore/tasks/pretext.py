@@ -203,7 +203,6 @@ def enlarge(flags: Flags, spec: dict) -> Preprocess:
 
     Args:
       flags: `input_size`.
-      spec: facts of the data, `Splits.spec`.
 
     Returns:
       [B, H, W, C], uint8 or float in [0, 1] -> floats in [0, 1], of `--input_size`.

@@ -188,7 +188,6 @@ def _correct_objects(spec: dict, source: Source) -> Evaluator:
     """Build the evaluator of the objects in samples: are they those that the prompts name?
 
     Args:
-      spec: facts of the data, `Splits.spec`.
       source: source with `tokens`.
 
     Returns:

@@ -17,14 +17,7 @@ from dlcore.generative.control_net import edge_map
 from dlcore.kits.images import labeled_images, prediction
 from dlcore.learner import Range
 
-__all__ = [
-    "SMALL",
-    "downscale",
-    "edges",
-    "small_images",
-    "unpaired_images",
-    "unpaired_source",
-]
+__all__ = ["SMALL", "downscale", "edges", "small_images", "unpaired_images", "unpaired_source"]
 
 SMALL = {
     "data_dir": Setting(
@@ -243,11 +236,7 @@ def small_images(flags: Flags, factor: int) -> Splits:
         split: Source({"low": downscale(x, factor), "image": x}, len(x), name=f"{name}/{split}")
         for split, x in pixels.items()
     }
-    spec = {
-        "dataset": name,
-        "image_shape": [side, side, 3],
-        "batch": _float_batch(sources["train"]),
-    }
+    spec = {"dataset": name, "image_shape": [side, side, 3], "batch": _float_batch(sources["train"])}
     test = sources["test"]
     return Splits(sources["train"], sources["valid"], test, spec, messages, test.take(min(64, len(test))))
 

@@ -20,6 +20,7 @@ from dlcore.kits.generative.image_generation import NUM_REAL, NUM_SHOWN
 from dlcore.learner import Learner, example_keys
 from dlcore.modes.report_context import ReportContext
 from dlcore.optim import parameter_ema
+from dlcore.report.panel import Panel
 
 __all__ = [
     "FilmedSamples",
@@ -198,15 +199,12 @@ def pictures(context: ReportContext) -> dict[str, np.ndarray]:
     return {"samples": picture_grid(context.outputs["sample"], 8)}
 
 
-def diffusion_panels(context: ReportContext, model: nn.Module) -> list:
+def diffusion_panels(context: ReportContext, model: nn.Module) -> list[Panel]:
     """Show samples, DDIM trajectories as a film and side by side, and every sampler's samples from the same noise.
 
     Args:
       context: the ReportContext of a run with the flags of `dlcore.generative.ddpm.learner`.
       model: the network that predicts the noise.
-
-    Returns:
-      Report panels.
     """
     from dlcore.report.film import film
     from dlcore.report.generative import picture_grid, sample_path, sample_rows

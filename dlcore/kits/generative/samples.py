@@ -79,7 +79,6 @@ def number_samples(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
 
     Args:
       flags: `num_drawn`.
-      spec: facts of the data, `Splits.spec`.
 
     Returns:
       (source of indices, names).

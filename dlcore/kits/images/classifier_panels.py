@@ -4,6 +4,7 @@ import numpy as np
 
 from dlcore.kits.images import labeled_images
 from dlcore.modes.report_context import ReportContext
+from dlcore.report.panel import Panel
 
 __all__ = ["PLAIN", "panels", "pictures", "training_images"]
 
@@ -43,15 +44,12 @@ def panels(context: ReportContext) -> list:
     ]
 
 
-def training_images(context: ReportContext, count: int = 10, versions: int = 6) -> list:
+def training_images(context: ReportContext, count: int = 10, versions: int = 6) -> list[Panel]:
     """Show a training image of each class with its augmentations.
 
     Args:
       count: largest number of images.
       versions: number of augmentations of each image.
-
-    Returns:
-      One panel.
     """
     from dlcore.report import class_images
 

@@ -229,7 +229,6 @@ def augmentation(flags: Flags, spec: dict):
 
     Args:
       flags: resolved settings; without `augment`, that of `auto`.
-      spec: facts of the data, `Splits.spec`.
 
     Returns:
       `(key, normalized image) -> image`; None for none. The host crops and mirrors streamed images, so that
@@ -246,9 +245,6 @@ def augmentation(flags: Flags, spec: dict):
 def is_augmented(flags: Flags, spec: dict) -> bool:
     """Return whether training images are augmented or mixed.
 
-    Args:
-      spec: facts of the data, `Splits.spec`.
-
     Returns:
       True where images are augmented or mixed.
     """
@@ -257,14 +253,7 @@ def is_augmented(flags: Flags, spec: dict) -> bool:
 
 
 def preparation(flags: Flags, spec: dict) -> str:
-    """Describe the preprocessing and augmentation of training images.
-
-    Args:
-      spec: facts of the data, `Splits.spec`.
-
-    Returns:
-      Sentences.
-    """
+    """Describe the preprocessing and augmentation of training images."""
     height, width, _ = spec["image_shape"]
     size = input_size(flags, spec)
     resized = ", resized to {} × {} (bilinear)".format(*np.broadcast_to(size, 2)) if size else ""
@@ -280,7 +269,6 @@ def training_versions(flags: Flags, spec: dict, train: Source, idx: np.ndarray, 
     """Sample augmented training images, without the normalization.
 
     Args:
-      spec: facts of the data, `Splits.spec`.
       train: the training split.
       idx: [N] int, indices of its images.
       count: augmentations of each image; one if nothing is random.

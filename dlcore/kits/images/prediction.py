@@ -54,7 +54,6 @@ def stretched_inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
 
     Args:
       flags: `input`, a file or a folder; `own_size` keeps the images' size, which must be the same for all.
-      spec: facts of the data, `Splits.spec`.
 
     Returns:
       (source, paths).

@@ -46,13 +46,7 @@ def encoder(
         return {name: leaves["backbone"] for name, leaves in trees.items() if "backbone" in leaves}
 
     return module_encoder(
-        model,
-        prepare,
-        setup.spec["image_shape"],
-        variables or backbone_of,
-        read,
-        method=method,
-        augment=augment,
+        model, prepare, setup.spec["image_shape"], variables or backbone_of, read, method=method, augment=augment
     )
 
 

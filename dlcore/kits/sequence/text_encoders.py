@@ -172,9 +172,6 @@ def decode(flags: Flags, spec: Spec, tokens: np.ndarray) -> str:
       flags: `tokenizer`.
       spec: see `text_encoder`.
       tokens: [n] int.
-
-    Returns:
-      The text.
     """
     if "vocabulary" in spec:
         return Vocabulary(spec["vocabulary"]).decode(tokens)

@@ -17,7 +17,7 @@ SETTINGS = {
         "dtype of the numbers in train.bin and val.bin; a .npy of that name states its own",
         TokenDtype,
         identity="if changed",
-    ),
+    )
 }
 
 

@@ -77,9 +77,6 @@ def image_facts(images: np.ndarray) -> dict[str, list]:
 def vocabulary(spec: dict) -> Words | BytePairs:
     """Read the vocabulary of a run.
 
-    Args:
-      spec: facts of the data, `Splits.spec`.
-
     Returns:
       The vocabulary.
     """
@@ -92,9 +89,6 @@ def decode_sentences(words: Words | BytePairs, tokens: Any) -> list[str]:
     Args:
       words: the vocabulary.
       tokens: [N, T] int.
-
-    Returns:
-      N texts.
     """
     return [words.decode(row) for row in tokens]
 

@@ -18,6 +18,7 @@ from dlcore.kits.vision_language.captioned_images import (
 )
 from dlcore.learner import Evaluator
 from dlcore.modes.report_context import ReportContext
+from dlcore.report.panel import Panel
 
 __all__ = [
     "answer_panels",
@@ -44,7 +45,6 @@ def references_of(arrays: dict[str, np.ndarray], spec: dict) -> list[list[str]]:
 
     Args:
       arrays: arrays with `references`, or `captions` where these are whole.
-      spec: facts of the data.
 
     Returns:
       The texts of each example, their tokens with blanks between.
@@ -61,7 +61,6 @@ def caption_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator
     """Measure written sentences against all references: BLEU, ROUGE-L, CIDEr-D.
 
     Args:
-      data: the splits.
       split: "valid" or "test".
 
     Returns:
@@ -74,7 +73,6 @@ def motion_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]
     """Measure sentences of clips: those of `caption_evaluators`, and what stands before and behind "moves".
 
     Args:
-      data: the splits.
       split: "valid" or "test".
 
     Returns:
@@ -145,16 +143,13 @@ def caption_rows(
     return table
 
 
-def caption_panels(context: ReportContext, shown: str = "image") -> list:
+def caption_panels(context: ReportContext, shown: str = "image") -> list[Panel]:
     """Show examples with their sentences, the measures beside trivial baselines, attention and the curves.
 
     Args:
       context: the run's ReportContext; its outputs have `tokens`, and where there is attention `attention`
         [N, T, h, w], a map a token.
       shown: "image" or "clip".
-
-    Returns:
-      The panels.
     """
     from dlcore.report.curves import curves
     from dlcore.report.tables import table
@@ -178,12 +173,8 @@ def caption_panels(context: ReportContext, shown: str = "image") -> list:
     return [*panels, *triage_panels(context.history, floor=None), curves(context.history)]
 
 
-def clip_panels(context: ReportContext) -> list:
-    """Show the panels of captions for clips, and what is left of the sentences when the frames are shuffled.
-
-    Returns:
-      The panels.
-    """
+def clip_panels(context: ReportContext) -> list[Panel]:
+    """Show the panels of captions for clips, and what is left of the sentences when the frames are shuffled."""
     from dlcore.report.tables import table
     from dlcore.run.evaluate import predict
 
@@ -193,10 +184,7 @@ def clip_panels(context: ReportContext) -> list:
     orders = np.argsort(rng.random(test["clip"].shape[:2]), axis=1)
     shuffled = np.take_along_axis(test["clip"], orders[:, :, None, None, None], axis=1)
     outputs = predict(
-        context.learner,
-        context.state,
-        Source({**test, "clip": shuffled}),
-        batch_size=context.flags.eval_batch_size,
+        context.learner, context.state, Source({**test, "clip": shuffled}), batch_size=context.flags.eval_batch_size
     )
     rows = []
     for name, tokens in (("in order", context.outputs["tokens"]), ("shuffled", outputs["tokens"])):
@@ -213,7 +201,6 @@ def describe_answers(outputs: dict, spec: dict) -> list[dict]:
 
     Args:
       outputs: outputs with `probabilities: [N, A]`.
-      spec: facts of the data.
 
     Returns:
       Each image's `answer`, and `probabilities` by answer, the most probable first.
@@ -268,14 +255,11 @@ def answer_rows(
     return table
 
 
-def answer_panels(context: ReportContext) -> list:
+def answer_panels(context: ReportContext) -> list[Panel]:
     """Show questions with answers and attention, accuracies by kind beside blind guesses, and the curves.
 
     Args:
       context: the run's ReportContext; its outputs have `logits` [N, A] and `attention` [N, 2, h, w].
-
-    Returns:
-      The panels.
     """
     from dlcore.report.curves import curves
     from dlcore.report.tables import table
@@ -329,7 +313,6 @@ def recall_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]
     """Measure retrieval over a whole split, both ways; what has the same sentence counts as found.
 
     Args:
-      data: the splits.
       split: "valid" or "test".
 
     Returns:
@@ -356,14 +339,11 @@ def recall_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]
     return [Evaluator(add, finish, None, tuple(f"{p}r{k}" for k in depths for p in ("", "text_")))]
 
 
-def recall_panels(context: ReportContext) -> list:
+def recall_panels(context: ReportContext) -> list[Panel]:
     """Show what is found for sentences, recall beside chance, and the curves.
 
     Args:
       context: the run's ReportContext; its outputs have `clip` and `sentence` [N, D].
-
-    Returns:
-      The panels.
     """
     from dlcore.report.curves import curves
     from dlcore.report.tables import table

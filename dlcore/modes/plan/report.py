@@ -174,9 +174,6 @@ def notes(plan: dict, flags: Flags) -> list[str]:
 
     Args:
       plan: "topology", "rows" and the facts of the step.
-
-    Returns:
-      Sentences.
     """
     platform, remarks = plan["topology"]["platform"], []
     if plan["activations"] is not None:
@@ -200,9 +197,6 @@ def lines_of(plan: dict, flags: Flags) -> list[str]:
 
     Args:
       plan: "topology", "rows" and the facts of the step.
-
-    Returns:
-      Lines.
     """
     rows = _sorted(plan["rows"])
     best = best_of(rows)
@@ -259,11 +253,7 @@ def report_of(run: ResolvedRun, content: dict) -> str:
     """Render plan.html.
 
     Args:
-      run: the resolved run of the experiment.
       content: content of plan.json.
-
-    Returns:
-      The file's text.
     """
     panels = []
     for plan in content["plans"]:
