@@ -138,6 +138,8 @@ class Task(OptionalMethods):
     experiment takes those that its page does not set, and the methods of `OptionalMethods`, which are None here.
     """
 
+    shared_settings: ClassVar[dict[str, Setting]] = {}
+    """Flags that are no fields, such as `--init_from`."""
     defaults: ClassVar[dict[str, Any]] = {}
     """Values of the settings of the run and of the model, such as the batch size."""
     monitor: ClassVar[str | None] = "accuracy"
@@ -174,7 +176,7 @@ class Task(OptionalMethods):
         Returns:
           {field: setting}.
         """
-        return field_settings(self)
+        return {**field_settings(self), **self.shared_settings}
 
     def data(self, flags: Flags) -> Splits:
         """Load the data.

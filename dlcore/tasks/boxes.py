@@ -15,7 +15,6 @@ from flax import linen as nn
 from dlcore.data.resizing import check_resize, shortest_edge
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
 from dlcore.kits.images import labeled_images
@@ -91,6 +90,7 @@ class StretchedBoxes(Task):
     model = "resnet8_cifar"
     plain = {"flip": "none", "zoom": (1.0, 1.0), "weight_decay": 0.0, "ema": None}
     packages = ("pycocotools",)
+    shared_settings = init_from.SETTINGS
     start = staticmethod(init_from.start)
     inputs = staticmethod(box_results.inputs)
     describe = staticmethod(box_results.describe)
@@ -107,10 +107,6 @@ class StretchedBoxes(Task):
     def headline(self) -> str:
         """The monitor."""
         return self.monitor
-
-    def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and `--init_from`."""
-        return {**super().settings(), **init_from.SETTINGS}
 
     def check(self, flags: Flags) -> None:
         """Check that the backbone has the maps that the network reads."""

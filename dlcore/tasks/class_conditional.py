@@ -11,7 +11,7 @@ from dlcore.data.source import Source
 from dlcore.evaluators.class_consistency import class_consistency
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.kits.generative import image_generation, sample_panels, samples
 from dlcore.kits.training import pretrained_network
@@ -29,11 +29,8 @@ class ClassConditionalImages(ImageGeneration):
 
     input_kind = "CLASS,CLASS"
 
+    shared_settings = {**ImageGeneration.shared_settings, **samples.SAMPLE_CLASS}
     drawn = staticmethod(samples.class_samples)
-
-    def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and `--sample_class`."""
-        return {**super().settings(), **samples.SAMPLE_CLASS}
 
     def data(self, flags: Flags) -> Splits:
         """Load the splits by name; the report shows samples of each class."""

@@ -25,7 +25,7 @@ from dlcore.data.workers import Workers
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.origin import Start
-from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Spec, Splits
 from dlcore.generative.two_players import PlayerState
 from dlcore.kits.images import classifier_panels, labeled_images
@@ -73,9 +73,7 @@ class FewLabels(LabeledImages):
         "select": "last",
     }
 
-    def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and `--init_from`."""
-        return {**super().settings(), **backbone.SETTINGS}
+    shared_settings = backbone.SETTINGS
 
     def data(self, flags: Flags) -> Splits:
         """Load two training streams, a small validation split and the whole test split.

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-from dlcore.experiment.setting import Setting
 from dlcore.kits.generative import image_generation, sample_panels
 from dlcore.kits.generative.samples import Samples
 from dlcore.kits.images.labeled_images import NamedImages
@@ -18,11 +17,8 @@ class ImageGeneration(NamedImages, Samples):
     monitor_mode = "min"
     headline = "frechet_distance"
 
+    shared_settings = image_generation.SETTINGS
     data = staticmethod(image_generation.data)
     evaluators = staticmethod(image_generation.evaluators)
     panels = staticmethod(sample_panels.panels)
     pictures = staticmethod(sample_panels.pictures)
-
-    def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and those of the distances."""
-        return {**super().settings(), **image_generation.SETTINGS}

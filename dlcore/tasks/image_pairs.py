@@ -85,9 +85,7 @@ class ImageToImage(Task):
 class ResizedImages(NamedImages, ImageToImage):
     """Images by name, at `--input_size`."""
 
-    def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and `--input_size`."""
-        return {**super().settings(), "input_size": labeled_images.SETTINGS["input_size"]}
+    shared_settings = {"input_size": labeled_images.SETTINGS["input_size"]}
 
 
 @dataclasses.dataclass(frozen=True)

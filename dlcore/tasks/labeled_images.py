@@ -6,7 +6,6 @@ from typing import Any
 
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.origin import Start
-from dlcore.experiment.setting import Setting
 from dlcore.kits.images import classifier_panels, known_datasets, labeled_images, prediction
 from dlcore.kits.images.labeled_images import ImageFlags
 from dlcore.kits.training import backbone
@@ -51,9 +50,7 @@ class Classification(LabeledImages):
 class PretrainedClassification(Classification):
     """Labeled images for a network that may start from trained weights, by `--init_from`."""
 
-    def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and `--init_from`."""
-        return {**super().settings(), **backbone.SETTINGS}
+    shared_settings = backbone.SETTINGS
 
     def start(self, setup: Setup) -> Start | None:
         """Start from the weights of `--init_from`.

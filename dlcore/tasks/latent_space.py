@@ -18,7 +18,6 @@ from dlcore.data.source import Source
 from dlcore.evaluators.fine_tuning import Encoder, module_encoder
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
 from dlcore.kits.generative import image_generation, sample_panels
 from dlcore.kits.generative.sample_panels import FilmedSamples
@@ -162,9 +161,7 @@ class LatentSpace(NamedImages):
 class SampledLatentSpace(FilmedSamples, LatentSpace, Samples):
     """Images that a model encodes and reconstructs, and samples that are compared with test images."""
 
-    def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and those of the distances."""
-        return {**super().settings(), **image_generation.SETTINGS}
+    shared_settings = image_generation.SETTINGS
 
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
         """Build the evaluators of the distance from samples to test images, at the end of a run.

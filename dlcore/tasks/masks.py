@@ -15,7 +15,6 @@ from flax import linen as nn
 
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
 from dlcore.kits.images import labeled_images, prediction
@@ -77,16 +76,13 @@ class Masks(Task):
     monitor = "mean_iou"
     headline = "mean_iou"
     loss_tolerance = 0.25
+    shared_settings = init_from.SETTINGS
     start = staticmethod(init_from.start)
     inputs = staticmethod(prediction.stretched_inputs)
     describe = staticmethod(mask_results.describe)
     write = staticmethod(mask_results.write)
     panels = staticmethod(mask_results.panels)
     pictures = staticmethod(mask_results.pictures)
-
-    def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and `--init_from`."""
-        return {**super().settings(), **init_from.SETTINGS}
 
     def check(self, flags: Flags) -> None:
         """Check that the backbone has the maps that the network reads."""

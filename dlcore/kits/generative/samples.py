@@ -27,45 +27,6 @@ __all__ = [
 ]
 
 
-@dataclasses.dataclass(frozen=True)
-class Samples(Task):
-    """Samples of noise alone: how many `--mode=predict` draws, and their files. The frame reads `sample_seed`.
-
-    Args:
-      num_drawn: samples that --mode=predict draws without --input
-      sample_seed: seed of the samples that --mode=predict draws; by default that of the run
-    """
-
-    num_drawn: Annotated[int, Range(1), "no identity"] = 16
-    sample_seed: Annotated[int | None, SEEDS, "no identity"] = None
-
-    def drawn(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
-        """Number the samples that `--mode=predict` draws without `--input`."""
-        return number_samples(flags, spec)
-
-    def describe(self, outputs: dict, spec: dict) -> list[dict]:
-        """Describe samples for `--mode=predict`.
-
-        Args:
-          outputs: outputs of `predict`; must contain `sample: [N, H, W, C]`.
-
-        Returns:
-          One dict a sample: its mean pixel, and `text`.
-        """
-        return describe(outputs, spec)
-
-    def write(self, folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
-        """Write each sample, and all of them together; see the function `write`.
-
-        Args:
-          outputs: outputs of `predict`; must contain `sample: [N, H, W, C]` in [0, 1].
-        """
-        return write(folder, outputs, source, names, spec)
-
-
-SETTINGS = Samples().settings()
-"""The flags of `Samples`, for experiments without a task."""
-
 SAMPLE_CLASS = {
     "sample_class": Setting(
         None, "class that --mode=predict draws, by name or number; by default all in turn", str | None, identity=False
@@ -182,3 +143,24 @@ def save(path: Path, picture: np.ndarray, least: int = 128) -> Path:
     from dlcore.report.generative import save_picture
 
     return save_picture(path, picture, -(-least // picture.shape[0]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Samples(Task):
+    """Samples of noise alone: how many `--mode=predict` draws, and their files. The frame reads `sample_seed`.
+
+    Args:
+      num_drawn: samples that --mode=predict draws without --input
+      sample_seed: seed of the samples that --mode=predict draws; by default that of the run
+    """
+
+    num_drawn: Annotated[int, Range(1), "no identity"] = 16
+    sample_seed: Annotated[int | None, SEEDS, "no identity"] = None
+
+    drawn = staticmethod(number_samples)
+    describe = staticmethod(describe)
+    write = staticmethod(write)
+
+
+SETTINGS = Samples().settings()
+"""The flags of `Samples`, for experiments without a task."""
