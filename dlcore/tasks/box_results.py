@@ -189,20 +189,20 @@ def panels(context: ReportContext) -> list:
     worst_first = np.argsort(-errors[:, :, 1:].sum((1, 2)), kind="stable")
     middle = max(0, (len(worst_first) - _TYPICAL) // 2)
 
-    def drawn(chosen: np.ndarray, title: str):
+    def detections_of(idx: np.ndarray, title: str):
         captions = [
             ", ".join(f"{n} {kind}" for kind, n in zip(KINDS[1:], errors[i, :, 1:].sum(0), strict=True) if n)
-            for i in chosen
+            for i in idx
         ]
-        outputs = {name: np.asarray(values)[chosen] for name, values in context.outputs.items()}
-        targets = {name: test.arrays[name][chosen] for name in ("boxes", "box_mask")}
-        images = test.arrays["image"][chosen]
+        outputs = {name: np.asarray(values)[idx] for name, values in context.outputs.items()}
+        targets = {name: test.arrays[name][idx] for name in ("boxes", "box_mask")}
+        images = test.arrays["image"][idx]
         return detections(images, outputs, targets, names, min_score=_MIN_SCORE, title=title, captions=captions)
 
     typical = worst_first[max(middle, _SHOWN) : middle + _TYPICAL]
     return [
-        drawn(worst_first[:_SHOWN], "Detections with the most errors"),
-        *([drawn(typical, "Detections with the median number of errors")] if len(typical) else []),
+        detections_of(worst_first[:_SHOWN], "Detections with the most errors"),
+        *([detections_of(typical, "Detections with the median number of errors")] if len(typical) else []),
         *result_panels,
         error_kinds(errors.sum(0), KINDS, names, caption_kinds),
         *triage_panels(history, floor=None),

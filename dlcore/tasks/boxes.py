@@ -190,9 +190,9 @@ class QueryBoxes(Boxes):
           ValueError: there are fewer queries than boxes.
         """
         name = next(iter(self.modules))
-        queries, room = setup.flags.group(name)["num_queries"], setup.spec["max_boxes"]
-        if queries < room:
-            raise ValueError(f"{name}.num_queries={queries}: too few; allowed: at least max_boxes={room}")
+        queries, max_boxes = setup.flags.group(name)["num_queries"], setup.spec["max_boxes"]
+        if queries < max_boxes:
+            raise ValueError(f"{name}.num_queries={queries}: too few; allowed: at least max_boxes={max_boxes}")
         return super().detector(setup)
 
 

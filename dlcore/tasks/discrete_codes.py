@@ -62,5 +62,5 @@ def with_mean_image(splits: Splits) -> Splits:
     """Note the error of the mean image, and show test images in the report."""
     train, test = (np.asarray(to_float(split.arrays["image"][:10_000])) for split in (splits.train, splits.test))
     error = float(np.square(test - train.mean(0)).mean())
-    note = f"mse of the mean image on the test split: {error:.4f}"
-    return splits._replace(shown=Source({"image": test[:64]}), notes=(*splits.notes, note))
+    message = f"mse of the mean image on the test split: {error:.4f}"
+    return splits._replace(shown=Source({"image": test[:64]}), notes=(*splits.notes, message))

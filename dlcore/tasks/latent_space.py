@@ -19,7 +19,7 @@ from dlcore.evaluators.fine_tuning import Encoder, module_encoder
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.splits import Splits
-from dlcore.kits.generative import image_generation, sample_panels
+from dlcore.kits.generative import image_generation, sample_panels, samples
 from dlcore.kits.generative.sample_panels import FilmedSamples
 from dlcore.kits.generative.samples import Samples
 from dlcore.kits.images import labeled_images, prediction
@@ -183,8 +183,7 @@ class SampledLatentSpace(FilmedSamples, LatentSpace, Samples):
         Args:
           outputs: outputs of `predict`: `psnr: [N]`, or samples alone.
         """
-        kind = LatentSpace if "psnr" in outputs else Samples
-        return kind.describe(self, outputs, spec)
+        return super().describe(outputs, spec) if "psnr" in outputs else samples.describe(outputs, spec)
 
     def write(self, folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
         """Write reconstructions, and samples.png beside them, or samples alone as other pages do.
@@ -195,8 +194,8 @@ class SampledLatentSpace(FilmedSamples, LatentSpace, Samples):
         from dlcore.report.generative import picture_grid
 
         if "image" not in source.arrays:
-            return Samples.write(self, folder, outputs, source, names, spec)
-        files = LatentSpace.write(self, folder, outputs, source, names, spec)
+            return samples.write(folder, outputs, source, names, spec)
+        files = super().write(folder, outputs, source, names, spec)
         if "sample" in outputs:
             files.append(_save(folder / "samples.png", picture_grid(outputs["sample"], 8)))
         return files

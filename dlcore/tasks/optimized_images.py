@@ -143,17 +143,17 @@ def check_batch_size(batch_size: int, num_images: int) -> None:
         return film_hooks(build, setup, batch, lambda outputs: picture_grid(outputs["image"], min(count, 5)), title)
 
 
-def image_panels(context: ReportContext, images: dict[str, np.ndarray], title: str, note: str = "") -> list[Panel]:
+def image_panels(context: ReportContext, images: dict[str, np.ndarray], title: str, subtitle: str = "") -> list[Panel]:
     """Show images by name, and the curves.
 
     Args:
       images: name -> [H, W, 3] uint8 or float in [0, 1].
       title: title of the images' panel.
-      note: a line under it.
+      subtitle: a line under it.
     """
     from dlcore.report.curves import curves
     from dlcore.report.pictures import examples, to_uint8
 
     pictures = np.stack([to_uint8(np.asarray(image)[None])[0] for image in images.values()])
-    side_by_side = examples(pictures, list(images), title, note, count=len(pictures))
+    side_by_side = examples(pictures, list(images), title, subtitle, count=len(pictures))
     return [side_by_side._replace(half=len(pictures) <= _FEW), curves(context.history)]

@@ -116,14 +116,14 @@ class PixelSequences(FilmedSamples, NamedImages, Samples):
 
         if "image" not in source.arrays:
             return super().write(folder, outputs, source, names, spec)
-        written = []
+        files = []
         for i, stem in enumerate(prediction.unique_stems(names[::NUM_COMPLETIONS])):
             rows = slice(i * NUM_COMPLETIONS, (i + 1) * NUM_COMPLETIONS)
             image = source.arrays["image"][rows.start]
             image = image / 255 if image.dtype == np.uint8 else image
             pictures = np.stack([image, image * source.arrays["known"][rows.start], *outputs["sample"][rows]])
-            written.append(save_picture(folder / f"{stem}_completions.png", picture_grid(pictures, len(pictures))))
-        return written
+            files.append(save_picture(folder / f"{stem}_completions.png", picture_grid(pictures, len(pictures))))
+        return files
 
     def panels(self, context: ReportContext) -> list:
         """Show samples, completions of test images, the training images nearest to samples, and the curves."""

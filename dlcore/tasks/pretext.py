@@ -137,8 +137,8 @@ class Pretext(Encoders):
         pieces = self._inputs(context, count)[:, 0]
         labels, features = context.data.test.arrays["label"][:count], context.outputs["pieces"][:count, 0]
         panel = report.nearest_neighbors(pieces, labels, features, context.spec["class_names"])
-        note = "Left a patch, then the patches of the most similar features."
-        return panel._replace(title="Nearest patches", note=note)
+        subtitle = "Left a patch, then the patches of the most similar features."
+        return panel._replace(title="Nearest patches", subtitle=subtitle)
 
 
 @dataclasses.dataclass(frozen=True)

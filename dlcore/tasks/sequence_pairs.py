@@ -196,7 +196,7 @@ def attention_panel(context: ReportContext, count: int = 3, choose: Callable[[in
         [context.outputs["alignment"][i] for i in idx],
         [_named(source, arrays["source"][i]) for i in idx],
         [_named(target, context.outputs["tokens"][i]) for i in idx],
-        note=f"Columns: source tokens; rows: output tokens ({kind}); darker is more attention.",
+        subtitle=f"Columns: source tokens; rows: output tokens ({kind}); darker is more attention.",
     )
 
 

@@ -85,9 +85,9 @@ class VoxelPictures(VoxelSolids):
         train, test = splits.train.arrays, splits.test.arrays
         retrieved = voxel_generation.nearest_image_iou(train, test)
         mean_shape = voxel_generation.mean_shape_iou(train["voxels"], test["voxels"])
-        known = max((retrieved, "the solid of the nearest training image"), (mean_shape, "the mean shape"))
-        notes = (f"IoU of the nearest training image {retrieved:.3f}, of the mean shape {mean_shape:.3f}",)
-        return splits._replace(spec={**splits.spec, "trivial": {"iou": known}}, notes=notes)
+        baseline = max((retrieved, "the solid of the nearest training image"), (mean_shape, "the mean shape"))
+        messages = (f"IoU of the nearest training image {retrieved:.3f}, of the mean shape {mean_shape:.3f}",)
+        return splits._replace(spec={**splits.spec, "trivial": {"iou": baseline}}, notes=messages)
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
         """Build the generator."""

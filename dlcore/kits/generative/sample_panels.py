@@ -235,7 +235,7 @@ def diffusion_panels(context: ReportContext, model: nn.Module) -> list[Panel]:
     paths = {sampler: np.asarray(sample_trajectory(params, keys, sampler, count)) for sampler, count in runs.items()}
     columns = np.unique(np.linspace(0, steps, 13).round().astype(int))
     trajectory = sample_path(
-        paths["ddim"][columns, :6], note=f"DDIM after {', '.join(map(str, columns))} of {steps} steps."
+        paths["ddim"][columns, :6], subtitle=f"DDIM after {', '.join(map(str, columns))} of {steps} steps."
     )
     chain = [picture_grid(images, 4) for images in paths["ddim"]]
     moving = film(chain, "From noise to samples, as a film", f"{steps} steps of DDIM, sixteen samples.", 100)

@@ -112,7 +112,7 @@ def sentence_evaluator(
 
 
 def attention_panel(
-    words: Words | BytePairs, images: np.ndarray, tokens: Any, maps: Any, count: int, note: str
+    words: Words | BytePairs, images: np.ndarray, tokens: Any, maps: Any, count: int, subtitle: str
 ) -> Panel:
     """Show where a model looked for each word of the first sentences.
 
@@ -122,9 +122,9 @@ def attention_panel(
       tokens: [N, T] int.
       maps: [N, T, h, w], a map a token.
       count: sentences to show.
-      note: below the title.
+      subtitle: below the title.
     """
     from dlcore.report.vision_language import attention_strips
 
     pieces, texts = [words.pieces(row) for row in tokens[:count]], decode_sentences(words, tokens[:count])
-    return attention_strips(images[:count], pieces, np.asarray(maps[:count]), texts, note=note)
+    return attention_strips(images[:count], pieces, np.asarray(maps[:count]), texts, subtitle=subtitle)
