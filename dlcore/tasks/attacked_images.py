@@ -80,11 +80,7 @@ class AttackedImages(ResizedImages):
         return [] if drop is None else [RobustnessDrop(drop)]
 
     def panels(self, context: ReportContext) -> list:
-        """Show test images under attack, and the panels of a classifier.
-
-        Args:
-          context: the ReportContext of a run of adversarial training.
-        """
+        """Show test images under attack, and the panels of a classifier."""
         import jax
         import jax.numpy as jnp
 

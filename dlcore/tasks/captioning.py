@@ -301,9 +301,8 @@ class ImagesToDescribe(Task):
     def data(self, flags: Flags) -> Splits:
         """Load the splits by name, with the vocabulary and the statistics of the training split.
 
-        Returns:
-          The splits. Sources have `references: [N, R, L] uint8` where the captions have words outside the
-          vocabulary: they are scored as they were written.
+        Sources have `references: [N, R, L] uint8` where the captions have words outside the vocabulary: they are scored
+        as they were written.
         """
         messages: tuple[str, ...] = ()
         if flags.dataset == "shapes":
@@ -331,8 +330,7 @@ class ImagesToDescribe(Task):
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
         """Measure BLEU, CIDEr-D, ROUGE-L and exact matches of the captions, and on the test split the baselines.
 
-        Args:
-          split: "valid", of which `--monitor_images` are captioned, or "test".
+        "valid" measures `--monitor_images`.
         """
         from dlcore.evaluators.captions import baselines_evaluator, best_constant
 

@@ -128,19 +128,14 @@ class Clips(Task):
             )
 
     def data(self, flags: Flags) -> Splits:
-        """Read videos from `--data_dir`, or generate clips.
+        """Read videos from `--data_dir`, or generate clips: `image`, `label` and `video`.
 
-        Returns:
-          The splits, with `image`, `label` and `video`; validation and test have `--views` clips per video.
+        Validation and test have `--views` clips per video.
         """
         return drawn_clips(flags) if flags.data_dir is None else own_videos(flags)
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the network that `--network` names, and the preprocessing.
-
-        Returns:
-          `model`, which takes clips [B, T, H, W, 3] in [-1, 1], and `preprocess`.
-        """
+        """Build the network that `--network` names, for clips [B, T, H, W, 3] in [-1, 1], and the preprocessing."""
         return {"model": self.build_network(setup), "preprocess": lambda clips: clips.astype(jnp.float32) / 127.5 - 1}
 
     def build_network(self, setup: Setup) -> nn.Module:
@@ -194,11 +189,7 @@ class Clips(Task):
         return [accuracy_by_video()]
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
-        """Read the videos under `--input`: a file, a folder of frames, or a folder of several.
-
-        Returns:
-          (source with `views` clips per video, paths).
-        """
+        """Read the videos under `--input`: a file, a folder of frames, or several; `--views` clips of each."""
         from dlcore.data.video_folder import LabeledVideo, labeled_clips, list_videos
 
         paths = [str(path) for path in list_videos(flags.input)]
@@ -214,25 +205,13 @@ class Clips(Task):
         return repeat_for_views(source, spec["views"]), paths
 
     def describe(self, outputs: dict, spec: dict) -> list[dict]:
-        """Describe videos for `--mode=predict`: the class of the mean logits over the clips of each.
-
-        Args:
-          outputs: outputs of `predict`; must contain `logits: [V N, C]`, the V views of a video in a row.
-
-        Returns:
-          One dict per video, see `dlcore.kits.images.prediction.describe`.
-        """
+        """Describe videos by the mean of `logits: [V N, C]` over their V views, which stand in a row."""
         _, logits = average_by_video(outputs["logits"], np.arange(len(outputs["logits"])) // spec["views"])
         odds = np.exp(logits - logits.max(-1, keepdims=True))
         return prediction.describe({"probabilities": odds / odds.sum(-1, keepdims=True)}, spec)
 
     def panels(self, context: ReportContext) -> list:
-        """Show the curves, film strips and optical flow of a clip of each class, and the panels of a classifier.
-
-        Args:
-          context: the ReportContext, whose test split holds clips as `image: [N, T, H, W, 3]`, with `label` and
-            `video`.
-        """
+        """Show the curves, film strips and optical flow of a clip of each class, and the panels of a classifier."""
         from dlcore.report.classifier import classifier_panels
         from dlcore.report.curves import curves
         from dlcore.report.generative import sample_rows

@@ -48,11 +48,7 @@ class CodeGrids(LatentSpace):
     }
 
     def network(self, setup: Setup) -> nn.Module:
-        """Build the autoencoder that `--architecture` names.
-
-        Returns:
-          The module, for images of the spec's shape.
-        """
+        """Build the autoencoder that `--architecture` names, for images of the spec's shape."""
         name = setup.flags.architecture
         module = CodeGrids.modules[name]
         return module(tuple(setup.spec["image_shape"]), dtype=setup.dtype, **setup.flags.group(name))

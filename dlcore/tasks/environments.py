@@ -167,11 +167,7 @@ class Environments(Episodes):
             raise FlagError(f"--{error}") from None
 
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-        """Build the evaluator of untrained baseline policies, on the test split.
-
-        Returns:
-          An evaluator of "random_return" and, where actions are continuous, "zero_return"; none for other splits.
-        """
+        """Measure "random_return" and, where actions are continuous, "zero_return", on the test split."""
         if split != "test":
             return []
 

@@ -76,11 +76,7 @@ class FewLabels(LabeledImages):
     shared_settings = backbone.SETTINGS
 
     def data(self, flags: Flags) -> Splits:
-        """Load two training streams, a small validation split and the whole test split.
-
-        Returns:
-          The splits; a message says how many labels were sampled.
-        """
+        """Load two training streams, a small validation split and the whole test split."""
         splits, seed = labeled_images.data(flags), flags.seed if flags.label_seed is None else flags.label_seed
         labeled = unlabeled = splits.train
         if flags.labels_per_class is not None:
@@ -156,11 +152,7 @@ class FewLabels(LabeledImages):
         return Start(replace, check)
 
     def expected_loss(self, setup: Setup) -> float:
-        """Compute the initial loss of a technique whose unlabeled loss starts at 0, and of its baseline.
-
-        Returns:
-          2 log C; log C without the baseline.
-        """
+        """Compute the initial loss, log C, as a technique's unlabeled loss starts at 0; with the baseline 2 log C."""
         return (2 if setup.flags.twin else 1) * math.log(setup.spec["num_classes"])
 
     def panels(self, context: ReportContext) -> list:

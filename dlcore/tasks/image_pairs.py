@@ -31,11 +31,7 @@ class ImageToImage(Task):
     """Images that are translated into others: their files and their panels."""
 
     def describe(self, outputs: dict, spec: dict) -> list[dict]:
-        """Describe the translated images for `--mode=predict`.
-
-        Args:
-          outputs: outputs of `predict`: `sample`, or CycleGAN's translations.
-        """
+        """Describe the translated images, `sample` or CycleGAN's translations."""
         return samples.describe({"sample": _translated(outputs)}, spec)
 
     def write(self, folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
@@ -99,11 +95,7 @@ class EdgesToImages(ResizedImages):
     data = staticmethod(image_pairs.edges)
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-        """Read the images under `--input`, and detect their edges.
-
-        Returns:
-          (source with `source`, paths).
-        """
+        """Read the images under `--input`, and detect their edges, the `source`."""
         source, names = prediction.inputs(flags, spec)
         return Source({"source": edge_map(source.arrays["image"])}, len(names)), names
 
@@ -127,14 +119,7 @@ class UnpairedImages(ResizedImages):
     data = staticmethod(image_pairs.unpaired_images)
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-        """Read the images under `--input`, of domain a, or after "b:" of domain b.
-
-        Args:
-          flags: `input`, such as horses/, or b:zebras/.
-
-        Returns:
-          (source with `a` or `b`, paths).
-        """
+        """Read the images under `--input`, such as horses/, as `a`; or after "b:", such as b:zebras/, as `b`."""
         kind, _, path = flags.input.rpartition(":")
         if kind not in ("", "a", "b"):
             raise FlagError(f"--input={flags.input}: no kind {kind!r}; allowed: FILE_OR_FOLDER, b:FILE_OR_FOLDER")
@@ -158,11 +143,7 @@ class SmallToLarge(ImageToImage):
         return image_pairs.small_images(flags, flags.group("generator")["factor"])
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-        """Read the images under `--input` as they are; those of a folder must be of one size.
-
-        Returns:
-          (source with `low`, paths).
-        """
+        """Read the images under `--input` as they are, as `low`; those of a folder must be of one size."""
         from dlcore.data.decoding import load_image
         from dlcore.data.image_folder import list_images
 

@@ -121,11 +121,7 @@ class CaptionedClips(ImageText):
     """Where positive, validation and test have as many clips, all with different sentences."""
 
     def data(self, flags: Flags) -> Splits:
-        """Draw clips of moving shapes.
-
-        Returns:
-          The splits: `clip`, `captions`, `action` and `appearance`.
-        """
+        """Draw clips of moving shapes: `clip`, `captions`, `action` and `appearance`."""
         from dlcore.data.clips import clip_words, clips
 
         fields = {name: flags[name] for name in ("frames", "path", "camera", "shuffled")}
@@ -159,11 +155,7 @@ class ImageQuestions(ImageText):
     question: Annotated[str, "no identity"] = "what color is the circle"
 
     def data(self, flags: Flags) -> Splits:
-        """Draw questions about synthetic images.
-
-        Returns:
-          The splits: `image`, `question`, `answer` and `kind`.
-        """
+        """Draw questions about synthetic images: `image`, `question`, `answer` and `kind`."""
         from dlcore.data.questions import ANSWERS, KINDS, question_words, questions
 
         counts = _counts(flags.num_questions, 2000)
@@ -171,14 +163,7 @@ class ImageQuestions(ImageText):
         return _splits(*sources, question_words(), "shapes", "image", answers=list(ANSWERS), kinds=list(KINDS))
 
     def inputs(self, flags: Flags, spec: Spec) -> tuple[Source, list[str]]:
-        """Read the images under `--input`, each with `--question`.
-
-        Args:
-          flags: `input`, a file or a folder, and `question`.
-
-        Returns:
-          (source of `image` and `question`, paths).
-        """
+        """Read the images under `--input`, each with `--question`."""
         from dlcore.data.questions import question_tokens
 
         try:

@@ -62,14 +62,9 @@ class Imitation(Agents):
         return {**settings, "expert": expert}
 
     def data(self, flags: Flags) -> Splits:
-        """Select the steps to imitate; validation and test are episodes.
+        """Select the steps to imitate, `observation` and `action`; validation and test are episodes.
 
-        Returns:
-          Splits whose training source has `observation` and `action`; the spec has the expert's and the random
-          policy's mean return.
-
-        Raises:
-          ValueError: the demonstrations are of another environment, or there are too few.
+        The spec has the expert's and the random policy's mean return.
         """
         return _with_demonstrations(super().data(flags), flags, absorbing=False)
 
@@ -95,15 +90,7 @@ class AdversarialImitation(Imitation):
     discriminator_learning_rate: Annotated[float, Range(0)] = 1e-3
 
     def data(self, flags: Flags) -> Splits:
-        """Select the steps to imitate, and number the environments.
-
-        Returns:
-          See `Imitation.data`, with two training sources: `demonstrations`, which also has `absorbing`, and
-          `environments`.
-
-        Raises:
-          ValueError: the demonstrations are of another environment, or there are too few.
-        """
+        """Select `demonstrations` to imitate, which also have `absorbing`, and number the `environments`."""
         environments = Agents.data(self, flags)
         splits = _with_demonstrations(environments, flags, absorbing=True)
         return splits._replace(train={"demonstrations": splits.train, "environments": environments.train})
@@ -117,11 +104,7 @@ class AdversarialImitation(Imitation):
         }
 
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-        """Build the evaluator of behavior cloning on the same steps, on the test split.
-
-        Returns:
-          The evaluators, with `clone_return`.
-        """
+        """Build the evaluator of `clone_return`, of behavior cloning on the same steps, on the test split."""
 
         def measure(acc) -> dict[str, float]:
             demonstrations, episodes = splits.train["demonstrations"].arrays, splits.test[np.arange(len(splits.test))]

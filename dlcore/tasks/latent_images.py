@@ -62,20 +62,12 @@ class ReconstructedImages(NamedImages):
         return {"model": _autoencoder(setup)}
 
     def describe(self, outputs: dict, spec: dict) -> list[dict]:
-        """Describe reconstructions for `--mode=predict`.
-
-        Args:
-          outputs: outputs of `predict`; must contain `image` and `mean`.
-        """
+        """Describe reconstructions, `mean`, of each `image`."""
         shape = " x ".join(map(str, outputs["mean"].shape[1:]))
         return [{"text": f"reconstructed from {shape} numbers"} for _ in outputs["image"]]
 
     def write(self, folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
-        """Write each image beside its reconstruction, as NAME_reconstruction.png.
-
-        Args:
-          outputs: outputs of `predict`; must contain `image`.
-        """
+        """Write each `image` beside its reconstruction, as NAME_reconstruction.png."""
         from dlcore.report.generative import picture_grid
 
         pairs = zip(names, np.asarray(to_float(source.arrays["image"])), outputs["image"], strict=True)
@@ -150,11 +142,7 @@ class LatentImages(GuidedImages):
         return Start(replace, check)
 
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-        """Build the evaluators of images of a class, and on the test split of reconstructions.
-
-        Returns:
-          The evaluators, with `reconstruction_psnr` in dB, the test result of the first phase.
-        """
+        """Measure images of a class, and on the test split the first phase by `reconstruction_psnr` in dB."""
         measures, result = super().evaluators(setup, splits, split), _first_phase(setup.flags) / "result.json"
         if split == "valid" or not result.exists():
             return measures

@@ -95,14 +95,7 @@ class LatentSpace(NamedImages):
         return Source({"image": pixels, "other": np.roll(pixels, -1, 0)}, len(names)), names
 
     def describe(self, outputs: dict, spec: dict) -> list[dict]:
-        """Describe each image by the quality of its reconstruction.
-
-        Args:
-          outputs: outputs of `predict`; must contain `psnr: [N]`.
-
-        Returns:
-          {"psnr": dB, "text"}, one an image.
-        """
+        """Describe each image by the quality of its reconstruction, `psnr: [N]` in dB."""
         return [{"psnr": float(v), "text": f"reconstructed at {v:.1f} dB"} for v in outputs["psnr"]]
 
     def write(self, folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
@@ -178,19 +171,11 @@ class SampledLatentSpace(FilmedSamples, LatentSpace, Samples):
         return image_generation.evaluators(setup, splits, split)
 
     def describe(self, outputs: dict, spec: dict) -> list[dict]:
-        """Describe each image by the quality of its reconstruction, and samples alone as other pages do.
-
-        Args:
-          outputs: outputs of `predict`: `psnr: [N]`, or samples alone.
-        """
+        """Describe images by the quality of their reconstruction, `psnr: [N]`, and samples alone as other pages do."""
         return super().describe(outputs, spec) if "psnr" in outputs else samples.describe(outputs, spec)
 
     def write(self, folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
-        """Write reconstructions, and samples.png beside them, or samples alone as other pages do.
-
-        Args:
-          source: the images; samples have none.
-        """
+        """Write reconstructions, and samples.png beside them, or samples alone as other pages do."""
         from dlcore.report.generative import picture_grid
 
         if "image" not in source.arrays:

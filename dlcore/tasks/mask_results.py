@@ -14,11 +14,7 @@ _SHOWN = 8
 
 
 def describe(outputs: dict, spec: dict) -> list[dict]:
-    """Describe each image by its class fractions, the largest first.
-
-    Returns:
-      {"shares": fraction of the pixels by class name, "text"}, one per image.
-    """
+    """Describe each image by its class fractions `shares`, the largest first."""
     names, rows = spec["class_names"], []
     for classes in outputs["classes"]:
         fractions = np.bincount(classes.reshape(-1), minlength=len(names)) / classes.size

@@ -90,9 +90,5 @@ class PatchesOfTeacher(MaskedPatches):
         return {**super().arguments(setup), "teacher_momentum": schedule}
 
     def variables(self, state: Any) -> dict:
-        """Find the teacher.
-
-        Args:
-          state: state of the learner.
-        """
+        """Find the teacher in the state."""
         return {"params": state.teacher_params}

@@ -52,11 +52,7 @@ class PixelSequences(FilmedSamples, NamedImages, Samples):
     pictures = staticmethod(sample_panels.pictures)
 
     def data(self, flags: Flags) -> Splits:
-        """Load the splits by name.
-
-        Returns:
-          The splits; the report shows the first NUM_SHOWN samples.
-        """
+        """Load the splits by name; the report shows the first NUM_SHOWN samples."""
         if flags.dataset == "folder" and flags.image_size is None:
             flags = flags.replace(image_size=FOLDER_SIZE)
         splits = labeled_images.data(flags, labels=False)
@@ -80,11 +76,7 @@ class PixelSequences(FilmedSamples, NamedImages, Samples):
         return float(np.log(setup.flags.levels))
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
-        """Read the images under `--input`; their upper halves are completed.
-
-        Returns:
-          (source, paths), each image NUM_COMPLETIONS times.
-        """
+        """Read the images under `--input`, each NUM_COMPLETIONS times; their upper halves are completed."""
         label = _class(flags, spec)
         source, names = prediction.inputs(flags, spec)
         labels = None if label is None else np.full(len(names), label, np.int32)
@@ -97,14 +89,7 @@ class PixelSequences(FilmedSamples, NamedImages, Samples):
         return Source(arrays, n, name="samples"), samples.number_samples(flags, spec)[1]
 
     def describe(self, outputs: dict, spec: dict) -> list[dict]:
-        """Describe each sample or completion by its likelihood.
-
-        Args:
-          outputs: outputs of `predict`; must contain `nats: [N]`.
-
-        Returns:
-          {"nats": -log p of the whole image, "text"}, one a sample.
-        """
+        """Describe each sample or completion by `nats: [N]`, -log p of the whole image."""
         return [{"nats": float(n), "text": f"-log p = {n:.2f} nats"} for n in outputs["nats"]]
 
     def write(self, folder: Path, outputs: dict, source: Source, names: list[str], spec: dict) -> list[Path]:

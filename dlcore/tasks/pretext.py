@@ -177,11 +177,7 @@ class PretextClips(Pretext):
         raise TypeError(f"{type(self).__name__} does not say its clips")
 
     def data(self, flags: Flags) -> Splits:
-        """Draw the splits.
-
-        Args:
-          flags: `num_clips` and `seed`.
-        """
+        """Draw the splits, of `--num_clips`."""
         held_out = min(HELD_OUT, flags.num_clips)
         counts = (flags.num_clips, held_out, held_out)
         train, valid, test = (self.clips(n, 3 * flags.seed + k) for k, n in enumerate(counts))

@@ -90,11 +90,7 @@ class SequencePairs(Task):
         return RecurrentEncoderDecoder(*sizes, attention, **setup.flags.group("rnn"), dtype=setup.dtype)
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
-        """Read the sequences of `--input`: a text file with one per line, or one sequence.
-
-        Args:
-          spec: facts of the data, with `window`, the largest number of source tokens.
-        """
+        """Read the sequences of `--input`: a text file of one a line, or one sequence, of at most `window` tokens."""
         path, vocabulary = Path(flags.input), vocabularies(spec)[0]
         if path.suffix == ".txt" and not path.is_file():
             raise FlagError(

@@ -139,14 +139,7 @@ class SolidMeshes(SolidImages):
         return source, [f"{spec['class_names'][k]}_{i}" for i, k in enumerate(source.arrays["label"])]
 
     def describe(self, outputs: Any, spec: dict) -> list[dict]:
-        """Describe each predicted mesh by its size.
-
-        Args:
-          outputs: outputs of `predict`: vertices, faces and face_mask.
-
-        Returns:
-          {"vertices", "faces": their numbers, "volume", "text"}, one per mesh.
-        """
+        """Describe each predicted mesh by its numbers of vertices and faces, and its volume."""
         del spec
         described = []
         for i in range(len(outputs["faces"])):
@@ -158,11 +151,7 @@ class SolidMeshes(SolidImages):
         return described
 
     def write(self, folder: Path, outputs: Any, source: Any, names: list[str], spec: dict) -> list[Path]:
-        """Write predicted meshes as .obj and .ply.
-
-        Args:
-          outputs: outputs of `predict`: vertices, faces and face_mask.
-        """
+        """Write predicted meshes as .obj and .ply."""
         del source, spec
         folder.mkdir(parents=True, exist_ok=True)
         files = []

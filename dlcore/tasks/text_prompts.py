@@ -66,13 +66,9 @@ class Prompts(GuidedSamples):
     }
 
     def data(self, flags: Flags) -> Splits:
-        """Generate captioned shapes; each image keeps one of its captions.
+        """Generate captioned shapes, `image` and `tokens`; each image keeps one of its captions.
 
-        Returns:
-          The splits, with `image` and `tokens`; the report shows samples of the first test prompts.
-
-        Raises:
-          ValueError: `--grid` does not divide `--image_size`.
+        The report shows samples of the first test prompts. `--grid` must divide `--image_size`.
         """
         if flags.image_size % flags.grid:
             raise ValueError(
@@ -105,13 +101,9 @@ class Prompts(GuidedSamples):
         return [_correct_objects(setup.spec, source)]
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-        """Read the prompts of `--input`: "a red circle / 8x a blue square is above a green cross".
+        """Read the prompts of `--input`, with a slash between; 8x draws eight samples of one.
 
-        Args:
-          flags: `input`, prompts with a slash between; 8x draws eight samples of one.
-
-        Returns:
-          (source with `tokens`, the prompts).
+        --input="a red circle / 8x a blue square is above a green cross"
         """
         rows, names = [], []
         for prompt in flags.input.split("/"):
@@ -121,11 +113,7 @@ class Prompts(GuidedSamples):
         return Source({"tokens": np.stack(rows)}, len(rows)), names
 
     def drawn(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
-        """Choose the prompts that `--mode=predict` draws without `--input`: those of the test split, from the first on.
-
-        Returns:
-          (source with `image` and `tokens`, the prompts).
-        """
+        """Choose the prompts that `--mode=predict` draws without `--input`: the first of the test split."""
         split = _prompts_of(_captions_of(flags, "test"), spec["length"], "test")
         source = split.subset(np.arange(flags.num_drawn) % len(split))
         words = vocabulary_from_dict(spec["vocabulary"])

@@ -112,8 +112,7 @@ class TextStreams(TextSamples):
     def data(self, flags: Flags) -> Splits:
         """Load a text, split into `--batch_size` streams for training; validation and test lose no character.
 
-        Returns:
-          The splits; the report shows continuations of the prompt.
+        The report shows continuations of the prompt.
         """
         vocabulary, train, valid, test = _text(flags)
         return Splits(
@@ -140,11 +139,7 @@ class TextWindows(TextSamples):
     input_kind: ClassVar[str] = "PROMPT_OR_FILE"
 
     def data(self, flags: Flags) -> Splits:
-        """Load a text, split into windows for training, validation and test.
-
-        Returns:
-          The splits; the report shows continuations of the prompt.
-        """
+        """Load a text, split into windows; the report shows continuations of the prompt."""
         vocabulary, train, valid, test = _text(flags)
         if len(train) <= flags.window:
             allowed = f"fewer than the {len(train)} characters of the text for training"
@@ -158,14 +153,7 @@ class TextWindows(TextSamples):
         )
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
-        """Read the prompts of `--mode=predict`: `--input` is a prompt, or a UTF-8 file of prompts, one a line.
-
-        Args:
-          flags: `input`, and `temperatures` and `num_samples`.
-
-        Returns:
-          (source, names): each prompt at each temperature.
-        """
+        """Read the prompts of `--input`, a prompt or a UTF-8 file of one a line: each at each of `--temperatures`."""
         path = Path(flags.input)
         try:
             lines = read_lines(path, "input") if path.is_file() else [flags.input]
@@ -177,14 +165,7 @@ class TextWindows(TextSamples):
         return _prompts(prompts, Vocabulary(spec["vocabulary"]), flags, "input")
 
     def describe(self, outputs: dict, spec: dict) -> list[dict]:
-        """Describe continuations for `--mode=predict`.
-
-        Args:
-          outputs: `tokens: [N, L]` and `length: [N]`.
-
-        Returns:
-          One dict per prompt: its continuation as `text`.
-        """
+        """Describe continuations, `tokens: [N, L]` of `length: [N]`, as `text`."""
         vocabulary = Vocabulary(spec["vocabulary"])
         pairs = zip(outputs["tokens"], outputs["length"], strict=True)
         return [{"text": vocabulary.decode(tokens[:length])} for tokens, length in pairs]

@@ -45,11 +45,7 @@ class VoxelSolids(Task):
             raise FlagError(f"resolution={flags.resolution}: no power of two; allowed: 8, 16, 32, 64, 128")
 
     def data(self, flags: Flags) -> Splits:
-        """Generate the splits from fixed seeds, so that every run is tested on the same solids.
-
-        Returns:
-          The splits, with `voxels`, `image` and `label`.
-        """
+        """Generate `voxels`, `image` and `label` from fixed seeds, so that every run is tested on the same solids."""
         from dlcore.data.voxel_solids import SOLIDS, voxel_solids
 
         self.check(flags)
@@ -76,11 +72,7 @@ class VoxelPictures(VoxelSolids):
     modules: ClassVar[dict[str, Any]] = {"generator": VoxelGenerator}
 
     def data(self, flags: Flags) -> Splits:
-        """Generate the splits, and measure the mean shape and retrieval.
-
-        Returns:
-          The splits; `spec["trivial"]` holds the IoU of the better baseline.
-        """
+        """Generate the splits, and measure the mean shape and retrieval; `spec["trivial"]` holds the better IoU."""
         splits = super().data(flags)
         train, test = splits.train.arrays, splits.test.arrays
         retrieved = voxel_generation.nearest_image_iou(train, test)
@@ -95,11 +87,7 @@ class VoxelPictures(VoxelSolids):
         return {"model": VoxelGenerator(setup.spec["resolution"], dtype=setup.dtype, **fields)}
 
     def panels(self, context: ReportContext) -> list:
-        """Show images, and depth maps of their solids and of the generated solids, from the camera and from the side.
-
-        Args:
-          context: the ReportContext of a learner whose `predict` returns `voxels: [N, R, R, R]`.
-        """
+        """Show images, and depth maps of their solids and of the generated `voxels: [N, R, R, R]`, from two sides."""
         from dlcore.data.voxel_solids import depth_map
         from dlcore.report.curves import curves
         from dlcore.report.generative import sample_rows
@@ -139,10 +127,9 @@ class VoxelGrids(VoxelSolids):
     overfit: ClassVar[float] = 1e-2
 
     def data(self, flags: Flags) -> Splits:
-        """Generate solids or read ModelNet as voxel grids, and measure a nearest-neighbor baseline.
+        """Generate solids or read ModelNet as grids `image: [N, R, R, R, 1] uint8`, whose rows are vertical.
 
-        Returns:
-          The splits, with `image: [N, R, R, R, 1] uint8`, whose rows are vertical, and `label`.
+        A nearest-neighbor baseline is measured.
         """
         if flags.data_dir is None:
             splits = super().data(flags)
@@ -184,11 +171,7 @@ class VoxelGrids(VoxelSolids):
         return math.log(setup.spec["num_classes"])
 
     def panels(self, context: ReportContext) -> list:
-        """Show the curves and the panels of a classifier, with a depth map as each grid's picture.
-
-        Args:
-          context: the ReportContext, whose test split holds grids as `image: [N, R, R, R, 1]`.
-        """
+        """Show the curves and the panels of a classifier, with a depth map as each grid's picture."""
         from dlcore.data.voxel_solids import depth_map
         from dlcore.report.classifier import classifier_panels
         from dlcore.report.curves import curves

@@ -54,11 +54,7 @@ def origin(flags: Flags) -> Origin | None:
 
 
 def data(flags: Flags) -> Splits:
-    """Load the splits by name.
-
-    Returns:
-      The splits; the report shows the first NUM_SHOWN samples.
-    """
+    """Load the splits by name; the report shows the first NUM_SHOWN samples."""
     splits = labeled_images.data(flags, labels=False)
     path = flags.frechet_network or flags.network  # None: a network is trained later
     is_known = path or flags.smoke or splits.spec["num_classes"] == 1

@@ -93,14 +93,7 @@ def class_index(flag: str, word: str, spec: dict, more: str = "") -> int:
 
 
 def describe(outputs: dict, spec: dict) -> list[dict]:
-    """Describe samples for `--mode=predict`.
-
-    Args:
-      outputs: outputs of `predict`; must contain `sample: [N, H, W, C]`.
-
-    Returns:
-      One dict a sample: its mean pixel, and `text`.
-    """
+    """Describe each sample, `sample: [N, H, W, C]`, by its mean pixel."""
     return [
         {"mean": float(image.mean()), "text": f"{image.shape[0]} x {image.shape[1]} pixels, mean {image.mean():.3f}"}
         for image in outputs["sample"]

@@ -50,14 +50,7 @@ def data(flags: Flags, num_tokens: int) -> Splits:
 
 
 def planned(flags: Flags) -> tuple[dict, dict[str, np.ndarray]]:
-    """Describe a batch of `data` without reading its files.
-
-    Args:
-      flags: `window`, `batch_size`, and of SETTINGS.
-
-    Returns:
-      (spec, one batch of zeros).
-    """
+    """Describe a batch of `data`, of zeros, without reading its files."""
     shape = [flags.batch_size, 2 * flags.window]
     index = np.arange(shape[0], dtype=np.int32)
     spec = {"dataset": "tokens", "train_size": OPENWEBTEXT // flags.window}
