@@ -219,6 +219,20 @@ def test_docstrings_become_markdown(site):
     assert site.text.markdown(text) == expected
 
 
+def test_pages_of_the_reference_show_what_an_override_inherits(site):
+    code = "class A:\n def f(self, x, y):\n  '''Do.\n\n  Args:\n    x: a number.\n    y: of A.\n\n"
+    code += "  Returns:\n    A sum.\n  '''\n"
+    code += "class B(A):\n 'A part.'\n def f(self, x, y):\n  '''Do otherwise.\n\n  Args:\n    y: of B.\n  '''\n"
+    tree = ast.parse(code)
+    assert site.api.reference(tree.body[1], tree) == (
+        ":::::{py:class} B\n\nA part.\n\n::::{py:method} f(self, x, y)\n\nDo otherwise.\n\n**Args**\n\n"
+        "- `y`: of B.\n- `x`: a number.\n\n**Returns**\n\n- A sum.\n::::\n:::::"
+    )
+    tree = site.repository.parse("dlcore/tasks/masks.py")
+    masks = site.api.reference(next(node for node in tree.body if getattr(node, "name", "") == "Masks"), tree)
+    assert "- The splits; their `spec` holds what the task's other methods read." in masks
+
+
 def test_pictures_of_the_gallery_are_small_and_belong_to_pages(site, chapters):
     site.gallery.check_pictures([entry for chapter in chapters for entry in chapter.entries])
 

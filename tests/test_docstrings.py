@@ -1,9 +1,12 @@
 """Public functions say what goes in, what comes out and what is raised.
 
+A line may be absent where it would only repeat a type, and where a method overrides a documented one.
 `python tests/test_docstrings.py dlcore/losses` lists what is missing below a path.
 """
 
 import ast
+import functools
+import importlib.util
 import re
 import sys
 from pathlib import Path
@@ -11,24 +14,56 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SECTION = re.compile(r"^\s*(Args|Returns|Raises|Yields):\s*(.*)$")
-ENTRY = re.compile(r"^\s+\*{0,2}(\w+)(?: \([^)]*\))?: \S")
+RECORDS = {
+    ("flags", "Flags"),
+    ("setup", "Setup"),
+    ("spec", "Spec"),
+    ("spec", "dict"),
+    ("splits", "Splits"),
+    ("data", "Splits"),
+    ("context", "ReportContext"),
+    ("run", "ResolvedRun"),
+    ("learner", "Learner"),
+    ("experiment", "Experiment"),
+    ("setting", "Setting"),
+}
+"""(name, type) of arguments that the documentation of their type describes."""
+CLASS_NAME = re.compile(
+    r"bool|str|Path|list\[str\]"
+    r"|(list\[)?([a-z_]\w*\.)*(?!Any\b|Array\b|Batch\b|Callable\b|[A-Z]\b)[A-Z]\w+\]?( \| None)?"
+)
+"""An annotation that says, with the function's summary, what it returns; arrays need their shape, numbers a unit."""
+TASK_METHODS = ROOT / "dlcore" / "experiment" / "task.py"
 
 
-def sections(doc):
-    """{section: its lines} of a docstring."""
-    found, current = {}, None
-    for line in doc.split("\n"):
-        if match := SECTION.match(line):
-            current = found.setdefault(match[1], [match[2]] if match[2] else [])
-        elif current is not None:
-            current.append(line)
-    return found
+def _load(path):
+    """A module by its file: the package that holds it needs Sphinx."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+inheritance = _load(ROOT / "docs" / "site_extension" / "inheritance.py")
+
+
+@functools.cache
+def parse(path):
+    """The syntax tree of a file of the repository, None where there is none."""
+    return ast.parse((ROOT / path).read_text(encoding="utf-8")) if (ROOT / path).is_file() else None
+
+
+@functools.cache
+def task_methods():
+    """{(name, parameters): method} of the classes that tasks override."""
+    classes = [node for node in parse(TASK_METHODS).body if isinstance(node, ast.ClassDef)]
+    methods = [part for node in classes for part in node.body if isinstance(part, ast.FunctionDef)]
+    return {(method.name, *parameters(method, True)): method for method in methods}
 
 
 def entries(lines):
     """The names that a section documents, one a line, `name: text`."""
-    return {match[1] for line in lines if (match := ENTRY.match("  " + line))}
+    return {match[1] for line in lines if (match := inheritance.ENTRY.match(line))}
 
 
 def parameters(function, is_method):
@@ -45,19 +80,28 @@ def raises_itself(function):
     return any(re.match(r"\w*(Error|Mismatch|Preempted)\b", ast.unparse(n.exc)) for n in inside)
 
 
-def wrong_function(function, is_method=False):
-    doc = ast.get_docstring(function) or ""
-    found, names = sections(doc), parameters(function, is_method)
+def is_record(function, name):
+    """Whether the type of an argument describes it."""
+    arguments = (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)
+    annotation = next((a.annotation for a in arguments if a.arg == name), None)
+    return annotation is not None and (name, ast.unparse(annotation)) in RECORDS
+
+
+def wrong_function(function, is_method=False, bases=()):
+    """What the docstring of a function lacks; `bases` are the methods that it overrides."""
+    merged = inheritance.merge_sections([inheritance.split_sections(node) for node in (function, *bases)])
     decorators = {ast.unparse(d).split("(")[0] for d in function.decorator_list}
     if decorators & {"property", "functools.cached_property", "overload", "typing.overload", "x.setter"}:
         return
-    missing = [name for name in names if name not in entries(found.get("Args", []))]
-    if missing:
+    documented = entries(merged.get("Args", []))
+    names = [name for name in parameters(function, is_method) if not is_record(function, name)]
+    if missing := [name for name in names if name not in documented]:
         yield f"Args lacks {', '.join(missing)}"
-    returns = function.returns is None or ast.unparse(function.returns) not in ("None", "NoReturn")
-    if returns and not ({"Returns", "Yields"} & set(found)):
+    returns = "" if function.returns is None else ast.unparse(function.returns).strip("'")
+    is_clear = returns in ("None", "NoReturn") or CLASS_NAME.fullmatch(returns)
+    if not is_clear and not ({"Returns", "Yields"} & set(merged)):
         yield "no Returns"
-    if raises_itself(function) and "Raises" not in found:
+    if raises_itself(function) and "Raises" not in merged:
         yield "no Raises"
 
 
@@ -70,8 +114,8 @@ def fields(node):
                 yield name
 
 
-def wrong_class(node):
-    said = entries(sections(ast.get_docstring(node) or "").get("Args", []))
+def wrong_class(node, tree):
+    said = entries(inheritance.split_sections(node).get("Args", []))
     is_enum = any("Enum" in ast.unparse(base) for base in node.bases)
     missing = [] if is_enum else [name for name in fields(node) if name not in said]
     for part in node.body:
@@ -83,27 +127,33 @@ def wrong_class(node):
         if not isinstance(part, ast.FunctionDef) or part.name in ("__init__", "setup", "features"):
             continue
         if part.name == "__call__" or (not part.name.startswith("_") and ast.get_docstring(part)):
-            for text in wrong_function(part, True):
+            for text in wrong_function(part, True, inheritance.base_methods(tree, node, part.name, parse)):
                 yield part.lineno, f"{node.name}.{part.name}", text
 
 
-def wrong_module(tree):
-    """(line, name, what is wrong) of the public names that a module defines."""
+def wrong_module(tree, is_task_room=False):
+    """(line, name, what is wrong) of the public names that a module defines.
+
+    In the rooms of tasks, a function like a method of `Task` serves as that method, which documents it.
+    """
     public = set()
     for node in tree.body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             public = set(ast.literal_eval(node.value))
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name in public:
-            yield from ((node.lineno, node.name, text) for text in wrong_function(node))
+            method = task_methods().get((node.name, *parameters(node, False))) if is_task_room else None
+            bases = () if method is None else (method,)
+            yield from ((node.lineno, node.name, text) for text in wrong_function(node, bases=bases))
         elif isinstance(node, ast.ClassDef) and node.name in public:
-            yield from wrong_class(node)
+            yield from wrong_class(node, tree)
 
 
 def wrong_files(folder):
     paths = [folder] if folder.is_file() else sorted(folder.rglob("*.py"))
     for path in paths:
-        for line, name, text in wrong_module(ast.parse(path.read_text(encoding="utf-8"))):
+        is_task_room = bool({"tasks", "kits"} & set(path.parts))
+        for line, name, text in wrong_module(ast.parse(path.read_text(encoding="utf-8")), is_task_room):
             yield f"{path}:{line}: {name}: {text}"
 
 
@@ -177,6 +227,73 @@ class A(NamedTuple):
         ("A.h", "Args lacks z"),
         ("A.h", "no Returns"),
     ]
+
+
+def wrong_names(code):
+    return [(name, text) for _, name, text in wrong_module(ast.parse(code))]
+
+
+BASE = '''
+__all__ = ["Base", "Override"]
+class Base:
+    """A base."""
+    def load(self, path):
+        """Load.
+
+        Args:
+          path: a file.
+
+        Returns:
+          [N] array.
+        """
+class Between(Base):
+    """A class between them."""
+    def load(self, path):
+        """Load another way."""
+class Override(Between):
+    """An override."""
+    def load(self, path):
+        """Load a third way."""
+        raise ValueError
+'''
+
+
+def test_an_override_needs_only_what_its_bases_do_not_document():
+    assert wrong_names(BASE) == [("Override.load", "no Raises")]
+    undocumented = BASE.replace("          path: a file.\n", "").replace("Returns:", "It returns")
+    assert ("Override.load", "Args lacks path") in wrong_names(undocumented)
+    assert ("Override.load", "no Returns") in wrong_names(undocumented)
+
+
+def test_bases_are_found_in_other_modules():
+    code = """
+__all__ = ["Clips"]
+from dlcore.experiment import task
+class Clips(task.Task):
+    def data(self, flags, folder):
+        'Read clips.'
+        raise ValueError
+    def panels(self, context):
+        'Show clips.'
+    def length(self, clip):
+        'Count frames.'
+"""
+    assert wrong_names(code) == [
+        ("Clips.data", "Args lacks folder"),
+        ("Clips.length", "Args lacks clip"),
+        ("Clips.length", "no Returns"),
+    ]
+
+
+def test_a_type_that_describes_itself_needs_no_line():
+    def wrong(signature):
+        return wrong_names(f"__all__ = ['f']\ndef f{signature}: 'Do.'")
+
+    for returns in ("Splits", "'Flags'", "bool", "list[str]", "list[Panel]", "nn.Module", "Start | None", "None"):
+        assert not wrong(f"(setup: Setup, *, flags: Flags) -> {returns}")
+    for returns in ("Any", "jax.Array", "np.ndarray", "tuple[Splits, Splits]", "list", "float", "Callable", "T"):
+        assert wrong(f"() -> {returns}") == [("f", "no Returns")]
+    assert wrong("(setup, flags: dict) -> Splits") == [("f", "Args lacks setup, flags")]
 
 
 if __name__ == "__main__":

@@ -187,9 +187,6 @@ def listing(word: str = "", columns: int = 80) -> str:
       word: word to filter by, see `matching_entries`.
       columns: largest length of a line in characters.
 
-    Returns:
-      The text.
-
     Raises:
       FlagError: there is no checkout, or no entry contains the word.
     """

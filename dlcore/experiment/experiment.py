@@ -123,9 +123,6 @@ class Experiment:
     def build(self, setup: Setup) -> Learner:
         """Build the learner.
 
-        Args:
-          setup: facts of the run.
-
         Returns:
           The technique's learner, with what the optimizer and the task add to it.
         """
@@ -133,9 +130,6 @@ class Experiment:
 
     def schedule(self, setup: Setup) -> Callable[[int], float] | None:
         """Build the schedule of the learning rate, for the log.
-
-        Args:
-          setup: facts of the run.
 
         Returns:
           Function from the step, counted from 0, to its learning rate; None where there is none.

@@ -85,9 +85,6 @@ class Flags(Mapping):
         Args:
           **values: new values; a name with a dot is passed as `**{"model.width": 8}`.
 
-        Returns:
-          New flags.
-
         Raises:
           FlagError: there is no such flag.
         """
@@ -112,9 +109,6 @@ def parse(
       config: {name: value} of an earlier run.
       usage: first lines of `--help`.
       config_name: text of the flag that names the earlier run, with its value, for errors.
-
-    Returns:
-      The resolved settings.
 
     Raises:
       FlagError: a name is unknown (the message lists close names), a value is not allowed, or an argument is no flag.

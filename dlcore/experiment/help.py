@@ -20,9 +20,6 @@ def help_text(groups: dict[str, dict[str, Setting]], everything: bool = False) -
     Args:
       groups: {group: {name: setting}}.
       everything: list all flags by group; else the essential flags and the number of others.
-
-    Returns:
-      The text.
     """
     groups = {group: {k: s for k, s in entries.items() if not s.external} for group, entries in groups.items()}
     if everything:

@@ -21,12 +21,8 @@ def resolve(experiment: Experiment, argv: list[str], mode: dict[str, Setting] | 
     """Resolve the settings of an experiment.
 
     Args:
-      experiment: experiment that owns the flags.
       argv: the command line without the program.
       mode: flags of the mode.
-
-    Returns:
-      Every setting's value.
 
     Raises:
       FlagError: a name or value is not allowed.
@@ -35,11 +31,7 @@ def resolve(experiment: Experiment, argv: list[str], mode: dict[str, Setting] | 
     config = _config(experiment, argv)
     argv, published = _without_published(experiment, argv)
     merged = experiment.merged
-    groups = {
-        "mode": mode or {},
-        "experiment": dict(merged.settings),
-        "learner": settings_of(experiment.learner),
-    }
+    groups = {"mode": mode or {}, "experiment": dict(merged.settings), "learner": settings_of(experiment.learner)}
     defaults = dict(merged.defaults)
     if merged.model is not None:
         name = last_value(argv, "model") or (config or {}).get("model") or merged.model
@@ -155,9 +147,6 @@ def wants_smoke(argv: list[str]) -> bool:
 
     Args:
       argv: the command line.
-
-    Returns:
-      Whether it does.
     """
     words = [word for word in argv if word == "--nosmoke" or word.split("=")[0] == "--smoke"]
     return bool(words) and words[-1].lower() in ("--smoke", "--smoke=true", "--smoke=t", "--smoke=1")

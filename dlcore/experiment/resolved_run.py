@@ -102,9 +102,6 @@ class ResolvedRun:
           spec: `Splits.spec` with `train_size`, and `batch_size` if that of the flags does not fit the data.
           flags: settings that replace the run's.
           dtype: dtype of the computation; by default `--precision`'s.
-
-        Returns:
-          The setup.
         """
         import jax.numpy as jnp
 
@@ -119,21 +116,14 @@ class ResolvedRun:
         """Build the argument of the experiment's `build` for loaded data.
 
         Args:
-          splits: the data.
           flags: settings that replace the run's.
           dtype: dtype of the computation; by default `--precision`'s.
-
-        Returns:
-          The setup.
         """
         fitted, spec = self.fitted_batch_size(splits), splits.facts
         return self.setup(spec if fitted is None else {**spec, "batch_size": fitted}, flags, dtype)
 
     def example(self, spec: dict) -> Any:
         """Make an example batch without loading the data.
-
-        Args:
-          spec: facts of the data, `Splits.facts`.
 
         Returns:
           A batch of zeros of the training batch size, since a state may have a batch axis. It is read from the data if
@@ -147,9 +137,6 @@ class ResolvedRun:
 
     def fitted_batch_size(self, splits: Splits) -> int | None:
         """Fit `--batch_size` to data with fewer examples.
-
-        Args:
-          splits: the data.
 
         Returns:
           The largest power of two that every training source can fill; None where `--batch_size` fits, was given, or
@@ -166,7 +153,6 @@ class ResolvedRun:
         """Initialize the network abstractly if the command line sets its fields, before anything is computed.
 
         Args:
-          splits: the data.
           batch: a training batch.
 
         Raises:
@@ -200,9 +186,6 @@ class ResolvedRun:
     def eval_every(self, setup: Setup) -> int:
         """Count the steps between two validations.
 
-        Args:
-          setup: facts of the run, with the data's `train_size` and the batch size.
-
         Returns:
           `--eval_every`, or the steps of an epoch.
         """
@@ -212,9 +195,6 @@ class ResolvedRun:
         """Batch the training data: `--batch_size` examples per step, times the batch ratio of each source.
 
         If the default batch size exceeds the data, it is `fitted_batch_size`.
-
-        Args:
-          splits: the data.
 
         Returns:
           A pipeline, or a dict of pipelines.
@@ -290,7 +270,6 @@ def check_identity(run: ResolvedRun, config: dict) -> None:
     A flag that is newer than the run is compared only if given.
 
     Args:
-      run: the run.
       config: the folder's config.json.
 
     Raises:
@@ -329,9 +308,6 @@ def check_settings(
 def config_of(run: ResolvedRun) -> dict:
     """Read the configuration of a mode's run.
 
-    Args:
-      run: the run.
-
     Returns:
       The content of its config.json.
 
@@ -351,7 +327,6 @@ def open_run(folder: Path | str, experiment: Experiment) -> ResolvedRun:
 
     Args:
       folder: the run's folder.
-      experiment: experiment that must own the run.
 
     Returns:
       The run with its original settings.
@@ -370,8 +345,6 @@ def restore_state(run: ResolvedRun, learner: Learner, batch: Any, select: str) -
     """Restore a checkpoint of a run; a damaged best one is replaced by the newest that can be read, with a warning.
 
     Args:
-      run: the run.
-      learner: trained learner.
       batch: an example batch.
       select: "best" or "last".
 

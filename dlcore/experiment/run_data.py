@@ -62,9 +62,6 @@ class Comparison(NamedTuple):
 def origins_of(run: ResolvedRun) -> list[Weights]:
     """Read the origins of the weights that the run's flags name, without reading data.
 
-    Args:
-      run: the run.
-
     Returns:
       The origins, in the order of the flags.
 
@@ -85,7 +82,6 @@ def load_data(run: ResolvedRun, flags: Flags | None = None, origins: list[Weight
     """Load the data of a new run, and check them against its initial weights.
 
     Args:
-      run: the run.
       flags: other settings than the run's.
       origins: result of `origins_of`, if already computed.
 
@@ -120,9 +116,6 @@ def inherited_keys(origins: list[Weights]) -> dict[str, Fingerprint]:
 def fingerprints(splits: Splits) -> dict[str, Fingerprint]:
     """Fingerprint the splits.
 
-    Args:
-      splits: the data.
-
     Returns:
       Split -> fingerprint; "train/NAME" for several sources.
     """
@@ -145,7 +138,6 @@ def write_data(folder: Path, splits: Splits, known: dict[str, Fingerprint]) -> d
 
     Args:
       folder: the run's folder.
-      splits: the data.
       known: `known_data` of the run so far; training examples missing in `splits` are kept as "earlier".
 
     Returns:
@@ -167,12 +159,8 @@ def check_resumed(run: ResolvedRun, config: dict, splits: Splits) -> list[str]:
     """Check that the data of a resumed or finished run are still those that it was trained on.
 
     Args:
-      run: the run.
       config: its config.json.
       splits: current data.
-
-    Returns:
-      Lines to print.
 
     Raises:
       FlagError: classes or training examples differ; `--changed_data` allows other examples.
@@ -203,11 +191,7 @@ def data_for(run: ResolvedRun, config: dict) -> Splits:
     """Load data to evaluate a trained run on: images of its size, classes in its order.
 
     Args:
-      run: the run.
       config: its config.json.
-
-    Returns:
-      The splits.
 
     Raises:
       FlagError: the data have classes that the run does not know, or images of another shape.
@@ -264,7 +248,6 @@ def compare_with_run(run: ResolvedRun, config: dict, splits: Splits, split: str)
     """Compare an evaluated split with the run's recorded data.
 
     Args:
-      run: the run.
       config: its config.json.
       splits: result of `data_for`.
       split: name of the split.

@@ -134,7 +134,6 @@ def kind_name(name: str, setting: Setting) -> str:
 
     Args:
       name: name of the flag.
-      setting: the flag.
 
     Returns:
       The text after `--name=` in `--help`, such as "int", "train|valid|test" or "float,...".
@@ -149,10 +148,6 @@ def takes_several(name: str, setting: Setting) -> bool:
 
     Args:
       name: name of the flag.
-      setting: the flag.
-
-    Returns:
-      Whether it does.
     """
     return _kind_of_setting(name, setting).many
 
@@ -362,10 +357,7 @@ def module_settings(prefix: str, module: Callable, given: frozenset[str] = EXTER
         helps |= _helps(inspect.cleandoc(vars(base).get("__doc__") or ""))
     return {
         f"{prefix}.{f.name}": Setting(
-            keywords.get(f.name, f.default),
-            helps.get(f.name, ""),
-            hints[f.name],
-            identity=_identity(hints[f.name]),
+            keywords.get(f.name, f.default), helps.get(f.name, ""), hints[f.name], identity=_identity(hints[f.name])
         )
         for f in dataclasses.fields(cls)
         if f.name not in {*given, "parent", "name"}
@@ -406,7 +398,6 @@ def read_value(name: str, setting: Setting, text: Any) -> Any:
 
     Args:
       name: name of the flag.
-      setting: the flag.
       text: text from the command line, or a value, which is checked.
 
     Returns:

@@ -11,32 +11,135 @@ A task is a frozen dataclass whose fields are flags, with their help in the docs
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
 
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting, check_fields, field_settings
 from dlcore.experiment.splits import Spec, Splits
 from dlcore.learner import Learner
+from dlcore.report.panel import Panel
 
-__all__ = ["Task"]
+__all__ = ["OptionalMethods", "Task"]
+
+
+class OptionalMethods(Protocol):
+    """Methods that a task may have; `Task` has None in place of each."""
+
+    def expected_loss(self, setup: Setup) -> float:
+        """Compute the loss at initialization, for `--mode=sanity`.
+
+        Args:
+          setup: facts of the run.
+
+        Returns:
+          The loss, within `loss_tolerance`.
+        """
+        ...
+
+    def inputs(self, flags: Flags, spec: Spec) -> tuple[Any, list[str]]:
+        """Read what `--input` names, for `--mode=predict`.
+
+        Args:
+          flags: `input`, a file or a folder, and the settings of the run.
+          spec: facts of the data, `Splits.spec`.
+
+        Returns:
+          (source, names of its examples, such as paths).
+
+        Raises:
+          FlagError: there is no such input.
+          ValueError: files cannot be read, or do not fit the run; the message names them.
+        """
+        ...
+
+    def drawn(self, flags: Flags, spec: Spec) -> tuple[Any, list[str]]:
+        """Build what predict takes without `--input`, such as the indices of samples to generate.
+
+        Args:
+          flags: `num_drawn`, and the settings of the run.
+          spec: facts of the data, `Splits.spec`.
+
+        Returns:
+          (source, names of its examples).
+
+        Raises:
+          FlagError: the run cannot generate such samples.
+        """
+        ...
+
+    def describe(self, outputs: Any, spec: Spec) -> list[dict]:
+        """Describe predictions, for `--mode=predict`.
+
+        Args:
+          outputs: outputs of the learner's `predict`, one row per example.
+          spec: facts of the data, `Splits.spec`.
+
+        Returns:
+          One dict per example that predict prints: its `text`, or its `probabilities`, beside what files of results
+          need.
+        """
+        ...
+
+    def write(self, folder: Path, outputs: Any, source: Any, names: list[str], spec: Spec) -> list[Path]:
+        """Write predictions as files, for `--mode=predict --output=FOLDER`.
+
+        Args:
+          folder: output folder; created if it is missing.
+          outputs: outputs of the learner's `predict`, one row per example.
+          source: source of the examples, of `inputs` or `drawn`.
+          names: names of the examples.
+          spec: facts of the data, `Splits.spec`.
+
+        Returns:
+          The files.
+        """
+        ...
+
+    def panels(self, context: Any) -> list[Panel]:
+        """Build the panels of the report.
+
+        Args:
+          context: the run's `dlcore.modes.report_context.ReportContext`.
+
+        Returns:
+          The panels, in the order of the report.
+        """
+        ...
+
+    def pictures(self, context: Any) -> dict[str, Any]:
+        """Draw pictures for TensorBoard.
+
+        Args:
+          context: the run's `dlcore.modes.report_context.ReportContext`.
+
+        Returns:
+          Name -> image [H, W, C].
+        """
+        ...
+
+    def encoder(self, setup: Setup) -> Any:
+        """Build the encoder of images in the learner's state, by which its features are measured on another data set.
+
+        Args:
+          setup: facts of the run.
+
+        Returns:
+          A `dlcore.evaluators.fine_tuning.Encoder`. The method is None where the encoder is the network of `--model`,
+          or where there is none.
+        """
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
+class Task(OptionalMethods):
     """Base of tasks. A task may also have `model`, `modules`, `external_fields`, `smoke` and `packages`, of which an
-    experiment takes those that its page does not set, and any of these, which are None here:
-
-    - `expected_loss(setup)`: the loss at initialization, for `--mode=sanity`.
-    - `inputs(flags, spec)` -> (source, names) of what `--input` names; `drawn(flags, spec)`: the same without
-      `--input`, such as the indices of samples to generate.
-    - `describe(outputs, spec)` -> one dict per example that predict prints: its `text`, or its `probabilities`.
-    - `write(folder, outputs, source, names, spec)` -> the files that `--mode=predict --output=FOLDER` writes.
-    - `panels(context)` -> panels of the report; `pictures(context)` -> name to image [H, W, C] for TensorBoard.
-    - `encoder(setup)` -> the `dlcore.evaluators.fine_tuning.Encoder` of images in the learner's state, by which its
-      features are measured on another data set; None where it is the network of `--model`, or where there is none.
+    experiment takes those that its page does not set, and the methods of `OptionalMethods`, which are None here.
     """
 
+    shared_settings: ClassVar[dict[str, Setting]] = {}
+    """Flags that are no fields, such as `--init_from`."""
     defaults: ClassVar[dict[str, Any]] = {}
     """Values of the settings of the run and of the model, such as the batch size."""
     monitor: ClassVar[str | None] = "accuracy"
@@ -73,7 +176,7 @@ class Task:
         Returns:
           {field: setting}.
         """
-        return field_settings(self)
+        return {**field_settings(self), **self.shared_settings}
 
     def data(self, flags: Flags) -> Splits:
         """Load the data.
@@ -82,10 +185,14 @@ class Task:
           flags: resolved settings.
 
         Returns:
-          The splits.
+          The splits; their `spec` holds what the task's other methods read.
 
         Raises:
           TypeError: the task has no data.
+          FlagError: settings of the data do not go together.
+          FileNotFoundError: there are no such files.
+          ValueError: the files are not as the task needs them.
+          MissingPackage: a package that reads the files is not installed.
         """
         raise TypeError(f"{type(self).__name__} does not say its data")
 
@@ -96,7 +203,11 @@ class Task:
           setup: facts of the run.
 
         Returns:
-          Keyword arguments of the technique.
+          Keyword arguments of the technique, such as `model`, `preprocess` and `augment`.
+
+        Raises:
+          FlagError: settings do not fit the data.
+          ValueError: weights or fields do not fit the data.
         """
         return {}
 

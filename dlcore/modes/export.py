@@ -322,10 +322,6 @@ def _fold_predict(
 def example_batch(run: ResolvedRun, spec: Spec) -> dict[str, np.ndarray]:
     """Return the example batch of an exported `predict`.
 
-    Args:
-      run: the resolved run of the experiment.
-      spec: facts of the data.
-
     Returns:
       {name: array [B, ...]}.
 

@@ -64,14 +64,7 @@ class Film:
         self.memory = {"frames": frames, "stride": stride, "calls": calls + 1}
 
     def panels(self, context: ReportContext) -> list[Panel]:
-        """Show the film, which ends with the tested state.
-
-        Args:
-          context: context of the finished run.
-
-        Returns:
-          One panel.
-        """
+        """Show the film, which ends with the tested state."""
         steps = [frame["step"] for frame in self.memory["frames"]] or ["none"]
         frames = [_decoded(frame["picture"]) for frame in self.memory["frames"]] + [
             _decoded(_encoded(self._draw(context.state)))
@@ -90,7 +83,6 @@ def film_hooks(
 
     Args:
       build: the experiment's `build`, Setup -> Learner.
-      setup: facts of the run.
       batch: see `Film`.
       picture: see `Film`.
       title: title of the panel.

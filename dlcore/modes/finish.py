@@ -155,7 +155,6 @@ def heading(run: ResolvedRun, spec: Spec, data: Splits) -> tuple[str, str]:
 
     Args:
       run: run that was trained.
-      spec: facts of its data, `Splits.spec`.
       data: splits of its data.
 
     Returns:

@@ -38,7 +38,6 @@ def sampled_batch(data: Splits, size: int, seed: int) -> dict:
     """Sample training examples of all classes; the first examples of a folder share a class.
 
     Args:
-      data: the splits.
       size: number of examples, times the batch ratio of each of several sources; all if there are fewer.
       seed: random seed of the examples.
 
@@ -73,7 +72,6 @@ def losses_after_burn_in(run: ResolvedRun, data: Splits) -> tuple[dict[str, Call
     initial state is that of a run. Training stops early because memorized examples have no gradient to compare.
 
     Args:
-      run: the resolved run of the experiment.
       data: splits of its data.
 
     Returns:

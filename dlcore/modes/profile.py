@@ -144,7 +144,7 @@ def _write(
     path.write_text(
         render(
             f"{run.experiment.name}: profile",
-            [table(top_rows, title=title, note=caption), memory_panel(memory, set(run.flags))],
+            [table(top_rows, title=title, subtitle=caption), memory_panel(memory, set(run.flags))],
             cards | phase_fractions,
             subtitle=summary,
             details=details,

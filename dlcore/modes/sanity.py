@@ -283,9 +283,6 @@ CHECKS = (_check_initial, _check_regularization, _check_overfit, _check_gradient
 def sanity(run: ResolvedRun) -> int:
     """Run the checks and print a table.
 
-    Args:
-      run: the resolved run of the experiment.
-
     Returns:
       The exit status: 1 if a check failed.
     """

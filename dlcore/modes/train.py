@@ -43,7 +43,6 @@ def fit_arguments(run: ResolvedRun, setup: Setup, data: Splits) -> dict[str, Any
     """Collect the arguments of `fit` for training and evaluation, which a search shares.
 
     Args:
-      run: the resolved run of the experiment.
       setup: facts that its learner is built from.
       data: splits of its data.
 
@@ -92,9 +91,6 @@ def _plateau(run: ResolvedRun, setup: Setup, data: Splits) -> list[ReduceOnPlate
 def train(run: ResolvedRun) -> int:
     """Train or resume, and report; print a message if the run is finished already.
 
-    Args:
-      run: the resolved run of the experiment.
-
     Returns:
       The exit status, 0.
     """
@@ -125,9 +121,6 @@ def train_page(name: str, words: Sequence[str], purpose: str) -> Path:
       name: name of the experiment, such as generative.autoencoder_kl.
       words: arguments of its command line.
       purpose: purpose of the run, printed before it starts.
-
-    Returns:
-      The run's folder.
     """
     experiment = find_experiment(name)
     assert isinstance(experiment, Experiment)  # a study trains no network
@@ -173,9 +166,6 @@ def prepare(run: ResolvedRun) -> Prepared:
 
     `init`, `update`, and `evaluate` on the validation and the test split are traced: a malformed split is an error
     here, not after the training.
-
-    Args:
-      run: the resolved run of the experiment.
 
     Returns:
       The data, and the training examples of the initial weights.

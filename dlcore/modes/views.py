@@ -17,9 +17,6 @@ def average_views(learner: Learner, tta: Views, example: Batch) -> Learner:
       tta: a test-time augmentation, see `dlcore.evaluators.test_time_augmentation`.
       example: a batch of the run's data.
 
-    Returns:
-      The learner.
-
     Raises:
       FlagError: the learner is no classifier of images.
     """

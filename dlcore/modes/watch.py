@@ -62,14 +62,7 @@ class Watch:
         self.memory = {"snapshots": [*self.memory["snapshots"], latest], "next": step + self.every}
 
     def panels(self, context: ReportContext) -> list[Panel]:
-        """Show the snapshots in the report.
-
-        Args:
-          context: context of the finished run.
-
-        Returns:
-          The panels.
-        """
+        """Show the snapshots in the report."""
         return monitor_panels(self.memory["snapshots"], kernels_in_order(context.learner, context.state, self.batch))
 
 
@@ -99,7 +92,6 @@ def watch_hooks(run: ResolvedRun, setup: Setup, batch: Any) -> list[Watch]:
 
     Args:
       run: the resolved run; its flag `watch` is the number of steps between snapshots, 0 for none.
-      setup: facts of the run.
       batch: a training batch.
 
     Returns:

@@ -12,7 +12,7 @@ __all__ = ["best_and_worst", "training_images"]
 
 
 def training_images(
-    images: np.ndarray, versions: np.ndarray, names: Sequence[str], note: str = "", title: str = "Training images"
+    images: np.ndarray, versions: np.ndarray, names: Sequence[str], subtitle: str = "", title: str = "Training images"
 ) -> Panel:
     """Show training images beside their augmentations.
 
@@ -20,7 +20,7 @@ def training_images(
       images: [N, H, W, C], the original images.
       versions: [V, N, H', W', C], the augmented images, in [0, 1] or uint8.
       names: N texts, such as the images' classes.
-      note: a line under the title.
+      subtitle: a line under the title.
       title: title of the panel.
 
     Returns:
@@ -40,7 +40,7 @@ def training_images(
     html = (
         f'<div class="scroll"><table class="classes"><thead>{head}</thead><tbody>{"".join(cells)}</tbody></table></div>'
     )
-    return Panel(title, html, note, half=True)
+    return Panel(title, html, subtitle, half=True)
 
 
 def best_and_worst(
@@ -91,5 +91,5 @@ def best_and_worst(
         f'<div class="scroll"><table class="classes"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table></div>'
     )
     idx = "" if len(ids) == len(present) else f"The {len(ids)} of {len(present)} classes with the lowest recall. "
-    note = f"{idx}Test images, with the range of the probability of their true class."
-    return Panel(title, html, note)
+    subtitle = f"{idx}Test images, with the range of the probability of their true class."
+    return Panel(title, html, subtitle)

@@ -48,12 +48,12 @@ def confusion_matrix(
     fraction = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     intensity = np.log1p(199 * fraction) / np.log(200)
     total = counts.sum()
-    note = f"Rows are the true class, columns the predicted one; {np.trace(counts):,} of {total:,} on the diagonal."
+    subtitle = f"Rows are the true class, columns the predicted one; {np.trace(counts):,} of {total:,} on the diagonal."
     if len(counts) <= _ANNOTATED_CLASSES:
         html = _annotated(counts, names, intensity)
     else:
         html = f'<div class="columns"><div class="wide">{_heat_map(intensity)}</div>{_hardest(counts, names)}</div>'
-    return Panel(title, html, note, half=len(counts) <= _HALF_CLASSES)
+    return Panel(title, html, subtitle, half=len(counts) <= _HALF_CLASSES)
 
 
 def _annotated(counts: np.ndarray, names: list[str], intensity: np.ndarray) -> str:
@@ -168,11 +168,11 @@ def worst_mistakes(
     selection = (
         f"the {len(worst)} of highest confidence" if len(worst) < len(errors) else "all, the most confident first"
     )
-    note = (
+    subtitle = (
         f"{len(errors):,} of {len(labels):,} predictions are wrong; {selection}. In color: prediction and confidence."
     )
     pictures = images[worst] if hasattr(images, "dtype") else np.asarray(images)[worst]
-    return Panel(title, captioned_images(to_uint8(pictures), captions), note, half=True)
+    return Panel(title, captioned_images(to_uint8(pictures), captions), subtitle, half=True)
 
 
 def reliability_diagram(calibration: Mapping[str, Any] | None, title: str = "Calibration") -> Panel:
@@ -211,12 +211,12 @@ def reliability_diagram(calibration: Mapping[str, Any] | None, title: str = "Cal
         axis.set_major_formatter(percent_ticks())
     keys.append(legend_key("fraction of examples", 3))
     chart = f"<figure><figcaption>{''.join(keys)}</figcaption>{chart_svg(figure, 'reliability diagram')}</figure>"
-    note = (
+    subtitle = (
         f"Accuracy {100 * (count * accuracy).sum() / count.sum():.1f} % at a mean confidence of "
         f"{100 * calibration['mean_confidence']:.1f} %; the largest gap of a bin is {100 * calibration['mce']:.1f} %."
     )
     html = f"{chart}<details><summary>As numbers</summary>{_bins(count, confidence, accuracy)}</details>"
-    return Panel(f"{title}: expected calibration error {100 * calibration['ece']:.2f} %", html, note, half=True)
+    return Panel(f"{title}: expected calibration error {100 * calibration['ece']:.2f} %", html, subtitle, half=True)
 
 
 def _bins(count: np.ndarray, conf: np.ndarray, acc: np.ndarray) -> str:

@@ -25,7 +25,7 @@ def draw_boxes(
     labels: np.ndarray,
     class_names: Sequence[str],
     scores: np.ndarray | None = None,
-    truth: np.ndarray | None = None,
+    target_boxes: np.ndarray | None = None,
     scale: int = 1,
     masks: np.ndarray | None = None,
     keypoints: np.ndarray | None = None,
@@ -38,7 +38,7 @@ def draw_boxes(
       labels: [N] int, classes of the boxes.
       class_names: names by class.
       scores: [N] in [0, 1]; the box with the highest score lies on top. None shows no scores.
-      truth: [M, 4], the target boxes, drawn in dashed white below the others; None for none.
+      target_boxes: [M, 4], the target boxes, drawn in dashed white below the others; None for none.
       scale: factor by which the image is enlarged.
       masks: [N, H, W] bool, drawn as outlined overlays. Every object then has its own color, even if objects share a
         class.
@@ -59,7 +59,7 @@ def draw_boxes(
         large[outline(inside)] = colors[i]
     picture = Image.fromarray(large)
     draw = ImageDraw.Draw(picture)
-    for box in [] if truth is None else truth:
+    for box in [] if target_boxes is None else target_boxes:
         _dashed(draw, [float(v) * scale for v in box])
     for i in order:
         color = colors[i]
@@ -94,7 +94,7 @@ def outline(mask: np.ndarray) -> np.ndarray:
 def detections(
     images: np.ndarray,
     outputs: Mapping[str, Any],
-    truth: Mapping[str, Any] | None,
+    targets: Mapping[str, Any] | None,
     class_names: Sequence[str],
     count: int = 12,
     min_score: float = 0.3,
@@ -107,7 +107,7 @@ def detections(
       images: [N, H, W, 3] as `dlcore.report.pictures.to_uint8` takes them.
       outputs: the predictions, padded to K boxes: `boxes` [N, K, 4] and `scores`, `labels`, `valid`, each [N, K]; and
         `masks` [N, K, M, M] in box coordinates, `keypoints` [N, K, J, 2 or more].
-      truth: targets, `boxes` [N, M, 4] and `box_mask` [N, M], 0 at padding; None for none.
+      targets: `boxes` [N, M, 4] and `box_mask` [N, M], 0 at padding; None for none.
       class_names: names by class.
       count: largest number of images.
       min_score: least score of a drawn box.
@@ -122,7 +122,9 @@ def detections(
     cells = []
     for i, image in enumerate(images):
         image_outputs = {name: np.asarray(values[i]) for name, values in outputs.items()}
-        target_boxes = None if truth is None else np.asarray(truth["boxes"][i])[np.asarray(truth["box_mask"][i]) > 0]
+        target_boxes = (
+            None if targets is None else np.asarray(targets["boxes"][i])[np.asarray(targets["box_mask"][i]) > 0]
+        )
         picture, num_drawn = draw_outputs(image, image_outputs, class_names, min_score, target_boxes, scale)
         caption = f"{num_drawn} predicted" + ("" if target_boxes is None else f", {len(target_boxes)} true")
         caption += "" if captions is None else f"<br>{escape(captions[i])}"
@@ -130,9 +132,9 @@ def detections(
             f'<figure><img class="smooth" alt="" src="{data_uri(picture)}"><figcaption>{caption}</figcaption></figure>'
         )
     columns = "grid-template-columns: repeat(auto-fill, minmax(min(100%, 260px), 1fr))"
-    note = f"Boxes with a score of at least {100 * min_score:.0f}, by class"
-    note += "." if truth is None else "; true boxes dashed, in white."
-    return Panel(title, f'<div class="images" style="{columns}">{"".join(cells)}</div>', note)
+    subtitle = f"Boxes with a score of at least {100 * min_score:.0f}, by class"
+    subtitle += "." if targets is None else "; true boxes dashed, in white."
+    return Panel(title, f'<div class="images" style="{columns}">{"".join(cells)}</div>', subtitle)
 
 
 def draw_outputs(
@@ -140,7 +142,7 @@ def draw_outputs(
     outputs: Mapping[str, np.ndarray],
     class_names: Sequence[str],
     min_score: float = 0.3,
-    truth: np.ndarray | None = None,
+    target_boxes: np.ndarray | None = None,
     scale: int = 1,
 ) -> tuple[np.ndarray, int]:
     """Draw a detector's predictions for one image.
@@ -151,7 +153,7 @@ def draw_outputs(
         `masks` [K, M, M] and `keypoints` [K, J, 2 or more].
       class_names: names by class.
       min_score: least score of a drawn box.
-      truth: [M, 4], the target boxes; None for none.
+      target_boxes: [M, 4], the target boxes; None for none.
       scale: factor by which the image is enlarged.
 
     Returns:
@@ -164,7 +166,7 @@ def draw_outputs(
         fields["masks"] = pasted_masks(fields["masks"], fields["boxes"], image.shape[:2])
     boxes, labels, scores = fields["boxes"], fields["labels"], fields["scores"]
     picture = draw_boxes(
-        image, boxes, labels, class_names, scores, truth, scale, fields.get("masks"), fields.get("keypoints")
+        image, boxes, labels, class_names, scores, target_boxes, scale, fields.get("masks"), fields.get("keypoints")
     )
     return picture, len(idx)
 
@@ -199,16 +201,20 @@ def precision_recall(precision: np.ndarray, class_names: Sequence[str], title: s
     axes.set(xlim=(0, 1.01), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(percent_ticks())
-    note = f"At IoU 0.5, with the area under each curve; dashed: mean of {len(occurs)} classes, "
-    note += f"{100 * mean.mean():.1f}."
+    subtitle = f"At IoU 0.5, with the area under each curve; dashed: mean of {len(occurs)} classes, "
+    subtitle += f"{100 * mean.mean():.1f}."
     if len(classes) < len(order):
-        note += f" Shown: the {max_classes // 2} best and the {max_classes // 2} worst."
+        subtitle += f" Shown: the {max_classes // 2} best and the {max_classes // 2} worst."
     html = f"<figure><figcaption>{''.join(keys)}</figcaption>{chart_svg(figure, title)}</figure>"
-    return Panel(title, html, note, half=True)
+    return Panel(title, html, subtitle, half=True)
 
 
 def error_kinds(
-    counts: np.ndarray, kinds: Sequence[str], class_names: Sequence[str], note: str = "", title: str = "Kinds of error"
+    counts: np.ndarray,
+    kinds: Sequence[str],
+    class_names: Sequence[str],
+    subtitle: str = "",
+    title: str = "Kinds of error",
 ) -> Panel:
     """Show the numbers of correct detections and of each kind of error, by class.
 
@@ -216,7 +222,7 @@ def error_kinds(
       counts: int [C, K], result of `dlcore.evaluators.detection_errors.detection_errors`.
       kinds: K names; the first is no error.
       class_names: names by class.
-      note: a line under the title.
+      subtitle: a line under the title.
       title: title of the panel.
 
     Returns:
@@ -235,7 +241,7 @@ def error_kinds(
         body += f'<tr><th scope="row">{escape(str(name))}</th>{cells}</tr>'
     table = f'<table class="tight"><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>'
     # In half of a narrow window the last columns would be cut.
-    return Panel(title, f'<div class="scroll">{table}</div>', note, half=len(kinds) < 5)
+    return Panel(title, f'<div class="scroll">{table}</div>', subtitle, half=len(kinds) < 5)
 
 
 def _dashed(draw: Any, box: Sequence[float], dash: int = 5) -> None:

@@ -39,8 +39,8 @@ def accuracies(numbers: Mapping[str, Any], spec: Mapping[str, Any]) -> Panel:
         rows.append({"": title, "accuracy, %": round(100 * numbers[name], 2), "95 % interval": half})
     train, _, test = spec["characters"]
     kind = f"{spec['shot']}-shot" if spec["shot"] else "zero-shot, classes described by attributes"
-    note = f"{spec['way']}-way {kind}; {test} test characters; training used {train} others."
-    return table(rows, "Episodes of the test", note)
+    subtitle = f"{spec['way']}-way {kind}; {test} test characters; training used {train} others."
+    return table(rows, "Episodes of the test", subtitle)
 
 
 def _half_width(interval: float | None) -> str:

@@ -161,20 +161,20 @@ def _enlarge_text(figure: "Figure") -> None:
         axes.tick_params(which="both", labelsize=max(least, 10))
 
 
-def figure_panel(title: str, figure: "Figure | bytes", note: str = "", width: int = 760) -> Panel:
+def figure_panel(title: str, figure: "Figure | bytes", subtitle: str = "", width: int = 760) -> Panel:
     """Show a figure in a report.
 
     Args:
       title: title of the panel, and the picture's alternative text.
       figure: a matplotlib Figure, drawn in the page's colors; or a PNG, shown as it is.
-      note: a line under the title.
+      subtitle: a line under the title.
       width: width of a PNG in pixels.
 
     Returns:
       The panel.
     """
     if not isinstance(figure, bytes):
-        return Panel(title, figure_svg(figure, title), note)
+        return Panel(title, figure_svg(figure, title), subtitle)
     encoded = base64.b64encode(figure).decode()
     image = f'<img class="smooth" alt="{escape(title)}" src="data:image/png;base64,{encoded}" width="{width}">'
-    return Panel(title, image, note)
+    return Panel(title, image, subtitle)

@@ -54,13 +54,15 @@ def film_webp(frames: Sequence[np.ndarray], milliseconds: int = 250, max_bytes: 
         pictures, milliseconds = [*pictures[:-1:2], pictures[-1]], 2 * milliseconds
 
 
-def film(frames: Sequence[np.ndarray], title: str, note: str = "", milliseconds: int = 250, width: int = 560) -> Panel:
+def film(
+    frames: Sequence[np.ndarray], title: str, subtitle: str = "", milliseconds: int = 250, width: int = 560
+) -> Panel:
     """Show frames as an animation.
 
     Args:
       frames: uint8 or float in [0, 1], [H, W], [H, W, 1] or [H, W, 3] each, of one shape; at least one.
       title: title of the panel.
-      note: a line under the title.
+      subtitle: a line under the title.
       milliseconds: duration of each frame.
       width: about the width in pixels; small frames are enlarged by an integer factor without smoothing.
 
@@ -72,4 +74,4 @@ def film(frames: Sequence[np.ndarray], title: str, note: str = "", milliseconds:
     shown_width = frames[0].shape[1] * max(1, round(width / frames[0].shape[1]))
     kind = ' class="smooth"' if shown_width == frames[0].shape[1] else ""
     image = f'<img{kind} alt="{escape(title)}" width="{shown_width}" src="data:image/webp;base64,{data}">'
-    return Panel(title, image, note, half=True)
+    return Panel(title, image, subtitle, half=True)

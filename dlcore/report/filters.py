@@ -36,9 +36,9 @@ def filters(kernel: np.ndarray, title: str = "First-layer filters", max_tiles: i
     kind = "red, green and blue are the three inputs" if cin == 3 else "mid-gray is 0"
     total = cout if cin == 3 else cin * cout
     shown_tiles = f"the first {max_tiles} of {total:,} tiles" if total > max_tiles else f"{total} tiles"
-    note = f"{cout} filters of {kh} × {kw} × {cin}; {shown_tiles}, each in its own range; {kind}."
+    subtitle = f"{cout} filters of {kh} × {kw} × {cin}; {shown_tiles}, each in its own range; {kind}."
     html = f'<img class="tiles" alt="filters" width="{grid.shape[1]}" src="{data_uri(grid)}">'
-    return Panel(title, html, note, half=True)
+    return Panel(title, html, subtitle, half=True)
 
 
 def filter_grid(kernel: np.ndarray, max_tiles: int = 256, scale: int = 1) -> np.ndarray:

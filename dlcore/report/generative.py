@@ -65,30 +65,33 @@ def save_picture(path: Path, picture: np.ndarray, scale: int = 1) -> Path:
     return path
 
 
-def sample_grid(images: np.ndarray, title: str = "Samples", note: str = "", columns: int = 8) -> Panel:
+def sample_grid(images: np.ndarray, title: str = "Samples", subtitle: str = "", columns: int = 8) -> Panel:
     """Show all samples in their order, unselected.
 
     Args:
       images: [N, H, W, C], uint8 or float in [0, 1].
       title: title of the panel.
-      note: a line under the title.
+      subtitle: a line under the title.
       columns: largest number of samples per row.
 
     Returns:
       The panel.
     """
     return Panel(
-        title, _picture(picture_grid(images, min(columns, len(images))), title, min(images.shape[1:3])), note, half=True
+        title,
+        _picture(picture_grid(images, min(columns, len(images))), title, min(images.shape[1:3])),
+        subtitle,
+        half=True,
     )
 
 
-def sample_path(images: np.ndarray, title: str = "From noise to samples", note: str = "") -> Panel:
+def sample_path(images: np.ndarray, title: str = "From noise to samples", subtitle: str = "") -> Panel:
     """Show sampling trajectories: one row per sample, one column per time.
 
     Args:
       images: [T, N, H, W, C], uint8 or float in [0, 1] (values outside are clipped), the earliest time first.
       title: title of the panel.
-      note: a line under the title.
+      subtitle: a line under the title.
 
     Returns:
       The panel.
@@ -101,17 +104,17 @@ def sample_path(images: np.ndarray, title: str = "From noise to samples", note: 
         raise ValueError(f"images={images.shape}: wrong shape; allowed: [T, N, H, W, C]")
     by_sample = images.swapaxes(0, 1).reshape(-1, *images.shape[2:])
     return Panel(
-        title, _picture(picture_grid(by_sample, images.shape[0]), title, min(images.shape[2:4])), note, half=True
+        title, _picture(picture_grid(by_sample, images.shape[0]), title, min(images.shape[2:4])), subtitle, half=True
     )
 
 
-def sample_rows(rows: Mapping[str, np.ndarray], title: str, note: str = "") -> Panel:
+def sample_rows(rows: Mapping[str, np.ndarray], title: str, subtitle: str = "") -> Panel:
     """Show captioned rows of samples, for example one per sampler.
 
     Args:
       rows: name -> [N, H, W, C], uint8 or float in [0, 1].
       title: title of the panel.
-      note: a line under the title.
+      subtitle: a line under the title.
 
     Returns:
       The panel.
@@ -121,7 +124,7 @@ def sample_rows(rows: Mapping[str, np.ndarray], title: str, note: str = "") -> P
         f"<figcaption>{escape(name)}</figcaption></figure>"
         for name, images in rows.items()
     )
-    return Panel(title, "".join(figures), note, half=True)
+    return Panel(title, "".join(figures), subtitle, half=True)
 
 
 def nearest_images(images: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -160,14 +163,14 @@ def _picture(grid: np.ndarray, alt: str, side: int) -> str:
     return f'<img class="tiles" alt="{escape(alt)}" width="{width}" src="{data_uri(grid, scale)}">'
 
 
-def scatter(points: np.ndarray, centers: np.ndarray, title: str = "Samples", note: str = "") -> Panel:
+def scatter(points: np.ndarray, centers: np.ndarray, title: str = "Samples", subtitle: str = "") -> Panel:
     """Show samples in the plane, with a circle around every mode of the data distribution.
 
     Args:
       points: [N, 2].
       centers: [K, 2], the modes; the axes extend to 1.4 times the largest coordinate.
       title: title of the panel.
-      note: a line under the title.
+      subtitle: a line under the title.
 
     Returns:
       The panel.
@@ -184,4 +187,4 @@ def scatter(points: np.ndarray, centers: np.ndarray, title: str = "Samples", not
     reach = 1.4 * np.abs(centers).max()
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xticks=[], yticks=[])
     axes.spines[:].set(visible=True, color=GRAY)
-    return figure_panel(title, figure, note)
+    return figure_panel(title, figure, subtitle)

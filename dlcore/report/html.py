@@ -94,8 +94,8 @@ def _sections(panels: Sequence[Panel]) -> str:
 
 
 def _section(number: int, panel: Panel) -> str:
-    note = f'<p class="note">{escape(panel.note)}</p>' if panel.note else ""
-    return f'<section id="panel-{number}"><h2>{escape(panel.title)}</h2>{note}{panel.html}</section>'
+    subtitle = f'<p class="note">{escape(panel.subtitle)}</p>' if panel.subtitle else ""
+    return f'<section id="panel-{number}"><h2>{escape(panel.title)}</h2>{subtitle}{panel.html}</section>'
 
 
 def _closed_table(name: str, rows: Mapping[str, Any]) -> str:

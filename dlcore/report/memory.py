@@ -50,6 +50,6 @@ def memory_panel(report: Mapping[str, int], flags: Collection[str], residuals: i
     largest = max(report, key=report.get) if report else ""
     advice, remedies = _ADVICE.get(largest, ("", {}))
     flags_to_try = [words for name, words in remedies.items() if name in flags]
-    note = advice + ", ".join(flags_to_try) + "." if flags_to_try else ""
-    panel = table(rows, title=f"Memory of a step: {readable(total)}", note=note)
+    subtitle = advice + ", ".join(flags_to_try) + "." if flags_to_try else ""
+    panel = table(rows, title=f"Memory of a step: {readable(total)}", subtitle=subtitle)
     return panel._replace(half=True)

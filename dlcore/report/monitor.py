@@ -77,11 +77,11 @@ def _updates(snapshots: Sequence[dict], steps: list[int]) -> Panel:
     gradients = gradients if snapshots[-1]["gradients"] else ""
     head = "<tr><th>array</th><th class=number>update / weight</th><th class=number>median</th><th>over the run</th>"
     head += f"{gradients}</tr>"
-    note = (
+    subtitle = (
         f"Norm of an array's update over its own norm, in {len(steps)} snapshots of steps {steps[0]} to {steps[-1]}; "
         "about 1e-3 is usual, the band is 1e-4 to 1e-2. Logarithmic."
     )
-    return Panel("Updates and gradients", _table(head, rows), note)
+    return Panel("Updates and gradients", _table(head, rows), subtitle)
 
 
 def _gradient(norms: list[float], last: dict) -> str:
@@ -107,8 +107,8 @@ def _activations(snapshots: Sequence[dict]) -> Panel:
     names = ("mean", "std", "dead units", "saturated")
     head = "<tr><th>activation</th>" + "".join(f"<th class=number>{n}</th>" for n in names)
     head += f"<th>at step {snapshots[0]['step']}</th><th>at step {snapshots[-1]['step']}</th></tr>"
-    note = "Of a batch of training data. Dead units give 0 for every example; bars grow with the root of the count."
-    return Panel("Activations", _table(head, rows), note)
+    subtitle = "Of a batch of training data. Dead units give 0 for every example; bars grow with the root of the count."
+    return Panel("Activations", _table(head, rows), subtitle)
 
 
 def _table(head: str, rows: list[str]) -> str:

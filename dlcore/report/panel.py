@@ -11,11 +11,11 @@ class Panel(NamedTuple):
     Args:
       title: plain text; escaped when the page is rendered.
       html: the section's body, inserted as it is.
-      note: plain text, a line under the title; empty for none.
+      subtitle: plain text, a line under the title; empty for none.
       half: whether the panel takes half of the page's width, beside another such panel.
     """
 
     title: str
     html: str
-    note: str = ""
+    subtitle: str = ""
     half: bool = False

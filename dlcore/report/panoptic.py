@@ -80,8 +80,8 @@ def panoptic_images(
             picture = f'<img class="smooth" alt="" src="{data_uri(pixels)}">'
             cells.append(f"<figure>{picture}<figcaption>{escape(caption)}</figcaption></figure>")
     grid = f"grid-template-columns: repeat({max(len(columns), 1)}, minmax(0, 1fr))"
-    note = "Stuff is gray. A semantic map has one color per class, a panoptic map one per object."
-    return Panel(title, f'<div class="images" style="{grid}">{"".join(cells)}</div>', note)
+    subtitle = "Stuff is gray. A semantic map has one color per class, a panoptic map one per object."
+    return Panel(title, f'<div class="images" style="{grid}">{"".join(cells)}</div>', subtitle)
 
 
 def quality_table(numbers: Mapping[str, float | None], class_names: Sequence[str], num_stuff: int) -> Panel:
@@ -107,5 +107,7 @@ def quality_table(numbers: Mapping[str, float | None], class_names: Sequence[str
     for name, measure in (("stuff", "pq_stuff"), ("things", "pq_things"), ("all", "pq")):
         rows.append({"class": name, "kind": "mean", "PQ": percent(measure)})
     rows.append({"class": "all, by connected regions", "kind": "mean", "PQ": percent("components_pq")})
-    note = f"Over the test split, in %. SQ {percent('sq')}, RQ {percent('rq')}: segmentation and recognition quality."
-    return table(rows, "Panoptic quality", note)._replace(half=True)
+    subtitle = (
+        f"Over the test split, in %. SQ {percent('sq')}, RQ {percent('rq')}: segmentation and recognition quality."
+    )
+    return table(rows, "Panoptic quality", subtitle)._replace(half=True)

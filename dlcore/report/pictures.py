@@ -66,7 +66,11 @@ def data_uri(image: np.ndarray, scale: int = 1) -> str:
 
 
 def examples(
-    images: np.ndarray, titles: Sequence[str] | None = None, title: str = "Examples", note: str = "", count: int = 48
+    images: np.ndarray,
+    titles: Sequence[str] | None = None,
+    title: str = "Examples",
+    subtitle: str = "",
+    count: int = 48,
 ) -> Panel:
     """Show a grid of images, each with its title.
 
@@ -74,7 +78,7 @@ def examples(
       images: [N, H, W], [N, H, W, 1] or [N, H, W, 3], as `to_uint8` takes them.
       titles: N plain texts, escaped; None for none.
       title: title of the panel.
-      note: a line under the panel's title.
+      subtitle: a line under the panel's title.
       count: largest number of images.
 
     Returns:
@@ -86,7 +90,7 @@ def examples(
     if titles is not None and len(titles) != len(images):
         raise ValueError(f"titles={len(titles)} titles: wrong length; allowed: {len(images)}, one per image")
     captions = [escape(str(text)) for text in titles[:count]] if titles is not None else [""] * len(images)
-    return Panel(title, captioned_images(to_uint8(images[:count]), captions[:count]), note)
+    return Panel(title, captioned_images(to_uint8(images[:count]), captions[:count]), subtitle)
 
 
 def stretch(image: np.ndarray) -> np.ndarray:

@@ -105,35 +105,35 @@ def overlay(image: np.ndarray, classes: np.ndarray, colors: np.ndarray, opacity:
     return np.rint(np.where((classes == VOID)[..., None], gray, mixed)).astype(np.uint8)
 
 
-def error_map(image: np.ndarray, classes: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def error_map(image: np.ndarray, classes: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Draw an error map: errors in vermilion, void targets in black, the rest as the pale gray image.
 
     Args:
       image: [H, W, 3] uint8.
       classes: [H, W] int.
-      truth: [H, W] int, the targets.
+      targets: [H, W] int, the true classes.
 
     Returns:
       [H, W, 3] uint8.
     """
     pale = (160 + 0.35 * image.mean(-1, keepdims=True)).astype(np.uint8).repeat(3, -1)
-    picture = np.where((classes != truth)[..., None], _ERROR_COLOR, pale)
-    return np.where((truth == VOID)[..., None], np.uint8(0), picture)
+    picture = np.where((classes != targets)[..., None], _ERROR_COLOR, pale)
+    return np.where((targets == VOID)[..., None], np.uint8(0), picture)
 
 
-def image_iou(classes: np.ndarray, truth: np.ndarray, num_classes: int) -> np.ndarray:
+def image_iou(classes: np.ndarray, targets: np.ndarray, num_classes: int) -> np.ndarray:
     """Compute the mean IoU of each image, over the classes in its target or prediction.
 
     Args:
       classes: [N, H, W] int.
-      truth: [N, H, W] int, the targets; 255 is ignored.
+      targets: [N, H, W] int, the true classes; 255 is ignored.
       num_classes: C.
 
     Returns:
       [N] float; 1 for an image of void only.
     """
     values = np.ones(len(classes))
-    for i, (predicted, target) in enumerate(zip(classes, truth, strict=True)):
+    for i, (predicted, target) in enumerate(zip(classes, targets, strict=True)):
         valid = target != VOID
         pairs = np.bincount(num_classes * target[valid].astype(np.int64) + predicted[valid], minlength=num_classes**2)
         counts = pairs.reshape(num_classes, num_classes)
@@ -166,7 +166,7 @@ def legend(class_names: Sequence[str], colors: np.ndarray) -> str:
 def segmentations(
     images: np.ndarray,
     classes: np.ndarray,
-    truth: np.ndarray,
+    targets: np.ndarray,
     class_names: Sequence[str],
     count: int = 8,
     title: str = "Worst images first",
@@ -178,7 +178,7 @@ def segmentations(
     Args:
       images: [N, H, W, 3] as `dlcore.report.pictures.to_uint8` takes them.
       classes: [N, H, W] int, the predictions.
-      truth: [N, H, W] int, the targets.
+      targets: [N, H, W] int, the true classes.
       class_names: C names.
       count: largest number of images.
       title: title of the panel.
@@ -188,7 +188,7 @@ def segmentations(
     Returns:
       The panel.
     """
-    colors, values = palette(class_names), image_iou(classes, truth, len(class_names))
+    colors, values = palette(class_names), image_iou(classes, targets, len(class_names))
     first = max(0, (len(values) - count) // 2) if typical else 0
     order = np.argsort(values, kind="stable")[max(first, num_worst) : first + count]
     scale = max(1, round(240 / images.shape[2])) if len(images) else 1
@@ -197,8 +197,8 @@ def segmentations(
         pictures = (
             (f"image {i}, IoU {100 * values[i]:.1f}", image),
             ("predicted", overlay(image, classes[i], colors)),
-            ("true", overlay(image, truth[i], colors)),
-            ("wrong", error_map(image, classes[i], truth[i])),
+            ("true", overlay(image, targets[i], colors)),
+            ("wrong", error_map(image, classes[i], targets[i])),
         )
         rows += [
             f'<figure><img class="smooth" alt="" src="{data_uri(picture.repeat(scale, 0).repeat(scale, 1))}">'
@@ -206,8 +206,10 @@ def segmentations(
             for name, picture in pictures
         ]
     grid = "grid-template-columns: repeat(4, minmax(0, 1fr))"
-    note = "IoU: mean over the classes in an image's target or prediction; void is not colored."
-    return Panel(title, f'{legend(class_names, colors)}<div class="images" style="{grid}">{"".join(rows)}</div>', note)
+    subtitle = "IoU: mean over the classes in an image's target or prediction; void is not colored."
+    return Panel(
+        title, f'{legend(class_names, colors)}<div class="images" style="{grid}">{"".join(rows)}</div>', subtitle
+    )
 
 
 def class_table(
@@ -251,10 +253,12 @@ def class_table(
     rows.append({"class": "mean", "IoU": percent(mean_iou), "boundary IoU": percent(_mean(boundary))})
     rows += [{"class": name, "IoU": percent(value)} for name, value in baselines.items()]
     absent = int(np.isnan(iou).sum())
-    note = "Over the test split, in %; boundary IoU within 3 pixels of the outlines."
+    subtitle = "Over the test split, in %; boundary IoU within 3 pixels of the outlines."
     if absent:
-        note += f" {absent} class{'es do' if absent > 1 else ' does'} not occur there, and the mean leaves them out."
-    return table(rows, title, note)._replace(half=True)
+        subtitle += (
+            f" {absent} class{'es do' if absent > 1 else ' does'} not occur there, and the mean leaves them out."
+        )
+    return table(rows, title, subtitle)._replace(half=True)
 
 
 def _mean(values: np.ndarray) -> float:

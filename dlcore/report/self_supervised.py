@@ -29,13 +29,13 @@ MARKERS = "o^sDv"
 """Markers of the first ten classes, of the next ten, and so on."""
 
 
-def accuracy_table(numbers: Mapping[str, float | None], note: str = "") -> Panel:
+def accuracy_table(numbers: Mapping[str, float | None], subtitle: str = "") -> Panel:
     """Show the protocol's accuracies of the untrained, the trained and the supervised encoder.
 
     Args:
       numbers: accuracies in [0, 1] called `knn`, `probe` and `fine_tune_N`, with the suffixes `_untrained`,
         `_supervised` and `_head`, and `supervised`; missing ones are blank.
-      note: a line under the title.
+      subtitle: a line under the title.
 
     Returns:
       The panel.
@@ -54,7 +54,7 @@ def accuracy_table(numbers: Mapping[str, float | None], note: str = "") -> Panel
         rows.append({"": "its own head", "supervised": percent("supervised")})
     filled = [column for column in ("", *endings) if column == "" or any(row.get(column) for row in rows)]
     rows = [{column: row.get(column, "") for column in filled} for row in rows]
-    return table(rows, "Accuracy on the features", note)._replace(half=True)
+    return table(rows, "Accuracy on the features", subtitle)._replace(half=True)
 
 
 def rank_table(numbers: Mapping[str, float | None]) -> Panel:
@@ -65,7 +65,7 @@ def rank_table(numbers: Mapping[str, float | None]) -> Panel:
         blank.
 
     Returns:
-      The panel; its note begins with "Collapsed" where the rule of `dlcore.evaluators.feature_rank` says so.
+      The panel; its subtitle begins with "Collapsed" where the rule of `dlcore.evaluators.feature_rank` says so.
     """
     endings = {"untrained": "_untrained", "trained": "", "on the head's output": "_head"}
     named = {"effective rank (RankMe)": "rank", "slope of the spectrum (alpha-ReQ)": "alpha"}
@@ -74,18 +74,18 @@ def rank_table(numbers: Mapping[str, float | None]) -> Panel:
         {"": title, **{c: "" if (v := numbers.get(name + end)) is None else f"{v:.2f}" for c, end in columns.items()}}
         for title, name in named.items()
     ]
-    untrained, note = numbers.get("rank_untrained"), ""
+    untrained, subtitle = numbers.get("rank_untrained"), ""
     outputs = {"features": numbers.get("rank"), "head's output": numbers.get("rank_head")}
     ranks = {name: rank for name, rank in outputs.items() if rank is not None}
     if ranks and untrained is not None:
         limit = f"{100 * COLLAPSE_RATIO:.0f} % of that of the untrained features"
         low = [name for name, rank in ranks.items() if is_collapsed(rank, untrained)]
-        note = (
+        subtitle = (
             f"Collapsed: the rank of the {' and of the '.join(low)} is below {limit}."
             if low
             else f"Not collapsed: the rank of the {' and of the '.join(ranks)} is at least {limit}."
         )
-    return table(rows, "Rank of the features", note)._replace(half=True)
+    return table(rows, "Rank of the features", subtitle)._replace(half=True)
 
 
 def nearest_neighbors(
@@ -113,8 +113,8 @@ def nearest_neighbors(
         of_class = f"{escape(str(class_names[labels[i]]))}: {correct} of {len(near)} of its class"
         caption = of_class if len(class_names) > 1 else ""
         html.append(_figure(images[np.r_[i, near]], caption))
-    note = "Left: the query; right: the test images with the most similar features."
-    return Panel("Nearest neighbors", f'<div class="images strips">{"".join(html)}</div>', note)
+    subtitle = "Left: the query; right: the test images with the most similar features."
+    return Panel("Nearest neighbors", f'<div class="images strips">{"".join(html)}</div>', subtitle)
 
 
 def cluster_sheets(
@@ -140,17 +140,17 @@ def cluster_sheets(
         counts = np.bincount(labels[members])
         label = f"{100 * counts.max() / len(members):.0f} % {escape(str(class_names[counts.argmax()]))}"
         html.append(_figure(images[members[:8]], f"{len(members)} images, {label}", apart=0))
-    note = f"Test images by cluster, the largest of {(sizes > 0).sum()} clusters first."
-    return Panel("Clusters", f'<div class="images strips">{"".join(html)}</div>', note)
+    subtitle = f"Test images by cluster, the largest of {(sizes > 0).sum()} clusters first."
+    return Panel("Clusters", f'<div class="images strips">{"".join(html)}</div>', subtitle)
 
 
-def task_sheet(pieces: np.ndarray, target: np.ndarray, guess: np.ndarray, names: Sequence[str] = ()) -> Panel:
+def task_sheet(pieces: np.ndarray, target: np.ndarray, predictions: np.ndarray, names: Sequence[str] = ()) -> Panel:
     """Show inputs and predictions of a pretext task.
 
     Args:
       pieces: [N, P, h, w, C] in [0, 1], the network's inputs in order.
       target: [N] int, the labels; negative for none.
-      guess: [N] int, the predictions.
+      predictions: [N] int, the predicted classes.
       names: names of the classes; by default their numbers.
 
     Returns:
@@ -161,15 +161,15 @@ def task_sheet(pieces: np.ndarray, target: np.ndarray, guess: np.ndarray, names:
         return escape(str(names[label])) if len(names) else str(label)
 
     html, num_correct, count = [], 0, 0
-    for row, label_true, label in zip(pieces, target, guess, strict=True):
+    for row, label_true, label in zip(pieces, target, predictions, strict=True):
         caption = name_of(int(label))
         if label_true >= 0:
             num_correct, count = num_correct + int(label_true == label), count + 1
             caption += "" if label_true == label else f", is {name_of(int(label_true))}"
         html.append(_figure(np.clip(row, 0, 1), caption, apart=0))
-    note = f"Inputs of test images, and predictions: {num_correct} of {count} correct." if count else ""
+    subtitle = f"Inputs of test images, and predictions: {num_correct} of {count} correct." if count else ""
     kind = "strips narrow" if pieces.shape[1] < 3 else "strips"
-    return Panel("Pretext task", f'<div class="images {kind}">{"".join(html)}</div>', note)
+    return Panel("Pretext task", f'<div class="images {kind}">{"".join(html)}</div>', subtitle)
 
 
 def view_pairs(images: np.ndarray, first: np.ndarray, second: np.ndarray) -> Panel:
@@ -184,18 +184,18 @@ def view_pairs(images: np.ndarray, first: np.ndarray, second: np.ndarray) -> Pan
       The panel.
     """
     html = "".join(_figure(np.clip(np.stack(row), 0, 1)) for row in zip(images, first, second, strict=True))
-    note = "Left: the image; right: two views as in training."
-    return Panel("Two views", f'<div class="images strips narrow">{html}</div>', note, half=True)
+    subtitle = "Left: the image; right: two views as in training."
+    return Panel("Two views", f'<div class="images strips narrow">{html}</div>', subtitle, half=True)
 
 
-def reconstructions(images: np.ndarray, masked: np.ndarray, filled: np.ndarray, note: str) -> Panel:
+def reconstructions(images: np.ndarray, masked: np.ndarray, filled: np.ndarray, subtitle: str) -> Panel:
     """Show images, masked images and reconstructions.
 
     Args:
       images: [N, H, W, C] in [0, 1].
       masked: [N, H, W, 1], 1 at hidden pixels.
       filled: [N, H, W, C], the network's pixels; visible pixels are taken from the image.
-      note: a line under the title.
+      subtitle: a line under the title.
 
     Returns:
       The panel.
@@ -203,7 +203,7 @@ def reconstructions(images: np.ndarray, masked: np.ndarray, filled: np.ndarray, 
     visible = np.where(masked > 0, 0.5, images)
     completed = np.clip(np.where(masked > 0, filled, images), 0, 1)
     html = "".join(_figure(np.stack(row)) for row in zip(images, visible, completed, strict=True))
-    return Panel("Filled in", f'<div class="images strips narrow">{html}</div>', note, half=True)
+    return Panel("Filled in", f'<div class="images strips narrow">{html}</div>', subtitle, half=True)
 
 
 def attention_maps(images: np.ndarray, weights: np.ndarray) -> Panel:
@@ -222,8 +222,8 @@ def attention_maps(images: np.ndarray, weights: np.ndarray) -> Panel:
         maps = heads / np.maximum(heads.max((1, 2), keepdims=True), 1e-12)
         maps = np.kron(maps, np.ones((1, *times)))[..., None]
         html.append(_figure(np.concatenate([image[None], np.repeat(maps, image.shape[-1], -1)])))
-    note = "Left: the image; right: the class token's attention to the patches, for each head of the last block."
-    return Panel("Attention", f'<div class="images strips narrow">{"".join(html)}</div>', note, half=True)
+    subtitle = "Left: the image; right: the class token's attention to the patches, for each head of the last block."
+    return Panel("Attention", f'<div class="images strips narrow">{"".join(html)}</div>', subtitle, half=True)
 
 
 def domain_plane(first: np.ndarray, second: np.ndarray, names: tuple[str, str], max_points: int = 500) -> Panel:
@@ -246,8 +246,8 @@ def domain_plane(first: np.ndarray, second: np.ndarray, names: tuple[str, str], 
         ax.scatter(*((part - features.mean(0)) @ axes[:2].T).T, s=7, color=color, label=name, alpha=0.6)
     ax.set(xticks=[], yticks=[])
     ax.legend(markerscale=2, fontsize=8, frameon=False)
-    note = "Features of the test split on their first two principal axes; similar domains overlap."
-    return figure_panel("Two domains", figure, note)._replace(half=True)
+    subtitle = "Features of the test split on their first two principal axes; similar domains overlap."
+    return figure_panel("Two domains", figure, subtitle)._replace(half=True)
 
 
 def feature_plane(
@@ -277,11 +277,11 @@ def feature_plane(
     if labeled:
         ax.legend(markerscale=2, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     explained = 100 * np.square(s[:2]).sum() / max(np.square(s).sum(), 1e-12)
-    note = (
+    subtitle = (
         f"Normalized features of {len(centered):,} test images on their first two principal axes ({explained:.0f} % of "
         f"the variance){'; colors are classes, which training did not use' if labeled else ''}."
     )
-    return figure_panel("Plane of the features", figure, note)._replace(half=True)
+    return figure_panel("Plane of the features", figure, subtitle)._replace(half=True)
 
 
 def _unit(features: np.ndarray) -> np.ndarray:

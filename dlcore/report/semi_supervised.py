@@ -23,8 +23,8 @@ def twin_table(numbers: Mapping[str, float | None]) -> Panel:
         {"learned from": "labeled images alone", "test accuracy": _percent(numbers.get("accuracy_supervised"))},
         {"learned from": "difference", "test accuracy": _percent(numbers.get("gain"), sign=True)},
     ]
-    note = "The supervised baseline has the same network, initial weights, labels, weak views and steps."
-    return table(rows, "Gain by unlabeled images", note)
+    subtitle = "The supervised baseline has the same network, initial weights, labels, weak views and steps."
+    return table(rows, "Gain by unlabeled images", subtitle)
 
 
 def noisy_table(numbers: Mapping[str, float | None]) -> Panel:
@@ -44,11 +44,11 @@ def noisy_table(numbers: Mapping[str, float | None]) -> Panel:
             "test accuracy": _percent(numbers.get("accuracy_early_stopped")),
         },
     ]
-    note = (
+    subtitle = (
         "Same noisy labels, network, initial weights and batches. Early stopping uses the validation accuracy on true "
         "labels."
     )
-    return table(rows, "Learning with noisy labels", note)
+    return table(rows, "Learning with noisy labels", subtitle)
 
 
 def pseudo_label_table(history: Sequence[Mapping[str, Any]], count: int = 6) -> list[Panel]:
@@ -73,11 +73,11 @@ def pseudo_label_table(history: Sequence[Mapping[str, Any]], count: int = 6) -> 
         }
         for k in idx
     ]
-    note = (
+    subtitle = (
         "Of the unlabeled images since the previous row. True labels of unlabeled images are used here only: two "
         "swapped classes show early."
     )
-    return [table(table_rows, "Pseudo-labels", note)]
+    return [table(table_rows, "Pseudo-labels", subtitle)]
 
 
 def _percent(value: float | None, sign: bool = False) -> str:

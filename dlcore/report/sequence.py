@@ -17,7 +17,7 @@ def alignments(
     sources: Sequence[Sequence[str]],
     outputs: Sequence[Sequence[str]],
     title: str = "Attention",
-    note: str = "",
+    subtitle: str = "",
 ) -> Panel:
     """Show the attention from each output token to each source token.
 
@@ -26,7 +26,7 @@ def alignments(
       sources: the S tokens of each source.
       outputs: the T tokens of each output.
       title: title of the panel.
-      note: a line under the title.
+      subtitle: a line under the title.
 
     Returns:
       The panel: one map per pair, source tokens as columns, output tokens as rows; darker is more.
@@ -41,7 +41,7 @@ def alignments(
         )
         table = f'<table class="confusion"><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table>'
         maps.append(f'<div class="scroll" style="margin:.3em 0 1.6em">{table}</div>')
-    return Panel(title, "".join(maps), note)
+    return Panel(title, "".join(maps), subtitle)
 
 
 def _weight_cells(row: np.ndarray, token: str, source: Sequence[str]) -> str:
@@ -54,7 +54,7 @@ def _weight_cells(row: np.ndarray, token: str, source: Sequence[str]) -> str:
 
 
 def text_samples(
-    prompts: Sequence[str], samples: Sequence[str], temperatures: Sequence[float], note: str = ""
+    prompts: Sequence[str], samples: Sequence[str], temperatures: Sequence[float], subtitle: str = ""
 ) -> Panel:
     """Show samples, each after its prompt in bold.
 
@@ -62,7 +62,7 @@ def text_samples(
       prompts: text that each sample continues.
       samples: one per prompt.
       temperatures: temperature of each sample; 0 is greedy.
-      note: a line under the title.
+      subtitle: a line under the title.
 
     Returns:
       The panel.
@@ -72,15 +72,15 @@ def text_samples(
         f'<pre style="white-space:pre-wrap;margin:.3em 0 1.2em"><b>{escape(prompt)}</b>{escape(sample)}</pre></figure>'
         for prompt, sample, t in zip(prompts, samples, temperatures, strict=True)
     ]
-    return Panel("Samples", "".join(figures), note)
+    return Panel("Samples", "".join(figures), subtitle)
 
 
-def filled_text(texts: Sequence[tuple[str, str, Sequence[bool]]], note: str = "") -> Panel:
+def filled_text(texts: Sequence[tuple[str, str, Sequence[bool]]], subtitle: str = "") -> Panel:
     """Show texts with hidden characters, and the predicted characters.
 
     Args:
       texts: (text, filled-in text, mask of hidden characters), all of one length.
-      note: a line under the title, after the meaning of the marks.
+      subtitle: a line under the title, after the meaning of the marks.
 
     Returns:
       The panel.
@@ -96,7 +96,7 @@ def filled_text(texts: Sequence[tuple[str, str, Sequence[bool]]], note: str = ""
         body = "\n".join(f"{name:12}{row}" for name, row in rows.items())
         figures.append(f'<figure><pre style="white-space:pre-wrap;margin:.3em 0 1.2em">{body}</pre></figure>')
     meaning = "Bold: correct; struck out: wrong. "
-    return Panel("Hidden characters", "".join(figures), meaning + note)
+    return Panel("Hidden characters", "".join(figures), meaning + subtitle)
 
 
 def _visible(character: str, blank: bool = False) -> str:

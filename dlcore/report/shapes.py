@@ -148,16 +148,16 @@ def two_views(
     return np.concatenate(images, 1)
 
 
-def shape_panel(images: Sequence[np.ndarray], titles: Sequence[str], title: str, note: str = "") -> Panel:
+def shape_panel(images: Sequence[np.ndarray], titles: Sequence[str], title: str, subtitle: str = "") -> Panel:
     """Show renderings with their titles.
 
     Args:
       images: [H, W, 3] in [0, 1] each, of one size.
       titles: one plain text per image.
       title: title of the panel.
-      note: a line under the panel's title.
+      subtitle: a line under the panel's title.
 
     Returns:
       The panel.
     """
-    return examples(np.stack(images), titles, title, note, len(images))
+    return examples(np.stack(images), titles, title, subtitle, len(images))

@@ -62,7 +62,7 @@ def save_wav(path: Path, waveform: np.ndarray, sample_rate: int) -> Path:
 
 
 def sound_panel(
-    waveforms: np.ndarray, names: Sequence[str], sample_rate: int, title: str = "Sounds", note: str = ""
+    waveforms: np.ndarray, names: Sequence[str], sample_rate: int, title: str = "Sounds", subtitle: str = ""
 ) -> Panel:
     """Show waveforms and an audio player for each sound.
 
@@ -71,7 +71,7 @@ def sound_panel(
       names: N names.
       sample_rate: samples per second.
       title: title of the panel.
-      note: a line under the title.
+      subtitle: a line under the title.
 
     Returns:
       The panel.
@@ -94,7 +94,7 @@ def sound_panel(
         "</figure>"
         for name, sound in zip(names, waveforms, strict=True)
     )
-    return Panel(title, figure_svg(figure, title) + f"<div>{players}</div>", note)
+    return Panel(title, figure_svg(figure, title) + f"<div>{players}</div>", subtitle)
 
 
 def spectrum_panel(
@@ -103,7 +103,7 @@ def spectrum_panel(
     frequencies: Sequence[float],
     sample_rate: int,
     title: str = "Spectra",
-    note: str = "",
+    subtitle: str = "",
 ) -> Panel:
     """Plot the spectrum of each sound, with a line at the target frequency.
 
@@ -113,7 +113,7 @@ def spectrum_panel(
       frequencies: N, in Hz.
       sample_rate: samples per second.
       title: title of the panel.
-      note: a line under the title.
+      subtitle: a line under the title.
 
     Returns:
       The panel.
@@ -134,7 +134,7 @@ def spectrum_panel(
     for ax in axes[-1]:
         ax.set_xlabel("Hz")
     axes[0, 0].set_ylabel("dB")
-    return Panel(title, figure_svg(figure, title), note)
+    return Panel(title, figure_svg(figure, title), subtitle)
 
 
 def _encoded(waveform: np.ndarray, sample_rate: int) -> str:

@@ -9,34 +9,34 @@ from dlcore.report.panel import Panel
 __all__ = ["definition_table", "table", "text"]
 
 
-def text(title: str, body: str, note: str = "") -> Panel:
+def text(title: str, body: str, subtitle: str = "") -> Panel:
     """Show plain text.
 
     Args:
       title: title of the panel.
       body: plain text, escaped; blank lines separate paragraphs.
-      note: a line under the title.
+      subtitle: a line under the title.
 
     Returns:
       The panel.
     """
     paragraphs = (f"<p>{escape(part.strip())}</p>" for part in body.split("\n\n") if part.strip())
-    return Panel(title, "".join(paragraphs), note)
+    return Panel(title, "".join(paragraphs), subtitle)
 
 
-def table(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], title: str = "Table", note: str = "") -> Panel:
+def table(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], title: str = "Table", subtitle: str = "") -> Panel:
     """Show rows, or one mapping, as a table.
 
     Args:
       rows: rows by column name, blank for missing or None values; or one mapping, shown as names beside values.
       title: title of the panel.
-      note: a line under the title.
+      subtitle: a line under the title.
 
     Returns:
       The panel.
     """
     if isinstance(rows, Mapping):
-        return Panel(title, definition_table({name: _cell(value) for name, value in rows.items()}), note)
+        return Panel(title, definition_table({name: _cell(value) for name, value in rows.items()}), subtitle)
     names = list(dict.fromkeys(name for row in rows for name in row))
     numeric = {name for name in names if all(isinstance(row.get(name), int | float | None) for row in rows)}
     kinds = {name: ' class="number"' if name in numeric else "" for name in names}
@@ -46,7 +46,7 @@ def table(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], title: str = "T
         for row in rows
     )
     html = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-    return Panel(title, html, note)
+    return Panel(title, html, subtitle)
 
 
 def _cell(value: Any) -> str:

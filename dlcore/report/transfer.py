@@ -38,6 +38,6 @@ def phase_gains(history: Sequence[Mapping[str, Any]], parts: Sequence[Part], met
             }
         )
         before = before if value is None else value
-    note = "At the last evaluation of each phase. A phase that adds nothing need not run."
+    subtitle = "At the last evaluation of each phase. A phase that adds nothing need not run."
     has_gain = any(row["gain"] for row in table_rows)
-    return [table(table_rows, "Gain of each phase", note)] if has_gain else []
+    return [table(table_rows, "Gain of each phase", subtitle)] if has_gain else []

@@ -15,27 +15,31 @@ _SIDE = 96
 
 
 def sentences(
-    images: np.ndarray, said: Sequence[str], truth: Sequence[Sequence[str]], title: str = "Examples", note: str = ""
+    images: np.ndarray,
+    texts: Sequence[str],
+    references: Sequence[Sequence[str]],
+    title: str = "Examples",
+    subtitle: str = "",
 ) -> Panel:
     """Show images or clips with generated texts: green if the text equals a reference, else red with the references.
 
     Args:
       images: [N, H, W, 3], or clips [N, F, H, W, 3], shown as film strips.
-      said: N generated texts.
-      truth: reference texts of each image.
+      texts: N generated texts.
+      references: reference texts of each image.
       title: title of the panel.
-      note: a line under the title.
+      subtitle: a line under the title.
 
     Returns:
       The panel.
     """
     pictures = to_uint8(images) if images.ndim == 4 else np.stack([strip(clip, 0) for clip in images])
     captions = []
-    for text, targets in zip(said, truth, strict=True):
+    for text, targets in zip(texts, references, strict=True):
         color = "#009e73" if text in targets else "#d55e00"
         caption = f'<b style="color:{color}">{escape(text) or "(nothing)"}</b>'
         captions.append(caption if text in targets else f"{caption}<br>{escape(' / '.join(dict.fromkeys(targets)))}")
-    return Panel(title, captioned_images(pictures, captions), note)
+    return Panel(title, captioned_images(pictures, captions), subtitle)
 
 
 def attention_overlay(image: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -63,7 +67,7 @@ def attention_strips(
     weights: np.ndarray,
     titles: Sequence[str],
     title: str = "Attention",
-    note: str = "",
+    subtitle: str = "",
 ) -> Panel:
     """Show the attention of each word: one image per word, bright where the weight is large.
 
@@ -73,7 +77,7 @@ def attention_strips(
       weights: [N, T, h, w], one map per word.
       titles: N texts, one per image.
       title: title of the panel.
-      note: a line under the title.
+      subtitle: a line under the title.
 
     Returns:
       The panel.
@@ -84,4 +88,4 @@ def attention_strips(
         if overlays:
             pictures = captioned_images(np.stack(overlays), [escape(word) for word in words])
             parts.append(f"<h3>{escape(heading)}</h3>{pictures}")
-    return Panel(title, "".join(parts) or "<p>No words.</p>", note)
+    return Panel(title, "".join(parts) or "<p>No words.</p>", subtitle)

@@ -21,6 +21,7 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.learner import root_key
 from dlcore.modes.report_context import ReportContext
+from dlcore.report.panel import Panel
 from dlcore.rl import networks
 from dlcore.tasks.environments import SMOKE, Environments, environment_of
 
@@ -40,26 +41,12 @@ class Agents(Environments):
     network: Callable[..., nn.Module]
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the environment, the network and the optimizer.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          `environment`, `model` and `optimizer`.
-        """
+        """Build the environment, the network and the optimizer."""
         arguments = super().arguments(setup)
         return {**arguments, "model": self.network(arguments["environment"], **setup.flags.group("network"))}
 
-    def episode(self, context: ReportContext) -> list:
-        """Film the first test episode of the best seed; no panel if the environment cannot be drawn.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
+    def episode(self, context: ReportContext) -> list[Panel]:
+        """Film the first test episode of the best seed; no panel if the environment cannot be drawn."""
         from dlcore.report.environments import draw_environment
         from dlcore.report.film import film
         from dlcore.rl import environments

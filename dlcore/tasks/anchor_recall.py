@@ -44,9 +44,6 @@ def recall_note(what: str, boxes: np.ndarray, splits: Splits) -> str:
       what: noun for the boxes in the message, such as "anchors".
       boxes: [L, 4] corners in pixels.
       splits: splits whose training split has `boxes` and `box_mask`.
-
-    Returns:
-      A line.
     """
     from dlcore.detection.anchors import best_possible_recall
 

@@ -78,48 +78,20 @@ class AttackedImages(ResizedImages):
         return init_from.start_classifier(setup, lambda: optimizer.build(setup))
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the model and the preprocessing.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          `model` and `preprocess`.
-        """
+        """Build the model and the preprocessing."""
         return {"model": backbone.build(setup), "preprocess": labeled_images.preprocess(setup)}
 
     def expected_loss(self, setup: Setup) -> float:
-        """Compute the initial loss of equally probable classes.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          log C.
-        """
+        """Compute the initial loss of equally probable classes."""
         return math.log(setup.spec["num_classes"])
 
     def hooks(self, setup: Setup) -> list:
-        """Stop training where `--early_stop` says.
-
-        Args:
-          setup: facts of the run, with `--early_stop`.
-
-        Returns:
-          The hooks.
-        """
+        """Stop training where `--early_stop` says."""
         drop = setup.flags.early_stop
         return [] if drop is None else [RobustnessDrop(drop)]
 
     def panels(self, context: ReportContext) -> list:
-        """Show test images under attack, and the panels of a classifier.
-
-        Args:
-          context: the ReportContext of a run of adversarial training.
-
-        Returns:
-          Report panels.
-        """
+        """Show test images under attack, and the panels of a classifier."""
         import jax
         import jax.numpy as jnp
 

@@ -18,15 +18,7 @@ _PARTS = ("boxes", "scores", "labels", "valid", "masks", "keypoints")
 
 
 def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-    """Read the images under `--input`, resized like the training images; `original_size` is that of their files.
-
-    Args:
-      flags: `input`, a file or a folder.
-      spec: facts of the data, `Splits.spec`.
-
-    Returns:
-      (source, paths).
-    """
+    """Read the images under `--input`, resized like the training images; `original_size` is that of their files."""
     from dlcore.data.decoding import load_image, stretch_image
     from dlcore.data.image_folder import list_images
     from dlcore.data.resizing import ShortestEdge
@@ -54,7 +46,6 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
 
     Args:
       outputs: outputs of `predict`, with `original_size: [B, 2]`, height and width of the photographs.
-      spec: facts of the data, `Splits.spec`.
 
     Returns:
       {"image_size": [height, width], "detections", "text"}, one an image. A detection is {"class", "score", "box_xyxy":
@@ -99,16 +90,6 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
 
     Pictures, boxes, masks and keypoints have the size of the input file. The JSON has images, categories and
     annotations, like a ground-truth file; `dlcore.data.coco` can read it.
-
-    Args:
-      folder: output folder; created if it is missing.
-      outputs: outputs of `predict`.
-      source: the images.
-      names: paths of the files.
-      spec: facts of the data, `Splits.spec`.
-
-    Returns:
-      The files.
     """
     from PIL import Image
 
@@ -164,14 +145,7 @@ def _image_size(outputs: dict, i: int, spec: dict) -> tuple[int, int]:
 
 
 def panels(context: ReportContext) -> list:
-    """Draw the images with the most and with the median number of errors, AP by class, kinds of error, and curves.
-
-    Args:
-      context: the run's ReportContext.
-
-    Returns:
-      The panels.
-    """
+    """Draw the images with the most and with the median number of errors, AP by class, kinds of error, and curves."""
     from dlcore.evaluators.detection_errors import KINDS, detection_errors
     from dlcore.report.curves import curves
     from dlcore.report.detection import detections, error_kinds, precision_recall
@@ -215,20 +189,20 @@ def panels(context: ReportContext) -> list:
     worst_first = np.argsort(-errors[:, :, 1:].sum((1, 2)), kind="stable")
     middle = max(0, (len(worst_first) - _TYPICAL) // 2)
 
-    def drawn(chosen: np.ndarray, title: str):
+    def detections_of(idx: np.ndarray, title: str):
         captions = [
             ", ".join(f"{n} {kind}" for kind, n in zip(KINDS[1:], errors[i, :, 1:].sum(0), strict=True) if n)
-            for i in chosen
+            for i in idx
         ]
-        outputs = {name: np.asarray(values)[chosen] for name, values in context.outputs.items()}
-        targets = {name: test.arrays[name][chosen] for name in ("boxes", "box_mask")}
-        images = test.arrays["image"][chosen]
+        outputs = {name: np.asarray(values)[idx] for name, values in context.outputs.items()}
+        targets = {name: test.arrays[name][idx] for name in ("boxes", "box_mask")}
+        images = test.arrays["image"][idx]
         return detections(images, outputs, targets, names, min_score=_MIN_SCORE, title=title, captions=captions)
 
     typical = worst_first[max(middle, _SHOWN) : middle + _TYPICAL]
     return [
-        drawn(worst_first[:_SHOWN], "Detections with the most errors"),
-        *([drawn(typical, "Detections with the median number of errors")] if len(typical) else []),
+        detections_of(worst_first[:_SHOWN], "Detections with the most errors"),
+        *([detections_of(typical, "Detections with the median number of errors")] if len(typical) else []),
         *result_panels,
         error_kinds(errors.sum(0), KINDS, names, caption_kinds),
         *triage_panels(history, floor=None),
@@ -237,14 +211,7 @@ def panels(context: ReportContext) -> list:
 
 
 def pictures(context: ReportContext) -> dict[str, np.ndarray]:
-    """Draw the detections in the first four test images, side by side, for TensorBoard.
-
-    Args:
-      context: the run's ReportContext.
-
-    Returns:
-      {"detections": [H, W, 3] uint8}.
-    """
+    """Draw the detections in the first four test images, side by side, for TensorBoard."""
     from dlcore.report.detection import draw_outputs
 
     arrays, names, panels_of_images = context.data.test.arrays, context.spec["class_names"], []

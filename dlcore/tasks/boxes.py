@@ -15,7 +15,6 @@ from flax import linen as nn
 from dlcore.data.resizing import check_resize, shortest_edge
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
 from dlcore.experiment.weights import Start
@@ -92,6 +91,7 @@ class StretchedBoxes(Task):
     model = "resnet8_cifar"
     plain = {"flip": "none", "zoom": (1.0, 1.0), "weight_decay": 0.0, "ema": None}
     packages = ("pycocotools",)
+    shared_settings = init_from.MODULES
     inputs = staticmethod(box_results.inputs)
     describe = staticmethod(box_results.describe)
     write = staticmethod(box_results.write)
@@ -119,45 +119,16 @@ class StretchedBoxes(Task):
         """The monitor."""
         return self.monitor
 
-    def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and `--init_from`.
-
-        Returns:
-          {flag: setting}.
-        """
-        return {**super().settings(), **init_from.MODULES}
-
     def check(self, flags: Flags) -> None:
-        """Check that the backbone has the maps that the network reads.
-
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Raises:
-          FlagError: it lacks one.
-        """
+        """Check that the backbone has the maps that the network reads."""
         backbone.check_stages(self.modules, flags)
 
     def data(self, flags: Flags) -> Splits:
-        """Load the splits by name, with what the heads of the detector learn; see `data`.
-
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Returns:
-          The splits.
-        """
+        """Load the splits by name, with what the heads of the detector learn; see `data`."""
         return data(flags, "mask_head" in self.modules, "keypoint_head" in self.modules, self.stuff)
 
     def detector(self, setup: Setup) -> nn.Module:
-        """Build the detector on the backbone of `--model`, with its heads.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          The flax module.
-        """
+        """Build the detector on the backbone of `--model`, with its heads."""
         prefix, network = next(iter(self.modules.items()))
         sizes = {"mask_head": setup.spec["num_classes"], "keypoint_head": len(setup.spec.get("keypoint_names", ()))}
         heads = {
@@ -168,14 +139,7 @@ class StretchedBoxes(Task):
         return backbone.build_on(setup, network, prefix, **heads)
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the detector, the preprocessing and the augmentation.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          `model`, `preprocess` and `augment`.
-        """
+        """Build the detector, the preprocessing and the augmentation."""
         return {
             "model": self.detector(setup),
             "preprocess": labeled_images.preprocess(setup),
@@ -187,14 +151,6 @@ class StretchedBoxes(Task):
 
         On the test split they also measure a baseline that ignores the pixels in a box: mean_mask_map and
         mean_keypoint_pck take the detected boxes with their class's mean training mask and mean training keypoints.
-
-        Args:
-          setup: facts of the run; its spec must contain the class names.
-          splits: the splits.
-          split: "valid" or "test".
-
-        Returns:
-          The evaluators.
         """
         from dlcore.evaluators.coco import coco_evaluator
         from dlcore.evaluators.keypoints import pck_evaluator
@@ -241,19 +197,13 @@ class QueryBoxes(Boxes):
     def detector(self, setup: Setup) -> nn.Module:
         """Build the detector, see `Boxes`.
 
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          The flax module.
-
         Raises:
           ValueError: there are fewer queries than boxes.
         """
         name = next(iter(self.modules))
-        queries, room = setup.flags.group(name)["num_queries"], setup.spec["max_boxes"]
-        if queries < room:
-            raise ValueError(f"{name}.num_queries={queries}: too few; allowed: at least max_boxes={room}")
+        queries, max_boxes = setup.flags.group(name)["num_queries"], setup.spec["max_boxes"]
+        if queries < max_boxes:
+            raise ValueError(f"{name}.num_queries={queries}: too few; allowed: at least max_boxes={max_boxes}")
         return super().detector(setup)
 
 
@@ -262,15 +212,7 @@ class AnchorBoxes(Boxes):
     """Boxes for a detector with anchors, whose best possible recall is printed before training."""
 
     def notes(self, setup: Setup, splits: Splits) -> list[str]:
-        """Describe the best possible recall of the detector's anchors.
-
-        Args:
-          setup: facts of the run.
-          splits: the splits.
-
-        Returns:
-          One line, see `recall_note`.
-        """
+        """Describe the best possible recall of the detector's anchors."""
         boxes = anchor_recall.anchors_of(self.detector(setup), setup.spec["image_shape"])
         return [anchor_recall.recall_note("anchors", boxes, splits)]
 
@@ -279,13 +221,9 @@ def data(flags: Flags, masks: bool = False, keypoints: bool = False, stuff: bool
     """Load the splits by name, with the statistics of the training split.
 
     Args:
-      flags: resolved settings; with those of `StretchedBoxes`.
       masks: also load masks.
       keypoints: also load keypoints.
       stuff: also load semantic maps, which only scenes have.
-
-    Returns:
-      The splits.
 
     Raises:
       ValueError: see `dlcore.data.scenes.scenes` and `dlcore.data.coco.coco_splits`; before data are read, the canvas
@@ -368,7 +306,6 @@ def augmentation(flags: Flags, keypoint_names: Sequence[str] = ()):
     """Build the augmentation of `--flip` and `--zoom`.
 
     Args:
-      flags: resolved settings; with those of `StretchedBoxes`.
       keypoint_names: names of the keypoints; a mirror swaps left and right.
 
     Returns:

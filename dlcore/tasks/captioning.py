@@ -22,6 +22,7 @@ from dlcore.kits.vision_language import captioned_images
 from dlcore.learner import Evaluator, Range
 from dlcore.models.resnet_cifar import CifarResNet
 from dlcore.modes.report_context import ReportContext
+from dlcore.report.panel import Panel
 from dlcore.vision_language import captioning
 from dlcore.vision_language.caption_rnn import CaptionRNN
 from dlcore.vision_language.caption_transformer import CaptionTransformer
@@ -54,10 +55,12 @@ def _flickr8k(flags: Flags) -> tuple[Source, Source, Source, Words]:
 
     def source(name: str, longest: int | None) -> Source:
         split = splits[name]
-        made = caption_source(split.image, split.texts, words, longest, split.name, split.names)
+        captions = caption_source(split.image, split.texts, words, longest, split.name, split.names)
         if longest is not None:
-            return made
-        return Source({**made.arrays, "references": _as_bytes(split.texts)}, name=made.name, names=made.names)
+            return captions
+        return Source(
+            {**captions.arrays, "references": _as_bytes(split.texts)}, name=captions.name, names=captions.names
+        )
 
     return source("train", flags.longest), source("valid", None), source("test", None), words
 
@@ -68,8 +71,8 @@ def _as_bytes(texts: list[list[str]]) -> np.ndarray:
     longest = max(len(line) for several in lines for line in several)
     rows = np.zeros((len(lines), max(map(len, lines)), longest), np.uint8)
     for row, several in zip(rows, lines, strict=True):
-        for place, line in zip(row, several, strict=False):
-            place[: len(line)] = np.frombuffer(line, np.uint8)
+        for chars, line in zip(row, several, strict=False):
+            chars[: len(line)] = np.frombuffer(line, np.uint8)
     return rows
 
 
@@ -161,7 +164,7 @@ def attention_mass(grid: int, source: Source | None = None) -> Evaluator:
 
     def add(acc: list | None, outputs: dict, rows: dict) -> list:
         masses = list(acc or [])
-        shares = cell_shares(grid, *outputs["alignment"].shape[2:])
+        cell_fractions = cell_shares(grid, *outputs["alignment"].shape[2:])
         for tokens, weights, references, cells in zip(
             outputs["tokens"], outputs["alignment"], rows["captions"], rows["cells"], strict=True
         ):
@@ -169,7 +172,7 @@ def attention_mass(grid: int, source: Source | None = None) -> Evaluator:
             same = (references[:, 1 : width + 1] == tokens[:width]).all(1) & (references.sum(1) > 0)
             for r in np.flatnonzero(same)[:1]:
                 named = [(t, cell) for t, cell in enumerate(cells[r, 1 : width + 1]) if cell >= 0]
-                masses += [float((weights[t] * shares[cell]).sum()) for t, cell in named]
+                masses += [float((weights[t] * cell_fractions[cell]).sum()) for t, cell in named]
         return masses
 
     def finish(acc: list) -> dict[str, float]:
@@ -183,7 +186,6 @@ def describe_captions(outputs: dict, spec: dict) -> list[dict]:
 
     Args:
       outputs: outputs from `predict`.
-      spec: facts of the data.
 
     Returns:
       One dict an image: its `text`, its `tokens` and, of models that attend, `alignment`, a grid of shares a token.
@@ -197,44 +199,32 @@ def describe_captions(outputs: dict, spec: dict) -> list[dict]:
     return rows
 
 
-def caption_panels(context: ReportContext) -> list:
-    """Show captions, scores beside baselines, what each word looked at, and the learning curves.
-
-    Args:
-      context: the ReportContext.
-
-    Returns:
-      Report panels.
-    """
+def caption_panels(context: ReportContext) -> list[Panel]:
+    """Show captions, scores beside baselines, what each word looked at, and the learning curves."""
     from dlcore.report.curves import curves
     from dlcore.report.tables import table
     from dlcore.report.triage import triage_panels
     from dlcore.report.vision_language import sentences
 
     vocabulary, test, outputs = vocabulary_from_dict(context.spec["vocabulary"]), context.data.test, context.outputs
-    said = captioned_images.decode_sentences(vocabulary, outputs["tokens"][:12])
-    truth = _references(vocabulary)(test[np.arange(len(said))])
+    captions = captioned_images.decode_sentences(vocabulary, outputs["tokens"][:12])
+    references = _references(vocabulary)(test[np.arange(len(captions))])
     history = [{k: v for k, v in row.items() if "/" not in k} for row in context.history]
-    found = [sentences(test.arrays["image"][: len(said)], said, truth, "Captions", "Of the first test images.")]
-    found.append(table(_rows(context), "Scores", f"In %, CIDEr-D as it is. {signature(context)}"))
+    panels = [
+        sentences(test.arrays["image"][: len(captions)], captions, references, "Captions", "Of the first test images.")
+    ]
+    panels.append(table(_rows(context), "Scores", f"In %, CIDEr-D as it is. {signature(context)}"))
     if "alignment" in outputs:
-        note = "Bright where the model looked before it wrote the word" + (
+        subtitle = "Bright where the model looked before it wrote the word" + (
             "." if context.flags.model == "attention" else "; the mean over heads of the last block."
         )
-        shown = vocabulary, test.arrays["image"], outputs["tokens"], outputs["alignment"]
-        found.append(captioned_images.attention_panel(*shown, 3, note))
-    return [*found, *triage_panels(history, floor=None), curves(history)]
+        arguments = vocabulary, test.arrays["image"], outputs["tokens"], outputs["alignment"]
+        panels.append(captioned_images.attention_panel(*arguments, 3, subtitle))
+    return [*panels, *triage_panels(history, floor=None), curves(history)]
 
 
 def signature(context: ReportContext) -> str:
-    """Say how BLEU and CIDEr-D were computed.
-
-    Args:
-      context: the ReportContext.
-
-    Returns:
-      A sentence.
-    """
+    """Say how BLEU and CIDEr-D were computed."""
     captions, name = context.data.test.arrays["captions"], context.data.test.name
     references = int((captions != 0).any(-1).sum(1).max())
     human = f"; a person's caption, which has {references - 1}" if references > 1 else ""
@@ -255,9 +245,9 @@ def _rows(context: ReportContext) -> list[dict[str, Any]]:
 
     def row(prefix: str, name: str) -> dict[str, Any]:
         numbers = {score: context.numbers.get(f"{prefix}{score}") for score in ("bleu1", "bleu2", "bleu3", "bleu4")}
-        shown = {score.upper().replace("U", "U-"): f"{100 * v:.1f}" for score, v in numbers.items() if v is not None}
+        texts = {score.upper().replace("U", "U-"): f"{100 * v:.1f}" for score, v in numbers.items() if v is not None}
         value = context.numbers.get(f"{prefix}cider")
-        return {"captions by": name, **shown, "CIDEr-D": None if value is None else f"{value:.3f}"}
+        return {"captions by": name, **texts, "CIDEr-D": None if value is None else f"{value:.3f}"}
 
     return [row(prefix, name) for prefix, name in names.items() if f"{prefix}bleu4" in context.numbers]
 
@@ -299,11 +289,7 @@ class ImagesToDescribe(Task):
     loss_tolerance: ClassVar[float] = 0.25
 
     def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and `--model`, which is no name of `dlcore models`.
-
-        Returns:
-          {flag: setting}.
-        """
+        """Collect the flags of the task, and `--model`, which is no name of `dlcore models`."""
         model = Setting(
             "attention",
             "rnn, lstm, gru: the image is one vector; attention: an LSTM that looks at a grid; transformer",
@@ -315,38 +301,22 @@ class ImagesToDescribe(Task):
     def data(self, flags: Flags) -> Splits:
         """Load the splits by name, with the vocabulary and the statistics of the training split.
 
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Returns:
-          The splits. Sources have `references: [N, R, L] uint8` where the captions have words outside the
-          vocabulary: they are scored as they were written.
-
-        Raises:
-          FlagError: `--data_dir` is missing.
-          ValueError: as `dlcore.data.captions` and `dlcore.data.flickr8k`.
-          FileNotFoundError: as `dlcore.data.flickr8k`.
+        Sources have `references: [N, R, L] uint8` where the captions have words outside the vocabulary: they are scored
+        as they were written.
         """
-        notes: tuple[str, ...] = ()
+        messages: tuple[str, ...] = ()
         if flags.dataset == "shapes":
             n, words = flags.num_images, caption_words()
             train, valid, test = captioned_images.captioned_shapes(flags, (n, max(8, n // 20), max(8, n // 8)))
         else:
             train, valid, test, words = _flickr8k(flags)
-            notes = train.notes
+            messages = train.notes
         facts = captioned_images.image_facts(train.arrays["image"])
         spec = {"dataset": train.name.removesuffix(" (train)"), "vocabulary": words.to_dict(), **facts}
-        return Splits(train, valid, test, spec, notes)
+        return Splits(train, valid, test, spec, messages)
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the network, the preprocessing and the augmentation.
-
-        Args:
-          setup: facts of the run, with the flags of the task and of its modules.
-
-        Returns:
-          `model`, `preprocess` and `augment`.
-        """
+        """Build the network, the preprocessing and the augmentation."""
         return {
             "model": _network(setup),
             "preprocess": labeled_images.preprocess(setup),
@@ -354,26 +324,13 @@ class ImagesToDescribe(Task):
         }
 
     def expected_loss(self, setup: Setup) -> float:
-        """Compute the initial loss of equally probable words.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          The logarithm of the size of the vocabulary.
-        """
+        """Compute the initial loss of equally probable words."""
         return math.log(4 + len(setup.spec["vocabulary"]["words"]))
 
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
         """Measure BLEU, CIDEr-D, ROUGE-L and exact matches of the captions, and on the test split the baselines.
 
-        Args:
-          setup: facts of the run.
-          splits: the data.
-          split: "valid", of which `--monitor_images` are captioned, or "test".
-
-        Returns:
-          The evaluators.
+        "valid" measures `--monitor_images`.
         """
         from dlcore.evaluators.captions import baselines_evaluator, best_constant
 
@@ -381,22 +338,22 @@ class ImagesToDescribe(Task):
         read = _references(vocabulary)
 
         source = splits.valid.take(setup.flags.monitor_images) if split == "valid" else None
-        found = [captioned_images.sentence_evaluator(vocabulary, read, source), exact_match(source)]
+        measures = [captioned_images.sentence_evaluator(vocabulary, read, source), exact_match(source)]
         if "cells" in splits.test.arrays and setup.flags.model in ("attention", "transformer"):
-            found.append(attention_mass(setup.flags.grid, source))
+            measures.append(attention_mass(setup.flags.grid, source))
         if split == "valid":
-            return found
+            return measures
         arrays = splits.train.arrays["captions"]
-        known = arrays[(arrays != UNKNOWN).all(-1)]
+        known_words = arrays[(arrays != UNKNOWN).all(-1)]
         texts = {
             "constant": best_constant(
-                captioned_images.decode_sentences(vocabulary, known),
+                captioned_images.decode_sentences(vocabulary, known_words),
                 read(splits.valid[np.arange(min(len(splits.valid), setup.flags.monitor_images))]),
             )
         }
         if setup.flags.blind_steps:
             texts["blind"] = vocabulary.decode(_blind_caption(setup, splits, self.arguments))
-        return [*found, baselines_evaluator(read, texts)]
+        return [*measures, baselines_evaluator(read, texts)]
 
     inputs = staticmethod(prediction.stretched_inputs)
     describe = staticmethod(describe_captions)

@@ -88,24 +88,13 @@ class Clips(Task):
     overfit: ClassVar[float] = 1e-2
 
     def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, with the run that `--inflate_from` names.
-
-        Returns:
-          {flag: setting}.
-        """
+        """Collect the flags of the task, with the run that `--inflate_from` names."""
         settings = super().settings()
         inflate_from = settings["inflate_from"]
         return {**settings, "inflate_from": inflate_from._replace(origin=_inflated_run)}
 
     def check(self, flags: Flags) -> None:
-        """Check that clips fit the network and the synthetic videos, which have no frame rate.
-
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Raises:
-          FlagError: they do not fit.
-        """
+        """Check that clips fit the network and the synthetic videos, which have no frame rate."""
         if flags.network == "c3d" and flags.clip_length < 16:
             raise FlagError(f"clip_length={flags.clip_length}: too short for --network=c3d; allowed: at least 16")
         if flags.network == "slowfast" and flags.clip_length % flags.group("slowfast")["alpha"]:
@@ -139,37 +128,18 @@ class Clips(Task):
             )
 
     def data(self, flags: Flags) -> Splits:
-        """Read videos from `--data_dir`, or generate clips.
+        """Read videos from `--data_dir`, or generate clips: `image`, `label` and `video`.
 
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Returns:
-          The splits, with `image`, `label` and `video`; validation and test have `--views` clips per video.
-
-        Raises:
-          ValueError: the folder has no such videos.
-          FileNotFoundError: there is no such folder.
-          MissingPackage: there are video files, and PyAV is not installed.
+        Validation and test have `--views` clips per video.
         """
         return drawn_clips(flags) if flags.data_dir is None else own_videos(flags)
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the network that `--network` names, and the preprocessing.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          `model`, which takes clips [B, T, H, W, 3] in [-1, 1], and `preprocess`.
-        """
+        """Build the network that `--network` names, for clips [B, T, H, W, 3] in [-1, 1], and the preprocessing."""
         return {"model": self.build_network(setup), "preprocess": lambda clips: clips.astype(jnp.float32) / 127.5 - 1}
 
     def build_network(self, setup: Setup) -> nn.Module:
         """Build the network that `--network` names.
-
-        Args:
-          setup: facts of the run.
 
         Returns:
           `__call__(clips [B, T, H, W, 3], train) -> logits`.
@@ -211,43 +181,15 @@ class Clips(Task):
         return Start(replace, lambda state: fitted(state) and None)
 
     def expected_loss(self, setup: Setup) -> float:
-        """Compute the loss of equal probabilities.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          The logarithm of the number of classes.
-        """
+        """Compute the loss of equal probabilities."""
         return math.log(setup.spec["num_classes"])
 
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-        """Build the evaluator of the accuracy by video.
-
-        Args:
-          setup: facts of the run.
-          splits: the splits.
-          split: "valid" or "test".
-
-        Returns:
-          The evaluator.
-        """
+        """Build the evaluator of the accuracy by video."""
         return [accuracy_by_video()]
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
-        """Read the videos under `--input`: a file, a folder of frames, or a folder of several.
-
-        Args:
-          flags: `input`, and the flags of the task as in training.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          (source with `views` clips per video, paths).
-
-        Raises:
-          ValueError: there is no video, or it cannot be read.
-          FileNotFoundError: there is no such file or folder.
-        """
+        """Read the videos under `--input`: a file, a folder of frames, or several; `--views` clips of each."""
         from dlcore.data.video_folder import LabeledVideo, labeled_clips, list_videos
 
         paths = [str(path) for path in list_videos(flags.input)]
@@ -263,29 +205,13 @@ class Clips(Task):
         return repeat_for_views(source, spec["views"]), paths
 
     def describe(self, outputs: dict, spec: dict) -> list[dict]:
-        """Describe videos for `--mode=predict`: the class of the mean logits over the clips of each.
-
-        Args:
-          outputs: outputs of `predict`; must contain `logits: [V N, C]`, the V views of a video in a row.
-          spec: facts of the data; must contain `class_names` and `views`.
-
-        Returns:
-          One dict per video, see `dlcore.kits.images.prediction.describe`.
-        """
+        """Describe videos by the mean of `logits: [V N, C]` over their V views, which stand in a row."""
         _, logits = average_by_video(outputs["logits"], np.arange(len(outputs["logits"])) // spec["views"])
         odds = np.exp(logits - logits.max(-1, keepdims=True))
         return prediction.describe({"probabilities": odds / odds.sum(-1, keepdims=True)}, spec)
 
     def panels(self, context: ReportContext) -> list:
-        """Show the curves, film strips and optical flow of a clip of each class, and the panels of a classifier.
-
-        Args:
-          context: the ReportContext, whose test split holds clips as `image: [N, T, H, W, 3]`, with `label` and
-            `video`.
-
-        Returns:
-          Report panels.
-        """
+        """Show the curves, film strips and optical flow of a clip of each class, and the panels of a classifier."""
         from dlcore.report.classifier import classifier_panels
         from dlcore.report.curves import curves
         from dlcore.report.generative import sample_rows

@@ -48,29 +48,15 @@ class CodeGrids(LatentSpace):
     }
 
     def network(self, setup: Setup) -> nn.Module:
-        """Build the autoencoder that `--architecture` names.
-
-        Args:
-          setup: facts of the run, with the flags of the modules.
-
-        Returns:
-          The module, for images of the spec's shape.
-        """
+        """Build the autoencoder that `--architecture` names, for images of the spec's shape."""
         name = setup.flags.architecture
         module = CodeGrids.modules[name]
         return module(tuple(setup.spec["image_shape"]), dtype=setup.dtype, **setup.flags.group(name))
 
 
 def with_mean_image(splits: Splits) -> Splits:
-    """Note the error of the mean image, and show test images in the report.
-
-    Args:
-      splits: the data.
-
-    Returns:
-      The splits.
-    """
+    """Note the error of the mean image, and show test images in the report."""
     train, test = (np.asarray(to_float(split.arrays["image"][:10_000])) for split in (splits.train, splits.test))
     error = float(np.square(test - train.mean(0)).mean())
-    note = f"mse of the mean image on the test split: {error:.4f}"
-    return splits._replace(shown=Source({"image": test[:64]}), notes=(*splits.notes, note))
+    message = f"mse of the mean image on the test split: {error:.4f}"
+    return splits._replace(shown=Source({"image": test[:64]}), notes=(*splits.notes, message))

@@ -19,7 +19,7 @@ The learner gets no labels. Its `predict` returns `features` and `untrained`, an
 import dataclasses
 from typing import Annotated, Any, ClassVar
 
-from dlcore.evaluators.fine_tuning import Encoder, Recipe, fine_tuning, label_counts
+from dlcore.evaluators.fine_tuning import Recipe, fine_tuning, label_counts
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
@@ -79,36 +79,19 @@ class Encoders(Task):
     uses_labels: ClassVar[bool] = False
     """Whether the learner gets the labels; no pretext does."""
 
-    def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and `--init_from` where there is a `--model`.
+    encoder = staticmethod(encoders.encoder)
 
-        Returns:
-          {flag: setting}.
-        """
+    def settings(self) -> dict[str, Setting]:
+        """Collect the flags of the task, and `--init_from` where there is a `--model`."""
         return {**super().settings(), **({} if self.model is None else init_from.MODULES)}
 
     def check(self, flags: Flags) -> None:
-        """Check that a well-known data set has as many images as the labels that `--fine_tune` requests.
-
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Raises:
-          FlagError: an amount is no number of labels, or exceeds the number of images.
-        """
+        """Check that a well-known data set has as many images as the labels that `--fine_tune` requests."""
         # Clips have no --dataset.
         _fine_tune_counts(flags, TRAIN_SIZES.get(flags.get("dataset"), 2**63), 1)
 
     def wrap(self, learner: Learner, setup: Setup) -> Learner:
-        """Remove the labels from the learner's batches, unless the technique uses them.
-
-        Args:
-          learner: the technique's learner.
-          setup: facts of the run.
-
-        Returns:
-          The learner.
-        """
+        """Remove the labels from the learner's batches, unless the technique uses them."""
         return learner if self.uses_labels else remove_labels(learner)
 
     def start(self, setup: Setup) -> Start | None:
@@ -125,39 +108,12 @@ class Encoders(Task):
         """
         return init_from.start_backbone(setup, lambda: optimizer.build(setup))
 
-    def encoder(self, setup: Setup) -> Encoder:
-        """Describe the encoder in the learner's state, for fine-tuning and for other data sets.
-
-        Args:
-          setup: facts of the run, with the flags of the task.
-
-        Returns:
-          The encoder.
-        """
-        return encoders.encoder(setup)
-
     def notes(self, setup: Setup, splits: Splits) -> list[str]:
-        """Describe the evaluation protocol.
-
-        Args:
-          setup: facts of the run, with the flags of the task.
-          splits: the data.
-
-        Returns:
-          Lines to print.
-
-        Raises:
-          FlagError: `--fine_tune` requests more labels than there are.
-        """
+        """Describe the evaluation protocol."""
         return [_protocol(setup.flags, splits, self.uses_labels)] if _has_labels(splits) else []
 
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
         """Build the protocol's evaluators: k-NN at each validation, all of them at the end.
-
-        Args:
-          setup: facts of the run, with the flags of the task.
-          splits: the data.
-          split: "valid" or "test".
 
         Returns:
           Evaluators of the accuracies `knn` and `knn_untrained`; on "test" also of `probe`, `probe_untrained`,
@@ -212,23 +168,13 @@ class Encoders(Task):
     def pretext_panels(self, context: ReportContext) -> list:
         """Show what the technique solves in training.
 
-        Args:
-          context: the ReportContext.
-
         Returns:
           Report panels; none here.
         """
         return []
 
     def panels(self, context: ReportContext) -> list:
-        """Show the results, the pretext, nearest neighbors, a 2-D projection of the features, and the curves.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
+        """Show the results, the pretext, nearest neighbors, a 2-D projection of the features, and the curves."""
         from dlcore.report import self_supervised as report
         from dlcore.report.curves import curves
         from dlcore.report.triage import triage_panels

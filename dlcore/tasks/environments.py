@@ -17,6 +17,7 @@ from dlcore.kits.rl.baseline_policies import trivial_returns
 from dlcore.learner import Evaluator, Learner, Range
 from dlcore.modes.report_context import ReportContext
 from dlcore.optim import create_optimizer, create_schedule
+from dlcore.report.panel import Panel
 from dlcore.run.memory import check_memory
 from dlcore.run.seeds import over_seeds, split_by_seed
 
@@ -44,14 +45,7 @@ class Episodes(Task):
     headline: ClassVar[str] = "return"
 
     def data(self, flags: Flags) -> Splits:
-        """Build splits of indices: training environments, validation episodes, test episodes.
-
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Returns:
-          Splits of indices.
-        """
+        """Build splits of indices: training environments, validation episodes, test episodes."""
         count = flags.eval_episodes
         valid, test = (
             Source({"episode": np.arange(first, first + count, dtype=np.int32)}, name=f"{name} episodes")
@@ -65,26 +59,11 @@ class Episodes(Task):
         )
 
     def wrap(self, learner: Learner, setup: Setup) -> Learner:
-        """Map the learner over the seeds.
-
-        Args:
-          learner: the technique's learner.
-          setup: facts of the run.
-
-        Returns:
-          The learner over `--num_seeds` seeds.
-        """
+        """Map the learner over the seeds."""
         return over_seeds(learner, setup.flags.num_seeds)
 
     def panels(self, context: ReportContext) -> list:
-        """Show returns by seed, a film of an episode, and all curves over the environment steps of one seed.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
+        """Show returns by seed, a film of an episode, and all curves over the environment steps of one seed."""
         from dlcore.report.curves import curves
 
         joined, seeds = split_by_seed(context.history)
@@ -99,15 +78,8 @@ class Episodes(Task):
         by_seed = [curves(returns, STEPS, title)._replace(half=True)] if seeds else []
         return [*by_seed, *self.episode(context), curves(joined, STEPS)]
 
-    def episode(self, context: ReportContext) -> list:
-        """Film an episode; a task without a film shows none.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
+    def episode(self, context: ReportContext) -> list[Panel]:
+        """Film an episode; a task without a film shows none."""
         return []
 
 
@@ -142,28 +114,14 @@ class Environments(Episodes):
     packages: ClassVar[tuple[str, ...]] = ("gymnax",)
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the environment, and the optimizer with a schedule over the run's gradient steps.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          `environment` and `optimizer`.
-        """
+        """Build the environment, and the optimizer with a schedule over the run's gradient steps."""
         flags = setup.flags
         schedule = create_schedule(flags.lr_schedule, flags.learning_rate, setup.steps * self.updates(flags))
         optimizer = create_optimizer("adam", schedule, clip_norm=flags.max_grad_norm)
         return {"environment": environment_of(flags), "optimizer": optimizer}
 
     def schedule(self, setup: Setup) -> Callable[[int], float]:
-        """Build the learning-rate schedule.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          A function from the step, counted from 0, to the rate.
-        """
+        """Build the learning-rate schedule."""
         falls = setup.flags.lr_schedule == "linear"
         return lambda step: setup.flags.learning_rate * (1 - falls * step / setup.steps)
 
@@ -171,11 +129,7 @@ class Environments(Episodes):
         """Check the environment, the minibatches of a rollout and the size of the replay buffer.
 
         Args:
-          flags: resolved settings, with those of the task and the learner.
           whole_sequences: minibatches hold whole sequences of some instances.
-
-        Raises:
-          FlagError: a check fails.
         """
         environment = environment_of(flags)
         instances, minibatches = flags.batch_size, flags.get("num_minibatches", 1)
@@ -213,16 +167,7 @@ class Environments(Episodes):
             raise FlagError(f"--{error}") from None
 
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-        """Build the evaluator of untrained baseline policies, on the test split.
-
-        Args:
-          setup: facts of the run.
-          splits: not used.
-          split: "valid" or "test".
-
-        Returns:
-          An evaluator of "random_return" and, where actions are continuous, "zero_return"; none for other splits.
-        """
+        """Measure "random_return" and, where actions are continuous, "zero_return", on the test split."""
         if split != "test":
             return []
 
@@ -234,9 +179,6 @@ class Environments(Episodes):
 
 def environment_of(flags: Flags) -> Any:
     """Build the environment with the wrappers of the flags.
-
-    Args:
-      flags: resolved settings, with those of `Environments`.
 
     Returns:
       The Environment.

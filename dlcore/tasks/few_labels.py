@@ -24,7 +24,7 @@ from dlcore.data.stratified import stratified_sample
 from dlcore.data.workers import Workers
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Spec, Splits
 from dlcore.experiment.weights import Start
 from dlcore.generative.two_players import PlayerState
@@ -39,14 +39,7 @@ from dlcore.tasks.labeled_images import LabeledImages
 
 __all__ = ["SMOKE", "FewLabels", "StrongViews"]
 
-SMOKE = {
-    "model.stages": (1,),
-    "model.width": 4,
-    "steps": 2,
-    "batch_size": 8,
-    "eval_every": 2,
-    "eval_batch_size": 500,
-}
+SMOKE = {"model.stages": (1,), "model.width": 4, "steps": 2, "batch_size": 8, "eval_every": 2, "eval_batch_size": 500}
 """Settings of --smoke."""
 
 
@@ -80,27 +73,10 @@ class FewLabels(LabeledImages):
         "select": "last",
     }
 
-    def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and `--init_from`.
-
-        Returns:
-          {flag: setting}.
-        """
-        return {**super().settings(), **init_from.CLASSIFIER}
+    shared_settings = init_from.CLASSIFIER
 
     def data(self, flags: Flags) -> Splits:
-        """Load two training streams, a small validation split and the whole test split.
-
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Returns:
-          The splits; a message says how many labels were sampled.
-
-        Raises:
-          ValueError: see `dlcore.kits.images.labeled_images.data`; a class has too few images.
-          FlagError: a batch is larger than a stream.
-        """
+        """Load two training streams, a small validation split and the whole test split."""
         splits, seed = labeled_images.data(flags), flags.seed if flags.label_seed is None else flags.label_seed
         labeled = unlabeled = splits.train
         if flags.labels_per_class is not None:
@@ -137,15 +113,7 @@ class FewLabels(LabeledImages):
         )
 
     def wrap(self, learner: Learner, setup: Setup) -> Learner:
-        """Add the supervised baseline, with `--twin`.
-
-        Args:
-          learner: the technique's learner.
-          setup: facts of the run.
-
-        Returns:
-          The learner of both, or of the technique alone.
-        """
+        """Add the supervised baseline, with `--twin`."""
         if not setup.flags.twin:
             return learner
         decay = setup.flags.get("ema_decay")
@@ -184,25 +152,11 @@ class FewLabels(LabeledImages):
         return Start(replace, check)
 
     def expected_loss(self, setup: Setup) -> float:
-        """Compute the initial loss of a technique whose unlabeled loss starts at 0, and of its baseline.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          2 log C; log C without the baseline.
-        """
+        """Compute the initial loss, log C, as a technique's unlabeled loss starts at 0; with the baseline 2 log C."""
         return (2 if setup.flags.twin else 1) * math.log(setup.spec["num_classes"])
 
     def panels(self, context: ReportContext) -> list:
-        """Show the gain by unlabeled images, and the panels of a classifier.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
+        """Show the gain by unlabeled images, and the panels of a classifier."""
         from dlcore.report.semi_supervised import pseudo_label_table, twin_table
 
         state, gain = context.state, []
@@ -223,14 +177,7 @@ class StrongViews(FewLabels):
     strong: Literal["rand_augment", "auto_augment", "none"] = "rand_augment"
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build what `FewLabels` does, and the strong view.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          `model`, `preprocess`, `augment` and `strong`.
-        """
+        """Build what `FewLabels` does, and the strong view."""
         return {**super().arguments(setup), "strong": _strong_view(setup.flags, setup.spec)}
 
 

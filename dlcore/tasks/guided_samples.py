@@ -51,23 +51,10 @@ class GuidedSamples(Samples):
         "select": "last",
     }
 
-    def pictures(self, context: ReportContext) -> dict[str, Any]:
-        """Show the first samples in TensorBoard.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Name -> image [H, W, C].
-        """
-        return sample_panels.pictures(context)
+    pictures = staticmethod(sample_panels.pictures)
 
 
-def guidance_panel(
-    context: ReportContext,
-    source: Source,
-    measure: Callable[[np.ndarray], dict[str, float]],
-) -> list:
+def guidance_panel(context: ReportContext, source: Source, measure: Callable[[np.ndarray], dict[str, float]]) -> list:
     """Sample from the same noise at several guidance strengths, and measure the samples.
 
     Args:

@@ -1,17 +1,10 @@
 """ImageGeneration: generate images of noise alone, and measure their distance to real ones."""
 
 import dataclasses
-from typing import Any
 
-from dlcore.experiment.experiment import Setup
-from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import Setting
-from dlcore.experiment.splits import Splits
 from dlcore.kits.generative import image_generation, sample_panels
 from dlcore.kits.generative.samples import Samples
 from dlcore.kits.images.labeled_images import NamedImages
-from dlcore.learner import Evaluator
-from dlcore.modes.report_context import ReportContext
 
 __all__ = ["ImageGeneration"]
 
@@ -24,56 +17,8 @@ class ImageGeneration(NamedImages, Samples):
     monitor_mode = "min"
     headline = "frechet_distance"
 
-    def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and those of the distances.
-
-        Returns:
-          {flag: setting}.
-        """
-        return {**super().settings(), **image_generation.SETTINGS}
-
-    def data(self, flags: Flags) -> Splits:
-        """Load the splits by name.
-
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Returns:
-          The splits; the report shows the first samples.
-        """
-        return image_generation.data(flags)
-
-    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-        """Build the evaluators of the distance from samples to training images ("valid") or test images ("test").
-
-        Args:
-          setup: facts of the run.
-          splits: the data.
-          split: "valid" or "test".
-
-        Returns:
-          The Fréchet distance and the kernel distance.
-        """
-        return image_generation.evaluators(setup, splits, split)
-
-    def panels(self, context: ReportContext) -> list:
-        """Show the first samples, the curves, and real images.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
-        return sample_panels.panels(context)
-
-    def pictures(self, context: ReportContext) -> dict[str, Any]:
-        """Show the first samples in TensorBoard.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Name -> image [H, W, C].
-        """
-        return sample_panels.pictures(context)
+    shared_settings = image_generation.SETTINGS
+    data = staticmethod(image_generation.data)
+    evaluators = staticmethod(image_generation.evaluators)
+    panels = staticmethod(sample_panels.panels)
+    pictures = staticmethod(sample_panels.pictures)

@@ -31,30 +31,11 @@ class ImageToImage(Task):
     """Images that are translated into others: their files and their panels."""
 
     def describe(self, outputs: dict, spec: dict) -> list[dict]:
-        """Describe the translated images for `--mode=predict`.
-
-        Args:
-          outputs: outputs of `predict`: `sample`, or CycleGAN's translations.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          One dict an image, see `dlcore.kits.generative.samples.describe`.
-        """
+        """Describe the translated images, `sample` or CycleGAN's translations."""
         return samples.describe({"sample": _translated(outputs)}, spec)
 
     def write(self, folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
-        """Write each translated image as NAME.png.
-
-        Args:
-          folder: output folder; created if it is missing.
-          outputs: outputs of `predict`.
-          source: the images.
-          names: paths of the files.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          The files.
-        """
+        """Write each translated image as NAME.png."""
         from dlcore.report.generative import picture_grid
 
         stems = prediction.unique_stems(names)
@@ -64,14 +45,7 @@ class ImageToImage(Task):
         ]
 
     def panels(self, context: ReportContext) -> list:
-        """Show inputs, outputs and targets of evenly spaced test images.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
+        """Show inputs, outputs and targets of evenly spaced test images."""
         from dlcore.report.curves import curves
         from dlcore.report.generative import sample_rows
 
@@ -107,13 +81,7 @@ class ImageToImage(Task):
 class ResizedImages(NamedImages, ImageToImage):
     """Images by name, at `--input_size`."""
 
-    def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and `--input_size`.
-
-        Returns:
-          {flag: setting}.
-        """
-        return {**super().settings(), "input_size": labeled_images.SETTINGS["input_size"]}
+    shared_settings = {"input_size": labeled_images.SETTINGS["input_size"]}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,27 +92,10 @@ class EdgesToImages(ResizedImages):
     monitor_mode = "min"
     headline = "l1"
 
-    def data(self, flags: Flags) -> Splits:
-        """Load images by name, with their edges as `source`.
-
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Returns:
-          The splits.
-        """
-        return image_pairs.edges(flags)
+    data = staticmethod(image_pairs.edges)
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-        """Read the images under `--input`, and detect their edges.
-
-        Args:
-          flags: `input`, a file or a folder.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          (source with `source`, paths).
-        """
+        """Read the images under `--input`, and detect their edges, the `source`."""
         source, names = prediction.inputs(flags, spec)
         return Source({"source": edge_map(source.arrays["image"])}, len(names)), names
 
@@ -165,30 +116,10 @@ class UnpairedImages(ResizedImages):
     monitor = None
     headline = "map_l1"
 
-    def data(self, flags: Flags) -> Splits:
-        """Load unpaired images: half of the digits in each color, or two folders.
-
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Returns:
-          The splits.
-        """
-        return image_pairs.unpaired_images(flags)
+    data = staticmethod(image_pairs.unpaired_images)
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-        """Read the images under `--input`, of domain a, or after "b:" of domain b.
-
-        Args:
-          flags: `input`, such as horses/, or b:zebras/.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          (source with `a` or `b`, paths).
-
-        Raises:
-          FlagError: the text before the colon is neither a nor b.
-        """
+        """Read the images under `--input`, such as horses/, as `a`; or after "b:", such as b:zebras/, as `b`."""
         kind, _, path = flags.input.rpartition(":")
         if kind not in ("", "a", "b"):
             raise FlagError(f"--input={flags.input}: no kind {kind!r}; allowed: FILE_OR_FOLDER, b:FILE_OR_FOLDER")
@@ -204,37 +135,15 @@ class SmallToLarge(ImageToImage):
     headline = "psnr"
 
     def settings(self) -> dict[str, Setting]:
-        """Collect the flags of photographs.
-
-        Returns:
-          {flag: setting}.
-        """
+        """Collect the flags of photographs."""
         return image_pairs.SMALL
 
     def data(self, flags: Flags) -> Splits:
-        """Load photographs, with downscaled copies as `low`.
-
-        Args:
-          flags: resolved settings, with those of the task, and `generator.factor`, the ratio of the sides.
-
-        Returns:
-          The splits.
-        """
+        """Load photographs, with downscaled copies as `low`."""
         return image_pairs.small_images(flags, flags.group("generator")["factor"])
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-        """Read the images under `--input` as they are; those of a folder must be of one size.
-
-        Args:
-          flags: `input`, a file or a folder.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          (source with `low`, paths).
-
-        Raises:
-          ValueError: files cannot be read, or their sizes differ; the message names them.
-        """
+        """Read the images under `--input` as they are, as `low`; those of a folder must be of one size."""
         from dlcore.data.decoding import load_image
         from dlcore.data.image_folder import list_images
 

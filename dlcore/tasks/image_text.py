@@ -38,14 +38,7 @@ class ImageText(Task):
     plain: ClassVar[dict[str, Any]] = {"weight_decay": 0.0}
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the preprocessing.
-
-        Args:
-          setup: facts of the run, with mean and standard deviation.
-
-        Returns:
-          `preprocess`, from images or clips, uint8, to normalized floats.
-        """
+        """Build the preprocessing."""
         return {"preprocess": normalizer(setup.spec["mean"], setup.spec["std"], dtype=setup.dtype)}
 
 
@@ -77,17 +70,9 @@ class CaptionedImages(ImageText):
     def data(self, flags: Flags) -> Splits:
         """Load captioned images by name.
 
-        Args:
-          flags: resolved settings, with those of the task.
-
         Returns:
           The splits: `image`, `captions`, of synthetic images `cells`, and of photographs to validate and test on
           `references`: all captions untruncated, in the tokens of `spec["reference_words"]`.
-
-        Raises:
-          ValueError: as `dlcore.data.captions.captions` and `dlcore.data.flickr8k.flickr8k`.
-          FileNotFoundError: as `dlcore.data.flickr8k.flickr8k`.
-          FlagError: flickr8k without `--data_dir`.
         """
         from dlcore.data.captions import caption_source, caption_words
 
@@ -136,17 +121,7 @@ class CaptionedClips(ImageText):
     """Where positive, validation and test have as many clips, all with different sentences."""
 
     def data(self, flags: Flags) -> Splits:
-        """Draw clips of moving shapes.
-
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Returns:
-          The splits: `clip`, `captions`, `action` and `appearance`.
-
-        Raises:
-          ValueError: as `dlcore.data.clips.clips`.
-        """
+        """Draw clips of moving shapes: `clip`, `captions`, `action` and `appearance`."""
         from dlcore.data.clips import clip_words, clips
 
         fields = {name: flags[name] for name in ("frames", "path", "camera", "shuffled")}
@@ -180,17 +155,7 @@ class ImageQuestions(ImageText):
     question: Annotated[str, "no identity"] = "what color is the circle"
 
     def data(self, flags: Flags) -> Splits:
-        """Draw questions about synthetic images.
-
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Returns:
-          The splits: `image`, `question`, `answer` and `kind`.
-
-        Raises:
-          ValueError: as `dlcore.data.questions.questions`.
-        """
+        """Draw questions about synthetic images: `image`, `question`, `answer` and `kind`."""
         from dlcore.data.questions import ANSWERS, KINDS, question_words, questions
 
         counts = _counts(flags.num_questions, 2000)
@@ -198,18 +163,7 @@ class ImageQuestions(ImageText):
         return _splits(*sources, question_words(), "shapes", "image", answers=list(ANSWERS), kinds=list(KINDS))
 
     def inputs(self, flags: Flags, spec: Spec) -> tuple[Source, list[str]]:
-        """Read the images under `--input`, each with `--question`.
-
-        Args:
-          flags: `input`, a file or a folder, and `question`.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          (source of `image` and `question`, paths).
-
-        Raises:
-          FlagError: a word of the question is not in the vocabulary, or the question is empty or too long.
-        """
+        """Read the images under `--input`, each with `--question`."""
         from dlcore.data.questions import question_tokens
 
         try:

@@ -56,52 +56,24 @@ class Imitation(Agents):
     every: Annotated[int, Range(1)] = 1
 
     def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, with the run that `--expert` names.
-
-        Returns:
-          {flag: setting}.
-        """
+        """Collect the flags of the task, with the run that `--expert` names."""
         settings = super().settings()
         expert = settings["expert"]._replace(origin=lambda flags: earlier_run.origin(flags, "expert", "rl.ppo"))
         return {**settings, "expert": expert}
 
     def data(self, flags: Flags) -> Splits:
-        """Select the steps to imitate; validation and test are episodes.
+        """Select the steps to imitate, `observation` and `action`; validation and test are episodes.
 
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Returns:
-          Splits whose training source has `observation` and `action`; the spec has the expert's and the random
-          policy's mean return.
-
-        Raises:
-          ValueError: the demonstrations are of another environment, or there are too few.
+        The spec has the expert's and the random policy's mean return.
         """
         return _with_demonstrations(super().data(flags), flags, absorbing=False)
 
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-        """Build no evaluator: the spec has the return of a random policy.
-
-        Args:
-          setup: facts of the run.
-          splits: the splits.
-          split: "valid" or "test".
-
-        Returns:
-          None.
-        """
+        """Build no evaluator: the spec has the return of a random policy."""
         return []
 
     def panels(self, context: ReportContext) -> list:
-        """Show returns side by side, and the curves.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
+        """Show returns side by side, and the curves."""
         from dlcore.report.curves import curves
 
         return [_comparison(context), curves(split_by_seed(context.history)[0])]
@@ -118,31 +90,13 @@ class AdversarialImitation(Imitation):
     discriminator_learning_rate: Annotated[float, Range(0)] = 1e-3
 
     def data(self, flags: Flags) -> Splits:
-        """Select the steps to imitate, and number the environments.
-
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Returns:
-          See `Imitation.data`, with two training sources: `demonstrations`, which also has `absorbing`, and
-          `environments`.
-
-        Raises:
-          ValueError: the demonstrations are of another environment, or there are too few.
-        """
+        """Select `demonstrations` to imitate, which also have `absorbing`, and number the `environments`."""
         environments = Agents.data(self, flags)
         splits = _with_demonstrations(environments, flags, absorbing=True)
         return splits._replace(train={"demonstrations": splits.train, "environments": environments.train})
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build what `Agents` does, and the discriminator with its optimizer.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          `environment`, `model`, `discriminator` and `discriminator_optimizer`.
-        """
+        """Build what `Agents` does, and the discriminator with its optimizer."""
         return {
             **super().arguments(setup),
             "discriminator": gail.Discriminator(**setup.flags.group("discriminator")),
@@ -150,16 +104,7 @@ class AdversarialImitation(Imitation):
         }
 
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-        """Build the evaluator of behavior cloning on the same steps, on the test split.
-
-        Args:
-          setup: facts of the run.
-          splits: the splits that `data` returned.
-          split: "valid", which has no evaluator, or "test".
-
-        Returns:
-          The evaluators, with `clone_return`.
-        """
+        """Build the evaluator of `clone_return`, of behavior cloning on the same steps, on the test split."""
 
         def measure(acc) -> dict[str, float]:
             demonstrations, episodes = splits.train["demonstrations"].arrays, splits.test[np.arange(len(splits.test))]
@@ -171,14 +116,7 @@ class AdversarialImitation(Imitation):
         return [] if split == "valid" else [evaluator]
 
     def panels(self, context: ReportContext) -> list:
-        """Show returns side by side, an episode, and the curves.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
+        """Show returns side by side, an episode, and the curves."""
         return [_comparison(context), *Agents.panels(self, context)]
 
 
@@ -189,9 +127,6 @@ def record_expert(flags: Flags) -> demos.Demonstrations:
 
     Args:
       flags: resolved settings, with those of `Imitation`. A smoke run without an expert uses an untrained network.
-
-    Returns:
-      The episodes.
 
     Raises:
       ValueError: a file or a folder is not what its flag says.

@@ -5,14 +5,10 @@ import math
 from typing import Any
 
 from dlcore.experiment.experiment import Setup
-from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import Setting
-from dlcore.experiment.splits import Spec, Splits
 from dlcore.experiment.weights import Start
 from dlcore.kits.images import classifier_panels, known_datasets, labeled_images, prediction
 from dlcore.kits.images.labeled_images import ImageFlags
-from dlcore.kits.training import backbone, init_from, optimizer
-from dlcore.modes.report_context import ReportContext
+from dlcore.kits.training import backbone, init_from
 
 __all__ = ["Classification", "LabeledImages", "PretrainedClassification"]
 
@@ -24,117 +20,37 @@ class LabeledImages(ImageFlags):
     plain = classifier_panels.PLAIN
     """Values that switch regularization and augmentation off."""
 
-    def data(self, flags: Flags) -> Splits:
-        """Load the splits by name; see `dlcore.kits.images.labeled_images.data`.
-
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Returns:
-          The splits.
-        """
-        return labeled_images.data(flags)
+    data = staticmethod(labeled_images.data)
+    inputs = staticmethod(prediction.inputs)
+    describe = staticmethod(prediction.describe)
+    panels = staticmethod(classifier_panels.panels)
+    pictures = staticmethod(classifier_panels.pictures)
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the model, the preprocessing and the augmentation.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          `model`, `preprocess` and `augment`.
-        """
+        """Build the model, the preprocessing and the augmentation."""
         return {
             "model": backbone.build(setup),
             "preprocess": labeled_images.preprocess(setup),
             "augment": labeled_images.augmentation(setup.flags, setup.spec),
         }
 
-    def inputs(self, flags: Flags, spec: Spec) -> tuple[Any, list[str]]:
-        """Read the images under `--input`.
-
-        Args:
-          flags: `input`, a file or a folder.
-          spec: facts of the data.
-
-        Returns:
-          (source, paths).
-        """
-        return prediction.inputs(flags, spec)
-
-    def describe(self, outputs: Any, spec: Spec) -> list[dict]:
-        """Rank the classes of each image.
-
-        Args:
-          outputs: outputs of `predict`, with `probabilities: [N, C]`.
-          spec: facts of the data.
-
-        Returns:
-          One dict an image, its `class` and `probabilities`.
-        """
-        return prediction.describe(outputs, spec)
-
-    def panels(self, context: ReportContext) -> list:
-        """Show the panels of a classifier.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
-        return classifier_panels.panels(context)
-
-    def pictures(self, context: ReportContext) -> dict[str, Any]:
-        """Draw training images for TensorBoard.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Name -> image [H, W, C].
-        """
-        return classifier_panels.pictures(context)
-
 
 @dataclasses.dataclass(frozen=True)
 class Classification(LabeledImages):
     """Labeled images for a network that learns their classes from random weights."""
 
+    planned = staticmethod(known_datasets.describe_known_dataset)
+
     def expected_loss(self, setup: Setup) -> float:
-        """Compute the initial loss of equally probable classes.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          log C.
-        """
+        """Compute the initial loss of equally probable classes."""
         return math.log(setup.spec["num_classes"])
-
-    def planned(self, flags: Flags) -> tuple[Spec, Any] | None:
-        """Describe data sets whose shapes are known without loading them.
-
-        Args:
-          flags: resolved settings.
-
-        Returns:
-          (spec, one batch); None for other data.
-        """
-        return known_datasets.describe_known_dataset(flags)
 
 
 @dataclasses.dataclass(frozen=True)
 class PretrainedClassification(Classification):
     """Labeled images for a network that may start from trained weights, by `--init_from`."""
 
-    def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and `--init_from`.
-
-        Returns:
-          {flag: setting}.
-        """
-        return {**super().settings(), **init_from.CLASSIFIER}
+    shared_settings = init_from.CLASSIFIER
 
     def start(self, setup: Setup) -> Start | None:
         """Start from the weights of `--init_from`.

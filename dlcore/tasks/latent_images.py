@@ -51,66 +51,23 @@ class ReconstructedImages(NamedImages):
     monitor = "psnr"
     headline = "psnr"
 
+    inputs = staticmethod(prediction.inputs)
+
     def data(self, flags: Flags) -> Splits:
-        """Load the splits by name; a folder of images needs no class folders.
-
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Returns:
-          The splits.
-        """
+        """Load the splits by name; a folder of images needs no class folders."""
         return labeled_images.data(flags, labels=False)
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the autoencoder for the channels of the images.
-
-        Args:
-          setup: facts of the run, with the flags of the autoencoder.
-
-        Returns:
-          `model`.
-        """
+        """Build the autoencoder for the channels of the images."""
         return {"model": _autoencoder(setup)}
 
-    def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-        """Read the images under `--input`.
-
-        Args:
-          flags: `input`, a file or a folder.
-          spec: facts of the data.
-
-        Returns:
-          (source, paths).
-        """
-        return prediction.inputs(flags, spec)
-
     def describe(self, outputs: dict, spec: dict) -> list[dict]:
-        """Describe reconstructions for `--mode=predict`.
-
-        Args:
-          outputs: outputs of `predict`; must contain `image` and `mean`.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          One dict an image.
-        """
+        """Describe reconstructions, `mean`, of each `image`."""
         shape = " x ".join(map(str, outputs["mean"].shape[1:]))
         return [{"text": f"reconstructed from {shape} numbers"} for _ in outputs["image"]]
 
     def write(self, folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
-        """Write each image beside its reconstruction, as NAME_reconstruction.png.
-
-        Args:
-          folder: output folder; created if it is missing.
-          outputs: outputs of `predict`; must contain `image`.
-          source: the images.
-          names: paths of the files.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          The files.
-        """
+        """Write each `image` beside its reconstruction, as NAME_reconstruction.png."""
         from dlcore.report.generative import picture_grid
 
         pairs = zip(names, np.asarray(to_float(source.arrays["image"])), outputs["image"], strict=True)
@@ -122,14 +79,7 @@ class ReconstructedImages(NamedImages):
         ]
 
     def panels(self, context: ReportContext) -> list:
-        """Show test images beside their reconstructions, and the curves.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
+        """Show test images beside their reconstructions, and the curves."""
         from dlcore.report.curves import curves
         from dlcore.report.generative import sample_rows
 
@@ -148,11 +98,7 @@ class LatentImages(GuidedImages):
     autoencoder_steps: Annotated[int, Range(1)] = 1500
 
     def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and `--first_stage`.
-
-        Returns:
-          {flag: setting}.
-        """
+        """Collect the flags of the task, and `--first_stage`."""
         first_stage = Setting(
             None,
             "the folder of a run of generative.autoencoder_kl; by default one is trained",
@@ -196,16 +142,7 @@ class LatentImages(GuidedImages):
         return Start(replace, check)
 
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-        """Build the evaluators of images of a class, and on the test split of reconstructions.
-
-        Args:
-          setup: facts of the run.
-          splits: the data.
-          split: "valid" or "test".
-
-        Returns:
-          The evaluators, with `reconstruction_psnr` in dB, the test result of the first phase.
-        """
+        """Measure images of a class, and on the test split the first phase by `reconstruction_psnr` in dB."""
         measures, result = super().evaluators(setup, splits, split), _first_phase(setup.flags) / "result.json"
         if split == "valid" or not result.exists():
             return measures
@@ -217,7 +154,6 @@ def latent_arguments(setup: Setup, network: nn.Module) -> dict[str, Any]:
     """Build what `ddpm.learner` takes to generate latents.
 
     Args:
-      setup: facts of the run; with the flags of `LatentImages` and of the autoencoder.
       network: (z [B, h, w, C], t [B], label [B]) -> noise; one more class than the data stands for no class.
 
     Returns:

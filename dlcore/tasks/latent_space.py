@@ -18,9 +18,8 @@ from dlcore.data.source import Source
 from dlcore.evaluators.fine_tuning import Encoder, module_encoder
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
-from dlcore.kits.generative import image_generation, sample_panels
+from dlcore.kits.generative import image_generation, sample_panels, samples
 from dlcore.kits.generative.sample_panels import FilmedSamples
 from dlcore.kits.generative.samples import Samples
 from dlcore.kits.images import labeled_images, prediction
@@ -55,40 +54,17 @@ class LatentSpace(NamedImages):
     def network(self, setup: Setup) -> nn.Module:
         """Build the model.
 
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          The module.
-
         Raises:
           TypeError: the task does not say it.
         """
         raise TypeError(f"{type(self).__name__} does not say its network")
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the model.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          `model`.
-        """
+        """Build the model."""
         return {"model": self.network(setup)}
 
     def data(self, flags: Flags) -> Splits:
-        """Load the splits by name.
-
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Returns:
-          The splits.
-
-        Raises:
-          ValueError: see `dlcore.kits.images.labeled_images.data`; or the images are no intensities.
-        """
+        """Load the splits by name."""
         from dlcore.data.factor_shapes import FACTORS, SHAPES, factor_shapes
         from dlcore.generative.likelihood import check_intensities
 
@@ -113,32 +89,13 @@ class LatentSpace(NamedImages):
         return Splits(train, valid, test, spec)
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-        """Read the images under `--input` at the size of the training images, each with the next one as `other`.
-
-        Args:
-          flags: `input`, a file or a folder.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          (source, paths).
-
-        Raises:
-          ValueError: files cannot be read; the message names them.
-        """
+        """Read the images under `--input` at the size of the training images, each with the next one as `other`."""
         source, names = prediction.inputs(flags, spec)
         pixels = source.arrays["image"]
         return Source({"image": pixels, "other": np.roll(pixels, -1, 0)}, len(names)), names
 
     def describe(self, outputs: dict, spec: dict) -> list[dict]:
-        """Describe each image by the quality of its reconstruction.
-
-        Args:
-          outputs: outputs of `predict`; must contain `psnr: [N]`.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          {"psnr": dB, "text"}, one an image.
-        """
+        """Describe each image by the quality of its reconstruction, `psnr: [N]` in dB."""
         return [{"psnr": float(v), "text": f"reconstructed at {v:.1f} dB"} for v in outputs["psnr"]]
 
     def write(self, folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
@@ -146,16 +103,6 @@ class LatentSpace(NamedImages):
 
         The first shows the image, the noisy input if there is one, and the reconstruction; the second interpolates to
         the next image, and from the last image to the first.
-
-        Args:
-          folder: output folder; created if it is missing.
-          outputs: outputs of `predict`.
-          source: the images.
-          names: paths of the files.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          The files.
         """
         from dlcore.report.generative import picture_grid
 
@@ -175,9 +122,6 @@ class LatentSpace(NamedImages):
         Args:
           context: the ReportContext of a learner whose `predict` returns `reconstruction`; with `features` it also
             returns `path` if the batch has `other`.
-
-        Returns:
-          Report panels.
         """
         from dlcore.report.curves import curves
         from dlcore.report.generative import sample_grid, sample_rows
@@ -200,14 +144,7 @@ class LatentSpace(NamedImages):
         return [*result, curves(context.history)]
 
     def pictures(self, context: ReportContext) -> dict[str, np.ndarray]:
-        """Show reconstructions in TensorBoard.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          {"reconstructions": one image of all}.
-        """
+        """Show reconstructions in TensorBoard."""
         from dlcore.report.generative import picture_grid
 
         return {"reconstructions": picture_grid(context.outputs["reconstruction"][:64], 8)}
@@ -217,21 +154,10 @@ class LatentSpace(NamedImages):
 class SampledLatentSpace(FilmedSamples, LatentSpace, Samples):
     """Images that a model encodes and reconstructs, and samples that are compared with test images."""
 
-    def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and those of the distances.
-
-        Returns:
-          {flag: setting}.
-        """
-        return {**super().settings(), **image_generation.SETTINGS}
+    shared_settings = image_generation.SETTINGS
 
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
         """Build the evaluators of the distance from samples to test images, at the end of a run.
-
-        Args:
-          setup: facts of the run; with the flags of the task.
-          splits: the data.
-          split: "valid" or "test".
 
         Returns:
           The Fréchet distance and the kernel distance; none for "valid", and none for shapes, which no classifier
@@ -245,36 +171,16 @@ class SampledLatentSpace(FilmedSamples, LatentSpace, Samples):
         return image_generation.evaluators(setup, splits, split)
 
     def describe(self, outputs: dict, spec: dict) -> list[dict]:
-        """Describe each image by the quality of its reconstruction, and samples alone as other pages do.
-
-        Args:
-          outputs: outputs of `predict`: `psnr: [N]`, or samples alone.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          One dict an image or a sample.
-        """
-        kind = LatentSpace if "psnr" in outputs else Samples
-        return kind.describe(self, outputs, spec)
+        """Describe images by the quality of their reconstruction, `psnr: [N]`, and samples alone as other pages do."""
+        return super().describe(outputs, spec) if "psnr" in outputs else samples.describe(outputs, spec)
 
     def write(self, folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
-        """Write reconstructions, and samples.png beside them, or samples alone as other pages do.
-
-        Args:
-          folder: output folder; created if it is missing.
-          outputs: outputs of `predict`.
-          source: the images; samples have none.
-          names: paths of the files, or names of the samples.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          The files.
-        """
+        """Write reconstructions, and samples.png beside them, or samples alone as other pages do."""
         from dlcore.report.generative import picture_grid
 
         if "image" not in source.arrays:
-            return Samples.write(self, folder, outputs, source, names, spec)
-        files = LatentSpace.write(self, folder, outputs, source, names, spec)
+            return samples.write(folder, outputs, source, names, spec)
+        files = super().write(folder, outputs, source, names, spec)
         if "sample" in outputs:
             files.append(_save(folder / "samples.png", picture_grid(outputs["sample"], 8)))
         return files
@@ -284,12 +190,8 @@ def code_encoder(setup: Setup, model: nn.Module, code: Callable[[Any], Any] = la
     """Describe a model's `encode` as an encoder of images.
 
     Args:
-      setup: facts of the run.
       model: module whose parameters are those of the state.
       code: what `encode` returns -> features [B, D].
-
-    Returns:
-      The encoder.
     """
     return module_encoder(
         model,

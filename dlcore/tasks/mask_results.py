@@ -14,15 +14,7 @@ _SHOWN = 8
 
 
 def describe(outputs: dict, spec: dict) -> list[dict]:
-    """Describe each image by its class fractions, the largest first.
-
-    Args:
-      outputs: outputs of `predict`.
-      spec: facts of the data, `Splits.spec`.
-
-    Returns:
-      {"shares": fraction of the pixels by class name, "text"}, one per image.
-    """
+    """Describe each image by its class fractions `shares`, the largest first."""
     names, rows = spec["class_names"], []
     for classes in outputs["classes"]:
         fractions = np.bincount(classes.reshape(-1), minlength=len(names)) / classes.size
@@ -41,16 +33,6 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
 
     Both have the size of the input file. The mask has mode P: its palette shows the colors, its values are the
     classes.
-
-    Args:
-      folder: output folder; created if it is missing.
-      outputs: outputs of `predict`.
-      source: the images.
-      names: paths of the files.
-      spec: facts of the data, `Splits.spec`.
-
-    Returns:
-      The files.
     """
     from PIL import Image
 
@@ -71,14 +53,7 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
 
 
 def panels(context: ReportContext) -> list:
-    """Show the worst and typical images, IoU by class beside image-blind baselines, the confusion matrix and curves.
-
-    Args:
-      context: the run's ReportContext.
-
-    Returns:
-      The panels.
-    """
+    """Show the worst and typical images, IoU by class beside image-blind baselines, the confusion matrix and curves."""
     from dlcore.report.classification import confusion_matrix
     from dlcore.report.curves import curves
     from dlcore.report.segmentation import class_table, segmentations
@@ -113,14 +88,7 @@ def _confusion(classes: np.ndarray, targets: np.ndarray, num_classes: int) -> np
 
 
 def pictures(context: ReportContext) -> dict[str, np.ndarray]:
-    """Draw the first four test images, predictions above targets, for TensorBoard.
-
-    Args:
-      context: the run's ReportContext.
-
-    Returns:
-      {"segmentations": [H, W, 3] uint8}.
-    """
+    """Draw the first four test images, predictions above targets, for TensorBoard."""
     from dlcore.report.segmentation import overlay, palette
 
     test, colors = context.data.test.arrays, palette(context.spec["class_names"])

@@ -45,25 +45,11 @@ class MaskedPatches(UnlabeledImages):
     modules: ClassVar[dict[str, Callable]] = {"encoder": PatchViT}
 
     def network(self, setup: Setup) -> PatchViT:
-        """Build the encoder of `--encoder`.
-
-        Args:
-          setup: facts of the run, with the flags of the encoder.
-
-        Returns:
-          The module.
-        """
+        """Build the encoder of `--encoder`."""
         return PatchViT(**setup.flags.group("encoder"), dtype=setup.dtype)
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the encoder and the preprocessing.
-
-        Args:
-          setup: facts of the run, with the flags of the task and of the encoder.
-
-        Returns:
-          `model`, `augment` and `preprocess`.
-        """
+        """Build the encoder and the preprocessing."""
         return {
             "model": self.network(setup),
             "augment": labeled_images.augmentation(setup.flags, setup.spec),
@@ -82,14 +68,7 @@ class MaskedPatches(UnlabeledImages):
         return {"params": state.params["encoder"]}
 
     def encoder(self, setup: Setup) -> Encoder:
-        """Describe the encoder in the learner's state.
-
-        Args:
-          setup: facts of the run, with the flags of the task.
-
-        Returns:
-          The encoder.
-        """
+        """Describe the encoder in the learner's state."""
         return encoders.encoder(
             setup, self.network(setup), self.variables, method="__call__", read=lambda out: out["features"]
         )
@@ -106,24 +85,10 @@ class PatchesOfTeacher(MaskedPatches):
     teacher_momentum: Annotated[float, Range(0, 1)] = 0.996
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the encoder, the preprocessing and the schedule of the teacher.
-
-        Args:
-          setup: facts of the run, with the flags of the task and of the encoder.
-
-        Returns:
-          `model`, `augment`, `preprocess` and `teacher_momentum`.
-        """
+        """Build the encoder, the preprocessing and the schedule of the teacher."""
         schedule = optax.linear_schedule(setup.flags.teacher_momentum, 1.0, max(1, setup.steps))
         return {**super().arguments(setup), "teacher_momentum": schedule}
 
     def variables(self, state: Any) -> dict:
-        """Find the teacher.
-
-        Args:
-          state: state of the learner.
-
-        Returns:
-          Its variables.
-        """
+        """Find the teacher in the state."""
         return {"params": state.teacher_params}

@@ -15,7 +15,6 @@ from flax import linen as nn
 
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
 from dlcore.experiment.weights import Start
@@ -28,13 +27,7 @@ __all__ = ["DILATED", "SMOKE", "Masks", "augmentation", "baselines", "class_weig
 
 DILATED = {"model.stages": (1, 1, 1, 1), "model.width": 8, "model.dilate": (True, True, True)}
 """Fields of resnet18: strides 2, 4, 4, 4 and 4."""
-SMOKE = {
-    "steps": 4,
-    "batch_size": 8,
-    "num_scenes": 16,
-    "image_size": (48, 48),
-    "eval_every": 4,
-}
+SMOKE = {"steps": 4, "batch_size": 8, "num_scenes": 16, "image_size": (48, 48), "eval_every": 4}
 """Settings of --smoke."""
 
 
@@ -84,6 +77,7 @@ class Masks(Task):
     monitor = "mean_iou"
     headline = "mean_iou"
     loss_tolerance = 0.25
+    shared_settings = init_from.MODULES
     inputs = staticmethod(prediction.stretched_inputs)
     describe = staticmethod(mask_results.describe)
     write = staticmethod(mask_results.write)
@@ -91,48 +85,15 @@ class Masks(Task):
     pictures = staticmethod(mask_results.pictures)
 
     def start(self, setup: Setup) -> Start | None:
-        """Start from the weights of `--init_from`.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          State -> State with the weights; None without `--init_from`.
-        """
+        """Start from the modules of the weights of `--init_from`."""
         return init_from.start_modules(setup, lambda: optimizer.build(setup))
 
-    def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and `--init_from`.
-
-        Returns:
-          {flag: setting}.
-        """
-        return {**super().settings(), **init_from.MODULES}
-
     def check(self, flags: Flags) -> None:
-        """Check that the backbone has the maps that the network reads.
-
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Raises:
-          FlagError: it lacks one.
-        """
+        """Check that the backbone has the maps that the network reads."""
         backbone.check_stages(self.modules, flags)
 
     def data(self, flags: Flags) -> Splits:
-        """Load the splits by name, with the statistics of the training split.
-
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Returns:
-          The splits.
-
-        Raises:
-          ValueError: see `dlcore.data.scenes.scenes` and `dlcore.data.segmentation.segmentation_splits`.
-          FileNotFoundError: see `dlcore.data.segmentation.segmentation_splits`.
-        """
+        """Load the splits by name, with the statistics of the training split."""
         from dlcore.data.augment import channel_statistics
         from dlcore.data.segmentation import class_pixels
 
@@ -158,14 +119,7 @@ class Masks(Task):
         )
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the segmenter, the preprocessing, the augmentation and the class weights.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          `model`, `preprocess`, `augment` and `weights`.
-        """
+        """Build the segmenter, the preprocessing, the augmentation and the class weights."""
         ((prefix, segmenter),) = self.modules.items()
         return {
             "model": backbone.build_on(setup, segmenter, prefix),
@@ -175,14 +129,7 @@ class Masks(Task):
         }
 
     def expected_loss(self, setup: Setup) -> float:
-        """Compute the initial loss of equally probable classes.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          log C.
-        """
+        """Compute the initial loss of equally probable classes."""
         return float(np.log(setup.spec["num_classes"]))
 
 
@@ -247,7 +194,6 @@ def class_weights(kind: str, spec: dict) -> np.ndarray | None:
 
     Args:
       kind: none, median or enet.
-      spec: facts of the data, `Splits.spec`.
 
     Returns:
       [C]; None for equal weights.
@@ -262,10 +208,6 @@ def class_weights(kind: str, spec: dict) -> np.ndarray | None:
 
 def augmentation(flags: Flags, spec: dict):
     """Build the augmentation of `--flip`, `--zoom` and `--jitter`.
-
-    Args:
-      flags: resolved settings; with those of `Masks`.
-      spec: facts of the data, `Splits.spec`.
 
     Returns:
       `(key, example) -> example`, see `dlcore.data.augment.examples`; None for none.

@@ -24,14 +24,9 @@ from dlcore.kits.training import pretrained_network
 from dlcore.kits.training.pretrained_network import load_network
 from dlcore.learner import Learner, Range
 from dlcore.modes.report_context import ReportContext
+from dlcore.report.panel import Panel
 
-__all__ = [
-    "FrozenNetwork",
-    "OptimizedImages",
-    "average_pooling",
-    "check_batch_size",
-    "image_panels",
-]
+__all__ = ["FrozenNetwork", "OptimizedImages", "average_pooling", "check_batch_size", "image_panels"]
 
 _FEW = 4
 """Largest number of images in a half-width panel beside their film."""
@@ -51,23 +46,12 @@ class FrozenNetwork(Task):
     """Whether the network pools by the mean, which gives smoother images."""
 
     def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task; `--network` says where its weights come from.
-
-        Returns:
-          {flag: setting}.
-        """
+        """Collect the flags of the task; `--network` says where its weights come from."""
         settings = super().settings()
         return {**settings, "network": settings["network"]._replace(origin=pretrained_network.origin)}
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Load the network.
-
-        Args:
-          setup: facts of the run, with `--network`.
-
-        Returns:
-          `variables`, `mean`, `std` and the network, as `model`.
-        """
+        """Load the network."""
         network = load_network(setup.flags.network)
         return {
             "model": average_pooling(network.model) if self.averages else network.model,
@@ -96,14 +80,7 @@ class OptimizedImages(FrozenNetwork):
     defaults: ClassVar[dict[str, Any]] = {"steps": 200, "batch_size": 1, "eval_every": 20, "select": "last"}
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Load the network, and build the optimizer: L-BFGS of memory 10 with a zoom line search, or Adam.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          `model`, `variables`, `mean`, `std` and `optimizer`.
-        """
+        """Load the network, and build the optimizer: L-BFGS of memory 10 with a zoom line search, or Adam."""
         if setup.flags.optimizer == "lbfgs":
             optimizer = optax.lbfgs(memory_size=10)
         else:
@@ -166,21 +143,17 @@ def check_batch_size(batch_size: int, num_images: int) -> None:
         return film_hooks(build, setup, batch, lambda outputs: picture_grid(outputs["image"], min(count, 5)), title)
 
 
-def image_panels(context: ReportContext, images: dict[str, np.ndarray], title: str, note: str = "") -> list:
+def image_panels(context: ReportContext, images: dict[str, np.ndarray], title: str, subtitle: str = "") -> list[Panel]:
     """Show images by name, and the curves.
 
     Args:
-      context: the ReportContext.
       images: name -> [H, W, 3] uint8 or float in [0, 1].
       title: title of the images' panel.
-      note: a line under it.
-
-    Returns:
-      Report panels.
+      subtitle: a line under it.
     """
     from dlcore.report.curves import curves
     from dlcore.report.pictures import examples, to_uint8
 
     pictures = np.stack([to_uint8(np.asarray(image)[None])[0] for image in images.values()])
-    side_by_side = examples(pictures, list(images), title, note, count=len(pictures))
+    side_by_side = examples(pictures, list(images), title, subtitle, count=len(pictures))
     return [side_by_side._replace(half=len(pictures) <= _FEW), curves(context.history)]

@@ -49,18 +49,10 @@ class PixelSequences(FilmedSamples, NamedImages, Samples):
     headline = "nll_nats_dynamic"
     plain: ClassVar[dict[str, Any]] = {"ema": None, "weight_decay": 0.0}
 
+    pictures = staticmethod(sample_panels.pictures)
+
     def data(self, flags: Flags) -> Splits:
-        """Load the splits by name.
-
-        Args:
-          flags: resolved settings, with those of the task and of the learner.
-
-        Returns:
-          The splits; the report shows the first NUM_SHOWN samples.
-
-        Raises:
-          ValueError: see `dlcore.kits.images.labeled_images.data`; or the images are no intensities.
-        """
+        """Load the splits by name; the report shows the first NUM_SHOWN samples."""
         if flags.dataset == "folder" and flags.image_size is None:
             flags = flags.replace(image_size=FOLDER_SIZE)
         splits = labeled_images.data(flags, labels=False)
@@ -80,101 +72,46 @@ class PixelSequences(FilmedSamples, NamedImages, Samples):
         )
 
     def expected_loss(self, setup: Setup) -> float:
-        """Compute the initial loss of a value: that of equal probabilities of its levels.
-
-        Args:
-          setup: facts of the run, with the flags of the task.
-
-        Returns:
-          log K nats.
-        """
+        """Compute the initial loss of a value: that of equal probabilities of its levels."""
         return float(np.log(setup.flags.levels))
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
-        """Read the images under `--input`; their upper halves are completed.
-
-        Args:
-          flags: `input`, a file or a folder, and `sample_class`.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          (source, paths), each image NUM_COMPLETIONS times.
-
-        Raises:
-          ValueError: files cannot be read; the message names them.
-          FlagError: see `drawn`.
-        """
+        """Read the images under `--input`, each NUM_COMPLETIONS times; their upper halves are completed."""
         label = _class(flags, spec)
         source, names = prediction.inputs(flags, spec)
         labels = None if label is None else np.full(len(names), label, np.int32)
         return Source(_repeated(source.arrays["image"], labels)), list(np.repeat(names, NUM_COMPLETIONS))
 
     def drawn(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
-        """Number the samples that `--mode=predict` draws.
-
-        Args:
-          flags: `num_drawn`, and `sample_class`.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          (source, names).
-
-        Raises:
-          FlagError: `sample_class` is no class of the data, or the run has no classes.
-        """
+        """Number the samples that `--mode=predict` draws."""
         n, label = flags.num_drawn, _class(flags, spec)
         arrays = {} if label is None else {"label": np.full(n, label, np.int32)}
         return Source(arrays, n, name="samples"), samples.number_samples(flags, spec)[1]
 
     def describe(self, outputs: dict, spec: dict) -> list[dict]:
-        """Describe each sample or completion by its likelihood.
-
-        Args:
-          outputs: outputs of `predict`; must contain `nats: [N]`.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          {"nats": -log p of the whole image, "text"}, one a sample.
-        """
+        """Describe each sample or completion by `nats: [N]`, -log p of the whole image."""
         return [{"nats": float(n), "text": f"-log p = {n:.2f} nats"} for n in outputs["nats"]]
 
     def write(self, folder: Path, outputs: dict, source: Source, names: list[str], spec: dict) -> list[Path]:
         """Write samples as other pages do, or NAME_completions.png of each image.
 
         The latter shows the image, its upper half, and the completions.
-
-        Args:
-          folder: output folder; created if it is missing.
-          outputs: outputs of `predict`.
-          source: source that `drawn` or `inputs` returned.
-          names: names of the samples, or paths of the images.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          The files.
         """
         from dlcore.report.generative import picture_grid, save_picture
 
         if "image" not in source.arrays:
             return super().write(folder, outputs, source, names, spec)
-        written = []
+        files = []
         for i, stem in enumerate(prediction.unique_stems(names[::NUM_COMPLETIONS])):
             rows = slice(i * NUM_COMPLETIONS, (i + 1) * NUM_COMPLETIONS)
             image = source.arrays["image"][rows.start]
             image = image / 255 if image.dtype == np.uint8 else image
             pictures = np.stack([image, image * source.arrays["known"][rows.start], *outputs["sample"][rows]])
-            written.append(save_picture(folder / f"{stem}_completions.png", picture_grid(pictures, len(pictures))))
-        return written
+            files.append(save_picture(folder / f"{stem}_completions.png", picture_grid(pictures, len(pictures))))
+        return files
 
     def panels(self, context: ReportContext) -> list:
-        """Show samples, completions of test images, the training images nearest to samples, and the curves.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
+        """Show samples, completions of test images, the training images nearest to samples, and the curves."""
         from dlcore.report.curves import curves
         from dlcore.report.generative import sample_grid, sample_rows
 
@@ -201,23 +138,11 @@ class PixelSequences(FilmedSamples, NamedImages, Samples):
             sample_grid(test.arrays["image"][:NUM_SHOWN], "Real images"),
         ]
 
-    def pictures(self, context: ReportContext) -> dict[str, Any]:
-        """Show the first samples in TensorBoard.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Name -> image [H, W, C].
-        """
-        return sample_panels.pictures(context)
-
 
 def network_arguments(setup: Setup, network: Any, **fields: Any) -> dict[str, Any]:
     """Build what `autoregressive.learner` takes besides its optimizer.
 
     Args:
-      setup: facts of the run, with the flags of `PixelSequences`.
       network: network class with the fields `levels`, `num_classes` and `dtype`.
       **fields: other fields of the network.
 
@@ -233,7 +158,6 @@ def color_fields(setup: Setup, prefix: str) -> dict[str, Any]:
     """Read the fields of a network whose features split into equal blocks, one per color.
 
     Args:
-      setup: facts of the run; its flags must contain the network's.
       prefix: prefix of the network's flags.
 
     Returns:
@@ -253,7 +177,6 @@ def independent_nats(flags: Flags, splits: Splits) -> float:
 
     Args:
       flags: `levels`, and `binarization` of two levels.
-      splits: the data.
 
     Returns:
       Mean nats an image.

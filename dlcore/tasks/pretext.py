@@ -54,9 +54,6 @@ class Pretext(Encoders):
     def num_classes(self, setup: Setup) -> int:
         """Count the classes of the pretext.
 
-        Args:
-          setup: facts of the run.
-
         Returns:
           Their number.
 
@@ -68,9 +65,6 @@ class Pretext(Encoders):
     def pretext(self, flags: Flags) -> PretextTask:
         """Build the function that makes input and label of an example, for the report.
 
-        Args:
-          flags: resolved settings.
-
         Returns:
           (key, example) -> (pieces, label).
 
@@ -81,9 +75,6 @@ class Pretext(Encoders):
 
     def class_names(self, flags: Flags) -> Sequence[str]:
         """Name the classes of the pretext.
-
-        Args:
-          flags: resolved settings.
 
         Returns:
           A name for each class; none for their numbers.
@@ -104,9 +95,6 @@ class Pretext(Encoders):
     def network(self, setup: Setup) -> Any:
         """Build the network: a backbone for all pieces, and a head.
 
-        Args:
-          setup: facts of the run, with the flags of the task, of the model and of the head.
-
         Returns:
           The flax module.
         """
@@ -114,14 +102,7 @@ class Pretext(Encoders):
         return PieceClassifier(encoder, self.num_classes(setup), **setup.flags.group("head"))
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the network and the preprocessing.
-
-        Args:
-          setup: facts of the run, with the flags of the task.
-
-        Returns:
-          `model`, `prepare` and `normalize`.
-        """
+        """Build the network and the preprocessing."""
         spec = setup.spec
         return {
             "model": self.network(setup),
@@ -130,25 +111,11 @@ class Pretext(Encoders):
         }
 
     def expected_loss(self, setup: Setup) -> float:
-        """Compute the loss of a uniform guess.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          log K, with K classes.
-        """
+        """Compute the loss of a uniform guess."""
         return math.log(self.num_classes(setup))
 
     def pretext_panels(self, context: ReportContext) -> list:
-        """Show examples of the pretext with predictions.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
+        """Show examples of the pretext with predictions."""
         from dlcore.report import self_supervised as report
 
         predicted, target = (context.outputs[name][:SHOWN] for name in ("guess", "target"))
@@ -170,8 +137,8 @@ class Pretext(Encoders):
         pieces = self._inputs(context, count)[:, 0]
         labels, features = context.data.test.arrays["label"][:count], context.outputs["pieces"][:count, 0]
         panel = report.nearest_neighbors(pieces, labels, features, context.spec["class_names"])
-        note = "Left a patch, then the patches of the most similar features."
-        return panel._replace(title="Nearest patches", note=note)
+        subtitle = "Left a patch, then the patches of the most similar features."
+        return panel._replace(title="Nearest patches", subtitle=subtitle)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,14 +177,7 @@ class PretextClips(Pretext):
         raise TypeError(f"{type(self).__name__} does not say its clips")
 
     def data(self, flags: Flags) -> Splits:
-        """Draw the splits.
-
-        Args:
-          flags: `num_clips` and `seed`.
-
-        Returns:
-          The splits.
-        """
+        """Draw the splits, of `--num_clips`."""
         held_out = min(HELD_OUT, flags.num_clips)
         counts = (flags.num_clips, held_out, held_out)
         train, valid, test = (self.clips(n, 3 * flags.seed + k) for k, n in enumerate(counts))
@@ -239,7 +199,6 @@ def enlarge(flags: Flags, spec: dict) -> Preprocess:
 
     Args:
       flags: `input_size`.
-      spec: facts of the data, `Splits.spec`.
 
     Returns:
       [B, H, W, C], uint8 or float in [0, 1] -> floats in [0, 1], of `--input_size`.

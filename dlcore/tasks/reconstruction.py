@@ -57,9 +57,6 @@ class Reconstruction(UnlabeledImages):
     def pretext(self, flags: Flags) -> Callable[[jax.Array, jax.Array], FillIn]:
         """Build the function that takes something from an image, for the report.
 
-        Args:
-          flags: resolved settings.
-
         Returns:
           (key, image) -> input, trivial answer, target and weight.
 
@@ -71,9 +68,6 @@ class Reconstruction(UnlabeledImages):
     def present(self, flags: Flags) -> Present | None:
         """Build the transform of images as the encoder has learned to see them.
 
-        Args:
-          flags: resolved settings.
-
         Returns:
           Image -> image; None shows images unchanged.
         """
@@ -81,9 +75,6 @@ class Reconstruction(UnlabeledImages):
 
     def data(self, flags: Flags) -> Splits:
         """Load images by name, or crops of photographs.
-
-        Args:
-          flags: resolved settings, with those of the task.
 
         Returns:
           The splits; with `mean_image` a note gives the mean squared error of the training split's mean image on the
@@ -97,14 +88,7 @@ class Reconstruction(UnlabeledImages):
         return splits._replace(notes=(*splits.notes, f"mse of the mean image on the test split: {error:.4f}"))
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the network and the preprocessing.
-
-        Args:
-          setup: facts of the run, with the flags of the task, of the model and of the decoder.
-
-        Returns:
-          `model`, `prepare` and `normalize`.
-        """
+        """Build the network and the preprocessing."""
         flags, spec = setup.flags, setup.spec
         channels = self.channels or spec["image_shape"][-1]
         return {
@@ -114,14 +98,7 @@ class Reconstruction(UnlabeledImages):
         }
 
     def encoder(self, setup: Setup) -> Encoder:
-        """Describe the encoder of images as it has learned to see them.
-
-        Args:
-          setup: facts of the run, with the flags of the task.
-
-        Returns:
-          The encoder.
-        """
+        """Describe the encoder of images as it has learned to see them."""
         transform, spec = self.present(setup.flags), setup.spec
         if transform is None:
             return super().encoder(setup)
@@ -133,14 +110,7 @@ class Reconstruction(UnlabeledImages):
         return encoders.encoder(setup, prepare=prepare)
 
     def pretext_panels(self, context: ReportContext) -> list:
-        """Show inputs, trivial answers, predictions and targets.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
+        """Show inputs, trivial answers, predictions and targets."""
         from dlcore.report.generative import sample_rows
 
         rows = context.data.test[:SHOWN]

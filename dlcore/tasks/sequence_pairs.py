@@ -69,29 +69,15 @@ class SequencePairs(Task):
     input_kind: ClassVar[str] = "TEXT_OR_FILE"
 
     def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and `--model`.
-
-        Returns:
-          {flag: setting}.
-        """
+        """Collect the flags of the task, and `--model`."""
         return {"model": MODEL, **super().settings()}
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the network.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          `model`.
-        """
+        """Build the network."""
         return {"model": self.network(setup)}
 
     def network(self, setup: Setup) -> Any:
         """Build the network that `--model` names.
-
-        Args:
-          setup: facts of the run, with `vocabulary` (and `source_vocabulary`) in the spec.
 
         Returns:
           A model of `dlcore.sequence.seq2seq`.
@@ -104,18 +90,7 @@ class SequencePairs(Task):
         return RecurrentEncoderDecoder(*sizes, attention, **setup.flags.group("rnn"), dtype=setup.dtype)
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
-        """Read the sequences of `--input`: a text file with one per line, or one sequence.
-
-        Args:
-          flags: `input`.
-          spec: facts of the data, with `window`, the largest number of source tokens.
-
-        Returns:
-          (source, the lines).
-
-        Raises:
-          FlagError: there is no text, a line is empty or longer than the window, or none of its tokens is known.
-        """
+        """Read the sequences of `--input`: a text file of one a line, or one sequence, of at most `window` tokens."""
         path, vocabulary = Path(flags.input), vocabularies(spec)[0]
         if path.suffix == ".txt" and not path.is_file():
             raise FlagError(
@@ -140,10 +115,6 @@ class SequencePairs(Task):
 
     def describe(self, outputs: dict, spec: dict) -> list[dict]:
         """Describe outputs for `--mode=predict`.
-
-        Args:
-          outputs: outputs of `predict`.
-          spec: facts of the data, `Splits.spec`.
 
         Returns:
           One dict per sequence: its `text`, its `tokens` and, of models with attention, `alignment`: for each token
@@ -176,7 +147,6 @@ def outputs_panel(context: ReportContext, count: int = 12) -> Any:
     """Show sources, targets and outputs.
 
     Args:
-      context: the ReportContext.
       count: number of pairs.
 
     Returns:
@@ -205,7 +175,6 @@ def attention_panel(context: ReportContext, count: int = 3, choose: Callable[[in
     """Show the attention from outputs to sources.
 
     Args:
-      context: the ReportContext.
       count: number of pairs.
       choose: index of a test pair -> whether to show it.
 
@@ -223,7 +192,7 @@ def attention_panel(context: ReportContext, count: int = 3, choose: Callable[[in
         [context.outputs["alignment"][i] for i in idx],
         [_named(source, arrays["source"][i]) for i in idx],
         [_named(target, context.outputs["tokens"][i]) for i in idx],
-        note=f"Columns: source tokens; rows: output tokens ({kind}); darker is more attention.",
+        subtitle=f"Columns: source tokens; rows: output tokens ({kind}); darker is more attention.",
     )
 
 

@@ -59,7 +59,6 @@ class SolidImages(Task):
         """Render the solids, and measure the retrieval baseline: the points of the most similar training image.
 
         Args:
-          flags: resolved settings, with those of the task.
           grid: cells along each side of the occupancy grid; 0 for none.
 
         Returns:
@@ -79,26 +78,12 @@ class SolidImages(Task):
         return Splits(train, valid, test, spec)
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the network.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          `model`.
-        """
+        """Build the network."""
         ((prefix, network),) = self.modules.items()
         return {"model": network(dtype=setup.dtype, **setup.flags.group(prefix))}
 
     def panels(self, context: ReportContext) -> list:
-        """Show images, target points and predicted shapes from two views, and the curves.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
+        """Show images, target points and predicted shapes from two views, and the curves."""
         from dlcore.report.curves import curves
         from dlcore.report.figure import ORANGE
         from dlcore.report.shapes import shape_panel, two_views
@@ -149,28 +134,12 @@ class SolidMeshes(SolidImages):
     num_drawn: Annotated[int, Range(1), "no identity"] = 8
 
     def drawn(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
-        """Generate solids that are in no split, for `--mode=predict`.
-
-        Args:
-          flags: resolved settings, with those of the task.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          (source, names).
-        """
+        """Generate solids that are in no split, for `--mode=predict`."""
         source = solid_images(flags.num_drawn, 3, flags.image_size, flags.surface_points)
         return source, [f"{spec['class_names'][k]}_{i}" for i, k in enumerate(source.arrays["label"])]
 
     def describe(self, outputs: Any, spec: dict) -> list[dict]:
-        """Describe each predicted mesh by its size.
-
-        Args:
-          outputs: outputs of `predict`: vertices, faces and face_mask.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          {"vertices", "faces": their numbers, "volume", "text"}, one per mesh.
-        """
+        """Describe each predicted mesh by its numbers of vertices and faces, and its volume."""
         del spec
         described = []
         for i in range(len(outputs["faces"])):
@@ -182,18 +151,7 @@ class SolidMeshes(SolidImages):
         return described
 
     def write(self, folder: Path, outputs: Any, source: Any, names: list[str], spec: dict) -> list[Path]:
-        """Write predicted meshes as .obj and .ply.
-
-        Args:
-          folder: output folder.
-          outputs: outputs of `predict`: vertices, faces and face_mask.
-          source: source of the inputs.
-          names: names of the meshes.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          The files.
-        """
+        """Write predicted meshes as .obj and .ply."""
         del source, spec
         folder.mkdir(parents=True, exist_ok=True)
         files = []

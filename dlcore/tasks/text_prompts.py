@@ -66,16 +66,9 @@ class Prompts(GuidedSamples):
     }
 
     def data(self, flags: Flags) -> Splits:
-        """Generate captioned shapes; each image keeps one of its captions.
+        """Generate captioned shapes, `image` and `tokens`; each image keeps one of its captions.
 
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Returns:
-          The splits, with `image` and `tokens`; the report shows samples of the first test prompts.
-
-        Raises:
-          ValueError: `--grid` does not divide `--image_size`.
+        The report shows samples of the first test prompts. `--grid` must divide `--image_size`.
         """
         if flags.image_size % flags.grid:
             raise ValueError(
@@ -96,45 +89,21 @@ class Prompts(GuidedSamples):
         return Splits(train, valid, test, spec, (message,), shown=prompts)
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the text-conditional U-Net.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          `model`, `shape` and `condition`.
-        """
+        """Build the text-conditional U-Net."""
         shape = tuple(setup.spec["image_shape"])
         return {"model": text_unet(setup), "shape": shape, "condition": prompt_condition()}
 
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-        """Build the evaluators of samples of test prompts, at the end of a run.
-
-        Args:
-          setup: facts of the run.
-          splits: the data.
-          split: "valid", which has no evaluator, or "test".
-
-        Returns:
-          The evaluators.
-        """
+        """Build the evaluators of samples of test prompts, at the end of a run."""
         if split == "valid":
             return []
         source = splits.test.take(min(setup.flags.num_samples, len(splits.test)))
         return [_correct_objects(setup.spec, source)]
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-        """Read the prompts of `--input`: "a red circle / 8x a blue square is above a green cross".
+        """Read the prompts of `--input`, with a slash between; 8x draws eight samples of one.
 
-        Args:
-          flags: `input`, prompts with a slash between; 8x draws eight samples of one.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          (source with `tokens`, the prompts).
-
-        Raises:
-          FlagError: a word is not in the vocabulary, or there are too many.
+        --input="a red circle / 8x a blue square is above a green cross"
         """
         rows, names = [], []
         for prompt in flags.input.split("/"):
@@ -144,29 +113,14 @@ class Prompts(GuidedSamples):
         return Source({"tokens": np.stack(rows)}, len(rows)), names
 
     def drawn(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
-        """Choose the prompts that `--mode=predict` draws without `--input`: those of the test split, from the first on.
-
-        Args:
-          flags: `num_drawn`, and the run's flags of the task.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          (source with `image` and `tokens`, the prompts).
-        """
+        """Choose the prompts that `--mode=predict` draws without `--input`: the first of the test split."""
         split = _prompts_of(_captions_of(flags, "test"), spec["length"], "test")
         source = split.subset(np.arange(flags.num_drawn) % len(split))
         words = vocabulary_from_dict(spec["vocabulary"])
         return source, [words.decode(tokens) for tokens in source.arrays["tokens"]]
 
     def panels(self, context: ReportContext) -> list:
-        """Show samples with their prompts, the guidance curve, and the learning curves.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
+        """Show samples with their prompts, the guidance curve, and the learning curves."""
         from dlcore.report.curves import curves
         from dlcore.report.generative import sample_rows
         from dlcore.report.panel import Panel
@@ -198,14 +152,7 @@ class Prompts(GuidedSamples):
 
 
 def text_unet(setup: Setup) -> TextUNet:
-    """Build the text-conditional U-Net.
-
-    Args:
-      setup: facts of the run; with the flags of the networks, and the vocabulary in its spec.
-
-    Returns:
-      The module.
-    """
+    """Build the text-conditional U-Net."""
     words = WordEncoder(len(vocabulary_from_dict(setup.spec["vocabulary"])), **setup.flags.group("words"))
     return TextUNet(words, ConditionalUNet(**setup.flags.group("unet"), dtype=setup.dtype))
 
@@ -229,7 +176,6 @@ def _correct_objects(spec: dict, source: Source) -> Evaluator:
     """Build the evaluator of the objects in samples: are they those that the prompts name?
 
     Args:
-      spec: facts of the data, `Splits.spec`.
       source: source with `tokens`.
 
     Returns:

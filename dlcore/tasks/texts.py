@@ -69,39 +69,15 @@ class TextSamples(Texts):
     headline: ClassVar[str] = "loss"
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the model, and look up the token of `--stop`.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          `model` and `stop_token`, None if samples have their full length.
-
-        Raises:
-          FlagError: `--stop` is not one character.
-        """
+        """Build the model, and look up the token of `--stop`."""
         return {"model": self.network(setup), "stop_token": _stop_token(setup.flags, setup.spec)}
 
     def expected_loss(self, setup: Setup) -> float:
-        """Compute the loss of equal probabilities.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          The logarithm of the number of characters.
-        """
+        """Compute the loss of equal probabilities."""
         return math.log(len(setup.spec["vocabulary"]))
 
     def panels(self, context: ReportContext) -> list:
-        """Show samples at each temperature, and the curves.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
+        """Show samples at each temperature, and the curves."""
         from dlcore.report.curves import curves
         from dlcore.report.sequence import text_samples
         from dlcore.report.triage import triage_panels
@@ -136,17 +112,7 @@ class TextStreams(TextSamples):
     def data(self, flags: Flags) -> Splits:
         """Load a text, split into `--batch_size` streams for training; validation and test lose no character.
 
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Returns:
-          The splits; the report shows continuations of the prompt.
-
-        Raises:
-          ValueError: see `dlcore.data.text.load_text`.
-          FileNotFoundError: see `dlcore.data.text.load_text`.
-          FlagError: the text is too short for the streams, or the prompt is empty or has characters that the text
-            lacks.
+        The report shows continuations of the prompt.
         """
         vocabulary, train, valid, test = _text(flags)
         return Splits(
@@ -173,19 +139,7 @@ class TextWindows(TextSamples):
     input_kind: ClassVar[str] = "PROMPT_OR_FILE"
 
     def data(self, flags: Flags) -> Splits:
-        """Load a text, split into windows for training, validation and test.
-
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Returns:
-          The splits; the report shows continuations of the prompt.
-
-        Raises:
-          ValueError: see `dlcore.data.text.load_text`, or a part is too short for a window.
-          FileNotFoundError: see `dlcore.data.text.load_text`.
-          FlagError: the prompt is empty or longer than a window, or has characters that the text lacks.
-        """
+        """Load a text, split into windows; the report shows continuations of the prompt."""
         vocabulary, train, valid, test = _text(flags)
         if len(train) <= flags.window:
             allowed = f"fewer than the {len(train)} characters of the text for training"
@@ -199,18 +153,7 @@ class TextWindows(TextSamples):
         )
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
-        """Read the prompts of `--mode=predict`: `--input` is a prompt, or a UTF-8 file of prompts, one a line.
-
-        Args:
-          flags: `input`, and `temperatures` and `num_samples`.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          (source, names): each prompt at each temperature.
-
-        Raises:
-          FlagError: there is no prompt, or one is longer than the window or has unknown characters.
-        """
+        """Read the prompts of `--input`, a prompt or a UTF-8 file of one a line: each at each of `--temperatures`."""
         path = Path(flags.input)
         try:
             lines = read_lines(path, "input") if path.is_file() else [flags.input]
@@ -222,28 +165,13 @@ class TextWindows(TextSamples):
         return _prompts(prompts, Vocabulary(spec["vocabulary"]), flags, "input")
 
     def describe(self, outputs: dict, spec: dict) -> list[dict]:
-        """Describe continuations for `--mode=predict`.
-
-        Args:
-          outputs: `tokens: [N, L]` and `length: [N]`.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          One dict per prompt: its continuation as `text`.
-        """
+        """Describe continuations, `tokens: [N, L]` of `length: [N]`, as `text`."""
         vocabulary = Vocabulary(spec["vocabulary"])
         pairs = zip(outputs["tokens"], outputs["length"], strict=True)
         return [{"text": vocabulary.decode(tokens[:length])} for tokens, length in pairs]
 
     def panels(self, context: ReportContext) -> list:
-        """Show the test loss beside that of n-gram models, samples, and the curves.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
+        """Show the test loss beside that of n-gram models, samples, and the curves."""
         from dlcore.report.tables import table
 
         vocabulary, train, _, test = _text(context.flags)

@@ -32,9 +32,4 @@ LEARNER = {
 """Arguments of the learner."""
 
 DEFAULTS = {**LEARNER, "learning_rate": 2e-3}
-SMOKE = {
-    **boxes.DENSE_SMOKE,
-    "num_proposals": 10,
-    "rpn_batch_size_per_image": 16,
-    "box_batch_size_per_image": 8,
-}
+SMOKE = {**boxes.DENSE_SMOKE, "num_proposals": 10, "rpn_batch_size_per_image": 16, "box_batch_size_per_image": 8}

@@ -12,7 +12,6 @@ from typing import Annotated, Any, ClassVar, Literal
 import jax
 
 from dlcore.data.augment.recipes import VIEWS, contrastive_augmentation
-from dlcore.evaluators.fine_tuning import Encoder
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError
@@ -40,17 +39,7 @@ class UnlabeledImages(Encoders, ResizedImages):
     """Images by name, whose labels only measure the encoder."""
 
     def data(self, flags: Flags) -> Splits:
-        """Load the splits by name. A folder needs no class folders; without labels the loss is the headline.
-
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Returns:
-          The splits.
-
-        Raises:
-          FlagError: `--knn_k` asks for more neighbors than the bank has.
-        """
+        """Load the splits by name. A folder needs no class folders; without labels the loss is the headline."""
         splits = labeled_images.data(flags, labels=False)
         if splits.spec["num_classes"] > 1:
             bank = min(flags.bank_size, len(splits.train))
@@ -94,14 +83,7 @@ class RandomViews(UnlabeledImages):
         return contrastive_augmentation(self.kind_of_views(flags))
 
     def pretext_panels(self, context: ReportContext) -> list:
-        """Show pairs of views of test images.
-
-        Args:
-          context: the ReportContext.
-
-        Returns:
-          Report panels.
-        """
+        """Show pairs of views of test images."""
         from dlcore.data.augment import to_float
         from dlcore.report import self_supervised as report
         from dlcore.self_supervised.views import two_views
@@ -123,14 +105,7 @@ class TwoViews(RandomViews):
     """Axis over which batch statistics are averaged under pmap; None keeps those of each replica apart."""
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the embedder, the views and the preprocessing.
-
-        Args:
-          setup: facts of the run, with the flags of the task, of the model and of the embedder.
-
-        Returns:
-          `model`, `augment` and `preprocess`.
-        """
+        """Build the embedder, the views and the preprocessing."""
         encoder = backbone.build(setup, num_classes=1, axis_name=self.axis_name)
         return {
             "model": Embedder(encoder, **setup.flags.group("embedder"), axis_name=self.axis_name),
@@ -151,32 +126,16 @@ class SiameseViews(TwoViews):
         "eval_every": 100,
     }
 
+    encoder = staticmethod(encoders.backbone_encoder)
+
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the network, the views and the preprocessing.
-
-        Args:
-          setup: facts of the run, with the flags of the task, of the model and of the heads.
-
-        Returns:
-          `model`, `augment` and `preprocess`.
-        """
+        """Build the network, the views and the preprocessing."""
         encoder = encoders.backbone_without_head(setup, axis_name=self.axis_name)
         return {
             "model": SiameseNet(encoder, **setup.flags.group("head"), axis_name=self.axis_name),
             "augment": self.augmentation(setup.flags),
             "preprocess": labeled_images.preprocess(setup),
         }
-
-    def encoder(self, setup: Setup) -> Encoder:
-        """Describe the backbone, which may be a ViT without a head.
-
-        Args:
-          setup: facts of the run, with the flags of the task.
-
-        Returns:
-          The encoder.
-        """
-        return encoders.backbone_encoder(setup)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,12 +149,5 @@ class PredictedViews(SiameseViews):
     target_momentum: Annotated[float, Range(0, 1)] = 0.996
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the network, the views, the preprocessing and the schedule of the momentum.
-
-        Args:
-          setup: facts of the run, with the flags of the task, of the model and of the heads.
-
-        Returns:
-          What `SiameseViews` builds, and `momentum`.
-        """
+        """Build the network, the views, the preprocessing and the schedule of the momentum."""
         return super().arguments(setup) | {"momentum": cosine_momentum(setup.flags.target_momentum, setup.steps)}

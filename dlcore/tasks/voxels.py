@@ -40,26 +40,12 @@ class VoxelSolids(Task):
     resolution: Annotated[int, Range(8, 128), "essential"] = 16
 
     def check(self, flags: Flags) -> None:
-        """Check the resolution, before data are generated.
-
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Raises:
-          FlagError: the resolution is no power of two.
-        """
+        """Check the resolution, before data are generated."""
         if flags.resolution & (flags.resolution - 1):
             raise FlagError(f"resolution={flags.resolution}: no power of two; allowed: 8, 16, 32, 64, 128")
 
     def data(self, flags: Flags) -> Splits:
-        """Generate the splits from fixed seeds, so that every run is tested on the same solids.
-
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Returns:
-          The splits, with `voxels`, `image` and `label`.
-        """
+        """Generate `voxels`, `image` and `label` from fixed seeds, so that every run is tested on the same solids."""
         from dlcore.data.voxel_solids import SOLIDS, voxel_solids
 
         self.check(flags)
@@ -86,43 +72,22 @@ class VoxelPictures(VoxelSolids):
     modules: ClassVar[dict[str, Any]] = {"generator": VoxelGenerator}
 
     def data(self, flags: Flags) -> Splits:
-        """Generate the splits, and measure the mean shape and retrieval.
-
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Returns:
-          The splits; `spec["trivial"]` holds the IoU of the better baseline.
-        """
+        """Generate the splits, and measure the mean shape and retrieval; `spec["trivial"]` holds the better IoU."""
         splits = super().data(flags)
         train, test = splits.train.arrays, splits.test.arrays
         retrieved = voxel_generation.nearest_image_iou(train, test)
         mean_shape = voxel_generation.mean_shape_iou(train["voxels"], test["voxels"])
-        known = max((retrieved, "the solid of the nearest training image"), (mean_shape, "the mean shape"))
-        notes = (f"IoU of the nearest training image {retrieved:.3f}, of the mean shape {mean_shape:.3f}",)
-        return splits._replace(spec={**splits.spec, "trivial": {"iou": known}}, notes=notes)
+        baseline = max((retrieved, "the solid of the nearest training image"), (mean_shape, "the mean shape"))
+        messages = (f"IoU of the nearest training image {retrieved:.3f}, of the mean shape {mean_shape:.3f}",)
+        return splits._replace(spec={**splits.spec, "trivial": {"iou": baseline}}, notes=messages)
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the generator.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          `model`.
-        """
+        """Build the generator."""
         fields = setup.flags.group("generator")
         return {"model": VoxelGenerator(setup.spec["resolution"], dtype=setup.dtype, **fields)}
 
     def panels(self, context: ReportContext) -> list:
-        """Show images, and depth maps of their solids and of the generated solids, from the camera and from the side.
-
-        Args:
-          context: the ReportContext of a learner whose `predict` returns `voxels: [N, R, R, R]`.
-
-        Returns:
-          Report panels.
-        """
+        """Show images, and depth maps of their solids and of the generated `voxels: [N, R, R, R]`, from two sides."""
         from dlcore.data.voxel_solids import depth_map
         from dlcore.report.curves import curves
         from dlcore.report.generative import sample_rows
@@ -162,18 +127,9 @@ class VoxelGrids(VoxelSolids):
     overfit: ClassVar[float] = 1e-2
 
     def data(self, flags: Flags) -> Splits:
-        """Generate solids or read ModelNet as voxel grids, and measure a nearest-neighbor baseline.
+        """Generate solids or read ModelNet as grids `image: [N, R, R, R, 1] uint8`, whose rows are vertical.
 
-        Args:
-          flags: resolved settings, with those of the task.
-
-        Returns:
-          The splits, with `image: [N, R, R, R, 1] uint8`, whose rows are vertical, and `label`.
-
-        Raises:
-          FlagError: the resolution is no power of two.
-          ValueError: see `dlcore.data.shapes3d.modelnet`.
-          FileNotFoundError: see `dlcore.data.shapes3d.modelnet`.
+        A nearest-neighbor baseline is measured.
         """
         if flags.data_dir is None:
             splits = super().data(flags)
@@ -202,14 +158,7 @@ class VoxelGrids(VoxelSolids):
         return Splits(train, valid, test, spec, (f"accuracy of the nearest training grid {vote:.4f}",))
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the network, the preprocessing and the augmentation.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          `model`, `preprocess` and `augment`.
-        """
+        """Build the network, the preprocessing and the augmentation."""
         flags = setup.flags
         return {
             "model": VoxNet(setup.spec["num_classes"], dtype=setup.dtype, **flags.group("voxnet")),
@@ -218,25 +167,11 @@ class VoxelGrids(VoxelSolids):
         }
 
     def expected_loss(self, setup: Setup) -> float:
-        """Compute the loss of equal probabilities.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          The logarithm of the number of classes.
-        """
+        """Compute the loss of equal probabilities."""
         return math.log(setup.spec["num_classes"])
 
     def panels(self, context: ReportContext) -> list:
-        """Show the curves and the panels of a classifier, with a depth map as each grid's picture.
-
-        Args:
-          context: the ReportContext, whose test split holds grids as `image: [N, R, R, R, 1]`.
-
-        Returns:
-          Report panels.
-        """
+        """Show the curves and the panels of a classifier, with a depth map as each grid's picture."""
         from dlcore.data.voxel_solids import depth_map
         from dlcore.report.classifier import classifier_panels
         from dlcore.report.curves import curves

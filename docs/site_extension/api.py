@@ -2,14 +2,14 @@
 
 import ast
 import re
+from collections.abc import Iterable
 
 from site_extension.book import PageError
+from site_extension.inheritance import base_methods, merge_sections, split_sections
 from site_extension.repository import ROOT, docstring, parse
 from site_extension.text import escape, lead, markdown
 
-__all__ = ["described", "pages"]
-
-FIELD = re.compile(r"^(Args|Returns|Raises|Yields|Attributes):\s*$")
+__all__ = ["described", "pages", "reference"]
 
 
 def pages(chapters, targets) -> dict[str, str]:
@@ -46,23 +46,18 @@ def pages(chapters, targets) -> dict[str, str]:
     return made
 
 
-def described(node: ast.AST) -> str:
+def described(node: ast.AST, bases: Iterable[ast.AST] = ()) -> str:
     """Convert the docstring of a function or a class.
 
     Args:
       node: its definition.
+      bases: definitions of the methods that it overrides, the nearest first; they complete its docstring.
 
     Returns:
       Markdown: paragraphs, then the arguments, results and errors as lists.
     """
-    text, out, lines = ast.get_docstring(node) or "", [], []
-    sections: list[tuple[str, list[str]]] = [("", lines)]
-    for line in text.splitlines():
-        if found := FIELD.match(line):
-            sections.append((found[1], []))
-        else:
-            sections[-1][1].append(line)
-    for heading, lines in sections:
+    out = []
+    for heading, lines in merge_sections([split_sections(node), *map(split_sections, bases)]).items():
         if not heading:
             out.append(markdown("\n".join(lines)))
             continue
@@ -99,7 +94,7 @@ def _module(path: str) -> str:
         ):
             if not ast.get_docstring(node):
                 raise PageError(f"{path}: {node.name}: a public name without a docstring")
-            parts.append(_object(node))
+            parts.append(reference(node, parse(path)))
     return "\n\n".join(parts)
 
 
@@ -110,19 +105,26 @@ def _public(tree: ast.Module) -> set[str] | None:
     return None
 
 
-def _object(node: ast.FunctionDef | ast.ClassDef) -> str:
+def reference(node: ast.FunctionDef | ast.ClassDef, tree: ast.Module) -> str:
+    """Describe a public name; methods show what they inherit.
+
+    Args:
+      node: its definition.
+      tree: its module.
+
+    Returns:
+      Markdown.
+    """
     if isinstance(node, ast.FunctionDef):
         returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-        signature = f"{{py:function}} {node.name}({ast.unparse(node.args)}){returns}"
-        methods = []
-    else:
-        signature = f"{{py:class}} {node.name}"
-        methods = [
-            n
-            for n in node.body
-            if isinstance(n, ast.FunctionDef) and not n.name.startswith("_") and ast.get_docstring(n)
-        ]
+        return f":::::{{py:function}} {node.name}({ast.unparse(node.args)}){returns}\n\n{described(node)}\n:::::"
     body = described(node)
+    methods = [n for n in node.body if isinstance(n, ast.FunctionDef) and not n.name.startswith("_")]
     for method in methods:
-        body += f"\n\n::::{{py:method}} {method.name}({ast.unparse(method.args)})\n\n{described(method)}\n::::"
-    return f":::::{signature}\n\n{body}\n:::::"
+        if text := described(method, base_methods(tree, node, method.name, _parse_if_any)):
+            body += f"\n\n::::{{py:method}} {method.name}({ast.unparse(method.args)})\n\n{text}\n::::"
+    return f":::::{{py:class}} {node.name}\n\n{body}\n:::::"
+
+
+def _parse_if_any(path: str) -> ast.Module | None:
+    return parse(path) if (ROOT / path).is_file() else None

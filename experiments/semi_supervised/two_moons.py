@@ -133,7 +133,7 @@ def train_all(arms: list[Arm], steps: int, weights: tuple[float, float], noise: 
     """{name: a function from points [m, 2] to classes} of each arm."""
     keys = jax.random.split(jax.random.key(0), len(arms))
     points = jnp.asarray(np.stack([arm.points for arm in arms]), jnp.float32)
-    observed = jnp.asarray(np.stack([arm.given for arm in arms]))
+    observed = jnp.asarray(np.stack([arm.observed for arm in arms]))
     supervised, both = (
         train_networks(keys, points, observed, jnp.asarray(w), noise, steps) for w in ((0.0, 0.0), weights)
     )
@@ -150,10 +150,10 @@ def train_all(arms: list[Arm], steps: int, weights: tuple[float, float], noise: 
 
 def shallow(arm: Arm, gamma: float) -> dict:
     """The classifiers that are no networks."""
-    rows = np.flatnonzero(arm.given != UNLABELED)
-    x, label = arm.points[rows], arm.given[rows]
+    rows = np.flatnonzero(arm.observed != UNLABELED)
+    x, label = arm.points[rows], arm.observed[rows]
     line, nearest = logistic.train(x, label, l2=0.1), nearest_neighbor.train(x, label)
-    graph = propagate(arm.points, arm.given, gamma=gamma)
+    graph = propagate(arm.points, arm.observed, gamma=gamma)
     return {
         "logistic": lambda q: logistic.predict(line, q),
         "1-NN": lambda q: nearest_neighbor.predict(nearest, q),
@@ -237,7 +237,7 @@ def study(
     figure, axes = new_figure((13, 4), len(accuracies), len(trained[0]))
     for row, (name, arm), classifiers in zip(axes, named, trained, strict=False):
         for ax, (classifier, predict) in zip(row, classifiers.items(), strict=True):
-            draw(ax, arm.points, arm.given, predict, f"{classifier}: {accuracies[name][classifier][0]:.1%}")
+            draw(ax, arm.points, arm.observed, predict, f"{classifier}: {accuracies[name][classifier][0]:.1%}")
         row[0].set_ylabel(f"labels by {name}")
     return report(accuracies, draws[0][1], figure)
 

@@ -38,12 +38,12 @@ def test_the_report_says_collapsed_below_half_of_the_untrained_rank():
     assert [is_collapsed(rank, 8.0) for rank in (3.99, 4.0, 20.0)] == [True, False, False]
     numbers = {"rank": 3.0, "rank_untrained": 8.0, "alpha": 1.25}
     panel = rank_table(numbers)
-    assert panel.note == "Collapsed: the rank of the features is below 50 % of that of the untrained features."
+    assert panel.subtitle == "Collapsed: the rank of the features is below 50 % of that of the untrained features."
     assert all(text in panel.html for text in ("3.00", "8.00", "1.25", "untrained"))
-    assert rank_table(numbers | {"rank": 5.0}).note.startswith("Not collapsed: ")
-    assert not rank_table({}).note
+    assert rank_table(numbers | {"rank": 5.0}).subtitle.startswith("Not collapsed: ")
+    assert not rank_table({}).subtitle
     # The loss sees the head's output, which collapses first.
-    head = rank_table(numbers | {"rank": 7.5, "rank_head": 2.5}).note
+    head = rank_table(numbers | {"rank": 7.5, "rank_head": 2.5}).subtitle
     assert head == "Collapsed: the rank of the head's output is below 50 % of that of the untrained features."
 
 

@@ -53,7 +53,7 @@ def test_the_panel_shows_the_frames_and_ends_with_the_tested_state():
     content = base64.b64decode(re.search(r"data:image/webp;base64,([^\"]+)", panel.html)[1])
     shown = [int(np.asarray(f.convert("L"))[0, 0]) for f in ImageSequence.Iterator(Image.open(io.BytesIO(content)))]
     assert shown == [11, 12, 50]
-    assert panel.note.startswith("3 frames from step 1 to the end")
+    assert panel.subtitle.startswith("3 frames from step 1 to the end")
 
 
 def test_a_film_of_one_frame_is_refused():

@@ -45,7 +45,7 @@ def test_of_many_classes_the_hardest_are_shown():
         ("1", "50.0"),
         ("3", "0.0"),
     ]
-    assert panel.note.startswith("The 2 of 5 classes with the lowest recall.")
+    assert panel.subtitle.startswith("The 2 of 5 classes with the lowest recall.")
 
 
 def test_training_images_stand_beside_their_versions():
@@ -53,4 +53,4 @@ def test_training_images_stand_beside_their_versions():
     panel = training_images(gray(100, 200), versions, ["a", "<b>"], "what was done")
     assert strips(panel.html) == [[100], [1, 2, 3], [200], [4, 5, 6]]
     assert "&lt;b&gt;" in panel.html
-    assert panel.note == "what was done"
+    assert panel.subtitle == "what was done"

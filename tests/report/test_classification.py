@@ -103,7 +103,7 @@ def test_most_confident_mistakes_come_first():
         "|fish 70 %||is cat",
         "|cat 60 %||is &lt;b&gt;dog&lt;/b&gt;",
     ]
-    assert "3 of 4 predictions are wrong" in panel.note
+    assert "3 of 4 predictions are wrong" in panel.subtitle
     assert len(images_in(mistakes(count=1).html)) == 1
     assert "is 2<" in mistakes(class_names=None).html
 
@@ -132,8 +132,8 @@ def test_reliability_diagram_shows_the_gaps():
     # ECE = 4/6 * 0.20 + 2/6 * 0.25 = 0.13333 + 0.08333 = 0.21667
     panel = reliability_diagram(Calibration.of_confidence(confidence, correct, num_bins=10).compute())
     assert "21.67 %" in panel.title
-    assert "Accuracy 66.7 % at a mean confidence of 71.7 %" in panel.note  # 4/6; (4 * 0.95 + 2 * 0.25) / 6
-    assert "the largest gap of a bin is 25.0 %" in panel.note
+    assert "Accuracy 66.7 % at a mean confidence of 71.7 %" in panel.subtitle  # 4/6; (4 * 0.95 + 2 * 0.25) / 6
+    assert "the largest gap of a bin is 25.0 %" in panel.subtitle
     assert "overconfident by" in panel.html
     assert "underconfident by" in panel.html
     cells = re.findall(r'<td class="number">([^<]+)</td>', panel.html)

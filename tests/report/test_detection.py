@@ -27,7 +27,7 @@ def test_a_box_is_drawn_in_its_color():
 
 def test_true_boxes_are_white_and_broken():
     image = np.full((40, 60, 3), 30, np.uint8)
-    drawn = draw_boxes(image, np.zeros((0, 4)), np.zeros(0, int), ["a"], truth=np.array([[10, 10, 50, 30]]))
+    drawn = draw_boxes(image, np.zeros((0, 4)), np.zeros(0, int), ["a"], target_boxes=np.array([[10, 10, 50, 30]]))
     top = (drawn[10, 10:50] == 255).all(-1)
     assert 0.3 < top.mean() < 0.9
 
@@ -104,7 +104,7 @@ def test_precision_over_recall_names_the_area_of_each_class():
     assert "cat 100.0" in panel.html
     assert "&lt;dog&gt; 50.0" in panel.html
     assert "never" not in panel.html
-    assert "mean of 2 classes, 75.0" in panel.note
+    assert "mean of 2 classes, 75.0" in panel.subtitle
     assert "No class occurs" in precision_recall(np.full((101, 1), -1.0), ["a"]).html
 
 
@@ -112,7 +112,7 @@ def test_of_many_classes_the_best_and_the_worst_are_drawn():
     precision = np.ones((101, 1)) * np.linspace(0, 1, 9)
     panel = precision_recall(precision, [f"class {k}." for k in range(9)])
     assert [k for k in range(9) if f"class {k}." in panel.html] == [0, 1, 2, 6, 7, 8]
-    assert "3 best and the 3 worst" in panel.note
+    assert "3 best and the 3 worst" in panel.subtitle
 
 
 def test_kinds_of_error_are_counted_in_a_table():

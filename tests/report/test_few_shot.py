@@ -10,12 +10,12 @@ def test_the_accuracy_stands_beside_what_is_trivial():
     panel = accuracies(numbers, {"way": 5, "shot": 1, "characters": [200, 100, 100]})
     for text in ("95.7", "± 0.31", "class means of pixels", "53", "49", "chance", "20"):
         assert text in panel.html
-    assert "5-way 1-shot; 100 test characters; training used 200 others." in panel.note
+    assert "5-way 1-shot; 100 test characters; training used 200 others." in panel.subtitle
     more = {"accuracy_20way5shot": 0.913, "interval_20way5shot": 0.002}
     rows = accuracies(numbers | more, {"way": 5, "shot": 1, "characters": [200, 100, 100]}).html.split("<tr>")
     assert all(text in rows[6] for text in ("this network, 20-way 5-shot", "91.3", "± 0.20"))
     described = accuracies({"accuracy": 0.4, "interval": 0.01}, {"way": 4, "shot": 0, "characters": [9, 9, 9]})
-    assert "zero-shot" in described.note
+    assert "zero-shot" in described.subtitle
     assert "pixels" not in described.html
     one_episode = accuracies({"accuracy": 0.4, "interval": None}, {"way": 4, "shot": 1, "characters": [9, 9, 9]})
     assert "±" not in one_episode.html

@@ -33,7 +33,7 @@ def test_a_cloud_of_points_is_a_picture_inside():
 
 def test_a_panel_takes_a_figure_or_a_png():
     figure, _ = new_figure()
-    assert figure_panel("name", figure, "note").note == "note"
+    assert figure_panel("name", figure, "note").subtitle == "note"
     assert figure_panel("name", figure).html.startswith("<svg")
     assert 'src="data:image/png;base64,' in figure_panel("name", figure_png(figure)).html
 

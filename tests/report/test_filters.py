@@ -69,7 +69,7 @@ def test_other_depths_show_a_row_of_inputs_a_filter():
 def test_any_kernel_is_drawn(shape):
     panel = filters(np.random.default_rng(0).normal(size=shape))
     assert len(images_in(panel.html)) == 1
-    assert ("the first 256 of" in panel.note) == (shape[-1] in (300, 64))
+    assert ("the first 256 of" in panel.subtitle) == (shape[-1] in (300, 64))
 
 
 def test_a_kernel_of_another_shape_is_named():

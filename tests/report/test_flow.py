@@ -40,7 +40,7 @@ def test_the_flow_of_a_clip_says_where_its_pixels_went():
 def test_a_panel_has_the_key():
     frame, flow = np.zeros((4, 6, 3), np.uint8), np.ones((4, 6, 2), np.float32)
     panel = flow_panel([frame], [flow], "Flow")
-    assert "1.4 pixels" in panel.note
+    assert "1.4 pixels" in panel.subtitle
     heights = []
     for data in re.findall(r"base64,([^\"]+)", flow_panel([frame] * 8, [flow] * 8, "Flow").html):
         heights.append(Image.open(io.BytesIO(base64.b64decode(data))).height)

@@ -18,7 +18,7 @@ def test_a_grid_pixel_by_pixel():
 def test_panels_hold_a_picture_and_their_note():
     images = np.zeros((5, 4, 4, 1))
     panel = sample_grid(images, "Drawn", "Not chosen.")
-    assert (panel.title, panel.note) == ("Drawn", "Not chosen.")
+    assert (panel.title, panel.subtitle) == ("Drawn", "Not chosen.")
     assert panel.html.count("data:image/png;base64,") == 1
     assert "data:image/png" in sample_path(np.zeros((3, 2, 4, 4, 1))).html
     assert scatter(np.zeros((5, 2)), np.ones((2, 2))).html.startswith("<svg")

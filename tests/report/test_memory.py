@@ -9,20 +9,22 @@ def test_shares_and_the_advice_on_the_largest_part():
     panel = memory_panel({"parameters": 3 * 2**20, "batch": 2**20}, {"sharding"})
     assert panel.title == "Memory of a step: 4.0 MiB"
     assert "75.0 %" in panel.html
-    assert "fsdp" in panel.note
+    assert "fsdp" in panel.subtitle
 
 
 @pytest.mark.covers("TR-28")
 def test_temporaries_are_made_less_by_recomputation():
     panel = memory_panel({"parameters": 10, "temporaries": 1000}, {"model.remat", "batch_size"}, 800)
-    assert panel.note.endswith("Less: a smaller --batch_size, --model.remat=full.")
+    assert panel.subtitle.endswith("Less: a smaller --batch_size, --model.remat=full.")
     assert "stored for the backward pass" in panel.html
-    assert memory_panel({}, ()).note == ""
+    assert memory_panel({}, ()).subtitle == ""
 
 
 def test_flags_that_a_run_does_not_have_are_not_advised():
-    assert memory_panel({"temporaries": 1000}, {"batch_size", "seed"}).note.endswith("Less: a smaller --batch_size.")
-    assert memory_panel({"temporaries": 1000}, {"seed"}).note == ""
+    assert memory_panel({"temporaries": 1000}, {"batch_size", "seed"}).subtitle.endswith(
+        "Less: a smaller --batch_size."
+    )
+    assert memory_panel({"temporaries": 1000}, {"seed"}).subtitle == ""
 
 
 def test_parts_of_no_size_are_left_out():

@@ -93,4 +93,4 @@ def test_classes_of_the_lowest_iou_come_first_and_absent_ones_are_said():
     assert "81.7" in panel.html
     assert "35.0" in panel.html
     assert "25.0" in panel.html
-    assert "1 class does not occur there" in panel.note
+    assert "1 class does not occur there" in panel.subtitle

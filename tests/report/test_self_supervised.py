@@ -37,4 +37,4 @@ def test_a_row_of_views_an_image():
 
 def test_the_plane_says_how_much_variance_it_shows():
     panel = feature_plane(np.pad(FEATURES, ((0, 0), (0, 3))), LABELS, ["a", "b"])
-    assert "of 6 test images on their first two principal axes (100 % of the variance)" in panel.note
+    assert "of 6 test images on their first two principal axes (100 % of the variance)" in panel.subtitle

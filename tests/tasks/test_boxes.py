@@ -315,6 +315,6 @@ def test_the_report_shows_the_worst_images_first_and_ap_by_class():
     ]
     assert "25.0" in found[1].html
     assert "12.5" in found[1].html
-    assert "6.2" in found[1].note
+    assert "6.2" in found[1].subtitle
     assert "75.0" in found[2].html
     chex.assert_shape(box_results.pictures(context)["detections"], (48, 3 * 64, 3))

@@ -22,7 +22,7 @@ def test_the_guidance_curve_measures_samples_of_each_strength():
 
     context = SimpleNamespace(flags=Flags({"guidance": 1.0}), spec={}, state=None, build=build)
     panels = guidance_panel(context, class_source(2, 2), lambda images: {"mean": float(images.mean())})
-    assert "mean: 0 at 0, 0.5 at 0.5, 1 at 1, 2 at 2, 3 at 3, 5 at 5." in panels[1].html + panels[1].note
+    assert "mean: 0 at 0, 0.5 at 0.5, 1 at 1, 2 at 2, 3 at 3, 5 at 5." in panels[1].html + panels[1].subtitle
 
 
 def test_a_mutable_attribute_of_a_task_replaces_the_empty_default():

@@ -105,21 +105,21 @@ def test_nearest_training_images_tell_copies(context):
     """Samples that are test images are as far as test images; those of the training split are at 0."""
     panel = sample_panels.nearest_training(context)
     assert panel.title == "Are samples copies?"
-    first, second = panel.note.split("on average ")[1].split(" from samples and ")
+    first, second = panel.subtitle.split("on average ")[1].split(" from samples and ")
     assert float(first) == float(second.split()[0]) > 0
     context.outputs["sample"] = context.data.train.arrays["image"][:20]
-    assert "0.00 from samples" in sample_panels.nearest_training(context).note
+    assert "0.00 from samples" in sample_panels.nearest_training(context).subtitle
 
 
 def test_a_traversal_takes_the_dimensions_that_say_most(context):
-    note = sample_panels.traversals(context).note
+    note = sample_panels.traversals(context).subtitle
     assert "1 (3.00), 0 (0.20)" in note
     assert "2 of 2 dimensions" in note
 
 
 def test_all_panels_are_there(context):
     shown = TASK.panels(context)
-    assert shown[0].note == "The first 20, unselected."
+    assert shown[0].subtitle == "The first 20, unselected."
     titles = [panel.title for panel in shown]
     assert titles[:6] == [
         "Samples",

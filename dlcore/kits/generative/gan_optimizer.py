@@ -36,22 +36,12 @@ class GANAdam:
         check_fields(self)
 
     def build(self, setup: Setup) -> optax.GradientTransformationExtraArgs:
-        """Build the optimizer of the generator or of the discriminator.
-
-        Args:
-          setup: facts of the run, with the flags of this record.
-
-        Returns:
-          The transformation.
-        """
+        """Build the optimizer of the generator or of the discriminator."""
         flags = setup.flags
         return create_optimizer(flags.optimizer, self.rate_of_step(setup), momentum=flags.momentum)
 
     def rate_of_step(self, setup: Setup) -> optax.Schedule:
         """Build the learning-rate schedule.
-
-        Args:
-          setup: facts of the run, with the flags of this record.
 
         Returns:
           A function from the step, counted from 0, to the learning rate of generator and discriminator.

@@ -54,14 +54,7 @@ def origin(flags: Flags) -> Weights | None:
 
 
 def data(flags: Flags) -> Splits:
-    """Load the splits by name.
-
-    Args:
-      flags: resolved settings; must contain SETTINGS and those of `NamedImages`.
-
-    Returns:
-      The splits; the report shows the first NUM_SHOWN samples.
-    """
+    """Load the splits by name; the report shows the first NUM_SHOWN samples."""
     splits = labeled_images.data(flags, labels=False)
     path = flags.frechet_network or flags.network  # None: a network is trained later
     is_known = path or flags.smoke or splits.spec["num_classes"] == 1
@@ -84,7 +77,6 @@ def network_of(flags: Flags, spec: dict) -> pretrained_network.TrainedNetwork:
     """Load the feature extractor, or train it; images are resized to its input, gray images fill its three channels.
 
     Args:
-      flags: resolved settings; must contain SETTINGS.
       spec: facts of the data; must contain `image_shape` and `num_classes`.
 
     Returns:
@@ -105,10 +97,7 @@ def network_of(flags: Flags, spec: dict) -> pretrained_network.TrainedNetwork:
 def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     """Build the evaluators of the distance from samples to training images ("valid") or test images ("test").
 
-    Args:
-      setup: facts of the run; `--frechet_network`, or else `--network`, names the feature extractor.
-      splits: the data.
-      split: "valid" or "test".
+    `--frechet_network`, or else `--network`, names the feature extractor.
 
     Returns:
       The Fréchet distance and the kernel distance; none for fewer than two real images.

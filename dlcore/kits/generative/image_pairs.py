@@ -17,14 +17,7 @@ from dlcore.generative.control_net import edge_map
 from dlcore.kits.images import labeled_images, prediction
 from dlcore.learner import Range
 
-__all__ = [
-    "SMALL",
-    "downscale",
-    "edges",
-    "small_images",
-    "unpaired_images",
-    "unpaired_source",
-]
+__all__ = ["SMALL", "downscale", "edges", "small_images", "unpaired_images", "unpaired_source"]
 
 SMALL = {
     "data_dir": Setting(
@@ -44,9 +37,6 @@ INKS = {"a": ((255, 255, 255), (217, 26, 26)), "b": ((153, 153, 153), (26, 51, 2
 
 def edges(flags: Flags) -> Splits:
     """Load images by name, with their edges as `source`.
-
-    Args:
-      flags: resolved settings, with those of `EdgesToImages`.
 
     Returns:
       The splits; a message gives the L1 distance of test images from the mean training image.
@@ -137,12 +127,6 @@ def unpaired_images(flags: Flags) -> Splits:
 
     Validation and test digits also have their target images, `b_of_a` and `a_of_b`.
 
-    Args:
-      flags: resolved settings, with those of `UnpairedImages`.
-
-    Returns:
-      The splits.
-
     Raises:
       ValueError: two lists have different lengths, or the images do not fit into memory.
       FileNotFoundError: a folder is missing.
@@ -229,11 +213,7 @@ def small_images(flags: Flags, factor: int) -> Splits:
     testing.
 
     Args:
-      flags: resolved settings; must contain SMALL.
       factor: ratio of the sides.
-
-    Returns:
-      The splits.
     """
     messages = ()
     if flags.data_dir is not None and not _is_flickr8k(flags.data_dir):
@@ -256,11 +236,7 @@ def small_images(flags: Flags, factor: int) -> Splits:
         split: Source({"low": downscale(x, factor), "image": x}, len(x), name=f"{name}/{split}")
         for split, x in pixels.items()
     }
-    spec = {
-        "dataset": name,
-        "image_shape": [side, side, 3],
-        "batch": _float_batch(sources["train"]),
-    }
+    spec = {"dataset": name, "image_shape": [side, side, 3], "batch": _float_batch(sources["train"])}
     test = sources["test"]
     return Splits(sources["train"], sources["valid"], test, spec, messages, test.take(min(64, len(test))))
 

@@ -20,6 +20,7 @@ from dlcore.kits.generative.image_generation import NUM_REAL, NUM_SHOWN
 from dlcore.learner import Learner, example_keys
 from dlcore.modes.report_context import ReportContext
 from dlcore.optim import parameter_ema
+from dlcore.report.panel import Panel
 
 __all__ = [
     "FilmedSamples",
@@ -41,14 +42,7 @@ NUM_WALKS = 6
 
 
 def panels(context: ReportContext) -> list:
-    """Show the first samples, one column per requested class, the curves, and real images.
-
-    Args:
-      context: the ReportContext.
-
-    Returns:
-      Report panels.
-    """
+    """Show the first samples, one column per requested class, the curves, and real images."""
     from dlcore.report.curves import curves
     from dlcore.report.generative import sample_grid
 
@@ -186,7 +180,6 @@ class FilmedSamples:
         """Film samples of the same noise while the network trains.
 
         Args:
-          setup: facts of the run.
           build: the experiment's `build`.
 
         Returns:
@@ -200,28 +193,18 @@ class FilmedSamples:
 
 
 def pictures(context: ReportContext) -> dict[str, np.ndarray]:
-    """Show the first samples in TensorBoard.
-
-    Args:
-      context: the ReportContext.
-
-    Returns:
-      {"samples": one image of all}.
-    """
+    """Show the first samples in TensorBoard."""
     from dlcore.report.generative import picture_grid
 
     return {"samples": picture_grid(context.outputs["sample"], 8)}
 
 
-def diffusion_panels(context: ReportContext, model: nn.Module) -> list:
+def diffusion_panels(context: ReportContext, model: nn.Module) -> list[Panel]:
     """Show samples, DDIM trajectories as a film and side by side, and every sampler's samples from the same noise.
 
     Args:
       context: the ReportContext of a run with the flags of `dlcore.generative.ddpm.learner`.
       model: the network that predicts the noise.
-
-    Returns:
-      Report panels.
     """
     from dlcore.report.film import film
     from dlcore.report.generative import picture_grid, sample_path, sample_rows
@@ -252,7 +235,7 @@ def diffusion_panels(context: ReportContext, model: nn.Module) -> list:
     paths = {sampler: np.asarray(sample_trajectory(params, keys, sampler, count)) for sampler, count in runs.items()}
     columns = np.unique(np.linspace(0, steps, 13).round().astype(int))
     trajectory = sample_path(
-        paths["ddim"][columns, :6], note=f"DDIM after {', '.join(map(str, columns))} of {steps} steps."
+        paths["ddim"][columns, :6], subtitle=f"DDIM after {', '.join(map(str, columns))} of {steps} steps."
     )
     chain = [picture_grid(images, 4) for images in paths["ddim"]]
     moving = film(chain, "From noise to samples, as a film", f"{steps} steps of DDIM, sixteen samples.", 100)

@@ -27,61 +27,6 @@ __all__ = [
 ]
 
 
-@dataclasses.dataclass(frozen=True)
-class Samples(Task):
-    """Samples of noise alone: how many `--mode=predict` draws, and their files. The frame reads `sample_seed`.
-
-    Args:
-      num_drawn: samples that --mode=predict draws without --input
-      sample_seed: seed of the samples that --mode=predict draws; by default that of the run
-    """
-
-    num_drawn: Annotated[int, Range(1), "no identity"] = 16
-    sample_seed: Annotated[int | None, SEEDS, "no identity"] = None
-
-    def drawn(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
-        """Number the samples that `--mode=predict` draws without `--input`.
-
-        Args:
-          flags: `num_drawn`.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          (source of indices, names).
-        """
-        return number_samples(flags, spec)
-
-    def describe(self, outputs: dict, spec: dict) -> list[dict]:
-        """Describe samples for `--mode=predict`.
-
-        Args:
-          outputs: outputs of `predict`; must contain `sample: [N, H, W, C]`.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          One dict a sample: its mean pixel, and `text`.
-        """
-        return describe(outputs, spec)
-
-    def write(self, folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
-        """Write each sample, and all of them together; see the function `write`.
-
-        Args:
-          folder: output folder; created if it is missing.
-          outputs: outputs of `predict`; must contain `sample: [N, H, W, C]` in [0, 1].
-          source: conditions of the samples.
-          names: names of the samples.
-          spec: facts of the data, `Splits.spec`.
-
-        Returns:
-          The files.
-        """
-        return write(folder, outputs, source, names, spec)
-
-
-SETTINGS = Samples().settings()
-"""The flags of `Samples`, for experiments without a task."""
-
 SAMPLE_CLASS = {
     "sample_class": Setting(
         None, "class that --mode=predict draws, by name or number; by default all in turn", str | None, identity=False
@@ -95,7 +40,6 @@ def number_samples(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
 
     Args:
       flags: `num_drawn`.
-      spec: facts of the data, `Splits.spec`.
 
     Returns:
       (source of indices, names).
@@ -149,15 +93,7 @@ def class_index(flag: str, word: str, spec: dict, more: str = "") -> int:
 
 
 def describe(outputs: dict, spec: dict) -> list[dict]:
-    """Describe samples for `--mode=predict`.
-
-    Args:
-      outputs: outputs of `predict`; must contain `sample: [N, H, W, C]`.
-      spec: facts of the data, `Splits.spec`.
-
-    Returns:
-      One dict a sample: its mean pixel, and `text`.
-    """
+    """Describe each sample, `sample: [N, H, W, C]`, by its mean pixel."""
     return [
         {"mean": float(image.mean()), "text": f"{image.shape[0]} x {image.shape[1]} pixels, mean {image.mean():.3f}"}
         for image in outputs["sample"]
@@ -168,14 +104,8 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
     """Write each sample at its own size as NUMBER_NAME.png, and all of them, enlarged, as samples.png.
 
     Args:
-      folder: output folder; created if it is missing.
       outputs: outputs of `predict`; must contain `sample: [N, H, W, C]` in [0, 1].
       source: conditions of the samples; a `hint` is drawn left of its sample.
-      names: names of the samples.
-      spec: facts of the data, `Splits.spec`.
-
-    Returns:
-      The files.
 
     Raises:
       ValueError: a sample is not finite.
@@ -202,10 +132,28 @@ def save(path: Path, picture: np.ndarray, least: int = 128) -> Path:
       path: path of the .png file; its folder is created if it is missing.
       picture: [H, W, C] uint8.
       least: height in pixels.
-
-    Returns:
-      The path.
     """
     from dlcore.report.generative import save_picture
 
     return save_picture(path, picture, -(-least // picture.shape[0]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Samples(Task):
+    """Samples of noise alone: how many `--mode=predict` draws, and their files. The frame reads `sample_seed`.
+
+    Args:
+      num_drawn: samples that --mode=predict draws without --input
+      sample_seed: seed of the samples that --mode=predict draws; by default that of the run
+    """
+
+    num_drawn: Annotated[int, Range(1), "no identity"] = 16
+    sample_seed: Annotated[int | None, SEEDS, "no identity"] = None
+
+    drawn = staticmethod(number_samples)
+    describe = staticmethod(describe)
+    write = staticmethod(write)
+
+
+SETTINGS = Samples().settings()
+"""The flags of `Samples`, for experiments without a task."""

@@ -4,6 +4,7 @@ import numpy as np
 
 from dlcore.kits.images import labeled_images
 from dlcore.modes.report_context import ReportContext
+from dlcore.report.panel import Panel
 
 __all__ = ["PLAIN", "panels", "pictures", "training_images"]
 
@@ -28,14 +29,7 @@ PLAIN = {
 
 
 def panels(context: ReportContext) -> list:
-    """Show the curves, training images, confusions, calibration, best and worst by class, mistakes, and filters.
-
-    Args:
-      context: the ReportContext.
-
-    Returns:
-      Report panels.
-    """
+    """Show the curves, training images, confusions, calibration, best and worst by class, mistakes, and filters."""
     from dlcore.report.classifier import classifier_panels
     from dlcore.report.curves import curves
     from dlcore.report.triage import triage_panels
@@ -50,16 +44,12 @@ def panels(context: ReportContext) -> list:
     ]
 
 
-def training_images(context: ReportContext, count: int = 10, versions: int = 6) -> list:
+def training_images(context: ReportContext, count: int = 10, versions: int = 6) -> list[Panel]:
     """Show a training image of each class with its augmentations.
 
     Args:
-      context: the ReportContext.
       count: largest number of images.
       versions: number of augmentations of each image.
-
-    Returns:
-      One panel.
     """
     from dlcore.report import class_images
 
@@ -86,14 +76,7 @@ def _floor(context: ReportContext) -> float | None:
 
 
 def pictures(context: ReportContext) -> dict[str, np.ndarray]:
-    """Show first-layer filters and the most confident mistakes in TensorBoard.
-
-    Args:
-      context: the ReportContext.
-
-    Returns:
-      {name: image [H, W, C]}; filters or mistakes that do not exist are left out.
-    """
+    """Show first-layer filters and the most confident mistakes in TensorBoard, where they exist."""
     from dlcore.report.filters import filter_grid, first_kernel
     from dlcore.report.pictures import to_uint8
 

@@ -113,7 +113,6 @@ def data(flags: Flags, labels: bool = True) -> Splits:
     """Load the splits by name, with the statistics of the training split.
 
     Args:
-      flags: resolved settings; must contain SETTINGS.
       labels: whether the experiment needs labels; if not, a folder of images needs no class folders.
 
     Returns:
@@ -209,9 +208,6 @@ def shorter_side(flags: Flags, spec: dict) -> int:
 def preprocess(setup: Setup):
     """Build the function from the data's images to the model's input.
 
-    Args:
-      setup: facts of the run, with mean, standard deviation and `--input_size`.
-
     Returns:
       Images [B, H, W, C], uint8 or float in [0, 1] -> normalized floats.
     """
@@ -233,7 +229,6 @@ def augmentation(flags: Flags, spec: dict):
 
     Args:
       flags: resolved settings; without `augment`, that of `auto`.
-      spec: facts of the data, `Splits.spec`.
 
     Returns:
       `(key, normalized image) -> image`; None for none. The host crops and mirrors streamed images, so that
@@ -250,10 +245,6 @@ def augmentation(flags: Flags, spec: dict):
 def is_augmented(flags: Flags, spec: dict) -> bool:
     """Return whether training images are augmented or mixed.
 
-    Args:
-      flags: resolved settings; must contain SETTINGS.
-      spec: facts of the data, `Splits.spec`.
-
     Returns:
       True where images are augmented or mixed.
     """
@@ -262,15 +253,7 @@ def is_augmented(flags: Flags, spec: dict) -> bool:
 
 
 def preparation(flags: Flags, spec: dict) -> str:
-    """Describe the preprocessing and augmentation of training images.
-
-    Args:
-      flags: resolved settings; must contain SETTINGS.
-      spec: facts of the data, `Splits.spec`.
-
-    Returns:
-      Sentences.
-    """
+    """Describe the preprocessing and augmentation of training images."""
     height, width, _ = spec["image_shape"]
     size = input_size(flags, spec)
     resized = ", resized to {} × {} (bilinear)".format(*np.broadcast_to(size, 2)) if size else ""
@@ -286,8 +269,6 @@ def training_versions(flags: Flags, spec: dict, train: Source, idx: np.ndarray, 
     """Sample augmented training images, without the normalization.
 
     Args:
-      flags: resolved settings; must contain SETTINGS.
-      spec: facts of the data, `Splits.spec`.
       train: the training split.
       idx: [N] int, indices of its images.
       count: augmentations of each image; one if nothing is random.

@@ -12,15 +12,7 @@ __all__ = ["describe", "inputs", "read_all", "stretched_inputs", "unique_stems"]
 
 
 def describe(outputs: dict, spec: dict) -> list[dict]:
-    """Describe predictions for `--mode=predict`.
-
-    Args:
-      outputs: outputs of `predict`; must contain `probabilities: [N, C]`.
-      spec: facts of the data; must contain `class_names`.
-
-    Returns:
-      One dict per image: its `class`, and `probabilities` by class name, the most probable first.
-    """
+    """Describe each image by its `class` and the `probabilities: [N, C]` by class name, the most probable first."""
     rows = []
     for probabilities in outputs["probabilities"]:
         order = np.argsort(-probabilities, kind="stable")
@@ -30,18 +22,7 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
 
 
 def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-    """Read the images under `--input` at the size of the training images.
-
-    Args:
-      flags: `input`, a file or a folder.
-      spec: facts of the data, `Splits.spec`.
-
-    Returns:
-      (source, paths); `--skip_bad` leaves out unreadable files.
-
-    Raises:
-      ValueError: files cannot be read; the message names them.
-    """
+    """Read the images under `--input` at the size of the training images; `--skip_bad` leaves out unreadable files."""
     from dlcore.data.decoding import load_center_crop, load_image
     from dlcore.data.image_folder import list_images
     from dlcore.data.source import Source
@@ -62,7 +43,6 @@ def stretched_inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
 
     Args:
       flags: `input`, a file or a folder; `own_size` keeps the images' size, which must be the same for all.
-      spec: facts of the data, `Splits.spec`.
 
     Returns:
       (source, paths).

@@ -29,7 +29,6 @@ def encoder(
     """Describe the encoder for fine-tuning; images are augmented as a classifier's are.
 
     Args:
-      setup: facts of the run; its flags must contain `--model` and those of `ResizedImages`.
       model: the module; None takes `--model`.
       variables: State -> the trained variables of `model`, or more; None takes those under "backbone".
       prepare: batch of images to the model's input; None takes `labeled_images.preprocess`.
@@ -47,13 +46,7 @@ def encoder(
         return {name: leaves["backbone"] for name, leaves in trees.items() if "backbone" in leaves}
 
     return module_encoder(
-        model,
-        prepare,
-        setup.spec["image_shape"],
-        variables or backbone_of,
-        read,
-        method=method,
-        augment=augment,
+        model, prepare, setup.spec["image_shape"], variables or backbone_of, read, method=method, augment=augment
     )
 
 
@@ -61,7 +54,6 @@ def backbone_without_head(setup: Setup, **fields: Any) -> nn.Module:
     """Build the backbone of `--model`; a ViT has no head, so that it gives its class token.
 
     Args:
-      setup: facts of the run; its flags must contain `--model` and its fields.
       **fields: fields of the model to change.
 
     Returns:
@@ -75,7 +67,6 @@ def backbone_encoder(setup: Setup, variables: Callable[[Any], dict] | None = Non
     """Describe the backbone of `backbone_without_head` for fine-tuning.
 
     Args:
-      setup: facts of the run; its flags must contain `--model` and those of `ResizedImages`.
       variables: State -> the trained variables of the backbone; None takes those under "backbone".
 
     Returns:

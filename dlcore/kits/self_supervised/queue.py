@@ -11,7 +11,6 @@ def check_queue(flags: Flags, width: int) -> None:
     """Check that `--queue_size` holds a batch and fits into memory.
 
     Args:
-      flags: resolved settings, with `queue_size` and `batch_size`.
       width: numbers of an embedding, of 4 bytes each.
 
     Raises:

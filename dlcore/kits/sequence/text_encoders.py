@@ -110,15 +110,8 @@ def _network(flags: Flags, found: Weights | None, vocab_size: int = 2, window: i
 def check(flags: Flags) -> Any:
     """Check that the flags fit together.
 
-    Args:
-      flags: resolved settings; must contain SETTINGS, and `dataset`.
-
     Returns:
       A network of the form that they say, for any vocabulary.
-
-    Raises:
-      FlagError: they do not.
-      MissingPackage: `--tokenizer` needs a package that is not installed.
     """
     found = origin(flags)
     if flags.tokenizer is not None:
@@ -179,9 +172,6 @@ def decode(flags: Flags, spec: Spec, tokens: np.ndarray) -> str:
       flags: `tokenizer`.
       spec: see `text_encoder`.
       tokens: [n] int.
-
-    Returns:
-      The text.
     """
     if "vocabulary" in spec:
         return Vocabulary(spec["vocabulary"]).decode(tokens)
@@ -192,7 +182,6 @@ def facts(flags: Flags, texts: list[str], whole: str) -> tuple[list[np.ndarray],
     """Tokenize texts by the vocabulary of the weights, and describe the network that reads them.
 
     Args:
-      flags: resolved settings; must contain SETTINGS, and `dataset`.
       texts: N texts.
       whole: a text with the characters of the vocabulary where no weights say them.
 
@@ -226,14 +215,7 @@ def facts(flags: Flags, texts: list[str], whole: str) -> tuple[list[np.ndarray],
 
 
 def build(setup: Setup) -> nn.Module:
-    """Build the network.
-
-    Args:
-      setup: facts of the run, with the spec of `facts`.
-
-    Returns:
-      The flax module.
-    """
+    """Build the network."""
     return MODULES[setup.flags.model](**setup.spec["network"], dtype=setup.dtype)
 
 

@@ -17,7 +17,7 @@ SETTINGS = {
         "dtype of the numbers in train.bin and val.bin; a .npy of that name states its own",
         TokenDtype,
         identity="if changed",
-    ),
+    )
 }
 
 
@@ -31,9 +31,6 @@ def data(flags: Flags, num_tokens: int) -> Splits:
     Args:
       flags: `data_dir`, `window`, `valid_fraction`, and of SETTINGS.
       num_tokens: size of the vocabulary; all tokens are checked by it, once.
-
-    Returns:
-      The splits.
 
     Raises:
       ValueError: `data_dir` is missing, a file is shorter than a window or holds no numbers of `--token_dtype`, or a
@@ -53,14 +50,7 @@ def data(flags: Flags, num_tokens: int) -> Splits:
 
 
 def planned(flags: Flags) -> tuple[dict, dict[str, np.ndarray]]:
-    """Describe a batch of `data` without reading its files.
-
-    Args:
-      flags: `window`, `batch_size`, and of SETTINGS.
-
-    Returns:
-      (spec, one batch of zeros).
-    """
+    """Describe a batch of `data`, of zeros, without reading its files."""
     shape = [flags.batch_size, 2 * flags.window]
     index = np.arange(shape[0], dtype=np.int32)
     spec = {"dataset": "tokens", "train_size": OPENWEBTEXT // flags.window}

@@ -51,9 +51,6 @@ SETTINGS = {
 def is_adapter(flags: Flags) -> bool:
     """Find out whether an adapter learns.
 
-    Args:
-      flags: resolved settings; must contain SETTINGS.
-
     Returns:
       Whether `--adapt` names one.
     """
@@ -62,9 +59,6 @@ def is_adapter(flags: Flags) -> bool:
 
 def method_of(flags: Flags) -> Any:
     """Build the adapter of `--adapt`.
-
-    Args:
-      flags: resolved settings; must contain SETTINGS.
 
     Returns:
       A method of `dlcore.transfer.adapters.Adapted`.
@@ -78,7 +72,6 @@ def adapt_model(model: nn.Module, flags: Flags) -> Adapted:
 
     Args:
       model: the network.
-      flags: resolved settings; must contain SETTINGS.
 
     Returns:
       A model for any learner; batch norm and dropout of frozen layers run as in evaluation.
@@ -88,9 +81,6 @@ def adapt_model(model: nn.Module, flags: Flags) -> Adapted:
 
 def trained_parts(flags: Flags) -> Flags:
     """Replace `--parts` by what `--adapt` says.
-
-    Args:
-      flags: resolved settings; must contain SETTINGS and `dlcore.kits.training.parts.SETTINGS`.
 
     Returns:
       The flags: of `head` the head alone, of `full` and adapters all that `params` holds.
@@ -103,7 +93,6 @@ def trained_model(model: nn.Module, flags: Flags) -> PartlyFrozen | Adapted:
 
     Args:
       model: the network.
-      flags: resolved settings; must contain SETTINGS and `dlcore.kits.training.parts.SETTINGS`.
 
     Returns:
       A model for any learner.
@@ -115,7 +104,6 @@ def check_adapter(flags: Flags, model: nn.Module, image: jax.Array) -> None:
     """Check that the adapter fits the network and the flags beside it.
 
     Args:
-      flags: resolved settings.
       model: the network.
       image: [1, H, W, C].
 

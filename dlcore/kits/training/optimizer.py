@@ -66,21 +66,11 @@ class AdamW:
         check_fields(self)
 
     def build(self, setup: Setup) -> optax.GradientTransformationExtraArgs:
-        """Build the optimizer, with a schedule over the run's steps.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          The transformation.
-        """
+        """Build the optimizer, with a schedule over the run's steps."""
         return build(setup)
 
     def rate_of_step(self, setup: Setup) -> Callable[[int], float] | None:
         """Build the learning-rate schedule, if it is known before the run.
-
-        Args:
-          setup: facts of the run.
 
         Returns:
           A function from the step, counted from 0, to the learning rate of its update; None with
@@ -104,7 +94,6 @@ class EMAAdamW(AdamW):
 
         Args:
           learner: a learner whose optimizer `build` made.
-          setup: facts of the run.
 
         Returns:
           The learner, with the average in evaluation and prediction; unchanged without `--ema`.
@@ -130,12 +119,7 @@ SETTINGS = field_settings(AveragedAdamW())
 def build(setup: Setup) -> optax.GradientTransformationExtraArgs:
     """Build the optimizer, with a schedule over the run's steps.
 
-    Args:
-      setup: facts of the run, with the flags of SETTINGS, of which `second_momentum`, `l1`, `max_norm`, `clip_value`,
-        `ema` and `accumulate` may be missing.
-
-    Returns:
-      The transformation.
+    Of the flags of SETTINGS, `second_momentum`, `l1`, `max_norm`, `clip_value`, `ema` and `accumulate` may be missing.
     """
     flags = setup.flags
     return create_optimizer(
@@ -155,14 +139,7 @@ def build(setup: Setup) -> optax.GradientTransformationExtraArgs:
 
 
 def schedule(setup: Setup) -> Callable[[int], float] | None:
-    """Build the learning-rate schedule, if it is known before the run.
-
-    Args:
-      setup: facts of the run, as in `build`.
-
-    Returns:
-      A function from the step, counted from 0, to the learning rate of its update; None with `--schedule=plateau`.
-    """
+    """Build the learning-rate schedule, if it is known before the run."""
     flags = setup.flags
     if flags.schedule == "plateau" and flags.get("milestones") is None:
         return None
@@ -175,8 +152,9 @@ def schedule(setup: Setup) -> Callable[[int], float] | None:
 def learning_rate_schedule(setup: Setup, rate: float) -> optax.Schedule:
     """Build the schedule that the flags describe, over the run's optimizer updates.
 
+    `accumulate`, `milestones` and `decay_factor` may be missing.
+
     Args:
-      setup: facts of the run, with the flags of SETTINGS; `accumulate`, `milestones` and `decay_factor` may be missing.
       rate: peak learning rate.
 
     Returns:
@@ -197,7 +175,6 @@ def evaluate_ema(learner: Learner, setup: Setup) -> Learner:
 
     Args:
       learner: a learner whose optimizer `build` made.
-      setup: facts of the run; its flags must contain `ema`.
 
     Returns:
       The learner, with the EMA in evaluation and prediction; unchanged without `--ema`.

@@ -32,9 +32,6 @@ def captioned_shapes(flags: Flags, counts: Sequence[int]) -> list[Source]:
       flags: `image_size`, by default 32, and `grid`.
       counts: images of each split.
 
-    Returns:
-      The splits.
-
     Raises:
       ValueError: as `dlcore.data.captions.captions`.
     """
@@ -80,9 +77,6 @@ def image_facts(images: np.ndarray) -> dict[str, list]:
 def vocabulary(spec: dict) -> Words | BytePairs:
     """Read the vocabulary of a run.
 
-    Args:
-      spec: facts of the data, `Splits.spec`.
-
     Returns:
       The vocabulary.
     """
@@ -95,9 +89,6 @@ def decode_sentences(words: Words | BytePairs, tokens: Any) -> list[str]:
     Args:
       words: the vocabulary.
       tokens: [N, T] int.
-
-    Returns:
-      N texts.
     """
     return [words.decode(row) for row in tokens]
 
@@ -121,7 +112,7 @@ def sentence_evaluator(
 
 
 def attention_panel(
-    words: Words | BytePairs, images: np.ndarray, tokens: Any, maps: Any, count: int, note: str
+    words: Words | BytePairs, images: np.ndarray, tokens: Any, maps: Any, count: int, subtitle: str
 ) -> Panel:
     """Show where a model looked for each word of the first sentences.
 
@@ -131,12 +122,9 @@ def attention_panel(
       tokens: [N, T] int.
       maps: [N, T, h, w], a map a token.
       count: sentences to show.
-      note: below the title.
-
-    Returns:
-      The panel.
+      subtitle: below the title.
     """
     from dlcore.report.vision_language import attention_strips
 
     pieces, texts = [words.pieces(row) for row in tokens[:count]], decode_sentences(words, tokens[:count])
-    return attention_strips(images[:count], pieces, np.asarray(maps[:count]), texts, note=note)
+    return attention_strips(images[:count], pieces, np.asarray(maps[:count]), texts, subtitle=subtitle)

@@ -18,6 +18,7 @@ from dlcore.kits.vision_language.captioned_images import (
 )
 from dlcore.learner import Evaluator
 from dlcore.modes.report_context import ReportContext
+from dlcore.report.panel import Panel
 
 __all__ = [
     "answer_panels",
@@ -44,7 +45,6 @@ def references_of(arrays: dict[str, np.ndarray], spec: dict) -> list[list[str]]:
 
     Args:
       arrays: arrays with `references`, or `captions` where these are whole.
-      spec: facts of the data.
 
     Returns:
       The texts of each example, their tokens with blanks between.
@@ -61,8 +61,6 @@ def caption_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator
     """Measure written sentences against all references: BLEU, ROUGE-L, CIDEr-D.
 
     Args:
-      setup: facts of the run, with the spec.
-      data: the splits.
       split: "valid" or "test".
 
     Returns:
@@ -75,8 +73,6 @@ def motion_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]
     """Measure sentences of clips: those of `caption_evaluators`, and what stands before and behind "moves".
 
     Args:
-      setup: facts of the run, with the spec.
-      data: the splits.
       split: "valid" or "test".
 
     Returns:
@@ -85,9 +81,9 @@ def motion_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]
     words = vocabulary(setup.spec)
 
     def add(acc, outputs, rows):
-        said = decode_sentences(words, outputs["tokens"])
+        captions = decode_sentences(words, outputs["tokens"])
         right = [several[0] for several in references_of(rows, setup.spec)]
-        return (acc or []) + list(zip(said, right, strict=True))
+        return (acc or []) + list(zip(captions, right, strict=True))
 
     def finish(acc):
         return motion_shares(*zip(*acc, strict=True))
@@ -95,17 +91,17 @@ def motion_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]
     return [*caption_evaluators(setup, data, split), Evaluator(add, finish, None, ("thing", "direction"))]
 
 
-def motion_shares(said: Sequence[str], right: Sequence[str]) -> dict[str, float]:
+def motion_shares(captions: Sequence[str], right: Sequence[str]) -> dict[str, float]:
     """Compare what stands before "moves", and what stands behind it.
 
     Args:
-      said: N sentences.
+      captions: N sentences.
       right: N sentences.
 
     Returns:
       {"thing", "direction"}: shares of the N.
     """
-    parts = [(a.partition(" moves "), b.partition(" moves ")) for a, b in zip(said, right, strict=True)]
+    parts = [(a.partition(" moves "), b.partition(" moves ")) for a, b in zip(captions, right, strict=True)]
     return {
         "thing": float(np.mean([a[0] == b[0] for a, b in parts])),
         "direction": float(np.mean([a[2] == b[2] for a, b in parts])),
@@ -113,12 +109,12 @@ def motion_shares(said: Sequence[str], right: Sequence[str]) -> dict[str, float]
 
 
 def caption_rows(
-    said: Sequence[str], references: Sequence[Sequence[str]], train: Sequence[Sequence[str]]
+    captions: Sequence[str], references: Sequence[Sequence[str]], train: Sequence[Sequence[str]]
 ) -> list[dict[str, Any]]:
     """Measure a model's sentences beside what can be said without it.
 
     Args:
-      said: N sentences of the model.
+      captions: N sentences of the model.
       references: references of each of the N images.
       train: the references of the training images.
 
@@ -128,35 +124,32 @@ def caption_rows(
     """
     from dlcore.evaluators.text import bleu, cider
 
-    every = [text for several in train for text in several]
-    constant = Counter(every).most_common(1)[0][0]
-    drawn = np.random.default_rng(0).integers(len(every), size=len(said))
+    train_captions = [text for several in train for text in several]
+    constant = Counter(train_captions).most_common(1)[0][0]
+    random_idx = np.random.default_rng(0).integers(len(train_captions), size=len(captions))
     rows: list[tuple[str, Sequence[str], Sequence[Sequence[str]]]] = [
-        (f"always “{constant}”", [constant] * len(said), references),
-        ("a random training caption", [every[k] for k in drawn], references),
+        (f"always “{constant}”", [constant] * len(captions), references),
+        ("a random training caption", [train_captions[k] for k in random_idx], references),
     ]
     if min(map(len, references)) > 1:
         rows.append(("a reference against the others", [r[0] for r in references], [list(r[1:]) for r in references]))
-    rows.append(("the model", said, references))
+    rows.append(("the model", captions, references))
     table = []
-    for name, texts, truth in rows:
-        exact = np.mean([text in right for text, right in zip(texts, truth, strict=True)])
+    for name, texts, targets in rows:
+        exact = np.mean([text in right for text, right in zip(texts, targets, strict=True)])
         row = {"sentence": name, "exact %": round(100 * float(exact), 1)}
-        row |= {f"BLEU-{n}": round(100 * bleu(texts, truth, n), 1) for n in (1, 4)}
-        table.append(row | {"CIDEr-D": round(float(cider(texts, truth).mean()), 3)})
+        row |= {f"BLEU-{n}": round(100 * bleu(texts, targets, n), 1) for n in (1, 4)}
+        table.append(row | {"CIDEr-D": round(float(cider(texts, targets).mean()), 3)})
     return table
 
 
-def caption_panels(context: ReportContext, shown: str = "image") -> list:
+def caption_panels(context: ReportContext, input_name: str = "image") -> list[Panel]:
     """Show examples with their sentences, the measures beside trivial baselines, attention and the curves.
 
     Args:
       context: the run's ReportContext; its outputs have `tokens`, and where there is attention `attention`
         [N, T, h, w], a map a token.
-      shown: "image" or "clip".
-
-    Returns:
-      The panels.
+      input_name: "image" or "clip".
     """
     from dlcore.report.curves import curves
     from dlcore.report.tables import table
@@ -164,31 +157,26 @@ def caption_panels(context: ReportContext, shown: str = "image") -> list:
     from dlcore.report.vision_language import sentences
 
     words, test = vocabulary(context.spec), context.data.test.arrays
-    said = decode_sentences(words, context.outputs["tokens"])
+    captions = decode_sentences(words, context.outputs["tokens"])
     references = references_of(test, context.spec)
     train = references_of({"captions": context.data.train.arrays["captions"]}, context.spec)
-    rows = caption_rows(said, references, train)
-    note = f"Test split, {len(said):,} examples, {max(map(len, references))} references each; {_BLEU_SIGNATURE}."
+    rows = caption_rows(captions, references, train)
+    subtitle = (
+        f"Test split, {len(captions):,} examples, {max(map(len, references))} references each; {_BLEU_SIGNATURE}."
+    )
     examples = "The first test examples: green where the sentence is one of the references, which else stand below."
     panels = [
-        sentences(test[shown][:_SHOWN], said[:_SHOWN], references[:_SHOWN], note=examples),
-        table(rows, "Beside trivial sentences", note),
+        sentences(test[input_name][:_SHOWN], captions[:_SHOWN], references[:_SHOWN], subtitle=examples),
+        table(rows, "Beside trivial sentences", subtitle),
     ]
     if "attention" in context.outputs:
-        looks = words, test[shown], context.outputs["tokens"], context.outputs["attention"]
+        looks = words, test[input_name], context.outputs["tokens"], context.outputs["attention"]
         panels.append(attention_panel(*looks, _MAPS, "Bright: where the model looks for each word."))
     return [*panels, *triage_panels(context.history, floor=None), curves(context.history)]
 
 
-def clip_panels(context: ReportContext) -> list:
-    """Show the panels of captions for clips, and what is left of the sentences when the frames are shuffled.
-
-    Args:
-      context: the run's ReportContext.
-
-    Returns:
-      The panels.
-    """
+def clip_panels(context: ReportContext) -> list[Panel]:
+    """Show the panels of captions for clips, and what is left of the sentences when the frames are shuffled."""
     from dlcore.report.tables import table
     from dlcore.run.evaluate import predict
 
@@ -198,19 +186,16 @@ def clip_panels(context: ReportContext) -> list:
     orders = np.argsort(rng.random(test["clip"].shape[:2]), axis=1)
     shuffled = np.take_along_axis(test["clip"], orders[:, :, None, None, None], axis=1)
     outputs = predict(
-        context.learner,
-        context.state,
-        Source({**test, "clip": shuffled}),
-        batch_size=context.flags.eval_batch_size,
+        context.learner, context.state, Source({**test, "clip": shuffled}), batch_size=context.flags.eval_batch_size
     )
     rows = []
     for name, tokens in (("in order", context.outputs["tokens"]), ("shuffled", outputs["tokens"])):
-        shares = motion_shares(decode_sentences(words, tokens), right)
-        rows.append({"frames": name} | {f"{key}, %": round(100 * share, 1) for key, share in shares.items()})
+        fractions = motion_shares(decode_sentences(words, tokens), right)
+        rows.append({"frames": name} | {f"{key}, %": round(100 * fraction, 1) for key, fraction in fractions.items()})
     rows.append({"frames": "chance", "thing, %": round(100 / 30, 1), "direction, %": 25.0})
-    first, *others = caption_panels(context, "clip")
-    note = "Words before and behind “moves” that are right, over the test clips."
-    return [first, table(rows, "Without the order of the frames", note)._replace(half=True), *others]
+    first, *panels = caption_panels(context, "clip")
+    subtitle = "Words before and behind “moves” that are right, over the test clips."
+    return [first, table(rows, "Without the order of the frames", subtitle)._replace(half=True), *panels]
 
 
 def describe_answers(outputs: dict, spec: dict) -> list[dict]:
@@ -218,7 +203,6 @@ def describe_answers(outputs: dict, spec: dict) -> list[dict]:
 
     Args:
       outputs: outputs with `probabilities: [N, A]`.
-      spec: facts of the data.
 
     Returns:
       Each image's `answer`, and `probabilities` by answer, the most probable first.
@@ -247,24 +231,24 @@ def answer_rows(
       a model without the image can do); then the given rows.
     """
 
-    def guess(key: Callable[[dict], np.ndarray]) -> np.ndarray:
+    def most_frequent(key: Callable[[dict], np.ndarray]) -> np.ndarray:
         table: dict[Any, Counter] = {}
-        for k, answer in zip(key(train), train["answer"], strict=True):
-            table.setdefault(k, Counter())[int(answer)] += 1
+        for k, label in zip(key(train), train["answer"], strict=True):
+            table.setdefault(k, Counter())[int(label)] += 1
         best = {k: counter.most_common(1)[0][0] for k, counter in table.items()}
         return np.array([best.get(k, -1) for k in key(test)])
 
     rows = {
-        "always one answer": guess(lambda arrays: np.zeros(len(arrays["answer"]), int)),
-        "the most frequent answer of the kind": guess(lambda arrays: arrays["kind"]),
-        "the most frequent answer to these words (no image)": guess(
+        "always one answer": most_frequent(lambda arrays: np.zeros(len(arrays["answer"]), int)),
+        "the most frequent answer of the kind": most_frequent(lambda arrays: arrays["kind"]),
+        "the most frequent answer to these words (no image)": most_frequent(
             lambda arrays: [row.tobytes() for row in arrays["question"]]
         ),
         **answered,
     }
     table = []
-    for name, answers in rows.items():
-        right = answers == test["answer"]
+    for name, predictions in rows.items():
+        right = predictions == test["answer"]
         by_kind = {kind: right[test["kind"] == k] for k, kind in enumerate(kinds)}
         table.append(
             {"answers": name, "all": round(100 * float(right.mean()), 1)}
@@ -273,14 +257,11 @@ def answer_rows(
     return table
 
 
-def answer_panels(context: ReportContext) -> list:
+def answer_panels(context: ReportContext) -> list[Panel]:
     """Show questions with answers and attention, accuracies by kind beside blind guesses, and the curves.
 
     Args:
       context: the run's ReportContext; its outputs have `logits` [N, A] and `attention` [N, 2, h, w].
-
-    Returns:
-      The panels.
     """
     from dlcore.report.curves import curves
     from dlcore.report.tables import table
@@ -289,7 +270,7 @@ def answer_panels(context: ReportContext) -> list:
     from dlcore.run.evaluate import predict
 
     spec, test = context.spec, context.data.test
-    words, answers = vocabulary(spec), spec["answers"]
+    words, answer_names = vocabulary(spec), spec["answers"]
 
     def answers_to(source: Source) -> np.ndarray:
         outputs = predict(context.learner, context.state, source, batch_size=context.flags.eval_batch_size)
@@ -301,30 +282,30 @@ def answer_panels(context: ReportContext) -> list:
         "the model, asked nothing": {"question": np.full_like(test.arrays["question"], PAD)},
     }
     answered = {name: answers_to(Source({**test.arrays, **arrays})) for name, arrays in without.items()}
-    own = np.asarray(context.outputs["logits"]).argmax(-1)
-    rows = answer_rows({**answered, "the model": own}, context.data.train.arrays, test.arrays, spec["kinds"])
+    predictions = np.asarray(context.outputs["logits"]).argmax(-1)
+    rows = answer_rows({**answered, "the model": predictions}, context.data.train.arrays, test.arrays, spec["kinds"])
     asked = decode_sentences(words, test.arrays["question"][:_SHOWN])
-    said = [f"{q}? {answers[k]}" for q, k in zip(asked, own, strict=False)]
-    truth = [[f"{q}? {answers[k]}"] for q, k in zip(asked, test.arrays["answer"], strict=False)]
+    texts = [f"{q}? {answer_names[k]}" for q, k in zip(asked, predictions, strict=False)]
+    references = [[f"{q}? {answer_names[k]}"] for q, k in zip(asked, test.arrays["answer"], strict=False)]
     images = test.arrays["image"][:_SHOWN]
     maps = np.asarray(context.outputs["attention"])[:_SHOWN]
     looks = [
         np.stack([attention_overlay(image, part) for part in pair]) for image, pair in zip(images, maps, strict=True)
     ]
     plain = [{k: v for k, v in row.items() if "/" not in k} for row in context.history]
-    note = f"Test split, {len(test):,} questions, in %. In each kind, every answer is as frequent as another."
+    subtitle = f"Test split, {len(test):,} questions, in %. In each kind, every answer is as frequent as another."
     return [
-        sentences(images, said, truth, "Questions and answers", "The first test questions; red: wrong.")._replace(
+        sentences(images, texts, references, "Questions and answers", "The first test questions; red: wrong.")._replace(
             half=True
         ),
         sentences(
             np.stack(looks),
-            said,
-            truth,
+            texts,
+            references,
             "Where the answer comes from",
             "Bright on the left: what the question names; on the right: what it asks for besides.",
         )._replace(half=True),
-        table(rows, "Beside blind guesses", note),
+        table(rows, "Beside blind guesses", subtitle),
         *triage_panels(plain, floor=None),
         curves(plain),
     ]
@@ -334,8 +315,6 @@ def recall_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]
     """Measure retrieval over a whole split, both ways; what has the same sentence counts as found.
 
     Args:
-      setup: facts of the run.
-      data: the splits.
       split: "valid" or "test".
 
     Returns:
@@ -352,24 +331,21 @@ def recall_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]
     def finish(acc):
         clips, sentences, tokens = acc
         labels = np.unique(tokens, axis=0, return_inverse=True)[1].ravel()
-        found = {}
+        recalls = {}
         for k in depths:
             if k <= len(clips):
-                found[f"r{k}"] = recall_at_k(sentences, labels, k, clips, labels)
-                found[f"text_r{k}"] = recall_at_k(clips, labels, k, sentences, labels)
-        return found
+                recalls[f"r{k}"] = recall_at_k(sentences, labels, k, clips, labels)
+                recalls[f"text_r{k}"] = recall_at_k(clips, labels, k, sentences, labels)
+        return recalls
 
     return [Evaluator(add, finish, None, tuple(f"{p}r{k}" for k in depths for p in ("", "text_")))]
 
 
-def recall_panels(context: ReportContext) -> list:
+def recall_panels(context: ReportContext) -> list[Panel]:
     """Show what is found for sentences, recall beside chance, and the curves.
 
     Args:
       context: the run's ReportContext; its outputs have `clip` and `sentence` [N, D].
-
-    Returns:
-      The panels.
     """
     from dlcore.report.curves import curves
     from dlcore.report.tables import table
@@ -379,7 +355,7 @@ def recall_panels(context: ReportContext) -> list:
     words, test = vocabulary(context.spec), context.data.test.arrays
     pictures = test["clip" if "clip" in test else "image"]
     texts = decode_sentences(words, test["captions"][:, 0])
-    found = (np.asarray(context.outputs["sentence"]) @ np.asarray(context.outputs["clip"]).T).argmax(1)[:_SHOWN]
+    best = (np.asarray(context.outputs["sentence"]) @ np.asarray(context.outputs["clip"]).T).argmax(1)[:_SHOWN]
     rows = [
         {
             "recall": f"at {k}",
@@ -391,8 +367,8 @@ def recall_panels(context: ReportContext) -> list:
     ]
     return [
         sentences(
-            pictures[found],
-            [texts[k] for k in found],
+            pictures[best],
+            [texts[k] for k in best],
             [[text] for text in texts[:_SHOWN]],
             "What is found",
             "What lies nearest to each of the first test sentences, which stands last. In bold: the caption of what "

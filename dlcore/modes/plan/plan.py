@@ -122,8 +122,6 @@ def compiled_cases(run: ResolvedRun, spec: Spec, batch: Any, topology: Topology,
     """Compile a training step for some meshes and rules, in a separate process.
 
     Args:
-      run: the resolved run of the experiment.
-      spec: facts of the data, `Splits.spec`.
       batch: batch of ShapeDtypeStructs.
       topology: topology to compile for.
       cases: (mesh, rule) pairs.

@@ -152,7 +152,6 @@ def hints(plan: dict, flags: Flags) -> list[str]:
 
     Args:
       plan: "topology" and "rows".
-      flags: resolved settings of the experiment.
 
     Returns:
       A sentence in a list; an empty list if everything fits.
@@ -175,10 +174,6 @@ def notes(plan: dict, flags: Flags) -> list[str]:
 
     Args:
       plan: "topology", "rows" and the facts of the step.
-      flags: resolved settings of the run.
-
-    Returns:
-      Sentences.
     """
     platform, remarks = plan["topology"]["platform"], []
     if plan["activations"] is not None:
@@ -202,10 +197,6 @@ def lines_of(plan: dict, flags: Flags) -> list[str]:
 
     Args:
       plan: "topology", "rows" and the facts of the step.
-      flags: resolved settings of the run.
-
-    Returns:
-      Lines.
     """
     rows = _sorted(plan["rows"])
     best = best_of(rows)
@@ -262,11 +253,7 @@ def report_of(run: ResolvedRun, content: dict) -> str:
     """Render plan.html.
 
     Args:
-      run: the resolved run of the experiment.
       content: content of plan.json.
-
-    Returns:
-      The file's text.
     """
     panels = []
     for plan in content["plans"]:

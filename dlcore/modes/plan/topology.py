@@ -87,9 +87,6 @@ def topology_of(name: str) -> Topology:
     Args:
       name: "v5e:4x4" (a TPU slice), "h100:8" (GPUs) or "cpu:8" (simulated devices, to check predictions).
 
-    Returns:
-      The topology.
-
     Raises:
       FlagError: there is no such topology; the message lists the known ones.
     """

@@ -34,6 +34,6 @@ def test_sentences_are_written_and_shown_with_a_map_a_word():
     images, maps = np.zeros((2, 8, 8, 3), np.uint8), np.full((2, 4, 2, 2), 0.25)
     panel = captioned_images.attention_panel(WORDS, images, TOKENS, maps, 1, "Bright: looked at.")
     assert panel.title == "Attention"
-    assert panel.note == "Bright: looked at."
+    assert panel.subtitle == "Bright: looked at."
     assert "a ball" in panel.html
     assert "a red ball" not in panel.html
