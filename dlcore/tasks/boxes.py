@@ -19,7 +19,7 @@ from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
 from dlcore.kits.images import labeled_images
-from dlcore.kits.training import backbone, init_from
+from dlcore.kits.training import adapters, backbone, init_from
 from dlcore.learner import Evaluator, Range
 from dlcore.tasks import anchor_recall, box_results
 
@@ -109,23 +109,24 @@ class StretchedBoxes(Task):
         return self.monitor
 
     def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and `--init_from`.
+        """Collect the flags of the task, `--init_from` and `--adapt`.
 
         Returns:
           {flag: setting}.
         """
-        return {**super().settings(), **init_from.SETTINGS}
+        return {**super().settings(), **init_from.SETTINGS, **adapters.DENSE_SETTINGS}
 
     def check(self, flags: Flags) -> None:
-        """Check that the backbone has the maps that the network reads.
+        """Check that the backbone has the maps that the network reads, and that the adapter of `--adapt` fits it.
 
         Args:
           flags: resolved settings, with those of the task.
 
         Raises:
-          FlagError: it lacks one.
+          FlagError: it lacks one, or the adapter does not fit.
         """
         backbone.check_stages(self.modules, flags)
+        adapters.check_dense(flags)
 
     def data(self, flags: Flags) -> Splits:
         """Load the splits by name, with what the heads of the detector learn; see `data`.

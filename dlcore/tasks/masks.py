@@ -19,7 +19,7 @@ from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
 from dlcore.kits.images import labeled_images, prediction
-from dlcore.kits.training import backbone, init_from
+from dlcore.kits.training import adapters, backbone, init_from
 from dlcore.learner import Range
 from dlcore.tasks import mask_results
 
@@ -91,23 +91,26 @@ class Masks(Task):
     pictures = staticmethod(mask_results.pictures)
 
     def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, and `--init_from`.
+        """Collect the flags of the task, `--init_from`, and `--adapt` where the segmenter has a backbone.
 
         Returns:
           {flag: setting}.
         """
-        return {**super().settings(), **init_from.SETTINGS}
+        ((_, segmenter),) = self.modules.items()
+        has_backbone = "backbone" in getattr(segmenter, "func", segmenter).__dataclass_fields__
+        return {**super().settings(), **init_from.SETTINGS, **(adapters.DENSE_SETTINGS if has_backbone else {})}
 
     def check(self, flags: Flags) -> None:
-        """Check that the backbone has the maps that the network reads.
+        """Check that the backbone has the maps that the network reads, and that the adapter of `--adapt` fits it.
 
         Args:
           flags: resolved settings, with those of the task.
 
         Raises:
-          FlagError: it lacks one.
+          FlagError: it lacks one, or the adapter does not fit.
         """
         backbone.check_stages(self.modules, flags)
+        adapters.check_dense(flags)
 
     def data(self, flags: Flags) -> Splits:
         """Load the splits by name, with the statistics of the training split.

@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+from flax import linen as nn
 
 from dlcore.detection.torch_detectors import BACKBONES
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.origin import Origin, Start, read_origin
 from dlcore.experiment.setting import Setting
-from dlcore.kits.training import optimizer, pretrained_network
+from dlcore.kits.training import adapters, optimizer, pretrained_network
 from dlcore.models.registry import kind_of
 from dlcore.optim.ema import init_average
 from dlcore.run.weights import fit_modules
@@ -90,11 +91,14 @@ def start(setup: Setup) -> Start | None:
         return None
     name, class_names = f"init_from={source!r}", list(setup.spec["class_names"])
     load = functools.cache(lambda: _load(source))
+    adapted = adapters.adapt_dense(nn.Module(), setup.flags) if adapters.adapts_dense(setup.flags) else None
 
     def fitted(state):
-        wanted = {"params": state.params, **state.model_state}
+        initial = {"params": state.params, **state.model_state}
+        wanted = initial if adapted is None else adapted.network_variables(initial)
         weights, classes = _in_modules(*load(), setup.flags.get("model"), wanted, name)
-        return *fit_modules(weights, wanted, classes == class_names, name), classes
+        variables, anew = fit_modules(weights, wanted, classes == class_names, name)
+        return variables if adapted is None else adapted.rebase(initial, variables), anew, classes
 
     def replace(state):
         from dlcore.run.progress import say
@@ -105,7 +109,7 @@ def start(setup: Setup) -> Start | None:
         if (
             classes not in (None, class_names)
             and not any("/" in module for module in anew)
-            and _gives_classes(variables, load)
+            and _gives_classes(variables if adapted is None else adapted.network_variables(variables), load)
         ):
             say(
                 f"{name}: its layers of classes are kept, though they told {_listed(classes)} apart, "
