@@ -40,6 +40,7 @@ from dlcore.search.space import parse_space
 from experiments import results
 from experiments.classification import supervised
 from experiments.generative import dit
+from experiments.segmentation import deeplab
 from experiments.transfer import fine_tuning
 from tests.layers import LAYERS, TOPICS
 
@@ -135,6 +136,7 @@ def test_flags_in_running_text_exist(path):
         *SEARCH,
         *resolve(dit.experiment, []),
         *resolve(fine_tuning.experiment, []),
+        *resolve(deeplab.experiment, []),
         *re.findall(r'"--(\w+)"', Path(results.__file__).read_text()),
         *re.findall(r'"--(\w+)"', read("experiments/accelerator.py")),
         *re.findall(r'"--(\w+)"', read("dlcore/cli.py")),

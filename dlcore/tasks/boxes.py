@@ -19,7 +19,7 @@ from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
 from dlcore.experiment.weights import Start
 from dlcore.kits.images import labeled_images
-from dlcore.kits.training import backbone, init_from, optimizer
+from dlcore.kits.training import adapters, backbone, init_from, optimizer
 from dlcore.learner import Evaluator, Range
 from dlcore.tasks import anchor_recall, box_results
 
@@ -91,7 +91,7 @@ class StretchedBoxes(Task):
     model = "resnet8_cifar"
     plain = {"flip": "none", "zoom": (1.0, 1.0), "weight_decay": 0.0, "ema": None}
     packages = ("pycocotools",)
-    shared_settings = init_from.MODULES
+    shared_settings = {**init_from.MODULES, **adapters.DENSE_SETTINGS}
     inputs = staticmethod(box_results.inputs)
     describe = staticmethod(box_results.describe)
     write = staticmethod(box_results.write)
@@ -120,8 +120,9 @@ class StretchedBoxes(Task):
         return self.monitor
 
     def check(self, flags: Flags) -> None:
-        """Check that the backbone has the maps that the network reads."""
+        """Check that the backbone has the maps that the network reads, and that the adapter of `--adapt` fits it."""
         backbone.check_stages(self.modules, flags)
+        adapters.check_dense(flags)
 
     def data(self, flags: Flags) -> Splits:
         """Load the splits by name, with what the heads of the detector learn; see `data`."""

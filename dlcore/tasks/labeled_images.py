@@ -8,7 +8,7 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.weights import Start
 from dlcore.kits.images import classifier_panels, known_datasets, labeled_images, prediction
 from dlcore.kits.images.labeled_images import ImageFlags
-from dlcore.kits.training import backbone, init_from
+from dlcore.kits.training import backbone, init_from, optimizer
 
 __all__ = ["Classification", "LabeledImages", "PretrainedClassification"]
 

@@ -15,11 +15,12 @@ from flax import linen as nn
 
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
 from dlcore.experiment.weights import Start
 from dlcore.kits.images import labeled_images, prediction
-from dlcore.kits.training import backbone, init_from, optimizer
+from dlcore.kits.training import adapters, backbone, init_from, optimizer
 from dlcore.learner import Range
 from dlcore.tasks import mask_results
 
@@ -88,9 +89,16 @@ class Masks(Task):
         """Start from the modules of the weights of `--init_from`."""
         return init_from.start_modules(setup, lambda: optimizer.build(setup))
 
+    def settings(self) -> dict[str, Setting]:
+        """Collect the flags of the task, and `--adapt` where the segmenter has a backbone."""
+        ((_, segmenter),) = self.modules.items()
+        has_backbone = "backbone" in getattr(segmenter, "func", segmenter).__dataclass_fields__
+        return {**super().settings(), **(adapters.DENSE_SETTINGS if has_backbone else {})}
+
     def check(self, flags: Flags) -> None:
-        """Check that the backbone has the maps that the network reads."""
+        """Check that the backbone has the maps that the network reads, and that the adapter of `--adapt` fits it."""
         backbone.check_stages(self.modules, flags)
+        adapters.check_dense(flags)
 
     def data(self, flags: Flags) -> Splits:
         """Load the splits by name, with the statistics of the training split."""

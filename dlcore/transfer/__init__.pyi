@@ -30,6 +30,7 @@ from dlcore.transfer.domain_adaptation import mmd_distance as mmd_distance
 from dlcore.transfer.frozen import Frozen as Frozen
 from dlcore.transfer.frozen import PartlyFrozen as PartlyFrozen
 from dlcore.transfer.frozen import call_in_use as call_in_use
+from dlcore.transfer.frozen import is_named as is_named
 from dlcore.transfer.gradient_reversal import DomainClassifier as DomainClassifier
 from dlcore.transfer.gradient_reversal import domain_losses as domain_losses
 from dlcore.transfer.gradient_reversal import reversal_strength as reversal_strength

@@ -24,6 +24,7 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dlcore.learner import Range
+from dlcore.transfer.frozen import is_named
 
 __all__ = ["IA3", "Adapted", "BitFit", "Bottleneck", "Prompts", "Target", "find_targets"]
 
@@ -99,7 +100,8 @@ class Adapted:
     Args:
       model: the network.
       method: `BitFit`, `IA3`, `Bottleneck`, `Prompts` or `dlcore.transfer.lora.LoRA`.
-      trained: shell patterns of the network's own parameters that learn as they are, such as the head.
+      trained: patterns of the network's own parameters that learn as they are, such as "head*", or "!backbone*" for
+        all but the backbone's, see `dlcore.transfer.frozen.is_named`.
     """
 
     model: nn.Module
@@ -118,8 +120,7 @@ class Adapted:
         patterns = (*self.trained, *getattr(self.method, "TRAINED", ()))
         trained, frozen = {}, {}
         for path, leaf in flatten_dict(params).items():
-            learns = any(fnmatchcase("/".join(path), pattern) for pattern in patterns)
-            (trained if learns else frozen)[path] = leaf
+            (trained if is_named("/".join(path), patterns) else frozen)[path] = leaf
         return unflatten_dict(trained), unflatten_dict(frozen)
 
     def init(self, rng: jax.Array, *args: Any, **kwargs: Any) -> Any:
@@ -430,11 +431,13 @@ class Prompts(NamedTuple):
       tokens: p, number of learned tokens.
       deep: learn p tokens for each block, which take the place of those of the block before.
       blocks: name of the blocks without their number.
+      inside: name of the module that has the blocks, such as backbone; empty for the network itself.
     """
 
     tokens: Annotated[int, Range(1)] = 10
     deep: bool = False
     blocks: str = "blocks_"
+    inside: str = ""
 
     def init(self, rng: jax.Array, model: nn.Module, variables: Any, *args: Any, **kwargs: Any) -> dict[str, jax.Array]:
         """Draw the tokens.
@@ -452,10 +455,12 @@ class Prompts(NamedTuple):
         Raises:
           ValueError: the network has no such blocks.
         """
-        names = {name for name in variables["params"] if re.fullmatch(rf"{self.blocks}\d+", name)}
+        params = variables["params"][self.inside] if self.inside else variables["params"]
+        model = getattr(model, self.inside) if self.inside else model
+        names = {name for name in params if re.fullmatch(rf"{self.blocks}\d+", name)}
         if not names:
             raise ValueError(f"blocks={self.blocks!r}: the network has none; allowed: a transformer with such blocks")
-        width = next(iter(flatten_dict(variables["params"][f"{self.blocks}0"]["norm1"]).values())).shape[-1]
+        width = next(iter(flatten_dict(params[f"{self.blocks}0"]["norm1"]).values())).shape[-1]
         bound = (6 / (3 * getattr(model, "patch_size", 16) ** 2 + width)) ** 0.5
         shape = (len(names) if self.deep else 1, self.tokens, width)
         return {"tokens": jax.random.uniform(rng, shape, minval=-bound, maxval=bound)}
@@ -486,6 +491,8 @@ class Prompts(NamedTuple):
         def call_prompted(call: Any, args: tuple, kwargs: dict, context: Any) -> Any:
             module, name = context.module, self.blocks
             if context.method_name != "__call__" or not re.fullmatch(rf"{name}\d+", module.name or ""):
+                return call(*args, **kwargs)
+            if self.inside and module.path[:-1] != (self.inside,):
                 return call(*args, **kwargs)
             block, x = int(module.name.removeprefix(name)), args[0]
             depth = sum(bool(re.fullmatch(rf"{name}\d+", key)) for key in module.parent.variables["params"])

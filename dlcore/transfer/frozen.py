@@ -21,7 +21,7 @@ from flax import linen as nn
 
 from dlcore.optim.partial import Part, part_of
 
-__all__ = ["Frozen", "PartlyFrozen", "call_in_use"]
+__all__ = ["Frozen", "PartlyFrozen", "call_in_use", "is_named"]
 
 SWITCHES = ("use_running_average", "deterministic")
 """Fields of layers that differ between training and use, by which flax's modules and ours switch."""
@@ -114,14 +114,27 @@ class Frozen(_InUse):
 
     Args:
       model: the network.
-      trained: patterns of modules that run as in training, such as "head*".
+      trained: patterns of modules that run as in training, such as "head*", see `is_named`.
     """
 
     model: nn.Module
     trained: Sequence[str] = ()
 
     def _is_trained(self, path: str) -> bool:
-        return any(fnmatchcase(path, pattern) for pattern in self.trained)
+        return is_named(path, self.trained)
+
+
+def is_named(path: str, patterns: Sequence[str]) -> bool:
+    """Find out whether one of several patterns names a module or a parameter.
+
+    Args:
+      path: its path, such as "backbone/norm/scale".
+      patterns: shell patterns; `*` also matches `/`, and one that begins with `!` names what the rest of it does not.
+
+    Returns:
+      Whether one does.
+    """
+    return any(fnmatchcase(path, pattern.removeprefix("!")) != pattern.startswith("!") for pattern in patterns)
 
 
 def call_in_use(call: Any, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:

@@ -8,46 +8,79 @@ from flax import linen as nn
 from dlcore.transfer.adapters import IA3, Adapted, BitFit, Bottleneck, Prompts
 from dlcore.transfer.lora import LoRA
 
-__all__ = ["HEAD", "AdapterName", "create_adapter", "merge_adapter"]
+__all__ = ["HEAD", "AdapterName", "adapter_fields", "create_adapter", "merge_adapter"]
 
 HEAD = ("head*",)
 """Patterns of the parameters that learn beside an adapter."""
 
-AdapterName = Literal["lora", "dora", "bitfit", "ia3", "adapter", "vpt", "vpt_deep"]
+AdapterName = Literal["head", "lora", "dora", "bitfit", "ia3", "adapter", "vpt", "vpt_deep"]
+
+
+class _Unchanged(BitFit):
+    """Nothing is added, and nothing of the frozen network learns."""
+
+    TRAINED = ()
 
 
 def create_adapter(
-    name: AdapterName, *, rank: int, alpha: float, targets: tuple[str, ...], bottleneck: int, prompts: int
+    name: AdapterName,
+    *,
+    rank: int,
+    alpha: float,
+    targets: tuple[str, ...],
+    bottleneck: int,
+    prompts: int,
+    inside: str = "",
 ) -> Any:
     """Create an adapter by its name.
 
     Args:
-      name: lora, dora, bitfit, ia3, adapter, vpt or vpt_deep.
+      name: head (no adapter), lora, dora, bitfit, ia3, adapter, vpt or vpt_deep.
       rank: columns of A and rows of B, of lora and dora.
       alpha: the product A B has the factor alpha / rank.
       targets: patterns of the layers of lora and dora.
       bottleneck: hidden units of each MLP of adapter.
       prompts: learned tokens of vpt and vpt_deep.
+      inside: module of the network that it adapts, such as backbone; empty for the network itself.
 
     Returns:
       A method of `dlcore.transfer.adapters.Adapted`.
     """
+
+    def within(patterns: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(f"{inside}/{pattern}" for pattern in patterns) if inside else patterns
+
+    scales, mlps = IA3(), Bottleneck(bottleneck)
     return {
-        "lora": LoRA(rank, alpha, targets),
-        "dora": LoRA(rank, alpha, targets, dora=True),
+        "head": _Unchanged(),
+        "lora": LoRA(rank, alpha, within(targets)),
+        "dora": LoRA(rank, alpha, within(targets), dora=True),
         "bitfit": BitFit(),
-        "ia3": IA3(),
-        "adapter": Bottleneck(bottleneck),
-        "vpt": Prompts(prompts),
-        "vpt_deep": Prompts(prompts, deep=True),
+        "ia3": IA3(within(scales.outputs), within(scales.inputs)),
+        "adapter": mlps._replace(targets=within(mlps.targets)),
+        "vpt": Prompts(prompts, inside=inside),
+        "vpt_deep": Prompts(prompts, deep=True, inside=inside),
     }[name]
+
+
+def adapter_fields(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Collect the fields of an adapter from the settings of a run.
+
+    Args:
+      settings: name -> value; a detector's and a segmenter's names are `adapter.rank` and so on.
+
+    Returns:
+      Arguments of `create_adapter`.
+    """
+    fields = ("rank", "alpha", "targets", "bottleneck", "prompts")
+    return {name: settings[f"adapter.{name}" if f"adapter.{name}" in settings else name] for name in fields}
 
 
 def merge_adapter(settings: Mapping[str, Any], variables: Any) -> Any:
     """Write the adapter of a trained run into its network.
 
     Args:
-      settings: settings of the run: adapt, and the arguments of `create_adapter`.
+      settings: settings of the run: adapt, and the adapter's fields.
       variables: variables of the run's model, see `dlcore.transfer.adapters.Adapted.init`.
 
     Returns:
@@ -56,5 +89,5 @@ def merge_adapter(settings: Mapping[str, Any], variables: Any) -> Any:
     Raises:
       ValueError: the adapter is a part of the computation and not of the parameters.
     """
-    fields = {name: settings[name] for name in ("rank", "alpha", "targets", "bottleneck", "prompts")}
-    return Adapted(nn.Module(), create_adapter(settings["adapt"], **fields), HEAD).merge(variables)
+    method = create_adapter(settings["adapt"], **adapter_fields(settings))
+    return Adapted(nn.Module(), method, HEAD).merge(variables)

@@ -12,6 +12,7 @@ from dlcore.experiment.weights import Weights
 from dlcore.kits.images import labeled_images
 from dlcore.kits.training import pretrained_network
 from dlcore.learner import Evaluator, Range
+from dlcore.models.pretrained.door import is_published
 
 __all__ = ["NUM_REAL", "NUM_SHOWN", "SETTINGS", "data", "evaluators", "network_of", "origin"]
 
@@ -50,7 +51,8 @@ def origin(flags: Flags) -> Weights | None:
     source = flags.frechet_network
     if source is None:
         return None
-    return pretrained_network.open_classifier(source, "frechet_network")._replace(initializes=False)
+    found = pretrained_network.open_classifier(source, "frechet_network", headless=is_published(source))
+    return found._replace(initializes=False)
 
 
 def data(flags: Flags) -> Splits:
@@ -89,7 +91,8 @@ def network_of(flags: Flags, spec: dict) -> pretrained_network.TrainedNetwork:
         shipped = spec["num_classes"] == 1 or flags.get("smoke")
         path = pretrained_network.PACKED if shipped else pretrained_network.find_or_train(flags)
     channels = image_shape[-1]
-    network = pretrained_network.load_network(path, argument, channels=None if channels == 1 else channels)
+    channels, headless = None if channels == 1 else channels, is_published(path) and bool(flags.frechet_network)
+    network = pretrained_network.load_network(path, argument, channels=channels, headless=headless)
     resized = network.input_size is None and tuple(np.broadcast_to(network.side, 2)) != tuple(image_shape[:2])
     return network._replace(input_size=network.side) if resized else network
 

@@ -1,8 +1,13 @@
-"""Parameter-efficient fine-tuning (PEFT) of a page: the flags of its adapter, and the model with the adapter."""
+"""Parameter-efficient fine-tuning (PEFT) of a page: the flags of its adapter, and the model with the adapter.
+
+A classifier's page has SETTINGS. A detector's or a segmenter's has DENSE_SETTINGS: its backbone is frozen and adapted,
+and all other modules learn. Their fields are `--adapter.rank` and so on, as `--alpha` is the focal loss's there.
+"""
 
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.experiment.flags import Flags
@@ -11,12 +16,16 @@ from dlcore.kits.training.parts import parts_of
 from dlcore.learner import Range
 from dlcore.transfer.adapters import Adapted
 from dlcore.transfer.frozen import Frozen, PartlyFrozen
-from dlcore.transfer.methods import HEAD, create_adapter
+from dlcore.transfer.methods import HEAD, adapter_fields, create_adapter
 
 __all__ = [
+    "DENSE_SETTINGS",
     "SETTINGS",
+    "adapt_dense",
     "adapt_model",
+    "adapts_dense",
     "check_adapter",
+    "check_dense",
     "is_adapter",
     "method_of",
     "trained_model",
@@ -47,6 +56,20 @@ SETTINGS = {
     "prompts": Setting(10, "vpt, vpt_deep: learned tokens", limits=Range(1), identity="if changed"),
 }
 
+ADAPTER = "adapter"
+BACKBONE = "backbone"
+ALL_BUT_BACKBONE = (f"!{BACKBONE}*",)
+DENSE_SETTINGS = {
+    "adapt": SETTINGS["adapt"]._replace(
+        default="full",
+        help="what learns of a backbone that started from weights: full: all of it; head: nothing; or an adapter: "
+        "lora, dora, bitfit (biases), ia3 (scales of keys, values and hidden units), adapter (an MLP behind each MLP), "
+        "vpt (prompt tokens), vpt_deep (anew before each block); all other modules learn",
+        type=Literal["full", "head", "lora", "dora", "bitfit", "ia3", "adapter", "vpt", "vpt_deep"],
+    ),
+    **{f"{ADAPTER}.{name}": setting for name, setting in SETTINGS.items() if name != "adapt"},
+}
+
 
 def is_adapter(flags: Flags) -> bool:
     """Find out whether an adapter learns.
@@ -57,14 +80,17 @@ def is_adapter(flags: Flags) -> bool:
     return flags.adapt not in ("parts", "head", "full")
 
 
-def method_of(flags: Flags) -> Any:
+def method_of(flags: Flags, inside: str = "") -> Any:
     """Build the adapter of `--adapt`.
+
+    Args:
+      flags: resolved settings; must contain SETTINGS or DENSE_SETTINGS.
+      inside: module of the network that it adapts, such as backbone; empty for the network itself.
 
     Returns:
       A method of `dlcore.transfer.adapters.Adapted`.
     """
-    fields = {name: flags[name] for name in ("rank", "alpha", "targets", "bottleneck", "prompts")}
-    return create_adapter(flags.adapt, **fields)
+    return create_adapter(flags.adapt, **adapter_fields(flags), inside=inside)
 
 
 def adapt_model(model: nn.Module, flags: Flags) -> Adapted:
@@ -77,6 +103,55 @@ def adapt_model(model: nn.Module, flags: Flags) -> Adapted:
       A model for any learner; batch norm and dropout of frozen layers run as in evaluation.
     """
     return Adapted(Frozen(model, HEAD), method_of(flags), HEAD)
+
+
+def adapts_dense(flags: Flags) -> bool:
+    """Find out whether the backbone of a detector or a segmenter is frozen.
+
+    Args:
+      flags: resolved settings.
+
+    Returns:
+      Whether the page has `--adapt`, and it is not `full`.
+    """
+    return flags.get("adapt", "full") != "full"
+
+
+def adapt_dense(model: nn.Module, flags: Flags) -> Adapted:
+    """Freeze the backbone of a detector or a segmenter, and add the adapter of `--adapt` to it.
+
+    Args:
+      model: the network, with a module `backbone`.
+      flags: resolved settings; must contain DENSE_SETTINGS.
+
+    Returns:
+      A model for any learner; batch norm and dropout of the backbone run as in evaluation.
+    """
+    return Adapted(Frozen(model, ALL_BUT_BACKBONE), method_of(flags, BACKBONE), ALL_BUT_BACKBONE)
+
+
+def check_dense(flags: Flags) -> None:
+    """Check that the adapter fits the backbone, and that there are weights to start from.
+
+    Args:
+      flags: resolved settings.
+
+    Raises:
+      FlagError: it does not, or there are none.
+    """
+    from dlcore.models import create_model, input_shape
+
+    if not adapts_dense(flags):
+        return
+    if flags.init_from is None:
+        raise FlagError(
+            f"--adapt={flags.adapt}: a frozen backbone without trained weights; allowed: with --init_from or "
+            "--model=hf:ORG/NAME, or --adapt=full"
+        )
+    model = create_model(flags.model, **flags.group("model"))
+    height, width, channels = input_shape(flags.model)
+    side = getattr(model, "image_size", None)
+    check_adapter(flags, model, jnp.zeros((1, side or height, side or width, channels)))
 
 
 def trained_parts(flags: Flags) -> Flags:
@@ -114,7 +189,7 @@ def check_adapter(flags: Flags, model: nn.Module, image: jax.Array) -> None:
         raise FlagError(f"--parts={','.join(flags.parts)}: beside --adapt={flags.adapt}; allowed: --adapt=parts")
     if not is_adapter(flags):
         return
-    if flags.layer_decay is not None:
+    if flags.get("layer_decay") is not None:
         allowed = "parts, head, full"
         raise FlagError(f"--layer_decay={flags.layer_decay}: beside --adapt={flags.adapt}; allowed: --adapt={allowed}")
     try:

@@ -8,6 +8,8 @@ from flax import linen as nn
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError
+from dlcore.kits.training import adapters
+from dlcore.transfer.adapters import Adapted
 
 __all__ = ["build", "build_on", "check_stages"]
 
@@ -28,7 +30,7 @@ def build(setup: Setup, **fields):
     return create_model(setup.flags.model, dtype=setup.dtype, **fields, **setup.flags.group("model"))
 
 
-def build_on(setup: Setup, network: Callable[..., nn.Module], prefix: str, **fields: Any) -> nn.Module:
+def build_on(setup: Setup, network: Callable[..., nn.Module], prefix: str, **fields: Any) -> nn.Module | Adapted:
     """Build a detector or a segmenter, on the backbone of `--model` if the experiment has this flag.
 
     Args:
@@ -38,11 +40,12 @@ def build_on(setup: Setup, network: Callable[..., nn.Module], prefix: str, **fie
       **fields: other fields, such as heads.
 
     Returns:
-      The flax module.
+      The flax module; with `--adapt` a model that applies it with a frozen backbone and an adapter.
     """
     if "model" in setup.flags:
         fields["backbone"] = build(setup)
-    return network(num_classes=setup.spec["num_classes"], dtype=setup.dtype, **fields, **setup.flags.group(prefix))
+    model = network(num_classes=setup.spec["num_classes"], dtype=setup.dtype, **fields, **setup.flags.group(prefix))
+    return adapters.adapt_dense(model, setup.flags) if adapters.adapts_dense(setup.flags) else model
 
 
 def check_stages(modules: Mapping[str, Callable[..., nn.Module]], flags: Flags) -> None:

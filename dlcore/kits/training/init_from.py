@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import optax
+from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dlcore.detection.torch_detectors import BACKBONES
@@ -22,6 +23,7 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.weights import Start, Weights, open_weights
+from dlcore.kits.training import adapters
 from dlcore.kits.training.pretrained_network import backbone_of, classifier_variables, num_classes, open_classifier
 from dlcore.models.registry import kind_of
 from dlcore.optim.ema import init_average
@@ -245,11 +247,14 @@ def start_modules(setup: Setup, transformation: Callable[[], optax.GradientTrans
         return None
     name, class_names = f"init_from={source!r}", list(setup.spec["class_names"])
     load = functools.cache(lambda: _load(source))
+    adapted = adapters.adapt_dense(nn.Module(), setup.flags) if adapters.adapts_dense(setup.flags) else None
 
     def fitted(state):
-        wanted = {"params": state.params, **state.model_state}
+        initial = {"params": state.params, **state.model_state}
+        wanted = initial if adapted is None else adapted.network_variables(initial)
         weights, classes = _in_modules(*load(), setup.flags.get("model"), wanted, name)
-        return *fit_modules(weights, wanted, classes == class_names, name), classes
+        variables, anew = fit_modules(weights, wanted, classes == class_names, name)
+        return variables if adapted is None else adapted.rebase(initial, variables), anew, classes
 
     def replace(state):
         from dlcore.run.progress import say
@@ -260,7 +265,7 @@ def start_modules(setup: Setup, transformation: Callable[[], optax.GradientTrans
         if (
             classes not in (None, class_names)
             and not any("/" in module for module in anew)
-            and _gives_classes(variables, load)
+            and _gives_classes(variables if adapted is None else adapted.network_variables(variables), load)
         ):
             say(
                 f"{name}: its layers of classes are kept, though they told {_listed(classes)} apart, "

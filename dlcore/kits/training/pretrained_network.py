@@ -71,8 +71,8 @@ SETTINGS = {
     "network_steps": Setting(400, "training steps of the default network", limits=Range(1)),
 }
 
-Extract = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""Images [B, H, W, C], uint8 or in [0, 1] -> (features [B, D], class probabilities [B, K])."""
+Extract = Callable[[np.ndarray], tuple[np.ndarray, Any]]
+"""Images [B, H, W, C], uint8 or in [0, 1] -> (features [B, D], class probabilities [B, K] or None)."""
 
 _DATA = tuple(name for name in labeled_images.SETTINGS if name not in ("dataset", "input_size", "augment"))
 """The settings that decide which images there are, and in which split."""
@@ -461,9 +461,9 @@ def feature_extractor(network: TrainedNetwork) -> Extract:
       network: network whose last feature map is averaged over the image.
 
     Returns:
-      Images [B, H, W, C], uint8 or float in [0, 1] -> (features [B, D], class probabilities [B, K]), computed in
-      batches of 256 images, or of 32 where the network's side is above 64 pixels, so that one shape is compiled; fewer
-      images are padded to a power of two.
+      Images [B, H, W, C], uint8 or float in [0, 1] -> (features [B, D], class probabilities [B, K], None of a network
+      without a head), computed in batches of 256 images, or of 32 where the network's side is above 64 pixels, so that
+      one shape is compiled; fewer images are padded to a power of two.
     """
     size = 256 if np.max(network.input_size or network.side) <= 64 else 32
     model, normalize = network.model, normalizer(network.mean, network.std, size=network.input_size)
@@ -473,7 +473,10 @@ def feature_extractor(network: TrainedNetwork) -> Extract:
         x = normalize(images)
         maps = model.apply(variables, x, train=False, method="features")
         last = maps[list(maps)[-1]]
-        return last.reshape(last.shape[0], -1, last.shape[-1]).mean(1), jax.nn.softmax(model.apply(variables, x))
+        features = last.reshape(last.shape[0], -1, last.shape[-1]).mean(1)
+        if getattr(model, "num_classes", None) == 0:
+            return (features,)
+        return features, jax.nn.softmax(model.apply(variables, x))
 
     def extract(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         parts, count = [], min(size, 1 << (len(images) - 1).bit_length())
@@ -482,6 +485,7 @@ def feature_extractor(network: TrainedNetwork) -> Extract:
             rows = len(piece)
             piece = np.concatenate([piece, np.zeros((count - rows, *piece.shape[1:]), piece.dtype)])
             parts.append([np.asarray(x)[:rows] for x in apply(network.variables, piece)])
-        return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+        features, *probabilities = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return features, *(probabilities or [None])
 
     return extract

@@ -193,8 +193,8 @@ def read_safetensors(path: Path) -> dict[str, StoredArray]:
     return {name: StoredArray(path, name, entry["shape"], entry["dtype"]) for name, entry in entries.items()}
 
 
-def _check_hash(path: Path) -> None:
-    """Compare a large file of the hub's cache with the hash that names its blob."""
+def _check_hash(path: Path, is_new: bool = False) -> None:
+    """Compare a large file of the hub's cache with the hash that names its blob; a new one that differs is removed."""
     expected = path.resolve().name
     if not SHA256.match(expected):
         return
@@ -203,16 +203,21 @@ def _check_hash(path: Path) -> None:
         while block := file.read(1 << 22):
             digest.update(block)
     if digest.hexdigest() != expected:
+        blob, advice = path.resolve(), f"delete {path.resolve()} to download it again"
+        if is_new:
+            blob.unlink()
+            path.unlink()
+            advice = "the cache does not keep it, try again"
         raise ValueError(
             f"{path}: its SHA-256 is {digest.hexdigest()[:12]}..., the hub's {expected[:12]}...; allowed: the file as "
-            f"published; delete {path.resolve()} to download it again"
+            f"published; {advice}"
         )
 
 
 def _download(name: str, revision: str | None, token: str | None, cache_dir: str | Path | None, offline: bool) -> Path:
     """Return the folder of a repository's files in the hub's cache; what the cache lacks is downloaded."""
     require("huggingface_hub", what=f"source={name!r}")
-    from huggingface_hub import errors, hf_hub_download
+    from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
 
     def fetch(files: tuple[str, ...]) -> Path | None:
         """Return the first of the files that there is."""
@@ -220,7 +225,11 @@ def _download(name: str, revision: str | None, token: str | None, cache_dir: str
         for file in files:
             options = {"revision": revision, "token": token, "cache_dir": cache_dir, "local_files_only": offline}
             try:
-                return Path(hf_hub_download(name, file, **options))
+                cached = try_to_load_from_cache(name, file, cache_dir=cache_dir, revision=revision)
+                path = Path(hf_hub_download(name, file, **options))
+                if not isinstance(cached, str):
+                    _check_hash(path, is_new=True)
+                return path
             except errors.LocalEntryNotFoundError as error:  # no hub answers
                 absent = error
             except errors.EntryNotFoundError:

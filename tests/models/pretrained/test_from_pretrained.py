@@ -229,6 +229,22 @@ def test_a_byte_that_changed_on_the_way_is_seen(hub, address, tmp_path):
             open_snapshot("google/vit-tiny", cache_dir=tmp_path)
     finally:
         hub.flipped.clear()
+    assert not list(tmp_path.rglob("model.safetensors"))
+    assert len(open_snapshot("google/vit-tiny", cache_dir=tmp_path).weights) == 40
+
+
+def test_without_a_network_the_cache_is_named(hub, address, tmp_path, monkeypatch):
+    open_snapshot("google/vit-tiny", cache_dir=tmp_path)
+    files = sorted(tmp_path.rglob("*"))
+    closed = "http://127.0.0.1:9"
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # the client tries again and again
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", closed)
+    monkeypatch.setattr(
+        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", closed + "/{repo_id}/resolve/{revision}/{filename}"
+    )
+    with pytest.raises(ConnectionError, match=r"the cache has google/vit-tiny"):
+        open_snapshot("google/other", cache_dir=tmp_path)
+    assert sorted(tmp_path.rglob("*")) == files
 
 
 @pytest.mark.slow

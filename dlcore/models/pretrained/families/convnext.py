@@ -1,10 +1,10 @@
-"""ConvNeXt of transformers, and ConvNeXt V2 of transformers and timm."""
+"""ConvNeXt and ConvNeXt V2 of transformers and timm."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from dlcore.models.pretrained.families.vit import classifier
-from dlcore.models.pretrained.family import Family
+from dlcore.models.pretrained.family import Family, check_config
 
 __all__ = ["FAMILIES"]
 
@@ -23,16 +23,28 @@ def _convnext_v2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _timm(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    arguments = config.get("model_args", {})
+    arguments = config.get("model_args") or {}
+    check_config(arguments, TIMM_VALUES, f"dlcore's {config['architecture']}")
     fields = {"num_classes": config.get("num_classes", 1000)}
     fields |= {"stages": tuple(arguments["depths"])} if "depths" in arguments else {}
     fields |= {"widths": tuple(arguments["dims"])} if "dims" in arguments else {}
     return config["architecture"], fields
 
 
+TIMM_VALUES = {
+    "in_chans": 3,
+    "patch_size": 4,
+    "stem_type": "patch",
+    "conv_mlp": False,
+    "head_norm_first": False,
+    "act_layer": "gelu",
+    "kernel_sizes": 7,
+}
+"""Arguments of timm's ConvNeXt with the only value that dlcore's has."""
 SIZES = ("atto", "femto", "pico", "nano", "tiny", "base", "large", "huge")
 FAMILIES = (
     Family("transformers", ("ConvNextForImageClassification",), _convnext, classifier),
     Family("transformers", ("ConvNextV2ForImageClassification",), _convnext_v2, classifier),
     Family("timm", tuple(f"convnextv2_{size}" for size in SIZES), _timm, classifier, ("x",)),
+    Family("timm", tuple(f"convnext_{size}" for size in ("tiny", "small", "base", "large")), _timm, classifier, ("x",)),
 )

@@ -1,5 +1,6 @@
-"""Swin transformers of transformers, of both versions."""
+"""Swin transformers of transformers and timm, of both versions."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,7 +28,29 @@ def _swin_v2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return "swin_v2_t", fields | ({"pretrained_window": windows} if any(windows) else {})
 
 
+TIMM_SIZES = {"tiny": "t", "small": "s", "base": "b"}
+TIMM_FIELDS = {"embed_dim": "width", "depths": "stages", "num_heads": "num_heads"}
+
+
+def _timm(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    architecture, arguments = config["architecture"], config.get("model_args") or {}
+    if unknown := sorted(arguments.keys() - {"num_classes", *TIMM_FIELDS}):
+        allowed = ", ".join(("num_classes", *TIMM_FIELDS))
+        raise ValueError(f"model_args: {', '.join(unknown)} not in dlcore's {architecture}; allowed: {allowed}")
+    version, size, window = re.match(r"(swin|swinv2)_([a-z]+)_(?:patch4_)?window(\d+)_", architecture).groups()
+    fields = {"num_classes": config.get("num_classes", 1000), "window_size": int(window)}
+    for name, field in TIMM_FIELDS.items():
+        if name in arguments:
+            value = arguments[name]
+            fields[field] = value if isinstance(value, int) else tuple(value)
+    return f"{'swin' if version == 'swin' else 'swin_v2'}_{TIMM_SIZES[size]}", fields
+
+
 FAMILIES = (
     Family("transformers", ("SwinForImageClassification",), _swin, classifier),
     Family("transformers", ("Swinv2ForImageClassification",), _swin_v2, classifier),
+    # In these the window is at most the smallest map's side; timm shrinks larger windows.
+    Family("timm", tuple(f"swin_{size}_patch4_window7_224" for size in TIMM_SIZES), _timm, classifier, ("x",)),
+    Family("timm", ("swin_base_patch4_window12_384",), _timm, classifier, ("x",)),
+    Family("timm", tuple(f"swinv2_{size}_window8_256" for size in TIMM_SIZES), _timm, classifier, ("x",)),
 )
