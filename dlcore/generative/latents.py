@@ -54,11 +54,15 @@ def arcs(a: jax.Array, b: jax.Array, num_steps: int) -> jax.Array:
     Args:
       a: [B, Z].
       b: [B, Z].
-      num_steps: codes on each walk, both ends included.
+      num_steps: codes on each walk, both ends included, at least 2.
 
     Returns:
       [B, num_steps, Z].
+
+    Raises:
+      ValueError: there are fewer than two steps.
     """
+    check_shapes(num_steps=(num_steps, ">= 2"))
     fractions = jnp.linspace(0, 1, num_steps)
     return jax.vmap(lambda a, b: jax.vmap(lambda fraction: slerp(a, b, fraction))(fractions))(a, b)
 
