@@ -1,6 +1,7 @@
 """Numbers and shapes out of the range that a docstring states are named, in one line."""
 
 import importlib
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -16,6 +17,36 @@ POLICY = np.eye(2)
 MDP = mdp.make(np.zeros((2, 2, 1), int), np.ones((2, 2, 1)), np.zeros((2, 2, 1)), gamma=0.5)
 
 CASES = [
+    ("data.scenes.check_scene_size", ((1, 1),), r"image_size=\(1, 1\)"),
+    ("data.scenes.check_scene_size", ((64, 48),), r"image_size=\(64, 48\)"),
+    ("data.captions.captions", (-1,), "count=-1"),
+    ("data.questions.questions", (-1,), "count=-1"),
+    ("data.scenes.scenes", (-1,), "count=-1"),
+    ("data.tracks.noisy_depths", (1, 0, 5, np.nan), r"noise=nan"),
+    ("data.spirals.spirals", (1, 0, 5, np.nan), "count=1, length=5, interval=nan"),
+    ("data.solid_meshes.solid_clouds", (1, 0, 4, np.nan), "count=1, num_points=4, noise=nan"),
+    ("data.clip_sampling.clips_in_memory", (np.zeros((1, 8, 4, 4, 3), np.uint8), 4, 0), "stride=0"),
+    ("data.clip_sampling.clips_in_memory", (np.zeros((1, 8, 4, 4, 3), np.uint8), 0, 1), "length=0"),
+    ("data.text.read_utf8", (Path("nowhere.txt"), "data_dir"), "data_dir='nowhere.txt'"),
+    ("generative.add_noise", (SEVERAL, SEVERAL, 2.0), "alpha_cumprod=2"),
+    ("generative.flow_path", (SEVERAL, SEVERAL, 2.0), "t=2"),
+    ("generative.solve_flow", (None, SEVERAL, np.array([0.5])), "levels=1"),
+    ("generative.edm_sample", (None, SEVERAL, np.array([np.nan, 1])), r"levels\[0\]=nan"),
+    ("generative.num_levels", (0,), "side=0"),
+    ("generative.nats_to_bits", (SEVERAL, 0), "dimensions=0"),
+    ("generative.latents.traverse", (SEVERAL[0], np.array([9]), SEVERAL[0]), r"dimensions\[0\]=9"),
+    ("generative.latents.attribute_direction", (SEVERAL, np.ones(2)), "attribute=1 of all codes"),
+    ("generative.latent_scale", (SEVERAL, SEVERAL * np.nan), r"logvar\[0, 0\]=nan"),
+    ("generative.levels.encode", (np.array([300.0]), 256), r"x\[0\]=300"),
+    ("generative.made_masks", (0, [4]), "dimensions=0"),
+    ("generative.made_masks", (4, [0]), "hidden_sizes=0"),
+    ("generative.nearest_codes", (SEVERAL, np.zeros((5, 4))), r"vectors=float32\[5, 4\]"),
+    ("generative.ring_centers", (0,), "num_modes=0"),
+    ("metrics.point_f1", (IMAGE[:1], IMAGE[:1], np.nan), "threshold=nan"),
+    ("metrics.psnr", (IMAGE, IMAGE, np.nan), "data_range=nan"),
+    ("nn.flatten_maps", ([],), r"maps=\[\]"),
+    ("nn.neighbor_sum", (SEVERAL, None, np.array([[0, 9]])), r"edges\[0, 1\]=9"),
+    ("nn.padding_mask", (np.array([9]), 4), r"lengths\[0\]=9"),
     ("data.token_file.token_rows", ("none.bin", 4, 0), "stride=0"),
     ("data.token_file.token_rows", ("none.bin", 0, 4), "size=0"),
     ("data.token_file.token_rows", ("none.bin", 4, 4, (0.5, 0.2)), r"part=\(0.5, 0.2\)"),
