@@ -94,7 +94,7 @@ def resonate(waveform: np.ndarray, frequency: float, bandwidth: float, sample_ra
         raise ValueError(f"bandwidth={bandwidth}: out of range; allowed: above 0")
     radius = np.exp(-np.pi * bandwidth / sample_rate)
     b, c = 2 * radius * np.cos(2 * np.pi * frequency / sample_rate), -(radius**2)
-    return lfilter([1 - b - c], [1, -b, -c], waveform)
+    return np.asarray(lfilter([1 - b - c], [1, -b, -c], waveform))
 
 
 def vowels(count: int, seed: int = 0, *, length: int = 1024, sample_rate: int = 8000, breath: float = 0.02) -> Source:

@@ -105,7 +105,7 @@ def unfold_gradual(flags: Flags, init: Callable[[], Any]) -> Flags:
 
     jax.eval_shape(trace)
     try:
-        unfolded = layer_parts(layers, parts[0].rate, parts[0].start)
+        unfolded = layer_parts(layers, *next((part.rate, part.start) for part in parts))
     except ValueError as error:
         raise FlagError(f"--parts={flags.parts[0]}: {error}, such as {GRADUAL}:0.4@0.5") from None
     return flags.replace(parts=tuple(f"{part.pattern}:{part.rate!r}@{part.start!r}" for part in unfolded))
