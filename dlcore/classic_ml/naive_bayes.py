@@ -46,7 +46,7 @@ def train(images: Any, labels: Any, *, smoothing: float = 1e-9) -> NaiveBayesMod
       ValueError: see `as_examples`; `smoothing` is negative, or too small where a pixel does not vary.
     """
     x, label, classes = as_examples(images, labels)
-    if smoothing < 0:
+    if not smoothing >= 0:
         raise ValueError(f"smoothing={smoothing}: negative; allowed: at least 0")
     x = x.astype(np.float64)
     member = np.eye(len(classes))[label]  # [N, C], one-hot

@@ -18,6 +18,7 @@ from dlcore.data.scenes import SHAPES
 from dlcore.data.shape_grid import COLORS, Placed, cell_names, check_grid, draw_shapes
 from dlcore.data.source import Source, check_seed
 from dlcore.data.words import PAD, BytePairs, Words, pad_sequences
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["CAPTIONED_SHAPES", "REFERENCES", "caption_source", "caption_words", "captions", "named_objects"]
 
@@ -63,6 +64,7 @@ def captions(count: int, seed: int = 0, *, size: int = 32, grid: int = 3, pairs:
       ValueError: `grid` is neither 2 nor 3 or its cells are narrower than 8 pixels, the seed is negative, or `pairs` is
         outside [0, 1].
     """
+    check_shapes(count=(count, ">= 0"))
     check_grid(size, grid)
     names = cell_names(grid)
     check_seed(seed)

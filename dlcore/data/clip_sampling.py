@@ -19,6 +19,7 @@ import numpy as np
 from dlcore.choices import check_choice
 from dlcore.data.source import Source
 from dlcore.data.workers import Workers
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["SampledClips", "Short", "clip_indices", "clip_start", "clips_in_memory", "repeat_for_views", "view_starts"]
 
@@ -292,9 +293,10 @@ def clips_in_memory(videos: np.ndarray, length: int, stride: int = 1, short: Sho
       The clips, one per video; `repeat_for_views` gives several.
 
     Raises:
-      ValueError: the clip is longer than the videos, and `short` is "error".
+      ValueError: the clip is longer than the videos, and `short` is "error"; `length` or `stride` is below 1.
     """
     check_choice("short", short, Short)
+    check_shapes(length=(length, ">= 1"), stride=(stride, ">= 1"))
     count = len(videos)
 
     def digest(i: int) -> str:

@@ -24,6 +24,7 @@ from dlcore.data.scenes import SHAPES
 from dlcore.data.shape_grid import COLORS, Placed, check_grid, draw_shapes
 from dlcore.data.source import Source, check_seed
 from dlcore.data.words import PAD, Words, pad_sequences
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["ANSWERS", "KINDS", "answer_number", "question_tokens", "question_words", "questions"]
 
@@ -106,6 +107,7 @@ def questions(count: int, seed: int = 0, *, size: int = 32, grid: int = 3) -> So
     Raises:
       ValueError: the grid is too small or does not fit into the image, or the seed is negative.
     """
+    check_shapes(count=(count, ">= 0"))
     check_grid(size, grid)
     if grid < 3:
         raise ValueError(f"grid={grid}: too few cells for six shapes; allowed: at least 3")

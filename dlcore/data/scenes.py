@@ -8,8 +8,9 @@ import numpy as np
 
 from dlcore.data.masks import pack_masks, visible_masks
 from dlcore.data.source import Source
+from dlcore.ops.checks import check_shapes
 
-__all__ = ["KEYPOINTS", "SHAPES", "STUFF", "covers", "scene_semantics", "scenes"]
+__all__ = ["KEYPOINTS", "SHAPES", "STUFF", "check_scene_size", "covers", "scene_semantics", "scenes"]
 
 SHAPES = ("circle", "square", "triangle", "cross", "ring")
 
@@ -21,6 +22,26 @@ KEYPOINTS = ("left", "top", "right", "bottom")
 the extreme pixels, these move smoothly when the shape turns."""
 
 _CAP = 1 / 8
+
+
+def check_scene_size(image_size: tuple[int, int]) -> int:
+    """Check the size of scenes whose objects have at least 16 pixels and at most half of the side.
+
+    Args:
+      image_size: height and width in pixels.
+
+    Returns:
+      The side.
+
+    Raises:
+      ValueError: the two differ, or there is no room for an object.
+    """
+    height, width = image_size
+    if height != width:
+        raise ValueError(f"image_size={image_size}: scenes are square; allowed: equal height and width")
+    if height < 32:
+        raise ValueError(f"image_size={image_size}: no room for objects of 16 pixels; allowed: at least (32, 32)")
+    return height
 
 
 def scenes(
@@ -66,12 +87,13 @@ def scenes(
       The source.
 
     Raises:
-      ValueError: the sizes do not fit, or `max_boxes` is below 1.
+      ValueError: the sizes do not fit, or a number is out of range.
     """
     if not 3 <= smallest <= largest < size:
         raise ValueError(
             f"smallest={smallest}, largest={largest}: no range; allowed: 3 <= smallest <= largest < {size}"
         )
+    check_shapes(count=(count, ">= 0"), overlap=(overlap, "0 to 1"), empty=(empty, "0 to 1"))
     if max_boxes < 1:
         raise ValueError(f"max_boxes={max_boxes}: out of range; allowed: at least 1")
     image = np.zeros((count, size, size, 3), np.uint8)

@@ -159,7 +159,7 @@ def solid_clouds(count: int, seed: int = 0, num_points: int = 256, noise: float 
     Raises:
       ValueError: a number is out of range.
     """
-    if count < 1 or num_points < 1 or noise < 0:
+    if count < 1 or num_points < 1 or not 0 <= noise < np.inf:
         allowed = "count and num_points of at least 1, noise of at least 0"
         raise ValueError(f"count={count}, num_points={num_points}, noise={noise}: out of range; allowed: {allowed}")
     check_seed(seed)

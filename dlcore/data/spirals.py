@@ -28,7 +28,7 @@ def spirals(count: int, seed: int = 0, length: int = 101, interval: float = 0.1)
     Raises:
       ValueError: `count`, `length` or `interval` is too small, or `seed` is negative.
     """
-    if count < 1 or length < 2 or interval <= 0:
+    if count < 1 or length < 2 or not 0 < interval < np.inf:
         allowed = "count of at least 1, length of at least 2, interval above 0"
         raise ValueError(f"count={count}, length={length}, interval={interval}: too small; allowed: {allowed}")
     check_seed(seed)

@@ -165,10 +165,12 @@ def read_utf8(path: Path, argument: str) -> str:
       The text; a line ends with a newline.
 
     Raises:
-      ValueError: the file is not in UTF-8.
+      ValueError: there is no such file, or it is not in UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8").removeprefix("\ufeff")
+    except OSError as error:
+        raise ValueError(f"{argument}={str(path)!r}: {error.strerror}; allowed: a text file in UTF-8") from None
     except UnicodeDecodeError as error:
         byte = f"byte {error.start} is {error.object[error.start]:#04x}"
         raise ValueError(f"{argument}={str(path)!r}: {byte}; allowed: a text file in UTF-8") from None

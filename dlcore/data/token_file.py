@@ -10,6 +10,7 @@ import numpy as np
 
 from dlcore.choices import check_choice
 from dlcore.data.source import Source
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["TokenDtype", "TokenRows", "token_rows"]
 
@@ -30,7 +31,8 @@ class TokenRows:
       dtype: dtype of the numbers.
 
     Raises:
-      ValueError: the part has fewer than `size` tokens, or the file holds no numbers of this dtype.
+      ValueError: the part has fewer than `size` tokens, the file holds no numbers of this dtype, or `size`, `stride` or
+        `part` is out of range.
       FileNotFoundError: there is no such file.
     """
 
@@ -42,6 +44,9 @@ class TokenRows:
         part: tuple[float, float] = (0.0, 1.0),
         dtype: TokenDtype = "uint16",
     ):
+        check_shapes(size=(size, ">= 1"), stride=(stride, ">= 1"))
+        if not 0 <= part[0] < part[1] <= 1:
+            raise ValueError(f"part={part}: no part; allowed: two fractions in [0, 1], the smaller first")
         tokens = _mapped(path, dtype)
         first, last = (round(fraction * len(tokens)) for fraction in part)
         self.tokens = tokens[first:last]
@@ -89,8 +94,8 @@ def token_rows(
       The source; its rows are uint16 for a file of uint16, else int32.
 
     Raises:
-      ValueError: the part has fewer than `size` tokens, the file holds no numbers of this dtype, or a token is not in
-        the vocabulary.
+      ValueError: the part has fewer than `size` tokens, the file holds no numbers of this dtype, `size`, `stride` or
+        `part` is out of range, or a token is not in the vocabulary.
       FileNotFoundError: there is no such file.
     """
     rows = TokenRows(path, size, stride, part, dtype)

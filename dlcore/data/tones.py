@@ -56,8 +56,8 @@ def tones(
     highest = 2 * _HARMONICS[-1] * float(pitch_frequency(len(PITCHES)))
     if sample_rate < highest:
         raise ValueError(f"sample_rate={sample_rate}: too low; allowed: at least {highest:.0f}")
-    if noise < 0 or detune < 0:
-        raise ValueError(f"noise={noise}, detune={detune}: negative; allowed: at least 0")
+    if not (0 <= noise < np.inf and 0 <= detune < np.inf):
+        raise ValueError(f"noise={noise}, detune={detune}: out of range; allowed: at least 0")
     label = (np.arange(count) % len(PITCHES)).astype(np.int32)
     time = np.arange(length) / sample_rate
     waveform = np.zeros((count, length), np.float32)

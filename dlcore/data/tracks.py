@@ -13,6 +13,7 @@ A Kalman filter with the model of straight tracks is optimal for these, and wron
 import numpy as np
 
 from dlcore.data.source import Source, check_seed
+from dlcore.ops.checks import check_range
 
 __all__ = ["DRIFT", "START", "noisy_depths", "tracks"]
 
@@ -78,10 +79,11 @@ def noisy_depths(count: int, seed: int = 0, length: int = 60, noise: float = 0.2
       A source of `seen: [N, T, 1] float32`, the noisy estimates, and `depth: [N, T, 1] float32`, both in m.
 
     Raises:
-      ValueError: `count` or `length` is below 1, or `seed` is negative.
+      ValueError: `count` or `length` is below 1, or `seed` or `noise` is negative.
     """
     _check(count, length)
     check_seed(seed)
+    check_range("noise", noise, 0)
     depth, observed = np.zeros((2, count, length))
     for i in range(count):
         rng = np.random.default_rng((seed, i))

@@ -42,7 +42,7 @@ def knn_predict(
         raise ValueError(f"queries={queries.shape}: another width than the bank; allowed: [M, {bank.shape[1]}]")
     if not 1 <= k <= len(bank):
         raise ValueError(f"k={k}: out of range; allowed: 1 to {len(bank)}, the size of the bank")
-    if temperature <= 0:
+    if not temperature > 0:
         raise ValueError(f"temperature={temperature}: not positive; allowed: above 0")
     if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
         invalid = labels.min() if np.issubdtype(labels.dtype, np.integer) else labels.dtype

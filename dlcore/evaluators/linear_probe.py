@@ -46,7 +46,7 @@ def probe_predict(
         raise ValueError(f"queries={queries.shape}: another width than the bank; allowed: [M, {bank.shape[1]}]")
     check_finite("bank", bank)
     check_finite("queries", queries)
-    if c <= 0:
+    if not c > 0:
         raise ValueError(f"c={c}: not positive; allowed: above 0")
     if max_iterations < 1:
         raise ValueError(f"max_iterations={max_iterations}: out of range; allowed: at least 1")

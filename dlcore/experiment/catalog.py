@@ -206,5 +206,8 @@ def listing(word: str = "", columns: int = 80) -> str:
             break_long_words=False,
         )
     if not lines:
-        raise _error(f"word={word!r}: no experiment has it; allowed: words of `dlcore experiments`")
+        names = [entry.name.rpartition(".")[2] for entry in experiment_names()]
+        similar = difflib.get_close_matches(word, dict.fromkeys(names), 3, 0.8)
+        hint = f" (did you mean {', '.join(similar)}?)" if similar else ""
+        raise _error(f"word={word!r}: no experiment has it{hint}; allowed: words of `dlcore experiments`")
     return "\n".join(lines[1:])

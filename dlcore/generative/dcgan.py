@@ -20,6 +20,7 @@ from flax import linen as nn
 from dlcore.learner import Range
 from dlcore.nn import BatchNorm, Conv, Dense, leaky_relu
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["Discriminator", "Generator", "num_levels"]
@@ -35,7 +36,11 @@ def num_levels(side: int) -> int:
 
     Returns:
       The number of halvings.
+
+    Raises:
+      ValueError: `side` is below 1.
     """
+    check_shapes(side=(side, ">= 1"))
     levels = 0
     while side % 2 == 0 and side >= 6:
         side, levels = side // 2, levels + 1

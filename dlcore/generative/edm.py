@@ -38,6 +38,9 @@ def edm_sample(
 
     Returns:
       The sample [B, ...], of the dtype of x; with `return_trajectory` (sample, [N + 1, B, ...] from x on).
+
+    Raises:
+      ValueError: a sigma is not finite, or there are fewer than two.
     """
     d = sigma_data**2
 

@@ -33,7 +33,7 @@ from dlcore.generative.samplers import walk
 from dlcore.generative.schedules import to_acc_dtype
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.nn.precision import logits_dtype
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_range, check_shapes
 
 __all__ = [
     "FlowSampling",
@@ -85,7 +85,11 @@ def flow_path(x: jax.Array, noise: jax.Array, t: Any) -> jax.Array:
 
     Returns:
       x_t = (1 - t) x_0 + t eps, [...], computed in float32 and cast to the dtype of x.
+
+    Raises:
+      ValueError: a concrete t is not in [0, 1].
     """
+    check_range("t", t, 0, 1)
     t = to_acc_dtype(t)
     return ((1 - t) * to_acc_dtype(x) + t * to_acc_dtype(noise)).astype(jnp.asarray(x).dtype)
 
@@ -200,7 +204,7 @@ def solve_flow(
       [B, ...], of the dtype of the start; with `return_trajectory` (sample, [N + 1, B, ...] from the start on).
 
     Raises:
-      ValueError: `solver` is unknown.
+      ValueError: `solver` is unknown, a time is not finite, or there are fewer than two.
     """
     check_choice("solver", solver, ("euler", "heun"))
     dtype = x.dtype

@@ -26,6 +26,7 @@ from dlcore.generative.levels import encode, num_outputs, to_logits
 from dlcore.learner import Range
 from dlcore.nn.embed import Embed
 from dlcore.nn.precision import logits_dtype
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["FVBN", "MADE", "NADE", "made_masks"]
 
@@ -218,7 +219,12 @@ def made_masks(dimensions: int, hidden_sizes: Sequence[int]) -> list[np.ndarray]
     Returns:
       A [inputs, units] of zeros and ones for each hidden layer, then [units, D] of the output, then [D, D] of the
       direct connections from input to output.
+
+    Raises:
+      ValueError: a size is below 1.
     """
+    for name, size in (("dimensions", dimensions), *(("hidden_sizes", size) for size in hidden_sizes)):
+        check_shapes(**{name: (size, ">= 1")})
     order = np.arange(1, dimensions + 1)
     degrees = [order, *(1 + np.arange(n) * max(1, dimensions - 1) // n for n in hidden_sizes)]
     hidden = [(a[:, None] <= b).astype(np.float32) for a, b in itertools.pairwise(degrees)]

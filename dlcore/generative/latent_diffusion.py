@@ -19,6 +19,7 @@ from flax import linen as nn
 from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.generative.pixels import denormalize, normalize
 from dlcore.generative.vae import reparameterize
+from dlcore.ops.checks import check_finite
 
 __all__ = ["LatentDiffusion", "latent_scale"]
 
@@ -90,5 +91,10 @@ def latent_scale(mean: np.ndarray, logvar: np.ndarray) -> float:
 
     Returns:
       The root of the variance of the means plus the mean variance.
+
+    Raises:
+      ValueError: a number is not finite.
     """
+    check_finite("mean", mean)
+    check_finite("logvar", logvar)
     return float(np.sqrt(np.var(np.asarray(mean, np.float64)) + np.exp(np.asarray(logvar, np.float64)).mean()))

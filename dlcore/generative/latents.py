@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.nn.precision import logits_dtype
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_indices, check_shapes
 
 __all__ = ["arcs", "attribute_direction", "edit", "principal_directions", "slerp", "traverse"]
 
@@ -54,11 +54,15 @@ def arcs(a: jax.Array, b: jax.Array, num_steps: int) -> jax.Array:
     Args:
       a: [B, Z].
       b: [B, Z].
-      num_steps: codes on each walk, both ends included.
+      num_steps: codes on each walk, both ends included, at least 2.
 
     Returns:
       [B, num_steps, Z].
+
+    Raises:
+      ValueError: there are fewer than two steps.
     """
+    check_shapes(num_steps=(num_steps, ">= 2"))
     fractions = jnp.linspace(0, 1, num_steps)
     return jax.vmap(lambda a, b: jax.vmap(lambda fraction: slerp(a, b, fraction))(fractions))(a, b)
 
@@ -73,7 +77,11 @@ def traverse(z: jax.Array, dimensions: jax.Array, values: jax.Array) -> jax.Arra
 
     Returns:
       [D, V, Z].
+
+    Raises:
+      ValueError: a concrete dimension is none of the code.
     """
+    check_indices("dimensions", dimensions, len(z), "dimensions")
     dimensions, values = jnp.asarray(dimensions), jnp.asarray(values)
     return jax.vmap(lambda d: jax.vmap(lambda v: z.at[d].set(v.astype(z.dtype)))(values))(dimensions)
 
@@ -89,13 +97,17 @@ def attribute_direction(codes: np.ndarray, attribute: np.ndarray) -> np.ndarray:
       [Z] float32, w / |w|^2: a step of t along it raises the predicted attribute by t; 0 where codes say nothing.
 
     Raises:
-      ValueError: the lengths differ, or there are fewer than two.
+      ValueError: the lengths differ, there are fewer than two, a number is not finite, or all attributes are equal.
     """
     codes, attribute = np.asarray(codes, np.float64), np.asarray(attribute, np.float64)
     if codes.ndim != 2 or attribute.shape != codes.shape[:1] or len(codes) < 2:
         raise ValueError(
             f"codes={codes.shape}, attribute={attribute.shape}: do not fit; allowed: [N, Z] and [N], N at least 2"
         )
+    check_finite("codes", codes)
+    check_finite("attribute", attribute)
+    if np.ptp(attribute) == 0:
+        raise ValueError(f"attribute={attribute[0]:g} of all codes: no direction; allowed: at least two values")
     centered = codes - codes.mean(0)
     # Ridge regression of the attribute on the codes.
     ridge = 1e-6 * np.trace(centered.T @ centered) / codes.shape[1] + 1e-12

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.nn.precision import logits_dtype
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_range, check_shapes
 
 __all__ = ["check_blocks", "encode", "num_outputs", "to_logits"]
 
@@ -23,9 +23,10 @@ def encode(x: jax.Array, levels: int) -> jax.Array:
       [...] float32 in [-1, 1].
 
     Raises:
-      ValueError: there are fewer than two levels.
+      ValueError: there are fewer than two levels, or a concrete x is none.
     """
     check_shapes(levels=(levels, ">= 2"))
+    check_range("x", x, 0, levels - 1)
     return 2 * x.astype(jnp.float32) / (levels - 1) - 1
 
 

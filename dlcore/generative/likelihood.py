@@ -182,7 +182,11 @@ def nats_to_bits(nats: jax.Array, dimensions: int) -> jax.Array:
 
     Returns:
       [...].
+
+    Raises:
+      ValueError: `dimensions` is below 1.
     """
+    check_shapes(dimensions=(dimensions, ">= 1"))
     return nats / (dimensions * math.log(2))
 
 

@@ -9,6 +9,7 @@ from flax import linen as nn
 
 from dlcore.data.source import Source
 from dlcore.nn import Dense, leaky_relu
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["PointDiscriminator", "PointGenerator", "ring_centers", "ring_points"]
 
@@ -22,7 +23,11 @@ def ring_centers(num_modes: int = 8, radius: float = 2.0) -> np.ndarray:
 
     Returns:
       [K, 2] float32.
+
+    Raises:
+      ValueError: a number is out of range.
     """
+    check_shapes(num_modes=(num_modes, ">= 1"), radius=(radius, "> 0"))
     angle = 2 * np.pi * np.arange(num_modes) / num_modes
     return (radius * np.stack([np.cos(angle), np.sin(angle)], -1)).astype(np.float32)
 

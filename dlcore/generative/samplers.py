@@ -36,7 +36,7 @@ import numpy as np
 
 from dlcore.choices import check_choice
 from dlcore.generative.schedules import SamplingGrid, signal_and_spread, to_acc_dtype
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = [
     "Denoise",
@@ -232,7 +232,13 @@ def walk(step: Callable, x: jax.Array, extra: Any, levels: Any, *, return_trajec
 
     Returns:
       The last x [B, ...], of the dtype of the start; with `return_trajectory` (x, [N + 1, B, ...] from the start on).
+
+    Raises:
+      ValueError: a concrete level is not finite, or there are fewer than two.
     """
+    check_finite("levels", levels)
+    if len(levels) < 2:
+        raise ValueError(f"levels={len(levels)}: no step; allowed: at least two levels")
     start, dtype = to_acc_dtype(x), x.dtype
     levels = jnp.asarray(levels, start.dtype)
 

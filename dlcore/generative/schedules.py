@@ -171,11 +171,13 @@ def signal_and_spread(name: str, alpha_cumprod: Any) -> tuple[jax.Array, jax.Arr
       (sqrt(abar_t), sqrt(1 - abar_t)), both [...], at least float32.
 
     Raises:
-      ValueError: `alpha_cumprod` is in half precision, which rounds abar of the first timesteps to 1.
+      ValueError: `alpha_cumprod` is in half precision, which rounds abar of the first timesteps to 1,
+        or a concrete one is not in [0, 1].
     """
     dtype = getattr(alpha_cumprod, "dtype", None)
     if dtype is not None and jnp.finfo(dtype).bits < 32:
         raise ValueError(f"{name}={dtype}: cannot hold 1 - abar; allowed: float32, float64")
+    check_range(name, alpha_cumprod, 0, 1)
     alpha_cumprod = to_acc_dtype(alpha_cumprod)
     return jnp.sqrt(alpha_cumprod), jnp.sqrt(1 - alpha_cumprod)
 
@@ -192,7 +194,7 @@ def add_noise(x: Any, noise: Any, alpha_cumprod: Any) -> Any:
       x_t, [...], computed in float32 and cast to the dtype of x.
 
     Raises:
-      ValueError: `alpha_cumprod` is in half precision.
+      ValueError: `alpha_cumprod` is in half precision, or a concrete one is not in [0, 1].
     """
     signal, spread = signal_and_spread("alpha_cumprod", alpha_cumprod)
     return (signal * to_acc_dtype(x) + spread * to_acc_dtype(noise)).astype(jnp.asarray(x).dtype)

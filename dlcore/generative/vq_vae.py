@@ -31,6 +31,7 @@ from dlcore.metrics import psnr
 from dlcore.metrics.language import BitsPerDim
 from dlcore.nn import Conv
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.moments import nearest_points
 from dlcore.ops.replica import all_gather, is_replicated, psum
 from dlcore.optim import apply_gradients
@@ -194,7 +195,11 @@ def nearest_codes(z: jax.Array, vectors: jax.Array) -> jax.Array:
 
     Returns:
       [...] int32; the first of several.
+
+    Raises:
+      ValueError: the vectors have another D than z.
     """
+    check_shapes(z=(z, "... D"), vectors=(vectors, f"K {z.shape[-1]}"))
     return nearest_points(z.astype(jnp.float32), vectors)
 
 

@@ -14,6 +14,9 @@ from dlcore.interpretability.class_image import ImageRegularization as ImageRegu
 from dlcore.interpretability.class_image import blur as blur
 from dlcore.interpretability.class_image import blur_and_clip as blur_and_clip
 from dlcore.interpretability.class_image import random_shift as random_shift
+from dlcore.interpretability.concept_units import ConceptUnits as ConceptUnits
+from dlcore.interpretability.concept_units import find_concept_units as find_concept_units
+from dlcore.interpretability.concept_units import unit_areas as unit_areas
 from dlcore.interpretability.deep_dream import ascend as ascend
 from dlcore.interpretability.deep_dream import octave_sizes as octave_sizes
 from dlcore.interpretability.deep_dream import squared_norm as squared_norm

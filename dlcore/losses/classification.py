@@ -54,12 +54,15 @@ def softmax_cross_entropy_loss(
       [...], one loss an example, in nats.
 
     Raises:
-      ValueError: `labels` are neither integers [...] nor floats [..., C], or concrete floats do not sum to 1.
+      ValueError: `labels` are neither integers [...] nor floats [..., C], concrete floats do not sum to 1, or
+        a concrete weight is negative or NaN.
     """
     logits, labels = at_least_float32(logits), jnp.asarray(labels)
     check_shapes(
         logits=(logits, "... C"), label_smoothing=(label_smoothing, "0 to 1"), class_weights=(class_weights, "C")
     )
+    if class_weights is not None:
+        check_range("class_weights", class_weights, 0)
     are_classes = _are_classes(logits, labels)
     if not are_classes:
         check_probabilities("labels", labels)

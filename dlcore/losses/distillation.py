@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from dlcore.losses._precision import at_least_float32
 from dlcore.losses.classification import softmax_cross_entropy_loss
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_class_ids, check_shapes
 
 __all__ = ["distillation_loss", "hard_distillation_loss"]
 
@@ -69,12 +69,14 @@ def hard_distillation_loss(
       [...], one loss an example, in nats.
 
     Raises:
-      ValueError: the shapes do not fit together.
+      ValueError: the shapes do not fit together, or a concrete label is no class.
     """
     check_shapes(
         class_logits=(class_logits, "... C"),
         distillation_logits=(distillation_logits, "... C"),
         teacher_logits=(teacher_logits, "... C"),
     )
+    if jnp.ndim(labels) < class_logits.ndim:
+        check_class_ids("labels", labels, class_logits.shape[-1])
     class_loss = softmax_cross_entropy_loss(class_logits, labels)  # [...]
     return (class_loss + softmax_cross_entropy_loss(distillation_logits, teacher_logits.argmax(-1))) / 2

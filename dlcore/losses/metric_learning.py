@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from dlcore.choices import check_choice
 from dlcore.losses._precision import at_least_float32
 from dlcore.losses.objective import masked_mean
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_shapes, check_values
 from dlcore.ops.l2_normalize import l2_normalize
 from dlcore.ops.square_root import safe_sqrt
 
@@ -203,9 +203,10 @@ def contrastive_loss(a: jax.Array, b: jax.Array, same: jax.Array, margin: float 
       [...], one loss a pair.
 
     Raises:
-      ValueError: the shapes do not fit together.
+      ValueError: the shapes do not fit together, or a concrete `same` is neither 0 nor 1.
     """
     check_shapes(a=(a, "... D"), b=(b, "... D"), same=(same, "..."), margin=(margin, ">= 0"))
+    check_values("same", same, (0, 1))
     squared = jnp.square(at_least_float32(a) - at_least_float32(b)).sum(-1)  # [...]
     return same * squared + (1 - same) * jnp.square(jax.nn.relu(margin - safe_sqrt(squared)))
 
@@ -223,10 +224,11 @@ def cosine_embedding_loss(a: jax.Array, b: jax.Array, y: jax.Array, margin: floa
       [...], one loss a pair.
 
     Raises:
-      ValueError: the shapes do not fit together.
+      ValueError: the shapes do not fit together, or a concrete `y` is neither -1 nor 1.
     """
     a, b = at_least_float32(a), at_least_float32(b)
     check_shapes(a=(a, "... D"), b=(b, "... D"), y=(y, "..."), margin=(margin, "-1 to 1"))
+    check_values("y", y, (-1, 1))
     cosine = _dot(l2_normalize(a), l2_normalize(b))  # [...]
     return jnp.where(jnp.asarray(y) > 0, 1 - cosine, jax.nn.relu(cosine - margin))
 
@@ -243,10 +245,11 @@ def hinge_embedding_loss(distance: jax.Array, y: jax.Array, margin: float | jax.
       [...], element by element.
 
     Raises:
-      ValueError: the two shapes differ.
+      ValueError: the two shapes differ, or a concrete `y` is neither -1 nor 1.
     """
     distance = at_least_float32(distance)
     check_shapes(distance=(distance, "..."), y=(y, "..."), margin=(margin, ">= 0"))
+    check_values("y", y, (-1, 1))
     return jnp.where(jnp.asarray(y) > 0, distance, jax.nn.relu(margin - distance))
 
 
@@ -265,10 +268,11 @@ def margin_ranking_loss(
       [...], element by element.
 
     Raises:
-      ValueError: the shapes differ.
+      ValueError: the shapes differ, or a concrete `y` is neither -1 nor 1.
     """
     first, second = at_least_float32(first), at_least_float32(second)
     check_shapes(first=(first, "..."), second=(second, "..."), y=(y, "..."), margin=(margin, ">= 0"))
+    check_values("y", y, (-1, 1))
     return jax.nn.relu(margin - y * (first - second))
 
 

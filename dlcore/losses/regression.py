@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 
 from dlcore.losses._precision import at_least_float32
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_range, check_shapes
 
 __all__ = ["gaussian_nll_loss", "huber_loss", "l1_loss", "l2_loss", "mse_loss", "smooth_l1_loss"]
 
@@ -124,7 +124,7 @@ def gaussian_nll_loss(
       [...], one loss an example, in nats, without log(2 pi) / 2.
 
     Raises:
-      ValueError: the shapes do not fit together.
+      ValueError: the shapes do not fit together, or a concrete variance is negative or NaN.
     """
     error, variance = _error(mean, targets), at_least_float32(variance)
     check_shapes(
@@ -132,6 +132,7 @@ def gaussian_nll_loss(
         variance=(variance, "... 1" if variance.shape[-1:] == (1,) else "... D"),
         epsilon=(epsilon, ">= 0"),
     )
+    check_range("variance", variance, 0)
     # A variance below epsilon counts as epsilon, and keeps its gradient.
     variance = variance + jax.lax.stop_gradient(jnp.maximum(variance, epsilon) - variance)
     return ((jnp.log(variance) + jnp.square(error) / variance) / 2).mean(-1)

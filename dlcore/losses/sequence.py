@@ -19,7 +19,7 @@ import optax
 
 from dlcore.choices import check_choice
 from dlcore.losses._precision import at_least_float32
-from dlcore.ops.checks import check_class_ids, check_shapes
+from dlcore.ops.checks import check_class_ids, check_indices, check_shapes
 
 __all__ = ["ctc_loss", "sequence_loss"]
 
@@ -74,7 +74,7 @@ def ctc_loss(
 
     Raises:
       ValueError: the shapes do not fit together, `labels` are not integers, `blank` is no class, or, outside of jit, a
-        symbol that counts is none or the blank.
+        symbol that counts is none or the blank, or a length is negative or exceeds the steps or symbols.
     """
     logits, labels = at_least_float32(logits), jnp.asarray(labels)
     check_shapes(
@@ -85,6 +85,9 @@ def ctc_loss(
     )
     batch, (t, c), n = logits.shape[:-2], logits.shape[-2:], labels.shape[-1]
     check_class_ids("blank", blank, c)
+    for name, length, most in (("logits_length", logits_length, t), ("labels_length", labels_length, n)):
+        if length is not None:
+            check_indices(name, length, most + 1, f"lengths up to {most}")
     if not any(isinstance(x, jax.core.Tracer) for x in (labels, labels_length)):
         _check_symbols(np.asarray(labels), labels_length, c, blank)
     size = math.prod(batch)

@@ -97,6 +97,9 @@ def _contingency(labels: np.ndarray, clusters: np.ndarray) -> np.ndarray:
     labels, clusters = np.asarray(labels), np.asarray(clusters)
     if labels.ndim != 1 or labels.shape != clusters.shape or not len(labels):
         raise ValueError(f"labels={labels.shape}, clusters={clusters.shape}: wrong shapes; allowed: [N] for both")
+    for name, values in (("labels", labels), ("clusters", clusters)):
+        if values.dtype.kind == "f":
+            check_finite(name, values)
     rows, columns = (np.unique(v, return_inverse=True)[1] for v in (labels, clusters))
     table = np.zeros((rows.max() + 1, columns.max() + 1))
     np.add.at(table, (rows, columns), 1)

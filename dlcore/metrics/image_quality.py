@@ -155,7 +155,7 @@ def _similarity(a, b, data_range, window, sigma, window_size, k1, k2, border):
 def _window(window: str, sigma: float, window_size: int | None) -> tuple[np.ndarray, bool]:
     """(weights along one axis, whether moments are unbiased)."""
     check_choice("window", window, ("gaussian", "uniform"))
-    if sigma <= 0:
+    if not sigma > 0:
         raise ValueError(f"sigma={sigma}: out of range; allowed: above 0")
     size = (2 * int(3.5 * sigma + 0.5) + 1 if window == "gaussian" else 7) if window_size is None else window_size
     if size < 3 or size % 2 == 0:
@@ -177,7 +177,7 @@ def _pair(a: jax.Array, b: jax.Array, data_range: float | None) -> tuple[jax.Arr
                 f"b={b.dtype}: another range than that of a={a.dtype}; allowed: one dtype, or a data_range"
             )
         data_range = kinds.pop()
-    if data_range <= 0:
+    if not data_range > 0:
         raise ValueError(f"data_range={data_range}: out of range; allowed: above 0")
     acc_dtype = jnp.result_type(jnp.float32, *(v.dtype for v in (a, b) if jnp.issubdtype(v.dtype, jnp.inexact)))
     return a.astype(acc_dtype), b.astype(acc_dtype), data_range

@@ -108,7 +108,7 @@ def point_f1(
     Raises:
       ValueError: `threshold` is negative, or as `nearest_squared_distances`.
     """
-    if threshold < 0:
+    if not threshold >= 0:
         raise ValueError(f"threshold={threshold}: negative; allowed: 0 or more")
     fractions = []
     for squared, mask in zip(nearest_squared_distances(p, q, p_mask, q_mask), (p_mask, q_mask), strict=True):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dlcore.choices import check_choice
-from dlcore.ops.checks import check_finite
+from dlcore.ops.checks import check_finite, check_range
 
 __all__ = ["Verification", "recall_at_k", "verification"]
 
@@ -109,7 +109,7 @@ def verification(scores: np.ndarray, same: np.ndarray, rates: tuple[float, ...] 
       The curve and its summary.
 
     Raises:
-      ValueError: the shapes differ, a score is not finite, or all pairs are of one kind.
+      ValueError: the shapes differ, a score is not finite, a rate is not in [0, 1], or all pairs are of one kind.
     """
     from sklearn.metrics import auc, roc_curve
 
@@ -117,6 +117,7 @@ def verification(scores: np.ndarray, same: np.ndarray, rates: tuple[float, ...] 
     if scores.ndim != 1 or scores.shape != same.shape:
         raise ValueError(f"scores={scores.shape}, same={same.shape}: wrong shapes; allowed: [P] for both")
     check_finite("scores", scores)
+    check_range("rates", rates, 0, 1)
     if same.all() or not same.any():
         raise ValueError(f"same={int(same.sum())} of {len(same)} pairs: only one kind; allowed: pairs of both kinds")
     fpr, tpr, thresholds = roc_curve(same, scores, drop_intermediate=False)

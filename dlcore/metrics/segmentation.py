@@ -18,7 +18,7 @@ from flax import struct
 
 from dlcore.learner import Metric, value_mask
 from dlcore.metrics.classification import ConfusionMatrix, check_outside
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["BoundaryIoU", "MeanIoU", "iou_per_class", "voxel_iou"]
 
@@ -206,10 +206,11 @@ def voxel_iou(prediction: jax.Array, truth: jax.Array, threshold: float = 0.5) -
       Scalar float32; 1 for two empty grids, NaN where an occupancy is NaN.
 
     Raises:
-      ValueError: the shapes differ.
+      ValueError: the shapes differ, or the threshold is not finite.
     """
     if truth.shape != prediction.shape:
         raise ValueError(f"truth={truth.shape}: another shape than the prediction; allowed: {prediction.shape}")
+    check_finite("threshold", threshold)
     a, b = (v if v.dtype == bool else v > threshold for v in (prediction, truth))
     inner, union = (a & b).sum(dtype=jnp.int32), (a | b).sum(dtype=jnp.int32)
     has_nan = jnp.isnan(prediction).any() | jnp.isnan(truth).any()

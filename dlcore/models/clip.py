@@ -41,7 +41,7 @@ from dlcore.nn.activations import named_activation
 from dlcore.nn.embed import Embed
 from dlcore.nn.precision import logits_dtype
 from dlcore.nn.transformer import FeedForward
-from dlcore.ops import l2_normalize
+from dlcore.ops import check_shapes, l2_normalize
 
 __all__ = ["CLIP", "MODELS", "SigLIP", "example_inputs", "load_torch", "unit"]
 
@@ -260,6 +260,7 @@ class CLIP(nn.Module):
         Raises:
           ValueError: a concrete text has no end token, or a token that is not in the vocabulary.
         """
+        check_shapes(tokens=(tokens, "B T"))
         is_end = tokens == self.end_token  # [B, T]
         if not self.is_initializing():
             _check_ends(tokens, self.end_token)

@@ -33,7 +33,7 @@ from dlcore.nn.cache import Cache, Memory
 from dlcore.nn.dense import Dense
 from dlcore.nn.group_norm import RMSNorm
 from dlcore.nn.rotary import Pairs, rotary, rotate_pairs
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_indices, check_shapes
 
 __all__ = [
     "MultiHeadAttention",
@@ -80,7 +80,11 @@ def padding_mask(lengths: jax.Array, key_length: int) -> jax.Array:
 
     Returns:
       [B, 1, 1, S] bool, True where there is a key.
+
+    Raises:
+      ValueError: a concrete length is negative or above S.
     """
+    check_indices("lengths", lengths, key_length + 1, f"lengths up to {key_length}")
     return (jnp.arange(key_length) < lengths[:, None])[:, None, None]
 
 

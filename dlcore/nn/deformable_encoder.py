@@ -31,7 +31,12 @@ def flatten_maps(maps: Sequence[jax.Array]) -> tuple[jax.Array, tuple[tuple[int,
 
     Returns:
       ([B, N, D], (h, w) of each level).
+
+    Raises:
+      ValueError: there is no map.
     """
+    if not maps:
+        raise ValueError("maps=[]: no level; allowed: at least one")
     shapes = tuple((x.shape[1], x.shape[2]) for x in maps)
     return jnp.concatenate([x.reshape(x.shape[0], -1, x.shape[-1]) for x in maps], 1), shapes
 

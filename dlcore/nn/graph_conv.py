@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.nn.dense import Dense
+from dlcore.ops.checks import check_indices
 
 __all__ = ["GraphConv", "neighbor_sum"]
 
@@ -35,7 +36,8 @@ def neighbor_sum(
       [N, D].
 
     Raises:
-      ValueError: a shape or dtype is wrong, or both or neither of adjacency and edges are given.
+      ValueError: a shape or dtype is wrong, a concrete edge names no node, or both or neither of adjacency and edges
+        are given.
     """
     if f.ndim != 2:
         raise ValueError(f"f.shape={f.shape}: not one graph; allowed: [N, D] (vmap over several graphs)")
@@ -47,6 +49,7 @@ def neighbor_sum(
         return adjacency.astype(f.dtype) @ f
     if edges.ndim != 2 or edges.shape[1] != 2 or not jnp.issubdtype(edges.dtype, jnp.integer):
         raise ValueError(f"edges={edges.dtype}{list(edges.shape)}: not edges; allowed: [E, 2] of integers")
+    check_indices("edges", edges, len(f), "nodes")
     messages = f[edges[:, 1]]
     if edge_mask is not None:
         if edge_mask.shape != edges.shape[:1]:

@@ -56,6 +56,7 @@ from dlcore.ops.checks import (
     check_range,
     check_shapes,
     check_spread,
+    check_values,
     describe_array,
 )
 from dlcore.ops.convolution import conv_general_dilated
@@ -154,6 +155,7 @@ __all__ = [
     "check_range",
     "check_shapes",
     "check_spread",
+    "check_values",
     "clip_boxes",
     "col2im",
     "complete_box_iou",

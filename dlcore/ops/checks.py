@@ -20,6 +20,7 @@ __all__ = [
     "check_range",
     "check_shapes",
     "check_spread",
+    "check_values",
     "describe_array",
 ]
 
@@ -124,6 +125,25 @@ def check_range(name: str, values: Any, low: float, high: float = np.inf) -> Non
         at = np.unravel_index(invalid.argmax(), invalid.shape)
         allowed = f"{low:g} to {high:g}" if np.isfinite(high) else f"at least {low:g}"
         raise ValueError(f"{name}{_place(at)}={values[at]:g}: out of range; allowed: {allowed}")
+
+
+def check_values(name: str, values: Any, allowed: tuple[float, ...]) -> None:
+    """Check that numbers are of a few values.
+
+    Args:
+      name: name of the argument, for the message.
+      values: [...], numbers or bools; traced ones pass.
+      allowed: the values.
+
+    Raises:
+      ValueError: one is another; the first is named.
+    """
+    if isinstance(values, jax.core.Tracer):
+        return
+    values = np.asarray(values)
+    if (invalid := ~np.isin(values, allowed)).any():
+        at = np.unravel_index(invalid.argmax(), invalid.shape)
+        raise ValueError(f"{name}{_place(at)}={values[at]:g}: unknown; allowed: {', '.join(f'{v:g}' for v in allowed)}")
 
 
 def check_probabilities(name: str, values: Any) -> None:

@@ -9,6 +9,8 @@ van den Oord et al. 2016, arXiv:1609.03499, predict these codes by a softmax.
 import jax
 import jax.numpy as jnp
 
+from dlcore.ops.checks import check_finite, check_indices
+
 __all__ = ["mu_law_decode", "mu_law_encode"]
 
 
@@ -23,9 +25,10 @@ def mu_law_encode(waveform: jax.Array, levels: int = 256) -> jax.Array:
       [...] int32 in [0, levels).
 
     Raises:
-      ValueError: there are fewer than two levels.
+      ValueError: there are fewer than two levels, or a concrete sample is not finite.
     """
     mu = _mu(levels)
+    check_finite("waveform", waveform)
     x = jnp.clip(waveform, -1, 1)
     companded = jnp.sign(x) * jnp.log1p(mu * jnp.abs(x)) / jnp.log1p(jnp.float32(mu))
     return jnp.floor((companded + 1) / 2 * mu + 0.5).astype(jnp.int32)
@@ -42,9 +45,11 @@ def mu_law_decode(codes: jax.Array, levels: int = 256) -> jax.Array:
       [...] float32 in [-1, 1].
 
     Raises:
-      ValueError: there are fewer than two levels.
+      ValueError: there are fewer than two levels, or a concrete code is none of them.
     """
     mu = _mu(levels)
+    codes = jnp.asarray(codes)
+    check_indices("codes", codes, levels, "levels")
     y = 2 * codes.astype(jnp.float32) / mu - 1
     return jnp.sign(y) * jnp.expm1(jnp.abs(y) * jnp.log1p(jnp.float32(mu))) / mu
 

@@ -10,6 +10,7 @@ i" are kept 32 to a word. The greedy rule is that of Girshick et al. 2014, arXiv
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dlcore.ops.boxes import box_iou
 from dlcore.ops.checks import check_shapes
@@ -39,7 +40,7 @@ def nms(
       [N] bool, whether each box is kept, in the order of `boxes`.
 
     Raises:
-      ValueError: the shapes do not fit together.
+      ValueError: the shapes do not fit together, or a concrete score of a valid box is NaN.
     """
     check_shapes(
         boxes=(boxes, "N 4"),
@@ -48,6 +49,7 @@ def nms(
         groups=(groups, "int N"),
         valid=(valid, "N"),
     )
+    _check_ranks(scores, valid)
     count = boxes.shape[0]
     valid = jnp.ones(count, bool) if valid is None else valid.astype(bool)
     order = _best_first(valid, scores)
@@ -96,6 +98,17 @@ def top_detections(keep: jax.Array, scores: jax.Array, count: int) -> tuple[jax.
     order = _best_first(keep.astype(bool), scores)
     order = jnp.pad(order, (0, max(0, count - order.shape[0])))[:count].astype(jnp.int32)
     return order, jnp.arange(count) < keep.sum()
+
+
+def _check_ranks(scores: jax.Array, valid: jax.Array | None) -> None:
+    """Refuse a concrete NaN, which has no rank; an invalid box needs none."""
+    if isinstance(scores, jax.core.Tracer) or isinstance(valid, jax.core.Tracer):
+        return
+    is_nan = np.isnan(np.asarray(scores, np.float32))
+    if valid is not None:
+        is_nan &= np.asarray(valid, bool)
+    if is_nan.any():
+        raise ValueError(f"scores[{is_nan.argmax()}]=nan: no rank; allowed: numbers")
 
 
 def _best_first(valid: jax.Array, scores: jax.Array) -> jax.Array:

@@ -1,5 +1,7 @@
 """Images as patches, and patches as images."""
 
+import math
+
 import jax
 
 __all__ = ["patchify", "unpatchify"]
@@ -38,6 +40,16 @@ def unpatchify(patches: jax.Array, size: int, height: int, width: int) -> jax.Ar
 
     Returns:
       [B, H, W, C].
+
+    Raises:
+      ValueError: the patches are not as many as those of such an image, or do not have p p C numbers each.
     """
+    rows, columns = height // size, width // size
+    count = math.prod(patches.shape[1:-1])
+    if rows * size != height or columns * size != width or count != rows * columns or patches.shape[-1] % size**2:
+        raise ValueError(
+            f"patches.shape={patches.shape}: no patches of size={size} of an image of {height} x {width}; allowed: "
+            "[B, H W / p^2, p p C]"
+        )
     x = patches.reshape(patches.shape[0], height // size, width // size, size, size, -1).swapaxes(2, 3)
     return x.reshape(patches.shape[0], height, width, -1)

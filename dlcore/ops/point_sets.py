@@ -122,8 +122,10 @@ def pad_points(clouds: Sequence[np.ndarray], length: int | None = None) -> tuple
       (points [B, N, D] float32, padded with zeros, mask [B, N] float32, 0 for padding).
 
     Raises:
-      ValueError: a set is longer than `length`, or a point is not finite.
+      ValueError: there is no set, one is longer than `length`, or a point is not finite.
     """
+    if not len(clouds):
+        raise ValueError("clouds=[]: no set; allowed: at least one")
     longest = max(map(len, clouds))
     length = longest if length is None else length
     if longest > length:

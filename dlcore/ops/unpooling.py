@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.ops.arithmetic import conv_output_size, effective_kernel_size
+from dlcore.ops.checks import check_indices
 from dlcore.ops.im2col import Padding, pads_of, pair_of, window_counts
 
 __all__ = ["bed_of_nails", "max_pool_with_indices", "max_unpool", "nearest_unpool"]
@@ -131,7 +132,8 @@ def max_unpool(
       [N, H, W, C].
 
     Raises:
-      ValueError: the shapes do not fit, or a map of that size does not pool to the shape of y.
+      ValueError: the shapes do not fit, a map of that size does not pool to the shape of y, or a concrete index is no
+        position of it.
     """
     if y.ndim != 4 or indices.shape != y.shape:
         raise ValueError(
@@ -155,6 +157,7 @@ def max_unpool(
             f"size={size}: does not fit y; allowed: sizes that window_shape={window} and strides={strides} pool to "
             f"{y.shape[1:3]}"
         )
+    check_indices("indices", indices, size[0] * size[1], "positions")
     n, channels = y.shape[0], y.shape[3]
     flat = jnp.zeros((n, size[0] * size[1], channels), y.dtype)
     image, channel = jnp.arange(n)[:, None, None], jnp.arange(channels)

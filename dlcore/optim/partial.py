@@ -5,12 +5,13 @@
 A part has an optimizer of its own, which counts and remembers nothing before the part's start: no momentum waits, and
 no decay shrinks what is frozen. The start is compared with a counter in the state, so that an unfreezing compiles
 nothing anew. `scale_by_layer` is the layer-wise decay of ELECTRA (Clark et al. 2020, arXiv:2003.10555) and BEiT (Bao et
-al. 2021, arXiv:2106.08254), for networks of numbered blocks.
+al. 2021, arXiv:2106.08254), for networks of numbered blocks. `layer_parts` is the gradual unfreezing of ULMFiT (Howard
+& Ruder 2018, arXiv:1801.06146), one layer at a time from the last to the first, each with a lower rate than the next.
 """
 
 import difflib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from numbers import Real
 from typing import Any, NamedTuple
@@ -19,7 +20,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
-__all__ = ["Part", "is_matched", "parse_part", "part_labels", "part_of", "partial_optimizer", "scale_by_layer"]
+__all__ = [
+    "Part",
+    "is_matched",
+    "layer_parts",
+    "layers_of",
+    "parse_part",
+    "part_labels",
+    "part_of",
+    "partial_optimizer",
+    "scale_by_layer",
+]
 
 FROZEN = "frozen"
 BLOCK = re.compile(r"(?:^|(?P<stack>.*)/)blocks_(?P<number>\d+)(?:/|$)")
@@ -135,6 +146,67 @@ def part_labels(params: Any, parts: Sequence[Part]) -> Any:
     if {*jax.tree.leaves(labels)} == {FROZEN}:
         raise ValueError(f"parts={[part.pattern for part in parts]}: nothing learns; allowed: a part of a rate above 0")
     return labels
+
+
+def layers_of(params: Any) -> list[tuple[str, ...]]:
+    """List the layers of a network.
+
+    A layer is a module with a weight matrix, or a block of several, together with what follows it and has none, such as
+    a normalization. What comes before the first belongs to it.
+
+    Args:
+      params: parameters in the order of their creation, which `jax.eval_shape` and `jax.jit` lose on their way out.
+
+    Returns:
+      The paths of each layer's modules and parameters, from the first layer to the last.
+    """
+    layers: list[tuple[str, ...]] = []
+    waiting: tuple[str, ...] = ()
+
+    def visit(tree: Any, prefix: str) -> None:
+        nonlocal waiting
+        for name, child in tree.items():
+            path = f"{prefix}{name}"
+            below = [_path(p) for p, _ in jax.tree_util.tree_leaves_with_path(child)]
+            if isinstance(child, Mapping) and any(BLOCK.search(p) for p in below) and not BLOCK.search(path):
+                visit(child, f"{path}/")
+            elif isinstance(child, Mapping) and any(len(leaf.shape) > 1 for leaf in jax.tree.leaves(child)):
+                layers.append((*waiting, path))
+                waiting = ()
+            elif layers:
+                layers[-1] += (path,)
+            else:
+                waiting += (path,)
+
+    visit(params, "")
+    return layers or [waiting]
+
+
+def layer_parts(layers: Sequence[tuple[str, ...]], decay: float, fraction: float) -> tuple[Part, ...]:
+    """Unfreeze one layer at a time, the last first.
+
+        start of layer k of K (from 1) = fraction (K - k) / (K - 1),   rate = decay^(K - k)
+
+    Args:
+      layers: paths of each layer, from the first layer to the last, as of `layers_of`.
+      decay: rate of a layer as a multiple of the next one's, above 0 and at most 1; the paper has 1 / 2.6.
+      fraction: of the run after which all layers learn, in (0, 1).
+
+    Returns:
+      The parts, those of the last layer first.
+
+    Raises:
+      ValueError: a number is out of range.
+    """
+    if not (0 < decay <= 1 and 0 < fraction < 1):
+        raise ValueError(
+            f"decay={decay:g}, fraction={fraction:g}: out of range; allowed: a decay above 0 and at most 1, a "
+            "fraction of the run between 0 and 1"
+        )
+    last = max(len(layers) - 1, 1)
+    return tuple(
+        Part(path, decay**k, fraction * k / last) for k, paths in enumerate(reversed(layers)) for path in paths
+    )
 
 
 def partial_optimizer(

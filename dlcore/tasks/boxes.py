@@ -263,13 +263,11 @@ def data(flags: Flags, masks: bool = False, keypoints: bool = False, stuff: bool
 
 
 def _scenes(flags: Flags, **loaded: bool):
-    from dlcore.data.scenes import scenes
+    from dlcore.data.scenes import check_scene_size, scenes
 
-    height, width = flags.image_size
-    if height != width:
-        raise ValueError(f"image_size={flags.image_size}: scenes are square; allowed: equal height and width")
+    side = check_scene_size(flags.image_size)
     counts = (flags.num_scenes, max(8, flags.num_scenes // 10), max(8, flags.num_scenes // 6))
-    options = {"size": height, "max_boxes": min(6, flags.max_boxes), "largest": height // 2, **loaded}
+    options = {"size": side, "max_boxes": min(6, flags.max_boxes), "largest": side // 2, **loaded}
     # Fixed seeds: every run is tested on the same scenes.
     return *(scenes(n, seed, **options) for seed, n in enumerate(counts)), ()
 

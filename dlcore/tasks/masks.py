@@ -142,16 +142,13 @@ class Masks(Task):
 
 
 def _scenes(flags: Flags):
+    from dlcore.data.scenes import check_scene_size
     from dlcore.data.segmentation import scene_maps
 
-    height, width = flags.image_size or (96, 96)
-    if height != width:
-        raise ValueError(f"image_size={flags.image_size}: scenes are square; allowed: equal height and width")
+    side = check_scene_size(flags.image_size or (96, 96))
     counts = (flags.num_scenes, max(8, flags.num_scenes // 10), max(8, flags.num_scenes // 6))
     # Fixed seeds: every run is tested on the same scenes.
-    sources = [
-        scene_maps(n, seed, stuff=flags.stuff, size=height, largest=height // 2) for seed, n in enumerate(counts)
-    ]
+    sources = [scene_maps(n, seed, stuff=flags.stuff, size=side, largest=side // 2) for seed, n in enumerate(counts)]
     return *sources, ()
 
 

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.choices import check_choice
+from dlcore.ops.checks import check_finite, check_probabilities
 
 __all__ = ["STRATEGIES", "area_under_curve", "buy", "buy_in_rounds", "core_set", "score"]
 
@@ -46,10 +47,11 @@ def score(strategy: str, probabilities: jax.Array) -> jax.Array:
       [N], larger where the label would say more.
 
     Raises:
-      ValueError: the strategy is no score.
+      ValueError: the strategy is no score, or concrete probabilities do not sum to 1.
     """
     if strategy not in SCORES:
         raise ValueError(f"strategy={strategy!r}: no score; allowed: {', '.join(SCORES)}")
+    check_probabilities("probabilities", probabilities)
     return SCORES[strategy](probabilities)
 
 
@@ -65,9 +67,10 @@ def core_set(features: jax.Array, labeled: jax.Array, count: int) -> jax.Array:
       [count] int32, the first the farthest from all labeled ones.
 
     Raises:
-      ValueError: there are fewer examples without a label.
+      ValueError: there are fewer examples without a label, or a concrete feature is not finite.
     """
     _check_purchase(f"count={count}", count, labeled)
+    check_finite("features", features)
 
     def squared_distance(center: jax.Array) -> jax.Array:
         return jnp.square(features - center).sum(-1)
@@ -109,7 +112,8 @@ def buy(
       [N] bool, the labels after the purchase: `count` more.
 
     Raises:
-      ValueError: the strategy is unknown, or fewer than `count` examples are without a label.
+      ValueError: the strategy is unknown, fewer than `count` examples are without a label, or concrete probabilities or
+        features are none.
     """
     check_choice("strategy", strategy, STRATEGIES)
     _check_purchase(f"count={count}", count, labeled)

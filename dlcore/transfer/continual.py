@@ -31,7 +31,7 @@ import numpy as np
 import optax
 
 from dlcore.learner import Range, check_arguments, root_key
-from dlcore.ops.checks import check_class_ids, check_finite, check_shapes
+from dlcore.ops.checks import check_class_ids, check_finite, check_range, check_shapes
 
 __all__ = ["SCENARIOS", "STRATEGIES", "Recipe", "TaskData", "fisher_diagonal", "forgetting", "learn_in_turn"]
 
@@ -128,18 +128,18 @@ def forgetting(accuracies: np.ndarray) -> float:
     """Average what was lost of each earlier task (Chaudhry et al. 2018, arXiv:1801.10112).
 
     Args:
-      accuracies: [T, T], entry (i, j) on task j after task i was learned.
+      accuracies: [T, T] in [0, 1], entry (i, j) on task j after task i was learned.
 
     Returns:
       The mean over the tasks but the last of their best accuracy so far less that at the end.
 
     Raises:
-      ValueError: the array is not square, there are fewer than two tasks, or an accuracy is not finite.
+      ValueError: the array is not square, there are fewer than two tasks, or an accuracy is not in [0, 1].
     """
     accuracies = np.asarray(accuracies)
     if accuracies.ndim != 2 or len(accuracies) < 2 or len(accuracies) != accuracies.shape[1]:
         raise ValueError(f"accuracies={list(accuracies.shape)}: wrong shape; allowed: [T, T] of at least two tasks")
-    check_finite("accuracies", accuracies)
+    check_range("accuracies", accuracies, 0, 1)
     last = len(accuracies) - 1
     return float(np.mean([accuracies[j:last, j].max() - accuracies[last, j] for j in range(last)]))
 
@@ -182,9 +182,9 @@ def learn_in_turn(
       j is not known yet.
 
     Raises:
-      ValueError: a word is unknown or a number out of range, there is one task or a part of one, labels are not 0, 1,
-        2 and so on, a task has no test images, a class has too few images to store, or `net` has another number of
-        outputs.
+      ValueError: a word is unknown or a number out of range, there is one task or a part of one, labels are not 0, 1, 2
+        and so on, a task has no test images, an image is not finite, a class has too few images to store, or `net` has
+        another number of outputs.
     """
     classes, counts = np.unique(train.labels, return_counts=True)
     tasks, rest = divmod(len(classes), classes_per_task)
@@ -193,6 +193,7 @@ def learn_in_turn(
     for name, data in (("train", train), ("test", test)):
         check_shapes(**{f"{name}.labels": (data.labels, f"int {len(data.images)}")})
         check_class_ids(f"{name}.labels", data.labels, len(classes))
+        check_finite(f"{name}.images", data.images)
     if without := set(range(tasks)) - set(np.unique(test.labels // classes_per_task).tolist()):
         raise ValueError(f"test.labels: no example of task {min(without)}; allowed: examples of each of {tasks} tasks")
     if strategy == "replay" and counts.min() < recipe.buffer:

@@ -18,12 +18,14 @@ holds published weights (`dlcore convert`) of GPT-2 or BERT, and tokenizer.json 
 
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from dlcore.data.labeled_lines import labeled_texts
 from dlcore.data.source import Source
@@ -54,6 +56,25 @@ def rows_of(tokens: list[np.ndarray], longest: int) -> np.ndarray:
     for row, text in zip(rows, tokens, strict=True):
         row[: len(text)] = text[:length]
     return rows
+
+
+def initializer(flags: Flags) -> Callable[[], Any]:
+    """A function that initializes the network; paths depend on neither length nor classes."""
+    model = TextClassifier(text_encoders.check(flags), 2)
+    return lambda: model.init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))
+
+
+def unfolded(flags: Flags) -> Flags:
+    """Replace `--parts=gradual` by a part for each layer."""
+    return parts.unfold_gradual(flags, initializer(flags))
+
+
+@dataclasses.dataclass(frozen=True)
+class LayersAdamW(PartsAdamW):
+    """AdamW of the parts that learn, or of one layer after the other."""
+
+    def build(self, setup: Setup) -> optax.GradientTransformationExtraArgs:
+        return super().build(setup._replace(flags=unfolded(setup.flags)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,9 +110,7 @@ class LabeledTexts(Task):
 
     def check(self, flags: Flags) -> None:
         """Check that flags fit together, and that the parts name parameters."""
-        model = TextClassifier(text_encoders.check(flags), 2)
-        tokens = jnp.zeros((1, 1), jnp.int32)
-        parts.check_parts(flags, jax.eval_shape(lambda: model.init(jax.random.key(0), tokens))["params"])
+        parts.check_parts(unfolded(flags), jax.eval_shape(initializer(flags))["params"])
 
     def data(self, flags: Flags) -> Splits:
         """Load texts with labels as tokens: `--num_labels` for training, others for validation and test."""
@@ -134,10 +153,10 @@ class LabeledTexts(Task):
             flags.dropout,
             setup.dtype,
         )
-        return {"model": PartlyFrozen(model, parts.parts_of(flags))}
+        return {"model": PartlyFrozen(model, parts.parts_of(unfolded(flags)))}
 
     def start(self, setup: Setup) -> Start | None:
-        return text_encoders.start(setup, lambda: parts.build_optimizer(setup))
+        return text_encoders.start(setup, lambda: OPTIMIZER.build(setup))
 
     def expected_loss(self, setup: Setup) -> float:
         return math.log(setup.spec["num_classes"])
@@ -187,7 +206,7 @@ class LabeledTexts(Task):
         ]
         caption = "The first texts, unselected." + (" Each character is a word." if spec["dataset"] == "topics" else "")
         return [
-            *phase_gains(context.history, parts.parts_of(context.flags)),
+            *phase_gains(context.history, parts.parts_of(unfolded(context.flags))),
             table(rows, "Texts of the test split", caption),
             confusion_matrix(context.arrays["confusion"], names),
             reliability_diagram(calibration),
@@ -196,12 +215,14 @@ class LabeledTexts(Task):
         ]
 
 
+OPTIMIZER = LayersAdamW(learning_rate=2e-3, weight_decay=0.01, clip_norm=1.0)
+
 experiment = Experiment(
     __file__,
     __doc__,
     text_classification.learner,
     task=LabeledTexts(),
-    optimizer=PartsAdamW(learning_rate=2e-3, weight_decay=0.01, clip_norm=1.0),
+    optimizer=OPTIMIZER,
     defaults={"steps": 200, "batch_size": 32, "eval_every": 50},
     smoke={"num_layers": 1, "num_heads": 2, "width": 8, "steps": 4, "batch_size": 8, "eval_every": 2},
 )

@@ -118,6 +118,10 @@ def test_no_line_is_longer_than_the_terminal():
         lines = listing("detection", columns).splitlines()
         assert max(map(len, lines)) <= columns
     assert lines[0] == "bench"
+    with pytest.raises(
+        FlagError, match=r"word='supervized': no experiment has it \(did you mean supervised\?\); allowed"
+    ):
+        listing("supervized")
     with pytest.raises(FlagError, match="word='abacus': no experiment has it; allowed: words of `dlcore experiments`"):
         listing("abacus")
 

@@ -139,11 +139,11 @@ def test_the_report_plays_the_tones_and_predict_writes_them(tmp_path, capsys):
 
 @pytest.mark.covers("GE-31")
 def test_asked_pitches_are_the_labels():
-    flags = SimpleNamespace(sample_pitch="C4", conditional=True, num_drawn=2)
+    flags = SimpleNamespace(sample_pitch="C4", conditional=True, num_drawn=2, dataset="tones")
     source, names = wave_net.Tones().drawn(flags, {"class_names": list(PITCHES)})
     np.testing.assert_array_equal(source.arrays["label"], [3, 3])
     assert names == ["tone_000", "tone_001"]
-    np.testing.assert_array_equal(wave_net.asked_tones(14).arrays["label"][[0, 1, 12]], [0, 1, 0])
+    np.testing.assert_array_equal(wave_net.asked_sounds(14).arrays["label"][[0, 1, 12]], [0, 1, 0])
     flags.sample_pitch = "H2"
-    with pytest.raises(FlagError, match="sample_pitch=H2: not a trained pitch; allowed: A3"):
+    with pytest.raises(FlagError, match="sample_pitch=H2: no class of the run; allowed: A3"):
         wave_net.Tones().drawn(flags, {"class_names": list(PITCHES)})

@@ -61,7 +61,7 @@ def test_a_number_out_of_range_is_refused(call, problem):
 def test_what_is_traced_or_padded_passes():
     traced = jax.jit(lambda tau: losses.distillation_loss(ROWS, ROWS, tau))(2.0)
     assert traced.tolist() == [0, 0]
-    chex.assert_shape(losses.cosine_embedding_loss(ROWS, ROWS, LABELS, -0.5), (2,))
+    chex.assert_shape(losses.cosine_embedding_loss(ROWS, ROWS, np.array([1, -1]), -0.5), (2,))
     # A void pixel that does not count may have any label. The other has 1/3 for each of three classes: its own costs
     # 1 - (2/3 + 1) / (2/3 + 2/3 + 1) = 2/7, the others 1 - 1 / (1/3 + 1) = 1/4 each.
     void = losses.multiclass_dice_loss(jnp.zeros((1, 2, 3)), jnp.array([[0, 255]]), 1.0, jnp.array([[1, 0]]))

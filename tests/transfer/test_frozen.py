@@ -5,12 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
+from flax.traverse_util import flatten_dict
 
 from dlcore.classification import supervised
 from dlcore.cost.step_flops import step_flops
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import FlagError
+from dlcore.kits.training.parts import parts_of, unfold_gradual
 from dlcore.models import create_model
 from dlcore.optim import create_optimizer
-from dlcore.optim.partial import Part, partial_optimizer
+from dlcore.optim.partial import Part, layer_parts, layers_of, partial_optimizer
 from dlcore.transfer.frozen import PartlyFrozen
 
 STEPS = 4
@@ -65,6 +70,76 @@ def test_parts_learn_from_their_start_and_nothing_else_ever(gradual):
     assert moved(params[0], params[-1]) == {"head", "stage3_block0"}
     statistics = [by_module(state.model_state["batch_stats"]) for state in gradual]
     assert moved(statistics[0], statistics[-1]) == set(), "running statistics of all but parts that learn from step 0"
+
+
+class Tower(nn.Module):
+    """A normalized convolution, a stack of two blocks inside of a module, and a head, created in this order."""
+
+    @nn.compact
+    def __call__(self, x):
+        self.param("token", nn.initializers.zeros, (1, 3))
+        x = nn.LayerNorm(name="norm_stem")(nn.Dense(3, name="z_stem")(x))
+        return nn.Dense(2, name="head")(nn.LayerNorm(name="a_norm")(Stack(name="body")(x)))
+
+
+class Stack(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        for k in range(2):
+            x = nn.Dense(3, name=f"blocks_{k}")(x)
+        return x
+
+
+LAYERS = [("token", "z_stem", "norm_stem"), ("body/blocks_0",), ("body/blocks_1", "a_norm"), ("head",)]
+
+
+def tower_layers():
+    layers = []
+    jax.eval_shape(lambda: layers.extend(layers_of(Tower().init(jax.random.key(0), jnp.zeros((1, 3)))["params"])))
+    return layers
+
+
+@pytest.mark.covers("TL-03")
+def test_layers_begin_to_learn_one_at_a_time_from_the_last():
+    """Share 0.6 of 10 steps, four layers: they begin at steps 0, 2, 4, 6. SGD's first step is the rate, 1, 1/2, ..."""
+    assert tower_layers() == LAYERS
+    parts = layer_parts(LAYERS, 0.5, 0.6)
+    params = Tower().init(jax.random.key(0), jnp.zeros((1, 3)))["params"]
+    tx = partial_optimizer(parts, lambda rate, start: optax.sgd(rate), 10)
+    state, gradients, began = tx.init(params), jax.tree.map(jnp.ones_like, params), {}
+    for step in range(10):
+        updates, state = tx.update(gradients, state, params)
+        for name, update in flatten_dict(updates, sep="/").items():
+            if np.any(update):
+                began.setdefault(name.rpartition("/")[0] or name, (step, float(-update.ravel()[0])))
+    assert began == {
+        "head": (0, 1), "body/blocks_1": (2, 0.5), "a_norm": (2, 0.5),
+        "body/blocks_0": (4, 0.25), "token": (6, 0.125), "z_stem": (6, 0.125), "norm_stem": (6, 0.125),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("decay", "share"), [(0.0, 0.5), (1.5, 0.5), (0.4, 0.0), (0.4, 1.0), (float("nan"), 0.5)])
+def test_gradual_unfreezing_refuses_numbers_out_of_range(decay, share):
+    with pytest.raises(
+        ValueError, match=r"out of range; allowed: a decay above 0 and at most 1, a fraction of the run"
+    ):
+        layer_parts(LAYERS, decay, share)
+
+
+def test_parts_of_a_page_unfold_to_layers():
+    def init():
+        return Tower().init(jax.random.key(0), jnp.zeros((1, 3)))
+
+    unfolded = unfold_gradual(Flags({"parts": ("gradual:0.5@0.6",)}), init).parts
+    assert unfolded[0] == "head:1.0@0.0"
+    assert [text.partition(":")[0] for text in unfolded[1:4]] == ["body/blocks_1", "a_norm", "body/blocks_0"]
+    assert parts_of(Flags({"parts": unfolded}))[-1] == Part("norm_stem", 0.125, 0.6)
+    with pytest.raises(
+        FlagError, match=r"--parts=gradual: decay=1, fraction=0: out of range; .*such as gradual:0.4@0.5"
+    ):
+        unfold_gradual(Flags({"parts": ("gradual",)}), init)
+    with pytest.raises(FlagError, match=r"--parts=head,gradual@0.5: more than gradual; allowed: gradual:DECAY@SHARE"):
+        unfold_gradual(Flags({"parts": ("head", "gradual@0.5")}), init)
 
 
 @pytest.mark.slow

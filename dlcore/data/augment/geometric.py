@@ -122,7 +122,7 @@ def random_shift(max_pixels: int) -> Augmentation:
     Raises:
       ValueError: `max_pixels` is negative.
     """
-    if max_pixels < 0:
+    if not max_pixels >= 0:
         raise ValueError(f"max_pixels={max_pixels}: negative; allowed: 0 or more")
     return random_crop(max_pixels, "constant")
 

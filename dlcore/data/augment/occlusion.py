@@ -161,6 +161,6 @@ def gaussian_noise(std: float = 0.1) -> Augmentation:
     Raises:
       ValueError: `std` is negative.
     """
-    if std < 0:
+    if not std >= 0:
         raise ValueError(f"std={std}: negative; allowed: 0 or more")
     return lambda key, image: image + std * jax.random.normal(key, image.shape, image.dtype)

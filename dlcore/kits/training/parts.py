@@ -1,8 +1,10 @@
 """What pages that fine-tune in parts share: which parameters learn, from when on, and at which rate."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar
 
+import jax
 import optax
 
 from dlcore.experiment.experiment import Setup
@@ -12,15 +14,26 @@ from dlcore.kits.training import optimizer
 from dlcore.kits.training.optimizer import AdamW
 from dlcore.learner import Range
 from dlcore.optim import create_optimizer
-from dlcore.optim.partial import Part, parse_part, part_labels, partial_optimizer, scale_by_layer
+from dlcore.optim.partial import (
+    Part,
+    layer_parts,
+    layers_of,
+    parse_part,
+    part_labels,
+    partial_optimizer,
+    scale_by_layer,
+)
 
-__all__ = ["SETTINGS", "PartsAdamW", "build_optimizer", "check_parts", "parts_of"]
+__all__ = ["SETTINGS", "PartsAdamW", "build_optimizer", "check_parts", "parts_of", "unfold_gradual"]
+
+GRADUAL = "gradual"
 
 SETTINGS = {
     "parts": Setting(
         ("*",),
         "what learns: PATTERN:RATE@START of parameters, a factor of the learning rate and a share of the run; the "
-        "first that matches counts, and what none names is frozen",
+        "first that matches counts, and what none names is frozen; gradual:DECAY@SHARE unfreezes one layer at a time, "
+        "the last first, until all learn after SHARE of the run, each at DECAY times the rate of the next",
         tuple[str, ...],
         essential=True,
     ),
@@ -65,6 +78,37 @@ def parts_of(flags: Flags) -> tuple[Part, ...]:
         return tuple(parse_part(text) for text in flags.parts)
     except ValueError as error:
         raise FlagError(f"--parts: {error}") from None
+
+
+def unfold_gradual(flags: Flags, init: Callable[[], Any]) -> Flags:
+    """Replace `--parts=gradual:DECAY@SHARE` by a part for each layer.
+
+    Args:
+      flags: `parts`.
+      init: initializes the network's variables; it is traced, not run.
+
+    Returns:
+      The flags, as they are where no part is `gradual`.
+
+    Raises:
+      FlagError: a number is out of range, or there are other parts beside it.
+    """
+    parts = parts_of(flags)
+    if not any(part.pattern == GRADUAL for part in parts):
+        return flags
+    if len(parts) > 1:
+        raise FlagError(f"--parts={','.join(flags.parts)}: more than {GRADUAL}; allowed: {GRADUAL}:DECAY@SHARE alone")
+    layers: list[tuple[str, ...]] = []
+
+    def trace() -> None:
+        layers[:] = layers_of(init()["params"])
+
+    jax.eval_shape(trace)
+    try:
+        unfolded = layer_parts(layers, *next((part.rate, part.start) for part in parts))
+    except ValueError as error:
+        raise FlagError(f"--parts={flags.parts[0]}: {error}, such as {GRADUAL}:0.4@0.5") from None
+    return flags.replace(parts=tuple(f"{part.pattern}:{part.rate!r}@{part.start!r}" for part in unfolded))
 
 
 def check_parts(flags: Flags, params: Any) -> None:
