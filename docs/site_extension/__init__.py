@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sphinx.errors import ExtensionError
 
-from site_extension import api, catalog, documents, executed, gallery, house, mathml, settings, techniques
+from site_extension import api, catalog, documents, equations, executed, gallery, house, settings, techniques, topics
 from site_extension.book import PageError, read_chapters
 from site_extension.links import Targets, rewrite
 from site_extension.rendered import check_page
@@ -19,6 +19,8 @@ __all__ = ["setup"]
 
 GALLERY = "<!-- gallery -->"
 """Where a page shows the pictures of some techniques."""
+FILTERED = ("generated/catalog", "generated/flags", "generated/results")
+"""Pages of long tables, which a reader opens by a word."""
 
 
 def setup(app):
@@ -30,10 +32,11 @@ def setup(app):
     Returns:
       What Sphinx wants to know of an extension.
     """
-    mathml.setup(app)
+    equations.setup(app)
     app.add_directive("run-python", executed.RunPython)
     app.connect("builder-inited", _write)
     app.connect("source-read", _link)
+    app.connect("html-page-context", _filter)
     app.connect("build-finished", _check)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -44,7 +47,7 @@ def _write(app) -> None:
         gallery.check_pictures([entry for chapter in chapters for entry in chapter.entries])
         app.targets = Targets(chapters)
         pages: dict[str, str] = {}
-        for part in (techniques, api, catalog, settings, documents, house, gallery):
+        for part in (techniques, topics, api, catalog, settings, documents, house):
             pages |= part.pages(chapters, app.targets)
     except PageError as error:
         raise ExtensionError(str(error)) from error
@@ -66,10 +69,16 @@ def _link(app, docname: str, source: list[str]) -> None:
         techniques.check_citations(source[0], f"{docname}.md")
         source[0] = rewrite(source[0], Path("docs") / f"{docname}.md", app.targets)
         if GALLERY in source[0]:
-            source[0] = source[0].replace(GALLERY, gallery.front_gallery(app.targets.chapters.values()))
+            front = gallery.front_gallery(app.targets.chapters.values())
+            source[0] = source[0].replace(GALLERY, f"{front}\n\nAll pictures, by topic: {topics.links()}.")
         source[0] += gallery.chapter_pictures(docname, app.targets) + _notebook(docname)
     except PageError as error:
         raise ExtensionError(str(error)) from error
+
+
+def _filter(app, pagename: str, template: str, context: dict, doctree) -> None:
+    if pagename in FILTERED:
+        app.add_js_file("filter.js", loading_method="defer")
 
 
 def _check(app, exception) -> None:

@@ -3,7 +3,6 @@
 import ast
 import csv
 import functools
-import itertools
 import re
 
 from site_extension.repository import ROOT, parse, read
@@ -66,8 +65,10 @@ def pages(chapters, targets) -> dict[str, str]:
         f"Everything that dlcore contains: {len(rows)} rows. A row links to the page of its technique, names the file, "
         "and the tests that fail if the row is wrong. A row without a test is not proven yet.",
     ]
-    parts.append(f"```{{raw}} html\n<script>\n{read('docs/static/filter.js').strip()}\n</script>\n```")
-    for area, group in itertools.groupby(rows, key=lambda row: row["area"]):
+    areas: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        areas.setdefault(row["area"], []).append(row)
+    for area, group in areas.items():
         parts += [
             f"## {escape(area)}",
             "| id | name | page and file | experiment | tests |\n| --- | --- | --- | --- | --- |",

@@ -19,7 +19,7 @@ LINK_ADDRESS = re.compile(r"\]\((?:[^()\s]|\([^()\s]*\))*\)")
 OUTSIDE_TEXT = re.compile(r"^---\n.*?^---$|<!--.*?-->", re.MULTILINE | re.DOTALL)
 DIRECTIVE_LINE = re.compile(r"^ *:{3,}.*$|^ *:[a-z-]+:.*$|^\([\w.-]+\)=$", re.MULTILINE)
 """Fences, options and labels."""
-CODE = re.compile(r"<(script|style|pre|code|math)\b.*?</\1>", re.DOTALL)
+CODE = re.compile(r"<(script|style|pre|code)\b.*?</\1>|<(span|div) class=\"math\b.*?</\2>", re.DOTALL)
 BLOCK_TAG = re.compile(r"</?(?:p|div|li|ul|ol|dl|dt|dd|t[dhr]|table|h\d|br|hr|section|figure|figcaption|pre)\b[^>]*>")
 TAG = re.compile(r"<[^>]*>")
 LEFTOVERS = ("](", "{ref}", "{doc}", "{numref}")
