@@ -26,12 +26,8 @@ html_theme = "sphinx_book_theme"
 html_title = "dlcore"
 html_static_path = ["static", str(files("mathjax") / "static" / "mathjax" / "es5" / "tex-svg-full.js")]
 mathjax_path = "tex-svg-full.js"
-mathjax3_config = {
-    "options": {"enableMenu": False},
-    "svg": {"mtextInheritFont": True},
-    "tex": {"packages": {"[-]": ["noerrors", "noundefined"]}},
-}
-"""One file with all glyphs and commands; a menu and drafts of wrong equations would load or show something else."""
+mathjax_config_path = "static/mathjax.js"
+"""One file with all commands and glyphs, and its settings."""
 html_css_files = ["site.css"]
 html_search_scorer = str(Path(__file__).resolve().parent / "static" / "scorer.js")
 html_favicon = "static/icon.svg"

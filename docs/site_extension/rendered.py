@@ -14,7 +14,7 @@ __all__ = ["check_page", "shown_text", "words_of_source"]
 WORD = re.compile(r"[^\W_]+")
 FENCED = re.compile(r"^ *(`{3,}|~{3,})[^\n]*\n.*?^ *\1`*~*[ \t]*$", re.MULTILINE | re.DOTALL)
 MATH = re.compile(r"(?<!\\)\$\$.*?\$\$|(?<![\\$\w])\$(?=\S)[^$]*?(?<=[^\s\\])\$(?!\d)", re.DOTALL)
-PICTURE = re.compile(r"!\[[^\]]*\]\([^)\s]*\)")
+PICTURE = re.compile(r"!\[[^\]]*\]\([^)\s]*\)(?:\{[^}\n]*\})?")
 LINK_ADDRESS = re.compile(r"\]\((?:[^()\s]|\([^()\s]*\))*\)")
 OUTSIDE_TEXT = re.compile(r"^---\n.*?^---$|<!--.*?-->", re.MULTILINE | re.DOTALL)
 DIRECTIVE_LINE = re.compile(r"^ *:{3,}.*$|^ *:[a-z-]+:.*$|^\([\w.-]+\)=$", re.MULTILINE)
