@@ -37,7 +37,7 @@ PAGES = (
 CLIPPED = """() => [...document.querySelectorAll("article *")].filter((part) => {
   const style = getComputedStyle(part);
   return part.clientWidth > 1 && part.scrollWidth > part.clientWidth + 1 && !/auto|scroll/.test(style.overflowX)
-    && style.display !== "inline" && !part.closest("svg, mjx-container");
+    && style.display !== "inline" && !part.closest("svg, mjx-container") && !part.matches("span.math");
 }).map((part) => `${part.tagName} ${part.className}: ${part.textContent.trim().slice(0, 60)}`)"""
 """What is wider than its box, where the box does not scroll."""
 WRONG_EQUATIONS = """() => [...document.querySelectorAll("article .math")].filter((part) => {

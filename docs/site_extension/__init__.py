@@ -5,6 +5,8 @@ Before Sphinx reads `docs/`, it writes `docs/generated/`: a page for each techni
 outside `docs/`. Links to files of the repository become links to the page that shows the file.
 """
 
+import os
+import sys
 from pathlib import Path
 
 from sphinx.errors import ExtensionError
@@ -34,7 +36,10 @@ def setup(app):
     """
     equations.setup(app)
     app.add_directive("run-python", executed.RunPython)
+    if not any(argument.startswith(("-j", "--jobs")) for argument in sys.argv):
+        app.parallel = os.cpu_count() or 1
     app.connect("builder-inited", _write)
+    app.connect("env-before-read-docs", _spread)
     app.connect("source-read", _link)
     app.connect("html-page-context", _filter)
     app.connect("build-finished", _check)
@@ -59,6 +64,11 @@ def _write(app) -> None:
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
+
+
+def _spread(app, env, docnames: list[str]) -> None:
+    """Part the chapters, whose code takes most of the time, among the processes, each of which reads a run of pages."""
+    docnames.sort(key=lambda name: name[::-1])
 
 
 def _link(app, docname: str, source: list[str]) -> None:
