@@ -24,7 +24,9 @@ def covering_tests() -> dict[str, list[tuple[str, str]]]:
         file = path.relative_to(ROOT).as_posix()
         if "covers" not in read(file):
             continue
-        for node in ast.walk(parse(file)):
+        tree = parse(file)
+        classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+        for node in [*tree.body, *(method for test in classes for method in test.body)]:
             for call in ast.walk(ast.Module(getattr(node, "decorator_list", []), [])):
                 if isinstance(call, ast.Call) and ast.unparse(call.func).endswith("mark.covers"):
                     for row in call.args:
