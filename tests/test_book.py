@@ -259,6 +259,18 @@ def test_a_picture_of_white_paper_alone_is_a_chart(site, tmp_path):
         assert site.gallery.is_chart(tmp_path / f"{rows}.webp") is chart
 
 
+def test_a_table_of_results_has_no_empty_column(site):
+    row = {**site.techniques.ledger_rows()["digits-resnet8"], "published": None}
+    known = {**row, "published": {"value": 0.993, "source": "LeCun 1998"}}
+    assert site.techniques.result_table([row]).splitlines()[:2] == [
+        "| result | value | baseline | hardware | commit |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    table = site.techniques.result_table([row, known]).splitlines()
+    assert table[0] == "| result | value | baseline | published | hardware | commit |"
+    assert [line.split(" | ")[3] for line in table[2:4]] == ["", "99.30 % (LeCun 1998)"]
+
+
 def test_a_page_shows_whole_functions_without_docstrings(site, monkeypatch):
     code = '"""Module."""\n\n\ndef _a():\n    return 1\n\n\ndef learner(x):\n    """Learn.\n    """\n\n    return x\n'
     monkeypatch.setattr(site.techniques, "parse", lambda path: ast.parse(code))

@@ -92,9 +92,9 @@ def result_table(rows: list[dict]) -> str:
       rows: rows of one experiment.
 
     Returns:
-      A Markdown table, and the commands and remarks below it.
+      A Markdown table without its empty columns, and the commands and remarks below it.
     """
-    lines = ["| result | value | baseline | published | hardware | commit |", "| --- | --- | --- | --- | --- | --- |"]
+    table = [("result", "value", "baseline", "published", "hardware", "commit")]
     for row in rows:
         known, published = row["baseline"], row["published"]
         cells = (
@@ -105,7 +105,10 @@ def result_table(rows: list[dict]) -> str:
             row["hardware"] or "",
             ", ".join(commit[:7] for commit in (row["commit"] or "").split(", ")),
         )
-        lines.append("| " + " | ".join(escape(str(cell)) for cell in cells) + " |")
+        table.append(tuple(escape(str(cell)) for cell in cells))
+    columns = [column for column in zip(*table, strict=True) if any(column[1:])]
+    head, *rest = ["| " + " | ".join(cells) + " |" for cells in zip(*columns, strict=True)]
+    lines = [head, "| --- " * len(columns) + "|", *rest]
     for row in rows:
         lines += ["", f"**{escape(row['id'])}**" + (f": {escape(row['note'])}" if row["note"] else "")]
         if row.get("claim"):

@@ -19,7 +19,10 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const part of parts) {
     for (const table of part.querySelectorAll("table")) {
       const labels = [...table.querySelectorAll("th")].map((cell) => cell.textContent);
-      table.querySelectorAll("td").forEach((cell) => (cell.dataset.label = labels[cell.cellIndex] ?? ""));
+      for (const cell of table.querySelectorAll("td")) {
+        cell.dataset.label = labels[cell.cellIndex] ?? "";
+        cell.classList.toggle("blank", !cell.textContent.trim());
+      }
       table.classList.add("cards");
     }
     part.rows = [...part.querySelectorAll("tbody tr")];
