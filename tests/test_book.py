@@ -170,7 +170,8 @@ def test_no_line_of_a_page_is_read_as_a_comment(site, chapters):
 
 def test_a_page_that_lacks_words_or_shows_markdown_is_named(site):
     check, error = site.rendered.check_page, site.book.PageError
-    source = "# Title\n\n![Plot](a.webp){.chart}\n\nIt *reaches* [99.1\n%](a.md) with $x_t$ in `code_a`.\n\n```bash\npython x\n```\n"
+    source = "# Title\n\n![Plot](a.webp){.chart}\n\n"
+    source += "It *reaches* [99.1\n%](a.md) with $x_t$ in `code_a`.\n\n```bash\npython x\n```\n"
     page = "<nav>lost</nav><article><h1>Title</h1><p>It <em>reaches</em> <a>99.1 %</a> with <math>x</math> in {}.</p>"
     code = "<code><span>code_</span><span>a</span></code>"
     check("page", source, page.format(code) + "</article>")
