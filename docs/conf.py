@@ -1,6 +1,7 @@
 """Sphinx settings of the documentation site: `python -m sphinx -W docs site` writes it into `site/`, offline."""
 
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
@@ -23,7 +24,10 @@ suppress_warnings = ["ref.python", "myst.header"]
 
 html_theme = "sphinx_book_theme"
 html_title = "dlcore"
-html_static_path = ["static"]
+html_static_path = ["static", str(files("mathjax") / "static" / "mathjax" / "es5" / "tex-svg-full.js")]
+mathjax_path = "tex-svg-full.js"
+mathjax_config_path = "static/mathjax.js"
+"""One file with all commands and glyphs, and its settings."""
 html_css_files = ["site.css"]
 html_search_scorer = str(Path(__file__).resolve().parent / "static" / "scorer.js")
 html_favicon = "static/icon.svg"

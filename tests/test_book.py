@@ -1,10 +1,6 @@
 """The book and the site: every technique stands in one chapter, and what a page lacks is named."""
 
 import ast
-import fcntl
-import functools
-import html
-import http.server
 import importlib
 import io
 import os
@@ -12,9 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 import tomllib
-import urllib.parse
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +36,7 @@ def site():
             "links",
             "techniques",
             "text",
+            "topics",
             "api",
             "catalog",
             "gallery",
@@ -175,7 +170,8 @@ def test_no_line_of_a_page_is_read_as_a_comment(site, chapters):
 
 def test_a_page_that_lacks_words_or_shows_markdown_is_named(site):
     check, error = site.rendered.check_page, site.book.PageError
-    source = "# Title\n\nIt *reaches* [99.1\n%](a.md) with $x_t$ in `code_a`.\n\n```bash\npython x\n```\n"
+    source = "# Title\n\n![Plot](a.webp){.chart}\n\n"
+    source += "It *reaches* [99.1\n%](a.md) with $x_t$ in `code_a`.\n\n```bash\npython x\n```\n"
     page = "<nav>lost</nav><article><h1>Title</h1><p>It <em>reaches</em> <a>99.1 %</a> with <math>x</math> in {}.</p>"
     code = "<code><span>code_</span><span>a</span></code>"
     check("page", source, page.format(code) + "</article>")
@@ -195,11 +191,13 @@ def test_what_a_function_returns_is_one_text(site):
     assert site.api.described(ast.parse(code).body[0]) == "Do.\n\n**Returns**\n\n- The learner; `a [B, 3]` too."
 
 
-def test_a_named_function_has_a_space_before_its_argument(site):
-    pytest.importorskip("sphinx")
-    mathml = importlib.import_module("site_extension.mathml")
-    space = '<mspace width="0.167em"/>'
-    assert [mathml.convert(tex, False, "").count(space) for tex in (r"\log p(x)", r"\log(1 - D)", "a b")] == [1, 0, 0]
+def test_an_equation_that_is_no_latex_is_named(site):
+    errors = pytest.importorskip("sphinx.errors")
+    equations = importlib.import_module("site_extension.equations")
+    equations.check(r"\hat{m}_t = \frac{1}{2} \log p(x)", "page")
+    for tex in (r"\fraq{1}{2}", "a}b"):
+        with pytest.raises(errors.ExtensionError, match="page: equation "):
+            equations.check(tex, "page")
 
 
 def test_no_accent_of_the_book_covers_an_index(chapters):
@@ -253,12 +251,50 @@ def test_a_large_a_foreign_and_a_nameless_picture_are_named(site, chapters, tmp_
         check(entries, tmp_path)
 
 
-def test_the_gallery_shows_pictures_by_chapter(site, chapters):
-    grids = site.gallery.gallery_by_chapter(chapters).split("## ")[1:]
-    shown = [chapter for chapter in chapters if any(map(site.gallery.picture, chapter.entries))]
-    assert [grid.split("\n")[0] for grid in grids] == [f"[{c.title}](/book/{c.name}.md)" for c in shown]
-    pictures = [[site.gallery.picture(entry) for entry in c.entries if site.gallery.picture(entry)] for c in shown]
-    assert [re.findall(r":img-top: (\S+)", grid) for grid in grids] == pictures
+def test_every_picture_of_the_gallery_stands_on_the_page_of_its_topic(site, chapters):
+    made = site.topics.pages(chapters, None)
+    shown = [name for page in made.values() for name in re.findall(r":img-top: /gallery/(\S+)", page)]
+    assert sorted(shown) == sorted(path.name for path in (ROOT / "docs" / "gallery").glob("*"))
+    toctree = re.findall(r"^generated/(topics/\w+)$", (ROOT / "docs" / "index.md").read_text(), re.MULTILINE)
+    assert [f"{page}.md" for page in toctree] == list(made)
+
+
+def test_a_folder_without_a_topic_is_named(site, chapters, monkeypatch):
+    monkeypatch.delitem(site.topics.TOPICS, "video")
+    with pytest.raises(site.book.PageError, match="TOPICS has no topic for video"):
+        site.topics.pages(chapters, None)
+
+
+def test_a_picture_of_white_paper_alone_is_a_chart(site, tmp_path):
+    """20 of 100 pixels may have a color: of 10 rows, two."""
+    for rows, chart in ((2, True), (3, False)):
+        image = Image.new("RGB", (10, 10), "white")
+        image.paste("black", (0, 0, 10, rows))
+        image.save(tmp_path / f"{rows}.webp", lossless=True)
+        assert site.gallery.is_chart(tmp_path / f"{rows}.webp") is chart
+
+
+def test_a_table_of_results_has_no_empty_column(site):
+    row = {**site.techniques.ledger_rows()["digits-resnet8"], "published": None}
+    known = {**row, "published": {"value": 0.993, "source": "LeCun 1998"}}
+    assert site.techniques.result_table([row]).splitlines()[:2] == [
+        "| result | value | baseline | hardware | commit |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    table = site.techniques.result_table([row, known]).splitlines()
+    assert table[0] == "| result | value | baseline | published | hardware | commit |"
+    assert [line.split(" | ")[3] for line in table[2:4]] == ["", "99.30 % (LeCun 1998)"]
+
+
+def test_a_page_shows_whole_functions_without_docstrings(site, monkeypatch):
+    code = '"""Module."""\n\n\ndef _a():\n    return 1\n\n\ndef learner(x):\n    """Learn.\n    """\n\n    return x\n'
+    monkeypatch.setattr(site.techniques, "parse", lambda path: ast.parse(code))
+    monkeypatch.setattr(site.techniques, "read", lambda path: code)
+    head, tail = "````{code-block} python\n:caption: a.py\n\n", "\n````"
+    private, learner = "def _a():\n    return 1", "def learner(x):\n    return x"
+    assert site.techniques._code("a.py") == f"{head}{private}\n\n\n{learner}{tail}"
+    monkeypatch.setattr(site.techniques, "MAX_CODE_LINES", 3)
+    assert site.techniques._code("a.py") == f"{head}{learner}{tail}"
 
 
 def test_the_gallery_is_small_as_a_whole(site, chapters, tmp_path):
@@ -520,128 +556,3 @@ def _sphinx(root: Path, site: Path):
     command = [sys.executable, "-m", "sphinx", "-W", "-q", "docs", str(site)]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, env=environment)
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """The site, which the first worker builds."""
-    pytest.importorskip("sphinx")
-    folder = tmp_path_factory.getbasetemp()
-    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
-    with (folder / "site.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "site" / "objects.inv").exists():
-            done = _sphinx(ROOT, folder / "site")
-            assert done.returncode == 0, done.stderr[-2000:]
-    return folder / "site"
-
-
-@pytest.mark.slow
-def test_the_site_builds_offline_without_warnings(built):
-    page = (built / "generated" / "techniques" / "semi_supervised.fixmatch.html").read_text()
-    assert "FixMatch" in page
-    scripts = re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(https?:[^"]+)"', page)
-    assert not scripts, "a page of the site must work without a network"
-
-
-@pytest.mark.slow
-def test_links_inside_the_site_lead_somewhere(built):
-    pages = {path: path.read_text(encoding="utf-8") for path in built.rglob("*.html") if "_static" not in path.parts}
-    names = {path: set(re.findall(r'\bid="([^"]+)"', text)) for path, text in pages.items()}
-    broken = set()
-    for path, text in pages.items():
-        for address in re.findall(r'<(?:a|img|link|script)\b[^>]*?\s(?:href|src)="([^"]+)"', text):
-            file, _, anchor = html.unescape(address).partition("#")
-            file = urllib.parse.unquote(file.partition("?")[0])
-            if re.match(r"[a-z]+:", file):
-                continue
-            target = (path.parent / file).resolve() if file else path
-            if not target.exists() or (
-                anchor and target in names and urllib.parse.unquote(anchor) not in names[target]
-            ):
-                broken.add(f"{path.relative_to(built)}: {address}")
-    assert len(pages) > 300
-    assert not broken, "\n".join(sorted(broken)[:20])
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """A chromium, by playwright."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="pip install -e '.[docs-test]'")
-    with playwright.sync_playwright() as session:
-        try:
-            chromium = session.chromium.launch(executable_path=gallery.chromium())
-        except playwright.Error as error:
-            pytest.skip(f"no chromium: {error}")
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture(scope="module")
-def address(built):
-    """Where the site is served."""
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=built))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-
-
-PAGES = (
-    "index.html",
-    "techniques.html",
-    "generated/api/index.html",
-    "generated/catalog.html",
-    "generated/flags.html",
-    "generated/house.html",
-    "generated/results.html",
-    "generated/techniques/semi_supervised.fixmatch.html",
-    "generated/techniques/generative.ddpm.html",
-    "generated/experiments/studies.occam.html",
-    "generated/api/generative.html",
-    "notebooks/chapter_19_generative.html",
-)
-
-
-def failed(url: str, request) -> list[str]:
-    """What a failed request says; a page that is left aborts what it still loads, which is nothing missing."""
-    return [] if request.failure == "net::ERR_ABORTED" else [f"{url}: {request.url}: {request.failure}"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1200, 390])
-def test_pages_in_a_browser(browser, address, built, width, scheme):
-    """No error of the console, nothing missing, nothing wider than the window, and colors as the reader wants them."""
-    errors, wide = [], []
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    page = context.new_page()
-    page.on(
-        "console", lambda message: errors.append(f"{page.url}: {message.text}") if message.type == "error" else None
-    )
-    page.on("pageerror", lambda error: errors.append(f"{page.url}: {error}"))
-    page.on("requestfailed", lambda request: errors.extend(failed(page.url, request)))
-    chapters = sorted(path.relative_to(built).as_posix() for path in (built / "book").glob("*.html"))
-    for name in [*PAGES, *chapters]:
-        page.goto(f"{address}/{name}", wait_until="load")
-        if (scroll := page.evaluate("document.documentElement.scrollWidth")) > width:
-            wide.append(f"{name}: {scroll} px")
-        color = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        assert (sum(map(int, re.findall(r"\d+", color)[:3])) > 382) == (scheme == "light"), f"{name}: {color}"
-    context.close()
-    assert not errors, "\n".join(errors)
-    assert not wide, "\n".join(wide)
-
-
-@pytest.mark.slow
-def test_the_search_finds_fixmatch(browser, address):
-    page = browser.new_page()
-    page.goto(f"{address}/search.html?q=FixMatch")
-    page.wait_for_selector("#search-results li a", timeout=60_000)
-    links = page.locator("#search-results li a").evaluate_all("links => links.map(link => link.href)")
-    page.close()
-    assert any("semi_supervised.fixmatch.html" in link for link in links), links

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 WRITTEN = sorted((DOCS / "techniques").glob("*/*.md"))
@@ -149,6 +150,15 @@ def test_a_block_runs_in_the_variables_of_its_page(site):
         site.executed.run_block("y", variables, "page:3")
     with pytest.raises(Exception, match="page:4: 13 lines of code; allowed: at most 12"):
         site.executed.run_block("x\n" * 13, variables, "page:4")
+
+
+def test_a_figure_is_drawn_for_light_and_dark_pages(site):
+    figure = Figure()
+    figure.subplots().plot([0, 1], color="black")
+    light, dark = site.executed.drawings(figure).values()
+    assert all(color in light for color in ("#ffffff", "#000000"))
+    assert not any(color in dark for color in ("#ffffff", "#000000"))
+    assert re.search(r'<svg fill="#ced6dd" ', dark), "words, which have no color of their own, are light"
 
 
 def test_sources_are_links(site):

@@ -200,7 +200,8 @@ img.tiles { background: var(--gap); }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 4px 10px; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 600; }
-td.number, th.number { text-align: right; white-space: nowrap; }
+td.number, th.number { text-align: right; }
+td.number, th.number, td.unit { white-space: nowrap; }
 .pairs th { color: var(--muted); font-weight: 500; white-space: nowrap; }
 .pairs td { overflow-wrap: anywhere; font-family: ui-monospace, "Cascadia Mono", Menlo, Consolas, monospace;
   font-size: .85rem; }

@@ -1,5 +1,6 @@
 """Panels of text and of tables."""
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -42,7 +43,9 @@ def table(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], title: str = "T
     kinds = {name: ' class="number"' if name in numeric else "" for name in names}
     head = "".join(f"<th{kinds[name]}>{escape(str(name))}</th>" for name in names)
     body = "".join(
-        "<tr>" + "".join(f"<td{kinds[name]}>{escape(_cell(row.get(name)))}</td>" for name in names) + "</tr>"
+        "<tr>"
+        + "".join(f"<td{kinds[name] or _unit(row.get(name))}>{escape(_cell(row.get(name)))}</td>" for name in names)
+        + "</tr>"
         for row in rows
     )
     html = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
@@ -53,6 +56,11 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _unit(value: Any) -> str:
+    """The class of a cell that keeps a share or a size beside its unit."""
+    return ' class="unit"' if re.fullmatch(r"[-\d.,]+ (%|([KMGT]i)?B)", str(value)) else ""
 
 
 def definition_table(rows: Mapping[str, Any]) -> str:

@@ -5,11 +5,13 @@ Before Sphinx reads `docs/`, it writes `docs/generated/`: a page for each techni
 outside `docs/`. Links to files of the repository become links to the page that shows the file.
 """
 
+import os
+import sys
 from pathlib import Path
 
 from sphinx.errors import ExtensionError
 
-from site_extension import api, catalog, documents, executed, gallery, house, mathml, settings, techniques
+from site_extension import api, catalog, documents, equations, executed, gallery, house, settings, techniques, topics
 from site_extension.book import PageError, read_chapters
 from site_extension.links import Targets, rewrite
 from site_extension.rendered import check_page
@@ -19,6 +21,8 @@ __all__ = ["setup"]
 
 GALLERY = "<!-- gallery -->"
 """Where a page shows the pictures of some techniques."""
+FILTERED = ("generated/catalog", "generated/flags", "generated/results")
+"""Pages of long tables, which a reader opens by a word."""
 
 
 def setup(app):
@@ -30,10 +34,14 @@ def setup(app):
     Returns:
       What Sphinx wants to know of an extension.
     """
-    mathml.setup(app)
+    equations.setup(app)
     app.add_directive("run-python", executed.RunPython)
+    if not any(argument.startswith(("-j", "--jobs")) for argument in sys.argv):
+        app.parallel = os.cpu_count() or 1
     app.connect("builder-inited", _write)
+    app.connect("env-before-read-docs", _spread)
     app.connect("source-read", _link)
+    app.connect("html-page-context", _filter)
     app.connect("build-finished", _check)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -44,7 +52,7 @@ def _write(app) -> None:
         gallery.check_pictures([entry for chapter in chapters for entry in chapter.entries])
         app.targets = Targets(chapters)
         pages: dict[str, str] = {}
-        for part in (techniques, api, catalog, settings, documents, house, gallery):
+        for part in (techniques, topics, api, catalog, settings, documents, house):
             pages |= part.pages(chapters, app.targets)
     except PageError as error:
         raise ExtensionError(str(error)) from error
@@ -58,6 +66,11 @@ def _write(app) -> None:
             path.write_text(text, encoding="utf-8")
 
 
+def _spread(app, env, docnames: list[str]) -> None:
+    """Part the chapters, whose code takes most of the time, among the processes, each of which reads a run of pages."""
+    docnames.sort(key=lambda name: name[::-1])
+
+
 def _link(app, docname: str, source: list[str]) -> None:
     path = DOCS / f"{docname}.md"
     if path.is_relative_to(GENERATED) or not path.exists():
@@ -66,10 +79,16 @@ def _link(app, docname: str, source: list[str]) -> None:
         techniques.check_citations(source[0], f"{docname}.md")
         source[0] = rewrite(source[0], Path("docs") / f"{docname}.md", app.targets)
         if GALLERY in source[0]:
-            source[0] = source[0].replace(GALLERY, gallery.front_gallery(app.targets.chapters.values()))
+            front = gallery.front_gallery(app.targets.chapters.values())
+            source[0] = source[0].replace(GALLERY, f"{front}\n\nAll pictures, by topic: {topics.links()}.")
         source[0] += gallery.chapter_pictures(docname, app.targets) + _notebook(docname)
     except PageError as error:
         raise ExtensionError(str(error)) from error
+
+
+def _filter(app, pagename: str, template: str, context: dict, doctree) -> None:
+    if pagename in FILTERED:
+        app.add_js_file("filter.js", loading_method="defer")
 
 
 def _check(app, exception) -> None:

@@ -3,7 +3,6 @@
 import ast
 import csv
 import functools
-import itertools
 import re
 
 from site_extension.repository import ROOT, parse, read
@@ -25,7 +24,9 @@ def covering_tests() -> dict[str, list[tuple[str, str]]]:
         file = path.relative_to(ROOT).as_posix()
         if "covers" not in read(file):
             continue
-        for node in ast.walk(parse(file)):
+        tree = parse(file)
+        classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+        for node in [*tree.body, *(method for test in classes for method in test.body)]:
             for call in ast.walk(ast.Module(getattr(node, "decorator_list", []), [])):
                 if isinstance(call, ast.Call) and ast.unparse(call.func).endswith("mark.covers"):
                     for row in call.args:
@@ -66,8 +67,10 @@ def pages(chapters, targets) -> dict[str, str]:
         f"Everything that dlcore contains: {len(rows)} rows. A row links to the page of its technique, names the file, "
         "and the tests that fail if the row is wrong. A row without a test is not proven yet.",
     ]
-    parts.append(f"```{{raw}} html\n<script>\n{read('docs/static/filter.js').strip()}\n</script>\n```")
-    for area, group in itertools.groupby(rows, key=lambda row: row["area"]):
+    areas: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        areas.setdefault(row["area"], []).append(row)
+    for area, group in areas.items():
         parts += [
             f"## {escape(area)}",
             "| id | name | page and file | experiment | tests |\n| --- | --- | --- | --- | --- |",

@@ -7,7 +7,6 @@ line that is an expression is shown, as a notebook does; where it is a figure of
 import ast
 import contextlib
 import io
-from pathlib import Path
 
 from docutils import nodes
 from docutils.parsers.rst import Directive, directives
@@ -15,10 +14,12 @@ from sphinx.errors import ExtensionError
 
 from site_extension.repository import GENERATED
 
-__all__ = ["MAX_LINES", "RunPython", "run_block"]
+__all__ = ["MAX_LINES", "RunPython", "drawings", "run_block"]
 
 MAX_LINES = 12
 """Lines of a block: a reader takes in about ten at a time."""
+DARK_PAGE, DARK_WORDS = "#121212", "#ced6dd"
+"""Colors of the theme in dark mode."""
 
 
 def run_block(code: str, variables: dict, where: str):
@@ -74,12 +75,17 @@ class RunPython(Directive):
         if isinstance(value, Figure):
             if "caption" not in self.options:
                 raise ExtensionError(f"{where}: a figure without a caption")
-            name = f"executed/{env.docname.replace('/', '-')}-{pages['count']}.svg"
-            _save(value, GENERATED / name)
+            name = f"executed/{env.docname.replace('/', '-')}-{pages['count']}"
             caption, _ = self.state.inline_text(self.options["caption"], self.lineno)
-            image = nodes.image(uri=f"/generated/{name}", alt=self.options["caption"])
+            images = nodes.container()  # the theme hides a caption beside an image of the other mode
+            for mode, svg in drawings(value).items():
+                path = GENERATED / f"{name}-{mode}.svg"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(svg, encoding="utf-8")
+                address = f"/generated/{path.relative_to(GENERATED)}"
+                images += nodes.image(uri=address, alt=self.options["caption"], classes=[f"only-{mode}"])
             value = None
-            figure = nodes.figure("", image, nodes.caption("", "", *caption))
+            figure = nodes.figure("", images, nodes.caption("", "", *caption))
         else:
             figure = None
         text = printed + (f"{value!r}\n" if value is not None else "")
@@ -88,6 +94,17 @@ class RunPython(Directive):
         return shown + ([figure] if figure is not None else [])
 
 
-def _save(figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
+def drawings(figure) -> dict[str, str]:
+    """Draw a figure for a light and for a dark page.
+
+    Args:
+      figure: of matplotlib.
+
+    Returns:
+      "light" and "dark" -> SVG. Dark, what was white has the color of the page, and black lines and words are light.
+    """
+    file = io.StringIO()
+    figure.savefig(file, format="svg", bbox_inches="tight", metadata={"Date": None})
+    light = file.getvalue()
+    dark = light.replace("#ffffff", DARK_PAGE).replace("#000000", DARK_WORDS)
+    return {"light": light, "dark": dark.replace("<svg ", f'<svg fill="{DARK_WORDS}" ', 1)}

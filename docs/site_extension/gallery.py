@@ -1,7 +1,11 @@
 """The pictures of `docs/gallery`, which `python -m experiments.gallery` makes of runs."""
 
+import functools
 from collections.abc import Iterable
 from pathlib import Path
+
+import numpy as np
+from PIL import Image
 
 from experiments.gallery import MAX_BYTES, MAX_TOTAL_BYTES
 from site_extension.book import Chapter, Entry, PageError
@@ -13,9 +17,8 @@ __all__ = [
     "chapter_pictures",
     "check_pictures",
     "front_gallery",
-    "gallery_by_chapter",
     "gallery_grid",
-    "pages",
+    "is_chart",
     "picture",
     "picture_file",
 ]
@@ -48,19 +51,8 @@ FRONT = [
     "self_supervised.simclr",
 ]
 """Pictures of the front page."""
-
-
-def pages(chapters, targets) -> dict[str, str]:
-    """Make the page of all pictures.
-
-    Args:
-      chapters: of the book.
-      targets: what shows each file.
-
-    Returns:
-      Page -> Markdown.
-    """
-    return {"gallery.md": f"---\norphan: true\n---\n\n# Gallery\n\n{gallery_by_chapter(chapters)}\n"}
+WHITE_SHARE = 0.8
+"""White paper of a chart, at least."""
 
 
 def front_gallery(chapters: Iterable[Chapter]) -> str:
@@ -73,8 +65,7 @@ def front_gallery(chapters: Iterable[Chapter]) -> str:
       Markdown.
     """
     entries = {entry.name: entry for chapter in chapters for entry in chapter.entries}
-    grid = gallery_grid([entries[name] for name in FRONT if name in entries])
-    return f"{grid}\n\n[All pictures, by chapter](/generated/gallery.md)"
+    return gallery_grid([entries[name] for name in FRONT if name in entries])
 
 
 def check_pictures(entries: list[Entry], folder: Path = DOCS / "gallery") -> None:
@@ -126,6 +117,21 @@ def picture(entry: Entry) -> str | None:
     return f"/gallery/{path.name}" if path.exists() else None
 
 
+@functools.cache
+def is_chart(path: Path) -> bool:
+    """Whether a picture may be shown light on dark: nearly all of it is white paper, so it has no photograph.
+
+    Args:
+      path: WebP file.
+
+    Returns:
+      True or False.
+    """
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("L"))
+    return float((pixels >= 250).mean()) >= WHITE_SHARE
+
+
 def gallery_grid(entries: list[Entry]) -> str:
     """Show the pictures of pages as a grid of cards.
 
@@ -137,26 +143,14 @@ def gallery_grid(entries: list[Entry]) -> str:
     """
     cards = [
         f":::{{grid-item-card}} {escape(entry.title)}\n:link: {entry.label}\n:link-type: ref\n"
-        f":img-top: {picture(entry)}\n:img-alt: {escape(entry.title)}\n:::"
+        f":img-top: {picture(entry)}\n:img-alt: {escape(entry.title)}\n"
+        + (":class-img-top: chart\n:::" if is_chart(picture_file(entry)) else ":::")
         for entry in entries
         if picture(entry)
     ]
     if not cards:
         return ""
     return "::::{grid} 2 3 4 4\n:gutter: 2\n:class-container: gallery\n\n" + "\n".join(cards) + "\n::::"
-
-
-def gallery_by_chapter(chapters: Iterable[Chapter]) -> str:
-    """Show the pictures of all pages, a grid for each chapter below its title.
-
-    Args:
-      chapters: of the book, in order.
-
-    Returns:
-      Markdown; chapters without a picture are left out.
-    """
-    grids = [(chapter, gallery_grid(list(chapter.entries))) for chapter in chapters]
-    return "\n\n".join(f"## [{chapter.title}](/book/{chapter.name}.md)\n\n{grid}" for chapter, grid in grids if grid)
 
 
 def chapter_pictures(docname: str, targets) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from experiments.gallery import origin_of
 from site_extension.book import Entry, PageError, paragraphs_about
-from site_extension.gallery import picture, picture_file
+from site_extension.gallery import is_chart, picture, picture_file
 from site_extension.links import rewrite
 from site_extension.repository import DOCS, docstring, docstrings, parse, read
 from site_extension.text import escape, has_equation, has_reference, lead, markdown
@@ -27,7 +27,7 @@ __all__ = [
 WRITTEN_SECTIONS = ["What it is for", "Equation"]
 """Sections of a part that a person wrote."""
 MAX_CODE_LINES = 170
-"""Lines of code that a page shows; the rest is in the file."""
+"""Lines of code that a page shows, unless its first function is longer; the rest is in the file."""
 
 
 def pages(chapters, targets) -> dict[str, str]:
@@ -92,9 +92,9 @@ def result_table(rows: list[dict]) -> str:
       rows: rows of one experiment.
 
     Returns:
-      A Markdown table, and the commands and remarks below it.
+      A Markdown table without its empty columns, and the commands and remarks below it.
     """
-    lines = ["| result | value | baseline | published | hardware | commit |", "| --- | --- | --- | --- | --- | --- |"]
+    table = [("result", "value", "baseline", "published", "hardware", "commit")]
     for row in rows:
         known, published = row["baseline"], row["published"]
         cells = (
@@ -105,7 +105,10 @@ def result_table(rows: list[dict]) -> str:
             row["hardware"] or "",
             ", ".join(commit[:7] for commit in (row["commit"] or "").split(", ")),
         )
-        lines.append("| " + " | ".join(escape(str(cell)) for cell in cells) + " |")
+        table.append(tuple(escape(str(cell)) for cell in cells))
+    columns = [column for column in zip(*table, strict=True) if any(column[1:])]
+    head, *rest = ["| " + " | ".join(cells) + " |" for cells in zip(*columns, strict=True)]
+    lines = [head, "| --- " * len(columns) + "|", *rest]
     for row in rows:
         lines += ["", f"**{escape(row['id'])}**" + (f": {escape(row['note'])}" if row["note"] else "")]
         if row.get("claim"):
@@ -148,7 +151,8 @@ def _picture(entry: Entry, targets) -> list[str]:
     command, panel = origin_of(picture_file(shown))
     told = [f"[{escape(shown.title)}](#{shown.label})"] if shown.path != entry.path else []
     told += [f"`{command}`"] if command else []
-    image = f"![{escape(entry.title)}]({picture(shown)})"
+    kind = "{.chart}" if is_chart(picture_file(shown)) else ""
+    image = f"![{escape(entry.title)}]({picture(shown)}){kind}"
     if " --figures " in command:
         return [image, f"{escape(panel)} The picture is from {', '.join(told)}."]
     words = f"the panel “{escape(panel)}” in the report of" if panel else "from"
@@ -248,23 +252,27 @@ def _run_and_results(experiments: list[str], targets, own: str) -> list[str]:
 
 
 def _code(path: str) -> str:
-    """The core of a file: `learner` after its docstring where there is one, else what it defines."""
+    """The core of a file: whole functions and classes without their docstrings, `learner` and public names first."""
     nodes = [n for n in parse(path).body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
-    nodes = [n for n in nodes if not n.name.startswith("_")] or nodes
-    core = [n for n in nodes if n.name == "learner"] or nodes
-    shown, ranges = 0, []
-    for node in core:
-        first = (
-            node.body[1].lineno if len(core) == 1 and ast.get_docstring(node) and len(node.body) > 1 else node.lineno
-        )
-        first = min([first, *(d.lineno for d in node.decorator_list)]) if first == node.lineno else first
-        last = min(node.end_lineno, first + MAX_CODE_LINES - shown - 1)
-        if last - first < 3 and ranges:
-            break
-        ranges.append(f"{first}-{last}")
-        shown += last - first + 1
-        if shown >= MAX_CODE_LINES:
-            break
-    if not ranges:
-        ranges = [f"1-{min(MAX_CODE_LINES, len(read(path).splitlines()))}"]
-    return f"```{{literalinclude}} /../{path}\n:language: python\n:caption: {path}\n:lines: {','.join(ranges)}\n```"
+    chosen, shown = [], 0
+    for node in sorted(nodes, key=lambda n: (n.name != "learner", n.name.startswith("_"))):
+        ranges = _ranges(node)
+        size = sum(last - first + 1 for first, last in ranges)
+        if not chosen or shown + size <= MAX_CODE_LINES:
+            chosen.append((node.lineno, ranges))
+            shown += size
+    lines = read(path).splitlines()
+    parts = [
+        "\n".join("\n".join(lines[first - 1 : last]).strip("\n") for first, last in ranges)
+        for _, ranges in sorted(chosen)
+    ]
+    code = "\n\n\n".join(parts) if parts else "\n".join(lines[:MAX_CODE_LINES])
+    return f"````{{code-block}} python\n:caption: {path}\n\n{code}\n````"
+
+
+def _ranges(node: ast.FunctionDef | ast.ClassDef) -> list[tuple[int, int]]:
+    """First and last line of what stands before a definition's docstring and after it."""
+    first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+    if ast.get_docstring(node) is None or len(node.body) == 1:
+        return [(first, node.end_lineno)]
+    return [(first, node.body[0].lineno - 1), (node.body[0].end_lineno + 1, node.end_lineno)]

@@ -18,6 +18,12 @@ def test_table_of_rows():
     assert table([]).html
 
 
+def test_a_number_stays_beside_its_unit():
+    html = table([{"part": "the optimizer", "size": "1017.2 KiB"}]).html
+    assert '<td class="unit">1017.2 KiB</td>' in html
+    assert "<td>the optimizer</td>" in html
+
+
 def test_table_of_one_mapping():
     assert "<th scope='row'>lr</th><td>&lt;0.1&gt;</td>" in table({"lr": "<0.1>"}).html
 
