@@ -54,9 +54,6 @@ def check_origins(origins: list[Weights], splits: Splits, changed_data: bool) ->
       splits: data of the experiment.
       changed_data: allow weights that were trained on test examples.
 
-    Returns:
-      Lines to print.
-
     Raises:
       FlagError: weights were trained on test examples that were not among their own run's test examples.
     """
@@ -120,7 +117,6 @@ def take_normalization(splits: Splits, origins: list[Weights]) -> Splits:
     """Take the normalization of the images from the weights that an experiment starts from.
 
     Args:
-      splits: the data.
       origins: origins of the experiment's weights.
 
     Returns:

@@ -9,6 +9,7 @@ i" are kept 32 to a word. The greedy rule is that of Girshick et al. 2014, arXiv
 """
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 

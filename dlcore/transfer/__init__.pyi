@@ -40,6 +40,7 @@ from dlcore.transfer.lora import read_peft as read_peft
 from dlcore.transfer.lora import write_peft as write_peft
 from dlcore.transfer.methods import AdapterName as AdapterName
 from dlcore.transfer.methods import HEAD as HEAD
+from dlcore.transfer.methods import adapter_fields as adapter_fields
 from dlcore.transfer.methods import create_adapter as create_adapter
 from dlcore.transfer.methods import merge_adapter as merge_adapter
 from dlcore.transfer.multi_task import HeadsNet as HeadsNet

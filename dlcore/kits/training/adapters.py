@@ -84,7 +84,6 @@ def method_of(flags: Flags, inside: str = "") -> Any:
     """Build the adapter of `--adapt`.
 
     Args:
-      flags: resolved settings; must contain SETTINGS or DENSE_SETTINGS.
       inside: module of the network that it adapts, such as backbone; empty for the network itself.
 
     Returns:
@@ -108,9 +107,6 @@ def adapt_model(model: nn.Module, flags: Flags) -> Adapted:
 def adapts_dense(flags: Flags) -> bool:
     """Find out whether the backbone of a detector or a segmenter is frozen.
 
-    Args:
-      flags: resolved settings.
-
     Returns:
       Whether the page has `--adapt`, and it is not `full`.
     """
@@ -122,7 +118,6 @@ def adapt_dense(model: nn.Module, flags: Flags) -> Adapted:
 
     Args:
       model: the network, with a module `backbone`.
-      flags: resolved settings; must contain DENSE_SETTINGS.
 
     Returns:
       A model for any learner; batch norm and dropout of the backbone run as in evaluation.
@@ -132,9 +127,6 @@ def adapt_dense(model: nn.Module, flags: Flags) -> Adapted:
 
 def check_dense(flags: Flags) -> None:
     """Check that the adapter fits the backbone, and that there are weights to start from.
-
-    Args:
-      flags: resolved settings.
 
     Raises:
       FlagError: it does not, or there are none.
