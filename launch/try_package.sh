@@ -27,5 +27,5 @@ learner = supervised.learner(model=model, optimizer=optax.sgd(0.1))
 batch = {"image": jnp.zeros((4, 16, 16, 3), jnp.float32), "label": jnp.arange(4) % 3, "index": jnp.arange(4)}
 state = learner.init(jax.random.key(0), batch)
 state, metrics = jax.jit(learner.update)(state, batch)
-print("dlcore", dlcore.__version__, "trained one step, to loss", float(metrics["loss"]))
+print("dlcore", dlcore.__version__, "trained one step, to loss", metrics["loss"].total / metrics["loss"].count)
 PY
