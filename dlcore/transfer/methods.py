@@ -1,10 +1,11 @@
 """Adapters by name, for parameter-efficient fine-tuning (PEFT)."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.transfer.adapters import IA3, Adapted, BitFit, Bottleneck, Prompts
 from dlcore.transfer.lora import LoRA
 
@@ -45,7 +46,11 @@ def create_adapter(
 
     Returns:
       A method of `dlcore.transfer.adapters.Adapted`.
+
+    Raises:
+      ValueError: there is no such adapter.
     """
+    check_choice("name", name, get_args(AdapterName))
 
     def within(patterns: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(f"{inside}/{pattern}" for pattern in patterns) if inside else patterns

@@ -93,13 +93,13 @@ def test_checkpoint_waits_until_the_process_has_saved(tmp_path):
     with pytest.raises(Requeued):
         resolved()
     submission, saved = told
-    assert saved, "the save is complete when the resolved is requeued"
+    assert saved, "the save is complete when the job is requeued"
     assert submission.function.folder == tmp_path
     assert submission.function() == {"score": 0.5, "step": 7, "curve": [[7], [0.5]]}, "and the next attempt goes on"
 
 
 def test_a_lone_sigterm_is_passed_on_and_asks_to_be_requeued(tmp_path, monkeypatch):
-    """proctrack/cgroup tells the resolved alone; where Slurm then does nothing, the resolved asks."""
+    """proctrack/cgroup tells the job alone; where Slurm then does nothing, the job asks."""
     monkeypatch.setattr(trial, "PATIENCE", 0.1)
     asked = []
 

@@ -128,10 +128,10 @@ def test_an_autoencoder_of_another_form_is_named():
         {**SPEC, "train_size": 8}
     )
     other = page.replace(**{"autoencoder.groups": 4})
-    phase = earlier_run.EarlierPhase(other, SPEC, {})
+    phase = earlier_run.EarlierPhase(setup._replace(flags=other, spec=SPEC), {})
     with pytest.raises(ValueError, match=r"it: trained with autoencoder\.groups=4; allowed: 8, as in this run"):
         earlier_run.check_same("it", phase, setup, "autoencoder")
     with pytest.raises(ValueError, match=r"it: trained with image_shape=\[9\]; allowed: \[4, 4, 1\]"):
-        earlier_run.check_same("it", phase._replace(spec={"image_shape": [9]}), setup, "autoencoder")
+        earlier_run.check_same("it", phase._replace(setup=phase.setup._replace(spec={"image_shape": [9]})), setup, "autoencoder")
     with pytest.raises(ValueError, match=r"autoencoder\.channels=\(8, 8\): sides do not divide"):
         latent_arguments(setup._replace(spec={**setup.spec, "image_shape": [5, 4, 1]}), None)

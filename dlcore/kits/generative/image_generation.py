@@ -51,8 +51,8 @@ def origin(flags: Flags) -> Weights | None:
     source = flags.frechet_network
     if source is None:
         return None
-    found = pretrained_network.open_classifier(source, "frechet_network", headless=is_published(source))
-    return found._replace(initializes=False)
+    weights = pretrained_network.open_classifier(source, "frechet_network", headless=is_published(source))
+    return weights._replace(initializes=False)
 
 
 def data(flags: Flags) -> Splits:
