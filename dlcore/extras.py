@@ -13,11 +13,13 @@ EXTRAS = {
     "jsonschema": "launch",
     "kubernetes_validate": "launch",
     "libtpu": "tpu",
+    "mlflow": "track",
     "playwright": "docs-test",
     "pycocotools": "detection",
     "safetensors": "convert",
     "submitit": "launch",
     "tokenizers": "text",
+    "wandb": "track",
     "yaml": "launch",
 }
 """The name that is imported -> the extra of pyproject.toml that installs it."""
@@ -37,7 +39,7 @@ def require(*packages: str, what: str = "this") -> None:
     Raises:
       MissingPackage: one is not installed.
     """
-    missing = [name for name in packages if find_spec(name) is None]
+    missing = [name for name in packages if not _is_installed(name)]
     if not missing:
         return
     extras = ",".join(dict.fromkeys(EXTRAS[name] for name in missing if name in EXTRAS))
@@ -45,3 +47,9 @@ def require(*packages: str, what: str = "this") -> None:
     words = [f"-e '.[{extras}]' in a checkout of dlcore"] * bool(extras) + others
     those = f"{', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed"
     raise MissingPackage(f"{what} needs {those}: pip install {' '.join(words)}")
+
+
+def _is_installed(name: str) -> bool:
+    """Return whether a package can be imported; a folder of its name, such as ./wandb, is none."""
+    spec = find_spec(name)
+    return spec is not None and spec.origin is not None

@@ -20,6 +20,7 @@ DISTRIBUTIONS = {
     "cv2": "opencv-python-headless",
     "kubernetes_validate": "kubernetes-validate",
     "libtpu": "jax[tpu]",
+    "mlflow": "mlflow-skinny",
     "yaml": "PyYAML",
 }
 
@@ -50,6 +51,24 @@ def test_the_message_says_what_to_install(monkeypatch):
     ):
         with pytest.raises(MissingPackage, match=re.escape(message)):
             require(*packages, what="it")
+
+
+def test_a_folder_is_no_package(monkeypatch, tmp_path):
+    """Runs tracked offline leave ./wandb, which Python takes for a namespace package."""
+    (tmp_path / "folder_of_runs").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MissingPackage, match="it needs folder_of_runs, which is not installed"):
+        require("folder_of_runs", what="it")
+
+
+@pytest.mark.covers("SY-17")
+def test_a_tracker_is_asked_for_before_the_data(monkeypatch, tmp_path, capsys):
+    experiment = with_task(find_experiment("classification.supervised"), data=never, build=never)
+    hide(monkeypatch, "wandb")
+    assert run(experiment, ["--smoke", "--track=tensorboard,wandb", f"--runs={tmp_path / 'runs'}"]) == 1
+    needs = "error: the tracker wandb needs wandb, which is not installed: pip install -e '.[track]' in a checkout"
+    assert needs in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from dlcore.extras import require
 from dlcore.learner import Learner
 from dlcore.run import provenance
 from dlcore.run.json_files import read_json
+from dlcore.run.trackers import Tracking
 
 __all__ = [
     "ResolvedRun",
@@ -56,12 +57,13 @@ class ResolvedRun:
       flags: values of the settings.
 
     Raises:
-      MissingPackage: a package that the experiment needs is not installed.
+      MissingPackage: a package that the experiment or a tracker needs is not installed.
     """
 
     def __init__(self, experiment: Experiment, flags: Flags):
         require(*experiment.merged.packages, what=experiment.name)
         self.experiment, self.flags = experiment, flags
+        self.tracking = Tracking(flags.track, flags.identity)
 
     def placement(self):
         """Build the mesh and the sharding from the flags.

@@ -114,6 +114,12 @@ RUN = {
         identity=False,
     ),
     "progress": Setting(True, "show progress", identity=False),
+    "track": Setting(
+        ("tensorboard",),
+        "trackers that show the metrics: each row of metrics.jsonl, offline, in the run's folder",
+        tuple[Literal["tensorboard", "mlflow", "wandb"], ...],
+        identity=False,
+    ),
     "watch": Setting(
         0,
         "steps between two looks inside the network (updates, gradients, activations) for the report; 0: none; the log "

@@ -62,11 +62,12 @@ def finish(
     context = ReportContext(
         history, numbers, arrays(measures), outputs, state, data, spec, flags, learner, run.experiment.build
     )
-    with MetricsWriter(folder) as writer:
+    with MetricsWriter(folder, tracking=run.tracking) as writer:
         if len(history) > len(read_metrics(folder)):
             writer.write(row)
         for name, picture in (run.experiment.task.pictures(context) if run.experiment.task.pictures else {}).items():
             writer.image(f"test/{name}", picture, step)
+        writer.publish()
     trivial = trivial_measures(data.train, data.test, numbers, spec.get("trivial", {}))
     hook_panels = [panel for hook in hooks if hasattr(hook, "panels") for panel in hook.panels(context)]
     with activity("drawing the report"):

@@ -238,6 +238,7 @@ def _train(run: ResolvedRun, prepared: Prepared | None) -> None:
         folder=folder,
         progress=flags.progress,
         changed_data=flags.changed_data,
+        tracking=run.tracking,
         saving=Saving(
             flags.checkpoint_seconds,
             flags.checkpoint_steps,

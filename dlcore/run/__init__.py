@@ -11,6 +11,7 @@ lazy_exports(
         "ReduceOnPlateau": "hooks",
         "Result": "fit",
         "Saving": "fit",
+        "Tracking": "trackers",
         "evaluate": "evaluate",
         "fit": "fit",
         "make_mesh": "sharding",

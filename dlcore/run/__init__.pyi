@@ -8,3 +8,4 @@ from dlcore.run.hooks import ReduceOnPlateau as ReduceOnPlateau
 from dlcore.run.hooks import STOP as STOP
 from dlcore.run.sharding import make_mesh as make_mesh
 from dlcore.run.step import Placement as Placement
+from dlcore.run.trackers import Tracking as Tracking

@@ -72,6 +72,7 @@ class Checkpoints:
             raise ValueError(f"keep_last={keep_last}: too small; allowed: at least 1")
         check_choice("mode", mode, ("max", "min"))
         self.failure: Exception | None = None
+        self.finished_save: int | None = None
         self._pending: int | None = None
         quiet_orbax()
         self._open()
@@ -227,6 +228,7 @@ class Checkpoints:
             if self._manager is not None:
                 self._manager.wait_until_finished()
             if self._pending is not None:
+                self.finished_save = self._pending
                 self.failure = self._pending = None
         except (OSError, ValueError) as error:
             self._failed(self._pending, error)

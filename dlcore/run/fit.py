@@ -30,7 +30,7 @@ from dlcore.run.evaluate import Evaluation, compute_metrics, scalars
 from dlcore.run.hooks import STOP, Hook
 from dlcore.run.inputs import check_checkpoint, check_labels, check_pipelines, check_valid
 from dlcore.run.lock import lock_folder
-from dlcore.run.metrics_writer import MetricsWriter, read_metrics
+from dlcore.run.metrics_writer import DEFAULT_TRACKING, MetricsWriter, read_metrics
 from dlcore.run.nonfinite import REMEDY, NonFiniteError, bad_leaves, diagnose, unbounded_leaves
 from dlcore.run.pmap import program_for
 from dlcore.run.preemption import Preempted, Preemption
@@ -40,6 +40,7 @@ from dlcore.run.result import Result
 from dlcore.run.saving import Saver, Saving
 from dlcore.run.step import Carry, Placement
 from dlcore.run.sums import fold
+from dlcore.run.trackers import Tracking
 
 __all__ = ["Result", "Saving", "fit"]
 
@@ -73,6 +74,7 @@ def fit(
     prefetch: int = 2,
     changed_data: bool = False,
     report: bool = False,
+    tracking: Tracking = DEFAULT_TRACKING,
 ) -> Result:
     """Train `learner` for `steps` steps, resuming from the newest checkpoint under `folder`.
 
@@ -103,6 +105,7 @@ def fit(
       changed_data: resume even if the checkpoints were made on other data.
       report: write report.html to the folder at the end, evaluated on `valid`: curves, memory, and for an image
         classifier its mistakes, confusions and calibration.
+      tracking: trackers that show the metrics of a run with a folder, such as `Tracking(("tensorboard", "mlflow"))`.
 
     Returns:
       The last state, the log, and timings.
@@ -136,6 +139,7 @@ def fit(
         progress=progress and is_first(),
         prefetch=prefetch,
         changed_data=changed_data,
+        tracking=tracking,
     )
     if report and arguments.folder is None:
         raise ValueError("report=True: there is no folder to write it in; allowed: with folder=PATH, or report=False")
@@ -193,6 +197,7 @@ class _Arguments:
     progress: bool
     prefetch: int
     changed_data: bool
+    tracking: Tracking
 
     def __post_init__(self):
         for name in ("steps", "log_every", "prefetch", "eval_every"):
@@ -309,7 +314,7 @@ class _Run:
     def _loop(self, first: int, carry: Carry) -> Result:
         arguments = self.arguments
         if arguments.folder is not None and is_first():
-            self.writer = MetricsWriter(arguments.folder, resume_step=first)
+            self.writer = MetricsWriter(arguments.folder, first, arguments.tracking)
         self.progress = Progress(arguments.steps, first, enabled=arguments.progress)
         self.saver.start(first)
         self.timed_from, self.logged_step = time.monotonic(), first
@@ -329,10 +334,13 @@ class _Run:
                     if preemption.requested(step):
                         self._save(step, carry)
                         self.saver.wait()
+                        self._publish()
                         raise Preempted(step)
                     if self.stopped:
                         break
             self._save(step, carry)
+            self.saver.wait()
+            self._publish()
         finally:
             self.progress.close()
             if self.writer is not None:
@@ -443,6 +451,12 @@ class _Run:
             "unbounded": sorted(self.unbounded),
         }
         self.saver.save(step, joined, metadata, score)
+        self._publish()
+
+    def _publish(self) -> None:
+        """Give the trackers the rows that a resume of this run will not write again."""
+        if self.writer is not None and (saved_step := self.saver.finished_save()) is not None:
+            self.writer.publish(saved_step)
 
     def _check_finite(self, step: int, joined: Carry) -> None:
         """Raise if a metric or the state is not finite; waits for the device."""

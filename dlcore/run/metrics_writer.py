@@ -1,4 +1,4 @@
-"""Write the metrics of a run to metrics.jsonl, the record, and to TensorBoard events, a view of it.
+"""Write the metrics of a run to metrics.jsonl, the record, and to trackers such as TensorBoard, views of it.
 
 metrics.jsonl holds one JSON object per line, `{"step": 100, "split": "train", "loss": 0.31}`. Floats are written by
 `repr`, so that they are read back exactly. JSON has no NaN and no infinities: they are the strings "nan", "inf" and
@@ -9,49 +9,65 @@ import json
 import math
 import os
 import pathlib
-import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
 import numpy as np
 from absl import logging
 
+from dlcore.run.event_file import EventFile
+from dlcore.run.trackers import Tracking, row_scalars
+
 __all__ = ["METRICS_FILE", "MetricsWriter", "read_metrics"]
 
 METRICS_FILE = "metrics.jsonl"
+DEFAULT_TRACKING = Tracking()
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 class MetricsWriter:
-    """Appends rows to `folder/metrics.jsonl` and to a TensorBoard event file.
+    """Appends rows to `folder/metrics.jsonl`, and shows them in TensorBoard and other trackers.
 
-    The operating system has a row when `write` returns; `flush` waits until it is on disk. tensorboardX (1.7 s to
-    import) is imported and writes in a separate thread; the next `flush` or `close` raises its errors. In a run of
-    several processes only one may open a writer. Half-written and damaged lines are removed.
+    The operating system has a row when `write` returns; `flush` waits until it is on disk. Trackers are imported and
+    written in a separate thread; one that fails is a warning, and gets nothing more. In a run of several processes only
+    one may open a writer. Half-written and damaged lines are removed.
 
     Args:
       folder: the run's folder.
-      resume_step: restored step; later rows are removed, in TensorBoard too; -1 removes every row, None none.
+      resume_step: restored step; later rows are removed, in TensorBoard too; -1 removes every row, None none. The rows
+        that stay are published.
+      tracking: which trackers show the rows.
     """
 
-    def __init__(self, folder: str | os.PathLike, resume_step: int | None = None):
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        resume_step: int | None = None,
+        tracking: Tracking = DEFAULT_TRACKING,
+    ):
         self._folder = pathlib.Path(folder)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._path = self._folder / METRICS_FILE
         _truncate(self._path, math.inf if resume_step is None else resume_step)
         self._file = self._path.open("a", encoding="utf-8")
-        self._purge_step = None if resume_step is None else resume_step + 1
-        self._thread = ThreadPoolExecutor(1, "tensorboard")
-        self._pending: list[Future] = []
-        self._events: _EventFile | None = None
+        self._thread = ThreadPoolExecutor(1, "trackers")
+        self._failed: set[str] = set()
+        self._events: EventFile | None = None
+        if tracking.to_tensorboard:
+            self._events = EventFile(self._folder, None if resume_step is None else resume_step + 1)
+        self._feeds = tracking.feeds(self._folder)
+        self._rows: list[dict[str, Any]] = []
+        if self._feeds:
+            self._rows = read_metrics(self._path)
+            self.publish()
 
     def write(self, row: dict[str, Any]) -> None:
         """Append one row: `step` (int), `split` and any numbers; TensorBoard gets each number as `split/name`.
 
         Args:
-          row: values may be numbers, None, strings, arrays (lists in the file; not for TensorBoard) or dicts of
-            these, which are flattened: {"calibration": {"ece": 0.1}} is "calibration/ece".
+          row: values may be numbers, None, strings, arrays (lists in the file; not for trackers) or dicts of these,
+            which are flattened: {"calibration": {"ece": 0.1}} is "calibration/ece".
 
         Raises:
           ValueError: `step` is missing or not an int.
@@ -61,14 +77,22 @@ class MetricsWriter:
             raise ValueError(f"row['step']={row.get('step')!r}: wrong type; allowed: int")
         self._file.write(json.dumps({k: _to_json(v) for k, v in row.items()}, allow_nan=False) + "\n")
         self._file.flush()
-        prefix = f"{row['split']}/" if row.get("split") else ""
-        scalars = {
-            prefix + name: float(value)
-            for name, value in row.items()
-            if name not in ("step", "split") and isinstance(value, int | float)
-        }
-        if scalars:
-            self._submit(self._add_scalars, scalars, row["step"])
+        if self._feeds:
+            self._rows.append(row)
+        if self._events is not None and (scalars := row_scalars(row)):
+            self._submit(self._events.name, self._events.add, scalars, {}, row["step"])
+
+    def publish(self, step: int | None = None) -> None:
+        """Give the trackers besides TensorBoard the rows that no resume will write again.
+
+        Args:
+          step: step of a checkpoint on disk: rows up to the first of a later step; None for all rows.
+        """
+        count = len(self._rows)
+        if step is not None:
+            count = next((number for number, row in enumerate(self._rows) if row.get("step", 0) > step), count)
+        for feed in self._feeds if count else ():
+            self._submit(feed.name, feed.publish, self._rows[:count])
 
     def image(self, tag: str, array: Any, step: int) -> None:
         """Add a picture to TensorBoard.
@@ -86,28 +110,28 @@ class MetricsWriter:
             array = array[..., None]
         if array.ndim != 3 or array.shape[-1] not in (1, 3):
             raise ValueError(f"array.shape={array.shape}: not an image; allowed: [H, W], [H, W, 1] or [H, W, 3]")
-        self._submit(self._add_image, tag, array, step)
+        if self._events is not None:
+            self._submit(self._events.name, self._events.add, {}, {tag: array}, step)
 
     def flush(self) -> None:
-        """Wait until everything is on disk, and raise errors of TensorBoard's thread."""
+        """Wait until the file is on disk and the trackers have what they were given."""
         self._file.flush()
         os.fsync(self._file.fileno())
-        if self._events is not None or self._pending:
-            self._submit(lambda: self._event_writer().flush())
-        self._wait()
+        if self._events is not None:
+            self._submit(self._events.name, self._events.flush)
+        self._thread.submit(lambda: None).result()
 
     def close(self) -> None:
-        """Flush and close the files; a second call does nothing."""
+        """Flush and close the files and trackers; a second call does nothing."""
         if self._file.closed:
             return
         try:
             self.flush()
         finally:
             self._file.close()
-            if self._events is not None:
-                self._submit(self._events.close)
+            for view in (*self._feeds, *([] if self._events is None else [self._events])):
+                self._submit(view.name, view.close)
             self._thread.shutdown()
-        self._wait()
 
     def __enter__(self) -> Self:
         return self
@@ -115,54 +139,19 @@ class MetricsWriter:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def _submit(self, function, *args) -> None:
-        done = [future for future in self._pending if future.done() and future.exception() is None]
-        self._pending = [future for future in self._pending if future not in done]
-        self._pending.append(self._thread.submit(function, *args))
+    def _submit(self, name: str, function: Callable, *args) -> None:
+        self._thread.submit(self._attempt, name, function, *args)
 
-    def _wait(self) -> None:
-        pending, self._pending = self._pending, []
-        for future in pending:
-            future.result()
-
-    def _event_writer(self) -> "_EventFile":
-        """Return the event file, opened at first use in the thread."""
-        if self._events is None:
-            self._events = _EventFile(self._folder, self._purge_step)
-        return self._events
-
-    def _add_scalars(self, scalars: dict[str, float], step: int) -> None:
-        self._event_writer().add(scalars, {}, step)
-
-    def _add_image(self, tag: str, array: np.ndarray, step: int) -> None:
-        self._event_writer().add({}, {tag: array}, step)
-
-
-class _EventFile:
-    """A TensorBoard event file, written synchronously: tensorboardX's SummaryWriter cannot wait for its queue."""
-
-    def __init__(self, folder: pathlib.Path, purge_step: int | None):
-        from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
-
-        self._event = Event
-        # Event files are named by host and second: the suffix keeps a quick restart from overwriting its predecessor.
-        self._writer = EventsWriter(str(folder / "events"), f".{os.getpid()}.{time.time_ns()}")
-        if purge_step is not None:
-            self._write(purge_step, session_log=SessionLog(status=SessionLog.START))
-        self.flush = self._writer.flush
-        self.close = self._writer.close
-
-    def add(self, scalars: dict[str, float], images: dict[str, np.ndarray], step: int) -> None:
-        from tensorboardX import summary
-
-        for tag, value in scalars.items():
-            self._write(step, summary=summary.scalar(tag, value))
-        for tag, array in images.items():
-            self._write(step, summary=summary.image(tag, array, dataformats="HWC"))
-
-    def _write(self, step: int, **content) -> None:
-        self._writer.write_event(self._event(wall_time=time.time(), step=step, **content))
+    def _attempt(self, name: str, function: Callable, *args) -> None:
+        """Call a tracker, in the thread; its first failure is a warning and its last call."""
+        if name in self._failed:
+            return
+        try:
+            function(*args)
+        except Exception as error:
+            self._failed.add(name)
+            text = f"{type(error).__name__}: {str(error)[:300]}"
+            logging.warning("the tracker %s failed, and gets nothing more; the run goes on: %s", name, text)
 
 
 def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:

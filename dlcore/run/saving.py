@@ -150,6 +150,14 @@ class Saver:
         if self.store is not None:
             self.store.wait()
 
+    def finished_save(self) -> int | None:
+        """Return the newest step that this call has saved and that is on disk for certain.
+
+        Returns:
+          The step; None if there is none.
+        """
+        return None if self.store is None else self.store.finished_save
+
     def best_step(self) -> int | None:
         """Find the best checkpoint.
 

@@ -1,11 +1,11 @@
 """Adapters by name, for parameter-efficient fine-tuning (PEFT)."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from flax import linen as nn
 
-from dlcore.choices import check_choice
+from dlcore.learner import check_arguments
 from dlcore.transfer.adapters import IA3, Adapted, BitFit, Bottleneck, Prompts
 from dlcore.transfer.lora import LoRA
 
@@ -23,6 +23,7 @@ class _Unchanged(BitFit):
     TRAINED = ()
 
 
+@check_arguments
 def create_adapter(
     name: AdapterName,
     *,
@@ -50,7 +51,6 @@ def create_adapter(
     Raises:
       ValueError: there is no such adapter.
     """
-    check_choice("name", name, get_args(AdapterName))
 
     def within(patterns: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(f"{inside}/{pattern}" for pattern in patterns) if inside else patterns

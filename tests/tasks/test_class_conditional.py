@@ -132,6 +132,8 @@ def test_an_autoencoder_of_another_form_is_named():
     with pytest.raises(ValueError, match=r"it: trained with autoencoder\.groups=4; allowed: 8, as in this run"):
         earlier_run.check_same("it", phase, setup, "autoencoder")
     with pytest.raises(ValueError, match=r"it: trained with image_shape=\[9\]; allowed: \[4, 4, 1\]"):
-        earlier_run.check_same("it", phase._replace(setup=phase.setup._replace(spec={"image_shape": [9]})), setup, "autoencoder")
+        earlier_run.check_same(
+            "it", phase._replace(setup=phase.setup._replace(spec={"image_shape": [9]})), setup, "autoencoder"
+        )
     with pytest.raises(ValueError, match=r"autoencoder\.channels=\(8, 8\): sides do not divide"):
         latent_arguments(setup._replace(spec={**setup.spec, "image_shape": [5, 4, 1]}), None)
