@@ -119,6 +119,5 @@ def _detections(
     scores = np.concatenate([scores, rng.uniform(0.1, 0.5, (frames, 4))], 1)
     valid = np.concatenate([detected, is_alarm], 1)
     order = np.argsort(rng.random(scores.shape), 1)
-    return tuple(
-        np.take_along_axis(x, order.reshape(*order.shape, *(1,) * (x.ndim - 2)), 1) for x in (noisy, scores, valid)
-    )
+    row = np.arange(frames)[:, None]
+    return noisy[row, order], scores[row, order], valid[row, order]

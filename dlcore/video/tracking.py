@@ -47,13 +47,13 @@ class Tracks(NamedTuple):
 
 
 class _Rules(NamedTuple):
-    high: jax.Array
-    low: jax.Array
-    birth: jax.Array
-    iou: jax.Array
-    low_iou: jax.Array
-    min_hits: jax.Array
-    max_age: jax.Array
+    high: float | jax.Array
+    low: float | jax.Array
+    birth: float | jax.Array
+    iou: float | jax.Array
+    low_iou: float | jax.Array
+    min_hits: float | jax.Array
+    max_age: float | jax.Array
 
 
 class _Memory(NamedTuple):
@@ -169,7 +169,9 @@ def _checked_track(boxes, scores, valid, rules: _Rules, max_tracks: int, fractio
     return tracks
 
 
-def _associate(predicted: jax.Array, boxes: jax.Array, tracks: jax.Array, detections: jax.Array, threshold: jax.Array):
+def _associate(
+    predicted: jax.Array, boxes: jax.Array, tracks: jax.Array, detections: jax.Array, threshold: float | jax.Array
+):
     """Match tracks [T] bool with detections [D] bool: [D] int32, the slot of each detection, or -1."""
     iou = jnp.where(tracks[:, None], box_iou(predicted, boxes), 0)  # [T, D]
     allowed = tracks[:, None] & detections & (iou >= threshold)
