@@ -189,11 +189,14 @@ def test_births_wait_for_min_hits_and_low_scores_start_nothing():
     late = {f: (square(20), 0.9) for f in range(5, FRAMES)}
     flash = {f: (square(50), 0.9) for f in (4, 6, 8, 10)}  # never two frames in a row
     faint = {f: (square(80), 0.4) for f in range(FRAMES)}
-    ids = np.asarray(byte_track(*clip(late, flash, faint), min_hits=3, max_tracks=TRACKS).ids)
+    last = {f: (square(110), 0.9) for f in range(9, FRAMES)}
+    ids = np.asarray(byte_track(*clip(late, flash, faint, last), min_hits=3, max_tracks=TRACKS).ids)
     assert (ids[:7, 0] == -1).all()
     assert (ids[7:, 0] == ids[7, 0]).all()
     assert ids[7, 0] >= 0
-    assert (ids[:, 1:] == -1).all()
+    assert (ids[:, 1:3] == -1).all()
+    # A track that is not reported yet dies at its first miss: births in frames 4, 5, 6 and 8 come before the last one's.
+    np.testing.assert_array_equal(ids[9:, 3], [-1, -1, 4, 4, 4])
 
 
 def test_bad_input_is_named():
