@@ -195,7 +195,7 @@ def test_births_wait_for_min_hits_and_low_scores_start_nothing():
     assert (ids[7:, 0] == ids[7, 0]).all()
     assert ids[7, 0] >= 0
     assert (ids[:, 1:3] == -1).all()
-    # A track that is not reported yet dies at its first miss: births in frames 4, 5, 6 and 8 come before the last one's.
+    # A track that is not reported dies at its first miss: births in frames 4, 5, 6 and 8 come before the last.
     np.testing.assert_array_equal(ids[9:, 3], [-1, -1, 4, 4, 4])
 
 
