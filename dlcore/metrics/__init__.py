@@ -23,6 +23,7 @@ from dlcore.metrics.retrieval import recall_at_k, verification
 from dlcore.metrics.segmentation import BoundaryIoU, MeanIoU, iou_per_class, voxel_iou
 from dlcore.metrics.spectrum import alpha_req, lidar, rank_me
 from dlcore.metrics.total_loss import TotalLoss
+from dlcore.metrics.tracking import clear_mot, hota, idf1
 
 __all__ = [
     "BoundaryIoU",
@@ -41,9 +42,12 @@ __all__ = [
     "balanced_accuracy",
     "chamfer_distance",
     "class_predictions",
+    "clear_mot",
     "cohen_kappa",
     "depth_errors",
     "depth_metrics",
+    "hota",
+    "idf1",
     "iou_per_class",
     "lidar",
     "matthews_correlation",

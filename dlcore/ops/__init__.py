@@ -11,6 +11,16 @@ from dlcore.ops.arithmetic import (
     same_padding,
 )
 from dlcore.ops.assignment import assign
+from dlcore.ops.box_fusion import (
+    BoxClusters,
+    Decay,
+    DetectorView,
+    boxes_of_view,
+    fuse_views,
+    image_view,
+    soft_nms,
+    weighted_boxes_fusion,
+)
 from dlcore.ops.boxes import (
     box_angle,
     box_area,
@@ -127,6 +137,9 @@ __all__ = [
     "MAX_DEPTHWISE_TAPS",
     "REPLICA",
     "RESIZE_METHODS",
+    "BoxClusters",
+    "Decay",
+    "DetectorView",
     "adaptive_avg_pool",
     "adaptive_max_pool",
     "adjacent_faces",
@@ -141,6 +154,7 @@ __all__ = [
     "box_convert",
     "box_iou",
     "box_union",
+    "boxes_of_view",
     "boxes_to_distances",
     "camera_center",
     "camera_matrix",
@@ -191,6 +205,7 @@ __all__ = [
     "face_normals",
     "fractional_max_pool",
     "fractional_starts",
+    "fuse_views",
     "gaussian_filter",
     "generalized_box_iou",
     "global_avg_pool",
@@ -199,6 +214,7 @@ __all__ = [
     "heatmaps_to_keypoints",
     "icosphere",
     "im2col",
+    "image_view",
     "intrinsic_matrix",
     "is_closed",
     "is_kernel",
@@ -251,6 +267,7 @@ __all__ = [
     "same_padding",
     "sample_mesh",
     "sobel_filter",
+    "soft_nms",
     "split_batch",
     "split_sequence",
     "squared_distances",
@@ -263,6 +280,7 @@ __all__ = [
     "unproject",
     "use_onednn",
     "vertex_normals",
+    "weighted_boxes_fusion",
     "winograd_multiplications",
     "world_to_camera",
 ]

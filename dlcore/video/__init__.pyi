@@ -1,3 +1,8 @@
+from dlcore.video.box_kalman import BoxState as BoxState
+from dlcore.video.box_kalman import init_box_state as init_box_state
+from dlcore.video.box_kalman import predict_box_state as predict_box_state
+from dlcore.video.box_kalman import state_boxes as state_boxes
+from dlcore.video.box_kalman import update_box_state as update_box_state
 from dlcore.video.flow_stack import follow as follow
 from dlcore.video.flow_stack import subtract_mean_flow as subtract_mean_flow
 from dlcore.video.fusion import C3D as C3D
@@ -7,6 +12,9 @@ from dlcore.video.fusion import Fusion as Fusion
 from dlcore.video.fusion import inflate as inflate
 from dlcore.video.fusion import width_of as width_of
 from dlcore.video.slowfast import SlowFast as SlowFast
+from dlcore.video.tracking import Tracks as Tracks
+from dlcore.video.tracking import byte_track as byte_track
+from dlcore.video.tracking import sort_track as sort_track
 from dlcore.video.trajectories import describe_trajectories as describe_trajectories
 from dlcore.video.trajectories import direction_votes as direction_votes
 from dlcore.video.trajectories import hof_votes as hof_votes

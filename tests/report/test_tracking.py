@@ -1,0 +1,28 @@
+"""The film strip: which frames it shows, and boxes in their track's color."""
+
+import chex
+import numpy as np
+import pytest
+
+from dlcore.report.tracking import film_strip
+
+
+def test_a_strip_shows_evenly_spaced_frames_and_a_track_keeps_its_color():
+    clip = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.full((1, 20, 30, 3), 10, np.uint8)
+    boxes = np.tile(np.array([[10.0, 8, 26, 18], [2, 2, 9, 9]]), (5, 1, 1))
+    ids = np.tile(np.array([1, -1]), (5, 1))
+    strip = film_strip(clip, boxes, ids, count=3, scale=1)
+    chex.assert_shape(strip, (20, 3 * 34 - 4, 3))
+    assert strip[0, [0, 34, 68], 0].tolist() == [0, 20, 40]  # frames 0, 2 and 4
+    assert (strip[:, 30:34] == 255).all()
+    np.testing.assert_array_equal(strip[16, 25], strip[16, 25 + 68])
+    assert strip[16, 25].tolist() != strip[0, 0].tolist()
+    assert strip[2, 2].tolist() == [0, 0, 0]  # a box without a track is not drawn
+
+
+def test_bad_input_is_named():
+    clip = np.zeros((2, 8, 8, 3), np.uint8)
+    with pytest.raises(ValueError, match=r"boxes=3 frames, ids=3: clip has 2; allowed: as many"):
+        film_strip(clip, np.zeros((3, 1, 4)), np.zeros((3, 1), int))
+    with pytest.raises(ValueError, match=r"count=6: out of range; allowed: 1 to 2"):
+        film_strip(clip, np.zeros((2, 1, 4)), np.zeros((2, 1), int))
