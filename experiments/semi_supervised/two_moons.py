@@ -233,7 +233,7 @@ def study(
     accuracies = {name: {} for name in draws[0][0]}
     for (name, arm), classifiers in zip(named, trained, strict=True):
         for classifier, predict in classifiers.items():
-            accuracies[name].setdefault(classifier, []).append(float((predict(arm.new) == arm.truth).mean()))
+            accuracies[name].setdefault(classifier, []).append(float((predict(arm.new) == arm.labels).mean()))
     figure, axes = new_figure((13, 4), len(accuracies), len(trained[0]))
     for row, (name, arm), classifiers in zip(axes, named, trained, strict=False):
         for ax, (classifier, predict) in zip(row, classifiers.items(), strict=True):

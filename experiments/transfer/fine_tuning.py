@@ -148,11 +148,11 @@ def with_head(model: nn.Module, flags: Flags) -> nn.Module:
 
 def start(setup: Setup) -> Start | None:
     """Start from the source network's weights, with a new head where the classes are others."""
-    model, weights = model_of(setup), origin(setup.flags)
-    if weights is None:
+    if setup.flags.init_from is None:
         return None
+    model = model_of(setup)
     return init_from.start_classifier_from(
-        weights,
+        lambda: origin(setup.flags),
         setup,
         lambda: optimizer_of(setup),
         keep_unnamed=False,

@@ -158,14 +158,13 @@ def start_classifier(setup: Setup, transformation: Callable[[], optax.GradientTr
     Raises:
       ValueError: when applied or checked: the weights are of another model, or do not fit.
     """
-    source = setup.flags.get("init_from")
-    if source is None:
+    if setup.flags.get("init_from") is None:
         return None
-    return start_classifier_from(open_classifier(source, "init_from", headless=True), setup, transformation)
+    return start_classifier_from(lambda: open_classifier_of_model(setup.flags), setup, transformation)
 
 
 def start_classifier_from(
-    weights: Weights,
+    open_source: Callable[[], Weights | None],
     setup: Setup,
     transformation: Callable[[], optax.GradientTransformation],
     keep_unnamed: bool = True,
@@ -177,7 +176,8 @@ def start_classifier_from(
     A head for other classes is initialized anew, even if their number is the same.
 
     Args:
-      weights: weights of the model that `--model` names; their arrays are read once.
+      open_source: opens the weights, of the model that `--model` names; called only when they are needed, which they are
+        not in a resumed run.
       setup: facts of the run; errors name its flag `init_from`, its spec has the class names.
       transformation: returns the optimizer, whose state is initialized anew.
       keep_unnamed: keep a head with the right number of classes if their names were not recorded.
@@ -190,12 +190,17 @@ def start_classifier_from(
     Raises:
       ValueError: when applied or checked: the weights do not fit.
     """
-    name, is_named = f"init_from={setup.flags.init_from!r}", weights.class_names is not None
-    load = functools.cache(lambda: classifier_variables(weights))
-    class_names = setup.spec.get("class_names")
+    name, class_names = f"init_from={setup.flags.init_from!r}", setup.spec.get("class_names")
+
+    @functools.cache
+    def load():
+        weights = open_source()
+        assert weights is not None
+        return weights, classifier_variables(weights)
 
     def fitted(state):
-        variables = load()
+        weights, variables = load()
+        is_named = weights.class_names is not None
         has_other_classes = class_names is not None and (
             list(weights.class_names or ()) != list(class_names) if is_named else not keep_unnamed
         )
@@ -212,6 +217,8 @@ def start_classifier_from(
         from dlcore.run.progress import say
 
         variables, new_leaves, has_other_classes = fitted(state)
+        weights, _ = load()
+        is_named = weights.class_names is not None
         if new_leaves:
             reason = ": its classes are others" if has_other_classes and is_named else ""
             say(f"{name}: gives all but the head ({', '.join(new_leaves)}), which starts anew{reason}")
