@@ -149,8 +149,8 @@ def test_pairs_and_rankings_by_hand():
 @pytest.mark.slow
 def test_equal_pairs_and_zero_vectors_have_finite_gradients():
     for a, b in ((A, A), (P, P), (A, P)):
-        for loss in (contrastive_loss, cosine_embedding_loss):
-            for y in (1, 0, -1):
+        for loss, labels in ((contrastive_loss, (1, 0)), (cosine_embedding_loss, (1, -1))):
+            for y in labels:
                 assert np.isfinite(jax.grad(loss, (0, 1))(a, b, y)).all()
 
 

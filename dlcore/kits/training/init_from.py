@@ -176,8 +176,8 @@ def start_classifier_from(
     A head for other classes is initialized anew, even if their number is the same.
 
     Args:
-      open_source: opens the weights, of the model that `--model` names; called only when they are needed, which they are
-        not in a resumed run.
+      open_source: opens the weights, of the model that `--model` names; called only when they are needed, so not in a
+        resumed run.
       setup: facts of the run; errors name its flag `init_from`, its spec has the class names.
       transformation: returns the optimizer, whose state is initialized anew.
       keep_unnamed: keep a head with the right number of classes if their names were not recorded.
