@@ -23,6 +23,9 @@ from dlcore.run.sharding import path_of
 
 __all__ = ["TestedWeights", "read_tested_weights"]
 
+Keys = tuple[str, ...]
+"""Keys of a nested dict that lead to a leaf."""
+
 
 class TestedWeights(NamedTuple):
     """Arrays of a run, nested dicts of NumPy arrays.
@@ -81,102 +84,106 @@ class _Damaged(Exception):
 
 
 def _read(folder: Path, average: bool, fields: Sequence[str]) -> TestedWeights:
-    try:
-        metadata = json.loads((folder / NOTE / "metadata").read_text())
-        leaves = metadata[LEAVES]
-    except (OSError, ValueError, KeyError) as error:
-        raise _Damaged(str(error)) from None
-    path_of_field = _field_paths(leaves)
-    prefix = f"{path_of_field('params')}/"
-    names = [path.removeprefix(prefix) for path in leaves if path.startswith(prefix)]
-    if not names:
-        raise ValueError(f"folder={str(folder)!r}: its state has no params; allowed: a run of a learner with params")
-    fields = ("model_state", *fields)
-    params = _average_paths(leaves, path_of_field("opt_state"), names) if average else {n: prefix + n for n in names}
-    inside = tuple(f"{path_of_field(name)}/" for name in fields)
-    selected = {*params.values(), *(path for path in leaves if path.startswith(inside))}
-    arrays = _read_leaves(folder, {path: leaves[path] for path in selected}, metadata.get(CHECKSUMS, {}))
-    trees = {}
-    for name, start in zip(fields, inside, strict=True):
-        trees[name] = _nested({path: leaf for path, leaf in arrays.items() if "/".join(path).startswith(start)}, start)
-    keys_of = {"/".join(path): path for path in arrays}
-    tested = {}
-    for name, path in params.items():
-        network, _, rest = ("", "", name) if path.endswith(f"/{name}") else name.partition("/")
-        keys = keys_of[path][path.removesuffix(rest).count("/") :]
-        dtype = _shape_of(leaves[prefix + name]).dtype
-        tested[(network, *keys) if network else keys] = arrays[keys_of[path]].astype(dtype)
-    return TestedWeights(unflatten_dict(tested), trees.pop("model_state"), trees)
-
-
-def _field_paths(leaves: Mapping[str, str]) -> Callable[[str], str]:
-    """Say where a field of the state is saved; beside a supervised baseline, as `TwinState` saves the technique's."""
-    if not any(path.startswith("state/others/technique/") for path in leaves):
-        return lambda name: f"state/{name}"
-    split = {"params": "state/params/technique", "opt_state": "state/opt_state/technique"}
-    return lambda name: split.get(name, f"state/others/technique/{name}")
-
-
-def _average_paths(leaves: Mapping[str, str], opt_state: str, names: Sequence[str]) -> dict[str, str]:
-    """Find the average of each parameter in the optimizer's state; networks with an optimizer each have one each."""
-    networks = {name.split("/")[0] for name in names}
-    if {path.removeprefix(f"{opt_state}/").split("/")[0] for path in leaves if path.startswith(opt_state)} == networks:
-        paths = {}
-        for network in sorted(networks):
-            relative = [name.removeprefix(f"{network}/") for name in names if name.startswith(f"{network}/")]
-            averages = _average_paths(leaves, f"{opt_state}/{network}", relative)
-            paths |= {f"{network}/{name}": path for name, path in averages.items()}
-        return paths
-    prefixes = [path.removesuffix(names[0]) for path in leaves if path.endswith(f"/ema/{names[0]}")]
-    whole = [p for p in prefixes if p.startswith(f"{opt_state}/") and all(p + name in leaves for name in names)]
-    if len(whole) != 1:
-        raise ValueError(f"ema: the optimizer's state holds {len(whole)} averages of the parameters; allowed: one")
-    return {name: whole[0] + name for name in names}
-
-
-def _read_leaves(folder: Path, leaves: Mapping[str, str], expected: Mapping[str, int]) -> dict[tuple[str, ...], Any]:
-    """Read some leaves of a checkpoint by the keys of their paths; orbax does not save arrays of size zero."""
     import orbax.checkpoint as ocp
 
-    shapes = {path: _shape_of(text) for path, text in leaves.items()}
     try:
+        metadata = json.loads((folder / NOTE / "metadata").read_text())
+        shapes = {path: _shape_of(text) for path, text in metadata[LEAVES].items() if not text.startswith("key<")}
         with stderr_kept_on_success(), ocp.PyTreeCheckpointer() as reader:
             saved = reader.metadata(folder / STATE)
             saved = getattr(saved.item_metadata, "tree", saved.item_metadata)
-            target = jax.tree_util.tree_map_with_path(
-                lambda path, _: shapes.get(path_of(path), ocp.PLACEHOLDER), saved, is_leaf=lambda x: x is None
-            )
-            as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), target)
+    except Exception as error:  # orbax raises a bare Exception for a short file
+        raise _Damaged(_first_words(error)) from None
+    leaves = _Leaves({_keys(path) for path, _ in jax.tree_util.tree_leaves_with_path(saved, is_leaf=_is_unsaved)})
+    if missing := shapes.keys() - set(map("/".join, leaves)):
+        raise _Damaged(f"{min(missing)} is missing")
+    keys_of_field = _field_keys(leaves)
+    params = leaves.below(keys_of_field("params"))
+    if not params:
+        raise ValueError(f"folder={str(folder)!r}: its state has no params; allowed: a run of a learner with params")
+    averages = _averages(leaves, keys_of_field("opt_state"), set(params)) if average else params
+    rest = {name: leaves.below(keys_of_field(name)) for name in ("model_state", *fields)}
+    selected = {keys for keys_of in (averages, *rest.values()) for keys in keys_of.values()}
+    arrays = _read_leaves(folder, saved, {path: shapes[path] for path in map("/".join, selected)})
+    if path := find_damage(unflatten_dict(arrays), metadata.get(CHECKSUMS, {})):
+        raise _Damaged(f"{path} differs from its checksum")
+    tested = {name: arrays[averages[name]].astype(shapes["/".join(keys)].dtype) for name, keys in params.items()}
+    trees = {name: unflatten_dict({k: arrays[keys] for k, keys in below.items()}) for name, below in rest.items()}
+    return TestedWeights(unflatten_dict(tested), trees.pop("model_state"), trees)
+
+
+class _Leaves(set[Keys]):
+    """The leaves of a state, each by the keys that lead to it."""
+
+    def below(self, start: Keys) -> dict[Keys, Keys]:
+        """Return {keys from `start` on: all keys} of the leaves below `start`."""
+        return {keys[len(start) :]: keys for keys in self if keys[: len(start)] == start != keys}
+
+
+def _field_keys(leaves: _Leaves) -> Callable[[str], Keys]:
+    """Say where a field of the state is saved; beside a supervised baseline, as `TwinState` saves the technique's."""
+    if not leaves.below(("state", "others", "technique")):
+        return lambda name: ("state", name)
+    split = {name: ("state", name, "technique") for name in ("params", "opt_state")}
+    return lambda name: split.get(name, ("state", "others", "technique", name))
+
+
+def _averages(leaves: _Leaves, opt_state: Keys, names: set[Keys]) -> dict[Keys, Keys]:
+    """Find the average of each parameter in the optimizer's state; networks with an optimizer each have one each."""
+    networks = {name[0] for name in names}
+    if {keys[0] for keys in leaves.below(opt_state)} == networks:
+        averages = {}
+        for network in networks:
+            own_names = {name[1:] for name in names if name[0] == network}
+            in_network = _averages(leaves, (*opt_state, network), own_names)
+            averages |= {(network, *name): keys for name, keys in in_network.items()}
+        return averages
+    first = next(iter(names))
+    starts = [keys[: -len(first)] for keys in leaves if keys[-len(first) - 1 :] == ("ema", *first)]
+    whole = [s for s in starts if s[: len(opt_state)] == opt_state and all((*s, *name) in leaves for name in names)]
+    if len(whole) != 1:
+        raise ValueError(f"ema: the optimizer's state holds {len(whole)} averages of the parameters; allowed: one")
+    return {name: (*whole[0], *name) for name in names}
+
+
+def _read_leaves(folder: Path, saved: Any, shapes: Mapping[str, jax.ShapeDtypeStruct]) -> dict[Keys, np.ndarray]:
+    """Read some leaves of a checkpoint; orbax does not save arrays of size zero."""
+    import orbax.checkpoint as ocp
+
+    target = jax.tree_util.tree_map_with_path(
+        lambda path, _: shapes.get(path_of(path), ocp.PLACEHOLDER), saved, is_leaf=_is_unsaved
+    )
+    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), target)
+    try:
+        with stderr_kept_on_success(), ocp.PyTreeCheckpointer() as reader:
             restored = reader.restore(folder / STATE, args=ocp.args.PyTreeRestore(item=target, restore_args=as_numpy))
     except Exception as error:  # orbax raises a bare Exception for a short file
-        raise _Damaged(re.split(r"\n|\. See full", str(error).strip())[0][:200]) from None
-    by_path = jax.tree_util.tree_leaves_with_path(restored)
-    arrays = {_keys(path): leaf for path, leaf in by_path if path_of(path) in shapes}
-    arrays |= {tuple(path.split("/")): np.zeros(s.shape, s.dtype) for path, s in shapes.items() if not s.size}
-    restored_leaves = {"/".join(keys): leaf for keys, leaf in arrays.items()}
-    for path, shape in shapes.items():
-        if (
-            path not in restored_leaves
-            or restored_leaves[path].shape != shape.shape
-            or restored_leaves[path].dtype != shape.dtype
-        ):
-            raise _Damaged(f"{path} is missing, or of another shape or dtype than was saved")
-    if path := find_damage(unflatten_dict(arrays), expected):
-        raise _Damaged(f"{path} differs from its checksum")
+        raise _Damaged(_first_words(error)) from None
+    arrays = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(restored, is_leaf=_is_unsaved):
+        if (shape := shapes.get(path_of(path))) is None:
+            continue
+        array = leaf if shape.size else np.zeros(shape.shape, shape.dtype)
+        if array.shape != shape.shape or array.dtype != shape.dtype:
+            raise _Damaged(f"{path_of(path)} came back as {array.dtype}{array.shape}")
+        arrays[_keys(path)] = array
     return arrays
 
 
-def _keys(path: tuple[Any, ...]) -> tuple[str, ...]:
+def _is_unsaved(leaf: Any) -> bool:
+    return leaf is None
+
+
+def _keys(path: tuple[Any, ...]) -> Keys:
     """Return the keys of a path one by one, since a key may contain a slash."""
     return tuple(path_of((key,)) for key in path)
+
+
+def _first_words(error: Exception) -> str:
+    return re.split(r"\n|\. See full", str(error).strip())[0][:200]
 
 
 def _shape_of(text: str) -> jax.ShapeDtypeStruct:
     """Read the description of a leaf, such as float32[3, 3]."""
     dtype, sizes = text.removesuffix("]").split("[")
     return jax.ShapeDtypeStruct(tuple(int(size) for size in sizes.split(",") if size), np.dtype(dtype))
-
-
-def _nested(arrays: Mapping[tuple[str, ...], Any], start: str) -> dict[str, Any]:
-    """Nest the arrays below a path."""
-    return unflatten_dict({keys[start.count("/") :]: leaf for keys, leaf in arrays.items()})
