@@ -169,13 +169,10 @@ def learner(
             "target_variance": jax.lax.stop_gradient(target).var(1).mean(-1),
         }
 
-    def features(params: Any, images: jax.Array) -> jax.Array:
-        return model.apply({"params": params}, images)["features"]
-
     return patch_learner(
+        model=model,
         init_params=init_params,
         losses=losses,
-        features=features,
         optimizer=optimizer,
         teacher_momentum=teacher_momentum,
         augment=augment,

@@ -152,9 +152,9 @@ def masked_patch_mean(losses: jax.Array, masked: jax.Array) -> jax.Array:
 
 def patch_learner(
     *,
+    model: nn.Module,
     init_params: Callable[[jax.Array, jax.Array], Any],
     losses: Callable[[Any, Any, jax.Array, jax.Array], dict[str, jax.Array]],
-    features: Callable[[Any, jax.Array], jax.Array],
     optimizer: optax.GradientTransformation,
     teacher_momentum: Callable[[jax.Array], jax.Array] | None = None,
     augment: Augmentation | None = None,
@@ -163,9 +163,9 @@ def patch_learner(
     """Build the learner of a technique that predicts something of masked patches.
 
     Args:
+      model: the encoder, such as `PatchViT`: its `features` [B, D] are what the learner predicts.
       init_params: (key, images) -> parameters; with a teacher {"encoder": ..., ...}, of which it averages "encoder".
       losses: (params, teacher_params, images, keys [B]) -> values [B] of each image, the objective under "loss".
-      features: (parameters of an encoder, images) -> [B, D].
       optimizer: any optax transformation.
       teacher_momentum: step -> share that the teacher keeps of its weights; None: there is no teacher.
       augment: `(key, preprocessed image) -> image`; None leaves images as they are.
@@ -221,7 +221,7 @@ def patch_learner(
     def predict(state: TeacherState, batch: dict) -> dict[str, jax.Array]:
         images = preprocess(batch["image"])
         encoder = state.params["encoder"] if teacher_momentum is None else state.teacher_params
-        untrained = first_params(state.rng, images)["encoder"]
-        return {"features": features(encoder, images), "untrained": features(untrained, images)}
+        encoders = {"features": encoder, "untrained": first_params(state.rng, images)["encoder"]}
+        return {name: model.apply({"params": params}, images)["features"] for name, params in encoders.items()}
 
     return Learner(init, update, evaluate, predict, loss)

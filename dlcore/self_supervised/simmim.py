@@ -91,13 +91,10 @@ def learner(
             "mean_patch": masked_patch_mean(l1_loss(baseline, patches), masked),
         }
 
-    def features(params: Any, images: jax.Array) -> jax.Array:
-        return model.apply({"params": params}, images)["features"]
-
     return patch_learner(
+        model=model,
         init_params=init_params,
         losses=losses,
-        features=features,
         optimizer=optimizer,
         augment=augment,
         preprocess=preprocess,
