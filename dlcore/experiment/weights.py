@@ -7,7 +7,7 @@ weights.variables()                                  reads the arrays, as the ne
 
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from dlcore.models.pretrained.door import from_pretrained, is_published, read_ab
 from dlcore.models.weight_files import read_npz
 from dlcore.transfer.methods import merge_adapter
 
-__all__ = ["DATA_FILE", "EARLIER", "PUBLISHED", "Start", "Weights", "known_data", "open_weights"]
+__all__ = ["DATA_FILE", "EARLIER", "PUBLISHED", "Start", "Weights", "known_data", "open_weights", "read_run"]
 
 DATA_FILE = "data.npz"
 """Keys of a run's examples, beside its config.json."""
@@ -85,7 +85,7 @@ class Weights(NamedTuple):
           FileNotFoundError: the run has no checkpoint.
         """
         if self.page is not None:
-            return _merged(self, self.read_run().variables)
+            return _merged(self, read_run(self.path, find_experiment(self.page), self.settings).variables)
         if self.path.suffix == ".npz":
             return _variables_of_file(self)
         if self.spec.get(PUBLISHED):
@@ -93,26 +93,6 @@ class Weights(NamedTuple):
         from dlcore.run.weights import load_weights
 
         return load_weights(self.path)[1]
-
-    def read_run(self, *fields: str) -> Any:
-        """Read the arrays of a run.
-
-        Args:
-          *fields: further fields of the run's state, such as codebook.
-
-        Returns:
-          A `dlcore.run.tested_weights.TestedWeights`.
-
-        Raises:
-          FileNotFoundError: the run has no checkpoint.
-          OSError: no checkpoint can be read.
-        """
-        from dlcore.run.tested_weights import read_tested_weights
-
-        task: Any = getattr(find_experiment(self.page or ""), "task", None)
-        mode = getattr(task, "monitor_mode", "max") if self.settings.get("select") == "best" else None
-        average = bool(self.settings.get("ema"))
-        return read_tested_weights(self.path, mode=mode, average=average, fields=fields)
 
 
 class Start(NamedTuple):
@@ -225,6 +205,28 @@ def _weights(argument: str, path: Path, meta: dict, class_names: Any, spec: Spec
     mean, std = (None if meta.get(k) is None else tuple(float(x) for x in meta[k]) for k in ("mean", "std"))
     names = None if class_names is None else tuple(class_names)
     return Weights(argument, path, None, meta.get("model"), fields, mean, std, names, spec)
+
+
+def read_run(folder: Path, experiment: Any, settings: Mapping[str, Any], *fields: str) -> Any:
+    """Read the arrays of a run as it was tested.
+
+    Args:
+      folder: folder of the run.
+      experiment: the run's experiment, whose task says which score is the best.
+      settings: settings of the run.
+      *fields: further fields of the run's state, such as codebook.
+
+    Returns:
+      A `dlcore.run.tested_weights.TestedWeights`.
+
+    Raises:
+      FileNotFoundError: the run has no checkpoint.
+      OSError: no checkpoint can be read.
+    """
+    from dlcore.run.tested_weights import read_tested_weights
+
+    mode = experiment.task.monitor_mode if settings.get("select") == "best" else None
+    return read_tested_weights(folder, mode=mode, average=bool(settings.get("ema")), fields=fields)
 
 
 def known_data(folder: Path, config: dict) -> dict[str, Fingerprint]:

@@ -176,8 +176,8 @@ def parameter_ema(opt_state: Any, params: Any) -> Any:
     """Read the average of `track_parameter_ema` from an optimizer state.
 
     Args:
-      opt_state: state of a chain with one `track_parameter_ema`.
-      params: parameters, whose dtypes the average takes.
+      opt_state: state of a chain with one `track_parameter_ema`; or of several networks, {network: such a state}.
+      params: parameters, whose dtypes the average takes; of several networks {network: parameters}.
 
     Returns:
       Pytree like `params`.
@@ -185,6 +185,8 @@ def parameter_ema(opt_state: Any, params: Any) -> Any:
     Raises:
       ValueError: the chain does not have exactly one `track_parameter_ema`.
     """
+    if isinstance(opt_state, dict) and opt_state.keys() == params.keys():
+        return {name: parameter_ema(opt_state[name], params[name]) for name in params}
     leaves = jax.tree.leaves(opt_state, is_leaf=lambda x: isinstance(x, ParameterEmaState))
     states = [leaf for leaf in leaves if isinstance(leaf, ParameterEmaState)]
     if len(states) != 1:

@@ -228,6 +228,17 @@ def test_no_average_unless_asked():
         parameter_ema(create_optimizer("sgd", 0.1).init(PARAMS), PARAMS)
 
 
+def test_networks_with_an_optimizer_each_have_an_average_each():
+    """One update of -1 to zeros gives 1 - 2/11 of it, as above; the other network has not moved."""
+    tx = create_optimizer("sgd", 1.0, ema=0.9)
+    zeros = {"a": jnp.zeros(1), "b": jnp.zeros(1)}
+    states = {name: tx.init(w) for name, w in zeros.items()}
+    states["a"] = tx.update(-jnp.ones(1), states["a"], zeros["a"])[1]
+    averages = parameter_ema(states, zeros)
+    assert float(averages["a"][0]) == pytest.approx(9 / 11, rel=1e-6)
+    assert float(averages["b"][0]) == 0.0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

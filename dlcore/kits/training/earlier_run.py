@@ -8,7 +8,7 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import read_config
 from dlcore.experiment.resolved_run import ResolvedRun, open_run, restore_state
-from dlcore.experiment.weights import Weights, open_weights
+from dlcore.experiment.weights import Weights, open_weights, read_run
 from dlcore.optim import parameter_ema
 from dlcore.semi_supervised.twin import TwinState
 
@@ -138,7 +138,7 @@ def load(folder: Path, *fields: str) -> EarlierPhase:
       FileNotFoundError: the run has no checkpoint.
     """
     run = open_run(folder, find_experiment(read_config(folder)["experiment"]))
-    weights = open_weights(folder, "run").read_run(*fields)
+    weights = read_run(folder, run.experiment, run.flags, *fields)
     return EarlierPhase(run.setup(run.config()["spec"]), weights.params, weights.model_state, weights.fields)
 
 
@@ -160,14 +160,9 @@ def load_state(folder: Path) -> tuple[ResolvedRun, Setup, Any]:
     setup = run.setup(run.config()["spec"])
     _, state = restore_state(run, experiment.build(setup), run.example(setup.spec), run.flags.select)
     state = state.technique if isinstance(state, TwinState) else state
-    return run, setup, state.replace(params=_averages(state)) if run.flags.get("ema") else state
-
-
-def _averages(state: Any) -> Any:
-    """Return the averaged parameters; two networks with an optimizer each have an average each."""
-    if isinstance(state.opt_state, dict) and state.opt_state.keys() == state.params.keys():
-        return {name: parameter_ema(state.opt_state[name], params) for name, params in state.params.items()}
-    return parameter_ema(state.opt_state, state.params)
+    if run.flags.get("ema"):
+        state = state.replace(params=parameter_ema(state.opt_state, state.params))
+    return run, setup, state
 
 
 def words_of(flags: Flags, *modules: str) -> list[str]:
