@@ -33,7 +33,7 @@ from dlcore.models.torch_weights import fill_from_torch
 from dlcore.models.weight_files import unwrap_state_dict
 from dlcore.nn import Dense, LayerNorm, TransformerEncoderBlock, gelu, grid_positions, sinusoidal_encoding
 from dlcore.nn.precision import logits_dtype
-from dlcore.ops import patchify
+from dlcore.ops import patch_grid, patchify
 
 __all__ = ["MAE", "MODELS", "VideoMAE", "example_inputs", "from_torch_names", "load_torch", "visible_count"]
 
@@ -150,12 +150,7 @@ class MAE(nn.Module):
         Raises:
           ValueError: patches do not cover the image.
         """
-        if x.ndim != 4 or any(side % self.patch_size for side in x.shape[1:3]):
-            raise ValueError(
-                f"x.shape={x.shape}: patches do not cover the image; allowed: [B, H, W, C] with multiples of "
-                f"patch_size={self.patch_size}"
-            )
-        return x.shape[1] // self.patch_size, x.shape[2] // self.patch_size
+        return patch_grid(x, self.patch_size)
 
     def patches(self, x: jax.Array) -> jax.Array:
         """Cut images into patches.

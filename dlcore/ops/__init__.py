@@ -108,7 +108,7 @@ from dlcore.ops.moments import nearest_points, population_moments, squared_dista
 from dlcore.ops.mu_law import mu_law_decode, mu_law_encode
 from dlcore.ops.nms import nms, top_detections
 from dlcore.ops.orthonormal import orthonormal_columns
-from dlcore.ops.patches import patchify, unpatchify
+from dlcore.ops.patches import patch_grid, patchify, unpatchify
 from dlcore.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from dlcore.ops.point_sets import check_points, nearest_neighbors, normalize_points, pad_points, stack_points
 from dlcore.ops.pooling import avg_pool, global_avg_pool, max_pool
@@ -242,6 +242,7 @@ __all__ = [
     "pad_points",
     "paired_box_iou",
     "paste_masks",
+    "patch_grid",
     "patchify",
     "pixel_grid",
     "pixel_rays",

@@ -4,7 +4,28 @@ import math
 
 import jax
 
-__all__ = ["patchify", "unpatchify"]
+__all__ = ["patch_grid", "patchify", "unpatchify"]
+
+
+def patch_grid(x: jax.Array, patch_size: int) -> tuple[int, int]:
+    """Count the patches along each side of images.
+
+    Args:
+      x: [B, H, W, C].
+      patch_size: side of a patch.
+
+    Returns:
+      (rows, columns).
+
+    Raises:
+      ValueError: patches do not cover the image.
+    """
+    if x.ndim != 4 or any(side % patch_size for side in x.shape[1:3]):
+        raise ValueError(
+            f"x.shape={x.shape}: patches do not cover the image; allowed: [B, H, W, C] with multiples of "
+            f"patch_size={patch_size}"
+        )
+    return x.shape[1] // patch_size, x.shape[2] // patch_size
 
 
 def patchify(x: jax.Array, size: int) -> jax.Array:

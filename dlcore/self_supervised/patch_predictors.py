@@ -18,7 +18,7 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_range, exa
 from dlcore.losses import masked_mean
 from dlcore.nn import Dense, LayerNorm, TransformerEncoderBlock, gelu, grid_positions
 from dlcore.nn.precision import logits_dtype
-from dlcore.ops import patchify
+from dlcore.ops import patch_grid, patchify
 from dlcore.optim import apply_gradients
 from dlcore.optim.ema import init_average, momentum_update
 
@@ -58,12 +58,7 @@ class PatchViT(nn.Module):
         Raises:
           ValueError: patches do not cover the image.
         """
-        if x.ndim != 4 or any(side % self.patch_size for side in x.shape[1:3]):
-            raise ValueError(
-                f"x.shape={x.shape}: patches do not cover the image; allowed: [B, H, W, C] with multiples of "
-                f"patch_size={self.patch_size}"
-            )
-        return x.shape[1] // self.patch_size, x.shape[2] // self.patch_size
+        return patch_grid(x, self.patch_size)
 
     @nn.compact
     def __call__(

@@ -4,7 +4,7 @@ import chex
 import numpy as np
 import pytest
 
-from dlcore.ops import patchify, unpatchify
+from dlcore.ops import patch_grid, patchify, unpatchify
 
 
 @pytest.mark.covers("AT-31")
@@ -19,3 +19,9 @@ def test_patches_are_squares_row_by_row_and_join_again():
 def test_patches_that_do_not_cover_an_image_are_refused():
     with pytest.raises(ValueError, match="size=2: patches do not cover 5 x 4 pixels; allowed: divisors of both sides"):
         patchify(np.zeros((1, 5, 4, 3)), 2)
+
+
+def test_the_grid_of_patches_is_rows_by_columns():
+    assert patch_grid(np.zeros((1, 4, 6, 3)), 2) == (2, 3)
+    with pytest.raises(ValueError, match=r"x.shape=\(1, 5, 4, 3\): patches do not cover .* multiples of patch_size=2"):
+        patch_grid(np.zeros((1, 5, 4, 3)), 2)
