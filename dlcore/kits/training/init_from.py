@@ -200,10 +200,12 @@ def start_classifier_from(
 
     def fitted(state):
         weights, variables = load()
-        is_named = weights.class_names is not None
-        has_other_classes = class_names is not None and (
-            list(weights.class_names or ()) != list(class_names) if is_named else not keep_unnamed
-        )
+        if class_names is None:
+            has_other_classes = False
+        elif weights.class_names is None:
+            has_other_classes = not keep_unnamed
+        else:
+            has_other_classes = list(weights.class_names) != list(class_names)
         if has_other_classes or new_head:
             leaves = flatten_dict(variables)
             variables = unflatten_dict({path: leaf for path, leaf in leaves.items() if "head" not in path})
@@ -218,11 +220,10 @@ def start_classifier_from(
 
         variables, new_leaves, has_other_classes = fitted(state)
         weights, _ = load()
-        is_named = weights.class_names is not None
         if new_leaves:
-            reason = ": its classes are others" if has_other_classes and is_named else ""
+            reason = ": its classes are others" if has_other_classes and weights.class_names is not None else ""
             say(f"{name}: gives all but the head ({', '.join(new_leaves)}), which starts anew{reason}")
-        elif not is_named:
+        elif weights.class_names is None:
             say(f"{name}: gives a head of {num_classes(weights)} classes without names, taken for the data's")
         return _restarted(state, variables, transformation())
 
