@@ -50,7 +50,7 @@ ROOMS = (
     "vision3d",
     "vision_language",
 )
-"""The rooms that are held to the glossary of CONTRIBUTING.md."""
+"""The rooms that are held to docs/glossary.md."""
 EXPERIMENTS = ("", *sorted(path.parent.name for path in (ROOT / "experiments").glob("*/__init__.py")))
 """The folders of experiments, and the files beside them."""
 WORDS = {
@@ -260,7 +260,7 @@ def test_identifiers_are_the_words_of_the_field(room):
     found = []
     for path in sorted((DLCORE / room).rglob("*.py")):
         found += refused(path.read_text(), f"dlcore/{path.relative_to(DLCORE)}", KEPT.get(room, frozenset()))
-    assert not found, "\n".join(["words of the glossary's left column (CONTRIBUTING.md):", *found])
+    assert not found, "\n".join(["words of the glossary's left column (docs/glossary.md):", *found])
 
 
 def files_of(folder: str) -> list[Path]:
@@ -274,7 +274,7 @@ def test_identifiers_of_experiments_are_the_words_of_the_field(folder):
     kept, found = OVERRIDES | KEPT_IN_EXPERIMENTS.get(folder, set()), []
     for path in files_of(folder):
         found += refused(path.read_text(), str(path.relative_to(ROOT)), kept)
-    assert not found, "\n".join(["words of the glossary's left column (CONTRIBUTING.md):", *found])
+    assert not found, "\n".join(["words of the glossary's left column (docs/glossary.md):", *found])
 
 
 def test_variables_arguments_and_functions_are_refused_with_what_to_write():

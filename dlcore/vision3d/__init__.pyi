@@ -22,6 +22,10 @@ from dlcore.vision3d.mesh_rcnn import MeshRCNN as MeshRCNN
 from dlcore.vision3d.mesh_rcnn import cubify as cubify
 from dlcore.vision3d.mesh_rcnn import cubify_masks as cubify_masks
 from dlcore.vision3d.mesh_rcnn import lattice as lattice
+from dlcore.vision3d.nerf import PeakSignalToNoise as PeakSignalToNoise
+from dlcore.vision3d.nerf import RadianceField as RadianceField
+from dlcore.vision3d.nerf import frequency_encoding as frequency_encoding
+from dlcore.vision3d.nerf import volume_render as volume_render
 from dlcore.vision3d.octree import EMPTY as EMPTY
 from dlcore.vision3d.octree import FULL as FULL
 from dlcore.vision3d.octree import decode_octree as decode_octree
@@ -44,10 +48,6 @@ from dlcore.vision3d.pretrained import FAMILIES as FAMILIES
 from dlcore.vision3d.published_depth import MODELS as MODELS
 from dlcore.vision3d.published_depth import example_inputs as example_inputs
 from dlcore.vision3d.published_depth import from_torch_names as from_torch_names
-from dlcore.vision3d.radiance_field import PeakSignalToNoise as PeakSignalToNoise
-from dlcore.vision3d.radiance_field import RadianceField as RadianceField
-from dlcore.vision3d.radiance_field import frequency_encoding as frequency_encoding
-from dlcore.vision3d.radiance_field import volume_render as volume_render
 from dlcore.vision3d.shape_layers import decode_shape_layers as decode_shape_layers
 from dlcore.vision3d.shape_layers import encode_shape_layers as encode_shape_layers
 from dlcore.vision3d.structure_from_motion import Bundle as Bundle

@@ -81,7 +81,7 @@ PAGES = {
     "video.hand_crafted": ["dense trajectories"],
     "vision3d.implicit_surface": ["DeepSDF", "occupancy network"],
     "vision3d.pointnet": ["PointNet"],
-    "vision3d.radiance_field": ["NeRF"],
+    "vision3d.nerf": ["NeRF"],
     "vision3d.structure_from_motion": ["SfM", "bundle adjustment"],
     "vision3d.voxel_classifier": ["VoxNet"],
     "vision_language.caption": ["image captioning", "beam search"],

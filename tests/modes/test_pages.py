@@ -119,7 +119,7 @@ WITH_LOSS = {
     "vision3d.pixel2mesh",
     "vision3d.point_generator",
     "vision3d.pointnet",
-    "vision3d.radiance_field",
+    "vision3d.nerf",
     "vision3d.voxel_classifier",
     "vision3d.voxel_generator",
 }

@@ -9,9 +9,9 @@ import pytest
 from flax import linen as nn
 
 from dlcore.data.scene_rays import scene_rays
-from dlcore.vision3d import radiance_field
-from dlcore.vision3d.radiance_field import PeakSignalToNoise, RadianceField, frequency_encoding, volume_render
-from experiments.vision3d import radiance_field as page
+from dlcore.vision3d import nerf
+from dlcore.vision3d.nerf import PeakSignalToNoise, RadianceField, frequency_encoding, volume_render
+from experiments.vision3d import nerf as page
 
 
 def test_encoding_by_hand():
@@ -56,7 +56,7 @@ RAYS = {
 
 
 def test_one_update_and_the_measures_by_hand():
-    learner = radiance_field.learner(model=Wall(), optimizer=optax.sgd(0.75), near=0.5, far=2.5, num_samples=80)
+    learner = nerf.learner(model=Wall(), optimizer=optax.sgd(0.75), near=0.5, far=2.5, num_samples=80)
 
     @jax.jit
     def run(rays):
@@ -108,7 +108,7 @@ def test_the_baseline_by_hand():
 def test_a_small_field_learns_a_view():
     arrays = scene_rays(4, 0, 8).arrays
     batch = {**{k: arrays[k] for k in ("origin", "direction", "color")}, "index": np.arange(256)}
-    learner = radiance_field.learner(
+    learner = nerf.learner(
         model=RadianceField(hidden=(32, 32)), optimizer=optax.adam(1e-2), near=2.2, far=7.5, num_samples=24
     )
 
@@ -124,8 +124,8 @@ def test_a_small_field_learns_a_view():
 
 def test_bad_input_is_one_clear_line():
     with pytest.raises(ValueError, match=r"far=2\.0: not behind near=3\.0; allowed: above near"):
-        radiance_field.learner(model=Wall(), optimizer=optax.sgd(1.0), near=3.0, far=2.0)
+        nerf.learner(model=Wall(), optimizer=optax.sgd(1.0), near=3.0, far=2.0)
     with pytest.raises(ValueError, match="num_samples=1: out of range"):
-        radiance_field.learner(model=Wall(), optimizer=optax.sgd(1.0), num_samples=1)
+        nerf.learner(model=Wall(), optimizer=optax.sgd(1.0), num_samples=1)
     with pytest.raises(ValueError, match="num_views=0, size=32: too small"):
         scene_rays(0)

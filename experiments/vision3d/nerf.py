@@ -1,7 +1,7 @@
 """Learn a scene as a neural radiance field (NeRF) from posed images, and render it from new views.
 
-python -m experiments.vision3d.radiance_field                                (PSNR 26.0 dB, mean color 13.2)
-python -m experiments.vision3d.radiance_field --field.point_frequencies=0    (without positional encoding)
+python -m experiments.vision3d.nerf                                (PSNR 26.0 dB, mean color 13.2)
+python -m experiments.vision3d.nerf --field.point_frequencies=0    (without positional encoding)
 
 Three solids on a checkered floor are seen by cameras on a half sphere. Pixels of all training views are drawn together;
 the test split is the pixels of views that were not trained on, and `psnr` is that of all of them together, beside that
@@ -19,8 +19,8 @@ from dlcore.experiment.task import Task
 from dlcore.kits.training.optimizer import AdamW
 from dlcore.learner import Range
 from dlcore.main import main
-from dlcore.vision3d import radiance_field
-from dlcore.vision3d.radiance_field import RadianceField
+from dlcore.vision3d import nerf
+from dlcore.vision3d.nerf import RadianceField
 
 SHOWN = 4
 
@@ -91,7 +91,7 @@ class SceneViews(Task):
 experiment = Experiment(
     __file__,
     __doc__,
-    radiance_field.learner,
+    nerf.learner,
     task=SceneViews(),
     optimizer=AdamW(learning_rate=5e-3, weight_decay=0.0),
     modules={"field": RadianceField},

@@ -1,4 +1,4 @@
-"""A neural radiance field: density and color of all points of a scene, learned from posed images by volume rendering.
+"""A neural radiance field (NeRF): density and color of a scene's points, learned from posed images by volume rendering.
 
     (σ, c) = f(γ(x), γ(d))     γ(x) = (x, sin 2^k x, cos 2^k x for k < K), so that a small network fits fine detail
     C(ray) = Σ T_i α_i c_i,    α_i = 1 - exp(-σ_i δ_i),   T_i = exp(-Σ_{j<i} σ_j δ_j)    of samples δ_i apart
