@@ -217,6 +217,19 @@ def test_losses_by_hand():
     assert int(losses["box"][1]) == int(losses["classification"][1]) == 3
 
 
+@pytest.mark.covers("DE-13")
+def test_losses_of_the_proposals_count_sampled_anchors_alone():
+    """Of eight places of the sample two are filled: an anchor on the object, at logit 0, and a background at log 3.
+
+    Entropies are log 2 and -log(1 - 3/4); the deltas of the object's anchor are 1 off in each of four numbers."""
+    anchors = Anchors(np.array([[0.0, 0, 10, 10], [50, 50, 60, 60]], np.float32), (2,))
+    outputs = rpn.Outputs(jnp.array([0.0, np.log(3)]), jnp.array([[1.0] * 4, [9.0] * 4]))
+    boxes = jnp.array([[0.0, 0, 10, 10]])
+    losses = rpn.image_losses(jax.random.key(0), outputs, anchors, boxes, jnp.array([True]), count=8)
+    assert [float(total) for total, _ in losses.values()] == pytest.approx([np.log(2) + np.log(4), 4 * (1 - 1 / 18)])
+    assert [int(number) for _, number in losses.values()] == [2, 2]
+
+
 SVM_LOGITS = jnp.array([[9.0, 2, -0.5], [9, 0.4, 0.4], [9, -3, 0.2], [9, 9, 9]])
 
 

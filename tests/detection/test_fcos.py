@@ -67,7 +67,6 @@ def test_pyramid_heads_and_losses_equal_torchvision():
 # Targets by hand
 
 
-@pytest.mark.slow
 @pytest.mark.covers("DE-19")
 def test_centerness_by_hand():
     # left 2 of right 6, top 1 of bottom 4: sqrt(2/6 * 1/4) = sqrt(1/12)
@@ -76,6 +75,8 @@ def test_centerness_by_hand():
     assert float(fcos.centerness(jnp.array([0.0, 5, 3, 5]))) == 0
     assert float(fcos.centerness(jnp.array([-1.0, 5, 3, 5]))) == 0  # outside
     assert float(fcos.centerness(jnp.zeros(4))) == 0
+    # Parts of a pixel count: left 0.25 of right 0.5, in the middle between top and bottom: sqrt(1/2)
+    assert float(fcos.centerness(jnp.array([0.25, 0.5, 0.5, 0.5]))) == pytest.approx(0.707107, abs=1e-6)
 
 
 class Given(nn.Module):

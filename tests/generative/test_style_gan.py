@@ -12,6 +12,8 @@ from tests.generative.by_rule import check_filled, filled
 
 def test_each_resolution_takes_noise_twice():
     assert noise_sizes((8, 8, 1)) == [(4, 4), (4, 4), (8, 8), (8, 8)]
+    assert noise_sizes((16, 8, 1)) == [(8, 4), (8, 4), (16, 8), (16, 8)]  # the short side says how many levels
+    assert noise_sizes((8, 16, 1)) == [(4, 8), (4, 8), (8, 16), (8, 16)]
     assert Generator((8, 8, 1)).num_noise == 2 * 16 + 2 * 64
 
 

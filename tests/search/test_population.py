@@ -14,7 +14,7 @@ from dlcore.run.sharding import make_mesh
 from dlcore.run.step import Placement
 from dlcore.search.population import PopulationBasedTraining, exploit, explore
 from dlcore.search.space import Choice, LogUniform
-from dlcore.search.together import together
+from dlcore.search.together import TrialsState, together
 
 SPACE = {"learning_rate": LogUniform(1e-4, 1.0)}
 
@@ -36,6 +36,21 @@ def test_copied_values_move_by_a_factor_within_the_space():
     assert moved[1] in (pytest.approx(0.8), 1.0)
     assert 1e-4 <= moved[2] <= 1.32e-4
     assert moved[3] == 0.1
+
+
+@pytest.mark.parametrize(("monitor_mode", "best"), [("max", 4), ("min", 0)])
+def test_the_best_of_five_replaces_the_worst(monitor_mode, best):
+    """Of five trials with metrics 0.1 to 0.5, a fifth is one trial; the record keeps the metrics as they were."""
+    hook = PopulationBasedTraining(SPACE, "error", every=10, monitor_mode=monitor_mode)
+    values, everyone = {"learning_rate": np.full(5, 0.1)}, np.ones(5, bool)
+    state = TrialsState(np.int32(10), np.arange(2), np.arange(5.0), values, everyone, everyone[:1])
+    metrics = {f"valid/error/{i}": 0.1 * (i + 1) for i in range(5)}
+    after = hook(10, state, metrics)
+    expected = np.arange(5.0)
+    expected[4 - best] = best
+    assert np.asarray(after.inner).tolist() == expected.tolist()
+    assert hook.memory["lineage"][0]["scores"] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
+    assert hook.memory["next"] == 20
 
 
 @pytest.mark.weekly

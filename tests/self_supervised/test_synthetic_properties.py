@@ -100,6 +100,11 @@ def test_one_update_by_hand():
     errors = (-0.4 * h - f) ** 2 / 0.25
     assert metrics["loss"].compute() == pytest.approx((shape + errors + domain).mean(), rel=1e-5)
     assert metrics["factor_error"].compute() == pytest.approx(errors.mean(), rel=1e-5)
+    # The shape of every photograph is predicted as class 1, since its logit a h is positive.
+    photo_metrics = learner.evaluate(
+        state.replace(params=params), rows | {"photo_label": y, "photo_factors": f[:, None]}
+    )
+    assert photo_metrics["photo_accuracy"].compute() == pytest.approx(2 / 3)
 
 
 @pytest.mark.weekly
