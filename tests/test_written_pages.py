@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-WRITTEN = sorted((DOCS / "techniques").glob("*/*.md"))
+WRITTEN = sorted((DOCS / "techniques").rglob("*.md"))
 OLD_CHAPTERS = (15,)
 """Chapters without exercises and figures. The list only shrinks."""
 
@@ -117,7 +117,7 @@ def test_a_written_page_belongs_to_a_technique_and_its_links_lead_somewhere(site
     names = {entry.name: entry for chapter in chapters for entry in chapter.entries}
     targets = site.links.Targets(chapters)
     for path in WRITTEN:
-        entry = names[f"{path.parent.name}.{path.stem}"]
+        entry = names[".".join(path.relative_to(DOCS / "techniques").with_suffix("").parts)]
         title, lead, rest = site.techniques.written(entry)
         site.links.rewrite(rest, path.relative_to(DOCS.parent), targets)
         assert title

@@ -4,7 +4,7 @@ Li et al., "Exploring plain vision transformer backbones for object detection" (
 
     patches of 16 x 16 + positions -> H/16 x W/16 x C, which no block changes
     block      z = z + Attention(LN(z)),  z = z + MLP(LN(z));  with a residual block also  z = z + convolutions(z)
-    Attention  softmax(Q K^T / sqrt(d) + B) V in windows of 14 x 14, in every fourth block of B everywhere
+    Attention  softmax(Q K^T / sqrt(d) + B) V in windows of 14 x 14, in four evenly spaced blocks everywhere
     B          decomposed relative positions, see `dlcore.nn.decomposed_positions`
 
 A ViT of masked autoencoding (`dlcore.models.mae`) starts it: a window of 14 x 14 is what that saw, an image of 224
