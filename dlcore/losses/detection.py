@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from dlcore.losses._precision import at_least_float32
 from dlcore.ops.boxes import box_angle, box_area, box_union
-from dlcore.ops.checks import check_range, check_shapes
+from dlcore.ops.checks import check_boxes, check_range, check_shapes
 from dlcore.ops.safe_product import safe_product
 
 __all__ = ["complete_iou_loss", "distance_iou_loss", "generalized_iou_loss", "iou_loss", "sigmoid_focal_loss"]
@@ -67,7 +67,7 @@ def iou_loss(boxes: jax.Array, targets: jax.Array) -> jax.Array:
       [...], one loss a box, in [0, 1].
 
     Raises:
-      ValueError: the shapes differ or do not end in 4.
+      ValueError: the shapes differ or do not end in 4, or a concrete target is flipped.
     """
     boxes, targets = _pairs(boxes, targets)
     intersection, union = box_union(boxes, targets)  # [...], [...]
@@ -85,7 +85,7 @@ def generalized_iou_loss(boxes: jax.Array, targets: jax.Array) -> jax.Array:
       [...], one loss a box, in [0, 2].
 
     Raises:
-      ValueError: the shapes differ or do not end in 4.
+      ValueError: the shapes differ or do not end in 4, or a concrete target is flipped.
     """
     boxes, targets = _pairs(boxes, targets)
     _, union = box_union(boxes, targets)  # [...]
@@ -105,7 +105,7 @@ def distance_iou_loss(boxes: jax.Array, targets: jax.Array) -> jax.Array:
       [...], one loss a box, in [0, 2].
 
     Raises:
-      ValueError: the shapes differ or do not end in 4.
+      ValueError: the shapes differ or do not end in 4, or a concrete target is flipped.
     """
     boxes, targets = _pairs(boxes, targets)
     hull = _hull(boxes, targets)  # [..., 4]
@@ -126,7 +126,7 @@ def complete_iou_loss(boxes: jax.Array, targets: jax.Array) -> jax.Array:
       [...], one loss a box.
 
     Raises:
-      ValueError: the shapes differ or do not end in 4.
+      ValueError: the shapes differ or do not end in 4, or a concrete target is flipped.
     """
     boxes, targets = _pairs(boxes, targets)
     # Difference of the aspect ratios; its weight takes no gradient.
@@ -137,6 +137,7 @@ def complete_iou_loss(boxes: jax.Array, targets: jax.Array) -> jax.Array:
 
 def _pairs(boxes: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
     check_shapes(boxes=(boxes, "... 4"), targets=(targets, "... 4"))
+    check_boxes("targets", targets)
     return at_least_float32(boxes), at_least_float32(targets)
 
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.ops.checks import check_finite
+from dlcore.ops.checks import check_boxes, check_finite, check_shapes
 
 __all__ = ["average_precision", "cardinality_error", "match_detections", "precision_recall_curve"]
 
@@ -33,8 +33,15 @@ def match_detections(boxes: np.ndarray, scores: np.ndarray, truth: np.ndarray, t
 
     Returns:
       [N] bool, which detections are correct, in the order given.
+
+    Raises:
+      ValueError: a box is flipped or not finite, a score is not finite, or the threshold is outside [0, 1].
     """
     boxes, targets = (np.asarray(b, np.float64).reshape(-1, 4) for b in (boxes, truth))
+    check_shapes(boxes=(boxes, "N 4"), scores=(scores, "N"), threshold=(threshold, "0 to 1"))
+    check_boxes("boxes", boxes)
+    check_boxes("truth", targets)
+    check_finite("scores", scores)
     correct, free = np.zeros(len(boxes), bool), np.ones(len(targets), bool)
     for i in np.argsort(-np.asarray(scores, np.float64), kind="stable"):
         # Greedy: by descending score, each detection takes the free target of the largest IoU.

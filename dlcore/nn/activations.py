@@ -41,6 +41,7 @@ from jax.nn import (
     tanh,
 )
 
+from dlcore.nn._checked import CheckedModule
 from dlcore.nn.dense import Dense
 from dlcore.ops.checks import check_shapes
 
@@ -87,11 +88,14 @@ def relu(x: jax.Array, slope_at_zero: float | jax.Array = 0.0) -> jax.Array:
 
     Returns:
       [...].
+
+    Raises:
+      ValueError: `slope_at_zero` is not finite.
     """
+    check_shapes(slope_at_zero=(slope_at_zero, "... finite"))
     return jnp.where(x == 0, slope_at_zero * x, jax.nn.relu(x))
 
 
-@jax.jit
 def leaky_relu(x: jax.Array, negative_slope: float | jax.Array = 0.01) -> jax.Array:
     """Leaky ReLU: x where positive, else a times x; the gradient at 0 is a, as in torch, where jax has 1.
 
@@ -101,7 +105,16 @@ def leaky_relu(x: jax.Array, negative_slope: float | jax.Array = 0.01) -> jax.Ar
 
     Returns:
       [...].
+
+    Raises:
+      ValueError: `negative_slope` is not finite.
     """
+    check_shapes(negative_slope=(negative_slope, "... finite"))
+    return _leaky_relu(x, negative_slope)
+
+
+@jax.jit
+def _leaky_relu(x: jax.Array, negative_slope: float | jax.Array) -> jax.Array:
     return jnp.where(x > 0, x, negative_slope * x)
 
 
@@ -211,11 +224,15 @@ def hard_shrink(x: jax.Array, threshold: float | jax.Array = 0.5) -> jax.Array:
 
     Args:
       x: [...].
-      threshold: largest absolute value that becomes 0.
+      threshold: largest absolute value that becomes 0, at least 0.
 
     Returns:
       [...].
+
+    Raises:
+      ValueError: `threshold` is negative.
     """
+    check_shapes(threshold=(threshold, "... >= 0"))
     return jnp.where(jnp.abs(x) > threshold, x, 0)
 
 
@@ -237,7 +254,7 @@ def maxout(x: jax.Array, pieces: int = 2) -> jax.Array:
     return x.reshape(*x.shape[:-1], pieces, -1).max(-2)
 
 
-class PReLU(nn.Module):
+class PReLU(CheckedModule):
     """PReLU: x where positive, else a learned slope times x; the gradient at 0 is the slope, as in torch.
 
     Parameter `negative_slope`: [C], or a scalar.
@@ -266,7 +283,7 @@ class PReLU(nn.Module):
         slope = self.param(
             "negative_slope", nn.initializers.constant(self.negative_slope_init), shape, self.param_dtype
         )
-        return leaky_relu(x, slope.astype(x.dtype))
+        return _leaky_relu(x, slope.astype(x.dtype))
 
 
 class Maxout(nn.Module):

@@ -22,13 +22,15 @@ import itertools
 import logging
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.choices import check_choice
+from dlcore.learner import Range
+from dlcore.nn._checked import CheckedModule
 from dlcore.nn.cache import Cache, Memory
 from dlcore.nn.dense import Dense
 from dlcore.nn.group_norm import RMSNorm
@@ -111,7 +113,7 @@ def attention_weights(
     Raises:
       ValueError: the shapes do not fit together, or the mask is not bool.
     """
-    _check_attention(query, key, mask)
+    _check_attention(query, key, mask, scale)
     return _softmax_of_scores(_scores("...thd,...shd->...hts", query, key, scale), mask, bias)
 
 
@@ -133,7 +135,8 @@ def _softmax_of_scores(scores: jax.Array, mask: jax.Array | None, bias: jax.Arra
     return jax.nn.softmax(scores, axis=-1)
 
 
-def _check_attention(query: jax.Array, key: jax.Array, mask: jax.Array | None) -> None:
+def _check_attention(query: jax.Array, key: jax.Array, mask: jax.Array | None, scale: float | None) -> None:
+    check_shapes(scale=(scale, "... finite"))
     if query.ndim < 3 or query.ndim != key.ndim or query.shape[-2:] != key.shape[-2:]:
         raise ValueError(
             f"query.shape={query.shape} and key.shape={key.shape}: do not fit; allowed: [..., T, H, D] "
@@ -171,7 +174,7 @@ def dot_product_attention(
     Raises:
       ValueError: the shapes do not fit together, or the mask is not bool.
     """
-    _check_attention(query, key, mask)
+    _check_attention(query, key, mask, scale)
     length, size = query.shape[-3], key.shape[-3]
 
     def plain(query, key, value, mask, bias):
@@ -300,7 +303,7 @@ class SelfAttention(nn.Module):
         return dot_product_attention(query, key, value, mask=mask, bias=bias)[..., 0, :]
 
 
-class MultiHeadAttention(nn.Module):
+class MultiHeadAttention(CheckedModule):
     """Multi-head attention: `num_heads` attentions side by side and a projection of their concatenation.
 
     Submodules `query`, `key` and `value`, or `qkv` where fused, and `proj`.
@@ -340,7 +343,7 @@ class MultiHeadAttention(nn.Module):
     scale: float | None = None
     rotary: float | None = None
     use_bias: bool = True
-    dropout_rate: float = 0.0
+    dropout_rate: Annotated[float, Range(0, 1)] = 0.0
     dtype: Any = None
     kernel_init: Initializer = nn.initializers.xavier_uniform()
     out_kernel_init: Initializer | None = None

@@ -16,6 +16,7 @@ from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 
 from dlcore.choices import check_choice
+from dlcore.nn._checked import CheckedModule
 from dlcore.nn.recurrent_cells import RECURRENT_CELLS, Carry
 from dlcore.ops.convolution import conv_general_dilated
 
@@ -26,7 +27,7 @@ _CELLS = {name: cell for name, cell in RECURRENT_CELLS.items() if not cell.peeph
 _NHWC = ("NHWC", "HWIO", "NHWC")
 
 
-class ConvRecurrent(nn.Module):
+class ConvRecurrent(CheckedModule):
     """One recurrent convolutional layer over time: (carry, x [B, T, H, W, C]) -> (carry, h [B, T, H, W, features]).
 
     Parameters `input_kernel: [kh, kw, C, gates features]`, `hidden_kernel: [kh, kw, features, gates features]` and a

@@ -18,6 +18,7 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.learner import Range
+from dlcore.nn._checked import CheckedModule
 from dlcore.nn.dense import Dense
 from dlcore.ops.deformable_attention import deformable_attention
 
@@ -42,7 +43,7 @@ def star_offsets(num_heads: int, counts: Sequence[int]) -> np.ndarray:
     return (direction[:, None] * steps[:, None]).astype(np.float32)
 
 
-class DeformableAttention(nn.Module):
+class DeformableAttention(CheckedModule):
     """Deformable attention of queries to a pyramid of maps: [B, Q, D] -> [B, Q, D].
 
     Submodules `sampling_offsets` and `attention_weights`, and with projections `value_proj` and `output_proj`.

@@ -6,13 +6,15 @@ Zhu et al. 2020, arXiv:2010.04159.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.learner import Range
+from dlcore.nn._checked import CheckedModule
 from dlcore.nn.deformable_attention import DeformableAttention
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.transformer import FeedForward
@@ -55,7 +57,7 @@ def grid_centers(shapes: Shapes) -> np.ndarray:
     return (np.concatenate(grids) + np.concatenate(halves)).astype(np.float32)
 
 
-class DeformableEncoderLayer(nn.Module):
+class DeformableEncoderLayer(CheckedModule):
     """Layer of a deformable encoder on the locations of a pyramid: [B, N, D] -> [B, N, D].
 
     Args:
@@ -69,7 +71,7 @@ class DeformableEncoderLayer(nn.Module):
     num_heads: int
     hidden_features: int
     num_points: int = 4
-    dropout_rate: float = 0.0
+    dropout_rate: Annotated[float, Range(0, 1)] = 0.0
     dtype: Any = None
 
     @nn.compact

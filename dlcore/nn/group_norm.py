@@ -21,17 +21,21 @@ and locations. Local response norm divides alpha by n as torch does; AlexNet's p
 
 import math
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from dlcore.learner import Range
+from dlcore.nn._checked import CheckedModule
+from dlcore.ops.checks import check_shapes
+
 __all__ = ["GlobalResponseNorm", "GroupNorm", "InstanceNorm", "LayerNorm", "RMSNorm", "local_response_norm"]
 
 
-class LayerNorm(nn.LayerNorm):
+class LayerNorm(CheckedModule, nn.LayerNorm):
     """Layer norm: normalize each location over its channels, [..., C] -> [..., C]. All fields of flax's `nn.LayerNorm`.
 
     `reduction_axes` are the axes of mean and variance, (-3, -2, -1) for a whole feature map; parameters are on
@@ -42,11 +46,11 @@ class LayerNorm(nn.LayerNorm):
       use_fast_variance: compute the variance as E[x^2] - E[x]^2, which cancels where the mean is large.
     """
 
-    epsilon: float = 1e-5
+    epsilon: Annotated[float, Range(0)] = 1e-5
     use_fast_variance: bool = False
 
 
-class RMSNorm(nn.RMSNorm):
+class RMSNorm(CheckedModule, nn.RMSNorm):
     """RMS norm: divide each location by the root mean square of its channels, without centering, [..., C] -> [..., C].
 
     Args:
@@ -54,11 +58,11 @@ class RMSNorm(nn.RMSNorm):
       use_fast_variance: a field of flax's; the mean square has one form only.
     """
 
-    epsilon: float = 1e-5
+    epsilon: Annotated[float, Range(0)] = 1e-5
     use_fast_variance: bool = False
 
 
-class GroupNorm(nn.Module):
+class GroupNorm(CheckedModule):
     """Group norm: normalize groups of neighboring channels over all locations, [B, ..., C] -> [B, ..., C].
 
     One group is layer norm over the whole example; as many groups as channels are instance norm. Statistics are taken
@@ -78,7 +82,7 @@ class GroupNorm(nn.Module):
 
     num_groups: int | None = 32
     group_size: int | None = None
-    epsilon: float = 1e-5
+    epsilon: Annotated[float, Range(0)] = 1e-5
     dtype: Any = None
     param_dtype: Any = jnp.float32
     use_bias: bool = True
@@ -153,7 +157,7 @@ def _group_norm_backward(groups, epsilon, residuals, dy):
 _group_norm.defvjp(_group_norm_forward, _group_norm_backward)
 
 
-class InstanceNorm(nn.InstanceNorm):
+class InstanceNorm(CheckedModule, nn.InstanceNorm):
     """Instance norm: normalize each channel of each example over its locations, [B, ..., C] -> [B, ..., C].
 
     torch's has no scale and bias unless affine: use_scale=False, use_bias=False here.
@@ -163,11 +167,11 @@ class InstanceNorm(nn.InstanceNorm):
       use_fast_variance: compute the variance as E[x^2] - E[x]^2, which cancels where the mean is large.
     """
 
-    epsilon: float = 1e-5
+    epsilon: Annotated[float, Range(0)] = 1e-5
     use_fast_variance: bool = False
 
 
-class GlobalResponseNorm(nn.Module):
+class GlobalResponseNorm(CheckedModule):
     """Global response norm: channels compete by their norm over the image, [B, ..., C] -> [B, ..., C].
 
     Parameters `scale` and `bias`: [C], both zeros at first, so that the layer starts as the identity. Norms are taken
@@ -179,7 +183,7 @@ class GlobalResponseNorm(nn.Module):
       param_dtype: dtype of scale and bias.
     """
 
-    epsilon: float = 1e-6
+    epsilon: Annotated[float, Range(0)] = 1e-6
     dtype: Any = None
     param_dtype: Any = jnp.float32
 
@@ -226,10 +230,11 @@ def local_response_norm(
       [..., C].
 
     Raises:
-      ValueError: size is below 1.
+      ValueError: size is below 1, or another number is not finite.
     """
     if size < 1:
         raise ValueError(f"size={size}: no channels; allowed: at least 1")
+    check_shapes(alpha=(alpha, "finite"), beta=(beta, "finite"), k=(k, "finite"))
     x32 = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     padding = [(0, 0)] * (x.ndim - 1) + [(size // 2, (size - 1) // 2)]
     squares = jnp.pad(jnp.square(x32), padding)

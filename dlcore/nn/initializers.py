@@ -32,6 +32,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import constant, lecun_normal, ones, variance_scaling, zeros
 
 from dlcore.choices import check_choice
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.orthonormal import orthonormal_columns
 
 __all__ = [
@@ -102,8 +103,9 @@ def orthogonal(scale: float = 1.0) -> Initializer:
       An initializer (key, shape, dtype) -> array for kernels [..., inputs, outputs]; the leading axes count as inputs.
 
     Raises:
-      ValueError: the initializer is asked for a vector or a scalar.
+      ValueError: the scale is not finite, or the initializer is asked for a vector or a scalar.
     """
+    check_shapes(scale=(scale, "finite"))
 
     def init(key, shape, dtype=jnp.float32):
         if len(shape) < 2:
@@ -151,7 +153,11 @@ def kaiming_normal(mode: Mode = "fan_in", slope: float = 0.0) -> Initializer:
 
     Returns:
       An initializer (key, shape, dtype) -> array for kernels [..., inputs, outputs].
+
+    Raises:
+      ValueError: the slope is not finite.
     """
+    check_shapes(slope=(slope, "finite"))
     return _scaled(2 / (1 + slope**2), mode, "normal")
 
 
@@ -165,7 +171,11 @@ def kaiming_uniform(mode: Mode = "fan_in", slope: float = 0.0) -> Initializer:
 
     Returns:
       An initializer (key, shape, dtype) -> array for kernels [..., inputs, outputs].
+
+    Raises:
+      ValueError: the slope is not finite.
     """
+    check_shapes(slope=(slope, "finite"))
     return _scaled(2 / (1 + slope**2), mode, "uniform")
 
 

@@ -14,19 +14,22 @@ In evaluation y is a linear map of x, so it can be merged into the layer before 
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from dlcore.learner import Range
+from dlcore.nn._checked import CheckedModule
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import REPLICA, is_replicated
 
 __all__ = ["BatchNorm", "fold_batch_norm", "mean_and_variance"]
 
 
-class BatchNorm(nn.Module):
+class BatchNorm(CheckedModule):
     """Batch norm: normalize each channel (the last axis) of [B, ..., C] over all other axes.
 
     Variables are flax's: parameters `scale`, `bias`: [C]; `batch_stats` `mean`, `var`: [C]. Statistics are taken in at
@@ -48,8 +51,8 @@ class BatchNorm(nn.Module):
     """
 
     use_running_average: bool | None = None
-    momentum: float = 0.9
-    epsilon: float = 1e-5
+    momentum: Annotated[float, Range(0, 1)] = 0.9
+    epsilon: Annotated[float, Range(0)] = 1e-5
     axis_name: str | None = REPLICA
     dtype: Any = None
     param_dtype: Any = jnp.float32
@@ -136,8 +139,9 @@ def fold_batch_norm(
       `kernel` and `bias` of the merged layer.
 
     Raises:
-      ValueError: the kernel's outputs are not the batch norm's channels.
+      ValueError: the kernel's outputs are not the batch norm's channels, or epsilon is negative.
     """
+    check_shapes(epsilon=(epsilon, ">= 0"))
     kernel, mean, var = layer["kernel"], batch_stats["mean"], batch_stats["var"]
     if kernel.shape[-1:] != mean.shape:
         raise ValueError(f"kernel.shape={kernel.shape}: does not fit the batch norm; allowed: {mean.shape[0]} outputs")

@@ -23,6 +23,7 @@ from flax import linen as nn
 
 from dlcore.nn.attention import Initializer
 from dlcore.nn.dense import Dense
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.resize import resize
 
 __all__ = [
@@ -51,10 +52,11 @@ def sinusoidal_encoding(positions: int | jax.Array, features: int, max_period: f
       [..., features], at least float32.
 
     Raises:
-      ValueError: features is odd or below 2.
+      ValueError: features is odd or below 2, or the period is not above 0.
     """
     if features < 2 or features % 2:
         raise ValueError(f"features={features}: not pairs of sine and cosine; allowed: even numbers from 2")
+    check_shapes(max_period=(max_period, "> 0"))
     positions = jnp.arange(positions) if isinstance(positions, int) else jnp.asarray(positions)
     acc_dtype = jnp.promote_types(positions.dtype, jnp.float32)
     frequencies = max_period ** (-np.arange(0, features, 2) / features)
@@ -89,10 +91,11 @@ def sinusoidal_encoding_2d(
       [h, w, D] float32; [B, h, w, D] where the images have rows and columns of their own.
 
     Raises:
-      ValueError: features is no multiple of 4.
+      ValueError: features is no multiple of 4, the period is not above 0, or the shift is not finite.
     """
     if features < 4 or features % 4:
         raise ValueError(f"features={features}: not two halves of sines and cosines; allowed: multiples of 4")
+    check_shapes(shift=(shift, "finite"))
     counts = (
         (height, height if num_rows is None else num_rows[:, None]),
         (width, width if num_columns is None else num_columns[:, None]),
@@ -123,10 +126,11 @@ def grid_positions(rows: int, columns: int, features: int, scales: tuple[float, 
       [rows columns, D] float32, row by row.
 
     Raises:
-      ValueError: D is no multiple of 4.
+      ValueError: D is no multiple of 4, or a scale is not finite.
     """
     if features % 4:
         raise ValueError(f"features={features}: not four waves; allowed: multiples of 4")
+    check_shapes(scales=(np.asarray(scales), "... finite"))
     frequencies = 10_000.0 ** (-np.arange(features // 4) / (features // 4))
 
     def encode(position: np.ndarray) -> np.ndarray:

@@ -25,6 +25,7 @@ from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 
 from dlcore.choices import check_choice
+from dlcore.nn._checked import CheckedModule
 from dlcore.nn.initializers import orthogonal
 from dlcore.nn.recurrent_cells import RECURRENT_CELLS, Carry, RecurrentCell
 from dlcore.ops.checks import check_shapes
@@ -68,7 +69,7 @@ def _checked(lengths: jax.Array, x: jax.Array) -> jax.Array:
     return jnp.asarray(lengths)
 
 
-class Recurrent(nn.Module):
+class Recurrent(CheckedModule):
     """One recurrent layer over time: (carry, x [B, T, D]) -> (carry, h [B, T, H]).
 
     Parameters `input_kernel: [D, gates H]`, `hidden_kernel: [H, gates H]` and a bias of each; with a projection

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.choices import check_choice
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["axial_angles", "rotary", "rotate_pairs"]
 
@@ -63,10 +64,11 @@ def axial_angles(
       [h w, 1, D / 2], row by row, for all heads.
 
     Raises:
-      ValueError: D is no multiple of 4.
+      ValueError: D is no multiple of 4, or the period is not above 0.
     """
     if features % 4:
         raise ValueError(f"features={features}: not pairs for two axes; allowed: multiples of 4")
+    check_shapes(period=(period, "> 0"))
     frequencies = period ** (-np.arange(features // 4) / (features // 4))
     axes = jnp.meshgrid(jnp.asarray(rows), jnp.asarray(columns), indexing="ij")
     axes = axes[::-1] if columns_first else axes
@@ -87,11 +89,12 @@ def rotary(x: jax.Array, positions: jax.Array, period: float = 10_000.0) -> jax.
       The shape and dtype of x.
 
     Raises:
-      ValueError: D is odd.
+      ValueError: D is odd, or the period is not above 0.
     """
     features = x.shape[-1]
     if features % 2:
         raise ValueError(f"x.shape={x.shape}: {features} channels are no pairs; allowed: an even number")
+    check_shapes(period=(period, "> 0"))
     acc_dtype = jnp.promote_types(x.dtype, jnp.float32)
     frequencies = jnp.asarray(period ** (-np.arange(0, features, 2) / features), acc_dtype)
     return rotate_pairs(x, positions[..., None, None].astype(acc_dtype) * frequencies)

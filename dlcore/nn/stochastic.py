@@ -15,12 +15,15 @@ Probabilities are passed by name, as `keep_prob` or as `rate` = 1 - keep_prob, b
 Some lectures multiply by the drop rate at test time, or scale in training and at test: neither has the right mean.
 """
 
-from numbers import Real
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+
+from dlcore.learner import Range
+from dlcore.nn._checked import CheckedModule
+from dlcore.ops.checks import check_shapes
 
 __all__ = [
     "DropConnect",
@@ -170,7 +173,7 @@ def survival_probabilities(num_blocks: int, last: float = 0.5) -> tuple[float, .
     return tuple(1 - block / num_blocks * (1 - last) for block in range(1, num_blocks + 1))
 
 
-class VanillaDropout(nn.Module):
+class VanillaDropout(CheckedModule):
     """Vanilla dropout: m x in training, keep_prob x in evaluation. `Dropout` (flax's) is the usual inverted form.
 
     Args:
@@ -178,7 +181,7 @@ class VanillaDropout(nn.Module):
       deterministic: True in evaluation, False in training; None leaves it to the call.
     """
 
-    keep_prob: float = 0.5
+    keep_prob: Annotated[float, Range(0, 1)] = 0.5
     deterministic: bool | None = None
 
     @nn.compact
@@ -199,7 +202,7 @@ class VanillaDropout(nn.Module):
         return vanilla_dropout(None if deterministic else self.make_rng("dropout"), x, keep_prob=self.keep_prob)
 
 
-class DropConnect(nn.Module):
+class DropConnect(CheckedModule):
     """Dense layer whose weights are dropped in training (DropConnect): [B, D] -> [B, features].
 
     Args:
@@ -214,7 +217,7 @@ class DropConnect(nn.Module):
     """
 
     features: int
-    rate: float = 0.5
+    rate: Annotated[float, Range(0, 1)] = 0.5
     use_bias: bool = True
     per_example: bool = True
     deterministic: bool | None = None
@@ -252,7 +255,7 @@ class DropConnect(nn.Module):
         return y if bias is None else y + bias
 
 
-class StochasticDepth(nn.Module):
+class StochasticDepth(CheckedModule):
     """Stochastic depth: keep or drop a residual branch as a whole in training.
 
     A residual block is `x + StochasticDepth(p)(f(x), deterministic=not train)`.
@@ -264,7 +267,7 @@ class StochasticDepth(nn.Module):
       deterministic: True in evaluation, False in training; None leaves it to the call.
     """
 
-    survival_probability: float = 1.0
+    survival_probability: Annotated[float, Range(0, 1)] = 1.0
     inverted: bool = False
     mode: Literal["row", "batch"] = "row"
     deterministic: bool | None = None
@@ -294,8 +297,7 @@ def _keep_prob(keep_prob: Any, rate: Any, name: str = "keep_prob") -> Any:
     if (keep_prob is None) == (rate is None):
         raise ValueError(f"keep_prob={keep_prob} and rate={rate}: ambiguous; allowed: exactly one of them, in [0, 1]")
     value, name = (keep_prob, name) if rate is None else (rate, "rate")
-    if isinstance(value, Real) and not 0 <= value <= 1:
-        raise ValueError(f"{name}={value}: no probability; allowed: [0, 1]")
+    check_shapes(**{name: (value, "... 0 to 1")})
     return value if rate is None else 1 - rate
 
 

@@ -13,19 +13,22 @@ Aila (2018), arXiv:1812.04948.
 Styles can be mixed: conditional instance norm also takes weights over the styles. `adaptive_instance_norm(x, x)` is x.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from dlcore.learner import Range
+from dlcore.nn._checked import CheckedModule
 from dlcore.nn.dense import Dense
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["AdaptiveInstanceNorm", "ConditionalInstanceNorm", "adaptive_instance_norm"]
 
 
-class ConditionalInstanceNorm(nn.Module):
+class ConditionalInstanceNorm(CheckedModule):
     """Instance norm of [B, ..., C] with a scale and a bias for each style: parameters `scale`, `bias`: [num_styles, C].
 
     Args:
@@ -36,7 +39,7 @@ class ConditionalInstanceNorm(nn.Module):
     """
 
     num_styles: int
-    epsilon: float = 1e-5
+    epsilon: Annotated[float, Range(0)] = 1e-5
     dtype: Any = None
     param_dtype: Any = jnp.float32
 
@@ -74,7 +77,7 @@ class ConditionalInstanceNorm(nn.Module):
         return y.astype(self.dtype or jnp.result_type(x, scale))
 
 
-class AdaptiveInstanceNorm(nn.Module):
+class AdaptiveInstanceNorm(CheckedModule):
     """Instance norm of [B, ..., C] whose scale and bias are an affine map of a style vector (StyleGAN).
 
     The map is the submodule `affine`. With `kernel_init` zeros it starts as plain instance norm.
@@ -86,7 +89,7 @@ class AdaptiveInstanceNorm(nn.Module):
       kernel_init: initializer of the kernel of the affine map.
     """
 
-    epsilon: float = 1e-5
+    epsilon: Annotated[float, Range(0)] = 1e-5
     dtype: Any = None
     param_dtype: Any = jnp.float32
     kernel_init: Any = nn.initializers.lecun_normal()
@@ -127,8 +130,9 @@ def adaptive_instance_norm(content: jax.Array, style: jax.Array, epsilon: float 
       The shape and dtype of `content`.
 
     Raises:
-      ValueError: channels or examples do not fit.
+      ValueError: channels or examples do not fit, or epsilon is negative.
     """
+    check_shapes(epsilon=(epsilon, ">= 0"))
     if style.shape[-1] != content.shape[-1] or style.shape[0] not in (1, content.shape[0]):
         raise ValueError(
             f"style.shape={style.shape}: does not fit content.shape={content.shape}; allowed: 1 or {content.shape[0]} "

@@ -11,19 +11,22 @@ after each layer of the perceptron.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.choices import check_choice
+from dlcore.learner import Range
+from dlcore.nn._checked import CheckedModule
 from dlcore.nn.attention import Initializer, MultiHeadAttention, QKVBias
 from dlcore.nn.cache import Cache, Memory
 from dlcore.nn.dense import Dense
 from dlcore.nn.group_norm import LayerNorm, RMSNorm
 from dlcore.nn.rotary import Pairs
 from dlcore.nn.stochastic import StochasticDepth
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.split_sequence import split_batch
 
 __all__ = ["FeedForward", "TransformerBlock", "TransformerDecoderBlock", "TransformerEncoderBlock", "drop_path"]
@@ -41,11 +44,15 @@ def drop_path(branch: jax.Array, rate: float, train: bool) -> jax.Array:
 
     Returns:
       [B, ...].
+
+    Raises:
+      ValueError: the rate is outside [0, 1].
     """
+    check_shapes(rate=(rate, "0 to 1"))
     return StochasticDepth(1 - rate, inverted=True, deterministic=not train)(branch) if rate > 0 else branch
 
 
-class FeedForward(nn.Module):
+class FeedForward(CheckedModule):
     """Perceptron of a transformer: two dense layers on each token, [..., D] -> [..., D].
 
     Submodules `fc1` and `fc2`, and `gate` where gated.
@@ -65,7 +72,7 @@ class FeedForward(nn.Module):
 
     hidden_features: int
     activation: Callable[[jax.Array], jax.Array] = nn.relu
-    dropout_rate: float = 0.0
+    dropout_rate: Annotated[float, Range(0, 1)] = 0.0
     dtype: Any = None
     kernel_init: Initializer = nn.initializers.xavier_uniform()
     bias_init: Initializer = nn.initializers.zeros
@@ -103,7 +110,7 @@ class FeedForward(nn.Module):
         return nn.Dropout(self.dropout_rate)(h, deterministic=not train)
 
 
-class TransformerBlock(nn.Module):
+class TransformerBlock(CheckedModule):
     """Base of both blocks: their fields, and the layers that they share.
 
     Args:
@@ -138,9 +145,9 @@ class TransformerBlock(nn.Module):
     hidden_features: int
     pre_norm: bool = False
     activation: Callable[[jax.Array], jax.Array] = nn.relu
-    dropout_rate: float = 0.0
-    attention_dropout_rate: float = 0.0
-    epsilon: float = 1e-5
+    dropout_rate: Annotated[float, Range(0, 1)] = 0.0
+    attention_dropout_rate: Annotated[float, Range(0, 1)] = 0.0
+    epsilon: Annotated[float, Range(0)] = 1e-5
     fused_qkv: bool = True
     dtype: Any = None
     kernel_init: Initializer = nn.initializers.xavier_uniform()
@@ -221,7 +228,7 @@ class TransformerEncoderBlock(TransformerBlock):
         al. 2021, arXiv:2103.17239); None leaves branches as they are.
     """
 
-    drop_path_rate: float = 0.0
+    drop_path_rate: Annotated[float, Range(0, 1)] = 0.0
     layer_scale: float | None = None
 
     @nn.compact

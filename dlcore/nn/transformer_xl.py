@@ -18,6 +18,7 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.learner import Range
+from dlcore.nn._checked import CheckedModule
 from dlcore.nn.activations import gelu
 from dlcore.nn.attention import attention_weights
 from dlcore.nn.dense import Dense
@@ -116,7 +117,7 @@ class RelativeAttention(nn.Module):
         )
 
 
-class TransformerXL(nn.Module):
+class TransformerXL(CheckedModule):
     """A language model with a memory: (memory, tokens [B, T]) -> (memory, logits [B, T, V] of the token after each).
 
     Args:

@@ -14,13 +14,17 @@ Kernels are flax's, [..., inputs, outputs]: one vector v for each entry of the l
 Standardization adds eps to the variance, as the authors' code does; the paper adds it to the deviation.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen import SpectralNorm, WeightNorm
 from jax import lax
+
+from dlcore.learner import Range
+from dlcore.nn._checked import CheckedModule
+from dlcore.ops.checks import check_shapes
 
 __all__ = [
     "SpectralNorm",
@@ -44,8 +48,9 @@ def weight_norm(v: jax.Array, g: jax.Array | float = 1.0, axis: int = -1) -> jax
       The shape of v.
 
     Raises:
-      ValueError: g has another shape.
+      ValueError: g has another shape or is not finite.
     """
+    check_shapes(g=(g, "... finite"))
     g = jnp.asarray(g)
     if g.ndim and g.shape != (v.shape[axis],):
         raise ValueError(
@@ -77,8 +82,9 @@ def spectral_norm(
       (normalized kernel, u for the next call).
 
     Raises:
-      ValueError: u has another shape, or there are fewer than one step.
+      ValueError: u has another shape, there are fewer than one step, or epsilon is negative.
     """
+    check_shapes(epsilon=(epsilon, ">= 0"))
     if u.shape != kernel.shape[-1:]:
         raise ValueError(f"u.shape={u.shape}: does not fit kernel.shape={kernel.shape}; allowed: {kernel.shape[-1:]}")
     if steps < 1:
@@ -103,8 +109,9 @@ def standardize_weight(kernel: jax.Array, epsilon: float = 1e-5) -> jax.Array:
       The shape of `kernel`.
 
     Raises:
-      ValueError: the kernel has fewer than two axes.
+      ValueError: the kernel has fewer than two axes, or epsilon is negative.
     """
+    check_shapes(epsilon=(epsilon, ">= 0"))
     if kernel.ndim < 2:
         raise ValueError(f"kernel.shape={kernel.shape}: no inputs to average over; allowed: [..., inputs, C]")
     axes = tuple(range(kernel.ndim - 1))
@@ -114,7 +121,7 @@ def standardize_weight(kernel: jax.Array, epsilon: float = 1e-5) -> jax.Array:
     return (centered * lax.rsqrt(var + jnp.asarray(epsilon, var.dtype))).astype(kernel.dtype)
 
 
-class WeightStandardization(nn.Module):
+class WeightStandardization(CheckedModule):
     """Wrapper that standardizes a layer's kernels at every use: WeightStandardization(Conv(8, (3, 3)))(x).
 
     The parameters stay the layer's own, with the same paths. Biases do not change.
@@ -125,7 +132,7 @@ class WeightStandardization(nn.Module):
     """
 
     layer_instance: nn.Module
-    epsilon: float = 1e-5
+    epsilon: Annotated[float, Range(0)] = 1e-5
 
     @nn.compact
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 
 from dlcore.choices import check_choice
 from dlcore.ops.boxes import box_iou
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_boxes, check_shapes
 from dlcore.ops.resize import resize
 
 __all__ = [
@@ -92,7 +92,8 @@ def soft_nms(
       [N], the lowered scores in the order of `boxes`; 0 for padding.
 
     Raises:
-      ValueError: the shapes do not fit together, a number is out of range, or `decay` is unknown.
+      ValueError: the shapes do not fit together, a number is out of range, `decay` is unknown, or a concrete valid box
+        is flipped or not finite.
     """
     check_choice("decay", decay, Decay)
     check_shapes(
@@ -103,6 +104,7 @@ def soft_nms(
         groups=(groups, "int N"),
         valid=(valid, "N"),
     )
+    check_boxes("boxes", boxes, valid)
     boxes, scores, groups, valid = _filled(boxes, scores, groups, valid)
 
     def take_best(carry, _):
@@ -145,7 +147,8 @@ def weighted_boxes_fusion(
       The clusters, in the order of their first boxes' scores.
 
     Raises:
-      ValueError: the shapes do not fit together, or a number is out of range.
+      ValueError: the shapes do not fit together, a number is out of range, or a concrete valid box is flipped or not
+        finite.
     """
     check_shapes(
         boxes=(boxes, "N 4"),
@@ -155,6 +158,7 @@ def weighted_boxes_fusion(
         groups=(groups, "int N"),
         valid=(valid, "N"),
     )
+    check_boxes("boxes", boxes, valid)
     boxes, scores, groups, valid = _filled(boxes, scores, groups, valid)
     order, slots = jnp.argsort(jnp.where(valid, -scores, 1), stable=True), jnp.arange(len(scores))
 

@@ -8,7 +8,8 @@ A box is (x0, y0, x1, y1) in pixels, x to the right and y down; pixel i covers [
     b_x = p_x + p_w t_x,   b_y = p_y + p_h t_y,   b_w = p_w e^t_w,   b_h = p_h e^t_h
                            the box b of deltas t on the anchor p, by center and size; arXiv:1311.2524
 
-Corners must be finite numbers; inside jit, where values are unknown, NaN gives NaN or 0.
+Corners must be finite numbers, and for an overlap in order (x0 <= x1, y0 <= y1). Inside jit, where values are unknown,
+NaN gives NaN or 0, and a flipped box has no area.
 Areas and overlaps are computed and returned in at least float32: a box of 300 pixels has an area beyond float16. Boxes
 of integers become float32.
 """
@@ -20,7 +21,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.ops.checks import check_finite, check_shapes
+from dlcore.ops.checks import check_boxes, check_finite, check_shapes
 
 __all__ = [
     "box_angle",
@@ -54,6 +55,12 @@ def _floating(name: str, boxes: jax.Array) -> jax.Array:
     check_finite(name, boxes)
     boxes = jnp.asarray(boxes)
     return boxes if jnp.issubdtype(boxes.dtype, jnp.floating) else boxes.astype(jnp.float32)
+
+
+def _ordered(name: str, boxes: jax.Array) -> jax.Array:
+    """Finite boxes with their corners in order, in at least float32."""
+    check_boxes(name, boxes)
+    return _wide(name, boxes)
 
 
 def box_area(boxes: jax.Array) -> jax.Array:
@@ -96,7 +103,11 @@ def paired_box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
 
     Returns:
       [...], IoU in [0, 1].
+
+    Raises:
+      ValueError: a concrete box is flipped or not finite.
     """
+    a, b = _ordered("a", a), _ordered("b", b)
     intersection, union = box_union(a, b)
     return jnp.where(union > 0, intersection / jnp.where(union > 0, union, 1), 0)
 
@@ -110,9 +121,12 @@ def box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
 
     Returns:
       [N, M], IoU in [0, 1].
+
+    Raises:
+      ValueError: a concrete box is flipped or not finite.
     """
     check_shapes(a=(a, "N 4"), b=(b, "M 4"))
-    a, b = _wide("a", a), _wide("b", b)
+    a, b = _ordered("a", a), _ordered("b", b)
     return paired_box_iou(a[:, None], b[None])
 
 
@@ -125,9 +139,12 @@ def generalized_box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
 
     Returns:
       [N, M], GIoU in [-1, 1]; negative where boxes are far apart.
+
+    Raises:
+      ValueError: a concrete box is flipped or not finite.
     """
     check_shapes(a=(a, "N 4"), b=(b, "M 4"))
-    a, b = _wide("a", a), _wide("b", b)
+    a, b = _ordered("a", a), _ordered("b", b)
     a, b = a[:, None], b[None]
     _, union = box_union(a, b)
     hull = box_area(jnp.concatenate([jnp.minimum(a[..., :2], b[..., :2]), jnp.maximum(a[..., 2:], b[..., 2:])], -1))
@@ -145,9 +162,12 @@ def distance_box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
 
     Returns:
       [N, M], DIoU in [-1, 1].
+
+    Raises:
+      ValueError: a concrete box is flipped or not finite.
     """
     check_shapes(a=(a, "N 4"), b=(b, "M 4"))
-    a, b = _wide("a", a), _wide("b", b)
+    a, b = _ordered("a", a), _ordered("b", b)
     a, b = a[:, None], b[None]
     sides = jnp.maximum(a[..., 2:], b[..., 2:]) - jnp.minimum(a[..., :2], b[..., :2])
     diagonal = jnp.square(sides).sum(-1)
@@ -166,6 +186,9 @@ def complete_box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
 
     Returns:
       [N, M], CIoU; no gradient goes through v / (1 - IoU + v), as in the paper.
+
+    Raises:
+      ValueError: a concrete box is flipped or not finite.
     """
     overlap = distance_box_iou(a, b)
     angle_a, angle_b = (box_angle(boxes) for boxes in (a, b))
@@ -256,7 +279,7 @@ def clip_boxes(boxes: jax.Array, size: tuple[int, int] | jax.Array) -> jax.Array
       [..., 4], coordinates in [0, width] and [0, height].
 
     Raises:
-      ValueError: a side is negative.
+      ValueError: a side is negative, or a concrete coordinate is not finite.
     """
     height, width = size
     if not isinstance(height, jax.core.Tracer) and min(height, width) < 0:
@@ -333,8 +356,13 @@ def encode_boxes(
 
     Returns:
       [..., 4] deltas times `weights`.
+
+    Raises:
+      ValueError: a concrete box is flipped or not finite, or a weight is not above 0.
     """
     _check_weights(weights)
+    check_boxes("boxes", boxes)
+    check_boxes("anchors", anchors)
     boxes, anchors = box_convert(boxes, "xyxy", "cxcywh"), box_convert(anchors, "xyxy", "cxcywh")
     size, base = jnp.maximum(boxes[..., 2:], 1e-6), jnp.maximum(anchors[..., 2:], 1e-6)
     move = (boxes[..., :2] - anchors[..., :2]) / base
@@ -357,9 +385,13 @@ def decode_boxes(
 
     Returns:
       [..., 4] (x0, y0, x1, y1).
+
+    Raises:
+      ValueError: a concrete anchor is flipped or not finite, or a weight or the limit is not above 0.
     """
-    check_shapes(deltas=(deltas, "... 4"))
+    check_shapes(deltas=(deltas, "... 4"), scale_clamp=(scale_clamp, "> 0"))
     _check_weights(weights)
+    check_boxes("anchors", anchors)
     deltas = _floating("deltas", deltas)
     deltas = deltas / jnp.asarray(weights, deltas.dtype)
     anchors = box_convert(anchors, "xyxy", "cxcywh")

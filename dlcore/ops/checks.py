@@ -1,4 +1,4 @@
-"""Check what a function is given: axes that agree, class labels, indices, numbers that are finite, probabilities.
+"""Check what a function is given: axes that agree, class labels, indices, finite numbers, boxes, probabilities.
 
 Shapes are checked inside jit too; values only where they are concrete, so that no compiled program waits for the host.
 """
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 __all__ = [
+    "check_boxes",
     "check_class_ids",
     "check_counts",
     "check_finite",
@@ -25,6 +26,27 @@ __all__ = [
 ]
 
 _RANGE = re.compile(r"(?:(?P<sign>>=?) )?(?P<low>-?\d[\d.]*)(?(sign)| to (?P<below><)?(?P<high>\d[\d.]*))")
+
+
+def check_boxes(name: str, boxes: Any, valid: Any = None) -> None:
+    """Check that boxes are finite and have their corners in order.
+
+    Args:
+      name: name of the argument, for the message.
+      boxes: [..., 4] (x0, y0, x1, y1); traced ones pass.
+      valid: [...], 0 or False for padding, which may hold anything; None means that all are valid.
+
+    Raises:
+      ValueError: a coordinate is NaN or infinite, x1 < x0, or y1 < y0; the first box is named.
+    """
+    if isinstance(boxes, jax.core.Tracer) or isinstance(valid, jax.core.Tracer):
+        return
+    boxes = np.asarray(boxes)
+    counts = np.ones(boxes.shape[:-1], bool) if valid is None else np.asarray(valid, bool)
+    check_finite(name, np.where(counts[..., None], boxes, 0))
+    if (flipped := counts & (boxes[..., :2] > boxes[..., 2:]).any(-1)).any():
+        at = np.unravel_index(flipped.argmax(), flipped.shape)
+        raise ValueError(f"{name}{_place(at)}={boxes[at].tolist()}: flipped; allowed: x0 <= x1 and y0 <= y1")
 
 
 def check_class_ids(name: str, labels: Any, num_classes: int, ignored: Any = None) -> None:
@@ -205,14 +227,15 @@ def check_shapes(**arguments: tuple[jax.Array | np.ndarray | float | None, str])
 
     `...` stands for the batch axes, which must be the same for all; a name stands for one size, a number for itself;
     no axes mean a scalar; a leading `int` asks for an integer dtype. Nothing broadcasts. A scalar's range stands for
-    its axes: `temperature=(temperature, "> 0")`, `">= 0"`, `"0 to 1"` or `"0 to <1"`; a traced number is not compared.
-    `"... 0 to 1"` is the range of each number of an array of batch axes.
+    its axes: `temperature=(temperature, "> 0")`, `">= 0"`, `"0 to 1"` or `"0 to <1"`, or `"finite"` where all finite
+    numbers are allowed; a traced number is not compared. `"... 0 to 1"` is the range of each number of an array of
+    batch axes.
 
     Args:
       **arguments: (array, axes) by the name of the argument; an array of None is not checked.
 
     Raises:
-      ValueError: an array has another rank, size or dtype, or a number is out of range.
+      ValueError: an array has another rank, size or dtype, or a number is out of range or not finite.
     """
     sizes: dict[str, tuple[int, ...]] = {}
     for name, (array, axes) in arguments.items():
@@ -223,6 +246,10 @@ def check_shapes(**arguments: tuple[jax.Array | np.ndarray | float | None, str])
             if not isinstance(array, jax.core.Tracer) and (axes or np.ndim(array) == 0):
                 for value in np.ravel(array):
                     _check_number(name, float(value), *limits.groups())
+        elif axes.endswith("finite"):
+            axes = axes.removesuffix("finite").strip()
+            if axes or np.ndim(array) == 0:
+                check_finite(name, array)
         words, shape = axes.split(), np.shape(array)
         is_integer = words[:1] == ["int"]
         words = words[is_integer:]

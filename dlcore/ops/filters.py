@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.choices import check_choice
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["correlate_separable", "gaussian_filter", "sobel_filter"]
 
@@ -36,8 +37,10 @@ def correlate_separable(
       [..., H, W].
 
     Raises:
-      ValueError: the mode is unknown, or a kernel has an even length.
+      ValueError: the mode is unknown, or a kernel has an even length or a weight that is not finite.
     """
+    check_finite("rows", rows)
+    check_finite("columns", columns)
     check_choice("mode", mode, _PADDING)
     image = jnp.asarray(image)
     for axis, kernel in ((image.ndim - 2, rows), (image.ndim - 1, columns)):
@@ -74,10 +77,10 @@ def gaussian_filter(
       [..., H, W].
 
     Raises:
-      ValueError: sigma is negative.
+      ValueError: sigma or truncate is negative or not finite.
     """
-    if not sigma >= 0:
-        raise ValueError(f"sigma={sigma}: negative; allowed: at least 0")
+    check_shapes(sigma=(sigma, ">= 0"), truncate=(truncate, ">= 0"))
+    check_finite("sigma, truncate", (sigma, truncate))
     if sigma == 0:
         return jnp.asarray(image)
     offsets = np.arange(-int(truncate * sigma + 0.5), int(truncate * sigma + 0.5) + 1)

@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.ops.checks import check_finite, check_range, check_shapes
+
 __all__ = ["fractional_max_pool", "fractional_starts"]
 
 
@@ -33,8 +35,9 @@ def fractional_starts(u: jax.Array | float, size: int, output_size: int, window:
       [output_size] int32.
 
     Raises:
-      ValueError: a number is below 1, or window + output_size - 1 > size.
+      ValueError: a size is below 1, window + output_size - 1 > size, or the shift is outside [0, 1).
     """
+    check_shapes(u=(u, "0 to <1"))
     if output_size < 1 or window < 1 or window + output_size - 1 > size:
         raise ValueError(
             f"output_size={output_size} with window={window}: does not fit size={size}; "
@@ -75,8 +78,8 @@ def fractional_max_pool(
     sizes = x.shape[-3:-1]
     if ratio is not None and output_size is None:
         ratios = np.broadcast_to(ratio, 2).tolist()
-        if min(ratios) < 1:
-            raise ValueError(f"ratio={ratio}: enlarges; allowed: at least 1")
+        check_range("ratio", ratio, 1)
+        check_finite("ratio", ratio)
         output_size = [math.floor(size / alpha + 1e-9) for size, alpha in zip(sizes, ratios, strict=True)]
     elif ratio is not None or output_size is None:
         raise ValueError(f"ratio={ratio} and output_size={output_size}: ambiguous; allowed: exactly one of them")

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_boxes, check_shapes
 
 __all__ = ["heatmaps_to_keypoints", "paste_masks"]
 
@@ -27,8 +27,12 @@ def paste_masks(masks: jax.Array, boxes: jax.Array, size: tuple[int, int], whole
 
     Returns:
       [K, H, W], 0 outside the boxes.
+
+    Raises:
+      ValueError: the shapes do not fit, or a concrete box is flipped or not finite.
     """
     check_shapes(masks=(masks, "K M M"), boxes=(boxes, "K 4"))
+    check_boxes("boxes", boxes)
     side = masks.shape[-1]
     if whole_pixels:
         # With a border of zeros, so that masks fade out, and the box that much larger.
@@ -66,8 +70,12 @@ def heatmaps_to_keypoints(heatmaps: jax.Array, boxes: jax.Array, size: tuple[int
 
     Returns:
       (keypoints [K, J, 2], (x, y) in pixels, scores [K, J], the heights there).
+
+    Raises:
+      ValueError: the shapes do not fit, or a concrete box is flipped or not finite.
     """
     check_shapes(heatmaps=(heatmaps, "K J M M"), boxes=(boxes, "K 4"))
+    check_boxes("boxes", boxes)
 
     def one(argument: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         maps, box = argument

@@ -372,8 +372,8 @@ def icosphere(subdivisions: int = 2, radius: float = 1.0) -> tuple[np.ndarray, n
     """
     if not 0 <= subdivisions <= 8:
         raise ValueError(f"subdivisions={subdivisions}: out of range; allowed: 0 to 8")
-    if not radius > 0:
-        raise ValueError(f"radius={radius}: not positive; allowed: above 0")
+    if not 0 < radius < np.inf:
+        raise ValueError(f"radius={radius}: out of range; allowed: finite numbers above 0")
     golden = (1 + 5**0.5) / 2
     signs = [(s, t) for s in (-1, 1) for t in (-1, 1)]
     corners = [np.roll((0, s, t * golden), k) for k in range(3) for s, t in signs]

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.ops.boxes import box_iou
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_boxes, check_shapes
 
 __all__ = ["nms", "top_detections"]
 
@@ -41,7 +41,8 @@ def nms(
       [N] bool, whether each box is kept, in the order of `boxes`.
 
     Raises:
-      ValueError: the shapes do not fit together, or a concrete score of a valid box is NaN.
+      ValueError: the shapes do not fit together, a concrete score of a valid box is NaN, or a
+        concrete valid box is flipped or not finite.
     """
     check_shapes(
         boxes=(boxes, "N 4"),
@@ -50,11 +51,12 @@ def nms(
         groups=(groups, "int N"),
         valid=(valid, "N"),
     )
+    check_boxes("boxes", boxes, valid)
     _check_ranks(scores, valid)
     count = boxes.shape[0]
     valid = jnp.ones(count, bool) if valid is None else valid.astype(bool)
     order = _best_first(valid, scores)
-    boxes, valid = boxes[order], valid[order]
+    boxes, valid = jnp.where(valid[:, None], boxes, 0)[order], valid[order]
     groups = jnp.zeros(count, jnp.int32) if groups is None else groups[order]
     position, extra = jnp.arange(count), -count % 32
 

@@ -21,6 +21,7 @@ import numpy as np
 from jax import lax
 
 from dlcore.choices import check_choice
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["RESIZE_METHODS", "resize"]
 
@@ -65,6 +66,7 @@ def resize(
         )
     if not nearest and not jnp.issubdtype(x.dtype, jnp.inexact):
         raise ValueError(f"x.dtype={x.dtype}: not floating; allowed: floating dtypes, or any with method='nearest'")
+    check_shapes(cubic_coefficient=(cubic_coefficient, "finite"))
     sizes, scales = _targets(x, size, scale)
     first = x.ndim - len(sizes) - 1
     dtype, acc_dtype = x.dtype, jnp.promote_types(x.dtype, jnp.float32) if not nearest else x.dtype
@@ -91,7 +93,7 @@ def _targets(x: jax.Array, size, scale) -> tuple[list[int], list[float]]:
     if x.ndim < len(values) + 1:
         raise ValueError(f"x.shape={x.shape}: too few axes for {name}={values}; allowed: at least {len(values) + 1}")
     sides = x.shape[-len(values) - 1 : -1]
-    if min(values) <= 0:
+    if not all(0 < value < np.inf for value in values):
         raise ValueError(f"{name}={values}: not positive; allowed: above 0")
     outs = (
         [int(v) for v in values]

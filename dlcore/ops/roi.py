@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.choices import check_choice
-from dlcore.ops.checks import check_finite, check_shapes
+from dlcore.ops.checks import check_boxes, check_shapes
 
 __all__ = ["multiscale_roi_align", "roi_align", "roi_pool"]
 
@@ -59,8 +59,8 @@ def roi_align(
       [R, h, w, C].
 
     Raises:
-      ValueError: the shapes do not fit, concrete boxes are not finite, there are no bins, `sampling_ratio` is 0 or
-        below -1, it is -1 and the boxes are traced, or `reduce` is unknown.
+      ValueError: the shapes do not fit, concrete boxes are flipped or not finite, there are no bins, `sampling_ratio`
+        is 0 or below -1, it is -1 and the boxes are traced, or `reduce` is unknown.
     """
     check_choice("reduce", reduce, ("mean", "max"))
     _check(features, boxes, output_size, sampling_ratio)
@@ -105,7 +105,7 @@ def multiscale_roi_align(
         )
     for level in levels:
         _check(level, boxes, output_size, sampling_ratio)
-    check_shapes(boxes=(boxes, "R 4"), assigned=(assigned, "int R"))
+    check_shapes(boxes=(boxes, "R 4"), assigned=(assigned, "int R"), strides=(np.asarray(strides), "... > 0"))
     scales = [1 / stride for stride in strides]
     crops = _crops(levels, boxes, output_size, scales, assigned, sampling_ratio, aligned, reduce)
     return crops.astype(levels[0].dtype)
@@ -160,7 +160,7 @@ def roi_pool(
 
 def _check(features: jax.Array, boxes: jax.Array, output_size: int | tuple[int, int], sampling_ratio: int = 1) -> None:
     check_shapes(features=(features, "H W C"), boxes=(boxes, "R 4"))
-    check_finite("boxes", boxes)
+    check_boxes("boxes", boxes)
     if np.shape(output_size) not in ((), (2,)) or np.min(output_size) < 1:
         raise ValueError(f"output_size={output_size}: no number of bins; allowed: at least 1, or two such numbers")
     if sampling_ratio == 0 or sampling_ratio < -1:

@@ -25,12 +25,13 @@ def surface_nets(values: np.ndarray, level: float = 0.0, closed: bool = True) ->
       where nothing crosses. Where two parts meet in one cell they share its vertex.
 
     Raises:
-      ValueError: the grid is too small or not finite, or the surface would be open.
+      ValueError: the grid is too small, it or the level is not finite, or the surface would be open.
     """
     values = np.asarray(values)
     if values.ndim != 3 or min(values.shape) < 2:
         raise ValueError(f"values.shape={values.shape}: no grid; allowed: [X, Y, Z] of at least 2 x 2 x 2")
     check_finite("values", values)
+    check_finite("level", level)
     inside = values > level
     border = [inside[0], inside[-1], inside[:, 0], inside[:, -1], inside[:, :, 0], inside[:, :, -1]]
     if closed and any(side.any() for side in border):

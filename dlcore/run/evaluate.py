@@ -12,6 +12,7 @@ from flax.errors import FlaxError
 from dlcore.activity import activity
 from dlcore.data.pipeline import padded_batches
 from dlcore.learner import Evaluator, Learner, Metrics
+from dlcore.run.inputs import batch_errors
 from dlcore.run.sharding import put_rows
 from dlcore.run.step import Placement
 from dlcore.run.sums import Sums, fold
@@ -81,9 +82,11 @@ class Evaluation:
             return jax.ShapeDtypeStruct((size, *np.shape(x)[1:]), jax.dtypes.canonicalize_dtype(np.asarray(x).dtype))
 
         try:
-            with self.placement.context():
+            with self.placement.context(), batch_errors(rows, name):
                 jax.eval_shape(self._next, None, state, jax.tree.map(widened, rows))
         except (ArithmeticError, LookupError, TypeError, ValueError, FlaxError) as error:
+            if isinstance(error.__cause__, KeyError):  # the message names the missing key
+                raise
             shapes = {
                 jax.tree_util.keystr(p, simple=True): np.shape(x)[1:]
                 for p, x in jax.tree_util.tree_leaves_with_path(rows)
@@ -113,7 +116,7 @@ class Evaluation:
         with activity("evaluating, batch") as show_count:
             for count, batch in enumerate(batches, 1):
                 batch = self.put(batch)
-                with self.placement.context():
+                with self.placement.context(), batch_errors(batch):
                     sums = self._next(sums, state, batch)
                 self.placement.pace(sums)
                 show_count(count)
@@ -141,7 +144,7 @@ class Evaluation:
             for count, batch in enumerate(batches, 1):
                 show_count(count)
                 device = self.put(batch)
-                with self.placement.context():
+                with self.placement.context(), batch_errors(batch):
                     out, rows = self._predict(state, device), batch
                 if jax.process_count() > 1:
                     out, rows = multihost_utils.process_allgather((out, device), tiled=True)

@@ -1,6 +1,10 @@
 """Checks of the arguments of `fit` before training starts."""
 
+import contextlib
 import json
+import linecache
+import re
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +13,7 @@ import numpy as np
 
 from dlcore.learner import Labels, Learner
 
-__all__ = ["check_checkpoint", "check_labels", "check_pipelines", "check_valid"]
+__all__ = ["batch_errors", "check_checkpoint", "check_labels", "check_pipelines", "check_valid"]
 
 _ROWS = 1024
 """Number of examples whose labels are checked at once, since label maps are large."""
@@ -95,6 +99,52 @@ def check_checkpoint(
         )
 
 
+@contextlib.contextmanager
+def batch_errors(batch: Any, name: str = "batch") -> Iterator[None]:
+    """Name the key that a learner reads and its batch lacks, in one line.
+
+    Args:
+      batch: the batch, whose functions run inside the context.
+      name: name of the batch, for the message.
+
+    Yields:
+      None.
+
+    Raises:
+      ValueError: code inside looked up such a key.
+    """
+    try:
+        yield
+    except KeyError as error:
+        keys = _keys_without(error, batch)
+        if keys is None:
+            raise
+        raise ValueError(
+            f"{name}: holds {', '.join(keys)}, no {error.args[0]!r}; allowed: all keys that the learner reads"
+        ) from error
+
+
+def _keys_without(error: KeyError, batch: Any) -> list[str] | None:
+    """Return the keys of the part of a batch that an error is about; None where it is about something else."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    # Of batch["labeled"]["label"]: the variable, and the keys but the last.
+    words = re.findall(r"\w+", linecache.getline(place.filename, place.lineno or 0)[place.colno : place.end_colno])
+    part = frame.f_locals.get(words[0]) if words else None
+    for key in words[1:-1]:
+        part = part.get(key) if isinstance(part, Mapping) else None
+    is_part = isinstance(part, Mapping) and any(part.keys() == other.keys() for other in _parts(batch))
+    return sorted(map(str, part)) if is_part and error.args[0] not in part else None
+
+
+def _parts(batch: Any) -> Iterator[Mapping]:
+    """Iterate over a batch and those that it consists of."""
+    if isinstance(batch, Mapping):
+        yield batch
+        for value in batch.values():
+            yield from _parts(value)
+
+
 def check_labels(learner: Learner, state: Any, batch: Any, train: Any, valid: Any) -> None:
     """Check all labels in memory, and those of the first batch.
 
@@ -128,7 +178,9 @@ def check_labels(learner: Learner, state: Any, batch: Any, train: Any, valid: An
             if part and name != f"the first batch/{part}":
                 continue
             if name == "the first batch" or field in rows:
-                _check(name, field, rows[field], labels_of_path, rows.get(labels_of_path.valid))
+                with batch_errors(rows, name):
+                    labels = rows[field]
+                _check(name, field, labels, labels_of_path, rows.get(labels_of_path.valid))
 
 
 def _check_length(where: str, source: Any, spec: Labels) -> None:

@@ -18,6 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dlcore.choices import check_choice
 from dlcore.learner import Learner, Metrics, root_key
+from dlcore.run.inputs import batch_errors
 from dlcore.run.sharding import (
     DATA,
     Rule,
@@ -158,7 +159,8 @@ class Program:
             batch_shardings(batch, self._mesh, processes)
         self._init_fn = lambda rng, batch: _strong(learner.init(rng, batch))
         try:
-            self.abstract_state = jax.eval_shape(self._init_fn, self._rng, self.batch)
+            with batch_errors(batch):
+                self.abstract_state = jax.eval_shape(self._init_fn, self._rng, self.batch)
         except TypeError as error:
             if "unexpected keyword argument 'train'" not in str(error):
                 raise
@@ -174,7 +176,8 @@ class Program:
         self._copy = jax.jit(lambda s: jax.tree.map(jnp.copy, _strong(s)), out_shardings=self.state_shardings)
 
     def _abstract_metrics(self) -> Metrics:
-        state, metrics = jax.eval_shape(self.learner.update, self.abstract_state, self.batch)
+        with batch_errors(self.batch):
+            state, metrics = jax.eval_shape(self.learner.update, self.abstract_state, self.batch)
         check_avals(self.abstract_state, state)
         return jax.eval_shape(lambda m: _strong(m), metrics)
 

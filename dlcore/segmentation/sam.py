@@ -23,6 +23,7 @@ from dlcore.learner import Range
 from dlcore.models.vitdet import ViTDet
 from dlcore.nn import Conv, ConvTranspose, Dense, FeedForward, LayerNorm, MultiHeadAttention, gelu
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops.checks import check_boxes
 
 __all__ = ["SAM", "MaskDecoder", "PromptEncoder", "TwoWayBlock", "fourier_positions"]
 
@@ -387,7 +388,8 @@ class SAM(nn.Module):
           (logits [B, P, 1 + M, S / 4, S / 4], the single mask first; their predicted IoU [B, P, 1 + M]).
 
         Raises:
-          ValueError: there is no prompt, points and boxes are not of as many objects, or a mask has another size.
+          ValueError: there is no prompt, points and boxes are not of as many objects, a concrete box is flipped, or a
+            mask has another size.
         """
         self._check(points, boxes, masks)
         dtype = compute_dtype(self.dtype, x, self.variables)
@@ -432,6 +434,8 @@ class SAM(nn.Module):
                 f"boxes.shape={boxes.shape}: other objects than points.shape={points.shape}; allowed: as many objects, "
                 "the second axis"
             )
+        if boxes is not None:
+            check_boxes("boxes", boxes)
         side = 4 * (self.encoder.image_size // self.encoder.patch_size)
         if masks is not None and masks.shape[1:] != (side, side, 1):
             raise ValueError(f"masks.shape={masks.shape}: no mask prompt; allowed: [B, {side}, {side}, 1]")

@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.ops import box_convert
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_boxes, check_shapes
 
 __all__ = ["BoxState", "init_box_state", "predict_box_state", "state_boxes", "update_box_state"]
 
@@ -72,8 +72,12 @@ def init_box_state(boxes: jax.Array) -> BoxState:
 
     Returns:
       The state.
+
+    Raises:
+      ValueError: a concrete box is flipped or not finite.
     """
     check_shapes(boxes=(boxes, "... 4"))
+    check_boxes("boxes", boxes)
     mean = _measurement(boxes)
     height, zeros = mean[..., 3], jnp.zeros_like(mean)
     return BoxState(mean, zeros, _square(height, 1 / 10, 1e-2), zeros, _square(height, 1 / 16, 1e-5))
@@ -108,8 +112,12 @@ def update_box_state(state: BoxState, boxes: jax.Array) -> BoxState:
 
     Returns:
       The state after the frame.
+
+    Raises:
+      ValueError: a concrete box is flipped or not finite.
     """
     check_shapes(boxes=(boxes, "... 4"))
+    check_boxes("boxes", boxes)
     mean, velocity, variance, cross, velocity_variance = state
     innovation = _measurement(boxes) - mean
     total = variance + _square(mean[..., 3], 1 / 20, 1e-1)

@@ -25,9 +25,11 @@ def test_filters_are_scikit_images_and_scipys():
 
 
 def test_bad_input_is_named():
-    with pytest.raises(ValueError, match=r"sigma=-1: negative"):
+    with pytest.raises(ValueError, match=r"sigma=-1: out of range"):
         gaussian_filter(GREY, -1)
     with pytest.raises(ValueError, match="mode='wrap': unknown; allowed: nearest, constant, reflect"):
         gaussian_filter(GREY, 1, mode="wrap")
     with pytest.raises(ValueError, match="kernel of 2 weights: no middle"):
         correlate_separable(GREY, [1, 1], [1])
+    with pytest.raises(ValueError, match=r"^columns\[1\]=nan: not finite"):
+        correlate_separable(GREY, np.ones(3), np.array([1, np.nan, 1]))

@@ -9,13 +9,16 @@ import optax
 import pytest
 from flax import linen as nn
 
+from dlcore.classification import supervised
+from dlcore.data import Pipeline
 from dlcore.data.source import Source
 from dlcore.detection.dense import detector_learner
 from dlcore.detection.localization import learner as localization
 from dlcore.learner import Labels, Learner
 from dlcore.rl import behavior_cloning
 from dlcore.rl.environments import Environment
-from dlcore.run.inputs import check_labels
+from dlcore.run import evaluate, fit, predict
+from dlcore.run.inputs import batch_errors, check_labels
 from dlcore.run.seeds import over_seeds
 from dlcore.search.together import together
 from dlcore.segmentation import panoptic, semantic
@@ -40,6 +43,16 @@ class PixelScores(nn.Module):
     @nn.compact
     def __call__(self, x, train=False):
         return nn.Dense(3)(x)
+
+
+class Linear(nn.Module):
+    """Three scores an image."""
+
+    num_classes = 3
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return nn.Dense(3)(x.reshape(len(x), -1))
 
 
 def detector(**_):
@@ -261,3 +274,40 @@ def test_a_pretext_has_as_many_outputs_as_its_task_has_classes():
     state = jax.eval_shape(turns.init, jax.random.key(0), Source(rows)[:2])
     with pytest.raises(ValueError, match="model: 3 outputs; allowed: 4, the classes of the task"):
         jax.eval_shape(turns.update, state, Source(rows)[:2])
+
+
+def test_a_key_that_a_batch_lacks_is_named_with_those_that_it_has():
+    batch = {"labeled": {"image": IMAGE, "index": np.arange(2)}, "unlabeled": {"image": IMAGE}}
+    with pytest.raises(ValueError, match=r"^T: holds labeled, unlabeled, no 'x'; allowed: "), batch_errors(batch, "T"):
+        batch["x"]
+    with pytest.raises(ValueError, match=r"^batch: holds image, index, no 'label'; allowed: "), batch_errors(batch):
+        batch["labeled"]["label"]
+    with pytest.raises(ValueError, match=r"^batch: holds image, no 'index'; allowed: "), batch_errors(batch):
+        (lambda rows, name: rows[name] + 1)(batch["unlabeled"], "index")
+
+
+def test_a_key_that_something_else_lacks_keeps_its_traceback():
+    batch, params = {"image": IMAGE}, {"kernel": 1}
+    for read in (
+        lambda: params["bias"],
+        lambda: (batch["image"], {}["label"]),
+        lambda: params["bias"] + batch["image"],
+    ):
+        with pytest.raises(KeyError), batch_errors(batch):
+            read()
+
+
+def test_fit_evaluate_and_predict_name_what_a_source_lacks():
+    classifier = supervised.learner(model=Linear(), optimizer=SGD)
+    arrays = {"image": IMAGE, "label": np.array([0, 2], np.int32)}
+    complete, unlabeled, blank = Source(arrays), Source({"image": IMAGE}), Source({"label": arrays["label"]})
+    problem = r"^{}: holds {}, no '{}'; allowed: all keys that the learner reads$"
+    with pytest.raises(ValueError, match=problem.format("batch", "image, index", "label")):
+        fit(classifier, Pipeline(unlabeled, 2), steps=1, progress=False)
+    with pytest.raises(ValueError, match=problem.format("valid", "image, index, mask", "label")):
+        fit(classifier, Pipeline(complete, 2), steps=1, valid=unlabeled, progress=False)
+    state = jax.eval_shape(classifier.init, jax.random.key(0), complete[np.arange(2)])
+    with pytest.raises(ValueError, match=problem.format("batch", "image, index, mask", "label")):
+        evaluate(classifier, state, unlabeled)
+    with pytest.raises(ValueError, match=problem.format("batch", "index, label, mask", "image")):
+        predict(classifier, state, blank)

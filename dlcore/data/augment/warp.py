@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.choices import check_choice
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_boxes, check_shapes
 
 __all__ = [
     "Warp",
@@ -287,9 +287,11 @@ def warp_boxes(
       (boxes [M, 4], valid [M]).
 
     Raises:
-      ValueError: the shapes do not fit together, or `keep` is outside [0, 1].
+      ValueError: the shapes do not fit together, `keep` is outside [0, 1], or a concrete valid box is flipped or not
+        finite.
     """
     check_shapes(boxes=(boxes, "M 4"), valid=(valid, "M"), keep=(keep, "0 to 1"))
+    check_boxes("boxes", boxes, valid)
     boxes = boxes if jnp.issubdtype(boxes.dtype, jnp.floating) else boxes.astype(jnp.float32)
     x0, y0, x1, y1 = jnp.moveaxis(boxes, -1, 0)
     t = jnp.linspace(0, 1, 5, dtype=boxes.dtype)[:, None]
