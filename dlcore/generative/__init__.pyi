@@ -14,6 +14,7 @@ from dlcore.generative.condition import classes_of as classes_of
 from dlcore.generative.condition import read as read
 from dlcore.generative.conditional_unet import ConditionalUNet as ConditionalUNet
 from dlcore.generative.conditional_unet import UNetEncoder as UNetEncoder
+from dlcore.generative.consistency import consistency_sample as consistency_sample
 from dlcore.generative.control_net import ControlNet as ControlNet
 from dlcore.generative.control_net import ControlledUNet as ControlledUNet
 from dlcore.generative.control_net import control_condition as control_condition
@@ -30,6 +31,7 @@ from dlcore.generative.ddpm import simple_loss as simple_loss
 from dlcore.generative.denoising import decode_pixels as decode_pixels
 from dlcore.generative.denoising import denoising_learner as denoising_learner
 from dlcore.generative.denoising import encode_pixels as encode_pixels
+from dlcore.generative.denoising import example_noise as example_noise
 from dlcore.generative.diffusion import NoiseSchedule as NoiseSchedule
 from dlcore.generative.diffusion import SAMPLERS as SAMPLERS
 from dlcore.generative.diffusion import Sampling as Sampling
@@ -40,8 +42,14 @@ from dlcore.generative.diffusion import noise_of as noise_of
 from dlcore.generative.dit import DiT as DiT
 from dlcore.generative.dit import modulate as modulate
 from dlcore.generative.dpm_solver import dpmpp_sample as dpmpp_sample
-from dlcore.generative.edm import consistency_sample as consistency_sample
+from dlcore.generative.edm import EDMSampling as EDMSampling
+from dlcore.generative.edm import Preconditioning as Preconditioning
+from dlcore.generative.edm import edm_factors as edm_factors
+from dlcore.generative.edm import edm_loss as edm_loss
 from dlcore.generative.edm import edm_sample as edm_sample
+from dlcore.generative.edm import precondition as precondition
+from dlcore.generative.edm import sample_sigmas as sample_sigmas
+from dlcore.generative.edm import with_timesteps as with_timesteps
 from dlcore.generative.flow_matching import FlowSampling as FlowSampling
 from dlcore.generative.flow_matching import flow_loss as flow_loss
 from dlcore.generative.flow_matching import flow_path as flow_path

@@ -38,6 +38,7 @@ WITH_LOSS = {
     "generative.control_net",
     "generative.ddpm",
     "generative.dit",
+    "generative.edm",
     "generative.flow_matching",
     "generative.fvbn",
     "generative.latent_diffusion",
