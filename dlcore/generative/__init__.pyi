@@ -14,7 +14,14 @@ from dlcore.generative.condition import classes_of as classes_of
 from dlcore.generative.condition import read as read
 from dlcore.generative.conditional_unet import ConditionalUNet as ConditionalUNet
 from dlcore.generative.conditional_unet import UNetEncoder as UNetEncoder
+from dlcore.generative.consistency import ConsistencyLevels as ConsistencyLevels
+from dlcore.generative.consistency import ConsistencySampling as ConsistencySampling
+from dlcore.generative.consistency import Distillation as Distillation
+from dlcore.generative.consistency import consistency_loss as consistency_loss
 from dlcore.generative.consistency import consistency_sample as consistency_sample
+from dlcore.generative.consistency import discretization_steps as discretization_steps
+from dlcore.generative.consistency import pseudo_huber as pseudo_huber
+from dlcore.generative.consistency import sample_intervals as sample_intervals
 from dlcore.generative.control_net import ControlNet as ControlNet
 from dlcore.generative.control_net import ControlledUNet as ControlledUNet
 from dlcore.generative.control_net import control_condition as control_condition

@@ -35,6 +35,7 @@ WITH_LOSS = {
     "detection.yolo",
     "generative.autoencoder",
     "generative.autoencoder_kl",
+    "generative.consistency",
     "generative.control_net",
     "generative.ddpm",
     "generative.dit",
