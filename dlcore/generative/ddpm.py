@@ -129,7 +129,7 @@ def learner(
     check_sampling(noise_schedule, sampling, prediction, condition is not None)
     alphas_cumprod = noise_schedule.alphas_cumprod()
 
-    def losses(network, keys, x, cond):
+    def losses(network, keys, x, cond, step):
         return simple_loss(network, keys, x, cond, alphas_cumprod, prediction)
 
     def draw(network, keys, cond, fractions):

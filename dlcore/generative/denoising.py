@@ -19,9 +19,10 @@ from dlcore.generative.condition import Condition, classes_of, read
 from dlcore.generative.pixels import denormalize, normalize
 from dlcore.learner import Learner, Metrics, State, Sum, example_keys, mask_of
 from dlcore.losses import masked_mean
+from dlcore.nn.precision import logits_dtype
 from dlcore.optim import apply_gradients
 
-__all__ = ["DiffusionState", "decode_pixels", "denoising_learner", "encode_pixels"]
+__all__ = ["DiffusionState", "decode_pixels", "denoising_learner", "encode_pixels", "example_noise"]
 
 
 @struct.dataclass
@@ -62,6 +63,23 @@ def decode_pixels(params: Any, x: jax.Array) -> jax.Array:
     return denormalize(x)
 
 
+def example_noise(keys: jax.Array, x: jax.Array) -> jax.Array:
+    """Draw the noise that is added to each example in training.
+
+    Args:
+      keys: [B], of the examples.
+      x: [B, ...], the examples.
+
+    Returns:
+      [B, ...], standard normal, at least float32.
+    """
+
+    def one(key, x):
+        return jax.random.normal(jax.random.fold_in(key, 1), x.shape, logits_dtype(x.dtype))
+
+    return jax.vmap(one)(keys, x)
+
+
 def denoising_learner(
     *,
     model: nn.Module,
@@ -81,7 +99,8 @@ def denoising_learner(
       model: `__call__(x [B, *shape], t [B]) -> [B, *shape]`; with a condition it is the third argument.
       optimizer: any optax transformation.
       shape: shape of one diffused example.
-      losses: (network (x, t [B], *cond) -> output, keys [B], x [B, *shape], cond) -> [B], the loss of each example.
+      losses: (network (x, t [B], *cond) -> output, keys [B], x [B, *shape], cond, step []) -> [B], the loss of each
+        example after `step` updates.
       draw: (network (x, t [], *cond) -> output, keys [B] or [B, 2], cond, fractions [B] or None) -> [B, *shape].
       condition: what the network is given besides; None for nothing.
       encode: (parameters, keys [B], batch) -> [B, *shape], what is diffused.
@@ -101,30 +120,30 @@ def denoising_learner(
         rng = jax.random.fold_in(rng, 1)
         return DiffusionState(jnp.zeros((), jnp.int32), rng, params, optimizer.init(params), frozen_params)
 
-    def objective(params, frozen_params, batch, rng, dropout=0.0):
-        keys, mask, params = example_keys(rng, batch), mask_of(batch), {**params, **frozen_params}
+    def objective(params, state, batch, rng, dropout=0.0):
+        keys, mask, params = example_keys(rng, batch), mask_of(batch), {**params, **state.locked}
         # Clean example; latent diffusion encodes it by the frozen autoencoder.
         x = encode(params, jax.vmap(lambda key: jax.random.fold_in(key, 2))(keys), batch)
         # Classifier-free guidance: drop the condition of some examples.
         cond = read(condition, batch, keys, dropout)
         network = functools.partial(model.apply, {"params": params})
-        values = losses(network, keys, x, cond)  # [B]
+        values = losses(network, keys, x, cond, state.step)  # [B]
         return masked_mean(values, mask), {"loss": Sum.of(values, mask)}
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
-        return objective(params, state.locked, batch, state.rng)
+        return objective(params, state, batch, state.rng)
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         # New times and noise at each step.
         rng = jax.random.fold_in(state.rng, state.step)
         # Gradient of the loss by the trainable parameters alone.
         gradient = jax.grad(objective, has_aux=True)
-        gradients, metrics = gradient(state.params, state.locked, batch, rng, condition_dropout)
+        gradients, metrics = gradient(state.params, state, batch, rng, condition_dropout)
         # Optimizer step.
         return apply_gradients(state, optimizer, gradients), metrics
 
     def evaluate(state: State, batch: dict) -> Metrics:
-        return objective(state.params, state.locked, batch, state.rng)[1]
+        return objective(state.params, state, batch, state.rng)[1]
 
     def predict(state: State, batch: dict) -> dict[str, jax.Array]:
         params, cond = {**state.params, **state.locked}, read(condition, batch)

@@ -27,12 +27,11 @@ from flax import linen as nn
 
 from dlcore.choices import check_choice
 from dlcore.generative.condition import Condition
-from dlcore.generative.denoising import decode_pixels, denoising_learner, encode_pixels
+from dlcore.generative.denoising import decode_pixels, denoising_learner, encode_pixels, example_noise
 from dlcore.generative.diffusion import denoiser, noise_of
 from dlcore.generative.samplers import walk
 from dlcore.generative.schedules import to_acc_dtype
 from dlcore.learner import Learner, Range, check_arguments
-from dlcore.nn.precision import logits_dtype
 from dlcore.ops.checks import check_range, check_shapes
 
 __all__ = [
@@ -134,7 +133,7 @@ def flow_loss(
     """
     # A time and noise for each example.
     t = sample_times(jax.vmap(lambda key: jax.random.fold_in(key, 0))(keys), time_density)  # [B]
-    noise = _noise(keys, x)  # [B, ...]
+    noise = example_noise(keys, x)  # [B, ...]
     return reflow_loss(network, x, noise, t, cond)
 
 
@@ -262,7 +261,7 @@ def learner(
         raise ValueError(f"guidance={flow_sampling.guidance}: the network takes no condition; allowed: 1")
     times = flow_sampling.times()
 
-    def losses(network, keys, x, cond):
+    def losses(network, keys, x, cond, step):
         return flow_loss(network, keys, x, cond, time_density)
 
     def draw(network, keys, cond, fractions):
@@ -281,12 +280,3 @@ def learner(
         frozen=frozen,
         condition_dropout=condition_dropout,
     )
-
-
-def _noise(keys: jax.Array, x: jax.Array) -> jax.Array:
-    """The noise of each example, [B, ...]."""
-
-    def one(key, x):
-        return jax.random.normal(jax.random.fold_in(key, 1), x.shape, logits_dtype(x.dtype))
-
-    return jax.vmap(one)(keys, x)

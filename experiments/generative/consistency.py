@@ -1,0 +1,100 @@
+"""Consistency models: generate digits in one step of the network.
+
+python -m experiments.generative.consistency
+python -m experiments.generative.consistency --init_from=RUN_OF_EDM --s0=17 --s1=17
+python -m experiments.generative.consistency --mode=evaluate --run=RUN --num_inference_steps=2
+
+The first command trains on images alone. The second distills a run of `experiments.generative.edm`, whose network must
+have the same fields: it follows the paths of that network, between 18 noise levels, and starts from its weights.
+"""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+
+from dlcore.experiment import Experiment, Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import Setting
+from dlcore.experiment.weights import Start, Weights
+from dlcore.generative import consistency
+from dlcore.generative.unet import UNet
+from dlcore.kits.training import earlier_run
+from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.main import main
+from dlcore.run.weights import fit_weights
+from dlcore.tasks.image_generation import ImageGeneration
+from experiments.smoke import few_samples
+
+OPTIMIZER = AveragedAdamW(learning_rate=1e-3, weight_decay=0.0, clip_norm=1.0, ema=0.999)
+
+
+def origin(flags: Flags) -> Weights | None:
+    """Read where the teacher comes from."""
+    teacher_run = earlier_run.origin(flags, "init_from", "generative.edm", "unet")
+    if teacher_run is not None:
+        earlier_run.check_settings(teacher_run, {"sigma_data": flags.sigma_data})
+    return teacher_run
+
+
+def arguments(setup: Setup) -> dict:
+    network = UNet(**setup.flags.group("unet"), dtype=setup.dtype)
+    teacher = None if setup.flags.init_from is None else network.copy()
+    return {
+        "model": network,
+        "teacher": teacher,
+        "shape": tuple(setup.spec["image_shape"]),
+        "num_steps": setup.steps,
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class OneStepImages(ImageGeneration):
+    """Generated images, and a teacher that an earlier run trained; the checks of the model switch averages off."""
+
+    plain: ClassVar[dict] = {"ema": None, "weight_decay": 0.0}
+
+    def settings(self) -> dict[str, Setting]:
+        init_from = Setting(
+            None,
+            "the folder of a run of generative.edm, which is distilled; by default the images alone teach",
+            str | None,
+            essential=True,
+            origin=origin,
+        )
+        return {**super().settings(), "init_from": init_from}
+
+    def start(self, setup: Setup) -> Start | None:
+        """Start teacher and student with the weights of `--init_from`."""
+        if setup.flags.init_from is None:
+            return None
+
+        def check(state: Any) -> None:
+            teacher_run = origin(setup.flags)
+            earlier_run.check_facts(teacher_run.name, teacher_run.spec, setup.spec, "image_shape")
+
+        def replace(state: Any) -> Any:
+            teacher_run = origin(setup.flags)
+            weights, _ = fit_weights(teacher_run.variables()["params"], state.locked["teacher"], teacher_run.name)
+            weights = jax.tree.map(jax.numpy.asarray, weights)
+            params = {"student": weights}
+            opt_state = jax.jit(OPTIMIZER.build(setup).init)(params)
+            return state.replace(params=params, locked={"teacher": weights}, opt_state=opt_state)
+
+        return Start(replace, check)
+
+
+experiment = Experiment(
+    __file__,
+    __doc__,
+    consistency.learner,
+    task=OneStepImages(),
+    optimizer=OPTIMIZER,
+    arguments=arguments,
+    modules={"unet": UNet},
+    defaults={"epochs": 300.0, "eval_every": 1000, "select": "last"},
+    smoke={**few_samples(3), "unet.width": 8, "unet.channel_multipliers": (1,)},
+)
+
+if __name__ == "__main__":
+    main(experiment)

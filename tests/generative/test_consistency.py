@@ -1,0 +1,218 @@
+"""Consistency models: the boundary, the levels and one update by hand, distillation, and the steps of diffusers."""
+
+import math
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from dlcore.experiment import Setup
+from dlcore.experiment.catalog import find_experiment
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.weights import Weights
+from dlcore.generative.consistency import (
+    ConsistencyLevels,
+    ConsistencySampling,
+    consistency_loss,
+    consistency_sample,
+    discretization_steps,
+    learner,
+    pseudo_huber,
+    sample_intervals,
+)
+from dlcore.generative.edm import edm_factors, precondition
+from dlcore.generative.schedules import karras_sigmas
+from dlcore.kits.training import earlier_run
+from dlcore.learner import example_keys
+from tests.generative.test_edm import exact, read
+from tests.generative.test_samplers import fake
+
+
+class Scaled(nn.Module):
+    """Predicts a multiple of its input."""
+
+    start: float = 0.5
+
+    @nn.compact
+    def __call__(self, x, t):
+        return x * self.param("value", nn.initializers.constant(self.start), ())
+
+
+def images(n=4):
+    return {"image": np.random.default_rng(0).random((n, 2, 2, 1), np.float32), "index": np.arange(n, dtype=np.int32)}
+
+
+@pytest.mark.covers("GE-35")
+def test_the_network_is_the_identity_at_the_smallest_level():
+    x = jnp.linspace(-1, 1, 6).reshape(2, 3)
+    denoise = precondition(lambda x, c: 100 * jnp.cos(x), 0.5, 0.002)
+    np.testing.assert_allclose(denoise(x, jnp.full(2, 0.002)), x, rtol=1e-6)
+    # At .502: rise .5, so c_skip = .25 / .5, c_out = .25 / sqrt(.502^2 + .25).
+    np.testing.assert_allclose(edm_factors(0.502, 0.5, 0.002)[:2], [0.5, 0.25 / math.sqrt(0.502004)], rtol=1e-5)
+
+
+@pytest.mark.covers("GE-35")
+def test_levels_double_until_the_largest_number():
+    """s0 = 10, s1 = 80 of K = 100: log2(8) + 1 = 4 stages of 25 steps; s1 = 25 cuts the last: log2(2) + 1 = 2 of 50."""
+    levels = [int(discretization_steps(k, 100)) for k in (0, 11, 12)]
+    assert levels == [11, 11, 21]  # 100 / (7 + 1) = 12 steps a stage
+    assert [int(discretization_steps(k, 100, 10, 80)) for k in (0, 24, 25, 50, 75, 99)] == [11, 11, 21, 41, 81, 81]
+    assert [int(discretization_steps(k, 100, 10, 25)) for k in (0, 49, 50, 10**6)] == [11, 11, 21, 26]
+    assert int(discretization_steps(0, 1, 17, 17)) == 18
+
+
+@pytest.mark.covers("GE-35")
+def test_intervals_are_neighbors_drawn_by_their_normal_mass():
+    levels = ConsistencyLevels(p_mean=-0.4, p_std=1.5)
+    lower, upper = map(np.float64, sample_intervals(jax.random.split(jax.random.key(0), 8192), 6, levels))
+    grid = karras_sigmas(6)[::-1]
+    n = np.abs(np.log(lower[:, None] / grid)).argmin(1)
+    np.testing.assert_allclose(lower, grid[n], rtol=1e-3)
+    np.testing.assert_allclose(upper, grid[n + 1], rtol=1e-3)
+    mass = np.diff([math.erf((math.log(s) + 0.4) / (1.5 * math.sqrt(2))) for s in grid])
+    np.testing.assert_allclose(np.bincount(n, minlength=5) / 8192, mass / mass.sum(), atol=0.02)
+
+
+def test_the_pseudo_huber_distance_by_hand():
+    """|(3, 4)| = 5, c = 12: 13 - 12; without c it is .00054 sqrt(2), and the distance almost 5."""
+    x, y = jnp.array([[3.0, 4.0]]), jnp.zeros((1, 2))
+    np.testing.assert_allclose(pseudo_huber(x, y, 12.0), [1.0], rtol=1e-6)
+    np.testing.assert_allclose(pseudo_huber(x, y), [5 - 0.00054 * math.sqrt(2)], rtol=1e-5)
+
+
+def hand_loss(value, x0, z, lower, upper, target_value):
+    """The loss of F = value x against the target of F = target_value x, in float64."""
+
+    def denoised(x, sigma, value):
+        rise, root = sigma - 0.002, np.sqrt(sigma**2 + 0.25)
+        return (0.25 / (rise**2 + 0.25) + rise * 0.5 / root * value / root) * x
+
+    difference = denoised(x0 + upper * z, upper, value) - denoised(x0 + lower * z, lower, target_value)
+    c = 0.00054 * 2
+    return ((np.sqrt((difference**2).sum((1, 2, 3)) + c**2) - c) / (upper - lower).ravel()).mean()
+
+
+@pytest.mark.covers("GE-35")
+def test_one_update_by_hand():
+    """The gradient is the slope of the loss with a fixed target: stop_gradient holds the end with less noise."""
+    technique = learner(model=Scaled(), optimizer=optax.sgd(0.01), shape=(2, 2, 1), num_steps=10)
+    batch = images()
+    state = technique.init(jax.random.key(0), batch)
+
+    @jax.jit
+    def step(state):
+        keys = example_keys(jax.random.fold_in(state.rng, state.step), batch)
+        noise = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, 1), (2, 2, 1)))(keys)
+        levels = sample_intervals(jax.vmap(lambda key: jax.random.fold_in(key, 0))(keys), 11)
+        return technique.update(state, batch), noise, levels
+
+    (after, metrics), z, levels = step(state)
+    lower, upper = (np.float64(sigma).reshape(4, 1, 1, 1) for sigma in levels)
+    x0 = 2 * np.float64(batch["image"]) - 1
+    arguments = x0, np.float64(z), lower, upper, 0.5
+    assert metrics["loss"].compute() == pytest.approx(hand_loss(0.5, *arguments), rel=1e-3)
+    slope = (hand_loss(0.5 + 1e-5, *arguments) - hand_loss(0.5 - 1e-5, *arguments)) / 2e-5
+    assert float(after.params["value"]) == pytest.approx(0.5 - 0.01 * slope, rel=1e-3)
+
+
+@pytest.mark.covers("GE-35")
+def test_distillation_follows_the_path_of_the_teacher():
+    """The exact student of N(m, s^2) maps a path to its end near sigma_min: the loss along Heun's steps is small."""
+
+    def student(x, c_noise):  # x_min = m + (x - m) sqrt((s^2 + sigma_min^2) / (s^2 + sigma^2))
+        sigma = jnp.exp(4 * c_noise)[:, None]
+        c_skip, c_out, c_in, _ = edm_factors(sigma, 0.5, 0.002)
+        x = x / c_in
+        end = 0.3 + (x - 0.3) * jnp.sqrt((0.04 + 0.002**2) / (0.04 + sigma**2))
+        return (end - c_skip * x) / c_out
+
+    def teacher(x, c_noise):
+        return exact(x, c_noise[:, None])
+
+    keys = jax.random.split(jax.random.key(0), 64)
+    x = 0.3 + 0.2 * jax.random.normal(jax.random.key(1), (64, 1))
+    losses = jax.jit(lambda network, teacher: consistency_loss(network, keys, x, 161, teacher=teacher).mean(),
+                     static_argnums=(0, 1))  # fmt: skip
+    assert losses(student, teacher) < 0.02
+    # The line of the noise is not the path, and the teacher is not consistent with itself.
+    assert losses(student, None) > 0.1
+    assert losses(teacher, teacher) > 0.1
+
+
+@pytest.mark.covers("GE-35")
+def test_a_teacher_does_not_learn_and_the_student_draws():
+    technique = learner(model=Scaled(), optimizer=optax.sgd(0.01), shape=(2, 2, 1), num_steps=10, teacher=Scaled(0.1))
+    batch = images()
+    state = technique.init(jax.random.key(0), batch)
+    assert state.locked == {"teacher": {"value": np.float32(0.1)}}
+    after, _ = jax.jit(technique.update)(state, batch)
+    assert after.locked == state.locked
+    assert set(after.params) == {"student"}
+    sample = jax.jit(technique.predict)
+    other = state.replace(locked={"teacher": {"value": jnp.float32(3.0)}})
+    np.testing.assert_array_equal(sample(state, batch)["sample"], sample(other, batch)["sample"])
+    assert not np.allclose(sample(state, batch)["sample"], sample(after, batch)["sample"])
+
+
+@pytest.mark.covers("GE-35")
+def test_one_step_is_the_network_at_the_largest_level_and_two_add_noise_between():
+    """Levels of two steps: 80, ((80^(1/7) + .002^(1/7)) / 2)^7, .002."""
+    x, z = jnp.full((1, 2), 40.0), jnp.array([[0.5, -0.5]])
+    middle = ((80 ** (1 / 7) + 0.002 ** (1 / 7)) / 2) ** 7
+    denoise = precondition(lambda x, c: fake(x, 1000 * c), 0.5, 0.002)
+    first = jnp.clip(denoise(x, jnp.float32(80)), -1, 1)
+    np.testing.assert_allclose(consistency_sample(fake, x, lambda k: z, karras_sigmas(2)), first, rtol=1e-5)
+    between = first + math.sqrt(middle**2 - 0.002**2) * z
+    second = jnp.clip(denoise(between, jnp.float32(middle)), -1, 1)
+    np.testing.assert_allclose(consistency_sample(fake, x, lambda k: z, karras_sigmas(3)), second, rtol=1e-4)
+
+
+@pytest.mark.covers("GE-35")
+def test_every_step_of_a_consistency_model_is_that_of_diffusers():
+    golden = read("consistency")
+    sigmas = np.append(karras_sigmas(40)[::10], 0.002)
+    np.testing.assert_allclose(sigmas, golden["out.sigmas"], rtol=1e-5)
+    trace, noise = golden["out.trace"], jnp.asarray(golden["in.noise"], jnp.float32)
+    start = jnp.asarray(trace[0], jnp.float32)
+    _, path = consistency_sample(fake, start, lambda k: noise[k], sigmas, return_trajectory=True)
+    for step, reference in zip(path, trace, strict=True):
+        np.testing.assert_allclose(step, reference, atol=1e-4 * reference.std())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"consistency_levels": ConsistencyLevels(sigma_min=90.0)}, r"sigma_min=90\.0: out of range; allowed: above 0"),
+        ({"consistency_levels": ConsistencyLevels(s0=20, s1=10)}, "s1=10: below s0; allowed: at least s0=20"),
+        ({"consistency_sampling": ConsistencySampling(0)}, "num_inference_steps=0: out of range"),
+        ({"num_steps": 0}, "num_steps=0: out of range"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        learner(model=Scaled(), optimizer=optax.sgd(0.1), **{"shape": (2,), "num_steps": 10, **settings})
+
+
+def test_other_shapes_are_named():
+    with pytest.raises(ValueError, match="y="):
+        pseudo_huber(jnp.zeros((1, 2)), jnp.zeros((2, 2)))
+    chex.assert_shape(pseudo_huber(jnp.zeros((3, 2)), jnp.zeros((3, 2))), (3,))
+
+
+def test_a_run_of_another_page_or_of_other_images_is_no_teacher(monkeypatch, tmp_path):
+    page = find_experiment("generative.consistency")
+    flags = resolve(page, []).replace(init_from=str(tmp_path))
+    with pytest.raises(ValueError, match=r"no such run; allowed: the folder of a run of generative\.edm"):
+        page.merged.settings["init_from"].origin(flags)
+    teacher_run = Weights("init_from", tmp_path, spec={"image_shape": [4, 4, 1]}, settings={"sigma_data": 0.3})
+    monkeypatch.setattr(earlier_run, "origin", lambda *args: teacher_run)
+    with pytest.raises(ValueError, match=r"trained with sigma_data=0\.3; allowed: 0\.5"):
+        page.merged.settings["init_from"].origin(flags)
+    monkeypatch.setattr(earlier_run, "origin", lambda *args: teacher_run._replace(settings={}))
+    with pytest.raises(ValueError, match=r"image_shape.*\[8, 8, 1\]"):
+        page.task.start(Setup(flags, {"image_shape": [8, 8, 1]}, 1, None)).check(None)
+    assert page.task.start(Setup(resolve(page, []), {}, 1, None)) is None
