@@ -35,6 +35,7 @@ from dlcore.extras import require
 from dlcore.learner import Learner
 from dlcore.modes import exported_loader
 from dlcore.nn.folding import apply_folds, find_folds
+from dlcore.ops.attention_kernels import attention_kernels
 from dlcore.run import provenance
 from dlcore.run.json_files import write_json
 from dlcore.run.progress import say
@@ -155,7 +156,8 @@ def trace_program(
         return function({**unread_weights, **some_weights}, {**unread_inputs, **some_inputs})
 
     try:
-        program = jax.export.export(jax.jit(function_of_read), platforms=platforms)(shapes, input_shapes)
+        with attention_kernels():  # JAX does not promise that later versions know the kernels' calls
+            program = jax.export.export(jax.jit(function_of_read), platforms=platforms)(shapes, input_shapes)
     except Exception as error:  # tracing with a fixed batch size has just worked
         problem = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
         raise ValueError(

@@ -12,14 +12,13 @@ you need" (2017), arXiv:1706.03762.
 Arrays are [..., T, H, D] as in `jax.nn.dot_product_attention` (torch has heads before tokens). Scores and softmax are
 at least float32. A mask is True where a query may attend; a query that may attend to no key gets the mean of all values
 (torch: NaN). `MultiHeadAttention` sows its weights: `apply(..., mutable=["intermediates"])` returns them. Where nobody
-asks for weights, and none are dropped, they are never stored: on an NVIDIA GPU half-precision attention is then cuDNN's
-fused kernel (Dao et al. 2022, arXiv:2205.14135), if dtype, shape and mask suit it. The program chooses when it is
-lowered.
+asks for weights, and none are dropped, they need not be stored: half-precision attention on a GPU or a TPU is then a
+fused kernel of `dlcore.ops.attention_kernels`, if dtype, shape and mask suit it. The program chooses when it is
+lowered. Every network of dlcore attends through `dot_product_attention`, by itself or in `MultiHeadAttention`.
 """
 
 import functools
 import itertools
-import logging
 import math
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
@@ -35,6 +34,7 @@ from dlcore.nn.cache import Cache, Memory
 from dlcore.nn.dense import Dense
 from dlcore.nn.group_norm import RMSNorm
 from dlcore.nn.rotary import Pairs, rotary, rotate_pairs
+from dlcore.ops.attention_kernels import log_plain_attention, suitable_kernels
 from dlcore.ops.checks import check_indices, check_shapes
 
 __all__ = [
@@ -188,23 +188,11 @@ def dot_product_attention(
         ]
         return jnp.concatenate(blocks, -3)
 
-    def fused(query, key, value, mask, bias):
-        mask, bias = (None if x is None else x.reshape((1,) * (4 - x.ndim) + x.shape) for x in (mask, bias))
-        shardings = {}
-        if (length % 2 or size % 2) and mask is None and bias is None:  # cuDNN's backward pass wants even lengths
-            query, key, value = (jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0))) for x in (query, key, value))
-            shardings["key_value_seq_lengths"] = jnp.full(key.shape[:1], size, jnp.int32)
-        return _fused_attention(query, key, value, bias, mask, scale=scale, is_causal=is_causal, **shardings)[
-            :, :length
-        ]
-
     arrays = query, key, value, mask, bias
     by_platform = {}
     if is_causal and mask is None and bias is None and length == size >= LONG and length % BLOCKS == 0:
         by_platform["cpu"] = in_blocks
-    fits = query.ndim == 4 and query.dtype in (jnp.bfloat16, jnp.float16) and (length == size or not is_causal)
-    if fits and _accepts(fused, arrays):
-        by_platform["cuda"] = fused
+    by_platform |= suitable_kernels(*arrays, scale=scale, is_causal=is_causal)
     return jax.lax.platform_dependent(*arrays, **by_platform, default=plain) if by_platform else plain(*arrays)
 
 
@@ -227,29 +215,6 @@ def _attend(query, key, value, scale, mask=None, bias=None, is_causal=True, drop
 def _swap_heads(x: jax.Array) -> jax.Array:
     """Give [..., H, T, D] for [..., T, H, D], and back."""
     return x.swapaxes(-2, -3)
-
-
-_fused_attention = functools.partial(jax.nn.dot_product_attention, implementation="cudnn")
-
-
-def _accepts(fused: Callable, arrays: tuple) -> bool:
-    """Return whether the kernel is installed and takes these shapes, forward and backward; decided by tracing alone."""
-
-    def total(arrays):
-        return fused(*arrays).astype(jnp.float32).sum()
-
-    try:
-        jax.eval_shape(jax.grad(total, allow_int=True), arrays)
-    except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
-        _log_refusal(str(error))
-        return False
-    return True
-
-
-@functools.cache
-def _log_refusal(reason: str) -> None:
-    """Log once why a GPU gets plain attention."""
-    logging.getLogger(__name__).info("cuDNN's fused attention is not used: %s", reason)
 
 
 def _unit_vectors(x: jax.Array) -> jax.Array:
@@ -466,6 +431,7 @@ class MultiHeadAttention(CheckedModule):
             self.sow("intermediates", "weights", weights)
             y = _mean_of_values(drop(weights), v)
         elif train and self.dropout_rate > 0:
+            log_plain_attention("weights are dropped in training")
             y = _attend(q, k, v, scale, mask, bias, is_causal, drop)
         else:
             y = dot_product_attention(q, k, v, mask=mask, bias=bias, scale=scale, is_causal=is_causal)

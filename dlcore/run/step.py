@@ -6,7 +6,7 @@ steps. `dlcore.run.pmap` does the same under `jax.pmap`.
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dlcore.choices import check_choice
 from dlcore.learner import Learner, Metrics, root_key
+from dlcore.ops.attention_kernels import KERNEL_PLATFORMS, attention_kernels
 from dlcore.run.inputs import batch_errors
 from dlcore.run.sharding import (
     DATA,
@@ -57,15 +58,23 @@ class Placement:
         if self.spmd == "pmap" and jax.process_count() > 1:
             raise ValueError(f"spmd='pmap': there are {jax.process_count()} processes; allowed: one, or spmd=jit")
 
-    def context(self) -> contextlib.AbstractContextManager:
-        """Set the mesh for tracing inside the context; `dlcore.ops.split_batch` and `split_sequence` read it.
+    @contextlib.contextmanager
+    def context(self) -> Iterator[None]:
+        """Set what tracing for these devices reads.
 
-        Returns:
-          `jax.set_mesh` for several devices under jit; else a null context.
+        Several devices under jit set the mesh, which `dlcore.ops.split_batch` and `split_sequence` read; devices of
+        another platform than the default one choose the kernels of attention.
+
+        Yields:
+          Nothing.
         """
-        if self.mesh.size > 1 and self.spmd == "jit":
-            return jax.set_mesh(self.mesh)
-        return contextlib.nullcontext()
+        platform = self.mesh.devices.flat[0].platform
+        with contextlib.ExitStack() as stack:
+            if self.mesh.size > 1 and self.spmd == "jit":
+                stack.enter_context(jax.set_mesh(self.mesh))
+            if platform != jax.default_backend():
+                stack.enter_context(attention_kernels(*KERNEL_PLATFORMS.get(platform, ())))
+            yield
 
     def pace(self, arrays: Any) -> None:
         """Wait for arrays on several CPU devices; on other devices do nothing.

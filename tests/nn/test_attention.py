@@ -8,6 +8,7 @@ import pytest
 from flax import linen
 
 from dlcore.nn import MultiHeadAttention, SelfAttention, attention_weights, causal_mask, dot_product_attention
+from dlcore.ops.attention_kernels import attention_kernels
 from tests.models.parity import GOLDENS
 
 
@@ -337,9 +338,10 @@ def test_the_fused_kernel_gets_even_lengths_and_hides_what_was_added(monkeypatch
 
     wanted = jax.grad(loss, (0, 1, 2))(q, k, v)
     assert not calls
-    monkeypatch.setattr("dlcore.nn.attention._fused_attention", kernel)
+    monkeypatch.setattr("dlcore.ops.attention_kernels._fused_attention", kernel)
     monkeypatch.setattr(jax.lax, "platform_dependent", lambda *arrays, cuda, default: cuda(*arrays))
-    got = jax.grad(loss, (0, 1, 2))(q, k, v)
+    with attention_kernels("cuda"):
+        got = jax.grad(loss, (0, 1, 2))(q, k, v)
     assert calls
     assert not any(n % 2 for n in calls)
     for a, b in zip(got, wanted, strict=True):
