@@ -71,6 +71,16 @@ def test_a_tracker_is_asked_for_before_the_data(monkeypatch, tmp_path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.covers("SY-16")
+def test_grain_is_asked_for_before_the_data(monkeypatch, tmp_path, capsys):
+    experiment = with_task(find_experiment("classification.supervised"), data=never, build=never)
+    hide(monkeypatch, "grain")
+    assert run(experiment, ["--smoke", "--input_pipeline=grain", f"--runs={tmp_path / 'runs'}"]) == 1
+    needs = "error: input_pipeline=grain needs grain, which is not installed: pip install -e '.[grain]' in a checkout"
+    assert needs in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "package", "extra"),
     [

@@ -69,6 +69,7 @@ lazy_exports(
         "sample_image": "sample_images",
         "sample_of": "streaming",
         "scenes": "scenes",
+        "shard_splits": "image_classification",
         "shuffle_labels": "source",
         "split_text": "text",
         "split_validation": "carving",

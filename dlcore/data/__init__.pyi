@@ -24,6 +24,7 @@ from dlcore.data.image_classification import check_labels as check_labels
 from dlcore.data.image_classification import folder_source as folder_source
 from dlcore.data.image_classification import folder_splits as folder_splits
 from dlcore.data.image_classification import load as load
+from dlcore.data.image_classification import shard_splits as shard_splits
 from dlcore.data.image_folder import list_images as list_images
 from dlcore.data.normalization import IMAGENET_MEAN as IMAGENET_MEAN
 from dlcore.data.normalization import IMAGENET_STD as IMAGENET_STD

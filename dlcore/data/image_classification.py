@@ -1,8 +1,9 @@
-"""Image classification data by name: scikit-learn's digits, a folder of images, or a prepared TFDS data set.
+"""Image classification data by name: scikit-learn's digits, a folder or shards of images, or a prepared TFDS data set.
 
 Images on disk are loaded in four steps, each in one module; TFDS data sets take the same steps in `tfds_source`.
 
-    1. LIST    the files, with splits and classes              `image_folder.list_folder`
+    1. LIST    the files, with splits and classes              `image_folder.list_folder`, `webdataset.list_webdataset`,
+                                                               `parquet_images.list_parquet`
     2. CHECK   sizes and modes, from the headers               `image_headers.check_headers`
     3. DECIDE  whether the images fit in memory                here, `folder_splits`
     4. DECODE  all pixels now, or those of a batch when asked  `decoding.decode_files`, `streaming.stream_files`
@@ -18,19 +19,32 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
+from dlcore.choices import check_choice
 from dlcore.data.carving import shared_images, split_validation
 from dlcore.data.decoding import decode_files
 from dlcore.data.digits import digits
 from dlcore.data.image_folder import ImageFolder, list_folder, list_unlabeled
 from dlcore.data.image_headers import ImageHeaders, check_headers, target_size
+from dlcore.data.parquet_images import list_parquet
+from dlcore.data.shards import SHARDS
 from dlcore.data.source import Source
 from dlcore.data.streaming import stream_files, streaming_note
 from dlcore.data.tfds_source import tfds_sources
+from dlcore.data.webdataset import list_webdataset
 from dlcore.data.workers import Workers
 
-__all__ = ["DATASETS", "Splits", "check_labels", "folder_source", "folder_splits", "load", "unlabeled_source"]
+__all__ = [
+    "DATASETS",
+    "Splits",
+    "check_labels",
+    "folder_source",
+    "folder_splits",
+    "load",
+    "shard_splits",
+    "unlabeled_source",
+]
 
-DATASETS = ("digits", "folder", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn_cropped")
+DATASETS = ("digits", "folder", *SHARDS, "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn_cropped")
 _TEST_FRACTION = 0.2
 _LIMIT_BYTES = 4 * 2**30
 
@@ -66,6 +80,7 @@ def load(
     limit_bytes: int = _LIMIT_BYTES,
     workers: Workers | None = None,
     min_classes: int = 2,
+    columns: tuple[str, str] | None = None,
 ) -> Splits:
     """Load a data set, with a training, a validation and a test split.
 
@@ -73,9 +88,10 @@ def load(
     carved from train where the data set has none left. The notes say so.
 
     Args:
-      name: "digits" (embedded), "folder" (images in `data_dir`, one folder per class), or a TFDS name prepared in
-        `data_dir`.
-      data_dir: folder or .zip of the images, or the folder in which TFDS prepared the data; digits need none.
+      name: "digits" (embedded), "folder" (images in `data_dir`, one folder per class), "webdataset" (shards), "parquet"
+        (files of the Hugging Face hub), or a TFDS name prepared in `data_dir`.
+      data_dir: folder or .zip of the images, folder of the shards, or the folder in which TFDS prepared the data;
+        digits need none.
       seed: random seed of the held-out splits.
       valid_fraction: fraction of train that becomes the validation split where the data set has none.
       image_size: side or (H, W) of images of a folder and of streamed TFDS images; see `folder_splits`.
@@ -84,17 +100,20 @@ def load(
         is streamed.
       workers: threads that decode streamed images; None takes one per core.
       min_classes: smallest number of classes of a folder; fewer raise ValueError. With 0 a folder of images needs no
-        class folders.
+        class folders, and shards no labels.
+      columns: columns of images and of labels of Parquet files; see `list_parquet`.
 
     Returns:
       The splits.
 
     Raises:
-      ValueError: `name` is unknown, `data_dir` is missing, labels or image shapes do not agree, or digits are asked for
-        in another size.
+      ValueError: `name` is unknown, `data_dir` is missing, `columns` are not None for other data than Parquet files,
+        labels or image shapes do not agree, or digits are asked for in another size.
       FileNotFoundError: the data is not in `data_dir`.
     """
     workers = Workers() if workers is None else workers
+    if columns is not None and name != "parquet":
+        raise ValueError(f"columns={columns}: dataset {name!r} has none; allowed: None, or dataset 'parquet'")
     if name == "digits":
         sources = {"train": digits("train"), "test": digits("test")}
         side = sources["train"].arrays["image"].shape[1:3]
@@ -109,10 +128,23 @@ def load(
         sources = folder_splits(
             data_dir, image_size, skip_bad=skip_bad, limit_bytes=limit_bytes, workers=workers, min_classes=min_classes
         )
+    elif name in SHARDS:
+        if data_dir is None:
+            raise ValueError(f"data_dir=None: dataset {name!r} needs one; allowed: a folder of shards, or one shard")
+        sources = shard_splits(
+            data_dir,
+            name,
+            columns,
+            image_size,
+            skip_bad=skip_bad,
+            limit_bytes=limit_bytes,
+            workers=workers,
+            min_classes=min_classes,
+        )
     else:
         sources = tfds_sources(name, data_dir, DATASETS, limit_bytes, image_size, workers)
     sources, messages = _with_test_and_valid(name, sources, valid_fraction, seed)
-    if name == "folder":
+    if name in ("folder", *SHARDS):
         messages += shared_images(sources["train"], sources["valid"], sources["test"])
     return _checked(sources["train"], sources["valid"], sources["test"], messages)
 
@@ -152,6 +184,43 @@ def folder_splits(
         or more than `limit_bytes`.
     """
     return _read(list_folder(path, min_classes), image_size, channels, skip_bad, limit_bytes, workers)
+
+
+def shard_splits(
+    path: str | Path,
+    kind: str,
+    columns: tuple[str, str] | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    skip_bad: bool = False,
+    limit_bytes: int = _LIMIT_BYTES,
+    workers: Workers | None = None,
+    min_classes: int = 2,
+) -> dict[str, Source]:
+    """Load shards of images: `image: [N, H, W, C] uint8`, `label: [N] int32`, in the order of the shards.
+
+    Args:
+      path: path of a folder of shards, or of one.
+      kind: "webdataset" (see `list_webdataset`) or "parquet" (see `list_parquet`).
+      columns: columns of images and of labels of Parquet files; see `list_parquet`.
+      image_size: side or (H, W); see `folder_splits`.
+      channels: 1 or 3; see `folder_splits`.
+      skip_bad: leave out images that cannot be read, and note how many; False raises.
+      limit_bytes: largest size of all decoded images in bytes that is kept in memory.
+      workers: threads that decode images that take more; None makes that an error.
+      min_classes: smallest number of classes; fewer raise ValueError. With 0 no labels are needed.
+
+    Returns:
+      Split -> source: `train` with `valid` and/or `test`, or `all` alone where no shard names another split.
+
+    Raises:
+      FileNotFoundError: `path` does not exist.
+      ValueError: `kind` is unknown, the shards cannot be listed, an image cannot be read, or more than `limit_bytes`.
+    """
+    check_choice("kind", kind, SHARDS)
+    is_tar = kind == "webdataset"
+    shards = list_webdataset(path, min_classes) if is_tar else list_parquet(path, min_classes, columns)
+    return _read(shards, image_size, channels, skip_bad, limit_bytes, workers)
 
 
 def unlabeled_source(

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from dlcore.data.input_pipeline import INPUT_PIPELINES
 from dlcore.experiment.setting import SEEDS, Setting
 from dlcore.learner import Range
 
@@ -69,6 +70,12 @@ RUN = {
     ),
     "spmd": Setting("jit", "transformation that distributes the step over devices", Literal["jit", "pmap"]),
     "device_data": Setting(False, "keep the training split on the device and gather batches there", identity=False),
+    "input_pipeline": Setting(
+        "dlcore",
+        "what reads batches ahead of the training: threads of dlcore, or grain; the batches are the same",
+        Literal[INPUT_PIPELINES],
+        identity="if changed",
+    ),
     "deterministic": Setting(False, "ask a GPU for deterministic kernels"),
     "distributed": Setting(
         "auto",

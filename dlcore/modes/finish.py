@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dlcore.activity import activity
+from dlcore.data.shards import SHARDS
 from dlcore.diagnostics.trivial import Trivial, baseline, trivial_measures
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolved_run import ResolvedRun, restore_state
@@ -163,7 +164,7 @@ def heading(run: ResolvedRun, spec: Spec, data: Splits) -> tuple[str, str]:
     """
     experiment, flags = run.experiment, run.flags
     dataset, folder = spec.get("dataset", ""), flags.get("data_dir")
-    is_own_folder = dataset == "folder" and bool(folder)
+    is_own_folder = dataset in ("folder", *SHARDS) and bool(folder)
     name = f"the folder {Path(str(folder)).name}" if is_own_folder else dataset.replace("_", " ")
     setting = experiment.merged.settings.get("dataset")
     usual = experiment.merged.defaults.get("dataset", setting.default if setting else dataset)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dlcore.data.fingerprint import Fingerprint
+from dlcore.data.input_pipeline import check_input_pipeline
 from dlcore.data.pipeline import batch_at
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.experiment import Experiment, Setup
@@ -99,6 +100,7 @@ def train(run: ResolvedRun) -> int:
     if _is_finished(run):
         return 0
     run.placement()  # a bad --mesh is an error before any work
+    check_input_pipeline(run.flags.input_pipeline)
     new = not run.folder.exists()
     check_writable(run.folder)
     try:
@@ -239,6 +241,7 @@ def _train(run: ResolvedRun, prepared: Prepared | None) -> None:
         progress=flags.progress,
         changed_data=flags.changed_data,
         tracking=run.tracking,
+        input_pipeline=flags.input_pipeline,
         saving=Saving(
             flags.checkpoint_seconds,
             flags.checkpoint_steps,

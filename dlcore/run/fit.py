@@ -21,8 +21,8 @@ from absl import logging
 
 from dlcore.activity import activity
 from dlcore.cost.memory import memory_report
+from dlcore.data.input_pipeline import check_input_pipeline, open_batches
 from dlcore.data.pipeline import batch_at, epochs, settings
-from dlcore.data.prefetch import Prefetch
 from dlcore.learner import Evaluator, Learner, Metrics, root_key
 from dlcore.run.checkpoint import check_writable
 from dlcore.run.endings import resumable
@@ -75,6 +75,7 @@ def fit(
     changed_data: bool = False,
     report: bool = False,
     tracking: Tracking = DEFAULT_TRACKING,
+    input_pipeline: str = "dlcore",
 ) -> Result:
     """Train `learner` for `steps` steps, resuming from the newest checkpoint under `folder`.
 
@@ -106,6 +107,7 @@ def fit(
       report: write report.html to the folder at the end, evaluated on `valid`: curves, memory, and for an image
         classifier its mistakes, confusions and calibration.
       tracking: trackers that show the metrics of a run with a folder, such as `Tracking(("tensorboard", "mlflow"))`.
+      input_pipeline: "dlcore" or "grain", which reads the batches ahead; the batches are the same.
 
     Returns:
       The last state, the log, and timings.
@@ -115,6 +117,7 @@ def fit(
         the first step and array. Arrays that contain infinities before the first step are exempt.
       CheckpointMismatch: the folder has checkpoints of another model.
       FolderInUse: another process trains in `folder`.
+      MissingPackage: `input_pipeline` is "grain", and grain is not installed.
       Preempted: SIGTERM arrived; everything is saved, and the process should exit with its status.
       ValueError: an argument is out of range, `report` has no folder, the learner violates the contract, `valid` is
         empty or has other arrays, or the folder's checkpoints have another seed, other data or more steps.
@@ -140,6 +143,7 @@ def fit(
         prefetch=prefetch,
         changed_data=changed_data,
         tracking=tracking,
+        input_pipeline=input_pipeline,
     )
     if report and arguments.folder is None:
         raise ValueError("report=True: there is no folder to write it in; allowed: with folder=PATH, or report=False")
@@ -198,12 +202,14 @@ class _Arguments:
     prefetch: int
     changed_data: bool
     tracking: Tracking
+    input_pipeline: str
 
     def __post_init__(self):
         for name in ("steps", "log_every", "prefetch", "eval_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: too small; allowed: at least 1")
         root_key(self.seed)
+        check_input_pipeline(self.input_pipeline)
         check_pipelines(self.train)
         check_valid(self.valid)
 
@@ -320,8 +326,13 @@ class _Run:
         self.timed_from, self.logged_step = time.monotonic(), first
         step = first
         carry = self.program.split(carry)
-        batches = Prefetch(
-            lambda t: batch_at(arguments.train, t), first, arguments.steps, arguments.prefetch, self.program.put
+        batches = open_batches(
+            arguments.input_pipeline,
+            lambda t: batch_at(arguments.train, t),
+            first,
+            arguments.steps,
+            arguments.prefetch,
+            self.program.put,
         )
         try:
             with batches, Preemption() as preemption, activity("training, step", arguments.steps) as count:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar
 import jax
 import numpy as np
 
+from dlcore.data.shards import SHARDS
 from dlcore.data.source import Source
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
@@ -53,7 +54,7 @@ class PixelSequences(FilmedSamples, NamedImages, Samples):
 
     def data(self, flags: Flags) -> Splits:
         """Load the splits by name; the report shows the first NUM_SHOWN samples."""
-        if flags.dataset == "folder" and flags.image_size is None:
+        if flags.dataset in ("folder", *SHARDS) and flags.image_size is None:
             flags = flags.replace(image_size=FOLDER_SIZE)
         splits = labeled_images.data(flags, labels=False)
         for name in ("train", "valid", "test"):

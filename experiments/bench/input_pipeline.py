@@ -7,7 +7,8 @@ JPEGs of 500 x 375 (windows of scikit-learn's two photographs with noise added, 
 are read, decoded, cut to a random box, scaled to 224, mirrored half of the time and put into uint8 batches, shuffled.
 One turn is an epoch over all images, with batches prefetched as in training; the turns of all loaders are shuffled, so
 that a busy machine slows all. A loader of w workers decodes in w threads (ours, grain's) or processes (torch's); with
-none, one thread does everything.
+none, one thread does everything. "ours" reads files, WebDataset shards, Parquet files (row groups of 64 images) and
+ArrayRecord files; "ours, grain's threads" is --input_pipeline=grain, which reads two of our batches at once.
 
 Images/s a core are images a second of processor time, of all threads and processes of the loader.
 
@@ -22,15 +23,22 @@ Measured on two cores of an AMD EPYC beside a light load, 384 images, images/s w
 976 (549 and 562 a core), with OpenCV 1,040 and 1,704, from ArrayRecord 568 and 1,023; torch 528 and 988 (544 and 503 a
 core), grain with our decoding 913 with two. Ours over torch 1.04x and 0.99x, a core 1.01x and 1.12x: equal, as both
 spend their time in the same JPEG library, and the turns of a pair differ by up to a quarter.
+
+Measured on two cores of an Intel Xeon with AVX-512 under a load of 9, 128 images, 5 turns, images/s a core with no
+worker and with two: files 546 and 529, WebDataset 517 and 527, Parquet (whose row groups stayed in memory) 548 and 538,
+ArrayRecord 561 and 535, files by --input_pipeline=grain 516 and 528, grain with our decoding 488 with two. Decoding
+takes the time, and neither the reader nor the input pipeline changes it beyond the spread of the turns.
 """
 
 import functools
 import importlib.util
+import io
 import itertools
 import os
 import pathlib
 import random
 import statistics
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -40,9 +48,9 @@ import numpy as np
 from PIL import Image
 
 from dlcore.data.decoding import Box, decode_box, random_box
-from dlcore.data.image_classification import folder_splits
+from dlcore.data.image_classification import folder_splits, shard_splits
+from dlcore.data.input_pipeline import open_batches
 from dlcore.data.pipeline import Pipeline
-from dlcore.data.prefetch import prefetch
 from dlcore.data.streaming import StreamedImages, Workers, random_crops
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
@@ -68,20 +76,49 @@ def write_jpegs(folder: pathlib.Path, count: int) -> list[pathlib.Path]:
     return paths
 
 
-def read_epoch(pipeline: Pipeline, epoch: int) -> int:
+def write_webdataset(paths: list[pathlib.Path], file: pathlib.Path) -> pathlib.Path:
+    """One shard of the JPEGs and their classes."""
+    with tarfile.open(file, "w") as archive:
+        for path in paths:
+            for name, data in ((path.name, path.read_bytes()), (f"{path.stem}.cls", path.parent.name.encode())):
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
+    return file
+
+
+def write_parquet(paths: list[pathlib.Path], file: pathlib.Path) -> pathlib.Path:
+    """One Parquet file of the JPEGs and their classes, as on the Hugging Face hub."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    images = [{"bytes": path.read_bytes(), "path": path.name} for path in paths]
+    pq.write_table(pa.table({"image": images, "label": [path.parent.name for path in paths]}), file, row_group_size=64)
+    return file
+
+
+def read_epoch(pipeline: Pipeline, epoch: int, input_pipeline: str) -> int:
     """Read all batches of an epoch; the number of images."""
     steps = pipeline.steps_per_epoch
-    with prefetch(pipeline.batch_at, epoch * steps, (epoch + 1) * steps) as batches:
+    with open_batches(input_pipeline, pipeline.batch_at, epoch * steps, (epoch + 1) * steps) as batches:
         return sum(len(batch["image"]) for _, batch in batches)
 
 
-def our_loader(source: Any, batch_size: int) -> Callable[[], int]:
+def our_loader(source: Any, batch_size: int, input_pipeline: str = "dlcore") -> Callable[[], int]:
     pipeline, epochs = Pipeline(random_crops(source), batch_size), itertools.count()
-    return lambda: read_epoch(pipeline, next(epochs))
+    return lambda: read_epoch(pipeline, next(epochs), input_pipeline)
 
 
-def folder_loader(folder: pathlib.Path, size: int, batch_size: int, workers: Workers) -> Callable[[], int]:
-    return our_loader(folder_splits(folder, size, limit_bytes=0, workers=workers)["all"], batch_size)
+def folder_loader(
+    folder: pathlib.Path, size: int, batch_size: int, workers: Workers, input_pipeline: str = "dlcore"
+) -> Callable[[], int]:
+    source = folder_splits(folder, size, limit_bytes=0, workers=workers)["all"]
+    return our_loader(source, batch_size, input_pipeline)
+
+
+def shard_loader(file: pathlib.Path, kind: str, size: int, batch_size: int, workers: Workers) -> Callable[[], int]:
+    source = shard_splits(file, kind, image_size=size, limit_bytes=0, workers=workers)["all"]
+    return our_loader(source, batch_size)
 
 
 def array_record_loader(paths: list[pathlib.Path], size: int, batch_size: int, workers: Workers) -> Callable[[], int]:
@@ -163,9 +200,16 @@ def loaders(
 ) -> dict[str, Callable[[], int]]:
     """Name -> an epoch over all images, for the packages that are installed."""
     folder, epochs = paths[0].parent.parent, {}
+    shards = {"webdataset": write_webdataset(paths, folder.with_suffix(".tar"))}
+    if installed("pyarrow"):
+        shards["parquet"] = write_parquet(paths, folder.with_suffix(".parquet"))
     for count in counts:
         suffix = f", {count} workers"
         epochs["ours" + suffix] = folder_loader(folder, size, batch_size, Workers(count))
+        for kind, file in shards.items():
+            epochs[f"ours, {kind}{suffix}"] = shard_loader(file, kind, size, batch_size, Workers(count))
+        if installed("grain"):
+            epochs["ours, grain's threads" + suffix] = folder_loader(folder, size, batch_size, Workers(count), "grain")
         if installed("cv2"):
             epochs["ours, OpenCV" + suffix] = folder_loader(folder, size, batch_size, Workers(count, "opencv"))
         if installed("array_record"):
@@ -223,11 +267,14 @@ def measure(
         speeds[name] = {"images/s": 1 / seconds.median, "images/s a core": 1 / statistics.median(seconds.cpu)}
         numbers |= {f"{name}: {key}": value for key, value in speeds[name].items()}
     ratios = {}
-    for count, other in itertools.product(workers, ("torch", "torch, our decoding", "grain, our decoding")):
+    loader_names = ("ours, webdataset", "ours, parquet", "ours, grain's threads", "torch", "torch, our decoding")
+    for count, other in itertools.product(workers, (*loader_names, "grain, our decoding")):
         if (above := f"{other}, {count} workers") in times:
             ratios[above] = ratio(times, above, f"ours, {count} workers")
             numbers |= ratios[above].rows(f"{above} over ours")
-    missing = [name for name in ("torch", "torchvision", "cv2", "array_record", "grain") if not installed(name)]
+    missing = [
+        name for name in ("torch", "torchvision", "cv2", "array_record", "pyarrow", "grain") if not installed(name)
+    ]
     verdict = f"{provenance.hardware()}, {num_images} JPEGs to {image_size}: " + ", ".join(
         [f"{name} {values['images/s']:.0f} images/s" for name, values in speeds.items() if name.startswith("ours, ")]
         + [f"{r.median:.2f}x {name}" for name, r in ratios.items()]

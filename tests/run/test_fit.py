@@ -443,6 +443,7 @@ def test_a_save_in_flight_is_finished_when_the_loop_fails(tmp_path):
     [
         ({"steps": 0}, "steps=0: too small; allowed: at least 1"),
         ({"log_every": 0}, "log_every=0: too small"),
+        ({"input_pipeline": "tf"}, "input_pipeline='tf': unknown; allowed: dlcore, grain"),
         ({"prefetch": 0}, "prefetch=0: too small"),
         ({"eval_every": -1}, "eval_every=-1"),
         ({"saving": {"mode": "largest"}}, "saving.mode='largest': unknown; allowed: max, min"),
@@ -474,6 +475,21 @@ def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(tmp_path, monkeypatch
     chex.assert_trees_all_equal(plain(whole.state), plain(resumed.state))
     assert timeless(resumed.history) == timeless(whole.history)
     assert timeless(read_metrics(tmp_path / "cut")) == timeless(read_metrics(tmp_path / "whole"))
+
+
+@pytest.mark.slow
+@pytest.mark.covers("SY-16")
+def test_grain_trains_and_resumes_as_our_input_pipeline_to_the_bit(tmp_path):
+    """A run dies at step 7, in the second epoch of 40 examples in batches of 8, and resumes from step 5."""
+    pytest.importorskip("grain")
+    options = {"steps": 12, "log_every": 4, "saving": Saving(seconds=0, steps=5)}
+    ours = train(folder=tmp_path / "ours", **options)
+    options["input_pipeline"] = "grain"
+    interrupted(7, folder=tmp_path / "cut", **options)
+    assert checkpoints(tmp_path / "cut")[-1] == 5
+    resumed = train(folder=tmp_path / "cut", **options)
+    chex.assert_trees_all_equal(plain(ours.state), plain(resumed.state))
+    assert timeless(resumed.history) == timeless(ours.history)
 
 
 def test_rows_after_the_restored_step_are_cut_away(tmp_path):

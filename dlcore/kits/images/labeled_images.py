@@ -38,14 +38,15 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class NamedImages(Task):
-    """The flags that name images: an embedded set, tfds, or a folder of class folders.
+    """The flags that name images: an embedded set, tfds, a folder of class folders, or shards.
 
     Args:
-      dataset: digits (embedded), folder, or a tfds name such as mnist, fashion_mnist, cifar10
-      data_dir: where tfds data sets were prepared, or a folder (or .zip) of class folders
-      image_size: side of the images of a folder or of a tfds data set; by default their own
+      dataset: digits (embedded), folder, webdataset, parquet, or a tfds name such as mnist, fashion_mnist, cifar10
+      data_dir: where tfds data sets were prepared, a folder (or .zip) of class folders, or a folder of shards
+      image_size: side of the images of a folder, of shards or of a tfds data set; by default their own
       valid_fraction: fraction of the training images held out for validation, by seed
-      skip_bad: folder: leave out images that cannot be read, and say how many
+      skip_bad: folder and shards: leave out images that cannot be read, and say how many
+      columns: parquet: the columns of images and of labels, such as img,fine_label
     """
 
     dataset: Annotated[str, "essential"] = "digits"
@@ -53,6 +54,7 @@ class NamedImages(Task):
     image_size: Annotated[int | None, Range(1), "essential"] = None
     valid_fraction: Annotated[float, Range(0.001, 0.9)] = 0.1
     skip_bad: bool = False
+    columns: Annotated[tuple[str, str] | None, "if changed"] = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +143,7 @@ def data(flags: Flags, labels: bool = True) -> Splits:
         limit_bytes=int(flags.get("memory_limit", 4.0) * 2**30),
         workers=Workers(flags.get("workers"), flags.get("decoder", "pillow")),
         min_classes=(1 if flags.get("run") else 2) if labels else 0,
+        columns=flags.get("columns"),
     )
     train, messages, images = splits.train, splits.notes, streamed_images(splits.train)
     mean, std = channel_statistics(train if images is None else sample_of(train))

@@ -1,0 +1,163 @@
+"""Step 1 of loading images in shards, LIST: the split of each shard, and the classes of its records.
+
+A shard is a file of many images: a WebDataset .tar (`webdataset`) or a Parquet file (`parquet_images`). Its split is
+that of a folder above it, `train/00000.tar`, or a word of its own name, `train-00000-of-00005.parquet`. No image is
+decoded here.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from dlcore.data.image_folder import UNLABELED, ImageFile, ImageFolder
+from dlcore.data.split_names import allowed_names, check_one_name, split_of
+
+__all__ = ["SHARDS", "Record", "list_shards", "sharded_images"]
+
+
+SHARDS = ("webdataset", "parquet")
+"""Kinds of shards."""
+_SHOWN = 5
+"""Largest number of classes that an error message lists."""
+
+
+class Record(NamedTuple):
+    """An image of a shard.
+
+    Args:
+      name: name for messages, "FOLDER/train-0.tar:00012.jpg".
+      label: class as a number or by name; None if the record has none.
+      open: function that opens the encoded image for reading bytes.
+      key: name of the record relative to the data set, "train-0.tar:00012.jpg".
+      size: size of the encoded image in bytes, or an estimate of it.
+    """
+
+    name: str
+    label: int | str | None
+    open: Callable[[], IO[bytes]]
+    key: str
+    size: int
+
+
+def list_shards(path: str | Path, endings: Sequence[str]) -> dict[str, list[Path]]:
+    """List the shards of a data set by split.
+
+    Args:
+      path: path of a folder, whose shards may lie at any depth, or of one shard.
+      endings: allowed endings of the shards' names, such as (".tar",).
+
+    Returns:
+      Split -> shards, sorted: `train` with `valid` and/or `test`, or `all` alone.
+
+    Raises:
+      FileNotFoundError: `path` does not exist.
+      ValueError: there is no shard; the name of one has no split, while others have one, or has several; or there is
+        no training split.
+    """
+    path, allowed = Path(path), " or ".join(endings)
+    if path.is_file():
+        return {"all": [path]}
+    if not path.is_dir():
+        raise FileNotFoundError(f"path={str(path)!r}: no such file or folder")
+    shards = sorted(file for file in path.rglob("*") if file.is_file() and file.name.endswith(tuple(endings)))
+    if not shards:
+        raise ValueError(f"path={str(path)!r}: holds no file whose name ends in {allowed}; allowed: a folder of them")
+    names = {shard: _split_name(shard.relative_to(path)) for shard in shards}
+    split_names = sorted(set(filter(None, names.values())))
+    check_one_name(split_names, f"path={str(path)!r}")
+    if set(split_names) <= {"train", "training"}:
+        return {"all": shards}
+    if other := [shard for shard in shards if names[shard] is None]:
+        raise ValueError(
+            f"path={str(path)!r}: {other[0].relative_to(path)} is of no split, and others are of "
+            f"{', '.join(split_names)}; allowed: folders or words of the files' names from {allowed_names()}"
+        )
+    if "train" not in map(split_of, split_names):
+        raise ValueError(
+            f"path={str(path)!r}: holds {', '.join(split_names)} and no training split; allowed: 'train', too"
+        )
+    splits = {
+        split: [shard for shard in shards if split_of(names[shard] or "") == split]
+        for split in ("train", "valid", "test")
+    }
+    return {split: group for split, group in splits.items() if group}
+
+
+def _split_name(shard: Path) -> str | None:
+    """Return the name of a shard's split: that of the nearest folder above it, else a word of its file name."""
+    if folders := [part for part in shard.parts[:-1] if split_of(part)]:
+        return folders[-1].lower()
+    words = list(dict.fromkeys(word.lower() for word in re.split(r"[-_.]", shard.name) if split_of(word)))
+    if len(words) > 1:
+        raise ValueError(f"shard={str(shard)!r}: its name holds the splits {', '.join(words)}; allowed: one of them")
+    return words[0] if words else None
+
+
+def sharded_images(
+    path: str | Path, records: dict[str, list[Record]], class_names: Sequence[str] = (), min_classes: int = 2
+) -> ImageFolder:
+    """Number the classes of records.
+
+    Args:
+      path: path of the data set.
+      records: split -> its records: `train` with `valid` and/or `test`, or `all` alone.
+      class_names: names of the labels 0, 1, ...; empty takes the sorted labels that are names, and "0", "1", ... up to
+        the largest training label of labels that are numbers.
+      min_classes: smallest number of classes; fewer raise ValueError. With 0, images without labels are allowed, and
+        all get the single class UNLABELED.
+
+    Returns:
+      The images by split, with their classes.
+
+    Raises:
+      ValueError: a record has no label, a negative one, or one that the training split lacks; there are both numbers
+        and names; or there are too few classes.
+    """
+    path = Path(path)
+    main = "train" if "train" in records else "all"
+    all_records = [record for group in records.values() for record in group]
+    if min_classes == 0 and any(record.label is None for record in all_records):
+        names: tuple[str, ...] = (UNLABELED,)
+        number = dict.fromkeys([record.label for record in all_records], 0)
+    else:
+        _check_labels(path, all_records)
+        names = tuple(class_names) or _class_names([record.label for record in records[main]])
+        number = {name: label for label, name in enumerate(names)} | {label: label for label in range(len(names))}
+        if len(names) < min_classes:
+            raise ValueError(
+                f"path={str(path)!r}: has {len(names)} class, {', '.join(names)}; allowed: at least {min_classes}"
+            )
+    for record in all_records:
+        if record.label not in number:
+            raise ValueError(
+                f"path={str(path)!r}: the label {record.label!r} of {record.key} is no class of the training split; "
+                f"allowed: {', '.join(names[:_SHOWN])}{', ...' * (len(names) > _SHOWN)}"
+            )
+    splits = {
+        split: [ImageFile(r.name, number[r.label], r.open, r.key, r.size) for r in group]
+        for split, group in records.items()
+    }
+    return ImageFolder(path.resolve().name, str(path), splits, names, 0, main, zipped=True)
+
+
+def _check_labels(path: Path, records: Iterable[Record]) -> None:
+    kinds: dict[type, Record] = {}
+    for record in records:
+        kinds.setdefault(type(record.label), record)
+        if record.label is None:
+            raise ValueError(f"path={str(path)!r}: {record.key} has no label; allowed: a label of each image")
+        if isinstance(record.label, int) and record.label < 0:
+            raise ValueError(
+                f"path={str(path)!r}: the label {record.label} of {record.key} is negative; allowed: 0, ..."
+            )
+    if len(kinds) > 1:
+        examples = " and ".join(f"{record.label!r} of {record.key}" for record in kinds.values())
+        raise ValueError(f"path={str(path)!r}: labels are {examples}; allowed: all numbers, or all names")
+
+
+def _class_names(labels: Sequence[int | str | None]) -> tuple[str, ...]:
+    numbers = [label for label in labels if isinstance(label, int)]
+    if numbers:
+        return tuple(map(str, range(max(numbers) + 1)))
+    return tuple(sorted({str(label) for label in labels}))
