@@ -62,6 +62,14 @@ def test_dense_flow_of_a_translation(shift):
     assert np.asarray(found.mask)[16:-16, 16:-16].all()
 
 
+def test_pixels_that_leave_the_image_have_no_match():
+    """Pixels of a still image stay, those of the first and last rows and columns too; 3 to the right leave 3 columns."""
+    track = jax.jit(lambda a, b: dense_lucas_kanade(a, b, levels=1, iterations=8))
+    assert np.asarray(track(texture((0, 0), 32), texture((0, 0), 32)).mask).all()
+    moved = track(texture((0, 0), 32), texture((3, 0), 32))
+    assert (np.asarray(moved.mask)[8:24, -1] == 0).all()
+
+
 @pytest.mark.covers("CL-14")
 def test_the_motion_along_stripes_cannot_be_known():
     """Vertical stripes, moved by (1, 1): only 1 to the right shows (aperture problem); a flat image says nothing."""

@@ -83,6 +83,14 @@ def test_snapshots_are_as_far_apart_as_asked_and_survive_a_resume(tmp_path):
 
 
 @pytest.mark.weekly
+def test_bad_intervals_are_named():
+    learner = supervised.learner(model=create_model("mlp", num_classes=10), optimizer=optax.sgd(0.1))
+    batch = batch_at(digits("train"), 0, 8)
+    with pytest.raises(ValueError, match="every=0: too small; allowed: at least 1"):
+        Watch(learner, batch, 0)
+    assert Watch(learner, batch, 1).every == 1
+
+
 def test_kernels_come_in_the_order_of_use():
     learner = supervised.learner(model=create_model("resnet8_cifar", num_classes=10), optimizer=optax.sgd(0.01))
     batch = batch_at(Pipeline(digits("train"), 4), 0)
