@@ -100,6 +100,12 @@ from dlcore.generative.likelihood import independent_log_likelihood as independe
 from dlcore.generative.likelihood import likelihood_metrics as likelihood_metrics
 from dlcore.generative.likelihood import nats_to_bits as nats_to_bits
 from dlcore.generative.mmdit import MMDiT as MMDiT
+from dlcore.generative.normalizing_flow import ActNorm as ActNorm
+from dlcore.generative.normalizing_flow import AffineCoupling as AffineCoupling
+from dlcore.generative.normalizing_flow import InvertibleConv as InvertibleConv
+from dlcore.generative.normalizing_flow import NormalizingFlow as NormalizingFlow
+from dlcore.generative.normalizing_flow import dequantize as dequantize
+from dlcore.generative.normalizing_flow import flow_log_likelihood as flow_log_likelihood
 from dlcore.generative.pixart import PixArt as PixArt
 from dlcore.generative.pixel_cnn import PixelCNN as PixelCNN
 from dlcore.generative.pixel_rnn import PixelRNN as PixelRNN

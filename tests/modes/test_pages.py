@@ -43,6 +43,7 @@ WITH_LOSS = {
     "generative.flow_matching",
     "generative.fvbn",
     "generative.latent_diffusion",
+    "generative.normalizing_flow",
     "generative.pixel_cnn",
     "generative.pixel_rnn",
     "generative.super_resolution",
