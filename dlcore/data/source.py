@@ -91,9 +91,9 @@ class Source:
             if not count or not isinstance(labels, np.ndarray) or isinstance(labels, np.memmap) or not labels.size:
                 continue
             if np.issubdtype(labels.dtype, np.integer) and labels.max() >= count:
-                place = ", ".join(map(str, np.unravel_index(labels.argmax(), labels.shape)))
+                position = ", ".join(map(str, np.unravel_index(labels.argmax(), labels.shape)))
                 raise ValueError(
-                    f"{key}[{place}]={labels.max()}: has no name; allowed: 0 to {count - 1}, of {count} class_names"
+                    f"{key}[{position}]={labels.max()}: has no name; allowed: 0 to {count - 1}, of {count} class_names"
                 )
 
     def __len__(self) -> int:
