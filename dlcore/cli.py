@@ -210,6 +210,8 @@ def _cost(options: argparse.Namespace) -> None:
         raise ValueError(f"batch={options.batch}: too small; allowed: at least 1")
     if options.picture and options.picture.suffix not in (".png", ".svg", ".pdf"):
         raise ValueError(f"picture={str(options.picture)!r}: another type; allowed: a .png, .svg or .pdf file")
+    _check_parent("csv", options.csv)
+    _check_parent("picture", options.picture)
     model = create_model(options.name, dtype=jnp.dtype(options.dtype))
     published = input_shape(options.name)
     shape = _image_shape(options.input) if options.input else published
@@ -229,6 +231,12 @@ def _cost(options: argparse.Namespace) -> None:
         from dlcore.cost.compiled import compiled_cost, compiled_summary
 
         print(compiled_summary(compiled_cost(model, x), total(layers)))
+
+
+def _check_parent(name: str, path: Path | None) -> None:
+    """Refuse a file to write whose folder does not exist."""
+    if path is not None and not path.parent.is_dir():
+        raise ValueError(f"{name}={str(path)!r}: no such folder; allowed: a file in a folder that exists")
 
 
 def _image_shape(text: str) -> tuple[int, int, int]:
@@ -269,8 +277,8 @@ def _convert_to_dlcore(options: argparse.Namespace) -> None:
     from dlcore.run.weights import save_weights
 
     out = options.out or _converted(options.file)
-    if out.exists() and any(out.iterdir()):
-        raise ValueError(f"out={str(out)!r}: not empty; allowed: a new or empty folder")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"out={str(out)!r}: a file, or not empty; allowed: a new or empty folder")
     known = _normalization(options)
     weights = read_state_dict(options.file, use_ema=not options.no_ema)
     classes = count_classes(options.model, weights)
@@ -311,6 +319,9 @@ def _normalization(options: argparse.Namespace) -> dict[str, tuple[float, ...]]:
     given = {name: _numbers(name, getattr(options, name)) for name in ("mean", "std")}
     if len(given["mean"]) != len(given["std"]):
         raise ValueError(f"std={options.std}: {len(given['std'])} numbers; allowed: {len(given['mean'])}, as of mean")
+    channels = len(normalization(options.model).mean)
+    if len(given["mean"]) not in (1, channels):
+        raise ValueError(f"mean={options.mean}: {len(given['mean'])} numbers; allowed: 1 or {channels}, one a channel")
     if min(given["std"]) <= 0:
         raise ValueError(f"std={options.std}: not positive; allowed: numbers above 0")
     return given

@@ -421,7 +421,8 @@ def value_mask(mask: jax.Array | None, shape: tuple[int, ...]) -> jax.Array:
       Bool, of that shape.
 
     Raises:
-      ValueError: `mask` has another shape, which would broadcast to a wrong axis; or there are 2^31 values or more.
+      ValueError: `mask` has another shape, which would broadcast to a wrong axis; a concrete one is negative or NaN; or
+        there are 2^31 values or more.
     """
     check_countable(shape)
     if mask is None:
@@ -429,6 +430,8 @@ def value_mask(mask: jax.Array | None, shape: tuple[int, ...]) -> jax.Array:
     if mask.shape not in (shape, shape[:1]):
         allowed = " or ".join(map(str, dict.fromkeys((shape[:1], shape))))
         raise ValueError(f"mask={mask.shape}: wrong shape; allowed: {allowed}")
+    if not isinstance(mask, jax.core.Tracer) and not (least := np.min(mask, initial=0)) >= 0:
+        raise ValueError(f"mask={least:g}: no mask; allowed: 0 for what does not count, 1 for what does")
     return jnp.broadcast_to(mask.reshape(mask.shape + (1,) * (len(shape) - mask.ndim)) > 0, shape)
 
 

@@ -159,6 +159,12 @@ def test_cost_with_every_option(tmp_path, capsys):
             ["convert", "FILE.npz", "--model=resnet18", "--mean=0.5,0.5,0.5", "--std=0.5"],
             "std=0.5: 1 numbers; allowed",
         ),
+        (
+            ["convert", "FILE.npz", "--model=resnet18", "--mean=0.5,0.5", "--std=1,1"],
+            "mean=0.5,0.5: 2 numbers; allowed",
+        ),
+        (["cost", "lenet5", "--csv=nowhere/x.csv"], "csv='nowhere/x.csv': no such folder; allowed"),
+        (["cost", "lenet5", "--picture=nowhere/x.png"], "picture='nowhere/x.png': no such folder; allowed"),
         (["convert", "FILE.npz", "--model=resnet18", "--mean=0.5", "--std=0"], "std=0: not positive; allowed: numbers"),
         (
             ["convert", "FILE.npz", "--model=gpt2", "--mean=0.5", "--std=0.5"],
@@ -182,6 +188,13 @@ def test_errors_are_one_line_and_status_1(argv, text, tmp_path, capsys):
     assert error.startswith("error: ")
     assert text in error
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_in_the_place_of_the_new_folder_is_refused(tmp_path, capsys):
+    (tmp_path / "out").write_text("mine")
+    words = ["convert", str(tmp_path / "FILE.npz"), "--model=lenet5", f"--out={tmp_path / 'out'}"]
+    assert cli.main(words) == 1
+    assert "out': a file, or not empty; allowed: a new or empty folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ The constant prediction 1 has a mean squared error of 1/6, the variance of the s
 
 import numpy as np
 
-from dlcore.data.source import Source, check_seed
+from dlcore.data.source import Source, check_seed, whole_numbers
 
 __all__ = ["adding"]
 
 
+@whole_numbers
 def adding(count: int, seed: int = 0, length: int = 100) -> Source:
     """Draw sequences with one marker in each half.
 

@@ -8,7 +8,7 @@ frequent.
 
 import numpy as np
 
-from dlcore.data.source import Source, check_seed
+from dlcore.data.source import Source, check_seed, whole_numbers
 
 __all__ = ["CONTACTS", "bounces"]
 
@@ -19,6 +19,7 @@ _RADIUS = 3.0
 """Radius of the ball in pixels."""
 
 
+@whole_numbers
 def bounces(count: int, seed: int = 0, *, frames: int = 8, size: int = 24, samples: int = 16) -> Source:
     """Draw clips of a bouncing ball with sound.
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from dlcore.data.scenes import SHAPES
 from dlcore.data.shape_grid import COLORS, Placed, cell_names, check_grid, draw_shapes
-from dlcore.data.source import Source, check_seed
+from dlcore.data.source import Source, check_seed, whole_numbers
 from dlcore.data.words import PAD, BytePairs, Words, pad_sequences
 from dlcore.ops.checks import check_shapes
 
@@ -43,6 +43,7 @@ def caption_words() -> Words:
     return Words(tuple(sorted({word for text in texts for word in text.split()})))
 
 
+@whole_numbers
 def captions(count: int, seed: int = 0, *, size: int = 32, grid: int = 3, pairs: float = 0.75) -> Source:
     """Draw captioned images.
 

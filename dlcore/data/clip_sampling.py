@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from dlcore.choices import check_choice
-from dlcore.data.source import Source
+from dlcore.data.source import Source, whole_numbers
 from dlcore.data.workers import Workers
 from dlcore.ops.checks import check_shapes
 
@@ -26,6 +26,7 @@ __all__ = ["SampledClips", "Short", "clip_indices", "clip_start", "clips_in_memo
 Short = Literal["error", "loop", "clamp"]
 
 
+@whole_numbers
 def clip_start(seed: int, epoch: Any, video: Any, num_frames: Any, span: Any) -> Any:
     """Draw the first frames of training clips as a function of (seed, epoch, video).
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from dlcore.data.scenes import SHAPES
 from dlcore.data.shape_grid import COLORS, paint
-from dlcore.data.source import Source, check_seed
+from dlcore.data.source import Source, check_seed, whole_numbers
 from dlcore.data.words import Words, pad_sequences
 
 __all__ = ["DIRECTIONS", "Path", "clip_sentences", "clip_words", "clips"]
@@ -59,6 +59,7 @@ def clip_words() -> Words:
     return Words(tuple(sorted({word for sentence in clip_sentences() for word in sentence.split()})))
 
 
+@whole_numbers
 def clips(
     count: int,
     seed: int = 0,

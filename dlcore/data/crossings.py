@@ -13,7 +13,7 @@ import numpy as np
 
 from dlcore.data.scenes import SHAPES
 from dlcore.data.shape_grid import COLORS, paint
-from dlcore.data.source import Source, check_seed
+from dlcore.data.source import Source, check_seed, whole_numbers
 from dlcore.ops.checks import check_range
 
 __all__ = ["crossings"]
@@ -21,6 +21,7 @@ __all__ = ["crossings"]
 _HIDDEN, _MISSED = 0.9, 0.02
 
 
+@whole_numbers
 def crossings(
     count: int,
     seed: int = 0,

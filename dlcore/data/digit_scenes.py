@@ -8,7 +8,7 @@ import numpy as np
 
 from dlcore.choices import check_choice
 from dlcore.data.digits import digits
-from dlcore.data.source import Source
+from dlcore.data.source import Source, whole_numbers
 
 __all__ = ["DIGIT", "digit_scenes"]
 
@@ -18,6 +18,7 @@ _PIECE = 8
 _SPLITS = {"train": ("train", slice(None, 1097)), "valid": ("train", slice(1097, None)), "test": ("test", slice(None))}
 
 
+@whole_numbers
 def digit_scenes(
     split: str, count: int, seed: int = 0, *, size: int = 60, clutter: int = 0, noise: float = 0.1
 ) -> Source:

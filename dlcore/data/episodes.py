@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.data.source import Source, check_seed
+from dlcore.data.source import Source, check_seed, whole_numbers
 
 __all__ = ["EpisodeArray", "Episodes", "episodes"]
 
@@ -133,6 +133,7 @@ class EpisodeArray:
         return np.stack([self._read(i) for i in idx]) if len(idx) else np.zeros((0, *self.shape[1:]), self.dtype)
 
 
+@whole_numbers
 def episodes(
     source: Source, count: int, *, way: int, shot: int, query: int, seed: int = 0, turned: bool = False
 ) -> Source:

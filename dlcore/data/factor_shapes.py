@@ -6,7 +6,7 @@ distance = sqrt(dx^2 + dy^2) for a disc and max(|dx|, |dy|) for a square, from t
 
 import numpy as np
 
-from dlcore.data.source import Source, check_seed
+from dlcore.data.source import Source, check_seed, whole_numbers
 
 __all__ = ["FACTORS", "SHAPES", "draw_factors", "factor_shapes", "simulate_camera"]
 
@@ -18,6 +18,7 @@ SHAPES = ("disc", "square")
 _LOW, _HIGH = (0.3, 0.3, 0.12, 0.5), (0.7, 0.7, 0.25, 1.0)
 
 
+@whole_numbers
 def factor_shapes(count: int, seed: int = 0, size: int = 16) -> Source:
     """Draw images with uniformly distributed factors.
 

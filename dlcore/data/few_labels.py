@@ -8,12 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from dlcore.data.source import Source
+from dlcore.data.source import Source, whole_numbers
 from dlcore.data.stratified import stratified_sample
 
 __all__ = ["few_labels", "two_streams"]
 
 
+@whole_numbers
 def few_labels(source: Source, per_class: int, seed: int) -> Source:
     """Draw the same number of examples of each class.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dlcore.data.source import Source, check_seed
+from dlcore.data.source import Source, check_seed, whole_numbers
 
 __all__ = ["FONTS", "font_digits"]
 
@@ -30,6 +30,7 @@ FONTS = (
 _CANVAS, _FONT_SIZE, _SIDE, _LEVELS = 64, 40, 8, 16
 
 
+@whole_numbers
 def font_digits(
     count: int, seed: int = 0, *, rotation: float = 12.0, shear: float = 0.25, scale: float = 0.2, shift: float = 3.0
 ) -> Source:

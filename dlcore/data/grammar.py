@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dlcore.data.pairs import Sentences
-from dlcore.data.source import check_seed
+from dlcore.data.source import check_seed, whole_numbers
 from dlcore.ops.checks import check_range
 
 __all__ = ["LANGUAGES", "grammar_pairs"]
@@ -90,6 +90,7 @@ def _clause(rng: np.random.Generator, subordinate: bool) -> tuple[_Words, _Words
     return [adverb, verb, *subject, *target, *rest], [english_adverb, *spoken]
 
 
+@whole_numbers
 def grammar_pairs(count: int, seed: int = 0, source: str = "de", target: str = "en") -> Sentences:
     """Draw pairs of sentences.
 

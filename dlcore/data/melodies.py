@@ -11,7 +11,7 @@ import re
 
 import numpy as np
 
-from dlcore.data.source import check_seed
+from dlcore.data.source import check_seed, whole_numbers
 
 __all__ = ["NOTES", "melodies", "melody_waveform"]
 
@@ -26,6 +26,7 @@ _FIRST = (0, 2, 4)
 _ENDING = "G2C2"
 
 
+@whole_numbers
 def melodies(count: int, seed: int = 0) -> str:
     """Draw melodies.
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from dlcore.choices import check_choice
 from dlcore.data.sample_images import SAMPLE_IMAGES, sample_image
-from dlcore.data.source import Source, check_seed
+from dlcore.data.source import Source, check_seed, whole_numbers
 
 __all__ = ["FIELDS", "photo_crops"]
 
@@ -30,6 +30,7 @@ _HEIGHT, _TRAIN = 214, 66
 """Height of a photograph, and width of a field's part for training, in pixels."""
 
 
+@whole_numbers
 def photo_crops(split: str, count: int, seed: int = 0, size: int = 32) -> Source:
     """Draw random crops: `image: [N, size, size, 3] uint8` and `label: [N] int32`, i mod 12 for crop i.
 

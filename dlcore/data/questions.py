@@ -22,7 +22,7 @@ import numpy as np
 from dlcore.choices import check_choice
 from dlcore.data.scenes import SHAPES
 from dlcore.data.shape_grid import COLORS, Placed, check_grid, draw_shapes
-from dlcore.data.source import Source, check_seed
+from dlcore.data.source import Source, check_seed, whole_numbers
 from dlcore.data.words import PAD, Words, pad_sequences
 from dlcore.ops.checks import check_shapes
 
@@ -89,6 +89,7 @@ def answer_number(answer: str, answers: Sequence[str] = ANSWERS) -> int:
     return list(answers).index(answer)
 
 
+@whole_numbers
 def questions(count: int, seed: int = 0, *, size: int = 32, grid: int = 3) -> Source:
     """Draw images, each with one question and its answer.
 

@@ -7,7 +7,7 @@ directional light without shadows. Camera axes are those of `dlcore.ops.camera`;
 import numpy as np
 
 from dlcore.data.solids import Solid, render_depth
-from dlcore.data.source import Source, check_seed
+from dlcore.data.source import Source, check_seed, whole_numbers
 
 __all__ = ["scene_rays"]
 
@@ -25,6 +25,7 @@ _SOLIDS = (
 _LIGHT = np.array([0.48, -0.36, 0.8])
 
 
+@whole_numbers
 def scene_rays(num_views: int, seed: int = 0, size: int = 32) -> Source:
     """Render views of the scene as rays.
 

@@ -7,7 +7,7 @@ the visible ones: later shapes hide parts of earlier ones, but two boxes share a
 import numpy as np
 
 from dlcore.data.masks import pack_masks, visible_masks
-from dlcore.data.source import Source
+from dlcore.data.source import Source, whole_numbers
 from dlcore.ops.checks import check_shapes
 
 __all__ = ["KEYPOINTS", "SHAPES", "STUFF", "check_scene_size", "covers", "scene_semantics", "scenes"]
@@ -44,6 +44,7 @@ def check_scene_size(image_size: tuple[int, int]) -> int:
     return height
 
 
+@whole_numbers
 def scenes(
     count: int,
     seed: int = 0,

@@ -35,7 +35,7 @@ from dlcore.data.image_pixels import open_image, orientation
 from dlcore.data.mask_files import decode_mask
 from dlcore.data.masks import unpack_masks
 from dlcore.data.scenes import SHAPES, STUFF, scenes
-from dlcore.data.source import Source
+from dlcore.data.source import Source, whole_numbers
 from dlcore.data.split_names import allowed_names, check_one_name, split_of
 from dlcore.data.text import read_lines
 from dlcore.data.workers import unreadable
@@ -223,6 +223,7 @@ def _listed(values: Any) -> str:
     return ", ".join(formatted[:_SHOWN]) + more
 
 
+@whole_numbers
 def scene_maps(count: int, seed: int = 0, *, stuff: bool = False, **fields: Any) -> Source:
     """Draw the scenes of `dlcore.data.scenes.scenes` with the class of each pixel.
 

@@ -10,7 +10,7 @@ all clauses have a negation, so a bag of words says little about the label.
 
 import numpy as np
 
-from dlcore.data.source import Source, check_seed
+from dlcore.data.source import Source, check_seed, whole_numbers
 
 __all__ = ["WORDS", "sentiment_sentences", "word_counts"]
 
@@ -71,6 +71,7 @@ def _sentence(rng: np.random.Generator) -> tuple[list[str], bool]:
     return ["although", *_clause(rng, not praise), ",", *_clause(rng, praise)], praise
 
 
+@whole_numbers
 def sentiment_sentences(count: int, seed: int = 0) -> Source:
     """Generate labeled sentences.
 

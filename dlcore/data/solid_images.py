@@ -8,7 +8,7 @@ import numpy as np
 
 from dlcore.data.rasterizer import rasterize, shade
 from dlcore.data.solid_meshes import SOLID_MESHES, posed_solid_mesh
-from dlcore.data.source import Source, check_seed
+from dlcore.data.source import Source, check_seed, whole_numbers
 
 __all__ = ["DISTANCE", "IMAGE_SOLIDS", "camera_intrinsics", "solid_images"]
 
@@ -33,6 +33,7 @@ def camera_intrinsics(size: int) -> np.ndarray:
     return np.array([[focal, 0, center], [0, focal, center], [0, 0, 1]], np.float32)
 
 
+@whole_numbers
 def solid_images(
     count: int,
     seed: int = 0,

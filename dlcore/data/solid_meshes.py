@@ -8,7 +8,7 @@ import numpy as np
 
 from dlcore.choices import check_choice
 from dlcore.data.shapes3d import mesh_points
-from dlcore.data.source import Source, check_seed
+from dlcore.data.source import Source, check_seed, whole_numbers
 
 __all__ = ["SOLID_MESHES", "posed_solid_mesh", "revolve_profile", "solid_clouds", "solid_mesh", "torus_mesh"]
 
@@ -144,6 +144,7 @@ def posed_solid_mesh(kind: str, rng: np.random.Generator | None = None) -> tuple
     return (vertices @ turn).astype(np.float32), faces, rotation
 
 
+@whole_numbers
 def solid_clouds(count: int, seed: int = 0, num_points: int = 256, noise: float = 0.02) -> Source:
     """Draw point clouds of solids with random proportions and rotations about the z axis.
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore.choices import check_choice
-from dlcore.data.source import Source, check_seed
+from dlcore.data.source import Source, check_seed, whole_numbers
 from dlcore.ops.camera import check_intrinsics
 
 __all__ = ["SOLID_KINDS", "Solid", "occupancy_grid", "random_solid", "render_depth", "rgbd_scenes", "surface_points"]
@@ -221,6 +221,7 @@ def render_depth(
     return depth.reshape(height, width), normals.reshape(height, width, 3), label.reshape(height, width)
 
 
+@whole_numbers
 def rgbd_scenes(count: int, seed: int = 0, size: int = 32) -> Source:
     """Render scenes of one to three solids on a floor, each from a camera of random pitch and distance.
 

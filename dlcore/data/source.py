@@ -4,15 +4,19 @@ Images that do not fit in memory are an array-like object that reads rows on dem
 """
 
 import functools
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from numbers import Integral
+from typing import Any, TypeVar
 
 import numpy as np
 
 from dlcore.data.fingerprint import Fingerprint, fingerprint
 
-__all__ = ["Source", "check_seed", "concatenate", "join", "shuffle_labels"]
+__all__ = ["Source", "check_seed", "concatenate", "join", "shuffle_labels", "whole_numbers"]
+
+_Function = TypeVar("_Function", bound=Callable)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +36,8 @@ class Source:
       keypoint_names: names of an object's keypoints; empty if the data has none.
 
     Raises:
-      ValueError: the arrays, names and sizes differ in length, one is called `index`, or there is neither an array nor
-        a length.
+      ValueError: the arrays, names and sizes differ in length, one is called `index`, there is neither an array nor a
+        length, or a label in memory has no class name.
     """
 
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
@@ -60,6 +64,7 @@ class Source:
             value = getattr(self, name)
             if value is not None and len(value) != length:
                 raise ValueError(f"{name}: {len(value)} of them; allowed: {length}, one an example")
+        self._check_labels()
         object.__setattr__(self, "arrays", dict(self.arrays))
         object.__setattr__(self, "length", length)
         object.__setattr__(self, "class_names", tuple(self.class_names))
@@ -77,6 +82,19 @@ class Source:
           A source whose batches hold only `index`.
         """
         return Source(length=n, name=name)
+
+    def _check_labels(self) -> None:
+        """Refuse labels beyond the class names; a negative one may stand for none."""
+        count = len(self.class_names)
+        for key in ("label", "labels"):
+            labels = self.arrays.get(key)
+            if not count or not isinstance(labels, np.ndarray) or isinstance(labels, np.memmap) or not labels.size:
+                continue
+            if np.issubdtype(labels.dtype, np.integer) and labels.max() >= count:
+                position = ", ".join(map(str, np.unravel_index(labels.argmax(), labels.shape)))
+                raise ValueError(
+                    f"{key}[{position}]={labels.max()}: has no name; allowed: 0 to {count - 1}, of {count} class_names"
+                )
 
     def __len__(self) -> int:
         return self.length or 0
@@ -175,9 +193,12 @@ def join(first: Source, second: Source) -> Source:
       The source of N1 + N2 examples, called "FIRST and SECOND".
 
     Raises:
-      ValueError: the sources hold different arrays, arrays of different shapes, or one is on disk and the other in
-        memory.
+      ValueError: the sources hold different arrays, arrays of different shapes, or other classes; or one is on disk and
+        the other in memory.
     """
+    if first.class_names and second.class_names and first.class_names != second.class_names:
+        names = ", ".join(map(str, first.class_names))
+        raise ValueError(f"second={second.name!r}: other classes; allowed: {names}, those of the first")
     if set(first.arrays) != set(second.arrays):
         here, there = (", ".join(sorted(source.arrays)) for source in (first, second))
         raise ValueError(f"second={second.name!r}: holds {there}; allowed: {here}, the arrays of the first")
@@ -249,8 +270,34 @@ def check_seed(seed: int) -> int:
       The seed.
 
     Raises:
-      ValueError: it is negative.
+      ValueError: it is negative, or no whole number.
     """
+    if not isinstance(seed, Integral):
+        raise ValueError(f"seed={seed!r}: no whole number; allowed: 0 or more")
     if seed < 0:
         raise ValueError(f"seed={seed}: negative; allowed: 0 or more")
     return int(seed)
+
+
+def whole_numbers(function: _Function) -> _Function:
+    """Decorate a function that draws data: an int parameter takes whole numbers alone.
+
+    Args:
+      function: the function.
+
+    Returns:
+      It, which raises ValueError where another number or a word stands in the place of an int.
+    """
+    signature = inspect.signature(function)
+    names = [name for name, parameter in signature.parameters.items() if parameter.annotation is int]
+
+    @functools.wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        arguments = signature.bind(*args, **kwargs).arguments
+        for name in names:
+            value = arguments.get(name, 0)
+            if not isinstance(value, Integral):
+                raise ValueError(f"{name}={value!r}: no whole number; allowed: integers")
+        return function(*args, **kwargs)
+
+    return checked  # pyright: ignore[reportReturnType]

@@ -6,13 +6,14 @@ rotates by 2 t and shrinks by e^(-t / 10).
 
 import numpy as np
 
-from dlcore.data.source import Source, check_seed
+from dlcore.data.source import Source, check_seed, whole_numbers
 
 __all__ = ["segments", "spirals"]
 
 DECAY, ANGULAR_SPEED = 0.1, 2.0
 
 
+@whole_numbers
 def spirals(count: int, seed: int = 0, length: int = 101, interval: float = 0.1) -> Source:
     """Draw trajectories that start in a random direction, at a distance of 1 to 2 from the origin.
 

@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from dlcore.data.source import Source
+from dlcore.data.source import Source, whole_numbers
 
 __all__ = ["stratified_sample"]
 
 
+@whole_numbers
 def stratified_sample(source: Source, size: int, seed: int) -> Source:
     """Draw a random example of each class in turn: class counts differ by at most one until a class has no more.
 

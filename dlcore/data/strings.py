@@ -10,7 +10,7 @@ import string
 import numpy as np
 
 from dlcore.choices import check_choice
-from dlcore.data.source import Source, check_seed
+from dlcore.data.source import Source, check_seed, whole_numbers
 from dlcore.data.words import SPECIAL, Words, pad_sequences
 
 __all__ = ["STRING_TASKS", "strings", "symbols"]
@@ -31,6 +31,7 @@ def symbols(vocabulary: int = 20) -> Words:
     return Words(tuple(string.ascii_lowercase[:vocabulary] if vocabulary <= 26 else map(str, range(vocabulary))))
 
 
+@whole_numbers
 def strings(task: str, count: int, seed: int = 0, *, length: tuple[int, int] = (1, 20), vocabulary: int = 20) -> Source:
     """Draw strings of equally probable symbols, with the target of each.
 

@@ -10,7 +10,7 @@ import itertools
 
 import numpy as np
 
-from dlcore.data.source import Source, check_seed
+from dlcore.data.source import Source, check_seed, whole_numbers
 
 __all__ = ["LINES", "STROKES", "stroke_characters"]
 
@@ -25,6 +25,7 @@ LINES = tuple(
 """Endpoints ((row, column), (row, column)) of the 20 possible strokes."""
 
 
+@whole_numbers
 def stroke_characters(classes: range, per_class: int = 20, size: int = 16) -> Source:
     """Draw characters.
 

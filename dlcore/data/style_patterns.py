@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from dlcore.data.source import whole_numbers
+
 __all__ = ["STYLE_PATTERNS", "style_pattern"]
 
 STYLE_PATTERNS = ("mosaic", "waves", "strokes")
@@ -13,6 +15,7 @@ _PALETTES = {
 }
 
 
+@whole_numbers
 def style_pattern(name: str, side: int, seed: int = 0) -> np.ndarray:
     """Draw a pattern.
 

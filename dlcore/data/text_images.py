@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dlcore.data.source import Source, check_seed
+from dlcore.data.source import Source, check_seed, whole_numbers
 from dlcore.data.words import SPECIAL, pad_sequences
 
 __all__ = ["FONTS", "text_images"]
@@ -28,6 +28,7 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114])
 _CONTRAST = 85
 
 
+@whole_numbers
 def text_images(
     count: int,
     seed: int = 0,

@@ -8,7 +8,7 @@ the phases and a detuning of up to a tenth of a semitone are drawn for each tone
 
 import numpy as np
 
-from dlcore.data.source import Source, check_seed
+from dlcore.data.source import Source, check_seed, whole_numbers
 
 __all__ = ["PITCHES", "pitch_frequency", "tones"]
 
@@ -31,6 +31,7 @@ def pitch_frequency(label: np.ndarray | int) -> np.ndarray:
     return _A3 * 2.0 ** (np.asarray(label) / 12)
 
 
+@whole_numbers
 def tones(
     count: int, seed: int = 0, *, length: int = 512, sample_rate: int = 4000, noise: float = 0.004, detune: float = 0.1
 ) -> Source:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlcore.data.source import check_seed
+from dlcore.data.source import check_seed, whole_numbers
 
 __all__ = ["NUM_TOPICS", "LabeledLines", "as_characters", "topic_lines"]
 
@@ -41,6 +41,7 @@ class LabeledLines(NamedTuple):
     size: int
 
 
+@whole_numbers
 def topic_lines(length: int, count: int = 600, documents: int = 600, seed: int = 0) -> LabeledLines:
     """Draw a text whose topic changes every 128 words, and lines of one topic each, which are not part of the text.
 

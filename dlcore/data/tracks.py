@@ -12,7 +12,7 @@ A Kalman filter with the model of straight tracks is optimal for these, and wron
 
 import numpy as np
 
-from dlcore.data.source import Source, check_seed
+from dlcore.data.source import Source, check_seed, whole_numbers
 from dlcore.ops.checks import check_range
 
 __all__ = ["DRIFT", "START", "noisy_depths", "tracks"]
@@ -26,6 +26,7 @@ START = (10.0, 1.0)
 _SPEED, _TURN, _CHANGE = 3.0, 0.35, 0.1
 
 
+@whole_numbers
 def tracks(count: int, seed: int = 0, length: int = 50, maneuvering: bool = False) -> Source:
     """Draw tracks with noisy observations of their positions.
 
@@ -63,6 +64,7 @@ def tracks(count: int, seed: int = 0, length: int = 50, maneuvering: bool = Fals
     return Source(arrays, count, name="maneuvering tracks" if maneuvering else "straight tracks")
 
 
+@whole_numbers
 def noisy_depths(count: int, seed: int = 0, length: int = 60, noise: float = 0.25) -> Source:
     """Draw the depth of a box that moves to and fro in front of a camera, and noisy estimates from single frames.
 

@@ -14,7 +14,7 @@ drawn for each vowel. So the class is in the shape of the spectrum, and neither 
 import numpy as np
 from scipy.signal import lfilter
 
-from dlcore.data.source import Source, check_seed
+from dlcore.data.source import Source, check_seed, whole_numbers
 
 __all__ = ["BANDWIDTHS", "FORMANTS", "VOWELS", "glottal_pulses", "resonate", "vowels"]
 
@@ -97,6 +97,7 @@ def resonate(waveform: np.ndarray, frequency: float, bandwidth: float, sample_ra
     return np.asarray(lfilter([1 - b - c], [1, -b, -c], waveform))
 
 
+@whole_numbers
 def vowels(count: int, seed: int = 0, *, length: int = 1024, sample_rate: int = 8000, breath: float = 0.02) -> Source:
     """Draw vowels; vowel i has the class i % 10.
 

@@ -17,7 +17,7 @@ import math
 import numpy as np
 
 from dlcore.choices import check_choice
-from dlcore.data.source import Source, check_seed
+from dlcore.data.source import Source, check_seed, whole_numbers
 
 __all__ = ["SOLIDS", "depth_map", "occupancy", "solid_volume", "voxel_solids"]
 
@@ -111,6 +111,7 @@ def depth_map(voxels: np.ndarray) -> np.ndarray:
     return np.where(hit.any(-1), first, 0).astype(np.float32)
 
 
+@whole_numbers
 def voxel_solids(count: int, seed: int = 0, resolution: int = 16) -> Source:
     """Draw solids of random kind, extents, position, yaw and tilt, with the image of each.
 

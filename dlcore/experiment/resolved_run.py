@@ -40,13 +40,15 @@ def run_folder(name: str, identity: dict[str, Any], runs: str, run_dir: str | No
       name: name of the experiment.
       identity: the settings that decide what is learned.
       runs: parent folder of the run folders.
-      run_dir: the folder itself, if given.
+      run_dir: the folder itself, or its config.json, if given.
 
     Returns:
-      `run_dir`, or runs/NAME/HASH of the identity.
+      The folder of `run_dir`, or runs/NAME/HASH of the identity.
     """
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
-    return Path(run_dir) if run_dir else Path(runs) / name / digest
+    if run_dir is None or run_dir == "":
+        return Path(runs) / name / digest
+    return Path(run_dir).parent if Path(run_dir).name == "config.json" else Path(run_dir)
 
 
 class ResolvedRun:

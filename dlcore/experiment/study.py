@@ -22,7 +22,7 @@ from dlcore.experiment.experiment import name_of
 from dlcore.experiment.flags import parse
 from dlcore.experiment.resolve import wants_smoke
 from dlcore.experiment.resolved_run import check_settings, run_folder
-from dlcore.experiment.setting import FlagError, settings_of
+from dlcore.experiment.setting import FlagError, Setting, settings_of
 from dlcore.experiment.settings import FOLDER
 from dlcore.extras import MissingPackage
 from dlcore.run import provenance
@@ -115,6 +115,7 @@ def run_study(study: Study, argv: list[str]) -> int:
         smoke = study.smoke if wants_smoke(argv) else {}
         parameters = {k: s._replace(default=smoke.get(k, s.default)) for k, s in parameters.items()}
         flags = parse({"study": parameters, "run": FOLDER}, argv, usage=study.doc)
+        _check_several(parameters, flags.group("study"))
     except FlagError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -140,6 +141,13 @@ def run_study(study: Study, argv: list[str]) -> int:
     say(f"verdict: {result.verdict}")
     say(f"report: {folder / 'report.html'}")
     return 0
+
+
+def _check_several(parameters: dict[str, Setting], values: dict[str, Any]) -> None:
+    """Refuse no value where a study compares several."""
+    for name, setting in parameters.items():
+        if setting.default and values[name] == ():
+            raise FlagError(f"--{name}=: no value; allowed: one or more, such as {','.join(map(str, setting.default))}")
 
 
 def _check_settings(study: Study, folder: Path, values: dict) -> None:

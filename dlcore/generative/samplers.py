@@ -36,7 +36,7 @@ import numpy as np
 
 from dlcore.choices import check_choice
 from dlcore.generative.schedules import SamplingGrid, signal_and_spread, to_acc_dtype
-from dlcore.ops.checks import check_finite, check_shapes
+from dlcore.ops.checks import check_finite, check_range, check_shapes
 
 __all__ = [
     "Denoise",
@@ -128,7 +128,11 @@ def guide(
 
     Returns:
       The guided network, for any sampler; its output is at least float32.
+
+    Raises:
+      ValueError: the scale is not finite.
     """
+    check_shapes(scale=(scale, "... finite"))
     both = jax.tree.map(lambda *parts: jnp.concatenate(parts), null, conditions)
 
     def guided(x: jax.Array, t: jax.Array) -> jax.Array:
@@ -155,7 +159,12 @@ def condition(
 
     Returns:
       The conditioned network, for any sampler; its output is at least float32.
+
+    Raises:
+      ValueError: the scale is not finite, or a value of the schedule is outside [0, 1].
     """
+    check_shapes(scale=(scale, "... finite"))
+    check_range("alphas_cumprod", alphas_cumprod, 0, 1)
     alpha_cumprod = jnp.asarray(alphas_cumprod)
 
     def alpha_cumprod_at(t):

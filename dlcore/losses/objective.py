@@ -31,10 +31,10 @@ def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
       Scalar; 0 where no value counts.
 
     Raises:
-      ValueError: the two shapes differ.
+      ValueError: the two shapes differ, or a concrete mask is negative or NaN.
     """
     values = at_least_float32(values)
-    check_shapes(values=(values, "..."), mask=(mask, "..."))
+    check_shapes(values=(values, "..."), mask=(mask, "mask ..."))
     is_valid = mask > 0
     # where, not a product: a padded value may be NaN.
     return jnp.where(is_valid, values, 0).sum() / jnp.maximum(is_valid.sum(), 1)
@@ -60,11 +60,11 @@ def full_loss(
       Scalar; the penalty's part alone where no example counts.
 
     Raises:
-      ValueError: `reduction` is unknown, or `mask` does not have the shape of `losses`.
+      ValueError: `reduction` is unknown, or `mask` does not have the shape of `losses` or is negative.
     """
     check_choice("reduction", reduction, ("mean", "sum"))
     losses = at_least_float32(losses)
-    check_shapes(losses=(losses, "..."), mask=(mask, "..."), penalty=(penalty, ""), weight=(weight, ""))
+    check_shapes(losses=(losses, "..."), mask=(mask, "mask ..."), penalty=(penalty, ""), weight=(weight, ""))
     mask = jnp.ones(losses.shape, bool) if mask is None else mask
     data = masked_mean(losses, mask) if reduction == "mean" else jnp.where(mask > 0, losses, 0).sum()
     return data + weight * penalty

@@ -64,7 +64,7 @@ def tversky_loss(
     check_shapes(
         logits=(logits, "... H W"),
         targets=(targets, "... H W"),
-        mask=(mask, "... H W"),
+        mask=(mask, "mask ... H W"),
         alpha=(alpha, ">= 0"),
         beta=(beta, ">= 0"),
         smooth=(smooth, ">= 0"),
@@ -122,7 +122,7 @@ def multiclass_tversky_loss(
     check_shapes(
         logits=(logits, "... H W C"),
         labels=(labels, "int ... H W"),
-        mask=(mask, "... H W"),
+        mask=(mask, "mask ... H W"),
         alpha=(alpha, ">= 0"),
         beta=(beta, ">= 0"),
         smooth=(smooth, ">= 0"),

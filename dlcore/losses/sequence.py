@@ -42,7 +42,7 @@ def sequence_loss(losses: jax.Array, mask: jax.Array | None = None, steps: Liter
     """
     check_choice("steps", steps, ("all", "last"))
     losses = at_least_float32(losses)
-    check_shapes(losses=(losses, "... T"), mask=(mask, "... T"))
+    check_shapes(losses=(losses, "... T"), mask=(mask, "mask ... T"))
     is_valid = jnp.ones(losses.shape, bool) if mask is None else mask > 0  # [..., T]
     if steps == "last":
         position = jnp.arange(losses.shape[-1])

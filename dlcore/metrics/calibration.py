@@ -15,7 +15,7 @@ import numpy as np
 
 from dlcore.learner import Metric
 from dlcore.metrics.classification import _check_logits, class_predictions
-from dlcore.ops.checks import check_range
+from dlcore.ops.checks import check_mask, check_range
 
 __all__ = ["Calibration"]
 
@@ -81,6 +81,7 @@ class Calibration(Metric):
             )
         if mask is not None and mask.shape != confidence.shape:
             raise ValueError(f"mask={mask.shape}: wrong shape; allowed: {confidence.shape}, as confidence")
+        check_mask("mask", mask)
         valid = jnp.ones(confidence.shape, bool) if mask is None else mask > 0
         check_range("confidence", jnp.where(valid, confidence, 0), 0, 1)
         confidence = confidence.astype(jnp.promote_types(confidence.dtype, jnp.float32))

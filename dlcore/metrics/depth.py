@@ -17,7 +17,7 @@ import jax.core
 import jax.numpy as jnp
 
 from dlcore.learner import Sum
-from dlcore.ops.checks import check_finite
+from dlcore.ops.checks import check_finite, check_mask
 from dlcore.ops.square_root import safe_sqrt
 
 __all__ = ["depth_errors", "depth_metrics"]
@@ -40,6 +40,7 @@ def depth_errors(prediction: jax.Array, truth: jax.Array, mask: jax.Array | None
     for name, v in (("truth", truth), ("mask", mask)):
         if v is not None and v.shape != prediction.shape:
             raise ValueError(f"{name}={v.shape}: wrong shape; allowed: {prediction.shape}, as prediction")
+    check_mask("mask", mask)
     acc_dtype = jnp.result_type(jnp.float32, prediction, truth)
     valid = (truth > 0) & jnp.isfinite(truth)
     valid = valid if mask is None else valid & (mask > 0)

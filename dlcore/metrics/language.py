@@ -82,7 +82,7 @@ def token_metrics(
     Raises:
       ValueError: the shapes do not fit together.
     """
-    check_shapes(nats=(nats, "... T"), target=(target, "... T"), mask=(mask, "... T"))
+    check_shapes(nats=(nats, "... T"), target=(target, "... T"), mask=(mask, "mask ... T"))
     mask = None if mask is None else mask.reshape(-1)
     flat = nats.reshape(-1), mask
     return {

@@ -69,7 +69,7 @@ class PanopticQuality(Metric):
             labels=(labels, "B S"),
             true_segments=(true_segments, "B H W"),
             true_labels=(true_labels, "B T"),
-            mask=(mask, "B"),
+            mask=(mask, "mask B"),
         )
         count = functools.partial(_count, num_classes=num_classes)
         counts = jax.vmap(count)(segments, labels, true_segments, true_labels)

@@ -96,8 +96,8 @@ def export_function(
     from safetensors.numpy import save
 
     folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()):
-        raise ValueError(f"folder={folder}: not empty; allowed: a new or an empty folder")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"folder={folder}: a file, or not empty; allowed: a new or an empty folder")
     program, weights_read, inputs_read = trace_program(function, weights, inputs, platforms)
     weights = {k: np.ascontiguousarray(weights[k]) for k in weights_read}
     content = bytes(program.serialize())

@@ -22,9 +22,12 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
+import jax.core
 import jax.numpy as jnp
+import numpy as np
 
 from dlcore.choices import check_choice
+from dlcore.ops.checks import check_finite
 
 __all__ = ["odeint"]
 
@@ -57,7 +60,8 @@ def odeint(
       h at all N times, leaves [N, ...]; the first is `state`.
 
     Raises:
-      ValueError: the method or the gradient is unknown, `steps` is below 1, or `times` is not a vector.
+      ValueError: the method or the gradient is unknown, `steps` is below 1, or `times` is no vector of finite numbers
+        that rise or fall.
     """
     check_choice("method", method, _RULES)
     check_choice("gradient", gradient, ("direct", "adjoint"))
@@ -66,9 +70,20 @@ def odeint(
     times = jnp.asarray(times)
     if times.ndim != 1 or not len(times):
         raise ValueError(f"times.shape={times.shape}: no times; allowed: [N], N at least 1")
+    check_finite("times", times)
+    _check_order(times)
     theta, state = jax.tree.map(jnp.asarray, (theta, state))
     solve = _solve if gradient == "direct" else _solve_by_adjoint
     return solve(field, steps, method, theta, state, times)
+
+
+def _check_order(times: jax.Array) -> None:
+    """Refuse concrete times that turn; equal ones in a row may stand there."""
+    if isinstance(times, jax.core.Tracer):
+        return
+    gaps = np.diff(np.asarray(times))
+    if (gaps > 0).any() and (gaps < 0).any():
+        raise ValueError(f"times={np.asarray(times).tolist()}: they turn; allowed: numbers that rise or fall")
 
 
 def _plus(h: Any, d: jax.Array, k: Any) -> Any:

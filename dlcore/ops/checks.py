@@ -17,6 +17,7 @@ __all__ = [
     "check_counts",
     "check_finite",
     "check_indices",
+    "check_mask",
     "check_probabilities",
     "check_range",
     "check_shapes",
@@ -168,6 +169,26 @@ def check_values(name: str, values: Any, allowed: tuple[float, ...]) -> None:
         raise ValueError(f"{name}{_place(at)}={values[at]:g}: unknown; allowed: {', '.join(f'{v:g}' for v in allowed)}")
 
 
+def check_mask(name: str, mask: Any) -> None:
+    """Check that numbers say what counts: 0 for what does not, above 0 for what does.
+
+    Args:
+      name: name of the argument, for the message.
+      mask: [...], numbers or bools; traced ones and None pass.
+
+    Raises:
+      ValueError: one is negative or NaN; the first is named.
+    """
+    if mask is None or isinstance(mask, jax.core.Tracer):
+        return
+    mask = np.asarray(mask)
+    if (invalid := ~(mask >= 0)).any():
+        at = np.unravel_index(invalid.argmax(), invalid.shape)
+        raise ValueError(
+            f"{name}{_place(at)}={mask[at]:g}: no mask; allowed: 0 for what does not count, 1 for what does"
+        )
+
+
 def check_probabilities(name: str, values: Any) -> None:
     """Check that numbers are distributions over their last axis.
 
@@ -226,10 +247,10 @@ def check_shapes(**arguments: tuple[jax.Array | np.ndarray | float | None, str])
     """Check each array against its axes: `labels=(labels, "int ... T")`.
 
     `...` stands for the batch axes, which must be the same for all; a name stands for one size, a number for itself;
-    no axes mean a scalar; a leading `int` asks for an integer dtype. Nothing broadcasts. A scalar's range stands for
-    its axes: `temperature=(temperature, "> 0")`, `">= 0"`, `"0 to 1"` or `"0 to <1"`, or `"finite"` where all finite
-    numbers are allowed; a traced number is not compared. `"... 0 to 1"` is the range of each number of an array of
-    batch axes.
+    no axes mean a scalar; a leading `int` asks for an integer dtype, a leading `mask` for numbers of at least 0.
+    Nothing broadcasts. A scalar's range stands for its axes: `temperature=(temperature, "> 0")`, `">= 0"`, `"0 to 1"`
+    or `"0 to <1"`, or `"finite"` where all finite numbers are allowed; a traced number is not compared. `"... 0 to 1"`
+    is the range of each number of an array of batch axes.
 
     Args:
       **arguments: (array, axes) by the name of the argument; an array of None is not checked.
@@ -252,7 +273,9 @@ def check_shapes(**arguments: tuple[jax.Array | np.ndarray | float | None, str])
                 check_finite(name, array)
         words, shape = axes.split(), np.shape(array)
         is_integer = words[:1] == ["int"]
-        words = words[is_integer:]
+        if words[:1] == ["mask"]:
+            check_mask(name, array)
+        words = words[1:] if words[:1] in (["int"], ["mask"]) else words
         example = [word for word in words if word != "..."]
         split = max(len(shape) - len(example), 0)
         size_of = dict(sizes)

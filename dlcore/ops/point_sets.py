@@ -11,7 +11,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.ops.checks import check_finite
+from dlcore.ops.checks import check_finite, check_mask
 
 __all__ = ["check_points", "nearest_neighbors", "normalize_points", "pad_points", "stack_points"]
 
@@ -39,6 +39,7 @@ def check_points(name: str, points: Any, mask: Any = None) -> None:
         raise ValueError(f"{name}.shape={tuple(points.shape)}: no point sets; allowed: [..., N, D]")
     if mask is not None and tuple(mask.shape) != tuple(points.shape[:-1]):
         raise ValueError(f"{name}: the mask has shape {tuple(mask.shape)}; allowed: {tuple(points.shape[:-1])}")
+    check_mask("mask", mask)
     if not isinstance(points, jax.core.Tracer) and not isinstance(mask, jax.core.Tracer):
         values = np.asarray(points, np.float32)
         check_finite(name, values if mask is None else np.where(np.asarray(mask)[..., None] > 0, values, 0))

@@ -127,9 +127,14 @@ def batch_errors(batch: Any, name: str = "batch") -> Iterator[None]:
 def _keys_without(error: KeyError, batch: Any) -> list[str] | None:
     """Return the keys of the part of a batch that an error is about; None where it is about something else."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    place = traceback.extract_tb(error.__traceback__)[-1]
+    frame_summary = traceback.extract_tb(error.__traceback__)[-1]
     # Of batch["labeled"]["label"]: the variable, and the keys but the last.
-    words = re.findall(r"\w+", linecache.getline(place.filename, place.lineno or 0)[place.colno : place.end_colno])
+    words = re.findall(
+        r"\w+",
+        linecache.getline(frame_summary.filename, frame_summary.lineno or 0)[
+            frame_summary.colno : frame_summary.end_colno
+        ],
+    )
     part = frame.f_locals.get(words[0]) if words else None
     for key in words[1:-1]:
         part = part.get(key) if isinstance(part, Mapping) else None

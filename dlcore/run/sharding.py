@@ -37,6 +37,7 @@ __all__ = [
     "batch_shardings",
     "leaf_paths",
     "make_mesh",
+    "mesh_axes",
     "path_of",
     "put_batch",
     "put_rows",
@@ -55,6 +56,30 @@ SMALL = 1024
 Rule = Callable[[str, tuple[int, ...], Mesh], PartitionSpec]
 
 
+def mesh_axes(spec: str) -> dict[str, int]:
+    """Read the description of a mesh.
+
+    Args:
+      spec: "data:4,model:2" or "data:2,spatial:4".
+
+    Returns:
+      {axis: size}, the axis `data` first.
+
+    Raises:
+      ValueError: the spec is malformed, or an axis is unknown.
+    """
+    try:
+        parts = [(name.strip(), int(size)) for name, size in (part.split(":") for part in spec.split(","))]
+        axes = dict(parts)
+        if len(axes) < len(parts) or min(axes.values()) < 0:
+            raise ValueError
+    except ValueError:
+        raise ValueError(f"mesh={spec!r}: malformed; allowed: data:4 or data:4,model:2") from None
+    if unknown := set(axes) - {DATA, MODEL, SPATIAL}:
+        raise ValueError(f"mesh={spec!r}: unknown axis {min(unknown)!r}; allowed: {DATA!r}, {MODEL!r} and {SPATIAL!r}")
+    return {DATA: 1, **axes}
+
+
 def make_mesh(spec: str | None = None, devices: list | None = None) -> Mesh:
     """Build a mesh from its description.
 
@@ -69,20 +94,7 @@ def make_mesh(spec: str | None = None, devices: list | None = None) -> Mesh:
       ValueError: the spec is malformed, or its sizes do not multiply to the number of devices.
     """
     devices = list(jax.devices()) if devices is None else list(devices)
-    if not spec:
-        axes = {DATA: len(devices)}
-    else:
-        try:
-            parts = [(name.strip(), int(size)) for name, size in (part.split(":") for part in spec.split(","))]
-            axes = dict(parts)
-            if len(axes) < len(parts) or min(axes.values()) < 0:
-                raise ValueError
-        except ValueError:
-            raise ValueError(f"mesh={spec!r}: malformed; allowed: data:4 or data:4,model:2") from None
-    unknown = set(axes) - {DATA, MODEL, SPATIAL}
-    if unknown:
-        raise ValueError(f"mesh={spec!r}: unknown axis {min(unknown)!r}; allowed: {DATA!r}, {MODEL!r} and {SPATIAL!r}")
-    axes = {DATA: 1, **axes}
+    axes = mesh_axes(spec) if spec else {DATA: len(devices)}
     if math.prod(axes.values()) != len(devices):
         raise ValueError(
             f"mesh={spec!r}: asks for {math.prod(axes.values())} devices; allowed: the {len(devices)} of this machine "

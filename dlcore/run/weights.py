@@ -38,8 +38,8 @@ def save_weights(folder: str | Path, variables: Any, about: dict) -> None:
     import orbax.checkpoint as ocp
 
     folder = Path(folder).absolute()
-    if folder.exists() and any(folder.iterdir()):
-        raise ValueError(f"folder={str(folder)!r}: not empty; allowed: a new or empty folder")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"folder={str(folder)!r}: a file, or not empty; allowed: a new or empty folder")
     folder.mkdir(parents=True, exist_ok=True)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(folder / VARIABLES, variables)

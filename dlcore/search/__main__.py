@@ -45,6 +45,9 @@ __all__ = ["SETTINGS", "main", "search", "split_arguments"]
 MAX_FAILURES = 5
 """Largest number of failed trials that the report lists."""
 
+UNUSED = ("fresh", "run", "run_dir", "track", "watch")
+"""Flags of a training that a search would ignore."""
+
 SETTINGS = {
     "method": Setting("random", "how trials are chosen", Literal[METHODS]),
     "trials": Setting(16, "number of trials; by default a grid has all its points", limits=Range(1)),
@@ -121,6 +124,9 @@ def split_arguments(words: Sequence[str]) -> tuple[Flags, list[str], list[str]]:
 
     Returns:
       (flags of the search, axes of the space, flags of the experiment).
+
+    Raises:
+      FlagError: a flag is unknown, or one that a search would ignore.
     """
     search_words, axes, rest = [], [], []
     for word in words:
@@ -128,6 +134,8 @@ def split_arguments(words: Sequence[str]) -> tuple[Flags, list[str], list[str]]:
             axes.append(word)
             continue
         name = word.lstrip("-").split("=")[0]
+        if name in UNUSED:
+            raise FlagError(f"{word}: a search takes no --{name}; allowed: --{name} of a training, --mode=train")
         (search_words if name in SETTINGS or name.removeprefix("no") in SETTINGS else rest).append(word)
     return parse({"search": SETTINGS}, search_words), axes, rest
 

@@ -176,7 +176,7 @@ def center_batch(z: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
     Raises:
       ValueError: there is one example.
     """
-    check_shapes(z=(z, "B D"), mask=(mask, "B"))
+    check_shapes(z=(z, "B D"), mask=(mask, "mask B"))
     if len(z) * replica_count() < 2:
         raise ValueError("batch_size=1: one example has no variance; allowed: at least 2")
     is_valid = (mask > 0)[:, None]
@@ -203,7 +203,7 @@ def contrast_batch(
     Raises:
       ValueError: the shapes differ, or there is one image.
     """
-    check_shapes(queries=(queries, "B D"), keys=(keys, "B D"), mask=(mask, "B"), temperature=(temperature, "> 0"))
+    check_shapes(queries=(queries, "B D"), keys=(keys, "B D"), mask=(mask, "mask B"), temperature=(temperature, "> 0"))
     is_valid = mask > 0
     queries, keys = (jnp.where(is_valid[:, None], z, 0) for z in (queries, keys))
     all_keys, all_valid = all_gather((keys, is_valid))  # [M, D], [M]

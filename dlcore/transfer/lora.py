@@ -216,8 +216,8 @@ def write_peft(
     from safetensors.numpy import save_file
 
     folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()):
-        raise ValueError(f"folder={str(folder)!r}: not empty; allowed: a new or empty folder")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"folder={str(folder)!r}: a file, or not empty; allowed: a new or empty folder")
     folder.mkdir(parents=True, exist_ok=True)
     layer_of = {target.name: layer for layer, target in _targets_by_name(names).items()}
     entries = {}

@@ -147,7 +147,7 @@ def study(
     *,
     gammas: tuple[Annotated[float, Range(0, 0.9999)], ...] = (0.5, 0.9, 0.95, 0.99),
     num_sweeps: int = 150,
-    size: int = 100,
+    size: Annotated[int, Range(2)] = 100,
     loop_sweeps: int = 5,
 ) -> StudyResult:
     """Compare two ways to the best values, and the time of a sweep.

@@ -1,4 +1,4 @@
-"""In a deep network without normalization, rectifiers learn and saturating activations do not.
+"""In a deep network without normalization, rectifiers learn better than the sigmoid and the hard shrinkage.
 
 python -m experiments.studies.activations
 
@@ -8,6 +8,10 @@ rectifiers; the rate is the best of a few for each activation, chosen on held-ou
 the last hidden layer's standard deviation over the first one's at initialization, the gradient's the first layer's over
 the last one's. The claim holds where on every seed each of ReLU, leaky ReLU, PReLU, ELU, GELU and SiLU is above the
 sigmoid and the hard shrinkage by ten points.
+
+Measured over three seeds: these six reach 92.0 % to 93.5 %, the hard shrinkage 77.4 % and the sigmoid 10.0 %. To
+saturate is not the reason: tanh (93.9 %), softsign (93.4 %) and the hard tanh (93.3 %) saturate on both sides and learn
+as well. The best is Mish with 94.5 %.
 
 Reference: Glorot & Bengio 2010, "Understanding the difficulty of training deep feedforward neural networks"; He et al.
 2015, arXiv:1502.01852; the activations' own papers stand in `dlcore.nn.activations`.

@@ -1,4 +1,4 @@
-"""What does the margin of a triplet loss buy, and what does it cost?
+"""A larger margin of a triplet loss gives better embeddings and slower training.
 
 python -m experiments.studies.margin
 

@@ -152,6 +152,29 @@ def test_shuffled_labels_keep_their_counts_and_leave_the_images():
         shuffle_labels(Source.indices(3), 0)
 
 
+@pytest.mark.parametrize(
+    ("key", "labels", "message"),
+    [
+        ("label", [0, 2, 1], r"^label\[1\]=2: has no name; allowed: 0 to 1, of 2 class_names$"),
+        ("labels", [[0, -1], [1, 5]], r"^labels\[1, 1\]=5: has no name; allowed: 0 to 1, of 2 class_names$"),
+    ],
+)
+def test_a_label_without_a_class_name_is_refused(key, labels, message):
+    labels = np.array(labels)
+    with pytest.raises(ValueError, match=message):
+        Source({key: labels}, class_names=("cat", "dog"))
+    Source({key: np.minimum(labels, 1)}, class_names=("cat", "dog"))
+    Source({key: labels})
+
+
+def test_sources_of_other_classes_are_not_joined():
+    label = {"label": np.array([0, 1])}
+    first, second = (Source(label, class_names=names, name="toy") for names in (("cat", "dog"), ("dog", "cat")))
+    with pytest.raises(ValueError, match=r"^second='toy': other classes; allowed: cat, dog, those of the first$"):
+        join(first, second)
+    assert len(join(first, first)) == len(join(first, Source(label))) == 4
+
+
 def test_sources_that_do_not_fit_are_not_joined():
     first = Source({"image": np.zeros((2, 8, 8, 1))}, name="one")
     with pytest.raises(ValueError, match=r"second='two': holds image, label; allowed: image, the arrays of the first"):

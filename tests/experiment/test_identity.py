@@ -1,13 +1,14 @@
 """A run's folder and the settings of another call."""
 
 import types
+from pathlib import Path
 
 import pytest
 
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
-from dlcore.experiment.resolved_run import ResolvedRun, check_identity
+from dlcore.experiment.resolved_run import ResolvedRun, check_identity, run_folder
 from dlcore.experiment.setting import FlagError
 from experiments.classification.supervised import experiment as supervised
 
@@ -44,6 +45,11 @@ def test_young_settings_at_their_defaults_leave_runs_their_folders():
     vit = ResolvedRun(supervised, resolve(supervised, ["--model=vit_b_16"])).identity
     assert "model.width" in vit
     assert not {"model.token_last", "model.position_features"} & set(vit)
+
+
+def test_a_run_may_be_named_by_its_config_json(tmp_path):
+    assert run_folder("page", {}, "runs", f"{tmp_path}/config.json") == run_folder("page", {}, "runs", str(tmp_path))
+    assert run_folder("page", {}, "runs", "").parent == Path("runs/page")
 
 
 @pytest.mark.parametrize(

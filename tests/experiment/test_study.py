@@ -105,6 +105,16 @@ def test_errors_are_one_line(tmp_path, capsys, words, status, message):
     assert caught.value.code == status
 
 
+def test_a_study_that_compares_several_refuses_none(tmp_path, capsys):
+    def several(*, gammas: tuple[float, ...] = (0.5, 0.9), names: tuple[str, ...] = ()) -> StudyResult:
+        return StudyResult({"sum": sum(gammas), "names": len(names)}, "", {})
+
+    lab = Study(file="/x/topic/study.py", doc="What it shows.", function=several)
+    assert run_study(lab, [f"--runs={tmp_path}", "--gammas="]) == 2
+    assert capsys.readouterr().err == "error: --gammas=: no value; allowed: one or more, such as 0.5,0.9\n"
+    assert run_study(lab, [f"--runs={tmp_path}", "--gammas=0.5", "--names="]) == 0
+
+
 def test_a_folder_that_cannot_be_written(tmp_path, capsys):
     (tmp_path / "file").write_text("mine")
     assert run_study(LAB, [f"--run_dir={tmp_path / 'file' / 'run'}"]) == 1

@@ -272,6 +272,10 @@ def test_sensible_meshes_and_rules():
         ("model:4", None, "does not begin with data:"),
         (None, "zero", "zero: unknown; allowed: replicate, fsdp"),
         ("data:4", "tensor", "suits no mesh"),
+        ("data:0", None, "--meshes=data:0: 0 devices; allowed: 4, as the topology has"),
+        ("data:4,data:8", None, "--meshes=data:8: 8 devices; allowed: 4"),
+        ("data:four", None, "--meshes: mesh='data:four': malformed; allowed: data:4"),
+        ("data:2,rows:2", None, "--meshes: mesh='data:2,rows:2': unknown axis 'rows'; allowed: 'data'"),
     ],
 )
 def test_other_meshes_and_rules_are_refused(meshes, rules, message):

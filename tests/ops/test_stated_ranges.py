@@ -51,6 +51,11 @@ CASES = [
     ("data.token_file.token_rows", ("none.bin", 0, 4), "size=0"),
     ("data.token_file.token_rows", ("none.bin", 4, 4, (0.5, 0.2)), r"part=\(0.5, 0.2\)"),
     ("data.token_file.token_rows", ("none.bin", 4, 4, (0.0, np.nan)), r"part=\(0.0, nan\)"),
+    ("generative.samplers.guide", (None, SEVERAL, SEVERAL, np.nan), "scale=nan"),
+    ("generative.samplers.condition", (None, None, np.array([0.5]), np.inf), "scale=inf"),
+    ("generative.samplers.condition", (None, None, np.array([0.5, np.nan])), r"alphas_cumprod\[1\]=nan"),
+    ("nn.odeint", (None, 1.0, 1.0, np.array([0, np.nan])), r"times\[1\]=nan"),
+    ("nn.odeint", (None, 1.0, 1.0, np.array([0.0, 2, 1])), r"times=\[0.0, 2.0, 1.0\]"),
     ("generative.latents.arcs", (SEVERAL, SEVERAL, 1), "num_steps=1"),
     ("losses.contrastive_loss", (SEVERAL, SEVERAL, np.array([3, 1])), r"same\[0\]=3"),
     ("losses.cosine_embedding_loss", (SEVERAL, SEVERAL, np.array([1, 2])), r"y\[1\]=2"),
@@ -63,6 +68,18 @@ CASES = [
         (SEVERAL, np.array([0, 1]), 0.0, np.array([1.0, -1, 1])),
         r"class_weights\[1\]=-1",
     ),
+    *[
+        (f"losses.{name}", (SEVERAL, *others, mask), message)
+        for mask, message in ((np.array([1.0, -1]), r"mask\[1\]=-1"), (np.array([np.nan, 1]), r"mask\[0\]=nan"))
+        for name, others in (("nt_xent_loss", (SEVERAL, 0.1)), ("clip_loss", (SEVERAL, 0.1)))
+    ],
+    ("losses.masked_mean", (np.ones(2), np.array([1, -1])), r"mask\[1\]=-1"),
+    ("losses.full_loss", (np.ones(2), 0.0, 1.0, np.array([1, np.nan])), r"mask\[1\]=nan"),
+    ("losses.chamfer_loss", (SEVERAL, SEVERAL, np.array([1, -1]), None), r"p_mask\[1\]=-1"),
+    ("metrics.accuracy", (SEVERAL, np.array([0, 1]), np.array([1, -1])), "mask=-1"),
+    ("metrics.mean_loss", (np.ones(2), np.array([1, np.nan])), "mask=nan"),
+    ("metrics.depth_errors", (SEVERAL, SEVERAL, -SEVERAL - 1), r"mask\[0, 0\]=-1"),
+    ("ops.normalize_points", (SEVERAL, np.array([1, -1])), r"mask\[1\]=-1"),
     ("losses.ctc_loss", (IMAGE[:1], np.array([[1]]), np.array([9])), r"logits_length\[0\]=9"),
     ("losses.ctc_loss", (IMAGE[:1], np.array([[1]]), None, np.array([2])), r"labels_length\[0\]=2"),
     ("metrics.normalized_mutual_information", (np.array([0, np.nan]), np.array([0, 1])), r"labels\[1\]=nan"),

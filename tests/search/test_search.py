@@ -312,6 +312,13 @@ def test_a_page_gets_its_own_words():
     assert (own.processes, own.share, axes, rest) == (2, False, ["l2=0.1,1"], ["--workers=3", "--eta=0.5"])
 
 
+@pytest.mark.parametrize("word", ["--track=mlflow", "--watch=5", "--run_dir=D", "--run=D", "--fresh"])
+def test_a_flag_that_a_search_would_ignore_is_refused(word):
+    name = word[2:].split("=")[0]
+    with pytest.raises(FlagError, match=rf"^{word}: a search takes no --{name}; allowed: --{name} of a training"):
+        split_arguments(["l2=0.1,1", word])
+
+
 def test_survivors_of_halving_come_first():
     def trial(score, dropped):
         return Trial({"a": 1.0}, score, 10, ([10], [score]), dropped)

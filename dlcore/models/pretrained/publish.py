@@ -47,8 +47,8 @@ def save_pretrained(
     from safetensors.numpy import save_file
 
     folder, snapshot = Path(folder), open_snapshot(source)
-    if folder.exists() and any(folder.iterdir()):
-        raise ValueError(f"folder={str(folder)!r}: not empty; allowed: a new or empty folder")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"folder={str(folder)!r}: a file, or not empty; allowed: a new or empty folder")
     family = find_family(snapshot.config, str(source))
     name, fields = family.model(snapshot.config)
     what, classes = f"source={str(source)!r}", fields.get("num_classes")

@@ -15,6 +15,7 @@ per device. It is a lower bound for bfloat16 products, without overlap and with 
 not for predicting times.
 """
 
+import math
 import re
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from typing import NamedTuple
 
 from dlcore.cost.roofline import CHIPS
 from dlcore.experiment.setting import FlagError
-from dlcore.run.sharding import RULES
+from dlcore.run.sharding import RULES, mesh_axes
 
 __all__ = ["GPUS", "TPUS", "Kind", "Topology", "cases_of", "seconds", "topology_at_hand", "topology_of"]
 
@@ -146,7 +147,8 @@ def cases_of(devices: int, meshes: str | None = None, rules: str | None = None) 
       The pairs.
 
     Raises:
-      FlagError: a rule is unknown, a mesh does not begin with `data`, or no pair remains.
+      FlagError: a rule is unknown, a mesh does not begin with `data`, is malformed or has another number of devices, or
+        no pair remains.
     """
     if meshes is None:
         shapes = [f"data:{devices}"]
@@ -155,6 +157,13 @@ def cases_of(devices: int, meshes: str | None = None, rules: str | None = None) 
         shapes = [mesh.strip() for mesh in re.split(r",\s*(?=data:)", meshes)]
     if invalid := [mesh for mesh in shapes if not mesh.startswith("data:")]:
         raise FlagError(f"--meshes={invalid[0]}: does not begin with data:; allowed: such as data:16,data:4,model:4")
+    for mesh in shapes:
+        try:
+            count = math.prod(mesh_axes(mesh).values())
+        except ValueError as error:
+            raise FlagError(f"--meshes: {error}") from None
+        if count != devices:
+            raise FlagError(f"--meshes={mesh}: {count} devices; allowed: {devices}, as the topology has")
     names = None if rules is None else [rule.strip() for rule in rules.split(",")]
     if invalid := [rule for rule in names or () if rule not in RULES]:
         raise FlagError(f"--rules={invalid[0]}: unknown; allowed: {', '.join(RULES)}")
