@@ -58,6 +58,7 @@ class Merged(NamedTuple):
       model: default of `--model`; None: there is no such flag.
       modules: flax modules by prefix.
       external_fields: fields of modules that are no flags.
+      own_fields: fields of modules that published weights do not set.
       packages: names of required packages.
     """
 
@@ -67,6 +68,7 @@ class Merged(NamedTuple):
     model: str | None
     modules: dict[str, Callable]
     external_fields: tuple[str, ...]
+    own_fields: tuple[str, ...]
     packages: tuple[str, ...]
 
 
@@ -87,6 +89,7 @@ class Experiment:
       modules: flax modules by prefix; the simple fields of `modules["unet"]` become `--unet.FIELD`. Empty takes the
         task's.
       external_fields: names such as "unet.channels" of fields that `build` sets from the data: no flags.
+      own_fields: names of fields that published weights do not set, such as those of a pretext's decoder.
       settings: the experiment's own flags, beside those of the task and the optimizer.
       defaults: values that replace the defaults of the settings, the signature and the modules.
       smoke: values under `--smoke`; empty takes the task's.
@@ -102,6 +105,7 @@ class Experiment:
     model: str | None = None
     modules: dict[str, Callable] = dataclasses.field(default_factory=dict)
     external_fields: tuple[str, ...] = ()
+    own_fields: tuple[str, ...] = ()
     settings: dict[str, Setting] = dataclasses.field(default_factory=dict)
     defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
     smoke: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -116,7 +120,7 @@ class Experiment:
             defaults={**self.task.defaults, **self.defaults},
             **{
                 name: getattr(self, name) or getattr(self.task, name, getattr(self, name))
-                for name in ("smoke", "model", "modules", "external_fields", "packages")
+                for name in ("smoke", "model", "modules", "external_fields", "own_fields", "packages")
             },
         )
 

@@ -4,6 +4,7 @@ Precedence: command line, `--config_json` (or `--run`) of an earlier run, `--smo
 steps are one setting, the length of the run: either replaces the other if that has lower precedence.
 """
 
+import functools
 import json
 import math
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags, parse
+from dlcore.experiment.published import Published, backbone_name, find_published, published_defaults
 from dlcore.experiment.setting import FlagError, Setting, model_settings, module_settings, settings_of
 from dlcore.experiment.settings import RUN
 
@@ -29,8 +31,9 @@ def resolve(experiment: Experiment, argv: list[str], mode: dict[str, Setting] | 
       TypeError: the experiment sets a flag that does not exist.
     """
     config = _config(experiment, argv)
-    argv, published = _without_published(experiment, argv)
     merged = experiment.merged
+    published = find_published(merged, functools.partial(last_value, argv))
+    argv = _without_published(argv, published)
     groups = {"mode": mode or {}, "experiment": dict(merged.settings), "learner": settings_of(experiment.learner)}
     defaults = dict(merged.defaults)
     if merged.model is not None:
@@ -49,7 +52,7 @@ def resolve(experiment: Experiment, argv: list[str], mode: dict[str, Setting] | 
         raise TypeError(f"{experiment.name} has external_fields {sorted(unknown)}, but no module has such fields")
     if wants_smoke(argv):
         defaults |= {k: v for k, v in merged.smoke.items() if not k.startswith("model.") or k in names}
-    defaults |= _published_defaults(experiment, published, names)
+    defaults |= published_defaults(experiment.name, merged, published, names)
     if unknown := set(defaults) - names:
         raise TypeError(f"{experiment.name} sets {sorted(unknown)}, but has no such flags")
     groups = {
@@ -65,38 +68,16 @@ def resolve(experiment: Experiment, argv: list[str], mode: dict[str, Setting] | 
     return _with_looks_at_log_steps(_with_one_length(flags, config or {}))
 
 
-def _without_published(experiment: Experiment, argv: list[str]) -> tuple[list[str], tuple[str, Any] | None]:
-    """Replace `--model=hf:ORG/NAME`, or a folder as a hub serves it, by the network's name: (argv, (source, About))."""
-    from dlcore.models.pretrained.door import is_published, read_about
-
-    source = last_value(argv, "model")
-    if experiment.merged.model is None or source is None or not is_published(source):
-        return argv, None
-    try:
-        about = read_about(source)
-    except (OSError, ValueError) as error:
-        raise FlagError(f"--model={source}: {error}") from None
+def _without_published(argv: list[str], published: Published | None) -> list[str]:
+    """Replace `--model=hf:ORG/NAME`, or a folder as a hub serves it, by the name of the network or of its backbone."""
+    if published is None or published.flag != "model":
+        return argv
     words, is_value = [], False
     for word in argv:
         if not is_value and not word.startswith("--model=") and word != "--model":
             words.append(word)
         is_value = word == "--model"
-    return [*words, f"--model={about.model}"], (source, about)
-
-
-def _published_defaults(experiment: Experiment, published: tuple[str, Any] | None, names: set[str]) -> dict[str, Any]:
-    """Return what published weights set: the fields of the network, the weights, and the size of its images."""
-    if published is None:
-        return {}
-    source, about = published
-    if "init_from" not in names:
-        raise FlagError(
-            f"--model={source}: {experiment.name} starts from no trained weights; allowed: a name of `dlcore models`"
-        )
-    fields = {f"model.{name}": value for name, value in about.fields.items() if f"model.{name}" in names}
-    size = None if about.preprocess is None else about.preprocess.crop or about.preprocess.size
-    sizes = {"input_size": size[0]} if size is not None and "input_size" in names else {}
-    return {"init_from": source, **fields, **sizes}
+    return [*words, f"--model={backbone_name(published.about.model, published.about.fields)}"]
 
 
 def _with_one_length(flags: Flags, config: dict[str, Any]) -> Flags:

@@ -134,7 +134,9 @@ class OptionalMethods(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Task(OptionalMethods):
-    """Base of tasks. A task may also have `model`, `modules`, `external_fields`, `smoke` and `packages`, of which an
+    """Base of tasks.
+
+    A task may also have `model`, `modules`, `external_fields`, `own_fields`, `smoke` and `packages`, of which an
     experiment takes those that its page does not set, and the methods of `OptionalMethods`, which are None here.
     """
 

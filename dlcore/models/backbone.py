@@ -18,7 +18,10 @@ from dlcore.nn import Conv, Dense
 from dlcore.nn.precision import logits_dtype
 from dlcore.ops import global_avg_pool
 
-__all__ = ["PERTURBATIONS", "Backbone", "MLPHead", "add_mlp_head"]
+__all__ = ["HEADS", "PERTURBATIONS", "Backbone", "MLPHead", "add_mlp_head"]
+
+HEADS = frozenset({"head", "head_dist"})
+"""Names of the layers that tell classes apart; a DeiT has two."""
 
 PERTURBATIONS = "perturbations"
 """Collection of variables that are added to maps: {stage: [B, h, w, channels]}."""

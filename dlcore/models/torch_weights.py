@@ -29,6 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.learner import root_key
+from dlcore.models.backbone import HEADS
 from dlcore.models.registry import create_model, example_inputs, family_of, kind_of
 from dlcore.models.weight_files import IGNORED, listed, unwrap_state_dict
 
@@ -229,7 +230,7 @@ def head_paths(name: str, state_dict: Mapping[str, Any]) -> tuple[set[str], bool
         return set(), False
     leaves = _leaves(_variables(name, {}))
     layout, entries = _read(name, state_dict)
-    head = {path for path in leaves if {"head", "head_dist"} & {*path.split("/")}}
+    head = {path for path in leaves if HEADS & {*path.split("/")}}
     return head, any(key in entries for path in head for key in _torch_name(path, layout.names).split(JOIN))
 
 
@@ -251,7 +252,7 @@ def load_torch(
       state_dict: {name: array}, of numpy arrays or anything that `numpy.asarray` takes; counters of batches are
         ignored.
       replace_head: keep the initial values of layers whose shape depends on `num_classes`, where the weights have
-        another number or lack them.
+        another number or lack them; with `num_classes=0` leave the weights' head out.
       put: (path such as "params/stem/kernel", array) -> what stands in the array's place, such as the array on its
         shards, called for one array after the other; None copies it to the default device.
       fields: fields of `create_model`.
@@ -349,6 +350,8 @@ def _placed(
     """Read, check and place the value of every leaf, in our layout, one after the other."""
     family, (layout, entries) = family_of(name), _read(name, state_dict)
     names = _names(layout, leaves)
+    if replace_head and fields.get("num_classes") == 0:
+        _drop_head(entries, layout, leaves, _leaves(_variables(name, {**fields, "num_classes": 1})))
     tied = getattr(family, "TORCH_TIED", {})
     _drop_copies(entries, {copy: original for copy, original in tied.items() if copy not in names.values()})
     absent = {path for path in leaves if not {*names[path].split(JOIN)} & entries.keys()} if replace_head else set()
@@ -461,6 +464,14 @@ def _drop_copies(entries: dict[str, Any], tied: Mapping[str, str]) -> None:
         value = entries.pop(copy)
         if not np.array_equal(entries.setdefault(original, value), value):
             raise ValueError(f"state_dict: {copy} is not {original}; allowed: one parameter under both names")
+
+
+def _drop_head(entries: dict[str, Any], layout: Layout, leaves: dict, with_head: dict) -> None:
+    """Leave out what a network has only where there are classes."""
+    for path, key in _names(layout, with_head).items():
+        if path not in leaves:
+            for part in key.split(JOIN):
+                entries.pop(part, None)
 
 
 def _names(layout: Layout, leaves: dict) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from dlcore.models.backbone import HEADS
 from dlcore.run.checksums import checksums, find_damage
 from dlcore.run.json_files import read_json
 from dlcore.run.orbax_output import stderr_kept_on_success
@@ -98,7 +99,7 @@ def fit_weights(weights: Any, variables: Any, name: str = "weights") -> tuple[An
     initial = [
         path
         for path, leaf in targets.items()
-        if "head" in path.split("/") and (path not in leaves or leaves[path].shape != leaf.shape)
+        if HEADS & {*path.split("/")} and (path not in leaves or leaves[path].shape != leaf.shape)
     ]
     return _replace(leaves, variables, targets, initial, leaves, f"{name}: does not fit the model", "model"), initial
 

@@ -5,6 +5,8 @@ python -m experiments.self_supervised.mae --dataset=fashion_mnist --data_dir=D -
     --batch_size=256 --fine_tune=500,5000 --eval_every=1500   (with 500 labels 76.8 %, untrained 70.4 %)
 python -m experiments.self_supervised.mae --dataset=cifar10 --data_dir=D --mae.patch_size=4 --norm_pix_loss \\
     --steps=12000 --batch_size=256 --fine_tune=500,5000                                               (not run)
+python -m experiments.self_supervised.mae --dataset=folder --data_dir=D --input_size=224 --mae.decoder_width=512 \\
+    --init_from=hf:facebook/vit-mae-base                                                              (not run)
 
 `loss` is the squared error of the masked patches, `mean_patch` that of the mean of the image's seen patches. On
 Fashion-MNIST the loss ends at a quarter of it; the second command's numbers are means of three seeds.
@@ -17,8 +19,10 @@ import numpy as np
 
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.setting import field_settings
+from dlcore.experiment.weights import Start
 from dlcore.kits.images import labeled_images
 from dlcore.kits.self_supervised import encoders
+from dlcore.kits.training import init_network
 from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.models.mae import MAE
@@ -36,10 +40,15 @@ class MaskedImages(UnlabeledImages):
 
     model = None
     modules = {"mae": MAE}
+    own_fields = tuple(f"mae.{name}" for name in ("mask_ratio", "decoder_depth"))
 
     def settings(self):
         """The flags of the optimizer, which `--help` shows before those of the protocol, and the task's."""
-        return {**field_settings(OPTIMIZER), **super().settings()}
+        return {**field_settings(OPTIMIZER), **super().settings(), **init_network.SETTINGS}
+
+    def start(self, setup: Setup) -> Start | None:
+        """Start from the weights of `--init_from`; of an encoder alone, with a decoder that starts anew."""
+        return init_network.start_network(setup, lambda: OPTIMIZER.build(setup))
 
     def network(self, setup: Setup) -> MAE:
         return MAE(setup.spec["image_shape"][-1], **setup.flags.group("mae"), dtype=setup.dtype)

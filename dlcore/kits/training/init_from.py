@@ -18,13 +18,14 @@ import optax
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from dlcore.detection.torch_detectors import BACKBONES
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.published import backbone_name
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.weights import Start, Weights, open_weights
 from dlcore.kits.training import adapters
 from dlcore.kits.training.pretrained_network import backbone_of, classifier_variables, num_classes, open_classifier
+from dlcore.models.backbone import HEADS
 from dlcore.models.registry import kind_of
 from dlcore.optim.ema import init_average
 from dlcore.run.weights import fit_modules, fit_weights
@@ -141,7 +142,7 @@ def _backbone_name(weights: Weights) -> str | None:
     """Return the name of the backbone: a published detector's or segmenter's own, else the model's."""
     kind = None if weights.page is not None or weights.model is None else kind_of(weights.model)
     if kind == "detection":
-        return BACKBONES.get(weights.model, weights.model)
+        return backbone_name(weights.model, weights.fields)
     return weights.model.partition("_")[2] if kind == "segmentation" else weights.model
 
 
@@ -208,7 +209,7 @@ def start_classifier_from(
             has_other_classes = list(weights.class_names) != list(class_names)
         if has_other_classes or new_head:
             leaves = flatten_dict(variables)
-            variables = unflatten_dict({path: leaf for path, leaf in leaves.items() if "head" not in path})
+            variables = unflatten_dict({path: leaf for path, leaf in leaves.items() if not HEADS & {*path}})
         initial = {"params": state.params, **state.model_state}
         if adapted is None:
             return *fit_weights(variables, initial, name), has_other_classes

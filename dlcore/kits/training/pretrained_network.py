@@ -33,7 +33,7 @@ from dlcore.experiment.weights import PUBLISHED, Weights, open_weights
 from dlcore.kits.images import labeled_images
 from dlcore.learner import Range
 from dlcore.models import create_model, input_shape
-from dlcore.models.backbone import add_mlp_head
+from dlcore.models.backbone import HEADS, add_mlp_head
 from dlcore.models.pretrained.door import is_published, read_about
 
 __all__ = [
@@ -365,7 +365,7 @@ def backbone_of(variables: dict[str, Any]) -> dict[str, Any]:
       Collection -> layers of the backbone, without its head.
     """
     layers = {kind: modules["backbone"] for kind, modules in variables.items() if "backbone" in modules}
-    return {kind: {name: v for name, v in named.items() if name != "head"} for kind, named in layers.items()}
+    return {kind: {name: v for name, v in named.items() if name not in HEADS} for kind, named in layers.items()}
 
 
 def pack(run: str | Path, path: str | Path) -> None:

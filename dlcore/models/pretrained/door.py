@@ -9,15 +9,18 @@ which says the network of the zoo and its fields; `dlcore.models.load_torch` rea
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Sharding
 
+from dlcore.learner import root_key
+from dlcore.models.backbone import HEADS
 from dlcore.models.pretrained.families.vit import classifier
 from dlcore.models.pretrained.family import Family, find_family, library_of
 from dlcore.models.pretrained.network import Pretrained
@@ -25,7 +28,7 @@ from dlcore.models.pretrained.packing import PatchProcessor, patch_processor_of_
 from dlcore.models.pretrained.processor import Processor, processor_of_timm, processor_of_transformers
 from dlcore.models.pretrained.snapshot import Snapshot, open_snapshot
 from dlcore.models.pretrained.torchvision_names import TorchvisionWeights, torchvision_weights
-from dlcore.models.registry import create_model, family_of
+from dlcore.models.registry import create_model, example_inputs, family_of, kind_of
 from dlcore.models.torch_weights import load_torch, put_variables
 
 __all__ = ["About", "from_pretrained", "is_published", "read_about"]
@@ -111,7 +114,8 @@ def from_pretrained(
         (config.json, weights, preprocessor_config.json), or a name of torchvision's weights such as
         "ResNet50_Weights.IMAGENET1K_V2", whose file is `file`.
       file: file of the weights that a name of torchvision's names.
-      num_classes: number of classes of a new head, with initial weights; None keeps the published head.
+      num_classes: number of classes of a new head, with initial weights; 0 leaves the head out, so that the output is
+        `pooler_output`, what a head would see; None keeps the published head.
       dtype: dtype of the computation, such as jnp.bfloat16; None takes the parameters', float32.
       revision: branch, tag or commit of a hub's repository; None for its main branch.
       token: access token of the hub; None takes HF_TOKEN or the stored one.
@@ -153,12 +157,31 @@ def from_pretrained(
     try:
         if family.load is not None:
             variables = put_variables(family.load(model, snapshot.config, snapshot.weights), put)
+        elif new_head and kind_of(name) in ("encoder", "video"):
+            variables = _with_new_head(name, snapshot.weights, fields, published["num_classes"], put)
         else:
             variables = load_torch(name, snapshot.weights, replace_head=new_head, put=put, **fields)
     except ValueError as error:
         raise ValueError(f"source={str(source)!r}: {error}") from None
     classes = None if new_head else _classes(snapshot.config)
     return Pretrained(name, fields, model, variables, family, snapshot.config, _processor(snapshot), classes)
+
+
+def _with_new_head(
+    name: str,
+    weights: Mapping[str, Any],
+    fields: dict[str, Any],
+    num_classes: int,
+    put: Callable[[str, np.ndarray], Any] | None,
+) -> dict[str, Any]:
+    """Load a network with its published number of classes, and replace its head by an initial one or by none."""
+    trained = load_torch(name, weights, put=put, **{**fields, "num_classes": num_classes})
+    leaves = {path: leaf for path, leaf in flatten_dict(trained).items() if not HEADS & {*path}}
+    if fields["num_classes"]:
+        initial = jax.jit(create_model(name, **fields).init)(root_key(0), *example_inputs(name, fields))
+        head = {path: np.asarray(leaf) for path, leaf in flatten_dict(initial).items() if HEADS & {*path}}
+        leaves |= {path: jnp.asarray(leaf) if put is None else put("/".join(path), leaf) for path, leaf in head.items()}
+    return unflatten_dict(leaves)
 
 
 def _placement(

@@ -53,13 +53,11 @@ def encoder(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any
       inputs: the image batch under any name.
 
     Returns:
-      {"last_hidden_state": [B, T, width], "pooler_output": [B, width]}, the latter what a head would see.
+      {"last_hidden_state": [B, T, width], "pooler_output": [B, width]}, the latter what a head would see; with a new
+      head "logits", [B, num_classes], in its place.
     """
     (images,) = inputs.values()
-    return {
-        "last_hidden_state": model.apply(variables, images, method="tokens"),
-        "pooler_output": model.apply(variables, images),
-    }
+    return {"last_hidden_state": model.apply(variables, images, method="tokens")} | classifier(model, variables, inputs)
 
 
 def _timm(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

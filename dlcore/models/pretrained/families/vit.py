@@ -39,10 +39,10 @@ def classifier(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, 
       inputs: the image batch under any name.
 
     Returns:
-      {"logits": [B, num_classes]}.
+      {"logits": [B, num_classes]}; with num_classes=0 {"pooler_output": [B, width]}, what a head would see.
     """
     (images,) = inputs.values()
-    return {"logits": model.apply(variables, images)}
+    return {"pooler_output" if model.num_classes == 0 else "logits": model.apply(variables, images)}
 
 
 def _vit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -54,6 +54,8 @@ def _deit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _two_heads(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    if model.num_classes == 0:
+        return classifier(model, variables, inputs)
     logits, other = model.apply(variables, inputs["pixel_values"], train=False, method="auxiliary")
     distillation = other["distillation"]
     return {"logits": (logits + distillation) / 2, "cls_logits": logits, "distillation_logits": distillation}
