@@ -30,6 +30,7 @@ from absl import logging
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dlcore.choices import check_choice
+from dlcore.nn.scanned_blocks import STACK
 
 __all__ = [
     "RULES",
@@ -144,7 +145,26 @@ def _fsdp_tensor(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec
     return PartitionSpec(*spec)
 
 
-RULES: dict[str, Rule] = {"replicate": _replicate, "fsdp": _fsdp, "tensor": _tensor, "fsdp+tensor": _fsdp_tensor}
+def _of_each_block(rule: Rule) -> Rule:
+    """Apply a rule to the blocks of a stack (`dlcore.nn.scanned_blocks`) one by one; their axis is not split."""
+
+    def of_each_block(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+        if STACK not in path.split("/"):
+            return rule(path, shape, mesh)
+        return PartitionSpec(None, *rule(path, shape[1:], mesh))
+
+    return of_each_block
+
+
+RULES: dict[str, Rule] = {
+    name: _of_each_block(rule)
+    for name, rule in {
+        "replicate": _replicate,
+        "fsdp": _fsdp,
+        "tensor": _tensor,
+        "fsdp+tensor": _fsdp_tensor,
+    }.items()
+}
 
 
 def sharding_of(mesh: Mesh, rule: str | Rule = "fsdp") -> Callable[[str, tuple[int, ...]], NamedSharding]:

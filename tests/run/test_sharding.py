@@ -122,6 +122,19 @@ def test_tensor_splits_output_features_over_model():
     assert got["params/wide/bias"] == P(), "a bias has no output axis of its own"
 
 
+def test_the_axis_of_stacked_blocks_is_not_split():
+    """A stack of 1024 blocks is split as each block is, and its biases stay whole."""
+    mesh = make_mesh("data:2,model:4")
+    split = {name: rule("params/blocks/mlp/fc1/kernel", (1024, 64, 256), mesh) for name, rule in RULES.items()}
+    assert split == {
+        "replicate": P(None),
+        "fsdp": P(None, None, "data"),
+        "tensor": P(None, None, "model"),
+        "fsdp+tensor": P(None, "data", "model"),
+    }
+    assert RULES["tensor"]("params/blocks/norm1/scale", (1024, 256), mesh) == P(None)
+
+
 def test_tensor_splits_the_second_of_a_pair_by_its_inputs():
     mesh, rule = make_mesh("data:2,model:4"), RULES["tensor"]
     assert rule("params/blocks_0/attn/proj/kernel", (64, 64), mesh) == P("model", None)
