@@ -64,8 +64,8 @@ RUN = {
     ),
     "sharding": Setting(
         "replicate",
-        "sharding rule of the parameters",
-        Literal["replicate", "fsdp", "tensor", "fsdp+tensor"],
+        "sharding rule of the parameters; zero1 splits the optimizer's state alone",
+        Literal["replicate", "zero1", "fsdp", "tensor", "fsdp+tensor"],
         essential=True,
     ),
     "spmd": Setting("jit", "transformation that distributes the step over devices", Literal["jit", "pmap"]),

@@ -135,6 +135,7 @@ class AIMv2(ViT):
       pool: what the head sees: mean, the mean over tokens, or attention, what a learned query attends to.
       epsilon: added to mean squares by the RMS norms.
       token_last: False; an AIMv2 has no class token.
+      scan_blocks: compute the blocks in one loop, see `ViT`.
     """
 
     num_classes: int = 0

@@ -88,6 +88,7 @@ class BEiT(ViT):
       layer_scale: initial factor of each channel of a block's branches, which is learned.
       token_last: False; a BEiT allows nothing else.
       position_features: 0; a BEiT has no table of positions.
+      scan_blocks: compute the blocks in one loop, see `ViT`.
     """
 
     pool: str = "mean"

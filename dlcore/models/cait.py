@@ -87,6 +87,7 @@ class CaiT(ViT):
       drop_path: probability of dropping a block's branches of an example in training, the same for all blocks.
       layer_scale: initial factor of each channel of a block's branches, which is learned.
       token_last: False; a CaiT allows nothing else.
+      scan_blocks: compute the blocks in one loop, see `ViT`.
       class_depth: blocks of class attention.
     """
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.nn.precision import logits_dtype
+from dlcore.nn.scanned_blocks import scan_blocks
 from dlcore.ops.checks import check_range
 from dlcore.ops.split_sequence import split_batch
 
@@ -22,12 +23,16 @@ __all__ = ["DecoderOnly"]
 class DecoderOnly(nn.Module):
     """A language model: tokens [B, T] -> logits [B, T, V] of the token after each.
 
-    A family gives the fields `window`, `width` and `num_layers`, the list `blocks` and the last `norm`, and
+    A family gives the fields `window`, `width` and `num_layers`, the list `blocks` (with `scan_blocks` one block in its
+    place) and the last `norm`, and
 
     - `embedded(tokens, position, train)`: what the first block reads;
     - `logits(x)`: the head;
     - `_block()`: a block without a parent, that makes its cache.
     """
+
+    scan_blocks = False
+    """Whether the blocks are computed in one loop, see `dlcore.nn.scanned_blocks`."""
 
     def features(self, tokens: jax.Array, train: bool = False, cache: Any = None) -> Any:
         """Read tokens.
@@ -48,12 +53,20 @@ class DecoderOnly(nn.Module):
             raise ValueError(f"tokens.shape={tokens.shape}: {length} tokens; allowed: at most window={self.window}")
         position = jnp.arange(length) if cache is None else cache[0]["self"].length[:, None] + jnp.arange(length)
         x = split_batch(self.embedded(tokens.astype(jnp.int32), position, train))
-        after = []
-        for i, block in enumerate(self.blocks):
+
+        def call(block: nn.Module, x: jax.Array, cache: Any) -> tuple[jax.Array, Any]:
             if cache is None:
-                x = block(x, None, train, None, None, None, None, True)
-            else:
-                x, state = block(x, None, train, cache=cache[i])
+                return block(x, None, train, None, None, None, None, True), None
+            return block(x, None, train, cache=cache)
+
+        if self.scan_blocks:
+            stacked = None if cache is None else jax.tree.map(lambda *leaves: jnp.stack(leaves), *cache)
+            x, stacked = scan_blocks(call, self.blocks, x, stacked, self.num_layers)
+            after = tuple(jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in range(self.num_layers))
+        else:
+            after = []
+            for i, block in enumerate(self.blocks):
+                x, state = call(block, x, None if cache is None else cache[i])
                 after.append(state)
         x = self.norm(x)
         return x if cache is None else (x, tuple(after))

@@ -55,6 +55,7 @@ class DeiT(ViT):
       token_last: False; a DeiT allows nothing else.
       position_features: channels of a token that hold its learned position, concatenated to the others; 0: positions of
         all channels are added.
+      scan_blocks: compute the blocks in one loop, see `ViT`.
       distilled: False leaves out the distillation token and its head.
     """
 

@@ -113,6 +113,7 @@ class DINOv3(ViT):
       epsilon: added to variances by the layer norms.
       token_last: False; a DINOv3 allows nothing else.
       position_features: 0; a DINOv3 has no table of positions.
+      scan_blocks: compute the blocks in one loop, see `ViT`.
       swiglu: gate the MLPs: W_2 (silu(W_g x) W_1 x), each of mlp_features units.
       num_registers: R, learned tokens behind the class token; patches are read beside them.
       qkv_bias: give queries and values a bias.

@@ -87,6 +87,7 @@ class EVA02(ViT):
         tokens.
       mlp_norm: normalize the units of a block's MLP before its last layer (sub-LN).
       token_last: False; an EVA-02 allows nothing else.
+      scan_blocks: compute the blocks in one loop, see `ViT`.
     """
 
     num_classes: int = 0

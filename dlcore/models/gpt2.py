@@ -22,6 +22,7 @@ from dlcore.models.decoder_only import DecoderOnly
 from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.remat import Remat, remat
+from dlcore.nn.scanned_blocks import STACK
 from dlcore.nn.transformer import TransformerDecoderBlock
 
 __all__ = ["GPT2", "MODELS", "from_torch"]
@@ -68,6 +69,8 @@ class GPT2(DecoderOnly):
       epsilon: epsilon of the layer norms.
       dtype: dtype of the computation; None takes the parameters'.
       remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
+      scan_blocks: compute the blocks in one loop, which compiles faster; their parameters are stacked, see
+        `dlcore.nn.scanned_blocks`.
     """
 
     vocab_size: int
@@ -79,6 +82,7 @@ class GPT2(DecoderOnly):
     epsilon: float = 1e-5
     dtype: Any = None
     remat: Remat = "none"
+    scan_blocks: Annotated[bool, "if changed"] = False
 
     def setup(self):
         """Build the embeddings, the blocks and the last norm."""
@@ -87,11 +91,14 @@ class GPT2(DecoderOnly):
         self.wpe = Embed(self.window, self.width, embedding_init=init, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
         block = remat(TransformerDecoderBlock, self.remat, static_argnums=(3, 8))
-        self.blocks = [self._block(block, i) for i in range(self.num_layers)]
+        if self.scan_blocks:
+            self.blocks = self._block(block, STACK)
+        else:
+            self.blocks = [self._block(block, f"{STACK}_{i}") for i in range(self.num_layers)]
         self.norm = LayerNorm(self.epsilon, dtype=self.dtype)
 
     @nn.nowrap
-    def _block(self, block: Any = TransformerDecoderBlock, i: int | None = None) -> Any:
+    def _block(self, block: Any = TransformerDecoderBlock, name: str | None = None) -> Any:
         return block(
             self.num_heads,
             4 * self.width,
@@ -104,7 +111,7 @@ class GPT2(DecoderOnly):
             dtype=self.dtype,
             kernel_init=nn.initializers.normal(0.02),
             out_kernel_init=nn.initializers.normal(0.02 / (2 * self.num_layers) ** 0.5),
-            **({"parent": None} if i is None else {"name": f"blocks_{i}"}),
+            **({"parent": None} if name is None else {"name": name}),
         )
 
     def embedded(self, tokens: jax.Array, position: jax.Array, train: bool) -> jax.Array:

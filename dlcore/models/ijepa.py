@@ -33,6 +33,7 @@ class IJEPA(ViT):
         tokens.
       pool: mean; an I-JEPA has no class token.
       token_last: False; an I-JEPA allows nothing else.
+      scan_blocks: compute the blocks in one loop, see `ViT`.
     """
 
     num_classes: int = 0

@@ -68,6 +68,7 @@ class RoPEViT(ViT):
       frequencies: axial, fixed frequencies of rows and columns, or mixed, learned ones of both for each block and head.
       token_last: False; a RoPE-ViT allows nothing else.
       position_features: 0; a RoPE-ViT has no table of positions.
+      scan_blocks: compute the blocks in one loop, see `ViT`.
     """
 
     layer_scale: float | None = 1e-5

@@ -32,6 +32,7 @@ from dlcore.learner import root_key
 from dlcore.models.backbone import HEADS
 from dlcore.models.registry import create_model, example_inputs, family_of, kind_of
 from dlcore.models.weight_files import IGNORED, listed, unwrap_state_dict
+from dlcore.nn.scanned_blocks import stack_blocks
 
 __all__ = [
     "Layout",
@@ -265,6 +266,11 @@ def load_torch(
       ValueError: entries are missing, left over or of a wrong shape; they are listed by name. Or one holds integers,
         NaN, infinity or a negative variance.
     """
+    if fields.get("scan_blocks"):
+        options = {"replace_head": replace_head, "put": lambda path, x: x, **fields, "scan_blocks": False}
+        return put_variables(
+            stack_blocks(load_torch(name, state_dict, **options)), put or (lambda path, x: jnp.asarray(x))
+        )
     family = family_of(name)
     if hasattr(family, "from_torch_names"):
         if replace_head:

@@ -46,6 +46,7 @@ from dlcore.nn import (
 from dlcore.nn.initializers import torch_default
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
+from dlcore.nn.scanned_blocks import STACK, scan_blocks
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "ViT", "from_torch", "qkv_bias_part"]
@@ -175,6 +176,8 @@ class ViT(Backbone):
       token_last: put the class token behind the patches, not before them.
       position_features: channels of a token that hold its learned position, concatenated to the others; 0: positions of
         all channels are added.
+      scan_blocks: compute the blocks in one loop, which compiles faster; their parameters are stacked, see
+        `dlcore.nn.scanned_blocks`.
     """
 
     num_classes: int = 1000
@@ -196,6 +199,7 @@ class ViT(Backbone):
     head_init: Any = nn.initializers.zeros
     token_last: Annotated[bool, "if changed"] = False
     position_features: Annotated[int, "if changed"] = 0
+    scan_blocks: Annotated[bool, "if changed"] = False
 
     moves_token = True
     """Whether `token_last` is allowed: False where something reads the leading tokens."""
@@ -296,33 +300,68 @@ class ViT(Backbone):
         if self.token_last:
             x, first = jnp.concatenate([x[:, first:], x[:, :first]], 1), 0
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
-        block, maps = TransformerEncoderBlock, {}
-        block = remat(block, self.remat, static_argnums=(2,))
-        for i in range(self.depth):
-            x = block(
-                self.num_heads,
-                self.mlp_features,
-                pre_norm=True,
-                activation=nn.silu if self.swiglu else gelu,
-                gated=self.swiglu,
-                dropout_rate=self.dropout,
-                attention_dropout_rate=self.attention_dropout,
-                drop_path_rate=self._drop_path_rate(i),
-                layer_scale=self.layer_scale,
-                epsilon=self.epsilon,
-                dtype=dtype,
-                kernel_init=self.INITS["kernel"],
-                out_kernel_init=self.INITS["out"],
-                bias_init=self.INITS["bias"],
-                norm=self.norm_kind,
-                name=f"blocks_{i}",
-                **self._block_fields(),
-            )(x, train, **self._relation(i, grid))
-            name, last = f"block{i + 1}", first + grid[0] * grid[1]
-            if self.has_variable(PERTURBATIONS, name):
-                x = x.at[:, first:last].add(self.get_variable(PERTURBATIONS, name).reshape(x.shape[0], -1, self.width))
-            maps[name] = self._map(x, first, grid)
+        last = first + grid[0] * grid[1]
+        if self.scan_blocks:
+            x, maps = self._scan_blocks(x, train, grid, dtype, first)
+        else:
+            maps = {}
+            for i in range(self.depth):
+                block = self._block(f"blocks_{i}", dtype, self._drop_path_rate(i))
+                x = block(x, train, **self._relation(i, grid))
+                name = f"block{i + 1}"
+                if self.has_variable(PERTURBATIONS, name):
+                    x = x.at[:, first:last].add(self._perturbation(name, x, grid))
+                maps[name] = self._map(x, first, grid)
         return self._norm("norm", logits_dtype(x.dtype))(x) if self.final_norm else x, maps
+
+    def _perturbation(self, name: str, x: jax.Array, grid: tuple[int, int]) -> jax.Array:
+        """Return what is added to the patches [B, h w, width] of a map."""
+        shape = (x.shape[0], grid[0] * grid[1], self.width)
+        if not self.has_variable(PERTURBATIONS, name):
+            return jnp.zeros(shape, x.dtype)
+        return self.get_variable(PERTURBATIONS, name).reshape(shape)
+
+    def _block(self, name: str, dtype: Any, drop_path_rate: float) -> nn.Module:
+        block = remat(TransformerEncoderBlock, self.remat, static_argnums=(2,))
+        return block(
+            self.num_heads,
+            self.mlp_features,
+            pre_norm=True,
+            activation=nn.silu if self.swiglu else gelu,
+            gated=self.swiglu,
+            dropout_rate=self.dropout,
+            attention_dropout_rate=self.attention_dropout,
+            drop_path_rate=drop_path_rate,
+            layer_scale=self.layer_scale,
+            epsilon=self.epsilon,
+            dtype=dtype,
+            kernel_init=self.INITS["kernel"],
+            out_kernel_init=self.INITS["out"],
+            bias_init=self.INITS["bias"],
+            norm=self.norm_kind,
+            name=name,
+            **self._block_fields(),
+        )
+
+    def _scan_blocks(self, x: jax.Array, train: bool, grid: tuple[int, int], dtype: Any, first: int) -> tuple:
+        """Return what the last block returns, and the maps, of one loop over the blocks."""
+        rates = [self._drop_path_rate(i) for i in range(self.depth)]
+        names = [f"block{i + 1}" for i in range(self.depth)]
+        relations = [self._relation(i, grid) for i in range(self.depth)]
+        inputs: dict[str, Any] = {"relation": jax.tree.map(lambda *leaves: jnp.stack(leaves), *relations)}
+        if any(rates):
+            inputs["rate"] = jnp.asarray(rates)
+        if any(self.has_variable(PERTURBATIONS, name) for name in names):
+            inputs["perturbation"] = jnp.stack([self._perturbation(name, x, grid) for name in names])
+
+        def call(block: nn.Module, x: jax.Array, inputs: dict) -> tuple[jax.Array, jax.Array]:
+            x = block(x, train, **inputs["relation"], drop_path_rate=inputs.get("rate"))
+            if "perturbation" in inputs:
+                x = x.at[:, first : first + grid[0] * grid[1]].add(inputs["perturbation"])
+            return x, x
+
+        x, outputs = scan_blocks(call, self._block(STACK, dtype, 0.0), x, inputs, self.depth)
+        return x, {name: self._map(outputs[i], first, grid) for i, name in enumerate(names)}
 
     def _map(self, x: jax.Array, first: int, grid: tuple[int, int]) -> jax.Array:
         """Return what `features` tells of all tokens [B, T, width] after a block; patches start at index `first`."""

@@ -32,14 +32,14 @@ from dlcore.ops.split_sequence import split_batch
 __all__ = ["FeedForward", "TransformerBlock", "TransformerDecoderBlock", "TransformerEncoderBlock", "drop_path"]
 
 
-def drop_path(branch: jax.Array, rate: float, train: bool) -> jax.Array:
+def drop_path(branch: jax.Array, rate: float | jax.Array, train: bool) -> jax.Array:
     """Drop path: drop a residual branch for some examples in training, and scale up the others.
 
     Call it in a compact method; where it drops it needs the "dropout" rng.
 
     Args:
       branch: [B, ...], output of the residual branch.
-      rate: probability to drop an example's branch.
+      rate: probability to drop an example's branch; an array may be 0.
       train: drop; otherwise the branch does not change.
 
     Returns:
@@ -49,7 +49,9 @@ def drop_path(branch: jax.Array, rate: float, train: bool) -> jax.Array:
       ValueError: the rate is outside [0, 1].
     """
     check_shapes(rate=(rate, "0 to 1"))
-    return StochasticDepth(1 - rate, inverted=True, deterministic=not train)(branch) if rate > 0 else branch
+    if not isinstance(rate, jax.Array) and rate <= 0:
+        return branch
+    return StochasticDepth(1 - rate, inverted=True, deterministic=not train)(branch)
 
 
 class FeedForward(CheckedModule):
@@ -240,6 +242,7 @@ class TransformerEncoderBlock(TransformerBlock):
         bias: jax.Array | None = None,
         position: jax.Array | None = None,
         angles: jax.Array | None = None,
+        drop_path_rate: jax.Array | None = None,
     ) -> jax.Array:
         """Apply the block.
 
@@ -252,10 +255,13 @@ class TransformerEncoderBlock(TransformerBlock):
             nothing.
           angles: [N', 1 or H, features of a head / 2] radians by which the queries and keys of the last N' tokens turn,
             see `MultiHeadAttention`; None turns nothing.
+          drop_path_rate: probability in place of the field's, where blocks of several rates share a program; None takes
+            the field's.
 
         Returns:
           [B, N, D].
         """
+        rate = self.drop_path_rate if drop_path_rate is None else drop_path_rate
         attention, mlp = self._attention("attn", self.fused_qkv), self._perceptron()
 
         def attend(x: jax.Array) -> jax.Array:
@@ -273,9 +279,9 @@ class TransformerEncoderBlock(TransformerBlock):
         for i, branch in enumerate((attend, lambda x: mlp(x, train)), 1):
             norm = self._norm(i)
             if self.pre_norm:
-                x = x + drop_path(scaled(branch(norm(x)), i), self.drop_path_rate, train)
+                x = x + drop_path(scaled(branch(norm(x)), i), rate, train)
             else:
-                x = norm(x + drop_path(scaled(branch(x), i), self.drop_path_rate, train))
+                x = norm(x + drop_path(scaled(branch(x), i), rate, train))
             x = split_batch(x)
         return x
 

@@ -4,6 +4,8 @@ A rule assigns each parameter a PartitionSpec by its path and shape; every other
 a parameter's path and has its shape (momenta, averages, teachers) follows that parameter; the rest is replicated.
 
     replicate     every device holds every parameter
+    zero1         so it is, but the optimizer's copies of parameters are split as fsdp splits parameters (ZeRO stage 1):
+                  a device updates its part of each parameter, and gathers the others
     fsdp          the largest divisible axis is split over `data` (ZeRO stage 3: Rajbhandari et al. 2020,
                   arXiv:1910.02054)
     tensor        kernels are split over `model` (Shoeybi et al. 2019, arXiv:1909.08053): by their output features,
@@ -30,6 +32,7 @@ from absl import logging
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dlcore.choices import check_choice
+from dlcore.nn.scanned_blocks import STACK
 
 __all__ = [
     "RULES",
@@ -156,7 +159,29 @@ def _fsdp_tensor(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec
     return PartitionSpec(*spec)
 
 
-RULES: dict[str, Rule] = {"replicate": _replicate, "fsdp": _fsdp, "tensor": _tensor, "fsdp+tensor": _fsdp_tensor}
+def _of_each_block(rule: Rule) -> Rule:
+    """Apply a rule to the blocks of a stack (`dlcore.nn.scanned_blocks`) one by one; their axis is not split."""
+
+    def of_each_block(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+        if STACK not in path.split("/"):
+            return rule(path, shape, mesh)
+        return PartitionSpec(None, *rule(path, shape[1:], mesh))
+
+    return of_each_block
+
+
+RULES: dict[str, Rule] = {
+    name: _of_each_block(rule)
+    for name, rule in {
+        "replicate": _replicate,
+        "zero1": _replicate,
+        "fsdp": _fsdp,
+        "tensor": _tensor,
+        "fsdp+tensor": _fsdp_tensor,
+    }.items()
+}
+OPTIMIZER_RULES = {"zero1": RULES["fsdp"]}
+"""Rules of the leaves of `opt_state` that follow a parameter, where they are not the parameter's."""
 
 
 def sharding_of(mesh: Mesh, rule: str | Rule = "fsdp") -> Callable[[str, tuple[int, ...]], NamedSharding]:
@@ -212,13 +237,19 @@ def state_shardings(
     Raises:
       ValueError: the rule is unknown or needs an axis that the mesh lacks, or a leaf that must divide does not.
     """
+    optimizer_rule = OPTIMIZER_RULES.get(rule) if isinstance(rule, str) else None
     rule = _checked_rule(mesh, rule)
     leaves = leaf_paths(abstract)
-    parameters = {
-        path.removeprefix("params/"): (leaf.shape, rule(path, leaf.shape, mesh))
-        for path, leaf in leaves
-        if path.startswith("params/")
-    }
+
+    def specs_of_parameters(rule: Rule) -> dict[str, tuple]:
+        return {
+            path.removeprefix("params/"): (leaf.shape, rule(path, leaf.shape, mesh))
+            for path, leaf in leaves
+            if path.startswith("params/")
+        }
+
+    parameters = specs_of_parameters(rule)
+    memories = parameters if optimizer_rule is None else specs_of_parameters(optimizer_rule)
 
     def spec(path: str, leaf: Any) -> PartitionSpec:
         if any(fnmatch(path, pattern) for pattern in batched):
@@ -232,8 +263,9 @@ def state_shardings(
             _log_replicated("state", path, leaf.shape, mesh.shape[DATA])
             return PartitionSpec()
         parts = path.split("/")
+        specs = memories if parts[0] == "opt_state" else parameters
         for start in range(len(parts)):
-            param = parameters.get("/".join(parts[start:]))
+            param = specs.get("/".join(parts[start:]))
             if param is not None and param[0] == leaf.shape:
                 return param[1]
         return PartitionSpec()

@@ -65,6 +65,16 @@ def test_fsdp_splits_what_divides_and_is_large_enough(of_mlp):
     assert found["collectives"]["all-gather"][1] >= 4 * 64 * 32
 
 
+@pytest.mark.slow
+def test_zero1_splits_the_bytes_of_the_optimizer(of_mlp):
+    """Adam's moments of 64 x 32 on four devices; a device gathers the update of these parameters and no more."""
+    learner, batch = of_mlp
+    found = measure(learner, batch, jax.devices()[:4], "data:4", "zero1")
+    assert found["bytes"]["parameters"] == 4 * 2410
+    assert found["bytes"]["optimizer"] == 2 * 4 * (64 * 32 // 4 + 32 + 320 + 10) + 8
+    assert found["collectives"]["all-gather"][1] == 4 * 64 * 32
+
+
 def test_a_plan_holds_what_a_state_on_devices_holds(of_mlp):
     from dlcore.run.sharding import make_mesh
     from dlcore.run.step import Placement, Program
@@ -261,6 +271,7 @@ def test_sensible_meshes_and_rules():
         ("data:1,model:4", "tensor"),
         ("data:1,model:4", "fsdp+tensor"),
     ]
+    assert cases_of(4, "data:4", "replicate,zero1") == [("data:4", "replicate"), ("data:4", "zero1")]
     assert cases_of(6, rules="fsdp+tensor") == [("data:3,model:2", "fsdp+tensor")]
     both = cases_of(16, "data:16,data:4,model:4", "fsdp,tensor")
     assert both == [("data:16", "fsdp"), ("data:4,model:4", "tensor")]
@@ -270,7 +281,7 @@ def test_sensible_meshes_and_rules():
     ("meshes", "rules", "message"),
     [
         ("model:4", None, "does not begin with data:"),
-        (None, "zero", "zero: unknown; allowed: replicate, fsdp"),
+        (None, "zero", "zero: unknown; allowed: replicate, zero1, fsdp"),
         ("data:4", "tensor", "suits no mesh"),
         ("data:0", None, "--meshes=data:0: 0 devices; allowed: 4, as the topology has"),
         ("data:4,data:8", None, "--meshes=data:8: 8 devices; allowed: 4"),

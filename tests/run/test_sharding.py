@@ -113,6 +113,16 @@ def test_fsdp_splits_the_largest_axis_that_divides():
     assert got["step"] == got["rng"] == P()
 
 
+def test_zero1_splits_the_optimizers_state_alone():
+    """Adam's moments are split as fsdp splits them, an average of a teacher is not."""
+    got = specs("zero1", "data:8", optax.adam(0.1), teacher=state_of(None).params)
+    split = specs("fsdp", "data:8", optax.adam(0.1))
+    assert {spec for path, spec in got.items() if not path.startswith("opt_state")} == {P()}
+    memories = [path for path in got if path.startswith("opt_state")]
+    assert [got[path] for path in memories] == [split[path] for path in memories]
+    assert got["opt_state/0/mu/Dense_0/kernel"] == P("data", None)
+
+
 def test_tensor_splits_output_features_over_model():
     got = specs("tensor", "data:2,model:4")
     assert got["params/Dense_0/kernel"] == P(None, "model")
@@ -120,6 +130,20 @@ def test_tensor_splits_output_features_over_model():
     assert got["params/odd/kernel"] == P()
     assert got["params/small/kernel"] == P()
     assert got["params/wide/bias"] == P(), "a bias has no output axis of its own"
+
+
+def test_the_axis_of_stacked_blocks_is_not_split():
+    """A stack of 1024 blocks is split as each block is, and its biases stay whole."""
+    mesh = make_mesh("data:2,model:4")
+    split = {name: rule("params/blocks/mlp/fc1/kernel", (1024, 64, 256), mesh) for name, rule in RULES.items()}
+    assert split == {
+        "replicate": P(None),
+        "zero1": P(None),
+        "fsdp": P(None, None, "data"),
+        "tensor": P(None, None, "model"),
+        "fsdp+tensor": P(None, "data", "model"),
+    }
+    assert RULES["tensor"]("params/blocks/norm1/scale", (1024, 256), mesh) == P(None)
 
 
 def test_tensor_splits_the_second_of_a_pair_by_its_inputs():
@@ -410,12 +434,12 @@ def test_batched_leaves_that_do_not_divide_are_replicated_and_said(caplog):
 
 
 def test_rules_that_cannot_be():
-    with pytest.raises(ValueError, match=r"sharding='zero3': unknown; allowed: replicate, fsdp, tensor"):
+    with pytest.raises(ValueError, match=r"sharding='zero3': unknown; allowed: replicate, zero1, fsdp, tensor"):
         specs("zero3", "data:8")
     for rule in ("tensor", "fsdp+tensor"):
         with pytest.raises(ValueError, match=r"the mesh has no axis 'model'; allowed: a mesh such as data:4,model:2"):
             specs(rule, "data:8")
-    assert set(RULES) == {"replicate", "fsdp", "tensor", "fsdp+tensor"}
+    assert set(RULES) == {"replicate", "zero1", "fsdp", "tensor", "fsdp+tensor"}
 
 
 # Batches
@@ -492,16 +516,17 @@ def replicated():
 
 
 @pytest.mark.slow
-@pytest.mark.weekly(only=["data:8-fsdp-shard0"])
+@pytest.mark.weekly(only=["data:8-fsdp-*"])
 @pytest.mark.parametrize(
-    ("mesh", "rule", "shard"),
+    ("mesh", "rule", "shard", "memory"),
     [
-        ("data:8", "fsdp", (16, 8)),
-        ("data:2,model:4", "tensor", (16, 16)),
-        ("data:4,model:2", "fsdp+tensor", (4, 32)),
+        ("data:8", "zero1", (16, 64), (16, 8)),
+        ("data:8", "fsdp", (16, 8), (16, 8)),
+        ("data:2,model:4", "tensor", (16, 16), (16, 16)),
+        ("data:4,model:2", "fsdp+tensor", (4, 32), (4, 32)),
     ],
 )
-def test_rules_change_where_and_not_what(mesh, rule, shard, replicated):
+def test_rules_change_where_and_not_what(mesh, rule, shard, memory, replicated):
     result = fit(
         classifier(),
         Pipeline(source(), 16),
@@ -513,7 +538,7 @@ def test_rules_change_where_and_not_what(mesh, rule, shard, replicated):
     kernel = result.state.params["first"]["kernel"]
     momentum = result.state.opt_state[0].trace["first"]["kernel"]
     assert kernel.addressable_shards[0].data.shape == shard
-    assert momentum.addressable_shards[0].data.shape == shard
+    assert momentum.addressable_shards[0].data.shape == memory
     for (path, a), (_, b) in zip(leaf_paths(result.state.params), leaf_paths(replicated.state.params), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6, err_msg=path)
     for ours, theirs in zip(result.history, replicated.history, strict=True):

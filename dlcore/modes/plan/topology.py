@@ -140,8 +140,8 @@ def cases_of(devices: int, meshes: str | None = None, rules: str | None = None) 
       devices: number of devices.
       meshes: meshes with commas, each beginning with `data`: "data:16,data:4,model:4" is two; None for all devices on
         `data`, and for 2, 4 and 8 of them on `model` if that divides.
-      rules: names with commas, each used with suitable meshes: replicate and fsdp for `data` alone, tensor and
-        fsdp+tensor with `model`; None for all.
+      rules: names with commas, each used with suitable meshes: replicate, zero1 and fsdp for `data` alone, tensor and
+        fsdp+tensor with `model`; None for all but zero1.
 
     Returns:
       The pairs.
@@ -171,7 +171,8 @@ def cases_of(devices: int, meshes: str | None = None, rules: str | None = None) 
     for mesh in shapes:
         suitable = ("replicate", "fsdp") if devices > 1 else ("replicate",)
         suitable = ("tensor", "fsdp+tensor") if "model:" in mesh else suitable
-        pairs += [(mesh, rule) for rule in names or suitable if rule in suitable]
+        allowed = (*suitable, "zero1") if "fsdp" in suitable else suitable
+        pairs += [(mesh, rule) for rule in names or suitable if rule in allowed]
     if not pairs:
         raise FlagError(f"--rules={rules}: suits no mesh; allowed: tensor with an axis model, as in data:4,model:4")
     return pairs
