@@ -62,6 +62,12 @@ from dlcore.self_supervised.pieces import distant_orders as distant_orders
 from dlcore.self_supervised.pretext import PieceClassifier as PieceClassifier
 from dlcore.self_supervised.pretext import Task as Task
 from dlcore.self_supervised.pretext import pretext_learner as pretext_learner
+from dlcore.self_supervised.prototypes import centered_targets as centered_targets
+from dlcore.self_supervised.prototypes import crop_losses as crop_losses
+from dlcore.self_supervised.prototypes import log_probabilities as log_probabilities
+from dlcore.self_supervised.prototypes import sinkhorn as sinkhorn
+from dlcore.self_supervised.prototypes import sinkhorn_targets as sinkhorn_targets
+from dlcore.self_supervised.prototypes import soft_cross_entropy as soft_cross_entropy
 from dlcore.self_supervised.siamese import MLPHead as MLPHead
 from dlcore.self_supervised.siamese import SiameseNet as SiameseNet
 from dlcore.self_supervised.siamese import TargetState as TargetState
@@ -75,6 +81,8 @@ from dlcore.self_supervised.simmim import visible_mean as visible_mean
 from dlcore.self_supervised.simsiam import simsiam_losses as simsiam_losses
 from dlcore.self_supervised.supcon import supcon_losses as supcon_losses
 from dlcore.self_supervised.super_resolution_pretext import shrink_and_enlarge as shrink_and_enlarge
+from dlcore.self_supervised.swav import SwAVState as SwAVState
+from dlcore.self_supervised.swav import swav_codes as swav_codes
 from dlcore.self_supervised.synthetic_properties import PropertyNet as PropertyNet
 from dlcore.self_supervised.unrotation import rotate_image as rotate_image
 from dlcore.self_supervised.vicreg import vicreg_terms as vicreg_terms

@@ -32,12 +32,11 @@ from dlcore.data.augment import Augmentation, Preprocess, to_float
 from dlcore.learner import Last, Learner, Metrics, Range, State, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean
 from dlcore.metrics import PrototypeUsage
-from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import psum
-from dlcore.ops.safe_product import safe_product
 from dlcore.optim import apply_gradients
 from dlcore.optim.ema import init_average, momentum_update
 from dlcore.self_supervised.networks import encode, encode_views, init_variables
+from dlcore.self_supervised.prototypes import centered_targets, crop_losses
 from dlcore.self_supervised.views import GLOBAL_CROPS, multi_crops
 
 __all__ = ["DINOState", "dino_losses", "learner", "updated_center"]
@@ -101,22 +100,10 @@ def dino_losses(
     Raises:
       ValueError: a temperature is not above 0.
     """
-    check_shapes(teacher_temperature=(teacher_temperature, "> 0"), student_temperature=(student_temperature, "> 0"))
     # Teacher distribution: centered and sharpened, no gradient.
-    centered = jax.lax.stop_gradient(teacher_logits - center)
-    teacher_log_probs = _finite(jax.nn.log_softmax(centered / teacher_temperature))  # [2, B, K]
-    teacher_probs = jnp.exp(teacher_log_probs)
-    student_log_probs = _finite(jax.nn.log_softmax(student_logits / student_temperature))  # [V, B, K]
+    teacher_probs, entropy = centered_targets(teacher_logits, center, teacher_temperature)  # [2, B, K], [2, B]
     # Cross-entropy of every pair of different crops of an image.
-    cross_entropy = -safe_product(teacher_probs[:, None], student_log_probs).sum(-1)  # [2, V, B]
-    is_other_crop = (jnp.arange(GLOBAL_CROPS)[:, None] != jnp.arange(len(student_logits)))[..., None]  # [2, V, 1]
-    losses = (cross_entropy * is_other_crop).sum((0, 1)) / is_other_crop.sum()
-    return losses, -safe_product(teacher_probs, teacher_log_probs).sum(-1).mean(0), teacher_probs
-
-
-def _finite(log_probs: jax.Array) -> jax.Array:
-    """Replace -inf by the least finite number, so that 0 log 0 = 0, without a gradient."""
-    return jnp.maximum(log_probs, jnp.finfo(log_probs.dtype).min)
+    return crop_losses(teacher_probs, student_logits, student_temperature), entropy.mean(0), teacher_probs
 
 
 def _objective(

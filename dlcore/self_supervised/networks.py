@@ -136,19 +136,24 @@ class DINONet(nn.Module):
           train: normalize by batch statistics, and update the running ones.
 
         Returns:
-          `features: [B, D]` and `logits: [B, K]` in [-1, 1], at least float32.
+          `features: [B, D]`, `embeddings: [B, bottleneck]` of length 1, and `logits: [B, K]` in [-1, 1], at least
+          float32.
         """
         h = backbone_features(self.backbone, x, train)
+        return {"features": h, **self._project(h, train)}
+
+    def _project(self, h: jax.Array, train: bool, prefix: str = "") -> dict[str, jax.Array]:
+        """Return `embeddings` of length 1 and `logits` of features; `prefix`: of the names of the head's parameters."""
         # The variance is kept at every width, so that z, whose length is lost, is not all bias; 0.02 at width 2,048.
         init, z = nn.initializers.lecun_normal(), h
         for i in range(2):
-            z = Dense(self.hidden_features, kernel_init=init, name=f"head{i}")(z)
+            z = Dense(self.hidden_features, kernel_init=init, name=f"{prefix}head{i}")(z)
             if self.batch_norm:
-                z = BatchNorm(not train, axis_name=self.axis_name, name=f"head{i}_bn")(z)
+                z = BatchNorm(not train, axis_name=self.axis_name, name=f"{prefix}head{i}_bn")(z)
             z = gelu(z)
-        z = Dense(self.bottleneck, kernel_init=init, name="head2")(z)
-        prototypes = self.param("prototypes", nn.initializers.normal(1.0), (self.outputs, self.bottleneck))
-        return {"features": h, "logits": unit(z) @ unit(prototypes).astype(z.dtype).T}
+        z = unit(Dense(self.bottleneck, kernel_init=init, name=f"{prefix}head2")(z))
+        prototypes = self.param(f"{prefix}prototypes", nn.initializers.normal(1.0), (self.outputs, self.bottleneck))
+        return {"embeddings": z, "logits": z @ unit(prototypes).astype(z.dtype).T}
 
 
 def init_variables(model: nn.Module, rng: jax.Array, images: Any) -> dict:
@@ -190,6 +195,7 @@ def encode_views(
     model_state: Any,
     views: list[jax.Array],
     dropout: jax.Array | None = None,
+    output: str = "logits",
 ) -> tuple[jax.Array, Any]:
     """Apply an encoder to views of several sizes, by one pass over those of a size.
 
@@ -200,16 +206,17 @@ def encode_views(
       model_state: other collections (batch statistics).
       views: [V_s, B, H_s, W_s, C] of each size, as `dlcore.self_supervised.views.multi_crops` draws them.
       dropout: key of a training step; None for evaluation.
+      output: name of the model's output.
 
     Returns:
-      (logits [V, B, K] of all views, model_state), the latter updated in training.
+      (the output [V, B, ...] of all views, model_state), the latter updated in training.
     """
-    logits = []
+    outputs = []
     for view in views:
         images = preprocess(view.reshape(-1, *view.shape[2:]))  # [V_s * B, H_s, W_s, C]
         out, model_state = encode(model, params, model_state, images, dropout)
-        logits.append(out["logits"].reshape(*view.shape[:2], -1))
-    return jnp.concatenate(logits), model_state
+        outputs.append(out[output].reshape(*view.shape[:2], -1))
+    return jnp.concatenate(outputs), model_state
 
 
 def predict_features(model: nn.Module, preprocess: Preprocess, state: State, batch: dict) -> dict[str, jax.Array]:

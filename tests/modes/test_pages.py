@@ -87,6 +87,7 @@ WITH_LOSS = {
     "self_supervised.simsiam",
     "self_supervised.supcon",
     "self_supervised.super_resolution_pretext",
+    "self_supervised.swav",
     "self_supervised.unrotation",
     "self_supervised.vicreg",
     "semi_supervised.fixmatch",

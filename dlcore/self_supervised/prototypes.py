@@ -1,0 +1,152 @@
+"""Distributions over prototypes: the targets and losses that DINO, SwAV, iBOT and DINOv2's objective share.
+
+    student    p = softmax(s / tau_s) of the scores s [K] of a crop or a patch
+    centered   q = softmax((g - c) / tau_t) of the teacher's scores g, c their moving mean           DINO, iBOT
+    Sinkhorn   q = u_n e^{g_n / tau_t} v_k, where each example n has the sum 1 and each prototype k the sum N / K over
+               the N examples                                                                        SwAV, DINOv2
+    loss       -sum_k q_k log p_k
+
+Sinkhorn-Knopp divides the columns of e^{g / tau_t} by their sums and then the rows by theirs, a few times: Cuturi 2013,
+arXiv:1306.0895. All images cannot then have one prototype, which is how such methods collapse.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from dlcore.ops.checks import check_shapes
+from dlcore.ops.replica import all_gather, local_rows
+from dlcore.ops.safe_product import safe_product
+
+__all__ = ["centered_targets", "crop_losses", "log_probabilities", "sinkhorn", "sinkhorn_targets", "soft_cross_entropy"]
+
+
+def log_probabilities(scores: jax.Array, temperature: float | jax.Array) -> jax.Array:
+    """Compute log softmax of scores, with the least finite number in place of -inf, so that 0 log 0 = 0.
+
+    Args:
+      scores: [..., K]; a score of -inf has the probability 0.
+      temperature: tau > 0 that divides the scores.
+
+    Returns:
+      [..., K].
+    """
+    log_probs = jax.nn.log_softmax(scores / temperature)
+    return jnp.maximum(log_probs, jnp.finfo(log_probs.dtype).min)
+
+
+def soft_cross_entropy(targets: jax.Array, log_probs: jax.Array) -> jax.Array:
+    """Compute -sum_k q_k log p_k.
+
+    Args:
+      targets: [..., K], q.
+      log_probs: [..., K], log p; leading axes broadcast.
+
+    Returns:
+      [...], in nats.
+    """
+    return -safe_product(targets, log_probs).sum(-1)
+
+
+def centered_targets(
+    scores: jax.Array, center: jax.Array, temperature: float | jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Center and sharpen a teacher's scores; no gradient passes.
+
+    Args:
+      scores: [..., K], g.
+      center: [K], c.
+      temperature: tau_t.
+
+    Returns:
+      (q [..., K], entropy of q [...]).
+
+    Raises:
+      ValueError: the temperature is not above 0.
+    """
+    check_shapes(teacher_temperature=(temperature, "> 0"))
+    log_probs = log_probabilities(jax.lax.stop_gradient(scores - center), temperature)
+    targets = jnp.exp(log_probs)
+    return targets, soft_cross_entropy(targets, log_probs)
+
+
+def crop_losses(targets: jax.Array, student_scores: jax.Array, temperature: float | jax.Array = 0.1) -> jax.Array:
+    """Average the cross-entropies of all pairs of different crops of an image.
+
+    Args:
+      targets: [T, B, K], q of the large crops.
+      student_scores: [V, B, K], s of all crops, the large ones first.
+      temperature: tau_s.
+
+    Returns:
+      [B], the mean over the T V - T pairs.
+
+    Raises:
+      ValueError: the shapes differ, or the temperature is not above 0.
+    """
+    check_shapes(
+        targets=(targets, "T B K"), student_logits=(student_scores, "V B K"), student_temperature=(temperature, "> 0")
+    )
+    log_probs = log_probabilities(student_scores, temperature)  # [V, B, K]
+    cross_entropy = soft_cross_entropy(targets[:, None], log_probs)  # [T, V, B]
+    is_other_crop = (jnp.arange(len(targets))[:, None] != jnp.arange(len(log_probs)))[..., None]  # [T, V, 1]
+    return (cross_entropy * is_other_crop).sum((0, 1)) / is_other_crop.sum()
+
+
+def sinkhorn(
+    scores: jax.Array, temperature: float | jax.Array = 0.05, iterations: int = 3, mask: jax.Array | None = None
+) -> jax.Array:
+    """Assign examples to prototypes so that all prototypes get as many (Sinkhorn-Knopp); no gradient passes.
+
+    Args:
+      scores: [N, K], of all examples on all devices.
+      temperature: epsilon > 0 that divides the scores; a small one makes hard assignments.
+      iterations: number of divisions of the columns and the rows, at least 1. The rows come last.
+      mask: [N], 0 for rows that are no examples; None: all are.
+
+    Returns:
+      [N, K], at least float32: each row has the sum 1, and each column the number of examples / K as far as the
+      iterations have converged. Rows that are no examples are 0.
+
+    Raises:
+      ValueError: there are more prototypes than examples, or `temperature` or `iterations` is out of range.
+    """
+    check_shapes(scores=(scores, "N K"), mask=(mask, "N"), temperature=(temperature, "> 0"))
+    (count, prototypes), dtype = scores.shape, jnp.promote_types(scores.dtype, jnp.float32)
+    if iterations < 1:
+        raise ValueError(f"iterations={iterations}: out of range; allowed: at least 1")
+    if prototypes > count:
+        raise ValueError(
+            f"prototypes={prototypes}: more than the {count} examples to share them; allowed: at most {count}, or a "
+            "larger batch or queue"
+        )
+    log_q = jax.lax.stop_gradient(scores).astype(dtype) / temperature
+    if mask is not None:
+        log_q = jnp.where(mask[:, None] > 0, log_q, -jnp.inf)
+    for _ in range(iterations):
+        for axis in (0, 1):  # columns, then rows
+            total = jax.nn.logsumexp(log_q, axis, keepdims=True)
+            log_q = log_q - jnp.maximum(total, jnp.finfo(dtype).min)
+    return jnp.exp(log_q)
+
+
+def sinkhorn_targets(
+    scores: jax.Array, temperature: float | jax.Array, iterations: int, mask: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Assign the crops or patches of the images of all devices to prototypes, by one Sinkhorn-Knopp.
+
+    Args:
+      scores: [V, B, ..., K], the teacher's.
+      temperature: tau_t.
+      iterations: number of divisions, at least 1.
+      mask: [V, B, ...], 0 for what is not assigned.
+
+    Returns:
+      (q [V, B, ..., K], entropy of q [V, B, ...]), 0 where nothing is assigned.
+
+    Raises:
+      ValueError: as `sinkhorn`.
+    """
+    by_image, mask = all_gather((jnp.moveaxis(scores, 1, 0), jnp.moveaxis(mask, 1, 0)))
+    targets = sinkhorn(by_image.reshape(-1, scores.shape[-1]), temperature, iterations, mask.reshape(-1))
+    targets = jnp.moveaxis(local_rows(targets.reshape(by_image.shape)), 0, 1)
+    return targets, soft_cross_entropy(targets, jnp.log(targets))

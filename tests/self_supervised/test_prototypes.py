@@ -1,0 +1,74 @@
+"""Sinkhorn's marginals, by arithmetic, beside NumPy and with padding; and more prototypes than examples."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.self_supervised import prototypes
+from tests import prototype_toys
+
+
+@pytest.mark.covers("SS-32")
+def test_marginals_of_sinkhorn():
+    """Twelve examples and five prototypes: each example has the sum 1, each prototype 12 / 5."""
+    scores = np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
+    q = prototypes.sinkhorn(scores, 0.5, 100)
+    np.testing.assert_allclose(q.sum(1), np.ones(12), atol=1e-5)
+    np.testing.assert_allclose(q.sum(0), np.full(5, 12 / 5), atol=1e-5)
+
+
+@pytest.mark.covers("SS-32")
+def test_sinkhorn_by_arithmetic_and_beside_numpy():
+    # e^scores is [[4, 1], [1, 4]]: both columns have the sum 5, and the quotients the row sums 1.
+    np.testing.assert_allclose(
+        prototypes.sinkhorn(np.log([[4.0, 1], [1, 4]]).astype(np.float32), 1.0, 1), [[0.8, 0.2], [0.2, 0.8]], rtol=1e-6
+    )
+    scores = np.random.default_rng(1).normal(size=(7, 4)).astype(np.float32)
+    expected = prototype_toys.sinkhorn(scores, 0.3, 3)
+    assert np.abs(expected.sum(0) - 7 / 4).max() > 1e-3  # three iterations have not converged
+    np.testing.assert_allclose(prototypes.sinkhorn(scores, 0.3, 3), expected, atol=1e-5)
+
+
+@pytest.mark.covers("SS-32")
+def test_padding_shares_in_no_assignment_and_small_temperatures_do_not_overflow():
+    scores = np.random.default_rng(2).normal(size=(6, 3)).astype(np.float32)
+    mask = np.array([1, 0, 1, 1, 0, 1], np.float32)
+    q = prototypes.sinkhorn(scores, 0.5, 4, mask)
+    np.testing.assert_allclose(q[mask > 0], prototype_toys.sinkhorn(scores[mask > 0], 0.5, 4), atol=1e-5)
+    np.testing.assert_array_equal(q[mask == 0], np.zeros((2, 3)))
+    np.testing.assert_array_equal(prototypes.sinkhorn(scores, 0.5, 4, np.zeros(6)), np.zeros((6, 3)))
+    sharp = prototypes.sinkhorn(1000 * scores, 0.01, 3)
+    np.testing.assert_allclose(sharp.sum(1), np.ones(6), atol=1e-5)
+    gradient = jax.grad(lambda s: prototypes.sinkhorn(s, 0.5).sum())(jnp.asarray(scores))
+    np.testing.assert_array_equal(gradient, np.zeros((6, 3)))
+
+
+@pytest.mark.covers("SS-32")
+def test_crops_and_patches_share_one_assignment():
+    """Two crops of two images of one patch, one of them not masked: the three others are assigned together."""
+    scores = np.random.default_rng(3).normal(size=(2, 2, 1, 3)).astype(np.float32)
+    mask = np.array([[[1], [0]], [[1], [1]]])
+    q, entropy = prototypes.sinkhorn_targets(scores, 0.5, 3, mask)
+    expected = prototype_toys.sinkhorn(scores[[0, 1, 1], [0, 0, 1], 0], 0.5, 3)
+    np.testing.assert_allclose([q[0, 0, 0], q[1, 0, 0], q[1, 1, 0]], expected, atol=1e-5)
+    np.testing.assert_allclose(entropy[0, 0, 0], -(expected[0] * np.log(expected[0])).sum(), atol=1e-5)
+    np.testing.assert_array_equal([*q[0, 1, 0], entropy[0, 1, 0]], np.zeros(4))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: prototypes.sinkhorn(np.ones((3, 4), np.float32)),
+            "prototypes=4: more than the 3 examples to share them; allowed: at most 3, or a larger batch or queue",
+        ),
+        (lambda: prototypes.sinkhorn(np.ones((3, 2)), 0.0), "temperature=0: out of range; allowed: above 0"),
+        (lambda: prototypes.sinkhorn(np.ones((3, 2)), 1.0, 0), "iterations=0: out of range; allowed: at least 1"),
+        (lambda: prototypes.sinkhorn(np.ones(3)), "scores=.*wrong shape"),
+        (lambda: prototypes.crop_losses(np.ones((2, 1, 3)), np.ones((3, 1, 2))), "student_logits=.*wrong shape"),
+    ],
+)
+def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

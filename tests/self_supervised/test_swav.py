@@ -1,0 +1,111 @@
+"""SwAV: an update by hand, the queues, and bad input."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dlcore.self_supervised import swav
+from tests import prototype_toys, siamese_toys
+from tests.prototype_toys import embeddings, log_softmax
+from tests.siamese_toys import ROWS, unit_rows
+
+
+def learner(**kwargs):
+    settings = {"augment": prototype_toys.large, "local_crops": 1, "queue_size": 7, "epsilon": 0.4, **kwargs}
+    return swav.learner(
+        model=prototype_toys.Cosines(),
+        optimizer=optax.sgd(siamese_toys.RATE),
+        augment_local=prototype_toys.small,
+        temperature=0.5,
+        **settings,
+    )
+
+
+@pytest.mark.covers("SS-32")
+def test_one_update_by_hand():
+    """Four images, a full queue of seven whose oldest is the sixth; the prototypes learn at a quarter."""
+    params, built = prototype_toys.weights(1), learner(last_layer=lambda step: step / 12)
+    queue = unit_rows(np.random.default_rng(3).normal(size=(2, 7, 3)))
+    state = siamese_toys.state_of(built, params=params, queue=queue)
+    state = state.replace(pointer=np.int32(5), filled=np.int32(7))
+    crops = [2 * ROWS["image"] + 0.1, 2 * ROWS["image"] + 0.1, ROWS["image"][:, :1]]
+
+    def scores(params, crop):
+        return embeddings(params, crop)[:4] @ unit_rows(params["prototypes"]).T
+
+    old = [queue[t] @ unit_rows(params["prototypes"]).T for t in range(2)]
+    codes = [prototype_toys.sinkhorn(np.concatenate([scores(params, crops[t]), old[t]]), 0.4, 3)[:4] for t in range(2)]
+    assert np.abs(codes[0] - codes[1]).max() > 1e-3  # the two queues differ
+
+    def loss(params):
+        pairs = [(t, v) for t in range(2) for v in range(3) if t != v]
+        return np.mean([-(codes[t] * log_softmax(scores(params, crops[v]) / 0.5)).sum(-1).mean() for t, v in pairs])
+
+    after, metrics = jax.jit(built.update)(state, ROWS)
+    assert metrics["loss"].compute() == pytest.approx(loss(params), rel=1e-5)
+    entropy = -np.mean([(q * np.log(q)).sum(-1).mean() for q in codes]) / np.log(4)
+    assert metrics["code_entropy"].compute() == pytest.approx(entropy, rel=1e-4)
+    mean = np.exp(log_softmax(scores(params, crops[0]) / 0.5)).mean(0)
+    assert metrics["usage"].compute() == pytest.approx(-(mean * np.log(mean)).sum() / np.log(4), rel=1e-4)
+    rate = siamese_toys.RATE
+    prototype_toys.check_descent(after, params, loss, {"w": rate, "prototypes": rate / 4})
+    for t in range(2):
+        new = embeddings(params, crops[t])
+        np.testing.assert_allclose(after.queue[t], np.concatenate([new[2:], queue[t, 3:5], new[:2]]), atol=1e-5)
+    assert (after.pointer, after.filled) == (3, 7)
+
+
+@pytest.mark.covers("SS-32")
+def test_the_queue_shares_the_codes_only_where_it_is_used():
+    scores = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
+    queue = np.random.default_rng(1).normal(size=(2, 5, 3)).astype(np.float32)
+    alone = swav.swav_codes(scores, queue, np.ones(4), False, 0.5)
+    np.testing.assert_allclose(alone[1], prototype_toys.sinkhorn(scores[1], 0.5, 3), atol=1e-5)
+    both = swav.swav_codes(scores, queue, np.ones(4), True, 0.5)
+    expected = prototype_toys.sinkhorn(np.concatenate([scores[1], queue[1]]), 0.5, 3)[:4]
+    np.testing.assert_allclose(both[1], expected, atol=1e-5)
+
+
+def test_queues_and_batches_that_are_too_small():
+    short = learner(queue_size=4)
+    with pytest.raises(ValueError, match="queue_size=4: smaller than a batch; allowed: at least 5"):
+        jax.eval_shape(short.update, siamese_toys.state_of(short), ROWS)
+    none, rows = learner(queue_size=0), {name: value[:3] for name, value in ROWS.items()}
+    with pytest.raises(ValueError, match=r"prototypes=4: more than the 3 examples .*or a larger batch or queue"):
+        jax.eval_shape(none.update, siamese_toys.state_of(none), rows)
+    from dlcore.experiment.resolve import resolve
+    from dlcore.experiment.setting import FlagError
+    from experiments.self_supervised.swav import experiment
+
+    for words, message in (
+        (["--queue_size=10"], "--queue_size=10: smaller than a batch; allowed: at least 64"),
+        (["--head.outputs=600"], "--head.outputs=600: more prototypes than the 576 images .*allowed: at most 576"),
+    ):
+        with pytest.raises(FlagError, match=message):
+            experiment.task.check(resolve(experiment, words))
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"epsilon": 0.0}, "epsilon=0.0: .*allowed: "),
+        ({"iterations": 0}, "iterations=0: .*allowed: "),
+        ({"queue_size": -1}, "queue_size=-1: .*allowed: "),
+    ],
+)
+def test_arguments_out_of_range(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        learner(**kwargs)
+
+
+@pytest.mark.weekly
+@pytest.mark.covers("SS-32")
+@pytest.mark.parametrize("spmd", ["jit", "pmap"])
+def test_eight_devices_equal_one(spmd):
+    siamese_toys.check_eight_devices(
+        lambda norm: learner(queue_size=20, augment=lambda key, x: x + 0.3 * jax.random.normal(key, jnp.shape(x))),
+        spmd,
+        False,
+    )
