@@ -34,6 +34,7 @@ from dlcore.generative.cycle_gan import Pool as Pool
 from dlcore.generative.cycle_gan import draw_from as draw_from
 from dlcore.generative.dcgan import num_levels as num_levels
 from dlcore.generative.ddpm import diffuse as diffuse
+from dlcore.generative.ddpm import min_snr_weight as min_snr_weight
 from dlcore.generative.ddpm import simple_loss as simple_loss
 from dlcore.generative.denoising import decode_pixels as decode_pixels
 from dlcore.generative.denoising import denoising_learner as denoising_learner
@@ -143,6 +144,7 @@ from dlcore.generative.style_gan import noise_sizes as noise_sizes
 from dlcore.generative.super_resolution import SRResNet as SRResNet
 from dlcore.generative.super_resolution import enlarge as enlarge
 from dlcore.generative.super_resolution import sharpness as sharpness
+from dlcore.generative.tcd import tcd_sample as tcd_sample
 from dlcore.generative.text_to_image import TextUNet as TextUNet
 from dlcore.generative.text_to_image import WordEncoder as WordEncoder
 from dlcore.generative.text_to_image import object_correctness as object_correctness
@@ -171,6 +173,7 @@ from dlcore.generative.unet_blocks import CrossAttention as CrossAttention
 from dlcore.generative.unet_blocks import Resample as Resample
 from dlcore.generative.unet_blocks import ResnetBlock as ResnetBlock
 from dlcore.generative.unet_blocks import SpatialTransformer as SpatialTransformer
+from dlcore.generative.unipc import unipc_sample as unipc_sample
 from dlcore.generative.vae import VAE as VAE
 from dlcore.generative.vae import kl_to_standard_normal as kl_to_standard_normal
 from dlcore.generative.vae import log_normal as log_normal

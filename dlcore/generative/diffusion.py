@@ -6,6 +6,7 @@ Ho, Jain & Abbeel 2020, arXiv:2006.11239; interpolation is Song, Meng & Ermon 20
 the equations.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -25,6 +26,8 @@ from dlcore.generative.schedules import (
     sampling_grid,
     timesteps,
 )
+from dlcore.generative.tcd import tcd_sample
+from dlcore.generative.unipc import unipc_sample
 from dlcore.learner import Range
 from dlcore.ops.checks import check_shapes
 
@@ -39,8 +42,16 @@ __all__ = [
     "sample",
 ]
 
-SAMPLERS = {"ddpm": ddpm_sample, "ddim": ddim_sample, "dpmpp": dpmpp_sample, "euler": euler_sample}
-Sampler = Literal["ddpm", "ddim", "dpmpp", "euler"]
+SAMPLERS = {
+    "ddpm": ddpm_sample,
+    "ddim": ddim_sample,
+    "dpmpp": dpmpp_sample,
+    "sde_dpmpp": functools.partial(dpmpp_sample, stochastic=True),
+    "euler": euler_sample,
+    "unipc": unipc_sample,
+    "tcd": tcd_sample,
+}
+Sampler = Literal["ddpm", "ddim", "dpmpp", "sde_dpmpp", "euler", "unipc", "tcd"]
 
 
 class NoiseSchedule(NamedTuple):
@@ -72,12 +83,12 @@ class Sampling(NamedTuple):
     """How examples are drawn.
 
     Args:
-      sampler: ddpm (ancestral), ddim, dpmpp (DPM-Solver++) or euler.
+      sampler: ddpm (ancestral), ddim, dpmpp (DPM-Solver++), sde_dpmpp (its stochastic form), euler, unipc or tcd.
       num_inference_steps: steps of the sampler, at most num_timesteps.
       spacing: spacing of the sampler's timesteps: leading, trailing or linspace.
       final_alpha: abar where sampling ends: one, or that of the first timestep.
       sigmas: sigmas of the sampler: those of training's timesteps, or spaced after Karras between them.
-      eta: ddim: noise drawn in each step; 0 follows a deterministic path, 1 has the ancestral variance.
+      eta: ddim and tcd: noise drawn in each step; 0 follows a deterministic path, 1 of ddim has the ancestral variance.
       clip_sample: clip the predicted clean example to [-1, 1] while sampling.
       guidance: strength w of the condition in samples: 0 without, 1 as trained, more at the price of variety.
     """
@@ -103,7 +114,7 @@ class Sampling(NamedTuple):
         check_choice("sigmas", self.sigmas, ("training", "karras"))
         options = self._asdict()
         del options["guidance"]
-        if self.sampler != "ddim":
+        if self.sampler not in ("ddim", "tcd"):
             del options["eta"]
         return options
 
@@ -139,8 +150,9 @@ def check_sampling(noise_schedule: NoiseSchedule, sampling: Sampling, prediction
 
     Raises:
       ValueError: num_inference_steps exceeds num_timesteps, samples shall be guided without a condition, noise is
-        predicted where there is nothing but noise, sigmas are spaced from an infinite one on, or the first step of the
-        sampler would multiply an error of the predicted noise by more than 100.
+        predicted where there is nothing but noise, sampling starts where a schedule that ends in noise alone has signal
+        left, sigmas are spaced from an infinite one on, or the first step of the sampler would multiply an error of
+        the predicted noise by more than 100.
     """
     steps, num_timesteps = sampling.num_inference_steps, noise_schedule.num_timesteps
     if steps > num_timesteps:
@@ -154,6 +166,12 @@ def check_sampling(noise_schedule: NoiseSchedule, sampling: Sampling, prediction
         )
     sampling_timesteps = timesteps(num_timesteps, steps, sampling.spacing)
     grid = sampling_grid(noise_schedule.alphas_cumprod(), sampling_timesteps, sigmas=sampling.sigmas)
+    start = grid.alphas_cumprod[0]
+    if noise_schedule.zero_terminal_snr and sampling.sigmas == "training" and start > 0:
+        raise ValueError(
+            f"spacing={sampling.spacing}: sampling starts at timestep {sampling_timesteps[0]}, where abar={start:.2g} "
+            "of signal is left, with zero_terminal_snr=True; allowed: trailing, linspace"
+        )
     if prediction == "epsilon" and not sampling.clip_sample:
         growth = np.sqrt(grid.alphas_cumprod[1] / grid.alphas_cumprod[0])
         if growth > 100:
