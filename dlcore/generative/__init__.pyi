@@ -72,6 +72,10 @@ from dlcore.generative.fvbn import MADE as MADE
 from dlcore.generative.fvbn import NADE as NADE
 from dlcore.generative.fvbn import made_masks as made_masks
 from dlcore.generative.gan import GANState as GANState
+from dlcore.generative.guidance import autoguide as autoguide
+from dlcore.generative.guidance import cfg_pp_sample as cfg_pp_sample
+from dlcore.generative.guidance import guide_interval as guide_interval
+from dlcore.generative.guidance import rescale_guidance as rescale_guidance
 from dlcore.generative.image_to_image import PatchDiscriminator as PatchDiscriminator
 from dlcore.generative.image_to_image import ResidualGenerator as ResidualGenerator
 from dlcore.generative.image_to_image import UNetGenerator as UNetGenerator
@@ -117,6 +121,8 @@ from dlcore.generative.sagan import ConditionalBatchNorm as ConditionalBatchNorm
 from dlcore.generative.samplers import Denoise as Denoise
 from dlcore.generative.samplers import Noise as Noise
 from dlcore.generative.samplers import Prediction as Prediction
+from dlcore.generative.samplers import branches as branches
+from dlcore.generative.samplers import check_grid as check_grid
 from dlcore.generative.samplers import ddim_sample as ddim_sample
 from dlcore.generative.samplers import ddpm_sample as ddpm_sample
 from dlcore.generative.samplers import euler_sample as euler_sample

@@ -161,11 +161,11 @@ def learner(
       [B]` in the batch it draws between the samples of two indices.
 
     Raises:
-      ValueError: num_inference_steps exceeds num_timesteps, samples shall be guided without a condition, noise is
-        predicted where there is nothing but noise, sampling starts where a schedule that ends in noise alone has signal
-        left, sigmas are spaced from an infinite one on, or the first step of the sampler, from almost pure noise to
-        x_s, would multiply an error of the predicted noise by more than 100: sqrt(abar_s / abar_t), where nothing is
-        clipped.
+      ValueError: num_inference_steps exceeds num_timesteps, samples shall be guided without a condition or in an empty
+        interval, noise is predicted where there is nothing but noise, sampling starts where a schedule that ends in
+        noise alone has signal left, sigmas are spaced from an infinite one on, or the first step of the sampler, from
+        almost pure noise to x_s, would multiply an error of the predicted noise by more than 100: sqrt(abar_s /
+        abar_t), where nothing is clipped.
     """
     check_sampling(noise_schedule, sampling, prediction, condition is not None)
     alphas_cumprod = noise_schedule.alphas_cumprod()
@@ -174,7 +174,14 @@ def learner(
         return simple_loss(network, keys, x, cond, alphas_cumprod, prediction, min_snr_gamma)
 
     def draw(network, keys, cond, fractions):
-        denoise = denoiser(network, condition, cond, sampling.guidance)
+        denoise = denoiser(
+            network,
+            condition,
+            cond,
+            sampling.guidance,
+            interval=tuple(fraction * (noise_schedule.num_timesteps - 1) for fraction in sampling.guidance_interval),
+            rescale=sampling.guidance_rescale,
+        )
         options = {"prediction": prediction, "shares": fractions, **sampling.options()}
         return sample(denoise, keys, tuple(shape), alphas_cumprod, **options)
 

@@ -17,8 +17,9 @@ import numpy as np
 from dlcore.choices import check_choice
 from dlcore.generative.condition import Condition
 from dlcore.generative.dpm_solver import dpmpp_sample
+from dlcore.generative.guidance import guide_interval
 from dlcore.generative.latents import slerp
-from dlcore.generative.samplers import Denoise, Noise, ddim_sample, ddpm_sample, euler_sample, guide
+from dlcore.generative.samplers import Denoise, Noise, ddim_sample, ddpm_sample, euler_sample
 from dlcore.generative.schedules import (
     SCHEDULES,
     alphas_cumprod,
@@ -91,6 +92,8 @@ class Sampling(NamedTuple):
       eta: ddim and tcd: noise drawn in each step; 0 follows a deterministic path, 1 of ddim has the ancestral variance.
       clip_sample: clip the predicted clean example to [-1, 1] while sampling.
       guidance: strength w of the condition in samples: 0 without, 1 as trained, more at the price of variety.
+      guidance_interval: shares of the timesteps, 0 at data and 1 at noise, between which samples are guided.
+      guidance_rescale: how far guided outputs get the deviation of the conditional ones: 0 not, 1 wholly.
     """
 
     sampler: Sampler = "ddpm"
@@ -101,6 +104,8 @@ class Sampling(NamedTuple):
     eta: Annotated[float, Range(0, 1)] = 0.0
     clip_sample: bool = True
     guidance: Annotated[float, Range(0)] = 1.0
+    guidance_interval: Annotated[tuple[float, float], Range(0, 1), "if changed"] = (0.0, 1.0)
+    guidance_rescale: Annotated[float, Range(0, 1), "if changed"] = 0.0
 
     def options(self) -> dict[str, Any]:
         """Select what `sample` takes.
@@ -113,14 +118,21 @@ class Sampling(NamedTuple):
         check_choice("final_alpha", self.final_alpha, ("one", "first"))
         check_choice("sigmas", self.sigmas, ("training", "karras"))
         options = self._asdict()
-        del options["guidance"]
+        for name in ("guidance", "guidance_interval", "guidance_rescale"):
+            del options[name]
         if self.sampler not in ("ddim", "tcd"):
             del options["eta"]
         return options
 
 
 def denoiser(
-    network: Callable[..., jax.Array], condition: Condition | None, cond: tuple, guidance: float | jax.Array
+    network: Callable[..., jax.Array],
+    condition: Condition | None,
+    cond: tuple,
+    guidance: float | jax.Array,
+    *,
+    interval: tuple[float, float] = (0.0, np.inf),
+    rescale: float = 0.0,
 ) -> Denoise:
     """Give a network its condition, and guide it where that is not as it was trained.
 
@@ -129,13 +141,15 @@ def denoiser(
       condition: what the network is given besides; None for nothing.
       cond: condition, as `read` returns it.
       guidance: strength w of the condition; 1 is as it was trained.
+      interval: (first, last) t where samples are guided.
+      rescale: how far guided outputs get the deviation of the conditional ones, from 0 to 1.
 
     Returns:
       (x, t) -> prediction.
     """
     if guidance != 1:
         # Classifier-free guidance.
-        return guide(network, *cond, condition.null(*cond), guidance)
+        return guide_interval(network, *cond, condition.null(*cond), guidance, interval=interval, rescale=rescale)
     return lambda x, t: network(x, t, *cond)
 
 
@@ -149,16 +163,19 @@ def check_sampling(noise_schedule: NoiseSchedule, sampling: Sampling, prediction
       conditional: whether it has a condition.
 
     Raises:
-      ValueError: num_inference_steps exceeds num_timesteps, samples shall be guided without a condition, noise is
-        predicted where there is nothing but noise, sampling starts where a schedule that ends in noise alone has signal
-        left, sigmas are spaced from an infinite one on, or the first step of the sampler would multiply an error of
-        the predicted noise by more than 100.
+      ValueError: num_inference_steps exceeds num_timesteps, samples shall be guided without a condition or in an empty
+        interval, noise is predicted where there is nothing but noise, sampling starts where a schedule that ends in
+        noise alone has signal left, sigmas are spaced from an infinite one on, or the first step of the sampler would
+        multiply an error of the predicted noise by more than 100.
     """
     steps, num_timesteps = sampling.num_inference_steps, noise_schedule.num_timesteps
     if steps > num_timesteps:
         raise ValueError(f"num_inference_steps={steps}: too many; allowed: at most {num_timesteps=}")
     if not conditional and sampling.guidance != 1:
         raise ValueError(f"guidance={sampling.guidance}: the network takes no condition; allowed: 1")
+    low, high = sampling.guidance_interval
+    if not low < high:
+        raise ValueError(f"guidance_interval={low},{high}: empty; allowed: low,high, low below high")
     if noise_schedule.zero_terminal_snr and prediction == "epsilon":
         raise ValueError(
             "prediction=epsilon: where noise is all there is, it tells nothing of the example, with "
