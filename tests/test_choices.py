@@ -189,7 +189,8 @@ def test_options_are_found():
     assert literals("generative/samplers.py") == {
         "generative/samplers.py: read_prediction(prediction)": "checked",
         "generative/samplers.py: target_of(prediction)": "checked",
-        "generative/samplers.py: integrate(prediction)": "checked",
+        "generative/samplers.py: integrate(prediction)": "passed on",
+        "generative/samplers.py: check_grid(prediction)": "checked",
         "generative/samplers.py: ddpm_sample(prediction)": "passed on",
         "generative/samplers.py: ddpm_sample(variance_type)": "checked",
         "generative/samplers.py: ddim_sample(prediction)": "passed on",

@@ -34,6 +34,7 @@ from dlcore.generative.cycle_gan import Pool as Pool
 from dlcore.generative.cycle_gan import draw_from as draw_from
 from dlcore.generative.dcgan import num_levels as num_levels
 from dlcore.generative.ddpm import diffuse as diffuse
+from dlcore.generative.ddpm import min_snr_weight as min_snr_weight
 from dlcore.generative.ddpm import simple_loss as simple_loss
 from dlcore.generative.denoising import decode_pixels as decode_pixels
 from dlcore.generative.denoising import denoising_learner as denoising_learner
@@ -71,6 +72,10 @@ from dlcore.generative.fvbn import MADE as MADE
 from dlcore.generative.fvbn import NADE as NADE
 from dlcore.generative.fvbn import made_masks as made_masks
 from dlcore.generative.gan import GANState as GANState
+from dlcore.generative.guidance import autoguide as autoguide
+from dlcore.generative.guidance import cfg_pp_sample as cfg_pp_sample
+from dlcore.generative.guidance import guide_interval as guide_interval
+from dlcore.generative.guidance import rescale_guidance as rescale_guidance
 from dlcore.generative.image_to_image import PatchDiscriminator as PatchDiscriminator
 from dlcore.generative.image_to_image import ResidualGenerator as ResidualGenerator
 from dlcore.generative.image_to_image import UNetGenerator as UNetGenerator
@@ -122,6 +127,8 @@ from dlcore.generative.sagan import ConditionalBatchNorm as ConditionalBatchNorm
 from dlcore.generative.samplers import Denoise as Denoise
 from dlcore.generative.samplers import Noise as Noise
 from dlcore.generative.samplers import Prediction as Prediction
+from dlcore.generative.samplers import branches as branches
+from dlcore.generative.samplers import check_grid as check_grid
 from dlcore.generative.samplers import ddim_sample as ddim_sample
 from dlcore.generative.samplers import ddpm_sample as ddpm_sample
 from dlcore.generative.samplers import euler_sample as euler_sample
@@ -149,6 +156,7 @@ from dlcore.generative.style_gan import noise_sizes as noise_sizes
 from dlcore.generative.super_resolution import SRResNet as SRResNet
 from dlcore.generative.super_resolution import enlarge as enlarge
 from dlcore.generative.super_resolution import sharpness as sharpness
+from dlcore.generative.tcd import tcd_sample as tcd_sample
 from dlcore.generative.text_to_image import TextUNet as TextUNet
 from dlcore.generative.text_to_image import WordEncoder as WordEncoder
 from dlcore.generative.text_to_image import object_correctness as object_correctness
@@ -177,6 +185,7 @@ from dlcore.generative.unet_blocks import CrossAttention as CrossAttention
 from dlcore.generative.unet_blocks import Resample as Resample
 from dlcore.generative.unet_blocks import ResnetBlock as ResnetBlock
 from dlcore.generative.unet_blocks import SpatialTransformer as SpatialTransformer
+from dlcore.generative.unipc import unipc_sample as unipc_sample
 from dlcore.generative.vae import VAE as VAE
 from dlcore.generative.vae import kl_to_standard_normal as kl_to_standard_normal
 from dlcore.generative.vae import log_normal as log_normal

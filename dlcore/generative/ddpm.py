@@ -5,6 +5,9 @@ Ho, Jain & Abbeel 2020, arXiv:2006.11239.
     x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps,   t uniform in the timesteps, eps ~ N(0, I)
     L = |eps - eps_theta(x_t, t)|^2, averaged over the dimensions
 
+The loss may be weighted by the signal-to-noise ratio of the timestep (Hang et al. 2023, arXiv:2303.09556), so that no
+level of noise outweighs the others: `min_snr_weight`.
+
 The network gets the timestep t as an input. The paper samples from an average of the parameters, which is
 `dlcore.optim.use_ema` here.
 
@@ -21,6 +24,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.generative.condition import Condition
 from dlcore.generative.denoising import DiffusionState, decode_pixels, denoising_learner, encode_pixels
 from dlcore.generative.diffusion import NoiseSchedule, Sampling, check_sampling, denoiser, sample
@@ -28,8 +32,9 @@ from dlcore.generative.samplers import Prediction, target_of
 from dlcore.generative.schedules import add_noise, to_acc_dtype
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.nn.precision import logits_dtype
+from dlcore.ops.checks import check_range, check_shapes
 
-__all__ = ["DiffusionState", "diffuse", "learner", "simple_loss"]
+__all__ = ["DiffusionState", "diffuse", "learner", "min_snr_weight", "simple_loss"]
 
 
 def diffuse(
@@ -58,6 +63,34 @@ def diffuse(
     return jax.vmap(one)(keys, x)
 
 
+def min_snr_weight(alpha_cumprod: Any, gamma: float = 5.0, prediction: Prediction = "epsilon") -> jax.Array:
+    """Weight the squared error of what a network predicts by min(SNR, gamma) of the clean example.
+
+        SNR = abar / (1 - abar)
+        epsilon: min(SNR, gamma) / SNR,   v: min(SNR, gamma) / (SNR + 1),   sample: min(SNR, gamma)
+
+    Args:
+      alpha_cumprod: [...], abar of the timesteps, below 1.
+      gamma: largest weight of the clean example's error, above 0.
+      prediction: what the network predicts.
+
+    Returns:
+      [...], at least float32.
+
+    Raises:
+      ValueError: gamma is not above 0, `prediction` is unknown, or a concrete abar is not in [0, 1].
+    """
+    check_choice("prediction", prediction, Prediction)
+    check_shapes(gamma=(gamma, "> 0"))
+    check_range("alpha_cumprod", alpha_cumprod, 0, 1)
+    alpha_cumprod = to_acc_dtype(alpha_cumprod)
+    # Written so that no weight is 0 / 0 where abar is 0 or 1.
+    if prediction == "v":
+        return jnp.minimum(alpha_cumprod, gamma * (1 - alpha_cumprod))
+    snr = alpha_cumprod / (1 - alpha_cumprod)
+    return jnp.minimum(gamma / snr, 1) if prediction == "epsilon" else jnp.minimum(snr, gamma)
+
+
 def simple_loss(
     network: Callable[..., jax.Array],
     keys: jax.Array,
@@ -65,6 +98,7 @@ def simple_loss(
     cond: tuple,
     alphas_cumprod: Any,
     prediction: Prediction = "epsilon",
+    min_snr_gamma: float | None = None,
 ) -> jax.Array:
     """Compute L of each example: the squared error of the predicted noise, velocity or clean example.
 
@@ -75,6 +109,7 @@ def simple_loss(
       cond: the condition, or () for none.
       alphas_cumprod: [T], abar.
       prediction: what the network predicts.
+      min_snr_gamma: gamma of `min_snr_weight`; None weights all timesteps alike.
 
     Returns:
       [B], at least float32.
@@ -82,7 +117,10 @@ def simple_loss(
     # Forward process: a timestep and noise for each example.
     t, noisy, target = diffuse(keys, x, alphas_cumprod, prediction)  # [B], [B, ...], [B, ...]
     error = to_acc_dtype(target) - to_acc_dtype(network(noisy, t, *cond))
-    return jnp.square(error).reshape(x.shape[0], -1).mean(-1)
+    values = jnp.square(error).reshape(x.shape[0], -1).mean(-1)  # [B]
+    if min_snr_gamma is None:
+        return values
+    return min_snr_weight(jnp.asarray(alphas_cumprod, values.dtype)[t], min_snr_gamma, prediction) * values
 
 
 @check_arguments
@@ -99,6 +137,7 @@ def learner(
     prediction: Prediction = "epsilon",
     sampling: Sampling = Sampling(),
     condition_dropout: Annotated[float, Range(0, 1)] = 0.1,
+    min_snr_gamma: Annotated[float | None, Range(1e-3), "if changed"] = None,
 ) -> Learner:
     """Train a diffusion model of `{"image": [B, *shape], "index": [B]}`, and of what `condition` reads.
 
@@ -114,6 +153,7 @@ def learner(
       prediction: what the network predicts: epsilon (the noise), v (the velocity) or sample (the clean example).
       sampling: how examples are drawn.
       condition_dropout: share of the training examples that lose their condition.
+      min_snr_gamma: weight the loss of a timestep by min(SNR, gamma) of the clean example; None weights all alike.
 
     Returns:
       The learner. `evaluate` measures the loss with t and noise drawn for each example by its index, every condition
@@ -121,19 +161,27 @@ def learner(
       [B]` in the batch it draws between the samples of two indices.
 
     Raises:
-      ValueError: num_inference_steps exceeds num_timesteps, samples shall be guided without a condition, noise is
-        predicted where there is nothing but noise, sigmas are spaced from an infinite one on, or the first step of the
-        sampler, from almost pure noise to x_s, would multiply an error of the predicted noise by more than 100:
-        sqrt(abar_s / abar_t), where nothing is clipped.
+      ValueError: num_inference_steps exceeds num_timesteps, samples shall be guided without a condition or in an empty
+        interval, noise is predicted where there is nothing but noise, sampling starts where a schedule that ends in
+        noise alone has signal left, sigmas are spaced from an infinite one on, or the first step of the sampler, from
+        almost pure noise to x_s, would multiply an error of the predicted noise by more than 100: sqrt(abar_s /
+        abar_t), where nothing is clipped.
     """
     check_sampling(noise_schedule, sampling, prediction, condition is not None)
     alphas_cumprod = noise_schedule.alphas_cumprod()
 
     def losses(network, keys, x, cond, step):
-        return simple_loss(network, keys, x, cond, alphas_cumprod, prediction)
+        return simple_loss(network, keys, x, cond, alphas_cumprod, prediction, min_snr_gamma)
 
     def draw(network, keys, cond, fractions):
-        denoise = denoiser(network, condition, cond, sampling.guidance)
+        denoise = denoiser(
+            network,
+            condition,
+            cond,
+            sampling.guidance,
+            interval=tuple(fraction * (noise_schedule.num_timesteps - 1) for fraction in sampling.guidance_interval),
+            rescale=sampling.guidance_rescale,
+        )
         options = {"prediction": prediction, "shares": fractions, **sampling.options()}
         return sample(denoise, keys, tuple(shape), alphas_cumprod, **options)
 

@@ -6,6 +6,7 @@ Ho, Jain & Abbeel 2020, arXiv:2006.11239; interpolation is Song, Meng & Ermon 20
 the equations.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -16,8 +17,9 @@ import numpy as np
 from dlcore.choices import check_choice
 from dlcore.generative.condition import Condition
 from dlcore.generative.dpm_solver import dpmpp_sample
+from dlcore.generative.guidance import guide_interval
 from dlcore.generative.latents import slerp
-from dlcore.generative.samplers import Denoise, Noise, ddim_sample, ddpm_sample, euler_sample, guide
+from dlcore.generative.samplers import Denoise, Noise, ddim_sample, ddpm_sample, euler_sample
 from dlcore.generative.schedules import (
     SCHEDULES,
     alphas_cumprod,
@@ -25,6 +27,8 @@ from dlcore.generative.schedules import (
     sampling_grid,
     timesteps,
 )
+from dlcore.generative.tcd import tcd_sample
+from dlcore.generative.unipc import unipc_sample
 from dlcore.learner import Range
 from dlcore.ops.checks import check_shapes
 
@@ -39,8 +43,16 @@ __all__ = [
     "sample",
 ]
 
-SAMPLERS = {"ddpm": ddpm_sample, "ddim": ddim_sample, "dpmpp": dpmpp_sample, "euler": euler_sample}
-Sampler = Literal["ddpm", "ddim", "dpmpp", "euler"]
+SAMPLERS = {
+    "ddpm": ddpm_sample,
+    "ddim": ddim_sample,
+    "dpmpp": dpmpp_sample,
+    "sde_dpmpp": functools.partial(dpmpp_sample, stochastic=True),
+    "euler": euler_sample,
+    "unipc": unipc_sample,
+    "tcd": tcd_sample,
+}
+Sampler = Literal["ddpm", "ddim", "dpmpp", "sde_dpmpp", "euler", "unipc", "tcd"]
 
 
 class NoiseSchedule(NamedTuple):
@@ -72,14 +84,16 @@ class Sampling(NamedTuple):
     """How examples are drawn.
 
     Args:
-      sampler: ddpm (ancestral), ddim, dpmpp (DPM-Solver++) or euler.
+      sampler: ddpm (ancestral), ddim, dpmpp (DPM-Solver++), sde_dpmpp (its stochastic form), euler, unipc or tcd.
       num_inference_steps: steps of the sampler, at most num_timesteps.
       spacing: spacing of the sampler's timesteps: leading, trailing or linspace.
       final_alpha: abar where sampling ends: one, or that of the first timestep.
       sigmas: sigmas of the sampler: those of training's timesteps, or spaced after Karras between them.
-      eta: ddim: noise drawn in each step; 0 follows a deterministic path, 1 has the ancestral variance.
+      eta: ddim and tcd: noise drawn in each step; 0 follows a deterministic path, 1 of ddim has the ancestral variance.
       clip_sample: clip the predicted clean example to [-1, 1] while sampling.
       guidance: strength w of the condition in samples: 0 without, 1 as trained, more at the price of variety.
+      guidance_interval: shares of the timesteps, 0 at data and 1 at noise, between which samples are guided.
+      guidance_rescale: how far guided outputs get the deviation of the conditional ones: 0 not, 1 wholly.
     """
 
     sampler: Sampler = "ddpm"
@@ -90,6 +104,8 @@ class Sampling(NamedTuple):
     eta: Annotated[float, Range(0, 1)] = 0.0
     clip_sample: bool = True
     guidance: Annotated[float, Range(0)] = 1.0
+    guidance_interval: Annotated[tuple[float, float], Range(0, 1), "if changed"] = (0.0, 1.0)
+    guidance_rescale: Annotated[float, Range(0, 1), "if changed"] = 0.0
 
     def options(self) -> dict[str, Any]:
         """Select what `sample` takes.
@@ -102,14 +118,21 @@ class Sampling(NamedTuple):
         check_choice("final_alpha", self.final_alpha, ("one", "first"))
         check_choice("sigmas", self.sigmas, ("training", "karras"))
         options = self._asdict()
-        del options["guidance"]
-        if self.sampler != "ddim":
+        for name in ("guidance", "guidance_interval", "guidance_rescale"):
+            del options[name]
+        if self.sampler not in ("ddim", "tcd"):
             del options["eta"]
         return options
 
 
 def denoiser(
-    network: Callable[..., jax.Array], condition: Condition | None, cond: tuple, guidance: float | jax.Array
+    network: Callable[..., jax.Array],
+    condition: Condition | None,
+    cond: tuple,
+    guidance: float | jax.Array,
+    *,
+    interval: tuple[float, float] = (0.0, np.inf),
+    rescale: float = 0.0,
 ) -> Denoise:
     """Give a network its condition, and guide it where that is not as it was trained.
 
@@ -118,13 +141,15 @@ def denoiser(
       condition: what the network is given besides; None for nothing.
       cond: condition, as `read` returns it.
       guidance: strength w of the condition; 1 is as it was trained.
+      interval: (first, last) t where samples are guided.
+      rescale: how far guided outputs get the deviation of the conditional ones, from 0 to 1.
 
     Returns:
       (x, t) -> prediction.
     """
     if guidance != 1:
         # Classifier-free guidance.
-        return guide(network, *cond, condition.null(*cond), guidance)
+        return guide_interval(network, *cond, condition.null(*cond), guidance, interval=interval, rescale=rescale)
     return lambda x, t: network(x, t, *cond)
 
 
@@ -138,15 +163,19 @@ def check_sampling(noise_schedule: NoiseSchedule, sampling: Sampling, prediction
       conditional: whether it has a condition.
 
     Raises:
-      ValueError: num_inference_steps exceeds num_timesteps, samples shall be guided without a condition, noise is
-        predicted where there is nothing but noise, sigmas are spaced from an infinite one on, or the first step of the
-        sampler would multiply an error of the predicted noise by more than 100.
+      ValueError: num_inference_steps exceeds num_timesteps, samples shall be guided without a condition or in an empty
+        interval, noise is predicted where there is nothing but noise, sampling starts where a schedule that ends in
+        noise alone has signal left, sigmas are spaced from an infinite one on, or the first step of the sampler would
+        multiply an error of the predicted noise by more than 100.
     """
     steps, num_timesteps = sampling.num_inference_steps, noise_schedule.num_timesteps
     if steps > num_timesteps:
         raise ValueError(f"num_inference_steps={steps}: too many; allowed: at most {num_timesteps=}")
     if not conditional and sampling.guidance != 1:
         raise ValueError(f"guidance={sampling.guidance}: the network takes no condition; allowed: 1")
+    low, high = sampling.guidance_interval
+    if not low < high:
+        raise ValueError(f"guidance_interval={low},{high}: empty; allowed: low,high, low below high")
     if noise_schedule.zero_terminal_snr and prediction == "epsilon":
         raise ValueError(
             "prediction=epsilon: where noise is all there is, it tells nothing of the example, with "
@@ -154,6 +183,12 @@ def check_sampling(noise_schedule: NoiseSchedule, sampling: Sampling, prediction
         )
     sampling_timesteps = timesteps(num_timesteps, steps, sampling.spacing)
     grid = sampling_grid(noise_schedule.alphas_cumprod(), sampling_timesteps, sigmas=sampling.sigmas)
+    start = grid.alphas_cumprod[0]
+    if noise_schedule.zero_terminal_snr and sampling.sigmas == "training" and start > 0:
+        raise ValueError(
+            f"spacing={sampling.spacing}: sampling starts at timestep {sampling_timesteps[0]}, where abar={start:.2g} "
+            "of signal is left, with zero_terminal_snr=True; allowed: trailing, linspace"
+        )
     if prediction == "epsilon" and not sampling.clip_sample:
         growth = np.sqrt(grid.alphas_cumprod[1] / grid.alphas_cumprod[0])
         if growth > 100:

@@ -42,6 +42,8 @@ __all__ = [
     "Denoise",
     "Noise",
     "Prediction",
+    "branches",
+    "check_grid",
     "condition",
     "ddim_sample",
     "ddpm_sample",
@@ -133,14 +135,35 @@ def guide(
       ValueError: the scale is not finite.
     """
     check_shapes(scale=(scale, "... finite"))
-    both = jax.tree.map(lambda *parts: jnp.concatenate(parts), null, conditions)
+    outputs = branches(network, conditions, null)
 
     def guided(x: jax.Array, t: jax.Array) -> jax.Array:
-        output = to_acc_dtype(network(jnp.concatenate([x, x]), t, both))
-        unconditional, conditional = jnp.split(output, 2)
+        unconditional, conditional = outputs(x, t)
         return unconditional + scale * (conditional - unconditional)
 
     return guided
+
+
+def branches(
+    network: Callable[[jax.Array, jax.Array, Any], jax.Array], conditions: Any, null: Any
+) -> Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
+    """Call a network without and with the condition, in one call with twice the batch.
+
+    Args:
+      network: (x [2 B, ...], timestep [], conditions of 2 B) -> output [2 B, ...].
+      conditions: pytree of [B, ...], what to draw.
+      null: pytree of [B, ...], the conditions of an unconditional example.
+
+    Returns:
+      (x [B, ...], timestep []) -> (unconditional output, conditional output), both [B, ...], at least float32.
+    """
+    both = jax.tree.map(lambda *parts: jnp.concatenate(parts), null, conditions)
+
+    def outputs(x: jax.Array, t: jax.Array) -> tuple[jax.Array, jax.Array]:
+        unconditional, conditional = jnp.split(to_acc_dtype(network(jnp.concatenate([x, x]), t, both)), 2)
+        return unconditional, conditional
+
+    return outputs
 
 
 def condition(
@@ -213,9 +236,8 @@ def integrate(
     Raises:
       ValueError: the network predicts noise at a timestep that is noise alone, or a timestep has no noise.
     """
-    check_choice("prediction", prediction, Prediction)
     dtype = x.dtype
-    _check_grid(grid, prediction)
+    check_grid(grid, prediction)
     sampling_timesteps = jnp.asarray(grid.timesteps)
 
     def denoised_step(x, extra, k, alpha_cumprod_t, alpha_cumprod_s):
@@ -261,7 +283,18 @@ def walk(step: Callable, x: jax.Array, extra: Any, levels: Any, *, return_trajec
     return (sample, jnp.concatenate([x[None], path])) if return_trajectory else sample
 
 
-def _check_grid(grid: SamplingGrid, prediction: Prediction) -> None:
+def check_grid(grid: SamplingGrid, prediction: Prediction) -> None:
+    """Check that a network can predict what it is asked for at each step of a grid.
+
+    Args:
+      grid: steps of a sampler; a traced one passes.
+      prediction: what the network predicts.
+
+    Raises:
+      ValueError: `prediction` is unknown, the network predicts noise at a timestep that is noise alone, or a timestep
+        has no noise.
+    """
+    check_choice("prediction", prediction, Prediction)
     if isinstance(grid.alphas_cumprod, jax.core.Tracer):
         return
     alpha_cumprod = np.asarray(grid.alphas_cumprod, np.float32)[:-1]

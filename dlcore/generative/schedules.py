@@ -206,10 +206,13 @@ class SamplingGrid(NamedTuple):
     Args:
       timesteps: [N], falling, as the network is given them; fractions between two timesteps are allowed.
       alphas_cumprod: [N + 1] float64: abar at each timestep, and where the last step ends.
+      train_alphas_cumprod: [T], abar of all timesteps of training, for samplers that go between the steps; None for
+        the others.
     """
 
     timesteps: np.ndarray
     alphas_cumprod: np.ndarray
+    train_alphas_cumprod: np.ndarray | None = None
 
 
 def timesteps(
@@ -297,7 +300,7 @@ def sampling_grid(
         values = _evenly_in_root(values[0], values[-1], len(values))
         timesteps = np.interp(np.log(values), np.log(sigma), train_timesteps).astype(np.float32)
     final = 1.0 if final_alpha == "one" else alpha_cumprod[0]
-    return SamplingGrid(np.asarray(timesteps), np.append(1 / (1 + values**2), final))
+    return SamplingGrid(np.asarray(timesteps), np.append(1 / (1 + values**2), final), alpha_cumprod)
 
 
 def karras_sigmas(steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> np.ndarray:

@@ -410,3 +410,25 @@ def test_what_does_not_go_with_noise_alone_is_refused():
     with pytest.raises(ValueError, match=r"sigmas='karras': timestep 1 is noise alone, .* allowed: 'training', or"):
         terminal(sigmas="karras")
     terminal(sigmas="karras", spacing="leading", num_inference_steps=1)  # starts at timestep 0
+    with pytest.raises(ValueError, match=r"spacing=leading: sampling starts at timestep 0, where abar=0\.95 of signal"):
+        terminal(spacing="leading", num_inference_steps=1)
+    with pytest.raises(ValueError, match=r"min_snr_gamma=0\.0: out of range"):
+        terminal(min_snr_gamma=0.0)
+
+
+@pytest.mark.covers("GE-41")
+@pytest.mark.parametrize("prediction", ["epsilon", "v", "sample"])
+def test_min_snr_weights_by_hand(prediction):
+    """abar = .9, .5, .2: SNR = 9, 1, .25; with gamma = 5 of the clean example min(SNR, 5) = 5, 1, .25."""
+    weights = {"epsilon": [5 / 9, 1, 1], "v": [5 / 10, 1 / 2, 0.25 / 1.25], "sample": [5, 1, 0.25]}[prediction]
+    alphas = np.array([0.9, 0.5, 0.2])
+    np.testing.assert_allclose(ddpm.min_snr_weight(alphas, 5.0, prediction), weights, rtol=1e-6)
+    ends = ddpm.min_snr_weight(np.array([0.0, 1.0]), 5.0, prediction)
+    assert np.isfinite(ends).all()
+    # The loss of each example is weighted by that of its timestep.
+    keys, x = jax.random.split(jax.random.key(0), 8), jnp.ones((8, 2))
+    plain, weighted = (
+        ddpm.simple_loss(lambda x, t: 0.3 * x, keys, x, (), alphas, prediction, gamma) for gamma in (None, 5.0)
+    )
+    t = ddpm.diffuse(keys, x, alphas)[0]
+    np.testing.assert_allclose(weighted, np.array(weights)[t] * plain, rtol=1e-5)

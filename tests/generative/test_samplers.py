@@ -28,6 +28,7 @@ from dlcore.generative.schedules import (
     sampling_grid,
     timesteps,
 )
+from dlcore.generative.unipc import unipc_sample
 
 GOLDEN = "tests/goldens/df_schedulers.npz"
 GOLDEN_2 = "tests/goldens/df_schedulers2.npz"
@@ -49,7 +50,7 @@ def golden_run(case, sampler, schedule, shift=0, visited=None, sigmas="training"
     Euler's golden is in y = x / sqrt(abar), and starts, without leading spacing, at sigma eps instead of
     sqrt(1 + sigma^2) eps.
     """
-    with np.load(GOLDEN_2 if case in ("sde_dpmpp_2m", "lcm") else GOLDEN) as golden:
+    with np.load(GOLDEN_2 if case in ("sde_dpmpp_2m", "lcm", "unipc") else GOLDEN) as golden:
         steps = json.loads(str(golden["meta"]))["cases"][case]["num_inference_steps"]
         start = jnp.asarray(golden[f"{case}/in.sample"], jnp.float32)
         name = f"{case}/in.noise"
@@ -73,7 +74,7 @@ def solver_steps(steps):
     return np.round(np.linspace(999, 0, steps + 1))[:-1].astype(np.int32)
 
 
-@pytest.mark.covers("GE-24", "GE-29")
+@pytest.mark.covers("GE-24", "GE-29", "GE-41")
 @pytest.mark.parametrize(
     ("case", "sampler", "schedule", "options"),
     [
@@ -105,6 +106,7 @@ def solver_steps(steps):
             "linear",
             {"clip_sample": False, "stochastic": True, "visited": solver_steps},
         ),
+        ("unipc", unipc_sample, "linear", {"clip_sample": False, "visited": solver_steps}),
         ("dpm_1", dpmpp_sample, "linear", {"clip_sample": False, "order": 1, "visited": solver_steps}),
     ],
 )
@@ -172,7 +174,7 @@ def test_guidance_is_one_call_between_the_unconditional_and_the_conditional_netw
     np.testing.assert_allclose(guide(network, y, null, 3.0)(x, t), without + 3 * (given - without), atol=1e-5)
 
 
-@pytest.mark.slow(only=["ddpm-1"])
+@pytest.mark.slow(only=["ddpm-1", "sde_dpmpp-*"])
 @pytest.mark.covers("GE-24")
 @pytest.mark.parametrize("steps", [1, 7, 1000])
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -228,7 +230,7 @@ def test_second_order_needs_fewer_steps():
     assert np.abs(second - exact).mean() < 0.5 * np.abs(coarse - exact).mean()
 
 
-@pytest.mark.slow(only=["ddpm"])
+@pytest.mark.slow(only=["ddpm", "sde_dpmpp", "tcd"])
 @pytest.mark.covers("GE-29")
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_samples_have_their_shape_and_depend_on_their_key_alone(name):
@@ -253,6 +255,7 @@ def knows_the_point(x, t):
     return ((x - jnp.sqrt(bar) * POINT) / jnp.sqrt(1 - bar)).astype(x.dtype)
 
 
+@pytest.mark.slow(only=["sde_dpmpp-*", "tcd-*", "unipc-bfloat16*"])
 @pytest.mark.covers("GE-24", "GE-29")
 @pytest.mark.parametrize(("dtype", "atol"), [("float16", 2e-3), ("bfloat16", 1.5e-2)])
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -365,7 +368,7 @@ def test_clipping_keeps_the_clean_example_inside():
         assert np.abs(end).max() <= 1 + 1e-5, name
 
 
-@pytest.mark.slow(only=["ddpm"])
+@pytest.mark.slow(only=["ddpm", "sde_dpmpp", "tcd"])
 @pytest.mark.covers("GE-29")
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_interpolation_runs_from_one_sample_to_the_other(name):
@@ -391,9 +394,9 @@ def test_noise_halfway_lies_on_the_arc():
 
 
 @pytest.mark.slow
-@pytest.mark.weekly(only=["ddpm"])
+@pytest.mark.weekly(only=["ddpm", "sde_dpmpp"])
 @pytest.mark.covers("GE-29")
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "tcd"])  # its long jumps need distillation
 def test_a_conditioned_mixture_is_its_component(name):
     """Data: N(-.5, .2^2) or N(.4, .2^2). grad log p(y | x) turns the mixture's noise into that of component y."""
     bars = jnp.asarray(ABAR, jnp.float32)
@@ -412,7 +415,7 @@ def test_a_conditioned_mixture_is_its_component(name):
     for t in (0, 300, 999):
         np.testing.assert_allclose(conditioned(x, t), gaussian(bars, 0.4)(x, t), atol=1e-4)
         np.testing.assert_array_equal(condition(mixture, lambda x, t: x[:, 0], ABAR, 0.0)(x, t), mixture(x, t))
-    steps = 1000 if name == "ddpm" else 100
+    steps = 1000 if name in ("ddpm", "sde_dpmpp") else 100
     keys = jax.random.split(jax.random.key(5), 1000)
     drawn = sample(conditioned, keys, (1,), ABAR, sampler=name, num_inference_steps=steps, clip_sample=False)
     assert float(drawn.mean()) == pytest.approx(0.4, abs=0.03)
