@@ -63,7 +63,7 @@ def test_dense_flow_of_a_translation(shift):
 
 
 def test_pixels_that_leave_the_image_have_no_match():
-    """Pixels of a still image stay, those of the first and last rows and columns too; 3 to the right leave 3 columns."""
+    """All pixels of a still image stay, at its edges too; where it moves 3 to the right, its last columns leave."""
     track = jax.jit(lambda a, b: dense_lucas_kanade(a, b, levels=1, iterations=8))
     assert np.asarray(track(texture((0, 0), 32), texture((0, 0), 32)).mask).all()
     moved = track(texture((0, 0), 32), texture((3, 0), 32))
