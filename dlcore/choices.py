@@ -1,11 +1,12 @@
-"""Check an option that is one of a few words.
+"""Check an option that is one of a few words, or a whole number.
 
 The file imports neither jax nor the rest of dlcore, so that readers of data check their options without either.
 """
 
+from numbers import Integral
 from typing import Any, get_args
 
-__all__ = ["check_choice"]
+__all__ = ["check_choice", "check_whole_number"]
 
 
 def check_choice(name: str, value: Any, allowed: Any) -> None:
@@ -22,3 +23,21 @@ def check_choice(name: str, value: Any, allowed: Any) -> None:
     choices = get_args(allowed) or tuple(allowed)
     if value not in choices:
         raise ValueError(f"{name}={value!r}: unknown; allowed: {', '.join(map(str, choices))}")
+
+
+def check_whole_number(name: str, value: Any, least: int | None = None) -> None:
+    """Check that an argument is a whole number.
+
+    Args:
+      name: of the argument, for the error.
+      value: what was given.
+      least: the smallest allowed number; None for no limit.
+
+    Raises:
+      ValueError: it is a fraction, a word or a bool, or below the limit.
+    """
+    allowed = "integers" if least is None else f"integers from {least}"
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise ValueError(f"{name}={value!r}: no whole number; allowed: {allowed}")
+    if least is not None and value < least:
+        raise ValueError(f"{name}={value}: too small; allowed: at least {least}")

@@ -10,6 +10,7 @@ A batch is any pytree of arrays with a leading example axis, usually a dict. Eve
 import functools
 import math
 from collections.abc import Callable, Mapping
+from inspect import isfunction
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, get_args, get_origin, get_type_hints
 
@@ -187,6 +188,9 @@ def _check(hints: dict[str, Any], values: dict[str, Any]) -> None:
             hint = get_args(hint)[0]
         if get_origin(hint) is Literal:
             check_choice(name, value, hint)
+        if isinstance(hint, type) and (isinstance(value, type) or isfunction(value)) and not isinstance(value, hint):
+            kind = "class" if isinstance(value, type) else "function"
+            raise ValueError(f"{name}={value.__name__}: a {kind}; allowed: a {hint.__name__}, as {value.__name__}(...)")
         if is_record(hint):
             if not isinstance(value, hint):
                 raise ValueError(f"{name}={value!r}: no {hint.__name__}; allowed: {hint.__name__}(...)")

@@ -15,7 +15,7 @@ import optax
 import pytest
 
 from dlcore.adversarial.gradient import fgsm, pgd, project
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.detection.localization import box_distance
 from dlcore.generative import samplers, schedules
 from dlcore.generative.diffusion import NoiseSchedule, Sampling, sample
@@ -198,3 +198,13 @@ def test_options_are_found():
     }
     assert literals("nn/stochastic.py")["nn/stochastic.py: StochasticDepth(mode)"] == "passed on"
     assert len(FILES) > 150
+
+
+def test_a_fraction_a_word_and_a_bool_are_no_whole_numbers():
+    for value in (1.5, 1.0, np.nan, "1", True, None):
+        with pytest.raises(ValueError, match=r"^steps=.*: no whole number; allowed: integers from 1$"):
+            check_whole_number("steps", value, 1)
+    with pytest.raises(ValueError, match=r"^steps=0: too small; allowed: at least 1$"):
+        check_whole_number("steps", np.int64(0), 1)
+    check_whole_number("steps", -3)
+    check_whole_number("steps", np.int32(1), 1)

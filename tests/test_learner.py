@@ -5,6 +5,7 @@ import importlib
 import inspect
 import itertools
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
@@ -12,7 +13,9 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from flax import linen as nn
 from flax import struct
 from hypothesis import given
 from hypothesis import strategies as st
@@ -363,3 +366,15 @@ def test_keys_come_from_root_key_everywhere():
     sources = {path: text for path in package.rglob("*.py") if "random.key(" in (text := path.read_text())}
     found = {path.name: list(calls(ast.parse(text))) for path, text in sources.items()}
     assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+def test_a_class_or_a_function_in_the_place_of_its_result_is_named():
+    @check_arguments
+    def learner(*, model: nn.Module, optimizer: optax.GradientTransformation, augment: Callable | None = None):
+        return model, optimizer, augment
+
+    with pytest.raises(ValueError, match=r"^model=Dense: a class; allowed: a Module, as Dense\(...\)$"):
+        learner(model=nn.Dense, optimizer=optax.sgd(0.1))
+    with pytest.raises(ValueError, match=r"^optimizer=sgd: a function; allowed: a GradientTransformation, as sgd\("):
+        learner(model=nn.Dense(1), optimizer=optax.sgd)
+    assert learner(model=nn.Dense(1), optimizer=optax.sgd(0.1), augment=len)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.data.prefetch import prefetch
 from dlcore.data.source import Source
 
@@ -38,8 +39,8 @@ class Pipeline:
         depend on the batch or the number of processes. None for none.
 
     Raises:
-      ValueError: the batch is larger than the source, the processes cannot share it equally, `seed` is negative, or
-        `process_index` is outside [0, process_count).
+      ValueError: `source` is none, a number is not whole, the batch is larger than the source, the processes cannot
+        share it equally, `seed` is negative, or `process_index` is outside [0, process_count).
     """
 
     source: Source
@@ -51,6 +52,10 @@ class Pipeline:
     transform: Transform | None = None
 
     def __post_init__(self):
+        if not hasattr(self.source, "arrays"):
+            raise ValueError(f"source={type(self.source).__name__}: no source; allowed: Source(arrays)")
+        check_whole_number("batch_size", self.batch_size)
+        check_whole_number("seed", self.seed)
         _share(self.batch_size, self.process_index, self.process_count)
         if self.batch_size > len(self.source):
             raise ValueError(

@@ -7,11 +7,11 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from numbers import Integral
 from typing import Any, TypeVar
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.data.fingerprint import Fingerprint, fingerprint
 
 __all__ = ["Source", "check_seed", "concatenate", "join", "shuffle_labels", "whole_numbers"]
@@ -50,6 +50,11 @@ class Source:
     keypoint_names: tuple[str, ...] = ()
 
     def __post_init__(self):
+        for key, value in self.arrays.items():
+            if not getattr(value, "shape", ()) or not hasattr(value, "dtype"):
+                raise ValueError(f"arrays: {key} is {type(value).__name__}; allowed: arrays [N, ...]")
+        if self.length is not None:
+            check_whole_number("length", self.length)
         lengths = {key: len(value) for key, value in self.arrays.items()}
         if "index" in lengths:
             raise ValueError("arrays: 'index' is reserved for the position of an example; allowed: other names")
@@ -177,6 +182,7 @@ class Source:
         Raises:
           ValueError: `n` is negative.
         """
+        check_whole_number("n", n)
         if n < 0:
             raise ValueError(f"n={n}: negative; allowed: 0 or more")
         return self.subset(slice(n))
@@ -272,8 +278,7 @@ def check_seed(seed: int) -> int:
     Raises:
       ValueError: it is negative, or no whole number.
     """
-    if not isinstance(seed, Integral):
-        raise ValueError(f"seed={seed!r}: no whole number; allowed: 0 or more")
+    check_whole_number("seed", seed)
     if seed < 0:
         raise ValueError(f"seed={seed}: negative; allowed: 0 or more")
     return int(seed)
@@ -295,9 +300,7 @@ def whole_numbers(function: _Function) -> _Function:
     def checked(*args: Any, **kwargs: Any) -> Any:
         arguments = signature.bind(*args, **kwargs).arguments
         for name in names:
-            value = arguments.get(name, 0)
-            if not isinstance(value, Integral):
-                raise ValueError(f"{name}={value!r}: no whole number; allowed: integers")
+            check_whole_number(name, arguments.get(name, 0))
         return function(*args, **kwargs)
 
     return checked  # pyright: ignore[reportReturnType]

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.learner import Range, check_range, root_key
 from dlcore.models.stored_counts import all_stored_models
 
@@ -165,7 +165,10 @@ def create_model(name: str, **fields: Any) -> nn.Module:
             raise ValueError(
                 f"{field}={value!r}: not a field of {name}{_nearest(field, allowed)}; allowed: {', '.join(allowed)}"
             )
-        for limits in (LIMITS.get(field), *getattr(hints.get(field), "__metadata__", ())):
+        hint = hints.get(field)
+        if getattr(hint, "__origin__", hint) is int and not isinstance(value, str):  # check_range names a word
+            check_whole_number(field, value)
+        for limits in (LIMITS.get(field), *getattr(hint, "__metadata__", ())):
             if isinstance(limits, Range):
                 check_range(field, value, limits)
     return variant(**fields)
@@ -260,6 +263,8 @@ def kind_of(name: str) -> str:
 
 def _find(name: str) -> tuple[ModuleType, str]:
     """(the family, its kind). The stored list names the family to import first, mostly the only one."""
+    if not isinstance(name, str):
+        raise ValueError(f"name={name!r}: no name; allowed: those of list_models()")
     stored = all_stored_models()
     likely = next((rows[name]["family"] for rows in stored.values() if name in rows), None)
     files = [(file, kind) for kind in FILES for file in FILES[kind]]

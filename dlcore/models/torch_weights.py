@@ -435,6 +435,7 @@ def _check_complete(what: str, entries: Mapping[str, Any], names: Mapping[str, s
     if missing or left_over:
         raise ValueError(
             f"state_dict: it does not fit {what}; {listed('missing', missing)}{listed('left over', left_over)}"
+            "allowed: weights of this network"
         )
 
 

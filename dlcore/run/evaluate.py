@@ -10,9 +10,11 @@ import numpy as np
 from flax.errors import FlaxError
 
 from dlcore.activity import activity
+from dlcore.choices import check_whole_number
 from dlcore.data.pipeline import padded_batches
 from dlcore.learner import Evaluator, Learner, Metrics
-from dlcore.run.inputs import batch_errors
+from dlcore.run.inputs import batch_errors, check_learner, check_source
+from dlcore.run.result import Result
 from dlcore.run.sharding import put_rows
 from dlcore.run.step import Placement
 from dlcore.run.sums import Sums, fold
@@ -322,8 +324,10 @@ def evaluate(
       confusion matrix or calibration bins.
 
     Raises:
-      ValueError: the source is empty, an evaluator returns the name of a metric, or a metric is called "details".
+      ValueError: the source is empty, an argument is no learner, state or source, an evaluator returns the name of a
+        metric, or a metric is called "details".
     """
+    _check(learner, state, source, batch_size)
     measures = Evaluation(learner, placement or Placement()).measures(state, source, evaluators, batch_size)
     if DETAILS in measures:
         raise ValueError(f"metric={DETAILS!r}: the name of the arrays; allowed: any other name")
@@ -346,7 +350,16 @@ def predict(
       The outputs as host arrays, in the order of the source.
 
     Raises:
-      ValueError: the source is empty.
+      ValueError: the source is empty, or an argument is no learner, state or source.
     """
+    _check(learner, state, source, batch_size)
     placement = placement or Placement()
     return Evaluation(learner, placement).outputs(state, pad_local_batches(source, batch_size, placement))
+
+
+def _check(learner: Any, state: Any, source: Any, batch_size: int) -> None:
+    check_learner(learner)
+    check_source("source", source)
+    check_whole_number("batch_size", batch_size, 1)
+    if isinstance(state, Result):
+        raise ValueError("state=Result: what fit returns; allowed: its state, result.state")

@@ -20,6 +20,7 @@ import numpy as np
 from absl import logging
 
 from dlcore.activity import activity
+from dlcore.choices import check_whole_number
 from dlcore.cost.memory import memory_report
 from dlcore.data.input_pipeline import check_input_pipeline, open_batches
 from dlcore.data.pipeline import batch_at, epochs, settings
@@ -28,7 +29,7 @@ from dlcore.run.checkpoint import check_writable
 from dlcore.run.endings import resumable
 from dlcore.run.evaluate import Evaluation, compute_metrics, scalars
 from dlcore.run.hooks import STOP, Hook
-from dlcore.run.inputs import check_checkpoint, check_labels, check_pipelines, check_valid
+from dlcore.run.inputs import check_checkpoint, check_labels, check_learner, check_pipelines, check_valid
 from dlcore.run.lock import lock_folder
 from dlcore.run.metrics_writer import DEFAULT_TRACKING, MetricsWriter, read_metrics
 from dlcore.run.nonfinite import REMEDY, NonFiniteError, bad_leaves, diagnose, unbounded_leaves
@@ -122,6 +123,7 @@ def fit(
       ValueError: an argument is out of range, `report` has no folder, the learner violates the contract, `valid` is
         empty or has other arrays, or the folder's checkpoints have another seed, other data or more steps.
     """
+    check_whole_number("steps", steps, 1)
     arguments = _Arguments(
         learner=learner,
         train=train,
@@ -205,9 +207,9 @@ class _Arguments:
     input_pipeline: str
 
     def __post_init__(self):
-        for name in ("steps", "log_every", "prefetch", "eval_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: too small; allowed: at least 1")
+        for name in ("log_every", "prefetch", "eval_every", "eval_batch_size"):
+            check_whole_number(name, getattr(self, name), 1)
+        check_learner(self.learner)
         root_key(self.seed)
         check_input_pipeline(self.input_pipeline)
         check_pipelines(self.train)

@@ -13,10 +13,50 @@ import numpy as np
 
 from dlcore.learner import Labels, Learner
 
-__all__ = ["batch_errors", "check_checkpoint", "check_labels", "check_pipelines", "check_valid"]
+__all__ = [
+    "batch_errors",
+    "check_checkpoint",
+    "check_labels",
+    "check_learner",
+    "check_pipelines",
+    "check_source",
+    "check_valid",
+]
 
 _ROWS = 1024
 """Number of examples whose labels are checked at once, since label maps are large."""
+
+
+def check_learner(learner: Any) -> None:
+    """Check that an argument is a learner.
+
+    Args:
+      learner: a learner.
+
+    Raises:
+      ValueError: it is a model or something else.
+    """
+    if not hasattr(learner, "update") or not hasattr(learner, "predict"):
+        allowed = "a Learner, such as supervised.learner(model=..., optimizer=...)"
+        raise ValueError(f"learner={type(learner).__name__}: no learner; allowed: {allowed}")
+
+
+def check_source(name: str, source: Any) -> None:
+    """Check that data are a source.
+
+    Args:
+      name: name of the argument, for the error.
+      source: a source.
+
+    Raises:
+      ValueError: they are arrays, a pipeline or something else.
+    """
+    if not _is_source(source):
+        raise ValueError(f"{name}={type(source).__name__}: no source; allowed: Source(arrays)")
+
+
+def _is_source(value: Any) -> bool:
+    return all(hasattr(value, attribute) for attribute in ("__len__", "__getitem__", "arrays"))
 
 
 def check_pipelines(train: Any) -> None:
@@ -45,7 +85,7 @@ def check_valid(valid: Any) -> None:
     Raises:
       ValueError: they are not.
     """
-    if valid is not None and not (hasattr(valid, "__len__") and hasattr(valid, "__getitem__")):
+    if valid is not None and not _is_source(valid):
         raise ValueError(f"valid={type(valid).__name__}: is no source; allowed: Source, or None")
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from dlcore.data.carving import split_validation
+from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source, join, shuffle_labels
 
 
@@ -165,6 +166,23 @@ def test_a_label_without_a_class_name_is_refused(key, labels, message):
         Source({key: labels}, class_names=("cat", "dog"))
     Source({key: np.minimum(labels, 1)}, class_names=("cat", "dog"))
     Source({key: labels})
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Source({"image": [1, 2]}), r"^arrays: image is list; allowed: arrays \[N, ...\]$"),
+        (lambda: Source({"image": np.float32(1)}), "^arrays: image is float32; allowed: arrays"),
+        (lambda: Source(length=2.5), "^length=2.5: no whole number; allowed: integers$"),
+        (lambda: source().take(1.5), "^n=1.5: no whole number; allowed: integers$"),
+        (lambda: Pipeline(source(), 1.5), "^batch_size=1.5: no whole number; allowed: integers$"),
+        (lambda: Pipeline(source(), 2, seed=0.5), "^seed=0.5: no whole number; allowed: integers$"),
+        (lambda: Pipeline(np.zeros(3), 2), r"^source=ndarray: no source; allowed: Source\(arrays\)$"),
+    ],
+)
+def test_what_is_no_array_no_number_and_no_source_is_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 def test_sources_of_other_classes_are_not_joined():

@@ -19,6 +19,7 @@ from dlcore.rl import behavior_cloning
 from dlcore.rl.environments import Environment
 from dlcore.run import evaluate, fit, predict
 from dlcore.run.inputs import batch_errors, check_labels
+from dlcore.run.result import Result
 from dlcore.run.seeds import over_seeds
 from dlcore.search.together import together
 from dlcore.segmentation import panoptic, semantic
@@ -311,3 +312,42 @@ def test_fit_evaluate_and_predict_name_what_a_source_lacks():
         evaluate(classifier, state, unlabeled)
     with pytest.raises(ValueError, match=problem.format("batch", "index, label, mask", "image")):
         predict(classifier, state, blank)
+
+
+class Backbone(nn.Module):
+    """No learner."""
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 1.5}, r"^steps=1.5: no whole number; allowed: integers from 1$"),
+        ({"steps": "3"}, "^steps='3': no whole number"),
+        ({"steps": np.nan}, "^steps=nan: no whole number"),
+        ({"eval_every": 1.5}, r"^eval_every=1.5: no whole number"),
+        ({"eval_batch_size": 0}, "^eval_batch_size=0: too small; allowed: at least 1$"),
+        ({"valid": [1, 2]}, "^valid=list: is no source; allowed: Source, or None$"),
+        ({"learner": Backbone()}, "^learner=Backbone: no learner; allowed: a Learner"),
+    ],
+)
+def test_arguments_of_another_kind_are_named_by_fit(change, message):
+    complete = Source({"image": IMAGE, "label": np.array([0, 2], np.int32)})
+    arguments = {"learner": None, "train": Pipeline(complete, 2), "steps": 1, "progress": False}
+    if "learner" not in change:
+        arguments["learner"] = supervised.learner(model=Linear(), optimizer=SGD)
+    with pytest.raises(ValueError, match=message):
+        fit(**arguments | change)
+
+
+@pytest.mark.parametrize("function", [evaluate, predict])
+def test_arguments_of_another_kind_are_named_by_evaluate_and_predict(function):
+    classifier, complete = supervised.learner(model=Linear(), optimizer=SGD), Source({"image": IMAGE})
+    with pytest.raises(ValueError, match=r"^source=ndarray: no source; allowed: Source\(arrays\)$"):
+        function(classifier, None, IMAGE)
+    with pytest.raises(ValueError, match=r"^batch_size=1.5: no whole number; allowed: integers from 1$"):
+        function(classifier, None, complete, batch_size=1.5)
+    with pytest.raises(ValueError, match=r"^learner=Linear: no learner"):
+        function(Linear(), None, complete)
+    result = Result(state=None, step=1, history=[], stopped=False)
+    with pytest.raises(ValueError, match=r"^state=Result: what fit returns; allowed: its state, result.state$"):
+        function(classifier, result, complete)
