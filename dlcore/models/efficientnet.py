@@ -14,20 +14,21 @@ B0 is the result of a search over each stage's operation, kernel, squeeze ratio,
 `StageSetting`) that maximizes accuracy (cost / target)^-0.07 (`search_reward`). B1 to B7 have the multipliers of the
 authors' code, which follow compound scaling approximately. p falls linearly from 1 at the first block toward 1 -
 `drop_path`. B5 to B7 have other batch-norm constants than B0 to B4, as in torchvision's weights. Names are
-torchvision's; the head is `head`, not `classifier.1`.
+torchvision's; the head is `head`, not `classifier.1`. timm's files load too.
 """
 
 import functools
 import math
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 from flax import linen as nn
 
 from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
-from dlcore.models.mobilenet_v2 import KERNEL_INIT, ConvNorm, round_channels
+from dlcore.models.mobilenet_v2 import KERNEL_INIT, ConvNorm, Padding, round_channels
 from dlcore.models.resnet import SqueezeExcitation
+from dlcore.models.torch_weights import Layout
 from dlcore.nn import Dropout, StochasticDepth
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
@@ -37,6 +38,52 @@ from dlcore.ops.replica import REPLICA
 __all__ = ["MODELS", "EfficientNet", "MBConv", "Scale", "StageSetting", "compound_scale", "search_reward"]
 
 TORCH_NAMES = ((r"^head\.", "classifier.1."),)
+_STEM_AND_HEAD = (
+    (r"^features\.0\.0\.", "conv_stem."),
+    (r"^features\.0\.1\.", "bn1."),
+    (r"^features\.\d\.0\.(?=weight$)", "conv_head."),
+    (r"^features\.\d\.1\.(?!block)", "bn2."),
+    (r"^head\.", "classifier."),
+)
+
+
+def _timm_block(stages: str, *layers: str) -> tuple[tuple[str, str], ...]:
+    """Pairs of `re.sub` for the blocks of some stages; each layer is a convolution with its norm, or se."""
+    pairs, norms = [], 0
+    for i, layer in enumerate(layers):
+        block = rf"^(features\.{stages}\.\d+)\.block\.{i}\."
+        if layer == "se":
+            pairs += [(f"{block}fc1", r"\1.se.conv_reduce"), (f"{block}fc2", r"\1.se.conv_expand")]
+            continue
+        norms += 1
+        pairs += [(f"{block}0\\.", rf"\1.{layer}."), (f"{block}1\\.", rf"\1.bn{norms}.")]
+    return tuple(pairs)
+
+
+_TIMM_STAGES = ((r"^features\.(\d)\.", lambda m: f"blocks.{int(m[1]) - 1}."),)
+_MBCONV = ("conv_pw", "conv_dw", "se", "conv_pwl")
+TORCH_LAYOUTS = (
+    Layout(
+        r"^blocks\.0\.0\.conv_dw\.",
+        names=(
+            *_STEM_AND_HEAD,
+            *_timm_block("1", "conv_dw", "se", "conv_pw"),
+            *_timm_block("[2-7]", *_MBCONV),
+            *_TIMM_STAGES,
+        ),
+    ),
+    Layout(
+        r"^blocks\.0\.0\.conv\.",
+        names=(
+            *_STEM_AND_HEAD,
+            *_timm_block("1", "conv"),
+            *_timm_block("[23]", "conv_exp", "conv_pwl"),
+            *_timm_block("[4-7]", *_MBCONV),
+            *_TIMM_STAGES,
+        ),
+    ),
+)
+"""timm's names of EfficientNet, and of EfficientNetV2."""
 
 
 class StageSetting(NamedTuple):
@@ -124,6 +171,7 @@ class MBConv(nn.Module):
       momentum: share of the running statistics that batch norm keeps at an update.
       dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+      padding: zeros around the maps: both or same, see `dlcore.models.mobilenet_v2.ConvNorm`.
     """
 
     setting: StageSetting
@@ -133,6 +181,7 @@ class MBConv(nn.Module):
     momentum: float = 0.9
     dtype: Any = None
     axis_name: str | None = REPLICA
+    padding: Padding = "both"
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -153,6 +202,7 @@ class MBConv(nn.Module):
             "momentum": self.momentum,
             "dtype": self.dtype,
             "axis_name": self.axis_name,
+            "padding": self.padding,
         }
         layer = functools.partial(ConvNorm, activation=nn.silu, **fields)
         linear = functools.partial(ConvNorm, features, 1, activation=None, **fields)
@@ -206,6 +256,7 @@ class EfficientNet(Backbone):
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
+      padding: zeros around the maps: both, as many on both sides, or same, as TensorFlow (`tf_*` of timm).
     """
 
     num_classes: int = 1000
@@ -222,11 +273,13 @@ class EfficientNet(Backbone):
     axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
+    padding: Annotated[Padding, "if changed"] = "both"
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_images(self, x, "features_0/0", smallest=1)
         dtype = compute_dtype(self.dtype, x, self.variables)
         fields = {"epsilon": self.epsilon, "momentum": self.momentum, "dtype": dtype, "axis_name": self.axis_name}
+        fields["padding"] = self.padding
         layer = functools.partial(ConvNorm, activation=nn.silu, **fields)
         x = layer(round_channels(self.stem_width * self.width_mult), stride=2, name="features_0")(x, train)
         x = self.perturb("stem", x)

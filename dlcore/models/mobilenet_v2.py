@@ -13,7 +13,7 @@ torchvision's; the head is `head`, not `classifier.1`.
 """
 
 import functools
-from typing import Any
+from typing import Any, Literal
 
 import jax
 from flax import linen as nn
@@ -48,6 +48,9 @@ def round_channels(channels: float, divisor: int = 8) -> int:
     return nearest + divisor if nearest < 0.9 * channels else nearest
 
 
+Padding = Literal["both", "same"]
+
+
 class ConvNorm(nn.Module):
     """A convolution padded to keep the size (submodule `0`), batch norm (`1`) and an activation.
 
@@ -62,6 +65,8 @@ class ConvNorm(nn.Module):
       momentum: share of the running statistics that batch norm keeps at an update.
       dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+      padding: zeros around the map: both, as many on both sides, or same, TensorFlow's: at most one more at the right
+        and at the bottom.
     """
 
     features: int
@@ -74,6 +79,7 @@ class ConvNorm(nn.Module):
     momentum: float = 0.9
     dtype: Any = None
     axis_name: str | None = REPLICA
+    padding: Padding = "both"
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -90,7 +96,7 @@ class ConvNorm(nn.Module):
             self.features,
             (self.kernel_size,) * 2,
             strides=self.stride,
-            padding=(self.kernel_size - 1) // 2 * self.dilation,
+            padding="SAME" if self.padding == "same" else (self.kernel_size - 1) // 2 * self.dilation,
             kernel_dilation=self.dilation,
             feature_group_count=self.groups,
             use_bias=False,

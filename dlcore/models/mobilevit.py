@@ -12,7 +12,7 @@ arXiv:2110.02178.
 A pixel attends to one pixel of every patch, and has seen its neighbors by the convolution: all pixels are joined at a
 cost of (H W)^2 / P^2. Sides that P does not divide are resized to the next multiple and back. Names are those of
 transformers' MobileViTForImageClassification, whose weights load unchanged, as do those of MobileViTModel with
-`num_classes=0`. They take images in [0, 1] with the channels blue, green, red.
+`num_classes=0`. They take images in [0, 1] with the channels blue, green, red. timm's files load too.
 """
 
 import functools
@@ -27,6 +27,7 @@ from dlcore.models.inputs import check_images
 from dlcore.models.maxvit import join_sets
 from dlcore.models.mobilenet_v2 import KERNEL_INIT, ConvNorm, InvertedResidual
 from dlcore.models.swin import windows
+from dlcore.models.torch_weights import Layout
 from dlcore.nn import Conv, Dropout, LayerNorm, TransformerEncoderBlock, silu
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
@@ -62,6 +63,29 @@ TORCH_NAMES = (
     (r"^head\.", "classifier."),
 )
 TORCH_OLD_NAMES = ((r"^mobilevit\.", ""),)
+TORCH_LAYOUTS = (
+    Layout(
+        r"^stem\.conv\.",
+        names=(
+            (r"^conv_stem\.", "stem."),
+            (r"^conv_1x1_exp\.", "final_conv."),
+            (r"^layer\.(\d)_layer\.(\d)\.", r"stages.\1.\2."),
+            (r"^layer\.(\d)_downsampling_layer\.", r"stages.\1.0."),
+            (r"^layer\.(\d)\.", r"stages.\1.1."),
+            (r"\.conv\.0\.", ".conv1_1x1."),
+            (r"\.conv\.1\.", ".conv2_kxk."),
+            (r"\.conv\.2\.", ".conv3_1x1.0."),
+            (r"\.conv\.3\.", ".conv3_1x1.1."),
+            (r"\.conv_projection\.", ".conv_proj."),
+            (r"\.fusion\.", ".conv_fusion."),
+            (r"(stem|final_conv|conv\d_\w+|conv_kxk|conv_proj|conv_fusion)\.0\.", r"\1.conv."),
+            (r"(stem|final_conv|conv\d_\w+|conv_kxk|conv_proj|conv_fusion)\.1\.", r"\1.bn."),
+            (r"\.layernorm\.", ".norm."),
+            (r"^head\.", "head.fc."),
+        ),
+    ),
+)
+"""timm's names."""
 
 
 def unfold(x: jax.Array, size: int) -> jax.Array:
