@@ -1,10 +1,14 @@
 """Sphinx settings of the documentation site: `python -m sphinx -W docs site` writes it into `site/`, offline."""
 
+import os
 import sys
 from importlib.resources import files
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
+
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+"""The code of a chapter runs for less time than its compilation takes."""
 
 from dlcore import __version__  # noqa: E402
 

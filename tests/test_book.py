@@ -145,6 +145,9 @@ def test_a_file_listed_twice_and_a_malformed_line_are_named(site, tmp_path):
     (tmp_path / "02_b.md").write_text(head + "- SimCLR\n")
     with pytest.raises(site.book.PageError, match=r"02_b\.md: '- SimCLR'"):
         site.book.read_chapters(tmp_path)
+    (tmp_path / "02_b.md").write_text(head + line.replace("SimCLR", "Sim_clr"))
+    with pytest.raises(site.book.PageError, match=r"02_b\.md: title 'Sim_clr': an underscore"):
+        site.book.read_chapters(tmp_path)
 
 
 def test_links_become_links_between_pages(site, chapters):

@@ -11,7 +11,19 @@ from pathlib import Path
 
 from sphinx.errors import ExtensionError
 
-from site_extension import api, catalog, documents, equations, executed, gallery, house, settings, techniques, topics
+from site_extension import (
+    api,
+    catalog,
+    documents,
+    equations,
+    executed,
+    gallery,
+    house,
+    lookup,
+    settings,
+    techniques,
+    topics,
+)
 from site_extension.book import PageError, read_chapters
 from site_extension.links import Targets, rewrite
 from site_extension.rendered import check_page
@@ -35,6 +47,7 @@ def setup(app):
       What Sphinx wants to know of an extension.
     """
     equations.setup(app)
+    lookup.setup(app)
     app.add_directive("run-python", executed.RunPython)
     if not any(argument.startswith(("-j", "--jobs")) for argument in sys.argv):
         app.parallel = os.cpu_count() or 1

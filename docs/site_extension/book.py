@@ -82,8 +82,8 @@ def read_chapters(folder=DOCS / "book") -> list[Chapter]:
       The chapters, with the experiments that none lists.
 
     Raises:
-      PageError: a chapter has no heading, a line of a list has another form or names no file, or a file is listed
-        twice.
+      PageError: a chapter has no heading, a line of a list has another form, an underscore in its title or no file, or
+        a file is listed twice.
     """
     chapters, seen = [], {}
     for path in sorted(folder.glob("[0-9][0-9]_*.md")):
@@ -98,6 +98,8 @@ def read_chapters(folder=DOCS / "book") -> list[Chapter]:
                 raise PageError(f"{path.name}: {line!r}: a list of pages has lines '- [Title](../../FILE.py)' alone")
             if found := ITEM.match(line):
                 title, file = found.groups()
+                if "_" in title:
+                    raise PageError(f"{path.name}: title {title!r}: an underscore; allowed: a name in words")
                 if not (ROOT / file).exists():
                     raise PageError(f"{path.name}: {file} does not exist")
                 if file in seen:
