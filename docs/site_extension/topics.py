@@ -25,7 +25,7 @@ TOPICS = {
     "adversarial": ("Adversarial examples", ["adversarial"]),
     "classic": ("Classic machine learning", ["classic_ml"]),
     "classical_vision": ("Classical vision", ["classical_vision"]),
-    "parts": ("Layers, losses and optimizers", ["nn", "ops", "losses", "metrics", "optim"]),
+    "parts": ("Layers, losses and optimizers", ["nn", "ops", "losses", "metrics", "evaluators", "optim"]),
     "training": ("Understanding training", ["backprop", "diagnostics", "cost", "data"]),
     "speed": ("Speed and recipes", ["bench", "recipes"]),
     "experiments": ("Studies in pictures", ["studies"]),
