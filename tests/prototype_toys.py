@@ -1,10 +1,14 @@
 """What tests of methods with prototypes share: a toy encoder of crops, an update by hand, Sinkhorn in NumPy float64."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.learner import example_keys
+from dlcore.ops import patch_grid
 from dlcore.self_supervised.networks import unit
+from dlcore.self_supervised.patch_masks import random_mask
 from tests import siamese_toys as toys
 
 WEIGHTS = {"w": (2, 3), "prototypes": (4, 3)}
@@ -63,3 +67,57 @@ def check_descent(after, params, loss, rates):
     for name, slope in toys.slopes(loss, params).items():
         assert np.abs(slope).max() > 1e-3
         np.testing.assert_allclose(after.params[name], params[name] - rates[name] * slope, atol=2e-5)
+
+
+TOKEN_WEIGHTS = {"w": (2, 3), "mask_token": (2,), "prototypes": (4, 3)}
+
+
+class Tokens(nn.Module):
+    """Patches of one pixel x as (x, x^2), or a mask token; a token h has the four cosines unit(h W) C^T.
+
+    The class token is the mean of the patches.
+    """
+
+    def grid(self, x):
+        return patch_grid(x, 1)
+
+    @nn.compact
+    def __call__(self, x, train=False, masked=None):
+        w, token, prototypes = (
+            self.param(name, nn.initializers.normal(1.0), shape) for name, shape in TOKEN_WEIGHTS.items()
+        )
+        patches = jnp.stack([x, x**2], -1).reshape(len(x), -1, 2)
+        if masked is not None:
+            patches = jnp.where(masked[..., None], token, patches)
+        h = patches.mean(1)
+        logits, patch_logits = (unit(z @ w) @ unit(prototypes).T for z in (h, patches))
+        return {"features": h, "logits": logits, "patch_logits": patch_logits}
+
+
+def token_weights(seed):
+    rng = np.random.default_rng(seed)
+    return {name: rng.normal(size=shape) for name, shape in TOKEN_WEIGHTS.items()}
+
+
+def token_features(params, x, masked=None):
+    """The class tokens [B, 2] and the patches [B, N, 2] of crops [B, h, w, 1]."""
+    x = np.asarray(x, np.float64).reshape(len(x), -1)
+    patches = np.stack([x, x**2], -1)
+    if masked is not None:
+        patches = np.where(masked[..., None], params["mask_token"], patches)
+    return patches.mean(1), patches
+
+
+def token_logits(params, x, masked=None):
+    """The cosines of the class tokens and of the patches."""
+    cosines = [toys.unit_rows(h @ params["w"]) for h in token_features(params, x, masked)]
+    return [z @ toys.unit_rows(params["prototypes"]).T for z in cosines]
+
+
+def token_crops(state, ratio=0.5):
+    """The two large crops, the small one, and the masks [2, 5, 4] of step 3 of `siamese_toys.state_of`."""
+    rng = jax.random.fold_in(state.rng, 3)
+    keys = example_keys(jax.random.fold_in(rng, 1), toys.ROWS)
+    masks = [jax.vmap(lambda key, v=v: random_mask(jax.random.fold_in(key, v), (2, 2), ratio))(keys) for v in range(2)]
+    images = toys.ROWS["image"]
+    return [2 * images + 0.1, 2 * images + 0.1, images[:, :1]], np.asarray(jnp.stack(masks))

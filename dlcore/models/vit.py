@@ -22,6 +22,7 @@ transformers' (whose layer norms have `epsilon=1e-12`).
 """
 
 import functools
+import math
 from typing import Annotated, Any
 
 import jax
@@ -232,6 +233,34 @@ class ViT(Backbone):
         check_choice("pool", self.pool, ("token", "mean"))
         return self._encode(x, train, {"cls_token": self.INITS["token"]} if self.pool == "token" else {})
 
+    @nn.compact
+    def tokens(
+        self,
+        x: jax.Array,
+        train: bool = False,
+        masked: jax.Array | None = None,
+        mask_token: jax.Array | None = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Encode images of which some patches may be hidden; nothing of the head is computed.
+
+        Args:
+          x: [B, H, W, C], images.
+          train: training mode, see `__call__`.
+          masked: [B, N] bool, patches in whose place `mask_token` stands; None: none.
+          mask_token: [width - position_features], in place of an embedded patch; None where `masked` is None.
+
+        Returns:
+          (class token [B, width], patches [B, N, width]) after the last norm, at least float32.
+
+        Raises:
+          ValueError: there is no class token, or patches do not cover the image.
+        """
+        if self.pool != "token":
+            raise ValueError(f"pool={self.pool!r}: has no class token; allowed: token")
+        x, maps = self._encode(x, train, {"cls_token": self.INITS["token"]}, masked, mask_token)
+        count = math.prod(maps["block1"].shape[1:3])
+        return (x[:, -1], x[:, :count]) if self.token_last else (x[:, 0], x[:, -count:])
+
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
         token = -1 if self.token_last else 0
         return self._classify(x[:, token] if self.pool == "token" else x.mean(1), "head")
@@ -258,7 +287,9 @@ class ViT(Backbone):
         kind = RMSNorm if self.norm_kind == "rms" else LayerNorm
         return kind(self.epsilon, dtype=dtype, name=name)
 
-    def _encode(self, x: jax.Array, train: bool, front: dict[str, Any]) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _encode(
+        self, x: jax.Array, train: bool, front: dict[str, Any], masked: Any = None, mask_token: Any = None
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Return the last tokens, at least float32, and the maps; `front`: initializers of the leading tokens."""
         size = self.patch_size
         check_images(self, x, "patch_embed", smallest=size)
@@ -284,6 +315,8 @@ class ViT(Backbone):
         dtype = compute_dtype(self.dtype, x, self.variables)
         x = self._embed(x, features, dtype)
         grid, x = x.shape[1:3], x.reshape(x.shape[0], -1, features)
+        if masked is not None:
+            x = jnp.where(masked[..., None], mask_token.astype(x.dtype), x)
         extra = [self.param(name, init, (1, 1, features)) for name, init in front.items()]
         x = jnp.concatenate([*(jnp.broadcast_to(t.astype(x.dtype), (x.shape[0], 1, features)) for t in extra), x], 1)
         positions = LearnedPositions((self.image_size // size,) * 2, len(front), name="pos_embed")

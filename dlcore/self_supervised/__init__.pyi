@@ -18,6 +18,7 @@ from dlcore.self_supervised.deep_cluster import whiten as whiten
 from dlcore.self_supervised.dino import DINOState as DINOState
 from dlcore.self_supervised.dino import dino_losses as dino_losses
 from dlcore.self_supervised.dino import updated_center as updated_center
+from dlcore.self_supervised.dinov2_objective import koleo_losses as koleo_losses
 from dlcore.self_supervised.fill_in import FillIn as FillIn
 from dlcore.self_supervised.fill_in import Filler as Filler
 from dlcore.self_supervised.fill_in import Present as Present
@@ -36,6 +37,7 @@ from dlcore.self_supervised.moco import unshuffle as unshuffle
 from dlcore.self_supervised.moco_v3 import freeze_patch_embedding as freeze_patch_embedding
 from dlcore.self_supervised.networks import DINONet as DINONet
 from dlcore.self_supervised.networks import Embedder as Embedder
+from dlcore.self_supervised.networks import PatchDINONet as PatchDINONet
 from dlcore.self_supervised.networks import backbone_features as backbone_features
 from dlcore.self_supervised.networks import encode as encode
 from dlcore.self_supervised.networks import encode_views as encode_views
@@ -84,6 +86,11 @@ from dlcore.self_supervised.super_resolution_pretext import shrink_and_enlarge a
 from dlcore.self_supervised.swav import SwAVState as SwAVState
 from dlcore.self_supervised.swav import swav_codes as swav_codes
 from dlcore.self_supervised.synthetic_properties import PropertyNet as PropertyNet
+from dlcore.self_supervised.token_distillation import Targets as Targets
+from dlcore.self_supervised.token_distillation import TokenState as TokenState
+from dlcore.self_supervised.token_distillation import masked_crops as masked_crops
+from dlcore.self_supervised.token_distillation import token_learner as token_learner
+from dlcore.self_supervised.token_distillation import token_losses as token_losses
 from dlcore.self_supervised.unrotation import rotate_image as rotate_image
 from dlcore.self_supervised.vicreg import vicreg_terms as vicreg_terms
 from dlcore.self_supervised.views import GLOBAL_CROPS as GLOBAL_CROPS

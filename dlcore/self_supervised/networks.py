@@ -1,5 +1,6 @@
 """Encoders of images with a projection head, and how learners apply them."""
 
+import math
 from typing import Annotated, Any, Literal
 
 import jax
@@ -11,12 +12,14 @@ from dlcore.data.augment import Preprocess
 from dlcore.learner import Range, State
 from dlcore.nn import BatchNorm, Dense, gelu
 from dlcore.nn.apply import apply_model
+from dlcore.ops import patch_grid
 from dlcore.ops.l2_normalize import l2_normalize
 from dlcore.ops.replica import REPLICA
 
 __all__ = [
     "DINONet",
     "Embedder",
+    "PatchDINONet",
     "backbone_features",
     "encode",
     "encode_views",
@@ -154,6 +157,59 @@ class DINONet(nn.Module):
         z = unit(Dense(self.bottleneck, kernel_init=init, name=f"{prefix}head2")(z))
         prototypes = self.param(f"{prefix}prototypes", nn.initializers.normal(1.0), (self.outputs, self.bottleneck))
         return {"embeddings": z, "logits": z @ unit(prototypes).astype(z.dtype).T}
+
+
+class PatchDINONet(DINONet):
+    """A ViT with DINO's head on its class token and on its patches, some of which may be hidden (iBOT, DINOv2).
+
+    The backbone is a ViT with a class token. The fields are those of `DINONet`, and:
+
+    Args:
+      separate_heads: patches have a head of their own, as in DINOv2; False: both have the same one, as in iBOT.
+    """
+
+    separate_heads: bool = False
+
+    def grid(self, x: jax.Array) -> tuple[int, int]:
+        """Return the number of patches along each side.
+
+        Args:
+          x: [B, H, W, C].
+
+        Returns:
+          (rows, columns).
+
+        Raises:
+          ValueError: patches do not cover the image.
+        """
+        return patch_grid(x, self.backbone.patch_size)
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False, masked: jax.Array | None = None) -> dict[str, jax.Array]:
+        """Encode images, and compare their class tokens and patches with the prototypes.
+
+        Args:
+          x: [B, H, W, C], preprocessed.
+          train: training mode of the backbone and the heads' batch norm.
+          masked: [B, N] bool, hidden patches; None: none.
+
+        Returns:
+          `features: [B, D]`, the class token; its `embeddings: [B, bottleneck]` and `logits: [B, K]`; and
+          `patch_logits: [B, N, K]`; at least float32.
+
+        Raises:
+          ValueError: patches do not cover the image.
+        """
+        masked = jnp.zeros((len(x), math.prod(self.grid(x))), bool) if masked is None else masked
+        features = self.backbone.width - self.backbone.position_features
+        mask_token = self.param("mask_token", nn.initializers.zeros, (features,))
+        h, patches = self.backbone.tokens(x, train, masked, mask_token)
+        if self.separate_heads:
+            out, patch_logits = self._project(h, train), self._project(patches, train, "patch_")["logits"]
+        else:
+            both = self._project(jnp.concatenate([h[:, None], patches], 1), train)
+            out, patch_logits = {name: z[:, 0] for name, z in both.items()}, both["logits"][:, 1:]
+        return {"features": h, **out, "patch_logits": patch_logits}
 
 
 def init_variables(model: nn.Module, rng: jax.Array, images: Any) -> dict:

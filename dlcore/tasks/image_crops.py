@@ -1,4 +1,4 @@
-"""MultiCrops and TeacherCrops: large and small crops of images by name, which a network assigns to prototypes.
+"""MultiCrops, TeacherCrops and TokenCrops: crops of images by name, which a network assigns to prototypes.
 
 experiment = Experiment(
     __file__, __doc__, dino.learner, task=TeacherCrops(), optimizer=AdamW(), defaults={"local_crops": 2}
@@ -25,10 +25,42 @@ from dlcore.learner import Range
 from dlcore.models.vit import ViT
 from dlcore.modes.report_context import ReportContext
 from dlcore.optim.ema import cosine_momentum
-from dlcore.self_supervised.networks import DINONet
+from dlcore.self_supervised.networks import DINONet, PatchDINONet
+from dlcore.tasks.encoders import SMOKE
 from dlcore.tasks.unlabeled_images import RandomViews
 
-__all__ = ["MultiCrops", "TeacherCrops"]
+__all__ = ["SMALLEST_TOKENS", "SMALL_TOKENS", "MultiCrops", "TeacherCrops", "TokenCrops"]
+
+SMALL_TOKENS = {
+    "model.image_size": 16,
+    "model.patch_size": 4,
+    "model.width": 64,
+    "model.depth": 3,
+    "model.num_heads": 4,
+    "model.mlp_features": 256,
+    "head.outputs": 64,
+    "head.hidden_features": 128,
+    "head.bottleneck": 32,
+    "head.batch_norm": True,
+    "local_crops": 2,
+    "steps": 1000,
+    "batch_size": 64,
+    "eval_every": 250,
+}
+"""Settings of a small ViT on the digits, whose sides are doubled to 16 pixels."""
+
+SMALLEST_TOKENS = {
+    **{name: value for name, value in SMOKE.items() if not name.startswith("model.")},
+    "model.width": 8,
+    "model.depth": 1,
+    "model.num_heads": 2,
+    "model.mlp_features": 8,
+    "head.outputs": 8,
+    "head.hidden_features": 8,
+    "head.bottleneck": 4,
+    "local_crops": 1,
+}
+"""Settings of the ViT and the head under --smoke."""
 
 
 def _check_global_area(area: tuple[float, float]) -> None:
@@ -154,3 +186,19 @@ class TeacherCrops(MultiCrops):
         rows = x.shape[1] // model.patch_size
         pixels = np.asarray(jax.image.resize(images, (*x.shape[:3], images.shape[-1]), "nearest"))
         return [attention_maps(pixels, np.asarray(weights).reshape(*weights.shape[:2], rows, -1))]
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenCrops(TeacherCrops):
+    """Large and small crops of each image for a ViT, from which patches of the large ones are hidden."""
+
+    model: ClassVar[str | None] = "vit_tiny_cifar"
+    modules: ClassVar[dict[str, Callable]] = {"head": PatchDINONet}
+
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        """Build what `TeacherCrops` builds; the backbone must have patches."""
+        if not isinstance(encoders.backbone_without_head(setup), ViT):
+            raise FlagError(
+                f"--model={setup.flags.model}: has no tokens of patches; allowed: vision transformers (vit_*)"
+            )
+        return super().arguments(setup)

@@ -44,7 +44,7 @@ def test_padding_shares_in_no_assignment_and_small_temperatures_do_not_overflow(
     np.testing.assert_array_equal(gradient, np.zeros((6, 3)))
 
 
-@pytest.mark.covers("SS-32")
+@pytest.mark.covers("SS-35")
 def test_crops_and_patches_share_one_assignment():
     """Two crops of two images of one patch, one of them not masked: the three others are assigned together."""
     scores = np.random.default_rng(3).normal(size=(2, 2, 1, 3)).astype(np.float32)
