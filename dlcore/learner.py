@@ -188,13 +188,18 @@ def _check(hints: dict[str, Any], values: dict[str, Any]) -> None:
             hint = get_args(hint)[0]
         if get_origin(hint) is Literal:
             check_choice(name, value, hint)
-        if isinstance(hint, type) and (isinstance(value, type) or isfunction(value)) and not isinstance(value, hint):
+        if _is_instance_hint(hint) and (isinstance(value, type) or isfunction(value)) and not isinstance(value, hint):
             kind = "class" if isinstance(value, type) else "function"
             raise ValueError(f"{name}={value.__name__}: a {kind}; allowed: a {hint.__name__}, as {value.__name__}(...)")
         if is_record(hint):
             if not isinstance(value, hint):
                 raise ValueError(f"{name}={value!r}: no {hint.__name__}; allowed: {hint.__name__}(...)")
             _check(get_type_hints(hint, include_extras=True), value._asdict())
+
+
+def _is_instance_hint(hint: Any) -> bool:
+    """Say whether an annotation is a class of which an argument must be an instance; Any and protocols are none."""
+    return isinstance(hint, type) and hint is not Any and not getattr(hint, "_is_protocol", False)
 
 
 def is_record(hint: Any) -> bool:

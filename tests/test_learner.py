@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import chex
 import jax
@@ -370,11 +370,13 @@ def test_keys_come_from_root_key_everywhere():
 
 def test_a_class_or_a_function_in_the_place_of_its_result_is_named():
     @check_arguments
-    def learner(*, model: nn.Module, optimizer: optax.GradientTransformation, augment: Callable | None = None):
-        return model, optimizer, augment
+    def learner(
+        *, model: nn.Module, optimizer: optax.GradientTransformation, augment: Callable | None = None, x: Any = 0
+    ):
+        return model, optimizer, augment, x
 
     with pytest.raises(ValueError, match=r"^model=Dense: a class; allowed: a Module, as Dense\(...\)$"):
         learner(model=nn.Dense, optimizer=optax.sgd(0.1))
     with pytest.raises(ValueError, match=r"^optimizer=sgd: a function; allowed: a GradientTransformation, as sgd\("):
         learner(model=nn.Dense(1), optimizer=optax.sgd)
-    assert learner(model=nn.Dense(1), optimizer=optax.sgd(0.1), augment=len)
+    assert learner(model=nn.Dense(1), optimizer=optax.sgd(0.1), augment=len, x=optax.sgd)

@@ -5,7 +5,6 @@ error or gets a note of the file.
 """
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,16 +76,23 @@ def repeat_positions(annotations: Sequence[Any]) -> list[int]:
     Returns:
       Their positions.
     """
-    first: set[str] = set()
+    first: set[Any] = set()
     positions = []
     for position, annotation in enumerate(annotations):
         if not isinstance(annotation, dict):
             continue
-        key = json.dumps({name: value for name, value in annotation.items() if name != "id"}, sort_keys=True)
+        key = _hashable({name: value for name, value in annotation.items() if name != "id"})
         if key in first:
             positions.append(position)
         first.add(key)
     return positions
+
+
+def _hashable(value: Any) -> Any:
+    """A JSON value as nested tuples, in which 4 equals 4.0."""
+    if isinstance(value, dict):
+        return frozenset((name, _hashable(item)) for name, item in value.items())
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
 
 
 def keypoint_names(categories: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

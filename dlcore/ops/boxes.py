@@ -15,6 +15,7 @@ of integers become float32.
 """
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.core
@@ -43,9 +44,9 @@ __all__ = [
 ]
 
 
-def _wide(name: str, boxes: jax.Array) -> jax.Array:
-    """Finite boxes in at least float32, for products of their sides."""
-    check_finite(name, boxes)
+def _wide(name: str, boxes: jax.Array, check: Callable = check_finite) -> jax.Array:
+    """Checked boxes in at least float32, for products of their sides."""
+    check(name, boxes)
     boxes = jnp.asarray(boxes)
     return boxes.astype(jnp.promote_types(boxes.dtype, jnp.float32))
 
@@ -57,10 +58,10 @@ def _floating(name: str, boxes: jax.Array) -> jax.Array:
     return boxes if jnp.issubdtype(boxes.dtype, jnp.floating) else boxes.astype(jnp.float32)
 
 
-def _ordered(name: str, boxes: jax.Array) -> jax.Array:
-    """Finite boxes with their corners in order, in at least float32."""
-    check_boxes(name, boxes)
-    return _wide(name, boxes)
+def _all_pairs(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """[N, 1, 4] and [1, M, 4], checked."""
+    check_shapes(a=(a, "N 4"), b=(b, "M 4"))
+    return _wide("a", a, check_boxes)[:, None], _wide("b", b, check_boxes)[None]
 
 
 def box_area(boxes: jax.Array) -> jax.Array:
@@ -107,7 +108,7 @@ def paired_box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
     Raises:
       ValueError: a concrete box is flipped or not finite.
     """
-    a, b = _ordered("a", a), _ordered("b", b)
+    a, b = _wide("a", a, check_boxes), _wide("b", b, check_boxes)
     intersection, union = box_union(a, b)
     return jnp.where(union > 0, intersection / jnp.where(union > 0, union, 1), 0)
 
@@ -125,9 +126,7 @@ def box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
     Raises:
       ValueError: a concrete box is flipped or not finite.
     """
-    check_shapes(a=(a, "N 4"), b=(b, "M 4"))
-    a, b = _ordered("a", a), _ordered("b", b)
-    return paired_box_iou(a[:, None], b[None])
+    return paired_box_iou(*_all_pairs(a, b))
 
 
 def generalized_box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -143,9 +142,7 @@ def generalized_box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
     Raises:
       ValueError: a concrete box is flipped or not finite.
     """
-    check_shapes(a=(a, "N 4"), b=(b, "M 4"))
-    a, b = _ordered("a", a), _ordered("b", b)
-    a, b = a[:, None], b[None]
+    a, b = _all_pairs(a, b)
     _, union = box_union(a, b)
     hull = box_area(jnp.concatenate([jnp.minimum(a[..., :2], b[..., :2]), jnp.maximum(a[..., 2:], b[..., 2:])], -1))
     return paired_box_iou(a, b) - jnp.where(hull > 0, (hull - union) / jnp.where(hull > 0, hull, 1), 0)
@@ -166,9 +163,7 @@ def distance_box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
     Raises:
       ValueError: a concrete box is flipped or not finite.
     """
-    check_shapes(a=(a, "N 4"), b=(b, "M 4"))
-    a, b = _ordered("a", a), _ordered("b", b)
-    a, b = a[:, None], b[None]
+    a, b = _all_pairs(a, b)
     sides = jnp.maximum(a[..., 2:], b[..., 2:]) - jnp.minimum(a[..., :2], b[..., :2])
     diagonal = jnp.square(sides).sum(-1)
     centers = jnp.square((a[..., :2] + a[..., 2:] - b[..., :2] - b[..., 2:]) / 2).sum(-1)

@@ -168,18 +168,15 @@ def _keys_without(error: KeyError, batch: Any) -> list[str] | None:
     """Return the keys of the part of a batch that an error is about; None where it is about something else."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     frame_summary = traceback.extract_tb(error.__traceback__)[-1]
+    line = linecache.getline(frame_summary.filename, frame_summary.lineno or 0)
     # Of batch["labeled"]["label"]: the variable, and the keys but the last.
-    words = re.findall(
-        r"\w+",
-        linecache.getline(frame_summary.filename, frame_summary.lineno or 0)[
-            frame_summary.colno : frame_summary.end_colno
-        ],
-    )
+    words = re.findall(r"\w+", line[frame_summary.colno : frame_summary.end_colno])
     part = frame.f_locals.get(words[0]) if words else None
     for key in words[1:-1]:
         part = part.get(key) if isinstance(part, Mapping) else None
-    is_part = isinstance(part, Mapping) and any(part.keys() == other.keys() for other in _parts(batch))
-    return sorted(map(str, part)) if is_part and error.args[0] not in part else None
+    if not isinstance(part, Mapping) or error.args[0] in part:
+        return None
+    return sorted(map(str, part)) if any(part.keys() == other.keys() for other in _parts(batch)) else None
 
 
 def _parts(batch: Any) -> Iterator[Mapping]:

@@ -402,8 +402,10 @@ def test_an_area_that_contradicts_its_box_is_noted_and_the_box_counts(folder, ar
     )
 
 
-def test_copies_of_annotations_are_left_out_and_noted(folder):
-    annotate(folder)
+@pytest.mark.parametrize("box", [[4, 2, 8, 10], [4.0, 2.0, 8.0, 10.0]])
+def test_copies_of_annotations_are_left_out_and_noted(folder, box):
+    """Also those that write 4 as 4.0."""
+    annotate(folder, bbox=box)
     source = coco_source(folder / "instances_train.json", folder / "images", (20, 40), 3)
     np.testing.assert_array_equal(source.arrays["box_mask"], [[False] * 3, [True, False, False]])
     assert source.notes == ("1 copies of annotations in instances_train.json were left out: annotation 31",)
