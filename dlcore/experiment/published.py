@@ -136,7 +136,7 @@ def _prefix(merged: Merged, model: str) -> str | None:
     return next((prefix for prefix, module in merged.modules.items() if issubclass(kind, _class_of(module))), None)
 
 
-def _class_of(module: Any) -> type:
+def _class_of(module: Any) -> Any:
     return module.func if isinstance(module, functools.partial) else module
 
 
