@@ -108,8 +108,6 @@ from dlcore.detection.torch_detectors import BACKBONES as BACKBONES
 from dlcore.detection.torch_detectors import MODELS as MODELS
 from dlcore.detection.torch_detectors import count_classes as count_classes
 from dlcore.detection.torch_detectors import example_inputs as example_inputs
-from dlcore.detection.torch_detectors import from_torch_names as from_torch_names
-from dlcore.detection.torch_weights import load_torch as load_torch
 from dlcore.detection.two_stage import Stages as Stages
 from dlcore.detection.vitpose import ViTPose as ViTPose
 from dlcore.detection.vitpose import dark_keypoints as dark_keypoints

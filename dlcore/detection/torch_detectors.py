@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.detection import torch_weights
 from dlcore.detection.deformable_detr import DeformableDETR
 from dlcore.detection.detr import DETR
 from dlcore.detection.faster_rcnn import FasterRCNN
@@ -23,7 +24,6 @@ from dlcore.detection.resnet_d import ResNetD
 from dlcore.detection.retinanet import RetinaNet
 from dlcore.detection.rt_detr import RTDETR
 from dlcore.detection.ssd import SSD, ReducedVGG16
-from dlcore.detection.torch_weights import load_torch
 from dlcore.detection.vitpose import ViTPose
 from dlcore.detection.yolos import YOLOS
 from dlcore.models.clip import CLIP
@@ -99,7 +99,7 @@ def count_classes(model: nn.Module, state_dict: Mapping[str, Any]) -> int | None
 
     Args:
       model: model from `MODELS`.
-      state_dict: PyTorch state dict, see `dlcore.detection.torch_weights.load_torch`.
+      state_dict: PyTorch state dict, see `dlcore.detection.torch_weights`.
 
     Returns:
       C, as the field `num_classes` counts it; None where the weights lack the heads.
@@ -118,7 +118,7 @@ def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any]) -> Any:
     Args:
       model: model from `MODELS`; its mask head gets the detector's number of classes, and its keypoint head the number
         of keypoints of the state dict.
-      state_dict: PyTorch state dict, see `dlcore.detection.torch_weights.load_torch`.
+      state_dict: PyTorch state dict, see `dlcore.detection.torch_weights`.
 
     Returns:
       {"params": ..., "batch_stats": ...}.
@@ -127,9 +127,9 @@ def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any]) -> Any:
       ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
     """
     if isinstance(model, OWLViT):
-        return load_torch(model, state_dict, inputs=example_inputs(model))
+        return torch_weights.from_torch_names(model, state_dict, inputs=example_inputs(model))
     if isinstance(model, ViTPose):
-        return load_torch(model, state_dict, model.image_size)
+        return torch_weights.from_torch_names(model, state_dict, model.image_size)
     model = _with_classes(model, model.num_classes)
     if (head := getattr(model, "keypoint_head", None)) is not None:
 
@@ -138,7 +138,7 @@ def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any]) -> Any:
 
         count = _count("keypoints", head.num_keypoints, with_keypoints, state_dict)
         model = model if count is None else with_keypoints(count)
-    return load_torch(model, state_dict, example_inputs(model)[0].shape[1:3])
+    return torch_weights.from_torch_names(model, state_dict, example_inputs(model)[0].shape[1:3])
 
 
 def _with_classes(model: nn.Module, num_classes: int) -> nn.Module:

@@ -15,10 +15,10 @@ from flax import linen as nn
 
 from dlcore.models.torch_weights import fill_from_torch
 
-__all__ = ["load_torch"]
+__all__ = ["from_torch_names"]
 
 
-def load_torch(
+def from_torch_names(
     model: nn.Module,
     state_dict: Mapping[str, Any],
     image_size: tuple[int, int] = (64, 64),

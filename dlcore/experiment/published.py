@@ -2,7 +2,7 @@
 
     page with                        flag           sets
     a backbone                       --model        the backbone's name and fields, --init_from, the size of images
-    a detector on a backbone         --model        that of its backbone, and the fields of the detector
+    a detector, a segmenter          --model        that of its backbone, and the fields of the network
     a network without a backbone     --init_from    the fields of the network, the size of images
 
 A folder as a hub serves it stands for the same. What a command line says itself has precedence.
@@ -10,6 +10,7 @@ A folder as a hub serves it stands for the same. What a command line says itself
 
 import dataclasses
 import functools
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -100,22 +101,21 @@ def backbone_name(model: str, fields: Mapping[str, Any]) -> str:
 
     Args:
       model: name of the network.
-      fields: its fields; a detector's `backbone` is a flax module.
+      fields: its fields; the `backbone` of a detector or a segmenter is a flax module.
 
     Returns:
-      The name of a network of the zoo that has the backbone's form, up to simple fields; `model` of a network that is
-      no detector.
+      The name of a network of the zoo that has the backbone's form, up to simple fields; `model` of a network without a
+      backbone.
     """
     from dlcore.detection.torch_detectors import BACKBONES
-    from dlcore.models.registry import family_of
 
     usual, backbone = BACKBONES.get(model, model), fields.get("backbone")
-    if backbone is None or usual == model:
+    variants = getattr(sys.modules[type(backbone).__module__], "MODELS", {})
+    if backbone is None or not variants:
         return usual
     simple = {name.partition(".")[2] for name in module_settings("model", type(backbone))}
     fixed = [f.name for f in dataclasses.fields(backbone) if f.name not in {*simple, "num_classes", "parent", "name"}]
-    variants = family_of(usual).MODELS
-    for name in (usual, *variants):
+    for name in sorted(variants, key=lambda name: name != usual):
         network = variants[name]()
         if type(network) is type(backbone) and all(getattr(network, f) == getattr(backbone, f) for f in fixed):
             return name
@@ -136,7 +136,7 @@ def _prefix(merged: Merged, model: str) -> str | None:
     return next((prefix for prefix, module in merged.modules.items() if issubclass(kind, _class_of(module))), None)
 
 
-def _class_of(module: Any) -> type:
+def _class_of(module: Any) -> Any:
     return module.func if isinstance(module, functools.partial) else module
 
 

@@ -161,10 +161,8 @@ from dlcore.generative.text_to_image import TextUNet as TextUNet
 from dlcore.generative.text_to_image import WordEncoder as WordEncoder
 from dlcore.generative.text_to_image import object_correctness as object_correctness
 from dlcore.generative.text_to_image import prompt_condition as prompt_condition
-from dlcore.generative.torch_diffusers import load_torch as load_torch
 from dlcore.generative.torch_networks import MODELS as MODELS
 from dlcore.generative.torch_networks import example_inputs as example_inputs
-from dlcore.generative.torch_networks import from_torch_names as from_torch_names
 from dlcore.generative.two_players import AdversarialLoss as AdversarialLoss
 from dlcore.generative.two_players import LOSSES as LOSSES
 from dlcore.generative.two_players import LossName as LossName
@@ -191,7 +189,6 @@ from dlcore.generative.vae import kl_to_standard_normal as kl_to_standard_normal
 from dlcore.generative.vae import log_normal as log_normal
 from dlcore.generative.vae import reparameterize as reparameterize
 from dlcore.generative.vq_model import VQModel as VQModel
-from dlcore.generative.vq_model import load_vq_model as load_vq_model
 from dlcore.generative.vq_vae import Codebook as Codebook
 from dlcore.generative.vq_vae import CodebookPerplexity as CodebookPerplexity
 from dlcore.generative.vq_vae import CodebookUsage as CodebookUsage

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from dlcore.generative.torch_diffusers import load_torch
+from dlcore.generative.torch_diffusers import from_torch_names
 from dlcore.models.pretrained.family import Family, check_config
 
 __all__ = ["FAMILIES"]
@@ -66,7 +66,7 @@ def _load_unet(model: Any, config: Mapping[str, Any], weights: Mapping[str, Any]
         pooled = config["projection_class_embeddings_input_dim"] - NUM_SIZES * model.size_features
         added = jnp.zeros((1, pooled)), jnp.zeros((1, NUM_SIZES))
     x = jnp.zeros((1, side, side, config["in_channels"]))
-    return load_torch(model, weights, x, jnp.zeros(1), None, context, None, added)
+    return from_torch_names(model, weights, x, jnp.zeros(1), None, context, None, added)
 
 
 def _noise(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def _class_unet(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def _load_class_unet(model: Any, config: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:
     side, label = 2 ** len(model.channels), None if model.num_classes is None else jnp.zeros(1, jnp.int32)
-    return load_torch(model, weights, jnp.zeros((1, side, side, config["in_channels"])), jnp.zeros(1), label)
+    return from_torch_names(model, weights, jnp.zeros((1, side, side, config["in_channels"])), jnp.zeros(1), label)
 
 
 def _noise_of_class(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def _autoencoder(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def _load_autoencoder(model: Any, config: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:
     side = 2 ** len(model.channels)
-    return load_torch(model, weights, jnp.zeros((1, side, side, config["in_channels"])))
+    return from_torch_names(model, weights, jnp.zeros((1, side, side, config["in_channels"])))
 
 
 def _mmdit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -161,7 +161,7 @@ def _mmdit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 def _load_mmdit(model: Any, config: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:
     side, texts = model.patch_size, (config["joint_attention_dim"], config["pooled_projection_dim"])
     x, context, pooled = (1, side, side, config["in_channels"]), (1, 1, texts[0]), (1, texts[1])
-    return load_torch(model, weights, jnp.zeros(x), jnp.zeros(1), jnp.zeros(context), jnp.zeros(pooled))
+    return from_torch_names(model, weights, jnp.zeros(x), jnp.zeros(1), jnp.zeros(context), jnp.zeros(pooled))
 
 
 def _velocity(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -190,7 +190,7 @@ def _load_flux(model: Any, config: Mapping[str, Any], weights: Mapping[str, Any]
     pooled, positions = (1, config["pooled_projection_dim"]), (1, len(model.axes))
     shapes = x, (1,), context, pooled, positions
     guidance = jnp.zeros(1) if model.has_guidance else None
-    return load_torch(model, weights, *(jnp.zeros(shape) for shape in shapes), None, guidance)
+    return from_torch_names(model, weights, *(jnp.zeros(shape) for shape in shapes), None, guidance)
 
 
 def _token_velocity(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -223,7 +223,7 @@ def _pixart(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def _load_pixart(model: Any, config: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:
     side, words = model.patch_size, jnp.zeros((1, 1, config["caption_channels"]))
-    return load_torch(model, weights, jnp.zeros((1, side, side, config["in_channels"])), jnp.zeros(1), words)
+    return from_torch_names(model, weights, jnp.zeros((1, side, side, config["in_channels"])), jnp.zeros(1), words)
 
 
 def _noise_of_words(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:

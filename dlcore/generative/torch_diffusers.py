@@ -5,7 +5,7 @@
     SpatialTransformer  Transformer2DModel
     AutoencoderKL       AutoencoderKL
     AutoencoderTiny     AutoencoderTiny
-    VQModel             VQModel, by `dlcore.generative.vq_model.load_vq_model`
+    VQModel             VQModel, by `dlcore.generative.vq_model.from_torch_names`
     DiT                 DiTTransformer2DModel, with `ends_at_period=True`
     MMDiT               SD3Transformer2DModel
     Flux                FluxTransformer2DModel
@@ -28,7 +28,7 @@ from dlcore.generative.pixart import PixArt
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.models.weight_files import unwrap_state_dict
 
-__all__ = ["load_torch"]
+__all__ = ["from_torch_names"]
 
 NAMES = [
     (r"(\d)_(?=[a-z])", r"\1."),
@@ -70,7 +70,7 @@ OLD_NAMES = (
 """What turns the names of the attention of autoencoders before diffusers 0.18 into today's."""
 
 
-def load_torch(model: nn.Module, state_dict: Mapping[str, Any], *inputs: Any) -> Any:
+def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any], *inputs: Any) -> Any:
     """Convert a state dict of diffusers to the variables of a network.
 
     Args:

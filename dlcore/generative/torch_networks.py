@@ -7,12 +7,12 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.generative import torch_diffusers
 from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.generative.flux import Flux, image_positions
 from dlcore.generative.mmdit import MMDiT
 from dlcore.generative.pixart import PixArt
-from dlcore.generative.torch_diffusers import load_torch
 
 __all__ = ["MODELS", "example_inputs", "from_torch_names"]
 
@@ -116,7 +116,7 @@ def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any]) -> Any:
 
     Args:
       model: name from `MODELS`.
-      state_dict: PyTorch state dict, see `dlcore.generative.torch_diffusers.load_torch`.
+      state_dict: PyTorch state dict, see `dlcore.generative.torch_diffusers`.
 
     Returns:
       {"params": ...}.
@@ -124,4 +124,4 @@ def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any]) -> Any:
     Raises:
       ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
     """
-    return load_torch(model, state_dict, *example_inputs(model))
+    return torch_diffusers.from_torch_names(model, state_dict, *example_inputs(model))

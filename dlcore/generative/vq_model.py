@@ -16,13 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.generative import torch_diffusers
 from dlcore.generative.autoencoder_kl import Decoder, Encoder
-from dlcore.generative.torch_diffusers import load_torch
 from dlcore.learner import Range
 from dlcore.models.weight_files import unwrap_state_dict
 from dlcore.nn import Conv
 
-__all__ = ["VQModel", "load_vq_model"]
+__all__ = ["VQModel", "from_torch_names"]
 
 CODEBOOK = "quantize.embedding.weight"
 
@@ -102,7 +102,7 @@ class VQModel(nn.Module):
         return self.decode(self.encode(x))
 
 
-def load_vq_model(model: VQModel, state_dict: Mapping[str, Any]) -> tuple[Any, jax.Array]:
+def from_torch_names(model: VQModel, state_dict: Mapping[str, Any]) -> tuple[Any, jax.Array]:
     """Convert a state dict of diffusers' VQModel.
 
     Args:
@@ -123,4 +123,4 @@ def load_vq_model(model: VQModel, state_dict: Mapping[str, Any]) -> tuple[Any, j
         allowed = f"[K, {model.embedding_dim}]"
         raise ValueError(f"state_dict: {CODEBOOK} is of shape {vectors.shape}; allowed: {allowed}")
     rest = {name: value for name, value in state_dict.items() if name != CODEBOOK}
-    return load_torch(model, rest, jnp.zeros((1, *model.shape))), jnp.asarray(vectors)
+    return torch_diffusers.from_torch_names(model, rest, jnp.zeros((1, *model.shape))), jnp.asarray(vectors)

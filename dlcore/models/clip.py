@@ -43,7 +43,7 @@ from dlcore.nn.precision import logits_dtype
 from dlcore.nn.transformer import FeedForward
 from dlcore.ops import check_shapes, l2_normalize
 
-__all__ = ["CLIP", "MODELS", "SigLIP", "example_inputs", "load_torch", "unit"]
+__all__ = ["CLIP", "MODELS", "SigLIP", "example_inputs", "from_torch_names", "unit"]
 
 LARGEST_SCALE = 100.0
 
@@ -433,7 +433,7 @@ _FUSED = {
 """Layers that are several here."""
 
 
-def load_torch(model: CLIP, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+def from_torch_names(model: CLIP, state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """Convert the state dict of transformers' CLIPModel or SiglipModel, or of OpenAI's CLIP, OpenCLIP's or its SigLIP.
 
     Args:
@@ -469,9 +469,6 @@ def load_torch(model: CLIP, state_dict: Mapping[str, Any]) -> dict[str, Any]:
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model)))
     rules = (*TORCH_NAMES, (r"^text_head\.", head))
     return fill_from_torch(shapes, entries, rules, what=type(model).__name__)
-
-
-from_torch_names = load_torch
 
 
 def example_inputs(model: CLIP) -> tuple[Any, jax.Array]:

@@ -199,7 +199,7 @@ class CLIPResNet(clip.CLIP):
         raise ValueError("image_tokens: a residual network has none; allowed: CLIP with a vision transformer")
 
 
-from_torch_names = clip.load_torch
+from_torch_names = clip.from_torch_names
 example_inputs = clip.example_inputs
 
 

@@ -27,7 +27,7 @@ from dlcore.models.torch_weights import fill_from_torch
 from dlcore.models.vit import ViT
 from dlcore.models.weight_files import unwrap_state_dict
 
-__all__ = ["MODELS", "DINOv2", "example_inputs", "load_torch"]
+__all__ = ["MODELS", "DINOv2", "example_inputs", "from_torch_names"]
 
 
 class DINOv2(ViT):
@@ -117,7 +117,7 @@ TORCH_OLD_NAMES = (
 TORCH_IGNORED = r"mask_token$"
 
 
-def load_torch(model: DINOv2, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+def from_torch_names(model: DINOv2, state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """Convert the state dict of transformers' Dinov2Model or Dinov2WithRegistersModel, facebook's or timm's.
 
     Args:
@@ -153,9 +153,6 @@ def load_torch(model: DINOv2, state_dict: Mapping[str, Any]) -> dict[str, Any]:
     images = jnp.zeros((1, model.image_size, model.image_size, 3))
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images))
     return fill_from_torch(shapes, entries, TORCH_NAMES, what="DINOv2")
-
-
-from_torch_names = load_torch
 
 
 def example_inputs(model: DINOv2) -> tuple[jax.Array]:

@@ -24,6 +24,7 @@ from typing import Annotated, Any, NamedTuple
 import jax
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.models.mobilenet_v2 import KERNEL_INIT, ConvNorm, Padding, round_channels
@@ -202,9 +203,8 @@ class MBConv(nn.Module):
             "momentum": self.momentum,
             "dtype": self.dtype,
             "axis_name": self.axis_name,
-            "padding": self.padding,
         }
-        layer = functools.partial(ConvNorm, activation=nn.silu, **fields)
+        layer = functools.partial(ConvNorm, activation=nn.silu, padding=self.padding, **fields)
         linear = functools.partial(ConvNorm, features, 1, activation=None, **fields)
         if self.setting.fused and hidden_channels == channels:
             y = layer(features, kernel, self.stride, name="block_0")(x, train)
@@ -276,6 +276,7 @@ class EfficientNet(Backbone):
     padding: Annotated[Padding, "if changed"] = "both"
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        check_choice("padding", self.padding, Padding)
         check_images(self, x, "features_0/0", smallest=1)
         dtype = compute_dtype(self.dtype, x, self.variables)
         fields = {"epsilon": self.epsilon, "momentum": self.momentum, "dtype": dtype, "axis_name": self.axis_name}

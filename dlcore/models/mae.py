@@ -35,7 +35,7 @@ from dlcore.nn import Dense, LayerNorm, TransformerEncoderBlock, gelu, grid_posi
 from dlcore.nn.precision import logits_dtype
 from dlcore.ops import patch_grid, patchify
 
-__all__ = ["MAE", "MODELS", "VideoMAE", "example_inputs", "from_torch_names", "load_torch", "visible_count"]
+__all__ = ["MAE", "MODELS", "VideoMAE", "example_inputs", "from_torch_names", "visible_count"]
 
 
 def visible_count(patches: int, mask_ratio: float) -> int:
@@ -383,14 +383,14 @@ BEHIND_ENCODER = r"^(decoder|pooler|fc_norm|classifier|head)\."
 _TABLES = {"vit.embeddings.position_embeddings": "width", "decoder.decoder_pos_embed": "decoder_width"}
 
 
-def load_torch(model: MAE, state_dict: Mapping[str, Any], image: tuple[int, ...]) -> dict[str, Any]:
+def from_torch_names(model: MAE, state_dict: Mapping[str, Any], image: tuple[int, ...] | None = None) -> dict[str, Any]:
     """Convert the state dict of transformers' ViTMAEForPreTraining or VideoMAEForPreTraining, or of facebook's MAE.
 
     Args:
       model: model of the same form.
       state_dict: {name: array}; tables of positions are compared with those that are computed, and left out, and so
         is what stands behind the encoder where `decoder_depth` is 0.
-      image: shape of an example, (H, W, C) or (F, H, W, C).
+      image: shape of an example, (H, W, C) or (F, H, W, C); None for the published one.
 
     Returns:
       The variables, {"params": ...}.
@@ -398,6 +398,7 @@ def load_torch(model: MAE, state_dict: Mapping[str, Any], image: tuple[int, ...]
     Raises:
       ValueError: entries are missing, left over or of a wrong shape, or a table is another; they are listed by name.
     """
+    image = image or example_inputs(model)[0].shape[1:]
     x, entries = jnp.zeros((1, *image)), {}
     encoder_only = model.decoder_depth == 0
     for name, value in unwrap_state_dict(state_dict).items():
@@ -427,22 +428,6 @@ def load_torch(model: MAE, state_dict: Mapping[str, Any], image: tuple[int, ...]
     inputs, method = ((x,), "encode") if encoder_only else ((x, noise), None)
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *inputs, method=method))
     return fill_from_torch(shapes, entries, TORCH_NAMES, what=type(model).__name__)
-
-
-def from_torch_names(model: MAE, state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert a state dict of the published image or clip size.
-
-    Args:
-      model: a `MAE` or `VideoMAE`.
-      state_dict: PyTorch state dict, see `load_torch`.
-
-    Returns:
-      The variables, {"params": ...}.
-
-    Raises:
-      ValueError: of `load_torch`.
-    """
-    return load_torch(model, state_dict, example_inputs(model)[0].shape[1:])
 
 
 def example_inputs(model: MAE) -> tuple[jax.Array, jax.Array]:

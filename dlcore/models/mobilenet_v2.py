@@ -92,6 +92,7 @@ class ConvNorm(nn.Module):
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features].
         """
+        check_choice("padding", self.padding, Padding)
         x = Conv(
             self.features,
             (self.kernel_size,) * 2,

@@ -179,7 +179,7 @@ def _check_images(images: PackedImages, features: int) -> None:
             )
 
 
-from_torch_names = clip.load_torch
+from_torch_names = clip.from_torch_names
 example_inputs = clip.example_inputs
 
 

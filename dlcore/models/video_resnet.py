@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 
 from dlcore.choices import check_choice
@@ -31,7 +30,6 @@ __all__ = [
     "example_inputs",
     "from_torch_names",
     "video_state_dict_names",
-    "video_weights_from_torch",
 ]
 
 Kind = Literal["r3d", "mc3", "r2plus1d"]
@@ -146,39 +144,6 @@ def video_state_dict_names(variables: Any) -> dict[str, tuple[str, ...]]:
     return names
 
 
-def video_weights_from_torch(state_dict: Mapping[str, Any], variables: Any) -> Any:
-    """Fill a network with torchvision's weights.
-
-    Args:
-      state_dict: torchvision's name -> array; `num_batches_tracked` is left out.
-      variables: variables of the `VideoResNet` with as many classes, or their shapes.
-
-    Returns:
-      Variables of NumPy arrays; kernels [out, in, t, h, w] become [t, h, w, in, out].
-
-    Raises:
-      ValueError: a tensor is missing, unknown, or of another shape.
-    """
-    names = video_state_dict_names(variables)
-    file_names = {name for name in state_dict if not name.endswith("num_batches_tracked")}
-    for problem, mismatched in (("missing", names.keys() - file_names), ("unknown", file_names - names.keys())):
-        if mismatched:
-            raise ValueError(
-                f"state_dict: {problem} {', '.join(sorted(mismatched)[:5])}; allowed: all of the network's tensors"
-            )
-    filled: dict[str, Any] = {}
-    for name, path in names.items():
-        value, shape = np.asarray(state_dict[name]), _leaf(variables, path).shape
-        value = value.transpose(2, 3, 4, 1, 0) if value.ndim == 5 else value.T
-        if value.shape != tuple(shape):
-            raise ValueError(f"state_dict[{name!r}]: {value.shape} in our layout; allowed: {tuple(shape)}")
-        node = filled
-        for key in path[:-1]:
-            node = node.setdefault(key, {})
-        node[path[-1]] = value
-    return filled
-
-
 def example_inputs(model: VideoResNet) -> tuple[jax.Array]:
     """Build inputs that initialize a model.
 
@@ -206,7 +171,3 @@ def from_torch_names(model: VideoResNet, state_dict: Mapping[str, Any]) -> Any:
     """
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model)))
     return fill_from_torch(shapes, state_dict, TORCH_NAMES, what=f"VideoResNet of kind {model.kind}")
-
-
-def _leaf(tree: Any, path: tuple[str, ...]) -> Any:
-    return functools.reduce(lambda node, key: node[key], path, tree)

@@ -44,6 +44,5 @@ from dlcore.segmentation.segformer import SegFormerHead as SegFormerHead
 from dlcore.segmentation.semantic import Overlaps as Overlaps
 from dlcore.segmentation.torch_segmenters import SEGMENTERS as SEGMENTERS
 from dlcore.segmentation.torch_segmenters import create_segmenter as create_segmenter
-from dlcore.segmentation.torch_segmenters import load_torch_segmenter as load_torch_segmenter
 from dlcore.segmentation.unet import UNet as UNet
 from dlcore.segmentation.upernet import UPerNet as UPerNet

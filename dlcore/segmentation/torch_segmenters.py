@@ -23,7 +23,6 @@ __all__ = [
     "create_segmenter",
     "example_inputs",
     "from_torch_names",
-    "load_torch_segmenter",
 ]
 
 NAMES = ((r"^backbone\.features\.", "backbone."),)
@@ -62,25 +61,6 @@ def create_segmenter(name: str, num_classes: int = 21, aux: bool = False) -> nn.
         return DeepLabV3(dilated, num_classes, "last", aux_stage="stage3_first" if aux else None)
     dilated = create_model(backbone, dilate=(False, True, True))
     return kinds[kind](dilated, num_classes, aux_stage="layer3" if aux else None)
-
-
-def load_torch_segmenter(name: str, state_dict: Mapping[str, Any], num_classes: int = 21) -> tuple[nn.Module, Any]:
-    """Build a segmenter of torchvision with its weights.
-
-    Args:
-      name: name from SEGMENTERS.
-      state_dict: {name: array}, such as `dlcore.models.weight_files.read_state_dict` reads; with or without those of
-        the auxiliary head.
-      num_classes: C.
-
-    Returns:
-      (the flax module, its variables).
-
-    Raises:
-      ValueError: entries are missing, left over or of a wrong shape, or the name is unknown.
-    """
-    model = create_segmenter(name, num_classes, any("aux_classifier." in key for key in state_dict))
-    return model, _fill(model, state_dict, name)
 
 
 def _variant(name: str) -> functools.partial:

@@ -162,7 +162,7 @@ def measure(
         raise FlagError("bench.diffusion: the peer needs torch; allowed: pip install torch")
     import torch
 
-    from dlcore.generative.torch_diffusers import load_torch
+    from dlcore.generative.torch_diffusers import from_torch_names
 
     torch.manual_seed(seed)
     groups, heads = 8, 4
@@ -170,7 +170,7 @@ def measure(
     model = ConditionalUNet(channels, 1, (len(channels) - 1,), heads, groups=groups)
     noise = np.random.default_rng(seed).normal(size=(batch_size, image_size, image_size, image_channels))
     x, t = jnp.asarray(noise, jnp.float32), jnp.full(batch_size, 500)
-    variables = load_torch(model, {k: v.numpy() for k, v in peer.state_dict().items()}, x, t)
+    variables = from_torch_names(model, {k: v.numpy() for k, v in peer.state_dict().items()}, x, t)
     alphas_bar = alphas_cumprod(linear_betas(1000))
     there, then = torch.from_numpy(np.array(x)).permute(0, 3, 1, 2).contiguous(), torch.full((batch_size,), 500.0)
     sampled_timesteps = timesteps(1000, steps)

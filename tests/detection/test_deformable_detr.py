@@ -10,7 +10,7 @@ import pytest
 
 from dlcore.detection.deformable_detr import DeformableDETR
 from dlcore.detection.query_blocks import inverse_sigmoid
-from dlcore.detection.torch_weights import load_torch
+from dlcore.detection.torch_weights import from_torch_names
 from dlcore.models.resnet import BasicBlock, ResNet
 from dlcore.nn.deformable_encoder import grid_centers
 from tests.detection.detectors import Golden, Small
@@ -31,7 +31,7 @@ def test_scores_and_boxes_equal_transformers():
     golden = Golden("hf_deformable_detr")
     model = DeformableDETR(BACKBONE, 5, **FIELDS)
     with jax.enable_x64(True):
-        variables = jax.tree.map(lambda v: np.asarray(v, np.float64), load_torch(model, golden.weights))
+        variables = jax.tree.map(lambda v: np.asarray(v, np.float64), from_torch_names(model, golden.weights))
         outputs, sides = jax.jit(model.apply)(variables, golden.images("pixel_values").astype(np.float64))
     np.testing.assert_array_equal(sides, [64, 64, 64, 64])
     for name, value in (("logits", outputs.logits[:, -1]), ("pred_boxes", outputs.boxes[:, -1])):
@@ -94,4 +94,4 @@ def test_older_names_load():
     older = with_timms_resnet(golden.weights, "model.backbone.conv_encoder.model.")
     older = {key.replace("self_attn.o_proj.", "self_attn.out_proj."): value for key, value in older.items()}
     older = {key.replace(".mlp.fc", ".fc"): value for key, value in older.items()}
-    chex.assert_trees_all_equal(load_torch(model, older), load_torch(model, golden.weights))
+    chex.assert_trees_all_equal(from_torch_names(model, older), from_torch_names(model, golden.weights))

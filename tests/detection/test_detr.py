@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 
 from dlcore.detection import detr
 from dlcore.detection.detr import DETR, MatchingCosts, Outputs
-from dlcore.detection.torch_weights import load_torch
+from dlcore.detection.torch_weights import from_torch_names
 from dlcore.interpretability.attention_maps import query_attention_maps
 from dlcore.learner import ModelState
 from dlcore.metrics.detection import cardinality_error
@@ -50,7 +50,7 @@ def theirs(golden):
         encoder_layers=2,
         decoder_layers=2,
     )
-    variables, x = load_torch(model, golden.weights), golden.images("pixel_values")
+    variables, x = from_torch_names(model, golden.weights), golden.images("pixel_values")
     names = ("encoder_1", "decoder_norm")
     apply = jax.jit(lambda v, x: model.apply(v, x, capture_intermediates=lambda module, _: module.name in names))
     (outputs, sides), seen = apply(variables, x)

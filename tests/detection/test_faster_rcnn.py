@@ -18,7 +18,7 @@ from dlcore.detection.anchors import Anchors, match_anchors
 from dlcore.detection.faster_rcnn import BoxOutputs, FasterRCNN
 from dlcore.detection.mask_rcnn import MaskHead
 from dlcore.detection.sampling import Sampled, sample_proposals
-from dlcore.detection.torch_weights import load_torch
+from dlcore.detection.torch_weights import from_torch_names
 from dlcore.models import create_model
 from dlcore.ops.boxes import box_iou, decode_boxes, encode_boxes
 from tests.detection.detectors import Golden, parameters
@@ -39,7 +39,7 @@ def golden():
     targets = faster.targets()
     proposals = jnp.array(faster.meta["inputs"]["proposals"])
     everything = jnp.concatenate([proposals, targets[0]], 1)
-    variables = load_torch(model, {older(name): value for name, value in mask.weights.items()})
+    variables = from_torch_names(model, {older(name): value for name, value in mask.weights.items()})
     outputs = jax.jit(model.apply)(variables, faster.images(), everything)
     return faster, mask, outputs, (targets[0], targets[1] - 1, targets[2]), proposals
 

@@ -13,7 +13,7 @@ from dlcore.data.source import Source
 from dlcore.detection import fcos
 from dlcore.detection.anchors import Grid
 from dlcore.detection.fcos import FCOS, Outputs
-from dlcore.detection.torch_weights import load_torch
+from dlcore.detection.torch_weights import from_torch_names
 from dlcore.learner import ModelState
 from dlcore.models import create_model
 from dlcore.nn import BatchNorm, Conv
@@ -45,7 +45,7 @@ def test_pyramid_heads_and_losses_equal_torchvision():
     def apply(variables, x):
         return model.apply(variables, x, capture_intermediates=lambda module, _: module.name == "fpn")
 
-    (outputs, grid), seen = apply(load_torch(model, golden.weights), x)
+    (outputs, grid), seen = apply(from_torch_names(model, golden.weights), x)
     for level, name in zip(seen["intermediates"]["fpn"]["__call__"][0], ("0", "1", "2", "p6", "p7"), strict=True):
         golden.check(level.transpose(0, 3, 1, 2), f"fpn.{name}")
     golden.check(outputs.logits, "head.cls_logits")

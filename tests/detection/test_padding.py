@@ -17,7 +17,7 @@ from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.padding import add_image_sizes, clip_sizes, pixel_mask, token_positions, zero_padding
 from dlcore.detection.retinanet import RetinaNet
 from dlcore.detection.torch_detectors import MODELS
-from dlcore.detection.torch_weights import load_torch
+from dlcore.detection.torch_weights import from_torch_names
 from dlcore.learner import ModelState
 from dlcore.models.resnet import BasicBlock, ResNet
 from dlcore.nn.position import sinusoidal_encoding_2d
@@ -91,7 +91,7 @@ def predicted(name):
     technique = TECHNIQUES[name]
     learner = technique(model=model, optimizer=optax.identity(), **arguments_of(technique, **settings))
     side = (300, 300) if name.startswith("ssd") else (64, 64)
-    variables = dict(load_torch(model, golden.weights, side))
+    variables = dict(from_torch_names(model, golden.weights, side))
     params = variables.pop("params")
     return ModelState(np.int32(0), jax.random.key(0), params, (), variables), learner, jax.jit(learner.predict)
 
@@ -168,7 +168,7 @@ def test_detr_with_a_pixel_mask_equals_transformers():
     meta = json.loads(str(stored["meta"]))
     sizes = np.array(meta["sizes"], np.int32)
     x = zero_padding(golden.images("pixel_values"), {"image_size": sizes})
-    (outputs, sides) = jax.jit(model.apply)(load_torch(model, golden.weights), x, sizes)
+    (outputs, sides) = jax.jit(model.apply)(from_torch_names(model, golden.weights), x, sizes)
     np.testing.assert_array_equal(sides, sizes[:, [1, 0, 1, 0]])
     np.testing.assert_allclose(outputs.logits[:, -1], stored["logits"], atol=1e-4 * stored["logits"].std())
     np.testing.assert_allclose(outputs.boxes[:, -1], stored["pred_boxes"], atol=1e-4 * stored["pred_boxes"].std())

@@ -13,7 +13,7 @@ from dlcore.detection.detr import DETR
 from dlcore.detection.fcos import FCOS
 from dlcore.detection.retinanet import RetinaNet
 from dlcore.detection.torch_detectors import MODELS, count_classes, example_inputs
-from dlcore.detection.torch_weights import load_torch
+from dlcore.detection.torch_weights import from_torch_names
 from dlcore.models import create_model
 from dlcore.models.resnet import BasicBlock, ResNet
 from dlcore.models.torch_weights import _torch_name, fill_from_torch
@@ -107,11 +107,11 @@ LAYOUTS = {
 @pytest.mark.covers("AT-32")
 def test_detr_from_every_published_layout():
     golden = Golden("hf_detr")
-    want = load_torch(TINY, golden.weights)
+    want = from_torch_names(TINY, golden.weights)
     for about, rename in LAYOUTS.items():
         weights = rename(golden.weights)
         assert set(weights) != set(golden.weights), about
-        jax.tree.map(np.testing.assert_array_equal, load_torch(TINY, weights), want)
+        jax.tree.map(np.testing.assert_array_equal, from_torch_names(TINY, weights), want)
     assert "model.backbone.conv_encoder.model.layer2.0.downsample.1.running_mean" in as_published(golden.weights)
     chex.assert_shape(as_the_authors(golden.weights)["transformer.decoder.layers.1.multihead_attn.in_proj_bias"], (96,))
 

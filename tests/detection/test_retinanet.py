@@ -15,7 +15,7 @@ from dlcore.data.pipeline import Pipeline
 from dlcore.detection import retinanet
 from dlcore.detection.anchors import Anchors
 from dlcore.detection.retinanet import Outputs, RetinaNet
-from dlcore.detection.torch_weights import load_torch
+from dlcore.detection.torch_weights import from_torch_names
 from dlcore.learner import ModelState
 from dlcore.models import create_model
 from dlcore.ops.boxes import encode_boxes
@@ -46,7 +46,7 @@ def test_pyramid_heads_and_losses_equal_torchvision():
     def apply(variables, x):
         return model.apply(variables, x, capture_intermediates=lambda module, _: module.name == "fpn")
 
-    (outputs, anchors), seen = apply(load_torch(model, golden.weights), x)
+    (outputs, anchors), seen = apply(from_torch_names(model, golden.weights), x)
     for level, name in zip(seen["intermediates"]["fpn"]["__call__"][0], ("0", "1", "2", "p6", "p7"), strict=True):
         golden.check(level.transpose(0, 3, 1, 2), f"fpn.{name}")
     golden.check(outputs.logits, "head.cls_logits")
@@ -62,7 +62,7 @@ def test_pyramid_heads_and_losses_equal_torchvision():
 def test_weights_that_do_not_fit_are_named():
     model = RetinaNet(Small(), 3, ("fine", "coarse"), 4, "none", 1)
     with pytest.raises(ValueError, match=r"does not fit RetinaNet; 14 missing: backbone.body.coarse.bias|missing"):
-        load_torch(model, {"head.other": np.zeros(1)})
+        from_torch_names(model, {"head.other": np.zeros(1)})
 
 
 # Losses by hand

@@ -9,7 +9,7 @@ import pytest
 from dlcore.detection.denoising import Targets, noise_boxes
 from dlcore.detection.resnet_d import ResNetD
 from dlcore.detection.rt_detr import RTDETR, select_queries
-from dlcore.detection.torch_weights import load_torch
+from dlcore.detection.torch_weights import from_torch_names
 from tests.detection.detectors import Golden
 from tests.detection.hub_folders import check_published
 
@@ -95,7 +95,7 @@ def test_older_names_load():
     backbone = ResNetD(stages=(1, 1, 1, 1), widths=(8, 12, 16, 24), stem_width=8, block="basic")
     model = RTDETR(backbone, 5, num_queries=10, features=16, num_heads=2, hidden_features=24, decoder_layers=2,
                    encoder_features=16, encoder_heads=2, encoder_hidden_features=24, num_denoising=0)  # fmt: skip
-    today = load_torch(model, golden.weights)
+    today = from_torch_names(model, golden.weights)
     heads = {key.removeprefix("model.decoder."): golden.weights[key] for key in golden.weights if "_embed." in key}
     older = {as_published(key): value for key, value in golden.weights.items()} | heads
-    chex.assert_trees_all_equal(load_torch(model, older), today)
+    chex.assert_trees_all_equal(from_torch_names(model, older), today)

@@ -17,7 +17,7 @@ from dlcore.detection import dense, ssd
 from dlcore.detection.anchors import Anchors
 from dlcore.detection.dense import Thresholds
 from dlcore.detection.ssd import SSD, Outputs, ReducedVGG16, default_boxes, match_default_boxes
-from dlcore.detection.torch_weights import load_torch
+from dlcore.detection.torch_weights import from_torch_names
 from dlcore.learner import ModelState
 from tests.detection.detectors import GOLDENS, Golden, Small, jitted, mined_step, parameters, source
 
@@ -35,7 +35,7 @@ def test_it_has_torchvisions_number_of_parameters():
 @pytest.mark.covers("DE-17")
 def test_levels_heads_boxes_matches_and_losses_equal_torchvision():
     golden = Golden("tvdet_ssd300_vgg16")
-    variables = load_torch(SSD300, golden.weights, (300, 300))
+    variables = from_torch_names(SSD300, golden.weights, (300, 300))
     outputs, boxes = jax.jit(SSD300.apply)(variables, golden.images())
     assert boxes.counts == (38 * 38 * 4, 19 * 19 * 6, 10 * 10 * 6, 5 * 5 * 6, 3 * 3 * 4, 4)
     assert sum(boxes.counts) == 8732

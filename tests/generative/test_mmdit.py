@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dlcore.generative.mmdit import MMDiT
-from dlcore.generative.torch_diffusers import load_torch
+from dlcore.generative.torch_diffusers import from_torch_names
 from tests.generative.test_torch_diffusers import check
 from tests.models.parity import read_golden
 
@@ -30,7 +30,7 @@ def test_another_table_of_positions_is_refused():
     weights["pos_embed.pos_embed"] = np.zeros((1, 144, 16), np.float32)
     inputs = jnp.zeros((1, 2, 2, 4)), jnp.zeros(1), jnp.zeros((1, 1, 12)), jnp.zeros((1, 10))
     with pytest.raises(ValueError, match=r"pos_embed\.pos_embed .* is not the grid of max_grid=12, base_grid=4"):
-        load_torch(MMDiT(**TINY), weights, *inputs)
+        from_torch_names(MMDiT(**TINY), weights, *inputs)
 
 
 def test_sides_that_cannot_be_are_named():

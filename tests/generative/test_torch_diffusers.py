@@ -10,7 +10,7 @@ from dlcore.generative.autoencoder_tiny import AutoencoderTiny
 from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.generative.control_net import ControlNet
 from dlcore.generative.dit import DiT
-from dlcore.generative.torch_diffusers import load_torch
+from dlcore.generative.torch_diffusers import from_torch_names
 from dlcore.generative.unet_blocks import SpatialTransformer
 from dlcore.generative.vae import kl_to_standard_normal
 from dlcore.models.pretrained.family import find_family
@@ -24,7 +24,7 @@ def run(file, model, order):
     golden, meta, weights = read_golden(file)
     inputs = {name: nhwc(np.asarray(weight_rule().det_input(about))) for name, about in meta["inputs"].items()}
     inputs = [inputs.get(name) for name in order]
-    variables = load_torch(model, weights, *inputs)
+    variables = from_torch_names(model, weights, *inputs)
     return golden, meta, jax.jit(model.apply)(variables, *inputs)
 
 
@@ -161,10 +161,10 @@ def test_one_embedding_of_a_dit_takes_equal_entries_alone():
     _, _, weights = read_golden("df_dit")
     inputs = jnp.zeros((1, 8, 8, 4)), jnp.zeros(1), jnp.zeros(1, jnp.int32)
     with pytest.raises(ValueError, match=r"transformer_blocks\.1\.norm1\.emb\S+ is not .*shared_embedding=False"):
-        load_torch(DiT(**DIT), weights, *inputs)
+        from_torch_names(DiT(**DIT), weights, *inputs)
     same = {name: weights[name.replace("blocks.1.norm1.emb", "blocks.0.norm1.emb")] for name in weights}
     shared, own = (
-        jax.jit(model.apply)(load_torch(model, same, *inputs), *inputs)
+        jax.jit(model.apply)(from_torch_names(model, same, *inputs), *inputs)
         for model in (DiT(**DIT), DiT(**DIT, shared_embedding=False))
     )
     np.testing.assert_allclose(shared, own, atol=1e-5)
@@ -174,14 +174,16 @@ def test_what_is_missing_is_named():
     _, _, weights = read_golden("df_t2d_block")
     weights.pop("proj_in.bias")
     with pytest.raises(ValueError, match=r"missing.*proj_in\.bias"):
-        load_torch(SpatialTransformer(num_heads=2, groups=4), weights, jnp.zeros((1, 4, 4, 8)), jnp.zeros((1, 3, 6)))
+        from_torch_names(
+            SpatialTransformer(num_heads=2, groups=4), weights, jnp.zeros((1, 4, 4, 8)), jnp.zeros((1, 3, 6))
+        )
 
 
 def test_linear_projections_are_convolutions_of_one_pixel():
     _, _, weights = read_golden("df_t2d_block")
     flat = {k: v[:, :, 0, 0] if k in ("proj_in.weight", "proj_out.weight") else v for k, v in weights.items()}
     inputs = jnp.zeros((1, 4, 4, 8)), jnp.zeros((1, 3, 6))
-    a, b = (load_torch(SpatialTransformer(num_heads=2, groups=4), w, *inputs) for w in (weights, flat))
+    a, b = (from_torch_names(SpatialTransformer(num_heads=2, groups=4), w, *inputs) for w in (weights, flat))
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
@@ -199,7 +201,7 @@ def test_every_bias_of_an_autoencoder_is_loaded(file, model):
     _, meta, weights = read_golden(file)
     _, channels, *sides = meta["inputs"]["x"]["shape"]
     leaves = jax.tree.leaves_with_path(
-        load_torch(model, weights, jax.ShapeDtypeStruct((1, *sides, channels), "float32"))
+        from_torch_names(model, weights, jax.ShapeDtypeStruct((1, *sides, channels), "float32"))
     )
     assert len(leaves) == len(weights)
     loaded = sorted(np.asarray(leaf).tobytes() for path, leaf in leaves if path[-1].key == "bias")
@@ -221,4 +223,4 @@ def test_attention_of_an_autoencoder_under_the_names_before_diffusers_0_18(convo
         older[name] = value
     assert "decoder.mid_block.attentions.0.proj_attn.weight" in older
     x = jnp.zeros((1, 8, 8, 3))
-    jax.tree.map(np.testing.assert_array_equal, load_torch(model, older, x), load_torch(model, today, x))
+    jax.tree.map(np.testing.assert_array_equal, from_torch_names(model, older, x), from_torch_names(model, today, x))

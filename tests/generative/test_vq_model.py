@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from dlcore.generative.vq_model import VQModel, load_vq_model
+from dlcore.generative.vq_model import VQModel, from_torch_names
 from dlcore.generative.vq_vae import nearest_codes
 from tests.models.parity import check_output, nchw, nhwc, read_golden, weight_rule
 
@@ -16,7 +16,7 @@ MODEL = VQModel((16, 16, 3), channels=(8, 16), embedding_dim=3, groups=4)
 def test_it_equals_the_librarys():
     golden, meta, weights = read_golden("df_vqmodel")
     x = nhwc(np.asarray(weight_rule().det_input(meta["inputs"]["x"])))
-    variables, vectors = load_vq_model(MODEL, weights)
+    variables, vectors = from_torch_names(MODEL, weights)
 
     @jax.jit
     def run(x):
@@ -35,9 +35,9 @@ def test_it_equals_the_librarys():
 def test_a_state_dict_that_does_not_fit_is_named():
     _, _, weights = read_golden("df_vqmodel")
     with pytest.raises(ValueError, match=r"it has no quantize\.embedding\.weight; allowed: that of a VQModel"):
-        load_vq_model(MODEL, {k: v for k, v in weights.items() if "quantize" not in k})
+        from_torch_names(MODEL, {k: v for k, v in weights.items() if "quantize" not in k})
     with pytest.raises(ValueError, match=r"is of shape \(16, 3\); allowed: \[K, 5\]"):
-        load_vq_model(VQModel((16, 16, 3), embedding_dim=5), weights)
+        from_torch_names(VQModel((16, 16, 3), embedding_dim=5), weights)
 
 
 def test_sides_that_do_not_divide_are_named():

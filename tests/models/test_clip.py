@@ -9,7 +9,7 @@ import pytest
 
 from dlcore.losses import clip_loss
 from dlcore.models import create_model
-from dlcore.models.clip import CLIP, SigLIP, load_torch
+from dlcore.models.clip import CLIP, SigLIP, from_torch_names
 from tests.models.parity import check_output, nhwc, read_golden, weight_rule
 
 FIELDS = {"vocab_size": 60, "end_token": 59, "window": 12, "image_size": 32, "patch_size": 8, "mlp_ratio": 2} | {
@@ -22,7 +22,13 @@ FIELDS = {"vocab_size": 60, "end_token": 59, "window": 12, "image_size": 32, "pa
 def golden_of(file, model):
     golden, meta, weights = read_golden(file)
     inputs = {key: weight_rule().det_input(about) for key, about in meta["inputs"].items()}
-    return golden, meta, load_torch(model, weights), nhwc(inputs["pixel_values"]), jnp.asarray(inputs["input_ids"])
+    return (
+        golden,
+        meta,
+        from_torch_names(model, weights),
+        nhwc(inputs["pixel_values"]),
+        jnp.asarray(inputs["input_ids"]),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -100,4 +106,4 @@ def test_bad_input_is_refused_in_one_line(clip):
 
 def test_a_clip_with_a_resnet_is_refused_by_name():
     with pytest.raises(ValueError, match=r"a CLIP with a ResNet; allowed: of the models clip_resnet\*"):
-        load_torch(create_model("clip_vit_b_32"), {"visual.layer1.0.conv1.weight": np.zeros((4, 4, 1, 1))})
+        from_torch_names(create_model("clip_vit_b_32"), {"visual.layer1.0.conv1.weight": np.zeros((4, 4, 1, 1))})

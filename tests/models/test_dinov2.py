@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from dlcore.models.dinov2 import DINOv2, load_torch
+from dlcore.models.dinov2 import DINOv2, from_torch_names
 from tests.models.parity import check_output, nhwc, read_golden, weight_rule
 
 
@@ -13,7 +13,7 @@ from tests.models.parity import check_output, nhwc, read_golden, weight_rule
 def test_it_equals_transformers_block_by_block():
     golden, meta, weights = read_golden("hf_dinov2")
     model = DINOv2(image_size=28, patch_size=7, depth=2, width=32, num_heads=4, mlp_features=64)
-    variables = load_torch(model, weights)
+    variables = from_torch_names(model, weights)
     images = nhwc(weight_rule().det_input(meta["inputs"]["pixel_values"]))
 
     @jax.jit
@@ -36,6 +36,6 @@ def test_it_equals_transformers_block_by_block():
         .replace("attention.o_proj", "attention.output.dense"): value
         for key, value in weights.items()
     }
-    jax.tree.map(np.testing.assert_array_equal, load_torch(model, older), variables)
+    jax.tree.map(np.testing.assert_array_equal, from_torch_names(model, older), variables)
     with pytest.raises(ValueError, match=r"does not fit DINOv2; 1 left over: strange"):
-        load_torch(model, {**weights, "strange": np.zeros(1)})
+        from_torch_names(model, {**weights, "strange": np.zeros(1)})

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.models.mae import MAE, VideoMAE, load_torch, visible_count
+from dlcore.models.mae import MAE, VideoMAE, from_torch_names, visible_count
 from dlcore.self_supervised.mae import patch_targets
 from tests.models.parity import check_output, nhwc, read_golden, weight_rule
 
@@ -28,7 +28,7 @@ def golden_of(file, model, shape):
     golden, meta, weights = read_golden(file)
     weights |= {key.removeprefix("const."): golden[key] for key in golden.files if key.startswith("const.")}
     inputs = {key: weight_rule().det_input(about) for key, about in meta["inputs"].items()}
-    return golden, meta, load_torch(model, weights, shape), inputs
+    return golden, meta, from_torch_names(model, weights, shape), inputs
 
 
 @pytest.mark.slow
@@ -45,7 +45,7 @@ def test_mae_equals_transformers():
     np.testing.assert_allclose((losses * out["mask"]).sum() / out["mask"].sum(), golden["loss"][0], rtol=1e-6)
     weights = {"vit.embeddings.position_embeddings": np.zeros((1, 17, 32))}
     with pytest.raises(ValueError, match="position_embeddings is not the sines of this grid"):
-        load_torch(MAE(3, patch_size=8, decoder_width=16, decoder_features=24, **FIELDS), weights, (32, 32, 3))
+        from_torch_names(MAE(3, patch_size=8, decoder_width=16, decoder_features=24, **FIELDS), weights, (32, 32, 3))
 
 
 @pytest.mark.slow

@@ -94,7 +94,7 @@ def test_load_torch_gives_what_the_family_gives(front):
     fields = FIELDS | {"embedding_size": 16}
     wrapped = {front + key: value for key, value in weights.items()}
     got = load_torch("clip_vit_b_32", wrapped, **fields)
-    want = clip.load_torch(create_model("clip_vit_b_32", **fields), weights)
+    want = clip.from_torch_names(create_model("clip_vit_b_32", **fields), weights)
     jax.tree.map(np.testing.assert_array_equal, got, want)
     with pytest.raises(ValueError, match="replace_head=True: clip_vit_b_32 is no classifier"):
         load_torch("clip_vit_b_32", weights, replace_head=True)

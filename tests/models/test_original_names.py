@@ -6,11 +6,11 @@ import pytest
 
 from dlcore.models import create_model, load_torch
 from dlcore.models.clip import CLIP
-from dlcore.models.clip import load_torch as load_clip
+from dlcore.models.clip import from_torch_names as load_clip
 from dlcore.models.dinov2 import DINOv2
-from dlcore.models.dinov2 import load_torch as load_dinov2
+from dlcore.models.dinov2 import from_torch_names as load_dinov2
 from dlcore.models.mae import MAE
-from dlcore.models.mae import load_torch as load_mae
+from dlcore.models.mae import from_torch_names as load_mae
 from dlcore.models.registry import example_inputs
 
 

@@ -13,7 +13,7 @@ from dlcore.generative.schedules import alphas_cumprod, rescale_zero_terminal_sn
 from dlcore.generative.unet_blocks import ResnetBlock
 from dlcore.models.bert import BERT
 from dlcore.models.clip import CLIP, SigLIP
-from dlcore.models.dinov2 import DINOv2, load_torch
+from dlcore.models.dinov2 import DINOv2, from_torch_names
 from dlcore.nn.activations import gelu, named_activation, quick_gelu, relu
 from dlcore.segmentation.torch_segmenters import create_segmenter
 
@@ -114,7 +114,7 @@ def test_dinov2_with_swiglu_and_registers_from_transformers_names():
     vectors += ["layernorm.weight", "layernorm.bias", "embeddings.patch_embeddings.projection.bias"]
     shapes |= dict.fromkeys(vectors, (width,))
     weights = {key: rng.normal(size=shape).astype(np.float32) for key, shape in shapes.items()}
-    variables = load_torch(model, {f"model.{key}": value for key, value in weights.items()})
+    variables = from_torch_names(model, {f"model.{key}": value for key, value in weights.items()})
     mlp, fused = variables["params"]["blocks_0"]["mlp"], weights[f"{layer}mlp.weights_in.weight"]
     np.testing.assert_array_equal(mlp["gate"]["kernel"], fused[:hidden].T)
     np.testing.assert_array_equal(mlp["fc1"]["kernel"], fused[hidden:].T)

@@ -11,9 +11,9 @@ import pytest
 
 from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.generative.schedules import alphas_cumprod, linear_betas, rescale_zero_terminal_snr, scaled_linear_betas
-from dlcore.generative.torch_diffusers import load_torch as load_diffusers
+from dlcore.generative.torch_diffusers import from_torch_names as load_diffusers
 from dlcore.models import create_model, load_torch, torch_weights
-from dlcore.models.clip import load_torch as load_clip
+from dlcore.models.clip import from_torch_names as load_clip
 from dlcore.models.resnet import BasicBlock, ResNet
 from dlcore.models.vgg import from_torch
 from tests.models.parity import GOLDENS, check_output, nchw, read_golden, weight_rule

@@ -11,7 +11,7 @@ import pytest
 from dlcore.models import create_model, load_torch
 from dlcore.models.mae import MAE, VideoMAE
 from dlcore.models.mae import TORCH_OLD_NAMES as MAE_OLD_NAMES
-from dlcore.models.mae import load_torch as load_mae
+from dlcore.models.mae import from_torch_names as load_mae
 from dlcore.models.registry import family_of
 from dlcore.models.resnet import BasicBlock
 from dlcore.models.torch_weights import Layout, _torch_name, count_classes

@@ -8,12 +8,7 @@ import numpy as np
 import pytest
 
 from dlcore.models import load_torch
-from dlcore.models.video_resnet import (
-    VIDEO_MODELS,
-    VideoResNet,
-    video_state_dict_names,
-    video_weights_from_torch,
-)
+from dlcore.models.video_resnet import VIDEO_MODELS, VideoResNet, from_torch_names, video_state_dict_names
 
 
 def shapes_of(model, shape=(1, 4, 16, 16, 3)):
@@ -42,23 +37,24 @@ def test_names_of_tensors_are_torchvisions():
 
 
 def test_weights_are_laid_out_anew():
-    shapes = shapes_of(VideoResNet(3, width=4))
+    model = VideoResNet(3, width=4)
+    shapes = shapes_of(model)
     rng, names = np.random.default_rng(0), video_state_dict_names(shapes)
     state = {}
     for name, (first, *rest) in names.items():
         shape = shapes[first][rest[0]][rest[1]].shape
         order = (4, 3, 0, 1, 2) if len(shape) == 5 else tuple(range(len(shape)))[::-1]
-        state[name] = rng.normal(size=[shape[i] for i in order]).astype(np.float32)
-    filled = video_weights_from_torch({**state, "stem.1.num_batches_tracked": np.zeros(())}, shapes)
+        state[name] = np.abs(rng.normal(size=[shape[i] for i in order])).astype(np.float32)
+    filled = from_torch_names(model, {**state, "stem.1.num_batches_tracked": np.zeros(())})
     assert jax.tree.map(np.shape, filled) == jax.tree.map(lambda leaf: leaf.shape, shapes)
     kernel = filled["params"]["stem_0"]["kernel"]
     assert kernel[2, 1, 5, 0, 3] == state["stem.0.weight"][3, 0, 2, 1, 5]
-    with pytest.raises(ValueError, match=r"state_dict: missing fc\.bias; allowed"):
-        video_weights_from_torch({k: v for k, v in state.items() if k != "fc.bias"}, shapes)
-    with pytest.raises(ValueError, match=r"state_dict: unknown fc\.gain"):
-        video_weights_from_torch({**state, "fc.gain": np.zeros(3)}, shapes)
-    with pytest.raises(ValueError, match=r"state_dict\['fc.bias'\]: \(4,\) in our layout; allowed: \(3,\)"):
-        video_weights_from_torch({**state, "fc.bias": np.zeros(4)}, shapes)
+    with pytest.raises(ValueError, match=r"1 missing: fc\.bias"):
+        from_torch_names(model, {k: v for k, v in state.items() if k != "fc.bias"})
+    with pytest.raises(ValueError, match=r"1 left over: fc\.gain"):
+        from_torch_names(model, {**state, "fc.gain": np.zeros(3)})
+    with pytest.raises(ValueError, match=r"of a wrong shape: fc\.bias, as \(4,\) not \(3,\)"):
+        from_torch_names(model, {**state, "fc.bias": np.zeros(4)})
 
 
 @pytest.mark.parametrize(
@@ -74,7 +70,7 @@ def test_bad_clips(kind, shape, message):
 @pytest.mark.weekly(unless=["mc3_18"])
 @pytest.mark.parametrize("name", VIDEO_MODELS)
 def test_load_torch_takes_torchvisions_names(name):
-    """As `video_weights_from_torch` does; what is missing is counted."""
+    """Kernels [out, in, t, h, w] become [t, h, w, in, out]; what is missing is counted."""
     shapes = shapes_of(VIDEO_MODELS[name]())
     rng = np.random.default_rng(0)
     weights = {}
@@ -83,9 +79,10 @@ def test_load_torch_takes_torchvisions_names(name):
         values = rng.normal(size=shape[::-1] if len(shape) < 5 else (*shape[:-3:-1], *shape[:-2]))
         weights[key] = np.abs(values) if key.endswith("running_var") else values
     got = load_torch(name, {f"module.{key}": value for key, value in weights.items()})
-    jax.tree.map(
-        np.testing.assert_array_equal, got, jax.tree.map(np.float32, video_weights_from_torch(weights, shapes))
-    )
+    for key, path in video_state_dict_names(shapes).items():
+        value = weights[key].transpose(2, 3, 4, 1, 0) if weights[key].ndim == 5 else weights[key].T
+        leaf = functools.reduce(lambda node, part: node[part], path, got)
+        np.testing.assert_array_equal(leaf, value.astype(np.float32))
     with pytest.raises(
         ValueError, match=r"does not fit VideoResNet of kind \w+; 1 missing: fc.bias; 1 left over: fc.b;"
     ):

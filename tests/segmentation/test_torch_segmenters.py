@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dlcore.models import create_model
-from dlcore.segmentation.torch_segmenters import create_segmenter, from_torch_names, load_torch_segmenter
+from dlcore.segmentation.torch_segmenters import create_segmenter, from_torch_names
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 
@@ -57,7 +57,8 @@ def test_outputs_equal_torchvisions(name):
     """At 97 x 97, which no stride divides."""
     golden, meta, weights, x = golden_of(name)
     classes = meta["outputs"]["out"]["shape"][1]
-    model, variables = load_torch_segmenter(name, weights, classes)
+    model = create_segmenter(name, classes, any("aux_classifier." in key for key in weights))
+    variables = from_torch_names(model, weights)
     outputs = jax.jit(lambda v, x: model.apply(v, x))(variables, x)
     outputs = outputs if isinstance(outputs, dict) else {"out": outputs}
     for key in {"out", "aux"} & set(meta["outputs"]):
@@ -74,10 +75,8 @@ def test_what_does_not_fit_is_named():
         create_segmenter("unet")
     _, _, weights, _ = golden_of("lraspp_mobilenet_v3_large")
     weights["classifier.more"] = weights.pop("classifier.cbr.0.weight")
-    with pytest.raises(
-        ValueError, match=r"lraspp_mobilenet_v3_large; 1 missing: classifier.cbr.0.weight; 1 left over: classifier.more"
-    ):
-        load_torch_segmenter("lraspp_mobilenet_v3_large", weights)
+    with pytest.raises(ValueError, match=r"LRASPP; 1 missing: classifier.cbr.0.weight; 1 left over: classifier.more"):
+        from_torch_names(create_segmenter("lraspp_mobilenet_v3_large"), weights)
     published = create_model("fcn_resnet50")
     with pytest.raises(ValueError, match=r"has no auxiliary head, aux_classifier.\*; allowed: .* aux_stage=None"):
         from_torch_names(published, {"classifier.4.bias": np.zeros(21)})

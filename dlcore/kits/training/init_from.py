@@ -141,7 +141,7 @@ def open_modules(flags: Flags) -> Weights | None:
 def _backbone_name(weights: Weights) -> str | None:
     """Return the name of the backbone: a published detector's or segmenter's own, else the model's."""
     kind = None if weights.page is not None or weights.model is None else kind_of(weights.model)
-    if kind == "detection":
+    if kind == "detection" or weights.fields.get("backbone") is not None:
         return backbone_name(weights.model, weights.fields)
     return weights.model.partition("_")[2] if kind == "segmentation" else weights.model
 

@@ -11,8 +11,6 @@ from flax.traverse_util import flatten_dict
 
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.resolve import resolve
-from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.run_data import load_data
 from dlcore.experiment.setting import FlagError
 from dlcore.kits.training import adapters
 from dlcore.models import from_pretrained
@@ -20,6 +18,7 @@ from dlcore.transfer.adapters import IA3, Bottleneck, Prompts
 from dlcore.transfer.frozen import is_named
 from dlcore.transfer.lora import LoRA
 from dlcore.transfer.methods import merge_adapter
+from tests.started_pages import start_page
 
 HUB = Path(__file__).parents[2] / "goldens" / "hub"
 VIT = f"--model={HUB / 'google--vit-tiny'}"
@@ -120,22 +119,11 @@ def test_prompts_reach_the_blocks_of_the_backbone_alone():
     np.testing.assert_allclose(outputs, expected, rtol=1e-6)
 
 
-def started(words):
-    """(learner, the state after `start`, a batch, setup) of a page."""
-    experiment = find_experiment(words[0])
-    run = ResolvedRun(experiment, flags_of(*words))
-    splits = load_data(run)
-    setup = run.setup_of(splits)
-    learner, batch = experiment.build(setup), splits.train[:2]
-    state = experiment.task.start(setup)(jax.jit(learner.init)(jax.random.key(0), batch))
-    return learner, state, batch, setup
-
-
 @pytest.mark.weekly
 @pytest.mark.parametrize("name", ["head", "lora", "dora", "bitfit", "ia3", "adapter", "vpt", "vpt_deep"])
 @pytest.mark.parametrize("words", [DEEPLAB, LOCALIZATION], ids=["segmentation", "detection"])
 def test_the_adapter_and_the_head_alone_learn(words, name):
-    learner, state, batch, setup = started((*words, f"--adapt={name}", "--ema=none"))
+    learner, state, batch, setup = start_page(*words, f"--adapt={name}", "--ema=none")
     published = flatten_dict(from_pretrained(HUB / "google--vit-tiny").variables["params"])
     frozen, trained = (flatten_dict(tree) for tree in (state.model_state["frozen"], state.params["trained"]))
     backbone = {path[1:] for path in frozen}

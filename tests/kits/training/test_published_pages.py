@@ -38,14 +38,19 @@ PAGES = {
 }
 """{folder: (page, flags)}; texts have a tokenizer of the network's vocabulary, which these folders lack."""
 
+MORE_PAGES = {"nvidia--segformer-tiny": ("segmentation.segformer", "--model={folder}", "--image_size=64,64")}
+"""The same of folders that no classifier, pair, text or autoencoder is."""
+
 NO_PAGE = {
     "Qwen--qwen3-tiny": "language models of pages read characters, or are GPT-2 or BERT",
     "stabilityai--sd-unet-tiny": "a U-Net of latents and of words by CLIP; pages of diffusion have words or latents",
 }
 """{folder: why no page trains its network}."""
 
-ABSENT = {"openai--clip-tiny": 2, "google--siglip-tiny": 2, "google-bert--bert-tiny": 2}
-"""Arrays of a file that a page does not take: embeddings of the file's vocabulary, and a pooler."""
+ABSENT = dict.fromkeys(
+    ("openai--clip-tiny", "google--siglip-tiny", "google-bert--bert-tiny", "nvidia--segformer-tiny"), 2
+)
+"""Arrays of a file that a page does not take: embeddings of the file's vocabulary, a pooler, and other classes."""
 
 
 @pytest.fixture
@@ -87,9 +92,9 @@ def arrays_of(*trees) -> set[bytes]:
 
 @pytest.mark.weekly
 @pytest.mark.covers("PT-07")
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [*PAGES, *MORE_PAGES])
 def test_a_folder_is_fine_tuned_by_the_page_of_its_kind(name, images):
-    page, *words = PAGES[name]
+    page, *words = {**PAGES, **MORE_PAGES}[name]
     words = [word.format(folder=HUB / name, d=images) for word in words]
     if page == "sequence.text_classification":
         words += flags_of_texts(images)
@@ -110,12 +115,13 @@ def test_a_folder_is_fine_tuned_by_the_page_of_its_kind(name, images):
         ("facebook--vit-mae-tiny", {"mae.width": 32, "mae.depth": 2, "mae.decoder_depth": 1, "mae.mask_ratio": 0.75}),
         ("openai--clip-tiny", {"clip.vision_width": 32, "clip.embedding_size": 16, "image_size": 32}),
         ("facebook--detr-tiny", {"model": "resnet18", "model.stages": (1, 1), "model.widths": (8, 16)}),
+        ("nvidia--segformer-tiny", {"model": "mit_b0", "model.widths": (8, 16, 24, 32), "segformer.features": 16}),
         ("facebook--detr-tiny", {"detr.stage": "layer2", "detr.decoder_layers": 2, "detr.pre_norm": False}),
         ("stabilityai--sd-vae-tiny", {"autoencoder.channels": (8, 16), "autoencoder.groups": 4}),
     ],
 )
 def test_published_weights_set_the_fields_of_the_network(name, expected):
-    page, *words = PAGES[name]
+    page, *words = {**PAGES, **MORE_PAGES}[name]
     words = [word.format(folder=HUB / name, d="D") for word in words]
     flags = resolve(find_experiment(page), ["--smoke", *words])
     assert {key: flags[key] for key in expected} == expected

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from dlcore.models.mae import MAE, load_torch
+from dlcore.models.mae import MAE, from_torch_names
 from dlcore.models.pretrained.family import Family
 
 __all__ = ["FAMILIES"]
@@ -26,7 +26,7 @@ def _mae(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _load(model: MAE, config: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:
-    return load_torch(model, weights, (config["image_size"], config["image_size"], config["num_channels"]))
+    return from_torch_names(model, weights, (config["image_size"], config["image_size"], config["num_channels"]))
 
 
 def _encoder(model: MAE, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
