@@ -101,6 +101,13 @@ def test_no_two_written_pages_share_a_paragraph():
                 assert found.setdefault(text, path) == path, f"{path} and {found[text]}: {text}"
 
 
+def test_no_line_begins_with_a_percent_sign():
+    """MyST takes such a line for a comment: the words behind it are lost."""
+    files = [*(DOCS / "book").glob("*.md"), *WRITTEN, *DOCS.glob("*.md")]
+    found = [path.name for path in files if re.search(r"^\s*%", path.read_text(encoding="utf-8"), re.MULTILINE)]
+    assert not found, "begin these lines with the number: " + ", ".join(found)
+
+
 def test_a_bad_page_is_refused(tmp_path):
     good = (DOCS / "techniques" / "generative" / "ddpm.md").read_text(encoding="utf-8")
     page = tmp_path / "page.md"
