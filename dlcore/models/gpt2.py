@@ -90,7 +90,7 @@ class GPT2(DecoderOnly):
         self.wte = Embed(self.vocab_size, self.width, embedding_init=init, dtype=self.dtype)
         self.wpe = Embed(self.window, self.width, embedding_init=init, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
-        block = remat(TransformerDecoderBlock, self.remat, static_argnums=(3, 8))
+        block = remat(TransformerDecoderBlock, self.remat, static_argnums=(3, 8), is_scanned=self.scan_blocks)
         if self.scan_blocks:
             self.blocks = self._block(block, STACK)
         else:

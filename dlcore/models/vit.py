@@ -355,7 +355,7 @@ class ViT(Backbone):
         return self.get_variable(PERTURBATIONS, name).reshape(shape)
 
     def _block(self, name: str, dtype: Any, drop_path_rate: float) -> nn.Module:
-        block = remat(TransformerEncoderBlock, self.remat, static_argnums=(2,))
+        block = remat(TransformerEncoderBlock, self.remat, static_argnums=(2,), is_scanned=self.scan_blocks)
         return block(
             self.num_heads,
             self.mlp_features,

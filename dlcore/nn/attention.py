@@ -10,11 +10,12 @@ entries of variance 1 has variance D_Q, and a softmax of such scores would satur
 you need" (2017), arXiv:1706.03762.
 
 Arrays are [..., T, H, D] as in `jax.nn.dot_product_attention` (torch has heads before tokens). Scores and softmax are
-at least float32. A mask is True where a query may attend; a query that may attend to no key gets the mean of all values
-(torch: NaN). `MultiHeadAttention` sows its weights: `apply(..., mutable=["intermediates"])` returns them. Where nobody
-asks for weights, and none are dropped, they need not be stored: half-precision attention on a GPU or a TPU is then a
-fused kernel of `dlcore.ops.attention_kernels`, if dtype, shape and mask suit it. The program chooses when it is
-lowered. Every network of dlcore attends through `dot_product_attention`, by itself or in `MultiHeadAttention`.
+at least float32; gradients multiply in the inputs' type. A mask is True where a query may attend; a query that may
+attend to no key gets the mean of all values (torch: NaN). `MultiHeadAttention` sows its weights: `apply(...,
+mutable=["intermediates"])` returns them. Where nobody asks for weights, and none are dropped, they need not be stored:
+half-precision attention on a GPU or a TPU is then a fused kernel of `dlcore.ops.attention_kernels`, if dtype, shape and
+mask suit it. The program chooses when it is lowered. Every network of dlcore attends through `dot_product_attention`,
+by itself or in `MultiHeadAttention`.
 """
 
 import functools
@@ -123,7 +124,22 @@ def _scores(formula: str, query: jax.Array, key: jax.Array, scale: float | None)
     acc_dtype = jnp.promote_types(jnp.result_type(query, key), jnp.float32)
     if query.dtype == acc_dtype:
         return jnp.einsum(formula, query * scale, key)
-    return jnp.einsum(formula, query, key, preferred_element_type=acc_dtype) * scale
+    return _wide_product(formula, query, key) * scale
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _wide_product(formula: str, query: jax.Array, key: jax.Array) -> jax.Array:
+    """Products of narrow numbers, at least float32."""
+    acc_dtype = jnp.promote_types(jnp.result_type(query, key), jnp.float32)
+    return jnp.einsum(formula, query, key, preferred_element_type=acc_dtype)
+
+
+@_wide_product.defjvp
+def _wide_product_tangent(formula: str, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    """Round the tangent to the type of queries and keys: a gradient then multiplies in it and not in float32."""
+    (query, key), (query_dot, key_dot) = primals, tangents
+    y = _wide_product(formula, query, key)
+    return y, (jnp.einsum(formula, query_dot, key) + jnp.einsum(formula, query, key_dot)).astype(y.dtype)
 
 
 def _softmax_of_scores(scores: jax.Array, mask: jax.Array | None, bias: jax.Array | None) -> jax.Array:

@@ -34,13 +34,15 @@ REMAT_POLICIES: dict[str, Callable[..., bool] | None] = {
 }
 
 
-def remat(block: Any, policy: Remat, static_argnums: tuple[int, ...] = ()) -> Any:
+def remat(block: Any, policy: Remat, static_argnums: tuple[int, ...] = (), *, is_scanned: bool = False) -> Any:
     """Rematerialize a module class, or a method of one, in the backward pass.
 
     Args:
       block: the class or method.
       policy: what is stored for the backward pass: "none" (everything), "products", "weights" or "full" (inputs alone).
       static_argnums: arguments that are no arrays, counted from 1 after self as in `flax.linen.remat` (0 is self).
+      is_scanned: whether the block is the body of a loop, which needs no barrier against common subexpressions of the
+        forward and the backward pass.
 
     Returns:
       The wrapped class or method; `block` itself for "none".
@@ -50,4 +52,6 @@ def remat(block: Any, policy: Remat, static_argnums: tuple[int, ...] = ()) -> An
     """
     if policy not in REMAT_POLICIES:
         raise ValueError(f"remat={policy!r}: unknown; allowed: {', '.join(get_args(Remat))}")
-    return block if policy == "none" else nn.remat(block, static_argnums=static_argnums, policy=REMAT_POLICIES[policy])
+    if policy == "none":
+        return block
+    return nn.remat(block, prevent_cse=not is_scanned, static_argnums=static_argnums, policy=REMAT_POLICIES[policy])

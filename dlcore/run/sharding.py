@@ -4,8 +4,8 @@ A rule assigns each parameter a PartitionSpec by its path and shape; every other
 a parameter's path and has its shape (momenta, averages, teachers) follows that parameter; the rest is replicated.
 
     replicate     every device holds every parameter
-    zero1         so it is, but the optimizer's copies of parameters are split as fsdp splits parameters (ZeRO stage 1):
-                  a device updates its part of each parameter, and gathers the others
+    zero1         so it is, but what the optimizer keeps of a matrix is split as fsdp splits the matrix (ZeRO stage 1):
+                  a device updates its part of each matrix, and gathers the others
     fsdp          the largest divisible axis is split over `data` (ZeRO stage 3: Rajbhandari et al. 2020,
                   arXiv:1910.02054)
     tensor        kernels are split over `model` (Shoeybi et al. 2019, arXiv:1909.08053): by their output features,
@@ -180,7 +180,14 @@ RULES: dict[str, Rule] = {
         "fsdp+tensor": _fsdp_tensor,
     }.items()
 }
-OPTIMIZER_RULES = {"zero1": RULES["fsdp"]}
+
+
+def _fsdp_of_matrices(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+    """Leave vectors whole: they are small, and a batch norm whose scale is updated in parts moves its statistics."""
+    return PartitionSpec() if len(shape) < 2 else _fsdp(path, shape, mesh)
+
+
+OPTIMIZER_RULES = {"zero1": _of_each_block(_fsdp_of_matrices)}
 """Rules of the leaves of `opt_state` that follow a parameter, where they are not the parameter's."""
 
 

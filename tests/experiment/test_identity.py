@@ -44,7 +44,9 @@ def test_young_settings_at_their_defaults_leave_runs_their_folders():
     assert "model.pool_ratio" not in vgg
     vit = ResolvedRun(supervised, resolve(supervised, ["--model=vit_b_16"])).identity
     assert "model.width" in vit
-    assert not {"model.token_last", "model.position_features"} & set(vit)
+    assert not {"model.token_last", "model.position_features", "model.scan_blocks"} & set(vit)
+    scanned = ResolvedRun(supervised, resolve(supervised, ["--model=vit_b_16", "--model.scan_blocks"])).identity
+    assert scanned == {**vit, "model.scan_blocks": True}
 
 
 def test_a_run_may_be_named_by_its_config_json(tmp_path):

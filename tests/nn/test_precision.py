@@ -1,10 +1,16 @@
 """float64 overrides a model's dtype, and logits are at least float32."""
 
+import re
+
 import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
 import pytest
 
-from dlcore.nn import compute_dtype, logits_dtype
+from dlcore.classification import supervised
+from dlcore.models import create_model
+from dlcore.nn import compute_dtype, dot_product_attention, logits_dtype
 
 
 def test_the_field_decides_unless_something_is_float64():
@@ -24,3 +30,44 @@ def test_the_field_decides_unless_something_is_float64():
 )
 def test_logits_are_at_least_float32(dtype, logits):
     assert logits_dtype(dtype) == logits
+
+
+def operands(text, *operations):
+    """Types of the operands of each operation of a lowered program, such as ["4x32xbf16", "32x10xbf16"]."""
+    lines = [line for line in text.splitlines() if any(f"stablehlo.{name} " in line for name in operations)]
+    return [re.findall(r"tensor<(.*?)>", line.rpartition(" : ")[2].partition(" -> ")[0]) for line in lines]
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_a_step_in_bfloat16_multiplies_in_float32_in_the_head_alone(platform):
+    """A head of 32 features and 7 classes is three products: its logits, and the gradients of its two operands."""
+    fields = {"depth": 1, "width": 32, "num_heads": 2, "mlp_features": 64, "image_size": 8, "patch_size": 4}
+    model = create_model("vit_b_16", **fields, num_classes=7, dtype=jnp.bfloat16)
+    learner = supervised.learner(model=model, optimizer=optax.adamw(1e-3))
+    ids = jax.ShapeDtypeStruct((4,), jnp.int32)
+    batch = {"image": jax.ShapeDtypeStruct((4, 8, 8, 3), jnp.float32), "label": ids, "index": ids}
+    state = jax.eval_shape(learner.init, jax.random.key(0), batch)
+    text = jax.jit(learner.update).trace(state, batch).lower(lowering_platforms=(platform,)).as_text()
+    products = operands(text, "dot_general", "convolution")
+    assert len(products) > 3 * 7  # patches, qkv, scores, mean of values, proj, fc1 and fc2, forward and backward
+    wide = [types for types in products if any("f32" in t for t in types)]
+    assert sorted(wide) == [["4x32xf32", "32x7xf32"], ["4x7xf32", "32x7xf32"], ["4x7xf32", "4x32xf32"]]
+    # Three norms, and the softmax of the attention and of the loss.
+    roots, exponentials = operands(text, "rsqrt"), operands(text, "exponential")
+    assert len(roots) >= 3
+    assert {"4x2x5x5xf32", "4x7xf32"} <= {types[0] for types in exponentials}
+    assert all(types[0].endswith("xf32") for types in roots + exponentials)
+
+
+def test_gradients_of_attention_in_bfloat16_are_those_of_float32():
+    """To the rounding of three numbers of 8 bits: scores' cotangents, their products and the result."""
+    rng = np.random.default_rng(0)
+    arrays = [jnp.asarray(rng.normal(size=(2, 6, 2, 8)), jnp.bfloat16) for _ in range(3)]
+
+    @jax.jit
+    def gradient(*arrays):
+        return jax.grad(lambda *a: jnp.square(dot_product_attention(*a).astype(jnp.float32)).sum(), (0, 1, 2))(*arrays)
+
+    for got, want in zip(gradient(*arrays), gradient(*(x.astype(jnp.float32) for x in arrays)), strict=True):
+        assert got.dtype == jnp.bfloat16
+        np.testing.assert_allclose(got.astype(jnp.float32), want, atol=2**-6 * float(jnp.abs(want).max()))

@@ -178,12 +178,12 @@ def test_the_tpus_kernel_equals_the_plain_form(monkeypatch, length, size, option
 
 
 def _gpt2_xl():
-    model = create_model("gpt2_xl", num_layers=1, dtype=BF16)
+    model = create_model("gpt2_xl", scan_blocks=True, remat="full", dtype=BF16)
     return model, [jax.ShapeDtypeStruct((1, 1024), jnp.int32)], "1024x1024"
 
 
 def _vit_l():
-    model = create_model("vit_l_16", depth=1, dtype=BF16)
+    model = create_model("vit_l_16", scan_blocks=True, dtype=BF16)
     return model, shapes((1, 224, 224, 3), dtype=jnp.float32), "197x197"
 
 
