@@ -25,8 +25,11 @@ from dlcore.metrics.segmentation import BoundaryIoU
 from dlcore.ops.point_sets import nearest_neighbors, normalize_points
 from dlcore.self_supervised.barlow_twins import cross_correlation
 from dlcore.self_supervised.dino import updated_center
+from dlcore.self_supervised.dinov2_objective import koleo_losses
+from dlcore.self_supervised.prototypes import sinkhorn, sinkhorn_targets
 from dlcore.self_supervised.siamese import center_batch, contrast_batch
 from dlcore.self_supervised.supcon import supcon_losses
+from dlcore.self_supervised.swav import swav_codes
 from dlcore.self_supervised.vicreg import vicreg_terms
 from dlcore.self_supervised.views import alignment
 
@@ -101,6 +104,10 @@ CASES = {
     "uniformity_loss": (lambda z: losses.uniformity_loss(z, mask=KEEP), VECTORS),
     "alignment": (lambda a, b: alignment(a, b, KEEP), VECTORS, VECTORS),
     "updated_center": (lambda z: updated_center(jnp.zeros(z.shape[-1]), z[None], KEEP), VECTORS),
+    "koleo_losses": (lambda z: koleo_losses(z, KEEP), VECTORS),
+    "sinkhorn": (lambda z: sinkhorn(z, 0.5, 3, KEEP), VECTORS),
+    "sinkhorn_targets": (lambda z: sinkhorn_targets(z[None], 0.5, 3, KEEP[None]), VECTORS),
+    "swav_codes": (lambda z: swav_codes(jnp.stack([z, 2 * z]), jnp.eye(3)[None].repeat(2, 0), KEEP), VECTORS),
     "BatchNorm.__call__": (batch_norm, ((5, 3, 2), ROWS)),
     "neighbor_sum": (
         lambda f: nn.neighbor_sum(f, edges=EDGES, edge_mask=jnp.array([1, 0, 1, 0]))[jnp.array([0, 3])],

@@ -49,7 +49,7 @@ def koleo_losses(features: jax.Array, mask: jax.Array) -> jax.Array:
       ValueError: there is one example.
     """
     check_shapes(features=(features, "B D"), mask=(mask, "B"))
-    x = jnp.where(mask[:, None] > 0, unit(features), 0)
+    x = unit(jnp.where(mask[:, None] > 0, features, 0))
     neighbors, is_valid = all_gather((x, mask > 0))  # [M, D], [M]
     if len(neighbors) < 2:
         raise ValueError("batch_size=1: one example has no neighbor; allowed: at least 2")

@@ -36,7 +36,7 @@ experiment = Experiment(
     __doc__,
     dinov2_objective.learner,
     task=BalancedCrops(
-        freeze=1.0,
+        freeze=100.0,
         teacher_momentum=0.99,
         teacher_temperature=(0.04, 0.04),
         global_area=(0.7, 1.0),

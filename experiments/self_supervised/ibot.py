@@ -4,7 +4,9 @@ python -m experiments.self_supervised.ibot                      (not measured)
 python -m experiments.self_supervised.ibot --patch_weight=0                      (class tokens alone, as DINO)
 
 `class_loss` is DINO's, of crops with hidden patches, and `patch_loss` that of the hidden patches. Watch `entropy` (the
-teacher's, by its largest: 1 is a collapse to uniform outputs) and `usage` (0: one output for all images).
+teacher's, by its largest: 1 is a collapse to uniform outputs) and `usage` (0: one output for all images). As with DINO,
+a small network needs prototypes that stand still (`--freeze`, in epochs): where they learn, the entropy rises to 0.99
+in 210 steps.
 """
 
 from dlcore.experiment import Experiment
@@ -18,7 +20,7 @@ experiment = Experiment(
     __doc__,
     ibot.learner,
     task=TokenCrops(
-        freeze=1.0,
+        freeze=100.0,
         teacher_momentum=0.99,
         teacher_temperature=(0.04, 0.04),
         global_area=(0.7, 1.0),

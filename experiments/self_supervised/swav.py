@@ -1,10 +1,13 @@
 """SwAV: learn features by predicting one crop's balanced assignment to prototypes from another crop.
 
-python -m experiments.self_supervised.swav                      (not measured)
+python -m experiments.self_supervised.swav      (not measured to its end; after 200 steps k-NN 71 %, untrained 82 %)
+python -m experiments.self_supervised.swav --freeze=1    (one seed: uniform codes; k-NN 70 %, untrained 82 %)
 python -m experiments.self_supervised.swav --queue_size=0                (codes from the batch alone)
 
 Watch `usage` (the mean prediction's entropy by its largest: 0 is one prototype for all images) and `code_entropy` (1:
-codes that say nothing, as with a large `--epsilon`).
+codes that say nothing). As with DINO, a small network needs prototypes that stand still (`--freeze`, in epochs): they
+would turn away from all images, until the codes are uniform (`code_entropy` 0.995 after 500 steps, and 0.91 after 200
+steps where they stand still).
 """
 
 from dlcore.experiment import Experiment, Flags
@@ -37,7 +40,7 @@ experiment = Experiment(
     __file__,
     __doc__,
     swav.learner,
-    task=CropsAndQueues(global_area=(0.7, 1.0), local_area=(0.4, 0.8)),
+    task=CropsAndQueues(freeze=100.0, global_area=(0.7, 1.0), local_area=(0.4, 0.8)),
     optimizer=AdamW(learning_rate=1e-3, weight_decay=1e-4),
     defaults={
         "head.outputs": 64,

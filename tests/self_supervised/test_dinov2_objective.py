@@ -12,11 +12,11 @@ from tests.prototype_toys import log_softmax, sinkhorn, token_features, token_lo
 from tests.siamese_toys import RATE, ROWS, unit_rows
 
 
-def learner(**kwargs):
+def learner(rate=RATE, **kwargs):
     settings = {"augment": prototype_toys.large, "teacher_momentum": lambda step: 0.9, "mask_ratio": 0.5, **kwargs}
     return dinov2_objective.learner(
         model=prototype_toys.Tokens(),
-        optimizer=optax.sgd(RATE),
+        optimizer=optax.sgd(rate),
         augment_local=prototype_toys.small,
         local_crops=1,
         student_temperature=0.4,
@@ -110,7 +110,9 @@ def test_bad_input(call, message):
 @pytest.mark.covers("SS-35")
 @pytest.mark.parametrize("spmd", ["jit", "pmap"])
 def test_eight_devices_equal_one(spmd):
+    """At a small rate, since KoLeo's slope is the inverse of a distance, which enlarges rounding."""
+
     def noisy(key, x):
         return x + 0.3 * jax.random.normal(key, jnp.shape(x))
 
-    siamese_toys.check_eight_devices(lambda norm: learner(augment=noisy), spmd, False)
+    siamese_toys.check_eight_devices(lambda norm: learner(rate=0.01, augment=noisy), spmd, False)
