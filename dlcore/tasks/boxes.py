@@ -15,7 +15,7 @@ from flax import linen as nn
 from dlcore.data.resizing import check_resize, shortest_edge
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import FlagError
+from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
 from dlcore.experiment.weights import Start
@@ -195,15 +195,17 @@ class Boxes(StretchedBoxes):
     mosaic: Annotated[float, Range(0, 1), "if changed", "regularizes"] = 0.0
     copy_paste: Annotated[float, Range(0, 1), "if changed", "regularizes"] = 0.0
 
+    def settings(self) -> dict[str, Setting]:
+        """Collect the flags of the task; keypoints cannot be mixed, and only masks can be copied."""
+        left_out = set() if "mask_head" in self.modules else {"copy_paste"}
+        left_out |= {"mosaic", "copy_paste"} if "keypoint_head" in self.modules else set()
+        return {name: setting for name, setting in super().settings().items() if name not in left_out}
+
     def check(self, flags: Flags) -> None:
-        """Check as `StretchedBoxes`, and that images can be mixed."""
+        """Check as `StretchedBoxes`, and that images that are mixed have one size."""
         super().check(flags)
-        if flags.copy_paste and "mask_head" not in self.modules:
-            raise FlagError(f"--copy_paste={flags.copy_paste}: there are no masks; allowed: 0, or a page with masks")
         for name in ("mosaic", "copy_paste"):
-            if flags[name] and "keypoint_head" in self.modules:
-                raise FlagError(f"--{name}={flags[name]}: keypoints cannot be mixed; allowed: 0")
-            if flags[name] and flags.resize != "stretch":
+            if flags.get(name) and flags.resize != "stretch":
                 raise FlagError(f"--{name}={flags[name]}: beside --resize={flags.resize}; allowed: --resize=stretch")
 
 

@@ -30,11 +30,13 @@ _COLOR_THRESHOLDS = (25.0, 35.0, 50.0, 70.0, 100.0)
 _NUM_TUNING = 60
 """Training scenes that choose the threshold of colors."""
 BASELINE_CLICKS = 5
+_SMALLEST_CORE, _CORE_CONTRAST = 12, (60.0, 110.0)
+"""Pixels of a core at least, and by how much its color differs in each channel."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PromptedMasks(Task):
-    """Objects of drawn scenes, each with its visible mask.
+    """Objects of drawn scenes and their cores, each with its visible mask.
 
     Args:
       modules: {"sam": SAM, "encoder": ViTDet}; the simple fields are the flags `--sam.FIELD` and `--encoder.FIELD`
@@ -118,7 +120,10 @@ class PromptedMasks(Task):
 
 
 def prompted_scenes(count: int, seed: int, size: int) -> Source:
-    """Draw scenes with the visible masks of their objects.
+    """Draw scenes whose objects have a core of another color, so that a click in the core is ambiguous.
+
+    The core is what is deeper in the visible part of an object than half of its largest depth. Where it has fewer than
+    a dozen pixels the object has none.
 
     Args:
       count: number of scenes.
@@ -126,8 +131,8 @@ def prompted_scenes(count: int, seed: int, size: int) -> Source:
       size: side in pixels.
 
     Returns:
-      `image`, `masks` [N, M, S, ceil(S / 8)] with the bits packed along the width, and `box_mask` [N, M], False for
-      padding and for hidden objects.
+      `image`, `masks` [N, 2 M, S, ceil(S / 8)] of the visible parts of M objects and of their cores, with the bits
+      packed along the width, and `box_mask` [N, 2 M], False for padding and for what is hidden.
     """
     from dlcore.data.masks import pack_masks, unpack_masks, visible_masks
     from dlcore.data.scenes import check_scene_size, scenes
@@ -135,8 +140,26 @@ def prompted_scenes(count: int, seed: int, size: int) -> Source:
     side = check_scene_size((size, size))
     arrays = scenes(count, seed, size=side, smallest=side // 3, largest=side // 2, masks=True).arrays
     masks = np.stack([visible_masks(unpack_masks(masks, side)) for masks in arrays["masks"]])
-    visible = arrays["box_mask"] & masks.any((-2, -1))
-    return Source({"image": arrays["image"], "masks": pack_masks(masks), "box_mask": visible}, count, name="scenes")
+    masks = np.concatenate([masks, np.zeros_like(masks)], 1)
+    images = arrays["image"].copy()
+    for i, (image, scene) in enumerate(zip(images, masks, strict=True)):
+        _draw_cores(image, scene, np.random.default_rng((seed, i, 1)))
+    return Source({"image": images, "masks": pack_masks(masks), "box_mask": masks.any((-2, -1))}, count, name="scenes")
+
+
+def _draw_cores(image: np.ndarray, masks: np.ndarray, rng: np.random.Generator) -> None:
+    """Color the cores of the objects masks[:M] in the image [H, W, 3], and write them to masks[M:]."""
+    from scipy.ndimage import distance_transform_cdt
+
+    num_objects = len(masks) // 2
+    for whole, core in zip(masks[:num_objects], masks[num_objects:], strict=True):
+        shift = rng.uniform(*_CORE_CONTRAST, 3)
+        depth = distance_transform_cdt(np.pad(whole, 1))[1:-1, 1:-1]
+        if (2 * depth > depth.max()).sum() < _SMALLEST_CORE:
+            continue
+        core[:] = 2 * depth > depth.max()
+        color = image[core].mean(0)
+        image[core] = (image[core] + np.where(color > 127, -shift, shift)).clip(0, 255).astype(np.uint8)
 
 
 def baseline_iou(train: Source, test: Source) -> dict[str, list[float]]:

@@ -10,12 +10,17 @@ import optax
 import pytest
 
 from dlcore.data.masks import pack_masks
+from dlcore.data.pipeline import Pipeline
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.learner import ModelState
 from dlcore.models.vitdet import ViTDet
+from dlcore.run import Placement, evaluate, fit, make_mesh
 from dlcore.segmentation import promptable
 from dlcore.segmentation.clicks import brightness_masks, color_masks, place_click, region_depth, simulate_clicks
 from dlcore.segmentation.everything import MaskFilter, filter_masks, grid_points, stability_scores
 from dlcore.segmentation.sam import CORNERS, HIDDEN, SAM
+from experiments.segmentation.promptable import experiment
 
 
 def rectangle(y1, x1, y2, x2, size=8):
@@ -199,6 +204,21 @@ def test_hidden_points_change_nothing_and_corners_are_a_box():
     # A mask that an example does not have is "no mask".
     chex.assert_trees_all_close(decode(points, None, None, masks, jnp.array([False])), decode(points), atol=1e-5)
     assert np.abs(decode(points, None, None, masks)[0] - decode(points)[0]).max() > 1e-3
+
+
+@pytest.mark.weekly
+@pytest.mark.covers("SG-18")
+def test_more_clicks_give_better_masks():
+    """Of objects with a core in which a click is ambiguous; the page as it stands, one seed."""
+    page = ResolvedRun(experiment, resolve(experiment, []))
+    splits = experiment.task.data(page.flags)
+    learner = experiment.build(page.setup_of(splits))
+    placement = Placement(make_mesh("data:1", jax.devices()[:1]))
+    pipeline = Pipeline(splits.train, page.flags.batch_size)
+    result = fit(learner, pipeline, steps=page.flags.steps, placement=placement, progress=False)
+    numbers = evaluate(learner, result.state, splits.test, batch_size=50, placement=placement)
+    assert numbers["iou_5"] > numbers["iou_1"] + 0.02
+    assert numbers["iou_1"] > splits.spec["baselines"]["brightness"][0]
 
 
 # Everything
