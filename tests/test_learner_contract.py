@@ -676,6 +676,7 @@ MOVES = {
     "classification.hard_attention": Move(flags=("--batch_size=64", "--num_scenes=512", "--network.width=8")),
     "classification.supervised": Move("accuracy", 1, 40, ("--batch_size=64",)),
     "classification.distillation": Move(flags=("--batch_size=64",)),
+    "detection.center_net": Move("heat_map", -1, 30),
     "detection.detr": Move("classification", -1, 40),
     "detection.deformable_detr": Move("classification", -1, 30),
     "detection.rt_detr": Move("classification", -1, 30),

@@ -8,6 +8,14 @@ from dlcore.detection.anchors import Grid as Grid
 from dlcore.detection.anchors import IGNORED as IGNORED
 from dlcore.detection.anchors import best_possible_recall as best_possible_recall
 from dlcore.detection.anchors import match_anchors as match_anchors
+from dlcore.detection.cascade_rcnn import CascadeRCNN as CascadeRCNN
+from dlcore.detection.cascade_rcnn import mean_outputs as mean_outputs
+from dlcore.detection.cascade_rcnn import refine_boxes as refine_boxes
+from dlcore.detection.cascade_rcnn import stage_weights as stage_weights
+from dlcore.detection.center_net import CenterNet as CenterNet
+from dlcore.detection.center_net import gaussian_radius as gaussian_radius
+from dlcore.detection.center_net import heat_map_loss as heat_map_loss
+from dlcore.detection.center_net import target_heat_map as target_heat_map
 from dlcore.detection.deformable_detr import DeformableDETR as DeformableDETR
 from dlcore.detection.denoising import NoisyQueries as NoisyQueries
 from dlcore.detection.denoising import Targets as Targets

@@ -407,12 +407,12 @@ def detector_learner(
         key = jax.random.fold_in(state.rng, state.step)
         # Augment images and boxes together.
         example = {"image": zero_padding(preprocess(batch["image"]), batch)}
-        example |= {name: batch[name] for name in ("boxes", "box_mask", "image_size") if name in batch}
+        example |= {name: batch[name] for name in ("boxes", "box_mask", "labels", "image_size") if name in batch}
         if train and augment is not None:
             example = augment_examples(augment, example_keys(key, batch), example["image"], example)
         # Dense predictions at every location, [B, L, ...].
         dropout = replica_key(jax.random.fold_in(key, 1)) if train else None
-        targets = example["boxes"], batch["labels"], example["box_mask"].astype(bool)
+        targets = example["boxes"], example["labels"], example["box_mask"].astype(bool)
         predictions, model_state = predict_locations(model, params, state.model_state, example, dropout, targets)
         boxes = example["boxes"].astype(jax.tree.leaves(predictions.outputs)[0].dtype)
         targets = boxes, *targets[1:]

@@ -172,6 +172,8 @@ class FasterRCNN(nn.Module):
 
     given_proposals = False
     """Whether regions come with the batch, and no network proposes any."""
+    num_stages: ClassVar[int] = 1
+    """Number of box heads, see `dlcore.detection.cascade_rcnn`."""
 
     TORCH_NAMES = (
         (r"^backbone\.", "backbone.body."),
@@ -232,13 +234,14 @@ class FasterRCNN(nn.Module):
         options = {"canonical_size": self.canonical_size, "pool": self.pool}
         return crop_regions(levels[: len(self.stages)], boxes, size, output_size, **options)
 
-    def classify(self, levels: list[jax.Array], boxes: jax.Array, size: tuple[int, int]) -> BoxOutputs:
+    def classify(self, levels: list[jax.Array], boxes: jax.Array, size: tuple[int, int], stage: int = 0) -> BoxOutputs:
         """Predict class and box of every region.
 
         Args:
           levels: levels from `pyramid`.
           boxes: [B, R, 4] pixels.
           size: (height, width) of the images.
+          stage: index of the head; a cascade has several.
 
         Returns:
           The outputs.
@@ -298,7 +301,11 @@ class FasterRCNN(nn.Module):
 
 
 def image_losses(
-    outputs: BoxOutputs, sampled: Sampled, boxes: jax.Array, classifier: str = "softmax"
+    outputs: BoxOutputs,
+    sampled: Sampled,
+    boxes: jax.Array,
+    classifier: str = "softmax",
+    weights: tuple[float, float, float, float] = WEIGHTS,
 ) -> dict[str, tuple[jax.Array, jax.Array]]:
     """Sum the losses of the box head over the sampled proposals of one image.
 
@@ -307,6 +314,7 @@ def image_losses(
       sampled: the proposals and their targets.
       boxes: [M, 4] pixels, the true ones.
       classifier: softmax, cross-entropy with the background; or svm, the sum of one hinge loss a class.
+      weights: weights of the deltas, see `dlcore.ops.boxes.encode_boxes`.
 
     Returns:
       {"classification", "box": (sum, what the sum of a batch is divided by)}.
@@ -320,7 +328,7 @@ def image_losses(
     positive = sampled.target > 0
     target_boxes = jnp.where(positive[:, None], boxes[sampled.matched], sampled.boxes)  # [R, 4]
     deltas = jnp.take_along_axis(outputs.deltas, sampled.target[:, None, None], 1)[:, 0]
-    error = 4 * smooth_l1_loss(deltas, encode_boxes(target_boxes, sampled.boxes, WEIGHTS), rpn.BETA)
+    error = 4 * smooth_l1_loss(deltas, encode_boxes(target_boxes, sampled.boxes, weights), rpn.BETA)
     number = sampled.valid.sum(dtype=jnp.int32)
     return {
         "classification": (jnp.where(sampled.valid, class_losses, 0).sum(), number),
@@ -334,6 +342,7 @@ def postprocess(
     proposal_mask: jax.Array,
     size: ImageSize,
     classifier: str = "softmax",
+    weights: tuple[float, float, float, float] = WEIGHTS,
     **thresholds: Any,
 ) -> dict[str, jax.Array]:
     """Detect the objects of one image.
@@ -344,6 +353,7 @@ def postprocess(
       proposal_mask: [R] bool, False for padding.
       size: (height, width) of the image.
       classifier: softmax, or svm, whose margins s become scores 1 / (1 + exp(-s)).
+      weights: weights of the deltas, see `dlcore.ops.boxes.decode_boxes`.
       **thresholds: arguments of `dlcore.detection.dense.select`.
 
     Returns:
@@ -352,6 +362,6 @@ def postprocess(
     logits = outputs.logits
     scores = nn.sigmoid(logits[:, 1:]) if classifier == "svm" else jax.nn.softmax(logits)[:, 1:]
     scores = jnp.where(proposal_mask[:, None], scores, 0)
-    boxes = decode_boxes(outputs.deltas[:, 1:], proposals[:, None], WEIGHTS)
+    boxes = decode_boxes(outputs.deltas[:, 1:], proposals[:, None], weights)
     candidates = topk_by_class(scores, boxes)
     return select(candidates, size, min_size=0.01, num_blocks=scores.shape[-1], **thresholds)

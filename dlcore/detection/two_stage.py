@@ -1,4 +1,4 @@
-"""The learner of two-stage detectors: Fast, Faster and Mask R-CNN, with keypoints too.
+"""The learner of two-stage detectors: Fast, Faster, Mask and Cascade R-CNN, with keypoints too.
 
 The losses of the region proposal network, of the box head and, where the model has them, of mask and keypoint head are
 added. Each is a mean over its own sample in the whole batch, over all devices. Proposals and samples are constants: no
@@ -16,6 +16,7 @@ import optax
 
 from dlcore.data.augment import augment_examples
 from dlcore.detection import faster_rcnn, keypoint_rcnn, mask_rcnn, rpn
+from dlcore.detection.cascade_rcnn import mean_outputs, refine_boxes, stage_weights
 from dlcore.detection.dense import label_classes
 from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.padding import add_image_sizes, clip_sizes, zero_padding
@@ -37,7 +38,7 @@ class Stages(NamedTuple):
       num_positives: the sampled proposals of an image that come first and may be on an object.
       propose: function that proposes boxes, see `rpn.propose`.
       region_losses: losses, see `rpn.image_losses`.
-      sample: sampler of proposals, see `sample_proposals`.
+      samplers: sampler of the regions of each box head, see `sample_proposals`.
       head_losses: losses, see `faster_rcnn.image_losses`.
       detect: postprocessing, see `faster_rcnn.postprocess`.
     """
@@ -46,7 +47,7 @@ class Stages(NamedTuple):
     num_positives: int
     propose: Callable[..., Any]
     region_losses: Callable[..., Any]
-    sample: Callable[..., Any]
+    samplers: tuple[Callable[..., Any], ...]
     head_losses: Callable[..., Any]
     detect: Callable[..., Any]
 
@@ -71,6 +72,16 @@ def _check_thresholds(**stages: tuple[float, float]) -> None:
             )
 
 
+def _check_cascade(model: FasterRCNN, cascade_iou_thresh: tuple[float, ...], classifier: str) -> None:
+    if len(cascade_iou_thresh) != model.num_stages - 1:
+        raise ValueError(
+            f"cascade_iou_thresh={cascade_iou_thresh}: {len(cascade_iou_thresh)} thresholds; allowed: "
+            f"{model.num_stages - 1}, one a box head behind the first"
+        )
+    if model.num_stages > 1 and classifier == "svm":
+        raise ValueError("classifier='svm': margins of several heads have no mean; allowed: softmax in a cascade")
+
+
 def _proposals(stages: Stages, run: Callable[..., Any], levels: list[jax.Array], batch: dict, external: dict) -> tuple:
     """(proposals [B, P, 4], mask [B, P], outputs of the region proposal network, their anchors).
 
@@ -88,14 +99,17 @@ def _examples(
     stages: Stages, preprocess: Any, augment: Any, keys: jax.Array, batch: dict
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
     """What the losses need, augmented, and the given proposals, which move with the boxes."""
-    example, count = batch, batch["boxes"].shape[1]
+    example, count = batch, None
     if stages.model.given_proposals:
+        count = batch["boxes"].shape[1]
+        if hasattr(augment, "augment_batch"):
+            raise ValueError("augment: images are mixed, and their proposals would be lost; allowed: one example alone")
         pairs = (("boxes", "proposals"), ("box_mask", "proposal_mask"))
         example = {**batch, **{name: jnp.concatenate([batch[name], batch[other]], 1) for name, other in pairs}}
     images = zero_padding(preprocess(batch["image"]), batch)
     example = augment_examples(augment, keys, images, example)
     boxes, valid = example["boxes"].astype(jnp.float32), example["box_mask"].astype(bool)
-    external = {"proposals": boxes[:, count:], "proposal_mask": valid[:, count:]}
+    external = {} if count is None else {"proposals": boxes[:, count:], "proposal_mask": valid[:, count:]}
     return {**example, "boxes": boxes[:, :count], "box_mask": valid[:, :count]}, external
 
 
@@ -106,7 +120,6 @@ def _batch_losses(
     keys: jax.Array,
     example: dict[str, jax.Array],
     external: dict[str, jax.Array],
-    labels: jax.Array,
 ) -> dict[str, tuple[jax.Array, jax.Array]]:
     """Sum the losses of both stages over each image.
 
@@ -115,27 +128,33 @@ def _batch_losses(
       run: run from `Stages.bind`.
       levels: [B, h, w, C], the feature pyramid.
       keys: [B], of the samples.
-      example: image, boxes, box_mask, and masks or keypoints for a head that learns them, [B, ...].
+      example: image, boxes, box_mask, labels, and masks or keypoints for a head that learns them, [B, ...].
       external: `proposals: [B, P, 4]` and `proposal_mask: [B, P]` for a model with `given_proposals`.
-      labels: [B, M] int.
 
     Returns:
       {name: (sum [B], what the sum of a batch is divided by [B])}.
     """
     model, size, losses = stages.model, example["image"].shape[1:3], {}
     fold_in = jax.vmap(jax.random.fold_in, (0, None))
-    boxes, valid = example["boxes"], example["box_mask"]
+    boxes, labels, valid = example["boxes"], example["labels"], example["box_mask"]
     # Region proposal network: objectness and box losses over sampled anchors.
     proposals, filled, outputs, anchors = _proposals(stages, run, levels, example, external)
     if outputs is not None:
         losses |= jax.vmap(lambda key, out, *target: stages.region_losses(key, out, anchors, *target))(
             fold_in(keys, 1), outputs, boxes, valid
         )
-    # Second stage on a sample of proposals, with the target boxes added.
-    sampled = jax.vmap(stages.sample)(fold_in(keys, 2), proposals, filled, boxes, labels, valid)
-    # Class and box losses of the region head.
-    outputs = run("classify", levels, sampled.boxes, size)
-    losses |= jax.vmap(stages.head_losses)(outputs, sampled, boxes)
+    # Second stage on a sample of proposals, with the target boxes added; a cascade goes on with its boxes.
+    sizes, axis = clip_sizes(example, example["image"])
+    for stage, sample in enumerate(stages.samplers):
+        sampled = jax.vmap(sample)(fold_in(keys, 2 + stage), proposals, filled, boxes, labels, valid)
+        # Class and box losses of the region head.
+        outputs = run("classify", levels, sampled.boxes, size, stage)
+        head_losses = partial(stages.head_losses, weights=stage_weights(stage))
+        suffix = f"_{stage + 1}" if stage else ""
+        losses |= {f"{k}{suffix}": v for k, v in jax.vmap(head_losses)(outputs, sampled, boxes).items()}
+        if stage + 1 < len(stages.samplers):
+            refine = jax.vmap(partial(refine_boxes, stage=stage), (0, 0, axis))
+            proposals, filled = refine(outputs, sampled.boxes, sizes), sampled.valid
     # The positives come first.
     regions, matched, target = (x[:, : stages.num_positives] for x in (sampled.boxes, sampled.matched, sampled.target))
     if model.mask_head is not None:
@@ -162,7 +181,7 @@ def _objective(
     levels, model_state = apply_model(stages.model, *variables, images, train=train, method="pyramid")
     # Sum and count of each loss, [B] each.
     run = stages.bind(params, state.model_state)
-    losses = _batch_losses(stages, run, levels, keys, example, external, batch["labels"])
+    losses = _batch_losses(stages, run, levels, keys, example, external)
     valid_images = mask_of(batch) > 0  # [B]
     sums = {name: [jnp.where(valid_images, values, 0).sum() for values in pair] for name, pair in losses.items()}
     parts = {name: Sum(total.astype(jnp.float32), number) for name, (total, number) in sums.items()}
@@ -180,9 +199,14 @@ def _predict(stages: Stages, preprocess: Any, state: ModelState, batch: dict) ->
     # Feature pyramid, then proposals.
     levels = run("pyramid", images)
     proposals, filled, _, _ = _proposals(stages, run, levels, {**batch, "image": images}, batch)
-    # Classify and refine the proposals; NMS within each class.
-    outputs = run("classify", levels, proposals, size)
-    detections = jax.vmap(stages.detect, (0, 0, 0, axis))(outputs, proposals, filled, sizes)
+    # Classify and refine the proposals, head by head; NMS within each class.
+    by_head = [run("classify", levels, proposals, size, 0)]
+    for stage in range(1, len(stages.samplers)):
+        refine = jax.vmap(partial(refine_boxes, stage=stage - 1), (0, 0, axis))
+        proposals = refine(by_head[-1], proposals, sizes)
+        by_head.append(run("classify", levels, proposals, size, stage))
+    detect = partial(stages.detect, weights=stage_weights(len(by_head) - 1))
+    detections = jax.vmap(detect, (0, 0, 0, axis))(mean_outputs(by_head), proposals, filled, sizes)
     # Masks and keypoints of the final boxes, not of the proposals.
     if model.mask_head is not None:
         maps = run("segment", levels, detections["boxes"], size)
@@ -219,6 +243,7 @@ def learner(
     detections_per_img: Annotated[int, Range(1)] = 100,
     classifier: Annotated[Literal["softmax", "svm"], "if changed"] = "softmax",
     rpn_box_loss: Annotated[Literal["smooth_l1", "giou"], "if changed"] = "smooth_l1",
+    cascade_iou_thresh: Annotated[tuple[float, ...], Range(0, 1), "if changed"] = (),
 ) -> Learner:
     """Train a two-stage detector.
 
@@ -228,7 +253,7 @@ def learner(
     `image_size` [B, 2] (height, width) where images are padded to a canvas (`dlcore.detection.padding`).
 
     Args:
-      model: a `FasterRCNN`.
+      model: a `FasterRCNN`, such as a `CascadeRCNN`.
       optimizer: any optax transformation.
       preprocess: batch of images to the model's input, of the same size.
       augment: `(key, example) -> example` of one preprocessed training example (`dlcore.data.augment.examples`).
@@ -249,6 +274,8 @@ def learner(
       classifier: classifier of proposals: softmax with a background class, or svm, one linear SVM a class (R-CNN's),
         whose margin s scores sigmoid(s).
       rpn_box_loss: loss of the proposals' boxes: smooth_l1 of the deltas, or giou, 1 - generalized IoU of the boxes.
+      cascade_iou_thresh: IoU from which on a region is on an object, and below which it is background, for each head of
+        a cascade behind the first.
 
     Returns:
       The learner; predict returns `{"boxes": [B, K, 4] in pixels, "scores", "labels", "valid": [B, K]}`, best first,
@@ -256,11 +283,15 @@ def learner(
       pixels, and `keypoint_scores` [B, K, J]; sizes of padded images (`dlcore.detection.padding.add_image_sizes`).
 
     Raises:
-      ValueError: a threshold of the background is above that of the foreground.
+      ValueError: a threshold of the background is above that of the foreground, or a cascade has other thresholds than
+        heads, or is one of SVMs.
     """
+    _check_cascade(model, cascade_iou_thresh, classifier)
     _check_thresholds(rpn=(rpn_bg_iou_thresh, rpn_fg_iou_thresh), box=(box_bg_iou_thresh, box_fg_iou_thresh))
     propose = {"topk_candidates": topk_candidates, "num_proposals": num_proposals, "nms_thresh": rpn_nms_thresh}
     thresholds = {"score_thresh": score_thresh, "nms_thresh": nms_thresh, "detections_per_img": detections_per_img}
+    overlaps = (box_fg_iou_thresh, box_bg_iou_thresh), *((iou, iou) for iou in cascade_iou_thresh)
+    sample = partial(sample_proposals, count=box_batch_size_per_image, positive_fraction=box_positive_fraction)
     stages = Stages(
         model=model,
         num_positives=int(box_batch_size_per_image * box_positive_fraction),
@@ -273,12 +304,8 @@ def learner(
             bg_iou_thresh=rpn_bg_iou_thresh,
             box_loss=rpn_box_loss,
         ),
-        sample=partial(
-            sample_proposals,
-            count=box_batch_size_per_image,
-            positive_fraction=box_positive_fraction,
-            fg_iou_thresh=box_fg_iou_thresh,
-            bg_iou_thresh=box_bg_iou_thresh,
+        samplers=tuple(
+            partial(sample, fg_iou_thresh=foreground, bg_iou_thresh=background) for foreground, background in overlaps
         ),
         head_losses=partial(faster_rcnn.image_losses, classifier=classifier),
         detect=partial(faster_rcnn.postprocess, classifier=classifier, **thresholds),

@@ -10,13 +10,13 @@ import numpy as np
 from dlcore.models.pretrained.family import Family, check_config
 from dlcore.models.vitdet import ViTDet
 from dlcore.ops.resize import resize
+from dlcore.segmentation.prompts import check_boxes, check_points
 
 __all__ = ["FAMILIES"]
 
 ENCODER = {"hidden_act": "gelu", "layer_norm_eps": 1e-6, "qkv_bias": True, "use_abs_pos": True}
 PROMPTS = {"hidden_act": "gelu", "layer_norm_eps": 1e-6, "num_point_embeddings": 4}
 DECODER = {"hidden_act": "relu", "layer_norm_eps": 1e-6, "attention_downsample_rate": 2}
-LABELS = (1, 0, -1, -10)
 
 
 def _sam(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -58,35 +58,6 @@ def _masks(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]
     return {"pred_masks": logits[:, :, 1:], "iou_scores": iou[:, :, 1:]}
 
 
-def _check_points(points: np.ndarray, labels: np.ndarray | None, limits: np.ndarray) -> None:
-    shape = points.shape[:-1]
-    if labels is not None and (labels.shape != shape or not np.isin(labels, LABELS).all()):
-        raise ValueError(
-            f"input_labels={labels.tolist()}: do not fit; allowed: of shape {shape}, 1 for a point on the object, 0 "
-            "for one beside it, -1 or -10 for none"
-        )
-    is_point = np.ones(shape, bool) if labels is None else labels >= 0
-    outside = ((points < 0) | (points > limits[:, None, None])).any(-1) & is_point
-    if outside.any() or not np.isfinite(points).all():
-        image, *_ = index = tuple(np.argwhere(outside | ~np.isfinite(points).all(-1))[0])
-        width, height = limits[image]
-        raise ValueError(
-            f"input_points={points[index].tolist()}: outside the photograph; allowed: x from 0 to {width:g}, y from 0 "
-            f"to {height:g}"
-        )
-
-
-def _check_boxes(boxes: np.ndarray, limits: np.ndarray) -> None:
-    for image, prompts in enumerate(boxes):
-        width, height = limits[image]
-        for x1, y1, x2, y2 in prompts:
-            if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
-                raise ValueError(
-                    f"input_boxes=[{x1:g}, {y1:g}, {x2:g}, {y2:g}]: no box of the photograph; allowed: x1 < x2 from 0 "
-                    f"to {width:g}, y1 < y2 from 0 to {height:g}"
-                )
-
-
 def _prompt(inputs: dict[str, Any], name: str, rank: int, last: tuple[int, ...], images: int) -> np.ndarray | None:
     """Return a prompt with axes for images and objects, which it may leave out."""
     if inputs.get(name) is None:
@@ -120,11 +91,11 @@ def _around(run: Callable, inputs: dict[str, jax.Array], preprocess: Any) -> dic
     if labels is not None and points is None:
         raise ValueError("input_labels: no use without points; allowed: with input_points")
     if points is not None:
-        _check_points(points, labels, limits)
+        check_points(points, labels, limits, "input_")
         arrays["input_points"] = jnp.asarray(points * scale[:, None, None], jnp.float32)
         arrays |= {} if labels is None else {"input_labels": jnp.asarray(labels)}
     if boxes is not None:
-        _check_boxes(boxes, limits)
+        check_boxes(boxes, limits, "input_")
         arrays["input_boxes"] = jnp.asarray(boxes * np.tile(scale, 2)[:, None], jnp.float32)
     if (masks := inputs.get("input_masks")) is not None:
         arrays["input_masks"] = (

@@ -11,7 +11,6 @@ One prompt may mean a part or the whole, so there are three masks with a predict
 that are plain. Weights are those of transformers' SamModel (`facebook/sam-vit-base`).
 """
 
-import functools
 import math
 from typing import Annotated, Any
 
@@ -21,14 +20,21 @@ from flax import linen as nn
 
 from dlcore.learner import Range
 from dlcore.models.vitdet import ViTDet
-from dlcore.nn import Conv, ConvTranspose, Dense, FeedForward, LayerNorm, MultiHeadAttention, gelu
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn import Conv, LayerNorm, gelu
+from dlcore.nn.precision import logits_dtype
 from dlcore.ops.checks import check_boxes
+from dlcore.segmentation.mask_decoder import MaskDecoder
 
-__all__ = ["SAM", "MaskDecoder", "PromptEncoder", "TwoWayBlock", "fourier_positions"]
+__all__ = ["CORNERS", "HIDDEN", "SAM", "PromptEncoder", "fourier_positions"]
 
 KINDS = 4
-"""Learned vectors of prompts: background, foreground, upper left corner, lower right corner."""
+"""Learned vectors of prompts, by label: background, foreground, upper left corner, lower right corner."""
+
+CORNERS = (2, 3)
+"""Labels of points that are the upper left and the lower right corner of a box."""
+
+HIDDEN = -2
+"""Label of a point that is padding: nothing attends to its token."""
 
 
 def fourier_positions(coordinates: jax.Array, frequencies: jax.Array) -> jax.Array:
@@ -126,197 +132,50 @@ class PromptEncoder(nn.Module):
         labels: jax.Array | None,
         boxes: jax.Array | None,
         masks: jax.Array | None,
-    ) -> tuple[jax.Array | None, jax.Array]:
+        has_mask: jax.Array | None = None,
+    ) -> tuple[jax.Array | None, jax.Array | None, jax.Array]:
         """Describe prompts.
 
         Args:
           frequencies: [2, D / 2], of `fourier_positions`.
           points: [B, P, N, 2], x and y in pixels; None for none.
-          labels: [B, P, N] int, 1 for foreground, 0 for background, -1 for no point, -10 for padding.
+          labels: [B, P, N] int, 1 for foreground, 0 for background, CORNERS for corners of a box, -1 for no point, -10
+            for a vector of zeros, HIDDEN for padding.
           boxes: [B, P, 4], corners in pixels; None for none.
           masks: [B, 4 h, 4 w, 1], logits of an earlier mask; None for none.
+          has_mask: [B] bool, False where there is no earlier mask, and `masks` is padding; None: all have one.
 
         Returns:
-          (tokens [B, P, T, D], None without points and boxes; [B, h, w, D] or [1, 1, 1, D], added to the image's map).
+          (tokens [B, P, T, D], None without points and boxes; [B, P, T] bool, False for padding, None without points;
+          [B, h, w, D] or [1, 1, 1, D], added to the image's map).
         """
         init = nn.initializers.normal(1.0)
         kinds = self.param("point_embed", init, (KINDS, self.features))
         no_point = self.param("not_a_point_embed", init, (1, self.features))
         no_mask = self.param("no_mask_embed", init, (1, self.features))
-        tokens = []
+        tokens, valid = [], None
         # Points: a position and the kind; one more stands for the end where there is no box.
         if points is not None and labels is not None:
-            points = points + 0.5
+            points, valid = points + 0.5, labels != HIDDEN
             if boxes is None:
+                has_box = (labels == CORNERS[0]).any(-1, keepdims=True)
                 points = jnp.pad(points, ((0, 0), (0, 0), (0, 1), (0, 0)))
                 labels = jnp.pad(labels, ((0, 0), (0, 0), (0, 1)), constant_values=-1)
+                valid = jnp.concatenate([valid, ~has_box], -1)
             labels = labels[..., None]
             x = fourier_positions(points / self.image_size, frequencies)
             x = jnp.where(labels == -1, no_point, jnp.where(labels == -10, 0, x))
-            tokens.append(x + jnp.where(labels == 0, kinds[0], 0) + jnp.where(labels == 1, kinds[1], 0))
+            tokens.append(x + sum(jnp.where(labels == kind, kinds[kind], 0) for kind in range(KINDS)))
         # Boxes: two corners.
         if boxes is not None:
             corners = (boxes + 0.5).reshape(*boxes.shape[:2], 2, 2)
             tokens.append(fourier_positions(corners / self.image_size, frequencies) + kinds[2:])
+            valid = None if valid is None else jnp.pad(valid, ((0, 0), (0, 0), (0, 2)), constant_values=True)
         dense = no_mask[None, None]
         if masks is not None:
-            dense = MaskEmbedding(self.features, self.mask_channels, self.dtype, name="mask_embed")(masks)
-        return jnp.concatenate(tokens, 2) if tokens else None, dense
-
-
-class TwoWayBlock(nn.Module):
-    """Tokens attend to each other and to pixels, and pixels to tokens.
-
-    Args:
-      num_heads: attention heads.
-      hidden: hidden units of the MLP.
-      is_first: whether the tokens are their own positions, which are not added to them in their self-attention.
-      dtype: dtype of the computation; None means by promotion.
-    """
-
-    num_heads: int
-    hidden: int
-    is_first: bool = False
-    dtype: Any = None
-
-    @nn.compact
-    def __call__(
-        self, tokens: jax.Array, pixels: jax.Array, positions: jax.Array, pixel_positions: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        """Apply the block.
-
-        Args:
-          tokens: [B, T, D].
-          pixels: [B, h w, D].
-          positions: [B, T, D], added to tokens in queries and keys.
-          pixel_positions: [h w, D], added to pixels in queries and keys.
-
-        Returns:
-          (tokens, pixels).
-        """
-        width = tokens.shape[-1]
-        attention = functools.partial(MultiHeadAttention, self.num_heads, width, dtype=self.dtype)
-        norm = functools.partial(LayerNorm, 1e-6, dtype=self.dtype)
-        # Tokens to tokens.
-        if self.is_first:
-            tokens = attention(name="self_attn")(tokens, tokens, tokens)
-        else:
-            query = tokens + positions
-            tokens = tokens + attention(name="self_attn")(query, query, tokens)
-        tokens = norm(name="layer_norm1")(tokens)
-        # Tokens to pixels.
-        cross = attention(qkv_features=width // 2, name="cross_attn_token_to_image")
-        tokens = norm(name="layer_norm2")(tokens + cross(tokens + positions, pixels + pixel_positions, pixels))
-        mlp = FeedForward(self.hidden, nn.relu, dtype=self.dtype, name="mlp")
-        tokens = norm(name="layer_norm3")(tokens + mlp(tokens))
-        # Pixels to tokens.
-        cross = attention(qkv_features=width // 2, name="cross_attn_image_to_token")
-        pixels = norm(name="layer_norm4")(pixels + cross(pixels + pixel_positions, tokens + positions, tokens))
-        return tokens, pixels
-
-
-class Perceptron(nn.Module):
-    """Dense layers with rectifiers between.
-
-    Args:
-      features: outputs.
-      hidden: units of the hidden layers.
-      depth: number of layers.
-      dtype: dtype of the computation; None means by promotion.
-    """
-
-    features: int
-    hidden: int
-    depth: int = 3
-    dtype: Any = None
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Apply the layers.
-
-        Args:
-          x: [..., D].
-
-        Returns:
-          [..., features].
-        """
-        x = nn.relu(Dense(self.hidden, dtype=self.dtype, name="proj_in")(x))
-        for i in range(self.depth - 2):
-            x = nn.relu(Dense(self.hidden, dtype=self.dtype, name=f"layers_{i}")(x))
-        return Dense(self.features, dtype=self.dtype, name="proj_out")(x)
-
-
-class MaskDecoder(nn.Module):
-    """From the image's map and prompts to masks and their predicted IoU.
-
-    Args:
-      num_masks: M, masks of a prompt, beside the single one.
-      depth: two-way blocks.
-      num_heads: attention heads.
-      hidden: hidden units of a block's MLP.
-      iou_hidden: hidden units of the MLP that predicts the IoU.
-      iou_depth: layers of that MLP.
-      dtype: dtype of the computation; None means by promotion.
-    """
-
-    num_masks: int = 3
-    depth: int = 2
-    num_heads: int = 8
-    hidden: int = 2048
-    iou_hidden: int = 256
-    iou_depth: int = 3
-    dtype: Any = None
-
-    @nn.compact
-    def __call__(self, image: jax.Array, image_positions: jax.Array, prompts: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Decode masks.
-
-        Args:
-          image: [B, h, w, D], with the mask prompt.
-          image_positions: [h w, D].
-          prompts: [B, T, D].
-
-        Returns:
-          (logits [B, 1 + M, 4 h, 4 w], the single mask first; IoU [B, 1 + M]).
-        """
-        batch, features, init = len(image), image.shape[-1], nn.initializers.normal(1.0)
-        iou_token = self.param("iou_token", init, (1, features))
-        mask_tokens = self.param("mask_tokens", init, (1 + self.num_masks, features))
-        outputs = jnp.concatenate([iou_token, mask_tokens]).astype(prompts.dtype)
-        tokens = positions = jnp.concatenate(
-            [jnp.broadcast_to(outputs, (batch, *outputs.shape)), prompts], 1
-        )  # [B, 2 + M + T, D]
-        pixels = image.reshape(batch, -1, features)  # [B, h w, D]
-        # Two-way transformer.
-        for i in range(self.depth):
-            block = TwoWayBlock(self.num_heads, self.hidden, i == 0, self.dtype, name=f"transformer_layers_{i}")
-            tokens, pixels = block(tokens, pixels, positions, image_positions)
-        final = MultiHeadAttention(
-            self.num_heads,
-            features,
-            qkv_features=features // 2,
-            dtype=self.dtype,
-            name="transformer_final_attn_token_to_image",
-        )
-        tokens = tokens + final(tokens + positions, pixels + image_positions, pixels)
-        tokens = LayerNorm(1e-5, dtype=self.dtype, name="transformer_layer_norm_final_attn")(tokens)
-        # Upscale the pixels fourfold.
-        up = functools.partial(ConvTranspose, kernel_size=(2, 2), strides=2, padding=0, dtype=self.dtype)
-        x = up(features // 4, name="upscale_conv1")(pixels.reshape(image.shape))
-        x = gelu(LayerNorm(1e-6, dtype=self.dtype, name="upscale_layer_norm")(x))
-        x = gelu(up(features // 8, name="upscale_conv2")(x))  # [B, 4 h, 4 w, D / 8]
-        # Each mask's token becomes the weights of its linear classifier of pixels.
-        weights = [
-            Perceptron(features // 8, features, dtype=self.dtype, name=f"output_hypernetworks_mlps_{i}")(
-                tokens[:, 1 + i]
-            )
-            for i in range(1 + self.num_masks)
-        ]
-        logits = jnp.einsum("bmd,byxd->bmyx", jnp.stack(weights, 1), x)
-        head = Perceptron(
-            1 + self.num_masks, self.iou_hidden, self.iou_depth, dtype=self.dtype, name="iou_prediction_head"
-        )
-        return logits, head(tokens[:, 0])
+            embedded = MaskEmbedding(self.features, self.mask_channels, self.dtype, name="mask_embed")(masks)
+            dense = embedded if has_mask is None else jnp.where(has_mask[:, None, None, None], embedded, dense)
+        return jnp.concatenate(tokens, 2) if tokens else None, valid, dense
 
 
 class SAM(nn.Module):
@@ -366,7 +225,23 @@ class SAM(nn.Module):
     TORCH_OLD_NAMES = ()
     TORCH_OPTIONAL = "(?!)"
 
-    @nn.compact
+    def setup(self) -> None:
+        """Create the frequencies, the neck, the prompt encoder and the decoder."""
+        self.positional_embedding = self.param(
+            "positional_embedding", nn.initializers.normal(1.0), (2, self.features // 2)
+        )
+        self.neck = Neck(self.features, self.dtype)
+        self.prompt_encoder = PromptEncoder(self.features, self.encoder.image_size, self.mask_channels, self.dtype)
+        self.mask_decoder = MaskDecoder(
+            self.num_masks,
+            self.decoder_depth,
+            self.num_heads,
+            self.hidden,
+            self.iou_hidden,
+            self.iou_depth,
+            self.dtype,
+        )
+
     def __call__(
         self,
         x: jax.Array,
@@ -380,7 +255,8 @@ class SAM(nn.Module):
         Args:
           x: [B, S, S, 3], S the encoder's image size.
           points: [B, P, N, 2], x and y in pixels of N points of each of P objects.
-          labels: [B, P, N] int, 1 for points on the object and 0 for points beside it; None: all are on it.
+          labels: [B, P, N] int, 1 for points on the object, 0 for points beside it, CORNERS for the two corners of a
+            box, HIDDEN for padding; None: all are on it.
           boxes: [B, P, 4], x1, y1, x2, y2 in pixels, one of each object.
           masks: [B, S / 4, S / 4, 1], logits of an earlier mask, for patches of 16 pixels; 4 rows a patch.
 
@@ -392,37 +268,61 @@ class SAM(nn.Module):
             mask has another size.
         """
         self._check(points, boxes, masks)
-        dtype = compute_dtype(self.dtype, x, self.variables)
-        frequencies = self.param("positional_embedding", nn.initializers.normal(1.0), (2, self.features // 2))
+        return self.decode(self.encode(x), points, labels, boxes, masks)
+
+    def encode(self, x: jax.Array) -> jax.Array:
+        """Compute an image's map, once for all prompts.
+
+        Args:
+          x: [B, S, S, 3], S the encoder's image size.
+
+        Returns:
+          [B, h, w, D].
+        """
+        return self.neck(self.encoder.features(x)[f"block{self.encoder.depth}"])
+
+    def decode(
+        self,
+        image: jax.Array,
+        points: jax.Array | None = None,
+        labels: jax.Array | None = None,
+        boxes: jax.Array | None = None,
+        masks: jax.Array | None = None,
+        has_mask: jax.Array | None = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Segment what the prompts point at in images whose maps are known.
+
+        Args:
+          image: [B, h, w, D], of `encode`.
+          points: as of a call.
+          labels: as of a call.
+          boxes: as of a call.
+          masks: as of a call.
+          has_mask: [B] bool, False where there is no earlier mask, and `masks` is padding; None: all have one.
+
+        Returns:
+          As a call.
+
+        Raises:
+          ValueError: as of a call.
+        """
+        self._check(points, boxes, masks)
+        dtype, frequencies = image.dtype, self.positional_embedding
         if points is not None and labels is None:
             labels = jnp.ones(points.shape[:-1], jnp.int32)
-        prompt_encoder = PromptEncoder(
-            self.features, self.encoder.image_size, self.mask_channels, dtype, name="prompt_encoder"
-        )
-        tokens, dense = prompt_encoder(frequencies, points, labels, boxes, masks)
-        # The image's map, once for all prompts.
-        image = self.encoder.features(x)[f"block{self.encoder.depth}"]
-        image = Neck(self.features, dtype, name="neck")(image) + dense.astype(dtype)  # [B, h, w, D]
+        tokens, valid, dense = self.prompt_encoder(frequencies, points, labels, boxes, masks, has_mask)
+        image = image + dense.astype(dtype)  # [B, h, w, D]
         height, width = image.shape[1:3]
         rows, columns = jnp.meshgrid(
             (jnp.arange(height) + 0.5) / height, (jnp.arange(width) + 0.5) / width, indexing="ij"
         )
         image_positions = fourier_positions(jnp.stack([columns, rows], -1), frequencies).reshape(-1, self.features)
         if tokens is None:
-            tokens = jnp.zeros((len(x), 1, 0, self.features), dtype)
+            tokens = jnp.zeros((len(image), 1, 0, self.features), dtype)
         batch, prompts, length, _ = tokens.shape
         tokens = tokens.reshape(batch * prompts, length, self.features).astype(dtype)
-        decoder = MaskDecoder(
-            self.num_masks,
-            self.decoder_depth,
-            self.num_heads,
-            self.hidden,
-            self.iou_hidden,
-            self.iou_depth,
-            dtype,
-            name="mask_decoder",
-        )
-        logits, iou = decoder(jnp.repeat(image, prompts, 0), image_positions.astype(dtype), tokens)
+        valid = None if valid is None else valid.reshape(batch * prompts, length)
+        logits, iou = self.mask_decoder(jnp.repeat(image, prompts, 0), image_positions.astype(dtype), tokens, valid)
         logits, iou = (y.reshape(batch, prompts, *y.shape[1:]) for y in (logits, iou))
         return logits.astype(logits_dtype(logits.dtype)), iou.astype(logits_dtype(iou.dtype))
 

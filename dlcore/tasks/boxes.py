@@ -15,6 +15,7 @@ from flax import linen as nn
 from dlcore.data.resizing import check_resize, shortest_edge
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
 from dlcore.experiment.weights import Start
@@ -185,10 +186,27 @@ class Boxes(StretchedBoxes):
     Args:
       resize: coco: stretch to --image_size, or shortest_edge:S,L: the shorter side to S pixels, the longer to L at most
       canvas: height and width that images of --resize=shortest_edge are padded to; by default L, up to a multiple of 32
+      mosaic: probability that a training image becomes a mosaic of four
+      copy_paste: with masks: probability that objects of another training image are laid over an image
     """
 
     resize: Annotated[str, "if changed", check_resize] = "stretch"
     canvas: Annotated[tuple[int, int] | None, Range(1), "if changed"] = None
+    mosaic: Annotated[float, Range(0, 1), "if changed", "regularizes"] = 0.0
+    copy_paste: Annotated[float, Range(0, 1), "if changed", "regularizes"] = 0.0
+
+    def settings(self) -> dict[str, Setting]:
+        """Collect the flags of the task; keypoints cannot be mixed, and only masks can be copied."""
+        left_out = set() if "mask_head" in self.modules else {"copy_paste"}
+        left_out |= {"mosaic", "copy_paste"} if "keypoint_head" in self.modules else set()
+        return {name: setting for name, setting in super().settings().items() if name not in left_out}
+
+    def check(self, flags: Flags) -> None:
+        """Check as `StretchedBoxes`, and that images that are mixed have one size."""
+        super().check(flags)
+        for name in ("mosaic", "copy_paste"):
+            if flags.get(name) and flags.resize != "stretch":
+                raise FlagError(f"--{name}={flags[name]}: beside --resize={flags.resize}; allowed: --resize=stretch")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,8 +221,10 @@ class QueryBoxes(Boxes):
         """
         name = next(iter(self.modules))
         queries, max_boxes = setup.flags.group(name)["num_queries"], setup.spec["max_boxes"]
+        if setup.flags.mosaic:
+            max_boxes = 4 * max_boxes
         if queries < max_boxes:
-            raise ValueError(f"{name}.num_queries={queries}: too few; allowed: at least max_boxes={max_boxes}")
+            raise ValueError(f"{name}.num_queries={queries}: too few; allowed: at least {max_boxes} boxes of an image")
         return super().detector(setup)
 
 
@@ -302,15 +322,16 @@ def _mirror_messages(flags: Flags, keypoint_names: Sequence[str]) -> tuple[str, 
 
 
 def augmentation(flags: Flags, keypoint_names: Sequence[str] = ()):
-    """Build the augmentation of `--flip` and `--zoom`.
+    """Build the augmentation of `--flip` and `--zoom`, behind `--mosaic` and `--copy_paste`.
 
     Args:
       keypoint_names: names of the keypoints; a mirror swaps left and right.
 
     Returns:
-      `(key, example) -> example`, see `dlcore.data.augment.examples`; None for none.
+      `augment` of `dlcore.data.augment.examples.augment_examples`; None for none.
     """
     from dlcore.data.augment import compose_examples, random_flip_example, random_zoom_example
+    from dlcore.data.augment.scene_mixing import SceneMixing
 
     parts = []
     if flags.flip != "none":
@@ -318,4 +339,5 @@ def augmentation(flags: Flags, keypoint_names: Sequence[str] = ()):
     zoom = flags.zoom or ((0.75, 1.35) if flags.dataset == "coco" else (1.0, 1.0))
     if tuple(zoom) != (1, 1):
         parts.append(random_zoom_example(*zoom))
-    return compose_examples(*parts) if parts else None
+    then, mixing = compose_examples(*parts) if parts else None, (flags.get("mosaic", 0.0), flags.get("copy_paste", 0.0))
+    return SceneMixing(*mixing, then) if any(mixing) else then

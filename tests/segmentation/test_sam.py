@@ -61,11 +61,11 @@ def test_a_prompt_has_a_token_for_each_point_and_corner():
     points, boxes = jnp.full((1, 1, 2, 2), 4.5), jnp.array([[[4.5, 4.5, 9.5, 9.5]]])
     names = {"point_embed": 4, "not_a_point_embed": 1, "no_mask_embed": 1}
     params = {"params": {name: jnp.full((n, 4), float(n)) for name, n in names.items()}}
-    tokens, dense = encoder.apply(params, frequencies, points, jnp.array([[[1, -10]]]), None, None)
+    tokens, _, dense = encoder.apply(params, frequencies, points, jnp.array([[[1, -10]]]), None, None)
     # The middle has sines 0 and cosines 1; the kind adds 4; behind the points stands "no point", 1.
     np.testing.assert_allclose(tokens[0, 0], [[4, 4, 5, 5], [0] * 4, [1] * 4], atol=1e-6)
     np.testing.assert_array_equal(dense, np.ones((1, 1, 1, 4)))
-    tokens, _ = encoder.apply(params, frequencies, points, jnp.array([[[0, -1]]]), boxes, None)
+    tokens, *_ = encoder.apply(params, frequencies, points, jnp.array([[[0, -1]]]), boxes, None)
     # The lower right corner (1, 1): angles 2 pi (1/4 + 1/4), sines 0 and cosines -1.
     np.testing.assert_allclose(tokens[0, 0], [[4, 4, 5, 5], [1] * 4, [4, 4, 5, 5], [4, 4, 3, 3]], atol=1e-5)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dlcore.data.augment.scene_mixing import SceneMixing
 from dlcore.data.coco import coco_source
 from dlcore.data.masks import unpack_masks
 from dlcore.data.source import Source
@@ -112,6 +113,28 @@ def test_augmentation_by_flags():
     for word, problem in (("nan,1", "--zoom=nan: not finite"), ("0,1", "--zoom=0.0: out of range")):
         with pytest.raises(FlagError, match=f"^{problem}; allowed: at least 0.01$"):
             flags(f"--zoom={word}")
+
+
+@pytest.mark.covers("DE-36")
+def test_images_are_mixed_by_flags():
+    """Mosaic on pages without keypoints, copy-paste on those with masks; then the other augmentations."""
+    mixing = boxes.augmentation(flags("--mosaic=0.5"))
+    assert (mixing.mosaic, mixing.copy_paste) == (0.5, 0.0)
+    assert mixing.then is not None
+    assert not isinstance(boxes.augmentation(flags()), SceneMixing)
+    heads = {
+        name: set(boxes.Boxes(modules).settings()) & {"mosaic", "copy_paste"}
+        for name, modules in (
+            ("boxes", {"faster_rcnn": FasterRCNN}),
+            ("masks", {"faster_rcnn": FasterRCNN, "mask_head": MaskHead}),
+            ("keypoints", HEADS),
+        )
+    }
+    assert heads == {"boxes": {"mosaic"}, "masks": {"mosaic", "copy_paste"}, "keypoints": set()}
+    with pytest.raises(
+        FlagError, match=r"--mosaic=0.5: beside --resize=shortest_edge:64,96; allowed: --resize=stretch"
+    ):
+        experiment.task.check(flags("--mosaic=0.5", "--resize=shortest_edge:64,96"))
 
 
 def test_a_mirror_that_would_swap_sides_is_left_out_with_a_note(monkeypatch):

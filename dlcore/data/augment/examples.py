@@ -44,18 +44,19 @@ VOID = 255
 """Label of pixels without a class in semantic maps."""
 
 MOVING = ("boxes", "box_mask", "masks", "keypoints", "semantic")
-READ = (*MOVING, "image_size")
+READ = (*MOVING, "labels", "image_size")
 
 
-def augment_examples(augment: ExampleAugmentation | None, keys: jax.Array, images: jax.Array, batch: dict) -> dict:
+def augment_examples(augment: Any, keys: jax.Array, images: jax.Array, batch: dict) -> dict:
     """Augment a batch of images with their boxes, masks, keypoints and semantic maps.
 
     Args:
-      augment: augmentation of one example; None leaves the examples unchanged.
+      augment: augmentation of one example, or a `dlcore.data.augment.scene_mixing.SceneMixing` of the whole batch; None
+        leaves the examples unchanged.
       keys: [B] PRNG keys, one per example.
       images: [B, H, W, C], preprocessed.
-      batch: batch with any of boxes, box_mask, masks, keypoints, semantic and image_size, [B, ...]; the bits of `masks`
-        are packed along the width (`pack_masks`).
+      batch: batch with any of boxes, box_mask, labels, masks, keypoints, semantic and image_size, [B, ...]; the bits of
+        `masks` are packed along the width (`pack_masks`).
 
     Returns:
       `image` and those of the named arrays that the batch has, [B, ...]; masks are unpacked, [B, M, H, W] bool.
@@ -63,6 +64,8 @@ def augment_examples(augment: ExampleAugmentation | None, keys: jax.Array, image
     examples = {"image": images} | {name: jnp.asarray(batch[name]) for name in READ if name in batch}
     if "masks" in examples:
         examples["masks"] = unpack_masks(examples["masks"], images.shape[2])
+    if (augment_batch := getattr(augment, "augment_batch", None)) is not None:
+        return augment_batch(keys, examples)
     return examples if augment is None else jax.vmap(augment)(keys, examples)
 
 

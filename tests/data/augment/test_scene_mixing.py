@@ -1,0 +1,101 @@
+"""Mosaic and copy-paste: the geometry by hand, what is clipped and dropped, labels and masks that move along."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.data.augment.scene_mixing import SceneMixing, copy_paste, mix_scenes, mosaic
+
+
+def four_examples():
+    """Images of 8 pixels by 8 of one value each; of each a box in the middle, and one below right."""
+    boxes = np.array([[2, 2, 6, 6], [6, 6, 8, 8]], np.float32)
+    masks = np.zeros((2, 8, 8), bool)
+    masks[0, 2:6, 2:6], masks[1, 6:, 6:] = True, True
+    return {
+        "image": jnp.asarray(np.broadcast_to(np.arange(1.0, 5)[:, None, None, None], (4, 8, 8, 1))),
+        "boxes": jnp.asarray(np.broadcast_to(boxes, (4, 2, 4))),
+        "box_mask": jnp.asarray(np.array([[True, True]] * 3 + [[False, True]])),
+        "labels": jnp.asarray(np.arange(8).reshape(4, 2)),
+        "masks": jnp.asarray(np.broadcast_to(masks, (4, 2, 8, 8))),
+    }
+
+
+@pytest.mark.covers("DE-36")
+def test_a_mosaic_by_hand():
+    """At (3, 5). The first image moves by (3 - 8, 5 - 8), the second by (3, -3), the third by (-5, 5), the fourth by
+    (3, 5). So the middle box of the first becomes (-3, -1, 1, 3), of which (0, 0, 1, 3) is left: 3 of 16, less than a
+    quarter; its second box (1, 3, 3, 5) stays."""
+    mixed = jax.device_get(jax.jit(mosaic)(four_examples(), jnp.array([3, 5])))
+    image = mixed["image"][..., 0]
+    assert [image[4, 2], image[4, 3], image[5, 2], image[5, 3]] == [1, 2, 3, 4]
+    np.testing.assert_array_equal(
+        mixed["boxes"],
+        [
+            [0, 0, 1, 3],
+            [1, 3, 3, 5],
+            [5, 0, 8, 3],  # (5, -1, 9, 3): 9 of 16
+            [8, 3, 8, 5],  # (9, 3, 11, 5): nothing
+            [0, 7, 1, 8],  # (-3, 7, 1, 11): 1 of 16
+            [1, 8, 3, 8],  # (1, 11, 3, 13): nothing
+            [5, 7, 8, 8],  # padding
+            [8, 8, 8, 8],
+        ],
+    )
+    assert mixed["box_mask"].tolist() == [False, True, True, False, False, False, False, False]
+    assert mixed["labels"].tolist() == list(range(8))
+    # Masks lie in what is left of their boxes.
+    for mask, (x0, y0, x1, y1) in zip(mixed["masks"], mixed["boxes"].astype(int), strict=True):
+        expected = np.zeros((8, 8), bool)
+        expected[y0:y1, x0:x1] = True
+        np.testing.assert_array_equal(mask, expected)
+
+
+@pytest.mark.covers("DE-36")
+def test_copy_and_paste_by_hand():
+    """The second box of the other image, 2 x 2 at (6, 6), covers a mask of 2 x 4 to a half, and one of 2 x 2 wholly."""
+    examples = four_examples()
+    example, other = ({k: v[i] for k, v in examples.items()} for i in (0, 1))
+    masks = np.zeros((2, 8, 8), bool)
+    masks[0, 4:, 6:], masks[1, 6:, 6:] = True, True
+    example |= {"masks": jnp.asarray(masks), "boxes": jnp.array([[6.0, 4, 8, 8], [6, 6, 8, 8]])}
+    mixed = jax.device_get(jax.jit(copy_paste)(example, other, jnp.array([False, True])))
+    assert (mixed["image"][7, 7, 0], mixed["image"][5, 7, 0]) == (2, 1)
+    assert mixed["box_mask"].tolist() == [True, False, False, True]
+    np.testing.assert_array_equal(mixed["boxes"][[0, 3]], [[6, 4, 8, 6], [6, 6, 8, 8]])
+    assert mixed["labels"].tolist() == [0, 1, 2, 3]
+    assert mixed["masks"].sum((1, 2)).tolist() == [4, 0, 0, 4]
+
+
+@pytest.mark.slow
+def test_a_batch_is_mixed_with_the_given_probability():
+    examples = four_examples()
+    keys = jax.random.split(jax.random.key(1), 4)
+    never = jax.jit(lambda: mix_scenes(SceneMixing(), keys, examples))()
+    chex.assert_trees_all_equal(never, examples)
+    always = jax.jit(lambda: mix_scenes(SceneMixing(1.0), keys, examples))()
+    chex.assert_shape(always["boxes"], (4, 8, 4))
+    # The example itself lies above left.
+    assert always["image"][:, 0, 0, 0].tolist() == [1, 2, 3, 4]
+    both = jax.jit(lambda: mix_scenes(SceneMixing(1e-9, 1e-9), keys, examples))()
+    np.testing.assert_array_equal(both["boxes"][:, :2], examples["boxes"])
+    np.testing.assert_array_equal(both["box_mask"][:, 2:], np.zeros((4, 14), bool))
+    # What follows the mixing sees one example at a time.
+    alone = SceneMixing(1.0, then=lambda key, example: {**example, "image": -example["image"]})
+    augmented = jax.jit(lambda: alone.augment_batch(keys, examples))()
+    np.testing.assert_array_equal(augmented["image"], -always["image"])
+
+
+def test_bad_input_is_named():
+    examples = {k: v for k, v in four_examples().items() if k != "masks"}
+    keys = jax.random.split(jax.random.key(1), 4)
+    with pytest.raises(ValueError, match=r"mosaic=1.5: out of range; allowed: at least 0, at most 1"):
+        mix_scenes(SceneMixing(1.5), keys, examples)
+    with pytest.raises(
+        ValueError, match=r"mosaic=1.0, copy_paste=0.0: cannot mix image_size; allowed: 0, or images of"
+    ):
+        mix_scenes(SceneMixing(1.0), keys, {**examples, "image_size": jnp.full((4, 2), 8)})
+    with pytest.raises(ValueError, match=r"copy_paste=0.5: there are no masks; allowed: 0, or data with masks"):
+        mix_scenes(SceneMixing(0.0, 0.5), keys, examples)

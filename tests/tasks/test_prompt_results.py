@@ -1,0 +1,118 @@
+"""Prompts of the command line in pixels of photographs, what is refused, and masks as pictures and run lengths."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dlcore.data.masks import rle_to_mask
+from dlcore.experiment.resolve import resolve
+from dlcore.modes.predict import MODE
+from dlcore.tasks import prompt_results
+from dlcore.tasks.prompted_masks import baseline_iou, prompted_scenes
+from experiments.segmentation.promptable import experiment
+
+SPEC = {"image_shape": [32, 32, 3]}
+
+
+@pytest.fixture
+def photograph(tmp_path):
+    """A photograph of 64 pixels by 16."""
+    path = tmp_path / "photograph.png"
+    Image.fromarray(np.full((16, 64, 3), 90, np.uint8)).save(path)
+    return path
+
+
+def inputs(photograph, *words):
+    flags = resolve(experiment, [f"--input={photograph}", *words], MODE.settings)
+    return prompt_results.inputs(flags, SPEC)
+
+
+@pytest.mark.covers("SG-17")
+def test_prompts_are_scaled_to_the_networks_image(photograph):
+    """By 1/2 along x and by 2 along y; the middle of pixel (10, 3) is at (10.5, 3.5), so it goes to (5.25, 7)."""
+    source, names = inputs(photograph, "--points=10,3,1,63,15,0", "--boxes=4,2,32,16")
+    assert names == [str(photograph)]
+    arrays = source.arrays
+    np.testing.assert_allclose(arrays["points"], [[[[4.75, 6.5], [31.25, 30.5]]]])
+    assert arrays["labels"].tolist() == [[[1, 0]]]
+    np.testing.assert_allclose(arrays["boxes"], [[[2, 4, 16, 32]]])
+    assert arrays["original_size"].tolist() == [[16, 64]]
+    # Without prompts everything is segmented; two boxes are two objects.
+    assert set(inputs(photograph)[0].arrays) == {"image", "original_size"}
+    assert inputs(photograph, "--boxes=0,0,9,9,9,9,20,15")[0].arrays["boxes"].shape == (1, 2, 4)
+
+
+@pytest.mark.covers("SG-17")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--points=64,3,1"], r"points=\[64.0, 3.0\]: outside the photograph; allowed: x from 0 to 63, y from 0 to 15"),
+        (["--points=10,-1,1"], r"points=\[10.0, -1.0\]: outside the photograph; allowed: x from 0 to 63, y from 0"),
+        (["--points=10,3"], r"points=10,3: 2 numbers; allowed: x,y,1 for a point on the object"),
+        (["--points=10,3,2"], r"points: label 2 is unknown; allowed: 1 on the object, 0 beside it"),
+        (["--boxes=9,2,9,8"], r"boxes=\[9.0, 2.0, 9.0, 8.0\]: no box; allowed: x1 < x2 and y1 < y2"),
+        (["--boxes=9,2,70,8"], r"boxes=\[9, 2, 70, 8\]: no box of the photograph; allowed: x1 < x2 from 0 to 64, y1"),
+        (["--boxes=1,2,3"], r"boxes=1,2,3: 3 numbers; allowed: x1,y1,x2,y2 of each object"),
+        (["--points=1,1,1", "--boxes=0,0,5,5,6,6,9,9"], r"boxes: 2 beside points; allowed: one, around the object"),
+    ],
+)
+def test_bad_prompts_are_refused_in_one_line(photograph, words, message):
+    with pytest.raises(ValueError, match=message) as error:
+        inputs(photograph, *words)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.covers("SG-17")
+def test_a_rough_mask_has_the_photographs_size(photograph, tmp_path):
+    mask = tmp_path / "mask.png"
+    Image.fromarray(np.tile(np.uint8([255] * 32 + [0] * 32), (16, 1))).save(mask)
+    (rough,) = inputs(photograph, f"--mask_prompt={mask}")[0].arrays["mask_prompt"]
+    # The decoder's masks have 32 rows; the left half is on the object.
+    assert rough.shape == (32, 32, 1)
+    np.testing.assert_allclose(rough[:, :16], 6)
+    np.testing.assert_allclose(rough[:, 16:], -6)
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(mask)
+    with pytest.raises(ValueError, match=r"mask.png: 8 x 8 pixels; allowed: those of the photograph, 64 x 16"):
+        inputs(photograph, f"--mask_prompt={mask}")
+
+
+@pytest.mark.covers("SG-17")
+def test_masks_are_written_at_the_photographs_size(photograph, tmp_path):
+    logits = np.full((1, 2, 8, 8), -5.0, np.float32)
+    logits[0, 0, :, :4] = 5  # the left half
+    outputs = {
+        "mask_logits": logits,
+        "iou": np.array([[0.75, 0.5]]),
+        "stability": np.array([[1.0, 0.5]]),
+        "valid": np.array([[True, False]]),
+        "original_size": np.array([[16, 64]]),
+    }
+    expected = np.tile(np.arange(64) < 32, (16, 1))
+    (row,) = prompt_results.describe(outputs, SPEC)
+    assert row["text"] == "1 mask in 64 x 16 pixels\n  IoU 0.75  stability 1.00  512 pixels"
+    (mask,) = row["masks"]
+    np.testing.assert_array_equal(rle_to_mask(mask["segmentation"]), expected)
+    assert mask["box_xyxy"] == [0, 0, 32, 16]
+    files = prompt_results.write(tmp_path / "out", outputs, None, [str(photograph)], SPEC)
+    assert [path.name for path in files] == ["photograph_mask1.png", "photograph_overlay.png", "masks.json"]
+    np.testing.assert_array_equal(np.asarray(Image.open(files[0])), 255 * expected)
+    (annotation,) = json.loads(files[-1].read_text())["annotations"]
+    assert (annotation["bbox"], annotation["area"], annotation["score"]) == ([0, 0, 32, 16], 512, 0.75)
+    np.testing.assert_array_equal(rle_to_mask(annotation["segmentation"]), expected)
+
+
+def test_patches_that_do_not_cover_the_image_are_refused():
+    with pytest.raises(ValueError, match=r"image_size=33: patches do not cover it; allowed: multiples of encoder.patc"):
+        experiment.task.check(resolve(experiment, ["--image_size=33"]))
+
+
+@pytest.mark.slow
+@pytest.mark.covers("SG-18")
+def test_thresholds_are_measured_by_the_same_clicks():
+    """Shapes of one color: a distance of colors finds them, and brightness alone does not."""
+    baselines = baseline_iou(*(prompted_scenes(40, seed, 32) for seed in (0, 1)))
+    assert all(len(values) == 5 for values in baselines.values())
+    assert baselines["color"][0] > 0.8
+    assert baselines["brightness"][0] < 0.6
