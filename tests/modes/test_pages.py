@@ -45,6 +45,7 @@ WITH_LOSS = {
     "generative.latent_diffusion",
     "generative.pixel_cnn",
     "generative.pixel_rnn",
+    "generative.score_sde",
     "generative.super_resolution",
     "generative.text_to_image",
     "generative.vae",
