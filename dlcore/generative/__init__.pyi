@@ -50,6 +50,11 @@ from dlcore.generative.diffusion import noise_of as noise_of
 from dlcore.generative.dit import DiT as DiT
 from dlcore.generative.dit import modulate as modulate
 from dlcore.generative.dpm_solver import dpmpp_sample as dpmpp_sample
+from dlcore.generative.editing import composite as composite
+from dlcore.generative.editing import inversion_edit as inversion_edit
+from dlcore.generative.editing import repaint as repaint
+from dlcore.generative.editing import sdedit as sdedit
+from dlcore.generative.editing import strength_grid as strength_grid
 from dlcore.generative.edm import EDMSampling as EDMSampling
 from dlcore.generative.edm import Preconditioning as Preconditioning
 from dlcore.generative.edm import edm_factors as edm_factors
@@ -150,6 +155,13 @@ from dlcore.generative.schedules import scaled_linear_betas as scaled_linear_bet
 from dlcore.generative.schedules import signal_and_spread as signal_and_spread
 from dlcore.generative.schedules import timesteps as timesteps
 from dlcore.generative.schedules import to_acc_dtype as to_acc_dtype
+from dlcore.generative.score_sde import SDE as SDE
+from dlcore.generative.score_sde import ScoreSampling as ScoreSampling
+from dlcore.generative.score_sde import annealed_langevin as annealed_langevin
+from dlcore.generative.score_sde import flow_log_likelihood as flow_log_likelihood
+from dlcore.generative.score_sde import score_loss as score_loss
+from dlcore.generative.score_sde import score_of as score_of
+from dlcore.generative.score_sde import score_sample as score_sample
 from dlcore.generative.style_gan import Mapping as Mapping
 from dlcore.generative.style_gan import Synthesis as Synthesis
 from dlcore.generative.style_gan import noise_sizes as noise_sizes

@@ -48,6 +48,7 @@ WITH_LOSS = {
     "generative.normalizing_flow",
     "generative.pixel_cnn",
     "generative.pixel_rnn",
+    "generative.score_sde",
     "generative.super_resolution",
     "generative.text_to_image",
     "generative.vae",

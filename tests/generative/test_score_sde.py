@@ -1,0 +1,179 @@
+"""Score SDE: marginals, scores, samples and exact likelihoods of a Gaussian mixture, and one update by hand."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from dlcore.generative.score_sde import (
+    SDE,
+    ScoreSampling,
+    annealed_langevin,
+    flow_log_likelihood,
+    learner,
+    score_loss,
+    score_of,
+    score_sample,
+)
+from dlcore.learner import example_keys
+
+VE, VP = SDE("ve", sigma_max=20.0), SDE("vp")
+MEANS = np.array([[-0.8, 0.3], [0.6, -0.2]])
+WEIGHTS = np.array([0.3, 0.7])
+DEVIATION = 0.2
+"""A mixture of two Gaussians in the plane."""
+
+
+def log_density(x, signal, spread):
+    """log p_t of the mixture: means a m, variances (a s)^2 + b^2."""
+    variance = (signal * DEVIATION) ** 2 + spread**2
+    squares = jnp.square(x[..., None, :] - signal * MEANS).sum(-1)
+    return jax.nn.logsumexp(np.log(WEIGHTS) - squares / 2 / variance, -1) - jnp.log(2 * math.pi * variance)
+
+
+def exact_score(sde):
+    return lambda x, t: jax.grad(lambda x: log_density(x, *sde.marginal(t)).sum())(x)
+
+
+@pytest.mark.covers("GE-34")
+@pytest.mark.parametrize("sde", [VE._replace(sigma_max=200.0), VP], ids=["ve", "vp"])
+def test_the_flow_gives_the_exact_likelihood_of_a_mixture(sde):
+    """log p at the first time; bits per dimension are -log2 p / 2."""
+    x = np.array([[-0.8, 0.3], [0.1, 0.1], [0.9, -0.6], [0.0, 1.0]])
+    likelihood = jax.jit(lambda x: flow_log_likelihood(exact_score(sde), x, sde, num_steps=100))(jnp.float32(x))
+    signal, spread = (float(f) for f in sde.marginal(sde.first_time))
+    expected = log_density(x, signal, spread)
+    # p_1 is not quite normal: its mean is off by a_1 m, .001 to .01 of its deviation.
+    np.testing.assert_allclose(likelihood, expected, atol=0.01)
+
+
+@pytest.mark.covers("GE-34")
+def test_signs_estimate_the_divergence_without_bias():
+    """In two dimensions the mean over the four sign vectors is the trace itself."""
+    x = jnp.array([[0.1, 0.1], [0.9, -0.6]])
+    signs = jnp.array([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])[:, None] * jnp.ones((1, 2, 1))
+    estimate = jax.jit(lambda x: flow_log_likelihood(exact_score(VP), x, VP, probes=signs))(x)
+    expected = log_density(x, *VP.marginal(VP.first_time))
+    np.testing.assert_allclose(estimate, expected, atol=0.01)
+
+
+@pytest.mark.covers("GE-34")
+@pytest.mark.parametrize(
+    ("sde", "sampler"), [(VE, "sde"), (VP, "sde"), (VE, "ode"), (VP, "ode"), (VE, "langevin")],
+    ids=["ve-sde", "vp-sde", "ve-ode", "vp-ode", "langevin"],
+)  # fmt: skip
+def test_samples_have_the_moments_of_the_mixture(sde, sampler):
+    """Mean .3 (-.8) + .7 (.6) = .18, variance .04 + .3 .7 1.4^2 = .4516 along the first axis; weights .3 and .7."""
+
+    def noise(k):
+        return jax.random.normal(jax.random.fold_in(jax.random.key(2), k + 1), (1000, 2))
+
+    score = exact_score(sde)
+
+    @jax.jit
+    def draw():
+        start = sde.prior_deviation() * noise(-1)
+        if sampler == "langevin":
+            sigmas = np.geomspace(20, 0.01, 50)
+            times = jnp.log(jnp.asarray(sigmas) / 0.01) / math.log(2000)
+            return annealed_langevin(lambda x, level: score(x, times[level]), start, noise, sigmas, langevin_steps=12)
+        return score_sample(score, start, noise, sde, num_steps=200, stochastic=sampler == "sde")
+
+    x = np.asarray(draw())
+    assert (x[:, 0] < -0.1).mean() == pytest.approx(0.3, abs=0.05)
+    assert x[:, 0].mean() == pytest.approx(0.18, abs=0.07)
+    assert x[:, 0].var() == pytest.approx(0.4516, rel=0.12)
+    # Langevin's few steps at the last levels leave some of the noise of those before.
+    assert x[x[:, 0] > 0.1, 1].std() == pytest.approx(0.2, rel=0.2 if sampler == "langevin" else 0.12)
+
+
+@pytest.mark.covers("GE-34")
+def test_marginals_and_rates_by_hand():
+    """VE at .5: sqrt(.01 20); VP at .5: a = exp(-.25 19.9 / 4 - .025), beta = 10.05. The rates are their slopes."""
+    np.testing.assert_allclose(VE.marginal(0.5), [1, math.sqrt(0.2)], rtol=1e-5)
+    signal = math.exp(-0.25 * 19.9 / 4 - 0.025)
+    np.testing.assert_allclose(VP.marginal(0.5), [signal, math.sqrt(1 - signal**2)], rtol=1e-5)
+    np.testing.assert_allclose(VP.rates(0.5), [-5.025, 10.05], rtol=1e-6)
+    for sde in (VE, VP):  # d a / dt = rate a,   d b^2 / dt = 2 rate b^2 + g^2
+        (before, after), (rate, squared) = (sde.marginal(t) for t in (0.499, 0.501)), map(float, sde.rates(0.5))
+        signal, spread = map(float, sde.marginal(0.5))
+        assert float(after[0] - before[0]) / 0.002 == pytest.approx(rate * signal, rel=1e-2, abs=1e-4)
+        slope = float(after[1] ** 2 - before[1] ** 2) / 0.002
+        assert slope == pytest.approx(2 * rate * spread**2 + squared, rel=1e-2, abs=1e-3)
+
+
+def test_one_step_of_langevin_by_hand():
+    """e = .1 at the last level .5: x - .1 .25 x / .25 + sqrt(.05) z = .9 + .2236 .5, then once more denoised."""
+    x, z = jnp.ones((1, 1)), jnp.full((1, 1), 0.5)
+    options = {"langevin_steps": 1, "step_size": 0.1}
+    after = annealed_langevin(lambda x, level: -x / 0.25, x, lambda k: z, [0.5], denoise=False, **options)
+    assert float(after[0, 0]) == pytest.approx(0.9 + math.sqrt(0.05) * 0.5, rel=1e-5)
+    assert float(annealed_langevin(lambda x, level: -x / 0.25, x, lambda k: z, [0.5], **options)[0, 0]) == 0
+
+
+class Constant(nn.Module):
+    """Predicts its one parameter everywhere."""
+
+    @nn.compact
+    def __call__(self, x, t):
+        return jnp.zeros_like(x) + self.param("value", nn.initializers.constant(0.5), ())
+
+
+@pytest.mark.covers("GE-34")
+@pytest.mark.parametrize("sde", [VE, VP], ids=["ve", "vp"])
+def test_one_update_by_hand(sde):
+    """A constant F = c gives b s = -c, the loss mean (z - c)^2 and the slope 2 mean (c - z)."""
+    technique = learner(model=Constant(), optimizer=optax.sgd(0.1), shape=(2, 2, 1), sde=sde)
+    batch = {"image": np.random.default_rng(0).random((4, 2, 2, 1), np.float32), "index": np.arange(4)}
+    state = technique.init(jax.random.key(0), batch)
+    after, metrics = technique.update(state, batch)
+    keys = example_keys(jax.random.fold_in(state.rng, 0), batch)
+    z = np.stack([jax.random.normal(jax.random.fold_in(key, 1), (2, 2, 1)) for key in keys])
+    assert metrics["loss"].compute() == pytest.approx(np.square(z - 0.5).mean(), rel=1e-4)
+    assert float(after.params["value"]) == pytest.approx(0.5 - 0.1 * 2 * (0.5 - z).mean(), rel=1e-4)
+
+
+def test_the_network_gets_scaled_examples_and_a_thousand_times_the_time():
+    """VE at t = .5: b = .4472; F = x / sqrt(1 + .2) + 500, s = -F / b."""
+    score = score_of(lambda x, t: x + t, VE)(jnp.full((1, 2), 3.0), jnp.float32(0.5))
+    np.testing.assert_allclose(score, [[-(3 / math.sqrt(1.2) + 500) / math.sqrt(0.2)] * 2], rtol=1e-5)
+    # The exact score of one point has the loss 0.
+    keys, x = jax.random.split(jax.random.key(0), 16), jnp.full((16, 2), 0.4)
+
+    def point(x, t):
+        signal, spread = (f[:, None] for f in VP.marginal(t))
+        return (signal * 0.4 - x) / spread**2
+
+    np.testing.assert_allclose(score_loss(point, keys, x, VP), np.zeros(16), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sde": SDE("ve", sigma_min=50.0)}, r"sigma_min=50\.0: out of range; allowed: above 0, below sigma_max=50\.0"),
+        ({"sde": SDE("vp", beta_min=30.0)}, r"beta_min=30\.0: out of range; allowed: above 0, below beta_max=20\.0"),
+        ({"sde": SDE("sub_vp")}, "sde='sub_vp'"),
+        ({"score_sampling": ScoreSampling("langevin")}, "sampler=langevin: its levels are those of ve, not of sde=vp"),
+        ({"score_sampling": ScoreSampling(num_inference_steps=0)}, "num_inference_steps=0: out of range"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        learner(model=Constant(), optimizer=optax.sgd(0.1), shape=(2,), **settings)
+
+
+def test_levels_and_steps_that_cannot_be_are_named():
+    def score(x, t):
+        return -x
+
+    x = jnp.ones((1, 2))
+    with pytest.raises(ValueError, match=r"sigmas=\[1\.0, 2\.0\]: do not fall; allowed: falling numbers above 0"):
+        annealed_langevin(score, x, lambda k: x, [1.0, 2.0])
+    with pytest.raises(ValueError, match="num_steps=0: out of range"):
+        score_sample(score, x, lambda k: x, VP, num_steps=0)
+    with pytest.raises(ValueError, match="probes="):
+        flow_log_likelihood(score, x, VP, probes=jnp.ones((2, 1, 3)))
