@@ -115,7 +115,6 @@ from dlcore.generative.normalizing_flow import AffineCoupling as AffineCoupling
 from dlcore.generative.normalizing_flow import InvertibleConv as InvertibleConv
 from dlcore.generative.normalizing_flow import NormalizingFlow as NormalizingFlow
 from dlcore.generative.normalizing_flow import dequantize as dequantize
-from dlcore.generative.normalizing_flow import flow_log_likelihood as flow_log_likelihood
 from dlcore.generative.pixart import PixArt as PixArt
 from dlcore.generative.pixel_cnn import PixelCNN as PixelCNN
 from dlcore.generative.pixel_rnn import PixelRNN as PixelRNN
@@ -158,7 +157,6 @@ from dlcore.generative.schedules import to_acc_dtype as to_acc_dtype
 from dlcore.generative.score_sde import SDE as SDE
 from dlcore.generative.score_sde import ScoreSampling as ScoreSampling
 from dlcore.generative.score_sde import annealed_langevin as annealed_langevin
-from dlcore.generative.score_sde import flow_log_likelihood as flow_log_likelihood
 from dlcore.generative.score_sde import score_loss as score_loss
 from dlcore.generative.score_sde import score_of as score_of
 from dlcore.generative.score_sde import score_sample as score_sample
