@@ -10,8 +10,6 @@ from matplotlib.figure import Figure
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 WRITTEN = sorted((DOCS / "techniques").rglob("*.md"))
-OLD_CHAPTERS = (15,)
-"""Chapters without exercises and figures. The list only shrinks."""
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +17,7 @@ def site():
     """The modules of the site's extension, some of which need Sphinx."""
     pytest.importorskip("sphinx")
     sys.path.insert(0, str(DOCS))
-    names = ("book", "executed", "gallery", "links", "techniques", "text")
+    names = ("book", "executed", "gallery", "links", "lookup", "techniques", "text")
     try:
         yield type("Site", (), {name: importlib.import_module(f"site_extension.{name}") for name in names})
     finally:
@@ -50,10 +48,9 @@ def parts_that_lack(text: str) -> list[str]:
 
 
 def test_a_chapter_has_its_parts():
-    """And one that has them all leaves the list of old chapters."""
     for path in sorted((DOCS / "book").glob("[0-9]*.md")):
         missing = parts_that_lack(path.read_text(encoding="utf-8"))
-        assert bool(missing) == (int(path.name[:2]) in OLD_CHAPTERS), f"{path.name}: {missing}"
+        assert not missing, f"{path.name}: {missing}"
 
 
 def test_each_part_of_a_chapter_is_missed():
@@ -179,3 +176,30 @@ def test_sources_are_links(site):
 
 def test_the_front_page_shows_24_pictures(site, chapters):
     assert site.gallery.front_gallery(chapters).count(":img-top:") == len(set(site.gallery.FRONT)) == 24
+
+
+def test_the_short_lookups_find_what_sphinx_finds(site, monkeypatch):
+    """A name is searched only where some name of the reference ends in its last part."""
+    from sphinx.domains.python import ObjectEntry, PythonDomain
+
+    entry = ObjectEntry("page", "id", "function", False)
+    data = {"objects": {"dlcore.ops.boxes.iou": entry}, "modules": {}, "version": PythonDomain.data_version}
+    env = type("Env", (), {"domaindata": {"py": data}})()
+    found, searches = PythonDomain.find_obj, []
+    monkeypatch.setattr(PythonDomain, "find_obj", lambda self, *args: searches.append(args) or found(self, *args))
+    domain = site.lookup.IndexedPythonDomain(env)
+    for name in ("iou", "boxes.iou()", "dlcore.ops.boxes.iou"):
+        assert domain.find_obj(env, None, None, name, "func", 1) == [("dlcore.ops.boxes.iou", entry)]
+    assert domain.find_obj(env, None, None, "jax.Array", "class", 1) == []
+    assert len(searches) == 3
+    data["objects"]["dlcore.State"] = ObjectEntry("page", "id", "class", False)
+    assert [name for name, _ in domain.find_obj(env, None, None, "State", "class", 1)] == ["dlcore.State"]
+
+
+def test_the_search_language_stems_as_sphinx_does(site):
+    from sphinx.search.en import SearchEnglish
+
+    words = ("Networks", "training", "trained", "training")
+    short, sphinx = site.lookup.CachedEnglish({}), SearchEnglish({})
+    assert [short.stem(word) for word in words] == [sphinx.stem(word) for word in words]
+    assert short.stem.cache_info().hits == 1
