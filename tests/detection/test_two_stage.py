@@ -279,6 +279,7 @@ class Given(nn.Module):
     mask_head: bool | None = None
     keypoint_head: bool | None = None
     given_proposals: bool = True
+    num_stages: int = 1
 
     def setup(self):
         shapes = {"objectness": (4,), "rpn": (4, 4), "scores": (4, 3), "deltas": (3, 4), "mask": (3,), "heat": ()}
@@ -290,7 +291,7 @@ class Given(nn.Module):
     def regions(self, levels, size):
         return rpn.Outputs(levels[0] * self.parts["objectness"], levels[0][..., None] * self.parts["rpn"]), FOUR
 
-    def classify(self, levels, boxes, size):
+    def classify(self, levels, boxes, size, stage=0):
         scale = levels[0][..., None]
         deltas = scale[..., None] * jnp.broadcast_to(self.parts["deltas"], (*boxes.shape[:2], 3, 4))
         return BoxOutputs(scale * (boxes / 16) @ self.parts["scores"], deltas)
