@@ -1,5 +1,6 @@
 """Consistency models: the boundary, the levels and one update by hand, distillation, and the steps of diffusers."""
 
+import functools
 import math
 
 import chex
@@ -14,6 +15,7 @@ from dlcore.experiment import Setup
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.weights import Weights
+from dlcore.generative import ddpm
 from dlcore.generative.consistency import (
     ConsistencyLevels,
     ConsistencySampling,
@@ -24,10 +26,12 @@ from dlcore.generative.consistency import (
     pseudo_huber,
     sample_intervals,
 )
+from dlcore.generative.diffusion import Sampling
 from dlcore.generative.edm import edm_factors, precondition
 from dlcore.generative.schedules import karras_sigmas
 from dlcore.kits.training import earlier_run
 from dlcore.learner import example_keys
+from tests.generative.test_ddpm import Mlp, mmd, moons
 from tests.generative.test_edm import exact, read
 from tests.generative.test_samplers import fake
 
@@ -216,3 +220,42 @@ def test_a_run_of_another_page_or_of_other_images_is_no_teacher(monkeypatch, tmp
     with pytest.raises(ValueError, match=r"image_shape.*\[8, 8, 1\]"):
         page.task.start(Setup(flags, {"image_shape": [8, 8, 1]}, 1, None)).check(None)
     assert page.task.start(Setup(resolve(page, []), {}, 1, None)) is None
+
+
+@pytest.mark.weekly
+@pytest.mark.covers("GE-35")
+def test_one_step_is_better_than_one_and_two_of_ddim():
+    """Two moons, the same network and steps of training: the distance of samples to held-out points."""
+    points, batch = moons(2048, 0), {"index": np.arange(500)}
+    consistency = learner(
+        model=Mlp(),
+        optimizer=optax.adam(2e-3),
+        shape=(2,),
+        num_steps=1000,
+        consistency_levels=ConsistencyLevels(s1=160),
+    )
+    diffusion = {
+        n: ddpm.learner(
+            model=Mlp(), optimizer=optax.adam(2e-3), shape=(2,), sampling=Sampling("ddim", n, spacing="trailing")
+        )
+        for n in (1, 2)
+    }
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def train(update, state):
+        def step(state, k):
+            index = jax.random.randint(jax.random.fold_in(jax.random.key(1), k), (256,), 0, len(points))
+            return update(state, {"image": jnp.asarray(points)[index], "index": index})[0], None
+
+        return jax.lax.scan(step, state, jnp.arange(1000))[0]
+
+    distance = {}
+    for name, technique, samplers in (
+        ("consistency", consistency, {1: consistency}),
+        ("ddim", diffusion[1], diffusion),
+    ):
+        state = technique.init(jax.random.key(0), {"image": points[:1], "index": np.arange(1)})
+        state = train(technique.update, state)
+        for n, sampler in samplers.items():
+            distance[name, n] = mmd(np.asarray(jax.jit(sampler.predict)(state, batch)["sample"]), moons(500, 1))
+    assert distance["consistency", 1] < 0.5 * min(distance["ddim", 1], distance["ddim", 2]), distance
