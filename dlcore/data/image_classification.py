@@ -1,4 +1,4 @@
-"""Image classification data by name: scikit-learn's digits, a folder or shards of images, or a prepared TFDS data set.
+"""Image classification data by name: digits and photographs of scikit-learn, a folder, shards, or a TFDS data set.
 
 Images on disk are loaded in four steps, each in one module; TFDS data sets take the same steps in `tfds_source`.
 
@@ -26,6 +26,7 @@ from dlcore.data.digits import digits
 from dlcore.data.image_folder import ImageFolder, list_folder, list_unlabeled
 from dlcore.data.image_headers import ImageHeaders, check_headers, target_size
 from dlcore.data.parquet_images import list_parquet
+from dlcore.data.photographs import photo_crops
 from dlcore.data.shards import SHARDS
 from dlcore.data.source import Source
 from dlcore.data.streaming import stream_files, streaming_note
@@ -44,7 +45,9 @@ __all__ = [
     "unlabeled_source",
 ]
 
-DATASETS = ("digits", "folder", *SHARDS, "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn_cropped")
+DATASETS = ("digits", "photographs", "folder", *SHARDS, "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn_cropped")
+PHOTO_CROPS = {"train": 4800, "valid": 600, "test": 1200}
+"""Crops of the embedded photographs by split."""
 _TEST_FRACTION = 0.2
 _LIMIT_BYTES = 4 * 2**30
 
@@ -88,8 +91,9 @@ def load(
     carved from train where the data set has none left. The notes say so.
 
     Args:
-      name: "digits" (embedded), "folder" (images in `data_dir`, one folder per class), "webdataset" (shards), "parquet"
-        (files of the Hugging Face hub), or a TFDS name prepared in `data_dir`.
+      name: "digits" (embedded), "photographs" (embedded, crops of 12 fields), "folder" (one folder of images in
+        `data_dir` per class), "webdataset" (shards), "parquet" (files of the Hugging Face hub), or a TFDS name prepared
+        in `data_dir`.
       data_dir: folder or .zip of the images, folder of the shards, or the folder in which TFDS prepared the data;
         digits need none.
       seed: random seed of the held-out splits.
@@ -108,7 +112,7 @@ def load(
 
     Raises:
       ValueError: `name` is unknown, `data_dir` is missing, `columns` are not None for other data than Parquet files,
-        labels or image shapes do not agree, or digits are asked for in another size.
+        labels or image shapes do not agree, or digits or photographs are asked for in a size that they lack.
       FileNotFoundError: the data is not in `data_dir`.
     """
     workers = Workers() if workers is None else workers
@@ -122,6 +126,8 @@ def load(
                 f"image_size={image_size}: the digits are in memory, {side[0]} x {side[1]}; allowed: None (a model's "
                 "input is resized by --input_size)"
             )
+    elif name == "photographs":
+        sources = _photographs(image_size)
     elif name == "folder":
         if data_dir is None:
             raise ValueError("data_dir=None: dataset 'folder' needs one; allowed: a folder or .zip with class folders")
@@ -184,6 +190,13 @@ def folder_splits(
         or more than `limit_bytes`.
     """
     return _read(list_folder(path, min_classes), image_size, channels, skip_bad, limit_bytes, workers)
+
+
+def _photographs(image_size: int | tuple[int, int] | None) -> dict[str, Source]:
+    height, width = (32, 32) if image_size is None else target_size(image_size)
+    if height != width or not 4 <= height <= 40:
+        raise ValueError(f"image_size={image_size}: no crop of the photographs; allowed: one side, 4 to 40")
+    return {split: photo_crops(split, count, size=height) for split, count in PHOTO_CROPS.items()}
 
 
 def shard_splits(

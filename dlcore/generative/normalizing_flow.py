@@ -209,14 +209,14 @@ class NormalizingFlow(nn.Module):
           ValueError: the sides cannot be halved so often, or `mixing` is unknown.
         """
         check_choice("mixing", self.mixing, ("conv", "swap"))
-        halve_sides(self.shape, self.num_levels, f", as num_levels={self.num_levels} asks")
+        grid = halve_sides(self.shape, self.num_levels, f", as num_levels={self.num_levels} asks")
         self.steps = [
             [_Step(self.width, self.mixing, level * self.num_steps + k) for k in range(self.num_steps)]
             for level in range(self.num_levels)
         ]
         channels = [self.shape[-1] * 2 ** (level + 2) for level in range(self.num_levels)]
         self.priors = [Conv(c, (3, 3), kernel_init=ZEROS) for c in channels[:-1]]
-        self.prior = self.param("prior", ZEROS, (2, channels[-1]))
+        self.prior = self.param("prior", ZEROS, (2, *grid, channels[-1]))
 
     def _prior(self, level: int, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Mean and log sigma of what becomes noise at the end of a level."""

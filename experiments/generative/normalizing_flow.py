@@ -1,7 +1,7 @@
-"""Glow and RealNVP: normalizing flows that generate digits in one pass, with exact likelihood.
+"""Glow and RealNVP: normalizing flows that generate crops of photographs in one pass, with exact likelihood.
 
 python -m experiments.generative.normalizing_flow
-python -m experiments.generative.normalizing_flow --flow.mixing=swap                     (RealNVP's couplings)
+python -m experiments.generative.normalizing_flow --flow.mixing=swap                     (RealNVP)
 python -m experiments.generative.normalizing_flow --mode=evaluate --run=RUN --temperature=0.7
 python -m experiments.generative.normalizing_flow --dataset=cifar10 --data_dir=D --levels=256 --flow.num_levels=3 \\
     --flow.num_steps=32 --flow.width=512                                                    (not run)
@@ -56,8 +56,15 @@ experiment = Experiment(
     optimizer=AveragedAdamW(learning_rate=1e-3, weight_decay=0.0, clip_norm=1.0, ema=0.999),
     arguments=arguments,
     modules={"flow": NormalizingFlow},
-    defaults={"epochs": 100.0, "batch_size": 64, "eval_every": 500},
-    smoke={**few_samples(3), "flow.num_steps": 1, "flow.width": 4},
+    defaults={
+        "dataset": "photographs",
+        "image_size": 16,
+        "epochs": 20.0,
+        "batch_size": 64,
+        "eval_every": 500,
+        "flow.num_steps": 6,
+    },
+    smoke={**few_samples(3), "image_size": 8, "flow.num_steps": 1, "flow.width": 4},
 )
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ class NamedImages(Task):
     """The flags that name images: an embedded set, tfds, a folder of class folders, or shards.
 
     Args:
-      dataset: digits (embedded), folder, webdataset, parquet, or a tfds name such as mnist, fashion_mnist, cifar10
+      dataset: digits or photographs (embedded), folder, webdataset, parquet, or a tfds name such as mnist, cifar10
       data_dir: where tfds data sets were prepared, a folder (or .zip) of class folders, or a folder of shards
       image_size: side of the images of a folder, of shards or of a tfds data set; by default their own
       valid_fraction: fraction of the training images held out for validation, by seed
