@@ -1,6 +1,6 @@
 """Glow and RealNVP: normalizing flows that generate crops of photographs in one pass, with exact likelihood.
 
-python -m experiments.generative.normalizing_flow
+python -m experiments.generative.normalizing_flow                             (1.30 bits; independent pixels 3.68)
 python -m experiments.generative.normalizing_flow --flow.mixing=swap                     (RealNVP)
 python -m experiments.generative.normalizing_flow --mode=evaluate --run=RUN --temperature=0.7
 python -m experiments.generative.normalizing_flow --dataset=cifar10 --data_dir=D --levels=256 --flow.num_levels=3 \\

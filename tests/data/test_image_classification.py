@@ -1,9 +1,11 @@
+import chex
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
 from dlcore.data.digits import digits
 from dlcore.data.image_classification import DATASETS, check_labels, load
+from dlcore.data.photographs import photo_crops
 from dlcore.data.source import Source
 
 
@@ -55,7 +57,7 @@ def test_labels_outside_the_classes_are_named():
 def test_errors_of_load_say_what_to_pass(tmp_path):
     with pytest.raises(ValueError, match=r"'mnits'.*did you mean 'mnist'"):
         load("mnits")
-    with pytest.raises(ValueError, match=r"allowed: digits, folder"):
+    with pytest.raises(ValueError, match=r"allowed: digits, photographs, folder"):
         load("xqzw", tmp_path)
     with pytest.raises(ValueError, match=r"data_dir=None: dataset 'mnist' needs"):
         load("mnist")
@@ -64,3 +66,15 @@ def test_errors_of_load_say_what_to_pass(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"'mnist' is not prepared.*download_and_prepare"):
         load("mnist", tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_photographs_are_embedded_crops_with_splits_of_their_own():
+    splits = load("photographs", image_size=8)
+    chex.assert_shape(splits.train.arrays["image"], (4800, 8, 8, 3))
+    chex.assert_shape(splits.valid.arrays["image"], (600, 8, 8, 3))
+    chex.assert_shape(splits.test.arrays["image"], (1200, 8, 8, 3))
+    np.testing.assert_array_equal(splits.test.arrays["image"], photo_crops("test", 1200, size=8).arrays["image"])
+    assert len(splits.class_names) == 12
+    for size in (3, 41, (8, 16)):
+        with pytest.raises(ValueError, match=r"no crop of the photographs; allowed: one side, 4 to 40"):
+            load("photographs", image_size=size)
