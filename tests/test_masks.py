@@ -199,6 +199,7 @@ CASES = {
 # A mask of pairs (who attends to whom), of factors or of a kernel, and layers that pass such a mask on; of edges, faces
 # and pairs of a mesh, whose vertices are never padding; and a check on the host.
 OTHERS = {
+    "check_mask",
     "check_points",
     "edge_length_loss",
     "laplacian_loss",
@@ -207,6 +208,7 @@ OTHERS = {
     "sample_mesh",
     "attention_weights",
     "dot_product_attention",
+    "suitable_kernels",
     "MultiHeadAttention.__call__",
     "SelfAttention.__call__",
     "AdditiveAttention.__call__",

@@ -69,6 +69,7 @@ class RCNN(nn.Module):
     dtype: Any = None
 
     given_proposals = True
+    num_stages: ClassVar[int] = 1
     mask_head = None
     keypoint_head = None
 

@@ -51,7 +51,7 @@ UNUSED = ("fresh", "run", "run_dir", "track", "watch")
 SETTINGS = {
     "method": Setting("random", "how trials are chosen", Literal[METHODS]),
     "trials": Setting(16, "number of trials; by default a grid has all its points", limits=Range(1)),
-    "points": Setting(3, "grid: number of values of each axis", limits=Range(1)),
+    "grid_points": Setting(3, "grid: number of values of each axis", limits=Range(1)),
     "search_seed": Setting(0, "random seed of the search", limits=Range(0)),
     "metric": Setting(None, "validation metric; the experiment's by default", str | None),
     "better": Setting(

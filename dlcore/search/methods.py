@@ -90,7 +90,7 @@ class Outcome(NamedTuple):
 
 def _sample(flags: Flags, space: Space, count: int, seed: int, tried: Sequence[dict] = ()) -> list[dict]:
     if flags.method == "grid":
-        return spaces.grid(space, flags.points)
+        return spaces.grid(space, flags.grid_points)
     sampler = {"latin": spaces.latin_hypercube, "sobol": spaces.sobol}.get(flags.method, spaces.random)
     return sampler(space, count, seed, tried)
 

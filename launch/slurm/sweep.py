@@ -41,7 +41,7 @@ __all__ = ["SETTINGS", "main", "sweep"]
 METHODS = ("grid", "random", "latin", "sobol")
 SETTINGS = {
     "method": Setting("random", "how trials are chosen", Literal[METHODS]),
-    **{name: SEARCH[name] for name in ("trials", "points", "search_seed", "metric", "better", "out")},
+    **{name: SEARCH[name] for name in ("trials", "grid_points", "search_seed", "metric", "better", "out")},
     "jobs": Setting(8, "jobs at once", limits=Range(1)),
     "cluster": Setting("slurm", "where jobs run; local: processes of this machine", Literal["slurm", "local"]),
     "partition": Setting(None, "of Slurm", str | None),
@@ -105,7 +105,17 @@ def sweep(module: str, words: Sequence[str]) -> int:
     if metric is None:
         raise FlagError(f"{experiment.name} names no validation metric: give --metric")
     mode = monitor_mode_of(metric, experiment, own.better)
-    identity = [module, *sorted(axes), *sorted(argv), own.method, own.trials, own.points, own.search_seed, metric, mode]
+    identity = [
+        module,
+        *sorted(axes),
+        *sorted(argv),
+        own.method,
+        own.trials,
+        own.grid_points,
+        own.search_seed,
+        metric,
+        mode,
+    ]
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:10]
     folder = Path(own.out) if own.out else Path(flags.runs) / f"sweep.{experiment.name}" / digest
     rows = _draw(own, space)
@@ -131,7 +141,7 @@ def _split_arguments(words: Sequence[str]) -> tuple[Flags, list[str], list[str]]
 
 def _draw(own: Flags, space: Space) -> list[dict]:
     if own.method == "grid":
-        return spaces.grid(space, own.points)
+        return spaces.grid(space, own.grid_points)
     draw = {"latin": spaces.latin_hypercube, "sobol": spaces.sobol, "random": spaces.random}[own.method]
     return draw(space, own.trials, own.search_seed)
 

@@ -188,7 +188,7 @@ def test_draws_are_those_of_the_search():
     assert (axes, rest) == (["a=uniform:0:1"], ["--model=mlp"])
     space = sweep.parse_space(axes)
     assert sweep._draw(own, space) == sweep.spaces.random(space, 3, 5)
-    own, _, _ = sweep._split_arguments(["--method=grid", "--points=4"])
+    own, _, _ = sweep._split_arguments(["--method=grid", "--grid_points=4"])
     assert [row["a"] for row in sweep._draw(own, space)] == pytest.approx([0, 1 / 3, 2 / 3, 1])
 
 

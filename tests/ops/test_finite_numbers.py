@@ -74,6 +74,7 @@ OTHERS: dict[str, Any] = {
 """The other arguments of a call, where it needs any."""
 
 ELSEWHERE = {
+    "attention_kernels.suitable_kernels": "attention.dot_product_attention names it",
     "camera.intrinsic_matrix": "test_camera.py: the matrix names it",
     "box_fusion.DetectorView": "test_box_fusion.py: image_view names it",
     "box_fusion.fuse_views": "weighted_boxes_fusion names it",

@@ -162,7 +162,7 @@ def test_what_can_share_a_program():
 @pytest.mark.covers("TR-16")
 def test_the_command_ranks_warns_at_the_edge_and_reports(tmp_path, capsys):
     words = ["learning_rate=log:1e-6:1e-2", *FLAGS, "--metric=loss", f"--out={tmp_path}"]
-    out = printed(capsys, *words, "--method=grid", "--points=3")
+    out = printed(capsys, *words, "--method=grid", "--grid_points=3")
     assert "learning_rate: the best, 0.01, is at the upper end of [1e-06, 0.01]" in out
     found = rows(tmp_path)
     assert [row["values"]["learning_rate"] for row in found] == pytest.approx([1e-6, 1e-4, 1e-2])

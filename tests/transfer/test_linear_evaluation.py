@@ -129,7 +129,7 @@ def exit_code(words):
     ("words", "message"),
     [
         (["--methods=linear,svm"], "methods='svm': unknown or none; allowed: one or more of linear, knn, fine_tune"),
-        (["--methods="], "methods='': unknown or none; allowed: one or more of linear, knn, fine_tune"),
+        (["--methods="], "--methods=: no value; allowed: one or more, such as linear,knn,fine_tune"),
         (["--init_from=nowhere"], "init_from='nowhere': holds no trained network; allowed: the folder of a run"),
         (["--dataset=imagenette"], "imagenette"),
     ],
