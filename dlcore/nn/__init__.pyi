@@ -114,6 +114,10 @@ from dlcore.nn.remat import remat as remat
 from dlcore.nn.rotary import axial_angles as axial_angles
 from dlcore.nn.rotary import rotary as rotary
 from dlcore.nn.rotary import rotate_pairs as rotate_pairs
+from dlcore.nn.scanned_blocks import STACK as STACK
+from dlcore.nn.scanned_blocks import scan_blocks as scan_blocks
+from dlcore.nn.scanned_blocks import stack_blocks as stack_blocks
+from dlcore.nn.scanned_blocks import unstack_blocks as unstack_blocks
 from dlcore.nn.separable import DepthwiseSeparableConv as DepthwiseSeparableConv
 from dlcore.nn.separable import FactorizedConv as FactorizedConv
 from dlcore.nn.spatial_attention import LocalAttention as LocalAttention
