@@ -1,6 +1,6 @@
 """EDM: generate digits by a network that is scaled by the noise level, and Heun's method.
 
-python -m experiments.generative.edm
+python -m experiments.generative.edm                              (Fréchet distance 0.70 by 35 calls of the network)
 python -m experiments.generative.edm --mode=evaluate --run=RUN --num_inference_steps=5
 python -m experiments.generative.edm --mode=evaluate --run=RUN --s_churn=10
 python -m experiments.generative.edm --dataset=fashion_mnist --data_dir=D --unet.patch_size=2 --batch_size=64 \\
