@@ -439,7 +439,7 @@ def value_mask(mask: jax.Array | None, shape: tuple[int, ...]) -> jax.Array:
     if mask.shape not in (shape, shape[:1]):
         allowed = " or ".join(map(str, dict.fromkeys((shape[:1], shape))))
         raise ValueError(f"mask={mask.shape}: wrong shape; allowed: {allowed}")
-    if not isinstance(mask, jax.core.Tracer) and not (least := np.min(mask, initial=0)) >= 0:
+    if not isinstance(mask, jax.core.Tracer) and not (least := np.min(np.asarray(mask), initial=0)) >= 0:
         raise ValueError(f"mask={least:g}: no mask; allowed: 0 for what does not count, 1 for what does")
     return jnp.broadcast_to(mask.reshape(mask.shape + (1,) * (len(shape) - mask.ndim)) > 0, shape)
 

@@ -256,6 +256,7 @@ def test_the_examples_of_published_networks_run(number, result):
         ("facebook/dinov2-base", "facebook--dinov2-tiny"),
         ("timm/convnextv2_tiny.fcmae_ft_in22k_in1k", "timm--convnextv2_atto.tiny"),
         ("google/vit-base-patch16-224", "google--vit-tiny"),
+        ("timm/resnet18.a1_in1k", "timm--resnet18.tiny"),
     ):
         code = code.replace(f'"{name}"', repr(str(hub / folder)))
     code = "\n".join(line for line in code.splitlines() if "ResNet50_Weights" not in line)

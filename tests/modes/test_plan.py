@@ -338,12 +338,12 @@ def test_simulated_devices_have_no_limit_and_no_speed():
     assert "best" not in text
 
 
-@pytest.mark.slow(only=["arguments1-asks for 3 devices; allowed: the 2"])
+@pytest.mark.slow(only=["arguments1-data:3: 3 devices; allowed: 2, as the topology has"])
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--topology=cpu:2", "--spmd=pmap"], "--spmd=pmap: not for --mode=plan; allowed: jit"),
-        (["--topology=cpu:2", "--meshes=data:3"], "asks for 3 devices; allowed: the 2"),
+        (["--topology=cpu:2", "--meshes=data:3"], "data:3: 3 devices; allowed: 2, as the topology has"),
     ],
 )
 def test_what_cannot_be_planned_says_why(arguments, message, tmp_path, capsys):
