@@ -18,7 +18,7 @@ copyright = "The dlcore authors"
 version = release = __version__
 
 extensions = ["myst_nb", "sphinx_design", "sphinx_copybutton", "site_extension"]
-exclude_patterns = ["_build", "site_extension", "techniques/*/*.md"]
+exclude_patterns = ["_build", "site_extension", "techniques/*/**"]
 myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "deflist", "dollarmath", "fieldlist"]
 myst_heading_anchors = 3
 myst_dmath_double_inline = True

@@ -89,13 +89,14 @@ class RCNN(nn.Module):
         """
         return [x]
 
-    def classify(self, levels: list[jax.Array], boxes: jax.Array, size: tuple[int, int]) -> BoxOutputs:
+    def classify(self, levels: list[jax.Array], boxes: jax.Array, size: tuple[int, int], stage: int = 0) -> BoxOutputs:
         """Predict class and box of every region, by a call of the backbone each.
 
         Args:
           levels: levels from `pyramid`.
           boxes: [B, R, 4] pixels.
           size: (height, width) of the images.
+          stage: index of the head, 0: there is one.
 
         Returns:
           The outputs.

@@ -6,8 +6,8 @@ python -m experiments.generative.consistency --mode=evaluate --run=RUN --num_inf
 
 The first command trains on images alone. The second distills a run of `experiments.generative.edm`, whose network must
 have the same fields: it follows the paths of that network, between 18 noise levels, and starts from its weights.
-One seed of it ended at a Fréchet distance of 1.17 by one step and 0.83 by two, where its teacher has 0.70 by 35 calls of
-the network, and 69.3 and 69.1 by one and two steps of Euler, which are DDIM's.
+One seed of it ended at a Fréchet distance of 1.17 by one step and 0.83 by two. Its teacher has 0.70 by 35 calls of the
+network, and 69.3 and 69.1 by one and two steps of Euler, which are DDIM's.
 """
 
 import dataclasses
