@@ -44,12 +44,13 @@ def neighbor_sum(
     if (adjacency is None) == (edges is None):
         raise ValueError("adjacency and edges: both or neither are given; allowed: exactly one of them")
     if adjacency is not None:
-        if adjacency.shape != (len(f), len(f)):
-            raise ValueError(f"adjacency.shape={adjacency.shape}: does not fit f; allowed: {(len(f), len(f))}")
+        if adjacency.shape != (f.shape[0], f.shape[0]):
+            raise ValueError(f"adjacency.shape={adjacency.shape}: does not fit f; allowed: {(f.shape[0], f.shape[0])}")
         return adjacency.astype(f.dtype) @ f
     if edges.ndim != 2 or edges.shape[1] != 2 or not jnp.issubdtype(edges.dtype, jnp.integer):
         raise ValueError(f"edges={edges.dtype}{list(edges.shape)}: not edges; allowed: [E, 2] of integers")
-    check_indices("edges", edges, len(f), "nodes")
+    if isinstance(f.shape[0], int):  # the number of examples may be free
+        check_indices("edges", edges, f.shape[0], "nodes")
     messages = f[edges[:, 1]]
     if edge_mask is not None:
         if edge_mask.shape != edges.shape[:1]:
