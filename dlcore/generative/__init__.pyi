@@ -9,6 +9,7 @@ from dlcore.generative.autoregressive import dependence as dependence
 from dlcore.generative.autoregressive import likelihood_name as likelihood_name
 from dlcore.generative.autoregressive import log_likelihood as log_likelihood
 from dlcore.generative.condition import Condition as Condition
+from dlcore.generative.condition import check_guidance as check_guidance
 from dlcore.generative.condition import class_condition as class_condition
 from dlcore.generative.condition import classes_of as classes_of
 from dlcore.generative.condition import read as read

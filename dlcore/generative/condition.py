@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-__all__ = ["Condition", "class_condition", "classes_of", "read"]
+__all__ = ["Condition", "check_guidance", "class_condition", "classes_of", "read"]
 
 
 class Condition(NamedTuple):
@@ -37,6 +37,20 @@ def class_condition(num_classes: int, name: str = "label") -> Condition:
     return Condition(
         lambda batch: batch[name].astype(jnp.int32), lambda y: jnp.full_like(y, num_classes), {name: num_classes}
     )
+
+
+def check_guidance(guidance: float, conditional: bool) -> None:
+    """Check that samples are guided only where the network has a condition.
+
+    Args:
+      guidance: strength of the condition in samples; 1 as trained.
+      conditional: whether the network has a condition.
+
+    Raises:
+      ValueError: samples shall be guided without one.
+    """
+    if not conditional and guidance != 1:
+        raise ValueError(f"guidance={guidance}: the network takes no condition; allowed: 1")
 
 
 def read(

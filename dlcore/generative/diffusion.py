@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.choices import check_choice
-from dlcore.generative.condition import Condition
+from dlcore.generative.condition import Condition, check_guidance
 from dlcore.generative.dpm_solver import dpmpp_sample
 from dlcore.generative.guidance import guide_interval
 from dlcore.generative.latents import slerp
@@ -171,8 +171,7 @@ def check_sampling(noise_schedule: NoiseSchedule, sampling: Sampling, prediction
     steps, num_timesteps = sampling.num_inference_steps, noise_schedule.num_timesteps
     if steps > num_timesteps:
         raise ValueError(f"num_inference_steps={steps}: too many; allowed: at most {num_timesteps=}")
-    if not conditional and sampling.guidance != 1:
-        raise ValueError(f"guidance={sampling.guidance}: the network takes no condition; allowed: 1")
+    check_guidance(sampling.guidance, conditional)
     low, high = sampling.guidance_interval
     if not low < high:
         raise ValueError(f"guidance_interval={low},{high}: empty; allowed: low,high, low below high")

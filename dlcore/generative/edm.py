@@ -32,7 +32,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.choices import check_choice
-from dlcore.generative.condition import Condition
+from dlcore.generative.condition import Condition, check_guidance
 from dlcore.generative.denoising import decode_pixels, denoising_learner, encode_pixels, example_noise
 from dlcore.generative.diffusion import denoiser, noise_of
 from dlcore.generative.samplers import Denoise, Noise, walk
@@ -330,8 +330,7 @@ def learner(
     Raises:
       ValueError: samples shall be guided without a condition, or sigma_min is not below sigma_max.
     """
-    if condition is None and edm_sampling.guidance != 1:
-        raise ValueError(f"guidance={edm_sampling.guidance}: the network takes no condition; allowed: 1")
+    check_guidance(edm_sampling.guidance, condition is not None)
     sigmas = edm_sampling.sigmas()
 
     def losses(network, keys, x, cond, step):

@@ -26,7 +26,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.choices import check_choice
-from dlcore.generative.condition import Condition
+from dlcore.generative.condition import Condition, check_guidance
 from dlcore.generative.denoising import decode_pixels, denoising_learner, encode_pixels, example_noise
 from dlcore.generative.diffusion import denoiser, noise_of
 from dlcore.generative.samplers import walk
@@ -257,8 +257,7 @@ def learner(
     Raises:
       ValueError: samples shall be guided without a condition.
     """
-    if condition is None and flow_sampling.guidance != 1:
-        raise ValueError(f"guidance={flow_sampling.guidance}: the network takes no condition; allowed: 1")
+    check_guidance(flow_sampling.guidance, condition is not None)
     times = flow_sampling.times()
 
     def losses(network, keys, x, cond, step):

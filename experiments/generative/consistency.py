@@ -11,7 +11,7 @@ network, and 69.3 and 69.1 by one and two steps of Euler, which are DDIM's.
 """
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 
@@ -20,12 +20,11 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.weights import Start, Weights
 from dlcore.generative import consistency
-from dlcore.generative.unet import UNet
 from dlcore.kits.training import earlier_run
 from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
 from dlcore.run.weights import fit_weights
-from dlcore.tasks.image_generation import ImageGeneration
+from dlcore.tasks.denoised_images import DenoisedImages
 from experiments.smoke import few_samples
 
 OPTIMIZER = AveragedAdamW(learning_rate=1e-3, weight_decay=0.0, clip_norm=1.0, ema=0.999)
@@ -39,22 +38,9 @@ def origin(flags: Flags) -> Weights | None:
     return teacher_run
 
 
-def arguments(setup: Setup) -> dict:
-    network = UNet(**setup.flags.group("unet"), dtype=setup.dtype)
-    teacher = None if setup.flags.init_from is None else network.copy()
-    return {
-        "model": network,
-        "teacher": teacher,
-        "shape": tuple(setup.spec["image_shape"]),
-        "num_steps": setup.steps,
-    }
-
-
 @dataclasses.dataclass(frozen=True)
-class OneStepImages(ImageGeneration):
-    """Generated images, and a teacher that an earlier run trained; the checks of the model switch averages off."""
-
-    plain: ClassVar[dict] = {"ema": None, "weight_decay": 0.0}
+class OneStepImages(DenoisedImages):
+    """Generated images, and a teacher that an earlier run trained."""
 
     def settings(self) -> dict[str, Setting]:
         init_from = Setting(
@@ -65,6 +51,12 @@ class OneStepImages(ImageGeneration):
             origin=origin,
         )
         return {**super().settings(), "init_from": init_from}
+
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        """Build the network, and the teacher that it learns from."""
+        arguments = super().arguments(setup)
+        teacher = None if setup.flags.init_from is None else arguments["model"].copy()
+        return {**arguments, "teacher": teacher, "num_steps": setup.steps}
 
     def start(self, setup: Setup) -> Start | None:
         """Start teacher and student with the weights of `--init_from`."""
@@ -92,9 +84,6 @@ experiment = Experiment(
     consistency.learner,
     task=OneStepImages(),
     optimizer=OPTIMIZER,
-    arguments=arguments,
-    modules={"unet": UNet},
-    defaults={"epochs": 300.0, "eval_every": 1000, "select": "last"},
     smoke={**few_samples(3), "unet.width": 8, "unet.channel_multipliers": (1,)},
 )
 

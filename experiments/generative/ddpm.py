@@ -19,28 +19,21 @@ pt_inception-2015-12-05-6726825d.pth, `dlcore convert` it `--model=inception_v3_
 """
 
 import dataclasses
-from typing import ClassVar
 
-from dlcore.experiment import Experiment, Setup
+from dlcore.experiment import Experiment
 from dlcore.generative import ddpm
 from dlcore.generative.unet import UNet
 from dlcore.kits.generative import sample_panels
 from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
 from dlcore.modes.report_context import ReportContext
-from dlcore.tasks.image_generation import ImageGeneration
+from dlcore.tasks.denoised_images import DenoisedImages
 from experiments.smoke import few_samples
 
 
-def arguments(setup: Setup) -> dict:
-    return {"model": UNet(**setup.flags.group("unet"), dtype=setup.dtype), "shape": tuple(setup.spec["image_shape"])}
-
-
 @dataclasses.dataclass(frozen=True)
-class DenoisedImages(ImageGeneration):
+class SampledImages(DenoisedImages):
     """Generated images, with every sampler's in the report."""
-
-    plain: ClassVar[dict] = {"ema": None, "weight_decay": 0.0}
 
     def panels(self, context: ReportContext) -> list:
         """Show samples, their trajectories and those of every sampler."""
@@ -51,11 +44,9 @@ experiment = Experiment(
     __file__,
     __doc__,
     ddpm.learner,
-    task=DenoisedImages(),
+    task=SampledImages(),
     optimizer=AveragedAdamW(learning_rate=1e-3, weight_decay=0.0, clip_norm=1.0, ema=0.999),
-    arguments=arguments,
-    modules={"unet": UNet},
-    defaults={"epochs": 300.0, "sampler": "ddim", "num_inference_steps": 50, "eval_every": 1000, "select": "last"},
+    defaults={"sampler": "ddim", "num_inference_steps": 50},
     smoke={
         **few_samples(3),
         "unet.width": 8,
