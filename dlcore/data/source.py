@@ -18,6 +18,11 @@ __all__ = ["Source", "check_seed", "concatenate", "join", "shuffle_labels", "who
 
 _Function = TypeVar("_Function", bound=Callable)
 
+_NUM_CHECKED_IMAGES = 64
+
+_LARGEST_FLOAT = 32.0
+"""Images of floats below it may be normalized by their mean and deviation; above it they are numbers of pixels."""
+
 
 @dataclass(frozen=True, eq=False)
 class Source:
@@ -37,7 +42,7 @@ class Source:
 
     Raises:
       ValueError: the arrays, names and sizes differ in length, one is called `index`, there is neither an array nor a
-        length, or a label in memory has no class name.
+        length, a label in memory has no class name, or images of floats have numbers of pixels, up to 255.
     """
 
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
@@ -70,6 +75,7 @@ class Source:
             if value is not None and len(value) != length:
                 raise ValueError(f"{name}: {len(value)} of them; allowed: {length}, one an example")
         self._check_labels()
+        self._check_images()
         object.__setattr__(self, "arrays", dict(self.arrays))
         object.__setattr__(self, "length", length)
         object.__setattr__(self, "class_names", tuple(self.class_names))
@@ -87,6 +93,17 @@ class Source:
           A source whose batches hold only `index`.
         """
         return Source(length=n, name=name)
+
+    def _check_images(self) -> None:
+        """Refuse floats up to 255 in the first images: networks take floats as they are, and divide uint8 by 255."""
+        images = self.arrays.get("image")
+        if not isinstance(images, np.ndarray) or not np.issubdtype(images.dtype, np.floating) or not images.size:
+            return
+        largest = float(np.nanmax(images[:_NUM_CHECKED_IMAGES], initial=0))
+        if largest > _LARGEST_FLOAT:
+            raise ValueError(
+                f"image: {images.dtype} up to {largest:g}; allowed: uint8, or floats in [0, 1], image / 255"
+            )
 
     def _check_labels(self) -> None:
         """Refuse labels beyond the class names; a negative one may stand for none."""

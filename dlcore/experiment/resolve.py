@@ -144,7 +144,7 @@ def split_runs(argv: list[str], settings: dict[str, Setting]) -> list[str]:
       The command line; unchanged if `--run` is one folder.
 
     Raises:
-      FlagError: there are several runs, and the mode takes one.
+      FlagError: there are several runs, and the mode takes one; or one of them stands there twice.
     """
     value = last_value(argv, "run")
     if value is None or "," not in value or Path(value).exists():
@@ -152,6 +152,10 @@ def split_runs(argv: list[str], settings: dict[str, Setting]) -> list[str]:
     if "members" not in settings:
         raise FlagError(f"--run={value}: several runs; allowed: one, or several with --mode=evaluate or --mode=predict")
     first, *rest = value.split(",")
+    folders: dict[Path, str] = {}
+    for folder in (first, *rest):
+        if (other := folders.setdefault(Path(folder).resolve(), folder)) is not folder:
+            raise FlagError(f"--run={value}: {folder} is {other} once more; allowed: each run once")
     return [*argv, f"--run={first}", f"--members={','.join(rest)}"]
 
 

@@ -264,8 +264,10 @@ def load_torch(
 
     Raises:
       ValueError: entries are missing, left over or of a wrong shape; they are listed by name. Or one holds integers,
-        NaN, infinity or a negative variance.
+        NaN, infinity or a negative variance. Or `state_dict` is no dict.
     """
+    if not isinstance(state_dict, Mapping):
+        raise ValueError(f"state_dict={type(state_dict).__name__}: no state dict; allowed: a dict of name -> array")
     if fields.get("scan_blocks"):
         options = {"replace_head": replace_head, "put": lambda path, x: x, **fields, "scan_blocks": False}
         return put_variables(

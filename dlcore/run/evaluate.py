@@ -13,7 +13,7 @@ from dlcore.activity import activity
 from dlcore.choices import check_whole_number
 from dlcore.data.pipeline import padded_batches
 from dlcore.learner import Evaluator, Learner, Metrics
-from dlcore.run.inputs import batch_errors, check_learner, check_source
+from dlcore.run.inputs import batch_errors, check_evaluators, check_learner, check_source
 from dlcore.run.result import Result
 from dlcore.run.sharding import put_rows
 from dlcore.run.step import Placement
@@ -328,6 +328,7 @@ def evaluate(
         metric, or a metric is called "details".
     """
     _check(learner, state, source, batch_size)
+    check_evaluators(evaluators)
     measures = Evaluation(learner, placement or Placement()).measures(state, source, evaluators, batch_size)
     if DETAILS in measures:
         raise ValueError(f"metric={DETAILS!r}: the name of the arrays; allowed: any other name")

@@ -29,7 +29,16 @@ from dlcore.run.checkpoint import check_writable
 from dlcore.run.endings import resumable
 from dlcore.run.evaluate import Evaluation, compute_metrics, scalars
 from dlcore.run.hooks import STOP, Hook
-from dlcore.run.inputs import check_checkpoint, check_labels, check_learner, check_pipelines, check_valid
+from dlcore.run.inputs import (
+    check_checkpoint,
+    check_each,
+    check_evaluators,
+    check_folder,
+    check_labels,
+    check_learner,
+    check_pipelines,
+    check_valid,
+)
 from dlcore.run.lock import lock_folder
 from dlcore.run.metrics_writer import DEFAULT_TRACKING, MetricsWriter, read_metrics
 from dlcore.run.nonfinite import REMEDY, NonFiniteError, bad_leaves, diagnose, unbounded_leaves
@@ -124,6 +133,7 @@ def fit(
         empty or has other arrays, or the folder's checkpoints have another seed, other data or more steps.
     """
     check_whole_number("steps", steps, 1)
+    check_folder(folder)
     arguments = _Arguments(
         learner=learner,
         train=train,
@@ -214,6 +224,8 @@ class _Arguments:
         check_input_pipeline(self.input_pipeline)
         check_pipelines(self.train)
         check_valid(self.valid)
+        check_evaluators(self.evaluators)
+        check_each("hooks", self.hooks, callable, "hook")
 
 
 class _Run:

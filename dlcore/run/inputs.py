@@ -5,17 +5,21 @@ import json
 import linecache
 import re
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from dlcore.learner import Labels, Learner
+from dlcore.learner import Evaluator, Labels, Learner
 
 __all__ = [
     "batch_errors",
     "check_checkpoint",
+    "check_each",
+    "check_evaluators",
+    "check_folder",
     "check_labels",
     "check_learner",
     "check_pipelines",
@@ -87,6 +91,50 @@ def check_valid(valid: Any) -> None:
     """
     if valid is not None and not _is_source(valid):
         raise ValueError(f"valid={type(valid).__name__}: is no source; allowed: Source, or None")
+
+
+def check_each(name: str, values: Any, allowed: Callable[[Any], bool], kind: str) -> None:
+    """Check that an argument is a list or tuple of values of one kind.
+
+    Args:
+      name: name of the argument, for the error.
+      values: the argument.
+      allowed: value -> whether it is of the kind.
+      kind: the kind, such as "hook".
+
+    Raises:
+      ValueError: it is neither, or one of its values is of another kind.
+    """
+    if not isinstance(values, (list, tuple)) or hasattr(values, "_fields"):
+        raise ValueError(f"{name}={values!r}: no list; allowed: a list or tuple of {kind}s")
+    for index, value in enumerate(values):
+        if not allowed(value):
+            raise ValueError(f"{name}[{index}]={value!r}: no {kind}; allowed: {kind}s")
+
+
+def check_evaluators(evaluators: Any) -> None:
+    """Check that evaluators can measure.
+
+    Args:
+      evaluators: a list or tuple of `Evaluator`.
+
+    Raises:
+      ValueError: they are something else.
+    """
+    check_each("evaluators", evaluators, lambda evaluator: isinstance(evaluator, Evaluator), "Evaluator")
+
+
+def check_folder(folder: Any) -> None:
+    """Check that a folder is a path.
+
+    Args:
+      folder: a path, or None.
+
+    Raises:
+      ValueError: it is something else.
+    """
+    if folder is not None and not isinstance(folder, str | Path):
+        raise ValueError(f"folder={folder!r}: no path; allowed: a path, or None")
 
 
 def check_checkpoint(

@@ -10,7 +10,7 @@ import pytest
 
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags, parse
-from dlcore.experiment.resolve import read_config, resolve
+from dlcore.experiment.resolve import read_config, resolve, split_runs
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError, Setting, model_settings, settings_of
 from dlcore.experiment.settings import RUN
@@ -660,3 +660,12 @@ def test_many_pages_in_one_process():
     other = dataclasses.replace(PAGE, defaults={"l2": 9.0})
     assert (resolve(PAGE, []).l2, resolve(other, []).l2, resolve(PAGE, ["--l2=1"]).l2) == (2.0, 9.0, 1.0)
     assert Splits(None, None, None, {}).notes == ()
+
+
+def test_each_run_of_an_ensemble_stands_once(tmp_path):
+    """A run counted twice would weigh twice in the average."""
+    settings = {"members": Setting((), "", tuple[str, ...])}
+    assert split_runs([f"--run={tmp_path}/a,{tmp_path}/b"], settings)[-1] == f"--members={tmp_path}/b"
+    for twice in (f"{tmp_path}/a,{tmp_path}/a", f"{tmp_path}/a,{tmp_path}/b,{tmp_path}/b/../a/"):
+        with pytest.raises(FlagError, match=r"once more; allowed: each run once$"):
+            split_runs([f"--run={twice}"], settings)

@@ -38,6 +38,11 @@ def test_an_entry_that_is_missing_or_left_over_is_named():
         load_torch("resnet18", weights)
 
 
+def test_weights_that_are_no_dict_are_refused():
+    with pytest.raises(ValueError, match=r"^state_dict=list: no state dict; allowed: a dict of name -> array$"):
+        load_torch("resnet18", list(small().values()))
+
+
 def test_a_wrong_shape_is_named():
     weights = small()
     weights["layer1.0.conv1.weight"] = np.zeros((64, 64, 1, 1), np.float32)

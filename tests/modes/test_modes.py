@@ -119,17 +119,18 @@ def test_evaluate_over_views_of_each_image(trained, capsys):
 
 
 @pytest.mark.weekly
-def test_several_runs_are_an_ensemble(trained, capsys):
-    """A run beside itself is itself; a folder without a run is named, and other modes take one."""
+def test_several_runs_are_an_ensemble(trained, tmp_path, capsys):
+    """A run beside its copy is itself; a folder without a run is named, and other modes take one."""
     base = ("--mode=evaluate", "--format=json")
-    alone, twice = (json.loads(output(capsys, *base, f"--run={runs}")) for runs in (trained, f"{trained},{trained}"))
-    assert twice["members"] == [str(trained)]
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    alone, twice = (json.loads(output(capsys, *base, f"--run={runs}")) for runs in (trained, f"{trained},{copy}"))
+    assert twice["members"] == [str(copy)]
     for name in ("accuracy", "top5", "calibration/ece"):
         assert twice[name] == pytest.approx(alone[name], abs=1e-6)
     np.testing.assert_array_equal(twice["details"]["confusion"], alone["details"]["confusion"])
-    assert "more runs" in output(capsys, "--mode=evaluate", f"--run={trained},{trained}")
+    assert "more runs" in output(capsys, "--mode=evaluate", f"--run={trained},{copy}")
     assert "holds no run" in failed(capsys, *base, f"--run={trained},{trained}x")
-    assert "several runs" in failed(capsys, "--mode=export", f"--run={trained},{trained}")
+    assert "several runs" in failed(capsys, "--mode=export", f"--run={trained},{copy}")
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from dlcore.data import Pipeline
 from dlcore.data.source import Source
 from dlcore.detection.dense import detector_learner
 from dlcore.detection.localization import learner as localization
-from dlcore.learner import Labels, Learner
+from dlcore.learner import Evaluator, Labels, Learner
 from dlcore.rl import behavior_cloning
 from dlcore.rl.environments import Environment
 from dlcore.run import evaluate, fit, predict
@@ -328,6 +328,11 @@ class Backbone(nn.Module):
         ({"eval_batch_size": 0}, "^eval_batch_size=0: too small; allowed: at least 1$"),
         ({"valid": [1, 2]}, "^valid=list: is no source; allowed: Source, or None$"),
         ({"learner": Backbone()}, "^learner=Backbone: no learner; allowed: a Learner"),
+        ({"folder": 3}, "^folder=3: no path; allowed: a path, or None$"),
+        ({"hooks": 3}, "^hooks=3: no list; allowed: a list or tuple of hooks$"),
+        ({"hooks": [print, "stop"]}, r"^hooks\[1\]='stop': no hook; allowed: hooks$"),
+        ({"evaluators": [3]}, r"^evaluators\[0\]=3: no Evaluator; allowed: Evaluators$"),
+        ({"evaluators": Evaluator(print, print)}, "^evaluators=Evaluator.*: no list; allowed: a list or tuple of E"),
     ],
 )
 def test_arguments_of_another_kind_are_named_by_fit(change, message):
@@ -348,6 +353,9 @@ def test_arguments_of_another_kind_are_named_by_evaluate_and_predict(function):
         function(classifier, None, complete, batch_size=1.5)
     with pytest.raises(ValueError, match=r"^learner=Linear: no learner"):
         function(Linear(), None, complete)
+    if function is evaluate:
+        with pytest.raises(ValueError, match=r"^evaluators=3: no list; allowed: a list or tuple of Evaluators$"):
+            evaluate(classifier, None, complete, evaluators=3)
     result = Result(state=None, step=1, history=[], stopped=False)
     with pytest.raises(ValueError, match=r"^state=Result: what fit returns; allowed: its state, result.state$"):
         function(classifier, result, complete)
