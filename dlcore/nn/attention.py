@@ -197,12 +197,13 @@ def dot_product_attention(
         return _attend(query, key, value, scale, mask, bias, is_causal)
 
     def in_blocks(query, key, value, mask, bias):
+        query, key, value = map(_swap_heads, (query, key, value))
         boundaries = [length * i // BLOCKS for i in range(BLOCKS + 1)]
         blocks = [
-            _attend(query[..., first:last, :, :], key[..., :last, :, :], value[..., :last, :, :], scale)
+            _attend_block(query[..., first:last, :], key[..., :last, :], value[..., :last, :], scale)
             for first, last in itertools.pairwise(boundaries)
         ]
-        return jnp.concatenate(blocks, -3)
+        return _swap_heads(jnp.concatenate(blocks, -2))
 
     arrays = query, key, value, mask, bias
     by_platform = {}
@@ -215,6 +216,19 @@ def dot_product_attention(
 LONG, BLOCKS = 128, 4
 """Tokens from which causal attention is cut into blocks of queries on a CPU, and their number: the fastest of 1, 2, 4
 and 8 for 256 tokens on two cores."""
+
+
+def _attend_block(query, key, value, scale) -> jax.Array:
+    """Causal attention of the last queries, as `_attend` gives it, in fewer passes over the weights.
+
+    The sum of the weights divides the output, [T, E], and not the weights, [T, S]; backward, too. The largest score of
+    a query cancels out, so no gradient goes through it. Heads stand before tokens, in the output, too.
+    """
+    scores = _scores("...td,...sd->...ts", query, key, scale)
+    scores = jnp.where(causal_mask(query.shape[-2], key.shape[-2]), scores, jnp.finfo(scores.dtype).min)
+    weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
+    y = jnp.einsum("...ts,...se->...te", weights.astype(value.dtype), value)
+    return (y / weights.sum(-1, keepdims=True)).astype(value.dtype)
 
 
 def _attend(query, key, value, scale, mask=None, bias=None, is_causal=True, drop=lambda weights: weights) -> jax.Array:

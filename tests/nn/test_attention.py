@@ -1,5 +1,7 @@
 """Attention against torch, jax and flax, its scale, its masks, and its counts."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -231,6 +233,23 @@ def test_an_output_depends_on_no_later_input():
     later = np.triu(np.ones((6, 6), bool), 1)
     np.testing.assert_array_equal(reach[later], 0)
     assert (reach[~later] > 1e-4).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_long_causal_attention_in_blocks_equals_attention_with_the_mask(dtype):
+    """From 128 tokens on a CPU takes blocks of queries; scores of up to about 1000 leave one weight."""
+    keys = jax.random.split(jax.random.key(0), 4)
+    query, key, value, weight = (jax.random.normal(key, (1, 128, 2, 4)).astype(dtype) for key in keys)
+    query = query.at[:, 100].multiply(300)
+
+    def total(query, key, value, **options):
+        return (dot_product_attention(query, key, value, **options).astype(np.float32) * weight).sum()
+
+    def run(**options):
+        return jax.jit(jax.value_and_grad(functools.partial(total, **options), (0, 1, 2)))(query, key, value)
+
+    tolerance = 1e-4 if dtype is np.float32 else 0.05
+    chex.assert_trees_all_close(run(is_causal=True), run(mask=causal_mask(128)), rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.covers("AT-07")
