@@ -97,6 +97,9 @@ def test_rescaling_by_hand():
     np.testing.assert_allclose(rescale_guidance(guided, conditional, 1.0), [[0, 1]], atol=1e-6)
     np.testing.assert_allclose(rescale_guidance(guided, conditional, 0.5), [[0, 2.5]], atol=1e-6)
     np.testing.assert_array_equal(rescale_guidance(guided * 0 + 1, conditional, 1.0), [[1, 1]])
+    # Deviations below 1, also: g = (0, .4) has .2, c = (1, 1.2) has .1.
+    small = rescale_guidance(jnp.array([[0.0, 0.4]]), jnp.array([[1.0, 1.2]]), 1.0)
+    np.testing.assert_allclose(small, [[0, 0.2]], atol=1e-6)
     # u = 0, c = (1, 2), w = 3: g = (3, 6) of deviation 1.5, so that c is left.
     network = guide_interval(lambda x, t, y: y * x, jnp.array([[1.0, 2.0]]), jnp.zeros((1, 2)), 3.0, rescale=1.0)
     np.testing.assert_allclose(network(jnp.ones((1, 2)), jnp.int32(0)), [[1, 2]], atol=1e-6)

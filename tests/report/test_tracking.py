@@ -10,7 +10,7 @@ from dlcore.report.tracking import film_strip
 def test_a_strip_shows_evenly_spaced_frames_and_a_track_keeps_its_color():
     clip = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.full((1, 20, 30, 3), 10, np.uint8)
     boxes = np.tile(np.array([[10.0, 8, 26, 18], [2, 2, 9, 9]]), (5, 1, 1))
-    ids = np.tile(np.array([1, -1]), (5, 1))
+    ids = np.array([[1, -1], [1, -1], [1, 0], [1, -1], [1, -1]])
     strip = film_strip(clip, boxes, ids, count=3, scale=1)
     chex.assert_shape(strip, (20, 3 * 34 - 4, 3))
     assert strip[0, [0, 34, 68], 0].tolist() == [0, 20, 40]  # frames 0, 2 and 4
@@ -18,6 +18,7 @@ def test_a_strip_shows_evenly_spaced_frames_and_a_track_keeps_its_color():
     np.testing.assert_array_equal(strip[16, 25], strip[16, 25 + 68])
     assert strip[16, 25].tolist() != strip[0, 0].tolist()
     assert strip[2, 2].tolist() == [0, 0, 0]  # a box without a track is not drawn
+    assert strip[2, 2 + 34].tolist() != strip[0, 34].tolist()  # track 0 is one
 
 
 def test_bad_input_is_named():

@@ -122,7 +122,7 @@ def test_the_soft_value_of_all_actions_is_that_of_their_samples():
     assert sac.soft_value(q[..., 2], jnp.log(p[:, 2]), 0.3)[0] == pytest.approx(0.5 - 0.3 * np.log(0.3), rel=1e-6)
 
 
-@pytest.mark.weekly
+@pytest.mark.slow
 def test_td3_waits_with_the_actor_and_the_targets():
     environment = constant_reward(False, 1)
     made = td3.learner(

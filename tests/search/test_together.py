@@ -16,7 +16,7 @@ from dlcore.models import create_model
 from dlcore.nn import Conv
 from dlcore.run import evaluate, fit
 from dlcore.run.step import Placement
-from dlcore.search.together import evaluator_of_trials, scores_of, select, together
+from dlcore.search.together import ALIVE, evaluator_of_trials, scores_of, select, together
 
 TRAIN, VALID = digits("train").take(256), digits("test").take(100)
 
@@ -128,3 +128,11 @@ def test_values_of_different_lengths_are_refused():
         together(build(), {"learning_rate": [0.1, 0.2], "l2": [0.0]})
     with pytest.raises(ValueError, match="at least one"):
         together(build(), {})
+
+
+def test_scores_of_a_row_are_blank_where_a_trial_has_diverged():
+    """None stands for a number that is not finite: of the metric itself, or of the trial's state."""
+    row = {"loss/0": 0.5, "loss/1": None, "loss/2": 0.25, "loss/3": 0.125}
+    np.testing.assert_array_equal(scores_of(row, "loss", 4), [0.5, np.nan, 0.25, 0.125])
+    alive = {f"{ALIVE}/{i}": value for i, value in enumerate([1.0, 1.0, None, 1.0])}
+    np.testing.assert_array_equal(scores_of(row | alive, "loss", 4), [0.5, np.nan, np.nan, 0.125])

@@ -8,6 +8,7 @@ import optax
 import pytest
 
 from dlcore.vision3d import pointnet
+from dlcore.vision3d.pointnet import _pool
 
 TINY = {
     "num_classes": 3,
@@ -75,6 +76,13 @@ def test_padding_has_no_effect(forward):
     padded = jnp.concatenate([POINTS, jnp.full((2, 4, 3), jnp.nan)], 1)
     mask = jnp.concatenate([jnp.ones((2, 21)), jnp.zeros((2, 4))], 1)
     np.testing.assert_allclose(forward(padded, mask)[0], forward(POINTS)[0], rtol=1e-6)
+
+
+def test_the_pool_of_a_set_is_its_largest_point_and_zero_without_points():
+    x = jnp.array([[0.5, 0.2], [0.1, 0.7], [9, 9], [3, 3], [3, 3], [3, 3]])
+    values, index = _pool(x, 2, jnp.array([[1, 1, 0], [0, 0, 0]]))
+    np.testing.assert_array_equal(values, np.array([[0.5, 0.7], [0, 0]], np.float32))
+    np.testing.assert_array_equal(index[0], [0, 1])
 
 
 def test_padding_has_no_part_in_batch_statistics(variables):

@@ -1,0 +1,80 @@
+"""The default of each argument of a public function, class or method is that of the snapshot.
+
+A default is what most people train with: a changed number changes results without an error.
+After a change that is meant: DLCORE_UPDATE_SNAPSHOTS=1 pytest tests/test_public_defaults.py -n 0
+"""
+
+import ast
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.layers import TOPICS
+from tests.test_public_names import FILES, is_public, module_name, parse
+
+ROOT = Path(__file__).resolve().parents[1]
+SNAPSHOT = ROOT / "tests" / "goldens" / "public_defaults.json"
+
+
+def defaults_of_function(node):
+    """{argument: the text of its default} of a function, in the order of its signature."""
+    arguments = [*node.args.posonlyargs, *node.args.args]
+    with_default = arguments[len(arguments) - len(node.args.defaults) :]
+    pairs = [
+        *zip(with_default, node.args.defaults, strict=True),
+        *zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True),
+    ]
+    return {argument.arg: ast.unparse(default) for argument, default in pairs if default is not None}
+
+
+def defaults_of_class(node):
+    """{field: the text of its default} of a class's annotated fields, and of public methods as "method.argument"."""
+    found = {}
+    for item in node.body:
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and item.value is not None:
+            found[item.target.id] = ast.unparse(item.value)
+        elif isinstance(item, ast.FunctionDef) and (item.name in ("__init__", "__call__") or item.name[0] != "_"):
+            found |= {f"{item.name}.{name}": text for name, text in defaults_of_function(item).items()}
+    return found
+
+
+def defaults_of_module(tree):
+    """{function or class: {argument: default}} of a module's public names; those without defaults are left out."""
+    found = {}
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name[0] != "_":
+            found[node.name] = defaults_of_function(node)
+        elif isinstance(node, ast.ClassDef) and node.name[0] != "_":
+            found[node.name] = defaults_of_class(node)
+    return {name: defaults for name, defaults in found.items() if defaults}
+
+
+MODULES = {module_name(path): path for path in FILES if is_public(path) and path != "dlcore/__init__.py"}
+
+
+@pytest.mark.parametrize("room", sorted({module.split(".")[1] for module in MODULES}))
+def test_defaults_are_those_of_the_snapshot(room):
+    paths = {module: path for module, path in MODULES.items() if module.split(".")[1] == room}
+    found = {module: defaults_of_module(parse(path)) for module, path in paths.items()}
+    found = {module: defaults for module, defaults in found.items() if defaults}
+    snapshot = json.loads(SNAPSHOT.read_text(encoding="utf-8")) if SNAPSHOT.exists() else {}
+    known = {module: defaults for module, defaults in snapshot.items() if module.split(".")[1] == room}
+    if os.environ.get("DLCORE_UPDATE_SNAPSHOTS"):
+        merged = {module: defaults for module, defaults in snapshot.items() if module not in known} | found
+        SNAPSHOT.write_text(json.dumps(dict(sorted(merged.items())), indent=1) + "\n", encoding="utf-8")
+        return
+    # A new file of a topic needs no entry, so that a technique is four files.
+    new = {module for module in found.keys() - known.keys() if room in TOPICS}
+    assert {module: defaults for module, defaults in found.items() if module not in new} == known
+
+
+def test_defaults_of_functions_fields_and_methods_are_read():
+    tree = ast.parse(
+        "def f(a, b=2, *, c, d=0.5): pass\n"
+        "def _hidden(a=1): pass\n"
+        "class A:\n    rate: float = 0.1\n    size: int\n    def __call__(self, x, train=False): pass\n"
+        "    def _own(self, y=3): pass\n"
+    )
+    assert defaults_of_module(tree) == {"f": {"b": "2", "d": "0.5"}, "A": {"rate": "0.1", "__call__.train": "False"}}
