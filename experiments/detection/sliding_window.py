@@ -25,6 +25,7 @@ from flax import linen as nn
 from dlcore.data.digits import digits
 from dlcore.detection.sliding_window import all_boxes, count_boxes, score_crops, window_boxes
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.ops.boxes import box_iou
 from dlcore.ops.roi import roi_align
@@ -102,7 +103,12 @@ def train(crops: np.ndarray, targets: np.ndarray, steps: int, seed: int) -> dict
 
 
 def study(
-    *, num_train: int = 1000, num_test: int = 40, image_size: int = 20, steps: int = 1500, seed: int = 0
+    *,
+    num_train: PositiveInt = 1000,
+    num_test: PositiveInt = 40,
+    image_size: PositiveInt = 20,
+    steps: PositiveInt = 1500,
+    seed: Seed = 0,
 ) -> StudyResult:
     """Train on crops, and look at every crop of test images.
 

@@ -35,6 +35,7 @@ from dlcore.classic_ml import logistic, nearest_neighbor
 from dlcore.classic_ml.density import kernel_log_density
 from dlcore.classic_ml.points import squared_distances
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.losses import consistency_loss, entropy_loss, masked_mean, softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.models.mlp import MLP
@@ -204,12 +205,12 @@ def report(accuracies: dict[str, dict[str, list[float]]], assumptions: dict[str,
 
 def study(
     *,
-    num_seeds: int = 20,
-    points: int = 300,
-    labels_per_class: int = 4,
+    num_seeds: PositiveInt = 20,
+    points: PositiveInt = 300,
+    labels_per_class: PositiveInt = 4,
     spread: float = 0.1,
     gamma: float = 50.0,
-    steps: int = 600,
+    steps: PositiveInt = 600,
     entropy_weight: float = 0.3,
     consistency_weight: float = 10.0,
     noise: float = 0.2,

@@ -33,6 +33,7 @@ from dlcore.data.few_labels import few_labels
 from dlcore.data.font_digits import font_digits
 from dlcore.data.source import Source
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, new_figure
@@ -183,14 +184,14 @@ def report(results: dict[str, np.ndarray], settings: dict[str, tuple], num_label
 
 def study(
     *,
-    num_seeds: int = 3,
-    labels_per_class: int = 2,
+    num_seeds: PositiveInt = 3,
+    labels_per_class: PositiveInt = 2,
     technique: str = "mmd",
-    source_size: int = 2000,
-    steps: int = 500,
-    fine_tune_steps: int = 100,
+    source_size: PositiveInt = 2000,
+    steps: PositiveInt = 500,
+    fine_tune_steps: PositiveInt = 100,
     strengths: tuple[float, ...] = (1.0, 3.0, 10.0),
-    learning_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3),
+    learning_rates: tuple[NonNegativeFloat, ...] = (3e-4, 1e-3, 3e-3),
 ) -> StudyResult:
     """Compare adaptation, fine-tuning and both, from digits of fonts to handwritten ones.
 

@@ -28,7 +28,7 @@ from dlcore.adversarial.gradient import attack_loss, check_images, fgsm, fool_fr
 from dlcore.adversarial.queries import nes, random_signs
 from dlcore.data.digits import digits
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.nn import Dense
@@ -186,11 +186,11 @@ def report(results: list[dict], examples: dict, epsilon: float) -> StudyResult:
 
 def study(
     *,
-    num_seeds: Annotated[int, Range(1)] = 3,
+    num_seeds: PositiveInt = 3,
     epsilon: Annotated[float, Range(0, 1)] = 0.3,
-    steps: Annotated[int, Range(1)] = 1500,
+    steps: PositiveInt = 1500,
     count: Annotated[int, Range(10)] = 200,
-    max_queries: Annotated[int, Range(1)] = 3000,
+    max_queries: PositiveInt = 3000,
 ) -> StudyResult:
     """Attack networks that were trained without any defense.
 

@@ -42,6 +42,7 @@ from dlcore.classic_ml.outlier import auroc
 from dlcore.data.digits import digits
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.generative.likelihood import bayes_rule
+from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
 
@@ -104,7 +105,9 @@ def draw(areas: dict[str, dict[str, float]], samples: np.ndarray):
     return figure
 
 
-def study(*, left_out: int = 8, variance: float = 0.02, climb_steps: int = 500, seed: int = 0) -> StudyResult:
+def study(
+    *, left_out: PositiveInt = 8, variance: float = 0.02, climb_steps: PositiveInt = 500, seed: Seed = 0
+) -> StudyResult:
     """Compare densities of the classes with a classifier.
 
     Args:

@@ -25,6 +25,7 @@ from flax import linen as nn
 from dlcore.evaluators.frechet import frechet_of_features
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.generative.vae import kl_to_standard_normal, reparameterize
+from dlcore.learner import PositiveInt
 from dlcore.losses import discriminator_loss, non_saturating_generator_loss, softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.nn import leaky_relu
@@ -192,7 +193,7 @@ def draw_samples(pictures):
     return figure
 
 
-def study(*, num_seeds: int = 3, steps: int = 4000, pixel_variance: float = 0.05) -> StudyResult:
+def study(*, num_seeds: PositiveInt = 3, steps: PositiveInt = 4000, pixel_variance: float = 0.05) -> StudyResult:
     """Compare the sharpness of samples of three losses.
 
     Args:

@@ -22,6 +22,7 @@ import optax
 from dlcore.data.clips import clips
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.kits.video.clip_splits import label_clips
+from dlcore.learner import PositiveInt
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, new_figure
@@ -63,7 +64,12 @@ def trained_accuracy(model: Any, key: jax.Array, x: Any, y: Any, test_x: Any, te
 
 
 def study(
-    *, num_clips: int = 1500, steps: int = 300, parameters: int = 8000, frames: int = 4, num_seeds: int = 3
+    *,
+    num_clips: PositiveInt = 1500,
+    steps: PositiveInt = 300,
+    parameters: PositiveInt = 8000,
+    frames: PositiveInt = 4,
+    num_seeds: PositiveInt = 3,
 ) -> StudyResult:
     """Train each fusion on each task.
 

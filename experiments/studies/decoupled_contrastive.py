@@ -22,7 +22,7 @@ from flax import linen as nn
 
 from dlcore.data.augment import random_affine
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import NonNegativeFloat, PositiveInt, Range
 from dlcore.losses import decoupled_contrastive_loss, nt_xent_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
@@ -170,10 +170,10 @@ def draw(results, batch_sizes, untrained):
 
 def study(
     *,
-    num_seeds: int = 5,
-    steps: int = 400,
+    num_seeds: PositiveInt = 5,
+    steps: PositiveInt = 400,
     batch_sizes: tuple[Annotated[int, Range(2)], ...] = (32, 256),
-    learning_rate: float = 1e-3,
+    learning_rate: NonNegativeFloat = 1e-3,
     temperature: float = 0.1,
 ) -> StudyResult:
     """Compare two contrastive losses in small and in large batches.

@@ -22,7 +22,7 @@ References: Telgarsky 2016, arXiv:1602.04485; Poggio et al. 2017, arXiv:1611.007
 arXiv:1512.03385 (shortcuts).
 """
 
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, GREEN, VERMILION, new_figure
 
@@ -159,9 +159,9 @@ def report(variance: dict[tuple[Arm, int], np.ndarray], budgets: tuple[int, ...]
 
 def study(
     *,
-    num_seeds: Annotated[int, Range(1)] = 3,
-    steps: Annotated[int, Range(1)] = 2000,
-    budgets: tuple[int, ...] = (300, 1000, 3000),
+    num_seeds: PositiveInt = 3,
+    steps: PositiveInt = 2000,
+    budgets: tuple[PositiveInt, ...] = (300, 1000, 3000),
 ) -> StudyResult:
     """Train networks of several depths with equally many parameters.
 

@@ -19,6 +19,7 @@ import optax
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.generative import autoencoder
 from dlcore.generative.autoencoder import Autoencoder
+from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, new_figure
@@ -114,11 +115,11 @@ def report(results: dict[str, np.ndarray], num_labels: int) -> StudyResult:
 
 def study(
     *,
-    num_seeds: int = 3,
-    num_labels: int = 100,
-    pretrain_steps: int = 1500,
-    steps: int = 100,
-    learning_rate: float = 1e-3,
+    num_seeds: PositiveInt = 3,
+    num_labels: PositiveInt = 100,
+    pretrain_steps: PositiveInt = 1500,
+    steps: PositiveInt = 100,
+    learning_rate: NonNegativeFloat = 1e-3,
 ) -> StudyResult:
     """Compare a classifier of few labels from an autoencoder's encoder with one from scratch.
 

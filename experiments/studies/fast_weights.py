@@ -19,7 +19,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import NonNegativeFloat, PositiveInt, Range
 from dlcore.main import main
 from dlcore.nn import Dense
 from dlcore.nn.fast_weights import FastWeightAttention
@@ -127,13 +127,13 @@ def report(results: dict[str, list[float]], symbols: int) -> StudyResult:
 
 def study(
     *,
-    num_seeds: Annotated[int, Range(1)] = 3,
+    num_seeds: PositiveInt = 3,
     symbols: Annotated[int, Range(2)] = 8,
-    width: Annotated[int, Range(1)] = 32,
-    steps: Annotated[int, Range(1)] = 1500,
-    batch_size: Annotated[int, Range(1)] = 64,
-    learning_rate: Annotated[float, Range(0)] = 1e-2,
-    rnn_learning_rate: Annotated[float, Range(0)] = 2e-3,
+    width: PositiveInt = 32,
+    steps: PositiveInt = 1500,
+    batch_size: PositiveInt = 64,
+    learning_rate: NonNegativeFloat = 1e-2,
+    rnn_learning_rate: NonNegativeFloat = 2e-3,
 ) -> StudyResult:
     """Train linear attention and a vanilla RNN on associative recall.
 

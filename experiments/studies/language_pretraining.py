@@ -29,6 +29,7 @@ import optax
 from dlcore.data.labeled_lines import page_lines
 from dlcore.data.topics import NUM_TOPICS, topic_lines
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.main import main
 from dlcore.models.gpt2 import GPT2
 from dlcore.report.figure import BLUE, GRAY, GREEN, VERMILION, new_figure
@@ -126,15 +127,15 @@ def report(accuracies: dict[str, np.ndarray], most_frequent: float, text: str = 
 def study(
     *,
     text: Literal["topics", "pages"] = "topics",
-    num_seeds: int = 3,
-    num_labels: int = 200,
-    length: int = 16,
-    pretraining_steps: int = 1000,
-    steps: int = 200,
-    batch_size: int = 32,
-    learning_rate: float = 2e-3,
-    num_layers: int = 2,
-    width: int = 64,
+    num_seeds: PositiveInt = 3,
+    num_labels: PositiveInt = 200,
+    length: PositiveInt = 16,
+    pretraining_steps: PositiveInt = 1000,
+    steps: PositiveInt = 200,
+    batch_size: PositiveInt = 32,
+    learning_rate: NonNegativeFloat = 2e-3,
+    num_layers: PositiveInt = 2,
+    width: PositiveInt = 64,
 ) -> StudyResult:
     """Train on labeled lines from scratch, on frozen features, and by fine-tuning.
 

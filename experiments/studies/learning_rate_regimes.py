@@ -25,6 +25,7 @@ import optax
 from dlcore.diagnostics.lr_range import RangeTest, lr_range_test, read_range_test
 from dlcore.diagnostics.triage import learning_rate_triage
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GREEN, ORANGE, SKY, VERMILION, new_figure
@@ -146,12 +147,12 @@ def draw(learning_rates, losses, swept, tested, tests):
 
 def study(
     *,
-    num_seeds: int = 3,
-    steps: int = 800,
-    depth: int = 4,
-    batch_size: int = 32,
+    num_seeds: PositiveInt = 3,
+    steps: PositiveInt = 800,
+    depth: PositiveInt = 4,
+    batch_size: PositiveInt = 32,
     min_learning_rate: float = 1e-6,
-    decades: int = 7,
+    decades: PositiveInt = 7,
 ) -> StudyResult:
     """Train at every learning rate, and name the regime of each loss curve.
 

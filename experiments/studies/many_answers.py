@@ -25,7 +25,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
 
@@ -122,10 +122,10 @@ def report(measured: dict[str, list[dict[str, float]]], example: dict[str, tuple
 
 def study(
     *,
-    num_seeds: Annotated[int, Range(1)] = 3,
-    steps: Annotated[int, Range(1)] = 2000,
+    num_seeds: PositiveInt = 3,
+    steps: PositiveInt = 2000,
     num_answers: Annotated[int, Range(2)] = 4,
-    num_outputs: Annotated[int, Range(1)] = 10,
+    num_outputs: PositiveInt = 10,
 ) -> StudyResult:
     """Train both networks.
 

@@ -26,6 +26,7 @@ from flax import linen as nn
 
 from dlcore.data.sample_images import SAMPLE_IMAGES, sample_image
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 from dlcore.self_supervised.relative_patch import NUM_CLASSES, relative_patch
@@ -177,7 +178,12 @@ def draw(results: dict[str, np.ndarray]):
 
 
 def study(
-    *, num_seeds: int = 3, steps: int = 3000, batch_size: int = 64, num_crops: int = 4000, learning_rate: float = 1e-3
+    *,
+    num_seeds: PositiveInt = 3,
+    steps: PositiveInt = 3000,
+    batch_size: PositiveInt = 64,
+    num_crops: PositiveInt = 4000,
+    learning_rate: NonNegativeFloat = 1e-3,
 ) -> StudyResult:
     """Measure what a pretext's shortcuts are worth.
 

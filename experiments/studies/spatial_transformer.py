@@ -23,6 +23,7 @@ from flax import linen as nn
 
 from dlcore.data.digits import digits
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.main import main
 from dlcore.nn import Conv, SpatialTransformer, rotation_theta
 from dlcore.ops import affine_grid, grid_sample, max_pool, resize
@@ -117,11 +118,11 @@ def spread(angles: np.ndarray) -> float:
 
 def study(
     *,
-    num_seeds: int = 3,
-    steps: int = 2500,
-    batch_size: int = 64,
+    num_seeds: PositiveInt = 3,
+    steps: PositiveInt = 2500,
+    batch_size: PositiveInt = 64,
     max_degrees: float = 90.0,
-    learning_rate: float = 2e-3,
+    learning_rate: NonNegativeFloat = 2e-3,
 ) -> StudyResult:
     """Train with and without a spatial transformer.
 

@@ -24,6 +24,7 @@ import numpy as np
 import optax
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.nn import initializers
@@ -166,12 +167,12 @@ def draw(norms, curves):
 
 def study(
     *,
-    num_seeds: int = 3,
-    depth: int = 30,
-    steps: int = 1500,
-    num_examples: int = 256,
+    num_seeds: PositiveInt = 3,
+    depth: PositiveInt = 30,
+    steps: PositiveInt = 1500,
+    num_examples: PositiveInt = 256,
     gain: float = 1.25,
-    learning_rate: float = 0.03,
+    learning_rate: NonNegativeFloat = 0.03,
     lower_learning_rate: float = 3e-4,
     clip_norm: float = 1.0,
 ) -> StudyResult:

@@ -12,7 +12,7 @@ Reference: Settles 2009; Sener & Savarese 2018, arXiv:1708.00489 (core-set).
 """
 
 import functools
-from typing import Annotated, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ from flax import linen as nn
 
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.experiment.setting import FlagError
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, new_figure
@@ -127,15 +127,15 @@ def study(
     *,
     dataset: str = "digits",
     data_dir: str | None = None,
-    pool: Annotated[int, Range(1)] = 1297,
+    pool: PositiveInt = 1297,
     strategies: tuple[Literal["entropy", "margin", "least_confident", "core_set", "random"], ...] = STRATEGIES,
-    num_seeds: Annotated[int, Range(1)] = 5,
-    first: Annotated[int, Range(1)] = 2,
-    count: Annotated[int, Range(1)] = 20,
-    rounds: Annotated[int, Range(1)] = 14,
-    hidden: Annotated[int, Range(1)] = 64,
-    steps: Annotated[int, Range(1)] = 300,
-    batch_size: Annotated[int, Range(1)] = 32,
+    num_seeds: PositiveInt = 5,
+    first: PositiveInt = 2,
+    count: PositiveInt = 20,
+    rounds: PositiveInt = 14,
+    hidden: PositiveInt = 64,
+    steps: PositiveInt = 300,
+    batch_size: PositiveInt = 32,
 ) -> StudyResult:
     """Compare strategies of buying labels.
 
