@@ -40,6 +40,7 @@ from dlcore.report.figure import BLUE, GRAY, new_figure
 from dlcore.transfer import domain_adaptation
 from dlcore.transfer.domain_adaptation import AdaptationNet
 from dlcore.transfer.gradient_reversal import reversal_strength
+from experiments.studies.small_runs import minimize
 
 ARMS = ("source only", "adapted", "fine-tuned", "both")
 BATCH = 64
@@ -99,17 +100,11 @@ def adapted(key: jax.Array, source: tuple, target: jax.Array, strength: float, *
 @partial(jax.jit, static_argnames="steps")
 def fine_tuned(params: Any, images: jax.Array, labels: jax.Array, learning_rate: float, *, steps: int) -> Any:
     """Train all layers on all labeled images at each step."""
-    optimizer = optax.adam(learning_rate)
 
-    def loss(params):
+    def loss(params, _):
         return softmax_cross_entropy_loss(logits_of(params, images), labels).mean()
 
-    def step(_, carry):
-        params, state = carry
-        updates, state = optimizer.update(jax.grad(loss)(params), state)
-        return optax.apply_updates(params, updates), state
-
-    return jax.lax.fori_loop(0, steps, step, (params, optimizer.init(params)))[0]
+    return minimize(loss, params, optax.adam(learning_rate), jnp.arange(steps))[0]
 
 
 @jax.jit

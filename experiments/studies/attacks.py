@@ -34,6 +34,7 @@ from dlcore.main import main
 from dlcore.nn import Dense
 from dlcore.ops.checks import check_class_ids
 from dlcore.report.figure import BLUE, VERMILION, new_figure
+from experiments.studies.small_runs import minimize
 
 FALLEN, TARGETED, BY_QUERIES, AHEAD, SURE = 0.1, 0.9, 0.9, 0.2, 0.99
 
@@ -66,19 +67,13 @@ def trained(seed: int, steps: int, batch_size: int = 64, data: tuple | None = No
     net, (x, y) = Perceptron(), map(jnp.asarray, data or images("train"))
     optimizer = optax.adam(optax.cosine_decay_schedule(3e-3, steps))
 
-    def step(carry, key):
-        params, state = carry
+    def loss(params, key):
         rows = jax.random.randint(key, (batch_size,), 0, len(x))
-        slope = jax.grad(lambda p: softmax_cross_entropy_loss(net.apply({"params": p}, x[rows]), y[rows]).mean())(
-            params
-        )
-        updates, state = optimizer.update(slope, state, params)
-        return (optax.apply_updates(params, updates), state), None
+        return softmax_cross_entropy_loss(net.apply({"params": params}, x[rows]), y[rows]).mean()
 
     @jax.jit
     def run(key):
-        params = net.init(key, x[:1])["params"]
-        return jax.lax.scan(step, (params, optimizer.init(params)), jax.random.split(key, steps))[0][0]
+        return minimize(loss, net.init(key, x[:1])["params"], optimizer, jax.random.split(key, steps))[0]
 
     return run(jax.random.key(seed))
 

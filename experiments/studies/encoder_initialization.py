@@ -23,7 +23,7 @@ from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, new_figure
-from experiments.studies.small_runs import shuffled_digits
+from experiments.studies.small_runs import minimize, shuffled_digits
 
 ARMS = ("scratch", "encoder")
 
@@ -51,18 +51,11 @@ def fine_tuned(model, params, key, images, labels, steps: int, learning_rate: fl
     """Train encoder and head on all labeled images at each step."""
     features = model.latent_dim
     head = {"kernel": jax.random.normal(key, (features, 10)) / np.sqrt(features), "bias": jnp.zeros(10)}
-    variables, optimizer = (params, head), optax.adam(learning_rate)
 
-    def loss(variables):
+    def loss(variables, _):
         return softmax_cross_entropy_loss(classifier(model, *variables, images), labels).mean()
 
-    def step(carry, _):
-        variables, state = carry
-        updates, state = optimizer.update(jax.grad(loss)(variables), state, variables)
-        return (optax.apply_updates(variables, updates), state), None
-
-    (variables, _), _ = jax.lax.scan(step, (variables, optimizer.init(variables)), None, steps)
-    return variables
+    return minimize(loss, (params, head), optax.adam(learning_rate), jnp.arange(steps))[0]
 
 
 def few_labels(labels: np.ndarray, num_labels: int, seed: int) -> np.ndarray:

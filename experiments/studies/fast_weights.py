@@ -25,6 +25,7 @@ from dlcore.nn import Dense
 from dlcore.nn.fast_weights import FastWeightAttention
 from dlcore.nn.recurrent import Recurrent
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
+from experiments.studies.small_runs import minimize
 
 SOLVED, BELOW = 0.95, 0.7
 """Accuracy: at least, of linear attention; at most, of the RNN."""
@@ -81,21 +82,17 @@ def accuracies(
         optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
     )
 
-    def loss(params, sequences, targets):
+    def loss(params, key):
+        sequences, targets = recall(key, batch_size, symbols)
         scores = net.apply({"params": params}, sequences)
         return optax.softmax_cross_entropy_with_integer_labels(scores, targets).mean()
-
-    def step(carry, key):
-        params, state = carry
-        updates, state = optimizer.update(jax.grad(loss)(params, *recall(key, batch_size, symbols)), state, params)
-        return (optax.apply_updates(params, updates), state), None
 
     @jax.jit
     def run(key):
         start, train, test = jax.random.split(key, 3)
         sequences, targets = recall(test, 1000, symbols)
         params = net.init(start, sequences[:1])["params"]
-        (params, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), jax.random.split(train, steps))
+        params, _ = minimize(loss, params, optimizer, jax.random.split(train, steps))
         return (net.apply({"params": params}, sequences).argmax(-1) == targets).mean()
 
     return float(run(jax.random.key(seed)))

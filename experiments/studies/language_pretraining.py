@@ -33,6 +33,7 @@ from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.main import main
 from dlcore.models.gpt2 import GPT2
 from dlcore.report.figure import BLUE, GRAY, GREEN, VERMILION, new_figure
+from experiments.studies.small_runs import minimize
 
 ARMS = ("scratch", "frozen", "fine-tuned")
 
@@ -44,15 +45,8 @@ def optimizer(learning_rate: float, steps: int) -> optax.GradientTransformation:
 
 def train(params: Any, loss: Any, steps: int, learning_rate: float, key: jax.Array) -> Any:
     """Minimize loss(params, key) by AdamW on a cosine schedule."""
-    tx = optimizer(learning_rate, steps)
-
-    def step(carry, i):
-        params, state = carry
-        gradient = jax.grad(loss)(params, jax.random.fold_in(key, i))
-        updates, state = tx.update(gradient, state, params)
-        return (optax.apply_updates(params, updates), state), None
-
-    return jax.lax.scan(step, (params, tx.init(params)), jnp.arange(steps))[0][0]
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(steps))
+    return minimize(loss, params, optimizer(learning_rate, steps), keys)[0]
 
 
 def initial(net: GPT2, key: jax.Array) -> Any:

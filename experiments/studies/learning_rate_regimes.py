@@ -29,7 +29,7 @@ from dlcore.learner import PositiveInt
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GREEN, ORANGE, SKY, VERMILION, new_figure
-from experiments.studies.small_runs import SmallNet, shuffled_digits
+from experiments.studies.small_runs import SmallNet, minimize, shuffled_digits
 
 ORDER = ("too low", "good", "high", "too high")
 COLORS = dict(zip(ORDER, (SKY, GREEN, ORANGE, VERMILION), strict=True))
@@ -58,15 +58,7 @@ def curves(learning_rates: np.ndarray, num_seeds: int, depth: int, steps: int, b
 
     def one(learning_rate, key):
         loss, params, batches = setting(depth, steps, batch_size, key)
-        optimizer = sgd(learning_rate)
-
-        def step(carry, batch):
-            params, state = carry
-            value, gradient = jax.value_and_grad(loss)(params, batch)
-            updates, state = optimizer.update(gradient, state, params)
-            return (optax.apply_updates(params, updates), state), value
-
-        return jax.lax.scan(step, (params, optimizer.init(params)), batches)[1]
+        return minimize(loss, params, sgd(learning_rate), batches)[1]
 
     keys = jax.random.split(jax.random.key(0), num_seeds)
     all_runs = jax.jit(jax.vmap(lambda learning_rate: jax.vmap(lambda key: one(learning_rate, key))(keys)))

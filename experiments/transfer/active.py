@@ -27,6 +27,7 @@ from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, new_figure
 from dlcore.transfer.active import STRATEGIES, area_under_curve, buy_in_rounds
+from experiments.studies.small_runs import minimize
 
 
 def examples(dataset: str, data_dir: str | None, pool: int) -> tuple[np.ndarray, ...]:
@@ -61,17 +62,11 @@ def trainer(images, labels, test_images, test_labels, classes: int, hidden: int,
         ]
         odds = jnp.where(labeled, 0.0, -jnp.inf)
 
-        def step(carry, k):
-            params, state = carry
+        def objective(params, k):
             rows = jax.random.categorical(jax.random.fold_in(key, k + 2), odds, shape=(batch_size,))
+            return softmax_cross_entropy_loss(logits(params, images[rows]), labels[rows]).mean()
 
-            def objective(params):
-                return softmax_cross_entropy_loss(logits(params, images[rows]), labels[rows]).mean()
-
-            updates, state = optimizer.update(jax.grad(objective)(params), state, params)
-            return (optax.apply_updates(params, updates), state), None
-
-        (params, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), jnp.arange(steps))
+        params, _ = minimize(objective, params, optimizer, jnp.arange(steps))
         accuracy = (logits(params, test_images).argmax(-1) == test_labels).mean()
         return jax.nn.softmax(logits(params, images)), features(params, images), accuracy
 
