@@ -42,7 +42,7 @@ import subprocess
 from collections.abc import Container, Sequence
 from typing import Any
 
-from dlcore.report.measures import describe
+from dlcore.report.measures import better_direction
 
 __all__ = [
     "MEASURED",
@@ -299,8 +299,7 @@ def baseline_field(value: float, name: str, metric: str, better: str | None = No
     name: what has it, such as "the most frequent class" or "the untrained network". better: "higher" or "lower"; None
     looks the metric up in `dlcore.report.measures`.
     """
-    description = describe(metric)
-    direction = better or (description.better if description else "")
+    direction = better or better_direction(metric)
     if direction not in ("higher", "lower"):
         raise ValueError(f"better={better}: which way {metric!r} is better is not known; allowed: higher, lower")
     return {"value": value, "name": name, "better": direction}

@@ -30,7 +30,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from dlcore.report.measures import is_share
+from dlcore.report.measures import in_per_cent
 from experiments import ledger
 
 __all__ = ["main", "render"]
@@ -341,7 +341,7 @@ def _value(row: dict[str, Any]) -> str:
         seed = next(iter(row["values"]))
         return _number(row["mean"], row["metric"]) + (f" (seed {seed})" if seed != "all" else "")
     spread = statistics.stdev(values)
-    spread_text = f"{100 * spread:.2f}" if is_share(row["metric"]) else f"{spread:.2g}"
+    spread_text = f"{100 * spread:.2f}" if in_per_cent(row["metric"]) else f"{spread:.2g}"
     return f"{_number(row['mean'], row['metric'])} ± {spread_text} ({len(values)} seeds)"
 
 
@@ -351,7 +351,7 @@ def _baseline_text(row: dict[str, Any]) -> str:
 
 
 def _number(value: float, metric: str) -> str:
-    return f"{100 * value:.2f} %" if is_share(metric) else f"{value:.4g}"
+    return f"{100 * value:.2f} %" if in_per_cent(metric) else f"{value:.4g}"
 
 
 def _short(commit: str) -> str:

@@ -266,6 +266,11 @@ def test_the_value_says_where_it_does_not_beat_its_baseline(measured, baseline, 
     assert f"| {shown} | {100 * baseline:.2f} % (a twin) |" in (measured / "experiments" / "README.md").read_text()
 
 
+def test_a_word_of_the_metric_gives_the_direction_of_its_baseline():
+    assert ledger.baseline_field(0.5, "a twin", "test surface_dice")["better"] == "higher"
+    assert ledger.baseline_field(0.5, "a twin", "surface_distance")["better"] == "lower"
+
+
 def test_a_baseline_comes_from_the_run_or_the_command_line(measured, capsys):
     folder = measured / "runs" / "seed1"
     line = json.loads((folder / "result.json").read_text()) | {"baseline": None}
@@ -580,7 +585,7 @@ def test_the_readmes_headlines_are_the_means_of_the_ledger(phrase):
     root = Path(__file__).resolve().parents[1]
     means = {row["id"]: row for row in ledger.read(root / "experiments" / "results.jsonl")}
     shown = [
-        means[name]["mean"] * (100 if results.is_share(means[name]["metric"]) and "%" in phrase else 1)
+        means[name]["mean"] * (100 if results.in_per_cent(means[name]["metric"]) and "%" in phrase else 1)
         for name in HEADLINES[phrase]
     ]
     assert phrase.format(*shown) in documents(root)

@@ -16,10 +16,9 @@ import typing
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, NamedTuple
 
-from dlcore.learner import MOST_SEED, Range, is_record
+from dlcore.learner import Range, is_record
 
 __all__ = [
-    "SEEDS",
     "FlagError",
     "Setting",
     "check_fields",
@@ -36,8 +35,6 @@ __all__ = [
 
 SIMPLE = (bool, int, float, str)
 BOOLS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
-SEEDS = Range(0, MOST_SEED)
-"""Seeds that a key of jax distinguishes: seeds that are equal modulo 2^32 would be the same run."""
 
 EXTERNAL_FIELDS = frozenset({"num_classes", "axis_name", "dtype", "parent", "name"})
 """Fields of a module that the experiment passes itself, or that flax adds."""
@@ -99,8 +96,7 @@ def _kind(annotation: Any) -> _Kind | None:
         return _Kind(annotation)
     if origin is Annotated:
         inner = _kind(args[0])
-        limits = next((a for a in args[1:] if isinstance(a, Range)), Range())
-        return inner and inner._replace(limits=limits)
+        return inner and inner._replace(limits=next((a for a in args[1:] if isinstance(a, Range)), inner.limits))
     if origin is Literal:
         return _Kind(type(args[0]), choices=args)
     if origin in (typing.Union, types.UnionType) and type(None) in args and len(args) == 2:
@@ -214,10 +210,6 @@ def _allowed(limits: Range) -> str:
 def settings_of(function: Callable) -> dict[str, Setting]:
     """Collect a function's parameters that can be flags, and the fields of parameters that are records.
 
-    `seed` takes what the seed of a run takes. An int without a `Range` of its own whose default is above 0 is a number
-    of something, at least 1, except a logarithm; a `learning_rate` is at least 0. The same holds for each of several,
-    such as `train_sizes` and `learning_rates`.
-
     Args:
       function: function whose keyword parameters have types, defaults and a line each under `Args` of the docstring.
 
@@ -234,7 +226,7 @@ def settings_of(function: Callable) -> dict[str, Setting]:
         if is_record(hint):
             settings |= {key: s._replace(record=(name, hint)) for key, s in _fields(hint, default).items()}
         elif _kind(hint):
-            settings[name] = Setting(default, helps.get(name, ""), hint, _limits(name, default, hint), _identity(hint))
+            settings[name] = Setting(default, helps.get(name, ""), hint, identity=_identity(hint))
     return settings
 
 
@@ -243,7 +235,7 @@ def _fields(record: type, values: Any) -> dict[str, Setting]:
     hints = typing.get_type_hints(record, include_extras=True)
     helps = _helps(inspect.getdoc(record) or "")
     return {
-        name: Setting(value, helps.get(name, ""), hint, _limits(name, value, hint), _identity(hint))
+        name: Setting(value, helps.get(name, ""), hint, identity=_identity(hint))
         for (name, value), hint in zip(values._asdict().items(), map(hints.get, values._fields), strict=True)
     }
 
@@ -304,21 +296,6 @@ def check_fields(record: Any) -> None:
 def _identity(hint: Any) -> bool | Literal["if changed"]:
     """What the type `Annotated[TYPE, "if changed"]` of a young parameter says."""
     return "if changed" if "if changed" in getattr(hint, "__metadata__", ()) else True
-
-
-def _limits(name: str, default: Any, hint: Any) -> Range:
-    """What the name and the default of a parameter say of its values; no limits where its type says them."""
-    kind = _kind(hint)
-    if name == "seed":
-        return SEEDS
-    if kind is None or kind.limits != Range() or kind.choices or default is None:
-        return Range()
-    is_logarithm = any(word.startswith("log") for word in name.split("_"))
-    values = default if kind.many else (default,)
-    if values and all(type(value) is int and value > 0 for value in values) and not is_logarithm:
-        return Range(1)
-    is_rate = name in ("learning_rate", "learning_rates") and all(type(value) is float for value in values)
-    return Range(0) if is_rate else Range()
 
 
 def _helps(doc: str) -> dict[str, str]:

@@ -3,8 +3,8 @@
 from typing import Literal
 
 from dlcore.data.input_pipeline import INPUT_PIPELINES
-from dlcore.experiment.setting import SEEDS, Setting
-from dlcore.learner import Range
+from dlcore.experiment.setting import Setting
+from dlcore.learner import Range, Seed
 
 __all__ = ["FOLDER", "ONLY_F32", "RUN", "STEPS"]
 
@@ -44,7 +44,7 @@ RUN = {
     "seed": Setting(
         0,
         "random seed of initialization, data order, augmentation and the validation split",
-        limits=SEEDS,
+        Seed,
         essential=True,
     ),
     "select": Setting("best", "the checkpoint to test: best on validation, or last", Literal["best", "last"]),

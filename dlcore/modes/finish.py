@@ -13,7 +13,7 @@ from dlcore.experiment.splits import Spec, Splits, metric_label
 from dlcore.experiment.study import SMOKE
 from dlcore.learner import Learner
 from dlcore.modes.report_context import ReportContext
-from dlcore.report.measures import describe, number_panels, number_text
+from dlcore.report.measures import better_direction, number_panels, number_text
 from dlcore.run import provenance
 from dlcore.run.evaluate import Evaluation, arrays, pad_local_batches, scalars
 from dlcore.run.fit import Result
@@ -94,11 +94,11 @@ def finish(
 
 def _baseline(headline: str, context: ReportContext, trivial: dict[str, Trivial]) -> dict[str, Any] | None:
     """Build the ledger entry of the baseline; None if it or the better direction is unknown."""
-    measure = describe(headline)
+    better = better_direction(headline)
     trivial_value = baseline(headline, {**context.spec, **context.numbers}, trivial)
-    if trivial_value is None or measure is None or not measure.better:
+    if trivial_value is None or not better:
         return None
-    return {"value": trivial_value.value, "name": trivial_value.rule, "better": measure.better}
+    return {"value": trivial_value.value, "name": trivial_value.rule, "better": better}
 
 
 def _curves(context: ReportContext) -> list:

@@ -18,7 +18,6 @@ __all__ = [
     "describe",
     "explain_measure",
     "in_per_cent",
-    "is_share",
     "legend_panels",
     "number_panels",
     "number_text",
@@ -27,19 +26,8 @@ __all__ = [
 _DISTANCES = {"distance", "error", "l1", "mse"}
 """Words of metrics that are no fractions, even beside a word of _FRACTION_WORDS, such as map_l1."""
 
-_FRACTION_WORDS = {
-    "accuracy",
-    "top5",
-    "map",
-    "map50",
-    "map75",
-    "recall100",
-    "knn",
-    "probe",
-    "probability",
-    "precision",
-    "recall",
-}
+_FRACTION_WORDS = {"accuracy", "knn", "map", "map50", "map75", "precision", "probability", "probe", "recall", "top5"}
+"""Words of names that are no measures, such as "test accuracy of the best", which are fractions."""
 
 
 class Measure(NamedTuple):
@@ -228,7 +216,7 @@ MEASURES = {
     "unlabeled_loss": Measure("Unlabeled loss", "of the images without labels", "", _DOWN),
     "gain": Measure("Gain", "accuracy over that of the baseline from the same labels", "", _UP),
     "domain_accuracy": Measure(
-        "Domain accuracy", "fraction of images whose domain is predicted correctly; 0.5 is chance"
+        "Domain accuracy", "fraction of images whose domain is predicted correctly; 0.5 is chance", _FRACTION
     ),
     "probability": Measure("Probability", "of the requested class", _FRACTION, _UP),
     "ari": Measure("Adjusted Rand index", "agreement of clusters and classes; 0: chance, 1: equal", "", _UP),
@@ -266,7 +254,7 @@ def describe(name: str) -> Measure | None:
     Returns:
       The measure, with the meaning of its suffix or part in the title; None if the name is unknown.
     """
-    name = name.removeprefix("test ").split(" (")[0]
+    name = _without_split(name)
     if name in MEASURES:
         return MEASURES[name]
     first, slash, last = name.partition("/")
@@ -303,7 +291,7 @@ def better_direction(name: str) -> Literal["higher", "lower", ""]:
     Returns:
       The direction; empty if no word of the name has one.
     """
-    for part in re.sub("^(train|valid|test) ", "", name).split(" (")[0].split("/"):
+    for part in _without_split(name).split("/"):
         words = {part, *part.split("_")}
         words |= {re.sub(r"(?<=\D)\d+$", "", word) for word in words}  # bleu4
         directions = {_DIRECTIONS.get(word, "") for word in words}
@@ -313,30 +301,20 @@ def better_direction(name: str) -> Literal["higher", "lower", ""]:
     return ""
 
 
-def is_share(metric: str) -> bool:
-    """Return whether a metric is a fraction of a whole, which reads better in percent.
-
-    Args:
-      metric: name of the metric, such as "test accuracy", "map" or "probe".
-
-    Returns:
-      True if a word of the name names fractions (accuracy, map, recall, ...), and none names distances.
-    """
-    words = set(re.findall(r"[a-z0-9]+", metric.lower()))
-    return not _FRACTION_WORDS.isdisjoint(words) and _DISTANCES.isdisjoint(words)
-
-
 def in_per_cent(name: str) -> bool:
     """Return whether values of a measure are shown in percent.
 
     Args:
-      name: name of the measure.
+      name: name of the measure, such as "test accuracy", "map" or "test accuracy of the best".
 
     Returns:
-      True for fractions, by name or by unit in `MEASURES`.
+      True for fractions, by the unit in `MEASURES`; for a name that is not there, if a word of it names fractions
+      (accuracy, map, recall, ...) and none names distances.
     """
-    measure = describe(name)
-    return "accuracy" in name or is_share(name) or (measure is not None and measure.unit == _FRACTION)
+    if (measure := describe(name)) is not None:
+        return measure.unit == _FRACTION
+    words = set(re.findall(r"[a-z0-9]+", name.lower()))
+    return not _FRACTION_WORDS.isdisjoint(words) and _DISTANCES.isdisjoint(words)
 
 
 def number_text(name: str, value: float) -> str:
@@ -413,6 +391,11 @@ def legend_panels(names: Iterable[str]) -> list[Panel]:
             rows.append({"name": name, "measure": measure.title, "meaning": measure.about, "": better})
             rows[-1]["unit"] = measure.unit
     return [table(rows, "Measures")] if rows else []
+
+
+def _without_split(name: str) -> str:
+    """Take "test " and " (what it was measured on)" from a name."""
+    return re.sub("^(train|valid|test) ", "", name).split(" (")[0]
 
 
 def _sentence(measure: Measure) -> str:

@@ -133,9 +133,9 @@ def _value(row: dict) -> str:
 
 
 def _number(value: float, metric: str) -> str:
-    from dlcore.report.measures import is_share
+    from dlcore.report.measures import in_per_cent
 
-    return f"{100 * value:.2f} %" if is_share(metric) else f"{value:.4g}"
+    return f"{100 * value:.2f} %" if in_per_cent(metric) else f"{value:.4g}"
 
 
 def _head(entry: Entry, chapter, summary: str, targets) -> list[str]:

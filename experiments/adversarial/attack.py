@@ -34,7 +34,7 @@ from dlcore.data.streaming import streamed_images
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.generative.vq_vae import straight_through
 from dlcore.kits.training.pretrained_network import TrainedNetwork, check_studied, load_network, open_classifier
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range, Seed
 from dlcore.main import main
 from dlcore.modes.train import train_page
 from dlcore.report.adversarial import attacked_images
@@ -123,13 +123,13 @@ def study(
     dataset: str = "digits",
     data_dir: str | None = None,
     threshold: Annotated[float | None, Range(0, 1)] = None,
-    count: Annotated[int, Range(1)] = 100,
-    steps: Annotated[int, Range(1)] = 40,
-    restarts: Annotated[int, Range(1)] = 1,
-    max_queries: Annotated[int, Range(1)] = 1000,
-    network_steps: Annotated[int, Range(1)] = 400,
-    batch_size: Annotated[int, Range(1)] = 32,
-    seed: Annotated[int, Range(0)] = 0,
+    count: PositiveInt = 100,
+    steps: PositiveInt = 40,
+    restarts: PositiveInt = 1,
+    max_queries: PositiveInt = 1000,
+    network_steps: PositiveInt = 400,
+    batch_size: PositiveInt = 32,
+    seed: Seed = 0,
 ) -> StudyResult:
     """Attack a network and look for masked gradients.
 

@@ -20,7 +20,7 @@ References: Madry et al. 2017, arXiv:1706.06083; Rauber et al. 2017, "Foolbox", 
 import os
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Annotated, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ from flax import linen as nn
 
 from dlcore.adversarial.gradient import attack_loss, pgd
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.run import provenance
@@ -143,9 +143,9 @@ def torch_calls(variables: Any, images: np.ndarray, labels: np.ndarray, steps: i
 
 def measure(
     *,
-    num_images: Annotated[int, Range(1)] = 500,
-    steps: Annotated[int, Range(1)] = 40,
-    num_repeats: Annotated[int, Range(1)] = 3,
+    num_images: PositiveInt = 500,
+    steps: PositiveInt = 40,
+    num_repeats: PositiveInt = 3,
 ) -> StudyResult:
     """Time ours and the peers' in shuffled turns.
 

@@ -29,7 +29,7 @@ from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.interpretability.cam import grad_cam, logits_and_maps
 from dlcore.interpretability.occlusion import occlusion_grid
 from dlcore.interpretability.saliency import input_gradient, integrated_gradients
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.models import create_model, load_torch
 from dlcore.run import provenance
@@ -134,10 +134,10 @@ def our_calls(net: Any, num_classes: int, images: np.ndarray) -> dict[str, Calla
 
 def measure(
     *,
-    batch_size: Annotated[int, Range(1)] = 16,
+    batch_size: PositiveInt = 16,
     image_size: Annotated[int, Range(32)] = 224,
     num_classes: Annotated[int, Range(8)] = 1000,
-    num_repeats: Annotated[int, Range(1)] = 3,
+    num_repeats: PositiveInt = 3,
 ) -> StudyResult:
     """Time ours and Captum's in shuffled turns.
 

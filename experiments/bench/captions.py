@@ -20,7 +20,7 @@ from flax import linen as nn
 
 from dlcore.data.words import PAD, START
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.run import provenance
 from dlcore.sequence.decoding import generate
@@ -65,14 +65,14 @@ def writers(model: CaptionTransformer, variables: Any, length: int) -> dict[str,
 
 def measure(
     *,
-    num_images: Annotated[int, Range(1)] = 1000,
-    batch_size: Annotated[int, Range(1)] = 100,
+    num_images: PositiveInt = 1000,
+    batch_size: PositiveInt = 100,
     length: Annotated[int, Range(2)] = 20,
-    side: Annotated[int, Range(1)] = 8,
-    width: Annotated[int, Range(1)] = 256,
-    decoder_layers: Annotated[int, Range(1)] = 3,
+    side: PositiveInt = 8,
+    width: PositiveInt = 256,
+    decoder_layers: PositiveInt = 3,
     vocab_size: Annotated[int, Range(5)] = 2054,
-    num_repeats: Annotated[int, Range(1)] = 5,
+    num_repeats: PositiveInt = 5,
     least: float = 10.0,
 ) -> StudyResult:
     """Time greedy captions with the cache and without.

@@ -27,6 +27,7 @@ import numpy as np
 from jax import lax
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.ops import conv_fft, conv_general_dilated, conv_im2col, conv_winograd, disable_onednn
 from dlcore.ops.winograd import winograd_multiplications
@@ -123,7 +124,7 @@ def timed(functions: dict[str, Callable], x: jax.Array, w: jax.Array, num_repeat
     }
 
 
-def measure(*, only: str = "", num_repeats: int = 5) -> StudyResult:
+def measure(*, only: str = "", num_repeats: PositiveInt = 5) -> StudyResult:
     """Time every algorithm on every layer.
 
     Args:

@@ -26,6 +26,7 @@ import numpy as np
 from jax import lax
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.ops import conv_general_dilated
 from dlcore.run import provenance
@@ -117,7 +118,7 @@ def times_of(case: Case, num_repeats: int) -> dict[str, Times]:
     return interleaved(functions, num_repeats, steps=SCAN_STEPS)
 
 
-def measure(*, only: str = "", num_repeats: int = 5) -> StudyResult:
+def measure(*, only: str = "", num_repeats: PositiveInt = 5) -> StudyResult:
     """Time every convolution.
 
     Args:

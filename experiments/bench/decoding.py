@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.models.gpt2 import GPT2
 from dlcore.run import provenance
@@ -83,16 +83,16 @@ def transformers(model: GPT2, prompt: jax.Array, new: int) -> Callable[[], Any]:
 
 def measure(
     *,
-    batch_sizes: tuple[int, ...] = (1, 8),
-    prompt: Annotated[int, Range(1)] = 16,
+    batch_sizes: tuple[PositiveInt, ...] = (1, 8),
+    prompt: PositiveInt = 16,
     new: Annotated[int, Range(2)] = 256,
     peers: tuple[str, ...] = ("naive", "transformers"),
-    naive_new: Annotated[int, Range(1)] = 4,
-    num_layers: Annotated[int, Range(1)] = 12,
-    num_heads: Annotated[int, Range(1)] = 12,
-    width: Annotated[int, Range(1)] = 768,
+    naive_new: PositiveInt = 4,
+    num_layers: PositiveInt = 12,
+    num_heads: PositiveInt = 12,
+    width: PositiveInt = 768,
     vocab_size: Annotated[int, Range(2)] = 50257,
-    num_repeats: Annotated[int, Range(1)] = 3,
+    num_repeats: PositiveInt = 3,
 ) -> StudyResult:
     """Time greedy decoding in shuffled turns.
 

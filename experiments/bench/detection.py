@@ -17,7 +17,7 @@ import importlib
 import itertools
 import os
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ from dlcore.detection import two_stage
 from dlcore.detection.dense import Candidates, select
 from dlcore.detection.faster_rcnn import FasterRCNN, crop_regions
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.ops.assignment import assign
@@ -324,7 +324,7 @@ PARTS: dict[str, tuple[tuple[str, ...], Callable]] = {
 """name -> (packages of the peer, what builds the functions to time)."""
 
 
-def measure(*, only: str = "", num_repeats: Annotated[int, Range(1)] = 7) -> StudyResult:
+def measure(*, only: str = "", num_repeats: PositiveInt = 7) -> StudyResult:
     """Time ours and theirs in shuffled turns.
 
     Args:

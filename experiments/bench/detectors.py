@@ -14,7 +14,7 @@ import shlex
 import statistics
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -22,7 +22,7 @@ import numpy as np
 from dlcore.experiment import Experiment, Headline, Study, StudyResult
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, new_figure
 from experiments import ledger
@@ -86,9 +86,7 @@ def line_of(row: dict[str, Any], data_dir: str, repeats: int) -> dict[str, Any]:
     }
 
 
-def study(
-    *, results: str = "", data_dir: str = "", num_repeats: Annotated[int, Range(1)] = 5, only: str = ""
-) -> StudyResult:
+def study(*, results: str = "", data_dir: str = "", num_repeats: PositiveInt = 5, only: str = "") -> StudyResult:
     """Build the table.
 
     Args:

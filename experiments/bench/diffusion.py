@@ -27,6 +27,7 @@ from dlcore.experiment.setting import FlagError
 from dlcore.generative import diffusion
 from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.generative.schedules import alphas_cumprod, linear_betas, timesteps
+from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.run import provenance
 from experiments.bench.timing import interleaved
@@ -139,13 +140,13 @@ def torch_unet(channels: tuple[int, ...], image_channels: int, groups: int, num_
 
 def measure(
     *,
-    batch_size: int = 8,
-    image_size: int = 28,
-    channels: tuple[int, ...] = (32, 64),
-    image_channels: int = 1,
-    steps: int = 50,
-    num_repeats: int = 3,
-    seed: int = 0,
+    batch_size: PositiveInt = 8,
+    image_size: PositiveInt = 28,
+    channels: tuple[PositiveInt, ...] = (32, 64),
+    image_channels: PositiveInt = 1,
+    steps: PositiveInt = 50,
+    num_repeats: PositiveInt = 3,
+    seed: Seed = 0,
 ) -> StudyResult:
     """Time denoising.
 

@@ -35,7 +35,7 @@ from dlcore.data.episodes import episodes
 from dlcore.data.source import Source
 from dlcore.data.stroke_characters import stroke_characters
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Learner, Range
+from dlcore.learner import Learner, NonNegativeFloat, PositiveInt, Range
 from dlcore.main import main
 from dlcore.run import provenance
 from dlcore.transfer import prototypical
@@ -128,15 +128,15 @@ def torch_steps(net: Any, source: Source, way: int, shot: int, query: int, count
 def measure(
     *,
     way: Annotated[int, Range(2)] = 5,
-    shot: Annotated[int, Range(1)] = 5,
-    query: Annotated[int, Range(1)] = 5,
-    channels: Annotated[int, Range(1)] = 64,
+    shot: PositiveInt = 5,
+    query: PositiveInt = 5,
+    channels: PositiveInt = 64,
     image_size: Annotated[int, Range(16)] = 28,
     characters: Annotated[int, Range(2)] = 100,
-    per_step: Annotated[int, Range(1)] = 8,
-    num_steps: Annotated[int, Range(1)] = 4,
-    num_repeats: Annotated[int, Range(1)] = 5,
-    least_seconds: Annotated[float, Range(0)] = 1.0,
+    per_step: PositiveInt = 8,
+    num_steps: PositiveInt = 4,
+    num_repeats: PositiveInt = 5,
+    least_seconds: NonNegativeFloat = 1.0,
 ) -> StudyResult:
     """Time ours and PyTorch's in shuffled turns.
 

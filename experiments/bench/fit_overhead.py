@@ -18,7 +18,7 @@ from dlcore.classification import supervised
 from dlcore.data.image_classification import load
 from dlcore.data.pipeline import Pipeline
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Learner
+from dlcore.learner import Learner, PositiveInt
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.optim import create_optimizer
@@ -74,7 +74,7 @@ class Turns:
         self.began = time.perf_counter()
 
 
-def measure(*, seconds: float = 150.0, block: int = 50, batch_size: int = 128) -> StudyResult:
+def measure(*, seconds: float = 150.0, block: PositiveInt = 50, batch_size: PositiveInt = 128) -> StudyResult:
     """Train by both loops in turns.
 
     Args:

@@ -25,7 +25,7 @@ import numpy as np
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.generative.autoregressive import sample
 from dlcore.generative.pixel_cnn import PixelCNN
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.run import provenance
 from experiments.bench.timing import bar_chart, interleaved, ratio, torch_on_all_cores
@@ -120,11 +120,11 @@ def pixel_cnn(num_images: int, side: int, num_layers: int, features: int, num_re
 def measure(
     *,
     what: Literal["all", "pixel_cnn"] = "all",
-    num_images: Annotated[int, Range(1)] = 64,
+    num_images: PositiveInt = 64,
     side: Annotated[int, Range(4)] = 28,
     num_layers: Annotated[int, Range(0)] = 6,
-    features: Annotated[int, Range(1)] = 32,
-    num_repeats: Annotated[int, Range(1)] = 1,
+    features: PositiveInt = 32,
+    num_repeats: PositiveInt = 1,
 ) -> StudyResult:
     """Time ours and theirs in shuffled turns.
 

@@ -31,7 +31,7 @@ from flax import linen as nn
 
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.generative import vae
-from dlcore.learner import Range
+from dlcore.learner import NonNegativeFloat, PositiveInt, Range
 from dlcore.main import main
 from dlcore.run import provenance
 from experiments.bench.timing import bar_chart, interleaved, ratio, torch_on_all_cores
@@ -186,12 +186,12 @@ def torch_steps(
 
 def measure(
     *,
-    num_steps: Annotated[int, Range(1)] = 100,
-    batch_size: Annotated[int, Range(1)] = 128,
-    hidden: Annotated[int, Range(1)] = 400,
+    num_steps: PositiveInt = 100,
+    batch_size: PositiveInt = 128,
+    hidden: PositiveInt = 400,
     side: Annotated[int, Range(2)] = 28,
-    num_repeats: Annotated[int, Range(1)] = 5,
-    least_seconds: Annotated[float, Range(0)] = 1.0,
+    num_repeats: PositiveInt = 5,
+    least_seconds: NonNegativeFloat = 1.0,
 ) -> StudyResult:
     """Time ours and theirs in shuffled turns.
 

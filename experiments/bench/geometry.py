@@ -27,6 +27,7 @@ from dlcore.classical_vision.sift import sift
 from dlcore.data.sample_images import sample_image
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.extras import require
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.run import provenance
 from experiments.bench.timing import bar_chart, interleaved, ratio
@@ -93,7 +94,12 @@ def contenders(size: tuple[int, int], flow_size: tuple[int, int], count: int, hy
 
 
 def study(
-    *, height: int = 480, flow_height: int = 180, count: int = 500, hypotheses: int = 1000, num_repeats: int = 7
+    *,
+    height: PositiveInt = 480,
+    flow_height: PositiveInt = 180,
+    count: PositiveInt = 500,
+    hypotheses: PositiveInt = 1000,
+    num_repeats: PositiveInt = 7,
 ) -> StudyResult:
     """Time the geometry of images in both libraries.
 

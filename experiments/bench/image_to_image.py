@@ -20,7 +20,7 @@ import optax
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.generative import cycle_gan
 from dlcore.generative.image_to_image import PatchDiscriminator, ResidualGenerator
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.run import provenance
 from experiments.bench.timing import bar_chart, interleaved, ratio, torch_on_all_cores
@@ -145,10 +145,10 @@ def torch_steps(params: dict, images: dict[str, np.ndarray], depth: int, num_blo
 def measure(
     *,
     side: Annotated[int, Range(16)] = 64,
-    width: Annotated[int, Range(1)] = 32,
-    num_blocks: Annotated[int, Range(1)] = 6,
-    num_steps: Annotated[int, Range(1)] = 4,
-    num_repeats: Annotated[int, Range(1)] = 3,
+    width: PositiveInt = 32,
+    num_blocks: PositiveInt = 6,
+    num_steps: PositiveInt = 4,
+    num_repeats: PositiveInt = 3,
 ) -> StudyResult:
     """Time ours and theirs in shuffled turns.
 

@@ -53,6 +53,7 @@ from dlcore.data.input_pipeline import open_batches
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.streaming import StreamedImages, Workers, random_crops
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.run import provenance
 from experiments.bench.timing import bar_chart, interleaved, ratio
@@ -235,11 +236,11 @@ def cpu_seconds() -> float:
 
 def measure(
     *,
-    num_images: int = 512,
-    image_size: int = 224,
-    batch_size: int = 64,
+    num_images: PositiveInt = 512,
+    image_size: PositiveInt = 224,
+    batch_size: PositiveInt = 64,
     workers: tuple[int, ...] = (0, 1, 2),
-    num_repeats: int = 5,
+    num_repeats: PositiveInt = 5,
 ) -> StudyResult:
     """Time epochs of every loader that is installed.
 

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from experiments.bench.compare_runs import differences
 
@@ -93,7 +94,12 @@ def kill_until_finished(
 
 
 def measure(
-    *, kills: int = 100, steps: int = 1500, model: str = "mlp", deterministic: bool = False, seed: int = 0
+    *,
+    kills: PositiveInt = 100,
+    steps: PositiveInt = 1500,
+    model: str = "mlp",
+    deterministic: bool = False,
+    seed: Seed = 0,
 ) -> StudyResult:
     """Kill, resume and compare.
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from dlcore.classic_ml import nearest_neighbor
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.run import provenance
 from experiments.bench.timing import Ratio, bar_chart, interleaved, ratio
@@ -43,11 +44,11 @@ def compare(
 
 def measure(
     *,
-    rows: int = 10_000,
-    queries: int = 512,
-    k: int = 5,
+    rows: PositiveInt = 10_000,
+    queries: PositiveInt = 512,
+    k: PositiveInt = 5,
     metrics: tuple[str, ...] = ("l1", "l2", "cosine"),
-    num_repeats: int = 7,
+    num_repeats: PositiveInt = 7,
     least: float = 1.0,
 ) -> StudyResult:
     """Time the search in both libraries.

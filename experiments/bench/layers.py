@@ -29,6 +29,7 @@ import dlcore.losses
 import dlcore.nn
 import dlcore.ops
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.run import provenance
 from experiments.bench.timing import Times, bar_chart, interleaved, ratio
@@ -164,7 +165,7 @@ def times_of(case: Case, num_repeats: int) -> dict[str, Times]:
     return interleaved(calls, num_repeats, least_seconds=0.01)
 
 
-def measure(*, only: str = "", num_repeats: int = 21) -> StudyResult:
+def measure(*, only: str = "", num_repeats: PositiveInt = 21) -> StudyResult:
     """Time every layer.
 
     Args:

@@ -23,7 +23,7 @@ import functools
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ import numpy as np
 
 from dlcore.cost.profiled_operations import chip_of
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.ops import disable_onednn
 from dlcore.ops.cpu.onednn import PRODUCT
@@ -116,10 +116,10 @@ def by_library(batch_size: int, num_repeats: int) -> dict[str, Ratio]:
 
 def measure(
     *,
-    sizes: tuple[int, ...] = (512, 1024, 2048),
+    sizes: tuple[PositiveInt, ...] = (512, 1024, 2048),
     dtypes: tuple[str, ...] = ("float32", "bfloat16"),
-    batch_size: Annotated[int, Range(1)] = 128,
-    num_repeats: int = 10,
+    batch_size: PositiveInt = 128,
+    num_repeats: PositiveInt = 10,
 ) -> StudyResult:
     """Time products of square matrices, and those of a transformer by oneDNN and XLA.
 

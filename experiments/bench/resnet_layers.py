@@ -29,6 +29,7 @@ from flax import linen as nn
 import dlcore.nn
 import dlcore.ops
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.run import provenance
 from experiments.bench.timing import Ratio, Times, bar_chart, interleaved, ratio
@@ -138,7 +139,9 @@ def resnet50_times(image_size: int, batch_size: int, num_repeats: int) -> dict[s
     return interleaved(functions, num_repeats)
 
 
-def measure(*, resnet50: bool = True, batch_size: int = 16, image_size: int = 224, num_repeats: int = 5) -> StudyResult:
+def measure(
+    *, resnet50: bool = True, batch_size: PositiveInt = 16, image_size: PositiveInt = 224, num_repeats: PositiveInt = 5
+) -> StudyResult:
     """Time training steps with dlcore's layers and with flax's.
 
     Args:

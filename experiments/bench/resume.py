@@ -25,6 +25,7 @@ import optax
 from dlcore.classification import supervised
 from dlcore.cost.memory import readable
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.models import create_model, input_shape
 from dlcore.run.checkpoint import Checkpoints
@@ -37,7 +38,9 @@ def _noisy(state: Any) -> Any:
     return jax.tree.map(lambda x: x + rng.normal(size=x.shape).astype(x.dtype) if x.dtype == np.float32 else x, state)
 
 
-def measure(*, model: str = "resnet50", num_saves: int = 5, folder: str | None = None, seed: int = 0) -> StudyResult:
+def measure(
+    *, model: str = "resnet50", num_saves: PositiveInt = 5, folder: str | None = None, seed: Seed = 0
+) -> StudyResult:
     """Save, wait and restore.
 
     Args:

@@ -28,6 +28,7 @@ import jax
 
 from dlcore.data.source import Source
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.optim import create_optimizer
 from dlcore.rl import a2c, environments, networks, ppo, recurrent_ppo, sac, td3, wrappers
@@ -191,10 +192,10 @@ def peer_update(case: Case) -> Callable[[], None]:
 def measure(
     *,
     algorithm: Literal["ppo", "a2c", "recurrent_ppo", "sac", "td3"] = "ppo",
-    num_seeds: int = 5,
+    num_seeds: PositiveInt = 5,
     breakout: bool = True,
     seconds_per_turn: float = 2.0,
-    num_repeats: int = 7,
+    num_repeats: PositiveInt = 7,
 ) -> StudyResult:
     """Time updates of both libraries.
 

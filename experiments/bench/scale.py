@@ -31,6 +31,7 @@ from dlcore.cost.collectives import KINDS, by_kind, collectives
 from dlcore.cost.memory import readable
 from dlcore.cost.profiled_operations import instructions, trace_times
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.models import create_model, input_shape
 from dlcore.report.figure import BLUE, GREEN, LIGHT_GRAY, PINK, VERMILION
@@ -85,10 +86,10 @@ def measure_devices(
 def measure(
     *,
     model: str = "resnet20_cifar",
-    batch_size: int = 64,
+    batch_size: PositiveInt = 64,
     rules: tuple[str, ...] = ("replicate", "fsdp"),
-    num_repeats: int = 5,
-    seed: int = 0,
+    num_repeats: PositiveInt = 5,
+    seed: Seed = 0,
 ) -> StudyResult:
     """Train on 1, 2, 4 and 8 devices with the same global batch.
 

@@ -34,7 +34,7 @@ from dlcore.cost.compiled import compiled_cost
 from dlcore.data import augment
 from dlcore.data.augment import jitter, occlusion
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Learner, Range, example_keys
+from dlcore.learner import Learner, NonNegativeFloat, PositiveInt, Range, example_keys
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.models.mae import MAE, visible_count
@@ -336,11 +336,11 @@ def measure(
     batch_size: Annotated[int, Range(2)] = 64,
     side: Annotated[int, Range(8)] = 32,
     width: Annotated[int, Range(8)] = 16,
-    patch_size: Annotated[int, Range(1)] = 4,
-    depth: Annotated[int, Range(1)] = 4,
-    num_steps: Annotated[int, Range(1)] = 4,
-    num_repeats: Annotated[int, Range(1)] = 5,
-    least_seconds: Annotated[float, Range(0)] = 1.0,
+    patch_size: PositiveInt = 4,
+    depth: PositiveInt = 4,
+    num_steps: PositiveInt = 4,
+    num_repeats: PositiveInt = 5,
+    least_seconds: NonNegativeFloat = 1.0,
     workers: Annotated[int, Range(0)] = 0,
     points: Annotated[int, Range(10)] = 10_000,
     clusters: Annotated[int, Range(2)] = 100,

@@ -30,7 +30,7 @@ import optax
 from dlcore.data.augment import compose, cutout
 from dlcore.data.augment.recipes import classification_augmentation
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Learner, Range, example_keys
+from dlcore.learner import Learner, PositiveInt, Range, example_keys
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.run import provenance
@@ -216,8 +216,8 @@ def measure(
     batch_size: Annotated[int, Range(2)] = 32,
     side: Annotated[int, Range(8)] = 32,
     width: Annotated[int, Range(8)] = 32,
-    num_steps: Annotated[int, Range(1)] = 2,
-    num_repeats: Annotated[int, Range(1)] = 5,
+    num_steps: PositiveInt = 2,
+    num_repeats: PositiveInt = 5,
     workers: Annotated[int, Range(0)] = 0,
 ) -> StudyResult:
     """Time ours and PyTorch's in shuffled turns.

@@ -18,14 +18,14 @@ Measured on two quiet cores (AMD EPYC): GPT 1.06x and 1.43x eager PyTorch (0.99x
 
 import functools
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.models.gpt2 import GPT2
 from dlcore.nn import BidirectionalRecurrent, dot_product_attention
@@ -150,8 +150,8 @@ def lstms(peer: bool, batch: int = 64, length: int = 100, size: int = 256) -> di
 def measure(
     *,
     what: Literal["all", "gpt", "attention", "lstm"] = "all",
-    steps: Annotated[int, Range(1)] = 5,
-    num_repeats: Annotated[int, Range(1)] = 7,
+    steps: PositiveInt = 5,
+    num_repeats: PositiveInt = 7,
 ) -> StudyResult:
     """Time ours and theirs in shuffled turns.
 

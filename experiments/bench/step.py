@@ -36,6 +36,7 @@ from dlcore.classification import supervised
 from dlcore.cost.memory import readable
 from dlcore.cost.step_flops import step_flops
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.models.registry import family_of
@@ -108,12 +109,12 @@ def torch_step(name: str, batch_size: int, image_size: int, precision: str, comp
 def measure(
     *,
     models: tuple[str, ...] = ("resnet50", "vit_b_16"),
-    batch_size: int = 8,
-    image_size: int = 224,
+    batch_size: PositiveInt = 8,
+    image_size: PositiveInt = 224,
     precision: Literal["f32", "bf16"] = "f32",
     compile: bool = False,
-    num_repeats: int = 5,
-    seed: int = 0,
+    num_repeats: PositiveInt = 5,
+    seed: Seed = 0,
 ) -> StudyResult:
     """Time training steps.
 

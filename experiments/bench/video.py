@@ -18,7 +18,7 @@ import functools
 import os
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Annotated, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ from dlcore.data.clip_sampling import clips_in_memory
 from dlcore.data.clips import clips
 from dlcore.data.source import Source
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.models.video_resnet import VIDEO_MODELS, video_state_dict_names
 from dlcore.run import provenance
@@ -148,8 +148,8 @@ def sampling_calls(num_batches: int) -> dict[str, Callable[[], Any]]:
 def measure(
     *,
     clips: tuple[str, ...] = ("2x8x56", "1x16x112"),
-    num_batches: Annotated[int, Range(1)] = 50,
-    num_repeats: Annotated[int, Range(1)] = 5,
+    num_batches: PositiveInt = 50,
+    num_repeats: PositiveInt = 5,
 ) -> StudyResult:
     """Time ours and the peers' in shuffled turns.
 

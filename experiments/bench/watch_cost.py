@@ -24,6 +24,7 @@ from dlcore.data.digits import digits
 from dlcore.data.pipeline import Pipeline, batch_at
 from dlcore.diagnostics.monitor import snapshot
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.run import provenance
@@ -50,8 +51,8 @@ def measure_model(name: str, batch_size: int, num_repeats: int) -> tuple[Ratio, 
 def measure(
     *,
     models: tuple[str, ...] = ("mlp", "resnet8_cifar", "resnet20_cifar"),
-    batch_size: int = 128,
-    num_repeats: int = 20,
+    batch_size: PositiveInt = 128,
+    num_repeats: PositiveInt = 20,
 ) -> StudyResult:
     """Time steps and statistics of each model.
 

@@ -28,6 +28,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.models import create_model, input_shape
 from dlcore.models.registry import family_of
@@ -169,7 +170,11 @@ def measure_model(name: str, batch_size: int, image_size: int | None, num_repeat
 
 
 def measure(
-    *, models: tuple[str, ...] = MODELS, batch_size: int = 8, image_size: int | None = None, num_repeats: int = 5
+    *,
+    models: tuple[str, ...] = MODELS,
+    batch_size: PositiveInt = 8,
+    image_size: int | None = None,
+    num_repeats: PositiveInt = 5,
 ) -> StudyResult:
     """Time inference and training of each model.
 

@@ -20,6 +20,7 @@ from dlcore.classic_ml import nearest_neighbor
 from dlcore.classic_ml.splits import TestExamples, cross_validate, k_folds
 from dlcore.data.image_classification import load
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import Seed
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 
@@ -56,7 +57,7 @@ def study(
     dataset: str = "digits",
     data_dir: str | None = None,
     limit: int | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> StudyResult:
     """Choose k and the distance, and evaluate the choice on the test set.
 

@@ -27,6 +27,7 @@ from dlcore.classic_ml.splits import TestExamples
 from dlcore.data.image_classification import load
 from dlcore.data.source import Source
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import Seed
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 
@@ -82,7 +83,7 @@ def draw(rows: dict[str, tuple[float, float]], title: str):
 
 
 def study(
-    *, dataset: str = "digits", data_dir: str | None = None, only: str = "", limit: int | None = None, seed: int = 0
+    *, dataset: str = "digits", data_dir: str | None = None, only: str = "", limit: int | None = None, seed: Seed = 0
 ) -> StudyResult:
     """Train, tune and test every classifier.
 

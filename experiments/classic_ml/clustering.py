@@ -19,6 +19,7 @@ from dlcore.classic_ml.kmeans import KMeans, kmeans
 from dlcore.classic_ml.som import SOM, som
 from dlcore.data.digits import digits
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.report.figure import BLUE, new_figure
 
@@ -57,7 +58,12 @@ def tiles(images: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def study(
-    *, clusters: int = 10, restarts: int = 10, side: int = 10, examples: int = 1797, seed: int = 0
+    *,
+    clusters: PositiveInt = 10,
+    restarts: PositiveInt = 10,
+    side: PositiveInt = 10,
+    examples: PositiveInt = 1797,
+    seed: Seed = 0,
 ) -> StudyResult:
     """Cluster digits.
 

@@ -31,6 +31,7 @@ from dlcore.classic_ml.outlier import auroc, is_outlier, rejection_threshold
 from dlcore.classic_ml.pca import fit_svd
 from dlcore.data.digits import digits
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, SKY, new_figure
 
@@ -123,7 +124,9 @@ def draw(areas: dict[str, dict[str, float]], scores: dict[str, np.ndarray]):
     return figure
 
 
-def study(*, max_components: int = 19, iterations: int = 60, held_out_digit: int = 8, seed: int = 0) -> StudyResult:
+def study(
+    *, max_components: PositiveInt = 19, iterations: PositiveInt = 60, held_out_digit: PositiveInt = 8, seed: Seed = 0
+) -> StudyResult:
     """Detect outliers by their density.
 
     Args:

@@ -20,6 +20,7 @@ from dlcore.classic_ml.pixel_distance import contrast, equal_edits
 from dlcore.data.digits import digits
 from dlcore.data.sample_images import sample_image
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION
 
@@ -61,7 +62,13 @@ def draw(dimensions, by_order, digit, accuracy, photograph):
     return figure
 
 
-def study(*, points: int = 1000, queries: int = 20, max_dimensions: int = 4096, num_edited: int = 500) -> StudyResult:
+def study(
+    *,
+    points: PositiveInt = 1000,
+    queries: PositiveInt = 20,
+    max_dimensions: PositiveInt = 4096,
+    num_edited: PositiveInt = 500,
+) -> StudyResult:
     """Run three demonstrations of distances.
 
     Args:

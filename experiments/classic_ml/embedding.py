@@ -14,6 +14,7 @@ import numpy as np
 from dlcore.classic_ml.pca import cumulative_variance, fit_svd
 from dlcore.classic_ml.tsne import tsne
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.report.figure import BLUE, new_figure
 from experiments.classical_vision.learned_features import SmallConvNet, shift, train_features
@@ -51,7 +52,9 @@ def draw(maps: dict[str, np.ndarray], labels: np.ndarray, agree: dict[str, float
     return figure
 
 
-def study(*, train_steps: int = 600, steps: int = 1000, perplexity: float = 30.0, seed: int = 0) -> StudyResult:
+def study(
+    *, train_steps: PositiveInt = 600, steps: PositiveInt = 1000, perplexity: float = 30.0, seed: Seed = 0
+) -> StudyResult:
     """Embed learned features and pixels in the plane.
 
     Args:

@@ -16,6 +16,7 @@ import numpy as np
 from dlcore.classic_ml import linear_training, mlp
 from dlcore.classic_ml.hard_cases import PROBLEMS, annulus, linear_bound, parity, polar
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 
@@ -45,7 +46,9 @@ def panel(ax, x, label, predict, title, xlabel="", ylabel=""):
     ax.set(xlabel=xlabel, ylabel=ylabel)
 
 
-def study(*, points: int = 1000, hidden: int = 32, steps: int = 4000, bits: int = 6) -> StudyResult:
+def study(
+    *, points: PositiveInt = 1000, hidden: PositiveInt = 32, steps: PositiveInt = 4000, bits: PositiveInt = 6
+) -> StudyResult:
     """Train on each problem and measure accuracy on new points.
 
     Args:

@@ -18,6 +18,7 @@ from dlcore.classic_ml.neocognitron import grow_stages, neocognitron, s_layer
 from dlcore.data.digits import digits
 from dlcore.evaluators.knn import knn_predict
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, new_figure
 
@@ -40,7 +41,9 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
     return float(((a * b).sum(1) / np.maximum(lengths, 1e-12)).mean())
 
 
-def study(*, examples: int = 400, planes: int = 40, max_shift: int = 3, seed: int = 0) -> StudyResult:
+def study(
+    *, examples: PositiveInt = 400, planes: PositiveInt = 40, max_shift: PositiveInt = 3, seed: Seed = 0
+) -> StudyResult:
     """Compare each layer's responses to digits before and after a shift.
 
     Args:

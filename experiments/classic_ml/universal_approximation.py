@@ -15,6 +15,7 @@ import numpy as np
 
 from dlcore.classic_ml.universal_approximation import network, staircase, step_pair, sup_error
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import BLACK, BLUE, SKY, VERMILION, new_figure
 
@@ -34,7 +35,7 @@ def away_from_the_jump(parameters, window: float) -> float:
     return float(np.abs(step(x) - network(parameters, x)).max())
 
 
-def study(*, max_stairs: int = 128, sharpness: float = 10.0, window: float = 0.05) -> StudyResult:
+def study(*, max_stairs: PositiveInt = 128, sharpness: float = 10.0, window: float = 0.05) -> StudyResult:
     """Measure the largest error by width.
 
     Args:

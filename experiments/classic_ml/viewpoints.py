@@ -19,6 +19,7 @@ import numpy as np
 from dlcore.classic_ml import linear, linear_training, mlp
 from dlcore.data.digits import digits
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GREEN, VERMILION
 
@@ -66,7 +67,7 @@ def graph(ax, sizes):
     ax.set_axis_off()
 
 
-def study(*, steps: int = 2000, tries: int = 1000, hidden: int = 20) -> StudyResult:
+def study(*, steps: PositiveInt = 2000, tries: PositiveInt = 1000, hidden: PositiveInt = 20) -> StudyResult:
     """Train linear and two-layer classifiers and draw their templates, regions and graph.
 
     Args:

@@ -21,6 +21,7 @@ from dlcore.classical_vision.calibration import calibrate_plane
 from dlcore.data.decoding import load_image
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.extras import require
+from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.models.weight_files import read_npz
 from dlcore.report.figure import PALETTE, new_figure
@@ -92,7 +93,13 @@ def find_checkerboards(folder: Path, columns: int, rows: int) -> tuple[np.ndarra
 
 
 def study(
-    *, input: str | None = None, columns: int = 9, rows: int = 6, views: int = 12, noise: float = 0.5, seed: int = 0
+    *,
+    input: str | None = None,
+    columns: PositiveInt = 9,
+    rows: PositiveInt = 6,
+    views: PositiveInt = 12,
+    noise: float = 0.5,
+    seed: Seed = 0,
 ) -> StudyResult:
     """Calibrate a camera from images of a board.
 

@@ -32,6 +32,7 @@ from dlcore.classical_vision.hog import hog
 from dlcore.data.image_classification import load
 from dlcore.data.source import Source
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
 from dlcore.run.progress import say
@@ -127,16 +128,16 @@ def study(
     dataset: str = "digits",
     data_dir: str | None = None,
     loss: Literal["softmax", "hinge"] = "softmax",
-    words: int = 144,
-    patches: int = 20_000,
-    bins: int = 6,
-    orientations: int = 9,
+    words: PositiveInt = 144,
+    patches: PositiveInt = 20_000,
+    bins: PositiveInt = 6,
+    orientations: PositiveInt = 9,
     signed: bool = False,
-    hidden: int = 128,
-    steps: int = 100,
-    tune: int = 10_000,
+    hidden: PositiveInt = 128,
+    steps: PositiveInt = 100,
+    tune: PositiveInt = 10_000,
     examples: int | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> StudyResult:
     """Compare features with pixels.
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from dlcore.classical_vision.optical_flow import dense_lucas_kanade, endpoint_error, horn_schunck, warp_back
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import new_figure
 from experiments.classical_vision.match import read_images
@@ -25,11 +26,11 @@ from experiments.classical_vision.match import read_images
 def study(
     *,
     input: str | None = None,
-    height: int = 180,
+    height: PositiveInt = 180,
     right: float = 1.6,
     down: float = -0.8,
-    window: int = 9,
-    levels: int = 3,
+    window: PositiveInt = 9,
+    levels: PositiveInt = 3,
     alpha: float = 0.02,
 ) -> StudyResult:
     """Estimate the motion between two images.

@@ -19,6 +19,7 @@ from flax import linen as nn
 from dlcore.evaluators.knn import knn_predict
 from dlcore.evaluators.linear_probe import probe_predict
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.nn import Conv
 from dlcore.report.figure import BLUE, GRAY, new_figure
@@ -93,7 +94,7 @@ def train_features(data: Digits, net: SmallConvNet, steps: int, seed: int, batch
     return features
 
 
-def study(*, steps: int = 600, num_seeds: int = 3, k: int = 5) -> StudyResult:
+def study(*, steps: PositiveInt = 600, num_seeds: PositiveInt = 3, k: PositiveInt = 5) -> StudyResult:
     """Compare learned features with pixels under k-NN and a linear classifier.
 
     Args:

@@ -19,6 +19,7 @@ from dlcore.classical_vision.matching import match_descriptors
 from dlcore.classical_vision.sift import Keypoints, sift
 from dlcore.data.sample_images import sample_image
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.report.figure import GREEN, VERMILION, new_figure
 
@@ -67,13 +68,13 @@ def correct_fraction(first: Keypoints, second: Keypoints, matches, true_transfor
 def study(
     *,
     input: str | None = None,
-    height: int = 300,
-    count: int = 600,
+    height: PositiveInt = 300,
+    count: PositiveInt = 600,
     ratio: float = 0.8,
     degrees: float = 20.0,
     scale: float = 0.8,
     light: float = 0.7,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> StudyResult:
     """Match two images.
 

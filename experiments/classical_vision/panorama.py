@@ -15,6 +15,7 @@ import numpy as np
 
 from dlcore.classical_vision.panorama import overlap_psnr, stitch
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.report.figure import new_figure
 from experiments.classical_vision.match import read_images, turn
@@ -31,11 +32,11 @@ def two_parts(image: np.ndarray, degrees: float, light: float) -> list[np.ndarra
 def study(
     *,
     input: str | None = None,
-    height: int = 300,
-    count: int = 600,
+    height: PositiveInt = 300,
+    count: PositiveInt = 600,
     degrees: float = 4.0,
     light: float = 0.8,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> StudyResult:
     """Stitch images.
 

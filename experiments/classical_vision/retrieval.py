@@ -20,6 +20,7 @@ import numpy as np
 
 from dlcore.classical_vision.retrieval import acceptance_threshold, all_pairs, search
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.metrics.retrieval import recall_at_k, verification
 from dlcore.models.weight_files import read_npz
@@ -88,7 +89,9 @@ def measure(features: np.ndarray, labels: np.ndarray, draws: int, seed: int) -> 
     }, roc
 
 
-def study(*, data_dir: str | None = None, steps: int = 800, draws: int = 20, seed: int = 0) -> StudyResult:
+def study(
+    *, data_dir: str | None = None, steps: PositiveInt = 800, draws: PositiveInt = 20, seed: Seed = 0
+) -> StudyResult:
     """Compare a learned embedding with pixels on classes held out.
 
     Args:

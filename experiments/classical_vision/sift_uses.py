@@ -26,6 +26,7 @@ from dlcore.classical_vision.recognition import feature_flow, recognize, track_k
 from dlcore.classical_vision.sift import Keypoints, sift
 from dlcore.classical_vision.two_view import structure_from_motion
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.ops.camera import intrinsic_matrix, rotation_from_vector, unproject
 from dlcore.report.figure import GREEN, VERMILION, new_figure
@@ -73,7 +74,9 @@ def judge(numbers: dict) -> tuple[str, bool]:
     ), True
 
 
-def study(*, height: int = 200, count: int = 400, frames: int = 5, seed: int = 0) -> StudyResult:
+def study(
+    *, height: PositiveInt = 200, count: PositiveInt = 400, frames: PositiveInt = 5, seed: Seed = 0
+) -> StudyResult:
     """Use SIFT for recognition, localization, structure from motion and tracking.
 
     Args:

@@ -15,6 +15,7 @@ import numpy as np
 
 from dlcore.classical_vision.stereo import block_matching, disparity_to_depth
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.report.figure import new_figure
 from experiments.classical_vision.match import read_images
@@ -38,12 +39,12 @@ def random_dots(height: int, width: int, seed: int) -> tuple[np.ndarray, np.ndar
 def study(
     *,
     input: str | None = None,
-    height: int = 120,
-    max_disparity: int = 16,
-    window: int = 5,
+    height: PositiveInt = 120,
+    max_disparity: PositiveInt = 16,
+    window: PositiveInt = 5,
     focal: float = 500.0,
     baseline: float = 0.1,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> StudyResult:
     """Match a stereo pair.
 

@@ -23,7 +23,7 @@ from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
 from dlcore.kits.training.optimizer import AdamW
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 
 SHOWN = 24
@@ -42,7 +42,7 @@ class DigitScenes(Task):
 
     scene_size: Annotated[int, Range(16)] = 60
     clutter: Annotated[int, Range(0)] = 0
-    num_scenes: Annotated[int, Range(1)] = 8000
+    num_scenes: PositiveInt = 8000
     num_test_scenes: Annotated[int, Range(2)] = 2000
 
     def data(self, flags: Flags) -> Splits:

@@ -10,7 +10,6 @@ is printed. `experiments.studies.rcnn_lineage` compares R-CNN with its successor
 
 import dataclasses
 from functools import partial
-from typing import Annotated
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from dlcore.experiment import Experiment
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.splits import Splits
 from dlcore.kits.training.optimizer import AveragedAdamW
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.tasks.boxes import SMOKE, StretchedBoxes
 
@@ -51,7 +50,7 @@ class RegionBoxes(StretchedBoxes):
       segmentation_scales: scales of the segmentations that selective search starts from
     """
 
-    max_proposals: Annotated[int, Range(1)] = 60
+    max_proposals: PositiveInt = 60
     segmentation_scales: tuple[float, ...] = (50.0, 100.0)
 
     def data(self, flags: Flags) -> Splits:

@@ -19,6 +19,7 @@ import numpy as np
 from dlcore.data.scenes import scenes
 from dlcore.detection.selective_search import random_boxes, selective_search
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.ops.boxes import box_iou
 from dlcore.report.figure import BLUE, GRAY, GREEN, VERMILION, new_figure
@@ -51,7 +52,7 @@ def draw(curves: dict[str, np.ndarray], image: np.ndarray, boxes: np.ndarray, pr
     return figure
 
 
-def study(*, num_scenes: int = 100, image_size: int = 96, seed: int = 0) -> StudyResult:
+def study(*, num_scenes: PositiveInt = 100, image_size: PositiveInt = 96, seed: Seed = 0) -> StudyResult:
     """Measure the recall of selective search and of random boxes.
 
     Args:

@@ -25,10 +25,12 @@ from flax import linen as nn
 from dlcore.data.digits import digits
 from dlcore.detection.sliding_window import all_boxes, count_boxes, score_crops, window_boxes
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.ops.boxes import box_iou
 from dlcore.ops.roi import roi_align
 from dlcore.report.figure import GREEN, VERMILION, new_figure
+from experiments.studies.small_runs import minimize
 
 SIDE = 10
 BACKGROUND = 10
@@ -83,26 +85,22 @@ def train(crops: np.ndarray, targets: np.ndarray, steps: int, seed: int) -> dict
     crops, targets = jnp.asarray(crops[is_background]), jnp.asarray(targets[is_background])
     net, optimizer, key = Classifier(), optax.adam(optax.cosine_decay_schedule(3e-3, steps)), jax.random.key(seed)
 
-    @jax.jit
-    def run(params):
-        def step(carry, k):
-            params, state = carry
-            rows = jax.random.randint(jax.random.fold_in(key, k), (256,), 0, len(targets))
+    def loss(params, k):
+        rows = jax.random.randint(jax.random.fold_in(key, k), (256,), 0, len(targets))
+        logits = net.apply({"params": params}, crops[rows])
+        return optax.softmax_cross_entropy_with_integer_labels(logits, targets[rows]).mean()
 
-            def loss(params):
-                logits = net.apply({"params": params}, crops[rows])
-                return optax.softmax_cross_entropy_with_integer_labels(logits, targets[rows]).mean()
-
-            updates, state = optimizer.update(jax.grad(loss)(params), state, params)
-            return (optax.apply_updates(params, updates), state), None
-
-        return jax.lax.scan(step, (params, optimizer.init(params)), jnp.arange(steps))[0][0]
-
-    return run(net.init(key, crops[:1])["params"])
+    params = net.init(key, crops[:1])["params"]
+    return jax.jit(lambda params: minimize(loss, params, optimizer, jnp.arange(steps))[0])(params)
 
 
 def study(
-    *, num_train: int = 1000, num_test: int = 40, image_size: int = 20, steps: int = 1500, seed: int = 0
+    *,
+    num_train: PositiveInt = 1000,
+    num_test: PositiveInt = 40,
+    image_size: PositiveInt = 20,
+    steps: PositiveInt = 1500,
+    seed: Seed = 0,
 ) -> StudyResult:
     """Train on crops, and look at every crop of test images.
 

@@ -14,7 +14,7 @@ not run.
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -37,7 +37,7 @@ from dlcore.generative.control_net import (
 )
 from dlcore.kits.training import earlier_run
 from dlcore.kits.training.optimizer import AveragedAdamW
-from dlcore.learner import Evaluator, Range
+from dlcore.learner import Evaluator, PositiveInt
 from dlcore.main import main
 from dlcore.tasks.text_prompts import SMOKE, Prompts, text_unet
 
@@ -73,7 +73,7 @@ class PromptsAndEdges(Prompts):
       base_steps: training steps of the default base; by default those of its page
     """
 
-    base_steps: Annotated[int | None, Range(1)] = None
+    base_steps: PositiveInt | None = None
 
     headline = "shape_iou"
     input_kind = '"FILE: PROMPT / PROMPT"'

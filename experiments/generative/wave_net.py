@@ -32,7 +32,7 @@ from dlcore.generative import autoregressive
 from dlcore.generative.wave_net import WaveNet
 from dlcore.kits.generative.samples import Samples
 from dlcore.kits.training.optimizer import AveragedAdamW
-from dlcore.learner import Learner, Range
+from dlcore.learner import Learner, PositiveInt, Range
 from dlcore.main import main
 from dlcore.ops import mu_law_decode, mu_law_encode
 from dlcore.sequence.ngram import ngram_loss
@@ -96,7 +96,7 @@ class Tones(Samples):
     train_size: Annotated[int, Range(len(PITCHES))] = 3000
     test_size: Annotated[int, Range(len(PITCHES))] = 300
     conditional: Annotated[bool, "essential"] = True
-    num_drawn: Annotated[int, Range(1), "no identity"] = 12
+    num_drawn: Annotated[PositiveInt, "no identity"] = 12
 
     monitor = "loss"
     monitor_mode = "min"

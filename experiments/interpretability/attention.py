@@ -33,7 +33,7 @@ from dlcore.interpretability.scores import pointing_game
 from dlcore.kits.interpretability.attribution import draw_maps
 from dlcore.kits.training import earlier_run
 from dlcore.kits.training.pretrained_network import check_studied, load_network, open_classifier
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.models.gpt2 import GPT2
 from dlcore.models.vit import ViT
@@ -142,9 +142,9 @@ def study(
     num_test: Annotated[int, Range(2)] = 100,
     image_size: Annotated[int, Range(16)] = 48,
     width: Annotated[int, Range(4)] = 64,
-    steps: Annotated[int, Range(1)] = 1200,
-    num_seeds: Annotated[int, Range(1)] = 1,
-    most: Annotated[int, Range(1)] = 6,
+    steps: PositiveInt = 1200,
+    num_seeds: PositiveInt = 1,
+    most: PositiveInt = 6,
 ) -> StudyResult:
     """Show where a transformer looks.
 

@@ -38,6 +38,7 @@ from dlcore.interpretability.cam import class_activation_map, default_layer, lay
 from dlcore.interpretability.unit_images import Unit, check_units, parse_unit, unit_activation
 from dlcore.kits.interpretability.attribution import ANY_NETWORK, METHODS, attribution_maps, draw_maps
 from dlcore.kits.training.pretrained_network import TrainedNetwork, check_studied, load_network, open_classifier
+from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.modes.train import train_page
 
@@ -140,9 +141,9 @@ def study(
     unit: Annotated[str | None, "if changed"] = None,
     layer: str | None = None,
     window: int = 0,
-    steps: int = 400,
-    most: int = 8,
-    seed: int = 0,
+    steps: PositiveInt = 400,
+    most: PositiveInt = 8,
+    seed: Seed = 0,
 ) -> StudyResult:
     """Explain the classes that a network names.
 

@@ -29,6 +29,7 @@ from dlcore.data.shape_grid import COLORS
 from dlcore.data.words import END
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.interpretability.concept_units import ConceptUnits, find_concept_units
+from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.models.clip import CLIP
 from dlcore.report.figure import BLUE, GRAY, new_figure
@@ -49,14 +50,14 @@ def concepts_of(texts: list[str]) -> np.ndarray:
 
 def study(
     *,
-    num_train: int = 6000,
-    num_test: int = 600,
-    image_size: int = 32,
-    width: int = 64,
-    depth: int = 2,
-    steps: int = 1200,
-    batch_size: int = 64,
-    seed: int = 0,
+    num_train: PositiveInt = 6000,
+    num_test: PositiveInt = 600,
+    image_size: PositiveInt = 32,
+    width: PositiveInt = 64,
+    depth: PositiveInt = 2,
+    steps: PositiveInt = 1200,
+    batch_size: PositiveInt = 64,
+    seed: Seed = 0,
 ) -> StudyResult:
     """Train a CLIP, and compare what its units answer to in pictures and in texts.
 

@@ -21,7 +21,7 @@ from dlcore.data.sample_images import sample_image
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.interpretability.deep_dream import deep_dream, squared_norm
 from dlcore.kits.training.pretrained_network import check_studied, load_network, open_classifier
-from dlcore.learner import Range
+from dlcore.learner import NonNegativeFloat, PositiveInt, Range, Seed
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, new_figure
 
@@ -32,12 +32,12 @@ def study(
     height: Annotated[int, Range(32)] = 240,
     network: str | None = None,
     layer: str = "relu3_2",
-    octaves: Annotated[int, Range(1)] = 4,
+    octaves: PositiveInt = 4,
     scale: Annotated[float, Range(1.01)] = 1.4,
-    steps: Annotated[int, Range(1)] = 12,
-    step_size: Annotated[float, Range(0)] = 0.015,
+    steps: PositiveInt = 12,
+    step_size: NonNegativeFloat = 0.015,
     jitter: Annotated[int, Range(0)] = 8,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> StudyResult:
     """Dream on a photograph.
 

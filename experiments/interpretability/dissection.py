@@ -26,6 +26,7 @@ import numpy as np
 from dlcore.data.scenes import SHAPES
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.interpretability.dissection import DETECTOR, activation_thresholds, class_selectivity, concept_iou
+from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, new_figure
 from experiments.studies.scene_classifier import Classifier, fit, single_shapes
@@ -44,14 +45,14 @@ def planted_map(masks: np.ndarray, like: np.ndarray, seed: int) -> np.ndarray:
 
 def study(
     *,
-    num_train: int = 3000,
-    num_test: int = 300,
-    image_size: int = 48,
-    width: int = 12,
-    steps: int = 1500,
-    batch_size: int = 32,
+    num_train: PositiveInt = 3000,
+    num_test: PositiveInt = 300,
+    image_size: PositiveInt = 48,
+    width: PositiveInt = 12,
+    steps: PositiveInt = 1500,
+    batch_size: PositiveInt = 32,
     share: float = 0.02,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> StudyResult:
     """Train a classifier of scenes, and dissect its last map.
 

@@ -26,6 +26,7 @@ from dlcore.interpretability.fast_style import StyleNet
 from dlcore.kits.generative import image_pairs
 from dlcore.kits.images import prediction
 from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.tasks.optimized_images import FrozenNetwork
 
@@ -123,7 +124,7 @@ experiment = Experiment(
             tuple[str, ...],
             essential=True,
         ),
-        "style_size": Setting(96, "height of the style images, pixels"),
+        "style_size": Setting(96, "height of the style images, pixels", PositiveInt),
     },
     defaults={"steps": 1500, "batch_size": 4, "eval_every": 500, "select": "last"},
     smoke={

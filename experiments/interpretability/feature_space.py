@@ -42,7 +42,7 @@ from dlcore.kits.training.pretrained_network import (
     load_network,
     open_classifier,
 )
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range, Seed
 from dlcore.main import main
 from dlcore.report.figure import new_figure
 from dlcore.report.filters import filter_grid, first_kernel
@@ -103,13 +103,13 @@ def study(
     layer: str | None = None,
     bank: Annotated[int, Range(2)] = 5000,
     queries: Annotated[int, Range(2)] = 500,
-    channels: Annotated[int, Range(1)] = 8,
-    patches: Annotated[int, Range(1)] = 9,
+    channels: PositiveInt = 8,
+    patches: PositiveInt = 9,
     perplexity: Annotated[float, Range(1.1)] = 30.0,
     tsne_steps: Annotated[int, Range(50)] = 500,
-    steps: Annotated[int, Range(1)] = 400,
+    steps: PositiveInt = 400,
     changed_data: bool = False,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> StudyResult:
     """Look at the filters, the patches, the neighbors and the classes of a network.
 

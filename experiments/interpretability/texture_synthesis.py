@@ -21,7 +21,7 @@ from dlcore.experiment import Experiment, Flags, Setup, Splits
 from dlcore.interpretability import texture_synthesis
 from dlcore.interpretability.style_transfer import noise_image
 from dlcore.kits.training.pretrained_network import load_network
-from dlcore.learner import Evaluator, Range
+from dlcore.learner import Evaluator, PositiveInt, Range
 from dlcore.main import main
 from dlcore.tasks.optimized_images import OptimizedImages, average_pooling, image_panels
 
@@ -41,7 +41,7 @@ class TextureSample(OptimizedImages):
 
     image: Annotated[str, "essential"] = "mosaic"
     height: Annotated[int, Range(16)] = 96
-    scale: Annotated[int, Range(1), "essential"] = 2
+    scale: Annotated[PositiveInt, "essential"] = 2
     size: Annotated[tuple[int, int] | None, Range(16)] = None
 
     headline: ClassVar[str] = "gram_loss"

@@ -25,7 +25,7 @@ import jax
 import numpy as np
 
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.report.figure import BLUE, PALETTE, VERMILION, new_figure
 from dlcore.report.gridworld import draw_grid
@@ -146,9 +146,9 @@ def draw_counts(results: dict[float, dict]):
 def study(
     *,
     gammas: tuple[Annotated[float, Range(0, 0.9999)], ...] = (0.5, 0.9, 0.95, 0.99),
-    num_sweeps: int = 150,
+    num_sweeps: PositiveInt = 150,
     size: Annotated[int, Range(2)] = 100,
-    loop_sweeps: int = 5,
+    loop_sweeps: PositiveInt = 5,
 ) -> StudyResult:
     """Compare two ways to the best values, and the time of a sweep.
 

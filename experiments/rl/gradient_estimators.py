@@ -28,6 +28,7 @@ import numpy as np
 from jax.scipy.stats import norm
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, GREEN, VERMILION, new_figure
 from dlcore.rl.gradient_estimators import (
@@ -200,7 +201,7 @@ def draw(results, dimensions):
 
 
 def study(
-    *, num_samples: int = 20_000, dimensions: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64), seed: int = 0
+    *, num_samples: PositiveInt = 20_000, dimensions: tuple[PositiveInt, ...] = (1, 2, 4, 8, 16, 32, 64), seed: Seed = 0
 ) -> StudyResult:
     """Compare estimators of gradients of an expected cost.
 

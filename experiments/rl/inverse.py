@@ -23,6 +23,7 @@ import jax
 import numpy as np
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 from dlcore.report.gridworld import draw_grid
@@ -116,12 +117,12 @@ def report(numbers: dict[str, list[float]], figures: dict | None = None) -> Stud
 
 def study(
     *,
-    num_seeds: int = 5,
-    size: int = 8,
-    num_features: int = 6,
-    num_demonstrations: int = 500,
-    horizon: int = 12,
-    steps: int = 300,
+    num_seeds: PositiveInt = 5,
+    size: PositiveInt = 8,
+    num_features: PositiveInt = 6,
+    num_demonstrations: PositiveInt = 500,
+    horizon: PositiveInt = 12,
+    steps: PositiveInt = 300,
 ) -> StudyResult:
     """Find rewards of random grids from demonstrations.
 

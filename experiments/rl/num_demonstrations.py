@@ -23,6 +23,7 @@ import numpy as np
 from dlcore.data.source import Source
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.kits.rl.baseline_policies import trivial_returns
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.optim import create_optimizer, create_schedule
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
@@ -128,12 +129,12 @@ def draw(returns: Returns):
 
 def study(
     *,
-    num_seeds: int = 3,
-    every: int = 50,
-    counts: tuple[int, ...] = (1, 2, 4, 8),
-    expert_steps: int = 200,
-    clone_steps: int = 1000,
-    gail_steps: int = 150,
+    num_seeds: PositiveInt = 3,
+    every: PositiveInt = 50,
+    counts: tuple[PositiveInt, ...] = (1, 2, 4, 8),
+    expert_steps: PositiveInt = 200,
+    clone_steps: PositiveInt = 1000,
+    gail_steps: PositiveInt = 150,
 ) -> StudyResult:
     """Imitate an expert from more and more of its episodes.
 

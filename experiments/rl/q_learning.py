@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 
 from dlcore.experiment import Experiment, Flags, Setup
-from dlcore.learner import Evaluator, Range
+from dlcore.learner import Evaluator, PositiveInt, Range
 from dlcore.main import main
 from dlcore.rl import dynamic_programming, gridworld, q_learning
 from dlcore.tasks.environments import SMOKE, Episodes
@@ -60,7 +60,7 @@ class Grids(Episodes):
     environment: Annotated[Literal[tuple(gridworld.MAPS)], "essential"] = "four_rooms"
     slip: Annotated[float, Range(0, 1)] = 0.1
     step_reward: float = -0.02
-    max_steps: Annotated[int, Range(1)] = 100
+    max_steps: PositiveInt = 100
     precision: Literal["f32"] = "f32"
 
     monitor: ClassVar[str] = "q_error"

@@ -36,6 +36,7 @@ import numpy as np
 import optax
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 from dlcore.report.gridworld import draw_grid
@@ -247,11 +248,11 @@ def draw_shift(maps):
 
 def study(
     *,
-    num_seeds: int = 10,
-    num_episodes: int = 10_000,
-    lengths: tuple[int, ...] = (4, 8, 16, 32),
-    most_steps: int = 100_000,
-    num_examples: int = 20_000,
+    num_seeds: PositiveInt = 10,
+    num_episodes: PositiveInt = 10_000,
+    lengths: tuple[PositiveInt, ...] = (4, 8, 16, 32),
+    most_steps: PositiveInt = 100_000,
+    num_examples: PositiveInt = 20_000,
 ) -> StudyResult:
     """Measure four differences between an agent and a supervised twin.
 

@@ -16,7 +16,6 @@ References: Simonyan, Vedaldi & Zisserman 2013, arXiv:1312.6034; Rother, Kolmogo
 """
 
 import time
-from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +24,7 @@ import numpy as np
 from dlcore.classical_vision.otsu import otsu_threshold
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.interpretability.saliency import gradient_saliency
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import new_figure
 from dlcore.segmentation.grabcut import grabcut
@@ -76,14 +75,14 @@ def cut_out(
 
 def study(
     *,
-    num_train: int = 1600,
-    num_test: int = 32,
-    image_size: int = 48,
-    width: int = 12,
-    steps: int = 700,
-    batch_size: int = 32,
+    num_train: PositiveInt = 1600,
+    num_test: PositiveInt = 32,
+    image_size: PositiveInt = 48,
+    width: PositiveInt = 12,
+    steps: PositiveInt = 700,
+    batch_size: PositiveInt = 32,
     blur: float = 2.0,
-    num_seeds: Annotated[int, Range(1)] = 3,
+    num_seeds: PositiveInt = 3,
 ) -> StudyResult:
     """Train a classifier for each seed, and cut out what its saliency shows.
 

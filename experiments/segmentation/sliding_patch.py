@@ -22,6 +22,7 @@ import numpy as np
 from dlcore.cost.layers import layer_costs, total
 from dlcore.data.segmentation import scene_maps
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION
 from dlcore.segmentation.full_resolution import FullResolutionNet
@@ -59,7 +60,9 @@ def draw(depths, macs, times):
     return figure
 
 
-def study(*, size: int = 64, channels: int = 16, max_layers: int = 8, num_classes: int = 6) -> StudyResult:
+def study(
+    *, size: PositiveInt = 64, channels: PositiveInt = 16, max_layers: PositiveInt = 8, num_classes: PositiveInt = 6
+) -> StudyResult:
     """Compare patches with the dense network, by depth.
 
     Args:

@@ -11,7 +11,7 @@ classes by 0.60 before training, 0.78 after two rounds and 0.74 after five.
 """
 
 import dataclasses
-from typing import Annotated, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -22,7 +22,7 @@ from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.weights import Start
 from dlcore.kits.training.optimizer import AdamW
-from dlcore.learner import Evaluator, Learner, Range
+from dlcore.learner import Evaluator, Learner, PositiveInt
 from dlcore.main import main
 from dlcore.metrics.clustering import normalized_mutual_information
 from dlcore.self_supervised import deep_cluster
@@ -72,7 +72,7 @@ class Clusters(RandomViews, PretextImages):
       cluster_dims: principal components of the features that are clustered
     """
 
-    cluster_dims: Annotated[int, Range(1)] = 64
+    cluster_dims: PositiveInt = 64
 
     def num_classes(self, setup: Setup) -> int:
         return fitted(setup).flags.num_clusters

@@ -25,13 +25,13 @@ it gives generated images 0.01 and real ones 0.99, and the classifier falls behi
 """
 
 import dataclasses
-from typing import Annotated, Any
+from typing import Any
 
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import dcgan
 from dlcore.kits.self_supervised import encoders
 from dlcore.kits.training.optimizer import AdamW
-from dlcore.learner import Range
+from dlcore.learner import NonNegativeFloat
 from dlcore.main import main
 from dlcore.optim import create_optimizer
 from dlcore.semi_supervised import gan_classifier
@@ -49,7 +49,7 @@ class FewLabelsAndGenerator(FewLabels):
       generator_learning_rate: learning rate of the generator's Adam, constant
     """
 
-    generator_learning_rate: Annotated[float, Range(0)] = 3e-4
+    generator_learning_rate: NonNegativeFloat = 3e-4
 
     expected_loss = None
 

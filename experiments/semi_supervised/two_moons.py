@@ -35,11 +35,13 @@ from dlcore.classic_ml import logistic, nearest_neighbor
 from dlcore.classic_ml.density import kernel_log_density
 from dlcore.classic_ml.points import squared_distances
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.losses import consistency_loss, entropy_loss, masked_mean, softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.models.mlp import MLP
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
 from dlcore.semi_supervised.label_propagation import UNLABELED, extend, propagate
+from experiments.studies.small_runs import minimize
 
 TWINS = {"propagation": "1-NN", "network, unlabeled too": "network"}
 """What unlabeled points are added to."""
@@ -93,20 +95,14 @@ def train_networks(key, points, observed, weight, noise, steps: int):
     """Train on the labels, and on all points [n, 2] with entropy and consistency of these weights; -> parameters."""
     params, optimizer = NETWORK.init(key, points[:1])["params"], optax.adam(1e-2)
 
-    def step(carry, k):
-        params, state = carry
+    def objective(params, k):
         moved = points + noise * jax.random.normal(jax.random.fold_in(key, k), points.shape)
+        plain, noisy = (NETWORK.apply({"params": params}, x) for x in (points, moved))
+        labeled = masked_mean(softmax_cross_entropy_loss(plain, observed), observed != UNLABELED)
+        sure, alike = entropy_loss(plain).mean(), consistency_loss(noisy, plain, 1.0, 0.0).mean()
+        return labeled + jnp.minimum(2 * k / steps, 1) * (weight[0] * sure + weight[1] * alike)
 
-        def objective(params):
-            plain, noisy = (NETWORK.apply({"params": params}, x) for x in (points, moved))
-            labeled = masked_mean(softmax_cross_entropy_loss(plain, observed), observed != UNLABELED)
-            sure, alike = entropy_loss(plain).mean(), consistency_loss(noisy, plain, 1.0, 0.0).mean()
-            return labeled + jnp.minimum(2 * k / steps, 1) * (weight[0] * sure + weight[1] * alike)
-
-        updates, state = optimizer.update(jax.grad(objective)(params), state)
-        return (optax.apply_updates(params, updates), state), None
-
-    return jax.lax.scan(step, (params, optimizer.init(params)), jnp.arange(steps))[0][0]
+    return minimize(objective, params, optimizer, jnp.arange(steps))[0]
 
 
 class Arm(NamedTuple):
@@ -204,12 +200,12 @@ def report(accuracies: dict[str, dict[str, list[float]]], assumptions: dict[str,
 
 def study(
     *,
-    num_seeds: int = 20,
-    points: int = 300,
-    labels_per_class: int = 4,
+    num_seeds: PositiveInt = 20,
+    points: PositiveInt = 300,
+    labels_per_class: PositiveInt = 4,
     spread: float = 0.1,
     gamma: float = 50.0,
-    steps: int = 600,
+    steps: PositiveInt = 600,
     entropy_weight: float = 0.3,
     consistency_weight: float = 10.0,
     noise: float = 0.2,

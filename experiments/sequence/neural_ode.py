@@ -16,7 +16,7 @@ from dlcore.experiment import Experiment, Flags, Setup, Splits
 from dlcore.experiment.settings import ONLY_F32
 from dlcore.experiment.task import Task
 from dlcore.kits.training.optimizer import AveragedAdamW
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.sequence import neural_ode
 from experiments.smoke import few_steps
@@ -32,9 +32,9 @@ class Spirals(Task):
       num_test: trajectories of validation, and as many of test
     """
 
-    num_trajectories: Annotated[int, Range(1)] = 64
+    num_trajectories: PositiveInt = 64
     segment_length: Annotated[int, Range(2, 101)] = 11
-    num_test: Annotated[int, Range(1)] = 32
+    num_test: PositiveInt = 32
 
     monitor = "loss"
     monitor_mode = "min"

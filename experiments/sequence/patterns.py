@@ -13,7 +13,7 @@ counts of words (51 %), of the depths the raw ones (0.251 m) and the best moving
 
 import dataclasses
 from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from dlcore.data.tracks import noisy_depths
 from dlcore.experiment import Experiment, Flags, Setup, Splits
 from dlcore.experiment.task import Task
 from dlcore.kits.training.optimizer import AveragedAdamW
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.sequence import patterns
 from experiments.smoke import few_steps
@@ -130,8 +130,8 @@ class PatternProblems(Task):
       test_size: examples of validation, and as many of test; the digits have 200 and 500
     """
 
-    train_size: Annotated[int, Range(1)] = 8000
-    test_size: Annotated[int, Range(1)] = 1000
+    train_size: PositiveInt = 8000
+    test_size: PositiveInt = 1000
 
     monitor = "loss"
     monitor_mode = "min"

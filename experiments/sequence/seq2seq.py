@@ -20,7 +20,7 @@ from dlcore.data.strings import STRING_TASKS, strings, symbols
 from dlcore.data.words import END, SPECIAL
 from dlcore.experiment import Experiment, FlagError, Flags, Setup, Splits
 from dlcore.kits.training.optimizer import SETTINGS, AdamW
-from dlcore.learner import Evaluator, Range
+from dlcore.learner import Evaluator, PositiveInt, Range
 from dlcore.main import main
 from dlcore.sequence import seq2seq
 from dlcore.tasks.sequence_pairs import SHORTEST, SMOKE, SequencePairs, attention_panel, outputs_panel
@@ -58,9 +58,9 @@ class Strings(SequencePairs):
     task: Annotated[str, "essential"] = "reverse"
     vocabulary: Annotated[int, Range(2)] = 20
     lengths: Annotated[tuple[int, int], Range(1)] = (4, 16)
-    train_size: Annotated[int, Range(1)] = 50_000
-    valid_size: Annotated[int, Range(1)] = 1_000
-    test_size: Annotated[int, Range(1)] = 10_000
+    train_size: PositiveInt = 50_000
+    valid_size: PositiveInt = 1_000
+    test_size: PositiveInt = 10_000
 
     monitor: ClassVar[str] = "exact_match"
     headline: ClassVar[str] = "exact_match"

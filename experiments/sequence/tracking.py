@@ -24,7 +24,7 @@ from dlcore.data.tracks import DRIFT, START, tracks
 from dlcore.experiment import Experiment, FlagError, Flags, Setup, Splits
 from dlcore.experiment.task import Task
 from dlcore.kits.training.optimizer import AveragedAdamW
-from dlcore.learner import Evaluator, Range
+from dlcore.learner import Evaluator, PositiveInt, Range
 from dlcore.main import main
 from dlcore.sequence import patterns
 from dlcore.sequence.kalman import LinearGaussian, constant_velocity, kalman_filter, kalman_smoother
@@ -75,8 +75,8 @@ class Tracks(Task):
     """
 
     maneuvering: Annotated[bool, "essential"] = False
-    train_size: Annotated[int, Range(1)] = 10_000
-    test_size: Annotated[int, Range(1)] = 1000
+    train_size: PositiveInt = 10_000
+    test_size: PositiveInt = 1000
     length: Annotated[int, Range(2)] = 50
 
     monitor = "loss"

@@ -20,8 +20,6 @@ References: Krizhevsky, Sutskever & Hinton 2012, "ImageNet classification with d
 section 3.1; Clevert, Unterthiner & Hochreiter 2015, arXiv:1511.07289.
 """
 
-from typing import Annotated
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,7 +27,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.nn import activations
@@ -138,10 +136,10 @@ def report(losses: dict[str, np.ndarray], accuracy: dict[str, np.ndarray], targe
 
 def study(
     *,
-    num_seeds: Annotated[int, Range(1)] = 3,
-    steps: Annotated[int, Range(1)] = 600,
-    every: Annotated[int, Range(1)] = 5,
-    target: Annotated[float, Range(0)] = 0.1,
+    num_seeds: PositiveInt = 3,
+    steps: PositiveInt = 600,
+    every: PositiveInt = 5,
+    target: NonNegativeFloat = 0.1,
 ) -> StudyResult:
     """Train with each activation at each learning rate.
 

@@ -27,6 +27,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.main import main
 from dlcore.nn import activations
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
@@ -127,11 +128,11 @@ def draw(accuracy: dict[str, np.ndarray]):
 
 def study(
     *,
-    num_seeds: int = 3,
-    depth: int = 8,
-    width: int = 64,
-    steps: int = 600,
-    learning_rates: tuple[float, ...] = (0.001, 0.01, 0.05),
+    num_seeds: PositiveInt = 3,
+    depth: PositiveInt = 8,
+    width: PositiveInt = 64,
+    steps: PositiveInt = 600,
+    learning_rates: tuple[NonNegativeFloat, ...] = (0.001, 0.01, 0.05),
     names: tuple[str, ...] = NAMES,
 ) -> StudyResult:
     """Train a deep perceptron with each activation, and measure how it hands signals and gradients through.

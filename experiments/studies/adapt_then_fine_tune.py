@@ -33,12 +33,14 @@ from dlcore.data.few_labels import few_labels
 from dlcore.data.font_digits import font_digits
 from dlcore.data.source import Source
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, new_figure
 from dlcore.transfer import domain_adaptation
 from dlcore.transfer.domain_adaptation import AdaptationNet
 from dlcore.transfer.gradient_reversal import reversal_strength
+from experiments.studies.small_runs import minimize
 
 ARMS = ("source only", "adapted", "fine-tuned", "both")
 BATCH = 64
@@ -98,17 +100,11 @@ def adapted(key: jax.Array, source: tuple, target: jax.Array, strength: float, *
 @partial(jax.jit, static_argnames="steps")
 def fine_tuned(params: Any, images: jax.Array, labels: jax.Array, learning_rate: float, *, steps: int) -> Any:
     """Train all layers on all labeled images at each step."""
-    optimizer = optax.adam(learning_rate)
 
-    def loss(params):
+    def loss(params, _):
         return softmax_cross_entropy_loss(logits_of(params, images), labels).mean()
 
-    def step(_, carry):
-        params, state = carry
-        updates, state = optimizer.update(jax.grad(loss)(params), state)
-        return optax.apply_updates(params, updates), state
-
-    return jax.lax.fori_loop(0, steps, step, (params, optimizer.init(params)))[0]
+    return minimize(loss, params, optax.adam(learning_rate), jnp.arange(steps))[0]
 
 
 @jax.jit
@@ -183,14 +179,14 @@ def report(results: dict[str, np.ndarray], settings: dict[str, tuple], num_label
 
 def study(
     *,
-    num_seeds: int = 3,
-    labels_per_class: int = 2,
+    num_seeds: PositiveInt = 3,
+    labels_per_class: PositiveInt = 2,
     technique: str = "mmd",
-    source_size: int = 2000,
-    steps: int = 500,
-    fine_tune_steps: int = 100,
+    source_size: PositiveInt = 2000,
+    steps: PositiveInt = 500,
+    fine_tune_steps: PositiveInt = 100,
     strengths: tuple[float, ...] = (1.0, 3.0, 10.0),
-    learning_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3),
+    learning_rates: tuple[NonNegativeFloat, ...] = (3e-4, 1e-3, 3e-3),
 ) -> StudyResult:
     """Compare adaptation, fine-tuning and both, from digits of fonts to handwritten ones.
 

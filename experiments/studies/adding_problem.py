@@ -26,7 +26,7 @@ from flax import linen as nn
 
 from dlcore.data.adding import adding
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import NonNegativeFloat, PositiveInt, Range
 from dlcore.main import main
 from dlcore.nn.recurrent import Recurrent
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
@@ -146,15 +146,15 @@ def draw(curves, length, every):
 
 def study(
     *,
-    num_seeds: int = 3,
+    num_seeds: PositiveInt = 3,
     length: Annotated[int, Range(2)] = 100,
-    other_lengths: tuple[int, ...] = (25, 50, 200),
-    width: int = 128,
-    steps: int = 1200,
-    batch_size: int = 32,
-    learning_rate: float = 1e-2,
+    other_lengths: tuple[PositiveInt, ...] = (25, 50, 200),
+    width: PositiveInt = 128,
+    steps: PositiveInt = 1200,
+    batch_size: PositiveInt = 32,
+    learning_rate: NonNegativeFloat = 1e-2,
     rnn_learning_rate: float = 3e-4,
-    every: int = 50,
+    every: PositiveInt = 50,
 ) -> StudyResult:
     """Train an LSTM and a vanilla RNN on the adding problem.
 

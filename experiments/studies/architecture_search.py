@@ -31,6 +31,7 @@ from dlcore.classification.architecture_search import (
     train_child,
 )
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 from dlcore.run.progress import say
@@ -96,11 +97,11 @@ def draw(accuracy, curves, random_curves, proposals, at_random):
 
 def study(
     *,
-    num_seeds: int = 5,
-    updates: int = 25,
-    children: int = 4,
-    steps: int = 200,
-    num_repeats: int = 2,
+    num_seeds: PositiveInt = 5,
+    updates: PositiveInt = 25,
+    children: PositiveInt = 4,
+    steps: PositiveInt = 200,
+    num_repeats: PositiveInt = 2,
     num_cells: int | None = None,
 ) -> StudyResult:
     """Train every cell, then search by reinforcement and at random.

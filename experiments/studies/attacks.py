@@ -28,12 +28,13 @@ from dlcore.adversarial.gradient import attack_loss, check_images, fgsm, fool_fr
 from dlcore.adversarial.queries import nes, random_signs
 from dlcore.data.digits import digits
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.nn import Dense
 from dlcore.ops.checks import check_class_ids
 from dlcore.report.figure import BLUE, VERMILION, new_figure
+from experiments.studies.small_runs import minimize
 
 FALLEN, TARGETED, BY_QUERIES, AHEAD, SURE = 0.1, 0.9, 0.9, 0.2, 0.99
 
@@ -66,19 +67,13 @@ def trained(seed: int, steps: int, batch_size: int = 64, data: tuple | None = No
     net, (x, y) = Perceptron(), map(jnp.asarray, data or images("train"))
     optimizer = optax.adam(optax.cosine_decay_schedule(3e-3, steps))
 
-    def step(carry, key):
-        params, state = carry
+    def loss(params, key):
         rows = jax.random.randint(key, (batch_size,), 0, len(x))
-        slope = jax.grad(lambda p: softmax_cross_entropy_loss(net.apply({"params": p}, x[rows]), y[rows]).mean())(
-            params
-        )
-        updates, state = optimizer.update(slope, state, params)
-        return (optax.apply_updates(params, updates), state), None
+        return softmax_cross_entropy_loss(net.apply({"params": params}, x[rows]), y[rows]).mean()
 
     @jax.jit
     def run(key):
-        params = net.init(key, x[:1])["params"]
-        return jax.lax.scan(step, (params, optimizer.init(params)), jax.random.split(key, steps))[0][0]
+        return minimize(loss, net.init(key, x[:1])["params"], optimizer, jax.random.split(key, steps))[0]
 
     return run(jax.random.key(seed))
 
@@ -186,11 +181,11 @@ def report(results: list[dict], examples: dict, epsilon: float) -> StudyResult:
 
 def study(
     *,
-    num_seeds: Annotated[int, Range(1)] = 3,
+    num_seeds: PositiveInt = 3,
     epsilon: Annotated[float, Range(0, 1)] = 0.3,
-    steps: Annotated[int, Range(1)] = 1500,
+    steps: PositiveInt = 1500,
     count: Annotated[int, Range(10)] = 200,
-    max_queries: Annotated[int, Range(1)] = 3000,
+    max_queries: PositiveInt = 3000,
 ) -> StudyResult:
     """Attack networks that were trained without any defense.
 

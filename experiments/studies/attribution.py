@@ -47,6 +47,7 @@ from dlcore.interpretability.scores import (
     rank_correlation,
 )
 from dlcore.kits.interpretability.attribution import ANY_NETWORK, TITLES, attribution_maps, draw_maps
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.ops.boxes import box_iou
 from dlcore.report.figure import BLUE, GRAY, new_figure
@@ -105,14 +106,14 @@ def corloc(boxes: np.ndarray, target_boxes: np.ndarray) -> float:
 
 def study(
     *,
-    num_train: int = 3000,
-    num_test: int = 100,
-    image_size: int = 48,
-    width: int = 12,
-    steps: int = 1500,
-    batch_size: int = 32,
-    window: int = 8,
-    seeds: int = 3,
+    num_train: PositiveInt = 3000,
+    num_test: PositiveInt = 100,
+    image_size: PositiveInt = 48,
+    width: PositiveInt = 12,
+    steps: PositiveInt = 1500,
+    batch_size: PositiveInt = 32,
+    window: PositiveInt = 8,
+    seeds: PositiveInt = 3,
 ) -> StudyResult:
     """Train classifiers of scenes, and score the maps that explain them.
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from dlcore.data import augment as A
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.report.figure import ORANGE, new_figure
 
@@ -124,8 +125,8 @@ def _sheet(crops, size):
 def study(
     *,
     image: str = "china",
-    height: int = 160,
-    seed: int = 0,
+    height: PositiveInt = 160,
+    seed: Seed = 0,
     group: Literal["all", "warped", "tone", "hidden", "mixed"] = "all",
 ) -> StudyResult:
     """Draw the gallery.

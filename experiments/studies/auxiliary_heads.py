@@ -19,6 +19,7 @@ to tell: at one setting the seeds differ by more than the heads change. At the s
 """
 
 import functools
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.models.googlenet import MODULES, GoogLeNet, auxiliary_loss
 from dlcore.report.figure import BLUE, GREEN, ORANGE, VERMILION, new_figure
@@ -91,11 +93,11 @@ def train_one(
 
 def study(
     *,
-    num_seeds: int = 3,
-    steps: int = 400,
-    batch_size: int = 32,
-    min_log2_learning_rate: int = -8,
-    max_log2_learning_rate: int = -4,
+    num_seeds: PositiveInt = 3,
+    steps: PositiveInt = 400,
+    batch_size: PositiveInt = 32,
+    min_log2_learning_rate: Annotated[int, Range(-32, 32)] = -8,
+    max_log2_learning_rate: Annotated[int, Range(-32, 32)] = -4,
     width: float = 0.125,
     modules: tuple[str, ...] = tuple(MODULES),
     auxiliary_weight: float = 0.3,

@@ -18,6 +18,7 @@ Measured over three seeds: the largest stable learning rate is 4x to 8x as high 
 """
 
 import functools
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,7 @@ from flax import linen as nn
 
 from dlcore.data.digits import digits
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.nn import BatchNorm, GroupNorm, initializers
 from dlcore.report.figure import BLUE, GREEN, VERMILION, new_figure
@@ -205,14 +207,14 @@ def probe_all(
 
 def study(
     *,
-    num_seeds: int = 3,
-    steps: int = 300,
-    batch_size: int = 64,
-    depth: int = 4,
-    hidden: int = 32,
-    min_log2_learning_rate: int = -5,
-    max_log2_learning_rate: int = 6,
-    num_probes: int = 30,
+    num_seeds: PositiveInt = 3,
+    steps: PositiveInt = 300,
+    batch_size: PositiveInt = 64,
+    depth: PositiveInt = 4,
+    hidden: PositiveInt = 32,
+    min_log2_learning_rate: Annotated[int, Range(-32, 32)] = -5,
+    max_log2_learning_rate: Annotated[int, Range(-32, 32)] = 6,
+    num_probes: PositiveInt = 30,
 ) -> StudyResult:
     """Compare learning rates, initializations and the loss along the gradient with and without batch norm.
 

@@ -16,6 +16,7 @@ Measured by the second command in 28 s of one core: 34.7 % test accuracy with ba
 import numpy as np
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GREEN, new_figure
 from experiments.studies.batch_norm import Net, data, starts, train_all
@@ -25,12 +26,12 @@ COLORS = {"batch": BLUE, "group": GREEN}
 
 def study(
     *,
-    num_seeds: int = 3,
-    epochs: int = 6,
-    batch_sizes: tuple[int, ...] = (2, 4, 8, 16, 32, 64, 128),
-    depth: int = 3,
-    hidden: int = 32,
-    learning_rates: tuple[float, ...] = (0.05, 0.2, 0.8),
+    num_seeds: PositiveInt = 3,
+    epochs: PositiveInt = 6,
+    batch_sizes: tuple[PositiveInt, ...] = (2, 4, 8, 16, 32, 64, 128),
+    depth: PositiveInt = 3,
+    hidden: PositiveInt = 32,
+    learning_rates: tuple[NonNegativeFloat, ...] = (0.05, 0.2, 0.8),
 ) -> StudyResult:
     """Measure test accuracy by batch size, with batch norm and with group norm.
 

@@ -14,9 +14,12 @@ rates, at 16x the best one and more, batch norm before the ReLU loses more and m
 thirds at the highest.
 """
 
+from typing import Annotated
+
 import numpy as np
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.report.figure import BLUE, ORANGE, VERMILION, new_figure
 from experiments.studies.batch_norm import Net, data, starts, train_all
@@ -28,13 +31,13 @@ NAMES = {"before": "before the ReLU", "after": "after the ReLU", "none": "no bat
 
 def study(
     *,
-    num_seeds: int = 3,
-    steps: int = 300,
-    batch_size: int = 64,
-    depth: int = 4,
-    hidden: int = 32,
-    min_log2_learning_rate: int = -5,
-    max_log2_learning_rate: int = 5,
+    num_seeds: PositiveInt = 3,
+    steps: PositiveInt = 300,
+    batch_size: PositiveInt = 64,
+    depth: PositiveInt = 4,
+    hidden: PositiveInt = 32,
+    min_log2_learning_rate: Annotated[int, Range(-32, 32)] = -5,
+    max_log2_learning_rate: Annotated[int, Range(-32, 32)] = 5,
 ) -> StudyResult:
     """Measure dead units, loss and accuracy by placement and learning rate.
 

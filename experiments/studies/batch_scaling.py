@@ -18,6 +18,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.optim import batch_ramp, linear_scaling
@@ -115,7 +116,12 @@ def draw(losses, learning_rates, sizes):
 
 
 def study(
-    *, num_seeds: int = 3, num_examples: int = 25600, batch_size: int = 32, factor: int = 8, learning_rate: float = 0.02
+    *,
+    num_seeds: PositiveInt = 3,
+    num_examples: PositiveInt = 25600,
+    batch_size: PositiveInt = 32,
+    factor: PositiveInt = 8,
+    learning_rate: NonNegativeFloat = 0.02,
 ) -> StudyResult:
     """Train in four ways on the same number of examples.
 

@@ -24,6 +24,7 @@ import optax
 
 from dlcore.diagnostics.hessian import top_eigenvalues
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, ORANGE, PINK, SKY, VERMILION, new_figure
@@ -113,11 +114,11 @@ def draw(results, steps, learning_rate):
 
 def study(
     *,
-    num_seeds: int = 3,
-    batch_sizes: tuple[int, ...] = (8, 32, 128, 1297),
-    steps: int = 4000,
-    learning_rate: float = 0.1,
-    num_evaluations: int = 40,
+    num_seeds: PositiveInt = 3,
+    batch_sizes: tuple[PositiveInt, ...] = (8, 32, 128, 1297),
+    steps: PositiveInt = 4000,
+    learning_rate: NonNegativeFloat = 0.1,
+    num_evaluations: PositiveInt = 40,
     level: float = 0.05,
 ) -> StudyResult:
     """Measure sharpness along runs that differ in batch size alone.

@@ -29,8 +29,6 @@ even densities are sure of what they have never seen.
 Reference: Murphy 2022, "Probabilistic machine learning: an introduction", sections 4.2 and 9.2.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,8 +40,10 @@ from dlcore.classic_ml.outlier import auroc
 from dlcore.data.digits import digits
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.generative.likelihood import bayes_rule
+from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
+from experiments.studies.small_runs import minimize
 
 
 def class_densities(x: np.ndarray, label: np.ndarray, variance: float) -> tuple[list, np.ndarray]:
@@ -67,17 +67,11 @@ def climb(x: np.ndarray, steps: int, learning_rate: float = 0.1) -> tuple[float,
     """(mean, variance, sum of log-densities) of the Gaussian that gradient ascent on the sum finds, from N(0, 1)."""
     x, tx = jnp.asarray(x), optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
 
-    def nats(p):
+    def nats(p, _=None):
         mean, log_std = p
         return (0.5 * jnp.square((x - mean) / jnp.exp(log_std)) + log_std + 0.5 * jnp.log(2 * jnp.pi)).mean()
 
-    def step(carry, _):
-        p, opt_state = carry
-        updates, opt_state = tx.update(jax.grad(nats)(p), opt_state)
-        return (optax.apply_updates(p, updates), opt_state), None
-
-    p = (jnp.zeros(()), jnp.zeros(()))
-    (p, _), _ = jax.jit(functools.partial(jax.lax.scan, step, length=steps))((p, tx.init(p)), None)
+    p, _ = jax.jit(lambda p: minimize(nats, p, tx, jnp.arange(steps)))((jnp.zeros(()), jnp.zeros(())))
     return float(p[0]), float(jnp.exp(2 * p[1])), -float(nats(p)) * len(x)
 
 
@@ -104,7 +98,9 @@ def draw(areas: dict[str, dict[str, float]], samples: np.ndarray):
     return figure
 
 
-def study(*, left_out: int = 8, variance: float = 0.02, climb_steps: int = 500, seed: int = 0) -> StudyResult:
+def study(
+    *, left_out: PositiveInt = 8, variance: float = 0.02, climb_steps: PositiveInt = 500, seed: Seed = 0
+) -> StudyResult:
     """Compare densities of the classes with a classifier.
 
     Args:

@@ -25,11 +25,12 @@ from flax import linen as nn
 from dlcore.evaluators.frechet import frechet_of_features
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.generative.vae import kl_to_standard_normal, reparameterize
+from dlcore.learner import PositiveInt
 from dlcore.losses import discriminator_loss, non_saturating_generator_loss, softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.nn import leaky_relu
 from dlcore.report.figure import BLUE, GRAY, GREEN, VERMILION, new_figure
-from experiments.studies.small_runs import shuffled_digits
+from experiments.studies.small_runs import minimize, shuffled_digits
 
 ARMS = {"L2 VAE": (1.0, 0.0), "adversarial VAE": (1.0, 1.0), "GAN": (0.0, 1.0)}
 """Weights of the bound and of the adversarial loss."""
@@ -120,19 +121,11 @@ def features_of(images: jax.Array, labels: jax.Array, steps: int):
     net, optimizer = Mlp(10), optax.adam(2e-3)
     params = net.init(jax.random.key(1), images[:1])["params"]
 
-    def step(carry, k):
-        params, state = carry
+    def loss(params, k):
         rows = jax.random.choice(jax.random.fold_in(jax.random.key(2), k), len(images), (BATCH,), replace=False)
+        return softmax_cross_entropy_loss(net.apply({"params": params}, images[rows])[0], labels[rows]).mean()
 
-        def loss(params):
-            return softmax_cross_entropy_loss(net.apply({"params": params}, images[rows])[0], labels[rows]).mean()
-
-        updates, state = optimizer.update(jax.grad(loss)(params), state)
-        return (optax.apply_updates(params, updates), state), None
-
-    (params, _), _ = jax.jit(lambda carry: jax.lax.scan(step, carry, jnp.arange(steps)))(
-        (params, optimizer.init(params))
-    )
+    params, _ = jax.jit(lambda params: minimize(loss, params, optimizer, jnp.arange(steps)))(params)
     return jax.jit(lambda x: net.apply({"params": params}, x)[1])
 
 
@@ -192,7 +185,7 @@ def draw_samples(pictures):
     return figure
 
 
-def study(*, num_seeds: int = 3, steps: int = 4000, pixel_variance: float = 0.05) -> StudyResult:
+def study(*, num_seeds: PositiveInt = 3, steps: PositiveInt = 4000, pixel_variance: float = 0.05) -> StudyResult:
     """Compare the sharpness of samples of three losses.
 
     Args:

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import NonNegativeFloat, PositiveInt, Seed
 from dlcore.losses.detection import complete_iou_loss, distance_iou_loss, generalized_iou_loss, iou_loss
 from dlcore.losses.regression import smooth_l1_loss
 from dlcore.main import main
@@ -89,7 +90,9 @@ def draw(curves: dict[str, np.ndarray]):
     return figure
 
 
-def study(*, num_places: int = 500, steps: int = 200, learning_rate: float = 0.1, seed: int = 0) -> StudyResult:
+def study(
+    *, num_places: PositiveInt = 500, steps: PositiveInt = 200, learning_rate: NonNegativeFloat = 0.1, seed: Seed = 0
+) -> StudyResult:
     """Draw boxes to their targets by each loss.
 
     Args:

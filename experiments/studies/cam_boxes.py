@@ -22,7 +22,7 @@ from dlcore.data.scenes import SHAPES
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.interpretability.cam import class_activation_map, resize_map
 from dlcore.interpretability.scores import box_of_map
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.nn import Conv, GroupNorm
 from dlcore.ops import global_avg_pool
@@ -108,8 +108,8 @@ def study(
     num_test: Annotated[int, Range(2)] = 200,
     image_size: Annotated[int, Range(16)] = 48,
     width: Annotated[int, Range(4)] = 12,
-    steps: Annotated[int, Range(1)] = 2000,
-    num_seeds: Annotated[int, Range(1)] = 1,
+    steps: PositiveInt = 2000,
+    num_seeds: PositiveInt = 1,
 ) -> StudyResult:
     """Localize objects by the class activation maps of classifiers.
 

@@ -26,6 +26,7 @@ import optax
 
 from dlcore.diagnostics.triage import fit_triage
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
@@ -120,12 +121,12 @@ def draw(results):
 
 def study(
     *,
-    num_seeds: int = 5,
-    widths: tuple[int, ...] = (2, 4, 8, 16, 32, 64, 128, 256),
+    num_seeds: PositiveInt = 5,
+    widths: tuple[PositiveInt, ...] = (2, 4, 8, 16, 32, 64, 128, 256),
     label_noise: float = 0.2,
-    steps: int = 2000,
-    num_examples: int = 1000,
-    num_evaluations: int = 20,
+    steps: PositiveInt = 2000,
+    num_examples: PositiveInt = 1000,
+    num_evaluations: PositiveInt = 20,
 ) -> StudyResult:
     """Train perceptrons of every width, and name the problem of each.
 

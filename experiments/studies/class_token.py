@@ -26,6 +26,7 @@ from flax import linen as nn
 
 from dlcore.data.augment import random_affine
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.losses import hard_distillation_loss
 from dlcore.main import main
 from dlcore.models import create_model
@@ -105,7 +106,12 @@ def judge(results: dict[str, np.ndarray], num_examples: int) -> tuple[str, bool]
 
 
 def study(
-    *, num_seeds: int = 3, num_examples: int = 300, steps: int = 2000, learning_rate: float = 2e-3, depth: int = 4
+    *,
+    num_seeds: PositiveInt = 3,
+    num_examples: PositiveInt = 300,
+    steps: PositiveInt = 2000,
+    learning_rate: NonNegativeFloat = 2e-3,
+    depth: PositiveInt = 4,
 ) -> StudyResult:
     """Compare a class token, the mean over patches, and distillation from a small CNN.
 

@@ -28,6 +28,7 @@ from dlcore.classical_vision.corners import harris_response
 from dlcore.classical_vision.feature_classifier import fit_classifier
 from dlcore.classical_vision.hog import hog
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.ops.filters import sobel_filter
 from dlcore.ops.grid_sample import affine_grid, bilinear_sample, grid_sample
@@ -150,7 +151,7 @@ def judge(accuracy: dict[str, np.ndarray]) -> tuple[str, bool]:
     ), holds
 
 
-def study(*, steps: int = 600, seed: int = 0) -> StudyResult:
+def study(*, steps: PositiveInt = 600, seed: Seed = 0) -> StudyResult:
     """Measure three classifiers under six challenges.
 
     Args:

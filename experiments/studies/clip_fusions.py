@@ -22,11 +22,13 @@ import optax
 from dlcore.data.clips import clips
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.kits.video.clip_splits import label_clips
+from dlcore.learner import PositiveInt
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, new_figure
 from dlcore.run.progress import say
 from dlcore.video.fusion import ClipClassifier, width_of
+from experiments.studies.small_runs import minimize
 
 FUSIONS = ("single", "late_pool", "late_dense", "early", "slow")
 TASKS = {"appearance": None, "motion": 4, "order": 2}
@@ -47,23 +49,22 @@ def trained_accuracy(model: Any, key: jax.Array, x: Any, y: Any, test_x: Any, te
     params = model.init(key, x[:1])["params"]
     optimizer = optax.adam(optax.cosine_decay_schedule(5e-3, steps))
 
-    def step(carry, i):
-        params, state = carry
+    def objective(params, i):
         idx = jax.random.randint(jax.random.fold_in(key, i), (64,), 0, len(x))
+        return softmax_cross_entropy_loss(model.apply({"params": params}, x[idx]), y[idx]).mean()
 
-        def objective(params):
-            return softmax_cross_entropy_loss(model.apply({"params": params}, x[idx]), y[idx]).mean()
-
-        updates, state = optimizer.update(jax.grad(objective)(params), state)
-        return (optax.apply_updates(params, updates), state), None
-
-    (params, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), jnp.arange(steps))
+    params, _ = minimize(objective, params, optimizer, jnp.arange(steps))
     logits = jax.lax.map(lambda clip: model.apply({"params": params}, clip[None])[0], test_x, batch_size=100)
     return (logits.argmax(-1) == test_y).mean()
 
 
 def study(
-    *, num_clips: int = 1500, steps: int = 300, parameters: int = 8000, frames: int = 4, num_seeds: int = 3
+    *,
+    num_clips: PositiveInt = 1500,
+    steps: PositiveInt = 300,
+    parameters: PositiveInt = 8000,
+    frames: PositiveInt = 4,
+    num_seeds: PositiveInt = 3,
 ) -> StudyResult:
     """Train each fusion on each task.
 

@@ -28,6 +28,7 @@ from flax import linen as nn
 
 from dlcore.data import image_classification
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.report.figure import BLUE, VERMILION, new_figure
@@ -118,15 +119,15 @@ def judge(accuracy: dict[str, np.ndarray], train_sizes: np.ndarray, counts: dict
 
 def study(
     *,
-    num_seeds: int = 3,
-    train_sizes: tuple[int, ...] = (50, 100, 200, 400, 1000),
-    steps: int = 1000,
-    batch_size: int = 32,
-    learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2),
-    held_out: int = 200,
-    cnn_width: int = 16,
-    patch_size: int = 2,
-    depth: int = 4,
+    num_seeds: PositiveInt = 3,
+    train_sizes: tuple[PositiveInt, ...] = (50, 100, 200, 400, 1000),
+    steps: PositiveInt = 1000,
+    batch_size: PositiveInt = 32,
+    learning_rates: tuple[NonNegativeFloat, ...] = (1e-3, 3e-3, 1e-2),
+    held_out: PositiveInt = 200,
+    cnn_width: PositiveInt = 16,
+    patch_size: PositiveInt = 2,
+    depth: PositiveInt = 4,
     dataset: str = "digits",
     data_dir: str | None = None,
 ) -> StudyResult:

@@ -22,6 +22,7 @@ import numpy as np
 import optax
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 from dlcore.search import LogUniform, edges, latin_hypercube, narrow
@@ -132,7 +133,12 @@ def draw(runs):
 
 
 def study(
-    *, num_seeds: int = 20, coarse_trials: int = 24, coarse_epochs: int = 2, fine_trials: int = 8, fine_epochs: int = 15
+    *,
+    num_seeds: PositiveInt = 20,
+    coarse_trials: PositiveInt = 24,
+    coarse_epochs: PositiveInt = 2,
+    fine_trials: PositiveInt = 8,
+    fine_epochs: PositiveInt = 15,
 ) -> StudyResult:
     """Search in two stages and in one, at the same cost in steps.
 

@@ -30,7 +30,7 @@ from dlcore.data.pipeline import Pipeline
 from dlcore.evaluators.feature_rank import is_collapsed
 from dlcore.evaluators.knn import knn_predict
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Learner, Range
+from dlcore.learner import Learner, NonNegativeFloat, PositiveInt, Range
 from dlcore.main import main
 from dlcore.metrics import rank_me
 from dlcore.nn import Dense
@@ -223,10 +223,10 @@ def draw(measures: dict[str, tuple[list[Measure], list[Measure]]]):
 
 def study(
     *,
-    num_seeds: int = 3,
-    steps: int = 400,
+    num_seeds: PositiveInt = 3,
+    steps: PositiveInt = 400,
     batch_size: Annotated[int, Range(2)] = 128,
-    learning_rate: Annotated[float, Range(0)] = 3e-3,
+    learning_rate: NonNegativeFloat = 3e-3,
 ) -> StudyResult:
     """Train four losses whole and without the part that keeps features apart.
 

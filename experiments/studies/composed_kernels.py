@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 
@@ -90,10 +90,10 @@ def report(numbers: dict[str, list[float]]) -> StudyResult:
 
 def study(
     *,
-    num_seeds: Annotated[int, Range(1)] = 3,
-    channels: Annotated[int, Range(1)] = 4,
+    num_seeds: PositiveInt = 3,
+    channels: PositiveInt = 4,
     size: Annotated[int, Range(5)] = 24,
-    count: Annotated[int, Range(1)] = 8,
+    count: PositiveInt = 8,
 ) -> StudyResult:
     """Compare two layers with one.
 

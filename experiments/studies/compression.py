@@ -34,7 +34,7 @@ from dlcore.data.photographs import photo_crops
 from dlcore.data.preprocess import fit_pca
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.generative import vq_vae
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range, Seed
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GREEN, PINK, VERMILION, new_figure
 from experiments.studies.small_runs import shuffled_digits
@@ -172,10 +172,10 @@ def study(
     rate: Annotated[float, Range(1)] = 1000.0,
     num_examples: Annotated[int, Range(16)] = 3000,
     num_test: Annotated[int, Range(2)] = 300,
-    components: tuple[int, ...] = (16, 32, 64, 128, 256, 512, 1024),
-    vq_steps: Annotated[int, Range(1)] = 1000,
-    sizes: tuple[int, ...] = (3, 5, 8, 12, 18),
-    seed: Annotated[int, Range(0)] = 0,
+    components: tuple[PositiveInt, ...] = (16, 32, 64, 128, 256, 512, 1024),
+    vq_steps: PositiveInt = 1000,
+    sizes: tuple[PositiveInt, ...] = (3, 5, 8, 12, 18),
+    seed: Seed = 0,
 ) -> StudyResult:
     """Compress photographs by PCA, JPEG and a VQ-VAE, and summarize digits by prototypes.
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from dlcore.classic_ml import logistic
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
 
@@ -88,7 +88,7 @@ def report(results: list[dict[str, float]]) -> StudyResult:
 
 def study(
     *,
-    num_seeds: Annotated[int, Range(1)] = 3,
+    num_seeds: PositiveInt = 3,
     count: Annotated[int, Range(100)] = 4000,
     words: Annotated[int, Range(5)] = 50,
     opposite: Annotated[float, Range(0, 1)] = 0.2,

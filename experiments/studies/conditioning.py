@@ -28,7 +28,7 @@ from jax.flatten_util import ravel_pytree
 
 from dlcore.diagnostics.hessian import lanczos_eigenvalues
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
@@ -185,7 +185,7 @@ def report(results: dict[str, list[Conditioning]]) -> StudyResult:
     return StudyResult(numbers | {"Lanczos error": error}, verdict, figures, holds, headline=headline)
 
 
-def study(*, num_seeds: Annotated[int, Range(1)] = 3, count: Annotated[int, Range(10)] = 200) -> StudyResult:
+def study(*, num_seeds: PositiveInt = 3, count: Annotated[int, Range(10)] = 200) -> StudyResult:
     """Compare the Hessians of networks at their start.
 
     Args:

@@ -21,6 +21,7 @@ import optax
 
 from dlcore.data.augment import compose, cutout, gaussian_noise, random_affine
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.losses import consistency_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
@@ -81,9 +82,9 @@ def judge(arms: dict[str, np.ndarray], num_labels: int) -> tuple[str, bool]:
 
 def study(
     *,
-    num_seeds: int = 3,
-    num_labels: int = 100,
-    steps: int = 2000,
+    num_seeds: PositiveInt = 3,
+    num_labels: PositiveInt = 100,
+    steps: PositiveInt = 2000,
     consistency_weight: float = 1.0,
     threshold: float = 0.8,
 ) -> StudyResult:

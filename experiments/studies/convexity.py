@@ -21,7 +21,7 @@ from jax.flatten_util import ravel_pytree
 
 from dlcore.data.digits import digits
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
@@ -112,10 +112,10 @@ def report(results: dict[str, list[tuple[np.ndarray, float]]]) -> StudyResult:
 
 def study(
     *,
-    num_seeds: Annotated[int, Range(1)] = 3,
-    hidden: Annotated[int, Range(1)] = 8,
+    num_seeds: PositiveInt = 3,
+    hidden: PositiveInt = 8,
     count: Annotated[int, Range(10)] = 300,
-    segments: Annotated[int, Range(1)] = 20,
+    segments: PositiveInt = 20,
 ) -> StudyResult:
     """Check the convexity of two losses.
 

@@ -26,7 +26,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.nn import BatchNorm, Conv, inverted_dropout
 from dlcore.ops import max_pool
@@ -129,8 +129,8 @@ def report(results: dict[str, np.ndarray]) -> StudyResult:
 
 def study(
     *,
-    num_seeds: Annotated[int, Range(1)] = 3,
-    steps: Annotated[int, Range(1)] = 500,
+    num_seeds: PositiveInt = 3,
+    steps: PositiveInt = 500,
     num_examples: Annotated[int, Range(2, 900)] = 150,
 ) -> StudyResult:
     """Train every arm at every rate.

@@ -25,7 +25,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import NonNegativeFloat, PositiveInt, Range
 from dlcore.main import main
 from dlcore.nn import BatchNorm, LayerNorm
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
@@ -140,14 +140,14 @@ def report(eigenvalues: dict[str, list[float]], accuracy_loss: dict[str, list[fl
 
 def study(
     *,
-    num_seeds: Annotated[int, Range(1)] = 3,
+    num_seeds: PositiveInt = 3,
     strength: Annotated[float, Range(1e-6)] = 1e-2,
-    descent_steps: Annotated[int, Range(1)] = 2000,
-    hidden: Annotated[int, Range(1)] = 8,
+    descent_steps: PositiveInt = 2000,
+    hidden: PositiveInt = 8,
     count: Annotated[int, Range(10)] = 300,
-    steps: Annotated[int, Range(1)] = 500,
-    noise: Annotated[float, Range(0)] = 0.5,
-    draws: Annotated[int, Range(1)] = 20,
+    steps: PositiveInt = 500,
+    noise: NonNegativeFloat = 0.5,
+    draws: PositiveInt = 20,
 ) -> StudyResult:
     """Measure the curvature that a penalty adds, and what noise in the weights costs with and without normalization.
 

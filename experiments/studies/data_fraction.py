@@ -27,7 +27,7 @@ import numpy as np
 import optax
 
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
@@ -113,11 +113,11 @@ def draw(train_sizes, results, largest_fitted):
 
 def study(
     *,
-    num_seeds: int = 10,
+    num_seeds: PositiveInt = 10,
     train_sizes: tuple[Annotated[int, Range(1, 1000)], ...] = (25, 50, 100, 250, 500, 1000),
-    largest_fitted: int = 250,
-    steps: int = 1500,
-    width: int = 128,
+    largest_fitted: PositiveInt = 250,
+    steps: PositiveInt = 1500,
+    width: PositiveInt = 128,
 ) -> StudyResult:
     """Measure a learning curve over the number of examples, and fit a line to its small sizes.
 

@@ -22,11 +22,11 @@ from flax import linen as nn
 
 from dlcore.data.augment import random_affine
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import NonNegativeFloat, PositiveInt, Range
 from dlcore.losses import decoupled_contrastive_loss, nt_xent_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
-from experiments.studies.small_runs import shuffled_digits
+from experiments.studies.small_runs import minimize, shuffled_digits
 
 LOSSES = {"NT-Xent": nt_xent_loss, "DCL": decoupled_contrastive_loss}
 
@@ -69,24 +69,17 @@ def train_contrastive(
 ) -> dict:
     """Train the encoder by a contrastive loss of two views of each image; returns the parameters."""
     net = Encoder()
-    optimizer = optax.adam(learning_rate)
 
-    def step(carry, k):
-        params, state = carry
+    def objective(params, k):
         rows, first, second = jax.random.split(jax.random.fold_in(key, k + 1), 3)
         x = images[jax.random.choice(rows, len(images), (batch_size,), replace=False)]
+        a, b = (
+            net.apply({"params": params}, jax.vmap(view)(jax.random.split(key, batch_size), x))[1]
+            for key in (first, second)
+        )
+        return loss(a, b, temperature)
 
-        def objective(params):
-            a, b = (
-                net.apply({"params": params}, jax.vmap(view)(jax.random.split(key, batch_size), x))[1]
-                for key in (first, second)
-            )
-            return loss(a, b, temperature)
-
-        updates, state = optimizer.update(jax.grad(objective)(params), state, params)
-        return (optax.apply_updates(params, updates), state), None
-
-    return jax.lax.scan(step, (params, optimizer.init(params)), jnp.arange(steps))[0][0]
+    return minimize(objective, params, optax.adam(learning_rate), jnp.arange(steps))[0]
 
 
 def accuracies(
@@ -170,10 +163,10 @@ def draw(results, batch_sizes, untrained):
 
 def study(
     *,
-    num_seeds: int = 5,
-    steps: int = 400,
+    num_seeds: PositiveInt = 5,
+    steps: PositiveInt = 400,
     batch_sizes: tuple[Annotated[int, Range(2)], ...] = (32, 256),
-    learning_rate: float = 1e-3,
+    learning_rate: NonNegativeFloat = 1e-3,
     temperature: float = 0.1,
 ) -> StudyResult:
     """Compare two contrastive losses in small and in large batches.

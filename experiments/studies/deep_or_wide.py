@@ -22,7 +22,7 @@ References: Telgarsky 2016, arXiv:1602.04485; Poggio et al. 2017, arXiv:1611.007
 arXiv:1512.03385 (shortcuts).
 """
 
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,9 +31,10 @@ import optax
 from flax import linen as nn
 
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, GREEN, VERMILION, new_figure
+from experiments.studies.small_runs import minimize
 
 NUM_INPUTS, BATCH_SIZE, NUM_TESTS = 8, 256, 4096
 RATES = (0.001, 0.003, 0.01)
@@ -101,14 +102,11 @@ def unexplained(arm: Arm, budget: int, num_seeds: int, steps: int) -> np.ndarray
         params = net.init(jax.random.fold_in(key, steps), held_out[0, :1])
         optimizer = optax.adam(optax.cosine_decay_schedule(rate, steps))
 
-        def update(carry, step):
-            params, state = carry
+        def loss(params, step):
             x = jax.random.normal(jax.random.fold_in(key, step), (BATCH_SIZE, NUM_INPUTS))
-            gradients = jax.grad(lambda params: jnp.square(net.apply(params, x) - target(x)).mean())(params)
-            updates, state = optimizer.update(gradients, state)
-            return (optax.apply_updates(params, updates), state), None
+            return jnp.square(net.apply(params, x) - target(x)).mean()
 
-        (params, _), _ = jax.lax.scan(update, (params, optimizer.init(params)), jnp.arange(steps))
+        params, _ = minimize(loss, params, optimizer, jnp.arange(steps))
         y = target(held_out)
         return jnp.square(net.apply(params, held_out) - y).mean(1) / y.var(1)  # [2]: validation, test
 
@@ -159,9 +157,9 @@ def report(variance: dict[tuple[Arm, int], np.ndarray], budgets: tuple[int, ...]
 
 def study(
     *,
-    num_seeds: Annotated[int, Range(1)] = 3,
-    steps: Annotated[int, Range(1)] = 2000,
-    budgets: tuple[int, ...] = (300, 1000, 3000),
+    num_seeds: PositiveInt = 3,
+    steps: PositiveInt = 2000,
+    budgets: tuple[PositiveInt, ...] = (300, 1000, 3000),
 ) -> StudyResult:
     """Train networks of several depths with equally many parameters.
 

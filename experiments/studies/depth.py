@@ -24,6 +24,7 @@ import optax
 
 from dlcore.diagnostics.loss_landscape import filter_normalized_direction, loss_surface
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.models.resnet_cifar import CifarResNet
 from dlcore.report.figure import BLUE, VERMILION, new_figure
@@ -83,13 +84,13 @@ def draw_landscapes(surfaces, offsets):
 
 def study(
     *,
-    num_seeds: int = 3,
-    depths: tuple[int, ...] = (20, 56),
-    width: int = 4,
-    steps: int = 800,
-    snapshots: int = 8,
-    grid_size: int = 21,
-    num_examples: int = 1297,
+    num_seeds: PositiveInt = 3,
+    depths: tuple[PositiveInt, ...] = (20, 56),
+    width: PositiveInt = 4,
+    steps: PositiveInt = 800,
+    snapshots: PositiveInt = 8,
+    grid_size: PositiveInt = 21,
+    num_examples: PositiveInt = 1297,
 ) -> StudyResult:
     """Train plain and residual networks of two depths, and draw the loss around the deeper ones.
 

@@ -22,7 +22,7 @@ from dlcore.evaluators.linear_probe import probe_predict
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.generative import dcgan, gan
 from dlcore.generative.discriminator_features import discriminator_features
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
 from experiments.studies.small_runs import Digits, shuffled_digits
@@ -94,10 +94,10 @@ def draw(results):
 
 def study(
     *,
-    num_seeds: Annotated[int, Range(1)] = 3,
-    steps: Annotated[int, Range(1)] = 2000,
+    num_seeds: PositiveInt = 3,
+    steps: PositiveInt = 2000,
     width: Annotated[int, Range(2)] = 48,
-    labels_per_class: Annotated[int, Range(1)] = 10,
+    labels_per_class: PositiveInt = 10,
 ) -> StudyResult:
     """Train GANs, and read the features of their discriminators.
 

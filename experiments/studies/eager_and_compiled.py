@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 
@@ -85,7 +86,11 @@ def median_seconds(function: Callable, *args: Any, num_repeats: int) -> float:
 
 
 def study(
-    *, num_layers: int = 8, width: int = 64, num_repeats: int = 30, lengths: tuple[int, ...] = (1, 10, 100)
+    *,
+    num_layers: PositiveInt = 8,
+    width: PositiveInt = 64,
+    num_repeats: PositiveInt = 30,
+    lengths: tuple[PositiveInt, ...] = (1, 10, 100),
 ) -> StudyResult:
     """Compare values, compilations, control flow, program sizes and times.
 

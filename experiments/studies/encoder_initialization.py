@@ -19,10 +19,11 @@ import optax
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.generative import autoencoder
 from dlcore.generative.autoencoder import Autoencoder
+from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, new_figure
-from experiments.studies.small_runs import shuffled_digits
+from experiments.studies.small_runs import minimize, shuffled_digits
 
 ARMS = ("scratch", "encoder")
 
@@ -50,18 +51,11 @@ def fine_tuned(model, params, key, images, labels, steps: int, learning_rate: fl
     """Train encoder and head on all labeled images at each step."""
     features = model.latent_dim
     head = {"kernel": jax.random.normal(key, (features, 10)) / np.sqrt(features), "bias": jnp.zeros(10)}
-    variables, optimizer = (params, head), optax.adam(learning_rate)
 
-    def loss(variables):
+    def loss(variables, _):
         return softmax_cross_entropy_loss(classifier(model, *variables, images), labels).mean()
 
-    def step(carry, _):
-        variables, state = carry
-        updates, state = optimizer.update(jax.grad(loss)(variables), state, variables)
-        return (optax.apply_updates(variables, updates), state), None
-
-    (variables, _), _ = jax.lax.scan(step, (variables, optimizer.init(variables)), None, steps)
-    return variables
+    return minimize(loss, (params, head), optax.adam(learning_rate), jnp.arange(steps))[0]
 
 
 def few_labels(labels: np.ndarray, num_labels: int, seed: int) -> np.ndarray:
@@ -114,11 +108,11 @@ def report(results: dict[str, np.ndarray], num_labels: int) -> StudyResult:
 
 def study(
     *,
-    num_seeds: int = 3,
-    num_labels: int = 100,
-    pretrain_steps: int = 1500,
-    steps: int = 100,
-    learning_rate: float = 1e-3,
+    num_seeds: PositiveInt = 3,
+    num_labels: PositiveInt = 100,
+    pretrain_steps: PositiveInt = 1500,
+    steps: PositiveInt = 100,
+    learning_rate: NonNegativeFloat = 1e-3,
 ) -> StudyResult:
     """Compare a classifier of few labels from an autoencoder's encoder with one from scratch.
 

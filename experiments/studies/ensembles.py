@@ -24,6 +24,7 @@ import optax
 from dlcore.classification.ensemble import ensemble_log_probabilities
 from dlcore.data.augment import random_affine
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.optim import recompute_batch_stats, schedules, swa_params, track_swa
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
@@ -127,7 +128,12 @@ def judge(members, ensemble, shots, snapshot_ensemble, swa) -> tuple[str, bool]:
 
 
 def study(
-    *, num_seeds: int = 3, num_members: int = 8, num_cycles: int = 5, steps: int = 2000, own_digits: bool = True
+    *,
+    num_seeds: PositiveInt = 3,
+    num_members: PositiveInt = 8,
+    num_cycles: PositiveInt = 5,
+    steps: PositiveInt = 2000,
+    own_digits: bool = True,
 ) -> StudyResult:
     """Compare members, snapshots and averaged weights with single networks.
 

@@ -35,7 +35,7 @@ from dlcore.classification.factorized_search import (
     multiply_adds,
 )
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.models.efficientnet import search_reward
 from dlcore.report.figure import BLUE, VERMILION, new_figure
@@ -139,10 +139,10 @@ def report(accuracy_only: dict, both: dict) -> StudyResult:
 
 def study(
     *,
-    num_seeds: Annotated[int, Range(1)] = 3,
-    updates: Annotated[int, Range(1)] = 40,
-    children: Annotated[int, Range(1)] = 4,
-    steps: Annotated[int, Range(1)] = 200,
+    num_seeds: PositiveInt = 3,
+    updates: PositiveInt = 40,
+    children: PositiveInt = 4,
+    steps: PositiveInt = 200,
     exponent: Annotated[float, Range(-10, 0)] = -0.07,
 ) -> StudyResult:
     """Search with and without cost in the reward.

@@ -18,7 +18,7 @@ from scipy.optimize import minimize
 
 from dlcore.evaluators.groups import Audit, audit_groups
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 
@@ -109,7 +109,7 @@ def report(results: list[dict[str, Audit]]) -> StudyResult:
 
 def study(
     *,
-    num_seeds: Annotated[int, Range(1)] = 3,
+    num_seeds: PositiveInt = 3,
     count: Annotated[int, Range(100)] = 4000,
     agree: Annotated[float, Range(0, 1)] = 0.95,
 ) -> StudyResult:

@@ -14,7 +14,7 @@ References: Johnson, Alahi & Fei-Fei 2016, arXiv:1603.08155; Dumoulin, Shlens & 
 
 import time
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ from dlcore.interpretability import style_transfer
 from dlcore.interpretability.fast_style import StyleNet
 from dlcore.kits.training import earlier_run
 from dlcore.kits.training.pretrained_network import load_network
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.modes.train import train_page
 from dlcore.report.figure import new_figure
@@ -138,9 +138,9 @@ def report(renderings: list[Rendering]) -> StudyResult:
 def study(
     *,
     run: str | None = None,
-    num_images: Annotated[int, Range(1)] = 2,
-    optimizer_steps: Annotated[int, Range(1)] = 200,
-    steps: Annotated[int, Range(1)] = 1500,
+    num_images: PositiveInt = 2,
+    optimizer_steps: PositiveInt = 200,
+    steps: PositiveInt = 1500,
     tiny: bool = False,
 ) -> StudyResult:
     """Compare a style network with optimized images.

@@ -19,12 +19,13 @@ import optax
 from flax import linen as nn
 
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import NonNegativeFloat, PositiveInt, Range
 from dlcore.main import main
 from dlcore.nn import Dense
 from dlcore.nn.fast_weights import FastWeightAttention
 from dlcore.nn.recurrent import Recurrent
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
+from experiments.studies.small_runs import minimize
 
 SOLVED, BELOW = 0.95, 0.7
 """Accuracy: at least, of linear attention; at most, of the RNN."""
@@ -81,21 +82,17 @@ def accuracies(
         optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
     )
 
-    def loss(params, sequences, targets):
+    def loss(params, key):
+        sequences, targets = recall(key, batch_size, symbols)
         scores = net.apply({"params": params}, sequences)
         return optax.softmax_cross_entropy_with_integer_labels(scores, targets).mean()
-
-    def step(carry, key):
-        params, state = carry
-        updates, state = optimizer.update(jax.grad(loss)(params, *recall(key, batch_size, symbols)), state, params)
-        return (optax.apply_updates(params, updates), state), None
 
     @jax.jit
     def run(key):
         start, train, test = jax.random.split(key, 3)
         sequences, targets = recall(test, 1000, symbols)
         params = net.init(start, sequences[:1])["params"]
-        (params, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), jax.random.split(train, steps))
+        params, _ = minimize(loss, params, optimizer, jax.random.split(train, steps))
         return (net.apply({"params": params}, sequences).argmax(-1) == targets).mean()
 
     return float(run(jax.random.key(seed)))
@@ -127,13 +124,13 @@ def report(results: dict[str, list[float]], symbols: int) -> StudyResult:
 
 def study(
     *,
-    num_seeds: Annotated[int, Range(1)] = 3,
+    num_seeds: PositiveInt = 3,
     symbols: Annotated[int, Range(2)] = 8,
-    width: Annotated[int, Range(1)] = 32,
-    steps: Annotated[int, Range(1)] = 1500,
-    batch_size: Annotated[int, Range(1)] = 64,
-    learning_rate: Annotated[float, Range(0)] = 1e-2,
-    rnn_learning_rate: Annotated[float, Range(0)] = 2e-3,
+    width: PositiveInt = 32,
+    steps: PositiveInt = 1500,
+    batch_size: PositiveInt = 64,
+    learning_rate: NonNegativeFloat = 1e-2,
+    rnn_learning_rate: NonNegativeFloat = 2e-3,
 ) -> StudyResult:
     """Train linear attention and a vanilla RNN on associative recall.
 

@@ -38,7 +38,7 @@ from dlcore.data.augment import compose, cutout
 from dlcore.data.augment.recipes import classification_augmentation
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.kits.training.pretrained_network import load_network
-from dlcore.learner import Learner, Range
+from dlcore.learner import Learner, NonNegativeFloat, PositiveInt, Range
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, new_figure
 from dlcore.run.progress import say
@@ -168,12 +168,12 @@ def draw(results):
 def study(
     *,
     per_class: Annotated[int, Range(2)] = 4,
-    num_seeds: Annotated[int, Range(1)] = 3,
-    steps: Annotated[int, Range(1)] = 200,
-    batch_size: Annotated[int, Range(1)] = 16,
-    unlabeled_ratio: Annotated[int, Range(1)] = 3,
-    rounds: Annotated[int, Range(1)] = 2,
-    learning_rate: float = 2e-3,
+    num_seeds: PositiveInt = 3,
+    steps: PositiveInt = 200,
+    batch_size: PositiveInt = 16,
+    unlabeled_ratio: PositiveInt = 3,
+    rounds: PositiveInt = 2,
+    learning_rate: NonNegativeFloat = 2e-3,
 ) -> StudyResult:
     """Compare three ways to bear few labels.
 

@@ -51,7 +51,7 @@ from dlcore.classification import supervised
 from dlcore.data.few_labels import few_labels
 from dlcore.experiment import Flags, Headline, Study, StudyResult
 from dlcore.kits.training import adapters, parts
-from dlcore.learner import Learner, ModelState
+from dlcore.learner import Learner, ModelState, NonNegativeFloat, PositiveInt
 from dlcore.main import main
 from dlcore.models.vit import ViT
 from dlcore.optim.partial import partial_optimizer
@@ -246,14 +246,14 @@ def report(rows: dict[str, dict[str, Any]], num_labels: int) -> StudyResult:
 
 def study(
     *,
-    num_seeds: int = 3,
-    labels_per_class: int = 10,
-    source_size: int = 4000,
-    source_steps: int = 1500,
-    steps: int = 200,
-    depth: int = 4,
-    width: int = 48,
-    learning_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
+    num_seeds: PositiveInt = 3,
+    labels_per_class: PositiveInt = 10,
+    source_size: PositiveInt = 4000,
+    source_steps: PositiveInt = 1500,
+    steps: PositiveInt = 200,
+    depth: PositiveInt = 4,
+    width: PositiveInt = 48,
+    learning_rates: tuple[NonNegativeFloat, ...] = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
 ) -> StudyResult:
     """Compare eight ways of fine-tuning one encoder, from digits of fonts to handwritten ones.
 

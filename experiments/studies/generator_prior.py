@@ -30,7 +30,7 @@ from dlcore.generative.vae import VAE
 from dlcore.interpretability.generator_prior import ascend_code
 from dlcore.kits.training import earlier_run
 from dlcore.kits.training.pretrained_network import load_network
-from dlcore.learner import Range
+from dlcore.learner import NonNegativeFloat, PositiveInt, Range
 from dlcore.main import main
 from dlcore.modes.train import train_page
 from dlcore.report.figure import new_figure
@@ -77,11 +77,11 @@ def report(
 
 def study(
     *,
-    steps: Annotated[int, Range(1)] = 300,
+    steps: PositiveInt = 300,
     per_class: Annotated[int, Range(2)] = 20,
-    weight: Annotated[float, Range(0)] = 0.5,
-    num_seeds: Annotated[int, Range(1)] = 3,
-    network_steps: Annotated[int, Range(1)] = 400,
+    weight: NonNegativeFloat = 0.5,
+    num_seeds: PositiveInt = 3,
+    network_steps: PositiveInt = 400,
     tiny: bool = False,
 ) -> StudyResult:
     """Make class images with and without a generator.

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.metrics.depth import depth_errors
 from dlcore.metrics.point_sets import chamfer_distance, point_f1
@@ -116,7 +117,7 @@ def draw(maps: dict, errors: dict, scores: dict):
     return figure
 
 
-def study(*, side: int = 96, num_points: int = 2000, seed: int = 0) -> StudyResult:
+def study(*, side: PositiveInt = 96, num_points: PositiveInt = 2000, seed: Seed = 0) -> StudyResult:
     """Measure each mistake by each metric.
 
     Args:

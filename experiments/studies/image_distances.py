@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.metrics.image_quality import nrmse, psnr, ssim, ssim_map
 from dlcore.report.figure import new_figure
@@ -91,7 +92,7 @@ def draw(image, pictures, scores, maps):
     return figure
 
 
-def study(*, image: str = "china", height: int = 200, psnr_db: float = 24.9, seed: int = 0) -> StudyResult:
+def study(*, image: str = "china", height: PositiveInt = 200, psnr_db: float = 24.9, seed: Seed = 0) -> StudyResult:
     """Distort a photograph in six ways to the same error, and score each.
 
     Args:

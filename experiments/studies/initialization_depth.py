@@ -26,6 +26,7 @@ import numpy as np
 
 from dlcore.data.digits import digits
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.nn import initializers
 from dlcore.report.figure import BLUE, VERMILION, new_figure
@@ -189,13 +190,13 @@ def summary(rows: dict) -> dict[str, np.ndarray]:
 
 def study(
     *,
-    num_seeds: int = 3,
-    width: int = 512,
-    large_width: int = 4096,
-    tanh_depth: int = 6,
-    relu_depth: int = 20,
-    num_examples: int = 64,
-    steps: int = 300,
+    num_seeds: PositiveInt = 3,
+    width: PositiveInt = 512,
+    large_width: PositiveInt = 4096,
+    tanh_depth: PositiveInt = 6,
+    relu_depth: PositiveInt = 20,
+    num_examples: PositiveInt = 64,
+    steps: PositiveInt = 300,
 ) -> StudyResult:
     """Measure activations, gradients and learning from each initialization.
 

@@ -24,7 +24,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.nn import Conv
 from dlcore.report.figure import BLUE, VERMILION, new_figure
@@ -113,8 +113,8 @@ def report(accuracy: dict[tuple[str, int], np.ndarray]) -> StudyResult:
 
 def study(
     *,
-    num_seeds: Annotated[int, Range(1)] = 3,
-    steps: Annotated[int, Range(1)] = 600,
+    num_seeds: PositiveInt = 3,
+    steps: PositiveInt = 600,
     num_examples: Annotated[int, Range(2)] = 300,
 ) -> StudyResult:
     """Train both networks on both tasks.

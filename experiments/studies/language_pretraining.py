@@ -29,9 +29,11 @@ import optax
 from dlcore.data.labeled_lines import page_lines
 from dlcore.data.topics import NUM_TOPICS, topic_lines
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.main import main
 from dlcore.models.gpt2 import GPT2
 from dlcore.report.figure import BLUE, GRAY, GREEN, VERMILION, new_figure
+from experiments.studies.small_runs import minimize
 
 ARMS = ("scratch", "frozen", "fine-tuned")
 
@@ -43,15 +45,8 @@ def optimizer(learning_rate: float, steps: int) -> optax.GradientTransformation:
 
 def train(params: Any, loss: Any, steps: int, learning_rate: float, key: jax.Array) -> Any:
     """Minimize loss(params, key) by AdamW on a cosine schedule."""
-    tx = optimizer(learning_rate, steps)
-
-    def step(carry, i):
-        params, state = carry
-        gradient = jax.grad(loss)(params, jax.random.fold_in(key, i))
-        updates, state = tx.update(gradient, state, params)
-        return (optax.apply_updates(params, updates), state), None
-
-    return jax.lax.scan(step, (params, tx.init(params)), jnp.arange(steps))[0][0]
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(steps))
+    return minimize(loss, params, optimizer(learning_rate, steps), keys)[0]
 
 
 def initial(net: GPT2, key: jax.Array) -> Any:
@@ -126,15 +121,15 @@ def report(accuracies: dict[str, np.ndarray], most_frequent: float, text: str = 
 def study(
     *,
     text: Literal["topics", "pages"] = "topics",
-    num_seeds: int = 3,
-    num_labels: int = 200,
-    length: int = 16,
-    pretraining_steps: int = 1000,
-    steps: int = 200,
-    batch_size: int = 32,
-    learning_rate: float = 2e-3,
-    num_layers: int = 2,
-    width: int = 64,
+    num_seeds: PositiveInt = 3,
+    num_labels: PositiveInt = 200,
+    length: PositiveInt = 16,
+    pretraining_steps: PositiveInt = 1000,
+    steps: PositiveInt = 200,
+    batch_size: PositiveInt = 32,
+    learning_rate: NonNegativeFloat = 2e-3,
+    num_layers: PositiveInt = 2,
+    width: PositiveInt = 64,
 ) -> StudyResult:
     """Train on labeled lines from scratch, on frozen features, and by fine-tuning.
 

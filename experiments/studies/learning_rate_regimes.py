@@ -25,10 +25,11 @@ import optax
 from dlcore.diagnostics.lr_range import RangeTest, lr_range_test, read_range_test
 from dlcore.diagnostics.triage import learning_rate_triage
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GREEN, ORANGE, SKY, VERMILION, new_figure
-from experiments.studies.small_runs import SmallNet, shuffled_digits
+from experiments.studies.small_runs import SmallNet, minimize, shuffled_digits
 
 ORDER = ("too low", "good", "high", "too high")
 COLORS = dict(zip(ORDER, (SKY, GREEN, ORANGE, VERMILION), strict=True))
@@ -57,15 +58,7 @@ def curves(learning_rates: np.ndarray, num_seeds: int, depth: int, steps: int, b
 
     def one(learning_rate, key):
         loss, params, batches = setting(depth, steps, batch_size, key)
-        optimizer = sgd(learning_rate)
-
-        def step(carry, batch):
-            params, state = carry
-            value, gradient = jax.value_and_grad(loss)(params, batch)
-            updates, state = optimizer.update(gradient, state, params)
-            return (optax.apply_updates(params, updates), state), value
-
-        return jax.lax.scan(step, (params, optimizer.init(params)), batches)[1]
+        return minimize(loss, params, sgd(learning_rate), batches)[1]
 
     keys = jax.random.split(jax.random.key(0), num_seeds)
     all_runs = jax.jit(jax.vmap(lambda learning_rate: jax.vmap(lambda key: one(learning_rate, key))(keys)))
@@ -146,12 +139,12 @@ def draw(learning_rates, losses, swept, tested, tests):
 
 def study(
     *,
-    num_seeds: int = 3,
-    steps: int = 800,
-    depth: int = 4,
-    batch_size: int = 32,
+    num_seeds: PositiveInt = 3,
+    steps: PositiveInt = 800,
+    depth: PositiveInt = 4,
+    batch_size: PositiveInt = 32,
     min_learning_rate: float = 1e-6,
-    decades: int = 7,
+    decades: PositiveInt = 7,
 ) -> StudyResult:
     """Train at every learning rate, and name the regime of each loss curve.
 

@@ -10,14 +10,12 @@ seed the narrowest of AdaGrad, RMSProp and Adam is wider than SGD and than SGD w
 References: Kingma & Ba 2014, arXiv:1412.6980; Choi et al. 2019, arXiv:1910.05446.
 """
 
-from typing import Annotated
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, GREEN, PINK, VERMILION, new_figure
 from experiments.studies.optimizer_race import OPTIMIZERS
@@ -82,7 +80,7 @@ def report(accuracy: dict[str, np.ndarray], decades: np.ndarray) -> StudyResult:
     return StudyResult(numbers, verdict, {"accuracy at each learning rate": figure}, holds, headline)
 
 
-def study(*, num_seeds: Annotated[int, Range(1)] = 3, steps: Annotated[int, Range(1)] = 300) -> StudyResult:
+def study(*, num_seeds: PositiveInt = 3, steps: PositiveInt = 300) -> StudyResult:
     """Train by each optimizer at each learning rate.
 
     Args:

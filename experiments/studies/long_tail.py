@@ -22,6 +22,7 @@ import numpy as np
 import optax
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.losses.detection import sigmoid_focal_loss
 from dlcore.losses.imbalance import class_balanced_weights, ldam_loss, ldam_margins
@@ -70,7 +71,9 @@ def draw(recall: dict[str, np.ndarray], counts: np.ndarray):
     return figure
 
 
-def study(*, num_seeds: int = 10, steps: int = 500, most: int = 100, imbalance: float = 50.0) -> StudyResult:
+def study(
+    *, num_seeds: PositiveInt = 10, steps: PositiveInt = 500, most: PositiveInt = 100, imbalance: float = 50.0
+) -> StudyResult:
     """Train by each loss on a long tail of digits.
 
     Args:

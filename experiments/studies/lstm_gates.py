@@ -25,7 +25,7 @@ import numpy as np
 
 from dlcore.data.text import Vocabulary, load_text, split_text, streams
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import NonNegativeFloat, PositiveInt, Range
 from dlcore.main import main
 from dlcore.optim import create_optimizer, create_schedule
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
@@ -145,12 +145,12 @@ def draw(results):
 
 def study(
     *,
-    num_seeds: Annotated[int, Range(1)] = 3,
+    num_seeds: PositiveInt = 3,
     width: Annotated[int, Range(2)] = 128,
-    steps: Annotated[int, Range(1)] = 300,
-    num_streams: Annotated[int, Range(1)] = 16,
-    chunk_length: Annotated[int, Range(1)] = 64,
-    learning_rate: float = 5e-3,
+    steps: PositiveInt = 300,
+    num_streams: PositiveInt = 16,
+    chunk_length: PositiveInt = 64,
+    learning_rate: NonNegativeFloat = 5e-3,
     dataset: Literal["pages", "shakespeare", "file"] = "pages",
     data_dir: str | None = None,
 ) -> StudyResult:

@@ -25,9 +25,10 @@ import optax
 from flax import linen as nn
 
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
+from experiments.studies.small_runs import minimize
 
 NOISE_DIM = 2
 NEAR = 0.2
@@ -62,22 +63,16 @@ def outputs(arm: str, seed: int, steps: int, num_answers: int, num_outputs: int)
         r = jax.random.normal(key, (*x.shape[:-1], count, NOISE_DIM)) * is_random
         return net.apply(params, jnp.broadcast_to(x[..., None, :], (*r.shape[:-1], 1)), r)
 
-    def update(carry, step):
-        params, state = carry
+    def loss(params, step):
         keys = jax.random.split(jax.random.fold_in(key, step), 3)
         x = jax.random.uniform(keys[0], (128, 1))
         target_idx = jax.random.randint(keys[1], (128, 1, 1), 0, num_answers)
         y = jnp.take_along_axis(all_targets(x, num_answers), target_idx, 1)  # [128, 1, 2]
-
-        def loss(params):
-            return jnp.square(predict(params, x, keys[2], num_outputs) - y).sum(-1).min(-1).mean()
-
-        updates, state = optimizer.update(jax.grad(loss)(params), state)
-        return (optax.apply_updates(params, updates), state), None
+        return jnp.square(predict(params, x, keys[2], num_outputs) - y).sum(-1).min(-1).mean()
 
     @jax.jit
     def run(params):
-        (params, _), _ = jax.lax.scan(update, (params, optimizer.init(params)), jnp.arange(steps))
+        params, _ = minimize(loss, params, optimizer, jnp.arange(steps))
         x = jnp.linspace(0, 1, 50)[:, None]
         return predict(params, x, jax.random.fold_in(key, steps), 100), all_targets(x, num_answers)
 
@@ -122,10 +117,10 @@ def report(measured: dict[str, list[dict[str, float]]], example: dict[str, tuple
 
 def study(
     *,
-    num_seeds: Annotated[int, Range(1)] = 3,
-    steps: Annotated[int, Range(1)] = 2000,
+    num_seeds: PositiveInt = 3,
+    steps: PositiveInt = 2000,
     num_answers: Annotated[int, Range(2)] = 4,
-    num_outputs: Annotated[int, Range(1)] = 10,
+    num_outputs: PositiveInt = 10,
 ) -> StudyResult:
     """Train both networks.
 

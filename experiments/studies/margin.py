@@ -29,7 +29,7 @@ from flax import linen as nn
 
 from dlcore.data.stroke_characters import stroke_characters
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range
 from dlcore.losses import triplet_loss
 from dlcore.main import main
 from dlcore.metrics.retrieval import recall_at_k
@@ -157,7 +157,7 @@ def draw(recall: dict[str, np.ndarray], common: np.ndarray, relative_steps: np.n
 
 def study(
     *,
-    num_seeds: Annotated[int, Range(1)] = 3,
+    num_seeds: PositiveInt = 3,
     steps: Annotated[int, Range(EVERY)] = 1500,
     num_classes: Annotated[int, Range(CLASSES, 1000)] = 300,
 ) -> StudyResult:

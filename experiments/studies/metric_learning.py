@@ -24,6 +24,7 @@ import numpy as np
 import optax
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.losses import metric_learning, softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.metrics.retrieval import recall_at_k
@@ -91,7 +92,13 @@ def draw(scores: dict[str, np.ndarray], pixels: float):
     return figure
 
 
-def study(*, num_seeds: int = 5, steps: int = 400, width: int = 64, learning_rate: float = 0.003) -> StudyResult:
+def study(
+    *,
+    num_seeds: PositiveInt = 5,
+    steps: PositiveInt = 400,
+    width: PositiveInt = 64,
+    learning_rate: NonNegativeFloat = 0.003,
+) -> StudyResult:
     """Train an embedding by each loss.
 
     Args:

@@ -25,6 +25,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.main import main
 from dlcore.optim import dynamic_loss_scale, loss_scale
 from dlcore.report.figure import BLUE, GREEN, LIGHT_GRAY, VERMILION, new_figure
@@ -88,11 +89,11 @@ def run(name: str, key: jax.Array, depth: int, steps: int, batch_size: int, lear
 
 def study(
     *,
-    num_seeds: int = 5,
-    steps: int = 300,
-    depth: int = 4,
-    batch_size: int = 128,
-    learning_rate: float = 0.05,
+    num_seeds: PositiveInt = 5,
+    steps: PositiveInt = 300,
+    depth: PositiveInt = 4,
+    batch_size: PositiveInt = 128,
+    learning_rate: NonNegativeFloat = 0.05,
     loss_divisors: tuple[float, ...] = (1.0, 4096.0, 65536.0),
 ) -> StudyResult:
     """Train in each format from the same weights on the same batches.

@@ -26,6 +26,7 @@ import optax
 from dlcore.cost.layers import layer_costs, total
 from dlcore.data.scenes import SHAPES, scenes
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.models.resnet_cifar import CifarResNet
 from dlcore.report.figure import BLUE, GRAY, GREEN, PINK, VERMILION, new_figure
@@ -96,10 +97,10 @@ def draw(accuracy, macs):
 
 def study(
     *,
-    num_seeds: int = 3,
-    steps: int = 1000,
-    num_examples: int = 3000,
-    batch_size: int = 32,
+    num_seeds: PositiveInt = 3,
+    steps: PositiveInt = 1000,
+    num_examples: PositiveInt = 3000,
+    batch_size: PositiveInt = 32,
     variants: tuple[Literal["base", "wider", "deeper", "larger images", "all three"], ...] = tuple(VARIANTS),
 ) -> StudyResult:
     """Train every variant on every seed.

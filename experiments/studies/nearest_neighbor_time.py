@@ -24,7 +24,7 @@ import functools
 import time
 import timeit
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,7 @@ import numpy as np
 from dlcore.classic_ml import linear_training, nearest_neighbor
 from dlcore.classic_ml.linear import Linear, scores
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 from experiments.studies.small_runs import shuffled_digits
@@ -182,10 +182,10 @@ def report(
 
 def study(
     *,
-    num_seeds: Annotated[int, Range(1)] = 3,
-    sizes: tuple[int, ...] = (4096, 8192, 16384, 32768, 65536),
-    epochs: Annotated[int, Range(1)] = 5,
-    repeats: Annotated[int, Range(1)] = 5,
+    num_seeds: PositiveInt = 3,
+    sizes: tuple[PositiveInt, ...] = (4096, 8192, 16384, 32768, 65536),
+    epochs: PositiveInt = 5,
+    repeats: PositiveInt = 5,
 ) -> StudyResult:
     """Time training and prediction of both classifiers.
 

@@ -21,7 +21,7 @@ from dlcore.data.scenes import SHAPES
 from dlcore.detection import fcos
 from dlcore.detection.dense import Thresholds
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Learner
+from dlcore.learner import Learner, NonNegativeFloat, PositiveInt
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.nn import NonLocalBlock
@@ -61,14 +61,14 @@ def learner_of(model: nn.Module, optimizer: Callable[[], optax.GradientTransform
 
 def study(
     *,
-    num_seeds: int = 3,
-    num_train: int = 1000,
-    num_test: int = 160,
-    image_size: int = 64,
-    width: int = 16,
-    steps: int = 500,
-    batch_size: int = 32,
-    learning_rate: float = 4e-3,
+    num_seeds: PositiveInt = 3,
+    num_train: PositiveInt = 1000,
+    num_test: PositiveInt = 160,
+    image_size: PositiveInt = 64,
+    width: PositiveInt = 16,
+    steps: PositiveInt = 500,
+    batch_size: PositiveInt = 32,
+    learning_rate: NonNegativeFloat = 4e-3,
 ) -> StudyResult:
     """Train FCOS with and without a non-local block.
 

@@ -25,7 +25,6 @@ arXiv:1512.02325; Lin et al. 2017, arXiv:1612.03144, section 5.1 (the pyramid ga
 """
 
 from collections.abc import Callable
-from typing import Annotated
 
 import numpy as np
 import optax
@@ -35,7 +34,7 @@ from dlcore.detection import single_stage, ssd, yolo
 from dlcore.detection.anchor_detector import Matching
 from dlcore.detection.dense import Thresholds
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Learner, Range
+from dlcore.learner import Learner, NonNegativeFloat, PositiveInt
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.report.figure import BLUE, GREEN, VERMILION, new_figure
@@ -89,14 +88,14 @@ def learners(width: int, image_size: int, optimizer: Callable[[], optax.Gradient
 
 def study(
     *,
-    num_seeds: Annotated[int, Range(1)] = 3,
-    num_train: int = 2000,
-    num_test: int = 320,
-    image_size: int = 96,
-    width: int = 16,
-    steps: int = 400,
-    batch_size: int = 16,
-    learning_rate: float = 4e-3,
+    num_seeds: PositiveInt = 3,
+    num_train: PositiveInt = 2000,
+    num_test: PositiveInt = 320,
+    image_size: PositiveInt = 96,
+    width: PositiveInt = 16,
+    steps: PositiveInt = 400,
+    batch_size: PositiveInt = 16,
+    learning_rate: NonNegativeFloat = 4e-3,
     small_side: float = 12.0,
     large_side: float = 24.0,
 ) -> StudyResult:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.polynomial import legendre
 
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
 
@@ -75,7 +75,7 @@ def report(degrees: np.ndarray, train: np.ndarray, test: np.ndarray) -> StudyRes
     return StudyResult(numbers, verdict, {"error by the number of coefficients": figure}, holds, headline=headline)
 
 
-def study(*, draws: Annotated[int, Range(1)] = 101, most: Annotated[int, Range(20)] = 200) -> StudyResult:
+def study(*, draws: PositiveInt = 101, most: Annotated[int, Range(20)] = 200) -> StudyResult:
     """Fit polynomials of rising degree.
 
     Args:

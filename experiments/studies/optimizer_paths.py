@@ -23,6 +23,7 @@ import numpy as np
 import optax
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.optim import by_hand
 from dlcore.optim.line_search import armijo_backtracking
@@ -122,7 +123,7 @@ def draw(paths: dict[str, np.ndarray], needed: dict[str, int | None]):
     return figure
 
 
-def study(*, steps: int = 3000, num_rates: int = 17) -> StudyResult:
+def study(*, steps: PositiveInt = 3000, num_rates: PositiveInt = 17) -> StudyResult:
     """Descend into the valley by every method.
 
     Args:

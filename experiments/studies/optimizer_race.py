@@ -20,6 +20,7 @@ import numpy as np
 import optax
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, GREEN, ORANGE, PINK, SKY, VERMILION, new_figure
@@ -173,7 +174,9 @@ def draw(learning_rates, finals, arrivals, paths, curves, parts, steps):
     return figure
 
 
-def study(*, num_seeds: int = 3, steps: int = 200, digits_steps: int = 400, decades: float = 4.5) -> StudyResult:
+def study(
+    *, num_seeds: PositiveInt = 3, steps: PositiveInt = 200, digits_steps: PositiveInt = 400, decades: float = 4.5
+) -> StudyResult:
     """Race the optimizers, each at its best learning rate.
 
     Args:

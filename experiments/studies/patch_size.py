@@ -14,7 +14,6 @@ Reference: Dosovitskiy et al. 2020, arXiv:2010.11929, table 2 (ViT-L/16 against 
 """
 
 import itertools
-from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +23,7 @@ import optax
 from dlcore.cost.layers import layer_costs, total
 from dlcore.data.stroke_characters import stroke_characters
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.report.figure import BLUE, new_figure
@@ -117,9 +116,9 @@ def report(accuracy: dict[int, np.ndarray], macs: dict[int, float], rates: dict[
 
 def study(
     *,
-    num_seeds: Annotated[int, Range(1)] = 3,
-    steps: Annotated[int, Range(1)] = 600,
-    patch_sizes: tuple[int, ...] = (2, 4, 8),
+    num_seeds: PositiveInt = 3,
+    steps: PositiveInt = 600,
+    patch_sizes: tuple[PositiveInt, ...] = (2, 4, 8),
 ) -> StudyResult:
     """Train a ViT for each patch size.
 

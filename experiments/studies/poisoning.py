@@ -22,7 +22,7 @@ import numpy as np
 
 from dlcore.adversarial.poisoning import add_trigger, flip_labels, poison, spectral_scores
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 from experiments.studies.attacks import Perceptron, images, trained
@@ -98,11 +98,11 @@ def report(results: list[dict[str, float]]) -> StudyResult:
 
 def study(
     *,
-    num_seeds: Annotated[int, Range(1)] = 3,
+    num_seeds: PositiveInt = 3,
     rate: Annotated[float, Range(0, 1)] = 0.03,
-    size: Annotated[int, Range(1)] = 3,
+    size: PositiveInt = 3,
     flips: Annotated[float, Range(0, 1)] = 0.2,
-    steps: Annotated[int, Range(1)] = 1500,
+    steps: PositiveInt = 1500,
 ) -> StudyResult:
     """Poison the training of a perceptron.
 

@@ -17,6 +17,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 from dlcore.rl import environments, networks
@@ -42,7 +43,13 @@ def episodes(environment, apply, params, keys, max_steps):
     return jax.vmap(one)(keys)
 
 
-def study(*, num_seeds: int = 5, num_episodes: int = 2048, group_size: int = 16, max_steps: int = 100) -> StudyResult:
+def study(
+    *,
+    num_seeds: PositiveInt = 5,
+    num_episodes: PositiveInt = 2048,
+    group_size: PositiveInt = 16,
+    max_steps: PositiveInt = 100,
+) -> StudyResult:
     """Measure variance and mean of three estimates of one policy gradient.
 
     Args:

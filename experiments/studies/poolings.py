@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.ops.adaptive_pooling import adaptive_avg_pool, adaptive_max_pool
 from dlcore.ops.fractional_pooling import fractional_max_pool
@@ -80,7 +81,7 @@ def draw(image: np.ndarray, back: dict[str, np.ndarray]):
     return figure
 
 
-def study(*, image: str = "china", height: int = 120, seed: int = 0) -> StudyResult:
+def study(*, image: str = "china", height: PositiveInt = 120, seed: Seed = 0) -> StudyResult:
     """Pool a photograph and bring it back in eight ways.
 
     Args:

@@ -16,8 +16,6 @@ standardized and 0.017 whitened, and the test accuracy 90.2, 91.1, 91.7 and 90.7
 Reference: LeCun, Bottou, Orr & Mueller 1998, "Efficient BackProp", section 4.3.
 """
 
-from typing import Annotated
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,7 +23,7 @@ import optax
 
 from dlcore.data.preprocess import channel_mean, fit_on_first, fit_standardizer, fit_whitening, mean_image, to_signed
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, new_figure
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
@@ -104,7 +102,7 @@ def report(measured: dict[str, dict[str, np.ndarray]]) -> StudyResult:
     return StudyResult(numbers, verdict, {"training loss by preprocessing": figure}, holds, headline)
 
 
-def study(*, num_seeds: Annotated[int, Range(1)] = 3, steps: Annotated[int, Range(1)] = 100) -> StudyResult:
+def study(*, num_seeds: PositiveInt = 3, steps: PositiveInt = 100) -> StudyResult:
     """Train a perceptron on each form of the digits.
 
     Args:

@@ -23,7 +23,6 @@ arXiv:1905.01235.
 import tempfile
 import time
 from collections.abc import Sequence
-from typing import Annotated
 
 import jax
 import numpy as np
@@ -33,7 +32,7 @@ from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.learner import Range
+from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, new_figure
 from dlcore.run.metrics_writer import read_metrics
@@ -134,9 +133,9 @@ def study(
     pretexts: tuple[str, ...] = PRETEXTS,
     dataset: str = "digits",
     data_dir: str | None = None,
-    seconds: Annotated[float, Range(0)] = 60.0,
-    num_seeds: Annotated[int, Range(1)] = 3,
-    fine_tune: Annotated[float, Range(0)] = 100.0,
+    seconds: NonNegativeFloat = 60.0,
+    num_seeds: PositiveInt = 3,
+    fine_tune: NonNegativeFloat = 100.0,
     num_steps: int | None = None,
     miniature: bool = False,
 ) -> StudyResult:

@@ -16,6 +16,7 @@ import numpy as np
 
 from dlcore.evaluators.linear_probe import probe_predict
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.losses import nt_xent_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
@@ -80,10 +81,10 @@ def draw(results: dict[str, np.ndarray]):
 
 def study(
     *,
-    num_seeds: int = 3,
-    steps: int = 400,
-    batch_size: int = 128,
-    learning_rate: float = 1e-3,
+    num_seeds: PositiveInt = 3,
+    steps: PositiveInt = 400,
+    batch_size: PositiveInt = 128,
+    learning_rate: NonNegativeFloat = 1e-3,
     temperature: float = 0.1,
 ) -> StudyResult:
     """Compare what a linear probe reads off features and off the head's output.

@@ -21,6 +21,7 @@ import numpy as np
 import optax
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GREEN, PINK, VERMILION, new_figure
 from dlcore.search import LogUniform, Uniform, grid, latin_hypercube, random, sobol
@@ -106,7 +107,7 @@ def draw(trials, scores, best, grid_side):
     return figure
 
 
-def study(*, num_repeats: int = 20, grid_side: int = 3, steps: int = 300) -> StudyResult:
+def study(*, num_repeats: PositiveInt = 20, grid_side: PositiveInt = 3, steps: PositiveInt = 300) -> StudyResult:
     """Compare the best of as many trials by four ways to choose them.
 
     Args:

@@ -30,7 +30,7 @@ from dlcore.detection.rcnn import RCNN
 from dlcore.detection.selective_search import propose
 from dlcore.diagnostics.jaxpr import walk
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Learner
+from dlcore.learner import Learner, NonNegativeFloat, PositiveInt, Seed
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.report.figure import BLUE, VERMILION, new_figure
@@ -112,16 +112,16 @@ def learners(width: int, region_size: int, num_proposals: int, optimizer: Callab
 
 def study(
     *,
-    num_train: int = 600,
-    num_test: int = 96,
-    image_size: int = 96,
-    num_proposals: int = 60,
-    region_size: int = 32,
-    width: int = 16,
-    steps: int = 600,
-    batch_size: int = 16,
-    learning_rate: float = 1e-3,
-    seed: int = 0,
+    num_train: PositiveInt = 600,
+    num_test: PositiveInt = 96,
+    image_size: PositiveInt = 96,
+    num_proposals: PositiveInt = 60,
+    region_size: PositiveInt = 32,
+    width: PositiveInt = 16,
+    steps: PositiveInt = 600,
+    batch_size: PositiveInt = 16,
+    learning_rate: NonNegativeFloat = 1e-3,
+    seed: Seed = 0,
 ) -> StudyResult:
     """Train the three detectors, and count what an image costs.
 

@@ -27,7 +27,7 @@ from dlcore.classification import recurrent_attention
 from dlcore.data.digit_scenes import digit_scenes
 from dlcore.data.digits import digits
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Learner, Range, State
+from dlcore.learner import Learner, NonNegativeFloat, PositiveInt, Range, State
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, ORANGE, VERMILION, new_figure
 from dlcore.sequence import patterns
@@ -124,17 +124,17 @@ def draw_locations(scenes: np.ndarray, locations: np.ndarray, classes: np.ndarra
 
 def study(
     *,
-    num_seeds: Annotated[int, Range(1)] = 3,
-    row_steps: Annotated[int, Range(1)] = 600,
-    steps: Annotated[int, Range(1)] = 2000,
-    batch_size: Annotated[int, Range(1)] = 64,
-    num_scenes: Annotated[int, Range(1)] = 8000,
+    num_seeds: PositiveInt = 3,
+    row_steps: PositiveInt = 600,
+    steps: PositiveInt = 2000,
+    batch_size: PositiveInt = 64,
+    num_scenes: PositiveInt = 8000,
     num_test_scenes: Annotated[int, Range(8)] = 1000,
     scene_size: Annotated[int, Range(16)] = 32,
     num_glimpses: Annotated[int, Range(2)] = 4,
-    num_scales: Annotated[int, Range(1)] = 2,
-    hidden_size: Annotated[int, Range(1)] = 64,
-    learning_rate: Annotated[float, Range(0)] = 5e-3,
+    num_scales: PositiveInt = 2,
+    hidden_size: PositiveInt = 64,
+    learning_rate: NonNegativeFloat = 5e-3,
 ) -> StudyResult:
     """Train the row RNN, and the recurrent attention model with each policy.
 

@@ -22,6 +22,7 @@ import numpy as np
 from dlcore.backprop.engine import Value
 from dlcore.backprop.engine import backward as engine_backward
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.nn import initializers
 from dlcore.nn.recurrent import Recurrent
@@ -178,7 +179,11 @@ def draw(norms, lstm):
 
 
 def study(
-    *, num_seeds: int = 3, steps: int = 100, width: int = 32, scales: tuple[float, ...] = (0.9, 1.0, 1.1)
+    *,
+    num_seeds: PositiveInt = 3,
+    steps: PositiveInt = 100,
+    width: PositiveInt = 32,
+    scales: tuple[float, ...] = (0.9, 1.0, 1.1),
 ) -> StudyResult:
     """Compare gradients through time with closed forms.
 

@@ -21,6 +21,7 @@ import optax
 
 from dlcore.data.augment import random_affine
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
@@ -92,7 +93,7 @@ def judge(arms: dict, curve: np.ndarray, table: dict) -> tuple[str, bool]:
     return verdict, len(narrower) == len(arms) - 1 and shrinks
 
 
-def study(*, num_seeds: int = 3, steps: int = 1500, num_examples: int = 150) -> StudyResult:
+def study(*, num_seeds: PositiveInt = 3, steps: PositiveInt = 1500, num_examples: PositiveInt = 150) -> StudyResult:
     """Measure regularizers on few examples, a learning curve, and dropout with and without batch norm.
 
     Args:

@@ -28,7 +28,7 @@ from flax import linen as nn
 
 from dlcore.data.augment import cutout, gaussian_noise, mixup, random_affine
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.nn import BatchNorm, Conv, DropConnect, StochasticDepth, inverted_dropout
 from dlcore.ops import fractional_max_pool, max_pool
@@ -195,7 +195,7 @@ def report(results: dict[str, np.ndarray]) -> StudyResult:
 
 def study(
     *,
-    num_seeds: Annotated[int, Range(1)] = 3,
+    num_seeds: PositiveInt = 3,
     steps: Annotated[int, Range(20)] = 400,
     num_examples: Annotated[int, Range(2, 900)] = 150,
 ) -> StudyResult:

@@ -19,6 +19,7 @@ import numpy as np
 import optax
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.optim import schedules
 from dlcore.report.figure import BLUE, GRAY, new_figure
@@ -65,7 +66,7 @@ def draw(rates: dict[str, np.ndarray], loss: dict[str, np.ndarray]):
     return figure
 
 
-def study(*, num_seeds: int = 5, steps: int = 400, peak: float = 0.1) -> StudyResult:
+def study(*, num_seeds: PositiveInt = 5, steps: PositiveInt = 400, peak: float = 0.1) -> StudyResult:
     """Train by each schedule.
 
     Args:

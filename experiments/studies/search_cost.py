@@ -30,7 +30,7 @@ from dlcore.classification.architecture_search import (
     train_child,
 )
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.models.efficientnet import search_reward
 from dlcore.report.figure import BLUE, VERMILION, new_figure
@@ -110,10 +110,10 @@ def report(measured: dict[str, dict[str, np.ndarray]]) -> StudyResult:
 
 def study(
     *,
-    num_seeds: Annotated[int, Range(1)] = 3,
-    updates: Annotated[int, Range(1)] = 16,
-    children: Annotated[int, Range(1)] = 4,
-    steps: Annotated[int, Range(1)] = 40,
+    num_seeds: PositiveInt = 3,
+    updates: PositiveInt = 16,
+    children: PositiveInt = 4,
+    steps: PositiveInt = 40,
     exponent: Annotated[float, Range(-10, 0)] = -0.3,
 ) -> StudyResult:
     """Search with and without cost in the reward.

@@ -18,7 +18,7 @@ Reference: Oliver et al. 2018, "Realistic evaluation of deep semi-supervised lea
 
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ from dlcore.data.augment.recipes import classification_augmentation
 from dlcore.data.few_labels import few_labels
 from dlcore.data.source import Source
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Learner, Range
+from dlcore.learner import Learner, NonNegativeFloat, PositiveInt
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.report.figure import BLUE, GRAY, new_figure
@@ -168,13 +168,13 @@ def draw(results, names):
 def study(
     *,
     techniques: tuple[str, ...] = TECHNIQUES,
-    num_seeds: Annotated[int, Range(1)] = 3,
-    steps: Annotated[int, Range(1)] = 400,
-    per_class: Annotated[int, Range(1)] = 4,
-    batch_size: Annotated[int, Range(1)] = 20,
-    unlabeled_ratio: Annotated[int, Range(1)] = 4,
-    width: Annotated[int, Range(1)] = 8,
-    learning_rate: float = 3e-3,
+    num_seeds: PositiveInt = 3,
+    steps: PositiveInt = 400,
+    per_class: PositiveInt = 4,
+    batch_size: PositiveInt = 20,
+    unlabeled_ratio: PositiveInt = 4,
+    width: PositiveInt = 8,
+    learning_rate: NonNegativeFloat = 3e-3,
 ) -> StudyResult:
     """Compare techniques on the same network, labels and steps.
 

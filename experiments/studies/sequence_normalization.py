@@ -15,8 +15,6 @@ late steps have few sequences, 78.5 %, but batch norm with padding counted 91.8 
 References: Cooijmans et al. 2016, arXiv:1603.09025 (batch norm by step); Ba, Kiros & Hinton 2016, arXiv:1607.06450.
 """
 
-from typing import Annotated
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,7 +22,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.nn import BatchNorm, LayerNorm
@@ -155,9 +153,9 @@ def report(counts: dict[str, np.ndarray]) -> StudyResult:
 
 def study(
     *,
-    num_seeds: Annotated[int, Range(1)] = 3,
-    steps: Annotated[int, Range(1)] = 1500,
-    num_test: Annotated[int, Range(1)] = 20000,
+    num_seeds: PositiveInt = 3,
+    steps: PositiveInt = 1500,
+    num_test: PositiveInt = 20000,
 ) -> StudyResult:
     """Train the recurrent network with each norm.
 

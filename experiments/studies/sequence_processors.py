@@ -24,6 +24,7 @@ from flax import linen as nn
 
 from dlcore.diagnostics.dependence import dependence, steps_to_see_all
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.nn import Conv, SelfAttention
 from dlcore.nn.recurrent import Recurrent
@@ -146,11 +147,11 @@ def draw(rows):
 
 def study(
     *,
-    lengths: tuple[int, ...] = (64, 128, 256, 512, 1024),
-    kernel_size: int = 5,
-    batch_size: int = 8,
-    width: int = 64,
-    num_repeats: int = 5,
+    lengths: tuple[PositiveInt, ...] = (64, 128, 256, 512, 1024),
+    kernel_size: PositiveInt = 5,
+    batch_size: PositiveInt = 8,
+    width: PositiveInt = 64,
+    num_repeats: PositiveInt = 5,
 ) -> StudyResult:
     """Count the steps of three sequence processors, and measure what they cost.
 

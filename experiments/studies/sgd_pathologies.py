@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, GREEN, ORANGE, VERMILION, new_figure
 
@@ -169,7 +170,11 @@ def draw(kappas, counts, paths, dimensions, minima_fractions, logits, flat):
 
 
 def study(
-    *, num_seeds: int = 20, steps: int = 120, max_condition_number: float = 3000.0, num_draws: int = 20000
+    *,
+    num_seeds: PositiveInt = 20,
+    steps: PositiveInt = 120,
+    max_condition_number: float = 3000.0,
+    num_draws: PositiveInt = 20000,
 ) -> StudyResult:
     """Measure how gradient descent fares on four difficult surfaces.
 

@@ -26,9 +26,11 @@ from flax import linen as nn
 
 from dlcore.data.sample_images import SAMPLE_IMAGES, sample_image
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 from dlcore.self_supervised.relative_patch import NUM_CLASSES, relative_patch
+from experiments.studies.small_runs import minimize
 
 PATCH = 8
 """Side of a patch in pixels, the same for all."""
@@ -113,20 +115,14 @@ def accuracies(
     def run(key):
         params = net.init(jax.random.fold_in(key, 0), jnp.zeros((1, 2, PATCH, PATCH, 3)))["params"]
 
-        def step(carry, k):
-            params, state = carry
+        def objective(params, k):
             rows, draw = jax.random.split(jax.random.fold_in(key, k + 1))
             photos = jnp.asarray(train)[jax.random.randint(rows, (batch_size,), 0, len(train))]
             patches, position = batch_of(draw, photos, guards, SPREAD)
+            logits = net.apply({"params": params}, patches)
+            return optax.softmax_cross_entropy_with_integer_labels(logits, position).mean()
 
-            def objective(params):
-                logits = net.apply({"params": params}, patches)
-                return optax.softmax_cross_entropy_with_integer_labels(logits, position).mean()
-
-            updates, state = optimizer.update(jax.grad(objective)(params), state, params)
-            return (optax.apply_updates(params, updates), state), None
-
-        (params, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), jnp.arange(steps))
+        params, _ = minimize(objective, params, optimizer, jnp.arange(steps))
         asked = jax.random.fold_in(key, 2**31 - 1)
         return jnp.stack(
             [accuracy(params, asked, guards, SPREAD), accuracy(params, asked, without_shortcuts(guards), 0.0)]
@@ -177,7 +173,12 @@ def draw(results: dict[str, np.ndarray]):
 
 
 def study(
-    *, num_seeds: int = 3, steps: int = 3000, batch_size: int = 64, num_crops: int = 4000, learning_rate: float = 1e-3
+    *,
+    num_seeds: PositiveInt = 3,
+    steps: PositiveInt = 3000,
+    batch_size: PositiveInt = 64,
+    num_crops: PositiveInt = 4000,
+    learning_rate: NonNegativeFloat = 1e-3,
 ) -> StudyResult:
     """Measure what a pretext's shortcuts are worth.
 

@@ -17,7 +17,7 @@ from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.nn import BatchNorm, inverted_dropout
 from dlcore.ops.checks import check_shapes
 
-__all__ = ["Digits", "SmallNet", "ZooNet", "log_loss_and_accuracy", "shuffled_digits", "train"]
+__all__ = ["Digits", "SmallNet", "ZooNet", "log_loss_and_accuracy", "minimize", "shuffled_digits", "train"]
 
 
 class Digits(NamedTuple):
@@ -122,6 +122,31 @@ class ZooNet(nn.Module):
           [B, classes], logits; in training, the output of the method `training`.
         """
         return getattr(self.model, self.training)(x, train) if train else self.model(x, train)
+
+
+def minimize(
+    loss: Callable[[Any, Any], jax.Array], params: Any, optimizer: optax.GradientTransformation, inputs: Any
+) -> tuple[Any, jax.Array]:
+    """Take a step of the optimizer for each input, in one program.
+
+    Args:
+      loss: (params, input of a step) -> [].
+      params: pytree that is learned.
+      optimizer: optax transformation.
+      inputs: pytree of arrays [steps, ...], such as batches, keys, or the numbers of the steps.
+
+    Returns:
+      (params, losses [steps], each before its step).
+    """
+
+    def step(carry, x):
+        params, state = carry
+        value, gradients = jax.value_and_grad(loss)(params, x)
+        updates, state = optimizer.update(gradients, state, params)
+        return (optax.apply_updates(params, updates), state), value
+
+    (params, _), losses = jax.lax.scan(step, (params, optimizer.init(params)), inputs)
+    return params, losses
 
 
 def train(

@@ -15,6 +15,7 @@ from dlcore.classification import supervised
 from dlcore.data.image_classification import load
 from dlcore.data.pipeline import Pipeline
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.optim import create_optimizer
@@ -42,7 +43,7 @@ def train(weights: int, order: int, split: int, steps: int) -> tuple[float, list
     return accuracy, [np.asarray(leaf) for leaf in jax.tree.leaves(result.state.params)]
 
 
-def study(*, num_seeds: int = 8, steps: int = 400) -> StudyResult:
+def study(*, num_seeds: PositiveInt = 8, steps: PositiveInt = 400) -> StudyResult:
     """Compare the spread of test accuracy by source of randomness.
 
     Args:

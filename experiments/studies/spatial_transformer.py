@@ -23,10 +23,12 @@ from flax import linen as nn
 
 from dlcore.data.digits import digits
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.main import main
 from dlcore.nn import Conv, SpatialTransformer, rotation_theta
 from dlcore.ops import affine_grid, grid_sample, max_pool, resize
 from dlcore.report.figure import BLUE
+from experiments.studies.small_runs import minimize
 
 SIZE = 16
 
@@ -76,25 +78,15 @@ def run(transformer: bool, seed: int, steps: int, batch_size: int, limit: float,
     images, labels = read("train")
     params = jax.jit(model.init)(jax.random.key(seed), images[:1])["params"]
 
-    @jax.jit
-    def learn(params):
-        def step(carry, key):
-            params, state = carry
-            pick, turn = jax.random.split(key)
-            rows = jax.random.choice(pick, len(images), (batch_size,))
-            x = rotated(images[rows], jax.random.uniform(turn, (batch_size,), minval=-limit, maxval=limit))
+    def loss(params, key):
+        pick, turn = jax.random.split(key)
+        rows = jax.random.choice(pick, len(images), (batch_size,))
+        x = rotated(images[rows], jax.random.uniform(turn, (batch_size,), minval=-limit, maxval=limit))
+        logits = model.apply({"params": params}, x)[0]
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels[rows]).mean()
 
-            def loss(params):
-                logits = model.apply({"params": params}, x)[0]
-                return optax.softmax_cross_entropy_with_integer_labels(logits, labels[rows]).mean()
-
-            gradient = jax.grad(loss)(params)
-            change, state = tx.update(gradient, state)
-            return (optax.apply_updates(params, change), state), None
-
-        return jax.lax.scan(step, (params, tx.init(params)), jax.random.split(jax.random.key(seed + 1), steps))[0][0]
-
-    params = learn(params)
+    keys = jax.random.split(jax.random.key(seed + 1), steps)
+    params, _ = jax.jit(lambda params: minimize(loss, params, tx, keys))(params)
     images, labels = read("test")
     angles = jax.random.uniform(jax.random.key(10**6 + seed), (len(images),), minval=-limit, maxval=limit)
     before = jax.jit(rotated)(images, angles)
@@ -117,11 +109,11 @@ def spread(angles: np.ndarray) -> float:
 
 def study(
     *,
-    num_seeds: int = 3,
-    steps: int = 2500,
-    batch_size: int = 64,
+    num_seeds: PositiveInt = 3,
+    steps: PositiveInt = 2500,
+    batch_size: PositiveInt = 64,
     max_degrees: float = 90.0,
-    learning_rate: float = 2e-3,
+    learning_rate: NonNegativeFloat = 2e-3,
 ) -> StudyResult:
     """Train with and without a spatial transformer.
 

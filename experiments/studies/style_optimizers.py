@@ -18,6 +18,7 @@ from dlcore.data.source import Source
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.interpretability import style_transfer
 from dlcore.kits.training.pretrained_network import load_network
+from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GREEN, ORANGE, PINK, VERMILION, new_figure
 
@@ -47,7 +48,11 @@ def descend(optimizer, network, source, seed: int, steps: int):
 
 
 def study(
-    *, num_seeds: int = 3, steps: int = 300, height: int = 96, learning_rates: tuple[float, ...] = (0.01, 0.03, 0.1)
+    *,
+    num_seeds: PositiveInt = 3,
+    steps: PositiveInt = 300,
+    height: PositiveInt = 96,
+    learning_rates: tuple[NonNegativeFloat, ...] = (0.01, 0.03, 0.1),
 ) -> StudyResult:
     """Count the evaluations that L-BFGS needs for the loss that Adam ends with.
 

@@ -25,6 +25,7 @@ from flax import linen as nn
 from jax.flatten_util import ravel_pytree
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import Seed
 from dlcore.main import main
 from dlcore.nn.conv import Conv
 from dlcore.nn.conv_recurrent import ConvRecurrent
@@ -170,7 +171,7 @@ def draw(measured: dict[str, Measured]):
     return figure
 
 
-def study(*, names: tuple[str, ...] = tuple(LAYERS), seed: int = 0) -> StudyResult:
+def study(*, names: tuple[str, ...] = tuple(LAYERS), seed: Seed = 0) -> StudyResult:
     """Measure what each layer sees and shares.
 
     Args:

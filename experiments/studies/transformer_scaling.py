@@ -24,7 +24,7 @@ import optax
 
 from dlcore.diagnostics.scaling_law import PowerLaw, fit_power_law
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import NonNegativeFloat, PositiveInt, Range
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.models.gpt2 import GPT2
@@ -164,14 +164,14 @@ def draw(sizes, losses, law, tokens, by_tokens, token_law):
 
 def study(
     *,
-    num_seeds: Annotated[int, Range(1)] = 3,
-    widths: tuple[int, ...] = (8, 12, 16, 22, 32, 46),
-    num_layers: Annotated[int, Range(1)] = 2,
+    num_seeds: PositiveInt = 3,
+    widths: tuple[PositiveInt, ...] = (8, 12, 16, 22, 32, 46),
+    num_layers: PositiveInt = 2,
     vocabulary: Annotated[int, Range(3)] = 32,
     window: Annotated[int, Range(4)] = 32,
     steps: Annotated[int, Range(16)] = 1200,
-    batch_size: Annotated[int, Range(1)] = 32,
-    learning_rate: Annotated[float, Range(0)] = 3e-3,
+    batch_size: PositiveInt = 32,
+    learning_rate: NonNegativeFloat = 3e-3,
 ) -> StudyResult:
     """Train transformers of several widths, and predict the largest.
 

@@ -28,7 +28,7 @@ from flax import linen as nn
 
 from dlcore.data.stroke_characters import stroke_characters
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range
 from dlcore.losses import masked_mean, mined_triplet_loss, pairwise_distances, sample_semi_hard_negatives, triplet_loss
 from dlcore.main import main
 from dlcore.metrics.retrieval import recall_at_k
@@ -198,8 +198,8 @@ def report(recall: dict[str, np.ndarray], untrained: np.ndarray, pixels: float) 
 
 def study(
     *,
-    num_seeds: Annotated[int, Range(1)] = 3,
-    epochs: Annotated[int, Range(1)] = 20,
+    num_seeds: PositiveInt = 3,
+    epochs: PositiveInt = 20,
     num_classes: Annotated[int, Range(3 * BATCH // 4, 1000)] = 60,
 ) -> StudyResult:
     """Train an embedding by each choice of negatives.

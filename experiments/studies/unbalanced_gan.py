@@ -19,7 +19,7 @@ References: Goodfellow et al. 2014, arXiv:1406.2661, section 6 (the generator mu
 updating the discriminator); Metz et al. 2017, arXiv:1611.02163 (the ring).
 """
 
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ from dlcore.evaluators import mode_coverage
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.generative import gan
 from dlcore.generative.ring import PointDiscriminator, PointGenerator, ring_centers
-from dlcore.learner import Learner, Range
+from dlcore.learner import Learner, NonNegativeFloat, PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
 
@@ -159,11 +159,11 @@ def report(measured: dict[str, list[dict[str, float]]], examples: dict[str, np.n
 
 def study(
     *,
-    num_seeds: Annotated[int, Range(1)] = 3,
-    steps: Annotated[int, Range(1)] = 2000,
-    learning_rate: Annotated[float, Range(0)] = 1e-3,
-    width: Annotated[int, Range(1)] = 64,
-    r1: Annotated[float, Range(0)] = 0.01,
+    num_seeds: PositiveInt = 3,
+    steps: PositiveInt = 2000,
+    learning_rate: NonNegativeFloat = 1e-3,
+    width: PositiveInt = 64,
+    r1: NonNegativeFloat = 0.01,
 ) -> StudyResult:
     """Train a GAN in each arm.
 

@@ -15,8 +15,6 @@ References: Ronneberger, Fischer & Brox 2015, arXiv:1505.04597 (U-Net); Cheng et
 IoU).
 """
 
-from typing import Annotated
-
 import numpy as np
 
 from dlcore.data.augment import random_flip_example
@@ -24,7 +22,7 @@ from dlcore.data.normalization import normalizer
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.segmentation import scene_maps
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.main import main
 from dlcore.optim import create_optimizer, create_schedule, use_ema
 from dlcore.report.figure import BLUE, VERMILION, new_figure
@@ -89,13 +87,13 @@ def draw(results):
 
 def study(
     *,
-    num_seeds: int = 3,
-    steps: int = 1000,
-    batch_size: int = 32,
-    learning_rate: Annotated[float, Range(0)] = 4e-3,
-    size: int = 96,
-    num_scenes: int = 4000,
-    widths: tuple[int, ...] = (16, 32, 64, 96),
+    num_seeds: PositiveInt = 3,
+    steps: PositiveInt = 1000,
+    batch_size: PositiveInt = 32,
+    learning_rate: NonNegativeFloat = 4e-3,
+    size: PositiveInt = 96,
+    num_scenes: PositiveInt = 4000,
+    widths: tuple[PositiveInt, ...] = (16, 32, 64, 96),
 ) -> StudyResult:
     """Compare U-Nets with and without skip connections.
 

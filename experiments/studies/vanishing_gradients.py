@@ -24,11 +24,12 @@ import numpy as np
 import optax
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.nn import initializers
 from dlcore.report.figure import BLACK, BLUE, GREEN, ORANGE, PINK, VERMILION, new_figure
-from experiments.studies.small_runs import shuffled_digits
+from experiments.studies.small_runs import minimize, shuffled_digits
 
 BANDS = {"sigmoid": (0.0, 1e-6), "ReLU": (0.1, 10.0), "batch norm": (10.0, 1000.0), "residual": (0.1, 10.0)}
 """Between which the gradient of the first layer over that of the last lies."""
@@ -98,13 +99,7 @@ def losses_of(net: Deep, images, labels, optimizer, steps: int, num_seeds: int) 
         loss = objective(net, images, labels)
         params = net.init(key, images.shape[1])
 
-        def step(carry, _):
-            params, state = carry
-            value, gradient = jax.value_and_grad(loss)(params)
-            updates, state = optimizer.update(gradient, state, params)
-            return (optax.apply_updates(params, updates), state), value
-
-        return jax.lax.scan(step, (params, optimizer.init(params)), None, length=steps + 1)[1]
+        return minimize(lambda params, _: loss(params), params, optimizer, jnp.arange(steps + 1))[1]
 
     return np.asarray(run(jax.random.split(jax.random.key(0), num_seeds)))
 
@@ -166,12 +161,12 @@ def draw(norms, curves):
 
 def study(
     *,
-    num_seeds: int = 3,
-    depth: int = 30,
-    steps: int = 1500,
-    num_examples: int = 256,
+    num_seeds: PositiveInt = 3,
+    depth: PositiveInt = 30,
+    steps: PositiveInt = 1500,
+    num_examples: PositiveInt = 256,
     gain: float = 1.25,
-    learning_rate: float = 0.03,
+    learning_rate: NonNegativeFloat = 0.03,
     lower_learning_rate: float = 3e-4,
     clip_norm: float = 1.0,
 ) -> StudyResult:

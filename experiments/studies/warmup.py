@@ -26,6 +26,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.optim.schedules import cosine, warm_up
 from dlcore.report.figure import BLUE, VERMILION, new_figure
@@ -141,12 +142,12 @@ def draw(learning_rates, results, steps):
 
 def study(
     *,
-    num_seeds: int = 8,
-    steps: int = 400,
-    warmup_steps: int = 100,
-    depth: int = 8,
+    num_seeds: PositiveInt = 8,
+    steps: PositiveInt = 400,
+    warmup_steps: PositiveInt = 100,
+    depth: PositiveInt = 8,
     min_learning_rate: float = 0.004,
-    num_learning_rates: int = 8,
+    num_learning_rates: PositiveInt = 8,
 ) -> StudyResult:
     """Count the runs lost by learning rate, with and without a warm-up.
 

@@ -24,6 +24,7 @@ import numpy as np
 
 from dlcore.cost.layers import Layer, layer_costs
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.report.figure import BLUE, GRAY, SKY, VERMILION, new_figure
@@ -122,7 +123,7 @@ def draw_stages(whole: list[float], single: list[float]):
     return figure
 
 
-def study(*, image_size: int = 224) -> StudyResult:
+def study(*, image_size: PositiveInt = 224) -> StudyResult:
     """Count AlexNet and VGG-16, layer by layer.
 
     Args:

@@ -12,7 +12,7 @@ Reference: Settles 2009; Sener & Savarese 2018, arXiv:1708.00489 (core-set).
 """
 
 import functools
-from typing import Annotated, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -22,11 +22,12 @@ from flax import linen as nn
 
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.experiment.setting import FlagError
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, new_figure
 from dlcore.transfer.active import STRATEGIES, area_under_curve, buy_in_rounds
+from experiments.studies.small_runs import minimize
 
 
 def examples(dataset: str, data_dir: str | None, pool: int) -> tuple[np.ndarray, ...]:
@@ -61,17 +62,11 @@ def trainer(images, labels, test_images, test_labels, classes: int, hidden: int,
         ]
         odds = jnp.where(labeled, 0.0, -jnp.inf)
 
-        def step(carry, k):
-            params, state = carry
+        def objective(params, k):
             rows = jax.random.categorical(jax.random.fold_in(key, k + 2), odds, shape=(batch_size,))
+            return softmax_cross_entropy_loss(logits(params, images[rows]), labels[rows]).mean()
 
-            def objective(params):
-                return softmax_cross_entropy_loss(logits(params, images[rows]), labels[rows]).mean()
-
-            updates, state = optimizer.update(jax.grad(objective)(params), state, params)
-            return (optax.apply_updates(params, updates), state), None
-
-        (params, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), jnp.arange(steps))
+        params, _ = minimize(objective, params, optimizer, jnp.arange(steps))
         accuracy = (logits(params, test_images).argmax(-1) == test_labels).mean()
         return jax.nn.softmax(logits(params, images)), features(params, images), accuracy
 
@@ -127,15 +122,15 @@ def study(
     *,
     dataset: str = "digits",
     data_dir: str | None = None,
-    pool: Annotated[int, Range(1)] = 1297,
+    pool: PositiveInt = 1297,
     strategies: tuple[Literal["entropy", "margin", "least_confident", "core_set", "random"], ...] = STRATEGIES,
-    num_seeds: Annotated[int, Range(1)] = 5,
-    first: Annotated[int, Range(1)] = 2,
-    count: Annotated[int, Range(1)] = 20,
-    rounds: Annotated[int, Range(1)] = 14,
-    hidden: Annotated[int, Range(1)] = 64,
-    steps: Annotated[int, Range(1)] = 300,
-    batch_size: Annotated[int, Range(1)] = 32,
+    num_seeds: PositiveInt = 5,
+    first: PositiveInt = 2,
+    count: PositiveInt = 20,
+    rounds: PositiveInt = 14,
+    hidden: PositiveInt = 64,
+    steps: PositiveInt = 300,
+    batch_size: PositiveInt = 32,
 ) -> StudyResult:
     """Compare strategies of buying labels.
 

@@ -23,14 +23,14 @@ With the task known our naive training forgets less than theirs, 2.5 points; the
 Reference: van de Ven & Tolias 2019, arXiv:1904.07734: Split MNIST, MLP 400-400, 2,000 steps a task.
 """
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 from flax import linen as nn
 
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.experiment.setting import FlagError
-from dlcore.learner import Range
+from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, new_figure
 from dlcore.run.progress import say
@@ -107,15 +107,15 @@ def study(
     data_dir: str | None = None,
     scenarios: tuple[Literal["task", "domain", "class"], ...] = SCENARIOS,
     strategies: tuple[Literal["naive", "replay", "ewc", "joint"], ...] = STRATEGIES,
-    num_seeds: Annotated[int, Range(1)] = 3,
-    hidden: tuple[int, ...] = (100, 100),
-    steps: Annotated[int, Range(1)] = 500,
-    batch_size: Annotated[int, Range(1)] = 64,
-    learning_rate: Annotated[float, Range(0)] = 1e-3,
-    buffer: Annotated[int, Range(1)] = 20,
-    strength: Annotated[float, Range(0)] = 1e7,
+    num_seeds: PositiveInt = 3,
+    hidden: tuple[PositiveInt, ...] = (100, 100),
+    steps: PositiveInt = 500,
+    batch_size: PositiveInt = 64,
+    learning_rate: NonNegativeFloat = 1e-3,
+    buffer: PositiveInt = 20,
+    strength: NonNegativeFloat = 1e7,
     fisher: Literal["model", "empirical"] = "model",
-    fisher_size: Annotated[int, Range(1)] = 5000,
+    fisher_size: PositiveInt = 5000,
 ) -> StudyResult:
     """Compare strategies against forgetting in three scenarios.
 

@@ -31,7 +31,7 @@ from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits, batch_facts
 from dlcore.experiment.task import Task
 from dlcore.kits.training.optimizer import AdamW
-from dlcore.learner import Evaluator, Range
+from dlcore.learner import Evaluator, PositiveInt, Range
 from dlcore.main import main
 from dlcore.transfer import prototypical
 from dlcore.transfer.prototypical import PrototypicalNet
@@ -108,7 +108,7 @@ class Episodes(Task):
     data_dir: Annotated[str | None, "essential"] = None
     way: Annotated[int, Range(2), "essential"] = 5
     shot: Annotated[int, Range(0), "essential"] = 1
-    query: Annotated[int, Range(1)] = 5
+    query: PositiveInt = 5
     train_way: Annotated[int | None, Range(2)] = None
     turned: bool = True
     characters: Annotated[int, Range(10, 14000)] = 200

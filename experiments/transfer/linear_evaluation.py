@@ -26,7 +26,7 @@ Kolesnikov, Zhai & Beyer 2019, arXiv:1901.09005 (the protocol).
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +46,7 @@ from dlcore.experiment import Experiment, Headline, Splits, Study, StudyResult
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.weights import Weights, open_weights
 from dlcore.kits.training import earlier_run, pretrained_network
-from dlcore.learner import Range, root_key
+from dlcore.learner import PositiveInt, root_key
 from dlcore.main import main
 from dlcore.models.registry import kind_of
 from dlcore.modes.train import train_page
@@ -208,13 +208,13 @@ def study(
     init_from: str | None = None,
     dataset: str = "font_digits",
     data_dir: str | None = None,
-    image_size: Annotated[int | None, Range(1)] = None,
+    image_size: PositiveInt | None = None,
     methods: tuple[str, ...] = tuple(METHODS),
-    labels_per_class: Annotated[int | None, Range(1)] = 10,
-    k: Annotated[int, Range(1)] = 5,
-    fine_tune_steps: Annotated[int, Range(1)] = 100,
-    num_seeds: Annotated[int, Range(1)] = 3,
-    network_steps: Annotated[int, Range(1)] = 1000,
+    labels_per_class: PositiveInt | None = 10,
+    k: PositiveInt = 5,
+    fine_tune_steps: PositiveInt = 100,
+    num_seeds: PositiveInt = 3,
+    network_steps: PositiveInt = 1000,
     changed_data: bool = False,
     miniature: bool = False,
 ) -> StudyResult:

@@ -21,7 +21,7 @@ from flax import linen as nn
 
 from dlcore.data.digits import digits
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import NonNegativeFloat, PositiveInt, Range
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, new_figure
 from dlcore.transfer.multi_task import HeadsNet, learner, rotate_quarter_turns
@@ -117,11 +117,11 @@ def draw(both, single):
 
 def study(
     *,
-    num_seeds: Annotated[int, Range(1)] = 3,
+    num_seeds: PositiveInt = 3,
     width: Annotated[int, Range(4)] = 64,
-    steps: Annotated[int, Range(1)] = 600,
-    batch_size: Annotated[int, Range(1)] = 32,
-    learning_rate: Annotated[float, Range(0)] = 2e-3,
+    steps: PositiveInt = 600,
+    batch_size: PositiveInt = 32,
+    learning_rate: NonNegativeFloat = 2e-3,
 ) -> StudyResult:
     """Compare a network of two tasks with those of one.
 

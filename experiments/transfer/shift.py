@@ -22,6 +22,7 @@ import numpy as np
 
 from dlcore.classic_ml import naive_bayes
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, GREEN, ORANGE, VERMILION, new_figure
 from dlcore.transfer.shift import (
@@ -140,7 +141,12 @@ def report(inputs: dict[str, list], labels: dict[str, list], figures: dict | Non
 
 
 def study(
-    *, num_seeds: int = 5, points: int = 5000, shift: float = 1.0, classes: int = 5, prior_ratio: float = 10.0
+    *,
+    num_seeds: PositiveInt = 5,
+    points: PositiveInt = 5000,
+    shift: float = 1.0,
+    classes: PositiveInt = 5,
+    prior_ratio: float = 10.0,
 ) -> StudyResult:
     """Undo a shift of the inputs and one of the labels.
 

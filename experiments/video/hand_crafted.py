@@ -18,6 +18,7 @@ from dlcore.classic_ml.kmeans import kmeans, nearest_center
 from dlcore.classical_vision.fisher_vector import fisher_vector
 from dlcore.data.clips import clips
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import BLUE, new_figure
 from dlcore.video.flow_stack import subtract_mean_flow
@@ -49,7 +50,7 @@ def accuracy(
     return float(((test @ solution).argmax(1) == test_labels).mean())
 
 
-def study(*, num_clips: int = 400, centers: int = 8, camera: bool = False) -> StudyResult:
+def study(*, num_clips: PositiveInt = 400, centers: PositiveInt = 8, camera: bool = False) -> StudyResult:
     """Compare descriptors and their encodings.
 
     Args:

@@ -24,6 +24,7 @@ import numpy as np
 from dlcore.data.crossings import crossings
 from dlcore.data.source import Source
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.metrics.tracking import clear_mot, hota, idf1
 from dlcore.report.figure import BLUE, GREEN, VERMILION, new_figure
@@ -90,7 +91,12 @@ def strips(source: Source) -> Any:
 
 
 def study(
-    *, num_seeds: int = 3, clips: int = 8, frames: int = 60, objects: int = 5, max_drop: float = 1.0
+    *,
+    num_seeds: PositiveInt = 3,
+    clips: PositiveInt = 8,
+    frames: PositiveInt = 60,
+    objects: PositiveInt = 5,
+    max_drop: float = 1.0,
 ) -> StudyResult:
     """Track shapes that cross.
 

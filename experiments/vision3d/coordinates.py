@@ -25,6 +25,7 @@ import optax
 
 from dlcore.data.solid_images import DISTANCE, IMAGE_SOLIDS, solid_images
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.losses import chamfer_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
@@ -169,13 +170,13 @@ def draw(data: dict, predictions: dict[str, dict[str, np.ndarray]], columns: int
 def study(
     *,
     unseen: tuple[str, ...] = ("cylinder", "pyramid"),
-    num_images: int = 1400,
-    image_size: int = 32,
-    surface_points: int = 256,
-    steps: int = 800,
-    batch_size: int = 32,
-    learning_rate: float = 2e-3,
-    seeds: int = 3,
+    num_images: PositiveInt = 1400,
+    image_size: PositiveInt = 32,
+    surface_points: PositiveInt = 256,
+    steps: PositiveInt = 800,
+    batch_size: PositiveInt = 32,
+    learning_rate: NonNegativeFloat = 2e-3,
+    seeds: PositiveInt = 3,
 ) -> StudyResult:
     """Train in both coordinate systems and test on seen and unseen kinds.
 

@@ -17,7 +17,7 @@ from dlcore.data.scene_rays import scene_rays
 from dlcore.experiment import Experiment, Flags, Setup, Splits
 from dlcore.experiment.task import Task
 from dlcore.kits.training.optimizer import AdamW
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.vision3d import nerf
 from dlcore.vision3d.nerf import RadianceField
@@ -39,7 +39,7 @@ class SceneViews(Task):
       image_size: side of the views in pixels
     """
 
-    num_views: Annotated[int, Range(1), "essential"] = 64
+    num_views: Annotated[PositiveInt, "essential"] = 64
     image_size: Annotated[int, Range(8), "essential"] = 32
 
     monitor: ClassVar[str] = "psnr"

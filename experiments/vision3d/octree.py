@@ -23,6 +23,7 @@ import numpy as np
 
 from dlcore.data.solids import SOLID_KINDS, Solid, occupancy_grid, random_solid
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GREEN, VERMILION, new_figure
 from dlcore.vision3d.octree import EMPTY, octree_from_distance, octree_occupancy
@@ -114,7 +115,12 @@ def draw(measured: dict) -> Any:
 
 
 def study(
-    *, solids_per_kind: int = 6, depth: int = 7, budget: int = 32, points: int = 200_000, seed: int = 0
+    *,
+    solids_per_kind: PositiveInt = 6,
+    depth: PositiveInt = 7,
+    budget: PositiveInt = 32,
+    points: PositiveInt = 200_000,
+    seed: Seed = 0,
 ) -> StudyResult:
     """Hold solids in three ways.
 

@@ -24,7 +24,7 @@ import numpy as np
 from dlcore.classical_vision.alignment import fit_similarity
 from dlcore.data.mesh_files import write_mesh
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Range
+from dlcore.learner import PositiveInt, Range, Seed
 from dlcore.main import main
 from dlcore.ops.camera import intrinsic_matrix, look_at, project
 from dlcore.ops.mesh import icosphere
@@ -57,13 +57,13 @@ def judge(rms: float, expected: float, error: float) -> tuple[str, bool]:
 
 def study(
     *,
-    views: int = 6,
+    views: PositiveInt = 6,
     noise: float = 0.5,
     wrong: float = 0.1,
     degrees: float = 50.0,
     subdivisions: Annotated[int, Range(0, 5)] = 2,
     output: str | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> StudyResult:
     """Reconstruct a solid and the cameras that see it.
 

@@ -29,7 +29,7 @@ from dlcore.experiment import Experiment, FlagError, Flags, Setting, Setup, Spli
 from dlcore.experiment.task import Task
 from dlcore.kits.images import prediction
 from dlcore.kits.training.optimizer import AdamW
-from dlcore.learner import Evaluator, Learner, Range
+from dlcore.learner import Evaluator, Learner, NonNegativeFloat, Range
 from dlcore.main import main
 from dlcore.tasks.captioning import describe_captions, exact_match
 from dlcore.vision_language import text_reading
@@ -62,7 +62,7 @@ class TextImages(Task):
     lengths: Annotated[tuple[int, int], Range(1)] = (3, 5)
     image_size: Annotated[tuple[int, int], Range(16)] = (24, 80)
     num_images: Annotated[int, Range(10)] = 8000
-    ctc_weight: Annotated[float, Range(0)] = 0.5
+    ctc_weight: NonNegativeFloat = 0.5
 
     monitor: ClassVar[str] = "exact_match"
     headline: ClassVar[str] = "exact_match"

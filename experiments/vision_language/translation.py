@@ -34,7 +34,7 @@ from dlcore.data.words import BytePairs, Words, tokenize, vocabulary_from_dict
 from dlcore.evaluators.text import bleu, text_evaluator
 from dlcore.experiment import Experiment, FlagError, Flags, Setup, Splits
 from dlcore.kits.training.optimizer import SETTINGS, AdamW
-from dlcore.learner import Evaluator, Range
+from dlcore.learner import Evaluator, PositiveInt, Range
 from dlcore.main import main
 from dlcore.sequence import seq2seq
 from dlcore.tasks.sequence_pairs import SHORTEST, SMOKE, SequencePairs, attention_panel, outputs_panel, vocabularies
@@ -99,11 +99,11 @@ class Translations(SequencePairs):
     target: Annotated[str, "essential"] = "en"
     vocabulary: Annotated[Literal["words", "byte_pairs"], "essential"] = "words"
     vocabulary_size: Annotated[int, Range(32)] = 6000
-    min_count: Annotated[int, Range(1)] = 2
-    length: Annotated[int, Range(1)] = 32
-    buckets: Annotated[int, Range(1)] = 1
-    train_size: Annotated[int, Range(1)] = 20_000
-    test_size: Annotated[int, Range(1)] = 1_000
+    min_count: PositiveInt = 2
+    length: PositiveInt = 32
+    buckets: PositiveInt = 1
+    train_size: PositiveInt = 20_000
+    test_size: PositiveInt = 1_000
 
     monitor: ClassVar[str] = "bleu4"
     headline: ClassVar[str] = "bleu4"

@@ -16,7 +16,7 @@ from dlcore.experiment.setting import FlagError, Setting, model_settings, settin
 from dlcore.experiment.settings import RUN
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
-from dlcore.learner import Range, check_arguments
+from dlcore.learner import NonNegativeFloat, PositiveInt, Range, check_arguments
 from dlcore.main import MODES, run
 from dlcore.models import list_models
 from tests.experiment.arguments import arguments_of
@@ -28,7 +28,7 @@ def factory(
     callback=print,
     switch: bool = False,
     on: bool = True,
-    count: int = 3,
+    count: PositiveInt = 3,
     rate: float = 0.5,
     name: str = "a",
     kind: Literal["alpha", "beta", "gamma"] = "alpha",
@@ -38,7 +38,7 @@ def factory(
     words: tuple[str, ...] = (),
     limit: int | None = None,
     share: Annotated[float, Range(0, 1)] = 0.25,
-    positive: Annotated[int | None, Range(1)] = None,
+    positive: PositiveInt | None = None,
     choice: Literal["x", "y"] | None = None,
     schedule: Any = None,
 ):
@@ -159,7 +159,7 @@ def test_a_value_may_be_the_next_word_and_the_last_one_counts():
         ("--share=1.5", r"--share=1.5: out of range; allowed: 0 to 1"),
         ("--share=-0.1", r"--share=-0.1: out of range; allowed: 0 to 1"),
         ("--positive=0", r"--positive=0: out of range; allowed: at least 1"),
-        ("--count=0", r"--count=0: out of range; allowed: at least 1"),  # its default is 3: a number of something
+        ("--count=0", r"--count=0: out of range; allowed: at least 1"),
         ("--choice=z", r"--choice=z: unknown; allowed: x, y"),
         ("--coutn=3", r"--coutn: unknown \(did you mean count"),
         ("--model=3", r"--model: unknown"),
@@ -191,8 +191,8 @@ def listing(
     *,
     words: tuple[Literal["naive", "replay"], ...] = ("naive",),
     shares: tuple[Annotated[float, Range(0, 1)], ...] = (0.5,),
-    train_sizes: tuple[int, ...] = (10, 20),
-    learning_rates: tuple[float, ...] = (0.1,),
+    train_sizes: tuple[PositiveInt, ...] = (10, 20),
+    learning_rates: tuple[NonNegativeFloat, ...] = (0.1,),
     workers: tuple[int, ...] = (0, 1),
 ):
     """Lists whose elements are checked one by one."""
@@ -366,7 +366,7 @@ class Schedule(NamedTuple):
       decay: how fast.
     """
 
-    warmup: int = 3
+    warmup: PositiveInt = 3
     decay: Annotated[float, Range(0, 1)] = 0.5
 
 
@@ -386,7 +386,7 @@ def test_fields_of_a_record_are_flags():
     settings = settings_of(scheduled)
     assert set(settings) == {"rate", "warmup", "decay"}
     assert [settings["warmup"].default, settings["decay"].default] == [3, 0.25]
-    assert [settings["warmup"].help, settings["warmup"].limits.low] == ["steps before the first.", 1]
+    assert settings["warmup"].help == "steps before the first."
     flags = parse({"learner": settings, "model": {"model.warmup": Setting(7)}}, ["--warmup=5"])
     assert dict(flags) == {"rate": 0.1, "warmup": 5, "decay": 0.25, "model.warmup": 7}
     assert flags.identity == dict(flags)
@@ -394,8 +394,9 @@ def test_fields_of_a_record_are_flags():
     assert flags.replace(decay=0.75).group("learner")["schedule"] == Schedule(5, 0.75)
     assert scheduled(model=None, **flags.group("learner")) == (0.1, Schedule(5, 0.25))
     assert arguments_of(scheduled, model=1, warmup=9) == {"model": 1, "schedule": Schedule(9, 0.25)}
-    with pytest.raises(FlagError, match=r"decay=2.0: out of range; allowed: 0 to 1"):
-        parse({"learner": settings}, ["--decay=2"])
+    for word, message in (("--decay=2", "decay=2.0: out of range; allowed: 0 to 1"), ("--warmup=0", "at least 1")):
+        with pytest.raises(FlagError, match=message):
+            parse({"learner": settings}, [word])
 
 
 def test_a_record_is_checked_where_a_caller_gives_one():

@@ -1,5 +1,7 @@
 """The title and the first sentence of a report come from the data and the page that ran."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from dlcore.data.source import Source
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.splits import Splits
-from dlcore.modes.finish import heading
+from dlcore.modes.finish import _baseline, heading
 from experiments.classification.supervised import experiment
 
 
@@ -33,3 +35,9 @@ def test_own_images_are_not_called_handwritten_digits(words, dataset, title, sai
     assert said in sentence
     assert sentence.endswith("(4 training, 1 validation, 2 test examples); seed 3.")
     assert not_said not in sentence
+
+
+@pytest.mark.parametrize(("headline", "better"), [("surface_dice", "higher"), ("surface_distance", "lower")])
+def test_a_word_of_the_headline_gives_the_direction_of_its_baseline(headline, better):
+    context = SimpleNamespace(spec={}, numbers={f"{headline}_untrained": 0.25})
+    assert _baseline(headline, context, {}) == {"value": 0.25, "name": "the untrained network", "better": better}

@@ -8,7 +8,7 @@ from dlcore.report.classification import confusion_matrix, worst_mistakes
 from dlcore.report.curves import curves
 from dlcore.report.filters import filters
 from dlcore.report.html import render
-from dlcore.report.measures import is_share
+from dlcore.report.measures import in_per_cent
 from dlcore.report.panel import Panel
 from dlcore.report.pictures import examples
 from dlcore.report.tables import text
@@ -94,8 +94,8 @@ def test_page_follows_the_readers_light_or_dark_mode():
         ("map_l1", False),
     ],
 )
-def test_shares_are_known_by_name(name, share):
-    assert is_share(name) == share
+def test_fractions_are_known_by_name(name, share):
+    assert in_per_cent(name) == share
 
 
 def test_whole_report_has_no_address_outside_itself():

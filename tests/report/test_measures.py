@@ -20,6 +20,7 @@ from dlcore.report.measures import (
         ("calibration/mce", "Maximum calibration error"),
         ("map50/cat", "Mean average precision at IoU 0.5 of cat"),
         ("test accuracy", "Accuracy"),
+        ("valid balanced_accuracy", "Balanced accuracy"),
         ("frechet_distance (resnet8_cifar, 1,000 samples, 500 real)", "Fréchet distance"),
         ("probe_untrained", "Linear probe accuracy, of the untrained encoder"),
         ("fine_tune_1200_untrained", "Fine-tuned accuracy, 1,200 labels, of the untrained encoder"),
@@ -85,7 +86,10 @@ def test_a_word_of_a_name_gives_the_direction(name, direction):
         ("map_l1", 0.5, "0.5"),  # a distance of maps
         ("recall_error", 0.25, "0.25"),
         ("supervised", 0.25, "25.00 %"),  # by its unit
-        ("accuracy", 1.5, "1.5"),  # no share
+        ("accuracy", 1.5, "1.5"),  # no fraction
+        ("valid iou", 0.25, "25.00 %"),
+        ("iou (16 scenes)", 0.25, "25.00 %"),
+        ("test accuracy of the best", 0.25, "25.00 %"),  # by a word
     ],
 )
 def test_a_number_reads_the_same_in_every_part_of_a_report(name, value, text):

@@ -8,7 +8,7 @@ import pytest
 from flax import linen as nn
 
 from dlcore.losses import softmax_cross_entropy_loss
-from experiments.studies.small_runs import SmallNet, ZooNet, log_loss_and_accuracy, shuffled_digits, train
+from experiments.studies.small_runs import SmallNet, ZooNet, log_loss_and_accuracy, minimize, shuffled_digits, train
 
 X = jnp.asarray(np.random.default_rng(0).random((12, 2, 2, 1)), jnp.float32)
 Y = jnp.asarray(np.random.default_rng(1).integers(0, 10, 12), jnp.int32)
@@ -145,3 +145,10 @@ def test_a_zoo_net_calls_its_method_in_training_alone(is_training):
 
     net = ZooNet(Model(), training="auxiliary")
     assert net.apply({}, X, is_training) == (("logits", "logits and more")[is_training], is_training)
+
+
+def test_minimize_takes_a_step_for_each_input():
+    """(w - x)^2 / 2 with rate 0.5 halves the distance: w = 4, 4 - (4 - 0) / 2 = 2, 2 - (2 - 1) / 2 = 1.5."""
+    params, losses = minimize(lambda w, x: jnp.square(w - x) / 2, jnp.array(4.0), optax.sgd(0.5), jnp.array([0.0, 1.0]))
+    assert float(params) == 1.5
+    assert losses.tolist() == [8.0, 0.5]  # 4^2 / 2 and 1^2 / 2, before the steps

@@ -9,9 +9,9 @@ import numpy as np
 
 from dlcore.data.source import Source
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import SEEDS, FlagError, Setting
+from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.task import Task
-from dlcore.learner import Range
+from dlcore.learner import Range, Seed
 from dlcore.ops.checks import check_finite
 
 __all__ = [
@@ -148,7 +148,7 @@ class Samples(Task):
     """
 
     num_drawn: Annotated[int, Range(1), "no identity"] = 16
-    sample_seed: Annotated[int | None, SEEDS, "no identity"] = None
+    sample_seed: Annotated[Seed | None, "no identity"] = None
 
     drawn = staticmethod(number_samples)
     describe = staticmethod(describe)
