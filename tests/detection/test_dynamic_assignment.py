@@ -12,7 +12,7 @@ from dlcore.detection.dynamic_assignment import sim_ota_assignment, task_aligned
 GRID = Grid.of([(1, 6)], (8, 48))
 """Locations at x = 0, 8, ..., 40 and y = 0."""
 BOXES = jnp.array([[-4.0, -10, 20, 10], [12, -10, 36, 10], [0, 0, 0, 0]])
-"""The first holds the locations 0, 8 and 16 (number 0 to 2), the second 16, 24 and 32 (2 to 4); the third is padding."""
+"""The first holds the locations 0, 8 and 16 (number 0 to 2), the second 16, 24 and 32 (2 to 4), the last is padding."""
 LABELS, VALID = jnp.array([1, 0, 7]), jnp.array([True, True, False])
 PROBS = np.array([[0.1, 0.4], [0.2, 0.9], [0.6, 0.3], [0.5, 0.1], [0.7, 0.2], [0.8, 0.8]])
 # Predicted boxes have the height of the true ones; the widths that they share with them decide the IoU.
