@@ -685,6 +685,7 @@ MOVES = {
     "detection.single_stage": Move("classification", -1, 30),
     "detection.ssd": Move("classification", -1, 30),
     "detection.yolo": Move("coordinates", -1, 30),
+    "detection.yolo_anchor_free": Move("classification", -1, 30),
     "generative.autoencoder_kl": Move(flags=("--batch_size=64",)),
     "generative.ddpm": Move(flags=("--batch_size=64",)),
     "generative.dit": Move(flags=("--batch_size=64",)),

@@ -43,6 +43,9 @@ from dlcore.detection.detr_names import DETR_NAMES as DETR_NAMES
 from dlcore.detection.detr_names import DETR_OLD_NAMES as DETR_OLD_NAMES
 from dlcore.detection.detr_names import QUERY_NAMES as QUERY_NAMES
 from dlcore.detection.detr_names import QUERY_OLD_NAMES as QUERY_OLD_NAMES
+from dlcore.detection.dynamic_assignment import Assignment as Assignment
+from dlcore.detection.dynamic_assignment import sim_ota_assignment as sim_ota_assignment
+from dlcore.detection.dynamic_assignment import task_aligned_assignment as task_aligned_assignment
 from dlcore.detection.fast_rcnn import FastRCNN as FastRCNN
 from dlcore.detection.fast_rcnn import window_proposals as window_proposals
 from dlcore.detection.faster_rcnn import BoxOutputs as BoxOutputs
@@ -124,4 +127,7 @@ from dlcore.detection.yolo import YOLO as YOLO
 from dlcore.detection.yolo import assign_cells as assign_cells
 from dlcore.detection.yolo import decode as decode
 from dlcore.detection.yolo import lost_objects as lost_objects
+from dlcore.detection.yolo_anchor_free import AnchorFreeYOLO as AnchorFreeYOLO
+from dlcore.detection.yolo_anchor_free import YOLOWeights as YOLOWeights
+from dlcore.detection.yolo_anchor_free import predicted_boxes as predicted_boxes
 from dlcore.detection.yolos import YOLOS as YOLOS

@@ -5,7 +5,10 @@ Zhao et al. 2023, arXiv:2304.08069, section 4.2.
     within       transformer encoder on the locations of the coarsest map
     top down     f_l = fusion([up2(lateral(f_{l + 1})), s_l])
     bottom up    p_l = fusion([down2(p_{l - 1}), lateral of f_l])
-    fusion       conv1x1(x) through three RepVGG blocks, plus another conv1x1(x)
+    fusion       conv1x1(x) through RepVGG blocks, three by default, plus another conv1x1(x)
+
+Without levels of attention it is a path aggregation network (PAN; Liu et al. 2018, arXiv:1803.01534) of
+cross-stage-partial fusions.
 """
 
 from collections.abc import Sequence
@@ -95,7 +98,7 @@ class _Fusion(nn.Module):
 
     features: int
     hidden_features: int
-    num_blocks: int = 3
+    num_blocks: int
     dtype: Any = None
 
     @nn.compact
@@ -155,6 +158,7 @@ class HybridEncoder(nn.Module):
       num_heads: heads of the attention.
       hidden_features: units of its perceptron.
       expansion: channels inside a fusion, in those of the maps.
+      num_blocks: RepVGG blocks of a fusion.
       dropout_rate: dropout rate of the attention in training.
       dtype: dtype of the computation; None means by promotion.
     """
@@ -164,6 +168,7 @@ class HybridEncoder(nn.Module):
     num_heads: int = 8
     hidden_features: int = 1024
     expansion: float = 1.0
+    num_blocks: int = 3
     dropout_rate: float = 0.0
     dtype: Any = None
 
@@ -181,7 +186,7 @@ class HybridEncoder(nn.Module):
         features = maps[0].shape[-1]
         fields = {"train": train, "dropout_rate": self.dropout_rate, "dtype": self.dtype}
         maps = attend_within(maps, self.levels, self.num_layers, self.num_heads, self.hidden_features, **fields)
-        fusion = partial(_Fusion, features, int(features * self.expansion), dtype=self.dtype)
+        fusion = partial(_Fusion, features, int(features * self.expansion), self.num_blocks, dtype=self.dtype)
         layer = partial(ConvNorm, features, dtype=self.dtype)
         # Top down.
         fused, count = [maps[-1]], len(maps) - 1

@@ -223,8 +223,8 @@ class RTDETR(nn.Module):
             self.encoder_heads,
             self.encoder_hidden_features,
             self.expansion,
-            self.dropout_rate,
-            self.dtype,
+            dropout_rate=self.dropout_rate,
+            dtype=self.dtype,
             name="encoder",
         )(maps, train)
         # Levels of the decoder.

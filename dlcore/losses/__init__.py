@@ -38,6 +38,8 @@ from dlcore.losses.depth import scale_and_shift_invariant_loss, scale_invariant_
 from dlcore.losses.detection import (
     complete_iou_loss,
     distance_iou_loss,
+    distribution_expectation,
+    distribution_focal_loss,
     generalized_iou_loss,
     iou_loss,
     sigmoid_focal_loss,
@@ -99,6 +101,8 @@ __all__ = [
     "discriminator_loss",
     "distance_iou_loss",
     "distillation_loss",
+    "distribution_expectation",
+    "distribution_focal_loss",
     "edge_length_loss",
     "elastic_net_penalty",
     "enet_weights",

@@ -1,10 +1,12 @@
-"""Losses of detectors: focal loss of class scores, overlap losses of boxes.
+"""Losses of detectors: focal loss of class scores, overlap losses of boxes, distribution focal loss of their sides.
 
     focal:  L = -sum_c alpha_c (1 - p_c)^gamma log p_c,   p = sigmoid(s) where the target is 1, 1 - sigmoid(s) where 0,
             alpha_c = alpha for target 1, 1 - alpha for 0          Lin et al. 2017, arXiv:1708.02002
     GIoU:   L = 1 - IoU(a, b) + (|hull| - |a or b|) / |hull|       Rezatofighi et al. 2019, arXiv:1902.09630
     DIoU:   L = 1 - IoU(a, b) + |center a - center b|^2 / diagonal(hull)^2          Zheng et al. 2019, arXiv:1911.08287
     CIoU:   L = DIoU loss + k v,   v = 4 / pi^2 (atan(w_b / h_b) - atan(w_a / h_a))^2,   k = v / (1 - IoU + v) fixed
+    DFL:    L = -w log S_i - (1 - w) log S_{i+1},   S = softmax(logits),   w = (v_{i+1} - y) / (v_{i+1} - v_i),
+            v_i <= y <= v_{i+1}; the prediction is sum_i S_i v_i      Li et al. 2020, arXiv:2006.04388
 
 Every quotient of areas has 1e-7 added to its denominator, as in torchvision, so that empty boxes have finite losses and
 gradients. The overlap losses compare box i with target i; for all pairs, add the axes: `boxes[:, None]` broadcast to
@@ -14,13 +16,23 @@ gradients. The overlap losses compare box i with target i; for all pairs, add th
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
 
 from dlcore.losses._precision import at_least_float32
 from dlcore.ops.boxes import box_angle, box_area, box_union
-from dlcore.ops.checks import check_boxes, check_range, check_shapes
+from dlcore.ops.checks import check_boxes, check_finite, check_range, check_shapes
 from dlcore.ops.safe_product import safe_product
 
-__all__ = ["complete_iou_loss", "distance_iou_loss", "generalized_iou_loss", "iou_loss", "sigmoid_focal_loss"]
+__all__ = [
+    "complete_iou_loss",
+    "distance_iou_loss",
+    "distribution_expectation",
+    "distribution_focal_loss",
+    "generalized_iou_loss",
+    "iou_loss",
+    "sigmoid_focal_loss",
+]
 
 _EPSILON = 1e-7
 
@@ -133,6 +145,59 @@ def complete_iou_loss(boxes: jax.Array, targets: jax.Array) -> jax.Array:
     v = 4 / jnp.pi**2 * jnp.square(box_angle(targets) - box_angle(boxes))  # [...]
     k = jax.lax.stop_gradient(v / (iou_loss(boxes, targets) + v + _EPSILON))  # [...]
     return distance_iou_loss(boxes, targets) + k * v
+
+
+def distribution_focal_loss(logits: jax.Array, targets: jax.Array, values: jax.Array | None = None) -> jax.Array:
+    """Distribution focal loss: the cross-entropy with the two values around a number, weighted by their nearness.
+
+    Args:
+      logits: [..., K], of a distribution over the values, at least two.
+      targets: [...], the number; below the first value it counts as that, above the last as the last.
+      values: [K] ascending; None for 0, 1, ..., K - 1.
+
+    Returns:
+      [...], one loss a number, in nats.
+
+    Raises:
+      ValueError: the shapes do not fit, there are fewer than two values, or a concrete target is not finite.
+    """
+    logits, values = _distribution(logits, values)
+    targets = at_least_float32(targets)
+    check_shapes(logits=(logits, "... K"), targets=(targets, "..."))
+    check_finite("targets", targets)
+    if (count := logits.shape[-1]) < 2:
+        raise ValueError(f"logits.shape={logits.shape}: {count} value; allowed: at least 2")
+    targets = jnp.clip(targets, values[0], values[-1])  # [...]
+    # The values around each target: `left` and the next one.
+    left = jnp.clip(jnp.searchsorted(values, targets, side="right") - 1, 0, count - 2)  # [...]
+    weight = (values[left + 1] - targets) / (values[left + 1] - values[left])  # [...]
+    left_probs, right_probs = (jax.nn.one_hot(left + i, count, dtype=logits.dtype) for i in (0, 1))  # [..., K]
+    probs = weight[..., None] * left_probs + (1 - weight[..., None]) * right_probs
+    return optax.softmax_cross_entropy(logits, probs)
+
+
+def distribution_expectation(logits: jax.Array, values: jax.Array | None = None) -> jax.Array:
+    """Compute the mean of a distribution over values.
+
+    Args:
+      logits: [..., K].
+      values: [K]; None for 0, 1, ..., K - 1.
+
+    Returns:
+      [...], sum_i softmax(logits)_i values_i, in at least float32.
+
+    Raises:
+      ValueError: there is not one value for each logit.
+    """
+    logits, values = _distribution(logits, values)
+    return (jax.nn.softmax(logits) * values).sum(-1)
+
+
+def _distribution(logits: jax.Array, values: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """Logits and values [K], 0 to K - 1 where there are none, in at least float32."""
+    logits = at_least_float32(logits)
+    check_shapes(logits=(logits, "... K"), values=(values, "K"))
+    return logits, jnp.asarray(np.arange(logits.shape[-1]) if values is None else values, logits.dtype)
 
 
 def _pairs(boxes: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -33,6 +33,7 @@ PAGES = {
     "detection.selective_search": ["selective search", "amodal"],
     "detection.ssd": ["SSD"],
     "detection.yolo": ["YOLO"],
+    "detection.yolo_anchor_free": ["YOLOX", "YOLOv8"],
     "generative.conditional_gan": ["BigGAN"],
     "generative.control_net": ["ControlNet"],
     "generative.cycle_gan": ["CycleGAN"],

@@ -99,6 +99,39 @@ def test_overlap_losses_by_hand():
     assert float(losses.complete_iou_loss(box, wide)) == pytest.approx(0.5 + v**2 / (0.5 + v), abs=1e-6)
 
 
+@pytest.mark.covers("DE-33")
+def test_distribution_focal_loss_and_the_expectation_by_hand():
+    logits = jnp.log(jnp.array([[0.1, 0.2, 0.3, 0.4]] * 4))
+    # 1.3 lies 0.3 of the way from value 1 to value 2; numbers outside count as 0 and as 3.
+    loss = jax.jit(losses.distribution_focal_loss)(logits, jnp.array([1.3, 2.0, -5, 9]))
+    expected = [-0.7 * math.log(0.2) - 0.3 * math.log(0.3), -math.log(0.3), -math.log(0.1), -math.log(0.4)]
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    assert float(losses.distribution_expectation(logits[0])) == pytest.approx(0.2 + 2 * 0.3 + 3 * 0.4, rel=1e-6)
+    # Values -2, -1, 1, 5: 2 is a quarter of the way from 1 to 5.
+    values = jnp.array([-2.0, -1, 1, 5])
+    loss = jax.jit(losses.distribution_focal_loss)(logits[0], jnp.array(2.0), values)
+    assert float(loss) == pytest.approx(-0.75 * math.log(0.3) - 0.25 * math.log(0.4), rel=1e-5)
+    assert float(losses.distribution_expectation(logits[0], values)) == pytest.approx(-0.2 - 0.2 + 0.3 + 2, rel=1e-6)
+
+
+@pytest.mark.covers("DE-33")
+def test_the_best_distribution_has_the_target_as_its_expectation():
+    """The gradient S - target distribution vanishes at the weights of the two values, whose mean is the target."""
+    logits = jnp.array([-30.0, math.log(0.75), math.log(0.25), -30])
+    gradient = jax.jit(jax.grad(losses.distribution_focal_loss))(logits, jnp.array(1.25))
+    np.testing.assert_allclose(gradient, np.zeros(4), atol=1e-6)
+    assert float(losses.distribution_expectation(logits)) == pytest.approx(1.25, rel=1e-6)
+
+
+def test_bad_distributions_are_named():
+    with pytest.raises(ValueError, match=r"logits.shape=\(2, 1\): 1 value; allowed: at least 2"):
+        losses.distribution_focal_loss(jnp.zeros((2, 1)), jnp.zeros(2))
+    with pytest.raises(ValueError, match="targets"):
+        losses.distribution_focal_loss(jnp.zeros((2, 3)), jnp.array([0.0, jnp.nan]))
+    with pytest.raises(ValueError, match="values"):
+        losses.distribution_expectation(jnp.zeros((2, 3)), jnp.arange(4.0))
+
+
 @pytest.mark.slow
 @pytest.mark.covers("LO-13")
 def test_equal_boxes_cost_nothing_and_disjoint_ones_are_pulled_together():

@@ -35,6 +35,7 @@ WITH_LOSS = {
     "detection.single_stage",
     "detection.ssd",
     "detection.yolo",
+    "detection.yolo_anchor_free",
     "generative.autoencoder",
     "generative.autoencoder_kl",
     "generative.consistency",
