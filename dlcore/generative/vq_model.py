@@ -4,8 +4,8 @@ Esser, Rombach & Ommer 2021, arXiv:2012.09841 ("VQGAN"), in the form of the diff
 
     z = quant_conv(encoder(x)),   q the nearest codes,   reconstruction = decoder(post_quant_conv(q))
 
-It is a `model` of `dlcore.generative.vq_vae.learner`, which holds the codebook. The paper's perceptual and adversarial
-losses are left out.
+It is a `model` of `dlcore.generative.vq_gan.learner`, which adds the paper's perceptual and adversarial losses, or of
+`dlcore.generative.vq_vae.learner`; either holds the codebook.
 """
 
 from collections.abc import Mapping
@@ -67,6 +67,11 @@ class VQModel(nn.Module):
             raise ValueError(f"shape={tuple(self.shape)}: sides do not divide; allowed: multiples of {factor}")
         return height // factor, width // factor
 
+    @property
+    def last_kernel(self) -> tuple[str, ...]:
+        """Path of the decoder's last kernel among the parameters."""
+        return "decoder", "conv_out", "kernel"
+
     def encode(self, x: jax.Array) -> jax.Array:
         """Compute what the codes are nearest to.
 
@@ -90,11 +95,12 @@ class VQModel(nn.Module):
         """
         return self.decoder(self.post_quant_conv(q))
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Reconstruct without quantization.
 
         Args:
           x: [B, H, W, C] in [-1, 1].
+          train: not used.
 
         Returns:
           [B, H, W, C], about [-1, 1].

@@ -42,6 +42,7 @@ __all__ = [
     "CodebookPerplexity",
     "CodebookUsage",
     "VQVAEState",
+    "autoencode",
     "codebook_from",
     "codebook_usage",
     "decode_vectors",
@@ -49,6 +50,7 @@ __all__ = [
     "nearest_codes",
     "prior_loss",
     "quantize",
+    "reconstruct",
     "reconstruction_loss",
     "sample_images",
     "straight_through",
@@ -89,6 +91,11 @@ class VQVAE(nn.Module):
         """
         return halve_sides(self.shape, self.downsamplings)
 
+    @property
+    def last_kernel(self) -> tuple[str, ...]:
+        """Path of the decoder's last kernel among the parameters."""
+        return "decoder_out", "kernel"
+
     def encode(self, x: jax.Array) -> jax.Array:
         """Compute what the codes are nearest to.
 
@@ -119,11 +126,12 @@ class VQVAE(nn.Module):
             x = self._conv(f"up{k}", self.width, x, 3)
         return self._conv("decoder_out", self.shape[-1], nn.relu(x), 3)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Reconstruct without quantization.
 
         Args:
           x: [B, H, W, C] in [-1, 1].
+          train: not used.
 
         Returns:
           [B, H, W, C], about [-1, 1].
@@ -368,16 +376,34 @@ def decode_vectors(model: nn.Module, params: Any, q: jax.Array) -> jax.Array:
     return denormalize(model.apply({"params": params}, q, method="decode"))
 
 
+def autoencode(
+    model: nn.Module, params: Any, vectors: jax.Array, x: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Reconstruct images from their codes, with gradients to encoder and decoder.
+
+    Args:
+      model: model with `encode` and `decode`, as `VQVAE`.
+      params: parameters of the autoencoder.
+      vectors: [K, D], e.
+      x: [B, H, W, C] in [-1, 1].
+
+    Returns:
+      (reconstructions [B, H, W, C], commitment losses [B], encodings z [B, h, w, D], codes [B, h, w] int32).
+    """
+    z, codes, q = quantize(model, params, vectors, x)  # [B, h, w, D], [B, h, w], [B, h, w, D]
+    # Straight-through gradient from the decoder to the encoder.
+    y = model.apply({"params": params}, straight_through(z, q), method="decode")  # [B, H, W, C]
+    # Commitment loss: the encoder stays near its code; the codebook moves by EMA.
+    commitment_losses = jnp.square(z - jax.lax.stop_gradient(q)).mean((1, 2, 3))  # [B]
+    return y, commitment_losses, z, codes
+
+
 def _autoencoder_loss(
     model: nn.Module, params: Any, codebook: Codebook, batch: dict, commitment: float | jax.Array
 ) -> tuple[jax.Array, tuple[Metrics, jax.Array, jax.Array]]:
     """(loss, (metrics, encodings, codes))."""
     x, mask = normalize(batch["image"]), mask_of(batch)
-    z, codes, q = quantize(model, params, codebook.vectors, x)  # [B, h, w, D], [B, h, w], [B, h, w, D]
-    # Straight-through gradient from the decoder to the encoder.
-    y = model.apply({"params": params}, straight_through(z, q), method="decode")  # [B, H, W, C]
-    # Commitment loss: the encoder stays near its code; the codebook moves by EMA.
-    commitment_losses = jnp.square(z - jax.lax.stop_gradient(q)).mean((1, 2, 3))  # [B]
+    y, commitment_losses, z, codes = autoencode(model, params, codebook.vectors, x)
     loss, metrics = reconstruction_loss(y, x, commitment_losses, mask, commitment)
     return loss, (metrics, z, codes)
 
@@ -442,9 +468,19 @@ def codebook_usage(codes: jax.Array, mask: jax.Array, num_codes: int) -> dict[st
     return {"perplexity": CodebookPerplexity(counts), "usage": CodebookUsage(counts)}
 
 
-def _reconstruct(model: nn.Module, state: VQVAEState, batch: dict) -> dict[str, jax.Array]:
-    """What `predict` returns of images, and of the way to others."""
-    params, vectors, x = state.params, state.codebook.vectors, normalize(batch["image"])
+def reconstruct(model: nn.Module, params: Any, vectors: jax.Array, batch: dict) -> dict[str, jax.Array]:
+    """Reconstruct images, and interpolate to others: what `predict` returns.
+
+    Args:
+      model: model with `encode` and `decode`, as `VQVAE`.
+      params: parameters of the autoencoder.
+      vectors: [K, D], e.
+      batch: {"image": [B, H, W, C]}, and perhaps "other" of the same shape.
+
+    Returns:
+      {"codes", "features", "reconstruction", "psnr"} and with another image {"path"}, as `learner` describes them.
+    """
+    x = normalize(batch["image"])
     # Reconstruct from the nearest codes.
     z, codes, q = quantize(model, params, vectors, x)
     y = decode_vectors(model, params, q)  # [B, H, W, C]
@@ -516,6 +552,6 @@ def learner(
         return metrics | codebook_usage(codes, mask_of(batch), num_codes)
 
     def predict(state: VQVAEState, batch: dict) -> dict[str, jax.Array]:
-        return _reconstruct(model, state, batch)
+        return reconstruct(model, state.params, state.codebook.vectors, batch)
 
     return Learner(init=init, update=update, evaluate=evaluate, predict=predict)

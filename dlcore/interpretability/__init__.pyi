@@ -29,7 +29,6 @@ from dlcore.interpretability.fast_style import FastStyleState as FastStyleState
 from dlcore.interpretability.fast_style import StyleNet as StyleNet
 from dlcore.interpretability.generator_prior import ascend_code as ascend_code
 from dlcore.interpretability.image_optimization import ImageState as ImageState
-from dlcore.interpretability.image_optimization import check_layers as check_layers
 from dlcore.interpretability.image_optimization import feature_maps as feature_maps
 from dlcore.interpretability.image_optimization import image_learner as image_learner
 from dlcore.interpretability.jaxpr_interpreter import count_calls as count_calls

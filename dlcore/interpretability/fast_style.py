@@ -24,10 +24,10 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.data.augment import to_float
-from dlcore.interpretability.image_optimization import check_layers
 from dlcore.interpretability.style_transfer import style_grams, transfer_terms
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
+from dlcore.models.backbone import check_layers
 from dlcore.nn import ConditionalInstanceNorm, Conv
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.optim import apply_gradients

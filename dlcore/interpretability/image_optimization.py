@@ -20,7 +20,7 @@ from dlcore.learner import Last, Learner, Metrics, State, Sum, example_keys, mas
 from dlcore.ops.replica import is_replicated
 from dlcore.optim import apply_gradients
 
-__all__ = ["ImageState", "check_layers", "feature_maps", "image_learner"]
+__all__ = ["ImageState", "feature_maps", "image_learner"]
 
 
 @struct.dataclass
@@ -135,23 +135,3 @@ def feature_maps(model: nn.Module, variables: Any, x: jax.Array) -> dict[str, ja
       {layer: [h, w, D]}.
     """
     return jax.tree.map(lambda maps: maps[0], model.apply(variables, x[None], method="features"))
-
-
-def check_layers(model: nn.Module, variables: Any, channels: int, **layers: tuple[str, ...]) -> None:
-    """Check that a network has the layers that arguments name.
-
-    Args:
-      model: a network with a method `features`.
-      variables: variables of the model.
-      channels: number of channels of its images.
-      **layers: names by argument.
-
-    Raises:
-      ValueError: `model.features` returns no such layer for a 64x64 image.
-    """
-    image = jax.ShapeDtypeStruct((1, 64, 64, channels), jnp.float32)
-    layer_names = list(jax.eval_shape(lambda v, x: model.apply(v, x, method="features"), variables, image))
-    for argument, names in layers.items():
-        for name in names:
-            if name not in layer_names:
-                raise ValueError(f"{argument}={name!r}: no such layer; allowed: {', '.join(layer_names)}")

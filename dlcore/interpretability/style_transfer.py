@@ -16,9 +16,10 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.augment import to_float
-from dlcore.interpretability.image_optimization import check_layers, feature_maps, image_learner
+from dlcore.interpretability.image_optimization import feature_maps, image_learner
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses import content_loss, gram_matrix, style_loss, total_variation_loss
+from dlcore.models.backbone import check_layers
 
 __all__ = ["gram_loss", "learner", "noise_image", "style_grams", "transfer_terms"]
 

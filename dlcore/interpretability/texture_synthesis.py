@@ -19,10 +19,11 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.augment import to_float
-from dlcore.interpretability.image_optimization import check_layers, feature_maps, image_learner
+from dlcore.interpretability.image_optimization import feature_maps, image_learner
 from dlcore.interpretability.style_transfer import gram_loss, noise_image, style_grams
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses import total_variation_loss
+from dlcore.models.backbone import check_layers
 
 __all__ = ["learner", "repetition", "texture_loss", "tile_sample"]
 

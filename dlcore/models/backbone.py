@@ -11,6 +11,7 @@ import functools
 from typing import Annotated, Any
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.learner import Range
@@ -18,7 +19,7 @@ from dlcore.nn import Conv, Dense
 from dlcore.nn.precision import logits_dtype
 from dlcore.ops import global_avg_pool
 
-__all__ = ["HEADS", "PERTURBATIONS", "Backbone", "MLPHead", "add_mlp_head"]
+__all__ = ["HEADS", "PERTURBATIONS", "Backbone", "MLPHead", "add_mlp_head", "check_layers"]
 
 HEADS = frozenset({"head", "head_dist"})
 """Names of the layers that tell classes apart; a DeiT has two."""
@@ -170,3 +171,23 @@ def _names_of(function: Any) -> tuple[str, ...]:
     while hasattr(function, "__wrapped__"):
         function = function.__wrapped__
     return function.__code__.co_names
+
+
+def check_layers(model: nn.Module, variables: Any, channels: int, **layers: tuple[str, ...]) -> None:
+    """Check that a network has the layers that arguments name.
+
+    Args:
+      model: a network with a method `features`.
+      variables: variables of the model.
+      channels: number of channels of its images.
+      **layers: names by argument.
+
+    Raises:
+      ValueError: `model.features` returns no such layer for a 64x64 image.
+    """
+    image = jax.ShapeDtypeStruct((1, 64, 64, channels), jnp.float32)
+    layer_names = list(jax.eval_shape(lambda v, x: model.apply(v, x, method="features"), variables, image))
+    for argument, names in layers.items():
+        for name in names:
+            if name not in layer_names:
+                raise ValueError(f"{argument}={name!r}: no such layer; allowed: {', '.join(layer_names)}")

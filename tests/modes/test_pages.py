@@ -142,6 +142,7 @@ WITHOUT_LOSS = {
     "generative.pix2pix",
     "generative.ring_gan",
     "generative.style_gan",
+    "generative.vq_gan",
     "generative.vq_vae",
     "generative.vq_vae_2",
     "interpretability.class_image",

@@ -34,6 +34,7 @@ LONG = {
         "latent_diffusion",
         "style_gan",
         "text_to_image",
+        "vq_gan",
         "vq_vae",
         "wave_net",
     ),

@@ -14,7 +14,16 @@ from dlcore.kits.training import pretrained_network
 from dlcore.learner import Evaluator, Range
 from dlcore.models.pretrained.door import is_published
 
-__all__ = ["NUM_REAL", "NUM_SHOWN", "SETTINGS", "data", "evaluators", "network_of", "origin"]
+__all__ = [
+    "NUM_REAL",
+    "NUM_SHOWN",
+    "SETTINGS",
+    "data",
+    "evaluators",
+    "network_of",
+    "origin",
+    "reconstruction_evaluators",
+]
 
 NUM_SHOWN = 64
 """Samples in the report."""
@@ -113,3 +122,24 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     order = np.random.default_rng(0).permutation(len(real))[:num_real]
     reference = features(real[np.sort(order)])[0]
     return [frechet_evaluator(features, reference, Source.indices(setup.flags.num_samples, "samples"))]
+
+
+def reconstruction_evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+    """Build the evaluators of the distance from reconstructed test images to the test images, at the end of a run.
+
+    `--frechet_network`, or else `--network`, names the feature extractor.
+
+    Args:
+      split: "valid" while training, or "test".
+
+    Returns:
+      The Fréchet distance and the kernel distance of `reconstruction` among the outputs of `predict`; none for "valid",
+      and none for fewer than two images.
+    """
+    network = network_of(setup.flags, setup.spec)  # a bad --network is an error before training
+    images = splits.test.take(setup.flags.num_samples)
+    if split == "valid" or len(images) < 2:
+        return []
+    features = pretrained_network.feature_extractor(network)
+    reference = features(images.arrays["image"][: len(images)])[0]
+    return [frechet_evaluator(features, reference, images, "reconstruction")]
