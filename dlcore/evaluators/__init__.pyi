@@ -13,6 +13,8 @@ from dlcore.evaluators.frechet import frechet_evaluator as frechet_evaluator
 from dlcore.evaluators.frechet import frechet_of_features as frechet_of_features
 from dlcore.evaluators.frechet import inception_score as inception_score
 from dlcore.evaluators.frechet import kid as kid
+from dlcore.evaluators.frechet import kid_of_subsets as kid_of_subsets
+from dlcore.evaluators.frechet import kid_with_interval as kid_with_interval
 from dlcore.evaluators.frechet import moments as moments
 from dlcore.evaluators.groups import Audit as Audit
 from dlcore.evaluators.groups import GroupRates as GroupRates
@@ -23,6 +25,9 @@ from dlcore.evaluators.knn import knn as knn
 from dlcore.evaluators.knn import knn_predict as knn_predict
 from dlcore.evaluators.linear_probe import linear_probe as linear_probe
 from dlcore.evaluators.linear_probe import probe_predict as probe_predict
+from dlcore.evaluators.manifold import Neighborhoods as Neighborhoods
+from dlcore.evaluators.manifold import half_interval as half_interval
+from dlcore.evaluators.manifold import neighborhoods as neighborhoods
 from dlcore.evaluators.mean_shape import evaluate_class_means as evaluate_class_means
 from dlcore.evaluators.mean_shape import mean_keypoints as mean_keypoints
 from dlcore.evaluators.mean_shape import mean_masks as mean_masks

@@ -4,7 +4,7 @@ Heusel et al. 2017, arXiv:1706.08500 (Fréchet, "FID"); Bińkowski et al. 2018, 
 Salimans et al. 2016, arXiv:1606.03498 (inception score).
 
     FID = |m_f - m_g|^2 + tr(S_f + S_g - 2 (S_f S_g)^1/2)               means and covariances (n - 1) of the features
-    KID = unbiased MMD^2 with the kernel (x.y / d + 1)^3
+    KID = unbiased MMD^2 with the kernel (x.y / d + 1)^3; its interval by leaving out one example at a time
     IS  = exp(mean_x KL(p(y|x) || p(y)))
 
 Published numbers use 2,048 features of an Inception network and 50,000 samples. Other features have another scale, and
@@ -18,13 +18,26 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.evaluators.manifold import half_interval, neighborhoods
 from dlcore.learner import Evaluator
 from dlcore.ops.checks import check_finite, check_shapes
 
-__all__ = ["frechet_distance", "frechet_evaluator", "frechet_of_features", "inception_score", "kid", "moments"]
+__all__ = [
+    "frechet_distance",
+    "frechet_evaluator",
+    "frechet_of_features",
+    "inception_score",
+    "kid",
+    "kid_of_subsets",
+    "kid_with_interval",
+    "moments",
+]
 
 _BLOCK = 2048
 """Examples of a block of kernels: 32 MB in float64."""
+
+_NEIGHBORS = ("sample_precision", "sample_recall", "density", "coverage")
+"""Measures by the neighborhoods of points, in the order of `Neighborhoods`."""
 
 
 def moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -110,23 +123,80 @@ def kid(f: np.ndarray, g: np.ndarray) -> float:
     Raises:
       ValueError: a set has fewer than two examples, their widths differ, or a value is not finite.
     """
+    return kid_with_interval(f, g)[0]
+
+
+def kid_with_interval(f: np.ndarray, g: np.ndarray) -> tuple[float, float | None]:
+    """Compute the kernel distance with its 95 % interval by the jackknife, which leaves out one example at a time.
+
+    Args:
+      f: [N, D], N at least 2.
+      g: [M, D], M at least 2.
+
+    Returns:
+      (distance, half of the interval: 1.96 standard errors; None where a set has two examples).
+
+    Raises:
+      ValueError: a set has fewer than two examples, their widths differ, or a value is not finite.
+    """
     f, g = np.asarray(f, np.float64), np.asarray(g, np.float64)
     if f.ndim != 2 or g.ndim != 2 or f.shape[1] != g.shape[1] or min(len(f), len(g)) < 2:
         raise ValueError(f"features have shapes {f.shape} and {g.shape}; allowed: [N, D] and [M, D], N, M at least 2")
-
     check_finite("f", f)
     check_finite("g", g)
+    n, m = len(f), len(g)
+    across_f, across_g = _kernel_sums(f, g)
+    across = across_f.sum()
+    within_f, within_g = (_kernel_sums(x, x)[0] - _cube(np.square(x).sum(1) / x.shape[1] + 1) for x in (f, g))
+    mean_f, mean_g = within_f.sum() / (n * (n - 1)), within_g.sum() / (m * (m - 1))
+    distance = float(mean_f + mean_g - 2 * across / (n * m))
+    if min(n, m) < 3:
+        return distance, None
+    without_f = (within_f.sum() - 2 * within_f) / ((n - 1) * (n - 2)) - 2 * (across - across_f) / ((n - 1) * m)
+    without_g = (within_g.sum() - 2 * within_g) / ((m - 1) * (m - 2)) - 2 * (across - across_g) / ((m - 1) * n)
+    variance = (n - 1) * without_f.var() + (m - 1) * without_g.var()
+    return distance, float(1.96 * np.sqrt(variance))
 
-    def total(x, y):
-        """Add up the kernel of all pairs."""
-        starts = ((i, j) for i in range(0, len(x), _BLOCK) for j in range(0, len(y), _BLOCK))
-        return sum(_cube(x[i : i + _BLOCK] @ y[j : j + _BLOCK].T / x.shape[1] + 1).sum() for i, j in starts)
 
-    def within(x):
-        itself = _cube(np.square(x).sum(1) / x.shape[1] + 1).sum()
-        return (total(x, x) - itself) / (len(x) * (len(x) - 1))
+def kid_of_subsets(
+    f: np.ndarray, g: np.ndarray, num_subsets: int = 100, subset_size: int = 1000, seed: int = 2020
+) -> tuple[float, float]:
+    """Compute the kernel distance as published: its mean over random subsets, drawn as torch-fidelity draws them.
 
-    return float(within(f) + within(g) - 2 * total(f, g) / (len(f) * len(g)))
+    Args:
+      f: [N, D].
+      g: [M, D].
+      num_subsets: number of pairs of subsets.
+      subset_size: examples of a subset, from 2 to N and M.
+      seed: seed of the subsets.
+
+    Returns:
+      (mean, standard deviation over the subsets).
+
+    Raises:
+      ValueError: `num_subsets` or `subset_size` is out of range; else see `kid`.
+    """
+    if num_subsets < 1:
+        raise ValueError(f"num_subsets={num_subsets}: out of range; allowed: at least 1")
+    if not 2 <= subset_size <= min(len(f), len(g)):
+        raise ValueError(f"subset_size={subset_size}: out of range; allowed: 2 to {min(len(f), len(g))}, the examples")
+    f, g, rng = np.asarray(f), np.asarray(g), np.random.RandomState(seed)
+    distances = []
+    for _ in range(num_subsets):
+        first = f[rng.choice(len(f), subset_size, replace=False)]
+        distances.append(kid(first, g[rng.choice(len(g), subset_size, replace=False)]))
+    return float(np.mean(distances)), float(np.std(distances))
+
+
+def _kernel_sums(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Add up the kernel of all pairs: (sums over y [N], sums over x [M])."""
+    rows, columns = np.zeros(len(x)), np.zeros(len(y))
+    for i in range(0, len(x), _BLOCK):
+        for j in range(0, len(y), _BLOCK):
+            block = _cube(x[i : i + _BLOCK] @ y[j : j + _BLOCK].T / x.shape[1] + 1)
+            rows[i : i + _BLOCK] += block.sum(1)
+            columns[j : j + _BLOCK] += block.sum(0)
+    return rows, columns
 
 
 def _cube(x: np.ndarray) -> np.ndarray:
@@ -159,6 +229,7 @@ def frechet_evaluator(
     reference: np.ndarray,
     source: Any,
     name: str = "sample",
+    intervals: bool = False,
 ) -> Evaluator:
     """Build the evaluator of generated samples: `frechet_distance`, `kid` and `inception_score`.
 
@@ -167,6 +238,8 @@ def frechet_evaluator(
       reference: [M, D] features of the real images.
       source: inputs of `predict`, one per sample.
       name: name of the images among the outputs of `predict`.
+      intervals: whether to add `sample_precision`, `sample_recall`, `density` and `coverage` of `neighborhoods`, of as
+        many real images as samples, and half of the 95 % interval of these and of `kid`, such as `kid_interval`.
 
     Returns:
       The evaluator.
@@ -177,18 +250,33 @@ def frechet_evaluator(
     if len(source) < 2:
         raise ValueError(f"source holds {len(source)} examples; a distance needs at least 2 samples")
     reference_moments = moments(reference)
+    names = ("frechet_distance", "kid", "inception_score")
 
     def add(acc, outputs, rows):
         return [*(acc or []), features(outputs[name])]
 
     def finish(acc):
         features = np.concatenate([f for f, _ in acc])
-        numbers = {
-            "frechet_distance": frechet_distance(*moments(features), *reference_moments),
-            "kid": kid(features, reference),
-        }
+        distance, half = kid_with_interval(features, reference)
+        numbers = {"frechet_distance": frechet_distance(*moments(features), *reference_moments), "kid": distance}
+        if intervals:
+            numbers |= {"kid_interval": half, **_neighborhood_measures(features, reference)}
         if acc[0][1] is not None:
             numbers["inception_score"] = inception_score(np.concatenate([p for _, p in acc]))
         return numbers
 
-    return Evaluator(add, finish, source, ("frechet_distance", "kid", "inception_score"))
+    if intervals:
+        names += ("kid_interval", *_NEIGHBORS, *(f"{measure}_interval" for measure in _NEIGHBORS))
+    return Evaluator(add, finish, source, names)
+
+
+def _neighborhood_measures(samples: np.ndarray, reference: np.ndarray) -> dict[str, float]:
+    """Precision, recall, density and coverage with their intervals; none for fewer than three examples."""
+    count = min(len(samples), len(reference))
+    if count < 3:
+        return {}
+    real = reference[np.linspace(0, len(reference) - 1, count).round().astype(int)]
+    numbers = {}
+    for name, values in zip(_NEIGHBORS, neighborhoods(real, samples[:count], min(5, count - 1)), strict=True):
+        numbers |= {name: float(values.mean()), f"{name}_interval": half_interval(values)}
+    return numbers

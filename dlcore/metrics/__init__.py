@@ -12,6 +12,7 @@ from dlcore.metrics.classification import (
 )
 from dlcore.metrics.clustering import adjusted_rand_index, normalized_mutual_information, silhouette
 from dlcore.metrics.depth import depth_errors, depth_metrics
+from dlcore.metrics.feature_similarity import clip_score, lpips, lpips_weights
 from dlcore.metrics.image_quality import nrmse, psnr, ssim, ssim_map
 from dlcore.metrics.keypoints import KeypointAccuracy
 from dlcore.metrics.panoptic import PanopticQuality
@@ -43,6 +44,7 @@ __all__ = [
     "chamfer_distance",
     "class_predictions",
     "clear_mot",
+    "clip_score",
     "cohen_kappa",
     "depth_errors",
     "depth_metrics",
@@ -50,6 +52,8 @@ __all__ = [
     "idf1",
     "iou_per_class",
     "lidar",
+    "lpips",
+    "lpips_weights",
     "matthews_correlation",
     "mean_loss",
     "multilabel_average_precision",

@@ -103,6 +103,12 @@ MEASURES = {
         "Fréchet distance", "between Gaussians fitted to features of samples and of real images (FID)", "", _DOWN
     ),
     "kid": Measure("Kernel distance", "unbiased squared MMD of features of samples and real images", "", _DOWN),
+    "sample_precision": Measure(
+        "Precision of samples", "fraction of samples that lie near real images", _FRACTION, _UP
+    ),
+    "sample_recall": Measure("Recall of samples", "fraction of real images that lie near samples", _FRACTION, _UP),
+    "density": Measure("Density", "real images near a sample over those expected; 1: as dense as real images"),
+    "coverage": Measure("Coverage", "fraction of real images with a sample near them", _FRACTION, _UP),
     "pitch_accuracy": Measure(
         "Pitch accuracy", "fraction of generated tones within half a semitone of the requested pitch", _FRACTION, _UP
     ),
@@ -353,7 +359,8 @@ def number_panels(
     """Tabulate measures beside their trivial baselines.
 
     Args:
-      numbers: values by measure; None, and parts such as "map/cat", are left out.
+      numbers: values by measure; None, and parts such as "map/cat", are left out. Half of the interval of a measure,
+        such as "kid_interval", stands beside its value.
       trivial: (value, name of the baseline) by measure.
       title: title of the panel.
 
@@ -363,9 +370,11 @@ def number_panels(
     values = {name: value for name, value in numbers.items() if "/" not in name and value is not None}
     heads = ["measure", "value", *(["baseline", "which is"] if trivial else [])]
     kinds, rows = ("", "number", "number", ""), []
+    intervals = {name: values.pop(f"{name}_interval") for name in list(values) if f"{name}_interval" in values}
     for name, value in values.items():
-        pair = trivial.get(name)
-        cells = [explain_measure(name, "span"), number_text(name, value)]
+        pair, half = trivial.get(name), intervals.get(name)
+        spread = "" if half is None else f" ± {number_text(name, half)}"
+        cells = [explain_measure(name, "span"), number_text(name, value) + spread]
         cells += [] if not trivial else ["", ""] if pair is None else [number_text(name, pair[0]), escape(pair[1])]
         rows.append("".join(f'<td class="{kind}">{c}</td>' for kind, c in zip(kinds, cells, strict=False)))
     head = "".join(f'<th class="{kind}">{h}</th>' for kind, h in zip(kinds, heads, strict=False))

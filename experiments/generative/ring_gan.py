@@ -46,7 +46,7 @@ class RingPoints(Task):
         reference = getattr(data, split).arrays["point"]
         return [
             mode_coverage_evaluator(ring_centers(), STD, data.shown),
-            frechet_evaluator(lambda points: (points, None), reference, data.shown),
+            frechet_evaluator(lambda points: (points, None), reference, data.shown, intervals=split == "test"),
         ]
 
     def panels(self, context) -> list:

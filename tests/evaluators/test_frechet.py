@@ -13,8 +13,11 @@ from dlcore.evaluators.frechet import (
     frechet_of_features,
     inception_score,
     kid,
+    kid_of_subsets,
+    kid_with_interval,
     moments,
 )
+from dlcore.evaluators.manifold import half_interval, neighborhoods
 
 GOLDEN = "tests/goldens/metrics_image.npz"
 
@@ -82,6 +85,57 @@ def test_the_kernel_distance_is_added_up_in_blocks(monkeypatch):
         tracemalloc.stop()
 
 
+def plain_kid(f, g):
+    """The unbiased estimate with whole matrices, term by term."""
+
+    def kernel(x, y):
+        return (x @ y.T / x.shape[1] + 1) ** 3
+
+    def within(x):
+        return (kernel(x, x).sum() - np.trace(kernel(x, x))) / (len(x) * (len(x) - 1))
+
+    return within(f) + within(g) - 2 * kernel(f, g).mean()
+
+
+@pytest.mark.covers("ME-16")
+def test_the_interval_of_the_kernel_distance_is_the_jackknife():
+    """Leave out each example and compute the distance anew: (n - 1) / n of the squared deviations, set by set."""
+    f, g = features(9, 3), features(7, 3, seed=1, shift=0.4)
+    variance = 0.0
+    for x, without in ((f, lambda i: (np.delete(f, i, 0), g)), (g, lambda i: (f, np.delete(g, i, 0)))):
+        left = np.array([plain_kid(*without(i)) for i in range(len(x))])
+        variance += (len(x) - 1) / len(x) * np.square(left - left.mean()).sum()
+    assert kid_with_interval(f, g) == pytest.approx((plain_kid(f, g), 1.96 * np.sqrt(variance)), rel=1e-9)
+    assert kid_with_interval(f[:2], g)[1] is None
+
+
+@pytest.mark.covers("ME-16")
+def test_the_interval_holds_the_distance_in_most_draws():
+    """Means 0 and 0.5, D = 1: E k(x, x') = 1, E k(y, y') and E k(x, y) by (1 + xy)^3 with moments of the normals."""
+    # E(1 + xy)^3 = 1 + 3 m^2 + 3 s^2 + t^2 for two draws of moments m, s, t: y has 0.5, 1.25, 0.125 + 1.5 = 1.625.
+    # x has 0, 1, 0: E k(x, x') = 4, E k(y, y') = 1 + 0.75 + 4.6875 + 2.640625, E k(x, y) = 1 + 3 * 1.25 = 4.75.
+    expected = 4 + 9.078125 - 2 * 4.75
+    rng, hits = np.random.default_rng(0), 0
+    for _ in range(100):
+        distance, half = kid_with_interval(rng.normal(size=(150, 1)), 0.5 + rng.normal(size=(150, 1)))
+        hits += abs(distance - expected) < half
+    assert hits >= 85
+
+
+@pytest.mark.covers("ME-16")
+def test_published_kernel_distances_are_means_over_subsets():
+    """Subsets by the generator of torch-fidelity, drawn in turn from both sets."""
+    f, g, rng, distances = features(12, 3), features(10, 3, seed=1), np.random.RandomState(7), []
+    for _ in range(4):
+        first = f[rng.choice(12, 5, replace=False)]
+        distances.append(plain_kid(first, g[rng.choice(10, 5, replace=False)]))
+    assert kid_of_subsets(f, g, 4, 5, seed=7) == pytest.approx((np.mean(distances), np.std(distances)), rel=1e-9)
+    with pytest.raises(ValueError, match="subset_size=11: out of range; allowed: 2 to 10"):
+        kid_of_subsets(f, g, 4, 11)
+    with pytest.raises(ValueError, match="num_subsets=0: out of range; allowed: at least 1"):
+        kid_of_subsets(f, g, 0, 5)
+
+
 def test_the_distance_is_symmetric_and_takes_singular_covariances():
     f = np.pad(features(5, 3), ((0, 0), (0, 20)))  # 5 rows, 23 columns
     g = np.pad(features(7, 3, 1, 0.5), ((0, 0), (0, 20)))
@@ -110,6 +164,13 @@ def test_the_evaluator_joins_batches():
     assert numbers["frechet_distance"] == pytest.approx(frechet_of_features(drawn, reference), rel=1e-6)
     assert numbers["kid"] == pytest.approx(kid(drawn, reference), rel=1e-6)
     assert numbers["inception_score"] == pytest.approx(1)
+    spread = frechet_evaluator(lambda images: (images, None), reference, Source.indices(60), intervals=True)
+    found = spread.finish(spread.add(None, {"sample": drawn}, None))
+    assert set(found) == set(spread.names) - {"inception_score"}
+    assert found["kid_interval"] == pytest.approx(kid_with_interval(drawn, reference)[1])
+    real = reference[np.linspace(0, 99, 60).round().astype(int)]  # as many as samples
+    assert found["coverage"] == neighborhoods(real, drawn).coverage.mean()
+    assert found["sample_precision_interval"] == half_interval(neighborhoods(real, drawn).precision)
     plain = frechet_evaluator(lambda images: (images, None), reference, Source.indices(60))
     assert set(plain.finish(plain.add(None, {"sample": drawn}, None))) == {"frechet_distance", "kid"}
 

@@ -108,6 +108,16 @@ def test_numbers_stand_beside_their_value_without_learning():
     assert number_panels({"empty": None}, {}) == []
 
 
+@pytest.mark.covers("ME-16")
+def test_an_interval_stands_beside_its_value():
+    numbers = {"coverage": 0.5, "coverage_interval": 0.031, "kid": 0.02, "kid_interval": None, "interval": 0.1}
+    (panel,) = number_panels(numbers, {})
+    assert "50.00 % ± 3.10 %" in panel.html
+    assert "coverage_interval" not in panel.html
+    assert '<td class="number">0.02</td>' in panel.html
+    assert '<td class="number">0.1</td>' in panel.html  # of no measure
+
+
 def test_the_legend_lists_known_measures_once():
     (panel,) = legend_panels(["loss", "loss", "unknown", "psnr"])
     assert panel.html.count("<tr>") == 3  # the head, the loss and the PSNR

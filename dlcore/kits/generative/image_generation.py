@@ -112,7 +112,8 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     `--frechet_network`, or else `--network`, names the feature extractor.
 
     Returns:
-      The Fréchet distance and the kernel distance; none for fewer than two real images.
+      The Fréchet distance and the kernel distance, and for the test split precision, recall, density and coverage, with
+      intervals; none for fewer than two real images.
     """
     features = pretrained_network.feature_extractor(network_of(setup.flags, setup.spec))
     real = (splits.train if split == "valid" else splits.test).arrays["image"]
@@ -121,7 +122,8 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     num_real = setup.flags.num_samples if setup.flags.get("smoke") else NUM_REAL
     order = np.random.default_rng(0).permutation(len(real))[:num_real]
     reference = features(real[np.sort(order)])[0]
-    return [frechet_evaluator(features, reference, Source.indices(setup.flags.num_samples, "samples"))]
+    source = Source.indices(setup.flags.num_samples, "samples")
+    return [frechet_evaluator(features, reference, source, intervals=split == "test")]
 
 
 def reconstruction_evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:

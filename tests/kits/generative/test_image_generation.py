@@ -64,6 +64,7 @@ def test_real_images_are_nearer_than_noise(resolved, folder):
     splits = experiment.task.data(resolved.flags)
     (measure,) = image_generation.evaluators(resolved.setup_of(splits), splits, "test")
     assert len(measure.source) == 6
+    assert {"kid_interval", "coverage", "coverage_interval"} <= set(measure.names)
     real = splits.test.arrays["image"]
     noise = np.random.default_rng(0).random(real.shape, np.float32)
     same, near, far = (
