@@ -50,7 +50,7 @@ __all__ = ["BACKBONES", "NUM_CLASSES", "OBJECTIVES", "Classifier", "Objective", 
 
 NUM_CLASSES = 10
 SIDE = 8
-MOMENTUM = 0.95
+MOMENTUM = 0.9
 """Initial momentum of every EMA teacher; it rises to 1 by a cosine."""
 VIEW = contrastive_augmentation("digit")
 CROP = random_resized_crop((0.4, 1.0))

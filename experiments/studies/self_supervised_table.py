@@ -109,7 +109,8 @@ class Protocol:
     """
 
     def __init__(self, backbone: nn.Module, steps: int, learning_rate: float):
-        learner = supervised.learner(model=Classifier(backbone), optimizer=optimizer_of(learning_rate, steps))
+        optimizer = optimizer_of(learning_rate, steps)
+        learner = supervised.learner(model=Classifier(backbone), optimizer=optimizer)
         self.num_labels = LABELS_PER_CLASS * NUM_CLASSES
 
         def tuned_logits(variables: dict, key: jax.Array, images: jax.Array, labels: jax.Array, queries: jax.Array):
@@ -139,8 +140,8 @@ class Protocol:
             "probe": probe_predict(bank, labels[0], queries),
             "fine-tuned": np.asarray(logits).argmax(-1),
         }
-        shares = {name: float((predicted == labels[1]).mean()) for name, predicted in predictions.items()}
-        return {**shares, "rank": rank_me(queries)}
+        accuracies = {name: float((predicted == labels[1]).mean()) for name, predicted in predictions.items()}
+        return {**accuracies, "rank": rank_me(queries)}
 
 
 def without_mask_token(variables: dict) -> dict:
@@ -226,8 +227,8 @@ def report(rows: dict[str, dict[str, Any]]) -> StudyResult:
         if {name, f"{name}_crops"} <= set(rows)
     }
     if losses:
-        lost = " and ".join(f"{name} {-loss:+.1f}" for name, loss in losses.items())
-        verdict += f" With crops as the only augmentation: {lost} points."
+        changes = " and ".join(f"{name} {-loss:+.1f}" for name, loss in losses.items())
+        verdict += f" With crops as the only augmentation: {changes} points."
     holds = headline = None
     if is_complete(rows):
         gaps = {
@@ -244,11 +245,11 @@ def report(rows: dict[str, dict[str, Any]]) -> StudyResult:
 def draw(rows: dict[str, dict[str, Any]], names: list[str]):
     figure, panels = new_figure((8.4, 0.9 + 0.26 * len(names)), 1, len(SOURCES))
     for axes, source in zip(panels, SOURCES, strict=True):
-        for place, name in enumerate(names):
+        for position, name in enumerate(names):
             values = 100 * np.asarray(rows[name][source]["k-NN"])
             color = COLORS["labels" if name == UNTRAINED else OBJECTIVES[name].family]
-            axes.plot(values, [place] * len(values), "o", color=color, alpha=0.5, markersize=4)
-            axes.plot([values.mean()] * 2, [place - 0.3, place + 0.3], color=color, lw=2)
+            axes.plot(values, [position] * len(values), "o", color=color, alpha=0.5, markersize=4)
+            axes.plot([values.mean()] * 2, [position - 0.3, position + 0.3], color=color, lw=2)
         axes.set_yticks(range(len(names)), names if axes is panels[0] else [""] * len(names))
         axes.set(xlabel="k-NN, %", title=source)
         axes.grid(alpha=0.3, axis="x")
@@ -273,9 +274,9 @@ def study(
     objectives: tuple[str, ...] = tuple(OBJECTIVES),
     backbone: Literal["vit", "resnet"] = "vit",
     num_seeds: Annotated[int, Range(1)] = 3,
-    steps: Annotated[int, Range(1)] = 200,
+    steps: Annotated[int, Range(1)] = 300,
     batch_size: Annotated[int, Range(2)] = 64,
-    learning_rate: Annotated[float, Range(0)] = 2e-3,
+    learning_rate: Annotated[float, Range(0)] = 5e-3,
     rows: str | None = None,
 ) -> StudyResult:
     """Train all objectives on one backbone, and measure its features.

@@ -69,7 +69,7 @@ def test_crops_alone_differ_by_the_augmentation(monkeypatch, name):
     momenta = [call.pop("momentum")(jnp.array([0, 10])) for call in (whole, crops) if "momentum" in call]
     assert whole == crops
     if name == "byol":
-        np.testing.assert_allclose(momenta, [[0.95, 1.0]] * 2, atol=1e-6)
+        np.testing.assert_allclose(momenta, [[0.9, 1.0]] * 2, atol=1e-6)
 
 
 def test_predictors_teachers_and_heads(monkeypatch):
@@ -218,7 +218,7 @@ def test_parts_join_in_a_file(monkeypatch, tmp_path):
     joined = study.study(objectives=("simclr", "mae"), num_seeds=2, rows=path)
     assert calls == [study.UNTRAINED, "simclr", "mae"]
     assert {"untrained", "simclr", "mae"} <= set(joined.numbers)
-    with pytest.raises(ValueError, match=r"rows=.*: measured with steps=200; allowed: rows of steps=100"):
+    with pytest.raises(ValueError, match=r"rows=.*: measured with steps=300; allowed: rows of steps=100"):
         study.study(objectives=("mae",), num_seeds=2, steps=100, rows=path)
     with pytest.raises(ValueError, match=r"objectives=jigsaw: unknown; allowed: simclr, moco, "):
         study.study(objectives=("jigsaw",))
