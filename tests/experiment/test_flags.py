@@ -493,7 +493,7 @@ def test_settings_alone_are_a_configuration(tmp_path):
     assert (flags.l2, flags.own) == (7.0, 0.5)
 
 
-def test_what_is_only_of_one_call_is_not_taken_over(tmp_path):
+def test_flags_of_one_call_are_not_read_from_a_config(tmp_path):
     path = written(tmp_path, {"mode": "sanity", "smoke": True, "run_dir": "elsewhere", "fresh": True, "l2": 4.0})
     flags = resolve(PAGE, [f"--config_json={path}"])
     assert (flags.smoke, flags.run_dir, flags.fresh, flags.l2) == (False, None, False, 4.0)
