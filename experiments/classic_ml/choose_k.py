@@ -36,7 +36,7 @@ def predict_each(metric: str):
 
 
 def draw(by_metric, on_valid, best):
-    figure, ax = new_figure((7, 3.6))
+    figure, ax = new_figure((7, 3.6), grid="both")
     for metric, values in by_metric.items():
         mean, spread, color = 100 * values.mean(1), 100 * values.std(1, ddof=1), COLORS[metric]
         ax.errorbar(KS, mean, spread, fmt="o-", color=color, capsize=3, label=f"{metric.upper()}, mean of the folds")
@@ -47,7 +47,6 @@ def draw(by_metric, on_valid, best):
     ax.minorticks_off()
     ax.set(xlabel="neighbors", ylabel="accuracy, % (bar: std of the folds)")
     ax.legend(frameon=False, fontsize=8)
-    ax.grid(alpha=0.3)
     return figure
 
 

@@ -133,14 +133,13 @@ def report(
 
 
 def draw(curves, length, every):
-    figure, axes = new_figure((5.5, 3.6))
+    figure, axes = new_figure((5.5, 3.6), grid="both")
     for (cell, name), color in zip((("lstm", "LSTM"), ("rnn", "vanilla RNN")), (BLUE, VERMILION), strict=True):
         for i, c in enumerate(curves[cell]):
             axes.semilogy(every * np.arange(1, len(c) + 1), c, color=color, label=name if i == 0 else None)
     axes.axhline(1 / 6, color=GRAY, ls=":", lw=1, label="constant answer")
     axes.set(xlabel="step", ylabel="squared error", title=f"T = {length}")
     axes.legend(frameon=False)
-    axes.grid(alpha=0.3)
     return figure
 
 

@@ -171,7 +171,7 @@ def _signed(gain: np.ndarray) -> str:
 
 def draw(results: dict, best: dict, accuracy: dict):
     """Draw the last layer's loss along training, and test accuracy."""
-    figure, (left, right) = new_figure((8.5, 3.2), 1, 2, width_ratios=(3, 2))
+    figure, (left, right) = new_figure((8.5, 3.2), 1, 2, width_ratios=(3, 2), grid="both")
     for i, name in enumerate(NETS):
         curves = results[name]["loss"][:, best[name]].clip(max=4)
         window = max(1, curves.shape[1] // 20)
@@ -184,8 +184,6 @@ def draw(results: dict, best: dict, accuracy: dict):
     left.legend(frameon=False, fontsize=8)
     right.set_xticks(range(len(NETS)), [name.replace(" ", "\n") for name in NAMES.values()], fontsize=8)
     right.set_ylabel("test accuracy, %")
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
     return figure
 
 

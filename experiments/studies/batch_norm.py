@@ -305,7 +305,7 @@ def report(
 
 def draw(names: list, learning_rates: np.ndarray, results: dict, tuned: dict, ahead: dict):
     """Draw loss by learning rate, loss by initialization, and the turn of the gradient along training."""
-    figure, (by_rate, by_start, along) = new_figure((11, 3.4), 1, 3)
+    figure, (by_rate, by_start, along) = new_figure((11, 3.4), 1, 3, grid="both")
     for norm in tuned:
         loss = results[norm]["loss"].clip(max=3)
         by_rate.plot(learning_rates, loss[names.index("Kaiming")].T, "o-", color=COLORS[norm], alpha=0.6, markersize=3)
@@ -322,8 +322,6 @@ def draw(names: list, learning_rates: np.ndarray, results: dict, tuned: dict, ah
     along.set_xlabel("probe")
     along.set_ylabel("turn of the gradient ahead of the step")
     along.legend(frameon=False, fontsize=8)
-    for axes in (by_rate, by_start, along):
-        axes.grid(alpha=0.3)
     return figure
 
 

@@ -81,7 +81,7 @@ def report(batch_sizes: tuple[int, ...], accuracy: dict) -> StudyResult:
 
 def draw(batch_sizes: tuple[int, ...], accuracy: dict):
     """Draw accuracy by batch size; dots are seeds."""
-    figure, axes = new_figure((5, 3.2))
+    figure, axes = new_figure((5, 3.2), grid="both")
     for norm, values in accuracy.items():
         axes.plot(batch_sizes, 100 * values.T, "o", color=COLORS[norm], alpha=0.4, markersize=3)
         axes.plot(batch_sizes, 100 * values.mean(0), color=COLORS[norm], label=f"{norm} norm")
@@ -89,7 +89,6 @@ def draw(batch_sizes: tuple[int, ...], accuracy: dict):
     axes.set_xlabel("batch size")
     axes.set_ylabel("test accuracy, %")
     axes.legend(frameon=False)
-    axes.grid(alpha=0.3)
     return figure
 
 

@@ -100,7 +100,7 @@ def report(losses, accuracies, learning_rates, sizes) -> StudyResult:
 
 
 def draw(losses, learning_rates, sizes):
-    figure, (left, right) = new_figure((10, 3.6), 1, 2)
+    figure, (left, right) = new_figure((10, 3.6), 1, 2, grid="both")
     colors = (BLUE, VERMILION, GREEN, ORANGE)
     for i, (name, color) in enumerate(zip(NAMES, colors, strict=True)):
         left.plot([i] * len(losses[name]), losses[name], "o", color=color, alpha=0.7)
@@ -110,8 +110,6 @@ def draw(losses, learning_rates, sizes):
     left.set_xticklabels([n.replace(", ", "\n") for n in NAMES], fontsize=8)
     right.set(xlabel="examples seen", ylabel="learning rate, from the optimizer's state")
     right.legend(frameon=False, fontsize=8)
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
     return figure
 
 

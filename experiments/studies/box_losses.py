@@ -81,12 +81,11 @@ def judge(last: dict[str, float], moved: float) -> bool:
 
 
 def draw(curves: dict[str, np.ndarray]):
-    figure, axes = new_figure((7.0, 3.8))
+    figure, axes = new_figure((7.0, 3.8), grid="both")
     for color, (name, curve) in zip(PALETTE, curves.items(), strict=False):
         axes.plot(1 + np.arange(len(curve)), curve, color=color, label=name)
     axes.set(xlabel="step", ylabel="mean L1 distance to the target", yscale="log")
     axes.legend(frameon=False)
-    axes.grid(alpha=0.25)
     return figure
 
 

@@ -100,7 +100,7 @@ def judge(results: dict[str, dict[int, np.ndarray]]) -> tuple[str, bool]:
 
 
 def draw(results):
-    figure, panels = new_figure((10, 3.8), 1, 2, sharey=True)
+    figure, panels = new_figure((10, 3.8), 1, 2, sharey=True, grid="both")
     for axes, (labels, by_width) in zip(panels, results.items(), strict=True):
         widths = list(by_width)
         for column, name, color in ((0, "training", BLUE), (1, "validation", VERMILION)):
@@ -113,7 +113,6 @@ def draw(results):
         axes.set_xscale("log", base=2)
         axes.set_xticks(widths, [str(width) for width in widths])
         axes.set(xlabel="hidden units (above: the triage's diagnosis)", title=f"{labels} labels", ylim=(0, 103))
-        axes.grid(alpha=0.25)
     figure.axes[0].set_ylabel("accuracy, %")
     figure.axes[0].legend(frameon=False, loc="center right")
     return figure

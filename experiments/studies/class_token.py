@@ -141,7 +141,7 @@ def study(
 
 def draw(results: dict[str, np.ndarray]):
     """Draw the accuracy of the arms and of the teacher, a line a seed."""
-    figure, axes = new_figure((6.5, 2.8))
+    figure, axes = new_figure((6.5, 2.8), grid="x")
     names = (*ARMS, "teacher")
     for seed in range(len(results["teacher"])):
         axes.plot([100 * results[name][seed] for name in names], range(4), "o-", color=BLUE, alpha=0.5)
@@ -149,7 +149,6 @@ def draw(results: dict[str, np.ndarray]):
     axes.set_yticks(range(4), (*ARMS, "teacher (CNN)"))
     axes.set_ylim(3.5, -0.5)
     axes.set_xlabel("test accuracy, % (bar: mean; lines: seeds)")
-    axes.grid(axis="x", alpha=0.25)
     return figure
 
 

@@ -153,7 +153,7 @@ def judge(
 
 
 def draw(points, rate, sizes, accuracy):
-    figure, (left, right) = new_figure((8.4, 3.6), columns=2)
+    figure, (left, right) = new_figure((8.4, 3.6), columns=2, grid="both")
     for (name, rate_points), color in zip(points.items(), (BLUE, VERMILION, GREEN), strict=True):
         left.plot(*np.transpose(envelope(rate_points)), "o-", ms=3.5, color=color, label=name)
     left.axvline(rate, color="gray", lw=1, ls=":")
@@ -162,7 +162,6 @@ def draw(points, rate, sizes, accuracy):
         right.plot([s * s for s in sizes], 100 * np.array(values), "o-", color=color, label=name)
     right.set(xlabel="prototypes", ylabel="test accuracy, %", xscale="log")
     for axes in (left, right):
-        axes.grid(alpha=0.25)
         axes.legend(frameon=False, fontsize=9)
     return figure
 

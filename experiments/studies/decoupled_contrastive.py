@@ -140,7 +140,7 @@ def report(results: dict[tuple[str, int], np.ndarray]) -> StudyResult:
 
 
 def draw(results, batch_sizes, untrained):
-    figure, axes = new_figure((5.5, 3.6))
+    figure, axes = new_figure((5.5, 3.6), grid="y")
     for i, (loss, color) in enumerate(zip(LOSSES, (BLUE, VERMILION), strict=True)):
         for j, size in enumerate(batch_sizes):
             values = 100 * results[loss, size][:, 1]
@@ -157,7 +157,6 @@ def draw(results, batch_sizes, untrained):
     axes.set_xticks(range(len(batch_sizes)), [f"batch {size}" for size in batch_sizes])
     axes.set(xlim=(-0.6, len(batch_sizes) - 0.4), ylabel="nearest-neighbor accuracy, %")
     axes.legend(frameon=False)
-    axes.grid(alpha=0.3, axis="y")
     return figure
 
 

@@ -56,7 +56,7 @@ def judge(loss: dict[str, np.ndarray]) -> tuple[str, bool]:
 
 
 def draw(curves, loss):
-    figure, panels = new_figure((9.5, 3.6), 1, 2, sharey=True)
+    figure, panels = new_figure((9.5, 3.6), 1, 2, sharey=True, grid="both")
     for axes, kind in zip(panels, KINDS, strict=True):
         for color, name in zip((BLUE, VERMILION), [n for n in loss if n.startswith(kind)], strict=True):
             steps, values = curves[name]
@@ -64,7 +64,6 @@ def draw(curves, loss):
             axes.fill_between(steps, values.min(0), values.max(0), color=color, alpha=0.2)
         axes.set(title=kind, xlabel="step", yscale="log")
         axes.legend(frameon=False)
-        axes.grid(alpha=0.25)
     panels[0].set_ylabel("training loss")
     return figure
 

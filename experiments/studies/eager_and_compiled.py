@@ -166,12 +166,11 @@ def study(
 def figure(eager: float, static: float, compiling: float):
     """Draw time since the start over steps: where the compiled program overtakes."""
     steps = np.arange(0, max(10, int(3 * compiling / max(eager - static, 1e-9))) + 1)
-    drawing, axes = new_figure((6, 3.8))
+    drawing, axes = new_figure((6, 3.8), grid="both")
     axes.plot(steps, steps * eager * 1e3, color=VERMILION, label="operation by operation")
     axes.plot(steps, (compiling + steps * static) * 1e3, color=BLUE, label="compiled first")
     axes.set(xlabel="steps", ylabel="ms since the start", title="A compilation pays for itself after some steps")
     axes.legend(frameon=False)
-    axes.grid(alpha=0.3)
     return drawing
 
 

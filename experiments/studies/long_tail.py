@@ -61,13 +61,12 @@ def judge(recall: dict[str, np.ndarray]) -> bool:
 
 
 def draw(recall: dict[str, np.ndarray], counts: np.ndarray):
-    figure, axes = new_figure((7.5, 3.8))
+    figure, axes = new_figure((7.5, 3.8), grid="both")
     for color, (name, values) in zip(PALETTE, recall.items(), strict=False):
         axes.plot(range(10), values.mean(0), "o-", color=color, label=name, markersize=4)
     axes.set_xticks(range(10), [f"{c}\n{n}" for c, n in enumerate(counts)])
     axes.set(xlabel="digit, and its training examples", ylabel="recall", ylim=(0, 1.02))
     axes.legend(frameon=False)
-    axes.grid(alpha=0.25)
     return figure
 
 

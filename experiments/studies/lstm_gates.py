@@ -126,7 +126,7 @@ def report(
 
 
 def draw(results):
-    figure, axes = new_figure((7, 3.6))
+    figure, axes = new_figure((7, 3.6), grid="y")
     for i, (equal, color) in enumerate(zip(results, (BLUE, VERMILION), strict=False)):
         for j, values in enumerate(results[equal].values()):
             x = j + 0.2 * (i - 0.5)
@@ -139,7 +139,6 @@ def draw(results):
     axes.set_xticks(range(len(first)), list(first))
     axes.set(ylabel="nats a character")
     axes.legend(frameon=False)
-    axes.grid(alpha=0.3, axis="y")
     return figure
 
 

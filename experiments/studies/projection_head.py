@@ -69,13 +69,12 @@ def report(results: dict[str, np.ndarray]) -> StudyResult:
 
 
 def draw(results: dict[str, np.ndarray]):
-    figure, axes = new_figure((4.5, 3.4))
+    figure, axes = new_figure((4.5, 3.4), grid="y")
     for i, (arm, color) in enumerate(ARMS.items()):
         axes.plot([i] * len(results[arm]), 100 * results[arm], "o", color=color, alpha=0.6)
         axes.hlines(100 * results[arm].mean(), i - 0.2, i + 0.2, color=color, lw=2)
     axes.set_xticks(range(len(ARMS)), ARMS)
     axes.set(xlim=(-0.6, len(ARMS) - 0.4), ylabel="accuracy of a linear probe, %")
-    axes.grid(alpha=0.3, axis="y")
     return figure
 
 

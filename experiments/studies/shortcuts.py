@@ -157,7 +157,7 @@ def report(results: dict[str, np.ndarray]) -> StudyResult:
 
 
 def draw(results: dict[str, np.ndarray]):
-    figure, axes = new_figure((5.0, 3.4))
+    figure, axes = new_figure((5.0, 3.4), grid="y")
     for i, (when, color) in enumerate((("as trained", BLUE), ("without shortcuts", VERMILION))):
         for j, values in enumerate(results.values()):
             at = j + 0.16 * (2 * i - 1)
@@ -168,7 +168,6 @@ def draw(results: dict[str, np.ndarray]):
     axes.set_xticks(range(len(results)), results)
     axes.set(ylabel="places told, %")
     axes.legend(frameon=False)
-    axes.grid(alpha=0.3, axis="y")
     return figure
 
 

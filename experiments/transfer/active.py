@@ -109,12 +109,11 @@ def report(curves: dict[str, np.ndarray], counts: np.ndarray, dataset: str) -> S
 
 
 def draw(curves, counts):
-    figure, ax = new_figure((5.5, 3.6))
+    figure, ax = new_figure((5.5, 3.6), grid="both")
     for (name, v), color in zip(curves.items(), PALETTE, strict=False):
         ax.plot(counts, 100 * v.mean(0), "o-", ms=3, color=color, label=name)
     ax.set(xlabel="labels", ylabel="test accuracy, %")
     ax.legend(frameon=False)
-    ax.grid(alpha=0.3)
     return figure
 
 

@@ -188,7 +188,7 @@ def report(results: dict[tuple[str, str], np.ndarray], what: str, dataset: str, 
 
 
 def draw(results, methods):
-    figure, axes = new_figure((6, 0.9 + 0.6 * len(methods)))
+    figure, axes = new_figure((6, 0.9 + 0.6 * len(methods)), grid="x")
     for arm, color in ARMS.items():
         for row, method in enumerate(methods):
             if (method, arm) in results:
@@ -199,7 +199,6 @@ def draw(results, methods):
     axes.set_yticks(range(len(methods)), [METHODS[method] for method in methods])
     axes.set(xlabel="test accuracy, % (bar: mean)", ylim=(len(methods) - 0.5, -0.5))
     axes.legend(frameon=False, fontsize=9, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
-    axes.grid(axis="x", alpha=0.3)
     return figure
 
 
