@@ -19,10 +19,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from dlcore.experiment import Experiment, Headline, Study, StudyResult
+from dlcore.experiment import Experiment, Headline, PositiveInt, Study, StudyResult
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, new_figure
 from experiments import ledger

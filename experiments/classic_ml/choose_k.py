@@ -19,8 +19,7 @@ import numpy as np
 from dlcore.classic_ml import nearest_neighbor
 from dlcore.classic_ml.splits import TestExamples, cross_validate, k_folds
 from dlcore.data.image_classification import load
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Seed
+from dlcore.experiment import Headline, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 

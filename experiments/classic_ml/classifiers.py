@@ -26,8 +26,7 @@ from dlcore.classic_ml.classifiers import CLASSIFIERS, Classifier
 from dlcore.classic_ml.splits import TestExamples
 from dlcore.data.image_classification import load
 from dlcore.data.source import Source
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Seed
+from dlcore.experiment import Headline, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 

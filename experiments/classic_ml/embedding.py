@@ -13,8 +13,7 @@ import numpy as np
 
 from dlcore.classic_ml.pca import cumulative_variance, fit_svd
 from dlcore.classic_ml.tsne import tsne
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Seed
+from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, new_figure
 from experiments.classical_vision.learned_features import SmallConvNet, shift, train_features

@@ -17,8 +17,7 @@ import numpy as np
 from dlcore.classic_ml.neocognitron import grow_stages, neocognitron, s_layer
 from dlcore.data.digits import digits
 from dlcore.evaluators.knn import knn_predict
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Seed
+from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, new_figure
 

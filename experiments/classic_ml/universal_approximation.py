@@ -14,8 +14,7 @@ jump 0.50 throughout, and below 1e-6 more than 0.05 away from it from 64 neurons
 import numpy as np
 
 from dlcore.classic_ml.universal_approximation import network, staircase, step_pair, sup_error
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLACK, BLUE, SKY, VERMILION, new_figure
 

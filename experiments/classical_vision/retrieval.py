@@ -19,8 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from dlcore.classical_vision.retrieval import acceptance_threshold, all_pairs, search
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Seed
+from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.metrics.retrieval import recall_at_k, verification
 from dlcore.models.weight_files import read_npz

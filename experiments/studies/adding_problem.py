@@ -25,8 +25,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.adding import adding
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import NonNegativeFloat, PositiveInt, Range
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Range, Study, StudyResult
 from dlcore.main import main
 from dlcore.nn.recurrent import Recurrent
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure

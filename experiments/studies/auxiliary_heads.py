@@ -27,8 +27,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Range
+from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
 from dlcore.main import main
 from dlcore.models.googlenet import MODULES, GoogLeNet, auxiliary_loss
 from dlcore.report.figure import BLUE, GREEN, ORANGE, VERMILION, new_figure

@@ -15,8 +15,7 @@ Measured by the second command in 28 s of one core: 34.7 % test accuracy with ba
 
 import numpy as np
 
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import NonNegativeFloat, PositiveInt
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GREEN, new_figure
 from experiments.studies.batch_norm import Net, data, starts, train_all

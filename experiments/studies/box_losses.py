@@ -20,8 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import NonNegativeFloat, PositiveInt, Seed
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Seed, Study, StudyResult
 from dlcore.losses.detection import complete_iou_loss, distance_iou_loss, generalized_iou_loss, iou_loss
 from dlcore.losses.regression import smooth_l1_loss
 from dlcore.main import main

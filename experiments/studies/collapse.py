@@ -29,8 +29,8 @@ from dlcore.data.image_classification import load
 from dlcore.data.pipeline import Pipeline
 from dlcore.evaluators.feature_rank import is_collapsed
 from dlcore.evaluators.knn import knn_predict
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Learner, NonNegativeFloat, PositiveInt, Range
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Range, Study, StudyResult
+from dlcore.learner import Learner
 from dlcore.main import main
 from dlcore.metrics import rank_me
 from dlcore.nn import Dense

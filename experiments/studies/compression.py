@@ -32,9 +32,8 @@ from dlcore.classic_ml.kmeans import kmeans
 from dlcore.classic_ml.som import som
 from dlcore.data.photographs import photo_crops
 from dlcore.data.preprocess import fit_pca
-from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment import Headline, PositiveInt, Range, Seed, Study, StudyResult
 from dlcore.generative import vq_vae
-from dlcore.learner import PositiveInt, Range, Seed
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GREEN, PINK, VERMILION, new_figure
 from experiments.studies.small_runs import shuffled_digits

@@ -20,8 +20,7 @@ import numpy as np
 import optax
 
 from dlcore.data.augment import compose, cutout, gaussian_noise, random_affine
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.losses import consistency_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure

@@ -23,8 +23,7 @@ import numpy as np
 import optax
 
 from dlcore.diagnostics.loss_landscape import filter_normalized_direction, loss_surface
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.models.resnet_cifar import CifarResNet
 from dlcore.report.figure import BLUE, VERMILION, new_figure

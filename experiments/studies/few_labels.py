@@ -36,9 +36,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dlcore.data.augment import compose, cutout
 from dlcore.data.augment.recipes import classification_augmentation
-from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Range, Study, StudyResult
 from dlcore.kits.training.pretrained_network import load_network
-from dlcore.learner import Learner, NonNegativeFloat, PositiveInt, Range
+from dlcore.learner import Learner
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, new_figure
 from dlcore.run.progress import say

@@ -25,8 +25,7 @@ import optax
 
 from dlcore.cost.layers import layer_costs, total
 from dlcore.data.scenes import SHAPES, scenes
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.models.resnet_cifar import CifarResNet
 from dlcore.report.figure import BLUE, GRAY, GREEN, PINK, VERMILION, new_figure

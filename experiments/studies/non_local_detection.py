@@ -20,8 +20,8 @@ from flax import linen as nn
 from dlcore.data.scenes import SHAPES
 from dlcore.detection import fcos
 from dlcore.detection.dense import Thresholds
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Learner, NonNegativeFloat, PositiveInt
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
+from dlcore.learner import Learner
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.nn import NonLocalBlock

@@ -33,8 +33,8 @@ from dlcore.data.scenes import SHAPES, scenes
 from dlcore.detection import single_stage, ssd, yolo
 from dlcore.detection.anchor_detector import Matching
 from dlcore.detection.dense import Thresholds
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Learner, NonNegativeFloat, PositiveInt
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
+from dlcore.learner import Learner
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.report.figure import BLUE, GREEN, VERMILION, new_figure

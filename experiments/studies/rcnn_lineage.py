@@ -29,8 +29,8 @@ from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.rcnn import RCNN
 from dlcore.detection.selective_search import propose
 from dlcore.diagnostics.jaxpr import walk
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Learner, NonNegativeFloat, PositiveInt, Seed
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Seed, Study, StudyResult
+from dlcore.learner import Learner
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.report.figure import BLUE, VERMILION, new_figure

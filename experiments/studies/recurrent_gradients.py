@@ -21,8 +21,7 @@ import numpy as np
 
 from dlcore.backprop.engine import Value
 from dlcore.backprop.engine import backward as engine_backward
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.nn import initializers
 from dlcore.nn.recurrent import Recurrent

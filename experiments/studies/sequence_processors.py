@@ -23,8 +23,7 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.diagnostics.dependence import dependence, steps_to_see_all
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.nn import Conv, SelfAttention
 from dlcore.nn.recurrent import Recurrent

@@ -25,8 +25,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.sample_images import SAMPLE_IMAGES, sample_image
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import NonNegativeFloat, PositiveInt
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 from dlcore.self_supervised.relative_patch import NUM_CLASSES, relative_patch

@@ -15,10 +15,9 @@ import optax
 
 from dlcore.data.sample_images import fit_to, sample_image
 from dlcore.data.source import Source
-from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.interpretability import style_transfer
 from dlcore.kits.training.pretrained_network import load_network
-from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GREEN, ORANGE, PINK, VERMILION, new_figure
 

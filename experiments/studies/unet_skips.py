@@ -21,8 +21,7 @@ from dlcore.data.augment import random_flip_example
 from dlcore.data.normalization import normalizer
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.segmentation import scene_maps
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import NonNegativeFloat, PositiveInt
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.optim import create_optimizer, create_schedule, use_ema
 from dlcore.report.figure import BLUE, VERMILION, new_figure

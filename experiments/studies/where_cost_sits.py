@@ -23,8 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.cost.layers import Layer, layer_costs
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.report.figure import BLUE, GRAY, SKY, VERMILION, new_figure

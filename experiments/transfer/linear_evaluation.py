@@ -42,11 +42,11 @@ from dlcore.data.streaming import streamed_images
 from dlcore.evaluators.fine_tuning import Encoder, Recipe, Tuning, module_encoder
 from dlcore.evaluators.knn import knn_predict
 from dlcore.evaluators.linear_probe import probe_predict
-from dlcore.experiment import Experiment, Headline, Splits, Study, StudyResult
+from dlcore.experiment import Experiment, Headline, PositiveInt, Splits, Study, StudyResult
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.weights import Weights, open_weights
 from dlcore.kits.training import earlier_run, pretrained_network
-from dlcore.learner import PositiveInt, root_key
+from dlcore.learner import root_key
 from dlcore.main import main
 from dlcore.models.registry import kind_of
 from dlcore.modes.train import train_page

@@ -12,11 +12,11 @@ from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags, parse
 from dlcore.experiment.resolve import read_config, resolve
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.setting import FlagError, Setting, model_settings, settings_of
+from dlcore.experiment.setting import FlagError, NonNegativeFloat, PositiveInt, Setting, model_settings, settings_of
 from dlcore.experiment.settings import RUN
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
-from dlcore.learner import NonNegativeFloat, PositiveInt, Range, check_arguments
+from dlcore.learner import Range, check_arguments
 from dlcore.main import MODES, run
 from dlcore.models import list_models
 from tests.experiment.arguments import arguments_of
