@@ -32,10 +32,7 @@ __all__ = [
     "Metric",
     "Metrics",
     "ModelState",
-    "NonNegativeFloat",
-    "PositiveInt",
     "Range",
-    "Seed",
     "State",
     "Sum",
     "check_arguments",
@@ -157,14 +154,6 @@ class Range(NamedTuple):
 
     low: float = -np.inf
     high: float = np.inf
-
-
-PositiveInt = Annotated[int, Range(1)]
-"""A number of something, at least 1."""
-NonNegativeFloat = Annotated[float, Range(0)]
-"""A learning rate or a weight, at least 0."""
-Seed = Annotated[int, Range(0, MOST_SEED)]
-"""A seed that a key of jax distinguishes: seeds that are equal modulo 2^32 would be the same run."""
 
 
 def check_arguments(function: Callable) -> Callable:

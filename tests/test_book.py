@@ -188,7 +188,7 @@ def test_a_page_that_lacks_words_or_shows_markdown_is_named(site):
             check("page", "", f"<article><p>{shown}</p></article>")
 
 
-def test_what_a_function_returns_is_one_text(site):
+def test_the_returns_section_is_one_list_item(site):
     """A second line of it is no item of a list, which would split its `code`."""
     code = 'def f():\n    """Do.\n\n    Returns:\n      The learner; `a [B,\n      3]` too.\n    """'
     assert site.api.described(ast.parse(code).body[0]) == "Do.\n\n**Returns**\n\n- The learner; `a [B, 3]` too."

@@ -124,7 +124,7 @@ def test_functions_and_studies_ask_too(monkeypatch, tmp_path, capsys):
     assert "error: an environment needs gymnax" in capsys.readouterr().err
 
 
-def test_what_launches_asks_too(monkeypatch, capsys):
+def test_launchers_and_search_name_missing_packages(monkeypatch, capsys):
     from dlcore.search.__main__ import main as search
     from launch.kubernetes.render import main as render
     from launch.slurm.sweep import main as sweep

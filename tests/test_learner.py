@@ -72,7 +72,7 @@ def test_sum_of_counts_every_value_of_an_example():
 
 
 @pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf])
-def test_what_lies_under_the_mask_is_ignored(poison):
+def test_masked_values_are_ignored(poison):
     got = Sum.of(jnp.array([1.0, poison, 3.0]), jnp.array([1.0, 0.0, 1.0]))
     assert got.compute() == 2.0
     seen = Sum.of(jnp.array([1.0, poison, 3.0]))

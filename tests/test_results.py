@@ -392,7 +392,7 @@ def test_candidates_are_checked(checkout, change, message):
         ({"experiment": "topic.other"}, "experiment=topic.other: the command runs topic.fake"),
     ],
 )
-def test_what_proves_nothing_is_refused(measured, capsys, change, message):
+def test_smoke_runs_and_uncommitted_changes_are_refused(measured, capsys, change, message):
     folder = measured / "runs" / "seed0"
     line = json.loads((folder / "result.json").read_text())
     (folder / "result.json").write_text(json.dumps(line | change))

@@ -1,6 +1,7 @@
 """Identifiers are the field's nouns: the words of the glossary's left column are refused, room by room."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -275,6 +276,12 @@ def test_identifiers_of_experiments_are_the_words_of_the_field(folder):
     for path in files_of(folder):
         found += refused(path.read_text(), str(path.relative_to(ROOT)), kept)
     assert not found, "\n".join(["words of the glossary's left column (docs/glossary.md):", *found])
+
+
+def test_names_of_tests_state_what_holds():
+    """`test_masked_values_are_ignored`, not `test_what_is_masked`."""
+    paths = sorted((ROOT / "tests").rglob("test_*.py"))
+    assert not [str(path) for path in paths if re.search(r"^def test_what_", path.read_text(), re.MULTILINE)]
 
 
 def test_variables_arguments_and_functions_are_refused_with_what_to_write():

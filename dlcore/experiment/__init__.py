@@ -1,4 +1,4 @@
-"""Experiments: the records `Experiment` and `Study`, splits, flags, and the resolved run with its folder."""
+"""Experiments: the records `Experiment` and `Study`, splits, flags and their types, and the resolved run."""
 
 from dlcore.lazy import lazy_exports
 
@@ -9,6 +9,10 @@ lazy_exports(
         "FlagError": "setting",
         "Flags": "flags",
         "Headline": "study",
+        "NonNegativeFloat": "setting",
+        "PositiveInt": "setting",
+        "Range": "setting",
+        "Seed": "setting",
         "Setting": "setting",
         "Setup": "experiment",
         "Splits": "splits",

@@ -2,6 +2,10 @@ from dlcore.experiment.experiment import Experiment as Experiment
 from dlcore.experiment.experiment import Setup as Setup
 from dlcore.experiment.flags import Flags as Flags
 from dlcore.experiment.setting import FlagError as FlagError
+from dlcore.experiment.setting import NonNegativeFloat as NonNegativeFloat
+from dlcore.experiment.setting import PositiveInt as PositiveInt
+from dlcore.experiment.setting import Range as Range
+from dlcore.experiment.setting import Seed as Seed
 from dlcore.experiment.setting import Setting as Setting
 from dlcore.experiment.splits import Splits as Splits
 from dlcore.experiment.study import Headline as Headline

@@ -16,10 +16,13 @@ import typing
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, NamedTuple
 
-from dlcore.learner import Range, is_record
+from dlcore.learner import MOST_SEED, Range, is_record
 
 __all__ = [
     "FlagError",
+    "NonNegativeFloat",
+    "PositiveInt",
+    "Seed",
     "Setting",
     "check_fields",
     "did_you_mean",
@@ -35,6 +38,12 @@ __all__ = [
 
 SIMPLE = (bool, int, float, str)
 BOOLS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+PositiveInt = Annotated[int, Range(1)]
+"""A number of something, at least 1."""
+NonNegativeFloat = Annotated[float, Range(0)]
+"""A learning rate or a weight, at least 0."""
+Seed = Annotated[int, Range(0, MOST_SEED)]
+"""A seed that a key of jax distinguishes: seeds that are equal modulo 2^32 would be the same run."""
 
 EXTERNAL_FIELDS = frozenset({"num_classes", "axis_name", "dtype", "parent", "name"})
 """Fields of a module that the experiment passes itself, or that flax adds."""

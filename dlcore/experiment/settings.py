@@ -3,8 +3,8 @@
 from typing import Literal
 
 from dlcore.data.input_pipeline import INPUT_PIPELINES
-from dlcore.experiment.setting import Setting
-from dlcore.learner import Range, Seed
+from dlcore.experiment.setting import Seed, Setting
+from dlcore.learner import Range
 
 __all__ = ["FOLDER", "ONLY_F32", "RUN", "STEPS"]
 

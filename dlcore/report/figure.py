@@ -6,10 +6,11 @@ The palette is Okabe and Ito's, safe for every color vision (jfly.uni-koeln.de/c
 import base64
 import io
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.report.chart import themed_svg
 from dlcore.report.panel import Panel
 
@@ -80,24 +81,39 @@ def rgb(color: str) -> tuple[int, int, int]:
     return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
 
 
-def new_figure(size: tuple[float, float] = (7.0, 4.0), rows: int = 1, columns: int = 1, **kwargs: Any):
+def new_figure(
+    size: tuple[float, float] = (7.0, 4.0),
+    rows: int = 1,
+    columns: int = 1,
+    *,
+    grid: Literal["both", "x", "y"] | None = None,
+    **kwargs: Any,
+):
     """Create a figure with axes without a frame, without pyplot's global state.
 
     Args:
       size: width and height in inches.
       rows: number of rows of axes.
       columns: number of columns of axes.
+      grid: axis whose ticks have light lines through every plot, or "both"; None draws none.
       **kwargs: arguments of `Figure.subplots`, such as sharex.
 
     Returns:
       (figure, axes): one Axes, or an array of them, as `Figure.subplots` returns.
+
+    Raises:
+      ValueError: `grid` is unknown.
     """
     from matplotlib.figure import Figure
 
+    if grid is not None:
+        check_choice("grid", grid, ("both", "x", "y"))
     figure = Figure(size, layout="constrained")
     axes = figure.subplots(rows, columns, **kwargs)
     for ax in np.ravel(axes):
         _bare_axes(ax)
+        if grid is not None:
+            ax.grid(axis=grid, alpha=0.3)
     return figure, axes
 
 

@@ -23,7 +23,7 @@ from dlcore.nn.embed import Embed
 from dlcore.nn.recurrent import Recurrent
 from dlcore.nn.recurrent_cells import RECURRENT_CELLS
 
-__all__ = ["CaptionRNN", "last_map"]
+__all__ = ["CaptionRNN", "Captioner", "last_map"]
 
 
 def last_map(backbone: nn.Module, images: jax.Array, train: bool) -> jax.Array:
@@ -40,7 +40,24 @@ def last_map(backbone: nn.Module, images: jax.Array, train: bool) -> jax.Array:
     return list(backbone.features(images, train).values())[-1]
 
 
-class CaptionRNN(nn.Module):
+class Captioner(nn.Module):
+    """A network whose `decode` reads a caption beside what its `encode` made of the image."""
+
+    def __call__(self, images: jax.Array, tokens: jax.Array, train: bool = False) -> jax.Array:
+        """Compute the logits of each next token of a caption.
+
+        Args:
+          images: [B, H, W, 3].
+          tokens: [B, T] int, START w1 .. .
+          train: apply dropout, with the "dropout" rng, and use the batch's statistics.
+
+        Returns:
+          [B, T, V].
+        """
+        return self.decode(self.encode(images, train), tokens, train)
+
+
+class CaptionRNN(Captioner):
     """A recurrent captioner. Submodules `backbone`, `squeeze`, `image`, `inject_state_0`, `embed`, `recurrent`, `head`.
 
     Args:
@@ -83,19 +100,6 @@ class CaptionRNN(nn.Module):
             self.inject_term = Dense(cell.gates * self.hidden_size, use_bias=False, dtype=self.dtype)
         self.head = Dense(self.vocab_size, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
-
-    def __call__(self, images: jax.Array, tokens: jax.Array, train: bool = False) -> jax.Array:
-        """Compute the logits of each next token of a caption.
-
-        Args:
-          images: [B, H, W, 3].
-          tokens: [B, T] int, START w1 .. .
-          train: apply dropout, with the "dropout" rng, and use the batch's statistics.
-
-        Returns:
-          [B, T, V].
-        """
-        return self.decode(self.encode(images, train), tokens, train)
 
     def encode(self, images: jax.Array, train: bool = False) -> dict[str, jax.Array]:
         """Encode images.

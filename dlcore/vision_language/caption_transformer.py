@@ -21,12 +21,12 @@ from dlcore.nn.attention import causal_mask
 from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.transformer import TransformerDecoderBlock, TransformerEncoderBlock
-from dlcore.vision_language.caption_rnn import last_map
+from dlcore.vision_language.caption_rnn import Captioner, last_map
 
 __all__ = ["CaptionTransformer"]
 
 
-class CaptionTransformer(nn.Module):
+class CaptionTransformer(Captioner):
     """A transformer captioner. Submodules `backbone`, `grid`, `place`, `encoder_0`, `blocks_0`, ...
 
     Args:
@@ -76,19 +76,6 @@ class CaptionTransformer(nn.Module):
             dtype=self.dtype,
             **fields,
         )
-
-    def __call__(self, images: jax.Array, tokens: jax.Array, train: bool = False) -> jax.Array:
-        """Give the logits of each next token of a caption.
-
-        Args:
-          images: [B, H, W, 3].
-          tokens: [B, T] int, START w1 .. .
-          train: apply dropout, with the "dropout" rng, and use the batch's statistics.
-
-        Returns:
-          [B, T, V].
-        """
-        return self.decode(self.encode(images, train), tokens, train)
 
     def encode(self, images: jax.Array, train: bool = False) -> dict[str, jax.Array]:
         """Encode images.

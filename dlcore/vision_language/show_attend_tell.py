@@ -29,13 +29,13 @@ from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.recurrent import orthogonal_by_gate
 from dlcore.nn.recurrent_cells import lstm_cell
-from dlcore.vision_language.caption_rnn import last_map
+from dlcore.vision_language.caption_rnn import Captioner, last_map
 from dlcore.vision_language.networks import append_coordinates
 
 __all__ = ["ShowAttendTell"]
 
 
-class ShowAttendTell(nn.Module):
+class ShowAttendTell(Captioner):
     """An attending captioner. Submodules `backbone`, `grid`, `norm`, `embed`, `bridge`, `decoder`, `readout`, `head`.
 
     Args:
@@ -72,19 +72,6 @@ class ShowAttendTell(nn.Module):
         self.readout = Dense(self.hidden_size, dtype=self.dtype)
         self.head = Dense(self.vocab_size, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
-
-    def __call__(self, images: jax.Array, tokens: jax.Array, train: bool = False) -> jax.Array:
-        """Give the logits of each next token of a caption.
-
-        Args:
-          images: [B, H, W, 3].
-          tokens: [B, T] int, START w1 .. .
-          train: apply dropout, with the "dropout" rng, and use the batch's statistics.
-
-        Returns:
-          [B, T, V].
-        """
-        return self.decode(self.encode(images, train), tokens, train)
 
     def encode(self, images: jax.Array, train: bool = False) -> dict[str, jax.Array]:
         """Encode images.

@@ -31,10 +31,9 @@ from dlcore.data.image_classification import load
 from dlcore.data.image_folder import list_images
 from dlcore.data.normalization import normalizer
 from dlcore.data.streaming import streamed_images
-from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment import Headline, PositiveInt, Range, Seed, Study, StudyResult
 from dlcore.generative.vq_vae import straight_through
 from dlcore.kits.training.pretrained_network import TrainedNetwork, check_studied, load_network, open_classifier
-from dlcore.learner import PositiveInt, Range, Seed
 from dlcore.main import main
 from dlcore.modes.train import train_page
 from dlcore.report.adversarial import attacked_images

@@ -14,11 +14,10 @@ arXiv:1901.08573.
 """
 
 from dlcore.adversarial import training
-from dlcore.experiment import Experiment
+from dlcore.experiment import Experiment, Range
 from dlcore.experiment.setting import Setting
 from dlcore.kits.training import init_from
 from dlcore.kits.training.optimizer import AdamW
-from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.tasks.attacked_images import AttackedImages
 

@@ -28,8 +28,7 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.adversarial.gradient import attack_loss, pgd
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.run import provenance

@@ -25,11 +25,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
 from dlcore.interpretability.cam import grad_cam, logits_and_maps
 from dlcore.interpretability.occlusion import occlusion_grid
 from dlcore.interpretability.saliency import input_gradient, integrated_gradients
-from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.models import create_model, load_torch
 from dlcore.run import provenance

@@ -19,8 +19,7 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.data.words import PAD, START
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Range
+from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
 from dlcore.main import main
 from dlcore.run import provenance
 from dlcore.sequence.decoding import generate

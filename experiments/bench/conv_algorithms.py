@@ -26,8 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.ops import conv_fft, conv_general_dilated, conv_im2col, conv_winograd, disable_onednn
 from dlcore.ops.winograd import winograd_multiplications

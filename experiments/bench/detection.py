@@ -27,8 +27,7 @@ import optax
 from dlcore.detection import two_stage
 from dlcore.detection.dense import Candidates, select
 from dlcore.detection.faster_rcnn import FasterRCNN, crop_regions
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.ops.assignment import assign

@@ -19,10 +19,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from dlcore.experiment import Experiment, Headline, Study, StudyResult
+from dlcore.experiment import Experiment, Headline, PositiveInt, Study, StudyResult
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, new_figure
 from experiments import ledger
@@ -116,7 +115,9 @@ def study(*, results: str = "", data_dir: str = "", num_repeats: PositiveInt = 5
 def draw(lines: dict[str, dict[str, Any]]):
     """Draw a row of dots for each network: its metric, its time on an image, and its training time."""
     columns = (("value", "metric"), ("ms an image", "ms an image"), ("minutes to train", "minutes to train"))
-    figure, panels = new_figure((8.0, 1.0 + 0.24 * len(lines)), 1, len(columns), sharey=True, width_ratios=(2, 1, 1))
+    figure, panels = new_figure(
+        (8.0, 1.0 + 0.24 * len(lines)), 1, len(columns), sharey=True, width_ratios=(2, 1, 1), grid="both"
+    )
     groups = list(dict.fromkeys((line["data"], line["metric"]) for line in lines.values()))
     for axes, (name, label) in zip(panels, columns, strict=True):
         for line_index, line in enumerate(lines.values()):
@@ -125,7 +126,6 @@ def draw(lines: dict[str, dict[str, Any]]):
                 axes.plot(line[name], line_index, "o", color=color, markersize=5)
         measured = [line[name] for line in lines.values() if line[name] is not None]
         axes.set(xlabel=label, xlim=(0, 1.08 * max(measured, default=1.0)))
-        axes.grid(alpha=0.3)
     names = [f"{name}  ({line['metric'].replace('_', ' ')})" for name, line in lines.items()]
     panels[0].set_yticks(range(len(lines)), names, fontsize=8)
     panels[0].set_ylim(len(lines) - 0.5, -0.5)

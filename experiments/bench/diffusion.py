@@ -22,12 +22,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.experiment.setting import FlagError
 from dlcore.generative import diffusion
 from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.generative.schedules import alphas_cumprod, linear_betas, timesteps
-from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.run import provenance
 from experiments.bench.timing import interleaved

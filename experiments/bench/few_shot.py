@@ -34,8 +34,8 @@ from dlcore.data.augment import to_float
 from dlcore.data.episodes import episodes
 from dlcore.data.source import Source
 from dlcore.data.stroke_characters import stroke_characters
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Learner, NonNegativeFloat, PositiveInt, Range
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Range, Study, StudyResult
+from dlcore.learner import Learner
 from dlcore.main import main
 from dlcore.run import provenance
 from dlcore.transfer import prototypical

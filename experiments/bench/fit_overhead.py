@@ -17,8 +17,8 @@ import jax
 from dlcore.classification import supervised
 from dlcore.data.image_classification import load
 from dlcore.data.pipeline import Pipeline
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Learner, PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
+from dlcore.learner import Learner
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.optim import create_optimizer

@@ -22,10 +22,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
 from dlcore.generative.autoregressive import sample
 from dlcore.generative.pixel_cnn import PixelCNN
-from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.run import provenance
 from experiments.bench.timing import bar_chart, interleaved, ratio, torch_on_all_cores

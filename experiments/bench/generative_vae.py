@@ -29,9 +29,8 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Range, Study, StudyResult
 from dlcore.generative import vae
-from dlcore.learner import NonNegativeFloat, PositiveInt, Range
 from dlcore.main import main
 from dlcore.run import provenance
 from experiments.bench.timing import bar_chart, interleaved, ratio, torch_on_all_cores

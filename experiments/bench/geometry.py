@@ -25,9 +25,8 @@ from dlcore.classical_vision.homography import ransac_homography
 from dlcore.classical_vision.optical_flow import dense_lucas_kanade
 from dlcore.classical_vision.sift import sift
 from dlcore.data.sample_images import sample_image
-from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.extras import require
-from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.run import provenance
 from experiments.bench.timing import bar_chart, interleaved, ratio

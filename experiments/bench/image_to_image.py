@@ -17,10 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
 from dlcore.generative import cycle_gan
 from dlcore.generative.image_to_image import PatchDiscriminator, ResidualGenerator
-from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.run import provenance
 from experiments.bench.timing import bar_chart, interleaved, ratio, torch_on_all_cores

@@ -52,8 +52,7 @@ from dlcore.data.image_classification import folder_splits, shard_splits
 from dlcore.data.input_pipeline import open_batches
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.streaming import StreamedImages, Workers, random_crops
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.run import provenance
 from experiments.bench.timing import bar_chart, interleaved, ratio

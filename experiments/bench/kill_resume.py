@@ -17,8 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Seed
+from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
 from experiments.bench.compare_runs import differences
 

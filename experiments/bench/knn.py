@@ -18,8 +18,7 @@ import functools
 import numpy as np
 
 from dlcore.classic_ml import nearest_neighbor
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.run import provenance
 from experiments.bench.timing import Ratio, bar_chart, interleaved, ratio

@@ -28,8 +28,7 @@ from flax import linen as nn
 import dlcore.losses
 import dlcore.nn
 import dlcore.ops
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.run import provenance
 from experiments.bench.timing import Times, bar_chart, interleaved, ratio

@@ -30,8 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.cost.profiled_operations import chip_of
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.ops import disable_onednn
 from dlcore.ops.cpu.onednn import PRODUCT

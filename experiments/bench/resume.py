@@ -24,8 +24,7 @@ import optax
 
 from dlcore.classification import supervised
 from dlcore.cost.memory import readable
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Seed
+from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.models import create_model, input_shape
 from dlcore.run.checkpoint import Checkpoints

@@ -27,8 +27,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 
 from dlcore.data.source import Source
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.optim import create_optimizer
 from dlcore.rl import a2c, environments, networks, ppo, recurrent_ppo, sac, td3, wrappers

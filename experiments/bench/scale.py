@@ -30,8 +30,7 @@ from dlcore.classification import supervised
 from dlcore.cost.collectives import KINDS, by_kind, collectives
 from dlcore.cost.memory import readable
 from dlcore.cost.profiled_operations import instructions, trace_times
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Seed
+from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.models import create_model, input_shape
 from dlcore.report.figure import BLUE, GREEN, LIGHT_GRAY, PINK, VERMILION

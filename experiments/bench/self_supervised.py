@@ -33,8 +33,8 @@ from dlcore.classic_ml.kmeans import lloyd
 from dlcore.cost.compiled import compiled_cost
 from dlcore.data import augment
 from dlcore.data.augment import jitter, occlusion
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Learner, NonNegativeFloat, PositiveInt, Range, example_keys
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Range, Study, StudyResult
+from dlcore.learner import Learner, example_keys
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.models.mae import MAE, visible_count

@@ -29,8 +29,8 @@ import optax
 
 from dlcore.data.augment import compose, cutout
 from dlcore.data.augment.recipes import classification_augmentation
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Learner, PositiveInt, Range, example_keys
+from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
+from dlcore.learner import Learner, example_keys
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.run import provenance

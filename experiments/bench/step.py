@@ -35,8 +35,7 @@ import optax
 from dlcore.classification import supervised
 from dlcore.cost.memory import readable
 from dlcore.cost.step_flops import step_flops
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Seed
+from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.models.registry import family_of

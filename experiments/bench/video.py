@@ -28,8 +28,7 @@ import optax
 from dlcore.data.clip_sampling import clips_in_memory
 from dlcore.data.clips import clips
 from dlcore.data.source import Source
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.models.video_resnet import VIDEO_MODELS, video_state_dict_names
 from dlcore.run import provenance

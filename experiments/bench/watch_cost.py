@@ -23,8 +23,7 @@ from dlcore.classification import supervised
 from dlcore.data.digits import digits
 from dlcore.data.pipeline import Pipeline, batch_at
 from dlcore.diagnostics.monitor import snapshot
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.run import provenance

@@ -27,8 +27,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.models import create_model, input_shape
 from dlcore.models.registry import family_of

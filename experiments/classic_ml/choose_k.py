@@ -19,8 +19,7 @@ import numpy as np
 from dlcore.classic_ml import nearest_neighbor
 from dlcore.classic_ml.splits import TestExamples, cross_validate, k_folds
 from dlcore.data.image_classification import load
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Seed
+from dlcore.experiment import Headline, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 
@@ -36,7 +35,7 @@ def predict_each(metric: str):
 
 
 def draw(by_metric, on_valid, best):
-    figure, ax = new_figure((7, 3.6))
+    figure, ax = new_figure((7, 3.6), grid="both")
     for metric, values in by_metric.items():
         mean, spread, color = 100 * values.mean(1), 100 * values.std(1, ddof=1), COLORS[metric]
         ax.errorbar(KS, mean, spread, fmt="o-", color=color, capsize=3, label=f"{metric.upper()}, mean of the folds")
@@ -47,7 +46,6 @@ def draw(by_metric, on_valid, best):
     ax.minorticks_off()
     ax.set(xlabel="neighbors", ylabel="accuracy, % (bar: std of the folds)")
     ax.legend(frameon=False, fontsize=8)
-    ax.grid(alpha=0.3)
     return figure
 
 

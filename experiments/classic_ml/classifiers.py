@@ -26,8 +26,7 @@ from dlcore.classic_ml.classifiers import CLASSIFIERS, Classifier
 from dlcore.classic_ml.splits import TestExamples
 from dlcore.data.image_classification import load
 from dlcore.data.source import Source
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Seed
+from dlcore.experiment import Headline, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 
@@ -70,14 +69,13 @@ def choose(name: str, classifier: Classifier, train: tuple, valid: tuple) -> tup
 
 
 def draw(rows: dict[str, tuple[float, float]], title: str):
-    figure, ax = new_figure((7, 0.7 + 0.3 * len(rows)))
+    figure, ax = new_figure((7, 0.7 + 0.3 * len(rows)), grid="both")
     for i, (valid, test) in enumerate(rows.values()):
         ax.plot(100 * valid, i, "o", mfc="none", color=BLUE, label="validation" if i == 0 else None)
         ax.plot(100 * test, i, "o", color=VERMILION, label="test" if i == 0 else None)
     ax.set_yticks(range(len(rows)), rows)
     ax.invert_yaxis()
     ax.set_xlabel(f"accuracy on {title}, %")
-    ax.grid(alpha=0.3)
     ax.legend(frameon=False, fontsize=8, loc="best")
     return figure
 

@@ -18,8 +18,7 @@ from dlcore.classic_ml.hierarchical import LINKAGES, cut_tree, linkage
 from dlcore.classic_ml.kmeans import KMeans, kmeans
 from dlcore.classic_ml.som import SOM, som
 from dlcore.data.digits import digits
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Seed
+from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, new_figure
 

@@ -30,8 +30,7 @@ from dlcore.classic_ml.mixture import bic, fit_mixture, log_density, start_from
 from dlcore.classic_ml.outlier import auroc, is_outlier, rejection_threshold
 from dlcore.classic_ml.pca import fit_svd
 from dlcore.data.digits import digits
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Seed
+from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, SKY, new_figure
 

@@ -19,8 +19,7 @@ from dlcore.classic_ml import nearest_neighbor
 from dlcore.classic_ml.pixel_distance import contrast, equal_edits
 from dlcore.data.digits import digits
 from dlcore.data.sample_images import sample_image
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION
 

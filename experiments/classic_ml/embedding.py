@@ -13,8 +13,7 @@ import numpy as np
 
 from dlcore.classic_ml.pca import cumulative_variance, fit_svd
 from dlcore.classic_ml.tsne import tsne
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Seed
+from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, new_figure
 from experiments.classical_vision.learned_features import SmallConvNet, shift, train_features
@@ -31,7 +30,7 @@ def neighbors_agree(y: np.ndarray, labels: np.ndarray, k: int = 5) -> float:
 
 
 def draw(maps: dict[str, np.ndarray], labels: np.ndarray, agree: dict[str, float], kl: dict[str, np.ndarray], interval):
-    figure, axes = new_figure((12.5, 7), 2, 3)
+    figure, axes = new_figure((12.5, 7), 2, 3, grid="both")
     for ax, (name, y) in zip(axes[:, :2].ravel(), maps.items(), strict=True):
         ax.scatter(*y.T, c=labels, cmap="tab10", s=9)
         for digit in np.unique(labels):
@@ -48,7 +47,6 @@ def draw(maps: dict[str, np.ndarray], labels: np.ndarray, agree: dict[str, float
         ax.axvline(250, color="0.5", ls=":")
         ax.text(260, 0.9 * max(values), "exaggeration ends", color="0.4", fontsize=9)
         ax.set(title=f"t-SNE of {name}", xlabel="step", ylabel="KL divergence", ylim=(0, None))
-        ax.grid(alpha=0.3)
     return figure
 
 

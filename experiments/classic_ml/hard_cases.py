@@ -15,8 +15,7 @@ import numpy as np
 
 from dlcore.classic_ml import linear_training, mlp
 from dlcore.classic_ml.hard_cases import PROBLEMS, annulus, linear_bound, parity, polar
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 

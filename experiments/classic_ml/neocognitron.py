@@ -17,8 +17,7 @@ import numpy as np
 from dlcore.classic_ml.neocognitron import grow_stages, neocognitron, s_layer
 from dlcore.data.digits import digits
 from dlcore.evaluators.knn import knn_predict
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Seed
+from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, new_figure
 
@@ -66,7 +65,7 @@ def study(
                 float((knn_predict(gallery_responses[name], train["label"], u, 1) == test["label"]).mean())
             )
     other_similarity = {name: cosine(u, np.roll(u, 1, 0)) for name, u in still.items()}
-    figure, axes = new_figure((9, 3.4), 1, 2)
+    figure, axes = new_figure((9, 3.4), 1, 2, grid="both")
     for ax, values, label in zip(axes, (alike, right), ("cosine with the unmoved", "1-NN accuracy"), strict=True):
         for i, (name, line) in enumerate(values.items()):
             ax.plot(range(max_shift + 1), line, "o-", color=PALETTE[i], label=name)
@@ -78,7 +77,6 @@ def study(
             ylim=(0, 1.05),
             xticks=range(max_shift + 1),
         )
-        ax.grid(alpha=0.3)
     ax.legend(frameon=False)
     holds = alike["C2"][1] > alike["C1"][1] > max(alike["S1"][1], alike["pixels"][1])
     one = {name: line[1] for name, line in right.items()}

@@ -14,8 +14,7 @@ jump 0.50 throughout, and below 1e-6 more than 0.05 away from it from 64 neurons
 import numpy as np
 
 from dlcore.classic_ml.universal_approximation import network, staircase, step_pair, sup_error
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLACK, BLUE, SKY, VERMILION, new_figure
 
@@ -52,7 +51,7 @@ def study(*, max_stairs: PositiveInt = 128, sharpness: float = 10.0, window: flo
         "step": [sup_error(step, p, 0, 1) for p in networks["step"]],
         "step, away from the jump": [away_from_the_jump(p, window) for p in networks["step"]],
     }
-    figure, (bump, curve, fall) = new_figure((10, 3.2), 1, 3)
+    figure, (bump, curve, fall) = new_figure((10, 3.2), 1, 3, grid="both")
     x = np.linspace(0, 1, 1000)
     for steepness, color in ((20, SKY), (100, BLUE), (1000, BLACK)):
         bump.plot(x, network(step_pair(0.3, 0.6, 1, steepness), x), color=color, label=f"steepness {steepness}")
@@ -66,7 +65,6 @@ def study(*, max_stairs: PositiveInt = 128, sharpness: float = 10.0, window: flo
     fall.set(title="largest error", xlabel="hidden neurons", ylim=(1e-10, 3))
     for ax in (bump, curve, fall):
         ax.legend(frameon=False, fontsize=8)
-        ax.grid(alpha=0.3)
     falls = all(  # below 1e-9 there is only rounding
         (np.diff(errors[name]) < 0)[np.array(errors[name][1:]) > 1e-9].all()
         for name in ("sine", "step, away from the jump")

@@ -18,8 +18,7 @@ import numpy as np
 
 from dlcore.classic_ml import linear, linear_training, mlp
 from dlcore.data.digits import digits
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GREEN, VERMILION
 

@@ -19,9 +19,8 @@ import numpy as np
 
 from dlcore.classical_vision.calibration import calibrate_plane
 from dlcore.data.decoding import load_image
-from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.extras import require
-from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.models.weight_files import read_npz
 from dlcore.report.figure import PALETTE, new_figure

@@ -31,8 +31,7 @@ from dlcore.classical_vision.feature_classifier import choose_l2, concatenate, f
 from dlcore.classical_vision.hog import hog
 from dlcore.data.image_classification import load
 from dlcore.data.source import Source
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Seed
+from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
 from dlcore.run.progress import say

@@ -16,8 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.classical_vision.optical_flow import dense_lucas_kanade, endpoint_error, horn_schunck, warp_back
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import new_figure
 from experiments.classical_vision.match import read_images

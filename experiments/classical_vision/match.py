@@ -18,8 +18,7 @@ from dlcore.classical_vision.homography import apply_homography, ransac_homograp
 from dlcore.classical_vision.matching import match_descriptors
 from dlcore.classical_vision.sift import Keypoints, sift
 from dlcore.data.sample_images import sample_image
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Seed
+from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import GREEN, VERMILION, new_figure
 

@@ -19,8 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from dlcore.classical_vision.retrieval import acceptance_threshold, all_pairs, search
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Seed
+from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.metrics.retrieval import recall_at_k, verification
 from dlcore.models.weight_files import read_npz
@@ -105,7 +104,7 @@ def study(
     net = SmallConvNet(int(data.labels.max()) + 1, stride=1 if small else 2)
     learned = train_features(data, net, steps, seed, 64 if small else 128, shift(1 if small else 2))
     embeddings = {"pixels": data.test_images.reshape(len(data.test_images), -1), "embedding": learned(data.test_images)}
-    figure, axes = new_figure((4.6, 3.8))
+    figure, axes = new_figure((4.6, 3.8), grid="both")
     numbers, metrics = {}, {}
     for name, features in embeddings.items():
         metrics[name], roc = measure(features, data.test_labels, draws, seed)
@@ -116,7 +115,6 @@ def study(
     axes.plot([0, 1], [0, 1], ":", color="0.7")
     axes.set(xlabel="different pairs accepted", ylabel="same pairs accepted", title="classes never trained on")
     axes.legend(frameon=False, loc="lower right")
-    axes.grid(alpha=0.3)
     a, b = metrics["pixels"], metrics["embedding"]
     keys = ("recall at 1", "one example a class", "verification, area")
     holds = all(b[key] > a[key] for key in keys)

@@ -25,8 +25,7 @@ from dlcore.classical_vision.pose import ransac_pose
 from dlcore.classical_vision.recognition import feature_flow, recognize, track_keypoints
 from dlcore.classical_vision.sift import Keypoints, sift
 from dlcore.classical_vision.two_view import structure_from_motion
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Seed
+from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.ops.camera import intrinsic_matrix, rotation_from_vector, unproject
 from dlcore.report.figure import GREEN, VERMILION, new_figure

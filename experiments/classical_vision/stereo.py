@@ -14,8 +14,7 @@ import jax
 import numpy as np
 
 from dlcore.classical_vision.stereo import block_matching, disparity_to_depth
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Seed
+from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import new_figure
 from experiments.classical_vision.match import read_images

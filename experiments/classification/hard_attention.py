@@ -17,13 +17,12 @@ import numpy as np
 
 from dlcore.classification import hard_attention
 from dlcore.data.digit_scenes import digit_scenes
-from dlcore.experiment import Experiment, Setup
+from dlcore.experiment import Experiment, PositiveInt, Range, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
 from dlcore.kits.training.optimizer import AdamW
-from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 
 SHOWN = 24

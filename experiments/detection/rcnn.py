@@ -15,11 +15,10 @@ import numpy as np
 
 from dlcore.detection import rcnn, two_stage
 from dlcore.detection.selective_search import propose
-from dlcore.experiment import Experiment
+from dlcore.experiment import Experiment, PositiveInt
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.splits import Splits
 from dlcore.kits.training.optimizer import AveragedAdamW
-from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.tasks.boxes import SMOKE, StretchedBoxes
 

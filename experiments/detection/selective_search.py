@@ -18,8 +18,7 @@ import numpy as np
 
 from dlcore.data.scenes import scenes
 from dlcore.detection.selective_search import random_boxes, selective_search
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Seed
+from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.ops.boxes import box_iou
 from dlcore.report.figure import BLUE, GRAY, GREEN, VERMILION, new_figure

@@ -24,8 +24,7 @@ from flax import linen as nn
 
 from dlcore.data.digits import digits
 from dlcore.detection.sliding_window import all_boxes, count_boxes, score_crops, window_boxes
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Seed
+from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.ops.boxes import box_iou
 from dlcore.ops.roi import roi_align

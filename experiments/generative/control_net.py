@@ -21,7 +21,7 @@ import numpy as np
 
 from dlcore.data.shape_grid import foreground
 from dlcore.data.source import Source
-from dlcore.experiment import Experiment, Setup
+from dlcore.experiment import Experiment, PositiveInt, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
@@ -37,7 +37,7 @@ from dlcore.generative.control_net import (
 )
 from dlcore.kits.training import earlier_run
 from dlcore.kits.training.optimizer import AveragedAdamW
-from dlcore.learner import Evaluator, PositiveInt
+from dlcore.learner import Evaluator
 from dlcore.main import main
 from dlcore.tasks.text_prompts import SMOKE, Prompts, text_unet
 

@@ -11,13 +11,13 @@ the default seed they are 3.3 and 4.3 bits. Three times as many steps of the pri
 from collections.abc import Callable
 from typing import Any
 
-from dlcore.experiment import Experiment, FlagError, Flags, Setting, Setup, Splits
+from dlcore.experiment import Experiment, FlagError, Flags, Range, Setting, Setup, Splits
 from dlcore.generative import vq_vae_2
 from dlcore.generative.pixel_cnn import PixelCNN
 from dlcore.generative.vq_vae_2 import VQVAE2, Priors, TopCondition
 from dlcore.kits.training import optimizer
 from dlcore.kits.training.optimizer import AdamW
-from dlcore.learner import Learner, Range
+from dlcore.learner import Learner
 from dlcore.main import main
 from dlcore.tasks.discrete_codes import with_mean_image
 from dlcore.tasks.latent_space import SampledLatentSpace

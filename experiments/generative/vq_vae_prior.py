@@ -19,14 +19,13 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from dlcore.experiment import Experiment, Setting, Setup
+from dlcore.experiment import Experiment, Range, Setting, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.weights import Start, Weights
 from dlcore.generative import vq_vae_prior
 from dlcore.generative.pixel_cnn import PixelCNN
 from dlcore.kits.training import earlier_run
 from dlcore.kits.training.optimizer import AdamW
-from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.tasks.discrete_codes import SMOKE, CodeGrids
 from dlcore.tasks.latent_space import SampledLatentSpace

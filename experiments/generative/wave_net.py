@@ -26,13 +26,13 @@ from dlcore.data.source import Source
 from dlcore.data.tones import PITCHES, pitch_frequency, tones
 from dlcore.data.vowels import VOWELS, vowels
 from dlcore.evaluators.pitch import pitch_evaluator, semitones, spectral_pitch
-from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
+from dlcore.experiment import Experiment, Flags, PositiveInt, Range, Setting, Setup, Splits
 from dlcore.experiment.setting import FlagError
 from dlcore.generative import autoregressive
 from dlcore.generative.wave_net import WaveNet
 from dlcore.kits.generative.samples import Samples
 from dlcore.kits.training.optimizer import AveragedAdamW
-from dlcore.learner import Learner, PositiveInt, Range
+from dlcore.learner import Learner
 from dlcore.main import main
 from dlcore.ops import mu_law_decode, mu_law_encode
 from dlcore.sequence.ngram import ngram_loss

@@ -26,14 +26,13 @@ from dlcore.data.decoding import load_image
 from dlcore.data.image_folder import list_images
 from dlcore.data.normalization import normalizer
 from dlcore.data.scenes import SHAPES
-from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
 from dlcore.interpretability.attention_maps import attention_rollout, attention_weights_of, layer_weights, token_map
 from dlcore.interpretability.cam import resize_map
 from dlcore.interpretability.scores import pointing_game
 from dlcore.kits.interpretability.attribution import draw_maps
 from dlcore.kits.training import earlier_run
 from dlcore.kits.training.pretrained_network import check_studied, load_network, open_classifier
-from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.models.gpt2 import GPT2
 from dlcore.models.vit import ViT

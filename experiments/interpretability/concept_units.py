@@ -27,9 +27,8 @@ from dlcore.data.captions import CAPTIONED_SHAPES, caption_words, captions
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.shape_grid import COLORS
 from dlcore.data.words import END
-from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.interpretability.concept_units import ConceptUnits, find_concept_units
-from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.models.clip import CLIP
 from dlcore.report.figure import BLUE, GRAY, new_figure

@@ -18,10 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.sample_images import sample_image
-from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Range, Seed, Study, StudyResult
 from dlcore.interpretability.deep_dream import deep_dream, squared_norm
 from dlcore.kits.training.pretrained_network import check_studied, load_network, open_classifier
-from dlcore.learner import NonNegativeFloat, PositiveInt, Range, Seed
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, new_figure
 

@@ -24,9 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.scenes import SHAPES
-from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.interpretability.dissection import DETECTOR, activation_thresholds, class_selectivity, concept_iou
-from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, new_figure
 from experiments.studies.scene_classifier import Classifier, fit, single_shapes

@@ -20,13 +20,12 @@ import numpy as np
 from dlcore.data.sample_images import SAMPLE_IMAGES, sample_image
 from dlcore.data.source import Source
 from dlcore.data.style_patterns import STYLE_PATTERNS, style_pattern
-from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
+from dlcore.experiment import Experiment, Flags, PositiveInt, Setting, Setup, Splits
 from dlcore.interpretability import fast_style
 from dlcore.interpretability.fast_style import StyleNet
 from dlcore.kits.generative import image_pairs
 from dlcore.kits.images import prediction
 from dlcore.kits.training.optimizer import AveragedAdamW
-from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.tasks.optimized_images import FrozenNetwork
 

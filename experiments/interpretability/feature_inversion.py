@@ -9,9 +9,8 @@ from typing import Annotated, Any, ClassVar
 
 from dlcore.data.sample_images import sample_image
 from dlcore.data.source import Source
-from dlcore.experiment import Experiment, Flags, Splits
+from dlcore.experiment import Experiment, Flags, Range, Splits
 from dlcore.interpretability import feature_inversion
-from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.tasks.optimized_images import OptimizedImages, image_panels
 

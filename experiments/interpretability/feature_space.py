@@ -32,7 +32,7 @@ from dlcore.data.image_classification import load
 from dlcore.data.normalization import normalizer
 from dlcore.data.source import Source
 from dlcore.data.stratified import stratified_sample
-from dlcore.experiment import Headline, Splits, Study, StudyResult
+from dlcore.experiment import Headline, PositiveInt, Range, Seed, Splits, Study, StudyResult
 from dlcore.interpretability.units import Patches, receptive_field, top_patches
 from dlcore.kits.training.pretrained_network import (
     PACKED,
@@ -42,7 +42,6 @@ from dlcore.kits.training.pretrained_network import (
     load_network,
     open_classifier,
 )
-from dlcore.learner import PositiveInt, Range, Seed
 from dlcore.main import main
 from dlcore.report.figure import new_figure
 from dlcore.report.filters import filter_grid, first_kernel

@@ -17,11 +17,11 @@ import numpy as np
 from dlcore.data.sample_images import sample_image
 from dlcore.data.source import Source
 from dlcore.data.style_patterns import STYLE_PATTERNS, style_pattern
-from dlcore.experiment import Experiment, Flags, Setup, Splits
+from dlcore.experiment import Experiment, Flags, PositiveInt, Range, Setup, Splits
 from dlcore.interpretability import texture_synthesis
 from dlcore.interpretability.style_transfer import noise_image
 from dlcore.kits.training.pretrained_network import load_network
-from dlcore.learner import Evaluator, PositiveInt, Range
+from dlcore.learner import Evaluator
 from dlcore.main import main
 from dlcore.tasks.optimized_images import OptimizedImages, average_pooling, image_panels
 

@@ -24,8 +24,7 @@ from typing import Annotated
 import jax
 import numpy as np
 
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Range
+from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, PALETTE, VERMILION, new_figure
 from dlcore.report.gridworld import draw_grid

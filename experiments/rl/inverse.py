@@ -22,8 +22,7 @@ differs by 0.021 (0.010 to 0.042) where a uniform policy's differs by 0.421; 20 
 import jax
 import numpy as np
 
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 from dlcore.report.gridworld import draw_grid

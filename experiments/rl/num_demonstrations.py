@@ -21,9 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.source import Source
-from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.kits.rl.baseline_policies import trivial_returns
-from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.optim import create_optimizer, create_schedule
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure

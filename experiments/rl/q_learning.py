@@ -13,8 +13,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
-from dlcore.experiment import Experiment, Flags, Setup
-from dlcore.learner import Evaluator, PositiveInt, Range
+from dlcore.experiment import Experiment, Flags, PositiveInt, Range, Setup
+from dlcore.learner import Evaluator
 from dlcore.main import main
 from dlcore.rl import dynamic_programming, gridworld, q_learning
 from dlcore.tasks.environments import SMOKE, Episodes

@@ -35,8 +35,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 from dlcore.report.gridworld import draw_grid

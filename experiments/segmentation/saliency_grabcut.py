@@ -22,9 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.classical_vision.otsu import otsu_threshold
-from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.interpretability.saliency import gradient_saliency
-from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import new_figure
 from dlcore.segmentation.grabcut import grabcut

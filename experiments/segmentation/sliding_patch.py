@@ -21,8 +21,7 @@ import numpy as np
 
 from dlcore.cost.layers import layer_costs, total
 from dlcore.data.segmentation import scene_maps
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION
 from dlcore.segmentation.full_resolution import FullResolutionNet

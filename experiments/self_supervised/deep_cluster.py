@@ -17,12 +17,12 @@ import jax
 import numpy as np
 
 from dlcore.classic_ml.kmeans import kmeans
-from dlcore.experiment import Experiment, Setup
+from dlcore.experiment import Experiment, PositiveInt, Setup
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.weights import Start
 from dlcore.kits.training.optimizer import AdamW
-from dlcore.learner import Evaluator, Learner, PositiveInt
+from dlcore.learner import Evaluator, Learner
 from dlcore.main import main
 from dlcore.metrics.clustering import normalized_mutual_information
 from dlcore.self_supervised import deep_cluster

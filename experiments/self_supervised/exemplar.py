@@ -14,12 +14,12 @@ from typing import Annotated, Any
 import numpy as np
 
 from dlcore.data.source import Source
-from dlcore.experiment import Experiment, Setup
+from dlcore.experiment import Experiment, Range, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.kits.training.optimizer import AdamW
-from dlcore.learner import Evaluator, Range
+from dlcore.learner import Evaluator
 from dlcore.main import main
 from dlcore.self_supervised import exemplar
 from dlcore.tasks.encoders import SMOKE

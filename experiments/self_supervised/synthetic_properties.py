@@ -16,11 +16,10 @@ import jax.numpy as jnp
 
 from dlcore.data.factor_shapes import FACTORS, SHAPES, factor_shapes, simulate_camera
 from dlcore.data.source import Source
-from dlcore.experiment import Experiment, Flags, Setup
+from dlcore.experiment import Experiment, Flags, Range, Setup
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
 from dlcore.kits.training.optimizer import AdamW
-from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.self_supervised import synthetic_properties
 from dlcore.self_supervised.synthetic_properties import PropertyNet

@@ -27,11 +27,10 @@ it gives generated images 0.01 and real ones 0.99, and the classifier falls behi
 import dataclasses
 from typing import Any
 
-from dlcore.experiment import Experiment, Setup
+from dlcore.experiment import Experiment, NonNegativeFloat, Setup
 from dlcore.generative import dcgan
 from dlcore.kits.self_supervised import encoders
 from dlcore.kits.training.optimizer import AdamW
-from dlcore.learner import NonNegativeFloat
 from dlcore.main import main
 from dlcore.optim import create_optimizer
 from dlcore.semi_supervised import gan_classifier

@@ -20,13 +20,13 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.evaluators.fine_tuning import Encoder
-from dlcore.experiment import Experiment, Flags, Setup, Splits
+from dlcore.experiment import Experiment, Flags, Range, Setup, Splits
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.weights import Start
 from dlcore.kits.self_supervised import encoders
 from dlcore.kits.training import init_from, optimizer
 from dlcore.kits.training.optimizer import AdamW
-from dlcore.learner import ModelState, Range
+from dlcore.learner import ModelState
 from dlcore.main import main
 from dlcore.semi_supervised import noisy_labels
 from dlcore.semi_supervised.noisy_labels import KeepBest, Noise, corrupt_labels, transition_matrix

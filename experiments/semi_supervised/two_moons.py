@@ -34,8 +34,7 @@ import optax
 from dlcore.classic_ml import logistic, nearest_neighbor
 from dlcore.classic_ml.density import kernel_log_density
 from dlcore.classic_ml.points import squared_distances
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.losses import consistency_loss, entropy_loss, masked_mean, softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.models.mlp import MLP

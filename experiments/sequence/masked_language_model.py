@@ -20,12 +20,11 @@ import numpy as np
 
 from dlcore.data.source import Source
 from dlcore.data.text import Vocabulary, load_text, split_text, training_windows
-from dlcore.experiment import Experiment, Setup
+from dlcore.experiment import Experiment, Range, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.kits.training.optimizer import AdamW
-from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.models.bert import BERT
 from dlcore.sequence import masked_language_model

@@ -12,11 +12,10 @@ import dataclasses
 from typing import Annotated, Any
 
 from dlcore.data.spirals import segments, spirals
-from dlcore.experiment import Experiment, Flags, Setup, Splits
+from dlcore.experiment import Experiment, Flags, PositiveInt, Range, Setup, Splits
 from dlcore.experiment.settings import ONLY_F32
 from dlcore.experiment.task import Task
 from dlcore.kits.training.optimizer import AveragedAdamW
-from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.sequence import neural_ode
 from experiments.smoke import few_steps

@@ -21,10 +21,9 @@ from dlcore.data.digits import digits
 from dlcore.data.sentiment import WORDS, sentiment_sentences, word_counts
 from dlcore.data.source import Source
 from dlcore.data.tracks import noisy_depths
-from dlcore.experiment import Experiment, Flags, Setup, Splits
+from dlcore.experiment import Experiment, Flags, PositiveInt, Setup, Splits
 from dlcore.experiment.task import Task
 from dlcore.kits.training.optimizer import AveragedAdamW
-from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.sequence import patterns
 from experiments.smoke import few_steps

@@ -18,9 +18,9 @@ import numpy as np
 
 from dlcore.data.strings import STRING_TASKS, strings, symbols
 from dlcore.data.words import END, SPECIAL
-from dlcore.experiment import Experiment, FlagError, Flags, Setup, Splits
+from dlcore.experiment import Experiment, FlagError, Flags, PositiveInt, Range, Setup, Splits
 from dlcore.kits.training.optimizer import SETTINGS, AdamW
-from dlcore.learner import Evaluator, PositiveInt, Range
+from dlcore.learner import Evaluator
 from dlcore.main import main
 from dlcore.sequence import seq2seq
 from dlcore.tasks.sequence_pairs import SHORTEST, SMOKE, SequencePairs, attention_panel, outputs_panel

@@ -30,7 +30,7 @@ import optax
 from dlcore.data.labeled_lines import labeled_texts
 from dlcore.data.source import Source
 from dlcore.data.text import load_text, read_lines
-from dlcore.experiment import Experiment, Flags, Setting, Setup
+from dlcore.experiment import Experiment, Flags, Range, Setting, Setup
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
@@ -39,7 +39,6 @@ from dlcore.kits.images import prediction
 from dlcore.kits.sequence import text_encoders
 from dlcore.kits.training import parts
 from dlcore.kits.training.parts import PartsAdamW
-from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.modes.report_context import ReportContext
 from dlcore.sequence import text_classification

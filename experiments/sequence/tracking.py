@@ -21,10 +21,10 @@ import numpy as np
 
 from dlcore.data.source import Source
 from dlcore.data.tracks import DRIFT, START, tracks
-from dlcore.experiment import Experiment, FlagError, Flags, Setup, Splits
+from dlcore.experiment import Experiment, FlagError, Flags, PositiveInt, Range, Setup, Splits
 from dlcore.experiment.task import Task
 from dlcore.kits.training.optimizer import AveragedAdamW
-from dlcore.learner import Evaluator, PositiveInt, Range
+from dlcore.learner import Evaluator
 from dlcore.main import main
 from dlcore.sequence import patterns
 from dlcore.sequence.kalman import LinearGaussian, constant_velocity, kalman_filter, kalman_smoother

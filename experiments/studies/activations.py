@@ -26,8 +26,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import NonNegativeFloat, PositiveInt
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.nn import activations
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure

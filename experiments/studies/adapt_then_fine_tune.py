@@ -32,8 +32,7 @@ from dlcore.data.digits import digits
 from dlcore.data.few_labels import few_labels
 from dlcore.data.font_digits import font_digits
 from dlcore.data.source import Source
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import NonNegativeFloat, PositiveInt
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, new_figure

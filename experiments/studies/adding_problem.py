@@ -25,8 +25,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.adding import adding
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import NonNegativeFloat, PositiveInt, Range
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Range, Study, StudyResult
 from dlcore.main import main
 from dlcore.nn.recurrent import Recurrent
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
@@ -133,14 +132,13 @@ def report(
 
 
 def draw(curves, length, every):
-    figure, axes = new_figure((5.5, 3.6))
+    figure, axes = new_figure((5.5, 3.6), grid="both")
     for (cell, name), color in zip((("lstm", "LSTM"), ("rnn", "vanilla RNN")), (BLUE, VERMILION), strict=True):
         for i, c in enumerate(curves[cell]):
             axes.semilogy(every * np.arange(1, len(c) + 1), c, color=color, label=name if i == 0 else None)
     axes.axhline(1 / 6, color=GRAY, ls=":", lw=1, label="constant answer")
     axes.set(xlabel="step", ylabel="squared error", title=f"T = {length}")
     axes.legend(frameon=False)
-    axes.grid(alpha=0.3)
     return figure
 
 

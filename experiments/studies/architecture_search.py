@@ -30,8 +30,7 @@ from dlcore.classification.architecture_search import (
     reinforce_search,
     train_child,
 )
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 from dlcore.run.progress import say

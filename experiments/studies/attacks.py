@@ -27,8 +27,7 @@ from flax import linen as nn
 from dlcore.adversarial.gradient import attack_loss, check_images, fgsm, fool_from_noise, pgd
 from dlcore.adversarial.queries import nes, random_signs
 from dlcore.data.digits import digits
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Range
+from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.nn import Dense

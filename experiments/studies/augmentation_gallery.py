@@ -17,8 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data import augment as A
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Seed
+from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import ORANGE, new_figure
 

@@ -27,8 +27,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Range
+from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
 from dlcore.main import main
 from dlcore.models.googlenet import MODULES, GoogLeNet, auxiliary_loss
 from dlcore.report.figure import BLUE, GREEN, ORANGE, VERMILION, new_figure
@@ -171,7 +170,7 @@ def _signed(gain: np.ndarray) -> str:
 
 def draw(results: dict, best: dict, accuracy: dict):
     """Draw the last layer's loss along training, and test accuracy."""
-    figure, (left, right) = new_figure((8.5, 3.2), 1, 2, width_ratios=(3, 2))
+    figure, (left, right) = new_figure((8.5, 3.2), 1, 2, width_ratios=(3, 2), grid="both")
     for i, name in enumerate(NETS):
         curves = results[name]["loss"][:, best[name]].clip(max=4)
         window = max(1, curves.shape[1] // 20)
@@ -184,8 +183,6 @@ def draw(results: dict, best: dict, accuracy: dict):
     left.legend(frameon=False, fontsize=8)
     right.set_xticks(range(len(NETS)), [name.replace(" ", "\n") for name in NAMES.values()], fontsize=8)
     right.set_ylabel("test accuracy, %")
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
     return figure
 
 

@@ -27,8 +27,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.digits import digits
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Range
+from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
 from dlcore.main import main
 from dlcore.nn import BatchNorm, GroupNorm, initializers
 from dlcore.report.figure import BLUE, GREEN, VERMILION, new_figure
@@ -305,7 +304,7 @@ def report(
 
 def draw(names: list, learning_rates: np.ndarray, results: dict, tuned: dict, ahead: dict):
     """Draw loss by learning rate, loss by initialization, and the turn of the gradient along training."""
-    figure, (by_rate, by_start, along) = new_figure((11, 3.4), 1, 3)
+    figure, (by_rate, by_start, along) = new_figure((11, 3.4), 1, 3, grid="both")
     for norm in tuned:
         loss = results[norm]["loss"].clip(max=3)
         by_rate.plot(learning_rates, loss[names.index("Kaiming")].T, "o-", color=COLORS[norm], alpha=0.6, markersize=3)
@@ -322,8 +321,6 @@ def draw(names: list, learning_rates: np.ndarray, results: dict, tuned: dict, ah
     along.set_xlabel("probe")
     along.set_ylabel("turn of the gradient ahead of the step")
     along.legend(frameon=False, fontsize=8)
-    for axes in (by_rate, by_start, along):
-        axes.grid(alpha=0.3)
     return figure
 
 

@@ -15,8 +15,7 @@ Measured by the second command in 28 s of one core: 34.7 % test accuracy with ba
 
 import numpy as np
 
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import NonNegativeFloat, PositiveInt
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GREEN, new_figure
 from experiments.studies.batch_norm import Net, data, starts, train_all
@@ -81,7 +80,7 @@ def report(batch_sizes: tuple[int, ...], accuracy: dict) -> StudyResult:
 
 def draw(batch_sizes: tuple[int, ...], accuracy: dict):
     """Draw accuracy by batch size; dots are seeds."""
-    figure, axes = new_figure((5, 3.2))
+    figure, axes = new_figure((5, 3.2), grid="both")
     for norm, values in accuracy.items():
         axes.plot(batch_sizes, 100 * values.T, "o", color=COLORS[norm], alpha=0.4, markersize=3)
         axes.plot(batch_sizes, 100 * values.mean(0), color=COLORS[norm], label=f"{norm} norm")
@@ -89,7 +88,6 @@ def draw(batch_sizes: tuple[int, ...], accuracy: dict):
     axes.set_xlabel("batch size")
     axes.set_ylabel("test accuracy, %")
     axes.legend(frameon=False)
-    axes.grid(alpha=0.3)
     return figure
 
 

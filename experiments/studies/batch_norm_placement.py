@@ -18,8 +18,7 @@ from typing import Annotated
 
 import numpy as np
 
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Range
+from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, ORANGE, VERMILION, new_figure
 from experiments.studies.batch_norm import Net, data, starts, train_all
@@ -88,7 +87,7 @@ def report(learning_rates: np.ndarray, results: dict) -> StudyResult:
 
 def draw(learning_rates: np.ndarray, results: dict):
     """Draw dead units and loss by learning rate."""
-    figure, (left, right) = new_figure((8, 3.2), 1, 2)
+    figure, (left, right) = new_figure((8, 3.2), 1, 2, grid="both")
     for name, rows in results.items():
         left.plot(learning_rates, 100 * rows["dead"].T, "o", color=COLORS[name], alpha=0.4, markersize=3)
         left.plot(learning_rates, 100 * rows["dead"].mean(0), color=COLORS[name], label=NAMES[name])
@@ -100,7 +99,6 @@ def draw(learning_rates: np.ndarray, results: dict):
     for axes in (left, right):
         axes.set_xscale("log", base=2)
         axes.set_xlabel("learning rate")
-        axes.grid(alpha=0.3)
     return figure
 
 

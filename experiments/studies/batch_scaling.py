@@ -17,8 +17,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import NonNegativeFloat, PositiveInt
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.optim import batch_ramp, linear_scaling
@@ -100,7 +99,7 @@ def report(losses, accuracies, learning_rates, sizes) -> StudyResult:
 
 
 def draw(losses, learning_rates, sizes):
-    figure, (left, right) = new_figure((10, 3.6), 1, 2)
+    figure, (left, right) = new_figure((10, 3.6), 1, 2, grid="both")
     colors = (BLUE, VERMILION, GREEN, ORANGE)
     for i, (name, color) in enumerate(zip(NAMES, colors, strict=True)):
         left.plot([i] * len(losses[name]), losses[name], "o", color=color, alpha=0.7)
@@ -110,8 +109,6 @@ def draw(losses, learning_rates, sizes):
     left.set_xticklabels([n.replace(", ", "\n") for n in NAMES], fontsize=8)
     right.set(xlabel="examples seen", ylabel="learning rate, from the optimizer's state")
     right.legend(frameon=False, fontsize=8)
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
     return figure
 
 

@@ -23,8 +23,7 @@ import numpy as np
 import optax
 
 from dlcore.diagnostics.hessian import top_eigenvalues
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import NonNegativeFloat, PositiveInt
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, ORANGE, PINK, SKY, VERMILION, new_figure
@@ -85,7 +84,7 @@ def judge(results: dict[int, np.ndarray], learning_rate: float, level: float) ->
 
 
 def draw(results, steps, learning_rate):
-    figure, (left, middle, right) = new_figure((11, 3.6), 1, 3)
+    figure, (left, middle, right) = new_figure((11, 3.6), 1, 3, grid="both")
     colors = (BLUE, SKY, ORANGE, VERMILION, PINK)
     for k, (color, (size, runs)) in enumerate(zip(colors, results.items(), strict=False)):
         x = np.arange(1, runs.shape[1] + 1) * steps / runs.shape[1]
@@ -107,8 +106,6 @@ def draw(results, steps, learning_rate):
     middle.invert_xaxis()
     right.set_xticks(range(len(results)), [str(size) for size in results])
     right.set(xlabel="batch size", ylabel="test accuracy at the end, %")
-    for axes in (left, middle, right):
-        axes.grid(alpha=0.25)
     return figure
 
 

@@ -38,9 +38,8 @@ from dlcore.classic_ml import logistic
 from dlcore.classic_ml.density import Prior, gaussian_log_density, gaussian_map
 from dlcore.classic_ml.outlier import auroc
 from dlcore.data.digits import digits
-from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.generative.likelihood import bayes_rule
-from dlcore.learner import PositiveInt, Seed
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
 from experiments.studies.small_runs import minimize

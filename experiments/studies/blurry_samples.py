@@ -23,9 +23,8 @@ import optax
 from flax import linen as nn
 
 from dlcore.evaluators.frechet import frechet_of_features
-from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.generative.vae import kl_to_standard_normal, reparameterize
-from dlcore.learner import PositiveInt
 from dlcore.losses import discriminator_loss, non_saturating_generator_loss, softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.nn import leaky_relu

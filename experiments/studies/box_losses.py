@@ -20,8 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import NonNegativeFloat, PositiveInt, Seed
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Seed, Study, StudyResult
 from dlcore.losses.detection import complete_iou_loss, distance_iou_loss, generalized_iou_loss, iou_loss
 from dlcore.losses.regression import smooth_l1_loss
 from dlcore.main import main
@@ -81,12 +80,11 @@ def judge(last: dict[str, float], moved: float) -> bool:
 
 
 def draw(curves: dict[str, np.ndarray]):
-    figure, axes = new_figure((7.0, 3.8))
+    figure, axes = new_figure((7.0, 3.8), grid="both")
     for color, (name, curve) in zip(PALETTE, curves.items(), strict=False):
         axes.plot(1 + np.arange(len(curve)), curve, color=color, label=name)
     axes.set(xlabel="step", ylabel="mean L1 distance to the target", yscale="log")
     axes.legend(frameon=False)
-    axes.grid(alpha=0.25)
     return figure
 
 

@@ -19,10 +19,9 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.data.scenes import SHAPES
-from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
 from dlcore.interpretability.cam import class_activation_map, resize_map
 from dlcore.interpretability.scores import box_of_map
-from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.nn import Conv, GroupNorm
 from dlcore.ops import global_avg_pool

@@ -25,8 +25,7 @@ import numpy as np
 import optax
 
 from dlcore.diagnostics.triage import fit_triage
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
@@ -100,7 +99,7 @@ def judge(results: dict[str, dict[int, np.ndarray]]) -> tuple[str, bool]:
 
 
 def draw(results):
-    figure, panels = new_figure((10, 3.8), 1, 2, sharey=True)
+    figure, panels = new_figure((10, 3.8), 1, 2, sharey=True, grid="both")
     for axes, (labels, by_width) in zip(panels, results.items(), strict=True):
         widths = list(by_width)
         for column, name, color in ((0, "training", BLUE), (1, "validation", VERMILION)):
@@ -113,7 +112,6 @@ def draw(results):
         axes.set_xscale("log", base=2)
         axes.set_xticks(widths, [str(width) for width in widths])
         axes.set(xlabel="hidden units (above: the triage's diagnosis)", title=f"{labels} labels", ylim=(0, 103))
-        axes.grid(alpha=0.25)
     figure.axes[0].set_ylabel("accuracy, %")
     figure.axes[0].legend(frameon=False, loc="center right")
     return figure

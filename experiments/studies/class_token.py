@@ -25,8 +25,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.augment import random_affine
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import NonNegativeFloat, PositiveInt
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.losses import hard_distillation_loss
 from dlcore.main import main
 from dlcore.models import create_model
@@ -141,7 +140,7 @@ def study(
 
 def draw(results: dict[str, np.ndarray]):
     """Draw the accuracy of the arms and of the teacher, a line a seed."""
-    figure, axes = new_figure((6.5, 2.8))
+    figure, axes = new_figure((6.5, 2.8), grid="x")
     names = (*ARMS, "teacher")
     for seed in range(len(results["teacher"])):
         axes.plot([100 * results[name][seed] for name in names], range(4), "o-", color=BLUE, alpha=0.5)
@@ -149,7 +148,6 @@ def draw(results: dict[str, np.ndarray]):
     axes.set_yticks(range(4), (*ARMS, "teacher (CNN)"))
     axes.set_ylim(3.5, -0.5)
     axes.set_xlabel("test accuracy, % (bar: mean; lines: seeds)")
-    axes.grid(axis="x", alpha=0.25)
     return figure
 
 

@@ -27,8 +27,7 @@ import optax
 from dlcore.classical_vision.corners import harris_response
 from dlcore.classical_vision.feature_classifier import fit_classifier
 from dlcore.classical_vision.hog import hog
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Seed
+from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.ops.filters import sobel_filter
 from dlcore.ops.grid_sample import affine_grid, bilinear_sample, grid_sample

@@ -27,8 +27,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.data import image_classification
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import NonNegativeFloat, PositiveInt
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.report.figure import BLUE, VERMILION, new_figure
@@ -175,7 +174,7 @@ def study(
 
 def draw(accuracy: dict[str, np.ndarray], train_sizes: np.ndarray):
     """Draw accuracy by the number of examples: seeds thin, means thick."""
-    figure, axes = new_figure((6, 3.6))
+    figure, axes = new_figure((6, 3.6), grid="both")
     for name, results in accuracy.items():
         axes.plot(train_sizes, 100 * results.T, "-", color=COLORS[name], alpha=0.3, lw=1)
         axes.plot(train_sizes, 100 * results.mean(0), "o-", color=COLORS[name], label=NAMES[name])
@@ -185,7 +184,6 @@ def draw(accuracy: dict[str, np.ndarray], train_sizes: np.ndarray):
     axes.set_xlabel("training examples")
     axes.set_ylabel("test accuracy, %")
     axes.legend(frameon=False)
-    axes.grid(alpha=0.25)
     return figure
 
 

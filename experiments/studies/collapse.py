@@ -29,8 +29,8 @@ from dlcore.data.image_classification import load
 from dlcore.data.pipeline import Pipeline
 from dlcore.evaluators.feature_rank import is_collapsed
 from dlcore.evaluators.knn import knn_predict
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Learner, NonNegativeFloat, PositiveInt, Range
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Range, Study, StudyResult
+from dlcore.learner import Learner
 from dlcore.main import main
 from dlcore.metrics import rank_me
 from dlcore.nn import Dense
@@ -204,7 +204,7 @@ def report(measures: dict[str, tuple[list[Measure], list[Measure]]]) -> StudyRes
 
 
 def draw(measures: dict[str, tuple[list[Measure], list[Measure]]]):
-    figure, axes = new_figure((6.5, 3.4))
+    figure, axes = new_figure((6.5, 3.4), grid="y")
     for x, pair in enumerate(measures.values()):
         for shift, arm, color, label in (
             (-0.15, pair[0], BLUE, "whole"),
@@ -217,7 +217,6 @@ def draw(measures: dict[str, tuple[list[Measure], list[Measure]]]):
     axes.set_xticks(range(len(measures)), [f"{loss}\n{ARMS[loss][2]}" for loss in measures])
     axes.set(ylabel="effective rank (RankMe)", ylim=(0, None))
     axes.legend(frameon=False)
-    axes.grid(alpha=0.3, axis="y")
     return figure
 
 

@@ -32,9 +32,8 @@ from dlcore.classic_ml.kmeans import kmeans
 from dlcore.classic_ml.som import som
 from dlcore.data.photographs import photo_crops
 from dlcore.data.preprocess import fit_pca
-from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment import Headline, PositiveInt, Range, Seed, Study, StudyResult
 from dlcore.generative import vq_vae
-from dlcore.learner import PositiveInt, Range, Seed
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GREEN, PINK, VERMILION, new_figure
 from experiments.studies.small_runs import shuffled_digits
@@ -153,7 +152,7 @@ def judge(
 
 
 def draw(points, rate, sizes, accuracy):
-    figure, (left, right) = new_figure((8.4, 3.6), columns=2)
+    figure, (left, right) = new_figure((8.4, 3.6), columns=2, grid="both")
     for (name, rate_points), color in zip(points.items(), (BLUE, VERMILION, GREEN), strict=True):
         left.plot(*np.transpose(envelope(rate_points)), "o-", ms=3.5, color=color, label=name)
     left.axvline(rate, color="gray", lw=1, ls=":")
@@ -162,7 +161,6 @@ def draw(points, rate, sizes, accuracy):
         right.plot([s * s for s in sizes], 100 * np.array(values), "o-", color=color, label=name)
     right.set(xlabel="prototypes", ylabel="test accuracy, %", xscale="log")
     for axes in (left, right):
-        axes.grid(alpha=0.25)
         axes.legend(frameon=False, fontsize=9)
     return figure
 

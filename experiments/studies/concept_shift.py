@@ -17,8 +17,7 @@ from typing import Annotated
 import numpy as np
 
 from dlcore.classic_ml import logistic
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Range
+from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
 

@@ -27,8 +27,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from dlcore.diagnostics.hessian import lanczos_eigenvalues
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Range
+from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure

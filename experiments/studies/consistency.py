@@ -20,8 +20,7 @@ import numpy as np
 import optax
 
 from dlcore.data.augment import compose, cutout, gaussian_noise, random_affine
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.losses import consistency_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
@@ -101,14 +100,13 @@ def study(
     keys = jax.random.split(jax.random.key(0), num_seeds)
     arms = {arm: measure(keys, data, arm, num_labels, steps, consistency_weight, threshold) for arm in ARMS}
     verdict, holds = judge(arms, num_labels)
-    figure, axes = new_figure((6.5, 2.6))
+    figure, axes = new_figure((6.5, 2.6), grid="x")
     for seed in range(num_seeds):
         axes.plot([100 * arms[arm][seed, 1] for arm in ARMS], range(3), "-o", color=BLUE, alpha=0.5)
     axes.plot([100 * arms[arm][:, 1].mean() for arm in ARMS], range(3), "|", color=VERMILION, markersize=24, mew=2.5)
     axes.set_yticks(range(3), ARMS)
     axes.set_ylim(2.5, -0.5)
     axes.set_xlabel("test accuracy, % (bar: mean; lines: seeds)")
-    axes.grid(axis="x", alpha=0.25)
     numbers = {f"{arm}: accuracy": results[:, 1].tolist() for arm, results in arms.items()}
     numbers |= {f"{arm}: log loss": results[:, 0].tolist() for arm, results in arms.items()}
     headline = Headline(

@@ -25,8 +25,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Range
+from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
 from dlcore.main import main
 from dlcore.nn import BatchNorm, Conv, inverted_dropout
 from dlcore.ops import max_pool
@@ -105,14 +104,13 @@ def report(results: dict[str, np.ndarray]) -> StudyResult:
 
     listed = ", ".join(f"{label(arm)}, {100 * gain.mean():+.2f}" for arm, gain in gains.items())
     verdict = f"Gain in points of test accuracy over nothing ({best[PLAIN][1].mean():.2%}): {listed}."
-    figure, axes = new_figure((6.2, 2.6))
+    figure, axes = new_figure((6.2, 2.6), grid="x")
     for row, (arm, color) in enumerate(zip(ARMS, (GRAY, VERMILION, ORANGE, BLUE, GREEN), strict=True)):
         accuracy = 100 * best[arm][1]
         axes.plot(accuracy, np.full(len(accuracy), row), "o", color=color, alpha=0.6)
         axes.plot(accuracy.mean(), row, "|", color=color, markersize=22, markeredgewidth=2)
     axes.set_yticks(range(len(ARMS)), [label(arm) for arm in ARMS])
     axes.set_ylim(len(ARMS) - 0.4, -0.6)
-    axes.grid(axis="x", alpha=0.25)
     axes.set(xlabel="test accuracy, % (bar: mean of the seeds)")
     numbers = {f"test accuracy, {label(arm)}": accuracy.tolist() for arm, (_, accuracy) in best.items()}
     numbers |= {f"test accuracy by rate, {arm}": results[arm][..., 1].mean(0).tolist() for arm in (VALUES, MAPS, UNITS)}

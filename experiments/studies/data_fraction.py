@@ -26,8 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Range
+from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
@@ -89,7 +88,7 @@ def judge(train_sizes: tuple[int, ...], results: np.ndarray, largest_fitted: int
 
 
 def draw(train_sizes, results, largest_fitted):
-    figure, panels = new_figure((9.5, 3.8), 1, 2, sharey=True)
+    figure, panels = new_figure((9.5, 3.8), 1, 2, sharey=True, grid="both")
     sizes = np.array(train_sizes)
     dense = np.geomspace(sizes[0], sizes[-1], 50)
     for axes, (column, who) in zip(panels, enumerate(WHO, 1), strict=True):
@@ -106,7 +105,6 @@ def draw(train_sizes, results, largest_fitted):
         axes.set_yticks([1, 2, 5, 10, 20, 50], ["1", "2", "5", "10", "20", "50"])
         axes.minorticks_off()
         axes.legend(frameon=False)
-        axes.grid(alpha=0.25)
     figure.axes[0].set(ylabel="error, %", ylim=(80 * max(results[:, :, 1:].mean(0).min(), 5e-3), 60))
     return figure
 

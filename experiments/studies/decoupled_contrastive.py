@@ -21,8 +21,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.augment import random_affine
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import NonNegativeFloat, PositiveInt, Range
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Range, Study, StudyResult
 from dlcore.losses import decoupled_contrastive_loss, nt_xent_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
@@ -140,7 +139,7 @@ def report(results: dict[tuple[str, int], np.ndarray]) -> StudyResult:
 
 
 def draw(results, batch_sizes, untrained):
-    figure, axes = new_figure((5.5, 3.6))
+    figure, axes = new_figure((5.5, 3.6), grid="y")
     for i, (loss, color) in enumerate(zip(LOSSES, (BLUE, VERMILION), strict=True)):
         for j, size in enumerate(batch_sizes):
             values = 100 * results[loss, size][:, 1]
@@ -157,7 +156,6 @@ def draw(results, batch_sizes, untrained):
     axes.set_xticks(range(len(batch_sizes)), [f"batch {size}" for size in batch_sizes])
     axes.set(xlim=(-0.6, len(batch_sizes) - 0.4), ylabel="nearest-neighbor accuracy, %")
     axes.legend(frameon=False)
-    axes.grid(alpha=0.3, axis="y")
     return figure
 
 

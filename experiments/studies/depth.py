@@ -23,8 +23,7 @@ import numpy as np
 import optax
 
 from dlcore.diagnostics.loss_landscape import filter_normalized_direction, loss_surface
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.models.resnet_cifar import CifarResNet
 from dlcore.report.figure import BLUE, VERMILION, new_figure
@@ -56,7 +55,7 @@ def judge(loss: dict[str, np.ndarray]) -> tuple[str, bool]:
 
 
 def draw(curves, loss):
-    figure, panels = new_figure((9.5, 3.6), 1, 2, sharey=True)
+    figure, panels = new_figure((9.5, 3.6), 1, 2, sharey=True, grid="both")
     for axes, kind in zip(panels, KINDS, strict=True):
         for color, name in zip((BLUE, VERMILION), [n for n in loss if n.startswith(kind)], strict=True):
             steps, values = curves[name]
@@ -64,7 +63,6 @@ def draw(curves, loss):
             axes.fill_between(steps, values.min(0), values.max(0), color=color, alpha=0.2)
         axes.set(title=kind, xlabel="step", yscale="log")
         axes.legend(frameon=False)
-        axes.grid(alpha=0.25)
     panels[0].set_ylabel("training loss")
     return figure
 

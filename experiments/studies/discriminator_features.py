@@ -19,10 +19,9 @@ import optax
 
 from dlcore.evaluators.knn import knn_predict
 from dlcore.evaluators.linear_probe import probe_predict
-from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
 from dlcore.generative import dcgan, gan
 from dlcore.generative.discriminator_features import discriminator_features
-from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
 from experiments.studies.small_runs import Digits, shuffled_digits

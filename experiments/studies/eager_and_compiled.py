@@ -23,8 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 
@@ -166,12 +165,11 @@ def study(
 def figure(eager: float, static: float, compiling: float):
     """Draw time since the start over steps: where the compiled program overtakes."""
     steps = np.arange(0, max(10, int(3 * compiling / max(eager - static, 1e-9))) + 1)
-    drawing, axes = new_figure((6, 3.8))
+    drawing, axes = new_figure((6, 3.8), grid="both")
     axes.plot(steps, steps * eager * 1e3, color=VERMILION, label="operation by operation")
     axes.plot(steps, (compiling + steps * static) * 1e3, color=BLUE, label="compiled first")
     axes.set(xlabel="steps", ylabel="ms since the start", title="A compilation pays for itself after some steps")
     axes.legend(frameon=False)
-    axes.grid(alpha=0.3)
     return drawing
 
 

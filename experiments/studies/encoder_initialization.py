@@ -16,10 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.generative import autoencoder
 from dlcore.generative.autoencoder import Autoencoder
-from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, new_figure

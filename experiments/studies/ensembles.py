@@ -23,8 +23,7 @@ import optax
 
 from dlcore.classification.ensemble import ensemble_log_probabilities
 from dlcore.data.augment import random_affine
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.optim import recompute_batch_stats, schedules, swa_params, track_swa
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure

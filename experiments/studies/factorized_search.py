@@ -34,8 +34,7 @@ from dlcore.classification.factorized_search import (
     choice_counts,
     multiply_adds,
 )
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Range
+from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
 from dlcore.main import main
 from dlcore.models.efficientnet import search_reward
 from dlcore.report.figure import BLUE, VERMILION, new_figure

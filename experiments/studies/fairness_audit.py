@@ -17,8 +17,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from dlcore.evaluators.groups import Audit, audit_groups
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Range
+from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 

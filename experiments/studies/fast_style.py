@@ -22,12 +22,11 @@ import numpy as np
 import optax
 
 from dlcore.data.augment import to_float
-from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.interpretability import style_transfer
 from dlcore.interpretability.fast_style import StyleNet
 from dlcore.kits.training import earlier_run
 from dlcore.kits.training.pretrained_network import load_network
-from dlcore.learner import PositiveInt
 from dlcore.main import main
 from dlcore.modes.train import train_page
 from dlcore.report.figure import new_figure

@@ -36,9 +36,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dlcore.data.augment import compose, cutout
 from dlcore.data.augment.recipes import classification_augmentation
-from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Range, Study, StudyResult
 from dlcore.kits.training.pretrained_network import load_network
-from dlcore.learner import Learner, NonNegativeFloat, PositiveInt, Range
+from dlcore.learner import Learner
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, new_figure
 from dlcore.run.progress import say
@@ -154,14 +154,13 @@ def report(results: dict[str, np.ndarray], seconds: dict[str, float], labels: in
 
 
 def draw(results):
-    figure, axes = new_figure((6.0, 2.2))
+    figure, axes = new_figure((6.0, 2.2), grid="x")
     for row, name in enumerate(reversed(WAYS)):
         values, color = 100 * results[name], GRAY if name == SCRATCH else BLUE
         axes.plot(values, [row] * len(values), "o", color=color, alpha=0.6)
         axes.plot([values.mean()] * 2, [row - 0.3, row + 0.3], color=color, lw=2)
     axes.set_yticks(range(len(WAYS)), WAYS[::-1])
     axes.set(xlabel="test accuracy, %")
-    axes.grid(alpha=0.3, axis="x")
     return figure
 
 

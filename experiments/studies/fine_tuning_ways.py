@@ -49,9 +49,9 @@ import optax
 
 from dlcore.classification import supervised
 from dlcore.data.few_labels import few_labels
-from dlcore.experiment import Flags, Headline, Study, StudyResult
+from dlcore.experiment import Flags, Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.kits.training import adapters, parts
-from dlcore.learner import Learner, ModelState, NonNegativeFloat, PositiveInt
+from dlcore.learner import Learner, ModelState
 from dlcore.main import main
 from dlcore.models.vit import ViT
 from dlcore.optim.partial import partial_optimizer

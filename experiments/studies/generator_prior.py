@@ -25,12 +25,11 @@ from dlcore.data.augment import to_float
 from dlcore.data.image_classification import load
 from dlcore.data.normalization import normalizer
 from dlcore.evaluators.frechet import frechet_of_features
-from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Range, Study, StudyResult
 from dlcore.generative.vae import VAE
 from dlcore.interpretability.generator_prior import ascend_code
 from dlcore.kits.training import earlier_run
 from dlcore.kits.training.pretrained_network import load_network
-from dlcore.learner import NonNegativeFloat, PositiveInt, Range
 from dlcore.main import main
 from dlcore.modes.train import train_page
 from dlcore.report.figure import new_figure

@@ -19,8 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Seed
+from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.metrics.image_quality import nrmse, psnr, ssim, ssim_map
 from dlcore.report.figure import new_figure

@@ -25,8 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.digits import digits
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.nn import initializers
 from dlcore.report.figure import BLUE, VERMILION, new_figure

@@ -28,8 +28,7 @@ import optax
 
 from dlcore.data.labeled_lines import page_lines
 from dlcore.data.topics import NUM_TOPICS, topic_lines
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import NonNegativeFloat, PositiveInt
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.models.gpt2 import GPT2
 from dlcore.report.figure import BLUE, GRAY, GREEN, VERMILION, new_figure

@@ -24,8 +24,7 @@ import optax
 
 from dlcore.diagnostics.lr_range import RangeTest, lr_range_test, read_range_test
 from dlcore.diagnostics.triage import learning_rate_triage
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GREEN, ORANGE, SKY, VERMILION, new_figure
@@ -105,7 +104,7 @@ def judge(learning_rates: np.ndarray, losses: np.ndarray, tests: list[RangeTest]
 
 
 def draw(learning_rates, losses, swept, tested, tests):
-    figure, (left, middle, right) = new_figure((11, 3.8), 1, 3, width_ratios=(1.3, 0.9, 1))
+    figure, (left, middle, right) = new_figure((11, 3.8), 1, 3, width_ratios=(1.3, 0.9, 1), grid="both")
     regimes, means = names(losses), losses.reshape(*losses.shape[:2], -1, 10).mean(-1)
     x, labeled = np.arange(means.shape[2]) * 10 + 5, set()
     for row, row_regimes in zip(means, regimes, strict=True):
@@ -132,8 +131,6 @@ def draw(learning_rates, losses, swept, tested, tests):
             right.axvline(rate, color="0.3", ls=style, lw=1.2, label=f"{word}, {rate:.2g}")
     right.set(xscale="log", yscale="log", xlabel="learning rate of the step", ylabel="loss of the range test")
     right.legend(frameon=False, fontsize=8, loc="lower left")
-    for axes in (left, middle, right):
-        axes.grid(alpha=0.25)
     return figure
 
 

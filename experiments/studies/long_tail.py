@@ -21,8 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.losses.detection import sigmoid_focal_loss
 from dlcore.losses.imbalance import class_balanced_weights, ldam_loss, ldam_margins
@@ -61,13 +60,12 @@ def judge(recall: dict[str, np.ndarray]) -> bool:
 
 
 def draw(recall: dict[str, np.ndarray], counts: np.ndarray):
-    figure, axes = new_figure((7.5, 3.8))
+    figure, axes = new_figure((7.5, 3.8), grid="both")
     for color, (name, values) in zip(PALETTE, recall.items(), strict=False):
         axes.plot(range(10), values.mean(0), "o-", color=color, label=name, markersize=4)
     axes.set_xticks(range(10), [f"{c}\n{n}" for c, n in enumerate(counts)])
     axes.set(xlabel="digit, and its training examples", ylabel="recall", ylim=(0, 1.02))
     axes.legend(frameon=False)
-    axes.grid(alpha=0.25)
     return figure
 
 

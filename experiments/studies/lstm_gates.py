@@ -24,8 +24,7 @@ import jax
 import numpy as np
 
 from dlcore.data.text import Vocabulary, load_text, split_text, streams
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import NonNegativeFloat, PositiveInt, Range
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Range, Study, StudyResult
 from dlcore.main import main
 from dlcore.optim import create_optimizer, create_schedule
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
@@ -126,7 +125,7 @@ def report(
 
 
 def draw(results):
-    figure, axes = new_figure((7, 3.6))
+    figure, axes = new_figure((7, 3.6), grid="y")
     for i, (equal, color) in enumerate(zip(results, (BLUE, VERMILION), strict=False)):
         for j, values in enumerate(results[equal].values()):
             x = j + 0.2 * (i - 0.5)
@@ -139,7 +138,6 @@ def draw(results):
     axes.set_xticks(range(len(first)), list(first))
     axes.set(ylabel="nats a character")
     axes.legend(frameon=False)
-    axes.grid(alpha=0.3, axis="y")
     return figure
 
 

@@ -28,8 +28,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.stroke_characters import stroke_characters
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Range
+from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
 from dlcore.losses import triplet_loss
 from dlcore.main import main
 from dlcore.metrics.retrieval import recall_at_k

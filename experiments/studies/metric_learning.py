@@ -23,8 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import NonNegativeFloat, PositiveInt
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.losses import metric_learning, softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.metrics.retrieval import recall_at_k

@@ -24,8 +24,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import NonNegativeFloat, PositiveInt
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.optim import dynamic_loss_scale, loss_scale
 from dlcore.report.figure import BLUE, GREEN, LIGHT_GRAY, VERMILION, new_figure

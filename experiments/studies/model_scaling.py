@@ -25,8 +25,7 @@ import optax
 
 from dlcore.cost.layers import layer_costs, total
 from dlcore.data.scenes import SHAPES, scenes
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.models.resnet_cifar import CifarResNet
 from dlcore.report.figure import BLUE, GRAY, GREEN, PINK, VERMILION, new_figure
@@ -84,13 +83,12 @@ def judge(accuracy: dict[str, np.ndarray], macs: dict[str, float]) -> tuple[str,
 
 
 def draw(accuracy, macs):
-    figure, axes = new_figure((6.5, 3.8))
+    figure, axes = new_figure((6.5, 3.8), grid="both")
     for name, color in zip(accuracy, (GRAY, BLUE, GREEN, PINK, VERMILION), strict=False):
         values = 100 * accuracy[name]
         axes.plot([macs[name] / 1e6] * len(values), values, "o", color=color, alpha=0.5)
         axes.plot(macs[name] / 1e6, values.mean(), "_", color=color, markersize=22, markeredgewidth=2.5, label=name)
     axes.set(xlabel="million multiply-adds an image", ylabel="test accuracy, %", xscale="log")
-    axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize=9)
     return figure
 

@@ -32,8 +32,7 @@ import numpy as np
 
 from dlcore.classic_ml import linear_training, nearest_neighbor
 from dlcore.classic_ml.linear import Linear, scores
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 from experiments.studies.small_runs import shuffled_digits

@@ -20,8 +20,8 @@ from flax import linen as nn
 from dlcore.data.scenes import SHAPES
 from dlcore.detection import fcos
 from dlcore.detection.dense import Thresholds
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Learner, NonNegativeFloat, PositiveInt
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
+from dlcore.learner import Learner
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.nn import NonLocalBlock
@@ -106,12 +106,11 @@ def report(precision: dict[str, np.ndarray]) -> StudyResult:
         f"{'helps' if holds else 'does NOT help'} on every seed."
     )
     numbers = {f"mAP {name} the block": values.tolist() for name, values in precision.items()}
-    figure, axes = new_figure((4.0, 3.0))
+    figure, axes = new_figure((4.0, 3.0), grid="both")
     for pair in zip(*precision.values(), strict=True):
         axes.plot(NAMES, pair, "o-", color=GRAY)
     axes.plot(NAMES, [values.mean() for values in precision.values()], "o-", color=BLUE, lw=2)
     axes.set(ylabel="mAP")
-    axes.grid(alpha=0.3)
     headline = Headline("mAP gained by a non-local block", gain, "scenes")
     return StudyResult(numbers, verdict, {"non_local": figure}, holds, headline)
 

@@ -33,8 +33,8 @@ from dlcore.data.scenes import SHAPES, scenes
 from dlcore.detection import single_stage, ssd, yolo
 from dlcore.detection.anchor_detector import Matching
 from dlcore.detection.dense import Thresholds
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Learner, NonNegativeFloat, PositiveInt
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
+from dlcore.learner import Learner
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.report.figure import BLUE, GREEN, VERMILION, new_figure
@@ -160,7 +160,7 @@ def report(average_precision: dict[str, np.ndarray]) -> StudyResult:
 
 
 def draw(average_precision: dict[str, np.ndarray]):
-    figure, axes = new_figure((5.6, 3.2))
+    figure, axes = new_figure((5.6, 3.2), grid="y")
     for name, color, shift in zip(NAMES, (VERMILION, GREEN, BLUE), (-0.26, 0.0, 0.26), strict=True):
         at = np.arange(len(SIZES)) + shift
         axes.bar(at, average_precision[name].mean(0), 0.24, color=color, alpha=0.45, label=name)
@@ -168,7 +168,6 @@ def draw(average_precision: dict[str, np.ndarray]):
             axes.plot(at, row, "o", color=color, ms=4)
     axes.set_xticks(np.arange(len(SIZES)), [f"{size} objects" for size in SIZES])
     axes.set(ylabel="AP at IoU 0.5", ylim=(0, 1))
-    axes.grid(alpha=0.3, axis="y")
     axes.legend(loc="upper left", frameon=False)
     return figure
 

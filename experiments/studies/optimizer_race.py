@@ -19,8 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, GREEN, ORANGE, PINK, SKY, VERMILION, new_figure

@@ -22,8 +22,7 @@ import optax
 
 from dlcore.cost.layers import layer_costs, total
 from dlcore.data.stroke_characters import stroke_characters
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.report.figure import BLUE, new_figure

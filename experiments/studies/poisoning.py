@@ -21,8 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.adversarial.poisoning import add_trigger, flip_labels, poison, spectral_scores
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Range
+from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 from experiments.studies.attacks import Perceptron, images, trained

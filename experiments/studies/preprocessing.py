@@ -22,8 +22,7 @@ import numpy as np
 import optax
 
 from dlcore.data.preprocess import channel_mean, fit_on_first, fit_standardizer, fit_whitening, mean_image, to_signed
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, new_figure
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train

@@ -28,11 +28,10 @@ import jax
 import numpy as np
 
 from dlcore.data.pipeline import batch_at
-from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, new_figure
 from dlcore.run.metrics_writer import read_metrics
@@ -109,7 +108,7 @@ def report(results: dict[str, dict[str, np.ndarray]], steps: dict[str, int], len
 
 def draw(results, names):
     measures = sorted({m for row in results.values() for m in row if f"{m}_untrained" in row}, key=measure_order)
-    figure, all_axes = new_figure((3.2 * len(measures) + 1.4, 0.9 + 0.34 * len(names)), 1, len(measures))
+    figure, all_axes = new_figure((3.2 * len(measures) + 1.4, 0.9 + 0.34 * len(names)), 1, len(measures), grid="x")
     for axes, measure in zip(np.atleast_1d(all_axes), measures, strict=True):
         for row, name in enumerate(names):
             for key, color in ((f"{measure}_untrained", GRAY), (measure, BLUE)):
@@ -118,7 +117,6 @@ def draw(results, names):
                 axes.plot([values.mean()] * 2, [row - 0.3, row + 0.3], color=color, lw=2)
         axes.set_yticks(range(len(names)), names if axes is np.atleast_1d(all_axes)[0] else [""] * len(names))
         axes.set(xlabel="test accuracy, %", title=TITLES.get(measure) or f"fine-tuned, {measure.split('_')[-1]} labels")
-        axes.grid(alpha=0.3, axis="x")
     figure.text(0.01, 0.01, "gray: untrained", fontsize=8, color=GRAY)
     return figure
 

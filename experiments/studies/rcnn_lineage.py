@@ -29,8 +29,8 @@ from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.rcnn import RCNN
 from dlcore.detection.selective_search import propose
 from dlcore.diagnostics.jaxpr import walk
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Learner, NonNegativeFloat, PositiveInt, Seed
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Seed, Study, StudyResult
+from dlcore.learner import Learner
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.report.figure import BLUE, VERMILION, new_figure
@@ -181,13 +181,12 @@ def report(numbers: dict, rows: dict[str, dict[str, float]], num_proposals: int)
 
 
 def draw(rows: dict[str, dict[str, float]]):
-    figure, (left, right) = new_figure((7.5, 3.0), 1, 2)
+    figure, (left, right) = new_figure((7.5, 3.0), 1, 2, grid="y")
     left.bar(list(rows), [row["with proposals"] for row in rows.values()], color=BLUE)
     left.set(ylabel="processor ms an image", yscale="log")
     right.bar(list(rows), [row["map"] for row in rows.values()], color=VERMILION)
     right.set(ylabel="mAP", ylim=(0, 1))
     for axes in (left, right):
-        axes.grid(alpha=0.3, axis="y")
         axes.tick_params(axis="x", labelsize=8)
     return figure
 

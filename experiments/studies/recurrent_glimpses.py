@@ -26,8 +26,8 @@ import optax
 from dlcore.classification import recurrent_attention
 from dlcore.data.digit_scenes import digit_scenes
 from dlcore.data.digits import digits
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Learner, NonNegativeFloat, PositiveInt, Range, State
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Range, Study, StudyResult
+from dlcore.learner import Learner, State
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, ORANGE, VERMILION, new_figure
 from dlcore.sequence import patterns

@@ -21,8 +21,7 @@ import numpy as np
 
 from dlcore.backprop.engine import Value
 from dlcore.backprop.engine import backward as engine_backward
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.nn import initializers
 from dlcore.nn.recurrent import Recurrent
@@ -163,7 +162,7 @@ def report(differences: dict[str, float], norms: dict[tuple[str, float], np.ndar
 
 
 def draw(norms, lstm):
-    figure, axes = new_figure((6, 4))
+    figure, axes = new_figure((6, 4), grid="both")
     steps = np.arange(1, lstm.shape[1] + 1)
     scales = sorted({s for _, s in norms})
     for s, color in zip(scales, COLORS, strict=False):
@@ -174,7 +173,6 @@ def draw(norms, lstm):
     axes.semilogy(steps, lstm[0], color=GREEN, lw=1.5, ls=":", label="LSTM's cell, f = 1, i = 0")
     axes.set(xlabel="steps back", ylabel="norm of the Jacobian", ylim=(1e-20, None))
     axes.legend(frameon=False, fontsize=8)
-    axes.grid(alpha=0.3)
     return figure
 
 

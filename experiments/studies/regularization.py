@@ -20,8 +20,7 @@ import numpy as np
 import optax
 
 from dlcore.data.augment import random_affine
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
@@ -133,7 +132,7 @@ def study(*, num_seeds: PositiveInt = 3, steps: PositiveInt = 1500, num_examples
 
 def draw(arms, curve, table, num_examples):
     blue, orange = BLUE, VERMILION
-    figure, (left, middle, right) = new_figure((10.5, 3.4), 1, 3, width_ratios=(1.25, 1, 0.9))
+    figure, (left, middle, right) = new_figure((10.5, 3.4), 1, 3, width_ratios=(1.25, 1, 0.9), grid="both")
     for row, results in enumerate(arms.values()):
         train_loss, test_loss = results[:, 0].mean(), results[:, 1].mean()
         left.plot([train_loss, test_loss], [row, row], color=GRAY, linewidth=2, zorder=1)
@@ -162,8 +161,6 @@ def draw(arms, curve, table, num_examples):
     right.set_ylabel("test accuracy, %")
     right.set_title("dropout and batch norm", fontsize=10)
     right.legend(frameon=False)
-    for axes in (left, middle, right):
-        axes.grid(alpha=0.25)
     return figure
 
 

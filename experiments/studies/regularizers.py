@@ -27,8 +27,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.augment import cutout, gaussian_noise, mixup, random_affine
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Range
+from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
 from dlcore.main import main
 from dlcore.nn import BatchNorm, Conv, DropConnect, StochasticDepth, inverted_dropout
 from dlcore.ops import fractional_max_pool, max_pool

@@ -29,8 +29,8 @@ from dlcore.data.augment import compose, cutout
 from dlcore.data.augment.recipes import classification_augmentation
 from dlcore.data.few_labels import few_labels
 from dlcore.data.source import Source
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Learner, NonNegativeFloat, PositiveInt
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
+from dlcore.learner import Learner
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.report.figure import BLUE, GRAY, new_figure
@@ -154,14 +154,13 @@ def report(results: dict[str, np.ndarray], per_class: int) -> StudyResult:
 
 
 def draw(results, names):
-    figure, axes = new_figure((6.0, 0.6 + 0.32 * len(names)))
+    figure, axes = new_figure((6.0, 0.6 + 0.32 * len(names)), grid="x")
     for row, name in enumerate(names):
         values = 100 * results[name]
         axes.plot(values, [row] * len(values), "o", color=GRAY if name == SUPERVISED else BLUE, alpha=0.6)
         axes.plot([values.mean()] * 2, [row - 0.3, row + 0.3], color=GRAY if name == SUPERVISED else BLUE, lw=2)
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="test accuracy, %")
-    axes.grid(alpha=0.3, axis="x")
     return figure
 
 

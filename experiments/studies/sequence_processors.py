@@ -23,8 +23,7 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.diagnostics.dependence import dependence, steps_to_see_all
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.nn import Conv, SelfAttention
 from dlcore.nn.recurrent import Recurrent
@@ -130,7 +129,7 @@ def report(rows: dict[str, dict[int, dict[str, Any]]]) -> StudyResult:
 
 
 def draw(rows):
-    figure, axes = new_figure((10, 3.2), columns=3)
+    figure, axes = new_figure((10, 3.2), columns=3, grid="both")
     for (name, by_length), color in zip(rows.items(), PALETTE, strict=False):
         for axis, what in zip(axes, ("steps", "ms", "MB"), strict=True):
             axis.loglog(list(by_length), [row[what] for row in by_length.values()], "o-", color=color, label=name)
@@ -139,7 +138,6 @@ def draw(rows):
                 axis.loglog(list(by_length), layer, "o:", color=color, alpha=0.5)
     for axis, label in zip(axes, ("steps until all is seen", "ms, forward and backward", "MB"), strict=True):
         axis.set(xlabel="inputs T", ylabel=label)
-        axis.grid(alpha=0.3)
     axes[0].legend(frameon=False)
     axes[1].set_title("dotted: one layer", fontsize=9)
     return figure

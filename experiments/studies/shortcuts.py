@@ -25,8 +25,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.sample_images import SAMPLE_IMAGES, sample_image
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import NonNegativeFloat, PositiveInt
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 from dlcore.self_supervised.relative_patch import NUM_CLASSES, relative_patch
@@ -157,7 +156,7 @@ def report(results: dict[str, np.ndarray]) -> StudyResult:
 
 
 def draw(results: dict[str, np.ndarray]):
-    figure, axes = new_figure((5.0, 3.4))
+    figure, axes = new_figure((5.0, 3.4), grid="y")
     for i, (when, color) in enumerate((("as trained", BLUE), ("without shortcuts", VERMILION))):
         for j, values in enumerate(results.values()):
             at = j + 0.16 * (2 * i - 1)
@@ -168,7 +167,6 @@ def draw(results: dict[str, np.ndarray]):
     axes.set_xticks(range(len(results)), results)
     axes.set(ylabel="places told, %")
     axes.legend(frameon=False)
-    axes.grid(alpha=0.3, axis="y")
     return figure
 
 

@@ -14,8 +14,7 @@ import numpy as np
 from dlcore.classification import supervised
 from dlcore.data.image_classification import load
 from dlcore.data.pipeline import Pipeline
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.optim import create_optimizer
@@ -60,7 +59,7 @@ def study(*, num_seeds: PositiveInt = 8, steps: PositiveInt = 400) -> StudyResul
     again = [train(0, 0, 0, steps)[1] for _ in range(2)]
     identical = all(a.tobytes() == b.tobytes() for a, b in zip(*again, strict=True))
     spread = {source: float(np.std(values, ddof=1)) for source, values in accuracies.items()}
-    figure, axes = new_figure((7, 3.2))
+    figure, axes = new_figure((7, 3.2), grid="x")
     for row, values in enumerate(accuracies.values()):
         axes.plot(100 * np.asarray(values), np.full(num_seeds, row), "o", alpha=0.6, color=BLUE)
         axes.plot(100 * np.mean(values), row, "|", markersize=26, markeredgewidth=2, color=VERMILION)
@@ -68,7 +67,6 @@ def study(*, num_seeds: PositiveInt = 8, steps: PositiveInt = 400) -> StudyResul
     axes.set_xlabel("test accuracy, % (bar: mean)")
     axes.set_ylabel("what gets a new seed")
     axes.invert_yaxis()
-    axes.grid(axis="x", alpha=0.3)
     largest = max(("weights", "order", "split"), key=spread.get)
     verdict = (
         f"The same seeds gave {'bit-identical' if identical else 'DIFFERENT'} weights. Standard deviations over "

@@ -22,8 +22,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.digits import digits
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import NonNegativeFloat, PositiveInt
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.nn import Conv, SpatialTransformer, rotation_theta
 from dlcore.ops import affine_grid, grid_sample, max_pool, resize

@@ -15,10 +15,9 @@ import optax
 
 from dlcore.data.sample_images import fit_to, sample_image
 from dlcore.data.source import Source
-from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.interpretability import style_transfer
 from dlcore.kits.training.pretrained_network import load_network
-from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GREEN, ORANGE, PINK, VERMILION, new_figure
 
@@ -66,7 +65,7 @@ def study(
     content = sample_image("china", height)
     style = fit_to(sample_image("flower", height), content.shape[:2])
     source = Source({"content": content[None], "style": style[None]})
-    figure, axes = new_figure((7, 3.6))
+    figure, axes = new_figure((7, 3.6), grid="both")
     needed, finals, falls = (
         {learning_rate: [] for learning_rate in learning_rates},
         {learning_rate: [] for learning_rate in learning_rates},
@@ -87,7 +86,6 @@ def study(
     axes.set_xlabel("evaluations of objective and gradient")
     axes.set_ylabel("loss")
     axes.legend(frameon=False)
-    axes.grid(alpha=0.3)
     best = min(learning_rates, key=lambda learning_rate: np.mean(finals[learning_rate]))
     content, style = np.min(falls, axis=0)
     verdict = (

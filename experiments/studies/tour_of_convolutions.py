@@ -24,8 +24,7 @@ import numpy as np
 from flax import linen as nn
 from jax.flatten_util import ravel_pytree
 
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import Seed
+from dlcore.experiment import Headline, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.nn.conv import Conv
 from dlcore.nn.conv_recurrent import ConvRecurrent

@@ -23,8 +23,7 @@ import numpy as np
 import optax
 
 from dlcore.diagnostics.scaling_law import PowerLaw, fit_power_law
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import NonNegativeFloat, PositiveInt, Range
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Range, Study, StudyResult
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.models.gpt2 import GPT2

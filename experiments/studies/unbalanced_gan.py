@@ -27,10 +27,10 @@ import numpy as np
 import optax
 
 from dlcore.evaluators import mode_coverage
-from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.generative import gan
 from dlcore.generative.ring import PointDiscriminator, PointGenerator, ring_centers
-from dlcore.learner import Learner, NonNegativeFloat, PositiveInt
+from dlcore.learner import Learner
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
 

@@ -21,8 +21,7 @@ from dlcore.data.augment import random_flip_example
 from dlcore.data.normalization import normalizer
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.segmentation import scene_maps
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import NonNegativeFloat, PositiveInt
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.optim import create_optimizer, create_schedule, use_ema
 from dlcore.report.figure import BLUE, VERMILION, new_figure
@@ -72,7 +71,7 @@ def report(results: dict[str, np.ndarray]) -> StudyResult:
 
 
 def draw(results):
-    figure, axes = new_figure((5.5, 3.6))
+    figure, axes = new_figure((5.5, 3.6), grid="y")
     for i, ((name, values), color) in enumerate(zip(results.items(), (BLUE, VERMILION), strict=True)):
         for j in range(2):
             at = j + 0.16 * (2 * i - 1)
@@ -81,7 +80,6 @@ def draw(results):
     axes.set_xticks(range(2), ["mean IoU", "boundary IoU"])
     axes.set(xlim=(-0.6, 1.6), ylim=(0, 1), ylabel="test scenes")
     axes.legend(frameon=False)
-    axes.grid(alpha=0.3, axis="y")
     return figure
 
 

@@ -23,8 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import NonNegativeFloat, PositiveInt
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.nn import initializers
@@ -137,7 +136,7 @@ def _loss_text(losses: np.ndarray) -> str:
 
 
 def draw(norms, curves):
-    figure, (left, right) = new_figure((10, 3.9), 1, 2)
+    figure, (left, right) = new_figure((10, 3.9), 1, 2, grid="both")
     for name, n in norms.items():
         for i, row in enumerate(n):
             left.semilogy(
@@ -154,8 +153,6 @@ def draw(norms, curves):
             right.plot(np.where(np.isfinite(row), row, np.nan), color=color, label=name if i == 0 else None)
     right.set(xlabel="step", ylabel="training loss", title="Training the exploding net", yscale="log", ylim=(0.1, 1e4))
     right.legend(frameon=False)
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
     return figure
 
 

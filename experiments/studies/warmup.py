@@ -25,8 +25,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.optim.schedules import cosine, warm_up
 from dlcore.report.figure import BLUE, VERMILION, new_figure

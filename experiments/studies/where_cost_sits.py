@@ -23,8 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.cost.layers import Layer, layer_costs
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.report.figure import BLUE, GRAY, SKY, VERMILION, new_figure
@@ -89,7 +88,7 @@ def draw_layers(layers: list[Layer], title: str):
     """Draw one panel a measure, one bar a layer."""
     from matplotlib.patches import Patch
 
-    figure, panels = new_figure((10, 0.25 * len(layers) + 1.4), 1, len(MEASURES), sharey=True)
+    figure, panels = new_figure((10, 0.25 * len(layers) + 1.4), 1, len(MEASURES), sharey=True, grid="x")
     positions, names = range(len(layers)), [layer.path for layer in layers]
     for axes, (measure, values) in zip(panels, amounts(layers).items(), strict=True):
         axes.barh(positions, values, color=[COLORS[layer.kind] for layer in layers], height=0.75)
@@ -98,7 +97,6 @@ def draw_layers(layers: list[Layer], title: str):
                 axes.text(value, position, f" {value / values.sum():.0%}", va="center", fontsize=8)
         axes.set(xlabel=MEASURES[measure], xlim=(0, 1.15 * values.max()))
         axes.set_axisbelow(True)
-        axes.grid(axis="x", alpha=0.25)
     panels[0].set_yticks(positions, names, fontsize=8)
     panels[0].invert_yaxis()
     kinds = {"convolution": BLUE, "pooling": GRAY, "dense": VERMILION}

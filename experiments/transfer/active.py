@@ -20,9 +20,8 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.experiment.setting import FlagError
-from dlcore.learner import PositiveInt
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, new_figure
@@ -109,12 +108,11 @@ def report(curves: dict[str, np.ndarray], counts: np.ndarray, dataset: str) -> S
 
 
 def draw(curves, counts):
-    figure, ax = new_figure((5.5, 3.6))
+    figure, ax = new_figure((5.5, 3.6), grid="both")
     for (name, v), color in zip(curves.items(), PALETTE, strict=False):
         ax.plot(counts, 100 * v.mean(0), "o-", ms=3, color=color, label=name)
     ax.set(xlabel="labels", ylabel="test accuracy, %")
     ax.legend(frameon=False)
-    ax.grid(alpha=0.3)
     return figure
 
 

@@ -28,9 +28,8 @@ from typing import Literal
 import numpy as np
 from flax import linen as nn
 
-from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.experiment.setting import FlagError
-from dlcore.learner import NonNegativeFloat, PositiveInt
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, new_figure
 from dlcore.run.progress import say

@@ -25,13 +25,13 @@ from dlcore.data.episodes import episodes
 from dlcore.data.source import Source
 from dlcore.evaluators.episodes import episode_accuracy
 from dlcore.evaluators.fine_tuning import module_encoder
-from dlcore.experiment import Experiment, Setup
+from dlcore.experiment import Experiment, PositiveInt, Range, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits, batch_facts
 from dlcore.experiment.task import Task
 from dlcore.kits.training.optimizer import AdamW
-from dlcore.learner import Evaluator, PositiveInt, Range
+from dlcore.learner import Evaluator
 from dlcore.main import main
 from dlcore.transfer import prototypical
 from dlcore.transfer.prototypical import PrototypicalNet

@@ -44,7 +44,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dlcore.classification import supervised
 from dlcore.data.few_labels import few_labels
-from dlcore.experiment import Experiment, Flags, Setting, Setup
+from dlcore.experiment import Experiment, Flags, Range, Setting, Setup
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
@@ -52,7 +52,6 @@ from dlcore.experiment.weight_checks import take_normalization
 from dlcore.experiment.weights import Start, Weights
 from dlcore.kits.images import classifier_panels, labeled_images, prediction
 from dlcore.kits.training import adapters, backbone, init_from, optimizer, parts, pretrained_network
-from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.models import create_model, input_shape
 from dlcore.models.backbone import add_mlp_head

@@ -42,11 +42,11 @@ from dlcore.data.streaming import streamed_images
 from dlcore.evaluators.fine_tuning import Encoder, Recipe, Tuning, module_encoder
 from dlcore.evaluators.knn import knn_predict
 from dlcore.evaluators.linear_probe import probe_predict
-from dlcore.experiment import Experiment, Headline, Splits, Study, StudyResult
+from dlcore.experiment import Experiment, Headline, PositiveInt, Splits, Study, StudyResult
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.weights import Weights, open_weights
 from dlcore.kits.training import earlier_run, pretrained_network
-from dlcore.learner import PositiveInt, root_key
+from dlcore.learner import root_key
 from dlcore.main import main
 from dlcore.models.registry import kind_of
 from dlcore.modes.train import train_page
@@ -188,7 +188,7 @@ def report(results: dict[tuple[str, str], np.ndarray], what: str, dataset: str, 
 
 
 def draw(results, methods):
-    figure, axes = new_figure((6, 0.9 + 0.6 * len(methods)))
+    figure, axes = new_figure((6, 0.9 + 0.6 * len(methods)), grid="x")
     for arm, color in ARMS.items():
         for row, method in enumerate(methods):
             if (method, arm) in results:
@@ -199,7 +199,6 @@ def draw(results, methods):
     axes.set_yticks(range(len(methods)), [METHODS[method] for method in methods])
     axes.set(xlabel="test accuracy, % (bar: mean)", ylim=(len(methods) - 0.5, -0.5))
     axes.legend(frameon=False, fontsize=9, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
-    axes.grid(axis="x", alpha=0.3)
     return figure
 
 

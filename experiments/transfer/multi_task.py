@@ -20,8 +20,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.digits import digits
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import NonNegativeFloat, PositiveInt, Range
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Range, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, new_figure
 from dlcore.transfer.multi_task import HeadsNet, learner, rotate_quarter_turns

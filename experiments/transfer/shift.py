@@ -21,8 +21,7 @@ References: Lipton, Wang & Smola 2018, arXiv:1802.03916 (BBSE); Saerens, Latinne
 import numpy as np
 
 from dlcore.classic_ml import naive_bayes
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, GREEN, ORANGE, VERMILION, new_figure
 from dlcore.transfer.shift import (

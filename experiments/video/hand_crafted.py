@@ -17,8 +17,7 @@ import numpy as np
 from dlcore.classic_ml.kmeans import kmeans, nearest_center
 from dlcore.classical_vision.fisher_vector import fisher_vector
 from dlcore.data.clips import clips
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, new_figure
 from dlcore.video.flow_stack import subtract_mean_flow

@@ -23,8 +23,7 @@ import numpy as np
 
 from dlcore.data.crossings import crossings
 from dlcore.data.source import Source
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.metrics.tracking import clear_mot, hota, idf1
 from dlcore.report.figure import BLUE, GREEN, VERMILION, new_figure

@@ -24,8 +24,7 @@ import numpy as np
 import optax
 
 from dlcore.data.solid_images import DISTANCE, IMAGE_SOLIDS, solid_images
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import NonNegativeFloat, PositiveInt
+from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.losses import chamfer_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure

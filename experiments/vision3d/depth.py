@@ -15,10 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.solids import rgbd_scenes
-from dlcore.experiment import Experiment, Flags, Setup, Splits
+from dlcore.experiment import Experiment, Flags, Range, Setup, Splits
 from dlcore.experiment.task import Task
 from dlcore.kits.training.optimizer import AdamW
-from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.metrics.depth import depth_errors
 from dlcore.ops import depth_to_normals

@@ -18,10 +18,9 @@ import numpy as np
 from dlcore.data.mesh_files import write_mesh
 from dlcore.data.solids import SOLID_KINDS, Solid, random_solid, surface_points
 from dlcore.data.source import Source
-from dlcore.experiment import Experiment, Flags, Setup, Splits
+from dlcore.experiment import Experiment, Flags, Range, Setup, Splits
 from dlcore.experiment.task import Task
 from dlcore.kits.training.optimizer import AdamW
-from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.ops.mesh import is_closed, mesh_volume
 from dlcore.vision3d import implicit_surface

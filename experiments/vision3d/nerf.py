@@ -14,10 +14,9 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 
 from dlcore.data.scene_rays import scene_rays
-from dlcore.experiment import Experiment, Flags, Setup, Splits
+from dlcore.experiment import Experiment, Flags, PositiveInt, Range, Setup, Splits
 from dlcore.experiment.task import Task
 from dlcore.kits.training.optimizer import AdamW
-from dlcore.learner import PositiveInt, Range
 from dlcore.main import main
 from dlcore.vision3d import nerf
 from dlcore.vision3d.nerf import RadianceField

@@ -22,8 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.solids import SOLID_KINDS, Solid, occupancy_grid, random_solid
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Seed
+from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GREEN, VERMILION, new_figure
 from dlcore.vision3d.octree import EMPTY, octree_from_distance, octree_occupancy

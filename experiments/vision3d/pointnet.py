@@ -20,12 +20,11 @@ import numpy as np
 from dlcore.data.carving import split_validation
 from dlcore.data.shapes3d import modelnet
 from dlcore.data.solid_meshes import solid_clouds
-from dlcore.experiment import Experiment, Setup
+from dlcore.experiment import Experiment, Range, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
 from dlcore.kits.training.optimizer import EMAAdamW
-from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.vision3d import pointnet
 

@@ -23,8 +23,7 @@ import numpy as np
 
 from dlcore.classical_vision.alignment import fit_similarity
 from dlcore.data.mesh_files import write_mesh
-from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.learner import PositiveInt, Range, Seed
+from dlcore.experiment import Headline, PositiveInt, Range, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.ops.camera import intrinsic_matrix, look_at, project
 from dlcore.ops.mesh import icosphere

@@ -25,11 +25,11 @@ import numpy as np
 from dlcore.data.normalization import normalizer
 from dlcore.data.text_images import text_images
 from dlcore.data.words import Words, vocabulary_from_dict
-from dlcore.experiment import Experiment, FlagError, Flags, Setting, Setup, Splits
+from dlcore.experiment import Experiment, FlagError, Flags, NonNegativeFloat, Range, Setting, Setup, Splits
 from dlcore.experiment.task import Task
 from dlcore.kits.images import prediction
 from dlcore.kits.training.optimizer import AdamW
-from dlcore.learner import Evaluator, Learner, NonNegativeFloat, Range
+from dlcore.learner import Evaluator, Learner
 from dlcore.main import main
 from dlcore.tasks.captioning import describe_captions, exact_match
 from dlcore.vision_language import text_reading

@@ -32,9 +32,9 @@ from dlcore.data.pairs import Sentences, multi30k, pair_source
 from dlcore.data.source import Source
 from dlcore.data.words import BytePairs, Words, tokenize, vocabulary_from_dict
 from dlcore.evaluators.text import bleu, text_evaluator
-from dlcore.experiment import Experiment, FlagError, Flags, Setup, Splits
+from dlcore.experiment import Experiment, FlagError, Flags, PositiveInt, Range, Setup, Splits
 from dlcore.kits.training.optimizer import SETTINGS, AdamW
-from dlcore.learner import Evaluator, PositiveInt, Range
+from dlcore.learner import Evaluator
 from dlcore.main import main
 from dlcore.sequence import seq2seq
 from dlcore.tasks.sequence_pairs import SHORTEST, SMOKE, SequencePairs, attention_panel, outputs_panel, vocabularies

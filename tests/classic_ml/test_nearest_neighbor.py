@@ -94,7 +94,7 @@ def test_predictions_are_scikit_learns_on_digits_and_noise():
 
 @pytest.mark.covers("DD-02")
 @pytest.mark.parametrize("metric", ["l1", "l2"])
-def test_what_was_remembered_is_recognized(metric):
+def test_training_images_are_classified_without_error(metric):
     images, labels, *_ = data()
     assert (knn.predict(knn.train(images, labels, metric=metric), images) == labels).all()
 

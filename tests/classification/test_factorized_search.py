@@ -26,7 +26,7 @@ def test_an_architecture_is_decoded_choice_by_choice():
     assert space.choice_counts(2) == (3, 2, 2, 3, 3, 3) * 2
 
 
-def test_what_is_no_architecture_is_refused():
+def test_invalid_architectures_are_refused():
     with pytest.raises(ValueError, match="not six choices a block"):
         space.child_blocks(np.zeros(7, int))
     with pytest.raises(ValueError, match="no such option"):

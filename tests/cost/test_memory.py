@@ -34,7 +34,7 @@ def test_remat_keeps_less():
 
 
 @pytest.mark.covers("TR-28")
-def test_what_is_kept_by_hand():
+def test_residual_bytes_by_hand():
     """exp keeps its output [8, 4], x @ w keeps both x [8, 16] and w [16, 4]."""
     x, w = jax.ShapeDtypeStruct((8, 16), jnp.float32), jax.ShapeDtypeStruct((16, 4), jnp.float32)
     assert residual_bytes(lambda w, x: jnp.exp(x @ w), w, x) == 4 * (8 * 4 + 8 * 16 + 16 * 4)
@@ -58,7 +58,7 @@ def test_a_step_by_kind():
 
 
 @pytest.mark.covers("TR-28")
-def test_what_the_loss_stores_may_exceed_the_temporaries():
+def test_stored_bytes_of_the_loss_may_exceed_the_temporaries():
     """A small network's loss keeps images and weights, which are arguments of the compiled step: the panel says so."""
     learner = supervised.learner(model=create_model("mlp", num_classes=10, hidden=(8,)), optimizer=optax.sgd(0.1))
     state = jax.eval_shape(learner.init, jax.random.key(0), BATCH)

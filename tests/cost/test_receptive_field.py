@@ -93,7 +93,7 @@ def test_fields_by_hand():
     assert field_of(NETWORKS["a row's mean"], x)[2] == receptive_field.Span({}, -1.0, 12.0)
 
 
-def test_what_mixes_everything_looks_anywhere():
+def test_sort_cumsum_and_gather_have_an_unbounded_field():
     x = jnp.ones((1, 12, 12, 2))
     for mixing in (lambda x: jnp.sort(x, 1), lambda x: jnp.cumsum(x, 1), lambda x: x[:, jnp.asarray([3, 0, 2])]):
         span = field_of(mixing, x)[1]

@@ -43,7 +43,7 @@ def test_groups_of_devices_are_axes_of_the_mesh():
         bytes_by_axis(found, {"data": 4, "model": 1})
 
 
-def test_what_the_formula_lacks_is_named():
+def test_collectives_beyond_the_formula_are_named():
     expected = data_parallel_bytes("replicate", gradients=1000)
     fits = [Collective("reduce-scatter", 600, 8), Collective("all-reduce", 410, 8)]
     assert unexpected_collectives(fits, {"data": 8}, expected, slack=10) == []

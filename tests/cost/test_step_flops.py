@@ -133,7 +133,7 @@ def test_both_gradients_of_a_convolution_cost_what_it_costs(kernel, stride, grou
     assert step_flops(jax.grad(loss, argnums=(0, 1)), x, w).macs == 3 * forward
 
 
-def test_what_no_output_needs_counts_nothing():
+def test_unused_products_cost_no_flops():
     def function(x, w):
         jax.jit(jnp.matmul)(x, w)
         return x + 1

@@ -88,7 +88,7 @@ def test_distinct_clips_have_one_sentence_each():
         clips(121, distinct=True)
 
 
-def test_what_is_refused():
+def test_invalid_settings_of_clips_are_refused():
     for kwargs, message in (
         ({"frames": 1}, "frames=1: too few for a motion"),
         ({"size": 8}, "size=8: too small for a shape"),

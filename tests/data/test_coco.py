@@ -125,7 +125,7 @@ def test_images_are_known_by_file_and_size(folder):
     assert train.fingerprint.by == "path and size"
 
 
-def test_what_is_wrong_is_named(folder):
+def test_errors_name_the_broken_file_or_annotation(folder):
     with pytest.raises(ValueError, match=r"max_boxes=1: image a.png .* has 2 boxes, annotation 4 is"):
         coco_splits(folder, 16, 1)
     (folder / "images" / "a.png").unlink()

@@ -77,12 +77,12 @@ def test_splits_may_have_the_names_of_all_readers(tmp_path):
         ({"a.png": "A dog"}, ("a.png",), ValueError, "train.json.gz: no captions; allowed: {file name"),
     ],
 )
-def test_what_does_not_fit_is_named(tmp_path, captions, images, error, message):
+def test_errors_name_captions_and_images_that_do_not_match(tmp_path, captions, images, error, message):
     with pytest.raises(error, match=message):
         flickr8k(written(tmp_path, captions, images))
 
 
-def test_what_is_missing_or_broken_is_named(tmp_path):
+def test_errors_name_missing_and_broken_files(tmp_path):
     with pytest.raises(FileNotFoundError, match="no folder there"):
         flickr8k(tmp_path / "no")
     with pytest.raises(FileNotFoundError, match=r"it has neither captions_train.json.gz nor captions_train.json"):

@@ -175,7 +175,7 @@ def test_notes_are_said_once(pets, monkeypatch):
     assert notes == ["pets/all: 1 of 6 files could not be read and were left out"]
 
 
-def test_what_is_no_data_set_is_refused(tmp_path):
+def test_folders_without_two_classes_of_images_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such"):
         folder_source(tmp_path / "missing")
     (tmp_path / "empty").mkdir()

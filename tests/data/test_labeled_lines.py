@@ -69,7 +69,7 @@ LINES = "good\tfine film\nbad\tdull\ngood\tbrave\nbad\tlong\n"
         (LINES + "odd\tx\n", ["fine film", "dull", "brave", "long", "x"], "1 of 3 classes have one text alone"),
     ],
 )
-def test_what_editors_and_csv_writers_add_to_a_file(tmp_path, content, texts, note):
+def test_byte_order_marks_line_ends_and_headers_are_left_out(tmp_path, content, texts, note):
     path = tmp_path / "texts.tsv"
     path.write_text(content, encoding="utf-8", newline="")
     found = labeled_texts("file", 4, path)
@@ -98,7 +98,7 @@ def test_files_that_hold_no_labeled_texts(tmp_path, content, message):
         labeled_texts("file", 4, path)
 
 
-def test_what_cannot_be_loaded(tmp_path):
+def test_unknown_data_sets_and_missing_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match="dataset='imdb': unknown; allowed: topics, pages, file"):
         labeled_texts("imdb", 4)
     with pytest.raises(ValueError, match="data_dir=None: missing; allowed: a file of lines"):

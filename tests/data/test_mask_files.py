@@ -88,6 +88,6 @@ FLAT = np.zeros((8, 8), np.uint8)
         (b"no image", "not an image, or in a format"),
     ],
 )
-def test_what_does_not_keep_numbers_is_refused(data, problem):
+def test_masks_in_lossy_formats_are_refused(data, problem):
     with pytest.raises(ValueError, match=problem):
         decode_mask(data)

@@ -72,7 +72,7 @@ def test_files_that_do_not_fit_are_named(tmp_path, changed, error, message):
         multi30k(written(tmp_path, **changed))
 
 
-def test_what_is_refused(tmp_path):
+def test_missing_folders_and_invalid_sentence_pairs_are_refused(tmp_path):
     words = Words.of(["a dog"])
     with pytest.raises(FileNotFoundError, match="no folder there"):
         multi30k(tmp_path / "no")

@@ -49,7 +49,7 @@ def test_an_exception_reaches_the_consumer_after_the_batches_before_it():
     assert list(batches) == []
 
 
-def test_what_put_raises_reaches_the_consumer_too():
+def test_an_error_of_put_reaches_the_consumer():
     def refuse(batch):
         if batch == 2:
             raise MemoryError("no room on the device")

@@ -41,7 +41,7 @@ def test_standardized_by_hand_and_as_scikit_learn():
     ("per", "axes", "shape"), [("feature", 0, (5, 4, 3)), ("channel", (0, 1, 2), (3,)), ("all", None, ())]
 )
 @given(seed=st.integers(0, 1000), count=st.sampled_from([2, 7, 1030]))
-def test_what_is_standardized_has_mean_0_and_deviation_1(per, axes, shape, seed, count):
+def test_standardized_values_have_mean_0_and_deviation_1(per, axes, shape, seed, count):
     x = images(count, seed)
     found = preprocess.fit_standardizer(x, per)
     assert found.mean.shape == found.std.shape == shape
@@ -158,7 +158,7 @@ def test_whitened_digits_have_the_covariance_i():
 
 @pytest.mark.covers("NO-07")
 @given(seed=st.integers(0, 1000), features=st.integers(1, 12))
-def test_what_is_whitened_has_the_covariance_i(seed, features):
+def test_whitened_features_have_the_identity_as_covariance(seed, features):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(80, features)) @ rng.normal(size=(features, features)) + rng.normal(size=features)
     y = preprocess.fit_whitening(x, epsilon=0.0)(x)

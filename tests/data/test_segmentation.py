@@ -284,7 +284,7 @@ def test_a_lossy_mask_is_refused(tmp_path):
         segmentation_splits(tmp_path)
 
 
-def test_what_is_missing_is_named(tmp_path):
+def test_errors_name_missing_folders_masks_and_unreadable_files(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no such folder or .zip"):
         segmentation_splits(tmp_path / "none")
     with pytest.raises(ValueError, match=r"holds no training images"):

@@ -36,7 +36,7 @@ def _rows(size, top, bottom, left, right):
     return np.arange(size**2).reshape(size, size)[top:bottom, left:right].ravel()
 
 
-def test_what_leaves_on_one_side_enters_on_the_other():
+def test_a_wrapped_shape_continues_on_the_opposite_side():
     canvas = np.zeros((8, 8, 3))
     wrapped = paint(canvas, "square", np.ones(3), (0.0, 4.0), 2 * np.sqrt(2), wrap=True)
     np.testing.assert_array_equal(np.flatnonzero(wrapped.any(0)), [0, 1, 6, 7])

@@ -194,7 +194,7 @@ def test_images_of_floats_up_to_255_are_refused():
         (lambda: Pipeline(np.zeros(3), 2), r"^source=ndarray: no source; allowed: Source\(arrays\)$"),
     ],
 )
-def test_what_is_no_array_no_number_and_no_source_is_named(make, message):
+def test_errors_name_arguments_of_a_wrong_type(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 

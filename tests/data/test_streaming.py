@@ -209,7 +209,7 @@ def test_measuring_takes_the_center_whatever_training_draws():
     np.testing.assert_array_equal(plain["image"], center[plain["index"]])
 
 
-def test_what_the_pixels_depend_on_is_in_the_settings():
+def test_settings_hold_size_crop_and_decoder():
     def settings(crop=None, **fields):
         return json.loads(json.dumps(Pipeline(source(0, crop, **fields), 4).settings))
 

@@ -34,7 +34,7 @@ def test_a_file_is_known_by_its_name_its_length_and_the_part(path):
     assert token_rows(path, 8, 4).fingerprint.keys is None
 
 
-def test_what_is_not_there(path):
+def test_missing_files_and_short_splits_are_refused(path):
     with pytest.raises(FileNotFoundError, match="does not exist; allowed: a file of tokens of uint16"):
         token_rows(path.parent / "no.bin", 8, 4)
     with pytest.raises(ValueError, match="10 tokens; allowed: at least 12"):

@@ -143,7 +143,7 @@ WRONG = (
 
 @pytest.mark.covers("VD-15")
 @pytest.mark.parametrize("what", WRONG)
-def test_what_is_refused(tmp_path, what):
+def test_invalid_video_folders_are_refused_in_one_line(tmp_path, what):
     call, message = refused(tmp_path)[what]
     with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
         call()

@@ -16,7 +16,7 @@ def seen(function, x=X, axis=0):
 
 
 @pytest.mark.slow
-def test_what_moves_and_adds_elements():
+def test_moves_and_sums_map_each_output_to_its_inputs():
     assert seen(lambda x: x[::-1]) == [[3], [2], [1], [0]]
     assert seen(lambda x: jnp.concatenate([x[1:], jnp.zeros(1)])) == [[1], [2], [3], []]
     assert seen(lambda x: x + jnp.roll(x, 1)) == [[0, 3], [0, 1], [1, 2], [2, 3]]
@@ -90,7 +90,7 @@ def test_loops_are_walked_turn_by_turn():
     assert seen(lambda x: lax.cond(x[0] > 0, lambda x: x[1:2], lambda x: x[2:3], x)) == [[0, 1, 2]]
 
 
-def test_what_it_cannot_follow_sees_everything():
+def test_sort_and_traced_gather_depend_on_all_inputs():
     assert seen(lambda x: jnp.sort(x)) == [[0, 1, 2, 3]] * 4
     assert seen(lambda x: x[x[:1].astype(int)]) == [[0, 1, 2, 3]]
 

@@ -234,7 +234,7 @@ def test_a_gradient_that_is_missing_or_not_a_number_is_found():
     assert lines["b"].verdict == "wrong", "a NaN must not slip through a comparison"
 
 
-def test_what_drowns_in_rounding_is_not_compared():
+def test_slopes_below_rounding_error_are_skipped():
     """f near 2 is known to 4e-16, so a slope over 2h = 2e-5 to 2e-11: beside one of 1e-8 that is 1e-3 of it."""
     lines = check(lambda p: 2.3 + 1e-8 * (p["a"]["w"] ** 2).sum() + p["b"] ** 2, samples=6)
     assert (lines["a/w"].checked, lines["a/w"].skipped, lines["a/w"].verdict) == (0, 6, None)

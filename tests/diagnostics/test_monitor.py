@@ -130,7 +130,7 @@ def test_gradients_that_differ_from_the_first_to_the_last_kernel_are_found(facto
 
 
 @pytest.mark.covers("TR-20")
-def test_what_is_not_finite_is_named():
+def test_a_finding_names_the_gradient_that_is_not_finite():
     class Root(nn.Module):
         @nn.compact
         def __call__(self, x, train=False):

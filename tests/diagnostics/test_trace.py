@@ -47,7 +47,7 @@ def test_inner_functions_are_opened_and_loops_are_not():
     assert not any(op.name == "sin" for op in operations)
 
 
-def test_what_gradients_do_not_reach_is_marked():
+def test_operations_behind_stop_gradient_are_marked():
     def f(x):
         return x * jax.lax.stop_gradient(jnp.exp(x)) + jnp.cos(x)
 

@@ -151,7 +151,7 @@ def test_a_history_is_told_in_sentences():
     assert t.triage(history(2.3 + 0.01 * STEPS))[0].startswith("learning rate too high: the loss rose from 2.3 to 4")
 
 
-def test_what_was_not_recorded_is_not_judged():
+def test_missing_records_give_no_verdict():
     assert len(t.triage(history(FALLING))) == 1
     assert t.triage(history(train=accuracy(0.6), valid=accuracy(0.6)))[0].endswith("no gap; more capacity")
     assert t.triage([]) == []

@@ -49,12 +49,12 @@ def test_the_mean_image():
     assert found["psnr"].value == pytest.approx(6.0206, abs=1e-4)  # -10 log10(1/4)
 
 
-def test_what_the_data_know_counts():
+def test_baselines_of_the_data_are_taken_over():
     found = trivial_measures(None, None, ["nll_nats_dynamic"], {"nll_nats_dynamic": (90.0, "independent pixels")})
     assert found == {"nll_nats_dynamic": (90.0, "independent pixels")}
 
 
-def test_what_the_data_know_goes_before_the_most_frequent_class():
+def test_baselines_of_the_data_replace_the_most_frequent_class():
     source = Source({"image": np.zeros((3, 2, 2, 1), np.uint8), "label": np.array([0, 0, 1])})
     found = trivial_measures(source, source, ["accuracy"], {"accuracy": (0.9, "the nearest neighbor")})
     assert found["accuracy"] == (0.9, "the nearest neighbor")  # and not the 2 / 3 of class 0

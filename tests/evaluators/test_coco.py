@@ -111,7 +111,7 @@ def test_the_area_of_the_annotation_counts_and_not_that_of_the_box():
         ),
     ],
 )
-def test_what_is_no_class_no_image_and_no_number_is_refused(truth, found, problem):
+def test_invalid_classes_images_and_numbers_are_refused(truth, found, problem):
     with pytest.raises(ValueError, match=problem):
         coco_map([truth], [found], 2, 1)
 

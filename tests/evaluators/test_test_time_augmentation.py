@@ -47,7 +47,7 @@ def test_probabilities_and_not_logits_are_averaged():
     assert tta.test_time_augmentation(learner, "none", batch) is learner
 
 
-def test_what_is_no_classifier_of_images_is_named():
+def test_learners_without_images_or_logits_are_refused():
     batch = {"tokens": jnp.zeros((1, 4), jnp.int32)}
     learner = classifier()._replace(predict=lambda state, batch: {"nll": batch["tokens"]})
     with pytest.raises(ValueError, match="tta=flip: this is no classifier of images; allowed: none"):

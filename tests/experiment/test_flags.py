@@ -12,11 +12,11 @@ from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags, parse
 from dlcore.experiment.resolve import read_config, resolve, split_runs
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.setting import FlagError, Setting, model_settings, settings_of
+from dlcore.experiment.setting import FlagError, NonNegativeFloat, PositiveInt, Setting, model_settings, settings_of
 from dlcore.experiment.settings import RUN
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
-from dlcore.learner import NonNegativeFloat, PositiveInt, Range, check_arguments
+from dlcore.learner import Range, check_arguments
 from dlcore.main import MODES, run
 from dlcore.models import list_models
 from tests.experiment.arguments import arguments_of
@@ -493,7 +493,7 @@ def test_settings_alone_are_a_configuration(tmp_path):
     assert (flags.l2, flags.own) == (7.0, 0.5)
 
 
-def test_what_is_only_of_one_call_is_not_taken_over(tmp_path):
+def test_flags_of_one_call_are_not_read_from_a_config(tmp_path):
     path = written(tmp_path, {"mode": "sanity", "smoke": True, "run_dir": "elsewhere", "fresh": True, "l2": 4.0})
     flags = resolve(PAGE, [f"--config_json={path}"])
     assert (flags.smoke, flags.run_dir, flags.fresh, flags.l2) == (False, None, False, 4.0)

@@ -404,7 +404,7 @@ def test_every_sampler_starts_from_noise_alone(sampler):
     assert np.isfinite(jax.jit(learner.predict)(state, {"index": np.arange(2)})["sample"]).all()
 
 
-def test_what_does_not_go_with_noise_alone_is_refused():
+def test_settings_that_zero_terminal_snr_excludes_are_refused():
     with pytest.raises(ValueError, match=r"prediction=epsilon: .*zero_terminal_snr=True; allowed: v, sample"):
         terminal(prediction="epsilon")
     with pytest.raises(ValueError, match=r"sigmas='karras': timestep 1 is noise alone, .* allowed: 'training', or"):

@@ -134,7 +134,7 @@ def test_euler_takes_the_steps_of_ddim(clip):
 
 @pytest.mark.covers("GE-29")
 @pytest.mark.parametrize(("name", "prediction"), [("dpmpp", "v"), ("ddim", "v"), ("euler", "sample")])
-def test_what_the_network_predicts_does_not_change_the_path(name, prediction):
+def test_the_sampling_path_is_the_same_for_every_prediction(name, prediction):
     """A network of v or x_0 that knows what `fake` knows of the noise draws what `fake` draws."""
     bars = jnp.asarray(ABAR, jnp.float32)
 

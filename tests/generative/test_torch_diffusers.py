@@ -170,7 +170,7 @@ def test_one_embedding_of_a_dit_takes_equal_entries_alone():
     np.testing.assert_allclose(shared, own, atol=1e-5)
 
 
-def test_what_is_missing_is_named():
+def test_the_error_names_a_missing_weight():
     _, _, weights = read_golden("df_t2d_block")
     weights.pop("proj_in.bias")
     with pytest.raises(ValueError, match=r"missing.*proj_in\.bias"):

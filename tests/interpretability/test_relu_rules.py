@@ -14,7 +14,7 @@ X, G = jnp.array([1.0, 1, -1, -1]), jnp.array([2.0, -2, 2, -2])
 
 @pytest.mark.covers("VI-07")
 @pytest.mark.parametrize(("rule", "passed"), [(guided_relu, [2, 0, 0, 0]), (deconvnet_relu, [2, 0, 2, 0])])
-def test_what_comes_back_through_a_relu(rule, passed):
+def test_backward_rules_of_relu_by_hand(rule, passed):
     value, back = jax.vjp(replace_relu(jax.nn.relu, rule), X)
     assert value.tolist() == rule(X).tolist() == [1, 1, 0, 0]
     assert back(G)[0].tolist() == passed

@@ -54,7 +54,7 @@ def test_one_host_has_no_service_and_no_coordinator():
     assert not any(name.startswith("JAX_COORD") for name in variables(job["spec"]["template"]["spec"]["containers"][0]))
 
 
-def test_what_is_replaced_and_what_ends_the_job():
+def test_exit_codes_decide_whether_a_pod_is_replaced_or_the_job_fails():
     (job,) = made(restarts=7)
     assert job["spec"]["backoffLimit"] == 7
     said = [
@@ -201,7 +201,7 @@ def test_hosts_of_a_slice(accelerator, topology, chips, hosts):
         ({"command": [PAGE[0], "--run_dir=x"]}, "--run_dir=x: runs go to the claim"),
     ],
 )
-def test_what_is_not_allowed_is_named(options, said):
+def test_errors_name_invalid_options(options, said):
     with pytest.raises(ValueError) as caught:
         made(**{"command": PAGE, **options})
     assert said in str(caught.value)

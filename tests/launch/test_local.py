@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
         ([-11, 0], 139),  # a segmentation fault comes again
     ],
 )
-def test_what_the_ends_of_all_mean(statuses, status):
+def test_the_verdict_follows_from_the_exit_statuses(statuses, status):
     assert verdict(statuses) == status
 
 
@@ -95,7 +95,7 @@ def test_an_error_of_its_own_is_not_tried_again(tmp_path, capfd):
     assert not (tmp_path / "0-1").exists()
 
 
-def test_what_fails_after_another_was_killed_is_tried_again(tmp_path):
+def test_a_failure_after_a_killed_process_is_retried(tmp_path):
     code = (
         'if attempt: sys.exit(0)\nif index == "1": os.kill(os.getpid(), signal.SIGKILL)\ntime.sleep(1)\nsys.exit(1)\n'
     )

@@ -95,7 +95,7 @@ def test_one_process_has_no_coordinator(submit, tmp_path):
     assert (tmp_path / "address").read_text() == "\n"
 
 
-def test_what_the_step_finds_in_its_environment(submit, tmp_path):
+def test_the_step_has_cpus_per_task_and_a_compilation_cache(submit, tmp_path):
     submit(0, SLURM_CPUS_PER_TASK="7")
     found = dict(line.split("=", 1) for line in (tmp_path / "variables").read_text().splitlines() if "=" in line)
     assert found["SRUN_CPUS_PER_TASK"] == "7", "srun does not take it over from sbatch"
@@ -112,7 +112,7 @@ def test_what_the_step_finds_in_its_environment(submit, tmp_path):
         ((-15, 75), "rank 0 of 2 on NODE: ended by SIGTERM"),
     ],
 )
-def test_what_can_go_on_is_requeued(submit, statuses, said):
+def test_preempted_and_killed_jobs_are_requeued(submit, statuses, said):
     status, out, calls = submit(*statuses, SLURMD_NODENAME="NODE", SLURM_RESTART_COUNT="2")
     assert status == 75
     assert calls[1:] == ["scontrol requeue 5001"]

@@ -83,7 +83,7 @@ def test_it_waits_runs_and_deletes(tmp_path):
 
 
 @pytest.mark.slow
-def test_what_can_go_on_runs_again_on_the_same_slice(tmp_path):
+def test_preempted_and_killed_runs_restart_on_the_same_slice(tmp_path):
     status, calls, out = run(tmp_path, [*WORDS, *PAGE], ["ACTIVE"], ["75 75", "134 137", "0 0"])
     assert (status, calls) == (0, ["scp", "pip", *["-m experiments"] * 3, "delete"])
     assert "attempt 2: the workers ended with 134 137" in out
@@ -114,7 +114,7 @@ def test_restarts_have_a_limit(tmp_path):
 @pytest.mark.parametrize(
     ("environment", "calls"), [({"CREATE": "1"}, ["create"]), ({"PREPARE": "1"}, ["create", "scp", "pip", "delete"])]
 )
-def test_what_cannot_be_had_or_made_ready_is_an_error(tmp_path, environment, calls):
+def test_a_failed_creation_or_preparation_is_an_error(tmp_path, environment, calls):
     found = run(tmp_path, [*WORDS, *PAGE], ["NONE", "ACTIVE"], ["0"], **environment)
     assert found[:2] == (1, calls)
 

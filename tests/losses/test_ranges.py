@@ -58,7 +58,7 @@ def test_a_number_out_of_range_is_refused(call, problem):
         call()
 
 
-def test_what_is_traced_or_padded_passes():
+def test_traced_and_padded_values_pass():
     traced = jax.jit(lambda tau: losses.distillation_loss(ROWS, ROWS, tau))(2.0)
     assert traced.tolist() == [0, 0]
     chex.assert_shape(losses.cosine_embedding_loss(ROWS, ROWS, np.array([1, -1]), -0.5), (2,))

@@ -55,7 +55,7 @@ def test_clip_equals_transformers(clip):
 
 
 @pytest.mark.covers("SS-20")
-def test_what_follows_the_end_is_not_seen_and_the_scale_has_a_largest_value(clip):
+def test_tokens_after_the_end_have_no_effect_and_the_scale_is_at_most_100(clip):
     model, *_, variables, images, tokens = clip
     run = jax.jit(lambda variables, tokens: model.apply(variables, images, tokens)[1:])
     text, _ = run(variables, tokens)

@@ -31,7 +31,7 @@ def built():
         ("mlp", (1, 17), r"\(1, 17\).*allowed: 16 numbers"),
     ],
 )
-def test_what_does_not_fit_is_one_clear_error(built, name, shape, said):
+def test_images_of_wrong_shapes_are_one_clear_error(built, name, shape, said):
     model, variables = built[name]
     for method in ("__call__", "features"):
         with pytest.raises(ValueError, match=said):
@@ -40,6 +40,6 @@ def test_what_does_not_fit_is_one_clear_error(built, name, shape, said):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FITTING)
-def test_what_fits_passes(built, name):
+def test_images_of_allowed_shapes_pass(built, name):
     model, variables = built[name]
     chex.assert_shape(jax.eval_shape(model.apply, variables, jnp.zeros((2, *FITTING[name][1:]))), (2, 10))

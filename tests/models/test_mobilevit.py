@@ -77,7 +77,7 @@ def test_stored_parameter_counts(name, count):
 
 
 @pytest.mark.covers("AT-42")
-def test_what_does_not_fit_is_refused():
+def test_depths_of_a_wrong_length_are_refused():
     model = create_model("mobilevit_s", depths=(1, 1))
     with pytest.raises(ValueError, match=r"depths=\(1, 1\): wrong length; allowed: 3 numbers"):
         jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3))))

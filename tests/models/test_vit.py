@@ -291,7 +291,7 @@ def test_features_are_maps_of_patches():
     np.testing.assert_allclose(maps["block2"][:, 1, 0], tokens[:, 1 + 2], atol=1e-6)
 
 
-def test_what_does_not_fit_is_named():
+def test_errors_name_fields_and_images_that_do_not_fit():
     x = jnp.zeros((1, 8, 8, 3))
     with pytest.raises(ValueError, match="pool='max': unknown; allowed: token, mean"):
         tiny(pool="max").init(jax.random.key(0), x)

@@ -117,7 +117,7 @@ def test_shards_of_torch(tmp_path):
     assert read_state_dict(tmp_path).keys() == {"half"}
 
 
-def test_what_is_missing_from_shards_is_named(shards):
+def test_errors_name_missing_shards_and_tensors(shards):
     first = shards.parent / "model-00001-of-00002.safetensors"
     with pytest.raises(ValueError, match=r"one of 2 shards; allowed: their folder, or their \.index\.json"):
         read_state_dict(first)

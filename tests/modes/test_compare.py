@@ -27,7 +27,7 @@ def runs(tmp_path):
     return one, two
 
 
-def test_what_differs_and_what_was_reached(runs, tmp_path, capsys):
+def test_compare_lists_different_settings_and_results(runs, tmp_path, capsys):
     out = tmp_path / "compare.html"
     assert cli.main(["compare", *map(str, runs), f"--out={out}"]) == 0
     printed = capsys.readouterr().out
@@ -82,7 +82,7 @@ def test_names_are_as_short_as_they_tell_runs_apart(tmp_path, monkeypatch, capsy
     assert re.split("  +", next(line for line in lines if line.startswith("number")))[1:] == ["x/run", "y/run"]
 
 
-def test_what_is_no_run_is_named(runs, tmp_path, capsys):
+def test_errors_name_folders_that_are_no_runs(runs, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert cli.main(["compare", str(runs[0]), str(tmp_path / "empty")]) == 1
     assert "empty': holds no config.json; allowed: the folder of a run" in capsys.readouterr().err

@@ -260,7 +260,7 @@ def test_models_of_the_zoo_are_exported_with_a_free_batch(tmp_path, name, fields
 
 
 @pytest.mark.covers("SY-08")
-def test_what_is_not_read_is_left_out_and_files_are_checked(tmp_path):
+def test_unused_weights_and_inputs_are_left_out_and_files_are_checked(tmp_path):
     weights = {"a": np.ones(3, np.float32), "moment": np.ones(3, np.float32)}
     inputs = {"x": np.ones((1, 3), np.float32), "label": np.zeros(1, np.int32)}
     manifest = export_function(tmp_path / "f", lambda w, i: {"y": i["x"] @ w["a"]}, weights, inputs, {})
@@ -283,7 +283,7 @@ def test_without_a_run_there_is_an_error(tmp_path, capsys):
     assert "there is no run" in capsys.readouterr().err
 
 
-def test_what_needs_a_fixed_number_of_examples_is_refused_in_one_line(tmp_path):
+def test_functions_of_a_fixed_batch_size_are_refused_in_one_line(tmp_path):
     """`len` of a traced array is an int."""
 
     def function(weights, inputs):

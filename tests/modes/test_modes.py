@@ -487,7 +487,7 @@ def test_a_validation_split_too_small_to_tell_does_not_fail(monkeypatch):
 
 
 @pytest.mark.slow
-def test_what_sanity_switches_off_is_every_regularization_there_is():
+def test_sanity_switches_off_every_regularization():
     """Each parameter of the learners and field of the models that blurs the fit of few examples, by its name."""
     from dlcore.models.registry import MODELS
 

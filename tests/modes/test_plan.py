@@ -93,7 +93,7 @@ def _shapes(rows):
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), rows), jax.devices()[:4]
 
 
-def test_what_no_mesh_changes(of_mlp):
+def test_step_facts_by_hand(of_mlp):
     learner, batch = of_mlp
     facts = step_facts(learner, batch)
     assert facts["parameters"] == 2410
@@ -178,7 +178,7 @@ def test_the_fastest_that_fits_is_best_and_the_smaller_of_equals():
     assert best_of(rows[:1]) is None
 
 
-def test_what_is_printed_names_the_shortage_the_best_and_what_helps():
+def test_the_text_names_the_shortage_the_best_mesh_and_what_helps():
     v5e, flags = topology_of("v5e:2x4"), resolve(experiment, ["--model=vit_b_16"])
     short = {k: MEASURES[k] for k in ("mesh", "bytes", "compile_seconds")}
     rows = [
@@ -346,7 +346,7 @@ def test_simulated_devices_have_no_limit_and_no_speed():
         (["--topology=cpu:2", "--meshes=data:3"], "data:3: 3 devices; allowed: 2, as the topology has"),
     ],
 )
-def test_what_cannot_be_planned_says_why(arguments, message, tmp_path, capsys):
+def test_errors_say_why_a_plan_is_impossible(arguments, message, tmp_path, capsys):
     assert run(experiment, [*MLP, "--mode=plan", f"--run_dir={tmp_path}", *arguments]) > 0
     assert message in capsys.readouterr().err
 

@@ -188,7 +188,7 @@ def test_a_padded_row_is_the_row_alone(bidirectional):
 
 @pytest.mark.slow
 @pytest.mark.covers("SQ-05")
-def test_what_stands_in_the_padding_changes_no_output_and_no_gradient():
+def test_padding_changes_no_output_and_no_gradient():
     stack = RecurrentStack(4, 2, "gru", bidirectional=True)
     params, carry, x = ragged(stack, np.float32)
     padding = np.arange(5) >= LENGTHS[:, None]

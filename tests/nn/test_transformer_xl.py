@@ -106,7 +106,7 @@ def test_no_gradient_enters_the_memory_and_none_comes_from_the_future(params):
 
 
 @pytest.mark.slow
-def test_what_is_not_there_yet_is_not_seen(params):
+def test_memory_beyond_its_length_has_no_effect(params):
     apply = jax.jit(MODEL.apply)
     memory, first = apply(params, MODEL.start(2), TOKENS)
     forgotten = memory.replace(length=jnp.zeros(2, jnp.int32))

@@ -87,7 +87,7 @@ def test_a_cpus_program_is_the_plain_form():
         ("cuda", ((1, 4, 2, 8), (1, 8, 2, 8)), {"is_causal": True}, "causal, with more keys than queries"),
     ],
 )
-def test_what_a_kernel_lacks_is_plain_and_logged_once(cudnn, messages, platform, dims, options, reason):
+def test_unsupported_options_use_plain_attention_and_are_logged_once(cudnn, messages, platform, dims, options, reason):
     options = dict(options)
     q, k = shapes(*dims, dtype=options.pop("dtype", BF16))
     if "mask" in options:

@@ -105,7 +105,7 @@ def test_the_first_wrong_one_is_named():
         (lambda: MeanIoU.of(jnp.asarray(NANS), jnp.array([0, 1])).compute(), "outside=2: .*; NaN among the logits"),
     ],
 )
-def test_what_is_no_class_and_no_number_is_refused(call, problem):
+def test_invalid_classes_and_numbers_are_refused(call, problem):
     with pytest.raises(ValueError, match=problem):
         call()
 

@@ -181,7 +181,7 @@ def named_kernel(path):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_what_decays_in_a_network(name):
+def test_kernels_of_networks_decay_and_other_parameters_do_not(name):
     build, inputs = NETWORKS[name]
     params = jax.eval_shape(build().init, jax.random.key(0), *inputs)["params"]
     decays, stays = split(jax.tree_util.tree_leaves_with_path(params))
@@ -190,7 +190,7 @@ def test_what_decays_in_a_network(name):
     assert not [path for path in decays if not named_kernel(path)]
 
 
-def test_what_decays_in_an_image_classifier():
+def test_only_kernels_of_image_classifiers_decay():
     """By the manifests, whose lines are "params/stem/kernel": "float32[3,3,3,16]"."""
     left, number = set(), 0
     for file in MANIFESTS.glob("*.json"):

@@ -44,7 +44,7 @@ def test_distances_far_from_0_are_those_near_it():
     np.testing.assert_allclose(gradient, [[0.25, 0], [0, 0], [0, 0]], atol=1e-6)
 
 
-def test_whatever_compares_distances_keeps_their_digits():
+def test_comparisons_of_distances_keep_their_digits():
     np.testing.assert_allclose(prototype_logits(X, Y), -WANT, rtol=1e-5)
     np.testing.assert_array_equal(nearest_codes(X, Y), [0, 1, 2])
     np.testing.assert_array_equal(winners(X, Y), [[0, 1, 2], [2, 0, 0]])

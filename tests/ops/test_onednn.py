@@ -161,7 +161,7 @@ def test_results_equal_those_of_xla(result):
 
 
 @pytest.mark.weekly
-def test_what_it_cannot_compute_or_save_stays_with_xla(result):
+def test_unsupported_operations_stay_with_xla(result):
     assert set(result["left"].values()) == {False}, result["left"]
     assert set(result["products left"].values()) == {False}, result["products left"]
     for name in ("two devices", "product on two devices", "exported", "without", "saved"):

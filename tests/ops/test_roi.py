@@ -132,7 +132,7 @@ def test_boxes_without_area_stay_finite():
 
 
 @pytest.mark.slow
-def test_what_is_refused():
+def test_invalid_sampling_ratios_and_strides_are_refused():
     x, boxes = jnp.zeros((4, 4, 1)), jnp.zeros((1, 4))
     with pytest.raises(ValueError, match="sampling_ratio=0"):
         roi_align(x, boxes, 2, sampling_ratio=0)

@@ -52,7 +52,7 @@ def test_by_hand():
     assert 0.9 <= a <= 1.1
 
 
-def test_what_cannot_be_met_ends():
+def test_searches_end_where_no_step_meets_the_conditions():
     # Falls for ever: there is enough decrease anywhere and nowhere a flat point.
     assert strong_wolfe(lambda a: (-a, -1.0), 0.0, -1.0, c2=0.5) > 1
     # Rises at once although the slope says not: a wrong gradient.

@@ -18,7 +18,7 @@ def loss(w, scale):
 
 
 @pytest.mark.covers("SY-04")
-def test_what_float16_rounds_to_zero_comes_back():
+def test_scaling_restores_gradients_that_float16_rounds_to_zero():
     w = jnp.float32(1.0)
     assert jax.grad(loss)(w, 1.0) == 0.0
     tx = dynamic_loss_scale(optax.sgd(1.0), initial=2.0**15)

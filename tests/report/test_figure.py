@@ -46,3 +46,15 @@ def test_text_is_as_large_as_the_pages_however_wide_the_figure(width, least):
     sizes = [float(size) for size in re.findall(r"font-size: calc\(([\d.]+)px", figure_svg(figure, "a line"))]
     assert sizes
     assert min(sizes) >= least - 0.1  # 9.3 points of 108 pixels an inch; 12.3 where a page shows 82 an inch
+
+
+@pytest.mark.parametrize(("grid", "visible"), [(None, [False, False]), ("x", [True, False]), ("both", [True, True])])
+def test_grid_draws_lines_of_its_axis_in_every_plot(grid, visible):
+    _, axes = new_figure(columns=2, grid=grid)
+    for ax in axes:
+        assert [axis.get_gridlines()[0].get_visible() for axis in (ax.xaxis, ax.yaxis)] == visible
+
+
+def test_an_unknown_grid_is_refused():
+    with pytest.raises(ValueError, match="grid='z': unknown; allowed: both, x, y"):
+        new_figure(grid="z")

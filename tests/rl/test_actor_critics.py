@@ -214,7 +214,7 @@ def test_the_first_pass_meets_the_policy_that_acted():
         (ppo.learner, "Pendulum-v1", {"gae": GAE(1.0)}, "no episode of Pendulum-v1 terminates"),
     ],
 )
-def test_what_cannot_be_learned_is_refused(learner, name, fields, problem):
+def test_environments_with_wrong_actions_are_refused(learner, name, fields, problem):
     with pytest.raises(ValueError, match=problem):
         learner(model=None, optimizer=None, environment=environments.make(name), **fields)
 

@@ -113,7 +113,7 @@ def trained():
 
 
 @pytest.mark.weekly
-def test_what_is_stored_is_what_the_action_led_to(trained):
+def test_stored_transitions_follow_from_their_actions(trained):
     """No transition of the ring goes from the end of an episode to the start of the next."""
     data = jax.tree.map(lambda x: np.asarray(x[:, : 3 * TIME]), trained[1].replay.data)
     assert trained[1].replay.written == 3 * TIME

@@ -100,7 +100,7 @@ def test_the_pages_error_is_the_largest_of_free_cells():
     assert page.q_error(grid, 1).finish(tables[1]) == pytest.approx({"q_error": 0.25})
 
 
-def test_what_a_table_cannot_learn_is_refused():
+def test_environments_without_a_finite_table_are_refused():
     grid = gridworld.make("..G")
     with pytest.raises(ValueError, match=r"environment='gridworld': observations of shape \[2\] that number no state"):
         q_learning.learner(environment=gridworld.environment(grid, observation="coordinates"))

@@ -222,7 +222,7 @@ def test_counts_of_a_validation_do_not_overflow():
 
 
 @pytest.mark.slow
-def test_what_is_logged_does_not_change_what_is_learnt(tmp_path):
+def test_logging_does_not_change_the_trained_state(tmp_path):
     quiet = train(8, log_every=100)
     busy = train(8, log_every=1, folder=tmp_path, valid=source(10), eval_every=1, saving=Saving(steps=1))
     chex.assert_trees_all_equal(plain(quiet.state), plain(busy.state))
@@ -728,7 +728,7 @@ def test_a_hook_that_returns_a_state_replaces_the_runs(spmd, tmp_path):
     assert not np.allclose(seen[0], 7.0)
 
 
-def test_what_a_hook_changed_is_in_the_checkpoint_of_its_step(tmp_path):
+def test_a_change_by_a_hook_is_in_the_checkpoint_of_its_step(tmp_path):
     options = {
         "learner": regression(rate=0.0),
         "steps": 6,

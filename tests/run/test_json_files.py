@@ -10,7 +10,7 @@ import pytest
 from dlcore.run.json_files import json_text, read_json, write_json
 
 
-def test_what_is_not_finite_becomes_null():
+def test_nan_and_infinity_become_null():
     value = {
         "nan": math.nan,
         "list": [1, math.inf, "x", None, True],

@@ -5,7 +5,7 @@ import pytest
 from dlcore.run.memory import check_memory, memory_bytes
 
 
-def test_what_takes_more_than_all_memory_is_refused():
+def test_arrays_larger_than_memory_are_refused():
     """4 numbers of 8 bytes are 32 of 32; a fifth is too many."""
     check_memory("size", 4, 8, memory=32)
     with pytest.raises(ValueError, match=r"^size=5: takes 0.0 GB or more of 0.0 GB of memory; allowed: at most 4$"):

@@ -28,7 +28,7 @@ def test_the_command_is_what_a_shell_takes(argv, module, text, monkeypatch):
     assert provenance.command() == (text if text.startswith("python") else f"python -m experiments.{text}")
 
 
-def test_what_runs_within_a_command_has_its_own(monkeypatch):
+def test_an_inner_command_has_its_own_name_and_time(monkeypatch):
     spec = types.SimpleNamespace(name="experiments.outer")
     monkeypatch.setitem(sys.modules, "__main__", types.SimpleNamespace(__spec__=spec))
     monkeypatch.setattr(sys, "argv", ["outer.py", "--seed=1"])
@@ -83,7 +83,7 @@ def test_a_clean_checkout(checkout):
 
 
 @pytest.mark.parametrize("path", ["README.md", "experiments/results.jsonl", "experiments/notes.md", "mine.py"])
-def test_what_no_result_depends_on_is_no_change(checkout, path):
+def test_files_without_effect_on_results_are_no_change(checkout, path):
     changed, commit = checkout(path)
     assert changed == ()
     assert "+" not in commit

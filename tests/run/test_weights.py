@@ -105,7 +105,7 @@ def test_a_page_starts_from_the_weights_and_keeps_its_own_head(published, tmp_pa
 
 
 @pytest.mark.slow
-def test_what_does_not_fit_is_named(published, tmp_path):
+def test_errors_name_weights_of_other_shapes_or_models(published, tmp_path):
     _, variables = published
     save_weights(tmp_path / "w", variables, {"model": MODEL, "num_classes": 7})
     _, state, start = page_state(tmp_path / "w")

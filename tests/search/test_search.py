@@ -145,7 +145,7 @@ def test_another_space_in_the_same_folder_is_refused_before_training(tmp_path, c
     assert rows(tmp_path) == before
 
 
-def test_what_can_share_a_program():
+def test_only_traced_settings_share_a_program():
     resolved = ResolvedRun(experiment_of(PAGE), resolve(experiment_of(PAGE), FLAGS))
     data = resolved.experiment.task.data(resolved.flags)
     assert can_share(resolved, data, ["learning_rate", "l2", "weight_decay", "label_smoothing"])

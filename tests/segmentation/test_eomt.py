@@ -31,7 +31,7 @@ def test_blocks_without_masks_see_all_patches():
     assert (masked.class_logits[:, 1] != unmasked.class_logits[:, 1]).any()
 
 
-def test_what_does_not_fit_is_named():
+def test_errors_name_the_image_size_and_too_many_query_blocks():
     def shapes(model, side):
         return jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, side, side, 3))))
 

@@ -26,7 +26,7 @@ def test_the_receptive_field_is_1_plus_2l_and_every_layer_costs_the_full_size(la
 
 @pytest.mark.slow
 @pytest.mark.covers("SG-02")
-def test_what_a_pixel_sees_is_measured_to_be_1_plus_2l_wide():
+def test_the_receptive_field_is_1_plus_2l_wide():
     model = FullResolutionNet(2, 3, 4)
     x = jax.random.normal(jax.random.key(0), (1, 15, 15, 3))
     variables = model.init(jax.random.key(1), x)

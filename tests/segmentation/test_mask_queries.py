@@ -27,7 +27,7 @@ def test_semantic_scores_by_hand():
     np.testing.assert_allclose(semantic_scores(classes, masks)[0, 0], expected, rtol=1e-5)
 
 
-def test_what_does_not_fit_is_named():
+def test_errors_name_a_wrong_number_of_stages_and_an_unsupported_field():
     model = Mask2Former(Swin(num_classes=0), 3, stages=("stage1", "stage2"))
     with pytest.raises(ValueError, match=r"stages=\('stage1', 'stage2'\): 2 of them; allowed: 4"):
         jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3))))

@@ -70,7 +70,7 @@ def test_outputs_equal_torchvisions(name):
         )
 
 
-def test_what_does_not_fit_is_named():
+def test_errors_name_unknown_segmenters_and_weights_that_do_not_fit():
     with pytest.raises(ValueError, match=r"name='unet': unknown; allowed: fcn_resnet50"):
         create_segmenter("unet")
     _, _, weights, _ = golden_of("lraspp_mobilenet_v3_large")

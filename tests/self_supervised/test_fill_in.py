@@ -194,7 +194,7 @@ def test_a_network_learns_what_the_trivial_answer_does_not_know(trained):
 
 
 @pytest.mark.weekly
-def test_what_is_predicted(trained):
+def test_predictions_are_the_measured_answer_and_the_features(trained):
     """`answer` is what `mse` measures, and features come from images as the encoder has learned to see them."""
     learner, first, state, batch = trained
     out, start = jax.jit(learner.predict)(state, batch), jax.jit(learner.predict)(first, batch)

@@ -321,7 +321,7 @@ def test_a_complement_lies_where_real_images_are_rare():
 
 @pytest.mark.slow
 @pytest.mark.covers("SE-10")
-def test_what_is_measured_is_the_average_of_the_classifier(trained):
+def test_predictions_come_from_the_average_of_the_classifier(trained):
     learner, state = make_small(complement=False, ema_decay=0.999)
     after = train(learner.update, state, 1)
     share = 2 / 11  # (1 + t) / (10 + t) after the first step

@@ -181,7 +181,7 @@ def test_rows_that_hold_no_window_are_refused():
 
 
 @pytest.mark.slow
-def test_what_does_not_fit_is_refused():
+def test_long_sequences_and_an_invalid_top_p_are_refused():
     model = gpt()
     with pytest.raises(ValueError, match=r"9 tokens; allowed: at most window=8"):
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 9), int))

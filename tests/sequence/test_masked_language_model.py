@@ -78,7 +78,7 @@ def test_the_loss_is_that_of_the_hidden_tokens_alone():
     np.testing.assert_array_equal(alone[0], shown[1])
 
 
-def test_what_is_filled_in_is_a_token_and_the_rest_stays():
+def test_only_masked_tokens_are_filled_in_and_never_by_the_mask():
     learner, text = toy(), texts(4)
     state = learner.init(jax.random.key(0), batch(text))
     table = state.params["Embed_0"]["embedding"].at[MASK].set(jnp.arange(7.0))  # the mask token would win, then 5

@@ -16,7 +16,7 @@ def test_counts_of_a_short_text():
     assert ngram_loss(train, np.array([1, 1, 0]), 2, 2, 0.5) == pytest.approx(np.log(2))
 
 
-def test_what_does_not_fit():
+def test_too_high_orders_are_refused():
     with pytest.raises(ValueError, match="order=3: does not fit; allowed: below 3 tokens"):
         ngram_loss(np.arange(9), np.arange(3), 3, 9)
     with pytest.raises(ValueError, match="contexts within 64 bits"):

@@ -162,7 +162,7 @@ def test_losses_and_measures_by_hand():
 @pytest.mark.weekly
 @pytest.mark.covers("SQ-06", "SQ-16")
 @pytest.mark.parametrize("pattern", ["one_to_many", "many_to_many_delayed"])
-def test_what_is_written_can_be_learned_by_heart(pattern):
+def test_strings_are_learned_by_heart(pattern):
     """Three inputs, each with a string of its own over three letters: a melody, and a reverse."""
     strings = jnp.array([[0, 1, 2, 1], [2, 2, 0, 1], [1, 0, 0, 2]])
     x = jnp.arange(3)[:, None] if pattern == "one_to_many" else strings[:, ::-1]
@@ -189,7 +189,7 @@ def test_what_is_written_can_be_learned_by_heart(pattern):
         ("many_to_one", {"target": jnp.zeros((2, 2, 3))}, r"target.shape=\(2, 2, 3\): does not fit the answers"),
     ],
 )
-def test_what_does_not_fit_is_named(pattern, wrong, message):
+def test_errors_name_unknown_patterns_and_wrong_shapes(pattern, wrong, message):
     def measure():
         learner = patterns.learner(model=net(), optimizer=optax.sgd(0.1), pattern=pattern)
         rows = batch("many_to_one" if pattern not in PATTERNS else pattern, False) | wrong

@@ -51,7 +51,7 @@ def test_boxes_and_their_pixels():
     assert study.corloc(boxes, truth) == pytest.approx(2 / 3)
 
 
-def test_what_needs_no_network_points_at_the_middle_and_at_edges():
+def test_maps_without_a_network_point_at_the_middle_and_at_edges():
     image = np.zeros((1, 9, 9, 3), np.uint8)
     image[0, :, 6:] = 255
     maps = study.maps_without_a_network(image, 0)

@@ -36,7 +36,7 @@ def test_the_verdict_turns():
     assert not study.judge({**last, "DIoU": 0.9, "CIoU": 1.0}, 0.0)
 
 
-def test_what_moves_under_the_iou_loss_is_measured_of_boxes_without_overlap(monkeypatch):
+def test_moves_under_the_iou_loss_count_boxes_without_overlap_alone(monkeypatch):
     """The first box meets its target and moves by 5, the second has none in common and moves by 0.25 a descent."""
     start, target = np.array([[10.0, 10, 2, 2], [30, 10, 2, 2]]), np.array([[10.0, 10, 2, 2]] * 2)
     moves = {"IoU": [[5.0], [0.25]]}

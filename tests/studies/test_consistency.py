@@ -47,7 +47,7 @@ def test_the_study_reports_every_arm(monkeypatch):
 
 @pytest.mark.weekly
 @pytest.mark.covers("RG-25")
-def test_what_each_arm_is_trained_on(monkeypatch):
+def test_each_arm_trains_on_its_own_augmentations(monkeypatch):
     """All pixels are 1. Heavy augmentation adds noise, so that some end above; light augmentation keeps them below."""
     heavy = {}
 

@@ -78,7 +78,7 @@ def test_parameters_and_moments_of_each_way_by_hand(way, params):
 @pytest.mark.covers("PT-07")
 @pytest.mark.slow(unless=["head"])
 @pytest.mark.parametrize("way", study.WAYS)
-def test_what_a_way_learns_changes_and_the_rest_is_bit_equal(way, params):
+def test_each_way_changes_its_own_parameters_and_no_others(way, params):
     """In three steps: a head of zeros lets gradients through from the second, and B of zeros to A from the third."""
     source = font_digits(20)
     arrays = jnp.asarray(2 * source.arrays["image"] - 1), jnp.asarray(source.arrays["label"])

@@ -37,14 +37,14 @@ X = np.random.default_rng(0).random((4, 8, 8, 1)).astype(np.float32)
 
 
 @pytest.mark.parametrize(("ratio", "side"), [(2.0, 4), (1.5, 5)])
-def test_what_the_hidden_layer_reads(ratio, side):
+def test_the_pool_ratio_sets_the_inputs_of_the_hidden_layer(ratio, side):
     net = study.Net(pool_ratio=ratio)
     shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), X, False))["params"]
     chex.assert_shape(shapes["dense"]["kernel"], (side * side * 16, 64))
 
 
 @pytest.mark.weekly
-def test_what_is_random_in_training():
+def test_each_random_layer_depends_on_the_key_in_training():
     """Two keys of dropout give two outputs with each random layer of the list, and one without."""
 
     @jax.jit

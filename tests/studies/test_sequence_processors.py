@@ -30,7 +30,7 @@ def test_too_few_layers_do_not_see_all():
 @pytest.mark.slow
 @pytest.mark.covers("AT-20")
 @pytest.mark.parametrize(("name", "layers"), [("recurrent", 1), ("convolution", 2), ("self-attention", 1)])
-def test_what_is_seen_is_where_the_slope_is(name, layers):
+def test_gradients_are_nonzero_on_the_receptive_field_alone(name, layers):
     """The last state depends on the last 5 of 6 inputs behind two convolutions of 3 taps, on all elsewhere."""
     network = study.processors(6, 3)[name][0](layers)
     x = jax.random.normal(jax.random.key(0), (1, 6, 4))

@@ -55,7 +55,7 @@ def test_masks_keypoints_and_stuff_are_loaded_where_an_experiment_wants_them():
         StuffShapes(HEADS).data(flags("--dataset=coco", "--data_dir=x"))
 
 
-def test_what_is_measured_depends_on_the_data_and_the_mean_shapes_only_on_the_test_split():
+def test_measures_follow_the_data_and_mean_shapes_are_of_the_test_split():
     task = boxes.Boxes(HEADS)
     data = task.data(flags("--image_size=48,48", "--num_scenes=12"))
     setup = SimpleNamespace(spec=data.spec)
@@ -88,7 +88,7 @@ def test_coco_without_validation_or_test_notes_what_is_tested(tmp_path):
     assert data.spec["class_names"] == ["cell"]
 
 
-def test_what_is_missing_is_named():
+def test_missing_folders_and_oblong_scenes_are_refused():
     with pytest.raises(ValueError, match="data_dir=None"):
         boxes.data(flags("--dataset=coco"))
     with pytest.raises(ValueError, match="scenes are square"):

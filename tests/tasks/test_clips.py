@@ -72,7 +72,7 @@ def test_a_data_set_as_its_authors_lay_it_out(tmp_path):
 
 
 @pytest.mark.covers("VD-01")
-def test_what_a_file_shows_is_the_mean_of_its_views(own):
+def test_the_prediction_of_a_file_is_the_mean_over_its_views(own):
     words = ["--clip_length=3", "--views=2", f"--input={own / 'light' / '0.gif'}"]
     flags = resolve(PAGE, words, predict.MODE.settings)
     spec = {"class_names": ["dark", "light"], "image_shape": [3, 16, 16, 3], "views": 2}

@@ -79,7 +79,7 @@ def test_small_images_and_pieces_that_no_two_splits_share():
         super_resolution.experiment.task.data(resolve(super_resolution.experiment, ["--image_size=200"]))
 
 
-def test_what_predict_reads_and_writes(tmp_path):
+def test_predict_reads_images_of_either_kind_and_small_ones(tmp_path):
     file = tmp_path / "one.png"
     Image.fromarray(np.arange(300, dtype=np.uint16).astype(np.uint8).reshape(10, 10, 3)).save(file)
     spec = {"image_shape": [8, 8, 3], "class_names": ["0"]}

@@ -115,7 +115,7 @@ def test_own_images_get_masks_and_overlays_of_their_size(tmp_path):
     assert row == {"shares": {"sky": 0.5, "road": 0.5}, "text": "sky 50.0 %  road 50.0 %"}
 
 
-def test_what_is_predicted_of_an_image_does_not_depend_on_the_others(tmp_path):
+def test_an_image_is_resized_the_same_beside_others(tmp_path):
     """At the training size, whatever lies beside it; at its own size on request."""
     rng = np.random.default_rng(0)
     for name in "ab":

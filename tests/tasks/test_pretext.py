@@ -63,7 +63,7 @@ def test_fewer_images_than_clusters_are_refused():
         (jigsaw, ["--orders=25"], "orders=25: of 4 pieces; allowed: 2 to 24"),
     ],
 )
-def test_what_does_not_fit_is_one_clear_error_before_any_step(page, words, message):
+def test_settings_that_do_not_fit_are_one_clear_error_before_any_step(page, words, message):
     def begin():
         _, data, learner = built(page, *words)
         return jax.eval_shape(learner.init, jax.random.key(0), jax.tree.map(jnp.asarray, data.train[:2]))

@@ -151,7 +151,7 @@ def test_a_merged_network_computes_the_same(name, model, adapted, images):
     np.testing.assert_allclose(jax.jit(model.apply)(wrapped.merge(moved), images), outputs, rtol=1e-5, atol=1e-5)
 
 
-def test_what_is_beside_the_network_does_not_merge(model, adapted):
+def test_bottleneck_adapters_do_not_merge(model, adapted):
     with pytest.raises(ValueError, match=r"method=Bottleneck: stays beside the network; allowed to merge: LoRA, IA3"):
         Adapted(model, METHODS["bottleneck"]).merge(adapted["bottleneck"])
 

@@ -69,7 +69,7 @@ def test_omniglot_says_that_it_is_partial(folder):
         ({"shot": 16}, ValueError, "shot=16, query=5: a class of .* has 20 examples"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(changes, error, message):
+def test_impossible_episodes_and_missing_data_are_refused(changes, error, message):
     with pytest.raises(error, match=message):
         few_shot.experiment.task.data(flags(**changes))
 

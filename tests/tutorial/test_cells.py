@@ -59,7 +59,7 @@ def test_a_lesson_is_a_title_prose_and_code():
         ('"""T."""\n# %% [raw]\n# x\n', r"line 2: a cell of kind '\[raw\]'; allowed are none"),
     ],
 )
-def test_what_is_no_lesson_is_named_with_its_line(text, message):
+def test_errors_name_the_line_of_an_invalid_lesson(text, message):
     with pytest.raises(ValueError, match=message):
         cells.parse(text)
 

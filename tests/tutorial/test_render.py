@@ -80,7 +80,7 @@ def test_the_command_ends_with_1_after_a_failure_and_with_2_for_a_wrong_name(fol
     assert "only='third'" in capsys.readouterr().err
 
 
-def test_what_renders_is_installed_with_dlcore():
+def test_the_renderers_are_requirements_of_rich():
     """Prose and code are rendered by what rich needs, and dlcore needs rich."""
     from importlib.metadata import requires
 

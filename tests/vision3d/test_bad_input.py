@@ -251,7 +251,7 @@ def test_bad_geometry_is_one_clear_line(kind, name):
     assert "\n" not in str(error.value)
 
 
-def test_what_a_mask_leaves_out_may_hold_anything():
+def test_masked_values_may_be_nan_or_zero():
     assert float(chamfer_distance(NAN_POINTS, NAN_POINTS, p_mask=MASK, q_mask=MASK)) == 0
     depth = disparity_to_depth(np.array([2.0, 0, np.nan]), 100, 0.2, np.array([True, False, False]))
     np.testing.assert_allclose(depth, [10, np.inf, np.inf])  # 100 0.2 / 2

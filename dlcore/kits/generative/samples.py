@@ -9,9 +9,9 @@ import numpy as np
 
 from dlcore.data.source import Source
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.setting import FlagError, Seed, Setting
 from dlcore.experiment.task import Task
-from dlcore.learner import Range, Seed
+from dlcore.learner import Range
 from dlcore.ops.checks import check_finite
 
 __all__ = [

@@ -32,7 +32,7 @@ SMALL = [*VIT, "--model.num_heads=2", "--model.mlp_features=16", "--smoke", "--i
         (["--adapt=bitfit", "--layer_decay=0.5"], r"^--layer_decay=0.5: beside --adapt=bitfit; allowed: --adapt=parts"),
     ],
 )
-def test_what_does_not_fit_is_refused(words, message):
+def test_adapters_that_do_not_fit_the_model_are_refused(words, message):
     with pytest.raises(FlagError, match=message):
         check(resolve(experiment, words))
 

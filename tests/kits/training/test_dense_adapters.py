@@ -67,7 +67,7 @@ def test_each_word_adapts_the_backbone_alone():
         ),
     ],
 )
-def test_what_does_not_fit_is_refused(words, message):
+def test_adapters_that_do_not_fit_a_dense_model_are_refused(words, message):
     with pytest.raises(FlagError, match=message):
         adapters.check_dense(flags_of(*words))
 

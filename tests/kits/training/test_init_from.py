@@ -63,7 +63,7 @@ def test_unused_stages_of_a_backbone_are_left_out():
     jax.tree.map(np.testing.assert_array_equal, fit_modules(source, network(3, 0.0), False)[0], network(3, 1.0))
 
 
-def test_what_does_not_fit_is_refused():
+def test_weights_of_other_shapes_or_names_are_refused():
     with pytest.raises(ValueError, match=r"^w: params/box_head/class/bias is \(3,\), not \(5,\); .*; allowed: weights"):
         fit_modules(network(3, 1.0, "box_head"), network(5, 0.0, "box_head"), True, "w")
     other = network(3, 0.0, "box_head")

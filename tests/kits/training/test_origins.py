@@ -240,7 +240,7 @@ def test_weights_of_the_same_data_set_whose_examples_cannot_be_compared_are_said
         (lambda path: None, "holds no trained network; allowed: the folder of a run"),
     ],
 )
-def test_what_holds_no_network_is_refused(tmp_path, write, problem):
+def test_files_without_a_network_are_refused(tmp_path, write, problem):
     path = tmp_path / "w.npz"
     write(path)
     with pytest.raises(ValueError, match=f"^network='.*w.npz': {problem}"):

@@ -113,7 +113,7 @@ def edit(folder: pathlib.Path, **changes) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def test_what_a_folder_lacks_is_named(folder):
+def test_errors_name_missing_weights_and_unknown_architectures(folder):
     with pytest.raises(FileNotFoundError, match=r"no such folder or file; allowed: a hub id such as"):
         from_pretrained("./nowhere")
     edit(folder, architectures=["ViTForImageClasification"])

@@ -62,6 +62,6 @@ def test_a_batch_of_several_sizes_is_padded_and_masked():
         ([], r"images=\[\]: no image; allowed: one or more"),
     ],
 )
-def test_what_is_no_photograph_is_refused(image, message):
+def test_arrays_that_are_no_photographs_are_refused(image, message):
     with pytest.raises(ValueError, match=message):
         Processor()(image)
