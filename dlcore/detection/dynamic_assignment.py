@@ -75,9 +75,9 @@ def task_aligned_assignment(
     best, index = jax.lax.top_k(jnp.where(inside, alignment, -1.0), min(topk, inside.shape[1]))  # [M, K]
     matched = _resolve(_mark(index, best >= 0, inside.shape), iou)
     # Each box's best location has the box's best IoU as its target.
-    owned = matched == jnp.arange(len(boxes))[:, None]  # [M, L]
-    highest, best_iou = (jnp.where(owned, x, 0).max(1, keepdims=True) for x in (alignment, iou))  # [M, 1]
-    quality = jnp.where(owned, alignment / jnp.where(highest > 0, highest, 1) * best_iou, 0).sum(0)
+    is_matched = matched == jnp.arange(len(boxes))[:, None]  # [M, L]
+    highest, best_iou = (jnp.where(is_matched, x, 0).max(1, keepdims=True) for x in (alignment, iou))  # [M, 1]
+    quality = jnp.where(is_matched, alignment / jnp.where(highest > 0, highest, 1) * best_iou, 0).sum(0)
     return Assignment(matched, quality)
 
 
@@ -122,10 +122,10 @@ def sim_ota_assignment(
     count = min(topk, inside.shape[1])
     k = jnp.maximum(jax.lax.top_k(iou, count)[0].sum(1).astype(jnp.int32), 1)  # [M]
     negative_cost, index = jax.lax.top_k(-cost, count)  # [M, K]
-    chosen = (jnp.arange(count) < k[:, None]) & jnp.isfinite(negative_cost)
-    matched = _resolve(_mark(index, chosen, inside.shape), -cost)
-    owned = matched == jnp.arange(len(boxes))[:, None]
-    return Assignment(matched, jnp.where(owned, iou, 0).sum(0))
+    mask = (jnp.arange(count) < k[:, None]) & jnp.isfinite(negative_cost)
+    matched = _resolve(_mark(index, mask, inside.shape), -cost)
+    is_matched = matched == jnp.arange(len(boxes))[:, None]
+    return Assignment(matched, jnp.where(is_matched, iou, 0).sum(0))
 
 
 def _inside(grid: Grid, boxes: jax.Array, valid: jax.Array) -> jax.Array:
@@ -138,9 +138,9 @@ def _overlaps(boxes: jax.Array, pred_boxes: jax.Array, valid: jax.Array) -> jax.
     return box_iou(jnp.where(valid[:, None], boxes, 0), pred_boxes)
 
 
-def _mark(index: jax.Array, chosen: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Turn the chosen locations of each box, [M, K], into a mask [M, L]."""
-    return jnp.zeros(shape, bool).at[jnp.arange(shape[0])[:, None], index].set(chosen)
+def _mark(index: jax.Array, mask: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Spread a mask of the locations of each box, [M, K], over all locations, [M, L]."""
+    return jnp.zeros(shape, bool).at[jnp.arange(shape[0])[:, None], index].set(mask)
 
 
 def _resolve(claims: jax.Array, priority: jax.Array) -> jax.Array:
