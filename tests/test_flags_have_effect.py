@@ -63,7 +63,7 @@ ELSEWHERE = {
     "expert_steps": ("dlcore/tasks/imitation.py", "the expert, a run of its own, is short"),
     "guidance_samples": ("dlcore/tasks/class_conditional.py", "the report draws the samples"),
     "head_units": ("experiments/transfer/fine_tuning.py", "only --head=mlp has units between"),
-    "init_from": ("experiments/generative/vq_vae_prior.py", "the name of another run"),
+    "init_from": ("dlcore/tasks/code_priors.py", "the name of another run"),
     "longest": ("dlcore/tasks/captioning.py", "drawn captions are short"),
     "mask_prompt": ("dlcore/tasks/prompt_results.py", "--mode=predict reads the mask"),
     "mesh_resolution": ("experiments/vision3d/implicit_surface.py", "the report draws the mesh"),

@@ -110,6 +110,9 @@ from dlcore.generative.likelihood import check_intensities as check_intensities
 from dlcore.generative.likelihood import independent_log_likelihood as independent_log_likelihood
 from dlcore.generative.likelihood import likelihood_metrics as likelihood_metrics
 from dlcore.generative.likelihood import nats_to_bits as nats_to_bits
+from dlcore.generative.mask_git import CodeTransformer as CodeTransformer
+from dlcore.generative.mask_git import mask_codes as mask_codes
+from dlcore.generative.mask_git import num_masked as num_masked
 from dlcore.generative.mmdit import MMDiT as MMDiT
 from dlcore.generative.normalizing_flow import ActNorm as ActNorm
 from dlcore.generative.normalizing_flow import AffineCoupling as AffineCoupling
@@ -199,6 +202,9 @@ from dlcore.generative.vae import VAE as VAE
 from dlcore.generative.vae import kl_to_standard_normal as kl_to_standard_normal
 from dlcore.generative.vae import log_normal as log_normal
 from dlcore.generative.vae import reparameterize as reparameterize
+from dlcore.generative.var import ScaleTransformer as ScaleTransformer
+from dlcore.generative.var import residual_quantize as residual_quantize
+from dlcore.generative.var import scale_mask as scale_mask
 from dlcore.generative.vq_gan import VQGANState as VQGANState
 from dlcore.generative.vq_gan import adaptive_weight as adaptive_weight
 from dlcore.generative.vq_gan import perceptual_distance as perceptual_distance
@@ -216,13 +222,16 @@ from dlcore.generative.vq_vae import nearest_codes as nearest_codes
 from dlcore.generative.vq_vae import prior_loss as prior_loss
 from dlcore.generative.vq_vae import reconstruct as reconstruct
 from dlcore.generative.vq_vae import reconstruction_loss as reconstruction_loss
-from dlcore.generative.vq_vae import sample_images as sample_images
 from dlcore.generative.vq_vae import straight_through as straight_through
 from dlcore.generative.vq_vae import update_codebook as update_codebook
 from dlcore.generative.vq_vae_2 import Priors as Priors
 from dlcore.generative.vq_vae_2 import TopCondition as TopCondition
 from dlcore.generative.vq_vae_2 import VQVAE2 as VQVAE2
 from dlcore.generative.vq_vae_2 import VQVAE2State as VQVAE2State
+from dlcore.generative.vq_vae_2 import never as never
+from dlcore.generative.vq_vae_2 import update_in_phases as update_in_phases
+from dlcore.generative.vq_vae_prior import CodePrior as CodePrior
 from dlcore.generative.vq_vae_prior import HistogramBits as HistogramBits
 from dlcore.generative.vq_vae_prior import VQVAEPriorState as VQVAEPriorState
+from dlcore.generative.vq_vae_prior import code_learner as code_learner
 from dlcore.generative.wave_net import WaveNet as WaveNet

@@ -22,7 +22,7 @@ import optax
 from flax import linen as nn
 from flax import struct
 
-from dlcore.generative.autoregressive import log_likelihood, sample
+from dlcore.generative.autoregressive import log_likelihood
 from dlcore.generative.latents import arcs
 from dlcore.generative.pixels import denormalize, halve_sides, normalize
 from dlcore.learner import Learner, Metric, Metrics, Range, State, Sum, check_arguments, mask_of
@@ -52,7 +52,6 @@ __all__ = [
     "quantize",
     "reconstruct",
     "reconstruction_loss",
-    "sample_images",
     "straight_through",
     "update_codebook",
 ]
@@ -423,33 +422,6 @@ def prior_loss(prior: nn.Module, params: Any, codes: jax.Array, mask: jax.Array)
     codes = jax.lax.stop_gradient(codes)[..., None]
     nats = -log_likelihood(prior, params, codes) / (codes[0].size)  # [B]
     return masked_mean(nats, mask), {"prior_bits": BitsPerDim.of(nats, mask)}
-
-
-def sample_images(
-    model: nn.Module,
-    params: Any,
-    vectors: jax.Array,
-    prior: nn.Module,
-    prior_params: Any,
-    keys: jax.Array,
-    temperature: float | jax.Array = 1.0,
-) -> jax.Array:
-    """Sample grids of codes from the prior, and decode them.
-
-    Args:
-      model: model with `decode` and `grid`, as `VQVAE`.
-      params: parameters of the autoencoder.
-      vectors: [K, D], e.
-      prior: autoregressive network of the codes.
-      prior_params: prior params of the prior.
-      keys: [B], one a sample.
-      temperature: below 1 samples are more probable and less diverse.
-
-    Returns:
-      [B, H, W, C] in [0, 1].
-    """
-    codes = sample(prior, prior_params, keys, (*model.grid, 1), temperature=temperature)[..., 0]  # [B, h, w]
-    return decode_vectors(model, params, vectors[codes])
 
 
 def codebook_usage(codes: jax.Array, mask: jax.Array, num_codes: int) -> dict[str, Metric]:

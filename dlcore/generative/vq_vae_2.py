@@ -45,7 +45,7 @@ from dlcore.metrics.language import BitsPerDim
 from dlcore.nn import Conv, Embed
 from dlcore.optim import apply_part_gradients
 
-__all__ = ["VQVAE2", "Priors", "TopCondition", "VQVAE2State", "learner"]
+__all__ = ["VQVAE2", "Priors", "TopCondition", "VQVAE2State", "learner", "never", "update_in_phases"]
 
 LEVELS = ("top", "bottom")
 
@@ -311,7 +311,7 @@ def _update_priors(
     return apply_part_gradients(state, optimizer, "prior", gradients), metrics
 
 
-def _update_in_phases(
+def update_in_phases(
     first: Callable, second: Callable | None, is_second: Callable[[jax.Array], jax.Array], state: Any, batch: dict
 ) -> tuple[Any, Metrics]:
     """Run the update of one of two phases, with metrics of both, and count the step.
@@ -347,7 +347,15 @@ def _update_in_phases(
     return new_state.replace(step=state.step + 1), metrics
 
 
-def _never(step: jax.Array) -> jax.Array:
+def never(step: jax.Array) -> jax.Array:
+    """Return False for each step: no step is of the second phase.
+
+    Args:
+      step: [] int.
+
+    Returns:
+      [] bool.
+    """
     return jnp.zeros_like(step, bool)
 
 
@@ -370,7 +378,7 @@ def learner(
     optimizer: optax.GradientTransformation,
     priors: Priors | None = None,
     prior_optimizer: optax.GradientTransformation | None = None,
-    is_prior_step: Callable[[jax.Array], jax.Array] = _never,
+    is_prior_step: Callable[[jax.Array], jax.Array] = never,
     num_codes: Annotated[int, Range(2)] = 128,
     commitment: Annotated[float, Range(0)] = 0.25,
     decay: Annotated[float, Range(0, 0.999999)] = 0.99,
@@ -421,7 +429,7 @@ def learner(
 
     def update(state: VQVAE2State, batch: dict) -> tuple[VQVAE2State, Metrics]:
         # Two phases: the autoencoder first, then the priors on its codes.
-        return _update_in_phases(update_autoencoder, update_priors, is_prior_step, state, batch)
+        return update_in_phases(update_autoencoder, update_priors, is_prior_step, state, batch)
 
     def evaluate(state: VQVAE2State, batch: dict) -> Metrics:
         params, codebooks, mask = state.params, state.codebooks, mask_of(batch)

@@ -102,6 +102,12 @@ MEASURES = {
     "frechet_distance": Measure(
         "Fréchet distance", "between Gaussians fitted to features of samples and of real images (FID)", "", _DOWN
     ),
+    "perceptual": Measure(
+        "Perceptual distance",
+        "squared distance of unit vectors of features of images and their reconstructions, summed over layers",
+        "",
+        _DOWN,
+    ),
     "kid": Measure("Kernel distance", "unbiased squared MMD of features of samples and real images", "", _DOWN),
     "sample_precision": Measure(
         "Precision of samples", "fraction of samples that lie near real images", _FRACTION, _UP

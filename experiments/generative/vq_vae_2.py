@@ -8,78 +8,32 @@ decoder needs each level; `top_bits` and `bottom_bits` a code compare with log2 
 the default seed they are 3.3 and 4.3 bits. Three times as many steps of the priors overfit: 4.8 bits a bottom code.
 """
 
-from collections.abc import Callable
+import dataclasses
 from typing import Any
 
-from dlcore.experiment import Experiment, FlagError, Flags, Range, Setting, Setup, Splits
+from dlcore.experiment import Experiment, Setup
 from dlcore.generative import vq_vae_2
 from dlcore.generative.pixel_cnn import PixelCNN
 from dlcore.generative.vq_vae_2 import VQVAE2, Priors, TopCondition
-from dlcore.kits.training import optimizer
-from dlcore.kits.training.optimizer import AdamW
-from dlcore.learner import Learner
 from dlcore.main import main
-from dlcore.tasks.discrete_codes import with_mean_image
-from dlcore.tasks.latent_space import SampledLatentSpace
+from dlcore.tasks.phased_codes import PhasedAdamW, PhasedCodes, phases
 from experiments.smoke import few_samples
 
 
-def phases(setup: Setup) -> tuple[int, int]:
-    """Count the steps of the autoencoder and those of the priors."""
-    last = round(setup.flags.prior_share * setup.steps)
-    return setup.steps - last, last
-
-
-class PhasedAdamW(AdamW):
-    """AdamW whose schedule starts anew with the second phase."""
-
-    def build(self, setup: Setup) -> Any:
-        return optimizer.build(setup._replace(steps=max(1, phases(setup)[0])))
-
-    def rate_of_step(self, setup: Setup) -> Callable[[int], float]:
-        first, last = phases(setup)
-        early, late = (optimizer.schedule(setup._replace(steps=max(1, steps))) for steps in (first, last))
-        return lambda step: early(step) if step < first else late(step - first)
-
-
-class TwoGrids(SampledLatentSpace):
+@dataclasses.dataclass(frozen=True)
+class TwoGrids(PhasedCodes):
     """Images, their two grids of codes, and samples by a prior of these."""
-
-    monitor = "prior_bits"
-    headline = "mse"
-
-    def data(self, flags: Flags) -> Splits:
-        splits = with_mean_image(super().data(flags))
-        # A run without a prior has no `prior_bits` to select a checkpoint by.
-        return splits if flags.prior_share else splits._replace(spec={**splits.spec, "headline": "mse"})
 
     def network(self, setup: Setup) -> VQVAE2:
         return VQVAE2(tuple(setup.spec["image_shape"]), dtype=setup.dtype, **setup.flags.group("vqvae2"))
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        flags, (first, last) = setup.flags, phases(setup)
-        priors = None
-        if last:
+        flags, priors = setup.flags, None
+        if phases(setup)[1]:
             condition = TopCondition(flags.num_codes, dtype=setup.dtype, **flags.group("condition"))
             fields = {**flags.group("prior"), "dtype": setup.dtype}
             priors = Priors(PixelCNN(flags.num_codes, 1, **fields), condition, PixelCNN(flags.num_codes, 1, **fields))
-        return {
-            **super().arguments(setup),
-            "priors": priors,
-            "prior_optimizer": optimizer.build(setup._replace(steps=max(1, last))),
-            "is_prior_step": lambda step: step >= first,
-        }
-
-    def drawn(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-        if not flags.prior_share:
-            raise FlagError("--prior_share=0: the run has no prior to sample from; allowed: --input=FILE_OR_FOLDER")
-        return super().drawn(flags, spec)
-
-    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list:
-        return super().evaluators(setup, splits, split) if phases(setup)[1] else []
-
-    def report_hooks(self, setup: Setup, build: Callable[[Setup], Learner]) -> list:
-        return super().report_hooks(setup, build) if phases(setup)[1] else []
+        return {**super().arguments(setup), "priors": priors}
 
 
 experiment = Experiment(
@@ -89,11 +43,6 @@ experiment = Experiment(
     task=TwoGrids(),
     optimizer=PhasedAdamW(learning_rate=1e-3, weight_decay=0.0),
     modules={"vqvae2": VQVAE2, "prior": PixelCNN, "condition": TopCondition},
-    settings={
-        "prior_share": Setting(
-            0.25, "fraction of the steps, the last ones, that train the prior; 0 trains none", limits=Range(0, 0.99)
-        )
-    },
     defaults={
         "steps": 2000,
         "batch_size": 64,

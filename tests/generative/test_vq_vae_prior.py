@@ -20,6 +20,7 @@ from dlcore.generative.vq_vae import VQVAE, CodebookPerplexity
 from dlcore.generative.vq_vae_prior import HistogramBits, VQVAEPriorState
 from dlcore.kits.training import earlier_run
 from dlcore.main import run
+from dlcore.tasks import code_priors
 from experiments.generative import vq_vae_prior as page
 
 VECTORS = np.array([[-1.0], [0.0], [1.0]], np.float32)
@@ -194,10 +195,10 @@ def test_an_autoencoder_of_another_form_is_refused(monkeypatch, tmp_path, settin
     flags = resolve(page.experiment, [])
     monkeypatch.setattr(earlier_run, "origin", lambda *args: Weights("init_from", "run", settings=settings))
     with pytest.raises(ValueError, match=message):
-        page.origin(flags)
+        code_priors.origin(flags)
     same = Weights("init_from", "run", settings={"num_codes": 64, "vqmodel.width": 3})
     monkeypatch.setattr(earlier_run, "origin", lambda *args: same)
-    assert page.origin(flags) is same
+    assert code_priors.origin(flags) is same
 
 
 @pytest.mark.weekly

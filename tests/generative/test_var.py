@@ -1,0 +1,190 @@
+"""Residual quantization over scales and one update of each phase by hand, the mask, and decoding with a cache."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from dlcore.generative import var
+from dlcore.generative.var import ScaleTransformer, residual_quantize, sample, scale_mask
+from dlcore.generative.vq_vae import Codebook, VQVAEState
+
+K, SCALES, D = 5, (1, 2, 3), 4
+
+
+@pytest.mark.covers("GE-39")
+def test_each_scale_quantizes_what_the_coarser_ones_left():
+    """2 x 2 numbers of mean 3.25: code 3, residuals 1, 0, -2, 2.
+
+    Of the codes 0, 3 and -3 the nearest are 0, 0, -3 and 3, so that the sums are 3, 3, 0, 6.
+    """
+    vectors = np.float32([[0], [3], [-3]])
+    z = np.float32([4, 3, 1, 5]).reshape(1, 2, 2, 1)
+    quantize = jax.jit(residual_quantize, static_argnums=2)
+    residuals, codes, sums = quantize(z, vectors, (1, 2))
+    assert float(residuals[0][0, 0, 0, 0]) == pytest.approx(3.25, rel=1e-5)
+    assert int(codes[0][0, 0, 0]) == 1
+    np.testing.assert_allclose(residuals[1].ravel(), [1, 0, -2, 2], atol=1e-5)
+    np.testing.assert_array_equal(codes[1].ravel(), [0, 0, 2, 1])
+    np.testing.assert_allclose(sums[0].ravel(), [3, 3, 3, 3])
+    np.testing.assert_allclose(sums[1].ravel(), [3, 3, 0, 6])
+
+
+@pytest.mark.covers("GE-39")
+def test_the_mask_is_causal_between_scales_and_full_within_one():
+    expected = [[1, 0, 0, 0, 0], *[[1, 1, 1, 1, 1]] * 4]
+    np.testing.assert_array_equal(scale_mask((1, 2)), np.array(expected, bool))
+
+
+@pytest.fixture(scope="module")
+def transformer():
+    """(model, parameters with a head that is not zero, jitted apply)."""
+    model = ScaleTransformer(K, SCALES, width=8, depth=2, num_heads=2)
+    maps = [np.zeros((1, s, s, D), np.float32) for s in SCALES]
+    params = jax.jit(model.init)(jax.random.key(0), maps)["params"]
+    params["logits"]["kernel"] = 2 * jax.random.normal(jax.random.key(1), (8, K))
+    return model, params, jax.jit(lambda maps: model.apply({"params": params}, maps)[0])
+
+
+@pytest.mark.covers("GE-39")
+def test_logits_depend_on_their_own_and_coarser_scales_alone(transformer):
+    _, _, apply = transformer
+    rng = np.random.default_rng(0)
+    maps = [rng.normal(size=(1, s, s, D)).astype(np.float32) for s in SCALES]
+    before = apply(maps)
+    for changed in range(len(SCALES)):
+        others = [m + (k == changed) * np.eye(1, D, dtype=np.float32) for k, m in enumerate(maps)]
+        after = apply(others)
+        for k in range(len(SCALES)):
+            # The start token stands in the place of the first map.
+            is_equal = np.allclose(before[k], after[k], atol=1e-6)
+            assert is_equal == (k < changed or changed == 0)
+
+
+@pytest.mark.covers("GE-39")
+def test_decoding_with_a_cache_equals_decoding_without(transformer):
+    model, params, _ = transformer
+    vectors = np.random.default_rng(1).normal(size=(K, D)).astype(np.float32)
+    keys = jax.vmap(jax.random.key)(np.arange(6))
+    draw = jax.jit(lambda keys, cached: sample(model, params, vectors, keys, cached=cached), static_argnums=1)
+    with_cache, without = draw(keys, True), draw(keys, False)
+    chex.assert_trees_all_equal(with_cache[0], without[0])
+    chex.assert_trees_all_close(with_cache[1], without[1], atol=1e-5)
+    assert len(np.unique(with_cache[0][-1])) > 1
+    for codes, side in zip(with_cache[0], SCALES, strict=True):
+        chex.assert_shape(codes, (6, side, side))
+    chex.assert_trees_all_close(draw(keys[::-1], True)[1], with_cache[1][::-1], atol=1e-5)
+
+
+class Scaled(nn.Module):
+    """Outputs w x, one of each pixel, and v q of them."""
+
+    grid = (2, 2)
+
+    def setup(self):
+        self.w, self.v = (self.param(name, nn.initializers.ones, ()) for name in "wv")
+
+    def encode(self, x):
+        return self.w * x
+
+    def decode(self, q):
+        return self.v * q
+
+    def __call__(self, x, train=False):
+        return self.decode(self.encode(x))
+
+
+class Frequencies(nn.Module):
+    """Independent codes."""
+
+    num_codes: int = 3
+    scales: tuple = (1, 2)
+
+    @nn.compact
+    def __call__(self, maps, first=0, caches=None, train=False):
+        logits = self.param("logits", nn.initializers.zeros, (3,))
+        return [jnp.broadcast_to(logits, (*m.shape[:3], 3)) for m in maps], []
+
+
+X = np.array([[0.6, 0.4, -0.8, 0.9], [-0.5, 0.3, 0.2, -0.9], [0.1, 0.2, 0.3, 0.4]], np.float32)
+ROWS = {"image": (X.reshape(3, 2, 2, 1) + 1) / 2, "index": np.arange(3), "mask": np.float32([1, 1, 0])}
+CODES, COUNTS = np.array([0, 0.8, -0.8], np.float32), np.array([1, 2, 4], np.float32)
+
+
+def small(**settings):
+    learner = var.learner(
+        model=Scaled(),
+        prior=Frequencies(),
+        optimizer=optax.sgd(0.1),
+        prior_optimizer=optax.sgd(0.5),
+        num_codes=3,
+        commitment=0.5,
+        decay=0.75,
+        restart_below=0.0,
+        **settings,
+    )
+    params = {"autoencoder": {"w": np.float32(1.2), "v": np.float32(0.7)}, "prior": {"logits": np.zeros(3, np.float32)}}
+    opt_state = {name: optax.sgd(0.1).init(params[name]) for name in params}
+    book = Codebook(CODES[:, None], COUNTS, (CODES * COUNTS)[:, None])
+    return learner, VQVAEState(np.int32(3), jax.random.key(0), params, opt_state, book)
+
+
+def quantized():
+    """z, then codes, residuals and sums of both scales by NumPy, of the two images that count."""
+    z = 1.2 * X[:2].astype(np.float64)
+    first = np.abs(z.mean(1)[:, None] - CODES).argmin(1)
+    coarse = np.repeat(CODES[first][:, None], 4, 1).astype(np.float64)
+    second = np.abs((z - coarse)[..., None] - CODES).argmin(-1)
+    return z, [first[:, None], second], [z.mean(1)[:, None], z - coarse], [coarse, coarse + CODES[second]]
+
+
+@pytest.mark.covers("GE-39")
+def test_one_update_of_the_autoencoder_by_hand():
+    """L = mean (v f^ - x)^2 + .5 mean over both scales of mean (w x - f^_s)^2; codes average residuals of both."""
+    learner, state = small()
+    after, metrics = jax.device_get(jax.jit(learner.update)(state, ROWS))
+    z, codes, residuals, (coarse, total) = quantized()
+    x, error = X[:2], 0.7 * total - X[:2]
+    commitment = (np.square(z - coarse).mean() + np.square(z - total).mean()) / 2
+    assert metrics["loss"].compute() == pytest.approx(np.square(error).mean() + 0.5 * commitment, rel=1e-5)
+    by_w = ((2 * error * 0.7 + 0.5 * ((z - coarse) + (z - total))) * x).mean()
+    expected = {"w": 1.2 - 0.1 * by_w, "v": 0.7 - 0.1 * (2 * error * total).mean()}
+    assert after.params["autoencoder"] == pytest.approx(expected, rel=1e-5)
+    one_hot = np.eye(3)[np.concatenate([a.ravel() for a in codes])]
+    counts = 0.75 * COUNTS + 0.25 * one_hot.sum(0)
+    sums = 0.75 * CODES * COUNTS + 0.25 * np.concatenate([r.ravel() for r in residuals]) @ one_hot
+    np.testing.assert_allclose(after.codebook.counts, counts, rtol=1e-5)
+    np.testing.assert_allclose(after.codebook.vectors[:, 0], sums / counts, rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_equal(after.params["prior"], state.params["prior"])
+    assert int(after.step) == 4
+
+
+@pytest.mark.covers("GE-39")
+def test_one_update_of_the_transformer_by_hand():
+    """Uniform logits of three codes: the gradient is 1/3 minus the frequencies of the ten codes that count."""
+    learner, state = small(is_prior_step=lambda step: step >= 3)
+    after, metrics = jax.device_get(jax.jit(learner.update)(state, ROWS))
+    codes = np.concatenate([a.ravel() for a in quantized()[1]])
+    frequencies = np.bincount(codes, minlength=3) / 10
+    np.testing.assert_allclose(after.params["prior"]["logits"], 0.5 * (frequencies - 1 / 3), atol=1e-6)
+    assert metrics["prior_bits"].compute() == pytest.approx(np.log2(3), rel=1e-5)
+    assert metrics["bits_2"].compute() == pytest.approx(np.log2(3), rel=1e-5)
+    chex.assert_trees_all_equal(after.params["autoencoder"], state.params["autoencoder"])
+    chex.assert_trees_all_equal(after.codebook, state.codebook)
+
+
+@pytest.mark.parametrize(
+    ("scales", "message"),
+    [
+        ((2, 1), r"scales=\(2, 1\): no rising sides"),
+        ((), r"scales=\(\): no rising sides"),
+        ((1, 3), "the autoencoder has a grid of 2x2; allowed: 2 for the last"),
+    ],
+)
+def test_scales_that_do_not_rise_to_the_grid_are_refused(scales, message):
+    optimizers = {"optimizer": optax.sgd(0.1), "prior_optimizer": optax.sgd(0.1)}
+    with pytest.raises(ValueError, match=message):
+        var.learner(model=Scaled(), prior=Frequencies(scales=scales), **optimizers)
