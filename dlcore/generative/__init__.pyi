@@ -116,6 +116,8 @@ from dlcore.generative.normalizing_flow import AffineCoupling as AffineCoupling
 from dlcore.generative.normalizing_flow import InvertibleConv as InvertibleConv
 from dlcore.generative.normalizing_flow import NormalizingFlow as NormalizingFlow
 from dlcore.generative.normalizing_flow import dequantize as dequantize
+from dlcore.generative.pipeline import Pipeline as Pipeline
+from dlcore.generative.pipeline import open_pipeline as open_pipeline
 from dlcore.generative.pixart import PixArt as PixArt
 from dlcore.generative.pixel_cnn import PixelCNN as PixelCNN
 from dlcore.generative.pixel_rnn import PixelRNN as PixelRNN
@@ -123,6 +125,8 @@ from dlcore.generative.pixels import denormalize as denormalize
 from dlcore.generative.pixels import halve_sides as halve_sides
 from dlcore.generative.pixels import normalize as normalize
 from dlcore.generative.pretrained import FAMILIES as FAMILIES
+from dlcore.generative.prompt_encoder import PromptEncoder as PromptEncoder
+from dlcore.generative.prompt_encoder import open_prompt_encoder as open_prompt_encoder
 from dlcore.generative.ring import PointDiscriminator as PointDiscriminator
 from dlcore.generative.ring import PointGenerator as PointGenerator
 from dlcore.generative.ring import ring_centers as ring_centers
