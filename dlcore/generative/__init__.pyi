@@ -51,7 +51,9 @@ from dlcore.generative.diffusion import noise_of as noise_of
 from dlcore.generative.dit import DiT as DiT
 from dlcore.generative.dit import modulate as modulate
 from dlcore.generative.dpm_solver import dpmpp_sample as dpmpp_sample
+from dlcore.generative.editing import Editing as Editing
 from dlcore.generative.editing import composite as composite
+from dlcore.generative.editing import edit_images as edit_images
 from dlcore.generative.editing import inversion_edit as inversion_edit
 from dlcore.generative.editing import repaint as repaint
 from dlcore.generative.editing import sdedit as sdedit
