@@ -12,6 +12,8 @@ dlcore convert FILE --model=MODEL --out=DIR   a .safetensors, .npz or .pth file 
                                               --mean and --std where it normalizes images in another way
                                               or, with --to=safetensors, RUN in place of FILE: a run that started from
                                               a published network, as its library publishes it
+dlcore draw FOLDER --words="a red square"     images of a text by a published pipeline of diffusers: Stable Diffusion 1,
+                                              2, XL and 3, Flux, PixArt-alpha
 
 experiments, run and search work in a checkout of dlcore.
 """
@@ -19,6 +21,7 @@ experiments, run and search work in a checkout of dlcore.
 import argparse
 import fnmatch
 import os
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -107,13 +110,28 @@ def _main(argv: list[str]) -> int:
         "--mean", help="of the pixels in [0, 1], as 0.5,0.5,0.5; by default that of the model's weights"
     )
     convert.add_argument("--std", help="of the pixels in [0, 1], with --mean")
+    draw = command("draw", "Draw images of a text by a published pipeline.")
+    draw.add_argument("folder", type=Path, help="a pipeline as diffusers writes it, with model_index.json")
+    draw.add_argument("--words", required=True, help="the prompt; several with ' / ' between")
+    draw.add_argument(
+        "--out", type=Path, default=Path("samples"), help="folder of the .png files (default %(default)s)"
+    )
+    draw.add_argument("--count", type=int, default=1, help="images of each prompt")
+    draw.add_argument("--steps", type=int, help="steps of the sampler; the published number by default")
+    draw.add_argument("--guidance", type=float, help="strength of the prompt; the published one by default")
+    draw.add_argument("--size", help="HxW in pixels; that of the training by default")
+    draw.add_argument("--seed", type=int, default=0, help="seed of the noise")
+    draw.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the stored weights")
+    draw.add_argument(
+        "--sharding", choices=("none", "fsdp"), default="none", help="fsdp splits the weights over all devices"
+    )
     if not argv:
         parser.print_help()
         return 1
     options = parser.parse_args(argv)
     try:
         handlers = {"experiments": _experiments, "compare": _compare, "models": _models, "cost": _cost}
-        {**handlers, "convert": _convert}[options.command](options)
+        {**handlers, "convert": _convert, "draw": _draw}[options.command](options)
     except BrokenPipeError:
         raise
     except (ValueError, OSError, ImportError) as error:
@@ -244,6 +262,38 @@ def _image_shape(text: str) -> tuple[int, int, int]:
     if len(sizes) != 3 or min(sizes) < 1:
         raise ValueError(f"input={text!r}: not HxWxC; allowed: height, width and channels, as in 224x224x3")
     return sizes[0], sizes[1], sizes[2]
+
+
+def _draw(options: argparse.Namespace) -> None:
+    import jax
+    import jax.numpy as jnp
+
+    from dlcore.generative.pipeline import open_pipeline
+    from dlcore.kits.generative.samples import file_name, save
+    from dlcore.report.generative import picture_grid
+    from dlcore.run.sharding import make_mesh, sharding_of
+
+    _check_parent("out", options.out)
+    size = None if options.size is None else _sides(options.size)
+    mesh = None if options.sharding == "none" else make_mesh(f"data:{jax.device_count()}", jax.devices())
+    sharding = None if mesh is None else sharding_of(mesh, "fsdp")
+    pipeline = open_pipeline(options.folder, sharding=sharding, param_dtype=getattr(jnp, options.dtype))
+    prompts = [words.strip() for words in options.words.split(" / ")]
+    for k, words in enumerate(prompts):
+        for encoder, rest in pipeline.rests(words).items():
+            print(f"note: {encoder} does not read the end of the prompt: {rest!r}")
+        chosen = {"count": options.count, "steps": options.steps, "guidance": options.guidance, "seed": options.seed}
+        images = jax.device_get(pipeline.draw(words, size=size, **chosen))
+        for i, image in enumerate(images):
+            name = file_name(k * options.count + i, len(prompts) * options.count, words)
+            print(save(options.out / name, picture_grid(image[None], 1), 1))
+
+
+def _sides(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match is None:
+        raise ValueError(f"--size={text}: no size; allowed: HxW, such as 512x512")
+    return int(match[1]), int(match[2])
 
 
 def _convert(options: argparse.Namespace) -> None:

@@ -166,6 +166,8 @@ def test_cost_with_every_option(tmp_path, capsys):
         (["cost", "lenet5", "--csv=nowhere/x.csv"], "csv='nowhere/x.csv': no such folder; allowed"),
         (["cost", "lenet5", "--picture=nowhere/x.png"], "picture='nowhere/x.png': no such folder; allowed"),
         (["convert", "FILE.npz", "--model=resnet18", "--mean=0.5", "--std=0"], "std=0: not positive; allowed: numbers"),
+        (["draw", ".", "--words=a"], "holds no model_index.json; allowed: a pipeline of diffusers"),
+        (["draw", ".", "--words=a", "--size=64"], "--size=64: no size; allowed: HxW, such as 512x512"),
         (
             ["convert", "FILE.npz", "--model=gpt2", "--mean=0.5", "--std=0.5"],
             "mean=0.5: gpt2 reads tokens; allowed",
@@ -188,6 +190,30 @@ def test_errors_are_one_line_and_status_1(argv, text, tmp_path, capsys):
     assert error.startswith("error: ")
     assert text in error
     assert not (tmp_path / "out").exists()
+
+
+def test_images_of_prompts_are_drawn_to_files(tmp_path, monkeypatch, capsys):
+    """With a pipeline in place of a published one: what it is asked, what is said, and the files."""
+    import numpy as np
+
+    asked = []
+
+    class Drawn:
+        def rests(self, words):
+            return {"text_encoder": "on a hill"} if "hill" in words else {}
+
+        def draw(self, words, **options):
+            asked.append((words, options))
+            return np.ones((2, 4, 6, 3), np.float32)
+
+    monkeypatch.setattr("dlcore.generative.pipeline.open_pipeline", lambda folder, **_: Drawn())
+    words = ["draw", str(tmp_path), "--words=a red square / a goat on a hill", "--count=2", "--size=4x6", "--seed=3"]
+    assert cli.main([*words, f"--out={tmp_path / 'out'}"]) == 0
+    options = {"size": (4, 6), "count": 2, "steps": None, "guidance": None, "seed": 3}
+    assert asked == [("a red square", options), ("a goat on a hill", options)]
+    assert "note: text_encoder does not read the end of the prompt: 'on a hill'" in capsys.readouterr().out
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == [f"{k}_a_{'red_square' if k < 2 else 'goat_on_a_hill'}.png" for k in range(4)]
 
 
 def test_a_file_in_the_place_of_the_new_folder_is_refused(tmp_path, capsys):

@@ -51,7 +51,9 @@ from dlcore.generative.diffusion import noise_of as noise_of
 from dlcore.generative.dit import DiT as DiT
 from dlcore.generative.dit import modulate as modulate
 from dlcore.generative.dpm_solver import dpmpp_sample as dpmpp_sample
+from dlcore.generative.editing import Editing as Editing
 from dlcore.generative.editing import composite as composite
+from dlcore.generative.editing import edit_images as edit_images
 from dlcore.generative.editing import inversion_edit as inversion_edit
 from dlcore.generative.editing import repaint as repaint
 from dlcore.generative.editing import sdedit as sdedit
@@ -119,6 +121,8 @@ from dlcore.generative.normalizing_flow import AffineCoupling as AffineCoupling
 from dlcore.generative.normalizing_flow import InvertibleConv as InvertibleConv
 from dlcore.generative.normalizing_flow import NormalizingFlow as NormalizingFlow
 from dlcore.generative.normalizing_flow import dequantize as dequantize
+from dlcore.generative.pipeline import Pipeline as Pipeline
+from dlcore.generative.pipeline import open_pipeline as open_pipeline
 from dlcore.generative.pixart import PixArt as PixArt
 from dlcore.generative.pixel_cnn import PixelCNN as PixelCNN
 from dlcore.generative.pixel_rnn import PixelRNN as PixelRNN
@@ -126,6 +130,8 @@ from dlcore.generative.pixels import denormalize as denormalize
 from dlcore.generative.pixels import halve_sides as halve_sides
 from dlcore.generative.pixels import normalize as normalize
 from dlcore.generative.pretrained import FAMILIES as FAMILIES
+from dlcore.generative.prompt_encoder import PromptEncoder as PromptEncoder
+from dlcore.generative.prompt_encoder import open_prompt_encoder as open_prompt_encoder
 from dlcore.generative.ring import PointDiscriminator as PointDiscriminator
 from dlcore.generative.ring import PointGenerator as PointGenerator
 from dlcore.generative.ring import ring_centers as ring_centers

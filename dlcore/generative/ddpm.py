@@ -27,9 +27,10 @@ from flax import linen as nn
 from dlcore.choices import check_choice
 from dlcore.generative.condition import Condition
 from dlcore.generative.denoising import DiffusionState, decode_pixels, denoising_learner, encode_pixels
-from dlcore.generative.diffusion import NoiseSchedule, Sampling, check_sampling, denoiser, sample
+from dlcore.generative.diffusion import NoiseSchedule, Sampling, check_sampling, denoiser, noise_of, sample
+from dlcore.generative.editing import Editing, edit_images
 from dlcore.generative.samplers import Prediction, target_of
-from dlcore.generative.schedules import add_noise, to_acc_dtype
+from dlcore.generative.schedules import add_noise, sampling_grid, timesteps, to_acc_dtype
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.nn.precision import logits_dtype
 from dlcore.ops.checks import check_range, check_shapes
@@ -138,6 +139,7 @@ def learner(
     sampling: Sampling = Sampling(),
     condition_dropout: Annotated[float, Range(0, 1)] = 0.1,
     min_snr_gamma: Annotated[float | None, Range(1e-3), "if changed"] = None,
+    editing: Editing | None = None,
 ) -> Learner:
     """Train a diffusion model of `{"image": [B, *shape], "index": [B]}`, and of what `condition` reads.
 
@@ -154,6 +156,8 @@ def learner(
       sampling: how examples are drawn.
       condition_dropout: share of the training examples that lose their condition.
       min_snr_gamma: weight the loss of a timestep by min(SNR, gamma) of the clean example; None weights all alike.
+      editing: how `predict` edits the images `original` [B, H, W, C] of a batch where its `edit_mask` [B, H, W, 1] is
+        not 0; None edits none.
 
     Returns:
       The learner. `evaluate` measures the loss with t and noise drawn for each example by its index, every condition
@@ -173,8 +177,8 @@ def learner(
     def losses(network, keys, x, cond, step):
         return simple_loss(network, keys, x, cond, alphas_cumprod, prediction, min_snr_gamma)
 
-    def draw(network, keys, cond, fractions):
-        denoise = denoiser(
+    def guided(network, cond):
+        return denoiser(
             network,
             condition,
             cond,
@@ -182,8 +186,17 @@ def learner(
             interval=tuple(fraction * (noise_schedule.num_timesteps - 1) for fraction in sampling.guidance_interval),
             rescale=sampling.guidance_rescale,
         )
+
+    def draw(network, keys, cond, fractions):
         options = {"prediction": prediction, "shares": fractions, **sampling.options()}
-        return sample(denoise, keys, tuple(shape), alphas_cumprod, **options)
+        return sample(guided(network, cond), keys, tuple(shape), alphas_cumprod, **options)
+
+    def edit(network, keys, cond, x, mask):
+        steps = timesteps(noise_schedule.num_timesteps, sampling.num_inference_steps, sampling.spacing)
+        grid = sampling_grid(alphas_cumprod, steps, final_alpha=sampling.final_alpha, sigmas=sampling.sigmas)
+        source, noise = denoiser(network, condition, cond, 1.0), noise_of(keys, tuple(shape))
+        options = {"prediction": prediction, "clip_sample": sampling.clip_sample}
+        return edit_images(editing, source, guided(network, cond), x, mask, noise, grid, **options)
 
     return denoising_learner(
         model=model,
@@ -196,4 +209,5 @@ def learner(
         decode=decode,
         frozen=locked,
         condition_dropout=condition_dropout,
+        edit=None if editing is None else edit,
     )

@@ -15,6 +15,7 @@ import optax
 from flax import linen as nn
 from flax import struct
 
+from dlcore.data.augment import to_float
 from dlcore.generative.condition import Condition, classes_of, read
 from dlcore.generative.pixels import denormalize, normalize
 from dlcore.learner import Learner, Metrics, State, Sum, example_keys, mask_of
@@ -92,6 +93,7 @@ def denoising_learner(
     decode: Callable[[Any, jax.Array], jax.Array],
     frozen: Sequence[str],
     condition_dropout: float,
+    edit: Callable[..., jax.Array] | None = None,
 ) -> Learner:
     """Build the learner of a denoising technique.
 
@@ -107,6 +109,8 @@ def denoising_learner(
       decode: (parameters, samples [B, *shape]) -> images in [0, 1].
       frozen: submodules of the model that do not learn; their parameters are `DiffusionState.locked`.
       condition_dropout: share of the training examples that lose their condition.
+      edit: (network, keys [B], cond, x [B, *shape], mask [B, H, W, 1]) -> [B, *shape], for batches with `original`, the
+        images to edit, and `edit_mask`; None edits none.
 
     Returns:
       The learner; see `dlcore.generative.ddpm.learner`.
@@ -155,6 +159,11 @@ def denoising_learner(
         def network(x, t, *cond):
             return model.apply({"params": params}, x, jnp.full(x.shape[0], t), *cond)
 
-        return {"sample": decode(params, draw(network, keys, cond, fractions))}
+        if edit is None or "original" not in batch:
+            return {"sample": decode(params, draw(network, keys, cond, fractions))}
+        images, mask = to_float(batch["original"]), batch["edit_mask"]
+        edited = decode(params, edit(network, keys, cond, encode(params, keys, {"image": images}), mask))
+        # What stays has the pixels themselves, not their way through the range of the network.
+        return {"sample": jnp.where(mask != 0, edited, images)}
 
     return Learner(init, update, evaluate, predict, loss, classes=classes_of(condition))

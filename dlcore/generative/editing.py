@@ -14,17 +14,76 @@ for bit.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from dlcore.choices import check_choice
 from dlcore.generative.inversion import ddim_invert
 from dlcore.generative.samplers import Denoise, Noise, Prediction, check_grid, ddim_sample, read_prediction, walk
 from dlcore.generative.schedules import SamplingGrid, add_noise, to_acc_dtype
 from dlcore.ops.checks import check_shapes, check_values
 
-__all__ = ["composite", "inversion_edit", "repaint", "sdedit", "strength_grid"]
+__all__ = ["Editing", "composite", "edit_images", "inversion_edit", "repaint", "sdedit", "strength_grid"]
+
+
+class Editing(NamedTuple):
+    """How images are edited.
+
+    Args:
+      method: sdedit, inversion or repaint.
+      strength: share of the path that sdedit and inversion go back, from 0 to 1.
+      resamples: passes of repaint through each step.
+    """
+
+    method: Literal["sdedit", "inversion", "repaint"] = "sdedit"
+    strength: float = 0.5
+    resamples: int = 5
+
+
+def edit_images(
+    editing: Editing,
+    source: Denoise,
+    target: Denoise,
+    x: jax.Array,
+    mask: jax.Array,
+    noise: Noise,
+    grid: SamplingGrid,
+    *,
+    prediction: Prediction = "epsilon",
+    clip_sample: bool = True,
+) -> jax.Array:
+    """Edit images by one of the methods; sdedit draws by DDIM.
+
+    Args:
+      editing: the method, and how far it goes.
+      source: the network of the condition that the images have.
+      target: the network of the condition that the result shall have.
+      x: [B, H, W, C], clean examples.
+      mask: [B, H, W, 1], 1 where pixels may change and 0 where they stay.
+      noise: step -> standard normal noise [B, H, W, C]; step -1 is that of the start.
+      grid: steps of the whole path.
+      prediction: what the network predicts.
+      clip_sample: clip the predicted clean example to [-1, 1].
+
+    Returns:
+      [B, H, W, C], bit-equal to x where the mask is 0.
+
+    Raises:
+      ValueError: the method is unknown, or as the method.
+    """
+    check_choice("method", editing.method, ("sdedit", "inversion", "repaint"))
+    options: dict[str, Any] = {"prediction": prediction, "clip_sample": clip_sample}
+    if editing.method == "repaint":
+        start = noise(jnp.int32(-1))
+        edited = repaint(target, x, mask, start, noise, grid, resamples=editing.resamples, **options)
+    elif editing.method == "sdedit":
+        edited = sdedit(target, x, noise, grid, editing.strength, **options)
+    else:
+        part = strength_grid(grid, editing.strength)
+        edited = x if len(part.timesteps) == 0 else inversion_edit(source, target, x, part, **options)
+    return composite(x, edited, mask)
 
 
 def composite(image: jax.Array, edited: jax.Array, mask: jax.Array) -> jax.Array:

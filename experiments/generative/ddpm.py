@@ -6,6 +6,7 @@ python -m experiments.generative.ddpm --dataset=fashion_mnist --data_dir=D --une
     --steps=7000 --beta_schedule=cosine --learning_rate=0.002 --eval_every=3500
 python -m experiments.generative.ddpm --mode=evaluate --run=RUN --sampler=ddpm --num_inference_steps=1000
 python -m experiments.generative.ddpm --mode=predict --run=RUN --num_drawn=16 --sample_seed=3 --output=FOLDER
+python -m experiments.generative.ddpm --mode=predict --run=RUN --input=IMAGE --edit=repaint --mask=MASK --output=FOLDER
 
 The third command draws clothes after 10 epochs, 39 minutes on two busy cores: Fréchet distance 4.1, against 6.9 of the
 GAN. The fourth measures a finished run by another sampler: 1,000 ancestral steps reach 1.6, where 50 steps of DDIM have
@@ -27,12 +28,12 @@ from dlcore.kits.generative import sample_panels
 from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
 from dlcore.modes.report_context import ReportContext
-from dlcore.tasks.denoised_images import DenoisedImages
+from dlcore.tasks.edited_images import EditedImages
 from experiments.smoke import few_samples
 
 
 @dataclasses.dataclass(frozen=True)
-class SampledImages(DenoisedImages):
+class SampledImages(EditedImages):
     """Generated images, with every sampler's in the report."""
 
     def panels(self, context: ReportContext) -> list:

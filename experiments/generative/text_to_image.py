@@ -9,7 +9,8 @@ python -m experiments.generative.text_to_image --image_size=48 --grid=3 --unet.p
 Images and captions are drawn by a program. `object_correctness` is the share of the named objects (color and shape)
 that are seen in the samples, read without a network, which finds 98 % of those in real images; `shuffled_correctness`
 takes the prompt of another sample: 92 % and 6 % by the first command in 49 minutes of one core, and both objects of a
-sentence in 57 %. The last command was not run.
+sentence in 57 %. The last command was not run. `dlcore draw FOLDER --words="a red square"` draws with a published
+pipeline of diffusers instead.
 """
 
 from dlcore.experiment import Experiment

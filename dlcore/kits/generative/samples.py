@@ -21,6 +21,7 @@ __all__ = [
     "class_index",
     "class_samples",
     "describe",
+    "file_name",
     "number_samples",
     "save",
     "write",
@@ -113,16 +114,31 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
     from dlcore.report.generative import picture_grid
 
     check_finite("sample", outputs["sample"])
-    files, digits = [], len(str(len(names) - 1))
+    files = []
     for k, (name, image) in enumerate(zip(names, outputs["sample"], strict=True)):
         pictures = image[None]
         if "hint" in source.arrays:
             pictures = np.stack([np.broadcast_to(source.arrays["hint"][k], image.shape), image])
-        stem = re.sub(r"\W+", "_", Path(name).stem if "/" in name else name).strip("_")
-        files.append(save(folder / f"{k:0{digits}}_{stem}.png", picture_grid(pictures, len(pictures)), 1))
+        path = folder / file_name(k, len(names), Path(name).stem if "/" in name else name)
+        files.append(save(path, picture_grid(pictures, len(pictures)), 1))
     # A walk between two classes has nine samples.
     columns = min(9 if "share" in source.arrays else 8, len(names))
     return [*files, save(folder / "samples.png", picture_grid(outputs["sample"], columns))]
+
+
+def file_name(number: int, count: int, name: str) -> str:
+    """Name the file of a sample.
+
+    Args:
+      number: its number.
+      count: number of samples.
+      name: its prompt or class.
+
+    Returns:
+      NUMBER_NAME.png, of at most 60 letters, digits and underscores of the name.
+    """
+    stem = re.sub(r"\W+", "_", name).strip("_")[:60]
+    return f"{number:0{len(str(count - 1))}}_{stem}.png"
 
 
 def save(path: Path, picture: np.ndarray, least: int = 128) -> Path:

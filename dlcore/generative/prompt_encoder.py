@@ -1,0 +1,159 @@
+"""Prompts as a published pipeline reads them: a folder's tokenizer, and the text encoder that it belongs to.
+
+The tokenizer is tokenizer.json, or of CLIP vocab.json with merges.txt: words in lower case, split at spaces, numbers
+and signs, then byte pairs whose last one of a word ends in </w>.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Sharding
+
+from dlcore.data.text import read_utf8
+from dlcore.data.words import tokenizer_from_json
+from dlcore.extras import require
+from dlcore.models.pretrained import Pretrained, from_pretrained
+
+__all__ = ["PromptEncoder", "open_prompt_encoder"]
+
+CLIP_WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+CLIP_ENDS = ("<|startoftext|>", "<|endoftext|>")
+
+
+class PromptEncoder(NamedTuple):
+    """A tokenizer and its text encoder.
+
+    Args:
+      name: name of its folder, such as text_encoder_2.
+      network: the text encoder.
+      tokenizer: a `tokenizers.Tokenizer` that adds the tokens of the start and the end.
+      pad_token: token that fills up a short prompt.
+      window: the most tokens of a prompt.
+    """
+
+    name: str
+    network: Pretrained
+    tokenizer: Any
+    pad_token: int
+    window: int
+
+    def tokens(self, words: str) -> np.ndarray:
+        """Encode a prompt without padding.
+
+        Args:
+          words: the prompt.
+
+        Returns:
+          [n] int32, at most the window; of a longer one the beginning and the end token.
+        """
+        tokens = self.tokenizer.encode(words).ids
+        return np.array(tokens if len(tokens) <= self.window else [*tokens[: self.window - 1], tokens[-1]], np.int32)
+
+    def rest(self, words: str) -> str:
+        """Find what of a prompt is not read.
+
+        Args:
+          words: the prompt.
+
+        Returns:
+          The end of the prompt; empty where all is read.
+        """
+        encoding = self.tokenizer.encode(words)
+        return "" if len(encoding.ids) <= self.window else words[encoding.offsets[self.window - 1][0] :]
+
+    def encode(self, words: str, pad: bool = True) -> dict[str, jax.Array]:
+        """Read a prompt.
+
+        Args:
+          words: the prompt.
+          pad: whether to fill it up to the window; the encoder reads that, too.
+
+        Returns:
+          The network's outputs, [1, T, ...] or [1, ...].
+        """
+        tokens = self.tokens(words)
+        if pad:
+            tokens = np.pad(tokens, (0, self.window - len(tokens)), constant_values=self.pad_token)
+        return self.network(input_ids=tokens[None])
+
+
+def open_prompt_encoder(
+    folder: Path,
+    name: str,
+    tokenizer: str,
+    window: int,
+    *,
+    sharding: Sharding | Callable[[str, tuple[int, ...]], Sharding] | None = None,
+    param_dtype: Any = None,
+) -> PromptEncoder:
+    """Open a text encoder of a pipeline.
+
+    Args:
+      folder: folder of the pipeline.
+      name: name of the text encoder's folder.
+      tokenizer: name of the tokenizer's folder.
+      window: the most tokens of a prompt; CLIP has its own.
+      sharding: see `dlcore.models.from_pretrained`.
+      param_dtype: see `dlcore.models.from_pretrained`.
+
+    Returns:
+      The encoder.
+
+    Raises:
+      FileNotFoundError: a folder lacks its files.
+      ValueError: a file is damaged, or the tokenizer has tokens that the network lacks.
+      MissingPackage: `tokenizers` or `safetensors` is not installed.
+    """
+    require("tokenizers", what=f"{folder / tokenizer}")
+    network = from_pretrained(folder / name, sharding=sharding, param_dtype=param_dtype)
+    built = _tokenizer(folder / tokenizer)
+    size = network.model.vocab_size
+    if built.get_vocab_size() > size:
+        raise ValueError(
+            f"{folder / tokenizer}: {built.get_vocab_size()} tokens; allowed: at most {size}, the vocabulary of {name}"
+        )
+    window = min(window, getattr(network.model, "window", window))
+    return PromptEncoder(name, network, built, _pad_token(folder / tokenizer, built), window)
+
+
+def _tokenizer(folder: Path) -> Any:
+    if (folder / "tokenizer.json").is_file():
+        return tokenizer_from_json(read_utf8(folder / "tokenizer.json", "tokenizer"))
+    files = folder / "vocab.json", folder / "merges.txt"
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise FileNotFoundError(
+            f"{folder}: holds no {missing[0]}; allowed: a folder with tokenizer.json, or with vocab.json and merges.txt"
+        )
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    vocabulary = json.loads(read_utf8(files[0], "vocab.json"))
+    lines = read_utf8(files[1], "merges.txt").splitlines()
+    merges = [tuple(line.split()) for line in lines if line.strip() and not line.startswith("#version")]
+    if missing := [token for token in CLIP_ENDS if token not in vocabulary]:
+        raise ValueError(f"{files[0]}: has no {missing[0]}; allowed: the vocabulary of a CLIP")
+    start, end = CLIP_ENDS
+    built = Tokenizer(models.BPE(vocabulary, merges, unk_token=end, end_of_word_suffix="</w>"))
+    spaces = normalizers.Replace(Regex(r"\s+"), " ")
+    built.normalizer = normalizers.Sequence([normalizers.NFC(), spaces, normalizers.Lowercase()])
+    split = pre_tokenizers.Split(Regex(CLIP_WORDS), "removed", invert=True)
+    built.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    built.post_processor = processors.TemplateProcessing(
+        single=f"{start} $A {end}", special_tokens=[(token, vocabulary[token]) for token in CLIP_ENDS]
+    )
+    return built
+
+
+def _pad_token(folder: Path, tokenizer: Any) -> int:
+    """The token of `pad_token`, by the tokenizer's files; CLIP's end token without one, else 0."""
+    for file in ("special_tokens_map.json", "tokenizer_config.json"):
+        if (folder / file).is_file():
+            word = json.loads(read_utf8(folder / file, file)).get("pad_token")
+            word = word["content"] if isinstance(word, dict) else word
+            if word is not None and (token := tokenizer.token_to_id(word)) is not None:
+                return token
+    end = tokenizer.token_to_id(CLIP_ENDS[1])
+    return 0 if end is None else end

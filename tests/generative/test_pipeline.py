@@ -1,0 +1,273 @@
+"""Published pipelines: each step by hand with the parts' own outputs, prompts, guidance, sharding, and bad input."""
+
+from itertools import pairwise
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+
+from dlcore.generative.pipeline import Pipeline, open_pipeline
+from dlcore.generative.prompt_encoder import PromptEncoder, _tokenizer, open_prompt_encoder
+from dlcore.models import from_pretrained
+from dlcore.run.sharding import make_mesh, sharding_of
+from tests.generative.pipelines import VOCAB, write_clip_tokenizer, write_json, write_pipeline, write_t5_tokenizer
+
+WORDS = "a red sq"
+START, END = VOCAB - 2, VOCAB - 1
+CLIP_TOKENS = np.array([[START, 26, 53, 18, 16 + 26, *[END] * 7]])  # a</w> red</w> s q</w>, filled up to 12
+CLIP_EMPTY = np.array([[START, *[END] * 11]])
+T5_TOKENS = np.array([3, 4, 2, 1])  # a red <unk> </s>
+
+
+def latents(shape, seed=0, count=2):
+    return np.stack([jax.random.normal(jax.random.fold_in(jax.random.key(seed), k), shape) for k in range(count)])
+
+
+def schedule(steps):
+    """Of DIFFUSION: betas whose roots are even; timesteps 1 + k (1000 / N), falling; the end is the first timestep."""
+    abar = np.cumprod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2)
+    times = np.arange(steps)[::-1] * (1000 // steps) + 1
+    return times, [*abar[times], abar[0]]
+
+
+def ddim(network, z, steps):
+    times, abar = schedule(steps)
+    for t, now, after in zip(times, abar[:-1], abar[1:], strict=True):
+        eps = np.asarray(network(z.astype(np.float32), t), np.float64)
+        clean = (z - np.sqrt(1 - now) * eps) / np.sqrt(now)
+        z = np.sqrt(after) * clean + np.sqrt(1 - after) * eps
+    return z
+
+
+def euler(network, z, times):
+    for t, after in pairwise(times):
+        z = z + (after - t) * np.asarray(network(z.astype(np.float32), 1000 * t), np.float64)
+    return z
+
+
+def shifted(t, shift):
+    return shift * t / (1 + (shift - 1) * t)
+
+
+def decoded(folder, z):
+    images = from_pretrained(folder / "vae")(z=(z / 0.18215).astype(np.float32))["dec"]
+    return np.clip(np.asarray(images) / 2 + 0.5, 0, 1)
+
+
+def guided(unconditional, conditional, scale):
+    return unconditional + scale * (conditional - unconditional)
+
+
+def both(x):
+    return np.repeat(np.asarray(x), 2, 0)
+
+
+def stable_diffusion(folder, steps, scale):
+    text, unet = from_pretrained(folder / "text_encoder"), from_pretrained(folder / "unet")
+    states = [both(text(input_ids=tokens)["last_hidden_state"]) for tokens in (CLIP_EMPTY, CLIP_TOKENS)]
+
+    def network(z, t):
+        return guided(*(unet(sample=z, timestep=t, encoder_hidden_states=x)["sample"] for x in states), scale)
+
+    return ddim(network, latents((8, 4, 4)), steps)
+
+
+def stable_diffusion_xl(folder, steps, scale):
+    texts = [from_pretrained(folder / name)(input_ids=CLIP_TOKENS) for name in ("text_encoder", "text_encoder_2")]
+    unet = from_pretrained(folder / "unet")
+    states = both(np.concatenate([x["penultimate"] for x in texts], -1))
+    pooled, sizes = both(texts[1]["text_embeds"]), both([[16.0, 8, 0, 0, 16, 8]])
+
+    def network(z, t):
+        def call(x, vector):
+            inputs = {"encoder_hidden_states": x, "text_embeds": vector, "time_ids": sizes}
+            return unet(sample=z, timestep=t, **inputs)["sample"]
+
+        return guided(call(0 * states, 0 * pooled), call(states, pooled), scale)  # no words are zeros
+
+    return ddim(network, latents((8, 4, 4)), steps)
+
+
+def stable_diffusion_3(folder, steps, scale):
+    clips = [from_pretrained(folder / name) for name in ("text_encoder", "text_encoder_2")]
+    t5, transformer = from_pretrained(folder / "text_encoder_3"), from_pretrained(folder / "transformer")
+
+    def condition(clip_tokens, t5_tokens):
+        texts = [clip(input_ids=clip_tokens) for clip in clips]
+        more = t5(input_ids=np.pad(t5_tokens, (0, 256 - len(t5_tokens)))[None])["last_hidden_state"]
+        context = np.concatenate([np.concatenate([x["penultimate"] for x in texts], -1), more], 1)
+        return both(context), both(np.concatenate([x["text_embeds"] for x in texts], -1))
+
+    conditions = condition(CLIP_EMPTY, T5_TOKENS[-1:]), condition(CLIP_TOKENS, T5_TOKENS)
+
+    def network(z, t):
+        def call(context, pooled):
+            inputs = {"encoder_hidden_states": context, "pooled_projections": pooled}
+            return transformer(hidden_states=z, timestep=np.float32(t), **inputs)["sample"]
+
+        return guided(*(call(*condition) for condition in conditions), scale)
+
+    times = [*shifted(np.linspace(1, shifted(0.001, 3), steps), 3), 0]
+    return euler(network, latents((8, 4, 4)), times)
+
+
+def flux(folder, steps, scale):
+    clip, t5 = from_pretrained(folder / "text_encoder"), from_pretrained(folder / "text_encoder_2")
+    transformer = from_pretrained(folder / "transformer")
+    pooled = both(clip(input_ids=CLIP_TOKENS)["pooler_output"])
+    context = both(t5(input_ids=np.pad(T5_TOKENS, (0, 508))[None])["last_hidden_state"])
+    rows = np.array([[0, y, x] for y in range(4) for x in range(2)], np.float32)
+
+    def network(z, t):
+        tokens = np.zeros((2, 8, 4), np.float32)
+        for place, (_, y, x) in enumerate(rows.astype(int)):  # a square of 2 x 2 latents of one channel
+            tokens[:, place] = z[:, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2, 0].reshape(2, 4)
+        inputs = {"encoder_hidden_states": context, "pooled_projections": pooled, "img_ids": rows}
+        outputs = transformer(hidden_states=tokens, timestep=np.float32(t / 1000), **inputs)["sample"]
+        velocity = np.zeros_like(z)
+        for place, (_, y, x) in enumerate(rows.astype(int)):
+            velocity[:, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2, 0] = np.asarray(outputs)[:, place].reshape(2, 2, 2)
+        return velocity
+
+    return euler(network, latents((8, 4, 1)), [*shifted(np.linspace(1, 1 / steps, steps), 3), 0])
+
+
+def pixart(folder, steps, scale):
+    t5, transformer = from_pretrained(folder / "text_encoder"), from_pretrained(folder / "transformer")
+    states = [both(t5(input_ids=tokens[None])["last_hidden_state"]) for tokens in (T5_TOKENS[-1:], T5_TOKENS)]
+
+    def network(z, t):
+        def call(x):
+            return transformer(hidden_states=z, timestep=t, encoder_hidden_states=x)["sample"][..., :4]
+
+        return guided(*map(call, states), scale)
+
+    return ddim(network, latents((8, 4, 4)), steps)
+
+
+@pytest.mark.weekly
+@pytest.mark.covers("GE-40")
+@pytest.mark.parametrize(
+    ("kind", "by_hand", "guidance"),
+    [
+        ("StableDiffusionPipeline", stable_diffusion, 3.0),
+        ("StableDiffusionXLPipeline", stable_diffusion_xl, 3.0),
+        ("StableDiffusion3Pipeline", stable_diffusion_3, 3.0),
+        ("FluxPipeline", flux, 1.0),
+        ("PixArtAlphaPipeline", pixart, 3.0),
+    ],
+)
+def test_a_pipeline_draws_what_its_parts_give_step_by_step(kind, by_hand, guidance, tmp_path):
+    folder = write_pipeline(tmp_path, kind)
+    images = open_pipeline(folder).draw(WORDS, count=2, steps=3, guidance=guidance, size=(16, 8))
+    expected = decoded(folder, by_hand(folder, 3, guidance))
+    assert expected.std() > 0.05
+    np.testing.assert_allclose(images, expected, atol=2e-4)
+
+
+@pytest.mark.weekly
+@pytest.mark.covers("GE-40")
+def test_a_pipeline_whose_arrays_lie_on_eight_devices_draws_the_same(tmp_path):
+    """Without its T5, which Stable Diffusion 3 may leave out."""
+    folder = write_pipeline(tmp_path, "StableDiffusion3Pipeline", text_encoder_3=[None, None])
+    mesh = make_mesh("data:8", jax.devices()[:8])
+    one, eight = open_pipeline(folder), open_pipeline(folder, sharding=sharding_of(mesh, "fsdp"))
+    assert len(one.encoders) == 2
+    assert any(not x.sharding.is_fully_replicated for x in jax.tree.leaves(eight.network.variables))
+    options = {"steps": 2, "size": (8, 8)}
+    np.testing.assert_allclose(eight.draw(WORDS, **options), one.draw(WORDS, **options), atol=1e-5)
+
+
+@pytest.mark.covers("GE-40")
+def test_prompts_are_the_tokens_of_both_tokenizers(tmp_path):
+    """CLIP: lower case, byte pairs by hand; "red" is r e d -> re d -> red. T5: words."""
+    write_clip_tokenizer(tmp_path / "clip")
+    write_t5_tokenizer(tmp_path / "t5")
+    clip, t5 = (PromptEncoder("text", None, _tokenizer(tmp_path / name), END, 12) for name in ("clip", "t5"))
+    assert clip.tokens("A  Red sq").tolist() == CLIP_TOKENS[0, :6].tolist()
+    assert clip.tokens("").tolist() == [START, END]
+    assert t5.tokens(WORDS).tolist() == T5_TOKENS.tolist()
+
+
+@pytest.mark.covers("GE-40")
+def test_what_a_text_encoder_does_not_read_is_said(tmp_path):
+    write_clip_tokenizer(tmp_path)
+    encoder = PromptEncoder("text_encoder_2", None, _tokenizer(tmp_path), END, 6)
+    assert encoder.rest("a red sq") == ""  # six tokens with both ends
+    assert encoder.rest("a red sq on a Red") == "on a Red"
+    assert encoder.tokens("a red sq on a Red").tolist() == CLIP_TOKENS[0, :6].tolist()
+    pipeline = Pipeline("StableDiffusionPipeline", None, None, (encoder,), {}, {})
+    assert pipeline.rests("a red sq on") == {"text_encoder_2": "on"}
+    assert pipeline.rests("a red") == {}
+
+
+@pytest.mark.covers("GE-40")
+@pytest.mark.parametrize(
+    ("name", "embeds", "words", "guidance", "expected"),
+    [
+        ("StableDiffusionPipeline", None, "a red", None, 7.5),
+        ("StableDiffusionPipeline", None, "", None, 1.0),
+        ("StableDiffusionPipeline", None, "a red", 2, 2.0),
+        ("StableDiffusionPipeline", None, " ", 7.5, r"guidance=7.5: words=' ' are no condition; allowed: 1, or words"),
+        (
+            "StableDiffusionPipeline",
+            None,
+            "a red",
+            -1,
+            "guidance=-1: out of range; allowed: finite numbers, at least 0",
+        ),
+        ("FluxPipeline", True, "a red", None, 3.5),
+        ("FluxPipeline", False, "a red", None, 1.0),
+        ("FluxPipeline", False, "a red", 3.5, "guidance=3.5: the network embeds none; allowed: 1"),
+    ],
+)
+def test_guidance_needs_a_condition(name, embeds, words, guidance, expected):
+    model = SimpleNamespace() if embeds is None else SimpleNamespace(has_guidance=embeds)
+    pipeline = Pipeline(name, SimpleNamespace(model=model), None, (), {}, {})
+    if isinstance(expected, float):
+        assert pipeline._guidance(words, guidance) == expected
+        return
+    with pytest.raises(ValueError, match=expected):
+        pipeline._guidance(words, guidance)
+
+
+def test_numbers_out_of_range_are_named():
+    parts = SimpleNamespace(downsampling=2), SimpleNamespace(channels=(8, 16))
+    autoencoder, network = (SimpleNamespace(model=model, config={"sample_size": 8}) for model in parts)
+    pipeline = Pipeline("StableDiffusionPipeline", network, autoencoder, (), {}, {})
+    assert pipeline.side == 16
+    for options, text in (
+        ({"count": 0}, "count=0: out of range; allowed: at least 1"),
+        ({"steps": 0}, "steps=0: out of range; allowed: at least 1"),
+        ({"size": (16, 10)}, "size=16x10: sides do not divide; allowed: multiples of 4 pixels"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            pipeline.draw("a", **options)
+    with pytest.raises(ValueError, match="beta_schedule='sigmoid': not in dlcore; allowed: linear"):
+        pipeline._replace(scheduler={"beta_schedule": "sigmoid"})._diffusion(5)
+
+
+def test_folders_that_are_no_pipeline_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"holds no model_index.json; allowed: a pipeline of diffusers"):
+        open_pipeline(tmp_path)
+    write_json(tmp_path / "model_index.json", {"_class_name": "AudioLDMPipeline"})
+    with pytest.raises(ValueError, match="AudioLDMPipeline is not in dlcore; allowed: StableDiffusionPipeline, "):
+        open_pipeline(tmp_path)
+    index = {"_class_name": "FluxPipeline", "text_encoder": ["transformers", "CLIPTextModel"]}
+    write_json(tmp_path / "model_index.json", index | {"text_encoder_2": [None, None]})
+    with pytest.raises(ValueError, match="text_encoder_2 was left out; allowed: all text encoders of a FluxPipeline"):
+        open_pipeline(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"holds no vocab.json; allowed: a folder with tokenizer.json"):
+        _tokenizer(tmp_path)
+    (tmp_path / "model_index.json").write_text("{")
+    with pytest.raises(ValueError, match="not JSON"):
+        open_pipeline(tmp_path)
+
+
+def test_a_tokenizer_of_another_vocabulary_is_refused(tmp_path, monkeypatch):
+    write_t5_tokenizer(tmp_path / "tokenizer")
+    network = SimpleNamespace(model=SimpleNamespace(vocab_size=4))
+    monkeypatch.setattr("dlcore.generative.prompt_encoder.from_pretrained", lambda *_, **__: network)
+    with pytest.raises(ValueError, match="7 tokens; allowed: at most 4, the vocabulary of text_encoder"):
+        open_prompt_encoder(tmp_path, "text_encoder", "tokenizer", 77)

@@ -1,0 +1,103 @@
+"""Edits of one's own images by a trained DDPM: by hand, the background bit by bit, and bad input."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+from PIL import Image
+
+from dlcore.data.augment import to_float
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import FlagError
+from dlcore.generative import ddpm
+from dlcore.generative.diffusion import NoiseSchedule, Sampling, noise_of
+from dlcore.generative.editing import Editing
+from dlcore.learner import example_keys
+from dlcore.tasks.edited_images import EditedImages
+
+SPEC = {"image_shape": [4, 6, 1]}
+
+
+class Halves(nn.Module):
+    """Predicts half of what it is given."""
+
+    @nn.compact
+    def __call__(self, x, t):
+        return self.param("half", nn.initializers.constant(0.5), ()) * x
+
+
+def edited(method, mask, strength=0.5):
+    schedule, sampling = NoiseSchedule(num_timesteps=100), Sampling("ddim", 4, "trailing", clip_sample=False)
+    fields = {"noise_schedule": schedule, "sampling": sampling, "editing": Editing(method, strength, 2)}
+    technique = ddpm.learner(model=Halves(), optimizer=optax.sgd(0.1), shape=(4, 6, 1), **fields)
+    images = np.random.default_rng(0).integers(0, 256, (2, 4, 6, 1), np.uint8)
+    masks = np.broadcast_to(mask, images.shape).astype(np.float32)
+    batch = {"original": images, "edit_mask": masks, "index": np.arange(2)}
+    state = technique.init(jax.random.key(0), batch)
+    noise = noise_of(example_keys(state.rng, batch), (4, 6, 1))
+    return images, np.asarray(jax.jit(technique.predict)(state, batch)["sample"]), np.asarray(noise(jnp.int32(-1)))
+
+
+@pytest.mark.slow
+@pytest.mark.covers("GE-42")
+def test_sdedit_by_hand():
+    """Two of four steps of DDIM, trailing: 99, 74, 49 and 24, so from the image with the noise of timestep 49."""
+    images, sample, noise = edited("sdedit", np.ones((4, 6, 1)))
+    abar = np.cumprod(1 - np.linspace(10 * 1e-4, 10 * 0.02, 100))
+    x = np.sqrt(abar[49]) * (images / 127.5 - 1) + np.sqrt(1 - abar[49]) * noise
+    for now, after in ((abar[49], abar[24]), (abar[24], 1.0)):
+        clean = (x - np.sqrt(1 - now) * x / 2) / np.sqrt(now)
+        x = np.sqrt(after) * clean + np.sqrt(1 - after) * x / 2
+    np.testing.assert_allclose(sample, np.clip(x / 2 + 0.5, 0, 1), atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("GE-42")
+@pytest.mark.parametrize("method", ["sdedit", "inversion", "repaint"])
+def test_what_the_mask_keeps_is_bit_equal(method):
+    mask = np.zeros((4, 6, 1))
+    mask[1:3, 2:] = 1
+    images, sample, _ = edited(method, mask)
+    keeps = np.broadcast_to(mask == 0, images.shape)
+    np.testing.assert_array_equal(sample[keeps], np.asarray(jax.jit(to_float)(images))[keeps])
+    np.testing.assert_array_equal(np.rint(255 * sample[keeps]), images[keeps])  # as the file has them
+    assert np.abs(sample[~keeps] - images[~keeps] / 255).mean() > 0.01
+
+
+def test_strength_zero_leaves_the_image():
+    for method in ("sdedit", "inversion"):
+        images, sample, _ = edited(method, np.ones((4, 6, 1)), 0.0)
+        np.testing.assert_allclose(sample, images / 255, atol=1e-6)
+
+
+def flags(**changes):
+    values = {"input": None, "edit": "sdedit", "strength": 0.5, "resamples": 5, "mask": None, "num_drawn": 2}
+    return Flags(values | changes, given=frozenset(changes))
+
+
+def picture(path, height, width, value=200):
+    Image.fromarray(np.full((height, width), value, np.uint8)).save(path)
+    return str(path)
+
+
+@pytest.mark.covers("GE-42")
+def test_images_and_mask_are_read_at_the_size_of_the_training(tmp_path):
+    image, mask = picture(tmp_path / "a.png", 4, 6), picture(tmp_path / "mask.png", 4, 6, 255)
+    source, names = EditedImages().inputs(flags(input=image, mask=mask, edit="repaint"), SPEC)
+    assert names == [image]
+    np.testing.assert_array_equal(source.arrays["original"], np.full((1, 4, 6, 1), 200))
+    np.testing.assert_array_equal(source.arrays["edit_mask"], np.ones((1, 4, 6, 1)))
+    other = picture(tmp_path / "other.png", 6, 4)
+    for changes, text in (
+        ({"input": other}, r"input=.*other.png: 6x4 pixels; allowed: 4x6, the size of the training images"),
+        ({"input": image, "mask": other}, r"mask=.*other.png: 6x4 pixels; allowed: 4x6"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            EditedImages().inputs(flags(**changes), SPEC)
+    with pytest.raises(FlagError, match="--edit=repaint: without a mask; allowed: beside --mask=PICTURE"):
+        EditedImages().inputs(flags(input=image, edit="repaint"), SPEC)
+    with pytest.raises(FlagError, match=r"--strength=0.3: of no use without --input; allowed: beside --input=IMAGE"):
+        EditedImages().drawn(flags(strength=0.3), SPEC)
+    assert len(EditedImages().drawn(flags(), SPEC)[0]) == 2
