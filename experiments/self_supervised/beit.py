@@ -1,12 +1,12 @@
 """BEiT: learn features by predicting the codes of masked patches, which a trained VQ-VAE gives.
 
-python -m experiments.self_supervised.beit                                                            (not measured)
+python -m experiments.self_supervised.beit          (k-NN 80.0 %, the untrained encoder 57.2; probe 89.6, 83.4)
 python -m experiments.self_supervised.beit --tokenizer=RUN_OF_VQ_VAE
 
 The first command first trains the tokenizer, `experiments.generative.vq_vae`, a run of its own that the next command
-finds again. `loss` is the cross-entropy of the masked patches in nats, and `accuracy` the share of them whose code is
-the most probable one; a guess by the codes' frequencies has the loss log `perplexity`. As with MAE, judge the features
-by fine-tuning.
+finds again: its codes have a perplexity of 36, and the loss ends at 1.62. `loss` is the cross-entropy of the masked
+patches in nats, and `accuracy` the share of them whose code is the most probable one; a guess by the codes' frequencies
+has the loss log `perplexity`. As with MAE, judge the features by fine-tuning.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """SimMIM: learn features by predicting the raw pixels of masked patches with one linear layer.
 
 python -m experiments.self_supervised.simmim            (no number yet: the default has not run on a quiet machine)
-python -m experiments.self_supervised.simmim --dataset=cifar10 --data_dir=D --encoder.patch_size=4 --steps=20000 \\
+python -m experiments.self_supervised.simmim --dataset=cifar10 --data_dir=D --cell=2 --steps=20000 \\
     --batch_size=256                                                                                       (not run)
 
 `loss` is the absolute error of the masked patches, `mean_patch` that of the mean of the image's visible patches. As
@@ -21,7 +21,7 @@ experiment = Experiment(
     simmim.learner,
     task=MaskedPatches(),
     optimizer=AdamW(learning_rate=1e-3, weight_decay=0.05),
-    defaults=SMALL,
+    defaults={**SMALL, "encoder.patch_size": 4, "cell": 1},
     smoke={**SMOKE, **SMALLEST},
 )
 
