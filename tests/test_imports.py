@@ -25,6 +25,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("evaluators", "data"): "the truth of masks comes packed into bits, as sources hold it, and goes out run by run",
     ("segmentation", "classic_ml"): "the colors that GrabCut tells apart are mixtures of Gaussians",
     ("self_supervised", "classic_ml"): "DeepCluster clusters features by k-means",
+    ("self_supervised", "generative"): "the tokens that BEiT predicts are the codes of a VQ-VAE",
     ("self_supervised", "transfer"): "a classifier of domains makes a renderer's labels hold for photographs",
     ("self_supervised", "vision_language"): "CLIP is the learner of retrieval, with classes by prompts",
     (

@@ -2,6 +2,7 @@ from dlcore.self_supervised.audio_visual import AudioVisual as AudioVisual
 from dlcore.self_supervised.audio_visual import correspondence as correspondence
 from dlcore.self_supervised.barlow_twins import barlow_twins_loss as barlow_twins_loss
 from dlcore.self_supervised.barlow_twins import cross_correlation as cross_correlation
+from dlcore.self_supervised.beit import patch_codes as patch_codes
 from dlcore.self_supervised.byol import byol_losses as byol_losses
 from dlcore.self_supervised.clip import class_vectors as class_vectors
 from dlcore.self_supervised.colorization import remove_colors as remove_colors

@@ -1,7 +1,8 @@
 """A ViT whose patches may be hidden, and the learner of techniques that predict something of the hidden ones.
 
-I-JEPA, SimMIM and data2vec share it: each image loses patches, a network says something of them, and in two of the
-three an exponential moving average (EMA) of the network, the teacher, gives the targets from the whole image.
+I-JEPA, SimMIM, BEiT and data2vec share it: each image loses patches, a network says something of them, and where there
+is a teacher, it gives the targets from the whole image. It is an exponential moving average (EMA) of the network, or
+another network that stands still.
 """
 
 from collections.abc import Callable
@@ -113,7 +114,7 @@ class TeacherState(State):
     """The network that learns (`params`) and its average.
 
     Args:
-      teacher_params: EMA of the part of `params` that encodes images; None where there is no teacher.
+      teacher_params: EMA of the part of `params` that encodes images, or a frozen network; None without a teacher.
     """
 
     teacher_params: Any
@@ -152,6 +153,7 @@ def patch_learner(
     losses: Callable[[Any, Any, jax.Array, jax.Array], dict[str, jax.Array]],
     optimizer: optax.GradientTransformation,
     teacher_momentum: Callable[[jax.Array], jax.Array] | None = None,
+    init_teacher: Callable[[jax.Array, jax.Array], Any] | None = None,
     augment: Augmentation | None = None,
     preprocess: Preprocess = lambda images: images,
 ) -> Learner:
@@ -162,7 +164,8 @@ def patch_learner(
       init_params: (key, images) -> parameters; with a teacher {"encoder": ..., ...}, of which it averages "encoder".
       losses: (params, teacher_params, images, keys [B]) -> values [B] of each image, the objective under "loss".
       optimizer: any optax transformation.
-      teacher_momentum: step -> share that the teacher keeps of its weights; None: there is no teacher.
+      teacher_momentum: step -> share that the teacher keeps of its weights; None: no teacher follows the network.
+      init_teacher: (key, images) -> initial weights of a teacher that stands still; None: there is none.
       augment: `(key, preprocessed image) -> image`; None leaves images as they are.
       preprocess: batch of images to the model's input.
 
@@ -184,8 +187,12 @@ def patch_learner(
         return init_params(jax.random.fold_in(rng, 2**31 - 1), images[:1])
 
     def init(rng: jax.Array, batch: dict) -> TeacherState:
-        params = first_params(rng, preprocess(batch["image"]))
-        teacher = None if teacher_momentum is None else init_average(params["encoder"])
+        images = preprocess(batch["image"])
+        params, teacher = first_params(rng, images), None
+        if teacher_momentum is not None:
+            teacher = init_average(params["encoder"])
+        elif init_teacher is not None:
+            teacher = init_teacher(jax.random.fold_in(rng, 2**31 - 2), images)
         return TeacherState(jnp.zeros((), jnp.int32), rng, params, optimizer.init(params), teacher)
 
     def loss(params: Any, state: TeacherState, batch: dict) -> tuple[jax.Array, Metrics]:

@@ -1,11 +1,13 @@
 """data2vec: learn features by predicting the mean of an EMA teacher's last layers at masked patches.
 
-python -m experiments.self_supervised.data2vec                  (one seed: k-NN 67.2 %, untrained 72.6 %: too short)
-python -m experiments.self_supervised.data2vec --dataset=cifar10 --data_dir=D --encoder.patch_size=4 --steps=20000 \\
+python -m experiments.self_supervised.data2vec      (k-NN 63.2 %, the untrained encoder 57.2; probe 84.4, 83.4)
+python -m experiments.self_supervised.data2vec --dataset=cifar10 --data_dir=D --cell=2 --steps=20000 \\
     --batch_size=256                                                                                       (not run)
 
 `loss` is the smooth L1 loss of the masked patches, `target_variance` the variance of the targets over the patches of an
-image, at most 1: near 0 the teacher has collapsed, and the loss says nothing.
+image, at most 1: near 0 the teacher has collapsed, and the loss says nothing. With patches of 2 pixels and an initial
+momentum of 0.996 the teacher hardly leaves its random weights in 1,000 steps: k-NN 67.2 %, below the 72.6 % of its
+untrained encoder. k-NN is best early: on validation images 75.4 % after 250 steps, 69.2 % at the end.
 """
 
 from dlcore.experiment import Experiment
@@ -19,9 +21,9 @@ experiment = Experiment(
     __file__,
     __doc__,
     data2vec.learner,
-    task=PatchesOfTeacher(),
+    task=PatchesOfTeacher(teacher_momentum=0.9),
     optimizer=AdamW(learning_rate=1e-3, weight_decay=0.05),
-    defaults={**SMALL, "top_layers": 2},
+    defaults={**SMALL, "encoder.patch_size": 4, "cell": 1, "top_layers": 2},
     smoke={**SMOKE, **SMALLEST, "top_layers": 1},
 )
 

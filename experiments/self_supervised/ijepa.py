@@ -1,12 +1,12 @@
 """I-JEPA: learn features by predicting the features of hidden blocks of an image from the rest of it.
 
-python -m experiments.self_supervised.ijepa       (no number yet; after 300 steps k-NN 71.5 %, untrained 73.9 %)
+python -m experiments.self_supervised.ijepa      (k-NN 68.0 %: below the untrained 72.6; probe 91.4, 90.8)
 python -m experiments.self_supervised.ijepa --dataset=cifar10 --data_dir=D --encoder.patch_size=4 --steps=20000 \\
     --batch_size=256                                                                                       (not run)
 
 `loss` is the smooth L1 loss of the predicted features, `target_variance` the variance of the targets over the patches
-of an image, at most 1: near 0 the teacher has collapsed, and the loss says nothing. It fell from 0.5 to 0.1 in the 300
-steps, in which a teacher of momentum 0.996 has hardly left its random weights.
+of an image, at most 1: near 0 the teacher has collapsed, and the loss says nothing. Here it falls from 0.18 to 0.07,
+and with it k-NN, while the probe and fine-tuning gain a little (with 117 labels 87.4 %, untrained 85.6 %).
 """
 
 from dlcore.experiment import Experiment

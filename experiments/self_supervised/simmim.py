@@ -1,11 +1,11 @@
 """SimMIM: learn features by predicting the raw pixels of masked patches with one linear layer.
 
-python -m experiments.self_supervised.simmim            (no number yet: the default has not run on a quiet machine)
-python -m experiments.self_supervised.simmim --dataset=cifar10 --data_dir=D --encoder.patch_size=4 --steps=20000 \\
+python -m experiments.self_supervised.simmim      (k-NN 74.8 %, the untrained encoder 57.2; probe 84.4, 83.4)
+python -m experiments.self_supervised.simmim --dataset=cifar10 --data_dir=D --cell=2 --steps=20000 \\
     --batch_size=256                                                                                       (not run)
 
-`loss` is the absolute error of the masked patches, `mean_patch` that of the mean of the image's visible patches. As
-with MAE, judge the features by fine-tuning.
+`loss` is the absolute error of the masked patches, `mean_patch` that of the mean of the image's visible patches: 0.27
+and 0.82 at the end. As with MAE, judge the features by fine-tuning.
 """
 
 from dlcore.experiment import Experiment
@@ -21,7 +21,7 @@ experiment = Experiment(
     simmim.learner,
     task=MaskedPatches(),
     optimizer=AdamW(learning_rate=1e-3, weight_decay=0.05),
-    defaults=SMALL,
+    defaults={**SMALL, "encoder.patch_size": 4, "cell": 1},
     smoke={**SMOKE, **SMALLEST},
 )
 

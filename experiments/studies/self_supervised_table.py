@@ -16,6 +16,21 @@ The claim holds where the mean k-NN of the objectives that compare views is abov
 so that it has no verdict. With `--rows` the rows stand in a file: a run adds those of its `--objectives` to it, and
 shows all.
 
+Measured with the transformer over three seeds, in 8 minutes: k-NN on digits and on strokes in %, milliseconds a step.
+
+    SupCon (labels)  84.8  82.5   8.7     MoCo             68.2  64.5   5.3     iBOT             55.5  38.3  12.6
+    SimCLR           79.7  80.1   8.4     BYOL, crops      64.1  57.7   8.9     I-JEPA           52.7  40.7   8.7
+    VICReg           79.4  79.7   7.4     Barlow Twins     59.7  58.1   7.5     BYOL             39.9  52.8   9.6
+    DINOv2           77.2  79.4  12.7     NNCLR            57.5  57.9   8.0     SimMIM           47.3  40.8   4.4
+    SimCLR, crops    81.7  74.9   8.6     data2vec         59.9  46.1   5.2     untrained        42.3  35.1
+    supervised       71.9  68.5   4.5     SimSiam          47.3  51.7   7.6     DINO             48.2  28.8  10.0
+    MoCo v3          71.3  67.9   8.7     MAE              54.5  43.0   3.9     SwAV             24.7  29.7   9.7
+
+The claim fails: the mean of the views is 4.0 points above that of the patches on digits and 14.5 on strokes, but on
+digits one seed of three is 0.1 below. The best of them have negatives or a term that spreads the features (VICReg). The
+order is owed to the augmentation in part: with crops alone SimCLR loses 5.2 points on strokes and gains 2.0 on digits,
+and BYOL gains 24.2 on digits and 4.9 on strokes. 300 steps are few: the supervised network is not at its end either.
+
 References: Goyal et al. 2019, arXiv:1905.01235; Garrido et al. 2022, arXiv:2210.02885 (RankMe); the page of each
 objective names its paper.
 """
@@ -253,6 +268,11 @@ def draw(rows: dict[str, dict[str, Any]], names: list[str]):
         axes.set_yticks(range(len(names)), names if axes is panels[0] else [""] * len(names))
         axes.set(xlabel="k-NN, %", title=source)
         axes.grid(alpha=0.3, axis="x")
+    families = {objective.family for objective in OBJECTIVES.values()}
+    lines = [
+        panels[0].plot([], [], "o", color=COLORS[family], label=family)[0] for family in COLORS if family in families
+    ]
+    figure.legend(handles=lines, ncols=len(lines), loc="lower left", frameon=False, fontsize=8)
     return figure
 
 

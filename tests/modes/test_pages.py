@@ -73,6 +73,7 @@ WITH_LOSS = {
     "self_supervised.clip",
     "self_supervised.colorization",
     "self_supervised.cross_channel",
+    "self_supervised.beit",
     "self_supervised.data2vec",
     "self_supervised.deep_cluster",
     "self_supervised.dino",

@@ -18,6 +18,7 @@ def learner(**kwargs):
 
 
 @pytest.mark.slow
+@pytest.mark.covers("SS-36")
 def test_one_update_by_hand():
     """Of 4x4 patches of one pixel, 2 of the 4 cells are masked."""
     params = {"encoder": toys.weights(1, *toys.ENCODER), "head": toys.weights(2, ("kernel", (3, 1)), ("bias", 1))}
@@ -46,6 +47,7 @@ def test_cells_are_masked_as_a_whole_and_evenly():
     np.testing.assert_allclose(cells.mean(0), 0.5, atol=0.12)
 
 
+@pytest.mark.covers("SS-36")
 def test_the_loss_is_that_of_masked_patches_alone():
     masked = jnp.array([[True, False, True, False], [False] * 4])
     losses = jnp.array([[1.0, jnp.nan, 3.0, 99.0], [7.0] * 4])
