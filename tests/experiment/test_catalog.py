@@ -82,6 +82,7 @@ PAGES = {
     "transfer.few_shot": ["prototypical networks"],
     "video.classification": ["C3D", "I3D", "SlowFast"],
     "video.hand_crafted": ["dense trajectories"],
+    "video.optical_flow": ["RAFT"],
     "vision3d.implicit_surface": ["DeepSDF", "occupancy network"],
     "vision3d.pointnet": ["PointNet"],
     "vision3d.nerf": ["NeRF"],

@@ -123,6 +123,7 @@ WITH_LOSS = {
     "vision_language.video_caption",
     "vision_language.vqa",
     "video.classification",
+    "video.optical_flow",
     "vision3d.depth",
     "vision3d.implicit_surface",
     "vision3d.mesh_rcnn",
