@@ -1,6 +1,6 @@
 """Estimate optical flow by RAFT, beside Lucas-Kanade's.
 
-python -m experiments.video.optical_flow        (endpoint error 0.193 pixels; Lucas-Kanade 0.791; 2 min on two cores)
+python -m experiments.video.optical_flow        (endpoint error 0.201 pixels; Lucas-Kanade 0.791; 3 min on one core)
 python -m experiments.video.optical_flow --raft.num_updates=12 --num_pairs=4000 --steps=4000        (not run)
 
 Pairs of frames whose flow is known: a colored shape moves by up to 3 pixels along each axis over a texture, and the

@@ -28,6 +28,7 @@ PAGES = {
     "detection.faster_rcnn": ["Faster R-CNN"],
     "detection.fcos": ["GIoU"],
     "detection.mask_rcnn": ["Mask R-CNN"],
+    "detection.pose": ["SimpleBaseline", "ViTPose"],
     "detection.retinanet": ["focal loss", "RetinaNet"],
     "detection.rt_detr": ["RT-DETR"],
     "detection.selective_search": ["selective search", "amodal"],

@@ -30,6 +30,7 @@ WITH_LOSS = {
     "detection.localization",
     "detection.mask_rcnn",
     "detection.rcnn",
+    "detection.pose",
     "detection.retinanet",
     "detection.rt_detr",
     "detection.single_stage",
