@@ -156,7 +156,8 @@ def learner(
         return init_model_state(model, optimizer, rng, preprocess(batch["image"]))
 
     def measure(maps: jax.Array, batch: dict) -> tuple[jax.Array, Metrics]:
-        targets, weights = heat_map_targets(batch["keypoints"], batch["image"].shape[1:3], maps.shape[1:3], sigma)
+        (_, rows, columns, _), image_size = maps.shape, batch["image"].shape[1:3]
+        targets, weights = heat_map_targets(batch["keypoints"], image_size, (rows, columns), sigma)
         errors = heat_map_error(maps, targets)  # [B, K]
         weights = weights * (mask_of(batch)[:, None] > 0)
         return masked_mean(errors, weights), {"loss": Sum.of(errors, weights)}

@@ -98,7 +98,8 @@ class RAFT(nn.Module):
         maps = encoder(norm="instance", features=self.features, name="feature_encoder")(
             jnp.concatenate([first, second]), train
         )
-        pyramid = correlation_pyramid(*jnp.split(maps, 2), self.num_levels)
+        first_map, second_map = jnp.split(maps, 2)
+        pyramid = correlation_pyramid(first_map, second_map, self.num_levels)
         context_width = self.hidden_features + self.context_features
         context = encoder(norm=self.context_norm, features=context_width, name="context_encoder")(first, train)
         hidden = jnp.tanh(context[..., : self.hidden_features])
@@ -109,7 +110,7 @@ class RAFT(nn.Module):
             _UpdateBlock,
             variable_broadcast="params",
             split_rngs={"params": False},
-            in_axes=nn.broadcast,
+            in_axes=nn.broadcast,  # pyright: ignore[reportArgumentType]
             length=self.num_updates,
         )(
             self.radius,
