@@ -79,6 +79,9 @@ from dlcore.detection.padding import clip_sizes as clip_sizes
 from dlcore.detection.padding import pixel_mask as pixel_mask
 from dlcore.detection.padding import token_positions as token_positions
 from dlcore.detection.padding import zero_padding as zero_padding
+from dlcore.detection.pose import SimpleBaseline as SimpleBaseline
+from dlcore.detection.pose import heat_map_error as heat_map_error
+from dlcore.detection.pose import heat_map_targets as heat_map_targets
 from dlcore.detection.pretrained import FAMILIES as FAMILIES
 from dlcore.detection.query_blocks import DeformableDecoderLayer as DeformableDecoderLayer
 from dlcore.detection.query_blocks import inverse_sigmoid as inverse_sigmoid

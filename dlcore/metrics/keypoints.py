@@ -1,10 +1,15 @@
-"""Percentage of correct keypoints (PCK): those within a share of their object's size.
+"""Percentage of correct keypoints (PCK), those within a share of their object's size, and keypoint similarity (OKS).
 
 Yang & Ramanan, "Articulated human detection with flexible mixtures of parts" (2013). A keypoint is right where
 
     |predicted - true| <= alpha max(width, height)
 
-of its object's box. Keypoints that are not labeled do not count; hidden ones that are labeled do.
+of its object's box. Keypoints that are not labeled do not count; hidden ones that are labeled do. COCO's measure of a
+pose, from 0 to 1, is the mean over labeled keypoints of
+
+    exp(-d^2 / (2 s^2 k^2))          d: distance, s^2: area of the object, k: twice the keypoint's sigma
+
+and its AP counts a pose as right above thresholds of it (`dlcore.evaluators.coco`).
 """
 
 from typing import Any, Self
@@ -14,8 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.learner import Metric
+from dlcore.ops.checks import check_shapes
 
-__all__ = ["KeypointAccuracy"]
+__all__ = ["KeypointAccuracy", "object_keypoint_similarity"]
 
 
 class KeypointAccuracy(Metric):
@@ -71,3 +77,29 @@ class KeypointAccuracy(Metric):
             return None
         fractions = np.divide(right, labeled, out=np.full(len(right), np.nan), where=labeled > 0)
         return {"pck": float(right.sum() / labeled.sum()), "pck_by_keypoint": fractions}
+
+
+def object_keypoint_similarity(
+    predicted: jax.Array, target: jax.Array, areas: jax.Array, sigmas: jax.Array
+) -> jax.Array:
+    """Compute the object keypoint similarity (OKS) of poses.
+
+    Args:
+      predicted: [..., K, 2] (x, y) in pixels.
+      target: [..., K, 3] (x, y, visibility), 0 where a keypoint is not labeled.
+      areas: [...], areas of the true objects in square pixels.
+      sigmas: [K], sigmas of the keypoints as fractions of the root of the area, above 0.
+
+    Returns:
+      [...] in [0, 1], the mean over labeled keypoints; 0 where none is labeled.
+
+    Raises:
+      ValueError: the shapes do not fit.
+    """
+    check_shapes(
+        predicted=(predicted, "... K 2"), target=(target, "... K 3"), areas=(areas, "..."), sigmas=(sigmas, "K")
+    )
+    is_labeled = target[..., 2] > 0
+    squares = jnp.square(predicted - jnp.where(is_labeled[..., None], target[..., :2], 0)).sum(-1)  # [..., K]
+    similarity = jnp.exp(-squares / (2 * areas[..., None] * jnp.square(2 * sigmas)))
+    return jnp.where(is_labeled, similarity, 0).sum(-1) / jnp.maximum(is_labeled.sum(-1), 1)

@@ -194,6 +194,7 @@ MEASURES = {
     ),
     "sq": Measure("Segmentation quality", "mean IoU of matched segments", _FRACTION, _UP),
     "rq": Measure("Recognition quality", "F1 of matched segments", _FRACTION, _UP),
+    "epe": Measure("Endpoint error", "mean distance between the estimated and the true optical flow", "pixels", _DOWN),
     "pck": Measure("Correct keypoints", "fraction of keypoints within a tolerance of the target", _FRACTION, _UP),
     "box_loss": Measure("Box loss", "of the offsets of boxes", "", _DOWN),
     "class_loss": Measure("Class loss", "of the classes of boxes", "", _DOWN),

@@ -3,6 +3,9 @@ from dlcore.video.box_kalman import init_box_state as init_box_state
 from dlcore.video.box_kalman import predict_box_state as predict_box_state
 from dlcore.video.box_kalman import state_boxes as state_boxes
 from dlcore.video.box_kalman import update_box_state as update_box_state
+from dlcore.video.correlation import convex_upsample as convex_upsample
+from dlcore.video.correlation import correlation_pyramid as correlation_pyramid
+from dlcore.video.correlation import lookup_correlation as lookup_correlation
 from dlcore.video.flow_stack import follow as follow
 from dlcore.video.flow_stack import subtract_mean_flow as subtract_mean_flow
 from dlcore.video.fusion import C3D as C3D
@@ -11,6 +14,12 @@ from dlcore.video.fusion import ConvNet as ConvNet
 from dlcore.video.fusion import Fusion as Fusion
 from dlcore.video.fusion import inflate as inflate
 from dlcore.video.fusion import width_of as width_of
+from dlcore.video.raft import learner as learner
+from dlcore.video.raft import sequence_loss as sequence_loss
+from dlcore.video.raft_network import RAFT as RAFT
+from dlcore.video.raft_network import from_torch_names as from_torch_names
+from dlcore.video.raft_network import raft_large as raft_large
+from dlcore.video.raft_network import raft_small as raft_small
 from dlcore.video.slowfast import SlowFast as SlowFast
 from dlcore.video.tracking import Tracks as Tracks
 from dlcore.video.tracking import byte_track as byte_track

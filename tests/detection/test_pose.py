@@ -1,0 +1,98 @@
+"""Pose by heat maps: bumps, weights, similarity and one update by hand; the networks' maps."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from chex import assert_shape
+from flax import linen as nn
+
+from dlcore.detection.pose import SimpleBaseline, heat_map_error, heat_map_targets, learner
+from dlcore.metrics.keypoints import object_keypoint_similarity
+from dlcore.models.resnet import BasicBlock, ResNet
+
+
+@pytest.mark.covers("DE-39")
+def test_bumps_stand_at_the_keypoints_and_only_labeled_ones_count():
+    """Crops of 8 x 12 pixels, maps of 4 x 6 cells: keypoint (5, 3) is (5 / 2 - 1/2, 3 / 2 - 1/2) = (2, 1) in cells."""
+    points = np.array([[[5, 3, 2], [6, 4, 1], [5, 3, 0], [-20, 3, 2], [np.nan, 0, 0]]], np.float32)
+    maps, weights = jax.jit(heat_map_targets, static_argnums=(1, 2))(points, (8, 12), (4, 6), 1.5)
+    assert_shape(maps, (1, 4, 6, 5))
+    x, y = np.meshgrid(np.arange(6), np.arange(4))
+    np.testing.assert_allclose(maps[0, ..., 0], np.exp(-((x - 2) ** 2 + (y - 1) ** 2) / 4.5), rtol=1e-5)
+    np.testing.assert_allclose(maps[0, ..., 1], np.exp(-((x - 2.5) ** 2 + (y - 1.5) ** 2) / 4.5), rtol=1e-5)
+    # Not labeled; -20 / 2 - 1/2 is more than three sigma beyond the map; not labeled, and not a number.
+    np.testing.assert_array_equal(weights, [[1, 1, 0, 0, 0]])
+    assert np.isfinite(maps).all()
+
+
+@pytest.mark.covers("DE-39")
+def test_the_similarity_by_hand():
+    """d^2 = 9 + 16; area 100 and sigma 0.25: exp(-25 / (2 * 100 * 0.25)) = exp(-1/2). The last one is not labeled."""
+    target = jnp.array([[[10.0, 10, 2], [0, 0, 1], [jnp.nan, 5, 0]]])
+    predicted = jnp.array([[[13.0, 14], [0, 0], [7, 7]]])
+    sigmas = jnp.array([0.25, 0.1, 0.1])
+    similarity = jax.jit(object_keypoint_similarity)(predicted, target, jnp.array([100.0]), sigmas)
+    np.testing.assert_allclose(similarity, [(np.exp(-0.5) + 1) / 2], rtol=1e-6)
+    with pytest.raises(ValueError, match="sigmas"):
+        object_keypoint_similarity(predicted, target, jnp.array([100.0]), jnp.ones(2))
+
+
+class Scaled(nn.Module):
+    """The first K channels of an image, times one weight for each."""
+
+    count: int = 2
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return x[..., : self.count] * self.param("scale", nn.initializers.ones, (self.count,))
+
+
+def batch_by_hand():
+    """Maps are the images: the exact bumps of keypoints (2.5, 1.5) and (1.5, 3.5), of cells (2, 1) and (1, 3).
+
+    The second keypoint of the first example is not labeled; the last example is padding.
+    """
+    points = np.array([[[2.5, 1.5, 2], [1.5, 3.5, 0]], [[2.5, 1.5, 1], [1.5, 3.5, 2]], [[np.nan] * 3] * 2], np.float32)
+    x, y = np.meshgrid(np.arange(5), np.arange(5))
+    bumps = [np.exp(-((x - u) ** 2 + (y - v) ** 2) / 2) for u, v in ((2, 1), (1, 3))]
+    images = np.repeat(np.stack(bumps, -1)[None], 3, 0).astype(np.float32)
+    return {"image": images, "keypoints": points, "mask": np.array([1, 1, 0]), "index": np.arange(3)}
+
+
+@pytest.mark.covers("DE-39")
+def test_one_update_by_hand():
+    """Maps are a times the targets Y: L = (2 (a_1 - 1)^2 mean Y_1^2 + (a_2 - 1)^2 mean Y_2^2) / 3, of three labels."""
+    batch, technique = batch_by_hand(), learner(model=Scaled(), optimizer=optax.sgd(0.3), sigma=1.0)
+    state = jax.jit(technique.init)(jax.random.key(0), batch)
+    state = state.replace(params={"scale": jnp.array([3.0, 2.0])})
+    first, second = np.square(batch["image"][0], dtype=np.float64).mean((0, 1))
+    state, metrics = jax.jit(technique.update)(state, batch)
+    assert metrics["loss"].compute() == pytest.approx((2 * 4 * first + second) / 3, rel=1e-5)
+    expected = [3 - 0.3 * 2 * 2 * 2 * first / 3, 2 - 0.3 * 2 * second / 3]
+    np.testing.assert_allclose(state.params["scale"], expected, rtol=1e-5)
+    outputs = jax.jit(technique.predict)(state, batch)
+    np.testing.assert_allclose(outputs["keypoints"][0], [[2.5, 1.5], [1.5, 3.5]], atol=1e-3)
+    np.testing.assert_allclose(outputs["keypoint_scores"][0], expected, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("DE-39")
+def test_transposed_convolutions_double_the_last_map():
+    backbone = ResNet(stages=(1, 1, 1, 1), block=BasicBlock, width=2)
+    model, image = SimpleBaseline(backbone, 5, deconv_features=6), jax.ShapeDtypeStruct((1, 64, 32, 3), jnp.float32)
+    maps, variables = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x), image)
+    assert_shape(maps, (1, 16, 8, 5))  # stride 32, doubled three times
+    assert_shape(variables["params"]["deconv2"]["kernel"], (4, 4, 6, 6))
+
+
+def test_bad_input_is_one_clear_line():
+    with pytest.raises(ValueError, match=r"keypoints.shape=\(1, 4, 2\): no visibility; allowed: \[B, K, 3\]"):
+        heat_map_targets(jnp.zeros((1, 4, 2)), (8, 8), (4, 4))
+    with pytest.raises(ValueError, match="sigma=0"):
+        heat_map_targets(jnp.zeros((1, 4, 3)), (8, 8), (4, 4), 0.0)
+    with pytest.raises(ValueError, match="targets"):
+        heat_map_error(jnp.zeros((1, 4, 4, 2)), jnp.zeros((1, 4, 4, 3)))
+    with pytest.raises(ValueError, match=r"sigma=0: out of range; allowed: at least 0\.001"):
+        learner(model=Scaled(), optimizer=optax.sgd(0.1), sigma=0)
