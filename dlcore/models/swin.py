@@ -119,9 +119,9 @@ def windows(x: jax.Array, size: int | tuple[int, ...]) -> jax.Array:
     axes = len(size)
     counts = [side // length for side, length in zip(x.shape[1:], size, strict=False)]
     rest = x.shape[1 + axes :]
-    x = x.reshape(len(x), *itertools.chain(*zip(counts, size, strict=True)), *rest)
+    x = x.reshape(x.shape[0], *itertools.chain(*zip(counts, size, strict=True)), *rest)
     order = (0, *range(1, 2 * axes, 2), *range(2, 2 * axes + 1, 2), *range(2 * axes + 1, x.ndim))
-    return x.transpose(order).reshape(len(x), math.prod(counts), math.prod(size), *rest)
+    return x.transpose(order).reshape(x.shape[0], math.prod(counts), math.prod(size), *rest)
 
 
 def join_windows(x: jax.Array, sides: Sequence[int], size: int | tuple[int, ...]) -> jax.Array:
@@ -138,9 +138,9 @@ def join_windows(x: jax.Array, sides: Sequence[int], size: int | tuple[int, ...]
     size = (size, size) if isinstance(size, int) else tuple(size)
     axes = len(size)
     counts = [side // length for side, length in zip(sides, size, strict=True)]
-    x = x.reshape(len(x), *counts, *size, x.shape[-1])
+    x = x.reshape(x.shape[0], *counts, *size, x.shape[-1])
     order = (0, *itertools.chain(*((1 + i, 1 + axes + i) for i in range(axes))), 2 * axes + 1)
-    return x.transpose(order).reshape(len(x), *sides, x.shape[-1])
+    return x.transpose(order).reshape(x.shape[0], *sides, x.shape[-1])
 
 
 def shift_mask(sides: Sequence[int], size: int | tuple[int, ...], shift: Sequence[int]) -> np.ndarray:

@@ -152,7 +152,7 @@ class ClipEncoder(nn.Module):
         x = x[:, : grid[0] * self.tubelet]
         dtype, size = compute_dtype(self.dtype, x, self.variables), (self.tubelet, self.patch_size, self.patch_size)
         z = Conv(self.width, size, size, "VALID", dtype=dtype, kernel_init=INIT, name="patch_embed")(x)
-        z = z.reshape(len(x), -1, self.width)  # [B, N, D]
+        z = z.reshape(x.shape[0], -1, self.width)  # [B, N, D]
         mask = None if visible is None else visible[:, None, None]  # [B, 1, 1, N]
         tokens = _run_blocks(self, z, clip_angles(grid, self.width // self.num_heads), mask)
         return {"tokens": tokens, "features": tokens.mean(1)}

@@ -1,12 +1,13 @@
 """VideoMAE: learn features of clips by filling in tubes, the same hidden places in all frames.
 
-python -m experiments.self_supervised.video_mae                                             (no number yet)
+python -m experiments.self_supervised.video_mae   (validation k-NN 98 %, untrained 91 %; no probe was measured)
 python -m experiments.self_supervised.video_mae --data_dir=FOLDER --size=224 --clip_length=16 --short=loop \\
     --mae.patch_size=16 --mae.depth=12 --mae.width=768 --mae.num_heads=12 --mae.mlp_features=3072    (not run)
 
-A shape moves over a textured ground. Features are the mean of the encoder's tokens, judged by `--task`: the direction
-of the motion, the color, or whether time goes forward. `loss` is the squared error of hidden tubelets, each channel
-normalized, and `mean_patch` that of the mean of what is seen.
+A shape moves over a textured ground. Features are the mean of the encoder's tokens, judged by `--task`: its color, the
+direction of the motion, or whether time goes forward. `loss` is the squared error of hidden tubelets, and `mean_patch`
+that of the mean of what is seen. The ground of a clip is noise, which nothing predicts: normalized tubelets
+(`--norm_pix_loss`) are mostly this noise, and with the paper's 90 % hidden the shape itself is hardly seen.
 """
 
 from dlcore.experiment import Experiment
@@ -35,7 +36,7 @@ experiment = Experiment(
     __file__,
     __doc__,
     video_mae.learner,
-    task=MaskedClips(),
+    task=MaskedClips(task="appearance"),
     optimizer=AdamW(learning_rate=1e-3, weight_decay=0.05),
     defaults={
         "mae.patch_size": 4,
@@ -48,7 +49,9 @@ experiment = Experiment(
         "mae.decoder_heads": 2,
         "mae.decoder_features": 128,
         "mae.final_norm": True,
-        "steps": 2000,
+        "mae.mask_ratio": 0.5,
+        "norm_pix_loss": False,
+        "steps": 1000,
         "batch_size": 64,
         "eval_every": 500,
     },
