@@ -103,8 +103,8 @@ class ConvNorm(nn.Module):
 
     Args:
       features: output channels.
-      kernel_size: height and width of the kernel.
-      stride: stride of the convolution.
+      kernel_size: height and width of the kernel; of clips, its length along each axis.
+      stride: stride of the convolution, or that along each axis.
       padding: pixels on each side, or as `dlcore.nn.Conv` takes it.
       batch_norm: False: a bias of 0.2 and Xavier kernels instead.
       kernel_init: initializer of the kernel where there is batch norm.
@@ -113,8 +113,8 @@ class ConvNorm(nn.Module):
     """
 
     features: int
-    kernel_size: tuple[int, int] = (1, 1)
-    stride: int = 1
+    kernel_size: tuple[int, ...] = (1, 1)
+    stride: int | tuple[int, ...] = 1
     padding: Any = 0
     batch_norm: bool = True
     kernel_init: Any = initializers.normal(0.01)

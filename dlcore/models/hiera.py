@@ -94,7 +94,7 @@ class UnitAttention(nn.Module):
 
         y = dot_product_attention(tokens(query, unit), tokens(key, self.unit), tokens(value, self.unit))
         y = y.reshape(*y.shape[:-2], self.features)
-        y = join_windows(y, *sides, unit) if self.unit else y.reshape(len(y), *sides, self.features)
+        y = join_windows(y, sides, unit) if self.unit else y.reshape(len(y), *sides, self.features)
         return dense(self.features, name="proj")(y)
 
 

@@ -3,7 +3,7 @@
 import jax
 from flax import linen as nn
 
-__all__ = ["check_images"]
+__all__ = ["check_clips", "check_images"]
 
 
 def check_images(module: nn.Module, x: jax.Array, first: str, smallest: int, largest: int | None = None) -> None:
@@ -22,14 +22,39 @@ def check_images(module: nn.Module, x: jax.Array, first: str, smallest: int, lar
     kind = type(module).__name__
     if x.ndim != 4:
         raise ValueError(f"x.shape={x.shape}: {kind} takes images; allowed: [B, H, W, C]")
-    height, width, channels = x.shape[1:]
+    height, width = x.shape[1:3]
     allowed = f"at least {smallest}x{smallest}" if largest is None else f"{smallest}x{smallest} to {largest}x{largest}"
     if min(height, width) < smallest or (largest is not None and max(height, width) > largest):
         raise ValueError(f"x.shape={x.shape}: images of {height}x{width} do not fit {kind}; allowed: {allowed} pixels")
+    _check_channels(module, x, first)
+
+
+def check_clips(module: nn.Module, x: jax.Array, first: str, smallest: tuple[int, int]) -> None:
+    """Check that clips fit a model.
+
+    Args:
+      module: the model, inside `init` or `apply`.
+      x: [B, T, H, W, C], clips.
+      first: path of its first convolution ("stem/conv"), whose kernel gives C once there are parameters.
+      smallest: (least frames, least height and width in pixels).
+
+    Raises:
+      ValueError: x is not [B, T, H, W, C], it is too small, or C is not what the model was built with.
+    """
+    frames, side = smallest
+    if x.ndim != 5:
+        raise ValueError(f"x.shape={x.shape}: no clips; allowed: [B, T, H, W, C]")
+    if x.shape[1] < frames or min(x.shape[2:4]) < side:
+        raise ValueError(f"x.shape={x.shape}: clips too small; allowed: at least {frames} frames of {side}x{side}")
+    _check_channels(module, x, first)
+
+
+def _check_channels(module: nn.Module, x: jax.Array, first: str) -> None:
     built = module.variables.get("params", {})
     for part in (*first.split("/"), "kernel"):
         built = None if built is None else built.get(part)
-    if built is not None and built.shape[-2] != channels:
+    if built is not None and built.shape[-2] != x.shape[-1]:
         raise ValueError(
-            f"x.shape={x.shape}: {channels} channels do not fit this {kind}; allowed: {built.shape[-2]} channels"
+            f"x.shape={x.shape}: {x.shape[-1]} channels do not fit this {type(module).__name__}; allowed: "
+            f"{built.shape[-2]} channels"
         )

@@ -152,6 +152,20 @@ class MAE(nn.Module):
         """
         return patch_grid(x, self.patch_size)
 
+    def num_visible(self, grid: tuple[int, ...]) -> int:
+        """Count the patches that the encoder sees.
+
+        Args:
+          grid: result of `grid`.
+
+        Returns:
+          N (1 - mask_ratio), rounded down.
+
+        Raises:
+          ValueError: none would be seen, or none masked.
+        """
+        return visible_count(int(np.prod(grid)), self.mask_ratio)
+
     def patches(self, x: jax.Array) -> jax.Array:
         """Cut images into patches.
 
@@ -196,7 +210,7 @@ class MAE(nn.Module):
         count = int(np.prod(self.grid(x)))
         if noise.shape != (x.shape[0], count):
             raise ValueError(f"noise.shape={noise.shape}: allowed: {(x.shape[0], count)}, a number for each patch")
-        num_visible = visible_count(count, self.mask_ratio)
+        num_visible = self.num_visible(self.grid(x))
         order = jnp.argsort(noise, axis=1)
         restore = jnp.argsort(order, axis=1)
         tokens = self.encode(x, order[:, :num_visible])

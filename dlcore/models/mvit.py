@@ -34,6 +34,7 @@ from flax import linen as nn
 from dlcore.choices import check_choice
 from dlcore.learner import Range
 from dlcore.models.backbone import Backbone
+from dlcore.models.inputs import check_clips
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.nn import Conv, Dense, LayerNorm, dot_product_attention, drop_path, gelu
 from dlcore.nn.precision import compute_dtype, logits_dtype
@@ -273,10 +274,7 @@ class MViT(Backbone):
             raise ValueError(f"frames={self.frames}: patches take two frames each; allowed: even numbers")
         if self.image_size % (least := STRIDES[1] * 2 ** (len(self.stages) - 1)):
             raise ValueError(f"image_size={self.image_size}: stages cannot halve it; allowed: multiples of {least}")
-        if x.ndim != 5:
-            raise ValueError(f"x.shape={x.shape}: no clips; allowed: [B, T, H, W, C]")
-        if x.shape[1] < 2 or min(x.shape[2:4]) < 4:
-            raise ValueError(f"x.shape={x.shape}: clips too small; allowed: at least 2 frames of 4x4")
+        check_clips(self, x, "conv_proj", smallest=(2, 4))
         size = (self.frames, self.image_size, self.image_size)
         if self.version == 1 and x.shape[1:4] != size:
             raise ValueError(f"x.shape={x.shape}: does not fit the tables of positions; allowed: clips of {size}")

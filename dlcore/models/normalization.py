@@ -58,6 +58,7 @@ BY_NAME = (
     ("eva02_", OF_CLIP),
     ("ssd300_vgg16", OF_SSD),
     ("stable_diffusion_", SYMMETRIC),
+    ("s3d", OF_KINETICS),
     ("r3d_18", OF_KINETICS),
     ("mc3_18", OF_KINETICS),
     ("r2plus1d_18", OF_KINETICS),

@@ -16,6 +16,9 @@ timm's and those of Microsoft's files load too.
 """
 
 import functools
+import itertools
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -102,53 +105,61 @@ TORCH_LAYOUTS = (
 Microsoft's, and timm's of today."""
 
 
-def windows(x: jax.Array, size: int) -> jax.Array:
-    """Cut a map into square windows.
+def windows(x: jax.Array, size: int | tuple[int, ...]) -> jax.Array:
+    """Cut a map into windows.
 
     Args:
-      x: [B, H, W, ...], H and W multiples of M.
-      size: M, side of a window.
+      x: [B, H, W, ...], H and W multiples of M; of a clip [B, T, H, W, ...].
+      size: M, side of a window; or the window's length along each axis, such as (frames, rows, columns).
 
     Returns:
       [B, H / M * W / M, M * M, ...]: windows and their pixels, both in row order.
     """
-    b, h, w = x.shape[:3]
-    x = x.reshape(b, h // size, size, w // size, size, *x.shape[3:]).swapaxes(2, 3)
-    return x.reshape(b, (h // size) * (w // size), size * size, *x.shape[5:])
+    size = (size, size) if isinstance(size, int) else tuple(size)
+    axes = len(size)
+    counts = [side // length for side, length in zip(x.shape[1:], size, strict=False)]
+    rest = x.shape[1 + axes :]
+    x = x.reshape(x.shape[0], *itertools.chain(*zip(counts, size, strict=True)), *rest)
+    order = (0, *range(1, 2 * axes, 2), *range(2, 2 * axes + 1, 2), *range(2 * axes + 1, x.ndim))
+    return x.transpose(order).reshape(x.shape[0], math.prod(counts), math.prod(size), *rest)
 
 
-def join_windows(x: jax.Array, height: int, width: int, size: int) -> jax.Array:
+def join_windows(x: jax.Array, sides: Sequence[int], size: int | tuple[int, ...]) -> jax.Array:
     """Invert `windows`.
 
     Args:
       x: [B, H / M * W / M, M * M, C], windows of a map.
-      height: H.
-      width: W.
-      size: M, side of a window.
+      sides: (H, W); of a clip (T, H, W).
+      size: M, side of a window; or the window's length along each axis.
 
     Returns:
       [B, H, W, C].
     """
-    x = x.reshape(x.shape[0], height // size, width // size, size, size, x.shape[-1]).swapaxes(2, 3)
-    return x.reshape(x.shape[0], height, width, x.shape[-1])
+    size = (size, size) if isinstance(size, int) else tuple(size)
+    axes = len(size)
+    counts = [side // length for side, length in zip(sides, size, strict=True)]
+    x = x.reshape(x.shape[0], *counts, *size, x.shape[-1])
+    order = (0, *itertools.chain(*((1 + i, 1 + axes + i) for i in range(axes))), 2 * axes + 1)
+    return x.transpose(order).reshape(x.shape[0], *sides, x.shape[-1])
 
 
-def shift_mask(height: int, width: int, size: int, shift: tuple[int, int]) -> np.ndarray:
+def shift_mask(sides: Sequence[int], size: int | tuple[int, ...], shift: Sequence[int]) -> np.ndarray:
     """Mark the pairs of pixels of a rolled map's windows that were neighbors before.
 
     Args:
-      height: height of the map, a multiple of `size`.
-      width: width of the map, a multiple of `size`.
-      size: M, side of a window.
-      shift: rows up and columns left by which the map was rolled; 0 for neither.
+      sides: (height, width) of the map, multiples of `size`; of a clip (T, H, W).
+      size: M, side of a window; or the window's length along each axis.
+      shift: rows up and columns left by which the map was rolled; 0 for neither. Of a clip (frames, rows, columns).
 
     Returns:
       [windows, M * M, M * M] bool: whether two pixels come from the same region of the map.
     """
-    region_ids = np.zeros((1, height, width), np.int32)
-    for axis, (side, step) in enumerate(((height, shift[0]), (width, shift[1])), 1):
-        edge = [0] * (side - size) + [1] * (size - step) + [2] * step if step else [0] * side
-        region_ids = 3 * region_ids + np.expand_dims(np.array(edge), [0, 3 - axis])
+    size = (size,) * len(sides) if isinstance(size, int) else tuple(size)
+    region_ids = np.zeros((1, *sides), np.int32)
+    for axis, (side, length, step) in enumerate(zip(sides, size, shift, strict=True)):
+        edge = [0] * (side - length) + [1] * (length - step) + [2] * step if step else [0] * side
+        other_axes = [0, *(1 + other for other in range(len(sides)) if other != axis)]
+        region_ids = 3 * region_ids + np.expand_dims(np.array(edge), other_axes)
     region_ids = np.asarray(windows(region_ids, size))[0]
     return region_ids[:, :, None] == region_ids[:, None, :]
 
@@ -194,23 +205,33 @@ class SwinBlock(nn.Module):
     def _mlp(self, x: jax.Array, train: bool) -> jax.Array:
         return FeedForward(self.hidden, gelu, self.dropout, self.dtype, KERNEL_INIT, name="mlp")(x, train)
 
-    def _bias(self) -> jax.Array:
+    def _window(self, sides: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the sides of a window on a map of these sides."""
+        return (self.window_size, self.window_size)
+
+    def _shift(self) -> tuple[int, ...]:
+        return (self.shift, self.shift)
+
+    def _bias(self, window: tuple[int, ...]) -> jax.Array:
         """Return the bias of the pairs of pixels of a window."""
-        return RelativePositionBias((self.window_size, self.window_size), self.num_heads, name="bias_table")()
+        return RelativePositionBias(window, self.num_heads, name="bias_table")()
 
     def _attention_fields(self) -> dict[str, Any]:
         """Return the fields of the attention in which a variant differs."""
         return {}
 
     def _attend(self, x: jax.Array, train: bool) -> jax.Array:
-        size, (height, width) = self.window_size, x.shape[1:3]
-        x = jnp.pad(x, ((0, 0), (0, -height % size), (0, -width % size), (0, 0)))
-        sides = x.shape[1:3]
-        shift = tuple(self.shift if side > size else 0 for side in sides)
-        bias, mask = self._bias(), None
+        shape, axes = x.shape, tuple(range(1, x.ndim - 1))
+        window = self._window(shape[1:-1])
+        pad = [(0, -side % length) for side, length in zip(shape[1:-1], window, strict=True)]
+        x = jnp.pad(x, ((0, 0), *pad, (0, 0)))
+        sides = x.shape[1:-1]
+        zipped = zip(self._shift(), sides, window, strict=True)
+        shift = tuple(step if side > length else 0 for step, side, length in zipped)
+        bias, mask = self._bias(window), None
         if any(shift):
-            x = jnp.roll(x, (-shift[0], -shift[1]), (1, 2))
-            mask = shift_mask(*sides, size, shift)[:, None]
+            x = jnp.roll(x, [-step for step in shift], axes)
+            mask = shift_mask(sides, window, shift)[:, None]
         layer = MultiHeadAttention(
             self.num_heads,
             fused_qkv=True,
@@ -221,9 +242,10 @@ class SwinBlock(nn.Module):
             **self._attention_fields(),
         )
         mask = None if mask is None else jnp.asarray(mask)
-        x = join_windows(layer(windows(x, size), bias=bias, mask=mask, train=train), *sides, size)
-        x = jnp.roll(x, shift, (1, 2)) if any(shift) else x
-        return nn.Dropout(self.dropout)(x[:, :height, :width], deterministic=not train)
+        x = join_windows(layer(windows(x, window), bias=bias, mask=mask, train=train), sides, window)
+        x = jnp.roll(x, shift, axes) if any(shift) else x
+        x = x[tuple(slice(side) for side in shape[:-1])]
+        return nn.Dropout(self.dropout)(x, deterministic=not train)
 
 
 class PatchMerging(nn.Module):
@@ -248,9 +270,10 @@ class PatchMerging(nn.Module):
         return self._reduce(LayerNorm(dtype=self.dtype, name="norm")(self._neighbors(x)))
 
     def _neighbors(self, x: jax.Array) -> jax.Array:
-        """[B, H, W, C] -> [B, ceil(H / 2), ceil(W / 2), 4 C]."""
-        x = jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)))
-        return jnp.concatenate([x[:, dy::2, dx::2] for dx in (0, 1) for dy in (0, 1)], -1)
+        """[..., H, W, C] -> [..., ceil(H / 2), ceil(W / 2), 4 C]."""
+        sides = [(0, side % 2) for side in x.shape[-3:-1]]
+        x = jnp.pad(x, (*((0, 0),) * (x.ndim - 3), *sides, (0, 0)))
+        return jnp.concatenate([x[..., dy::2, dx::2, :] for dx in (0, 1) for dy in (0, 1)], -1)
 
     def _reduce(self, x: jax.Array) -> jax.Array:
         """[..., 4 C] -> [..., 2 C]."""
@@ -297,22 +320,35 @@ class Swin(Backbone):
     def _block(self) -> type[SwinBlock]:
         return SwinBlock
 
-    def _block_fields(self, i: int) -> dict[str, Any]:
-        """Return the fields of the blocks of stage i in which a variant differs."""
+    def _block_fields(self, i: int, j: int) -> dict[str, Any]:
+        """Return the fields of block j of stage i in which a variant differs."""
         return {}
 
     def _merging(self) -> type[PatchMerging]:
         return PatchMerging
+
+    def _patch(self) -> tuple[int, ...]:
+        """Return the sides of a patch."""
+        return (self.patch_size, self.patch_size)
+
+    def _checked(self, x: jax.Array) -> jax.Array:
+        """Return what the patches are cut from, once it is known to fit."""
+        check_images(self, x, "features_0_0", smallest=self.patch_size)
+        return x
+
+    def _embedded(self, x: jax.Array, train: bool) -> jax.Array:
+        """Return what the first stage reads, from the normalized patches."""
+        return x
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if len(self.num_heads) != len(self.stages):
             raise ValueError(
                 f"num_heads={self.num_heads}: wrong length; allowed: one for each of {len(self.stages)} stages"
             )
-        check_images(self, x, "features_0_0", smallest=self.patch_size)
-        dtype, patch = compute_dtype(self.dtype, x, self.variables), (self.patch_size, self.patch_size)
+        x = self._checked(x)
+        dtype, patch = compute_dtype(self.dtype, x, self.variables), self._patch()
         x = Conv(self.width, patch, patch, "VALID", dtype=dtype, kernel_init=torch_default(), name="features_0_0")(x)
-        x = LayerNorm(dtype=dtype, name="features_0_2")(x)
+        x = self._embedded(LayerNorm(dtype=dtype, name="features_0_2")(x), train)
         block, maps, block_idx = self._block(), {}, 0
         block = remat(block, self.remat, static_argnums=(2,))
         for i, blocks in enumerate(self.stages):
@@ -329,14 +365,14 @@ class Swin(Backbone):
                     drop_path=self.drop_path * block_idx / max(sum(self.stages) - 1, 1),
                     dtype=dtype,
                     name=f"features_{2 * i + 1}_{j}",
-                    **self._block_fields(i),
+                    **self._block_fields(i, j),
                 )(x, train)
                 block_idx += 1
             x = maps[f"stage{i + 1}"] = self.perturb(f"stage{i + 1}", x)
         return x, maps
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
-        return self._linear(LayerNorm(dtype=logits_dtype(x.dtype), name="norm")(x).mean((1, 2)))
+        return self._linear(LayerNorm(dtype=logits_dtype(x.dtype), name="norm")(x).mean(tuple(range(1, x.ndim - 1))))
 
 
 MODELS = {

@@ -108,8 +108,7 @@ class SwinBlockV2(SwinBlock):
             x = x + drop_path(y, self.drop_path, train)
         return x
 
-    def _bias(self) -> jax.Array:
-        window = (self.window_size, self.window_size)
+    def _bias(self, window: tuple[int, ...]) -> jax.Array:
         return ContinuousPositionBias(
             window, self.num_heads, self.pretrained_window or None, dtype=self.dtype, name="bias_mlp"
         )()
@@ -154,7 +153,7 @@ class SwinV2(Swin):
     def _block(self) -> type[SwinBlock]:
         return SwinBlockV2
 
-    def _block_fields(self, i: int) -> dict[str, Any]:
+    def _block_fields(self, i: int, j: int) -> dict[str, Any]:
         return {"pretrained_window": self.pretrained_window[i] if self.pretrained_window else 0}
 
     def _merging(self) -> type[PatchMerging]:

@@ -506,7 +506,7 @@ def _convert(path: str, value: np.ndarray, shape: tuple[int, ...], convert: Any)
         return converted
     if path.endswith("/kernel"):
         kernel = np.transpose(value, (*range(2, value.ndim), 1, 0)) if value.ndim > 1 else value
-        return kernel[0, 0] if len(shape) == 2 and kernel.shape[:-2] == (1, 1) else kernel
+        return kernel.reshape(kernel.shape[-2:]) if len(shape) == 2 and {*kernel.shape[:-2]} == {1} else kernel
     same = [n for n in value.shape if n > 1] == [n for n in shape if n > 1]
     return value.reshape(shape) if same else value
 

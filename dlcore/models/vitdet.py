@@ -185,7 +185,7 @@ class WindowBlock(nn.Module):
         x = jnp.pad(x, ((0, 0), (0, -height % size), (0, -width % size), (0, 0)))
         sides = x.shape[1:3]
         y = attention(windows(x, size).reshape(-1, size, size, features))
-        return join_windows(y.reshape(batch, -1, size * size, features), *sides, size)[:, :height, :width]
+        return join_windows(y.reshape(batch, -1, size * size, features), sides, size)[:, :height, :width]
 
 
 class ViTDet(Backbone):

@@ -375,7 +375,8 @@ class MultiHeadAttention(CheckedModule):
           cache: a Cache of earlier tokens of self-attention, which then is causal; or a Memory of cross-attention: an
             empty one is filled from `key`, a full one stands in its place. None keeps nothing.
           angles: [T', 1 or H, D / 2] radians by which the pairs of channels of the last T' queries and keys turn, of
-            self-attention (rotary positions of a grid); tokens before them, such as a class token, do not turn.
+            self-attention (rotary positions of a grid), or [T', 1 or H, D], see `rotate_pairs`; tokens before them,
+            such as a class token, do not turn.
 
         Returns:
           [..., T, features]; with a cache (that, the cache after it).

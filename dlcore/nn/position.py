@@ -14,6 +14,7 @@ Vaswani et al. 2017, arXiv:1706.03762; Dosovitskiy et al. 2020, arXiv:2010.11929
 Raffel et al. 2019, arXiv:1910.10683 (buckets).
 """
 
+import math
 from typing import Any
 
 import jax
@@ -217,7 +218,7 @@ class LearnedPositions(nn.Module):
 
 
 def interpolate_offsets(
-    table: jax.Array, window: tuple[int, int], new_window: tuple[int, int], class_token: bool = False
+    table: jax.Array, window: tuple[int, ...], new_window: tuple[int, ...], class_token: bool = False
 ) -> jax.Array:
     """Resize a table of relative position biases to another window by bilinear interpolation, as transformers' BEiT.
 
@@ -241,17 +242,18 @@ def interpolate_offsets(
 class RelativePositionBias(nn.Module):
     """Relative position bias (Swin): one learned bias for each head and each offset of two pixels of a window.
 
-    Parameter `embedding: [(2 M - 1)^2, num_heads]` for an M x M window, with three more rows where there is a class
-    token (BEiT): of the token on pixels, of pixels on the token, and of the token on itself.
+    Parameter `embedding: [(2 M - 1)^2, num_heads]` for an M x M window, [(2 P - 1)(2 M - 1)^2, num_heads] for one of P
+    frames of M x M (Video Swin). A class token (BEiT) has three more rows: of the token on pixels, of pixels on the
+    token, and of the token on itself.
 
     Args:
-      window: (rows, columns).
+      window: (rows, columns), or (frames, rows, columns).
       num_heads: heads of the attention.
       embedding_init: initializer of the table.
       class_token: a token stands in front of the pixels.
     """
 
-    window: tuple[int, int]
+    window: tuple[int, ...]
     num_heads: int
     embedding_init: Initializer = nn.initializers.normal(0.02)
     class_token: bool = False
@@ -261,21 +263,21 @@ class RelativePositionBias(nn.Module):
         """Look up the bias of every pair of pixels.
 
         Args:
-          window: (rows, columns) to which the table of offsets is interpolated; None means the field's.
+          window: (rows, columns) to which the table of offsets of images is interpolated; None means the field's.
 
         Returns:
           [num_heads, N, N] with the window's N pixels in row order, queries before keys; with a class token, it is
           before the pixels, [num_heads, 1 + N, 1 + N].
         """
-        height, width = self.window
-        rows = (2 * height - 1) * (2 * width - 1) + 3 * self.class_token
+        sides = self.window
+        rows = math.prod(2 * side - 1 for side in sides) + 3 * self.class_token
         table = self.param("embedding", self.embedding_init, (rows, self.num_heads))
         if window is not None:
             table = interpolate_offsets(table, self.window, window, self.class_token)
-            height, width = window
-        y, x = (c.reshape(-1) for c in np.indices((height, width)))
-        down, right = (c[:, None] - c[None, :] + n - 1 for c, n in ((y, height), (x, width)))
-        entry = down * (2 * width - 1) + right
+            sides = window
+        entry: Any = 0
+        for side, position in zip(sides, np.indices(sides).reshape(len(sides), -1), strict=True):
+            entry = entry * (2 * side - 1) + position[:, None] - position[None, :] + side - 1
         if self.class_token:
             entry = np.pad(entry, ((1, 0), (1, 0)))
             entry[0], entry[:, 0], entry[0, 0] = len(table) - 3, len(table) - 2, len(table) - 1

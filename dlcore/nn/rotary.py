@@ -26,7 +26,8 @@ def rotate_pairs(x: jax.Array, angles: jax.Array, pairs: Pairs = "halves") -> ja
 
     Args:
       x: [..., D], D even.
-      angles: radians; broadcasts to [..., D / 2].
+      angles: radians; broadcasts to [..., D / 2]. Or [..., D]: an angle for each channel, by which a pair turns only
+        where its two are the same; V-JEPA 2's differ.
       pairs: halves, channels i and i + D / 2 are a pair; neighbors, channels 2 i and 2 i + 1 are.
 
     Returns:
@@ -39,13 +40,22 @@ def rotate_pairs(x: jax.Array, angles: jax.Array, pairs: Pairs = "halves") -> ja
         raise ValueError(f"x.shape={x.shape}: {x.shape[-1]} channels are no pairs; allowed: an even number")
     check_choice("pairs", pairs, ("halves", "neighbors"))
     acc_dtype = jnp.promote_types(x.dtype, jnp.float32)
-    cos, sin = jnp.cos(angles), jnp.sin(angles)
-    channels = x.astype(acc_dtype)
+
+    def members(values: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """First and second channel of each pair."""
+        if values.shape[-1] != x.shape[-1]:
+            return values, values
+        if pairs == "halves":
+            first, second = jnp.split(values, 2, axis=-1)
+            return first, second
+        return values[..., ::2], values[..., 1::2]
+
+    a, b = members(x.astype(acc_dtype))
+    (cos_a, cos_b), (sin_a, sin_b) = members(jnp.cos(angles)), members(jnp.sin(angles))
+    rotated = a * cos_a - b * sin_a, b * cos_b + a * sin_b
     if pairs == "halves":
-        a, b = jnp.split(channels, 2, axis=-1)
-        return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x.dtype)
-    a, b = channels[..., ::2], channels[..., 1::2]
-    return jnp.stack([a * cos - b * sin, b * cos + a * sin], -1).reshape(x.shape).astype(x.dtype)
+        return jnp.concatenate(rotated, axis=-1).astype(x.dtype)
+    return jnp.stack(rotated, -1).reshape(x.shape).astype(x.dtype)
 
 
 def axial_angles(

@@ -29,6 +29,7 @@ from dlcore.self_supervised.ijepa import BlockPredictor as BlockPredictor
 from dlcore.self_supervised.ijepa import target_block_losses as target_block_losses
 from dlcore.self_supervised.inpainting import hole as hole
 from dlcore.self_supervised.jigsaw import order_count as order_count
+from dlcore.self_supervised.mae import filling_learner as filling_learner
 from dlcore.self_supervised.mae import mean_patch_loss as mean_patch_loss
 from dlcore.self_supervised.mae import patch_targets as patch_targets
 from dlcore.self_supervised.moco import MoCoState as MoCoState
@@ -92,10 +93,15 @@ from dlcore.self_supervised.token_distillation import TokenState as TokenState
 from dlcore.self_supervised.token_distillation import masked_crops as masked_crops
 from dlcore.self_supervised.token_distillation import token_learner as token_learner
 from dlcore.self_supervised.token_distillation import token_losses as token_losses
+from dlcore.self_supervised.tube_masks import block_tubes as block_tubes
+from dlcore.self_supervised.tube_masks import tube_noise as tube_noise
 from dlcore.self_supervised.unrotation import rotate_image as rotate_image
 from dlcore.self_supervised.vicreg import vicreg_terms as vicreg_terms
+from dlcore.self_supervised.video_mae import TubeMAE as TubeMAE
+from dlcore.self_supervised.video_mae import tubelet_targets as tubelet_targets
 from dlcore.self_supervised.views import GLOBAL_CROPS as GLOBAL_CROPS
 from dlcore.self_supervised.views import alignment as alignment
 from dlcore.self_supervised.views import crops as crops
 from dlcore.self_supervised.views import multi_crops as multi_crops
 from dlcore.self_supervised.views import two_views as two_views
+from dlcore.self_supervised.vjepa import masked_tube_losses as masked_tube_losses

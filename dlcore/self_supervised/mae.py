@@ -10,6 +10,7 @@ images: the mean of its tokens. Linear probes of it are weak; it shows its worth
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -22,7 +23,7 @@ from dlcore.learner import Learner, Metrics, State, Sum, check_arguments, exampl
 from dlcore.losses import mse_loss
 from dlcore.optim import apply_gradients
 
-__all__ = ["learner", "mean_patch_loss", "patch_targets"]
+__all__ = ["filling_learner", "learner", "mean_patch_loss", "patch_targets"]
 
 
 def patch_targets(patches: jax.Array, norm_pix_loss: bool = False) -> jax.Array:
@@ -64,15 +65,9 @@ def mean_patch_loss(targets: jax.Array, masked: jax.Array) -> jax.Array:
     return jnp.square(targets - mean).mean(-1)
 
 
-def _noise(model: nn.Module, keys: jax.Array, images: jax.Array) -> jax.Array:
-    """Noise [B, N] that ranks the patches of each image."""
-    count = math.prod(model.grid(images))
-    return jax.vmap(lambda key: jax.random.uniform(key, (count,)))(keys)
-
-
-def _initial_params(model: nn.Module, rng: jax.Array, images: jax.Array) -> Any:
-    noise = _noise(model, jax.random.split(rng, images.shape[0]), images)
-    return model.init(jax.random.fold_in(rng, 2**31 - 1), images, noise)["params"]
+def _patch_noise(key: jax.Array, grid: tuple[int, ...]) -> jax.Array:
+    """Noise [N] that ranks the patches of an image, each by itself."""
+    return jax.random.uniform(key, (math.prod(grid),))
 
 
 def _features(model: nn.Module, params: Any, images: jax.Array) -> jax.Array:
@@ -119,13 +114,52 @@ def learner(
       `untrained`, the same before the first step, and for one mask an image `prediction` [B, N, P], `target` and
       `masked: [B, N]`.
     """
+    return filling_learner(
+        model=model,
+        optimizer=optimizer,
+        noise=_patch_noise,
+        targets=lambda images: patch_targets(model.patches(images), norm_pix_loss),
+        augment=augment,
+        preprocess=preprocess,
+    )
+
+
+def filling_learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    noise: Callable[[jax.Array, tuple[int, ...]], jax.Array],
+    targets: Callable[[jax.Array], jax.Array],
+    augment: Augmentation | None = None,
+    preprocess: Preprocess = lambda images: images,
+) -> Learner:
+    """Build the learner of a technique whose network fills in patches, some of which are hidden.
+
+    Args:
+      model: `MAE` or `VideoMAE`.
+      optimizer: any optax transformation.
+      noise: (key, grid of patches) -> [N]; the patches of the smallest are seen.
+      targets: preprocessed images -> what is to be predicted, [B, N, P].
+      augment: `(key, preprocessed image) -> image`; None leaves images as they are.
+      preprocess: batch of images to the model's input.
+
+    Returns:
+      The learner, whose measures and predictions are those of `learner`.
+    """
 
     def fill_in(params: Any, images: jax.Array, keys: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        out = model.apply({"params": params}, images, _noise(model, keys, images))
-        return out["prediction"], patch_targets(model.patches(images), norm_pix_loss), out["mask"]
+        out = model.apply({"params": params}, images, ranks(keys, images))
+        return out["prediction"], targets(images), out["mask"]
+
+    def ranks(keys: jax.Array, images: jax.Array) -> jax.Array:
+        return jax.vmap(lambda key: noise(key, model.grid(images)))(keys)  # [B, N]
+
+    def first_params(rng: jax.Array, images: jax.Array) -> Any:
+        noises = ranks(jax.random.split(rng, images.shape[0]), images)
+        return model.init(jax.random.fold_in(rng, 2**31 - 1), images, noises)["params"]
 
     def init(rng: jax.Array, batch: dict) -> State:
-        params = _initial_params(model, rng, preprocess(batch["image"]))
+        params = first_params(rng, preprocess(batch["image"]))
         return State(jnp.zeros((), jnp.int32), rng, params, optimizer.init(params))
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
@@ -155,7 +189,7 @@ def learner(
         prediction, target, masked = fill_in(state.params, images, example_keys(state.rng, batch))
         return {
             "features": _features(model, state.params, images),
-            "untrained": _features(model, _initial_params(model, state.rng, images[:1]), images),
+            "untrained": _features(model, first_params(state.rng, images[:1]), images),
             "prediction": prediction,
             "target": target,
             "masked": masked,

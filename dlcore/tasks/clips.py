@@ -11,70 +11,74 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from dlcore.data.clip_sampling import Short, repeat_for_views
+from dlcore.data.clip_sampling import repeat_for_views
 from dlcore.data.source import Source
 from dlcore.evaluators.videos import accuracy_by_video, average_by_video
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.setting import EXTERNAL_FIELDS, FlagError, Setting, module_settings
 from dlcore.experiment.splits import Splits
-from dlcore.experiment.task import Task
 from dlcore.experiment.weights import Start, open_weights
 from dlcore.kits.images import prediction
 from dlcore.kits.training import earlier_run, optimizer
-from dlcore.kits.video.clip_splits import ClipLabel, drawn_clips, own_videos
 from dlcore.learner import Evaluator, Range
+from dlcore.models.mvit import MViT
+from dlcore.models.s3d import S3D
+from dlcore.models.swin3d import Swin3D
 from dlcore.models.video_resnet import VIDEO_MODELS
+from dlcore.models.video_transformer import TimeSformer, ViViT
 from dlcore.modes.report_context import ReportContext
 from dlcore.run.weights import fit_modules
+from dlcore.tasks.clip_data import ClipData, FilmStrips
 from dlcore.video.fusion import C3D, ClipClassifier, inflate
 from dlcore.video.slowfast import SlowFast
 from dlcore.video.two_stream import TwoStreamClips
 
-__all__ = ["Clips", "Dataset", "Network"]
+__all__ = ["Clips", "Network"]
 
-Network = Literal["fusion", "c3d", "r3d_18", "mc3_18", "r2plus1d_18", "slowfast", "two_stream"]
-Dataset = Literal["folder", "ucf101", "sports1m", "charades", "moments_in_time"]
+Network = Literal[
+    "fusion",
+    "c3d",
+    "r3d_18",
+    "mc3_18",
+    "r2plus1d_18",
+    "slowfast",
+    "two_stream",
+    "s3d",
+    "swin3d",
+    "mvit",
+    "timesformer",
+    "vivit",
+]
+
+
+ZOO: dict[str, Callable[..., nn.Module]] = {
+    "s3d": S3D,
+    "swin3d": Swin3D,
+    "mvit": MViT,
+    "timesformer": TimeSformer,
+    "vivit": ViViT,
+}
+"""Networks of `dlcore.models` by the name that `--network` takes, and the prefix of the flags of their fields."""
+SIZE_FIELDS = frozenset({"frames", "image_size"})
+"""Fields that the clips of the data set."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Clips(Task):
-    """Clips with one class each: synthetic clips with several label sets, or videos on disk.
+class Clips(ClipData):
+    """Clips with one class each, which a network classifies; logits are averaged over the clips of a test video.
 
     Args:
-      data_dir: a folder of own videos, one folder a class: folders of frames, GIFs, or video files (extra [video])
-      dataset: what --data_dir is: class folders, or a data set as its authors lay it out
-      num_clips: clips to train on; a tenth as many validate, a quarter test
-      task: the label: one of four directions, the color, or whether time goes forward (right or left)
-      frames: frames of a drawn video
-      size: side of a frame in pixels; own videos are scaled to it, and their center is cut out
-      clip_length: frames of a clip
-      stride: stride between frames of a clip, in frames of the video
-      frame_rate: frames a second of a clip of own videos, in place of --stride
-      short: what to do with videos shorter than a clip: an error, loop, or repeat the last frame
-      views: clips of each test video, whose logits are averaged
-      network: fusion (--net.fusion), c3d, slowfast, two_stream, or a residual network of clips
+      network: fusion (--net.fusion), c3d, slowfast, two_stream, a residual network of clips, or a network of the zoo,
+        such as swin3d with its fields --swin3d.*
       resnet_width: channels of the first stage of r3d_18, mc3_18 and r2plus1d_18
       inflate_from: a finished run of this page with --net.fusion=single, whose weights slow fusion starts from,
         inflated (I3D)
-      valid_fraction: fraction of the training videos on disk held out for validation, by seed
     """
 
-    data_dir: Annotated[str | None, "essential"] = None
-    dataset: Dataset = "folder"
-    num_clips: Annotated[int, Range(10), "essential"] = 2000
-    task: Annotated[ClipLabel, "essential"] = "motion"
-    frames: Annotated[int, Range(2, 64)] = 8
-    size: Annotated[int, Range(16, 512)] = 16
-    clip_length: Annotated[int, Range(1, 64), "essential"] = 6
-    stride: Annotated[int, Range(1, 16)] = 1
-    frame_rate: Annotated[float | None, Range(0.01)] = None
-    short: Short = "error"
-    views: Annotated[int, Range(1, 30)] = 3
     network: Annotated[Network, "essential"] = "fusion"
     resnet_width: Annotated[int, Range(1)] = 64
     inflate_from: str | None = None
-    valid_fraction: Annotated[float, Range(0.001, 0.9)] = 0.1
 
     modules: ClassVar[dict[str, Callable]] = {
         "net": ClipClassifier,
@@ -88,15 +92,20 @@ class Clips(Task):
     overfit: ClassVar[float] = 1e-2
 
     def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, with the run that `--inflate_from` names."""
+        """Collect the flags of the task, with the run that `--inflate_from` names and the fields of `ZOO`."""
         settings = super().settings()
         inflate_from = settings["inflate_from"]
-        return {**settings, "inflate_from": inflate_from._replace(origin=_inflated_run)}
+        return {**settings, "inflate_from": inflate_from._replace(origin=_inflated_run), **_zoo_settings()}
 
     def check(self, flags: Flags) -> None:
         """Check that clips fit the network and the synthetic videos, which have no frame rate."""
         if flags.network == "c3d" and flags.clip_length < 16:
             raise FlagError(f"clip_length={flags.clip_length}: too short for --network=c3d; allowed: at least 16")
+        if flags.network == "s3d" and (flags.clip_length < 5 or flags.size < 17):
+            raise FlagError(
+                f"clip_length={flags.clip_length}, size={flags.size}: too small for --network=s3d; allowed: at least 5 "
+                "frames of 17x17"
+            )
         if flags.network == "slowfast" and flags.clip_length % flags.group("slowfast")["alpha"]:
             alpha = flags.group("slowfast")["alpha"]
             raise FlagError(
@@ -111,28 +120,7 @@ class Clips(Task):
             raise FlagError(
                 "inflate_from: inflates weights for slow fusion; allowed: --network=fusion --net.fusion=slow"
             )
-        if flags.data_dir is not None:
-            return
-        if flags.dataset != "folder":
-            raise FlagError(
-                f"dataset={flags.dataset}: --data_dir is missing; allowed: the folder of the data set beside it"
-            )
-        if flags.frame_rate is not None:
-            raise FlagError(
-                f"frame_rate={flags.frame_rate:g}: drawn videos have none; allowed: --stride, or --data_dir"
-            )
-        if flags.short == "error" and flags.stride * (flags.clip_length - 1) + 1 > flags.frames:
-            raise FlagError(
-                f"clip_length={flags.clip_length}: with stride {flags.stride} longer than a video of {flags.frames} "
-                f"frames; allowed: at most {(flags.frames - 1) // flags.stride + 1}"
-            )
-
-    def data(self, flags: Flags) -> Splits:
-        """Read videos from `--data_dir`, or generate clips: `image`, `label` and `video`.
-
-        Validation and test have `--views` clips per video.
-        """
-        return drawn_clips(flags) if flags.data_dir is None else own_videos(flags)
+        super().check(flags)
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
         """Build the network that `--network` names, for clips [B, T, H, W, 3] in [-1, 1], and the preprocessing."""
@@ -148,6 +136,8 @@ class Clips(Task):
         if flags.network in VIDEO_MODELS:
             build = VIDEO_MODELS[flags.network]
             return build(classes, width=flags.resnet_width, dtype=setup.dtype)
+        if flags.network in ZOO:
+            return ZOO[flags.network](classes, dtype=setup.dtype, **_zoo_fields(flags, setup.spec["image_shape"]))
         prefix = "net" if flags.network == "fusion" else flags.network
         return self.modules[prefix](classes, dtype=setup.dtype, **flags.group(prefix))
 
@@ -222,7 +212,7 @@ class Clips(Task):
         labels, names = np.asarray(test["label"])[first], context.spec["class_names"]
         clip_of_class = {names[k]: first[np.flatnonzero(labels == k)[0]] for k in np.unique(labels)[:6]}
         clips = {name: test["image"][int(row)] for name, row in clip_of_class.items()}
-        strips = _Strips(test["image"], first)
+        strips = FilmStrips(test["image"], first)
         return [
             curves(context.history),
             sample_rows(clips, "Film strips", "A test video of each class: the frames of its first clip."),
@@ -231,30 +221,25 @@ class Clips(Task):
         ]
 
 
+def _zoo_settings() -> dict[str, Setting]:
+    """Collect the simple fields of the networks of `ZOO` as flags; the data say the size of clips."""
+    settings = {}
+    for prefix, network in ZOO.items():
+        settings |= module_settings(prefix, network, EXTERNAL_FIELDS | SIZE_FIELDS)
+    return {name: setting._replace(identity="if changed") for name, setting in settings.items()}
+
+
+def _zoo_fields(flags: Flags, clip_shape: tuple[int, ...]) -> dict[str, Any]:
+    """Fields of the network of `ZOO` that `--network` names, for clips (T, H, W, C)."""
+    network, start = ZOO[flags.network], f"{flags.network}."
+    size = {"frames": clip_shape[0], "image_size": clip_shape[1]}
+    fields = {name: value for name, value in size.items() if name in network.__dataclass_fields__}
+    return fields | {name.removeprefix(start): flags[name] for name in flags if name.startswith(start)}
+
+
 def _inflated_run(flags: Flags) -> Any:
     """Read the origin of the run of `--inflate_from`."""
     return earlier_run.origin(flags, "inflate_from", "video.classification")
-
-
-class _Strips:
-    """Film strips [h, w, 3] of clips, read lazily.
-
-    Args:
-      clips: [N, T, H, W, 3].
-      rows: [V], index of each strip's clip.
-    """
-
-    def __init__(self, clips: Any, rows: np.ndarray):
-        self._clips, self._rows = clips, rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, idx: Any) -> np.ndarray:
-        clips = self._clips[np.atleast_1d(self._rows[idx])]
-        frames = clips[:, np.linspace(0, clips.shape[1] - 1, min(4, clips.shape[1])).astype(int)]
-        strips = frames.transpose(0, 2, 1, 3, 4).reshape(len(clips), clips.shape[2], -1, clips.shape[-1])
-        return strips if np.ndim(self._rows[idx]) else strips[0]
 
 
 def _flow_panels(clips: Any) -> list:

@@ -173,6 +173,17 @@ class Encoders(Task):
         """
         return []
 
+    def pictures_of(self, examples: Any) -> Any:
+        """Draw the examples of the data for the report.
+
+        Args:
+          examples: [N, ...], their `image`.
+
+        Returns:
+          [N, h, w, C]; the examples, where they are images.
+        """
+        return examples
+
     def panels(self, context: ReportContext) -> list:
         """Show the results, the pretext, nearest neighbors, a 2-D projection of the features, and the curves."""
         from dlcore.report import self_supervised as report
@@ -189,7 +200,7 @@ class Encoders(Task):
             *tables,
             report.rank_table(context.numbers),
             *self.pretext_panels(context),
-            report.nearest_neighbors(test, labels, features, names),
+            report.nearest_neighbors(self.pictures_of(test), labels, features, names),
             report.feature_plane(features, labels, names),
             *triage_panels([{k: v for k, v in row.items() if k != "accuracy"} for row in context.history], floor=None),
             curves(context.history),

@@ -7,6 +7,8 @@ python -m experiments.video.classification --network=two_stream --two_stream.lev
 python -m experiments.video.classification --network=c3d                           (C3D; not run)
 python -m experiments.video.classification --network=slowfast                 (SlowFast; not run)
 python -m experiments.video.classification --network=r3d_18 --resnet_width=8
+python -m experiments.video.classification --network=swin3d --swin3d.width=24 --swin3d.stages=2,2 \\
+    --swin3d.num_heads=2,4 --swin3d.window_size=4 --swin3d.window_frames=2                         (Video Swin; not run)
 python -m experiments.video.classification --inflate_from=RUN_DIR   (I3D: of a run with --net.fusion=single)
 python -m experiments.video.classification --data_dir=FOLDER --size=112 --clip_length=16 --short=loop
 python -m experiments.video.classification --mode=predict --run=RUN_DIR --input=clip.mp4

@@ -59,7 +59,7 @@ def formula_of(module, shape):
     if isinstance(module, LearnedPositions):
         return (module.num_prefix_tokens + math.prod(module.grid)) * shape[-1]
     if isinstance(module, RelativePositionBias):
-        offsets = (2 * module.window[0] - 1) * (2 * module.window[1] - 1)
+        offsets = math.prod(2 * side - 1 for side in module.window)
         return (offsets + 3 * module.class_token) * module.num_heads
     return layer_parameters(module, shape) if shape else None
 

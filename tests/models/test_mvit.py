@@ -18,7 +18,7 @@ TINY = {"num_classes": 3, "frames": 4, "image_size": 32, "stages": (1, 1), "widt
 
 
 @pytest.mark.weekly
-@pytest.mark.covers("AT-43")
+@pytest.mark.covers("AT-43", "VD-20")
 def test_mvit_v2_equals_torchvision():
     golden, meta, weights = read_golden("tvvid_mvit_v2_s")
     clips = jnp.asarray(weight_rule().det_input(meta["inputs"]["x"]).transpose(0, 2, 3, 4, 1))
@@ -84,7 +84,7 @@ def distance_bias(query, params, grid, key_grid):
     return bias
 
 
-@pytest.mark.covers("AT-43")
+@pytest.mark.covers("AT-43", "VD-20")
 @pytest.mark.parametrize(
     ("version", "query_stride", "key_stride", "side"), [(2, 2, 1, 4), (2, 1, 2, 8), (1, 1, 2, 4), (1, 2, 1, 4)]
 )

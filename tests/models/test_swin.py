@@ -128,12 +128,12 @@ def test_windows_are_squares_of_neighbors():
 @pytest.mark.covers("AT-24")
 def test_the_mask_of_a_shift_by_hand():
     """Four columns and two rows, windows of 2, moved by one column: those of the last window are 3 and 0."""
-    mask = shift_mask(2, 4, 2, (0, 1))
+    mask = shift_mask((2, 4), 2, (0, 1))
     chex.assert_shape(mask, (2, 4, 4))
     assert mask[0].all()
     left_right = np.array([0, 1, 0, 1])
     np.testing.assert_array_equal(mask[1], left_right[:, None] == left_right[None])
-    both = shift_mask(4, 4, 2, (1, 1))
+    both = shift_mask((4, 4), 2, (1, 1))
     assert both[0].all()
     np.testing.assert_array_equal(both[3], np.eye(4))  # four corners of the image meet in the last window
 

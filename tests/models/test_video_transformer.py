@@ -18,6 +18,7 @@ CASES = {
 
 
 @pytest.mark.slow
+@pytest.mark.covers("VD-19")
 @pytest.mark.parametrize("file", CASES)
 def test_tokens_equal_those_of_transformers(file):
     name, fields, modules = CASES[file]
@@ -39,6 +40,42 @@ def test_tokens_equal_those_of_transformers(file):
         check_output(golden, meta, f"hidden_states.{2 - i}", value)
 
 
+def layer_norm(x, params):
+    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+    return x * params["scale"] + params["bias"]
+
+
+def dense(x, params):
+    return x @ params["kernel"] + params["bias"]
+
+
+def attention(x, params):
+    """One head, of tokens [N, D]."""
+    query, key, value = np.split(dense(x, params["qkv"]), 3, -1)
+    weights = np.exp(query @ key.T / np.sqrt(x.shape[-1]))
+    return dense(weights / weights.sum(-1, keepdims=True) @ value, params["proj"])
+
+
+@pytest.mark.covers("VD-19")
+def test_divided_attention_is_that_of_numpy():
+    """Time for each of 3 patches, then space in each of 2 frames, the class token's two updates averaged; float64."""
+    patches, frames, width = 3, 2, 4
+    block, rng = DividedBlock(1, 4, frames), np.random.default_rng(0)
+    z = rng.normal(size=(1, 1 + patches * frames, width))
+    shapes = jax.eval_shape(lambda: block.init(jax.random.key(0), jnp.asarray(z)))["params"]
+    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), shapes)
+    params["mlp"]["fc2"] = jax.tree.map(np.zeros_like, params["mlp"]["fc2"])
+    with jax.enable_x64(True):
+        got = jax.jit(block.apply)({"params": params}, z)[0]
+    token, x = z[0, 0], z[0, 1:].reshape(patches, frames, width)
+    time = [attention(layer_norm(patch, params["temporal_norm"]), params["temporal_attn"]) for patch in x]
+    x = x + dense(np.stack(time), params["temporal_dense"])
+    space = [attention(layer_norm(np.vstack([token, x[:, t]]), params["norm1"]), params["attn"]) for t in range(frames)]
+    token = token + np.mean([frame[0] for frame in space], 0)
+    x = x + np.stack([frame[1:] for frame in space], 1)
+    np.testing.assert_allclose(got, np.vstack([token, x.reshape(-1, width)]), rtol=1e-8)
+
+
 @pytest.mark.slow
 def test_a_patch_sees_its_row_of_time_and_then_its_frame():
     """One block: patch 0 of frame 0 of 3 x 2 sees all patches of all frames, but with time alone its own patch."""
@@ -56,6 +93,7 @@ def test_clips_of_another_length_are_refused():
         jax.eval_shape(lambda: ViViT(**FIELDS).init(jax.random.key(0), jnp.zeros((1, 8, 32, 32, 3))))
 
 
+@pytest.mark.covers("VD-19")
 def test_parameter_counts():
     """Both have the 12 blocks of ViT-B, 85,054,464, a norm of 2 * 768 and a head of 769 * 400.
 

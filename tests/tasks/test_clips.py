@@ -21,6 +21,7 @@ from dlcore.modes import predict
 from dlcore.tasks import clips
 from dlcore.tasks.clips import Network
 from dlcore.video.fusion import ClipClassifier
+from tests.models.tracing import layers_traced_once
 
 PAGE = find_experiment("video.classification")
 
@@ -91,6 +92,7 @@ def test_the_prediction_of_a_file_is_the_mean_over_its_views(own):
     [
         (["--clip_length=9"], "clip_length=9: with stride 1 longer than a video of 8 frames; allowed: at most 8"),
         (["--network=c3d"], "clip_length=6: too short for --network=c3d; allowed: at least 16"),
+        (["--network=s3d"], "clip_length=6, size=16: too small for --network=s3d; allowed: at least 5 frames of 17x17"),
         (["--network=slowfast"], "clip_length=6: no multiple of --slowfast.alpha=4"),
         (["--network=c3d", "--clip_length=16", "--inflate_from=x"], "inflate_from: inflates weights for slow fusion"),
         (["--dataset=ucf101"], "dataset=ucf101: --data_dir is missing"),
@@ -103,17 +105,30 @@ def test_flags_that_do_not_fit(words, message):
     PAGE.task.check(resolve(PAGE, ["--clip_length=9", "--short=loop"]))
 
 
-@pytest.mark.slow(only=["two_stream", "r2plus1d_18"])
+@pytest.mark.slow(only=["two_stream", "r2plus1d_18", "s3d", "swin3d", "mvit"])
 @pytest.mark.parametrize("name", get_args(Network))
 def test_each_network_classifies_clips(name):
     words = [f"--network={name}", "--clip_length=16", "--frames=16", "--resnet_width=2", "--c3d.width=2"]
-    flags = resolve(PAGE, words)
-    network = PAGE.task.build_network(Setup(flags, {"num_classes": 5}, 1, jnp.float32))
-    clip = jax.ShapeDtypeStruct((2, 16, 16, 16, 3), jnp.float32)
-    logits, variables = jax.eval_shape(lambda x: network.init_with_output(jax.random.key(0), x), clip)
+    words += ["--s3d.width_mult=0.1", "--swin3d.stages=1,1", "--swin3d.num_heads=3,6", "--mvit.stages=1,1"]
+    flags = resolve(PAGE, [*words, "--timesformer.depth=1", "--vivit.depth=1"])
+    side = 32 if name == "s3d" else 16
+    shape = (16, side, side, 3)
+    network = PAGE.task.build_network(Setup(flags, {"num_classes": 5, "image_shape": shape}, 1, jnp.float32))
+    clip = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
+    with layers_traced_once():
+        logits, variables = jax.eval_shape(lambda x: network.init_with_output(jax.random.key(0), x), clip)
     chex.assert_shape(logits, (2, 5))
     kinds = {"fusion": "net", "c3d": "conv5b", "slowfast": "fast0", "two_stream": "streams"}
+    kinds |= {"s3d": "features_15", "swin3d": "features_3_0", "mvit": "blocks_1"}
+    kinds |= {"timesformer": "time_embeddings", "vivit": "position_embeddings"}
     assert kinds.get(name, "layer4_1_conv2_1") in variables["params"]
+
+
+def test_fields_of_the_zoo_name_a_run_only_where_they_are_changed():
+    """Runs of the networks that the page had first keep their folders."""
+    assert not [name for name in resolve(PAGE, []).identity if name.partition(".")[0] in clips.ZOO]
+    flags = resolve(PAGE, ["--network=swin3d", "--swin3d.width=8"])
+    assert [name for name in flags.identity if name.startswith("swin3d.")] == ["swin3d.width"]
 
 
 @pytest.mark.covers("VD-06")

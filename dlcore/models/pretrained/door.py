@@ -33,7 +33,8 @@ from dlcore.models.torch_weights import load_torch, put_variables
 
 __all__ = ["About", "from_pretrained", "is_published", "read_about"]
 
-IMAGENET_CLASSES = 1000
+CLASSES = {"image": 1000, "video": 400}
+"""Classes of torchvision's weights, of ImageNet and of Kinetics, by what the network reads."""
 CONFIG_KEYS = ("architectures", "architecture", "_class_name", "model_cfg")
 """Keys by which a library's config.json names its network."""
 
@@ -176,10 +177,11 @@ def _with_new_head(
 ) -> dict[str, Any]:
     """Load a network with its published number of classes, and replace its head by an initial one or by none."""
     trained = load_torch(name, weights, put=put, **{**fields, "num_classes": num_classes})
-    leaves = {path: leaf for path, leaf in flatten_dict(trained).items() if not HEADS & {*path}}
+    heads = HEADS | {"fc"}  # of `dlcore.models.video_resnet`
+    leaves = {path: leaf for path, leaf in flatten_dict(trained).items() if not heads & {*path}}
     if fields["num_classes"]:
         initial = jax.jit(create_model(name, **fields).init)(root_key(0), *example_inputs(name, fields))
-        head = {path: np.asarray(leaf) for path, leaf in flatten_dict(initial).items() if HEADS & {*path}}
+        head = {path: np.asarray(leaf) for path, leaf in flatten_dict(initial).items() if heads & {*path}}
         leaves |= {path: jnp.asarray(leaf) if put is None else put("/".join(path), leaf) for path, leaf in head.items()}
     return unflatten_dict(leaves)
 
@@ -219,10 +221,14 @@ def _of_torchvision(
     variant = family_of(published.model).MODELS[published.model]
     if hasattr(getattr(variant, "func", variant), "image_size"):
         fields = {"image_size": published.image_size, **fields}
-    new_head = num_classes is not None and num_classes != IMAGENET_CLASSES
+    kind = kind_of(published.model)
+    new_head = num_classes is not None and num_classes != CLASSES.get(kind)
     fields |= {"num_classes": num_classes} if new_head else {}
     try:
-        variables = load_torch(published.model, weights, replace_head=new_head, put=put, **fields)
+        if new_head and kind == "video":
+            variables = _with_new_head(published.model, weights, fields, CLASSES[kind], put)
+        else:
+            variables = load_torch(published.model, weights, replace_head=new_head, put=put, **fields)
     except ValueError as error:
         raise ValueError(f"source={source!r}, file={str(file)!r}: {error}") from None
     model = create_model(published.model, **fields)

@@ -1,13 +1,14 @@
 """Names of torchvision's weights, such as ResNet50_Weights.IMAGENET1K_V2: the network and how photographs are prepared.
 
 A photograph's shorter side becomes `resize` pixels, and the center of `crop` x `crop` is read, normalized by ImageNet's
-statistics. The table holds what differs from resize 256 (V1) or 232 (V2), crop 224, bilinear.
+statistics. The table holds what differs from resize 256 (V1) or 232 (V2), crop 224, bilinear. Networks of
+clips, such as Swin3D_T_Weights.KINETICS400_V1, take frames that are prepared alike; some stretch them to `STRETCHED`.
 """
 
 import re
 from typing import NamedTuple
 
-from dlcore.models.normalization import IMAGENET
+from dlcore.models.normalization import IMAGENET, normalization
 from dlcore.models.pretrained.processor import Processor
 
 __all__ = ["TorchvisionWeights", "torchvision_weights"]
@@ -44,6 +45,13 @@ SIZES = {
     "vit_l_16": (242, 224),
 }
 """Network -> (resize, crop) in pixels."""
+STRETCHED = {
+    "r3d_18": ((128, 171), 112),
+    "mc3_18": ((128, 171), 112),
+    "r2plus1d_18": ((128, 171), 112),
+    "s3d": ((256, 256), 224),
+}
+"""Network of clips -> ((height, width), crop) in pixels."""
 END_TO_END = {"vit_b_16": 384, "vit_l_16": 512, "vit_h_14": 518}
 """Side in pixels of the weights IMAGENET1K_SWAG_E2E_V1; others have 384."""
 BICUBIC = (
@@ -67,7 +75,7 @@ class TorchvisionWeights(NamedTuple):
     Args:
       model: name of the network in `dlcore.models.list_models`.
       image_size: side in pixels of the images.
-      processor: how photographs are prepared.
+      processor: how photographs, or the frames of a clip, are prepared.
     """
 
     model: str
@@ -88,6 +96,9 @@ def torchvision_weights(name: str) -> TorchvisionWeights | None:
     if match is None:
         return None
     model, weights = match[1].lower(), match[2]
+    if model in STRETCHED:
+        size, crop = STRETCHED[model]
+        return TorchvisionWeights(model, crop, Processor(size, crop=(crop, crop), **normalization(model)._asdict()))
     swag = "SWAG" in weights
     if "E2E" in weights:
         resize = crop = END_TO_END.get(model, 384)
@@ -98,7 +109,8 @@ def torchvision_weights(name: str) -> TorchvisionWeights | None:
     else:
         resize, crop = SIZES.get(model, (232 if weights == "IMAGENET1K_V2" else 256, 224))
     is_bicubic = swag or (model.startswith(BICUBIC) and (model, weights) != ("efficientnet_b1", "IMAGENET1K_V2"))
-    normalize = {"mean": (0.5,) * 3, "std": (0.5,) * 3} if model == "efficientnet_v2_l" else IMAGENET._asdict()
+    has_own = model == "efficientnet_v2_l" or weights.startswith("KINETICS400")
+    normalize = (normalization(model) if has_own else IMAGENET)._asdict()
     resample = "bicubic" if is_bicubic else "bilinear"
     return TorchvisionWeights(
         model, crop, Processor(shortest=resize, crop=(crop, crop), resample=resample, **normalize)

@@ -157,12 +157,26 @@ def test_a_configuration_of_no_library_is_refused():
         ("ConvNeXt_Tiny_Weights.IMAGENET1K_V1", "convnext_tiny", 236, 224, "bilinear"),
         ("Swin_S_Weights.IMAGENET1K_V1", "swin_s", 246, 224, "bicubic"),
         ("EfficientNet_B1_Weights.IMAGENET1K_V2", "efficientnet_b1", 255, 240, "bilinear"),
+        ("Swin3D_B_Weights.KINETICS400_IMAGENET22K_V1", "swin3d_b", 256, 224, "bilinear"),
     ],
 )
 def test_names_of_torchvisions_weights(name, model, resize, crop, resample):
     weights = torchvision_weights(name)
     assert (weights.model, weights.processor.shortest, weights.processor.crop) == (model, resize, (crop, crop))
     assert weights.processor.resample == resample
+
+
+def test_frames_of_torchvisions_networks_of_clips():
+    """S3D and the residual networks stretch frames; each family has statistics of its own."""
+    for name, size, crop, mean in (
+        ("S3D_Weights.KINETICS400_V1", (256, 256), 224, 0.43216),
+        ("R2Plus1D_18_Weights.KINETICS400_V1", (128, 171), 112, 0.43216),
+        ("MViT_V2_S_Weights.KINETICS400_V1", None, 224, 0.45),
+    ):
+        weights = torchvision_weights(name)
+        assert weights.model == name.partition("_Weights")[0].lower()
+        assert (weights.processor.size, weights.processor.crop) == (size, (crop, crop))
+        assert weights.processor.mean[0] == mean
 
 
 def test_torchvisions_weights_want_their_file():

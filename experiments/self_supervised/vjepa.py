@@ -1,0 +1,96 @@
+"""V-JEPA 2: predict a teacher's features of masked tubes of clips; by the probe not above its untrained network.
+
+python -m experiments.self_supervised.vjepa    (no number yet; after 150 steps probe 25.2 %, untrained 26.2 %)
+python -m experiments.self_supervised.vjepa --data_dir=FOLDER --size=256 --clip_length=16 --short=loop \\
+    --encoder.patch_size=16 --encoder.depth=24 --encoder.width=1024 --encoder.num_heads=16 \\
+    --encoder.mlp_features=4096 --small_blocks=8 --small_scale=0.1,0.2 --large_scale=0.65,0.75        (not run)
+
+A shape moves over a textured ground. Features are the mean of the teacher's tokens, judged by `--task`: the direction
+of the motion, the color, or whether time goes forward. `loss` is the absolute error of the predicted features,
+`target_variance` the variance of the targets over the tubelets of a clip, at most 1: near 0 the teacher has collapsed.
+It fell from 0.47 to 0.09 in the 150 steps. A learning rate of 5e-4 with a momentum of 0.996 did not help: probe 24.6 %
+after 330 steps.
+"""
+
+import dataclasses
+from typing import Annotated
+
+import optax
+
+from dlcore.experiment import Experiment
+from dlcore.kits.training.optimizer import AdamW
+from dlcore.learner import Range
+from dlcore.main import main
+from dlcore.models.vjepa2 import ClipEncoder, TubePredictor
+from dlcore.self_supervised import vjepa
+from dlcore.tasks.encoders import SMOKE
+from dlcore.tasks.unlabeled_clips import UnlabeledClips
+
+
+@dataclasses.dataclass(frozen=True)
+class TubesOfTeacher(UnlabeledClips):
+    """Clips of which an encoder sees what masks leave, and a predictor tells a teacher's features of the tubes.
+
+    Args:
+      teacher_momentum: initial momentum of the EMA teacher; it rises linearly to 1
+    """
+
+    teacher_momentum: Annotated[float, Range(0, 1)] = 0.99
+
+    modules = {"encoder": ClipEncoder, "predictor": TubePredictor}
+
+    def network(self, setup):
+        return ClipEncoder(**setup.flags.group("encoder"), dtype=setup.dtype)
+
+    def arguments(self, setup):
+        return {
+            **super().arguments(setup),
+            "predictor": TubePredictor(**setup.flags.group("predictor"), dtype=setup.dtype),
+            "teacher_momentum": optax.linear_schedule(setup.flags.teacher_momentum, 1.0, max(1, setup.steps)),
+        }
+
+    def variables(self, state):
+        return {"params": state.teacher_params}
+
+
+experiment = Experiment(
+    __file__,
+    __doc__,
+    vjepa.learner,
+    task=TubesOfTeacher(),
+    optimizer=AdamW(learning_rate=1e-3, weight_decay=0.05),
+    defaults={
+        "encoder.patch_size": 4,
+        "encoder.depth": 3,
+        "encoder.width": 64,
+        "encoder.num_heads": 4,
+        "encoder.mlp_features": 256,
+        "predictor.depth": 2,
+        "predictor.width": 32,
+        "predictor.num_heads": 2,
+        "predictor.mlp_features": 128,
+        "predictor.mask_tokens": 2,
+        "small_blocks": 2,
+        "small_scale": (0.2, 0.3),
+        "large_blocks": 1,
+        "large_scale": (0.5, 0.8),
+        "steps": 1000,
+        "batch_size": 64,
+        "eval_every": 250,
+    },
+    smoke={
+        **SMOKE,
+        "num_clips": 100,
+        "encoder.depth": 1,
+        "encoder.width": 12,
+        "encoder.num_heads": 2,
+        "encoder.mlp_features": 8,
+        "predictor.depth": 1,
+        "predictor.width": 6,
+        "predictor.num_heads": 1,
+        "predictor.mlp_features": 4,
+    },
+)
+
+if __name__ == "__main__":
+    main(experiment)
