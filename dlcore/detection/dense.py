@@ -13,14 +13,14 @@ from dlcore.data.augment import augment_examples
 from dlcore.detection.denoising import of_image_fractions
 from dlcore.detection.fpn import FeaturePyramid
 from dlcore.detection.padding import ImageSize, add_image_sizes, clip_sizes, zero_padding
-from dlcore.learner import Labels, Learner, Metric, Metrics, ModelState, Range, Sum, example_keys, mask_of
-from dlcore.metrics import TotalLoss
+from dlcore.learner import Labels, Learner, Metrics, ModelState, Range, Sum, example_keys, mask_of
+from dlcore.metrics.total_loss import at_most_float32, normalize_losses
 from dlcore.nn import Conv, GroupNorm, logits_dtype
 from dlcore.nn.apply import apply_model
 from dlcore.ops.boxes import clip_boxes
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.nms import nms, top_detections
-from dlcore.ops.replica import psum, replica_count, replica_key
+from dlcore.ops.replica import replica_key
 from dlcore.optim import apply_gradients, init_model_state
 
 __all__ = [
@@ -334,22 +334,6 @@ def _totals(function: Callable[..., dict], predictions: Predictions, targets: tu
     return jax.tree.map(lambda values: jnp.where(mask, values, 0).sum(), per_image)
 
 
-def _normalized_sums(sums: dict[str, Any]) -> tuple[dict[str, Sum], Metric]:
-    """Give each loss of a batch the count that it is divided by.
-
-    Args:
-      sums: {name: total, or (total, count)}, and "num_foreground", the count of those without one.
-
-    Returns:
-      ({name: Sum}, the metric of their sum).
-    """
-    sums = dict(sums)
-    count = sums.pop("num_foreground")
-    parts = {name: Sum(*value) if isinstance(value, tuple) else Sum(value, count) for name, value in sums.items()}
-    shared = all(part.count is count for part in parts.values())
-    return parts, Sum(sum(part.total for part in parts.values()), count) if shared else TotalLoss(parts)
-
-
 def label_classes(model: nn.Module, state: ModelState, batch: dict) -> dict[str, Labels]:
     """Say how many classes the labels of a batch have.
 
@@ -418,14 +402,10 @@ def detector_learner(
         targets = boxes, *targets[1:]
         # Sum the losses of each image, then of the batch; padded examples count for nothing.
         mask = mask_of(batch) > 0
-        parts, total = _normalized_sums(_totals(losses, predictions, targets, mask))
-        metrics = jax.tree.map(_measured, {"loss": total, **parts})
-        for name, value in (_totals(measures, predictions, targets, mask) if measures is not None else {}).items():
-            metrics[name] = jax.tree.map(_measured, Sum(*value) if isinstance(value, tuple) else Sum(value))
-        # Each part is divided by its count over all replicas.
-        counts = psum({name: part.count for name, part in parts.items()})
-        value = sum(part.total / jnp.where(counts[name] > 0, counts[name], 1) for name, part in parts.items())
-        return replica_count() * value, (metrics, model_state)
+        value, metrics = normalize_losses(_totals(losses, predictions, targets, mask))
+        for name, measure in (_totals(measures, predictions, targets, mask) if measures is not None else {}).items():
+            metrics[name] = jax.tree.map(at_most_float32, Sum(*measure) if isinstance(measure, tuple) else Sum(measure))
+        return value, (metrics, model_state)
 
     def loss(params: Any, state: ModelState, batch: dict) -> tuple[jax.Array, Metrics]:
         value, (metrics, _) = objective(params, state, batch, train=False)
@@ -449,7 +429,3 @@ def detector_learner(
         return add_image_sizes(detect(predictions.outputs, predictions.locations, sizes), batch)
 
     return Learner(init, update, evaluate, predict, loss, classes=partial(label_classes, model))
-
-
-def _measured(x: jax.Array) -> jax.Array:
-    return x.astype(jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else x

@@ -11,7 +11,7 @@ Published weights are of transformers (facebook/mask2former-*).
 """
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -89,6 +89,9 @@ class Mask2Former(nn.Module):
       dropout_rate: dropout rate in training.
       dtype: dtype of the computation; None for that of the input.
     """
+
+    map_fields: ClassVar[tuple[str, ...]] = ("stages",)
+    """Fields that name maps of the backbone."""
 
     backbone: nn.Module
     num_classes: int

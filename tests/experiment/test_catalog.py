@@ -56,6 +56,7 @@ PAGES = {
     "rl.ppo": ["proximal policy optimization"],
     "rl.td3": ["DDPG"],
     "segmentation.deeplab": ["DeepLab"],
+    "segmentation.mask2former": ["Mask2Former"],
     "segmentation.panoptic": ["panoptic segmentation"],
     "segmentation.promptable": ["SAM"],
     "segmentation.saliency_grabcut": ["GrabCut"],

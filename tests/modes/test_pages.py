@@ -62,6 +62,7 @@ WITH_LOSS = {
     "segmentation.fcn",
     "segmentation.full_resolution",
     "segmentation.lraspp",
+    "segmentation.mask2former",
     "segmentation.panoptic",
     "segmentation.promptable",
     "segmentation.pspnet",

@@ -31,6 +31,31 @@ def test_blocks_without_masks_see_all_patches():
     assert (masked.class_logits[:, 1] != unmasked.class_logits[:, 1]).any()
 
 
+@pytest.mark.covers("SG-16")
+def test_a_query_reads_the_patches_of_its_mask_alone():
+    """One block on 2 x 2 patches: the mask before it holds the first patch, whose embedding is (9, 0, 0, -9)."""
+    model = SMALL.clone(depth=1, num_queries=1, num_upscale=0, width=4, mlp_features=4)
+    x = jax.random.normal(jax.random.key(0), (1, 16, 16, 3))
+    other = x.at[:, 8:].add(1.0)  # the lower two patches, which the query does not see
+
+    @jax.jit
+    def run():
+        variables = model.init(jax.random.key(1), x)
+        params = variables["params"]
+        params["pos_embed"] = jnp.array([[9.0], [-9], [-9], [-9]]) * jnp.array([1.0, 0, 0, -1])
+        kernel = jnp.zeros_like(params["heads"]["mask_head_fc3"]["kernel"])
+        params["heads"]["mask_head_fc3"] = {"kernel": kernel, "bias": jnp.array([1.0, 0, 0, -1])}
+
+        def classes(images, probs):
+            return model.apply({**variables, "constants": {"attn_mask_probs": probs}}, images).class_logits[:, 1]
+
+        return jax.vmap(jax.vmap(classes, (0, None)), (None, 0))(jnp.stack([x, other]), jnp.array([[1.0], [0.0]]))
+
+    (masked, masked_other), (free, free_other) = run()
+    np.testing.assert_allclose(masked, masked_other, atol=1e-5)
+    assert float(jnp.abs(free - free_other).max()) > 1e-3
+
+
 def test_errors_name_the_image_size_and_too_many_query_blocks():
     def shapes(model, side):
         return jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, side, side, 3))))

@@ -1,13 +1,28 @@
-"""MaskFormer and Mask2Former against transformers', semantic scores by hand, and what does not fit."""
+"""MaskFormer and Mask2Former against transformers', their learner, and maps of queries by hand."""
 
+from functools import partial
+
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from flax import linen as nn
 
+from dlcore.data.masks import pack_masks
+from dlcore.learner import ModelState
 from dlcore.models.swin import Swin
+from dlcore.segmentation import mask_queries
 from dlcore.segmentation.mask2former import Mask2Former
-from dlcore.segmentation.mask_queries import semantic_scores
+from dlcore.segmentation.mask_losses import MaskLossWeights, PointSampling
+from dlcore.segmentation.mask_queries import (
+    MaskOutputs,
+    instance_detections,
+    panoptic_segments,
+    semantic_scores,
+    true_masks,
+)
 from dlcore.segmentation.pretrained_queries import FAMILIES
 from tests.detection.hub_folders import check_published
 
@@ -33,3 +48,168 @@ def test_errors_name_a_wrong_number_of_stages_and_an_unsupported_field():
         jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3))))
     with pytest.raises(ValueError, match=r"pre_norm=True: not in dlcore's Mask2Former; allowed: False"):
         FAMILIES[1].model({"pre_norm": True})
+
+
+def logit(p):
+    return np.log(p) - np.log1p(-np.asarray(p))
+
+
+@pytest.mark.covers("SG-15")
+def test_one_head_gives_panoptic_and_instance_maps_by_hand():
+    """Six pixels, one class of stuff, two of things; the fourth query is no object, the fifth is unsure, 0.6 < 0.7.
+
+    Pixel 2 goes to query 0, since 0.9 * 0.6 > 0.95 * 0.5; pixel 3 to query 1. Pixel 5 has the largest product of query
+    2, whose mask is below 1/2 there: no segment. Queries 1 and 5 are one stuff.
+    """
+    masks = np.full((1, 6, 6), 0.01)
+    masks[0, :3, 0] = 0.9, 0.9, 0.6
+    masks[0, 2:4, 1] = 0.5, 0.9
+    masks[0, 5, 2], masks[0, 4, 5] = 0.4, 0.8
+    masks[0, :, 3:5] = 0.95
+    masks[0, 0, 1] = 0.3
+    chances = np.full((6, 4), 1e-6)
+    for query, label, p in ((0, 1, 0.9), (1, 0, 0.95), (2, 2, 0.95), (3, 3, 0.95), (4, 2, 0.6), (5, 0, 0.8)):
+        chances[query] = (1 - p) / 3
+        chances[query, label] = p
+    outputs = jnp.asarray(np.log(chances), jnp.float32), jnp.asarray(logit(masks), jnp.float32)
+    segments, labels = jax.jit(panoptic_segments, static_argnums=2)(*outputs, 1, 0.7, 0.5)
+    np.testing.assert_array_equal(segments, [[0, 0, 0, 6, 6, -1]])
+    np.testing.assert_array_equal(labels, [1, -1, -1, -1, -1, -1, 0])
+    # Query 1 keeps one of its two pixels, less than 0.6: its pixel has no segment.
+    segments, labels = jax.jit(panoptic_segments, static_argnums=2)(*outputs, 1, 0.7, 0.6)
+    np.testing.assert_array_equal(segments, [[0, 0, 0, -1, 6, -1]])
+    # Instances: class 0 of query 0 first, 0.9 * (0.9 + 0.9 + 0.6) / 3; its box are the first three pixels.
+    found = jax.jit(instance_detections, static_argnums=(2, 3))(*outputs, 1, 3)
+    assert float(found["scores"][0]) == pytest.approx(0.9 * 0.8, rel=1e-5)
+    assert (int(found["labels"][0]), bool(found["valid"][0])) == (0, True)
+    np.testing.assert_allclose(found["boxes"][0], [0, 0, 3, 1], atol=1e-6)
+    assert float(found["scores"][1]) == pytest.approx(0.6 * 0.95, rel=1e-5)  # query 4 is everywhere, of class 1
+    np.testing.assert_allclose(found["boxes"][1], [0, 0, 6, 1], atol=1e-6)
+    chex.assert_shape(found["masks"], (3, 28, 28))
+    np.testing.assert_allclose(found["masks"][1], 0.95, rtol=1e-4)
+    assert not found["valid"][2]  # query 2, of class 1, has no pixel above 1/2
+    assert (int(found["labels"][2]), float(found["scores"][2])) == (-1, 0)
+
+
+def test_true_masks_are_visible_things_and_each_class_of_stuff():
+    whole = np.zeros((3, 1, 6), bool)
+    whole[0, 0, :3], whole[1, 0, 2:4], whole[2, 0, 5] = True, True, True
+    image = np.zeros((1, 6, 3), np.float32)
+    things = {"masks": whole, "labels": np.array([0, 1, 1]), "box_mask": np.array([True, True, False])}
+    stuff = {"semantic": np.array([[1, 1, 1, 1, 1, 1]])}
+    masks, classes, valid = true_masks({"image": image, **things, **stuff}, 2)
+    rows = [[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0] * 6, [0] * 6, [0, 0, 0, 0, 1, 0]]  # padding's pixel is void
+    np.testing.assert_array_equal(masks[:, 0], np.array(rows, bool))
+    np.testing.assert_array_equal(classes, [2, 3, -1, 0, 1])
+    np.testing.assert_array_equal(valid, [True, True, False, False, True])
+    masks, classes, valid = true_masks({"image": image, **stuff}, 2)
+    np.testing.assert_array_equal(masks[:, 0], [[False] * 6, [True] * 6])
+    np.testing.assert_array_equal(valid, [False, True])
+    masks, classes, valid = true_masks({"image": image, **things}, 0)
+    np.testing.assert_array_equal(classes, [0, 1, -1])
+    np.testing.assert_array_equal(valid, [True, True, False])
+
+
+class Constant(nn.Module):
+    """Two layers of three queries: logits in proportion to the number of an image, and masks without a shape."""
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        logits = self.param("logits", nn.initializers.zeros, (2, 3, 3))
+        masks = self.param("masks", nn.initializers.zeros, (2, 3))
+        scale = images[:, :1, :1, :1]
+        return MaskOutputs(scale * logits, jnp.broadcast_to(masks[:, None, None], (len(images), 2, 2, 2, 3)))
+
+
+WEIGHTS = MaskLossWeights(1.5, 3.0, 4.0, 0.2)
+LEARNER = partial(
+    mask_queries.learner, num_stuff=1, weights=WEIGHTS, sampling=PointSampling(4, 2.0, 0.5), detections_per_img=2
+)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("SG-15")
+def test_one_update_by_hand():
+    """One thing covers image 0, stuff covers image 1: true masks without a border do not depend on the points.
+
+    The third image is padding. Per layer, distinct queries have the masks of both images.
+    """
+    rate = 0.05
+    learner = LEARNER(model=Constant(), optimizer=optax.sgd(rate))
+    before = {
+        "logits": np.random.default_rng(0).normal(size=(2, 3, 3)).astype(np.float32),
+        "masks": np.array([[3.0, 0.5, -1.0], [-2.0, 0.2, 2.5]], np.float32),
+    }
+    scale = np.array([1.0, 0.7, 5.0], np.float32)
+    masks = np.stack([np.ones((1, 4, 4), bool), np.zeros((1, 4, 4), bool), np.ones((1, 4, 4), bool)])
+    batch = {
+        "image": np.broadcast_to(scale[:, None, None, None], (3, 4, 4, 1)),
+        "masks": pack_masks(masks),
+        "labels": np.array([[0], [-1], [0]]),
+        "box_mask": np.array([[True], [False], [True]]),
+        "semantic": np.array([1, 0, 1], np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8),
+        "index": np.arange(3),
+        "mask": np.array([1, 1, 0]),
+    }
+    state = ModelState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
+    after, metrics = jax.jit(learner.update)(state, batch)
+    owner, truth = (0, 2), (1, 0)  # query of each layer, class of each image
+
+    def parts(params):
+        rows = []
+        for layer, query in enumerate(owner):
+            has_mask = jnp.arange(3) == query
+            weight = jnp.where(has_mask, 1, 0.2)
+            nats = 0.0
+            for image in range(2):
+                z = scale[image] * params["logits"][layer]
+                label = np.where(np.arange(3) == query, truth[image], 2)
+                nats += (weight * (jnp.log(jnp.exp(z).sum(1)) - z[np.arange(3), label])).sum()
+            p = 1 / (1 + jnp.exp(-params["masks"][layer, query]))
+            dice = 1 - (2 * 4 * p + 1) / (4 * p + 4 + 1)  # of four points
+            rows.append((1.5 * nats / (2 * weight.sum()), -3 * jnp.log(p), 4 * dice))  # both images have the same mask
+        return jnp.array(rows)
+
+    expected = parts(before)
+    gradients = jax.grad(lambda params: parts(params).sum())(before)
+    new = jax.tree.map(lambda p, g: p - rate * g, before, gradients)
+    chex.assert_trees_all_close(after.params, new, rtol=1e-4, atol=1e-6)
+    for name, (early, last) in zip(("classification", "mask", "dice"), expected.T, strict=True):
+        assert metrics[name].compute() == pytest.approx(float(last), rel=1e-4), name
+        assert metrics[f"auxiliary_{name}"].compute() == pytest.approx(float(early), rel=1e-4), name
+    assert metrics["loss"].compute() == pytest.approx(float(expected.sum()), rel=1e-4)
+
+
+def batch_of(num_things):
+    """Two images with masks for `num_things` things, none of which is there."""
+    return {
+        "image": np.zeros((2, 4, 4, 1), np.float32),
+        "masks": np.zeros((2, num_things, 4, 1), np.uint8),
+        "labels": np.full((2, num_things), -1),
+        "box_mask": np.zeros((2, num_things), bool),
+        "semantic": np.full((2, 4, 4), 255, np.uint8),
+        "index": np.arange(2),
+    }
+
+
+def test_more_segments_than_queries_are_an_error():
+    learner = LEARNER(model=Constant(), optimizer=optax.sgd(0.1))
+    state = jax.eval_shape(learner.init, jax.random.key(0), batch_of(3))
+    message = "model: 3 queries; allowed: at least 4, for 3 things and 1 classes of stuff of an image"
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(learner.update, state, batch_of(3))
+    jax.eval_shape(learner.update, state, batch_of(2))
+
+
+@pytest.mark.slow
+def test_a_batch_of_void_alone_teaches_no_object():
+    learner = LEARNER(model=Constant(), optimizer=optax.sgd(0.1))
+    batch = {**batch_of(2), "image": np.ones((2, 4, 4, 1), np.float32)}
+    state = learner.init(jax.random.key(0), batch)
+    after, metrics = jax.jit(learner.update)(state, batch)
+    chex.assert_tree_all_finite(after.params)
+    assert metrics["mask"].compute() is None
+    assert (after.params["logits"][..., -1] > 0).all()
+    outputs = jax.jit(learner.predict)(after, batch)
+    chex.assert_shape(outputs["segments"], (2, 4, 4))
+    assert (outputs["segments"] == -1).all()

@@ -11,7 +11,7 @@ from PIL import Image
 from dlcore.data.masks import pack_masks
 from dlcore.data.source import Source
 from dlcore.experiment.resolve import resolve
-from experiments.segmentation import panoptic
+from dlcore.tasks import segment_results
 from experiments.segmentation.panoptic import experiment
 
 SPEC = {"class_names": ["cat", "dog"], "stuff_names": ["grass"], "image_shape": [6, 8, 3]}
@@ -28,7 +28,7 @@ def outputs():
 
 
 def test_segments_are_described_by_their_shares(outputs):
-    (row, _) = panoptic.describe(outputs, SPEC)
+    (row, _) = segment_results.describe(outputs, SPEC)
     assert row["segments"] == [
         {"class": "grass", "share": round(28 / 48, 4)},
         {"class": "cat", "share": round(8 / 48, 4)},
@@ -46,7 +46,7 @@ def test_maps_are_written_in_cocos_form(outputs, tmp_path):
     outputs["segments"] = np.where(outputs["segments"] == 3, 300, outputs["segments"])
     labels = np.concatenate([outputs["segment_labels"][:, :3], np.full((2, 297), -1), [[0], [0]]], 1)
     outputs["segment_labels"] = labels
-    written = panoptic.write(tmp_path / "out", outputs, None, [str(f) for f in files], SPEC)
+    written = segment_results.write(tmp_path / "out", outputs, None, [str(f) for f in files], SPEC)
     assert [path.name for path in written] == [
         "x0_panoptic.png",
         "x0_overlay.png",
@@ -86,12 +86,12 @@ def test_the_report_shows_the_worst_image_first_beside_what_the_semantic_map_tel
         outputs=outputs,
         history=[],
     )
-    images, table, *_ = panoptic.panels(context)
+    images, table, *_ = segment_results.panels(context)
     assert images.html.index("2 wrong or missed") < images.html.index("0 wrong or missed")
     assert images.html.count("<img") == 6
     assert "25.0" in table.html
     assert "12.5" in table.html
-    chex.assert_shape(panoptic.pictures(context)["panoptic"], (6, 16, 3))
+    chex.assert_shape(segment_results.pictures(context)["panoptic"], (6, 16, 3))
 
 
 def test_only_scenes_have_stuff():
@@ -99,5 +99,5 @@ def test_only_scenes_have_stuff():
     with pytest.raises(ValueError, match="dataset=coco: its folders have no semantic maps; allowed: scenes"):
         experiment.task.data(flags)
     data = experiment.task.data(resolve(experiment, ["--smoke", "--image_size=48,48"]))
-    assert panoptic.class_names(data.spec)[:4] == ["smooth", "striped", "checked", "circle"]
+    assert segment_results.class_names(data.spec)[:4] == ["smooth", "striped", "checked", "circle"]
     assert {"masks", "semantic"} <= set(data.test.arrays)

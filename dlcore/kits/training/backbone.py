@@ -37,14 +37,15 @@ def build_on(setup: Setup, network: Callable[..., nn.Module], prefix: str, **fie
       setup: facts of the run, with `num_classes` in its spec.
       network: class of the network, or a `functools.partial` of it.
       prefix: prefix of the flags of its fields.
-      **fields: other fields, such as heads.
+      **fields: other fields, such as heads, or `num_classes` in place of that of the spec.
 
     Returns:
       The flax module; with `--adapt` a model that applies it with a frozen backbone and an adapter.
     """
     if "model" in setup.flags:
         fields["backbone"] = build(setup)
-    model = network(num_classes=setup.spec["num_classes"], dtype=setup.dtype, **fields, **setup.flags.group(prefix))
+    fields = {"num_classes": setup.spec["num_classes"], **fields}
+    model = network(dtype=setup.dtype, **fields, **setup.flags.group(prefix))
     return adapters.adapt_dense(model, setup.flags) if adapters.adapts_dense(setup.flags) else model
 
 

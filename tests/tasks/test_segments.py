@@ -1,0 +1,65 @@
+"""The task of segments by queries: what it builds for each network, and settings that do not fit."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import pytest
+
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.setting import FlagError
+from dlcore.segmentation.eomt import EoMT
+from dlcore.segmentation.mask2former import Mask2Former
+from dlcore.segmentation.maskformer import MaskFormer
+from experiments.segmentation.mask2former import experiment
+
+SPEC = {"class_names": ["cat", "dog"], "stuff_names": ["grass"], "num_classes": 2, "max_boxes": 6}
+SPEC |= {"image_shape": [32, 32, 3], "mean": [0.0] * 3, "std": [1.0] * 3, "masks": True}
+
+
+def build(*argv):
+    flags = resolve(experiment, ["--smoke", "--image_size=32,32", *argv])
+    setup = type("Setup", (), {"flags": flags, "spec": SPEC, "dtype": None})
+    return experiment.task.arguments(setup)
+
+
+@pytest.mark.parametrize(
+    ("name", "network"), [("mask2former", Mask2Former), ("maskformer", MaskFormer), ("eomt", EoMT)]
+)
+def test_each_network_predicts_stuff_and_things(name, network):
+    arguments = build(f"--network={name}")
+    assert isinstance(arguments["model"], network)
+    assert arguments["num_stuff"] == 1
+    assert arguments["model"].num_classes == 3
+    assert hasattr(arguments["model"], "backbone") == (name != "eomt")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["maskformer", "eomt"])
+def test_the_other_networks_give_masks_and_classes_of_all_queries(name):
+    model = build(f"--network={name}")["model"]
+    outputs = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x)[0], jnp.zeros((2, 32, 32, 3)))
+    chex.assert_shape(outputs.class_logits, (2, None, 10, 4))
+    chex.assert_shape(outputs.mask_logits, (2, None, None, None, 10))
+
+
+def test_fewer_queries_than_segments_are_an_error():
+    message = r"mask2former\.num_queries=6: too few; allowed: at least 7 segments of an image"
+    with pytest.raises(ValueError, match=message):
+        build("--mask2former.num_queries=6")
+    assert build("--mask2former.num_queries=7")["model"].num_queries == 7
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (
+            ["--network=eomt", "--image_size=36,36"],
+            r"image_size=\(36, 36\): patches do not cover it; allowed: multiples",
+        ),
+        (["--network=eomt", "--adapt=lora"], "adapt=lora: --network=eomt has no backbone; allowed: full, or another"),
+        (["--mask2former.stages=stage2,stage3,stage4,stage9"], r"no map stage9, which --mask2former\.stages names"),
+    ],
+)
+def test_what_does_not_fit_a_network_is_named(argv, message):
+    with pytest.raises(FlagError, match=message):
+        experiment.task.check(resolve(experiment, argv))
