@@ -97,7 +97,7 @@ class Source:
     def _check_images(self) -> None:
         """Refuse floats up to 255 in the first images: networks take floats as they are, and divide uint8 by 255."""
         images = self.arrays.get("image")
-        if not isinstance(images, np.ndarray) or not np.issubdtype(images.dtype, np.floating) or not images.size:
+        if not isinstance(images, np.ndarray) or images.ndim != 4 or not np.issubdtype(images.dtype, np.floating):
             return
         largest = float(np.nanmax(images[:_NUM_CHECKED_IMAGES], initial=0))
         if largest > _LARGEST_FLOAT:

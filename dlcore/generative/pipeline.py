@@ -41,6 +41,7 @@ from dlcore.generative.schedules import (
     scaled_linear_betas,
     timesteps,
 )
+from dlcore.learner import root_key
 from dlcore.models.pretrained import Pretrained, from_pretrained
 
 __all__ = ["Pipeline", "open_pipeline"]
@@ -155,7 +156,7 @@ class Pipeline(NamedTuple):
             raise ValueError(f"size={height}x{width}: sides do not divide; allowed: multiples of {unit} pixels")
         rows, columns = height // self._downsampling, width // self._downsampling
         shape = rows, columns, self.autoencoder.model.latent_channels
-        keys = jax.vmap(lambda k: jax.random.fold_in(jax.random.key(seed), k))(jnp.arange(count))
+        keys = jax.vmap(lambda k: jax.random.fold_in(root_key(seed), k))(jnp.arange(count))
         start = jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
         embedded = self.name == "FluxPipeline"
         conditions = [self._condition(words, (height, width))]

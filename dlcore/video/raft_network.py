@@ -4,7 +4,7 @@ Teed & Deng 2020, arXiv:2003.12039, with the layers of torchvision's `raft_small
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import prod
 from typing import Annotated, Any, Literal
 
@@ -210,7 +210,7 @@ def _layer(
     norm: Norm,
     train: bool,
     dtype: Any,
-    axis_name: str | None,
+    batch_norm: Callable[..., nn.Module],
     activation: bool = True,
 ) -> jax.Array:
     """Convolution `NAME_0`, norm `NAME_1` and relu, in the module that calls it."""
@@ -220,7 +220,7 @@ def _layer(
     if norm == "instance":
         x = InstanceNorm(use_scale=False, use_bias=False, dtype=dtype, name=f"{name}_1")(x)
     if norm == "batch":
-        x = BatchNorm(not train, dtype=dtype, axis_name=axis_name, name=f"{name}_1")(x)
+        x = batch_norm(not train, dtype=dtype, name=f"{name}_1")(x)
     return nn.relu(x) if activation else x
 
 
@@ -237,7 +237,8 @@ class _Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        layer = functools.partial(_layer, norm=self.norm, train=train, dtype=self.dtype, axis_name=self.axis_name)
+        batch_norm = functools.partial(BatchNorm, axis_name=self.axis_name)
+        layer = functools.partial(_layer, norm=self.norm, train=train, dtype=self.dtype, batch_norm=batch_norm)
         x = layer(x, self.widths[0], 7, self.strides[0], "convnormrelu")
         for i, (width, stride) in enumerate(zip(self.widths[1:], self.strides[1:], strict=True), 1):
             for block in range(2):

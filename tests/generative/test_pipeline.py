@@ -191,7 +191,7 @@ def test_prompts_are_the_tokens_of_both_tokenizers(tmp_path):
 
 
 @pytest.mark.covers("GE-40")
-def test_what_a_text_encoder_does_not_read_is_said(tmp_path):
+def test_the_end_of_a_long_prompt_is_said(tmp_path):
     write_clip_tokenizer(tmp_path)
     encoder = PromptEncoder("text_encoder_2", None, _tokenizer(tmp_path), END, 6)
     assert encoder.rest("a red sq") == ""  # six tokens with both ends

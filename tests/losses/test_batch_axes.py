@@ -125,6 +125,8 @@ LOSSES = {
     ),
     "sequence_loss": (losses.sequence_loss, normal(5), bits(5)),
     "sequence_loss last": (lambda x, m: losses.sequence_loss(x, m, "last"), normal(5), bits(5)),
+    "distribution_expectation": (losses.distribution_expectation, normal(4)),
+    "distribution_focal_loss": (losses.distribution_focal_loss, normal(4), jnp.abs(normal())),
     "sigmoid_focal_loss": (losses.sigmoid_focal_loss, normal(4), bits(4)),
     "smooth_l1_loss": (losses.smooth_l1_loss, normal(4), normal(4)),
     "softmax_cross_entropy_loss": (losses.softmax_cross_entropy_loss, normal(4), labels()),

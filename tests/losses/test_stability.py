@@ -22,6 +22,7 @@ LOGITS = {
     "generalized_cross_entropy_loss": lambda s: losses.generalized_cross_entropy_loss(s, LABEL),
     "kl_divergence_loss": lambda s: losses.kl_divergence_loss(s, jnp.array([0.5, 0.5, 0])),
     "ldam_loss": lambda s: losses.ldam_loss(s, LABEL, jnp.array([0.1, 0.2, 0.5])),
+    "distribution_focal_loss": lambda s: losses.distribution_focal_loss(s, jnp.array(1.3)),
     "sigmoid_focal_loss": lambda s: losses.sigmoid_focal_loss(s, jnp.array([0.0, 1, 1])),
     "dice_loss": lambda s: losses.dice_loss(s[None], jnp.array([[0.0, 1, 1]])),
     "tversky_loss": lambda s: losses.tversky_loss(s[None], jnp.array([[0.0, 1, 1]])),

@@ -101,6 +101,8 @@ WITH_LOSS = {
     "self_supervised.swav",
     "self_supervised.unrotation",
     "self_supervised.vicreg",
+    "self_supervised.video_mae",
+    "self_supervised.vjepa",
     "semi_supervised.fixmatch",
     "semi_supervised.ict",
     "semi_supervised.mean_teacher",

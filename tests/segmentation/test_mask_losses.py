@@ -118,7 +118,7 @@ def test_losses_of_an_image_by_hand():
     assert set(last) == {"classification", "mask", "dice", "num_foreground"}
 
 
-def test_what_does_not_fit_is_named():
+def test_shapes_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match=r"points"):
         sample_masks(jnp.zeros((1, 2, 2, 1)), jnp.zeros((1, 3, 3)))
     with pytest.raises(ValueError, match=r"targets"):

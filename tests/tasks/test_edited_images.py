@@ -56,7 +56,7 @@ def test_sdedit_by_hand():
 @pytest.mark.slow
 @pytest.mark.covers("GE-42")
 @pytest.mark.parametrize("method", ["sdedit", "inversion", "repaint"])
-def test_what_the_mask_keeps_is_bit_equal(method):
+def test_pixels_that_the_mask_keeps_are_bit_equal(method):
     mask = np.zeros((4, 6, 1))
     mask[1:3, 2:] = 1
     images, sample, _ = edited(method, mask)

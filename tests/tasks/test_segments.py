@@ -60,6 +60,6 @@ def test_fewer_queries_than_segments_are_an_error():
         (["--mask2former.stages=stage2,stage3,stage4,stage9"], r"no map stage9, which --mask2former\.stages names"),
     ],
 )
-def test_what_does_not_fit_a_network_is_named(argv, message):
+def test_settings_that_do_not_fit_a_network_are_named(argv, message):
     with pytest.raises(FlagError, match=message):
         experiment.task.check(resolve(experiment, argv))
