@@ -679,6 +679,7 @@ MOVES = {
     "detection.center_net": Move("heat_map", -1, 30),
     "detection.detr": Move("classification", -1, 40),
     "detection.deformable_detr": Move("classification", -1, 30),
+    "detection.d_fine": Move("classification", -1, 30),
     "detection.rt_detr": Move("classification", -1, 30),
     "detection.fcos": Move("classification", -1, 30),
     "detection.retinanet": Move("classification", -1, 30),

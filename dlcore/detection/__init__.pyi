@@ -16,6 +16,8 @@ from dlcore.detection.center_net import CenterNet as CenterNet
 from dlcore.detection.center_net import gaussian_radius as gaussian_radius
 from dlcore.detection.center_net import heat_map_loss as heat_map_loss
 from dlcore.detection.center_net import target_heat_map as target_heat_map
+from dlcore.detection.d_fine import DFINE as DFINE
+from dlcore.detection.d_fine import FineOutputs as FineOutputs
 from dlcore.detection.deformable_detr import DeformableDETR as DeformableDETR
 from dlcore.detection.denoising import NoisyQueries as NoisyQueries
 from dlcore.detection.denoising import Targets as Targets
@@ -43,6 +45,10 @@ from dlcore.detection.detr_names import DETR_NAMES as DETR_NAMES
 from dlcore.detection.detr_names import DETR_OLD_NAMES as DETR_OLD_NAMES
 from dlcore.detection.detr_names import QUERY_NAMES as QUERY_NAMES
 from dlcore.detection.detr_names import QUERY_OLD_NAMES as QUERY_OLD_NAMES
+from dlcore.detection.distribution_refinement import RefinementWeights as RefinementWeights
+from dlcore.detection.distribution_refinement import refinement_losses as refinement_losses
+from dlcore.detection.distribution_refinement import shift_sides as shift_sides
+from dlcore.detection.distribution_refinement import weighting_function as weighting_function
 from dlcore.detection.dynamic_assignment import Assignment as Assignment
 from dlcore.detection.dynamic_assignment import sim_ota_assignment as sim_ota_assignment
 from dlcore.detection.dynamic_assignment import task_aligned_assignment as task_aligned_assignment
@@ -57,6 +63,8 @@ from dlcore.detection.fpn import FPN_OLD_NAMES as FPN_OLD_NAMES
 from dlcore.detection.fpn import FeaturePyramid as FeaturePyramid
 from dlcore.detection.fpn import assign_levels as assign_levels
 from dlcore.detection.fpn import upscale as upscale
+from dlcore.detection.hgnet_v2 import HGNET_V2_NAMES as HGNET_V2_NAMES
+from dlcore.detection.hgnet_v2 import HGNetV2 as HGNetV2
 from dlcore.detection.hybrid_encoder import ConvNorm as ConvNorm
 from dlcore.detection.hybrid_encoder import HYBRID_NAMES as HYBRID_NAMES
 from dlcore.detection.hybrid_encoder import HybridEncoder as HybridEncoder

@@ -7,19 +7,24 @@ Zhao et al. 2023, arXiv:2304.08069, section 4.2.
     bottom up    p_l = fusion([down2(p_{l - 1}), lateral of f_l])
     fusion       conv1x1(x) through RepVGG blocks, three by default, plus another conv1x1(x)
 
+The fusion "elan" is D-FINE's (Peng et al. 2024, arXiv:2410.13842): conv1x1 [a, b, c, d], where [a, b] are the halves of
+conv1x1(x), c = conv3x3(fusion(b)) and d = conv3x3(fusion(c)). With it the lateral layers have no activation, and down2
+is a 1x1 and then a depthwise convolution, without one either.
+
 Without levels of attention it is a path aggregation network (PAN; Liu et al. 2018, arXiv:1803.01534) of
 cross-stage-partial fusions.
 """
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.nn import BatchNorm, Conv, TransformerEncoderBlock
 from dlcore.nn.position import grid_positions
 from dlcore.ops.resize import resize
@@ -111,6 +116,36 @@ class _Fusion(nn.Module):
         return y if self.hidden_features == self.features else layer(self.features, name="conv3")(y, train)
 
 
+class _ElanFusion(nn.Module):
+    """Efficient layer aggregation: one half of the channels passes through two fusions, and every step is kept."""
+
+    features: int
+    hidden_features: int
+    num_blocks: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        hidden, layer = self.hidden_features, partial(ConvNorm, dtype=self.dtype)
+        parts = jnp.split(layer(2 * self.features, name="conv1")(x, train), 2, axis=-1)
+        for i in (1, 2):
+            y = _Fusion(hidden, hidden, self.num_blocks, self.dtype, name=f"csp_rep{i}")(parts[-1], train)
+            parts.append(layer(hidden, 3, name=f"conv{i + 1}")(y, train))
+        return layer(self.features, name="conv4")(jnp.concatenate(parts, -1), train)
+
+
+class _Downsampling(nn.Module):
+    """1x1 convolution, then a depthwise one of stride 2."""
+
+    features: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        layer = partial(ConvNorm, self.features, activation=None, dtype=self.dtype)
+        return layer(3, 2, groups=self.features, name="conv2")(layer(name="conv1")(x, train), train)
+
+
 def attend_within(
     maps: Sequence[jax.Array],
     levels: Sequence[int],
@@ -158,7 +193,8 @@ class HybridEncoder(nn.Module):
       num_heads: heads of the attention.
       hidden_features: units of its perceptron.
       expansion: channels inside a fusion, in those of the maps.
-      num_blocks: RepVGG blocks of a fusion.
+      num_blocks: RepVGG blocks of a fusion; with elan of each of its two.
+      fusion: csp (RT-DETR) or elan (D-FINE).
       dropout_rate: dropout rate of the attention in training.
       dtype: dtype of the computation; None means by promotion.
     """
@@ -169,6 +205,7 @@ class HybridEncoder(nn.Module):
     hidden_features: int = 1024
     expansion: float = 1.0
     num_blocks: int = 3
+    fusion: Literal["csp", "elan"] = "csp"
     dropout_rate: float = 0.0
     dtype: Any = None
 
@@ -183,15 +220,20 @@ class HybridEncoder(nn.Module):
         Returns:
           The maps, finest first.
         """
+        check_choice("fusion", self.fusion, ("csp", "elan"))
         features = maps[0].shape[-1]
         fields = {"train": train, "dropout_rate": self.dropout_rate, "dtype": self.dtype}
         maps = attend_within(maps, self.levels, self.num_layers, self.num_heads, self.hidden_features, **fields)
+        lateral = partial(ConvNorm, features, dtype=self.dtype)
+        downsample = partial(ConvNorm, features, 3, 2, dtype=self.dtype)
         fusion = partial(_Fusion, features, int(features * self.expansion), self.num_blocks, dtype=self.dtype)
-        layer = partial(ConvNorm, features, dtype=self.dtype)
+        if self.fusion == "elan":
+            lateral, downsample = partial(lateral, activation=None), partial(_Downsampling, features, self.dtype)
+            fusion = partial(_ElanFusion, features, round(features * self.expansion / 2), self.num_blocks, self.dtype)
         # Top down.
         fused, count = [maps[-1]], len(maps) - 1
         for i in range(count):
-            fused[-1] = layer(name=f"lateral_convs_{i}")(fused[-1], train)
+            fused[-1] = lateral(name=f"lateral_convs_{i}")(fused[-1], train)
             finer = maps[count - i - 1]
             up = resize(fused[-1], finer.shape[1:3], "nearest")
             fused.append(fusion(name=f"fpn_blocks_{i}")(jnp.concatenate([up, finer], -1), train))
@@ -199,6 +241,6 @@ class HybridEncoder(nn.Module):
         # Bottom up.
         outputs = [fused[0]]
         for i in range(count):
-            down = layer(3, 2, name=f"downsample_convs_{i}")(outputs[-1], train)
+            down = downsample(name=f"downsample_convs_{i}")(outputs[-1], train)
             outputs.append(fusion(name=f"pan_blocks_{i}")(jnp.concatenate([down, fused[i + 1]], -1), train))
         return outputs

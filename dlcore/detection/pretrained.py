@@ -5,6 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from dlcore.detection.hgnet_v2 import HGNetV2
 from dlcore.detection.resnet_d import ResNetD
 from dlcore.models.clip import CLIP
 from dlcore.models.pretrained.families.resnet import backbone_of
@@ -56,14 +57,7 @@ def _rt_detr(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     inner = config["backbone_config"]
     fixed = {"downsample_in_bottleneck": False, "downsample_in_first_stage": False, "hidden_act": "relu"}
     check_config(inner, {"model_type": "rt_detr_resnet"} | fixed, "dlcore's RT-DETR")
-    names = {"activation_function": "silu", "encoder_activation_function": "gelu"}
-    fixed = {
-        "eval_size": None,
-        "normalize_before": False,
-        "decoder_activation_function": "relu",
-        "batch_norm_eps": 1e-5,
-    }
-    check_config(config, names | fixed | {"layer_norm_eps": 1e-5}, "dlcore's RT-DETR")
+    check_config(config, PROPOSALS, "dlcore's RT-DETR")
     name = "rt_detr_v2_r50vd" if config["architectures"][0].startswith("RTDetrV2") else "rt_detr_r50vd"
     backbone = ResNetD(
         stages=tuple(inner["depths"]),
@@ -71,10 +65,47 @@ def _rt_detr(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         stem_width=inner["embedding_size"],
         block=inner["layer_type"],
     )
-    method = {"default": "bilinear", "discrete": "discrete"}[config.get("decoder_method", "default")]
-    return name, {
+    return name, {"backbone": backbone, "num_points": config["decoder_n_points"], **_proposal_fields(config)}
+
+
+def _d_fine(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    inner, config = config["backbone_config"], {**D_FINE, **config}
+    fixed = {"model_type": "hgnet_v2", "hidden_act": "relu", "stem_strides": [2, 1, 1, 2, 1]}
+    fixed |= {"stage_downsample": [False, True, True, True], "stage_downsample_strides": [2, 2, 2, 2]}
+    check_config(inner, fixed, "dlcore's D-FINE")
+    levels, layers = config["num_feature_levels"], config["decoder_layers"]
+    fixed = {"with_box_refine": True, "layer_scale": 1, "decoder_in_channels": [config["encoder_hidden_dim"]] * levels}
+    if config["eval_idx"] not in (-1, layers - 1):
+        raise ValueError(f"eval_idx={config['eval_idx']}: not in dlcore's D-FINE; allowed: -1 or {layers - 1}")
+    check_config(config, PROPOSALS | fixed, "dlcore's D-FINE")
+    backbone = HGNetV2(
+        stem_widths=tuple(inner["stem_channels"][1:]),
+        widths=tuple(inner["stage_out_channels"]),
+        mid_widths=tuple(inner["stage_mid_channels"]),
+        stages=tuple(inner["stage_num_blocks"]),
+        num_layers=tuple(inner["stage_numb_of_layers"]),
+        kernel_sizes=tuple(inner["stage_kernel_size"]),
+        light=tuple(inner["stage_light_block"]),
+        affine=inner.get("use_learnable_affine_block", False),
+    )
+    points = config["decoder_n_points"]
+    return "d_fine_large", {
         "backbone": backbone,
-        "stages": tuple(stage.replace("stage", "layer") for stage in inner["out_features"]),
+        "num_points": (points,) * levels if isinstance(points, int) else tuple(points),
+        "encoder_blocks": round(3 * config["depth_mult"]),
+        "num_bins": config["max_num_bins"],
+        "num_probabilities": config["top_prob_values"],
+        "quality_features": config["lqe_hidden_dim"],
+        "quality_layers": config["lqe_layers"],
+        **_proposal_fields(config),
+    }
+
+
+def _proposal_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields that RT-DETR and D-FINE share."""
+    method = {"default": "bilinear", "discrete": "discrete"}[config.get("decoder_method", "default")]
+    return {
+        "stages": tuple(stage.replace("stage", "layer") for stage in config["backbone_config"]["out_features"]),
         "num_classes": len(config["id2label"]),
         "num_queries": config["num_queries"],
         "features": config["d_model"],
@@ -82,7 +113,6 @@ def _rt_detr(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         "hidden_features": config["decoder_ffn_dim"],
         "decoder_layers": config["decoder_layers"],
         "num_levels": config["num_feature_levels"],
-        "num_points": config["decoder_n_points"],
         "encoder_features": config["encoder_hidden_dim"],
         "encoder_heads": config["encoder_attention_heads"],
         "encoder_hidden_features": config["encoder_ffn_dim"],
@@ -178,11 +208,19 @@ OWL_TEXT |= {"vocab_size": 49408, "max_position_embeddings": 16}
 """What transformers takes where the configuration leaves a field out."""
 OWL = ("OwlViTForObjectDetection", "Owlv2ForObjectDetection")
 OWL_INPUTS = ("pixel_values", "input_ids", "attention_mask")
+PROPOSALS = {"activation_function": "silu", "encoder_activation_function": "gelu", "eval_size": None}
+PROPOSALS |= {"normalize_before": False, "decoder_activation_function": "relu", "batch_norm_eps": 1e-5}
+PROPOSALS |= {"layer_norm_eps": 1e-5}
+"""What RT-DETR and D-FINE have in dlcore."""
+D_FINE = {"max_num_bins": 32, "top_prob_values": 4, "lqe_hidden_dim": 64, "lqe_layers": 2, "depth_mult": 1.0}
+D_FINE |= {"decoder_n_points": 4, "hidden_expansion": 1.0, "eval_idx": -1}
+"""What transformers takes where the configuration of D-FINE leaves a field out."""
 RT_DETR = ("RTDetrForObjectDetection", "RTDetrV2ForObjectDetection")
 FAMILIES = (
     Family("transformers", ("DetrForObjectDetection",), _detr, _boxes, INPUTS, "detection"),
     Family("transformers", ("DeformableDetrForObjectDetection",), _deformable_detr, _boxes, INPUTS, "detection"),
     Family("transformers", RT_DETR, _rt_detr, _proposed_boxes, INPUTS, "detection"),
+    Family("transformers", ("DFineForObjectDetection",), _d_fine, _proposed_boxes, INPUTS, "detection"),
     Family("transformers", OWL, _owl, _word_boxes, OWL_INPUTS, "detection"),
     Family("transformers", ("YolosForObjectDetection",), _yolos, _set, INPUTS, "detection"),
 )

@@ -2,6 +2,7 @@
 
 encoder layer    x = LN(x + deformable attention(x)),   x = LN(x + MLP(x))
 decoder layer    z = LN(z + MHA(z)),   z = LN(z + deformable attention(z, x)),   z = LN(z + MLP(z))
+gated            z = LN(g z + g' deformable attention(z, x)),   (g, g') = sigmoid(W [z, deformable attention(z, x)])
 """
 
 from collections.abc import Callable
@@ -69,6 +70,18 @@ class BoxHead(nn.Module):
         return Dense(self.out_features, dtype=self.dtype, kernel_init=self.last_init, name=last)(x)
 
 
+class _Gate(nn.Module):
+    """LN(g x + g' y) with gates between 0 and 1 of both: [B, Q, D] -> [B, Q, D]."""
+
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        gate = Dense(2 * x.shape[-1], dtype=self.dtype, kernel_init=nn.initializers.zeros, name="gate")
+        gates = jnp.split(nn.sigmoid(gate(jnp.concatenate([x, y], -1))), 2, axis=-1)
+        return LayerNorm(dtype=self.dtype, name="norm")(gates[0] * x + gates[1] * y)
+
+
 class DeformableDecoderLayer(nn.Module):
     """Layer of a deformable decoder on queries: [B, Q, D] -> [B, Q, D].
 
@@ -80,6 +93,7 @@ class DeformableDecoderLayer(nn.Module):
       method: see `DeformableAttention`.
       dropout_rate: dropout rate in training.
       dtype: dtype of the computation; None means by promotion.
+      gated: the deformable attention has no projections, and a gate adds what it reads (D-FINE).
     """
 
     num_heads: int
@@ -89,6 +103,7 @@ class DeformableDecoderLayer(nn.Module):
     method: Literal["bilinear", "discrete"] = "bilinear"
     dropout_rate: float = 0.0
     dtype: Any = None
+    gated: bool = False
 
     @nn.compact
     def __call__(
@@ -120,6 +135,8 @@ class DeformableDecoderLayer(nn.Module):
 
         def add(x: jax.Array, y: jax.Array, name: str) -> jax.Array:
             y = nn.Dropout(self.dropout_rate)(y, deterministic=not train)
+            if name == "gateway":
+                return _Gate(self.dtype, name=name)(x, y)
             return LayerNorm(dtype=self.dtype, name=name)(x + y)
 
         attention = MultiHeadAttention(
@@ -128,8 +145,15 @@ class DeformableDecoderLayer(nn.Module):
         z = queries + position
         z = add(queries, attention(z, z, queries, mask=mask, train=train), "self_attn_layer_norm")
         look = DeformableAttention(
-            self.num_heads, self.num_points, self.offset_scale, self.method, dtype=self.dtype, name="encoder_attn"
+            self.num_heads,
+            self.num_points,
+            self.offset_scale,
+            self.method,
+            projections=not self.gated,
+            dtype=self.dtype,
+            name="encoder_attn",
         )
-        z = add(z, look(z + position, reference, memory, shapes, memory_mask), "encoder_attn_layer_norm")
+        name = "gateway" if self.gated else "encoder_attn_layer_norm"
+        z = add(z, look(z + position, reference, memory, shapes, memory_mask), name)
         mlp = FeedForward(self.hidden_features, dropout_rate=self.dropout_rate, dtype=self.dtype, name="mlp")
         return LayerNorm(dtype=self.dtype, name="final_layer_norm")(z + mlp(z, train))

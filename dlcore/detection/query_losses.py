@@ -13,6 +13,7 @@ All sums are divided by the number of boxes in the batch. They are taken after e
 own, and of denoising queries, whose boxes are known, as the mean over the groups.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -134,6 +135,7 @@ def image_losses(
     weights: QueryWeights = QueryWeights(),
     classification: Classification = "varifocal",
     auxiliary: bool = True,
+    more_losses: Callable[..., dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Sum the losses over the queries of one image.
 
@@ -148,6 +150,9 @@ def image_losses(
       weights: weights of the losses.
       classification: focal or varifocal.
       auxiliary: take the losses of the proposals and the earlier decoder layers, too.
+      more_losses: `(outputs, owners [layers, Q], noisy_owner [D], noisy_counts [D], targets) -> {name: sum}` of one
+        image: the index of each query's box, -1 for none, whether a denoising query is no padding, and center and size
+        of the true boxes; None for none.
 
     Returns:
       {"classification", "box", "giou": sums, the same with "auxiliary_" in front: over all earlier layers, and with
@@ -155,15 +160,17 @@ def image_losses(
     """
     targets = box_convert(boxes / sides, "xyxy", "cxcywh")  # [M, 4]
 
-    def of_layer(logits: jax.Array, pred_boxes: jax.Array) -> dict[str, jax.Array]:
+    of_layer = partial(_sums, targets=targets, labels=labels, weights=weights, classification=classification)
+
+    def match_layer(logits: jax.Array, pred_boxes: jax.Array) -> jax.Array:
         # One query for each true box.
         query_idx = match(logits, pred_boxes, targets, labels, valid, costs)  # [M]
         pairs = query_idx[:, None] == jnp.arange(len(pred_boxes))  # [M, Q]
-        owner = jnp.where(pairs.any(0), pairs.argmax(0), -1)  # [Q]
-        return _sums(logits, pred_boxes, owner, jnp.ones_like(owner, bool), targets, labels, weights, classification)
+        return jnp.where(pairs.any(0), pairs.argmax(0), -1)  # [Q]
 
     # Losses of every decoder layer, each with a matching of its own.
-    layers = jax.vmap(of_layer)(outputs.logits, outputs.boxes)
+    owners = jax.vmap(match_layer)(outputs.logits, outputs.boxes)  # [layers, Q]
+    layers = jax.vmap(of_layer)(outputs.logits, outputs.boxes, owners, jnp.ones_like(owners, bool))
     sums = {name: values[-1] for name, values in layers.items()}
     # Auxiliary losses of the proposals and the earlier layers.
     if auxiliary and len(outputs.logits) > 1:
@@ -175,17 +182,10 @@ def image_losses(
         counts = valid[index] if count else jnp.zeros(0, bool)  # [D]
         owner = jnp.where(counts & (jnp.arange(count) // size % 2 == 0), index, -1)
         groups = max(1, count // (2 * size))
-        of_noise = partial(
-            _sums,
-            owner=owner,
-            counts=counts,
-            targets=targets,
-            labels=labels,
-            weights=weights,
-            classification=classification,
-        )
-        noise = jax.vmap(of_noise)(noisy, outputs.noisy_boxes)
+        noise = jax.vmap(of_layer, (0, 0, None, None))(noisy, outputs.noisy_boxes, owner, counts)
         sums |= {f"denoising_{name}": values.sum() / groups for name, values in noise.items()}
+        if more_losses is not None:
+            sums |= more_losses(outputs, owners, owner, counts, targets)
     return {**sums, "num_foreground": valid.sum(dtype=jnp.int32)}
 
 
@@ -225,6 +225,7 @@ def query_learner(
     auxiliary: bool,
     score_thresh: float,
     detections_per_img: int,
+    more_losses: Callable[..., dict[str, Any]] | None = None,
 ) -> Learner:
     """Train a detector of queries on the batches of `dlcore.detection.dense.detector_learner`.
 
@@ -239,6 +240,7 @@ def query_learner(
       auxiliary: take the loss of the proposals and of every decoder layer, not of the last alone.
       score_thresh: least score of a detection.
       detections_per_img: K, detections of an image at most.
+      more_losses: further losses, see `image_losses`; None for none.
 
     Returns:
       The learner, as `detector_learner` describes it.
@@ -252,6 +254,13 @@ def query_learner(
         optimizer=optimizer,
         preprocess=preprocess,
         augment=augment,
-        losses=partial(image_losses, costs=costs, weights=weights, classification=classification, auxiliary=auxiliary),
+        losses=partial(
+            image_losses,
+            costs=costs,
+            weights=weights,
+            classification=classification,
+            auxiliary=auxiliary,
+            more_losses=more_losses,
+        ),
         postprocess=partial(postprocess, score_thresh=score_thresh, detections_per_img=detections_per_img),
     )

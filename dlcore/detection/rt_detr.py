@@ -13,6 +13,7 @@ Version 2 reads points by rounding instead of interpolation where its `method` i
 field. Published weights are of transformers (PekingU). Deviates: denoising queries of padding are hidden.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -209,48 +210,11 @@ class RTDETR(nn.Module):
         Returns:
           (outputs, (W, H, W, H): what turns their boxes into pixels).
         """
-        # Hybrid encoder.
-        norm = partial(BatchNorm, not train, dtype=self.dtype)
-        maps = named_maps(self.backbone.features(x, train=train), self.stages)
-        for i, y in enumerate(maps):
-            conv = Conv(
-                self.encoder_features, (1, 1), use_bias=False, dtype=self.dtype, name=f"encoder_input_proj_{i}_0"
-            )
-            maps[i] = norm(name=f"encoder_input_proj_{i}_1")(conv(y))
-        maps = HybridEncoder(
-            self.encoder_levels,
-            self.encoder_layers,
-            self.encoder_heads,
-            self.encoder_hidden_features,
-            self.expansion,
-            dropout_rate=self.dropout_rate,
-            dtype=self.dtype,
-            name="encoder",
-        )(maps, train)
-        # Levels of the decoder.
-        levels = []
-        for i in range(self.num_levels):
-            conv = partial(Conv, self.features, use_bias=False, dtype=self.dtype, name=f"decoder_input_proj_{i}_0")
-            y = conv((1, 1))(maps[i]) if i < len(maps) else conv((3, 3), 2, padding=1)(maps[-1])
-            levels.append(norm(name=f"decoder_input_proj_{i}_1")(y))
-        memory, shapes = flatten_maps(levels)  # [B, N, D]
-        # Queries: the best proposals.
-        class_bias = float(-np.log(self.num_classes))
-        proposals = select_queries(memory, shapes, self.num_queries, self.num_classes, class_bias, self.dtype)
-        queries, reference = (jax.lax.stop_gradient(part) for part in (proposals.memory, proposals.boxes))
-        if self.learned_queries:
-            init = nn.initializers.xavier_uniform()
-            table = self.param("weight_embedding", init, (self.num_queries, self.features)).astype(memory.dtype)
-            queries = jnp.broadcast_to(table, queries.shape)
-        noisy = self._noisy_queries(targets if train else None)
-        if noisy is not None:
-            extra, table = noisy
-            queries = jnp.concatenate([table[extra.labels].astype(queries.dtype), queries], 1)
-            reference = jnp.concatenate([extra.boxes.astype(reference.dtype), reference], 1)
+        memory, shapes = self._memory(x, train)  # [B, N, D]
+        proposals, queries, reference, mask = self._queries(memory, shapes, targets if train else None)
         # Decoder: each layer refines the boxes.
         query_pos_head = BoxHead(2 * self.features, self.features, 2, dtype=self.dtype, name="query_pos_head")
-        bias, xavier = nn.initializers.constant(class_bias), nn.initializers.xavier_uniform()
-        mask, states = None if noisy is None else noisy[0].mask, []
+        states = []
         for i in range(self.decoder_layers):
             layer = DeformableDecoderLayer(
                 self.num_heads,
@@ -267,10 +231,7 @@ class RTDETR(nn.Module):
             acc_dtype = logits_dtype(queries.dtype)
             delta = BoxHead(self.features, dtype=self.dtype, name=f"bbox_embed_{i}")(queries).astype(acc_dtype)
             boxes = nn.sigmoid(delta + inverse_sigmoid(reference.astype(acc_dtype)))
-            classes = Dense(
-                self.num_classes, dtype=self.dtype, kernel_init=xavier, bias_init=bias, name=f"class_embed_{i}"
-            )
-            states.append((classes(queries).astype(acc_dtype), boxes))
+            states.append((self._class_head(f"class_embed_{i}")(queries).astype(acc_dtype), boxes))
             reference = jax.lax.stop_gradient(boxes)
         logits, boxes = (jnp.stack(parts, 1) for parts in zip(*states, strict=True))
         count = boxes.shape[2] - self.num_queries  # denoising queries
@@ -280,6 +241,62 @@ class RTDETR(nn.Module):
         boxes = jnp.concatenate([proposals.boxes[:, None], boxes], 1)
         sides = np.tile(np.array(x.shape[2:0:-1], np.float32), 2)
         return QueryOutputs(logits, boxes, noisy_logits, noisy_boxes), sides
+
+    def _memory(self, x: jax.Array, train: bool) -> tuple[jax.Array, tuple[tuple[int, int], ...]]:
+        """Maps of the hybrid encoder in the decoder's features, [B, N, D], and (rows, columns) of each level."""
+        norm = partial(BatchNorm, not train, dtype=self.dtype)
+        maps = named_maps(self.backbone.features(x, train=train), self.stages)
+        for i, y in enumerate(maps):
+            conv = Conv(
+                self.encoder_features, (1, 1), use_bias=False, dtype=self.dtype, name=f"encoder_input_proj_{i}_0"
+            )
+            maps[i] = norm(name=f"encoder_input_proj_{i}_1")(conv(y))
+        return flatten_maps(self._levels(self._encoder()(maps, train), norm))
+
+    def _encoder(self, **fields: Any) -> HybridEncoder:
+        return HybridEncoder(
+            self.encoder_levels,
+            self.encoder_layers,
+            self.encoder_heads,
+            self.encoder_hidden_features,
+            self.expansion,
+            dropout_rate=self.dropout_rate,
+            dtype=self.dtype,
+            name="encoder",
+            **fields,
+        )
+
+    def _levels(self, maps: Sequence[jax.Array], norm: Any) -> list[jax.Array]:
+        """Levels of the decoder: maps of the encoder, and coarser ones."""
+        levels = []
+        for i in range(self.num_levels):
+            conv = partial(Conv, self.features, use_bias=False, dtype=self.dtype, name=f"decoder_input_proj_{i}_0")
+            y = conv((1, 1))(maps[i]) if i < len(maps) else conv((3, 3), 2, padding=1)(maps[-1])
+            levels.append(norm(name=f"decoder_input_proj_{i}_1")(y))
+        return levels
+
+    def _queries(
+        self, memory: jax.Array, shapes: tuple[tuple[int, int], ...], targets: Targets | None
+    ) -> tuple[Proposals, jax.Array, jax.Array, jax.Array | None]:
+        """(The best proposals, queries, their boxes, who attends to whom); denoising queries come first."""
+        class_bias = float(-np.log(self.num_classes))
+        proposals = select_queries(memory, shapes, self.num_queries, self.num_classes, class_bias, self.dtype)
+        queries, reference = (jax.lax.stop_gradient(part) for part in (proposals.memory, proposals.boxes))
+        if self.learned_queries:
+            init = nn.initializers.xavier_uniform()
+            table = self.param("weight_embedding", init, (self.num_queries, self.features)).astype(memory.dtype)
+            queries = jnp.broadcast_to(table, queries.shape)
+        noisy = self._noisy_queries(targets)
+        if noisy is None:
+            return proposals, queries, reference, None
+        extra, table = noisy
+        queries = jnp.concatenate([table[extra.labels].astype(queries.dtype), queries], 1)
+        reference = jnp.concatenate([extra.boxes.astype(reference.dtype), reference], 1)
+        return proposals, queries, reference, extra.mask
+
+    def _class_head(self, name: str) -> Dense:
+        bias, xavier = nn.initializers.constant(float(-np.log(self.num_classes))), nn.initializers.xavier_uniform()
+        return Dense(self.num_classes, dtype=self.dtype, kernel_init=xavier, bias_init=bias, name=name)
 
     def _noisy_queries(self, targets: Targets | None) -> tuple[NoisyQueries, jax.Array] | None:
         """(Denoising queries, embeddings of the labels [C + 1, D]); None where there are none."""

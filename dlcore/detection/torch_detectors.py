@@ -13,10 +13,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.detection import torch_weights
+from dlcore.detection.d_fine import DFINE
 from dlcore.detection.deformable_detr import DeformableDETR
 from dlcore.detection.detr import DETR
 from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.fcos import FCOS
+from dlcore.detection.hgnet_v2 import HGNetV2
 from dlcore.detection.keypoint_rcnn import KeypointHead
 from dlcore.detection.mask_rcnn import MaskHead
 from dlcore.detection.owl_vit import OWLViT
@@ -70,6 +72,7 @@ MODELS = {
     "owlv2_base_patch16": functools.partial(OWLViT, clip=_clip(960, 16), objectness=True),
     "rt_detr_r50vd": functools.partial(RTDETR, backbone=ResNetD(), num_classes=80),
     "rt_detr_v2_r50vd": functools.partial(RTDETR, backbone=ResNetD(), num_classes=80),
+    "d_fine_large": functools.partial(DFINE, backbone=HGNetV2(), num_classes=80),
 }
 BACKBONES = {name: "resnet101" if "101" in name else "resnet50" for name in MODELS if "resnet" in name}
 """The `--model` of a page whose backbone has the form of the detector's."""

@@ -23,6 +23,7 @@ PAGES = {
     "classification.supervised": ["label smoothing", "ReduceLROnPlateau", "mixup", "CutMix", "LeNet-5"],
     "detection.cascade_rcnn": ["Cascade R-CNN"],
     "detection.center_net": ["CenterNet"],
+    "detection.d_fine": ["D-FINE"],
     "detection.deformable_detr": ["Deformable DETR"],
     "detection.detr": ["DETR"],
     "detection.faster_rcnn": ["Faster R-CNN"],

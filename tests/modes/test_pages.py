@@ -21,6 +21,7 @@ WITH_LOSS = {
     "classification.supervised",
     "detection.cascade_rcnn",
     "detection.center_net",
+    "detection.d_fine",
     "detection.deformable_detr",
     "detection.detr",
     "detection.fast_rcnn",
