@@ -241,7 +241,8 @@ def learner(
         return {"sample": decode(draw(state, batch))}
 
     def classes(state: EnergyState, batch: dict) -> dict[str, int]:
-        return {"label": jax.eval_shape(lambda: logits_of(state.params, encode(batch))).shape[-1]}
+        logits = jax.eval_shape(lambda params, batch: logits_of(params, encode(batch)), state.params, batch)
+        return {"label": logits.shape[-1]}
 
     return Learner(init, update, evaluate, predict, classes=classes if has_classes else None)
 
