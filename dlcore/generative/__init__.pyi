@@ -66,6 +66,11 @@ from dlcore.generative.edm import edm_sample as edm_sample
 from dlcore.generative.edm import precondition as precondition
 from dlcore.generative.edm import sample_sigmas as sample_sigmas
 from dlcore.generative.edm import with_timesteps as with_timesteps
+from dlcore.generative.energy_based import EnergyState as EnergyState
+from dlcore.generative.energy_based import Langevin as Langevin
+from dlcore.generative.energy_based import contrastive_energy_loss as contrastive_energy_loss
+from dlcore.generative.energy_based import energy_of as energy_of
+from dlcore.generative.energy_based import langevin_sample as langevin_sample
 from dlcore.generative.flow_matching import FlowSampling as FlowSampling
 from dlcore.generative.flow_matching import flow_loss as flow_loss
 from dlcore.generative.flow_matching import flow_path as flow_path
@@ -132,6 +137,7 @@ from dlcore.generative.pixels import normalize as normalize
 from dlcore.generative.pretrained import FAMILIES as FAMILIES
 from dlcore.generative.prompt_encoder import PromptEncoder as PromptEncoder
 from dlcore.generative.prompt_encoder import open_prompt_encoder as open_prompt_encoder
+from dlcore.generative.ring import PointClassifier as PointClassifier
 from dlcore.generative.ring import PointDiscriminator as PointDiscriminator
 from dlcore.generative.ring import PointGenerator as PointGenerator
 from dlcore.generative.ring import ring_centers as ring_centers

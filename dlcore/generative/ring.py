@@ -11,7 +11,7 @@ from dlcore.data.source import Source
 from dlcore.nn import Dense, leaky_relu
 from dlcore.ops.checks import check_shapes
 
-__all__ = ["PointDiscriminator", "PointGenerator", "ring_centers", "ring_points"]
+__all__ = ["PointClassifier", "PointDiscriminator", "PointGenerator", "ring_centers", "ring_points"]
 
 
 def ring_centers(num_modes: int = 8, radius: float = 2.0) -> np.ndarray:
@@ -118,3 +118,30 @@ class PointDiscriminator(nn.Module):
           Logits [B], positive for real.
         """
         return _Perceptron(1, self.width, self.depth, name="mlp")(x)[:, 0]
+
+
+class PointClassifier(nn.Module):
+    """Tells the modes of points apart.
+
+    Args:
+      num_classes: C.
+      width: width of the hidden layers.
+      depth: hidden layers.
+    """
+
+    num_classes: int = 8
+    width: int = 128
+    depth: int = 3
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Classify points.
+
+        Args:
+          x: [B, 2].
+          train: changes nothing.
+
+        Returns:
+          Logits [B, C].
+        """
+        return _Perceptron(self.num_classes, self.width, self.depth, name="mlp")(x)

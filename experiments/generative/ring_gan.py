@@ -9,6 +9,7 @@ python -m experiments.generative.ring_gan --loss=minimax    (not run to its end)
 """
 
 import dataclasses
+from typing import ClassVar
 
 from dlcore.data.source import Source
 from dlcore.evaluators import frechet_evaluator, mode_coverage_evaluator
@@ -20,8 +21,6 @@ from dlcore.generative.ring import PointDiscriminator, PointGenerator, ring_cent
 from dlcore.kits.generative.gan_optimizer import GANAdam
 from dlcore.main import main
 
-STD = 0.02
-
 
 @dataclasses.dataclass(frozen=True)
 class RingPoints(Task):
@@ -29,9 +28,11 @@ class RingPoints(Task):
 
     monitor = None
     headline = "frechet_distance"
+    std: ClassVar[float] = 0.02
+    """Standard deviation of each mode."""
 
     def data(self, flags: Flags) -> Splits:
-        train, valid, test = (ring_points(size, seed, std=STD) for seed, size in enumerate((20_000, 1000, 1000)))
+        train, valid, test = (ring_points(size, seed, std=self.std) for seed, size in enumerate((20_000, 1000, 1000)))
         return Splits(train, valid, test, {"dataset": "ring"}, shown=Source.indices(2500, "samples"))
 
     def arguments(self, setup: Setup) -> dict:
@@ -45,7 +46,7 @@ class RingPoints(Task):
     def evaluators(self, setup: Setup, data: Splits, split: str) -> list:
         reference = getattr(data, split).arrays["point"]
         return [
-            mode_coverage_evaluator(ring_centers(), STD, data.shown),
+            mode_coverage_evaluator(ring_centers(), self.std, data.shown),
             frechet_evaluator(lambda points: (points, None), reference, data.shown, intervals=split == "test"),
         ]
 

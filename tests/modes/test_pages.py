@@ -146,6 +146,7 @@ WITHOUT_LOSS = {
     "classification.hard_attention",
     "generative.conditional_gan",
     "generative.cycle_gan",
+    "generative.energy_based",
     "generative.gan",
     "generative.pix2pix",
     "generative.ring_gan",
