@@ -71,7 +71,12 @@ from dlcore.segmentation.sam import fourier_positions as fourier_positions
 from dlcore.segmentation.segformer import SegFormer as SegFormer
 from dlcore.segmentation.segformer import SegFormerHead as SegFormerHead
 from dlcore.segmentation.semantic import Overlaps as Overlaps
+from dlcore.segmentation.sliding_window import gaussian_window as gaussian_window
+from dlcore.segmentation.sliding_window import predict_volume as predict_volume
+from dlcore.segmentation.sliding_window import window_starts as window_starts
 from dlcore.segmentation.torch_segmenters import SEGMENTERS as SEGMENTERS
 from dlcore.segmentation.torch_segmenters import create_segmenter as create_segmenter
 from dlcore.segmentation.unet import UNet as UNet
+from dlcore.segmentation.unet_3d import UNet3D as UNet3D
+from dlcore.segmentation.unet_3d import pooling_strides as pooling_strides
 from dlcore.segmentation.upernet import UPerNet as UPerNet
