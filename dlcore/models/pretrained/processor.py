@@ -196,6 +196,8 @@ def processor_of_transformers(config: Mapping[str, Any]) -> Processor:
     size, fields = config.get("size", {}), {}
     if isinstance(size, int):
         size = {"height": size, "width": size} if config.get("default_to_square", True) else {"shortest_edge": size}
+    if isinstance(size, list):
+        size = {"height": size[0], "width": size[1]}
     if "max_size" in config and "shortest_edge" in size:
         size = {**size, "longest_edge": config["max_size"]}
     if config.get("do_resize", True):
