@@ -12,8 +12,9 @@ dlcore convert FILE --model=MODEL --out=DIR   a .safetensors, .npz or .pth file 
                                               --mean and --std where it normalizes images in another way
                                               or, with --to=safetensors, RUN in place of FILE: a run that started from
                                               a published network, as its library publishes it
-dlcore draw FOLDER --words="a red square"     images of a text by a published pipeline of diffusers: Stable Diffusion 1,
-                                              2, XL and 3, Flux, PixArt-alpha
+dlcore draw FOLDER --words="a red square"     images of a text by a published pipeline of diffusers
+dlcore detect FOLDER --input=IMAGE            objects of your photograph; --words="a cat,a dog" for OWL-ViT and OWLv2
+dlcore depth FOLDER --input=IMAGE             depth of your photograph by GLPN, DPT or Depth Anything
 
 experiments, run and search work in a checkout of dlcore.
 """
@@ -125,13 +126,23 @@ def _main(argv: list[str]) -> int:
     draw.add_argument(
         "--sharding", choices=("none", "fsdp"), default="none", help="fsdp splits the weights over all devices"
     )
+    detect = command("detect", "Detect the objects of a photograph by a published detector; JSON, one line an object.")
+    detect.add_argument("folder", type=Path, help="a detector as a hub serves it, with config.json")
+    detect.add_argument("--input", type=Path, required=True, help="the photograph")
+    detect.add_argument("--words", help="names of objects with commas between, for OWL-ViT and OWLv2 alone")
+    detect.add_argument("--threshold", type=float, default=0.1, help="least score (default %(default)s)")
+    detect.add_argument("--output", type=Path, help=".png file with the boxes (default samples/NAME_boxes.png)")
+    depth = command("depth", "Predict the depth of a photograph by a published network.")
+    depth.add_argument("folder", type=Path, help="a network as a hub serves it: GLPN, DPT or Depth Anything")
+    depth.add_argument("--input", type=Path, required=True, help="the photograph")
+    depth.add_argument("--output", type=Path, help=".png file of 16 bits (default samples/NAME_depth.png)")
     if not argv:
         parser.print_help()
         return 1
     options = parser.parse_args(argv)
     try:
         handlers = {"experiments": _experiments, "compare": _compare, "models": _models, "cost": _cost}
-        {**handlers, "convert": _convert, "draw": _draw}[options.command](options)
+        {**handlers, "convert": _convert, "draw": _draw, "detect": _detect, "depth": _depth}[options.command](options)
     except BrokenPipeError:
         raise
     except (ValueError, OSError, ImportError) as error:
@@ -287,6 +298,28 @@ def _draw(options: argparse.Namespace) -> None:
         for i, image in enumerate(images):
             name = file_name(k * options.count + i, len(prompts) * options.count, words)
             print(save(options.out / name, picture_grid(image[None], 1), 1))
+
+
+def _detect(options: argparse.Namespace) -> None:
+    output = _picture_path(options, "boxes")
+    from dlcore.kits.images.photograph_detection import detect_file
+
+    detect_file(options.folder, options.input, options.words, options.threshold, output)
+
+
+def _depth(options: argparse.Namespace) -> None:
+    output = _picture_path(options, "depth")
+    from dlcore.kits.images.photograph_depth import depth_file
+
+    depth_file(options.folder, options.input, output)
+
+
+def _picture_path(options: argparse.Namespace, what: str) -> Path:
+    path = options.output or Path("samples") / f"{options.input.stem}_{what}.png"
+    if path.suffix != ".png":
+        raise ValueError(f"output={str(path)!r}: another type; allowed: a .png file")
+    _check_parent("output", options.output)
+    return path
 
 
 def _sides(text: str) -> tuple[int, int]:

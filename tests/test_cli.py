@@ -45,7 +45,7 @@ def test_help_names_each_command_once(capsys):
         cli.main(["--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    for command in ("experiments", "run", "search", "compare", "models", "cost", "convert"):
+    for command in ("experiments", "run", "search", "compare", "models", "cost", "convert", "draw", "detect", "depth"):
         lines = [line for line in text.splitlines() if line.split()[:2] in (["dlcore", command], [command])]
         assert len(lines) == 1, command
 
@@ -168,6 +168,11 @@ def test_cost_with_every_option(tmp_path, capsys):
         (["convert", "FILE.npz", "--model=resnet18", "--mean=0.5", "--std=0"], "std=0: not positive; allowed: numbers"),
         (["draw", ".", "--words=a"], "holds no model_index.json; allowed: a pipeline of diffusers"),
         (["draw", ".", "--words=a", "--size=64"], "--size=64: no size; allowed: HxW, such as 512x512"),
+        (["depth", ".", "--input=nowhere.png"], "path='nowhere.png': no such file"),
+        (["detect", ".", "--input=nowhere.png"], "path='nowhere.png': no such file"),
+        (["detect", ".", "--input=x.png", "--words=,"], "words=',': '' has no letter; allowed: names with commas"),
+        (["detect", ".", "--input=x.png", "--threshold=2"], "threshold=2.0: out of range; allowed: numbers in [0, 1]"),
+        (["detect", ".", "--input=x.png", "--output=x.gif"], "output='x.gif': another type; allowed: a .png file"),
         (
             ["convert", "FILE.npz", "--model=gpt2", "--mean=0.5", "--std=0.5"],
             "mean=0.5: gpt2 reads tokens; allowed",

@@ -18,7 +18,7 @@ from dlcore.data.words import tokenizer_from_json
 from dlcore.extras import require
 from dlcore.models.pretrained import Pretrained, from_pretrained
 
-__all__ = ["PromptEncoder", "open_prompt_encoder"]
+__all__ = ["PromptEncoder", "open_prompt_encoder", "open_tokenizer"]
 
 CLIP_WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 CLIP_ENDS = ("<|startoftext|>", "<|endoftext|>")
@@ -108,9 +108,8 @@ def open_prompt_encoder(
       ValueError: a file is damaged, or the tokenizer has tokens that the network lacks.
       MissingPackage: `tokenizers` or `safetensors` is not installed.
     """
-    require("tokenizers", what=f"{folder / tokenizer}")
+    built = open_tokenizer(folder / tokenizer)
     network = from_pretrained(folder / name, sharding=sharding, param_dtype=param_dtype)
-    built = _tokenizer(folder / tokenizer)
     size = network.model.vocab_size
     if built.get_vocab_size() > size:
         raise ValueError(
@@ -120,7 +119,21 @@ def open_prompt_encoder(
     return PromptEncoder(name, network, built, _pad_token(folder / tokenizer, built), window)
 
 
-def _tokenizer(folder: Path) -> Any:
+def open_tokenizer(folder: Path) -> Any:
+    """Open the tokenizer of a folder.
+
+    Args:
+      folder: folder with tokenizer.json, or with CLIP's vocab.json and merges.txt.
+
+    Returns:
+      A `tokenizers.Tokenizer` that adds the tokens of the start and the end.
+
+    Raises:
+      FileNotFoundError: the folder lacks these files.
+      ValueError: a file is damaged.
+      MissingPackage: `tokenizers` is not installed.
+    """
+    require("tokenizers", what=f"{folder}")
     if (folder / "tokenizer.json").is_file():
         return tokenizer_from_json(read_utf8(folder / "tokenizer.json", "tokenizer"))
     files = folder / "vocab.json", folder / "merges.txt"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dlcore.generative.pipeline import Pipeline, open_pipeline
-from dlcore.generative.prompt_encoder import PromptEncoder, _tokenizer, open_prompt_encoder
+from dlcore.generative.prompt_encoder import PromptEncoder, open_prompt_encoder, open_tokenizer
 from dlcore.models import from_pretrained
 from dlcore.run.sharding import make_mesh, sharding_of
 from tests.generative.pipelines import VOCAB, write_clip_tokenizer, write_json, write_pipeline, write_t5_tokenizer
@@ -184,7 +184,7 @@ def test_prompts_are_the_tokens_of_both_tokenizers(tmp_path):
     """CLIP: lower case, byte pairs by hand; "red" is r e d -> re d -> red. T5: words."""
     write_clip_tokenizer(tmp_path / "clip")
     write_t5_tokenizer(tmp_path / "t5")
-    clip, t5 = (PromptEncoder("text", None, _tokenizer(tmp_path / name), END, 12) for name in ("clip", "t5"))
+    clip, t5 = (PromptEncoder("text", None, open_tokenizer(tmp_path / name), END, 12) for name in ("clip", "t5"))
     assert clip.tokens("A  Red sq").tolist() == CLIP_TOKENS[0, :6].tolist()
     assert clip.tokens("").tolist() == [START, END]
     assert t5.tokens(WORDS).tolist() == T5_TOKENS.tolist()
@@ -193,7 +193,7 @@ def test_prompts_are_the_tokens_of_both_tokenizers(tmp_path):
 @pytest.mark.covers("GE-40")
 def test_the_end_of_a_long_prompt_is_said(tmp_path):
     write_clip_tokenizer(tmp_path)
-    encoder = PromptEncoder("text_encoder_2", None, _tokenizer(tmp_path), END, 6)
+    encoder = PromptEncoder("text_encoder_2", None, open_tokenizer(tmp_path), END, 6)
     assert encoder.rest("a red sq") == ""  # six tokens with both ends
     assert encoder.rest("a red sq on a Red") == "on a Red"
     assert encoder.tokens("a red sq on a Red").tolist() == CLIP_TOKENS[0, :6].tolist()
@@ -259,7 +259,7 @@ def test_folders_that_are_no_pipeline_are_refused(tmp_path):
     with pytest.raises(ValueError, match="text_encoder_2 was left out; allowed: all text encoders of a FluxPipeline"):
         open_pipeline(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"holds no vocab.json; allowed: a folder with tokenizer.json"):
-        _tokenizer(tmp_path)
+        open_tokenizer(tmp_path)
     (tmp_path / "model_index.json").write_text("{")
     with pytest.raises(ValueError, match="not JSON"):
         open_pipeline(tmp_path)

@@ -31,6 +31,7 @@ class Processor(NamedTuple):
       longest: pixels of the longer side, or the most of it beside `shortest`.
       multiple: sides are rounded to multiples of it after the side nearer to `size` has been fitted.
       divisor: sides are rounded up to multiples of it; 1 for none.
+      rounds_down: whether sides are rounded down to multiples of `divisor`, as GLPN does.
       resample: Pillow's filter: nearest, bilinear, bicubic, lanczos, box or hamming.
       crop: (height, width) in pixels of the crop at the center; None crops nothing.
       fill: gray levels of what a crop reads outside the image.
@@ -52,6 +53,7 @@ class Processor(NamedTuple):
     scale: float = 1 / 255
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    rounds_down: bool = False
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
         """Compute the size that an image is resized to.
@@ -76,6 +78,8 @@ class Processor(NamedTuple):
             target = int(height * scale + 0.5), int(width * scale + 0.5)
         else:
             target = height, width
+        if self.rounds_down:
+            return tuple(max(1, side // self.divisor) * self.divisor for side in target)
         return tuple(-(-max(1, side) // self.divisor) * self.divisor for side in target)
 
     def pixels(self, image: np.ndarray) -> np.ndarray:
@@ -193,9 +197,13 @@ def processor_of_transformers(config: Mapping[str, Any]) -> Processor:
     """
     config = config.get("image_processor", config)
     name = config.get("image_processor_type", config.get("feature_extractor_type", "")).removesuffix("Fast")
-    size, fields = config.get("size", {}), {}
+    if name in ("GLPNImageProcessor", "GLPNFeatureExtractor"):  # it keeps the size but for the divisor
+        config = {"size_divisor": 32, "do_normalize": False, **config, "do_resize": False}
+    size, fields = config.get("size", {}), {"rounds_down": True} if name.startswith("GLPN") else {}
     if isinstance(size, int):
         size = {"height": size, "width": size} if config.get("default_to_square", True) else {"shortest_edge": size}
+    if isinstance(size, list):
+        size = {"height": size[0], "width": size[1]}
     if "max_size" in config and "shortest_edge" in size:
         size = {**size, "longest_edge": config["max_size"]}
     if config.get("do_resize", True):
