@@ -8,11 +8,11 @@ Chang, Zhang, Jiang, Liu & Freeman 2022, arXiv:2202.04200.
         k_i ~ p(k_i | the codes that are left) for the masked i,   confidence = log p(k_i) + c (1 - t / T) Gumbel noise
         the floor(cos(pi t / (2 T)) N) least confident of these are masked again
 
-The transformer sees both sides of a code, and T does not grow with N. A code that was not masked again stays. The codes
-are those of a frozen autoencoder, as in `dlcore.generative.vq_vae_prior`, whose network draws one code a pass.
-`prior_bits` measure both alike: where the number of masked codes is uniform in 1 .. N, N times the mean of
--log p(k_i | the codes that are left) is on average the negative log-likelihood of an order that is drawn at random
-(Hoogeboom et al. 2021, arXiv:2110.02037). The paper's transformer normalizes after each branch, this one before.
+The transformer sees both sides of a code, and T does not grow with N. A code that is not masked again is final. The
+codes are those of a frozen autoencoder, as in `dlcore.generative.vq_vae_prior`, whose network draws one code a pass.
+`prior_bits` of both networks can be compared: if the number of masked codes is uniform in 1 .. N, the expectation of N
+times the mean of -log p(k_i | the codes that are left) is the negative log-likelihood in a random order (Hoogeboom et
+al. 2021, arXiv:2110.02037). The paper's transformer normalizes after each branch, this one before.
 """
 
 import math

@@ -8,10 +8,10 @@ classification" (2017), arXiv:1712.04851.
     separable(7)/2 -> pool -> conv1 -> separable(3) -> pool -> 3b 3c -> pool -> 4b ... 4f -> pool -> 5b 5c -> head
     head           mean over windows of 2 x 7 x 7 -> linear -> mean over the windows
 
-I3D with a third of its weights: a kernel of k x k x k has k^3 C C' weights, its two factors k^2 C C' + k C'^2. Modules
-and channels are those of `dlcore.models.googlenet`. Weights are torchvision's, of the network without gates. Maps
-smaller than 2 x 7 x 7 are one window. Running statistics move by a tenth of the way in each step, which suits short
-trainings; torchvision's move by a thousandth.
+I3D with about two thirds of its weights: a kernel of k x k x k has k^3 C C' weights, its two factors k^2 C C' + k C'^2.
+Modules and channels are those of `dlcore.models.googlenet`. Weights are torchvision's, of the network without gates.
+Maps smaller than 2 x 7 x 7 are one window. Running statistics move by a tenth of the way in each step, which suits
+short trainings; torchvision's move by a thousandth.
 """
 
 import functools

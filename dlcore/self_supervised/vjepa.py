@@ -8,9 +8,9 @@ Assran et al. 2025, V-JEPA 2, arXiv:2506.09985; the networks are `dlcore.models.
     L = mean over the masks and over tubelets j inside of |p[j] - s[j]| / channels
     teacher <- m teacher + (1 - m) encoder
 
-As in I-JEPA no pixel is predicted, and clips are not augmented. What moves on leaves a block of one frame, so a block
-goes through all times: else the next frame would show what the mask hides. The loss is the absolute error, which the
-authors found more stable than the squared one; the targets are scaled by a layer norm without parameters.
+As in I-JEPA no pixel is predicted, and clips are not augmented. A block goes through all times, because otherwise the
+next frame would show what the mask hides. The loss is the absolute error, which the authors found more stable than the
+squared one; the targets are scaled by a layer norm without parameters.
 
 Deviations: masks are attention masks, see `dlcore.self_supervised.ijepa`. A block's shape is drawn evenly from all in
 a range of shares, for each clip by itself; the authors round one share. Where blocks would cover every place, one is

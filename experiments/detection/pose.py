@@ -3,10 +3,10 @@
 python -m experiments.detection.pose        (PCK@0.1 99.5 %, AP 97.2 %; mean pose 62.4 %; 3 min on two cores)
 python -m experiments.detection.pose --network=vitpose        (not run)
 
-Crops of the colored shapes of drawn scenes, around their true boxes; the keypoints of a shape are the pixels farthest
-to the left, the top, the right and the bottom. Measured are PCK (a keypoint is right within a tenth of the longer side
-of the box) and COCO's AP of keypoint similarity (OKS), both of true boxes. Beside them stands the PCK of the mean pose:
-each shape's mean keypoints in the training boxes.
+The images are crops of the colored shapes of drawn scenes, around their true boxes. The keypoints of a shape are its
+pixels farthest to the left, the top, the right and the bottom. The page measures PCK (a keypoint is correct within a
+tenth of the longer side of the box) and COCO's AP by keypoint similarity (OKS), both in true boxes. The baseline is the
+PCK of the mean pose: each shape's mean keypoints in the training boxes.
 
 References: Xiao, Wu & Wei 2018, arXiv:1804.06208 (SimpleBaseline); Xu et al. 2022, arXiv:2204.12484 (ViTPose).
 """

@@ -5,9 +5,9 @@ python -m experiments.detection.yolo_anchor_free --assignment=sim_ota        (0.
 python -m experiments.detection.yolo_anchor_free --dataset=coco --data_dir=D --image_size=240,320 --batch_size=8 \\
     --epochs=30 --yolo_anchor_free.channels=64 --learning_rate=0.002 --eval_every=128    (BCCD's blood cells: not run)
 
-For the last D is as for experiments.detection.fcos. The sides of the images are multiples of the coarsest stride, and a
-side of a box is at most `--yolo_anchor_free.num_bins` - 1 strides from its location. Steps, images and backbone are
-those of experiments.detection.fcos.
+In the last command D is the folder that experiments.detection.fcos describes. The sides of the images must be multiples
+of the coarsest stride, and a side of a box can be at most `--yolo_anchor_free.num_bins` - 1 strides from its location.
+The number of steps, the images and the backbone are those of experiments.detection.fcos.
 """
 
 from functools import partial

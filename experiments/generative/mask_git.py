@@ -6,11 +6,12 @@ python -m experiments.generative.mask_git --init_from=RUN_OF_VQ_VAE
 python -m experiments.generative.mask_git --mode=predict --run=RUN --output=samples
 
 The first command first trains the autoencoder, `experiments.generative.vq_vae`, which it shares with
-`experiments.generative.vq_vae_prior`. `prior_bits` of both pages compare; here they are those of a random order. With
-one seed and the same autoencoder the PixelCNN has 4.16 bits after half as many steps. The Fréchet distance of the
-samples is 4.9, and the PixelCNN's is 4.5. A thousand samples took 0.78 s in eight passes, 0.40 s in four and 1.5 s in
-sixteen, on two cores of a busy machine; the PixelCNN, which reads one code at a time from its cache, took 0.15 s. A
-grid of 4 x 4 codes is too small for few passes to pay. The second and the third command were not run.
+`experiments.generative.vq_vae_prior`. `prior_bits` of both pages can be compared; on this page they are the bits in a
+random order. With one seed and the same autoencoder the PixelCNN has 4.16 bits after half as many steps. The Fréchet
+distance of the samples is 4.9, and that of the PixelCNN's samples is 4.5. A thousand samples took 0.78 s in eight
+passes, 0.40 s in four and 1.5 s in sixteen, on two cores of a busy machine. The PixelCNN, which computes one code at a
+time with a cache, took 0.15 s: on a grid of 4 x 4 codes few passes save no time. The second and the third command were
+not run.
 """
 
 import dataclasses

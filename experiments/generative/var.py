@@ -4,11 +4,11 @@ python -m experiments.generative.var                              (mse 0.0074; 3
 python -m experiments.generative.var --prior.scales=1,2,4
 python -m experiments.generative.var --mode=predict --run=RUN --output=samples
 
-The first part of the run trains the autoencoder, the last (`--prior_share`) the transformer over the scales.
-`prior_bits` a code compare with log2 K, which a uniform prior has: 6. They do not compare with those of
-`experiments.generative.vq_vae_prior`, whose codes are others; `frechet_distance` of the samples does: the PixelCNN of
-that page has 4.5. The codes of a scale are drawn independently of each other, which a grid of 4 x 4 codes does not
-forgive; a `--temperature` below 1 helps. The first scale says nothing here: all digits have the same first code. The
+The first part of the run trains the autoencoder, and the last part (`--prior_share`) the transformer over the scales. A
+uniform prior has log2 K = 6 `prior_bits` a code. `prior_bits` cannot be compared with those of
+`experiments.generative.vq_vae_prior`, which has other codes. `frechet_distance` of the samples can: the PixelCNN of
+that page has 4.5. VAR draws the codes of a scale independently of each other, which harms samples of only 4 x 4 codes;
+a `--temperature` below 1 helps. The first scale carries no information here: all digits have the same first code. The
 numbers are of one seed; the second command was not run.
 """
 

@@ -5,11 +5,11 @@ python -m experiments.segmentation.mask2former --network=maskformer
 python -m experiments.segmentation.mask2former --network=eomt
 python -m experiments.segmentation.mask2former --run=RUN --mode=predict --input=IMAGES --output=FOLDER  (COCO's form)
 
-The scenes and the measures are those of experiments.segmentation.panoptic, whose Mask R-CNN and U-Net reach a PQ of
-89.0 % with 28 processor minutes; 3000 steps of Mask2Former take about as many (not run to the end). Queries learn
-slowly: after 600 steps at twice the learning rate the masks of validation have a Dice loss of 0.27, but the classes
-still have a cross-entropy of 1.6. The networks are small: masks of stride 4, three layers of queries, 128 points each;
-the fields' defaults are the published ones.
+The scenes and the measures are those of experiments.segmentation.panoptic, whose Mask R-CNN and U-Net reach a PQ
+(panoptic quality) of 89.0 % in 28 processor minutes. 3000 steps of Mask2Former take about as long (not run to the end).
+Queries learn slowly: after 600 steps at twice the learning rate the Dice loss of the validation masks is 0.27, but the
+cross-entropy of the classes is still 1.6. The networks are small: masks of stride 4, three layers of queries and 128
+points for each mask. The classes of the networks have the published values as defaults.
 """
 
 from functools import partial

@@ -1,12 +1,12 @@
 """BEiT: learn features by predicting the codes of masked patches, which a trained VQ-VAE gives.
 
-python -m experiments.self_supervised.beit          (k-NN 80.0 %, the untrained encoder 57.2; probe 89.6, 83.4)
+python -m experiments.self_supervised.beit    (k-NN 80.0 %, untrained 57.2 %; probe 89.6 %, untrained 83.4 %)
 python -m experiments.self_supervised.beit --tokenizer=RUN_OF_VQ_VAE
 
-The first command first trains the tokenizer, `experiments.generative.vq_vae`, a run of its own that the next command
-finds again: its codes have a perplexity of 36, and the loss ends at 1.62. `loss` is the cross-entropy of the masked
-patches in nats, and `accuracy` the share of them whose code is the most probable one; a guess by the codes' frequencies
-has the loss log `perplexity`. As with MAE, judge the features by fine-tuning.
+The first command first trains the tokenizer, a run of `experiments.generative.vq_vae` that later commands find and use
+again. The codes have a perplexity of 36, and the loss ends at 1.62. `loss` is the cross-entropy of the masked patches
+in nats, and `accuracy` the fraction of them whose most probable code is correct. A guess by the frequencies of the
+codes has the loss log `perplexity`, here 3.58. As with MAE, judge the features by fine-tuning.
 """
 
 import dataclasses

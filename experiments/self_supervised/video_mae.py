@@ -4,10 +4,12 @@ python -m experiments.self_supervised.video_mae   (validation k-NN 98 %, untrain
 python -m experiments.self_supervised.video_mae --data_dir=FOLDER --size=224 --clip_length=16 --short=loop \\
     --mae.patch_size=16 --mae.depth=12 --mae.width=768 --mae.num_heads=12 --mae.mlp_features=3072    (not run)
 
-A shape moves over a textured ground. Features are the mean of the encoder's tokens, judged by `--task`: its color, the
-direction of the motion, or whether time goes forward. `loss` is the squared error of hidden tubelets, and `mean_patch`
-that of the mean of what is seen. The ground of a clip is noise, which nothing predicts: normalized tubelets
-(`--norm_pix_loss`) are mostly this noise, and with the paper's 90 % hidden the shape itself is hardly seen.
+In each clip a shape moves over a textured background. Features are the mean of the encoder's tokens. `--task` chooses
+the label that measures them: the color of the shape, the direction of its motion, or whether time goes forward. `loss`
+is the squared error of hidden tubelets, and `mean_patch` the error of predicting the mean of the visible ones. The
+background is noise, which no network can predict. Two defaults therefore differ from the paper: tubelets are not
+normalized, because normalized ones (`--norm_pix_loss`) are mostly noise, and 50 % of the places are hidden, because
+with 90 % the shape is hardly visible.
 """
 
 from dlcore.experiment import Experiment

@@ -8,13 +8,14 @@ All objectives of this library since SimCLR train one backbone from the same wei
 steps and images a step, on two sources of 8 x 8 pixels: handwritten digits, and drawn characters of five strokes. The
 table has, for each objective and source, k-NN, a linear probe, fine-tuning with ten labels a class, the effective rank
 of the features (RankMe), and the milliseconds and temporary bytes of a step. Beside them stand the untrained backbone,
-the supervised one, SupCon, which uses labels, and SimCLR and BYOL with crops as their only augmentation: their distance
-from the whole ones is what the order owes to the augmentation. BEiT is left out, as it needs a tokenizer first.
+the supervised one, SupCon, which uses labels, and SimCLR and BYOL with crops as their only augmentation: their
+difference from the rows with all augmentations shows how much the order depends on the augmentation. BEiT is left out,
+as it needs a tokenizer first.
 
 The claim holds where the mean k-NN of the objectives that compare views is above that of those that fill in patches
-(MAE, SimMIM, data2vec, I-JEPA), for each source and seed. A residual network takes the objectives that hide no patch,
-so that it has no verdict. With `--rows` the rows stand in a file: a run adds those of its `--objectives` to it, and
-shows all.
+(MAE, SimMIM, data2vec, I-JEPA), for each source and seed. A residual network can only be trained by the objectives that
+hide no patch, so there is no verdict with it. With `--rows` a file stores the rows: a run adds the rows of its
+`--objectives` and shows all of them.
 
 Measured with the transformer over three seeds, in 8 minutes: k-NN on digits and on strokes in %, milliseconds a step.
 
@@ -27,9 +28,10 @@ Measured with the transformer over three seeds, in 8 minutes: k-NN on digits and
     MoCo v3          71.3  67.9   8.7     MAE              54.5  43.0   3.9     SwAV             24.7  29.7   9.7
 
 The claim fails: the mean of the views is 4.0 points above that of the patches on digits and 14.5 on strokes, but on
-digits one seed of three is 0.1 below. The best of them have negatives or a term that spreads the features (VICReg). The
-order is owed to the augmentation in part: with crops alone SimCLR loses 5.2 points on strokes and gains 2.0 on digits,
-and BYOL gains 24.2 on digits and 4.9 on strokes. 300 steps are few: the supervised network is not at its end either.
+digits one seed of three is 0.1 below. The best objectives have negatives or a term that spreads the features (VICReg).
+The order partly depends on the augmentation: with crops alone SimCLR loses 5.2 points on strokes and gains 2.0 on
+digits, and BYOL gains 24.2 on digits and 4.9 on strokes. 300 steps are few: the supervised network has not converged
+either.
 
 References: Goyal et al. 2019, arXiv:1905.01235; Garrido et al. 2022, arXiv:2210.02885 (RankMe); the page of each
 objective names its paper.

@@ -3,10 +3,10 @@
 python -m experiments.video.optical_flow        (endpoint error 0.201 pixels; Lucas-Kanade 0.791; 3 min on one core)
 python -m experiments.video.optical_flow --raft.num_updates=12 --num_pairs=4000 --steps=4000        (not run)
 
-Pairs of frames whose flow is known: a colored shape moves by up to 3 pixels along each axis over a texture, and the
-camera by up to 2. Measured is the mean endpoint error over all pixels that stay in the frame. Three estimates without
-training stand beside it: Lucas-Kanade's (windows of 15 pixels on two levels), no motion at all (1.886), and the mean of
-the true flow over the frame (0.265), which has the camera and not the shape.
+The data are pairs of frames with known flow: a colored shape moves by up to 3 pixels along each axis over a texture,
+and the camera by up to 2. The page measures the mean endpoint error (EPE) over all pixels that stay in the frame. Three
+baselines need no training: Lucas-Kanade (windows of 15 pixels on two levels), no motion at all (1.886), and the mean of
+the true flow over the frame (0.265), which contains the motion of the camera but not that of the shape.
 
 References: Teed & Deng 2020, arXiv:2003.12039 (RAFT); Lucas & Kanade 1981.
 """
