@@ -137,8 +137,8 @@ from dlcore.generative.pixels import normalize as normalize
 from dlcore.generative.pretrained import FAMILIES as FAMILIES
 from dlcore.generative.prompt_encoder import PromptEncoder as PromptEncoder
 from dlcore.generative.prompt_encoder import open_prompt_encoder as open_prompt_encoder
-from dlcore.generative.ring import PointClassifier as PointClassifier
 from dlcore.generative.prompt_encoder import open_tokenizer as open_tokenizer
+from dlcore.generative.ring import PointClassifier as PointClassifier
 from dlcore.generative.ring import PointDiscriminator as PointDiscriminator
 from dlcore.generative.ring import PointGenerator as PointGenerator
 from dlcore.generative.ring import ring_centers as ring_centers
