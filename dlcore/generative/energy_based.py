@@ -16,6 +16,7 @@ weights by their spectral norm; here the network has plain layers. New samples r
 Du & Mordatch; JEM writes them where their chains came from.
 """
 
+import functools
 from collections.abc import Callable
 from numbers import Real
 from typing import Annotated, NamedTuple
@@ -176,44 +177,27 @@ def learner(
     def logits_of(params, x):
         return model.apply({"params": params}, x)
 
-    def uniform(keys):
-        r = langevin.start_range
-        return jax.vmap(lambda key: jax.random.uniform(key, shape, minval=-r, maxval=r))(keys)
-
-    def sample(params, keys, x, num_steps):
-        return langevin_sample(
-            lambda x: energy_of(logits_of(params, x)),
-            x,
-            noise_of(_fold(keys, 0), tuple(shape)),
-            num_steps=num_steps,
-            step_size=langevin.step_size,
-            noise_scale=langevin.noise_scale,
-        )
-
     def draw(state, batch):
         keys = example_keys(jax.random.fold_in(state.rng, 1), batch)
-        return sample(state.params, keys, uniform(_fold(keys, 1)), langevin.sampling_steps)
+        start = _uniform(_fold(keys, 1), shape, langevin.start_range)
+        return _sample(functools.partial(logits_of, state.params), keys, start, langevin, langevin.sampling_steps)
 
     def init(rng: jax.Array, batch: dict) -> EnergyState:
         _check_buffer(buffer_size, len(batch["index"]))
         params = model.init(rng, encode(batch))["params"]
-        buffer = uniform(jax.random.split(jax.random.fold_in(rng, 0), buffer_size))
+        buffer = _uniform(jax.random.split(jax.random.fold_in(rng, 0), buffer_size), shape, langevin.start_range)
         step = jnp.zeros((), jnp.int32)
         return EnergyState(step, jax.random.fold_in(rng, 1), params, optimizer.init(params), buffer, step)
 
-    def starts(keys, buffer):
-        rows = jax.vmap(lambda key: jax.random.randint(key, (), 0, buffer_size))(_fold(keys, 2))  # [B]
-        is_new = jax.vmap(lambda key: jax.random.bernoulli(key, restart))(_fold(keys, 3))  # [B]
-        return jnp.where(is_new.reshape(-1, *[1] * len(shape)), uniform(_fold(keys, 1)), buffer[rows])
-
     def update(state: EnergyState, batch: dict) -> tuple[EnergyState, Metrics]:
         keys, mask = example_keys(jax.random.fold_in(state.rng, state.step), batch), mask_of(batch)
-        x = encode(batch)
         # Chains go on from the replay buffer or start from noise; no gradient flows through them.
-        negative_x = sample(state.params, keys, starts(keys, state.buffer), langevin.langevin_steps)  # [B, *shape]
+        start = _starts(keys, state.buffer, restart, langevin.start_range)  # [B, *shape]
+        network = functools.partial(logits_of, state.params)
+        negative_x = _sample(network, keys, start, langevin, langevin.langevin_steps)  # [B, *shape]
 
         def objective(params):
-            logits = logits_of(params, x)  # [B, C]
+            logits = logits_of(params, encode(batch))  # [B, C]
             # Energies of examples and of samples.
             positive, negative = energy_of(logits), energy_of(logits_of(params, negative_x))  # [B], [B]
             losses = contrastive_energy_loss(positive, negative, energy_penalty)
@@ -263,3 +247,25 @@ def _replace_oldest(buffer: jax.Array, pointer: jax.Array, samples: jax.Array) -
     size, count = len(buffer), len(samples)
     _check_buffer(size, count)
     return buffer.at[(pointer + jnp.arange(count)) % size].set(samples), (pointer + count) % size
+
+
+def _uniform(keys: jax.Array, shape: tuple[int, ...], start_range: float) -> jax.Array:
+    """Draw the noise [B, *shape] that chains start from."""
+    return jax.vmap(lambda key: jax.random.uniform(key, shape, minval=-start_range, maxval=start_range))(keys)
+
+
+def _starts(keys: jax.Array, buffer: jax.Array, restart: float | jax.Array, start_range: float) -> jax.Array:
+    """Draw the start [B, *shape] of each chain: noise with the probability `restart`, else a row of the buffer."""
+    rows = jax.vmap(lambda key: jax.random.randint(key, (), 0, len(buffer)))(_fold(keys, 2))  # [B]
+    is_new = jax.vmap(lambda key: jax.random.bernoulli(key, restart))(_fold(keys, 3))  # [B]
+    noise = _uniform(_fold(keys, 1), buffer.shape[1:], start_range)
+    return jnp.where(is_new.reshape(-1, *[1] * (buffer.ndim - 1)), noise, buffer[rows])
+
+
+def _sample(
+    network: Callable[[jax.Array], jax.Array], keys: jax.Array, start: jax.Array, langevin: Langevin, num_steps: int
+) -> jax.Array:
+    """Run the chains of examples from their start [B, *shape]; the network gives logits [B, C]."""
+    settings = {"num_steps": num_steps, "step_size": langevin.step_size, "noise_scale": langevin.noise_scale}
+    noise = noise_of(_fold(keys, 0), start.shape[1:])
+    return langevin_sample(lambda x: energy_of(network(x)), start, noise, **settings)
