@@ -8,9 +8,9 @@ python -m experiments.generative.vq_gan --dataset=folder --data_dir=D --image_si
     --vqvae.width=64 --num_codes=512 --perceptual_network=RUN_OR_FOLDER
 
 `frechet_distance` compares reconstructed test images with the test images themselves (rFID), in the features of a small
-classifier of the data. It is 1.04, and the VQ-VAE's is 1.62. The perceptual distance uses another network, by default
-the VGG of CIFAR-10 that dlcore ships. The squared error is higher: mse 0.0220, and 0.0186 for the VQ-VAE. Each digit
-has four codes. The numbers are of one seed; the last three commands were not run.
+classifier of the data. The perceptual distance uses another network, by default the VGG of CIFAR-10 that dlcore ships.
+The squared error is higher: mse 0.0220, and 0.0186 for the VQ-VAE. Each digit has four codes. The numbers are of one
+seed; the last three commands were not run.
 """
 
 import dataclasses
