@@ -23,6 +23,7 @@ from dlcore.metrics.regression import RootMeanSquare
 from dlcore.metrics.retrieval import recall_at_k, verification
 from dlcore.metrics.segmentation import BoundaryIoU, MeanIoU, iou_per_class, voxel_iou
 from dlcore.metrics.spectrum import alpha_req, lidar, rank_me
+from dlcore.metrics.surface_distance import mean_surface_distance, surface_dice
 from dlcore.metrics.total_loss import TotalLoss
 from dlcore.metrics.tracking import clear_mot, hota, idf1
 
@@ -56,6 +57,7 @@ __all__ = [
     "lpips_weights",
     "matthews_correlation",
     "mean_loss",
+    "mean_surface_distance",
     "multilabel_average_precision",
     "ndcg",
     "normalized_mutual_information",
@@ -67,6 +69,7 @@ __all__ = [
     "silhouette",
     "ssim",
     "ssim_map",
+    "surface_dice",
     "top_k_accuracy",
     "verification",
     "voxel_iou",
