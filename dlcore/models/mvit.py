@@ -255,10 +255,10 @@ class MViT(Backbone):
 
     num_classes: int = 400
     frames: Annotated[int, Range(2)] = 16
-    image_size: int = 224
+    image_size: Annotated[int, Range(1)] = 224
     stages: tuple[int, ...] = (1, 2, 11, 2)
-    width: int = 96
-    num_heads: int = 1
+    width: Annotated[int, Range(1)] = 96
+    num_heads: Annotated[int, Range(1)] = 1
     version: Literal[1, 2] = 2
     dropout: float = 0.0
     drop_path: float = 0.0

@@ -19,13 +19,14 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.learner import Range
 from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.models.torch_weights import Layout
@@ -304,10 +305,10 @@ class Swin(Backbone):
 
     num_classes: int = 1000
     stages: tuple[int, ...] = (2, 2, 6, 2)
-    width: int = 96
+    width: Annotated[int, Range(1)] = 96
     num_heads: tuple[int, ...] = (3, 6, 12, 24)
-    patch_size: int = 4
-    window_size: int = 7
+    patch_size: Annotated[int, Range(1)] = 4
+    window_size: Annotated[int, Range(1)] = 7
     mlp_ratio: float = 4.0
     dropout: float = 0.0
     attention_dropout: float = 0.0

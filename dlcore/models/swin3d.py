@@ -49,7 +49,7 @@ class SwinBlock3D(SwinBlock):
       shift_frames: shift of the windows in time, in patches.
     """
 
-    window_frames: int = 8
+    window_frames: Annotated[int, Range(1)] = 8
     shift_frames: int = 0
 
     def _sides(self) -> tuple[int, int, int]:

@@ -155,12 +155,12 @@ class TimeSformer(_Clips):
 
     num_classes: int = 400
     frames: Annotated[int, Range(1)] = 8
-    image_size: int = 224
-    patch_size: int = 16
-    depth: int = 12
-    width: int = 768
-    num_heads: int = 12
-    mlp_features: int = 3072
+    image_size: Annotated[int, Range(1)] = 224
+    patch_size: Annotated[int, Range(1)] = 16
+    depth: Annotated[int, Range(1)] = 12
+    width: Annotated[int, Range(1)] = 768
+    num_heads: Annotated[int, Range(1)] = 12
+    mlp_features: Annotated[int, Range(1)] = 3072
     drop_path: float = 0.0
     dtype: Any = None
     head_init: Any = nn.initializers.zeros
@@ -222,12 +222,12 @@ class ViViT(_Clips):
 
     num_classes: int = 400
     frames: Annotated[int, Range(1)] = 32
-    image_size: int = 224
-    tubelet: tuple[int, int, int] = (2, 16, 16)
-    depth: int = 12
-    width: int = 768
-    num_heads: int = 12
-    mlp_features: int = 3072
+    image_size: Annotated[int, Range(1)] = 224
+    tubelet: Annotated[tuple[int, int, int], Range(1)] = (2, 16, 16)
+    depth: Annotated[int, Range(1)] = 12
+    width: Annotated[int, Range(1)] = 768
+    num_heads: Annotated[int, Range(1)] = 12
+    mlp_features: Annotated[int, Range(1)] = 3072
     pooler: bool = False
     dropout: float = 0.0
     dtype: Any = None
