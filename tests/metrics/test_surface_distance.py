@@ -39,7 +39,7 @@ def test_empty_masks():
     assert surface_dice(full, full, 0) == 1
 
 
-def test_what_is_no_mask_is_refused():
+def test_arrays_that_are_no_masks_are_refused():
     mask = np.ones((2, 2, 2), bool)
     with pytest.raises(
         ValueError, match=r"prediction=bool\[2, 2, 2\], targets=bool\[2, 2\]: not two masks; allowed: bool"
