@@ -2,12 +2,12 @@
 
 score = sigmoid(logit of a word), one box a patch                   OWL-ViT, OWLv2
 score = softmax(logits of the classes and of no object)             DETR, YOLOS
-score = sigmoid(logit of a class), any pair of box and class        Deformable DETR, RT-DETR
+score = sigmoid(logit of a class), any pair of box and class        Deformable DETR, RT-DETR, D-FINE
 """
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.decoding import load_image
+from dlcore.detection import detr, query_losses
+from dlcore.detection.dense import best_detections
+from dlcore.detection.detr import Outputs
+from dlcore.detection.padding import ImageSize
 from dlcore.generative.prompt_encoder import open_tokenizer
 from dlcore.models.pretrained import Pretrained, from_pretrained
+from dlcore.ops.boxes import box_convert, clip_boxes
 from dlcore.report.detection import draw_boxes
 from dlcore.report.generative import save_picture
 
@@ -187,23 +192,12 @@ def detect_objects(
     else:
         outputs = net(photograph, **inputs)
     logits, boxes = (jnp.asarray(outputs[key][0], jnp.float32) for key in ("logits", "pred_boxes"))
-    has_no_object = net.name.startswith(("detr", "yolos"))
-    probs = jax.nn.softmax(logits)[:, :-1] if has_no_object else jax.nn.sigmoid(logits)
-    if net.name.startswith(("deformable_detr", "rt_detr")):
-        scores, positions = jax.lax.top_k(probs.reshape(-1), len(probs))
-        rows, labels = positions // probs.shape[1], positions % probs.shape[1]
-    else:
-        scores, labels, rows = probs.max(1), probs.argmax(1), jnp.arange(len(probs))
-    center, size = jnp.split(boxes[rows], 2, 1)
-    boxes = np.asarray(jnp.concatenate([center - size / 2, center + size / 2], 1)) * np.array(
-        [*sides, *sides], np.float32
-    )
-    boxes = boxes.clip(0, np.array([width, height, width, height], np.float32))
-    scores, labels = np.asarray(scores), np.asarray(labels)
-    valid = (scores >= threshold) & (boxes[:, 2:] > boxes[:, :2]).all(1)
-    order = [i for i in np.argsort(-scores, kind="stable") if valid[i]]
-    class_names = tuple(names or net.classes or map(str, range(probs.shape[1])))
-    return Detections(boxes[order], labels[order], scores[order], class_names)
+    layers, sides = Outputs(logits[None], boxes[None]), jnp.array([*sides, *sides])
+    detections = _reader(net.name)(layers, sides, (height, width), score_thresh=-1.0, detections_per_img=len(logits))
+    boxes, labels, scores = (np.asarray(detections[name]) for name in ("boxes", "labels", "scores"))
+    keep_mask = np.asarray(detections["valid"]) & (scores >= threshold) & (boxes[:, 2:] > boxes[:, :2]).all(1)
+    class_names = tuple(names or net.classes or map(str, range(logits.shape[1])))
+    return Detections(boxes[keep_mask], labels[keep_mask], scores[keep_mask], class_names)
 
 
 def detect_file(folder: Path, image: Path, words: str | None, threshold: float, output: Path) -> None:
@@ -231,6 +225,34 @@ def detect_file(folder: Path, image: Path, words: str | None, threshold: float, 
         print(json.dumps({"class": detections.class_names[label], "score": round(float(score), 4), "box": corners}))
     picture = draw_boxes(photograph, detections.boxes, detections.labels, detections.class_names, detections.scores)
     print(f"{len(detections.boxes)} objects of {threshold:g} or more: {save_picture(output, picture)}", file=sys.stderr)
+
+
+def _best_words(outputs: Outputs, sides: jax.Array, size: ImageSize, **options: Any) -> dict[str, jax.Array]:
+    """Read the likeliest word of each patch, as `dlcore.detection.detr.postprocess` reads the class of a query."""
+    scores = jax.nn.sigmoid(outputs.logits[-1])
+    boxes = clip_boxes(box_convert(outputs.boxes[-1], "cxcywh", "xyxy") * sides, size)
+    scores, labels = scores.max(1), scores.argmax(1)
+    return best_detections(boxes, scores, labels, scores > options["score_thresh"], options["detections_per_img"])
+
+
+READERS = {
+    "detr": detr.postprocess,
+    "yolos": detr.postprocess,
+    "deformable_detr": query_losses.postprocess,
+    "rt_detr": query_losses.postprocess,
+    "d_fine": query_losses.postprocess,
+    "owlvit": _best_words,
+    "owlv2": _best_words,
+}
+"""What reads the objects off the last layer, by the beginning of a network's name."""
+
+
+def _reader(name: str) -> Callable[..., dict[str, jax.Array]]:
+    """Find what reads the objects of a network."""
+    for beginning, reader in READERS.items():
+        if name.startswith(f"{beginning}_"):
+            return reader
+    raise ValueError(f"folder: {name} is not read here; allowed: networks of {', '.join(READERS)}")
 
 
 def _check_threshold(threshold: float) -> None:

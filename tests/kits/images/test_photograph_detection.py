@@ -60,7 +60,7 @@ def test_no_object_is_no_class(name):
     assert found.labels.tolist() == [1]
 
 
-@pytest.mark.parametrize("name", ["rt_detr_r50vd", "deformable_detr_resnet50"])
+@pytest.mark.parametrize("name", ["rt_detr_r50vd", "deformable_detr_resnet50", "d_fine_large"])
 def test_a_box_may_have_two_classes(name):
     """As many pairs as queries, by score: both of the first query."""
     net = Net(name, [[np.log(3), np.log(4)], [0, 0]], [BOX, CORNER])
