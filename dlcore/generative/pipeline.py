@@ -16,6 +16,8 @@ A folder is what diffusers' `save_pretrained` writes: model_index.json beside th
 those above, whatever the scheduler's class, on the schedule and the timesteps of its configuration.
 """
 
+import dataclasses
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -77,8 +79,9 @@ KINDS = {
 """Pipelines by their class in model_index.json."""
 
 
-class Pipeline(NamedTuple):
-    """A published pipeline.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pipeline:
+    """A published pipeline; prompts of one size, number of images and steps, and guidance share a compiled program.
 
     Args:
       name: its class, one of KINDS.
@@ -158,27 +161,41 @@ class Pipeline(NamedTuple):
         shape = rows, columns, self.autoencoder.model.latent_channels
         keys = jax.vmap(lambda k: jax.random.fold_in(root_key(seed), k))(jnp.arange(count))
         start = jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
-        embedded = self.name == "FluxPipeline"
-        conditions = [self._condition(words, (height, width))]
-        if guidance != 1 and not embedded:
-            conditions.append(self._null(conditions[0], (height, width)))
-        conditions = jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape[1:])), conditions)
-        solve = self._flow(steps, rows * columns) if kind.is_flow else self._diffusion(steps)
+        conditions, null = self._condition(words, (height, width)), None
+        if guidance != 1 and self.name != "FluxPipeline":
+            null = self._null(conditions, (height, width))
+        conditions, null = jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape[1:])), (conditions, null))
+        return self._run(steps, guidance, self.network.variables, self.autoencoder.variables, conditions, null, start)
 
-        @jax.jit
-        def run(variables: Any, latent_variables: Any, conditions: Any, start: jax.Array) -> jax.Array:
+    @functools.cached_property
+    def _run(self) -> Callable[..., jax.Array]:
+        """The program that draws; it belongs to this pipeline, so that it goes with its weights."""
+
+        @functools.partial(jax.jit, static_argnums=(0, 1))
+        def run(
+            steps: int,
+            guidance: float,
+            variables: Any,
+            latent_variables: Any,
+            conditions: tuple[jax.Array, ...],
+            null: tuple[jax.Array, ...] | None,
+            start: jax.Array,
+        ) -> jax.Array:
             def network(z: jax.Array, t: jax.Array) -> jax.Array:
-                outputs = [self._predict(variables, z, t, condition, guidance) for condition in conditions]
-                if len(outputs) == 1:
-                    return outputs[0]
-                conditional, unconditional = outputs
+                conditional = self._predict(variables, z, t, conditions, guidance)
+                if null is None:
+                    return conditional
+                # A call of its own: without padding, texts and no text differ in length.
+                unconditional = self._predict(variables, z, t, null, guidance)
                 return unconditional + guidance * (conditional - unconditional)
 
+            is_flow = KINDS[self.name].is_flow
+            solve = self._flow(steps, start.shape[1] * start.shape[2]) if is_flow else self._diffusion(steps)
             model = self.autoencoder.model
             latents = model.unscale_latents(solve(network, start))
             return denormalize(model.apply(latent_variables, latents, method="decode"))
 
-        return run(self.network.variables, self.autoencoder.variables, conditions, start)
+        return run
 
     @property
     def _patch(self) -> int:

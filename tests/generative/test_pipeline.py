@@ -1,5 +1,6 @@
 """Published pipelines: each step by hand with the parts' own outputs, prompts, guidance, sharding, and bad input."""
 
+import dataclasses
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -160,10 +161,16 @@ def pixart(folder, steps, scale):
 )
 def test_a_pipeline_draws_what_its_parts_give_step_by_step(kind, by_hand, guidance, tmp_path):
     folder = write_pipeline(tmp_path, kind)
-    images = open_pipeline(folder).draw(WORDS, count=2, steps=3, guidance=guidance, size=(16, 8))
+    pipeline = open_pipeline(folder)
+    images = pipeline.draw(WORDS, count=2, steps=3, guidance=guidance, size=(16, 8))
     expected = decoded(folder, by_hand(folder, 3, guidance))
     assert expected.std() > 0.05
     np.testing.assert_allclose(images, expected, atol=2e-4)
+    # Another seed and, where prompts are padded, another prompt need no other program.
+    words = WORDS if kind == "PixArtAlphaPipeline" else WORDS.split()[0]
+    others = pipeline.draw(words, count=2, steps=3, guidance=guidance, size=(16, 8), seed=1)
+    assert np.abs(others - images).max() > 1e-3
+    assert pipeline._run._cache_size() == 1
 
 
 @pytest.mark.weekly
@@ -245,7 +252,7 @@ def test_numbers_out_of_range_are_named():
         with pytest.raises(ValueError, match=text):
             pipeline.draw("a", **options)
     with pytest.raises(ValueError, match="beta_schedule='sigmoid': not in dlcore; allowed: linear"):
-        pipeline._replace(scheduler={"beta_schedule": "sigmoid"})._diffusion(5)
+        dataclasses.replace(pipeline, scheduler={"beta_schedule": "sigmoid"})._diffusion(5)
 
 
 def test_folders_that_are_no_pipeline_are_refused(tmp_path):
