@@ -33,7 +33,7 @@ from dlcore.detection.distribution_refinement import (
 )
 from dlcore.detection.hgnet_v2 import HGNET_V2_NAMES
 from dlcore.detection.hybrid_encoder import HYBRID_NAMES, HybridEncoder
-from dlcore.detection.query_blocks import BoxHead, DeformableDecoderLayer, inverse_sigmoid
+from dlcore.detection.query_blocks import BoxHead, inverse_sigmoid
 from dlcore.detection.query_losses import QueryCosts, QueryWeights, query_learner
 from dlcore.detection.resnet_d import RESNET_D_NAMES
 from dlcore.detection.rt_detr import RTDETR
@@ -143,17 +143,7 @@ class DFINE(RTDETR):
         side_logits, previous, states, distributions = 0.0, 0.0, [], []
         initial = reference
         for i in range(self.decoder_layers):
-            layer = DeformableDecoderLayer(
-                self.num_heads,
-                self.hidden_features,
-                self.num_points,
-                self.offset_scale,
-                self.method,
-                self.dropout_rate,
-                self.dtype,
-                gated=True,
-                name=f"decoder_{i}",
-            )
+            layer = self._decoder_layer(i, gated=True)
             position = jnp.clip(query_pos_head(reference.astype(queries.dtype)), -10, 10)
             queries = layer(queries, position, reference[:, :, None], memory, shapes, mask=mask, train=train)
             acc_dtype = logits_dtype(queries.dtype)

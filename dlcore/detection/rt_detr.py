@@ -216,16 +216,7 @@ class RTDETR(nn.Module):
         query_pos_head = BoxHead(2 * self.features, self.features, 2, dtype=self.dtype, name="query_pos_head")
         states = []
         for i in range(self.decoder_layers):
-            layer = DeformableDecoderLayer(
-                self.num_heads,
-                self.hidden_features,
-                self.num_points,
-                self.offset_scale,
-                self.method,
-                self.dropout_rate,
-                self.dtype,
-                name=f"decoder_{i}",
-            )
+            layer = self._decoder_layer(i)
             position = query_pos_head(reference.astype(queries.dtype))
             queries = layer(queries, position, reference[:, :, None], memory, shapes, mask=mask, train=train)
             acc_dtype = logits_dtype(queries.dtype)
@@ -293,6 +284,19 @@ class RTDETR(nn.Module):
         queries = jnp.concatenate([table[extra.labels].astype(queries.dtype), queries], 1)
         reference = jnp.concatenate([extra.boxes.astype(reference.dtype), reference], 1)
         return proposals, queries, reference, extra.mask
+
+    def _decoder_layer(self, i: int, **fields: Any) -> DeformableDecoderLayer:
+        return DeformableDecoderLayer(
+            self.num_heads,
+            self.hidden_features,
+            self.num_points,
+            self.offset_scale,
+            self.method,
+            self.dropout_rate,
+            self.dtype,
+            name=f"decoder_{i}",
+            **fields,
+        )
 
     def _class_head(self, name: str) -> Dense:
         bias, xavier = nn.initializers.constant(float(-np.log(self.num_classes))), nn.initializers.xavier_uniform()

@@ -26,11 +26,12 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.generative.pixels import denormalize, normalize
+from dlcore.generative.pixels import normalize
 from dlcore.generative.vq_vae import (
     VQVAEState,
     codebook_from,
     codebook_usage,
+    decode_vectors,
     nearest_codes,
     reconstruction_loss,
     straight_through,
@@ -380,7 +381,7 @@ def learner(
         return metrics | bits | codebook_usage(_join(codes), mask_of(batch), num_codes)
 
     def decode(state: VQVAEState, total: jax.Array) -> jax.Array:
-        return denormalize(model.apply({"params": state.params["autoencoder"]}, total, method="decode"))
+        return decode_vectors(model, state.params["autoencoder"], total)
 
     def predict(state: VQVAEState, batch: dict) -> dict[str, jax.Array]:
         keys, vectors = example_keys(state.rng, batch), state.codebook.vectors

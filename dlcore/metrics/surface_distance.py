@@ -13,6 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dlcore.ops.checks import check_spacing
+
 __all__ = ["mean_surface_distance", "surface_dice"]
 
 
@@ -68,9 +70,7 @@ def _surface_distances(prediction: np.ndarray, targets: np.ndarray, spacing: Seq
     ):
         pair = f"{prediction.dtype}{list(prediction.shape)}, targets={targets.dtype}{list(targets.shape)}"
         raise ValueError(f"prediction={pair}: not two masks; allowed: bool [D, H, W], both of one shape")
-    sides = np.asarray(spacing, np.float64)
-    if sides.shape != (3,) or not (np.isfinite(sides).all() and (sides > 0).all()):
-        raise ValueError(f"spacing={tuple(spacing)}: not the sides of a voxel; allowed: three positive numbers")
+    sides = check_spacing(spacing)
     a, b = (mask & ~np.asarray(binary_erosion(mask), bool) for mask in (prediction, targets))
     if not (a.any() and b.any()):
         return np.full(int(a.sum() + b.sum()), np.inf)

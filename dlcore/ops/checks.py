@@ -4,6 +4,7 @@ Shapes are checked inside jit too; values only where they are concrete, so that 
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -21,6 +22,7 @@ __all__ = [
     "check_probabilities",
     "check_range",
     "check_shapes",
+    "check_spacing",
     "check_spread",
     "check_values",
     "describe_array",
@@ -207,6 +209,24 @@ def check_probabilities(name: str, values: Any) -> None:
         at = np.unravel_index(invalid.argmax(), invalid.shape)
         problem = "a negative number" if (values[at] < 0).any() else f"sums to {total[at]:g}"
         raise ValueError(f"{name}{_place(at)}={values[at]}: {problem}; allowed: probabilities that sum to 1")
+
+
+def check_spacing(spacing: Sequence[float]) -> np.ndarray:
+    """Check the sides of a voxel.
+
+    Args:
+      spacing: (depth, height, width), in any unit of length.
+
+    Returns:
+      [3] float64.
+
+    Raises:
+      ValueError: they are not three positive finite numbers.
+    """
+    sides = np.asarray(spacing, np.float64)
+    if sides.shape != (3,) or not (np.isfinite(sides).all() and (sides > 0).all()):
+        raise ValueError(f"spacing={tuple(spacing)}: not the sides of a voxel; allowed: three positive numbers")
+    return sides
 
 
 def check_spread(name: str, points: Any, dimensions: int, allowed: str) -> None:

@@ -22,6 +22,7 @@ from flax import linen as nn
 from dlcore.nn import Conv, ConvTranspose, GroupNorm
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.ops import max_pool
+from dlcore.ops.checks import check_spacing
 
 __all__ = ["UNet3D", "pooling_strides"]
 
@@ -39,9 +40,7 @@ def pooling_strides(spacing: Sequence[float], levels: int) -> tuple[tuple[int, i
     Raises:
       ValueError: the spacing is not three positive finite numbers, or levels is negative.
     """
-    sides = np.asarray(spacing, np.float64)
-    if sides.shape != (3,) or not (np.isfinite(sides).all() and (sides > 0).all()):
-        raise ValueError(f"spacing={tuple(spacing)}: not the sides of a voxel; allowed: three positive numbers")
+    sides = check_spacing(spacing)
     if levels < 0:
         raise ValueError(f"levels={levels}: negative; allowed: 0, 1, ...")
     strides = []

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
 from dlcore.data.clip_sampling import repeat_for_views
+from dlcore.data.preprocess import to_signed
 from dlcore.data.source import Source
 from dlcore.evaluators.videos import accuracy_by_video, average_by_video
 from dlcore.experiment.experiment import Setup
@@ -124,7 +124,7 @@ class Clips(ClipData):
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
         """Build the network that `--network` names, for clips [B, T, H, W, 3] in [-1, 1], and the preprocessing."""
-        return {"model": self.build_network(setup), "preprocess": lambda clips: clips.astype(jnp.float32) / 127.5 - 1}
+        return {"model": self.build_network(setup), "preprocess": to_signed}
 
     def build_network(self, setup: Setup) -> nn.Module:
         """Build the network that `--network` names.

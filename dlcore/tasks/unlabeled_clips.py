@@ -7,8 +7,8 @@ import dataclasses
 from typing import Annotated, Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 
+from dlcore.data.preprocess import to_signed
 from dlcore.evaluators.fine_tuning import Encoder, module_encoder
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
@@ -16,19 +16,7 @@ from dlcore.learner import Range
 from dlcore.tasks.clip_data import ClipData, FilmStrips
 from dlcore.tasks.encoders import Encoders
 
-__all__ = ["UnlabeledClips", "scale_clips"]
-
-
-def scale_clips(clips: jax.Array) -> jax.Array:
-    """Scale gray levels to [-1, 1].
-
-    Args:
-      clips: [..., C] uint8.
-
-    Returns:
-      [..., C] float32.
-    """
-    return clips.astype(jnp.float32) / 127.5 - 1
+__all__ = ["UnlabeledClips"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +51,7 @@ class UnlabeledClips(Encoders, ClipData):
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
         """Build the network and the preprocessing."""
-        return {"model": self.network(setup), "preprocess": scale_clips}
+        return {"model": self.network(setup), "preprocess": to_signed}
 
     def variables(self, state: Any) -> dict:
         """Find the encoder that is used afterwards.
@@ -87,7 +75,7 @@ class UnlabeledClips(Encoders, ClipData):
         """Describe the encoder in the learner's state."""
         return module_encoder(
             self.network(setup),
-            scale_clips,
+            to_signed,
             setup.spec["image_shape"],
             self.variables,
             self.features,

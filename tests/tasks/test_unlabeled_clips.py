@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlcore.data.preprocess import to_signed
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolve import resolve
@@ -13,7 +14,6 @@ from dlcore.experiment.setting import FlagError
 from dlcore.learner import State
 from dlcore.self_supervised.patch_predictors import TeacherState
 from dlcore.tasks.clip_data import FilmStrips
-from dlcore.tasks.unlabeled_clips import scale_clips
 
 PAGES = {name: find_experiment(f"self_supervised.{name}") for name in ("vjepa", "video_mae")}
 
@@ -39,12 +39,12 @@ def test_the_encoder_of_a_page_is_that_of_its_learner(name):
 
     state, expected = run(jax.random.key(0))
     assert isinstance(state, TeacherState if name == "vjepa" else State)
-    features, _ = jax.jit(lambda v, x: encoder.apply(v, x, None))(encoder.variables(state), scale_clips(clips))
+    features, _ = jax.jit(lambda v, x: encoder.apply(v, x, None))(encoder.variables(state), to_signed(clips))
     np.testing.assert_allclose(features, expected, atol=1e-5)
 
 
 def test_levels_are_scaled():
-    np.testing.assert_allclose(scale_clips(jnp.asarray([0, 255], jnp.uint8)), [-1, 1])
+    np.testing.assert_allclose(to_signed(jnp.asarray([0, 255], jnp.uint8)), [-1, 1])
 
 
 def test_film_strips_show_four_frames():
