@@ -65,6 +65,7 @@ ELSEWHERE = {
     "head_units": ("experiments/transfer/fine_tuning.py", "only --head=mlp has units between"),
     "init_from": ("dlcore/tasks/code_priors.py", "the name of another run"),
     "longest": ("dlcore/tasks/captioning.py", "drawn captions are short"),
+    "mask": ("dlcore/tasks/edited_images.py", "--mode=predict --input=IMAGE reads the mask"),
     "mask_prompt": ("dlcore/tasks/prompt_results.py", "--mode=predict reads the mask"),
     "mesh_resolution": ("experiments/vision3d/implicit_surface.py", "the report draws the mesh"),
     "min_count": ("dlcore/kits/vision_language/captioned_images.py", "the words of drawn captions are known"),
