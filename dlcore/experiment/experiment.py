@@ -27,12 +27,22 @@ class Setup(NamedTuple):
       spec: `Splits.spec`, and `train_size`.
       steps: length of the run.
       dtype: dtype of the computation.
+      optimizer: the experiment's record of an optimizer; None for a technique without one.
     """
 
     flags: Flags
     spec: Spec
     steps: int
     dtype: Any
+    optimizer: Any = None
+
+    def transformation(self) -> Any:
+        """Build the experiment's optimizer.
+
+        Returns:
+          An optax transformation.
+        """
+        return self.optimizer.build(self)
 
 
 def name_of(file: str) -> str:

@@ -114,7 +114,7 @@ class ResolvedRun:
             flags = flags.replace(batch_size=spec["batch_size"])
         dtype = dtype or {"f32": jnp.float32, "bf16": jnp.bfloat16}[flags.precision]
         steps = self.steps(spec["train_size"], flags.batch_size)
-        return Setup(flags, spec, steps, dtype)
+        return Setup(flags, spec, steps, dtype, self.experiment.optimizer)
 
     def setup_of(self, splits: Splits, flags: Flags | None = None, dtype: Any = None) -> Setup:
         """Build the argument of the experiment's `build` for loaded data.

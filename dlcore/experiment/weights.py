@@ -17,8 +17,11 @@ from flax.traverse_util import unflatten_dict
 
 from dlcore.data.fingerprint import Fingerprint
 from dlcore.experiment.catalog import find_experiment
+from dlcore.experiment.published import backbone_name
 from dlcore.experiment.splits import Spec
+from dlcore.models.normalization import normalization
 from dlcore.models.pretrained.door import from_pretrained, is_published, read_about
+from dlcore.models.registry import kind_of
 from dlcore.models.weight_files import read_npz
 from dlcore.transfer.methods import merge_adapter
 
@@ -73,6 +76,28 @@ class Weights(NamedTuple):
     def name(self) -> str:
         """The flag and its value, the first words of an error."""
         return f"{self.argument}={str(self.path)!r}"
+
+    @property
+    def backbone(self) -> str | None:
+        """The name of the backbone: a published detector's or segmenter's own, else the model's."""
+        kind = None if self.page is not None or self.model is None else kind_of(self.model)
+        if kind == "detection" or self.fields.get("backbone") is not None:
+            return backbone_name(self.model, self.fields)
+        return self.model.partition("_")[2] if kind == "segmentation" else self.model
+
+    def in_model(self, fields: Mapping[str, Any]) -> "Weights":
+        """Set the image statistics of published weights in a model with other fields, such as `transform_input`.
+
+        Args:
+          fields: fields of the model that receives the weights.
+
+        Returns:
+          The weights, with the mean and standard deviation for the fields.
+        """
+        if self.page is not None or self.model is None or self.mean != normalization(self.model, self.fields).mean:
+            return self
+        statistics = normalization(self.model, self.fields | fields)
+        return self._replace(mean=statistics.mean, std=statistics.std)
 
     def variables(self) -> dict[str, Any]:
         """Read the arrays.

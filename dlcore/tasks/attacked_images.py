@@ -10,7 +10,7 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.weights import Start
 from dlcore.kits.images import known_datasets, labeled_images, prediction
 from dlcore.kits.images.labeled_images import ResizedImages
-from dlcore.kits.training import backbone, init_from, optimizer
+from dlcore.kits.training import backbone, init_from
 from dlcore.learner import root_key
 from dlcore.modes.report_context import ReportContext
 from dlcore.run.hooks import STOP
@@ -75,7 +75,7 @@ class AttackedImages(ResizedImages):
         Returns:
           State -> State with the weights; None without `--init_from`.
         """
-        return init_from.start_classifier(setup, lambda: optimizer.build(setup))
+        return init_from.start_classifier(setup)
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
         """Build the model and the preprocessing."""

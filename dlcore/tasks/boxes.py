@@ -20,7 +20,7 @@ from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
 from dlcore.experiment.weights import Start
 from dlcore.kits.images import labeled_images
-from dlcore.kits.training import adapters, backbone, init_from, optimizer
+from dlcore.kits.training import adapters, backbone, init_from
 from dlcore.learner import Evaluator, Range
 from dlcore.tasks import anchor_recall, box_results
 
@@ -108,7 +108,7 @@ class StretchedBoxes(Task):
         Returns:
           State -> State with the weights; None without `--init_from`.
         """
-        return init_from.start_modules(setup, lambda: optimizer.build(setup))
+        return init_from.start_modules(setup)
 
     @property
     def monitor(self) -> str:

@@ -20,7 +20,7 @@ from dlcore.experiment.setting import EXTERNAL_FIELDS, FlagError, Setting, modul
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.weights import Start, open_weights
 from dlcore.kits.images import prediction
-from dlcore.kits.training import earlier_run, optimizer
+from dlcore.kits.training import earlier_run
 from dlcore.learner import Evaluator, Range
 from dlcore.models.mvit import MViT
 from dlcore.models.s3d import S3D
@@ -166,7 +166,7 @@ class Clips(ClipData):
 
         def replace(state: Any) -> Any:
             params = fitted(state)
-            return state.replace(params=params, opt_state=jax.jit(optimizer.build(setup).init)(params))
+            return state.replace(params=params, opt_state=jax.jit(setup.transformation().init)(params))
 
         return Start(replace, lambda state: fitted(state) and None)
 

@@ -28,7 +28,7 @@ from dlcore.experiment.task import Task
 from dlcore.experiment.weights import Start
 from dlcore.kits.images.known_datasets import TRAIN_SIZES
 from dlcore.kits.self_supervised import encoders
-from dlcore.kits.training import init_from, optimizer
+from dlcore.kits.training import init_from
 from dlcore.learner import Evaluator, Learner, Range
 from dlcore.modes.report_context import ReportContext
 
@@ -106,7 +106,7 @@ class Encoders(Task):
         Raises:
           ValueError: when applied or checked: there is no such backbone, or it does not fit.
         """
-        return init_from.start_backbone(setup, lambda: optimizer.build(setup))
+        return init_from.start_backbone(setup)
 
     def notes(self, setup: Setup, splits: Splits) -> list[str]:
         """Describe the evaluation protocol."""

@@ -137,7 +137,7 @@ class FewLabels(LabeledImages):
         Raises:
           ValueError: when applied or checked: the weights are of another model, or do not fit.
         """
-        classifier_start = init_from.start_classifier(setup, lambda: optimizer.build(setup))
+        classifier_start = init_from.start_classifier(setup)
         if classifier_start is None:
             return None
 

@@ -8,7 +8,7 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.weights import Start
 from dlcore.kits.images import classifier_panels, known_datasets, labeled_images, prediction
 from dlcore.kits.images.labeled_images import ImageFlags
-from dlcore.kits.training import backbone, init_from, optimizer
+from dlcore.kits.training import backbone, init_from
 
 __all__ = ["Classification", "LabeledImages", "PretrainedClassification"]
 
@@ -61,4 +61,4 @@ class PretrainedClassification(Classification):
         Returns:
           State -> State with the weights; None without `--init_from`.
         """
-        return init_from.start_classifier(setup, lambda: optimizer.build(setup))
+        return init_from.start_classifier(setup)

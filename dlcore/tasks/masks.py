@@ -20,7 +20,7 @@ from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
 from dlcore.experiment.weights import Start
 from dlcore.kits.images import labeled_images, prediction
-from dlcore.kits.training import adapters, backbone, init_from, optimizer
+from dlcore.kits.training import adapters, backbone, init_from
 from dlcore.learner import Range
 from dlcore.tasks import mask_results
 
@@ -87,7 +87,7 @@ class Masks(Task):
 
     def start(self, setup: Setup) -> Start | None:
         """Start from the modules of the weights of `--init_from`."""
-        return init_from.start_modules(setup, lambda: optimizer.build(setup))
+        return init_from.start_modules(setup)
 
     def settings(self) -> dict[str, Setting]:
         """Collect the flags of the task, and `--adapt` where the segmenter has a backbone."""

@@ -116,7 +116,7 @@ class PromptedMasks(Task):
 
     def start(self, setup: Setup) -> Start | None:
         """Start from the modules of the weights of `--init_from`."""
-        return init_from.start_modules(setup, lambda: parts.build_optimizer(setup))
+        return init_from.start_modules(setup)
 
 
 def prompted_scenes(count: int, seed: int, size: int) -> Source:

@@ -35,7 +35,7 @@ class RegularizedLatents(ReconstructedImages):
 
     def start(self, setup: Setup) -> Start | None:
         """Start from the weights of `--init_from`."""
-        return init_network.start_network(setup, lambda: OPTIMIZER.build(setup))
+        return init_network.start_network(setup)
 
 
 OPTIMIZER = AveragedAdamW(learning_rate=2e-3, weight_decay=0.0, clip_norm=1.0)

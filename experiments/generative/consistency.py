@@ -72,7 +72,7 @@ class OneStepImages(DenoisedImages):
             weights, _ = fit_weights(teacher_run.variables()["params"], state.locked["teacher"], teacher_run.name)
             weights = jax.tree.map(jax.numpy.asarray, weights)
             params = {"student": weights}
-            opt_state = jax.jit(OPTIMIZER.build(setup).init)(params)
+            opt_state = jax.jit(setup.transformation().init)(params)
             return state.replace(params=params, locked={"teacher": weights}, opt_state=opt_state)
 
         return Start(replace, check)

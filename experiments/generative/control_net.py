@@ -126,7 +126,7 @@ class PromptsAndEdges(Prompts):
                     raise ValueError(f"{name}={flags.get(name)}: not the base's; allowed: {phase.flags.get(name)}")
             base = jax.tree.map(jax.numpy.asarray, phase.params)
             params = {"control": copy_encoder(state.params["control"], base["unet"])}
-            opt_state = jax.jit(OPTIMIZER.build(setup).init)(params)
+            opt_state = jax.jit(setup.transformation().init)(params)
             return state.replace(params=params, locked={"base": base}, opt_state=opt_state)
 
         return Start(replace, check)

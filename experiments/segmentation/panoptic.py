@@ -19,7 +19,7 @@ from dlcore.evaluators.fine_tuning import Encoder
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.weights import Start
 from dlcore.kits.self_supervised import encoders
-from dlcore.kits.training import init_from, optimizer, pretrained_network
+from dlcore.kits.training import init_from, pretrained_network
 from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.learner import Learner
 from dlcore.main import main
@@ -32,7 +32,7 @@ from dlcore.tasks.two_stage_settings import LEARNER, SMALL, SMALLEST
 
 def start(setup: Setup) -> Start | None:
     """Start the detector from the weights of `--init_from`, as `init_from.start_modules`; the segmenter starts anew."""
-    single = init_from.start_modules(setup, lambda: optimizer.build(setup))
+    single = init_from.start_modules(setup)
     if single is None:
         return None
 

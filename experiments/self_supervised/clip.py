@@ -115,7 +115,7 @@ class ImagesAndPrompts(CaptionedImages):
 
     def start(self, setup: Setup) -> Start | None:
         """Start from the weights of `--init_from`; the words of the data have embeddings of their own."""
-        return init_network.start_network(setup, lambda: OPTIMIZER.build(setup), WORDS)
+        return init_network.start_network(setup, WORDS)
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
         return {**super().arguments(setup), "model": network(setup), "augment": augmentation(setup)}

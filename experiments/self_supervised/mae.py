@@ -48,7 +48,7 @@ class MaskedImages(UnlabeledImages):
 
     def start(self, setup: Setup) -> Start | None:
         """Start from the weights of `--init_from`; of an encoder alone, with a decoder that starts anew."""
-        return init_network.start_network(setup, lambda: OPTIMIZER.build(setup))
+        return init_network.start_network(setup)
 
     def network(self, setup: Setup) -> MAE:
         return MAE(setup.spec["image_shape"][-1], **setup.flags.group("mae"), dtype=setup.dtype)

@@ -24,7 +24,7 @@ from dlcore.experiment import Experiment, Flags, Range, Setup, Splits
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.weights import Start
 from dlcore.kits.self_supervised import encoders
-from dlcore.kits.training import init_from, optimizer
+from dlcore.kits.training import init_from
 from dlcore.kits.training.optimizer import AdamW
 from dlcore.learner import ModelState
 from dlcore.main import main
@@ -87,7 +87,7 @@ class NoisyLabels(LabeledImages):
 
     def start(self, setup: Setup) -> Start | None:
         """Start all networks from the weights of `--init_from`; None without."""
-        single = init_from.start_classifier(setup, lambda: optimizer.build(setup))
+        single = init_from.start_classifier(setup)
         if single is None:
             return None
 
@@ -102,7 +102,7 @@ class NoisyLabels(LabeledImages):
             return state.replace(
                 params=params,
                 model_state=model_state,
-                opt_state=jax.jit(optimizer.build(setup).init)(params),
+                opt_state=jax.jit(setup.transformation().init)(params),
                 kept=jax.tree.map(
                     jnp.copy, {"params": params["cross_entropy"], "model_state": model_state["cross_entropy"]}
                 ),

@@ -155,7 +155,7 @@ class LabeledTexts(Task):
         return {"model": PartlyFrozen(model, parts.parts_of(unfolded(flags)))}
 
     def start(self, setup: Setup) -> Start | None:
-        return text_encoders.start(setup, lambda: OPTIMIZER.build(setup))
+        return text_encoders.start(setup)
 
     def expected_loss(self, setup: Setup) -> float:
         return math.log(setup.spec["num_classes"])

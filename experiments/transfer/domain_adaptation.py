@@ -37,7 +37,7 @@ from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
 from dlcore.experiment.weights import Start, Weights
 from dlcore.generative.pixels import normalize
-from dlcore.kits.training import init_from, optimizer, pretrained_network
+from dlcore.kits.training import init_from, pretrained_network
 from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.models import create_model
@@ -198,7 +198,7 @@ class TwoDomains(Task):
                 name: {**twin_params, "backbone": {**twin_params["backbone"], **jax.tree.map(jnp.copy, params)}}
                 for name, twin_params in state.params.items()
             }
-            opt_state = {name: jax.jit(optimizer.build(setup).init)(twin_params) for name, twin_params in twins.items()}
+            opt_state = {name: jax.jit(setup.transformation().init)(twin_params) for name, twin_params in twins.items()}
             state = state.replace(params=twins, opt_state=opt_state)
             return state.replace(model_state=weights) if weights else state
 

@@ -51,7 +51,7 @@ from dlcore.experiment.task import Task
 from dlcore.experiment.weight_checks import take_normalization
 from dlcore.experiment.weights import Start, Weights
 from dlcore.kits.images import classifier_panels, labeled_images, prediction
-from dlcore.kits.training import adapters, backbone, init_from, optimizer, parts, pretrained_network
+from dlcore.kits.training import adapters, backbone, init_from, parts, pretrained_network
 from dlcore.main import main
 from dlcore.models import create_model, input_shape
 from dlcore.models.backbone import add_mlp_head
@@ -61,7 +61,6 @@ from dlcore.transfer.frozen import PartlyFrozen
 
 SETTINGS = {
     **labeled_images.SETTINGS,
-    **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate", "l1", "max_norm")},
     "init_from": Setting(
         "cifar10",
         "weights to start from: a run's folder, a folder of `dlcore convert` or a packed .npz; none starts from random "
@@ -153,7 +152,6 @@ def start(setup: Setup) -> Start | None:
     return init_from.start_classifier_from(
         lambda: origin(setup.flags),
         setup,
-        lambda: optimizer_of(setup),
         keep_unnamed=False,
         new_head=setup.flags.head == "mlp",
         adapted=model if isinstance(model, Adapted) else None,
@@ -206,9 +204,12 @@ def model_of(setup: Setup) -> PartlyFrozen | Adapted:
     return adapters.trained_model(with_head(backbone.build(setup), setup.flags), trained_parts(setup.flags))
 
 
-def optimizer_of(setup: Setup) -> optax.GradientTransformationExtraArgs:
-    """Build the optimizer of what learns."""
-    return parts.build_optimizer(setup._replace(flags=trained_parts(setup.flags)))
+@dataclasses.dataclass(frozen=True)
+class TrainedPartsAdamW(parts.PartsAdamW):
+    """AdamW of what `--adapt` lets learn."""
+
+    def build(self, setup: Setup) -> optax.GradientTransformationExtraArgs:
+        return super().build(setup._replace(flags=trained_parts(setup.flags)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,7 +224,6 @@ class TransferredImages(Task):
     check = staticmethod(check)
     start = staticmethod(start)
     notes = staticmethod(notes)
-    schedule = staticmethod(optimizer.schedule)
     panels = staticmethod(panels)
     pictures = staticmethod(classifier_panels.pictures)
 
@@ -233,7 +233,6 @@ class TransferredImages(Task):
     def arguments(self, setup: Setup) -> dict[str, Any]:
         return {
             "model": model_of(setup),
-            "optimizer": optimizer_of(setup),
             "preprocess": labeled_images.preprocess(setup),
             "augment": labeled_images.augmentation(setup.flags, setup.spec),
         }
@@ -244,6 +243,7 @@ experiment = Experiment(
     doc=__doc__,
     learner=supervised.learner,
     task=TransferredImages(),
+    optimizer=TrainedPartsAdamW(learning_rate=1e-3, weight_decay=0.01),
     model="vgg9_cifar",
     settings=SETTINGS,
     defaults={
@@ -252,8 +252,6 @@ experiment = Experiment(
         "input_size": 32,
         "steps": 400,
         "batch_size": 50,
-        "learning_rate": 1e-3,
-        "weight_decay": 0.01,
         "eval_every": 40,
         "select": "last",
     },

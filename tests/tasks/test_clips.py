@@ -134,7 +134,7 @@ def test_fields_of_the_zoo_name_a_run_only_where_they_are_changed():
 @pytest.mark.covers("VD-06")
 def test_slow_fusion_starts_from_inflated_weights(monkeypatch):
     flags = resolve(PAGE, ["--inflate_from=RUN", "--net.width=2"])
-    setup = Setup(flags, {"num_classes": 2, "class_names": ["a", "b"]}, 1, jnp.float32)
+    setup = Setup(flags, {"num_classes": 2, "class_names": ["a", "b"]}, 1, jnp.float32, PAGE.optimizer)
     rng, clip = np.random.default_rng(0), jax.ShapeDtypeStruct((1, 3, 8, 8, 3), jnp.float32)
 
     def params(fusion):

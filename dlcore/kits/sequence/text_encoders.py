@@ -13,7 +13,6 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import linen as nn
 
 from dlcore.data.text import Vocabulary, read_utf8
@@ -235,12 +234,11 @@ def _pretrained(setup: Setup) -> dict:
     return phase.params
 
 
-def start(setup: Setup, transformation: Callable[[], optax.GradientTransformation]) -> Start | None:
+def start(setup: Setup) -> Start | None:
     """Start the module `network` from the weights of `--init_from`; other modules start anew.
 
     Args:
       setup: facts of the run, with the flags of SETTINGS and the spec of `facts`.
-      transformation: gives the optimizer, which starts anew.
 
     Returns:
       State -> State with the weights and a new optimizer state; None without `--init_from`.
@@ -263,6 +261,6 @@ def start(setup: Setup, transformation: Callable[[], optax.GradientTransformatio
 
     def replace(state: Any) -> Any:
         params = jax.tree.map(jnp.asarray, fitted(state))
-        return state.replace(params=params, opt_state=jax.jit(transformation().init)(params))
+        return state.replace(params=params, opt_state=jax.jit(setup.transformation().init)(params))
 
     return Start(replace, lambda state: None if flags.init_from == PRETRAINING else fitted(state) and None)

@@ -113,15 +113,18 @@ def adapts_dense(flags: Flags) -> bool:
     return flags.get("adapt", "full") != "full"
 
 
-def adapt_dense(model: nn.Module, flags: Flags) -> Adapted:
+def adapt_dense(model: nn.Module, flags: Flags) -> nn.Module | Adapted:
     """Freeze the backbone of a detector or a segmenter, and add the adapter of `--adapt` to it.
 
     Args:
       model: the network, with a module `backbone`.
 
     Returns:
-      A model for any learner; batch norm and dropout of the backbone run as in evaluation.
+      A model for any learner; batch norm and dropout of the backbone run as in evaluation. The network itself where
+      `adapts_dense` is false.
     """
+    if not adapts_dense(flags):
+        return model
     return Adapted(Frozen(model, ALL_BUT_BACKBONE), method_of(flags, BACKBONE), ALL_BUT_BACKBONE)
 
 

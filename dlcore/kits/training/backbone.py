@@ -46,7 +46,7 @@ def build_on(setup: Setup, network: Callable[..., nn.Module], prefix: str, **fie
         fields["backbone"] = build(setup)
     fields = {"num_classes": setup.spec["num_classes"], **fields}
     model = network(dtype=setup.dtype, **fields, **setup.flags.group(prefix))
-    return adapters.adapt_dense(model, setup.flags) if adapters.adapts_dense(setup.flags) else model
+    return adapters.adapt_dense(model, setup.flags)
 
 
 def check_stages(modules: Mapping[str, Callable[..., nn.Module]], flags: Flags) -> None:

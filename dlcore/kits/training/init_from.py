@@ -14,19 +14,22 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import optax
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.published import backbone_name
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.weights import Start, Weights, open_weights
 from dlcore.kits.training import adapters
-from dlcore.kits.training.pretrained_network import backbone_of, classifier_variables, num_classes, open_classifier
+from dlcore.kits.training.pretrained_network import (
+    backbone_of,
+    classifier_variables,
+    num_classes,
+    open_classifier,
+    require_classifier,
+)
 from dlcore.models.backbone import HEADS
-from dlcore.models.registry import kind_of
 from dlcore.optim.ema import init_average
 from dlcore.run.weights import fit_modules, fit_weights
 from dlcore.transfer.adapters import Adapted
@@ -34,7 +37,6 @@ from dlcore.transfer.adapters import Adapted
 __all__ = [
     "CLASSIFIER",
     "MODULES",
-    "adapt_normalization",
     "headless",
     "open_classifier_of_model",
     "open_modules",
@@ -89,29 +91,7 @@ def open_classifier_of_model(flags: Flags) -> Weights | None:
     weights = open_classifier(flags.init_from, "init_from", headless=True)
     if flags.model not in (None, weights.model):
         raise ValueError(f"{weights.name}: weights of {weights.model}; allowed: of {flags.model}, as --model here")
-    return adapt_normalization(weights, flags.group("model"))
-
-
-def adapt_normalization(weights: Weights, fields: dict[str, Any]) -> Weights:
-    """Set the image statistics that published weights need in a model with other fields, such as `transform_input`.
-
-    Args:
-      weights: the weights.
-      fields: fields of the model that receives the weights.
-
-    Returns:
-      The weights, with the mean and standard deviation for the fields.
-    """
-    from dlcore.models.normalization import normalization
-
-    if (
-        weights.page is not None
-        or weights.model is None
-        or weights.mean != normalization(weights.model, weights.fields).mean
-    ):
-        return weights
-    statistics = normalization(weights.model, weights.fields | fields)
-    return weights._replace(mean=statistics.mean, std=statistics.std)
+    return weights.in_model(flags.group("model"))
 
 
 def open_modules(flags: Flags) -> Weights | None:
@@ -129,7 +109,7 @@ def open_modules(flags: Flags) -> Weights | None:
     if flags.init_from is None:
         return None
     weights = open_weights(flags.init_from, "init_from")
-    backbone, page = _backbone_name(weights), weights.page
+    backbone, page = weights.backbone, weights.page
     # A detector or a segmenter without a backbone of `dlcore models` may share other modules.
     has_modules = backbone is None and (page or "").partition(".")[0] in ("detection", "segmentation")
     if flags.get("model") not in (None, backbone) and not has_modules:
@@ -138,20 +118,11 @@ def open_modules(flags: Flags) -> Weights | None:
     return weights
 
 
-def _backbone_name(weights: Weights) -> str | None:
-    """Return the name of the backbone: a published detector's or segmenter's own, else the model's."""
-    kind = None if weights.page is not None or weights.model is None else kind_of(weights.model)
-    if kind == "detection" or weights.fields.get("backbone") is not None:
-        return backbone_name(weights.model, weights.fields)
-    return weights.model.partition("_")[2] if kind == "segmentation" else weights.model
-
-
-def start_classifier(setup: Setup, transformation: Callable[[], optax.GradientTransformation]) -> Start | None:
+def start_classifier(setup: Setup) -> Start | None:
     """Start a classifier from the weights of `--init_from`.
 
     Args:
       setup: facts of the run, with the flag of CLASSIFIER.
-      transformation: returns the optimizer, whose state is initialized anew.
 
     Returns:
       State -> State with the weights and a new optimizer state; None without `--init_from`.
@@ -161,13 +132,12 @@ def start_classifier(setup: Setup, transformation: Callable[[], optax.GradientTr
     """
     if setup.flags.get("init_from") is None:
         return None
-    return start_classifier_from(lambda: open_classifier_of_model(setup.flags), setup, transformation)
+    return start_classifier_from(lambda: open_classifier_of_model(setup.flags), setup)
 
 
 def start_classifier_from(
     open_source: Callable[[], Weights | None],
     setup: Setup,
-    transformation: Callable[[], optax.GradientTransformation],
     keep_unnamed: bool = True,
     new_head: bool = False,
     adapted: Adapted | None = None,
@@ -180,7 +150,6 @@ def start_classifier_from(
       open_source: opens the weights, of the model that `--model` names; called only when they are needed, so not in a
         resumed run.
       setup: facts of the run; errors name its flag `init_from`, its spec has the class names.
-      transformation: returns the optimizer, whose state is initialized anew.
       keep_unnamed: keep a head with the right number of classes if their names were not recorded.
       new_head: initialize the head anew whatever its classes.
       adapted: the model, where an adapter learns in place of the network.
@@ -226,23 +195,22 @@ def start_classifier_from(
             say(f"{name}: gives all but the head ({', '.join(new_leaves)}), which starts anew{reason}")
         elif weights.class_names is None:
             say(f"{name}: gives a head of {num_classes(weights)} classes without names, taken for the data's")
-        return _restarted(state, variables, transformation())
+        return _restarted(state, variables, setup)
 
     return Start(replace, lambda state: fitted(state) and None)
 
 
-def _restarted(state: Any, variables: dict[str, Any], transformation: optax.GradientTransformation) -> Any:
+def _restarted(state: Any, variables: dict[str, Any], setup: Setup) -> Any:
     """Put variables into a state, and initialize its optimizer."""
     params, model_state = variables["params"], {name: v for name, v in variables.items() if name != "params"}
-    return state.replace(params=params, model_state=model_state, opt_state=jax.jit(transformation.init)(params))
+    return state.replace(params=params, model_state=model_state, opt_state=jax.jit(setup.transformation().init)(params))
 
 
-def start_modules(setup: Setup, transformation: Callable[[], optax.GradientTransformation]) -> Start | None:
+def start_modules(setup: Setup) -> Start | None:
     """Start a network of modules from the weights of `--init_from`.
 
     Args:
       setup: facts of the run; its flags must contain MODULES.
-      transformation: returns the optimizer, whose state is initialized anew.
 
     Returns:
       State -> State with the weights and a new optimizer state, which logs what is initialized anew; None without
@@ -256,7 +224,8 @@ def start_modules(setup: Setup, transformation: Callable[[], optax.GradientTrans
         return None
     name, class_names = f"init_from={source!r}", list(setup.spec["class_names"])
     load = functools.cache(lambda: _load(source))
-    adapted = adapters.adapt_dense(nn.Module(), setup.flags) if adapters.adapts_dense(setup.flags) else None
+    model = adapters.adapt_dense(nn.Module(), setup.flags)
+    adapted = model if isinstance(model, Adapted) else None
 
     def fitted(state):
         initial = {"params": state.params, **state.model_state}
@@ -280,19 +249,18 @@ def start_modules(setup: Setup, transformation: Callable[[], optax.GradientTrans
                 f"{name}: its layers of classes are kept, though they told {_listed(classes)} apart, "
                 f"not {_listed(class_names)}"
             )
-        return _restarted(state, variables, transformation())
+        return _restarted(state, variables, setup)
 
     return Start(replace, lambda state: fitted(state) and None)
 
 
-def start_backbone(setup: Setup, transformation: Callable[[], optax.GradientTransformation]) -> Start | None:
+def start_backbone(setup: Setup) -> Start | None:
     """Start the backbone of a pretext from the weights of `--init_from`; other modules are initialized anew.
 
     A teacher or a key encoder starts as a copy of the student.
 
     Args:
       setup: facts of the run, with the flags of MODULES and `model`.
-      transformation: returns the optimizer, whose state is initialized anew.
 
     Returns:
       State -> State with the backbone's weights and a new optimizer state; None without `--init_from`.
@@ -318,7 +286,7 @@ def start_backbone(setup: Setup, transformation: Callable[[], optax.GradientTran
         for kind, modules in weights.items():
             tree = params if kind == "params" else model_state[kind]
             tree["backbone"] = {**tree["backbone"], **modules["backbone"]}
-        opt_state = jax.jit(transformation().init)(params)
+        opt_state = jax.jit(setup.transformation().init)(params)
         state = state.replace(params=params, model_state=model_state, opt_state=opt_state)
         for copy in ("teacher", "key"):
             if hasattr(state, f"{copy}_params"):
@@ -357,10 +325,10 @@ def _load(source: str) -> tuple[str | None, dict, list[str] | None]:
     """Load (name of the backbone, variables, class names) of the weights."""
     weights = open_weights(source, "init_from")
     if (weights.page or "").startswith("self_supervised."):  # its other modules are of no use here
-        open_classifier(source, "init_from", headless=True)
+        require_classifier(weights, headless=True)
         return weights.model, headless(weights.variables()), None
     classes = None if weights.class_names is None else list(weights.class_names)
-    return _backbone_name(weights), weights.variables(), classes
+    return weights.backbone, weights.variables(), classes
 
 
 def _in_modules(

@@ -8,10 +8,9 @@ the fields of its own command, which are given again.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
-import optax
 
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
@@ -50,14 +49,11 @@ def origin(flags: Flags) -> Weights | None:
     return None if flags.init_from is None else open_weights(flags.init_from, "init_from")
 
 
-def start_network(
-    setup: Setup, transformation: Callable[[], optax.GradientTransformation], without: Sequence[str] = ()
-) -> Start | None:
+def start_network(setup: Setup, without: Sequence[str] = ()) -> Start | None:
     """Start a network from the weights of `--init_from`, module by module.
 
     Args:
       setup: facts of the run, with the flag of SETTINGS.
-      transformation: returns the optimizer, whose state is initialized anew.
       without: modules that start anew whatever the weights hold, such as an embedding of another vocabulary.
 
     Returns:
@@ -87,6 +83,6 @@ def start_network(
         if anew:
             say(f"{name}: does not give {', '.join(anew)}, which start anew")
         params = variables["params"]
-        return state.replace(params=params, opt_state=jax.jit(transformation().init)(params))
+        return state.replace(params=params, opt_state=jax.jit(setup.transformation().init)(params))
 
     return Start(replace, lambda state: fitted(state) and None)

@@ -55,6 +55,7 @@ __all__ = [
     "origin",
     "pack",
     "published_source",
+    "require_classifier",
     "teacher_origin",
 ]
 
@@ -156,17 +157,30 @@ def open_classifier(source: str | Path | None, argument: str, headless: bool = F
     Raises:
       ValueError: `source` is none of the three, or a run of something else.
     """
-    found = open_weights(PACKED if source is None else source, argument)
-    if found.page is not None:
-        experiment = find_experiment(found.page)
-        if found.class_names is None or not isinstance(experiment, Experiment) or experiment.merged.model is None:
+    weights = open_weights(PACKED if source is None else source, argument)
+    require_classifier(weights, headless)
+    return weights
+
+
+def require_classifier(weights: Weights, headless: bool = False) -> None:
+    """Check that weights are those of a classifier; no array is read.
+
+    Args:
+      weights: the weights.
+      headless: whether the backbone of a pretext, a detector or a segmenter will do.
+
+    Raises:
+      ValueError: they are of something else.
+    """
+    if weights.page is not None:
+        experiment = find_experiment(weights.page)
+        if weights.class_names is None or not isinstance(experiment, Experiment) or experiment.merged.model is None:
             more = ", or of a page with a backbone of the zoo" if headless else ""
-            raise ValueError(f"{found.name}: a run of {found.page}; allowed: runs of a classifier{more}")
-        if not headless and found.page.partition(".")[0] in _BACKBONE_TOPICS:
-            raise ValueError(f"{found.name}: a run of {found.page}, without a head; allowed: runs of a classifier")
-    if not headless and found.spec.get("headless"):
-        raise ValueError(f"{found.name}: converted from a file without a head; allowed: weights of a classifier")
-    return found
+            raise ValueError(f"{weights.name}: a run of {weights.page}; allowed: runs of a classifier{more}")
+        if not headless and weights.page.partition(".")[0] in _BACKBONE_TOPICS:
+            raise ValueError(f"{weights.name}: a run of {weights.page}, without a head; allowed: runs of a classifier")
+    if not headless and weights.spec.get("headless"):
+        raise ValueError(f"{weights.name}: converted from a file without a head; allowed: weights of a classifier")
 
 
 def published_source(run: str | Path, argument: str) -> str:

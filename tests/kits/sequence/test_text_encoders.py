@@ -207,7 +207,7 @@ def test_pretraining_runs_the_page_of_the_network_on_the_same_text(model, tmp_pa
 
 def test_without_weights_nothing_starts():
     setup = Setup(SimpleNamespace(init_from=None), {}, 1, None)
-    assert text_encoders.start(setup, lambda: None) is None
+    assert text_encoders.start(setup) is None
 
 
 def test_decoded_texts_and_predicted_ones(tmp_path):

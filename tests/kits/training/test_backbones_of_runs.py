@@ -13,7 +13,7 @@ from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
-from dlcore.kits.training import earlier_run, init_from, optimizer
+from dlcore.kits.training import earlier_run, init_from
 from dlcore.kits.training.pretrained_network import backbone_of, load_network, open_classifier
 from dlcore.main import main
 from dlcore.run.weights import fit_modules
@@ -167,7 +167,7 @@ def test_a_pretext_starts_from_the_backbone_of_another(page, tmp_path):
     experiment = find_experiment(f"self_supervised.{page}")
     _, setup, shapes = initial(experiment, *MODEL, f"--init_from={tmp_path / 'run'}")
     before = filled(_plain(shapes), 7)
-    start = init_from.start_backbone(setup, lambda: optimizer.build(setup))
+    start = init_from.start_backbone(setup)
     start.check(before)
     state = start(before)
     assert_equal_backbone(

@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -175,8 +176,14 @@ def test_a_head_of_other_classes_is_dropped_and_said(capsys, monkeypatch, tmp_pa
     spec = {"num_classes": len(names)}
     weights = Weights("init_from", tmp_path, class_names=names if named else None, spec=spec)
     monkeypatch.setattr(Weights, "variables", lambda weights: variables)
-    setup = Setup(Flags({"init_from": "w"}, {}), {"class_names": ["a", "b"]}, 1, None)
-    start = init_from.start_classifier_from(lambda: weights, setup, lambda: optax.sgd(0.1))
+    setup = Setup(
+        Flags({"init_from": "w"}, {}),
+        {"class_names": ["a", "b"]},
+        1,
+        None,
+        SimpleNamespace(build=lambda setup: optax.sgd(0.1)),
+    )
+    start = init_from.start_classifier_from(lambda: weights, setup)
     state = Started({"body": np.zeros(2, np.float32), "head": {"kernel": np.ones((3, 2), np.float32)}}, {})
     start.check(state)
     assert capsys.readouterr().out == ""
