@@ -131,7 +131,7 @@ class Subject(Prompts):
         valid, test = subject(24, 1, OPENINGS[:1], "valid"), subject(24, 2, OPENINGS[:1], "test")
         message = (
             f"subject_similarity: {flags.num_samples} samples of the subject's prompts, class_similarity and "
-            f"object_correctness: as many of the {CLASS}es that captions name"
+            f"object_correctness: as many of {CLASS}s in the colors of captions"
         )
         return Splits(train, valid, test, spec, (message,), shown=test)
 
