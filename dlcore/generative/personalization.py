@@ -42,8 +42,8 @@ from dlcore.transfer.adapters import Adapted
 from dlcore.transfer.lora import LoRA
 
 __all__ = [
-    "Method",
     "PersonalizationState",
+    "Technique",
     "TokenEmbedding",
     "add_token",
     "learner",
@@ -52,7 +52,7 @@ __all__ = [
     "subject_similarity",
 ]
 
-Method = Literal["dreambooth", "lora", "textual_inversion"]
+Technique = Literal["dreambooth", "lora", "textual_inversion"]
 """What learns: the U-Net, low-rank matrices beside its attention, or the embedding of the new word."""
 
 TABLE = ("words", "embed", "embedding")
@@ -121,11 +121,11 @@ class _AdaptedUNet(Adapted):
         return super().apply({"params": params, "frozen": variables["params"]["frozen"]}, *args, **kwargs)
 
 
-def _personalized(model: nn.Module, method: Method, token: int, lora: LoRA) -> tuple[Any, tuple[str, ...]]:
+def _personalized(model: nn.Module, technique: Technique, token: int, lora: LoRA) -> tuple[Any, tuple[str, ...]]:
     """Build the network and name the parameters that it keeps frozen."""
-    if method == "dreambooth":
+    if technique == "dreambooth":
         return model, ("words",)
-    return _AdaptedUNet(model, lora if method == "lora" else TokenEmbedding(token), trained=()), ("frozen",)
+    return _AdaptedUNet(model, lora if technique == "lora" else TokenEmbedding(token), trained=()), ("frozen",)
 
 
 def add_token(params: Any, rng: jax.Array, initializer: int | None = None) -> Any:
@@ -184,7 +184,7 @@ def learner(
     shape: tuple[int, ...],
     token: int,
     class_tokens: np.ndarray,
-    method: Method = "dreambooth",
+    technique: Technique = "dreambooth",
     prior_weight: Annotated[float, Range(0)] = 1.0,
     lora: LoRA = LoRA(rank=4, alpha=4.0, targets=("unet/*attn?/to_*",)),
     noise_schedule: NoiseSchedule = NoiseSchedule(),
@@ -199,7 +199,7 @@ def learner(
       shape: shape of an image.
       token: token of the new word.
       class_tokens: [M, T], prompts of the class, one for each image of `PersonalizationState.class_image`.
-      method: what learns: dreambooth (the U-Net), lora (low-rank matrices beside its attention) or textual_inversion
+      technique: what learns: dreambooth (the U-Net), lora (low-rank matrices beside its attention) or textual_inversion
         (the embedding of the new word).
       prior_weight: lambda, weight of the loss of the class's images; 0 leaves it out. textual_inversion has none.
       lora: the low-rank matrices of lora.
@@ -219,12 +219,12 @@ def learner(
         raise ValueError("class_tokens: no prompt of the class; allowed: one or more")
     if (np.asarray(class_tokens) == token).any():
         raise ValueError(f"class_tokens: a prompt names the new word, token {token}; allowed: words of the base")
-    network, frozen = _personalized(model, method, token, lora)
+    network, frozen = _personalized(model, technique, token, lora)
     condition = prompt_condition()
     options = {"noise_schedule": noise_schedule, "prediction": prediction, "sampling": sampling}
     base = ddpm.learner(model=network, optimizer=optimizer, shape=shape, condition=condition, locked=frozen, **options)
     alphas_cumprod = noise_schedule.alphas_cumprod()
-    weight = 0.0 if method == "textual_inversion" else prior_weight
+    weight = 0.0 if technique == "textual_inversion" else prior_weight
 
     def init(rng: jax.Array, batch: dict) -> State:
         state = base.init(rng, batch)

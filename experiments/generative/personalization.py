@@ -1,8 +1,8 @@
 """DreamBooth, LoRA and textual inversion: teach a text-to-image network one subject from four images, in two phases.
 
 python -m experiments.generative.personalization
-python -m experiments.generative.personalization --method=lora --learning_rate=1e-2
-python -m experiments.generative.personalization --method=textual_inversion --learning_rate=0.1
+python -m experiments.generative.personalization --technique=lora --learning_rate=1e-2
+python -m experiments.generative.personalization --technique=textual_inversion --learning_rate=0.1
 python -m experiments.generative.personalization --prior_weight=0
 python -m experiments.generative.personalization --mode=predict --run=RUN --output=samples \\
     --input="8x a sks circle at the top left / 8x a red circle at the top left"
@@ -161,7 +161,7 @@ class Subject(Prompts):
             phase = earlier_run.load(folder)
             earlier_run.check_same(f"base={str(folder)!r}", phase, setup, "unet", "words", facts=facts)
             vocabulary = vocabulary_from_dict(setup.spec["base_vocabulary"])
-            inverts = flags.method == "textual_inversion"
+            inverts = flags.technique == "textual_inversion"
             initializer = int(vocabulary.encode(flags.initializer)[0]) if inverts else None
             params = add_token(phase.params, jax.random.fold_in(state.rng, 1), initializer)
             state = start_from(state, params, OPTIMIZER.build(setup))

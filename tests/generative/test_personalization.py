@@ -39,7 +39,7 @@ class TinyUNet(nn.Module):
         return nn.Dense(3, use_bias=False, name="to_q")(x) + text[:, None, None]
 
 
-def learner_of(method="dreambooth", **options):
+def learner_of(technique="dreambooth", **options):
     model = TextUNet(WordEncoder(7, 4, 0, 2), TinyUNet())
     return personalization.learner(
         **{
@@ -48,7 +48,7 @@ def learner_of(method="dreambooth", **options):
             "shape": (2, 2, 3),
             "token": TOKEN,
             "class_tokens": CLASS_TOKENS,
-            "method": method,
+            "technique": technique,
             "prior_weight": WEIGHT,
             "lora": LoRA(rank=2, alpha=2.0, targets=("unet/to_*",)),
             "noise_schedule": SCHEDULE,
@@ -171,7 +171,7 @@ def test_a_new_word_is_a_row_behind_the_table(base):
 def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match=r"^prior_weight=-1.*allowed"):
         learner_of(prior_weight=-1.0)
-    with pytest.raises(ValueError, match=r"^method='full'.*allowed"):
+    with pytest.raises(ValueError, match=r"^technique='full'.*allowed"):
         learner_of("full")
     with pytest.raises(ValueError, match=r"^class_tokens: no prompt of the class; allowed"):
         learner_of(class_tokens=np.zeros((0, 2), int))
