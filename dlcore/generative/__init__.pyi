@@ -126,8 +126,8 @@ from dlcore.generative.normalizing_flow import AffineCoupling as AffineCoupling
 from dlcore.generative.normalizing_flow import InvertibleConv as InvertibleConv
 from dlcore.generative.normalizing_flow import NormalizingFlow as NormalizingFlow
 from dlcore.generative.normalizing_flow import dequantize as dequantize
-from dlcore.generative.personalization import Method as Method
 from dlcore.generative.personalization import PersonalizationState as PersonalizationState
+from dlcore.generative.personalization import Technique as Technique
 from dlcore.generative.personalization import TokenEmbedding as TokenEmbedding
 from dlcore.generative.personalization import add_token as add_token
 from dlcore.generative.personalization import object_pixels as object_pixels
