@@ -1,5 +1,6 @@
 """What learns and what stays to the bit, the loss with its prior term by hand, the new word, the similarity by hand."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -81,7 +82,9 @@ def state_of(learner, base, batch):
     state = learner.init(jax.random.key(0), batch)
     class_image = jax.random.uniform(jax.random.key(3), (3, 2, 2, 3))
     params = add_token(base, jax.random.key(1))
-    return start_from(state, params, optax.sgd(RATE)).replace(class_image=class_image)
+    started = start_from(state, params, optax.sgd(RATE))
+    chex.assert_trees_all_equal_shapes(started, state)
+    return started.replace(class_image=class_image)
 
 
 def full_loss(params, state, batch, prior_weight):
@@ -134,8 +137,8 @@ def test_textual_inversion_moves_one_row_of_the_table(base, batch):
     assert (np.abs(rows).max(1) > 0).tolist() == [False, True, True, False, False, False, True]
     start = add_token(base, jax.random.key(1))["words"]["embed"]["embedding"][TOKEN]
     np.testing.assert_allclose(after.params["adapter"]["embedding"], start - RATE * rows[TOKEN], rtol=1e-4, atol=1e-5)
-    assert jax.tree.leaves(after.params)[0].shape == (4,)
-    assert len(jax.tree.leaves(after.params)) == 1
+    (row,) = jax.tree.leaves(after.params)
+    chex.assert_shape(row, (4,))
     jax.tree.map(np.testing.assert_array_equal, after.locked, state.locked)
     jax.tree.map(np.testing.assert_array_equal, after.locked["frozen"]["unet"], base["unet"])
     assert set(metrics) == {"loss"}
@@ -162,7 +165,7 @@ def test_a_new_word_is_a_row_behind_the_table(base):
     for initializer in (None, 2):
         new = add_token(base, jax.random.key(0), initializer)["words"]["embed"]["embedding"]
         np.testing.assert_array_equal(new[:6], table)
-        assert new.shape == (7, 4)
+        chex.assert_shape(new, (7, 4))
         assert (new[6] == table[2]).all() == (initializer == 2)
     with pytest.raises(ValueError, match=r"^initializer=6: no token; allowed: 0 to 5"):
         add_token(base, jax.random.key(0), 6)
