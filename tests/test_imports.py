@@ -23,6 +23,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("detection", "classical_vision"): "selective search joins the regions of graph segmentation, by color and texture",
     ("video", "classical_vision"): "two-stream networks read the optical flow of Lucas and Kanade",
     ("evaluators", "data"): "the truth of masks comes packed into bits, as sources hold it, and goes out run by run",
+    ("generative", "transfer"): "LoRA personalizes a text-to-image network, and so does an adapter of one embedding",
     ("segmentation", "classic_ml"): "the colors that GrabCut tells apart are mixtures of Gaussians",
     ("self_supervised", "classic_ml"): "DeepCluster clusters features by k-means",
     ("self_supervised", "generative"): "the tokens that BEiT predicts are the codes of a VQ-VAE",

@@ -126,6 +126,13 @@ from dlcore.generative.normalizing_flow import AffineCoupling as AffineCoupling
 from dlcore.generative.normalizing_flow import InvertibleConv as InvertibleConv
 from dlcore.generative.normalizing_flow import NormalizingFlow as NormalizingFlow
 from dlcore.generative.normalizing_flow import dequantize as dequantize
+from dlcore.generative.personalization import PersonalizationState as PersonalizationState
+from dlcore.generative.personalization import Technique as Technique
+from dlcore.generative.personalization import TokenEmbedding as TokenEmbedding
+from dlcore.generative.personalization import add_token as add_token
+from dlcore.generative.personalization import object_pixels as object_pixels
+from dlcore.generative.personalization import start_from as start_from
+from dlcore.generative.personalization import subject_similarity as subject_similarity
 from dlcore.generative.pipeline import Pipeline as Pipeline
 from dlcore.generative.pipeline import open_pipeline as open_pipeline
 from dlcore.generative.pixart import PixArt as PixArt

@@ -45,12 +45,14 @@ class Prompts(GuidedSamples):
       image_size: side of the drawn images in pixels
       grid: cells in a row and in a column of an image
       num_images: captioned images to train on; 400 more to validate, 1,000 to test
+      pairs: probability that an image has two objects and not one
       num_samples: samples for prompts of the test split, at the end of a run
     """
 
     image_size: Annotated[int, Range(16), "essential"] = 16
     grid: Annotated[int, Range(2, 3), "essential"] = 2
     num_images: Annotated[int, Range(10)] = 8000
+    pairs: Annotated[float, Range(0, 1), "if changed"] = 0.75
     num_samples: Annotated[int, Range(2)] = 400
 
     modules: ClassVar[dict[str, Any]] = {"unet": ConditionalUNet, "words": WordEncoder}
@@ -161,7 +163,7 @@ def _captions_of(flags: Flags, split: str) -> Source:
     """Generate the images of a split with all their captions; every run is tested on the same ones."""
     n = flags.num_images
     count = {"train": n, "valid": max(8, n // 20), "test": max(8, n // 8)}[split]
-    return captions(count, SPLITS.index(split), size=flags.image_size, grid=flags.grid)
+    return captions(count, SPLITS.index(split), size=flags.image_size, grid=flags.grid, pairs=flags.pairs)
 
 
 def _prompts_of(part: Source, length: int, split: str) -> Source:

@@ -42,6 +42,7 @@ PAGES = {
     "generative.ddpm": ["DDPM", "DDIM"],
     "generative.dit": ["DiT", "classifier-free guidance"],
     "generative.fvbn": ["MADE", "NADE"],
+    "generative.personalization": ["DreamBooth", "textual inversion"],
     "generative.pixel_cnn": ["PixelCNN"],
     "generative.style_gan": ["StyleGAN"],
     "generative.super_resolution": ["SRGAN"],

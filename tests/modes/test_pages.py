@@ -50,6 +50,7 @@ WITH_LOSS = {
     "generative.latent_diffusion",
     "generative.mask_git",
     "generative.normalizing_flow",
+    "generative.personalization",
     "generative.pixel_cnn",
     "generative.pixel_rnn",
     "generative.score_sde",

@@ -32,6 +32,7 @@ LONG = {
         "control_net",
         "ddpm",
         "latent_diffusion",
+        "personalization",
         "style_gan",
         "text_to_image",
         "vq_gan",
