@@ -1,3 +1,5 @@
+from dlcore.generative.adaptive_augmentation import augment_images as augment_images
+from dlcore.generative.adaptive_augmentation import update_probability as update_probability
 from dlcore.generative.autoencoder import Autoencoder as Autoencoder
 from dlcore.generative.autoencoder import activation_divergence as activation_divergence
 from dlcore.generative.autoencoder import mean_activation as mean_activation
@@ -187,6 +189,11 @@ from dlcore.generative.score_sde import score_sample as score_sample
 from dlcore.generative.style_gan import Mapping as Mapping
 from dlcore.generative.style_gan import Synthesis as Synthesis
 from dlcore.generative.style_gan import noise_sizes as noise_sizes
+from dlcore.generative.style_gan2 import StyleGAN2State as StyleGAN2State
+from dlcore.generative.style_gan2_networks import ModulatedConv as ModulatedConv
+from dlcore.generative.style_gan2_networks import StyledSynthesis as StyledSynthesis
+from dlcore.generative.style_gan2_networks import minibatch_deviation as minibatch_deviation
+from dlcore.generative.style_gan2_networks import modulated_conv as modulated_conv
 from dlcore.generative.super_resolution import SRResNet as SRResNet
 from dlcore.generative.super_resolution import enlarge as enlarge
 from dlcore.generative.super_resolution import sharpness as sharpness
@@ -202,6 +209,10 @@ from dlcore.generative.two_players import LOSSES as LOSSES
 from dlcore.generative.two_players import LossName as LossName
 from dlcore.generative.two_players import PlayerState as PlayerState
 from dlcore.generative.two_players import Players as Players
+from dlcore.generative.two_players import discriminator_metrics as discriminator_metrics
+from dlcore.generative.two_players import gradient_penalty as gradient_penalty
+from dlcore.generative.two_players import player_variables as player_variables
+from dlcore.generative.two_players import sample_latents as sample_latents
 from dlcore.generative.two_stream import JointAttention as JointAttention
 from dlcore.generative.two_stream import Modulation as Modulation
 from dlcore.generative.two_stream import PooledConditioning as PooledConditioning

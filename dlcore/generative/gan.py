@@ -23,16 +23,24 @@ from numbers import Real
 from typing import Annotated, Any
 
 import jax
-import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from flax import struct
 
 from dlcore.generative.condition import Condition, classes_of
-from dlcore.generative.latents import slerp
 from dlcore.generative.pixels import denormalize, normalize
-from dlcore.generative.two_players import LOSSES, AdversarialLoss, LossName, Players, PlayerState
-from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, example_keys, mask_of
+from dlcore.generative.two_players import (
+    LOSSES,
+    AdversarialLoss,
+    LossName,
+    Players,
+    PlayerState,
+    discriminator_metrics,
+    gradient_penalty,
+    player_variables,
+    sample_latents,
+)
+from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, mask_of
 from dlcore.losses import is_kernel, masked_mean, orthogonal_penalty
 from dlcore.optim.ema import ema_update, init_average
 
@@ -50,38 +58,6 @@ class GANState(PlayerState):
     generator_ema: Any
 
 
-def _sample_latents(latent_dim: int, rng: jax.Array, batch: dict) -> jax.Array:
-    """Draw the generator's noise, of each example by its index alone, or on the arc between that of two indices.
-
-    Args:
-      latent_dim: Z.
-      rng: PRNG key.
-      batch: batch with `index: [B]`; or with `ends: [B, 2]` and `share: [B]`.
-
-    Returns:
-      [B, Z].
-    """
-
-    def normal(key):
-        return jax.random.normal(key, (latent_dim,))
-
-    if "share" not in batch:
-        return jax.vmap(normal)(example_keys(rng, batch))
-    endpoints = jax.vmap(jax.vmap(lambda index: normal(jax.random.fold_in(rng, index))))(batch["ends"])  # [B, 2, Z]
-    return jax.vmap(slerp)(endpoints[:, 0], endpoints[:, 1], batch["share"])
-
-
-def _gradient_penalty(
-    players: Players, params: dict, model_state: dict, real: jax.Array, y: tuple, r1: float | jax.Array
-) -> jax.Array:
-    """r1 / 2 |grad_x logit(x)|^2 of real examples [B]."""
-
-    def total(x):
-        return players.apply("discriminator", params, model_state, x, *y)[0].sum()
-
-    return 0.5 * r1 * jnp.square(jax.grad(total)(real)).reshape(real.shape[0], -1).sum(-1)
-
-
 def _discriminator_objective(
     players: Players, loss: AdversarialLoss, r1: float | jax.Array, state: GANState, examples: tuple, params: dict
 ) -> tuple[jax.Array, tuple]:
@@ -91,9 +67,13 @@ def _discriminator_objective(
     model_state = {**state.model_state, "discriminator": statistics}
     fake_logit, statistics = players.apply("discriminator", params, model_state, fake, *y)  # [B]
     losses = loss.discriminator(real_logit, fake_logit)  # [B]
+
+    def logits_of(x):
+        return players.apply("discriminator", params, state.model_state, x, *y)[0]
+
     # R1: gradient penalty on real images.
     has_penalty = not (isinstance(r1, Real) and r1 == 0)
-    extra = _gradient_penalty(players, params, state.model_state, real, y, r1) if has_penalty else 0
+    extra = r1 * gradient_penalty(logits_of, real) if has_penalty else 0
     return masked_mean(losses + extra, mask), (statistics, (losses, real_logit, fake_logit))
 
 
@@ -170,37 +150,37 @@ def learner(
         return () if condition is None else (condition.read(batch),)
 
     def init(rng: jax.Array, batch: dict) -> GANState:
-        z = _sample_latents(latent_dim, rng, batch)
+        z = sample_latents(latent_dim, rng, batch)
         inputs = {"generator": (z, *cond_of(batch)), "discriminator": (encode(batch), *cond_of(batch))}
         fields = players.init(rng, inputs)
-        average = _variables(fields["params"], fields["model_state"])
+        average = player_variables("generator", fields["params"], fields["model_state"])
         return GANState(**fields, generator_ema=init_average(average) if has_ema else {})
 
     def update(state: GANState, batch: dict) -> tuple[GANState, Metrics]:
         rng, mask = jax.random.fold_in(state.rng, state.step), mask_of(batch)
         real, y = encode(batch), cond_of(batch)
         # Fake images for the discriminator, no gradient to the generator.
-        z = _sample_latents(latent_dim, jax.random.fold_in(rng, 0), batch)  # [B, Z]
+        z = sample_latents(latent_dim, jax.random.fold_in(rng, 0), batch)  # [B, Z]
         fake, _ = players.apply("generator", state.params, state.model_state, z, *y)  # [B, ...]
         # Discriminator step.
         examples = real, fake, y, mask
         objective = functools.partial(_discriminator_objective, players, losses, r1, state, examples)
         state, (d_losses, real_logit, fake_logit) = players.turn("discriminator", state, objective)
         # Generator step on new latents, against the updated discriminator.
-        z = _sample_latents(latent_dim, jax.random.fold_in(rng, 1), batch)  # [B, Z]
+        z = sample_latents(latent_dim, jax.random.fold_in(rng, 1), batch)  # [B, Z]
         objective = functools.partial(_generator_objective, players, losses, orthogonal, state, z, y, mask)
         state, g_losses = players.turn("generator", state, objective)
         metrics = {"g_loss": Sum.of(g_losses, mask), "d_loss": Sum.of(d_losses, mask)}
-        metrics |= _d_metrics(real_logit, fake_logit, mask)
+        metrics |= discriminator_metrics(real_logit, fake_logit, mask)
         # EMA of the generator.
-        variables = _variables(state.params, state.model_state)
+        variables = player_variables("generator", state.params, state.model_state)
         average = ema_update(state.generator_ema, variables, ema, state.step) if has_ema else {}
         return state.replace(step=state.step + 1, generator_ema=average), metrics
 
     def generate(state: GANState, batch: dict) -> jax.Array:
-        variables = state.generator_ema if has_ema else _variables(state.params, state.model_state)
+        variables = state.generator_ema if has_ema else player_variables("generator", state.params, state.model_state)
         rng = jax.random.fold_in(state.rng, 0)
-        z = batch["latent"] if "latent" in batch else _sample_latents(latent_dim, rng, batch)
+        z = batch["latent"] if "latent" in batch else sample_latents(latent_dim, rng, batch)
         return generator.apply(variables, z, *cond_of(batch), train=False)
 
     def evaluate(state: GANState, batch: dict) -> Metrics:
@@ -209,22 +189,9 @@ def learner(
             players.apply("discriminator", state.params, state.model_state, x, *cond_of(batch), train=False)[0]
             for x in (encode(batch), generate(state, batch))
         )
-        return {"value": Sum.of(-losses.discriminator(real, fake), mask), **_d_metrics(real, fake, mask)}
+        return {"value": Sum.of(-losses.discriminator(real, fake), mask), **discriminator_metrics(real, fake, mask)}
 
     def predict(state: GANState, batch: dict) -> dict[str, jax.Array]:
         return {"decoded" if "latent" in batch else "sample": decode(generate(state, batch))}
 
     return Learner(init, update, evaluate, predict, classes=classes_of(condition))
-
-
-def _variables(params: dict, model_state: dict) -> dict:
-    """Of the generator."""
-    return {"params": params["generator"], **model_state["generator"]}
-
-
-def _d_metrics(real_logit: jax.Array, fake_logit: jax.Array, mask: jax.Array) -> Metrics:
-    """D of real and of fake examples, on average."""
-    return {
-        "d_real": Sum.of(jax.nn.sigmoid(real_logit), mask),
-        "d_fake": Sum.of(jax.nn.sigmoid(fake_logit), mask),
-    }

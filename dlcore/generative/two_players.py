@@ -13,7 +13,8 @@ import optax
 from flax import linen as nn
 from flax import struct
 
-from dlcore.learner import State
+from dlcore.generative.latents import slerp
+from dlcore.learner import Metrics, State, Sum, example_keys
 from dlcore.losses import (
     discriminator_loss,
     hinge_discriminator_loss,
@@ -26,7 +27,17 @@ from dlcore.losses import (
 from dlcore.nn.apply import apply_model
 from dlcore.optim import apply_part_gradients
 
-__all__ = ["LOSSES", "AdversarialLoss", "LossName", "PlayerState", "Players"]
+__all__ = [
+    "LOSSES",
+    "AdversarialLoss",
+    "LossName",
+    "PlayerState",
+    "Players",
+    "discriminator_metrics",
+    "gradient_penalty",
+    "player_variables",
+    "sample_latents",
+]
 
 LossName = Literal["non_saturating", "minimax", "hinge", "least_squares"]
 
@@ -143,3 +154,69 @@ class Players(NamedTuple):
         model_state = {**state.model_state, player: model_state}
         state = apply_part_gradients(state, self.optimizers[player], player, gradients, model_state=model_state)
         return state, extras
+
+
+def sample_latents(latent_dim: int, rng: jax.Array, batch: dict) -> jax.Array:
+    """Draw the generator's noise, of each example by its index alone, or on the arc between that of two indices.
+
+    Args:
+      latent_dim: Z.
+      rng: PRNG key.
+      batch: batch with `index: [B]`; or with `ends: [B, 2]` and `share: [B]`.
+
+    Returns:
+      [B, Z].
+    """
+
+    def normal(key):
+        return jax.random.normal(key, (latent_dim,))
+
+    if "share" not in batch:
+        return jax.vmap(normal)(example_keys(rng, batch))
+    endpoints = jax.vmap(jax.vmap(lambda index: normal(jax.random.fold_in(rng, index))))(batch["ends"])  # [B, 2, Z]
+    return jax.vmap(slerp)(endpoints[:, 0], endpoints[:, 1], batch["share"])
+
+
+def gradient_penalty(logits_of: Callable[[jax.Array], jax.Array], real: jax.Array) -> jax.Array:
+    """Compute R1, half the squared slope of the discriminator at real examples (Mescheder et al. 2018).
+
+    Args:
+      logits_of: examples [B, ...] -> logits [B].
+      real: [B, ...].
+
+    Returns:
+      1/2 |grad_x logit(x)|^2, [B].
+    """
+    slopes = jax.grad(lambda x: logits_of(x).sum())(real)
+    return 0.5 * jnp.square(slopes).reshape(real.shape[0], -1).sum(-1)
+
+
+def player_variables(player: str, params: dict, model_state: dict) -> dict:
+    """Join what the network of a player is applied with.
+
+    Args:
+      player: its name.
+      params: by player.
+      model_state: by player.
+
+    Returns:
+      The variables of its network.
+    """
+    return {"params": params[player], **model_state[player]}
+
+
+def discriminator_metrics(real_logits: jax.Array, fake_logits: jax.Array, mask: jax.Array) -> Metrics:
+    """Average D = sigmoid(logit) of real and of fake examples.
+
+    Args:
+      real_logits: [B].
+      fake_logits: [B].
+      mask: [B], 0 for padding.
+
+    Returns:
+      `d_real` and `d_fake`.
+    """
+    return {
+        "d_real": Sum.of(jax.nn.sigmoid(real_logits), mask),
+        "d_fake": Sum.of(jax.nn.sigmoid(fake_logits), mask),
+    }

@@ -12,11 +12,12 @@ last command was not run.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from dlcore.data.source import Source
 from dlcore.evaluators.latent_distances import noise_share, path_length
@@ -61,20 +62,22 @@ def noisy(count: int, latent_dim: int, num_noise: int) -> Source:
     return Source({"latent": latents}, len(latents), name="latents")
 
 
-def generator_of(setup: Setup) -> style_gan.Generator:
-    shape = tuple(setup.spec["image_shape"])
-    return style_gan.Generator(shape, **setup.flags.group("generator"), dtype=setup.dtype)
-
-
 @dataclasses.dataclass(frozen=True)
 class StyledImages(ImageGeneration):
     """Images whose styles and noise are measured and shown."""
 
     monitor = None
+    generator_class: ClassVar[type[style_gan.Generator]] = style_gan.Generator
+
+    def generator_of(self, setup: Setup) -> style_gan.Generator:
+        shape = tuple(setup.spec["image_shape"])
+        return self.generator_class(shape, **setup.flags.group("generator"), dtype=setup.dtype)
+
+    def discriminator_of(self, setup: Setup) -> nn.Module:
+        return sagan.Discriminator(**{**setup.flags.group("discriminator"), "num_classes": 0, "dtype": setup.dtype})
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        discriminator = {**setup.flags.group("discriminator"), "num_classes": 0, "dtype": setup.dtype}
-        return {"generator": generator_of(setup), "discriminator": sagan.Discriminator(**discriminator)}
+        return {"generator": self.generator_of(setup), "discriminator": self.discriminator_of(setup)}
 
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
         """Measure samples against real images; at the end of a run also the path length and what noise changes."""
@@ -88,7 +91,7 @@ class StyledImages(ImageGeneration):
             return extract(images)[0]
 
         latent_dim, count = setup.flags.latent_dim, min(NUM_PAIRS, setup.flags.num_samples)
-        num_noise = generator_of(setup).num_noise
+        num_noise = self.generator_of(setup).num_noise
         return [
             *evaluators,
             path_length(features, walks(count, latent_dim, num_noise), STEP),
@@ -99,7 +102,7 @@ class StyledImages(ImageGeneration):
         """Show samples, walks along the principal directions of the styles, more and less ink, and noise alone."""
         from dlcore.report.generative import sample_path, sample_rows
 
-        generator = style_gan.Generator(tuple(context.spec["image_shape"]), **context.flags.group("generator"))
+        generator = self.generator_class(tuple(context.spec["image_shape"]), **context.flags.group("generator"))
         state, latent_dim = context.state, context.flags.latent_dim
         variables = state.generator_ema or {"params": state.params["generator"]}
         rng = np.random.default_rng(0)
@@ -140,7 +143,7 @@ class StyledImages(ImageGeneration):
 
     def build(self, technique: Callable, optimizer: GANAdam, setup: Setup, arguments: Any = None) -> Learner:
         """Build the learner; its latent holds the noise of the layers, too."""
-        latent_dim = setup.flags.latent_dim + generator_of(setup).num_noise
+        latent_dim = setup.flags.latent_dim + self.generator_of(setup).num_noise
         return technique(
             **self.arguments(setup),
             generator_optimizer=optimizer.build(setup),

@@ -152,6 +152,7 @@ WITHOUT_LOSS = {
     "generative.pix2pix",
     "generative.ring_gan",
     "generative.style_gan",
+    "generative.style_gan2",
     "generative.var",
     "generative.vq_gan",
     "generative.vq_vae",

@@ -1,0 +1,71 @@
+"""StyleGAN 2 with adaptive augmentation (ADA): generate digits, also from a few hundred training images.
+
+python -m experiments.generative.style_gan2
+python -m experiments.generative.style_gan2 --num_images=500
+python -m experiments.generative.style_gan2 --num_images=500 --ada=false
+
+The curves show the probability of the augmentation and the mean sign of real logits, which it follows. The report has
+the panels of `experiments.generative.style_gan`.
+"""
+
+import dataclasses
+from typing import Annotated
+
+from dlcore.experiment import Experiment, Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.splits import Splits
+from dlcore.generative import style_gan2, style_gan2_networks
+from dlcore.kits.generative.gan_optimizer import GANAdam
+from dlcore.learner import Range
+from dlcore.main import main
+from experiments.generative.style_gan import StyledImages
+from experiments.smoke import few_samples
+
+
+@dataclasses.dataclass(frozen=True)
+class FewStyledImages(StyledImages):
+    """Images of StyleGAN 2, perhaps of a few training images.
+
+    Args:
+      num_images: training images; by default all
+    """
+
+    num_images: Annotated[int | None, Range(2)] = None
+
+    generator_class = style_gan2_networks.Generator
+
+    def discriminator_of(self, setup: Setup) -> style_gan2_networks.Discriminator:
+        return style_gan2_networks.Discriminator(**setup.flags.group("discriminator"), dtype=setup.dtype)
+
+    def data(self, flags: Flags) -> Splits:
+        splits = super().data(flags)
+        if flags.num_images is None:
+            return splits
+        message = f"training takes the first {min(flags.num_images, len(splits.train)):,} training images"
+        return splits._replace(train=splits.train.take(flags.num_images), notes=(*splits.notes, message))
+
+
+experiment = Experiment(
+    __file__,
+    __doc__,
+    style_gan2.learner,
+    task=FewStyledImages(),
+    optimizer=GANAdam(learning_rate=1e-3, momentum=0.0),
+    modules={"generator": style_gan2_networks.Generator, "discriminator": style_gan2_networks.Discriminator},
+    defaults={
+        "generator.width": 16,
+        "discriminator.width": 16,
+        "latent_dim": 64,
+        "r1": 0.3,
+        "ada_images": 20_000,
+        "steps": 2500,
+        "batch_size": 64,
+        "ema": 0.999,
+        "eval_every": 1250,
+        "select": "last",
+    },
+    smoke={**few_samples(2), "generator.width": 4, "discriminator.width": 4, "latent_dim": 8},
+)
+
+if __name__ == "__main__":
+    main(experiment)
