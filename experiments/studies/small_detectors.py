@@ -40,23 +40,20 @@ def rows_of(arrays: Mapping[str, np.ndarray], index: np.ndarray) -> dict[str, np
     return {name: values[index] for name, values in arrays.items()} | {"index": index.astype(np.int32)}
 
 
-@functools.lru_cache(maxsize=4)
-def programs(learner: Learner) -> tuple[Callable, Callable, Callable]:
-    """Compile init, update and predict of a learner once for all seeds."""
-    return (
-        jax.jit(learner.init),
-        jax.jit(lambda state, batch: learner.update(state, batch)[0]),
-        jax.jit(learner.predict),
-    )
+@functools.lru_cache(maxsize=16)
+def compiled(function: Callable) -> Callable:
+    """Compile a function of a learner once for all seeds."""
+    return jax.jit(function)
 
 
 def train(learner: Learner, arrays: Mapping[str, np.ndarray], steps: int, batch_size: int, seed: int) -> State:
     """Train a learner on random batches."""
     rng, count = np.random.default_rng(seed), len(arrays["image"])
-    init, update, _ = programs(learner)
-    state = init(jax.random.key(seed), rows_of(arrays, np.arange(batch_size) % count))
+    state = compiled(learner.init)(jax.random.key(seed), rows_of(arrays, np.arange(batch_size) % count))
     for _ in range(steps):
-        state = update(state, rows_of(arrays, rng.choice(count, batch_size, replace=count < batch_size)))
+        state, _ = compiled(learner.update)(
+            state, rows_of(arrays, rng.choice(count, batch_size, replace=count < batch_size))
+        )
     return state
 
 
@@ -64,7 +61,7 @@ def predictions(
     learner: Learner, state: State, arrays: Mapping[str, np.ndarray], batch_size: int
 ) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
     """Predict whole batches of the arrays: (detections, rows) of each."""
-    _, _, predict = programs(learner)
+    predict = compiled(learner.predict)
     for start in range(0, len(arrays["image"]) - batch_size + 1, batch_size):
         rows = rows_of(arrays, np.arange(start, start + batch_size))
         yield jax.device_get(predict(state, rows)), rows
@@ -129,7 +126,7 @@ def average_precision_by_size(
 
 def milliseconds(learner: Learner, state: State, arrays: Mapping[str, np.ndarray], repeats: int = 5) -> float:
     """Measure the processor milliseconds of predict on one image: the least of some calls."""
-    batch, predict, times = rows_of(arrays, np.arange(1)), programs(learner)[2], []
+    batch, predict, times = rows_of(arrays, np.arange(1)), compiled(learner.predict), []
     jax.block_until_ready(predict(state, batch))
     for _ in range(repeats):
         start = time.process_time()
