@@ -61,6 +61,7 @@ from dlcore.detection.fcos import FCOS as FCOS
 from dlcore.detection.fcos import centerness as centerness
 from dlcore.detection.fpn import FPN_OLD_NAMES as FPN_OLD_NAMES
 from dlcore.detection.fpn import FeaturePyramid as FeaturePyramid
+from dlcore.detection.fpn import add_extra_levels as add_extra_levels
 from dlcore.detection.fpn import assign_levels as assign_levels
 from dlcore.detection.fpn import upscale as upscale
 from dlcore.detection.hgnet_v2 import HGNET_V2_NAMES as HGNET_V2_NAMES
@@ -114,7 +115,10 @@ from dlcore.detection.selective_search import color_space as color_space
 from dlcore.detection.selective_search import merge_regions as merge_regions
 from dlcore.detection.selective_search import random_boxes as random_boxes
 from dlcore.detection.selective_search import region_histograms as region_histograms
+from dlcore.detection.simple_pyramid import BlockFeaturePyramid as BlockFeaturePyramid
+from dlcore.detection.simple_pyramid import FACTORS as FACTORS
 from dlcore.detection.simple_pyramid import SimpleFeaturePyramid as SimpleFeaturePyramid
+from dlcore.detection.simple_pyramid import rescale as rescale
 from dlcore.detection.single_stage import SingleStage as SingleStage
 from dlcore.detection.single_stage import hardest as hardest
 from dlcore.detection.single_stage import mined_losses as mined_losses
@@ -131,6 +135,7 @@ from dlcore.detection.torch_detectors import MODELS as MODELS
 from dlcore.detection.torch_detectors import count_classes as count_classes
 from dlcore.detection.torch_detectors import example_inputs as example_inputs
 from dlcore.detection.two_stage import Stages as Stages
+from dlcore.detection.vitdet import ViTDetector as ViTDetector
 from dlcore.detection.vitpose import ViTPose as ViTPose
 from dlcore.detection.vitpose import dark_keypoints as dark_keypoints
 from dlcore.detection.yolo import Cells as Cells

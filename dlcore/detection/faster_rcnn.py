@@ -198,12 +198,34 @@ class FasterRCNN(nn.Module):
         """Build the parts that every call shares."""
         check_choice("extra_blocks", self.extra_blocks, ExtraBlocks)
         check_choice("pool", self.pool, Pool)
-        self.fpn = FeaturePyramid(self.channels, self.extra_blocks, self.dtype)
+        self.fpn = self.build_pyramid()
         if self.non_local:
             self.non_local_block = NonLocalBlock(dtype=self.dtype)
         if not self.given_proposals:
             self.rpn = rpn.RegionProposalNetwork(self.scales, self.aspect_ratios, self.dtype)
         self.box_head = BoxHead(self.num_classes, self.box_channels, self.dtype)
+
+    @nn.nowrap
+    def build_pyramid(self) -> nn.Module:
+        """Build the network that `pyramid` applies to the backbone's maps.
+
+        Returns:
+          The flax module.
+        """
+        return FeaturePyramid(self.channels, self.extra_blocks, self.dtype)
+
+    def read_maps(self, x: jax.Array, train: bool = False) -> list[jax.Array]:
+        """Compute the maps of the backbone, the last one through the non-local block if there is one.
+
+        Args:
+          x: [B, H, W, C], sides multiples of the finest stride.
+          train: whether batch norm of the backbone uses the batch.
+
+        Returns:
+          [B, h, w, C] of each of `stages`.
+        """
+        maps = named_maps(self.backbone.features(x, train=train), self.stages)
+        return [*maps[:-1], self.non_local_block(maps[-1])] if self.non_local else maps
 
     def pyramid(self, x: jax.Array, train: bool = False) -> list[jax.Array]:
         """Compute the levels.
@@ -215,8 +237,7 @@ class FasterRCNN(nn.Module):
         Returns:
           [B, h, w, channels], finest first.
         """
-        maps = named_maps(self.backbone.features(x, train=train), self.stages)
-        return self.fpn([*maps[:-1], self.non_local_block(maps[-1])] if self.non_local else maps)
+        return self.fpn(self.read_maps(x, train))
 
     def regions(self, levels: list[jax.Array], size: tuple[int, int]) -> tuple[rpn.Outputs, Anchors]:
         """Predict for every anchor whether there is an object.

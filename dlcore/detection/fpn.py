@@ -16,11 +16,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.nn import Conv
 from dlcore.ops.boxes import box_area
 from dlcore.ops.checks import check_shapes
 
-__all__ = ["FPN_OLD_NAMES", "FeaturePyramid", "assign_levels", "upscale"]
+__all__ = ["FPN_OLD_NAMES", "FeaturePyramid", "add_extra_levels", "assign_levels", "upscale"]
 
 FPN_OLD_NAMES = ((r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)$", r"\1.0.\2"),)
 """What turns names of torchvision before 0.13, as all its first published detectors have them, into today's."""
@@ -69,6 +70,38 @@ def assign_levels(
     return jnp.clip(level, lowest, highest).astype(jnp.int32)
 
 
+def _conv(name: str, size: int, channels: int, dtype: Any, stride: int = 1) -> Conv:
+    return Conv(channels, (size, size), stride, padding=size // 2, dtype=dtype, kernel_init=_INIT, name=name)
+
+
+def add_extra_levels(
+    levels: list[jax.Array], extra_blocks: ExtraBlocks, channels: int, dtype: Any = None
+) -> list[jax.Array]:
+    """Add coarse levels beyond those of the backbone; call in a compact module, with submodules p6 and p7.
+
+    Args:
+      levels: [B, h, w, C], finest first.
+      extra_blocks: none, one level by pooling (pool), or two by strided convolutions (p6p7).
+      channels: number of channels of the convolutions.
+      dtype: dtype of the computation; None for that of the maps.
+
+    Returns:
+      The levels, the extra ones at the end.
+
+    Raises:
+      ValueError: `extra_blocks` is unknown.
+    """
+    check_choice("extra_blocks", extra_blocks, ExtraBlocks)
+    if extra_blocks == "pool":
+        # A subsampled level (Faster R-CNN).
+        return [*levels, levels[-1][:, ::2, ::2]]
+    if extra_blocks == "p6p7":
+        # P6 and P7 (RetinaNet).
+        p6 = _conv("p6", 3, channels, dtype, 2)(levels[-1])
+        return [*levels, p6, _conv("p7", 3, channels, dtype, 2)(nn.relu(p6))]
+    return levels
+
+
 class FeaturePyramid(nn.Module):
     """Maps of a backbone to maps of equal depth; submodules inner0, ... (1x1), layer0, ... (3x3), p6 and p7.
 
@@ -98,25 +131,12 @@ class FeaturePyramid(nn.Module):
         if not maps:
             raise ValueError("maps=[]: empty; allowed: at least one map of the backbone")
 
-        def conv(name, size, stride=1):
-            return Conv(
-                self.channels, (size, size), stride, padding=size // 2, dtype=self.dtype, kernel_init=_INIT, name=name
-            )
-
         # Lateral 1x1 convolutions.
-        inner = [conv(f"inner{i}", 1)(x) for i, x in enumerate(maps)]
+        inner = [_conv(f"inner{i}", 1, self.channels, self.dtype)(x) for i, x in enumerate(maps)]
         # Top-down pathway.
         merged = [inner[-1]]
         for lateral in reversed(inner[:-1]):
             merged.insert(0, lateral + upscale(merged[0], lateral.shape[1:3]))
         # 3x3 convolutions against the aliasing of upsampling.
-        levels = [conv(f"layer{i}", 3)(x) for i, x in enumerate(merged)]
-        # Extra coarse levels: a subsampled one (Faster R-CNN), or P6 and P7 (RetinaNet).
-        if self.extra_blocks == "pool":
-            levels.append(levels[-1][:, ::2, ::2])
-        elif self.extra_blocks == "p6p7":
-            levels.append(conv("p6", 3, 2)(levels[-1]))
-            levels.append(conv("p7", 3, 2)(nn.relu(levels[-1])))
-        elif self.extra_blocks != "none":
-            raise ValueError(f"extra_blocks={self.extra_blocks!r}: unknown; allowed: none, pool, p6p7")
-        return levels
+        levels = [_conv(f"layer{i}", 3, self.channels, self.dtype)(x) for i, x in enumerate(merged)]
+        return add_extra_levels(levels, self.extra_blocks, self.channels, self.dtype)

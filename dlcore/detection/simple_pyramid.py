@@ -6,33 +6,80 @@ Li et al. 2022, arXiv:2203.16527 (ViTDet).
     P_i = LN(conv3x3(LN(conv1x1(X_i))))
 
 A plain ViT has one stride, 16, and its last map knows most. The feature pyramid network (`dlcore.detection.fpn`) merges
-maps of a backbone that has several; here no level reads another.
+maps of a backbone that has several; here no level reads another. The paper compares the two: `BlockFeaturePyramid`
+divides the ViT into as many stages as there are levels, brings the last map of each stage to its stride as above, and
+merges them by a feature pyramid network.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 from flax import linen as nn
 
+from dlcore.detection.fpn import ExtraBlocks, FeaturePyramid, add_extra_levels
 from dlcore.nn import Conv, ConvTranspose, LayerNorm, gelu
 from dlcore.ops import max_pool
 
-__all__ = ["SimpleFeaturePyramid"]
+__all__ = ["FACTORS", "BlockFeaturePyramid", "SimpleFeaturePyramid", "rescale"]
+
+FACTORS = (4.0, 2.0, 1.0, 0.5)
+"""Sides of the levels over those of the ViT's map, finest first: strides 4, 8, 16 and 32 from 16."""
+
+
+def rescale(x: jax.Array, factor: float, dtype: Any = None) -> jax.Array:
+    """Enlarge or halve a map; call in a compact module, with submodules up4_0, up4_norm and up4_1, or up8_0.
+
+    Transposed convolutions of 2 x 2 enlarge: two for a factor of 4, with a norm and a GELU between them, and one for 2;
+    each halves the channels. A maximum of 2 x 2 halves.
+
+    Args:
+      x: [B, h, w, C], h and w at least 2, C a multiple of 4.
+      factor: side of the result over that of x: one of `FACTORS`.
+      dtype: dtype of the computation; None for that of the map.
+
+    Returns:
+      [B, factor h, factor w, C'], C' of a quarter of the channels, half of them, or all.
+
+    Raises:
+      ValueError: x is not such a map, or there is no such factor.
+    """
+    if factor not in FACTORS:
+        raise ValueError(f"factors={factor}: no such scale; allowed: {', '.join(f'{scale:g}' for scale in FACTORS)}")
+    if x.ndim != 4 or min(x.shape[1:3]) < 2 or x.shape[-1] % 4:
+        raise ValueError(
+            f"x.shape={x.shape}: not a map to enlarge and halve; allowed: [B, h, w, C] with h and w at least 2, "
+            "C a multiple of 4"
+        )
+
+    def up(features: int, name: str) -> nn.Module:
+        return ConvTranspose(features, (2, 2), 2, "VALID", dtype=dtype, name=name)
+
+    features = x.shape[-1]
+    if factor == 4:
+        norm = LayerNorm(1e-6, dtype=dtype, name="up4_norm")
+        return up(features // 4, "up4_1")(gelu(norm(up(features // 2, "up4_0")(x))))
+    if factor == 2:
+        return up(features // 2, "up8_0")(x)
+    return x if factor == 1 else max_pool(x, (2, 2), (2, 2))
 
 
 class SimpleFeaturePyramid(nn.Module):
     """Maps of strides 4, 8, 16 and 32 from one map of stride 16, without connections between them.
 
-    The map is enlarged by transposed convolutions of 2 x 2 (twice, with a norm and a GELU between them, and once), left
-    as it is, and halved by a maximum of 2 x 2; then each is convolved 1x1 and 3x3, each with a norm behind it.
-    Submodules up4_0, up4_norm, up4_1, up8_0, inner0, inner_norm0, layer0, layer_norm0, ...
+    The map is brought to each scale by `rescale`; then each is convolved 1x1 and 3x3, each with a norm behind it.
+    Submodules up4_0, up4_norm, up4_1, up8_0, inner0, inner_norm0, layer0, layer_norm0, ..., p6 and p7.
 
     Args:
       channels: number of channels of every level.
+      factors: sides of the levels over those of the map, finest first: some of 4, 2, 1 and 0.5.
+      extra_blocks: levels beyond these: none, one by pooling, or two by strided convolutions.
       dtype: dtype of the computation; None for that of the map.
     """
 
     channels: int = 256
+    factors: tuple[float, ...] = FACTORS
+    extra_blocks: ExtraBlocks = "none"
     dtype: Any = None
 
     @nn.compact
@@ -43,30 +90,52 @@ class SimpleFeaturePyramid(nn.Module):
           x: [B, h, w, C], such as the last map of `ViTDet`; h and w at least 2, C a multiple of 4.
 
         Returns:
-          [B, 4 h, 4 w, channels], [B, 2 h, 2 w, channels], [B, h, w, channels], [B, h // 2, w // 2, channels].
+          [B, factor h, factor w, channels] by factor, and the extra levels.
 
         Raises:
-          ValueError: x is not such a map.
+          ValueError: x is not such a map, or a factor or `extra_blocks` is unknown.
         """
-        if x.ndim != 4 or min(x.shape[1:3]) < 2 or x.shape[-1] % 4:
-            raise ValueError(
-                f"x.shape={x.shape}: not a map to enlarge and halve; allowed: [B, h, w, C] with h and w at least 2, "
-                "C a multiple of 4"
-            )
-        features = x.shape[-1]
-
-        def norm(name: str) -> nn.Module:
-            return LayerNorm(1e-6, dtype=self.dtype, name=name)
-
-        def up(features: int, name: str) -> nn.Module:
-            return ConvTranspose(features, (2, 2), 2, "VALID", dtype=self.dtype, name=name)
-
-        fine = up(features // 4, "up4_1")(gelu(norm("up4_norm")(up(features // 2, "up4_0")(x))))
-        scales = [fine, up(features // 2, "up8_0")(x), x, max_pool(x, (2, 2), (2, 2))]
         levels = []
-        for i, y in enumerate(scales):
+        for i, factor in enumerate(self.factors):
+            y = rescale(x, factor, self.dtype)
             for layer, size in (("inner", 1), ("layer", 3)):
                 kernel = {"padding": size // 2, "use_bias": False, "dtype": self.dtype}
-                y = norm(f"{layer}_norm{i}")(Conv(self.channels, (size, size), name=f"{layer}{i}", **kernel)(y))
+                y = Conv(self.channels, (size, size), name=f"{layer}{i}", **kernel)(y)
+                y = LayerNorm(1e-6, dtype=self.dtype, name=f"{layer}_norm{i}")(y)
             levels.append(y)
-        return levels
+        return add_extra_levels(levels, self.extra_blocks, self.channels, self.dtype)
+
+
+class BlockFeaturePyramid(nn.Module):
+    """A feature pyramid network on maps of a plain ViT, which all have one stride, after `rescale`.
+
+    Args:
+      channels: number of channels of every level.
+      factors: sides of the levels over those of the maps, finest first: some of 4, 2, 1 and 0.5.
+      extra_blocks: levels beyond these: none, one by pooling, or two by strided convolutions.
+      dtype: dtype of the computation; None for that of the maps.
+    """
+
+    channels: int = 256
+    factors: tuple[float, ...] = FACTORS
+    extra_blocks: ExtraBlocks = "none"
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, maps: Sequence[jax.Array]) -> list[jax.Array]:
+        """Compute the levels.
+
+        Args:
+          maps: [B, h, w, C], one a factor: those of early blocks first, as they become the fine levels.
+
+        Returns:
+          [B, factor h, factor w, channels] by factor, and the extra levels.
+
+        Raises:
+          ValueError: there are other maps than factors, a map cannot be scaled, or a factor or `extra_blocks` is
+            unknown.
+        """
+        if len(maps) != len(self.factors):
+            raise ValueError(f"maps: {len(maps)} of them; allowed: {len(self.factors)}, one a factor of {self.factors}")
+        scaled = [rescale(x, factor, self.dtype) for x, factor in zip(maps, self.factors, strict=True)]
+        return FeaturePyramid(self.channels, self.extra_blocks, self.dtype, name="fpn")(scaled)

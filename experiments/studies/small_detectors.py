@@ -1,19 +1,21 @@
 """What the studies of detectors share: scenes, a short training, mAP, AP by object size, milliseconds an image."""
 
+import functools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.scenes import SHAPES, scenes
-from dlcore.evaluators.coco import coco_evaluator, coco_map, coco_rows
+from dlcore.evaluators.coco import CocoResult, coco_evaluator, coco_map, coco_rows
 from dlcore.learner import Learner, State
 
 __all__ = [
     "SIZES",
     "average_precision_by_size",
+    "coco_result",
     "mean_average_precision",
     "milliseconds",
     "scene_arrays",
@@ -38,13 +40,20 @@ def rows_of(arrays: Mapping[str, np.ndarray], index: np.ndarray) -> dict[str, np
     return {name: values[index] for name, values in arrays.items()} | {"index": index.astype(np.int32)}
 
 
+@functools.lru_cache(maxsize=16)
+def compiled(function: Callable) -> Callable:
+    """Compile a function of a learner once for all seeds."""
+    return jax.jit(function)
+
+
 def train(learner: Learner, arrays: Mapping[str, np.ndarray], steps: int, batch_size: int, seed: int) -> State:
     """Train a learner on random batches."""
     rng, count = np.random.default_rng(seed), len(arrays["image"])
-    state = jax.jit(learner.init)(jax.random.key(seed), rows_of(arrays, np.arange(batch_size) % count))
-    update = jax.jit(lambda state, batch: learner.update(state, batch)[0])
+    state = compiled(learner.init)(jax.random.key(seed), rows_of(arrays, np.arange(batch_size) % count))
     for _ in range(steps):
-        state = update(state, rows_of(arrays, rng.choice(count, batch_size, replace=count < batch_size)))
+        state, _ = compiled(learner.update)(
+            state, rows_of(arrays, rng.choice(count, batch_size, replace=count < batch_size))
+        )
     return state
 
 
@@ -52,7 +61,7 @@ def predictions(
     learner: Learner, state: State, arrays: Mapping[str, np.ndarray], batch_size: int
 ) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
     """Predict whole batches of the arrays: (detections, rows) of each."""
-    predict = jax.jit(learner.predict)
+    predict = compiled(learner.predict)
     for start in range(0, len(arrays["image"]) - batch_size + 1, batch_size):
         rows = rows_of(arrays, np.arange(start, start + batch_size))
         yield jax.device_get(predict(state, rows)), rows
@@ -69,14 +78,14 @@ def mean_average_precision(
     return {name: float(numbers[name] or 0) for name in ("map", "map50")}
 
 
-def average_precision_by_size(
+def coco_result(
     learner: Learner,
     state: State,
     arrays: Mapping[str, np.ndarray],
     size_limits: tuple[float, float],
     batch_size: int = 16,
-) -> dict[str, float]:
-    """Measure AP at IoU 0.5 of the objects of each size, on whole batches of the arrays.
+) -> CocoResult:
+    """Compute COCO's metrics of boxes on whole batches of the arrays.
 
     Args:
       learner: learner of boxes.
@@ -86,13 +95,28 @@ def average_precision_by_size(
       batch_size: scenes of a batch.
 
     Returns:
-      {size: mean AP over the classes that have objects of the size}, NaN where none has.
+      The results.
     """
     tables: list[tuple[np.ndarray, np.ndarray]] = []
     for outputs, rows in predictions(learner, state, arrays, batch_size):
         tables.append(coco_rows(outputs, rows, batch_size * len(tables)))
     target_table, detections = map(np.concatenate, zip(*tables, strict=True))
-    result = coco_map(target_table, detections, batch_size * len(tables), len(SHAPES), size_limits=size_limits)
+    return coco_map(target_table, detections, batch_size * len(tables), len(SHAPES), size_limits=size_limits)
+
+
+def average_precision_by_size(
+    learner: Learner,
+    state: State,
+    arrays: Mapping[str, np.ndarray],
+    size_limits: tuple[float, float],
+    batch_size: int = 16,
+) -> dict[str, float]:
+    """Measure AP at IoU 0.5 of the objects of each size, by `coco_result`.
+
+    Returns:
+      {size: mean AP over the classes that have objects of the size}, NaN where none has.
+    """
+    result = coco_result(learner, state, arrays, size_limits, batch_size)
     precision = result.precision_by_size[:, 0]  # [sizes, 101, C], at IoU 0.5
     return {
         size: float(of_size[of_size > -1].mean()) if (of_size > -1).any() else float("nan")
@@ -102,7 +126,7 @@ def average_precision_by_size(
 
 def milliseconds(learner: Learner, state: State, arrays: Mapping[str, np.ndarray], repeats: int = 5) -> float:
     """Measure the processor milliseconds of predict on one image: the least of some calls."""
-    batch, predict, times = rows_of(arrays, np.arange(1)), jax.jit(learner.predict), []
+    batch, predict, times = rows_of(arrays, np.arange(1)), compiled(learner.predict), []
     jax.block_until_ready(predict(state, batch))
     for _ in range(repeats):
         start = time.process_time()

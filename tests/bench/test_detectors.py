@@ -7,7 +7,7 @@ import pytest
 
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
-from experiments.bench.detectors import LEDGER, line_of, network_of, rows_of, study
+from experiments.bench.detectors import COLUMNS, LEDGER, line_of, network_of, rows_of, study
 from experiments.detection import fcos
 
 SMALL = "--model.width=8 --fcos.channels=16 --fcos.num_convs=1 --image_size=48,48 --topk_candidates=20"
@@ -52,20 +52,22 @@ def test_rows_of_other_topics_studies_and_recipes_are_left_out(tmp_path):
 @pytest.mark.covers("DE-23")
 def test_the_network_of_a_row_is_built_by_its_command():
     command = f"python -m experiments.detection.fcos --num_scenes=4000 {SMALL}"
-    parameters, milliseconds = network_of(command, "", 1)
+    columns = network_of(command, "", 1)
     resolved = ResolvedRun(fcos.experiment, resolve(fcos.experiment, [*SMALL.split(), "--num_scenes=10"]))
     splits = fcos.experiment.task.data(resolved.flags)
     learner = fcos.experiment.build(resolved.setup_of(splits))
     state = jax.eval_shape(learner.init, jax.random.key(0), resolved.example(splits.facts))
-    assert parameters == sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    assert milliseconds > 0
+    assert columns["parameters"] == sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    assert columns["ms an image"] > 0
+    # A detector's step contains one of its backbone, and more.
+    assert columns["times the plain step"] > 1
 
 
 @pytest.mark.weekly
 @pytest.mark.covers("DE-23")
 def test_a_line_takes_value_and_minutes_from_the_ledger_and_the_rest_from_the_network(tmp_path):
     real = row_of("x", "python -m experiments.detection.fcos --dataset=coco --data_dir=$DATA_DIR", 0.5, dataset="cells")
-    blank = {"parameters": None, "ms an image": None}
+    blank = dict.fromkeys(COLUMNS)
     assert line_of(real, "", 1) == {"data": "cells", "metric": "map", "value": 0.5, "minutes to train": 1.5, **blank}
     with pytest.raises(ValueError, match="no folder cells in it, which x needs"):
         line_of(real, str(tmp_path), 1)
@@ -78,7 +80,7 @@ def test_a_line_takes_value_and_minutes_from_the_ledger_and_the_rest_from_the_ne
     assert list(result.numbers) == ["z", "x", "y"]
     assert result.numbers["y"]["parameters"] > 1000
     assert result.verdict == "3 networks. The best: cells, map: z 0.900; scenes, map: y 0.700."
-    left, _, right = result.figures["networks"].axes
+    left, _, _, right = result.figures["networks"].axes
     assert [line.get_xdata()[0] for line in left.lines] == [0.9, 0.5, 0.7]
     assert [line.get_xdata()[0] for line in right.lines] == [1.5] * 3
 

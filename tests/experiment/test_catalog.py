@@ -34,6 +34,7 @@ PAGES = {
     "detection.rt_detr": ["RT-DETR"],
     "detection.selective_search": ["selective search", "amodal"],
     "detection.ssd": ["SSD"],
+    "detection.vitdet": ["ViTDet"],
     "detection.yolo": ["YOLO"],
     "detection.yolo_anchor_free": ["YOLOX", "YOLOv8"],
     "generative.conditional_gan": ["BigGAN"],

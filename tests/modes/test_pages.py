@@ -36,6 +36,7 @@ WITH_LOSS = {
     "detection.rt_detr",
     "detection.single_stage",
     "detection.ssd",
+    "detection.vitdet",
     "detection.yolo",
     "detection.yolo_anchor_free",
     "generative.autoencoder",

@@ -1,0 +1,205 @@
+"""With one budget on the same scenes, how good, how fast and how large is each detector, and is RT-DETR ahead of DETR?
+
+python -m experiments.studies.detector_table
+python -m experiments.studies.detector_table --detectors=fcos,detr --num_seeds=1 --rows=rows.json        (two rows)
+
+All detectors of this library learn on the same drawn scenes, with the same number of steps and images a step; network,
+optimizer and every other setting are the defaults of each detector's page. The table has AP of boxes (mean over IoU 0.5
+to 0.95), AP at IoU 0.5, AP of small, medium and large objects, which split the diameters of the shapes into thirds,
+images a second of predict (one image at a time, by the processor's time), and parameters. Beside the rows at the whole
+budget stands RT-DETR at a third of the steps.
+
+The claim is that RT-DETR reaches DETR's AP in at most a third of the steps: it holds where its row at a third is at
+least at DETR's on each seed. With `--rows` a file stores the rows: a run adds what its `--detectors` and `--num_seeds`
+name and the file lacks, and shows all of them.
+
+References: the page of each detector in experiments/detection names its paper; Zhao et al. 2024, arXiv:2304.08069
+(RT-DETR, and its comparison with DETR's kind).
+"""
+
+import importlib
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import numpy as np
+
+from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.experiment.splits import Splits
+from dlcore.learner import Learner, Range
+from dlcore.main import main
+from dlcore.report.figure import BLUE, GREEN, ORANGE, VERMILION, new_figure
+from dlcore.run.json_files import read_json, write_json
+from dlcore.run.progress import say
+from experiments.studies.small_detectors import SIZES, coco_result, milliseconds, train
+
+KINDS = {
+    "two stages": (BLUE, ("faster_rcnn", "mask_rcnn", "cascade_rcnn", "vitdet")),
+    "one stage": (GREEN, ("retinanet", "fcos", "ssd", "yolo", "yolo_anchor_free", "center_net")),
+    "queries": (VERMILION, ("detr", "deformable_detr", "rt_detr", "d_fine")),
+}
+PAGES = tuple(name for _, names in KINDS.values() for name in names)
+THIRD = "rt_detr_third"
+"""RT-DETR's row at a third of the steps."""
+DETECTORS = (*PAGES, THIRD)
+MEASURES = ("AP", "AP50", *SIZES)
+
+
+def flags_of(name: str, image_size: int) -> list[str]:
+    """The flags of a page beyond those that all share: a ViT's positions and windows are those of the image."""
+    if name != "vitdet":
+        return []
+    return [*(f"--model.{field}={image_size}" for field in ("image_size", "pretrain_size")), "--model.window_size=4"]
+
+
+def build(name: str, steps: int, batch_size: int, num_scenes: int, image_size: int) -> tuple[Learner, Splits]:
+    """Build the learner of a detector's page, and draw its scenes, which are the same for all."""
+    if name == THIRD:
+        name, steps = "rt_detr", max(1, steps // 3)
+    experiment = importlib.import_module(f"experiments.detection.{name}").experiment
+    shared = {"steps": steps, "batch_size": batch_size, "num_scenes": num_scenes}
+    words = [*(f"--{flag}={value}" for flag, value in shared.items()), f"--image_size={image_size},{image_size}"]
+    resolved = ResolvedRun(experiment, resolve(experiment, [*words, *flags_of(name, image_size)]))
+    splits = experiment.task.data(resolved.flags)
+    return experiment.build(resolved.setup_of(splits)), splits
+
+
+def size_limits(image_size: int) -> tuple[float, float]:
+    """Areas that split the diameters of scenes, 16 pixels to half a side, into thirds."""
+    smallest, largest = 16, image_size // 2
+    return tuple((smallest + part * (largest - smallest) / 3) ** 2 for part in (1, 2))
+
+
+def measure(name: str, seeds: list[int], steps: int, batch_size: int, num_scenes: int, image_size: int) -> dict:
+    """Train a detector with each seed: {"parameters", "images a second", "seeds": {seed: {measure: value}}}."""
+    learner, splits = build(name, steps, batch_size, num_scenes, image_size)
+    steps = max(1, steps // 3) if name == THIRD else steps
+    fit, test = (dict(part.arrays) for part in (splits.train, splits.test))
+    row: dict[str, Any] = {"seeds": {}}
+    for seed in seeds:
+        state = train(learner, fit, steps, batch_size, seed)
+        stats = coco_result(learner, state, test, size_limits(image_size)).stats
+        row["seeds"][str(seed)] = dict(zip(MEASURES, map(float, stats[[0, 1, 3, 4, 5]]), strict=True))
+        row["parameters"] = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    return {**row, "images a second": 1000 / milliseconds(learner, state, test)}
+
+
+def values_of(row: dict[str, Any], measure: str = "AP") -> np.ndarray:
+    """Read a measure of a row by seed."""
+    return np.array([values[measure] for _, values in sorted(row["seeds"].items())])
+
+
+def report(rows: dict[str, dict[str, Any]]) -> StudyResult:
+    """Judge {detector: row}; there is a verdict on the claim where DETR and both rows of it are measured alike."""
+    ranked = sorted(rows, key=lambda name: -values_of(rows[name]).mean())
+    numbers: dict[str, Any] = {}
+    for name in ranked:
+        cells = {key: values_of(rows[name], key) for key in MEASURES}
+        numbers[name] = {
+            **{key: f"{100 * values.mean():.1f} ± {100 * values.std():.1f}" for key, values in cells.items()},
+            "images a second": round(rows[name]["images a second"]),
+            "parameters": rows[name]["parameters"],
+            "seeds": len(rows[name]["seeds"]),
+        }
+        numbers[f"AP, {name}"] = cells["AP"].tolist()
+    verdict = "AP in %: " + ", ".join(f"{name} {100 * values_of(rows[name]).mean():.1f}" for name in ranked) + "."
+    holds = headline = None
+    if {"detr", THIRD} <= set(rows) and rows["detr"]["seeds"].keys() == rows[THIRD]["seeds"].keys():
+        gain = 100 * (values_of(rows[THIRD]) - values_of(rows["detr"]))
+        holds = bool((gain >= 0).all())
+        verdict += (
+            f" RT-DETR at a third of the steps is {gain.mean():+.1f} points of AP from DETR at all of them: it "
+            f"{'reaches' if holds else 'does NOT reach'} DETR's AP on each seed."
+        )
+        headline = Headline("points of AP by which RT-DETR at a third of the steps is above DETR", gain, "scenes")
+    return StudyResult(numbers, verdict, {"table": draw(rows, ranked[::-1])}, holds, headline)
+
+
+def color_of(name: str) -> str:
+    return next((color for color, names in KINDS.values() if name in names), ORANGE)
+
+
+def draw(rows: dict[str, dict[str, Any]], names: list[str]):
+    figure, (left, right) = new_figure((8.4, 1.0 + 0.26 * len(names)), 1, 2, sharey=True, grid="x")
+    for position, name in enumerate(names):
+        values, color = 100 * values_of(rows[name]), color_of(name)
+        left.plot(values, [position] * len(values), "o", color=color, alpha=0.5, markersize=4)
+        left.plot([values.mean()] * 2, [position - 0.3, position + 0.3], color=color, lw=2)
+        right.plot(rows[name]["images a second"], position, "o", color=color, markersize=5)
+    left.set_yticks(range(len(names)), names)
+    left.set(xlabel="AP, %", xlim=(0, None))
+    right.set(xlabel="images a second", xlim=(0, None))
+    lines = [left.plot([], [], "o", color=color, label=kind)[0] for kind, (color, _) in KINDS.items()]
+    figure.legend(handles=lines, ncols=len(lines), loc="lower left", frameon=False, fontsize=8)
+    return figure
+
+
+def read_rows(path: str | None, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Read the rows of earlier runs; a ValueError refuses those of other settings."""
+    if path is None or not Path(path).exists():
+        return {}
+    content = read_json(Path(path), ["settings", "rows"])
+    for name, value in settings.items():
+        if content["settings"].get(name) != value:
+            raise ValueError(
+                f"rows={path}: measured with {name}={content['settings'].get(name)}; allowed: rows of {name}={value}"
+            )
+    return content["rows"]
+
+
+def study(
+    *,
+    detectors: tuple[str, ...] = DETECTORS,
+    num_seeds: PositiveInt = 3,
+    steps: PositiveInt = 240,
+    batch_size: PositiveInt = 8,
+    num_scenes: Annotated[int, Range(96)] = 1536,
+    image_size: Annotated[int, Range(64)] = 64,
+    rows: str | None = None,
+) -> StudyResult:
+    """Train all detectors with one budget, and measure them on the same scenes.
+
+    Args:
+      detectors: rows of the table to measure.
+      num_seeds: repetitions, each with its own weights and batches.
+      steps: training steps of each run.
+      batch_size: scenes of a step.
+      num_scenes: training scenes; a sixth as many test.
+      image_size: side of the scenes in pixels, a multiple of 32.
+      rows: JSON file of rows that are measured already, to which this run adds its own; none: all are measured anew.
+
+    Raises:
+      ValueError: a detector is unknown, or the file's rows have other settings.
+    """
+    if unknown := [name for name in detectors if name not in DETECTORS]:
+        raise ValueError(f"detectors={unknown[0]}: unknown; allowed: {', '.join(DETECTORS)}")
+    if image_size % 32:
+        raise ValueError(f"image_size={image_size}: no stride of 32 divides it; allowed: multiples of 32")
+    settings = {"steps": steps, "batch_size": batch_size, "num_scenes": num_scenes, "image_size": image_size}
+    table = read_rows(rows, settings)
+    for name in detectors:
+        previous = table.get(name, {"seeds": {}})
+        seeds = [seed for seed in range(num_seeds) if str(seed) not in previous["seeds"]]
+        if not seeds:
+            continue
+        began = time.perf_counter()
+        row = measure(name, seeds, **settings)
+        table[name] = {**row, "seeds": {**previous["seeds"], **row["seeds"]}}
+        say(f"{name}: AP {100 * values_of(table[name]).mean():.1f} %, {time.perf_counter() - began:.0f} s")
+        if rows is not None:
+            write_json(Path(rows), {"settings": settings, "rows": table})
+    return report(table)
+
+
+experiment = Study(
+    __file__,
+    __doc__,
+    study,
+    smoke={"detectors": ("ssd", "center_net"), "num_seeds": 1, "steps": 2, "batch_size": 4, "num_scenes": 96},
+)
+
+if __name__ == "__main__":
+    main(experiment)
