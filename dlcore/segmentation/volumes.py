@@ -128,6 +128,7 @@ def _cut(volumes: jax.Array, starts: jax.Array, window: tuple[int, int, int]) ->
         corner = (*start, *(0,) * (volume.ndim - 3))
         return jax.lax.dynamic_slice(volume, corner, (*window, *volume.shape[3:]))
 
+    window_starts(volumes.shape[1:4], window)  # refuses a window that does not fit
     return jax.vmap(cut)(volumes, starts)
 
 
@@ -204,8 +205,7 @@ def learner(
 
     def patch_input(batch: dict) -> jax.Array:
         images = preprocess(batch["image"])
-        window_starts(images.shape[1:4], window)
-        return images[:, : window[0], : window[1], : window[2]]
+        return _cut(images, jnp.zeros((len(images), 3), jnp.int32), window)
 
     def init(rng: jax.Array, batch: dict) -> ModelState:
         return init_model_state(model, optimizer, rng, patch_input(batch))
@@ -214,11 +214,12 @@ def learner(
         return apply_model(model, params, model_state, patches, train=rng is not None, rng=rng)
 
     def class_count(state: ModelState, batch: dict) -> int:
-        return jax.eval_shape(lambda b: forward(state.params, state.model_state, patch_input(b)), batch)[0].shape[-1]
+        patches = jax.eval_shape(patch_input, batch)
+        return jax.eval_shape(forward, state.params, state.model_state, patches)[0].shape[-1]
 
     def whole_logits(params: Any, model_state: Any, batch: dict) -> jax.Array:
-        volumes = preprocess(batch["image"])
-        return _predict_volumes(lambda x: forward(params, model_state, x)[0], volumes, window, overlap, sigma)
+        predict, volumes = lambda x: forward(params, model_state, x)[0], preprocess(batch["image"])
+        return _predict_volumes(predict, volumes, window, overlap, sigma)
 
     def loss(params: Any, state: ModelState, batch: dict) -> tuple[jax.Array, Metrics]:
         valid = _valid_voxels(batch["semantic"], batch, void_label)
