@@ -15,6 +15,7 @@ EXTRAS = {
     "kubernetes_validate": "launch",
     "libtpu": "tpu",
     "mlflow": "track",
+    "nibabel": "volumes",
     "playwright": "docs-test",
     "pyarrow": "parquet",
     "pycocotools": "detection",

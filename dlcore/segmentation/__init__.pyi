@@ -71,6 +71,7 @@ from dlcore.segmentation.sam import fourier_positions as fourier_positions
 from dlcore.segmentation.segformer import SegFormer as SegFormer
 from dlcore.segmentation.segformer import SegFormerHead as SegFormerHead
 from dlcore.segmentation.semantic import Overlaps as Overlaps
+from dlcore.segmentation.semantic import pixel_loss as pixel_loss
 from dlcore.segmentation.sliding_window import gaussian_window as gaussian_window
 from dlcore.segmentation.sliding_window import predict_volume as predict_volume
 from dlcore.segmentation.sliding_window import window_starts as window_starts
@@ -80,3 +81,5 @@ from dlcore.segmentation.unet import UNet as UNet
 from dlcore.segmentation.unet_3d import UNet3D as UNet3D
 from dlcore.segmentation.unet_3d import pooling_strides as pooling_strides
 from dlcore.segmentation.upernet import UPerNet as UPerNet
+from dlcore.segmentation.volumes import OrganDice as OrganDice
+from dlcore.segmentation.volumes import patch_start as patch_start

@@ -39,7 +39,7 @@ from dlcore.nn.apply import apply_model
 from dlcore.ops.replica import psum, replica_count, replica_key
 from dlcore.optim import apply_gradients, init_model_state
 
-__all__ = ["Overlaps", "learner"]
+__all__ = ["Overlaps", "learner", "pixel_loss"]
 
 
 class Overlaps(MeanIoU):
@@ -78,16 +78,29 @@ def _overlap_loss(
     return mean, Sum.of(losses, has_labels)
 
 
-def _objective(
+def pixel_loss(
     outputs: dict[str, jax.Array],
     labels: jax.Array,
     valid: jax.Array,
-    class_weights: Any,
-    overlap: str,
-    overlap_weight: float | jax.Array,
-    auxiliary_weight: float | jax.Array | None,
+    class_weights: Any = None,
+    overlap: Literal["none", "dice", "tversky"] = "none",
+    overlap_weight: float | jax.Array = 1.0,
+    auxiliary_weight: float | jax.Array | None = None,
 ) -> tuple[jax.Array, Metrics]:
-    """L of the logits [B, H, W, C] of all heads, over the valid pixels [B, H, W] of all replicas."""
+    """Compute L over the pixels that count, of all replicas.
+
+    Args:
+      outputs: {"out": logits [B, H, W, C], and perhaps "aux": those of an auxiliary head}.
+      labels: [B, H, W] int32, in [0, C).
+      valid: [B, H, W] bool, the pixels that count.
+      class_weights: [C]; None weighs all classes alike.
+      overlap: the loss of each image's overlap.
+      overlap_weight: weight of that loss.
+      auxiliary_weight: weight of the auxiliary head's cross-entropy; None leaves it out.
+
+    Returns:
+      (L, {"loss": cross-entropy, "overlap": where there is one, "accuracy"}).
+    """
     # Pixel-wise cross-entropy: a weighted mean over the pixels.
     total, weight = _pixel_cross_entropy(outputs["out"], labels, valid, class_weights)
     divisor, replicas = jnp.where(psum(weight) > 0, psum(weight), 1), replica_count()
@@ -157,7 +170,7 @@ def learner(
         labels = jnp.where(valid, labels.astype(jnp.int32), 0)
         # The auxiliary head counts in training alone.
         terms = overlap, overlap_weight, None if dropout is None else auxiliary_weight
-        value, metrics = _objective(outputs, labels, valid, weights, *terms)
+        value, metrics = pixel_loss(outputs, labels, valid, weights, *terms)
         return value, (model_state, metrics, outputs["out"])
 
     def loss(params: Any, state: ModelState, batch: dict) -> tuple[jax.Array, Metrics]:

@@ -71,6 +71,7 @@ WITH_LOSS = {
     "segmentation.pspnet",
     "segmentation.segformer",
     "segmentation.unet",
+    "segmentation.volumes",
     "rl.behavior_cloning",
     "self_supervised.audio_visual",
     "self_supervised.barlow_twins",

@@ -1,0 +1,330 @@
+"""The task of volumes: folders of scans, one spacing, what is refused, label maps of own scans, measures."""
+
+import json
+import re
+import sys
+
+import chex
+import numpy as np
+import pytest
+
+from dlcore.data.volume_files import load_volume, pad_volumes, resample, save_labels, stem, volume_splits
+from dlcore.experiment.resolve import resolve
+from dlcore.extras import MissingPackage
+from dlcore.modes.predict import MODE
+from experiments.segmentation.volumes import experiment
+
+TASK = experiment.task
+
+
+def flags(*words, settings=None):
+    return resolve(experiment, ["--smoke", *words], settings or {})
+
+
+def scan(path, size=(8, 16, 16), spacing=(2, 1, 1), seed=0, channels=(), **arrays):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = np.random.default_rng(seed).normal(size=(*size, *channels))
+    np.savez(path, **({"image": image} | ({} if spacing is None else {"spacing": np.array(spacing, float)}) | arrays))
+
+
+def labels(path, size=(8, 16, 16), spacing=(2, 1, 1), value=2):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = np.zeros(size)
+    values[0, :4], values[-1] = 1, value
+    np.savez(path, labels=values, spacing=np.array(spacing, float))
+
+
+def pair(folder, name, size=(8, 16, 16), spacing=(2, 1, 1), value=2, **fields):
+    scan(folder / "images" / name, size, spacing, **fields)
+    labels(folder / "labels" / name, size, spacing or (1, 1, 1), value)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for i in range(3):
+        pair(tmp_path, f"{i}.npz", seed=i)
+    return tmp_path
+
+
+@pytest.mark.covers("SG-19")
+def test_planted_organs_need_no_folder():
+    data = TASK.data(flags("--num_volumes=10"))
+    assert [len(part) for part in (data.train, data.valid, data.test)] == [10, 8, 8]
+    assert (data.train.arrays["image"][:8] != data.test.arrays["image"]).any()
+    assert data.spec["spacing"] == [2, 1, 1]
+    assert json.loads(json.dumps(data.spec)) == data.spec | {"trivial": {"dice": [*data.spec["trivial"]["dice"]]}}
+    assert 0.2 < data.spec["trivial"]["dice"][0] < 0.5
+
+
+@pytest.mark.covers("SG-19")
+def test_scans_of_a_folder_get_one_spacing_and_one_size(folder):
+    """The third has slices of 4 mm in place of 2: 5 become 10, and the two others are padded from 8 by void."""
+    pair(folder, "2.npz", (5, 16, 18), (4, 1, 1))
+    splits, spacing = volume_splits(folder)
+    assert spacing == (2, 1, 1)  # the median
+    assert set(splits) == {"train"}
+    arrays = splits["train"].arrays
+    chex.assert_shape(arrays["image"], (3, 10, 16, 18, 1))
+    assert (arrays["semantic"][:2, 8:] == 255).all()
+    assert (arrays["semantic"][:2, :, :, 16:] == 255).all()
+    assert (arrays["image"][:2, 8:] == 0).all()
+    # The last of five slices is the last two of ten.
+    np.testing.assert_array_equal((arrays["semantic"][2] == 2).all((1, 2)), [False] * 8 + [True] * 2)
+    np.testing.assert_allclose([arrays["image"][0, :8, :, :16].mean(), arrays["image"][2].std()], [0, 1], atol=1e-5)
+    assert splits["train"].names.tolist() == ["images/0.npz", "images/1.npz", "images/2.npz"]
+    assert splits["train"].class_names == ("0", "1", "2")
+    # Voxels of 4, 2 and 2 mm halve each axis.
+    coarse, spacing = volume_splits(folder, (4, 2, 2))
+    chex.assert_shape(coarse["train"].arrays["image"], (3, 5, 8, 9, 1))
+    assert spacing == (4, 2, 2)
+
+
+@pytest.mark.covers("SG-19")
+def test_a_folder_becomes_splits_with_names(folder, tmp_path):
+    (folder / "classes.json").write_text('{"classes": ["air", "bone", "heart", "lung"]}')
+    data = TASK.data(flags("--dataset=folder", f"--data_dir={folder}", "--valid_fraction=0.4"))
+    assert len(data.train) + len(data.valid) == 3
+    assert data.spec["class_names"] == ["air", "bone", "heart", "lung"]
+    assert data.spec["image_shape"] == [8, 16, 16, 1]
+    assert any("voxels of 2, 1, 1 mm" in note for note in data.notes)
+    for split, name in (("training", "a"), ("val", "b"), ("test", "c")):
+        pair(tmp_path / "splits" / split, f"{name}.npz")
+    splits, _ = volume_splits(tmp_path / "splits")
+    assert {split: list(source.names) for split, source in splits.items()} == {
+        "train": ["training/images/a.npz"],
+        "valid": ["val/images/b.npz"],
+        "test": ["test/images/c.npz"],
+    }
+
+
+def no_spacing(folder):
+    scan(folder / "images" / "1.npz", spacing=None)
+
+
+def zero_spacing(folder):
+    scan(folder / "images" / "1.npz", spacing=(0, 1, 1))
+
+
+def unknown_label(folder):
+    (folder / "classes.json").write_text('{"classes": ["air", "bone", "heart"]}')
+    labels(folder / "labels" / "1.npz", value=7)
+
+
+def broken_label(folder):
+    labels(folder / "labels" / "1.npz", value=0.5)
+
+
+def other_size(folder):
+    labels(folder / "labels" / "1.npz", (8, 16, 15))
+
+
+def other_channels(folder):
+    scan(folder / "images" / "1.npz", channels=(2,))
+
+
+def unlabeled(folder):
+    scan(folder / "images" / "9.npz")
+
+
+def without_scan(folder):
+    labels(folder / "labels" / "9.npz")
+
+
+def small(folder):
+    pair(folder, "1.npz", (8, 16, 12))
+
+
+def without_image(folder):
+    np.savez(folder / "images" / "1.npz", spacing=np.ones(3))
+
+
+def not_finite(folder):
+    scan(folder / "images" / "1.npz", image=np.full((8, 16, 16), np.nan))
+
+
+def two_axes(folder):
+    scan(folder / "images" / "1.npz", image=np.zeros((8, 16)))
+
+
+def no_file(folder):
+    (folder / "images" / "1.npz").write_bytes(b"")
+
+
+def one_class(folder):
+    (folder / "classes.json").write_text('{"classes": ["air"]}')
+
+
+@pytest.mark.covers("SG-19")
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            no_spacing,
+            r"images/1.npz: a volume without spacing, its voxels have the sides \(\); allowed: three positive",
+        ),
+        (
+            zero_spacing,
+            r"images/1.npz: a volume without spacing, its voxels have the sides \(0.0, 1.0, 1.0\); allowed: ",
+        ),
+        (unknown_label, r"labels/1.npz: label 7; allowed: 0 to 2, the classes of classes.json; 255 for void"),
+        (broken_label, r"labels/1.npz: labels that are no classes; allowed: 0 to 255, whole numbers"),
+        (other_size, r"labels/1.npz: labels \[8, 16, 15\] of a scan \[8, 16, 16\]; allowed: one label for each voxel"),
+        (other_channels, r"images/1.npz has 2 channels; allowed: 1"),
+        (unlabeled, r"images/9.npz: has no file of its name in labels; allowed: one of each"),
+        (without_scan, r"labels/9.npz: has no file of its name in images; allowed: one of each"),
+        (small, r"window=8,16,16: larger than .*: images/1.npz of 8,16,12 voxels of 2, 1, 1 mm; allowed: sides up to"),
+        (without_image, r"images/1.npz: holds spacing; allowed: image and spacing"),
+        (not_finite, r"images/1.npz: holds NaN or infinity; allowed: finite values"),
+        (two_axes, r"images/1.npz: a volume \[8, 16\]; allowed: \[D, H, W\] or \[D, H, W, C\]"),
+        (no_file, r"images/1.npz: cannot be read \(.*\); allowed: an .npz of NumPy"),
+        (one_class, r"classes air; allowed: the background and at least one organ"),
+    ],
+)
+def test_bad_files_are_refused_in_one_line(folder, spoil, message):
+    spoil(folder)
+    with pytest.raises(ValueError, match=message) as error:
+        TASK.data(flags("--dataset=folder", f"--data_dir={folder}"))
+    assert "\n" not in str(error.value)
+
+
+def test_folders_that_hold_no_scans_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="data_dir=None: missing; allowed: a folder of images/ and labels/"):
+        TASK.data(flags("--dataset=folder"))
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        volume_splits(tmp_path / "none")
+    with pytest.raises(
+        ValueError, match=r"holds no training scans; allowed: images/ and labels/, or folders of splits"
+    ):
+        volume_splits(tmp_path)
+    scan(tmp_path / "images" / "a.npz")
+    with pytest.raises(ValueError, match=r"labels: holds no volume; allowed: files .nii, .nii.gz, .npz"):
+        volume_splits(tmp_path)
+    with pytest.raises(ValueError, match=r"a.png: no volume; allowed: files .nii, .nii.gz, .npz"):
+        load_volume(tmp_path / "a.png")
+
+
+@pytest.mark.covers("SG-19")
+def test_windows_must_fit_and_halve():
+    with pytest.raises(
+        ValueError, match="window=32,16,16: larger than planted organs of 16,24,24 voxels of 2, 1, 1 mm"
+    ):
+        TASK.check(flags("--window=32,16,16"))
+    # Slices of 2 mm are halved by the second level alone: multiples of 2, 4, 4 with three widths.
+    with pytest.raises(
+        ValueError, match=r"window=8,18,16: cannot be halved as often as unet.widths asks; allowed: multi"
+    ):
+        TASK.check(flags("--window=8,18,16", "--unet.widths=4,8,8"))
+    TASK.check(flags("--window=3,18,16", "--unet.widths=4,8"))
+
+
+@pytest.mark.covers("SG-19")
+def test_label_maps_of_own_scans_have_their_size(tmp_path):
+    """A scan of 4 slices of 4 mm is read as 8 of 2 mm; the labels of every second slice are written."""
+    scan(tmp_path / "in" / "a.npz", (4, 16, 16), (4, 1, 1))
+    scan(tmp_path / "in" / "b.npz", (9, 16, 16))
+    spec = {"spacing": [2, 1, 1], "image_shape": [16, 24, 24, 1], "class_names": ["air", "bone", "heart"]}
+    words = flags(f"--input={tmp_path / 'in'}", settings=MODE.settings)
+    source, names = TASK.inputs(words, spec)
+    assert source.arrays["size"].tolist() == [[8, 16, 16], [9, 16, 16]]
+    chex.assert_shape(source.arrays["image"], (2, 9, 16, 16, 1))
+    classes = np.zeros((2, 9, 16, 16), np.uint8)
+    classes[0, 2:4], classes[0, 8] = 2, 1  # slices 2 and 3 are slice 1 of the file; slice 8 is padding
+    outputs = {"classes": classes, "size": source.arrays["size"]}
+    rows = TASK.describe(outputs, spec)
+    # 2 * 256 voxels of 2 mm^3.
+    assert rows[0] == {"volumes": {"bone": 0, "heart": 1024}, "text": "bone 0 mm³  heart 1024 mm³"}
+    files = TASK.write(tmp_path / "out", outputs, source, names, spec)
+    assert [file.name for file in files] == ["a_labels.npy", "b_labels.npy"]
+    expected = np.zeros((4, 16, 16), np.uint8)
+    expected[1] = 2
+    np.testing.assert_array_equal(np.load(files[0]), expected)
+    scan(tmp_path / "in" / "c.npz", (9, 16, 8))
+    with pytest.raises(ValueError, match=r"window=8,16,16: larger than .*c.npz of 9,16,8 voxels of 2, 1, 1 mm"):
+        TASK.inputs(words, spec)
+    scan(tmp_path / "in" / "c.npz", channels=(2,))
+    with pytest.raises(ValueError, match=r"c.npz: 2 channels; allowed: 1, as in training"):
+        TASK.inputs(words, spec)
+
+
+def test_resampling_by_hand():
+    """Voxel centers 0.5 and 1.5 of two become 0.25, 0.75, 1.25 and 1.75 of four, in units of the old voxels."""
+    values = np.array([0.0, 4.0]).reshape(2, 1, 1)
+    np.testing.assert_allclose(resample(values, (4, 1, 1))[:, 0, 0], [0, 1, 3, 4])
+    assert resample(values, (4, 1, 1), nearest=True)[:, 0, 0].tolist() == [0, 0, 4, 4]
+    np.testing.assert_array_equal(pad_volumes([values, values[:1]], 9)[:, :, 0, 0], [[0, 4], [0, 9]])
+    assert [stem(name) for name in ("a/b.nii.gz", "b.nii", "b.c.npz")] == ["b", "b", "b.c"]
+
+
+@pytest.mark.covers("SG-19")
+def test_the_loss_of_equal_probabilities():
+    """Half of the voxels are background: log 2, and Dice 2 * 1/4 / (1/2 + 1/2) = 1/2 of both classes, twice 1/2."""
+    from types import SimpleNamespace
+
+    setup = SimpleNamespace(spec={"class_fractions": [0.5, 0.5]}, flags=SimpleNamespace(dice_weight=2.0))
+    assert TASK.expected_loss(setup) == pytest.approx(np.log(2) + 2 * 0.5)
+
+
+def test_nibabel_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nibabel", None)
+    needs = "a.nii.gz needs nibabel, which is not installed: pip install -e '.[volumes]' in a checkout of dlcore"
+    (tmp_path / "a.nii.gz").write_bytes(b"")
+    for call in (load_volume, lambda path: save_labels(tmp_path / "b", np.zeros((1, 1, 1), np.uint8), path)):
+        with pytest.raises(MissingPackage, match=re.escape(needs)):
+            call(tmp_path / "a.nii.gz")
+
+
+# NIfTI
+
+
+def nifti(path, unit="mm", channels=()):
+    """Write voxels [x, y, z] whose first axis runs from right to left and whose second runs up; z runs backwards."""
+    nibabel = pytest.importorskip("nibabel")
+    values = np.arange(2 * 3 * 4 * int(np.prod(channels)), dtype=np.int16).reshape(2, 3, 4, *channels)
+    affine = np.array([[-1.0, 0, 0, 5], [0, 0, -3.0, 6], [0, 2.0, 0, 7], [0, 0, 0, 1]])
+    image = nibabel.Nifti1Image(values, affine)
+    image.header.set_xyzt_units(unit)
+    nibabel.save(image, path)
+    return values
+
+
+@pytest.mark.covers("SG-19")
+def test_nifti_is_read_with_its_axes_and_units(tmp_path):
+    values = nifti(tmp_path / "a.nii.gz")
+    volume = load_volume(tmp_path / "a.nii.gz")
+    # Depth is the second axis (2 mm), height the third reversed (3 mm), width the first reversed (1 mm).
+    assert volume.spacing == (2, 3, 1)
+    np.testing.assert_array_equal(volume.values, values[::-1, :, ::-1].transpose(1, 2, 0))
+    nifti(tmp_path / "b.nii", "micron", (2,))
+    volume = load_volume(tmp_path / "b.nii")
+    np.testing.assert_allclose(volume.spacing, (0.002, 0.003, 0.001))
+    chex.assert_shape(volume.values, (3, 4, 2, 2))
+
+
+@pytest.mark.covers("SG-19")
+def test_labels_are_written_with_the_axes_of_the_scan(tmp_path):
+    values = nifti(tmp_path / "a.nii.gz")
+    file = save_labels(tmp_path / "a_labels", load_volume(tmp_path / "a.nii.gz").values, tmp_path / "a.nii.gz")
+    assert file.name == "a_labels.nii.gz"
+    nibabel = pytest.importorskip("nibabel")
+    scan, written = nibabel.load(tmp_path / "a.nii.gz"), nibabel.load(file)
+    np.testing.assert_array_equal(np.asarray(written.dataobj), values)
+    np.testing.assert_allclose(written.affine, scan.affine)
+    assert written.get_data_dtype() == np.uint8
+    assert written.header.get_xyzt_units()[0] == "mm"
+
+
+@pytest.mark.covers("SG-19")
+def test_a_nifti_file_without_spacing_is_refused(tmp_path):
+    """pixdim are eight float32 at byte 76 of the header; those of the axes are the second to the fourth."""
+    nifti(tmp_path / "a.nii")
+    data = bytearray((tmp_path / "a.nii").read_bytes())
+    assert np.frombuffer(data, "<f4", 8, 76)[1:4].tolist() == [1, 2, 3]
+    data[84:88] = bytes(4)
+    (tmp_path / "a.nii").write_bytes(data)
+    with pytest.raises(
+        ValueError, match=r"a.nii: a volume without spacing, .* \(3.0, 0.0, 1.0\); allowed: three positive"
+    ):
+        load_volume(tmp_path / "a.nii")
+    (tmp_path / "b.nii").write_bytes(b"no header")
+    with pytest.raises(ValueError, match=r"b.nii: cannot be read \(.*\); allowed: a file of NIfTI"):
+        load_volume(tmp_path / "b.nii")
