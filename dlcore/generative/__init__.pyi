@@ -77,7 +77,9 @@ from dlcore.generative.flow_matching import FlowSampling as FlowSampling
 from dlcore.generative.flow_matching import flow_loss as flow_loss
 from dlcore.generative.flow_matching import flow_path as flow_path
 from dlcore.generative.flow_matching import flow_times as flow_times
+from dlcore.generative.flow_matching import path_straightness as path_straightness
 from dlcore.generative.flow_matching import reflow_loss as reflow_loss
+from dlcore.generative.flow_matching import reflow_pairs as reflow_pairs
 from dlcore.generative.flow_matching import sample_times as sample_times
 from dlcore.generative.flow_matching import solve_flow as solve_flow
 from dlcore.generative.flux import Flux as Flux

@@ -11,8 +11,14 @@ The best v_theta(x, t) is the mean of eps - x_0 over all pairs whose line passes
 logit-normal, t = sigmoid(n), n ~ N(0, 1), which trains the middle of the path more, where the mean is hardest. A solver
 may spend more steps near noise: t' = s t / (1 + (s - 1) t) with a shift s above 1.
 
-Reflow trains a second network on the pairs (x_0, eps) that the first one connects, x_0 = ODE(eps). Their lines cross
-less, so the paths are straighter and few steps suffice. The network gets 1000 t, as in Stable Diffusion 3.
+Reflow trains a second network on the pairs (x_0, eps) that the first one, the teacher, connects: x_0 = ODE(eps). Their
+lines cross less, so the paths are straighter and few steps suffice. The straightness of a path measures it; it is 0 for
+a line that is passed at constant speed:
+
+    S = integral over t from 0 to 1 of |(x_1 - x_0) - dx / dt|^2, averaged over the dimensions
+
+The paper draws the pairs once, before the second training; here each step draws new ones, by Heun's method. The network
+gets 1000 t, as in Stable Diffusion 3.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,6 +33,7 @@ from flax import linen as nn
 
 from dlcore.choices import check_choice
 from dlcore.generative.condition import Condition, check_guidance
+from dlcore.generative.consistency import Distillation
 from dlcore.generative.denoising import decode_pixels, denoising_learner, encode_pixels, example_noise
 from dlcore.generative.diffusion import denoiser, noise_of
 from dlcore.generative.samplers import walk
@@ -40,7 +47,9 @@ __all__ = [
     "flow_path",
     "flow_times",
     "learner",
+    "path_straightness",
     "reflow_loss",
+    "reflow_pairs",
     "sample_times",
     "solve_flow",
 ]
@@ -159,6 +168,56 @@ def reflow_loss(
     return jnp.square(error).reshape(x.shape[0], -1).mean(-1)
 
 
+def reflow_pairs(
+    teacher: Callable[..., jax.Array], keys: jax.Array, x: jax.Array, cond: tuple = (), num_steps: int = 8
+) -> tuple[jax.Array, jax.Array]:
+    """Draw pairs of data and noise that a trained flow connects.
+
+    Args:
+      teacher: (x_t [B, ...], 1000 t [B], *cond) -> velocity [B, ...].
+      keys: [B], of the examples.
+      x: [B, ...], whose shape and dtype the pairs get.
+      cond: the condition, or () for none.
+      num_steps: steps of Heun's method, which call the teacher 2 num_steps - 1 times.
+
+    Returns:
+      (x_0 [B, ...], eps [B, ...]).
+
+    Raises:
+      ValueError: num_steps is below 1.
+    """
+    noise = example_noise(keys, x).astype(x.dtype)
+
+    def velocity(x, t):
+        return teacher(x, jnp.full(x.shape[0], t), *cond)
+
+    return jax.lax.stop_gradient(solve_flow(velocity, noise, flow_times(num_steps), "heun")), noise
+
+
+def path_straightness(path: jax.Array, times: np.ndarray) -> jax.Array:
+    """Compute S of paths whose points are connected by straight lines.
+
+    Args:
+      path: [N + 1, B, ...], from noise to data, see `return_trajectory` of `solve_flow`.
+      times: [N + 1], of the points, falling.
+
+    Returns:
+      S of each path, [B], at least float32; 0 is a straight line, and one step is always one.
+
+    Raises:
+      ValueError: there are other numbers of times and points, or fewer than two.
+    """
+    times = np.asarray(times)
+    check_shapes(times=(times, "N finite"))
+    if len(times) != len(path) or len(times) < 2:
+        raise ValueError(f"times={len(times)}: of {len(path)} points; allowed: a time for each point, at least two")
+    path = to_acc_dtype(path)
+    path = path.reshape(*path.shape[:2], -1)  # [N + 1, B, D]
+    lengths = jnp.asarray(np.diff(times), path.dtype)[:, None, None]  # [N, 1, 1], below 0
+    error = (path[-1] - path[0]) / lengths.sum() - jnp.diff(path, axis=0) / lengths  # [N, B, D]
+    return (jnp.square(error).mean(-1) * -lengths[..., 0]).sum(0)
+
+
 def flow_times(num_inference_steps: int, shift: float = 1.0, *, last: float = 0.0) -> np.ndarray:
     """Space the times of a solver evenly from 1 to `last`, shift them, and end at 0.
 
@@ -228,6 +287,7 @@ def learner(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     shape: tuple[int, ...],
+    teacher: nn.Module | None = None,
     condition: Condition | None = None,
     encode: Callable[[Any, jax.Array, dict], jax.Array] = encode_pixels,
     decode: Callable[[Any, jax.Array], jax.Array] = decode_pixels,
@@ -235,6 +295,7 @@ def learner(
     time_density: Literal["uniform", "logit_normal"] = "logit_normal",
     flow_sampling: FlowSampling = FlowSampling(),
     condition_dropout: Annotated[float, Range(0, 1)] = 0.1,
+    teacher_steps: Annotated[int, Range(1), "if changed"] = 8,
 ) -> Learner:
     """Train a flow of `{"image": [B, *shape], "index": [B]}`, and of what `condition` reads.
 
@@ -242,6 +303,8 @@ def learner(
       model: `__call__(x [B, *shape], 1000 t [B]) -> velocity [B, *shape]`; with a condition it is the third argument.
       optimizer: any optax transformation.
       shape: shape of one example.
+      teacher: trained flow of the same inputs, for reflow; the state then holds `params["student"]` and
+        `locked["teacher"]`, which the caller replaces by trained parameters. None connects examples with any noise.
       condition: what the network is given besides; None for nothing.
       encode: (parameters, keys [B], batch) -> [B, *shape], what flows; the pixels in [-1, 1] by default.
       decode: (parameters, samples [B, *shape]) -> images in [0, 1].
@@ -249,26 +312,38 @@ def learner(
       time_density: density of the times in training: uniform, or logit_normal, more in the middle.
       flow_sampling: how examples are drawn.
       condition_dropout: share of the training examples that lose their condition.
+      teacher_steps: reflow: steps of Heun's method by which the teacher draws the pairs.
 
     Returns:
       The learner. `evaluate` measures the loss with t and noise drawn for each example by its index; `predict` needs
       `index` and the condition, and gives `{"sample": images}`.
 
     Raises:
-      ValueError: samples shall be guided without a condition.
+      ValueError: samples shall be guided without a condition, or there is a teacher beside frozen submodules.
     """
     check_guidance(flow_sampling.guidance, condition is not None)
+    if teacher is not None and frozen:
+        raise ValueError(f"frozen={frozen!r}: beside a teacher, which is frozen itself; allowed: ()")
     times = flow_sampling.times()
 
     def losses(network, keys, x, cond, step):
-        return flow_loss(network, keys, x, cond, time_density)
+        if teacher is None:
+            return flow_loss(network, keys, x, cond, time_density)
+
+        def teacher_network(x, t, *cond):
+            return network(x, t, *cond, use_teacher=True)
+
+        # Reflow: the line between a noise and where the teacher carries it.
+        x, noise = reflow_pairs(teacher_network, keys, x, cond, teacher_steps)  # [B, ...]
+        t = sample_times(jax.vmap(lambda key: jax.random.fold_in(key, 0))(keys), time_density)  # [B]
+        return reflow_loss(network, x, noise, t, cond)
 
     def draw(network, keys, cond, fractions):
         velocity = denoiser(network, condition, cond, flow_sampling.guidance)
         return solve_flow(velocity, noise_of(keys, tuple(shape), fractions)(-1), times, flow_sampling.solver)
 
     return denoising_learner(
-        model=model,
+        model=model if teacher is None else Distillation(model, teacher),
         optimizer=optimizer,
         shape=shape,
         losses=losses,
@@ -276,6 +351,6 @@ def learner(
         condition=condition,
         encode=encode,
         decode=decode,
-        frozen=frozen,
+        frozen=frozen if teacher is None else ("teacher",),
         condition_dropout=condition_dropout,
     )

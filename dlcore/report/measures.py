@@ -102,6 +102,7 @@ MEASURES = {
     "frechet_distance": Measure(
         "Fréchet distance", "between Gaussians fitted to features of samples and of real images (FID)", "", _DOWN
     ),
+    "straightness": Measure("Straightness", "mean squared deviation of the paths' velocity; 0: lines", "", _DOWN),
     "perceptual": Measure(
         "Perceptual distance",
         "squared distance of unit vectors of features of images and their reconstructions, summed over layers",

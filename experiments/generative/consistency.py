@@ -11,48 +11,26 @@ network, and 69.3 and 69.1 by one and two steps of Euler, which are DDIM's.
 """
 
 import dataclasses
-from typing import Any
-
-import jax
+from typing import Any, ClassVar
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import Setting
-from dlcore.experiment.weights import Start, Weights
 from dlcore.generative import consistency
-from dlcore.kits.training import earlier_run
-from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
-from dlcore.run.weights import fit_weights
-from dlcore.tasks.denoised_images import DenoisedImages
+from dlcore.tasks.distilled_images import OPTIMIZER, DistilledImages
 from experiments.smoke import few_samples
-
-OPTIMIZER = AveragedAdamW(learning_rate=1e-3, weight_decay=0.0, clip_norm=1.0, ema=0.999)
-
-
-def origin(flags: Flags) -> Weights | None:
-    """Read where the teacher comes from."""
-    teacher_run = earlier_run.origin(flags, "init_from", "generative.edm", "unet")
-    if teacher_run is not None:
-        earlier_run.check_settings(teacher_run, {"sigma_data": flags.sigma_data})
-    return teacher_run
 
 
 @dataclasses.dataclass(frozen=True)
-class OneStepImages(DenoisedImages):
+class OneStepImages(DistilledImages):
     """Generated images, and a teacher that an earlier run trained."""
 
-    def settings(self) -> dict[str, Setting]:
-        init_from = Setting(
-            None,
-            "the folder of a run of generative.edm, which is distilled; by default the images alone teach",
-            str | None,
-            essential=True,
-            origin=origin,
-        )
-        return {**super().settings(), "init_from": init_from}
+    teacher_page: ClassVar = "generative.edm"
+    teacher_use: ClassVar = "which is distilled; by default the images alone teach"
+    teacher_facts: ClassVar = ("sigma_data",)
+    teacher_identity: ClassVar = True
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
+<<<<<<< HEAD
         """Build the network, and the teacher that it learns from."""
         arguments = super().arguments(setup)
         teacher = None if setup.flags.init_from is None else arguments["model"].copy()
@@ -76,6 +54,10 @@ class OneStepImages(DenoisedImages):
             return state.replace(params=params, locked={"teacher": weights}, opt_state=opt_state)
 
         return Start(replace, check)
+=======
+        """Build the networks, and count the steps of the training."""
+        return {**super().arguments(setup), "num_steps": setup.steps}
+>>>>>>> gentables
 
 
 experiment = Experiment(

@@ -18,7 +18,9 @@ from dlcore.generative.flow_matching import (
     flow_path,
     flow_times,
     learner,
+    path_straightness,
     reflow_loss,
+    reflow_pairs,
     sample_times,
     solve_flow,
 )
@@ -165,8 +167,90 @@ def test_a_sample_belongs_to_its_index_and_its_class():
                             flow_sampling=FlowSampling(guidance=2.0)),
             "guidance=2.0: the network takes no condition; allowed: 1",
         ),
+        (lambda: reflow(frozen=("autoencoder",)), "frozen=.*: beside a teacher, which is frozen itself"),
+        (lambda: reflow(teacher_steps=0), "teacher_steps=0: out of range"),
+        (lambda: path_straightness(jnp.zeros((3, 1, 1)), flow_times(1)), "times=2: of 3 points"),
     ],
 )  # fmt: skip
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+class Gaussian(nn.Module):
+    """The exact field of noise to N(1.5, .3^2): of independent pairs, or of pairs that the exact flow connects."""
+
+    reflowed: bool = False
+
+    @nn.compact
+    def __call__(self, x, t):
+        value = self.param("value", nn.initializers.zeros, ())
+        t = t.reshape(-1, *[1] * (x.ndim - 1)) / 1000
+        residual = x - (1 - t) * 1.5
+        if self.reflowed:  # x_t = (1 - t) (m + s eps) + t eps, so eps = residual / ((1 - t) s + t)
+            slope = (1 - 0.3) / ((1 - t) * 0.3 + t)
+        else:
+            slope = (t - (1 - t) * 0.09) / ((1 - t) ** 2 * 0.09 + t**2)
+        return slope * residual - 1.5 + value
+
+
+def reflow(student=None, teacher_steps=32, **settings):
+    return learner(model=student or Gaussian(True), teacher=Gaussian(), optimizer=optax.sgd(0.1), shape=(2,),
+                   encode=lambda params, keys, batch: jnp.asarray(batch["x"]), time_density="uniform",
+                   teacher_steps=teacher_steps, **settings)  # fmt: skip
+
+
+POINTS = {"x": np.zeros((8, 2), np.float32), "index": np.arange(8, dtype=np.int32)}
+
+
+@pytest.mark.covers("GE-32")
+def test_reflow_learns_pairs_that_the_teacher_draws():
+    """The flow maps eps to 1.5 + .3 eps: the straight field has no loss on these pairs, the field of all pairs has."""
+    noise = np.stack([jax.random.normal(jax.random.fold_in(k, 1), (2,)) for k in jax.random.split(jax.random.key(3))])
+    x, eps = reflow_pairs(lambda x, t: Gaussian().apply({"params": {"value": 0.0}}, x, t),
+                          jax.random.split(jax.random.key(3)), jnp.zeros((2, 2)), num_steps=32)  # fmt: skip
+    np.testing.assert_allclose(eps, noise, atol=1e-6)
+    np.testing.assert_allclose(x, 1.5 + 0.3 * noise, atol=0.02)
+    losses = {}
+    for name, student in (("straight", Gaussian(True)), ("curved", Gaussian())):
+        technique = reflow(student)
+        state = technique.init(jax.random.key(0), POINTS)
+        losses[name] = float(jax.jit(technique.evaluate)(state, POINTS)["loss"].compute())
+    assert losses["straight"] < 1e-3 < 1e-2 < losses["curved"], losses
+
+
+@pytest.mark.covers("GE-32")
+def test_the_paths_of_the_straight_field_are_lines_and_one_step_is_exact():
+    eps, times, ends = jax.random.normal(jax.random.key(0), (16, 2)), flow_times(16), {}
+    for reflowed in (False, True):
+
+        def velocity(x, t, reflowed=reflowed):
+            return Gaussian(reflowed).apply({"params": {"value": 0.0}}, x, jnp.full(16, t))
+
+        path = solve_flow(velocity, eps, times, return_trajectory=True)[1]
+        ends[reflowed] = solve_flow(velocity, eps, flow_times(1)), float(path_straightness(path, times).mean())
+    np.testing.assert_allclose(ends[True][0], 1.5 + 0.3 * eps, atol=1e-5)
+    np.testing.assert_allclose(ends[False][0], np.full((16, 2), 1.5), atol=1e-5)
+    assert ends[True][1] < 1e-8 < 0.01 < ends[False][1]
+
+
+def test_the_straightness_of_a_bent_path_by_hand():
+    """0 at t = 1, 3 at t = .5, 4 at 0: velocities -6 and -2 against -4, squared 4 twice, each for half of the time."""
+    path = jnp.array([0.0, 3.0, 4.0])[:, None, None]
+    np.testing.assert_allclose(path_straightness(path, np.array([1.0, 0.5, 0.0])), [4.0])
+    np.testing.assert_allclose(path_straightness(path, np.array([1.0, 0.25, 0.0])), [0.0], atol=1e-6)
+
+
+@pytest.mark.covers("GE-32")
+def test_one_update_of_reflow_by_hand():
+    """One step of the teacher goes to 1.5: the target is eps - 1.5, and a constant c has the gradient 2 mean error."""
+    technique = reflow(Constant(), teacher_steps=1)
+    state = technique.init(jax.random.key(0), POINTS)
+    assert set(state.params) == {"student"}
+    assert set(state.locked) == {"teacher"}
+    after, metrics = jax.jit(technique.update)(state, POINTS)
+    keys = example_keys(jax.random.fold_in(state.rng, 0), POINTS)
+    error = 0.5 - (np.stack([jax.random.normal(jax.random.fold_in(key, 1), (2,)) for key in keys]) - 1.5)
+    assert metrics["loss"].compute() == pytest.approx(np.square(error).mean(), rel=1e-5)
+    assert float(after.params["student"]["value"]) == pytest.approx(0.5 - 0.1 * 2 * error.mean(), rel=1e-5)
+    assert after.locked == state.locked
