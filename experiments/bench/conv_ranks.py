@@ -122,7 +122,6 @@ def measure(*, only: str = "", num_repeats: PositiveInt = 5) -> StudyResult:
 
     Args:
       only: convolutions whose name contains this text; empty times all.
-      num_repeats: turns of each implementation, shuffled.
     """
     cases = {name: case for name, case in CASES.items() if only in name}
     if not cases:

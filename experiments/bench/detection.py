@@ -328,7 +328,6 @@ def measure(*, only: str = "", num_repeats: PositiveInt = 7) -> StudyResult:
 
     Args:
       only: parts whose name contains this text; empty times all.
-      num_repeats: turns of each.
     """
     parts = {name: part for name, part in PARTS.items() if only in name}
     if not parts:

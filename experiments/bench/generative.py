@@ -133,7 +133,6 @@ def measure(
       side: side of the images, in pixels.
       num_layers: number of layers of the PixelCNN, after the first.
       features: channels of the PixelCNN.
-      num_repeats: turns of each.
     """
     peer = torch_on_all_cores()
     parts = []

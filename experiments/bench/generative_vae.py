@@ -196,10 +196,8 @@ def measure(
 
     Args:
       num_steps: training steps of a turn.
-      batch_size: images of a step.
       hidden: units of the hidden layers.
       side: side of the images, in pixels.
-      num_repeats: turns of each.
       least_seconds: a turn repeats its steps for so long, after a call that is not timed.
     """
     images = np.float32(np.random.default_rng(0).random((20 * batch_size, side, side, 1)) > 0.5)

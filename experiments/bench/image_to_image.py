@@ -156,7 +156,6 @@ def measure(
       width: channels of the first layers; the authors' code has 64.
       num_blocks: residual blocks of each generator.
       num_steps: training steps of a turn.
-      num_repeats: turns of each.
     """
     depth = 2
     generator = ResidualGenerator(3, width, depth, num_blocks)

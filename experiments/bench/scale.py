@@ -97,7 +97,6 @@ def measure(
       batch_size: images a step, over all devices.
       rules: rules of sharding: replicate, fsdp.
       num_repeats: steps that are timed.
-      seed: seed of weights and images.
     """
     if len(jax.devices()) < COUNTS[-1]:
         raise ValueError(f"devices={len(jax.devices())}: too few; allowed: at least {COUNTS[-1]}")

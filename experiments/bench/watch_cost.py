@@ -57,8 +57,6 @@ def measure(
 
     Args:
       models: names of the model zoo.
-      batch_size: digits a step.
-      num_repeats: turns of each, shuffled.
     """
     numbers, ratios, sentences = {}, {}, []
     for name in models:

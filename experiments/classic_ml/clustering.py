@@ -71,7 +71,6 @@ def study(
       restarts: number of k-means runs.
       side: side of the self-organizing map's square grid.
       examples: number of digits, at most 1797.
-      seed: seed of the initial centers and the initial map.
     """
     from sklearn.metrics import adjusted_rand_score
 

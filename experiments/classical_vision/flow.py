@@ -36,7 +36,6 @@ def study(
 
     Args:
       input: two image files with a comma between; None for a photograph that was moved.
-      height: height of the images, in pixels.
       right: motion in pixels without input.
       down: motion in pixels without input.
       window: side of Lucas-Kanade's windows.

@@ -97,8 +97,6 @@ def study(*, steps: PositiveInt = 600, num_seeds: PositiveInt = 3, k: PositiveIn
     """Compare learned features with pixels under k-NN and a linear classifier.
 
     Args:
-      steps: steps of the network's training.
-      num_seeds: number of networks, each with its own seed.
       k: number of neighbors that vote.
     """
     accuracies: dict[str, list[float]] = {}

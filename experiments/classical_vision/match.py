@@ -79,13 +79,11 @@ def study(
 
     Args:
       input: two image files with a comma between; None for a photograph and itself, turned, scaled and dimmed.
-      height: height of the images, in pixels.
       count: keypoints of each image.
       ratio: ratio of the ratio test.
       degrees: degrees of the turn without input.
       scale: scale of the second image without input.
       light: factor of the second image without input.
-      seed: seed of RANSAC.
     """
     true_transform = None
     if input is None:

@@ -41,11 +41,9 @@ def study(
 
     Args:
       input: image files with commas between, neighbors in order; None for two parts of a photograph.
-      height: height of the images, in pixels.
       count: keypoints of each image.
       degrees: degrees of the second part's turn without input.
       light: factor of the second part without input.
-      seed: seed of RANSAC.
     """
     images = (
         two_parts(read_images("china", height, 1)[0], degrees, light) if input is None else read_images(input, height)

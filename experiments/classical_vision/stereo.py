@@ -49,12 +49,10 @@ def study(
 
     Args:
       input: the left and the right image with a comma between; None for random dots.
-      height: height of the images, in pixels.
       max_disparity: largest disparity tried, in pixels.
       window: odd side of the windows.
       focal: focal length in pixels, for the depth.
       baseline: distance between the cameras, in units of the depth.
-      seed: seed of the dots.
     """
     if input is None:
         left, right, target, visible = random_dots(height, height * 5 // 3, seed)

@@ -56,8 +56,6 @@ def study(*, num_scenes: PositiveInt = 100, image_size: PositiveInt = 96, seed: 
 
     Args:
       num_scenes: scenes.
-      image_size: side of the images, in pixels.
-      seed: seed of the ranks and of the random boxes.
     """
     source = scenes(num_scenes, 2, size=image_size, largest=image_size // 2, empty=0.0)
     most, recalls, counts, seconds = BUDGETS[-1], {"selective search": [], "random boxes": []}, [], 0.0

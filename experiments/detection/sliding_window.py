@@ -105,10 +105,7 @@ def study(
 
     Args:
       num_train: training images; 32 crops of each.
-      num_test: test images.
       image_size: side of the images, in pixels, at least 11.
-      steps: steps of training.
-      seed: seed of the images, crops and weights.
     """
     images, boxes, labels = plant("train", num_train, image_size, seed)
     params = train(*crops_of(images, boxes, labels, 32, seed), steps, seed)

@@ -63,12 +63,8 @@ def study(
     Args:
       num_train: captioned images of training.
       num_test: new images that choose the units; other new captions, as many, measure them.
-      image_size: side of the images in pixels.
       width: features of the towers, and units of the space they share.
       depth: blocks of each tower.
-      steps: of training.
-      batch_size: images a step.
-      seed: of weights, batches and images.
 
     Returns:
       The numbers, the verdict, the figure, and whether the claim holds.

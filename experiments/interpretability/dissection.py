@@ -60,10 +60,7 @@ def study(
       num_test: scenes that are dissected.
       image_size: side of the images, in pixels, a multiple of 4.
       width: channels of the first layer.
-      steps: steps of training.
-      batch_size: scenes a step.
       share: fraction of the places that are a unit's most exciting ones; a shape covers about as many.
-      seed: seed of weights, batches and noise.
     """
     train, test = single_shapes(num_train, 0, image_size), single_shapes(num_test, 1, image_size)
     labels = test["label"]

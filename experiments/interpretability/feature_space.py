@@ -124,9 +124,7 @@ def study(
       patches: number of patches of each channel.
       perplexity: perplexity of t-SNE.
       tsne_steps: steps of t-SNE, a multiple of 50.
-      steps: steps of training the network of digits.
       changed_data: take a network that was trained on some of the test images all the same.
-      seed: seed of training and of the choice of images.
     """
     from sklearn.metrics import silhouette_score
 

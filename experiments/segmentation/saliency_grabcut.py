@@ -90,10 +90,7 @@ def study(
       num_test: test scenes, none empty.
       image_size: side of the images, in pixels, a multiple of 4.
       width: channels of the first layer.
-      steps: steps of training.
-      batch_size: scenes a step.
       blur: blur of the saliency, sigma in pixels.
-      num_seeds: repetitions, each with its own weights, batches and mixtures.
     """
     train, test = single_shapes(num_train, 0, image_size, empty=1 / 6), single_shapes(num_test, 2, image_size)
     net, overlaps, numbers = Classifier(width, NOTHING + 1), [], {}

@@ -143,7 +143,6 @@ def study(
     """Train with each activation at each learning rate.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
       steps: training steps of each run, of 64 examples, a multiple of `every`.
       every: steps between measurements of the training loss.
       target: training loss to reach, in nats.

@@ -190,7 +190,6 @@ def study(
     """Compare adaptation, fine-tuning and both, from digits of fonts to handwritten ones.
 
     Args:
-      num_seeds: repetitions, each with its own initial weights, batches and labels.
       labels_per_class: labeled digits of the target, of each class.
       technique: technique of the adaptation, dann, mmd or coral.
       source_size: rendered digits.

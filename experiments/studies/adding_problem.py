@@ -157,12 +157,9 @@ def study(
     """Train an LSTM and a vanilla RNN on the adding problem.
 
     Args:
-      num_seeds: repetitions, each with its own weights and sequences.
       length: T of the claim.
       other_lengths: at which the LSTM's steps are counted too.
       width: width of the recurrent layer.
-      steps: training steps.
-      batch_size: sequences a step.
       learning_rate: learning rate of the LSTM at the start.
       rnn_learning_rate: learning rate of the vanilla RNN at the start.
       every: steps between two measurements; divides `steps`.

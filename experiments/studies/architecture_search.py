@@ -109,7 +109,6 @@ def study(
       num_seeds: searches of either kind.
       updates: updates of the controller; a search trains updates * children networks.
       children: networks trained for each update of the controller.
-      steps: training steps of a network.
       num_repeats: trainings of every cell, whose mean accuracy is the truth.
       num_cells: train only the first cells, to try the study out; the others count as 0; None trains all 729.
     """

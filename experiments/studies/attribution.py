@@ -118,11 +118,8 @@ def study(
 
     Args:
       num_train: training scenes of one shape.
-      num_test: test scenes.
       image_size: side of the images, in pixels, a multiple of 4.
       width: channels of the first layer.
-      steps: steps of training.
-      batch_size: scenes a step.
       window: side of what occlusion covers, in pixels.
       seeds: classifiers, each with its own weights, batches and noise; the numbers are their means.
     """

@@ -104,9 +104,6 @@ def study(
     """Measure loss and accuracy with and without auxiliary heads and batch norm.
 
     Args:
-      num_seeds: repetitions, each with its own weights and order of examples.
-      steps: training steps of each run.
-      batch_size: examples a step.
       min_log2_learning_rate: base-2 logarithm of the lowest learning rate of the ladder.
       max_log2_learning_rate: base-2 logarithm of the highest learning rate of the ladder.
       width: factor of GoogLeNet's channels.

@@ -218,9 +218,6 @@ def study(
     """Compare learning rates, initializations and the loss along the gradient with and without batch norm.
 
     Args:
-      num_seeds: repetitions, each with its own weights and order of examples.
-      steps: training steps of each run.
-      batch_size: examples a step.
       depth: hidden layers.
       hidden: units of each hidden layer.
       min_log2_learning_rate: base-2 logarithm of the lowest learning rate of the ladder.

@@ -35,7 +35,6 @@ def study(
     """Measure test accuracy by batch size, with batch norm and with group norm.
 
     Args:
-      num_seeds: repetitions, each with its own weights and order of examples.
       epochs: passes over the training digits of each run.
       batch_sizes: examples a step, rising.
       depth: hidden layers.

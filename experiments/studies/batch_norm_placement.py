@@ -41,9 +41,6 @@ def study(
     """Measure dead units, loss and accuracy by placement and learning rate.
 
     Args:
-      num_seeds: repetitions, each with its own weights and order of examples.
-      steps: training steps of each run.
-      batch_size: examples a step.
       depth: hidden layers.
       hidden: units of each hidden layer.
       min_log2_learning_rate: base-2 logarithm of the lowest learning rate of the ladder.

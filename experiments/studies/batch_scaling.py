@@ -123,7 +123,6 @@ def study(
     """Train in four ways on the same number of examples.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
       num_examples: examples that each run draws, in all its steps together.
       batch_size: examples a step of the small batch.
       factor: the large batch size over the small one, a power of two.

@@ -121,9 +121,7 @@ def study(
     """Measure sharpness along runs that differ in batch size alone.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
       batch_sizes: examples a step, drawn with replacement, rising; there are 1297 in all.
-      steps: training steps of each run.
       learning_rate: learning rate of all runs.
       num_evaluations: number of measurements of the eigenvalue in a run; divides steps.
       level: training loss at which runs are compared.

@@ -188,8 +188,6 @@ def study(*, num_seeds: PositiveInt = 3, steps: PositiveInt = 4000, pixel_varian
     """Compare the sharpness of samples of three losses.
 
     Args:
-      num_seeds: repetitions, each with its own weights, batches and noise.
-      steps: training steps of each run.
       pixel_variance: s^2 of the L2 loss.
     """
     data, arm_samples = shuffled_digits(), samples(num_seeds, steps, pixel_variance)

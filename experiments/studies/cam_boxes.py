@@ -114,11 +114,7 @@ def study(
 
     Args:
       num_train: training scenes of one shape.
-      num_test: test scenes.
-      image_size: side of the scenes in pixels.
       width: channels of the first layer, a multiple of 4.
-      steps: steps of training.
-      num_seeds: classifiers.
     """
     if width % 4:
         raise ValueError(f"width={width}: not a multiple of 4; allowed: {width - width % 4}")

@@ -129,7 +129,6 @@ def study(
     """Train perceptrons of every width, and name the problem of each.
 
     Args:
-      num_seeds: repetitions, each with its own subset, weights, batches and label noise.
       widths: units of the hidden layer, the narrowest first.
       label_noise: share of the labels that are drawn at random, in training and validation.
       steps: training steps of each run, of 50 examples.

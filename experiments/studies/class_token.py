@@ -115,8 +115,6 @@ def study(
     """Compare a class token, the mean over patches, and distillation from a small CNN.
 
     Args:
-      num_seeds: repetitions, each with its own subset, weights and batches.
-      num_examples: training examples.
       steps: training steps of each run, and of the teacher's.
       learning_rate: peak of the warm-up and cosine schedule.
       depth: blocks of a ViT.

@@ -72,7 +72,6 @@ def study(
       steps: minibatches of 64.
       parameters: about the number of parameters of each network.
       frames: number of frames of a clip.
-      num_seeds: seeds of weights and batches.
     """
     results, numbers = {}, {}
     for task in TASKS:

@@ -133,10 +133,8 @@ def study(
     """Measure accuracy by the number of examples, of a CNN and a ViT of equal size.
 
     Args:
-      num_seeds: repetitions, each with its own subset, weights and batches.
       train_sizes: numbers of training examples, rising.
       steps: training steps of each run, the same for every number of examples.
-      batch_size: examples a step.
       learning_rates: candidates; each model takes the one of least held-out loss.
       held_out: examples on which the learning rate is chosen.
       cnn_width: channels of the ResNet's first stage; the ViT's width follows.

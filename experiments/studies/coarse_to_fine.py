@@ -142,7 +142,6 @@ def study(
     """Search in two stages and in one, at the same cost in steps.
 
     Args:
-      num_seeds: repetitions, each with its own trials, weights and batches.
       coarse_trials: runs of the first stage.
       coarse_epochs: epochs of each run of the first stage.
       fine_trials: runs of the second stage.

@@ -227,14 +227,7 @@ def study(
     batch_size: Annotated[int, Range(2)] = 128,
     learning_rate: NonNegativeFloat = 3e-3,
 ) -> StudyResult:
-    """Train four losses whole and without the part that keeps features apart.
-
-    Args:
-      num_seeds: repetitions, each with its own weights, batches and views.
-      steps: training steps of each run.
-      batch_size: examples of a step.
-      learning_rate: learning rate of Adam.
-    """
+    """Train four losses whole and without the part that keeps features apart."""
     return report(
         {
             loss: tuple(

@@ -90,7 +90,6 @@ def study(
     """Compare labels alone with labels and unlabeled examples.
 
     Args:
-      num_seeds: repetitions, each with its own subset, weights and batches.
       num_labels: labeled examples.
       steps: training steps of each run, of 32 labeled and 128 unlabeled examples.
       consistency_weight: weight of the consistency loss.

@@ -134,9 +134,7 @@ def study(
     """Train every arm at every rate.
 
     Args:
-      num_seeds: repetitions, each with its own examples, weights and batches.
       steps: training steps of each run, of 32 examples.
-      num_examples: training digits.
     """
     runs = (num_seeds, steps, num_examples)
     return report({arm: accuracies(arm, (0.0,) if arm in (PLAIN, NORM) else RATES, *runs) for arm in ARMS})

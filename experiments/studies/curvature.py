@@ -151,7 +151,6 @@ def study(
     """Measure the curvature that a penalty adds, and what noise in the weights costs with and without normalization.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
       strength: strength of the penalty |w|^2 / 2.
       descent_steps: steps of gradient descent before the Hessian is computed.
       hidden: units of the perceptron whose Hessian is computed.

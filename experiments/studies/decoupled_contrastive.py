@@ -170,10 +170,7 @@ def study(
     """Compare two contrastive losses in small and in large batches.
 
     Args:
-      num_seeds: repetitions, each with its own weights, batches and views.
-      steps: training steps of each run.
       batch_sizes: examples a step.
-      learning_rate: learning rate of Adam.
       temperature: temperature of both losses.
     """
     results = {

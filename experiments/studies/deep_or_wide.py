@@ -163,7 +163,6 @@ def study(
     """Train networks of several depths with equally many parameters.
 
     Args:
-      num_seeds: repetitions, each with its own weights and examples.
       steps: training steps of each run, of 256 examples.
       budgets: numbers of parameters, two or more, ascending.
 

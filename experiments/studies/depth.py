@@ -93,13 +93,11 @@ def study(
     """Train plain and residual networks of two depths, and draw the loss around the deeper ones.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
       depths: layers of the networks, 6 n + 2, the shallower first.
       width: channels of the first stage, 16 in the paper.
       steps: training steps of each run, of 64 examples.
       snapshots: number of measurements of the training loss in a run; divides steps.
       grid_size: points along each side of the loss surface.
-      num_examples: training examples.
     """
     data = shuffled_digits()
     images, labels = jnp.asarray(data.images[:num_examples]), jnp.asarray(data.labels[:num_examples])

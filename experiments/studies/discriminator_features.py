@@ -101,7 +101,6 @@ def study(
     """Train GANs, and read the features of their discriminators.
 
     Args:
-      num_seeds: repetitions, each with its own GAN and its own labeled digits.
       steps: steps of both players.
       width: channels of the discriminator's first layer.
       labels_per_class: labeled training digits of each class that k-NN and the probe are given.

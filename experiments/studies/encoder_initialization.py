@@ -116,7 +116,6 @@ def study(
     """Compare a classifier of few labels from an autoencoder's encoder with one from scratch.
 
     Args:
-      num_seeds: repetitions, each with its own labels, weights and noise.
       num_labels: labeled images, a tenth of each class.
       pretrain_steps: steps of the autoencoder, on 64 images each.
       steps: steps of the classifier, on all labeled images each.

@@ -134,11 +134,8 @@ def study(
     """Train linear attention and a vanilla RNN on associative recall.
 
     Args:
-      num_seeds: repetitions, each with its own weights and sequences.
       symbols: letters and digits.
       width: width of the attention's vectors; the RNN has about as many parameters.
-      steps: training steps.
-      batch_size: sequences a step.
       learning_rate: learning rate of linear attention at the start.
       rnn_learning_rate: learning rate of the RNN at the start.
     """

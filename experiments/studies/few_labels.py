@@ -178,8 +178,6 @@ def study(
 
     Args:
       per_class: labels of each digit, for active learning in the mean.
-      num_seeds: repetitions, each with its own labels, weights and batches.
-      steps: steps of each training.
       batch_size: labeled images a step.
       unlabeled_ratio: unlabeled images for each labeled one, of FixMatch.
       rounds: purchases of labels.

@@ -122,7 +122,6 @@ def study(*, side: PositiveInt = 96, num_points: PositiveInt = 2000, seed: Seed 
     Args:
       side: side of the depth map, at least 8.
       num_points: number of points of the point set, at least 500, so that neighbors lie within the threshold.
-      seed: seed of outliers and noise.
     """
     if side < 8 or num_points < 500:
         raise ValueError(f"side={side}, num_points={num_points}: too small; allowed: at least 8 and 500")

@@ -98,7 +98,6 @@ def study(*, image: str = "china", height: PositiveInt = 200, psnr_db: float = 2
       image: china, flower, or the path of an image.
       height: height of the image in pixels, at least 32.
       psnr_db: PSNR of every distorted picture, in dB.
-      seed: seed of the noise.
     """
     from dlcore.data.sample_images import sample_image
 

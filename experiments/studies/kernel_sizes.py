@@ -119,9 +119,7 @@ def study(
     """Train both networks on both tasks.
 
     Args:
-      num_seeds: repetitions, each with its own examples, weights and batches.
       steps: training steps of each run, of 64 examples.
-      num_examples: training images.
     """
     runs = (num_seeds, steps, num_examples)
     return report({(task, side): accuracies(task, side, *runs) for task in TASKS for side in KERNELS})

@@ -134,12 +134,10 @@ def study(
 
     Args:
       text: drawn topics, or the embedded pages.
-      num_seeds: repetitions, each with its own weights, labeled lines and batches.
       num_labels: labeled lines; all others are for the test.
       length: words or characters of a line.
       pretraining_steps: steps on the text without labels.
       steps: steps on the labeled lines, in each arm.
-      batch_size: lines a step.
       learning_rate: peak learning rate of AdamW, in all trainings.
       num_layers: blocks of the network.
       width: features of a word or character.

@@ -155,12 +155,9 @@ def study(
     """Train character models with each cell.
 
     Args:
-      num_seeds: repetitions, each with its own weights.
       width: width of the recurrent layer, and of the LSTM whose parameters are matched.
-      steps: training steps.
       num_streams: streams that the text is read in.
       chunk_length: characters of each stream in a step.
-      learning_rate: peak of the learning rate of Adam.
       dataset: a text, the few pages that come with the package or another.
       data_dir: shakespeare: the folder of tinyshakespeare.txt; file: the text file.
     """

@@ -101,10 +101,8 @@ def study(
     """Train an embedding by each loss.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
       steps: steps of Adam, 48 examples each.
       width: units of each of two hidden layers.
-      learning_rate: learning rate of Adam.
     """
     data = shuffled_digits()
     is_trained = data.labels < FIRST_UNSEEN

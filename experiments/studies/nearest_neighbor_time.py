@@ -189,7 +189,6 @@ def study(
     """Time training and prediction of both classifiers.
 
     Args:
-      num_seeds: repetitions, each with its own examples and queries.
       sizes: numbers of training examples, ascending, two or more.
       epochs: passes of the linear classifier over its examples.
       repeats: timed rounds of calls, of which the least counts.

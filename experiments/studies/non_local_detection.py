@@ -73,14 +73,9 @@ def study(
     """Train FCOS with and without a non-local block.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
-      num_train: training scenes.
       num_test: test scenes, at least 16.
       image_size: side of the images, in pixels, a multiple of 16.
       width: channels of the backbone's first stage, a multiple of 4.
-      steps: steps of training.
-      batch_size: scenes a step.
-      learning_rate: peak of Adam's.
     """
     fit, test = scene_arrays(num_train, 0, image_size), scene_arrays(num_test, 2, image_size)
 

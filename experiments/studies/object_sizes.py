@@ -102,14 +102,9 @@ def study(
     """Train the three detectors, and measure AP of small, medium and large objects.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
-      num_train: training scenes.
       num_test: test scenes, a multiple of 16.
       image_size: side of the images, in pixels, a multiple of 16 above 48.
       width: channels of the backbone's first stage, a multiple of 4.
-      steps: steps of training.
-      batch_size: scenes a step.
-      learning_rate: peak of Adam's.
       small_side: side in pixels of a square as large as the largest small object.
       large_side: side in pixels of a square as large as the smallest large object.
     """

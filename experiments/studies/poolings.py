@@ -86,7 +86,6 @@ def study(*, image: str = "china", height: PositiveInt = 120, seed: Seed = 0) ->
     Args:
       image: china, flower, or the path of an image.
       height: height of the image in pixels, at least 12; odd sizes lose a row or column.
-      seed: seed of the fractional pooling.
     """
     from dlcore.data.sample_images import sample_image
 

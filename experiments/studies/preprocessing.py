@@ -105,7 +105,6 @@ def study(*, num_seeds: PositiveInt = 3, steps: PositiveInt = 100) -> StudyResul
     """Train a perceptron on each form of the digits.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
       steps: training steps of each run, of 64 examples.
     """
     return report({name: measure(name, num_seeds, steps) for name in FITS})

@@ -144,7 +144,6 @@ def study(
       dataset: data set, as of the pages.
       data_dir: folder of the data, as of the pages.
       seconds: seconds of training, compilation and measuring apart.
-      num_seeds: repetitions, each with its own weights and batches.
       fine_tune: labels of the fine-tuning, a number or below 1 a share.
       num_steps: steps of every pretext, in place of `seconds`.
       miniature: whether the pages do a smoke run, to try the study out.

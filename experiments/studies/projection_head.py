@@ -88,10 +88,6 @@ def study(
     """Compare what a linear probe reads off features and off the head's output.
 
     Args:
-      num_seeds: repetitions, each with its own weights, batches and views.
-      steps: training steps of each run.
-      batch_size: examples a step.
-      learning_rate: learning rate of Adam.
       temperature: temperature of the loss.
     """
     runs = [probes(*train(seed, steps, batch_size, learning_rate, temperature)) for seed in range(num_seeds)]

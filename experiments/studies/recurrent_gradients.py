@@ -186,7 +186,6 @@ def study(
     """Compare gradients through time with closed forms.
 
     Args:
-      num_seeds: repetitions, each with its own kernel and inputs.
       steps: T, at least 4.
       width: width of the states.
       scales: s, the singular values of the recurrent kernel.

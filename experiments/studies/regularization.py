@@ -96,7 +96,6 @@ def study(*, num_seeds: PositiveInt = 3, steps: PositiveInt = 1500, num_examples
     """Measure regularizers on few examples, a learning curve, and dropout with and without batch norm.
 
     Args:
-      num_seeds: runs of each setting.
       steps: training steps of each run, of 32 examples.
       num_examples: training examples of the first and the third question.
     """

@@ -201,9 +201,7 @@ def study(
     """Train with each regularizer.
 
     Args:
-      num_seeds: repetitions, each with its own examples, weights and batches.
       steps: training steps of each run, of 32 examples.
-      num_examples: training digits.
     """
     return report({arm: measure(settings, num_seeds, steps, num_examples) for arm, settings in ARMS.items()})
 

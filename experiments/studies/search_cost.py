@@ -121,7 +121,6 @@ def study(
       num_seeds: searches of either kind.
       updates: updates of the controller; a search trains updates * children networks.
       children: networks trained for each update of the controller.
-      steps: training steps of a network.
       exponent: exponent of the cost in the reward; 0 ignores it.
     """
     rest = (num_seeds, updates, children, steps)

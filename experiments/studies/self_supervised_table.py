@@ -306,10 +306,6 @@ def study(
     Args:
       objectives: rows of the table to measure; those that hide patches are left out with a residual network.
       backbone: a small vision transformer, or a small residual network.
-      num_seeds: repetitions, each with its own weights, batches and views.
-      steps: training steps of each run.
-      batch_size: examples of a step.
-      learning_rate: peak learning rate of Adam.
       rows: JSON file of rows that are measured already, to which this run adds its own; none: all are measured anew.
 
     Raises:

@@ -179,8 +179,6 @@ def study(
 
     Args:
       techniques: techniques to compare with supervised training.
-      num_seeds: repetitions, each with its own labels, weights and batches.
-      steps: training steps of each run.
       per_class: labels of each digit.
       batch_size: labeled images a step.
       unlabeled_ratio: unlabeled images for each labeled one.

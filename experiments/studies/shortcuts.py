@@ -181,9 +181,6 @@ def study(
     """Measure what a pretext's shortcuts are worth.
 
     Args:
-      num_seeds: repetitions, each with its own weights, crops and patches.
-      steps: training steps of each run.
-      batch_size: photographs a step.
       num_crops: parts of two photographs to train on; a quarter as many, of other rows, to test.
       learning_rate: learning rate of Adam, at first.
     """

@@ -47,7 +47,6 @@ def study(*, num_seeds: PositiveInt = 8, steps: PositiveInt = 400) -> StudyResul
 
     Args:
       num_seeds: runs for each source, at least 2.
-      steps: training steps of each run.
     """
     accuracies = {}
     for source in SOURCES:

@@ -118,8 +118,6 @@ def study(
 
     Args:
       num_seeds: networks of each kind.
-      steps: training steps of each run.
-      batch_size: examples a step.
       max_degrees: largest rotation of a digit either way, in degrees.
       learning_rate: first learning rate of Adam, which falls along a cosine.
     """

@@ -58,7 +58,6 @@ def study(
     Args:
       num_seeds: noise images to start from.
       steps: steps of Adam, and most evaluations of L-BFGS.
-      height: height of the images in pixels.
       learning_rates: constant learning rates of Adam, up to four.
     """
     network = load_network()

@@ -175,7 +175,6 @@ def study(*, names: tuple[str, ...] = tuple(LAYERS), seed: Seed = 0) -> StudyRes
 
     Args:
       names: layers.
-      seed: seed of weights and map.
     """
     if unknown := [name for name in names if name not in LAYERS]:
         raise ValueError(f"names={unknown[0]!r}: unknown; allowed: {', '.join(LAYERS)}")

@@ -204,7 +204,6 @@ def study(
     """Train an embedding by each choice of negatives.
 
     Args:
-      num_seeds: repetitions, each with its own weights and triplets.
       epochs: passes over the drawings of each run.
       num_classes: characters that are trained on, of 20 drawings.
     """

@@ -96,9 +96,6 @@ def study(
     """Compare U-Nets with and without skip connections.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
-      steps: training steps of each run.
-      batch_size: scenes a step.
       learning_rate: learning rate of AdamW, after its warm-up.
       size: side of the scenes, in pixels.
       num_scenes: number of training scenes; a fifth as many to test.

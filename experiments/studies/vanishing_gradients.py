@@ -170,10 +170,8 @@ def study(
     """Measure gradient norms by layer of five nets, and train the exploding one in three ways.
 
     Args:
-      num_seeds: initial weights.
       depth: layers before the head.
       steps: steps of full-batch gradient descent.
-      num_examples: training examples.
       gain: factor of He's weights at which the network explodes.
       learning_rate: learning rate of plain and of clipped descent.
       lower_learning_rate: learning rate at which plain descent should train the exploding network.

@@ -151,7 +151,6 @@ def study(
     """Count the runs lost by learning rate, with and without a warm-up.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
       steps: training steps of each run, a multiple of 40.
       warmup_steps: steps of the warm-up.
       depth: hidden layers.

@@ -143,7 +143,6 @@ def study(
       rounds: purchases.
       hidden: units of the perceptron's hidden layer.
       steps: steps of training after each purchase, from scratch.
-      batch_size: images of a step.
     """
     data = examples(dataset, data_dir, pool)
     smallest = int(np.unique(data[1], return_counts=True)[1].min())
