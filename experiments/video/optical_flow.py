@@ -103,9 +103,8 @@ class FramePairs(Task):
     num_pairs: Annotated[int, Range(40), "essential"] = 1600
     image_size: Annotated[int, Range(32), "essential"] = 32
 
-    monitor: ClassVar[str] = "epe"
+    monitor = headline = "epe"
     monitor_mode: ClassVar[str] = "min"
-    headline: ClassVar[str] = "epe"
 
     def data(self, flags: Flags) -> Splits:
         few = flags.num_pairs // 10
