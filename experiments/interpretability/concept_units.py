@@ -128,8 +128,7 @@ def draw(areas: dict[str, tuple[np.ndarray, np.ndarray]]):
     for concept, x, y in zip(CONCEPTS, images, texts, strict=True):
         ax.annotate(concept, (x, y), (3, 3), textcoords="offset points", fontsize=7)
     ax.axhline(0.5, color=GRAY, linewidth=1, linestyle="--")
-    ax.set_xlabel("area over pictures, which chose the unit")
-    ax.set_ylabel("area over texts")
+    ax.set(xlabel="area over pictures, which chose the unit", ylabel="area over texts")
     ax.legend(frameon=False, fontsize=8)
     return figure
 

@@ -118,9 +118,7 @@ def draw(iou: dict[str, np.ndarray]):
         ax.plot(np.arange(1, len(best) + 1), best, ".-", color=color, label=name)
     ax.axhline(DETECTOR, color=GRAY, linewidth=1, linestyle="--")
     ax.text(1, DETECTOR, " a detector from here", fontsize=7, va="bottom")
-    ax.set_xlabel("unit, the best first")
-    ax.set_ylabel("IoU with its best shape")
-    ax.set_ylim(0)
+    ax.set(xlabel="unit, the best first", ylabel="IoU with its best shape", ylim=(0, None))
     ax.legend(frameon=False, fontsize=8)
     return figure
 

@@ -25,7 +25,7 @@ from dlcore.classical_vision.otsu import otsu_threshold
 from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.interpretability.saliency import gradient_saliency
 from dlcore.main import main
-from dlcore.report.figure import new_figure
+from dlcore.report.figure import new_figure, show_image
 from dlcore.segmentation.grabcut import grabcut
 from experiments.studies.scene_classifier import NOTHING, Classifier, fit, single_shapes
 from experiments.studies.small_detectors import standardize
@@ -126,8 +126,7 @@ def draw(images, maps, cuts, thresholds, masks):
     rows = {"scene": images, "saliency": maps, "Otsu": thresholds, "GrabCut": cuts, "truth": masks}
     for line, (name, pictures) in zip(axes, rows.items(), strict=True):
         for ax, picture in zip(line, pictures, strict=False):
-            ax.imshow(picture, cmap=None if name == "scene" else "gray")
-            ax.set_axis_off()
+            show_image(ax, picture, cmap=None if name == "scene" else "gray")
         line[0].set_title(name, fontsize=9)
     return figure
 

@@ -22,7 +22,7 @@ import optax
 from dlcore.data.augment import random_affine
 from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
-from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
+from dlcore.report.figure import BLUE, GRAY, VERMILION, mean_and_range, new_figure
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
 
 ARMS = {
@@ -143,21 +143,17 @@ def draw(arms, curve, table, num_examples):
     left.set_title(f"{num_examples} examples: the gap", fontsize=10)
     left.legend(frameon=False)
     for column, name, color in ((0, "training", blue), (1, "test", orange)):
-        middle.plot(SIZES, curve[..., column].mean(0), "-o", color=color, label=name)
-        middle.fill_between(SIZES, curve[..., column].min(0), curve[..., column].max(0), color=color, alpha=0.2)
-    middle.set_xscale("log")
+        mean_and_range(middle, SIZES, curve[..., column], color, name, "o-")
+    middle.set(xscale="log", xlabel="examples", ylabel="log loss")
     middle.set_xticks([50, 200, 800], ["50", "200", "800"])
     middle.minorticks_off()
-    middle.set_xlabel("examples")
-    middle.set_ylabel("log loss")
     middle.set_title("more data", fontsize=10)
     for norm, color in ((False, blue), (True, orange)):
         points = np.array([table[norm, drop][:, 3] for drop in (False, True)])
         right.plot([0, 1], 100 * points, color=color, alpha=0.3)
         right.plot([0, 1], 100 * points.mean(1), "-o", color=color, label="with batch norm" if norm else "without")
     right.set_xticks([0, 1], ["no dropout", "dropout"])
-    right.set_xlim(-0.2, 1.2)
-    right.set_ylabel("test accuracy, %")
+    right.set(xlim=(-0.2, 1.2), ylabel="test accuracy, %")
     right.set_title("dropout and batch norm", fontsize=10)
     right.legend(frameon=False)
     return figure

@@ -176,8 +176,7 @@ def report(results: dict[str, np.ndarray]) -> StudyResult:
                 results[arm][:, column, 0], [row] * len(gaps[arm]), "o", ms=4, color=color, label=None if row else label
             )
     axes.set_yticks(range(len(rows)), [f"{arm}, {accuracy[arm].mean():.1%}" for arm in rows])
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set(xlabel="log loss (names: test accuracy)")
+    axes.set(ylim=(len(rows) - 0.4, -0.6), xlabel="log loss (names: test accuracy)")
     axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     numbers = {f"gap of log loss, {arm}": values.tolist() for arm, values in gaps.items()}
     numbers |= {f"test accuracy, {arm}": values.tolist() for arm, values in accuracy.items()}

@@ -81,9 +81,7 @@ def study(
             finals[learning_rate].append(adam[-1]["loss"])
             below = [row["evaluations"] for row in lbfgs if row["loss"] <= adam[-1]["loss"]]
             needed[learning_rate].append(below[0] if below else None)
-    axes.set_yscale("log")
-    axes.set_xlabel("evaluations of objective and gradient")
-    axes.set_ylabel("loss")
+    axes.set(yscale="log", xlabel="evaluations of objective and gradient", ylabel="loss")
     axes.legend(frameon=False)
     best = min(learning_rates, key=lambda learning_rate: np.mean(finals[learning_rate]))
     content, style = np.min(falls, axis=0)

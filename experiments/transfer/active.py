@@ -134,7 +134,6 @@ def study(
 
     Args:
       dataset: digits (embedded), mnist or fashion_mnist.
-      data_dir: where tfds data sets were prepared.
       pool: training images whose labels can be bought.
       strategies: one or more of entropy, margin, least_confident, core_set and random.
       num_seeds: repetitions, each with its own first labels and networks, the same for all strategies.

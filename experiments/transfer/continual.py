@@ -120,7 +120,6 @@ def study(
 
     Args:
       dataset: digits (embedded), mnist or fashion_mnist.
-      data_dir: where tfds data sets were prepared.
       scenarios: one or more of task, domain and class.
       strategies: one or more of naive, replay, ewc and joint.
       hidden: units of the perceptron's hidden layers.
