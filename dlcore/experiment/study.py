@@ -47,12 +47,20 @@ PARAMETER_HELP = {
     "batch_size": "examples in a step.",
     "learning_rate": "learning rate, at its peak where a schedule changes it.",
     "seed": "seed of all random numbers.",
+    "num_steps": "training steps of a turn.",
     "num_repeats": "timed turns of each function, in shuffled order.",
+    "least_seconds": "a turn repeats its steps for so long, after a call that is not timed.",
+    "only": "measure only what has this text in its name; empty measures all.",
+    "workers": "processes of PyTorch's loader.",
+    "data_dir": "folder in which TFDS prepared the data set; not needed for digits.",
     "num_examples": "training examples.",
     "num_train": "training examples.",
     "num_test": "test examples.",
     "image_size": "side of the images in pixels.",
+    "side": "side of the images in pixels.",
     "height": "height of the images in pixels.",
+    "depth": "hidden layers.",
+    "hidden": "units of each hidden layer.",
 }
 """Help of parameters that mean the same in many studies; a study documents only another meaning, unit or limit."""
 

@@ -148,7 +148,6 @@ def measure(
       characters: classes to draw from.
       per_step: episodes of a step of ours.
       num_steps: such steps of a turn.
-      least_seconds: a turn repeats its steps for so long, after a call that is not timed.
     """
     source, count = stroke_characters(range(characters), size=image_size), per_step * num_steps
     episodes_source = episodes(source, count, way=way, shot=shot, query=query)

@@ -130,7 +130,6 @@ def measure(
     Args:
       what: all, or one part.
       num_images: number of images that are sampled together.
-      side: side of the images, in pixels.
       num_layers: number of layers of the PixelCNN, after the first.
       features: channels of the PixelCNN.
     """
