@@ -240,9 +240,6 @@ class Task(OptionalMethods):
             `parameters`, the parameters of the technique that take an optimizer; None for a technique without one.
           setup: facts of the run.
           arguments: the page's own `arguments`, beside those of the task; of two of one name, the page's is taken.
-
-        Returns:
-          The learner.
         """
         values = {**self.arguments(setup), **(arguments(setup) if arguments is not None else {})}
         if optimizer is not None:
@@ -327,9 +324,6 @@ class Task(OptionalMethods):
         Args:
           setup: facts of the run.
           splits: the data.
-
-        Returns:
-          The lines.
         """
         return []
 

@@ -38,6 +38,7 @@ __all__ = [
     "new_figure",
     "rgb",
     "seed_dots",
+    "seed_lines",
     "show_image",
 ]
 
@@ -186,6 +187,21 @@ def mean_and_range(axes: "Axes", x: Any, rows: Any, color: str, label: str | Non
     values = np.asarray(rows)
     axes.plot(x, values.mean(0), style, markersize=4, color=color, label=label)
     axes.fill_between(x, values.min(0), values.max(0), color=color, alpha=0.2, lw=0)
+
+
+def seed_lines(axes: "Axes", rows: Any, color: str, label: str | None = None, step: int = 1) -> None:
+    """Draw a line for each seed.
+
+    Args:
+      axes: axes of the plot.
+      rows: the values of each seed, which may be of different lengths.
+      color: color of all.
+      label: name in the legend.
+      step: position of the first value, and distance of the others.
+    """
+    for i, values in enumerate(rows):
+        x = step * np.arange(1, len(values) + 1)
+        axes.plot(x, values, color=color, alpha=0.7, lw=1, label=None if i else label)
 
 
 def show_image(axes: "Axes", image: Any, title: str = "", **kwargs: Any) -> Any:

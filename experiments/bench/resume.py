@@ -43,7 +43,6 @@ def measure(
     """Save, wait and restore.
 
     Args:
-      model: a name of the model zoo.
       num_saves: number of checkpoints; medians are reported, without the first, which starts orbax's threads.
       folder: a folder on the disk to measure; None takes the temporary one.
     """

@@ -93,7 +93,6 @@ def measure(
     """Train on 1, 2, 4 and 8 devices with the same global batch.
 
     Args:
-      model: a name of the model zoo.
       batch_size: images a step, over all devices.
       rules: rules of sharding: replicate, fsdp.
       num_repeats: steps that are timed.

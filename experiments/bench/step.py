@@ -118,8 +118,6 @@ def measure(
     """Time training steps.
 
     Args:
-      models: names of the model zoo.
-      image_size: side of the images.
       precision: f32, or bf16 for activations with parameters in float32.
       compile: apply torch.compile to torchvision's model.
       seed: a label of the run in the ledger; nothing else depends on it.

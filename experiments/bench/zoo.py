@@ -178,7 +178,6 @@ def measure(
     """Time inference and training of each model.
 
     Args:
-      models: names of the model zoo.
       image_size: side of the images; None takes that of the published model.
     """
     numbers, ratios, sentences = {}, {}, []

@@ -85,9 +85,6 @@ def of_true_boxes(evaluator: Evaluator, names: tuple[str, ...]) -> Evaluator:
     Args:
       evaluator: evaluator of keypoints of detections.
       names: names of the numbers that are reported.
-
-    Returns:
-      The evaluator.
     """
 
     def add(acc: Any, outputs: Any, rows: Any) -> Any:

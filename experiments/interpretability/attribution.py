@@ -155,9 +155,6 @@ def study(
       layer: layer of CAM and Grad-CAM; by default the last one whose map the head sees.
       window: side of the window of occlusion, in pixels; 0 for a quarter of the image.
       most: images, at most.
-
-    Returns:
-      The class and probability of each image, or the activation of the unit, and the figure.
     """
     check_settings(network, input, methods, explain, unit, layer)
     if network is None:

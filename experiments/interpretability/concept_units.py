@@ -65,9 +65,6 @@ def study(
       num_test: new images that choose the units; other new captions, as many, measure them.
       width: features of the towers, and units of the space they share.
       depth: blocks of each tower.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     sources = [
         captions(count, 3 * seed + k, size=image_size) for k, count in enumerate((num_train, num_test, num_test))

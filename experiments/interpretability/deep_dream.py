@@ -50,9 +50,6 @@ def study(
       steps: steps of gradient ascent on each copy.
       step_size: mean change of a pixel in a step, in [0, 1].
       jitter: largest shift before each step, in pixels.
-
-    Returns:
-      How much the layer's mean square grew, and the pictures.
     """
     check_studied(open_classifier(network, "network"))
     trained = load_network(network, channels=3)

@@ -131,7 +131,6 @@ def study(
     """Draw the gallery.
 
     Args:
-      image: china, flower, or the path of an image.
       height: height of each tile in pixels, at least 16.
       seed: random numbers of the augmentations.
       group: the column to draw: warped, tone, hidden or mixed; all draws all four.

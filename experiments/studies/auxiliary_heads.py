@@ -104,8 +104,6 @@ def study(
     """Measure loss and accuracy with and without auxiliary heads and batch norm.
 
     Args:
-      min_log2_learning_rate: base-2 logarithm of the lowest learning rate of the ladder.
-      max_log2_learning_rate: base-2 logarithm of the highest learning rate of the ladder.
       width: factor of GoogLeNet's channels.
       modules: Inception modules of the network, of 3a to 5b; auxiliary heads stand behind 4a and 4d.
       auxiliary_weight: weight of the auxiliary losses.

@@ -218,8 +218,6 @@ def study(
     """Compare learning rates, initializations and the loss along the gradient with and without batch norm.
 
     Args:
-      min_log2_learning_rate: base-2 logarithm of the lowest learning rate of the ladder.
-      max_log2_learning_rate: base-2 logarithm of the highest learning rate of the ladder.
       num_probes: number of measurements of the loss along the gradient in a run.
     """
     splits = data()

@@ -38,12 +38,7 @@ def study(
     min_log2_learning_rate: Annotated[int, Range(-32, 32)] = -5,
     max_log2_learning_rate: Annotated[int, Range(-32, 32)] = 5,
 ) -> StudyResult:
-    """Measure dead units, loss and accuracy by placement and learning rate.
-
-    Args:
-      min_log2_learning_rate: base-2 logarithm of the lowest learning rate of the ladder.
-      max_log2_learning_rate: base-2 logarithm of the highest learning rate of the ladder.
-    """
+    """Measure dead units, loss and accuracy by placement and learning rate."""
     splits, learning_rates, results = data(), 2.0 ** np.arange(min_log2_learning_rate, max_log2_learning_rate + 1), {}
     for name, (norm, before) in PLACEMENTS.items():
         net = Net(norm, before, hidden, depth)

@@ -93,7 +93,6 @@ def study(*, image: str = "china", height: PositiveInt = 200, psnr_db: float = 2
     """Distort a photograph in six ways to the same error, and score each.
 
     Args:
-      image: china, flower, or the path of an image.
       height: height of the image in pixels, at least 32.
       psnr_db: PSNR of every distorted picture, in dB.
     """

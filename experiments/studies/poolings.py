@@ -83,7 +83,6 @@ def study(*, image: str = "china", height: PositiveInt = 120, seed: Seed = 0) ->
     """Pool a photograph and bring it back in eight ways.
 
     Args:
-      image: china, flower, or the path of an image.
       height: height of the image in pixels, at least 12; odd sizes lose a row or column.
     """
     from dlcore.data.sample_images import sample_image

@@ -55,9 +55,6 @@ def frame_pairs(count: int, seed: int, size: int) -> Source:
       count: number of pairs.
       seed: random seed.
       size: side of a frame in pixels.
-
-    Returns:
-      The source.
     """
     arrays = clips(count, seed, frames=2, size=size, directions=8, camera=True, flow=True).arrays
     flow = arrays["flow"][:, 0]

@@ -15,6 +15,7 @@ from dlcore.report.figure import (
     mean_and_range,
     new_figure,
     seed_dots,
+    seed_lines,
     show_image,
 )
 
@@ -98,6 +99,14 @@ def test_a_mean_lies_in_its_range():
     np.testing.assert_allclose(axes.lines[0].get_xydata(), [(1, 1), (2, 6)])
     band = axes.collections[0].get_paths()[0].vertices
     assert (band[band[:, 0] == 2, 1].min(), band[band[:, 0] == 2, 1].max()) == (4, 8)
+
+
+def test_seeds_of_different_lengths_are_lines_with_one_name():
+    _, axes = new_figure()
+    seed_lines(axes, [[4, 3, 2], [5]], BLUE, "arm", step=10)
+    np.testing.assert_allclose(axes.lines[0].get_xydata(), [(10, 4), (20, 3), (30, 2)])
+    np.testing.assert_allclose(axes.lines[1].get_xydata(), [(10, 5)])
+    assert axes.get_legend_handles_labels()[1] == ["arm"]
 
 
 def test_an_image_has_a_title_and_no_ticks():
