@@ -64,9 +64,6 @@ def _is_experiment(path: Path) -> bool:
 def experiment_names() -> list[Entry]:
     """List the experiments and studies of the checkout.
 
-    Returns:
-      The entries by topic.
-
     Raises:
       FlagError: there is no checkout to import from.
     """
@@ -79,9 +76,6 @@ def first_line(entry: Entry) -> str:
 
     Args:
       entry: an entry of `experiment_names`.
-
-    Returns:
-      The first line of the file's docstring.
     """
     text = entry.path.read_text(encoding="utf-8")
     return text.partition('"""')[2].split("\n")[0].removesuffix('"""')

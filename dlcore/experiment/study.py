@@ -3,9 +3,10 @@
     def study(*, num_seeds: int = 5, noise: float = 0.1) -> StudyResult: ...
     experiment = Study(file=__file__, doc=__doc__, function=study)
 
-Its simple keyword parameters are flags. The run folder gets config.json, numbers.json, the figures and a report, and
-with a `Headline` result.json, from which `python -m experiments.results --add` makes a row of the ledger. The first
-line of the docstring is the claim (`dlcore.report.study_text`).
+Its simple keyword parameters are flags, whose help is the docstring's `Args`, or else `PARAMETER_HELP`. The run folder
+gets config.json, numbers.json, the figures and a report, and with a `Headline` result.json, from which
+`python -m experiments.results --add` makes a row of the ledger. The first line of the docstring is the claim
+(`dlcore.report.study_text`).
 """
 
 import dataclasses
@@ -39,6 +40,34 @@ MAX_NUMBERS = 24
 
 SMOKE = "A smoke run: small settings and a few steps. It shows that everything works; its numbers say nothing."
 """Banner of a smoke run's report."""
+
+PARAMETER_HELP = {
+    "steps": "steps of each training.",
+    "num_seeds": "repetitions, each with random numbers of its own, such as weights and batches.",
+    "batch_size": "examples in a step.",
+    "learning_rate": "learning rate, at its peak where a schedule changes it.",
+    "min_log2_learning_rate": "base-2 logarithm of the lowest learning rate of a ladder.",
+    "max_log2_learning_rate": "base-2 logarithm of the highest learning rate of a ladder.",
+    "seed": "seed of all random numbers.",
+    "num_steps": "training steps of a turn.",
+    "num_repeats": "timed turns of each function, in shuffled order.",
+    "least_seconds": "a turn repeats its steps for so long, after a call that is not timed.",
+    "only": "measure only what has this text in its name; empty measures all.",
+    "workers": "processes of PyTorch's loader.",
+    "data_dir": "folder in which TFDS prepared the data set; not needed for digits.",
+    "model": "a name of the model zoo.",
+    "models": "names of the model zoo.",
+    "image": "china, flower, or the path of an image.",
+    "num_examples": "training examples.",
+    "num_train": "training examples.",
+    "num_test": "test examples.",
+    "image_size": "side of the images in pixels.",
+    "side": "side of the images in pixels.",
+    "height": "height of the images in pixels.",
+    "depth": "hidden layers.",
+    "hidden": "units of each hidden layer.",
+}
+"""Help of parameters that mean the same in many studies; a study documents only another meaning, unit or limit."""
 
 
 class Headline(NamedTuple):
@@ -99,6 +128,12 @@ class Study:
         """`<topic>.<stem>`."""
         return name_of(self.file)
 
+    @property
+    def settings(self) -> dict[str, Setting]:
+        """Its flags: {parameter: setting}."""
+        settings = settings_of(self.function)
+        return {k: s._replace(help=s.help or PARAMETER_HELP.get(k, "")) for k, s in settings.items()}
+
 
 def run_study(study: Study, argv: list[str]) -> int:
     """Run a study and write its folder.
@@ -111,9 +146,8 @@ def run_study(study: Study, argv: list[str]) -> int:
       Exit status: 0 for either verdict, 1 for an error, 2 for bad flags.
     """
     try:
-        parameters = settings_of(study.function)
         smoke = study.smoke if wants_smoke(argv) else {}
-        parameters = {k: s._replace(default=smoke.get(k, s.default)) for k, s in parameters.items()}
+        parameters = {k: s._replace(default=smoke.get(k, s.default)) for k, s in study.settings.items()}
         flags = parse({"study": parameters, "run": FOLDER}, argv, usage=study.doc)
         _check_several(parameters, flags.group("study"))
     except FlagError as error:

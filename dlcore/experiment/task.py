@@ -240,9 +240,6 @@ class Task(OptionalMethods):
             `parameters`, the parameters of the technique that take an optimizer; None for a technique without one.
           setup: facts of the run.
           arguments: the page's own `arguments`, beside those of the task; of two of one name, the page's is taken.
-
-        Returns:
-          The learner.
         """
         values = {**self.arguments(setup), **(arguments(setup) if arguments is not None else {})}
         if optimizer is not None:
@@ -281,8 +278,9 @@ class Task(OptionalMethods):
           setup: facts of the run.
 
         Returns:
-          `start` of `fit`, preferably a `dlcore.experiment.weights.Start`, which can be checked before compilation. A
-          flag that names weights has `origin=` in its Setting.
+          `start` of `fit`: State -> State with the weights, preferably a `dlcore.experiment.weights.Start`, which can
+          be checked before compilation; None where the settings name no weights. A flag that names weights has
+          `origin=` in its Setting.
         """
         return None
 
@@ -326,9 +324,6 @@ class Task(OptionalMethods):
         Args:
           setup: facts of the run.
           splits: the data.
-
-        Returns:
-          The lines.
         """
         return []
 

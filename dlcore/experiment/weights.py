@@ -152,9 +152,6 @@ def open_weights(source: str | Path, argument: str) -> Weights:
         it.
       argument: name of the flag that names the source.
 
-    Returns:
-      The weights.
-
     Raises:
       ValueError: `source` is none of these, or is damaged.
     """

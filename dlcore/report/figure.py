@@ -5,6 +5,7 @@ The palette is Okabe and Ito's, safe for every color vision (jfly.uni-koeln.de/c
 
 import base64
 import io
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,8 +34,12 @@ __all__ = [
     "figure_panel",
     "figure_png",
     "figure_svg",
+    "mean_and_range",
     "new_figure",
     "rgb",
+    "seed_dots",
+    "seed_lines",
+    "show_image",
 ]
 
 BLUE = "#0072b2"
@@ -124,6 +129,96 @@ def _bare_axes(ax: "Axes") -> None:
       ax: matplotlib axes.
     """
     ax.spines[["top", "right"]].set_visible(False)
+
+
+def seed_dots(
+    axes: "Axes",
+    groups: Mapping[Any, Any],
+    colors: str | Sequence[str] = BLUE,
+    *,
+    scale: float = 1.0,
+    label: str | None = None,
+    shift: float = 0.0,
+    horizontal: bool = False,
+    paired: bool = False,
+) -> None:
+    """Draw the values of seeds as dots at a tick for each group, and a bar at their mean.
+
+    Args:
+      axes: axes of the plot.
+      groups: {text of the tick: values [seeds]}.
+      colors: color of all groups, or of each.
+      scale: factor of the values, such as 100 for percent.
+      label: name in the legend, where one plot has several series.
+      shift: distance from the ticks, by which several series stand side by side.
+      horizontal: place the groups from top to bottom, in place of left to right.
+      paired: also join the values of each seed by a line.
+    """
+    rows = [scale * np.asarray(values, float) for values in groups.values()]
+    for i, values in enumerate(rows):
+        color = colors if isinstance(colors, str) else colors[i]
+        width = 0.25 if label is None else 0.1
+        dots = (np.full(len(values), i + shift), values)
+        bar = ([i + shift - width, i + shift + width], [values.mean()] * 2)
+        axes.plot(*dots[:: -1 if horizontal else 1], "o", color=color, alpha=0.6, markersize=5)
+        axes.plot(*bar[:: -1 if horizontal else 1], color=color, lw=2, label=None if i else label)
+    if paired:
+        lines = (range(len(rows)), np.stack(rows))
+        axes.plot(*lines[:: -1 if horizontal else 1], color=GRAY, alpha=0.5, zorder=1)
+    if horizontal:
+        axes.set_yticks(range(len(rows)), [str(name) for name in groups])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+    else:
+        axes.set_xticks(range(len(rows)), [str(name) for name in groups])
+        axes.set_xlim(-0.6, len(rows) - 0.4)
+
+
+def mean_and_range(axes: "Axes", x: Any, rows: Any, color: str, label: str | None = None, style: str = "-") -> None:
+    """Draw the mean of seeds as a line, and the range from the least to the largest as a band.
+
+    Args:
+      axes: axes of the plot.
+      x: [N], positions.
+      rows: [seeds, N], values.
+      color: color of both.
+      label: name in the legend.
+      style: format of the line, such as "o-" with a dot at each position.
+    """
+    values = np.asarray(rows)
+    axes.plot(x, values.mean(0), style, markersize=4, color=color, label=label)
+    axes.fill_between(x, values.min(0), values.max(0), color=color, alpha=0.2, lw=0)
+
+
+def seed_lines(axes: "Axes", rows: Any, color: str, label: str | None = None, step: int = 1) -> None:
+    """Draw a line for each seed.
+
+    Args:
+      axes: axes of the plot.
+      rows: the values of each seed, which may be of different lengths.
+      color: color of all.
+      label: name in the legend.
+      step: position of the first value, and distance of the others.
+    """
+    for i, values in enumerate(rows):
+        x = step * np.arange(1, len(values) + 1)
+        axes.plot(x, values, color=color, alpha=0.7, lw=1, label=None if i else label)
+
+
+def show_image(axes: "Axes", image: Any, title: str = "", **kwargs: Any) -> Any:
+    """Draw an image without ticks and frame, under a small title.
+
+    Args:
+      axes: axes of the image.
+      image: [H, W] or [H, W, 3].
+      title: title.
+      **kwargs: arguments of `Axes.imshow`, such as cmap.
+
+    Returns:
+      The artist, from which a color bar can be made.
+    """
+    axes.set_axis_off()
+    axes.set_title(title, fontsize=9)
+    return axes.imshow(image, **kwargs)
 
 
 def figure_png(figure: "Figure", dpi: int = 150) -> bytes:

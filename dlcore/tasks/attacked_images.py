@@ -56,8 +56,7 @@ class AttackedImages(ResizedImages):
     """Labeled images that are attacked in training and measuring, and not augmented."""
 
     model: ClassVar[str] = "small_cnn"
-    monitor: ClassVar[str] = "robust_accuracy"
-    headline: ClassVar[str] = "robust_accuracy"
+    monitor = headline = "robust_accuracy"
     plain: ClassVar[dict[str, Any]] = {"defense": "standard", "weight_decay": 0.0}
     overfit: ClassVar[float] = 1e-2
 
@@ -67,14 +66,7 @@ class AttackedImages(ResizedImages):
     planned = staticmethod(known_datasets.describe_known_dataset)
 
     def start(self, setup: Setup) -> Start | None:
-        """Start from the weights of `--init_from`.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          State -> State with the weights; None without `--init_from`.
-        """
+        """Start from the weights of `--init_from`."""
         return init_from.start_classifier(setup)
 
     def arguments(self, setup: Setup) -> dict[str, Any]:

@@ -100,14 +100,7 @@ class StretchedBoxes(Task):
     pictures = staticmethod(box_results.pictures)
 
     def start(self, setup: Setup) -> Start | None:
-        """Start from the weights of `--init_from`.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          State -> State with the weights; None without `--init_from`.
-        """
+        """Start from the weights of `--init_from`."""
         return init_from.start_modules(setup)
 
     @property
@@ -115,10 +108,7 @@ class StretchedBoxes(Task):
         """The keypoints' PCK, the masks' mAP, or the boxes' mAP."""
         return "pck" if "keypoint_head" in self.modules else "mask_map" if "mask_head" in self.modules else "map"
 
-    @property
-    def headline(self) -> str:
-        """The monitor."""
-        return self.monitor
+    headline = monitor
 
     def check(self, flags: Flags) -> None:
         """Check that the backbone has the maps that the network reads, and that the adapter of `--adapt` fits it."""

@@ -283,8 +283,7 @@ class ImagesToDescribe(Task):
     blind_steps: Annotated[int, Range(0)] = 300
 
     modules: ClassVar[dict[str, Callable]] = MODULES
-    monitor: ClassVar[str] = "cider"
-    headline: ClassVar[str] = "cider"
+    monitor = headline = "cider"
     plain: ClassVar[dict[str, Any]] = {"augment": "none", "label_smoothing": 0.0, "weight_decay": 0.0, "ema": None}
     loss_tolerance: ClassVar[float] = 0.25
 

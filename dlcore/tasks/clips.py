@@ -144,12 +144,7 @@ class Clips(ClipData):
     def start(self, setup: Setup) -> Start | None:
         """Start slow fusion from the weights of `--inflate_from`, of single frames, inflated along time (I3D).
 
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          State -> State with the weights and a new optimizer state; layers of other classes are initialized anew. None
-          without `--inflate_from`.
+        The optimizer's state and layers of other classes are new.
 
         Raises:
           ValueError: when applied or checked: the weights do not fit.

@@ -80,8 +80,7 @@ class CodePriors(CodeGrids, SampledLatentSpace):
         "autoencoder_steps": Setting(1500, "training steps of the default autoencoder", limits=Range(1)),
     }
     smoke: ClassVar[dict[str, Any]] = {**SMOKE, "num_samples": 16, "network_steps": 2}
-    monitor = "prior_bits"
-    headline = "prior_bits"
+    monitor = headline = "prior_bits"
 
     def prior(self, setup: Setup) -> nn.Module:
         """Build the network of the codes.

@@ -71,8 +71,7 @@ class Encoders(Task):
     supervised: bool = False
 
     model: ClassVar[str | None] = "resnet8_cifar"
-    monitor: ClassVar[str] = "knn"
-    headline: ClassVar[str] = "knn"
+    monitor = headline = "knn"
     defaults: ClassVar[dict[str, Any]] = {"select": "last"}
     embeddings: ClassVar[bool] = False
     """Whether `predict` returns the `embeddings` of a head, which are evaluated too."""
@@ -96,12 +95,6 @@ class Encoders(Task):
 
     def start(self, setup: Setup) -> Start | None:
         """Start the backbone from the weights of `--init_from`.
-
-        Args:
-          setup: facts of the run, with the flags of the task.
-
-        Returns:
-          State -> State with the weights; None without `--init_from`.
 
         Raises:
           ValueError: when applied or checked: there is no such backbone, or it does not fit.

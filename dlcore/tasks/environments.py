@@ -41,8 +41,7 @@ class Episodes(Task):
     num_seeds: Annotated[int, Range(1)] = 5
     eval_episodes: Annotated[int, Range(1)] = 20
 
-    monitor: ClassVar[str] = "return"
-    headline: ClassVar[str] = "return"
+    monitor = headline = "return"
 
     def data(self, flags: Flags) -> Splits:
         """Build splits of indices: training environments, validation episodes, test episodes."""

@@ -128,12 +128,6 @@ class FewLabels(LabeledImages):
     def start(self, setup: Setup) -> Start | None:
         """Start the technique, its teacher and its baseline from the weights of `--init_from`.
 
-        Args:
-          setup: facts of the run; with the flags of the task.
-
-        Returns:
-          State -> State with the weights in technique, teacher and baseline; None without `--init_from`.
-
         Raises:
           ValueError: when applied or checked: the weights are of another model, or do not fit.
         """

@@ -13,9 +13,8 @@ __all__ = ["ImageGeneration"]
 class ImageGeneration(NamedImages, Samples):
     """Images by name, and samples that are compared with them in a classifier's features."""
 
-    monitor = "frechet_distance"
+    monitor = headline = "frechet_distance"
     monitor_mode = "min"
-    headline = "frechet_distance"
 
     shared_settings = image_generation.SETTINGS
     data = staticmethod(image_generation.data)

@@ -88,9 +88,8 @@ class ResizedImages(NamedImages, ImageToImage):
 class EdgesToImages(ResizedImages):
     """The edges of images, and the images."""
 
-    monitor = "l1"
+    monitor = headline = "l1"
     monitor_mode = "min"
-    headline = "l1"
 
     data = staticmethod(image_pairs.edges)
 
@@ -131,8 +130,7 @@ class UnpairedImages(ResizedImages):
 class SmallToLarge(ImageToImage):
     """Small photographs, and the large ones that they were downscaled from."""
 
-    monitor = "psnr"
-    headline = "psnr"
+    monitor = headline = "psnr"
 
     def settings(self) -> dict[str, Setting]:
         """Collect the flags of photographs."""

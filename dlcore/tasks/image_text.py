@@ -64,8 +64,7 @@ class CaptionedImages(ImageText):
     min_count: Annotated[int, Range(1)] = 5
     caption_length: Annotated[int, Range(1)] = 24
 
-    monitor: ClassVar[str] = "text_r1"
-    headline: ClassVar[str] = "text_r1"
+    monitor = headline = "text_r1"
 
     def data(self, flags: Flags) -> Splits:
         """Load captioned images by name.
@@ -115,8 +114,7 @@ class CaptionedClips(ImageText):
     camera: bool = False
     shuffled: bool = False
 
-    monitor: ClassVar[str] = "exact_match"
-    headline: ClassVar[str] = "exact_match"
+    monitor = headline = "exact_match"
     num_sentences: ClassVar[int] = 0
     """Where positive, validation and test have as many clips, all with different sentences."""
 

@@ -53,12 +53,5 @@ class PretrainedClassification(Classification):
     shared_settings = init_from.CLASSIFIER
 
     def start(self, setup: Setup) -> Start | None:
-        """Start from the weights of `--init_from`.
-
-        Args:
-          setup: facts of the run.
-
-        Returns:
-          State -> State with the weights; None without `--init_from`.
-        """
+        """Start from the weights of `--init_from`."""
         return init_from.start_classifier(setup)

@@ -48,8 +48,7 @@ NUM_SCALED = 1000
 class ReconstructedImages(NamedImages):
     """Images by name, for an autoencoder: the first phase."""
 
-    monitor = "psnr"
-    headline = "psnr"
+    monitor = headline = "psnr"
 
     inputs = staticmethod(prediction.inputs)
 
@@ -111,11 +110,7 @@ class LatentImages(GuidedImages):
     def start(self, setup: Setup) -> Start:
         """Initialize with the weights of the first phase's autoencoder, and the scale of its latents.
 
-        Args:
-          setup: facts of the second phase's run.
-
-        Returns:
-          State -> State; `locked` holds them.
+        The state's `locked` holds them.
 
         Raises:
           ValueError: when applied or checked: the autoencoder has another form, or was trained on images of

@@ -75,8 +75,7 @@ class Masks(Task):
         "select": "last",
     }
     plain = {"flip": "none", "zoom": (1.0, 1.0), "jitter": 0.0, "weight_decay": 0.0, "ema": None}
-    monitor = "mean_iou"
-    headline = "mean_iou"
+    monitor = headline = "mean_iou"
     loss_tolerance = 0.25
     shared_settings = init_from.MODULES
     inputs = staticmethod(prediction.stretched_inputs)

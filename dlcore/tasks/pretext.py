@@ -212,9 +212,6 @@ def task_accuracy(source: Any, name: str) -> Evaluator:
     Args:
       source: source of the examples.
       name: name of the metric.
-
-    Returns:
-      The evaluator of one metric.
     """
 
     def add(acc: tuple[int, int] | None, outputs: dict, rows: dict) -> tuple[int, int]:

@@ -56,8 +56,7 @@ class PromptedMasks(Task):
     boxes: Annotated[tuple[float, ...] | None, "no identity", "essential"] = None
     mask_prompt: Annotated[str | None, "no identity"] = None
 
-    monitor = "iou_5"
-    headline = "iou_5"
+    monitor = headline = "iou_5"
     plain: ClassVar[dict[str, Any]] = {"flip": False, "weight_decay": 0.0}
     packages = ("pycocotools",)
     external_fields: ClassVar[tuple[str, ...]] = ("encoder.image_size", "encoder.pretrain_size")

@@ -66,8 +66,7 @@ class VoxelSolids(Task):
 class VoxelPictures(VoxelSolids):
     """Solids beside an image of each, from which a technique generates the voxels."""
 
-    monitor: ClassVar[str] = "iou"
-    headline: ClassVar[str] = "iou"
+    monitor = headline = "iou"
     plain: ClassVar[dict[str, Any]] = {"weight_decay": 0.0, "ema": None}
     modules: ClassVar[dict[str, Any]] = {"generator": VoxelGenerator}
 

@@ -151,10 +151,6 @@ def study(
       max_queries: most queries of NES, for an image.
       network_steps: training steps of the network, where none is given.
       batch_size: images that are attacked at once.
-      seed: seed of training and of the attacks.
-
-    Returns:
-      Accuracy under each attack and under the worst, the checks for masked gradients, and the figures.
     """
     names = tuple(map(str, range(10))) if network is None and dataset == "digits" else None
     source_run = None if network is None else open_classifier(network, "network")

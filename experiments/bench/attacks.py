@@ -151,7 +151,6 @@ def measure(
     Args:
       num_images: images that are attacked at once.
       steps: steps of the gradient.
-      num_repeats: turns of each.
     """
     rng = np.random.default_rng(0)
     images = rng.uniform(size=(num_images, 28, 28, 1)).astype(np.float32)

@@ -142,9 +142,7 @@ def measure(
 
     Args:
       batch_size: images of the gradient and of Grad-CAM.
-      image_size: side of the images, in pixels.
       num_classes: number of classes of the network.
-      num_repeats: turns of each.
     """
     images = np.random.default_rng(0).normal(size=(batch_size, image_size, image_size, 3)).astype(np.float32)
     net, captum = None, {}

@@ -84,7 +84,6 @@ def measure(
       width: features of a token; four heads.
       decoder_layers: blocks of the decoder.
       vocab_size: different words.
-      num_repeats: turns of each, shuffled.
       least: the claimed ratio.
     """
     rng = np.random.default_rng(0)

@@ -128,7 +128,6 @@ def measure(*, only: str = "", num_repeats: PositiveInt = 5) -> StudyResult:
 
     Args:
       only: layers whose name contains this text; empty times all but the tiny one of the smoke run.
-      num_repeats: turns of each algorithm, shuffled.
     """
     layers = {name: sizes for name, sizes in LAYERS.items() if (only in name if only else "tiny" not in name)}
     if not layers:

@@ -118,12 +118,7 @@ def times_of(case: Case, num_repeats: int) -> dict[str, Times]:
 
 
 def measure(*, only: str = "", num_repeats: PositiveInt = 5) -> StudyResult:
-    """Time every convolution.
-
-    Args:
-      only: convolutions whose name contains this text; empty times all.
-      num_repeats: turns of each implementation, shuffled.
-    """
+    """Time every convolution."""
     cases = {name: case for name, case in CASES.items() if only in name}
     if not cases:
         raise ValueError(f"only={only!r}: in no name; allowed: a part of {', '.join(CASES)}")

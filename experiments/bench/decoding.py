@@ -105,7 +105,6 @@ def measure(
       num_heads: heads of a block.
       width: features of a token.
       vocab_size: different tokens.
-      num_repeats: turns of each.
     """
     if unknown := set(peers) - set(LEAST):
         raise ValueError(f"peers={','.join(peers)}: {min(unknown)!r} is unknown; allowed: {', '.join(LEAST)}")

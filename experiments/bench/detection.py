@@ -324,12 +324,7 @@ PARTS: dict[str, tuple[tuple[str, ...], Callable]] = {
 
 
 def measure(*, only: str = "", num_repeats: PositiveInt = 7) -> StudyResult:
-    """Time ours and theirs in shuffled turns.
-
-    Args:
-      only: parts whose name contains this text; empty times all.
-      num_repeats: turns of each.
-    """
+    """Time ours and theirs in shuffled turns."""
     parts = {name: part for name, part in PARTS.items() if only in name}
     if not parts:
         raise ValueError(f"only={only!r}: in no name; allowed: a part of {', '.join(PARTS)}")

@@ -135,9 +135,6 @@ def study(*, results: str = "", data_dir: str = "", num_repeats: PositiveInt = 5
       data_dir: holds a folder for each data set of the rows on real data; empty leaves their networks out.
       num_repeats: calls of predict, and of each step, that are timed.
       only: rows whose id contains this text; empty takes all.
-
-    Returns:
-      The lines by row, the best of each data set and metric, and a figure.
     """
     rows = [row for row in rows_of(Path(results) if results else LEDGER) if only in row["id"]]
     if not rows:

@@ -155,8 +155,6 @@ def measure(
       channels: number of channels of each level.
       image_channels: channels of the images.
       steps: steps of DDIM.
-      num_repeats: turns of each, shuffled.
-      seed: seed of the weights and the noise.
     """
     if find_spec("torch") is None:
         raise FlagError("bench.diffusion: the peer needs torch; allowed: pip install torch")

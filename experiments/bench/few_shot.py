@@ -145,12 +145,9 @@ def measure(
       shot: supports of each class.
       query: queries of each class.
       channels: number of channels of each convolution.
-      image_size: side of the images, in pixels.
       characters: classes to draw from.
       per_step: episodes of a step of ours.
       num_steps: such steps of a turn.
-      num_repeats: turns of each.
-      least_seconds: a turn repeats its steps for so long, after a call that is not timed.
     """
     source, count = stroke_characters(range(characters), size=image_size), per_step * num_steps
     episodes_source = episodes(source, count, way=way, shot=shot, query=query)

@@ -80,7 +80,6 @@ def measure(*, seconds: float = 150.0, block: PositiveInt = 50, batch_size: Posi
     Args:
       seconds: length of the run, both loops together; at least four blocks of each run whatever it is.
       block: steps a turn, and fit's log interval.
-      batch_size: images a step.
     """
     learner, pipeline = learner_and_data(batch_size)
     bare = BareLoop(learner, pipeline)

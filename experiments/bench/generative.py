@@ -130,10 +130,8 @@ def measure(
     Args:
       what: all, or one part.
       num_images: number of images that are sampled together.
-      side: side of the images, in pixels.
       num_layers: number of layers of the PixelCNN, after the first.
       features: channels of the PixelCNN.
-      num_repeats: turns of each.
     """
     peer = torch_on_all_cores()
     parts = []

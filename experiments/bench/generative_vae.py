@@ -192,16 +192,7 @@ def measure(
     num_repeats: PositiveInt = 5,
     least_seconds: NonNegativeFloat = 1.0,
 ) -> StudyResult:
-    """Time ours and theirs in shuffled turns.
-
-    Args:
-      num_steps: training steps of a turn.
-      batch_size: images of a step.
-      hidden: units of the hidden layers.
-      side: side of the images, in pixels.
-      num_repeats: turns of each.
-      least_seconds: a turn repeats its steps for so long, after a call that is not timed.
-    """
+    """Time ours and theirs in shuffled turns."""
     images = np.float32(np.random.default_rng(0).random((20 * batch_size, side, side, 1)) > 0.5)
     settings = (images, batch_size, hidden, num_steps)
     functions = {"ours": our_steps(*settings), "flax": flax_steps(*settings)}

@@ -107,7 +107,6 @@ def study(
       flow_height: height of the images for flow, in pixels; 4/3 as wide.
       count: pairs of points for RANSAC.
       hypotheses: samples of RANSAC.
-      num_repeats: turns of each library, shuffled.
     """
     require("skimage", what="experiments.bench.geometry")
     numbers, ratios = {}, {}

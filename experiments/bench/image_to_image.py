@@ -155,8 +155,6 @@ def measure(
       side: side of the images, in pixels, a multiple of 8.
       width: channels of the first layers; the authors' code has 64.
       num_blocks: residual blocks of each generator.
-      num_steps: training steps of a turn.
-      num_repeats: turns of each.
     """
     depth = 2
     generator = ResidualGenerator(3, width, depth, num_blocks)

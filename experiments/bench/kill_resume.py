@@ -105,7 +105,6 @@ def measure(
     Args:
       kills: number of times that the process is killed.
       steps: steps of training; enough that the kills happen before the end.
-      model: a name of the model zoo.
       deterministic: train with --deterministic, which a GPU needs to repeat itself.
       seed: seed of the moments of the kills.
     """

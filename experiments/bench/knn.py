@@ -57,7 +57,6 @@ def measure(
       queries: images to search for.
       k: neighbors of each query.
       metrics: l1, l2, cosine.
-      num_repeats: turns of each library, shuffled.
       least: the claimed ratio for L2 and cosine; 50 on a GPU.
     """
     if unknown := [metric for metric in metrics if metric not in SKLEARN_METRICS]:

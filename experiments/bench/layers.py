@@ -165,12 +165,7 @@ def times_of(case: Case, num_repeats: int) -> dict[str, Times]:
 
 
 def measure(*, only: str = "", num_repeats: PositiveInt = 21) -> StudyResult:
-    """Time every layer.
-
-    Args:
-      only: layers whose name contains this text; empty times all.
-      num_repeats: turns of each implementation, shuffled.
-    """
+    """Time every layer."""
     cases = {name: case for name, case in CASES.items() if only in name}
     if not cases:
         raise ValueError(f"only={only!r}: in no name; allowed: a part of {', '.join(CASES)}")

@@ -126,7 +126,6 @@ def measure(
       sizes: sides of the matrices.
       dtypes: names of jax.numpy's floating-point types.
       batch_size: images of the transformer's batch.
-      num_repeats: turns of each product.
     """
     if min(sizes) < 1:
         raise ValueError(f"sizes={sizes}: too small; allowed: at least 1")

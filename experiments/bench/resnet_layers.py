@@ -147,7 +147,6 @@ def measure(
       resnet50: time ResNet-50 too, beside the scanned small network.
       batch_size: images a step of ResNet-50; the small network gets twice as many.
       image_size: side of ResNet-50's images.
-      num_repeats: turns of each, shuffled.
     """
     times = scan_times(2 * batch_size, num_repeats)
     ratios: dict[str, Ratio] = {

@@ -43,10 +43,8 @@ def measure(
     """Save, wait and restore.
 
     Args:
-      model: a name of the model zoo.
       num_saves: number of checkpoints; medians are reported, without the first, which starts orbax's threads.
       folder: a folder on the disk to measure; None takes the temporary one.
-      seed: seed of the weights.
     """
     if num_saves < 2:
         raise ValueError(f"num_saves={num_saves}: too small; allowed: at least 2")

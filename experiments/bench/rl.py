@@ -203,7 +203,6 @@ def measure(
       num_seeds: seeds that dlcore trains side by side.
       breakout: also time PPO on Breakout of MinAtar.
       seconds_per_turn: updates are repeated until a turn lasts so long; 0 takes one update a turn.
-      num_repeats: turns of each, shuffled.
     """
     case = CASES[algorithm]
     seeds = {"dlcore, 1 seed": 1, f"dlcore, {num_seeds} seeds": num_seeds}

@@ -93,11 +93,9 @@ def measure(
     """Train on 1, 2, 4 and 8 devices with the same global batch.
 
     Args:
-      model: a name of the model zoo.
       batch_size: images a step, over all devices.
       rules: rules of sharding: replicate, fsdp.
       num_repeats: steps that are timed.
-      seed: seed of weights and images.
     """
     if len(jax.devices()) < COUNTS[-1]:
         raise ValueError(f"devices={len(jax.devices())}: too few; allowed: at least {COUNTS[-1]}")

@@ -349,15 +349,9 @@ def measure(
 
     Args:
       tasks: one or more of simclr, dino, mae and kmeans.
-      batch_size: images of a step.
-      side: side of the images, in pixels.
       width: channels of the residual network's first stage; the ViT has four times as many features.
       patch_size: patch size of MAE.
       depth: blocks of MAE's encoder.
-      num_steps: training steps of a turn.
-      num_repeats: turns of each.
-      least_seconds: a turn repeats its steps for so long, after a call that is not timed.
-      workers: processes of PyTorch's loader.
       points: number of points of k-means, with 128 numbers each.
       clusters: number of clusters of k-means.
 

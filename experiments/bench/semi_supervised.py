@@ -224,11 +224,7 @@ def measure(
 
     Args:
       batch_size: B, labeled images of a step.
-      side: side of the images, in pixels.
       width: channels of the network's first stage.
-      num_steps: training steps of a turn.
-      num_repeats: turns of each.
-      workers: processes of PyTorch's loader.
     """
     images = np.random.default_rng(0).random((2 * RATIO * batch_size, side, side, 3), np.float32)
     form, many = (num_steps,), RATIO * batch_size

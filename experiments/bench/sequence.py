@@ -157,7 +157,6 @@ def measure(
     Args:
       what: all, gpt, attention or lstm.
       steps: training steps of a GPT in a turn.
-      num_repeats: turns of each.
     """
     peer = torch_on_all_cores()
     runs: dict[str, dict[str, Callable]] = {}

@@ -118,12 +118,8 @@ def measure(
     """Time training steps.
 
     Args:
-      models: names of the model zoo.
-      batch_size: images a step.
-      image_size: side of the images.
       precision: f32, or bf16 for activations with parameters in float32.
       compile: apply torch.compile to torchvision's model.
-      num_repeats: turns of each, shuffled.
       seed: a label of the run in the ledger; nothing else depends on it.
     """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # torch wants memory of the same GPU

@@ -155,7 +155,6 @@ def measure(
     Args:
       clips: batches of clips, COUNTxFRAMESxSIDE.
       num_batches: batches of 64 clips that are sampled.
-      num_repeats: turns of each.
     """
     sizes = [parsed(size) for size in clips]
     numbers, speeds, summaries, holds = {}, {}, [], True

@@ -53,13 +53,7 @@ def measure(
     batch_size: PositiveInt = 128,
     num_repeats: PositiveInt = 20,
 ) -> StudyResult:
-    """Time steps and statistics of each model.
-
-    Args:
-      models: names of the model zoo.
-      batch_size: digits a step.
-      num_repeats: turns of each, shuffled.
-    """
+    """Time steps and statistics of each model."""
     numbers, ratios, sentences = {}, {}, []
     for name in models:
         ratios[name], seconds = measure_model(name, batch_size, num_repeats)

@@ -178,10 +178,7 @@ def measure(
     """Time inference and training of each model.
 
     Args:
-      models: names of the model zoo.
-      batch_size: images a step.
       image_size: side of the images; None takes that of the published model.
-      num_repeats: turns of each implementation, shuffled.
     """
     numbers, ratios, sentences = {}, {}, []
     for name in models:

@@ -62,7 +62,6 @@ def study(
     Args:
       folds: number of cross-validation folds.
       dataset: digits, mnist, fashion_mnist, cifar10.
-      data_dir: folder with the prepared data set; not needed for digits.
       limit: maximum number of training examples; None uses all.
       seed: seed of the folds and the validation set.
     """

@@ -87,7 +87,6 @@ def study(
 
     Args:
       dataset: digits, mnist, fashion_mnist, cifar10.
-      data_dir: folder with the prepared data set; not needed for digits.
       only: text that the classifier's name must contain; "" runs all.
       limit: maximum number of training examples; None uses all.
       seed: seed of the validation split.

@@ -20,7 +20,7 @@ from dlcore.classic_ml.som import SOM, som
 from dlcore.data.digits import digits
 from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
-from dlcore.report.figure import BLUE, new_figure
+from dlcore.report.figure import BLUE, new_figure, show_image
 
 
 def draw(clustering: KMeans, grid: SOM, merges: np.ndarray, scores: dict[str, float]):
@@ -31,21 +31,17 @@ def draw(clustering: KMeans, grid: SOM, merges: np.ndarray, scores: dict[str, fl
     bars.bar_label(bars.barh(list(scores), list(scores.values()), color=BLUE), fmt="%.2f", padding=3)
     bars.set(xlabel="adjusted Rand index with the true classes", xlim=(0, 1))
     bars.invert_yaxis()
-    bars.spines[["top", "right"]].set_visible(False)
     images = np.asarray(clustering.centers).reshape(-1, 8, 8)
     columns = -(-len(images) // 2)
     padded = np.concatenate([images, np.zeros((2 * columns - len(images), 8, 8))])
-    centers.imshow(tiles(padded, (2, columns)), cmap="gray_r")
-    centers.set_title(f"k-means: {len(images)} centers")
+    show_image(centers, tiles(padded, (2, columns)), f"k-means: {len(images)} centers", cmap="gray_r")
     dendrogram(
         merges, truncate_mode="lastp", p=30, no_labels=True, ax=tree, color_threshold=0, above_threshold_color=BLUE
     )
     tree.set(title="ward: the last 30 clusters", ylabel="distance")
     rows, width, _ = grid.prototypes.shape
-    sheet.imshow(tiles(np.asarray(grid.prototypes).reshape(-1, 8, 8), (rows, width)), cmap="gray_r")
-    sheet.set_title("self-organizing map: its prototypes")
-    for ax in (centers, sheet):
-        ax.axis("off")
+    prototypes = tiles(np.asarray(grid.prototypes).reshape(-1, 8, 8), (rows, width))
+    show_image(sheet, prototypes, "self-organizing map: its prototypes", cmap="gray_r")
     return figure
 
 
@@ -71,7 +67,6 @@ def study(
       restarts: number of k-means runs.
       side: side of the self-organizing map's square grid.
       examples: number of digits, at most 1797.
-      seed: seed of the initial centers and the initial map.
     """
     from sklearn.metrics import adjusted_rand_score
 

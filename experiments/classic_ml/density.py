@@ -132,7 +132,6 @@ def study(
       max_components: most components of the mixture; 1, 4, 7, ... up to it are tried.
       iterations: iterations of EM for each mixture.
       held_out_digit: outlier class, excluded from the fit.
-      seed: seed of the split and the initial centers.
     """
     train, test = digits("train").arrays, digits("test").arrays
     gallery = train["image"][train["label"] != held_out_digit].reshape(-1, 64)

@@ -59,7 +59,6 @@ def study(
       train_steps: steps of the network's training.
       steps: steps of t-SNE, a multiple of 50.
       perplexity: perplexity of t-SNE, the effective number of neighbors.
-      seed: seed of the network's weights and batches.
     """
     data = shuffled_digits(seed)
     learned = train_features(data, SmallConvNet(), train_steps, seed, augment=shift(1))

@@ -53,7 +53,6 @@ def study(
     Args:
       points: number of training points, and as many test points.
       hidden: units of the two-layer network.
-      steps: steps of each training.
       bits: number of bits of the parity, which is learned from all 2^bits cases.
     """
     figure, axes = new_figure((10, 5.6), 2, 4)

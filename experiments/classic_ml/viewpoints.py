@@ -70,7 +70,6 @@ def study(*, steps: PositiveInt = 2000, tries: PositiveInt = 1000, hidden: Posit
     """Train linear and two-layer classifiers and draw their templates, regions and graph.
 
     Args:
-      steps: steps of each training run.
       tries: number of random W.
       hidden: units of the two-layer network, a multiple of 10.
     """

@@ -109,7 +109,6 @@ def study(
       rows: inner corners of the checkerboard along a column.
       views: images without input.
       noise: deviation of the pixels without input.
-      seed: seed of the views and the noise.
     """
     points, pixels = board_views(views, noise, seed) if input is None else read_board(input, columns, rows)
     camera = calibrate_plane(points, pixels, num_distortion=4)

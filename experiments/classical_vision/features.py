@@ -33,7 +33,7 @@ from dlcore.data.image_classification import load
 from dlcore.data.source import Source
 from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
-from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
+from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure, show_image
 from dlcore.run.progress import say
 
 
@@ -107,7 +107,6 @@ def draw(results: dict[str, dict], codebook: np.ndarray):
     bars.bar_label(bar_artists, fmt="%.1f", padding=3)
     bars.set(xlabel="test accuracy, %", xlim=(0, 112))
     bars.invert_yaxis()
-    bars.spines[["top", "right"]].set_visible(False)
     count, size, _, channels = codebook.shape
     across = int(np.ceil(np.sqrt(count)))
     low, high = codebook.min((1, 2, 3), keepdims=True), codebook.max((1, 2, 3), keepdims=True)
@@ -116,9 +115,8 @@ def draw(results: dict[str, dict], codebook: np.ndarray):
     )
     sheet = framed.reshape(across, across, size + 1, size + 1, channels).transpose(0, 2, 1, 3, 4)
     sheet = sheet.reshape(across * (size + 1), -1, channels)
-    tiles.imshow(sheet if channels == 3 else sheet[..., 0], cmap="gray", interpolation="nearest")
-    tiles.set_title(f"the {count} visual words", fontsize=10)
-    tiles.axis("off")
+    picture = sheet if channels == 3 else sheet[..., 0]
+    show_image(tiles, picture, f"the {count} visual words", cmap="gray", interpolation="nearest")
     return figure
 
 
@@ -142,7 +140,6 @@ def study(
 
     Args:
       dataset: digits, or a name that is prepared in data_dir.
-      data_dir: folder in which TFDS prepared the data set; not needed for digits.
       loss: loss of the classifier; hinge is the multiclass SVM's.
       words: number of words in the codebook.
       patches: number of random patches clustered into words.

@@ -18,7 +18,7 @@ import numpy as np
 from dlcore.classical_vision.optical_flow import dense_lucas_kanade, endpoint_error, horn_schunck, warp_back
 from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
-from dlcore.report.figure import new_figure
+from dlcore.report.figure import new_figure, show_image
 from experiments.classical_vision.match import read_images
 
 
@@ -36,7 +36,6 @@ def study(
 
     Args:
       input: two image files with a comma between; None for a photograph that was moved.
-      height: height of the images, in pixels.
       right: motion in pixels without input.
       down: motion in pixels without input.
       window: side of Lucas-Kanade's windows.
@@ -73,15 +72,11 @@ def study(
     figure, axes = new_figure((9, 3), 1, 3)
     step = max(4, height // 16)
     y, x = np.mgrid[step // 2 : first.shape[0] : step, step // 2 : first.shape[1] : step]
-    axes[0].imshow(np.abs(second - first), cmap="gray")
-    axes[0].set_title("difference of the images", fontsize=9)
+    show_image(axes[0], np.abs(second - first), "difference of the images", cmap="gray")
     for ax, name in zip(axes[1:], flows, strict=False):
-        ax.imshow(first, cmap="gray", alpha=0.6)
+        show_image(ax, first, name, cmap="gray", alpha=0.6)
         u, v = np.moveaxis(np.asarray(flows[name])[y, x], -1, 0)
         ax.quiver(x, y, u, v, angles="xy", color="#d55e00")
-        ax.set_title(name, fontsize=9)
-    for ax in axes:
-        ax.axis("off")
     return StudyResult(numbers, verdict, {"flow": figure}, holds, headline=headline)
 
 

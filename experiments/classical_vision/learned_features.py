@@ -21,7 +21,7 @@ from dlcore.evaluators.linear_probe import probe_predict
 from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.nn import Conv
-from dlcore.report.figure import BLUE, GRAY, new_figure
+from dlcore.report.figure import BLUE, GRAY, new_figure, seed_dots
 from experiments.studies.small_runs import Digits, shuffled_digits, train
 
 
@@ -97,8 +97,6 @@ def study(*, steps: PositiveInt = 600, num_seeds: PositiveInt = 3, k: PositiveIn
     """Compare learned features with pixels under k-NN and a linear classifier.
 
     Args:
-      steps: steps of the network's training.
-      num_seeds: number of networks, each with its own seed.
       k: number of neighbors that vote.
     """
     accuracies: dict[str, list[float]] = {}
@@ -121,12 +119,9 @@ def study(*, steps: PositiveInt = 600, num_seeds: PositiveInt = 3, k: PositiveIn
         f"{num_seeds} seeds). Learned features {'win both times' if holds else 'do NOT win both times'}."
     )
     figure, axes = new_figure((6, 2.6), grid="x")
-    for row, (name, values) in enumerate(accuracies.items()):
-        color = BLUE if name.endswith("learned") else GRAY
-        axes.plot(100 * np.asarray(values), np.full(len(values), row), "o", color=color, alpha=0.6)
-        axes.plot(100 * means[name], row, "|", color=color, markersize=26, markeredgewidth=2)
-    axes.set_yticks(range(len(accuracies)), list(accuracies))
-    axes.set(xlabel="test accuracy, % (bar: mean)", ylim=(len(accuracies) - 0.5, -0.5))
+    colors = [BLUE if name.endswith("learned") else GRAY for name in accuracies]
+    seed_dots(axes, accuracies, colors, scale=100, horizontal=True)
+    axes.set(xlabel="test accuracy, % (bar: mean)")
     headline = Headline("k-NN accuracy on learned features", accuracies["k-NN on learned"], "digits")
     return StudyResult(dict(accuracies), verdict, {"learned_features": figure}, holds, headline)
 

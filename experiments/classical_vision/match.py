@@ -20,7 +20,7 @@ from dlcore.classical_vision.sift import Keypoints, sift
 from dlcore.data.sample_images import sample_image
 from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
-from dlcore.report.figure import GREEN, VERMILION, new_figure
+from dlcore.report.figure import GREEN, VERMILION, new_figure, show_image
 
 
 def read_images(names: str, height: int, count: int = 2) -> list[np.ndarray]:
@@ -79,13 +79,11 @@ def study(
 
     Args:
       input: two image files with a comma between; None for a photograph and itself, turned, scaled and dimmed.
-      height: height of the images, in pixels.
       count: keypoints of each image.
       ratio: ratio of the ratio test.
       degrees: degrees of the turn without input.
       scale: scale of the second image without input.
       light: factor of the second image without input.
-      seed: seed of RANSAC.
     """
     true_transform = None
     if input is None:
@@ -118,12 +116,11 @@ def study(
     width, tall = first_image.shape[1], max(len(first_image), len(second_image))
     pair = np.ones((tall, width + second_image.shape[1], 3), np.float32)
     pair[: len(first_image), :width], pair[: len(second_image), width:] = first_image, second_image
-    axes.imshow(pair)
+    show_image(axes, pair)
     index, mask = np.asarray(matches.index), np.asarray(matches.mask)
     for row in np.flatnonzero(mask)[:200]:
         (x, y), (u, v) = np.asarray(first.points[row]), np.asarray(second.points[index[row]])
         axes.plot([x, u + width], [y, v], color=GREEN if inliers[row] else VERMILION, linewidth=0.5)
-    axes.axis("off")
     return StudyResult(numbers, verdict, {"matches": figure}, holds, headline=headline)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from dlcore.classical_vision.panorama import overlap_psnr, stitch
 from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
-from dlcore.report.figure import new_figure
+from dlcore.report.figure import new_figure, show_image
 from experiments.classical_vision.match import read_images, turn
 
 
@@ -41,11 +41,9 @@ def study(
 
     Args:
       input: image files with commas between, neighbors in order; None for two parts of a photograph.
-      height: height of the images, in pixels.
       count: keypoints of each image.
       degrees: degrees of the second part's turn without input.
       light: factor of the second part without input.
-      seed: seed of RANSAC.
     """
     images = (
         two_parts(read_images("china", height, 1)[0], degrees, light) if input is None else read_images(input, height)
@@ -65,12 +63,10 @@ def study(
     least = float(panorama.psnr.min())
     verdict = f"The overlaps agree to {least:.1f} dB or more; unaligned, the first two agree to {unaligned:.1f} dB."
     figure, axes = new_figure((9, 4))
-    axes.imshow(np.where(panorama.mask[..., None], np.clip(panorama.image, 0, 1), 1))
-    axes.axis("off")
+    show_image(axes, np.where(panorama.mask[..., None], np.clip(panorama.image, 0, 1), 1))
     inputs, tiles = new_figure((9, 2.6), 1, len(images))
     for ax, image in zip(np.ravel(tiles), images, strict=True):
-        ax.imshow(image)
-        ax.axis("off")
+        show_image(ax, image)
     headline = None if input else Headline("overlap PSNR, dB", least, "china")
     figures = {"panorama": figure, "images": inputs}
     return StudyResult(numbers, verdict, figures, None if input else least >= 28, headline)

@@ -95,9 +95,7 @@ def study(
 
     Args:
       data_dir: folder with omniglot28.npz; None uses digits.
-      steps: steps of training.
       draws: number of random galleries of one example per class.
-      seed: seed of the network and of every draw.
     """
     data = rotated(held_out_digits(seed)) if data_dir is None else omniglot(data_dir)
     small = data.images.shape[1] < 16

@@ -79,10 +79,8 @@ def study(
     """Use SIFT for recognition, localization, structure from motion and tracking.
 
     Args:
-      height: height of the photographs, in pixels.
       count: keypoints of each image.
       frames: number of frames of the film.
-      seed: seed of RANSAC.
     """
     china, flower = (read_images(name, height, 1)[0].mean(-1) for name in ("china", "flower"))
     width, key = min(china.shape[1], flower.shape[1]), jax.random.key(seed)

@@ -16,7 +16,7 @@ import numpy as np
 from dlcore.classical_vision.stereo import block_matching, disparity_to_depth
 from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
-from dlcore.report.figure import new_figure
+from dlcore.report.figure import new_figure, show_image
 from experiments.classical_vision.match import read_images
 
 
@@ -49,12 +49,10 @@ def study(
 
     Args:
       input: the left and the right image with a comma between; None for random dots.
-      height: height of the images, in pixels.
       max_disparity: largest disparity tried, in pixels.
       window: odd side of the windows.
       focal: focal length in pixels, for the depth.
       baseline: distance between the cameras, in units of the depth.
-      seed: seed of the dots.
     """
     if input is None:
         left, right, target, visible = random_dots(height, height * 5 // 3, seed)
@@ -78,14 +76,11 @@ def study(
         )
         headline = Headline("bad-1.0", bad, "random dots", tolerance=0.1)
     figure, axes = new_figure((9, 3), 1, 3)
-    axes[0].imshow(left, cmap="gray")
-    artist = axes[1].imshow(np.where(mask, disparity, np.nan), cmap="viridis")
+    show_image(axes[0], left, "left image", cmap="gray")
+    artist = show_image(axes[1], np.where(mask, disparity, np.nan), "disparity, px", cmap="viridis")
     figure.colorbar(artist, ax=axes[1], shrink=0.7)
-    artist = axes[2].imshow(np.where(mask & np.isfinite(depth), depth, np.nan), cmap="magma_r")
+    artist = show_image(axes[2], np.where(mask & np.isfinite(depth), depth, np.nan), "depth", cmap="magma_r")
     figure.colorbar(artist, ax=axes[2], shrink=0.7)
-    for ax, title in zip(axes, ("left image", "disparity, px", "depth"), strict=True):
-        ax.set_title(title, fontsize=9)
-        ax.axis("off")
     return StudyResult(numbers, verdict, {"stereo": figure}, holds, headline=headline)
 
 

@@ -17,24 +17,9 @@ from dlcore.experiment import Experiment
 from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
 from dlcore.tasks.boxes import SMOKE, QueryBoxes
+from experiments.detection import rt_detr
 
-SMALL = {
-    "stages": ("stage2", "stage3", "stage4"),
-    "num_queries": 24,
-    "features": 64,
-    "num_heads": 4,
-    "hidden_features": 128,
-    "decoder_layers": 2,
-    "num_points": (4, 4, 4),
-    "encoder_features": 64,
-    "encoder_heads": 4,
-    "encoder_hidden_features": 128,
-    "encoder_blocks": 1,
-    "expansion": 0.5,
-    "num_denoising": 12,
-    "num_bins": 16,
-}
-
+SMALL = {**rt_detr.SMALL, "num_points": (4, 4, 4), "encoder_blocks": 1, "num_bins": 16}
 
 experiment = Experiment(
     __file__,

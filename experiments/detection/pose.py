@@ -13,7 +13,7 @@ References: Xiao, Wu & Wei 2018, arXiv:1804.06208 (SimpleBaseline); Xu et al. 20
 
 import dataclasses
 import functools
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -85,9 +85,6 @@ def of_true_boxes(evaluator: Evaluator, names: tuple[str, ...]) -> Evaluator:
     Args:
       evaluator: evaluator of keypoints of detections.
       names: names of the numbers that are reported.
-
-    Returns:
-      The evaluator.
     """
 
     def add(acc: Any, outputs: Any, rows: Any) -> Any:
@@ -121,8 +118,7 @@ class ObjectPoses(Task):
     num_scenes: Annotated[int, Range(16), "essential"] = 800
     crop_size: Annotated[int, Range(16), "essential"] = 48
 
-    monitor: ClassVar[str] = "pck"
-    headline: ClassVar[str] = "pck"
+    monitor = headline = "pck"
 
     def data(self, flags: Flags) -> Splits:
         few = flags.num_scenes // 8

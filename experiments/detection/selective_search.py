@@ -21,7 +21,7 @@ from dlcore.detection.selective_search import random_boxes, selective_search
 from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.ops.boxes import box_iou
-from dlcore.report.figure import BLUE, GRAY, GREEN, VERMILION, new_figure
+from dlcore.report.figure import BLUE, GRAY, GREEN, VERMILION, new_figure, show_image
 
 BUDGETS = (100, 500, 2000)
 
@@ -41,13 +41,11 @@ def draw(curves: dict[str, np.ndarray], image: np.ndarray, boxes: np.ndarray, pr
     left.set(xscale="log", xlabel="proposals", ylabel="recall at IoU .5", ylim=(0, 1.03))
     left.legend(frameon=False)
     left.grid(alpha=0.3)
-    right.imshow(image)
-    right.set_axis_off()
+    show_image(right, image, "30 proposals (gray), objects, and the best proposals")
     best = proposals[np.asarray(box_iou(boxes, proposals)).argmax(1)]
     for group, color, style in ((proposals[:30], GRAY, ":"), (boxes, GREEN, "-"), (best, VERMILION, "--")):
         for x1, y1, x2, y2 in group:
             right.plot([x1, x2, x2, x1, x1], [y1, y1, y2, y2, y1], color=color, ls=style, lw=1)
-    right.set_title("30 proposals (gray), objects, and the best proposals", fontsize=8)
     return figure
 
 
@@ -56,8 +54,6 @@ def study(*, num_scenes: PositiveInt = 100, image_size: PositiveInt = 96, seed: 
 
     Args:
       num_scenes: scenes.
-      image_size: side of the images, in pixels.
-      seed: seed of the ranks and of the random boxes.
     """
     source = scenes(num_scenes, 2, size=image_size, largest=image_size // 2, empty=0.0)
     most, recalls, counts, seconds = BUDGETS[-1], {"selective search": [], "random boxes": []}, [], 0.0

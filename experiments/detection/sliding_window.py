@@ -28,7 +28,7 @@ from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.ops.boxes import box_iou
 from dlcore.ops.roi import roi_align
-from dlcore.report.figure import GREEN, VERMILION, new_figure
+from dlcore.report.figure import GREEN, VERMILION, new_figure, show_image
 from experiments.studies.small_runs import minimize
 
 SIDE = 10
@@ -105,10 +105,7 @@ def study(
 
     Args:
       num_train: training images; 32 crops of each.
-      num_test: test images.
       image_size: side of the images, in pixels, at least 11.
-      steps: steps of training.
-      seed: seed of the images, crops and weights.
     """
     images, boxes, labels = plant("train", num_train, image_size, seed)
     params = train(*crops_of(images, boxes, labels, 32, seed), steps, seed)
@@ -166,10 +163,9 @@ def draw(images: np.ndarray, boxes: np.ndarray, detections: np.ndarray):
     count = min(8, len(images))
     figure, axes = new_figure((1.2 * count, 1.5), 1, count)
     for ax, image, box, best in zip(np.atleast_1d(axes), images, boxes, detections, strict=False):
-        ax.imshow(image[..., 0], cmap="gray", extent=(0, image.shape[1], image.shape[0], 0))
+        show_image(ax, image[..., 0], cmap="gray", extent=(0, image.shape[1], image.shape[0], 0))
         for (x1, y1, x2, y2), color in ((box, GREEN), (best, VERMILION)):
             ax.plot([x1, x2, x2, x1, x1], [y1, y1, y2, y2, y1], color=color, lw=1.5)
-        ax.set_axis_off()
     return figure
 
 

@@ -18,8 +18,7 @@ from dlcore.tasks.discrete_codes import SMOKE, CodeGrids, with_mean_image
 class Codes(CodeGrids):
     """Images, their grids of codes, and the error of the mean image beside."""
 
-    monitor = "mse"
-    headline = "mse"
+    monitor = headline = "mse"
 
     def data(self, flags: Flags) -> Splits:
         return with_mean_image(super().data(flags))

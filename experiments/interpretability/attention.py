@@ -154,11 +154,8 @@ def study(
       prompt: text for `language_model`.
       layer: such as blocks_2; by default the last.
       num_train: training scenes of one shape.
-      num_test: test scenes.
       image_size: side of the scenes in pixels, a multiple of 8.
       width: channels of a token of the small ViT.
-      steps: training steps of each ViT.
-      num_seeds: ViTs.
       most: images that are drawn.
     """
     if language_model is not None:

@@ -154,12 +154,7 @@ def study(
       unit: LAYER:CHANNEL or LAYER:CHANNEL@ROW:COLUMN to explain in place of a class.
       layer: layer of CAM and Grad-CAM; by default the last one whose map the head sees.
       window: side of the window of occlusion, in pixels; 0 for a quarter of the image.
-      steps: steps of training the network of digits.
       most: images, at most.
-      seed: seed of training and of SmoothGrad's noise.
-
-    Returns:
-      The class and probability of each image, or the activation of the unit, and the figure.
     """
     check_settings(network, input, methods, explain, unit, layer)
     if network is None:

@@ -28,9 +28,8 @@ class NetworkClasses(OptimizedImages):
 
     classes: Annotated[tuple[str, ...] | None, "if changed"] = None
 
-    monitor: ClassVar[str] = "probability"
+    monitor = headline = "probability"
     monitor_mode: ClassVar = "max"
-    headline: ClassVar[str] = "probability"
 
     def num_images(self, setup: Setup) -> int:
         """Count the images that are optimized, one for each class."""

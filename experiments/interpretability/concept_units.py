@@ -63,15 +63,8 @@ def study(
     Args:
       num_train: captioned images of training.
       num_test: new images that choose the units; other new captions, as many, measure them.
-      image_size: side of the images in pixels.
       width: features of the towers, and units of the space they share.
       depth: blocks of each tower.
-      steps: of training.
-      batch_size: images a step.
-      seed: of weights, batches and images.
-
-    Returns:
-      The numbers, the verdict, the figure, and whether the claim holds.
     """
     sources = [
         captions(count, 3 * seed + k, size=image_size) for k, count in enumerate((num_train, num_test, num_test))
@@ -132,8 +125,7 @@ def draw(areas: dict[str, tuple[np.ndarray, np.ndarray]]):
     for concept, x, y in zip(CONCEPTS, images, texts, strict=True):
         ax.annotate(concept, (x, y), (3, 3), textcoords="offset points", fontsize=7)
     ax.axhline(0.5, color=GRAY, linewidth=1, linestyle="--")
-    ax.set_xlabel("area over pictures, which chose the unit")
-    ax.set_ylabel("area over texts")
+    ax.set(xlabel="area over pictures, which chose the unit", ylabel="area over texts")
     ax.legend(frameon=False, fontsize=8)
     return figure
 

@@ -22,7 +22,7 @@ from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Range, Se
 from dlcore.interpretability.deep_dream import deep_dream, squared_norm
 from dlcore.kits.training.pretrained_network import check_studied, load_network, open_classifier
 from dlcore.main import main
-from dlcore.report.figure import PALETTE, new_figure
+from dlcore.report.figure import PALETTE, new_figure, show_image
 
 
 def study(
@@ -50,10 +50,6 @@ def study(
       steps: steps of gradient ascent on each copy.
       step_size: mean change of a pixel in a step, in [0, 1].
       jitter: largest shift before each step, in pixels.
-      seed: seed of the shifts.
-
-    Returns:
-      How much the layer's mean square grew, and the pictures.
     """
     check_studied(open_classifier(network, "network"))
     trained = load_network(network, channels=3)
@@ -90,16 +86,12 @@ def draw(before: jax.Array, after: jax.Array, values: list[jax.Array]) -> dict:
     """The photograph before and after, and the mean square by step."""
     pair, axes = new_figure((10, 10 * before.shape[0] / before.shape[1] / 2 + 0.4), 1, 2)
     for ax, picture, title in zip(axes, (before, after), ("photograph", "dream"), strict=True):
-        ax.imshow(np.asarray(picture))
-        ax.set_title(title, fontsize=9)
-        ax.set_axis_off()
+        show_image(ax, np.asarray(picture), title)
     curves, ax = new_figure((6, 3.4))
     for number, risen in enumerate(values):
         steps = np.arange(1, len(risen) + 1)
         ax.plot(steps, risen[:, 1], color=PALETTE[number % len(PALETTE)], label=f"octave {number + 1}")
-    ax.set_xlabel("step")
-    ax.set_ylabel("mean square of the layer")
-    ax.set_ylim(0)
+    ax.set(xlabel="step", ylabel="mean square of the layer", ylim=(0, None))
     ax.legend(frameon=False, fontsize=8)
     return {"dream": pair, "mean square": curves}
 

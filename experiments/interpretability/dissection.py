@@ -60,10 +60,7 @@ def study(
       num_test: scenes that are dissected.
       image_size: side of the images, in pixels, a multiple of 4.
       width: channels of the first layer.
-      steps: steps of training.
-      batch_size: scenes a step.
       share: fraction of the places that are a unit's most exciting ones; a shape covers about as many.
-      seed: seed of weights, batches and noise.
     """
     train, test = single_shapes(num_train, 0, image_size), single_shapes(num_test, 1, image_size)
     labels = test["label"]
@@ -121,9 +118,7 @@ def draw(iou: dict[str, np.ndarray]):
         ax.plot(np.arange(1, len(best) + 1), best, ".-", color=color, label=name)
     ax.axhline(DETECTOR, color=GRAY, linewidth=1, linestyle="--")
     ax.text(1, DETECTOR, " a detector from here", fontsize=7, va="bottom")
-    ax.set_xlabel("unit, the best first")
-    ax.set_ylabel("IoU with its best shape")
-    ax.set_ylim(0)
+    ax.set(xlabel="unit, the best first", ylabel="IoU with its best shape", ylim=(0, None))
     ax.legend(frameon=False, fontsize=8)
     return figure
 

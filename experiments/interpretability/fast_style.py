@@ -49,9 +49,8 @@ def style_images(flags: Flags) -> list[np.ndarray]:
 class StyledPhotographs(FrozenNetwork):
     """Photographs that are rendered in the styles of `--styles`."""
 
-    monitor: ClassVar[str] = "loss"
+    monitor = headline = "loss"
     monitor_mode: ClassVar[Literal["max", "min"]] = "min"
-    headline: ClassVar[str] = "loss"
     averages: ClassVar[bool] = True
 
     def settings(self) -> dict[str, Setting]:

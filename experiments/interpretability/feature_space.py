@@ -43,7 +43,7 @@ from dlcore.kits.training.pretrained_network import (
     open_classifier,
 )
 from dlcore.main import main
-from dlcore.report.figure import new_figure
+from dlcore.report.figure import new_figure, show_image
 from dlcore.report.filters import filter_grid, first_kernel
 from dlcore.report.pictures import to_uint8
 from experiments.interpretability.attribution import digits_network
@@ -124,9 +124,7 @@ def study(
       patches: number of patches of each channel.
       perplexity: perplexity of t-SNE.
       tsne_steps: steps of t-SNE, a multiple of 50.
-      steps: steps of training the network of digits.
       changed_data: take a network that was trained on some of the test images all the same.
-      seed: seed of training and of the choice of images.
     """
     from sklearn.metrics import silhouette_score
 
@@ -194,8 +192,7 @@ def draw_neighbors(gallery: Source, asked: Source, neighbors: dict[str, np.ndarr
             pictures += [(images[0][i], bool(ok)) for i, ok in zip(indices[row], same, strict=True)]
         for ax, (picture, ok) in zip(line, pictures, strict=True):
             ax.imshow(picture.squeeze(), cmap="gray")
-            ax.set_xticks([])
-            ax.set_yticks([])
+            ax.set(xticks=[], yticks=[])
             ax.spines[:].set(visible=ok is not None, color="#009e73" if ok else "#d55e00", linewidth=2)
     axes[0, 0].set_title("test", fontsize=8)
     for k, name in enumerate(neighbors):
@@ -210,8 +207,7 @@ def draw_points(axes: dict[str, np.ndarray], labels: np.ndarray, names: tuple[st
         for k, name in enumerate(names):
             ax.scatter(*points[labels == k].T, s=8, color=f"C{k % 10}", label=name, linewidths=0)
         ax.set_title(f"features by {title}", fontsize=9)
-        ax.set_xticks([])
-        ax.set_yticks([])
+        ax.set(xticks=[], yticks=[])
     panes[0, -1].legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2)
     return figure
 
@@ -222,8 +218,7 @@ def draw_patches(strongest: dict[int, Patches]):
     figure, axes = new_figure((0.8 * count + 0.6, 0.85 * len(strongest)), len(strongest), count, squeeze=False)
     for line, (channel, patches) in zip(axes, strongest.items(), strict=True):
         for ax, picture in zip(line, patches.pixels, strict=True):
-            ax.imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=255)
-            ax.set_axis_off()
+            show_image(ax, picture.squeeze(), cmap="gray", vmin=0, vmax=255)
         line[0].set_title(f"channel {channel}", fontsize=7, loc="left")
     return figure
 
@@ -231,8 +226,7 @@ def draw_patches(strongest: dict[int, Patches]):
 def draw_filters(kernel: np.ndarray):
     """The first layer's filters, each in its own range."""
     figure, ax = new_figure((7, 3))
-    ax.imshow(filter_grid(kernel, 64, 8))
-    ax.set_axis_off()
+    show_image(ax, filter_grid(kernel, 64, 8))
     return figure
 
 

@@ -43,9 +43,8 @@ class NetworkUnits(OptimizedImages):
 
     units: Annotated[tuple[str, ...], "essential"] = UNITS
 
-    monitor: ClassVar[str] = "activation"
+    monitor = headline = "activation"
     monitor_mode: ClassVar = "max"
-    headline: ClassVar[str] = "activation"
 
     def num_images(self, setup: Setup) -> int:
         """Count the images that are optimized, one for each unit."""

@@ -8,19 +8,16 @@ and a cosine, weight decay 0.05, mixup 0.8 or CutMix 1.0, label smoothing 0.1, R
 average of the parameters. Random erasing is left out. Scale the learning rate with the batch size.
 """
 
-import dataclasses
-
 from dlcore.main import main
 from experiments.classification import supervised
+from experiments.recipes import imagenet
 
-experiment = dataclasses.replace(
+experiment = imagenet(
     supervised.experiment,
-    file=__file__,
-    doc=__doc__,
-    model="convnext_tiny",
+    __file__,
+    __doc__,
+    "convnext_tiny",
     defaults={
-        "dataset": "imagenet2012",
-        "input_size": 224,
         "batch_size": 4096,
         "epochs": 300.0,
         "optimizer": "adamw",
@@ -33,13 +30,7 @@ experiment = dataclasses.replace(
         "label_smoothing": 0.1,
         "ema": 0.9999,
     },
-    smoke={
-        **supervised.experiment.merged.smoke,
-        "dataset": "digits",
-        "input_size": 32,
-        "model.stages": (1, 1, 1, 1),
-        "model.width": 8,
-    },
+    smoke={"model.stages": (1, 1, 1, 1), "model.width": 8},
 )
 
 if __name__ == "__main__":

@@ -9,19 +9,16 @@ smoothing 0.1, RandAugment; one head learns the labels, the other the teacher's 
 paper's teacher is a RegNetY-16GF: `--network=FOLDER` takes a run of experiments.classification.supervised.
 """
 
-import dataclasses
-
 from dlcore.main import main
 from experiments.classification import distillation
+from experiments.recipes import SMALL_VIT, imagenet
 
-experiment = dataclasses.replace(
+experiment = imagenet(
     distillation.experiment,
-    file=__file__,
-    doc=__doc__,
-    model="deit_tiny_distilled_patch16_224",
+    __file__,
+    __doc__,
+    "deit_tiny_distilled_patch16_224",
     defaults={
-        "dataset": "imagenet2012",
-        "input_size": 224,
         "batch_size": 1024,
         "epochs": 300.0,
         "optimizer": "adamw",
@@ -35,14 +32,7 @@ experiment = dataclasses.replace(
         "cutmix_alpha": 1.0,
         "label_smoothing": 0.1,
     },
-    smoke={
-        **distillation.experiment.merged.smoke,
-        "dataset": "digits",
-        "input_size": 32,
-        "model.image_size": 32,
-        "model.depth": 2,
-        "model.width": 48,
-    },
+    smoke=SMALL_VIT,
 )
 
 if __name__ == "__main__":

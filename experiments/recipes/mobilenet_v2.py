@@ -8,19 +8,16 @@ torchvision's reference: SGD with momentum 0.9 at 0.045 for 256 images, weight d
 exponentially, to a hundredth over the whole run here, by 0.98x an epoch there, which ends lower.
 """
 
-import dataclasses
-
 from dlcore.main import main
 from experiments.classification import supervised
+from experiments.recipes import imagenet
 
-experiment = dataclasses.replace(
+experiment = imagenet(
     supervised.experiment,
-    file=__file__,
-    doc=__doc__,
-    model="mobilenet_v2",
+    __file__,
+    __doc__,
+    "mobilenet_v2",
     defaults={
-        "dataset": "imagenet2012",
-        "input_size": 224,
         "batch_size": 256,
         "epochs": 300.0,
         "optimizer": "sgd",
@@ -30,7 +27,7 @@ experiment = dataclasses.replace(
         "warmup": 0.0,
         "weight_decay": 4e-5,
     },
-    smoke={**supervised.experiment.merged.smoke, "dataset": "digits", "input_size": 32, "model.width_mult": 0.25},
+    smoke={"model.width_mult": 0.25},
 )
 
 if __name__ == "__main__":

@@ -9,19 +9,16 @@ image. The learning rate falls by a cosine after five epochs of warm-up rather t
 only.
 """
 
-import dataclasses
-
 from dlcore.main import main
 from experiments.classification import supervised
+from experiments.recipes import imagenet
 
-experiment = dataclasses.replace(
+experiment = imagenet(
     supervised.experiment,
-    file=__file__,
-    doc=__doc__,
-    model="resnet152",
+    __file__,
+    __doc__,
+    "resnet152",
     defaults={
-        "dataset": "imagenet2012",
-        "input_size": 224,
         "batch_size": 256,
         "epochs": 90.0,
         "optimizer": "sgd",
@@ -30,7 +27,7 @@ experiment = dataclasses.replace(
         "warmup": 5 / 90,
         "weight_decay": 1e-4,
     },
-    smoke={**supervised.experiment.merged.smoke, "dataset": "digits", "input_size": 32, "model.stages": (1, 1, 1, 1)},
+    smoke={"model.stages": (1, 1, 1, 1)},
 )
 
 if __name__ == "__main__":

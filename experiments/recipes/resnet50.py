@@ -10,20 +10,17 @@ the image. The learning rate falls by a cosine; the second command divides it by
 paper does after 30, 60 and 80. Scale it with `--batch_size`: 0.1 for each 256.
 """
 
-import dataclasses
-
 from dlcore.main import main
 from experiments.classification import supervised
+from experiments.recipes import imagenet
 
-experiment = dataclasses.replace(
+experiment = imagenet(
     supervised.experiment,
-    file=__file__,
-    doc=__doc__,
-    model="resnet50",
+    __file__,
+    __doc__,
+    "resnet50",
     defaults={
-        "dataset": "imagenet2012",
         "model.zero_init_residual": True,
-        "input_size": 224,
         "batch_size": 256,
         "epochs": 90.0,
         "optimizer": "sgd",
@@ -32,7 +29,7 @@ experiment = dataclasses.replace(
         "warmup": 5 / 90,
         "weight_decay": 1e-4,
     },
-    smoke={**supervised.experiment.merged.smoke, "dataset": "digits", "input_size": 32, "model.stages": (1, 1, 1, 1)},
+    smoke={"model.stages": (1, 1, 1, 1)},
 )
 
 if __name__ == "__main__":

@@ -9,20 +9,17 @@ RandAugment, stochastic depth 0.2, an average of the parameters. Adam's second d
 Scale the learning rate with the batch size.
 """
 
-import dataclasses
-
 from dlcore.main import main
 from experiments.classification import supervised
+from experiments.recipes import SMALL_VIT, imagenet
 
-experiment = dataclasses.replace(
+experiment = imagenet(
     supervised.experiment,
-    file=__file__,
-    doc=__doc__,
-    model="vit_l_16",
+    __file__,
+    __doc__,
+    "vit_l_16",
     defaults={
-        "dataset": "imagenet2012",
         "model.drop_path": 0.2,
-        "input_size": 224,
         "batch_size": 4096,
         "epochs": 200.0,
         "optimizer": "adamw",
@@ -35,16 +32,7 @@ experiment = dataclasses.replace(
         "label_smoothing": 0.1,
         "ema": 0.9999,
     },
-    smoke={
-        **supervised.experiment.merged.smoke,
-        "dataset": "digits",
-        "input_size": 32,
-        "model.image_size": 32,
-        "model.depth": 2,
-        "model.width": 64,
-        "model.num_heads": 2,
-        "model.mlp_features": 128,
-    },
+    smoke={**SMALL_VIT, "model.width": 64, "model.num_heads": 2, "model.mlp_features": 128},
 )
 
 if __name__ == "__main__":

@@ -9,20 +9,17 @@ RandAugment. Decay is decoupled here (times the learning rate), so 0.1 stands fo
 averaged.
 """
 
-import dataclasses
-
 from dlcore.main import main
 from experiments.classification import supervised
+from experiments.recipes import SMALL_VIT, imagenet
 
-experiment = dataclasses.replace(
+experiment = imagenet(
     supervised.experiment,
-    file=__file__,
-    doc=__doc__,
-    model="vit_s_16",
+    __file__,
+    __doc__,
+    "vit_s_16",
     defaults={
-        "dataset": "imagenet2012",
         "model.pool": "mean",
-        "input_size": 224,
         "batch_size": 1024,
         "epochs": 90.0,
         "optimizer": "adamw",
@@ -33,14 +30,7 @@ experiment = dataclasses.replace(
         "augment": "rand_augment",
         "mixup_alpha": 0.2,
     },
-    smoke={
-        **supervised.experiment.merged.smoke,
-        "dataset": "digits",
-        "input_size": 32,
-        "model.image_size": 32,
-        "model.depth": 2,
-        "model.width": 48,
-    },
+    smoke=SMALL_VIT,
 )
 
 if __name__ == "__main__":

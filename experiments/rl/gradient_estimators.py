@@ -207,7 +207,6 @@ def study(
     Args:
       num_samples: gradients of each estimator.
       dimensions: coordinates of the normal.
-      seed: seed of problems and samples.
     """
     keys = jax.random.split(jax.random.key(seed), num_samples)
     results = {f"{d} dimensions": quadratic(d, keys, seed) for d in dimensions}

@@ -24,7 +24,7 @@ import numpy as np
 
 from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
-from dlcore.report.figure import BLUE, VERMILION, new_figure
+from dlcore.report.figure import new_figure, seed_dots
 from dlcore.report.gridworld import draw_grid
 from dlcore.rl import gridworld, inverse, mdp
 
@@ -87,13 +87,9 @@ def draw_arms(numbers: dict[str, list[float]]):
         (axes[1], "total variation", "total variation to the expert's occupancy", 0.05),
     ):
         rows = [name.split(", ", 1)[1] for name in numbers if name.startswith(measure)]
-        for row, name in enumerate(rows):
-            values = numbers[f"{measure}, {name}"]
-            ax.plot(values, [row] * len(values), "o", color=BLUE, alpha=0.6)
-            ax.plot(np.mean(values), row, "|", color=VERMILION, markersize=20, markeredgewidth=2)
+        seed_dots(ax, {LABELS.get(name, name): numbers[f"{measure}, {name}"] for name in rows}, horizontal=True)
         ax.axvline(threshold, color="#999999", ls=":", lw=1)
-        ax.set_yticks(range(len(rows)), [LABELS.get(name, name) for name in rows])
-        ax.set(xlabel=label, ylim=(len(rows) - 0.5, -0.5))
+        ax.set(xlabel=label)
     return figure
 
 

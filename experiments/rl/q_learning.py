@@ -63,9 +63,8 @@ class Grids(Episodes):
     max_steps: PositiveInt = 100
     precision: Literal["f32"] = "f32"
 
-    monitor: ClassVar[str] = "q_error"
+    monitor = headline = "q_error"
     monitor_mode: ClassVar[str] = "min"
-    headline: ClassVar[str] = "q_error"
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
         return {"environment": gridworld.environment(grid_of(setup.flags), setup.flags.max_steps)}

@@ -25,7 +25,7 @@ from dlcore.classical_vision.otsu import otsu_threshold
 from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.interpretability.saliency import gradient_saliency
 from dlcore.main import main
-from dlcore.report.figure import new_figure
+from dlcore.report.figure import new_figure, show_image
 from dlcore.segmentation.grabcut import grabcut
 from experiments.studies.scene_classifier import NOTHING, Classifier, fit, single_shapes
 from experiments.studies.small_detectors import standardize
@@ -90,10 +90,7 @@ def study(
       num_test: test scenes, none empty.
       image_size: side of the images, in pixels, a multiple of 4.
       width: channels of the first layer.
-      steps: steps of training.
-      batch_size: scenes a step.
       blur: blur of the saliency, sigma in pixels.
-      num_seeds: repetitions, each with its own weights, batches and mixtures.
     """
     train, test = single_shapes(num_train, 0, image_size, empty=1 / 6), single_shapes(num_test, 2, image_size)
     net, overlaps, numbers = Classifier(width, NOTHING + 1), [], {}
@@ -129,8 +126,7 @@ def draw(images, maps, cuts, thresholds, masks):
     rows = {"scene": images, "saliency": maps, "Otsu": thresholds, "GrabCut": cuts, "truth": masks}
     for line, (name, pictures) in zip(axes, rows.items(), strict=True):
         for ax, picture in zip(line, pictures, strict=False):
-            ax.imshow(picture, cmap=None if name == "scene" else "gray")
-            ax.set_axis_off()
+            show_image(ax, picture, cmap=None if name == "scene" else "gray")
         line[0].set_title(name, fontsize=9)
     return figure
 

@@ -53,8 +53,7 @@ class RenderingsAndPhotographs(Task):
     image_size: Annotated[int, Range(8)] = 16
 
     modules: ClassVar[dict] = {"net": PropertyNet}
-    monitor: ClassVar[str] = "photo_accuracy"
-    headline: ClassVar[str] = "photo_accuracy"
+    monitor = headline = "photo_accuracy"
     plain: ClassVar[dict] = {"weight_decay": 0.0}
 
     def data(self, flags: Flags) -> Splits:

@@ -212,12 +212,10 @@ def study(
     """Compare learning from few labels with and without the other points, where classes are moons and where not.
 
     Args:
-      num_seeds: draws of points, labels and weights.
       points: number of points on both moons, and as many again to test on.
       labels_per_class: points whose label is known.
       spread: standard deviation of the points about their moon.
       gamma: gamma of label propagation's kernel.
-      steps: steps of the network's training.
       entropy_weight: weight of the entropy of the network's answers.
       consistency_weight: weight of the change of the network's answers under noise.
       noise: standard deviation of that noise.

@@ -35,9 +35,8 @@ class Spirals(Task):
     segment_length: Annotated[int, Range(2, 101)] = 11
     num_test: PositiveInt = 32
 
-    monitor = "loss"
+    monitor = headline = "loss"
     monitor_mode = "min"
-    headline = "loss"
 
     def data(self, flags: Flags) -> Splits:
         train = segments(spirals(flags.num_trajectories, 0), flags.segment_length)

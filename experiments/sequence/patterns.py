@@ -132,9 +132,8 @@ class PatternProblems(Task):
     train_size: PositiveInt = 8000
     test_size: PositiveInt = 1000
 
-    monitor = "loss"
+    monitor = headline = "loss"
     monitor_mode = "min"
-    headline = "loss"
 
     def data(self, flags: Flags) -> Splits:
         sizes, make = (flags.train_size, flags.test_size), PROBLEMS[flags.pattern].source

@@ -30,7 +30,7 @@ from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, St
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.nn import activations
-from dlcore.report.figure import BLUE, GRAY, GREEN, VERMILION, new_figure
+from dlcore.report.figure import BLUE, GRAY, GREEN, VERMILION, mean_and_range, new_figure
 from experiments.studies.small_runs import shuffled_digits, train
 
 COLORS = {"relu": BLUE, "elu": GREEN, "tanh": VERMILION, "sigmoid": GRAY}
@@ -116,9 +116,7 @@ def report(losses: dict[str, np.ndarray], accuracy: dict[str, np.ndarray], targe
     left.set(xlabel="step", ylabel="training loss", yscale="log", title="at the best learning rate")
     left.legend(frameon=False, fontsize=8, title="activation, rate")
     for name in NOISY:
-        rows = accuracy[name][best[name]]
-        right.plot(NOISE, rows.mean(0), "o-", ms=4, color=COLORS[name], label=name)
-        right.fill_between(NOISE, rows.min(0), rows.max(0), color=COLORS[name], alpha=0.2)
+        mean_and_range(right, NOISE, accuracy[name][best[name]], COLORS[name], name, "o-")
     right.set(xlabel="noise, of the range of pixels", ylabel="test accuracy", title="noise at the input")
     right.legend(frameon=False, fontsize=8)
     numbers = {f"steps, {name}": rows.tolist() for name, rows in best_steps.items()}
@@ -143,7 +141,6 @@ def study(
     """Train with each activation at each learning rate.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
       steps: training steps of each run, of 64 examples, a multiple of `every`.
       every: steps between measurements of the training loss.
       target: training loss to reach, in nats.

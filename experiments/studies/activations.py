@@ -137,8 +137,6 @@ def study(
     """Train a deep perceptron with each activation, and measure how it hands signals and gradients through.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
-      depth: hidden layers.
       width: units of each.
       steps: training steps of each run, of 64 examples, by SGD with momentum.
       learning_rates: those to choose from.

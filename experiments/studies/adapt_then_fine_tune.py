@@ -35,7 +35,7 @@ from dlcore.data.source import Source
 from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
-from dlcore.report.figure import BLUE, GRAY, new_figure
+from dlcore.report.figure import new_figure, seed_dots
 from dlcore.transfer import domain_adaptation
 from dlcore.transfer.domain_adaptation import AdaptationNet
 from dlcore.transfer.gradient_reversal import reversal_strength
@@ -165,11 +165,8 @@ def report(results: dict[str, np.ndarray], settings: dict[str, tuple], num_label
     numbers = {f"accuracy, {arm}": np.asarray(results[arm]).tolist() for arm in ARMS}
     numbers |= {f"chosen, {arm}": f"strength {key[1]}, learning rate {key[2]}" for arm, key in settings.items()}
     figure, axes = new_figure((5.6, 3.4))
-    for seed in range(len(gains)):
-        axes.plot(range(len(ARMS)), [percent[arm][seed] for arm in ARMS], "o", color=GRAY)
-    axes.plot(range(len(ARMS)), [percent[arm].mean() for arm in ARMS], "_", color=BLUE, markersize=26, mew=3)
-    axes.set_xticks(range(len(ARMS)), ARMS)
-    axes.set(xlim=(-0.5, len(ARMS) - 0.5), ylabel="accuracy on handwritten test digits, %")
+    seed_dots(axes, percent)
+    axes.set(ylabel="accuracy on handwritten test digits, %")
     headline = Headline(
         f"points gained over {rivals} at {num_labels} labels", gains, "digits from fonts to handwriting"
     )
@@ -190,7 +187,6 @@ def study(
     """Compare adaptation, fine-tuning and both, from digits of fonts to handwritten ones.
 
     Args:
-      num_seeds: repetitions, each with its own initial weights, batches and labels.
       labels_per_class: labeled digits of the target, of each class.
       technique: technique of the adaptation, dann, mmd or coral.
       source_size: rendered digits.

@@ -28,7 +28,7 @@ from dlcore.data.adding import adding
 from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Range, Study, StudyResult
 from dlcore.main import main
 from dlcore.nn.recurrent import Recurrent
-from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
+from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure, seed_lines
 
 SOLVED, FAILED, REACHED = 0.005, 0.12, 0.01
 """Mean squared errors: at most, for the LSTM; at least, for the RNN; at which the steps to it are counted."""
@@ -134,10 +134,9 @@ def report(
 def draw(curves, length, every):
     figure, axes = new_figure((5.5, 3.6), grid="both")
     for (cell, name), color in zip((("lstm", "LSTM"), ("rnn", "vanilla RNN")), (BLUE, VERMILION), strict=True):
-        for i, c in enumerate(curves[cell]):
-            axes.semilogy(every * np.arange(1, len(c) + 1), c, color=color, label=name if i == 0 else None)
+        seed_lines(axes, curves[cell], color, name, step=every)
     axes.axhline(1 / 6, color=GRAY, ls=":", lw=1, label="constant answer")
-    axes.set(xlabel="step", ylabel="squared error", title=f"T = {length}")
+    axes.set(yscale="log", xlabel="step", ylabel="squared error", title=f"T = {length}")
     axes.legend(frameon=False)
     return figure
 
@@ -157,12 +156,9 @@ def study(
     """Train an LSTM and a vanilla RNN on the adding problem.
 
     Args:
-      num_seeds: repetitions, each with its own weights and sequences.
       length: T of the claim.
       other_lengths: at which the LSTM's steps are counted too.
       width: width of the recurrent layer.
-      steps: training steps.
-      batch_size: sequences a step.
       learning_rate: learning rate of the LSTM at the start.
       rnn_learning_rate: learning rate of the vanilla RNN at the start.
       every: steps between two measurements; divides `steps`.

@@ -32,7 +32,7 @@ from dlcore.classification.architecture_search import (
 )
 from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
-from dlcore.report.figure import BLUE, VERMILION, new_figure
+from dlcore.report.figure import BLUE, VERMILION, mean_and_range, new_figure
 from dlcore.run.progress import say
 from experiments.studies.small_runs import shuffled_digits
 
@@ -75,17 +75,15 @@ def judge(accuracy: np.ndarray, proposals: np.ndarray, at_random: np.ndarray) ->
 
 def draw(accuracy, curves, random_curves, proposals, at_random):
     figure, (left, right) = new_figure((10, 3.6), 1, 2)
-    blue, orange = BLUE, VERMILION
     trials = np.arange(1, curves.shape[1] + 1)
-    for rows, name, color in ((curves, "controller", blue), (random_curves, "random", orange)):
+    for rows, name, color in ((curves, "controller", BLUE), (random_curves, "random", VERMILION)):
         kernel = np.ones(min(10, rows.shape[1])) / min(10, rows.shape[1])
         smooth = np.stack([np.convolve(row, kernel, "valid") for row in rows])
-        left.plot(trials[len(kernel) - 1 :], smooth.mean(0), color=color, label=name)
-        left.fill_between(trials[len(kernel) - 1 :], smooth.min(0), smooth.max(0), color=color, alpha=0.15)
+        mean_and_range(left, trials[len(kernel) - 1 :], smooth, color, name)
     left.set(xlabel="children trained", ylabel="validation accuracy of the last ten", title="Children along the search")
     left.legend(frameon=False)
     right.hist(accuracy, bins=160, range=(0, 1), color="0.8")
-    for rows, name, color in ((proposals, "controller", blue), (at_random, "random", orange)):
+    for rows, name, color in ((proposals, "controller", BLUE), (at_random, "random", VERMILION)):
         for i, row in enumerate(rows):
             right.axvline(accuracy[row], color=color, label=name if i == 0 else None, alpha=0.7)
     right.set_xlim(min(np.quantile(accuracy, 0.4), accuracy[proposals].min(), accuracy[at_random].min()) - 0.01, 1)
@@ -109,7 +107,6 @@ def study(
       num_seeds: searches of either kind.
       updates: updates of the controller; a search trains updates * children networks.
       children: networks trained for each update of the controller.
-      steps: training steps of a network.
       num_repeats: trainings of every cell, whose mean accuracy is the truth.
       num_cells: train only the first cells, to try the study out; the others count as 0; None trains all 729.
     """

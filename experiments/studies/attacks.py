@@ -189,9 +189,7 @@ def study(
     """Attack networks that were trained without any defense.
 
     Args:
-      num_seeds: networks.
       epsilon: largest change of a pixel, of images in [0, 1].
-      steps: steps of training.
       count: test images that are attacked.
       max_queries: most queries of NES, for an image.
     """

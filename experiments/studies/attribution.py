@@ -118,11 +118,8 @@ def study(
 
     Args:
       num_train: training scenes of one shape.
-      num_test: test scenes.
       image_size: side of the images, in pixels, a multiple of 4.
       width: channels of the first layer.
-      steps: steps of training.
-      batch_size: scenes a step.
       window: side of what occlusion covers, in pixels.
       seeds: classifiers, each with its own weights, batches and noise; the numbers are their means.
     """
@@ -187,8 +184,7 @@ def draw_pointing(pointing: dict[str, float]):
     colors = [BLUE if name in ANY_NETWORK else GRAY for name in names]
     bars = ax.barh([TITLES.get(name, name) for name in names], [pointing[name] for name in names], color=colors)
     ax.bar_label(bars, [f"{pointing[name]:.2f}" for name in names], padding=3, fontsize=8)
-    ax.set_xlim(0, 1.08)
-    ax.set_xlabel("share of the scenes whose object's box holds the map's largest value")
+    ax.set(xlim=(0, 1.08), xlabel="share of the scenes whose object's box holds the map's largest value")
     return figure
 
 

@@ -131,7 +131,6 @@ def study(
     """Draw the gallery.
 
     Args:
-      image: china, flower, or the path of an image.
       height: height of each tile in pixels, at least 16.
       seed: random numbers of the augmentations.
       group: the column to draw: warped, tone, hidden or mixed; all draws all four.
@@ -182,8 +181,7 @@ def study(
             if box is not None:
                 x, y = box[[0, 2, 2, 0, 0]], box[[1, 1, 3, 3, 1]]
                 panel.plot(x - 0.5, y - 0.5, color=ORANGE, linewidth=1.6)
-                panel.set_xlim(-0.5, size[1] - 0.5)
-                panel.set_ylim(size[0] - 0.5, -0.5)
+                panel.set(xlim=(-0.5, size[1] - 0.5), ylim=(size[0] - 0.5, -0.5))
             distance[name] = float(np.abs(picture - image_pixels).mean())
     untouched = distance.pop("the photograph", 0.0)
     changed = [name for name, value in distance.items() if value > 1e-3]

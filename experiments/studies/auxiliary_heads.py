@@ -30,7 +30,7 @@ from flax import linen as nn
 from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
 from dlcore.main import main
 from dlcore.models.googlenet import MODULES, GoogLeNet, auxiliary_loss
-from dlcore.report.figure import BLUE, GREEN, ORANGE, VERMILION, new_figure
+from dlcore.report.figure import BLUE, GREEN, ORANGE, VERMILION, new_figure, seed_dots
 from experiments.studies.small_runs import shuffled_digits
 
 NETS = {"neither": (False, False), "heads": (True, False), "norm": (False, True), "both": (True, True)}
@@ -104,11 +104,6 @@ def study(
     """Measure loss and accuracy with and without auxiliary heads and batch norm.
 
     Args:
-      num_seeds: repetitions, each with its own weights and order of examples.
-      steps: training steps of each run.
-      batch_size: examples a step.
-      min_log2_learning_rate: base-2 logarithm of the lowest learning rate of the ladder.
-      max_log2_learning_rate: base-2 logarithm of the highest learning rate of the ladder.
       width: factor of GoogLeNet's channels.
       modules: Inception modules of the network, of 3a to 5b; auxiliary heads stand behind 4a and 4d.
       auxiliary_weight: weight of the auxiliary losses.
@@ -171,17 +166,16 @@ def _signed(gain: np.ndarray) -> str:
 def draw(results: dict, best: dict, accuracy: dict):
     """Draw the last layer's loss along training, and test accuracy."""
     figure, (left, right) = new_figure((8.5, 3.2), 1, 2, width_ratios=(3, 2), grid="both")
-    for i, name in enumerate(NETS):
+    for name in NETS:
         curves = results[name]["loss"][:, best[name]].clip(max=4)
         window = max(1, curves.shape[1] // 20)
         smooth = np.array([np.convolve(curve, np.ones(window) / window, "valid") for curve in curves])
         left.plot(smooth.T, color=COLORS[name], alpha=0.3, linewidth=0.8)
         left.plot(smooth.mean(0), color=COLORS[name], label=NAMES[name])
-        right.plot([i] * len(accuracy[name]), 100 * accuracy[name], "o", color=COLORS[name])
-    left.set_xlabel("step")
-    left.set_ylabel("training loss of the last layer")
+    left.set(xlabel="step", ylabel="training loss of the last layer")
     left.legend(frameon=False, fontsize=8)
-    right.set_xticks(range(len(NETS)), [name.replace(" ", "\n") for name in NAMES.values()], fontsize=8)
+    groups = {NAMES[name].replace(" ", "\n"): accuracy[name] for name in NETS}
+    seed_dots(right, groups, [COLORS[name] for name in NETS], scale=100)
     right.set_ylabel("test accuracy, %")
     return figure
 

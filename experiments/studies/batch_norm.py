@@ -218,13 +218,6 @@ def study(
     """Compare learning rates, initializations and the loss along the gradient with and without batch norm.
 
     Args:
-      num_seeds: repetitions, each with its own weights and order of examples.
-      steps: training steps of each run.
-      batch_size: examples a step.
-      depth: hidden layers.
-      hidden: units of each hidden layer.
-      min_log2_learning_rate: base-2 logarithm of the lowest learning rate of the ladder.
-      max_log2_learning_rate: base-2 logarithm of the highest learning rate of the ladder.
       num_probes: number of measurements of the loss along the gradient in a run.
     """
     splits = data()
@@ -313,13 +306,10 @@ def draw(names: list, learning_rates: np.ndarray, results: dict, tuned: dict, ah
         along.plot(rows["turn"].T, color=COLORS[norm], alpha=0.4)
         along.plot(np.median(rows["turn"], 0), color=COLORS[norm], linewidth=2, label=NAMES[norm])
     by_rate.set_xscale("log", base=2)
-    by_rate.set_xlabel("learning rate")
-    by_rate.set_ylabel("final training loss (cut at 3)")
+    by_rate.set(xlabel="learning rate", ylabel="final training loss (cut at 3)")
     by_start.set_xticks(range(len(names)), names, fontsize=8)
     by_start.set_xlabel("start, each net at its best rate")
-    along.set_yscale("log")
-    along.set_xlabel("probe")
-    along.set_ylabel("turn of the gradient ahead of the step")
+    along.set(yscale="log", xlabel="probe", ylabel="turn of the gradient ahead of the step")
     along.legend(frameon=False, fontsize=8)
     return figure
 

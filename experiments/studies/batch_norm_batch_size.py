@@ -17,7 +17,7 @@ import numpy as np
 
 from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.main import main
-from dlcore.report.figure import BLUE, GREEN, new_figure
+from dlcore.report.figure import BLUE, GREEN, mean_and_range, new_figure
 from experiments.studies.batch_norm import Net, data, starts, train_all
 
 COLORS = {"batch": BLUE, "group": GREEN}
@@ -35,11 +35,8 @@ def study(
     """Measure test accuracy by batch size, with batch norm and with group norm.
 
     Args:
-      num_seeds: repetitions, each with its own weights and order of examples.
       epochs: passes over the training digits of each run.
       batch_sizes: examples a step, rising.
-      depth: hidden layers.
-      hidden: units of each hidden layer.
       learning_rates: ladder for the largest batch; a batch of 1/n its size takes the learning rate over sqrt(n).
     """
     splits, accuracy = data(), {}
@@ -79,14 +76,12 @@ def report(batch_sizes: tuple[int, ...], accuracy: dict) -> StudyResult:
 
 
 def draw(batch_sizes: tuple[int, ...], accuracy: dict):
-    """Draw accuracy by batch size; dots are seeds."""
+    """Draw accuracy by batch size: the mean of the seeds and their range."""
     figure, axes = new_figure((5, 3.2), grid="both")
     for norm, values in accuracy.items():
-        axes.plot(batch_sizes, 100 * values.T, "o", color=COLORS[norm], alpha=0.4, markersize=3)
-        axes.plot(batch_sizes, 100 * values.mean(0), color=COLORS[norm], label=f"{norm} norm")
+        mean_and_range(axes, batch_sizes, 100 * values, COLORS[norm], f"{norm} norm", "o-")
     axes.set_xscale("log", base=2)
-    axes.set_xlabel("batch size")
-    axes.set_ylabel("test accuracy, %")
+    axes.set(xlabel="batch size", ylabel="test accuracy, %")
     axes.legend(frameon=False)
     return figure
 

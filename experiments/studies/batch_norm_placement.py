@@ -20,7 +20,7 @@ import numpy as np
 
 from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
 from dlcore.main import main
-from dlcore.report.figure import BLUE, ORANGE, VERMILION, new_figure
+from dlcore.report.figure import BLUE, ORANGE, VERMILION, mean_and_range, new_figure
 from experiments.studies.batch_norm import Net, data, starts, train_all
 
 PLACEMENTS = {"before": ("batch", True), "after": ("batch", False), "none": ("none", True)}
@@ -38,17 +38,7 @@ def study(
     min_log2_learning_rate: Annotated[int, Range(-32, 32)] = -5,
     max_log2_learning_rate: Annotated[int, Range(-32, 32)] = 5,
 ) -> StudyResult:
-    """Measure dead units, loss and accuracy by placement and learning rate.
-
-    Args:
-      num_seeds: repetitions, each with its own weights and order of examples.
-      steps: training steps of each run.
-      batch_size: examples a step.
-      depth: hidden layers.
-      hidden: units of each hidden layer.
-      min_log2_learning_rate: base-2 logarithm of the lowest learning rate of the ladder.
-      max_log2_learning_rate: base-2 logarithm of the highest learning rate of the ladder.
-    """
+    """Measure dead units, loss and accuracy by placement and learning rate."""
     splits, learning_rates, results = data(), 2.0 ** np.arange(min_log2_learning_rate, max_log2_learning_rate + 1), {}
     for name, (norm, before) in PLACEMENTS.items():
         net = Net(norm, before, hidden, depth)
@@ -89,10 +79,8 @@ def draw(learning_rates: np.ndarray, results: dict):
     """Draw dead units and loss by learning rate."""
     figure, (left, right) = new_figure((8, 3.2), 1, 2, grid="both")
     for name, rows in results.items():
-        left.plot(learning_rates, 100 * rows["dead"].T, "o", color=COLORS[name], alpha=0.4, markersize=3)
-        left.plot(learning_rates, 100 * rows["dead"].mean(0), color=COLORS[name], label=NAMES[name])
-        right.plot(learning_rates, rows["loss"].clip(max=3).T, "o", color=COLORS[name], alpha=0.4, markersize=3)
-        right.plot(learning_rates, rows["loss"].clip(max=3).mean(0), color=COLORS[name])
+        mean_and_range(left, learning_rates, 100 * rows["dead"], COLORS[name], NAMES[name], "o-")
+        mean_and_range(right, learning_rates, rows["loss"].clip(max=3), COLORS[name], style="o-")
     left.set_ylabel("dead ReLUs, %")
     right.set_ylabel("final training loss (cut at 3)")
     left.legend(frameon=False, fontsize=8)

@@ -22,7 +22,7 @@ from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.optim import batch_ramp, linear_scaling
 from dlcore.optim.schedules import warm_up
-from dlcore.report.figure import BLUE, GREEN, ORANGE, VERMILION, new_figure
+from dlcore.report.figure import BLUE, GREEN, ORANGE, VERMILION, new_figure, seed_dots
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits
 
 NAMES = ("small batch", "large batch, same rate", "large batch, scaled rate", "ramp")
@@ -101,12 +101,10 @@ def report(losses, accuracies, learning_rates, sizes) -> StudyResult:
 def draw(losses, learning_rates, sizes):
     figure, (left, right) = new_figure((10, 3.6), 1, 2, grid="both")
     colors = (BLUE, VERMILION, GREEN, ORANGE)
-    for i, (name, color) in enumerate(zip(NAMES, colors, strict=True)):
-        left.plot([i] * len(losses[name]), losses[name], "o", color=color, alpha=0.7)
-        left.plot([i - 0.2, i + 0.2], [losses[name].mean()] * 2, color=color, lw=2)
+    seed_dots(left, {name.replace(", ", "\n"): losses[name] for name in NAMES}, colors)
+    for name, color in zip(NAMES, colors, strict=True):
         right.plot(np.cumsum(sizes[name]), learning_rates[name], color=color, label=name)
-    left.set(xticks=range(4), yscale="log", ylabel="training loss at the end")
-    left.set_xticklabels([n.replace(", ", "\n") for n in NAMES], fontsize=8)
+    left.set(yscale="log", ylabel="training loss at the end")
     right.set(xlabel="examples seen", ylabel="learning rate, from the optimizer's state")
     right.legend(frameon=False, fontsize=8)
     return figure
@@ -123,7 +121,6 @@ def study(
     """Train in four ways on the same number of examples.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
       num_examples: examples that each run draws, in all its steps together.
       batch_size: examples a step of the small batch.
       factor: the large batch size over the small one, a power of two.

@@ -26,7 +26,7 @@ from dlcore.diagnostics.hessian import top_eigenvalues
 from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
-from dlcore.report.figure import BLUE, ORANGE, PINK, SKY, VERMILION, new_figure
+from dlcore.report.figure import BLUE, ORANGE, PINK, SKY, VERMILION, mean_and_range, new_figure, seed_dots
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
 
 
@@ -86,14 +86,11 @@ def judge(results: dict[int, np.ndarray], learning_rate: float, level: float) ->
 def draw(results, steps, learning_rate):
     figure, (left, middle, right) = new_figure((11, 3.6), 1, 3, grid="both")
     colors = (BLUE, SKY, ORANGE, VERMILION, PINK)
-    for k, (color, (size, runs)) in enumerate(zip(colors, results.items(), strict=False)):
+    for color, (size, runs) in zip(colors, results.items(), strict=False):
         x = np.arange(1, runs.shape[1] + 1) * steps / runs.shape[1]
-        left.plot(x, runs[:, :, 1].mean(0), color=color, label=f"batch {size}")
-        left.fill_between(x, runs[:, :, 1].min(0), runs[:, :, 1].max(0), color=color, alpha=0.2, lw=0)
+        mean_and_range(left, x, runs[:, :, 1], color, f"batch {size}")
         for run in runs:
             middle.plot(run[:, 0], run[:, 1], "o", ms=3, mew=0, color=color, alpha=0.7)
-        right.plot(np.full(len(runs), k), 100 * runs[:, -1, 2], "o", color=color, alpha=0.7)
-        right.plot([k - 0.25, k + 0.25], [100 * runs[:, -1, 2].mean()] * 2, color=color, lw=2)
     left.axhline(2 / learning_rate, color="0.4", ls="--", lw=1)
     left.annotate(
         "2 / rate", (0, 2 / learning_rate), xytext=(2, 3), textcoords="offset points", fontsize=8, color="0.3"
@@ -104,7 +101,7 @@ def draw(results, steps, learning_rate):
         xscale="log", xlabel="training loss (time goes right)", ylabel="largest Hessian eigenvalue", ylim=(0, None)
     )
     middle.invert_xaxis()
-    right.set_xticks(range(len(results)), [str(size) for size in results])
+    seed_dots(right, {size: runs[:, -1, 2] for size, runs in results.items()}, colors, scale=100)
     right.set(xlabel="batch size", ylabel="test accuracy at the end, %")
     return figure
 
@@ -121,9 +118,7 @@ def study(
     """Measure sharpness along runs that differ in batch size alone.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
       batch_sizes: examples a step, drawn with replacement, rising; there are 1297 in all.
-      steps: training steps of each run.
       learning_rate: learning rate of all runs.
       num_evaluations: number of measurements of the eigenvalue in a run; divides steps.
       level: training loss at which runs are compared.

@@ -106,7 +106,6 @@ def study(
       left_out: digit that no model is fitted to.
       variance: variance of the prior of each Gaussian, in squared intensities.
       climb_steps: steps of gradient ascent.
-      seed: seed of the outliers.
     """
     train, test = digits("train").arrays, digits("test").arrays
     is_inlier, inliers = train["label"] != left_out, test["label"] != left_out

@@ -28,7 +28,7 @@ from dlcore.generative.vae import kl_to_standard_normal, reparameterize
 from dlcore.losses import discriminator_loss, non_saturating_generator_loss, softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.nn import leaky_relu
-from dlcore.report.figure import BLUE, GRAY, GREEN, VERMILION, new_figure
+from dlcore.report.figure import BLUE, GRAY, GREEN, VERMILION, new_figure, seed_dots, show_image
 from experiments.studies.small_runs import minimize, shuffled_digits
 
 ARMS = {"L2 VAE": (1.0, 0.0), "adversarial VAE": (1.0, 1.0), "GAN": (0.0, 1.0)}
@@ -163,11 +163,8 @@ def report(
 
 def draw(power):
     figure, axes = new_figure((5, 3.4))
-    for k, (arm, color) in enumerate(zip(ARMS, (BLUE, VERMILION, GREEN), strict=True)):
-        axes.plot([k] * len(power[arm]), power[arm], "o", color=color, alpha=0.7)
-        axes.hlines(power[arm].mean(), k - 0.2, k + 0.2, color=color, lw=2)
+    seed_dots(axes, {arm: power[arm] for arm in ARMS}, (BLUE, VERMILION, GREEN))
     axes.axhline(1, color=GRAY, ls=":", lw=1, label="real digits")
-    axes.set_xticks(range(len(ARMS)), list(ARMS))
     axes.set(ylabel="power at high frequencies, relative", ylim=(0, None))
     axes.legend(frameon=False)
     return figure
@@ -178,9 +175,7 @@ def draw_samples(pictures):
 
     figure, all_axes = new_figure((8, 2.4), 1, len(pictures))
     for axes, (name, images) in zip(all_axes, pictures.items(), strict=True):
-        axes.imshow(picture_grid(images[:32], 8)[..., 0], cmap="gray")
-        axes.set_title(name, fontsize=9)
-        axes.set_axis_off()
+        show_image(axes, picture_grid(images[:32], 8)[..., 0], name, cmap="gray")
     return figure
 
 
@@ -188,8 +183,6 @@ def study(*, num_seeds: PositiveInt = 3, steps: PositiveInt = 4000, pixel_varian
     """Compare the sharpness of samples of three losses.
 
     Args:
-      num_seeds: repetitions, each with its own weights, batches and noise.
-      steps: training steps of each run.
       pixel_variance: s^2 of the L2 loss.
     """
     data, arm_samples = shuffled_digits(), samples(num_seeds, steps, pixel_variance)

@@ -97,7 +97,6 @@ def study(
       num_places: places on the disk; at each start 49 boxes for each of 7 targets.
       steps: steps of gradient descent.
       learning_rate: first learning rate; a tenth of it after 80% of the steps.
-      seed: seed of the places.
     """
     start, targets = (jnp.asarray(v, jnp.float32) for v in cases(num_places, seed))
     corners = [box_convert(v, "cxcywh", "xyxy") for v in (start, targets)]

@@ -25,7 +25,7 @@ from dlcore.interpretability.scores import box_of_map
 from dlcore.main import main
 from dlcore.nn import Conv, GroupNorm
 from dlcore.ops import global_avg_pool
-from dlcore.report.figure import VERMILION, new_figure
+from dlcore.report.figure import VERMILION, new_figure, show_image
 from experiments.studies.attribution import corloc
 from experiments.studies.scene_classifier import fit, single_shapes
 from experiments.studies.small_detectors import standardize
@@ -85,8 +85,7 @@ def report(trained: list[Localization], untrained: list[Localization], middle: f
     figure, axes = new_figure((1.6 * count, 3.6), 2, count, squeeze=False)
     for i in range(count):
         for ax, picture in zip(axes[:, i], (test["image"][i], trained[0].maps[i]), strict=True):
-            ax.imshow(picture, cmap="magma")
-            ax.set_axis_off()
+            show_image(ax, picture, cmap="magma")
             ax.autoscale(False)
             for box, color in ((test["box"][i], "white"), (trained[0].boxes[i], VERMILION)):
                 x, y, right, bottom = box - 0.5
@@ -114,11 +113,7 @@ def study(
 
     Args:
       num_train: training scenes of one shape.
-      num_test: test scenes.
-      image_size: side of the scenes in pixels.
       width: channels of the first layer, a multiple of 4.
-      steps: steps of training.
-      num_seeds: classifiers.
     """
     if width % 4:
         raise ValueError(f"width={width}: not a multiple of 4; allowed: {width - width % 4}")

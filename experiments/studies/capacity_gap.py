@@ -27,7 +27,7 @@ import optax
 from dlcore.diagnostics.triage import fit_triage
 from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
-from dlcore.report.figure import BLUE, VERMILION, new_figure
+from dlcore.report.figure import BLUE, VERMILION, mean_and_range, new_figure
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
 
 ASKS = {"more capacity", "train longer"}
@@ -104,8 +104,7 @@ def draw(results):
         widths = list(by_width)
         for column, name, color in ((0, "training", BLUE), (1, "validation", VERMILION)):
             final = np.array([100 * runs[:, -1, column] for runs in by_width.values()])
-            axes.plot(widths, final.mean(1), "-o", color=color, label=name)
-            axes.fill_between(widths, final.min(1), final.max(1), color=color, alpha=0.2, lw=0)
+            mean_and_range(axes, widths, final.T, color, name, "o-")
         for width, words in verdicts(by_width).items():
             text = words.replace(" and ", "\n")
             axes.annotate(text, (width, 4), rotation=90, fontsize=7.5, ha="center", va="bottom", color="0.3")
@@ -129,7 +128,6 @@ def study(
     """Train perceptrons of every width, and name the problem of each.
 
     Args:
-      num_seeds: repetitions, each with its own subset, weights, batches and label noise.
       widths: units of the hidden layer, the narrowest first.
       label_noise: share of the labels that are drawn at random, in training and validation.
       steps: training steps of each run, of 50 examples.

@@ -31,7 +31,7 @@ from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.models.deit import DeiT
 from dlcore.models.vit import ViT
-from dlcore.report.figure import BLUE, VERMILION, new_figure
+from dlcore.report.figure import new_figure, seed_dots
 from experiments.studies.small_runs import ZooNet, log_loss_and_accuracy, shuffled_digits, train
 
 ARMS = ("class token", "mean over patches", "distilled")
@@ -115,8 +115,6 @@ def study(
     """Compare a class token, the mean over patches, and distillation from a small CNN.
 
     Args:
-      num_seeds: repetitions, each with its own subset, weights and batches.
-      num_examples: training examples.
       steps: training steps of each run, and of the teacher's.
       learning_rate: peak of the warm-up and cosine schedule.
       depth: blocks of a ViT.
@@ -141,12 +139,8 @@ def study(
 def draw(results: dict[str, np.ndarray]):
     """Draw the accuracy of the arms and of the teacher, a line a seed."""
     figure, axes = new_figure((6.5, 2.8), grid="x")
-    names = (*ARMS, "teacher")
-    for seed in range(len(results["teacher"])):
-        axes.plot([100 * results[name][seed] for name in names], range(4), "o-", color=BLUE, alpha=0.5)
-    axes.plot([100 * results[name].mean() for name in names], range(4), "|", color=VERMILION, markersize=24, mew=2.5)
-    axes.set_yticks(range(4), (*ARMS, "teacher (CNN)"))
-    axes.set_ylim(3.5, -0.5)
+    groups = {arm: results[arm] for arm in ARMS} | {"teacher (CNN)": results["teacher"]}
+    seed_dots(axes, groups, scale=100, horizontal=True, paired=True)
     axes.set_xlabel("test accuracy, % (bar: mean; lines: seeds)")
     return figure
 

@@ -151,12 +151,7 @@ def judge(accuracy: dict[str, np.ndarray]) -> tuple[str, bool]:
 
 
 def study(*, steps: PositiveInt = 600, seed: Seed = 0) -> StudyResult:
-    """Measure three classifiers under six challenges.
-
-    Args:
-      steps: steps of the network's training.
-      seed: seed of the network and the perturbations.
-    """
+    """Measure three classifiers under six challenges."""
     data = shuffled_digits(seed)
     classifiers = {
         "rule": fit_rule(data.images, data.labels),

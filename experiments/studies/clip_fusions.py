@@ -72,7 +72,6 @@ def study(
       steps: minibatches of 64.
       parameters: about the number of parameters of each network.
       frames: number of frames of a clip.
-      num_seeds: seeds of weights and batches.
     """
     results, numbers = {}, {}
     for task in TASKS:
@@ -125,8 +124,7 @@ def draw(results: dict[tuple[str, str], np.ndarray]) -> Any:
             axes.bar(x, results[fusion, task].mean(), 0.15, color=PALETTE[i], label=fusion if t == 0 else None)
             axes.plot([x] * len(results[fusion, task]), results[fusion, task], ".", color="black", ms=3)
     axes.set_xticks(range(len(TASKS)), TASKS)
-    axes.set_ylabel("test accuracy")
-    axes.set_ylim(0, 1.25)
+    axes.set(ylabel="test accuracy", ylim=(0, 1.25))
     axes.legend(frameon=False, ncols=5, fontsize=8, loc="upper center")
     return figure
 

@@ -30,7 +30,7 @@ from dlcore.data import image_classification
 from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.models import create_model
-from dlcore.report.figure import BLUE, VERMILION, new_figure
+from dlcore.report.figure import BLUE, VERMILION, mean_and_range, new_figure
 from experiments.studies.small_runs import Digits, ZooNet, log_loss_and_accuracy, train
 
 NAMES = {"cnn": "ResNet-8", "vit": "ViT"}
@@ -133,17 +133,14 @@ def study(
     """Measure accuracy by the number of examples, of a CNN and a ViT of equal size.
 
     Args:
-      num_seeds: repetitions, each with its own subset, weights and batches.
       train_sizes: numbers of training examples, rising.
       steps: training steps of each run, the same for every number of examples.
-      batch_size: examples a step.
       learning_rates: candidates; each model takes the one of least held-out loss.
       held_out: examples on which the learning rate is chosen.
       cnn_width: channels of the ResNet's first stage; the ViT's width follows.
       patch_size: side of the ViT's patches in pixels; divides the image's side.
       depth: blocks of the ViT.
       dataset: digits, or a data set prepared in data_dir.
-      data_dir: folder of prepared TFDS data sets.
     """
     if list(train_sizes) != sorted(train_sizes):
         raise ValueError(f"train_sizes={train_sizes}: not rising; allowed: rising numbers of examples")
@@ -173,16 +170,13 @@ def study(
 
 
 def draw(accuracy: dict[str, np.ndarray], train_sizes: np.ndarray):
-    """Draw accuracy by the number of examples: seeds thin, means thick."""
+    """Draw accuracy by the number of examples: the mean of the seeds and their range."""
     figure, axes = new_figure((6, 3.6), grid="both")
     for name, results in accuracy.items():
-        axes.plot(train_sizes, 100 * results.T, "-", color=COLORS[name], alpha=0.3, lw=1)
-        axes.plot(train_sizes, 100 * results.mean(0), "o-", color=COLORS[name], label=NAMES[name])
-    axes.set_xscale("log")
+        mean_and_range(axes, train_sizes, 100 * results, COLORS[name], NAMES[name], "o-")
+    axes.set(xscale="log", xlabel="training examples", ylabel="test accuracy, %")
     axes.set_xticks(train_sizes, [str(n) for n in train_sizes], minor=False)
     axes.minorticks_off()
-    axes.set_xlabel("training examples")
-    axes.set_ylabel("test accuracy, %")
     axes.legend(frameon=False)
     return figure
 

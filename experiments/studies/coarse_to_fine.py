@@ -23,7 +23,7 @@ import optax
 
 from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
-from dlcore.report.figure import BLUE, VERMILION, new_figure
+from dlcore.report.figure import VERMILION, new_figure, seed_dots
 from dlcore.search import LogUniform, edges, latin_hypercube, narrow
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
 
@@ -121,13 +121,9 @@ def draw(runs):
     left.set_title("short runs (small), then long ones in the box", fontsize=10)
     middle.set_title("long runs everywhere", fontsize=10)
     figure.colorbar(dots, ax=middle, label="validation accuracy")
-    for run in runs:
-        right.plot([0, 1], [100 * run["one"][1], 100 * run["two"][1]], "-o", color=BLUE, alpha=0.5, ms=4)
-    means = [100 * np.mean([run[name][1] for run in runs]) for name in ("one", "two")]
-    right.plot([0, 1], means, "-o", color=VERMILION, lw=2.5, label="mean")
-    right.set_xticks([0, 1], ["one stage", "two stages"])
-    right.set(xlim=(-0.3, 1.3), ylabel="test accuracy of the best, %")
-    right.legend(frameon=False)
+    groups = {f"{name} stage{s}": [run[name][1] for run in runs] for name, s in (("one", ""), ("two", "s"))}
+    seed_dots(right, groups, scale=100, paired=True)
+    right.set(ylabel="test accuracy of the best, % (bar: mean)")
     return figure
 
 
@@ -142,7 +138,6 @@ def study(
     """Search in two stages and in one, at the same cost in steps.
 
     Args:
-      num_seeds: repetitions, each with its own trials, weights and batches.
       coarse_trials: runs of the first stage.
       coarse_epochs: epochs of each run of the first stage.
       fine_trials: runs of the second stage.

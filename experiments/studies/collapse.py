@@ -35,7 +35,7 @@ from dlcore.main import main
 from dlcore.metrics import rank_me
 from dlcore.nn import Dense
 from dlcore.optim.ema import cosine_momentum
-from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
+from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure, seed_dots
 from dlcore.run import Placement, fit, make_mesh
 from dlcore.self_supervised import byol, dino, simsiam, vicreg
 from dlcore.self_supervised.networks import DINONet, encode, init_variables
@@ -205,16 +205,12 @@ def report(measures: dict[str, tuple[list[Measure], list[Measure]]]) -> StudyRes
 
 def draw(measures: dict[str, tuple[list[Measure], list[Measure]]]):
     figure, axes = new_figure((6.5, 3.4), grid="y")
+    for i, (color, label) in enumerate(((BLUE, "whole"), (VERMILION, "without its part"))):
+        groups = {f"{loss}\n{ARMS[loss][2]}": [m.rank[1] for m in pair[i]] for loss, pair in measures.items()}
+        seed_dots(axes, groups, color, label=label, shift=0.15 * (2 * i - 1))
     for x, pair in enumerate(measures.values()):
-        for shift, arm, color, label in (
-            (-0.15, pair[0], BLUE, "whole"),
-            (0.15, pair[1], VERMILION, "without its part"),
-        ):
-            ranks = [m.rank[1] for m in arm]
-            axes.plot([x + shift] * len(ranks), ranks, "o", color=color, alpha=0.7, label=None if x else label)
         untrained = np.mean([m.rank[0] for m in pair[0]])
         axes.hlines(untrained, x - 0.3, x + 0.3, color=GRAY, ls=":", label=None if x else "untrained")
-    axes.set_xticks(range(len(measures)), [f"{loss}\n{ARMS[loss][2]}" for loss in measures])
     axes.set(ylabel="effective rank (RankMe)", ylim=(0, None))
     axes.legend(frameon=False)
     return figure
@@ -227,14 +223,7 @@ def study(
     batch_size: Annotated[int, Range(2)] = 128,
     learning_rate: NonNegativeFloat = 3e-3,
 ) -> StudyResult:
-    """Train four losses whole and without the part that keeps features apart.
-
-    Args:
-      num_seeds: repetitions, each with its own weights, batches and views.
-      steps: training steps of each run.
-      batch_size: examples of a step.
-      learning_rate: learning rate of Adam.
-    """
+    """Train four losses whole and without the part that keeps features apart."""
     return report(
         {
             loss: tuple(

@@ -21,7 +21,7 @@ import numpy as np
 
 from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
 from dlcore.main import main
-from dlcore.report.figure import BLUE, VERMILION, new_figure
+from dlcore.report.figure import BLUE, VERMILION, new_figure, seed_dots
 
 ROUNDING = 1e-5
 """Relative difference of two results that are equal in exact arithmetic."""
@@ -77,10 +77,8 @@ def report(numbers: dict[str, list[float]]) -> StudyResult:
         f"a rectifier between them the best 5x5 kernel leaves {100 * np.mean(rectified):.0f} % of the variance."
     )
     figure, axes = new_figure((4, 3))
-    for k, (values, color) in enumerate(((linear, BLUE), (rectified, VERMILION))):
-        axes.plot(np.full(len(values), k), values, "o", color=color)
-    axes.set_xticks((0, 1), ("linear", "rectified"))
-    axes.set(ylabel="share left by the best 5x5 kernel", xlim=(-0.5, 1.5), ylim=(-0.02, None))
+    seed_dots(axes, {"linear": linear, "rectified": rectified}, (BLUE, VERMILION))
+    axes.set(ylabel="share left by the best 5x5 kernel", ylim=(-0.02, None))
     headline = Headline(
         "share of the variance that the best 5x5 kernel leaves of rectified layers", rectified, "random images", 0.1
     )

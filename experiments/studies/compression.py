@@ -184,7 +184,6 @@ def study(
       components: numbers of principal components.
       vq_steps: training steps of the VQ-VAE.
       sizes: sides of square grids of prototypes, rising.
-      seed: seed of crops, weights and starts.
     """
     images, test = (
         photo_crops(split, count, seed, SIDE).arrays["image"]

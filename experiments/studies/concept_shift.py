@@ -95,7 +95,6 @@ def study(
     """Train shared and personal spam filters.
 
     Args:
-      num_seeds: repetitions, each with opinions and mails of its own.
       count: training mails, and as many of test.
       words: number of words of the vocabulary.
       opposite: share of words by which the second user means the opposite.

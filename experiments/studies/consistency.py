@@ -23,7 +23,7 @@ from dlcore.data.augment import compose, cutout, gaussian_noise, random_affine
 from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.losses import consistency_loss
 from dlcore.main import main
-from dlcore.report.figure import BLUE, VERMILION, new_figure
+from dlcore.report.figure import new_figure, seed_dots
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
 
 ARMS = ("labels only", "labels only, heavy augmentation", "with consistency")
@@ -90,7 +90,6 @@ def study(
     """Compare labels alone with labels and unlabeled examples.
 
     Args:
-      num_seeds: repetitions, each with its own subset, weights and batches.
       num_labels: labeled examples.
       steps: training steps of each run, of 32 labeled and 128 unlabeled examples.
       consistency_weight: weight of the consistency loss.
@@ -101,11 +100,7 @@ def study(
     arms = {arm: measure(keys, data, arm, num_labels, steps, consistency_weight, threshold) for arm in ARMS}
     verdict, holds = judge(arms, num_labels)
     figure, axes = new_figure((6.5, 2.6), grid="x")
-    for seed in range(num_seeds):
-        axes.plot([100 * arms[arm][seed, 1] for arm in ARMS], range(3), "-o", color=BLUE, alpha=0.5)
-    axes.plot([100 * arms[arm][:, 1].mean() for arm in ARMS], range(3), "|", color=VERMILION, markersize=24, mew=2.5)
-    axes.set_yticks(range(3), ARMS)
-    axes.set_ylim(2.5, -0.5)
+    seed_dots(axes, {arm: arms[arm][:, 1] for arm in ARMS}, scale=100, horizontal=True, paired=True)
     axes.set_xlabel("test accuracy, % (bar: mean; lines: seeds)")
     numbers = {f"{arm}: accuracy": results[:, 1].tolist() for arm, results in arms.items()}
     numbers |= {f"{arm}: log loss": results[:, 0].tolist() for arm, results in arms.items()}

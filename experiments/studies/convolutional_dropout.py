@@ -29,7 +29,7 @@ from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
 from dlcore.main import main
 from dlcore.nn import BatchNorm, Conv, inverted_dropout
 from dlcore.ops import max_pool
-from dlcore.report.figure import BLUE, GRAY, GREEN, ORANGE, VERMILION, new_figure
+from dlcore.report.figure import BLUE, GRAY, GREEN, ORANGE, VERMILION, new_figure, seed_dots
 from experiments.studies.small_runs import all_digits, train
 
 RATES = (0.1, 0.2, 0.35, 0.5)
@@ -105,12 +105,8 @@ def report(results: dict[str, np.ndarray]) -> StudyResult:
     listed = ", ".join(f"{label(arm)}, {100 * gain.mean():+.2f}" for arm, gain in gains.items())
     verdict = f"Gain in points of test accuracy over nothing ({best[PLAIN][1].mean():.2%}): {listed}."
     figure, axes = new_figure((6.2, 2.6), grid="x")
-    for row, (arm, color) in enumerate(zip(ARMS, (GRAY, VERMILION, ORANGE, BLUE, GREEN), strict=True)):
-        accuracy = 100 * best[arm][1]
-        axes.plot(accuracy, np.full(len(accuracy), row), "o", color=color, alpha=0.6)
-        axes.plot(accuracy.mean(), row, "|", color=color, markersize=22, markeredgewidth=2)
-    axes.set_yticks(range(len(ARMS)), [label(arm) for arm in ARMS])
-    axes.set_ylim(len(ARMS) - 0.4, -0.6)
+    colors = (GRAY, VERMILION, ORANGE, BLUE, GREEN)
+    seed_dots(axes, {label(arm): best[arm][1] for arm in ARMS}, colors, scale=100, horizontal=True)
     axes.set(xlabel="test accuracy, % (bar: mean of the seeds)")
     numbers = {f"test accuracy, {label(arm)}": accuracy.tolist() for arm, (_, accuracy) in best.items()}
     numbers |= {f"test accuracy by rate, {arm}": results[arm][..., 1].mean(0).tolist() for arm in (VALUES, MAPS, UNITS)}
@@ -134,9 +130,7 @@ def study(
     """Train every arm at every rate.
 
     Args:
-      num_seeds: repetitions, each with its own examples, weights and batches.
       steps: training steps of each run, of 32 examples.
-      num_examples: training digits.
     """
     runs = (num_seeds, steps, num_examples)
     return report({arm: accuracies(arm, (0.0,) if arm in (PLAIN, NORM) else RATES, *runs) for arm in ARMS})

@@ -27,7 +27,7 @@ from flax import linen as nn
 from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Range, Study, StudyResult
 from dlcore.main import main
 from dlcore.nn import BatchNorm, LayerNorm
-from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
+from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure, seed_dots
 from experiments.studies.convexity import loss_of
 from experiments.studies.small_runs import shuffled_digits, train
 
@@ -121,14 +121,10 @@ def report(eigenvalues: dict[str, list[float]], accuracy_loss: dict[str, list[fl
         + " of the accuracy."
     )
     figure, (left, right) = new_figure((8, 3), 1, 2)
-    for k, (name, color) in enumerate((("without", GRAY), ("with", BLUE))):
-        left.plot(np.full(len(eigenvalues[name]), k), eigenvalues[name], "o", color=color)
-    left.set_xticks((0, 1), ("without", "with the penalty"))
-    left.set(ylabel="smallest eigenvalue", xlim=(-0.5, 1.5))
-    for k, (name, color) in enumerate(zip(NORMS, (GRAY, BLUE, VERMILION), strict=True)):
-        right.plot(np.full(len(accuracy_loss[name]), k), accuracy_loss[name], "o", color=color)
-    right.set_xticks(range(len(NORMS)), NORMS)
-    right.set(ylabel="lost share of the accuracy", xlim=(-0.5, 2.5))
+    seed_dots(left, {"without": without, "with the penalty": with_penalty}, (GRAY, BLUE))
+    left.set(ylabel="smallest eigenvalue")
+    seed_dots(right, {name: accuracy_loss[name] for name in NORMS}, (GRAY, BLUE, VERMILION))
+    right.set(ylabel="lost share of the accuracy")
     numbers = {f"smallest eigenvalue, {name}": values for name, values in eigenvalues.items()}
     numbers |= {f"lost share, {name}": values for name, values in accuracy_loss.items()}
     worst = np.max([accuracy_loss[name] for name in NORMS[1:]], 0)
@@ -151,7 +147,6 @@ def study(
     """Measure the curvature that a penalty adds, and what noise in the weights costs with and without normalization.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
       strength: strength of the penalty |w|^2 / 2.
       descent_steps: steps of gradient descent before the Hessian is computed.
       hidden: units of the perceptron whose Hessian is computed.

@@ -120,7 +120,6 @@ def study(
     """Measure a learning curve over the number of examples, and fit a line to its small sizes.
 
     Args:
-      num_seeds: repetitions, each with its own subset, weights and batches.
       train_sizes: numbers of training examples, rising, at most 1000.
       largest_fitted: largest number of training examples that the line is fitted to.
       steps: training steps of each run, of 32 examples.

@@ -24,7 +24,7 @@ from dlcore.data.augment import random_affine
 from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Range, Study, StudyResult
 from dlcore.losses import decoupled_contrastive_loss, nt_xent_loss
 from dlcore.main import main
-from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
+from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure, seed_dots
 from experiments.studies.small_runs import minimize, shuffled_digits
 
 LOSSES = {"NT-Xent": nt_xent_loss, "DCL": decoupled_contrastive_loss}
@@ -141,20 +141,10 @@ def report(results: dict[tuple[str, int], np.ndarray]) -> StudyResult:
 def draw(results, batch_sizes, untrained):
     figure, axes = new_figure((5.5, 3.6), grid="y")
     for i, (loss, color) in enumerate(zip(LOSSES, (BLUE, VERMILION), strict=True)):
-        for j, size in enumerate(batch_sizes):
-            values = 100 * results[loss, size][:, 1]
-            axes.plot([j + 0.16 * (2 * i - 1)] * len(values), values, "o", color=color, alpha=0.6)
-            axes.hlines(
-                values.mean(),
-                j + 0.16 * (2 * i - 1) - 0.1,
-                j + 0.16 * (2 * i - 1) + 0.1,
-                color=color,
-                lw=2,
-                label=loss if j == 0 else None,
-            )
+        groups = {f"batch {size}": results[loss, size][:, 1] for size in batch_sizes}
+        seed_dots(axes, groups, color, scale=100, label=loss, shift=0.16 * (2 * i - 1))
     axes.axhline(untrained, color=GRAY, ls=":", lw=1, label="untrained")
-    axes.set_xticks(range(len(batch_sizes)), [f"batch {size}" for size in batch_sizes])
-    axes.set(xlim=(-0.6, len(batch_sizes) - 0.4), ylabel="nearest-neighbor accuracy, %")
+    axes.set(ylabel="nearest-neighbor accuracy, %")
     axes.legend(frameon=False)
     return figure
 
@@ -170,10 +160,7 @@ def study(
     """Compare two contrastive losses in small and in large batches.
 
     Args:
-      num_seeds: repetitions, each with its own weights, batches and views.
-      steps: training steps of each run.
       batch_sizes: examples a step.
-      learning_rate: learning rate of Adam.
       temperature: temperature of both losses.
     """
     results = {

@@ -32,7 +32,7 @@ from flax import linen as nn
 
 from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
-from dlcore.report.figure import BLUE, GRAY, GREEN, VERMILION, new_figure
+from dlcore.report.figure import BLUE, GRAY, GREEN, VERMILION, mean_and_range, new_figure
 from experiments.studies.small_runs import minimize
 
 NUM_INPUTS, BATCH_SIZE, NUM_TESTS = 8, 256, 4096
@@ -138,9 +138,8 @@ def report(variance: dict[tuple[Arm, int], np.ndarray], budgets: tuple[int, ...]
     for arm, name in NAMES.items():
         rows = np.stack([100 * variance[arm, budget] for budget in budgets if (arm, budget) in variance], -1)
         x = [num_parameters(arm.depth, widest(arm.depth, b)) for b in budgets if (arm, b) in variance]
-        axes.loglog(x, rows.mean(0), "o-", color=COLORS[arm], label=name)
-        axes.vlines(x, rows.min(0), rows.max(0), color=COLORS[arm], lw=1)
-    axes.set(xlabel="parameters", ylabel="unexplained variance, %")
+        mean_and_range(axes, x, rows, COLORS[arm], name, "o-")
+    axes.set(xscale="log", yscale="log", xlabel="parameters", ylabel="unexplained variance, %")
     axes.set_xticks(budgets, [f"{budget:,}" for budget in budgets])
     axes.minorticks_off()
     axes.legend(frameon=False, fontsize=8)
@@ -163,7 +162,6 @@ def study(
     """Train networks of several depths with equally many parameters.
 
     Args:
-      num_seeds: repetitions, each with its own weights and examples.
       steps: training steps of each run, of 256 examples.
       budgets: numbers of parameters, two or more, ascending.
 

@@ -26,7 +26,7 @@ from dlcore.diagnostics.loss_landscape import filter_normalized_direction, loss_
 from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.models.resnet_cifar import CifarResNet
-from dlcore.report.figure import BLUE, VERMILION, new_figure
+from dlcore.report.figure import BLUE, VERMILION, mean_and_range, new_figure
 from experiments.studies.small_runs import ZooNet, log_loss_and_accuracy, shuffled_digits, train
 
 KINDS = {"plain": False, "residual": True}
@@ -59,8 +59,7 @@ def draw(curves, loss):
     for axes, kind in zip(panels, KINDS, strict=True):
         for color, name in zip((BLUE, VERMILION), [n for n in loss if n.startswith(kind)], strict=True):
             steps, values = curves[name]
-            axes.plot(steps, values.mean(0), color=color, label=f"{name.split()[1]} layers")
-            axes.fill_between(steps, values.min(0), values.max(0), color=color, alpha=0.2)
+            mean_and_range(axes, steps, values, color, f"{name.split()[1]} layers")
         axes.set(title=kind, xlabel="step", yscale="log")
         axes.legend(frameon=False)
     panels[0].set_ylabel("training loss")
@@ -93,13 +92,11 @@ def study(
     """Train plain and residual networks of two depths, and draw the loss around the deeper ones.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
       depths: layers of the networks, 6 n + 2, the shallower first.
       width: channels of the first stage, 16 in the paper.
       steps: training steps of each run, of 64 examples.
       snapshots: number of measurements of the training loss in a run; divides steps.
       grid_size: points along each side of the loss surface.
-      num_examples: training examples.
     """
     data = shuffled_digits()
     images, labels = jnp.asarray(data.images[:num_examples]), jnp.asarray(data.labels[:num_examples])

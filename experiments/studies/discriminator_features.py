@@ -23,7 +23,7 @@ from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
 from dlcore.generative import dcgan, gan
 from dlcore.generative.discriminator_features import discriminator_features
 from dlcore.main import main
-from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
+from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure, seed_dots
 from experiments.studies.small_runs import Digits, shuffled_digits
 
 READERS = ("k-NN", "linear probe")
@@ -81,12 +81,9 @@ def judge(results: dict[str, np.ndarray]) -> tuple[str, bool]:
 def draw(results):
     figure, axes = new_figure((6, 3.2))
     for k, (name, color) in enumerate(zip(results, (BLUE, VERMILION, GRAY), strict=True)):
-        positions = np.arange(len(READERS)) + 0.27 * (k - 1)
-        axes.bar(positions, 100 * results[name].mean(0), 0.25, color=color, label=name)
-        for seed in results[name]:
-            axes.plot(positions, 100 * seed, "k.", ms=4)
-    axes.set_xticks(range(len(READERS)), READERS)
-    axes.set(ylabel="test accuracy, %", ylim=(max(0, 100 * min(v.min() for v in results.values()) - 8), 100))
+        groups = dict(zip(READERS, results[name].T, strict=True))
+        seed_dots(axes, groups, color, scale=100, label=name, shift=0.27 * (k - 1))
+    axes.set(ylabel="test accuracy, %")
     axes.legend(frameon=False, fontsize=9, ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.15))
     return figure
 
@@ -101,7 +98,6 @@ def study(
     """Train GANs, and read the features of their discriminators.
 
     Args:
-      num_seeds: repetitions, each with its own GAN and its own labeled digits.
       steps: steps of both players.
       width: channels of the discriminator's first layer.
       labels_per_class: labeled training digits of each class that k-NN and the probe are given.

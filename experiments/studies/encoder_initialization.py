@@ -21,7 +21,7 @@ from dlcore.generative import autoencoder
 from dlcore.generative.autoencoder import Autoencoder
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
-from dlcore.report.figure import BLUE, GRAY, new_figure
+from dlcore.report.figure import new_figure, seed_dots
 from experiments.studies.small_runs import minimize, shuffled_digits
 
 ARMS = ("scratch", "encoder")
@@ -96,11 +96,8 @@ def report(results: dict[str, np.ndarray], num_labels: int) -> StudyResult:
     )
     numbers = {f"accuracy, {arm}": results[arm].tolist() for arm in ARMS} | {"gain, points": gain}
     figure, axes = new_figure((4.5, 3.4))
-    for one, other in zip(scratch, encoder, strict=True):
-        axes.plot([0, 1], [one, other], "o-", color=GRAY)
-    axes.plot([0, 1], [scratch.mean(), encoder.mean()], "-", color=BLUE, lw=2.5)
-    axes.set_xticks([0, 1], ["scratch", "encoder"])
-    axes.set(xlim=(-0.4, 1.4), ylabel=f"test accuracy with {num_labels} labels, %")
+    seed_dots(axes, {"scratch": scratch, "encoder": encoder}, paired=True)
+    axes.set(ylabel=f"test accuracy with {num_labels} labels, %")
     headline = Headline(f"accuracy gained at {num_labels} labels", results["encoder"] - results["scratch"], "digits")
     return StudyResult(numbers, verdict, {"accuracy": figure}, bool(holds), headline)
 
@@ -116,7 +113,6 @@ def study(
     """Compare a classifier of few labels from an autoencoder's encoder with one from scratch.
 
     Args:
-      num_seeds: repetitions, each with its own labels, weights and noise.
       num_labels: labeled images, a tenth of each class.
       pretrain_steps: steps of the autoencoder, on 64 images each.
       steps: steps of the classifier, on all labeled images each.

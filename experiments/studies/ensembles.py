@@ -140,7 +140,6 @@ def study(
       num_seeds: repetitions of all three comparisons.
       num_members: networks of an ensemble.
       num_cycles: cosine cycles of the run that snapshots are taken from.
-      steps: training steps of each run.
       own_digits: each member learns 300 digits of its own; false: all learn the same and differ in weights and
         batches.
     """

@@ -34,17 +34,16 @@ from dlcore.classification.factorized_search import (
     choice_counts,
     multiply_adds,
 )
-from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
+from dlcore.experiment import PositiveInt, Range, Study, StudyResult
 from dlcore.main import main
 from dlcore.models.efficientnet import search_reward
-from dlcore.report.figure import BLUE, VERMILION, new_figure
 from experiments.studies.architecture_search import digits_for_children
+from experiments.studies.search_cost import ARMS, result_of
 
 BLOCKS, SIDE, IMAGES = 2, 8, 128
 """Blocks of a child, side of an image, and images that a child is measured on at a time."""
 COUNTS = choice_counts(BLOCKS)
 TARGET_CHILD = (2, 0, 0, 1, 1, 1) * BLOCKS
-ARMS = ("accuracy", "accuracy and cost")
 LOSS = 0.02
 NET = MaskedNet()
 
@@ -121,19 +120,8 @@ def report(accuracy_only: dict, both: dict) -> StudyResult:
         f"at {both['cost'].mean():.2f}, cheaper on {(both['cost'] < accuracy_only['cost']).sum()} of "
         f"{len(both['cost'])} seeds."
     )
-    figure, axes = new_figure((4, 3))
-    for arm, measured, color in zip(ARMS, (accuracy_only, both), (VERMILION, BLUE), strict=True):
-        axes.plot(measured["cost"], 100 * measured["accuracy"], "o", color=color, label=arm)
-    axes.set(xlabel="cost, in units of the target", ylabel="accuracy, %")
-    axes.legend(frameon=False, title="reward")
-    numbers = {
-        f"{name}, {arm}": list(measured[name])
-        for arm, measured in zip(ARMS, (accuracy_only, both), strict=True)
-        for name in ("cost", "accuracy", "child")
-    }
-    baseline = (float(accuracy_only["cost"].mean()), "a reward of accuracy alone", "lower")
-    headline = Headline("cost of the chosen child, in units of the target", both["cost"], "digits", 0.2, baseline)
-    return StudyResult(numbers, verdict, {"accuracy and cost": figure}, holds, headline)
+    measured = dict(zip(ARMS, (accuracy_only, both), strict=True))
+    return result_of(measured, verdict, holds, "cost of the chosen child, in units of the target")
 
 
 def study(

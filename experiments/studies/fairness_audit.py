@@ -115,7 +115,6 @@ def study(
     """Plant a bias, audit a model by groups, and reweight.
 
     Args:
-      num_seeds: repetitions with examples of their own.
       count: training examples, and as many of test.
       agree: share of training examples whose attribute is the label.
     """

@@ -23,7 +23,7 @@ from dlcore.main import main
 from dlcore.nn import Dense
 from dlcore.nn.fast_weights import FastWeightAttention
 from dlcore.nn.recurrent import Recurrent
-from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
+from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure, seed_dots
 from experiments.studies.small_runs import minimize
 
 SOLVED, BELOW = 0.95, 0.7
@@ -105,11 +105,9 @@ def report(results: dict[str, list[float]], symbols: int) -> StudyResult:
         f"as many parameters {100 * max(results['rnn']):.1f} % at most; guessing gives {100 / symbols:.1f} %."
     )
     figure, axes = new_figure((4.5, 3))
-    for i, (arm, color) in enumerate((("fast weights", BLUE), ("rnn", VERMILION))):
-        axes.bar(i, np.mean(results[arm]), color=color, width=0.6)
-        axes.plot([i] * len(results[arm]), results[arm], "o", color=GRAY, ms=4)
+    groups = {"linear attention": results["fast weights"], "vanilla RNN": results["rnn"]}
+    seed_dots(axes, groups, (BLUE, VERMILION))
     axes.axhline(1 / symbols, color=GRAY, ls=":", lw=1)
-    axes.set_xticks([0, 1], ["linear attention", "vanilla RNN"])
     axes.set(ylabel="accuracy", ylim=(0, 1.02))
     headline = Headline("accuracy of linear attention, associative recall", results["fast weights"], "recall")
     return StudyResult(
@@ -134,11 +132,8 @@ def study(
     """Train linear attention and a vanilla RNN on associative recall.
 
     Args:
-      num_seeds: repetitions, each with its own weights and sequences.
       symbols: letters and digits.
       width: width of the attention's vectors; the RNN has about as many parameters.
-      steps: training steps.
-      batch_size: sequences a step.
       learning_rate: learning rate of linear attention at the start.
       rnn_learning_rate: learning rate of the RNN at the start.
     """

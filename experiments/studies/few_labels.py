@@ -40,7 +40,7 @@ from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Range, St
 from dlcore.kits.training.pretrained_network import load_network
 from dlcore.learner import Learner
 from dlcore.main import main
-from dlcore.report.figure import BLUE, GRAY, new_figure
+from dlcore.report.figure import BLUE, GRAY, new_figure, seed_dots
 from dlcore.run.progress import say
 from dlcore.run.weights import fit_weights
 from dlcore.semi_supervised import fixmatch
@@ -155,11 +155,8 @@ def report(results: dict[str, np.ndarray], seconds: dict[str, float], labels: in
 
 def draw(results):
     figure, axes = new_figure((6.0, 2.2), grid="x")
-    for row, name in enumerate(reversed(WAYS)):
-        values, color = 100 * results[name], GRAY if name == SCRATCH else BLUE
-        axes.plot(values, [row] * len(values), "o", color=color, alpha=0.6)
-        axes.plot([values.mean()] * 2, [row - 0.3, row + 0.3], color=color, lw=2)
-    axes.set_yticks(range(len(WAYS)), WAYS[::-1])
+    colors = [GRAY if name == SCRATCH else BLUE for name in WAYS]
+    seed_dots(axes, {name: results[name] for name in WAYS}, colors, scale=100, horizontal=True)
     axes.set(xlabel="test accuracy, %")
     return figure
 
@@ -178,8 +175,6 @@ def study(
 
     Args:
       per_class: labels of each digit, for active learning in the mean.
-      num_seeds: repetitions, each with its own labels, weights and batches.
-      steps: steps of each training.
       batch_size: labeled images a step.
       unlabeled_ratio: unlabeled images for each labeled one, of FixMatch.
       rounds: purchases of labels.

@@ -233,8 +233,7 @@ def report(rows: dict[str, dict[str, Any]], num_labels: int) -> StudyResult:
         axes.plot([x] * len(test[way]), 100 * test[way], "o", color=GRAY, markersize=3)
         axes.plot([x], [100 * test[way].mean()], "_", color=BLUE, markersize=18, mew=3)
         axes.annotate(way, (x, 100 * test[way].mean()), xytext=(10, 2), textcoords="offset points", fontsize=8)
-    axes.set_xscale("log")
-    axes.set(xlabel="parameters that learn", ylabel="accuracy on handwritten test digits, %")
+    axes.set(xscale="log", xlabel="parameters that learn", ylabel="accuracy on handwritten test digits, %")
     headline = Headline(
         f"test accuracy, {best}",
         test[best],

@@ -32,7 +32,7 @@ from dlcore.kits.training import earlier_run
 from dlcore.kits.training.pretrained_network import load_network
 from dlcore.main import main
 from dlcore.modes.train import train_page
-from dlcore.report.figure import new_figure
+from dlcore.report.figure import new_figure, show_image
 from dlcore.report.generative import picture_grid
 from experiments.interpretability.attribution import digits_network
 
@@ -59,9 +59,7 @@ def report(
     )
     figure, axes = new_figure((6, 2.6), 2, 1)
     for ax, (name, images) in zip(axes, {"over the code": generated, "over the pixels": free}.items(), strict=True):
-        ax.imshow(picture_grid(images, len(images)).squeeze(), cmap="gray", vmin=0, vmax=255)
-        ax.set_title(name, fontsize=9)
-        ax.set_axis_off()
+        show_image(ax, picture_grid(images, len(images)).squeeze(), name, cmap="gray", vmin=0, vmax=255)
     numbers = {"Fréchet distance, over the code": with_prior, "Fréchet distance, over the pixels": of_pixels}
     numbers |= {"probability": probability, "fraction of scores that rise": risen}
     headline = Headline(

@@ -25,7 +25,7 @@ from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.metrics.depth import depth_errors
 from dlcore.metrics.point_sets import chamfer_distance, point_f1
-from dlcore.report.figure import new_figure
+from dlcore.report.figure import new_figure, show_image
 
 THRESHOLD = 0.05
 """Distance up to which a point is correct; the ball has radius 1."""
@@ -106,13 +106,11 @@ def judge(errors: dict, scores: dict) -> bool:
 def draw(maps: dict, errors: dict, scores: dict):
     figure, axes = new_figure((10.0, 3.0), 1, len(maps))
     for panel, (name, depth) in zip(axes, maps.items(), strict=True):
-        panel.set_axis_off()
-        panel.imshow(np.asarray(depth), cmap="viridis", vmin=1, vmax=8)
         lines = [name]
         if name in errors:
             lines += [f"rmse {errors[name]['rmse']:.2f}, silog {errors[name]['silog']:.2f}"]
             lines += [f"chamfer {scores[name]['chamfer']:.3f}, F1 {scores[name]['f1']:.2f}"]
-        panel.set_title("\n".join(lines), fontsize=8)
+        show_image(panel, np.asarray(depth), "\n".join(lines), cmap="viridis", vmin=1, vmax=8)
     return figure
 
 
@@ -122,7 +120,6 @@ def study(*, side: PositiveInt = 96, num_points: PositiveInt = 2000, seed: Seed 
     Args:
       side: side of the depth map, at least 8.
       num_points: number of points of the point set, at least 500, so that neighbors lie within the threshold.
-      seed: seed of outliers and noise.
     """
     if side < 8 or num_points < 500:
         raise ValueError(f"side={side}, num_points={num_points}: too small; allowed: at least 8 and 500")

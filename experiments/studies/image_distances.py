@@ -22,7 +22,7 @@ import numpy as np
 from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.metrics.image_quality import nrmse, psnr, ssim, ssim_map
-from dlcore.report.figure import new_figure
+from dlcore.report.figure import new_figure, show_image
 
 MILD = ("brighter", "more contrast")
 
@@ -79,15 +79,13 @@ def judge(scores: dict[str, tuple[float, float, float]]) -> bool:
 
 def draw(image, pictures, scores, maps):
     figure, axes = new_figure((10.5, 4.2), 2, 1 + len(pictures))
-    for panel in axes.flat:
-        panel.set_axis_off()
-    axes[0, 0].imshow(image, cmap="gray", vmin=0, vmax=1)
-    axes[0, 0].set_title("the photograph", fontsize=8)
+    axes[1, 0].set_axis_off()
+    show_image(axes[0, 0], image, "the photograph", cmap="gray", vmin=0, vmax=1)
     axes[1, 0].text(0.5, 0.5, "SSIM\nby pixel", ha="center", va="center", transform=axes[1, 0].transAxes)
     for column, (name, picture) in enumerate(pictures.items(), 1):
-        axes[0, column].imshow(np.clip(picture, 0, 1), cmap="gray", vmin=0, vmax=1)
-        axes[0, column].set_title(f"{name}\nSSIM {scores[name][2]:.2f}", fontsize=8)
-        axes[1, column].imshow(maps[name], cmap="cividis", vmin=0, vmax=1)
+        title = f"{name}\nSSIM {scores[name][2]:.2f}"
+        show_image(axes[0, column], np.clip(picture, 0, 1), title, cmap="gray", vmin=0, vmax=1)
+        show_image(axes[1, column], maps[name], cmap="cividis", vmin=0, vmax=1)
     return figure
 
 
@@ -95,10 +93,8 @@ def study(*, image: str = "china", height: PositiveInt = 200, psnr_db: float = 2
     """Distort a photograph in six ways to the same error, and score each.
 
     Args:
-      image: china, flower, or the path of an image.
       height: height of the image in pixels, at least 32.
       psnr_db: PSNR of every distorted picture, in dB.
-      seed: seed of the noise.
     """
     from dlcore.data.sample_images import sample_image
 

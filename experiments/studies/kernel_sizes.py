@@ -26,7 +26,7 @@ from flax import linen as nn
 from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
 from dlcore.main import main
 from dlcore.nn import Conv
-from dlcore.report.figure import BLUE, VERMILION, new_figure
+from dlcore.report.figure import BLUE, VERMILION, new_figure, seed_dots
 from experiments.studies.small_runs import train
 
 SIDE = 13
@@ -91,13 +91,10 @@ def report(accuracy: dict[tuple[str, int], np.ndarray]) -> StudyResult:
         for task in TASKS
     )
     figure, axes = new_figure((4.2, 3.2))
-    for k, task in enumerate(TASKS):
-        for side, color in zip(KERNELS, (BLUE, VERMILION), strict=True):
-            values = 100 * accuracy[task, side]
-            axes.plot(np.full(len(values), k), values, "o", color=color, label=None if k else f"{side} x {side}")
+    for side, color in zip(KERNELS, (BLUE, VERMILION), strict=True):
+        seed_dots(axes, {task: accuracy[task, side] for task in TASKS}, color, scale=100, label=f"{side} x {side}")
     axes.axhline(50, color="gray", lw=0.8)
-    axes.set_xticks((0, 1), TASKS)
-    axes.set(ylabel="test accuracy, %", xlim=(-0.5, 1.5))
+    axes.set(ylabel="test accuracy, %")
     axes.legend(frameon=False)
     numbers = {f"{task}, {side} x {side}": values.tolist() for (task, side), values in accuracy.items()}
     headline = Headline(
@@ -119,9 +116,7 @@ def study(
     """Train both networks on both tasks.
 
     Args:
-      num_seeds: repetitions, each with its own examples, weights and batches.
       steps: training steps of each run, of 64 examples.
-      num_examples: training images.
     """
     runs = (num_seeds, steps, num_examples)
     return report({(task, side): accuracies(task, side, *runs) for task in TASKS for side in KERNELS})

@@ -31,7 +31,7 @@ from dlcore.data.topics import NUM_TOPICS, topic_lines
 from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.models.gpt2 import GPT2
-from dlcore.report.figure import BLUE, GRAY, GREEN, VERMILION, new_figure
+from dlcore.report.figure import BLUE, GRAY, GREEN, VERMILION, new_figure, seed_dots
 from experiments.studies.small_runs import minimize
 
 ARMS = ("scratch", "frozen", "fine-tuned")
@@ -106,12 +106,9 @@ def report(accuracies: dict[str, np.ndarray], most_frequent: float, text: str = 
     numbers = {f"accuracy, {arm}": accuracies[arm].tolist() for arm in ARMS}
     numbers["accuracy, most frequent label"] = most_frequent
     figure, axes = new_figure((5.0, 3.2))
-    for i, (arm, color) in enumerate(zip(ARMS, (VERMILION, BLUE, GREEN), strict=True)):
-        axes.plot([i] * len(accuracies[arm]), 100 * accuracies[arm], "o", color=color, alpha=0.6)
-        axes.hlines(means[arm], i - 0.2, i + 0.2, color=color, lw=2)
+    seed_dots(axes, {arm: accuracies[arm] for arm in ARMS}, (VERMILION, BLUE, GREEN), scale=100)
     axes.axhline(100 * most_frequent, color=GRAY, ls=":", lw=1, label="most frequent label")
-    axes.set_xticks(range(len(ARMS)), ARMS)
-    axes.set(ylabel="test accuracy, %", xlim=(-0.5, len(ARMS) - 0.5))
+    axes.set(ylabel="test accuracy, %")
     axes.legend(frameon=False)
     headline = Headline("accuracy gained by fine-tuning a language model", gain, text)
     return StudyResult(numbers, verdict, {"accuracy": figure}, holds, headline=headline)
@@ -134,12 +131,10 @@ def study(
 
     Args:
       text: drawn topics, or the embedded pages.
-      num_seeds: repetitions, each with its own weights, labeled lines and batches.
       num_labels: labeled lines; all others are for the test.
       length: words or characters of a line.
       pretraining_steps: steps on the text without labels.
       steps: steps on the labeled lines, in each arm.
-      batch_size: lines a step.
       learning_rate: peak learning rate of AdamW, in all trainings.
       num_layers: blocks of the network.
       width: features of a word or character.

@@ -146,10 +146,8 @@ def study(
     """Train at every learning rate, and name the regime of each loss curve.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
       steps: training steps of each run, a multiple of 10; the range test takes a quarter of them.
       depth: hidden layers of 64 units.
-      batch_size: examples a step.
       min_learning_rate: lowest learning rate.
       decades: powers of ten that the learning rates span, two learning rates to each.
     """

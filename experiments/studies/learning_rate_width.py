@@ -83,7 +83,6 @@ def study(*, num_seeds: PositiveInt = 3, steps: PositiveInt = 300) -> StudyResul
     """Train by each optimizer at each learning rate.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
       steps: training steps of each run, of 64 examples.
     """
     return report({name: accuracies(name, DECADES, num_seeds, steps) for name in (*PLAIN, *ADAPTIVE)}, DECADES)

@@ -75,7 +75,6 @@ def study(
     """Train by each loss on a long tail of digits.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
       steps: steps of Adam at 0.002, 64 examples each.
       most: training examples of the digit 0, at most 100.
       imbalance: ratio of the most frequent digit to the digit 9.

@@ -27,7 +27,7 @@ from dlcore.data.text import Vocabulary, load_text, split_text, streams
 from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Range, Study, StudyResult
 from dlcore.main import main
 from dlcore.optim import create_optimizer, create_schedule
-from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
+from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure, seed_dots
 from dlcore.sequence import char_rnn
 from dlcore.sequence.networks import CharRNN
 
@@ -127,15 +127,9 @@ def report(
 def draw(results):
     figure, axes = new_figure((7, 3.6), grid="y")
     for i, (equal, color) in enumerate(zip(results, (BLUE, VERMILION), strict=False)):
-        for j, values in enumerate(results[equal].values()):
-            x = j + 0.2 * (i - 0.5)
-            axes.plot(
-                [x] * len(values), values, "o", color=color, alpha=0.6, label=f"equal {equal}" if j == 0 else None
-            )
-            axes.hlines(values.mean(), x - 0.1, x + 0.1, color=color, lw=2)
+        seed_dots(axes, results[equal], color, label=f"equal {equal}", shift=0.2 * (i - 0.5))
     first = next(iter(results.values()))
     axes.axhline(first["LSTM"].mean(), color=GRAY, ls=":", lw=1)
-    axes.set_xticks(range(len(first)), list(first))
     axes.set(ylabel="nats a character")
     axes.legend(frameon=False)
     return figure
@@ -155,12 +149,9 @@ def study(
     """Train character models with each cell.
 
     Args:
-      num_seeds: repetitions, each with its own weights.
       width: width of the recurrent layer, and of the LSTM whose parameters are matched.
-      steps: training steps.
       num_streams: streams that the text is read in.
       chunk_length: characters of each stream in a step.
-      learning_rate: peak of the learning rate of Adam.
       dataset: a text, the few pages that come with the package or another.
       data_dir: shakespeare: the folder of tinyshakespeare.txt; file: the text file.
     """

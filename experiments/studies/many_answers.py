@@ -124,7 +124,6 @@ def study(
     """Train both networks.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
       steps: training steps of each run, of 128 pairs.
       num_answers: K, right answers of each x.
       num_outputs: number of outputs, of which the best counts in training.

@@ -163,7 +163,6 @@ def study(
     """Train an embedding with each margin.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
       steps: steps of Adam, rounded down to a multiple of EVERY.
       num_classes: characters that are trained on, of 16 drawings; of 60 the network learns less than the pixels tell.
     """

@@ -27,7 +27,7 @@ from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, St
 from dlcore.losses import metric_learning, softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.metrics.retrieval import recall_at_k
-from dlcore.report.figure import BLUE, GRAY, new_figure
+from dlcore.report.figure import BLUE, GRAY, new_figure, seed_dots
 from experiments.studies.small_runs import SmallNet, shuffled_digits, train
 
 FIRST_UNSEEN = 6
@@ -79,15 +79,12 @@ def judge(scores: dict[str, np.ndarray]) -> bool:
 
 def draw(scores: dict[str, np.ndarray], pixels: float):
     figure, axes = new_figure((7.0, 3.6))
-    names = sorted(scores, key=lambda name: scores[name].mean())
-    for row, name in enumerate(names):
-        axes.barh(row, scores[name].mean(), color=GRAY if name == "untrained" else BLUE, height=0.6)
-        axes.plot(scores[name], [row] * len(scores[name]), "|", color="black", markersize=9)
+    names = sorted(scores, key=lambda name: -scores[name].mean())
+    colors = [GRAY if name == "untrained" else BLUE for name in names]
+    seed_dots(axes, {name: scores[name] for name in names}, colors, horizontal=True)
     axes.axvline(pixels, color="0.4", linestyle="--", linewidth=1)
-    axes.text(pixels, len(names) - 0.5, "pixels", ha="center", va="bottom", fontsize=8)
-    axes.set_yticks(range(len(names)), names)
-    low = min(values.min() for values in scores.values())
-    axes.set(xlabel="recall at 1 of unseen classes", xlim=(max(0.0, low - 0.05), 1))
+    axes.text(pixels, -0.5, "pixels", ha="center", va="bottom", fontsize=8)
+    axes.set(xlabel="recall at 1 of unseen classes")
     return figure
 
 
@@ -101,10 +98,8 @@ def study(
     """Train an embedding by each loss.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
       steps: steps of Adam, 48 examples each.
       width: units of each of two hidden layers.
-      learning_rate: learning rate of Adam.
     """
     data = shuffled_digits()
     is_trained = data.labels < FIRST_UNSEEN

@@ -99,9 +99,7 @@ def study(
 
     Args:
       num_seeds: runs of each format and divisor.
-      steps: training steps of each run.
       depth: hidden layers of 128 units.
-      batch_size: examples a step.
       learning_rate: learning rate of SGD with momentum, for the undivided loss.
       loss_divisors: numbers that the loss is divided by, rising.
     """

@@ -104,10 +104,7 @@ def study(
     """Train every variant on every seed.
 
     Args:
-      num_seeds: repetitions, each with its own data and weights.
-      steps: training steps of each run.
       num_examples: training examples; a third as many are tested on.
-      batch_size: examples a step.
       variants: base, all three, and at least one of wider, deeper and larger images.
 
     Raises:

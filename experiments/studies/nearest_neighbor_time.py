@@ -34,7 +34,7 @@ from dlcore.classic_ml import linear_training, nearest_neighbor
 from dlcore.classic_ml.linear import Linear, scores
 from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
-from dlcore.report.figure import BLUE, VERMILION, new_figure
+from dlcore.report.figure import BLUE, VERMILION, mean_and_range, new_figure
 from experiments.studies.small_runs import shuffled_digits
 
 ARMS = ("k-NN", "linear")
@@ -153,11 +153,14 @@ def report(
     for axes, phase in zip(panels, PHASES, strict=True):
         for arm, color in zip(ARMS, (BLUE, VERMILION), strict=True):
             rows = units[phase][1] * seconds[arm, phase]
-            axes.loglog(
-                sizes, rows.mean(0), "o-", ms=4, color=color, label=f"{arm}, {exponents[arm, phase].mean():.2f}"
-            )
-            axes.fill_between(sizes, rows.min(0), rows.max(0), color=color, alpha=0.2)
-        axes.set(title=phase, xlabel="training examples", ylabel=f"processor time, {units[phase][0]}")
+            mean_and_range(axes, sizes, rows, color, f"{arm}, {exponents[arm, phase].mean():.2f}", "o-")
+        axes.set(
+            xscale="log",
+            yscale="log",
+            title=phase,
+            xlabel="training examples",
+            ylabel=f"processor time, {units[phase][0]}",
+        )
         axes.set_xticks(sizes, [f"{size // 1024}k" if size >= 1024 else str(size) for size in sizes])
         axes.minorticks_off()
         axes.legend(frameon=False, fontsize=8, title="exponent")
@@ -189,7 +192,6 @@ def study(
     """Time training and prediction of both classifiers.
 
     Args:
-      num_seeds: repetitions, each with its own examples and queries.
       sizes: numbers of training examples, ascending, two or more.
       epochs: passes of the linear classifier over its examples.
       repeats: timed rounds of calls, of which the least counts.

@@ -25,7 +25,7 @@ from dlcore.learner import Learner
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.nn import NonLocalBlock
-from dlcore.report.figure import BLUE, GRAY, new_figure
+from dlcore.report.figure import new_figure, seed_dots
 from experiments.studies.small_detectors import mean_average_precision, scene_arrays, standardize, train
 
 NAMES = ("without", "with")
@@ -73,14 +73,9 @@ def study(
     """Train FCOS with and without a non-local block.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
-      num_train: training scenes.
       num_test: test scenes, at least 16.
       image_size: side of the images, in pixels, a multiple of 16.
       width: channels of the backbone's first stage, a multiple of 4.
-      steps: steps of training.
-      batch_size: scenes a step.
-      learning_rate: peak of Adam's.
     """
     fit, test = scene_arrays(num_train, 0, image_size), scene_arrays(num_test, 2, image_size)
 
@@ -107,9 +102,7 @@ def report(precision: dict[str, np.ndarray]) -> StudyResult:
     )
     numbers = {f"mAP {name} the block": values.tolist() for name, values in precision.items()}
     figure, axes = new_figure((4.0, 3.0), grid="both")
-    for pair in zip(*precision.values(), strict=True):
-        axes.plot(NAMES, pair, "o-", color=GRAY)
-    axes.plot(NAMES, [values.mean() for values in precision.values()], "o-", color=BLUE, lw=2)
+    seed_dots(axes, dict(zip(NAMES, precision.values(), strict=True)), paired=True)
     axes.set(ylabel="mAP")
     headline = Headline("mAP gained by a non-local block", gain, "scenes")
     return StudyResult(numbers, verdict, {"non_local": figure}, holds, headline)

@@ -37,7 +37,7 @@ from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, St
 from dlcore.learner import Learner
 from dlcore.main import main
 from dlcore.models import create_model
-from dlcore.report.figure import BLUE, GREEN, VERMILION, new_figure
+from dlcore.report.figure import BLUE, GREEN, VERMILION, new_figure, seed_dots
 from dlcore.run.progress import say
 from experiments.studies.small_detectors import SIZES, average_precision_by_size, standardize, train
 
@@ -102,14 +102,9 @@ def study(
     """Train the three detectors, and measure AP of small, medium and large objects.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
-      num_train: training scenes.
       num_test: test scenes, a multiple of 16.
       image_size: side of the images, in pixels, a multiple of 16 above 48.
       width: channels of the backbone's first stage, a multiple of 4.
-      steps: steps of training.
-      batch_size: scenes a step.
-      learning_rate: peak of Adam's.
       small_side: side in pixels of a square as large as the largest small object.
       large_side: side in pixels of a square as large as the smallest large object.
     """
@@ -162,11 +157,8 @@ def report(average_precision: dict[str, np.ndarray]) -> StudyResult:
 def draw(average_precision: dict[str, np.ndarray]):
     figure, axes = new_figure((5.6, 3.2), grid="y")
     for name, color, shift in zip(NAMES, (VERMILION, GREEN, BLUE), (-0.26, 0.0, 0.26), strict=True):
-        at = np.arange(len(SIZES)) + shift
-        axes.bar(at, average_precision[name].mean(0), 0.24, color=color, alpha=0.45, label=name)
-        for row in average_precision[name]:
-            axes.plot(at, row, "o", color=color, ms=4)
-    axes.set_xticks(np.arange(len(SIZES)), [f"{size} objects" for size in SIZES])
+        groups = {f"{size} objects": row for size, row in zip(SIZES, average_precision[name].T, strict=True)}
+        seed_dots(axes, groups, color, label=name, shift=shift)
     axes.set(ylabel="AP at IoU 0.5", ylim=(0, 1))
     axes.legend(loc="upper left", frameon=False)
     return figure

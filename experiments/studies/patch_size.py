@@ -122,7 +122,6 @@ def study(
     """Train a ViT for each patch size.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
       steps: training steps of each run, of 32 drawings.
       patch_sizes: sides of the patches in pixels, each a divisor of 16.
 

@@ -106,11 +106,9 @@ def study(
     """Poison the training of a perceptron.
 
     Args:
-      num_seeds: repetitions.
       rate: share of the training images with the trigger.
       size: side of the trigger, in pixels.
       flips: share of wrong labels.
-      steps: steps of each training.
     """
     return report([measure(seed, rate, size, flips, steps) for seed in range(num_seeds)])
 

@@ -18,7 +18,7 @@ from jax.flatten_util import ravel_pytree
 
 from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
-from dlcore.report.figure import BLUE, VERMILION, new_figure
+from dlcore.report.figure import new_figure, seed_dots
 from dlcore.rl import environments, networks
 from dlcore.rl.policy_gradient import WEIGHTS, policy_gradient_loss, score_weights
 
@@ -98,12 +98,10 @@ def study(
         distances.append(float(np.linalg.norm(difference.mean(0)) / error))
     variance_ratio = {kind: float(np.mean(np.array(traces[kind]) / np.array(traces["return"]))) for kind in WEIGHTS}
     figure, axes = new_figure((7, 3))
-    for row, kind in enumerate(WEIGHTS):
-        axes.barh(row, variance_ratio[kind], color=BLUE, alpha=0.7)
-        axes.plot(np.array(traces[kind]) / np.array(traces["return"]), np.full(num_seeds, row), "o", color=VERMILION)
-    axes.set_yticks(range(len(WEIGHTS)), ["whole return", "reward to go", "less a baseline"])
+    names = dict(zip(WEIGHTS, ("whole return", "reward to go", "less a baseline"), strict=True))
+    groups = {name: np.divide(traces[kind], traces["return"]) for kind, name in names.items()}
+    seed_dots(axes, groups, horizontal=True)
     axes.set_xlabel("variance of the gradient, over that of the whole return (dots: policies)")
-    axes.invert_yaxis()
     falls = all(np.diff([traces[kind][s] for kind in WEIGHTS]).max() < 0 for s in range(num_seeds))
     equal = max(distances) < 2
     verdict = (

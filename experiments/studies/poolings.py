@@ -25,7 +25,7 @@ from dlcore.ops.fractional_pooling import fractional_max_pool
 from dlcore.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from dlcore.ops.pooling import avg_pool, max_pool
 from dlcore.ops.unpooling import bed_of_nails, max_pool_with_indices, max_unpool, nearest_unpool
-from dlcore.report.figure import new_figure
+from dlcore.report.figure import new_figure, show_image
 
 
 def round_trips(image: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
@@ -73,10 +73,9 @@ def draw(image: np.ndarray, back: dict[str, np.ndarray]):
     figure, axes = new_figure((9.6, 6.4), 3, 3)
     height, width = (n // 3 for n in image.shape[1:3])
     for panel, (name, picture) in zip(axes.flat, pictures.items(), strict=True):
-        panel.set_axis_off()
-        panel.imshow(np.clip(picture[0, height : 2 * height, width : 2 * width], 0, 1), interpolation="nearest")
         value = "" if name == "the photograph" else f", {format_psnr(psnr_of(picture, image))}"
-        panel.set_title(f"{name}{value}", fontsize=8)
+        middle = np.clip(picture[0, height : 2 * height, width : 2 * width], 0, 1)
+        show_image(panel, middle, f"{name}{value}", interpolation="nearest")
     return figure
 
 
@@ -84,9 +83,7 @@ def study(*, image: str = "china", height: PositiveInt = 120, seed: Seed = 0) ->
     """Pool a photograph and bring it back in eight ways.
 
     Args:
-      image: china, flower, or the path of an image.
       height: height of the image in pixels, at least 12; odd sizes lose a row or column.
-      seed: seed of the fractional pooling.
     """
     from dlcore.data.sample_images import sample_image
 

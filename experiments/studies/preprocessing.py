@@ -24,7 +24,7 @@ import optax
 from dlcore.data.preprocess import channel_mean, fit_on_first, fit_standardizer, fit_whitening, mean_image, to_signed
 from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
-from dlcore.report.figure import BLUE, GRAY, new_figure
+from dlcore.report.figure import BLUE, GRAY, new_figure, seed_dots
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
 
 
@@ -86,9 +86,8 @@ def report(measured: dict[str, dict[str, np.ndarray]]) -> StudyResult:
         for name, row in measured.items()
     )
     figure, axes = new_figure((5, 3))
-    for k, (name, values) in enumerate(loss.items()):
-        axes.plot(np.full(len(values), k), values, "o", color=GRAY if name == "in [0, 1]" else BLUE)
-    axes.set_xticks(range(len(loss)), list(loss), rotation=30, ha="right")
+    seed_dots(axes, loss, [GRAY if name == "in [0, 1]" else BLUE for name in loss])
+    axes.tick_params(axis="x", rotation=30)
     axes.set(ylabel="training loss", yscale="log")
     numbers = {
         f"{key}, {name}": np.asarray(row[key]).tolist()
@@ -105,7 +104,6 @@ def study(*, num_seeds: PositiveInt = 3, steps: PositiveInt = 100) -> StudyResul
     """Train a perceptron on each form of the digits.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
       steps: training steps of each run, of 64 examples.
     """
     return report({name: measure(name, num_seeds, steps) for name in FITS})

@@ -33,7 +33,7 @@ from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.main import main
-from dlcore.report.figure import BLUE, GRAY, new_figure
+from dlcore.report.figure import BLUE, GRAY, new_figure, seed_dots
 from dlcore.run.metrics_writer import read_metrics
 from dlcore.run.progress import say
 
@@ -108,14 +108,11 @@ def report(results: dict[str, dict[str, np.ndarray]], steps: dict[str, int], len
 
 def draw(results, names):
     measures = sorted({m for row in results.values() for m in row if f"{m}_untrained" in row}, key=measure_order)
-    figure, all_axes = new_figure((3.2 * len(measures) + 1.4, 0.9 + 0.34 * len(names)), 1, len(measures), grid="x")
+    size = (3.2 * len(measures) + 1.4, 0.9 + 0.34 * len(names))
+    figure, all_axes = new_figure(size, 1, len(measures), grid="x", sharey=True)
     for axes, measure in zip(np.atleast_1d(all_axes), measures, strict=True):
-        for row, name in enumerate(names):
-            for key, color in ((f"{measure}_untrained", GRAY), (measure, BLUE)):
-                values = 100 * results[name][key]
-                axes.plot(values, [row] * len(values), "o", color=color, alpha=0.5, markersize=4)
-                axes.plot([values.mean()] * 2, [row - 0.3, row + 0.3], color=color, lw=2)
-        axes.set_yticks(range(len(names)), names if axes is np.atleast_1d(all_axes)[0] else [""] * len(names))
+        for key, color in ((f"{measure}_untrained", GRAY), (measure, BLUE)):
+            seed_dots(axes, {name: results[name][key] for name in names}, color, scale=100, horizontal=True)
         axes.set(xlabel="test accuracy, %", title=TITLES.get(measure) or f"fine-tuned, {measure.split('_')[-1]} labels")
     figure.text(0.01, 0.01, "gray: untrained", fontsize=8, color=GRAY)
     return figure
@@ -144,7 +141,6 @@ def study(
       dataset: data set, as of the pages.
       data_dir: folder of the data, as of the pages.
       seconds: seconds of training, compilation and measuring apart.
-      num_seeds: repetitions, each with its own weights and batches.
       fine_tune: labels of the fine-tuning, a number or below 1 a share.
       num_steps: steps of every pretext, in place of `seconds`.
       miniature: whether the pages do a smoke run, to try the study out.

@@ -18,7 +18,7 @@ from dlcore.evaluators.linear_probe import probe_predict
 from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.losses import nt_xent_loss
 from dlcore.main import main
-from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
+from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure, seed_dots
 from experiments.studies.decoupled_contrastive import Encoder, train_contrastive
 from experiments.studies.small_runs import shuffled_digits
 
@@ -69,11 +69,8 @@ def report(results: dict[str, np.ndarray]) -> StudyResult:
 
 def draw(results: dict[str, np.ndarray]):
     figure, axes = new_figure((4.5, 3.4), grid="y")
-    for i, (arm, color) in enumerate(ARMS.items()):
-        axes.plot([i] * len(results[arm]), 100 * results[arm], "o", color=color, alpha=0.6)
-        axes.hlines(100 * results[arm].mean(), i - 0.2, i + 0.2, color=color, lw=2)
-    axes.set_xticks(range(len(ARMS)), ARMS)
-    axes.set(xlim=(-0.6, len(ARMS) - 0.4), ylabel="accuracy of a linear probe, %")
+    seed_dots(axes, {arm: results[arm] for arm in ARMS}, list(ARMS.values()), scale=100)
+    axes.set(ylabel="accuracy of a linear probe, %")
     return figure
 
 
@@ -88,10 +85,6 @@ def study(
     """Compare what a linear probe reads off features and off the head's output.
 
     Args:
-      num_seeds: repetitions, each with its own weights, batches and views.
-      steps: training steps of each run.
-      batch_size: examples a step.
-      learning_rate: learning rate of Adam.
       temperature: temperature of the loss.
     """
     runs = [probes(*train(seed, steps, batch_size, learning_rate, temperature)) for seed in range(num_seeds)]

@@ -22,7 +22,7 @@ import optax
 
 from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
-from dlcore.report.figure import BLUE, GREEN, PINK, VERMILION, new_figure
+from dlcore.report.figure import BLUE, GREEN, PINK, VERMILION, new_figure, seed_dots
 from dlcore.search import LogUniform, Uniform, grid, latin_hypercube, random, sobol
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
 
@@ -96,11 +96,8 @@ def draw(trials, scores, best, grid_side):
         axes.set(xscale="log", xlabel="learning rate", ylabel="dropout", ylim=(-0.04, 0.52))
         axes.set_title(f"{name}: {len(np.unique(trials[name][0][:, 0]))} rates tried", fontsize=10)
     figure.colorbar(cloud, ax=middle, label="validation accuracy").solids.set_alpha(1)
-    for row, (name, results) in enumerate(best.items()):
-        shift = np.random.default_rng(row).uniform(-0.15, 0.15, len(results))
-        right.plot(row + shift, 100 * results, "o", color=COLORS[name], alpha=0.5, ms=4)
-        right.plot([row - 0.3, row + 0.3], [100 * results.mean()] * 2, color=COLORS[name], lw=2)
-    right.set_xticks(range(len(best)), [name.replace(" ", "\n") for name in best])
+    groups = {name.replace(" ", "\n"): values for name, values in best.items()}
+    seed_dots(right, groups, [COLORS[name] for name in best], scale=100)
     right.set_ylabel(f"best of {grid_side**2} trials, % (bar: mean)")
     right.grid(axis="y", alpha=0.3)
     return figure

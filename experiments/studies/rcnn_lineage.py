@@ -126,16 +126,11 @@ def study(
     """Train the three detectors, and count what an image costs.
 
     Args:
-      num_train: training scenes.
       num_test: test scenes, at least 16.
       image_size: side of the images, in pixels, a multiple of 16.
       num_proposals: regions of an image, N, from selective search and from the region proposal network.
       region_size: side in pixels that R-CNN warps regions to.
       width: channels of the backbone's first stage.
-      steps: steps of training.
-      batch_size: scenes a step.
-      learning_rate: peak of Adam's.
-      seed: seed of weights and batches.
     """
     fit, test = scene_arrays(num_train, 0, image_size), scene_arrays(num_test, 2, image_size)
     start = time.process_time()

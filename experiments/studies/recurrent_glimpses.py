@@ -139,10 +139,7 @@ def study(
     """Train the row RNN, and the recurrent attention model with each policy.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
       row_steps: training steps of the row RNN.
-      steps: training steps of each policy.
-      batch_size: examples a step.
       num_scenes: scenes to train on.
       num_test_scenes: scenes to test on.
       scene_size: side of a scene, in pixels.

@@ -25,7 +25,7 @@ from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.nn import initializers
 from dlcore.nn.recurrent import Recurrent
-from dlcore.report.figure import BLACK, BLUE, GREEN, VERMILION, new_figure
+from dlcore.report.figure import BLACK, BLUE, GREEN, VERMILION, new_figure, seed_lines
 from dlcore.sequence import bptt
 
 COLORS = (VERMILION, BLACK, BLUE)
@@ -168,8 +168,7 @@ def draw(norms, lstm):
     for s, color in zip(scales, COLORS, strict=False):
         axes.semilogy(steps, s**steps, color=color, lw=3, alpha=0.25)
         axes.semilogy(steps, norms["linear", s][0], color=color, ls="--", lw=1, label=f"linear, s = {s:g}")
-        for i, row in enumerate(norms["tanh", s]):
-            axes.semilogy(steps, row, color=color, label=f"tanh, s = {s:g}" if i == 0 else None)
+        seed_lines(axes, norms["tanh", s], color, f"tanh, s = {s:g}")
     axes.semilogy(steps, lstm[0], color=GREEN, lw=1.5, ls=":", label="LSTM's cell, f = 1, i = 0")
     axes.set(xlabel="steps back", ylabel="norm of the Jacobian", ylim=(1e-20, None))
     axes.legend(frameon=False, fontsize=8)
@@ -186,7 +185,6 @@ def study(
     """Compare gradients through time with closed forms.
 
     Args:
-      num_seeds: repetitions, each with its own kernel and inputs.
       steps: T, at least 4.
       width: width of the states.
       scales: s, the singular values of the recurrent kernel.

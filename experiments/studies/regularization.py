@@ -22,7 +22,7 @@ import optax
 from dlcore.data.augment import random_affine
 from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
-from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
+from dlcore.report.figure import BLUE, VERMILION, mean_and_range, new_figure, seed_dots
 from experiments.studies.small_runs import SmallNet, log_loss_and_accuracy, shuffled_digits, train
 
 ARMS = {
@@ -96,7 +96,6 @@ def study(*, num_seeds: PositiveInt = 3, steps: PositiveInt = 1500, num_examples
     """Measure regularizers on few examples, a learning curve, and dropout with and without batch norm.
 
     Args:
-      num_seeds: runs of each setting.
       steps: training steps of each run, of 32 examples.
       num_examples: training examples of the first and the third question.
     """
@@ -131,34 +130,26 @@ def study(*, num_seeds: PositiveInt = 3, steps: PositiveInt = 1500, num_examples
 
 
 def draw(arms, curve, table, num_examples):
-    blue, orange = BLUE, VERMILION
     figure, (left, middle, right) = new_figure((10.5, 3.4), 1, 3, width_ratios=(1.25, 1, 0.9), grid="both")
-    for row, results in enumerate(arms.values()):
-        train_loss, test_loss = results[:, 0].mean(), results[:, 1].mean()
-        left.plot([train_loss, test_loss], [row, row], color=GRAY, linewidth=2, zorder=1)
-        left.plot(results[:, 0], np.full(len(results), row), "o", color=blue, label="training" if not row else None)
-        left.plot(results[:, 1], np.full(len(results), row), "o", color=orange, label="test" if not row else None)
-    left.set_yticks(range(len(arms)), list(arms))
-    left.invert_yaxis()
+    columns = ((0, "training", BLUE), (1, "test", VERMILION))
+    for column, name, color in columns:
+        groups = {arm: results[:, column] for arm, results in arms.items()}
+        seed_dots(left, groups, color, label=name, horizontal=True)
     left.set_xlabel("log loss")
     left.set_title(f"{num_examples} examples: the gap", fontsize=10)
     left.legend(frameon=False)
-    for column, name, color in ((0, "training", blue), (1, "test", orange)):
-        middle.plot(SIZES, curve[..., column].mean(0), "-o", color=color, label=name)
-        middle.fill_between(SIZES, curve[..., column].min(0), curve[..., column].max(0), color=color, alpha=0.2)
-    middle.set_xscale("log")
+    for column, name, color in columns:
+        mean_and_range(middle, SIZES, curve[..., column], color, name, "o-")
+    middle.set(xscale="log", xlabel="examples", ylabel="log loss")
     middle.set_xticks([50, 200, 800], ["50", "200", "800"])
     middle.minorticks_off()
-    middle.set_xlabel("examples")
-    middle.set_ylabel("log loss")
     middle.set_title("more data", fontsize=10)
-    for norm, color in ((False, blue), (True, orange)):
+    for norm, color in ((False, BLUE), (True, VERMILION)):
         points = np.array([table[norm, drop][:, 3] for drop in (False, True)])
         right.plot([0, 1], 100 * points, color=color, alpha=0.3)
         right.plot([0, 1], 100 * points.mean(1), "-o", color=color, label="with batch norm" if norm else "without")
     right.set_xticks([0, 1], ["no dropout", "dropout"])
-    right.set_xlim(-0.2, 1.2)
-    right.set_ylabel("test accuracy, %")
+    right.set(xlim=(-0.2, 1.2), ylabel="test accuracy, %")
     right.set_title("dropout and batch norm", fontsize=10)
     right.legend(frameon=False)
     return figure

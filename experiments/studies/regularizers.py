@@ -32,7 +32,7 @@ from dlcore.main import main
 from dlcore.nn import BatchNorm, Conv, DropConnect, StochasticDepth, inverted_dropout
 from dlcore.ops import fractional_max_pool, max_pool
 from dlcore.optim import create_optimizer
-from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
+from dlcore.report.figure import BLUE, VERMILION, new_figure, seed_dots
 from experiments.studies.small_runs import all_digits, log_loss_and_accuracy, train
 
 NUM_VALID = 300
@@ -168,15 +168,9 @@ def report(results: dict[str, np.ndarray]) -> StudyResult:
     )
     figure, axes = new_figure((6.6, 4.6))
     rows = [NOTHING, *ranked[::-1]]
-    for row, arm in enumerate(rows):
-        low, high = results[arm][:, :, 0].mean(0)
-        axes.plot([low, high], [row, row], color=GRAY, linewidth=2, zorder=1)
-        for column, color, label in ((0, BLUE, "training"), (1, VERMILION, "test")):
-            axes.plot(
-                results[arm][:, column, 0], [row] * len(gaps[arm]), "o", ms=4, color=color, label=None if row else label
-            )
-    axes.set_yticks(range(len(rows)), [f"{arm}, {accuracy[arm].mean():.1%}" for arm in rows])
-    axes.set_ylim(len(rows) - 0.4, -0.6)
+    for column, color, label in ((0, BLUE, "training"), (1, VERMILION, "test")):
+        groups = {f"{arm}, {accuracy[arm].mean():.1%}": results[arm][:, column, 0] for arm in rows}
+        seed_dots(axes, groups, color, label=label, horizontal=True)
     axes.set(xlabel="log loss (names: test accuracy)")
     axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     numbers = {f"gap of log loss, {arm}": values.tolist() for arm, values in gaps.items()}
@@ -201,9 +195,7 @@ def study(
     """Train with each regularizer.
 
     Args:
-      num_seeds: repetitions, each with its own examples, weights and batches.
       steps: training steps of each run, of 32 examples.
-      num_examples: training digits.
     """
     return report({arm: measure(settings, num_seeds, steps, num_examples) for arm, settings in ARMS.items()})
 

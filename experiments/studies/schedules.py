@@ -69,7 +69,6 @@ def study(*, num_seeds: PositiveInt = 5, steps: PositiveInt = 400, peak: float =
     """Train by each schedule.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
       steps: steps of SGD with momentum, 64 examples each, at least 8.
       peak: largest rate of every schedule.
     """

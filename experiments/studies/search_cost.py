@@ -96,14 +96,20 @@ def report(measured: dict[str, dict[str, np.ndarray]]) -> StudyResult:
         f"{accuracy_only['cost'].mean():.2f} of the target cost; with cost in the reward {both['accuracy'].mean():.1%} "
         f"at {both['cost'].mean():.2f}."
     )
+    return result_of(measured, verdict, holds, "cost of the last children, in units of the target")
+
+
+def result_of(measured: dict[str, dict], verdict: str, holds: bool, metric: str) -> StudyResult:
+    """Draw accuracy by cost, and compare the costs, of {arm: {"cost", "accuracy", ...} of each seed}."""
     figure, axes = new_figure((4, 3))
     for arm, color in zip(ARMS, (VERMILION, BLUE), strict=True):
         axes.plot(measured[arm]["cost"], 100 * measured[arm]["accuracy"], "o", color=color, label=arm)
     axes.set(xlabel="cost, in units of the target", ylabel="validation accuracy, %")
     axes.legend(frameon=False, title="reward")
-    numbers = {f"{name}, {arm}": measured[arm][name].tolist() for arm in ARMS for name in ("cost", "accuracy")}
-    baseline = (float(accuracy_only["cost"].mean()), "a reward of accuracy alone", "lower")
-    headline = Headline("cost of the last children, in units of the target", both["cost"], "digits", 0.2, baseline)
+    numbers = {f"{name}, {arm}": list(values) for arm in ARMS for name, values in measured[arm].items()}
+    accuracy_only, both = (measured[arm]["cost"] for arm in ARMS)
+    baseline = (float(accuracy_only.mean()), "a reward of accuracy alone", "lower")
+    headline = Headline(metric, both, "digits", 0.2, baseline)
     return StudyResult(numbers, verdict, {"accuracy and cost": figure}, holds, headline)
 
 
@@ -121,7 +127,6 @@ def study(
       num_seeds: searches of either kind.
       updates: updates of the controller; a search trains updates * children networks.
       children: networks trained for each update of the controller.
-      steps: training steps of a network.
       exponent: exponent of the cost in the reward; 0 ignores it.
     """
     rest = (num_seeds, updates, children, steps)

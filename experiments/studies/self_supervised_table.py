@@ -61,7 +61,7 @@ from dlcore.learner import Learner, Range
 from dlcore.main import main
 from dlcore.metrics import rank_me
 from dlcore.optim import create_schedule
-from dlcore.report.figure import BLUE, GRAY, GREEN, ORANGE, VERMILION, new_figure
+from dlcore.report.figure import BLUE, GRAY, GREEN, ORANGE, VERMILION, new_figure, seed_dots
 from dlcore.run.json_files import read_json, write_json
 from dlcore.run.progress import say
 from dlcore.self_supervised.networks import backbone_features
@@ -260,16 +260,11 @@ def report(rows: dict[str, dict[str, Any]]) -> StudyResult:
 
 
 def draw(rows: dict[str, dict[str, Any]], names: list[str]):
-    figure, panels = new_figure((8.4, 0.9 + 0.26 * len(names)), 1, len(SOURCES))
+    figure, panels = new_figure((8.4, 0.9 + 0.26 * len(names)), 1, len(SOURCES), grid="x", sharey=True)
     for axes, source in zip(panels, SOURCES, strict=True):
-        for position, name in enumerate(names):
-            values = 100 * np.asarray(rows[name][source]["k-NN"])
-            color = COLORS["labels" if name == UNTRAINED else OBJECTIVES[name].family]
-            axes.plot(values, [position] * len(values), "o", color=color, alpha=0.5, markersize=4)
-            axes.plot([values.mean()] * 2, [position - 0.3, position + 0.3], color=color, lw=2)
-        axes.set_yticks(range(len(names)), names if axes is panels[0] else [""] * len(names))
+        colors = [COLORS["labels" if name == UNTRAINED else OBJECTIVES[name].family] for name in names]
+        seed_dots(axes, {name: rows[name][source]["k-NN"] for name in names}, colors, scale=100, horizontal=True)
         axes.set(xlabel="k-NN, %", title=source)
-        axes.grid(alpha=0.3, axis="x")
     families = {objective.family for objective in OBJECTIVES.values()}
     lines = [
         panels[0].plot([], [], "o", color=COLORS[family], label=family)[0] for family in COLORS if family in families
@@ -306,10 +301,6 @@ def study(
     Args:
       objectives: rows of the table to measure; those that hide patches are left out with a residual network.
       backbone: a small vision transformer, or a small residual network.
-      num_seeds: repetitions, each with its own weights, batches and views.
-      steps: training steps of each run.
-      batch_size: examples of a step.
-      learning_rate: peak learning rate of Adam.
       rows: JSON file of rows that are measured already, to which this run adds its own; none: all are measured anew.
 
     Raises:

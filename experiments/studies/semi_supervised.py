@@ -33,7 +33,7 @@ from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, St
 from dlcore.learner import Learner
 from dlcore.main import main
 from dlcore.models import create_model
-from dlcore.report.figure import BLUE, GRAY, new_figure
+from dlcore.report.figure import BLUE, GRAY, new_figure, seed_dots
 from dlcore.run.progress import say
 from dlcore.semi_supervised import (
     fixmatch,
@@ -155,11 +155,8 @@ def report(results: dict[str, np.ndarray], per_class: int) -> StudyResult:
 
 def draw(results, names):
     figure, axes = new_figure((6.0, 0.6 + 0.32 * len(names)), grid="x")
-    for row, name in enumerate(names):
-        values = 100 * results[name]
-        axes.plot(values, [row] * len(values), "o", color=GRAY if name == SUPERVISED else BLUE, alpha=0.6)
-        axes.plot([values.mean()] * 2, [row - 0.3, row + 0.3], color=GRAY if name == SUPERVISED else BLUE, lw=2)
-    axes.set_yticks(range(len(names)), names)
+    colors = [GRAY if name == SUPERVISED else BLUE for name in names]
+    seed_dots(axes, {name: results[name] for name in names}, colors, scale=100, horizontal=True)
     axes.set(xlabel="test accuracy, %")
     return figure
 
@@ -179,8 +176,6 @@ def study(
 
     Args:
       techniques: techniques to compare with supervised training.
-      num_seeds: repetitions, each with its own labels, weights and batches.
-      steps: training steps of each run.
       per_class: labels of each digit.
       batch_size: labeled images a step.
       unlabeled_ratio: unlabeled images for each labeled one.

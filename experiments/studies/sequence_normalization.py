@@ -159,9 +159,7 @@ def study(
     """Train the recurrent network with each norm.
 
     Args:
-      num_seeds: repetitions, each with its own weights and sequences.
       steps: training steps of each run, of 16 sequences.
-      num_test: test sequences.
     """
     return report({arm: accuracies(arm, num_seeds, steps, num_test) for arm in ARMS})
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
-from dlcore.report.figure import BLUE, GRAY, GREEN, ORANGE, VERMILION, new_figure
+from dlcore.report.figure import BLUE, GRAY, GREEN, ORANGE, VERMILION, new_figure, seed_lines
 
 
 def iterations(kappa, learning_rate, momentum, tolerance=1e-6, most=10**6):
@@ -152,12 +152,9 @@ def draw(kappas, counts, paths, dimensions, minima_fractions, logits, flat):
     bowl_axes.legend(frameon=False)
     for name, path in paths.items():
         label = name if path[:, :, 1].any() else f"{name}: stays on it"
-        for i, y in enumerate(np.abs(path[:, :, 1])):
-            saddle_axes.semilogy(
-                np.maximum(y, 1e-7), color=colors[name], alpha=0.35, lw=0.8, label=label if i == 0 else None
-            )
+        seed_lines(saddle_axes, np.maximum(np.abs(path[:, :, 1]), 1e-7), colors[name], label)
     saddle_axes.axhline(1, color=GRAY, lw=0.8, ls=":")
-    saddle_axes.set(xlabel="step", ylabel="distance from the ridge", title="Saddle", ylim=(1e-7, 1e2))
+    saddle_axes.set(yscale="log", xlabel="step", ylabel="distance from the ridge", title="Saddle", ylim=(1e-7, 1e2))
     saddle_axes.legend(frameon=False)
     minima_axes.semilogy(dimensions, np.where(minima_fractions > 0, minima_fractions, np.nan), "o-", color=BLUE)
     minima_axes.set(xlabel="dimensions", ylabel="share positive definite", title="How rare minima are")

@@ -27,7 +27,7 @@ from flax import linen as nn
 from dlcore.data.sample_images import SAMPLE_IMAGES, sample_image
 from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.main import main
-from dlcore.report.figure import BLUE, VERMILION, new_figure
+from dlcore.report.figure import BLUE, VERMILION, new_figure, seed_dots
 from dlcore.self_supervised.relative_patch import NUM_CLASSES, relative_patch
 from experiments.studies.small_runs import minimize
 
@@ -158,13 +158,9 @@ def report(results: dict[str, np.ndarray]) -> StudyResult:
 def draw(results: dict[str, np.ndarray]):
     figure, axes = new_figure((5.0, 3.4), grid="y")
     for i, (when, color) in enumerate((("as trained", BLUE), ("without shortcuts", VERMILION))):
-        for j, values in enumerate(results.values()):
-            at = j + 0.16 * (2 * i - 1)
-            axes.plot([at] * len(values), 100 * values[:, i], "o", color=color, alpha=0.6)
-            mean = 100 * values[:, i].mean()
-            axes.hlines(mean, at - 0.12, at + 0.12, color=color, lw=2, label=when if j == 0 else None)
+        groups = {arm: values[:, i] for arm, values in results.items()}
+        seed_dots(axes, groups, color, scale=100, label=when, shift=0.16 * (2 * i - 1))
     axes.axhline(100 / NUM_CLASSES, color="gray", ls=":", lw=1, label="chance")
-    axes.set_xticks(range(len(results)), results)
     axes.set(ylabel="places told, %")
     axes.legend(frameon=False)
     return figure
@@ -181,9 +177,6 @@ def study(
     """Measure what a pretext's shortcuts are worth.
 
     Args:
-      num_seeds: repetitions, each with its own weights, crops and patches.
-      steps: training steps of each run.
-      batch_size: photographs a step.
       num_crops: parts of two photographs to train on; a quarter as many, of other rows, to test.
       learning_rate: learning rate of Adam, at first.
     """

@@ -18,7 +18,7 @@ from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.optim import create_optimizer
-from dlcore.report.figure import BLUE, VERMILION, new_figure
+from dlcore.report.figure import new_figure, seed_dots
 from dlcore.run import Placement, evaluate, fit, make_mesh
 
 SOURCES = ("weights", "order", "split", "all")
@@ -47,7 +47,6 @@ def study(*, num_seeds: PositiveInt = 8, steps: PositiveInt = 400) -> StudyResul
 
     Args:
       num_seeds: runs for each source, at least 2.
-      steps: training steps of each run.
     """
     accuracies = {}
     for source in SOURCES:
@@ -60,13 +59,8 @@ def study(*, num_seeds: PositiveInt = 8, steps: PositiveInt = 400) -> StudyResul
     identical = all(a.tobytes() == b.tobytes() for a, b in zip(*again, strict=True))
     spread = {source: float(np.std(values, ddof=1)) for source, values in accuracies.items()}
     figure, axes = new_figure((7, 3.2), grid="x")
-    for row, values in enumerate(accuracies.values()):
-        axes.plot(100 * np.asarray(values), np.full(num_seeds, row), "o", alpha=0.6, color=BLUE)
-        axes.plot(100 * np.mean(values), row, "|", markersize=26, markeredgewidth=2, color=VERMILION)
-    axes.set_yticks(range(len(SOURCES)), SOURCES)
-    axes.set_xlabel("test accuracy, % (bar: mean)")
-    axes.set_ylabel("what gets a new seed")
-    axes.invert_yaxis()
+    seed_dots(axes, accuracies, scale=100, horizontal=True)
+    axes.set(xlabel="test accuracy, % (bar: mean)", ylabel="what gets a new seed")
     largest = max(("weights", "order", "split"), key=spread.get)
     verdict = (
         f"The same seeds gave {'bit-identical' if identical else 'DIFFERENT'} weights. Standard deviations over "

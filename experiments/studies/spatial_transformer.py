@@ -118,8 +118,6 @@ def study(
 
     Args:
       num_seeds: networks of each kind.
-      steps: training steps of each run.
-      batch_size: examples a step.
       max_degrees: largest rotation of a digit either way, in degrees.
       learning_rate: first learning rate of Adam, which falls along a cosine.
     """
@@ -143,8 +141,7 @@ def study(
     images.suptitle("input, and below it the transformer's output", fontsize=9)
     plot = points.subplots()
     plot.plot(np.rad2deg(angles), np.rad2deg(undone), ".", color=BLUE, markersize=3)
-    plot.set_xlabel("angle of the image, degrees")
-    plot.set_ylabel("angle undone")
+    plot.set(xlabel="angle of the image, degrees", ylabel="angle undone")
     left, gain = np.array(numbers["angles left"]), np.subtract(numbers["accuracy with"], numbers["accuracy without"])
     holds = bool((left < 0.6).all())
     with_it, without = (np.mean(numbers[f"accuracy {name}"]) for name in ("with", "without"))

@@ -58,7 +58,6 @@ def study(
     Args:
       num_seeds: noise images to start from.
       steps: steps of Adam, and most evaluations of L-BFGS.
-      height: height of the images in pixels.
       learning_rates: constant learning rates of Adam, up to four.
     """
     network = load_network()
@@ -82,9 +81,7 @@ def study(
             finals[learning_rate].append(adam[-1]["loss"])
             below = [row["evaluations"] for row in lbfgs if row["loss"] <= adam[-1]["loss"]]
             needed[learning_rate].append(below[0] if below else None)
-    axes.set_yscale("log")
-    axes.set_xlabel("evaluations of objective and gradient")
-    axes.set_ylabel("loss")
+    axes.set(yscale="log", xlabel="evaluations of objective and gradient", ylabel="loss")
     axes.legend(frameon=False)
     best = min(learning_rates, key=lambda learning_rate: np.mean(finals[learning_rate]))
     content, style = np.min(falls, axis=0)

@@ -35,7 +35,7 @@ from dlcore.nn.masked_conv import MaskedConv
 from dlcore.nn.separable import DepthwiseSeparableConv, FactorizedConv
 from dlcore.nn.spatial_attention import LocalAttention, NonLocalBlock, SAGANAttention
 from dlcore.nn.weight_norm import SpectralNorm, WeightNorm, WeightStandardization
-from dlcore.report.figure import new_figure
+from dlcore.report.figure import new_figure, show_image
 
 SIDE, CHANNELS, CENTER = 13, 8, 6
 
@@ -164,9 +164,9 @@ def draw(measured: dict[str, Measured]):
         panel.set_axis_off()
     for panel, (name, m) in zip(axes.flat, measured.items(), strict=False):
         field_image = np.sqrt(m.field / max(m.field.max(), 1e-30))
-        panel.imshow(field_image, cmap="cividis", vmin=0, vmax=1)
         weight_sharing = "shared" if m.shift_error < 1e-4 else "not shared"
-        panel.set_title(f"{name}\n{m.parameters:,}, {weight_sharing}", fontsize=7)
+        title = f"{name}\n{m.parameters:,}, {weight_sharing}"
+        show_image(panel, field_image, title, cmap="cividis", vmin=0, vmax=1)
     return figure
 
 
@@ -175,7 +175,6 @@ def study(*, names: tuple[str, ...] = tuple(LAYERS), seed: Seed = 0) -> StudyRes
 
     Args:
       names: layers.
-      seed: seed of weights and map.
     """
     if unknown := [name for name in names if name not in LAYERS]:
         raise ValueError(f"names={unknown[0]!r}: unknown; allowed: {', '.join(LAYERS)}")

@@ -175,13 +175,11 @@ def study(
     """Train transformers of several widths, and predict the largest.
 
     Args:
-      num_seeds: repetitions, each with its own weights and sequences.
       widths: even, rising; the last is held out.
       num_layers: number of layers of every model.
       vocabulary: tokens of the language.
       window: tokens of a sequence.
       steps: training steps, rounded down to a multiple of 16.
-      batch_size: sequences a step.
       learning_rate: learning rate of Adam, constant after the warmup.
 
     Raises:

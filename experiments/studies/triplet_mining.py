@@ -32,7 +32,7 @@ from dlcore.losses import masked_mean, mined_triplet_loss, pairwise_distances, s
 from dlcore.main import main
 from dlcore.metrics.retrieval import recall_at_k
 from dlcore.nn import Conv
-from dlcore.report.figure import BLUE, GRAY, GREEN, ORANGE, VERMILION, new_figure
+from dlcore.report.figure import BLUE, GRAY, GREEN, ORANGE, VERMILION, new_figure, seed_dots
 
 MARGIN = 0.2
 PER_CLASS, NUM_UNSEEN = 20, 100
@@ -173,15 +173,9 @@ def report(recall: dict[str, np.ndarray], untrained: np.ndarray, pixels: float) 
     verdict = f"Recall at 1 of unseen characters: pixels {pixels:.1%}, untrained {untrained.mean():.1%}, {listed}."
     figure, axes = new_figure((6.2, 2.8))
     rows = {"untrained": untrained, **recall}
-    for row, (values, color) in enumerate(
-        zip(rows.values(), (GRAY, BLUE, VERMILION, ORANGE, GRAY, GREEN), strict=True)
-    ):
-        axes.barh(row, 100 * values.mean(), color=color, height=0.6)
-        axes.plot(100 * values, [row] * len(values), "|", color="black", markersize=9)
-    axes.set_yticks(range(len(rows)), rows)
-    axes.invert_yaxis()
+    seed_dots(axes, rows, (GRAY, BLUE, VERMILION, ORANGE, GRAY, GREEN), scale=100, horizontal=True)
     axes.axvline(100 * pixels, color="0.4", linestyle="--", linewidth=1)
-    axes.text(100 * pixels, -0.6, "pixels", ha="center", va="bottom", fontsize=8)
+    axes.text(100 * pixels, -0.5, "pixels", ha="center", va="bottom", fontsize=8)
     axes.set(xlabel="recall at 1 of unseen characters, %")
     numbers = {f"recall at 1, {arm}": values.tolist() for arm, values in rows.items()}
     numbers["recall at 1, pixels"] = pixels
@@ -204,7 +198,6 @@ def study(
     """Train an embedding by each choice of negatives.
 
     Args:
-      num_seeds: repetitions, each with its own weights and triplets.
       epochs: passes over the drawings of each run.
       num_classes: characters that are trained on, of 20 drawings.
     """

@@ -168,7 +168,6 @@ def study(
     """Train a GAN in each arm.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
       steps: updates of the generator, each on 128 points.
       learning_rate: learning rate of both players where they are balanced.
       width: units of both hidden layers of both networks.

@@ -24,7 +24,7 @@ from dlcore.data.segmentation import scene_maps
 from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.optim import create_optimizer, create_schedule, use_ema
-from dlcore.report.figure import BLUE, VERMILION, new_figure
+from dlcore.report.figure import BLUE, VERMILION, new_figure, seed_dots
 from dlcore.run import evaluate, fit
 from dlcore.run.progress import say
 from dlcore.segmentation import semantic
@@ -73,12 +73,9 @@ def report(results: dict[str, np.ndarray]) -> StudyResult:
 def draw(results):
     figure, axes = new_figure((5.5, 3.6), grid="y")
     for i, ((name, values), color) in enumerate(zip(results.items(), (BLUE, VERMILION), strict=True)):
-        for j in range(2):
-            at = j + 0.16 * (2 * i - 1)
-            axes.plot([at] * len(values), values[:, j], "o", color=color, alpha=0.6)
-            axes.hlines(values[:, j].mean(), at - 0.1, at + 0.1, color=color, lw=2, label=name if j == 0 else None)
-    axes.set_xticks(range(2), ["mean IoU", "boundary IoU"])
-    axes.set(xlim=(-0.6, 1.6), ylim=(0, 1), ylabel="test scenes")
+        groups = dict(zip(("mean IoU", "boundary IoU"), values.T, strict=True))
+        seed_dots(axes, groups, color, label=name, shift=0.16 * (2 * i - 1))
+    axes.set(ylim=(0, 1), ylabel="test scenes")
     axes.legend(frameon=False)
     return figure
 
@@ -96,9 +93,6 @@ def study(
     """Compare U-Nets with and without skip connections.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
-      steps: training steps of each run.
-      batch_size: scenes a step.
       learning_rate: learning rate of AdamW, after its warm-up.
       size: side of the scenes, in pixels.
       num_scenes: number of training scenes; a fifth as many to test.

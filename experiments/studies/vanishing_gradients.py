@@ -27,7 +27,7 @@ from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, St
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.nn import initializers
-from dlcore.report.figure import BLACK, BLUE, GREEN, ORANGE, PINK, VERMILION, new_figure
+from dlcore.report.figure import BLACK, BLUE, GREEN, ORANGE, PINK, VERMILION, new_figure, seed_lines
 from experiments.studies.small_runs import minimize, shuffled_digits
 
 BANDS = {"sigmoid": (0.0, 1e-6), "ReLU": (0.1, 10.0), "batch norm": (10.0, 1000.0), "residual": (0.1, 10.0)}
@@ -138,19 +138,11 @@ def _loss_text(losses: np.ndarray) -> str:
 def draw(norms, curves):
     figure, (left, right) = new_figure((10, 3.9), 1, 2, grid="both")
     for name, n in norms.items():
-        for i, row in enumerate(n):
-            left.semilogy(
-                np.arange(1, len(row) + 1),
-                np.maximum(row, 1e-30),
-                color=COLORS[name],
-                alpha=0.7,
-                label=name if i == 0 else None,
-            )
-    left.set(xlabel="layer, from the input", ylabel="gradient norm of its kernel", title="At the start")
+        seed_lines(left, np.maximum(n, 1e-30), COLORS[name], name)
+    left.set(yscale="log", xlabel="layer, from the input", ylabel="gradient norm of its kernel", title="At the start")
     left.legend(frameon=False)
     for (name, c), color in zip(curves.items(), (BLACK, BLUE, ORANGE), strict=True):
-        for i, row in enumerate(c):
-            right.plot(np.where(np.isfinite(row), row, np.nan), color=color, label=name if i == 0 else None)
+        seed_lines(right, np.where(np.isfinite(c), c, np.nan), color, name)
     right.set(xlabel="step", ylabel="training loss", title="Training the exploding net", yscale="log", ylim=(0.1, 1e4))
     right.legend(frameon=False)
     return figure
@@ -170,10 +162,8 @@ def study(
     """Measure gradient norms by layer of five nets, and train the exploding one in three ways.
 
     Args:
-      num_seeds: initial weights.
       depth: layers before the head.
       steps: steps of full-batch gradient descent.
-      num_examples: training examples.
       gain: factor of He's weights at which the network explodes.
       learning_rate: learning rate of plain and of clipped descent.
       lower_learning_rate: learning rate at which plain descent should train the exploding network.

@@ -28,7 +28,7 @@ from flax import linen as nn
 from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.optim.schedules import cosine, warm_up
-from dlcore.report.figure import BLUE, VERMILION, new_figure
+from dlcore.report.figure import BLUE, VERMILION, mean_and_range, new_figure
 from experiments.studies.small_runs import log_loss_and_accuracy, shuffled_digits, train
 
 STARTS = {"He's": 1.0, "1.5 times He's": 1.5}
@@ -122,13 +122,12 @@ def draw(learning_rates, results, steps):
                 label=f"{name} warm-up",
             )
             accuracy = 100 * np.where(diverged(arms[name]), 0.1, arms[name][:, :, -1, 1])
-            middle.semilogx(learning_rates, accuracy.mean(1), "-o", ms=4, color=color)
-            middle.fill_between(learning_rates, accuracy.min(1), accuracy.max(1), color=color, alpha=0.2, lw=0)
+            mean_and_range(middle, learning_rates, accuracy.T, color, style="o-")
             x = np.arange(1, arms[name].shape[2] + 1) * steps / arms[name].shape[2]
             right.plot(x, np.clip(arms[name][rate_idx, :, :, 0].T, 1e-3, 1e3), color=color, alpha=0.6, lw=1.2)
         left.set_xticks(range(len(learning_rates)), [f"{r:.2g}" for r in learning_rates], fontsize=8)
         left.set(ylabel=f"runs lost, of {arms['with'].shape[1]}", title=f"{start} weights")
-        middle.set(ylabel="test accuracy, % (lost: 10)", ylim=(0, 100))
+        middle.set(xscale="log", ylabel="test accuracy, % (lost: 10)", ylim=(0, 100))
         right.axhline(math.log(10), color="0.5", ls="--", lw=1)
         right.set(yscale="log", ylabel="training loss", title=f"at rate {learning_rates[rate_idx]:.2g}")
         for axes in row:
@@ -151,10 +150,8 @@ def study(
     """Count the runs lost by learning rate, with and without a warm-up.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
       steps: training steps of each run, a multiple of 40.
       warmup_steps: steps of the warm-up.
-      depth: hidden layers.
       min_learning_rate: lowest peak learning rate; each is twice the one before.
       num_learning_rates: learning rates that are tried.
     """

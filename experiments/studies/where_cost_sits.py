@@ -122,11 +122,7 @@ def draw_stages(whole: list[float], single: list[float]):
 
 
 def study(*, image_size: PositiveInt = 224) -> StudyResult:
-    """Count AlexNet and VGG-16, layer by layer.
-
-    Args:
-      image_size: side of the images in pixels.
-    """
+    """Count AlexNet and VGG-16, layer by layer."""
     alexnet, vgg = costs("alexnet", image_size), costs("vgg16", image_size)
     whole, single = stages(vgg)
     verdict, holds = judge(cost_fractions(alexnet), whole, single)

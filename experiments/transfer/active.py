@@ -134,7 +134,6 @@ def study(
 
     Args:
       dataset: digits (embedded), mnist or fashion_mnist.
-      data_dir: where tfds data sets were prepared.
       pool: training images whose labels can be bought.
       strategies: one or more of entropy, margin, least_confident, core_set and random.
       num_seeds: repetitions, each with its own first labels and networks, the same for all strategies.
@@ -143,7 +142,6 @@ def study(
       rounds: purchases.
       hidden: units of the perceptron's hidden layer.
       steps: steps of training after each purchase, from scratch.
-      batch_size: images of a step.
     """
     data = examples(dataset, data_dir, pool)
     smallest = int(np.unique(data[1], return_counts=True)[1].min())

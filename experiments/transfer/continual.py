@@ -120,14 +120,10 @@ def study(
 
     Args:
       dataset: digits (embedded), mnist or fashion_mnist.
-      data_dir: where tfds data sets were prepared.
       scenarios: one or more of task, domain and class.
       strategies: one or more of naive, replay, ewc and joint.
-      num_seeds: repetitions, each with its own weights and batches.
       hidden: units of the perceptron's hidden layers.
       steps: steps of each task.
-      batch_size: images of a step.
-      learning_rate: learning rate of Adam.
       buffer: stored images of each class, for replay.
       strength: strength of EWC.
       fisher: labels of EWC's Fisher information: drawn from the model, or the true ones.

@@ -133,8 +133,7 @@ class TwoDomains(Task):
     shift: Annotated[Literal["blended", "inverted"], "essential"] = "blended"
     patches: Literal["photographs", "cifar10"] = "photographs"
 
-    monitor: ClassVar[str] = "target_accuracy"
-    headline: ClassVar[str] = "target_accuracy"
+    monitor = headline = "target_accuracy"
     plain: ClassVar[dict[str, Any]] = {"weight_decay": 0.0}
 
     def settings(self) -> dict[str, Setting]:

@@ -50,7 +50,7 @@ from dlcore.learner import root_key
 from dlcore.main import main
 from dlcore.models.registry import kind_of
 from dlcore.modes.train import train_page
-from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
+from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure, seed_dots
 from dlcore.self_supervised.networks import pool_features
 
 METHODS = {"linear": "linear probe", "knn": "k-NN", "fine_tune": "fine-tuned"}
@@ -190,14 +190,9 @@ def report(results: dict[tuple[str, str], np.ndarray], what: str, dataset: str, 
 def draw(results, methods):
     figure, axes = new_figure((6, 0.9 + 0.6 * len(methods)), grid="x")
     for arm, color in ARMS.items():
-        for row, method in enumerate(methods):
-            if (method, arm) in results:
-                values = 100 * results[method, arm]
-                axes.plot(values, [row] * len(values), "o", color=color, alpha=0.5, ms=4)
-                axes.plot([values.mean()] * 2, [row - 0.3, row + 0.3], color=color, lw=2)
-        axes.plot([], [], color=color, lw=2, label=arm)
-    axes.set_yticks(range(len(methods)), [METHODS[method] for method in methods])
-    axes.set(xlabel="test accuracy, % (bar: mean)", ylim=(len(methods) - 0.5, -0.5))
+        groups = {METHODS[method]: results.get((method, arm), [np.nan]) for method in methods}
+        seed_dots(axes, groups, color, scale=100, label=arm, horizontal=True)
+    axes.set(xlabel="test accuracy, % (bar: mean)")
     axes.legend(frameon=False, fontsize=9, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
     return figure
 

@@ -125,11 +125,8 @@ def study(
     """Compare a network of two tasks with those of one.
 
     Args:
-      num_seeds: repetitions, each with its own weights and batches.
       width: units of the shared features.
-      steps: steps of training.
       batch_size: images of each task in a step.
-      learning_rate: learning rate of Adam.
     """
     sizes = (num_seeds, width, steps, batch_size, learning_rate)
     return report({name: accuracies(name, *sizes) for name in WEIGHTS})

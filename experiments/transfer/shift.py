@@ -150,7 +150,6 @@ def study(
     """Undo a shift of the inputs and one of the labels.
 
     Args:
-      num_seeds: samples of everything.
       points: number of points of each sample.
       shift: shift of the inputs' mean, in standard deviations.
       classes: number of classes of the label shift.

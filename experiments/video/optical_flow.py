@@ -55,9 +55,6 @@ def frame_pairs(count: int, seed: int, size: int) -> Source:
       count: number of pairs.
       seed: random seed.
       size: side of a frame in pixels.
-
-    Returns:
-      The source.
     """
     arrays = clips(count, seed, frames=2, size=size, directions=8, camera=True, flow=True).arrays
     flow = arrays["flow"][:, 0]
@@ -103,9 +100,8 @@ class FramePairs(Task):
     num_pairs: Annotated[int, Range(40), "essential"] = 1600
     image_size: Annotated[int, Range(32), "essential"] = 32
 
-    monitor: ClassVar[str] = "epe"
+    monitor = headline = "epe"
     monitor_mode: ClassVar[str] = "min"
-    headline: ClassVar[str] = "epe"
 
     def data(self, flags: Flags) -> Splits:
         few = flags.num_pairs // 10

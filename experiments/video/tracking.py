@@ -26,7 +26,7 @@ from dlcore.data.source import Source
 from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.metrics.tracking import clear_mot, hota, idf1
-from dlcore.report.figure import BLUE, GREEN, VERMILION, new_figure
+from dlcore.report.figure import BLUE, GREEN, VERMILION, new_figure, show_image
 from dlcore.report.tracking import film_strip
 from dlcore.video.tracking import Tracks, byte_track, sort_track
 
@@ -83,9 +83,7 @@ def strips(source: Source) -> Any:
     figure, axes = new_figure((9.0, 1.8 * len(TRACKERS)), len(TRACKERS), 1)
     for ax, (name, tracker) in zip(axes, TRACKERS.items(), strict=True):
         tracks = tracks_of(tracker, source)[0]
-        ax.imshow(film_strip(source.arrays["clip"][0], tracks.boxes, tracks.ids))
-        ax.set_title(name)
-        ax.axis("off")
+        show_image(ax, film_strip(source.arrays["clip"][0], tracks.boxes, tracks.ids), name)
     return figure
 
 

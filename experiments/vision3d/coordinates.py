@@ -27,7 +27,7 @@ from dlcore.data.solid_images import DISTANCE, IMAGE_SOLIDS, solid_images
 from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.losses import chamfer_loss
 from dlcore.main import main
-from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
+from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure, seed_dots
 from dlcore.report.shapes import render_points
 from dlcore.run.progress import say
 from dlcore.vision3d import point_generator
@@ -122,19 +122,12 @@ def report(chamfer: dict[str, dict[str, np.ndarray]], retrieval: dict[str, dict[
         f"{trained['canonical'].mean():.4f}: {'as claimed' if holds else 'NOT as claimed'}."
     )
     figure, ax = new_figure((6.4, 3.4))
-    for i, split in enumerate(SPLITS):
-        for k, (frame, color) in enumerate(zip(FRAMES, (BLUE, VERMILION), strict=True)):
-            at = i + 0.4 * k - 0.2
-            first = i == 0
-            ax.bar(at, chamfer[split][frame].mean(), 0.36, color=color, label=f"{frame} coordinates" if first else None)
-            ax.plot(
-                [at - 0.18, at + 0.18],
-                [retrieval[split][frame]] * 2,
-                color=GRAY,
-                label="retrieval" if first and k else None,
-            )
-            ax.plot(np.full(len(chamfer[split][frame]), at), chamfer[split][frame], "k.", markersize=4)
-    ax.set_xticks([0, 1], SPLITS)
+    for k, (frame, color) in enumerate(zip(FRAMES, (BLUE, VERMILION), strict=True)):
+        shift = 0.4 * k - 0.2
+        retrieved = {split: [retrieval[split][frame]] for split in SPLITS}
+        seed_dots(ax, retrieved, GRAY, label=None if k else "retrieval", shift=shift)
+        groups = {split: chamfer[split][frame] for split in SPLITS}
+        seed_dots(ax, groups, color, label=f"{frame} coordinates", shift=shift)
     ax.set(ylabel="Chamfer distance")
     ax.legend(frameon=False)
     baseline = (float(unseen["canonical"].mean()), "canonical coordinates", "lower")

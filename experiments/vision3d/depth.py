@@ -36,9 +36,8 @@ class DepthScenes(Task):
     num_scenes: Annotated[int, Range(4)] = 800
     image_size: Annotated[int, Range(8), "essential"] = 32
 
-    monitor: ClassVar[str] = "abs_rel"
+    monitor = headline = "abs_rel"
     monitor_mode: ClassVar[str] = "min"
-    headline: ClassVar[str] = "abs_rel"
 
     def data(self, flags: Flags) -> Splits:
         few = max(4, flags.num_scenes // 8)

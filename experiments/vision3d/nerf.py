@@ -9,7 +9,7 @@ of the mean color of the training pixels. The report shows the new views, true a
 """
 
 import dataclasses
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -41,8 +41,7 @@ class SceneViews(Task):
     num_views: Annotated[PositiveInt, "essential"] = 64
     image_size: Annotated[int, Range(8), "essential"] = 32
 
-    monitor: ClassVar[str] = "psnr"
-    headline: ClassVar[str] = "psnr"
+    monitor = headline = "psnr"
 
     def data(self, flags: Flags) -> Splits:
         train, valid, test = (

@@ -128,7 +128,6 @@ def study(
       depth: levels of the finest tree, of 2^depth voxels along a side.
       budget: voxels along a side of the dense grid whose memory is compared, a power of two.
       points: number of points at which the IoU is measured.
-      seed: seed of the solids and the points.
     """
     if solids_per_kind < 1 or points < 1:
         raise ValueError(f"solids_per_kind={solids_per_kind}, points={points}: too few; allowed: at least 1 of each")

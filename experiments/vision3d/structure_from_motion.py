@@ -73,7 +73,6 @@ def study(
       degrees: degrees of the arc on which the cameras are.
       subdivisions: subdivisions of the solid; 2 gives 162 points.
       output: folder for points.ply and mesh.ply; None writes no files.
-      seed: seed of the noise and of RANSAC.
     """
     if views < 2:
         raise ValueError(f"views={views}: too few; allowed: at least 2")

@@ -31,8 +31,7 @@ class ClipsOrImages(CaptionedImages, CaptionedClips):
     dataset: Annotated[Literal["clips", "shapes", "flickr8k"], "essential"] = "clips"
 
     modules: ClassVar[dict] = {"encoder": DualEncoder}
-    monitor: ClassVar[str] = "r1"
-    headline: ClassVar[str] = "r1"
+    monitor = headline = "r1"
     num_sentences: ClassVar[int] = 100
 
     def data(self, flags: Flags) -> Splits:

@@ -64,8 +64,7 @@ class TextImages(Task):
     num_images: Annotated[int, Range(10)] = 8000
     ctc_weight: NonNegativeFloat = 0.5
 
-    monitor: ClassVar[str] = "exact_match"
-    headline: ClassVar[str] = "exact_match"
+    monitor = headline = "exact_match"
     plain: ClassVar[dict[str, Any]] = {"weight_decay": 0.0}
 
     inputs = staticmethod(prediction.stretched_inputs)

@@ -38,9 +38,29 @@ def test_settings_of_smoke_could_be_given():
     labs = [s for s in (find_experiment(entry.name) for entry in experiment_names()) if isinstance(s, Study)]
     assert len(labs) > 50
     for lab in (*labs, LAB):
-        settings = settings_of(lab.function)
         for name, value in lab.smoke.items():
-            read_value(name, settings[name], value)
+            read_value(name, lab.settings[name], value)
+
+
+@pytest.mark.slow
+def test_every_flag_of_a_study_has_help():
+    labs = [s for s in (find_experiment(entry.name) for entry in experiment_names()) if isinstance(s, Study)]
+    assert not [f"{lab.name} --{name}" for lab in labs for name, s in lab.settings.items() if not s.help]
+
+
+def test_a_frequent_parameter_has_help_where_the_docstring_is_silent():
+    def function(*, steps: int = 5, num_seeds: int = 2, own: int = 1) -> StudyResult:
+        """Measure.
+
+        Args:
+          steps: steps of Adam.
+        """
+        return StudyResult({}, "")
+
+    settings = Study("/x/topic/study.py", "A claim.", function).settings
+    assert settings["steps"].help == "steps of Adam.", "the docstring is first"
+    assert settings["num_seeds"].help.startswith("repetitions, ")
+    assert settings["own"].help == ""
 
 
 def accepts(name: str, setting: Setting, value: int) -> bool:

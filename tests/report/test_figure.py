@@ -5,7 +5,19 @@ import re
 import numpy as np
 import pytest
 
-from dlcore.report.figure import BLUE, VERMILION, figure_panel, figure_png, figure_svg, new_figure
+from dlcore.report.figure import (
+    BLUE,
+    GRAY,
+    VERMILION,
+    figure_panel,
+    figure_png,
+    figure_svg,
+    mean_and_range,
+    new_figure,
+    seed_dots,
+    seed_lines,
+    show_image,
+)
 
 
 def test_a_figure_takes_the_pages_colors_and_keeps_its_text():
@@ -58,3 +70,46 @@ def test_grid_draws_lines_of_its_axis_in_every_plot(grid, visible):
 def test_an_unknown_grid_is_refused():
     with pytest.raises(ValueError, match="grid='z': unknown; allowed: both, x, y"):
         new_figure(grid="z")
+
+
+def test_seeds_are_dots_beside_a_bar_at_their_mean():
+    _, axes = new_figure()
+    seed_dots(axes, {"a": [0.1, 0.3], "b": [0.5]}, (BLUE, VERMILION), scale=100, label="arm", shift=0.2)
+    dots, bar, other, _ = axes.lines
+    np.testing.assert_allclose(dots.get_xydata(), [(0.2, 10), (0.2, 30)])
+    np.testing.assert_allclose(bar.get_xydata(), [(0.1, 20), (0.3, 20)])  # (10 + 30) / 2, from 0.2 - 0.1 to 0.2 + 0.1
+    np.testing.assert_allclose(other.get_xydata(), [(1.2, 50)])
+    assert (dots.get_color(), other.get_color()) == (BLUE, VERMILION)
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["a", "b"]
+    assert axes.get_legend_handles_labels()[1] == ["arm"]
+
+
+def test_horizontal_seeds_start_at_the_top_and_pairs_are_joined():
+    _, axes = new_figure()
+    seed_dots(axes, {"a": [1, 2], "b": [3, 5]}, horizontal=True, paired=True)
+    np.testing.assert_allclose(axes.lines[0].get_xydata(), [(1, 0), (2, 0)])
+    np.testing.assert_allclose(axes.lines[-1].get_xydata(), [(2, 0), (5, 1)])  # the second seed
+    assert axes.lines[-1].get_color() == GRAY
+    assert axes.get_ylim() == (1.5, -0.5)
+
+
+def test_a_mean_lies_in_its_range():
+    _, axes = new_figure()
+    mean_and_range(axes, [1, 2], [[0, 4], [2, 8]], BLUE, "arm", "o-")
+    np.testing.assert_allclose(axes.lines[0].get_xydata(), [(1, 1), (2, 6)])
+    band = axes.collections[0].get_paths()[0].vertices
+    assert (band[band[:, 0] == 2, 1].min(), band[band[:, 0] == 2, 1].max()) == (4, 8)
+
+
+def test_seeds_of_different_lengths_are_lines_with_one_name():
+    _, axes = new_figure()
+    seed_lines(axes, [[4, 3, 2], [5]], BLUE, "arm", step=10)
+    np.testing.assert_allclose(axes.lines[0].get_xydata(), [(10, 4), (20, 3), (30, 2)])
+    np.testing.assert_allclose(axes.lines[1].get_xydata(), [(10, 5)])
+    assert axes.get_legend_handles_labels()[1] == ["arm"]
+
+
+def test_an_image_has_a_title_and_no_ticks():
+    _, axes = new_figure()
+    artist = show_image(axes, np.zeros((2, 3)), "zero", vmin=-1)
+    assert (axes.axison, axes.get_title(), artist.get_clim()[0]) == (False, "zero", -1)

@@ -55,9 +55,6 @@ class PartsAdamW(AdamW):
 
         Args:
           setup: facts of the run, with the flags of SETTINGS.
-
-        Returns:
-          The transformation.
         """
         return build_optimizer(setup)
 
@@ -139,9 +136,6 @@ def build_optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
     Args:
       setup: facts of the run, with the flags of SETTINGS and of `optimizer.SETTINGS` without ema, accumulate, l1 and
         max_norm.
-
-    Returns:
-      The transformation.
     """
     flags = setup.flags
 

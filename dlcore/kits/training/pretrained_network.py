@@ -151,9 +151,6 @@ def open_classifier(source: str | Path | None, argument: str, headless: bool = F
       argument: argument that `source` was given as.
       headless: whether the backbone of a pretext, a detector or a segmenter will do.
 
-    Returns:
-      The origin.
-
     Raises:
       ValueError: `source` is none of the three, or a run of something else.
     """
@@ -277,9 +274,6 @@ def model_of(found: Weights, **fields: Any) -> nn.Module:
     Args:
       found: where it comes from.
       **fields: fields of the model that differ.
-
-    Returns:
-      The flax module.
     """
     model = create_model(found.model, **({"num_classes": num_classes(found)} | found.fields | fields))
     # A run of transfer.fine_tuning may have another head.
@@ -457,9 +451,6 @@ def default_model(flags: Flags, **fields: Any) -> nn.Module:
     Args:
       flags: `smoke`.
       **fields: fields of the model, such as num_classes.
-
-    Returns:
-      The flax module.
     """
     return create_model(DEFAULT_MODEL, **_default_fields(flags), **fields)
 
