@@ -30,34 +30,8 @@ class OneStepImages(DistilledImages):
     teacher_identity: ClassVar = True
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-<<<<<<< HEAD
-        """Build the network, and the teacher that it learns from."""
-        arguments = super().arguments(setup)
-        teacher = None if setup.flags.init_from is None else arguments["model"].copy()
-        return {**arguments, "teacher": teacher, "num_steps": setup.steps}
-
-    def start(self, setup: Setup) -> Start | None:
-        """Start teacher and student with the weights of `--init_from`."""
-        if setup.flags.init_from is None:
-            return None
-
-        def check(state: Any) -> None:
-            teacher_run = origin(setup.flags)
-            earlier_run.check_facts(teacher_run.name, teacher_run.spec, setup.spec, "image_shape")
-
-        def replace(state: Any) -> Any:
-            teacher_run = origin(setup.flags)
-            weights, _ = fit_weights(teacher_run.variables()["params"], state.locked["teacher"], teacher_run.name)
-            weights = jax.tree.map(jax.numpy.asarray, weights)
-            params = {"student": weights}
-            opt_state = jax.jit(setup.transformation().init)(params)
-            return state.replace(params=params, locked={"teacher": weights}, opt_state=opt_state)
-
-        return Start(replace, check)
-=======
         """Build the networks, and count the steps of the training."""
         return {**super().arguments(setup), "num_steps": setup.steps}
->>>>>>> gentables
 
 
 experiment = Experiment(
