@@ -80,7 +80,9 @@ class Weights(NamedTuple):
     @property
     def backbone(self) -> str | None:
         """The name of the backbone: a published detector's or segmenter's own, else the model's."""
-        kind = None if self.page is not None or self.model is None else kind_of(self.model)
+        if self.model is None:
+            return None
+        kind = kind_of(self.model) if self.page is None else None
         if kind == "detection" or self.fields.get("backbone") is not None:
             return backbone_name(self.model, self.fields)
         return self.model.partition("_")[2] if kind == "segmentation" else self.model
@@ -96,7 +98,7 @@ class Weights(NamedTuple):
         """
         if self.page is not None or self.model is None or self.mean != normalization(self.model, self.fields).mean:
             return self
-        statistics = normalization(self.model, self.fields | fields)
+        statistics = normalization(self.model, {**self.fields, **fields})
         return self._replace(mean=statistics.mean, std=statistics.std)
 
     def variables(self) -> dict[str, Any]:
