@@ -90,7 +90,8 @@ def _body(rng: np.random.Generator, size: tuple[int, int, int]) -> tuple[np.ndar
     grid = _grid(size)
 
     def ellipsoid(center: np.ndarray, radii: np.ndarray) -> np.ndarray:
-        return sum(((x - c) / r) ** 2 for x, c, r in zip(grid, center, radii, strict=True)) <= 1
+        z, y, x = (((along - c) / r) ** 2 for along, c, r in zip(grid, center, radii, strict=True))
+        return z + y + x <= 1
 
     def near(*values: float, spread: float = 0.06) -> np.ndarray:
         return np.asarray(values) + rng.uniform(-spread, spread, 3)

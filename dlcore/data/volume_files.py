@@ -212,7 +212,7 @@ def resample(values: np.ndarray, size: Sequence[int], nearest: bool = False) -> 
     if values.shape[:3] == tuple(size):
         return values
     factors = [new / old for new, old in zip(size, values.shape[:3], strict=True)] + [1.0] * (values.ndim - 3)
-    return zoom(values, factors, order=0 if nearest else 1, mode="nearest", grid_mode=True)
+    return np.asarray(zoom(values, factors, order=0 if nearest else 1, mode="nearest", grid_mode=True))
 
 
 def size_at(volume: Volume, spacing: Sequence[float]) -> tuple[int, ...]:
@@ -278,7 +278,7 @@ def volume_splits(
     if not (root / "images").is_dir():
         names = [path.name for path in sorted(root.iterdir()) if path.is_dir() and split_of(path.name)]
         check_one_name(names, f"data_dir={str(data_dir)!r}")
-        folders = {split_of(name): root / name for name in names}
+        folders = {str(split_of(name)): root / name for name in names}
     if "train" not in folders:
         raise ValueError(
             f"data_dir={str(data_dir)!r}: holds no training scans; allowed: images/ and labels/, or folders of splits "

@@ -1,12 +1,15 @@
 """Segment organs in volumes with a 3-D U-Net: patches in training, sliding windows with Gaussian weights in use.
 
-python -m experiments.segmentation.volumes        (mean Dice 0.93, surfaces within 0.15 mm; 1 min)
+python -m experiments.segmentation.volumes        (mean Dice 0.935; 1 min)
 python -m experiments.segmentation.volumes --dataset=folder --data_dir=D --window=32,96,96 --unet.widths=32,64,128,256
 python -m experiments.segmentation.volumes --run=RUN --mode=predict --input=SCANS --output=FOLDER        (label maps)
 
 D holds images/ and labels/ with files of the same names: NIfTI (.nii, .nii.gz; `pip install -e '.[volumes]'`), or .npz
 with `image` or `labels` and `spacing`, the depth, height and width of a voxel in mm. Scans are resampled to
 `--spacing`, by default the median of the training scans. `--window` is the size of patches and windows in voxels.
+
+The planted organs have Dice 0.98, 0.87 and 0.95, their surfaces a mean distance of 0.15 mm from the true ones, where a
+voxel has 2 x 1 x 1 mm. The best interval of intensity of each organ has a mean Dice of 0.35. One seed.
 """
 
 from dlcore.experiment import Experiment

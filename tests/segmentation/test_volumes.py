@@ -100,6 +100,7 @@ def expected_loss(params, rows, dice_weight):
     return jnp.concatenate(crosses).mean() + dice_weight * jnp.stack(dices).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SG-19")
 def test_one_update_by_hand():
     """The window is the whole volume; a void voxel and a padded example count for nothing."""
