@@ -6,6 +6,20 @@ python -m experiments.generative.personalization --technique=textual_inversion -
 python -m experiments.generative.personalization --prior_weight=0
 python -m experiments.generative.personalization --mode=predict --run=RUN --output=samples \\
     --input="8x a sks circle at the top left / 8x a red circle at the top left"
+
+The first command first trains `experiments.generative.text_to_image` of captions of one object, a run of its own that
+is found again. The subject is an orange circle with a blue core, which no caption names; its word is "sks".
+`subject_similarity` is the mean cosine of the pixels of the samples' objects and of 24 other images of the subject,
+`class_similarity` that of samples of circles in the colors of captions, of which `object_correctness` are right.
+
+                          subject_similarity   class_similarity   object_correctness
+    untrained word               -0.19              0.00               100 %
+    dreambooth                    0.72             -0.01               100 %
+    without the prior             0.71              0.45                47 %
+    textual_inversion             0.26              0.00               100 %
+
+One seed each; other images of the subject reach 0.71. A run takes 1 to 2 minutes of one core, its base 3 more. The row
+"untrained word" is a run with `--steps=1 --learning_rate=0`. The LoRA of the second command was not run to the end.
 """
 
 import dataclasses
