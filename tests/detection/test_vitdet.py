@@ -38,8 +38,9 @@ def maps(count=2):
     return [jnp.asarray(x, jnp.float32) for x in np.random.default_rng(0).normal(size=(count, 1, 4, 4, 8))]
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-30")
-def test_the_simple_pyramid_is_of_the_last_map_alone():
+def test_the_two_pyramids_have_the_same_backbone_and_heads():
     model = detector()
     params = {"simple": jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3))))["params"]}
     fpn = detector(pyramid_kind="fpn")
