@@ -70,7 +70,8 @@ def build(name: str, steps: int, batch_size: int, num_scenes: int, image_size: i
 def size_limits(image_size: int) -> tuple[float, float]:
     """Areas that split the diameters of scenes, 16 pixels to half a side, into thirds."""
     smallest, largest = 16, image_size // 2
-    return tuple((smallest + part * (largest - smallest) / 3) ** 2 for part in (1, 2))
+    third = (largest - smallest) / 3
+    return (smallest + third) ** 2, (largest - third) ** 2
 
 
 def measure(name: str, seeds: list[int], steps: int, batch_size: int, num_scenes: int, image_size: int) -> dict:
