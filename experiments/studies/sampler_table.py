@@ -145,9 +145,8 @@ def train_networks(techniques: set[str], steps: int, width: int, batch_size: int
         )
 
         def start(state: Any) -> Any:
-            params = {"student": states["flow"].params}
-            locked = {"teacher": states["flow"].params}
-            return state.replace(params=params, locked=locked, opt_state=optimizer.init(params))
+            params, teacher = {"student": states["flow"].params}, {"teacher": states["flow"].params}
+            return state.replace(params=params, locked=teacher, opt_state=optimizer.init(params))
 
         run = functools.partial(train, learner, count, batch_size, start=start)
         state = jax.jit(run)(jax.random.key(1), *arrays)
