@@ -12,7 +12,9 @@ seed. The second measures a network by fewer steps. That of an earlier run, 0.95
 noise points to the mean image. DDPM's distances are over the same network of features.
 
 The third command is reflow: a second flow starts from the weights of the first, and learns the pairs of noise and image
-that the first connects. The report's straightness is 0 for paths that are lines.
+that the first connects. The report's straightness is 0 for paths that are lines. This command was not run;
+`experiments.studies.sampler_table` measures a smaller flow before and after: by one step of Euler 103.7 and 7.4, by
+four 8.2 and 5.6, by 64 4.5 and 5.1.
 """
 
 import dataclasses

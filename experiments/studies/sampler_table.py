@@ -16,6 +16,15 @@ The claim holds where, for each seed and with four calls, DPM-Solver++ and UniPC
 DDIM, and the reflow is closer than the flow, both by Euler's method. With `--rows` a file stores the rows: a run adds
 those of its `--samplers` and shows all of them.
 
+Measured so far, the Fréchet distance by 1, 4, 16 and 64 calls, the mean of three seeds (their deviation with 4 calls
+and more is 0.4 to 0.7):
+
+    DDIM               78.94  13.79   6.15   5.36        flow, Euler       103.67   8.15   4.92   4.51
+    DPM-Solver++       78.94  14.17   5.08   5.22        reflow, Euler       7.37   5.61   5.14   5.11
+
+The claim fails for DPM-Solver++, which needs more than four calls to pass DDIM; the other rows are not measured yet.
+The reflow is far ahead of its flow by one call and ahead by four, and behind it by 16 and more.
+
 References: Ho et al. 2020, arXiv:2006.11239; Song et al. 2021, arXiv:2010.02502; Lu et al. 2022, arXiv:2211.01095;
 Zhao et al. 2023, arXiv:2302.04867; Karras et al. 2022, arXiv:2206.00364; Liu et al. 2023, arXiv:2209.03003.
 """
