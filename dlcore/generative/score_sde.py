@@ -324,15 +324,16 @@ def flow_log_likelihood(
         check_shapes(x=(x, "..."), probes=(probes[0], "..."))
     shape, x = x.shape, to_acc_dtype(x)
     directions = jnp.eye(math.prod(shape[1:]), dtype=x.dtype)
-    tangents = probes if probes is not None else directions.reshape(-1, 1, *shape[1:]) * jnp.ones_like(x)
+    vectors = probes if probes is not None else directions.reshape(-1, 1, *shape[1:]) * jnp.ones_like(x)
 
     def field(_, t, state):
         def velocity(x):
             rate, squared = sde.rates(t)
             return rate * x - 0.5 * squared * score(x, t)
 
-        value, pushed = jax.linearize(velocity, state[0])
-        products = jax.vmap(lambda v: (v * pushed(v)).reshape(shape[0], -1).sum(-1))(tangents)  # [P, B]
+        # v^T J v by reverse mode, as the convolutions of dlcore.nn have no forward mode.
+        value, pullback = jax.vjp(velocity, state[0])
+        products = jax.vmap(lambda v: (v * pullback(v)[0]).reshape(shape[0], -1).sum(-1))(vectors)  # [P, B]
         return value, products.mean(0) if probes is not None else products.sum(0)
 
     times = _even_times(sde, num_steps)

@@ -177,3 +177,30 @@ def test_levels_and_steps_that_cannot_be_are_named():
         score_sample(score, x, lambda k: x, VP, num_steps=0)
     with pytest.raises(ValueError, match="probes="):
         flow_log_likelihood(score, x, VP, probes=jnp.ones((2, 1, 3)))
+
+
+def test_the_pages_bits_of_levels_are_those_of_a_gaussian():
+    """x ~ N(0, .25): -log2 of the density at the point of each level, plus log2(16 / 2) = 3 bits for its width.
+
+    The score has no forward mode, as a U-Net's convolutions have none.
+    """
+    from experiments.generative import score_sde as page
+
+    sde, key = SDE(), jax.random.key(0)
+    images = jax.random.uniform(jax.random.key(1), (4, 2, 1, 1))
+
+    @jax.custom_vjp
+    def scale(x, variance):
+        return -x / variance
+
+    scale.defvjp(lambda x, variance: (-x / variance, variance), lambda variance, g: (-g / variance, None))
+
+    def score(x, t):
+        signal, spread = sde.marginal(t)
+        return scale(x, signal**2 * 0.25 + spread**2)
+
+    bits = jax.jit(lambda images: page.bits_of_levels(score, key, images, sde, 40))(images)
+    noise = np.float64(jax.random.uniform(jax.random.fold_in(key, 0), images.shape))
+    x = 2 * (np.floor(np.float64(images) * 16) + noise) / 16 - 1
+    nats = 0.5 * (x / 0.5) ** 2 + math.log(0.5) + 0.5 * math.log(2 * math.pi)
+    np.testing.assert_allclose(bits, nats.mean((1, 2, 3)) / math.log(2) + 3, atol=1e-2)
