@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import jax
 
-from dlcore.report.figure import PALETTE
+from dlcore.report.figure import PALETTE, new_figure
 
-__all__ = ["Ratio", "Times", "bar_chart", "interleaved", "ratio", "torch_on_all_cores"]
+__all__ = ["Ratio", "Times", "advancing", "bar_chart", "interleaved", "ratio", "torch_on_all_cores"]
 
 
 class Times(NamedTuple):
@@ -109,6 +109,17 @@ def interleaved(
     return times
 
 
+def advancing(step: Callable[[Any], tuple[Any, Any]], state: Any) -> Callable[[], Any]:
+    """A call that takes `step(state) -> (state, output)` from where the call before ended, and returns the output."""
+
+    def run() -> Any:
+        nonlocal state
+        state, output = step(state)
+        return output
+
+    return run
+
+
 def torch_on_all_cores() -> bool:
     """Return whether torch is installed, and let it use every core of this process."""
     if find_spec("torch") is None:
@@ -146,12 +157,9 @@ def bar_chart(groups: dict[str, dict[str, float]], xlabel: str, reference: float
     Returns:
       A matplotlib Figure.
     """
-    from matplotlib.figure import Figure
-
     labels = list(dict.fromkeys(label for values in groups.values() for label in values))
     height = 0.8 / max(1, len(labels))
-    figure = Figure(figsize=(7.0, 1.2 + 0.28 * len(groups) * len(labels)), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = new_figure((7.0, 1.2 + 0.28 * len(groups) * len(labels)))
     for i, label in enumerate(labels):
         rows = [(row, values[label]) for row, values in enumerate(groups.values()) if label in values]
         heights = [row + (i - (len(labels) - 1) / 2) * height for row, _ in rows]
@@ -163,7 +171,6 @@ def bar_chart(groups: dict[str, dict[str, float]], xlabel: str, reference: float
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.set(xlabel=xlabel)
-    axes.spines[["top", "right"]].set_visible(False)
     if len(labels) > 1:
         axes.legend(frameon=False, fontsize=8)
     return figure

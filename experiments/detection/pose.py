@@ -155,17 +155,16 @@ class ObjectPoses(Task):
     def panels(self, context: Any) -> list:
         """Crops with true and predicted keypoints, and the curves."""
         from dlcore.report.curves import curves
-        from dlcore.report.figure import BLUE, VERMILION, figure_panel, new_figure
+        from dlcore.report.figure import BLUE, VERMILION, figure_panel, new_figure, show_image
 
         test, points = context.data.test.arrays, np.asarray(context.outputs["keypoints"])
         count = min(8, len(points))
         figure, axes = new_figure((1.4 * count, 1.6), 1, count, squeeze=False)
         for i in range(count):
             side = context.spec["image_size"]
-            axes[0, i].imshow(test["image"][i], extent=(0, side, side, 0))
+            show_image(axes[0, i], test["image"][i], extent=(0, side, side, 0))
             axes[0, i].plot(*test["keypoints"][i, :, :2].T, "o", color=BLUE, markersize=5)
             axes[0, i].plot(*points[i].T, "x", color=VERMILION, markersize=5)
-            axes[0, i].set_axis_off()
         caption = "Blue dots: true keypoints; orange crosses: predicted ones."
         return [figure_panel("Keypoints", figure, caption), curves(context.history)]
 

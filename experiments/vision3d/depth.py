@@ -60,7 +60,7 @@ class DepthScenes(Task):
     def panels(self, context: Any) -> list:
         """Images, depth with a color bar, and normals: true, predicted and of the predicted depth."""
         from dlcore.report.curves import curves
-        from dlcore.report.figure import figure_panel, new_figure
+        from dlcore.report.figure import figure_panel, new_figure, show_image
 
         test, outputs = context.data.test.arrays, context.outputs
         columns = ("image", "true depth", "predicted depth", "true normals", "predicted", "of predicted depth")
@@ -74,11 +74,9 @@ class DepthScenes(Task):
                 (np.asarray(n) * (1, -1, -1) + 1) / 2 for n in (test["normals"][i], outputs["normals"][i], of_depth)
             ]
             for k, (name, values) in enumerate(zip(columns, images, strict=True)):
-                axes[i, k].set_axis_off()
                 limits = {"vmin": low, "vmax": high, "cmap": "viridis"} if values.ndim == 2 else {}
-                picture = axes[i, k].imshow(values if limits else np.clip(values, 0, 1), **limits)
-                if i == 0:
-                    axes[i, k].set_title(name, fontsize=8)
+                pixels = values if limits else np.clip(values, 0, 1)
+                picture = show_image(axes[i, k], pixels, "" if i else name, **limits)
                 if k == 2:
                     figure.colorbar(picture, ax=list(axes[i, 1:3]), fraction=0.04)
         caption = (
