@@ -218,8 +218,8 @@ def measure(
             f"at {ratios[1]:.1f}x with {num_seeds} (the claim: {case.least[0]}x"
             f"{f' and {case.least[1]}x' if case.least[1] else ''} or more)"
         )
-    chart = bar_chart({name: {"steps/s": rate} for name, rate in rates.items()}, "environment steps/s", reference=None)
-    chart.axes[0].set_xscale("log")
+    bars = {name: {"steps/s": rate} for name, rate in rates.items()}
+    chart = bar_chart(bars, "environment steps/s", reference=None, log=True)
     headline = Headline("environment steps/s, 1 seed", rates["dlcore, 1 seed"], case.environment, tolerance=0.5)
     return StudyResult(numbers, f"{provenance.hardware()}: {'; '.join(sentences)}.", {"speed": chart}, holds, headline)
 

@@ -146,13 +146,16 @@ def ratio(times: dict[str, Times], above: str, below: str) -> Ratio:
     return Ratio(times[above].median / times[below].median, min(turns), max(turns), cpu)
 
 
-def bar_chart(groups: dict[str, dict[str, float]], xlabel: str, reference: float | None = 1.0) -> Any:
+def bar_chart(
+    groups: dict[str, dict[str, float]], xlabel: str, reference: float | None = 1.0, log: bool = False
+) -> Any:
     """Draw a horizontal bar for each value, side by side within a group.
 
     Args:
       groups: group -> label -> value.
       xlabel: what the values are.
       reference: where a line marks the value to beat; None draws none.
+      log: draw on a logarithmic scale.
 
     Returns:
       A matplotlib Figure.
@@ -170,7 +173,7 @@ def bar_chart(groups: dict[str, dict[str, float]], xlabel: str, reference: float
     axes.set_yticks(range(len(groups)), list(groups))
     axes.invert_yaxis()
     axes.margins(x=0.12)
-    axes.set(xlabel=xlabel)
+    axes.set(xlabel=xlabel, xscale="log" if log else "linear")
     if len(labels) > 1:
         axes.legend(frameon=False, fontsize=8)
     return figure

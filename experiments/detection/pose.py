@@ -33,6 +33,7 @@ from dlcore.learner import Evaluator, Range
 from dlcore.main import main
 from dlcore.models.resnet import BasicBlock, ResNet
 from dlcore.ops.roi import roi_align
+from experiments.smoke import few_steps
 
 SIMPLE_BASELINE = functools.partial(pose.SimpleBaseline, num_deconvs=2, deconv_features=32)
 VITPOSE = functools.partial(ViTPose, patch_size=8, depth=4, width=64, num_heads=4, mlp_features=128, epsilon=1e-6)
@@ -183,9 +184,7 @@ experiment = Experiment(
     ),
     defaults={"steps": 800, "batch_size": 32, "eval_every": 200},
     smoke={
-        "steps": 2,
-        "batch_size": 4,
-        "eval_every": 2,
+        **few_steps(2, 4),
         "eval_batch_size": 8,
         "num_scenes": 16,
         "crop_size": 16,

@@ -22,6 +22,7 @@ from dlcore.main import main
 from dlcore.metrics.depth import depth_errors
 from dlcore.ops import depth_to_normals
 from dlcore.vision3d import depth
+from experiments.smoke import few_steps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,15 +94,7 @@ experiment = Experiment(
     optimizer=AdamW(learning_rate=2e-3, weight_decay=0.01),
     modules={"network": depth.DepthNet},
     defaults={"steps": 1000, "batch_size": 16, "eval_every": 250},
-    smoke={
-        "steps": 2,
-        "batch_size": 4,
-        "eval_every": 2,
-        "eval_batch_size": 4,
-        "image_size": 8,
-        "num_scenes": 8,
-        "network.widths": (4, 8),
-    },
+    smoke={**few_steps(2, 4), "eval_batch_size": 4, "image_size": 8, "num_scenes": 8, "network.widths": (4, 8)},
 )
 
 if __name__ == "__main__":

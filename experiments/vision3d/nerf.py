@@ -20,6 +20,7 @@ from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.vision3d import nerf
 from dlcore.vision3d.nerf import RadianceField
+from experiments.smoke import few_steps
 
 SHOWN = 4
 
@@ -101,10 +102,8 @@ experiment = Experiment(
         "far": 7.5,
     },
     smoke={
-        "steps": 3,
-        "batch_size": 8,
+        **few_steps(3),
         "eval_batch_size": 64,
-        "eval_every": 3,
         "num_views": 2,
         "image_size": 8,
         "num_samples": 4,
