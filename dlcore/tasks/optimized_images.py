@@ -116,24 +116,13 @@ def check_batch_size(batch_size: int, num_images: int) -> None:
     def num_images(self, setup: Setup) -> int:
         """Count the images that are optimized.
 
-        Args:
-          setup: facts of the run.
-
         Returns:
           One, unless a page says otherwise.
         """
         return 1
 
     def report_hooks(self, setup: Setup, build: Callable[[Setup], Learner]) -> list:
-        """Film the images while they are optimized.
-
-        Args:
-          setup: facts of the run.
-          build: the experiment's `build`.
-
-        Returns:
-          One hook.
-        """
+        """Film the images while they are optimized."""
         from dlcore.modes.film import film_hooks
         from dlcore.report.generative import picture_grid
 

@@ -47,11 +47,7 @@ class PhasedAdamW(AdamW):
         return optimizer.build(setup._replace(steps=max(1, phases(setup)[0])))
 
     def rate_of_step(self, setup: Setup) -> Callable[[int], float]:
-        """Build the schedule of both phases.
-
-        Returns:
-          Function from the step, counted from 0, to its learning rate.
-        """
+        """Build the schedule of both phases."""
         first, last = phases(setup)
         early, late = (optimizer.schedule(setup._replace(steps=max(1, steps))) for steps in (first, last))
         return lambda step: early(step) if step < first else late(step - first)

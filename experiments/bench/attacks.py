@@ -17,7 +17,6 @@ Measured by hand on two cores with other jobs, 100 images: the eager loop in JAX
 References: Madry et al. 2017, arXiv:1706.06083; Rauber et al. 2017, "Foolbox", arXiv:1707.04131.
 """
 
-import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
@@ -32,7 +31,7 @@ from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.run import provenance
-from experiments.bench.timing import bar_chart, interleaved, ratio
+from experiments.bench.timing import bar_chart, interleaved, ratio, torch_on_all_cores
 
 EPSILON, STEP_SIZE = 0.3, 0.01
 LEAST = {"eager jax": 2.0, "foolbox": 3.0}
@@ -111,11 +110,10 @@ def torch_network(variables: Any) -> Any:
 
 def torch_calls(variables: Any, images: np.ndarray, labels: np.ndarray, steps: int) -> dict[str, Callable]:
     """The attack in PyTorch where it is installed, and foolbox's where that is."""
-    if find_spec("torch") is None:
+    if not torch_on_all_cores():
         return {}
     import torch
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
     net = torch_network(variables)
     x = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
     y = torch.from_numpy(labels.astype(np.int64))

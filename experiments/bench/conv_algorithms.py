@@ -152,8 +152,7 @@ def measure(*, only: str = "", num_repeats: PositiveInt = 5) -> StudyResult:
     verdict += (
         f". Winograd needs {saved['winograd']:,} multiplications for a channel of 56x56, lax {saved['direct']:,}."
     )
-    figure = bar_chart(medians, "lax's time over the algorithm's")
-    figure.axes[0].set_xscale("log")
+    figure = bar_chart(medians, "lax's time over the algorithm's", log=True)
     headline = Headline(
         f"lax's time over the fastest other's, {next(iter(best))}",
         max(next(iter(medians.values())).values()),

@@ -144,8 +144,7 @@ def measure(*, only: str = "", num_repeats: PositiveInt = 5) -> StudyResult:
         f"{provenance.hardware()}: a scanned step takes more than {MOST_SCANNED}x the processor time of one alone: "
         f"{', '.join(slow) or f'none of {len(cases)}'}."
     )
-    figure = bar_chart(ratios, "ratio of times")
-    figure.axes[0].set_xscale("log")
+    figure = bar_chart(ratios, "ratio of times", log=True)
     headline = Headline("processor time, scanned over alone, worst", max(scanned.values()), "synthetic", tolerance=0.5)
     return StudyResult(numbers, verdict, {"ratios": figure}, not slow, headline)
 

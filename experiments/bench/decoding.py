@@ -139,8 +139,7 @@ def measure(
         f"{group}: " + ", ".join(f"{name} {value:.3g}" for name, value in values.items())
         for group, values in rates.items()
     )
-    figure = bar_chart(rates, "tokens a second", None)
-    figure.axes[0].set_xscale("log")
+    figure = bar_chart(rates, "tokens a second", None, log=True)
     headline = Headline(*first, "synthetic", tolerance=0.5) if first else None
     return StudyResult(
         numbers,

@@ -21,9 +21,7 @@ Measured on two quiet cores (Intel Xeon with AVX-512, convolutions by oneDNN): i
 Reference: Snell, Swersky & Zemel 2017, "Prototypical networks for few-shot learning", arXiv:1703.05175.
 """
 
-import os
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Annotated, Any
 
 import jax
@@ -39,7 +37,7 @@ from dlcore.learner import Learner
 from dlcore.main import main
 from dlcore.run import provenance
 from dlcore.transfer import prototypical
-from experiments.bench.timing import bar_chart, interleaved, ratio
+from experiments.bench.timing import bar_chart, interleaved, ratio, torch_on_all_cores
 
 RATE, CLAIMED = 1e-3, 1.5
 
@@ -157,10 +155,9 @@ def measure(
         "single": our_steps(our_learner(channels), episodes_source, 1),
     }
     ways = tuple(functions)
-    if find_spec("torch") is not None:
+    if torch_on_all_cores():
         import torch
 
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
         torch.manual_seed(0)
         functions["torch"] = torch_steps(torch_network(channels), source, way, shot, query, count)
     times = interleaved(functions, num_repeats, steps=count, least_seconds=least_seconds)

@@ -22,7 +22,7 @@ from dlcore.learner import Learner
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.optim import create_optimizer
-from dlcore.report.figure import BLUE, VERMILION
+from dlcore.report.figure import BLUE, VERMILION, new_figure
 from dlcore.run import Saving, fit
 
 LEAST = 0.97
@@ -115,15 +115,11 @@ def measure(*, seconds: float = 150.0, block: PositiveInt = 50, batch_size: Posi
 
 def draw(bare_seconds: list[float], fit_seconds: list[float], block: int) -> Any:
     """Steps a second of both loops along the run."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 3), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = new_figure((7, 3))
     for name, seconds, color in (("bare", bare_seconds, VERMILION), ("fit", fit_seconds, BLUE)):
         axes.plot([block / s for s in seconds], "o-", ms=3, color=color, label=name)
     axes.set(xlabel=f"block of {block} steps", ylabel="steps/s", ylim=(0, None))
     axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 

@@ -33,7 +33,7 @@ from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Range, St
 from dlcore.generative import vae
 from dlcore.main import main
 from dlcore.run import provenance
-from experiments.bench.timing import bar_chart, interleaved, ratio, torch_on_all_cores
+from experiments.bench.timing import advancing, bar_chart, interleaved, ratio, torch_on_all_cores
 
 LEAST = {"example": 3.0, "flax": 1.0}
 """Claimed speeds over a peer."""
@@ -60,13 +60,7 @@ def our_steps(images: np.ndarray, batch_size: int, hidden: int, num_steps: int) 
 
     first = {"image": data[:batch_size], "index": jnp.arange(batch_size)}
     state, run_all = jax.jit(learner.init)(jax.random.key(0), first), jax.jit(run_all, donate_argnums=0)
-
-    def run() -> jax.Array:
-        nonlocal state
-        state, losses = run_all(state)
-        return losses
-
-    return run
+    return advancing(run_all, state)
 
 
 def batches(images: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:

@@ -10,7 +10,7 @@ on two quiet cores (Intel Xeon with AVX-512, convolutions by oneDNN): 1.21x.
 
 import random
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ from dlcore.generative import cycle_gan
 from dlcore.generative.image_to_image import PatchDiscriminator, ResidualGenerator
 from dlcore.main import main
 from dlcore.run import provenance
-from experiments.bench.timing import bar_chart, interleaved, ratio, torch_on_all_cores
+from experiments.bench.timing import advancing, bar_chart, interleaved, ratio, torch_on_all_cores
 
 LEAST = 0.8
 POOL = 50
@@ -181,13 +181,7 @@ def measure(
     state = jax.jit(learner.init)(jax.random.key(0), one)
     params = jax.tree.map(np.asarray, state.params)
     translated = np.asarray(jax.jit(learner.predict)(state, one)["b_of_a"])
-
-    def ours() -> Any:
-        nonlocal state
-        state, losses = run_all(state)
-        return losses
-
-    functions, numbers = {"ours": ours}, {}
+    functions, numbers = {"ours": advancing(run_all, state)}, {}
     peer = torch_on_all_cores()
     if peer:
         functions["torch"], torch_final = torch_steps(params, images, depth, num_blocks, num_steps)

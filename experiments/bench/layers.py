@@ -182,8 +182,7 @@ def measure(*, only: str = "", num_repeats: PositiveInt = 21) -> StudyResult:
     verdict = (
         f"{provenance.hardware()}: slower than {LEAST}x the plain layer: {', '.join(slow) or f'none of {len(cases)}'}."
     )
-    figure = bar_chart(ratios, "time over dlcore's")
-    figure.axes[0].set_xscale("log")
+    figure = bar_chart(ratios, "time over dlcore's", log=True)
     headline = Headline(
         "time over ours, geometric mean",
         math.exp(np.mean([math.log(x) for r in ratios.values() for x in r.values()])),

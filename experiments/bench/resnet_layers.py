@@ -166,8 +166,8 @@ def measure(
     verdict = f"{provenance.hardware()}: " + "; ".join(
         f"{claim}: {'held' if held else 'did not hold'}" for claim, held in holds.items()
     )
-    figure = bar_chart({name: {"time ratio": value.median} for name, value in ratios.items()}, "ratio of times")
-    figure.axes[0].set_xscale("log")
+    bars = {name: {"time ratio": value.median} for name, value in ratios.items()}
+    figure = bar_chart(bars, "ratio of times", log=True)
     headline = Headline(f"time, {name}", ratios[name].median, "synthetic", tolerance=0.5)
     return StudyResult(numbers, verdict + ".", {"ratios": figure}, all(holds.values()), headline)
 

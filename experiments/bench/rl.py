@@ -34,7 +34,7 @@ from dlcore.rl import a2c, environments, networks, ppo, recurrent_ppo, sac, td3,
 from dlcore.rl.off_policy import OffPolicy
 from dlcore.run import provenance
 from dlcore.run.seeds import over_seeds
-from experiments.bench.timing import bar_chart, interleaved
+from experiments.bench.timing import advancing, bar_chart, interleaved
 
 
 class Case(NamedTuple):
@@ -133,7 +133,7 @@ CASES = {
 }
 
 
-def our_update(case: Case, num_seeds: int, name: str | None = None) -> Callable[[], jax.Array]:
+def our_update(case: Case, num_seeds: int, name: str | None = None) -> Callable[[], Any]:
     """A function that updates dlcore's learner once."""
     environment = environments.make(name or case.environment)
     if case.learner is recurrent_ppo.learner:
@@ -146,14 +146,8 @@ def our_update(case: Case, num_seeds: int, name: str | None = None) -> Callable[
     )
     learner = over_seeds(learner, num_seeds)
     batch = Source.indices(case.instances)[list(range(case.instances))]
-    state = [jax.jit(learner.init)(jax.random.key(0), batch)]
     update = jax.jit(learner.update, donate_argnums=0)
-
-    def run() -> jax.Array:
-        state[0], _ = update(state[0], batch)
-        return state[0].step
-
-    return run
+    return advancing(lambda state: update(state, batch), jax.jit(learner.init)(jax.random.key(0), batch))
 
 
 def peer_update(case: Case) -> Callable[[], None]:
@@ -224,8 +218,8 @@ def measure(
             f"at {ratios[1]:.1f}x with {num_seeds} (the claim: {case.least[0]}x"
             f"{f' and {case.least[1]}x' if case.least[1] else ''} or more)"
         )
-    chart = bar_chart({name: {"steps/s": rate} for name, rate in rates.items()}, "environment steps/s", reference=None)
-    chart.axes[0].set_xscale("log")
+    bars = {name: {"steps/s": rate} for name, rate in rates.items()}
+    chart = bar_chart(bars, "environment steps/s", reference=None, log=True)
     headline = Headline("environment steps/s, 1 seed", rates["dlcore, 1 seed"], case.environment, tolerance=0.5)
     return StudyResult(numbers, f"{provenance.hardware()}: {'; '.join(sentences)}.", {"speed": chart}, holds, headline)
 

@@ -33,7 +33,7 @@ from dlcore.cost.profiled_operations import instructions, trace_times
 from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.models import create_model, input_shape
-from dlcore.report.figure import BLUE, GREEN, LIGHT_GRAY, PINK, VERMILION
+from dlcore.report.figure import BLUE, GREEN, LIGHT_GRAY, PINK, VERMILION, new_figure
 from dlcore.run.sharding import make_mesh
 from dlcore.run.step import Placement, Program
 from experiments.bench.timing import interleaved
@@ -131,10 +131,7 @@ def measure(
 
 def figure(measured: dict[str, list[dict[str, Any]]]) -> Any:
     """FLOPs of a device against 1/n, and speed against that of one device."""
-    from matplotlib.figure import Figure
-
-    drawing = Figure(figsize=(8.4, 3.6), layout="constrained")
-    left, right = drawing.subplots(1, 2)
+    drawing, (left, right) = new_figure((8.4, 3.6), columns=2, grid="both")
     left.plot(COUNTS, [1 / n for n in COUNTS], color=LIGHT_GRAY, linewidth=4, label="1/n")
     for color, (rule, rows) in zip((BLUE, VERMILION, GREEN, PINK), measured.items(), strict=False):
         left.plot(COUNTS, [r["flops"] / rows[0]["flops"] for r in rows], "o--", color=color, label=rule)
@@ -146,7 +143,6 @@ def figure(measured: dict[str, list[dict[str, Any]]]) -> Any:
     left.set_yticks([1 / n for n in COUNTS], ["1", "1/2", "1/4", "1/8"])
     for axes in (left, right):
         axes.minorticks_off()
-        axes.grid(alpha=0.3)
     left.legend(frameon=False)
     return drawing
 

@@ -42,7 +42,7 @@ from dlcore.run import provenance
 from dlcore.self_supervised import dino, mae, simclr
 from dlcore.self_supervised.networks import DINONet, Embedder
 from dlcore.self_supervised.views import crops
-from experiments.bench.timing import bar_chart, interleaved, ratio, torch_on_all_cores
+from experiments.bench.timing import advancing, bar_chart, interleaved, ratio, torch_on_all_cores
 
 TASKS = ("simclr", "dino", "mae", "kmeans")
 MOST_FLOPS = 0.45
@@ -96,13 +96,7 @@ def our_steps(learner: Learner, images: np.ndarray, batch_size: int, num_steps: 
 
     run_all = jax.jit(lambda state: jax.lax.scan(step, state, None, num_steps), donate_argnums=0)
     state = jax.jit(learner.init)(jax.random.key(0), {"image": data[:batch_size], "index": jnp.arange(batch_size)})
-
-    def run() -> jax.Array:
-        nonlocal state
-        state, losses = run_all(state)
-        return losses
-
-    return run
+    return advancing(run_all, state)
 
 
 def our_views(task: str, images: np.ndarray, batch_size: int, num_steps: int) -> Callable[[], Any]:

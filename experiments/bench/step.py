@@ -25,7 +25,7 @@ import os
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,7 @@ from dlcore.models import create_model
 from dlcore.models.registry import family_of
 from dlcore.run import provenance
 from experiments.bench.matmul import peak
-from experiments.bench.timing import interleaved
+from experiments.bench.timing import advancing, interleaved
 from experiments.bench.zoo import size_field
 
 DTYPES = {"f32": jnp.float32, "bf16": jnp.bfloat16}
@@ -57,21 +57,16 @@ def our_step(name: str, batch_size: int, image_size: int, precision: str) -> tup
         "label": jnp.arange(batch_size, dtype=jnp.int32) % 10,
         "index": jnp.arange(batch_size, dtype=jnp.int32),
     }
-    state = [jax.jit(learner.init)(jax.random.key(0), rows)]
-    flops = step_flops(learner.update, state[0], rows).flops
+    state = jax.jit(learner.init)(jax.random.key(0), rows)
+    flops = step_flops(learner.update, state, rows).flops
     began = time.perf_counter()
-    compiled = jax.jit(learner.update, donate_argnums=0).lower(state[0], rows).compile()
+    compiled = jax.jit(learner.update, donate_argnums=0).lower(state, rows).compile()
     facts = {"flops": float(flops), "compile seconds": time.perf_counter() - began}
     plan = compiled.memory_analysis()
     facts["planned bytes"] = float(
         plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes + plan.temp_size_in_bytes
     )
-
-    def step() -> Any:
-        state[0], metrics = compiled(state[0], rows)
-        return metrics
-
-    return step, facts
+    return advancing(lambda state: compiled(state, rows), state), facts
 
 
 def torch_step(name: str, batch_size: int, image_size: int, precision: str, compiled: bool) -> Callable | None:

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import jax
 
-from dlcore.report.figure import PALETTE
+from dlcore.report.figure import PALETTE, new_figure
 
-__all__ = ["Ratio", "Times", "bar_chart", "interleaved", "ratio", "torch_on_all_cores"]
+__all__ = ["Ratio", "Times", "advancing", "bar_chart", "interleaved", "ratio", "torch_on_all_cores"]
 
 
 class Times(NamedTuple):
@@ -109,6 +109,17 @@ def interleaved(
     return times
 
 
+def advancing(step: Callable[[Any], tuple[Any, Any]], state: Any) -> Callable[[], Any]:
+    """A call that takes `step(state) -> (state, output)` from where the call before ended, and returns the output."""
+
+    def run() -> Any:
+        nonlocal state
+        state, output = step(state)
+        return output
+
+    return run
+
+
 def torch_on_all_cores() -> bool:
     """Return whether torch is installed, and let it use every core of this process."""
     if find_spec("torch") is None:
@@ -135,23 +146,23 @@ def ratio(times: dict[str, Times], above: str, below: str) -> Ratio:
     return Ratio(times[above].median / times[below].median, min(turns), max(turns), cpu)
 
 
-def bar_chart(groups: dict[str, dict[str, float]], xlabel: str, reference: float | None = 1.0) -> Any:
+def bar_chart(
+    groups: dict[str, dict[str, float]], xlabel: str, reference: float | None = 1.0, log: bool = False
+) -> Any:
     """Draw a horizontal bar for each value, side by side within a group.
 
     Args:
       groups: group -> label -> value.
       xlabel: what the values are.
       reference: where a line marks the value to beat; None draws none.
+      log: draw on a logarithmic scale.
 
     Returns:
       A matplotlib Figure.
     """
-    from matplotlib.figure import Figure
-
     labels = list(dict.fromkeys(label for values in groups.values() for label in values))
     height = 0.8 / max(1, len(labels))
-    figure = Figure(figsize=(7.0, 1.2 + 0.28 * len(groups) * len(labels)), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = new_figure((7.0, 1.2 + 0.28 * len(groups) * len(labels)))
     for i, label in enumerate(labels):
         rows = [(row, values[label]) for row, values in enumerate(groups.values()) if label in values]
         heights = [row + (i - (len(labels) - 1) / 2) * height for row, _ in rows]
@@ -162,8 +173,7 @@ def bar_chart(groups: dict[str, dict[str, float]], xlabel: str, reference: float
     axes.set_yticks(range(len(groups)), list(groups))
     axes.invert_yaxis()
     axes.margins(x=0.12)
-    axes.set(xlabel=xlabel)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set(xlabel=xlabel, xscale="log" if log else "linear")
     if len(labels) > 1:
         axes.legend(frameon=False, fontsize=8)
     return figure

@@ -15,7 +15,6 @@ References: Tran et al. 2018, arXiv:1711.11248 (r3d_18); torchvision's `models/v
 
 import dataclasses
 import functools
-import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
@@ -32,7 +31,7 @@ from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
 from dlcore.models.video_resnet import VIDEO_MODELS, video_state_dict_names
 from dlcore.run import provenance
-from experiments.bench.timing import bar_chart, interleaved, ratio
+from experiments.bench.timing import bar_chart, interleaved, ratio, torch_on_all_cores
 
 LEAST = {"inference": 0.8, "training": 0.7, "sampling": 10.0}
 """Claimed speeds over the peers'."""
@@ -72,12 +71,11 @@ def our_calls(images: np.ndarray, labels: np.ndarray) -> tuple[dict[str, Callabl
 
 def torch_calls(variables: Any, images: np.ndarray, labels: np.ndarray) -> dict[str, Callable[[], Any]]:
     """The same of torchvision's r3d_18 with our weights; none where it is not installed."""
-    if find_spec("torchvision") is None:
+    if find_spec("torchvision") is None or not torch_on_all_cores():
         return {}
     import torch
     from torchvision.models.video import r3d_18
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
     model = r3d_18(num_classes=CLASSES)
     leaves = {
         name: functools.reduce(lambda node, key: node[key], path, variables)

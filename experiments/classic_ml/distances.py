@@ -21,7 +21,7 @@ from dlcore.data.digits import digits
 from dlcore.data.sample_images import sample_image
 from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
-from dlcore.report.figure import BLUE, VERMILION
+from dlcore.report.figure import BLUE, VERMILION, show_image
 
 
 def rotation_change(order: int, rows: np.ndarray, seed: int) -> float:
@@ -54,10 +54,8 @@ def draw(dimensions, by_order, digit, accuracy, photograph):
     captions = {name: f"\n1-NN right: {value:.1%}" for name, value in accuracy.items()}
     for row, pictures, below in zip(right.subplots(2, 4), (digit, photograph), (captions, {}), strict=True):
         for ax, (name, picture) in zip(row, pictures.items(), strict=True):
-            ax.imshow(picture, cmap="gray", vmin=0, vmax=1)
-            distance = np.linalg.norm(picture - pictures["original"])
-            ax.set_title(f"{name}, L2 {distance:.2f}{below.get(name, '')}", fontsize=8)
-            ax.set_axis_off()
+            title = f"{name}, L2 {np.linalg.norm(picture - pictures['original']):.2f}{below.get(name, '')}"
+            show_image(ax, picture, title, cmap="gray", vmin=0, vmax=1)
     return figure
 
 

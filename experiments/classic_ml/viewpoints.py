@@ -20,7 +20,7 @@ from dlcore.classic_ml import linear, linear_training, mlp
 from dlcore.data.digits import digits
 from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
-from dlcore.report.figure import BLUE, GREEN, VERMILION
+from dlcore.report.figure import BLUE, GREEN, VERMILION, show_image
 
 
 def pictures(figure, templates, titles, columns):
@@ -28,9 +28,7 @@ def pictures(figure, templates, titles, columns):
     axes = figure.subplots(len(templates) // columns, columns).ravel()
     for ax, template, title in zip(axes, templates, titles, strict=True):
         scale = np.abs(template).max()
-        ax.imshow(template.reshape(8, 8), cmap="RdBu_r", vmin=-scale, vmax=scale)
-        ax.set_title(title, fontsize=8)
-        ax.set_axis_off()
+        show_image(ax, template.reshape(8, 8), title, cmap="RdBu_r", vmin=-scale, vmax=scale)
 
 
 def boundary(ax, x, label, steps):

@@ -28,7 +28,7 @@ from dlcore.classical_vision.two_view import structure_from_motion
 from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.ops.camera import intrinsic_matrix, rotation_from_vector, unproject
-from dlcore.report.figure import GREEN, VERMILION, new_figure
+from dlcore.report.figure import GREEN, VERMILION, new_figure, show_image
 from experiments.classical_vision.match import read_images, turn
 
 MOTION = np.array([4.0, 2.0])
@@ -141,11 +141,11 @@ def study(
     numbers["flow: px"] = float(np.median(flow_error)) if len(flow_error) else float("inf")
 
     figure, axes = new_figure((9, 5.6), 2, 2)
-    axes[0, 0].imshow(scene[..., 0], cmap="gray", vmin=0, vmax=1)
+    show_image(axes[0, 0], scene[..., 0], "recognition", cmap="gray", vmin=0, vmax=1)
     outline = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1], [0, 0]], np.float32)
     axes[0, 0].plot(*np.asarray(apply_homography(recognized.homographies[1], outline)).T, color=GREEN)
     axes[0, 0].set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
-    axes[0, 1].imshow(second_image, cmap="gray")
+    show_image(axes[0, 1], second_image, "localization: inliers of the pose", cmap="gray")
     rows, inliers = np.asarray(matches.mask), np.asarray(located.inliers)
     for selected, color in ((rows & ~inliers, VERMILION), (rows & inliers, GREEN)):
         axes[0, 1].plot(*np.asarray(pixels)[selected].T, ".", color=color, markersize=4)
@@ -157,14 +157,9 @@ def study(
         cmap="viridis",
     )
     figure.colorbar(points, ax=axes[1, 0], label="known depth")
-    axes[1, 0].set(xlabel="x", ylabel="depth")
-    axes[1, 1].imshow(film[0], cmap="gray")
+    axes[1, 0].set(xlabel="x", ylabel="depth", title="structure from motion, from above")
+    show_image(axes[1, 1], film[0], "tracks", cmap="gray")
     axes[1, 1].plot(*np.asarray(tracks.points)[:, tracked].transpose(2, 0, 1), color=GREEN, linewidth=1)
-    titles = ("recognition", "localization: inliers of the pose", "structure from motion, from above", "tracks")
-    for ax, title in zip(axes.ravel(), titles, strict=True):
-        ax.set_title(title, fontsize=9)
-    for ax in (axes[0, 0], axes[0, 1], axes[1, 1]):
-        ax.axis("off")
     verdict, holds = judge(numbers)
     headline = Headline(
         "position error, part of the motion", numbers["localization: distance"], "china", tolerance=0.05

@@ -24,6 +24,7 @@ from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
 from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
+from experiments.smoke import few_steps
 
 SHOWN = 24
 
@@ -115,10 +116,8 @@ experiment = Experiment(
     modules={"network": hard_attention.GlimpseNetwork},
     defaults={"steps": 1200, "batch_size": 64, "eval_every": 300},
     smoke={
-        "steps": 4,
-        "batch_size": 8,
+        **few_steps(4),
         "eval_batch_size": 8,
-        "eval_every": 4,
         "scene_size": 24,
         "num_scenes": 64,
         "num_test_scenes": 32,

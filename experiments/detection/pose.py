@@ -33,6 +33,7 @@ from dlcore.learner import Evaluator, Range
 from dlcore.main import main
 from dlcore.models.resnet import BasicBlock, ResNet
 from dlcore.ops.roi import roi_align
+from experiments.smoke import few_steps
 
 SIMPLE_BASELINE = functools.partial(pose.SimpleBaseline, num_deconvs=2, deconv_features=32)
 VITPOSE = functools.partial(ViTPose, patch_size=8, depth=4, width=64, num_heads=4, mlp_features=128, epsilon=1e-6)
@@ -155,17 +156,16 @@ class ObjectPoses(Task):
     def panels(self, context: Any) -> list:
         """Crops with true and predicted keypoints, and the curves."""
         from dlcore.report.curves import curves
-        from dlcore.report.figure import BLUE, VERMILION, figure_panel, new_figure
+        from dlcore.report.figure import BLUE, VERMILION, figure_panel, new_figure, show_image
 
         test, points = context.data.test.arrays, np.asarray(context.outputs["keypoints"])
         count = min(8, len(points))
         figure, axes = new_figure((1.4 * count, 1.6), 1, count, squeeze=False)
         for i in range(count):
             side = context.spec["image_size"]
-            axes[0, i].imshow(test["image"][i], extent=(0, side, side, 0))
+            show_image(axes[0, i], test["image"][i], extent=(0, side, side, 0))
             axes[0, i].plot(*test["keypoints"][i, :, :2].T, "o", color=BLUE, markersize=5)
             axes[0, i].plot(*points[i].T, "x", color=VERMILION, markersize=5)
-            axes[0, i].set_axis_off()
         caption = "Blue dots: true keypoints; orange crosses: predicted ones."
         return [figure_panel("Keypoints", figure, caption), curves(context.history)]
 
@@ -184,9 +184,7 @@ experiment = Experiment(
     ),
     defaults={"steps": 800, "batch_size": 32, "eval_every": 200},
     smoke={
-        "steps": 2,
-        "batch_size": 4,
-        "eval_every": 2,
+        **few_steps(2, 4),
         "eval_batch_size": 8,
         "num_scenes": 16,
         "crop_size": 16,

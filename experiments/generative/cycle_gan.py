@@ -19,6 +19,7 @@ from dlcore.generative.image_to_image import PatchDiscriminator, ResidualGenerat
 from dlcore.kits.generative.gan_optimizer import GANAdam
 from dlcore.main import main
 from dlcore.tasks.image_pairs import UnpairedImages
+from experiments.smoke import few_steps
 
 
 def arguments(setup: Setup) -> dict:
@@ -54,14 +55,12 @@ experiment = Experiment(
         "select": "last",
     },
     smoke={
+        **few_steps(2),
         "generator.width": 4,
         "generator.num_blocks": 1,
         "discriminator.width": 4,
         "discriminator.depth": 1,
         "pool_size": 4,
-        "steps": 2,
-        "batch_size": 8,
-        "eval_every": 2,
     },
 )
 

@@ -16,6 +16,7 @@ from dlcore.generative.image_to_image import PatchDiscriminator, UNetGenerator
 from dlcore.kits.generative.gan_optimizer import GANAdam
 from dlcore.main import main
 from dlcore.tasks.image_pairs import EdgesToImages
+from experiments.smoke import few_steps
 
 
 def arguments(setup: Setup) -> dict:
@@ -46,13 +47,11 @@ experiment = Experiment(
         "eval_every": 500,
     },
     smoke={
+        **few_steps(2),
         "generator.width": 4,
         "generator.depth": 2,
         "discriminator.width": 4,
         "discriminator.depth": 1,
-        "steps": 2,
-        "batch_size": 8,
-        "eval_every": 2,
     },
 )
 

@@ -27,6 +27,7 @@ from dlcore.generative.super_resolution import SRResNet
 from dlcore.kits.generative.gan_optimizer import GANAdam
 from dlcore.main import main
 from dlcore.tasks.image_pairs import SmallToLarge
+from experiments.smoke import few_steps
 
 
 def arguments(setup: Setup) -> dict:
@@ -61,14 +62,12 @@ experiment = Experiment(
         "eval_every": 500,
     },
     smoke={
+        **few_steps(2),
         "image_size": 16,
         "generator.width": 4,
         "generator.num_blocks": 1,
         "discriminator.width": 4,
         "discriminator.depth": 1,
-        "steps": 2,
-        "batch_size": 8,
-        "eval_every": 2,
     },
 )
 

@@ -36,6 +36,7 @@ from dlcore.learner import Learner
 from dlcore.main import main
 from dlcore.ops import mu_law_decode, mu_law_encode
 from dlcore.sequence.ngram import ngram_loss
+from experiments.smoke import few_steps
 
 ORDERS = (1, 2, 3)
 NUM_SAMPLES = 8 * len(PITCHES)
@@ -219,15 +220,13 @@ experiment = Experiment(
     modules={"wave_net": WaveNet},
     defaults={"steps": 600, "batch_size": 16, "eval_every": 200},
     smoke={
-        "steps": 3,
-        "batch_size": 4,
+        **few_steps(3, 4),
         "train_size": 24,
         "test_size": 12,
         "length": 64,
         "wave_net.features": 4,
         "wave_net.skip_features": 8,
         "wave_net.num_layers": 3,
-        "eval_every": 3,
         "eval_batch_size": 12,
     },
 )

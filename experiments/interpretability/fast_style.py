@@ -28,6 +28,7 @@ from dlcore.kits.images import prediction
 from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
 from dlcore.tasks.optimized_images import FrozenNetwork
+from experiments.smoke import few_steps
 
 SMOKE_IMAGES, NUM_SHOWN = 8, 4
 """Photographs of each split under --smoke, and in the report."""
@@ -126,14 +127,12 @@ experiment = Experiment(
     },
     defaults={"steps": 1500, "batch_size": 4, "eval_every": 500, "select": "last"},
     smoke={
+        **few_steps(2, 2),
         "image_size": 16,
         "style_size": 24,
         "styles": ("mosaic", "waves"),
         "stylenet.width": 4,
         "stylenet.num_blocks": 1,
-        "steps": 2,
-        "batch_size": 2,
-        "eval_every": 2,
     },
 )
 

@@ -23,6 +23,7 @@ from dlcore.models.vitdet import ViTDet
 from dlcore.segmentation import promptable
 from dlcore.segmentation.sam import SAM
 from dlcore.tasks.prompted_masks import PromptedMasks
+from experiments.smoke import few_steps
 
 ENCODER = {
     "num_classes": 0,
@@ -67,10 +68,8 @@ experiment = Experiment(
         "masks_per_img": 20,
     },
     smoke={
-        "steps": 2,
-        "batch_size": 4,
+        **few_steps(2, 4),
         "num_scenes": 16,
-        "eval_every": 2,
         "encoder.depth": 1,
         "encoder.global_blocks": (0,),
         "encoder.width": 8,

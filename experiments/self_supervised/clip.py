@@ -44,6 +44,7 @@ from dlcore.main import main
 from dlcore.models.clip import CLIP, SigLIP
 from dlcore.self_supervised import clip
 from dlcore.tasks.image_text import CaptionedImages
+from experiments.smoke import few_steps
 
 CLASSES = [(color, shape) for color in COLORS for shape in CAPTIONED_SHAPES]
 OPENINGS = ("a", "there is a", "the image shows a", "we see a")
@@ -162,10 +163,8 @@ experiment = Experiment(
         "eval_batch_size": 100,
     },
     smoke={
+        **few_steps(4),
         "num_images": 20,
-        "steps": 4,
-        "batch_size": 8,
-        "eval_every": 4,
         "clip.vision_depth": 1,
         "clip.text_depth": 1,
         "clip.vision_width": 8,

@@ -18,6 +18,7 @@ from dlcore.main import main
 from dlcore.sequence import char_rnn
 from dlcore.sequence.networks import CharRNN
 from dlcore.tasks.texts import TextStreams
+from experiments.smoke import few_steps
 
 
 def network(setup: Setup):
@@ -33,14 +34,12 @@ experiment = Experiment(
     modules={"rnn": CharRNN},
     defaults={"steps": 300, "batch_size": 16, "eval_batch_size": 16, "eval_every": 50},
     smoke={
+        **few_steps(4),
         "rnn.hidden_size": 16,
-        "steps": 4,
-        "batch_size": 8,
         "chunk_length": 16,
         "sample_length": 20,
         "eval_streams": 8,
         "eval_batch_size": 8,
-        "eval_every": 4,
     },
 )
 

@@ -22,6 +22,7 @@ from dlcore.main import main
 from dlcore.models.gpt2 import GPT2
 from dlcore.sequence import language_model
 from dlcore.tasks.texts import TextWindows
+from experiments.smoke import few_steps
 
 
 def network(setup: Setup):
@@ -47,14 +48,12 @@ experiment = Experiment(
         "eval_every": 250,
     },
     smoke={
+        **few_steps(4),
         "model.num_layers": 2,
         "model.num_heads": 2,
         "model.width": 16,
         "window": 16,
-        "steps": 4,
-        "batch_size": 8,
         "sample_length": 24,
-        "eval_every": 4,
     },
 )
 

@@ -29,6 +29,7 @@ from dlcore.main import main
 from dlcore.models.bert import BERT
 from dlcore.sequence import masked_language_model
 from dlcore.tasks.texts import Texts
+from experiments.smoke import few_steps
 
 SHOWN = 12
 
@@ -118,14 +119,12 @@ experiment = Experiment(
         "eval_every": 100,
     },
     smoke={
+        **few_steps(4),
         "model.num_layers": 1,
         "model.num_heads": 2,
         "model.width": 16,
         "model.mlp_features": 32,
         "window": 16,
-        "steps": 4,
-        "batch_size": 8,
-        "eval_every": 4,
     },
 )
 

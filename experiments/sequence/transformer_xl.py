@@ -18,6 +18,7 @@ from dlcore.main import main
 from dlcore.nn.transformer_xl import TransformerXL
 from dlcore.sequence import char_rnn
 from dlcore.tasks.texts import TextStreams
+from experiments.smoke import few_steps
 
 
 def network(setup: Setup):
@@ -33,17 +34,15 @@ experiment = Experiment(
     modules={"model": TransformerXL},
     defaults={"model.dropout": 0.2, "steps": 600, "batch_size": 16, "eval_batch_size": 16, "eval_every": 50},
     smoke={
+        **few_steps(4),
         "model.num_layers": 2,
         "model.num_heads": 2,
         "model.width": 16,
         "model.memory": 16,
-        "steps": 4,
-        "batch_size": 8,
         "chunk_length": 16,
         "sample_length": 20,
         "eval_streams": 8,
         "eval_batch_size": 8,
-        "eval_every": 4,
     },
 )
 

@@ -29,7 +29,7 @@ from dlcore.data.digits import digits
 from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Range, Study, StudyResult
 from dlcore.learner import Learner, State
 from dlcore.main import main
-from dlcore.report.figure import BLUE, GRAY, ORANGE, VERMILION, new_figure
+from dlcore.report.figure import BLUE, GRAY, ORANGE, VERMILION, new_figure, show_image
 from dlcore.sequence import patterns
 
 POLICIES = ("learned", "fixed", "random")
@@ -108,17 +108,13 @@ def report(rows: list[float], glimpses: dict[str, list[list[float]]], pictures: 
 
 def draw_locations(scenes: np.ndarray, locations: np.ndarray, classes: np.ndarray) -> Any:
     """Draw the path of the glimpses over each scene; the title is the class after the last one."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.4), layout="constrained")
-    for axes, scene, path, name in zip(figure.subplots(2, 4).flat, scenes, locations, classes, strict=True):
+    figure, grid = new_figure((8, 4.4), 2, 4)
+    for axes, scene, path, name in zip(grid.flat, scenes, locations, classes, strict=True):
         x, y = ((path + 1) / 2 * scene.shape[0] - 0.5).T
-        axes.imshow(scene[..., 0], cmap="gray", vmin=0, vmax=255)
+        show_image(axes, scene[..., 0], f"{name}", cmap="gray", vmin=0, vmax=255)
         axes.plot(x, y, "-", color=ORANGE, lw=1)
         for t, at in enumerate(zip(x, y, strict=True), 1):
             axes.annotate(str(t), at, color=ORANGE, ha="center", va="center", fontweight="bold")
-        axes.set_title(f"{name}", fontsize=9)
-        axes.set_axis_off()
     return figure
 
 

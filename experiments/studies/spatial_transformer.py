@@ -26,7 +26,7 @@ from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, St
 from dlcore.main import main
 from dlcore.nn import Conv, SpatialTransformer, rotation_theta
 from dlcore.ops import affine_grid, grid_sample, max_pool, resize
-from dlcore.report.figure import BLUE
+from dlcore.report.figure import BLUE, show_image
 from experiments.studies.small_runs import minimize
 
 SIZE = 16
@@ -136,8 +136,7 @@ def study(
     axes = images.subplots(4, 6)
     for i in range(12):
         for row, panel_image in ((2 * (i // 6), before), (2 * (i // 6) + 1, after)):
-            axes[row, i % 6].imshow(panel_image[i], cmap="gray", vmin=0, vmax=1)
-            axes[row, i % 6].set_axis_off()
+            show_image(axes[row, i % 6], panel_image[i], cmap="gray", vmin=0, vmax=1)
     images.suptitle("input, and below it the transformer's output", fontsize=9)
     plot = points.subplots()
     plot.plot(np.rad2deg(angles), np.rad2deg(undone), ".", color=BLUE, markersize=3)

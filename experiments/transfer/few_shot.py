@@ -35,6 +35,7 @@ from dlcore.learner import Evaluator
 from dlcore.main import main
 from dlcore.transfer import prototypical
 from dlcore.transfer.prototypical import PrototypicalNet
+from experiments.smoke import few_steps
 
 TRAIN_EPISODES = 20_000
 """Of an epoch."""
@@ -191,13 +192,11 @@ experiment = Experiment(
         "select": "last",
     },
     smoke={
+        **few_steps(2, 2),
         "net.channels": 8,
         "characters": 12,
         "test_episodes": 10,
         "train_way": None,
-        "steps": 2,
-        "batch_size": 2,
-        "eval_every": 2,
         "eval_batch_size": 10,
     },
 )

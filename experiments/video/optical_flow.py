@@ -29,6 +29,7 @@ from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.video import raft
 from dlcore.video.raft_network import RAFT
+from experiments.smoke import few_steps
 
 SMALL = {
     "widths": (16, 16, 24, 32),
@@ -146,9 +147,7 @@ experiment = Experiment(
     modules={"raft": functools.partial(RAFT, **SMALL)},
     defaults={"steps": 800, "batch_size": 8, "eval_every": 200},
     smoke={
-        "steps": 2,
-        "batch_size": 4,
-        "eval_every": 2,
+        **few_steps(2, 4),
         "eval_batch_size": 4,
         "num_pairs": 40,
         "raft.widths": (4, 4, 4, 8),

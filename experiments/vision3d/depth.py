@@ -22,6 +22,7 @@ from dlcore.main import main
 from dlcore.metrics.depth import depth_errors
 from dlcore.ops import depth_to_normals
 from dlcore.vision3d import depth
+from experiments.smoke import few_steps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,7 @@ class DepthScenes(Task):
     def panels(self, context: Any) -> list:
         """Images, depth with a color bar, and normals: true, predicted and of the predicted depth."""
         from dlcore.report.curves import curves
-        from dlcore.report.figure import figure_panel, new_figure
+        from dlcore.report.figure import figure_panel, new_figure, show_image
 
         test, outputs = context.data.test.arrays, context.outputs
         columns = ("image", "true depth", "predicted depth", "true normals", "predicted", "of predicted depth")
@@ -74,11 +75,9 @@ class DepthScenes(Task):
                 (np.asarray(n) * (1, -1, -1) + 1) / 2 for n in (test["normals"][i], outputs["normals"][i], of_depth)
             ]
             for k, (name, values) in enumerate(zip(columns, images, strict=True)):
-                axes[i, k].set_axis_off()
                 limits = {"vmin": low, "vmax": high, "cmap": "viridis"} if values.ndim == 2 else {}
-                picture = axes[i, k].imshow(values if limits else np.clip(values, 0, 1), **limits)
-                if i == 0:
-                    axes[i, k].set_title(name, fontsize=8)
+                pixels = values if limits else np.clip(values, 0, 1)
+                picture = show_image(axes[i, k], pixels, "" if i else name, **limits)
                 if k == 2:
                     figure.colorbar(picture, ax=list(axes[i, 1:3]), fraction=0.04)
         caption = (
@@ -95,15 +94,7 @@ experiment = Experiment(
     optimizer=AdamW(learning_rate=2e-3, weight_decay=0.01),
     modules={"network": depth.DepthNet},
     defaults={"steps": 1000, "batch_size": 16, "eval_every": 250},
-    smoke={
-        "steps": 2,
-        "batch_size": 4,
-        "eval_every": 2,
-        "eval_batch_size": 4,
-        "image_size": 8,
-        "num_scenes": 8,
-        "network.widths": (4, 8),
-    },
+    smoke={**few_steps(2, 4), "eval_batch_size": 4, "image_size": 8, "num_scenes": 8, "network.widths": (4, 8)},
 )
 
 if __name__ == "__main__":

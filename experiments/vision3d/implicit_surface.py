@@ -25,6 +25,7 @@ from dlcore.main import main
 from dlcore.ops.mesh import is_closed, mesh_volume
 from dlcore.vision3d import implicit_surface
 from dlcore.vision3d.implicit_surface import ImplicitSurface, extract_surface, grid_points
+from experiments.smoke import few_steps
 
 
 def solid_of(kind: str) -> Solid:
@@ -145,10 +146,8 @@ experiment = Experiment(
     modules={"network": ImplicitSurface},
     defaults={"steps": 3000, "batch_size": 1024, "eval_batch_size": 8000, "eval_every": 500},
     smoke={
-        "steps": 3,
-        "batch_size": 8,
+        **few_steps(3),
         "eval_batch_size": 512,
-        "eval_every": 3,
         "num_points": 32,
         "test_cells": 8,
         "mesh_resolution": 8,

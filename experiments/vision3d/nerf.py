@@ -20,6 +20,7 @@ from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.vision3d import nerf
 from dlcore.vision3d.nerf import RadianceField
+from experiments.smoke import few_steps
 
 SHOWN = 4
 
@@ -62,7 +63,7 @@ class SceneViews(Task):
     def panels(self, context: Any) -> list:
         """New views: true and rendered, the error, and depth with a color bar; and the curves."""
         from dlcore.report.curves import curves
-        from dlcore.report.figure import figure_panel, new_figure
+        from dlcore.report.figure import figure_panel, new_figure, show_image
 
         side = context.spec["image_size"]
         test, outputs = context.data.test.arrays, context.outputs
@@ -77,10 +78,8 @@ class SceneViews(Task):
             depths = [np.asarray(v[rows]).reshape(side, side) for v in (test["depth"], outputs["depth"])]
             limits = {"vmin": depths[0].min(), "vmax": depths[0].max(), "cmap": "viridis"}
             for k, image in enumerate((target_color, color, np.abs(color - target_color), *depths)):
-                axes[i, k].set_axis_off()
-                image_artist = axes[i, k].imshow(np.clip(image, 0, 1) if image.ndim == 3 else image, **limits)
-                if i == 0:
-                    axes[i, k].set_title(columns[k], fontsize=8)
+                clipped = np.clip(image, 0, 1) if image.ndim == 3 else image
+                image_artist = show_image(axes[i, k], clipped, "" if i else columns[k], **limits)
             figure.colorbar(image_artist, ax=list(axes[i, 3:]), fraction=0.05)
         caption = "The first views of the test split, unselected. Depth is along the rays."
         return [figure_panel("New views", figure, caption), curves(context.history)]
@@ -103,10 +102,8 @@ experiment = Experiment(
         "far": 7.5,
     },
     smoke={
-        "steps": 3,
-        "batch_size": 8,
+        **few_steps(3),
         "eval_batch_size": 64,
-        "eval_every": 3,
         "num_views": 2,
         "image_size": 8,
         "num_samples": 4,

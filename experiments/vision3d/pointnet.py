@@ -27,6 +27,7 @@ from dlcore.experiment.task import Task
 from dlcore.kits.training.optimizer import EMAAdamW
 from dlcore.main import main
 from dlcore.vision3d import pointnet
+from experiments.smoke import few_steps
 
 SHOWN = 12
 
@@ -148,9 +149,7 @@ experiment = Experiment(
         "pointnet.transform_hidden": (64, 32),
     },
     smoke={
-        "steps": 3,
-        "batch_size": 8,
-        "eval_every": 3,
+        **few_steps(3),
         "eval_batch_size": 8,
         "num_clouds": 64,
         "num_points": 16,

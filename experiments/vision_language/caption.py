@@ -24,6 +24,7 @@ from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
 from dlcore.tasks.captioning import ImagesToDescribe
 from dlcore.vision_language import captioning
+from experiments.smoke import few_steps
 
 experiment = Experiment(
     __file__,
@@ -45,11 +46,9 @@ experiment = Experiment(
         "eval_batch_size": 100,
     },
     smoke={
+        **few_steps(4),
         "num_images": 32,
-        "steps": 4,
         "blind_steps": 2,
-        "batch_size": 8,
-        "eval_every": 4,
         "small.width": 8,
         "recurrent.hidden_size": 16,
         "attention.hidden_size": 16,

@@ -18,6 +18,7 @@ from dlcore.main import main
 from dlcore.tasks.image_text import CaptionedClips, CaptionedImages
 from dlcore.vision_language import retrieval
 from dlcore.vision_language.retrieval import DualEncoder
+from experiments.smoke import few_steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,11 +51,9 @@ experiment = Experiment(
     optimizer=AdamW(learning_rate=2e-3, weight_decay=0.01, clip_norm=1.0),
     defaults={"steps": 2000, "batch_size": 64, "eval_every": 250, "eval_batch_size": 100},
     smoke={
+        **few_steps(4),
         "num_clips": 20,
         "frames": 3,
-        "steps": 4,
-        "batch_size": 8,
-        "eval_every": 4,
         "encoder.channels": (8, 8),
         "encoder.strides": (4, 4),
         "encoder.hidden_size": 8,

@@ -16,6 +16,7 @@ from dlcore.main import main
 from dlcore.tasks.image_text import CaptionedClips
 from dlcore.vision_language import video_caption
 from dlcore.vision_language.video_caption import VideoCaptioner
+from experiments.smoke import few_steps
 
 
 class ClipsToDescribe(CaptionedClips):
@@ -39,11 +40,9 @@ experiment = Experiment(
     optimizer=AdamW(learning_rate=2e-3, weight_decay=0.01, clip_norm=1.0),
     defaults={"steps": 6000, "batch_size": 32, "eval_every": 1000, "eval_batch_size": 100},
     smoke={
+        **few_steps(4),
         "num_clips": 20,
         "frames": 3,
-        "steps": 4,
-        "batch_size": 8,
-        "eval_every": 4,
         "eval_batch_size": 8,
         "captioner.channels": (8, 8),
         "captioner.strides": (4, 4),

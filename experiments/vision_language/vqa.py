@@ -21,6 +21,7 @@ from dlcore.main import main
 from dlcore.tasks.image_text import ImageQuestions
 from dlcore.vision_language import vqa
 from dlcore.vision_language.vqa import RelationNetwork
+from experiments.smoke import few_steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,10 +60,8 @@ experiment = Experiment(
     optimizer=AdamW(learning_rate=7e-4, warmup=0.01, weight_decay=0.0, clip_norm=1.0),
     defaults={"steps": 26000, "batch_size": 64, "eval_every": 3000, "eval_batch_size": 250},
     smoke={
+        **few_steps(4),
         "num_questions": 40,
-        "steps": 4,
-        "batch_size": 8,
-        "eval_every": 4,
         "eval_batch_size": 8,
         "vqa.channels": (8, 8),
         "vqa.strides": (4, 4),

@@ -11,11 +11,16 @@ import pytest
 from dlcore.experiment import Experiment, Study
 from dlcore.experiment.study import run_study
 from experiments.bench import conv_algorithms, kill_resume, knn
-from experiments.bench.timing import Times, bar_chart, interleaved, ratio
+from experiments.bench.timing import Times, advancing, bar_chart, interleaved, ratio
 
 FOLDER = Path(kill_resume.__file__).parent
 LIBRARIES = {"__init__", "timing", "compare_runs"}
 BENCHES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in LIBRARIES)
+
+
+def test_a_step_goes_on_from_where_it_ended():
+    call = advancing(lambda n: (n + 1, 10 * n), 3)
+    assert [call(), call()] == [30, 40]
 
 
 @pytest.fixture
