@@ -10,6 +10,28 @@ from matplotlib.figure import Figure
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 WRITTEN = sorted((DOCS / "techniques").rglob("*.md"))
+# Modules without a page of their own, and the page that explains the technique to which each belongs.
+PIECES = {
+    "backprop.custom_op": "backprop.engine",
+    "backprop.layers": "backprop.engine",
+    "backprop.mlp": "backprop.engine",
+    "classic_ml.linear_training": "classic_ml.linear",
+    "classic_ml.mlp": "models.mlp",
+    "cost.formulas": "cost.layers",
+    "cost.step_flops": "cost.layers",
+    "diagnostics.gradient_check": "backprop.gradcheck",
+    "losses.objective": "losses.penalties",
+    "models.mae": "self_supervised.mae",
+    "nn.conv_pattern": "models.vgg",
+    "ops.mesh": "vision3d.mesh_fitting",
+    "rl.gridworld": "rl.mdp",
+    "self_supervised.fill_in": "self_supervised.inpainting",
+    "self_supervised.pretext": "self_supervised.rotation",
+    "semi_supervised.twin": "semi_supervised.two_streams",
+    "sequence.patterns": "nn.recurrent",
+    "video.flow_stack": "video.two_stream",
+    "vision3d.vertex_align": "vision3d.pixel2mesh",
+}
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +137,34 @@ def test_a_bad_page_is_refused(tmp_path):
     ):
         page.write_text(good.replace(old, new))
         assert faults(page) == [name]
+
+
+def page_faults(names: set[str], pages: set[str], pieces: dict[str, str]) -> list[str]:
+    """What is wrong with the pages of the chapters' modules."""
+    return [
+        *(f"{name}: no page, and not a piece of another technique" for name in sorted(names - pages - pieces.keys())),
+        *(f"{name}: a piece, and has a page of its own" for name in sorted(pieces.keys() & pages)),
+        *(f"{name}: a piece that no chapter lists" for name in sorted(pieces.keys() - names)),
+        *(f"{name}: a piece of {whole}, which has no page" for name, whole in pieces.items() if whole not in pages),
+    ]
+
+
+def test_every_technique_has_a_page_or_is_a_piece_of_one_that_has(chapters):
+    entries = [entry for chapter in chapters for entry in chapter.entries]
+    names = {entry.name for entry in entries if entry.path.startswith("dlcore/")}
+    pages = {".".join(path.relative_to(DOCS / "techniques").with_suffix("").parts) for path in WRITTEN}
+    assert not page_faults(names, pages, PIECES)
+
+
+def test_a_missing_page_and_a_wrong_piece_are_named():
+    names, pages, pieces = {"a.one", "a.two", "a.three"}, {"a.one"}, {"a.two": "a.one"}
+    assert page_faults(names - {"a.three"}, pages, pieces) == []
+    assert page_faults(names, pages, pieces) == ["a.three: no page, and not a piece of another technique"]
+    assert page_faults(names, pages, {"a.two": "a.one", "a.three": "a.two"}) == [
+        "a.three: a piece of a.two, which has no page"
+    ]
+    assert page_faults(names, pages | {"a.two", "a.three"}, pieces) == ["a.two: a piece, and has a page of its own"]
+    assert page_faults({"a.one"}, pages, pieces) == ["a.two: a piece that no chapter lists"]
 
 
 def test_a_written_page_belongs_to_a_technique_and_its_links_lead_somewhere(site, chapters):
