@@ -192,6 +192,7 @@ from dlcore.generative.style_gan import Mapping as Mapping
 from dlcore.generative.style_gan import Synthesis as Synthesis
 from dlcore.generative.style_gan import noise_sizes as noise_sizes
 from dlcore.generative.style_gan2 import StyleGAN2State as StyleGAN2State
+from dlcore.generative.style_gan2_networks import EqualizedMapping as EqualizedMapping
 from dlcore.generative.style_gan2_networks import ModulatedConv as ModulatedConv
 from dlcore.generative.style_gan2_networks import StyledSynthesis as StyledSynthesis
 from dlcore.generative.style_gan2_networks import minibatch_deviation as minibatch_deviation

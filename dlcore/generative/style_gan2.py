@@ -138,6 +138,11 @@ def _path_lengths(generator: nn.Module, variables: dict, z: jax.Array, keys: jax
     return jnp.sqrt(jnp.square(jax.grad(projection)(w)).sum(-1) + 1e-8)
 
 
+def _step_keys(rng: jax.Array, k: int, batch: dict) -> jax.Array:
+    """Keys [B] of the k-th draw of a step; 0 and 1 are the latents."""
+    return example_keys(jax.random.fold_in(rng, k), batch)
+
+
 @check_arguments
 def learner(
     *,
@@ -199,13 +204,9 @@ def learner(
 
     def update(state: StyleGAN2State, batch: dict) -> tuple[StyleGAN2State, Metrics]:
         rng, mask, real = jax.random.fold_in(state.rng, state.step), mask_of(batch), encode(batch)
-        p = state.augment_probability
-
-        def keys_of(k):
-            return example_keys(jax.random.fold_in(rng, k), batch)
 
         def augment(k, x):
-            return augment_images(keys_of(k), x, p) if ada else x
+            return augment_images(_step_keys(rng, k, batch), x, state.augment_probability) if ada else x
 
         # Fake images for the discriminator, no gradient to the generator.
         z = sample_latents(latent_dim, jax.random.fold_in(rng, 0), batch)  # [B, Z]
@@ -216,11 +217,11 @@ def learner(
         state, (d_losses, real_logit, fake_logit) = players.turn("discriminator", state, objective)
         # Generator step on new latents, against the updated discriminator.
         z = sample_latents(latent_dim, jax.random.fold_in(rng, 1), batch)  # [B, Z]
-        examples, path = (z, keys_of(5), mask), (path_weight, path_interval)
+        examples, path = (z, _step_keys(rng, 5, batch), mask), (path_weight, path_interval)
         objective = functools.partial(_generator_objective, players, augment, path, state, examples)
         state, (g_losses, path_length) = players.turn("generator", state, objective)
         # Adaptive augmentation: the probability follows the sign of real logits.
-        signs = jnp.sign(real_logit)  # [B]
+        signs, p = jnp.sign(real_logit), state.augment_probability  # [B], []
         if ada:
             r = pmean(masked_mean(signs, mask))
             p = update_probability(p, r, psum((mask > 0).sum()), ada_target, ada_images)

@@ -12,7 +12,8 @@ the same numbers, and fast on a CPU. Each convolution of G is followed by noise 
 and sqrt 2 times a leaky relu. In training D reads the deviation within groups of images, by which it sees samples that
 are all alike; in evaluation it reads the running mean of that, so that results do not depend on the batch.
 
-Maps are enlarged by bilinear interpolation and halved by means. No equalized learning rates, style mixing, truncation.
+Maps are enlarged by bilinear interpolation and halved by means. Only the mapping has equalized learning
+rates; there is no style mixing and no truncation.
 """
 
 import math
@@ -24,7 +25,7 @@ from flax import linen as nn
 
 from dlcore.generative import style_gan
 from dlcore.generative.dcgan import num_levels
-from dlcore.generative.style_gan import Mapping, noise_sizes
+from dlcore.generative.style_gan import noise_sizes
 from dlcore.learner import Range
 from dlcore.nn import Conv, Dense, leaky_relu
 from dlcore.nn.precision import compute_dtype, logits_dtype
@@ -32,7 +33,15 @@ from dlcore.ops import avg_pool, conv_general_dilated, resize
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import pmean
 
-__all__ = ["Discriminator", "Generator", "ModulatedConv", "StyledSynthesis", "minibatch_deviation", "modulated_conv"]
+__all__ = [
+    "Discriminator",
+    "EqualizedMapping",
+    "Generator",
+    "ModulatedConv",
+    "StyledSynthesis",
+    "minibatch_deviation",
+    "modulated_conv",
+]
 
 DECAY = 0.01
 """Share of a batch's deviation in the running average of the discriminator."""
@@ -122,6 +131,41 @@ class ModulatedConv(nn.Module):
         return modulated_conv(x, kernel, styles, self.demodulate) + bias.astype(x.dtype)
 
 
+class EqualizedMapping(nn.Module):
+    """Maps latents z [B, Z] to w [B, Z] of about unit variance, and learns slowly.
+
+    Parameters `kernel{k}` start with deviation 1 / rate and count rate / sqrt(Z) times, so that a step of Adam changes
+    the map by the fraction rate of what it changes other layers.
+
+    Args:
+      depth: dense layers.
+      rate: factor on the learning rate.
+      dtype: dtype of the computation; None takes the input's.
+    """
+
+    depth: int = 4
+    rate: float = 0.01
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, z: jax.Array) -> jax.Array:
+        """Map latents.
+
+        Args:
+          z: [B, Z]; their lengths do not matter.
+
+        Returns:
+          [B, Z].
+        """
+        w, size = z * jax.lax.rsqrt(jnp.square(z).mean(-1, keepdims=True) + 1e-8), z.shape[-1]
+        for k in range(self.depth):
+            kernel = self.param(f"kernel{k}", nn.initializers.normal(1 / self.rate), (size, size))
+            bias = self.param(f"bias{k}", nn.initializers.zeros, (size,))
+            w, kernel, bias = nn.dtypes.promote_dtype(w, kernel, bias, dtype=self.dtype)
+            w = leaky_relu(w @ (kernel * (self.rate / math.sqrt(size))) + bias * self.rate, 0.2) * math.sqrt(2)
+        return w
+
+
 class StyledSynthesis(nn.Module):
     """Draws images from w and noise, as the sum of one image of each resolution.
 
@@ -187,9 +231,9 @@ class Generator(style_gan.Generator):
         return sum(height * width for height, width in noise_sizes(self.shape)[1:])
 
     @nn.compact
-    def _parts(self, dtype: Any) -> tuple[Mapping, StyledSynthesis]:
+    def _parts(self, dtype: Any) -> tuple[EqualizedMapping, StyledSynthesis]:
         return (
-            Mapping(self.mapping_depth, dtype, name="mapping"),
+            EqualizedMapping(self.mapping_depth, dtype=dtype, name="mapping"),
             StyledSynthesis(self.shape, self.width, dtype, name="synthesis"),
         )
 
