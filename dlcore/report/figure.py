@@ -140,7 +140,7 @@ def seed_dots(
     label: str | None = None,
     shift: float = 0.0,
     horizontal: bool = False,
-    paired: bool = False,
+    pairs: bool = False,
 ) -> None:
     """Draw the values of seeds as dots at a tick for each group, and a bar at their mean.
 
@@ -152,17 +152,17 @@ def seed_dots(
       label: name in the legend, where one plot has several series.
       shift: distance from the ticks, by which several series stand side by side.
       horizontal: place the groups from top to bottom, in place of left to right.
-      paired: also join the values of each seed by a line.
+      pairs: also join the values of each seed by a line.
     """
     rows = [scale * np.asarray(values, float) for values in groups.values()]
     for i, values in enumerate(rows):
         color = colors if isinstance(colors, str) else colors[i]
         width = 0.25 if label is None else 0.1
         dots = (np.full(len(values), i + shift), values)
-        bar = ([i + shift - width, i + shift + width], [values.mean()] * 2)
+        mean_line = ([i + shift - width, i + shift + width], [values.mean()] * 2)
         axes.plot(*dots[:: -1 if horizontal else 1], "o", color=color, alpha=0.6, markersize=5)
-        axes.plot(*bar[:: -1 if horizontal else 1], color=color, lw=2, label=None if i else label)
-    if paired:
+        axes.plot(*mean_line[:: -1 if horizontal else 1], color=color, lw=2, label=None if i else label)
+    if pairs:
         lines = (range(len(rows)), np.stack(rows))
         axes.plot(*lines[:: -1 if horizontal else 1], color=GRAY, alpha=0.5, zorder=1)
     if horizontal:

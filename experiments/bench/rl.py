@@ -147,7 +147,12 @@ def our_update(case: Case, num_seeds: int, name: str | None = None) -> Callable[
     learner = over_seeds(learner, num_seeds)
     batch = Source.indices(case.instances)[list(range(case.instances))]
     update = jax.jit(learner.update, donate_argnums=0)
-    return advancing(lambda state: update(state, batch), jax.jit(learner.init)(jax.random.key(0), batch))
+
+    def step(state: Any) -> tuple[Any, jax.Array]:
+        state, _ = update(state, batch)
+        return state, state.step
+
+    return advancing(step, jax.jit(learner.init)(jax.random.key(0), batch))
 
 
 def peer_update(case: Case) -> Callable[[], None]:

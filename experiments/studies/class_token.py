@@ -140,7 +140,7 @@ def draw(results: dict[str, np.ndarray]):
     """Draw the accuracy of the arms and of the teacher, a line a seed."""
     figure, axes = new_figure((6.5, 2.8), grid="x")
     groups = {arm: results[arm] for arm in ARMS} | {"teacher (CNN)": results["teacher"]}
-    seed_dots(axes, groups, scale=100, horizontal=True, paired=True)
+    seed_dots(axes, groups, scale=100, horizontal=True, pairs=True)
     axes.set_xlabel("test accuracy, % (bar: mean; lines: seeds)")
     return figure
 

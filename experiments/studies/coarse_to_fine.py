@@ -122,7 +122,7 @@ def draw(runs):
     middle.set_title("long runs everywhere", fontsize=10)
     figure.colorbar(dots, ax=middle, label="validation accuracy")
     groups = {f"{name} stage{s}": [run[name][1] for run in runs] for name, s in (("one", ""), ("two", "s"))}
-    seed_dots(right, groups, scale=100, paired=True)
+    seed_dots(right, groups, scale=100, pairs=True)
     right.set(ylabel="test accuracy of the best, % (bar: mean)")
     return figure
 

@@ -100,7 +100,7 @@ def study(
     arms = {arm: measure(keys, data, arm, num_labels, steps, consistency_weight, threshold) for arm in ARMS}
     verdict, holds = judge(arms, num_labels)
     figure, axes = new_figure((6.5, 2.6), grid="x")
-    seed_dots(axes, {arm: arms[arm][:, 1] for arm in ARMS}, scale=100, horizontal=True, paired=True)
+    seed_dots(axes, {arm: arms[arm][:, 1] for arm in ARMS}, scale=100, horizontal=True, pairs=True)
     axes.set_xlabel("test accuracy, % (bar: mean; lines: seeds)")
     numbers = {f"{arm}: accuracy": results[:, 1].tolist() for arm, results in arms.items()}
     numbers |= {f"{arm}: log loss": results[:, 0].tolist() for arm, results in arms.items()}

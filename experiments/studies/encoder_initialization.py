@@ -96,7 +96,7 @@ def report(results: dict[str, np.ndarray], num_labels: int) -> StudyResult:
     )
     numbers = {f"accuracy, {arm}": results[arm].tolist() for arm in ARMS} | {"gain, points": gain}
     figure, axes = new_figure((4.5, 3.4))
-    seed_dots(axes, {"scratch": scratch, "encoder": encoder}, paired=True)
+    seed_dots(axes, {"scratch": scratch, "encoder": encoder}, pairs=True)
     axes.set(ylabel=f"test accuracy with {num_labels} labels, %")
     headline = Headline(f"accuracy gained at {num_labels} labels", results["encoder"] - results["scratch"], "digits")
     return StudyResult(numbers, verdict, {"accuracy": figure}, bool(holds), headline)

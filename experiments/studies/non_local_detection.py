@@ -102,7 +102,7 @@ def report(precision: dict[str, np.ndarray]) -> StudyResult:
     )
     numbers = {f"mAP {name} the block": values.tolist() for name, values in precision.items()}
     figure, axes = new_figure((4.0, 3.0), grid="both")
-    seed_dots(axes, dict(zip(NAMES, precision.values(), strict=True)), paired=True)
+    seed_dots(axes, dict(zip(NAMES, precision.values(), strict=True)), pairs=True)
     axes.set(ylabel="mAP")
     headline = Headline("mAP gained by a non-local block", gain, "scenes")
     return StudyResult(numbers, verdict, {"non_local": figure}, holds, headline)

@@ -86,7 +86,7 @@ def test_seeds_are_dots_beside_a_bar_at_their_mean():
 
 def test_horizontal_seeds_start_at_the_top_and_pairs_are_joined():
     _, axes = new_figure()
-    seed_dots(axes, {"a": [1, 2], "b": [3, 5]}, horizontal=True, paired=True)
+    seed_dots(axes, {"a": [1, 2], "b": [3, 5]}, horizontal=True, pairs=True)
     np.testing.assert_allclose(axes.lines[0].get_xydata(), [(1, 0), (2, 0)])
     np.testing.assert_allclose(axes.lines[-1].get_xydata(), [(2, 0), (5, 1)])  # the second seed
     assert axes.lines[-1].get_color() == GRAY
