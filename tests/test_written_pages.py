@@ -19,18 +19,11 @@ PIECES = {
     "classic_ml.mlp": "models.mlp",
     "cost.formulas": "cost.layers",
     "cost.step_flops": "cost.layers",
-    "diagnostics.gradient_check": "backprop.gradcheck",
     "losses.objective": "losses.penalties",
-    "models.mae": "self_supervised.mae",
     "nn.conv_pattern": "models.vgg",
-    "ops.mesh": "vision3d.mesh_fitting",
-    "rl.gridworld": "rl.mdp",
     "self_supervised.fill_in": "self_supervised.inpainting",
-    "self_supervised.pretext": "self_supervised.rotation",
     "semi_supervised.twin": "semi_supervised.two_streams",
     "sequence.patterns": "nn.recurrent",
-    "video.flow_stack": "video.two_stream",
-    "vision3d.vertex_align": "vision3d.pixel2mesh",
 }
 
 
