@@ -19,18 +19,11 @@ PIECES = {
     "classic_ml.mlp": "models.mlp",
     "cost.formulas": "cost.layers",
     "cost.step_flops": "cost.layers",
-    "diagnostics.gradient_check": "backprop.gradcheck",
     "losses.objective": "losses.penalties",
-    "models.mae": "self_supervised.mae",
     "nn.conv_pattern": "models.vgg",
-    "ops.mesh": "vision3d.mesh_fitting",
-    "rl.gridworld": "rl.mdp",
     "self_supervised.fill_in": "self_supervised.inpainting",
-    "self_supervised.pretext": "self_supervised.rotation",
     "semi_supervised.twin": "semi_supervised.two_streams",
     "sequence.patterns": "nn.recurrent",
-    "video.flow_stack": "video.two_stream",
-    "vision3d.vertex_align": "vision3d.pixel2mesh",
 }
 
 
@@ -39,7 +32,7 @@ def site():
     """The modules of the site's extension, some of which need Sphinx."""
     pytest.importorskip("sphinx")
     sys.path.insert(0, str(DOCS))
-    names = ("book", "executed", "gallery", "links", "lookup", "techniques", "text")
+    names = ("book", "equations", "executed", "gallery", "links", "lookup", "techniques", "text")
     try:
         yield type("Site", (), {name: importlib.import_module(f"site_extension.{name}") for name in names})
     finally:
@@ -125,6 +118,12 @@ def test_no_line_begins_with_a_percent_sign():
     files = [*(DOCS / "book").glob("*.md"), *WRITTEN, *DOCS.glob("*.md")]
     found = [path.name for path in files if re.search(r"^\s*%", path.read_text(encoding="utf-8"), re.MULTILINE)]
     assert not found, "begin these lines with the number: " + ", ".join(found)
+
+
+def test_the_site_can_draw_every_equation_of_a_written_page(site):
+    for path in WRITTEN:
+        for display, inline in re.findall(r"\$\$(.+?)\$\$|\$([^$]+)\$", path.read_text(encoding="utf-8"), re.DOTALL):
+            site.equations.check(display or inline, path.name)
 
 
 def test_a_bad_page_is_refused(tmp_path):
