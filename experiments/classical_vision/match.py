@@ -84,6 +84,7 @@ def study(
       degrees: degrees of the turn without input.
       scale: scale of the second image without input.
       light: factor of the second image without input.
+      seed: seed of RANSAC.
     """
     true_transform = None
     if input is None:
