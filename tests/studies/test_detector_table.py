@@ -104,6 +104,9 @@ def test_the_verdict_turns():
     turned = study.report({**rows, study.THIRD: row_of(0.3, 0.1)})
     assert turned.holds is False
     assert "it does NOT reach DETR's AP on each seed" in turned.verdict
+    early = study.report({**rows, "detr": row_of(0.1, 0.009)})
+    assert (early.holds, early.headline) == (None, None)
+    assert "DETR's AP is below 1 % on a seed: too few steps" in early.verdict
     for part in ({"fcos": rows["fcos"]}, {**rows, "detr": row_of(0.1)}):
         assert (study.report(part).holds, study.report(part).headline) == (None, None)
 
