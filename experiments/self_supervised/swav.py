@@ -1,4 +1,4 @@
-"""SwAV: learn features by predicting one crop's balanced assignment to prototypes from another crop.
+"""SwAV: predict one crop's assignment to prototypes from another. Crops of 8x8 digits hide too much, and k-NN falls.
 
 python -m experiments.self_supervised.swav                               (k-NN 70.6 %: below the untrained 82 %)
 python -m experiments.self_supervised.swav --epsilon=0.005 --head.outputs=16 --queue_size=0 --freeze=0      (65.8 %)

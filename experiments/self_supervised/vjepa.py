@@ -1,4 +1,4 @@
-"""V-JEPA 2: predict a teacher's features of masked tubes of clips. The probe finds no gain over the untrained network.
+"""V-JEPA 2: predict a teacher's features of masked tubes of clips. They lose variance, and the probe finds no gain.
 
 python -m experiments.self_supervised.vjepa    (no number yet; after 150 steps probe 25.2 %, untrained 26.2 %)
 python -m experiments.self_supervised.vjepa --data_dir=FOLDER --size=256 --clip_length=16 --short=loop \\
