@@ -38,15 +38,12 @@ class RegularizedLatents(ReconstructedImages):
         return init_network.start_network(setup)
 
 
-OPTIMIZER = AveragedAdamW(learning_rate=2e-3, weight_decay=0.0, clip_norm=1.0)
-
-
 experiment = Experiment(
     __file__,
     __doc__,
     autoencoder_kl.learner,
     task=RegularizedLatents(),
-    optimizer=OPTIMIZER,
+    optimizer=AveragedAdamW(learning_rate=2e-3, weight_decay=0.0, clip_norm=1.0),
     modules={"autoencoder": AutoencoderKL},
     external_fields=("autoencoder.image_channels",),
     defaults={"steps": 1500, "batch_size": 64, "eval_every": 500},

@@ -41,8 +41,6 @@ from dlcore.learner import Evaluator
 from dlcore.main import main
 from dlcore.tasks.text_prompts import SMOKE, Prompts, text_unet
 
-OPTIMIZER = AveragedAdamW(learning_rate=1e-3, weight_decay=0.0, clip_norm=1.0, ema=0.99)
-
 SCHEDULE = ("num_timesteps", "beta_schedule", "prediction")
 """What the base was trained with, and the ControlNet must be trained with."""
 
@@ -159,7 +157,7 @@ experiment = Experiment(
     __doc__,
     ddpm.learner,
     task=PromptsAndEdges(),
-    optimizer=OPTIMIZER,
+    optimizer=AveragedAdamW(learning_rate=1e-3, weight_decay=0.0, clip_norm=1.0, ema=0.99),
     defaults={"steps": 1000, "batch_size": 64, "guidance": 2.0, "eval_every": 500},
     smoke=SMOKE,
 )

@@ -46,8 +46,6 @@ from dlcore.learner import Evaluator, Range
 from dlcore.main import main
 from dlcore.tasks.text_prompts import SMOKE, Prompts, text_unet
 
-OPTIMIZER = AdamW(learning_rate=5e-4, weight_decay=0.0, clip_norm=1.0)
-
 BASE = "generative.text_to_image"
 """The page of the first phase."""
 
@@ -178,7 +176,7 @@ class Subject(Prompts):
             inverts = flags.technique == "textual_inversion"
             initializer = int(vocabulary.encode(flags.initializer)[0]) if inverts else None
             params = add_token(phase.params, jax.random.fold_in(state.rng, 1), initializer)
-            state = start_from(state, params, OPTIMIZER.build(setup))
+            state = start_from(state, params, setup.transformation())
             rows = class_prompts(setup.spec, flags.class_images)
             batch = {"tokens": jnp.asarray(rows.arrays["tokens"]), "index": jnp.arange(len(rows))}
             return state.replace(class_image=jax.jit(experiment.build(setup).predict)(state, batch)["sample"])
@@ -219,7 +217,7 @@ experiment = Experiment(
     __doc__,
     personalization.learner,
     task=Subject(num_images=4000, pairs=0.0, num_samples=96, guidance_samples=0),
-    optimizer=OPTIMIZER,
+    optimizer=AdamW(learning_rate=5e-4, weight_decay=0.0, clip_norm=1.0),
     defaults={
         "steps": 150,
         "batch_size": 16,

@@ -50,7 +50,6 @@ CLASSES = [(color, shape) for color in COLORS for shape in CAPTIONED_SHAPES]
 OPENINGS = ("a", "there is a", "the image shows a", "we see a")
 WORDS = ("token_embed", "text_positions")
 """Modules whose shapes depend on the data's vocabulary and on its longest caption."""
-OPTIMIZER = AdamW(learning_rate=1e-3, clip_norm=1.0)
 UNSEEN = 9
 """Seed of the images that are classified; training, validation and test have 0, 1 and 2."""
 
@@ -147,7 +146,7 @@ experiment = Experiment(
     __doc__,
     clip.learner,
     task=ImagesAndPrompts(),
-    optimizer=OPTIMIZER,
+    optimizer=AdamW(learning_rate=1e-3, clip_norm=1.0),
     defaults={
         "clip.patch_size": 8,
         "clip.embedding_size": 64,

@@ -214,14 +214,12 @@ class LabeledTexts(Task):
         ]
 
 
-OPTIMIZER = LayersAdamW(learning_rate=2e-3, weight_decay=0.01, clip_norm=1.0)
-
 experiment = Experiment(
     __file__,
     __doc__,
     text_classification.learner,
     task=LabeledTexts(),
-    optimizer=OPTIMIZER,
+    optimizer=LayersAdamW(learning_rate=2e-3, weight_decay=0.01, clip_norm=1.0),
     defaults={"steps": 200, "batch_size": 32, "eval_every": 50},
     smoke={"num_layers": 1, "num_heads": 2, "width": 8, "steps": 4, "batch_size": 8, "eval_every": 2},
 )
