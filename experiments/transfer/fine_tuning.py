@@ -146,12 +146,10 @@ def with_head(model: nn.Module, flags: Flags) -> nn.Module:
 
 def start(setup: Setup) -> Start | None:
     """Start from the source network's weights, with a new head where the classes are others."""
-    if setup.flags.init_from is None:
-        return None
     model = model_of(setup)
-    return init_from.start_classifier_from(
-        lambda: origin(setup.flags),
+    return init_from.start_classifier(
         setup,
+        origin,
         keep_unnamed=False,
         new_head=setup.flags.head == "mlp",
         adapted=model if isinstance(model, Adapted) else None,

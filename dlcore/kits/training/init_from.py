@@ -42,7 +42,6 @@ __all__ = [
     "open_modules",
     "start_backbone",
     "start_classifier",
-    "start_classifier_from",
     "start_modules",
 ]
 
@@ -118,53 +117,39 @@ def open_modules(flags: Flags) -> Weights | None:
     return weights
 
 
-def start_classifier(setup: Setup) -> Start | None:
+def start_classifier(
+    setup: Setup,
+    open_source: Callable[[Flags], Weights | None] = open_classifier_of_model,
+    keep_unnamed: bool = True,
+    new_head: bool = False,
+    adapted: Adapted | None = None,
+) -> Start | None:
     """Start a classifier from the weights of `--init_from`.
 
+    A head for other classes is initialized anew, even if their number is the same.
+
     Args:
-      setup: facts of the run, with the flag of CLASSIFIER.
+      setup: facts of the run; errors name its flag `init_from`, its spec has the class names.
+      open_source: opens the weights of the flags, of the model that `--model` names; called only when they are needed,
+        so not in a resumed run.
+      keep_unnamed: keep a head with the right number of classes if their names were not recorded.
+      new_head: initialize the head anew whatever its classes.
+      adapted: the model, where an adapter learns in place of the network.
 
     Returns:
-      State -> State with the weights and a new optimizer state; None without `--init_from`.
+      State -> State with the weights and a new optimizer state; it logs what is initialized anew. None without
+      `--init_from`.
 
     Raises:
       ValueError: when applied or checked: the weights are of another model, or do not fit.
     """
     if setup.flags.get("init_from") is None:
         return None
-    return start_classifier_from(lambda: open_classifier_of_model(setup.flags), setup)
-
-
-def start_classifier_from(
-    open_source: Callable[[], Weights | None],
-    setup: Setup,
-    keep_unnamed: bool = True,
-    new_head: bool = False,
-    adapted: Adapted | None = None,
-) -> Start:
-    """Start a classifier from trained weights.
-
-    A head for other classes is initialized anew, even if their number is the same.
-
-    Args:
-      open_source: opens the weights, of the model that `--model` names; called only when they are needed, so not in a
-        resumed run.
-      setup: facts of the run; errors name its flag `init_from`, its spec has the class names.
-      keep_unnamed: keep a head with the right number of classes if their names were not recorded.
-      new_head: initialize the head anew whatever its classes.
-      adapted: the model, where an adapter learns in place of the network.
-
-    Returns:
-      State -> State with the weights and a new optimizer state; it logs what is initialized anew.
-
-    Raises:
-      ValueError: when applied or checked: the weights do not fit.
-    """
     name, class_names = f"init_from={setup.flags.init_from!r}", setup.spec.get("class_names")
 
     @functools.cache
     def load():
-        weights = open_source()
+        weights = open_source(setup.flags)
         assert weights is not None
         return weights, classifier_variables(weights)
 

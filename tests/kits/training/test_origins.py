@@ -183,7 +183,7 @@ def test_a_head_of_other_classes_is_dropped_and_said(capsys, monkeypatch, tmp_pa
         None,
         SimpleNamespace(build=lambda setup: optax.sgd(0.1)),
     )
-    start = init_from.start_classifier_from(lambda: weights, setup)
+    start = init_from.start_classifier(setup, lambda flags: weights)
     state = Started({"body": np.zeros(2, np.float32), "head": {"kernel": np.ones((3, 2), np.float32)}}, {})
     start.check(state)
     assert capsys.readouterr().out == ""
