@@ -3,8 +3,8 @@
 The objective is that of `dlcore.rl.ppo`; the policy is an LSTM (as in sb3-contrib's RecurrentPPO; for partial
 observations Hausknecht & Stone 2015, arXiv:1507.06527).
 
-    h_t, pi_t, V_t = f(h_{t-1} (1 - done_{t-1}), s_t)          the memory is reset at the start of an episode V(s'_t)
-    = f(h_t, s'_t)                              the value of the next observation needs h_t before the reset
+    h_t, pi_t, V_t = f(h_{t-1} (1 - done_{t-1}), s_t)          the memory is reset at the start of an episode
+    V(s'_t) = f(h_t, s'_t)                                     its value needs h_t before the reset
 
 A minibatch is whole sequences of some instances: time is not cut. A rollout begins with the final memory of
 the last one; later epochs over it begin with the same memory, computed by older parameters.
