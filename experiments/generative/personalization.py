@@ -16,10 +16,11 @@ is found again. The subject is an orange circle with a blue core, which no capti
     untrained word               -0.19              0.00               100 %
     dreambooth                    0.72             -0.01               100 %
     without the prior             0.71              0.45                47 %
+    lora                          0.66              0.00               100 %
     textual_inversion             0.26              0.00               100 %
 
 One seed each; other images of the subject reach 0.71. A run takes 1 to 2 minutes of one core, its base 3 more. The row
-"untrained word" is a run with `--steps=1 --learning_rate=0`. The LoRA of the second command was not run to the end.
+"untrained word" is a run with `--steps=1 --learning_rate=0`.
 """
 
 import dataclasses
