@@ -30,9 +30,7 @@ Zhao et al. 2023, arXiv:2302.04867; Karras et al. 2022, arXiv:2206.00364; Liu et
 """
 
 import functools
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -47,10 +45,8 @@ from dlcore.generative.unet import UNet
 from dlcore.learner import Learner
 from dlcore.main import main
 from dlcore.report.figure import new_figure
-from dlcore.run.json_files import write_json
-from dlcore.run.progress import say
 from experiments.studies.blurry_samples import features_of
-from experiments.studies.self_supervised_table import optimizer_of, read_rows, train
+from experiments.studies.self_supervised_table import fill_rows, optimizer_of, read_rows, train
 from experiments.studies.small_runs import shuffled_digits
 
 SHAPE = (8, 8, 1)
@@ -168,6 +164,17 @@ def arguments(steps: int, width: int, learning_rate: float) -> dict[str, Any]:
     return {"model": UNet(width=width), "optimizer": optimizer_of(learning_rate, steps), "shape": SHAPE}
 
 
+def feature_space(steps: int) -> tuple[Callable[[jax.Array], np.ndarray], np.ndarray]:
+    """Train the classifier of the distances: (images -> features [N, D], features of the test images [M, D])."""
+    data = shuffled_digits()
+    network = features_of(jnp.asarray(data.images), jnp.asarray(data.labels), min(steps, FEATURE_STEPS))
+
+    def features(images: jax.Array) -> np.ndarray:
+        return np.asarray(network(images))
+
+    return features, features(jnp.asarray(data.test_images))
+
+
 def measure(
     sampler: Sampler,
     state: Any,
@@ -276,26 +283,23 @@ def study(
         "batch_size": batch_size,
         "learning_rate": learning_rate,
     }
-    table = read_rows(rows, settings)
-    missing = [name for name in samplers if name not in table]
-    data = shuffled_digits()
-    features = features_of(jnp.asarray(data.images), jnp.asarray(data.labels), min(steps, FEATURE_STEPS))
-    reference = np.asarray(features(jnp.asarray(data.test_images)))
+    stored = read_rows(rows, settings)
+    techniques = {SAMPLERS[name].technique for name in samplers if name not in stored}
+    states = train_networks(techniques, steps, width, batch_size, learning_rate)
+    features, reference = feature_space(steps)
+    shared = arguments(steps, width, learning_rate)
 
     def distance(images: jax.Array) -> float:
-        return frechet_of_features(np.asarray(features(images)), reference)
+        return frechet_of_features(features(images), reference)
 
-    techniques = {SAMPLERS[name].technique for name in missing}
-    states = train_networks(techniques, steps, width, batch_size, learning_rate)
-    shared = arguments(steps, width, learning_rate)
-    for name in missing:
-        began, sampler = time.perf_counter(), SAMPLERS[name]
-        table[name] = measure(sampler, states[sampler.technique], shared, distance, calls, num_seeds, num_samples)
-        distances = ", ".join(f"{count} calls {np.mean(v):.2f}" for count, v in table[name].items())
-        say(f"{name}: {distances}; {time.perf_counter() - began:.0f} s")
-        if rows is not None:
-            write_json(Path(rows), {"settings": settings, "rows": table})
-    return report(table)
+    def measure_row(name: str) -> dict[str, list[float]]:
+        sampler = SAMPLERS[name]
+        return measure(sampler, states[sampler.technique], shared, distance, calls, num_seeds, num_samples)
+
+    def summary(row: dict[str, list[float]]) -> str:
+        return ", ".join(f"{count} calls {np.mean(v):.2f}" for count, v in row.items())
+
+    return report(fill_rows(rows, settings, samplers, measure_row, summary))
 
 
 experiment = Study(

@@ -39,7 +39,7 @@ objective names its paper.
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -286,6 +286,24 @@ def read_rows(path: str | None, settings: dict[str, Any]) -> dict[str, dict[str,
     return content["rows"]
 
 
+def fill_rows(
+    path: str | None,
+    settings: dict[str, Any],
+    names: Iterable[str],
+    measure: Callable[[str], dict[str, Any]],
+    summary: Callable[[dict[str, Any]], str],
+) -> dict[str, dict[str, Any]]:
+    """Measure the rows that the file lacks, store each in the file, and return all; see `read_rows`."""
+    rows = read_rows(path, settings)
+    for name in (name for name in names if name not in rows):
+        began = time.perf_counter()
+        rows[name] = measure(name)
+        say(f"{name}: {summary(rows[name])}; {time.perf_counter() - began:.0f} s")
+        if path is not None:
+            write_json(Path(path), {"settings": settings, "rows": rows})
+    return rows
+
+
 def study(
     *,
     objectives: tuple[str, ...] = tuple(OBJECTIVES),
@@ -315,20 +333,16 @@ def study(
         "batch_size": batch_size,
         "learning_rate": learning_rate,
     }
-    table = read_rows(rows, settings)
     data, network = {name: load(name) for name in SOURCES}, BACKBONES[backbone]
     protocol = Protocol(network, min(steps, TUNING_STEPS), learning_rate)
-    for name in (UNTRAINED, *(name for name in objectives if name in objectives_of(backbone))):
-        if name in table:
-            continue
-        began = time.perf_counter()
+
+    def measure_row(name: str) -> dict[str, Any]:
         if name == UNTRAINED:
-            table[name] = untrained(protocol, data, num_seeds)
-        else:
-            table[name] = measure(name, network, protocol, data, num_seeds, steps, batch_size, learning_rate)
-        say(f"{name}: k-NN {mean_knn(table[name]):.1f} %, {time.perf_counter() - began:.0f} s")
-        if rows is not None:
-            write_json(Path(rows), {"settings": settings, "rows": table})
+            return untrained(protocol, data, num_seeds)
+        return measure(name, network, protocol, data, num_seeds, steps, batch_size, learning_rate)
+
+    names = (UNTRAINED, *(name for name in objectives if name in objectives_of(backbone)))
+    table = fill_rows(rows, settings, names, measure_row, lambda row: f"k-NN {mean_knn(row):.1f} %")
     return report(table)
 
 
