@@ -107,8 +107,7 @@ DIFFUSION, RIVALS = ("ddpm", "edm", "flow_matching"), ("vae", "gan", "style_gan2
 COLORS = {**dict.fromkeys(FAMILIES, BLUE), "gan": VERMILION, "style_gan2": VERMILION, **dict.fromkeys(REFERENCES, GRAY)}
 COLORS |= dict.fromkeys(("vae", "glow", "pixel_cnn"), GREEN)
 
-Run = tuple[jax.Array, dict[str, float]]
-"""Samples of one seed, and what is measured beside their quality."""
+Run = tuple[jax.Array, dict[str, float]]  # samples of one seed, and what is measured beside their quality
 
 
 def runs(name: str, data: Digits, steps: int, batch_size: int, num_seeds: int, num_samples: int) -> Iterator[Run]:
@@ -175,11 +174,12 @@ def draw(rows: dict[str, dict[str, Any]], names: list[str]):
     from dlcore.report.generative import picture_grid
 
     figure, (left, right) = new_figure((9, 0.9 + 0.3 * len(names)), 1, 2, grid="x")
-    values = {name: rows[name][FRECHET] for name in names}
-    seed_dots(left, values, [COLORS[name] for name in names], horizontal=True)
-    left.set(xlabel=FRECHET, xscale="log")
-    images = np.concatenate([np.asarray(rows[name][SAMPLES], np.uint8) for name in names])[..., None]
-    show_image(right, picture_grid(images, len(images) // len(names))[..., 0], "samples, a row each", cmap="gray")
+    seed_dots(left, {name: rows[name][FRECHET] for name in names}, [COLORS[name] for name in names], horizontal=True)
+    left.set(xlabel=FRECHET, xscale="log", xticks=(ticks := (2, 5, 10, 20, 50)), xticklabels=ticks)
+    left.minorticks_off()
+    images = np.array([rows[name][SAMPLES] for name in names], np.uint8)  # [rows, columns, 8, 8]
+    grid = picture_grid(images.reshape(-1, *SHAPE), images.shape[1])[..., 0]
+    show_image(right, grid, "samples of the first seed", cmap="gray", aspect="auto")
     return figure
 
 
