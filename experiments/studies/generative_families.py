@@ -107,26 +107,25 @@ DIFFUSION, RIVALS = ("ddpm", "edm", "flow_matching"), ("vae", "gan", "style_gan2
 COLORS = {**dict.fromkeys(FAMILIES, BLUE), "gan": VERMILION, "style_gan2": VERMILION, **dict.fromkeys(REFERENCES, GRAY)}
 COLORS |= dict.fromkeys(("vae", "glow", "pixel_cnn"), GREEN)
 
-Run = tuple[jax.Array, dict[str, float]]
-"""Samples of one seed, and what is measured beside their quality."""
+Run = tuple[jax.Array, dict[str, float]]  # samples of one seed, and what is measured beside their quality
 
 
 def runs(name: str, data: Digits, steps: int, batch_size: int, num_seeds: int, num_samples: int) -> Iterator[Run]:
     """Train a family and draw from it, seed by seed."""
     learner, (images, labels, tests) = FAMILIES[name](steps), map(jnp.asarray, data[:3])
     batch, tests = {"index": jnp.arange(num_samples)}, {"image": tests, "index": jnp.arange(len(tests))}
-    run = jax.jit(functools.partial(train, learner, steps, batch_size))
-    program, predict = run.lower(jax.random.key(0), images, labels).compile(), jax.jit(learner.predict)
+    run, evaluate = jax.jit(functools.partial(train, learner, steps, batch_size)), jax.jit(learner.evaluate)
+    example = jax.random.key(0), images, labels
+    program = run.lower(*example).compile()
+    sampler = jax.jit(learner.predict).lower(jax.eval_shape(run, *example), batch).compile()
     for seed in range(num_seeds):
         began = time.perf_counter()
         state = jax.block_until_ready(program(jax.random.key(seed), images, labels))
-        numbers = {"training, s": time.perf_counter() - began}
-        sampler = predict.lower(state, batch).compile()
-        began = time.perf_counter()
+        sampling_began = time.perf_counter()
         samples = jax.block_until_ready(sampler(state, batch)["sample"])
-        numbers["sampling, s"] = time.perf_counter() - began
+        numbers = {"training, s": sampling_began - began, "sampling, s": time.perf_counter() - sampling_began}
         if name in ("glow", "pixel_cnn"):
-            numbers[BITS] = jax.jit(learner.evaluate)(state, tests)[f"bits_per_dim_{LEVELS}_levels"].compute()
+            numbers[BITS] = evaluate(state, tests)[f"bits_per_dim_{LEVELS}_levels"].compute()
         yield samples, numbers
 
 
@@ -175,11 +174,12 @@ def draw(rows: dict[str, dict[str, Any]], names: list[str]):
     from dlcore.report.generative import picture_grid
 
     figure, (left, right) = new_figure((9, 0.9 + 0.3 * len(names)), 1, 2, grid="x")
-    values = {name: rows[name][FRECHET] for name in names}
-    seed_dots(left, values, [COLORS[name] for name in names], horizontal=True)
-    left.set(xlabel=FRECHET, xscale="log")
-    images = np.concatenate([np.asarray(rows[name][SAMPLES], np.uint8) for name in names])[..., None]
-    show_image(right, picture_grid(images, len(images) // len(names))[..., 0], "samples, a row each", cmap="gray")
+    seed_dots(left, {name: rows[name][FRECHET] for name in names}, [COLORS[name] for name in names], horizontal=True)
+    left.set(xlabel=FRECHET, xscale="log", xticks=(ticks := (2, 5, 10, 20, 50)), xticklabels=ticks)
+    left.minorticks_off()
+    images = np.array([rows[name][SAMPLES] for name in names], np.uint8)  # [rows, columns, 8, 8]
+    grid = picture_grid(images.reshape(-1, *SHAPE), images.shape[1])[..., 0]
+    show_image(right, grid, "samples of the first seed", cmap="gray", aspect="auto")
     return figure
 
 

@@ -333,6 +333,7 @@ def study(
         "batch_size": batch_size,
         "learning_rate": learning_rate,
     }
+    read_rows(rows, settings)  # refuse a file of other settings before any work
     data, network = {name: load(name) for name in SOURCES}, BACKBONES[backbone]
     protocol = Protocol(network, min(steps, TUNING_STEPS), learning_rate)
 

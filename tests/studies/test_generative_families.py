@@ -27,7 +27,7 @@ def toy(steps):
     def init(key, batch):
         return {"key": key, "sum": jnp.zeros((), batch["label"].dtype)}
 
-    return Learner(init, update, None, predict, None)
+    return Learner(init, update, lambda state, batch: {}, predict, None)
 
 
 def test_a_family_trains_and_draws_with_each_seed(monkeypatch):
@@ -116,6 +116,7 @@ def test_parts_join_in_a_file(monkeypatch, tmp_path):
     monkeypatch.setattr(study, "feature_space", lambda steps: space)
     monkeypatch.setattr(study, "runs", one_run)
     monkeypatch.setattr(study, "draw", lambda *_: None)
+    monkeypatch.setattr(study, "shuffled_digits", lambda: DATA)
     monkeypatch.setattr(study, "reference_runs", one_run)
     study.study(families=("gan",), num_seeds=1, rows=path)
     joined = study.study(families=("gan", "training_images"), num_seeds=1, rows=path)
