@@ -128,18 +128,19 @@ class StyledImages(ImageGeneration):
             f"From -3 to 3 deviations of {NUM_CODES:,} styles, a direction a row; shares of variance: {percentages}.",
         )
         ink = with_one_noise(styles[:500]).mean((1, 2, 3))
-        direction = attribute_direction(np.asarray(styles[:500]), ink)
-        change = np.linspace(-2, 2, 9, dtype=np.float32) * ink.std()
-        edited = np.stack([with_one_noise(edit(styles[k], direction, change)) for k in range(4)])
-        brighter = sample_path(
-            edited.swapaxes(0, 1),
-            "Editing the mean pixel",
-            f"Four samples, by {change[0]:.2f} to {change[-1]:.2f} along the least-squares direction of 500 styles.",
-        )
+        brighter = []
+        if np.ptp(ink):  # a young network may draw all images white
+            direction = attribute_direction(np.asarray(styles[:500]), ink)
+            change = np.linspace(-2, 2, 9, dtype=np.float32) * ink.std()
+            edited = np.stack([with_one_noise(edit(styles[k], direction, change)) for k in range(4)])
+            text = (
+                f"Four samples, by {change[0]:.2f} to {change[-1]:.2f} along the least-squares direction of 500 styles."
+            )
+            brighter = [sample_path(edited.swapaxes(0, 1), "Editing the mean pixel", text)]
         rows = {f"sample {k}": np.asarray(draw(jnp.repeat(styles[k : k + 1], 8, 0), noise)) for k in range(4)}
         noise_panel = sample_rows(rows, "Noise alone", "The same latent a row, with other noise in each image.")
         samples, *other_panels = super().panels(context)
-        return [samples, walked, brighter, noise_panel, *other_panels]
+        return [samples, walked, *brighter, noise_panel, *other_panels]
 
     def build(self, technique: Callable, optimizer: GANAdam, setup: Setup, arguments: Any = None) -> Learner:
         """Build the learner; its latent holds the noise of the layers, too."""
