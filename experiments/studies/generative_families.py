@@ -18,6 +18,19 @@ dimension are of 17 levels, which lose nothing of the digits; Glow's are a bound
 The claim holds where, for each seed, the Fréchet distances of DDPM, EDM and the flow are all below those of the VAE,
 the GAN and StyleGAN 2. With `--rows` a file stores the rows: a run adds those of its `--families` and shows all.
 
+Measured over three seeds in 12 minutes of a shared core: Fréchet distance, precision, recall, seconds of training.
+
+    training images       3.2  0.90  0.94            DDPM                  6.8  0.73  0.98   23
+    GAN                   4.5  0.65  0.97    6       consistency, 2 calls  7.9  0.68  0.96   17
+    EDM                   4.7  0.75  0.99   29       Glow                 11.0  0.79  0.93    5
+    PixelCNN              5.2  0.75  0.98   33       VAE                  15.5  0.86  0.68    0.3
+    flow matching         5.5  0.84  0.97   17       StyleGAN 2           19.1  0.80  0.54   25
+    independent pixels   38.8  0.69  0.60            consistency, 1 call  53.4  0.69  0.28   19
+
+The claim fails: by 600 steps the plain GAN is ahead of all diffusion models in distance, although it has a lower
+precision. StyleGAN 2 has not converged by then. PixelCNN has 1.85 bits per dimension, independent pixels 2.40
+and Glow 2.54, which learns the few training images by heart.
+
 References: the page of each family names its paper; Kynkäänniemi et al. 2019, arXiv:1904.06991 (precision, recall).
 """
 
