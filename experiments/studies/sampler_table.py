@@ -16,14 +16,20 @@ The claim holds where, for each seed and with four calls, DPM-Solver++ and UniPC
 DDIM, and the reflow is closer than the flow, both by Euler's method. With `--rows` a file stores the rows: a run adds
 those of its `--samplers` and shows all of them.
 
-Measured so far, the Fréchet distance by 1, 4, 16 and 64 calls, the mean of three seeds (their deviation with 4 calls
-and more is 0.4 to 0.7):
+Measured in 6 minutes of two shared cores: the Fréchet distance by 1, 4, 16 and 64 calls, the mean of three seeds (their
+deviation with 4 calls and more is 0.4 to 0.7 in most rows):
 
-    DDIM               78.94  13.79   6.15   5.36        flow, Euler       103.67   8.15   4.92   4.51
-    DPM-Solver++       78.94  14.17   5.08   5.22        reflow, Euler       7.37   5.61   5.14   5.11
+    DDIM, Euler        78.94  13.79   6.15   5.36        flow, Euler       103.67   8.15   4.92   4.51
+    DPM-Solver++       78.94  14.17   5.08   5.22        flow, Heun        103.67   6.73   4.39   4.29
+    UniPC              78.94  14.04   5.08   5.23        reflow, Euler       7.37   5.61   5.14   5.11
+    SDE-DPM-Solver++   78.94  19.76   4.36   4.72        EDM, Euler         69.92  20.87   7.22   5.41
+    DDPM (ancestral)   78.94  21.40   6.84   5.16        EDM, Heun          69.92  66.92   4.34   4.85
+    TCD                78.94  18.37   7.55   6.29        consistency        33.30   8.83   8.21  11.59
 
-The claim fails for DPM-Solver++, which needs more than four calls to pass DDIM; the other rows are not measured yet.
-The reflow is far ahead of its flow by one call and ahead by four, and behind it by 16 and more.
+The claim fails for DPM-Solver++ and UniPC, which need more than four calls to pass DDIM. The reflow is the best by one
+call and by four, and behind its flow by 16 and more. With four calls Heun's method has two steps, too few for EDM. The
+noise of SDE-DPM-Solver++ costs quality with few calls and helps with 16. A consistency model gains nothing from
+more than 16 calls.
 
 References: Ho et al. 2020, arXiv:2006.11239; Song et al. 2021, arXiv:2010.02502; Lu et al. 2022, arXiv:2211.01095;
 Zhao et al. 2023, arXiv:2302.04867; Karras et al. 2022, arXiv:2206.00364; Liu et al. 2023, arXiv:2209.03003.
