@@ -190,6 +190,7 @@ from dlcore.generative.score_sde import score_of as score_of
 from dlcore.generative.score_sde import score_sample as score_sample
 from dlcore.generative.style_gan import Mapping as Mapping
 from dlcore.generative.style_gan import Synthesis as Synthesis
+from dlcore.generative.style_gan import noise_maps as noise_maps
 from dlcore.generative.style_gan import noise_sizes as noise_sizes
 from dlcore.generative.style_gan2 import StyleGAN2State as StyleGAN2State
 from dlcore.generative.style_gan2_networks import EqualizedMapping as EqualizedMapping

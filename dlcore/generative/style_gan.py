@@ -11,6 +11,7 @@ of all layers after it: so a sample is a function of one normal vector, as any G
 No blur, no style mixing, no progressive growing; the scales s start at 0, as in the paper.
 """
 
+import itertools
 from typing import Annotated, Any
 
 import jax
@@ -22,7 +23,7 @@ from dlcore.learner import Range
 from dlcore.nn import AdaptiveInstanceNorm, Conv, Dense, leaky_relu
 from dlcore.nn.precision import compute_dtype, logits_dtype
 
-__all__ = ["Generator", "Mapping", "Synthesis", "noise_sizes"]
+__all__ = ["Generator", "Mapping", "Synthesis", "noise_maps", "noise_sizes"]
 
 
 def noise_sizes(shape: tuple[int, ...]) -> list[tuple[int, int]]:
@@ -36,6 +37,21 @@ def noise_sizes(shape: tuple[int, ...]) -> list[tuple[int, int]]:
     """
     levels = min(num_levels(shape[0]), num_levels(shape[1]))
     return [(shape[0] // 2**k, shape[1] // 2**k) for k in reversed(range(levels + 1)) for _ in range(2)]
+
+
+def noise_maps(noise: jax.Array, sizes: list[tuple[int, int]]) -> list[jax.Array]:
+    """Divide the noise of all layers into one map for each.
+
+    Args:
+      noise: [B, N].
+      sizes: (h, w) of each layer, N numbers in all.
+
+    Returns:
+      [B, h, w, 1] of each layer.
+    """
+    boundaries = list(itertools.accumulate(height * width for height, width in sizes))
+    parts = jnp.split(noise, boundaries[:-1], -1)
+    return [part.reshape(-1, *size, 1) for part, size in zip(parts, sizes, strict=True)]
 
 
 class Mapping(nn.Module):
@@ -90,7 +106,7 @@ class Synthesis(nn.Module):
         Returns:
           [B, H, W, C] in (-1, 1).
         """
-        sizes, first = noise_sizes(self.shape), 0
+        sizes = noise_sizes(self.shape)
         levels = len(sizes) // 2 - 1
 
         def features(k):
@@ -99,14 +115,12 @@ class Synthesis(nn.Module):
         # The input is a learned constant.
         constant = self.param("constant", nn.initializers.ones, (*sizes[0], features(0)))
         x = jnp.broadcast_to(constant, (w.shape[0], *constant.shape)).astype(w.dtype)
-        for k, (height, width) in enumerate(sizes):
+        for k, n in enumerate(noise_maps(noise, sizes)):
             if k > 1 and k % 2 == 0:
                 x = x.repeat(2, 1).repeat(2, 2)
             if k > 0:
                 x = Conv(features(k), (3, 3), dtype=self.dtype, name=f"conv{k}")(x)
             # Noise of each layer, scaled for each channel.
-            n = noise[:, first : first + height * width].reshape(-1, height, width, 1)
-            first += height * width
             scale = self.param(f"noise{k}", nn.initializers.zeros, (features(k),))
             x = leaky_relu(x + (scale * n).astype(x.dtype), 0.2)
             # The style sets mean and deviation of each channel.

@@ -25,7 +25,7 @@ from flax import linen as nn
 
 from dlcore.generative import style_gan
 from dlcore.generative.dcgan import num_levels
-from dlcore.generative.style_gan import noise_sizes
+from dlcore.generative.style_gan import noise_maps, noise_sizes
 from dlcore.learner import Range
 from dlcore.nn import Conv, Dense, leaky_relu
 from dlcore.nn.precision import compute_dtype, logits_dtype
@@ -191,18 +191,16 @@ class StyledSynthesis(nn.Module):
           [B, H, W, C], about [-1, 1].
         """
         sizes = noise_sizes(self.shape)[1:]
-        levels, first = len(sizes) // 2, 0
+        levels = len(sizes) // 2
         constant = self.param("constant", nn.initializers.normal(1.0), (*sizes[0], self._features(levels)))
-        x = jnp.broadcast_to(constant, (len(w), *constant.shape)).astype(w.dtype)
-        image = jnp.zeros((len(w), *sizes[0], self.shape[-1]), logits_dtype(self.dtype or x.dtype))
-        for k, (height, width) in enumerate(sizes):
+        x = jnp.broadcast_to(constant, (w.shape[0], *constant.shape)).astype(w.dtype)
+        image = jnp.zeros((w.shape[0], *sizes[0], self.shape[-1]), logits_dtype(self.dtype or x.dtype))
+        for k, (size, n) in enumerate(zip(sizes, noise_maps(noise, sizes), strict=True)):
             # The first of two layers of a resolution enlarges the map.
             level = levels - (k + 1) // 2
             if k % 2 == 1:
-                x, image = resize(x, (height, width)), resize(image, (height, width))
+                x, image = resize(x, size), resize(image, size)
             x = ModulatedConv(self._features(level), dtype=self.dtype, name=f"conv{k}")(x, w)
-            n = noise[:, first : first + height * width].reshape(-1, height, width, 1)
-            first += height * width
             scale = self.param(f"noise{k}", nn.initializers.zeros, ())
             x = leaky_relu(x + (scale * n).astype(x.dtype), 0.2) * math.sqrt(2)
             # The second one adds its image to the sum.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -12,8 +13,9 @@ from dlcore.data.source import Source
 from dlcore.data.words import pad_sequences, vocabulary_from_dict
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import FlagError
+from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
+from dlcore.experiment.weights import Weights
 from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.generative.text_to_image import TextUNet, WordEncoder, object_correctness, prompt_condition
 from dlcore.kits.generative import image_generation
@@ -22,7 +24,7 @@ from dlcore.modes.report_context import ReportContext
 from dlcore.tasks import guided_samples
 from dlcore.tasks.guided_samples import GuidedSamples, guidance_panel
 
-__all__ = ["SMOKE", "Prompts", "text_unet", "tokens_of"]
+__all__ = ["SMOKE", "Prompts", "base_setting", "text_unet", "tokens_of"]
 
 SMOKE = {
     **guided_samples.SMOKE,
@@ -35,6 +37,21 @@ SMOKE = {
 """Settings of --smoke."""
 
 SPLITS = ("train", "valid", "test")
+
+
+def base_setting(origin: Callable[[Flags], Weights | None]) -> Setting:
+    """Build the flag of the first phase, whose network a second one starts from.
+
+    Args:
+      origin: reads where the base comes from.
+    """
+    return Setting(
+        None,
+        "the folder of a run of generative.text_to_image; by default one is trained",
+        str | None,
+        essential=True,
+        origin=origin,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

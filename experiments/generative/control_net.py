@@ -39,7 +39,7 @@ from dlcore.kits.training import earlier_run
 from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.learner import Evaluator
 from dlcore.main import main
-from dlcore.tasks.text_prompts import SMOKE, Prompts, text_unet
+from dlcore.tasks.text_prompts import SMOKE, Prompts, base_setting, text_unet
 
 SCHEDULE = ("num_timesteps", "beta_schedule", "prediction")
 """What the base was trained with, and the ControlNet must be trained with."""
@@ -77,14 +77,7 @@ class PromptsAndEdges(Prompts):
     input_kind = '"FILE: PROMPT / PROMPT"'
 
     def settings(self) -> dict[str, Setting]:
-        base = Setting(
-            None,
-            "the folder of a run of generative.text_to_image; by default one is trained",
-            str | None,
-            essential=True,
-            origin=origin,
-        )
-        return {**super().settings(), "base": base}
+        return {**super().settings(), "base": base_setting(origin)}
 
     def data(self, flags: Flags) -> Splits:
         """Draw captioned shapes and their edges."""

@@ -45,7 +45,7 @@ from dlcore.kits.training import earlier_run
 from dlcore.kits.training.optimizer import AdamW
 from dlcore.learner import Evaluator, Range
 from dlcore.main import main
-from dlcore.tasks.text_prompts import SMOKE, Prompts, text_unet
+from dlcore.tasks.text_prompts import SMOKE, Prompts, base_setting, text_unet
 
 BASE = "generative.text_to_image"
 """The page of the first phase."""
@@ -106,14 +106,7 @@ class Subject(Prompts):
     plain = {"weight_decay": 0.0}
 
     def settings(self) -> dict[str, Setting]:
-        base = Setting(
-            None,
-            "the folder of a run of generative.text_to_image; by default one is trained",
-            str | None,
-            essential=True,
-            origin=origin,
-        )
-        return {**super().settings(), "base": base}
+        return {**super().settings(), "base": base_setting(origin)}
 
     def check(self, flags: Flags) -> None:
         words = caption_words()
