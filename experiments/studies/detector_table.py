@@ -43,9 +43,10 @@ from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner, Range
 from dlcore.main import main
-from dlcore.report.figure import BLUE, GREEN, ORANGE, VERMILION, new_figure
-from dlcore.run.json_files import read_json, write_json
+from dlcore.report.figure import BLUE, GREEN, ORANGE, VERMILION, new_figure, seed_dots
+from dlcore.run.json_files import write_json
 from dlcore.run.progress import say
+from experiments.studies.self_supervised_table import read_rows
 from experiments.studies.small_detectors import SIZES, coco_result, milliseconds, train
 
 KINDS = {
@@ -125,7 +126,7 @@ def report(rows: dict[str, dict[str, Any]]) -> StudyResult:
     if {"detr", THIRD} <= set(rows) and rows["detr"]["seeds"].keys() == rows[THIRD]["seeds"].keys():
         if (values_of(rows["detr"]) < LEAST_AP).any():
             verdict += " DETR's AP is below 1 % on a seed: too few steps for a verdict on RT-DETR."
-            return StudyResult(numbers, verdict, {"table": draw(rows, ranked[::-1])})
+            return StudyResult(numbers, verdict, {"table": draw(rows, ranked)})
         gain = 100 * (values_of(rows[THIRD]) - values_of(rows["detr"]))
         holds = bool((gain >= 0).all())
         verdict += (
@@ -133,7 +134,7 @@ def report(rows: dict[str, dict[str, Any]]) -> StudyResult:
             f"{'reaches' if holds else 'does NOT reach'} DETR's AP on each seed."
         )
         headline = Headline("points of AP by which RT-DETR at a third of the steps is above DETR", gain, "scenes")
-    return StudyResult(numbers, verdict, {"table": draw(rows, ranked[::-1])}, holds, headline)
+    return StudyResult(numbers, verdict, {"table": draw(rows, ranked)}, holds, headline)
 
 
 def color_of(name: str) -> str:
@@ -142,30 +143,15 @@ def color_of(name: str) -> str:
 
 def draw(rows: dict[str, dict[str, Any]], names: list[str]):
     figure, (left, right) = new_figure((8.4, 1.0 + 0.26 * len(names)), 1, 2, sharey=True, grid="x")
-    for position, name in enumerate(names):
-        values, color = 100 * values_of(rows[name]), color_of(name)
-        left.plot(values, [position] * len(values), "o", color=color, alpha=0.5, markersize=4)
-        left.plot([values.mean()] * 2, [position - 0.3, position + 0.3], color=color, lw=2)
+    colors = [color_of(name) for name in names]
+    seed_dots(left, {name: values_of(rows[name]) for name in names}, colors, scale=100, horizontal=True)
+    for position, (name, color) in enumerate(zip(names, colors, strict=True)):
         right.plot(rows[name]["images a second"], position, "o", color=color, markersize=5)
-    left.set_yticks(range(len(names)), names)
     left.set(xlabel="AP, %", xlim=(0, None))
     right.set(xlabel="images a second", xlim=(0, None))
     lines = [left.plot([], [], "o", color=color, label=kind)[0] for kind, (color, _) in KINDS.items()]
     figure.legend(handles=lines, ncols=len(lines), loc="lower left", frameon=False, fontsize=8)
     return figure
-
-
-def read_rows(path: str | None, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Read the rows of earlier runs; a ValueError refuses those of other settings."""
-    if path is None or not Path(path).exists():
-        return {}
-    content = read_json(Path(path), ["settings", "rows"])
-    for name, value in settings.items():
-        if content["settings"].get(name) != value:
-            raise ValueError(
-                f"rows={path}: measured with {name}={content['settings'].get(name)}; allowed: rows of {name}={value}"
-            )
-    return content["rows"]
 
 
 def study(

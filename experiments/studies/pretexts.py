@@ -103,7 +103,7 @@ def report(results: dict[str, dict[str, np.ndarray]], steps: dict[str, int], len
     }
     numbers |= {f"{name}, steps": count for name, count in steps.items()}
     headline = Headline("points of k-NN gained by the best pretext", best, dataset)
-    return StudyResult(numbers, verdict, {"pretexts": draw(results, ranked[::-1])}, holds, headline)
+    return StudyResult(numbers, verdict, {"pretexts": draw(results, ranked)}, holds, headline)
 
 
 def draw(results, names):

@@ -256,7 +256,7 @@ def report(rows: dict[str, dict[str, Any]]) -> StudyResult:
         text = ", ".join(f"{source} {gap.mean():+.1f}" for source, gap in gaps.items())
         verdict += f" Views above patches, in points: {text}; {'for' if holds else 'NOT for'} each source and seed."
         headline = Headline("points of k-NN by which views beat patches", np.mean(list(gaps.values()), 0), "digits")
-    return StudyResult(numbers, verdict, {"table": draw(rows, ranked[::-1])}, holds, headline)
+    return StudyResult(numbers, verdict, {"table": draw(rows, ranked)}, holds, headline)
 
 
 def draw(rows: dict[str, dict[str, Any]], names: list[str]):

@@ -150,7 +150,7 @@ def report(results: dict[str, np.ndarray], per_class: int) -> StudyResult:
     )
     numbers = {f"accuracy, {name}": values.tolist() for name, values in results.items()}
     headline = Headline(f"points gained by the best technique with {10 * per_class} labels", gain, "digits")
-    return StudyResult(numbers, verdict, {"accuracy": draw(results, [*reversed(ranked), SUPERVISED])}, holds, headline)
+    return StudyResult(numbers, verdict, {"accuracy": draw(results, [SUPERVISED, *ranked])}, holds, headline)
 
 
 def draw(results, names):
