@@ -10,9 +10,9 @@ the training, videos of an episode and the worst images come last. A browser dra
 light mode: it needs playwright (`pip install -e '.[docs-test]'`) and a chromium. The site shows the picture on the page
 of the experiment, in its chapter and on the front page. The file holds the run's command and the panel's title, which
 the page shows below the picture. Smoke runs are refused. The picture of a model's page draws the costs of its layers.
-A technique that no experiment shows has a function in docs/figures, which calls the technique and draws what it gives:
-`rotary` of docs/figures/nn.py is the picture of `dlcore.nn.rotary`, and its docstring is the caption. Look at each
-picture before you commit it.
+The figure at the top of a technique's page explains how it works. A function in docs/figures calls the technique and
+draws what it gives: `rotary` of docs/figures/nn/rotary.py is the figure of `dlcore.nn.rotary`, and its docstring is the
+caption. Its picture is in docs/gallery/figures. Look at each picture before you commit it.
 """
 
 import argparse
@@ -48,7 +48,7 @@ __all__ = [
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 GALLERY, FIGURES = DOCS / "gallery", DOCS / "figures"
-MAX_BYTES, MAX_TOTAL_BYTES = 60_000, 6_000_000
+MAX_BYTES, MAX_TOTAL_BYTES = 60_000, 14_000_000
 """Largest size of a picture, and of all together."""
 WANTED_BYTES = 25_000
 """A picture above it is written with lower quality, down to `LEAST_QUALITY`."""
@@ -151,17 +151,15 @@ def origin_of(path: Path) -> tuple[str, str]:
 
 def figure_function(page: str) -> Callable[[], Any]:
     """Find the function of docs/figures that draws a technique such as "nn.rotary"; its docstring is the caption."""
-    area, _, name = page.rpartition(".")
-    path = FIGURES / f"{area}.py"
-    if path.exists():
-        spec = importlib.util.spec_from_file_location(f"figures_{area}", path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        if name in module.__all__:
-            return getattr(module, name)
-    raise ValueError(f"figures={page!r}: no function {name!r} in docs/figures/{area}.py; allowed: names in its __all__")
+    path, name = FIGURES / f"{page.replace('.', '/')}.py", page.split(".")[-1]
+    if not path.exists():
+        raise ValueError(f"figures={page!r}: no file docs/figures/{path.relative_to(FIGURES).as_posix()}")
+    spec = importlib.util.spec_from_file_location(f"figure_{name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return getattr(module, name)
 
 
 def chromium() -> str | None:
@@ -215,7 +213,9 @@ def _saved(out: Path, source: str | Path, draw: Callable[[], tuple[str, str, byt
     except ValueError as error:
         print(f"error: {source}: {error}", file=sys.stderr)
         return False
-    (out / f"{name}.webp").write_bytes(webp)
+    path = out / f"{name}.webp"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(webp)
     print(f"{name}.webp: {title!r}, {len(webp)} bytes")
     return True
 
@@ -238,16 +238,13 @@ def _draw_model(model: str) -> tuple[str, str, bytes]:
 
 
 def _draw_figure(page: str) -> tuple[str, str, bytes]:
-    """(page's name, caption, WebP file) of a technique."""
+    """(file's name, caption, WebP file) of a technique."""
     from dlcore.report.figure import figure_png
 
     draw = figure_function(page)
     caption = " ".join((inspect.getdoc(draw) or "").split())
-    return (
-        page,
-        caption,
-        encode(figure_png(draw(), dpi=100), f"python -m experiments.gallery --figures {page}", caption),
-    )
+    webp = encode(figure_png(draw(), dpi=100), f"python -m experiments.gallery --figures {page}", caption)
+    return f"figures/{page}", caption, webp
 
 
 def _shoot_all(options: argparse.Namespace) -> int:

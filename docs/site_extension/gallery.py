@@ -14,8 +14,10 @@ from site_extension.text import escape
 
 __all__ = [
     "FRONT",
+    "address",
     "chapter_pictures",
     "check_pictures",
+    "figure_file",
     "front_gallery",
     "gallery_grid",
     "is_chart",
@@ -79,7 +81,7 @@ def check_pictures(entries: list[Entry], folder: Path = DOCS / "gallery") -> Non
       PageError: a picture is no WebP file, belongs to no page or is too large, or all together are.
     """
     names = {entry.name for entry in entries}
-    files = sorted(folder.glob("*"))
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
     for path in files:
         size = path.stat().st_size
         if path.suffix != ".webp":
@@ -92,8 +94,8 @@ def check_pictures(entries: list[Entry], folder: Path = DOCS / "gallery") -> Non
         raise PageError(f"gallery: {total} bytes together; allowed: at most {MAX_TOTAL_BYTES}")
 
 
-def picture_file(entry: Entry) -> Path:
-    """Name the picture of a page.
+def figure_file(entry: Entry) -> Path:
+    """Name the figure that explains a technique.
 
     Args:
       entry: line of a chapter.
@@ -101,11 +103,24 @@ def picture_file(entry: Entry) -> Path:
     Returns:
       The file, which may not exist.
     """
-    return DOCS / "gallery" / f"{entry.name}.webp"
+    return DOCS / "gallery" / "figures" / f"{entry.name}.webp"
+
+
+def picture_file(entry: Entry) -> Path:
+    """Name the picture that stands for a page: what a run gave or, where there is none, the figure.
+
+    Args:
+      entry: line of a chapter.
+
+    Returns:
+      The file, which may not exist.
+    """
+    path = DOCS / "gallery" / f"{entry.name}.webp"
+    return path if path.exists() else figure_file(entry)
 
 
 def picture(entry: Entry) -> str | None:
-    """Find the picture of a page.
+    """Find the picture that stands for a page.
 
     Args:
       entry: line of a chapter.
@@ -113,8 +128,19 @@ def picture(entry: Entry) -> str | None:
     Returns:
       Its address on the site, or None.
     """
-    path = picture_file(entry)
-    return f"/gallery/{path.name}" if path.exists() else None
+    return address(picture_file(entry))
+
+
+def address(path: Path) -> str | None:
+    """Find a picture's address on the site.
+
+    Args:
+      path: WebP file, which may not exist.
+
+    Returns:
+      The address, or None where the file does not exist.
+    """
+    return f"/{path.relative_to(DOCS).as_posix()}" if path.exists() else None
 
 
 @functools.cache

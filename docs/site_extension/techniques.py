@@ -10,7 +10,7 @@ from pathlib import Path
 
 from experiments.gallery import origin_of
 from site_extension.book import Entry, PageError, paragraphs_about
-from site_extension.gallery import is_chart, picture, picture_file
+from site_extension.gallery import address, figure_file, is_chart, picture_file
 from site_extension.links import rewrite
 from site_extension.repository import DOCS, docstring, docstrings, parse, read
 from site_extension.text import escape, has_equation, has_reference, lead, markdown
@@ -145,18 +145,31 @@ def _head(entry: Entry, chapter, summary: str, targets) -> list[str]:
 
 
 def _picture(entry: Entry, targets) -> list[str]:
+    """The figure that explains a technique or, where there is none, a picture of a run."""
+    shown = figure_file(entry)
+    if not (entry.path.startswith("dlcore/") and shown.exists()):
+        return _result(entry, targets)
+    return [_image(entry, shown), escape(origin_of(shown)[1])]
+
+
+def _result(entry: Entry, targets) -> list[str]:
+    """A picture of a run, and where it is from."""
     shown = pictured(entry.path, targets.entries)
     if shown is None:
         return []
-    command, panel = origin_of(picture_file(shown))
+    file = picture_file(shown)
+    if shown.path != entry.path and file == figure_file(shown):
+        return []
+    command, panel = origin_of(file)
     told = [f"[{escape(shown.title)}](#{shown.label})"] if shown.path != entry.path else []
     told += [f"`{command}`"] if command else []
-    kind = "{.chart}" if is_chart(picture_file(shown)) else ""
-    image = f"![{escape(entry.title)}]({picture(shown)}){kind}"
-    if " --figures " in command:
-        return [image, f"{escape(panel)} The picture is from {', '.join(told)}."]
     words = f"the panel “{escape(panel)}” in the report of" if panel else "from"
-    return [image, f"The picture is {words} {', '.join(told)}."] if told else [image]
+    return [_image(entry, file), *([f"The picture is {words} {', '.join(told)}."] if told else [])]
+
+
+def _image(entry: Entry, path: Path) -> str:
+    kind = "{.chart}" if is_chart(path) else ""
+    return f"![{escape(entry.title)}]({address(path)}){kind}"
 
 
 def _about(entry: Entry, chapter, paths: set[str], targets) -> list[str]:
@@ -209,6 +222,8 @@ def _technique(entry: Entry, chapter, targets) -> str:
     parts += ["## Code", _code(entry.path)]
     module = "module-" + re.sub(r"[/._]", "-", entry.path.removesuffix(".py"))
     parts.append(f"All public names of the module are in the [reference](#{module}).")
+    if figure_file(entry).exists() and (result := _result(entry, targets)):
+        parts += ["## What a run gives", *result]
     if experiments:
         parts += _run_and_results(experiments, targets, own=entry.path.replace("dlcore/", "experiments/", 1))
     return "\n\n".join(parts) + "\n"
