@@ -23,6 +23,7 @@ lazy_exports(
         "frechet_distance": "frechet",
         "frechet_evaluator": "frechet",
         "frechet_of_features": "frechet",
+        "image_pair_evaluator": "image_pairs",
         "inception_score": "frechet",
         "is_collapsed": "feature_rank",
         "half_interval": "manifold",

@@ -20,6 +20,7 @@ from dlcore.evaluators.groups import Audit as Audit
 from dlcore.evaluators.groups import GroupRates as GroupRates
 from dlcore.evaluators.groups import audit_groups as audit_groups
 from dlcore.evaluators.groups import wilson_interval as wilson_interval
+from dlcore.evaluators.image_pairs import image_pair_evaluator as image_pair_evaluator
 from dlcore.evaluators.keypoints import pck_evaluator as pck_evaluator
 from dlcore.evaluators.knn import knn as knn
 from dlcore.evaluators.knn import knn_predict as knn_predict

@@ -9,6 +9,7 @@ import numpy as np
 
 from dlcore.data.augment.crops import center_crop
 from dlcore.data.source import Source
+from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
@@ -18,6 +19,7 @@ from dlcore.generative.super_resolution import enlarge
 from dlcore.kits.generative import image_pairs, samples
 from dlcore.kits.images import labeled_images, prediction
 from dlcore.kits.images.labeled_images import NamedImages
+from dlcore.learner import Evaluator
 from dlcore.modes.report_context import ReportContext
 
 __all__ = ["EdgesToImages", "ImageToImage", "ResizedImages", "SmallToLarge", "UnpairedImages"]
@@ -93,6 +95,10 @@ class EdgesToImages(ResizedImages):
 
     data = staticmethod(image_pairs.edges)
 
+    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+        """Build the evaluator of PSNR and LPIPS of the test images."""
+        return image_pairs.target_evaluators({"sample": "image"}, splits, split)
+
     def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
         """Read the images under `--input`, and detect their edges, the `source`."""
         source, names = prediction.inputs(flags, spec)
@@ -116,6 +122,10 @@ class UnpairedImages(ResizedImages):
     headline = "map_l1"
 
     data = staticmethod(image_pairs.unpaired_images)
+
+    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+        """Build the evaluator of PSNR and LPIPS of test images that have a true partner."""
+        return image_pairs.target_evaluators({name: name for name in ("b_of_a", "a_of_b")}, splits, split)
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
         """Read the images under `--input`, such as horses/, as `a`; or after "b:", such as b:zebras/, as `b`."""

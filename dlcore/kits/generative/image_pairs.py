@@ -5,19 +5,25 @@ inks        digits in red on white, and others in blue on gray (CycleGAN); or tw
 small       images downscaled by Pillow's bicubic filter, and the originals (super-resolution)
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from dlcore.data.normalization import normalizer
 from dlcore.data.source import Source
+from dlcore.evaluators.image_pairs import image_pair_evaluator
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits, batch_facts
 from dlcore.generative.control_net import edge_map
 from dlcore.kits.images import labeled_images, prediction
-from dlcore.learner import Range
+from dlcore.kits.training import pretrained_network
+from dlcore.learner import Evaluator, Range
 
-__all__ = ["SMALL", "downscale", "edges", "small_images", "unpaired_images", "unpaired_source"]
+__all__ = ["SMALL", "downscale", "edges", "small_images", "target_evaluators", "unpaired_images", "unpaired_source"]
 
 SMALL = {
     "data_dir": Setting(
@@ -63,6 +69,31 @@ def edges(flags: Flags) -> Splits:
 def _float_batch(train: Source) -> dict[str, list]:
     """Describe the batch of `predict`: images as floats in [0, 1]; the data hold bytes."""
     return {name: [shape, "float32"] for name, (shape, _) in batch_facts(train).items()}
+
+
+def target_evaluators(pairs: Mapping[str, str], splits: Splits, split: str) -> list[Evaluator]:
+    """Build the evaluator of the similarity of translated test images to their targets.
+
+    Args:
+      pairs: images among the outputs of `predict` -> their targets in the data.
+      splits: the data.
+      split: "valid" while training, or "test".
+
+    Returns:
+      PSNR and LPIPS, in the maps of the small VGG that dlcore ships, each weighted by 1; none for "valid", and none
+      where the test images have no targets.
+    """
+    known = {image: target for image, target in pairs.items() if target in splits.test.arrays}
+    if split == "valid" or not known or len(splits.test) < 2:
+        return []
+    network = pretrained_network.load_network(pretrained_network.PACKED)
+    normalize = normalizer(network.mean, network.std, size=network.side)
+
+    def maps(images: jax.Array) -> dict[str, jax.Array]:
+        images = normalize(jnp.broadcast_to(images, (*images.shape[:3], len(network.mean))))
+        return network.model.apply(network.variables, images, train=False, method="features")
+
+    return [image_pair_evaluator(maps, known)]
 
 
 def _in_memory(source: Source, size: int | tuple[int, int] | None) -> np.ndarray:

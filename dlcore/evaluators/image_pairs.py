@@ -1,0 +1,65 @@
+"""PSNR and LPIPS of images and their targets, each with the interval of its mean.
+
+Zhang et al. 2018, arXiv:1801.03924 (learned perceptual image patch similarity).
+
+    PSNR = mean over images of min(-10 log10(mean squared error), 100)
+    LPIPS = mean over images of the squared distances of a network's normalized maps, `dlcore.metrics.lpips`
+    interval = 1.96 s / sqrt(n), s over the n images
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.evaluators.manifold import half_interval
+from dlcore.learner import Evaluator
+from dlcore.metrics import lpips, psnr
+
+__all__ = ["image_pair_evaluator"]
+
+MAX_PSNR = 100.0
+"""PSNR in dB that counts for equal images, whose own is infinite."""
+
+
+def image_pair_evaluator(
+    maps: Callable[[jax.Array], Mapping[str, jax.Array]], pairs: Mapping[str, str], source: Any = None
+) -> Evaluator:
+    """Build the evaluator of images that have targets: `psnr` in dB, and `lpips`, with half of their 95 % intervals.
+
+    Args:
+      maps: images [B, H, W, C] in [0, 1] -> maps by layer, [B, h, w, D] each.
+      pairs: images among the outputs of `predict` -> their targets in the batch, uint8 or in [0, 1].
+      source: inputs of `predict`; None stands for the split that is being measured.
+
+    Returns:
+      The evaluator of `psnr`, `psnr_interval`, `lpips` and `lpips_interval`, over the images of all pairs.
+
+    Raises:
+      ValueError: there are no pairs; when used: there are fewer than two images.
+    """
+    if not pairs:
+        raise ValueError("pairs={}: nothing to compare; allowed: at least one image and its target")
+
+    @jax.jit
+    def compare(images: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
+        signal = jnp.minimum(jax.vmap(psnr)(images, targets), MAX_PSNR)
+        return signal, lpips(maps(images), maps(targets))
+
+    def add(acc, outputs, rows):
+        for image, target in pairs.items():
+            targets = np.asarray(rows[target])
+            targets = targets / np.float32(255) if targets.dtype == np.uint8 else targets
+            acc = [*(acc or []), jax.device_get(compare(outputs[image], targets))]
+        return acc
+
+    def finish(acc):
+        values = dict(zip(("psnr", "lpips"), map(np.concatenate, zip(*acc, strict=True)), strict=True))
+        if len(values["psnr"]) < 2:
+            raise ValueError(f"{len(values['psnr'])} image: too few for an interval; allowed: at least 2")
+        means = {name: float(value.mean()) for name, value in values.items()}
+        return means | {f"{name}_interval": half_interval(value) for name, value in values.items()}
+
+    return Evaluator(add, finish, source, ("psnr", "psnr_interval", "lpips", "lpips_interval"))
