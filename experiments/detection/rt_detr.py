@@ -1,13 +1,14 @@
 """Detect colored shapes, or the classes of a data set in COCO's format, with RT-DETR: queries are the best proposals.
 
-python -m experiments.detection.rt_detr                         (not run)
+python -m experiments.detection.rt_detr                         (mAP 87.8 %, AP50 98.4 %; 1,500 steps in 22 min)
 python -m experiments.detection.rt_detr --epochs=2 --eval_every=1000    (250 steps: mAP 3.6 %, AP50 7.8 %)
 python -m experiments.detection.rt_detr --dataset=coco --data_dir=D --image_size=224,320 --batch_size=8 --epochs=72 \\
     --rt_detr.num_queries=100 --eval_every=512    (not run)
 
-For the second D is as for experiments.detection.fcos, and the sides are multiples of 32. Proposals of the encoder,
-denoising queries and a varifocal loss learn in fewer steps: experiments.detection.detr has an mAP of 0.03 % and an AP50
-of 0.16 % after its first 250, and no detection has 0. The published form has the fields' defaults in
+For the last D is as for experiments.detection.fcos, and the sides are multiples of 32. Proposals of the encoder,
+denoising queries and a varifocal loss learn in fewer steps: experiments.detection.detr has an mAP of 76.7 % after 4,500
+steps on the same scenes, three times as many, and of 0.03 % after its first 250. No detection has 0. The numbers are of
+one seed, on one core with other jobs. The published form has the fields' defaults in
 dlcore.detection.rt_detr; `dlcore.models.from_pretrained` reads its weights.
 """
 
@@ -40,7 +41,7 @@ experiment = Experiment(
     rt_detr.learner,
     task=QueryBoxes(modules={"rt_detr": partial(rt_detr.RTDETR, **SMALL)}),
     optimizer=AveragedAdamW(weight_decay=1e-4, clip_norm=0.1),
-    defaults={"epochs": 6.0, "learning_rate": 1e-3, "detections_per_img": 12},
+    defaults={"epochs": 12.0, "learning_rate": 1e-3, "detections_per_img": 12},
     smoke={
         **SMOKE,
         "detections_per_img": 10,

@@ -24,6 +24,8 @@ images a second, parameters.
     detr              0.05   0.05  0.1   1.3   416   871,706
 
 After 240 steps of 8 images detectors by queries have hardly begun to learn, so these rows say nothing about the claim.
+The defaults of the two pages do, on the same scenes by 16 images a step: experiments.detection.rt_detr has an AP of
+87.8 % after 1,500 steps, and experiments.detection.detr 76.7 % after 4,500. One seed of each was trained.
 
 References: the page of each detector in experiments/detection names its paper; Zhao et al. 2024, arXiv:2304.08069
 (RT-DETR, and its comparison with DETR's kind).
