@@ -15,11 +15,11 @@ __all__ = ["conv_recurrent"]
 
 
 def conv_recurrent() -> "Figure":
-    """How much pixels of earlier frames count for one place (circle) of the last state of a 3 x 3 ConvLSTM.
+    """How pixels of earlier frames count for one place (circle) of the last state of a ConvLSTM with 3 x 3 kernels.
 
-    The influence is the gradient's size, scaled in each panel; it comes from an untrained layer. Each step back lets
-    the place see a pixel further to every side, and no more: an object that moves faster than a pixel a frame leaves
-    the window and is lost.
+    The influence is the gradient's size, scaled in every panel; it comes from an untrained layer. Each step back lets
+    the place see a pixel further out to every side, and no more: an object that moves faster than a pixel a frame
+    leaves the window and is lost.
     """
     figure, axes = new_figure((7, 2.1), 1, 4)
     layer = ConvRecurrent(4, cell="lstm")

@@ -16,11 +16,11 @@ __all__ = ["graph_conv"]
 
 
 def graph_conv() -> "Figure":
-    """Left: a graph of 60 nodes; darker ones have more influence on one node (square) after one or three layers.
+    """Left: a graph of 60 nodes; darker nodes have more influence on one node (square) after one and three layers.
 
-    The influence is the gradient's size through graph convolutions with random weights: each layer lets a node see one
-    edge further. Right: features that are averaged over neighbors again and again become alike, and the spread over the
-    nodes vanishes.
+    This influence is the gradient's size through graph convolutions with random weights: each layer lets a node look
+    one edge further. Right: features that are averaged over neighbors again and again become all alike, and the spread
+    over the nodes vanishes.
     """
     figure, axes = new_figure((7.2, 2.6), 1, 3, width_ratios=(1, 1, 1.2))
     rng = np.random.default_rng(4)
