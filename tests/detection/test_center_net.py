@@ -12,6 +12,8 @@ from dlcore.detection import center_net
 from dlcore.detection.anchors import Grid
 from dlcore.detection.center_net import CenterNet, Outputs
 from dlcore.learner import ModelState
+from tests.detection.detectors import Small
+from tests.wiring import assert_wiring
 
 GRID = Grid.of([(4, 4)], (16, 16))
 """Cells of 4 x 4 pixels, at 0, 4, 8 and 12 along both axes."""
@@ -134,3 +136,8 @@ def test_bad_input_is_named():
 
     with pytest.raises(ValueError, match=r"stages=\['layer1'\]: not in the backbone; allowed: \['only'\]"):
         CenterNet(Small(), 2, ("layer1",)).init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
+
+
+def test_the_wiring_of_center_net_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(CenterNet(Small(), 2, ("fine", "coarse"), channels=4), (1, 16, 16, 3), [23.1175, -0.901321])

@@ -19,6 +19,7 @@ from dlcore.detection.distribution_refinement import (
 from dlcore.detection.hgnet_v2 import HGNetV2
 from dlcore.learner import ModelState
 from tests.detection.hub_folders import check_published
+from tests.wiring import assert_wiring
 
 
 @pytest.mark.weekly
@@ -238,3 +239,8 @@ def test_bad_input_is_named():
         build(backbone=BACKBONE.clone(widths=(4,)))
     with pytest.raises(ValueError, match=r"distillation_weight=-1.0: out of range; allowed: at least 0"):
         d_fine.learner(model=MODEL, optimizer=optax.sgd(0.1), refinement=RefinementWeights(distillation_weight=-1.0))
+
+
+def test_the_wiring_of_hgnet_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(BACKBONE, (1, 32, 32, 3), [0.0793941, 0.0428968])

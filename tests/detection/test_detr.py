@@ -21,6 +21,7 @@ from dlcore.models import create_model
 from dlcore.models.resnet import BasicBlock, ResNet
 from dlcore.ops.boxes import box_convert, generalized_box_iou
 from tests.detection.detectors import Golden, Small, jitted, parameters, source
+from tests.wiring import assert_wiring
 
 image_losses = jax.jit(detr.image_losses)
 
@@ -253,3 +254,8 @@ def test_one_update_by_hand():
     for name, (early, last) in zip(("classification", "box", "giou"), parts, strict=True):
         assert metrics[name].compute() == pytest.approx(float(last), rel=1e-4), name
         assert metrics[f"auxiliary_{name}"].compute() == pytest.approx(float(early), rel=1e-4), name
+
+
+def test_the_wiring_of_detr_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(MODEL, (1, 16, 16, 3), [32.6717, -25.7399])

@@ -21,7 +21,8 @@ from dlcore.detection.sampling import Sampled, sample_proposals
 from dlcore.detection.torch_weights import from_torch_names
 from dlcore.models import create_model
 from dlcore.ops.boxes import box_iou, decode_boxes, encode_boxes
-from tests.detection.detectors import Golden, parameters
+from tests.detection.detectors import Golden, Small, parameters
+from tests.wiring import assert_wiring
 
 ALL = 10**6
 
@@ -331,3 +332,13 @@ def test_the_regions_boxes_are_trained_by_smooth_l1_or_giou():
         losses = rpn.image_losses(jax.random.key(0), outputs, anchors, boxes, valid, count=2, box_loss=box_loss)
         assert float(losses["rpn_box"][0]) == pytest.approx(value, rel=1e-5)
         assert int(losses["rpn_box"][1]) == 1
+
+
+def test_the_wiring_of_faster_rcnn_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(
+        FasterRCNN(Small(), 2, stages=("fine", "coarse"), channels=4, box_channels=6),
+        (1, 32, 32, 3),
+        np.array([[[0.0, 0, 9, 9], [4, 4, 30, 20]]]),
+        [862.053, 35.6935],
+    )

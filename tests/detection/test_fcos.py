@@ -21,6 +21,7 @@ from dlcore.ops.replica import REPLICA
 from dlcore.run import Placement, evaluate, fit, make_mesh
 from tests.detection.detectors import Golden, parameters
 from tests.experiment.arguments import arguments_of
+from tests.wiring import assert_wiring
 
 # Against torchvision
 
@@ -361,3 +362,10 @@ def test_centerness_at_an_edge_has_a_finite_gradient():
     distances = jnp.array([[0.0, 1, 2, 1], [1, 1, 1, 1], [0, 0, 0, 0], [1, 4, 1, 1]])
     np.testing.assert_allclose(fcos.centerness(distances), [0, 1, 0, 0.5])
     assert np.isfinite(jax.grad(lambda d: fcos.centerness(d).sum())(distances)).all()
+
+
+def test_the_wiring_of_fcos_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(
+        FCOS(Small(), 2, ("fine", "coarse"), channels=4, num_convs=1, num_groups=2), (1, 16, 16, 3), [76.8066, 72.9285]
+    )

@@ -8,6 +8,7 @@ import pytest
 from dlcore.detection.owl_vit import OWLViT, patch_logits
 from dlcore.models.clip import CLIP
 from tests.detection.hub_folders import check_published
+from tests.wiring import assert_wiring
 
 
 @pytest.mark.weekly
@@ -42,3 +43,8 @@ def test_texts_are_as_many_for_each_image():
         ValueError, match=r"tokens.shape=\(3, 2\): not as many texts an image; allowed: a multiple of 2"
     ):
         jax.eval_shape(lambda: SMALL.init(jax.random.key(0), jnp.ones((2, 8, 8, 3)), jnp.ones((3, 2), int)))
+
+
+def test_the_wiring_of_owl_vit_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(SMALL, (1, 8, 8, 3), np.array([[3, 8, 0, 0], [2, 1, 8, 0]]), [2.64071, -1.21824])

@@ -22,6 +22,7 @@ from dlcore.ops.boxes import encode_boxes
 from dlcore.run import Placement, fit, make_mesh
 from tests.detection.detectors import Golden, Small, jitted, parameters, source
 from tests.experiment.arguments import arguments_of
+from tests.wiring import assert_wiring
 
 image_losses = jax.jit(retinanet.image_losses)
 postprocess = jax.jit(retinanet.postprocess, static_argnames=("size", "detections_per_img"))
@@ -215,3 +216,8 @@ def test_the_loss_is_divided_by_the_foreground_of_all_devices():
 def test_bad_settings_are_named():
     with pytest.raises(ValueError, match=r"bg_iou_thresh=0.6: .*at most fg_iou_thresh=0.5"):
         build(bg_iou_thresh=0.6)
+
+
+def test_the_wiring_of_retinanet_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(MODEL, (1, 16, 16, 3), [108.293, 37.0225])

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from dlcore.detection.denoising import Targets, noise_boxes
+from dlcore.detection.hybrid_encoder import HybridEncoder
 from dlcore.detection.resnet_d import ResNetD
 from dlcore.detection.rt_detr import RTDETR, select_queries
 from dlcore.detection.torch_weights import from_torch_names
 from tests.detection.detectors import Golden
 from tests.detection.hub_folders import check_published
+from tests.wiring import assert_wiring
 
 
 @pytest.mark.weekly
@@ -99,3 +101,12 @@ def test_older_names_load():
     heads = {key.removeprefix("model.decoder."): golden.weights[key] for key in golden.weights if "_embed." in key}
     older = {as_published(key): value for key, value in golden.weights.items()} | heads
     chex.assert_trees_all_equal(from_torch_names(model, older), today)
+
+
+def test_the_wiring_of_hybrid_encoder_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(
+        HybridEncoder(levels=(1,), num_heads=2, hidden_features=8, num_blocks=1),
+        [np.cos(np.arange(512.0)).reshape(1, 8, 8, 8), np.sin(np.arange(128.0)).reshape(1, 4, 4, 8)],
+        [24.2289, -34.2862],
+    )

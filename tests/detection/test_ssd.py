@@ -20,6 +20,7 @@ from dlcore.detection.ssd import SSD, Outputs, ReducedVGG16, default_boxes, matc
 from dlcore.detection.torch_weights import from_torch_names
 from dlcore.learner import ModelState
 from tests.detection.detectors import GOLDENS, Golden, Small, jitted, mined_step, parameters, source
+from tests.wiring import assert_wiring
 
 SSD300 = SSD(ReducedVGG16(), 90)
 
@@ -211,3 +212,8 @@ def test_one_update_by_hand():
     chex.assert_trees_all_close(after.params, new, rtol=1e-4, atol=1e-5)
     assert metrics["classification"].compute() == pytest.approx(losses[0], rel=1e-5)
     assert metrics["box"].compute() == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_the_wiring_of_ssd_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(MODEL, (1, 16, 16, 3), [88.1676, -2.50005])

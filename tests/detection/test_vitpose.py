@@ -10,6 +10,7 @@ from dlcore.detection.vitpose import ViTPose, dark_keypoints
 from dlcore.models import create_model, load_torch
 from dlcore.models.stored_counts import stored_models
 from tests.models.parity import check_output, nchw, nhwc, read_golden, weight_rule
+from tests.wiring import assert_wiring
 
 FIELDS = {"num_keypoints": 5, "image_size": (32, 24), "patch_size": 8, "depth": 2, "width": 32, "num_heads": 4}
 FIELDS |= {"mlp_features": 64}
@@ -63,3 +64,31 @@ def test_parameter_counts_are_the_papers():
     stored = stored_models("detection")
     assert round(stored["vitpose_base_simple"]["parameters"] / 1e6) == 86
     assert round(stored["vitpose_base"]["parameters"] / 1e6) == 90
+
+
+def test_the_wiring_of_vi_tpose_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(
+        ViTPose(num_keypoints=3, image_size=(16, 16), patch_size=8, depth=1, width=8, num_heads=2, mlp_features=12),
+        (1, 16, 16, 3),
+        [6.68743, -0.137403],
+    )
+
+
+def test_the_wiring_of_vi_tpose_with_other_fields_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(
+        ViTPose(
+            num_keypoints=3,
+            image_size=(16, 16),
+            patch_size=8,
+            depth=1,
+            width=8,
+            num_heads=2,
+            mlp_features=12,
+            simple=False,
+            decoder_features=8,
+        ),
+        (1, 16, 16, 3),
+        [7.53836, -1.59008],
+    )

@@ -14,6 +14,7 @@ from dlcore.detection.yolo import YOLO, Cells, Outputs, assign_cells
 from dlcore.learner import ModelState
 from dlcore.nn import Conv
 from tests.detection.detectors import Small, jitted, source
+from tests.wiring import assert_wiring
 
 image_losses = jax.jit(yolo.image_losses)
 postprocess = jax.jit(yolo.postprocess, static_argnames=("size", "detections_per_img"))
@@ -195,3 +196,8 @@ def test_one_update_by_hand():
     np.testing.assert_allclose(after.params["cells"], cells - rate * slope, rtol=1e-4, atol=1e-5)
     for name, value in sums.items():
         assert metrics[name].compute() == pytest.approx(value / 3, rel=1e-4), name
+
+
+def test_the_wiring_of_yolo_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(YOLO(Small(), 2, "fine", num_convs=1, channels=4, num_groups=2), (1, 16, 16, 3), [7.41126, 9.06026])

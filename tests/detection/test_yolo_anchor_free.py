@@ -13,6 +13,7 @@ from dlcore.detection.anchors import Grid
 from dlcore.detection.yolo_anchor_free import AnchorFreeYOLO, Outputs, YOLOWeights
 from dlcore.learner import ModelState
 from dlcore.nn import Conv
+from tests.wiring import assert_wiring
 
 GRID = Grid.of([(2, 2)], (16, 16))
 """Locations (0, 0), (8, 0), (0, 8) and (8, 8) on stride 8."""
@@ -154,3 +155,12 @@ def test_bad_input_is_named():
     model = AnchorFreeYOLO(Small(), 3, ("middle",))
     with pytest.raises(ValueError, match=r"stages=\['middle'\]: not in the backbone; allowed: \['fine', 'coarse'\]"):
         jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3))))
+
+
+def test_the_wiring_of_anchor_free_yolo_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(
+        AnchorFreeYOLO(Small(), 2, ("fine", "coarse"), channels=8, num_blocks=1, num_convs=1, num_bins=4),
+        (1, 16, 16, 3),
+        [44.8201, -19.2855],
+    )

@@ -12,6 +12,7 @@ from dlcore.detection.yolos import YOLOS
 from dlcore.models import create_model, load_torch
 from dlcore.models.stored_counts import stored_models
 from tests.models.parity import check_output, nhwc, read_golden, weight_rule
+from tests.wiring import assert_wiring
 
 FIELDS = {"num_classes": 4, "image_size": (32, 48), "patch_size": 8, "depth": 2, "width": 32, "num_heads": 4}
 FIELDS |= {"mlp_features": 64, "num_queries": 5}
@@ -86,3 +87,12 @@ def test_detrs_learner_trains_it():
         state, metrics = update(state, batch)
         losses.append(float(metrics["loss"].compute()))
     assert losses[-1] < 0.8 * losses[0]
+
+
+def test_the_wiring_of_yolos_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(
+        YOLOS(2, (8, 12), 4, depth=2, width=8, num_heads=2, mlp_features=12, num_queries=3),
+        (1, 8, 12, 3),
+        [22.0093, -15.083],
+    )

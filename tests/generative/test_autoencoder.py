@@ -16,6 +16,7 @@ from dlcore.generative.autoencoder import Autoencoder, activation_divergence, me
 from dlcore.learner import State, example_keys
 from dlcore.run import Placement, fit, make_mesh
 from tests.random_weights import random_like
+from tests.wiring import assert_wiring
 
 
 def batch(n=256):
@@ -271,3 +272,8 @@ def test_a_batch_of_nothing_but_padding_is_finite():
 def test_settings_that_cannot_be_are_named():
     with pytest.raises(ValueError, match=r"rho=1\.5: out of range; allowed: at least 0\.0001, at most 0\.9999"):
         autoencoder.learner(model=Autoencoder((8, 8, 1)), optimizer=optax.sgd(0.1), rho=1.5)
+
+
+def test_the_wiring_of_autoencoder_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(Autoencoder((8, 8, 1), widths=(4, 6), hidden=(8,), latent_dim=3), (2, 8, 8, 1), [27.3363, -18.582])

@@ -11,6 +11,8 @@ import pytest
 from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.generative.control_net import ControlNet
 from dlcore.generative.text_to_image import TextUNet, WordEncoder, prompt_condition
+from dlcore.generative.unet_blocks import SpatialTransformer
+from tests.wiring import assert_wiring
 
 SMALL = {"channels": (8, 8), "num_heads": 2, "groups": 4, "patch_size": 2}
 
@@ -72,3 +74,28 @@ def test_sizes_that_cannot_be_are_named():
         jax.eval_shape(ControlNet(**SMALL).init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)), t, hint)
     with pytest.raises(ValueError, match="num_heads=3: not a divisor"):
         jax.eval_shape(ConditionalUNet(**SMALL | {"num_heads": 3}).init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)), t)
+
+
+def test_the_wiring_of_conditional_unet_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(
+        ConditionalUNet(
+            channels=(4,),
+            num_res_blocks=1,
+            attention_levels=(),
+            add_attention=False,
+            num_heads=2,
+            groups=2,
+            num_classes=3,
+            resnet_time_scale_shift="scale_shift",
+        ),
+        (2, 4, 4, 3),
+        np.array([3.0, 700.0]),
+        np.array([0, 2]),
+        [6.17476, 4.21643],
+    )
+
+
+def test_the_wiring_of_spatial_transformer_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(SpatialTransformer(2, 1, 4), (1, 2, 3, 8), (1, 4, 6), [42.8338, -0.411819])

@@ -11,6 +11,7 @@ import pytest
 from dlcore.generative import ddpm
 from dlcore.generative.condition import class_condition
 from dlcore.generative.dit import DiT
+from tests.wiring import assert_wiring
 
 
 @pytest.mark.weekly
@@ -57,3 +58,14 @@ def test_the_published_size():
 def test_patches_that_do_not_divide_the_sides_are_named():
     with pytest.raises(ValueError, match="x=5x4: sides do not divide; allowed: multiples of patch_size=2"):
         jax.eval_shape(DiT(width=8, num_heads=2).init, jax.random.key(0), jnp.zeros((1, 5, 4, 1)), jnp.zeros(1))
+
+
+def test_the_wiring_of_di_t_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(
+        DiT(width=8, depth=2, num_heads=2, num_classes=3),
+        (2, 8, 8, 3),
+        np.array([3.0, 700.0]),
+        np.array([0, 2]),
+        [53.2038, 18.5528],
+    )

@@ -6,7 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlcore.generative.autoencoder_tiny import AutoencoderTiny
 from dlcore.generative.latents import arcs, attribute_direction, edit, principal_directions, slerp, traverse
+from tests.wiring import assert_wiring
 
 
 @pytest.mark.slow
@@ -71,3 +73,8 @@ def test_principal_directions_are_the_axes_of_an_ellipsoid():
     np.testing.assert_allclose(shares, [9 / 10.01, 1 / 10.01], atol=0.01)
     with pytest.raises(ValueError, match="count=4 of codes=\\(20000, 3\\): does not fit"):
         principal_directions(codes, 4)
+
+
+def test_the_wiring_of_autoencoder_tiny_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(AutoencoderTiny(channels=(4, 4), num_blocks=(1, 1)), (1, 8, 8, 3), [78.7717, 30.3857])

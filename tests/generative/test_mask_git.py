@@ -13,6 +13,7 @@ from dlcore.generative.mask_git import CodeTransformer, mask_codes, num_masked, 
 from dlcore.generative.vq_vae_prior import VQVAEPriorState
 from dlcore.learner import example_keys
 from tests.generative.test_vq_vae_prior import ROWS, Same
+from tests.wiring import assert_wiring
 
 K = 3
 
@@ -175,3 +176,10 @@ def test_the_transformer_sees_both_sides_and_starts_uniform():
 def test_bad_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         mask_git.learner(**{"model": Same(), "prior": Table(), "optimizer": optax.sgd(0.1), "num_codes": K} | settings)
+
+
+def test_the_wiring_of_code_transformer_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(
+        CodeTransformer(5, width=8, depth=1, num_heads=2), np.arange(18).reshape(2, 3, 3) % 6, [14.5159, 4.98685]
+    )

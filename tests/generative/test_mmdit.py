@@ -10,6 +10,7 @@ from dlcore.generative.mmdit import MMDiT
 from dlcore.generative.torch_diffusers import from_torch_names
 from tests.generative.test_torch_diffusers import check
 from tests.models.parity import read_golden
+from tests.wiring import assert_wiring
 
 TINY = {"width": 16, "depth": 2, "num_heads": 2, "max_grid": 12, "base_grid": 4}
 
@@ -45,3 +46,15 @@ def test_sides_that_cannot_be_are_named():
     with pytest.raises(ValueError, match="num_heads=3: not a divisor; allowed: divisors of the 16 features"):
         init(4, 4, num_heads=3)
     chex.assert_shape(init(4, 4)["params"]["transformer_blocks_1"]["norm1_context"]["linear"]["kernel"], (16, 32))
+
+
+def test_the_wiring_of_mmdi_t_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(
+        MMDiT(width=16, depth=2, num_heads=2, norm_keys=True),
+        (2, 8, 8, 4),
+        np.array([3.0, 700.0]),
+        (2, 3, 6),
+        (2, 5),
+        [48.3716, 26.5077],
+    )

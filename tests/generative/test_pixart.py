@@ -9,6 +9,7 @@ from dlcore.generative.pixart import PixArt
 from dlcore.models.pretrained.family import find_family
 from tests.generative.test_torch_diffusers import check
 from tests.models.parity import check_output, nchw, nhwc, read_golden, weight_rule
+from tests.wiring import assert_wiring
 
 TINY = {"width": 16, "depth": 2, "num_heads": 2, "out_channels": 8, "base_grid": 4}
 
@@ -57,3 +58,10 @@ def test_sides_that_cannot_be_are_named():
         init(5, 4)
     with pytest.raises(ValueError, match="num_heads=3: not a divisor; allowed: divisors of the 16 channels"):
         init(4, 4, num_heads=3)
+
+
+def test_the_wiring_of_pix_art_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(
+        PixArt(width=16, depth=1, num_heads=2), (2, 8, 8, 4), np.array([3.0, 700.0]), (2, 3, 6), [95.2667, -8.47499]
+    )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dlcore.generative.pixel_cnn import PixelCNN
+from tests.wiring import assert_wiring
 
 
 def made(levels=3, colors=1, shape=(2, 4, 3, 1), **fields):
@@ -87,3 +88,13 @@ def test_the_gate_is_tanh_of_one_half_by_sigmoid_of_the_other():
     layer["across"]["kernel"] = jnp.eye(2)[None, None]
     h = np.tanh(1.5) / (1 + np.exp(-1.0))
     np.testing.assert_allclose(apply(params, x)[0, 0, 0, 0], [h, 2 * h, 3 * h], rtol=1e-5)
+
+
+def test_the_wiring_of_the_pixel_cnn_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(
+        PixelCNN(4, 1, 3, features=4, num_layers=2, first_kernel=5, head_features=6),
+        np.arange(32).reshape(2, 4, 4, 1) % 4,
+        np.array([0, 2]),
+        [15.5133, -1.86399],
+    )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dlcore.generative.pixel_rnn import PixelRNN, _Direction
+from tests.wiring import assert_wiring
 
 
 @pytest.mark.slow
@@ -41,3 +42,13 @@ def test_the_class_is_heard_and_bad_kernels_are_refused():
     assert (logits[0, ..., 1] != logits[1, ..., 1]).all()
     with pytest.raises(ValueError, match="first_kernel=4: has no center"):
         PixelRNN(2, 1, first_kernel=4).init(jax.random.key(0), x)
+
+
+def test_the_wiring_of_pixel_rnn_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(
+        PixelRNN(4, 1, 3, features=4, num_layers=1, first_kernel=5, head_features=6),
+        np.arange(32).reshape(2, 4, 4, 1) % 4,
+        np.array([0, 2]),
+        [10.6302, -1.14436],
+    )

@@ -10,8 +10,10 @@ from flax import linen as nn
 
 from dlcore.generative import gan, sagan
 from dlcore.generative.condition import class_condition
+from dlcore.generative.sagan import Generator
 from dlcore.learner import example_keys
 from tests.generative.by_rule import check_filled, filled
+from tests.wiring import assert_wiring
 
 
 class ClassShift(nn.Module):
@@ -280,3 +282,13 @@ def test_biggans_generator_trains_with_both_flags():
         for name in path:
             a, b = a[name], b[name]
         assert np.abs(a - b).max() > 0, path
+
+
+def test_the_wiring_of_generator_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(
+        Generator((8, 8, 3), 3, width=4, class_embedding=5, split_latent=True),
+        (2, 12),
+        np.array([0, 2]),
+        [10.2996, -5.42529],
+    )

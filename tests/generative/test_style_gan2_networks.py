@@ -12,6 +12,7 @@ from dlcore.generative.style_gan2_networks import (
     minibatch_deviation,
     modulated_conv,
 )
+from tests.wiring import assert_wiring
 
 RNG = np.random.default_rng(0)
 X, KERNEL = RNG.normal(size=(2, 5, 4, 3)), RNG.normal(size=(3, 3, 3, 2))
@@ -124,3 +125,8 @@ def test_the_discriminator_reads_the_group_in_training_alone():
     np.testing.assert_allclose(logits[2:], train(other)[0][2:], rtol=1e-5)  # another group
     # From 0 the running deviation takes 1 % of the way.
     assert 0 < float(updated["batch_stats"]["deviation"]) < 0.1
+
+
+def test_the_wiring_of_discriminator_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(Discriminator(4, 2), (4, 8, 8, 3), [0.538693, 0.0485681])

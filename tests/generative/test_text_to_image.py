@@ -5,7 +5,8 @@ import pytest
 
 from dlcore.data.captions import caption_words, captions, named_objects
 from dlcore.data.shape_grid import Placed, foreground, read_shapes
-from dlcore.generative.text_to_image import object_correctness
+from dlcore.generative.text_to_image import WordEncoder, object_correctness
+from tests.wiring import assert_wiring
 
 
 @pytest.mark.covers("GE-26")
@@ -50,3 +51,8 @@ def test_shapes_of_real_images_are_read_as_their_captions_name_them():
     assert not foreground(gray).any()
     with pytest.raises(ValueError, match="cells are no whole pixels; allowed: sides that are multiples of 3"):
         read_shapes(gray, 3)
+
+
+def test_the_wiring_of_word_encoder_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(WordEncoder(7, width=8, depth=1, num_heads=2), np.array([[1, 3, 0], [2, 5, 6]]), [8.61505, 5.12094])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dlcore.generative.unet import UNet, timestep_embedding
+from tests.wiring import assert_wiring
 
 
 def started(shape=(2, 8, 8, 1), **fields):
@@ -62,3 +63,10 @@ def test_embedding_by_hand():
 def test_a_size_that_the_levels_do_not_divide_is_named():
     with pytest.raises(ValueError, match="x=7x8: sides do not divide; allowed: multiples of 2"):
         started(shape=(1, 7, 8, 1))
+
+
+def test_the_wiring_of_unet_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(
+        UNet(width=8, channel_multipliers=(1,), patch_size=2), (2, 8, 8, 3), np.array([3.0, 700.0]), [20.5357, -14.8881]
+    )

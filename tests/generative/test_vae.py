@@ -16,6 +16,7 @@ from dlcore.generative import vae
 from dlcore.generative.latents import attribute_direction, edit
 from dlcore.generative.vae import VAE, kl_to_standard_normal, log_normal, reparameterize
 from dlcore.learner import State, example_keys
+from tests.wiring import assert_wiring
 
 
 def batch(n=256):
@@ -310,3 +311,8 @@ def test_a_batch_of_nothing_but_padding_is_finite(learned):
     after, metrics = jax.jit(learner.update)(state, empty)
     assert metrics["loss"].compute() is None
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(after.params))
+
+
+def test_the_wiring_of_vae_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(VAE((8, 8, 1), widths=(4, 6), hidden=(8,), latent_dim=3), (2, 8, 8, 1), [7.66081, 1.03445])

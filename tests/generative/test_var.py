@@ -11,6 +11,7 @@ from flax import linen as nn
 from dlcore.generative import var
 from dlcore.generative.var import ScaleTransformer, residual_quantize, sample, scale_mask
 from dlcore.generative.vq_vae import Codebook, VQVAEState
+from tests.wiring import assert_wiring
 
 K, SCALES, D = 5, (1, 2, 3), 4
 
@@ -188,3 +189,12 @@ def test_scales_that_do_not_rise_to_the_grid_are_refused(scales, message):
     optimizers = {"optimizer": optax.sgd(0.1), "prior_optimizer": optax.sgd(0.1)}
     with pytest.raises(ValueError, match=message):
         var.learner(model=Scaled(), prior=Frequencies(scales=scales), **optimizers)
+
+
+def test_the_wiring_of_scale_transformer_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(
+        ScaleTransformer(5, (1, 2), width=8, depth=1, num_heads=2),
+        [np.ones((2, 1, 1, 4), np.float32), np.arange(32, dtype=np.float32).reshape(2, 2, 2, 4)],
+        [23.6767, -1.02912],
+    )

@@ -16,6 +16,7 @@ from dlcore.generative.autoregressive import sample
 from dlcore.generative.pixel_cnn import PixelCNN
 from dlcore.generative.vq_vae import Codebook
 from dlcore.generative.vq_vae_2 import VQVAE2, Priors, TopCondition, VQVAE2State
+from tests.wiring import assert_wiring
 
 K = 16
 
@@ -319,3 +320,8 @@ def test_samples_decode_and_do_not_depend_on_their_batch(learned):
 def test_a_size_that_cannot_be_halved_once_more_is_named():
     with pytest.raises(ValueError, match=r"shape=\(10, 10, 1\): sides cannot be halved 2 times; allowed: mult"):
         VQVAE2((10, 10, 1)).init(jax.random.key(0), jnp.zeros((1, 10, 10, 1)))
+
+
+def test_the_wiring_of_top_condition_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(TopCondition(5, features=4), np.arange(8).reshape(2, 2, 2) % 5, [6.54376, 1.12313])

@@ -15,6 +15,7 @@ from dlcore.generative.autoregressive import log_likelihood, sample
 from dlcore.generative.wave_net import WaveNet
 from dlcore.main import run
 from experiments.generative import wave_net
+from tests.wiring import assert_wiring
 
 
 def randomized(model, shape, scale=0.6):
@@ -147,3 +148,13 @@ def test_asked_pitches_are_the_labels():
     flags.sample_pitch = "H2"
     with pytest.raises(FlagError, match="sample_pitch=H2: no class of the run; allowed: A3"):
         wave_net.Tones().drawn(flags, {"class_names": list(PITCHES)})
+
+
+def test_the_wiring_of_wave_net_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(
+        WaveNet(4, 3, features=4, skip_features=6, num_layers=3, cycle=2),
+        np.arange(16).reshape(2, 8) % 4,
+        np.array([0, 2]),
+        [11.8989, -0.984004],
+    )

@@ -10,6 +10,7 @@ from dlcore.sequence.decoding import generate
 from tests.models.parity import parameter_count, read_golden
 from tests.models.tokens import check_cached, check_encoder_decoder, greedy_without_cache, reader
 from tests.models.training import draw
+from tests.wiring import assert_wiring
 
 FIELDS = {
     "vocab_size": 40,
@@ -114,3 +115,22 @@ def test_longer_texts_than_the_window_and_wrong_fields_are_refused():
         jax.eval_shape(model.init, jax.random.key(0), x, long)
     with pytest.raises(ValueError, match=r"positions='none': unknown; allowed: learned, sinusoidal"):
         jax.eval_shape(create_model("bart_base", **TINY, positions="none").init, jax.random.key(0), x, x)
+
+
+def test_the_wiring_is_that_which_equals_the_golden():
+    """A regression: its number is of the code that equals the golden of the slow tier."""
+    assert_wiring(
+        create_model(
+            "bart_base",
+            vocab_size=11,
+            num_heads=2,
+            width=8,
+            encoder_layers=1,
+            decoder_layers=1,
+            window=8,
+            mlp_features=12,
+        ),
+        np.arange(10).reshape(2, 5) % 11,
+        np.arange(10).reshape(2, 5) % 11,
+        [13.3891, -4.66478],
+    )

@@ -12,6 +12,7 @@ from dlcore.models.googlenet import MODULES, AuxiliaryHead, GoogLeNet, Inception
 from dlcore.ops import conv_macs, im2col, max_pool
 from tests.models.parity import check_golden, check_output, parameter_count, read_golden
 from tests.models.training import compiled, draw, losses
+from tests.wiring import assert_wiring
 
 SMALL = {"width_mult": 0.05, "stem": "cifar", "num_classes": 2, "modules": ("3a", "4a", "4d", "5a")}
 
@@ -245,3 +246,12 @@ def test_bad_input_is_named():
         GoogLeNet(modules=("3a", "6a")).init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     with pytest.raises(ValueError, match=r"transform_input.*allowed: 3 channels"):
         GoogLeNet(transform_input=True).init(jax.random.key(0), jnp.zeros((1, 32, 32, 1)))
+
+
+def test_the_wiring_is_that_which_equals_the_golden():
+    """A regression: its number is of the code that equals the golden of the slow tier."""
+    assert_wiring(
+        create_model("googlenet", num_classes=3, modules=("3a", "4a"), width_mult=0.125),
+        (1, 64, 64, 3),
+        [2.67618, -0.251109],
+    )

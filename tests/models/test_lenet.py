@@ -7,6 +7,7 @@ from flax import linen as nn
 
 from dlcore.models import create_model
 from dlcore.models.lenet import LeNet5
+from tests.wiring import assert_wiring
 
 COUNTS = {
     "conv1": 5 * 5 * 1 * 6 + 6,  # 156
@@ -81,3 +82,8 @@ def test_integer_images_are_taken():
 def test_an_unknown_option_is_an_error(field):
     with pytest.raises(ValueError, match=f"{field}='odd': unknown; allowed: "):
         LeNet5(**{field: "odd"}).init(jax.random.key(0), images())
+
+
+def test_the_wiring_is_that_which_equals_the_golden():
+    """A regression: its number is of the code that equals the golden of the slow tier."""
+    assert_wiring(create_model("lenet5", num_classes=3), (1, 32, 32, 1), [0.444872, 0.331738])

@@ -10,6 +10,7 @@ from dlcore.models import create_model, feature_info
 from dlcore.models.mnasnet import MnasBlock, MNASNet
 from tests.models.cost import cost
 from tests.models.training import check_step, compiled, draw
+from tests.wiring import assert_wiring
 
 
 @pytest.mark.slow(unless=["0_75-3170208-215", "1_0-4383312-314"])
@@ -63,3 +64,10 @@ def test_strides_and_widths():
 @pytest.mark.weekly
 def test_one_step():
     check_step(MNASNet(settings=((3, 16, 3, 2, 2),), width_mult=0.5), (8, 16, 16, 3), momentum=0.9997)
+
+
+def test_the_wiring_is_that_which_equals_the_golden():
+    """A regression: its number is of the code that equals the golden of the slow tier."""
+    assert_wiring(
+        create_model("mnasnet0_5", num_classes=3, settings=((3, 24, 3, 2, 2),)), (2, 32, 32, 3), [12.6789, 0.970985]
+    )

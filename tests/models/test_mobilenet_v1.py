@@ -12,6 +12,7 @@ from dlcore.nn import relu6
 from tests.models.cost import multiply_adds
 from tests.models.parity import check_golden, parameter_count
 from tests.models.training import check_step, compiled, draw
+from tests.wiring import assert_wiring
 
 MODULES = {"bn1": lambda maps: maps["stem"], "blocks.1": lambda m: m["stage2"], "blocks.4": lambda m: m["stage5"]}
 
@@ -109,3 +110,12 @@ def test_bad_fields_are_named():
     variables = jax.jit(model.init)(jax.random.key(0), x)
     with pytest.raises(ValueError, match=r"1 channels .* allowed: 3 channels"):
         model.apply(variables, x[..., :1])
+
+
+def test_the_wiring_is_that_which_equals_the_golden():
+    """A regression: its number is of the code that equals the golden of the slow tier."""
+    assert_wiring(
+        create_model("mobilenetv1_100", num_classes=3, settings=((8, 1, 1), (16, 1, 2)), width_mult=0.5),
+        (2, 32, 32, 3),
+        [1.08369, 0.101878],
+    )

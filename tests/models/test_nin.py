@@ -12,6 +12,7 @@ from dlcore.models.nin import MLPConv, NetworkInNetwork
 from dlcore.ops import im2col
 from tests.models.parity import parameter_count
 from tests.models.training import compiled, draw, losses
+from tests.wiring import assert_wiring
 
 SMALL = {"stages": ((8, 6, 4), (8, 8, 8), (8, 8))}
 
@@ -84,3 +85,12 @@ def test_bad_input_is_named():
         create_model("nin_cifar").init(jax.random.key(0), jnp.zeros((1, 7, 8, 3)))
     with pytest.raises(ValueError, match=r"kernel_sizes=\(5, 5\): .*one for each of 3"):
         NetworkInNetwork(kernel_sizes=(5, 5)).init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+
+
+def test_the_wiring_is_that_which_equals_the_golden():
+    """A regression: its number is of the code that equals the golden of the slow tier."""
+    assert_wiring(
+        create_model("nin_cifar", num_classes=3, stages=((6, 4), (6, 4)), kernel_sizes=(5, 3)),
+        (2, 16, 16, 3),
+        [3.77356, -0.583899],
+    )

@@ -12,6 +12,7 @@ from dlcore.models.regnet import RegNet, RegNetBlock, quantized_widths
 from tests.models.cost import cost
 from tests.models.parity import check_golden
 from tests.models.training import check_step, compiled, draw
+from tests.wiring import assert_wiring
 
 MODULES = {
     "stem": "stem",
@@ -98,3 +99,22 @@ def test_strides():
 def test_one_step():
     model = RegNet(depth=2, width=16, slope=16.0, step=2.0, group_width=8, stem_width=16)
     check_step(model, (8, 16, 16, 3))
+
+
+def test_the_wiring_is_that_which_equals_the_golden():
+    """A regression: its number is of the code that equals the golden of the slow tier."""
+    assert_wiring(
+        create_model(
+            "regnet_x_400mf",
+            num_classes=3,
+            depth=3,
+            width=8,
+            slope=8.0,
+            step=2.0,
+            group_width=4,
+            stem_width=8,
+            se_ratio=0.25,
+        ),
+        (2, 32, 32, 3),
+        [24.8008, 5.22925],
+    )

@@ -11,6 +11,7 @@ from dlcore.models import create_model, feature_info
 from dlcore.models.resnet import BasicBlock, Bottleneck, SqueezeExcitation
 from tests.models.parity import GOLDENS, check_golden, check_training, nhwc, parameter_count
 from tests.models.training import compiled, draw
+from tests.wiring import assert_wiring
 
 
 def pooled(maps):
@@ -170,3 +171,13 @@ def test_bad_fields_are_named():
         create_model("resnet18", stem="tiny").init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     with pytest.raises(ValueError, match="groups=32, base_width=64: "):
         create_model("resnet18", groups=32).init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+
+
+def test_the_wiring_of_resnet50_is_that_which_equals_the_golden():
+    """A regression: its number is of the code that equals the golden of the slow tier."""
+    assert_wiring(create_model("resnet50", num_classes=3, stages=(1, 1), width=4), (2, 32, 32, 3), [30.9916, 0.398474])
+
+
+def test_the_wiring_of_resnet18_is_that_which_equals_the_golden():
+    """A regression: its number is of the code that equals the golden of the slow tier."""
+    assert_wiring(create_model("resnet18", num_classes=3, stages=(1, 1), width=4), (2, 32, 32, 3), [10.618, 0.511625])

@@ -8,6 +8,7 @@ from flax import linen as nn
 from dlcore.models import create_model, list_models
 from dlcore.models.resnet_cifar import BasicBlock, CifarResNet, shortcut_a
 from tests.models.training import compiled, draw
+from tests.wiring import assert_wiring
 
 
 def images(batch=4, size=8):
@@ -242,3 +243,10 @@ def test_the_probability_to_drop_rises_to_the_last_block():
     assert rates == pytest.approx({"stage1_block0": 0.2, "stage2_block0": 0.4, "stage2_block1": 0.6})
     with pytest.raises(ValueError, match=r"drop_path=0.6: a plain network has no branches; allowed: 0, or skip=True"):
         jax.eval_shape(small(drop_path=0.6, skip=False).init, jax.random.key(0), images())
+
+
+def test_the_wiring_is_that_which_equals_the_golden():
+    """A regression: its number is of the code that equals the golden of the slow tier."""
+    assert_wiring(
+        create_model("resnet8_cifar", num_classes=3, stages=(1, 1), width=4), (2, 16, 16, 3), [10.0565, -1.39152]
+    )

@@ -7,6 +7,8 @@ import pytest
 
 from dlcore.models import create_model
 from dlcore.segmentation.deeplab import ASPP, DeepLabV3
+from tests.detection.detectors import Small
+from tests.wiring import assert_wiring
 
 
 def small(**fields):
@@ -69,3 +71,10 @@ def test_images_of_any_size():
 def test_as_many_dilations_as_stages_but_the_first():
     with pytest.raises(ValueError, match=r"dilate=\(True,\): one for each stage but the first; allowed: 3 of them"):
         small(dilate=(True,)).init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
+
+
+def test_the_wiring_of_deep_lab_v3_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(
+        DeepLabV3(Small(), 2, "fine", "coarse", channels=4, rates=(1, 2)), (1, 16, 16, 3), [13.7789, 0.704827]
+    )

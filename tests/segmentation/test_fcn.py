@@ -9,6 +9,8 @@ from flax import linen as nn
 from dlcore.nn import Conv, ConvTranspose
 from dlcore.ops.resize import resize
 from dlcore.segmentation.fcn import FCN, bilinear_kernel
+from tests.detection.detectors import Small
+from tests.wiring import assert_wiring
 
 
 class Halves(nn.Module):
@@ -81,3 +83,8 @@ def plain_scores(model, variables, maps):
 
     own = {name: tree["classifier"] for name, tree in variables.items() if "classifier" in tree}
     return FCNHead(model.num_classes).apply(own, maps["stage3"], False)
+
+
+def test_the_wiring_of_fcn_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(FCN(Small(), 2, "coarse", ("fine",), upsampling="transposed"), (1, 32, 32, 3), [7.42701, -2.62216])

@@ -8,6 +8,7 @@ import pytest
 
 from dlcore.cost.layers import layer_costs, total
 from dlcore.segmentation.full_resolution import FullResolutionNet
+from tests.wiring import assert_wiring
 
 
 @pytest.mark.covers("SG-02")
@@ -55,3 +56,8 @@ def test_center_pixels_of_patches_have_the_logits_of_the_dense_network():
 def test_an_image_smaller_than_a_patch_is_refused():
     with pytest.raises(ValueError, match="images of 4x4 do not fit FullResolutionNet; allowed: at least 5x5"):
         FullResolutionNet(3, 2, padding="VALID").init(jax.random.key(0), jnp.zeros((1, 4, 4, 3)))
+
+
+def test_the_wiring_of_full_resolution_net_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(FullResolutionNet(2, 3, 4), (1, 6, 6, 3), [18.7945, 2.87065])

@@ -8,6 +8,8 @@ import pytest
 
 from dlcore.models import create_model
 from dlcore.segmentation.lraspp import LRASPP, LRASPPHead
+from tests.detection.detectors import Small
+from tests.wiring import assert_wiring
 
 
 @pytest.mark.slow
@@ -43,3 +45,8 @@ def test_images_of_any_size_on_the_dilated_mobilenet():
     model = LRASPP(backbone, 5)
     variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
     chex.assert_shape(jax.eval_shape(model.apply, variables, jnp.zeros((2, 45, 61, 3))), (2, 45, 61, 5))
+
+
+def test_the_wiring_of_lraspp_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(LRASPP(Small(), 2, "fine", "coarse", channels=4), (1, 16, 16, 3), [26.0669, 1.93147])

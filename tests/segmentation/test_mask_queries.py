@@ -23,8 +23,11 @@ from dlcore.segmentation.mask_queries import (
     semantic_scores,
     true_masks,
 )
+from dlcore.segmentation.maskformer import MaskFormer
 from dlcore.segmentation.pretrained_queries import FAMILIES
+from tests.detection.detectors import Small
 from tests.detection.hub_folders import check_published
+from tests.wiring import assert_wiring
 
 
 @pytest.mark.weekly
@@ -213,3 +216,10 @@ def test_a_batch_of_void_alone_teaches_no_object():
     outputs = jax.jit(learner.predict)(after, batch)
     chex.assert_shape(outputs["segments"], (2, 4, 4))
     assert (outputs["segments"] == -1).all()
+
+
+def test_the_wiring_of_mask_former_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(
+        MaskFormer(Small(), 2, ("fine", "coarse"), False, 3, 32, 2, 8, 1, 32, 4), (1, 16, 16, 3), [13.7023, 15.2581]
+    )

@@ -9,6 +9,8 @@ from flax import linen as nn
 
 from dlcore.models import create_model
 from dlcore.segmentation.pspnet import PSPNet, PyramidPooling
+from tests.detection.detectors import Small
+from tests.wiring import assert_wiring
 
 
 @pytest.mark.slow
@@ -80,3 +82,8 @@ def test_logits_are_enlarged_bilinearly():
     variables = jax.tree_util.tree_map_with_path(value, shapes)
     out = np.asarray(jax.jit(model.apply)(variables, x)["out"])[0, 2, :, 0]
     np.testing.assert_allclose(out, [0, 1, 3, 4], rtol=1e-4)
+
+
+def test_the_wiring_of_pspnet_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(PSPNet(Small(), 2, "fine", "coarse", channels=4, bins=(1, 2)), (1, 16, 16, 3), [16.2259, -1.19744])

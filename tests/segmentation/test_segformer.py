@@ -15,7 +15,9 @@ from dlcore.models.mit import MiT
 from dlcore.models.stored_counts import stored_models
 from dlcore.models.torch_weights import count_classes
 from dlcore.segmentation.segformer import SegFormer, SegFormerHead
+from tests.detection.detectors import Small
 from tests.models.parity import check_output, nchw, nhwc, read_golden, weight_rule
+from tests.wiring import assert_wiring
 
 TINY = {"widths": (8, 16, 24, 32), "stages": (1, 1, 1, 1), "num_heads": (1, 2, 3, 4), "mlp_ratios": (2, 2, 2, 2)}
 FIELDS = {"backbone": MiT(num_classes=0, **TINY), "num_classes": 4, "features": 16}
@@ -130,3 +132,8 @@ def test_a_stage_that_the_backbone_lacks_is_named():
 def test_parameter_counts_are_the_papers(name, millions):
     """Table 1 of the paper: encoder and decoder for ADE20K's 150 classes."""
     assert stored_models("segmentation")[f"segformer_{name}"]["parameters"] / 1e6 == pytest.approx(millions, abs=0.1)
+
+
+def test_the_wiring_of_seg_former_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(SegFormer(Small(), 2, ("fine", "coarse"), features=4), (1, 16, 16, 3), [85.4266, 2.78129])

@@ -8,6 +8,7 @@ import pytest
 
 from dlcore.ops.unpooling import max_pool_with_indices, max_unpool
 from dlcore.segmentation.unet import UNet
+from tests.wiring import assert_wiring
 
 WIDTHS = (4, 6, 8)
 
@@ -73,3 +74,13 @@ def test_nothing_to_unpool_is_named():
         jax.eval_shape(
             UNet(2, WIDTHS, down="strided", up="max_unpool").init, jax.random.key(0), jnp.zeros((1, 8, 8, 3))
         )
+
+
+def test_the_wiring_of_unet_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(UNet(2, (4, 6)), (1, 8, 8, 3), [39.3672, 6.93168])
+
+
+def test_the_wiring_of_unet_with_other_fields_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(UNet(2, (4, 6), 2, 1, "strided", "nearest", False), (1, 8, 8, 3), [10.0842, 0.727052])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dlcore.segmentation.unet_3d import UNet3D, pooling_strides
+from tests.wiring import assert_wiring
 
 
 def test_thick_slices_are_halved_when_the_other_sides_have_grown():
@@ -54,3 +55,8 @@ def test_volumes_that_do_not_fit_are_refused():
             pooling_strides(spacing, 1)
     with pytest.raises(ValueError, match=r"levels=-1: negative; allowed: 0, 1, ..."):
         pooling_strides((1, 1, 1), -1)
+
+
+def test_the_wiring_of_unet3d_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(UNet3D(2, (4, 6), (1.0, 1.0, 3.0)), (1, 4, 4, 4, 1), [13.5116, 4.58144])

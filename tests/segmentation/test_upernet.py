@@ -12,7 +12,9 @@ from dlcore.models.convnext import ConvNeXt
 from dlcore.models.pretrained.family import find_family
 from dlcore.models.stored_counts import stored_models
 from dlcore.segmentation.upernet import UPerNet
+from tests.detection.detectors import Small
 from tests.models.parity import check_output, nchw, nhwc, read_golden, weight_rule
+from tests.wiring import assert_wiring
 
 ENCODER = ConvNeXt(num_classes=0, stages=(1, 1, 1, 1), widths=(8, 12, 16, 20))
 FIELDS = {"backbone": ENCODER, "num_classes": 4, "features": 8, "aux_features": 8}
@@ -93,3 +95,12 @@ def test_a_configuration_names_the_fields():
     assert create_model(name, **fields) == create_model("upernet_convnext_tiny", **FIELDS)
     with pytest.raises(ValueError, match="model_type='swin': not in dlcore's UPerNet; allowed: 'convnext'"):
         find_family(config).model(config | {"backbone_config": backbone | {"model_type": "swin"}})
+
+
+def test_the_wiring_of_uper_net_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(
+        UPerNet(Small(), 2, ("fine", "coarse"), features=4, bins=(1, 2), aux_stage="fine", aux_features=4),
+        (1, 16, 16, 3),
+        [11.0369, -0.771661],
+    )

@@ -15,6 +15,7 @@ from dlcore.self_supervised.cross_channel import hidden_channel, remove_channel
 from dlcore.self_supervised.fill_in import Filler, fill_in_learner
 from dlcore.self_supervised.inpainting import hole
 from dlcore.self_supervised.super_resolution_pretext import shrink_and_enlarge
+from tests.wiring import assert_wiring
 
 
 class Backbone(nn.Module):
@@ -233,3 +234,8 @@ def test_sides_that_the_strides_do_not_divide_are_refused():
 
     with pytest.raises(ValueError, match=r"x.shape=\(1, 5, 5, 1\): not a whole multiple of the last map's 3x3"):
         Filler(Uneven(), 1).init(jax.random.key(0), jnp.zeros((1, 5, 5, 1)))
+
+
+def test_the_wiring_of_filler_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(Filler(Backbone(), 3, 4), (1, 16, 16, 3), [42.7502, 2.13028])

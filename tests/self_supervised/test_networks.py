@@ -9,6 +9,8 @@ import pytest
 from dlcore.data.augment import recipes
 from dlcore.models import create_model
 from dlcore.self_supervised.networks import Embedder, init_variables, unit
+from dlcore.self_supervised.patch_predictors import PatchViT
+from tests.wiring import assert_wiring
 
 
 def toy(head):
@@ -74,3 +76,8 @@ def test_a_zero_vector_stays_zero_with_a_finite_gradient():
     value, gradient = jax.value_and_grad(lambda z: unit(z).sum())(jnp.zeros(3))
     assert value == 0
     assert np.isfinite(gradient).all()
+
+
+def test_the_wiring_of_patch_vi_t_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(PatchViT(4, 1, 8, 2, 12), (1, 8, 8, 3), [17.0266, -22.9074])

@@ -11,8 +11,10 @@ from flax import linen as nn
 from dlcore.data.factor_shapes import factor_shapes, simulate_camera
 from dlcore.learner import State
 from dlcore.self_supervised import synthetic_properties
+from dlcore.self_supervised.synthetic_properties import PropertyNet
 from dlcore.transfer.gradient_reversal import reverse_gradient
 from experiments.self_supervised.synthetic_properties import pairs
+from tests.wiring import assert_wiring
 
 NET = synthetic_properties.PropertyNet(2, 4, (8, 8), 16)
 
@@ -134,3 +136,8 @@ def test_a_camera_makes_other_pixels_of_the_same_shape():
     assert np.abs(shots - images).mean() > 0.1
     inside = images > 0.25
     assert all(a[b].mean() > a[~b].mean() + 0.1 for a, b in zip(shots, inside, strict=True))
+
+
+def test_the_wiring_of_property_net_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(PropertyNet(2, 4, (4, 4), 6), (1, 8, 8, 3), [20.8649, -6.52376])

@@ -11,6 +11,8 @@ import pytest
 
 from dlcore.diagnostics.dependence import dependence
 from dlcore.video.fusion import C3D, ClipClassifier, ConvNet, inflate, width_of
+from dlcore.video.slowfast import SlowFast
+from tests.wiring import assert_wiring
 
 
 def weights(model, x, seed=0):
@@ -215,3 +217,13 @@ def test_c3d_of_another_width_and_clips_that_are_too_small():
 def test_bad_clips(fusion, shape, message):
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(ClipClassifier(3, fusion).init, jax.random.key(0), jnp.zeros(shape))
+
+
+def test_the_wiring_of_slow_fast_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(SlowFast(2, width=8, alpha=2, beta=4), (1, 4, 16, 16, 3), [0.673207, 0.668904])
+
+
+def test_the_wiring_of_clip_classifier_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(ClipClassifier(2, "slow", 4, 6, non_local=True), (1, 8, 16, 16, 3), [10.0106, -0.355593])

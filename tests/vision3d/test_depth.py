@@ -9,6 +9,8 @@ from flax import linen as nn
 
 from dlcore.data.solids import rgbd_scenes
 from dlcore.vision3d import depth
+from dlcore.vision3d.depth import DepthNet
+from tests.wiring import assert_wiring
 
 
 class Constant(nn.Module):
@@ -83,3 +85,8 @@ def test_bad_input_is_one_clear_line():
         depth.learner(model=Constant(), optimizer=optax.sgd(1.0), variance_weight=2)
     with pytest.raises(ValueError, match="cannot be halved; allowed: sides that 8 divides"):
         jax.eval_shape(depth.DepthNet().init, jax.random.key(0), jax.ShapeDtypeStruct((1, 12, 16, 3), jnp.float32))
+
+
+def test_the_wiring_of_depth_net_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(DepthNet((4, 4)), (1, 8, 8, 3), [17.7587, 1.50234])

@@ -15,6 +15,7 @@ from dlcore.ops.mesh import check_mesh, euler_characteristic
 from dlcore.vision3d import implicit_surface
 from dlcore.vision3d.implicit_surface import ImplicitSurface, extract_surface, grid_points
 from experiments.vision3d import implicit_surface as page
+from tests.wiring import assert_wiring
 
 BALL = Solid("sphere", np.full(3, 0.8))
 
@@ -142,3 +143,8 @@ def test_bad_input_is_one_clear_line():
         extract_surface(lambda points: np.ones(len(points)), resolution=4)
     with pytest.raises(ValueError, match="values"):
         extract_surface(lambda points: np.full(len(points), np.nan), resolution=4)
+
+
+def test_the_wiring_of_implicit_surface_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(ImplicitSurface((4, 4)), (5, 3), [10.3071, -9.51609])

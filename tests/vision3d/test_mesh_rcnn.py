@@ -8,6 +8,8 @@ import pytest
 
 from dlcore import ops
 from dlcore.vision3d import mesh_rcnn
+from dlcore.vision3d.mesh_rcnn import MeshRCNN
+from tests.wiring import assert_wiring
 
 
 def grid(*cells, shape=(3, 4, 5)):
@@ -121,3 +123,8 @@ def test_voxels_are_learned_and_the_mesh_has_their_surface():
     _, faces = mesh(predict(state, data))
     assert len(faces) == 12
     assert ops.is_closed(faces)
+
+
+def test_the_wiring_of_mesh_rcnn_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(MeshRCNN(stages=1, widths=(4, 4), features=4, blocks=0), (1, 16, 16, 3), [2667.51, 456.723])

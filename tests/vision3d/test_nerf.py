@@ -12,6 +12,7 @@ from dlcore.data.scene_rays import scene_rays
 from dlcore.vision3d import nerf
 from dlcore.vision3d.nerf import PeakSignalToNoise, RadianceField, frequency_encoding, volume_render
 from experiments.vision3d import nerf as page
+from tests.wiring import assert_wiring
 
 
 def test_encoding_by_hand():
@@ -129,3 +130,8 @@ def test_bad_input_is_one_clear_line():
         nerf.learner(model=Wall(), optimizer=optax.sgd(1.0), num_samples=1)
     with pytest.raises(ValueError, match="num_views=0, size=32: too small"):
         scene_rays(0)
+
+
+def test_the_wiring_of_radiance_field_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(RadianceField((4, 4), 2), (5, 3), (5, 3), [2.52504, 0.659055])

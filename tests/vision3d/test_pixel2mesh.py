@@ -8,6 +8,7 @@ import pytest
 
 from dlcore import ops
 from dlcore.vision3d import pixel2mesh
+from tests.wiring import assert_wiring
 
 TINY = {"stages": 2, "subdivisions": 0, "widths": (4,), "features": 4, "blocks": 1}
 MODEL = pixel2mesh.Pixel2Mesh(**TINY)
@@ -85,3 +86,8 @@ def test_the_start_is_the_sphere_and_the_chamfer_distance_falls():
         state, metrics = update(state, data)
         history.append(float(metrics["chamfer"].compute()))
     assert np.mean(history[-5:]) < 0.5 * np.mean(history[:5])
+
+
+def test_the_wiring_of_pixel2mesh_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(MODEL, (1, 16, 16, 3), [59.977, -6.40429])

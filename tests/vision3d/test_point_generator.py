@@ -7,6 +7,8 @@ import optax
 import pytest
 
 from dlcore.vision3d import point_generator
+from dlcore.vision3d.point_generator import PointGenerator
+from tests.wiring import assert_wiring
 
 MODEL = point_generator.PointGenerator(num_points=6, widths=(4,), hidden=(), depth=0.0)
 RNG = np.random.default_rng(0)
@@ -55,3 +57,10 @@ def test_measures_of_known_sets():
 def test_bad_settings_are_one_clear_line():
     with pytest.raises(ValueError, match="threshold=-1: out of range; allowed: at least 0"):
         point_generator.learner(model=MODEL, optimizer=optax.sgd(1.0), threshold=-1)
+
+
+def test_the_wiring_of_point_generator_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(
+        PointGenerator(num_points=3, widths=(4, 4), hidden=(5,), depth=2.0), (1, 16, 16, 3), [4.40322, -3.37187]
+    )

@@ -9,6 +9,7 @@ import pytest
 
 from dlcore.vision3d import pointnet
 from dlcore.vision3d.pointnet import _pool
+from tests.wiring import assert_wiring
 
 TINY = {
     "num_classes": 3,
@@ -152,3 +153,8 @@ def test_bad_settings_are_one_clear_line():
         pointnet.learner(model=MODEL, optimizer=optax.sgd(1.0), rotation=400.0)
     with pytest.raises(ValueError, match=r"points.shape=\(2, 4\): no point sets; allowed: \[B, N, 3\]"):
         MODEL.init(jax.random.key(0), jnp.zeros((2, 4)), False)
+
+
+def test_the_wiring_of_pointnet_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(MODEL, (2, 6, 3), [280.825, -63.3111], train=False)

@@ -15,7 +15,9 @@ from dlcore.models.mit import MiT
 from dlcore.models.stored_counts import stored_models
 from dlcore.vision3d.dpt import DPT, ClassTokenViT, DPTNeck, NormalizedDINOv2
 from dlcore.vision3d.glpn import GLPN
+from tests.detection.detectors import Small
 from tests.models.parity import check_output, nhwc, read_golden, weight_rule
+from tests.wiring import assert_wiring
 
 STAGES = ("block1", "block2", "block3", "block4")
 NECK = {"stages": STAGES, "channels": (8, 12, 16, 20), "features": 8}
@@ -118,3 +120,15 @@ def test_fields_that_do_not_fit_are_refused():
 )
 def test_parameter_counts_are_the_authors(name, millions):
     assert stored_models("depth")[name]["parameters"] / 1e6 == pytest.approx(millions, rel=6e-3)
+
+
+def test_the_wiring_of_dptneck_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(
+        DPTNeck((4, 4, 6, 6), (4, 2, 1, 0.5), 4), [np.cos(np.arange(96.0)).reshape(1, 4, 4, 6)] * 4, [1577.31, 1.2829]
+    )
+
+
+def test_the_wiring_of_glpn_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(GLPN(Small(), ("fine", "coarse"), features=4), (1, 32, 32, 3), [88.2271, 0.52483])

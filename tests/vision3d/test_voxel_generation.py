@@ -11,6 +11,7 @@ from flax import linen as nn
 from dlcore.data.voxel_solids import voxel_solids
 from dlcore.vision3d import voxel_generation
 from dlcore.vision3d.voxel_generation import VoxelGenerator, mean_shape_iou, nearest_image_iou
+from tests.wiring import assert_wiring
 
 
 def shapes(decoder, resolution=16):
@@ -105,3 +106,8 @@ def test_bad_input():
     batch = {"image": x, "voxels": np.zeros((1, 4, 4, 4), np.uint8), "index": np.arange(1)}
     with pytest.raises(ValueError, match=r"voxels.shape=\(1, 4, 4, 4\): not what the model generates; allowed: \[B, 2"):
         learner.init(jax.random.key(0), batch)
+
+
+def test_the_wiring_of_voxel_generator_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(VoxelGenerator(8, width=2, latent_dim=4), (1, 16, 16, 3), [29.108, 21.7594])

@@ -11,6 +11,7 @@ from dlcore.classification import supervised
 from dlcore.data.voxel_solids import occupancy
 from dlcore.tasks.voxels import nearest_grid_accuracy
 from dlcore.vision3d.voxnet import VoxNet, quarter_turn, voxelize
+from tests.wiring import assert_wiring
 
 
 def test_parameters_and_shapes():
@@ -115,3 +116,8 @@ def test_the_nearest_grid_differs_in_the_fewest_voxels():
     test = {"image": np.zeros((2, 2, 2, 2, 1), np.uint8), "label": np.array([4, 4])}
     test["image"][0, 0, 0], test["image"][1, 1, 0] = 1, 1
     assert nearest_grid_accuracy(train, test) == 0.5
+
+
+def test_the_wiring_of_vox_net_is_as_it_was_checked():
+    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+    assert_wiring(VoxNet(2, features=4, hidden=6), (1, 16, 16, 16, 1), [2.81089, 0.916946])
