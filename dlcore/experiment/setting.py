@@ -88,6 +88,10 @@ class Setting(NamedTuple):
     external: bool = False
 
 
+LARGEST = {int: 2**63 - 1, float: 3.4e38}
+"""Numbers that an int64 or a float32 holds; larger ones are allowed where a setting names a limit."""
+
+
 class _Kind(NamedTuple):
     """A parsed type. base: bool, int, float, str, or a tuple of bases for a tuple of fixed length."""
 
@@ -204,6 +208,8 @@ def _scalar(name: str, base: type, text: Any, kind: _Kind) -> Any:
         raise FlagError(f"--{name}={value}: unknown{hint}; allowed: {', '.join(map(str, kind.choices))}")
     if base in (int, float) and not kind.limits.low <= value <= kind.limits.high:
         raise FlagError(f"--{name}={value}: out of range; allowed: {_allowed(kind.limits)}")
+    if base in LARGEST and math.isinf(kind.limits.high) and abs(value) > LARGEST[base]:
+        raise FlagError(f"--{name}={text}: too large; allowed: at most {LARGEST[base]:,} in size")
     return value
 
 
@@ -342,14 +348,25 @@ def module_settings(prefix: str, module: Callable, given: frozenset[str] = EXTER
     for base in reversed(cls.__mro__):  # a field that a class inherits keeps its help
         helps |= _helps(inspect.cleandoc(vars(base).get("__doc__") or ""))
     return {
-        f"{prefix}.{f.name}": Setting(
-            keywords.get(f.name, f.default), helps.get(f.name, ""), hints[f.name], identity=_identity(hints[f.name])
+        f"{prefix}.{f.name}": _without_negatives(
+            Setting(
+                keywords.get(f.name, f.default), helps.get(f.name, ""), hints[f.name], identity=_identity(hints[f.name])
+            )
         )
         for f in dataclasses.fields(cls)
         if f.name not in {*given, "parent", "name"}
         and _kind(hints.get(f.name))
         and (f.default is not dataclasses.MISSING or f.name in keywords)
     }
+
+
+def _without_negatives(setting: Setting) -> Setting:
+    """Limit the integers of a field that names no limits: they count something, unless its default is negative."""
+    kind, default = _kind(setting.type), setting.default
+    base = kind.base[0] if kind and isinstance(kind.base, tuple) else kind and kind.base
+    values = default if isinstance(default, tuple) else () if default is None else (default,)
+    limited = base is int and kind is not None and kind.limits == Range() and not kind.choices
+    return setting._replace(limits=Range(0, 2**31 - 1)) if limited and all(value >= 0 for value in values) else setting
 
 
 def model_settings(name: str) -> dict[str, Setting]:

@@ -69,7 +69,7 @@ class SRResNet(nn.Module):
       dtype: dtype of the computation; None takes the input's.
     """
 
-    factor: int = 2
+    factor: Annotated[int, Range(1)] = 2
     width: Annotated[int, Range(1)] = 32
     num_blocks: Annotated[int, Range(0)] = 4
     dtype: Any = None

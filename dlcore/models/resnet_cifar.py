@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.learner import Range
 from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.nn import BatchNorm, Conv, StochasticDepth
@@ -121,7 +122,7 @@ class CifarResNet(Backbone):
     num_classes: int = 10
     stages: tuple[int, ...] = (3, 3, 3)
     width: int = 16
-    stem_stride: int = 1
+    stem_stride: Annotated[int, Range(1)] = 1
     skip: bool = True
     zero_init_residual: bool = False
     dtype: Any = None
