@@ -79,7 +79,7 @@ def test_sentences_stand_beside_what_can_be_said_without_the_image(monkeypatch):
     assert len(results.caption_rows(["w"], [["y"]], train)) == 3
 
 
-def test_caption_panels(monkeypatch):
+def test_captions_stand_beside_their_references(monkeypatch):
     monkeypatch.setattr(results, "caption_rows", lambda *rest: rest)
     monkeypatch.setattr(results, "attention_panel", lambda *rest: rest[1:])
     arrays = {"image": np.arange(14), "captions": np.array([[tokens("a"), tokens("cat")]] * 14)}
@@ -162,7 +162,7 @@ def test_guesses_without_an_image_by_hand():
     assert accuracies == [50.0, 100.0, 75.0]
 
 
-def test_answer_panels(monkeypatch):
+def test_answers_stand_beside_those_without_an_image(monkeypatch):
     sources = []
 
     def predict(learner, state, source, batch_size):
@@ -212,7 +212,7 @@ def test_retrieval_counts_the_same_sentence_as_found():
     assert evaluator.names == ("r1", "text_r1", "r5", "text_r5", "r10", "text_r10")
 
 
-def test_recall_panels():
+def test_recall_stands_beside_chance():
     captions = np.array([[tokens("a")], [tokens("cat")], [tokens("up")]])
     context = types.SimpleNamespace(
         spec=SPEC,
