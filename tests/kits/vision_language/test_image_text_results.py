@@ -46,7 +46,7 @@ def test_references_are_whole_or_those_that_train():
     assert results.references_of(arrays, spec) == [["y", "x"]]
 
 
-def test_what_moves_and_where_are_compared():
+def test_words_before_and_behind_moves_are_compared():
     shares = results.motion_shares(["a moves left", "cat moves up", "a moves up", "a"], ["a moves up"] * 4)
     assert shares == {"thing": 0.75, "direction": 0.5}
 
