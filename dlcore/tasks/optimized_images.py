@@ -87,6 +87,24 @@ class OptimizedImages(FrozenNetwork):
             optimizer = optax.with_extra_args_support(optax.adam(setup.flags.learning_rate))
         return {**super().arguments(setup), "optimizer": optimizer}
 
+    def num_images(self, setup: Setup) -> int:
+        """Count the images that are optimized.
+
+        Returns:
+          One, unless a page says otherwise.
+        """
+        return 1
+
+    def report_hooks(self, setup: Setup, build: Callable[[Setup], Learner]) -> list:
+        """Film the images while they are optimized."""
+        from dlcore.modes.film import film_hooks
+        from dlcore.report.generative import picture_grid
+
+        count = self.num_images(setup)
+        title = "The image by step" if count == 1 else "The images by step"
+        batch = {"index": np.arange(count, dtype=np.int32)}
+        return film_hooks(build, setup, batch, lambda outputs: picture_grid(outputs["image"], min(count, 5)), title)
+
 
 def average_pooling(model: nn.Module) -> nn.Module:
     """Let a trained network pool by the mean in place of the maximum.
@@ -112,24 +130,6 @@ def check_batch_size(batch_size: int, num_images: int) -> None:
     """
     if batch_size < num_images:
         raise ValueError(f"batch_size={batch_size}: {num_images} images are optimized; allowed: at least {num_images}")
-
-    def num_images(self, setup: Setup) -> int:
-        """Count the images that are optimized.
-
-        Returns:
-          One, unless a page says otherwise.
-        """
-        return 1
-
-    def report_hooks(self, setup: Setup, build: Callable[[Setup], Learner]) -> list:
-        """Film the images while they are optimized."""
-        from dlcore.modes.film import film_hooks
-        from dlcore.report.generative import picture_grid
-
-        count = self.num_images(setup)
-        title = "The image by step" if count == 1 else "The images by step"
-        batch = {"index": np.arange(count, dtype=np.int32)}
-        return film_hooks(build, setup, batch, lambda outputs: picture_grid(outputs["image"], min(count, 5)), title)
 
 
 def image_panels(context: ReportContext, images: dict[str, np.ndarray], title: str, subtitle: str = "") -> list[Panel]:

@@ -4,7 +4,7 @@ import chex
 import numpy as np
 import pytest
 
-from dlcore.data.factor_shapes import draw_factors, factor_shapes
+from dlcore.data.factor_shapes import draw_factors, factor_shapes, simulate_camera
 
 
 def test_the_pictures_have_their_factors():
@@ -33,3 +33,12 @@ def test_an_image_does_not_depend_on_how_many_there_are():
 def test_too_small_is_named():
     with pytest.raises(ValueError, match="count=1, size=7: too small; allowed: count of at least 1, size"):
         factor_shapes(1, size=7)
+
+
+def test_the_camera_is_what_it_was():
+    """Sums of simulated photographs, plain and by position: light, contrast and noise of the published runs."""
+    ramp = np.linspace(0, 1, 32, dtype=np.float32).reshape(2, 4, 4, 1)
+    shots = simulate_camera(ramp, 3)
+    np.testing.assert_allclose(shots.sum((1, 2, 3)), [5.569902, 11.556633], rtol=1e-4)
+    weighted = (shots[..., 0] * np.arange(16).reshape(4, 4)).sum((1, 2))
+    np.testing.assert_allclose(weighted, [43.569588, 96.913389], rtol=1e-4)

@@ -119,3 +119,53 @@ def test_of_both_one_a_batch(monkeypatch):
 
     assert {mixed(2.0, 3.0, seed) for seed in range(8)} == {2.0, -3.0}
     assert (mixed(2.0, 0.0), mixed(0.0, 3.0), mixed(0.0, 0.0)) == (2.0, -3.0, 0.0)
+
+
+@pytest.fixture
+def third(monkeypatch):
+    """Ratios of 0.3, and each example's partner is the next one."""
+    monkeypatch.setattr(mixing.jax.random, "beta", lambda key, a, b, shape: jnp.full(shape, 0.3))
+    monkeypatch.setattr(mixing.jax.random, "permutation", lambda key, count: (jnp.arange(count) + 1) % count)
+
+
+def test_mixup_by_hand(third):
+    images, eye = jnp.float32([[0.0], [10.0], [100.0]]), jnp.eye(3)
+    mixed, labels = augment.mixup(jax.random.key(0), images, eye, 1.0)
+    np.testing.assert_allclose(mixed[:, 0], [0.7 * 10, 3 + 70, 30], rtol=1e-6)
+    np.testing.assert_allclose(labels, [[0.3, 0.7, 0], [0, 0.3, 0.7], [0.7, 0, 0.3]], rtol=1e-6)
+    mixed, _ = augment.mixup(jax.random.key(0), images, eye, 1.0, keep_most=True)
+    np.testing.assert_allclose(mixed[:, 0], [0.3 * 10, 7 + 30, 70], rtol=1e-6)
+    # The third is padding: it mixes with nothing, nor does the second, whose partner it is.
+    mixed, _ = augment.mixup(jax.random.key(0), images, eye, 1.0, jnp.array([1, 1, 0]))
+    np.testing.assert_allclose(mixed[:, 0], [7, 10, 100], rtol=1e-6)
+    np.testing.assert_array_equal(augment.mixup(jax.random.key(0), images, eye, 0.0)[0], images)
+
+
+def test_cutmix_by_hand(third, monkeypatch):
+    """Boxes of sqrt(0.7) = 0.837 of each side of 4 x 6: 3 x 5, to even numbers 2 x 4, around (1, 1.5) rounded down."""
+    monkeypatch.setattr(mixing.jax.random, "uniform", lambda key, shape: jnp.full(shape, 0.25))
+    images = jnp.broadcast_to(jnp.arange(2.0)[:, None, None, None], (2, 4, 6, 1))
+    mixed, labels = augment.cutmix(jax.random.key(0), images, jnp.eye(2), 1.0)
+    expected = np.zeros((4, 6))
+    expected[0:2, 0:3] = 1
+    np.testing.assert_array_equal(mixed[..., 0], [expected, 1 - expected])
+    np.testing.assert_allclose(labels, [[0.75, 0.25], [0.25, 0.75]])
+
+
+def test_a_batch_is_augmented_and_then_mixed(monkeypatch):
+    calls = []
+
+    def mix(key, images, targets, mixup_alpha, cutmix_alpha, mask):
+        calls.append((images.tolist(), targets.tolist(), mixup_alpha, cutmix_alpha, mask.tolist()))
+        return "images", "targets"
+
+    monkeypatch.setattr(mixing, "mix_batch", mix)
+    batch = {"label": jnp.array([2, 0]), "index": jnp.arange(2), "mask": jnp.array([1.0, 0.0])}
+    images = jnp.float32([[1.0], [2.0]])
+    settings = (jax.random.key(0), images, batch)
+    plain, labels = mixing.augmented_batch(*settings, lambda key, image: 2 * image, mixing.Mixing(), 3)
+    assert (plain.tolist(), labels.tolist()) == ([[2], [4]], [2, 0])
+    assert mixing.augmented_batch(*settings, None, mixing.Mixing(0.2, 1.0), 3) == ("images", "targets")
+    assert calls == [([[1], [2]], [[0, 0, 1], [1, 0, 0]], 0.2, 1.0, [1, 0])]
+    used = [mixing.Mixing(*alphas).is_used for alphas in ((0, 0), (0.1, 0), (0, 0.1))]
+    assert used == [False, True, True]

@@ -94,3 +94,62 @@ def test_the_noise_has_its_standard_deviation(std):
     noise = occlusion.gaussian_noise(std)(keys(1)[0], jnp.zeros((60, 60, 3)))
     assert float(noise.std()) == pytest.approx(std, rel=0.03)  # 10,800 draws: 1 / sqrt(2 * 10800) = .7 %
     assert abs(float(noise.mean())) < 0.04 * std
+
+
+@pytest.fixture
+def quarter(monkeypatch):
+    """Uniform numbers lie at a quarter of their range."""
+
+    def uniform(key, shape=(), minval=0.0, maxval=1.0):
+        return jnp.broadcast_to(minval + 0.25 * (maxval - minval), shape)
+
+    monkeypatch.setattr(occlusion.jax.random, "uniform", uniform)
+
+
+def test_a_box_by_hand(quarter):
+    """Of 8 x 16 pixels an area of 0.2 + 0.25 * 0.2 = 0.25 is 32; an aspect of 1 * 16^0.25 = 2: 4 x 8 pixels."""
+    box = occlusion._box(jax.random.key(0), (8, 16, 3), (0.2, 0.4), (1.0, 16.0))
+    np.testing.assert_allclose(box, [0.25 * 4, 0.25 * 8, 4, 8], rtol=1e-5)
+    # An aspect of 128^0.25 * 8^0.75 = 16: 64 pixels of 2 x 32, of which 16 columns fit.
+    box = occlusion._box(jax.random.key(0), (8, 16, 3), (0.5, 0.5), (16.0, 16.0))
+    np.testing.assert_allclose(box, [0.25 * 6, 0, 2, 16], rtol=1e-5)
+
+
+def test_a_crop_and_an_erased_box_by_hand(quarter, monkeypatch):
+    ramp = 100.0 * jnp.arange(8.0)[:, None, None] + jnp.arange(16.0)[None, :, None]
+    calls = []
+    monkeypatch.setattr(occlusion.jax.image, "scale_and_translate", lambda *rest: calls.append(rest))
+    for side in (None, 4):
+        occlusion.random_resized_crop((0.25, 0.25), (2, 2), side=side)(jax.random.key(0), ramp)
+    # 4 x 8 pixels from (1, 2), twice as large, or scaled to 4 x 4.
+    for (_, shape, axes, scale, move, method, antialias), expected in zip(
+        calls, (((8, 16, 1), (2, 2), (-2, -4)), ((4, 4, 1), (1, 0.5), (-1, -1))), strict=True
+    ):
+        assert (shape, axes, method, antialias) == (expected[0], (0, 1), "linear", False)
+        np.testing.assert_allclose((scale, move), expected[1:], rtol=1e-5)
+    for happens in (True, False):
+        monkeypatch.setattr(occlusion.jax.random, "bernoulli", lambda key, p, happens=happens: jnp.array(happens))
+        erased = occlusion.random_erasing(0.5, (0.25, 0.25), (2, 2))(jax.random.key(0), ramp + 1)[..., 0]
+        expected = np.zeros((8, 16), bool)
+        expected[1:5, 2:10] = happens
+        np.testing.assert_array_equal(erased == 0, expected)
+
+
+def test_a_square_stays_inside_unless_it_may_leave(monkeypatch):
+    ranges = []
+
+    def randint(key, shape, low, high):
+        ranges.append((low, np.asarray(high).tolist()))
+        return jnp.array([0, 2])
+
+    monkeypatch.setattr(occlusion.jax.random, "randint", randint)
+    image = jnp.ones((6, 9, 2))
+    inside = occlusion.cutout(4, value=0.5)(jax.random.key(0), image)
+    expected = np.ones((6, 9))
+    expected[0:4, 2:6] = 0.5
+    np.testing.assert_array_equal(inside[..., 1], expected)
+    cut = occlusion.cutout(4, partly_outside=True)(jax.random.key(0), image)
+    expected = np.ones((6, 9))
+    expected[0:2, 0:4] = 0
+    np.testing.assert_array_equal(cut[..., 0], expected)
+    assert ranges == [(0, [3, 6]), (0, [6, 9])]

@@ -94,3 +94,60 @@ def test_shears_of_sign_one_are_the_authors(name, matrix):
     want = np.asarray(Image.fromarray(levels).transform((9, 12), Image.Transform.AFFINE, matrix))
     got = policies.apply_operation(policies.OPERATIONS.index(name), jnp.asarray(levels)[..., None], 1.0)
     np.testing.assert_array_equal(got[..., 0], want)
+
+
+@pytest.fixture
+def chosen(monkeypatch):
+    """Operations as they were asked for: (index, strength, sign, interpolation, fill), which each add 1."""
+    calls = []
+
+    def operation(index, image, strength, sign, interpolation, fill):
+        calls.append((int(index), round(float(strength), 4), float(sign), interpolation, fill))
+        return image + np.float32(1)
+
+    def scan(step, carry, rows):
+        for row in zip(*(np.asarray(part) for part in rows), strict=True):
+            carry, _ = step(carry, row)
+        return carry, None
+
+    monkeypatch.setattr(policies, "apply_operation", operation)
+    monkeypatch.setattr(policies.jax.lax, "scan", scan)
+    return calls
+
+
+def test_rand_augment_draws_all_operations_but_invert(chosen):
+    out = augment.rand_augment(60, 15, 31, "bilinear", 0.5)(jax.random.key(0), np.zeros((1, 1, 1)))
+    assert float(out[0, 0, 0]) == 60
+    indices, strengths, signs, interpolations, fills = (set(part) for part in zip(*chosen, strict=True))
+    assert indices == set(range(len(policies.OPERATIONS) - 1))
+    assert (strengths, signs, interpolations, fills) == ({0.5}, {-1, 1}, {"bilinear"}, {0.5})
+    assert policies.OPERATIONS[-1] == "invert"
+
+
+def test_auto_augment_applies_both_operations_of_a_pair(chosen, monkeypatch):
+    table = (np.array([[14, 3]], np.int32), np.array([[0.0, 1.0]], np.float32), np.array([[0.25, 0.75]], np.float32))
+    monkeypatch.setattr(policies, "_table", lambda policy: table)
+    out = augment.auto_augment("cifar10", fill=0.25)(jax.random.key(1), np.zeros((1, 1, 1)))
+    assert float(out[0, 0, 0]) == 2  # the first, of probability 0, is the identity of that name
+    assert [call[:2] for call in chosen] == [(0, 0.25), (3, 0.75)]
+    assert {call[3:] for call in chosen} == {("nearest", 0.25)}
+
+
+@pytest.mark.parametrize(
+    ("name", "strength", "sign", "expected"),
+    [
+        ("brightness", 0.5, 1.0, 1.45 * 0.4),
+        ("brightness", 0.5, -1.0, 0.55 * 0.4),
+        ("posterize", 0.5, 1.0, 25 / 64),  # 8 - 2 = 6 bits: 0.4 is 25.6 of 64
+        ("solarize", 0.7, 1.0, 0.6),  # at or above 0.3: 1 - 0.4
+        ("solarize", 0.5, 1.0, 0.4),  # below 0.5
+        ("invert", 0.1, 1.0, 0.6),
+        ("invert", 0.0, 1.0, 0.4),
+        ("identity", 1.0, 1.0, 0.4),
+    ],
+)
+def test_operations_by_hand(monkeypatch, name, strength, sign, expected):
+    monkeypatch.setattr(policies, "_geometric", lambda operation, image, *rest: image)
+    with jax.disable_jit():
+        out = policies.apply_operation(policies.OPERATIONS.index(name), jnp.full((1, 1, 1), 0.4), strength, sign)
+    np.testing.assert_allclose(out[0, 0, 0], expected, rtol=1e-5)

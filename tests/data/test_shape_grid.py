@@ -3,7 +3,18 @@
 import numpy as np
 import pytest
 
-from dlcore.data.shape_grid import COLORS, Placed, cell_names, cell_shares, check_grid, draw_shapes, paint
+from dlcore.data import shape_grid
+from dlcore.data.shape_grid import (
+    COLORS,
+    Placed,
+    cell_names,
+    cell_shares,
+    check_grid,
+    draw_shapes,
+    foreground,
+    paint,
+    read_shapes,
+)
 
 
 def test_cells_have_names_row_by_row():
@@ -44,3 +55,31 @@ def test_a_wrapped_shape_continues_on_the_opposite_side():
     np.testing.assert_array_equal(canvas[..., 0], wrapped)
     cut = paint(np.zeros((8, 8, 3)), "square", np.ones(3), (0.0, 4.0), 2 * np.sqrt(2))
     np.testing.assert_array_equal(np.flatnonzero(cut.any(0)), [0, 1])
+
+
+def test_drawn_shapes_are_read_back():
+    placed = [Placed("red", "circle", 0), Placed("blue", "cross", 2), Placed("green", "triangle", 3)]
+    image = draw_shapes(np.random.default_rng(4), placed, 32, 2)
+    assert read_shapes(image, 2) == placed
+    assert read_shapes(image / np.float32(255), 2) == placed
+    assert read_shapes(image, 2, least=0.999) == []
+    assert read_shapes(np.full_like(image, 100), 2) == []
+    wide = np.zeros((32, 34, 3), np.uint8)
+    for bad, grid in ((image, 3), (wide, 2)):
+        with pytest.raises(ValueError, match=f"cells are no whole pixels; allowed: sides that are multiples of {grid}"):
+            read_shapes(bad, grid)
+
+
+def test_few_pixels_and_weak_colors_are_background():
+    """A cell of 16 x 16 counts from 0.06 * 256 = 15.4 pixels on; a pixel counts above a difference of 60 levels."""
+    image = np.full((16, 16, 3), 100, np.uint8)
+    image[0, 0] = [160, 100, 100]
+    image[0, 1] = [100, 161, 100]
+    np.testing.assert_array_equal(np.argwhere(foreground(image)), [[0, 1]])
+    np.testing.assert_array_equal(np.argwhere(foreground(image / 255, least=59)), [[0, 0], [0, 1]])
+    assert shape_grid._templates(16, ("square", "cross"))[0] == ["square", "cross"] * 45
+
+
+def test_the_drawing_is_what_it_was():
+    image = draw_shapes(np.random.default_rng(0), [Placed("red", "square", 1)], 16, 2).astype(int)
+    assert [int(image.sum()), int((image[..., 0] * np.arange(256).reshape(16, 16)).sum())] == [97037, 4264965]

@@ -3,6 +3,9 @@
 About 60 CPU seconds: the steps of seven learners are compiled for two environments each.
 """
 
+import dataclasses
+import types
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -15,8 +18,10 @@ from dlcore.data.source import Source
 from dlcore.optim import create_optimizer
 from dlcore.rl import a2c, dqn, environments, networks, ppo, recurrent_ppo, sac, td3
 from dlcore.rl.distributions import TanhGaussian
-from dlcore.rl.off_policy import OffPolicy
+from dlcore.rl.off_policy import OffPolicy, OffPolicyState
+from dlcore.rl.replay import Transition
 from dlcore.rl.rollout import GAE, Normalization
+from dlcore.rl.td3 import TD3
 from tests.experiment.arguments import arguments_of
 from tests.rl.corridors import TwoActions, chosen_actions, constant_reward, target
 
@@ -428,3 +433,112 @@ def test_one_update_of_a2c_by_hand():
         return jax.tree.map(lambda p, g: p - rate * g, before, jax.grad(loss)(before))
 
     chex.assert_trees_all_close(after.params, expected(), rtol=1e-4, atol=1e-6)
+
+
+class Proportional:
+    """pi(s) = w s, Q_k(s, a) = c_k s + a, of plain numbers; nothing compiles."""
+
+    def apply(self, variables, x, action=None, method=None):
+        params = variables["params"]
+        if method == "policy":
+            return types.SimpleNamespace(mode=lambda: params["actor"] * x)
+        return jnp.stack([c * x[:, 0] + action[:, 0] for c in params["critic"]])
+
+
+@pytest.fixture
+def learn_of(monkeypatch):
+    """(module, settings) -> its act and its learn, without an environment."""
+
+    def build(module, **settings):
+        caught = {}
+        monkeypatch.setattr(module, "check_environment", lambda *rest: None)
+        monkeypatch.setattr(module, "episodes", lambda *rest: (None, None))
+        monkeypatch.setattr(
+            module, "off_policy_update", lambda environment, act, learn, rest: caught.update(act=act, learn=learn)
+        )
+        environment = types.SimpleNamespace(action_size=1, num_actions=None)
+        module.learner(model=Proportional(), optimizer=optax.sgd(1.0), environment=environment, **settings)
+        return caught["act"], caught["learn"]
+
+    return build
+
+
+def deterministic_state(count):
+    params = {"actor": jnp.float32(0.5), "critic": jnp.float32([1.0, 2.0])}
+    targets = {"actor": jnp.float32(0.25), "critic": jnp.float32([3.0, 2.5])}
+    opt_state = {**{name: optax.sgd(1.0).init(part) for name, part in params.items()}, "count": jnp.int32(count)}
+    state = OffPolicyState.__new__(OffPolicyState)
+    values = {"params": params, "opt_state": opt_state, "target_params": targets}
+    for field in dataclasses.fields(OffPolicyState):
+        object.__setattr__(state, field.name, values.get(field.name))
+    return state
+
+
+TRANSITIONS = Transition(
+    observation=jnp.float32([[2.0], [1.0]]),
+    action=jnp.float32([[0.5], [-0.5]]),
+    reward=jnp.float32([1.0, 3.0]),
+    terminated=jnp.array([False, True]),
+    next_observation=jnp.float32([[2.0], [4.0]]),
+)
+
+
+@pytest.mark.parametrize("kind", ["ddpg", "td3"])
+def test_the_first_of_two_critics_teaches_or_the_smaller_one(learn_of, kind):
+    """The target action is 0.25 * 2 = 0.5: critics of 6.5 and 5.5, of which DDPG takes the first, TD3 the smaller.
+
+    y = 1 + 0.5 * 6.5 = 4.25 or 1 + 0.5 * 5.5 = 3.75, and 3 after the end. Q_1 = (2.5, 0.5), Q_2 = (4.5, 1.5).
+    """
+    off_policy = OffPolicy(gamma=0.5, tau=0.1)
+    _, learn = learn_of(td3, kind=kind, td3=TD3(target_noise=0.0), off_policy=off_policy)
+    y = np.array([4.25 if kind == "ddpg" else 3.75, 3.0])
+    q = np.array([[2.5, 0.5], [4.5, 1.5]])
+    after, metrics = learn(deterministic_state(0), TRANSITIONS, jax.random.key(0))
+    np.testing.assert_allclose(metrics["critic_loss"].compute(), (0.5 * np.square(q - y)).sum(0).mean(), rtol=1e-5)
+    assert float(metrics["q"].compute()) == pytest.approx(q.mean())
+    # d/dc_k = mean of (Q_k - y) s.
+    critic = np.array([1.0, 2.0]) - ((q - y) * [2.0, 1.0]).mean(1)
+    np.testing.assert_allclose(after.params["critic"], critic, rtol=1e-5)
+    # The first step of TD3's two leaves the actor and the targets; DDPG ascends d/dw = mean of s = 1.5.
+    moves = kind == "ddpg"
+    assert float(after.params["actor"]) == (2.0 if moves else 0.5)
+    expected = 0.9 * np.array([3.0, 2.5]) + 0.1 * critic if moves else [3.0, 2.5]
+    np.testing.assert_allclose(after.target_params["critic"], expected, rtol=1e-5)
+    assert int(after.opt_state["count"]) == 1
+    if kind == "td3":
+        second, _ = learn(deterministic_state(1), TRANSITIONS, jax.random.key(0))
+        assert float(second.params["actor"]) == 2.0
+        assert float(second.target_params["actor"]) == pytest.approx(0.9 * 0.25 + 0.1 * 2.0)
+
+
+def test_noise_is_clipped_and_so_is_the_action(learn_of):
+    """Noise of a huge deviation is +-0.25 after clipping: target actions of 0.5 +- 0.25, critics of 6.25 or 5.75."""
+    settings = {"td3": TD3(target_noise=1e6, target_noise_clip=0.25), "off_policy": OffPolicy(gamma=0.5)}
+    act, learn = learn_of(td3, exploration_noise=1e6, **settings)
+    _, metrics = learn(deterministic_state(0), TRANSITIONS, jax.random.key(0))
+    q = np.array([[2.5, 0.5], [4.5, 1.5]])
+    losses = [
+        (0.5 * np.square(q - np.array([1 + 0.5 * value, 3.0]))).sum(0).mean() for value in (5.0 + 0.25, 5.0 + 0.75)
+    ]
+    assert min(abs(float(metrics["critic_loss"].compute()) - loss) for loss in losses) < 1e-4
+    state = deterministic_state(0).replace(
+        observation=jnp.float32([[1.0], [1.0]]), replay=types.SimpleNamespace(written=10**9)
+    )
+    assert set(np.abs(act(state, jax.random.split(jax.random.key(0), 2))).ravel()) == {1.0}
+
+
+def test_the_objective_of_a2c_by_hand():
+    """Two steps: -log pi A = (2 * 3, 1 * -1), errors (0.5 - 4)^2 / 2 and (1 - 1)^2 / 2, an entropy of 0.25 each."""
+    policy = types.SimpleNamespace(
+        log_prob=lambda action: jnp.float32([-2.0, -1.0]), entropy=lambda: jnp.float32([0.25, 0.25])
+    )
+    data = types.SimpleNamespace(
+        observation=jnp.zeros((2, 1, 3)), action=jnp.zeros((2, 1), int), value=jnp.float32([[1.0], [2.0]])
+    )
+    total, metrics = a2c._objective(
+        lambda params, x: (policy, jnp.float32([0.5, 1.0])), None, data, jnp.float32([[3.0], [-1.0]]), 0.5, 0.1
+    )
+    assert float(total) == pytest.approx((6 - 1) / 2 + 0.5 * 6.125 / 2 - 0.1 * 0.25)
+    assert float(metrics["policy_loss"].compute()) == pytest.approx(2.5)
+    assert float(metrics["value_loss"].compute()) == pytest.approx(6.125 / 2)
+    assert float(metrics["entropy"].compute()) == pytest.approx(0.25)

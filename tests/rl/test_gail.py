@@ -256,3 +256,39 @@ def test_one_update_by_hand(square):
     np.testing.assert_allclose(after.discriminator["weights"], w, rtol=1e-4)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), after.params, new)
     assert metrics["reward"].compute() == pytest.approx(float(reward), rel=1e-4)
+
+
+def test_a_discriminator_has_two_hidden_layers_and_starts_at_0():
+    discriminator = gail.Discriminator(3)
+    shapes = jax.eval_shape(discriminator.init, jax.random.key(0), jnp.zeros((1, 2)))["params"]
+    kernels = [(2, 3), (3, 3), (3, 1)]
+    assert [shapes[f"Dense_{k}"]["kernel"].shape for k in range(len(shapes))] == kernels
+    params = {
+        f"Dense_{k}": {"kernel": jnp.sin(jnp.arange(a * b, dtype=jnp.float32)).reshape(a, b), "bias": jnp.ones(b) / 4}
+        for k, (a, b) in enumerate(kernels)
+    }
+    x = expected = np.array([[0.5, -1.0], [2.0, 0.25]], np.float32)
+    for k, (a, b) in enumerate(kernels):
+        expected = expected @ np.sin(np.arange(a * b)).reshape(a, b) + 0.25
+        expected = np.tanh(expected) if k < 2 else expected[:, 0]
+    np.testing.assert_allclose(discriminator.apply({"params": params}, x), expected, rtol=1e-5)
+
+
+def test_the_discriminator_s_loss_by_hand():
+    """f = a x + b y with (a, b) = (3, 4): a slope of 5 everywhere, a penalty of (5 - 1)^2 = 16."""
+    expert, policy = jnp.float32([[1.0, 0.0], [0.0, -1.0]]), jnp.float32([[0.0, 0.5], [-1.0, 0.0]])
+    total, metrics = gail.discriminator_loss(
+        lambda params, x: x @ params,
+        jnp.float32([3.0, 4.0]),
+        expert,
+        jnp.float32([3, 1]),
+        policy,
+        jax.random.key(0),
+        0.5,
+    )
+    # Logits (3, -4) of the expert, with weights 3 / 2 and 1 / 2, and (2, -3) of the policy.
+    losses = np.array([1.5, 0.5]) * np.log1p(np.exp([-3.0, 4.0])) + np.log1p(np.exp([2.0, -3.0]))
+    assert float(total) == pytest.approx(losses.mean() + 0.5 * 16, rel=1e-5)
+    assert float(metrics["d_loss"].compute()) == pytest.approx(losses.mean(), rel=1e-5)
+    assert float(metrics["d_penalty"].compute()) == pytest.approx(16, rel=1e-5)
+    assert float(metrics["d_right"].compute()) == 0.5  # the first of the expert's, the second of the policy's

@@ -771,3 +771,116 @@ def test_the_ramp_reaches_the_weight_of_the_unlabeled_loss(module, monkeypatch):
     more = {"num_unlabeled": 6} if module is temporal_ensembling else {}
     module.learner(model=None, optimizer=None, ramp=RampUp(2.0, 10), **more)
     assert float(passed["weight"](jnp.int32(3))) == pytest.approx(2 * np.exp(-2.45), rel=1e-6)
+
+
+class Parts:
+    """The networks of a technique, one matrix each: the current student's, the teacher's; nothing compiles."""
+
+    def __init__(self, student, teacher):
+        self.matrices = np.asarray(student, np.float32), np.asarray(teacher, np.float32)
+
+    def student(self, *images):
+        return tuple(self.current(x) for x in images), {}
+
+    def current(self, images):
+        return images.reshape(len(images), -1) @ self.matrices[0]
+
+    def teacher(self, images):
+        return images.reshape(len(images), -1) @ self.matrices[1]
+
+
+@pytest.fixture
+def technique_of(monkeypatch):
+    """(module, settings) -> its function of the networks and the two streams."""
+
+    def build(module, **settings):
+        monkeypatch.setattr(module, "two_stream_learner", lambda model, optimizer, technique, **rest: technique)
+        return module.learner(model=None, optimizer=None, **settings)
+
+    return build
+
+
+def parts():
+    rng = np.random.default_rng(4)
+    networks = Parts(rng.normal(size=(4, 3)), rng.normal(size=(4, 3)))
+    data = batch(labeled=2, unlabeled=3)
+    unlabeled = {**data["unlabeled"], "mask": np.float32([1, 1, 1])}
+    return networks, {**data["labeled"], "mask": np.float32([1, 1])}, unlabeled
+
+
+def lighten(key, image):
+    return image + jax.random.uniform(key, ())
+
+
+def view_of(unlabeled, k):
+    keys = example_keys(jax.random.fold_in(KEY, k), unlabeled)
+    return unlabeled["image"] + np.array([float(jax.random.uniform(key, ())) for key in keys])[:, None, None, None]
+
+
+@pytest.mark.parametrize("module", [pi_model, mean_teacher])
+def test_two_views_are_compared(technique_of, module):
+    networks, labeled, unlabeled = parts()
+    terms = technique_of(module, augment=lighten)(networks, labeled, unlabeled, KEY, None)
+    first, second = (view_of(unlabeled, k).reshape(3, 4) for k in (0, 1))
+    other = networks.matrices[1 if module is mean_teacher else 0]
+    distance = softmax(first @ networks.matrices[0]) - softmax(second @ other)
+    np.testing.assert_allclose(terms.unlabeled, np.square(distance).mean(-1), rtol=1e-4)
+
+
+def test_an_interpolation_is_the_student_s_and_its_ends_the_teacher_s(technique_of, monkeypatch):
+    """Image i is mixed with image i + 1, three parts to one."""
+    networks, labeled, unlabeled = parts()
+
+    def mix(key, images, targets, alpha, mask):
+        assert (alpha, len(mask)) == (0.6, 3)
+        return tuple(0.75 * x + 0.25 * jnp.roll(x, -1, 0) for x in (images, targets))
+
+    monkeypatch.setattr(ict, "mixup", mix)
+    terms = technique_of(ict, augment=lighten, alpha=0.6)(networks, labeled, unlabeled, KEY, None)
+    view = view_of(unlabeled, 0).reshape(3, 4)
+    ends = softmax(view @ networks.matrices[1])
+    mixed, target = (0.75 * x + 0.25 * np.roll(x, -1, 0) for x in (view, ends))
+    distance = softmax(mixed @ networks.matrices[0]) - target
+    np.testing.assert_allclose(terms.unlabeled, np.square(distance).mean(-1), rtol=1e-4)
+
+
+@pytest.mark.parametrize("entropy_weight", [0.0, 0.5])
+def test_vat_moves_images_by_epsilon(technique_of, monkeypatch, entropy_weight):
+    networks, labeled, unlabeled = parts()
+
+    def direction(logits, images, rng, xi, iterations):
+        assert (xi, iterations) == (0.02, 3)
+        return jnp.ones_like(images) / 2
+
+    monkeypatch.setattr(vat, "adversarial_direction", direction)
+    settings = {"epsilon": 3.0, "xi": 0.02, "iterations": 3, "entropy_weight": entropy_weight, "augment": lighten}
+    terms = technique_of(vat, **settings)(networks, labeled, unlabeled, KEY, None)
+    view = view_of(unlabeled, 0).reshape(3, 4)
+    p, q = (softmax(x @ networks.matrices[0]) for x in (view, view + 1.5))
+    expected = (p * np.log(p / q)).sum(-1) - entropy_weight * (p * np.log(p)).sum(-1)
+    np.testing.assert_allclose(terms.unlabeled, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_mixmatch_guesses_by_two_views_and_mixes_all_with_all(technique_of, monkeypatch):
+    """Everything is mixed with the row behind it: two labeled images, then three unlabeled ones, once for each view."""
+    networks, labeled, unlabeled = parts()
+
+    def mix(key, images, targets, alpha, mask, keep_most):
+        assert (alpha, mask.tolist(), keep_most) == (0.4, [1, 0, 1, 1, 1, 1, 1, 1], True)
+        return tuple(0.75 * x + 0.25 * jnp.roll(x, -1, 0) for x in (images, targets))
+
+    monkeypatch.setattr(mixmatch, "mixup", mix)
+    labeled = {**labeled, "mask": np.float32([1, 0])}
+    technique = technique_of(mixmatch, augment=lighten, num_views=2, temperature=0.5, alpha=0.4)
+    terms = technique(networks, labeled, unlabeled, KEY, None)
+    views = [view_of(unlabeled, k).reshape(3, 4) for k in (0, 1)]
+    guess = np.square(np.mean([softmax(view @ networks.matrices[0]) for view in views], 0))  # p^(1 / 0.5)
+    guess /= guess.sum(-1, keepdims=True)
+    images = np.concatenate([labeled["image"].reshape(2, 4), *views])
+    targets = np.concatenate([np.eye(3)[labeled["label"]], guess, guess])
+    images, targets = (0.75 * x + 0.25 * np.roll(x, -1, 0) for x in (images, targets))
+    p = softmax(images @ networks.matrices[0])
+    np.testing.assert_allclose(terms.supervised, -(targets * np.log(p)).sum(-1)[:2], rtol=1e-4)
+    expected = np.square(p - targets).mean(-1)[2:].reshape(2, 3).mean(0)
+    np.testing.assert_allclose(terms.unlabeled, expected, rtol=1e-4)
+    assert float(terms.metrics["loss"].compute()) == pytest.approx(float(terms.supervised[0]))

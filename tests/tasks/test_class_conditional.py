@@ -1,5 +1,6 @@
 """What predict asks of conditioned diffusion: classes, walks and prompts by word; what cannot be drawn; the files."""
 
+import types
 from types import SimpleNamespace
 
 import chex
@@ -16,6 +17,7 @@ from dlcore.kits.generative import sample_panels, samples
 from dlcore.kits.training import earlier_run
 from dlcore.report import curves
 from dlcore.report import generative as report
+from dlcore.tasks import class_conditional
 from dlcore.tasks.class_conditional import ClassConditionalImages, class_source
 from dlcore.tasks.latent_images import latent_arguments
 from dlcore.tasks.text_prompts import Prompts, tokens_of
@@ -137,3 +139,48 @@ def test_an_autoencoder_of_another_form_is_named():
         )
     with pytest.raises(ValueError, match=r"autoencoder\.channels=\(8, 8\): sides do not divide"):
         latent_arguments(setup._replace(spec={**setup.spec, "image_shape": [5, 4, 1]}), None)
+
+
+def test_the_variety_is_the_mean_distance_of_different_vectors():
+    # Distances of 3, 4 and 5 between the corners of a triangle.
+    assert class_conditional._spread(np.array([[0.0, 0], [3, 0], [0, 4]])) == pytest.approx(4)
+
+
+@pytest.mark.parametrize(("num_classes", "measure"), [(2, ["class consistency", "variety within a class"]), (1, None)])
+def test_guided_samples_are_measured_by_class(monkeypatch, num_classes, measure):
+    calls = []
+    features = lambda images: (images, np.eye(2)[[0, 1, 1, 1, 0]])  # noqa: E731
+    monkeypatch.setattr(class_conditional, "_features", lambda flags, spec: features)
+    monkeypatch.setattr(class_conditional, "guidance_panel", lambda *rest: calls.append(rest) or ["guidance"])
+    monkeypatch.setattr(class_conditional.sample_panels, "panels", lambda context: ["samples", "nearest", "curves"])
+    monkeypatch.setattr("dlcore.report.triage.triage_panels", lambda history, floor: [(history, floor)])
+    context = types.SimpleNamespace(
+        flags=types.SimpleNamespace(guidance_samples=5), spec={"num_classes": num_classes}, history="history"
+    )
+    panels = class_conditional.GuidedImages.panels(None, context)
+    assert panels == ["samples", "guidance", ("history", None), "nearest", "curves"]
+    (_, labels, measured) = calls[0]
+    assert labels.arrays["label"].tolist() == ([0, 1, 0, 1, 0] if num_classes == 2 else [0] * 5)
+    # Class 0 has the vectors 0, 3 and 6: distances of 3, 6 and 3. Class 1 has 1 and 6.
+    numbers = measured(np.array([[0.0], [1], [3], [6], [6]]))
+    assert list(numbers) == (measure or ["variety within a class"])
+    if num_classes == 2:
+        # Requested 0 1 0 1 0, recognized 0 1 1 1 0.
+        assert numbers == {"class consistency": 0.8, "variety within a class": (4 + 5) / 2}
+    context.flags.guidance_samples = 0
+    assert class_conditional.GuidedImages.panels(None, context)[1] == ("history", None)
+    assert len(calls) == 1
+
+
+def test_consistency_is_measured_of_two_classes_on(monkeypatch):
+    distance = types.SimpleNamespace(_replace=lambda source: ("distance", source))
+    monkeypatch.setattr(class_conditional.ImageGeneration, "evaluators", lambda *rest: [distance])
+    monkeypatch.setattr(class_conditional, "_features", lambda flags, spec: lambda images: ("vectors", images))
+    monkeypatch.setattr(class_conditional, "class_consistency", lambda probabilities, source: (probabilities, source))
+    setup = types.SimpleNamespace(flags=types.SimpleNamespace(num_samples=5), spec={"num_classes": 3})
+    task = class_conditional.ClassConditionalImages()
+    first, second = task.evaluators(setup, None, "test")
+    assert first[1].arrays["label"].tolist() == [0, 1, 2, 0, 1]
+    assert (second[0]("images"), second[1]) == ("images", first[1])
+    setup.spec = {"num_classes": 1}
+    assert len(task.evaluators(setup, None, "test")) == 1

@@ -1,5 +1,7 @@
 """An expert is trained, found again and recorded once; what it cannot be is refused in one line."""
 
+import types
+
 import jax
 import numpy as np
 import pytest
@@ -65,3 +67,27 @@ def test_other_demonstrations_are_one_clear_line(expert, tmp_path, capsys, words
     status = run(find_experiment(PAGE), ["--smoke", f"--runs={tmp_path}", *given, *words])
     assert status == 1
     assert capsys.readouterr().err.startswith(f"error: {message}")
+
+
+def test_returns_stand_beside_the_experts_by_hand(monkeypatch):
+    """Two seeds on two episodes: means of (1 + 3) / 2 = 2 and (2 + 6) / 2 = 4, together 3."""
+    monkeypatch.setattr("dlcore.report.tables.table", lambda rows, title, subtitle: (rows, subtitle))
+    context = types.SimpleNamespace(
+        outputs={"return": np.array([[1.0, 2.0], [3.0, 6.0]])},
+        spec={"expert_return": 9.04, "random_return": 0.25},
+        numbers={"clone_return": 5.0},
+        flags=types.SimpleNamespace(num_demonstrations=2, every=5),
+    )
+    rows, subtitle = imitation._comparison(context)
+    assert [list(row.values()) for row in rows] == [
+        ["expert", 9.0],
+        ["this policy", 3.0, "2.0, 4.0"],
+        ["behavior cloning of the same steps", 5.0],
+        ["random policy", 0.2],
+    ]
+    assert subtitle == "The expert showed one step in 5 of 2 episodes."
+    context.numbers, context.outputs = {}, {"return": np.array([1.0, 3.0])}
+    context.flags = types.SimpleNamespace(num_demonstrations=1, every=1)
+    rows, subtitle = imitation._comparison(context)
+    assert [list(row.values()) for row in rows] == [["expert", 9.0], ["this policy", 2.0], ["random policy", 0.2]]
+    assert subtitle == "The expert showed all steps of 1 episode."

@@ -176,3 +176,66 @@ def test_a_backbone_without_the_maps_is_refused_before_data_are_read(page, words
     with pytest.raises(ValueError, match=message):
         page.experiment.task.check(resolve(page.experiment, words))
     page.experiment.task.check(resolve(page.experiment, []))
+
+
+def test_images_are_described_by_their_classes_and_drawn(monkeypatch):
+    classes = np.array([[[0, 2], [2, 2]], [[1, 1], [1, 1]]])
+    first, second = mask_results.describe({"classes": classes}, {"class_names": ["a", "b", "c"]})
+    assert first == {"shares": {"c": 0.75, "a": 0.25}, "text": "c 75.0 %  a 25.0 %"}
+    assert second == {"shares": {"b": 1.0}, "text": "b 100.0 %"}
+    # Void pixels (255) count nowhere.
+    confusion = mask_results._confusion(classes[0], np.array([[0, 1], [2, 255]]), 3)
+    assert confusion.tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 1]]
+
+
+@pytest.mark.parametrize(("count", "typical"), [(14, True), (13, False)])
+def test_images_of_median_iou_are_shown_where_they_are_others(monkeypatch, count, typical):
+    """The 4 around the middle end at (14 + 4) // 2 = 9, behind the 8 worst; of 13 images at 8."""
+    calls = []
+
+    def segmentations(images, classes, targets, names, *rest, **more):
+        calls.append((rest, more))
+        return "images"
+
+    monkeypatch.setattr("dlcore.report.segmentation.segmentations", segmentations)
+    monkeypatch.setattr("dlcore.report.segmentation.class_table", lambda *rest: rest)
+    monkeypatch.setattr("dlcore.report.classification.confusion_matrix", lambda confusion, names: confusion.tolist())
+    monkeypatch.setattr("dlcore.report.triage.triage_panels", lambda history, floor: [(history, floor)])
+    monkeypatch.setattr("dlcore.report.curves.curves", lambda history: history)
+    classes = np.zeros((count, 1, 2), int)
+    arrays = {"image": np.zeros((count, 1, 2, 3)), "semantic": np.array([[[0, 1]]] * count)}
+    context = SimpleNamespace(
+        spec={"class_names": ["a", "b"], "baselines": "baselines"},
+        data=SimpleNamespace(test=SimpleNamespace(arrays=arrays)),
+        outputs={"classes": classes},
+        history=[{"step": 1, "iou/a": 0.5}],
+        arrays={"mean_iou/by_class": "iou", "boundary/boundary_iou_by_class": "boundary"},
+        numbers={"mean_iou": 0.25},
+        flags=SimpleNamespace(overlap="none"),
+    )
+    panels = mask_results.panels(context)
+    assert panels[: 1 + typical] == ["images"] * (1 + typical)
+    assert calls[-1] == ((8,), {})
+    median = [call for call in calls if "typical" in call[1]]
+    assert (median if typical else []) == (
+        [((4, "Images of median IoU"), {"typical": True, "num_worst": 8})] if typical else []
+    )
+    iou, boundary, confusion, names, mean, baselines = panels[1 + typical]
+    assert (iou, boundary, names, mean, baselines) == ("iou", "boundary", ["a", "b"], 0.25, "baselines")
+    assert confusion.tolist() == panels[2 + typical] == [[count, 0], [count, 0]]
+    assert panels[3 + typical :] == [([{"step": 1}], 0.0), [{"step": 1}]]
+    context.flags.overlap = "dice"
+    assert mask_results.panels(context)[-2][1] is None
+
+
+def test_the_first_four_masks_stand_above_their_targets(monkeypatch):
+    monkeypatch.setattr("dlcore.report.segmentation.overlay", lambda image, mask, colors: image + mask + len(colors))
+    monkeypatch.setattr("dlcore.report.segmentation.palette", lambda names: names)
+    arrays = {"image": np.zeros((5, 1, 1, 3)), "semantic": 10 * np.arange(5).reshape(5, 1, 1, 1)}
+    context = SimpleNamespace(
+        spec={"class_names": ["a", "b"]},
+        data=SimpleNamespace(test=SimpleNamespace(arrays=arrays)),
+        outputs={"classes": np.arange(5).reshape(5, 1, 1, 1)},
+    )
+    picture = mask_results.pictures(context)["segmentations"]
+    np.testing.assert_array_equal(picture[..., 1], [[2, 3, 4, 5], [2, 12, 22, 32]])

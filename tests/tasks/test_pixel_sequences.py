@@ -1,6 +1,7 @@
 """The pages of autoregressive models: the baseline they print, and a run that draws and completes images as files."""
 
 import json
+import types
 
 import chex
 import numpy as np
@@ -12,7 +13,8 @@ from dlcore.experiment.resolve import resolve
 from dlcore.experiment.splits import Splits
 from dlcore.kits.images import labeled_images
 from dlcore.main import run
-from dlcore.tasks.pixel_sequences import NUM_COMPLETIONS, independent_nats
+from dlcore.tasks import pixel_sequences
+from dlcore.tasks.pixel_sequences import NUM_COMPLETIONS, color_fields, independent_nats
 from experiments.generative.fvbn import experiment
 
 SMALL = ["--smoke", "--steps=1", "--model=fvbn", "--conditional"]
@@ -98,3 +100,82 @@ def test_images_that_are_no_intensities_are_refused(monkeypatch, capsys, tmp_pat
     monkeypatch.setattr(labeled_images, "data", lambda flags, labels: splits._replace(train=bad))
     assert run(experiment, [*SMALL, f"--run_dir={tmp_path}"]) == 1
     assert "train images: values from -1 to 1" in capsys.readouterr().err
+
+
+def test_images_are_completed_below_their_middle():
+    """Of 3 rows the first is known."""
+    rows = pixel_sequences._repeated(np.arange(6.0).reshape(2, 3, 1, 1), np.array([7, 8]))
+    assert rows["label"].tolist() == [7] * NUM_COMPLETIONS + [8] * NUM_COMPLETIONS
+    chex.assert_shape((rows["image"], rows["known"]), (2 * NUM_COMPLETIONS, 3, 1, 1))
+    assert rows["image"][NUM_COMPLETIONS - 1 : NUM_COMPLETIONS + 1, :, 0, 0].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert rows["known"][:, :, 0, 0].tolist() == [[1, 0, 0]] * 2 * NUM_COMPLETIONS
+    assert set(pixel_sequences._repeated(np.zeros((1, 2, 1, 1)), None)) == {"image", "known"}
+
+
+def test_default_features_are_rounded_up_to_blocks_of_the_colors():
+    class Words(types.SimpleNamespace):
+        def group(self, prefix):
+            assert prefix == "net"
+            return {"features": 16, "head_features": 16, "depth": 4}
+
+    setup = types.SimpleNamespace(flags=Words(given=["net.head_features"]), spec={"image_shape": [8, 8, 3]})
+    assert color_fields(setup, "net") == {"features": 18, "head_features": 16, "depth": 4, "colors": 3}
+
+
+def test_independent_pixels_of_several_levels(monkeypatch):
+    calls = []
+
+    def independent(train, test, levels):
+        calls.append((train.tolist(), test.tolist(), levels))
+        return np.array([-2.0, -5.0])
+
+    monkeypatch.setattr(pixel_sequences.likelihood, "independent_log_likelihood", independent)
+    monkeypatch.setattr(pixel_sequences.likelihood, "quantize", lambda image, levels: image * levels)
+    splits = types.SimpleNamespace(
+        **{name: Source({"image": np.full((1, 1), k, np.float32)}) for k, name in enumerate(("train", "valid", "test"))}
+    )
+    flags = types.SimpleNamespace(levels=4, binarization="none")
+    assert independent_nats(flags, splits) == 3.5
+    assert calls == [([[0]], [[8]], 4)]
+
+
+def test_completions_stand_below_the_image_and_its_half(monkeypatch):
+    """Each of two images has NUM_COMPLETIONS rows, of which row k is drawn with k / 255."""
+    panels = []
+    monkeypatch.setattr("dlcore.report.generative.sample_grid", lambda *rest: panels.append(rest) or rest[1])
+    monkeypatch.setattr("dlcore.report.generative.sample_rows", lambda rows, *rest: panels.append(rows) or rest[0])
+    monkeypatch.setattr("dlcore.report.curves.curves", lambda history: history)
+    monkeypatch.setattr(pixel_sequences.sample_panels, "nearest_training", lambda context: "nearest")
+
+    def predict(state, batch):
+        assert batch["index"].tolist() == list(range(2 * NUM_COMPLETIONS))
+        return {"sample": batch["index"][:, None, None, None] + 0.0 * batch["known"]}
+
+    monkeypatch.setattr("jax.jit", lambda function: function)
+    monkeypatch.setattr(pixel_sequences.autoregressive, "likelihood_name", lambda *rest: "x")
+    image = np.array([[51, 102], [204, 255]], np.uint8).reshape(2, 2, 1, 1)
+    context = types.SimpleNamespace(
+        flags=types.SimpleNamespace(binarization="none", levels=4, conditional=False),
+        data=types.SimpleNamespace(test=Source({"image": image, "label": np.array([0, 1])})),
+        outputs={"sample": np.zeros((5, 2, 1, 1))},
+        numbers={"nll_nats_x": 1.234, "bits_per_dim_x": 0.5},
+        spec={"independent_nats": 2.0},
+        learner=types.SimpleNamespace(predict=predict),
+        state=None,
+        history="curves",
+    )
+    titles = pixel_sequences.PixelSequences.panels(None, context)
+    assert titles == ["Samples", "Completions", "nearest", "curves", "Real images"]
+    assert panels[0][2] == (
+        "The first 5, unselected. Test images: 1.23 nats, 0.500 bits a dimension (x); independent pixels: 2.00 nats."
+    )
+    rows = panels[1]
+    np.testing.assert_allclose(rows["test images"][:, :, 0, 0], [[0.2, 0.4], [0.8, 1]])
+    np.testing.assert_allclose(rows["what is given"][:, :, 0, 0], [[0.2, 0], [0.8, 0]])
+    assert rows["completion 2"][:, 0, 0, 0].tolist() == [1, NUM_COMPLETIONS + 1]
+    assert len(rows) == 2 + NUM_COMPLETIONS
+
+
+def test_samples_are_described_by_their_nats():
+    described = pixel_sequences.PixelSequences.describe(None, {"nats": np.array([1.236])}, {})
+    assert described == [{"nats": 1.236, "text": "-log p = 1.24 nats"}]

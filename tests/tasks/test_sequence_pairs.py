@@ -1,6 +1,7 @@
 """The pages of strings and of translation: their data, what --input takes, BLEU by hand, and a grammar to learn."""
 
 import gzip
+import types
 from typing import NamedTuple
 
 import chex
@@ -10,13 +11,14 @@ import optax
 import pytest
 
 from dlcore.data.strings import STRING_TASKS
-from dlcore.data.words import END, PAD, START, UNKNOWN, pad_sequences
+from dlcore.data.words import END, PAD, START, UNKNOWN, Words, pad_sequences
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
 from dlcore.models.transformer import Transformer
 from dlcore.modes import predict
 from dlcore.sequence import seq2seq
+from dlcore.tasks import sequence_pairs
 from dlcore.tasks.sequence_pairs import vocabularies
 from experiments.sequence import seq2seq as strings_page
 from experiments.vision_language import translation as page
@@ -261,3 +263,40 @@ def test_a_grammar_is_translated_without_a_mistake_that_bleu_would_see():
     texts, exact = page.experiment.task.evaluators(resolved.setup_of(data), data, "test")
     assert texts.finish(texts.add(None, outputs, {"index": rows}))["bleu4"] > 0.97
     assert exact.finish(exact.add(None, outputs, held_out))["exact_match"] > 0.9
+
+
+def shown_pairs(**outputs):
+    """The words 4 to 6 are a, b and c; the first output is its target, the second is not."""
+    vocabulary = Words(("a", "b", "c"))
+    arrays = {"source": np.array([[4, 5, END], [6, END, PAD]]), "target": np.array([[START, 4, END], [START, 5, END]])}
+    return types.SimpleNamespace(
+        spec={"vocabulary": vocabulary.to_dict()},
+        data=types.SimpleNamespace(test=types.SimpleNamespace(arrays=arrays)),
+        outputs={"tokens": np.array([[4, END], [6, END]]), **outputs},
+        flags=types.SimpleNamespace(model="attention"),
+    )
+
+
+def test_outputs_stand_beside_their_targets(monkeypatch):
+    monkeypatch.setattr("dlcore.report.tables.table", lambda *rest: rest)
+    rows, _, subtitle = sequence_pairs.outputs_panel(shown_pairs())
+    assert rows == [
+        {"source": "a b", "target": "a", "output": "the same"},
+        {"source": "c", "target": "b", "output": "c"},
+    ]
+    assert subtitle == "The first 2 of the test split; 50.0 % of all are the same."
+    rows, _, subtitle = sequence_pairs.outputs_panel(shown_pairs(), count=1)
+    assert (len(rows), subtitle) == (1, "The first 1 of the test split; 50.0 % of all are the same.")
+
+
+def test_attention_is_shown_of_chosen_pairs(monkeypatch):
+    monkeypatch.setattr("dlcore.report.sequence.alignments", lambda *rest, **more: (*rest, more["subtitle"]))
+    assert sequence_pairs.attention_panel(shown_pairs()) is None
+    context = shown_pairs(alignment=np.array([1.0, 2.0]))
+    weights, sources, outputs, subtitle = sequence_pairs.attention_panel(context, choose=lambda i: i == 1)
+    assert (weights, sources, outputs) == ([2.0], [["c", "</s>"]], [["c", "</s>"]])
+    assert "(additive attention)" in subtitle
+    context.flags.model = "transformer"
+    weights, *_, subtitle = sequence_pairs.attention_panel(context, count=1)
+    assert weights == [1.0]
+    assert "(mean over heads of the last block)" in subtitle

@@ -1,5 +1,7 @@
 """What pages of text say of texts that are too short, and which prompt they continue."""
 
+import types
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,8 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
 from dlcore.kits.sequence import token_files
+from dlcore.report.panel import Panel
+from dlcore.tasks import texts
 from dlcore.tasks.texts import Texts
 from experiments.sequence.char_rnn import experiment as char_rnn
 from experiments.sequence.language_model import experiment as language_model
@@ -61,3 +65,77 @@ def test_the_tokens_of_all_files_are_checked_by_the_vocabulary(tmp_path):
 
 def test_the_help_names_all_texts():
     assert Texts().settings()["dataset"].help == f"a text: {', '.join(TEXTS)}"
+
+
+def prompt_flags(**changes):
+    values = {"temperatures": (0.0, 0.5, 1.0), "num_samples": 2, "window": None, "stop": None, **changes}
+    return types.SimpleNamespace(**values, get=values.get)
+
+
+def test_each_prompt_is_continued_at_each_temperature():
+    """Greedily once, and twice at each other temperature."""
+    vocabulary = Vocabulary("abc")
+    source, names = texts._prompts(["ab", "c"], vocabulary, prompt_flags(window=4))
+    np.testing.assert_array_equal(source.arrays["temperature"], [0, 0.5, 0.5, 1, 1] * 2)
+    assert source.arrays["prompt"].tolist() == [[0, 1]] * 5 + [[2, 0]] * 5
+    assert source.arrays["prompt_length"].tolist() == [2] * 5 + [1] * 5
+    assert (names[0], names[9]) == ("'ab' at temperature 0", "'c' at temperature 1")
+    assert "prompt_length" not in texts._prompts(["ab"], vocabulary, prompt_flags())[0].arrays
+    texts._prompts(["abca"], vocabulary, prompt_flags(window=4))
+    with pytest.raises(FlagError, match="--prompt='abcab': 5 characters; allowed: at most --window=4"):
+        texts._prompts(["abcab"], vocabulary, prompt_flags(window=4))
+    with pytest.raises(FlagError, match="--input='': empty; allowed: at least one character"):
+        texts._prompts([""], vocabulary, prompt_flags(), "input")
+
+
+def test_a_sample_ends_at_one_character():
+    assert texts._stop_token(prompt_flags(stop="c"), {"vocabulary": "abc"}) == 2
+    assert texts._stop_token(prompt_flags(), {"vocabulary": "abc"}) is None
+    with pytest.raises(FlagError, match="--stop='ab': 2 characters; allowed: one character"):
+        texts._stop_token(prompt_flags(stop="ab"), {"vocabulary": "abc"})
+
+
+def test_samples_follow_their_prompts(monkeypatch):
+    calls = []
+    monkeypatch.setattr("dlcore.report.sequence.text_samples", lambda *rest: calls.append(rest) or Panel("t", "", ""))
+    monkeypatch.setattr("dlcore.report.triage.triage_panels", lambda history, floor: [(history, floor)])
+    monkeypatch.setattr("dlcore.report.curves.curves", lambda history: history)
+    monkeypatch.setattr("dlcore.report.sound.sound_panel", lambda *rest: rest)
+    monkeypatch.setattr("dlcore.data.melodies.melody_waveform", lambda text: np.ones(len(text)))
+    shown = types.SimpleNamespace(arrays={"prompt": np.array([[0], [1]]), "temperature": np.array([0.0, 0.5])})
+    context = types.SimpleNamespace(
+        spec={"vocabulary": "abc", "characters": {"test": 1200}},
+        data=types.SimpleNamespace(shown=shown),
+        outputs={"tokens": np.array([[1, 2, 0], [2, 2, 2]]), "length": np.array([2, 3])},
+        flags=types.SimpleNamespace(dataset="melodies"),
+        history=[{"step": 1, "accuracy": 0.5, "loss": 2.0}],
+    )
+    samples, sounds, triage, history = texts.TextSamples.panels(None, context)
+    prompts, continuations, temperatures, caption = calls[0]
+    assert (prompts, continuations, temperatures.tolist()) == (["a", "b"], ["bc", "ccc"], [0, 0.5])
+    assert caption == "After the prompt in bold. The test text has 1,200 characters, 3 different ones."
+    assert samples.half
+    assert triage == ([{"step": 1, "loss": 2.0}], None)
+    assert history == context.history
+    assert sounds[0].tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
+    assert sounds[1:3] == (["sample 1, temperature 0", "sample 2, temperature 0.5"], 4000)
+    context.flags.dataset = "file"
+    assert len(texts.TextSamples.panels(None, context)) == 3
+
+
+def test_a_model_stands_beside_n_grams(monkeypatch):
+    monkeypatch.setattr("dlcore.report.tables.table", lambda rows, *rest: rows)
+    monkeypatch.setattr(texts, "_text", lambda flags: (Vocabulary("abc"), np.zeros(9), np.zeros(2), np.zeros(3)))
+    monkeypatch.setattr(texts, "ngram_loss", lambda train, test, n, size: float(len(train) * 100 + 10 * n + size))
+    monkeypatch.setattr(texts.TextSamples, "panels", lambda self, context: ["others"])
+    context = types.SimpleNamespace(flags=None, numbers={"loss": 0.5})
+    rows, others = texts.TextWindows.panels(texts.TextWindows(network=None), context)
+    # Of orders 0 to 4 those with more test characters than their order.
+    assert [tuple(row.values()) for row in rows] == [
+        ("uniform", float(np.log(3))),
+        ("order-0 n-gram", 903.0),
+        ("order-1 n-gram", 913.0),
+        ("order-2 n-gram", 923.0),
+        ("this model", 0.5),
+    ]
+    assert others == "others"

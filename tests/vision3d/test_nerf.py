@@ -100,6 +100,20 @@ def test_rays_see_the_scene():
     np.testing.assert_array_equal(scene_rays(1, 3, 16).arrays["color"], arrays["color"][:256])
 
 
+def test_the_views_are_what_they_were():
+    """Means of what scene_rays rendered when the published runs were made, plain and by position."""
+    arrays = scene_rays(2, 1, 8).arrays
+    means = {name: np.stack([x.mean(0), (x.T * np.arange(len(x))).mean(-1)]) for name, x in arrays.items()}
+    expected = {
+        "origin": ([-0.978173, 0.677034, 4.087358], [-56.839862, 67.378488, 256.509917]),
+        "direction": ([0.237731, -0.164544, -0.908312], [11.537071, -15.564118, -57.999857]),
+        "color": ([0.501118, 0.458789, 0.450944], [31.983694, 28.451107, 27.558898]),
+        "depth": (4.276678, 265.652921),
+    }
+    for name, mean in means.items():
+        np.testing.assert_allclose(mean, expected[name], rtol=1e-4)
+
+
 def test_the_baseline_by_hand():
     train = np.array([[0.0, 0, 0], [1, 1, 1]])
     assert page.mean_color_psnr(train, np.array([[0.4, 0.5, 0.6]])) == pytest.approx(-10 * np.log10(0.02 / 3))

@@ -1,0 +1,56 @@
+"""A classifier's panels with the drawing replaced: which training images, which mistakes, and the least loss."""
+
+import types
+
+import numpy as np
+import pytest
+
+from dlcore.data.source import Source
+from dlcore.kits.images import classifier_panels, labeled_images
+
+
+def test_up_to_ten_classes_show_their_first_image(monkeypatch):
+    monkeypatch.setattr("dlcore.report.class_images.training_images", lambda *rest: rest)
+    monkeypatch.setattr(labeled_images, "training_versions", lambda flags, spec, train, idx, versions: (idx, versions))
+    monkeypatch.setattr(labeled_images, "preparation", lambda flags, spec: "Resized.")
+    labels = np.array([2, 2, 0, 3, 0, 1])
+    context = types.SimpleNamespace(
+        flags=None,
+        spec={"class_names": ["a", "b", "c", "d"]},
+        data=types.SimpleNamespace(train=Source({"image": 10 * np.arange(6), "label": labels})),
+    )
+    ((images, (idx, versions), names, caption),) = classifier_panels.training_images(context)
+    assert (images.tolist(), idx.tolist(), versions) == ([20, 50, 0, 30], [2, 5, 0, 3], 6)
+    assert names == ["a", "b", "c", "d"]
+    assert caption.startswith("Resized. The network gets them normalized")
+    ((images, *_),) = classifier_panels.training_images(context, count=2)
+    assert images.tolist() == [20, 30]  # of the first and the last class
+
+
+@pytest.mark.parametrize(
+    ("flags", "floor"),
+    [({"mixup_alpha": 0.2}, None), ({"cutmix_alpha": 1.0}, None), ({"temperature": 2.0}, None), ({}, 0.0)],
+)
+def test_mixed_or_taught_targets_have_no_known_floor(flags, floor):
+    context = types.SimpleNamespace(flags=flags, spec={"class_names": ["a", "b"]})
+    assert classifier_panels._floor(context) == floor
+    smoothed = classifier_panels._floor(types.SimpleNamespace(flags={"label_smoothing": 0.2}, spec=context.spec))
+    # Targets of 0.9 and 0.1: their entropy.
+    assert smoothed == pytest.approx(-0.9 * np.log(0.9) - 0.1 * np.log(0.1))
+
+
+def test_the_most_confident_mistakes_come_first(monkeypatch):
+    monkeypatch.setattr("dlcore.report.filters.first_kernel", lambda params: params)
+    monkeypatch.setattr("dlcore.report.filters.filter_grid", lambda kernel, scale: np.full((1, 1, 4), scale))
+    probabilities = np.array([[0.6, 0.4], [0.3, 0.7], [0.1, 0.9], [0.2, 0.8]])
+    test = {"image": np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1), "label": np.array([1, 0, 0, 1])}
+    context = types.SimpleNamespace(
+        state=types.SimpleNamespace(params="kernel"),
+        data=types.SimpleNamespace(test=types.SimpleNamespace(arrays=test)),
+        outputs={"probabilities": probabilities},
+    )
+    pictures = classifier_panels.pictures(context)
+    assert pictures["first_layer_filters"].tolist() == [[[8, 8, 8]]]
+    assert pictures["worst_mistakes"][0, :, 0].tolist() == [2, 1, 0]
+    context.state.params, test["label"] = None, np.array([0, 1, 1, 1])
+    assert classifier_panels.pictures(context) == {}
