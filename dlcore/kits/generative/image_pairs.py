@@ -83,8 +83,8 @@ def target_evaluators(pairs: Mapping[str, str], splits: Splits, split: str) -> l
       PSNR and LPIPS, in the maps of the small VGG that dlcore ships, each weighted by 1; none for "valid", and none
       where the test images have no targets.
     """
-    known = {image: target for image, target in pairs.items() if target in splits.test.arrays}
-    if split == "valid" or not known or len(splits.test) < 2:
+    test_pairs = {image: target for image, target in pairs.items() if target in splits.test.arrays}
+    if split == "valid" or not test_pairs or len(splits.test) < 2:
         return []
     network = pretrained_network.load_network(pretrained_network.PACKED)
     normalize = normalizer(network.mean, network.std, size=network.side)
@@ -93,7 +93,7 @@ def target_evaluators(pairs: Mapping[str, str], splits: Splits, split: str) -> l
         images = normalize(jnp.broadcast_to(images, (*images.shape[:3], len(network.mean))))
         return network.model.apply(network.variables, images, train=False, method="features")
 
-    return [image_pair_evaluator(maps, known)]
+    return [image_pair_evaluator(maps, test_pairs)]
 
 
 def _in_memory(source: Source, size: int | tuple[int, int] | None) -> np.ndarray:
