@@ -20,7 +20,7 @@ def swin3d() -> "Figure":
 
     Top: the number of positions falls by four at each of three mergings, and only in space: the 16 times stay to the
     end. Bottom: products of activations (green) are the attention. As it runs in windows of 8 x 7 x 7 positions, it
-    costs less than the dense layers beside it, and grows linearly with the length of the clip.
+    does not grow with the square of the number of positions.
     """
     layers = layer_costs(Swin3D(), jax.ShapeDtypeStruct((1, 32, 224, 224, 3), jnp.float32))
     return cost_figure(layers, "Video Swin")
