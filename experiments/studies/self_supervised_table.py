@@ -27,8 +27,8 @@ Measured with the transformer over three seeds, in 8 minutes: k-NN on digits and
     supervised       71.9  68.5   4.5     SimSiam          47.3  51.7   7.6     DINO             48.2  28.8  10.0
     MoCo v3          71.3  67.9   8.7     MAE              54.5  43.0   3.9     SwAV             24.7  29.7   9.7
 
-The same with a residual network, in 11 minutes of a shared core. SwAV and DINO end at a rank below that of the untrained
-network. BYOL is above the untrained network on strokes alone:
+The same with a residual network, in 11 minutes of a shared core. SwAV and DINO end at a rank below that of the
+untrained network, and BYOL is above it on strokes alone:
 
     supervised       96.6  97.7   4.7     NNCLR            81.7  80.6   9.9     untrained        80.1  66.1
     SupCon (labels)  94.3  91.9   9.7     MoCo             83.2  77.0   6.7     BYOL             76.9  69.1  14.1
