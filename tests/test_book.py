@@ -397,34 +397,40 @@ def test_a_figure_of_a_technique_is_in_the_gallery_with_its_caption(chapters):
         assert caption == " ".join(ast.get_docstring(function).split()), f"{page}: draw it again"
 
 
+DRAWN_OFTEN = [
+    "backprop.custom_op",
+    "backprop.layers",
+    "backprop.mlp",
+    "classic_ml.kernel_svm",
+    "classic_ml.linear_regression",
+    "classic_ml.perceptron",
+    "cost.collectives",
+    "data.clip_sampling",
+    "diagnostics.loss_landscape",
+    "generative.dpm_solver",
+    "generative.sagan",
+    "interpretability.occlusion",
+    "losses.segmentation",
+    "nn.cache",
+    "nn.conv_pattern",
+    "nn.rotary",
+    "nn.style_norm",
+    "ops.arithmetic",
+    "ops.assignment",
+    "ops.fft_convolution",
+    "ops.transposed_convolution",
+    "ops.winograd",
+    "optim.clipping",
+    "optim.constraints",
+    "rl.normalization",
+    "video.slowfast",
+    "video.two_stream",
+]
+"""Figures that the slow tier draws again; the weekly tier draws all of them."""
+
+
 @pytest.mark.slow
-@pytest.mark.weekly(
-    only=[
-        "classic_ml.elastic_net",
-        "cost.receptive_field",
-        "cost.roofline",
-        "cost.step_flops",
-        "diagnostics.monitor",
-        "generative.vq_model",
-        "interpretability.relu_rules",
-        "models.bart",
-        "models.clip",
-        "models.dinov2",
-        "models.llama",
-        "models.mae",
-        "models.t5",
-        "models.transformer",
-        "models.video_resnet",
-        "models.vision_encoder_decoder",
-        "nn.additive_attention",
-        "ops.nms",
-        "segmentation.semantic",
-        "semi_supervised.twin",
-        "sequence.recurrent_encoder_decoder",
-        "vision_language.caption_rnn",
-        "vision_language.caption_transformer",
-    ]
-)
+@pytest.mark.weekly(unless=DRAWN_OFTEN)
 @pytest.mark.parametrize("page", _drawn_pages())
 def test_the_figure_of_a_technique_is_drawn_again(page, tmp_path):
     """As it is in the gallery, up to rounding by another processor."""

@@ -138,6 +138,20 @@ def test_a_bad_page_is_refused(tmp_path):
         assert faults(page) == [name]
 
 
+def names_of_pages() -> set[str]:
+    return {".".join(path.relative_to(DOCS / "techniques").with_suffix("").parts) for path in WRITTEN}
+
+
+def test_each_page_has_a_figure_that_explains_or_is_on_the_list_of_those_without(site):
+    """The costs of its layers explain a model. The list shall become empty: whoever draws a figure removes its line."""
+    from experiments.gallery import GALLERY, origin_of
+
+    explained = {path.stem for path in (GALLERY / "figures").glob("*.webp")}
+    explained |= {path.stem for path in GALLERY.glob("models.*.webp") if origin_of(path)[0].startswith("dlcore cost")}
+    without = (DOCS.parent / "tests" / "pages_without_figure.txt").read_text(encoding="utf-8").split()
+    assert names_of_pages() - explained == {*without}
+
+
 def page_faults(names: set[str], pages: set[str], pieces: dict[str, str]) -> list[str]:
     """What is wrong with the pages of the chapters' modules."""
     return [

@@ -1,0 +1,58 @@
+"""Every page's first two steps of training and its evaluation give the numbers of tests/goldens/page_numbers.json.
+
+They hold which term of a loss gets which weight, axis and target on the way from a page's flags to its metrics. The
+numbers are regressions. After a change that is meant: DLCORE_UPDATE_SNAPSHOTS=1 pytest tests/test_page_numbers.py
+"""
+
+import json
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dlcore.run import evaluate, fit
+from tests.test_learner_contract import EVERY_RUN, PAGES, one_device, smoke_job
+
+GOLDEN = Path(__file__).parent / "goldens" / "page_numbers.json"
+KNOWN = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
+UPDATE = bool(os.environ.get("DLCORE_UPDATE_SNAPSHOTS"))
+STEPS = 2
+
+
+def page_numbers(name: str) -> dict[str, float]:
+    """Metrics of the page under --smoke, by SGD where it has the choice: Adam turns rounding into whole steps."""
+    resolved = smoke_job(name)
+    assert resolved is not None
+    data = resolved.experiment.task.data(resolved.flags)
+    plain = {"optimizer": "sgd"} if "optimizer" in resolved.flags else {}
+    learner = resolved.experiment.build(resolved.setup(data.facts, resolved.flags.replace(**plain)))
+    result = fit(learner, resolved.pipelines(data), steps=STEPS, log_every=1, placement=one_device(), progress=False)
+    rows = {f"step {row['step']}": row for row in result.history if row.get("split", "train") == "train"}
+    if learner.evaluate is not None and data.valid is not None and len(data.valid):
+        rows["valid"] = evaluate(learner, result.state, data.valid, batch_size=8, placement=one_device())
+    return {
+        f"{row} {metric}": float(f"{value:.6g}")
+        for row, metrics in rows.items()
+        for metric, value in metrics.items()
+        if isinstance(value, float | np.floating) and math.isfinite(value) and "second" not in metric
+    }
+
+
+def test_the_pages_of_every_topic_have_numbers():
+    assert UPDATE or {*EVERY_RUN} <= KNOWN.keys() <= {*PAGES}
+
+
+@pytest.mark.slow(unless=EVERY_RUN)
+@pytest.mark.parametrize("name", PAGES if UPDATE else sorted(KNOWN))
+def test_the_numbers_of_a_page_are_those_of_the_snapshot(name):
+    if UPDATE and smoke_job(name) is None:
+        return
+    if UPDATE:
+        known = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
+        GOLDEN.write_text(json.dumps({**known, name: page_numbers(name)}, indent=1, sort_keys=True) + "\n")
+        return
+    found = page_numbers(name)
+    for metric, value in KNOWN[name].items():
+        assert found[metric] == pytest.approx(value, rel=5e-3, abs=2e-4), metric
