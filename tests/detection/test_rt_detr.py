@@ -110,3 +110,9 @@ def test_the_wiring_of_hybrid_encoder_is_as_it_was_checked():
         [np.cos(np.arange(512.0)).reshape(1, 8, 8, 8), np.sin(np.arange(128.0)).reshape(1, 4, 4, 8)],
         [24.2289, -34.2862],
     )
+
+
+def test_the_wiring_of_resnet_d_is_as_it_was_checked():
+    """A regression: the numbers are of the code that the golden of the slow tier holds."""
+    network = ResNetD(num_classes=0, stages=(1, 1), widths=(8, 16), stem_width=8)
+    assert_wiring(network, (1, 24, 24, 3), [559.518158, 60.055997], method="features", train=False)

@@ -219,3 +219,19 @@ def test_a_second_domain_is_blended_or_inverted():
     np.testing.assert_array_equal(255 - rows["target"][:, 0, 0, 0], rows["target_label"])
     assert (rows["label"] != rows["target_label"]).mean() > 0.8
     assert sorted(rows["target_label"]) == list(range(40))
+
+
+def test_both_losses_of_the_source_by_hand():
+    """Logits (2, 0) have the entropy log(1 + e^-2) for class 0 and 2 more for class 1; domains of 0 have log 2.
+
+    The second example is padding. A domain logit of at most 0 counts as right for the source alone: half a pair.
+    """
+    logits, domain = jnp.array([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0]]), jnp.zeros(3)
+    batch = {"label": jnp.array([0, 1, 1]), "mask": jnp.array([1.0, 0.0, 1.0])}
+    source, target = {"logits": logits, "domain": domain}, {"domain": domain}
+    value, metrics = domain_adaptation._source_and_domain_loss(source, target, batch)
+    entropy = np.log1p(np.exp(-2))
+    np.testing.assert_allclose(value, entropy + 1 + np.log(2), rtol=1e-6)
+    found = {name: float(metric.total / metric.count) for name, metric in metrics.items()}
+    expected = {"loss": entropy + 1, "accuracy": 0.5, "domain_accuracy": 0.5}
+    assert found == pytest.approx(expected, rel=1e-5)

@@ -11,6 +11,7 @@ from flax import linen as nn
 from dlcore.data.words import PAD
 from dlcore.learner import State
 from dlcore.vision_language import vqa
+from tests.wiring import assert_wiring
 
 ROWS = 64
 
@@ -132,3 +133,10 @@ def test_one_update_by_hand(blind):
     np.testing.assert_allclose(after.params["colors"], before["colors"] - rate * seen.T @ slope, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(after.params["words"], rows, rtol=1e-4, atol=1e-6)
     assert metrics["loss"].compute() == pytest.approx(-np.log(p[[0, 1], [1, 0]]).mean(), rel=1e-5)
+
+
+def test_the_wiring_of_the_relation_network_is_as_it_was_checked():
+    """A regression: the numbers are of the network that the slow tier trains."""
+    network = vqa.RelationNetwork(6, 5, (8, 8), (2, 2), hidden_size=8, embedding_dim=4, num_heads=2)
+    questions = np.array([[1, 3, 2, 0], [4, 1, 0, 0]], np.int32)
+    assert_wiring(network, (2, 16, 16, 3), questions, [12.38925, 12.668108])
