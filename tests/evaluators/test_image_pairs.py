@@ -39,6 +39,7 @@ def test_no_pairs_and_one_image_are_refused():
         evaluator.finish(evaluator.add(None, {"sample": one}, {"image": one}))
 
 
+@pytest.mark.slow
 def test_test_images_with_targets_are_compared_and_others_are_not():
     """The maps of the network that dlcore ships are equal for equal images, and differ for black and white ones."""
     black, white = np.zeros((2, 8, 8, 1), np.uint8), np.full((2, 8, 8, 1), 255, np.uint8)
