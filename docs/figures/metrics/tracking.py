@@ -14,11 +14,11 @@ __all__ = ["tracking"]
 
 
 def tracking() -> "Figure":
-    """Measures of two tracks over 40 frames whose boxes are all exact, while identities or boxes are wrong.
+    """Measures of two tracks over 40 frames, whose identities are wrong (left) or whose boxes are missing (right).
 
     Left: the tracks exchange their identities once, at a frame. MOTA counts two errors whenever that occurs; IDF1 and
     HOTA are lowest in the middle of the clip. Right: no identity is wrong, and a share of the boxes is missing. MOTA
-    falls as fast as this share rises.
+    falls as fast as this share rises, and HOTA lies exactly on MOTA.
     """
     figure, (left, right) = new_figure((7, 2.8), 1, 2, sharey=True)
     frames, ids = np.arange(40), np.tile([0, 1], (40, 1))

@@ -19,7 +19,8 @@ def mask_losses() -> "Figure":
     """The 200 points at which a predicted mask (gray) is compared with the truth; the line is where it is undecided.
 
     Left: uniform points. Middle: three quarters are the most uncertain of 600 random ones, so that most lie at the
-    border. Right: the share of points less than 3 pixels from the border grows with the number of candidates.
+    border. Right: the share of points less than 3 pixels from the border. With 75 % uncertain points it grows up to 4
+    candidates a point; with 25 % it hardly grows.
     """
     figure, (left, middle, right) = new_figure((7.2, 2.6), 1, 3)
     row, column = np.mgrid[:64, :64] + 0.5
