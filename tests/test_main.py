@@ -335,10 +335,10 @@ def test_other_placements_learn_the_same(finished, tmp_path, words):
     ("words", "message"),
     [
         (["--model=mlp", "--model.hidden=8,0"], "--model=mlp --model.hidden=8,0: no network: ZeroDivisionError, "),
-        (["--model=mlp", "--model.hidden=-8"], "--model=mlp --model.hidden=-8: no network: TypeError, "),
+        (["--model=mlp", "--model.hidden=-8"], "--model.hidden=-8: out of range"),
         (["--model.width=0"], "--model.width=0: no network: width=0: out of range"),
         (["--model=inception_v3"], "--model=inception_v3: no network: x.shape="),
-        (["--model.width=-4", "--mode=sanity"], "--model.width=-4: no network: width=-4: out of range"),
+        (["--model.width=-4", "--mode=sanity"], "--model.width=-4: out of range"),
     ],
 )
 def test_fields_that_make_no_network_are_named(words, message, tmp_path, capsys):
