@@ -19,8 +19,8 @@ def ppo() -> "Figure":
 
     Left: for an action that was better than expected (advantage 1) nothing is gained by a ratio above 1.2. Right: for
     a bad action (advantage -1) nothing is gained below 0.8. On the other sides the objective stays a line, so a step
-    that went wrong is always pulled back. Dashed: without clipping. Lower lines: the gradient, which vanishes where
-    it is flat.
+    that went wrong is always pulled back. The dashed line is without clipping. The dotted line is the gradient, which
+    vanishes where the objective is flat.
     """
     figure, axes = new_figure((7, 2.7), 1, 2, sharey=True)
     ratios = jnp.linspace(0.3, 1.9, 160)
