@@ -138,11 +138,15 @@ def test_a_bad_page_is_refused(tmp_path):
         assert faults(page) == [name]
 
 
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(DOCS / "techniques").with_suffix("").parts)
+
+
 def names_of_pages() -> set[str]:
-    return {".".join(path.relative_to(DOCS / "techniques").with_suffix("").parts) for path in WRITTEN}
+    return {name_of(path) for path in WRITTEN}
 
 
-def test_each_page_has_a_figure_that_explains_or_is_on_the_list_of_those_without(site):
+def test_each_page_has_a_figure_that_explains_or_is_on_the_list_of_those_without():
     """The costs of its layers explain a model. The list shall become empty: whoever draws a figure removes its line."""
     from experiments.gallery import GALLERY, origin_of
 
@@ -165,8 +169,7 @@ def page_faults(names: set[str], pages: set[str], pieces: dict[str, str]) -> lis
 def test_every_technique_has_a_page_or_is_a_piece_of_one_that_has(chapters):
     entries = [entry for chapter in chapters for entry in chapter.entries]
     names = {entry.name for entry in entries if entry.path.startswith("dlcore/")}
-    pages = {".".join(path.relative_to(DOCS / "techniques").with_suffix("").parts) for path in WRITTEN}
-    assert not page_faults(names, pages, PIECES)
+    assert not page_faults(names, names_of_pages(), PIECES)
 
 
 def test_a_missing_page_and_a_wrong_piece_are_named():
@@ -184,7 +187,7 @@ def test_a_written_page_belongs_to_a_technique_and_its_links_lead_somewhere(site
     names = {entry.name: entry for chapter in chapters for entry in chapter.entries}
     targets = site.links.Targets(chapters)
     for path in WRITTEN:
-        entry = names[".".join(path.relative_to(DOCS / "techniques").with_suffix("").parts)]
+        entry = names[name_of(path)]
         title, lead, rest = site.techniques.written(entry)
         site.links.rewrite(rest, path.relative_to(DOCS.parent), targets)
         # The site builds its pages elsewhere: a link to a technique names its module.
@@ -201,6 +204,21 @@ def test_a_written_page_replaces_the_text_that_is_cut_from_the_chapter(site, cha
     assert page.count("## What it is for") == 1
     assert "[GAN](#page-generative-gan)" in page
     assert "[arXiv:2006.11239](https://arxiv.org/abs/2006.11239)" in page
+
+
+def test_a_page_shows_its_figure_once_and_the_picture_of_a_run_beside_it(site, chapters):
+    targets, entries = (
+        site.links.Targets(chapters),
+        {e.name: (e, chapter) for chapter in chapters for e in chapter.entries},
+    )
+    for name in ("nn.rotary", "rl.ppo"):
+        page = site.techniques._technique(*entries[name], targets)
+        head, _, result = page.partition("\n## What a run gives\n")
+        assert head.count(f"](/gallery/figures/{name}.webp)") == 1
+        assert "/gallery/figures/" not in result
+        assert "--figures" not in page
+    assert "](/gallery/rl.ppo.webp)" in result
+    assert "in the report of `python -m experiments.rl.ppo" in result
 
 
 def test_a_page_with_other_sections_is_named(site, chapters, tmp_path):

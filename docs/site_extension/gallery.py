@@ -107,7 +107,7 @@ def figure_file(entry: Entry) -> Path:
 
 
 def picture_file(entry: Entry) -> Path:
-    """Name the picture that stands for a page: what a run gave or, where there is none, the figure.
+    """Name the picture that a run of a page gave, or the costs of a model's layers.
 
     Args:
       entry: line of a chapter.
@@ -115,12 +115,11 @@ def picture_file(entry: Entry) -> Path:
     Returns:
       The file, which may not exist.
     """
-    path = DOCS / "gallery" / f"{entry.name}.webp"
-    return path if path.exists() else figure_file(entry)
+    return DOCS / "gallery" / f"{entry.name}.webp"
 
 
 def picture(entry: Entry) -> str | None:
-    """Find the picture that stands for a page.
+    """Find the picture that a run of a page gave.
 
     Args:
       entry: line of a chapter.
@@ -128,19 +127,20 @@ def picture(entry: Entry) -> str | None:
     Returns:
       Its address on the site, or None.
     """
-    return address(picture_file(entry))
+    path = picture_file(entry)
+    return address(path) if path.exists() else None
 
 
-def address(path: Path) -> str | None:
-    """Find a picture's address on the site.
+def address(path: Path) -> str:
+    """Name a picture as the site does.
 
     Args:
-      path: WebP file, which may not exist.
+      path: WebP file.
 
     Returns:
-      The address, or None where the file does not exist.
+      Its address.
     """
-    return f"/{path.relative_to(DOCS).as_posix()}" if path.exists() else None
+    return f"/{path.relative_to(DOCS).as_posix()}"
 
 
 @functools.cache
@@ -159,20 +159,21 @@ def is_chart(path: Path) -> bool:
 
 
 def gallery_grid(entries: list[Entry]) -> str:
-    """Show the pictures of pages as a grid of cards.
+    """Show the pictures of pages as a grid of cards: what a run gave or, where there is none, the figure.
 
     Args:
-      entries: lines of chapters; those without a picture are left out.
+      entries: lines of chapters; those with neither are left out.
 
     Returns:
       Markdown; "" where none has a picture.
     """
+    files = [(entry, picture_file(entry) if picture(entry) else figure_file(entry)) for entry in entries]
     cards = [
         f":::{{grid-item-card}} {escape(entry.title)}\n:link: {entry.label}\n:link-type: ref\n"
-        f":img-top: {picture(entry)}\n:img-alt: {escape(entry.title)}\n"
-        + (":class-img-top: chart\n:::" if is_chart(picture_file(entry)) else ":::")
-        for entry in entries
-        if picture(entry)
+        f":img-top: {address(file)}\n:img-alt: {escape(entry.title)}\n"
+        + (":class-img-top: chart\n:::" if is_chart(file) else ":::")
+        for entry, file in files
+        if file.exists()
     ]
     if not cards:
         return ""

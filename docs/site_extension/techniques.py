@@ -141,15 +141,15 @@ def _number(value: float, metric: str) -> str:
 def _head(entry: Entry, chapter, summary: str, targets) -> list[str]:
     parts = ["---\norphan: true\n---", f"({entry.label})=", f"# {escape(entry.title)}", escape(summary)]
     parts.append(f"From the chapter [{escape(chapter.title)}](/book/{chapter.name}.md).")
-    return parts + _picture(entry, targets)
+    return parts + (_figure(entry) or _result(entry, targets))
 
 
-def _picture(entry: Entry, targets) -> list[str]:
-    """The figure that explains a technique or, where there is none, a picture of a run."""
-    shown = figure_file(entry)
-    if not (entry.path.startswith("dlcore/") and shown.exists()):
-        return _result(entry, targets)
-    return [_image(entry, shown), escape(origin_of(shown)[1])]
+def _figure(entry: Entry) -> list[str]:
+    """The figure that explains a technique, and its caption."""
+    file = figure_file(entry)
+    if not (entry.path.startswith("dlcore/") and file.exists()):
+        return []
+    return [_image(entry, file), escape(origin_of(file)[1])]
 
 
 def _result(entry: Entry, targets) -> list[str]:
@@ -158,8 +158,6 @@ def _result(entry: Entry, targets) -> list[str]:
     if shown is None:
         return []
     file = picture_file(shown)
-    if shown.path != entry.path and file == figure_file(shown):
-        return []
     command, panel = origin_of(file)
     told = [f"[{escape(shown.title)}](#{shown.label})"] if shown.path != entry.path else []
     told += [f"`{command}`"] if command else []
@@ -222,7 +220,7 @@ def _technique(entry: Entry, chapter, targets) -> str:
     parts += ["## Code", _code(entry.path)]
     module = "module-" + re.sub(r"[/._]", "-", entry.path.removesuffix(".py"))
     parts.append(f"All public names of the module are in the [reference](#{module}).")
-    if figure_file(entry).exists() and (result := _result(entry, targets)):
+    if _figure(entry) and (result := _result(entry, targets)):
         parts += ["## What a run gives", *result]
     if experiments:
         parts += _run_and_results(experiments, targets, own=entry.path.replace("dlcore/", "experiments/", 1))
