@@ -1,7 +1,5 @@
 """Figure of dlcore.models.dinov2; its docstring is the caption."""
 
-import re
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import jax
@@ -10,34 +8,13 @@ import numpy as np
 
 from dlcore.cost.layers import layer_costs, total
 from dlcore.models import create_model
-from dlcore.models.registry import example_inputs
 from dlcore.report.figure import PALETTE, new_figure
+from experiments.figure_parts import parameters_by_part, stacked_bars
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["dinov2"]
-
-
-def _parameters(name: str, parts: Mapping[str, str]) -> dict[str, float]:
-    """Millions of parameters of the published model by part: the first pattern that its path matches."""
-    shapes = jax.eval_shape(create_model(name).init, jax.random.key(0), *example_inputs(name, {}))
-    sums = dict.fromkeys(parts, 0.0)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(shapes):
-        named = "/".join(key.key for key in path)
-        sums[next(part for part, pattern in parts.items() if re.search(pattern, named))] += leaf.size / 1e6
-    return sums
-
-
-def _stack(axes: "Axes", names: Sequence[str], rows: Sequence[Mapping[str, float]]) -> None:
-    """A horizontal bar for each name, stacked of its parts."""
-    left = np.zeros(len(names))
-    for part, color in zip(rows[0], PALETTE, strict=False):
-        widths = np.array([row[part] for row in rows])
-        axes.barh(names, widths, left=left, color=color, label=part, height=0.7)
-        left += widths
-    axes.invert_yaxis()
 
 
 def dinov2() -> "Figure":
@@ -57,7 +34,8 @@ def dinov2() -> "Figure":
     left.legend(frameon=False, fontsize=8, loc="upper left")
     parts = {"attention": "/attn/", "feed-forward": "/mlp/", "other": "."}
     names = [f"dinov2_{size}" for size in ("small", "base", "large")]
-    _stack(right, [name.removeprefix("dinov2_") for name in names], [_parameters(name, parts) for name in names])
+    rows = [parameters_by_part(name, parts) for name in names]
+    stacked_bars(right, [name.removeprefix("dinov2_") for name in names], rows)
     right.set(xlabel="parameters in millions")
     right.legend(frameon=False, fontsize=8)
     return figure

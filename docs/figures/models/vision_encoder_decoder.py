@@ -1,32 +1,20 @@
 """Figure of dlcore.models.vision_encoder_decoder; its docstring is the caption."""
 
 import re
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from dlcore.cost.layers import layer_costs
 from dlcore.models import create_model
-from dlcore.report.figure import PALETTE, new_figure
+from dlcore.report.figure import new_figure
+from experiments.figure_parts import stacked_bars
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["vision_encoder_decoder"]
-
-
-def _stack(axes: "Axes", names: Sequence[str], rows: Sequence[Mapping[str, float]]) -> None:
-    """A horizontal bar for each name, stacked of its parts."""
-    left = np.zeros(len(names))
-    for part, color in zip(rows[0], PALETTE, strict=False):
-        widths = np.array([row[part] for row in rows])
-        axes.barh(names, widths, left=left, color=color, label=part, height=0.7)
-        left += widths
-    axes.invert_yaxis()
 
 
 def vision_encoder_decoder() -> "Figure":
@@ -55,7 +43,7 @@ def vision_encoder_decoder() -> "Figure":
         for layer in layer_costs(model, image, jnp.zeros((1, length), int)):
             row[next(part for part, pattern in parts.items() if re.search(pattern, layer.path))] += layer.macs / 1e9
         rows.append(row)
-    _stack(axes, [f"{length} tokens" for length in lengths], rows)
+    stacked_bars(axes, [f"{length} tokens" for length in lengths], rows)
     axes.set(xlabel="multiply-adds in billions")
     axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
     return figure

@@ -9,6 +9,7 @@ import numpy as np
 from dlcore.data.sample_images import sample_image
 from dlcore.ops.fft_convolution import conv_fft
 from dlcore.report.figure import PALETTE, VERMILION, new_figure
+from experiments.figure_parts import direct_convolution
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,15 +32,10 @@ def fft_convolution() -> "Figure":
         ax.imshow(np.clip(pixels, 0, 1))
         ax.set(xticks=[], yticks=[], xlabel=label)
     sizes, image = range(1, 32, 2), jax.ShapeDtypeStruct((1, 64, 64, 16), jnp.float32)
-    for conv, label, color in ((_direct, "direct", VERMILION), (conv_fft, "by spectra", PALETTE[0])):
+    for conv, label, color in ((direct_convolution, "direct", VERMILION), (conv_fft, "by spectra", PALETTE[0])):
         kernels = [jax.ShapeDtypeStruct((k, k, 16, 16), jnp.float32) for k in sizes]
         operations = [jax.jit(conv).lower(image, kernel).cost_analysis()["flops"] for kernel in kernels]
         right.plot(sizes, np.array(operations) / 1e6, color=color, label=label)
     right.set(xlabel="kernel's side (pixels)", ylabel="operations (millions)", yscale="log")
     right.legend(frameon=False)
     return figure
-
-
-def _direct(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Convolve by XLA's own convolution."""
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))

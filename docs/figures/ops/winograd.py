@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-import jax
 import numpy as np
 
 from dlcore.ops.winograd import conv_winograd, winograd_multiplications
 from dlcore.report.figure import PALETTE, VERMILION, new_figure
+from experiments.figure_parts import direct_convolution
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,15 +32,10 @@ def winograd() -> "Figure":
     windows = np.lib.stride_tricks.sliding_window_view(x.astype(np.float64), (3, 3), (1, 2))
     exact = np.einsum("nhwcij,ijco->nhwo", windows, kernel.astype(np.float64), optimize=True)
     edges = np.linspace(-1, 1, 81)
-    for conv, label, color in ((_direct, "direct", VERMILION), (conv_winograd, "winograd", PALETTE[0])):
+    for conv, label, color in ((direct_convolution, "direct", VERMILION), (conv_winograd, "winograd", PALETTE[0])):
         error = (np.asarray(conv(x, kernel), np.float64) - exact) / exact.std()
         right.hist(error.ravel() * 1e6, edges, histtype="step", color=color, label=label)
     right.set(xlabel="error / deviation of the output ($10^{-6}$)", ylabel="output values")
     left.legend(frameon=False)
     right.legend(frameon=False)
     return figure
-
-
-def _direct(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Convolve by XLA's own convolution."""
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))

@@ -1,34 +1,19 @@
 """Figure of dlcore.vision_language.caption_transformer; its docstring is the caption."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import jax
 import numpy as np
 
 from dlcore.models import create_model
 from dlcore.report.figure import PALETTE, new_figure
 from dlcore.vision_language.caption_rnn import CaptionRNN
 from dlcore.vision_language.caption_transformer import CaptionTransformer
+from experiments.figure_parts import influence_by_word
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["caption_transformer"]
-
-
-def _influence(model: Any) -> np.ndarray:
-    """Change of the logits of each of 20 words by a random step of what `encode` gives, mean of four captions."""
-    keys = jax.random.split(jax.random.key(0), 4)
-    images, tokens = jax.random.normal(keys[0], (4, 32, 32, 3)), jax.random.randint(keys[1], (4, 20), 4, 50)
-
-    @jax.jit
-    def moved() -> jax.Array:
-        variables = model.init(keys[2], images, tokens)
-        memory = model.apply(variables, images, method="encode")
-        step = jax.tree.map(lambda x: jax.random.normal(keys[3], x.shape), memory)
-        return jax.jvp(lambda memory: model.apply(variables, memory, tokens, method="decode"), (memory,), (step,))[1]
-
-    return np.linalg.norm(moved(), axis=-1).mean(0)
 
 
 def caption_transformer() -> "Figure":
@@ -43,7 +28,7 @@ def caption_transformer() -> "Figure":
         "GRU, image as the first state": CaptionRNN(create_model("small_cnn"), 50, "gru", "initial", 64, 32, 8, 64),
     }
     for (label, model), color in zip(models.items(), PALETTE, strict=False):
-        moved = _influence(model)
+        moved = influence_by_word(model)
         axes.plot(np.arange(1, 21), moved / moved[0], "o-", ms=3, color=color, label=label)
     axes.set(yscale="log", xlabel="word", ylabel="change of the logits by the first", xticks=range(0, 21, 5))
     axes.legend(frameon=False)
