@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.data.augment import to_float
 from dlcore.evaluators.manifold import half_interval
 from dlcore.learner import Evaluator
 from dlcore.metrics import lpips, psnr
@@ -45,14 +46,13 @@ def image_pair_evaluator(
 
     @jax.jit
     def compare(images: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
+        targets = to_float(targets)
         signal = jnp.minimum(jax.vmap(psnr)(images, targets), MAX_PSNR)
         return signal, lpips(maps(images), maps(targets))
 
     def add(acc, outputs, rows):
         for image, target in pairs.items():
-            targets = np.asarray(rows[target])
-            targets = targets / np.float32(255) if targets.dtype == np.uint8 else targets
-            acc = [*(acc or []), jax.device_get(compare(outputs[image], targets))]
+            acc = [*(acc or []), jax.device_get(compare(outputs[image], rows[target]))]
         return acc
 
     def finish(acc):

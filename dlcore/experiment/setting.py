@@ -101,6 +101,11 @@ class _Kind(NamedTuple):
     many: bool = False
     limits: Range = Range()
 
+    @property
+    def element(self) -> type:
+        """The type of one value."""
+        return self.base[0] if isinstance(self.base, tuple) else self.base
+
 
 def _kind(annotation: Any) -> _Kind | None:
     """Parse a type annotation; None if the type is not simple."""
@@ -148,8 +153,7 @@ def kind_name(name: str, setting: Setting) -> str:
       The text after `--name=` in `--help`, such as "int", "train|valid|test" or "float,...".
     """
     kind = _kind_of_setting(name, setting)
-    base = kind.base[0] if isinstance(kind.base, tuple) else kind.base
-    return ("|".join(map(str, kind.choices)) or base.__name__) + (",..." if kind.many else "")
+    return ("|".join(map(str, kind.choices)) or kind.element.__name__) + (",..." if kind.many else "")
 
 
 def takes_several(name: str, setting: Setting) -> bool:
@@ -348,10 +352,12 @@ def module_settings(prefix: str, module: Callable, given: frozenset[str] = EXTER
     for base in reversed(cls.__mro__):  # a field that a class inherits keeps its help
         helps |= _helps(inspect.cleandoc(vars(base).get("__doc__") or ""))
     return {
-        f"{prefix}.{f.name}": _without_negatives(
-            Setting(
-                keywords.get(f.name, f.default), helps.get(f.name, ""), hints[f.name], identity=_identity(hints[f.name])
-            )
+        f"{prefix}.{f.name}": Setting(
+            default := keywords.get(f.name, f.default),
+            helps.get(f.name, ""),
+            hints[f.name],
+            limits=_count_limits(hints[f.name], default),
+            identity=_identity(hints[f.name]),
         )
         for f in dataclasses.fields(cls)
         if f.name not in {*given, "parent", "name"}
@@ -360,13 +366,13 @@ def module_settings(prefix: str, module: Callable, given: frozenset[str] = EXTER
     }
 
 
-def _without_negatives(setting: Setting) -> Setting:
-    """Limit the integers of a field that names no limits: they count something, unless its default is negative."""
-    kind, default = _kind(setting.type), setting.default
-    base = kind.base[0] if kind and isinstance(kind.base, tuple) else kind and kind.base
+def _count_limits(annotation: Any, default: Any) -> Range:
+    """Limits of the integers of a field that names none: they count something, unless its default is negative."""
+    kind = _kind(annotation)
+    if kind is None or kind.element is not int or kind.limits != Range() or kind.choices:
+        return Range()
     values = default if isinstance(default, tuple) else () if default is None else (default,)
-    limited = base is int and kind is not None and kind.limits == Range() and not kind.choices
-    return setting._replace(limits=Range(0, 2**31 - 1)) if limited and all(value >= 0 for value in values) else setting
+    return Range(0, 2**31 - 1) if all(value >= 0 for value in values) else Range()
 
 
 def model_settings(name: str) -> dict[str, Setting]:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.normalization import normalizer
@@ -90,8 +89,7 @@ def target_evaluators(pairs: Mapping[str, str], splits: Splits, split: str) -> l
     normalize = normalizer(network.mean, network.std, size=network.side)
 
     def maps(images: jax.Array) -> dict[str, jax.Array]:
-        images = normalize(jnp.broadcast_to(images, (*images.shape[:3], len(network.mean))))
-        return network.model.apply(network.variables, images, train=False, method="features")
+        return network.model.apply(network.variables, normalize(images), train=False, method="features")
 
     return [image_pair_evaluator(maps, test_pairs)]
 
