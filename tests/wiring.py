@@ -2,7 +2,7 @@
 
 assert_wiring(create_model("mixer_s16_224", depth=1, width=8), (2, 8, 8, 3), [norm, projection])
 
-The numbers are no golden: they are of the code that the tests of the slow tier hold to be right.
+The numbers are regressions, no goldens: they hold the code as it was when they were taken.
 """
 
 import zlib

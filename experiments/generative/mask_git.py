@@ -8,10 +8,10 @@ python -m experiments.generative.mask_git --mode=predict --run=RUN --output=samp
 The first command first trains the autoencoder, `experiments.generative.vq_vae`, which it shares with
 `experiments.generative.vq_vae_prior`. `prior_bits` of both pages can be compared; on this page they are the bits in a
 random order. With one seed and the same autoencoder the PixelCNN has 4.16 bits after half as many steps. The Fréchet
-distance of the samples is 4.5, like that of the PixelCNN's samples. A thousand samples took 0.78 s in eight
-passes, 0.40 s in four and 1.5 s in sixteen, on two cores of a busy machine. The PixelCNN, which computes one code at a
-time with a cache, took 0.15 s: on a grid of 4 x 4 codes few passes save no time. The second and the third command were
-not run.
+distance of the samples is 4.5, like that of the PixelCNN's samples. A thousand samples took 0.78 s in eight passes,
+0.40 s in four and 1.5 s in sixteen, on two cores of a busy machine. The PixelCNN, which computes one code at a time
+with a cache, took 0.15 s: on a grid of 4 x 4 codes few passes save no time. The second and the third command were not
+run.
 """
 
 import dataclasses

@@ -138,6 +138,6 @@ def test_bad_input_is_named():
         CenterNet(Small(), 2, ("layer1",)).init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
 
 
-def test_the_wiring_of_center_net_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_center_net_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(CenterNet(Small(), 2, ("fine", "coarse"), channels=4), (1, 16, 16, 3), [23.1175, -0.901321])

@@ -241,6 +241,6 @@ def test_bad_input_is_named():
         d_fine.learner(model=MODEL, optimizer=optax.sgd(0.1), refinement=RefinementWeights(distillation_weight=-1.0))
 
 
-def test_the_wiring_of_hgnet_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_hgnet_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(BACKBONE, (1, 32, 32, 3), [0.0793941, 0.0428968])

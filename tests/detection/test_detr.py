@@ -256,6 +256,6 @@ def test_one_update_by_hand():
         assert metrics[f"auxiliary_{name}"].compute() == pytest.approx(float(early), rel=1e-4), name
 
 
-def test_the_wiring_of_detr_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_detr_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(MODEL, (1, 16, 16, 3), [32.6717, -25.7399])

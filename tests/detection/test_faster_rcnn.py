@@ -334,8 +334,8 @@ def test_the_regions_boxes_are_trained_by_smooth_l1_or_giou():
         assert int(losses["rpn_box"][1]) == 1
 
 
-def test_the_wiring_of_faster_rcnn_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_faster_rcnn_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(
         FasterRCNN(Small(), 2, stages=("fine", "coarse"), channels=4, box_channels=6),
         (1, 32, 32, 3),

@@ -364,8 +364,8 @@ def test_centerness_at_an_edge_has_a_finite_gradient():
     assert np.isfinite(jax.grad(lambda d: fcos.centerness(d).sum())(distances)).all()
 
 
-def test_the_wiring_of_fcos_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_fcos_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(
         FCOS(Small(), 2, ("fine", "coarse"), channels=4, num_convs=1, num_groups=2), (1, 16, 16, 3), [76.8066, 72.9285]
     )

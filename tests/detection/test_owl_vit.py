@@ -45,6 +45,6 @@ def test_texts_are_as_many_for_each_image():
         jax.eval_shape(lambda: SMALL.init(jax.random.key(0), jnp.ones((2, 8, 8, 3)), jnp.ones((3, 2), int)))
 
 
-def test_the_wiring_of_owl_vit_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_owl_vit_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(SMALL, (1, 8, 8, 3), np.array([[3, 8, 0, 0], [2, 1, 8, 0]]), [2.64071, -1.21824])

@@ -218,6 +218,6 @@ def test_bad_settings_are_named():
         build(bg_iou_thresh=0.6)
 
 
-def test_the_wiring_of_retinanet_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_retinanet_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(MODEL, (1, 16, 16, 3), [108.293, 37.0225])

@@ -103,8 +103,8 @@ def test_older_names_load():
     chex.assert_trees_all_equal(from_torch_names(model, older), today)
 
 
-def test_the_wiring_of_hybrid_encoder_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_hybrid_encoder_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(
         HybridEncoder(levels=(1,), num_heads=2, hidden_features=8, num_blocks=1),
         [np.cos(np.arange(512.0)).reshape(1, 8, 8, 8), np.sin(np.arange(128.0)).reshape(1, 4, 4, 8)],
@@ -112,7 +112,7 @@ def test_the_wiring_of_hybrid_encoder_is_as_it_was_checked():
     )
 
 
-def test_the_wiring_of_resnet_d_is_as_it_was_checked():
+def test_the_wiring_of_resnet_d_is_as_it_was():
     """A regression: the numbers are of the code that the golden of the slow tier holds."""
     network = ResNetD(num_classes=0, stages=(1, 1), widths=(8, 16), stem_width=8)
     assert_wiring(network, (1, 24, 24, 3), [559.518158, 60.055997], method="features", train=False)

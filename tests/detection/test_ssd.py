@@ -214,6 +214,6 @@ def test_one_update_by_hand():
     assert metrics["box"].compute() == pytest.approx(losses[1], rel=1e-5)
 
 
-def test_the_wiring_of_ssd_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_ssd_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(MODEL, (1, 16, 16, 3), [88.1676, -2.50005])

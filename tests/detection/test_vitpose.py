@@ -66,8 +66,8 @@ def test_parameter_counts_are_the_papers():
     assert round(stored["vitpose_base"]["parameters"] / 1e6) == 90
 
 
-def test_the_wiring_of_vi_tpose_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_vi_tpose_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(
         ViTPose(num_keypoints=3, image_size=(16, 16), patch_size=8, depth=1, width=8, num_heads=2, mlp_features=12),
         (1, 16, 16, 3),
@@ -75,8 +75,8 @@ def test_the_wiring_of_vi_tpose_is_as_it_was_checked():
     )
 
 
-def test_the_wiring_of_vi_tpose_with_other_fields_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_vi_tpose_with_other_fields_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(
         ViTPose(
             num_keypoints=3,

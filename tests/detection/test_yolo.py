@@ -198,6 +198,6 @@ def test_one_update_by_hand():
         assert metrics[name].compute() == pytest.approx(value / 3, rel=1e-4), name
 
 
-def test_the_wiring_of_yolo_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_yolo_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(YOLO(Small(), 2, "fine", num_convs=1, channels=4, num_groups=2), (1, 16, 16, 3), [7.41126, 9.06026])

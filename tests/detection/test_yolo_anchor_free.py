@@ -157,8 +157,8 @@ def test_bad_input_is_named():
         jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3))))
 
 
-def test_the_wiring_of_anchor_free_yolo_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_anchor_free_yolo_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(
         AnchorFreeYOLO(Small(), 2, ("fine", "coarse"), channels=8, num_blocks=1, num_convs=1, num_bins=4),
         (1, 16, 16, 3),

@@ -89,8 +89,8 @@ def test_detrs_learner_trains_it():
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_the_wiring_of_yolos_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_yolos_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(
         YOLOS(2, (8, 12), 4, depth=2, width=8, num_heads=2, mlp_features=12, num_queries=3),
         (1, 8, 12, 3),

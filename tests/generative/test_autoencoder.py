@@ -274,6 +274,6 @@ def test_settings_that_cannot_be_are_named():
         autoencoder.learner(model=Autoencoder((8, 8, 1)), optimizer=optax.sgd(0.1), rho=1.5)
 
 
-def test_the_wiring_of_autoencoder_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_autoencoder_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(Autoencoder((8, 8, 1), widths=(4, 6), hidden=(8,), latent_dim=3), (2, 8, 8, 1), [27.3363, -18.582])

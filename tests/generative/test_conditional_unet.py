@@ -76,8 +76,8 @@ def test_sizes_that_cannot_be_are_named():
         jax.eval_shape(ConditionalUNet(**SMALL | {"num_heads": 3}).init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)), t)
 
 
-def test_the_wiring_of_conditional_unet_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_conditional_unet_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(
         ConditionalUNet(
             channels=(4,),
@@ -96,6 +96,6 @@ def test_the_wiring_of_conditional_unet_is_as_it_was_checked():
     )
 
 
-def test_the_wiring_of_spatial_transformer_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_spatial_transformer_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(SpatialTransformer(2, 1, 4), (1, 2, 3, 8), (1, 4, 6), [42.8338, -0.411819])

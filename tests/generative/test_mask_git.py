@@ -178,8 +178,8 @@ def test_bad_settings_are_refused(settings, message):
         mask_git.learner(**{"model": Same(), "prior": Table(), "optimizer": optax.sgd(0.1), "num_codes": K} | settings)
 
 
-def test_the_wiring_of_code_transformer_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_code_transformer_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(
         CodeTransformer(5, width=8, depth=1, num_heads=2), np.arange(18).reshape(2, 3, 3) % 6, [14.5159, 4.98685]
     )

@@ -48,8 +48,8 @@ def test_sides_that_cannot_be_are_named():
     chex.assert_shape(init(4, 4)["params"]["transformer_blocks_1"]["norm1_context"]["linear"]["kernel"], (16, 32))
 
 
-def test_the_wiring_of_mmdi_t_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_mmdi_t_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(
         MMDiT(width=16, depth=2, num_heads=2, norm_keys=True),
         (2, 8, 8, 4),

@@ -90,8 +90,8 @@ def test_the_gate_is_tanh_of_one_half_by_sigmoid_of_the_other():
     np.testing.assert_allclose(apply(params, x)[0, 0, 0, 0], [h, 2 * h, 3 * h], rtol=1e-5)
 
 
-def test_the_wiring_of_the_pixel_cnn_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_the_pixel_cnn_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(
         PixelCNN(4, 1, 3, features=4, num_layers=2, first_kernel=5, head_features=6),
         np.arange(32).reshape(2, 4, 4, 1) % 4,

@@ -44,8 +44,8 @@ def test_the_class_is_heard_and_bad_kernels_are_refused():
         PixelRNN(2, 1, first_kernel=4).init(jax.random.key(0), x)
 
 
-def test_the_wiring_of_pixel_rnn_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_pixel_rnn_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(
         PixelRNN(4, 1, 3, features=4, num_layers=1, first_kernel=5, head_features=6),
         np.arange(32).reshape(2, 4, 4, 1) % 4,

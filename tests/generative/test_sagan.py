@@ -284,8 +284,8 @@ def test_biggans_generator_trains_with_both_flags():
         assert np.abs(a - b).max() > 0, path
 
 
-def test_the_wiring_of_generator_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_generator_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(
         Generator((8, 8, 3), 3, width=4, class_embedding=5, split_latent=True),
         (2, 12),

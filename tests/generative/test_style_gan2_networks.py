@@ -127,6 +127,6 @@ def test_the_discriminator_reads_the_group_in_training_alone():
     assert 0 < float(updated["batch_stats"]["deviation"]) < 0.1
 
 
-def test_the_wiring_of_discriminator_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_discriminator_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(Discriminator(4, 2), (4, 8, 8, 3), [0.538693, 0.0485681])

@@ -53,6 +53,6 @@ def test_shapes_of_real_images_are_read_as_their_captions_name_them():
         read_shapes(gray, 3)
 
 
-def test_the_wiring_of_word_encoder_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_word_encoder_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(WordEncoder(7, width=8, depth=1, num_heads=2), np.array([[1, 3, 0], [2, 5, 6]]), [8.61505, 5.12094])

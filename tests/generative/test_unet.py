@@ -65,8 +65,8 @@ def test_a_size_that_the_levels_do_not_divide_is_named():
         started(shape=(1, 7, 8, 1))
 
 
-def test_the_wiring_of_unet_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_unet_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(
         UNet(width=8, channel_multipliers=(1,), patch_size=2), (2, 8, 8, 3), np.array([3.0, 700.0]), [20.5357, -14.8881]
     )

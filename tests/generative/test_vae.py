@@ -313,6 +313,6 @@ def test_a_batch_of_nothing_but_padding_is_finite(learned):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(after.params))
 
 
-def test_the_wiring_of_vae_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_vae_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(VAE((8, 8, 1), widths=(4, 6), hidden=(8,), latent_dim=3), (2, 8, 8, 1), [7.66081, 1.03445])

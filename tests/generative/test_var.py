@@ -191,8 +191,8 @@ def test_scales_that_do_not_rise_to_the_grid_are_refused(scales, message):
         var.learner(model=Scaled(), prior=Frequencies(scales=scales), **optimizers)
 
 
-def test_the_wiring_of_scale_transformer_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_scale_transformer_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(
         ScaleTransformer(5, (1, 2), width=8, depth=1, num_heads=2),
         [np.ones((2, 1, 1, 4), np.float32), np.arange(32, dtype=np.float32).reshape(2, 2, 2, 4)],

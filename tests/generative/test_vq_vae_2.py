@@ -322,6 +322,6 @@ def test_a_size_that_cannot_be_halved_once_more_is_named():
         VQVAE2((10, 10, 1)).init(jax.random.key(0), jnp.zeros((1, 10, 10, 1)))
 
 
-def test_the_wiring_of_top_condition_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_top_condition_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(TopCondition(5, features=4), np.arange(8).reshape(2, 2, 2) % 5, [6.54376, 1.12313])

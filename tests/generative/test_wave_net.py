@@ -150,8 +150,8 @@ def test_asked_pitches_are_the_labels():
         wave_net.Tones().drawn(flags, {"class_names": list(PITCHES)})
 
 
-def test_the_wiring_of_wave_net_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_wave_net_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(
         WaveNet(4, 3, features=4, skip_features=6, num_layers=3, cycle=2),
         np.arange(16).reshape(2, 8) % 4,

@@ -110,6 +110,6 @@ def test_bad_input_is_named():
         create_model("all_cnn_c").init(jax.random.key(0), jnp.zeros((1, 8, 9, 3)))
 
 
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
+def test_the_wiring_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(create_model("all_cnn_c", num_classes=3, width=4), (2, 16, 16, 3), [1.55813, -0.0133114])

@@ -110,24 +110,26 @@ def test_a_clip_with_a_resnet_is_refused_by_name():
         from_torch_names(create_model("clip_vit_b_32"), {"visual.layer1.0.conv1.weight": np.zeros((4, 4, 1, 1))})
 
 
+TINY_TOWERS = {
+    "vocab_size": 20,
+    "end_token": 19,
+    "window": 6,
+    "image_size": 16,
+    "patch_size": 8,
+    "mlp_ratio": 2,
+    "vision_depth": 1,
+    "vision_width": 8,
+    "vision_heads": 2,
+    "text_depth": 1,
+    "text_width": 8,
+    "text_heads": 2,
+}
+
+
 def test_the_wiring_of_clip_vit_b_32_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(
-        create_model(
-            "clip_vit_b_32",
-            vocab_size=20,
-            end_token=19,
-            window=6,
-            image_size=16,
-            patch_size=8,
-            mlp_ratio=2,
-            vision_depth=1,
-            vision_width=8,
-            vision_heads=2,
-            text_depth=1,
-            text_width=8,
-            text_heads=2,
-        ),
+        create_model("clip_vit_b_32", **TINY_TOWERS),
         (2, 16, 16, 3),
         np.array([[3, 5, 19, 0], [2, 19, 0, 0]]),
         [2.60111, 1.62097],
@@ -137,21 +139,7 @@ def test_the_wiring_of_clip_vit_b_32_is_that_which_equals_the_golden():
 def test_the_wiring_of_siglip_base_patch16_224_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(
-        create_model(
-            "siglip_base_patch16_224",
-            vocab_size=20,
-            end_token=19,
-            window=6,
-            image_size=16,
-            patch_size=8,
-            mlp_ratio=2,
-            vision_depth=1,
-            vision_width=8,
-            vision_heads=2,
-            text_depth=1,
-            text_width=8,
-            text_heads=2,
-        ),
+        create_model("siglip_base_patch16_224", **TINY_TOWERS),
         (2, 16, 16, 3),
         np.array([[3, 5, 19, 0], [2, 19, 0, 0]]),
         [2.60111, 1.07033],

@@ -84,6 +84,6 @@ def test_an_unknown_option_is_an_error(field):
         LeNet5(**{field: "odd"}).init(jax.random.key(0), images())
 
 
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
+def test_the_wiring_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(create_model("lenet5", num_classes=3), (1, 32, 32, 1), [0.444872, 0.331738])

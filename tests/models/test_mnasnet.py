@@ -66,8 +66,8 @@ def test_one_step():
     check_step(MNASNet(settings=((3, 16, 3, 2, 2),), width_mult=0.5), (8, 16, 16, 3), momentum=0.9997)
 
 
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
+def test_the_wiring_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(
         create_model("mnasnet0_5", num_classes=3, settings=((3, 24, 3, 2, 2),)), (2, 32, 32, 3), [12.6789, 0.970985]
     )

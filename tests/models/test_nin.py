@@ -87,8 +87,8 @@ def test_bad_input_is_named():
         NetworkInNetwork(kernel_sizes=(5, 5)).init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
 
 
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
+def test_the_wiring_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(
         create_model("nin_cifar", num_classes=3, stages=((6, 4), (6, 4)), kernel_sizes=(5, 3)),
         (2, 16, 16, 3),

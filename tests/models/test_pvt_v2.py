@@ -107,18 +107,20 @@ def test_a_step_of_training_lowers_the_loss():
     assert values[-1] < values[0]
 
 
+TWO_STAGES = {
+    "num_classes": 3,
+    "stages": (1, 1),
+    "widths": (8, 16),
+    "num_heads": (1, 2),
+    "reductions": (2, 1),
+    "mlp_ratios": (2, 2),
+}
+
+
 def test_the_wiring_of_pvt_v2_b0_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(
-        create_model(
-            "pvt_v2_b0",
-            num_classes=3,
-            stages=(1, 1),
-            widths=(8, 16),
-            num_heads=(1, 2),
-            reductions=(2, 1),
-            mlp_ratios=(2, 2),
-        ),
+        create_model("pvt_v2_b0", **TWO_STAGES),
         (2, 32, 32, 3),
         [2.7074, -1.20707],
     )
@@ -127,16 +129,7 @@ def test_the_wiring_of_pvt_v2_b0_is_that_which_equals_the_golden():
 def test_the_wiring_of_pvt_v2_b0_with_other_fields_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(
-        create_model(
-            "pvt_v2_b0",
-            num_classes=3,
-            stages=(1, 1),
-            widths=(8, 16),
-            num_heads=(1, 2),
-            reductions=(2, 1),
-            mlp_ratios=(2, 2),
-            linear=True,
-        ),
+        create_model("pvt_v2_b0", **TWO_STAGES, linear=True),
         (1, 64, 64, 3),
         [1.47913, 0.691287],
     )

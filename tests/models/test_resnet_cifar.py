@@ -245,8 +245,8 @@ def test_the_probability_to_drop_rises_to_the_last_block():
         jax.eval_shape(small(drop_path=0.6, skip=False).init, jax.random.key(0), images())
 
 
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
+def test_the_wiring_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(
         create_model("resnet8_cifar", num_classes=3, stages=(1, 1), width=4), (2, 16, 16, 3), [10.0565, -1.39152]
     )

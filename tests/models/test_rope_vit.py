@@ -105,19 +105,21 @@ def test_mixed_frequencies_are_orthogonal_and_load_from_timm():
         load_torch(name, {"cls_token": np.zeros((1, 1, 16))}, **TINY)
 
 
+ONE_BLOCK = {
+    "image_size": 16,
+    "patch_size": 4,
+    "depth": 1,
+    "width": 16,
+    "num_heads": 2,
+    "mlp_features": 20,
+    "num_classes": 3,
+}
+
+
 def test_the_wiring_of_vit_small_patch16_rope_224_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(
-        create_model(
-            "vit_small_patch16_rope_224",
-            image_size=16,
-            patch_size=4,
-            depth=1,
-            width=16,
-            num_heads=2,
-            mlp_features=20,
-            num_classes=3,
-        ),
+        create_model("vit_small_patch16_rope_224", **ONE_BLOCK),
         (2, 16, 16, 3),
         [4.36632, -0.631495],
     )
@@ -126,17 +128,7 @@ def test_the_wiring_of_vit_small_patch16_rope_224_is_that_which_equals_the_golde
 def test_the_wiring_of_vit_small_patch16_rope_224_with_other_fields_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(
-        create_model(
-            "vit_small_patch16_rope_224",
-            image_size=16,
-            patch_size=4,
-            depth=1,
-            width=16,
-            num_heads=2,
-            mlp_features=20,
-            num_classes=3,
-            frequencies="mixed",
-        ),
+        create_model("vit_small_patch16_rope_224", **ONE_BLOCK, frequencies="mixed"),
         (2, 16, 16, 3),
         [5.08811, -0.0016291],
     )

@@ -82,8 +82,8 @@ def test_bad_input_is_named():
         ZFNet().init(jax.random.key(0), jnp.zeros((1, 52, 60, 3)))
 
 
-def test_the_wiring_is_that_which_equals_the_golden():
-    """A regression: its number is of the code that equals the golden of the slow tier."""
+def test_the_wiring_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(
         create_model("zfnet", num_classes=3, widths=(4, 4, 4, 4, 4), hidden=8), (1, 63, 63, 3), [1.12584, -0.79974]
     )

@@ -73,8 +73,8 @@ def test_as_many_dilations_as_stages_but_the_first():
         small(dilate=(True,)).init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
 
 
-def test_the_wiring_of_deep_lab_v3_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_deep_lab_v3_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(
         DeepLabV3(Small(), 2, "fine", "coarse", channels=4, rates=(1, 2)), (1, 16, 16, 3), [13.7789, 0.704827]
     )

@@ -85,6 +85,6 @@ def plain_scores(model, variables, maps):
     return FCNHead(model.num_classes).apply(own, maps["stage3"], False)
 
 
-def test_the_wiring_of_fcn_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_fcn_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(FCN(Small(), 2, "coarse", ("fine",), upsampling="transposed"), (1, 32, 32, 3), [7.42701, -2.62216])

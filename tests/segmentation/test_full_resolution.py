@@ -58,6 +58,6 @@ def test_an_image_smaller_than_a_patch_is_refused():
         FullResolutionNet(3, 2, padding="VALID").init(jax.random.key(0), jnp.zeros((1, 4, 4, 3)))
 
 
-def test_the_wiring_of_full_resolution_net_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_full_resolution_net_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(FullResolutionNet(2, 3, 4), (1, 6, 6, 3), [18.7945, 2.87065])

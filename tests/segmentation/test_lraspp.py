@@ -47,6 +47,6 @@ def test_images_of_any_size_on_the_dilated_mobilenet():
     chex.assert_shape(jax.eval_shape(model.apply, variables, jnp.zeros((2, 45, 61, 3))), (2, 45, 61, 5))
 
 
-def test_the_wiring_of_lraspp_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_lraspp_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(LRASPP(Small(), 2, "fine", "coarse", channels=4), (1, 16, 16, 3), [26.0669, 1.93147])

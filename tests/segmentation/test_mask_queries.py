@@ -218,8 +218,8 @@ def test_a_batch_of_void_alone_teaches_no_object():
     assert (outputs["segments"] == -1).all()
 
 
-def test_the_wiring_of_mask_former_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_mask_former_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(
         MaskFormer(Small(), 2, ("fine", "coarse"), False, 3, 32, 2, 8, 1, 32, 4), (1, 16, 16, 3), [13.7023, 15.2581]
     )

@@ -84,6 +84,6 @@ def test_logits_are_enlarged_bilinearly():
     np.testing.assert_allclose(out, [0, 1, 3, 4], rtol=1e-4)
 
 
-def test_the_wiring_of_pspnet_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_pspnet_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(PSPNet(Small(), 2, "fine", "coarse", channels=4, bins=(1, 2)), (1, 16, 16, 3), [16.2259, -1.19744])

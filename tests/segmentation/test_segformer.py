@@ -134,6 +134,6 @@ def test_parameter_counts_are_the_papers(name, millions):
     assert stored_models("segmentation")[f"segformer_{name}"]["parameters"] / 1e6 == pytest.approx(millions, abs=0.1)
 
 
-def test_the_wiring_of_seg_former_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_seg_former_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(SegFormer(Small(), 2, ("fine", "coarse"), features=4), (1, 16, 16, 3), [85.4266, 2.78129])

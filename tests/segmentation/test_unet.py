@@ -76,11 +76,11 @@ def test_nothing_to_unpool_is_named():
         )
 
 
-def test_the_wiring_of_unet_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_unet_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(UNet(2, (4, 6)), (1, 8, 8, 3), [39.3672, 6.93168])
 
 
-def test_the_wiring_of_unet_with_other_fields_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_unet_with_other_fields_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(UNet(2, (4, 6), 2, 1, "strided", "nearest", False), (1, 8, 8, 3), [10.0842, 0.727052])

@@ -57,6 +57,6 @@ def test_volumes_that_do_not_fit_are_refused():
         pooling_strides((1, 1, 1), -1)
 
 
-def test_the_wiring_of_unet3d_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_unet3d_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(UNet3D(2, (4, 6), (1.0, 1.0, 3.0)), (1, 4, 4, 4, 1), [13.5116, 4.58144])

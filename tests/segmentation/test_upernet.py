@@ -97,8 +97,8 @@ def test_a_configuration_names_the_fields():
         find_family(config).model(config | {"backbone_config": backbone | {"model_type": "swin"}})
 
 
-def test_the_wiring_of_uper_net_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_uper_net_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(
         UPerNet(Small(), 2, ("fine", "coarse"), features=4, bins=(1, 2), aux_stage="fine", aux_features=4),
         (1, 16, 16, 3),

@@ -236,6 +236,6 @@ def test_sides_that_the_strides_do_not_divide_are_refused():
         Filler(Uneven(), 1).init(jax.random.key(0), jnp.zeros((1, 5, 5, 1)))
 
 
-def test_the_wiring_of_filler_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_filler_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(Filler(Backbone(), 3, 4), (1, 16, 16, 3), [42.7502, 2.13028])

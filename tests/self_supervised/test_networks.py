@@ -78,6 +78,6 @@ def test_a_zero_vector_stays_zero_with_a_finite_gradient():
     assert np.isfinite(gradient).all()
 
 
-def test_the_wiring_of_patch_vi_t_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_patch_vi_t_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(PatchViT(4, 1, 8, 2, 12), (1, 8, 8, 3), [17.0266, -22.9074])

@@ -138,6 +138,6 @@ def test_a_camera_makes_other_pixels_of_the_same_shape():
     assert all(a[b].mean() > a[~b].mean() + 0.1 for a, b in zip(shots, inside, strict=True))
 
 
-def test_the_wiring_of_property_net_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_property_net_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(PropertyNet(2, 4, (4, 4), 6), (1, 8, 8, 3), [20.8649, -6.52376])

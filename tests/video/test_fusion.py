@@ -219,11 +219,11 @@ def test_bad_clips(fusion, shape, message):
         jax.eval_shape(ClipClassifier(3, fusion).init, jax.random.key(0), jnp.zeros(shape))
 
 
-def test_the_wiring_of_slow_fast_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_slow_fast_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(SlowFast(2, width=8, alpha=2, beta=4), (1, 4, 16, 16, 3), [0.673207, 0.668904])
 
 
-def test_the_wiring_of_clip_classifier_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_clip_classifier_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(ClipClassifier(2, "slow", 4, 6, non_local=True), (1, 8, 16, 16, 3), [10.0106, -0.355593])

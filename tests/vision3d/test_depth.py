@@ -87,6 +87,6 @@ def test_bad_input_is_one_clear_line():
         jax.eval_shape(depth.DepthNet().init, jax.random.key(0), jax.ShapeDtypeStruct((1, 12, 16, 3), jnp.float32))
 
 
-def test_the_wiring_of_depth_net_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_depth_net_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(DepthNet((4, 4)), (1, 8, 8, 3), [17.7587, 1.50234])

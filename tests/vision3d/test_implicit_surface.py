@@ -145,6 +145,6 @@ def test_bad_input_is_one_clear_line():
         extract_surface(lambda points: np.full(len(points), np.nan), resolution=4)
 
 
-def test_the_wiring_of_implicit_surface_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_implicit_surface_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(ImplicitSurface((4, 4)), (5, 3), [10.3071, -9.51609])

@@ -125,6 +125,6 @@ def test_voxels_are_learned_and_the_mesh_has_their_surface():
     assert ops.is_closed(faces)
 
 
-def test_the_wiring_of_mesh_rcnn_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_mesh_rcnn_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(MeshRCNN(stages=1, widths=(4, 4), features=4, blocks=0), (1, 16, 16, 3), [2667.51, 456.723])

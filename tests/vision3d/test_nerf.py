@@ -146,6 +146,6 @@ def test_bad_input_is_one_clear_line():
         scene_rays(0)
 
 
-def test_the_wiring_of_radiance_field_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_radiance_field_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(RadianceField((4, 4), 2), (5, 3), (5, 3), [2.52504, 0.659055])

@@ -88,6 +88,6 @@ def test_the_start_is_the_sphere_and_the_chamfer_distance_falls():
     assert np.mean(history[-5:]) < 0.5 * np.mean(history[:5])
 
 
-def test_the_wiring_of_pixel2mesh_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_pixel2mesh_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(MODEL, (1, 16, 16, 3), [59.977, -6.40429])

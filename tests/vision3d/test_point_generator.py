@@ -59,8 +59,8 @@ def test_bad_settings_are_one_clear_line():
         point_generator.learner(model=MODEL, optimizer=optax.sgd(1.0), threshold=-1)
 
 
-def test_the_wiring_of_point_generator_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_point_generator_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(
         PointGenerator(num_points=3, widths=(4, 4), hidden=(5,), depth=2.0), (1, 16, 16, 3), [4.40322, -3.37187]
     )

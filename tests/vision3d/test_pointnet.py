@@ -155,6 +155,6 @@ def test_bad_settings_are_one_clear_line():
         MODEL.init(jax.random.key(0), jnp.zeros((2, 4)), False)
 
 
-def test_the_wiring_of_pointnet_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_pointnet_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(MODEL, (2, 6, 3), [280.825, -63.3111], train=False)

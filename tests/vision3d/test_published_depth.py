@@ -122,13 +122,13 @@ def test_parameter_counts_are_the_authors(name, millions):
     assert stored_models("depth")[name]["parameters"] / 1e6 == pytest.approx(millions, rel=6e-3)
 
 
-def test_the_wiring_of_dptneck_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_dptneck_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(
         DPTNeck((4, 4, 6, 6), (4, 2, 1, 0.5), 4), [np.cos(np.arange(96.0)).reshape(1, 4, 4, 6)] * 4, [1577.31, 1.2829]
     )
 
 
-def test_the_wiring_of_glpn_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_glpn_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(GLPN(Small(), ("fine", "coarse"), features=4), (1, 32, 32, 3), [88.2271, 0.52483])

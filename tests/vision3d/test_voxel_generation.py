@@ -108,6 +108,6 @@ def test_bad_input():
         learner.init(jax.random.key(0), batch)
 
 
-def test_the_wiring_of_voxel_generator_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_voxel_generator_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(VoxelGenerator(8, width=2, latent_dim=4), (1, 16, 16, 3), [29.108, 21.7594])

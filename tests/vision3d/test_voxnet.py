@@ -118,6 +118,6 @@ def test_the_nearest_grid_differs_in_the_fewest_voxels():
     assert nearest_grid_accuracy(train, test) == 0.5
 
 
-def test_the_wiring_of_vox_net_is_as_it_was_checked():
-    """A regression: the number is of the code that the tests of the slow tier hold to be right."""
+def test_the_wiring_of_vox_net_is_as_it_was():
+    """A regression: the number holds the code as it was."""
     assert_wiring(VoxNet(2, features=4, hidden=6), (1, 16, 16, 16, 1), [2.81089, 0.916946])

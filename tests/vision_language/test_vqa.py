@@ -135,7 +135,7 @@ def test_one_update_by_hand(blind):
     assert metrics["loss"].compute() == pytest.approx(-np.log(p[[0, 1], [1, 0]]).mean(), rel=1e-5)
 
 
-def test_the_wiring_of_the_relation_network_is_as_it_was_checked():
+def test_the_wiring_of_the_relation_network_is_as_it_was():
     """A regression: the numbers are of the network that the slow tier trains."""
     network = vqa.RelationNetwork(6, 5, (8, 8), (2, 2), hidden_size=8, embedding_dim=4, num_heads=2)
     questions = np.array([[1, 3, 2, 0], [4, 1, 0, 0]], np.int32)
