@@ -2,6 +2,7 @@
 
 python -m experiments.studies.generative_families
 python -m experiments.studies.generative_families --families=vae,gan --rows=rows.json                    (two rows)
+python -m experiments.studies.generative_families --dataset=fashion_mnist --data_dir=D --image_size=14
 
 Each family trains a small network of its own by its own learner, on the same digits of 8 x 8 pixels and for the same
 number of steps and images a step: a VAE, a GAN, StyleGAN 2, Glow, PixelCNN, and one U-Net that is trained as DDPM, as
@@ -44,9 +45,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dlcore.data import image_classification
+from dlcore.data.augment.color import to_float
 from dlcore.evaluators.frechet import frechet_of_features, kid
 from dlcore.evaluators.manifold import neighborhoods
-from dlcore.experiment import Headline, Range, Study, StudyResult
+from dlcore.experiment import Headline, PositiveInt, Range, Study, StudyResult
 from dlcore.generative import autoregressive, dcgan, gan, normalizing_flow, style_gan2, style_gan2_networks, vae
 from dlcore.generative.likelihood import independent_log_likelihood, nats_to_bits, quantize
 from dlcore.generative.pixel_cnn import PixelCNN
@@ -54,17 +57,20 @@ from dlcore.learner import Learner
 from dlcore.main import main
 from dlcore.optim import create_schedule
 from dlcore.report.figure import BLUE, GRAY, GREEN, VERMILION, new_figure, seed_dots, show_image
-from experiments.studies.sampler_table import SAMPLERS, SHAPE, arguments, feature_space
+from experiments.studies.sampler_table import SAMPLERS, arguments, feature_space
 from experiments.studies.self_supervised_table import fill_rows, optimizer_of, train
 from experiments.studies.small_runs import Digits, shuffled_digits
 
-LEVELS, NUM_SHOWN = 17, 12
+LEVELS, NUM_SHOWN, NUM_TESTS = 17, 12, 500
 FRECHET, BITS, SAMPLES = "Fréchet distance", "bits per dimension", "samples"
 MEASURES = (FRECHET, "KID", "precision", "recall", BITS, "training, s", "sampling, s")
 
 
-def variational(steps: int) -> Learner:
-    return vae.learner(model=vae.VAE(SHAPE, hidden=(256,), latent_dim=16), optimizer=optimizer_of(2e-3, steps))
+Shape = tuple[int, int, int]
+
+
+def variational(steps: int, shape: Shape) -> Learner:
+    return vae.learner(model=vae.VAE(shape, hidden=(256,), latent_dim=16), optimizer=optimizer_of(2e-3, steps))
 
 
 def players(generator: Any, discriminator: Any, momentum: float, steps: int) -> dict[str, Any]:
@@ -74,34 +80,34 @@ def players(generator: Any, discriminator: Any, momentum: float, steps: int) -> 
     return {"generator": generator, "discriminator": discriminator, **optimizers, "ema": 0.999}
 
 
-def adversarial(steps: int) -> Learner:
-    return gan.learner(**players(dcgan.Generator(SHAPE, 24), dcgan.Discriminator(48), 0.5, steps))
+def adversarial(steps: int, shape: Shape) -> Learner:
+    return gan.learner(**players(dcgan.Generator(shape, 24), dcgan.Discriminator(48), 0.5, steps))
 
 
-def styled(steps: int) -> Learner:
-    generator, discriminator = style_gan2_networks.Generator(SHAPE, 16), style_gan2_networks.Discriminator(32)
+def styled(steps: int, shape: Shape) -> Learner:
+    generator, discriminator = style_gan2_networks.Generator(shape, 16), style_gan2_networks.Discriminator(32)
     options = {"latent_dim": 64 + generator.num_noise, "r1": 0.3, "r1_interval": 4, "ada_images": 20_000}
     return style_gan2.learner(**players(generator, discriminator, 0.0, steps), **options)
 
 
-def invertible(steps: int) -> Learner:
-    model = normalizing_flow.NormalizingFlow(SHAPE, num_steps=4)
-    return normalizing_flow.learner(model=model, optimizer=optimizer_of(1e-3, steps), shape=SHAPE, levels=LEVELS)
+def invertible(steps: int, shape: Shape) -> Learner:
+    model = normalizing_flow.NormalizingFlow(shape, num_steps=4)
+    return normalizing_flow.learner(model=model, optimizer=optimizer_of(1e-3, steps), shape=shape, levels=LEVELS)
 
 
-def pixel_by_pixel(steps: int) -> Learner:
+def pixel_by_pixel(steps: int, shape: Shape) -> Learner:
     model = PixelCNN(LEVELS, 1, num_layers=3, dropout=0.2)
-    return autoregressive.learner(model=model, optimizer=optimizer_of(2e-3, steps), shape=SHAPE)
+    return autoregressive.learner(model=model, optimizer=optimizer_of(2e-3, steps), shape=shape)
 
 
-def denoising(sampler: str, calls: int) -> Callable[[int], Learner]:
+def denoising(sampler: str, calls: int) -> Callable[[int, Shape], Learner]:
     """Build the learner of a row of the sampler table, which calls the U-Net so often for a sample."""
     build = SAMPLERS[sampler].build(calls)
     extra = ("num_steps",) if sampler == "consistency" else ()
-    return lambda steps: build(**arguments(steps, 16, 3e-3), **dict.fromkeys(extra, steps))
+    return lambda steps, shape: build(**arguments(steps, 16, 3e-3, shape), **dict.fromkeys(extra, steps))
 
 
-FAMILIES: dict[str, Callable[[int], Learner]] = {
+FAMILIES: dict[str, Callable[[int, Shape], Learner]] = {
     "vae": variational,
     "gan": adversarial,
     "style_gan2": styled,
@@ -113,19 +119,30 @@ FAMILIES: dict[str, Callable[[int], Learner]] = {
     "consistency": denoising("consistency", 1),
     "consistency_2": denoising("consistency", 2),
 }
-"""Number of training steps -> learner."""
+"""Number of training steps, shape of an image -> learner."""
 REFERENCES = ("training_images", "independent_pixels")
 ROWS = (*FAMILIES, *REFERENCES)
 DIFFUSION, RIVALS = ("ddpm", "edm", "flow_matching"), ("vae", "gan", "style_gan2")
 COLORS = {**dict.fromkeys(FAMILIES, BLUE), "gan": VERMILION, "style_gan2": VERMILION, **dict.fromkeys(REFERENCES, GRAY)}
 COLORS |= dict.fromkeys(("vae", "glow", "pixel_cnn"), GREEN)
 
+
+def gray_images(dataset: str, data_dir: str | None, image_size: int | None) -> Digits:
+    """Load the training images of a data set and the first of its test images, in [0, 1]."""
+    splits = image_classification.load(dataset, data_dir, image_size=image_size)
+    train_split, test = (split.arrays for split in (splits.train, splits.test))
+    if (channels := train_split["image"].shape[-1]) != 1:
+        raise ValueError(f"dataset={dataset}: {channels} channels; allowed: a data set of gray images")
+    images, tests = (np.asarray(to_float(x)) for x in (train_split["image"], test["image"][:NUM_TESTS]))
+    return Digits(images, train_split["label"], tests, test["label"][:NUM_TESTS])
+
+
 Run = tuple[jax.Array, dict[str, float]]  # samples of one seed, and what is measured beside their quality
 
 
 def runs(name: str, data: Digits, steps: int, batch_size: int, num_seeds: int, num_samples: int) -> Iterator[Run]:
     """Train a family and draw from it, seed by seed."""
-    learner, (images, labels, tests) = FAMILIES[name](steps), map(jnp.asarray, data[:3])
+    learner, (images, labels, tests) = FAMILIES[name](steps, data.images.shape[1:]), map(jnp.asarray, data[:3])
     batch, tests = {"index": jnp.arange(num_samples)}, {"image": tests, "index": jnp.arange(len(tests))}
     run, evaluate = jax.jit(functools.partial(train, learner, steps, batch_size)), jax.jit(learner.evaluate)
     example = jax.random.key(0), images, labels
@@ -152,7 +169,7 @@ def reference_runs(name: str, data: Digits, num_seeds: int, num_samples: int) ->
         if name == "training_images":
             yield jax.random.choice(key, images, (num_samples,), replace=False), {}
         else:
-            rows = jax.random.randint(key, (num_samples, *SHAPE), 0, len(images))
+            rows = jax.random.randint(key, (num_samples, *images.shape[1:]), 0, len(images))
             yield jnp.take_along_axis(images, rows, 0), bits
 
 
@@ -163,7 +180,7 @@ def quality(features: np.ndarray, reference: np.ndarray) -> dict[str, float]:
     return {**distances, "precision": float(near.precision.mean()), "recall": float(near.recall.mean())}
 
 
-def report(rows: dict[str, dict[str, Any]]) -> StudyResult:
+def report(rows: dict[str, dict[str, Any]], dataset: str = "digits") -> StudyResult:
     """Judge {family: {measure: values of the seeds, "samples": images}}; a part has no verdict on the claim."""
     ranked = sorted((name for name in ROWS if name in rows), key=lambda name: np.mean(rows[name][FRECHET]))
     numbers: dict[str, Any] = {}
@@ -179,7 +196,7 @@ def report(rows: dict[str, dict[str, Any]]) -> StudyResult:
         holds = bool((lead > 0).all())
         text = f"The worst of {', '.join(DIFFUSION)} leads the best of {', '.join(RIVALS)} by {lead.mean():+.2f}"
         verdict += f". {text}; {'for' if holds else 'NOT for'} each seed"
-        headline = Headline("lead of the worst diffusion model in Fréchet distance", lead, "digits")
+        headline = Headline("lead of the worst diffusion model in Fréchet distance", lead, dataset)
     return StudyResult(numbers, verdict + ".", {"families": draw(rows, ranked)}, holds, headline)
 
 
@@ -190,8 +207,8 @@ def draw(rows: dict[str, dict[str, Any]], names: list[str]):
     seed_dots(left, {name: rows[name][FRECHET] for name in names}, [COLORS[name] for name in names], horizontal=True)
     left.set(xlabel=FRECHET, xscale="log", xticks=(ticks := (2, 5, 10, 20, 50)), xticklabels=ticks)
     left.minorticks_off()
-    images = np.array([rows[name][SAMPLES] for name in names], np.uint8)  # [rows, columns, 8, 8]
-    grid = picture_grid(images.reshape(-1, *SHAPE), images.shape[1])[..., 0]
+    images = np.array([rows[name][SAMPLES] for name in names], np.uint8)  # [rows, columns, H, W]
+    grid = picture_grid(images.reshape(-1, *images.shape[2:], 1), images.shape[1])[..., 0]
     show_image(right, grid, "samples of the first seed", cmap="gray", aspect="auto")
     return figure
 
@@ -203,6 +220,9 @@ def study(
     num_samples: Annotated[int, Range(3, 1297)] = 500,
     steps: Annotated[int, Range(1)] = 600,
     batch_size: Annotated[int, Range(2, 1297)] = 64,
+    dataset: str = "digits",
+    data_dir: str | None = None,
+    image_size: PositiveInt | None = None,
     rows: str | None = None,
 ) -> StudyResult:
     """Train all families for one number of steps, and measure their samples.
@@ -213,6 +233,9 @@ def study(
       num_samples: samples that are compared with the test images.
       steps: training steps of each family.
       batch_size: images of a step.
+      dataset: digits, or a data set of gray images that is prepared in data_dir, such as fashion_mnist.
+      data_dir: folder of the data, as of the pages.
+      image_size: side to which the images of a data set in data_dir are resized; none: as they are.
       rows: JSON file of rows that are measured already, to which this run adds its own; none: all are measured anew.
 
     Raises:
@@ -221,7 +244,11 @@ def study(
     if unknown := [name for name in families if name not in ROWS]:
         raise ValueError(f"families={unknown[0]}: unknown; allowed: {', '.join(ROWS)}")
     settings = {"num_seeds": num_seeds, "num_samples": num_samples, "steps": steps, "batch_size": batch_size}
-    data, space = shuffled_digits(), functools.cache(lambda: feature_space(steps))
+    if dataset == "digits" and image_size is not None:
+        raise ValueError(f"image_size={image_size}: digits have 8 x 8 pixels; allowed: a size with another dataset")
+    settings |= {"dataset": dataset, "image_size": image_size} if dataset != "digits" else {}
+    data = shuffled_digits() if dataset == "digits" else gray_images(dataset, data_dir, image_size)
+    space = functools.cache(lambda: feature_space(steps, data))
 
     def measure(name: str) -> dict[str, Any]:
         features, reference = space()
@@ -233,7 +260,8 @@ def study(
         pictures = np.asarray(255 * results[0][0][:NUM_SHOWN, ..., 0]).round().astype(int).tolist()
         return {key: [values[key] for _, values in results] for key in results[0][1]} | {SAMPLES: pictures}
 
-    return report(fill_rows(rows, settings, families, measure, lambda row: f"{FRECHET} {np.mean(row[FRECHET]):.2f}"))
+    filled = fill_rows(rows, settings, families, measure, lambda row: f"{FRECHET} {np.mean(row[FRECHET]):.2f}")
+    return report(filled, dataset)
 
 
 smoke = {"families": ("vae", "training_images"), "num_seeds": 1, "num_samples": 4, "steps": 2, "batch_size": 4}

@@ -53,7 +53,7 @@ from dlcore.main import main
 from dlcore.report.figure import new_figure
 from experiments.studies.blurry_samples import features_of
 from experiments.studies.self_supervised_table import fill_rows, optimizer_of, read_rows, train
-from experiments.studies.small_runs import shuffled_digits
+from experiments.studies.small_runs import Digits, shuffled_digits
 
 SHAPE = (8, 8, 1)
 FEW_CALLS = 4
@@ -165,14 +165,13 @@ def train_networks(techniques: set[str], steps: int, width: int, batch_size: int
     return states
 
 
-def arguments(steps: int, width: int, learning_rate: float) -> dict[str, Any]:
+def arguments(steps: int, width: int, learning_rate: float, shape: tuple[int, int, int] = SHAPE) -> dict[str, Any]:
     """Build what all techniques share."""
-    return {"model": UNet(width=width), "optimizer": optimizer_of(learning_rate, steps), "shape": SHAPE}
+    return {"model": UNet(width=width), "optimizer": optimizer_of(learning_rate, steps), "shape": shape}
 
 
-def feature_space(steps: int) -> tuple[Callable[[jax.Array], np.ndarray], np.ndarray]:
+def feature_space(steps: int, data: Digits) -> tuple[Callable[[jax.Array], np.ndarray], np.ndarray]:
     """Train the classifier of the distances: (images -> features [N, D], features of the test images [M, D])."""
-    data = shuffled_digits()
     network = features_of(jnp.asarray(data.images), jnp.asarray(data.labels), min(steps, FEATURE_STEPS))
 
     def features(images: jax.Array) -> np.ndarray:
@@ -292,7 +291,7 @@ def study(
     stored = read_rows(rows, settings)
     techniques = {SAMPLERS[name].technique for name in samplers if name not in stored}
     states = train_networks(techniques, steps, width, batch_size, learning_rate)
-    features, reference = feature_space(steps)
+    features, reference = feature_space(steps, shuffled_digits())
     shared = arguments(steps, width, learning_rate)
 
     def distance(images: jax.Array) -> float:

@@ -6,15 +6,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlcore.data import image_classification
+from dlcore.data.image_classification import Splits
+from dlcore.data.source import Source
 from dlcore.learner import Learner
 from experiments.studies import generative_families as study
 from experiments.studies.small_runs import Digits
 
-ONES = np.ones((6, *study.SHAPE), np.float32)
+SHAPE = 8, 8, 1
+ONES = np.ones((6, *SHAPE), np.float32)
 DATA = Digits(ONES * np.arange(6)[:, None, None, None] / 16, np.arange(6), ONES[:2] * 0.25, np.arange(2))
 
 
-def toy(steps):
+def toy(steps, shape):
     """Learns the sum of the labels, and draws its key's seed."""
 
     def update(state, batch):
@@ -22,7 +26,7 @@ def toy(steps):
 
     def predict(state, batch):
         seed = jax.random.key_data(state["key"])[1]
-        return {"sample": jnp.full((len(batch["index"]), *study.SHAPE), seed) + 0 * state["sum"]}
+        return {"sample": jnp.full((len(batch["index"]), *SHAPE), seed) + 0 * state["sum"]}
 
     def init(key, batch):
         return {"key": key, "sum": jnp.zeros((), batch["label"].dtype)}
@@ -33,7 +37,7 @@ def toy(steps):
 def test_a_family_trains_and_draws_with_each_seed(monkeypatch):
     monkeypatch.setitem(study.FAMILIES, "vae", toy)
     (first, costs), (second, _) = study.runs("vae", DATA, 3, 2, 2, 5)
-    chex.assert_shape(first, (5, *study.SHAPE))
+    chex.assert_shape(first, (5, *SHAPE))
     assert (float(first[0, 0, 0, 0]), float(second[0, 0, 0, 0])) == (0, 1)
     assert set(costs) == {"training, s", "sampling, s"}
     assert min(costs.values()) > 0
@@ -46,7 +50,7 @@ def test_references_are_of_the_training_images():
     assert len(set(levels)) == 4  # without repetition
     assert costs == {}
     (pixels, bits), _ = study.reference_runs("independent_pixels", DATA, 2, 40)
-    chex.assert_shape(pixels, (40, *study.SHAPE))
+    chex.assert_shape(pixels, (40, *SHAPE))
     assert all(len(np.unique(image)) > 1 for image in np.asarray(pixels))
     # The level 4 of all test pixels is one of 6 in training; each of 17 levels counts once more: 2 of 23.
     assert bits["bits per dimension"] == pytest.approx(np.log2(23 / 2), rel=1e-5)
@@ -113,7 +117,7 @@ def test_parts_join_in_a_file(monkeypatch, tmp_path):
         yield jnp.linspace(0, 1, 4 * 64).reshape(4, 8, 8, 1), {"bits per dimension": 1.25}
 
     space = (lambda images: np.asarray(images).reshape(len(images), -1)[:, ::16], np.eye(4))
-    monkeypatch.setattr(study, "feature_space", lambda steps: space)
+    monkeypatch.setattr(study, "feature_space", lambda steps, data: space)
     monkeypatch.setattr(study, "runs", one_run)
     monkeypatch.setattr(study, "draw", lambda *_: None)
     monkeypatch.setattr(study, "shuffled_digits", lambda: DATA)
@@ -127,7 +131,21 @@ def test_parts_join_in_a_file(monkeypatch, tmp_path):
         study.study(families=("gan",), num_seeds=1, steps=100, rows=path)
 
 
-def test_an_unknown_family_is_refused():
+def test_gray_images_of_a_data_set(monkeypatch):
+    split = Source({"image": np.full((600, 4, 4, 1), 51, np.uint8), "label": np.arange(600) % 10}, 600)
+    monkeypatch.setattr(image_classification, "load", lambda *_, image_size: Splits(split, split, split, (), (4, 4, 1)))
+    data = study.gray_images("fashion_mnist", "folder", 4)
+    chex.assert_shape([data.images, data.test_images], [(600, 4, 4, 1), (500, 4, 4, 1)])
+    np.testing.assert_allclose(data.images, 0.2)
+    np.testing.assert_array_equal(data.test_labels, np.arange(500) % 10)
+    split.arrays["image"] = np.zeros((600, 4, 4, 3), np.uint8)
+    with pytest.raises(ValueError, match="dataset=cifar10: 3 channels; allowed: a data set of gray images"):
+        study.gray_images("cifar10", None, None)
+
+
+def test_an_unknown_family_and_a_size_of_digits_are_refused():
+    with pytest.raises(ValueError, match="image_size=4: digits have 8 x 8 pixels; allowed: a size with another"):
+        study.study(image_size=4)
     with pytest.raises(ValueError, match="families=made: unknown; allowed: vae, gan, style_gan2, glow, pixel_cnn"):
         study.study(families=("made",))
 
