@@ -11,6 +11,7 @@ from dlcore.data.captions import REFERENCES, caption_words, captions, named_obje
 from dlcore.data.shape_grid import read_shapes
 from dlcore.data.source import Source
 from dlcore.data.words import pad_sequences, vocabulary_from_dict
+from dlcore.evaluators.clip_score import clip_score_evaluator
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
@@ -18,7 +19,7 @@ from dlcore.experiment.splits import Splits
 from dlcore.experiment.weights import Weights
 from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.generative.text_to_image import TextUNet, WordEncoder, object_correctness, prompt_condition
-from dlcore.kits.generative import image_generation
+from dlcore.kits.generative import image_generation, published_clip
 from dlcore.learner import Evaluator, Range
 from dlcore.modes.report_context import ReportContext
 from dlcore.tasks import guided_samples
@@ -73,6 +74,7 @@ class Prompts(GuidedSamples):
     num_samples: Annotated[int, Range(2)] = 400
 
     modules: ClassVar[dict[str, Any]] = {"unet": ConditionalUNet, "words": WordEncoder}
+    shared_settings = published_clip.SETTINGS
     monitor = "loss"
     headline = "object_correctness"
     input_kind = '"PROMPT / PROMPT"'
@@ -113,11 +115,18 @@ class Prompts(GuidedSamples):
         return {"model": text_unet(setup), "shape": shape, "condition": prompt_condition()}
 
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-        """Build the evaluators of samples of test prompts, at the end of a run."""
-        if split == "valid":
-            return []
-        source = splits.test.take(min(setup.flags.num_samples, len(splits.test)))
-        return [_correct_objects(setup.spec, source)]
+        """Build the evaluators of samples of test prompts, at the end of a run: their objects, and their CLIP score."""
+        source, words = splits.test.take(setup.flags.num_samples), vocabulary_from_dict(setup.spec["vocabulary"])
+        result = [_correct_objects(setup.spec, source)]
+        if setup.flags.clip is not None:
+            clip = published_clip.open_clip(setup.flags.clip)
+
+            def encode(rows: dict) -> np.ndarray:
+                return clip.encode_texts([words.decode(tokens) for tokens in rows["tokens"]])
+
+            encode(source[:])  # a prompt that is too long is an error before training
+            result.append(clip_score_evaluator(clip.encode_images, encode, source))
+        return [] if split == "valid" else result
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
         """Read the prompts of `--input`, with a slash between; 8x draws eight samples of one.

@@ -133,7 +133,8 @@ def gray_images(dataset: str, data_dir: str | None, image_size: int | None) -> D
     train_split, test = (split.arrays for split in (splits.train, splits.test))
     if (channels := train_split["image"].shape[-1]) != 1:
         raise ValueError(f"dataset={dataset}: {channels} channels; allowed: a data set of gray images")
-    images, tests = (np.asarray(to_float(x)) for x in (train_split["image"], test["image"][:NUM_TESTS]))
+    # A slice reads images that are resized from disk.
+    images, tests = (np.asarray(to_float(part["image"][:n])) for part, n in ((train_split, None), (test, NUM_TESTS)))
     return Digits(images, train_split["label"], tests, test["label"][:NUM_TESTS])
 
 

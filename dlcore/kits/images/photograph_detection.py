@@ -80,7 +80,9 @@ def check_words(words: str) -> tuple[str, ...]:
     return names
 
 
-def word_tokens(tokenizer: Any, names: Sequence[str], window: int, vocab_size: int) -> np.ndarray:
+def word_tokens(
+    tokenizer: Any, names: Sequence[str], window: int, vocab_size: int, argument: str = "words"
+) -> np.ndarray:
     """Encode names of objects.
 
     Args:
@@ -88,6 +90,7 @@ def word_tokens(tokenizer: Any, names: Sequence[str], window: int, vocab_size: i
       names: the names.
       window: the most tokens of a name.
       vocab_size: tokens that the text encoder knows.
+      argument: argument that the names were given as, for errors.
 
     Returns:
       [T, window] int32, filled up with 0.
@@ -102,7 +105,7 @@ def word_tokens(tokenizer: Any, names: Sequence[str], window: int, vocab_size: i
     for row, name in zip(tokens, names, strict=True):
         ids = tokenizer.encode(name).ids
         if len(ids) > window:
-            raise ValueError(f"words={name!r}: {len(ids)} tokens with start and end; allowed: at most {window}")
+            raise ValueError(f"{argument}={name!r}: {len(ids)} tokens with start and end; allowed: at most {window}")
         row[: len(ids)] = ids
     return tokens
 
