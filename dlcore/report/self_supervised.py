@@ -108,12 +108,13 @@ def nearest_neighbors(
     for i in np.linspace(0, len(images) - 1, min(num_queries, len(images))).astype(int):
         similarity = unit @ unit[i]
         similarity[i] = -np.inf
-        near = np.argsort(-similarity, kind="stable")[: min(8, len(images) - 1)]
+        near = np.argsort(-similarity, kind="stable")[: min(4 if _are_film_strips(images) else 8, len(images) - 1)]
         correct = int((labels[near] == labels[i]).sum())
         of_class = f"{escape(str(class_names[labels[i]]))}: {correct} of {len(near)} of its class"
         caption = of_class if len(class_names) > 1 else ""
         html.append(_figure(images[np.r_[i, near]], caption))
-    subtitle = "Left: the query; right: the test images with the most similar features."
+    first, others = ("Top", "below") if _are_film_strips(images) else ("Left", "right")
+    subtitle = f"{first}: the query; {others}: the test images with the most similar features."
     return Panel("Nearest neighbors", f'<div class="images strips">{"".join(html)}</div>', subtitle)
 
 
@@ -288,7 +289,16 @@ def _unit(features: np.ndarray) -> np.ndarray:
     return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
 
 
+def _are_film_strips(images: np.ndarray) -> bool:
+    """Find out whether images are so wide that several beside each other would be a thin line."""
+    return images.shape[2] > 2 * images.shape[1]
+
+
 def _figure(images: np.ndarray, caption: str = "", apart: int = 1) -> str:
-    """Build an HTML figure of images side by side, with a gap after the first `apart`."""
-    html = f'<img class="smooth" alt="" src="{data_uri(strip(images, apart))}">'
+    """Build an HTML figure of images side by side, or of film strips one below the other, with a gap after `apart`."""
+    if _are_film_strips(images):
+        picture = strip(images.swapaxes(1, 2), apart, height=160).swapaxes(0, 1)
+    else:
+        picture = strip(images, apart)
+    html = f'<img class="smooth" alt="" src="{data_uri(picture)}">'
     return f"<figure>{html}{f'<figcaption>{caption}</figcaption>' if caption else ''}</figure>"

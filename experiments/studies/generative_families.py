@@ -2,7 +2,7 @@
 
 python -m experiments.studies.generative_families
 python -m experiments.studies.generative_families --families=vae,gan --rows=rows.json                    (two rows)
-python -m experiments.studies.generative_families --dataset=fashion_mnist --data_dir=D --image_size=14
+python -m experiments.studies.generative_families --dataset=fashion_mnist --data_dir=D --image_size=16
 
 Each family trains a small network of its own by its own learner, on the same digits of 8 x 8 pixels and for the same
 number of steps and images a step: a VAE, a GAN, StyleGAN 2, Glow, PixelCNN, and one U-Net that is trained as DDPM, as

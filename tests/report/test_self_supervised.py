@@ -34,6 +34,17 @@ def test_neighbors_are_counted_by_class_and_names_are_escaped():
     assert html.count("<img") == 1
 
 
+def test_film_strips_stand_one_below_the_other(monkeypatch):
+    pictures = []
+    monkeypatch.setattr(report, "data_uri", lambda image: pictures.append(image) or "")
+    clips = np.arange(6, dtype=np.uint8)[:, None, None, None] * np.ones((6, 4, 16, 3), np.uint8)
+    panel = nearest_neighbors(clips, LABELS, FEATURES, ["a", "b"], num_queries=1)
+    assert panel.subtitle.startswith("Top: the query; below: ")
+    # Ten times as large; a gap of 3 x 4 behind the query, and of 4 between its four neighbors.
+    assert pictures[0].shape == (5 * 40 + 3 * 4 + 3 * 4, 160, 3)
+    assert pictures[0][::1, 0, 0][[0, 60, 100, 150, 200]].tolist() == [0, 1, 5, 2, 3]
+
+
 def test_a_row_of_views_an_image():
     assert view_pairs(IMAGES[:3], IMAGES[:3] + 2, IMAGES[:3] - 2).html.count("<figure>") == 3
 
