@@ -88,6 +88,8 @@ class Setting(NamedTuple):
     external: bool = False
 
 
+MOST_BLOCKS = 10_000
+"""Blocks, layers or stages of a network."""
 LARGEST = {int: 2**63 - 1, float: 3.4e38}
 """Numbers that an int64 or a float32 holds; larger ones are allowed where a setting names a limit."""
 
@@ -356,7 +358,7 @@ def module_settings(prefix: str, module: Callable, given: frozenset[str] = EXTER
             default := keywords.get(f.name, f.default),
             helps.get(f.name, ""),
             hints[f.name],
-            limits=_count_limits(hints[f.name], default),
+            limits=_count_limits(f.name, hints[f.name], default),
             identity=_identity(hints[f.name]),
         )
         for f in dataclasses.fields(cls)
@@ -366,13 +368,20 @@ def module_settings(prefix: str, module: Callable, given: frozenset[str] = EXTER
     }
 
 
-def _count_limits(annotation: Any, default: Any) -> Range:
-    """Limits of the integers of a field that names none: they count something, unless its default is negative."""
+def _count_limits(name: str, annotation: Any, default: Any) -> Range:
+    """Limits of the integers of a field: without ones of its own it counts something, unless its default is negative.
+
+    A network is built block by block, and a depth of millions would take for ever before any error.
+    """
     kind = _kind(annotation)
-    if kind is None or kind.element is not int or kind.limits != Range() or kind.choices:
+    if kind is None or kind.element is not int or kind.choices or math.isfinite(kind.limits.high):
         return Range()
     values = default if isinstance(default, tuple) else () if default is None else (default,)
-    return Range(0, 2**31 - 1) if all(value >= 0 for value in values) else Range()
+    if any(value < 0 for value in values):
+        return Range()
+    if name.endswith(("depth", "layers", "blocks", "stages")):
+        return Range(max(0, kind.limits.low), MOST_BLOCKS)
+    return Range(0, 2**31 - 1) if kind.limits == Range() else Range()
 
 
 def model_settings(name: str) -> dict[str, Setting]:

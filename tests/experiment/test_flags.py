@@ -672,6 +672,14 @@ def test_each_run_of_an_ensemble_stands_once(tmp_path):
             split_runs([f"--run={twice}"], settings)
 
 
+def test_a_depth_that_is_never_built_is_refused_and_keeps_its_own_least():
+    from experiments.self_supervised.mae import experiment
+
+    for value in ("2000000000", "0"):
+        with pytest.raises(FlagError, match=f"--mae.depth={value}: out of range; allowed: 1 to 10000"):
+            resolve(experiment, [f"--mae.depth={value}"])
+
+
 @pytest.mark.parametrize(
     ("flag", "error"),
     [
@@ -680,7 +688,7 @@ def test_each_run_of_an_ensemble_stands_once(tmp_path):
         ("--model.width=99999999999999999999", "out of range; allowed: 0 to 2147483647"),
         ("--model.stem_stride=0", "out of range; allowed: at least 1"),
         ("--model.width=-1", "out of range; allowed: 0 to 2147483647"),
-        ("--model.stages=-2", "out of range; allowed: 0 to 2147483647"),
+        ("--model.stages=-2", "out of range; allowed: 0 to 10000"),
     ],
 )
 def test_numbers_that_no_array_holds_and_negative_counts_are_refused(flag, error):
