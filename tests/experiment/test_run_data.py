@@ -69,7 +69,7 @@ def test_origins_are_read_in_the_order_of_the_flags_after_the_flags_were_checked
     with pytest.raises(FlagError, match="--plain"):
         origins_of(a_run(tmp_path, settings=settings, check=check))
     unsaved = {"teacher": Setting(None, origin=lambda flags: second._replace(page="a.page"))}
-    with pytest.raises(FileNotFoundError, match="^teacher=.*: there is no checkpoint in it"):
+    with pytest.raises(FileNotFoundError, match=r"^teacher=.*: there is no checkpoint in it"):
         origins_of(a_run(tmp_path, settings=unsaved))
 
 
@@ -78,7 +78,7 @@ def test_data_of_a_new_run_have_the_notes_and_the_normalization_of_its_weights(t
     spec = {"image_shape": [2, 2, 1], "mean": [0.1], "std": [0.2]}
     splits = Splits(source(0), None, source(5, 6), spec, notes=("said before",))
     settings = {"init_from": Setting(None, origin=lambda flags: origin)}
-    with pytest.raises(FlagError, match="trained on 1 of the 2 test examples"):
+    with pytest.raises(FlagError, match=r"trained on 1 of the 2 test examples"):
         load_data(a_run(tmp_path, splits, settings))
     run = a_run(tmp_path, splits, settings, changed_data=True)
     data = load_data(run)

@@ -43,7 +43,7 @@ def test_training_keys_are_those_of_all_training_sources_and_of_earlier_training
 def test_a_run_needs_a_checkpoint_and_a_file_of_weights_none():
     check_saved(FOUND)
     check_saved(FOUND._replace(page="a.page", checkpoint=0))  # step 0 is a checkpoint, too
-    with pytest.raises(FileNotFoundError, match="^init_from='w': there is no checkpoint in it; allowed: a run that"):
+    with pytest.raises(FileNotFoundError, match=r"^init_from='w': there is no checkpoint in it; allowed: a run that"):
         check_saved(FOUND._replace(page="a.page"))
 
 
@@ -72,7 +72,7 @@ def test_splits_without_keys_or_of_several_sources_are_not_compared():
 def test_test_examples_count_as_seen_where_the_run_recorded_its_own_without_keys():
     """Images 1 and 2 of the three were trained on; a test split that is only numbered excuses none of them."""
     known = {"train": source(0, 1, 2).fingerprint, "test": Fingerprint(3, "digest", "number")}
-    with pytest.raises(FlagError, match="trained on 2 of the 3 test examples"):
+    with pytest.raises(FlagError, match=r"trained on 2 of the 3 test examples"):
         check_origins([FOUND._replace(known=known)], Splits(source(0), None, source(1, 2, 3), {}), False)
 
 
@@ -126,5 +126,5 @@ def test_the_first_weights_with_a_normalization_give_it():
     assert take_normalization(plain, origins) is plain
     two = splits._replace(spec={**spec, "image_shape": [2, 2, 2]})
     assert take_normalization(two, origins).spec["std"] == [0.3, 0.2]
-    with pytest.raises(ValueError, match="^init_from='w': trained on images of 1 channels; allowed: 2"):
+    with pytest.raises(ValueError, match=r"^init_from='w': trained on images of 1 channels; allowed: 2"):
         take_normalization(two, origins[3:])

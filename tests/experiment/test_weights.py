@@ -147,7 +147,7 @@ def test_the_adapter_of_a_fine_tuned_run_is_merged_or_the_run_is_refused(monkeyp
         raise ValueError("no part of the parameters")
 
     monkeypatch.setattr(module, "merge_adapter", refuse)
-    with pytest.raises(ValueError, match="^init_from='w': trained with --adapt=lora: no part of the parameters"):
+    with pytest.raises(ValueError, match=r"^init_from='w': trained with --adapt=lora: no part of the parameters"):
         run.variables()
 
 
