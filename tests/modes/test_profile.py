@@ -181,5 +181,5 @@ def test_a_trace_without_operations_and_several_processes_are_refused(profiled, 
     with pytest.raises(ValueError, match="the profiler saw no operation of this program; its trace is in"):
         profiled([], times=())
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    with pytest.raises(ValueError, match="^--mode=profile: there are 2 processes; allowed: one process"):
+    with pytest.raises(ValueError, match=r"^--mode=profile: there are 2 processes; allowed: one process"):
         profiled([])
