@@ -126,6 +126,7 @@ def test_examples_that_are_no_longer_trained_on_are_kept_as_earlier(tmp_path):
 def test_a_resume_refuses_other_training_examples_and_says_others(recorded):
     folder, config, splits = recorded
     assert check_resumed(a_run(folder), config, splits) == []
+    assert check_resumed(a_run(folder), config, splits._replace(valid=None)) == [], "a split that is gone is no change"
     said = check_resumed(a_run(folder), config, splits._replace(valid=source(4, 7), test=source(5)))
     assert said == [
         "the valid split has changed since the run began: 1 examples more",
