@@ -90,7 +90,7 @@ def test_files_are_read_where_they_are_given_and_samples_drawn_where_not(predict
         ({"write": None}, (), {"output": "o"}, "--output=o: a.page writes no files; allowed: none"),
     ],
 )
-def test_what_a_page_cannot_do_is_refused_before_weights_are_read(predicted, monkeypatch, task, given, flags, problem):
+def test_flags_that_a_page_cannot_serve_are_refused(predicted, task, given, flags, problem):
     with pytest.raises(FlagError) as raised:
         predicted(given, task, **flags)
     assert str(raised.value).startswith(problem)

@@ -175,7 +175,7 @@ def test_a_report_of_a_classifier_shows_its_first_three_measures_and_its_classes
     assert reported(named, probabilities)[0][-1][5] == ("x", "y", "z")
 
 
-def test_what_is_no_classifier_of_images_has_no_panel_of_classes(reported):
+def test_a_report_of_no_classifier_of_images_has_no_panel_of_classes(reported):
     texts = Source({"text": np.zeros((2, 3)), "label": np.array([0, 1])})
     asked, written = reported(texts)
     assert [one[0] for one in asked] == ["measures"]

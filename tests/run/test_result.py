@@ -41,6 +41,7 @@ def test_a_resumed_and_stopped_run_says_so_and_absent_facts_have_no_line():
     assert "steps   2,000, 1,500 of them before this call, stopped by a hook\n" in text
     assert "best" not in text
     assert "memory" not in text
+    assert "0:00 in steps, 0:00 until the first one, 0.0 % waiting for data" in text
 
 
 def test_a_notebook_shows_the_curves_in_a_frame():

@@ -138,6 +138,8 @@ def test_values_of_different_lengths_are_refused():
         together(build(), {"learning_rate": [0.1, 0.2], "l2": [0.0]})
     with pytest.raises(ValueError, match="at least one"):
         together(build(), {})
+    with pytest.raises(ValueError, match="at least one"):
+        together(build(), {"learning_rate": []})
 
 
 def test_scores_of_a_row_are_blank_where_a_trial_has_diverged():
