@@ -152,7 +152,7 @@ def can_share(run: ResolvedRun, data: Splits, names: Sequence[str]) -> bool:
     """Return whether one compiled step serves all values of some settings: `build` accepts and uses them as tracers.
 
     A setting that `build` does not use (epochs, valid_fraction) acts elsewhere. Trials run alone under pmap, and if the
-    experiment has hooks, which expect one state.
+    experiment or its flags (`--patience`, `--schedule=plateau`) give hooks, which expect one state.
 
     Args:
       run: the resolved run of the experiment.
@@ -163,7 +163,7 @@ def can_share(run: ResolvedRun, data: Splits, names: Sequence[str]) -> bool:
       True if it does; False for no settings.
     """
     setup = run.setup_of(data)
-    if not names or run.flags.spmd != "jit" or run.experiment.task.hooks(setup):
+    if not names or run.flags.spmd != "jit" or fit_arguments(run, setup, data)["hooks"]:
         return False
     batch = batch_at(run.pipelines(data), 0)
 

@@ -153,6 +153,9 @@ def test_only_traced_settings_share_a_program():
     assert not can_share(resolved, data, ["epochs"]), "nothing that the step uses"
     assert not can_share(resolved, data, ["learning_rate", "valid_fraction"])
     assert not can_share(resolved, data, [])
+    for word in ("--patience=2", "--schedule=plateau"):  # their hooks expect one state
+        page = experiment_of(PAGE)
+        assert not can_share(ResolvedRun(page, resolve(page, [*FLAGS, word])), data, ["learning_rate"])
     trials = [{"a": 1.0, "b": "x"}, {"a": 2.0, "b": "y"}, {"a": 3.0, "b": "x"}]
     assert groups(trials, ["a"]) == [[0, 2], [1]]
     assert groups(trials, []) == [[0], [1], [2]]

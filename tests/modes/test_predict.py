@@ -1,0 +1,134 @@
+"""--mode=predict around its parts: what it reads, whose weights it applies, what it prints and writes."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import FlagError
+from dlcore.learner import State
+from dlcore.modes import predict as module
+
+ROWS = [{"text": "", "probabilities": {c: 0.5 / i for i, c in enumerate("abcdef", 1)}}, {"text": "two words"}]
+
+
+def read(kind):
+    return lambda flags, spec: ((kind, flags.input, spec), ["one", "two"])
+
+
+@pytest.fixture
+def predicted(monkeypatch):
+    """Call the mode on a page of such a task, with such flags; return what it asked of its parts."""
+
+    def call(given=(), task=None, **flags):
+        asked = {"written": []}
+
+        def write(*args):
+            asked["written"].append(args)
+            return ["a file", "another"]
+
+        def predict(learner, state, source, **words):
+            asked["predict"] = (learner, source, words)
+            asked["rng"] = state.rng
+            return "outputs"
+
+        parts = {
+            "describe": lambda outputs, spec: ROWS if (outputs, spec) == ("outputs", "spec") else None,
+            "inputs": read("inputs"),
+            "drawn": read("drawn"),
+            "write": write,
+            "input_kind": "FOLDER",
+        }
+        flags = {"input": None, "output": None, "format": "text", "tta": "flip", "select": "last", **flags}
+        run = SimpleNamespace(
+            experiment=SimpleNamespace(name="a.page", task=SimpleNamespace(**{**parts, **(task or {})})),
+            flags=Flags({"eval_batch_size": 9, **flags}, given=frozenset(given)),
+            example=lambda spec: ("example", spec),
+            placement=lambda: "placement",
+        )
+
+        def restore(*args):
+            asked["restore"] = args
+            return "learner", 4, State(None, jax.random.key(3), None, None)
+
+        monkeypatch.setattr(module, "config_of", lambda one: {"spec": "spec"})
+        monkeypatch.setattr(module, "members_of", lambda one: ["runs"])
+        monkeypatch.setattr(module, "restore_members", restore)
+        monkeypatch.setattr(module, "predict", predict)
+        module.MODE.run(run)
+        return SimpleNamespace(**asked)
+
+    return call
+
+
+def test_files_are_read_where_they_are_given_and_samples_drawn_where_not(predicted):
+    asked = predicted(input="x.png")
+    assert asked.restore == (["runs"], "flip", "last", ("example", "spec"))
+    assert asked.predict == (
+        "learner",
+        ("inputs", "x.png", "spec"),
+        {"batch_size": 9, "placement": "placement"},
+    )
+    assert predicted().predict[1] == ("drawn", None, "spec")
+    assert predicted(num_drawn=4, given=["num_drawn"]).predict[1] == ("drawn", None, "spec")
+    assert predicted(num_drawn=4, input="x.png").predict[1][0] == "inputs", "a default is no contradiction"
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "flags", "problem"),
+    [
+        ({"describe": None}, (), {}, "--mode=predict: a.page has none; allowed: the other modes"),
+        ({"inputs": None, "drawn": None}, (), {"input": "x"}, "--mode=predict: a.page has none"),
+        ({"drawn": None}, (), {}, "--input: missing; allowed: --mode=predict --input=FOLDER"),
+        ({"inputs": None}, (), {"input": "x"}, "--input=x: a.page reads no input; allowed: --mode=predict without it"),
+        ({}, ["num_drawn"], {"input": "x", "num_drawn": 4}, "--num_drawn=4: beside --input=x; allowed: one of them"),
+        ({"write": None}, (), {"output": "o"}, "--output=o: a.page writes no files; allowed: none"),
+    ],
+)
+def test_flags_that_a_page_cannot_serve_are_refused(predicted, task, given, flags, problem):
+    with pytest.raises(FlagError) as raised:
+        predicted(given, task, **flags)
+    assert str(raised.value).startswith(problem)
+
+
+def test_each_prediction_is_one_line_of_its_text_or_of_its_five_best_classes(predicted, capsys):
+    """1/2, 1/4, 1/6, 1/8 and 1/10; the sixth is left out."""
+    assert predicted(task={"write": None}).written == []
+    assert capsys.readouterr().out.splitlines() == [
+        "one: a 0.500  b 0.250  c 0.167  d 0.125  e 0.100",
+        "two: two words",
+    ]
+
+
+def test_json_holds_the_input_and_all_that_is_known_of_each(predicted, capsys):
+    asked = predicted(format="json", output="o")
+    rows = json.loads(capsys.readouterr().out)
+    assert rows == [{"input": "one", **ROWS[0]}, {"input": "two", **ROWS[1]}]
+    assert len(asked.written) == 1, "files are written beside it"
+
+
+def test_files_are_written_where_a_folder_is_given(predicted, capsys):
+    assert predicted().written == []
+    capsys.readouterr()
+    asked = predicted(output="o")
+    assert asked.written == [(Path("o"), "outputs", ("drawn", None, "spec"), ["one", "two"], "spec")]
+    assert capsys.readouterr().out.splitlines()[-1] == "wrote 2 files to o"
+
+
+def test_another_sample_seed_draws_from_another_key(predicted):
+    def key(**flags):
+        return np.asarray(jax.random.key_data(predicted(**flags).rng))
+
+    own = np.asarray(jax.random.key_data(jax.random.key(3)))
+    chex.assert_shape(own, (2,))
+    np.testing.assert_array_equal(key(), own)
+    np.testing.assert_array_equal(key(sample_seed=None), own)
+    seeds = [key(sample_seed=seed).tolist() for seed in (0, 1)]
+    assert seeds[0] != seeds[1]
+    assert own.tolist() not in seeds
+    assert key(sample_seed=1).tolist() == seeds[1]
