@@ -76,21 +76,18 @@ def test_the_encoder_of_a_vit_is_its_class_token_and_of_others_the_mean_of_the_l
         return ViT(**{**VIT, **fields}) if setup.flags.model == "vit" else create_model("resnet8_cifar", **fields)
 
     monkeypatch.setattr(encoders.backbone, "build", build)
+    monkeypatch.setitem(SPEC, "image_shape", (4, 4, 1))
     assert encoders.backbone_without_head(setup_of(model="vit"), drop_path=0.5).num_classes == 0
     assert encoders.backbone_without_head(setup_of(model="resnet")).num_classes == 1
     encoder = encoders.backbone_encoder(setup_of(model="vit"))
     assert built == [{"num_classes": 1, "drop_path": 0.5}, {"num_classes": 1}, {"num_classes": 1, "axis_name": None}]
 
-    def features(encoder, side):
-        return jax.eval_shape(
-            lambda: encoder.apply(encoder.init(jax.random.key(0)), jnp.ones((3, side, side, 1)), None)
-        )
+    def features(encoder):
+        return jax.eval_shape(lambda: encoder.apply(encoder.init(jax.random.key(0)), jnp.ones((3, 4, 4, 1)), None)[0])
 
-    spec = {**SPEC, "image_shape": (4, 4, 1)}
-    monkeypatch.setitem(SPEC, "image_shape", spec["image_shape"])
-    chex.assert_shape(features(encoder, 4)[0], (3, 6))
+    chex.assert_shape(features(encoder), (3, 6))
     # The last map of this residual network has 64 channels.
-    chex.assert_shape(features(encoders.backbone_encoder(setup_of(model="resnet")), 4)[0], (3, 64))
+    chex.assert_shape(features(encoders.backbone_encoder(setup_of(model="resnet"))), (3, 64))
 
 
 def test_a_queue_holds_a_batch_and_fits_into_memory():
