@@ -59,15 +59,15 @@ def state_of(learner, **fields):
 
 
 @jax.jit
-def _views(rng, step, images):
-    root = jax.random.fold_in(jax.random.fold_in(rng, step), 0)
+def _views(root, images):
     keys = jax.vmap(lambda i: jax.random.fold_in(root, i))(jnp.arange(len(images)))
     return [jax.vmap(lambda k, x, v=v: augment(jax.random.fold_in(k, v), x))(keys, images) for v in (0, 1)]
 
 
-def views(state, count=4):
-    """The two views [count, 4] of the first examples, in float64."""
-    return [np.asarray(v, np.float64).reshape(len(v), -1)[:count] for v in _views(state.rng, 3, ROWS["image"])]
+def views(state, count=4, evaluates=False):
+    """The two views [count, 4] of the first examples, in float64: of the update at step 3, or of an evaluation."""
+    root = state.rng if evaluates else jax.random.fold_in(jax.random.fold_in(state.rng, 3), 0)
+    return [np.asarray(v, np.float64).reshape(len(v), -1)[:count] for v in _views(root, ROWS["image"])]
 
 
 def slopes(loss, params):

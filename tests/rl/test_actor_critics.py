@@ -17,7 +17,7 @@ from flax import linen as nn
 from dlcore.data.source import Source
 from dlcore.optim import create_optimizer
 from dlcore.rl import a2c, dqn, environments, networks, ppo, recurrent_ppo, sac, td3
-from dlcore.rl.distributions import TanhGaussian
+from dlcore.rl.distributions import Categorical, TanhGaussian
 from dlcore.rl.off_policy import OffPolicy, OffPolicyState
 from dlcore.rl.replay import Transition
 from dlcore.rl.rollout import GAE, Normalization
@@ -449,15 +449,15 @@ class Proportional:
 def learn_of(monkeypatch):
     """(module, settings) -> its act and its learn, without an environment."""
 
-    def build(module, **settings):
+    def build(module, model=Proportional(), num_actions=None, **settings):
         caught = {}
         monkeypatch.setattr(module, "check_environment", lambda *rest: None)
         monkeypatch.setattr(module, "episodes", lambda *rest: (None, None))
         monkeypatch.setattr(
             module, "off_policy_update", lambda environment, act, learn, rest: caught.update(act=act, learn=learn)
         )
-        environment = types.SimpleNamespace(action_size=1, num_actions=None)
-        module.learner(model=Proportional(), optimizer=optax.sgd(1.0), environment=environment, **settings)
+        environment = types.SimpleNamespace(action_size=0 if num_actions else 1, num_actions=num_actions)
+        module.learner(model=model, optimizer=optax.sgd(1.0), environment=environment, **settings)
         return caught["act"], caught["learn"]
 
     return build
@@ -542,3 +542,90 @@ def test_the_objective_of_a2c_by_hand():
     assert float(metrics["policy_loss"].compute()) == pytest.approx(2.5)
     assert float(metrics["value_loss"].compute()) == pytest.approx(6.125 / 2)
     assert float(metrics["entropy"].compute()) == pytest.approx(0.25)
+
+
+class TwoChoices:
+    """Logits w_a s of two actions and values c_ka s, of plain numbers."""
+
+    def apply(self, variables, x, action=None, method=None):
+        params = variables["params"]
+        if method == "policy":
+            return Categorical(params["actor"] * x)
+        return params["critic"][:, None] * x
+
+
+@pytest.mark.covers("RL-07")
+def test_one_step_of_discrete_sac_by_hand(learn_of):
+    """All actions count by their probability, the entropy is pulled to a share of log 2, and alpha may stay."""
+    alpha, rate, ratio = 0.7, 1.0, 0.25
+    off_policy = OffPolicy(gamma=0.9, tau=0.25, reward_scale=2.0)
+    _, learn = learn_of(sac, TwoChoices(), 2, target_entropy_ratio=ratio, off_policy=off_policy)
+    _, fixed = learn_of(sac, TwoChoices(), 2, learn_temperature=False, off_policy=off_policy)
+    actor, critic, target = (
+        np.float32([0.5, -0.4]),
+        np.float32([[0.3, 0.8], [0.6, -0.5]]),
+        np.float32([[1, -1], [2, 0]]),
+    )
+    params = {"actor": actor, "critic": critic, "log_temperature": np.float32(np.log(alpha))}
+    state = deterministic_state(0).replace(
+        params=params,
+        opt_state={name: optax.sgd(rate).init(part) for name, part in params.items()},
+        target_params={"critic": target},
+    )
+    x, y, action = np.float32([2, 1, -1]), np.float32([1, 3, -2]), np.array([0, 1, 1])
+    reward, over = np.float32([1, -0.5, 0.2]), np.array([False, True, False])
+    data = Transition(x[:, None], action, reward, over, y[:, None])
+    key = jax.random.key(0)
+    (after, metrics), (same, _) = jax.jit(lambda: (learn(state, data, key), fixed(state, data, key)))()
+
+    def log_policy(s):
+        logits = s[:, None] * actor
+        return logits - np.log(np.exp(logits).sum(1, keepdims=True))
+
+    def least(table, s):
+        return (table[:, None] * s[:, None]).min(0)
+
+    p = np.exp(log_policy(y))
+    goal = 2 * reward + 0.9 * ~over * (p * (least(target, y) - alpha * log_policy(y))).sum(1)
+    q = critic[:, action] * x  # [2, B]
+    # d/dc_ka = mean of (Q_k - y) s over the steps that took a.
+    moved = critic - np.stack([((q - goal) * x * (action == a)).mean(1) for a in (0, 1)], 1)
+    # d/dlogit_j of sum_a p_a (alpha log p_a - min Q_a) = p_j (g_j - sum_a p_a g_a), g = alpha log p - min Q.
+    p, g = np.exp(log_policy(x)), alpha * log_policy(x) - least(critic, x)
+    slope = p * (g - (p * g).sum(1, keepdims=True))
+    entropy = -(p * log_policy(x)).sum(1).mean()
+    log_temperature = np.log(alpha) - (entropy - ratio * np.log(2))
+    expected = {"actor": actor - (slope * x[:, None]).mean(0), "critic": moved, "log_temperature": log_temperature}
+    chex.assert_trees_all_close(after.params, expected, rtol=1e-4, atol=1e-6)
+    chex.assert_trees_all_close(after.target_params, {"critic": 0.75 * target + 0.25 * moved}, rtol=1e-5)
+    chex.assert_trees_all_close(same.params, {**expected, "log_temperature": np.log(alpha)}, rtol=1e-4, atol=1e-6)
+    found = {name: float(metric.compute()) for name, metric in metrics.items()}
+    loss = (np.square(q - goal) / 2).sum(0).mean()
+    means = {"critic_loss": loss, "q": q.mean(), "entropy": entropy, "temperature": np.exp(log_temperature)}
+    assert found == pytest.approx(means, rel=1e-4)
+
+
+def test_sac_plays_at_random_before_learning_starts_and_its_policy_after(learn_of):
+    act, _ = learn_of(sac, TwoChoices(), 2, off_policy=OffPolicy(learning_starts=5))
+    state = deterministic_state(0).replace(params={"actor": jnp.float32([60.0, -60.0])}, observation=jnp.ones((16, 1)))
+    keys = jax.random.split(jax.random.key(0), 16)
+    played = jax.jit(lambda written: act(state.replace(replay=types.SimpleNamespace(written=written)), keys))
+    assert set(played(4).tolist()) == {0, 1}
+    assert set(played(5).tolist()) == {0}
+
+
+def test_sac_starts_with_its_temperature_and_a_copy_of_the_critic(monkeypatch):
+    monkeypatch.setattr(sac, "start", lambda *rest: deterministic_state(0))
+    monkeypatch.setattr(sac, "start_off_policy", lambda agent, environment, targets, settings: (agent, targets))
+    made = sac.learner(
+        model=Proportional(),
+        optimizer=optax.sgd(0.1, momentum=0.9),
+        environment=constant_reward(False),
+        initial_temperature=0.25,
+    )
+    state, targets = made.init(jax.random.key(0), {})
+    assert float(state.params["log_temperature"]) == pytest.approx(np.log(0.25))
+    assert set(state.opt_state) == {"actor", "critic", "log_temperature"}
+    np.testing.assert_array_equal(targets["critic"], [1, 2])
+    # The leaves whose first axis is that of the instances, which several devices share.
+    assert set(made.batched) == {"environment/*", "observation", "episode_return", "replay/data/*"}

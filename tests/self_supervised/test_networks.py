@@ -1,14 +1,17 @@
 """The encoder over a backbone: average of the last map, heads by version, embeddings of length 1."""
 
+import math
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from dlcore.data.augment import recipes
 from dlcore.models import create_model
-from dlcore.self_supervised.networks import Embedder, init_variables, unit
+from dlcore.self_supervised.networks import DINONet, Embedder, PatchDINONet, encode_views, init_variables, unit
 from dlcore.self_supervised.patch_predictors import PatchViT
 from tests.wiring import assert_wiring
 
@@ -81,3 +84,99 @@ def test_a_zero_vector_stays_zero_with_a_finite_gradient():
 def test_the_wiring_of_patch_vi_t_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(PatchViT(4, 1, 8, 2, 12), (1, 8, 8, 3), [17.0266, -22.9074])
+
+
+class Flat(nn.Module):
+    """Features of one map, twice the image; a class token, the mean; patches, hidden ones at the mask token."""
+
+    num_classes: int = 0
+    patch_size: int = 1
+    width: int = 3
+    position_features: int = 0
+
+    def features(self, x, train=False):
+        return {"first": x, "last": 2 * x}
+
+    def __call__(self, x, train=False):
+        return x.mean((1, 2))
+
+    def tokens(self, x, train, masked, mask_token):
+        patches = x.reshape(len(x), -1, x.shape[-1])
+        return x.mean((1, 2)), jnp.where(masked[..., None], mask_token, patches)
+
+
+IMAGES = np.random.default_rng(0).normal(size=(2, 2, 2, 3)).astype(np.float32)
+
+
+def drawn(model, *args):
+    """Parameters of normal numbers, and the output for them, of one program."""
+    shapes = jax.eval_shape(model.init, jax.random.key(0), *args)["params"]
+    rng = np.random.default_rng(1)
+    params = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes)
+    return params, jax.jit(lambda p: model.apply({"params": p}, *args))(params)
+
+
+def dense(layer, x):
+    return x @ layer["kernel"] + layer.get("bias", 0)
+
+
+def test_the_head_of_moco_is_linear_or_has_a_hidden_layer():
+    h = 2 * IMAGES.mean((1, 2))
+    params, out = drawn(Embedder(Flat(num_classes=1), "linear", 4), IMAGES)
+    np.testing.assert_allclose(out["features"], h, rtol=1e-5)
+    np.testing.assert_allclose(out["embeddings"], unit(dense(params["projection"], h)), rtol=1e-4)
+    params, out = drawn(Embedder(Flat(num_classes=1), "mlp", 4), IMAGES)
+    z = dense(params["projection"], np.maximum(dense(params["hidden"], h), 0))
+    np.testing.assert_allclose(out["embeddings"], unit(z), rtol=1e-4)
+    normed = Embedder(Flat(num_classes=1), "mlp_norm", 4)
+    shapes = jax.eval_shape(normed.init, jax.random.key(0), IMAGES)
+    assert set(shapes["params"]["hidden"]) == {"kernel"}  # batch norm has the bias
+    assert set(shapes["batch_stats"]) == {"hidden_bn"}
+    with pytest.raises(ValueError, match="head='deep': unknown; allowed: linear, mlp, mlp_norm"):
+        jax.eval_shape(Embedder(Flat(), "deep").init, jax.random.key(0), IMAGES)
+
+
+def dino_head(params, h, prefix=""):
+    """Two layers of GELU, a unit vector, and its cosines with the prototypes."""
+    for layer in ("head0", "head1"):
+        z = dense(params[prefix + layer], h)
+        h = z * 0.5 * (1 + np.vectorize(math.erf)(z / math.sqrt(2)))
+    z = dense(params[prefix + "head2"], h)
+    z, prototypes = (v / np.linalg.norm(v, axis=-1, keepdims=True) for v in (z, params[prefix + "prototypes"]))
+    return z, z @ prototypes.T
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_the_heads_of_dino_on_the_class_token_and_on_patches_by_hand(separate):
+    masked = np.array([[True, False, False, False], [False, False, True, True]])
+    model = PatchDINONet(Flat(), 5, 4, 3, separate_heads=separate)
+    params, out = drawn(model, IMAGES, False, masked)
+    z, logits = dino_head(params, IMAGES.mean((1, 2)))
+    np.testing.assert_allclose(out["embeddings"], z, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(out["logits"], logits, rtol=1e-4, atol=1e-5)
+    patches = np.where(masked[..., None], params["mask_token"], IMAGES.reshape(2, 4, 3))
+    _, logits = dino_head(params, patches, "patch_" if separate else "")
+    np.testing.assert_allclose(out["patch_logits"], logits, rtol=1e-4, atol=1e-5)
+    assert model.grid(IMAGES) == (2, 2)
+
+
+def test_the_head_of_dino_on_an_image_takes_the_class_token_and_may_be_normed():
+    params, out = drawn(DINONet(Flat(), 5, 4, 3), IMAGES)
+    np.testing.assert_allclose(out["features"], IMAGES.mean((1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(out["logits"], dino_head(params, IMAGES.mean((1, 2)))[1], rtol=1e-4, atol=1e-5)
+    shapes = jax.eval_shape(DINONet(Flat(), 5, 4, 3, batch_norm=True).init, jax.random.key(0), IMAGES)
+    assert set(shapes["batch_stats"]) == {"head0_bn", "head1_bn"}
+
+
+def test_views_of_several_sizes_are_encoded_in_their_order():
+    class Sums(nn.Module):
+        def __call__(self, x, train=False):
+            return {"logits": x.sum((1, 2)), "features": -x.sum((1, 2))}
+
+    large, small = np.arange(8.0).reshape(2, 2, 2, 1, 1), np.arange(6.0).reshape(3, 2, 1, 1, 1)
+    out, state = encode_views(Sums(), lambda x: 10 * x, {}, {}, [large, small])
+    # 10 (0 + 1), 10 (2 + 3) of the first view of both images, and so on.
+    np.testing.assert_array_equal(out[..., 0], [[10, 50], [90, 130], [0, 10], [20, 30], [40, 50]])
+    assert state == {}
+    out, _ = encode_views(Sums(), lambda x: x, {}, {}, [small], output="features")
+    np.testing.assert_array_equal(out[..., 0], [[0, -1], [-2, -3], [-4, -5]])

@@ -17,6 +17,7 @@ from dlcore.ops.replica import REPLICA
 from dlcore.run import Placement, fit, make_mesh
 from dlcore.self_supervised import simclr
 from dlcore.self_supervised.networks import unit
+from tests import siamese_toys as toys
 
 
 class Tiny(nn.Module):
@@ -52,6 +53,42 @@ def toy(rate=0.5, norm=False):
 
 def plain(state):
     return jax.tree.map(np.asarray, state.replace(rng=jax.random.key_data(state.rng)))
+
+
+@pytest.mark.covers("SS-13")
+def test_a_step_and_an_evaluation_by_hand_leave_padding_out():
+    """Eight views of the four examples that count, each against the seven others, its partner the one to find."""
+    learner, params = simclr.learner(**toys.settings(), temperature=0.3), toys.weights(1)
+    state = toys.state_of(learner, params=params)
+
+    def cosines(params, views):
+        z = np.concatenate([toys.unit_rows(v @ params["w"]) for v in views])
+        scores = z @ z.T / 0.3
+        np.fill_diagonal(scores, -np.inf)
+        return z, scores
+
+    partner = np.r_[4:8, 0:4]
+
+    def loss(params, evaluates=False):
+        _, scores = cosines(params, toys.views(state, evaluates=evaluates))
+        return -toys.log_softmax(scores)[np.arange(8), partner].mean()
+
+    toys.check_update(learner, state, params, loss, still=["q"])
+    evaluated, (value, _), predicted = jax.jit(
+        lambda s: (learner.evaluate(s, toys.ROWS), learner.loss(s.params, s, toys.ROWS), learner.predict(s, toys.ROWS))
+    )(state)
+    z, scores = cosines(params, toys.views(state, evaluates=True))
+    expected = {
+        "loss": loss(params, evaluates=True),
+        "accuracy": (scores.argmax(1) == partner).mean(),
+        "alignment": np.square(z[:4] - z[4:]).sum(1).mean(),
+    }
+    assert {name: metric.compute() for name, metric in evaluated.items()} == pytest.approx(expected, rel=1e-5)
+    assert value == pytest.approx(expected["loss"], rel=1e-5)
+    images = toys.ROWS["image"].reshape(5, 4)
+    np.testing.assert_allclose(predicted["features"], images, rtol=1e-6)
+    np.testing.assert_allclose(predicted["embeddings"], toys.unit_rows(images @ params["w"]), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(predicted["untrained"], images, rtol=1e-6)
 
 
 @pytest.mark.slow

@@ -228,3 +228,98 @@ def test_one_update_by_hand():
     new, loss = expected(before["rows"])
     np.testing.assert_allclose(after.params["rows"], new, rtol=1e-4, atol=1e-6)
     assert metrics["loss"].compute() == pytest.approx(float(loss), rel=1e-5)
+
+
+def test_an_evaluation_by_hand_reads_the_first_window():
+    """Targets from `first` to `length` of rows that count: 2 of the first row, 1 of the second."""
+    rows = np.random.default_rng(0).normal(size=(5, 5)).astype(np.float32)
+    text = np.array([[0, 1, 2, 3, 4, 4], [3, 3, 0, 1, 2, 2], [1, 1, 1, 1, 1, 1]])
+    batch = {"text": text, "index": np.arange(3), "first": np.array([1, 0, 0]), "length": np.array([3, 1, 3])}
+    batch["mask"] = np.float32([1, 1, 0])
+    learner = language_model.learner(model=Bigrams(), optimizer=optax.sgd(0.1))
+    state = State(np.int32(0), jax.random.key(0), {"rows": rows}, None)
+    metrics, (loss, _) = jax.jit(lambda: (learner.evaluate(state, batch), learner.loss(state.params, state, batch)))()
+    log_p = rows - np.log(np.exp(rows).sum(1, keepdims=True))
+    pairs = [(1, 2), (2, 3), (3, 3)]
+    by_hand = -np.mean([log_p[pair] for pair in pairs])
+    assert metrics["loss"].compute() == pytest.approx(by_hand, rel=1e-5)
+    assert int(metrics["loss"].count) == 3
+    assert metrics["accuracy"].compute() == pytest.approx(np.mean([rows[a].argmax() == b for a, b in pairs]))
+    assert float(loss) == pytest.approx(by_hand, rel=1e-5)
+    assert learner.classes(state, batch) == {}
+    sized = language_model.learner(model=GPT2(7, 8), optimizer=optax.sgd(0.1))
+    assert sized.classes(state, batch) == {"text": 7}
+
+
+def test_dropout_is_applied_in_training_alone(monkeypatch):
+    calls = []
+
+    class Noisy(Bigrams):
+        def __call__(self, tokens, train=False):
+            calls.append((train, self.has_rng("dropout")))
+            return jnp.zeros((*tokens.shape, 5))
+
+    learner = language_model.learner(model=Noisy(), optimizer=optax.sgd(0.1))
+    state = State(np.int32(0), jax.random.key(0), {}, optax.sgd(0.1).init({}))
+    batch = {"text": np.zeros((1, 4), int), "index": np.arange(1)}
+    jax.eval_shape(learner.update, state, batch)
+    jax.eval_shape(learner.evaluate, state, batch)
+    assert calls == [(True, True), (False, False)]
+
+
+def test_predict_passes_the_prompt_and_its_settings_on(monkeypatch):
+    calls = []
+
+    def continued(model, variables, prompt, lengths, keys, max_length, **settings):
+        calls.append((variables, np.asarray(prompt).tolist(), np.asarray(lengths).tolist(), max_length, settings))
+        return "tokens", "lengths"
+
+    monkeypatch.setattr(language_model, "continue_text", continued)
+    learner = language_model.learner(
+        model=Bigrams(), optimizer=optax.sgd(0.1), sample_length=9, top_k=2, top_p=0.5, stop_token=4
+    )
+    state = State(np.int32(0), jax.random.key(0), "weights", None)
+    text, index = np.array([[3, 1], [2, 0]]), np.arange(2)
+    assert learner.predict(state, {"text": text, "index": index}) == {"tokens": "tokens", "length": "lengths"}
+    given = {"prompt": text, "prompt_length": np.array([1, 2]), "temperature": 0.5, "index": index}
+    learner.predict(state, given)
+    variables, settings = {"params": "weights"}, {"stop_token": 4, "top_k": 2, "top_p": 0.5}
+    assert calls == [
+        (variables, [[3], [2]], [1, 1], 9, {"temperature": 1.0, **settings}),
+        (variables, [[3, 1], [2, 0]], [1, 2], 9, {"temperature": 0.5, **settings}),
+    ]
+
+
+class Summing:
+    """The next token is one more than the sum of all that the cache holds, modulo 7."""
+
+    window = 6
+
+    def init_cache(self, batch, capacity):
+        return jnp.zeros((batch, capacity), int), jnp.zeros(batch, int)
+
+    def _logits(self, cache):
+        table, length = cache
+        return jax.nn.one_hot((jnp.where(jnp.arange(table.shape[1]) < length[:, None], table, 0).sum(1) + 1) % 7, 7)
+
+    def apply(self, variables, tokens, lengths=None, cache=None, method=None):
+        table, count = cache
+        if method == "prefill":
+            cache = table.at[:, : tokens.shape[1]].set(tokens), lengths
+            return cache, self._logits(cache)
+        cache = table.at[jnp.arange(len(table)), count].set(tokens[:, 0]), count + 1
+        return self._logits(cache)[:, None], cache
+
+
+@pytest.mark.parametrize("count", [4, 9])
+def test_a_text_that_fits_is_continued_at_once_and_a_longer_one_from_the_last_half(count):
+    """Two prompts of 3 and 1 tokens in a window of 6; a full row keeps its last 3 tokens."""
+    prompt, lengths = np.array([[1, 2, 4], [5, 0, 0]]), np.array([3, 1])
+    out, length = jax.jit(lambda: continue_text(Summing(), {}, prompt, lengths, keys(2), count, temperature=0))()
+    for row in range(2):
+        kept, written = list(prompt[row, : lengths[row]]), []
+        for _ in range(count):
+            written.append((sum(kept) + 1) % 7)
+            kept = [*(kept[-3:] if len(kept) == 6 else kept), written[-1]]
+        assert out[row].tolist() == written
+    assert length.tolist() == [count, count]

@@ -1,6 +1,5 @@
 """The recurrent encoder-decoder by hand: reading from both ends by length, and one step of the decoder."""
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,11 +10,11 @@ from dlcore.sequence.recurrent_encoder_decoder import RecurrentEncoderDecoder
 SOURCE = np.array([[4, 5, 6, 2], [7, 2, 0, 0]])
 
 
-@pytest.fixture(scope="module")
-def case():
-    model = RecurrentEncoderDecoder(9, 8, "additive", 3, 4)
-    variables = model.init(jax.random.key(0), SOURCE, SOURCE[:, :2])
-    return model, jax.tree.map(lambda x: x + 0.3 * jax.random.normal(jax.random.key(1), x.shape), variables)
+def drawn(model):
+    """Parameters of normal numbers."""
+    shapes = jax.eval_shape(model.init, jax.random.key(0), SOURCE, SOURCE[:, :2])
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda s: 0.6 * rng.normal(size=s.shape).astype(np.float32), shapes)
 
 
 def gru(h, a, hidden):
@@ -26,13 +25,23 @@ def gru(h, a, hidden):
     return (1 - z) * np.tanh(a_n + r * u_n) + z * h
 
 
-@pytest.mark.slow
 @pytest.mark.covers("SQ-12", "SQ-13")
-def test_encoder_and_one_step_by_hand(case):
+@pytest.mark.parametrize("attention", ["additive", pytest.param("none", marks=pytest.mark.slow)])
+def test_encoder_and_one_step_by_hand(attention):
     """The second row, `w END PAD PAD`: two states from each end, s_0, the weights, the context, s_1 and the logits."""
-    model, variables = case
+    model = RecurrentEncoderDecoder(9, 8 if attention == "additive" else None, attention, 3, 4)
+    variables, tokens = drawn(model), np.ones((2, 1), int)
+
+    @jax.jit
+    def run(variables):
+        memory = model.apply(variables, SOURCE, method="encode")
+        decoded = model.apply(variables, memory, tokens, method="decode", mutable=["intermediates"])
+        carry = model.apply(variables, memory, 5, method="start")
+        return memory, decoded, model.apply(variables, carry, tokens[:, 0], method="step")[1]
+
+    memory, (logits, sown), stepped = run(variables)
     p = jax.tree.map(lambda x: np.asarray(x, np.float64), variables["params"])
-    x = [p["source_embed"]["embedding"][token] * 2 for token in (7, 2)]  # the root of 4
+    x = [p["source_embed" if attention == "additive" else "embed"]["embedding"][token] * 2 for token in (7, 2)]
 
     def read(name, inputs):
         layer, h, states = p["encoder"][name], np.zeros(3), []
@@ -45,42 +54,42 @@ def test_encoder_and_one_step_by_hand(case):
     ahead, back = read("forward", x), read("backward", x[::-1])
     summary = np.concatenate([ahead[-1], back[-1]])
     states = np.stack([np.concatenate(pair) for pair in zip(ahead, back[::-1], strict=True)])
-    memory = model.apply(variables, SOURCE, method="encode")
     np.testing.assert_allclose(memory["summary"][1], summary, atol=1e-5)
-    np.testing.assert_allclose(memory["states"][1, :2], states, atol=1e-5)
-    np.testing.assert_array_equal(memory["mask"][1], [True, True, False, False])
 
     s = np.tanh(summary @ p["bridge"]["kernel"] + p["bridge"]["bias"])
-    decoder = p["decoder"]
-    w, u, v = (decoder["attend"][name]["kernel"] for name in ("query", "key", "score"))
-    e = np.array([(np.tanh(s @ w + h @ u) @ v)[0] for h in states])
-    weights = np.exp(e) / np.exp(e).sum()
-    context, word = weights @ states, p["embed"]["embedding"][1] * 2
+    decoder, context = p["decoder"], summary
+    if attention == "additive":
+        np.testing.assert_allclose(memory["states"][1, :2], states, atol=1e-5)
+        np.testing.assert_array_equal(memory["mask"][1], [True, True, False, False])
+        w, u, v = (decoder["attend"][name]["kernel"] for name in ("query", "key", "score"))
+        e = np.array([(np.tanh(s @ w + h @ u) @ v)[0] for h in states])
+        weights = np.exp(e) / np.exp(e).sum()
+        context = weights @ states
+        np.testing.assert_allclose(model.alignment(sown["intermediates"])[1, 0], [*weights, 0, 0], atol=1e-5)
+    else:
+        assert set(memory) == {"summary"}
+        assert model.alignment(sown.get("intermediates", {})) is None
+        assert set(decoder) == {"input", "context", "hidden"}
+    word = p["embed"]["embedding"][1] * 2  # the root of 4
     a = word @ decoder["input"]["kernel"] + decoder["input"]["bias"] + context @ decoder["context"]["kernel"]
     s = gru(s, a, decoder["hidden"])
     h = np.tanh(np.concatenate([s, context, word]) @ p["readout"]["kernel"] + p["readout"]["bias"])
-    tokens = np.ones((2, 1), int)
-    logits, sown = model.apply(variables, memory, tokens, method="decode", mutable=["intermediates"])
     np.testing.assert_allclose(logits[1, 0], p["embed"]["embedding"] @ h + p["bias"], atol=1e-5)
-    np.testing.assert_allclose(model.alignment(sown["intermediates"])[1, 0], [*weights, 0, 0], atol=1e-5)
+    np.testing.assert_allclose(stepped, logits[:, 0], atol=1e-6)
 
 
-@pytest.mark.slow
-@pytest.mark.covers("SQ-12")
-def test_without_attention_all_goes_through_the_summary():
-    """Two sources with the same summary give the same logits: the memory holds nothing else."""
-    model = RecurrentEncoderDecoder(9, None, "none", 3, 4)
-    variables = model.init(jax.random.key(0), SOURCE, SOURCE[:, :2])
-    memory = model.apply(variables, SOURCE, method="encode")
-    assert set(memory) == {"summary"}
-    chex.assert_shape(memory["summary"], (2, 6))
-    _, sown = model.apply(variables, memory, SOURCE, method="decode", mutable=["intermediates"])
-    assert model.alignment(sown.get("intermediates", {})) is None
-    shapes = jax.tree.map(jnp.shape, variables["params"]["decoder"])
-    assert set(shapes) == {"input", "context", "hidden"}
+def test_fields_of_the_network_reach_its_layers():
+    with pytest.raises(ValueError, match="attention='deep': unknown; allowed: none, additive"):
+        jax.eval_shape(RecurrentEncoderDecoder(9, None, "deep").init, jax.random.key(0), SOURCE, SOURCE)
+    half = RecurrentEncoderDecoder(9, None, "none", 3, 4, dtype=jnp.bfloat16)
+    variables = jax.eval_shape(half.init, jax.random.key(0), SOURCE, SOURCE)
+    kernels = {name: layer["kernel"].shape for name, layer in variables["params"]["decoder"].items()}
     # Three gates for each of the 3 units, of the 4 numbers of a word, the 2 * 3 of the summary, and the 3 of the state.
-    kernels = {name: layer["kernel"] for name, layer in shapes.items()}
     assert kernels == {"input": (4, 9), "context": (6, 9), "hidden": (3, 9)}
+    program = str(jax.make_jaxpr(half.apply)(variables, SOURCE, SOURCE))
+    # No product of matrices is of float32.
+    assert "dot_general" in program
+    assert not [line for line in program.splitlines() if "= dot_general" in line and ":f32" in line]
 
 
 @pytest.mark.weekly
