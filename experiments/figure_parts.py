@@ -1,11 +1,13 @@
 """What several figures of docs/figures draw or count."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from matplotlib.patches import Rectangle
 
 from dlcore.models import create_model
 from dlcore.models.registry import example_inputs
@@ -14,7 +16,15 @@ from dlcore.report.figure import PALETTE
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["direct_convolution", "influence_by_word", "parameters_by_part", "stacked_bars"]
+__all__ = [
+    "cells_that_change",
+    "direct_convolution",
+    "draw_boxes",
+    "draw_reach",
+    "influence_by_word",
+    "parameters_by_part",
+    "stacked_bars",
+]
 
 
 def parameters_by_part(name: str, parts: Mapping[str, str]) -> dict[str, float]:
@@ -55,3 +65,34 @@ def influence_by_word(model: Any) -> np.ndarray:
 def direct_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Convolve by XLA's own convolution."""
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def draw_boxes(axes: "Axes", boxes: Any, color: str, style: str = "-", width: float = 1.2) -> None:
+    """Outline boxes [N, 4] of corners."""
+    for x0, y0, x1, y1 in np.asarray(boxes):
+        patch = Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color=color, linestyle=style, linewidth=width)
+        axes.add_patch(patch)
+
+
+def cells_that_change(pyramid: Callable, maps: Sequence[jax.Array]) -> list[list[np.ndarray]]:
+    """Change of each level [h, w] that a pyramid gives, by a step in the middle cell of each map [1, h, w, C]."""
+    changes = []
+    for i, source in enumerate(maps):
+        step = [jnp.zeros_like(x) for x in maps]
+        step[i] = step[i].at[0, source.shape[1] // 2, source.shape[2] // 2].set(1.0)
+        moved = jax.jvp(pyramid, (list(maps),), (step,))[1]
+        changes.append([np.linalg.norm(level[0], axis=-1) for level in moved])
+    return changes
+
+
+def draw_reach(
+    axes: "Axes", changes: Sequence[Sequence[np.ndarray]], maps: Sequence[str], levels: Sequence[str]
+) -> None:
+    """Table of the cells of each level (column) that change with each map (row)."""
+    counts = np.array([[(change > 1e-6).sum() for change in row] for row in changes])
+    axes.imshow(counts > 0, cmap="Blues", vmin=0, vmax=2)
+    for (i, j), count in np.ndenumerate(counts):
+        axes.text(j, i, count, ha="center", va="center")
+    axes.set(xticks=range(len(levels)), yticks=range(len(maps)), xlabel="level", ylabel="map that changes")
+    axes.set_xticklabels(levels)
+    axes.set_yticklabels(maps)
