@@ -6,15 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+from flax import linen as nn
 
 from dlcore.models import create_model
 from dlcore.models.registry import example_inputs
+from dlcore.ops import avg_pool
 from dlcore.report.figure import PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["direct_convolution", "influence_by_word", "parameters_by_part", "stacked_bars"]
+__all__ = [
+    "MeanMaps",
+    "direct_convolution",
+    "influence_by_word",
+    "parameters_by_part",
+    "random_variables",
+    "stacked_bars",
+]
 
 
 def parameters_by_part(name: str, parts: Mapping[str, str]) -> dict[str, float]:
@@ -55,3 +64,28 @@ def influence_by_word(model: Any) -> np.ndarray:
 def direct_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Convolve by XLA's own convolution."""
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def random_variables(model: Any, seed: int, *args: Any, **kwargs: Any) -> Any:
+    """Variables of a model with He's normal kernels, drawn by numpy, which compiles nothing; scales and variances 1."""
+    shapes = jax.eval_shape(lambda key: model.init(key, *args, **kwargs), jax.random.key(0))
+    rng = np.random.default_rng(seed)
+
+    def draw(path: Any, leaf: Any) -> np.ndarray:
+        name = path[-1].key
+        if name in ("bias", "mean"):
+            return np.zeros(leaf.shape, np.float32)
+        if name in ("scale", "var"):
+            return np.ones(leaf.shape, np.float32)
+        deviation = (2 / np.prod(leaf.shape[:-1])) ** 0.5 if name == "kernel" else 1.0
+        return (deviation * rng.normal(size=leaf.shape)).astype(np.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+class MeanMaps(nn.Module):
+    """A backbone whose maps are means of the image over larger and larger cells, so that only a head mixes places."""
+
+    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        """Maps of strides 1, 2, 4 and 8, of as many channels as the image."""
+        return {f"stage{i + 1}": avg_pool(x, (2**i, 2**i), (2**i, 2**i)) for i in range(4)}
