@@ -7,22 +7,26 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 from matplotlib.patches import Rectangle
 
 from dlcore.models import create_model
 from dlcore.models.registry import example_inputs
+from dlcore.ops import avg_pool
 from dlcore.report.figure import PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = [
+    "MeanMaps",
     "cells_that_change",
     "direct_convolution",
     "draw_boxes",
     "draw_reach",
     "influence_by_word",
     "parameters_by_part",
+    "random_variables",
     "stacked_bars",
 ]
 
@@ -96,3 +100,28 @@ def draw_reach(
     axes.set(xticks=range(len(levels)), yticks=range(len(maps)), xlabel="level", ylabel="map that changes")
     axes.set_xticklabels(levels)
     axes.set_yticklabels(maps)
+
+
+def random_variables(model: Any, seed: int, *args: Any, **kwargs: Any) -> Any:
+    """Variables of a model with He's normal kernels, drawn by numpy, which compiles nothing; scales and variances 1."""
+    shapes = jax.eval_shape(lambda key: model.init(key, *args, **kwargs), jax.random.key(0))
+    rng = np.random.default_rng(seed)
+
+    def draw(path: Any, leaf: Any) -> np.ndarray:
+        name = path[-1].key
+        if name in ("bias", "mean"):
+            return np.zeros(leaf.shape, np.float32)
+        if name in ("scale", "var"):
+            return np.ones(leaf.shape, np.float32)
+        deviation = (2 / np.prod(leaf.shape[:-1])) ** 0.5 if name == "kernel" else 1.0
+        return (deviation * rng.normal(size=leaf.shape)).astype(np.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+class MeanMaps(nn.Module):
+    """A backbone whose maps are means of the image over larger and larger cells, so that only a head mixes places."""
+
+    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        """Maps of strides 1, 2, 4 and 8, of as many channels as the image."""
+        return {f"stage{i + 1}": avg_pool(x, (2**i, 2**i), (2**i, 2**i)) for i in range(4)}
