@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from dlcore.data.sample_images import sample_image
 from dlcore.models import create_model
 from dlcore.models.registry import example_inputs
 from dlcore.report.figure import PALETTE
@@ -14,7 +15,14 @@ from dlcore.report.figure import PALETTE
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["direct_convolution", "influence_by_word", "parameters_by_part", "stacked_bars"]
+__all__ = [
+    "direct_convolution",
+    "influence_by_word",
+    "parameters_by_part",
+    "photograph_tiles",
+    "square_photograph",
+    "stacked_bars",
+]
 
 
 def parameters_by_part(name: str, parts: Mapping[str, str]) -> dict[str, float]:
@@ -55,3 +63,15 @@ def influence_by_word(model: Any) -> np.ndarray:
 def direct_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Convolve by XLA's own convolution."""
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def photograph_tiles(side: int) -> np.ndarray:
+    """Four square parts of two photographs, [4, side, side, 3] float32 in [0, 1]."""
+    photos = [sample_image(name, 2 * side)[None] / 255 for name in ("china", "flower")]
+    tiles = [photo[:, :side, left : left + side] for photo in photos for left in (0, side)]
+    return np.concatenate(tiles).astype(np.float32)
+
+
+def square_photograph() -> np.ndarray:
+    """A square part of the photograph of a pagoda, [224, 224, 3] float32 in [0, 1]."""
+    return (sample_image("china", 256)[:224, 40:264] / 255).astype(np.float32)
