@@ -24,9 +24,9 @@ __all__ = ["beit"]
 def beit() -> "Figure":
     """The targets of BEiT: the code of each masked patch, by a tokenizer with eight codes.
 
-    Left: what the network sees; 40 % of the patches are masked in cells of 2 x 2. Middle: the code of each masked
-    patch, which it must predict. Right: patches with the same code, a row for each. A code says what kind of texture a
-    patch shows, and not its exact pixels. This tokenizer is k-means on the patches.
+    Left: the input; 40 % of the patches are masked. Middle: the codes that the network must predict. Right: patches
+    with the same code, a row for each. A code says what kind of texture a patch shows, and not its exact pixels. This
+    tokenizer is k-means on the patches.
     """
     figure, (left, middle, right) = new_figure((7, 2.8), 1, 3)
     photo = square_photograph()

@@ -21,8 +21,8 @@ def clip() -> "Figure":
     """Eight images and their captions, and what the learned factor of the scores does.
 
     Left and middle: probability of each caption (column) for an image (row), of the same vectors with two factors.
-    Right: the loss by the factor. Where every pair is right (blue), a larger factor is better, up to the limit of 100.
-    Where two captions are swapped (red), too large a factor costs more than a guess (gray line).
+    Right: the loss. Where every pair is right (blue), a larger factor is better, up to the limit of 100. With two
+    captions swapped (red), a large one costs more than a guess (gray line).
     """
     figure, axes = new_figure((7, 2.5), 1, 3, width_ratios=[1, 1, 1.5])
     images, noise = jax.random.normal(jax.random.key(0), (2, 8, 32))

@@ -18,9 +18,9 @@ __all__ = ["cross_channel"]
 def cross_channel() -> "Figure":
     """A hidden red channel, and how much of each channel the other two give away.
 
-    Left: the input, with the mean of green and blue in place of red. Middle: what the network must add to this mean:
-    red where the roof is, blue in the sky. Right: the error of the mean for each hidden channel of two photographs.
-    Green lies between the others, so its mean is nearly right and there is least to learn.
+    Left: the input, with the mean of green and blue in place of red. Middle: what the network must add to this mean.
+    Right: the error of the mean for each hidden channel of two photographs. For green the mean of the others is nearly
+    right, and there is least to learn.
     """
     figure, (left, middle, right) = new_figure((7, 2.6), 1, 3, width_ratios=[1, 1.15, 1.1])
     photos = [jnp.asarray(sample_image(name, 224) / 255) for name in ("china", "flower")]

@@ -20,8 +20,8 @@ def inpainting() -> "Figure":
     """A hole, filled with the mean of what is left, and how deep the border helps.
 
     Left: the input; the loss counts the hole alone. Right: error of a pixel of the hole by its distance to the border,
-    mean of 40 holes. The copy of the nearest visible pixel (red) is good near the border, and worse than the mean
-    (gray) beyond 45 pixels. In a large hole more pixels lie deep, and the network must know what belongs there.
+    mean of 40 holes. The nearest visible pixel (red) is good near the border, and worse than the mean (gray) beyond 45
+    pixels. Deep in a large hole the network must know what belongs there.
     """
     figure, (left, right) = new_figure((7, 2.7), 1, 2, width_ratios=[1, 1.5])
     photo = square_photograph()

@@ -20,9 +20,9 @@ __all__ = ["jigsaw"]
 def jigsaw() -> "Figure":
     """What a network gets in the jigsaw task, and how far the orders are apart.
 
-    Left: the nine pieces, cut with gaps and random moves and normalized one by one. Middle: the same pieces in the
-    order that the network must name. Right: places in which two of 64 orders differ. Chosen greedily (blue), any two
-    differ in at least seven; of random orders (gray) some differ in five, and are easily confused.
+    Left: nine pieces, cut with gaps and normalized one by one. Middle: the pieces in the order that the network must
+    name. Right: places in which two of 64 orders differ. Chosen greedily (blue), any two differ in at least seven; of
+    random orders (gray) some differ in five, and are easily confused.
     """
     figure, (left, middle, right) = new_figure((7, 2.5), 1, 3, width_ratios=[1, 1, 1.3])
     image, key = jnp.asarray(square_photograph()[:222, :222]), jax.random.key(2)

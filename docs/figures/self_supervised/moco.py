@@ -19,9 +19,9 @@ __all__ = ["moco"]
 def moco() -> "Figure":
     """The queue of MoCo, and how well its old keys still fit the encoder.
 
-    Left: a queue of 24 keys over 20 steps, with four new keys a step; a color is the step in which a key came in, and
-    the oldest keys are replaced. Right: cosine of an image's new key and its key of some steps ago, while the query
-    encoder's weights wander at random. A larger momentum keeps old keys comparable.
+    Left: a queue of 24 keys, in which four new ones replace the oldest at each step; the color is the step of a key.
+    Right: cosine of an image's new key and its key of some steps ago, while the query encoder's weights wander at
+    random. A larger momentum keeps old keys comparable.
     """
     figure, (left, right) = new_figure((7, 2.8), 1, 2)
     rows = jax.lax.scan(written_step, (jnp.zeros((24, 1)), jnp.zeros((), jnp.int32)), jnp.arange(1.0, 21))[1]
