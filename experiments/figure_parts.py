@@ -10,6 +10,7 @@ import numpy as np
 from flax import linen as nn
 from matplotlib.patches import Rectangle
 
+from dlcore.data.sample_images import sample_image
 from dlcore.models import create_model
 from dlcore.models.registry import example_inputs
 from dlcore.ops import avg_pool
@@ -26,7 +27,9 @@ __all__ = [
     "draw_reach",
     "influence_by_word",
     "parameters_by_part",
+    "photograph_tiles",
     "random_variables",
+    "square_photograph",
     "stacked_bars",
 ]
 
@@ -125,3 +128,15 @@ class MeanMaps(nn.Module):
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
         """Maps of strides 1, 2, 4 and 8, of as many channels as the image."""
         return {f"stage{i + 1}": avg_pool(x, (2**i, 2**i), (2**i, 2**i)) for i in range(4)}
+
+
+def photograph_tiles(side: int) -> np.ndarray:
+    """Four square parts of two photographs, [4, side, side, 3] float32 in [0, 1]."""
+    photos = [sample_image(name, 2 * side)[None] / 255 for name in ("china", "flower")]
+    tiles = [photo[:, :side, left : left + side] for photo in photos for left in (0, side)]
+    return np.concatenate(tiles).astype(np.float32)
+
+
+def square_photograph() -> np.ndarray:
+    """A square part of the photograph of a pagoda, [224, 224, 3] float32 in [0, 1]."""
+    return (sample_image("china", 256)[:224, 40:264] / 255).astype(np.float32)
