@@ -11,26 +11,33 @@ from flax import linen as nn
 from matplotlib.patches import Rectangle
 
 from dlcore.data.sample_images import sample_image
+from dlcore.learner import Learner, Sum
 from dlcore.models import create_model
 from dlcore.models.registry import example_inputs
 from dlcore.ops import avg_pool
-from dlcore.report.figure import PALETTE
+from dlcore.report.figure import BLACK, BLUE, GRAY, PALETTE, VERMILION
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = [
     "MeanMaps",
+    "Perceptron",
     "cells_that_change",
     "direct_convolution",
+    "draw_border",
     "draw_boxes",
     "draw_reach",
+    "embedded_digits",
+    "few_labels",
     "influence_by_word",
+    "learning_curves",
     "parameters_by_part",
     "photograph_tiles",
     "random_variables",
     "square_photograph",
     "stacked_bars",
+    "two_moons",
 ]
 
 
@@ -140,3 +147,74 @@ def photograph_tiles(side: int) -> np.ndarray:
 def square_photograph() -> np.ndarray:
     """A square part of the photograph of a pagoda, [224, 224, 3] float32 in [0, 1]."""
     return (sample_image("china", 256)[:224, 40:264] / 255).astype(np.float32)
+
+
+class Perceptron(nn.Module):
+    """Hidden layers of tanh over the numbers of an example: [B, ...] -> [B, classes]."""
+
+    classes: int = 2
+    width: int = 32
+    depth: int = 2
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Scores of the classes."""
+        x = x.reshape(len(x), -1)
+        for _ in range(self.depth):
+            x = nn.tanh(nn.Dense(self.width)(x))
+        return nn.Dense(self.classes)(x)
+
+
+def two_moons(count: int = 600, noise: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
+    """Points of two interlocking half circles as images [count, 1, 1, 2], and their classes."""
+    from sklearn.datasets import make_moons
+
+    points, labels = make_moons(count, noise=noise, random_state=0)
+    return np.float32(points)[:, None, None], np.int32(labels)
+
+
+def embedded_digits(count: int = 1797) -> tuple[np.ndarray, np.ndarray]:
+    """The first of scikit-learn's digits as images [count, 8, 8, 1] in [0, 1], and their classes."""
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    return np.float32(data.images)[:count, ..., None] / 16, np.int32(data.target)[:count]
+
+
+def few_labels(images: np.ndarray, labels: np.ndarray, count: int, unlabeled: int) -> tuple[dict, dict]:
+    """A batch of two streams, `count` labels a class and `unlabeled` images, and a batch of the rest to measure by."""
+    labeled = np.concatenate([np.flatnonzero(labels[:unlabeled] == c)[:count] for c in np.unique(labels)])
+    index = np.arange(len(labels))
+    batch = {
+        "labeled": {"image": images[labeled], "label": labels[labeled], "index": labeled},
+        "unlabeled": {"image": images[:unlabeled], "hidden_label": labels[:unlabeled], "index": index[:unlabeled]},
+    }
+    return batch, {"image": images[unlabeled:], "label": labels[unlabeled:], "index": index[unlabeled:]}
+
+
+def learning_curves(learner: Learner, batch: dict, rest: dict, steps: int) -> tuple[Any, dict[str, np.ndarray]]:
+    """The state after updates on one batch, and the means that each logs; rest/NAME are those of `evaluate`."""
+
+    def step(state: Any, _: None) -> tuple[Any, dict]:
+        state, metrics = learner.update(state, batch)
+        metrics = {**metrics, **{f"rest/{name}": value for name, value in learner.evaluate(state, rest).items()}}
+        return state, {name: value.total / value.count for name, value in metrics.items() if isinstance(value, Sum)}
+
+    batch, rest = jax.tree.map(jnp.asarray, (batch, rest))
+    first = learner.init(jax.random.key(0), batch)
+    state, curves = jax.jit(lambda state: jax.lax.scan(step, state, length=steps))(first)
+    return state, {name: np.asarray(values) for name, values in curves.items()}
+
+
+def draw_border(axes: "Axes", batch: dict, learner: Learner, state: Any) -> None:
+    """Points of two streams, and where a classifier of points takes the second of two classes (red)."""
+    points, labeled = batch["unlabeled"]["image"].reshape(-1, 2), batch["labeled"]
+    sides = (np.linspace(*x, 80, dtype=np.float32) for x in zip(points.min(0) - 0.3, points.max(0) + 0.3, strict=True))
+    a, b = np.meshgrid(*sides)
+    grid = {"image": np.stack([a, b], -1).reshape(-1, 1, 1, 2), "index": np.arange(a.size)}
+    share = np.asarray(learner.predict(state, grid)["probabilities"][:, 1]).reshape(a.shape)
+    axes.contourf(a, b, share, [0, 0.5, 1], colors=[BLUE, VERMILION], alpha=0.15)
+    axes.plot(*points.T, ".", color=GRAY, markersize=2)
+    colors = np.where(labeled["label"], VERMILION, BLUE)
+    axes.scatter(*labeled["image"].reshape(-1, 2).T, marker="X", s=50, c=colors, edgecolors=BLACK)
+    axes.set(xlabel="x1", ylabel="x2")
