@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import linen as nn
 from matplotlib.patches import Rectangle
 
 from dlcore.data.sample_images import sample_image
+from dlcore.generative.autoregressive import learner
 from dlcore.learner import Learner, Sum
 from dlcore.models import create_model
 from dlcore.models.registry import example_inputs
@@ -30,6 +32,7 @@ __all__ = [
     "draw_reach",
     "embedded_digits",
     "few_labels",
+    "influence_by_pixel",
     "influence_by_word",
     "learning_curves",
     "parameters_by_part",
@@ -218,3 +221,27 @@ def draw_border(axes: "Axes", batch: dict, learner: Learner, state: Any) -> None
     colors = np.where(labeled["label"], VERMILION, BLUE)
     axes.scatter(*labeled["image"].reshape(-1, 2).T, marker="X", s=50, c=colors, edgecolors=BLACK)
     axes.set(xlabel="x1", ylabel="x2")
+
+
+def influence_by_pixel(model: Any, x: jax.Array, variables: Any, place: tuple[int, ...]) -> np.ndarray:
+    """Norm [H, W] of the change of the output at a place if one pixel of x [1, H, W, 1] moves by 1."""
+    pixels = np.arange(x.size)
+    moved = np.repeat(np.asarray(x).reshape(1, -1), x.size, 0)
+    moved[pixels, pixels] += 1
+    inputs = np.concatenate([x, moved.reshape(-1, *x.shape[1:])])
+    outputs = np.asarray(jax.jit(model.apply)(variables, inputs))[(slice(None), *place)].reshape(len(inputs), -1)
+    return np.linalg.norm(outputs[1:] - outputs[0], axis=1).reshape(x.shape[1:3])
+
+
+def autoregressive_params(model: Any, batch: Mapping[str, Any], shape: tuple[int, ...], steps: int) -> Any:
+    """Parameters after steps of the learner of autoregressive models, on random batches of 128."""
+    train = learner(model=model, optimizer=optax.adam(3e-3), shape=shape, binarization="threshold")
+    data = {name: jnp.asarray(rows) for name, rows in batch.items()}
+    data["index"] = jnp.arange(len(next(iter(data.values()))))
+
+    def step(state: Any, key: jax.Array) -> tuple[Any, None]:
+        rows = jax.random.randint(key, (128,), 0, len(data["index"]))
+        return train.update(state, {name: x[rows] for name, x in data.items()})[0], None
+
+    keys = jax.random.split(jax.random.key(0), steps + 1)
+    return jax.jit(lambda state: jax.lax.scan(step, state, keys[1:])[0].params)(train.init(keys[0], data))
