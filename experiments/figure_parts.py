@@ -1,12 +1,15 @@
 """What several figures of docs/figures draw or count."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 
+from dlcore.data.digits import digits
 from dlcore.models import create_model
 from dlcore.models.registry import example_inputs
 from dlcore.report.figure import PALETTE
@@ -14,7 +17,14 @@ from dlcore.report.figure import PALETTE
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["direct_convolution", "influence_by_word", "parameters_by_part", "stacked_bars"]
+__all__ = [
+    "digit_network",
+    "direct_convolution",
+    "influence_by_word",
+    "losses_by_rate",
+    "parameters_by_part",
+    "stacked_bars",
+]
 
 
 def parameters_by_part(name: str, parts: Mapping[str, str]) -> dict[str, float]:
@@ -55,3 +65,31 @@ def influence_by_word(model: Any) -> np.ndarray:
 def direct_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Convolve by XLA's own convolution."""
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def digit_network(steps: int, hidden: int = 32) -> tuple[Callable, list[jax.Array], tuple[jax.Array, jax.Array]]:
+    """A network of one hidden layer on digits: (loss of (weights, batch), weights, a batch of 32 for each step)."""
+    arrays, keys = digits("train").arrays, jax.random.split(jax.random.key(0))
+    rows = np.random.default_rng(0).integers(len(arrays["label"]), size=(steps, 32))
+    batches = jnp.asarray(arrays["image"][rows].reshape(steps, 32, -1)), jnp.asarray(arrays["label"][rows])
+
+    def loss(weights: list[jax.Array], batch: tuple[jax.Array, jax.Array]) -> jax.Array:
+        logits = jnp.tanh(batch[0] @ weights[0]) @ weights[1]
+        return optax.softmax_cross_entropy_with_integer_labels(logits, batch[1]).mean()
+
+    shapes = (batches[0].shape[-1], hidden), (hidden, 10)
+    weights = [jax.random.normal(key, shape) / shape[0] ** 0.5 for key, shape in zip(keys, shapes, strict=True)]
+    return loss, weights, batches
+
+
+def losses_by_rate(loss: Callable, weights: Any, batches: Any, rates: Sequence[float]) -> np.ndarray:
+    """Losses [rates, steps] of plain gradient steps at each constant rate, one step a batch."""
+
+    def run(rate: jax.Array) -> jax.Array:
+        def step(weights: Any, batch: Any) -> tuple[Any, jax.Array]:
+            value, gradient = jax.value_and_grad(loss)(weights, batch)
+            return jax.tree.map(lambda w, g: w - rate * g, weights, gradient), value
+
+        return jax.lax.scan(step, weights, batches)[1]
+
+    return np.asarray(jax.jit(jax.vmap(run))(jnp.asarray(rates)))
