@@ -11,6 +11,7 @@ import optax
 from flax import linen as nn
 from matplotlib.patches import Rectangle
 
+from dlcore.data.digits import digits
 from dlcore.data.sample_images import sample_image
 from dlcore.generative.autoregressive import learner
 from dlcore.learner import Learner, Sum
@@ -26,6 +27,7 @@ __all__ = [
     "MeanMaps",
     "Perceptron",
     "cells_that_change",
+    "digit_network",
     "direct_convolution",
     "draw_border",
     "draw_boxes",
@@ -35,6 +37,7 @@ __all__ = [
     "influence_by_pixel",
     "influence_by_word",
     "learning_curves",
+    "losses_by_rate",
     "parameters_by_part",
     "photograph_tiles",
     "random_variables",
@@ -245,3 +248,31 @@ def autoregressive_params(model: Any, batch: Mapping[str, Any], shape: tuple[int
 
     keys = jax.random.split(jax.random.key(0), steps + 1)
     return jax.jit(lambda state: jax.lax.scan(step, state, keys[1:])[0].params)(train.init(keys[0], data))
+
+
+def digit_network(steps: int, hidden: int = 32) -> tuple[Callable, list[jax.Array], tuple[jax.Array, jax.Array]]:
+    """A network of one hidden layer on digits: (loss of (weights, batch), weights, a batch of 32 for each step)."""
+    arrays, keys = digits("train").arrays, jax.random.split(jax.random.key(0))
+    rows = np.random.default_rng(0).integers(len(arrays["label"]), size=(steps, 32))
+    batches = jnp.asarray(arrays["image"][rows].reshape(steps, 32, -1)), jnp.asarray(arrays["label"][rows])
+
+    def loss(weights: list[jax.Array], batch: tuple[jax.Array, jax.Array]) -> jax.Array:
+        logits = jnp.tanh(batch[0] @ weights[0]) @ weights[1]
+        return optax.softmax_cross_entropy_with_integer_labels(logits, batch[1]).mean()
+
+    shapes = (batches[0].shape[-1], hidden), (hidden, 10)
+    weights = [jax.random.normal(key, shape) / shape[0] ** 0.5 for key, shape in zip(keys, shapes, strict=True)]
+    return loss, weights, batches
+
+
+def losses_by_rate(loss: Callable, weights: Any, batches: Any, rates: Sequence[float]) -> np.ndarray:
+    """Losses [rates, steps] of plain gradient steps at each constant rate, one step a batch."""
+
+    def run(rate: jax.Array) -> jax.Array:
+        def step(weights: Any, batch: Any) -> tuple[Any, jax.Array]:
+            value, gradient = jax.value_and_grad(loss)(weights, batch)
+            return jax.tree.map(lambda w, g: w - rate * g, weights, gradient), value
+
+        return jax.lax.scan(step, weights, batches)[1]
+
+    return np.asarray(jax.jit(jax.vmap(run))(jnp.asarray(rates)))
