@@ -38,6 +38,7 @@ __all__ = [
     "influence_by_word",
     "learning_curves",
     "losses_by_rate",
+    "nonzero_variables",
     "parameters_by_part",
     "photograph_tiles",
     "random_variables",
@@ -224,6 +225,19 @@ def draw_border(axes: "Axes", batch: dict, learner: Learner, state: Any) -> None
     colors = np.where(labeled["label"], VERMILION, BLUE)
     axes.scatter(*labeled["image"].reshape(-1, 2).T, marker="X", s=50, c=colors, edgecolors=BLACK)
     axes.set(xlabel="x1", ylabel="x2")
+
+
+def nonzero_variables(model: Any, *inputs: Any, gain: float = 1.0, **kwargs: Any) -> Any:
+    """Normal variables of a network, none of them zero: matrices of deviation gain / sqrt(inputs), others of 0.1."""
+    shapes = jax.eval_shape(functools.partial(model.init, **kwargs), jax.random.key(0), *inputs)
+    generator = np.random.default_rng(0)
+
+    def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        deviation = gain / np.prod(leaf.shape[:-1]) ** 0.5 if len(leaf.shape) > 1 else 0.1
+        is_factor = path[-1].key in ("scale", "var")
+        return (is_factor + deviation * generator.normal(size=leaf.shape)).astype(np.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 def influence_by_pixel(model: Any, x: jax.Array, variables: Any, place: tuple[int, ...]) -> np.ndarray:

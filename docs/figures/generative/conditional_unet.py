@@ -10,7 +10,7 @@ from dlcore.cost.layers import layer_costs
 from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.generative.unet_blocks import SpatialTransformer
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure, show_image
-from experiments.figure_parts import random_variables
+from experiments.figure_parts import nonzero_variables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,7 +50,7 @@ def _influence_of_words() -> np.ndarray:
     number = jnp.arange(16)
     words = words.at[1 + number, number // 8].set(3 * jax.random.normal(keys[2], (16, 16)))
     times = jnp.full(17, 500)
-    variables = random_variables(model, x, times, context=words)
+    variables = nonzero_variables(model, x, times, context=words)
     output = np.asarray(jax.jit(model.apply)(variables, x, times, context=words))
     change = np.linalg.norm(output[1:] - output[0], axis=-1).reshape(2, 8, 16, 16).mean(1)
     return change / change.mean((1, 2), keepdims=True)

@@ -12,7 +12,7 @@ from dlcore.data.sample_images import sample_image
 from dlcore.generative.dcgan import Discriminator
 from dlcore.generative.image_to_image import PatchDiscriminator
 from dlcore.report.figure import BLUE, GREEN, ORANGE, VERMILION, new_figure, show_image
-from experiments.figure_parts import random_variables
+from experiments.figure_parts import nonzero_variables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,7 +53,7 @@ def _seen(depth: int) -> tuple[int, int, int, int]:
     """First and last row, and first and last column of 96 x 96 pixels that move a central logit."""
     model = PatchDiscriminator(width=4, depth=depth, norm=False)
     x = jax.random.normal(jax.random.key(0), (1, 96, 96, 1))
-    variables, middle = random_variables(model, x), 48 // 2**depth
+    variables, middle = nonzero_variables(model, x), 48 // 2**depth
     gradient = jax.jit(jax.grad(lambda x: model.apply(variables, x)[0, middle, middle]))(x)[0, ..., 0]
     rows, columns = np.nonzero(np.asarray(gradient))
     return rows.min(), rows.max(), columns.min(), columns.max()

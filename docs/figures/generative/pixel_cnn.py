@@ -9,7 +9,7 @@ from flax import linen as nn
 from dlcore.generative.pixel_cnn import PixelCNN
 from dlcore.nn.masked_conv import MaskedConv
 from dlcore.report.figure import BLUE, VERMILION, new_figure
-from experiments.figure_parts import influence_by_pixel, random_variables
+from experiments.figure_parts import influence_by_pixel, nonzero_variables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,7 +32,7 @@ def pixel_cnn() -> "Figure":
         (left, "one stack", stack, VERMILION, "s--"),
         (middle, "gated", gated, BLUE, "o-"),
     ):
-        read = influence_by_pixel(model, x, random_variables(model, x), (8, 8)) > 0
+        read = influence_by_pixel(model, x, nonzero_variables(model, x), (8, 8)) > 0
         ax.imshow(read, cmap="Blues", vmin=0, vmax=1.4)
         ax.plot(8, 8, "o", color=VERMILION, fillstyle="none", markersize=8)
         ax.set_title(f"{name}: {read.sum()} pixels", fontsize=10)

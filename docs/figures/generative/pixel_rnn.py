@@ -8,7 +8,7 @@ import numpy as np
 from dlcore.generative.pixel_cnn import PixelCNN
 from dlcore.generative.pixel_rnn import PixelRNN
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
-from experiments.figure_parts import influence_by_pixel, random_variables
+from experiments.figure_parts import influence_by_pixel, nonzero_variables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +27,7 @@ def pixel_rnn() -> "Figure":
     options = {"levels": 4, "colors": 1, "features": 8, "num_layers": 1, "first_kernel": 3}
     x = jax.random.randint(jax.random.key(2), (1, 17, 17, 1), 0, 3)
     for ax, name, model in ((left, "PixelCNN", PixelCNN(**options)), (middle, "PixelRNN", PixelRNN(**options))):
-        influence = influence_by_pixel(model, x, random_variables(model, x), (8, 8))
+        influence = influence_by_pixel(model, x, nonzero_variables(model, x), (8, 8))
         with np.errstate(divide="ignore"):
             image = ax.imshow(np.log10(influence / influence.max()), cmap="viridis", vmin=-5, vmax=0)
         ax.plot(8, 8, "o", color=VERMILION, fillstyle="none", markersize=8)

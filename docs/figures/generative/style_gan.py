@@ -8,7 +8,7 @@ import numpy as np
 
 from dlcore.generative.style_gan import Generator, noise_sizes
 from dlcore.report.figure import new_figure, show_image
-from experiments.figure_parts import random_variables
+from experiments.figure_parts import nonzero_variables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +27,7 @@ def style_gan() -> "Figure":
     model = Generator(shape=(32, 32, 3), width=8)
     keys = jax.random.split(jax.random.key(0), 2)
     z = jax.random.normal(keys[0], (1, 32 + model.num_noise))
-    variables = random_variables(model, z)
+    variables = nonzero_variables(model, z)
     inputs, titles = [z, z.at[:, :32].set(jax.random.normal(keys[1], 32))], ["another style"]
     first = np.cumsum([0, *(height * width for height, width in noise_sizes((32, 32, 3)))])
     for layer, side in ((0, 4), (3, 8), (7, 32)):

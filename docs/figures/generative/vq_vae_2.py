@@ -8,7 +8,7 @@ import numpy as np
 
 from dlcore.generative.vq_vae_2 import VQVAE2
 from dlcore.report.figure import BLUE, VERMILION, new_figure
-from experiments.figure_parts import random_variables
+from experiments.figure_parts import nonzero_variables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +25,7 @@ def vq_vae_2() -> "Figure":
     """
     figure, (*maps, right) = new_figure((7.2, 2.6), 1, 3, width_ratios=(1, 1, 1.3))
     model = VQVAE2(shape=(64, 64, 3), width=16, embedding_dim=8, downsamplings=2, num_res_blocks=1)
-    variables = random_variables(model, np.zeros((1, 64, 64, 3), np.float32))
+    variables = nonzero_variables(model, np.zeros((1, 64, 64, 3), np.float32))
     keys = jax.random.split(jax.random.key(0), 64)
     for ax, level, color, style in ((maps[0], "top", BLUE, "-"), (maps[1], "bottom", VERMILION, "--")):
         change = np.asarray(_mean_change(model, variables, level, keys))

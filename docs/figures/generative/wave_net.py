@@ -7,7 +7,7 @@ import numpy as np
 
 from dlcore.generative.wave_net import WaveNet
 from dlcore.report.figure import BLUE, VERMILION, new_figure
-from experiments.figure_parts import influence_by_pixel, random_variables
+from experiments.figure_parts import influence_by_pixel, nonzero_variables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +27,7 @@ def wave_net() -> "Figure":
     layers = np.arange(1, 11)
     for name, cycle, color, style in (("no dilation", 1, VERMILION, "s--"), ("dilated", 20, BLUE, "o-")):
         model = WaveNet(levels=16, num_layers=7, cycle=cycle)
-        change = influence_by_pixel(model, sound, random_variables(model, sound, gain=2), (0, 160))[0, -2::-1]
+        change = influence_by_pixel(model, sound, nonzero_variables(model, sound, gain=2), (0, 160))[0, -2::-1]
         left.plot(
             np.arange(1, 161), np.where(change > 0, change, np.nan), style, color=color, markersize=2.5, linewidth=0.8
         )
