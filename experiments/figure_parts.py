@@ -1,5 +1,6 @@
 """What several figures of docs/figures draw or count."""
 
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from matplotlib.patches import Rectangle
 
 from dlcore.data.digits import digits
 from dlcore.data.sample_images import sample_image
-from dlcore.generative.autoregressive import learner
+from dlcore.generative import autoregressive
 from dlcore.learner import Learner, Sum
 from dlcore.models import create_model
 from dlcore.models.registry import example_inputs
@@ -252,7 +253,7 @@ def influence_by_pixel(model: Any, x: jax.Array, variables: Any, place: tuple[in
 
 def autoregressive_params(model: Any, batch: Mapping[str, Any], shape: tuple[int, ...], steps: int) -> Any:
     """Parameters after steps of the learner of autoregressive models, on random batches of 128."""
-    train = learner(model=model, optimizer=optax.adam(3e-3), shape=shape, binarization="threshold")
+    train = autoregressive.learner(model=model, optimizer=optax.adam(3e-3), shape=shape, binarization="threshold")
     data = {name: jnp.asarray(rows) for name, rows in batch.items()}
     data["index"] = jnp.arange(len(next(iter(data.values()))))
 
