@@ -4,7 +4,7 @@ Arandjelovic & Zisserman 2017, arXiv:1705.08168; Owens & Efros 2018, arXiv:1804.
 
     logits = W mean_t v(frame t) * a(sound t)
 
-The displaced sound is the clip's own, turned around in time, so that neither the frames nor the sound alone tell.
+The displaced sound is the clip's own, shifted in time: its end comes first. Neither frames nor sound alone tell.
 """
 
 from typing import Annotated, Any

@@ -152,6 +152,7 @@ def black_box_priors(held_out: Any, labels: Any, target: Any, num_classes: int) 
     held_out, labels, target = (np.asarray(x) for x in (held_out, labels, target))
     for name, classes in (("held_out", held_out), ("labels", labels), ("target", target)):
         check_class_ids(name, classes, num_classes)
+    held_out, labels, target = (x.astype(np.int64) for x in (held_out, labels, target))  # booleans are classes 0 and 1
     if held_out.shape != labels.shape or not target.size:
         raise ValueError(
             f"held_out={held_out.shape}, labels={labels.shape}, target={target.shape}: wrong shapes; allowed: [N], [N] "

@@ -53,6 +53,8 @@ def test_black_box_priors_by_hand():
     labels = np.repeat([0, 1], 10)
     held_out = np.array([0] * 8 + [1] * 2 + [0] * 1 + [1] * 9)
     found = black_box_priors(held_out, labels, np.repeat([0, 1], [31, 69]), 2)
+    booleans = (np.asarray(x) == 1 for x in (held_out, labels, np.repeat([0, 1], [31, 69])))
+    np.testing.assert_array_equal(black_box_priors(*booleans, 2).priors, found.priors)
     np.testing.assert_allclose(found.priors, [0.3, 0.7])
     np.testing.assert_allclose(found.ratios, [0.6, 1.4])
     assert found.condition == pytest.approx(np.linalg.cond([[0.4, 0.05], [0.1, 0.45]]))

@@ -32,7 +32,7 @@ def engine() -> "Figure":
     figure.set_size_inches(7.6, 3.4)
     grid = figure.add_gridspec(1, 2, width_ratios=(2.2, 1))
     figure.axes[0].set_subplotspec(grid[0])
-    figure.axes[0].set_xlim(-0.9, None)
+    figure.axes[0].set_xlim(-1.3, None)
     right = figure.add_subplot(grid[1])
     counts = np.array([1, 2, 4, 8, 16, 32, 64])
     back, differences = np.array([_gates(n) for n in counts]).T
