@@ -220,8 +220,8 @@ def draw_border(axes: "Axes", batch: dict, learner: Learner, state: Any) -> None
     sides = (np.linspace(*x, 80, dtype=np.float32) for x in zip(points.min(0) - 0.3, points.max(0) + 0.3, strict=True))
     a, b = np.meshgrid(*sides)
     grid = {"image": np.stack([a, b], -1).reshape(-1, 1, 1, 2), "index": np.arange(a.size)}
-    share = np.asarray(learner.predict(state, grid)["probabilities"][:, 1]).reshape(a.shape)
-    axes.contourf(a, b, share, [0, 0.5, 1], colors=[BLUE, VERMILION], alpha=0.15)
+    probs = np.asarray(learner.predict(state, grid)["probabilities"][:, 1]).reshape(a.shape)
+    axes.contourf(a, b, probs, [0, 0.5, 1], colors=[BLUE, VERMILION], alpha=0.15)
     axes.plot(*points.T, ".", color=GRAY, markersize=2)
     colors = np.where(labeled["label"], VERMILION, BLUE)
     axes.scatter(*labeled["image"].reshape(-1, 2).T, marker="X", s=50, c=colors, edgecolors=BLACK)
@@ -241,13 +241,13 @@ def nonzero_variables(model: Any, *inputs: Any, gain: float = 1.0, **kwargs: Any
     return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
-def influence_by_pixel(model: Any, x: jax.Array, variables: Any, place: tuple[int, ...]) -> np.ndarray:
+def influence_by_pixel(model: Any, x: jax.Array, variables: Any, position: tuple[int, ...]) -> np.ndarray:
     """Norm [H, W] of the change of the output at a place if one pixel of x [1, H, W, 1] moves by 1."""
     pixels = np.arange(x.size)
     moved = np.repeat(np.asarray(x).reshape(1, -1), x.size, 0)
     moved[pixels, pixels] += 1
     inputs = np.concatenate([x, moved.reshape(-1, *x.shape[1:])])
-    outputs = np.asarray(jax.jit(model.apply)(variables, inputs))[(slice(None), *place)].reshape(len(inputs), -1)
+    outputs = np.asarray(jax.jit(model.apply)(variables, inputs))[(slice(None), *position)].reshape(len(inputs), -1)
     return np.linalg.norm(outputs[1:] - outputs[0], axis=1).reshape(x.shape[1:3])
 
 

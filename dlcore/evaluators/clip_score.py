@@ -48,11 +48,11 @@ def clip_score_evaluator(
         images, texts = map(np.concatenate, zip(*acc, strict=True))
         if len(images) < 2:
             raise ValueError(f"{len(images)} sample: too few for an interval; allowed: at least 2")
-        scores, others = (np.asarray(clip_score(images, t)) for t in (texts, np.roll(texts, -1, 0)))
+        scores, shuffled = (np.asarray(clip_score(images, t)) for t in (texts, np.roll(texts, -1, 0)))
         return {
             "clip_score": float(scores.mean()),
             "clip_score_interval": half_interval(scores),
-            "shuffled_clip_score": float(others.mean()),
+            "shuffled_clip_score": float(shuffled.mean()),
         }
 
     return Evaluator(add, finish, source, ("clip_score", "clip_score_interval", "shuffled_clip_score"))

@@ -113,8 +113,8 @@ def nearest_neighbors(
         of_class = f"{escape(str(class_names[labels[i]]))}: {correct} of {len(near)} of its class"
         caption = of_class if len(class_names) > 1 else ""
         html.append(_figure(images[np.r_[i, near]], caption))
-    first, others = ("Top", "below") if _are_film_strips(images) else ("Left", "right")
-    subtitle = f"{first}: the query; {others}: the test images with the most similar features."
+    sides = ("Top", "below") if _are_film_strips(images) else ("Left", "right")
+    subtitle = f"{sides[0]}: the query; {sides[1]}: the test images with the most similar features."
     return Panel("Nearest neighbors", f'<div class="images strips">{"".join(html)}</div>', subtitle)
 
 

@@ -237,6 +237,7 @@ def test_reverse_over_reverse_in_float64_equals_differences():
         assert_close(jax.jit(got)(x, w), want, 1e-8)
 
 
+@pytest.mark.slow(unless=["3x3", "3x3 stride 2", "transposed, grouped, strided"])
 @pytest.mark.parametrize("case", [case for case in CASES if case not in WITHOUT_CONVOLUTION + DEPTHWISE])
 def test_on_a_cpu_every_convolution_is_canonical(case):
     for function in (gradients, hessian_product):

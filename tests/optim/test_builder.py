@@ -257,7 +257,7 @@ def test_bad_arguments(arguments, message):
         create_optimizer(**{"name": "sgd", "learning_rate": 0.1, **arguments})
 
 
-@pytest.mark.slow(only=["adam", "lamb", "sgd", "nesterov", "amsgrad"])
+@pytest.mark.slow(unless=["adamw", "momentum"])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_numbers_may_be_traced(name):
     """A search maps over them: the mapped trajectory is that of each number."""

@@ -83,6 +83,7 @@ def test_peft_names_the_layers_of_this_network():
     np.testing.assert_array_equal(merged[:, 32:64], qkv[1])
 
 
+@pytest.mark.slow(unless=["lora", "bottleneck"])
 @pytest.mark.covers("PT-04", "PT-06")
 @pytest.mark.parametrize("name", SAME_AT_THE_START)
 def test_an_adapter_starts_as_the_network(name, model, variables, adapted, images):
@@ -127,7 +128,7 @@ def test_kernels_by_hand():
     assert LoRA(rank=4, alpha=8, rank_stabilized=True).scale == 4
 
 
-@pytest.mark.slow(unless=["lora", "prompts"])
+@pytest.mark.slow(unless=["lora"])
 @pytest.mark.covers("PT-04", "PT-05", "PT-06")
 @pytest.mark.parametrize("name", METHODS)
 def test_a_learner_trains_the_adapter_and_the_head_alone(name, model, images):
