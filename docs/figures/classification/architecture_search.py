@@ -18,9 +18,9 @@ __all__ = ["architecture_search"]
 def architecture_search() -> "Figure":
     """A search whose reward is the share of six edges with a wanted operation, plus noise.
 
-    Left: mean reward of the children of each update. The controller (blue) learns from rewards alone; random proposals
-    (gray) stay near one third. Right: how often each operation stands on each edge among the last 80 children; red
-    squares mark the wanted ones. One edge, from 0 to 3, is still undecided.
+    Left: mean reward of each update. The controller (blue) learns from rewards alone; random proposals (gray) stay near
+    one third. Right: how often each operation stands on each edge among the last 80 children; red squares mark the
+    wanted ones. Edge 0, 3 is still undecided.
     """
     figure, (left, right) = new_figure((7, 2.8), 1, 2)
     wanted = jnp.array([2, 1, 2, 0, 1, 2])

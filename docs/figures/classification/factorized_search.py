@@ -18,9 +18,9 @@ __all__ = ["factorized_search"]
 def factorized_search() -> "Figure":
     """Cost by the operation of one block of three, and the reward that weighs accuracy against cost.
 
-    Left: multiply-adds of the network if one block has this operation and the others are separable; the first block, on
-    the largest maps, makes most of the difference. Right: at twice the cost, an accuracy of 0.735 earns as much as 0.70
-    at the target (dotted). Exponent 0 (gray) ignores the cost.
+    Left: multiply-adds if one block has this operation and the others are separable; the first block, on the largest
+    maps, matters most. Right: at twice the cost, an accuracy of 0.735 earns as much as 0.70 at the target (dotted).
+    Exponent 0 (gray) ignores cost.
     """
     figure, (left, right) = new_figure((7, 2.8), 1, 2)
     base = np.tile([1, 0, 0, 1, 1, 1], (3, 1))
@@ -28,7 +28,6 @@ def factorized_search() -> "Figure":
         changed = np.repeat(base[None], 3, 0)
         changed[range(3), range(3), 0] = k
         costs = np.array(jax.vmap(lambda a: multiply_adds(a, 32))(changed.reshape(3, -1)))
-        print(name, costs)
         left.bar(np.arange(3) + 0.27 * (k - 1), costs / 1e6, 0.25, color=color, label=name)
     left.set(xticks=range(3), xlabel="block that has the operation", ylabel="million multiply-adds")
     left.legend(frameon=False, fontsize=8)
