@@ -20,8 +20,8 @@ def recurrent_attention() -> "Figure":
     """What the retina reads at one location of a scene: three patches of 8 x 8 numbers.
 
     Left: the squares that the patches cover, with sides of 8, 16 and 32 pixels. Middle: the patches; the small one is
-    sharp, the large ones are coarse. Right: each more patch doubles the side and adds 64 numbers (blue); one sharp crop
-    of that side needs four times as many each time (gray).
+    sharp. Right: each more patch doubles the side and adds 64 numbers (blue); a sharp crop of that side takes four
+    times as many (gray).
     """
     figure, axes = new_figure((7, 2.0), 1, 5, width_ratios=(1.3, 1, 1, 1, 1.9))
     scenes = digit_scenes("train", 16, size=64, clutter=4).arrays

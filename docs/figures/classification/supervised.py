@@ -19,9 +19,9 @@ __all__ = ["supervised"]
 def supervised() -> "Figure":
     """Loss and its gradient by the lead of the right class's score, of ten classes.
 
-    Left: without smoothing (dashed) every larger lead lowers the loss; with 0.1 of it (blue) the loss is least at a
-    lead of 4.5, a probability of 0.91. Right: the gradient of that score is prediction minus label. A confident wrong
-    answer has a gradient near -1; a smoothed label pushes too large scores back.
+    Left: without smoothing (dashed) every larger lead lowers the loss; with 0.1 (blue) it is least at a lead of 4.5, a
+    probability of 0.91. Right: the gradient of that score, prediction minus label, is near -1 for confident wrong
+    answers; a smoothed label pushes too large scores back.
     """
     figure, axes = new_figure((7, 2.7), 1, 2)
     leads = jnp.linspace(-4, 10, 141)

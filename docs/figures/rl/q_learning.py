@@ -23,7 +23,7 @@ def q_learning() -> "Figure":
 
     Left and middle: value of each cell's best action after 200 and 6400 steps. Right: largest error against values
     computed from the model. A constant step of 1 (gray) keeps jumping; steps of 1 / n^0.7, by the visits n (blue), come
-    close soon, those of 1 / n later.
+    close soon, 1 / n later.
     """
     figure, axes = new_figure((7.2, 2.3), 1, 3, width_ratios=(1, 1, 1.3))
     grid = gridworld.make(gridworld.MAPS["pit"], gamma=0.9, slip=0.2)
