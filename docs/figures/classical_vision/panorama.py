@@ -20,8 +20,8 @@ def panorama() -> "Figure":
     all.
 
     The gain evens out the exposures, and weights that fall toward the borders fade one into the other without a step.
-    Right: width of the canvas for three views of 60 degrees each, by the whole angle of view; a plane stretches without
-    bound toward 180 degrees, a cylinder would not.
+    Right: width of the canvas for three views of 60 degrees, by the whole angle of view. At 152 degrees the plane is
+    6.9 images wide; a cylinder would take 2.3.
     """
     figure, (left, right) = new_figure((7, 2.8), 1, 2)
     x = jnp.arange(120.0)
@@ -37,9 +37,9 @@ def panorama() -> "Figure":
     left.legend(frameon=False, fontsize=8, loc="lower left")
     focal = 100 / np.tan(np.pi / 6)
     intrinsics = np.array([[focal, 0, 99.5], [0, focal, 99.5], [0, 0, 1]])
-    angles = np.arange(80, 161, 4)
+    angles = np.arange(80, 153, 4)
     widths = [canvas_size(turned(intrinsics, np.radians(angle - 60) / 2), [(200, 200)] * 3)[0][1] for angle in angles]
-    print(dict(zip(angles, widths)), focal * np.radians(angles))
+    print(dict(zip(angles, widths, strict=True)), focal * np.radians(angles))
     right.plot(angles, np.array(widths) / 200, "o-", color=BLUE, markersize=4, label="plane, as here")
     right.plot(angles, focal * np.radians(angles) / 200, "--", color=GRAY, label="cylinder")
     right.set(xlabel="whole angle of view / degrees", ylabel="canvas / widths of an image")

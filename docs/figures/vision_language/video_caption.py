@@ -1,5 +1,6 @@
 """Figure of dlcore.vision_language.video_caption; its docstring is the caption."""
 
+import functools
 from typing import TYPE_CHECKING
 
 import jax
@@ -20,26 +21,29 @@ __all__ = ["video_caption"]
 def video_caption() -> "Figure":
     """Networks of random weights that read a dot that moves, and write.
 
-    Left: change of the clip's summary when its frames are reversed, by the speed of the dot.
+    Left: change of the clip's summary when its frames are reversed, by the speed of the dot. The mean of the frames
+    does not change; the pairs of neighbors do. Right: change of the logits with the summary. Where it enters with each
+    word, its influence stays; through the first state alone it fades.
     """
     figure, (left, right) = new_figure((7, 2.8), 1, 2)
-    speeds = jnp.arange(7.0)
+    speeds = jnp.linspace(0, 2, 11)
     clips = jax.vmap(moving_dot)(speeds)
     encoder = ClipEncoder((8, 16, 16), hidden_size=32)
-    encode = jax.jit(lambda clips: encoder.apply(nonzero_variables(encoder, clips), clips))
-    summary = encode(clips)
-    changes = jnp.linalg.norm(summary - encode(clips[:, ::-1]), axis=1) / jnp.linalg.norm(summary, axis=1)
-    print(changes)
-    left.plot(speeds, 100 * changes, "o-", color=BLUE, label="pairs of frames")
-    left.axhline(0, color=GRAY, linestyle="--", label="mean of the frames")
-    left.set(xlabel="speed / pixels a frame", ylabel="change of the summary / %")
+    encode = jax.jit(functools.partial(encoder.apply, capture_intermediates=True))
+    variables = nonzero_variables(encoder, clips)
+    (summary, parts), (back, back_parts) = (encode(variables, x) for x in (clips, clips[:, ::-1]))
+    frames, back_frames = (x["intermediates"]["project"]["__call__"][0].mean(1) for x in (parts, back_parts))
+    left.plot(speeds, change(summary, back), "o-", color=BLUE, markersize=4, label="summary")
+    left.plot(speeds, change(frames, back_frames), "--", color=GRAY, label="mean of the frames alone")
+    print(change(summary, back), change(frames, back_frames))
+    left.set(xlabel="speed / pixels a frame", ylabel="change if reversed / %")
     left.legend(frameon=False, fontsize=8)
     every, first = influences(clips[2:3])
     print(every, first)
     right.plot(range(1, 21), every, "o-", color=BLUE, markersize=4, label="summary enters with each word")
     right.plot(range(1, 21), first, "s--", color=VERMILION, markersize=4, label="first state alone")
     right.set(xlabel="word", ylabel="change of the logits", yscale="log")
-    right.legend(frameon=False, fontsize=8)
+    right.legend(frameon=False, fontsize=8, loc="center right", bbox_to_anchor=(1, 0.7))
     return figure
 
 
@@ -52,8 +56,13 @@ def moving_dot(speed: jax.Array) -> jax.Array:
     return jnp.repeat(dot[..., None], 3, -1)
 
 
+def change(x: jax.Array, y: jax.Array) -> np.ndarray:
+    """Distance of the rows in percent of their norm."""
+    return 100 * np.linalg.norm(x - y, axis=1) / np.linalg.norm(x, axis=1)
+
+
 def influences(clip: jax.Array) -> np.ndarray:
-    """Change [2, 20] of the logits of each word with a step of the clip's summary: with each word, and as first state."""
+    """Change [2, 20] of each word's logits with a step of the clip's summary: at each word, and as first state."""
     model, tokens = VideoCaptioner(50, (8, 16, 16), hidden_size=32), jnp.array([[START, *range(4, 23)]])
 
     @jax.jit
