@@ -18,19 +18,18 @@ __all__ = ["calibration"]
 def calibration() -> "Figure":
     """Calibration by images of a flat board of 36 points, with noise of 0.3 pixels on each.
 
-    Left: error of the focal length of 500 pixels by the tilt of the boards.
+    Left: error of the focal length of 500 pixels (median of nine trials) by the tilt of the boards. Boards that nearly
+    face the camera hardly determine it; about 30 degrees and more images do. Right: remaining error by the distortion
+    of the lens. A fit without distortion leaves it in the pixels; with k1 and k2 noise alone remains.
     """
     figure, (left, right) = new_figure((7, 2.8), 1, 2)
-    tilts = np.array([4, 8, 15, 30, 45, 60])
+    tilts = np.array([10, 15, 20, 30, 45, 60])
     for views, style, color in ((3, "s--", VERMILION), (12, "o-", BLUE)):
         errors = [np.median([focal_error(tilt, views, seed) for seed in range(9)]) for tilt in tilts]
         print(views, errors)
         left.plot(tilts, errors, style, color=color, markersize=4, label=f"{views} images")
-    left.set(
-        xlabel="tilt / degrees", ylabel="error of the focal length / pixels", xscale="log", yscale="log", xticks=tilts
-    )
-    left.set_xticklabels(tilts)
-    left.minorticks_off()
+    left.set(xlabel="tilt / degrees", ylabel="error of the focal length / pixels")
+    left.set(ylim=(0, None))
     left.legend(frameon=False, fontsize=8)
     bends = np.linspace(0, 0.2, 6)
     for number, name, style, color in ((0, "without distortion", "s--", VERMILION), (2, "with k1 and k2", "o-", BLUE)):
@@ -49,9 +48,9 @@ def board(tilt: float, views: int, seed: int, bend: float = 0.0) -> tuple[np.nda
     sides = 2 * np.pi * (np.arange(views) + rng.uniform()) / views
     turns = np.radians(tilt) * np.stack([np.cos(sides), np.sin(sides), 0 * sides], 1)
     rotations = np.stack([rotation_from_vector(jnp.asarray(turn)) for turn in turns])
-    camera = np.einsum("vij,nj->vni", rotations[:, :, :2], points) + [0, 0, 4]
+    camera = np.einsum("vij,nj->vni", rotations[:, :, :2], points) + np.array([0, 0, 4])
     plane = distort(jnp.asarray(camera[..., :2] / camera[..., 2:]), jnp.array([bend, 0, 0, 0, 0]))
-    return points, 500 * np.asarray(plane) + [320, 240] + rng.normal(0, 0.3, (views, 36, 2))
+    return points, 500 * np.asarray(plane) + np.array([320, 240]) + rng.normal(0, 0.3, (views, 36, 2))
 
 
 def focal_error(tilt: float, views: int, seed: int) -> float:

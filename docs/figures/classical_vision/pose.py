@@ -20,7 +20,9 @@ __all__ = ["pose"]
 def pose() -> "Figure":
     """Error of a camera's place, five meters from 30 known points.
 
-    Left: by the noise of the pixels.
+    Left: by the noise of the pixels. The linear estimate (0 steps) is nearly four times as far off as the fit of the
+    pixels; one step of Gauss-Newton does as well as five. Right: by the number of wrong points, with noise of one
+    pixel. Three of them ruin a fit of all points, while RANSAC bears twelve.
     """
     figure, (left, right) = new_figure((7, 2.8), 1, 2)
     noises = np.array([0.25, 0.5, 1, 2, 4])
@@ -33,7 +35,7 @@ def pose() -> "Figure":
         def trial(key: jax.Array) -> jax.Array:
             place, shift, bad, draw = jax.random.split(key, 4)
             points = jax.random.uniform(place, (30, 3), minval=-1)
-            pixels = project(points, intrinsics, *truth) + noise * jax.random.normal(shift, (30, 2))
+            pixels = project(points, intrinsics, *truth)[0] + noise * jax.random.normal(shift, (30, 2))
             other = jax.random.uniform(bad, (30, 2)) * jnp.array([640.0, 480])
             pixels = jnp.where(jnp.arange(30)[:, None] < wrong, other, pixels)
             if steps is None:

@@ -16,10 +16,11 @@ __all__ = ["structure_from_motion"]
 
 
 def structure_from_motion() -> "Figure":
-    """Bundle adjustment of five cameras and 40 points, whose start is wrong by several percent.
+    """Bundle adjustment of five cameras and 40 points, all of which start at wrong places.
 
-    Left: the remaining distance of the projections from the pixels, which have noise of 0.5 pixels, by step of bundle
-    adjustment.
+    Left: distance of the projections from the noisy pixels. It falls from 41 pixels to 0.6 in two steps, below the
+    noise, since the fit follows it a little. Right: points from above, scaled to the truth (crosses). Cameras and
+    points move together until the points lie where they are.
     """
     figure, (left, right) = new_figure((7, 2.9), 1, 2)
     keys = jax.random.split(jax.random.key(0), 5)
@@ -28,7 +29,7 @@ def structure_from_motion() -> "Figure":
     rotations = jax.vmap(lambda turn: rotation_from_vector(jnp.array([0.0, turn, 0])))(turns)
     translations = jnp.array([0.0, 0, 4]) - rotations @ jnp.array([0.0, 0, 4])
     points = jax.random.uniform(keys[0], (40, 3), minval=-1) + jnp.array([0.0, 0, 4])
-    pixels = jax.vmap(lambda r, t: project(points, intrinsics, r, t))(rotations, translations)
+    pixels = jax.vmap(lambda r, t: project(points, intrinsics, r, t)[0])(rotations, translations)
     pixels += 0.5 * jax.random.normal(keys[1], pixels.shape)
     wrong = 0.04 * jax.random.normal(keys[2], (5, 3)).at[0].set(0)
     start = Bundle(
@@ -47,10 +48,7 @@ def structure_from_motion() -> "Figure":
     left.set(xlabel="steps", ylabel="reprojection error / pixels", yscale="log")
     left.legend(frameon=False, fontsize=8)
     scale = jnp.linalg.norm(points[:, None] - points, axis=-1).mean()
-    for bundle, name, marker, color in (
-        (bundles[0], "start", "^", VERMILION),
-        (bundles[-1], "after 8 steps", "o", BLUE),
-    ):
+    for bundle, name, marker, color in ((start, "start", "^", VERMILION), (bundles[-1], "after 8 steps", "o", BLUE)):
         factor = scale / jnp.linalg.norm(bundle.points[:, None] - bundle.points, axis=-1).mean()
         x, _, z = factor * bundle.points.T
         print(name, jnp.linalg.norm(factor * bundle.points - points, axis=1).mean())
