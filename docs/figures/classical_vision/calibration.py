@@ -26,7 +26,6 @@ def calibration() -> "Figure":
     tilts = np.array([10, 15, 20, 30, 45, 60])
     for views, style, color in ((3, "s--", VERMILION), (12, "o-", BLUE)):
         errors = [np.median([focal_error(tilt, views, seed) for seed in range(9)]) for tilt in tilts]
-        print(views, errors)
         left.plot(tilts, errors, style, color=color, markersize=4, label=f"{views} images")
     left.set(xlabel="tilt / degrees", ylabel="error of the focal length / pixels")
     left.set(ylim=(0, None))
@@ -34,7 +33,6 @@ def calibration() -> "Figure":
     bends = np.linspace(0, 0.2, 6)
     for number, name, style, color in ((0, "without distortion", "s--", VERMILION), (2, "with k1 and k2", "o-", BLUE)):
         rms = [calibrate_plane(*board(30, 6, 0, bend), number).rms for bend in bends]
-        print(name, rms)
         right.plot(bends, rms, style, color=color, markersize=4, label=name)
     right.axhline(0.3, color=GRAY, linestyle=":", label="noise")
     right.set(xlabel="k1 of the lens", ylabel="remaining error / pixels", ylim=(0, None))

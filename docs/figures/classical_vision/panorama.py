@@ -28,8 +28,7 @@ def panorama() -> "Figure":
     row = 0.8 - 0.3 * jnp.square((x - 59.5) / 60)
     images = [jnp.broadcast_to(gain * row[:, None], (60, 120, 3)) for gain in (1.0, 0.6)]
     shifts = jnp.stack([jnp.eye(3), jnp.eye(3).at[0, 2].set(80.0)])
-    canvas, _, psnr = blend_images(images, shifts, (60, 200))
-    print(psnr, jnp.abs(jnp.diff(canvas[30, :, 0])).max())
+    canvas, *_ = blend_images(images, shifts, (60, 200))
     left.plot(x, images[0][30, :, 0], "--", color=VERMILION, label="first")
     left.plot(x + 80, images[1][30, :, 0], ":", color=VERMILION, label="second")
     left.plot(jnp.arange(200), canvas[30, :, 0], color=BLUE, label="panorama")
@@ -39,7 +38,6 @@ def panorama() -> "Figure":
     intrinsics = np.array([[focal, 0, 99.5], [0, focal, 99.5], [0, 0, 1]])
     angles = np.arange(80, 153, 4)
     widths = [canvas_size(turned(intrinsics, np.radians(angle - 60) / 2), [(200, 200)] * 3)[0][1] for angle in angles]
-    print(dict(zip(angles, widths, strict=True)), focal * np.radians(angles))
     right.plot(angles, np.array(widths) / 200, "o-", color=BLUE, markersize=4, label="plane, as here")
     right.plot(angles, focal * np.radians(angles) / 200, "--", color=GRAY, label="cylinder")
     right.set(xlabel="whole angle of view / degrees", ylabel="canvas / widths of an image")

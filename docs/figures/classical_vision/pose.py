@@ -48,7 +48,6 @@ def pose() -> "Figure":
 
     for steps, style, color in ((0, "s--", VERMILION), (1, "^:", GRAY), (5, "o-", BLUE)):
         errors = [float(error(noise, 0, steps)) for noise in noises]
-        print(steps, errors)
         left.plot(noises, errors, style, color=color, markersize=4, label=f"{steps} steps")
     left.set(xlabel="noise / pixels", ylabel="error / cm", xscale="log", yscale="log", xticks=noises)
     left.set_xticklabels(noises)
@@ -57,7 +56,6 @@ def pose() -> "Figure":
     wrong = np.arange(0, 16, 3)
     for steps, name, style, color in ((5, "all points", "s--", VERMILION), (None, "RANSAC", "o-", BLUE)):
         errors = [float(error(1.0, count, steps)) for count in wrong]
-        print(name, errors)
         right.plot(wrong, errors, style, color=color, markersize=4, label=name)
     right.set(xlabel="wrong points of 30", ylabel="error / cm", yscale="log")
     right.legend(frameon=False, fontsize=8)

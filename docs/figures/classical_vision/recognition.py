@@ -35,7 +35,6 @@ def recognition() -> "Figure":
 
     shares = np.arange(0, 101, 10)
     rows = np.stack([counts(1.28 * share) for share in shares])
-    print(rows)
     show_image(left, np.where(np.arange(128)[:, None] < 51, 0.5, tiles[1]), "40 percent hidden")
     for k in range(4):
         style, color = ("o-", BLUE) if k == 1 else ("--", VERMILION)

@@ -20,21 +20,16 @@ __all__ = ["class_image"]
 def class_image() -> "Figure":
     """Images that raise the score of a class of a VGG trained on CIFAR-10, from gray, in 60 steps.
 
-    Left: plain ascent.
+    Plain ascent gives noise. With shifts before each gradient and a blur every four steps, neighboring pixels differ a
+    third as much, and shapes appear. Right: the mean score of both classes. The noise has the higher one (10.0 against
+    8.2), so that a high score does not mean a picture.
     """
     figure, (*axes, right) = new_figure((7.4, 2.3), 1, 4, width_ratios=(1, 1, 1, 1.5))
     plain, regular = ascended(ImageRegularization(0, 8, 0.0)), ascended(ImageRegularization(2, 4, 0.7))
     names = load_network().class_names
-    for ax, (images, _), k, name in zip(
-        axes, (plain, regular, regular), (0, 0, 1), ("plain", "blur and shifts", "the same"), strict=True
-    ):
-        show_image(ax, images[k], f"{names[(1, 7)[k]]}\n{name}")
-    for (images, curve), name, style, color in (
-        (plain, "plain", "--", VERMILION),
-        (regular, "blur and shifts", "-", BLUE),
-    ):
-        rough = [float(jnp.abs(jnp.diff(images, axis=axis)).mean()) for axis in (1, 2)]
-        print(name, curve[-1], rough)
+    for ax, image, name in zip(axes, (plain[0][0], *regular[0]), ("plain", "blur", "blur"), strict=True):
+        show_image(ax, image, f"{names[1] if ax is not axes[2] else names[7]}, {name}")
+    for (_, curve), name, style, color in ((plain, "plain", "--", VERMILION), (regular, "blur and shifts", "-", BLUE)):
         right.plot(np.arange(1, 61), curve, style, color=color, label=name)
     right.set(xlabel="step", ylabel="score")
     right.legend(frameon=False, fontsize=8)

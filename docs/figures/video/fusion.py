@@ -28,7 +28,6 @@ def fusion() -> "Figure":
     kinds = ("single", "late_pool", "late_dense", "early", "slow", "lstm", "slowfast")
     clips = jax.random.normal(jax.random.key(0), (12, 8, 24, 24, 3))
     results = {kind: sensitivity(kind, clips) for kind in kinds}
-    print(results)
     changes = [results[kind][0] for kind in kinds]
     left.barh(kinds, changes, color=BLUE)
     for y, change in enumerate(changes):

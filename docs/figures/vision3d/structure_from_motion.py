@@ -42,7 +42,6 @@ def structure_from_motion() -> "Figure":
     steps = range(9)
     bundles = [adjust(n) for n in steps]
     errors = [float(jnp.sqrt(jnp.square(reprojection_errors(b, pixels, intrinsics)).sum(-1).mean())) for b in bundles]
-    print(errors)
     left.plot(steps, errors, "o-", color=BLUE)
     left.axhline(0.5 * 2**0.5, color=GRAY, linestyle="--", label="noise")
     left.set(xlabel="steps", ylabel="reprojection error / pixels", yscale="log")
@@ -51,7 +50,6 @@ def structure_from_motion() -> "Figure":
     for bundle, name, marker, color in ((start, "start", "^", VERMILION), (bundles[-1], "after 8 steps", "o", BLUE)):
         factor = scale / jnp.linalg.norm(bundle.points[:, None] - bundle.points, axis=-1).mean()
         x, _, z = factor * bundle.points.T
-        print(name, jnp.linalg.norm(factor * bundle.points - points, axis=1).mean())
         right.plot(x, z, marker, color=color, markersize=4, label=name)
     right.plot(points[:, 0], points[:, 2], "x", color=BLACK, markersize=4, label="truth")
     right.set(xlabel="x", ylabel="depth", aspect="equal")

@@ -34,7 +34,6 @@ def retrieval() -> "Figure":
         ax.set_title(name, fontsize=10)
     axes[0].set(ylabel="clip")
     wrong = np.sort(-np.asarray(pushes[2:])[:, ~np.eye(8, dtype=bool)])
-    print(wrong[:, -4:].sum(1) / wrong.sum(1))
     right.plot(scales, 100 * wrong[:, -4:].sum(1) / wrong.sum(1), color=BLUE)
     right.axvline(1 / 0.07, color=VERMILION, linestyle="--", linewidth=1, label="start of training")
     right.set(xscale="log", xlabel="1 / τ", ylabel="share of four of 56 pairs / %", ylim=(0, 105))

@@ -34,7 +34,6 @@ def show_attend_tell() -> "Figure":
     memory = model.apply(sharp, image, method="encode")
     _, sown = model.apply(sharp, memory, tokens, method="decode", mutable=["intermediates"])
     weights = model.alignment(sown["intermediates"])[0]
-    print(weights.shape, weights.max(-1)[:9])
     for t, ax in enumerate(axes):
         show_image(ax, weights[t].reshape(memory["grid"].shape[1:3]), f"word {t + 1}", cmap="Blues")
     train, counts = learner(model=model, optimizer=optax.sgd(1.0)), (1, 4, 8, 16, 32, 48, 63)
@@ -44,7 +43,6 @@ def show_attend_tell() -> "Figure":
         state = state.replace(params=variables["params"])
         rows = [tokens.at[:, n + 1 :].set(PAD)[:, None] for n in counts]
         misses = [float(evaluate(state, {**batch, "captions": row})["misses"].total) for row in rows]
-        print(name, misses)
         right.plot(counts, misses, style, color=color, markersize=4, label=name)
     right.set(xlabel="words", ylabel="penalty", ylim=(0, None))
     right.legend(frameon=False, fontsize=8)

@@ -31,7 +31,6 @@ def vqa() -> "Figure":
     )
     for name, apply, style, color in methods:
         costs = np.array([cost(apply, n) for n in counts])
-        print(name, costs)
         for ax, values in zip(axes, (costs[:, 0] / 1e6, costs[:, 1] / 2**20), strict=True):
             ax.plot(counts, values, style, color=color, markersize=4, label=name)
     for ax, name in zip(axes, ("million operations", "memory / MiB"), strict=True):
