@@ -20,7 +20,7 @@ def retrieval() -> "Figure":
 
     Left and middle: the negative gradient by each cosine. Blue pairs, on the diagonal, are drawn together; red ones are
     pushed apart. Right: of all the push, the share that the four hardest wrong pairs get, by 1 / τ. A small temperature
-    turns the loss to the pairs that are confused.
+    turns the loss to confused pairs.
     """
     figure, (*axes, right) = new_figure((7.2, 2.6), 1, 3, width_ratios=(1, 1, 1.3))
     cosines = 0.6 * jnp.eye(8) + 0.15 * jax.random.uniform(jax.random.key(0), (8, 8), minval=-1)

@@ -23,8 +23,8 @@ def show_attend_tell() -> "Figure":
     """Where a captioner of random weights looks before three words, and what the penalty asks for.
 
     Left: each word has its own weights over the 64 places (dark is much), and reads the mean by these weights. Right:
-    the penalty by the number of words, for these looks (red) and for even ones (blue). Up to 63 words, even looks cost
-    less, so that the penalty can keep the network from looking anywhere.
+    the penalty by the number of words. Up to 63 words, even looks cost less than these, so that the penalty can
+    discourage looking.
     """
     figure, (*axes, right) = new_figure((7.4, 2.3), 1, 4, width_ratios=(1, 1, 1, 1.6))
     model = ShowAttendTell(create_model("small_cnn"), 70, hidden_size=64, embedding_dim=32)

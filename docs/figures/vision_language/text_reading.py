@@ -20,8 +20,8 @@ def text_reading() -> "Figure":
     """Twelve columns that learn to spell "cat" by the CTC loss, without a position of any letter.
 
     Left: where the loss pushes uniform columns. Most paths have c early and t late, so that each letter gets its place.
-    Right: the probabilities after 100 steps of descent on the logits. Most columns are sure, and the best path, of
-    letters and blanks (gray), collapses to "cat".
+    Right: probabilities after 100 steps of descent on the logits. Most columns are sure, and the best path, of letters
+    and blanks (gray), collapses to "cat".
     """
     figure, axes = new_figure((7, 2.8), 1, 2)
     label, symbols = jnp.array([1, 2, 3]), "–cat"

@@ -21,9 +21,9 @@ __all__ = ["video_caption"]
 def video_caption() -> "Figure":
     """Networks of random weights that read a dot that moves, and write.
 
-    Left: change of the clip's summary when its frames are reversed, by the speed of the dot. The mean of the frames
-    does not change; the pairs of neighbors do. Right: change of the logits with the summary. Where it enters with each
-    word, its influence stays; through the first state alone it fades.
+    Left: change of the clip's summary when its frames are reversed, by the dot's speed. The mean of the frames does not
+    change; the pairs of neighbors do. Right: change of the logits with the summary. Where it enters with each word, its
+    influence stays; through the first state alone it fades.
     """
     figure, (left, right) = new_figure((7, 2.8), 1, 2)
     speeds = jnp.linspace(0, 2, 11)

@@ -19,9 +19,9 @@ __all__ = ["vqa"]
 def vqa() -> "Figure":
     """Cost of the first layer over all pairs of 64 features, for a question of 64 and 64 outputs.
 
-    Left: operations by the number of positions. A dense layer (red) reads every pair; the pair layer (blue) multiplies
-    each position once, adds the results for all pairs, and gives the same numbers. Right: memory of the result and of
-    what is held meanwhile. At 256 positions the operations fall 128-fold, and the memory to a sixth.
+    Left: operations. A dense layer (red) reads every pair; the pair layer (blue) multiplies each position once and adds
+    the results for all pairs. Right: memory of the result and of what is held meanwhile. At 256 positions operations
+    fall 128-fold, and memory to a sixth.
     """
     figure, axes = new_figure((7, 2.8), 1, 2)
     counts = np.array([4, 9, 16, 36, 64, 144, 256])
