@@ -16,11 +16,11 @@ __all__ = ["calibration"]
 
 
 def calibration() -> "Figure":
-    """Calibration by images of a flat board of 36 points, with noise of 0.3 pixels on each.
+    """Calibration by images of a flat board of 36 points, with noise of 0.3 pixels.
 
-    Left: error of the focal length of 500 pixels (median of nine trials) by the tilt of the boards. Boards that nearly
-    face the camera hardly determine it; about 30 degrees and more images do. Right: remaining error by the distortion
-    of the lens. A fit without distortion leaves it in the pixels; with k1 and k2 noise alone remains.
+    Left: error of the focal length of 500 pixels (median of nine trials) by the tilt. Boards that nearly face the
+    camera hardly determine it; more tilt and more images help. Right: a fit without distortion leaves the lens's in the
+    pixels; with k1 and k2 noise alone remains.
     """
     figure, (left, right) = new_figure((7, 2.8), 1, 2)
     tilts = np.array([10, 15, 20, 30, 45, 60])

@@ -19,9 +19,9 @@ def panorama() -> "Figure":
     """Left: brightness along a row of two photographs of a wall, darker toward their borders, and the second darker in
     all.
 
-    The gain evens out the exposures, and weights that fall toward the borders fade one into the other without a step.
-    Right: width of the canvas for three views of 60 degrees, by the whole angle of view. At 152 degrees the plane is
-    6.9 images wide; a cylinder would take 2.3.
+    The gain evens out the exposures, and weights that fall toward borders avoid a step. Right: width of the canvas for
+    three views of 60 degrees, by the whole angle. At 152 degrees the plane is 6.9 images wide; a cylinder would take
+    2.3.
     """
     figure, (left, right) = new_figure((7, 2.8), 1, 2)
     x = jnp.arange(120.0)

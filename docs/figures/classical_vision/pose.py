@@ -20,9 +20,9 @@ __all__ = ["pose"]
 def pose() -> "Figure":
     """Error of a camera's place, five meters from 30 known points.
 
-    Left: by the noise of the pixels. The linear estimate (0 steps) is nearly four times as far off as the fit of the
-    pixels; one step of Gauss-Newton does as well as five. Right: by the number of wrong points, with noise of one
-    pixel. Three of them ruin a fit of all points, while RANSAC bears twelve.
+    Left: by the noise. The linear estimate (0 steps) is nearly four times as far off as the fit of the pixels; one step
+    of Gauss-Newton does as well as five. Right: by the number of wrong points, with noise of one pixel. Three ruin a
+    fit of all points, while RANSAC bears twelve.
     """
     figure, (left, right) = new_figure((7, 2.8), 1, 2)
     noises = np.array([0.25, 0.5, 1, 2, 4])

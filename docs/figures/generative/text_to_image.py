@@ -20,9 +20,9 @@ __all__ = ["text_to_image"]
 def text_to_image() -> "Figure":
     """How a prompt is read, and how samples are measured.
 
-    Left: change of the encoded words (rows) if one word (column) is another, at random weights. Each word's code also
-    depends on the others. Right: samples of the prompt "red circle left of blue cross". Objects counts those asked for
-    that are there; scene is 1 only where nothing else is there, and in the right order.
+    Left: change of the encoded words (rows) if one word (column) is another, at random weights. Each code depends on
+    other words too. Right: samples of "red circle left of blue cross". Objects is the share of those named that are
+    there; scene is 1 only where nothing else is, and the order is right.
     """
     figure, (left, *axes) = new_figure((7.4, 2.8), 1, 5, width_ratios=(1.7, 1, 1, 1, 1))
     words = ("red", "circle", "left of", "blue", "cross")

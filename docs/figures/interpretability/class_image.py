@@ -20,9 +20,9 @@ __all__ = ["class_image"]
 def class_image() -> "Figure":
     """Images that raise the score of a class of a VGG trained on CIFAR-10, from gray, in 60 steps.
 
-    Plain ascent gives noise. With shifts before each gradient and a blur every four steps, neighboring pixels differ a
-    third as much, and shapes appear. Right: the mean score of both classes. The noise has the higher one (10.0 against
-    8.2), so that a high score does not mean a picture.
+    Plain ascent gives noise. With random shifts and a blur every four steps, neighboring pixels differ a third as much,
+    and shapes appear. Right: the mean score of both classes. Noise scores higher (10.0 against 8.2): a high score does
+    not mean a picture.
     """
     figure, (*axes, right) = new_figure((7.4, 2.3), 1, 4, width_ratios=(1, 1, 1, 1.5))
     plain, regular = ascended(ImageRegularization(0, 8, 0.0)), ascended(ImageRegularization(2, 4, 0.7))

@@ -24,8 +24,7 @@ def deep_dream() -> "Figure":
     """A photograph that raises the response of a layer of a VGG, on one scale and on three.
 
     Left to right: the photograph; 12 steps on it alone; 4 steps on each of three copies from small to whole. Right: the
-    change by wavelength. One scale adds strokes of three pixels or so, since the layer sees little of the image; on
-    small copies the same strokes become two and three times as large when they are enlarged.
+    change by wavelength. One scale adds strokes of a few pixels; small copies, enlarged, add those of 4 to 12 pixels.
     """
     figure, (*axes, right) = new_figure((7.4, 2.3), 1, 4, width_ratios=(1, 1, 1, 1.5))
     network, image = load_network(), jnp.asarray(photograph_tiles(96)[1])

@@ -21,9 +21,9 @@ __all__ = ["feature_inversion"]
 def feature_inversion() -> "Figure":
     """Images that have the same features as a photograph in one layer of a VGG, from noise by 150 steps.
 
-    Left: the photograph, and the images of three layers. The first layer still tells each pixel; from a deep one nearly
-    anything with a few edges is the same. Right: squared error of the features (blue) and of the pixels (red), as
-    shares of the photograph's. The features agree within 2 percent, while the pixels do not: that much is lost.
+    Left: the photograph, and images of three layers. Right: squared error of the features (blue) and of the pixels
+    (red), as shares of the photograph's. The first layer tells each pixel. In the others the features agree within 2
+    percent, while the pixels do not.
     """
     figure, (*axes, right) = new_figure((7.4, 2.2), 1, 5, width_ratios=(1, 1, 1, 1, 2.2))
     image, layers = photograph_tiles(32)[1:2], ("relu1_1", "relu2_2", "relu4_2")

@@ -20,9 +20,9 @@ __all__ = ["fusion"]
 def fusion() -> "Figure":
     """What networks of random weights know of the order of eight frames, by the kind of fusion.
 
-    Left: change of the scores when the frames are reversed. Single frames and late fusion by the mean cannot see it;
-    all others do. Right: how far each frame alone changes the scores. All frames count alike in a mean, the LSTM
-    forgets the first ones, and slow fusion sees less of both ends. Means of 12 clips of noise.
+    Left: change of the scores when the frames are reversed. Single frames and late fusion by the mean cannot see it.
+    Right: influence of each frame. All count about alike in a mean, the LSTM forgets the first ones, and slow fusion
+    sees less of both ends.
     """
     figure, (left, right) = new_figure((7.2, 2.8), 1, 2)
     kinds = ("single", "late_pool", "late_dense", "early", "slow", "lstm", "slowfast")
