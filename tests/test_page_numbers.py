@@ -3,6 +3,10 @@
 They hold which term of a loss gets which weight, axis and target on the way from a page's flags to its metrics. The
 numbers are regressions. After a change that is meant:
 DLCORE_UPDATE_SNAPSHOTS=1 pytest tests/test_page_numbers.py -m "slow or not slow" -n 0
+
+Processors round differently, and some numbers depend on that: an accuracy of nearly equal scores, a second loss behind
+the normalization of nearly constant features. An update therefore runs a page once more from weights that are moved by
+a millionth, and leaves out the numbers that change.
 """
 
 import json
@@ -10,6 +14,7 @@ import math
 import os
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -20,15 +25,30 @@ GOLDEN = Path(__file__).parent / "goldens" / "page_numbers.json"
 KNOWN = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
 UPDATE = bool(os.environ.get("DLCORE_UPDATE_SNAPSHOTS"))
 STEPS = 2
+TOLERANCE = {"rel": 5e-3, "abs": 2e-4}
 
 
-def page_numbers(name: str) -> dict[str, float]:
+def moved(learner, size: float):
+    """The learner, which starts from weights that are moved by a share of their size."""
+
+    def init(rng, batch):
+        state = learner.init(rng, batch)
+        leaves, tree = jax.tree.flatten(state.params)
+        keys = jax.random.split(jax.random.key(1), len(leaves))
+        leaves = [x * (1 + size * jax.random.normal(key, x.shape)) for x, key in zip(leaves, keys, strict=True)]
+        return state.replace(params=jax.tree.unflatten(tree, leaves))
+
+    return learner._replace(init=init)
+
+
+def page_numbers(name: str, size: float = 0.0) -> dict[str, float]:
     """Metrics of the page under --smoke, by SGD where it has the choice: Adam turns rounding into whole steps."""
     resolved = smoke_job(name)
     assert resolved is not None
     data = resolved.experiment.task.data(resolved.flags)
     plain = {"optimizer": "sgd"} if "optimizer" in resolved.flags else {}
     learner = resolved.experiment.build(resolved.setup(data.facts, resolved.flags.replace(**plain)))
+    learner = moved(learner, size) if size else learner
     result = fit(learner, resolved.pipelines(data), steps=STEPS, log_every=1, placement=one_device(), progress=False)
     rows = {f"step {row['step']}": row for row in result.history}
     if data.valid:
@@ -50,7 +70,8 @@ def test_the_pages_of_every_topic_have_numbers():
 def test_the_numbers_of_a_page_are_those_of_the_snapshot(name):
     found = page_numbers(name)
     if UPDATE:
-        KNOWN[name] = found
+        again = page_numbers(name, 1e-6)
+        KNOWN[name] = {k: v for k, v in found.items() if again.get(k) == pytest.approx(v, rel=1e-3, abs=4e-5)}
         GOLDEN.write_text(json.dumps(KNOWN, indent=1, sort_keys=True) + "\n")
     for metric, value in KNOWN[name].items():
-        assert found[metric] == pytest.approx(value, rel=5e-3, abs=2e-4), metric
+        assert found[metric] == pytest.approx(value, **TOLERANCE), metric

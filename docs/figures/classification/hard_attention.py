@@ -20,7 +20,7 @@ __all__ = ["hard_attention"]
 def hard_attention() -> "Figure":
     """Hard attention cuts one glimpse out of a scene; soft attention mixes all glimpses.
 
-    First: scene; larger dots are likelier places. Second: the glimpse at the likeliest (box). Third: mean of all 144
+    First: scene; larger dots are brighter, likelier places. Second: the glimpse at the likeliest (box). Third: mean of all 144
     glimpses under the weights, a blur. Right: a right glimpse of four drawn has its reward minus the others' mean as
     weight, so nothing is learned if all are right.
     """
