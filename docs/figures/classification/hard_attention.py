@@ -20,9 +20,9 @@ __all__ = ["hard_attention"]
 def hard_attention() -> "Figure":
     """Hard attention cuts one glimpse out of a scene; soft attention mixes all glimpses.
 
-    First: scene; larger dots are brighter, likelier places. Second: the glimpse at the likeliest (box). Third: mean of all 144
-    glimpses under the weights, a blur. Right: a right glimpse of four drawn has its reward minus the others' mean as
-    weight, so nothing is learned if all are right.
+    First: scene; larger dots are brighter, likelier places. Second: the glimpse at the likeliest (box). Third: mean of
+    all 144 glimpses under the weights, a blur. Right: a right glimpse of four drawn has its reward minus the others'
+    mean as weight, so nothing is learned if all are right.
     """
     figure, (first, second, third, right) = new_figure((7, 2.2), 1, 4, width_ratios=(1.2, 1, 1, 1.6))
     scene = jnp.asarray(digit_scenes("train", 16, clutter=4).arrays["image"][12:13]) / 255
