@@ -27,7 +27,7 @@ experiment = Experiment(
     d_fine.learner,
     task=QueryBoxes(modules={"d_fine": partial(d_fine.DFINE, **SMALL)}),
     optimizer=AveragedAdamW(weight_decay=1e-4, clip_norm=0.1),
-    defaults={"epochs": 6.0, "learning_rate": 1e-3, "detections_per_img": 12},
+    defaults={"epochs": 12.0, "learning_rate": 1e-3, "detections_per_img": 12},
     smoke={
         **SMOKE,
         "detections_per_img": 10,

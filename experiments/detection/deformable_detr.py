@@ -36,7 +36,7 @@ experiment = Experiment(
     deformable_detr.learner,
     task=QueryBoxes(modules={"deformable_detr": partial(deformable_detr.DeformableDETR, **SMALL)}),
     optimizer=AveragedAdamW(weight_decay=1e-4, clip_norm=0.1),
-    defaults={"epochs": 6.0, "learning_rate": 1e-3, "detections_per_img": 12},
+    defaults={"epochs": 12.0, "learning_rate": 1e-3, "detections_per_img": 12},
     smoke={
         **SMOKE,
         "detections_per_img": 10,
