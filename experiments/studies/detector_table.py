@@ -2,6 +2,7 @@
 
 python -m experiments.studies.detector_table
 python -m experiments.studies.detector_table --detectors=fcos,detr --num_seeds=1 --rows=rows.json        (two rows)
+python -m experiments.studies.detector_table --dataset=coco --data_dir=D --num_seeds=1 --rows=blood.json
 
 All detectors of this library learn on the same drawn scenes, with the same number of steps and images a step; network,
 optimizer and every other setting are the defaults of each detector's page, but for ViTDet's windows of 4 patches. The
@@ -33,8 +34,9 @@ References: the page of each detector in experiments/detection names its paper; 
 
 import importlib
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import jax
 import numpy as np
@@ -62,24 +64,37 @@ THIRD = "rt_detr_third"
 DETECTORS = (*PAGES, THIRD)
 LEAST_AP = 0.01
 """DETR's AP from which on it has begun to learn, and is compared."""
+MOST_OBJECTS = 50
+"""Queries, and detections of an image, on photographs."""
 MEASURES = ("AP", "AP50", *SIZES)
 
 
-def flags_of(name: str, image_size: int) -> list[str]:
-    """The flags of a page beyond those that all share: a ViT's positions and windows are those of the image."""
-    if name != "vitdet":
-        return []
-    return [*(f"--model.{field}={image_size}" for field in ("image_size", "pretrain_size")), "--model.window_size=4"]
+def flags_of(name: str, image_size: int, data_dir: str | None = None) -> list[str]:
+    """The flags of a page beyond those that all share.
+
+    A ViT's positions and windows are those of the image, and photographs have more objects than scenes.
+    """
+    flags = []
+    if name == "vitdet":
+        flags = [f"--model.{field}={image_size}" for field in ("image_size", "pretrain_size")]
+        flags.append("--model.window_size=4")
+    if data_dir is not None:
+        flags += ["--dataset=coco", f"--data_dir={data_dir}", f"--detections_per_img={MOST_OBJECTS}"]
+        if name in KINDS["queries"][1]:
+            flags.append(f"--{name}.num_queries={MOST_OBJECTS}")
+    return flags
 
 
-def build(name: str, steps: int, batch_size: int, num_scenes: int, image_size: int) -> tuple[Learner, Splits]:
-    """Build the learner of a detector's page, and draw its scenes, which are the same for all."""
+def build(
+    name: str, steps: int, batch_size: int, num_scenes: int, image_size: int, data_dir: str | None = None
+) -> tuple[Learner, Splits]:
+    """Build the learner of a detector's page, and read its photographs or draw its scenes, which all share."""
     if name == THIRD:
         name, steps = "rt_detr", max(1, steps // 3)
     experiment = importlib.import_module(f"experiments.detection.{name}").experiment
-    shared = {"steps": steps, "batch_size": batch_size, "num_scenes": num_scenes}
+    shared = {"steps": steps, "batch_size": batch_size} | ({} if data_dir else {"num_scenes": num_scenes})
     words = [*(f"--{flag}={value}" for flag, value in shared.items()), f"--image_size={image_size},{image_size}"]
-    resolved = ResolvedRun(experiment, resolve(experiment, [*words, *flags_of(name, image_size)]))
+    resolved = ResolvedRun(experiment, resolve(experiment, [*words, *flags_of(name, image_size, data_dir)]))
     splits = experiment.task.data(resolved.flags)
     return experiment.build(resolved.setup_of(splits)), splits
 
@@ -91,15 +106,32 @@ def size_limits(image_size: int) -> tuple[float, float]:
     return (smallest + third) ** 2, (largest - third) ** 2
 
 
-def measure(name: str, seeds: list[int], steps: int, batch_size: int, num_scenes: int, image_size: int) -> dict:
+def size_limits_of(arrays: Mapping[str, np.ndarray]) -> tuple[float, float]:
+    """Areas between which a third of the objects of photographs lies."""
+    corners = arrays["boxes"][arrays["box_mask"]]
+    low, high = np.quantile(np.prod(corners[:, 2:] - corners[:, :2], -1), (1 / 3, 2 / 3))
+    return float(low), float(high)
+
+
+def measure(
+    name: str,
+    seeds: list[int],
+    steps: int,
+    batch_size: int,
+    num_scenes: int,
+    image_size: int,
+    data_dir: str | None = None,
+) -> dict:
     """Train a detector with each seed: {"parameters", "images a second", "seeds": {seed: {measure: value}}}."""
-    learner, splits = build(name, steps, batch_size, num_scenes, image_size)
+    learner, splits = build(name, steps, batch_size, num_scenes, image_size, data_dir)
     steps = max(1, steps // 3) if name == THIRD else steps
     fit, test = (dict(part.arrays) for part in (splits.train, splits.test))
+    limits = size_limits(image_size) if data_dir is None else size_limits_of(fit)
+    num_classes = len(splits.train.class_names)
     row: dict[str, Any] = {"seeds": {}}
     for seed in seeds:
         state = train(learner, fit, steps, batch_size, seed)
-        stats = coco_result(learner, state, test, size_limits(image_size)).stats
+        stats = coco_result(learner, state, test, limits, num_classes=num_classes).stats
         row["seeds"][str(seed)] = dict(zip(MEASURES, map(float, stats[[0, 1, 3, 4, 5]]), strict=True))
         row["parameters"] = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     return {**row, "images a second": 1000 / milliseconds(learner, state, test)}
@@ -110,7 +142,7 @@ def values_of(row: dict[str, Any], measure: str = "AP") -> np.ndarray:
     return np.array([values[measure] for _, values in sorted(row["seeds"].items())])
 
 
-def report(rows: dict[str, dict[str, Any]]) -> StudyResult:
+def report(rows: dict[str, dict[str, Any]], dataset: str = "scenes") -> StudyResult:
     """Judge {detector: row}; there is a verdict on the claim where DETR and both rows of it are measured alike."""
     ranked = sorted(rows, key=lambda name: -values_of(rows[name]).mean())
     numbers: dict[str, Any] = {}
@@ -135,7 +167,7 @@ def report(rows: dict[str, dict[str, Any]]) -> StudyResult:
             f" RT-DETR at a third of the steps is {gain.mean():+.1f} points of AP from DETR at all of them: it "
             f"{'reaches' if holds else 'does NOT reach'} DETR's AP on each seed."
         )
-        headline = Headline("points of AP by which RT-DETR at a third of the steps is above DETR", gain, "scenes")
+        headline = Headline("points of AP by which RT-DETR at a third of the steps is above DETR", gain, dataset)
     return StudyResult(numbers, verdict, {"table": draw(rows, ranked)}, holds, headline)
 
 
@@ -164,6 +196,8 @@ def study(
     batch_size: PositiveInt = 8,
     num_scenes: Annotated[int, Range(96)] = 1536,
     image_size: Annotated[int, Range(64)] = 64,
+    dataset: Literal["scenes", "coco"] = "scenes",
+    data_dir: str | None = None,
     rows: str | None = None,
 ) -> StudyResult:
     """Train all detectors with one budget, and measure them on the same scenes.
@@ -174,7 +208,9 @@ def study(
       steps: training steps of each run.
       batch_size: scenes of a step.
       num_scenes: training scenes; a sixth as many test.
-      image_size: side of the scenes in pixels, a multiple of 32.
+      image_size: side of the images in pixels, a multiple of 32; photographs are stretched to it.
+      dataset: scenes (drawn), or coco: a folder in COCO's format, with boxes alone.
+      data_dir: coco: the folder, as in experiments.detection.fcos.
       rows: JSON file of rows that are measured already, to which this run adds its own; none: all are measured anew.
 
     Raises:
@@ -184,7 +220,17 @@ def study(
         raise ValueError(f"detectors={unknown[0]}: unknown; allowed: {', '.join(DETECTORS)}")
     if image_size % 32:
         raise ValueError(f"image_size={image_size}: no stride of 32 divides it; allowed: multiples of 32")
+    if (dataset == "coco") != (data_dir is not None):
+        raise ValueError(
+            f"data_dir={data_dir} with dataset={dataset}; allowed: a folder with coco, and none with scenes"
+        )
+    if data_dir is not None:
+        if "mask_rcnn" in detectors and detectors != DETECTORS:
+            raise ValueError("detectors=mask_rcnn: dataset=coco is read without masks; allowed: the others")
+        detectors = tuple(name for name in detectors if name != "mask_rcnn")
     settings = {"steps": steps, "batch_size": batch_size, "num_scenes": num_scenes, "image_size": image_size}
+    if data_dir is not None:
+        settings["data_dir"] = data_dir
     table = read_rows(rows, settings)
     for name in detectors:
         previous = table.get(name, {"seeds": {}})
@@ -197,7 +243,7 @@ def study(
         say(f"{name}: AP {100 * values_of(table[name]).mean():.1f} %, {time.perf_counter() - began:.0f} s")
         if rows is not None:
             write_json(Path(rows), {"settings": settings, "rows": table})
-    return report(table)
+    return report(table, dataset)
 
 
 experiment = Study(

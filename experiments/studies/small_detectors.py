@@ -84,6 +84,7 @@ def coco_result(
     arrays: Mapping[str, np.ndarray],
     size_limits: tuple[float, float],
     batch_size: int = 16,
+    num_classes: int = len(SHAPES),
 ) -> CocoResult:
     """Compute COCO's metrics of boxes on whole batches of the arrays.
 
@@ -93,6 +94,7 @@ def coco_result(
       arrays: scenes.
       size_limits: areas in square pixels, as `dlcore.evaluators.coco.coco_map` takes them.
       batch_size: scenes of a batch.
+      num_classes: classes of the arrays; by default the shapes of scenes.
 
     Returns:
       The results.
@@ -101,7 +103,7 @@ def coco_result(
     for outputs, rows in predictions(learner, state, arrays, batch_size):
         tables.append(coco_rows(outputs, rows, batch_size * len(tables)))
     target_table, detections = map(np.concatenate, zip(*tables, strict=True))
-    return coco_map(target_table, detections, batch_size * len(tables), len(SHAPES), size_limits=size_limits)
+    return coco_map(target_table, detections, batch_size * len(tables), num_classes, size_limits=size_limits)
 
 
 def average_precision_by_size(

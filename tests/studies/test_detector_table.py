@@ -61,15 +61,49 @@ def test_sizes_are_thirds_of_the_diameters():
     np.testing.assert_allclose(study.size_limits(128), (32**2, 48**2))
 
 
+def test_photographs_split_their_objects_into_thirds_of_the_areas():
+    # Sides 1 to 7 have the areas 1, 4, ..., 49; the quantiles at a third and two thirds are sides 3 and 5. The box of
+    # side 100 is padding.
+    sides = np.array([[1, 2, 3, 4], [5, 6, 7, 100]], np.float32)
+    boxes = np.stack([sides, sides, 2 * sides, 2 * sides], -1)
+    limits = study.size_limits_of({"boxes": boxes, "box_mask": sides < 100})
+    np.testing.assert_allclose(limits, (9, 25), rtol=1e-6)
+
+
+def test_photographs_have_more_queries_and_detections():
+    assert study.flags_of("detr", 64) == []
+    shared = ["--dataset=coco", "--data_dir=D", "--detections_per_img=50"]
+    assert study.flags_of("fcos", 64, "D") == shared
+    assert study.flags_of("detr", 64, "D") == [*shared, "--detr.num_queries=50"]
+    assert study.flags_of("vitdet", 96, "D")[:2] == ["--model.image_size=96", "--model.pretrain_size=96"]
+
+
+def test_photographs_need_a_folder_and_have_no_masks(monkeypatch):
+    with pytest.raises(ValueError, match="data_dir=None with dataset=coco; allowed: a folder with coco"):
+        study.study(dataset="coco")
+    with pytest.raises(ValueError, match="data_dir=D with dataset=scenes"):
+        study.study(data_dir="D")
+    with pytest.raises(ValueError, match="detectors=mask_rcnn: dataset=coco is read without masks"):
+        study.study(detectors=("mask_rcnn",), dataset="coco", data_dir="D")
+    measured = []
+    row = {"seeds": {"0": dict.fromkeys(study.MEASURES, 0.5)}, "images a second": 1.0, "parameters": 1}
+    monkeypatch.setattr(study, "measure", lambda name, *_, data_dir, **__: measured.append((name, data_dir)) or row)
+    study.study(dataset="coco", data_dir="D", num_seeds=1)
+    assert measured == [(name, "D") for name in study.DETECTORS if name != "mask_rcnn"]
+
+
 def test_a_row_is_of_its_steps_and_seeds(monkeypatch):
     """The learner of RT-DETR's third is trained for a third of the steps; AP and sizes are COCO's numbers."""
     runs, stats = [], np.arange(12) / 100
     state = SimpleNamespace(params={"w": np.zeros((2, 3)), "b": np.zeros(3)})
-    part = SimpleNamespace(arrays={"image": np.zeros(2)})
+    part = SimpleNamespace(arrays={"image": np.zeros(2)}, class_names=("a", "b"))
     splits = SimpleNamespace(train=part, test=part)
     monkeypatch.setattr(study, "build", lambda *_: (Learner(None, None, None, None, None), splits))
     monkeypatch.setattr(study, "train", lambda *call: runs.append(call[2:]) or state)
-    monkeypatch.setattr(study, "coco_result", lambda *_: SimpleNamespace(stats=stats))
+    classes = []
+    monkeypatch.setattr(
+        study, "coco_result", lambda *_, num_classes: classes.append(num_classes) or SimpleNamespace(stats=stats)
+    )
     monkeypatch.setattr(study, "milliseconds", lambda *_: 20.0)
     row = study.measure(study.THIRD, [0, 2], 30, 4, 96, 64)
     assert runs == [(10, 4, 0), (10, 4, 2)]
@@ -78,6 +112,7 @@ def test_a_row_is_of_its_steps_and_seeds(monkeypatch):
     runs.clear()
     study.measure("detr", [0], 30, 4, 96, 64)
     assert runs == [(30, 4, 0)]
+    assert classes == [2, 2, 2]
 
 
 def row_of(*precisions):
