@@ -33,7 +33,7 @@ experiment = Experiment(
     task=Masks(modules={"segformer": SegFormer}),
     optimizer=AveragedAdamW(),
     model="mit_b0",
-    defaults={**SMALL, "learning_rate": 2e-3},
+    defaults={**SMALL, "learning_rate": 2e-3, "epochs": 32.0},
     smoke={**SMOKE, "image_size": (64, 64), "segformer.features": 8},
 )
 
