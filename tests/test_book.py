@@ -220,6 +220,13 @@ def test_docstrings_become_markdown(site):
     assert site.text.markdown(text) == expected
 
 
+def test_a_remark_moves_nearer_where_the_line_is_wider_than_a_page(site):
+    equation = "y = r + gamma (1 - e) min_k Q_k(s', a')"  # 39 characters
+    wide, narrow = f"    {equation}{' ' * 40}of the target", f"    {equation}{' ' * 20}of the target"
+    for line, gap in ((wide, 4), (narrow, 20)):
+        assert site.text.markdown(f"Text.\n\n{line}") == f"Text.\n\n```text\n{equation}{' ' * gap}of the target\n```"
+
+
 def test_pages_of_the_reference_show_what_an_override_inherits(site):
     code = "class A:\n def f(self, x, y):\n  '''Do.\n\n  Args:\n    x: a number.\n    y: of A.\n\n"
     code += "  Returns:\n    A sum.\n  '''\n"

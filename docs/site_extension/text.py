@@ -7,6 +7,8 @@ __all__ = ["escape", "has_equation", "has_reference", "lead", "markdown"]
 SPECIAL = re.compile(r"([\\*_<>\[\]{}$|#~^&])")
 ARXIV = re.compile(r"\barXiv:(\d{4}\.\d{4,5})\b")
 DOI = re.compile(r"\bdoi:(10\.\d{4,}/[^\s),;]*[^\s),;.])")
+PAGE_COLUMNS = 88
+"""Characters of code in a line of a page."""
 COMMAND = re.compile(r"^(python|dlcore|cp|export) ")
 
 
@@ -52,7 +54,7 @@ def markdown(text: str) -> str:
             if lines[0].startswith("    ") or (lines[0].startswith("  ") and not blocks):
                 size = next((i for i, line in enumerate(lines) if not line.startswith("  ")), len(lines))
                 indent = min(len(line) - len(line.lstrip()) for line in lines[:size])
-                blocks.append("\n".join(["```text", *[line[indent:] for line in lines[:size]], "```"]))
+                blocks.append("\n".join(["```text", *[_narrowed(line[indent:]) for line in lines[:size]], "```"]))
             elif COMMAND.match(lines[0]):
                 size = next(
                     (i for i in range(1, len(lines)) if not (COMMAND.match(lines[i]) or lines[i].startswith(" "))),
@@ -70,6 +72,11 @@ def markdown(text: str) -> str:
                 blocks.append(_linked(escape(" ".join(" ".join(lines[:size]).split()))))
             lines = lines[size:]
     return "\n\n".join(blocks)
+
+
+def _narrowed(line: str) -> str:
+    """Move a remark at the end of a line nearer, where the line is wider than a page."""
+    return re.sub(r"^(.{30,}?\S) {5,}(?=[A-Za-z])", r"\1    ", line) if len(line) > PAGE_COLUMNS else line
 
 
 def _linked(text: str) -> str:
