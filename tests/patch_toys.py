@@ -32,9 +32,9 @@ class ToyEncoder(nn.Module):
     @nn.compact
     def __call__(self, x, train=False, masked=None, visible=None):
         w, b = (self.param(name, nn.initializers.normal(1.0), (3,)) for name in "wb")
-        token = self.param("mask_token", nn.initializers.normal(1.0), (3,))
         tokens = x.reshape(len(x), -1, 1) * w + b
         if masked is not None:
+            token = self.param("mask_token", nn.initializers.normal(1.0), (3,))
             tokens = jnp.where(masked[..., None], token, tokens)
         return {"tokens": tokens, "layers": [tokens, tokens**2], "features": tokens.mean(1)}
 
@@ -43,6 +43,14 @@ def encode(params, images, masked=None):
     """Compute the tokens of `ToyEncoder` in NumPy."""
     tokens = images.reshape(len(images), -1, 1) * params["w"] + params["b"]
     return tokens if masked is None else np.where(masked[..., None], params["mask_token"], tokens)
+
+
+def double(images):
+    return 2 * images
+
+
+def darken(key, image):
+    return image - 0.5
 
 
 def standardize(x):
@@ -59,7 +67,8 @@ def weights(seed, *shapes):
     return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes}
 
 
-ENCODER = (("w", 3), ("b", 3), ("mask_token", 3))
+UNMASKED = (("w", 3), ("b", 3))
+ENCODER = (*UNMASKED, ("mask_token", 3))
 
 
 def state_of(learner, params, teacher=None, step=3):

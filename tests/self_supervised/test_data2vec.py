@@ -29,11 +29,12 @@ def test_one_update_by_hand(monkeypatch):
 
     monkeypatch.setattr(data2vec, "random_mask", draw)
     params = {"encoder": toys.weights(1, *toys.ENCODER), "head": toys.weights(2, ("kernel", (3, 3)), ("bias", 3))}
-    teacher, built = toys.weights(3, *toys.ENCODER), learner(beta=1.0, mask_ratio=0.4, cell=4)
+    inputs = {"augment": toys.darken, "preprocess": toys.double}
+    teacher, built = toys.weights(3, *toys.ENCODER), learner(beta=1.0, mask_ratio=0.4, cell=4, **inputs)
     state = toys.state_of(built, params, teacher)
     masked = (np.arange(16) + toys.step_numbers(state)) % 5 == 0
     assert len(np.unique(masked[:2], axis=0)) == 2
-    images = toys.ROWS["image"].astype(np.float64)
+    images = 2 * toys.ROWS["image"].astype(np.float64) - 0.5
     first = toys.encode(teacher, images)
     target = (toys.standardize(first) + toys.standardize(first**2)) / 2
 

@@ -1,5 +1,7 @@
 """I-JEPA: an update by hand, masks disjoint and in range, what encoder and predictor may see, and bad input."""
 
+from typing import Any
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ import optax
 import pytest
 from flax import linen as nn
 
+from dlcore.nn import gelu
 from dlcore.self_supervised import ijepa
 from dlcore.self_supervised.patch_masks import block_shapes, context_and_targets
 from dlcore.self_supervised.patch_predictors import PatchViT
@@ -48,16 +51,16 @@ def test_one_update_by_hand(monkeypatch):
 
     monkeypatch.setattr(ijepa, "context_and_targets", draw)
     params = {
-        "encoder": toys.weights(1, *toys.ENCODER),
+        "encoder": toys.weights(1, *toys.UNMASKED),
         "predictor": toys.weights(2, ("a", (3, 3)), ("places", (16, 3))),
     }
     settings = {"target_scale": (0.1, 0.3), "target_aspect": (0.5, 4.0), "context_scale": (0.9, 1.0)}
-    teacher, built = toys.weights(3, *toys.ENCODER), learner(target_blocks=2, **settings)
+    teacher, built = toys.weights(3, *toys.UNMASKED), learner(augment=toys.darken, preprocess=toys.double, **settings)
     state = toys.state_of(built, params, teacher)
     rows, columns = (grid.reshape(1, 16) == toys.step_numbers(state) for grid in np.indices((4, 4)))
     context, targets = ~(rows | columns), np.stack([rows, columns], 1)
     assert len(np.unique(context[:2], axis=0)) == 2
-    images = toys.ROWS["image"].astype(np.float64)
+    images = 2 * toys.ROWS["image"].astype(np.float64) - 0.5
     target = toys.standardize(toys.encode(teacher, images))
 
     def loss(params):
@@ -73,6 +76,54 @@ def test_one_update_by_hand(monkeypatch):
     np.testing.assert_allclose(metrics["target_variance"].compute(), target[:2].var(1).mean(), rtol=1e-5)
     for name, value in after.params["encoder"].items():
         np.testing.assert_allclose(after.teacher_params[name], 0.9 * teacher[name] + 0.1 * value, atol=1e-6)
+
+
+@pytest.mark.covers("SS-38")
+def test_a_predictor_puts_mask_tokens_at_targets_and_attends_to_the_context_and_one_block_at_a_time(monkeypatch):
+    """In place of a transformer's block, each token gets the mean of those that it may attend to."""
+    built = []
+
+    class Mean(nn.Module):
+        num_heads: int
+        mlp_features: int
+        pre_norm: bool = False
+        activation: Any = None
+        epsilon: float = 0
+        dtype: Any = None
+
+        def __call__(self, z, mask):
+            if self.parent is not None:
+                built.append(
+                    (self.num_heads, self.mlp_features, self.pre_norm, self.activation, self.epsilon, self.name)
+                )
+            return z + (z * mask[:, 0, 0, :, None]).sum(1, keepdims=True) / mask.sum((1, 2, 3))[:, None, None]
+
+    monkeypatch.setattr(ijepa, "TransformerEncoderBlock", Mean)
+    predictor = ijepa.BlockPredictor(depth=2, width=4, num_heads=3, mlp_features=5, epsilon=0.5)
+    context = np.array([[True, False, False, False, True, False], [False, False, True, False, False, True]])
+    targets = np.eye(6, dtype=bool)[np.array([[1, 2], [0, 4]])]
+    inputs = toys.weights(0, ("tokens", (2, 6, 3)))["tokens"], context, targets
+    params = toys.weights(1, ("mask_token", 4))
+    for name, shapes in {"embed": ((3, 4), 4), "norm": (4, 4), "project": ((4, 3), 3)}.items():
+        params[name] = toys.weights(2, *zip(("scale" if name == "norm" else "kernel", "bias"), shapes, strict=True))
+    init = jax.eval_shape(lambda key: predictor.init(key, *inputs, (2, 3)), jax.random.key(0))["params"]
+    chex.assert_trees_all_equal_shapes_and_dtypes(params, init)
+    assert built == [(3, 5, True, gelu, 0.5, f"blocks_{i}") for i in range(2)]
+    prediction = jax.jit(lambda params: predictor.apply({"params": params}, *inputs, (2, 3)))(params)
+    chex.assert_shape(prediction, (2, 2, 6, 3))
+    # Columns 0 to 2 and rows 0 and 1 as angles, each by its sine and its cosine.
+    row, column = np.indices((2, 3)).reshape(2, 6)
+    positions = np.stack([np.sin(column), np.cos(column), np.sin(row), np.cos(row)], -1)
+    for b, m in np.ndindex(2, 2):
+        z = inputs[0][b] @ params["embed"]["kernel"] + params["embed"]["bias"]
+        z[targets[b, m]] = params["mask_token"]
+        z = z + positions
+        for _ in range(2):
+            z = z + z[context[b] | targets[b, m]].mean(0)
+        z = (z - z.mean(-1, keepdims=True)) / np.sqrt(z.var(-1, keepdims=True) + 0.5)
+        z = z * params["norm"]["scale"] + params["norm"]["bias"]
+        expected = z @ params["project"]["kernel"] + params["project"]["bias"]
+        np.testing.assert_allclose(prediction[b, m], expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.covers("SS-38")

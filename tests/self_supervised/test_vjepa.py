@@ -63,15 +63,18 @@ def test_one_update_by_hand(monkeypatch):
 
     monkeypatch.setattr(vjepa, "block_tubes", draw)
     shapes = (("a", (3, 3)), ("places", (16, 3)), ("kinds", (2, 3)))
-    params = {"encoder": toys.weights(1, *toys.ENCODER), "predictor": toys.weights(2, *shapes)}
+    params = {"encoder": toys.weights(1, *toys.UNMASKED), "predictor": toys.weights(2, *shapes)}
     small, large = {"small_blocks": 3, "small_scale": (0.1, 0.2)}, {"large_blocks": 5, "large_scale": (0.3, 0.4)}
-    teacher, built = toys.weights(3, *toys.ENCODER), learner(**small, **large, block_aspect=(0.4, 2.0))
+    teacher, built = (
+        toys.weights(3, *toys.UNMASKED),
+        learner(**small, **large, block_aspect=(0.4, 2.0), augment=toys.darken),
+    )
     state = toys.state_of(built, params, teacher)
     places = [np.arange(16) % 4 == toys.step_numbers(state, i) for i in range(2)]
     masks = [places[0], ~places[1]]
     assert (places[0][0] != places[0][1]).any(), "clips differ"
     assert (places[0][0] != places[1][0]).any(), "kinds differ"
-    images = toys.ROWS["image"].astype(np.float64)
+    images = toys.ROWS["image"].astype(np.float64) - 0.5
     target = toys.standardize(toys.encode(teacher, images))
 
     def loss(params):
