@@ -1,5 +1,6 @@
 """What the tests of techniques on masked patches share: a toy encoder, rows, and an update by differences in NumPy."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,9 +32,9 @@ class ToyEncoder(nn.Module):
     @nn.compact
     def __call__(self, x, train=False, masked=None, visible=None):
         w, b = (self.param(name, nn.initializers.normal(1.0), (3,)) for name in "wb")
-        token = self.param("mask_token", nn.initializers.normal(1.0), (3,))
         tokens = x.reshape(len(x), -1, 1) * w + b
         if masked is not None:
+            token = self.param("mask_token", nn.initializers.normal(1.0), (3,))
             tokens = jnp.where(masked[..., None], token, tokens)
         return {"tokens": tokens, "layers": [tokens, tokens**2], "features": tokens.mean(1)}
 
@@ -42,6 +43,14 @@ def encode(params, images, masked=None):
     """Compute the tokens of `ToyEncoder` in NumPy."""
     tokens = images.reshape(len(images), -1, 1) * params["w"] + params["b"]
     return tokens if masked is None else np.where(masked[..., None], params["mask_token"], tokens)
+
+
+def double(images):
+    return 2 * images
+
+
+def darken(key, image):
+    return image - 0.5
 
 
 def standardize(x):
@@ -58,18 +67,42 @@ def weights(seed, *shapes):
     return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes}
 
 
-ENCODER = (("w", 3), ("b", 3), ("mask_token", 3))
+UNMASKED = (("w", 3), ("b", 3))
+ENCODER = (*UNMASKED, ("mask_token", 3))
 
 
 def state_of(learner, params, teacher=None, step=3):
-    state = jax.jit(learner.init)(jax.random.key(0), ROWS)
-    return state.replace(
-        step=jnp.int32(step), params=params, opt_state=optax.sgd(RATE).init(params), teacher_params=teacher
+    """A state with these weights; nothing compiles, as `init` is only traced."""
+    shapes = jax.eval_shape(learner.init, jax.random.key(0), ROWS)
+    for given, made in ((params, shapes.params), (teacher, shapes.teacher_params)):
+        chex.assert_trees_all_equal_shapes_and_dtypes(given, made)
+    return shapes.replace(
+        step=np.int32(step),
+        rng=jax.random.key(0),
+        params=params,
+        opt_state=optax.sgd(RATE).init(params),
+        teacher_params=teacher,
     )
 
 
 def step_keys(state):
     return example_keys(jax.random.fold_in(state.rng, state.step), ROWS)
+
+
+def number(key):
+    """An int in [0, 4) from a key. A mask made of it compiles faster than a drawn one, and still differs by key."""
+    return (jax.random.key_data(key)[0] % 4).astype(jnp.int32)
+
+
+def step_numbers(state, fold=None):
+    """The number of each example's key at this step, or of that key with `fold` folded into it: [3, 1]."""
+
+    @jax.jit
+    def numbers(rng, step):
+        keys = example_keys(jax.random.fold_in(rng, step), ROWS)
+        return jax.vmap(lambda key: number(key if fold is None else jax.random.fold_in(key, fold)))(keys)
+
+    return np.asarray(numbers(state.rng, state.step))[:, None]
 
 
 def check_update(learner, state, loss):
@@ -86,7 +119,7 @@ def check_update(learner, state, loss):
             leaf[place] = value
             slope = (around[0] - around[1]) / 2e-4
             np.testing.assert_allclose(new[place], value - RATE * slope, atol=2e-5)
-    return after
+    return after, metrics
 
 
 def params_after_two_steps(learner, devices, spmd="jit"):

@@ -22,13 +22,14 @@ def started():
 
 @pytest.mark.covers("SS-19")
 def test_targets_and_the_mean_patch_by_hand():
-    patches = jnp.asarray([[[1.0, 3], [5, 5], [2, 6]]])
+    patches = np.float32([[[1, 3], [5, 5], [2, 6]]])
     np.testing.assert_array_equal(mae.patch_targets(patches), patches)
     # (1, 3): mean 2, unbiased variance 2, so -+ 1 / sqrt 2; (5, 5) has no variance; (2, 6): mean 4, variance 8
     want = [[[-(0.5**0.5), 0.5**0.5], [0, 0], [-(0.5**0.5), 0.5**0.5]]]
-    np.testing.assert_allclose(mae.patch_targets(patches, norm_pix_loss=True), want, rtol=1e-5)
+    normalized = jax.jit(mae.patch_targets, static_argnames="norm_pix_loss")(patches, norm_pix_loss=True)
+    np.testing.assert_allclose(normalized, want, rtol=1e-5)
     # The first two are seen, their mean is (3, 4): the third misses it by (-1, 2), 5 / 2
-    np.testing.assert_allclose(mae.mean_patch_loss(patches, jnp.asarray([[0.0, 0, 1]]))[0, 2], 2.5)
+    np.testing.assert_allclose(jax.jit(mae.mean_patch_loss)(patches, np.float32([[0, 0, 1]]))[0, 2], 2.5)
 
 
 def test_a_patch_of_one_value_has_no_variance():
@@ -41,12 +42,12 @@ def test_a_patch_of_one_value_has_no_variance():
 @pytest.mark.parametrize("hides", [0.0, 1.0])
 def test_an_image_that_hides_nothing_or_all_has_a_finite_loss_and_gradient(hides):
     """Nothing hidden: 0 of a loss that is over hidden patches. All hidden: (0 - 2)^2 = 4, beside a mean of nothing."""
-    target, masked = jnp.full((1, 2, 3), 2.0), jnp.full((1, 2), hides)
+    target, masked = np.full((1, 2, 3), 2, np.float32), np.full((1, 2), hides, np.float32)
 
     def loss(prediction):
-        return mae._objective(prediction, target, masked, jnp.ones(1))
+        return mae._objective(prediction, target, masked, np.ones(1, np.float32))
 
-    (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(jnp.zeros((1, 2, 3)))
+    (value, metrics), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(np.zeros((1, 2, 3), np.float32))
     assert float(value) == metrics["loss"].compute() == metrics["mean_patch"].compute() == 4 * hides
     # d/dy of the mean over 2 patches of 3 values each: 2 (0 - 2) / 6.
     np.testing.assert_allclose(gradient, np.full((1, 2, 3), -2 / 3 * hides), rtol=1e-6)
@@ -55,7 +56,12 @@ def test_an_image_that_hides_nothing_or_all_has_a_finite_loss_and_gradient(hides
 class Plain(nn.Module):
     """Four patches of two pixels; the two of the largest noise are hidden, and predicted as a m + b, m of the seen."""
 
-    CLASS_TOKEN = False
+    CLASS_TOKEN = True
+
+    def encode(self, images):
+        """A class token, which features leave out, and the patches times the weight a."""
+        tokens = self.variables["params"]["a"] * self.patches(images)
+        return jnp.concatenate([jnp.full_like(tokens[:, :1], 9), tokens], 1)
 
     @nn.compact
     def __call__(self, images, noise):
@@ -75,10 +81,16 @@ class Plain(nn.Module):
 @pytest.mark.covers("SS-19")
 @pytest.mark.parametrize("norm_pix_loss", [False, True])
 def test_one_update_by_hand(norm_pix_loss):
-    """The mean over hidden patches of |a m + b - target|^2 / 2, of augmented images; padding is left out."""
+    """The mean over hidden patches of |a m + b - target|^2 / 2, of augmented images; padding is left out.
+
+    The optimizer learns at a tenth of the loss, so it must be told the loss.
+    """
     learner = mae.learner(
         model=Plain(),
-        optimizer=optax.sgd(0.1),
+        optimizer=optax.GradientTransformationExtraArgs(
+            lambda params: (),
+            lambda slopes, state, params=None, *, value, **_: (jax.tree.map(lambda g: -0.1 * value * g, slopes), state),
+        ),
         augment=lambda key, image: image + jax.random.uniform(key),
         preprocess=lambda images: 2 * images,
         norm_pix_loss=norm_pix_loss,
@@ -86,25 +98,59 @@ def test_one_update_by_hand(norm_pix_loss):
     rows = {"image": np.random.default_rng(0).random((3, 2, 4, 1), np.float32), "index": np.arange(3, dtype=np.int32)}
     rows["mask"] = np.array([1, 1, 0], np.float32)
     params = {"a": np.float32(0.7), "b": np.float32(-0.2)}
-    state = State(np.int32(3), jax.random.key(0), params, optax.sgd(0.1).init(params))
+    state = State(np.int32(3), jax.random.key(0), params, ())
 
     @jax.jit
     def step(state):
         keys = example_keys(jax.random.fold_in(state.rng, state.step), rows)
         noise = jax.vmap(lambda key: jax.random.uniform(key, (4,)))(keys)
         light = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1)))(keys)
-        return learner.update(state, rows)[0].params, noise, light
+        after, metrics = learner.update(state, rows)
+        return after.params, metrics, noise, light
 
-    after, noise, light = jax.device_get(step(state))
+    after, metrics, noise, light = jax.device_get(step(state))
     patches = 2 * rows["image"].reshape(3, 4, 2) + light[:, None, None]
     hidden = noise >= np.sort(noise)[:, 2:3]
     seen = patches[~hidden].reshape(3, 4).mean(1)
     target = patches[hidden].reshape(3, 2, 2)
     if norm_pix_loss:
         target = (target - target.mean(-1, keepdims=True)) / np.sqrt(target.var(-1, ddof=1, keepdims=True) + 1e-6)
-    slope = (2 * (0.7 * seen[:, None, None] - 0.2 - target) / 4 / 2)[:2].sum((1, 2))
-    want = {"a": 0.7 - 0.1 * (slope * seen[:2]).sum(), "b": -0.2 - 0.1 * slope.sum()}
+    error = (0.7 * seen[:, None, None] - 0.2 - target)[:2]
+    loss, slope = (error**2).mean(), (2 * error / 4 / 2).sum((1, 2))
+    want = {"a": 0.7 - 0.1 * loss * (slope * seen[:2]).sum(), "b": -0.2 - 0.1 * loss * slope.sum()}
     assert after == pytest.approx(want, rel=1e-5)
+    assert metrics["loss"].compute() == pytest.approx(loss, rel=1e-5)
+
+
+@pytest.mark.covers("SS-19")
+def test_an_evaluation_and_a_prediction_take_images_as_they_are_and_features_leave_the_class_token_out():
+    learner = mae.learner(
+        model=Plain(), optimizer=optax.sgd(0.1), augment=lambda key, image: 0 * image, preprocess=lambda x: 2 * x
+    )
+    rows = {"image": np.random.default_rng(0).random((3, 2, 4, 1), np.float32), "index": np.arange(3, dtype=np.int32)}
+    rows["mask"] = np.array([1, 1, 0], np.float32)
+    state = State(np.int32(3), jax.random.key(0), {"a": np.float32(0.7), "b": np.float32(-0.2)}, ())
+
+    @jax.jit
+    def run(state):
+        noise = jax.vmap(lambda key: jax.random.uniform(key, (4,)))(example_keys(state.rng, rows))
+        return noise, learner.evaluate(state, rows), learner.predict(state, rows)
+
+    noise, evaluated, predicted = jax.device_get(run(state))
+    patches = 2 * rows["image"].reshape(3, 4, 2)
+    hidden = noise >= np.sort(noise)[:, 2:3]
+    seen = patches[~hidden].reshape(3, 2, 2)
+    prediction = 0.7 * seen.mean((1, 2)) - 0.2
+    misses = patches[hidden].reshape(3, 2, 2)[:2]
+    loss = np.square(prediction[:2, None, None] - misses).mean()
+    plain = np.square(seen.mean(1, keepdims=True)[:2] - misses).mean()
+    assert evaluated["loss"].compute() == pytest.approx(loss, rel=1e-5)
+    assert evaluated["mean_patch"].compute() == pytest.approx(plain, rel=1e-5)
+    np.testing.assert_array_equal(predicted["masked"], hidden)
+    np.testing.assert_allclose(predicted["target"], patches, rtol=1e-6)
+    np.testing.assert_allclose(predicted["prediction"], np.tile(prediction[:, None, None], (1, 4, 2)), rtol=1e-5)
+    np.testing.assert_allclose(predicted["features"], 0.7 * patches.mean(1), rtol=1e-5)
+    np.testing.assert_allclose(predicted["untrained"], patches.mean(1), rtol=1e-5)
 
 
 @pytest.mark.weekly

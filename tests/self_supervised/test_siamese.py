@@ -7,11 +7,20 @@ import numpy as np
 import optax
 import pytest
 from flax import linen as nn
+from flax import struct
 
 from dlcore.learner import Sum, mask_of
 from dlcore.losses import masked_mean
-from dlcore.self_supervised.siamese import SiameseNet, momentum_learner, siamese_learner
+from dlcore.self_supervised.siamese import SiameseNet, center_batch, contrast_batch, momentum_learner, siamese_learner
 from tests import siamese_toys as toys
+
+
+@struct.dataclass
+class Collected:
+    values: jax.Array
+
+    def compute(self):
+        return self.values
 
 
 def of_products(first, second, batch):
@@ -55,6 +64,70 @@ def test_an_evaluation_compares_both_views_of_the_network_or_with_its_target(has
     images = 2 * toys.ROWS["image"].reshape(5, 4)
     np.testing.assert_allclose(predicted["embeddings"], toys.unit_rows(images @ params["w"]), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(predicted["features"], images, rtol=1e-6)
+
+
+@pytest.mark.parametrize("has_target", [False, True])
+def test_both_views_of_an_update_move_the_running_statistics_that_an_evaluation_uses(has_target):
+    """From 1, two batches of mean M make 2 (2 + M) + M = 4 + 3 M; from the target's 3 they make 12 + 3 M."""
+
+    def means(*outputs):
+        values = jnp.array([views[view]["projections"].mean() for views in outputs for view in range(2)])
+        return values.sum(), {"means": Collected(values)}
+
+    shared = toys.Remembering(), optax.sgd(0.1), lambda key, image: image, lambda images: images
+    fields = {"params": {"w": np.ones(4)}, "model_state": {"batch_stats": {"seen": 1.0}}}
+    if has_target:
+        learner = momentum_learner(*shared, lambda outputs, targets, batch: means(outputs, targets), lambda step: 1.0)
+        fields |= {"target_params": {"w": np.zeros(4)}, "target_model_state": {"batch_stats": {"seen": 3.0}}}
+    else:
+        learner = siamese_learner(*shared, lambda outputs, batch: means(outputs))
+    state, mean = toys.state_of(learner, **fields), toys.ROWS["image"].mean()
+
+    @jax.jit
+    def run(state):
+        after, metrics = learner.update(state, toys.ROWS)
+        return after, metrics["means"].values, learner.evaluate(state, toys.ROWS)["means"].values
+
+    after, trained, evaluated = run(state)
+    assert after.model_state["batch_stats"]["seen"] == pytest.approx(4 + 3 * mean, rel=1e-5)
+    # The weights of one give the mean of the batch and what was seen; the target's zeros the latter alone.
+    online, seen = [mean + 2 + mean, mean + 4 + 3 * mean], [6 + mean, 12 + 3 * mean]
+    np.testing.assert_allclose(trained, online + seen if has_target else online, rtol=1e-5)
+    np.testing.assert_allclose(evaluated, [mean + 1] * 2 + [3] * 2 * has_target, rtol=1e-5)
+    if has_target:
+        assert after.target_model_state["batch_stats"]["seen"] == pytest.approx(12 + 3 * mean, rel=1e-5)
+
+
+def test_a_batch_is_centered_on_its_two_examples_and_padding_is_zero():
+    z = np.float32([[1, 5], [3, 1], [9, 9]])
+    # The mean of the first two is (2, 3).
+    centered, count = jax.jit(center_batch)(z, np.float32([1, 1, 0]))
+    np.testing.assert_array_equal(centered, [[-1, 2], [1, -2], [0, 0]])
+    assert count == 2
+    chex.assert_shape(jax.eval_shape(center_batch, z[:2], np.ones(2))[0], (2, 2))
+    with pytest.raises(ValueError, match="batch_size=1: one example has no variance; allowed: at least 2"):
+        jax.eval_shape(center_batch, z[:1], np.ones(1))
+
+
+def test_a_batch_of_padding_alone_has_a_finite_center():
+    centered, count = jax.jit(center_batch)(np.ones((3, 2), np.float32), np.zeros(3, np.float32))
+    np.testing.assert_array_equal(centered, np.zeros((3, 2)))
+    assert count == 1
+
+
+def test_a_query_is_contrasted_with_the_keys_of_the_images_that_count():
+    """Cosines 0.6 and 0.8 over 0.5 of the first query, 1 and 0 of the second; the padding's key equals the first."""
+    queries, keys = np.float32([[0.6, 0.8], [1, 0], [1, 0]]), np.float32([[1, 0], [0, 1], [0.6, 0.8]])
+    contrast, mask = jax.jit(contrast_batch), np.float32([1, 1, 0])
+    losses, is_nearest = contrast(queries, keys, 0.5, mask)
+    # -log(e^1.2 / (e^1.2 + e^1.6)) and -log(e^0 / (e^2 + e^0)).
+    np.testing.assert_allclose(losses[:2], [np.log(1 + np.exp(0.4)), np.log(1 + np.exp(2))], rtol=1e-5)
+    assert np.isfinite(losses).all()
+    assert is_nearest[:2].tolist() == [False, False]
+    right, is_nearest = contrast(keys, keys, 0.5, mask)
+    np.testing.assert_allclose(right[:2], [np.log(1 + np.exp(-2))] * 2, rtol=1e-5)
+    assert is_nearest[:2].tolist() == [True, True]
+    chex.assert_shape(jax.eval_shape(contrast_batch, keys[:2], keys[:2], 0.5, mask[:2])[0], (2,))
 
 
 class Backbone(nn.Module):

@@ -91,6 +91,20 @@ def test_a_step_and_an_evaluation_by_hand_leave_padding_out():
     np.testing.assert_allclose(predicted["untrained"], images, rtol=1e-6)
 
 
+def test_one_pass_of_both_views_moves_the_running_statistics_that_an_evaluation_uses():
+    """From 1, a batch of mean M makes 2 + M. In evaluation, embeddings are the pixels plus that 1, of length 1."""
+    learner = simclr.learner(model=toys.Remembering(), optimizer=optax.sgd(0.1), augment=lambda key, image: image)
+    seen = {"batch_stats": {"seen": 1.0}}
+    state = toys.state_of(learner, params={"w": np.ones(4)}, model_state=seen)
+    after, evaluated = jax.jit(lambda s: (learner.update(s, toys.ROWS)[0], learner.evaluate(s, toys.ROWS)))(state)
+    assert after.model_state["batch_stats"]["seen"] == pytest.approx(2 + toys.ROWS["image"].mean(), rel=1e-5)
+    z = toys.unit_rows(toys.ROWS["image"].reshape(5, 4) + 1)
+    # Of the four images, each view meets its equal once, and each other image twice.
+    powers = np.exp(z[:4] @ z[:4].T / 0.5)
+    losses = np.log(2 * powers.sum(1) - np.exp(2)) - 2
+    assert evaluated["loss"].compute() == pytest.approx(losses.mean(), rel=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.covers("SS-13")
 def test_an_update_by_hand():

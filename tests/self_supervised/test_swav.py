@@ -61,11 +61,27 @@ def test_one_update_by_hand():
 def test_the_queue_shares_the_codes_only_where_it_is_used():
     scores = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
     queue = np.random.default_rng(1).normal(size=(2, 5, 3)).astype(np.float32)
-    alone = swav.swav_codes(scores, queue, np.ones(4), False, 0.5)
+    assign = jax.jit(lambda uses_queue: swav.swav_codes(scores, queue, np.ones(4, np.float32), uses_queue, 0.5))
+    alone = assign(False)
     np.testing.assert_allclose(alone[1], prototype_toys.sinkhorn(scores[1], 0.5, 3), atol=1e-5)
-    both = swav.swav_codes(scores, queue, np.ones(4), True, 0.5)
+    both = assign(True)
     expected = prototype_toys.sinkhorn(np.concatenate([scores[1], queue[1]]), 0.5, 3)[:4]
     np.testing.assert_allclose(both[1], expected, atol=1e-5)
+
+
+@pytest.mark.covers("SS-32")
+def test_an_evaluation_uses_a_full_queue_from_its_first_step_on():
+    """The two large crops of an image are alike here, so the loss is H(q, p) of one crop with the codes q of each."""
+    params, queue = prototype_toys.weights(1), unit_rows(np.random.default_rng(3).normal(size=(2, 7, 3)))
+    built = learner(queue_start=4, local_crops=0)
+    evaluate, state = jax.jit(built.evaluate), siamese_toys.state_of(built, params=params, queue=queue)
+    scores = embeddings(params, 2 * ROWS["image"] + 0.1)[:4] @ unit_rows(params["prototypes"]).T
+    for step, filled, uses_queue in ((4, 7, True), (3, 7, False), (4, 6, False)):
+        old = queue @ unit_rows(params["prototypes"]).T if uses_queue else np.zeros((2, 0, 4))
+        codes = [prototype_toys.sinkhorn(np.concatenate([scores, old[t]]), 0.4, 3)[:4] for t in range(2)]
+        loss = -np.mean([(q * log_softmax(scores / 0.5)).sum(-1).mean() for q in codes])
+        metrics = evaluate(state.replace(step=np.int32(step), filled=np.int32(filled)), ROWS)
+        assert metrics["loss"].compute() == pytest.approx(loss, rel=1e-5)
 
 
 def test_queues_and_batches_that_are_too_small():

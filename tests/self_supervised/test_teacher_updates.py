@@ -39,17 +39,25 @@ def log_softmax(x):
 
 
 class Prototypes(nn.Module):
-    """Logits: the mean of an image by a, by each prototype."""
+    """Logits: the mean of an image by a, by each prototype; elsewhere than in training, plus the number of passes."""
 
     @nn.compact
     def __call__(self, x, train=False):
         h = self.param("a", nn.initializers.ones, ()) * x.mean((1, 2))
+        passes = self.variable("batch_stats", "passes", jnp.zeros, ())
+        if train:
+            passes.value += 1
+        else:
+            h += passes.value
         return {"features": h, "logits": h @ self.param("prototypes", nn.initializers.ones, (3, 1)).T}
 
 
 @pytest.mark.covers("SS-18")
 def test_one_update_of_dino_by_hand():
-    """Cross-entropy of six pairs of crops; the prototypes learn at a quarter, the teacher keeps 0.9, the center 0.8."""
+    """Cross-entropy of six pairs of crops; the prototypes learn at a quarter, the teacher keeps 0.9, the center 0.8.
+
+    An evaluation draws the same crops. The student had 0.5 passes before, and the teacher 0.2.
+    """
     learner = dino.learner(
         model=Prototypes(),
         optimizer=optax.sgd(RATE),
@@ -65,28 +73,50 @@ def test_one_update_of_dino_by_hand():
     student = {"a": 0.7, "prototypes": np.array([[1.0], [-0.5], [0.3]])}
     teacher = {"a": -1.2, "prototypes": np.array([[0.2], [0.9], [-0.4]])}
     center = np.array([0.1, -0.2, 0.3])
-    state = state_of(learner, params=student, teacher_params=teacher, center=center)
-    after, metrics = jax.jit(learner.update)(state, ROWS)
+    state = state_of(learner, params=student, teacher_params=teacher, center=center).replace(
+        model_state={"batch_stats": {"passes": np.float32(0.5)}},
+        teacher_model_state={"batch_stats": {"passes": np.float32(0.2)}},
+    )
+    (after, metrics), evaluated, predicted = jax.jit(
+        lambda s: (learner.update(s, ROWS), learner.evaluate(s, ROWS), learner.predict(s, ROWS))
+    )(state)
     means = [2 * IMAGES.mean((1, 2))] * 2 + [IMAGES[:, :1].mean((1, 2))] * 2
 
-    def logits(params, x):
-        return params["a"] * x.astype(np.float64) @ np.asarray(params["prototypes"]).T
+    def logits(params, x, passes):
+        return (params["a"] * x.astype(np.float64) + passes) @ np.asarray(params["prototypes"]).T
 
-    taught = logits(teacher, means[0])
+    taught = logits(teacher, means[0], 0.2)
     target = np.exp(log_softmax((taught - center) / 0.5))
 
-    def loss(params):
+    def loss(params, passes=0):
         pairs = [(t, s) for t in range(2) for s in range(4) if s != t]
-        return np.mean([-(target * log_softmax(logits(params, means[s]) / 0.4)).sum(-1)[:2].mean() for _, s in pairs])
+        student = [log_softmax(logits(params, mean, passes) / 0.4) for mean in means]
+        return np.mean([-(target * student[s]).sum(-1)[:2].mean() for _, s in pairs])
 
+    entropy, used = -(target * np.log(target)).sum(-1)[:2].mean(), target[:2].mean(0)
+    for measures, value in ((metrics, loss(student)), (evaluated, loss(student, 0.5))):
+        assert {name: metric.compute() for name, metric in measures.items()} == pytest.approx(
+            {
+                "loss": value,
+                "entropy": entropy / np.log(3),
+                "kl": value - entropy,
+                "usage": -(used * np.log(used)).sum() / np.log(3),
+                "center_norm": 0.14**0.5,
+            },
+            rel=1e-5,
+        )
+    np.testing.assert_allclose(predicted["features"], -1.2 * IMAGES.mean((1, 2)) + 0.2, rtol=1e-5)
+    np.testing.assert_allclose(predicted["untrained"], IMAGES.mean((1, 2)), rtol=1e-5)
     slope = slopes(loss, student)
-    assert metrics["loss"].compute() == pytest.approx(loss(student), rel=1e-5)
     new = {"a": 0.7 - RATE * slope["a"], "prototypes": student["prototypes"] - RATE / 4 * slope["prototypes"]}
     for name, value in new.items():
         assert np.abs(value - student[name]).max() > 1e-3
         np.testing.assert_allclose(after.params[name], value, atol=1e-5)
         np.testing.assert_allclose(after.teacher_params[name], 0.9 * teacher[name] + 0.1 * value, atol=1e-5)
     np.testing.assert_allclose(after.center, 0.8 * center + 0.2 * taught[:2].mean(0), atol=1e-5)
+    # One pass over the large crops and one over the small ones: 0.5 + 2, and 0.9 x 0.2 + 0.1 x 2.5.
+    assert after.model_state["batch_stats"]["passes"] == pytest.approx(2.5)
+    assert after.teacher_model_state["batch_stats"]["passes"] == pytest.approx(0.43)
 
 
 class Direction(nn.Module):

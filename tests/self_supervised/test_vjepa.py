@@ -10,7 +10,6 @@ from flax import linen as nn
 
 from dlcore.models.vjepa2 import ClipEncoder, TubePredictor
 from dlcore.self_supervised import vjepa
-from dlcore.self_supervised.tube_masks import block_tubes
 from tests import patch_toys as toys
 
 GRID = (4, 2, 2)
@@ -49,21 +48,33 @@ def learner(**kwargs):
     )
 
 
-@pytest.mark.slow
 @pytest.mark.covers("VD-21")
-def test_one_update_by_hand():
-    """Step 3 has m = 0.9. The teacher differs from the encoder, so that a gradient through it would show."""
+def test_one_update_by_hand(monkeypatch):
+    """Step 3 has m = 0.9. The teacher differs from the encoder, so that a gradient through it would show.
+
+    In place of the draws, a mask hides one of the four places through all times, or leaves one: its key tells which.
+    """
+    drawn = []
+
+    def draw(key, grid, *settings):
+        drawn.append((grid, *settings))
+        place = jnp.arange(16) % 4 == toys.number(key)
+        return place if settings[0] == 3 else ~place
+
+    monkeypatch.setattr(vjepa, "block_tubes", draw)
     shapes = (("a", (3, 3)), ("places", (16, 3)), ("kinds", (2, 3)))
-    params = {"encoder": toys.weights(1, *toys.ENCODER), "predictor": toys.weights(2, *shapes)}
-    teacher, built = toys.weights(3, *toys.ENCODER), learner()
+    params = {"encoder": toys.weights(1, *toys.UNMASKED), "predictor": toys.weights(2, *shapes)}
+    small, large = {"small_blocks": 3, "small_scale": (0.1, 0.2)}, {"large_blocks": 5, "large_scale": (0.3, 0.4)}
+    teacher, built = (
+        toys.weights(3, *toys.UNMASKED),
+        learner(**small, **large, block_aspect=(0.4, 2.0), augment=toys.darken),
+    )
     state = toys.state_of(built, params, teacher)
-
-    def draw(key):
-        small = block_tubes(jax.random.fold_in(key, 0), GRID, 2, (0.25, 0.25), (0.5, 2.0))
-        return small, block_tubes(jax.random.fold_in(key, 1), GRID, 1, (0.5, 0.5), (0.5, 2.0))
-
-    masks = jax.device_get(jax.jit(jax.vmap(draw))(toys.step_keys(state)))
-    images = toys.ROWS["image"].astype(np.float64)
+    places = [np.arange(16) % 4 == toys.step_numbers(state, i) for i in range(2)]
+    masks = [places[0], ~places[1]]
+    assert (places[0][0] != places[0][1]).any(), "clips differ"
+    assert (places[0][0] != places[1][0]).any(), "kinds differ"
+    images = toys.ROWS["image"].astype(np.float64) - 0.5
     target = toys.standardize(toys.encode(teacher, images))
 
     def loss(params):
@@ -76,7 +87,12 @@ def test_one_update_by_hand():
                 total += np.abs(error[masked]).mean()
         return total / 4
 
-    after = toys.check_update(built, state, loss)
+    after, metrics = toys.check_update(built, state, loss)
+    named = [(GRID, *kind.values(), (0.4, 2.0), list(kind)[1]) for kind in (small, large)]
+    assert {*drawn} == {*named}
+    # A quarter of the tubelets and three quarters: half, in the mean.
+    assert metrics["masked_fraction"].compute() == pytest.approx(0.5)
+    np.testing.assert_allclose(metrics["target_variance"].compute(), target[:2].var(1).mean(), rtol=1e-5)
     for name, value in after.params["encoder"].items():
         np.testing.assert_allclose(after.teacher_params[name], 0.9 * teacher[name] + 0.1 * value, atol=1e-6)
 
@@ -84,9 +100,9 @@ def test_one_update_by_hand():
 @pytest.mark.covers("VD-21")
 def test_the_loss_is_that_of_masked_tubelets_alone():
     """Errors of 1 and 3 in the two channels of a masked tubelet, 2 and 2 in the other: their mean is 2."""
-    prediction = jnp.asarray([[[1.0, 3.0], [9.0, 9.0], [2.0, -2.0]]])
-    masked = jnp.asarray([[True, False, True]])
-    np.testing.assert_allclose(vjepa.masked_tube_losses(prediction, jnp.zeros((1, 3, 2)), masked), [2])
+    prediction = np.float32([[[1, 3], [9, 9], [2, -2]]])
+    masked, target = np.array([[True, False, True]]), np.zeros((1, 3, 2), np.float32)
+    np.testing.assert_allclose(jax.jit(vjepa.masked_tube_losses)(prediction, target, masked), [2])
 
 
 @pytest.mark.slow

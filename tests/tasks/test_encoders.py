@@ -1,17 +1,24 @@
 """One protocol for every pretext: the learner sees no label, and each number has the untrained encoder's beside it."""
 
+import importlib
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
 
+from dlcore.evaluators.fine_tuning import Recipe
+from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
 from dlcore.kits.images import classifier_panels
+from dlcore.kits.training import init_from
 from dlcore.learner import Learner
 from dlcore.run.evaluate import Evaluation
 from dlcore.self_supervised.networks import DINONet, Embedder
-from dlcore.tasks.encoders import remove_labels
+from dlcore.tasks import encoders
+from dlcore.tasks.encoders import Encoders, remove_labels
 from experiments.self_supervised import dino, moco, rotation, simclr
 from experiments.semi_supervised import mixmatch
 from tests.overriding import with_task
@@ -38,6 +45,126 @@ def test_no_function_of_a_learner_gets_a_label():
     assert seen == [(name, {"image", "index", "mask"}) for name in names]
     assert learner.classes is None
     assert remove_labels(learner._replace(loss=None)).loss is None
+
+
+def test_a_technique_that_uses_labels_keeps_them_and_another_counts_no_classes_of_labels():
+    learner = Learner(*[None] * 5, classes=lambda state, batch: dict.fromkeys([*batch, "code"], 3))
+    assert task_of(uses_labels=True).wrap(learner, None) is learner
+    counts = task_of().wrap(learner, None).classes(None, {"image": 0, "label": 0})
+    assert counts == {"image": 3, "code": 3}
+
+
+def task_of(uses_labels=False, embeddings=True):
+    fields = {"uses_labels": uses_labels, "embeddings": embeddings, "encoder": staticmethod(lambda setup: "encoder")}
+    return type("Own", (Encoders,), fields)()
+
+
+def setup_and_splits(classes=4, **flags):
+    """Flags of the protocol, beside 60 images to train with."""
+    flags = {"bank_size": 100, "knn_k": 7, "fine_tune": (10.0, 0.5), "fine_tune_steps": 3, "seed": 5, **flags}
+    spec = {"num_classes": classes}
+    splits = SimpleNamespace(train=range(60), valid="valid", test="test", spec=spec)
+    return SimpleNamespace(flags=Flags({"supervised": False, **flags}), spec=spec), splits
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Stand-ins for the evaluators; returns a function that lists (name, source, settings) of those of a split."""
+
+    def stand_in(name):
+        return lambda *sources, **settings: (name, sources, settings)
+
+    for name in ("feature_rank", "knn", "linear_probe", "uniformity"):
+        monkeypatch.setattr(importlib.import_module(f"dlcore.evaluators.{name}"), name, stand_in(name))
+    monkeypatch.setattr(importlib.import_module("dlcore.data.bank_and_queries"), "bank_and_queries", lambda *args: args)
+    monkeypatch.setattr(encoders, "fine_tuning", stand_in("fine_tuning"))
+
+    def measure(task, split, *args, **flags):
+        setup, splits = setup_and_splits(*args, **flags)
+        return task.evaluators(setup, splits, split)
+
+    return measure
+
+
+HEAD_COLLAPSE = [("uniformity", {}), ("feature_rank", {"key": "embeddings", "suffix": "_head"})]
+COLLAPSE = [("feature_rank", {}), ("feature_rank", {"key": "untrained", "suffix": "_untrained"})]
+NEIGHBORS = [
+    ("knn", {"k": 7, "temperature": 0.07}),
+    ("knn", {"k": 7, "temperature": 0.07, "key": "untrained", "name": "knn_untrained"}),
+]
+PROBES = [("linear_probe", {}), ("linear_probe", {"key": "untrained", "name": "probe_untrained"})]
+HEAD_PROBE = ("linear_probe", {"key": "embeddings", "name": "probe_head"})
+
+
+def plain(evaluators):
+    """Their names and settings, in an order of their own."""
+    return sorted(((name, settings) for name, _, settings in evaluators), key=str)
+
+
+@pytest.mark.covers("SS-01")
+@pytest.mark.parametrize("has_embeddings", [True, False])
+def test_a_validation_measures_neighbors_and_collapse_and_the_test_split_probes_too(measured, has_embeddings):
+    task = task_of(embeddings=has_embeddings)
+    head_collapse, head_probe = (HEAD_COLLAPSE, [HEAD_PROBE]) if has_embeddings else ([], [])
+    for split, expected in (
+        ("valid", [*NEIGHBORS, *COLLAPSE, *head_collapse]),
+        ("test", [*NEIGHBORS, *COLLAPSE, *head_collapse, *PROBES, *head_probe]),
+    ):
+        found = measured(task, split, fine_tune=())
+        assert plain(found) == sorted(expected, key=str)
+        # The bank, of the training images, has the queries of the split, and is drawn by the seed.
+        assert all(sources == ((range(60), split, 100, 5),) for _, sources, _ in found)
+
+
+@pytest.mark.covers("SS-01")
+def test_images_without_labels_have_measures_of_collapse_alone(measured):
+    found = measured(task_of(), "test", 1)
+    assert plain(found) == sorted(COLLAPSE + HEAD_COLLAPSE, key=str)
+
+
+@pytest.mark.covers("SS-01")
+@pytest.mark.parametrize("supervised", [True, False])
+def test_fine_tuning_has_the_labels_the_length_and_the_seed_of_the_flags(measured, supervised):
+    """Counts are 10 and half of 60 images. A bank of 100 has all 60, by which the supervised encoder is trained."""
+    name, sources, settings = measured(task_of(), "test", supervised=supervised)[-1]
+    assert (name, sources) == ("fine_tuning", ((range(60), "test", 100, 5), range(60), "test"))
+    assert settings == {
+        "encoder": "encoder",
+        "counts": (10, 30),
+        "num_classes": 4,
+        "recipe": Recipe(steps=3),
+        "supervised": 60 if supervised else 0,
+        "k": 7,
+        "seed": 5,
+    }
+    assert (measured(task_of(), "test", fine_tune=(), supervised=supervised)[-1][0] == "fine_tuning") == supervised
+
+
+@pytest.mark.covers("SS-01")
+@pytest.mark.parametrize(("flags", "k"), [({"knn_k": 70}, 60), ({"knn_k": 70, "bank_size": 50}, 50), ({}, 7)])
+def test_no_more_neighbors_are_asked_for_than_the_bank_holds(measured, flags, k):
+    assert measured(task_of(), "valid", **flags)[0][2]["k"] == k
+
+
+def test_the_notes_say_how_many_labels_each_measure_has():
+    setup, splits = setup_and_splits()
+    assert task_of().notes(setup, splits) == [
+        "k-NN with k = 7 and temperature 0.07, linear probe: by the labels of 60 training images; fine-tuning with 10 "
+        "and 30 labels, 3 steps of 64 images; each beside the untrained encoder. The learner gets no label."
+    ]
+    setup, splits = setup_and_splits(bank_size=50, knn_k=70, fine_tune=())
+    assert task_of(uses_labels=True).notes(setup, splits) == [
+        "k-NN with k = 50 and temperature 0.07, linear probe: by the labels of 50 training images; each beside the "
+        "untrained encoder. The learner gets the labels of all training images."
+    ]
+    assert task_of().notes(*setup_and_splits(1)) == []
+
+
+def test_a_task_with_a_model_can_start_from_weights():
+    class Own(Encoders):
+        model = None
+
+    assert set(Encoders().settings()) - set(Own().settings()) == set(init_from.MODULES)
 
 
 @pytest.fixture(scope="module")

@@ -88,6 +88,9 @@ def test_the_encoder_of_a_vit_is_its_class_token_and_of_others_the_mean_of_the_l
     chex.assert_shape(features(encoder), (3, 6))
     # The last map of this residual network has 64 channels.
     chex.assert_shape(features(encoders.backbone_encoder(setup_of(model="resnet"))), (3, 64))
+    built.clear()
+    encoders.encoder(setup_of(model="resnet"))
+    assert built == [{"num_classes": 1, "axis_name": None}], "a head of one class is the least"
 
 
 def test_a_queue_holds_a_batch_and_fits_into_memory():
