@@ -30,6 +30,15 @@ def gray_png(bits, rows):
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
 
 
+def gray_tiff(bits, rows):
+    """A gray TIFF of 4 by 2 pixels by hand: the header, one directory of 8 entries, the rows of pixels."""
+    size, pixels = 8 + 2 + 8 * 12 + 4, b"".join(bytes(row) for row in rows)
+    # Width, height, bits, no compression, black is 0, where the pixels lie, one strip of both rows, their bytes.
+    tags = {256: 4, 257: 2, 258: bits, 259: 1, 262: 1, 273: size, 278: 2, 279: len(pixels)}
+    entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags.items())
+    return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4) + pixels
+
+
 def with_palette(numbers):
     image = Image.frombytes("P", numbers.shape[::-1], numbers.astype(np.uint8).tobytes())
     image.putpalette([255, 0, 0, 0, 255, 0, 9, 9, 9, 0, 0, 255])
@@ -46,6 +55,8 @@ FILES = {
     "gif": encoded(with_palette(NUMBERS), "GIF"),
     "bmp": encoded(NUMBERS.astype(np.uint8), "BMP"),
     "tiff": encoded(NUMBERS.astype(np.uint8), "TIFF", compression="tiff_lzw"),
+    "2-bit tiff": gray_tiff(2, [[0b00011011], [0b11110001]]),  # Pillow: 0, 85, 170, 255
+    "4-bit tiff": gray_tiff(4, [[0x01, 0x23], [0x33, 0x01]]),  # Pillow: 0, 17, 34, 51
     "32-bit tiff": encoded(NUMBERS.astype(np.int32), "TIFF"),
     "pgm": encoded(NUMBERS.astype(np.uint8), "PPM"),
     "pgm to 3": b"P5 4 2 3\n" + NUMBERS.astype(np.uint8).tobytes(),  # Pillow: 0, 85, 170, 255

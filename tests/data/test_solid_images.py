@@ -46,6 +46,14 @@ def test_the_nearest_triangle_is_seen():
     np.testing.assert_allclose(near[[0, 3, 0], [0, 0, 3]], [1, 0.5, -np.inf])
 
 
+def test_a_triangle_beyond_all_edges_fills_the_image():
+    """Nearness 1 + u / 32 + v / 64, at (-8, -8), (24, -8) and (-8, 24): .625, 1.625 and 1.125."""
+    pixels, nearness = np.array([[-8, -8], [24, -8], [-8, 24]], float), np.array([0.625, 1.625, 1.125])
+    face, near = rasterize(pixels, nearness, np.array([[0, 1, 2]]), 3, 5)
+    np.testing.assert_array_equal(face, np.zeros((3, 5)))
+    np.testing.assert_allclose(near, 1 + np.arange(5) / 32 + np.arange(3)[:, None] / 64)
+
+
 def test_a_face_toward_the_light_is_brightest_on_either_side():
     light = np.array([-0.4, -0.5, -0.77])
     across = np.linalg.svd(light[None])[2][1:]

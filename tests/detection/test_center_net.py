@@ -26,7 +26,7 @@ def worst_iou(size, r):
     return min(shared / (2 * w * h - shared), (w - 2 * r) * (h - 2 * r) / (w * h), w * h / ((w + 2 * r) * (h + 2 * r)))
 
 
-@pytest.mark.parametrize("size", [(4.0, 4.0), (10.0, 3.0), (30.0, 50.0)])
+@pytest.mark.parametrize("size", [(0.25, 0.25), (4.0, 4.0), (10.0, 3.0), (30.0, 50.0)])
 def test_the_radius_leaves_an_iou_of_seven_tenths(size):
     radius = float(center_net.gaussian_radius(jnp.array(size)))
     assert worst_iou(size, radius) == pytest.approx(0.7, abs=1e-5)

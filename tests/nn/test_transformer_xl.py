@@ -67,6 +67,21 @@ def params():
 TOKENS = jnp.asarray(np.random.default_rng(0).integers(0, 5, (2, 6)))
 
 
+def test_the_memory_of_the_first_block_is_the_last_embeddings_of_all_segments():
+    """Of the tokens 1, 2 and then 3, 0, a memory of three keeps 2, 3, 0; before that one place is still empty."""
+    model = TransformerXL(4, num_layers=1, num_heads=1, width=2, memory=3)
+    tokens = jnp.array([[1, 2]]), jnp.array([[3, 0]])
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), model.start(1), tokens[0]))
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
+    table = params["params"]["embed"]["embedding"] = np.arange(1, 9, dtype=np.float32).reshape(4, 2)
+    apply = jax.jit(model.apply)
+    first, _ = apply(params, model.start(1), tokens[0])
+    np.testing.assert_array_equal(first.states[0], [[[0, 0], table[1], table[2]]])
+    second, _ = apply(params, first, tokens[1])
+    np.testing.assert_array_equal(second.states[0], [table[[2, 3, 0]]])
+    assert (first.length.tolist(), second.length.tolist()) == ([2], [3])
+
+
 @pytest.mark.weekly
 @pytest.mark.covers("AT-19")
 def test_segments_of_any_length_give_what_the_whole_gives(params):

@@ -4,13 +4,14 @@ import importlib.util
 import json
 from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dlcore.models import create_model
-from dlcore.segmentation.torch_segmenters import create_segmenter, from_torch_names
+from dlcore.segmentation.torch_segmenters import create_segmenter, example_inputs, from_torch_names
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 
@@ -68,6 +69,12 @@ def test_outputs_equal_torchvisions(name):
         np.testing.assert_allclose(
             got.reshape(-1)[:: want["stride"]], golden[key].reshape(-1), atol=1e-4 * want["std"], err_msg=key
         )
+
+
+def test_one_image_initializes_a_segmenter():
+    (image,) = example_inputs(create_segmenter("lraspp_mobilenet_v3_large"))
+    chex.assert_shape(image, (1, None, None, 3))
+    assert all(side % 32 == 0 for side in image.shape[1:3])  # the stride of the coarsest map
 
 
 def test_errors_name_unknown_segmenters_and_weights_that_do_not_fit():

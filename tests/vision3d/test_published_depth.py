@@ -12,6 +12,7 @@ from flax import linen as nn
 from dlcore.losses import scale_invariant_depth_loss
 from dlcore.models import create_model, load_torch
 from dlcore.models.mit import MiT
+from dlcore.models.pretrained.family import find_family
 from dlcore.models.stored_counts import stored_models
 from dlcore.vision3d.dpt import DPT, ClassTokenViT, DPTNeck, NormalizedDINOv2
 from dlcore.vision3d.glpn import GLPN
@@ -55,6 +56,53 @@ def test_depth_equals_transformers(file):
         pixels = [jnp.asarray(m).reshape(1, -1) for m in (jnp.log(depth), truth)]
         loss = jnp.sqrt(scale_invariant_depth_loss(*pixels, variance_weight=0.5))
         np.testing.assert_allclose(loss, golden["loss"][0], rtol=1e-5)
+
+
+NECK_CONFIG = {"neck_hidden_sizes": [8, 12, 16, 20], "fusion_hidden_size": 8}
+VIT_CONFIG = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4}
+DINOV2_CONFIG = {"image_size": 28, "patch_size": 7, "mlp_ratio": 2, "layer_norm_eps": 1e-6, "out_indices": [1, 2, 3, 4]}
+CONFIGS = {
+    "hf_dpt": {
+        "architectures": ["DPTForDepthEstimation"],
+        **VIT_CONFIG,
+        **NECK_CONFIG,
+        "intermediate_size": 64,
+        "image_size": 32,
+        "patch_size": 8,
+        "backbone_out_indices": [0, 1, 2, 3],
+    },
+    "hf_depth_anything": {
+        "architectures": ["DepthAnythingForDepthEstimation"],
+        "backbone_config": VIT_CONFIG | DINOV2_CONFIG,
+        **NECK_CONFIG,
+        "head_hidden_size": 8,
+    },
+    "hf_glpn": {
+        "architectures": ["GLPNForDepthEstimation"],
+        "depths": [1, 1, 1, 1],
+        "hidden_sizes": [8, 16, 24, 32],
+        "num_attention_heads": [1, 2, 3, 4],
+        "mlp_ratios": [2, 2, 2, 2],
+        "decoder_hidden_size": 8,
+    },
+}
+LEFT_OUT = {
+    "hf_dpt": {"factors": (4, 2, 1, 0.5), "readout": "project"},
+    "hf_depth_anything": {
+        "factors": (4, 2, 1, 0.5),
+        "metric": False,
+        "max_depth": 1.0,
+        "backbone": NormalizedDINOv2(num_classes=0, image_size=28, patch_size=7, **SIZE),
+    },
+    "hf_glpn": {"backbone": MiT(num_classes=0, drop_path=0.1, **ENCODER)},
+}
+"""What transformers' classes of configurations have where a file leaves it out."""
+
+
+@pytest.mark.parametrize("file", CASES)
+def test_a_configuration_gives_the_network_that_equals_transformers(file):
+    name, fields, _, _ = CASES[file]
+    assert find_family(CONFIGS[file]).model(CONFIGS[file]) == (name, fields | LEFT_OUT[file])
 
 
 class Blocks(nn.Module):
