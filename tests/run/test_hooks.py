@@ -41,7 +41,7 @@ def test_improvements_below_min_delta_do_not_count():
     hook = EarlyStopping(patience=2, min_delta=0.1)
     assert outcome(hook, [0.5, 0.58, 0.59]) == [False, False, True]
     hook = EarlyStopping("valid/loss", patience=2, mode="min", min_delta=0.1)
-    assert outcome(hook, [1.0, 0.95, 0.85, 0.8], "valid/loss") == [False, False, False, False]
+    assert outcome(hook, [1.0, 0.92, 0.85, 0.8, 0.78], "valid/loss") == [False, False, False, False, True]
 
 
 def test_steps_without_the_measure_do_not_count():

@@ -71,8 +71,8 @@ def test_each_flag_of_an_optimizer_reaches_its_builder(built):
 
 def test_flags_that_a_page_lacks_leave_their_parts_out(built):
     missing = {"second_momentum": 0.999, "ema": None, "accumulate": 1, "clip_value": None, "l1": 0, "max_norm": None}
-    name, rates, rest = built()
-    assert (name, rates) == ("nesterov", [0.5] * 4)
+    name, rates, rest = built(schedule="linear")
+    assert (name, rates) == ("nesterov", [0.5, 0.375, 0.25, 0.125])  # to 0 over 4 updates of a step each
     assert rest == {"momentum": 0.8, "weight_decay": 0.2, "clip_norm": 3.0, "plateau": False, **missing}
 
 
