@@ -85,6 +85,8 @@ def _plateau(run: ResolvedRun, setup: Setup, data: Splits) -> list[ReduceOnPlate
         raise FlagError(
             "--schedule=plateau: no validation to compare; allowed: the others, or data with a validation split"
         )
+    if flags.decay_factor == 1:
+        raise FlagError("--decay_factor=1.0: never lowers the rate; allowed: below 1 under --schedule=plateau")
     monitor = f"valid/{experiment.task.monitor}"
     return [ReduceOnPlateau(monitor, flags.plateau_patience, experiment.task.monitor_mode, flags.decay_factor)]
 

@@ -85,13 +85,13 @@ class ReduceOnPlateau:
       monitor: name of the metric, such as "valid/accuracy".
       patience: number of consecutive evaluations without progress to tolerate, at least 0.
       mode: "max" if larger is better, "min" if smaller is.
-      factor: factor of the learning rate, in (0, 1].
+      factor: factor of the learning rate, in (0, 1).
     """
 
     def __init__(self, monitor: str = "valid/loss", patience: int = 3, mode: str = "min", factor: float = 0.1):
         check_choice("mode", mode, ("max", "min"))
-        if patience < 0 or not 0 < factor <= 1:
-            raise ValueError(f"patience={patience}, factor={factor}: out of range; allowed: at least 0, in (0, 1]")
+        if patience < 0 or not 0 < factor < 1:
+            raise ValueError(f"patience={patience}, factor={factor}: out of range; allowed: at least 0, in (0, 1)")
         self.monitor = monitor
         self.plateau = Plateau(1.0, factor, patience, maximize=mode == "max")
         self.memory: dict[str, Any] = {"state": None}

@@ -49,6 +49,8 @@ __all__ = [
     "trial_of",
 ]
 
+_NO_METRICS = {"step", "split", "epoch"}
+
 
 class Trial(NamedTuple):
     """A trial and its score.
@@ -375,9 +377,10 @@ def run_trials(
     histories = _train_each_alone(module, argv, [trials[row] for row in alone_rows], alone_rows, folder, processes)
     for row, (history, error) in zip(alone_rows, histories, strict=True):
         valid = [r for r in history if r["split"] == "valid"]
-        if valid and metric not in valid[-1]:
-            error = f"metric={metric!r}: no validation metric; allowed: {', '.join(valid[-1])}"
-        scores = [np.nan if r.get(metric) is None else r[metric] for r in valid]
+        measured = [name for name in dict.fromkeys(key for r in valid for key in r) if name not in _NO_METRICS]
+        if valid and metric not in measured:
+            error = f"metric={metric!r}: no validation metric; allowed: {', '.join(measured)}"
+        scores = [np.nan if metric not in measured or r.get(metric) is None else r[metric] for r in valid]
         trial = trial_of(trials[row], [r["step"] for r in valid], scores, monitor_mode)
         finished[row] = trial._replace(error=error)
     return [finished[row] for row in range(len(trials))]

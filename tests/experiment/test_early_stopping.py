@@ -63,6 +63,8 @@ def test_the_plateau_goes_by_the_measure_that_selects_the_best():
         _plateau(plateau(), setup, splits(None))
     with pytest.raises(FlagError, match="no validation to compare"):
         _plateau(plateau(monitor=None), setup, splits(object()))
+    with pytest.raises(FlagError, match=r"--decay_factor=1\.0: never lowers the rate; allowed: below 1 under"):
+        _plateau(plateau(decay_factor=1.0), setup, splits(object()))
 
 
 def test_the_optimizer_of_the_flags_has_the_scale_of_the_plateau_and_no_rate_is_known_before():

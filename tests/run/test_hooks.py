@@ -39,9 +39,9 @@ def test_smaller_is_better_under_min():
 
 def test_improvements_below_min_delta_do_not_count():
     hook = EarlyStopping(patience=2, min_delta=0.1)
-    assert outcome(hook, [0.5, 0.55, 0.6]) == [False, False, True]
+    assert outcome(hook, [0.5, 0.58, 0.59]) == [False, False, True]
     hook = EarlyStopping("valid/loss", patience=2, mode="min", min_delta=0.1)
-    assert outcome(hook, [1.0, 0.95, 0.85, 0.8], "valid/loss") == [False, False, False, False]
+    assert outcome(hook, [1.0, 0.92, 0.85, 0.8, 0.78], "valid/loss") == [False, False, False, False, True]
 
 
 def test_steps_without_the_measure_do_not_count():
@@ -105,8 +105,29 @@ def test_a_plateaus_memory_is_json_and_goes_on_elsewhere():
     assert second.memory["state"][:2] == [0.5, 1.0]
 
 
+@pytest.mark.parametrize(
+    ("mode", "values"), [("max", [1.0, 2.0, None, 1.5, 1.9, 3.0]), ("min", [3, 2, None, 2.5, 2.1, 1])]
+)
+def test_each_measure_no_better_than_the_best_halves_the_rate_without_patience(mode, values, capsys):
+    """The fourth and fifth are worse than 2: a half, then a quarter of the rate."""
+    hook = ReduceOnPlateau("valid/score", patience=0, mode=mode, factor=0.5)
+    state = State(jnp.int32(0), jnp.int32(0), {}, {"outer": PlateauScale(jnp.ones(()))})
+    found = [
+        hook(step, state, {"valid/score": value} if value else {"valid/loss": 9.0}) for step, value in enumerate(values)
+    ]
+    assert [after if after is None else float(after.opt_state["outer"].scale) for after in found] == [
+        None, None, None, 0.5, 0.25, None,
+    ]  # fmt: skip
+    said = capsys.readouterr().out
+    assert "no better valid/score than 2: from step 3 on 0.5 of the learning rate" in said
+    assert "no better valid/score than 2: from step 4 on 0.25 of the learning rate" in said
+
+
 def test_numbers_of_a_plateau_out_of_range():
     with pytest.raises(ValueError, match=r"patience=-1, factor=0\.1: out of range; allowed: at least 0"):
         ReduceOnPlateau(patience=-1)
+    for factor in (0.0, 1.0):
+        with pytest.raises(ValueError, match=rf"factor={factor}: out of range; allowed: at least 0, in \(0, 1\)"):
+            ReduceOnPlateau(factor=factor)
     with pytest.raises(ValueError, match="mode='largest': unknown; allowed: max, min"):
         ReduceOnPlateau(mode="largest")

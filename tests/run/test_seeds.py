@@ -13,6 +13,61 @@ from dlcore.learner import Learner, State, Sum
 from dlcore.models import create_model
 from dlcore.run.seeds import over_seeds, split_by_seed
 
+BATCH = {"x": np.array([1.0, 2.0, 6.0], np.float32)}
+"""Of sum 9 and mean 3."""
+
+
+def number_of(rng):
+    """A number from 0 to 96 that a key decides."""
+    return (jax.random.key_data(rng)[1] % 97).astype(jnp.float32)
+
+
+def adding_learner(classes=None):
+    """One parameter: a number of the root key, which each update raises by the sum of the batch."""
+
+    def init(rng, batch):
+        return State(jnp.int32(0), rng, {"w": number_of(rng) + batch["x"][1]}, {"seen": batch["x"][0]})
+
+    def update(state, batch):
+        params = {"w": state.params["w"] + batch["x"].sum()}
+        return state.replace(step=state.step + 1, params=params), evaluate(state, batch)
+
+    def evaluate(state, batch):
+        return {"score": Sum.of(state.params["w"] * batch["x"])}
+
+    return Learner(init, update, evaluate, lambda state, batch: state.params["w"] * batch["x"], classes=classes)
+
+
+def test_two_seeds_train_measure_and_predict_side_by_side_on_the_same_batch():
+    """Each starts at its own number + 2; an update adds 1 + 2 + 6 = 9; the metric is 3 w, its mean over the seeds."""
+    several, rng = over_seeds(adding_learner(), 2), jax.random.key(7)
+    first = several.init(rng, BATCH)
+    w = np.array([number_of(key) for key in jax.random.split(rng)]) + 2
+    assert w[0] != w[1]
+    np.testing.assert_allclose(first.params["w"], w, rtol=1e-6)
+    np.testing.assert_array_equal(first.opt_state["seen"], [1, 1])
+    assert first.rng == rng
+    after, metrics = several.update(first, BATCH)
+    after, _ = several.update(after, BATCH)
+    assert (int(first.step), int(after.step)) == (0, 2)
+    np.testing.assert_array_equal(after.inner.step, [2, 2])
+    np.testing.assert_allclose(after.params["w"], w + 18, rtol=1e-6)
+    measured = several.evaluate(after, BATCH)
+    for found, w_found in ((metrics, w), (measured, w + 18)):
+        values = {name: metric.compute() for name, metric in found.items()}
+        expected = {"score": 3 * w_found.mean(), "score/seed0": 3 * w_found[0], "score/seed1": 3 * w_found[1]}
+        assert values == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_allclose(several.predict(after, BATCH), np.outer(BATCH["x"], w + 18), rtol=1e-6)  # [B, seeds]
+
+
+def test_the_labels_of_several_seeds_are_checked_as_those_of_one():
+    def classes(state, batch):
+        return {"label": 5 + state.params["w"].ndim + len(batch["x"])}  # [] of one seed: 5 + 0 + 3
+
+    several = over_seeds(adding_learner(classes), 3)
+    assert several.classes(several.init(jax.random.key(0), BATCH), BATCH) == {"label": 8}
+    assert over_seeds(adding_learner(), 3).classes is None
+
 
 @pytest.mark.weekly
 def test_each_seed_is_the_learner_from_its_own_key():

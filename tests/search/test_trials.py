@@ -89,7 +89,7 @@ def test_a_trial_is_scored_by_its_best_validation_and_by_its_step():
 def searched(monkeypatch):
     """Run trials on fakes: `together` and `alone` give their histories; return (the trials, what was asked)."""
 
-    def call(trials, *, together=None, alone=None, shares=True, claimed=(), **options):
+    def call(trials, *, together=None, alone=None, shares=True, claimed=(), metric="score", **options):
         asked = {"together": [], "alone": [], "loaded": 0, "checked": []}
 
         class Folder:
@@ -120,7 +120,7 @@ def searched(monkeypatch):
         monkeypatch.setattr(module, "can_share", lambda run, data, names: shares and names == ["rate"])
         monkeypatch.setattr(module, "run_together", run_together)
         monkeypatch.setattr(module, "_train_alone", train_alone)
-        found = run_trials("page", ["--seed=1"], trials, Path("out"), metric="score", **options)
+        found = run_trials("page", ["--seed=1"], trials, Path("out"), metric=metric, **options)
         return found, SimpleNamespace(**asked)
 
     return call
@@ -215,8 +215,18 @@ def test_a_trial_without_the_metric_or_with_an_error_has_no_score_and_says_why(s
 
     found, _ = searched(RATES, alone=alone, share=False)
     assert all(math.isnan(t.score) for t in found)
-    assert found[0].error.startswith("metric='score': no validation metric; allowed: ")
+    assert found[0].error == "metric='score': no validation metric; allowed: loss"
     assert found[1].error == "out of memory"
+
+
+@pytest.mark.parametrize("fact", ["step", "split", "epoch"])
+def test_what_says_where_a_row_stands_is_no_metric(searched, fact):
+    def alone(values):
+        return [row(3, epoch=0.5, loss=1.0, accuracy=0.9)], ""
+
+    (found,), _ = searched(RATES[:1], alone=alone, metric=fact)
+    assert found.error == f"metric={fact!r}: no validation metric; allowed: loss, accuracy"
+    assert math.isnan(found.score)
 
 
 def test_processes_run_the_trials_and_a_killed_one_is_an_error_of_its_trial(searched, monkeypatch):

@@ -2,6 +2,7 @@
 
 import types
 
+import numpy as np
 import pytest
 
 from dlcore.experiment.experiment import Setup
@@ -39,3 +40,51 @@ def test_milestones_count_from_the_start_of_a_warm_up():
     flags |= {"milestones": (1.0,), "decay_factor": 0.1}
     rate = optimizer.schedule(Setup(SomeFlags(**flags), {"train_size": 8}, 8, None))
     assert [rate(step) for step in range(8)] == pytest.approx([0, 0.5, 1, 1, 0.1, 0.1, 0.1, 0.1])
+
+
+GIVEN = {
+    "optimizer": "nesterov", "learning_rate": 0.5, "schedule": "constant", "warmup": 0.0, "momentum": 0.8,
+    "weight_decay": 0.2, "clip_norm": 3.0,
+}  # fmt: skip
+"""The flags that every page has."""
+
+
+@pytest.fixture
+def built(monkeypatch):
+    """Return what `build` asks `create_optimizer` for, of flags: its name and numbers, and the rates of 4 updates."""
+
+    def call(**flags):
+        monkeypatch.setattr(optimizer, "create_optimizer", lambda name, rate, **rest: (name, rate, rest))
+        name, rate, rest = optimizer.build(Setup(SomeFlags(**GIVEN | flags), {}, 4, None))
+        return name, [float(rate(k)) for k in range(4)], rest
+
+    return call
+
+
+def test_each_flag_of_an_optimizer_reaches_its_builder(built):
+    """With two steps an update, the linear fall to 0 takes 2 updates."""
+    flags = {"second_momentum": 0.7, "ema": 0.6, "accumulate": 2, "clip_value": 4.0, "l1": 0.3, "max_norm": 5.0}
+    name, rates, rest = built(schedule="linear", **flags)
+    assert (name, rates) == ("nesterov", [0.5, 0.25, 0, 0])
+    assert rest == {"momentum": 0.8, "weight_decay": 0.2, "clip_norm": 3.0, "plateau": False, **flags}
+
+
+def test_flags_that_a_page_lacks_leave_their_parts_out(built):
+    missing = {"second_momentum": 0.999, "ema": None, "accumulate": 1, "clip_value": None, "l1": 0, "max_norm": None}
+    name, rates, rest = built(schedule="linear")
+    assert (name, rates) == ("nesterov", [0.5, 0.375, 0.25, 0.125])  # to 0 over 4 updates of a step each
+    assert rest == {"momentum": 0.8, "weight_decay": 0.2, "clip_norm": 3.0, "plateau": False, **missing}
+
+
+def test_only_the_schedule_plateau_without_milestones_has_a_scale_that_falls(built):
+    _, rates, rest = built(schedule="plateau")
+    assert (rates, rest["plateau"]) == ([0.5] * 4, True)
+    flags = {**GIVEN, "schedule": "plateau", "milestones": (1.0,), "batch_size": 2}
+    by_update = optimizer.learning_rate_schedule(Setup(SomeFlags(**flags), {"train_size": 4}, 4, None), 0.5)
+    np.testing.assert_allclose([float(by_update(k)) for k in range(4)], [0.5, 0.5, 0.05, 0.05])  # epochs of 2 steps
+
+
+def test_an_average_is_evaluated_only_under_ema(monkeypatch):
+    monkeypatch.setattr(optimizer, "use_ema", lambda learner: f"average of {learner}")
+    for ema, wanted in ((0.9, "average of learner"), (None, "learner"), (0.0, "learner")):
+        assert optimizer.EMAAdamW().wrap("learner", Setup(SomeFlags(ema=ema), {}, 4, None)) == wanted
