@@ -108,17 +108,17 @@ def test_training_alone_drops_and_every_function_prepares_the_images():
     assert calls[1:] == [(True, True, (1, 8, 16, 6)), *[(False, False, (1, 8, 16, 6))] * 2]
     assert set(after.model_state) == {"batch_stats"}
     state = state.replace(params={"scale": 1.0}, model_state={"batch_stats": {"seen": 0.0}})
-    outputs = technique.predict(state, batch)
+    outputs = jax.jit(technique.predict)(state, batch)
     np.testing.assert_allclose(outputs["keypoints"], [[[2, 5]]], rtol=1e-6)
     np.testing.assert_allclose(outputs["keypoint_scores"], [[0.7]], rtol=1e-6)
 
 
 class OneNumber(nn.Module):
-    """A backbone whose stages are 1x1 maps of its first channel; the wanted one is doubled."""
+    """A backbone whose stages are 1x1 maps of its first channel; the wanted one is doubled, and larger in training."""
 
     @nn.nowrap
     def features(self, x, train=False):
-        return {"layer4": x[:, :1, :1, :1], "layer5": (3.0 if train else 2.0) * x[:, :1, :1, :1]}
+        return {"layer4": x[:, :1, :1, :1], "layer5": jnp.tile(x, (1, 2, 2, 1)) if train else 2 * x}
 
 
 def test_maps_of_a_small_baseline_by_hand():
@@ -137,9 +137,10 @@ def test_maps_of_a_small_baseline_by_hand():
     first = 3 * np.outer(row, row)  # the second image is negative, and relu gives 0
     np.testing.assert_allclose(maps[0], np.stack([first, 1 - 2 * first], -1), rtol=1e-4)
     np.testing.assert_allclose(maps[1], np.broadcast_to([0.0, 1.0], (4, 4, 2)), atol=1e-6)
-    _, updated = jax.eval_shape(
+    larger, updated = jax.eval_shape(
         lambda: model.apply({"params": params, "batch_stats": statistics}, x, True, mutable=["batch_stats"])
     )
+    assert_shape(larger, (2, 8, 8, 2))
     assert set(updated["batch_stats"]) == {"deconv0_norm", "deconv1_norm"}
 
 
