@@ -399,6 +399,8 @@ def test_tokens_of_all_parts_count_alike(monkeypatch):
     assert float(learner.loss(state.params, state, large | {"count": 0})[0]) == 6  # without a token nothing is divided
     assert learner.evaluate(state, batch)["loss"].compute() == pytest.approx(3)
     assert {key for *_, key in calls[4:]} == {None}
+    seq2seq.learner(model=Begun(), optimizer=optax.sgd(0.1)).loss(state.params, state, small)
+    assert calls[-1] == (0.0, 1.0, 1, None)
 
 
 class Writer:
