@@ -242,7 +242,18 @@ def test_arguments_reach_the_predictions_and_training_alone_augments(monkeypatch
         "scores": (2, 3), "classes": (2, 4, 4), "segments": (2, 4, 4), "segment_labels": (2, 3)
     }  # fmt: skip
     assert outputs["classes"].dtype == jnp.uint8
-    # Of one image the first layer says class 0, the last one class 1.
+    plain = mask_queries.learner(model=Noted(), optimizer=optax.sgd(0.1), num_stuff=1)
+    jax.eval_shape(plain.predict, state, batch)
+    assert [call[-1] for call in calls[-2:]] == [{"score_thresh": 0.8, "min_visible": 0.8}, 100]
+    assert plain.classes(state, batch) == {"labels": Labels(1, valid="box_mask")}
+    del batch["labels"]
+    assert plain.classes(state, batch) == {}
+
+
+def test_predictions_are_those_of_the_last_layer(monkeypatch):
+    """Of one image the first layer says class 0, the last one class 1."""
+    monkeypatch.setattr(mask_queries, "panoptic_segments", lambda classes, masks, _: (masks[..., 0], classes[:, 0]))
+    monkeypatch.setattr(mask_queries, "instance_detections", lambda classes, masks, *_: {"scores": classes[:, 0]})
     classes, masks = np.zeros((2, 3, 3), np.float32), np.zeros((2, 2, 2, 3), np.float32)
     classes[0, :, 0] = classes[1, :, 1] = 9
     masks[1] = 1
@@ -250,12 +261,6 @@ def test_arguments_reach_the_predictions_and_training_alone_augments(monkeypatch
     np.testing.assert_array_equal(found["scores"], np.zeros(3))
     np.testing.assert_allclose(found["segments"], np.ones((4, 4)), rtol=1e-6)
     np.testing.assert_array_equal(found["classes"], np.ones((4, 4)))
-    plain = mask_queries.learner(model=Noted(), optimizer=optax.sgd(0.1), num_stuff=1)
-    jax.eval_shape(plain.predict, state, batch)
-    assert [call[-1] for call in calls[-2:]] == [{"score_thresh": 0.8, "min_visible": 0.8}, 100]
-    assert plain.classes(state, batch) == {"labels": Labels(1, valid="box_mask")}
-    del batch["labels"]
-    assert plain.classes(state, batch) == {}
 
 
 def test_the_quality_of_a_semantic_map_is_that_of_the_last_layer():
