@@ -251,19 +251,20 @@ def test_the_predictions_of_two_learners_are_pasted_and_merged():
 
 
 def test_the_quality_of_two_images_by_hand():
-    """Two cats of two pixels each and four of sky. One cat is lost in the first image: 3 / (3 + 1/2) of the class.
+    """Two cats of two pixels each and four of sky. One cat is lost in one image of two: 3 / (3 + 1/2) of the class.
 
-    The region of both cats of the semantic map has an IoU of 1/2 with each, which is no match.
+    The region of both cats of the semantic map has an IoU of 1/2 with each, which is no match. A second batch has the
+    images the other way round.
     """
     evaluator = panoptic_evaluator(("sky", "cat"), 1)
-    semantic = np.array([[[1, 1, 1, 1, 0, 0, 0, 0]]], np.uint8)
-    rows = {"image": np.zeros((1, 1, 8, 3)), "masks": np.array([[[[0b11000000]], [[0b00110000]]]], np.uint8)}
-    rows |= {"labels": np.zeros((1, 2), int), "box_mask": np.ones((1, 2), bool), "semantic": semantic}
-    found = np.array([[[0, 0, 1, 1, 2, 2, 2, 2]]], np.int32), np.array([[1, 1, 0]], np.int32)
-    lost = np.where(found[0] == 1, -1, found[0]), np.array([[1, -1, 0]], np.int32)
-    acc = None
-    for segments, labels in (lost, found):
-        acc = evaluator.add(acc, {"segments": segments, "segment_labels": labels, "classes": semantic}, rows)
+    semantic = np.array([[[1, 1, 1, 1, 0, 0, 0, 0]]] * 2, np.uint8)
+    rows = {"image": np.zeros((2, 1, 8, 3)), "masks": np.array([[[[0b11000000]], [[0b00110000]]]] * 2, np.uint8)}
+    rows |= {"labels": np.zeros((2, 2), int), "box_mask": np.ones((2, 2), bool), "semantic": semantic}
+    segments = np.array([[[0, 0, 1, 1, 2, 2, 2, 2]], [[0, 0, -1, -1, 2, 2, 2, 2]]], np.int32)
+    labels, acc = np.array([[1, 1, 0], [1, -1, 0]], np.int32), None
+    for order in ([0, 1], [1, 0]):
+        outputs = {"segments": segments[order], "segment_labels": labels[order], "classes": semantic}
+        acc = evaluator.add(acc, outputs, rows)
     share = 3 / 3.5
     expected = {"pq": (share + 1) / 2, "sq": 1, "rq": (share + 1) / 2, "pq_things": share, "pq_stuff": 1}
     expected |= {"pq/sky": 1, "pq/cat": share, "components_pq": 0.5}
