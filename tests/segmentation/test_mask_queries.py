@@ -220,8 +220,14 @@ def test_arguments_reach_the_predictions_and_training_alone_augments(monkeypatch
         calls.append((classes.shape, masks.shape, num_stuff, count))
         return {"scores": classes[:, 0]}
 
+    def losses(classes, masks, *targets_and_key, **arguments):
+        compared.append(arguments)
+        return {"num_foreground": jnp.ones(()), "mask": masks.sum()}
+
+    compared = []
     monkeypatch.setattr(mask_queries, "panoptic_segments", segments)
     monkeypatch.setattr(mask_queries, "instance_detections", objects)
+    monkeypatch.setattr(mask_queries, "image_losses", losses)
     settings = {"score_thresh": 0.6, "min_visible": 0.7}
     learner = LEARNER(
         model=Noted(), optimizer=optax.sgd(0.1), preprocess=lambda x: jnp.concatenate([x, x], -1), **settings,
@@ -235,6 +241,7 @@ def test_arguments_reach_the_predictions_and_training_alone_augments(monkeypatch
     applied.clear()
     measured, outputs = (jax.eval_shape(function, state, batch) for function in (learner.evaluate, learner.predict))
     assert set(applied) == {(False, False)}
+    assert compared[0] == {"weights": WEIGHTS, "sampling": PointSampling(4, 2.0, 0.5), "auxiliary": True}
     assert len(augmented) == 1
     assert "mean_iou" in measured
     assert calls[:2] == [((3, 3), (4, 4, 3), 1, settings), ((3, 3), (4, 4, 3), 1, 2)]
