@@ -116,7 +116,7 @@ def test_a_solid_is_one_image_and_frees_what_is_asked(fits):
     assert free == [True] * 4 + [False] * 6 + [True] * 6
     assert more == [True] * 7 + [False] * 3 + [True] * 6
     with pytest.raises(ValueError, match="num_distortion=3: unknown; allowed: 0, 2, 4 or 5"):
-        calibrate_solid(points, pixels, num_distortion=3)  # pyright: ignore[reportArgumentType]
+        calibrate_solid(points, pixels, num_distortion=3)
 
 
 def test_a_plane_is_at_z_0_and_needs_two_directions(fits, monkeypatch):
