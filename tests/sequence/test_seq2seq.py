@@ -343,20 +343,25 @@ def test_the_loss_of_tokens_is_smoothed_and_leaves_padding_out():
     assert model.calls[1] == model.calls[0]
 
 
-def test_own_choices_take_the_place_of_the_inputs_in_training_alone():
+def test_own_choices_take_the_place_of_the_inputs_in_training_alone(monkeypatch):
     """PAD, START and UNKNOWN are the most probable tokens, then 5 at the first place and END at the second."""
     logits = np.zeros((3, 3, 6))
     logits[:, :, [PAD, START, UNKNOWN]] = 9
     logits[:, 0, 5], logits[:, 1, END] = 2, 1
-    model, batch = Fixed(logits), {"source": None, "target": TARGETS, "index": np.arange(3)}
-    seq2seq._token_losses(model, 0.0, 0.0, {}, batch, jax.random.key(0))
-    right, own = TARGETS[:, :-1].tolist(), [[START, 5, END]] * 3
-    assert model.calls == [(True, True, right), (True, True, own)]
-    jax.eval_shape(lambda: seq2seq._token_losses(model, 0.0, 1.0, {}, batch, jax.random.key(0)))
-    assert model.calls[2:] == [(True, True, right)]
-    padded = np.array([[START, 4, PAD]] * 3, np.int32)
-    inputs = seq2seq._scheduled_inputs(model, 0.0, {}, None, padded, jax.random.key(0))
-    np.testing.assert_array_equal(inputs, [[START, 5, PAD]] * 3)
+    model, key = Fixed(logits), jax.random.key(0)
+    inputs = TARGETS[:, :-1].copy()
+    inputs[1, 2] = PAD
+    own = jax.jit(lambda: seq2seq._scheduled_inputs(model, 0.0, {}, None, inputs, key))()
+    np.testing.assert_array_equal(own, [[START, 5, END], [START, 5, PAD], [START, 5, END]])
+    assert model.calls == [(True, True, inputs.tolist())]
+    # The pass whose gradient is taken reads them, below a share of 1.
+    shares, mixed = [], np.full((3, 3), END)
+    monkeypatch.setattr(seq2seq, "_scheduled_inputs", lambda model, share, *_: (shares.append(share), mixed)[1])
+    batch = {"source": None, "target": TARGETS, "index": np.arange(3)}
+    for share in (0.4, 1.0):
+        jax.eval_shape(functools.partial(seq2seq._token_losses, model, 0.0, share, {}, batch, key))
+    assert shares == [0.4]
+    assert model.calls[1:] == [(True, True, mixed.tolist()), (True, True, TARGETS[:, :-1].tolist())]
 
 
 def test_tokens_of_all_parts_count_alike(monkeypatch):
