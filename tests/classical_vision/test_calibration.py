@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from dlcore.classical_vision import calibration
 from dlcore.classical_vision.calibration import (
+    Calibration,
     calibrate_plane,
     calibrate_solid,
     decompose_camera_matrix,
@@ -37,16 +39,107 @@ def board(views=5, noise=0.0, side=7, **lens):
     return grid, pixels + noise * rng.normal(size=pixels.shape), rotations, translations
 
 
+SKEWED = K + np.array([[0, 3.0, 0], [0, 0, 0], [0, 0, 0]])
+
+
 @pytest.mark.covers("CL-05")
 def test_one_image_of_a_solid_gives_the_camera():
-    points = np.random.default_rng(0).uniform(-1, 1, (8, 3))
+    """Six points are enough, and a seventh, which is wrong, has weight 0."""
+    points = np.random.default_rng(0).uniform(-1, 1, (7, 3))
     rotation = Rotation.from_rotvec([0.3, -0.5, 0.2]).as_matrix()
-    skewed = K + np.array([[0, 3.0, 0], [0, 0, 0], [0, 0, 0]])
-    pixels = project(points, rotation, [0.1, -0.2, 5], skewed)
+    pixels = project(points, rotation, [0.1, -0.2, 5], SKEWED)
+    pixels[6] += 50
+
+    def fit(points, pixels, weights):
+        plain = fit_camera_matrix(points[:6], pixels[:6])
+        return decompose_camera_matrix(plain), plain, fit_camera_matrix(points, pixels, weights)
+
     with jax.enable_x64(True):
-        parts = jax.jit(lambda p, q: decompose_camera_matrix(fit_camera_matrix(p, q)))(points, pixels)
-    for part, expected in zip(parts, (skewed, rotation, [0.1, -0.2, 5]), strict=True):
+        parts, plain, weighted = jax.jit(fit)(points, pixels, np.array([1.0] * 6 + [0]))
+    for part, expected in zip(parts, (SKEWED, rotation, [0.1, -0.2, 5]), strict=True):
         np.testing.assert_allclose(part, expected, rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(weighted * np.sign(weighted[2, 3] * plain[2, 3]), plain, atol=1e-10)
+    assert np.linalg.norm(weighted) == pytest.approx(1)
+
+
+@pytest.mark.covers("CL-05")
+def test_images_of_a_plane_give_the_camera_in_closed_form():
+    """Without noise the start of the refinement is the camera already, its skew included."""
+    grid, pixels, rotations, translations = board(views=3, side=2, intrinsics=SKEWED)
+    with jax.enable_x64(True):
+        found = jax.jit(calibration._zhang, static_argnums=2)(grid, pixels, True)
+    np.testing.assert_allclose(found[0], SKEWED, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(found[1], rotations, atol=1e-7)
+    np.testing.assert_allclose(found[2], translations, rtol=1e-6)
+    assert found[3] > 1e-7
+
+
+def test_the_refinement_finds_the_lens_and_the_skew():
+    points = np.random.default_rng(0).uniform(-1, 1, (12, 3))
+    rotation, lens = Rotation.from_rotvec([0.3, -0.5, 0.2]).as_matrix(), np.array([-0.2, 0.05, 0.001, -0.002, 0.03])
+    pixels = project(points, rotation, [0.1, -0.2, 3], SKEWED, lens)
+    near = np.array([[780.0, 0, 300], [0, 780, 240], [0, 0, 1]])
+    start = near, np.eye(3)[None], np.array([[0, 0, 3.0]])
+    with jax.enable_x64(True):
+        found = calibration._refine(points, pixels[None], start, 5, True, 30)
+    np.testing.assert_allclose(found.intrinsics, SKEWED, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found.distortion, lens, atol=1e-5)
+    np.testing.assert_allclose(found.rotations[0], rotation, atol=1e-6)
+    np.testing.assert_allclose(found.translations[0], [0.1, -0.2, 3], atol=1e-5)
+    assert found.rms < 1e-6
+    assert found.num_parameters == 5 + 5 + 6
+
+
+@pytest.fixture
+def fits(monkeypatch):
+    """Arguments of each refinement, which gives zeros; the first fits give numbers that are recognized."""
+    calls = []
+
+    def refine(points, pixels, start, free, steps):
+        calls.append((points, pixels, start, free.tolist(), steps))
+        return (np.zeros(()),) * 5
+
+    monkeypatch.setattr(calibration, "_levenberg_marquardt", refine)
+    monkeypatch.setattr(calibration, "fit_camera_matrix", lambda points, pixels: (points.sum(), pixels.sum()))
+    monkeypatch.setattr(calibration, "decompose_camera_matrix", lambda sums: (sums, np.array(2.0), np.array(3.0)))
+    return calls
+
+
+def test_a_solid_is_one_image_and_frees_what_is_asked(fits):
+    """Four of the camera, the skew, the first of five of the lens, six of the image's place."""
+    points, pixels = np.arange(18.0).reshape(6, 3), np.ones((6, 2))
+    assert calibrate_solid(points, pixels).num_parameters == 4 + 6
+    assert calibrate_solid(points, pixels, num_distortion=2, skew=True, steps=7).num_parameters == 4 + 1 + 2 + 6
+    (_, images, start, free, steps), (solid, _, _, more, seven) = fits
+    assert (images.shape, start, steps, seven) == ((1, 6, 2), ((153.0, 12.0), [2.0], [3.0]), 20, 7)
+    assert solid.tolist() == points.tolist()
+    assert free == [True] * 4 + [False] * 6 + [True] * 6
+    assert more == [True] * 7 + [False] * 3 + [True] * 6
+    with pytest.raises(ValueError, match="num_distortion=3: unknown; allowed: 0, 2, 4 or 5"):
+        calibrate_solid(points, pixels, num_distortion=3)
+
+
+def test_a_plane_is_at_z_0_and_needs_two_directions(fits, monkeypatch):
+    """The last but one singular value is 0 where the planes are parallel: 1e-7 of the first is the least."""
+    conditioning = [2e-7]
+    monkeypatch.setattr(jax, "jit", lambda function, static_argnums: lambda *_: (1.0, 2.0, 3.0, conditioning[0]))
+    grid, pixels, _, _ = board(views=3, side=2)
+    assert calibrate_plane(grid, pixels[:2]).num_parameters == 4 + 2 * 6
+    assert calibrate_plane(grid, pixels, num_distortion=4, skew=True, steps=3).num_parameters == 4 + 1 + 4 + 3 * 6
+    (solid, images, start, _, steps), (*_, three) = fits
+    assert solid.tolist() == [[*point, 0] for point in grid.tolist()]
+    assert (images.tolist(), start, steps, three) == (pixels[:2].tolist(), (1.0, 2.0, 3.0), 20, 3)
+    with pytest.raises(ValueError, match="pixels: 2 images; allowed: at least 3"):
+        calibrate_plane(grid, pixels[:2], skew=True)
+    conditioning[0] = 0.9e-7
+    with pytest.raises(ValueError, match="images of parallel planes; allowed: planes of two directions or more"):
+        calibrate_plane(grid, pixels)
+
+
+def test_the_remaining_error_is_that_of_a_coordinate():
+    """Errors (3, 4) and (0, 0) of two points: the root of (9 + 16 + 0 + 0) / 4."""
+    zero = np.zeros(())
+    assert Calibration(zero, zero, zero, zero, np.array([[[3.0, 4.0], [0, 0]]]), 10).rms == 2.5
 
 
 @pytest.mark.slow
@@ -97,3 +190,9 @@ def test_bad_input_is_named():
         fit_camera_matrix(np.concatenate([grid, grid[:, :1]], 1), pixels[0])
     with pytest.raises(ValueError, match=r"points.shape=\(5, 3\).*N at least 6"):
         fit_camera_matrix(np.zeros((5, 3)), np.zeros((5, 2)))
+    with pytest.raises(ValueError, match=r"pixels.shape=\(6, 3\): do not fit"):
+        fit_camera_matrix(np.eye(6)[:, :3], np.zeros((6, 3)))
+    with pytest.raises(ValueError, match="pixels: on one line; allowed: points of a plane"):
+        calibrate_plane(grid, pixels * [1, 0])
+    with pytest.raises(ValueError, match="its left part is singular; allowed: K"):
+        decompose_camera_matrix(np.ones((3, 4)))

@@ -51,10 +51,28 @@ def test_the_maximum_of_a_gaussian_is_exact():
     np.testing.assert_allclose(scores[0, 0], np.exp(-(0.04 / 8 + 0.09 / 4.5 - 0.06 / 10)), rtol=1e-5)
 
 
-def test_a_maximum_at_the_border_or_on_a_plain_is_its_pixel():
-    border, plain = gaussian((0.2, 4.0)), np.zeros((9, 12))
-    points, _ = jax.jit(dark_keypoints)(np.stack([border, plain], -1)[None].astype(np.float32))
-    np.testing.assert_array_equal(points[0], [[0, 4], [0, 0]])
+def surroundings(left, right, up, down, diagonal, other):
+    """A map of 3 x 3 pixels whose logarithm has its maximum 0 in the middle."""
+    return np.exp(np.array([[diagonal, up, other], [left, 0, right], [other, down, diagonal]]))
+
+
+def test_the_place_of_a_maximum_is_a_step_of_newton_or_its_pixel():
+    """g = (0.05, 0.05) and H = [[-0.3, h], [h, -0.3]], h = (2 diagonal - 2 other) / 4: a step of 0.05 / (0.3 - h).
+
+    At h = 0.1 that is 0.25; at h = 0.28 it is 2.5, out of reach; at h = 0.4 H has no maximum; with gradients
+    (0.05, 0) and curvatures (-0.3, -0.5) of h = 0 the step is (1 / 6, 0). A map of zeros has its maximum at (0, 0),
+    and those on a border stay there.
+    """
+    sides = (-0.2, -0.1, -0.2, -0.1)
+    maps = [surroundings(*sides, -0.01, other) for other in (-0.21, -0.57, -0.81)]
+    maps += [surroundings(-0.2, -0.1, -0.25, -0.25, -0.3, -0.3), np.zeros((3, 3))]
+    x, y = np.meshgrid(np.arange(3), np.arange(3))
+    borders = [(0, 1), (2, 1), (1, 0), (1, 2)]
+    maps += [np.exp(-((x - u - 0.1) ** 2) - (y - v + 0.1) ** 2) for u, v in borders]
+    points, scores = jax.jit(dark_keypoints)(np.stack(maps, -1)[None].astype(np.float32))
+    expected = [[1.25, 1.25], [1, 1], [1, 1], [1 + 1 / 6, 1], [0, 0], *borders]
+    np.testing.assert_allclose(points[0], expected, atol=1e-5)
+    np.testing.assert_allclose(scores[0], [1, 1, 1, 1, 0, *[np.exp(-0.02)] * 4], rtol=1e-5)
     with pytest.raises(ValueError, match="heat_maps"):
         dark_keypoints(jnp.zeros((2, 3, 4)))
 

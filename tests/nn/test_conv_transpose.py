@@ -59,3 +59,35 @@ def test_a_new_deformable_layer_is_a_convolution(modulated):
     gradient = jax.jit(jax.grad(lambda v: layer.apply(v, x).sum()))(variables)["params"]
     assert jnp.abs(gradient["offset"]["bias"]).max() > 0  # it can learn where to look
     assert ("mask" in p) == modulated
+
+
+@pytest.mark.covers("CV-33")
+def test_a_learned_offset_moves_the_taps_and_a_mask_scales_them():
+    """A kernel of one tap, 2, one column to the right of (1, 2, 3, 4), of which sigmoid(log 3) = 3/4 counts, plus 1."""
+    x, zero = jnp.arange(1.0, 5).reshape(1, 1, 4, 1), jnp.zeros((1, 1, 1, 1))
+    params = {"kernel": zero + 2, "bias": jnp.ones(1)}
+    params["offset"] = {"kernel": jnp.concatenate([zero, zero], -1), "bias": jnp.array([0.0, 1.0])}
+    mask = {"mask": {"kernel": zero, "bias": jnp.log(jnp.array([3.0]))}}
+    layers = DeformableConv(1, (1, 1)), DeformableConv(1, (1, 1), modulated=False)
+    masked, plain = jax.jit(
+        lambda: [layer.apply({"params": p}, x) for layer, p in zip(layers, (params | mask, params), strict=True)]
+    )()
+    np.testing.assert_allclose(masked[0, 0, :, 0], [4, 5.5, 7, 1], rtol=1e-6)
+    np.testing.assert_allclose(plain[0, 0, :, 0], [5, 7, 9, 1], rtol=1e-6)
+
+
+def test_settings_of_a_deformable_layer_reach_all_its_convolutions():
+    """Nine pixels and a border of one, taps two apart: (9 + 2 - 5) / 2 + 1 = 4 windows, of 2 x 9 taps of (dy, dx)."""
+    x = jnp.zeros((1, 9, 9, 4), jnp.bfloat16)
+    layer = DeformableConv(6, (3, 3), 2, 1, 2, 2, 2, use_bias=False, dtype=jnp.bfloat16)
+    y, variables = jax.eval_shape(layer.init_with_output, jax.random.key(0), x)
+    kernels = {name: getattr(leaf, "shape", None) or leaf["kernel"].shape for name, leaf in variables["params"].items()}
+    assert (y.shape, y.dtype) == ((1, 4, 4, 6), jnp.bfloat16)
+    assert kernels == {"kernel": (3, 3, 2, 6), "offset": (3, 3, 4, 36), "mask": (3, 3, 4, 18)}
+    y, variables = jax.eval_shape(DeformableConv(6).init_with_output, jax.random.key(0), x)
+    chex.assert_shape(y, (1, 9, 9, 6))
+    chex.assert_shape(variables["params"]["offset"]["kernel"], (3, 3, 4, 18))
+    for groups in (0, 3):
+        problem = f"feature_group_count={groups}: not a divisor; allowed: divisors of the 4 channels"
+        with pytest.raises(ValueError, match=problem):
+            jax.eval_shape(DeformableConv(6, feature_group_count=groups).init, jax.random.key(0), x)

@@ -11,7 +11,7 @@ import pytest
 from flax import linen as nn
 
 from dlcore.data.masks import pack_masks
-from dlcore.learner import ModelState
+from dlcore.learner import Labels, ModelState
 from dlcore.models.swin import Swin
 from dlcore.segmentation import mask_queries
 from dlcore.segmentation.mask2former import Mask2Former
@@ -21,7 +21,6 @@ from dlcore.segmentation.mask_queries import (
     instance_detections,
     panoptic_segments,
     semantic_scores,
-    true_masks,
 )
 from dlcore.segmentation.maskformer import MaskFormer
 from dlcore.segmentation.pretrained_queries import FAMILIES
@@ -39,10 +38,10 @@ def test_a_published_folder_equals_transformers(name, tmp_path):
 
 def test_semantic_scores_by_hand():
     """Two queries, one pixel, two classes: 3/4 of the first mask is class 0; the second says "no object" by half."""
-    classes = jnp.log(jnp.array([[0.75, 0.25, 1e-9], [0.1, 0.4, 0.5]]))
-    masks = jnp.array([[[0.0, jnp.log(4.0)]]])  # chances of 1/2 and 4/5
+    classes = np.log(np.array([[0.75, 0.25, 1e-9], [0.1, 0.4, 0.5]]))
+    masks = np.array([[[0.0, np.log(4.0)]]])  # chances of 1/2 and 4/5
     expected = [0.5 * 0.75 + 0.8 * 0.1, 0.5 * 0.25 + 0.8 * 0.4]
-    np.testing.assert_allclose(semantic_scores(classes, masks)[0, 0], expected, rtol=1e-5)
+    np.testing.assert_allclose(jax.jit(semantic_scores)(classes, masks)[0, 0], expected, rtol=1e-5)
 
 
 def test_errors_name_a_wrong_number_of_stages_and_an_unsupported_field():
@@ -95,6 +94,7 @@ def test_one_head_gives_panoptic_and_instance_maps_by_hand():
 
 
 def test_true_masks_are_visible_things_and_each_class_of_stuff():
+    true_masks = jax.jit(mask_queries.true_masks, static_argnums=1)
     whole = np.zeros((3, 1, 6), bool)
     whole[0, 0, :3], whole[1, 0, 2:4], whole[2, 0, 5] = True, True, True
     image = np.zeros((1, 6, 3), np.float32)
@@ -201,7 +201,91 @@ def test_more_segments_than_queries_are_an_error():
     message = "model: 3 queries; allowed: at least 4, for 3 things and 1 classes of stuff of an image"
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(learner.update, state, batch_of(3))
-    jax.eval_shape(learner.update, state, batch_of(2))
+
+
+def test_arguments_reach_the_predictions_and_training_alone_augments(monkeypatch):
+    calls, applied, augmented = [], [], []
+
+    class Noted(Constant):
+        @nn.compact
+        def __call__(self, images, train=False):
+            applied.append((train, self.has_rng("dropout")))
+            return super().__call__(images[..., :1] * self.param("scale", nn.initializers.ones, ()), train)
+
+    def segments(classes, masks, num_stuff, **thresholds):
+        calls.append((classes.shape, masks.shape, num_stuff, thresholds))
+        return masks[..., 0], classes[:, 0]
+
+    def objects(classes, masks, num_stuff, count):
+        calls.append((classes.shape, masks.shape, num_stuff, count))
+        return {"scores": classes[:, 0]}
+
+    def losses(classes, masks, *targets_and_key, **arguments):
+        compared.append(arguments)
+        return {"num_foreground": jnp.ones(()), "mask": masks.sum()}
+
+    compared = []
+    monkeypatch.setattr(mask_queries, "panoptic_segments", segments)
+    monkeypatch.setattr(mask_queries, "instance_detections", objects)
+    monkeypatch.setattr(mask_queries, "image_losses", losses)
+    settings = {"score_thresh": 0.6, "min_visible": 0.7}
+    learner = LEARNER(
+        model=Noted(), optimizer=optax.sgd(0.1), preprocess=lambda x: jnp.concatenate([x, x], -1), **settings,
+        augment=lambda key, example: (augmented.append(example["image"].shape), example)[1],
+    )  # fmt: skip
+    batch = batch_of(2)
+    state = jax.eval_shape(learner.init, jax.random.key(0), batch)
+    applied.clear()
+    jax.eval_shape(learner.update, state, batch)
+    assert (set(applied), augmented) == ({(True, True)}, [(4, 4, 2)])
+    applied.clear()
+    measured, outputs = (jax.eval_shape(function, state, batch) for function in (learner.evaluate, learner.predict))
+    assert set(applied) == {(False, False)}
+    assert compared[0] == {"weights": WEIGHTS, "sampling": PointSampling(4, 2.0, 0.5), "auxiliary": True}
+    assert len(augmented) == 1
+    assert "mean_iou" in measured
+    assert calls[:2] == [((3, 3), (4, 4, 3), 1, settings), ((3, 3), (4, 4, 3), 1, 2)]
+    assert {name: x.shape for name, x in outputs.items()} == {
+        "scores": (2, 3), "classes": (2, 4, 4), "segments": (2, 4, 4), "segment_labels": (2, 3)
+    }  # fmt: skip
+    assert outputs["classes"].dtype == jnp.uint8
+    plain = mask_queries.learner(model=Noted(), optimizer=optax.sgd(0.1), num_stuff=1)
+    jax.eval_shape(plain.predict, state, batch)
+    assert [call[-1] for call in calls[-2:]] == [{"score_thresh": 0.8, "min_visible": 0.8}, 100]
+    assert plain.classes(state, batch) == {"labels": Labels(1, valid="box_mask")}
+    del batch["labels"]
+    assert plain.classes(state, batch) == {}
+
+
+def test_predictions_are_those_of_the_last_layer(monkeypatch):
+    """Of one image the first layer says class 0, the last one class 1."""
+    monkeypatch.setattr(mask_queries, "panoptic_segments", lambda classes, masks, _: (masks[..., 0], classes[:, 0]))
+    monkeypatch.setattr(mask_queries, "instance_detections", lambda classes, masks, *_: {"scores": classes[:, 0]})
+    classes, masks = np.zeros((2, 3, 3), np.float32), np.zeros((2, 2, 2, 3), np.float32)
+    classes[0, :, 0] = classes[1, :, 1] = 9
+    masks[1] = 1
+    found = jax.jit(lambda: mask_queries._predict_image(MaskOutputs(classes, masks), (4, 4), 1, 2))()
+    np.testing.assert_array_equal(found["scores"], np.zeros(3))
+    np.testing.assert_allclose(found["segments"], np.ones((4, 4)), rtol=1e-6)
+    np.testing.assert_array_equal(found["classes"], np.ones((4, 4)))
+
+
+def test_the_quality_of_a_semantic_map_is_that_of_the_last_layer():
+    """Query 0 is class 0 at the left pixel, query 1 class 1 at the right one; the first layer says the contrary.
+
+    The right pixel of the second image is void, and the third image is padding: all is right. Where both pixels are of
+    class 0, it has an IoU of 1/2 and class 1 of 0.
+    """
+    chances = 9 * np.eye(2, 3)
+    classes = np.broadcast_to([chances[::-1], chances], (3, 2, 2, 3)).astype(np.float32)
+    masks = np.broadcast_to(np.array([[9.0, -9], [-9, 9]]), (3, 2, 1, 2, 2)).astype(np.float32)
+    quality = jax.jit(lambda batch: mask_queries._semantic_quality(MaskOutputs(classes, masks), batch))
+    batch = {"index": np.arange(3), "mask": np.array([1, 1, 0])}
+    found = quality(batch | {"semantic": np.array([[[0, 1]], [[0, 255]], [[1, 0]]], np.uint8)})
+    assert found["mean_iou"].compute()["mean_iou"] == 1
+    found = quality(batch | {"semantic": np.array([[[0, 0]], [[0, 0]], [[1, 0]]], np.uint8)})
+    assert found["mean_iou"].compute()["mean_iou"] == 0.25
+    assert mask_queries._semantic_quality(MaskOutputs(classes, masks), batch) == {}
 
 
 @pytest.mark.slow

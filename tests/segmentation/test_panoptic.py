@@ -1,5 +1,7 @@
 """Merging objects and stuff by hand, what a semantic map cannot tell apart, and two learners as one."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,41 +14,41 @@ from dlcore.segmentation.panoptic import components, learner, merge, panoptic_ev
 
 
 def rows(*texts):
-    return jnp.array([[int(c) for c in text.replace(".", "9")] for text in texts])
+    return np.array([[int(c) for c in text.replace(".", "9")] for text in texts])
 
 
 def drawn(*texts):
     """Masks 0, 1, ... of a drawing in which each digit is a mask's pixel."""
-    pixels = np.array(rows(*texts))
-    return jnp.array([pixels == k for k in range(pixels[pixels < 9].max() + 1)])
+    pixels = rows(*texts)
+    return np.array([pixels == k for k in range(pixels[pixels < 9].max() + 1)])
 
 
-@pytest.mark.slow
 def test_objects_go_before_stuff_and_sure_ones_before_others():
-    masks = jnp.stack([drawn("000000", "......")[0], drawn("....00", "....00")[0], drawn("......", "0000..")[0]])
+    merged = jax.jit(merge, static_argnums=5, static_argnames="min_stuff")
+    masks = np.stack([drawn("000000", "......")[0], drawn("....00", "....00")[0], drawn("......", "0000..")[0]])
     semantic = rows("012012", "111122")
-    scores, labels, valid = jnp.array([0.9, 0.8, 0.4]), jnp.array([1, 0, 0]), jnp.ones(3, bool)
-    segments, classes = merge(masks, scores, labels, valid, semantic, 2, min_visible=0.4)
+    scores, labels, valid = np.array([0.9, 0.8, 0.4]), np.array([1, 0, 0]), np.ones(3, bool)
+    segments, classes = merged(masks, scores, labels, valid, semantic, 2, min_visible=0.4)
     # Object 0 takes its row; object 1 keeps 2 of 4 pixels, half; object 2 is not sure enough. Class 2 is no stuff.
     np.testing.assert_array_equal(segments, [[0] * 6, [4, 4, 4, 4, 1, 1]])
     np.testing.assert_array_equal(classes, [3, 2, -1, -1, 1])  # stuff 0 is nowhere
-    segments, classes = merge(masks, scores, labels, valid, semantic, 2, min_visible=0.5, min_stuff=5)
+    segments, classes = merged(masks, scores, labels, valid, semantic, 2, min_visible=0.5, min_stuff=5)
     # Half is not more than half; its pixels are of a thing's class there, which is no stuff; four of stuff are too few.
     np.testing.assert_array_equal(segments, [[0] * 6, [-1] * 6])
     np.testing.assert_array_equal(classes, [3, -1, -1, -1, -1])
     # From the highest score down, whatever the order; padding is never an object.
-    segments, _ = merge(masks, jnp.array([0.7, 0.8, 0.9]), labels, jnp.array([True, True, False]), semantic, 2)
+    segments, _ = merged(masks, np.array([0.7, 0.8, 0.9]), labels, np.array([True, True, False]), semantic, 2)
     np.testing.assert_array_equal(segments, [[0, 0, 0, 0, 1, 1], [4, 4, 4, 4, 1, 1]])
 
 
-@pytest.mark.slow
 def test_true_segments_are_the_visible_objects_and_the_stuff():
-    masks = jnp.stack([drawn("000...")[0], drawn("..00..")[0], drawn(".....0")[0]])
-    semantic = jnp.array([[3, 3, 3, 3, 1, 255]])
-    segments, classes = target_segments(masks, jnp.array([0, 0, 1]), jnp.array([True, True, False]), semantic, 2)
+    numbered = jax.jit(target_segments, static_argnums=4)
+    masks = np.stack([drawn("000...")[0], drawn("..00..")[0], drawn(".....0")[0]])
+    semantic = np.array([[3, 3, 3, 3, 1, 255]])
+    segments, classes = numbered(masks, np.array([0, 0, 1]), np.array([True, True, False]), semantic, 2)
     np.testing.assert_array_equal(segments, [[0, 0, 1, 1, 4, -1]])  # the nearest hides; a crowd and void are none
     np.testing.assert_array_equal(classes, [2, 2, -1, 0, 1])
-    bare, _ = target_segments(masks[:0], jnp.zeros(0, int), jnp.zeros(0, bool), semantic, 2)
+    bare, _ = numbered(masks[:0], np.zeros(0, int), np.zeros(0, bool), semantic, 2)
     np.testing.assert_array_equal(bare, [[-1, -1, -1, -1, 1, -1]])
 
 
@@ -218,3 +220,56 @@ def test_one_update_by_hand():
         assert int(after.parts[name].step) == 1
         assert (after.parts[name].params, after.parts[name].opt_state) == (None, None)
         assert after.parts[name].rng == first.parts[name].rng != first.parts[other].rng
+
+
+def test_the_predictions_of_two_learners_are_pasted_and_merged():
+    """Object 0 fills the box of the two left columns, object 1 has a chance of less than 1/2, object 2 a low score.
+
+    Of the stuff, class 0 has three pixels left, and class 1 one, which is too few.
+    """
+    boxes = np.array([[[0, 0, 2, 2], [2, 0, 4, 2], [2, 0, 4, 2]]], np.float32)
+    detections = {"boxes": boxes, "scores": np.array([[0.9, 0.9, 0.6]], np.float32), "labels": np.array([[1, 0, 0]])}
+    detections |= {"valid": np.ones((1, 3), bool)}
+    detections["masks"] = np.broadcast_to(np.float32([0.9, 0.4, 0.9])[:, None, None], (1, 3, 2, 2))
+    semantic = np.array([[[1, 1, 0, 0], [1, 1, 0, 1]]])
+    both = learner(
+        instances=toy("a", lambda batch: detections), semantic=toy("b", lambda batch: {"classes": semantic}),
+        num_stuff=2, score_thresh=0.7, min_stuff=2,
+    )  # fmt: skip
+    batch = {"a": np.full(1, 2, np.float32), "b": np.full(1, 4, np.float32), "index": np.arange(1)}
+    state = jax.eval_shape(both.init, jax.random.key(0), batch)
+    state = state.replace(params={"instances": jnp.float32(5), "semantic": jnp.float32(1)})
+    outputs, measured = jax.jit(lambda s: (both.predict(s, batch), both.evaluate(s, batch)))(
+        jax.tree.map(lambda x: x if hasattr(x, "addressable_shards") else jnp.zeros(x.shape, x.dtype), state)
+    )
+    np.testing.assert_array_equal(outputs["segments"], [[[0, 0, 3, 3], [0, 0, 3, -1]]])
+    np.testing.assert_array_equal(outputs["segment_labels"], [[3, -1, -1, 0, -1]])
+    np.testing.assert_array_equal(outputs["classes"], semantic)
+    np.testing.assert_array_equal(outputs["boxes"], boxes)
+    assert {name: metric.compute() for name, metric in measured.items()} == {"instance_loss": 9, "semantic_loss": 9}
+    assert both.classes(state, batch) == {}
+
+
+def test_the_quality_of_two_images_by_hand():
+    """Two cats of two pixels each and four of sky. One cat is lost in one image of two: 3 / (3 + 1/2) of the class.
+
+    The region of both cats of the semantic map has an IoU of 1/2 with each, which is no match. A second batch has the
+    images the other way round.
+    """
+    evaluator = panoptic_evaluator(("sky", "cat"), 1)
+    semantic = np.array([[[1, 1, 1, 1, 0, 0, 0, 0]]] * 2, np.uint8)
+    rows = {"image": np.zeros((2, 1, 8, 3)), "masks": np.array([[[[0b11000000]], [[0b00110000]]]] * 2, np.uint8)}
+    rows |= {"labels": np.zeros((2, 2), int), "box_mask": np.ones((2, 2), bool), "semantic": semantic}
+    segments = np.array([[[0, 0, 1, 1, 2, 2, 2, 2]], [[0, 0, -1, -1, 2, 2, 2, 2]]], np.int32)
+    labels, acc = np.array([[1, 1, 0], [1, -1, 0]], np.int32), None
+    for order in ([0, 1], [1, 0]):
+        outputs = {"segments": segments[order], "segment_labels": labels[order], "classes": semantic}
+        acc = evaluator.add(acc, outputs, rows)
+    share = 3 / 3.5
+    expected = {"pq": (share + 1) / 2, "sq": 1, "rq": (share + 1) / 2, "pq_things": share, "pq_stuff": 1}
+    expected |= {"pq/sky": 1, "pq/cat": share, "components_pq": 0.5}
+    assert evaluator.finish(acc) == pytest.approx(expected)
+    assert set(evaluator.names) == set(expected)
+    # Where nothing is measured, no number is given.
+    measured = ("pq", "sq", "rq", "pq_things", "pq_stuff", "components_pq")
+    assert evaluator.finish({"": SimpleNamespace(compute=lambda: None)}) == dict.fromkeys(measured)

@@ -12,7 +12,7 @@ from flax import linen as nn
 
 from dlcore.data.strings import strings
 from dlcore.data.words import END, PAD, START, UNKNOWN, pad_sequences
-from dlcore.learner import State
+from dlcore.learner import State, Sum
 from dlcore.models.transformer import Transformer
 from dlcore.ops.replica import REPLICA
 from dlcore.sequence import seq2seq
@@ -306,3 +306,153 @@ def test_one_update_by_hand():
     assert int(replaced) > 0, "an input must be the model's own choice"
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), after.params, new)
     assert metrics["loss"].compute() == pytest.approx(float(nats), rel=1e-5)
+
+
+class Fixed:
+    """The same logits whatever it reads; it notes what that was."""
+
+    def __init__(self, logits):
+        self.logits, self.calls = jnp.asarray(logits, jnp.float32), []
+
+    def apply(self, variables, source, inputs, train, rngs):
+        self.calls.append((train, rngs is not None, np.asarray(inputs).tolist()))
+        return self.logits
+
+
+TARGETS = np.array([[START, 4, END, PAD], [START, 5, 4, END], [START, 4, 4, END]], np.int32)
+
+
+def test_the_loss_of_tokens_is_smoothed_and_leaves_padding_out():
+    """All tokens have the shares p. Two tokens of the first row count, three of the second, and none of the last.
+
+    Of the words two are the most probable one, of share 0.4, and one has 0.1; two ENDs have 0.2.
+    """
+    p = np.array([0.1, 0.1, 0.2, 0.1, 0.4, 0.1])
+    batch = {"source": None, "target": TARGETS, "index": np.arange(3), "mask": np.array([1, 1, 0])}
+    logits = np.broadcast_to(np.log(p), (3, 3, 6))
+    model = Fixed(logits)
+    total, count, metrics = jax.jit(lambda: seq2seq._token_losses(model, 0.2, 1.0, {}, batch, None))()
+    nats = -2 * np.log(0.4) - np.log(0.1) - 2 * np.log(0.2)
+    assert int(count) == 5
+    assert float(total) == pytest.approx(0.8 * nats - 0.2 * 5 * np.log(p).mean(), rel=1e-5)
+    assert metrics["loss"].compute() == pytest.approx(nats / 5, rel=1e-5)
+    assert metrics["accuracy"].compute() == pytest.approx(2 / 5)
+    assert model.calls == [(False, False, TARGETS[:, :-1].tolist())]
+    # In evaluation the inputs are right at every share.
+    jax.eval_shape(lambda: seq2seq._token_losses(model, 0.0, 0.0, {}, batch, None))
+    assert model.calls[1] == model.calls[0]
+
+
+def test_own_choices_take_the_place_of_the_inputs_in_training_alone(monkeypatch):
+    """PAD, START and UNKNOWN are the most probable tokens, then 5 at the first place and END at the second."""
+    logits = np.zeros((3, 3, 6))
+    logits[:, :, [PAD, START, UNKNOWN]] = 9
+    logits[:, 0, 5], logits[:, 1, END] = 2, 1
+    model, key = Fixed(logits), jax.random.key(0)
+    inputs = TARGETS[:, :-1].copy()
+    inputs[1, 2] = PAD
+    own = jax.jit(lambda: seq2seq._scheduled_inputs(model, 0.0, {}, None, inputs, key))()
+    np.testing.assert_array_equal(own, [[START, 5, END], [START, 5, PAD], [START, 5, END]])
+    assert model.calls == [(True, True, inputs.tolist())]
+    # The pass whose gradient is taken reads them, below a share of 1.
+    shares, mixed = [], np.full((3, 3), END)
+    monkeypatch.setattr(seq2seq, "_scheduled_inputs", lambda model, share, *_: (shares.append(share), mixed)[1])
+    batch = {"source": None, "target": TARGETS, "index": np.arange(3)}
+    for share in (0.4, 1.0):
+        jax.eval_shape(functools.partial(seq2seq._token_losses, model, 0.0, share, {}, batch, key))
+    assert shares == [0.4]
+    assert model.calls[1:] == [(True, True, mixed.tolist()), (True, True, TARGETS[:, :-1].tolist())]
+
+
+def test_tokens_of_all_parts_count_alike(monkeypatch):
+    """Losses 6 p of two tokens and 3 p of one: 3 p a token, of gradient 3. Parts come in the order of their names."""
+    calls = []
+
+    def losses(model, label_smoothing, teacher_forcing, params, batch, rng):
+        key = None if rng is None else tuple(jax.random.key_data(rng).tolist())
+        calls.append((label_smoothing, teacher_forcing, batch["source"], key))
+        total = 3 * batch["source"] * params["p"]
+        return total, jnp.asarray(batch["count"]), {"loss": Sum(total, jnp.asarray(batch["count"]))}
+
+    class Begun:
+        def init(self, key, source, inputs):
+            return {"params": {"p": jnp.float32(source), "inputs": inputs}}
+
+    monkeypatch.setattr(seq2seq, "_token_losses", losses)
+    learner = seq2seq.learner(model=Begun(), optimizer=optax.sgd(0.1), label_smoothing=0.3, teacher_forcing=0.6)
+    small, large = ({"source": n, "count": n, "target": np.array([[n, 8, 9]])} for n in (1, 2))
+    batch = {"b": large, "a": small}
+    state = learner.init(jax.random.key(0), batch)
+    np.testing.assert_array_equal(state.params["inputs"], [[1, 8]])
+    state = state.replace(params={"p": jnp.float32(1)}, opt_state=optax.sgd(0.1).init({"p": 1.0}))
+    after, metrics = learner.update(state, batch)
+    assert float(after.params["p"]) == pytest.approx(1 - 0.3)
+    assert metrics["loss"].compute() == pytest.approx(3)
+    learner.update(after, batch)
+    keys = [key for *_, key in calls]
+    assert len(set(keys)) == 4
+    assert [call[:3] for call in calls] == [
+        (
+            0.3,
+            0.6,
+            1,
+        ),
+        (0.3, 0.6, 2),
+    ] * 2
+    value, _ = learner.loss(state.params, state, large)
+    assert float(value) == 3
+    assert float(learner.loss(state.params, state, large | {"count": 0})[0]) == 6  # without a token nothing is divided
+    assert learner.evaluate(state, batch)["loss"].compute() == pytest.approx(3)
+    assert {key for *_, key in calls[4:]} == {None}
+    seq2seq.learner(model=Begun(), optimizer=optax.sgd(0.1)).loss(state.params, state, small)
+    assert calls[-1] == (0.0, 1.0, 1, None)
+
+
+class Writer:
+    """Notes the calls of its methods, which give their names."""
+
+    def __init__(self, aligned=None, **sizes):
+        self.aligned, self.calls = aligned, []
+        vars(self).update(sizes)
+
+    def apply(self, variables, *arguments, method, mutable=None):
+        self.calls.append((variables, *arguments, method))
+        return ("logits", {"intermediates": "sown"}) if mutable == ["intermediates"] else method
+
+    def alignment(self, intermediates):
+        assert intermediates == "sown"
+        return self.aligned
+
+
+def test_predict_searches_as_asked_and_aligns_what_it_wrote(monkeypatch):
+    """The longest output has 3/2 of the source's three tokens, 4, or as many as asked."""
+    searches, tokens = [], jnp.array([[4, 5, END], [END, PAD, PAD]])
+
+    def search(step, carry, *settings):
+        searches.append((step(carry, "token"), carry, *settings))
+        return tokens, "length"
+
+    monkeypatch.setattr(seq2seq, "generate_sentences", search)
+    weights = {"params": "weights"}
+    state, batch = State(np.int32(0), jax.random.key(0), "weights", None), {"source": np.ones((2, 3), int)}
+    plain, aligned = Writer(), Writer("aligned")
+    outputs = seq2seq.learner(model=plain, optimizer=optax.sgd(0.1)).predict(state, batch)
+    assert outputs == {"tokens": tokens, "length": "length"}
+    (_, source, encode), start, step, (_, memory, inputs, decode) = plain.calls
+    assert (source is batch["source"], encode, memory, decode) == (True, "encode", "encode", "decode")
+    assert (start, step) == ((weights, "encode", 4, "start"), (weights, "start", "token", "step"))
+    np.testing.assert_array_equal(inputs, [[START, 4, 5], [START, END, PAD]])
+    search = seq2seq.learner(model=aligned, optimizer=optax.sgd(0.1), max_length=7, beam=Beam(3, 0.5))
+    assert search.predict(state, batch)["alignment"] == "aligned"
+    assert searches == [("step", "start", 2, 4, 1, 0.0), ("step", "start", 2, 7, 3, 0.5)]
+
+
+def test_a_model_tells_its_numbers_of_tokens():
+    """The source has a vocabulary of its own, that of the target, or neither is known."""
+    for sizes, expected in (
+        ({"vocab_size": 9, "source_vocab_size": 7}, {"source": 7, "target": 9}),
+        ({"vocab_size": 9, "source_vocab_size": None}, {"source": 9, "target": 9}),
+        ({"vocab_size": 9}, {"source": 9, "target": 9}),
+        ({}, {}),
+    ):
+        assert seq2seq.learner(model=Writer(**sizes), optimizer=optax.sgd(0.1)).classes(None, {}) == expected

@@ -11,17 +11,24 @@ from dlcore.data.other_domain import blend, two_domains
 from dlcore.data.source import Source
 from dlcore.learner import State
 from dlcore.transfer import domain_adaptation
-from dlcore.transfer.domain_adaptation import AdaptationNet, coral_distance, mmd_distance
+from dlcore.transfer.domain_adaptation import (
+    AdaptationNet,
+    AdaptationState,
+    BackboneAdaptationNet,
+    coral_distance,
+    mmd_distance,
+)
 from dlcore.transfer.gradient_reversal import DomainClassifier, reverse_gradient
 
 
-@pytest.mark.slow
 @pytest.mark.covers("TL-13")
 def test_mmd_by_hand():
     """One point each, 2 apart: the mean squared distance of the four pairs is 4 / 2 = 2, k(s, s) = 1, so that the
-    distance is 2 - 2 mean_m exp(-4 / (2 m))."""
+    distance is 2 - 2 mean_m exp(-4 / (2 m)). It is 0 where both are the same point."""
+    mmd = jax.jit(mmd_distance)
     expected = 2 - 2 * np.mean([np.exp(-4 / (2 * m)) for m in (0.25, 0.5, 1, 2, 4)])
-    assert float(mmd_distance(jnp.array([[0.0, 0]]), jnp.array([[2.0, 0]]))) == pytest.approx(expected, rel=1e-6)
+    assert float(mmd(np.array([[0.0, 0]]), np.array([[2.0, 0]]))) == pytest.approx(expected, rel=1e-6)
+    assert float(mmd(np.array([[3.0, 1]]), np.array([[3.0, 1]]))) == 0
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(5, 3)), rng.normal(size=(7, 3)) + 1
     both = np.concatenate([a, b])
@@ -30,8 +37,7 @@ def test_mmd_by_hand():
     def k(x, y):
         return np.mean([np.exp(-((p - q) ** 2).sum() / (m * w)) for m in (0.25, 0.5, 1, 2, 4) for p in x for q in y])
 
-    assert float(mmd_distance(jnp.asarray(a), jnp.asarray(b))) == pytest.approx(k(a, a) + k(b, b) - 2 * k(a, b))
-    assert float(mmd_distance(jnp.asarray(a), jnp.asarray(a))) == pytest.approx(0, abs=1e-6)
+    assert float(mmd(a, b)) == pytest.approx(k(a, a) + k(b, b) - 2 * k(a, b), rel=1e-5)
 
 
 @pytest.mark.covers("TL-13")
@@ -39,8 +45,10 @@ def test_coral_equals_numpys_covariances():
     rng = np.random.default_rng(1)
     a, b = rng.normal(size=(9, 4)), 2 * rng.normal(size=(6, 4)) + 3
     expected = ((np.cov(a.T) - np.cov(b.T)) ** 2).sum() / (4 * 4**2)
-    assert float(coral_distance(jnp.asarray(a), jnp.asarray(b))) == pytest.approx(expected, rel=1e-5)
-    assert float(coral_distance(jnp.asarray(a), jnp.asarray(a + 5))) == pytest.approx(0, abs=1e-5), "means do not count"
+    coral = jax.jit(lambda a, b: (coral_distance(a, b), coral_distance(a, a + 5)))
+    distance, moved = coral(a, b)
+    assert float(distance) == pytest.approx(expected, rel=1e-5)
+    assert float(moved) == pytest.approx(0, abs=1e-5), "means do not count"
     with pytest.raises(ValueError, match="batch_size=1: no covariance of a single point; allowed: at least 2"):
         coral_distance(jnp.ones((1, 3)), jnp.ones((1, 3)))
 
@@ -229,9 +237,154 @@ def test_both_losses_of_the_source_by_hand():
     logits, domain = jnp.array([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0]]), jnp.zeros(3)
     batch = {"label": jnp.array([0, 1, 1]), "mask": jnp.array([1.0, 0.0, 1.0])}
     source, target = {"logits": logits, "domain": domain}, {"domain": domain}
-    value, metrics = domain_adaptation._source_and_domain_loss(source, target, batch)
+    value, metrics = jax.jit(domain_adaptation._source_and_domain_loss)(source, target, batch)
     entropy = np.log1p(np.exp(-2))
     np.testing.assert_allclose(value, entropy + 1 + np.log(2), rtol=1e-6)
     found = {name: float(metric.total / metric.count) for name, metric in metrics.items()}
     expected = {"loss": entropy + 1, "accuracy": 0.5, "domain_accuracy": 0.5}
     assert found == pytest.approx(expected, rel=1e-5)
+
+
+class Scalars(nn.Module):
+    """Features w x, logits (v, 0), and the logit w of the domain, whose gradient is reversed."""
+
+    num_classes: int = 2
+
+    @nn.compact
+    def __call__(self, x, strength=1.0):
+        w, v = (self.param(name, nn.initializers.ones, ()) for name in "wv")
+        logits = jnp.stack([jnp.full(len(x), v), jnp.zeros(len(x))], -1)
+        return {"features": w * x, "logits": logits, "domain": jnp.full(len(x), reverse_gradient(w, strength))}
+
+
+@pytest.mark.covers("TL-13")
+@pytest.mark.parametrize("technique", ["dann", "coral"])
+def test_one_update_of_two_numbers_by_hand(technique):
+    """At step 3 the strength is 2 x 3 / 10. Both start at log 3, whose sigmoid is 3/4.
+
+    Classes: the gradient of v is 3/4 - 1/2 for labels 0 and 1. Domains: that of w is (3/4 - 1/4) / 2, reversed.
+    Covariances 2 w^2 and w^2 / 2: D = (3/2 w^2)^2 / 4, of gradient 9/4 w^3. The twin has v = -log 3: 1/4 - 1/2.
+    """
+    rate, log3 = 0.1, np.log(3)
+    learner = domain_adaptation.learner(
+        model=Scalars(), optimizer=optax.sgd(rate), ramp=lambda step: step / 10, technique=technique, strength=2.0
+    )
+    params = {"adapted": {"w": jnp.float32(log3), "v": jnp.float32(log3)}}
+    params |= {"source_only": {"w": jnp.float32(5), "v": jnp.float32(-log3)}}
+    state = State(np.int32(3), jax.random.key(0), params, {name: optax.sgd(rate).init(p) for name, p in params.items()})
+    batch = {"image": np.float32([[0], [2]]), "target": np.float32([[0], [1]]), "label": np.array([0, 1])}
+    after, metrics = jax.jit(learner.update)(state, batch | {"index": np.arange(2)})
+    moved = {"dann": 0.6 * 0.25, "coral": -0.6 * 9 / 4 * log3**3}[technique]
+    assert after.params["adapted"] == pytest.approx({"w": log3 + rate * moved, "v": log3 - rate / 4}, rel=1e-5)
+    assert after.params["source_only"] == pytest.approx({"w": 5, "v": -log3 + rate / 4}, rel=1e-5)
+    assert int(after.step) == 4
+    assert metrics["loss"].compute() == pytest.approx((np.log(4 / 3) + np.log(4)) / 2, rel=1e-5)
+    assert metrics["strength"].compute() == pytest.approx(0.6)
+
+
+class Signed(nn.Module):
+    """The second class, and the target, where the signed first number is above 0."""
+
+    num_classes: int = 2
+
+    @nn.compact
+    def __call__(self, x, strength=1.0):
+        h = self.param("sign", nn.initializers.ones, ()) * x
+        return {"features": h, "logits": jnp.concatenate([-h, h], -1), "domain": h[:, 0]}
+
+
+def test_measures_and_predictions_by_hand():
+    """Source (1, -1, 2), target (1, 1, -3) after preparation; the twin has the opposite sign.
+
+    Domains: only -1 is taken for the source, and 1 and 1 for the target: 3 of 6. Classes of the target: the network
+    says 1, 1, 0 and its twin 0, 0, 1, where 1, 0, 1 is right.
+    """
+    learner = domain_adaptation.learner(
+        model=Signed(), optimizer=optax.sgd(0.1), ramp=lambda step: 1.0, preprocess=lambda x: x - 10
+    )
+    state = State(np.int32(0), jax.random.key(0), {"adapted": {"sign": 1.0}, "source_only": {"sign": -1.0}}, None)
+    batch = {"image": np.float32([[11], [9], [12]]), "target": np.float32([[11], [11], [7]]), "index": np.arange(3)}
+    batch |= {"label": np.array([1, 1, 1]), "target_label": np.array([1, 0, 1])}
+    metrics, outputs = jax.jit(lambda *all: (learner.evaluate(*all), learner.predict(*all)))(state, batch)
+    found = {name: metric.compute() for name, metric in metrics.items()}
+    expected = {"loss": np.log1p(np.exp([-2.0, 2, -4])).mean(), "accuracy": 2 / 3, "domain_accuracy": 0.5}
+    measured = {"target_accuracy": 1 / 3, "source_only_accuracy": 2 / 3, "gain": -1 / 3}
+    assert found == pytest.approx(expected | measured, rel=1e-5)
+    target = np.array([[1], [1], [-3]])
+    np.testing.assert_array_equal(outputs["features"], target)
+    np.testing.assert_array_equal(outputs["source_features"], [[1], [-1], [2]])
+    np.testing.assert_array_equal(outputs["logits"], np.concatenate([-target, target], 1))
+    np.testing.assert_array_equal(outputs["source_only_logits"], np.concatenate([target, -target], 1))
+    del batch["target_label"]
+    assert set(jax.eval_shape(learner.evaluate, state, batch)) == set(expected)
+    assert learner.classes(state, batch) == {"label": 2}
+
+
+class Stages(nn.Module):
+    """A backbone of two stages, the last its input; not a number in training."""
+
+    @nn.nowrap
+    def features(self, x, train):
+        return {"first": 0 * x, "last": np.nan * x if train else x}
+
+
+def linear(kernel, bias=0.0):
+    return {"kernel": jnp.array([[kernel]]) if np.isscalar(kernel) else jnp.array([kernel]), "bias": jnp.array([bias])}
+
+
+@pytest.mark.covers("TL-13")
+def test_small_networks_by_hand():
+    """The 2x2 image (1, -2; 3, 0), doubled by a convolution, has the maximum 6, which tells domains: 6 + 1.
+
+    Dense layers: relu(6 - 2) = 4, relu(5 - 4) = 1, and logits (2, 3) times that. The map (3, 5) has the mean 4:
+    relu(2 x 4 - 3) = 5, and 4 + 1 tells domains; that of (-3, -5) gives relu(-11) = 0, and relu(-4) + 1.
+    """
+    domain = {"hidden": linear(1.0), "logit": linear(1.0, 1.0)}
+    head = {"kernel": jnp.array([[2.0, 3.0]]), "bias": jnp.zeros(2)}
+    conv = {"kernel": jnp.zeros((3, 3, 1, 1)).at[1, 1].set(2.0), "bias": jnp.zeros(1)}
+    small = {"conv0": conv, "dense0": linear(1.0, -2.0), "dense1": linear(-1.0, 5.0), "head": head, "domain": domain}
+    image, last = jnp.array([[[[1.0], [-2]], [[3], [0]]]]), jnp.array([[[[3.0], [5]]], [[[-3], [-5]]]])
+    based = {"dense": linear(2.0, -3.0), "head": head, "domain": domain}
+    nets = AdaptationNet(2, (1,), 1), BackboneAdaptationNet(Stages(), 2, 1)
+    one, two = jax.jit(
+        lambda: [net.apply({"params": p}, x) for net, p, x in zip(nets, (small, based), (image, last), strict=True)]
+    )()
+    jax.tree.map(np.testing.assert_allclose, one, {"features": [[1.0]], "logits": [[2.0, 3.0]], "domain": [7.0]})
+    np.testing.assert_allclose(two["features"], [[5], [0]])
+    np.testing.assert_allclose(two["logits"], [[10, 15], [0, 0]])
+    np.testing.assert_allclose(two["domain"], [5, 1])
+
+
+def test_layers_of_the_default_networks():
+    """Two convolutions halve 8x8 pixels to 2x2 of 64 channels: 256 numbers, which domains are told apart by."""
+
+    def kernels(net, x):
+        params = jax.eval_shape(net.init, jax.random.key(0), x)["params"]
+        return {name: leaf["kernel"].shape for name, leaf in (params | params["domain"]).items() if "kernel" in leaf}
+
+    image = jnp.zeros((1, 8, 8, 1), jnp.bfloat16)
+    dense = {"dense0": (256, 128), "dense1": (128, 128), "head": (128, 3), "hidden": (256, 128), "logit": (128, 1)}
+    assert kernels(AdaptationNet(3), image) == {"conv0": (3, 3, 1, 32), "conv1": (3, 3, 32, 64), **dense}
+    expected = {"dense": (1, 128), "head": (128, 3), "hidden": (1, 128), "logit": (128, 1)}
+    assert kernels(BackboneAdaptationNet(Stages(), 3), image) == expected
+    for net in (AdaptationNet(3, dtype=jnp.bfloat16), BackboneAdaptationNet(Stages(), 3, dtype=jnp.bfloat16)):
+        outputs, _ = jax.eval_shape(net.init_with_output, jax.random.key(0), image)
+        assert outputs["features"].dtype == jnp.float32
+
+
+def test_batch_statistics_are_kept_beside_the_two_networks():
+    class Normalized(Signed):
+        @nn.compact
+        def __call__(self, x, strength=1.0):
+            mean = self.variable("batch_stats", "mean", jnp.zeros, ())
+            h = self.param("sign", nn.initializers.ones, ()) * (x - mean.value)
+            return {"features": h, "logits": jnp.concatenate([-h, h], -1), "domain": h[:, 0]}
+
+    batch = {"image": np.ones((2, 1)), "target": np.ones((2, 1)), "label": np.zeros(2, int), "index": np.arange(2)}
+    for model, kept in ((Normalized(), {"batch_stats"}), (Signed(), None)):
+        learner = domain_adaptation.learner(model=model, optimizer=optax.adam(0.1), ramp=lambda step: 1.0)
+        state = jax.eval_shape(learner.init, jax.random.key(0), batch)
+        assert set(state.params) == set(state.opt_state) == {"adapted", "source_only"}
+        assert isinstance(state, AdaptationState) == (kept is not None)
+        after, _ = jax.eval_shape(learner.update, state, batch)
+        assert kept is None or set(after.model_state) == kept

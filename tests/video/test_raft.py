@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from dlcore.video.correlation import convex_upsample, correlation_pyramid, lookup_correlation
 from dlcore.video.raft import learner, sequence_loss
-from dlcore.video.raft_network import RAFT, from_torch_names, raft_large, raft_small
+from dlcore.video.raft_network import RAFT, _ConvGRU, _RecurrentBlock, from_torch_names, raft_large, raft_small
 from tests.models.parity import check_output, nchw, nhwc, read_golden, weight_rule
 
 TINY = {"widths": (4, 4, 4, 4), "strides": (2, 1, 1, 1), "features": 4, "context_features": 2, "hidden_features": 3}
@@ -85,6 +85,25 @@ def test_a_fine_pixel_is_a_convex_combination_of_nine_coarse_ones():
         weights[1, 1, 3 * (y + 1) + x + 1, 1, 0] * 2 * flow[0, 1 + y, 1 + x] for y in (-1, 0) for x in (-1, 0, 1)
     )
     np.testing.assert_allclose(fine[0, 3, 2], expected, rtol=1e-5)
+
+
+def test_a_recurrent_block_by_hand():
+    """z = sigmoid(log 3) = 3/4, r = sigmoid(0) = 1/2; of h = 0.4 and x = 0.1 the candidate is tanh(2 r h + x).
+
+    Separable blocks have a row of five taps, then a column of five.
+    """
+    zero = np.zeros((1, 1, 2, 1), np.float32)
+    gates = {"convz": {"kernel": zero, "bias": np.log([3.0])}, "convr": {"kernel": zero, "bias": np.zeros(1)}}
+    gates["convq"] = {"kernel": np.array([[[[2.0], [1.0]]]]), "bias": np.zeros(1)}
+    hidden, x = np.full((1, 1, 1, 1), 0.4, np.float32), np.full((1, 1, 1, 1), 0.1, np.float32)
+    after = jax.jit(lambda: _ConvGRU((1, 1), None).apply({"params": gates}, hidden, x))()
+    np.testing.assert_allclose(after, 0.25 * 0.4 + 0.75 * np.tanh(0.5), rtol=1e-6)
+    for separable, sizes in ((False, [(3, 3)]), (True, [(1, 5), (5, 1)])):
+        block = _RecurrentBlock(separable, None)
+        after, variables = jax.eval_shape(block.init_with_output, jax.random.key(0), hidden, x)
+        assert_shape(after, (1, 1, 1, 1))
+        for i, size in enumerate(sizes, 1):
+            assert_shape(variables["params"][f"convgru{i}"]["convq"]["kernel"], (*size, 2, 1))
 
 
 class Constant(nn.Module):

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 from dlcore.vision3d import pointnet
 from dlcore.vision3d.pointnet import _pool
@@ -144,6 +145,37 @@ def test_an_update_lowers_the_loss_and_keeps_dtypes():
     outputs = jax.jit(learner.predict)(state, batch)
     chex.assert_shape(outputs["critical"], (2, 16))
     np.testing.assert_allclose(outputs["probabilities"].sum(-1), 1, rtol=1e-5)
+
+
+def test_training_alone_drops_and_every_function_reads_the_points_asked_for():
+    """Three of five points and of their mask; without a number all of them, and no mask where there is none."""
+    calls = []
+
+    class Noted(nn.Module):
+        @nn.compact
+        def __call__(self, points, train=False, mask=None):
+            calls.append((train, self.has_rng("dropout"), points.shape, None if mask is None else mask.shape))
+            self.variable("batch_stats", "mean", jnp.zeros, ())
+            logits = points.sum(1) * self.param("scale", nn.initializers.ones, ())
+            return logits, {"critical": jnp.zeros((len(points), 4), jnp.int32)}
+
+    batch = {"points": np.zeros((2, 5, 3)), "label": np.zeros(2, np.int32), "index": np.arange(2)}
+    few, whole = (pointnet.learner(model=Noted(), optimizer=optax.sgd(0.1), num_points=n) for n in (3, None))
+    state = jax.eval_shape(few.init, jax.random.key(0), batch)
+    calls.clear()
+    masked = batch | {"point_mask": np.ones((2, 5), np.int32)}
+    after, metrics = jax.eval_shape(few.update, state, masked)
+    assert calls == [(True, True, (2, 3, 3), (2, 3))]
+    assert (set(after.model_state), set(metrics)) == ({"batch_stats"}, {"loss", "accuracy"})
+    calls.clear()
+    jax.eval_shape(lambda state, batch: few.loss(state.params, state, batch), state, masked)
+    jax.eval_shape(few.evaluate, state, masked)
+    outputs = jax.eval_shape(whole.predict, state, batch)
+    assert calls == [(False, False, (2, 3, 3), (2, 3))] * 2 + [(False, False, (2, 5, 3), None)]
+    assert {name: x.shape for name, x in outputs.items()} == {
+        "logits": (2, 3), "probabilities": (2, 3), "critical": (2, 4)
+    }  # fmt: skip
+    assert whole.classes(state, batch) == {"label": 3}
 
 
 def test_bad_settings_are_one_clear_line():

@@ -1,12 +1,16 @@
 """Structure from motion: cameras of known pose, the least-squares optimum, export, and bad input."""
 
+from types import SimpleNamespace
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
 from dlcore.data.mesh_files import read_mesh, write_mesh
+from dlcore.vision3d import structure_from_motion
 from dlcore.vision3d.structure_from_motion import Bundle, bundle_adjustment, reconstruct, reprojection_errors
 from experiments.vision3d import structure_from_motion as page
 
@@ -90,6 +94,74 @@ def test_a_point_cloud_and_a_mesh_are_files(tmp_path):
         vertices, read = read_mesh(write_mesh(tmp_path / "cloud.ply", points, faces))
         np.testing.assert_array_equal(vertices, points)
         np.testing.assert_array_equal(read, faces)
+
+
+def test_a_point_counts_where_two_views_show_it_in_front_of_them():
+    """Seven points in three views, triangulated from the first and the last one; an error of 3 pixels is allowed.
+
+    Pixels of the middle view are wrong by 10 for points 1 and 6 and by 2 for point 3. One view alone is used for point
+    2; the last one shows neither 4 nor 6, so that 6 has the first view alone; 5 lies behind the cameras.
+    """
+    points, rotations, translations, _ = scene(3, 7)
+    points[5] *= -1
+    camera = np.einsum("vij,nj->vni", rotations, points) + translations[:, None]
+    pixels = camera[..., :2] / camera[..., 2:] * np.diag(K)[:2] + K[:2, 2]
+    pixels[1, [1, 3, 6], 0] += 10, 2, 10
+    mask, used = np.ones((3, 7), bool), np.array([[True] * 7, [False] * 7, [True] * 7])
+    mask[2, [4, 6]] = used[2, 2] = False
+    with jax.enable_x64(True):
+        start = Bundle(rotations, translations, 0 * points, mask)
+        found = jax.jit(structure_from_motion._triangulated)(start, used, pixels, K, 3.0)
+    expected = [[1, 1, 0, 1, 1, 0, 0], [1, 0, 0, 1, 1, 0, 0], [1, 1, 0, 1, 0, 0, 0]]
+    np.testing.assert_array_equal(found.mask, np.array(expected, bool))
+    np.testing.assert_allclose(found.points, np.where(np.array(expected[0])[:, None], points, 0), atol=1e-8)
+
+
+def test_views_between_are_located_and_outliers_leave_in_two_rounds(monkeypatch):
+    """The first and the last image begin; the second shows no point 2, the last no point 1, and 3 is an outlier.
+
+    Points are triangulated from the first and the last image where both show them, else from all that do.
+    """
+    calls, rounds, pixels = [], [], 1 + np.arange(64, dtype=np.float32).reshape(4, 8, 2)
+    mask = np.ones((4, 8), bool)
+    mask[1, 2] = mask[3, 1] = False
+
+    def begin(key, first, last, intrinsics, threshold, num_hypotheses, both):
+        calls.append((first, last, threshold, num_hypotheses, both))
+        inliers = both & (jnp.arange(8) != 3)
+        return SimpleNamespace(mask=inliers, points=jnp.ones((8, 3)), rotation=2 * jnp.eye(3), translation=jnp.ones(3))
+
+    def locate(key, points, image, intrinsics, threshold, num_hypotheses, visible):
+        calls.append((threshold, num_hypotheses))
+        pose = {"rotation": image[0, 0] * jnp.eye(3), "translation": visible[1:4].astype(jnp.float32)}
+        return SimpleNamespace(model=SimpleNamespace(**pose))
+
+    def triangulated(bundle, used, pixels, intrinsics, limit):
+        rounds.append((bundle, used, limit))
+        return bundle._replace(mask=bundle.mask & False)
+
+    def adjust(bundle, pixels, intrinsics, steps):
+        rounds.append(steps)
+        return bundle
+
+    for name, stub in (("structure_from_motion", begin), ("ransac_pose", locate), ("_triangulated", triangulated)):
+        monkeypatch.setattr(structure_from_motion, name, stub)
+    monkeypatch.setattr(structure_from_motion, "bundle_adjustment", adjust)
+    reconstruct(jax.random.key(0), pixels, K, mask, 1.5, 40, 6)
+    (first, last, *settings, both), located = calls
+    np.testing.assert_array_equal(first, pixels[0])
+    np.testing.assert_array_equal(last, pixels[3])
+    np.testing.assert_array_equal(both, np.arange(8) != 1)
+    assert (settings, located) == ([1.5, 40], (1.5, 40))
+    (bundle, used, lenient), steps, (again, _, strict), more = rounds
+    assert (lenient, steps, strict, more) == (7.5, 6, 3, 6)
+    np.testing.assert_array_equal(again.mask, mask)
+    np.testing.assert_array_equal(bundle.rotations[:, 0, 0], [1, pixels[1, 0, 0], pixels[2, 0, 0], 2])
+    np.testing.assert_array_equal(bundle.translations, [[0, 0, 0], [0, 0, 0], [0, 1, 0], [1, 1, 1]])
+    np.testing.assert_array_equal(bundle.points[:, 0], [1, 0, 1, 0, 1, 1, 1, 1])
+    ends = np.array([[True] * 8, [False] * 8, [False] * 8, [True] * 8])
+    ends[:, 1] = True, True, True, False
+    np.testing.assert_array_equal(used, ends)
 
 
 def test_bad_input_is_named():
