@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from dlcore.ops.box_fusion import DetectorView
 from dlcore.rl import mdp
 from dlcore.sequence.kalman import constant_velocity
 
@@ -15,6 +16,9 @@ SEVERAL = np.zeros((2, 3), np.float32)
 KEYS = jax.random.split(KEY, 2)
 POLICY = np.eye(2)
 MDP = mdp.make(np.zeros((2, 2, 1), int), np.ones((2, 2, 1)), np.zeros((2, 2, 1)), gamma=0.5)
+
+BOX, CLIP = np.array([[0.0, 0, 4, 4]]), np.zeros((2, 1, 4))
+TRUTH, FOUND, POINTS = np.array([[0.0, 0, 0, 0, 4, 4, 0]]), np.array([[0.0, 0, 0, 0, 4, 4, 0.9]]), np.ones((1, 2, 3))
 
 CASES = [
     ("data.scenes.check_scene_size", ((1, 1),), r"image_size=\(1, 1\)"),
@@ -165,6 +169,53 @@ CASES = [
     ("sequence.ngram.ngram_loss", (np.arange(5), np.arange(5), 1, 5, -1.0), "smoothing=-1"),
     ("transfer.gradient_reversal.reversal_strength", (1.5,), "share=1.5"),
     ("vision3d.nerf.frequency_encoding", (SEVERAL, -1), "num_frequencies=-1"),
+    ("evaluators.coco.coco_map", (TRUTH, FOUND, 1.5, 1), "num_images=1.5"),
+    ("evaluators.coco.coco_map", (TRUTH, FOUND, 1, 1, None, None, [0.1]), "sigmas"),
+    ("evaluators.coco.coco_map", (TRUTH, FOUND, 1, 1, None, (POINTS + 6, POINTS)), "keypoints of truth: visibility"),
+    ("evaluators.coco.coco_map", (TRUTH, FOUND, 1, 1, None, (POINTS, POINTS * np.nan)), "keypoints of detections"),
+    ("evaluators.coco.coco_map", (TRUTH, FOUND, 1, 1, ([IMAGE], [IMAGE])), r"masks\[0\] of truth"),
+    (
+        "evaluators.coco.coco_map",
+        (TRUTH, FOUND, 1, 1, ([{"size": [4, 4], "counts": b""}], [{"size": [8, 8], "counts": b""}])),
+        r"masks\[0\] of detections",
+    ),
+    ("evaluators.coco.pasted_masks", (np.ones((1, 4, 4)), np.zeros((1, 4)), (0, 8)), "height=0"),
+    ("evaluators.coco.pasted_masks", (np.ones((1, 4, 4)), np.zeros((1, 4)), (8, 8), 5.0), "threshold=5"),
+    ("evaluators.detection_errors.detection_errors", ({}, {}, 2, np.nan), "min_score=nan"),
+    ("evaluators.detection_errors.detection_errors", ({}, {}, 2, 0.3, 0.1, 0.5), "background=0.5"),
+    ("losses.chamfer_loss", (SEVERAL, SEVERAL[:0]), "q"),
+    ("losses.distribution_focal_loss", (SEVERAL, np.ones(2), np.array([3.0, 1, 2])), r"values=\[3.0, 1.0, 2.0\]"),
+    ("losses.enet_weights", (np.ones(2), 0.5), "c=0.5"),
+    ("losses.gaussian_nll_loss", (SEVERAL, SEVERAL, SEVERAL, 0.0), "epsilon=0"),
+    ("losses.hinge_embedding_loss", (-np.ones(2), np.ones(2)), r"distance\[0\]=-1"),
+    ("losses.ldam_loss", (SEVERAL, np.array([0, 1]), -np.ones(3)), r"margins\[0\]=-1"),
+    ("losses.median_frequency_weights", (np.ones(2), np.ones(2), 0.0), "cap=0"),
+    ("losses.median_frequency_weights", (np.array([1, 9]), np.array([2, 2])), r"pixels\[1\]=9"),
+    ("losses.multi_task_loss", ({}, {}), "losses"),
+    ("losses.scale_invariant_depth_loss", (IMAGE, IMAGE, None, 2.0), "variance_weight=2"),
+    ("losses.scale_and_shift_invariant_loss", (IMAGE, IMAGE, None, -1.0), "gradient_weight=-1"),
+    ("losses.scale_and_shift_invariant_loss", (IMAGE, IMAGE, None, 0.5, 99), "scales=99"),
+    ("losses.siglip_loss", (SEVERAL, SEVERAL, 0.1, np.nan), "bias=nan"),
+    ("losses.style_loss", (IMAGE, np.ones((3, 3)), 0), "target_size=0"),
+    ("losses.triplet_loss", (SEVERAL, SEVERAL, SEVERAL, 0.2, False, False, -1.0), "p=-1"),
+    ("metrics.BoundaryIoU.of", (IMAGE, IMAGE, 2, None, None, 1.5), "width=1.5"),
+    ("metrics.clear_mot", (None, None, None, None, "high"), "threshold='high'"),
+    ("metrics.clip_score", (SEVERAL * np.nan, SEVERAL), r"images\[0, 0\]=nan"),
+    ("metrics.clip_score", (SEVERAL, SEVERAL, np.inf), "scale=inf"),
+    ("metrics.iou_per_class", (-np.eye(2),), r"confusion\[0, 0\]=-1"),
+    ("metrics.KeypointAccuracy.of", (None, None, None, None, 0.0), "alpha=0"),
+    ("metrics.lpips", ({"a": IMAGE[None]}, {"a": IMAGE[None]}, {"a": -np.ones(3)}), r"weights\['a'\]\[0\]=-1"),
+    ("metrics.ndcg", (SEVERAL, SEVERAL, 1.5), "k=1.5"),
+    ("metrics.verification", (np.array([0.1, 0.9]), np.array([0, 2])), r"same\[1\]=2"),
+    ("metrics.voxel_iou", (IMAGE, IMAGE, 2.0), "threshold=2"),
+    ("ops.box_fusion.image_view", (IMAGE, DetectorView(np.inf)), "scale=inf"),
+    ("ops.box_fusion.soft_nms", (BOX, np.array([np.nan])), r"scores\[0\]=nan"),
+    ("ops.box_fusion.weighted_boxes_fusion", (BOX, np.array([95.0])), r"scores\[0\]=95"),
+    ("ops.clip_boxes", (BOX, (4, 4, 3)), r"size=\(4, 4, 3\)"),
+    ("ops.mask_paste.heatmaps_to_keypoints", (np.full((1, 1, 2, 2), np.nan), BOX, (4, 4)), r"heatmaps\[0, 0, 0, 0\]"),
+    ("ops.masks_to_boxes", (IMAGE - 3,), r"masks\[0, 0, 0\]=-3"),
+    ("ops.top_detections", (np.ones(1, bool), np.ones(1), -1), "count=-1"),
+    ("video.tracking.sort_track", (CLIP, CLIP[..., 0], CLIP[..., 0] - 1), r"valid\[0, 0\]=-1"),
     *[(f"optim.by_hand.{name}", (0.1, 1.5), "rho=1.5") for name in ("momentum", "nesterov")],
     ("optim.by_hand.rmsprop", (0.1, 1.5), "gamma=1.5"),
     *[(f"optim.by_hand.{name}", (0.1, 1.0), "b1=1") for name in ("adam", "adamw", "adamax", "nadam", "radam")],
@@ -174,6 +225,7 @@ CASES = [
 
 @pytest.mark.parametrize(("name", "arguments", "message"), CASES, ids=[f"{name}-{words}" for name, _, words in CASES])
 def test_a_number_out_of_its_stated_range_is_named(name, arguments, message):
+    name, method = (name.removesuffix(".of"), "of") if name.endswith(".of") else (name, "__call__")
     module, function = f"dlcore.{name}".rsplit(".", 1)
     with pytest.raises(ValueError, match=rf"^{message}.*: .*; allowed: "):
-        getattr(importlib.import_module(module), function)(*arguments)
+        getattr(getattr(importlib.import_module(module), function), method)(*arguments)
