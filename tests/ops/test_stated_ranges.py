@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from dlcore.generative.editing import Editing
 from dlcore.ops.box_fusion import DetectorView
 from dlcore.rl import mdp
 from dlcore.sequence.kalman import constant_velocity
@@ -183,6 +184,32 @@ CASES = [
     ("evaluators.coco.pasted_masks", (np.ones((1, 4, 4)), np.zeros((1, 4)), (8, 8), 5.0), "threshold=5"),
     ("evaluators.detection_errors.detection_errors", ({}, {}, 2, np.nan), "min_score=nan"),
     ("evaluators.detection_errors.detection_errors", ({}, {}, 2, 0.3, 0.1, 0.5), "background=0.5"),
+    ("generative.bayes_rule", (SEVERAL, np.zeros(3)), r"exp\(log_prior\)=\[1. 1. 1.\]"),
+    ("generative.bernoulli_log_likelihood", (SEVERAL, SEVERAL + 2), r"x\[0, 0\]=2"),
+    ("generative.categorical_log_likelihood", (np.zeros((2, 3, 4)), np.full((2, 3), 9)), r"x\[0, 0\]=9"),
+    ("generative.condition.class_condition", (0,), "num_classes=0"),
+    ("generative.consistency.consistency_sample", (None, SEVERAL, None, np.array([])), "levels=0"),
+    ("generative.consistency.consistency_sample", (None, SEVERAL, None, np.array([1.0, 2])), r"sigmas=\[1.0, 2.0\]"),
+    ("generative.consistency.sample_intervals", (KEYS, 1), "num_levels=1"),
+    ("generative.ddpm.diffuse", (KEYS[:1], SEVERAL, np.array([0.5])), "keys="),
+    ("generative.diffusion.denoiser", (None, None, (), 3.0), "guidance=3.0"),
+    ("generative.diffusion.noise_of", (KEYS, (2,), np.ones(2)), "keys="),
+    ("generative.diffusion.sample", (None, KEYS, (4, -4), np.array([0.5])), r"shape=\(4, -4\)"),
+    ("generative.edit_images", (Editing(resamples=1.5), None, None, IMAGE, None, None, None), "resamples=1.5"),
+    ("generative.edit_images", (Editing("repaint", 7.0), None, None, IMAGE, None, None, None), "strength=7"),
+    ("generative.edm.edm_factors", (np.array([-1.0]),), r"sigma\[0\]=-1"),
+    ("generative.edm_sample", (None, SEVERAL, np.array([1.0, 2, 0])), r"sigmas=\[1.0, 2.0, 0.0\]"),
+    ("generative.guidance.autoguide", (None, None, np.inf), "scale=inf"),
+    ("generative.lcm.lcm_timesteps", (100, 1.5), "num_inference_steps=1.5"),
+    ("generative.mask_git.mask_codes", (KEY, np.zeros((4, 4), int), 99, 5), "count=99"),
+    ("generative.samplers.read_prediction", (SEVERAL, SEVERAL[:1], 0.5), r"output=float32\[2, 3\]"),
+    ("generative.samplers.walk", (None, np.ones(2, int), None, np.array([1.0, 0])), r"x=int32\[2\]"),
+    ("generative.schedules.karras_sigmas", (5, 0.002, np.inf), "sigma_max=inf"),
+    ("generative.schedules.karras_sigmas", (5, 0.002, 80.0, -1.0), "rho=-1"),
+    ("generative.schedules.karras_sigmas", (2.5,), "steps=2.5"),
+    ("generative.schedules.linear_betas", (10, 0.2, 0.1), "beta_start=0.2"),
+    ("generative.schedules.sampling_grid", (np.array([0.9, 0.5]), np.array([0, 1])), r"timesteps=\[0, 1\]"),
+    ("generative.schedules.sampling_grid", (np.array([0.9, 0.5]), np.array([0.5])), r"timesteps\[0\]=0.5"),
     ("losses.chamfer_loss", (SEVERAL, SEVERAL[:0]), "q"),
     ("losses.distribution_focal_loss", (SEVERAL, np.ones(2), np.array([3.0, 1, 2])), r"values=\[3.0, 1.0, 2.0\]"),
     ("losses.enet_weights", (np.ones(2), 0.5), "c=0.5"),
