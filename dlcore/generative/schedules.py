@@ -26,7 +26,7 @@ import numpy as np
 
 from dlcore.choices import check_choice
 from dlcore.nn.precision import logits_dtype
-from dlcore.ops.checks import check_finite, check_indices, check_range, check_shapes
+from dlcore.ops.checks import check_finite, check_range, check_shapes
 
 __all__ = [
     "SCHEDULES",
@@ -284,7 +284,7 @@ def sampling_grid(
     check_choice("final_alpha", final_alpha, ("one", "first"))
     check_choice("sigmas", sigmas, ("training", "karras"))
     check_range("alphas_cumprod", alphas_cumprod, 0, 1)
-    check_indices("timesteps", timesteps, len(alphas_cumprod), "timesteps")
+    check_range("timesteps", timesteps, 0, len(alphas_cumprod) - 1)
     if np.ndim(timesteps) != 1 or len(timesteps) < 1 or not (np.diff(timesteps) < 0).all():
         raise ValueError(f"timesteps={np.asarray(timesteps).tolist()}: do not fall; allowed: at least one, falling")
     alpha_cumprod = np.asarray(alphas_cumprod, np.float64)
