@@ -50,10 +50,7 @@ def chamfer_loss(
     check_points("p", p, p_mask)
     check_points("q", q, q_mask)
     p, q = _visible(at_least_float32(p), p_mask), _visible(at_least_float32(q), q_mask)
-    if (p.shape[-2] == 0) != (q.shape[-2] == 0):
-        name = "p" if p.shape[-2] == 0 else "q"
-        raise ValueError(f"{name}: no point beside a set of points; allowed: at least one, or none in both")
-    if p.shape[-2] == 0:
+    if 0 in (p.shape[-2], q.shape[-2]):
         return jnp.zeros(p.shape[:-2], p.dtype)
     total = 0
     # Each point to its nearest neighbor in the other set, both ways.

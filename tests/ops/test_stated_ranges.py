@@ -225,7 +225,6 @@ CASES = [
     ("generative.schedules.karras_sigmas", (2.5,), "steps=2.5"),
     ("generative.schedules.linear_betas", (10, 0.2, 0.1), "beta_start=0.2"),
     ("generative.schedules.sampling_grid", (np.array([0.9, 0.5]), np.array([0, 1])), r"timesteps=\[0, 1\]"),
-    ("losses.chamfer_loss", (SEVERAL, SEVERAL[:0]), "q"),
     ("losses.distribution_focal_loss", (SEVERAL, np.ones(2), np.array([3.0, 1, 2])), r"values=\[3.0, 1.0, 2.0\]"),
     ("losses.enet_weights", (np.ones(2), 0.5), "c=0.5"),
     ("losses.gaussian_nll_loss", (SEVERAL, SEVERAL, SEVERAL, 0.0), "epsilon=0"),
