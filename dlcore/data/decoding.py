@@ -93,7 +93,7 @@ def load_image(path: str | Path, size: int | tuple[int, int] | None = None, chan
       ValueError: the file is not a readable image.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"path={str(path)!r}: no such file")
+        raise FileNotFoundError(f"path={str(path)!r}: no such file; allowed: an image file")
     pair = None if size is None else target_size(size)
     try:
         return decode_image(Path(path), pair, channels)

@@ -22,11 +22,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.data.coco_annotations import AREA_RATIOS, fits_box
 from dlcore.data.masks import masks_to_rles, unpack_masks
 from dlcore.extras import require
 from dlcore.learner import Evaluator
-from dlcore.ops.checks import check_class_ids, check_finite, check_indices
+from dlcore.ops.checks import check_class_ids, check_finite, check_indices, check_shapes, check_values
 
 __all__ = ["CocoResult", "coco_evaluator", "coco_map", "coco_rows", "pasted_masks"]
 
@@ -73,7 +74,7 @@ def coco_map(
       num_classes: number of classes.
       masks: run lengths of the G true and the D detected masks, which replace the boxes.
       keypoints: [G, K, 3] (x, y, visibility) and [D, K, 2 or 3], which replace the boxes if there are no masks.
-      sigmas: [K], sigmas of the keypoints; None for COCO's if there are 17, else for 0.05.
+      sigmas: [K], sigmas of the keypoints, with `keypoints` alone; None for COCO's if there are 17, else for 0.05.
       areas: [G], areas of the true objects in square pixels, for keypoints and for AP by size; None for those of the
         true masks if there are any, else of the boxes.
       detected_areas: [D], areas of the detected objects in square pixels; None for those of their masks or boxes.
@@ -85,8 +86,9 @@ def coco_map(
 
     Raises:
       MissingPackage: pycocotools is not installed.
-      ValueError: shapes or lengths do not fit, a class or an image does not exist, a box, a score, an area or a
-        labeled keypoint is not finite, a true box is flipped, an area contradicts its box or is negative, a crowd is
+      ValueError: shapes or lengths do not fit, a class or an image does not exist, a box, a score, an area, a detected
+        or a labeled keypoint is not finite, a visibility is none of COCO's, a mask is no run lengths or of another
+        size than the first of its image, a true box is flipped, an area contradicts its box or is negative, a crowd is
         neither 0 nor 1, or the limits of sizes do not increase.
     """
     require("pycocotools", what="COCO's mAP")
@@ -94,8 +96,11 @@ def coco_map(
 
     kind = "keypoints" if keypoints is not None else "bbox" if masks is None else "segm"
     for name, number in (("num_images", num_images), ("num_classes", num_classes)):
+        check_whole_number(name, number)
         if number < 1:
             raise ValueError(f"{name}={number}: nothing to measure; allowed: at least 1")
+    if sigmas is not None and keypoints is None:
+        raise ValueError("sigmas: of no use without keypoints; allowed: None, or keypoints too")
     if not 0 < size_limits[0] < size_limits[1] < np.inf:
         raise ValueError(f"size_limits={size_limits}: no limits; allowed: two finite areas, 0 < small < large")
     targets, detections = (np.asarray(rows, np.float64) for rows in (truth, detections))
@@ -117,7 +122,10 @@ def coco_map(
     targets, detections = targets.reshape(-1, 7), detections.reshape(-1, 7)
     if true_points is not None:
         _check_points(true_points, found_points, sigmas)
-    for name, rows in (("truth", targets), ("detections", detections)):
+    sizes: dict[int, tuple] = {}
+    for name, rows, rles in (("truth", targets, true_masks), ("detections", detections, found_masks)):
+        if rles is not None:
+            _check_run_lengths(name, rles, rows[:, 0].tolist(), sizes)
         check_class_ids(name, rows[:, 1], num_classes)
         check_indices(name, rows[:, 0], num_images, "images")
         check_finite(name, rows[:, 2:])
@@ -193,8 +201,26 @@ def _check_points(targets: np.ndarray, detections: np.ndarray, sigmas: Sequence[
         raise ValueError(
             f"keypoints={list(detected_shape)} of detections: wrong shape; allowed: [D, {shape[1]}, 2 or 3]"
         )
+    check_values("keypoints of truth: visibility", np.asarray(targets)[..., 2], (0, 1, 2))
+    check_finite("keypoints of detections", np.asarray(detections, np.float64)[..., :2])
     if sigmas is not None and (np.shape(sigmas) != (shape[1],) or not (np.asarray(sigmas) > 0).all()):
         raise ValueError(f"sigmas={sigmas}: no spreads of {shape[1]} keypoints; allowed: as many numbers above 0")
+
+
+def _check_run_lengths(name: str, rles: Sequence[Mapping], images: list[float], sizes: dict[float, tuple]) -> None:
+    """Refuse masks that are no compressed run lengths, or of another size than the first mask of their image."""
+    for row, (rle, image) in enumerate(zip(rles, images, strict=True)):
+        size = tuple(rle.get("size", ())) if isinstance(rle, Mapping) else ()
+        if len(size) != 2 or not isinstance(rle.get("counts"), bytes | str):
+            raise ValueError(
+                f"masks[{row}] of {name}: no compressed run lengths; allowed: {{'size': (H, W), 'counts': bytes}}, "
+                "such as dlcore.data.masks.masks_to_rles gives"
+            )
+        if size != sizes.setdefault(image, size):
+            raise ValueError(
+                f"masks[{row}] of {name}: of {size[0]}x{size[1]} pixels; allowed: "
+                f"{sizes[image][0]}x{sizes[image][1]}, as another mask of image {image:g}"
+            )
 
 
 def _annotations(rows: np.ndarray, masks: Sequence[Mapping] | None, points: np.ndarray | None) -> list[dict]:
@@ -252,7 +278,13 @@ def pasted_masks(masks: np.ndarray, boxes: np.ndarray, size: tuple[int, int], th
 
     Returns:
       [K, H, W] bool.
+
+    Raises:
+      ValueError: a side is below 1, the threshold is outside [0, 1], or a number is not finite.
     """
+    height, width = size
+    check_shapes(height=(height, "int >= 1"), width=(width, "int >= 1"), threshold=(threshold, "0 to 1"))
+    check_finite("masks", masks)
     import jax
 
     from dlcore.ops.mask_paste import paste_masks

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.ops.checks import check_class_ids, check_finite
+from dlcore.ops.checks import check_class_ids, check_finite, check_shapes
 
 __all__ = ["KINDS", "detection_errors"]
 
@@ -54,8 +54,12 @@ def detection_errors(
       box for its true class.
 
     Raises:
-      ValueError: a label is none of the classes, or a score or a box is not finite.
+      ValueError: a label is none of the classes, a score or a box is not finite, a threshold is outside [0, 1], or
+        `background` is above `foreground`.
     """
+    check_shapes(min_score=(min_score, "0 to 1"), foreground=(foreground, "0 to 1"), background=(background, "0 to 1"))
+    if background > foreground:
+        raise ValueError(f"background={background}: above foreground; allowed: at most foreground={foreground}")
     for name, rows, mask in (("outputs", outputs, outputs["valid"]), ("truth", truth, truth["box_mask"])):
         is_valid = np.asarray(mask) > 0
         check_class_ids(f"{name}: labels", np.asarray(rows["labels"])[is_valid], num_classes)

@@ -160,6 +160,7 @@ from dlcore.generative.samplers import Denoise as Denoise
 from dlcore.generative.samplers import Noise as Noise
 from dlcore.generative.samplers import Prediction as Prediction
 from dlcore.generative.samplers import branches as branches
+from dlcore.generative.samplers import check_falling as check_falling
 from dlcore.generative.samplers import check_grid as check_grid
 from dlcore.generative.samplers import ddim_sample as ddim_sample
 from dlcore.generative.samplers import ddpm_sample as ddpm_sample

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from dlcore.ops.checks import check_shapes
+
 __all__ = ["Condition", "check_guidance", "class_condition", "classes_of", "read"]
 
 
@@ -33,7 +35,11 @@ def class_condition(num_classes: int, name: str = "label") -> Condition:
 
     Returns:
       The condition, labels [B] from 0 to K.
+
+    Raises:
+      ValueError: `num_classes` is no whole number of at least 1.
     """
+    check_shapes(num_classes=(num_classes, "int >= 1"))
     return Condition(
         lambda batch: batch[name].astype(jnp.int32), lambda y: jnp.full_like(y, num_classes), {name: num_classes}
     )
@@ -47,8 +53,9 @@ def check_guidance(guidance: float, conditional: bool) -> None:
       conditional: whether the network has a condition.
 
     Raises:
-      ValueError: samples shall be guided without one.
+      ValueError: samples shall be guided without one, or `guidance` is not finite.
     """
+    check_shapes(guidance=(guidance, "finite"))
     if not conditional and guidance != 1:
         raise ValueError(f"guidance={guidance}: the network takes no condition; allowed: 1")
 

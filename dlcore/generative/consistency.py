@@ -32,7 +32,7 @@ from dlcore.generative.condition import Condition
 from dlcore.generative.denoising import decode_pixels, denoising_learner, encode_pixels, example_noise
 from dlcore.generative.diffusion import noise_of
 from dlcore.generative.edm import precondition, with_timesteps
-from dlcore.generative.samplers import Denoise, Noise, walk
+from dlcore.generative.samplers import Denoise, Noise, check_falling, walk
 from dlcore.generative.schedules import karras_sigmas, to_acc_dtype
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.ops.checks import check_shapes
@@ -151,6 +151,7 @@ def sample_intervals(
     Raises:
       ValueError: sigma_min is not below sigma_max.
     """
+    check_shapes(num_levels=(num_levels, ">= 2"))
     karras_sigmas(2, levels.sigma_min, levels.sigma_max, levels.rho)
     bounds = [(math.log(sigma) - levels.p_mean) / levels.p_std for sigma in (levels.sigma_min, levels.sigma_max)]
     normal = jax.vmap(lambda key: jax.random.truncated_normal(key, *bounds))(keys)
@@ -257,8 +258,9 @@ def consistency_sample(
       The sample [B, ...], of the dtype of x; with `return_trajectory` (sample, [N + 1, B, ...] from x on).
 
     Raises:
-      ValueError: a sigma is not finite, or there are fewer than two.
+      ValueError: a sigma is not finite or negative, they do not fall, or there are fewer than two.
     """
+    check_falling("sigmas", sigmas)
     sigma_min, dtype = float(sigmas[-1]), x.dtype
     denoise = precondition(with_timesteps(network), sigma_data, sigma_min)
 

@@ -51,7 +51,11 @@ def diffuse(
 
     Returns:
       (t [B] int, x_t [B, ...], target of the prediction [B, ...]), of the dtype of x.
+
+    Raises:
+      ValueError: there are not as many keys as examples.
     """
+    check_shapes(keys=(keys, str(len(x))))
     acc_dtype = logits_dtype(x.dtype)
 
     def one(key, x):

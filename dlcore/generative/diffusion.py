@@ -7,6 +7,7 @@ the equations.
 """
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -43,6 +44,7 @@ __all__ = [
     "sample",
 ]
 
+SAMPLER_INPUTS = ("denoise", "x", "noise", "grid")
 SAMPLERS = {
     "ddpm": ddpm_sample,
     "ddim": ddim_sample,
@@ -146,8 +148,12 @@ def denoiser(
 
     Returns:
       (x, t) -> prediction.
+
+    Raises:
+      ValueError: there is no condition to guide by.
     """
     if guidance != 1:
+        check_guidance(guidance, condition is not None)
         # Classifier-free guidance.
         return guide_interval(network, *cond, condition.null(*cond), guidance, interval=interval, rescale=rescale)
     return lambda x, t: network(x, t, *cond)
@@ -238,6 +244,13 @@ def sample(
         alone, or a timestep has no noise.
     """
     check_choice("sampler", sampler, Sampler)
+    if unknown := sorted(options.keys() - inspect.signature(SAMPLERS[sampler]).parameters.keys()):
+        allowed = [name for name in inspect.signature(SAMPLERS[sampler]).parameters if name not in SAMPLER_INPUTS]
+        raise ValueError(
+            f"{unknown[0]}={options[unknown[0]]}: no option of sampler={sampler}; allowed: {', '.join(allowed)}"
+        )
+    if min(shape, default=1) < 1:
+        raise ValueError(f"shape={tuple(shape)}: holds nothing; allowed: sides of at least 1")
     check_shapes(shares=(shares, "... 0 to 1"))
     sampling_timesteps = timesteps(len(alphas_cumprod), num_inference_steps, spacing)
     grid = sampling_grid(alphas_cumprod, sampling_timesteps, final_alpha=final_alpha, sigmas=sigmas)
@@ -272,8 +285,12 @@ def noise_of(keys: jax.Array, shape: tuple[int, ...], fractions: jax.Array | Non
 
     Returns:
       Step k, from -1 (the start) on -> [B, *shape], standard normal.
+
+    Raises:
+      ValueError: there are not two keys for each fraction.
     """
     if fractions is not None:
+        check_shapes(keys=(keys, "B 2"), fractions=(fractions, "B"))
         start_noise, end_noise = noise_of(keys[:, 0], shape), noise_of(keys[:, 1], shape)
         return lambda k: jax.vmap(slerp)(start_noise(k), end_noise(k), fractions)
     return lambda k: jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, k + 1), shape))(keys)

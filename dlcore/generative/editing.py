@@ -74,6 +74,7 @@ def edit_images(
       ValueError: the method is unknown, or as the method.
     """
     check_choice("method", editing.method, ("sdedit", "inversion", "repaint"))
+    check_shapes(strength=(editing.strength, "0 to 1"), resamples=(editing.resamples, "int >= 1"))
     options: dict[str, Any] = {"prediction": prediction, "clip_sample": clip_sample}
     if editing.method == "repaint":
         start = noise(jnp.int32(-1))
@@ -220,7 +221,7 @@ def repaint(
     Raises:
       ValueError: the mask has another size or is neither 0 nor 1, resamples is below 1, or as `integrate`.
     """
-    check_shapes(x=(x, "B H W C"), start=(start, "B H W C"), resamples=(resamples, ">= 1"))
+    check_shapes(x=(x, "B H W C"), start=(start, "B H W C"), resamples=(resamples, "int >= 1"))
     composite(x, x, mask)
     check_grid(grid, prediction)
     dtype, observed, mask = x.dtype, to_acc_dtype(x), jnp.asarray(mask)

@@ -35,10 +35,10 @@ from dlcore.choices import check_choice
 from dlcore.generative.condition import Condition, check_guidance
 from dlcore.generative.denoising import decode_pixels, denoising_learner, encode_pixels, example_noise
 from dlcore.generative.diffusion import denoiser, noise_of
-from dlcore.generative.samplers import Denoise, Noise, walk
+from dlcore.generative.samplers import Denoise, Noise, check_falling, walk
 from dlcore.generative.schedules import karras_sigmas, to_acc_dtype
 from dlcore.learner import Learner, Range, check_arguments
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_range, check_shapes
 
 __all__ = [
     "EDMSampling",
@@ -81,9 +81,10 @@ def edm_factors(sigma: Any, sigma_data: float = 0.5, sigma_min: float = 0.0) -> 
       The factors, each [...], at least float32.
 
     Raises:
-      ValueError: sigma_data is not above 0, or sigma_min is below 0.
+      ValueError: sigma_data is not above 0, or sigma_min or a concrete sigma is below 0.
     """
     check_shapes(sigma_data=(sigma_data, "> 0"), sigma_min=(sigma_min, ">= 0"))
+    check_range("sigma", sigma, 0)
     sigma, d = to_acc_dtype(sigma), sigma_data**2
     root = jnp.sqrt(sigma**2 + d)
     rise = sigma - sigma_min
@@ -209,8 +210,9 @@ class EDMSampling(NamedTuple):
           [N + 1] float64, from sigma_max down to sigma_min, and 0.
 
         Raises:
-          ValueError: sigma_min is not below sigma_max.
+          ValueError: sigma_min is not below sigma_max, or s_tmin is above s_tmax.
         """
+        _check_churn(self.s_tmin, self.s_tmax)
         check_choice("solver", self.solver, ("euler", "heun"))
         return np.append(karras_sigmas(self.num_inference_steps, self.sigma_min, self.sigma_max, self.rho), 0.0)
 
@@ -221,6 +223,11 @@ class EDMSampling(NamedTuple):
           Keyword arguments.
         """
         return {name: getattr(self, name) for name in ("solver", "s_churn", "s_tmin", "s_tmax", "s_noise")}
+
+
+def _check_churn(s_tmin: float, s_tmax: float) -> None:
+    if s_tmin > s_tmax:
+        raise ValueError(f"s_tmin={s_tmin}: above s_tmax, no level gets noise; allowed: at most s_tmax={s_tmax}")
 
 
 def edm_sample(
@@ -257,10 +264,12 @@ def edm_sample(
 
     Raises:
       ValueError: `solver` is unknown, a number is out of range, noise is to be added but `noise` is None, a sigma is
-        not finite, or there are fewer than two.
+        not finite or negative, sigmas do not fall, or there are fewer than two.
     """
     check_choice("solver", solver, ("euler", "heun"))
-    check_shapes(s_churn=(s_churn, ">= 0"), s_noise=(s_noise, ">= 0"))
+    check_shapes(s_churn=(s_churn, ">= 0"), s_noise=(s_noise, ">= 0"), s_tmin=(s_tmin, ">= 0"))
+    _check_churn(s_tmin, s_tmax)
+    check_falling("sigmas", sigmas)
     if s_churn > 0 and noise is None:
         raise ValueError(f"noise=None: s_churn={s_churn} adds noise; allowed: a function of the step, or s_churn=0")
     denoise, dtype = precondition(network, sigma_data), x.dtype

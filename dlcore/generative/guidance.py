@@ -100,7 +100,11 @@ def autoguide(network: Denoise, worse_network: Denoise, scale: float | jax.Array
 
     Returns:
       The guided network, for any sampler; its output is at least float32.
+
+    Raises:
+      ValueError: the scale is not finite.
     """
+    check_shapes(scale=(scale, "... finite"))
 
     def guided(x: jax.Array, t: jax.Array) -> jax.Array:
         worse = to_acc_dtype(worse_network(x, t))

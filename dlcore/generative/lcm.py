@@ -16,6 +16,7 @@ import numpy as np
 
 from dlcore.generative.samplers import Denoise, Noise, Prediction, integrate
 from dlcore.generative.schedules import SamplingGrid
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["lcm_sample", "lcm_timesteps"]
 
@@ -32,14 +33,13 @@ def lcm_timesteps(num_timesteps: int, num_inference_steps: int, num_distilled_st
       [N] int32, falling from the last timestep.
 
     Raises:
-      ValueError: a number of steps is out of range.
+      ValueError: a number of steps is no whole number, or out of range.
     """
     for name, value, most in (
         ("num_distilled_steps", num_distilled_steps, num_timesteps),
         ("num_inference_steps", num_inference_steps, num_distilled_steps),
     ):
-        if not 1 <= value <= most:
-            raise ValueError(f"{name}={value}: out of range; allowed: 1 to {most}")
+        check_shapes(**{name: (value, f"int 1 to {most}")})
     distilled = np.arange(num_distilled_steps, 0, -1) * (num_timesteps // num_distilled_steps) - 1
     indices = np.linspace(0, num_distilled_steps, num_inference_steps, endpoint=False)
     return distilled[indices.astype(np.int32)].astype(np.int32)

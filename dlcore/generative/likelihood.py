@@ -17,6 +17,7 @@ import math
 from typing import Literal
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -25,7 +26,7 @@ from dlcore.data.augment import to_float
 from dlcore.learner import Metrics, Sum, root_key
 from dlcore.metrics.language import BitsPerDim
 from dlcore.nn.precision import logits_dtype
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_indices, check_probabilities, check_range, check_shapes
 
 __all__ = [
     "bayes_rule",
@@ -119,8 +120,12 @@ def bernoulli_log_likelihood(logits: jax.Array, x: jax.Array) -> jax.Array:
 
     Returns:
       [B] float32, in nats.
+
+    Raises:
+      ValueError: a concrete number of x is outside [0, 1].
     """
     logits = logits.reshape(x.shape[0], -1).astype(logits_dtype(logits.dtype))
+    check_range("x", x, 0, 1)
     x = x.reshape(logits.shape).astype(logits.dtype)
     return -optax.sigmoid_binary_cross_entropy(logits, x).sum(-1)
 
@@ -134,9 +139,13 @@ def categorical_log_likelihood(logits: jax.Array, x: jax.Array) -> jax.Array:
 
     Returns:
       [B] float32, in nats.
+
+    Raises:
+      ValueError: a concrete number of x is outside [0, K).
     """
     x = x.reshape(x.shape[0], -1)
     logits = logits.reshape(*x.shape, -1).astype(logits_dtype(logits.dtype))
+    check_indices("x", x, logits.shape[-1], "levels")
     return -optax.softmax_cross_entropy_with_integer_labels(logits, x).sum(-1)
 
 
@@ -167,7 +176,13 @@ def bayes_rule(log_likelihood: jax.Array, log_prior: jax.Array) -> tuple[jax.Arr
 
     Returns:
       (log p(y | x) [N, C], log p(x) [N]); the second is low for an x that no class explains, whatever the first says.
+
+    Raises:
+      ValueError: the shapes do not fit together, or a concrete prior does not sum to 1.
     """
+    check_shapes(log_likelihood=(log_likelihood, "... C"), log_prior=(log_prior, "C"))
+    if not isinstance(log_prior, jax.core.Tracer):
+        check_probabilities("exp(log_prior)", np.exp(log_prior))
     joint = log_likelihood + log_prior
     evidence = jax.nn.logsumexp(joint, axis=-1)
     return joint - evidence[..., None], evidence

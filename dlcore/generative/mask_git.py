@@ -122,7 +122,7 @@ def mask_codes(key: jax.Array, codes: jax.Array, count: jax.Array, mask_token: i
     Raises:
       ValueError: the codes are no grid of integers.
     """
-    check_shapes(codes=(codes, "int h w"), mask_token=(mask_token, ">= 1"))
+    check_shapes(codes=(codes, "int h w"), mask_token=(mask_token, ">= 1"), count=(count, f"0 to {codes.size}"))
     ranks = jax.random.permutation(key, codes.size).reshape(codes.shape)
     is_masked = ranks < count
     return jnp.where(is_masked, mask_token, codes).astype(jnp.int32), is_masked

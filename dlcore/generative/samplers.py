@@ -36,13 +36,14 @@ import numpy as np
 
 from dlcore.choices import check_choice
 from dlcore.generative.schedules import SamplingGrid, signal_and_spread, to_acc_dtype
-from dlcore.ops.checks import check_finite, check_range, check_shapes
+from dlcore.ops.checks import check_finite, check_range, check_shapes, describe_array
 
 __all__ = [
     "Denoise",
     "Noise",
     "Prediction",
     "branches",
+    "check_falling",
     "check_grid",
     "condition",
     "ddim_sample",
@@ -76,10 +77,13 @@ def read_prediction(output: Any, x: Any, abar: Any, prediction: Prediction = "ep
       (x_0, eps), both [...], computed in float32 and cast to the dtype of x.
 
     Raises:
-      ValueError: `prediction` is unknown, or `abar` is in half precision, which cannot hold 1 - abar.
+      ValueError: `prediction` is unknown, the output has another shape than x, or `abar` is in half precision, which
+        cannot hold 1 - abar.
     """
     check_choice("prediction", prediction, Prediction)
     dtype = jnp.asarray(x).dtype
+    if jnp.shape(output) != jnp.shape(x):
+        raise ValueError(f"output={describe_array(output)}: another shape than x; allowed: {describe_array(x)}")
     signal, spread = signal_and_spread("abar", abar)
     output, x = to_acc_dtype(output), to_acc_dtype(x)
     # x_t = signal * x_0 + spread * eps.
@@ -234,7 +238,8 @@ def integrate(
       on).
 
     Raises:
-      ValueError: the network predicts noise at a timestep that is noise alone, or a timestep has no noise.
+      ValueError: the network predicts noise at a timestep that is noise alone, a timestep has no noise, or as
+        `walk`.
     """
     dtype = x.dtype
     check_grid(grid, prediction)
@@ -265,8 +270,10 @@ def walk(step: Callable, x: jax.Array, extra: Any, levels: Any, *, return_trajec
       The last x [B, ...], of the dtype of the start; with `return_trajectory` (x, [N + 1, B, ...] from the start on).
 
     Raises:
-      ValueError: a concrete level is not finite, or there are fewer than two.
+      ValueError: a concrete level is not finite, there are fewer than two, or x holds whole numbers.
     """
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ValueError(f"x={describe_array(x)}: no place for noise; allowed: floats, such as pixels in [-1, 1]")
     check_finite("levels", levels)
     if len(levels) < 2:
         raise ValueError(f"levels={len(levels)}: no step; allowed: at least two levels")
@@ -281,6 +288,26 @@ def walk(step: Callable, x: jax.Array, extra: Any, levels: Any, *, return_trajec
     (sample, _), path = jax.lax.scan(body, (start, extra), rows)
     sample = sample.astype(dtype)
     return (sample, jnp.concatenate([x[None], path])) if return_trajectory else sample
+
+
+def check_falling(name: str, levels: Any) -> None:
+    """Check the levels of noise of a sampler.
+
+    Args:
+      name: of the argument, for the message.
+      levels: [N]; traced ones pass.
+
+    Raises:
+      ValueError: one is not finite or negative, they do not fall, or there are fewer than two.
+    """
+    if isinstance(levels, jax.core.Tracer):
+        return
+    levels = np.asarray(levels)
+    check_finite("levels", levels)
+    if len(levels) < 2:
+        raise ValueError(f"levels={len(levels)}: no step; allowed: at least two levels")
+    if (levels < 0).any() or not (np.diff(levels) < 0).all():
+        raise ValueError(f"{name}={levels.tolist()}: do not fall; allowed: falling numbers of at least 0")
 
 
 def check_grid(grid: SamplingGrid, prediction: Prediction) -> None:

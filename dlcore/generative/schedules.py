@@ -26,7 +26,7 @@ import numpy as np
 
 from dlcore.choices import check_choice
 from dlcore.nn.precision import logits_dtype
-from dlcore.ops.checks import check_range, check_shapes
+from dlcore.ops.checks import check_finite, check_range, check_shapes
 
 __all__ = [
     "SCHEDULES",
@@ -62,7 +62,7 @@ def linear_betas(num_timesteps: int, beta_start: float = 1e-4, beta_end: float =
       ValueError: a number is out of range.
     """
     scale = 1000 / _checked(num_timesteps)
-    check_shapes(beta_start=(beta_start, "0 to 1"), beta_end=(beta_end, "0 to 1"))
+    _check_betas(beta_start, beta_end)
     return np.minimum(np.linspace(scale * beta_start, scale * beta_end, num_timesteps), MAX_BETA)
 
 
@@ -81,7 +81,7 @@ def scaled_linear_betas(num_timesteps: int, beta_start: float = 0.00085, beta_en
       ValueError: a number is out of range.
     """
     scale = 1000 / _checked(num_timesteps)
-    check_shapes(beta_start=(beta_start, "0 to 1"), beta_end=(beta_end, "0 to 1"))
+    _check_betas(beta_start, beta_end)
     return np.minimum(scale * np.linspace(beta_start**0.5, beta_end**0.5, num_timesteps) ** 2, MAX_BETA)
 
 
@@ -285,6 +285,8 @@ def sampling_grid(
     check_choice("sigmas", sigmas, ("training", "karras"))
     check_range("alphas_cumprod", alphas_cumprod, 0, 1)
     check_range("timesteps", timesteps, 0, len(alphas_cumprod) - 1)
+    if np.ndim(timesteps) != 1 or len(timesteps) < 1 or not (np.diff(timesteps) < 0).all():
+        raise ValueError(f"timesteps={np.asarray(timesteps).tolist()}: do not fall; allowed: at least one, falling")
     alpha_cumprod = np.asarray(alphas_cumprod, np.float64)
     train_timesteps = np.arange(len(alpha_cumprod))
     # Noise level sigma of every training timestep.
@@ -316,10 +318,11 @@ def karras_sigmas(steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0,
       [N] float64, falling from sigma_max to sigma_min.
 
     Raises:
-      ValueError: steps is below 1, or sigma_min is not between 0 and sigma_max.
+      ValueError: steps is no whole number of at least 1, rho is not above 0, sigma_max is not finite, or sigma_min is
+        not between 0 and sigma_max.
     """
-    if steps < 1:
-        raise ValueError(f"steps={steps}: too few; allowed: at least 1")
+    check_shapes(steps=(steps, "int >= 1"), rho=(rho, "> 0"))
+    check_finite("sigma_max", sigma_max)
     if not 0 < sigma_min < sigma_max:
         raise ValueError(f"sigma_min={sigma_min}: out of range; allowed: above 0, below sigma_max={sigma_max}")
     return _evenly_in_root(sigma_max, sigma_min, steps, rho)
@@ -334,3 +337,9 @@ def _checked(num_timesteps: int) -> int:
     if not isinstance(num_timesteps, Integral) or num_timesteps < 1:
         raise ValueError(f"num_timesteps={num_timesteps}: out of range; allowed: whole numbers, at least 1")
     return num_timesteps
+
+
+def _check_betas(beta_start: float, beta_end: float) -> None:
+    check_shapes(beta_start=(beta_start, "0 to 1"), beta_end=(beta_end, "0 to 1"))
+    if beta_start > beta_end:
+        raise ValueError(f"beta_start={beta_start:g}: above beta_end; allowed: at most beta_end={beta_end:g}")

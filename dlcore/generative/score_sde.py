@@ -231,7 +231,7 @@ def score_sample(
       ValueError: num_steps is below 1, or the equation's numbers are out of order.
     """
     sde.check()
-    check_shapes(num_steps=(num_steps, ">= 1"))
+    check_shapes(num_steps=(num_steps, "int >= 1"))
     dtype = x.dtype
 
     def velocity(x, t, fraction):

@@ -220,7 +220,9 @@ def siglip_loss(
     Raises:
       ValueError: the shapes do not fit together, or there is one pair.
     """
-    check_shapes(a=(a, "N D"), b=(b, "N D"), temperature=(temperature, "> 0"), bias=(bias, ""), mask=(mask, "mask N"))
+    check_shapes(
+        a=(a, "N D"), b=(b, "N D"), temperature=(temperature, "> 0"), bias=(bias, "finite"), mask=(mask, "mask N")
+    )
     _check_negatives(len(a))
     is_valid, a, b = _kept_units(a, b, mask)
     # 1 on the diagonal, -1 elsewhere.

@@ -40,7 +40,7 @@ def scale_invariant_depth_loss(
         log_depth=(log_depth, "... H W"),
         target=(target, "... H W"),
         mask=(mask, "mask ... H W"),
-        variance_weight=(variance_weight, ""),
+        variance_weight=(variance_weight, "0 to 1"),
     )
     log_depth, target = at_least_float32(log_depth), at_least_float32(target)
     # Pixels with a depth.
@@ -80,10 +80,9 @@ def scale_and_shift_invariant_loss(
         prediction=(prediction, "... H W"),
         target=(target, "... H W"),
         mask=(mask, "mask ... H W"),
-        gradient_weight=(gradient_weight, ""),
+        gradient_weight=(gradient_weight, ">= 0"),
+        scales=(scales, "int 1 to 30"),
     )
-    if scales < 1:
-        raise ValueError(f"scales={scales}: out of range; allowed: at least 1")
     prediction, target = at_least_float32(prediction), at_least_float32(target)
     valid = jnp.isfinite(target) if mask is None else jnp.isfinite(target) & (mask > 0)
     n = jnp.maximum(valid.sum((-2, -1), keepdims=True), 1)  # [..., 1, 1]

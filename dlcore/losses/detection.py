@@ -15,6 +15,7 @@ gradients. The overlap losses compare box i with target i; for all pairs, add th
 """
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -159,7 +160,8 @@ def distribution_focal_loss(logits: jax.Array, targets: jax.Array, values: jax.A
       [...], one loss a number, in nats.
 
     Raises:
-      ValueError: the shapes do not fit, there are fewer than two values, or a concrete target is not finite.
+      ValueError: the shapes do not fit, there are fewer than two values, they do not increase, or a
+        concrete target is not finite.
     """
     logits, values = _distribution(logits, values)
     targets = at_least_float32(targets)
@@ -167,6 +169,8 @@ def distribution_focal_loss(logits: jax.Array, targets: jax.Array, values: jax.A
     check_finite("targets", targets)
     if (count := logits.shape[-1]) < 2:
         raise ValueError(f"logits.shape={logits.shape}: {count} value; allowed: at least 2")
+    if not isinstance(values, jax.core.Tracer) and not (np.diff(values) > 0).all():
+        raise ValueError(f"values={np.asarray(values).tolist()}: do not increase; allowed: each above the one before")
     targets = jnp.clip(targets, values[0], values[-1])  # [...]
     # The values around each target: `left` and the next one.
     left = jnp.clip(jnp.searchsorted(values, targets, side="right") - 1, 0, count - 2)  # [...]

@@ -12,11 +12,13 @@ of the images that hold it. beta = 0 weighs all classes alike, beta -> 1 by 1 / 
 """
 
 import jax
+import jax.core
 import jax.numpy as jnp
+import numpy as np
 
 from dlcore.losses._precision import at_least_float32
 from dlcore.losses.classification import softmax_cross_entropy_loss
-from dlcore.ops.checks import check_class_ids, check_counts, check_shapes
+from dlcore.ops.checks import check_class_ids, check_counts, check_range, check_shapes
 
 __all__ = ["class_balanced_weights", "enet_weights", "ldam_loss", "ldam_margins", "median_frequency_weights"]
 
@@ -57,9 +59,16 @@ def median_frequency_weights(pixels: jax.Array, beside: jax.Array, cap: float = 
     Raises:
       ValueError: the shapes differ, or a concrete count is negative or not finite.
     """
-    check_shapes(pixels=(pixels, "C"), beside=(beside, "C"))
+    check_shapes(pixels=(pixels, "C"), beside=(beside, "C"), cap=(cap, "> 0"))
     check_counts("pixels", pixels)
     check_counts("beside", beside)
+    is_traced = isinstance(pixels, jax.core.Tracer) or isinstance(beside, jax.core.Tracer)
+    if not is_traced and (more := np.asarray(pixels) > np.asarray(beside)).any():
+        at = int(more.argmax())
+        raise ValueError(
+            f"pixels[{at}]={pixels[at]:g}: more than all pixels of its images; allowed: at most beside[{at}]="
+            f"{beside[at]:g}"
+        )
     pixels = at_least_float32(pixels)
     occurs = pixels > 0
     # Frequency of a class in the images that contain it.
@@ -81,7 +90,7 @@ def enet_weights(pixels: jax.Array, c: float = 1.02) -> jax.Array:
     Raises:
       ValueError: a concrete count is negative or not finite.
     """
-    check_shapes(pixels=(pixels, "C"))
+    check_shapes(pixels=(pixels, "C"), c=(c, "> 1"))
     check_counts("pixels", pixels)
     pixels = at_least_float32(pixels)
     return 1 / jnp.log(c + pixels / jnp.maximum(pixels.sum(), 1))
@@ -125,6 +134,7 @@ def ldam_loss(logits: jax.Array, labels: jax.Array, margins: jax.Array, scale: f
     logits, labels = at_least_float32(logits), jnp.asarray(labels)
     check_shapes(logits=(logits, "... C"), labels=(labels, "int ..."), margins=(margins, "C"), scale=(scale, "> 0"))
     check_class_ids("labels", labels, logits.shape[-1])
+    check_range("margins", margins, 0)
     # The margin is taken off the label's logit alone.
     is_label = jnp.arange(logits.shape[-1]) == labels[..., None]  # [..., C]
     return softmax_cross_entropy_loss(scale * (logits - jnp.where(is_label, margins, 0)), labels)

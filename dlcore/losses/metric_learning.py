@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from dlcore.choices import check_choice
 from dlcore.losses._precision import at_least_float32
 from dlcore.losses.objective import masked_mean
-from dlcore.ops.checks import check_shapes, check_values
+from dlcore.ops.checks import check_range, check_shapes, check_values
 from dlcore.ops.l2_normalize import l2_normalize
 from dlcore.ops.square_root import safe_sqrt
 
@@ -75,7 +75,7 @@ def triplet_loss(
       [...], one loss a triplet.
 
     Raises:
-      ValueError: the shapes differ, or `p` is not 2 and distances are squared.
+      ValueError: the shapes differ, `p` is not above 0, or it is not 2 and distances are squared.
     """
     if squared and p != 2:
         raise ValueError(f"p={p}: the square of Euclid's distance alone has no root; allowed: 2, or squared=False")
@@ -83,6 +83,7 @@ def triplet_loss(
     check_shapes(
         anchor=(anchor, "... D"), positive=(positive, "... D"), negative=(negative, "... D"), margin=(margin, ">= 0")
     )
+    check_shapes(p=(p, "> 0"))
 
     def pairwise_distance(a, b):
         return jnp.square(a - b).sum(-1) if squared else jnp.linalg.norm(a - b + 1e-6, ord=p, axis=-1)
@@ -250,6 +251,7 @@ def hinge_embedding_loss(distance: jax.Array, y: jax.Array, margin: float | jax.
     distance = at_least_float32(distance)
     check_shapes(distance=(distance, "..."), y=(y, "..."), margin=(margin, ">= 0"))
     check_values("y", y, (-1, 1))
+    check_range("distance", distance, 0)
     return jnp.where(jnp.asarray(y) > 0, distance, jax.nn.relu(margin - distance))
 
 

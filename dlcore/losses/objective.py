@@ -81,8 +81,10 @@ def multi_task_loss(losses: Mapping[str, jax.Array], weights: Mapping[str, float
       Scalar.
 
     Raises:
-      ValueError: losses and weights name different tasks.
+      ValueError: losses and weights name different tasks, or none.
     """
     if losses.keys() != weights.keys():
         raise ValueError(f"weights={sorted(weights)}: other tasks than the losses'; allowed: {sorted(losses)}")
+    if not losses:
+        raise ValueError("losses: none; allowed: at least one task")
     return jnp.asarray(sum(weights[name] * losses[name] for name in sorted(losses)))

@@ -130,7 +130,7 @@ def gaussian_nll_loss(
     check_shapes(
         mean=(error, "... D"),
         variance=(variance, "... 1" if variance.shape[-1:] == (1,) else "... D"),
-        epsilon=(epsilon, ">= 0"),
+        epsilon=(epsilon, "> 0"),
     )
     check_range("variance", variance, 0)
     # A variance below epsilon counts as epsilon, and keeps its gradient.

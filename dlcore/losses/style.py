@@ -69,9 +69,11 @@ def style_loss(features: jax.Array, target_gram: jax.Array, target_size: int | N
       [...], one loss an image.
 
     Raises:
-      ValueError: the shapes do not fit together.
+      ValueError: the shapes do not fit together, or `target_size` is below 1.
     """
-    check_shapes(features=(features, "... H W C"), target_gram=(target_gram, "... C C"))
+    check_shapes(
+        features=(features, "... H W C"), target_gram=(target_gram, "... C C"), target_size=(target_size, "int >= 1")
+    )
     size, channels = features.shape[-3] * features.shape[-2], features.shape[-1]
     # Gram matrices a pixel, so that sizes may differ.
     difference = gram_matrix(features) / size - target_gram / (target_size or size)  # [..., C, C]

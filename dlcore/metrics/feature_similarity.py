@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_range, check_shapes
 from dlcore.ops.square_root import safe_sqrt
 
 __all__ = ["LAYERS", "clip_score", "lpips", "lpips_weights"]
@@ -41,7 +41,7 @@ def lpips(
       [B].
 
     Raises:
-      ValueError: a layer is missing, or the shapes do not fit together.
+      ValueError: a layer is missing, the shapes do not fit together, or a concrete weight is negative or NaN.
     """
     weights = {name: jnp.ones(value.shape[-1]) for name, value in a.items()} if weights is None else weights
     missing = [name for name in weights if name not in a or name not in b]
@@ -50,6 +50,7 @@ def lpips(
     total: jax.Array = jnp.zeros(())
     for name, weight in weights.items():
         check_shapes(a=(a[name], "B H W C"), b=(b[name], "B H W C"), weights=(weight, "C"))
+        check_range(f"weights[{name!r}]", weight, 0)
         gap = jnp.square(_directions(a[name]) - _directions(b[name])) * jnp.asarray(weight)
         total = total + gap.sum(-1).mean((1, 2))
     return total
@@ -93,11 +94,11 @@ def clip_score(images: jax.Array, texts: jax.Array, scale: float = 100.0) -> jax
       [B], from 0 to `scale`.
 
     Raises:
-      ValueError: the shapes do not fit together, or `scale` is not positive.
+      ValueError: the shapes do not fit together, a concrete feature is not finite, or `scale` is not positive and
+        finite.
     """
-    check_shapes(images=(images, "B D"), texts=(texts, "B D"))
-    if not scale > 0:
-        raise ValueError(f"scale={scale}: out of range; allowed: above 0")
+    check_shapes(images=(images, "B D finite"), texts=(texts, "B D finite"), scale=(scale, "> 0"))
+    check_finite("scale", scale)
     return scale * jnp.maximum((_directions(images) * _directions(texts)).sum(-1), 0)
 
 

@@ -11,7 +11,7 @@ input does not matter.
 
 import numpy as np
 
-from dlcore.ops.checks import check_finite
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["multilabel_average_precision", "ndcg"]
 
@@ -28,13 +28,12 @@ def ndcg(relevance: np.ndarray, scores: np.ndarray, k: int | None = None) -> flo
       In [0, 1]; a query without a relevant item counts as 0.
 
     Raises:
-      ValueError: the shapes differ or are not [Q, N], a gain is negative, or `k` is below 1.
+      ValueError: the shapes differ or are not [Q, N], a gain is negative, or `k` is no whole number of at least 1.
     """
     relevance, scores = _two_tables("relevance", relevance, scores)
     if (relevance < 0).any():
         raise ValueError(f"relevance={relevance.min()}: negative; allowed: 0 or more")
-    if k is not None and k < 1:
-        raise ValueError(f"k={k}: out of range; allowed: 1 or more, or None")
+    check_shapes(k=(k, "int >= 1"))
     discount = 1 / np.log2(np.arange(relevance.shape[1]) + 2)
     discount[len(discount) if k is None else k :] = 0
     best = -np.sort(-relevance, 1) @ discount

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dlcore.choices import check_choice
-from dlcore.ops.checks import check_finite, check_range
+from dlcore.ops.checks import check_finite, check_range, check_values
 
 __all__ = ["Verification", "recall_at_k", "verification"]
 
@@ -109,10 +109,12 @@ def verification(scores: np.ndarray, same: np.ndarray, rates: tuple[float, ...] 
       The curve and its summary.
 
     Raises:
-      ValueError: the shapes differ, a score is not finite, a rate is not in [0, 1], or all pairs are of one kind.
+      ValueError: the shapes differ, a score is not finite, a rate is not in [0, 1], `same` is neither 0 nor 1, or all
+        pairs are of one kind.
     """
     from sklearn.metrics import auc, roc_curve
 
+    check_values("same", same, (0, 1))
     scores, same = np.asarray(scores, np.float64), np.asarray(same).astype(bool)
     if scores.ndim != 1 or scores.shape != same.shape:
         raise ValueError(f"scores={scores.shape}, same={same.shape}: wrong shapes; allowed: [P] for both")

@@ -18,7 +18,7 @@ from flax import struct
 
 from dlcore.learner import Metric, value_mask
 from dlcore.metrics.classification import ConfusionMatrix, check_outside
-from dlcore.ops.checks import check_finite, check_shapes
+from dlcore.ops.checks import check_counts, check_finite, check_shapes
 
 __all__ = ["BoundaryIoU", "MeanIoU", "iou_per_class", "voxel_iou"]
 
@@ -33,11 +33,12 @@ def iou_per_class(confusion: np.ndarray) -> np.ndarray:
       [C] float64; NaN for a class that does not occur.
 
     Raises:
-      ValueError: `confusion` is not square.
+      ValueError: `confusion` is not square, or a number is no count.
     """
     confusion = np.asarray(confusion, np.float64)
     if confusion.ndim != 2 or confusion.shape[0] != confusion.shape[1]:
         raise ValueError(f"confusion={confusion.shape}: not square; allowed: [C, C]")
+    check_counts("confusion", confusion)
     hit = np.diag(confusion)
     union = confusion.sum(0) + confusion.sum(1) - hit  # [C]
     return np.divide(hit, union, out=np.full(len(hit), np.nan), where=union > 0)
@@ -142,11 +143,11 @@ class BoundaryIoU(Metric):
           The metric.
 
         Raises:
-          ValueError: the shapes differ, or `width` is below 1.
+          ValueError: the shapes differ, or `width` is no whole number of at least 1.
         """
         if predictions.shape != labels.shape:
             raise ValueError(f"predictions={predictions.shape}: another shape; allowed: {labels.shape}, as labels")
-        check_shapes(width=(width, ">= 1"))
+        check_shapes(width=(width, "int >= 1"))
         counts = value_mask(mask, labels.shape)
         if void_label is not None:
             counts &= labels != void_label
@@ -206,11 +207,13 @@ def voxel_iou(prediction: jax.Array, truth: jax.Array, threshold: float = 0.5) -
       Scalar float32; 1 for two empty grids, NaN where an occupancy is NaN.
 
     Raises:
-      ValueError: the shapes differ, or the threshold is not finite.
+      ValueError: the shapes differ, the threshold is not finite, or no number could be above it.
     """
     if truth.shape != prediction.shape:
         raise ValueError(f"truth={truth.shape}: another shape than the prediction; allowed: {prediction.shape}")
     check_finite("threshold", threshold)
+    if not isinstance(truth, jax.core.Tracer) and truth.dtype != bool and threshold >= 1 and truth.max(initial=0) <= 1:
+        raise ValueError(f"threshold={threshold:g}: above every occupancy; allowed: below 1")
     a, b = (v if v.dtype == bool else v > threshold for v in (prediction, truth))
     inner, union = (a & b).sum(dtype=jnp.int32), (a | b).sum(dtype=jnp.int32)
     has_nan = jnp.isnan(prediction).any() | jnp.isnan(truth).any()

@@ -94,7 +94,7 @@ def clear_mot(
       ValueError: the numbers of frames differ, there is one frame or no true box, an id occurs twice in a frame, or a
         box is not finite or has no area.
     """
-    check_range("threshold", threshold, 0, 1)
+    check_shapes(threshold=(threshold, "0 to 1"))
     clip = _clip(target_boxes, target_ids, predicted_boxes, predicted_ids)
     last_match = np.full(len(clip.target_counts), -1)
     previous = np.full(len(clip.target_counts), -1)  # of the frame before only
@@ -136,7 +136,7 @@ def idf1(
     Raises:
       ValueError: as `clear_mot`.
     """
-    check_range("threshold", threshold, 0, 1)
+    check_shapes(threshold=(threshold, "0 to 1"))
     clip = _clip(target_boxes, target_ids, predicted_boxes, predicted_ids)
     frames_together = np.zeros((len(clip.target_counts), len(clip.predicted_counts)))
     for targets, predicted, iou in clip.frames:

@@ -16,6 +16,7 @@ import jax
 from flax import linen as nn
 
 from dlcore.choices import check_choice
+from dlcore.learner import Range
 from dlcore.models.backbone import Backbone
 from dlcore.nn import Dense, DropConnect, VanillaDropout
 from dlcore.nn.precision import compute_dtype, logits_dtype
@@ -42,7 +43,7 @@ class MLP(Backbone):
     """
 
     num_classes: int = 10
-    hidden: tuple[int, ...] = (128, 128)
+    hidden: Annotated[tuple[int, ...], Range(1)] = (128, 128)
     activation: Literal["relu", "tanh", "sigmoid", "gelu", "identity"] = "relu"
     dropout: float = 0.0
     dropout_form: Annotated[Literal["inverted", "vanilla"], "if changed"] = "inverted"

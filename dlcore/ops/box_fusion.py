@@ -18,11 +18,13 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
+import numpy as np
 
 from dlcore.choices import check_choice
 from dlcore.ops.boxes import box_iou
-from dlcore.ops.checks import check_boxes, check_shapes
+from dlcore.ops.checks import check_boxes, check_range, check_shapes
 from dlcore.ops.resize import resize
 
 __all__ = [
@@ -252,6 +254,8 @@ def fuse_views(
 def _filled(boxes, scores, groups, valid) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """Return float32 boxes and scores, groups and valid, with zeros at padding."""
     valid = jnp.ones(len(scores), bool) if valid is None else jnp.asarray(valid, bool)
+    if not isinstance(scores, jax.core.Tracer) and not isinstance(valid, jax.core.Tracer):
+        check_range("scores", np.where(valid, scores, 0), 0, 1)
     groups = jnp.zeros(len(scores), jnp.int32) if groups is None else jnp.asarray(groups, jnp.int32)
     boxes = jnp.where(valid[:, None], jnp.asarray(boxes, jnp.float32), 0)
     return boxes, jnp.where(valid, jnp.asarray(scores, jnp.float32), 0), groups, valid
@@ -262,7 +266,7 @@ def _mean(weighted: jax.Array, weight: jax.Array) -> jax.Array:
 
 
 def _view_size(size: Sequence[int], view: DetectorView) -> tuple[int, int]:
-    height, width = (round(view.scale * side) for side in size) if view.scale > 0 else (0, 0)
+    height, width = (round(view.scale * side) for side in size) if 0 < view.scale < np.inf else (0, 0)
     if min(height, width) < 1:
         raise ValueError(f"scale={view.scale:g}: no pixel of {tuple(size)} remains; allowed: above 0")
     return height, width

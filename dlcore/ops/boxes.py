@@ -214,15 +214,15 @@ def masks_to_boxes(masks: jax.Array) -> jax.Array:
     Pixel j covers [j, j + 1], so x1 and y1 are one more than torchvision's, which gives the last pixel's number.
 
     Args:
-      masks: [..., H, W]; pixels other than 0 belong to the object.
+      masks: [..., H, W], no logits; pixels above 0 belong to the object.
 
     Returns:
       [..., 4] float32 (x0, y0, x1, y1); zeros for an empty mask.
 
     Raises:
-      ValueError: the masks have fewer than two axes.
+      ValueError: the masks have fewer than two axes, or a concrete pixel is negative or NaN.
     """
-    check_shapes(masks=(masks, "... H W"))
+    check_shapes(masks=(masks, "mask ... H W"))
     masks = jnp.asarray(masks) != 0
     corners = []
     for axis in (-2, -1):
@@ -274,10 +274,12 @@ def clip_boxes(boxes: jax.Array, size: tuple[int, int] | jax.Array) -> jax.Array
       [..., 4], coordinates in [0, width] and [0, height].
 
     Raises:
-      ValueError: a side is negative, or a concrete coordinate is not finite.
+      ValueError: there are not two sides, one is negative, or a concrete coordinate is not finite.
     """
+    if np.shape(size) != (2,):
+        raise ValueError(f"size={size}: not two sides; allowed: (height, width)")
     height, width = size
-    if not isinstance(height, jax.core.Tracer) and min(height, width) < 0:
+    if not isinstance(height, jax.core.Tracer) and not min(height, width) >= 0:
         raise ValueError(f"size={size}: negative; allowed: 0 or more")
     check_shapes(boxes=(boxes, "... 4"))
     boxes = _floating("boxes", boxes)

@@ -5,6 +5,7 @@ Shapes are checked inside jit too; values only where they are concrete, so that 
 
 import re
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import jax
@@ -270,7 +271,7 @@ def check_shapes(**arguments: tuple[jax.Array | np.ndarray | float | None, str])
     no axes mean a scalar; a leading `int` asks for an integer dtype, a leading `mask` for numbers of at least 0.
     Nothing broadcasts. A scalar's range stands for its axes: `temperature=(temperature, "> 0")`, `">= 0"`, `"0 to 1"`
     or `"0 to <1"`, or `"finite"` where all finite numbers are allowed; a traced number is not compared. `"... 0 to 1"`
-    is the range of each number of an array of batch axes.
+    is the range of each number of an array of batch axes, `"int >= 1"` that of a whole number.
 
     Args:
       **arguments: (array, axes) by the name of the argument; an array of None is not checked.
@@ -282,8 +283,12 @@ def check_shapes(**arguments: tuple[jax.Array | np.ndarray | float | None, str])
     for name, (array, axes) in arguments.items():
         if array is None:
             continue
-        if limits := _RANGE.fullmatch(axes.removeprefix("... ")):
+        if limits := _RANGE.fullmatch(axes.removeprefix("int ").removeprefix("... ")):
+            if axes.startswith("int "):
+                _check_whole(name, array)
             axes = "..." if axes.startswith("... ") else ""
+            if isinstance(array, str):
+                raise ValueError(f"{name}={array!r}: no number; allowed: numbers")
             if not isinstance(array, jax.core.Tracer) and (axes or np.ndim(array) == 0):
                 for value in np.ravel(array):
                     _check_number(name, float(value), *limits.groups())
@@ -307,6 +312,17 @@ def check_shapes(**arguments: tuple[jax.Array | np.ndarray | float | None, str])
             allowed = ", ".join(str(size) for word in words for size in size_of.get(word, (word,)))
             kind = "int" if is_integer else ""
             raise ValueError(f"{name}={describe_array(array)}: wrong shape or dtype; allowed: {kind}[{allowed}]")
+
+
+def _check_whole(name: str, number: Any) -> None:
+    """Refuse a fraction, a word or a bool; traced numbers and arrays of one integer pass."""
+    if isinstance(number, jax.core.Tracer | jax.Array | np.ndarray):
+        is_whole = np.ndim(number) == 0 and jnp.issubdtype(number.dtype, jnp.integer)
+    else:
+        is_whole = isinstance(number, Integral) and not isinstance(number, bool)
+    if not is_whole:
+        shown = number if isinstance(number, float | str | bool | None) else describe_array(number)
+        raise ValueError(f"{name}={shown}: no whole number; allowed: whole numbers")
 
 
 def _check_number(name: str, value: float, above: str | None, low: str, below: str | None, high: str | None) -> None:

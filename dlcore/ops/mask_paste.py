@@ -72,9 +72,9 @@ def heatmaps_to_keypoints(heatmaps: jax.Array, boxes: jax.Array, size: tuple[int
       (keypoints [K, J, 2], (x, y) in pixels, scores [K, J], the heights there).
 
     Raises:
-      ValueError: the shapes do not fit, or a concrete box is flipped or not finite.
+      ValueError: the shapes do not fit, or a concrete box is flipped or not finite, or a concrete height is not finite.
     """
-    check_shapes(heatmaps=(heatmaps, "K J M M"), boxes=(boxes, "K 4"))
+    check_shapes(heatmaps=(heatmaps, "K J M M finite"), boxes=(boxes, "K 4"))
     check_boxes("boxes", boxes)
 
     def one(argument: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:

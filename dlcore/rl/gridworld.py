@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from dlcore.choices import check_choice
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_shapes
 from dlcore.rl.environments import Environment
 from dlcore.rl.mdp import MDP, as_environment
 from dlcore.rl.mdp import make as make_mdp
@@ -118,7 +118,8 @@ def make(
       The grid. Without an S, episodes start in any cell that is no end.
 
     Raises:
-      ValueError: the rows differ in length, a letter is unknown, `slip` is out of range, or no cell is free.
+      ValueError: the rows differ in length, a letter is unknown, `slip` is out of range, `step_reward` is not finite,
+        or no cell is free.
     """
     rows = tuple(line.strip() for line in text.strip().splitlines())
     if len({len(row) for row in rows}) != 1:
@@ -126,6 +127,7 @@ def make(
     letters = np.array([list(row) for row in rows])
     if unknown := sorted({*letters.ravel().tolist()} - {".", "#", "S", *ends}):
         raise ValueError(f"text: unknown letter {unknown[0]!r}; allowed: {' '.join(['.', '#', 'S', *ends])}")
+    check_finite("step_reward", step_reward)
     if not 0 <= slip <= 1:
         raise ValueError(f"slip={slip}: out of range; allowed: at least 0, at most 1")
     cells = np.argwhere(letters != "#")

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.ops.checks import check_indices, check_probabilities, check_shapes
+from dlcore.ops.checks import check_finite, check_indices, check_probabilities, check_shapes
 from dlcore.rl.environments import Environment, Step
 
 __all__ = [
@@ -118,6 +118,7 @@ def make(
         shapes = f"{list(successor.shape)} and {list(probability.shape)}"
         raise ValueError(f"successor and probability: shapes {shapes}; allowed: [S, A, K] both")
     reward = np.broadcast_to(np.asarray(reward, np.float64), successor.shape).copy()
+    check_finite("reward", reward)
     num_states = len(successor)
     # Absorbing states lead to themselves and pay nothing.
     is_absorbing = np.zeros(num_states, bool)
@@ -369,10 +370,12 @@ def as_environment(mdp: MDP, max_steps: int, observations: np.ndarray | None = N
       The environment; its state is (state of the process, steps so far).
 
     Raises:
-      ValueError: `max_steps` is not positive.
+      ValueError: `max_steps` is not positive, or there is not an observation for each state.
     """
     if max_steps < 1:
         raise ValueError(f"max_steps={max_steps}: too small; allowed: at least 1")
+    if observations is not None and len(observations) != mdp.num_states:
+        raise ValueError(f"observations={len(observations)}: for {mdp.num_states} states; allowed: one a state")
 
     def observe(state):
         if observations is None:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.ops.checks import check_shapes
 from dlcore.rl.environments import Environment, Step
 
 __all__ = ["POSITIONS", "mask_velocities", "repeat_actions", "stack_frames", "time_limit"]
@@ -83,8 +84,7 @@ def time_limit(environment: Environment, max_steps: int) -> Environment:
     Raises:
       ValueError: `max_steps` is not between 1 and the environment's own limit.
     """
-    if not 1 <= max_steps <= environment.max_steps:
-        raise ValueError(f"max_steps={max_steps}: out of range; allowed: 1 to {environment.max_steps}")
+    check_shapes(max_steps=(max_steps, f"int 1 to {environment.max_steps}"))
 
     def reset(key: jax.Array):
         state, observation = environment.reset(key)
@@ -121,8 +121,7 @@ def stack_frames(environment: Environment, num_frames: int) -> Environment:
     Raises:
       ValueError: `num_frames` is not positive.
     """
-    if num_frames < 1:
-        raise ValueError(f"num_frames={num_frames}: out of range; allowed: at least 1")
+    check_shapes(num_frames=(num_frames, "int >= 1"))
     *front, depth = environment.observation_shape
 
     def joined(frames: jax.Array) -> jax.Array:
@@ -164,8 +163,7 @@ def repeat_actions(environment: Environment, num_repeats: int) -> Environment:
     Raises:
       ValueError: `num_repeats` is not positive.
     """
-    if num_repeats < 1:
-        raise ValueError(f"num_repeats={num_repeats}: out of range; allowed: at least 1")
+    check_shapes(num_repeats=(num_repeats, "int >= 1"))
 
     def step(key: jax.Array, state: Any, action: jax.Array):
         def once(carry, key):

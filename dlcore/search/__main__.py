@@ -162,6 +162,8 @@ def search(module: str, words: Sequence[str]) -> int:
         raise FlagError(f"--{hidden[0]}: a flag of {experiment.name} and of the search; allowed: another name there")
     if unknown := [name for name in space if name not in flags]:
         raise FlagError(f"{', '.join(unknown)}: unknown; allowed: the settings of --help of {experiment.name}")
+    if fixed := sorted(flags.given & space.keys()):
+        raise FlagError(f"--{fixed[0]}={flags[fixed[0]]}: fixed, and an axis of the search; allowed: either")
     metric = search_flags.metric or experiment.task.monitor
     if metric is None:
         raise FlagError(f"--metric: missing, and {experiment.name} names none; allowed: a validation metric")

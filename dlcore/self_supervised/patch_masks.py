@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.ops.checks import check_shapes
+
 __all__ = ["block_shapes", "context_and_targets", "mask_count", "random_block", "random_mask"]
 
 
@@ -135,6 +137,7 @@ def random_mask(key: jax.Array, grid: tuple[int, int], mask_ratio: float, cell: 
     Raises:
       ValueError: cells do not divide the grid, or the share masks all of them or none.
     """
+    check_shapes(cell=(cell, "int >= 1"))
     if any(n % cell for n in grid):
         raise ValueError(f"cell={cell}: does not divide {grid[0]}x{grid[1]} patches; allowed: a divisor of both")
     rows, columns = (n // cell for n in grid)

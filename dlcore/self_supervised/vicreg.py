@@ -42,7 +42,7 @@ def vicreg_terms(a: jax.Array, b: jax.Array, mask: jax.Array, epsilon: float = 1
     Raises:
       ValueError: the shapes differ, or there is one example.
     """
-    check_shapes(a=(a, "B D"), b=(b, "B D"), mask=(mask, "mask B"))
+    check_shapes(a=(a, "B D"), b=(b, "B D"), mask=(mask, "mask B"), epsilon=(epsilon, ">= 0"))
     width = a.shape[1]
 
     def spread(z: jax.Array) -> tuple[jax.Array, jax.Array]:

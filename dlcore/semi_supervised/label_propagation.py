@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.classic_ml.points import check_points, squared_distances
+from dlcore.ops.checks import check_range
 
 __all__ = ["MOST", "UNLABELED", "Propagated", "extend", "propagate"]
 
@@ -93,6 +94,7 @@ def propagate(
             raise ValueError(
                 f"labels={labels.dtype}{list(labels.shape)}: does not fit points; allowed: [{len(x)}] integers"
             )
+        check_range("labels", labels, UNLABELED)
         classes = np.unique(labels[labels != UNLABELED])
         if not len(classes):
             raise ValueError(f"labels={UNLABELED}: of every point; allowed: at least one label")

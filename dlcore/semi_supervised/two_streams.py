@@ -29,6 +29,7 @@ from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Labels, Learner, Metrics, ModelState, Range, Sum, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn.apply import apply_model
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import replica_key
 from dlcore.optim import apply_gradients
 from dlcore.optim.ema import ema_decay, init_average, momentum_update
@@ -189,7 +190,11 @@ def snapshots(every: int) -> Teacher:
 
     Returns:
       The rule; the student is measured.
+
+    Raises:
+      ValueError: `every` is no whole number of at least 1.
     """
+    check_shapes(every=(every, "int >= 1"))
 
     def follow(teacher: Any, student: Any, step: jax.Array) -> Any:
         return jax.tree.map(lambda old, new: jnp.where(step % every == 0, new, old), teacher, student)

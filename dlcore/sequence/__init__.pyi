@@ -6,6 +6,7 @@ from dlcore.sequence.char_rnn import chunk_at as chunk_at
 from dlcore.sequence.char_rnn import next_token_loss as next_token_loss
 from dlcore.sequence.decoding import Beam as Beam
 from dlcore.sequence.decoding import beam_search as beam_search
+from dlcore.sequence.decoding import check_beam as check_beam
 from dlcore.sequence.decoding import filter_logits as filter_logits
 from dlcore.sequence.decoding import forbid_special as forbid_special
 from dlcore.sequence.decoding import generate as generate

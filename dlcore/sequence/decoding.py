@@ -21,7 +21,16 @@ from dlcore.data.words import END, PAD, START, UNKNOWN
 from dlcore.learner import Range, root_key
 from dlcore.ops.checks import check_indices, check_range, check_shapes
 
-__all__ = ["Beam", "beam_search", "filter_logits", "forbid_special", "generate", "generate_sentences", "sample_token"]
+__all__ = [
+    "Beam",
+    "beam_search",
+    "check_beam",
+    "filter_logits",
+    "forbid_special",
+    "generate",
+    "generate_sentences",
+    "sample_token",
+]
 
 Step = Callable[[Any, jax.Array], tuple[Any, jax.Array]]
 
@@ -56,7 +65,8 @@ def filter_logits(logits: jax.Array, top_k: int = 0, top_p: float | jax.Array = 
     """
     check_range("top_p", top_p, 0, 1)
     size = logits.shape[-1]
-    if not 0 <= top_k <= size:
+    check_shapes(top_k=(top_k, "int >= 0"))
+    if top_k > size:
         raise ValueError(f"top_k={top_k}: out of range; allowed: 0 (all) to the {size} tokens")
     if 0 < top_k < size:
         logits = jnp.where(logits >= jax.lax.top_k(logits, top_k)[0][..., -1:], logits, -jnp.inf)
@@ -175,6 +185,21 @@ def generate(
     return tokens, lengths
 
 
+def check_beam(beam_size: int, size: int | None) -> None:
+    """Check that a beam is narrower than the vocabulary.
+
+    Args:
+      beam_size: sequences that are kept.
+      size: number of tokens; None where it is not known yet.
+
+    Raises:
+      ValueError: it is not, or no whole number of at least 1.
+    """
+    check_shapes(beam_size=(beam_size, "int >= 1"))
+    if size is not None and beam_size >= size:
+        raise ValueError(f"beam_size={beam_size}: out of range; allowed: 1 to {size - 1}")
+
+
 def beam_search(
     step: Step,
     carry: Any,
@@ -210,8 +235,7 @@ def beam_search(
     batch, size = logits.shape
     if max_length < 1:
         raise ValueError(f"max_length={max_length}: too short; allowed: at least 1")
-    if not 1 <= beam_size < size:
-        raise ValueError(f"beam_size={beam_size}: out of range; allowed: 1 to {size - 1}")
+    check_beam(beam_size, size)
     check_range("length_penalty", length_penalty, 0)
     _check_stop(stop_token, size)
     k, fill = beam_size, 0 if stop_token is None else stop_token

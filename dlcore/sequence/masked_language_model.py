@@ -85,7 +85,12 @@ def two_sided_table_accuracy(train: np.ndarray, test: np.ndarray, size: int) -> 
     Returns:
       {name: accuracy}: of the most frequent token, and of the one that was most frequent between the two neighbors (or
       overall, between neighbors that never stood so).
+
+    Raises:
+      ValueError: a token is not below `size`.
     """
+    check_indices("train", train, size, "tokens")
+    check_indices("test", test, size, "tokens")
     most_frequent = np.bincount(train, minlength=size).argmax()
     # Neighbors as one number, and the three tokens; of a table [V, V, V] almost all is empty.
     left, middle, right = (part.astype(np.int64) for part in (train[:-2], train[1:-1], train[2:]))

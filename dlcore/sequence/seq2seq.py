@@ -37,7 +37,7 @@ from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.metrics.language import token_metrics
 from dlcore.ops.replica import pmean, replica_key
 from dlcore.optim import apply_gradients, init_state
-from dlcore.sequence.decoding import Beam, forbid_special, generate_sentences
+from dlcore.sequence.decoding import Beam, check_beam, forbid_special, generate_sentences
 
 __all__ = ["exact_match", "learner", "matches"]
 
@@ -110,6 +110,7 @@ def learner(
       gives `{"tokens": [B, max_length], "length": [B], "alignment": [B, max_length, S]}`: tokens up to END and PAD
       behind, and `alignment` only where the model attends.
     """
+    check_beam(beam.beam_size, getattr(model, "vocab_size", None))
     losses_of = functools.partial(_token_losses, model, label_smoothing, teacher_forcing)
 
     def init(rng: jax.Array, batch: dict) -> State:

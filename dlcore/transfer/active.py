@@ -71,6 +71,7 @@ def core_set(features: jax.Array, labeled: jax.Array, count: int) -> jax.Array:
     """
     _check_purchase(f"count={count}", count, labeled)
     check_finite("features", features)
+    features, labeled = jnp.asarray(features), jnp.asarray(labeled, bool)
 
     def squared_distance(center: jax.Array) -> jax.Array:
         return jnp.square(features - center).sum(-1)
@@ -171,6 +172,12 @@ def area_under_curve(accuracies: np.ndarray) -> np.ndarray:
 
     Returns:
       [...], in the unit of the accuracies.
+
+    Raises:
+      ValueError: there are fewer than two rounds, or an accuracy is not finite.
     """
     accuracies = np.asarray(accuracies)
+    check_finite("accuracies", accuracies)
+    if accuracies.shape[-1] < 2:
+        raise ValueError(f"accuracies={list(accuracies.shape)}: no area under a point; allowed: at least two rounds")
     return (accuracies[..., 1:] + accuracies[..., :-1]).mean(-1) / 2

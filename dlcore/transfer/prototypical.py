@@ -23,6 +23,7 @@ from dlcore.metrics.interval import HalfInterval
 from dlcore.nn import BatchNorm, Conv, Dense
 from dlcore.nn.apply import apply_model
 from dlcore.ops import max_pool, squared_distances
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import REPLICA
 from dlcore.optim import apply_gradients
 
@@ -76,7 +77,11 @@ def prototype_logits(queries: jax.Array, prototypes: jax.Array) -> jax.Array:
 
     Returns:
       [N, W], -|query - prototype|^2.
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
+    check_shapes(queries=(queries, "N D"), prototypes=(prototypes, "W D"))
     return -squared_distances(queries, prototypes)
 
 

@@ -138,6 +138,7 @@ def byte_track(
     Raises:
       ValueError: as `sort_track`; or `low_score` is above `high_score`.
     """
+    check_shapes(low_score=(low_score, "0 to 1"), high_score=(high_score, "0 to 1"))
     if low_score > high_score:
         raise ValueError(f"low_score={low_score}: above high_score={high_score}; allowed: at most high_score")
     rules = _Rules(high_score, low_score, birth_score, iou_threshold, low_iou_threshold, min_hits, max_age)
@@ -146,14 +147,14 @@ def byte_track(
 
 
 def _checked_track(boxes, scores, valid, rules: _Rules, max_tracks: int, fractions: dict[str, float]) -> Tracks:
-    check_shapes(boxes=(boxes, "F D 4"), scores=(scores, "F D"), valid=(valid, "F D"))
+    check_shapes(boxes=(boxes, "F D 4"), scores=(scores, "F D"), valid=(valid, "mask F D"))
+    boxes, scores = jnp.asarray(boxes, jnp.float32), jnp.asarray(scores, jnp.float32)
     if boxes.shape[0] < 2:
         raise ValueError(f"boxes={boxes.shape}: {boxes.shape[0]} frame(s) have no tracks; allowed: at least 2 frames")
-    for name, value in (fractions | {"iou_threshold": rules.iou}).items():
-        check_range(name, value, 0, 1)
-    check_range("min_hits", rules.min_hits, 1)
-    check_range("max_age", rules.max_age, 0)
-    check_range("max_tracks", max_tracks, 1)
+    check_shapes(**{name: (value, "0 to 1") for name, value in (fractions | {"iou_threshold": rules.iou}).items()})
+    check_shapes(
+        min_hits=(rules.min_hits, "int >= 1"), max_age=(rules.max_age, "int >= 0"), max_tracks=(max_tracks, "int >= 1")
+    )
     valid = jnp.ones(scores.shape, bool) if valid is None else jnp.asarray(valid, bool)
     if not any(isinstance(x, jax.core.Tracer) for x in (boxes, scores, valid)):
         is_box = np.asarray(valid)
@@ -163,7 +164,9 @@ def _checked_track(boxes, scores, valid, rules: _Rules, max_tracks: int, fractio
         if empty.any():
             f, d = np.argwhere(empty)[0]
             raise ValueError(f"boxes[{f}, {d}]={np.asarray(boxes)[f, d]}: no area; allowed: x0 < x1 and y0 < y1")
-    tracks = _track(jnp.asarray(boxes, jnp.float32), jnp.asarray(scores, jnp.float32), valid, rules, max_tracks)
+    if scores.shape[1] == 0:
+        return Tracks(jnp.zeros(boxes.shape), jnp.zeros(scores.shape, jnp.int32), jnp.int32(0))
+    tracks = _track(boxes, scores, valid, rules, max_tracks)
     if not isinstance(tracks.num_lost, jax.core.Tracer) and tracks.num_lost > 0:
         raise ValueError(f"max_tracks={max_tracks}: {tracks.num_lost} births found no free track; allowed: more")
     return tracks

@@ -38,7 +38,7 @@ from dlcore.metrics.language import token_metrics
 from dlcore.nn.apply import apply_model
 from dlcore.ops.replica import pmean, replica_key
 from dlcore.optim import apply_gradients, init_model_state
-from dlcore.sequence.decoding import Beam, generate_sentences
+from dlcore.sequence.decoding import Beam, check_beam, generate_sentences
 from dlcore.vision_language.references import draw_references
 
 __all__ = ["learner"]
@@ -136,6 +136,7 @@ def learner(
       `{"tokens": [B, max_length], "length": [B], "alignment": [B, max_length, h, w]}`, w1 .. wn END with PAD behind and
       n + 1; `alignment` only where the model attends.
     """
+    check_beam(beam.beam_size, getattr(model, "vocab_size", None))
     penalty, encode = getattr(model, "alignment_penalty", 0.0), functools.partial(_encode, model, blind)
 
     def init(rng: jax.Array, batch: dict) -> ModelState:

@@ -122,7 +122,9 @@ def test_churn_by_hand():
 
 
 def test_levels_that_cannot_be_are_named():
-    with pytest.raises(ValueError, match="steps=0: too few; allowed: at least 1"):
+    with pytest.raises(ValueError, match=r"s_tmin=60: above s_tmax, .*; allowed: at most s_tmax=50"):
+        EDMSampling(s_tmin=60).sigmas()
+    with pytest.raises(ValueError, match="steps=0: out of range; allowed: at least 1"):
         karras_sigmas(0)
     with pytest.raises(ValueError, match=r"sigma_min=2: out of range; allowed: above 0, below sigma_max=1"):
         karras_sigmas(3, 2, 1)

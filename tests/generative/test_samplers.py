@@ -427,3 +427,8 @@ def test_euler_starts_where_no_image_is_left():
     grid = grid_of(2)._replace(alphas_cumprod=np.array([0.0, 0.64, 1.0]))
     _, path = euler_sample(lambda x, t: -0.5 * x, jnp.ones(1), None, grid, prediction="v", return_trajectory=True)
     np.testing.assert_allclose(path[0], 1, rtol=1e-6)
+
+
+def test_an_option_of_another_sampler_is_refused():
+    with pytest.raises(ValueError, match=r"eta=1.0: no option of sampler=euler; allowed: prediction, clip_sample"):
+        sample(None, None, (2,), np.array([0.5]), sampler="euler", eta=1.0)

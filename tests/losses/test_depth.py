@@ -103,5 +103,5 @@ def test_midas_loss_leaves_out_pixels():
 
 @pytest.mark.covers("TD-18")
 def test_midas_loss_refuses_no_scale():
-    with pytest.raises(ValueError, match="scales=0: out of range; allowed: at least 1"):
+    with pytest.raises(ValueError, match="scales=0: out of range; allowed: 1 to 30"):
         scale_and_shift_invariant_loss(jnp.zeros((2, 2)), jnp.zeros((2, 2)), scales=0)

@@ -171,3 +171,22 @@ def test_the_range_of_every_number_of_an_array():
     jax.jit(lambda x: check_shapes(share=(x, "... 0 to 1")))(jnp.array([2.0]))
     with pytest.raises(ValueError, match=r"share=.*wrong shape"):
         check_shapes(share=(np.array([0.5]), "0 to 1"))
+
+
+@pytest.mark.parametrize(
+    ("number", "problem"),
+    [
+        (2.5, "steps=2.5: no whole number; allowed: whole numbers"),
+        (True, "steps=True: no whole number"),
+        ("2", "steps='?2'?: no whole number"),
+        (jnp.ones(2, int), r"steps=int32\[2\]: no whole number"),
+        (np.float32(2), r"steps=float32\[\]: no whole number"),
+        (0, "steps=0: out of range; allowed: at least 1"),
+    ],
+)
+def test_a_whole_number_has_a_range(number, problem):
+    with pytest.raises(ValueError, match=f"^{problem}"):
+        check_shapes(steps=(number, "int >= 1"))
+    for allowed in (3, np.int32(3), jnp.int32(3), np.array(3)):
+        check_shapes(steps=(allowed, "int >= 1"))
+    jax.jit(lambda n: check_shapes(steps=(n, "int >= 1")))(0)  # traced numbers pass

@@ -7,6 +7,8 @@ import jax
 import numpy as np
 import pytest
 
+from dlcore.generative.editing import Editing
+from dlcore.ops.box_fusion import DetectorView
 from dlcore.rl import mdp
 from dlcore.sequence.kalman import constant_velocity
 
@@ -15,6 +17,9 @@ SEVERAL = np.zeros((2, 3), np.float32)
 KEYS = jax.random.split(KEY, 2)
 POLICY = np.eye(2)
 MDP = mdp.make(np.zeros((2, 2, 1), int), np.ones((2, 2, 1)), np.zeros((2, 2, 1)), gamma=0.5)
+
+BOX, CLIP = np.array([[0.0, 0, 4, 4]]), np.zeros((2, 1, 4))
+TRUTH, FOUND, POINTS = np.array([[0.0, 0, 0, 0, 4, 4, 0]]), np.array([[0.0, 0, 0, 0, 4, 4, 0.9]]), np.ones((1, 2, 3))
 
 CASES = [
     ("data.scenes.check_scene_size", ((1, 1),), r"image_size=\(1, 1\)"),
@@ -144,6 +149,22 @@ CASES = [
     ("rl.gridworld.corridor", (0,), "length=0"),
     ("rl.gridworld.open_map", (0, 3), "height=0"),
     ("rl.gridworld.open_map", (1, 1), "width=1"),
+    ("rl.mdp.as_environment", (MDP, 5, np.zeros((1, 2))), "observations=1"),
+    ("rl.wrappers.repeat_actions", (None, 1.5), "num_repeats=1.5"),
+    ("rl.wrappers.stack_frames", (None, 0), "num_frames=0"),
+    ("self_supervised.barlow_twins.cross_correlation", (SEVERAL, SEVERAL, np.ones(2), -1.0), "epsilon=-1"),
+    ("self_supervised.patch_masks.random_mask", (KEY, (4, 4), 0.5, 0), "cell=0"),
+    ("self_supervised.vicreg.vicreg_terms", (SEVERAL, SEVERAL, np.ones(2), -1.0), "epsilon=-1"),
+    ("semi_supervised.two_streams.snapshots", (0,), "every=0"),
+    ("sequence.decoding.check_beam", (9, 9), "beam_size=9"),
+    ("sequence.decoding.filter_logits", (SEVERAL, 1.5), "top_k=1.5"),
+    (
+        "sequence.masked_language_model.two_sided_table_accuracy",
+        (np.array([0, 9, 1]), np.arange(3), 3),
+        r"train\[1\]=9",
+    ),
+    ("transfer.active.area_under_curve", (np.array([0.5]),), r"accuracies=\[1\]"),
+    ("transfer.prototypical.prototype_logits", (SEVERAL, SEVERAL[:, :2]), r"prototypes=float32\[2, 2\]"),
     ("rl.mdp.discounted_sum", (np.ones(3), 2.0), "gamma=2"),
     ("rl.off_policy.average_targets", (SEVERAL, SEVERAL, 2.0), "tau=2"),
     ("rl.policy_gradient.policy_gradient_loss", (np.ones(3), SEVERAL), r"weights=float32\[2, 3\]"),
@@ -165,6 +186,77 @@ CASES = [
     ("sequence.ngram.ngram_loss", (np.arange(5), np.arange(5), 1, 5, -1.0), "smoothing=-1"),
     ("transfer.gradient_reversal.reversal_strength", (1.5,), "share=1.5"),
     ("vision3d.nerf.frequency_encoding", (SEVERAL, -1), "num_frequencies=-1"),
+    ("evaluators.coco.coco_map", (TRUTH, FOUND, 1.5, 1), "num_images=1.5"),
+    ("evaluators.coco.coco_map", (TRUTH, FOUND, 1, 1, None, None, [0.1]), "sigmas"),
+    ("evaluators.coco.coco_map", (TRUTH, FOUND, 1, 1, None, (POINTS + 6, POINTS)), "keypoints of truth: visibility"),
+    ("evaluators.coco.coco_map", (TRUTH, FOUND, 1, 1, None, (POINTS, POINTS * np.nan)), "keypoints of detections"),
+    ("evaluators.coco.coco_map", (TRUTH, FOUND, 1, 1, ([IMAGE], [IMAGE])), r"masks\[0\] of truth"),
+    (
+        "evaluators.coco.coco_map",
+        (TRUTH, FOUND, 1, 1, ([{"size": [4, 4], "counts": b""}], [{"size": [8, 8], "counts": b""}])),
+        r"masks\[0\] of detections",
+    ),
+    ("evaluators.coco.pasted_masks", (np.ones((1, 4, 4)), np.zeros((1, 4)), (0, 8)), "height=0"),
+    ("evaluators.coco.pasted_masks", (np.ones((1, 4, 4)), np.zeros((1, 4)), (8, 8), 5.0), "threshold=5"),
+    ("evaluators.detection_errors.detection_errors", ({}, {}, 2, np.nan), "min_score=nan"),
+    ("evaluators.detection_errors.detection_errors", ({}, {}, 2, 0.3, 0.1, 0.5), "background=0.5"),
+    ("generative.bayes_rule", (SEVERAL, np.zeros(3)), r"exp\(log_prior\)=\[1. 1. 1.\]"),
+    ("generative.bernoulli_log_likelihood", (SEVERAL, SEVERAL + 2), r"x\[0, 0\]=2"),
+    ("generative.categorical_log_likelihood", (np.zeros((2, 3, 4)), np.full((2, 3), 9)), r"x\[0, 0\]=9"),
+    ("generative.condition.class_condition", (0,), "num_classes=0"),
+    ("generative.consistency.consistency_sample", (None, SEVERAL, None, np.array([])), "levels=0"),
+    ("generative.consistency.consistency_sample", (None, SEVERAL, None, np.array([1.0, 2])), r"sigmas=\[1.0, 2.0\]"),
+    ("generative.consistency.sample_intervals", (KEYS, 1), "num_levels=1"),
+    ("generative.ddpm.diffuse", (KEYS[:1], SEVERAL, np.array([0.5])), "keys="),
+    ("generative.diffusion.denoiser", (None, None, (), 3.0), "guidance=3.0"),
+    ("generative.diffusion.noise_of", (KEYS, (2,), np.ones(2)), "keys="),
+    ("generative.diffusion.sample", (None, KEYS, (4, -4), np.array([0.5])), r"shape=\(4, -4\)"),
+    ("generative.edit_images", (Editing(resamples=1.5), None, None, IMAGE, None, None, None), "resamples=1.5"),
+    ("generative.edit_images", (Editing("repaint", 7.0), None, None, IMAGE, None, None, None), "strength=7"),
+    ("generative.edm.edm_factors", (np.array([-1.0]),), r"sigma\[0\]=-1"),
+    ("generative.edm_sample", (None, SEVERAL, np.array([1.0, 2, 0])), r"sigmas=\[1.0, 2.0, 0.0\]"),
+    ("generative.guidance.autoguide", (None, None, np.inf), "scale=inf"),
+    ("generative.lcm.lcm_timesteps", (100, 1.5), "num_inference_steps=1.5"),
+    ("generative.mask_git.mask_codes", (KEY, np.zeros((4, 4), int), 99, 5), "count=99"),
+    ("generative.samplers.read_prediction", (SEVERAL, SEVERAL[:1], 0.5), r"output=float32\[2, 3\]"),
+    ("generative.samplers.walk", (None, np.ones(2, int), None, np.array([1.0, 0])), r"x=int32\[2\]"),
+    ("generative.schedules.karras_sigmas", (5, 0.002, np.inf), "sigma_max=inf"),
+    ("generative.schedules.karras_sigmas", (5, 0.002, 80.0, -1.0), "rho=-1"),
+    ("generative.schedules.karras_sigmas", (2.5,), "steps=2.5"),
+    ("generative.schedules.linear_betas", (10, 0.2, 0.1), "beta_start=0.2"),
+    ("generative.schedules.sampling_grid", (np.array([0.9, 0.5]), np.array([0, 1])), r"timesteps=\[0, 1\]"),
+    ("losses.distribution_focal_loss", (SEVERAL, np.ones(2), np.array([3.0, 1, 2])), r"values=\[3.0, 1.0, 2.0\]"),
+    ("losses.enet_weights", (np.ones(2), 0.5), "c=0.5"),
+    ("losses.gaussian_nll_loss", (SEVERAL, SEVERAL, SEVERAL, 0.0), "epsilon=0"),
+    ("losses.hinge_embedding_loss", (-np.ones(2), np.ones(2)), r"distance\[0\]=-1"),
+    ("losses.ldam_loss", (SEVERAL, np.array([0, 1]), -np.ones(3)), r"margins\[0\]=-1"),
+    ("losses.median_frequency_weights", (np.ones(2), np.ones(2), 0.0), "cap=0"),
+    ("losses.median_frequency_weights", (np.array([1, 9]), np.array([2, 2])), r"pixels\[1\]=9"),
+    ("losses.multi_task_loss", ({}, {}), "losses"),
+    ("losses.scale_invariant_depth_loss", (IMAGE, IMAGE, None, 2.0), "variance_weight=2"),
+    ("losses.scale_and_shift_invariant_loss", (IMAGE, IMAGE, None, -1.0), "gradient_weight=-1"),
+    ("losses.scale_and_shift_invariant_loss", (IMAGE, IMAGE, None, 0.5, 99), "scales=99"),
+    ("losses.siglip_loss", (SEVERAL, SEVERAL, 0.1, np.nan), "bias=nan"),
+    ("losses.style_loss", (IMAGE, np.ones((3, 3)), 0), "target_size=0"),
+    ("losses.triplet_loss", (SEVERAL, SEVERAL, SEVERAL, 0.2, False, False, -1.0), "p=-1"),
+    ("metrics.BoundaryIoU.of", (IMAGE, IMAGE, 2, None, None, 1.5), "width=1.5"),
+    ("metrics.clear_mot", (None, None, None, None, "high"), "threshold='high'"),
+    ("metrics.clip_score", (SEVERAL * np.nan, SEVERAL), r"images\[0, 0\]=nan"),
+    ("metrics.clip_score", (SEVERAL, SEVERAL, np.inf), "scale=inf"),
+    ("metrics.iou_per_class", (-np.eye(2),), r"confusion\[0, 0\]=-1"),
+    ("metrics.KeypointAccuracy.of", (None, None, None, None, 0.0), "alpha=0"),
+    ("metrics.lpips", ({"a": IMAGE[None]}, {"a": IMAGE[None]}, {"a": -np.ones(3)}), r"weights\['a'\]\[0\]=-1"),
+    ("metrics.ndcg", (SEVERAL, SEVERAL, 1.5), "k=1.5"),
+    ("metrics.verification", (np.array([0.1, 0.9]), np.array([0, 2])), r"same\[1\]=2"),
+    ("metrics.voxel_iou", (IMAGE, IMAGE, 2.0), "threshold=2"),
+    ("ops.box_fusion.image_view", (IMAGE, DetectorView(np.inf)), "scale=inf"),
+    ("ops.box_fusion.soft_nms", (BOX, np.array([np.nan])), r"scores\[0\]=nan"),
+    ("ops.box_fusion.weighted_boxes_fusion", (BOX, np.array([95.0])), r"scores\[0\]=95"),
+    ("ops.clip_boxes", (BOX, (4, 4, 3)), r"size=\(4, 4, 3\)"),
+    ("ops.mask_paste.heatmaps_to_keypoints", (np.full((1, 1, 2, 2), np.nan), BOX, (4, 4)), r"heatmaps\[0, 0, 0, 0\]"),
+    ("ops.masks_to_boxes", (IMAGE - 3,), r"masks\[0, 0, 0\]=-3"),
+    ("ops.top_detections", (np.ones(1, bool), np.ones(1), -1), "count=-1"),
+    ("video.tracking.sort_track", (CLIP, CLIP[..., 0], CLIP[..., 0] - 1), r"valid\[0, 0\]=-1"),
     *[(f"optim.by_hand.{name}", (0.1, 1.5), "rho=1.5") for name in ("momentum", "nesterov")],
     ("optim.by_hand.rmsprop", (0.1, 1.5), "gamma=1.5"),
     *[(f"optim.by_hand.{name}", (0.1, 1.0), "b1=1") for name in ("adam", "adamw", "adamax", "nadam", "radam")],
@@ -174,6 +266,7 @@ CASES = [
 
 @pytest.mark.parametrize(("name", "arguments", "message"), CASES, ids=[f"{name}-{words}" for name, _, words in CASES])
 def test_a_number_out_of_its_stated_range_is_named(name, arguments, message):
+    name, method = (name.removesuffix(".of"), "of") if name.endswith(".of") else (name, "__call__")
     module, function = f"dlcore.{name}".rsplit(".", 1)
     with pytest.raises(ValueError, match=rf"^{message}.*: .*; allowed: "):
-        getattr(importlib.import_module(module), function)(*arguments)
+        getattr(getattr(importlib.import_module(module), function), method)(*arguments)

@@ -107,6 +107,7 @@ def test_an_environment_ends_by_absorption_or_by_time():
         ({"probability": [[1.0]]}, r"shapes \[2, 1, 2\] and \[1, 1\]; allowed: \[S, A, K\] both"),
         ({"successor": [[[0, 2]], [[1, 1]]]}, "successor=2: no such state; allowed: 0 to 1"),
         ({"start": [0.5, 0.5], "absorbing": [1]}, "start: state 1 is absorbing; allowed: states that go on"),
+        ({"reward": np.nan}, r"reward\[0, 0, 0\]=nan: not finite"),
         ({"start": [0.5, 0.4]}, "start: a sum of 0.9; allowed: 1"),
     ],
 )

@@ -428,6 +428,7 @@ def test_sources_are_joined_only_where_they_hold_the_same():
         ([], "space: empty; allowed: at least one axis"),
         (["learning_rat=log:1e-4:1"], "learning_rat: unknown; allowed: the settings"),
         (["learning_rate=log:1:1e-4"], "learning_rate"),
+        (["l2=log:1e-4:1", "--l2=0.1"], "--l2=0.1: fixed, and an axis of the search; allowed: either"),
         (["learning_rate=log:1e-4:1", "--method=annealing"], "--method=annealing: unknown"),
         (["momentum=uniform:0:2", "--trials=30"], "--momentum="),
         (["optimizer=sgd,adamw", "--method=pbt"], "cannot all share one compiled step"),

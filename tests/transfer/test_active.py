@@ -29,6 +29,7 @@ def test_a_core_set_takes_the_farthest_again_and_again():
     x = jnp.array([[0.0], [1.0], [4.0], [7.0], [10.0]])
     labeled = jnp.array([True, False, False, False, False])
     np.testing.assert_array_equal(core_set(x, labeled, 3), [4, 2, 3])
+    np.testing.assert_array_equal(core_set(np.asarray(x), np.asarray(labeled), 3), [4, 2, 3])
     both = jnp.array([True, False, False, False, True])
     np.testing.assert_array_equal(core_set(x, both, 1), [2])
 
