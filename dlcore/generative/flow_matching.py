@@ -36,7 +36,7 @@ from dlcore.generative.condition import Condition, check_guidance
 from dlcore.generative.consistency import Distillation
 from dlcore.generative.denoising import decode_pixels, denoising_learner, encode_pixels, example_noise
 from dlcore.generative.diffusion import denoiser, noise_of
-from dlcore.generative.samplers import walk
+from dlcore.generative.samplers import check_falling, walk
 from dlcore.generative.schedules import to_acc_dtype
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.ops.checks import check_range, check_shapes
@@ -262,9 +262,10 @@ def solve_flow(
       [B, ...], of the dtype of the start; with `return_trajectory` (sample, [N + 1, B, ...] from the start on).
 
     Raises:
-      ValueError: `solver` is unknown, a time is not finite, or there are fewer than two.
+      ValueError: `solver` is unknown, a time is not finite, they do not fall, or there are fewer than two.
     """
     check_choice("solver", solver, ("euler", "heun"))
+    check_falling("times", times)
     dtype = x.dtype
 
     def v(x, t):

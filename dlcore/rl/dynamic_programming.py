@@ -16,7 +16,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dlcore.ops.checks import check_range
+from dlcore.ops.checks import check_range, check_shapes
 from dlcore.rl.mdp import MDP, check_endings, expected_reward, uniform_policy
 
 __all__ = [
@@ -58,7 +58,11 @@ def action_values(mdp: MDP, values: jax.Array) -> jax.Array:
 
     Returns:
       [S, A].
+
+    Raises:
+      ValueError: there is not a value for each state.
     """
+    check_shapes(values=(values, str(mdp.num_states)))
     return expected_reward(mdp) + mdp.gamma * (mdp.probability * jnp.asarray(values)[mdp.successor]).sum(-1)
 
 

@@ -251,9 +251,9 @@ def epsilon_greedy(
       [N] int32.
 
     Raises:
-      ValueError: `epsilon` is out of range.
+      ValueError: `epsilon` is out of range, or there is not a value for each action.
     """
-    check_shapes(epsilon=(epsilon, "0 to 1"))
+    check_shapes(values=(values, f"N {environment.num_actions}"), epsilon=(epsilon, "0 to 1"))
     keys = jax.vmap(jax.random.split)(keys)
     explore = jax.vmap(lambda key: jax.random.bernoulli(key, epsilon))(keys[:, 0])  # [N]
     return jnp.where(explore, random_actions(environment, keys[:, 1]), values.argmax(-1)).astype(jnp.int32)

@@ -154,7 +154,7 @@ def cross_entropy_method(
     The mean itself is one of the population.
 
     Args:
-      score: [P, ...] -> [P], larger is better.
+      score: [P, ...] -> [P], larger is better; NaN is worse than all numbers.
       key: random key.
       mean: [...], where the search starts.
       std: [...] or a number, how far it looks at first.
@@ -176,7 +176,8 @@ def cross_entropy_method(
         # The first candidate is the mean itself.
         noise = jax.random.normal(jax.random.fold_in(key, i), (population, *mean.shape)).at[0].set(0.0)
         candidates = jnp.clip(mean + std * noise, -1, 1)  # [P, ...]
-        _, best = jax.lax.top_k(score(candidates), num_elites)
+        scores = score(candidates)  # [P]
+        _, best = jax.lax.top_k(jnp.where(jnp.isnan(scores), -jnp.inf, scores), num_elites)
         # Refit the Gaussian to the elites.
         elites = candidates[best]
         return (elites.mean(0), elites.std(0)), None

@@ -22,6 +22,7 @@ from dlcore.losses import masked_mean
 from dlcore.nn import Conv
 from dlcore.nn.apply import apply_model
 from dlcore.ops import pixel_shuffle
+from dlcore.ops.checks import check_shapes
 from dlcore.optim import apply_gradients
 from dlcore.self_supervised.networks import init_variables, pool_features
 
@@ -58,7 +59,11 @@ def random_square(key: jax.Array, height: int, width: int, fraction: float) -> t
 
     Returns:
       ([H, W] bool, True inside the square; its side in pixels).
+
+    Raises:
+      ValueError: `fraction` is outside [0, 1].
     """
+    check_shapes(fraction=(fraction, "0 to 1"))
     side = max(1, round(fraction * min(height, width)))
     top, left = (
         jax.random.randint(k, (), 0, n - side + 1) for k, n in zip(jax.random.split(key), (height, width), strict=True)

@@ -16,6 +16,7 @@ from flax import linen as nn
 
 from dlcore.data.augment import Preprocess
 from dlcore.learner import Learner, Range, check_arguments
+from dlcore.ops.checks import check_shapes
 from dlcore.self_supervised.pieces import cut_pieces, distant_orders
 from dlcore.self_supervised.pretext import Task, pretext_learner
 
@@ -47,7 +48,11 @@ def jigsaw(grid: int = 2, orders: int | None = None, gap: int = 1, jitter: int =
 
     Returns:
       (key, example) -> (shuffled pieces [grid * grid, p, p, C], the order's number).
+
+    Raises:
+      ValueError: a number is out of range.
     """
+    check_shapes(grid=(grid, "int 2 to 3"), gap=(gap, "int >= 0"), jitter=(jitter, "int >= 0"))
     table = jnp.asarray(distant_orders(grid * grid, order_count(grid, orders)))
 
     def task(key: jax.Array, example: dict) -> tuple[jax.Array, jax.Array]:

@@ -73,7 +73,7 @@ def enqueue(queue: jax.Array, pointer: jax.Array, keys: jax.Array) -> tuple[jax.
     if count > size:
         raise ValueError(f"queue_size={size}: smaller than a batch; allowed: at least {count}")
     # Ring buffer: the oldest keys are overwritten.
-    queue = queue.at[(pointer + jnp.arange(count)) % size].set(keys)
+    queue = jnp.asarray(queue).at[(pointer + jnp.arange(count)) % size].set(keys)
     return queue, ((pointer + count) % size).astype(jnp.int32)
 
 

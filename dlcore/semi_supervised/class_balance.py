@@ -10,6 +10,7 @@ running fraction of images whose pseudo-label is c with confidence tau; FlexMatc
 import jax
 import jax.numpy as jnp
 
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import psum
 
 __all__ = ["align_distribution", "class_thresholds", "init_class_means", "running_mean"]
@@ -27,7 +28,11 @@ def init_class_means(num_classes: int) -> dict[str, jax.Array]:
     Returns:
       {"mean": [C] of the predicted distribution, "confident": [C], the fraction of images with a confident pseudo-label
       of each class}.
+
+    Raises:
+      ValueError: `num_classes` is no whole number of at least 1.
     """
+    check_shapes(num_classes=(num_classes, "int >= 1"))
     return {"mean": jnp.full(num_classes, 1 / num_classes, jnp.float32), "confident": jnp.zeros(num_classes)}
 
 
@@ -73,7 +78,11 @@ def class_thresholds(threshold: float | jax.Array, confident: jax.Array) -> jax.
 
     Returns:
       [C]; tau for the class that leads, and for all while there is no confident pseudo-label.
+
+    Raises:
+      ValueError: the threshold is outside [0, 1].
     """
+    check_shapes(threshold=(threshold, "0 to 1"))
     lead = confident.max()
     learning_effect = jnp.where(lead > 0, confident / jnp.where(lead > 0, lead, 1), 1)  # [C]
     return threshold * learning_effect / (2 - learning_effect)

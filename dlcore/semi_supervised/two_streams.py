@@ -178,7 +178,11 @@ def averaging(decay: float | jax.Array) -> Teacher:
 
     Returns:
       The rule.
+
+    Raises:
+      ValueError: the share is out of range.
     """
+    check_shapes(decay=(decay, "0 to <1"))
     return Teacher(lambda teacher, student, step: momentum_update(teacher, student, ema_decay(decay, step)))
 
 
