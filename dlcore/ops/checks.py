@@ -321,8 +321,8 @@ def _check_whole(name: str, number: Any) -> None:
     else:
         is_whole = isinstance(number, Integral) and not isinstance(number, bool)
     if not is_whole:
-        shown = number if isinstance(number, float | str | bool | None) else describe_array(number)
-        raise ValueError(f"{name}={shown}: no whole number; allowed: whole numbers")
+        text = number if isinstance(number, float | str | bool | None) else describe_array(number)
+        raise ValueError(f"{name}={text}: no whole number; allowed: whole numbers")
 
 
 def _check_number(name: str, value: float, above: str | None, low: str, below: str | None, high: str | None) -> None:

@@ -220,7 +220,7 @@ def test_a_trial_without_the_metric_or_with_an_error_has_no_score_and_says_why(s
 
 
 @pytest.mark.parametrize("fact", ["step", "split", "epoch"])
-def test_what_says_where_a_row_stands_is_no_metric(searched, fact):
+def test_the_place_of_a_row_is_no_metric(searched, fact):
     def alone(values):
         return [row(3, epoch=0.5, loss=1.0, accuracy=0.9)], ""
 
