@@ -12,6 +12,7 @@ mean leaves out the others.
 from typing import Any, Self
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
