@@ -321,7 +321,7 @@ def _check_whole(name: str, number: Any) -> None:
     else:
         is_whole = isinstance(number, Integral) and not isinstance(number, bool)
     if not is_whole:
-        text = describe_array(number) if isinstance(number, jax.Array | np.ndarray) else number
+        text = describe_array(number) if isinstance(number, jax.core.Tracer | jax.Array | np.ndarray) else number
         raise ValueError(f"{name}={text}: no whole number; allowed: whole numbers")
 
 

@@ -180,7 +180,7 @@ def test_the_range_of_every_number_of_an_array():
         (True, "steps=True: no whole number"),
         ("2", "steps='?2'?: no whole number"),
         (jnp.ones(2, int), r"steps=int32\[2\]: no whole number"),
-        (np.float32(2), r"steps=float32\[\]: no whole number"),
+        (np.float32(2), r"steps=2\.0: no whole number"),
         (0, "steps=0: out of range; allowed: at least 1"),
     ],
 )
