@@ -199,6 +199,7 @@ def test_a_standard_network_falls(undefended):
     assert 0.09 < undefended["max_change"] <= 0.1 + 1e-6
 
 
+@pytest.mark.slow(unless=["trades"])
 @pytest.mark.covers("AD-06")
 @pytest.mark.parametrize("method", ["pgd", "fast", "trades"])
 def test_a_defended_network_is_more_robust_than_a_standard_one(method, undefended):

@@ -29,6 +29,7 @@ def randomized(model, x):
     return jax.tree.map(lambda p: p + 0.2 * rng.normal(size=p.shape).astype(np.float32), params)
 
 
+@pytest.mark.slow(unless=["swap-2"])
 @pytest.mark.covers("GE-36")
 @pytest.mark.parametrize(("mixing", "num_steps"), [("conv", 1), ("swap", 2)])
 def test_noise_gives_the_image_back_and_the_determinant_is_the_jacobians(mixing, num_steps):

@@ -39,6 +39,7 @@ def exact_score(sde):
     return lambda x, t: jax.grad(lambda x: log_density(x, *sde.marginal(t)).sum())(x)
 
 
+@pytest.mark.slow(unless=["vp"])
 @pytest.mark.covers("GE-34")
 @pytest.mark.parametrize("sde", [VE._replace(sigma_max=200.0), VP], ids=["ve", "vp"])
 def test_the_flow_gives_the_exact_likelihood_of_a_mixture(sde):
