@@ -334,7 +334,7 @@ def test_other_placements_learn_the_same(finished, tmp_path, words):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--model=mlp", "--model.hidden=8,0"], "--model=mlp --model.hidden=8,0: no network: ZeroDivisionError, "),
+        (["--model=mlp", "--model.hidden=8,0"], "--model.hidden=0: out of range"),
         (["--model=mlp", "--model.hidden=-8"], "--model.hidden=-8: out of range"),
         (["--model.width=0"], "--model.width=0: no network: width=0: out of range"),
         (["--model=inception_v3"], "--model=inception_v3: no network: x.shape="),

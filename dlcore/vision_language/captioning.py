@@ -179,8 +179,7 @@ def learner(
         keys = example_keys(jax.random.fold_in(rng, 0), batch)
         captions = draw_references(keys, batch["captions"], captions_per_image)  # [B, n, T]
         # Gradient of the mean loss a word; replicas draw different dropout masks.
-        dropout = replica_key(jax.random.fold_in(rng, 2))
-        gradient = jax.grad(objective, has_aux=True)
+        gradient, dropout = jax.grad(objective, has_aux=True), replica_key(jax.random.fold_in(rng, 2))
         gradients, (metrics, model_state) = gradient(state.params, state, images, captions, batch, dropout)
         # Optimizer step.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
