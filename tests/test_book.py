@@ -208,6 +208,7 @@ def test_no_accent_of_the_book_covers_an_index(chapters):
     assert not sum(map(len, wrong)), wrong
 
 
+@pytest.mark.slow
 def test_the_site_needs_no_pytest(site, chapters, monkeypatch):
     """`pip install -e '.[docs]'` installs none."""
     monkeypatch.setitem(sys.modules, "pytest", None)

@@ -329,6 +329,7 @@ def test_without_a_command_the_help_is_printed_with_status_1(capsys):
     assert len(out.splitlines()) <= 24
 
 
+@pytest.mark.slow(unless=["classification.supervized"])
 @pytest.mark.parametrize("module", ["classification.supervized", "clasification.supervised"])
 def test_python_m_of_a_misspelled_experiment_gets_suggestions(module):
     command = [sys.executable, "-m", f"experiments.{module}", "--smoke"]

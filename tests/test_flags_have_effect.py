@@ -44,7 +44,7 @@ PAGES = sorted(
 )
 EVERY_RUN = [
     *("classification.supervised", "detection.yolo", "generative.pix2pix", "rl.a2c", "self_supervised.clip"),
-    *("sequence.language_model", "video.classification", "vision3d.pointnet"),
+    *("sequence.language_model", "vision3d.pointnet"),
 ]
 """Pages that take less than a second; the others are in the slow tier."""
 

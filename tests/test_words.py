@@ -297,12 +297,14 @@ def test_variables_arguments_and_functions_are_refused_with_what_to_write():
     assert refused("def f(true): ...", kept={"f(true)"}) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", sorted(KEPT))
 def test_each_exception_still_stands(room):
     bound = {place for path in (DLCORE / room).rglob("*.py") for _, _, place in names(ast.parse(path.read_text()))}
     assert not KEPT[room] - bound
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", sorted(KEPT_IN_EXPERIMENTS))
 def test_each_exception_of_experiments_still_stands(folder):
     bound = {place for path in files_of(folder) for _, _, place in names(ast.parse(path.read_text()))}
