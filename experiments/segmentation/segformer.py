@@ -1,6 +1,6 @@
 """Segment colored shapes, or your own images and masks, with SegFormer: a pyramid transformer and linear layers.
 
-python -m experiments.segmentation.segformer        (mean IoU 44.2 %, 94.4 % of the pixels; 6 min on one core)
+python -m experiments.segmentation.segformer        (mean IoU 84.2 %, 98.6 % of the pixels; 16 min on one core)
 python -m experiments.segmentation.segformer --dataset=folder --data_dir=D --batch_size=8 --epochs=60 \\
     --model.widths=32,64,160,256 --model.stages=2,2,2,2 --segformer.features=256 --class_weights=median \\
     --eval_every=460        (CamVid at 180 x 240: not run)
