@@ -16,6 +16,7 @@ it is. For the model that it knows, no other estimate has a smaller squared erro
 from typing import NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -105,7 +106,7 @@ def kalman_filter(model: LinearGaussian, observations: jax.Array) -> Filtered:
       The estimates, in the precision of the observations.
 
     Raises:
-      ValueError: the observations are not [T, M], or concrete ones are not finite.
+      ValueError: the observations are not [T, M], concrete ones are not finite, or a concrete variance is negative.
     """
     model, observations = _arrays(model, observations)
     f, q, h, r, mean, covariance = model
@@ -168,4 +169,8 @@ def kalman_smoother(model: LinearGaussian, filtered: Filtered) -> tuple[jax.Arra
 
 def _arrays(model: LinearGaussian, like: jax.Array) -> tuple[LinearGaussian, jax.Array]:
     like = jnp.asarray(like)
+    for name in ("process_noise", "observation_noise", "covariance"):
+        matrix = getattr(model, name)
+        if not isinstance(matrix, jax.core.Tracer):
+            check_range(f"{name}: variances", np.diagonal(np.asarray(matrix)), 0)
     return jax.tree.map(lambda v: jnp.asarray(v, like.dtype), model), like

@@ -133,3 +133,9 @@ def test_one_number_by_hand():
 def test_observations_of_another_shape_are_named():
     with pytest.raises(ValueError, match=r"observations.shape=\(5, 3\): wrong shape; allowed: \[T, 2\]"):
         kalman_filter(constant_velocity(0.1), np.zeros((5, 3)))
+
+
+def test_a_negative_variance_is_named():
+    model = constant_velocity(0.1)
+    with pytest.raises(ValueError, match=r"observation_noise: variances\[0\]=-1"):
+        kalman_filter(model._replace(observation_noise=-np.eye(2)), np.zeros((5, 2)))
