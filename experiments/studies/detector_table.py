@@ -89,6 +89,8 @@ THIRD = "rt_detr_third"
 DETECTORS = (*PAGES, THIRD)
 LEAST_AP = 0.01
 """DETR's AP from which on it has begun to learn, and is compared."""
+OF_MASKS = ("mask_rcnn", "vitdet")
+"""Detectors that learn masks too, which scenes have."""
 MOST_OBJECTS = 50
 """Queries, and detections of an image, on photographs."""
 MEASURES = ("AP", "AP50", *SIZES)
@@ -250,9 +252,9 @@ def study(
             f"data_dir={data_dir} with dataset={dataset}; allowed: a folder with coco, and none with scenes"
         )
     if data_dir is not None:
-        if "mask_rcnn" in detectors and detectors != DETECTORS:
-            raise ValueError("detectors=mask_rcnn: dataset=coco is read without masks; allowed: the others")
-        detectors = tuple(name for name in detectors if name != "mask_rcnn")
+        if detectors != DETECTORS and (named := [name for name in detectors if name in OF_MASKS]):
+            raise ValueError(f"detectors={named[0]}: dataset=coco is read without masks; allowed: the others")
+        detectors = tuple(name for name in detectors if name not in OF_MASKS)
     settings = {"steps": steps, "batch_size": batch_size, "num_scenes": num_scenes, "image_size": image_size}
     if data_dir is not None:
         settings["data_dir"] = data_dir

@@ -75,7 +75,7 @@ def test_photographs_have_more_queries_and_detections():
     shared = ["--dataset=coco", "--data_dir=D", "--detections_per_img=50"]
     assert study.flags_of("fcos", 64, "D") == shared
     assert study.flags_of("detr", 64, "D") == [*shared, "--detr.num_queries=50"]
-    assert study.flags_of("vitdet", 96, "D")[:2] == ["--model.image_size=96", "--model.pretrain_size=96"]
+    assert study.flags_of("vitdet", 96)[:2] == ["--model.image_size=96", "--model.pretrain_size=96"]
 
 
 def test_photographs_need_a_folder_and_have_no_masks(monkeypatch):
@@ -83,13 +83,14 @@ def test_photographs_need_a_folder_and_have_no_masks(monkeypatch):
         study.study(dataset="coco")
     with pytest.raises(ValueError, match="data_dir=D with dataset=scenes"):
         study.study(data_dir="D")
-    with pytest.raises(ValueError, match="detectors=mask_rcnn: dataset=coco is read without masks"):
-        study.study(detectors=("mask_rcnn",), dataset="coco", data_dir="D")
+    for name in ("mask_rcnn", "vitdet"):
+        with pytest.raises(ValueError, match=f"detectors={name}: dataset=coco is read without masks"):
+            study.study(detectors=("fcos", name), dataset="coco", data_dir="D")
     measured = []
     row = {"seeds": {"0": dict.fromkeys(study.MEASURES, 0.5)}, "images a second": 1.0, "parameters": 1}
     monkeypatch.setattr(study, "measure", lambda name, *_, data_dir, **__: measured.append((name, data_dir)) or row)
     study.study(dataset="coco", data_dir="D", num_seeds=1)
-    assert measured == [(name, "D") for name in study.DETECTORS if name != "mask_rcnn"]
+    assert measured == [(name, "D") for name in study.DETECTORS if name not in study.OF_MASKS]
 
 
 def test_a_row_is_of_its_steps_and_seeds(monkeypatch):
