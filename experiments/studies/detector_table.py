@@ -34,7 +34,7 @@ parameters. Scenes by the first command (15 rows):
     rt_detr_third      0.1   0.5   0.2   0.3   0.1    175    748,875
     yolo               0.0   0.0   0.0   0.0   0.0   1151    408,479
 
-BCCD's blood cells by the third command with `--image_size=96` (11 rows):
+BCCD's blood cells by the third command with `--image_size=96` (12 rows; Mask R-CNN and ViTDet learn masks):
 
     cascade_rcnn      38.1  66.1  18.5  46.3  36.2     76  1,351,931
     center_net        38.0  72.5  23.4  43.3  34.1    303    434,967
@@ -45,6 +45,7 @@ BCCD's blood cells by the third command with `--image_size=96` (11 rows):
     retinanet         25.3  51.7  10.2  29.4  27.9    384    448,922
     d_fine            22.6  45.5   6.9  28.4  24.9     94    699,723
     rt_detr           21.3  38.7   4.9  21.1  23.6    113    748,357
+    deformable_detr   20.0  44.5   8.3  22.7  22.8     41    472,592
     yolo              15.8  40.0   5.0   8.8  19.1    618    408,349
     detr               0.4   2.1   2.0   1.5   0.5    242    875,160
 
