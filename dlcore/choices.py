@@ -6,7 +6,7 @@ The file imports neither jax nor the rest of dlcore, so that readers of data che
 from numbers import Integral
 from typing import Any, get_args
 
-__all__ = ["check_choice", "check_whole_number"]
+__all__ = ["check_choice", "check_whole_number", "is_whole_number"]
 
 
 def check_choice(name: str, value: Any, allowed: Any) -> None:
@@ -25,6 +25,18 @@ def check_choice(name: str, value: Any, allowed: Any) -> None:
         raise ValueError(f"{name}={value!r}: unknown; allowed: {', '.join(map(str, choices))}")
 
 
+def is_whole_number(value: Any) -> bool:
+    """Whether a value is a whole number.
+
+    Args:
+      value: what was given.
+
+    Returns:
+      True for integers of Python and NumPy, which no bool is.
+    """
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 def check_whole_number(name: str, value: Any, least: int | None = None) -> None:
     """Check that an argument is a whole number.
 
@@ -37,7 +49,7 @@ def check_whole_number(name: str, value: Any, least: int | None = None) -> None:
       ValueError: it is a fraction, a word or a bool, or below the limit.
     """
     allowed = "integers" if least is None else f"integers from {least}"
-    if not isinstance(value, Integral) or isinstance(value, bool):
+    if not is_whole_number(value):
         raise ValueError(f"{name}={value!r}: no whole number; allowed: {allowed}")
     if least is not None and value < least:
         raise ValueError(f"{name}={value}: too small; allowed: at least {least}")

@@ -244,8 +244,9 @@ def sample(
         alone, or a timestep has no noise.
     """
     check_choice("sampler", sampler, Sampler)
-    if unknown := sorted(options.keys() - inspect.signature(SAMPLERS[sampler]).parameters.keys()):
-        allowed = [name for name in inspect.signature(SAMPLERS[sampler]).parameters if name not in SAMPLER_INPUTS]
+    parameters = inspect.signature(SAMPLERS[sampler]).parameters
+    if unknown := sorted(options.keys() - parameters.keys()):
+        allowed = [name for name in parameters if name not in SAMPLER_INPUTS]
         raise ValueError(
             f"{unknown[0]}={options[unknown[0]]}: no option of sampler={sampler}; allowed: {', '.join(allowed)}"
         )

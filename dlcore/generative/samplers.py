@@ -274,9 +274,7 @@ def walk(step: Callable, x: jax.Array, extra: Any, levels: Any, *, return_trajec
     """
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise ValueError(f"x={describe_array(x)}: no place for noise; allowed: floats, such as pixels in [-1, 1]")
-    check_finite("levels", levels)
-    if len(levels) < 2:
-        raise ValueError(f"levels={len(levels)}: no step; allowed: at least two levels")
+    _check_levels(levels)
     start, dtype = to_acc_dtype(x), x.dtype
     levels = jnp.asarray(levels, start.dtype)
 
@@ -288,6 +286,13 @@ def walk(step: Callable, x: jax.Array, extra: Any, levels: Any, *, return_trajec
     (sample, _), path = jax.lax.scan(body, (start, extra), rows)
     sample = sample.astype(dtype)
     return (sample, jnp.concatenate([x[None], path])) if return_trajectory else sample
+
+
+def _check_levels(levels: Any) -> None:
+    """Check that the levels of noise are finite, where they are concrete, and that there is a step between them."""
+    check_finite("levels", levels)
+    if len(levels) < 2:
+        raise ValueError(f"levels={len(levels)}: no step; allowed: at least two levels")
 
 
 def check_falling(name: str, levels: Any) -> None:
@@ -303,9 +308,7 @@ def check_falling(name: str, levels: Any) -> None:
     if isinstance(levels, jax.core.Tracer):
         return
     levels = np.asarray(levels)
-    check_finite("levels", levels)
-    if len(levels) < 2:
-        raise ValueError(f"levels={len(levels)}: no step; allowed: at least two levels")
+    _check_levels(levels)
     if (levels < 0).any() or not (np.diff(levels) < 0).all():
         raise ValueError(f"{name}={levels.tolist()}: do not fall; allowed: falling numbers of at least 0")
 

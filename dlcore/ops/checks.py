@@ -5,13 +5,14 @@ Shapes are checked inside jit too; values only where they are concrete, so that 
 
 import re
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any
 
 import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
+
+from dlcore.choices import is_whole_number
 
 __all__ = [
     "check_boxes",
@@ -319,7 +320,7 @@ def _check_whole(name: str, number: Any) -> None:
     if isinstance(number, jax.core.Tracer | jax.Array | np.ndarray):
         is_whole = np.ndim(number) == 0 and jnp.issubdtype(number.dtype, jnp.integer)
     else:
-        is_whole = isinstance(number, Integral) and not isinstance(number, bool)
+        is_whole = is_whole_number(number)
     if not is_whole:
         text = describe_array(number) if isinstance(number, jax.core.Tracer | jax.Array | np.ndarray) else number
         raise ValueError(f"{name}={text}: no whole number; allowed: whole numbers")
