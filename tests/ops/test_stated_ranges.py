@@ -2,6 +2,7 @@
 
 import importlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -16,6 +17,7 @@ KEY, IMAGE = jax.random.key(0), np.zeros((4, 4, 3), np.float32)
 SEVERAL = np.zeros((2, 3), np.float32)
 KEYS = jax.random.split(KEY, 2)
 POLICY = np.eye(2)
+FOUR_ACTIONS = SimpleNamespace(num_actions=4)
 MDP = mdp.make(np.zeros((2, 2, 1), int), np.ones((2, 2, 1)), np.zeros((2, 2, 1)), gamma=0.5)
 
 BOX, CLIP = np.array([[0.0, 0, 4, 4]]), np.zeros((2, 1, 4))
@@ -145,7 +147,7 @@ CASES = [
     ("rl.dynamic_programming.evaluate_policy", (MDP, 2 * POLICY), r"policy\[0\]=\[2. 0.\]"),
     ("rl.dynamic_programming.solve_policy", (MDP, POLICY[:1]), r"policy=\[1, 2\]"),
     ("rl.dynamic_programming.value_sweeps", (MDP, -1), "num_sweeps=-1"),
-    ("rl.environments.epsilon_greedy", (None, None, None, 1.5), "epsilon=1.5"),
+    ("rl.environments.epsilon_greedy", (FOUR_ACTIONS, None, np.zeros((2, 4)), 1.5), "epsilon=1.5"),
     ("rl.gridworld.corridor", (0,), "length=0"),
     ("rl.gridworld.open_map", (0, 3), "height=0"),
     ("rl.gridworld.open_map", (1, 1), "width=1"),
