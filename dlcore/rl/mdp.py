@@ -10,7 +10,6 @@ An absorbing state ends an episode: every action stays there, for reward 0. Arra
 have the precision of jax (`jax.enable_x64`).
 """
 
-import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -310,7 +309,6 @@ def _outcome(mdp: MDP, key: jax.Array, state: jax.Array, action: jax.Array) -> t
     return jnp.asarray(mdp.successor)[state, action, k], jnp.asarray(mdp.reward)[state, action, k]
 
 
-@functools.partial(jax.jit, static_argnums=3)
 def rollout(mdp: MDP, policy: jax.Array, key: jax.Array, num_steps: int) -> Trajectory:
     """Draw one trajectory; the same key draws the same.
 
@@ -322,8 +320,26 @@ def rollout(mdp: MDP, policy: jax.Array, key: jax.Array, num_steps: int) -> Traj
 
     Returns:
       The trajectory; where the episode ends earlier, it stays in the absorbing state for reward 0.
+
+    Raises:
+      ValueError: a concrete policy is no probabilities of this shape, or `num_steps` is no whole number from 1.
     """
-    policy = jnp.broadcast_to(jnp.asarray(policy), (num_steps, mdp.num_states, mdp.num_actions))
+    return _rollout(mdp, _policy_of_steps(mdp, policy, num_steps), key)
+
+
+def _policy_of_steps(mdp: MDP, policy: jax.Array, num_steps: int) -> jax.Array:
+    """Check a policy, and repeat it: [T, S, A]."""
+    check_shapes(num_steps=(num_steps, "int >= 1"))
+    shape, full_shape = np.shape(policy), (num_steps, mdp.num_states, mdp.num_actions)
+    if shape not in (full_shape[1:], full_shape):
+        allowed = f"{list(full_shape[1:])}, states and actions, or {list(full_shape)}, steps before them"
+        raise ValueError(f"policy={list(shape)}: wrong shape; allowed: {allowed}")
+    check_probabilities("policy", policy)
+    return jnp.broadcast_to(jnp.asarray(policy), full_shape)
+
+
+@jax.jit
+def _rollout(mdp: MDP, policy: jax.Array, key: jax.Array) -> Trajectory:
     first = _draw(jax.random.fold_in(key, 0), jnp.asarray(mdp.start))
 
     def step(state, t_and_policy):
@@ -333,10 +349,9 @@ def rollout(mdp: MDP, policy: jax.Array, key: jax.Array, num_steps: int) -> Traj
         after, reward = _outcome(mdp, move_key, state, action)
         return after, Trajectory(state, action, reward, after, ~jnp.asarray(mdp.absorbing)[state])
 
-    return jax.lax.scan(step, first, (jnp.arange(num_steps), policy))[1]
+    return jax.lax.scan(step, first, (jnp.arange(len(policy)), policy))[1]
 
 
-@functools.partial(jax.jit, static_argnums=2)
 def state_distributions(mdp: MDP, policy: jax.Array, num_steps: int) -> jax.Array:
     """Compute where a policy is at each time, by a forward pass.
 
@@ -347,9 +362,15 @@ def state_distributions(mdp: MDP, policy: jax.Array, num_steps: int) -> jax.Arra
 
     Returns:
       [T, S], probability of each state at t = 0, ..., T - 1.
-    """
-    policy = jnp.broadcast_to(jnp.asarray(policy), (num_steps, mdp.num_states, mdp.num_actions))
 
+    Raises:
+      ValueError: a concrete policy is no probabilities of this shape, or `num_steps` is no whole number from 1.
+    """
+    return _state_distributions(mdp, _policy_of_steps(mdp, policy, num_steps))
+
+
+@jax.jit
+def _state_distributions(mdp: MDP, policy: jax.Array) -> jax.Array:
     def step(now, policy):
         flow = (now[:, None] * policy)[..., None] * mdp.probability
         return jnp.zeros_like(now).at[mdp.successor].add(flow), now

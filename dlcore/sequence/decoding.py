@@ -101,14 +101,25 @@ def sample_token(
       [] int32.
 
     Raises:
-      ValueError: `temperature` is negative, or as `filter_logits`.
+      ValueError: `temperature` is negative, a concrete logit is NaN or inf, or as `filter_logits`.
     """
     check_range("temperature", temperature, 0)
     check_shapes(logits=(logits, "V"))
+    _check_logits(logits)
     temperature = jnp.asarray(temperature, logits.dtype)
     scaled = filter_logits(logits / jnp.where(temperature > 0, temperature, 1), top_k, top_p)
     sampled = jax.random.categorical(key, scaled)
     return jnp.where(temperature > 0, sampled, logits.argmax(-1)).astype(jnp.int32)
+
+
+def _check_logits(logits: Any) -> None:
+    """The largest of logits with a NaN would be the NaN; -inf rules a token out."""
+    if isinstance(logits, jax.core.Tracer):
+        return
+    values = np.asarray(logits, np.float32)
+    if (invalid := np.isnan(values) | (values == np.inf)).any():
+        at = list(map(int, np.argwhere(invalid)[0]))
+        raise ValueError(f"logits{at}={values[tuple(at)]}: no logit; allowed: finite numbers, and -inf")
 
 
 def _check_stop(stop_token: Any, size: int) -> None:
@@ -146,13 +157,12 @@ def generate(
       (tokens [B, max_length] int32, lengths [B] int32); the stop token counts, and is repeated after a sequence's end.
 
     Raises:
-      ValueError: `max_length` is below 1, `temperature` is negative, `stop_token` is no token, there is not a key a
-        sequence, or as `filter_logits`.
+      ValueError: `max_length` is no whole number from 1, `temperature` is negative, `stop_token` is no token, there is
+        not a key a sequence, a concrete logit is NaN or inf, or as `filter_logits`.
     """
     check_range("temperature", temperature, 0)
-    if max_length < 1:
-        raise ValueError(f"max_length={max_length}: too short; allowed: at least 1")
-    check_shapes(logits=(logits, "B V"), keys=(keys, "B"))
+    check_shapes(max_length=(max_length, "int >= 1"), logits=(logits, "B V"), keys=(keys, "B"))
+    _check_logits(logits)
     _check_stop(stop_token, logits.shape[1])
     batch = logits.shape[0]
     greedy = isinstance(temperature, float | int) and temperature == 0
@@ -229,12 +239,12 @@ def beam_search(
       reached `max_length`, each by score. The stop token counts, and is repeated after a sequence's end.
 
     Raises:
-      ValueError: `max_length` is below 1, `beam_size` is below 1 or not below the number of tokens, `stop_token` is no
-        token, or the penalty is negative.
+      ValueError: `max_length` is no whole number from 1, `beam_size` is below 1 or not below the number of tokens,
+        `stop_token` is no token, a concrete logit is NaN or inf, or the penalty is negative.
     """
+    check_shapes(max_length=(max_length, "int >= 1"), logits=(logits, "B V"))
+    _check_logits(logits)
     batch, size = logits.shape
-    if max_length < 1:
-        raise ValueError(f"max_length={max_length}: too short; allowed: at least 1")
     check_beam(beam_size, size)
     check_range("length_penalty", length_penalty, 0)
     _check_stop(stop_token, size)
