@@ -22,7 +22,6 @@ gets 1000 t, as in Stable Diffusion 3.
 """
 
 from collections.abc import Callable, Sequence
-from numbers import Integral
 from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
@@ -31,7 +30,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.generative.condition import Condition, check_guidance
 from dlcore.generative.consistency import Distillation
 from dlcore.generative.denoising import decode_pixels, denoising_learner, encode_pixels, example_noise
@@ -233,8 +232,7 @@ def flow_times(num_inference_steps: int, shift: float = 1.0, *, last: float = 0.
     Raises:
       ValueError: a number is out of range.
     """
-    if not isinstance(num_inference_steps, Integral) or num_inference_steps < 1:
-        raise ValueError(f"num_inference_steps={num_inference_steps}: out of range; allowed: whole numbers, at least 1")
+    check_whole_number("num_inference_steps", num_inference_steps, 1)
     check_shapes(shift=(shift, "> 0"), last=(last, "0 to 1"))
     even = np.linspace(1.0, 0.0, num_inference_steps + 1)[:-1]
     t = np.linspace(1.0, last, num_inference_steps) if last > 0 else even

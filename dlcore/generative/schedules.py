@@ -17,14 +17,13 @@ for an example that it is not. Karras et al. 2022, arXiv:2206.00364, space sigma
     sigma_i = (sigma_max^(1/7) + i / (N - 1) (sigma_min^(1/7) - sigma_max^(1/7)))^7
 """
 
-from numbers import Integral
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number, is_whole_number
 from dlcore.nn.precision import logits_dtype
 from dlcore.ops.checks import check_finite, check_range, check_shapes
 
@@ -241,12 +240,12 @@ def timesteps(
     """
     check_choice("spacing", spacing, ("leading", "trailing", "linspace"))
     count, last = num_inference_steps, _checked(num_timesteps) - 1
-    if not isinstance(count, Integral) or not 1 <= count <= num_timesteps:
+    if not is_whole_number(count) or not 1 <= count <= num_timesteps:
         raise ValueError(f"num_inference_steps={count}: out of range; allowed: whole numbers, 1 to {num_timesteps}")
     # leading: steps of T // N from 0 on; trailing: from T - 1 down; else evenly between the ends.
     if spacing == "leading":
         largest = last - (count - 1) * (num_timesteps // count)
-        if not isinstance(offset, Integral) or not 0 <= offset <= largest:
+        if not is_whole_number(offset) or not 0 <= offset <= largest:
             raise ValueError(
                 f"offset={offset}: leaves the timesteps; allowed: whole numbers, 0 to {largest} for {count} steps"
             )
@@ -334,8 +333,7 @@ def _evenly_in_root(first: float, last: float, count: int, rho: float = 7.0) -> 
 
 
 def _checked(num_timesteps: int) -> int:
-    if not isinstance(num_timesteps, Integral) or num_timesteps < 1:
-        raise ValueError(f"num_timesteps={num_timesteps}: out of range; allowed: whole numbers, at least 1")
+    check_whole_number("num_timesteps", num_timesteps, 1)
     return num_timesteps
 
 

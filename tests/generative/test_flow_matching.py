@@ -157,7 +157,7 @@ def test_a_sample_belongs_to_its_index_and_its_class():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: flow_times(0), "num_inference_steps=0: out of range"),
+        (lambda: flow_times(0), "num_inference_steps=0: too small; allowed: at least 1"),
         (lambda: flow_times(4, 0.0), "shift=0: out of range; allowed: above 0"),
         (lambda: flow_times(4, last=1.5), "last=1.5"),
         (lambda: solve_flow(velocity, jnp.zeros((1, 1)), flow_times(1), "rk4"), "solver='rk4'"),

@@ -76,7 +76,7 @@ def test_cosine_by_hand():
 
 
 def test_no_steps_is_an_error():
-    with pytest.raises(ValueError, match="num_timesteps=0: out of range"):
+    with pytest.raises(ValueError, match="num_timesteps=0: too small"):
         linear_betas(0)
 
 
@@ -125,9 +125,9 @@ def test_impossible_numbers_of_steps_are_named(steps):
     ("call", "message"),
     [
         (lambda: timesteps(1000, 2.5), "num_inference_steps=2.5: out of range; allowed: whole numbers, 1 to 1000"),
-        (lambda: timesteps(10.5, 2), "num_timesteps=10.5: out of range; allowed: whole numbers"),
+        (lambda: timesteps(10.5, 2), "num_timesteps=10.5: no whole number; allowed: integers from 1"),
         (lambda: timesteps(1000, 4, offset=0.5), "offset=0.5: leaves the timesteps; allowed: whole numbers"),
-        (lambda: linear_betas(10.5), "num_timesteps=10.5: out of range; allowed: whole numbers"),
+        (lambda: linear_betas(10.5), "num_timesteps=10.5: no whole number; allowed: integers from 1"),
         (lambda: linear_betas(10, -0.1, 0.2), "beta_start=-0.1: out of range; allowed: 0 to 1"),
         (lambda: linear_betas(10, 0.1, np.nan), "beta_end=nan: out of range; allowed: 0 to 1"),
         (lambda: SCHEDULES["scaled_linear"](10, -0.1, 0.2), "beta_start=-0.1: out of range; allowed: 0 to 1"),

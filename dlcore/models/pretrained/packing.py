@@ -9,11 +9,11 @@ its bounds and its precision.
 
 import math
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.models.pretrained.processor import RESAMPLE, Processor
 from dlcore.models.siglip2 import PackedImages
 
@@ -40,8 +40,7 @@ def fitting_grid(height: int, width: int, patch_size: int = 16, max_num_patches:
     """
     sizes = {"height": height, "width": width, "patch_size": patch_size, "max_num_patches": max_num_patches}
     for name, value in sizes.items():
-        if not isinstance(value, Integral) or value < 1:
-            raise ValueError(f"{name}={value!r}: no size; allowed: integers of at least 1")
+        check_whole_number(name, value, 1)
 
     def grid(scale: float) -> tuple[int, int]:
         rows, columns = (max(1, math.ceil(side * scale / patch_size)) for side in (height, width))

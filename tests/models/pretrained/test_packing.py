@@ -65,8 +65,8 @@ def test_a_photograph_is_packed_by_hand():
             r"images: float32 \[4, 4, 3\]: no photograph; allowed: \[H, W, 3\] uint8",
         ),
         (np.zeros((0, 4, 3), np.uint8), {}, r"images: \[0, 4, 3\]: no pixels; allowed: at least 1 x 1"),
-        (np.zeros((4, 4, 3), np.uint8), {"max_num_patches": 0}, "max_num_patches=0: no size; allowed: integers of at"),
-        (np.zeros((4, 4, 3), np.uint8), {"patch_size": 1.5}, "patch_size=1.5: no size; allowed: integers of at least"),
+        (np.zeros((4, 4, 3), np.uint8), {"max_num_patches": 0}, "max_num_patches=0: too small; allowed: at least 1"),
+        (np.zeros((4, 4, 3), np.uint8), {"patch_size": 1.5}, "patch_size=1.5: no whole number; allowed: integers"),
     ],
 )
 def test_errors(image, sizes, message):
