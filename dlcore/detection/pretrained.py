@@ -15,6 +15,10 @@ __all__ = ["FAMILIES"]
 
 
 def _detr(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    heads, hidden = config["encoder_attention_heads"], config["encoder_ffn_dim"]
+    fixed = {"position_embedding_type": "sine", "activation_function": "relu", "dilation": False}
+    fixed |= {"decoder_attention_heads": heads, "decoder_ffn_dim": hidden}
+    check_config(config, fixed, "dlcore's DETR")
     backbone = backbone_of(config)
     return "detr_resnet50", {
         "backbone": backbone,
@@ -22,8 +26,8 @@ def _detr(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         "num_classes": len(config["id2label"]),
         "num_queries": config["num_queries"],
         "features": config["d_model"],
-        "num_heads": config["encoder_attention_heads"],
-        "hidden_features": config["encoder_ffn_dim"],
+        "num_heads": heads,
+        "hidden_features": hidden,
         "encoder_layers": config["encoder_layers"],
         "decoder_layers": config["decoder_layers"],
     }
@@ -57,7 +61,7 @@ def _rt_detr(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     inner = config["backbone_config"]
     fixed = {"downsample_in_bottleneck": False, "downsample_in_first_stage": False, "hidden_act": "relu"}
     check_config(inner, {"model_type": "rt_detr_resnet"} | fixed, "dlcore's RT-DETR")
-    check_config(config, PROPOSALS, "dlcore's RT-DETR")
+    check_config(config, PROPOSALS | {"with_box_refine": True}, "dlcore's RT-DETR")
     name = "rt_detr_v2_r50vd" if config["architectures"][0].startswith("RTDetrV2") else "rt_detr_r50vd"
     backbone = ResNetD(
         stages=tuple(inner["depths"]),
@@ -131,6 +135,8 @@ def _owl(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     text = {**OWL_TEXT, **config["text_config"]}
     has_objects = config["architectures"][0].startswith("Owlv2")
     vision = {"image_size": 768, "patch_size": 16 if has_objects else 32, **vision}
+    shared = {name: vision[name] for name in ("hidden_act", "layer_norm_eps")}
+    check_config(text, shared, "dlcore's text tower, beside its image tower")
     clip = CLIP(
         vocab_size=text["vocab_size"],
         end_token=text["vocab_size"] - 1,
@@ -210,7 +216,7 @@ OWL = ("OwlViTForObjectDetection", "Owlv2ForObjectDetection")
 OWL_INPUTS = ("pixel_values", "input_ids", "attention_mask")
 PROPOSALS = {"activation_function": "silu", "encoder_activation_function": "gelu", "eval_size": None}
 PROPOSALS |= {"normalize_before": False, "decoder_activation_function": "relu", "batch_norm_eps": 1e-5}
-PROPOSALS |= {"layer_norm_eps": 1e-5}
+PROPOSALS |= {"layer_norm_eps": 1e-5, "positional_encoding_temperature": 10000}
 """What RT-DETR and D-FINE have in dlcore."""
 D_FINE = {"max_num_bins": 32, "top_prob_values": 4, "lqe_hidden_dim": 64, "lqe_layers": 2, "depth_mult": 1.0}
 D_FINE |= {"decoder_n_points": 4, "hidden_expansion": 1.0, "eval_idx": -1}

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from dlcore.choices import check_choice
 from dlcore.generative.torch_diffusers import from_torch_names
 from dlcore.models.pretrained.family import Family, check_config
 
@@ -12,6 +13,27 @@ __all__ = ["FAMILIES"]
 
 NUM_SIZES = 6
 """Sizes that SDXL embeds: original height and width, top and left of the crop, target height and width."""
+
+
+UNET = {
+    "act_fn": "silu",
+    "attention_type": "default",
+    "center_input_sample": False,
+    "mid_block_scale_factor": 1,
+    "resnet_out_scale_factor": 1,
+    "resnet_skip_time_act": False,
+    "reverse_transformer_layers_per_block": None,
+    "time_embedding_act_fn": None,
+    "timestep_post_act": None,
+}
+"""What the U-Net has in dlcore."""
+UNET_BLOCKS = ("CrossAttnDownBlock2D", "DownBlock2D")
+
+
+def _ends_at_period(config: Mapping[str, Any]) -> bool:
+    shift = config.get("freq_shift", 0)
+    check_choice("freq_shift", shift, (0, 1))
+    return shift == 1
 
 
 def _unet(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -33,6 +55,11 @@ def _unet(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         raise ValueError(
             f"{unsupported[0]}={config[unsupported[0]]!r}: not in dlcore's U-Net; allowed: {plain[unsupported[0]]!r}"
         )
+    kinds = config["down_block_types"]
+    if unknown := [kind for kind in kinds if kind not in UNET_BLOCKS]:
+        raise ValueError(f"down_block_types: {unknown[0]!r} not in dlcore's U-Net; allowed: {', '.join(UNET_BLOCKS)}")
+    mirrored = [kind.replace("Down", "Up") for kind in reversed(kinds)]
+    check_config(config, UNET | {"up_block_types": mirrored}, "dlcore's U-Net")
     # Before num_attention_heads had a key of its own, attention_head_dim was the number of heads.
     heads = config.get("num_attention_heads") or config["attention_head_dim"]
     heads = [heads] * len(channels) if isinstance(heads, int) else heads
@@ -44,12 +71,12 @@ def _unet(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return "stable_diffusion_xl_unet" if is_xl else "stable_diffusion_v1_unet", {
         "channels": channels,
         "num_res_blocks": config["layers_per_block"],
-        "attention_levels": tuple(k for k, kind in enumerate(config["down_block_types"]) if kind.startswith("Cross")),
+        "attention_levels": tuple(k for k, kind in enumerate(kinds) if kind.startswith("Cross")),
         "num_heads": heads[0] if one_number else None,
         "head_features": channels[0] // heads[0],
         "groups": config["norm_num_groups"],
         "cosine_first": config.get("flip_sin_to_cos", True),
-        "ends_at_period": config.get("freq_shift", 0) == 1,
+        "ends_at_period": _ends_at_period(config),
         "downsample_padding": config.get("downsample_padding", 1),
         "resnet_time_scale_shift": config.get("resnet_time_scale_shift", "default"),
         "epsilon": config.get("norm_eps", 1e-5),
@@ -98,7 +125,7 @@ def _class_unet(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         "groups": config.get("norm_num_groups", 32),
         "num_classes": config.get("num_class_embeds"),
         "cosine_first": config.get("flip_sin_to_cos", True),
-        "ends_at_period": config.get("freq_shift", 0) == 1,
+        "ends_at_period": _ends_at_period(config),
         "downsample_padding": config.get("downsample_padding", 1),
         "resnet_time_scale_shift": shift,
         "add_attention": config.get("add_attention", True),
@@ -119,9 +146,16 @@ def _noise_of_class(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[
     return {"sample": model.apply(variables, inputs["sample"], timestep, inputs.get("class_labels"))}
 
 
+AUTOENCODER_BLOCKS = {"down": "DownEncoder", "up": "UpDecoder"}
+
+
 def _autoencoder(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     uses_quant_conv = config.get("use_quant_conv", True)
-    check_config(config, {"use_post_quant_conv": uses_quant_conv}, "dlcore's AutoencoderKL")
+    levels = len(config["block_out_channels"])
+    fixed = {"act_fn": "silu", "mid_block_add_attention": True, "out_channels": config["in_channels"]}
+    fixed |= {"latents_mean": None, "latents_std": None}
+    fixed |= {f"{way}_block_types": [f"{name}Block2D"] * levels for way, name in AUTOENCODER_BLOCKS.items()}
+    check_config(config, fixed | {"use_post_quant_conv": uses_quant_conv}, "dlcore's AutoencoderKL")
     return "stable_diffusion_v1_vae" if uses_quant_conv else "stable_diffusion_3_vae", {
         "channels": tuple(config["block_out_channels"]),
         "num_res_blocks": config["layers_per_block"],

@@ -15,7 +15,8 @@ def _swin(config: Mapping[str, Any]) -> nn.Module:
     inner = config["backbone_config"]
     if inner.get("model_type") not in ("swin", "maskformer-swin"):
         raise ValueError(f"backbone_config: a {inner.get('model_type')}; allowed: swin")
-    check_config(inner, {"qkv_bias": True, "hidden_act": "gelu", "use_absolute_embeddings": False}, "dlcore's Swin")
+    fixed = {"qkv_bias": True, "hidden_act": "gelu", "use_absolute_embeddings": False, "layer_norm_eps": 1e-5}
+    check_config(inner, fixed, "dlcore's Swin")
     return Swin(
         num_classes=0,
         stages=tuple(inner["depths"]),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from dlcore.choices import check_choice
 from dlcore.models.mit import MiT
 from dlcore.models.pretrained.families.dinov2 import dinov2_fields
 from dlcore.models.pretrained.families.stages import mit_fields
@@ -55,12 +56,13 @@ def _depth_anything(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     check_config(config, DEPTH_ANYTHING, WHERE)
     backbone = config["backbone_config"]
     check_config(backbone, BACKBONE, WHERE)
-    metric = config.get("depth_estimation_type", "relative") == "metric"
+    kind = config.get("depth_estimation_type", "relative")
+    check_choice("depth_estimation_type", kind, ("relative", "metric"))
     return "depth_anything_small", _neck(config) | {
         "backbone": NormalizedDINOv2(**dinov2_fields(backbone)),
         "stages": tuple(f"block{i}" for i in backbone["out_indices"]),
         "head_features": config.get("head_hidden_size", 32),
-        "metric": metric,
+        "metric": kind == "metric",
         "max_depth": float(config.get("max_depth") or 1),
     }
 

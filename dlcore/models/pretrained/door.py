@@ -22,7 +22,7 @@ from jax.sharding import Sharding
 from dlcore.learner import root_key
 from dlcore.models.backbone import HEADS
 from dlcore.models.pretrained.families.vit import classifier
-from dlcore.models.pretrained.family import Family, find_family, library_of
+from dlcore.models.pretrained.family import Family, find_family, library_of, read_network
 from dlcore.models.pretrained.network import Pretrained
 from dlcore.models.pretrained.packing import PatchProcessor, patch_processor_of_transformers
 from dlcore.models.pretrained.processor import Processor, processor_of_timm, processor_of_transformers
@@ -90,7 +90,7 @@ def read_about(source: str | Path) -> About:
     """
     snapshot = open_snapshot(source)
     family = find_family(snapshot.config, str(source))
-    name, fields = family.model(snapshot.config)
+    name, fields = read_network(family, snapshot.config)
     return About(name, fields, _classes(snapshot.config), _processor(snapshot))
 
 
@@ -151,7 +151,7 @@ def from_pretrained(
             "`dlcore.models.load_torch(NAME, arrays)`, which takes the network's name"
         )
     family = find_family(snapshot.config, str(source))
-    name, published = family.model(snapshot.config)
+    name, published = read_network(family, snapshot.config)
     new_head = num_classes is not None and num_classes != published.get("num_classes")
     fields = published | ({} if num_classes is None else {"num_classes": num_classes}) | fields
     model = create_model(name, **fields, **({} if dtype is None else {"dtype": dtype}))

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 from flax import linen as nn
 
-__all__ = ["Family", "all_families", "check_config", "find_family", "library_of"]
+__all__ = ["Family", "all_families", "check_config", "find_family", "library_of", "read_network", "timm_arguments"]
 
 TOPICS = (
     "dlcore.detection.pretrained",
@@ -76,6 +76,54 @@ def check_config(config: Mapping[str, Any], allowed: Mapping[str, Any], where: s
             raise ValueError(f"{name}={actual!r}: not in {where}; allowed: {value!r}")
 
 
+def timm_arguments(
+    config: Mapping[str, Any], read: tuple[str, ...], fixed: Mapping[str, Any] | None = None
+) -> Mapping[str, Any]:
+    """Read `model_args` of a configuration of timm: arguments in place of those that the architecture's name says.
+
+    Args:
+      config: content of config.json.
+      read: names of the arguments that the caller reads, beside `num_classes`.
+      fixed: {name: the only value that dlcore's network has}, of arguments, and of `global_pool` beside them.
+
+    Returns:
+      The arguments.
+
+    Raises:
+      ValueError: an argument is not read, or a value is another.
+    """
+    arguments, architecture, fixed = config.get("model_args") or {}, config["architecture"], fixed or {}
+    allowed = ("num_classes", *read)
+    if unknown := sorted(arguments.keys() - {*allowed, *fixed}):
+        names = ", ".join(allowed)
+        raise ValueError(f"model_args: {', '.join(unknown)} not in dlcore's {architecture}; allowed: {names}")
+    for values in (arguments, config):
+        check_config(values, fixed, f"dlcore's {architecture}")
+    return arguments
+
+
+def read_network(family: Family, config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Read which network a configuration describes.
+
+    Args:
+      family: its family.
+      config: content of config.json.
+
+    Returns:
+      (name of `dlcore.models.create_model`, its fields).
+
+    Raises:
+      ValueError: a value is missing, or dlcore's network has another.
+    """
+    try:
+        return family.model(config)
+    except KeyError as error:
+        raise ValueError(f"config.json: {error} is missing; allowed: files as {family.library} writes them") from error
+    except (TypeError, AttributeError, IndexError, ZeroDivisionError) as error:
+        architecture = library_of(config)[1]
+        raise ValueError(f"config.json: no {architecture} has its values ({error}); allowed: numbers") from error
+
+
 def all_families() -> list[Family]:
     """Collect the families of all files.
 
@@ -101,7 +149,10 @@ def library_of(config: Mapping[str, Any]) -> tuple[Library, str]:
       ValueError: no library's configuration.
     """
     if config.get("architectures"):
-        return "transformers", config["architectures"][0]
+        architecture = config["architectures"][0]
+        if not isinstance(architecture, str):
+            raise ValueError(f"architectures={config['architectures']!r}: no names; allowed: names of classes")
+        return "transformers", architecture
     if "architecture" in config:
         return "timm", config["architecture"]
     if "_class_name" in config:

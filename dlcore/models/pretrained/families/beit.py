@@ -15,7 +15,7 @@ def _beit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _timm(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    return "beit_base_patch16_224", timm_fields(config)
+    return "beit_base_patch16_224", timm_fields(config, "avg")
 
 
 FAMILIES = (

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from dlcore.models.clip import SigLIP
-from dlcore.models.pretrained.family import Family
+from dlcore.models.pretrained.family import Family, check_config
 from dlcore.models.siglip2 import PackedImages, SigLIP2
 
 __all__ = ["FAMILIES"]
@@ -25,6 +25,8 @@ TOWER = {
 
 
 def _towers(vision: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:
+    shared = {name: vision[name] for name in ("hidden_act", "layer_norm_eps")}
+    check_config(text, shared, "dlcore's text tower, beside its image tower")
     return {
         "vocab_size": text["vocab_size"],
         "window": text["max_position_embeddings"],
@@ -52,6 +54,7 @@ def _clip(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def _siglip(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     vision = config["vision_config"]
+    check_config(vision, {"vision_use_head": True}, "dlcore's SigLIP")
     fields = _towers(vision, config["text_config"])
     return "siglip_base_patch16_224", fields | {
         "end_token": 1,

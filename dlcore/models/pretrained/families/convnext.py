@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlcore.models.pretrained.families.vit import classifier
-from dlcore.models.pretrained.family import Family, check_config
+from dlcore.models.pretrained.family import Family, check_config, timm_arguments
 
 __all__ = ["FAMILIES"]
 
 
 def _convnext(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    check_config(config, {"hidden_act": "gelu", "layer_norm_eps": 1e-12}, "dlcore's ConvNeXt")
     return "convnext_tiny", {
         "num_classes": len(config["id2label"]),
         "stages": tuple(config["depths"]),
@@ -23,8 +24,7 @@ def _convnext_v2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _timm(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    arguments = config.get("model_args") or {}
-    check_config(arguments, TIMM_VALUES, f"dlcore's {config['architecture']}")
+    arguments = timm_arguments(config, ("depths", "dims"), TIMM_VALUES)
     fields = {"num_classes": config.get("num_classes", 1000)}
     fields |= {"stages": tuple(arguments["depths"])} if "depths" in arguments else {}
     fields |= {"widths": tuple(arguments["dims"])} if "dims" in arguments else {}
@@ -33,6 +33,7 @@ def _timm(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 TIMM_VALUES = {
     "in_chans": 3,
+    "global_pool": "avg",
     "patch_size": 4,
     "stem_type": "patch",
     "conv_mlp": False,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlcore.models.pretrained.families.vit import classifier, timm_fields
-from dlcore.models.pretrained.family import Family
+from dlcore.models.pretrained.family import Family, check_config
 
 __all__ = ["FAMILIES", "dinov2_fields", "encoder"]
 
@@ -18,7 +18,11 @@ def dinov2_fields(config: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
       Fields of `dlcore.models.dinov2.DINOv2`.
+
+    Raises:
+      ValueError: dlcore's network differs.
     """
+    check_config(config, {"hidden_act": "gelu"}, "dlcore's DINOv2")
     hidden = int(config["hidden_size"] * config["mlp_ratio"])
     swiglu = config.get("use_swiglu_ffn", False)
     return {

@@ -10,7 +10,7 @@ __all__ = ["FAMILIES"]
 
 
 def _eva02(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    name, fields = config["architecture"], timm_fields(config)
+    name, fields = config["architecture"], timm_fields(config, "avg")
     is_gated_with_norm = "_base_" in name or "_large_" in name
     fields["mlp_features"] = int(fields["width"] * config.get("model_args", {}).get("mlp_ratio", 4 * 2 / 3))
     return "eva02_tiny_patch14_224", fields | {"mlp_norm": is_gated_with_norm}

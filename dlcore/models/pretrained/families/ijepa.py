@@ -22,7 +22,7 @@ def _ijepa_classifier(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def _aimv2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     check_config(config, AIMV2, "dlcore's AIMv2")
-    fields = transformer_fields({**config, "layer_norm_eps": config.get("rms_norm_eps", 1e-5)})
+    fields = transformer_fields({**config, "layer_norm_eps": config.get("rms_norm_eps", 1e-5)}, "silu")
     pool = "attention" if config.get("use_head", True) else "mean"
     return "aimv2_large_patch14_224", fields | {"num_classes": 0, "pool": pool}
 

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dlcore.models.pretrained.family import Family
+from dlcore.models.pretrained.family import Family, check_config
 
 __all__ = ["FAMILIES"]
 
 
 def _bert(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    check_config(config, {"is_decoder": False, "position_embedding_type": "absolute"}, "dlcore's BERT")
     return "bert_base", {
         "vocab_size": config["vocab_size"],
         "window": config["max_position_embeddings"],
@@ -32,9 +33,19 @@ def _pooled(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any
     }
 
 
+GPT2 = {
+    "activation_function": "gelu_new",
+    "scale_attn_weights": True,
+    "scale_attn_by_inverse_layer_idx": False,
+    "tie_word_embeddings": True,
+}
+"""What GPT-2 has in dlcore."""
+
+
 def _gpt2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     if config.get("n_inner") not in (None, 4 * config["n_embd"]):
         raise ValueError(f"n_inner={config['n_inner']}: another perceptron; allowed: 4 times n_embd={config['n_embd']}")
+    check_config(config, GPT2, "dlcore's GPT-2")
     return "gpt2", {
         "vocab_size": config["vocab_size"],
         "window": config["n_positions"],
@@ -65,6 +76,9 @@ def _llama(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         raise ValueError(f"rope_type={rope['rope_type']!r}: not in dlcore's Llama; allowed: default")
     if config.get("attention_bias") or config.get("mlp_bias"):
         raise ValueError("attention_bias, mlp_bias: not in dlcore's Llama; allowed: false")
+    check_config(config, {"hidden_act": "silu"}, "dlcore's Llama")
+    if {*(config.get("layer_types") or ())} - {"full_attention"}:
+        raise ValueError(f"layer_types={config['layer_types']}: not in dlcore's Llama; allowed: full_attention alone")
     return "llama2_7b", {
         "vocab_size": config["vocab_size"],
         "window": config["max_position_embeddings"],

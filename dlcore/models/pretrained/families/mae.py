@@ -6,12 +6,13 @@ from typing import Any
 import jax.numpy as jnp
 
 from dlcore.models.mae import MAE, from_torch_names
-from dlcore.models.pretrained.family import Family
+from dlcore.models.pretrained.family import Family, check_config
 
 __all__ = ["FAMILIES"]
 
 
 def _mae(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    check_config(config, {"hidden_act": "gelu"}, "dlcore's MAE")
     return "mae_vit_b_16", {
         "patch_size": config["patch_size"],
         "depth": config["num_hidden_layers"],

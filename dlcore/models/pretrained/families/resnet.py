@@ -5,8 +5,9 @@ from typing import Any
 
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.models.pretrained.families.vit import classifier
-from dlcore.models.pretrained.family import Family
+from dlcore.models.pretrained.family import Family, check_config, timm_arguments
 from dlcore.models.registry import create_model
 
 __all__ = ["FAMILIES", "backbone_of"]
@@ -17,6 +18,8 @@ def _of_transformers(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         raise ValueError(
             "downsample_in_bottleneck, downsample_in_first_stage: not in dlcore's ResNet; allowed: false for both"
         )
+    check_config(config, {"hidden_act": "relu"}, "dlcore's ResNet")
+    check_choice("layer_type", config["layer_type"], ("basic", "bottleneck"))
     is_bottleneck = config["layer_type"] == "bottleneck"
     expansion = 4 if is_bottleneck else 1
     return "resnet50" if is_bottleneck else "resnet18", {
@@ -50,15 +53,13 @@ def backbone_of(config: Mapping[str, Any]) -> nn.Module:
 
 
 def _of_timm(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    name, arguments = config["architecture"], config.get("model_args", {})
+    name = config["architecture"]
+    arguments = timm_arguments(config, ("layers", "channels", "stem_width"), {"in_chans": 3, "global_pool": "avg"})
     fields = {"num_classes": config.get("num_classes", 1000)}
     fields |= {"stages": tuple(arguments["layers"])} if "layers" in arguments else {}
     fields |= {"widths": tuple(arguments["channels"])} if "channels" in arguments else {}
     if "widths" in fields:
         fields["stem_width"] = 64  # timm's plain stem, whatever its `stem_width` says
-    unknown = {"stem_type", "block_args", "avg_down", "cardinality", "base_width"} & {*arguments}
-    if unknown:
-        raise ValueError(f"model_args: {', '.join(sorted(unknown))} not in dlcore's {name}; allowed: layers, channels")
     return name, fields
 
 

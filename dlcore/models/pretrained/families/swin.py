@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlcore.models.pretrained.families.vit import classifier
-from dlcore.models.pretrained.family import Family
+from dlcore.models.pretrained.family import Family, check_config, timm_arguments
 
 __all__ = ["FAMILIES"]
 
 
 def _swin(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    check_config(config, {"hidden_act": "gelu", "layer_norm_eps": 1e-5}, "dlcore's Swin")
     return "swin_t", {
         "num_classes": len(config["id2label"]),
         "stages": tuple(config["depths"]),
@@ -33,10 +34,8 @@ TIMM_FIELDS = {"embed_dim": "width", "depths": "stages", "num_heads": "num_heads
 
 
 def _timm(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    architecture, arguments = config["architecture"], config.get("model_args") or {}
-    if unknown := sorted(arguments.keys() - {"num_classes", *TIMM_FIELDS}):
-        allowed = ", ".join(("num_classes", *TIMM_FIELDS))
-        raise ValueError(f"model_args: {', '.join(unknown)} not in dlcore's {architecture}; allowed: {allowed}")
+    architecture = config["architecture"]
+    arguments = timm_arguments(config, tuple(TIMM_FIELDS), {"in_chans": 3, "global_pool": "avg"})
     version, size, window = re.match(r"(swin|swinv2)_([a-z]+)_(?:patch4_)?window(\d+)_", architecture).groups()
     fields = {"num_classes": config.get("num_classes", 1000), "window_size": int(window)}
     for name, field in TIMM_FIELDS.items():

@@ -18,7 +18,7 @@ from dlcore.models import (
     xception_aligned,
 )
 from dlcore.models.pretrained.families.vit import classifier
-from dlcore.models.pretrained.family import Family
+from dlcore.models.pretrained.family import Family, timm_arguments
 
 __all__ = ["FAMILIES"]
 
@@ -30,10 +30,8 @@ NAMES = tuple(name for module in MODULES for name in module.MODELS if not name.e
 
 
 def _by_name(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    name, arguments = config["architecture"], config.get("model_args") or {}
-    if unknown := sorted(arguments.keys() - {"num_classes"}):
-        raise ValueError(f"model_args: {', '.join(unknown)} not in dlcore's {name}; allowed: num_classes")
-    return name, {"num_classes": config.get("num_classes", arguments.get("num_classes", 1000))}
+    arguments = timm_arguments(config, ())
+    return config["architecture"], {"num_classes": config.get("num_classes", arguments.get("num_classes", 1000))}
 
 
 def _efficientnet(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -4,20 +4,25 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from dlcore.models.pretrained.family import Family
+from dlcore.models.pretrained.family import Family, check_config, timm_arguments
 
 __all__ = ["FAMILIES", "classifier", "timm_fields", "transformer_fields"]
 
 
-def transformer_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+def transformer_fields(config: Mapping[str, Any], activation: str = "gelu") -> dict[str, Any]:
     """Read the fields of a ViT that most of transformers' configurations name alike.
 
     Args:
       config: content of config.json.
+      activation: of dlcore's network.
 
     Returns:
       Fields of `dlcore.models.vit.ViT`.
+
+    Raises:
+      ValueError: the configuration has another activation.
     """
+    check_config(config, {"hidden_act": activation}, "dlcore's ViT")
     return {
         "num_classes": len(config["id2label"]) if "id2label" in config else 0,
         "image_size": config["image_size"],
@@ -65,17 +70,25 @@ TIMM_SIZES = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12)
 """Width, blocks and heads in timm's names."""
 
 
-def timm_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+TIMM_ARGUMENTS = ("embed_dim", "img_size", "patch_size", "depth", "num_heads", "mlp_ratio")
+
+
+def timm_fields(config: Mapping[str, Any], pool: str = "token") -> dict[str, Any]:
     """Read the fields of one of timm's ViTs: its name says the size, its arguments replace what they name.
 
     Args:
       config: content of config.json.
+      pool: what the head of dlcore's network reads, by timm's name: token, or avg.
 
     Returns:
       Fields of `dlcore.models.vit.ViT`.
+
+    Raises:
+      ValueError: an argument is not read, or the head reads something else.
     """
     size, patch = re.search(r"_(tiny|small|base|large)_(?:distilled_)?patch(\d+)", config["architecture"]).groups()
-    arguments, published = config.get("model_args", {}), config.get("pretrained_cfg", {})
+    arguments = timm_arguments(config, TIMM_ARGUMENTS, {"in_chans": 3, "global_pool": pool})
+    published = config.get("pretrained_cfg", {})
     width, depth, heads = TIMM_SIZES[size]
     width = arguments.get("embed_dim", width)
     image_size = arguments.get("img_size", published.get("input_size", [3, 224, 224])[-1])
