@@ -6,7 +6,7 @@ import fnmatch
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import ModuleType
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 import jax
 import jax.numpy as jnp
@@ -138,7 +138,8 @@ LIMITS = {
     "num_classes": Range(0),
     **dict.fromkeys(("dropout", "attention_dropout", "drop_path", "drop_connect"), Range(0, 1)),
     "position_features": Range(0),
-    **dict.fromkeys(("width", "depth", "patch_size", "image_size", "num_heads"), Range(1)),
+    **dict.fromkeys(("width", "depth", "patch_size", "image_size", "num_heads", "mlp_features", "features"), Range(1)),
+    **dict.fromkeys(("vocab_size", "window", "num_layers", "num_queries", "groups", "latent_channels"), Range(1)),
 }
 """Of fields that many models have."""
 
@@ -166,8 +167,14 @@ def create_model(name: str, **fields: Any) -> nn.Module:
                 f"{field}={value!r}: not a field of {name}{_nearest(field, allowed)}; allowed: {', '.join(allowed)}"
             )
         hint = hints.get(field)
-        if getattr(hint, "__origin__", hint) is int and not isinstance(value, str):  # check_range names a word
+        kind = getattr(hint, "__origin__", hint)
+        if kind is int:
             check_whole_number(field, value)
+        if kind is float and isinstance(value, str):
+            raise ValueError(f"{field}={value!r}: no number; allowed: numbers")
+        if kind is tuple and get_args(hint) == (int, ...):
+            for size in value if isinstance(value, tuple | list) else (value,):
+                check_whole_number(field, size, 0)
         for limits in (LIMITS.get(field), *getattr(hint, "__metadata__", ())):
             if isinstance(limits, Range):
                 check_range(field, value, limits)

@@ -164,6 +164,10 @@ def from_pretrained(
             variables = load_torch(name, snapshot.weights, replace_head=new_head, put=put, **fields)
     except ValueError as error:
         raise ValueError(f"source={str(source)!r}: {error}") from None
+    except (TypeError, ZeroDivisionError) as error:
+        raise ValueError(
+            f"source={str(source)!r}: no {name} has the sizes of its config.json ({error}); allowed: positive integers"
+        ) from error
     classes = None if new_head else _classes(snapshot.config)
     return Pretrained(name, fields, model, variables, family, snapshot.config, _processor(snapshot), classes)
 

@@ -2,12 +2,14 @@
 
 import copy
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dlcore.models import create_model, from_pretrained
 from dlcore.models.pretrained.family import find_family, read_network, timm_arguments
 
 HUB = Path(__file__).parents[2] / "goldens" / "hub"
@@ -127,3 +129,30 @@ def test_arguments_of_timm_that_nothing_reads_are_refused():
         timm_arguments(config, ("layers",), {"global_pool": "max"})
     with pytest.raises(ValueError, match=r"^in_chans=1: not in dlcore's resnet18; allowed: 3$"):
         timm_arguments({"architecture": "resnet18", "model_args": {"in_chans": 1}}, (), fixed)
+
+
+def test_numbers_that_make_no_arrays_are_named(tmp_path):
+    shutil.copytree(HUB / "facebook--sam-tiny", tmp_path / "sam")
+    path = tmp_path / "sam" / "config.json"
+    config = json.loads(path.read_text())
+    config["vision_config"]["num_attention_heads"] = 0
+    path.write_text(json.dumps(config))
+    with pytest.raises(
+        ValueError, match=r"sam': no sam_vit_b has the numbers of its config\.json \(.*zero\); allowed:"
+    ):
+        from_pretrained(tmp_path / "sam")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"mlp_features": 0}, "mlp_features=0: out of range; allowed: at least 1"),
+        ({"mlp_features": "x"}, "mlp_features='x': no whole number; allowed: integers"),
+        ({"epsilon": "x"}, "epsilon='x': no number; allowed: numbers"),
+    ],
+)
+def test_a_field_that_is_no_size_is_named(fields, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        create_model("vit_b_16", **fields)
+    with pytest.raises(ValueError, match=r"^stages=-1: too small; allowed: at least 0$"):
+        create_model("resnet18", stages=(1, -1, 1, 1))
