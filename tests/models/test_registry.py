@@ -276,7 +276,7 @@ def test_every_map_takes_a_perturbation(name):
     [
         ("resnet18", "num_classes", -1, "num_classes=-1: out of range; allowed: at least 0"),
         ("resnet18", "num_classes", 1.5, "num_classes=1.5: no whole number; allowed: integers"),
-        ("resnet18", "num_classes", "10", "num_classes='10': no number; allowed: at least 0"),
+        ("resnet18", "num_classes", "10", "num_classes='10': no whole number; allowed: integers"),
         ("vgg11", "dropout", 1.5, "dropout=1.5: out of range; allowed: at least 0, at most 1"),
         ("vit_b_16", "patch_size", 0, "patch_size=0: out of range; allowed: at least 1"),
         ("dinov2_base", "num_registers", -1, "num_registers=-1: out of range; allowed: at least 0"),

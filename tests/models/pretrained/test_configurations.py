@@ -137,9 +137,7 @@ def test_numbers_that_make_no_arrays_are_named(tmp_path):
     config = json.loads(path.read_text())
     config["vision_config"]["num_attention_heads"] = 0
     path.write_text(json.dumps(config))
-    with pytest.raises(
-        ValueError, match=r"sam': no sam_vit_b has the numbers of its config\.json \(.*zero\); allowed:"
-    ):
+    with pytest.raises(ValueError, match=r"sam': no sam_vit_b has the sizes of its config\.json \(.*zero\); allowed:"):
         from_pretrained(tmp_path / "sam")
 
 
