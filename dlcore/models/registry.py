@@ -15,6 +15,7 @@ from flax import linen as nn
 from dlcore.choices import check_choice, check_whole_number
 from dlcore.learner import Range, check_range, root_key
 from dlcore.models.stored_counts import all_stored_models
+from dlcore.nn.precision import check_float_dtype
 
 __all__ = [
     "FAMILIES",
@@ -168,6 +169,8 @@ def create_model(name: str, **fields: Any) -> nn.Module:
             )
         hint = hints.get(field)
         kind = getattr(hint, "__origin__", hint)
+        if field == "dtype":
+            check_float_dtype(field, value)
         if kind is int:
             check_whole_number(field, value)
         if kind is float and isinstance(value, str):

@@ -9,7 +9,25 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-__all__ = ["compute_dtype", "logits_dtype"]
+__all__ = ["check_float_dtype", "compute_dtype", "logits_dtype"]
+
+
+def check_float_dtype(name: str, dtype: Any) -> None:
+    """Check that an argument is a dtype of floats.
+
+    Args:
+      name: name of the argument, for the message.
+      dtype: dtype, its name, or None, which passes.
+
+    Raises:
+      ValueError: it is a dtype of other numbers, or none.
+    """
+    try:
+        is_float = dtype is None or jnp.issubdtype(dtype, jnp.floating)
+    except TypeError:
+        is_float = False
+    if not is_float:
+        raise ValueError(f"{name}={dtype!r}: no floats; allowed: such as jnp.bfloat16")
 
 
 def compute_dtype(dtype: Any, *trees: Any) -> Any:

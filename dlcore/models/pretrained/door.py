@@ -30,6 +30,7 @@ from dlcore.models.pretrained.snapshot import Snapshot, open_snapshot
 from dlcore.models.pretrained.torchvision_names import TorchvisionWeights, torchvision_weights
 from dlcore.models.registry import create_model, example_inputs, family_of, kind_of
 from dlcore.models.torch_weights import load_torch, put_variables
+from dlcore.nn.precision import check_float_dtype
 
 __all__ = ["About", "from_pretrained", "is_published", "read_about"]
 
@@ -196,8 +197,7 @@ def _placement(
     """(path, array) -> the array in its dtype on its shards; None where neither is asked for."""
     if sharding is None and param_dtype is None:
         return None
-    if param_dtype is not None and not jnp.issubdtype(param_dtype, jnp.floating):
-        raise ValueError(f"param_dtype={param_dtype}: no floats; allowed: such as jnp.bfloat16")
+    check_float_dtype("param_dtype", param_dtype)
 
     def put(path: str, array: np.ndarray) -> jax.Array:
         if param_dtype is not None and jnp.issubdtype(array.dtype, jnp.floating):
@@ -243,9 +243,10 @@ def _of_torchvision(
 def _processor(snapshot: Snapshot) -> Processor | PatchProcessor | None:
     if snapshot.processor:
         about = snapshot.processor.get("image_processor", snapshot.processor)
-        if about.get("image_processor_type", "").startswith("Siglip2ImageProcessor"):
+        kind = str(about.get("image_processor_type", ""))
+        if kind.startswith("Siglip2ImageProcessor"):
             return patch_processor_of_transformers(about)
-        if about.get("image_processor_type", "").startswith("Owlv2ImageProcessor"):
+        if kind.startswith("Owlv2ImageProcessor"):
             return None  # it pads to a square and smooths, as no processor here does
         return processor_of_transformers(snapshot.processor)
     if library_of(snapshot.config)[0] == "timm" and "pretrained_cfg" in snapshot.config:

@@ -62,13 +62,15 @@ class Pretrained:
           Outputs by the library's names, such as `logits`; images and maps have channels last.
 
         Raises:
-          ValueError: an input is unknown or missing, or the network takes no photograph.
+          ValueError: an input is unknown, missing or given twice, or the network takes no photograph.
         """
         names = {alias: key.split("|")[0] for key in self.family.inputs for alias in key.split("|")}
         if unknown := [key for key in inputs if key not in names]:
             raise ValueError(f"{unknown[0]}: no input of {self.name}; allowed: {', '.join(self.family.inputs)}")
         arrays = {names[key]: self._array(names[key], value) for key, value in inputs.items()}
         if images is not None:
+            if (first := self.family.inputs[0].split("|")[0]) in arrays:
+                raise ValueError(f"images: given beside {first}; allowed: one of them")
             arrays = {**self._photographs(images), **arrays}
         if not arrays:
             raise ValueError(f"images: missing; allowed: photographs, or {', '.join(self.family.inputs)} as arrays")

@@ -7,9 +7,12 @@ most one gray level.
 
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from dlcore.choices import check_choice, check_whole_number
 
 __all__ = ["Processor", "processor_of_timm", "processor_of_transformers"]
 
@@ -179,8 +182,34 @@ def _center_crop(image: np.ndarray, crop: tuple[int, int], fill: tuple[int, ...]
     return image[top : top + crop[0], left : left + crop[1]]
 
 
+def _checked(processor: Processor) -> Processor:
+    """Refuse numbers that no photograph can be prepared by, which would be NaN or a failure at the first one."""
+    check_choice("resample", processor.resample, RESAMPLE.values())
+    sides = {"shortest": processor.shortest, "longest": processor.longest, "divisor": processor.divisor}
+    sides |= {
+        f"{name}[{k}]": side
+        for name in ("size", "crop", "pad")
+        for k, side in enumerate(getattr(processor, name) or ())
+    }
+    for name, side in sides.items():
+        if side is not None:
+            check_whole_number(name, side, 1)
+    for name, least in (("mean", -math.inf), ("std", 0.0)):
+        values = getattr(processor, name)
+        if values is not None and not (len(values) == 3 and all(_is_above(value, least) for value in values)):
+            allowed = "three positive numbers" if name == "std" else "three numbers"
+            raise ValueError(f"image_{name}={list(values)}: out of range; allowed: {allowed}")
+    if not _is_above(processor.scale, 0):
+        raise ValueError(f"rescale_factor={processor.scale!r}: out of range; allowed: positive numbers")
+    return processor
+
+
+def _is_above(value: Any, least: float) -> bool:
+    return isinstance(value, Real) and least < value < math.inf
+
+
 def _pair(value: Any) -> tuple[int, int]:
-    return (value["height"], value["width"]) if isinstance(value, Mapping) else (int(value), int(value))
+    return (value["height"], value["width"]) if isinstance(value, Mapping) else (value, value)
 
 
 def processor_of_transformers(config: Mapping[str, Any]) -> Processor:
@@ -193,10 +222,16 @@ def processor_of_transformers(config: Mapping[str, Any]) -> Processor:
       The processor.
 
     Raises:
-      ValueError: its `size` is of no known form.
+      ValueError: its `size` is of no known form, a value is missing, or a number is out of range.
     """
-    config = config.get("image_processor", config)
-    name = config.get("image_processor_type", config.get("feature_extractor_type", "")).removesuffix("Fast")
+    try:
+        return _checked(_of_transformers(config.get("image_processor", config)))
+    except KeyError as error:
+        raise ValueError(f"preprocessor_config.json: {error} is missing; allowed: files of transformers") from error
+
+
+def _of_transformers(config: Mapping[str, Any]) -> Processor:
+    name = str(config.get("image_processor_type", config.get("feature_extractor_type", ""))).removesuffix("Fast")
     if name in ("GLPNImageProcessor", "GLPNFeatureExtractor"):  # it keeps the size but for the divisor
         config = {"size_divisor": 32, "do_normalize": False, **config, "do_resize": False}
     size, fields = config.get("size", {}), {"rounds_down": True} if name.startswith("GLPN") else {}
@@ -228,7 +263,7 @@ def processor_of_transformers(config: Mapping[str, Any]) -> Processor:
         fields |= {"mean": tuple(config["image_mean"]), "std": tuple(config["image_std"])}
     return Processor(
         divisor=config.get("size_divisor") or 1,
-        resample=RESAMPLE[config.get("resample", 2)],
+        resample=RESAMPLE.get(config.get("resample", 2), config.get("resample")),
         scale=config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1.0,
         **fields,
     )
@@ -242,9 +277,14 @@ def processor_of_timm(config: Mapping[str, Any]) -> Processor:
 
     Returns:
       The processor.
+
+    Raises:
+      ValueError: a number is out of range.
     """
     height, width = config["input_size"][-2:]
     pct = config.get("crop_pct") or 0.875
+    if not _is_above(pct, 0):
+        raise ValueError(f"crop_pct={pct!r}: out of range; allowed: positive numbers")
     scaled = math.floor(height / pct), math.floor(width / pct)
     mode = config.get("crop_mode", "center")
     if mode == "squash":
@@ -253,10 +293,12 @@ def processor_of_timm(config: Mapping[str, Any]) -> Processor:
         size = {"longest": max(scaled), "fill": tuple(round(255 * m) for m in config["mean"])}
     else:
         size = {"shortest": min(scaled)}
-    return Processor(
-        **size,
-        crop=(height, width),
-        resample=config.get("interpolation", "bilinear"),
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
+    return _checked(
+        Processor(
+            **size,
+            crop=(height, width),
+            resample=config.get("interpolation", "bilinear"),
+            mean=tuple(config["mean"]),
+            std=tuple(config["std"]),
+        )
     )

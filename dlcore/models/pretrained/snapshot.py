@@ -138,7 +138,10 @@ def _open_folder(folder: Path, source: str, verify: bool = False) -> Snapshot:
         raise FileNotFoundError(f"source={source!r}: holds no weights; allowed: one of {', '.join(WEIGHTS)}")
     files = [weights]
     if weights.name.endswith(".index.json"):
-        files = [folder / name for name in sorted(set(_read_json(weights)["weight_map"].values()))]
+        shards = _read_json(weights).get("weight_map")
+        if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
+            raise ValueError(f"{weights}: weight_map is no table of files; allowed: the file as it was published")
+        files = [folder / name for name in sorted(set(shards.values()))]
     if missing := [file.name for file in files if not file.exists()]:
         raise FileNotFoundError(f"source={source!r}: lacks {', '.join(missing)} of its index; allowed: all files of it")
     if verify:

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dlcore.models import create_model, from_pretrained
 from dlcore.models.pretrained.family import find_family, read_network, timm_arguments
+from dlcore.models.pretrained.network import Pretrained
 
 HUB = Path(__file__).parents[2] / "goldens" / "hub"
 FOLDERS = sorted(folder.name for folder in HUB.iterdir() if (folder / "config.json").exists())
@@ -147,6 +149,8 @@ def test_numbers_that_make_no_arrays_are_named(tmp_path):
         ({"mlp_features": 0}, "mlp_features=0: out of range; allowed: at least 1"),
         ({"mlp_features": "x"}, "mlp_features='x': no whole number; allowed: integers"),
         ({"epsilon": "x"}, "epsilon='x': no number; allowed: numbers"),
+        ({"dtype": np.int32}, r"dtype=<class 'numpy.int32'>: no floats; allowed: such as jnp\.bfloat16"),
+        ({"dtype": "x"}, "dtype='x': no floats"),
     ],
 )
 def test_a_field_that_is_no_size_is_named(fields, message):
@@ -154,3 +158,21 @@ def test_a_field_that_is_no_size_is_named(fields, message):
         create_model("vit_b_16", **fields)
     with pytest.raises(ValueError, match=r"^stages=-1: too small; allowed: at least 0$"):
         create_model("resnet18", stages=(1, -1, 1, 1))
+
+
+def test_an_index_that_lists_no_files_is_named(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["ViTForImageClassification"]}))
+    index = tmp_path / "model.safetensors.index.json"
+    for content in ({"metadata": {}}, {"weight_map": {"a": 3}}):
+        index.write_text(json.dumps(content))
+        with pytest.raises(ValueError, match=r"index\.json: weight_map is no table of files; allowed: the"):
+            from_pretrained(tmp_path)
+
+
+def test_a_photograph_beside_its_pixels_is_refused():
+    net = Pretrained(
+        "vit_b_16", {}, None, {}, find_family({"architectures": ["ViTForImageClassification"]}), {}, None, None
+    )
+    pixels = np.zeros((1, 4, 4, 3), np.float32)
+    with pytest.raises(ValueError, match=r"^images: given beside pixel_values; allowed: one of them$"):
+        net(np.zeros((4, 4, 3), np.uint8), pixel_values=pixels)

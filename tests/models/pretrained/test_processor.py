@@ -65,3 +65,36 @@ def test_a_batch_of_several_sizes_is_padded_and_masked():
 def test_arrays_that_are_no_photographs_are_refused(image, message):
     with pytest.raises(ValueError, match=message):
         Processor()(image)
+
+
+PLAIN = {"size": {"height": 8, "width": 8}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image_std": [0.5, 0, 0.5]}, r"image_std=\[0.5, 0, 0.5\]: out of range; allowed: three positive numbers"),
+        ({"image_std": [float("nan")] * 3}, "image_std="),
+        ({"image_mean": [0.5] * 2}, r"image_mean=\[0.5, 0.5\]: out of range; allowed: three numbers"),
+        ({"image_mean": None}, r"preprocessor_config\.json: 'image_mean' is missing; allowed: files of transformers"),
+        ({"rescale_factor": 0}, "rescale_factor=0: out of range; allowed: positive numbers"),
+        ({"rescale_factor": float("nan")}, "rescale_factor=nan"),
+        ({"resample": 99}, "resample=99: unknown; allowed: nearest, lanczos"),
+        ({"size": {"height": 32.5, "width": 32}}, r"size\[0\]=32.5: no whole number"),
+        ({"size": {"height": 32, "width": 0}}, r"size\[1\]=0: too small"),
+        ({"size": {"shortest_edge": -1}}, "shortest=-1: too small"),
+        ({"do_center_crop": True}, "preprocessor_config.json: 'crop_size' is missing"),
+        ({"do_pad": True, "pad_size": {"height": 0, "width": 4}}, r"pad\[0\]=0: too small"),
+    ],
+)
+def test_numbers_that_prepare_no_photograph_are_refused(changes, message):
+    config = {key: value for key, value in (PLAIN | changes).items() if value is not None}
+    with pytest.raises(ValueError, match=f"^{message}"):
+        processor_of_transformers(config)
+
+
+def test_a_share_of_no_crop_is_refused():
+    config = {"input_size": [3, 8, 8], "mean": [0.5] * 3, "std": [0.5] * 3}
+    assert processor_of_timm(config).shortest == 9  # floor(8 / 0.875 = 9.14)
+    with pytest.raises(ValueError, match=r"^crop_pct=-1: out of range; allowed: positive numbers$"):
+        processor_of_timm({**config, "crop_pct": -1})

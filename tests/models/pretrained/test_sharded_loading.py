@@ -78,7 +78,7 @@ def test_a_network_of_a_topic_is_sharded_too():
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match=r"param_dtype=int8: no floats; allowed: such as jnp\.bfloat16"):
+    with pytest.raises(ValueError, match=r"param_dtype='int8': no floats; allowed: such as jnp\.bfloat16"):
         from_pretrained(VIT, param_dtype="int8")
     with pytest.raises(ValueError, match="sharding='rows'"):
         sharding_of(make_mesh("data:2", jax.devices()[:2]), "rows")
