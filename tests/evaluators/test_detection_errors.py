@@ -89,7 +89,7 @@ def test_of_a_poor_box_and_another_class_the_larger_overlap_decides():
 def test_bad_input_of_the_counts_is_named():
     found, real = padded([(BOX, 0, 0.9)]), padded([(BOX, 1, 1.0)])
     real = {"boxes": real["boxes"], "labels": real["labels"], "box_mask": real["valid"]}
-    with pytest.raises(ValueError, match="background=0.6: above foreground; allowed: at most foreground=0.5"):
+    with pytest.raises(ValueError, match=r"background=0\.6: above foreground; allowed: at most foreground=0\.5"):
         detection_errors(found, real, 2, background=0.6)
     detection_errors(found, real, 2, background=0.5)
     for name in ("min_score", "foreground", "background"):

@@ -176,7 +176,7 @@ def test_training_images_are_prepared_and_augmented_each_by_its_key_and_others_o
     tuned, _ = tuning.train({"params": {"w": jnp.ones(1)}, "saw": jnp.zeros((2, 1, 1, 1))}, rows)
     assert tuning.features({"params": {"w": 3.0}}, rows).tolist() == [[6], [6]]
     added = np.ravel(tuned["saw"]) - 2
-    assert ((0 < added) & (added < 1)).all()
+    assert ((added > 0) & (added < 1)).all()
     assert added[0] != added[1]
 
 
@@ -285,9 +285,9 @@ def test_only_the_variables_of_the_method_are_taken_and_all_of_them_must_be_ther
     more = {"params": whole["params"] | {"head": jnp.ones(2)}, "batch_stats": whole["batch_stats"], "opt": {}}
     assert jax.tree.structure(encoder.variables(more)) == jax.tree.structure(whole)
     other = {"params": {"norm": whole["params"]["norm"] | {"scale": jnp.ones(4)}}, "batch_stats": whole["batch_stats"]}
-    with pytest.raises(ValueError, match="^params/norm/scale: missing or of another shape; allowed: all variables"):
+    with pytest.raises(ValueError, match=r"^params/norm/scale: missing or of another shape; allowed: all variables"):
         encoder.variables(other)
-    with pytest.raises(ValueError, match="^params/norm/(bias|scale) and 1 more: missing or of another shape"):
+    with pytest.raises(ValueError, match=r"^params/norm/(bias|scale) and 1 more: missing or of another shape"):
         encoder.variables({"batch_stats": whole["batch_stats"]})
 
 
@@ -296,7 +296,7 @@ def test_amounts_of_labels():
     assert label_counts((0.1, 0.01), 1000, 10) == (10, 100)
     assert label_counts((0.01, 10, 50), 500, 10) == (10, 50)
     assert label_counts((), 500, 10) == ()
-    # 1 is a count, all of 5 may be asked for, 0.5 x 5 = 2.5 is rounded to even, and 10 classes want more than there are.
+    # 1 is a count, all of 5 may be asked for, 0.5 x 5 = 2.5 is rounded to even, and 10 classes need all.
     assert label_counts((1, 5, 0.5), 5, 1) == (1, 2, 5)
     assert label_counts((0.5,), 5, 10) == (5,)
     with pytest.raises(ValueError, match=r"fine_tune=501: more than the training examples; allowed: at most 500"):
