@@ -1,7 +1,7 @@
 """Defaults of public functions, classes and methods, and public constants with numbers, are those of the snapshot.
 
-A default is what most people train with, as are the settings that tasks share with their pages: a changed number changes
-results without an error.
+A default is what most people train with, as are the settings that tasks share with their pages: a number that changes
+there changes results without an error.
 After a change that is meant: DLCORE_UPDATE_SNAPSHOTS=1 pytest tests/test_public_defaults.py -n 0
 """
 
