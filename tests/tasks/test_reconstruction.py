@@ -75,11 +75,12 @@ def test_the_report_fills_predictions_in_where_something_was_taken(monkeypatch):
             weight = jnp.array([[1.0, 0.0]])
             return lambda key, image: FillIn(image - 2, jnp.full_like(image, 3.0), image, weight)
 
+    monkeypatch.setattr(reconstruction, "enlarge", lambda flags, spec: lambda images: images / 255)
     image = np.full((12, 1, 2, 1), 51, np.uint8)
     context = SimpleNamespace(
         data=SimpleNamespace(test=Source({"image": image})),
         state=SimpleNamespace(rng=jax.random.key(0)),
-        flags=SimpleNamespace(input_size=None),
+        flags=None,
         spec={"image_shape": [1, 2, 1]},
         outputs={"answer": np.full((12, 1, 2, 1), 0.75)},
     )
