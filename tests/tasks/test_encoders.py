@@ -242,13 +242,6 @@ def test_labels_and_queues_are_counted_before_data_are_read(monkeypatch, page, w
     page.experiment.task.check(resolve(page.experiment, ["--dataset=folder", "--data_dir=d", "--fine_tune=1e9"]))
 
 
-def test_more_neighbors_than_the_bank_has_are_refused():
-    """1,297 digits train; a bank of 100 is asked for."""
-    with pytest.raises(FlagError, match=r"--knn_k=200: more than the bank has; allowed: 1 to 100, see --bank_size"):
-        simclr.experiment.task.data(resolve(simclr.experiment, ["--knn_k=200", "--bank_size=100"]))
-    simclr.experiment.task.data(resolve(simclr.experiment, ["--knn_k=200"]))
-
-
 def test_a_task_gives_modules_and_plain_values_to_its_pages():
     """Their defaults are empty dicts, which a page that sets none of its own has."""
     assert simclr.experiment.merged.modules == {"embedder": Embedder}
