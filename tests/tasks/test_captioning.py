@@ -189,11 +189,7 @@ def test_images_are_shifted_by_a_sixteenth_and_colors_change_on_request(monkeypa
     jitter = ("color_jitter", 0.3, 0.3, 0.3)
     for kind, side, expected in (
         ("shift", 32, [("random_shift", 2), ("compose", "random_shift", "identity")]),
-        (
-            "color",
-            8,
-            [("random_shift", 1), ("color_jitter", 0.3, 0.3, 0.3), ("compose", "random_shift", "color_jitter")],
-        ),
+        ("color", 8, [("random_shift", 1), jitter, ("compose", "random_shift", "color_jitter")]),
     ):
         del calls[:]
         setup = Setup(resolve(experiment, [f"--augment={kind}"]), facts(side), 10, None)

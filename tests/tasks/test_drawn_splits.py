@@ -11,11 +11,13 @@ from dlcore.data.masks import pack_masks, unpack_masks
 from dlcore.data.source import Source
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolve import resolve
-from dlcore.tasks import boxes, latent_space, prompted_masks, solid_images, text_prompts
+from dlcore.experiment.splits import Splits
+from dlcore.tasks import boxes, latent_space, prompted_masks, solid_images, text_prompts, volumes, voxels
 from experiments.detection import fcos
 from experiments.generative import text_to_image, vae
 from experiments.segmentation import promptable
-from experiments.vision3d import pixel2mesh
+from experiments.segmentation import volumes as volumes_page
+from experiments.vision3d import pixel2mesh, voxel_classifier
 
 SPEC = {"image_shape": [32, 32, 3], "mean": [0.5] * 3, "std": [0.25] * 3}
 
@@ -266,3 +268,139 @@ def test_samples_of_codes_are_measured_at_the_end_where_a_network_knows_the_imag
     assert asked == ([(setup.flags, "spec")] if split == "valid" else [])
     setup.flags.dataset = "factors"
     assert latent_space.SampledLatentSpace.evaluators(vae.experiment.task, setup, None, split) == []
+
+
+def voxel_source(count, seed, resolution):
+    grid = np.zeros((2, resolution, resolution, resolution), np.uint8)
+    grid[1] = 1
+    arrays = {"voxels": grid, "image": np.zeros((2, 5, 4, 1)), "label": np.array([0, 1])}
+    return Source(arrays, class_names=("a", "b"), name="solids")
+
+
+@pytest.mark.parametrize(("num_solids", "few"), [(200, (20, 50)), (12, (8, 8))])
+def test_voxels_have_a_tenth_to_validate_and_a_quarter_to_test_but_eight_at_least(monkeypatch, num_solids, few):
+    calls = []
+    monkeypatch.setattr(
+        importlib.import_module("dlcore.data.voxel_solids"), "voxel_solids", recorded(calls, voxel_source)
+    )
+    task, flags = (
+        voxel_classifier.experiment.task,
+        resolve(voxel_classifier.experiment, ["--resolution=8", f"--num_solids={num_solids}"]),
+    )
+    splits = task.data(flags)
+    assert [args for args, _ in calls] == [(num_solids, 0, 8), (few[0], 1, 8), (few[1], 2, 8)]
+    assert splits.train.arrays["image"].shape == (2, 8, 8, 8, 1)
+    assert splits.spec["dataset"] == "voxel solids"
+    assert splits.spec["image_shape"] == [8, 8, 8, 1]
+    assert splits.spec["trivial"] == {"accuracy": (1.0, "the nearest training grid")}
+    assert splits.notes == ("accuracy of the nearest training grid 1.0000",)
+    assert voxels.VoxelSolids.data(task, flags).spec["image_shape"] == [5, 4, 1]
+
+
+def test_voxels_have_a_power_of_two_of_them_along_each_side():
+    task = voxel_classifier.experiment.task
+    for resolution in (8, 64):
+        task.check(resolve(voxel_classifier.experiment, [f"--resolution={resolution}"]))
+    with pytest.raises(ValueError, match="resolution=24: no power of two; allowed: 8, 16, 32, 64, 128"):
+        task.check(resolve(voxel_classifier.experiment, ["--resolution=24"]))
+
+
+def test_the_baseline_of_generated_voxels_is_the_better_of_two(monkeypatch):
+    monkeypatch.setattr(voxels.VoxelSolids, "data", lambda self, flags: SPLITS_OF_VOXELS)
+    for retrieved, mean, best in ((0.5, 0.25, (0.5, "the solid of the nearest training image")),
+                                  (0.25, 0.75, (0.75, "the mean shape"))):  # fmt: skip
+        monkeypatch.setattr(voxels.voxel_generation, "nearest_image_iou", lambda *args, value=retrieved: value)
+        monkeypatch.setattr(voxels.voxel_generation, "mean_shape_iou", lambda *args, value=mean: value)
+        splits = voxels.VoxelPictures().data(None)
+        assert splits.spec == {"a": 1, "trivial": {"iou": best}}
+        assert splits.notes == (f"IoU of the nearest training image {retrieved:.3f}, of the mean shape {mean:.3f}",)
+
+
+SPLITS_OF_VOXELS = Splits(voxel_source(2, 0, 8), None, voxel_source(2, 1, 8), {"a": 1})
+
+
+def test_voxels_are_turned_on_request_and_read_as_numbers():
+    def build(*words):
+        flags = resolve(voxel_classifier.experiment, [*words])
+        return voxel_classifier.experiment.task.arguments(Setup(flags, {"num_classes": 3}, 10, jnp.bfloat16))
+
+    given = build("--voxnet.dropout=0.25")
+    assert given["augment"] is voxels.quarter_turn
+    assert (given["model"].num_classes, given["model"].dropout, given["model"].dtype) == (3, 0.25, jnp.bfloat16)
+    assert given["preprocess"](np.ones(2, np.uint8)).dtype == jnp.float32
+    assert build("--quarter_turns=false")["augment"] is None
+    loss = voxel_classifier.experiment.task.expected_loss(SimpleNamespace(spec={"num_classes": 5}))
+    assert loss == pytest.approx(np.log(5))
+
+
+@pytest.mark.parametrize(("num_volumes", "few"), [(60, (12, 20)), (10, (8, 8))])
+def test_volumes_have_a_fifth_to_validate_and_a_third_to_test_but_eight_at_least(monkeypatch, num_volumes, few):
+    calls, module = [], importlib.import_module("dlcore.data.planted_organs")
+    monkeypatch.setattr(module, "planted_organs", recorded(calls, "source"))
+    *splits, spacing, notes = volumes._planted(SimpleNamespace(num_volumes=num_volumes))
+    assert [args for args, _ in calls] == [(num_volumes, 0), (few[0], 1), (few[1], 2)]
+    assert (splits, spacing, notes) == (["source"] * 3, module.SPACING, ())
+
+
+def test_the_slice_with_most_organs_is_shown_from_black_to_white():
+    """Of two volumes of three slices the second and the last one; void voxels are no organ. 1 to 99 % of 0 to 11."""
+    images = np.arange(2 * 3 * 2 * 2, dtype=np.float32).reshape(2, 3, 2, 2)
+    targets = np.zeros((2, 3, 2, 2), np.uint8)
+    targets[0, 1, 0] = 1
+    targets[0, 2, 0, 0] = 2
+    targets[1, 2, 0, 0] = 2
+    targets[0, 0] = targets[1, 1] = 255
+    pictures, classes, chosen = volumes._slices(images, targets + 10, targets)
+    np.testing.assert_array_equal(chosen, [targets[0, 1], targets[1, 2]])
+    np.testing.assert_array_equal(classes, chosen + 10)
+    assert pictures.shape == (2, 2, 2, 3)
+    low, high = 0.01 * 11, 0.99 * 11
+    expected = np.rint(255 * np.clip((np.arange(4, 8) - low) / (high - low), 0, 1)).reshape(2, 2)
+    np.testing.assert_array_equal(pictures[0, ..., 0], expected)
+    assert pictures[1].max() == 255  # 23 is above 99 %
+    assert volumes._slices(np.ones((1, 1, 2, 2)), targets[:1, :1], targets[:1, :1])[0].max() == 0
+
+
+def test_organs_stand_above_their_mean_and_the_baseline(monkeypatch):
+    class Table:
+        def __init__(self, *args):
+            self.args = args
+
+        def _replace(self, half):
+            return half, self.args
+
+    monkeypatch.setattr("dlcore.report.tables.table", Table)
+    context = SimpleNamespace(
+        arrays={"dice/by_organ": [0.5, np.nan], "surface_distance_by_organ": [1.25, np.inf]},
+        numbers={"dice": 0.75, "surface_distance": None, "missed_organs": 0.125},
+        spec={"class_names": ["background", "liver", "spleen"], "trivial": {"dice": (0.0625, "the rule")}},
+    )
+    half, (rows, title, caption) = volumes._organ_table(context)
+    assert (half, title) == (True, "Organs")
+    assert [list(row.values()) for row in rows] == [
+        ["liver", "0.500", "1.25"], ["spleen", "–", "–"], ["mean", "0.750", "–"], ["mean, by the rule", "0.062"]
+    ]  # fmt: skip
+    assert caption == "Means over the test volumes; 0.125 of the organs were missed altogether."
+
+
+def test_surfaces_are_measured_on_the_test_split_with_the_spacing_of_the_data(monkeypatch):
+    module = importlib.import_module("dlcore.evaluators.surfaces")
+    monkeypatch.setattr(module, "surface_evaluator", lambda *args: args)
+    setup = Setup(
+        resolve(volumes_page.experiment, []), {"num_classes": 3, "spacing": [4.0, 2.0, 2.0]}, 10, jnp.bfloat16
+    )
+    task = volumes_page.experiment.task
+    assert task.evaluators(setup, None, "test") == [(3, [4.0, 2.0, 2.0], setup.flags.void_label)]
+    assert task.evaluators(setup, None, "valid") == []
+    model = task.arguments(setup)["model"]
+    assert (model.num_classes, model.spacing, model.dtype) == (3, (4.0, 2.0, 2.0), jnp.bfloat16)
+
+
+def test_padding_of_a_scan_is_cut_off_before_its_organs_are_measured():
+    """Of 2 x 3 x 4 voxels 1 x 2 x 3 are the scan's: with three of class 1, of 4 mm³ each, 12 mm³."""
+    classes = np.ones((1, 2, 3, 4), np.uint8)
+    classes[0, 0, 0, :3] = 0
+    outputs = {"classes": classes, "size": np.array([[1, 2, 3]])}
+    spec = {"spacing": [2.0, 1.0, 2.0], "class_names": ["background", "liver", "spleen"]}
+    (row,) = volumes_page.experiment.task.describe(outputs, spec)
+    assert row == {"volumes": {"liver": 12.0, "spleen": 0.0}, "text": "liver 12 mm³  spleen 0 mm³"}
