@@ -216,6 +216,8 @@ def test_images_are_mixed_by_flags():
         FlagError, match=r"--mosaic=0.5: beside --resize=shortest_edge:64,96; allowed: --resize=stretch"
     ):
         experiment.task.check(flags("--mosaic=0.5", "--resize=shortest_edge:64,96"))
+    experiment.task.check(flags("--mosaic=0.5"))
+    experiment.task.check(flags("--dataset=coco", "--data_dir=x", "--resize=shortest_edge:64,96"))
 
 
 def test_a_mirror_that_would_swap_sides_is_left_out_with_a_note(monkeypatch):

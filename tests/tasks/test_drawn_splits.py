@@ -226,6 +226,7 @@ def test_the_network_of_prompts_and_the_note_of_its_measure():
     splits = text_to_image.experiment.task.data(flags)
     assert splits.notes == ("object_correctness: 7 samples of test prompts, shapes read without a network",)
     assert (len(splits.train), len(splits.valid), len(splits.test)) == (16, 8, 8)
+    np.testing.assert_array_equal(splits.shown.arrays["tokens"], splits.test.arrays["tokens"])
     given = text_to_image.experiment.task.arguments(Setup(flags, splits.spec, 10, jnp.float32))
     assert given["shape"] == (16, 16, 3)
     task, setup = text_to_image.experiment.task, Setup(flags, splits.spec, 10, jnp.float32)
