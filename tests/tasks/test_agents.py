@@ -66,6 +66,7 @@ def test_the_rate_falls_to_zero():
     assert [rate(step) for step in (0, 5, 10)] == [0.5, 0.25, 0.0]
 
 
+@pytest.mark.slow
 def test_the_optimizers_of_all_seeds_are_counted():
     learner = AGENTS.build(ppo.learner, None, setup())
     state = jax.eval_shape(learner.init, jax.random.key(0), {"index": np.arange(4, dtype=np.int32)})
