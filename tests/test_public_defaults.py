@@ -1,6 +1,7 @@
-"""The default of each argument of a public function, class or method is that of the snapshot.
+"""Defaults of public functions, classes and methods, and public constants with numbers, are those of the snapshot.
 
-A default is what most people train with: a changed number changes results without an error.
+A default is what most people train with, as are the settings that tasks share with their pages: a number that changes
+there changes results without an error.
 After a change that is meant: DLCORE_UPDATE_SNAPSHOTS=1 pytest tests/test_public_defaults.py -n 0
 """
 
@@ -29,9 +30,24 @@ def defaults_of_function(node):
     return {argument.arg: ast.unparse(default) for argument, default in pairs if default is not None}
 
 
-def defaults_of_class(node):
-    """{field: the text of its default} of a class's annotated fields, and of public methods as "method.argument"."""
+def constants_of(body):
+    """{name: the text of its value} of the public assignments that hold a number or a truth value.
+
+    Values with f-strings are left out: Python 3.12 and newer print their quotes in another way.
+    """
     found = {}
+    for item in body:
+        parts = list(ast.walk(item.value)) if isinstance(item, ast.Assign) else []
+        has_number = any(isinstance(part, ast.Constant) and isinstance(part.value, int | float) for part in parts)
+        if has_number and not any(isinstance(part, ast.JoinedStr) for part in parts):
+            names = [target.id for target in item.targets if isinstance(target, ast.Name) and target.id[0] != "_"]
+            found |= dict.fromkeys(names, ast.unparse(item.value))
+    return found
+
+
+def defaults_of_class(node):
+    """{field: the text of its default} of a class's fields, and of public methods as "method.argument"."""
+    found = constants_of(node.body)
     for item in node.body:
         if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and item.value is not None:
             found[item.target.id] = ast.unparse(item.value)
@@ -41,8 +57,8 @@ def defaults_of_class(node):
 
 
 def defaults_of_module(tree):
-    """{function or class: {argument: default}} of a module's public names; those without defaults are left out."""
-    found = {}
+    """{function or class: {argument: default}} of a module's public names, and its constants where it has some."""
+    found = {"": constants_of(tree.body)}
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name[0] != "_":
             found[node.name] = defaults_of_function(node)
@@ -76,5 +92,11 @@ def test_defaults_of_functions_fields_and_methods_are_read():
         "def _hidden(a=1): pass\n"
         "class A:\n    rate: float = 0.1\n    size: int\n    def __call__(self, x, train=False): pass\n"
         "    def _own(self, y=3): pass\n"
+        "    plain = {'flip': False}\n    word = 'a'\n    start = read()\n    _own = 1\n"
+        "SMALL = {'steps': 5}\nTITLE = 'a'\n_HIDDEN = 1\nSIDE = side = 2 * STEP\n"
     )
-    assert defaults_of_module(tree) == {"f": {"b": "2", "d": "0.5"}, "A": {"rate": "0.1", "__call__.train": "False"}}
+    assert defaults_of_module(tree) == {
+        "": {"SMALL": "{'steps': 5}", "SIDE": "2 * STEP", "side": "2 * STEP"},
+        "f": {"b": "2", "d": "0.5"},
+        "A": {"rate": "0.1", "__call__.train": "False", "plain": "{'flip': False}"},
+    }

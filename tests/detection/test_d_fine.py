@@ -1,5 +1,7 @@
 """D-FINE against transformers', its shifts, boxes and losses by hand, one update by hand, and bad input."""
 
+import re
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -7,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 from flax import linen as nn
+from flax.traverse_util import flatten_dict
 
 from dlcore.detection import d_fine
 from dlcore.detection.d_fine import DFINE, FineOutputs
@@ -16,7 +19,7 @@ from dlcore.detection.distribution_refinement import (
     shift_sides,
     weighting_function,
 )
-from dlcore.detection.hgnet_v2 import HGNetV2
+from dlcore.detection.hgnet_v2 import HGNET_V2_NAMES, HGNetV2
 from dlcore.learner import ModelState
 from tests.detection.hub_folders import check_published
 from tests.wiring import assert_wiring
@@ -242,5 +245,45 @@ def test_bad_input_is_named():
 
 
 def test_the_wiring_of_hgnet_is_as_it_was():
-    """A regression: the number holds the code as it was."""
-    assert_wiring(BACKBONE, (1, 32, 32, 3), [0.0793941, 0.0428968])
+    """A regression: the number holds the code as it was. Two layers, a residual block, scales after ReLU."""
+    fields = {"stages": (1, 2, 1, 1), "num_layers": (2, 1, 1, 2), "affine": True}
+    assert_wiring(BACKBONE.clone(**fields), (1, 64, 96, 3), [66.570969, -0.811642], train=False, method="features")
+
+
+def test_maps_of_hgnet_have_strides_4_4_8_16_and_32_and_the_widths_of_their_stages():
+    net = BACKBONE.clone(stem_widths=(4, 6), widths=(8, 10, 12, 14), dtype=jnp.bfloat16)
+    shape = jax.ShapeDtypeStruct((2, 64, 96, 3), jnp.float32)
+    maps, variables = jax.eval_shape(
+        lambda x: net.init_with_output(jax.random.key(0), x, train=False, method="features"), shape
+    )
+    assert {name: (*leaf.shape, leaf.dtype.name) for name, leaf in maps.items()} == {
+        "stem": (2, 16, 24, 6, "bfloat16"),
+        "layer1": (2, 16, 24, 8, "bfloat16"),
+        "layer2": (2, 8, 12, 10, "bfloat16"),
+        "layer3": (2, 4, 6, 12, "bfloat16"),
+        "layer4": (2, 2, 3, 14, "bfloat16"),
+    }
+    params = variables["params"]
+    kernels = {path: leaf.shape for path, leaf in flatten_dict(params, sep="/").items() if path.endswith("kernel")}
+    assert kernels["stem1/convolution/kernel"] == (3, 3, 3, 4)
+    assert kernels["stem2a/convolution/kernel"] == (2, 2, 4, 2)
+    assert kernels["stem2b/convolution/kernel"] == (2, 2, 2, 4)
+    assert kernels["stem3/convolution/kernel"] == (3, 3, 8, 4)  # pooled and convolved maps side by side
+    assert kernels["layer1_downsample/convolution/kernel"] == (3, 3, 1, 8)  # depthwise
+    assert kernels["layer0_0/layers_0/convolution/kernel"] == (3, 3, 6, 4)
+    assert kernels["layer3_0/layers_0/conv1/convolution/kernel"] == (1, 1, 12, 4)
+    assert kernels["layer3_0/layers_0/conv2/convolution/kernel"] == (5, 5, 1, 4)  # depthwise, of 5 by 5
+    assert kernels["layer0_0/aggregation_0/convolution/kernel"] == (1, 1, 6 + 4, 4)  # the input beside one layer
+    assert not any("lab_" in path for path in flatten_dict(params, sep="/"))
+
+
+def test_names_of_hgnet_become_those_of_transformers():
+    def renamed(name):
+        for old, new in HGNET_V2_NAMES:
+            name = re.sub(old, new, name)
+        return name.removeprefix("model.backbone.model.")
+
+    prefix = "model.backbone.model."
+    assert renamed(f"{prefix}stem2a.convolution.weight") == "embedder.stem2a.convolution.weight"
+    assert renamed(f"{prefix}layer2_downsample.lab_scale") == "encoder.stages.2.downsample.lab.scale"
+    assert renamed(f"{prefix}layer0.12.layers.3.lab_bias") == "encoder.stages.0.blocks.12.layers.3.lab.bias"

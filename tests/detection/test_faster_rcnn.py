@@ -226,8 +226,11 @@ def test_losses_of_the_proposals_count_sampled_anchors_alone():
     anchors = Anchors(np.array([[0.0, 0, 10, 10], [50, 50, 60, 60]], np.float32), (2,))
     outputs = rpn.Outputs(jnp.array([0.0, np.log(3)]), jnp.array([[1.0] * 4, [9.0] * 4]))
     boxes = jnp.array([[0.0, 0, 10, 10]])
-    losses = rpn.image_losses(jax.random.key(0), outputs, anchors, boxes, jnp.array([True]), count=8)
-    assert [float(total) for total, _ in losses.values()] == pytest.approx([np.log(2) + np.log(4), 4 * (1 - 1 / 18)])
+    run = jax.jit(lambda key, outputs, boxes, valid: rpn.image_losses(key, outputs, anchors, boxes, valid, count=8))
+    losses = run(jax.random.key(0), outputs, boxes, jnp.array([True]))
+    assert set(losses) == {"rpn_objectness", "rpn_box"}
+    assert float(losses["rpn_objectness"][0]) == pytest.approx(np.log(2) + np.log(4))
+    assert float(losses["rpn_box"][0]) == pytest.approx(4 * (1 - 1 / 18))
     assert [int(number) for _, number in losses.values()] == [2, 2]
 
 
@@ -246,7 +249,7 @@ def test_svms_of_the_classes_by_hand():
     (-3, 0.2) on the background 0 + 1.2. The background's own score, 9, counts nowhere; its deltas cost as before."""
     boxes = jnp.array([[0.0, 0, 10, 10], [20, 20, 40, 30]])
     outputs = BoxOutputs(SVM_LOGITS, jnp.zeros((4, 3, 4)))
-    losses = faster_rcnn.image_losses(outputs, svm_regions(), boxes, "svm")
+    losses = jax.jit(faster_rcnn.image_losses, static_argnums=3)(outputs, svm_regions(), boxes, "svm")
     assert float(losses["classification"][0]) == pytest.approx(0.5 + 2.0 + 1.2)
     assert float(losses["box"][0]) == pytest.approx(0)
 
@@ -328,8 +331,10 @@ def test_the_regions_boxes_are_trained_by_smooth_l1_or_giou():
     outputs = rpn.Outputs(jnp.zeros(1), jnp.zeros((1, 4)))
     boxes, valid = jnp.array([[0.0, 0, 10, 20]]), jnp.array([True])
     wanted = {"giou": 1 / 2, "smooth_l1": 1 / 2 + np.log(2) - 1 / 9}
+    settings = {"anchors": anchors, "count": 2}
     for box_loss, value in wanted.items():
-        losses = rpn.image_losses(jax.random.key(0), outputs, anchors, boxes, valid, count=2, box_loss=box_loss)
+        run = jax.jit(partial(rpn.image_losses, box_loss=box_loss, **settings))
+        losses = run(jax.random.key(0), outputs, boxes=boxes, valid=valid)
         assert float(losses["rpn_box"][0]) == pytest.approx(value, rel=1e-5)
         assert int(losses["rpn_box"][1]) == 1
 

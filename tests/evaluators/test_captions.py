@@ -2,6 +2,7 @@
 
 import pytest
 
+from dlcore.evaluators import captions
 from dlcore.evaluators.captions import baselines_evaluator, best_constant, text_scores
 from dlcore.evaluators.text import bleu, cider
 
@@ -28,6 +29,23 @@ def test_the_constant_is_the_caption_that_fits_all_images_best():
         best_constant([], references)
 
 
+def test_candidates_are_the_captions_of_frequent_n_grams_and_of_at_least_the_median_length(monkeypatch):
+    """Mean log counts over the n-grams of one to four words, where each caption counts once; lengths have median 2.
+
+    a, e 2, b, c, d 3; n-grams of b c d 3, others of a b c d e 2: (4 log 2 + 6 log 3) / 10 = 0.936 for both four words,
+    (8 log 2 + 6 log 3) / 14 = 0.867 for all five. x 3, y 2, x y 2: (log 3 + 2 log 2) / 3 = 0.828. z 3 in z z, which is
+    in no other: 2 log 3 / 3 = 0.732. x y z x: (3 log 3 + 2 log 2) / 10 = 0.468. q is shorter than the median.
+    """
+    texts = ["q", "z z", "z z", "z z", "z z", "x y z x", "x y", "a b c d e", "a b c d", "b c d e"]
+    ordered, tried = ["a b c d", "b c d e", "a b c d e", "x y", "z z", "x y z x"], []
+    monkeypatch.setattr(captions, "bleu", lambda said, references: tried.append(said[0]) or len(tried))
+    assert best_constant(texts, [["a"]]) == "x y z x"  # the last one that is tried scores best here
+    assert tried == ordered
+    monkeypatch.setattr(captions, "_CANDIDATES", 2)
+    assert best_constant(texts, [["a"]]) == "b c d e"
+    assert tried[6:] == ordered[:2]
+
+
 def test_baselines_are_one_text_for_all_and_people_against_each_other():
     rows = [{"texts": REFERENCES[:1]}, {"texts": REFERENCES[1:]}]
     evaluator = baselines_evaluator(lambda row: row["texts"], {"constant": "a dog sits on the grass"})
@@ -38,5 +56,7 @@ def test_baselines_are_one_text_for_all_and_people_against_each_other():
     assert set(numbers) <= set(evaluator.names)
     assert numbers["constant/bleu2"] == bleu(["a dog sits on the grass"] * 2, REFERENCES, 2)
     assert numbers["human/bleu1"] == bleu([r[0] for r in REFERENCES], [r[1:] for r in REFERENCES], 1)
+    pairs = [["a dog", "a cat"], ["a cat", "a cat"]]
+    assert evaluator.finish(pairs)["human/bleu1"] == pytest.approx(3 / 4)  # "dog" alone is wrong
     alone = evaluator.finish(baselines_evaluator(lambda row: [["a dog"]], {}).add(acc, None, {}))
     assert not [name for name in alone if name.startswith("human/")]  # not all images have a second person's caption

@@ -1,6 +1,7 @@
 """Each kind of error, by boxes written for it."""
 
 import numpy as np
+import pytest
 
 from dlcore.evaluators.detection_errors import KINDS, detection_errors
 
@@ -65,3 +66,38 @@ def test_a_detection_inside_a_crowd_is_not_counted_as_by_coco():
     assert counted([(small, 1, 0.9)], [(BOX, 0)], crowd=[0]) == [{}, {"background": 1}]
     assert counted([((8, 0, 18, 10), 0, 0.9)], [(BOX, 0)], crowd=[0]) == [{"background": 1}, {}]  # a fifth of it
     assert counted([(small, 0, 0.9)], [(BOX, 0), (small, 0)], crowd=[0]) == [{"right": 1}, {}]
+
+
+def test_scores_and_overlaps_at_a_threshold_count():
+    """BOX and (0, 0)-(10, 5): IoU 1/2; and (0, 0)-(10, 1): 1/10."""
+    half, sliver = (0, 0, 10, 5), (0, 0, 10, 1)
+    assert counted([(BOX, 0, 0.3)], [(BOX, 0)]) == [{"right": 1}, {}]
+    assert counted([(half, 0, 0.9)], [(BOX, 0)]) == [{"right": 1}, {}]
+    assert counted([(BOX, 0, 0.9), (half, 0, 0.8)], [(BOX, 0)]) == [{"right": 1, "duplicate": 1}, {}]
+    assert counted([(half, 1, 0.9)], [(BOX, 0)]) == [{"missed": 1}, {"wrong class": 1}]
+    assert counted([(sliver, 0, 0.9)], [(BOX, 0)]) == [{"poor box": 1, "missed": 1}, {}]
+
+
+def test_of_a_poor_box_and_another_class_the_larger_overlap_decides():
+    """HALF, of IoU .4 with BOX, has 40 / 200 with (0, 0)-(10, 20); of equal ones it is a poor box."""
+    wide = (0, 0, 10, 20)
+    assert counted([(HALF, 0, 0.9)], [(BOX, 0), (wide, 1)]) == [{"poor box": 1, "missed": 1}, {"missed": 1}]
+    assert counted([(HALF, 0, 0.9)], [(BOX, 1), (wide, 0)]) == [{"both": 1, "missed": 1}, {"missed": 1}]
+    assert counted([(HALF, 0, 0.9)], [(BOX, 1), (BOX, 0)]) == [{"poor box": 1, "missed": 1}, {"missed": 1}]
+
+
+def test_bad_input_of_the_counts_is_named():
+    found, real = padded([(BOX, 0, 0.9)]), padded([(BOX, 1, 1.0)])
+    real = {"boxes": real["boxes"], "labels": real["labels"], "box_mask": real["valid"]}
+    with pytest.raises(ValueError, match=r"background=0\.6: above foreground; allowed: at most foreground=0\.5"):
+        detection_errors(found, real, 2, background=0.6)
+    detection_errors(found, real, 2, background=0.5)
+    for name in ("min_score", "foreground", "background"):
+        with pytest.raises(ValueError, match=f"{name}=1.5: out of range"):
+            detection_errors(found, real, 2, **{name: 1.5})
+    with pytest.raises(ValueError, match="truth: labels"):
+        detection_errors(found, real, 1)
+    with pytest.raises(ValueError, match="outputs: boxes"):
+        detection_errors(found | {"boxes": found["boxes"] * np.nan}, real, 2)
+    with pytest.raises(ValueError, match="outputs: scores"):
+        detection_errors(found | {"scores": found["scores"] * np.nan}, real, 2)

@@ -1,5 +1,7 @@
 """The rank of the queries' features, the rule of collapse, and the line of the report."""
 
+import importlib
+
 import numpy as np
 import pytest
 
@@ -27,6 +29,15 @@ def test_the_rank_is_that_of_the_queries():
     evaluator, numbers = measure(features, suffix="_x")
     assert evaluator.names == ("rank_x", "alpha_x")
     assert numbers == {"rank_x": pytest.approx(rank_me(features)), "alpha_x": pytest.approx(alpha_req(features))}
+
+
+def test_of_many_queries_evenly_spaced_ones_from_first_to_last_are_measured(monkeypatch):
+    """Of 25, four: queries 0, 8, 16 and 24."""
+    monkeypatch.setattr(importlib.import_module("dlcore.evaluators.feature_rank"), "_MOST", 4)
+    features = np.random.default_rng(0).normal(size=(25, 4)).astype(np.float32)
+    _, numbers = measure(features)
+    assert numbers == {"rank": pytest.approx(rank_me(features[::8])), "alpha": pytest.approx(alpha_req(features[::8]))}
+    assert measure(features[:1])[1] == {"rank": 1}
 
 
 def test_collapsed_features_have_no_slope():

@@ -194,3 +194,39 @@ def test_bad_input_is_named():
         inception_score(np.full((3, 4), np.nan))
     with pytest.raises(ValueError, match="at least 2 samples"):
         frechet_evaluator(lambda x: (x, None), features(), Source.indices(1))
+
+
+def test_moments_that_do_not_fit_are_named():
+    mean, cov = np.zeros(2), np.eye(2)
+    skew = np.array([[1.0, 0.5], [0.0, 1.0]])
+    for moments_of in ((mean, skew, mean, cov), (mean, cov, mean, skew)):
+        with pytest.raises(ValueError, match=r"cov_[fg]=\(2, 2\): not symmetric; allowed: a covariance, \[D, D\]"):
+            frechet_distance(*moments_of)
+    # Rounding of up to a thousandth of the largest entry is no skew.
+    rounded = np.array([[1.0, 0.0009], [0.0, 1.0]])
+    assert frechet_distance(mean, rounded, mean, cov) == pytest.approx(0, abs=1e-3)
+    with pytest.raises(ValueError, match="mean_g"):
+        frechet_distance(mean, cov, np.array([0.0, np.inf]), cov)
+    with pytest.raises(ValueError, match=r"g.shape=\(4, 2\): another width than f, \(4, 3\)"):
+        frechet_of_features(np.zeros((4, 3)), np.zeros((4, 2)))
+    with pytest.raises(ValueError, match="add up to 1"):
+        inception_score(np.array([[1.5, -0.5]]))
+    kid(features(2, 3), features(2, 3, 1))
+    with pytest.raises(ValueError, match="at least 2"):
+        kid(features(1, 3), features(2, 3))
+    with pytest.raises(ValueError, match="num_subsets=0"):
+        kid_of_subsets(features(2, 3), features(2, 3), 0, 2)
+    assert kid_of_subsets(features(2, 3), features(2, 3), 1, 2)[1] == 0
+
+
+def test_an_evaluator_of_few_samples_leaves_out_what_they_do_not_determine():
+    """Two samples have no neighborhoods; of four, a ball reaches the third neighbor, one below the number."""
+    reference, drawn = features(9, 3), features(4, 3, seed=1)
+    measure = frechet_evaluator(lambda images: (images, None), reference, Source.indices(2), intervals=True)
+    found = measure.finish(measure.add(None, {"sample": drawn[:2]}, None))
+    assert set(found) == {"frechet_distance", "kid", "kid_interval"}
+    assert found["kid_interval"] is None
+    found = measure.finish(measure.add(None, {"sample": drawn}, None))
+    real = reference[[0, 3, 5, 8]]  # four of nine, evenly spaced: 0, 2.67, 5.33 and 8, rounded
+    for name, values in zip(("sample_precision", "density"), neighborhoods(real, drawn, 3)[::2], strict=True):
+        assert (found[name], found[f"{name}_interval"]) == (values.mean(), half_interval(values))

@@ -32,6 +32,7 @@ def test_rates_by_hand():
         0,
     )
     assert audit.hidden == {"c": 3}
+    assert (a.interval, b.interval) == (wilson_interval(30, 40), wilson_interval(15, 20))
     assert audit.demographic_parity_difference == pytest.approx(0.5 - 0.25)
     assert audit.equalized_odds_difference == pytest.approx(max(0.75 - 0.5, 0.25 - 0))
     flipped = audit_groups(np.where(group == "b", 1 - predicted, predicted), label, group)
@@ -45,6 +46,12 @@ def test_wilson_s_interval_by_hand():
     assert (low, high) == pytest.approx(((1 - 0.3225) / 1.4, (1 + 0.3225) / 1.4), abs=1e-4)
     assert wilson_interval(0, 5)[0] == 0
     assert wilson_interval(5, 5)[1] == 1
+    assert wilson_interval(8, 10) == wilson_interval(8, 10, 1.96)
+    # 1 of 1: (1 + 1.9208 -+ 1.96 sqrt(0 + 3.8416 / 4)) / 4.8416 = (2.9208 - 1.9208) / 4.8416, and 1.
+    assert wilson_interval(1, 1) == pytest.approx((1 / 4.8416, 1))
+    for right, count in ((-1, 5), (6, 5), (0, 0)):
+        with pytest.raises(ValueError, match=f"right={right}: of count={count}; allowed: 0 to count"):
+            wilson_interval(right, count)
 
 
 def test_a_group_without_positives_has_no_true_positive_rate():

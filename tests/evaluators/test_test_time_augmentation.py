@@ -54,3 +54,24 @@ def test_learners_without_images_or_logits_are_refused():
         tta.test_time_augmentation(learner, "flip", batch)
     with pytest.raises(ValueError, match="kind='mirror': unknown; allowed: none, flip, five_crop, ten_crop"):
         tta.views(jnp.zeros((2, 2, 1)), "mirror")
+
+
+def test_padding_is_not_measured_and_the_best_five_are_of_six_classes_or_more():
+    """Of probabilities 6 / 21 to 1 / 21 the row has the last class; the second row is padding, and would be right."""
+
+    def by(number):
+        probabilities = jnp.tile(jnp.arange(number, 0.0, -1) / (number * (number + 1) / 2), (2, 1))
+        return tta.by_probabilities(classifier(), lambda state, batch: probabilities)
+
+    batch = {"label": jnp.array([5, 0]), "mask": jnp.array([1, 0]), "index": jnp.arange(2)}
+    metrics = jax.jit(lambda batch: by(6).evaluate({}, batch))(batch)
+    assert metrics["loss"].compute() == pytest.approx(np.log(21), rel=1e-5)
+    assert metrics["accuracy"].compute() == metrics["top5"].compute() == 0
+    assert np.argwhere(metrics["confusion"].compute()).tolist() == [[5, 0]]
+    assert "top5" not in jax.eval_shape(lambda batch: by(5).evaluate({}, batch), batch)
+
+
+def test_logits_are_logarithms_of_probabilities_of_at_least_1e_30():
+    impossible = tta.by_probabilities(classifier(), lambda state, batch: np.array([[0.75, 0.25], [1, 0]], np.float32))
+    found = impossible.predict({}, {})["logits"]
+    np.testing.assert_allclose(found, [[np.log(0.75), np.log(0.25)], [0, np.log(1e-30)]], rtol=1e-5)

@@ -1,5 +1,7 @@
 """Uniformity by hand, against the loss of a whole batch, and whatever the batches were."""
 
+import importlib
+
 import numpy as np
 import pytest
 
@@ -21,6 +23,19 @@ def test_by_hand_and_equal_to_the_loss():
     assert uniformity_of(spread(1500)) == pytest.approx(float(uniformity_loss(spread(1500))), rel=1e-4)
     with pytest.raises(ValueError, match="embeddings: 1 of them"):
         uniformity_of(spread(1))
+
+
+def test_pairs_in_blocks_of_evenly_spaced_embeddings(monkeypatch):
+    """Of three rows on a line, 0, 1, 3: squared distances 1, 9, 4 of six ordered pairs, in blocks of two rows."""
+    module = importlib.import_module("dlcore.evaluators.uniformity")
+    monkeypatch.setattr(module, "_CHUNK", 2)
+    line = np.array([[0.0], [1.0], [3.0]])
+    assert uniformity_of(line, 0.5) == pytest.approx(np.log((np.exp(-0.5) + np.exp(-4.5) + np.exp(-2)) / 3))
+    assert uniformity_of(line) == uniformity_of(line, 2.0)
+    assert uniformity_of(line[:2]) == pytest.approx(-2)
+    monkeypatch.setattr(module, "_MOST", 3)
+    # Of five rows the first, the third and the last.
+    assert uniformity_of(line[[0, 2, 1, 1, 2]], 0.5) == pytest.approx(uniformity_of(line, 0.5))
 
 
 @pytest.mark.parametrize("size", [1, 7, 64])

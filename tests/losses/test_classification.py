@@ -33,6 +33,7 @@ def test_hand_worked_example():
     assert float(softmax_cross_entropy_loss(scores, 0, 0.1)) == pytest.approx(2.140355, abs=1e-6)
 
 
+@pytest.mark.slow(unless=["10-0.1"])
 @pytest.mark.covers("LO-04")
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("classes", [2, 10, 1000])

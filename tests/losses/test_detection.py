@@ -36,6 +36,7 @@ def test_gamma_0_is_the_cross_entropy():
     assert np.isfinite(gradient).all()
 
 
+@pytest.mark.slow(only=["*.none"])
 @pytest.mark.covers("LO-11")
 @pytest.mark.parametrize("case", FOCAL)
 def test_focal_loss_equals_torchvision(case):
@@ -59,7 +60,7 @@ OVERLAP = {
 }
 
 
-@pytest.mark.slow(only=["generalized_box_iou_loss.none"])
+@pytest.mark.slow(unless=["complete_box_iou_loss.none"])
 @pytest.mark.covers("LO-13")
 @pytest.mark.parametrize("case", OVERLAP)
 def test_overlap_losses_equal_torchvision(case):

@@ -34,6 +34,7 @@ def test_hand_worked_example():
     np.testing.assert_allclose(got["bin_accuracy"], [0, 0, 0.5, 0, 2 / 3], atol=1e-6)
 
 
+@pytest.mark.slow(unless=["15"])
 @pytest.mark.parametrize("num_bins", [1, 10, 15, 100])
 def test_bins_are_closed_above(num_bins):
     edges = np.linspace(0, 1, num_bins + 1).astype(np.float32)
@@ -62,6 +63,7 @@ def test_overconfidence_is_seen_and_temperature_mends_it():
     assert mended["ece"] < 0.01
 
 
+@pytest.mark.slow
 def test_label_smoothing_improves_calibration():
     """A linear classifier, trained long past separation of few noisy examples: hard labels drive confidence to 1."""
     rng = np.random.default_rng(0)

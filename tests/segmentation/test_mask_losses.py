@@ -24,9 +24,14 @@ def test_masks_are_interpolated_between_pixels_and_end_at_the_border():
     """Centers of a 2 x 2 mask lie at 1/4 and 3/4: the middle is the mean, the outer quarters are the pixels'."""
     masks = jnp.array([[[0.0], [1.0]], [[2.0], [3.0]]])[None]
     points = jnp.array([[[0.5, 0.5], [0.25, 0.25], [0.0, 0.0], [1.0, 0.5], [0.5, 0.25]]])
-    values = sample_masks(masks, points)[0, :, 0]
+
+    @jax.jit
+    def run(masks):
+        values = sample_masks(masks, points)[0, :, 0]
+        return values[4], values
+
+    (_, values), gradient = jax.value_and_grad(run, has_aux=True)(masks)
     np.testing.assert_allclose(values, [1.5, 0, 0, (1 + 3) / 2, (0 + 1) / 2], atol=1e-6)
-    gradient = jax.grad(lambda x: sample_masks(x, points)[0, 4, 0])(masks)
     np.testing.assert_allclose(gradient[0, ..., 0], [[0.5, 0.5], [0, 0]], atol=1e-6)
 
 
@@ -35,14 +40,20 @@ def test_points_lie_where_a_mask_is_uncertain():
     """The left half has logits 0, the right +-9: of 3 x 16 random points the 12 uncertain ones are all on the left."""
     logits = jnp.concatenate([jnp.zeros((1, 4, 4)), jnp.array([9.0, -9, 9, -9]).reshape(1, 4, 1) * jnp.ones(4)], 2)
     sampling = PointSampling(16, 3.0, 0.75)
-    points = important_points(jax.random.key(0), logits, sampling)
+
+    @jax.jit
+    def run(logits, key):
+        points = important_points(key, logits, sampling)
+        return points.sum(), points
+
+    (_, points), gradient = jax.value_and_grad(run, has_aux=True)(logits, jax.random.key(0))
+    assert not gradient.any()
     chex.assert_shape(points, (1, 16, 2))
     assert (points[0, :12, 0] < 0.5).all()
     assert (points[0, 12:, 0] > 0.5).any()  # the other four may be anywhere
-    by_chance = important_points(jax.random.key(0), logits, sampling._replace(importance_sample_ratio=0.0))
+    draw = jax.jit(important_points, static_argnums=2)
+    by_chance = draw(jax.random.key(0), logits, sampling._replace(importance_sample_ratio=0.0))
     assert (by_chance[0, :12, 0] > 0.5).any()
-    gradient = jax.grad(lambda x: important_points(jax.random.key(0), x, sampling).sum())(logits)
-    assert not gradient.any()
 
 
 @pytest.mark.covers("SG-15")
@@ -52,9 +63,10 @@ def test_losses_at_points_and_their_gradients_by_hand():
     p = 1 / (1 + np.exp(-logits))
     a, b = (p * targets).sum(), p.sum() + targets.sum() + 1
     cross_entropy = -(targets * np.log(p) + (1 - targets) * np.log(1 - p)).mean()
-    pair = point_losses(jnp.array(logits), jnp.array(targets))
+    losses = jax.jit(lambda x: jnp.stack(point_losses(x, jnp.array(targets))))
+    pair = losses(jnp.array(logits))
     np.testing.assert_allclose(pair, [cross_entropy, 1 - (2 * a + 1) / b], rtol=1e-5)
-    gradients = [jax.grad(lambda x, i=i: point_losses(x, jnp.array(targets))[i])(jnp.array(logits)) for i in range(2)]
+    gradients = jax.jit(jax.jacrev(losses))(jnp.array(logits))
     np.testing.assert_allclose(gradients[0], (p - targets) / 4, rtol=1e-4)
     slope = -(2 * targets * b - (2 * a + 1)) / b**2
     np.testing.assert_allclose(gradients[1], slope * p * (1 - p), rtol=1e-4, atol=1e-7)

@@ -11,7 +11,18 @@ import numpy as np
 import pytest
 
 from dlcore.models import create_model
-from dlcore.segmentation.torch_segmenters import create_segmenter, example_inputs, from_torch_names
+from dlcore.models.resnet import BasicBlock, ResNet
+from dlcore.segmentation.deeplab import DeepLabV3
+from dlcore.segmentation.fcn import FCN
+from dlcore.segmentation.lraspp import LRASPP
+from dlcore.segmentation.torch_segmenters import (
+    MODELS,
+    SEGMENTERS,
+    count_classes,
+    create_segmenter,
+    example_inputs,
+    from_torch_names,
+)
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 
@@ -29,6 +40,46 @@ def parameters(name, **fields):
     model = create_segmenter(name, **fields)
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))["params"]
     return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+
+def test_each_segmenter_has_the_head_and_the_dilated_backbone_of_its_name():
+    """Torchvision dilates the last two stages of a ResNet, and the last blocks of MobileNet V3; output stride 8 or 16.
+
+    Its auxiliary heads read layer3, and of MobileNet V3 the first block of stride 16.
+    """
+    for name, (kind, aux_stage) in {
+        "fcn_resnet50": (FCN, "layer3"),
+        "fcn_resnet101": (FCN, "layer3"),
+        "deeplabv3_resnet50": (DeepLabV3, "layer3"),
+        "deeplabv3_resnet101": (DeepLabV3, "layer3"),
+        "deeplabv3_mobilenet_v3_large": (DeepLabV3, "stage3_first"),
+        "lraspp_mobilenet_v3_large": (LRASPP, None),
+    }.items():
+        plain, published = create_segmenter(name, 3, aux=False), MODELS[name]()
+        for model, classes, aux in ((plain, 3, None), (create_segmenter(name, 3, aux=True), 3, aux_stage)):
+            assert (type(model), model.num_classes, getattr(model, "aux_stage", None)) == (kind, classes, aux), name
+        assert (type(published), published.num_classes) == (kind, 21)
+        assert getattr(published, "aux_stage", None) == aux_stage  # published files have auxiliary heads
+        if "resnet" in name:
+            depth = 23 if "101" in name else 6
+            assert (plain.backbone.stages, plain.stage) == ((3, 4, depth, 3), "layer4")
+            assert plain.backbone.dilate == (False, True, True)
+        else:
+            assert (plain.backbone.first_blocks, plain.backbone.dilate) == (True, True)
+            assert plain.backbone.settings == create_model("mobilenet_v3_large").settings
+    assert create_segmenter("deeplabv3_mobilenet_v3_large").stage == "last"
+    assert create_segmenter("fcn_resnet50").num_classes == 21
+    assert tuple(MODELS) == SEGMENTERS
+
+
+def test_classes_are_counted_in_the_last_layer_of_the_head():
+    """A small FCN of 3 classes, on weights of 5: the last kernel of a head is [C, K, 1, 1] with a bias of C."""
+    small = FCN(ResNet(stages=(1, 1), block=BasicBlock, width=4), 3, stage="layer2")
+    weights = {"classifier.4.weight": np.zeros((5, 2, 1, 1)), "classifier.4.bias": np.zeros(5)}
+    assert count_classes(small, weights) == 5
+    assert count_classes(small, {"backbone.conv1.weight": np.zeros((4, 3, 7, 7))}) is None
+    with pytest.raises(ValueError, match="classes"):
+        count_classes(small, weights | {"classifier.4.bias": np.zeros(4)})
 
 
 @pytest.mark.slow

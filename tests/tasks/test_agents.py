@@ -15,6 +15,8 @@ from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
 from dlcore.modes import finish
 from dlcore.rl import environments, networks, ppo
+from dlcore.tasks import agents as tasks_agents
+from dlcore.tasks import environments as tasks_environments
 from dlcore.tasks.agents import Agents
 from dlcore.tasks.environments import Episodes
 from experiments.rl import dqn as dqn_page
@@ -64,6 +66,7 @@ def test_the_rate_falls_to_zero():
     assert [rate(step) for step in (0, 5, 10)] == [0.5, 0.25, 0.0]
 
 
+@pytest.mark.slow
 def test_the_optimizers_of_all_seeds_are_counted():
     learner = AGENTS.build(ppo.learner, None, setup())
     state = jax.eval_shape(learner.init, jax.random.key(0), {"index": np.arange(4, dtype=np.int32)})
@@ -155,3 +158,92 @@ def test_random_actions_stand_beside_the_test_return_alone():
     found = baseline("return", numbers, {})
     assert found == (numbers["random_return"], "random actions")
     assert finish._baseline_card("return", found) == {"baseline: random actions": f"{numbers['random_return']:.4g}"}
+
+
+def test_validation_and_test_are_different_episodes_and_training_has_the_instances():
+    splits = AGENTS.data(Flags({**FLAGS, "eval_episodes": 3, "environment": "CartPole-v1"}, GROUPS))
+    assert (len(splits.train), splits.train.name) == (4, "environments")
+    for part, name, episodes in ((splits.valid, "validation", [0, 1, 2]), (splits.test, "test", [3, 4, 5])):
+        assert (part.name, part.arrays["episode"].tolist()) == (f"{name} episodes", episodes)
+        assert part.arrays["episode"].dtype == np.int32
+    assert splits.spec == {"dataset": "CartPole-v1", "counts": "episodes"}
+
+
+def test_adam_has_the_schedule_of_all_gradient_steps_and_a_clipped_norm(monkeypatch):
+    """Ten steps of three updates each are 30 gradient steps."""
+    calls = []
+    monkeypatch.setattr(tasks_environments, "create_schedule", lambda *args: calls.append(args) or "rate")
+    monkeypatch.setattr(tasks_environments, "create_optimizer", lambda *args, **settings: (args, settings))
+    monkeypatch.setattr(tasks_environments, "environment_of", lambda flags: "environment")
+    task = tasks_environments.Environments(updates=lambda flags: 3)
+    given = task.arguments(setup(max_grad_norm=0.25))
+    assert calls == [("linear", 0.5, 30)]
+    assert given == {"environment": "environment", "optimizer": (("adam", "rate"), {"clip_norm": 0.25})}
+    constant = AGENTS.schedule(setup(lr_schedule="constant"))
+    assert [constant(step) for step in (0, 5, 10)] == [0.5] * 3
+
+
+def test_wrappers_are_put_around_an_environment_in_their_order_and_only_where_asked_for(monkeypatch):
+    monkeypatch.setattr("dlcore.rl.environments.make", lambda name: (name,))
+    for name in ("mask_velocities", "time_limit", "repeat_actions", "stack_frames"):
+        monkeypatch.setattr(f"dlcore.rl.wrappers.{name}", lambda inner, *args, name=name: (*inner, (name, *args)))
+    build = tasks_environments.environment_of
+    assert build(setup(environment="e").flags) == ("e",)
+    assert build(setup(environment="e", time_limit=1).flags) == ("e", ("time_limit", 1))
+    for name in ("repeat_actions", "stack_frames"):
+        assert build(setup(environment="e", **{name: 2}).flags) == ("e", (name, 2))
+    everything = {"mask_velocities": True, "time_limit": 9, "repeat_actions": 3, "stack_frames": 4}
+    assert build(setup(environment="e", **everything).flags) == (
+        *("e", ("mask_velocities",), ("time_limit", 9), ("repeat_actions", 3), ("stack_frames", 4)),
+    )
+
+    def refuse(inner, *args):
+        raise ValueError("no")
+
+    monkeypatch.setattr("dlcore.rl.wrappers.mask_velocities", refuse)
+    with pytest.raises(FlagError, match=r"^--mask_velocities: no$"):
+        build(setup(environment="e", mask_velocities=True).flags)
+
+
+def test_steps_of_several_rollouts_are_counted_and_a_history_without_seeds_has_no_curve_of_seeds():
+    """Two rollouts of eight steps are 16 in each of four instances: step 3 is after 192."""
+    flags = Flags({**FLAGS, "num_rollouts": 2}, GROUPS)
+    history = [{"step": step, "split": "train", "return": 1.0} for step in (1, 2, 3)]
+    (joined,) = Episodes().panels(types.SimpleNamespace(history=history, flags=flags))
+    assert max(int(text) for text in re.findall(r">(\d+)</text>", joined.html)) > 150
+
+
+@pytest.mark.parametrize(
+    ("num_seeds", "most", "length", "steps", "told"),
+    [
+        (2, 100, 3, [0, 1, 2], "Seed 1, the most probable or most valued action; 3 steps, each step shown."),
+        (1, 2, 5, [0, 2, 4], "Seed 0, the most probable or most valued action; 5 steps, one step in 2 shown."),
+    ],
+)
+def test_the_film_is_of_the_best_seed_in_at_most_about_a_hundred_frames(
+    monkeypatch, num_seeds, most, length, steps, told
+):
+    """The first seed's mean return is 2, the second one's 3. Of five steps every second one is shown."""
+    shown = []
+    monkeypatch.setattr(tasks_agents, "_MOST_FRAMES", most)
+    monkeypatch.setattr(tasks_agents, "environment_of", lambda flags: types.SimpleNamespace(max_steps=7))
+    running = np.arange(7) < length
+    episode = {"state": np.arange(7), "observation": np.arange(7) * 10, "running": running}
+    monkeypatch.setattr("dlcore.rl.environments.trace", lambda *args: episode)
+    monkeypatch.setattr(tasks_agents.jax, "device_get", lambda found: types.SimpleNamespace(**found))
+    monkeypatch.setattr(
+        "dlcore.report.environments.draw_environment", lambda name, state, seen: (int(state), int(seen))
+    )
+    monkeypatch.setattr("dlcore.report.film.film", lambda frames, *texts: shown.append((frames, texts)) or "film")
+    context = types.SimpleNamespace(
+        flags=setup(num_seeds=num_seeds).flags,
+        state=types.SimpleNamespace(inner={"w": np.arange(2)}),
+        outputs={"return": np.array([[1.0, 3], [3, 3]])},
+    )
+    task = Agents(network=lambda environment, **fields: types.SimpleNamespace(), updates=lambda flags: 1)
+    assert task.episode(context) == ["film"]
+    ((frames, texts),) = shown
+    assert frames == [(step, 10 * step) for step in steps]
+    assert texts == ("An episode", told, 40 * (1 if len(steps) == length else 2))
+    monkeypatch.setattr("dlcore.report.environments.draw_environment", lambda *args: None)
+    assert task.episode(context) == []

@@ -1,6 +1,7 @@
 """The task of detection: splits by name, errors that name the flag, predictions as text."""
 
 import dataclasses
+import importlib
 import json
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from dlcore.data.source import Source
 from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.keypoint_rcnn import KeypointHead
 from dlcore.detection.mask_rcnn import MaskHead
+from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
 from dlcore.tasks import box_results, boxes
@@ -115,6 +117,85 @@ def test_augmentation_by_flags():
             flags(f"--zoom={word}")
 
 
+def test_each_mirror_has_its_probability_and_a_folder_is_zoomed_unless_told_otherwise(monkeypatch):
+    calls = []
+    for name in ("random_flip_example", "random_zoom_example", "compose_examples"):
+        monkeypatch.setattr(f"dlcore.data.augment.{name}", lambda *args, name=name: calls.append((name, *args)) or name)
+    folder = ["--dataset=coco", "--data_dir=nowhere"]
+    both = ("random_flip_example", 0.5, 0.5, ("left", "right"))
+    sideways = ("random_flip_example", 0.5, 0.0, ())
+    zoom = ("random_zoom_example", 0.75, 1.35)
+    for words, names, expected in (
+        (["--flip=both"], ("left", "right"), [both]),
+        (["--flip=horizontal"], (), [sideways]),
+        (["--flip=none", "--zoom=0.5,1"], (), [("random_zoom_example", 0.5, 1.0)]),
+        ([*folder, "--flip=horizontal"], (), [sideways, zoom]),
+        ([*folder, "--flip=none", "--zoom=1,1"], (), []),
+    ):
+        del calls[:]
+        found = boxes.augmentation(flags(*words), names)
+        assert calls[: len(expected)] == expected
+        assert calls[len(expected) :] == ([("compose_examples", *(call[0] for call in expected))] if expected else [])
+        assert found == ("compose_examples" if expected else None)
+    mixing = boxes.augmentation(flags("--flip=none", "--mosaic=0.25"))
+    assert (mixing.mosaic, mixing.copy_paste, mixing.then) == (0.25, 0.0, None)
+
+
+def test_a_detector_by_queries_has_as_many_as_an_image_has_boxes(monkeypatch):
+    """A mosaic of four images has four times as many."""
+    monkeypatch.setattr(boxes.backbone, "build_on", lambda *args, **heads: "detector")
+
+    def build(queries, mosaic):
+        settings = Flags({"detr.num_queries": queries, "mosaic": mosaic}, {"detr": ("detr.num_queries",)})
+        setup = SimpleNamespace(flags=settings, spec={"max_boxes": 6, "num_classes": 2}, dtype=None)
+        return boxes.QueryBoxes({"detr": None}).detector(setup)
+
+    assert build(6, 0.0) == build(24, 0.5) == "detector"
+    for queries, mosaic, least in ((5, 0.0, 6), (23, 0.5, 24)):
+        with pytest.raises(ValueError, match=f"detr.num_queries={queries}: too few; allowed: at least {least} boxes"):
+            build(queries, mosaic)
+
+
+def test_heads_have_the_classes_and_the_keypoints_of_the_data():
+    spec = {"num_classes": 2, "keypoint_names": ["a", "b", "c"]}
+    made = {}
+
+    def head(name):
+        return lambda size, dtype, **fields: made.setdefault(name, (size, dtype, fields))
+
+    modules = {"faster_rcnn": None, "mask_head": head("mask_head"), "keypoint_head": head("keypoint_head")}
+    settings = Flags({"mask_head.width": 8}, {"mask_head": ("mask_head.width",), "keypoint_head": ()})
+    setup = SimpleNamespace(flags=settings, spec=spec, dtype="bf16")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(boxes.backbone, "build_on", lambda setup, network, prefix, **heads: (prefix, tuple(heads)))
+        assert boxes.Boxes(modules).detector(setup) == ("faster_rcnn", ("mask_head", "keypoint_head"))
+    assert made == {"mask_head": (2, "bf16", {"width": 8}), "keypoint_head": (3, "bf16", {})}
+
+
+def test_measures_have_the_names_and_the_heads_of_the_data(monkeypatch):
+    """The mean shapes are those of the first 500 training images."""
+    stand_ins = {
+        "coco.coco_evaluator": lambda names, masks=False, keypoints=False: ("coco", names, masks, keypoints),
+        "keypoints.pck_evaluator": lambda names: ("pck", names),
+        "mean_shape.mean_masks": lambda arrays, classes: ("mean masks", arrays, classes),
+        "mean_shape.mean_keypoints": lambda arrays, classes: ("mean keypoints", arrays, classes),
+        "mean_shape.evaluate_class_means": lambda evaluator, names, **means: (evaluator, names, means),
+    }
+    for name, function in stand_ins.items():
+        module, _, attribute = name.partition(".")
+        monkeypatch.setattr(importlib.import_module(f"dlcore.evaluators.{module}"), attribute, function)
+    splits = SimpleNamespace(train=SimpleNamespace(take=lambda count: SimpleNamespace(arrays=f"of {count}")))
+    setup = SimpleNamespace(spec={"class_names": ["a", "b"], "masks": True, "keypoint_names": ["nose"]})
+    plain = [("coco", ["a", "b"], True, True), ("pck", ["nose"])]
+    assert boxes.Boxes(HEADS).evaluators(setup, splits, "valid") == plain
+    masks, keypoints = (("mean masks", "of 500", 2), ("mean keypoints", "of 500", 2))
+    assert boxes.Boxes(HEADS).evaluators(setup, splits, "test") == [
+        *plain,
+        (("coco", ["a", "b"], True, False), {"mask_map": "mean_mask_map"}, {"masks": masks}),
+        (("pck", ["nose"]), {"pck": "mean_keypoint_pck"}, {"keypoints": keypoints}),
+    ]
+
+
 @pytest.mark.covers("DE-36")
 def test_images_are_mixed_by_flags():
     """Mosaic on pages without keypoints, copy-paste on those with masks; then the other augmentations."""
@@ -135,6 +216,8 @@ def test_images_are_mixed_by_flags():
         FlagError, match=r"--mosaic=0.5: beside --resize=shortest_edge:64,96; allowed: --resize=stretch"
     ):
         experiment.task.check(flags("--mosaic=0.5", "--resize=shortest_edge:64,96"))
+    experiment.task.check(flags("--mosaic=0.5"))
+    experiment.task.check(flags("--dataset=coco", "--data_dir=x", "--resize=shortest_edge:64,96"))
 
 
 def test_a_mirror_that_would_swap_sides_is_left_out_with_a_note(monkeypatch):

@@ -1,6 +1,7 @@
 """What the captioning page measures and shows, on numbers written by hand."""
 
 import gzip
+import importlib
 import json
 import sys
 import zipfile
@@ -14,12 +15,16 @@ import pytest
 from PIL import Image
 
 from dlcore.data.captions import caption_words
-from dlcore.data.words import END, PAD, START, vocabulary_from_dict
+from dlcore.data.source import Source
+from dlcore.data.words import END, PAD, START, UNKNOWN, vocabulary_from_dict
 from dlcore.experiment import Setup
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
 from dlcore.kits.training import optimizer
 from dlcore.tasks import captioning
+from dlcore.vision_language.caption_rnn import CaptionRNN
+from dlcore.vision_language.caption_transformer import CaptionTransformer
+from dlcore.vision_language.show_attend_tell import ShowAttendTell
 from experiments.vision_language.caption import experiment
 
 
@@ -92,6 +97,7 @@ def test_photographs_without_a_folder_are_refused():
         experiment.task.data(resolve(experiment, ["--dataset=flickr8k"]))
 
 
+@pytest.mark.slow(unless=["32"])
 @pytest.mark.parametrize("side", [32, 64, 128])
 def test_the_small_backbone_leaves_a_grid_of_eight_by_eight(side):
     flags = resolve(experiment, ["--model=transformer"])
@@ -131,3 +137,93 @@ def test_captions_are_described_as_text_and_tokens():
     assert (first["text"], first["tokens"]) == ("a dog", ["a", "dog"])
     assert np.shape(first["alignment"]) == (2, 2, 2)
     assert second["text"] == "(nothing)"
+
+
+def test_shapes_have_a_twentieth_to_validate_and_an_eighth_to_test_but_eight_at_least(monkeypatch):
+    counts = []
+
+    def draw(flags, asked):
+        counts.append(asked)
+        source = Source({"image": np.zeros((2, 8, 8, 3), np.uint8)}, name="captioned shapes (train)")
+        return [source] * 3
+
+    monkeypatch.setattr(captioning.captioned_images, "captioned_shapes", draw)
+    for asked in (800, 10):
+        splits = experiment.task.data(resolve(experiment, [f"--num_images={asked}"]))
+    assert counts == [(800, 40, 100), (10, 8, 8)]
+    assert splits.spec["dataset"] == "captioned shapes"
+    assert splits.spec["image_shape"] == [8, 8, 3]
+    assert splits.spec["vocabulary"] == caption_words().to_dict()
+    assert experiment.task.expected_loss(SimpleNamespace(spec=splits.spec)) == pytest.approx(
+        np.log(len(caption_words()))
+    )
+
+
+def facts(side=16):
+    words = {"kind": "words", "words": ["a", "dog"]}
+    return {"vocabulary": words, "image_shape": [side, side, 3], "mean": [0.5] * 3, "std": [0.25] * 3}
+
+
+def test_each_kind_of_network_has_its_fields_and_the_sizes_of_the_data():
+    def build(*words, side=16):
+        return experiment.task.arguments(Setup(resolve(experiment, [*words]), facts(side), 10, jnp.bfloat16))["model"]
+
+    for name, kind in (("attention", ShowAttendTell), ("transformer", CaptionTransformer), ("gru", CaptionRNN)):
+        group = "recurrent" if name == "gru" else name
+        model = build(f"--model={name}", "--small.width=8")
+        assert isinstance(model, kind), name
+        assert (model.vocab_size, model.dtype, model.backbone.dtype) == (6, jnp.bfloat16, jnp.bfloat16)
+        assert model.backbone.width == 8
+        assert set(resolve(experiment, []).group(group)) <= set(model.__dataclass_fields__)
+    assert build("--model=gru").cell == "gru"
+    # 16 / 8 is one halving, 64 / 8 are three, 128 / 8 four; an image of 8 has one all the same.
+    assert [build(side=side).backbone.stages for side in (8, 16, 64, 128)] == [(1,), (1,), (1,) * 3, (1,) * 4]
+    assert build("--small.stages=2,1").backbone.stages == (2, 1)
+
+
+def test_images_are_shifted_by_a_sixteenth_and_colors_change_on_request(monkeypatch):
+    calls = []
+    for name in ("random_shift", "color_jitter", "compose", "on_unit"):
+        monkeypatch.setattr(f"dlcore.data.augment.{name}", lambda *args, name=name: calls.append((name, *args)) or name)
+    monkeypatch.setattr("dlcore.data.augment.identity", "identity")
+    jitter = ("color_jitter", 0.3, 0.3, 0.3)
+    for kind, side, expected in (
+        ("shift", 32, [("random_shift", 2), ("compose", "random_shift", "identity")]),
+        ("color", 8, [("random_shift", 1), jitter, ("compose", "random_shift", "color_jitter")]),
+    ):
+        del calls[:]
+        setup = Setup(resolve(experiment, [f"--augment={kind}"]), facts(side), 10, None)
+        assert captioning._augmentation(setup) == "on_unit"
+        assert calls == [*expected, ("on_unit", "compose", [0.5] * 3, [0.25] * 3)]
+    assert captioning._augmentation(Setup(resolve(experiment, ["--augment=none"]), facts(), 10, None)) is None
+
+
+def test_baselines_stand_beside_the_captions_of_the_test_split_alone(monkeypatch):
+    """Words of training captions that are unknown are no candidates; "valid" captions `--monitor_images`."""
+    made, vocabulary = [], vocabulary_from_dict(facts()["vocabulary"])
+    known, unknown = [START, 4, 5, END], [START, UNKNOWN, 5, END]
+    train = Source({"captions": np.array([[known, unknown]])})
+    valid = Source({"captions": np.array([[known]] * 3)})
+    kit = captioning.captioned_images
+    monkeypatch.setattr(kit, "sentence_evaluator", lambda words, read, source: ("sentences", source and len(source)))
+    monkeypatch.setattr(captioning, "exact_match", lambda source: ("exact", source and len(source)))
+    monkeypatch.setattr(captioning, "attention_mass", lambda grid, source: ("mass", grid, source and len(source)))
+    monkeypatch.setattr(captioning, "_blind_caption", lambda *args: np.array([4, END]))
+    module = importlib.import_module("dlcore.evaluators.captions")
+    monkeypatch.setattr(module, "best_constant", lambda texts, references: made.append((texts, references)) or "best")
+    monkeypatch.setattr(module, "baselines_evaluator", lambda read, texts: texts)
+    assert vocabulary.decode(np.array(known[1:])) == "a dog"
+
+    def measures(split, model, blind_steps, has_cells=True):
+        test = SimpleNamespace(arrays={"cells": 1} if has_cells else {})
+        splits = SimpleNamespace(train=train, valid=valid, test=test)
+        words = [f"--model={model}", f"--blind_steps={blind_steps}", "--monitor_images=2", "--grid=2"]
+        return experiment.task.evaluators(Setup(resolve(experiment, words), facts(), 10, None), splits, split)
+
+    assert measures("valid", "attention", 5) == [("sentences", 2), ("exact", 2), ("mass", 2, 2)]
+    assert measures("valid", "gru", 5) == [("sentences", 2), ("exact", 2)]
+    assert measures("valid", "transformer", 5, has_cells=False) == [("sentences", 2), ("exact", 2)]
+    plain = [("sentences", None), ("exact", None)]
+    assert measures("test", "gru", 0) == [*plain, {"constant": "best"}]
+    assert measures("test", "gru", 5) == [*plain, {"constant": "best", "blind": "a"}]
+    assert made[0] == (["a dog"], [["a dog"], ["a dog"]])

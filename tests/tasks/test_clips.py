@@ -95,6 +95,7 @@ def test_the_prediction_of_a_file_is_the_mean_over_its_views(own):
         (["--network=s3d"], "clip_length=6, size=16: too small for --network=s3d; allowed: at least 5 frames of 17x17"),
         (["--network=slowfast"], "clip_length=6: no multiple of --slowfast.alpha=4"),
         (["--network=c3d", "--clip_length=16", "--inflate_from=x"], "inflate_from: inflates weights for slow fusion"),
+        (["--net.fusion=early", "--inflate_from=x"], "inflate_from: inflates weights for slow fusion; allowed: --netw"),
         (["--dataset=ucf101"], "dataset=ucf101: --data_dir is missing"),
         (["--frame_rate=5"], "frame_rate=5: drawn videos have none; allowed: --stride, or --data_dir"),
     ],
@@ -173,3 +174,49 @@ def test_a_page_learns_own_videos_and_names_what_happens_in_others(own, tmp_path
     assert "b.gif: dark" in out
     assert run(PAGE, ["--mode=predict", f"--run={folder}", f"--input={tmp_path / 'own'}/nothing.gif"]) != 0
     assert "no such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "numbers"),
+    [
+        (["--network=c3d", "--clip_length={}"], (15, 16)),
+        (["--network=s3d", "--size=17", "--clip_length={}"], (4, 5)),
+        (["--network=s3d", "--clip_length=6", "--size={}"], (16, 17)),
+        (["--network=two_stream", "--clip_length={}"], (1, 2)),
+        (["--network=slowfast", "--slowfast.alpha=3", "--clip_length={}"], (7, 6)),
+    ],
+)
+def test_the_smallest_clips_of_each_network_are_accepted(monkeypatch, words, numbers):
+    monkeypatch.setattr(clips.ClipData, "check", lambda self, flags: None)
+    bad, good = ([word.format(number) for word in words] for number in numbers)
+    with pytest.raises(FlagError, match=r"clip_length="):
+        PAGE.task.check(resolve(PAGE, bad))
+    PAGE.task.check(resolve(PAGE, good))
+
+
+def test_fields_of_the_zoo_have_the_frames_and_the_side_of_the_clips():
+    flags = resolve(PAGE, ["--network=timesformer", "--timesformer.depth=2"])
+    fields = clips._zoo_fields(flags, (6, 16, 20, 3))
+    assert (fields["frames"], fields["image_size"], fields["depth"]) == (6, 16, 2)
+    assert not any("." in name for name in fields)
+
+
+def test_odds_of_a_video_are_those_of_the_mean_logits_of_its_views():
+    """Views (2, 0) and (0, 0) have the mean (1, 0): odds e to 1; of the second video 1 to e^3."""
+    logits = np.array([[2.0, 0], [0, 0], [0, 3], [0, 3]])
+    first, second = PAGE.task.describe({"logits": logits}, {"views": 2, "class_names": ["up", "down"]})
+    assert first["probabilities"] == pytest.approx({"up": np.e / (1 + np.e), "down": 1 / (1 + np.e)})
+    assert second["probabilities"] == pytest.approx({"up": 1 / (1 + np.exp(3)), "down": np.exp(3) / (1 + np.exp(3))})
+
+
+def test_the_flow_of_the_first_two_frames_is_shown_and_that_of_one_frame_is_not(monkeypatch):
+    seen = []
+    monkeypatch.setattr("dlcore.classical_vision.optical_flow.horn_schunck", lambda a, b: jnp.stack([b - a, b + a], -1))
+    monkeypatch.setattr("dlcore.report.flow.flow_panel", lambda *args: seen.append(args) or "flow")
+    clip = np.zeros((3, 2, 4, 3), np.uint8) + np.array([0, 51, 255], np.uint8)[:, None, None, None]
+    assert clips._flow_panels({"up": clip, "down": clip}) == ["flow"]
+    ((frames, flows, title),) = seen
+    assert title == "Optical flow: up, down"
+    assert (np.stack(frames) == 0).all()
+    np.testing.assert_allclose(np.stack(flows), 0.2, rtol=1e-6)  # 51 / 255, from frame 0 to frame 1
+    assert clips._flow_panels({"up": clip[:1]}) == []

@@ -214,10 +214,8 @@ def test_the_encoder_of_fine_tuning_is_the_learners(started):
 
 
 def test_more_labels_than_images_are_an_error_before_any_work():
-    run = resolved("--fine_tune=2000")
-    data = run.experiment.task.data(run.flags)
-    with pytest.raises(FlagError, match=r"--fine_tune=2000: more than the training examples; allowed: at most \d+"):
-        simclr.experiment.task.notes(run.setup_of(data), data)
+    with pytest.raises(FlagError, match=r"--fine_tune=61: more than the training examples; allowed: at most 60"):
+        task_of().notes(*setup_and_splits(fine_tune=(61.0,)))
 
 
 @pytest.mark.parametrize(
@@ -244,13 +242,6 @@ def test_labels_and_queues_are_counted_before_data_are_read(monkeypatch, page, w
     page.experiment.task.check(resolve(page.experiment, ["--dataset=folder", "--data_dir=d", "--fine_tune=1e9"]))
 
 
-def test_more_neighbors_than_the_bank_has_are_refused():
-    """1,297 digits train; a bank of 100 is asked for."""
-    with pytest.raises(FlagError, match=r"--knn_k=200: more than the bank has; allowed: 1 to 100, see --bank_size"):
-        simclr.experiment.task.data(resolve(simclr.experiment, ["--knn_k=200", "--bank_size=100"]))
-    simclr.experiment.task.data(resolve(simclr.experiment, ["--knn_k=200"]))
-
-
 def test_a_task_gives_modules_and_plain_values_to_its_pages():
     """Their defaults are empty dicts, which a page that sets none of its own has."""
     assert simclr.experiment.merged.modules == {"embedder": Embedder}
@@ -258,3 +249,50 @@ def test_a_task_gives_modules_and_plain_values_to_its_pages():
     assert mixmatch.experiment.task.plain == classifier_panels.PLAIN
     own = with_task(mixmatch.experiment, plain={"weight_decay": 0.0})
     assert own.task.plain == {"weight_decay": 0.0}
+
+
+def test_the_report_shows_the_results_the_pretext_and_the_features(monkeypatch):
+    """Panels by name with what they are given; an accuracy in training is no accuracy of the encoder."""
+    for name in ("accuracy_table", "rank_table", "nearest_neighbors", "feature_plane"):
+        monkeypatch.setattr(f"dlcore.report.self_supervised.{name}", lambda *args, name=name: (name, *args))
+    monkeypatch.setattr("dlcore.report.triage.triage_panels", lambda history, floor: [("triage", history, floor)])
+    monkeypatch.setattr("dlcore.report.curves.curves", lambda history: ("curves", history))
+
+    class Own(Encoders):
+        def pretext_panels(self, context):
+            return ["pretext"]
+
+        def pictures_of(self, examples):
+            return [f"picture of {example}" for example in examples]
+
+    setup, splits = setup_and_splits(fine_tune=())
+    splits.test = SimpleNamespace(arrays={"image": ["a", "b"], "label": [1, 0]})
+    history = [{"step": 1, "loss": 2.0, "accuracy": 0.5}]
+    context = SimpleNamespace(
+        flags=setup.flags, spec={"class_names": ["x", "y"]}, outputs={"features": "z"}, data=splits,
+        numbers={"knn": 0.5}, history=history,
+    )  # fmt: skip
+    table, *others = Own().panels(context)
+    assert table[:2] == ("accuracy_table", {"knn": 0.5})
+    assert table[2].startswith("Accuracy on the test split. k-NN with k = 7 and temperature 0.07, linear probe: by the")
+    assert others == [
+        ("rank_table", {"knn": 0.5}),
+        "pretext",
+        ("nearest_neighbors", ["picture of a", "picture of b"], [1, 0], "z", ["x", "y"]),
+        ("feature_plane", "z", [1, 0], ["x", "y"]),
+        ("triage", [{"step": 1, "loss": 2.0}], None),
+        ("curves", history),
+    ]
+    splits.spec = {"num_classes": 1}
+    assert Own().panels(context)[0] == others[0]
+    assert Encoders().pretext_panels(context) == []
+    assert Encoders().pictures_of("examples") == "examples"
+
+
+def test_flags_are_checked_for_data_without_a_name_and_without_labels():
+    """Clips have no --dataset, and a share is a share of whatever there is; 1,297 digits are known."""
+    flags = Flags({"fine_tune": (0.5, 10.0, 2000.0)})
+    task_of().check(flags)
+    with pytest.raises(FlagError, match=r"^--fine_tune=2000: more than the training examples; allowed: at most 1297$"):
+        task_of().check(Flags({**flags, "dataset": "digits"}))
+    assert encoders._fine_tune_counts(Flags({"fine_tune": (0.001,)}), 500, 1) == (1,)

@@ -1,14 +1,20 @@
 """Pages of pretexts: exemplars by index, and one line for views, grids and classes that do not fit."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlcore.data.source import Source
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
-from dlcore.tasks.pretext import task_accuracy
+from dlcore.tasks import pretext
+from dlcore.tasks.pretext import PretextClips, task_accuracy
 from experiments.self_supervised import deep_cluster, exemplar, jigsaw, relative_patch
 
 
@@ -85,3 +91,86 @@ def test_the_name_of_an_order_says_where_each_piece_is_from(grid):
     for seed in range(3):
         pieces, label = shuffle(jax.random.key(seed), {"image": image})
         assert " ".join(f"{level:.0f}" for level in pieces.mean((1, 2, 3))) == names[label]
+
+
+class Halves(PretextClips):
+    """The pieces of an image are its halves; a label is that of the left one."""
+
+    dataset = "drawn clips"
+    frame_classes = ("still", "moving")
+    nearest = True
+
+    def num_classes(self, setup):
+        return 6
+
+    def pretext(self, flags):
+        return lambda key, example: (example["image"].reshape(2, 1, 1, 1), 0)
+
+    def class_names(self, flags):
+        return ("left", "right")
+
+    def clips(self, count, seed):
+        self.drawn.append((count, seed))
+        image = np.zeros((2, 3, 5, 3), np.uint8)
+        image[1] = 51
+        return Source({"image": image, "label": np.arange(2, dtype=np.int32)})
+
+
+@pytest.mark.parametrize(("num_clips", "held_out"), [(501, 500), (40, 40)])
+def test_at_most_five_hundred_clips_are_held_out_and_each_seed_draws_its_own(monkeypatch, num_clips, held_out):
+    """Seed 4 draws by 12, 13 and 14, and seed 5 goes on from 15."""
+    monkeypatch.setattr(Halves, "drawn", [], raising=False)
+    splits = Halves().data(Flags({"num_clips": num_clips, "seed": 4}))
+    assert Halves.drawn == [(num_clips, 12), (held_out, 13), (held_out, 14)]
+    assert splits.spec["dataset"] == "drawn clips"
+    assert (splits.spec["class_names"], splits.spec["num_classes"]) == (["still", "moving"], 2)
+    assert splits.spec["image_shape"] == [3, 5, 3]
+    np.testing.assert_allclose([splits.spec["mean"], splits.spec["std"]], 0.1, rtol=1e-6)  # of 0 and 51 / 255
+    assert set(splits.spec["batch"]) == {"image", "label"}
+
+
+def test_the_network_has_the_classes_of_the_pretext_and_the_loss_of_a_guess(monkeypatch):
+    monkeypatch.setattr(pretext.backbone, "build", lambda setup, num_classes: ("backbone", num_classes))
+    monkeypatch.setattr(pretext, "PieceClassifier", lambda *args, **fields: (args, fields))
+    flags = Flags({"head.hidden_features": 7}, {"head": ("head.hidden_features",)})
+    setup = Setup(flags, {"mean": [0.5], "std": [0.25]}, 10, jnp.float32)
+    assert Halves().network(setup) == ((("backbone", 1), 6), {"hidden_features": 7})
+    assert Halves().expected_loss(setup) == pytest.approx(np.log(6))
+
+
+def test_the_report_shows_pieces_with_guesses_and_the_nearest_first_pieces(monkeypatch):
+    """Of 30 test images 24 are on the sheet; the nearest patches are the first of each of at most a thousand images."""
+    monkeypatch.setattr(pretext, "enlarge", lambda flags, spec: lambda images: images / 255)
+    monkeypatch.setattr("dlcore.report.self_supervised.task_sheet", lambda *args: args)
+    monkeypatch.setattr("dlcore.report.self_supervised.nearest_neighbors", lambda *args: Shown(args))
+    image = np.tile(np.array([51, 255], np.uint8).reshape(1, 1, 2, 1), (30, 1, 1, 1))
+    context = SimpleNamespace(
+        flags=None,
+        spec={"class_names": ["a"]},
+        state=SimpleNamespace(rng=jax.random.key(0)),
+        data=SimpleNamespace(test=Source({"image": image, "label": np.arange(30)})),
+        outputs={"guess": np.zeros(30), "target": np.ones(30), "pieces": np.arange(60).reshape(30, 2, 1)},
+    )
+    sheet, nearest = Halves().pretext_panels(context)
+    pieces, target, predicted, names = sheet
+    assert pieces.shape == (24, 2, 1, 1, 1)
+    np.testing.assert_allclose(pieces[0].ravel(), [0.2, 1])
+    assert (target.tolist(), predicted.tolist(), names) == ([1] * 24, [0] * 24, ("left", "right"))
+    first, labels, features, class_names = nearest.args
+    assert first.shape == (30, 1, 1, 1)
+    np.testing.assert_allclose(first, 0.2)
+    assert (labels.tolist(), features.ravel().tolist()) == (list(range(30)), list(range(0, 60, 2)))
+    assert (class_names, nearest.changes["title"]) == (["a"], "Nearest patches")
+    monkeypatch.setattr(Halves, "nearest", False)
+    assert len(Halves().pretext_panels(context)) == 1
+
+
+class Shown:
+    """A panel that keeps what it is made of."""
+
+    def __init__(self, args):
+        self.args = args
+
+    def _replace(self, **changes):
+        self.changes = changes
+        return self

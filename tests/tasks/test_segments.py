@@ -1,5 +1,7 @@
 """The task of segments by queries: what it builds for each network, and settings that do not fit."""
 
+from types import SimpleNamespace
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ from dlcore.experiment.setting import FlagError
 from dlcore.segmentation.eomt import EoMT
 from dlcore.segmentation.mask2former import Mask2Former
 from dlcore.segmentation.maskformer import MaskFormer
+from dlcore.tasks.boxes import StretchedBoxes
 from experiments.segmentation.mask2former import experiment
 
 SPEC = {"class_names": ["cat", "dog"], "stuff_names": ["grass"], "num_classes": 2, "max_boxes": 6}
@@ -63,3 +66,24 @@ def test_fewer_queries_than_segments_are_an_error():
 def test_settings_that_do_not_fit_a_network_are_named(argv, message):
     with pytest.raises(FlagError, match=message):
         experiment.task.check(resolve(experiment, argv))
+
+
+def test_segments_are_measured_by_the_classes_of_stuff_and_things(monkeypatch):
+    monkeypatch.setattr("dlcore.segmentation.panoptic.panoptic_evaluator", lambda names, num_stuff: (names, num_stuff))
+    monkeypatch.setattr(StretchedBoxes, "evaluators", lambda self, setup, splits, split: [split])
+    found = experiment.task.evaluators(SimpleNamespace(spec=SPEC), None, "test")
+    assert found == [(["grass", "cat", "dog"], 1), "test"]
+
+
+def test_patches_must_cover_both_sides_of_an_image():
+    """Patches of 8 cover 32 x 32; of 32 x 36 and 36 x 32 they do not cover one side."""
+    words = ["--smoke", "--network=eomt", "--eomt.patch_size=8"]
+    experiment.task.check(resolve(experiment, [*words, "--image_size=32,32"]))
+    for size in ("32,36", "36,32"):
+        with pytest.raises(FlagError, match=r"patches do not cover it; allowed: multiples of eomt\.patch_size=8"):
+            experiment.task.check(resolve(experiment, [*words, f"--image_size={size}"]))
+
+
+def test_the_plain_network_has_the_side_of_the_images_and_the_dtype_of_the_run():
+    model = build("--network=eomt")["model"]
+    assert (model.image_size, model.dtype) == (32, None)

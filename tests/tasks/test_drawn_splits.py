@@ -1,0 +1,407 @@
+"""Data that programs draw: how many examples each split has, by which seed, of which size, and their baselines."""
+
+import importlib
+from types import SimpleNamespace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.data.masks import pack_masks, unpack_masks
+from dlcore.data.source import Source
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.splits import Splits
+from dlcore.tasks import boxes, latent_space, prompted_masks, solid_images, text_prompts, volumes, voxels
+from experiments.detection import fcos
+from experiments.generative import text_to_image, vae
+from experiments.segmentation import promptable
+from experiments.segmentation import volumes as volumes_page
+from experiments.vision3d import pixel2mesh, voxel_classifier
+
+SPEC = {"image_shape": [32, 32, 3], "mean": [0.5] * 3, "std": [0.25] * 3}
+
+
+def recorded(calls, result):
+    """A stand-in that keeps what it is called with, and returns an image and what else is named."""
+
+    def draw(*args, **settings):
+        calls.append((args, settings))
+        return result(*args, **settings) if callable(result) else result
+
+    return draw
+
+
+@pytest.mark.parametrize(("num_scenes", "few"), [(240, (24, 40)), (30, (8, 8))])
+def test_scenes_of_boxes_have_a_tenth_to_validate_and_a_sixth_to_test_but_eight_at_least(monkeypatch, num_scenes, few):
+    """Shapes have at most half of the side, and there are at most six of them."""
+    calls = []
+    monkeypatch.setattr(importlib.import_module("dlcore.data.scenes"), "scenes", recorded(calls, "source"))
+    flags = resolve(fcos.experiment, ["--image_size=48,48", f"--num_scenes={num_scenes}"])
+    *splits, notes = boxes._scenes(flags, masks=True)
+    assert (splits, notes) == (["source"] * 3, ())
+    assert [args for args, _ in calls] == [(num_scenes, 0), (few[0], 1), (few[1], 2)]
+    assert [settings for _, settings in calls] == [{"size": 48, "max_boxes": 6, "largest": 24, "masks": True}] * 3
+    boxes._scenes(flags.replace(max_boxes=4))
+    assert calls[-1][1]["max_boxes"] == 4
+
+
+def test_prompted_scenes_have_the_same_shares_and_say_their_baselines(monkeypatch):
+    calls = []
+    image = np.zeros((14, 32, 32, 3), np.uint8)
+    image[:7] = 255
+    monkeypatch.setattr(prompted_masks, "prompted_scenes", recorded(calls, lambda *args: Source({"image": image})))
+    monkeypatch.setattr(prompted_masks, "baseline_iou", lambda train, test: {"color": [0.125, 0.5]})
+    task = promptable.experiment.task
+    splits = task.data(resolve(promptable.experiment, ["--num_scenes=240"]))
+    assert [args for args, _ in calls] == [(240, 0, 32), (24, 1, 32), (40, 2, 32)]
+    assert splits.notes == ("IoU after 1 to 5 clicks on the test split by thresholds: color 0.125 0.500",)
+    assert splits.spec["baselines"] == {"color": [0.125, 0.5]}
+    assert splits.spec["image_shape"] == [32, 32, 3]
+    np.testing.assert_allclose([splits.spec["mean"], splits.spec["std"]], 0.5, rtol=1e-6)
+    assert len(splits.shown) == 12
+    task.data(resolve(promptable.experiment, ["--num_scenes=30"]))
+    assert [args[0] for args, _ in calls[3:]] == [30, 8, 8]
+
+
+def test_sam_is_built_for_the_side_of_the_scenes_and_flips_on_request():
+    def build(*words):
+        flags = resolve(promptable.experiment, ["--smoke", *words])
+        return promptable.experiment.task.arguments(Setup(flags, SPEC, 10, jnp.bfloat16))
+
+    given = build()
+    model = given["model"].model
+    assert (model.encoder.image_size, model.encoder.pretrain_size) == (32, 32)
+    assert (model.dtype, model.encoder.dtype) == (jnp.bfloat16, jnp.bfloat16)
+    np.testing.assert_allclose(given["preprocess"](jnp.full((1, 32, 32, 3), 0.75)), 1, rtol=1e-2)
+    assert given["augment"] is not None
+    assert build("--flip=false")["augment"] is None
+
+
+def test_a_core_is_what_is_deeper_than_half_and_has_another_color():
+    """A square of 9 has depths 1 to 5: deeper than 2.5 are the inner 5 by 5, 25 pixels; of a square of 4 nothing is.
+
+    Depths of the square of 4 are 1 and 2, and the four deeper than 1 are fewer than twelve.
+    """
+    masks = np.zeros((4, 16, 20), bool)
+    masks[0, 2:11, 3:12] = masks[1, 12:16, 15:19] = True
+    image = np.full((16, 20, 3), 100, np.uint8)
+    image[..., 2] = 200  # bright channels get darker, dark ones brighter
+    prompted_masks._draw_cores(image, masks, np.random.default_rng(0))
+    core = np.zeros((16, 20), bool)
+    core[4:9, 5:10] = True
+    np.testing.assert_array_equal(masks[2], core)
+    assert not masks[3].any()
+    assert (image[~core] == [100, 100, 200]).all()
+    changed = image[core].astype(int) - [100, 100, 200]
+    assert (np.abs(changed) >= 59).all()
+    assert (np.abs(changed) <= 110).all()
+    assert (np.sign(changed) == [1, 1, -1]).all()
+
+
+def test_prompted_scenes_hold_visible_objects_and_then_their_cores(monkeypatch):
+    """Shapes have a third to a half of the side; the first object is hidden behind the second."""
+    calls, masks = [], np.zeros((1, 2, 32, 32), bool)
+    masks[0, 0, 4:8, 4:8] = masks[0, 1, 2:14, 2:14] = True
+    drawn = SimpleNamespace(arrays={"image": np.zeros((1, 32, 32, 3), np.uint8), "masks": pack_masks(masks)})
+    monkeypatch.setattr(importlib.import_module("dlcore.data.scenes"), "scenes", recorded(calls, drawn))
+    arrays = prompted_masks.prompted_scenes(1, 7, 32).arrays
+    assert calls == [((1, 7), {"size": 32, "smallest": 10, "largest": 16, "masks": True})]
+    assert arrays["box_mask"].tolist() == [[False, True, False, True]]
+    found = unpack_masks(arrays["masks"], 32)[0]
+    np.testing.assert_array_equal(found[1], masks[0, 1])
+    assert found[3].sum() == 36  # of 12 by 12, of depths up to 6: deeper than 3 are the inner 6 by 6
+    assert (arrays["image"][0].any(-1) == found[3]).all()
+
+
+def test_objects_of_scenes_carry_their_image_and_its_threshold():
+    masks = np.zeros((2, 3, 2, 3), bool)
+    masks[0, 1, 0, 2] = masks[1, 0, 1, 0] = masks[1, 2, 1, 1] = True
+    source = Source(
+        {
+            "image": np.array([10, 20], np.uint8)[:, None, None, None] * np.ones((2, 2, 3, 1), np.uint8),
+            "masks": pack_masks(masks),
+            "box_mask": masks.any((-2, -1)),
+        }
+    )
+    images, objects, thresholds = prompted_masks._objects(source, lambda image: image.mean() + 1)
+    assert images[:, 0, 0, 0].tolist() == [10, 20, 20]
+    np.testing.assert_array_equal(objects, [masks[0, 1], masks[1, 0], masks[1, 2]])
+    assert thresholds.tolist() == [11, 21, 21]
+
+
+def test_solids_have_an_eighth_to_validate_and_to_test_and_a_baseline_by_retrieval(monkeypatch):
+    """The training image nearest to the test image has its points one unit off along one axis."""
+    calls = []
+
+    def draw(count, seed, size, num_points, grid):
+        image = np.zeros((2, 2, 2, 1), np.float32) + np.array([0, 1]).reshape(2, 1, 1, 1)
+        points = np.zeros((2, 1, 3), np.float32)
+        points[:, :, 0] = np.array([5.0, 1])[:, None] if seed == 0 else 0
+        return Source({"image": image[:1] + 0.9, "points": points[:1]} if seed else {"image": image, "points": points})
+
+    monkeypatch.setattr(solid_images, "solid_images", recorded(calls, draw))
+    task = pixel2mesh.experiment.task
+    splits = solid_images.SolidImages.data(
+        task, SimpleNamespace(num_images=80, image_size=16, surface_points=5), grid=3
+    )
+    assert [args for args, _ in calls] == [(80, 0, 16, 5), (10, 1, 16, 5), (10, 2, 16, 5)]
+    assert all(settings == {"grid": 3} for _, settings in calls)
+    value, words = splits.spec["trivial"]["chamfer"]
+    assert words == "points of the most similar training image"
+    assert value == pytest.approx(2)  # squared distance 1 from each set to the other
+    solid_images.SolidImages.data(task, SimpleNamespace(num_images=8, image_size=16, surface_points=5))
+    assert [args[0] for args, _ in calls[3:]] == [8, 1, 1]
+
+
+def test_solids_to_predict_are_in_no_split(monkeypatch):
+    calls, drawn = [], Source({"label": np.array([1, 0, 1])})
+    monkeypatch.setattr(solid_images, "solid_images", recorded(calls, drawn))
+    flags = SimpleNamespace(num_drawn=3, image_size=16, surface_points=5)
+    source, names = pixel2mesh.experiment.task.drawn(flags, {"class_names": ["box", "ball"]})
+    assert source is drawn
+    assert names == ["ball_0", "box_1", "ball_2"]
+    assert calls == [((3, 3, 16, 5), {})]
+
+
+def test_solids_are_shown_from_two_views_beside_their_images(monkeypatch):
+    """Images of 16 pixels are enlarged tenfold; y points up and toward the viewer. A view spans 1.1 of the radius."""
+    views, shown = [], []
+
+    def two_views(points, faces=None, **options):
+        views.append((np.asarray(points), faces, options))
+        return np.full((160, 320, 3), 0.5)
+
+    monkeypatch.setattr("dlcore.report.shapes.two_views", two_views)
+    monkeypatch.setattr("dlcore.report.shapes.shape_panel", lambda *args: shown.append(args) or "shapes")
+    points = np.array([[[0.0, 0, 0], [2, 4, 6]]] * 9, np.float32)
+    test = Source({"image": np.full((9, 16, 16, 1), 0.25, np.float32), "points": points, "label": np.arange(9) % 2})
+    context = SimpleNamespace(
+        data=SimpleNamespace(test=test), outputs={"points": points + 1}, spec={"class_names": ["a", "b"]}, history=[]
+    )
+    assert pixel2mesh.experiment.task.panels(context)[0] == "shapes"
+    images, titles = shown[0][:2]
+    assert titles == ["a", "b"] * 4  # the first eight
+    assert images[0].shape == (160, 160 + 320 + 320, 3)
+    assert (images[0][:, :160] == 0.25).all()
+    np.testing.assert_array_equal(views[0][0], points[0] * [1, -1, -1])
+    np.testing.assert_array_equal(views[1][0], (points[0] + 1) * [1, -1, -1])
+    center, extent = views[0][2]["extent"]
+    np.testing.assert_allclose(center, [1, -2, -3])
+    assert extent == pytest.approx(1.1 * np.sqrt(1 + 4 + 9))
+    assert "color" not in views[0][2]
+    assert views[1][2]["color"]
+    assert views[1][2]["extent"] is views[0][2]["extent"]
+    faces = np.array([[[0, 1, 1]]] * 9)
+    context.outputs = {"vertices": points, "faces": faces, "face_mask": np.ones((9, 1))}
+    pixel2mesh.experiment.task.panels(context)
+    assert views[-1][1].tolist() == [[0, 1, 1]]
+
+
+def test_captions_have_a_twentieth_to_validate_and_an_eighth_to_test_but_eight_at_least(monkeypatch):
+    calls = []
+    monkeypatch.setattr(text_prompts, "captions", recorded(calls, "source"))
+    flags = SimpleNamespace(num_images=800, image_size=18, grid=3, pairs=0.5)
+    for split in ("train", "valid", "test"):
+        text_prompts._captions_of(flags, split)
+    assert [args for args, _ in calls] == [(800, 0), (40, 1), (100, 2)]
+    assert all(settings == {"size": 18, "grid": 3, "pairs": 0.5} for _, settings in calls)
+    flags.num_images = 10
+    assert [text_prompts._captions_of(flags, split) for split in ("valid", "test")] == ["source"] * 2
+    assert [args[0] for args, _ in calls[3:]] == [8, 8]
+
+
+def test_each_image_keeps_one_of_its_four_captions_in_turn():
+    captions = np.arange(5 * 4 * 2).reshape(5, 4, 2)
+    part = Source({"image": np.zeros((5, 1, 1, 3)), "captions": captions})
+    prompts = text_prompts._prompts_of(part, 4, "test")
+    assert prompts.arrays["tokens"].tolist() == [
+        [0, 1, 0, 0], [10, 11, 0, 0], [20, 21, 0, 0], [30, 31, 0, 0], [32, 33, 0, 0]
+    ]  # fmt: skip
+    assert prompts.name == "captioned shapes (test)"
+
+
+def test_the_network_of_prompts_and_the_note_of_its_measure():
+    flags = resolve(text_to_image.experiment, ["--smoke", "--num_samples=7"])
+    splits = text_to_image.experiment.task.data(flags)
+    assert splits.notes == ("object_correctness: 7 samples of test prompts, shapes read without a network",)
+    assert (len(splits.train), len(splits.valid), len(splits.test)) == (16, 8, 8)
+    np.testing.assert_array_equal(splits.shown.arrays["tokens"], splits.test.arrays["tokens"])
+    given = text_to_image.experiment.task.arguments(Setup(flags, splits.spec, 10, jnp.float32))
+    assert given["shape"] == (16, 16, 3)
+    task, setup = text_to_image.experiment.task, Setup(flags, splits.spec, 10, jnp.float32)
+    assert task.evaluators(setup, splits, "valid") == []
+    (measure,) = task.evaluators(setup, splits, "test")
+    assert len(measure.source) == 7
+    source, names = task.drawn(flags.replace(num_drawn=10), splits.spec)
+    np.testing.assert_array_equal(source.arrays["tokens"][8:], source.arrays["tokens"][:2])  # eight, and over again
+    assert names[8:] == names[:2]
+    np.testing.assert_array_equal(source.arrays["tokens"][:8], splits.test.arrays["tokens"])
+
+
+def test_a_prompt_of_the_longest_length_fits_between_its_two_marks():
+    spec = text_to_image.experiment.task.data(resolve(text_to_image.experiment, ["--smoke"])).spec
+    most = spec["length"] - 2
+    assert text_prompts.tokens_of("a " * most, spec).shape == (most + 2,)
+    with pytest.raises(ValueError, match=f"{most + 1} words; allowed: at most {most}"):
+        text_prompts.tokens_of("a " * (most + 1), spec)
+
+
+def test_factors_have_a_tenth_to_validate_and_an_eighth_to_test(monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        importlib.import_module("dlcore.data.factor_shapes"), "factor_shapes", recorded(calls, "source")
+    )
+    splits = vae.experiment.task.data(resolve(vae.experiment, ["--dataset=factors", "--num_images=160"]))
+    assert [args for args, _ in calls] == [(160, 0, 16), (16, 1, 16), (20, 2, 16)]
+    assert splits.spec["num_classes"] == len(splits.spec["class_names"])
+    vae.experiment.task.data(resolve(vae.experiment, ["--dataset=factors", "--num_images=20", "--image_size=12"]))
+    assert [args for args, _ in calls[3:]] == [(20, 0, 12), (8, 1, 12), (8, 2, 12)]
+
+
+@pytest.mark.parametrize(("split", "dataset", "found"), [("test", "digits", ["measure"]), ("valid", "digits", [])])
+def test_samples_of_codes_are_measured_at_the_end_where_a_network_knows_the_images(monkeypatch, split, dataset, found):
+    monkeypatch.setattr(latent_space.image_generation, "evaluators", lambda *args: ["measure"])
+    asked = []
+    monkeypatch.setattr(latent_space.image_generation, "network_of", lambda *args: asked.append(args))
+    setup = SimpleNamespace(flags=SimpleNamespace(dataset=dataset), spec="spec")
+    assert latent_space.SampledLatentSpace.evaluators(vae.experiment.task, setup, None, split) == found
+    assert asked == ([(setup.flags, "spec")] if split == "valid" else [])
+    setup.flags.dataset = "factors"
+    assert latent_space.SampledLatentSpace.evaluators(vae.experiment.task, setup, None, split) == []
+
+
+def voxel_source(count, seed, resolution):
+    grid = np.zeros((2, resolution, resolution, resolution), np.uint8)
+    grid[1] = 1
+    arrays = {"voxels": grid, "image": np.zeros((2, 5, 4, 1)), "label": np.array([0, 1])}
+    return Source(arrays, class_names=("a", "b"), name="solids")
+
+
+@pytest.mark.parametrize(("num_solids", "few"), [(200, (20, 50)), (12, (8, 8))])
+def test_voxels_have_a_tenth_to_validate_and_a_quarter_to_test_but_eight_at_least(monkeypatch, num_solids, few):
+    calls = []
+    monkeypatch.setattr(
+        importlib.import_module("dlcore.data.voxel_solids"), "voxel_solids", recorded(calls, voxel_source)
+    )
+    task, flags = (
+        voxel_classifier.experiment.task,
+        resolve(voxel_classifier.experiment, ["--resolution=8", f"--num_solids={num_solids}"]),
+    )
+    splits = task.data(flags)
+    assert [args for args, _ in calls] == [(num_solids, 0, 8), (few[0], 1, 8), (few[1], 2, 8)]
+    assert splits.train.arrays["image"].shape == (2, 8, 8, 8, 1)
+    assert splits.spec["dataset"] == "voxel solids"
+    assert splits.spec["image_shape"] == [8, 8, 8, 1]
+    assert splits.spec["trivial"] == {"accuracy": (1.0, "the nearest training grid")}
+    assert splits.notes == ("accuracy of the nearest training grid 1.0000",)
+    assert voxels.VoxelSolids.data(task, flags).spec["image_shape"] == [5, 4, 1]
+
+
+def test_voxels_have_a_power_of_two_of_them_along_each_side():
+    task = voxel_classifier.experiment.task
+    for resolution in (8, 64):
+        task.check(resolve(voxel_classifier.experiment, [f"--resolution={resolution}"]))
+    with pytest.raises(ValueError, match="resolution=24: no power of two; allowed: 8, 16, 32, 64, 128"):
+        task.check(resolve(voxel_classifier.experiment, ["--resolution=24"]))
+
+
+def test_the_baseline_of_generated_voxels_is_the_better_of_two(monkeypatch):
+    monkeypatch.setattr(voxels.VoxelSolids, "data", lambda self, flags: SPLITS_OF_VOXELS)
+    for retrieved, mean, best in ((0.5, 0.25, (0.5, "the solid of the nearest training image")),
+                                  (0.25, 0.75, (0.75, "the mean shape"))):  # fmt: skip
+        monkeypatch.setattr(voxels.voxel_generation, "nearest_image_iou", lambda *args, value=retrieved: value)
+        monkeypatch.setattr(voxels.voxel_generation, "mean_shape_iou", lambda *args, value=mean: value)
+        splits = voxels.VoxelPictures().data(None)
+        assert splits.spec == {"a": 1, "trivial": {"iou": best}}
+        assert splits.notes == (f"IoU of the nearest training image {retrieved:.3f}, of the mean shape {mean:.3f}",)
+
+
+SPLITS_OF_VOXELS = Splits(voxel_source(2, 0, 8), None, voxel_source(2, 1, 8), {"a": 1})
+
+
+def test_voxels_are_turned_on_request_and_read_as_numbers():
+    def build(*words):
+        flags = resolve(voxel_classifier.experiment, [*words])
+        return voxel_classifier.experiment.task.arguments(Setup(flags, {"num_classes": 3}, 10, jnp.bfloat16))
+
+    given = build("--voxnet.dropout=0.25")
+    assert given["augment"] is voxels.quarter_turn
+    assert (given["model"].num_classes, given["model"].dropout, given["model"].dtype) == (3, 0.25, jnp.bfloat16)
+    assert given["preprocess"](np.ones(2, np.uint8)).dtype == jnp.float32
+    assert build("--quarter_turns=false")["augment"] is None
+    loss = voxel_classifier.experiment.task.expected_loss(SimpleNamespace(spec={"num_classes": 5}))
+    assert loss == pytest.approx(np.log(5))
+
+
+@pytest.mark.parametrize(("num_volumes", "few"), [(60, (12, 20)), (10, (8, 8))])
+def test_volumes_have_a_fifth_to_validate_and_a_third_to_test_but_eight_at_least(monkeypatch, num_volumes, few):
+    calls, module = [], importlib.import_module("dlcore.data.planted_organs")
+    monkeypatch.setattr(module, "planted_organs", recorded(calls, "source"))
+    *splits, spacing, notes = volumes._planted(SimpleNamespace(num_volumes=num_volumes))
+    assert [args for args, _ in calls] == [(num_volumes, 0), (few[0], 1), (few[1], 2)]
+    assert (splits, spacing, notes) == (["source"] * 3, module.SPACING, ())
+
+
+def test_the_slice_with_most_organs_is_shown_from_black_to_white():
+    """Of two volumes of three slices the second and the last one; void voxels are no organ. 1 to 99 % of 0 to 11."""
+    images = np.arange(2 * 3 * 2 * 2, dtype=np.float32).reshape(2, 3, 2, 2)
+    targets = np.zeros((2, 3, 2, 2), np.uint8)
+    targets[0, 1, 0] = 1
+    targets[0, 2, 0, 0] = 2
+    targets[1, 2, 0, 0] = 2
+    targets[0, 0] = targets[1, 1] = 255
+    pictures, classes, chosen = volumes._slices(images, targets + 10, targets)
+    np.testing.assert_array_equal(chosen, [targets[0, 1], targets[1, 2]])
+    np.testing.assert_array_equal(classes, chosen + 10)
+    assert pictures.shape == (2, 2, 2, 3)
+    low, high = 0.01 * 11, 0.99 * 11
+    expected = np.rint(255 * np.clip((np.arange(4, 8) - low) / (high - low), 0, 1)).reshape(2, 2)
+    np.testing.assert_array_equal(pictures[0, ..., 0], expected)
+    assert pictures[1].max() == 255  # 23 is above 99 %
+    assert volumes._slices(np.ones((1, 1, 2, 2)), targets[:1, :1], targets[:1, :1])[0].max() == 0
+
+
+def test_organs_stand_above_their_mean_and_the_baseline(monkeypatch):
+    class Table:
+        def __init__(self, *args):
+            self.args = args
+
+        def _replace(self, half):
+            return half, self.args
+
+    monkeypatch.setattr("dlcore.report.tables.table", Table)
+    context = SimpleNamespace(
+        arrays={"dice/by_organ": [0.5, np.nan], "surface_distance_by_organ": [1.25, np.inf]},
+        numbers={"dice": 0.75, "surface_distance": None, "missed_organs": 0.125},
+        spec={"class_names": ["background", "liver", "spleen"], "trivial": {"dice": (0.0625, "the rule")}},
+    )
+    half, (rows, title, caption) = volumes._organ_table(context)
+    assert (half, title) == (True, "Organs")
+    assert [list(row.values()) for row in rows] == [
+        ["liver", "0.500", "1.25"], ["spleen", "–", "–"], ["mean", "0.750", "–"], ["mean, by the rule", "0.062"]
+    ]  # fmt: skip
+    assert caption == "Means over the test volumes; 0.125 of the organs were missed altogether."
+
+
+def test_surfaces_are_measured_on_the_test_split_with_the_spacing_of_the_data(monkeypatch):
+    module = importlib.import_module("dlcore.evaluators.surfaces")
+    monkeypatch.setattr(module, "surface_evaluator", lambda *args: args)
+    setup = Setup(
+        resolve(volumes_page.experiment, []), {"num_classes": 3, "spacing": [4.0, 2.0, 2.0]}, 10, jnp.bfloat16
+    )
+    task = volumes_page.experiment.task
+    assert task.evaluators(setup, None, "test") == [(3, [4.0, 2.0, 2.0], setup.flags.void_label)]
+    assert task.evaluators(setup, None, "valid") == []
+    model = task.arguments(setup)["model"]
+    assert (model.num_classes, model.spacing, model.dtype) == (3, (4.0, 2.0, 2.0), jnp.bfloat16)
+
+
+def test_padding_of_a_scan_is_cut_off_before_its_organs_are_measured():
+    """Of 2 x 3 x 4 voxels 1 x 2 x 3 are the scan's: with three of class 1, of 4 mm³ each, 12 mm³."""
+    classes = np.ones((1, 2, 3, 4), np.uint8)
+    classes[0, 0, 0, :3] = 0
+    outputs = {"classes": classes, "size": np.array([[1, 2, 3]])}
+    spec = {"spacing": [2.0, 1.0, 2.0], "class_names": ["background", "liver", "spleen"]}
+    (row,) = volumes_page.experiment.task.describe(outputs, spec)
+    assert row == {"volumes": {"liver": 12.0, "spleen": 0.0}, "text": "liver 12 mm³  spleen 0 mm³"}

@@ -1,0 +1,173 @@
+"""The tasks that fill in images, and those of codes: baselines, what the report shows, phases of a run."""
+
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.data.source import Source
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.splits import Splits
+from dlcore.self_supervised.fill_in import FillIn
+from dlcore.tasks import discrete_codes, phased_codes, reconstruction
+from dlcore.tasks.reconstruction import Reconstruction
+from dlcore.tasks.unlabeled_images import UnlabeledImages
+from experiments.generative import vq_vae, vq_vae_2
+from experiments.self_supervised import inpainting
+
+SPEC = {"num_classes": 4, "image_shape": [8, 8, 3], "mean": [0.5] * 3, "std": [0.25] * 3, "train_size": 64}
+
+
+def two_pixels():
+    """Training images (0, 1) and (1, 1) of mean (0.5, 1), and a test image (0, 0)."""
+    train = Source({"image": np.array([[0.0, 1], [1, 1]], np.float32).reshape(2, 1, 2, 1)})
+    test = Source({"image": np.zeros((1, 1, 2, 1), np.float32)})
+    return Splits(train, None, test, {}, ("a note",))
+
+
+def test_the_note_of_the_mean_image_by_hand(monkeypatch):
+    """(0 - 0.5)^2 and (0 - 1)^2: 0.625."""
+    note = "mse of the mean image on the test split: 0.6250"
+    monkeypatch.setattr(UnlabeledImages, "data", lambda self, flags: two_pixels())
+
+    class WithMean(Reconstruction):
+        mean_image = True
+
+    flags = SimpleNamespace(dataset="digits", seed=3)
+    assert WithMean().data(flags).notes == ("a note", note)
+    assert Reconstruction().data(flags).notes == ("a note",)
+    shown = discrete_codes.with_mean_image(two_pixels())
+    assert shown.notes == ("a note", note)
+    np.testing.assert_array_equal(shown.shown.arrays["image"], two_pixels().test.arrays["image"])
+
+
+def test_crops_of_photographs_have_splits_of_their_own_and_the_statistics_of_training(monkeypatch):
+    drawn = []
+
+    def crops(name, count, seed):
+        drawn.append((name, count, seed))
+        image = np.zeros((2, 4, 6, 3), np.uint8)
+        image[1] = 255
+        return Source({"image": image, "label": np.arange(2)}, class_names=("a", "b"))
+
+    monkeypatch.setattr(reconstruction, "photo_crops", crops)
+    splits = Reconstruction().data(SimpleNamespace(dataset="photographs", seed=3))
+    assert drawn == [("train", 4000, 3), ("valid", 480, 3), ("test", 960, 3)]
+    assert splits.spec["dataset"] == "photographs"
+    assert (splits.spec["class_names"], splits.spec["num_classes"]) == (["a", "b"], 2)
+    assert splits.spec["image_shape"] == [4, 6, 3]
+    np.testing.assert_allclose([splits.spec["mean"], splits.spec["std"]], 0.5, rtol=1e-6)
+
+
+def test_the_report_fills_predictions_in_where_something_was_taken(monkeypatch):
+    """The left pixel of two is taken: the right one is the target's in all pictures; values are clipped to [0, 1]."""
+    shown = []
+    monkeypatch.setattr(
+        "dlcore.report.generative.sample_rows", lambda rows, *texts: shown.append((rows, texts)) or "rows"
+    )
+
+    class LeftTaken(Reconstruction):
+        def pretext(self, flags):
+            weight = jnp.array([[1.0, 0.0]])
+            return lambda key, image: FillIn(image - 2, jnp.full_like(image, 3.0), image, weight)
+
+    monkeypatch.setattr(reconstruction, "enlarge", lambda flags, spec: lambda images: images / 255)
+    image = np.full((12, 1, 2, 1), 51, np.uint8)
+    context = SimpleNamespace(
+        data=SimpleNamespace(test=Source({"image": image})),
+        state=SimpleNamespace(rng=jax.random.key(0)),
+        flags=None,
+        spec={"image_shape": [1, 2, 1]},
+        outputs={"answer": np.full((12, 1, 2, 1), 0.75)},
+    )
+    assert LeftTaken().pretext_panels(context) == ["rows"]
+    ((rows, texts),) = shown
+    assert texts == ("Filled in", "Test images, the first ones.")
+    assert {name: pictures.shape for name, pictures in rows.items()} == dict.fromkeys(rows, (10, 1, 2, 1))
+    pixels = {name: np.asarray(pictures)[9].ravel().tolist() for name, pictures in rows.items()}
+    assert pixels == {
+        "input": [0, 0],
+        "baseline": [1, pytest.approx(0.2)],
+        "prediction": [0.75, pytest.approx(0.2)],
+        "target": pytest.approx([0.2, 0.2]),
+    }
+
+
+def test_the_network_answers_in_the_channels_of_the_task_or_of_the_images():
+    setup = Setup(resolve(inpainting.experiment, ["--smoke"]), SPEC, 10, jnp.float32)
+    given = inpainting.experiment.task.arguments(setup)
+    assert given["model"].channels == 3
+    np.testing.assert_allclose(given["normalize"](jnp.full((1, 8, 8, 3), 0.75)), 1, rtol=1e-6)
+
+    class Gray(type(inpainting.experiment.task)):
+        channels = 1
+
+    assert Gray().arguments(setup)["model"].channels == 1
+
+
+def test_the_encoder_sees_images_as_it_has_learned_to_see_them():
+    """Halved by the pretext's transform, 0.5 becomes 0.25, normalized (0.25 - 0.5) / 0.25 = -1; unchanged it is 0."""
+    setup = Setup(resolve(inpainting.experiment, ["--smoke"]), SPEC, 10, jnp.float32)
+
+    class Halved(type(inpainting.experiment.task)):
+        def present(self, flags):
+            return lambda image: image / 2
+
+    images = jnp.full((1, 8, 8, 3), 0.5)
+    np.testing.assert_allclose(Halved().encoder(setup).prepare(images), -1, rtol=1e-6)
+    np.testing.assert_allclose(inpainting.experiment.task.encoder(setup).prepare(images), 0, atol=1e-6)
+
+
+# Codes, and the phases of a run
+
+
+def phased(share, steps=10, *argv):
+    return Setup(resolve(vq_vae_2.experiment, [f"--prior_share={share}", *argv]), SPEC, steps, jnp.float32)
+
+
+@pytest.mark.parametrize(("share", "counts"), [(0.25, (8, 2)), (0.35, (6, 4)), (0.0, (10, 0)), (0.99, (0, 10))])
+def test_the_last_share_of_the_steps_trains_the_prior(share, counts):
+    """2.5 and 3.5 of 10 are rounded to even, 2 and 4."""
+    assert phased_codes.phases(phased(share)) == counts
+
+
+def test_each_phase_has_the_whole_schedule_of_its_own():
+    """Of eight and two steps, a cosine without a warm-up: it starts at the peak in each phase."""
+    setup = phased(0.2, 10, "--warmup=0", "--learning_rate=0.5", "--schedule=cosine")
+    rate = phased_codes.PhasedAdamW().rate_of_step(setup)
+    assert [float(rate(step)) for step in (0, 4, 8, 9)] == pytest.approx([0.5, 0.25, 0.5, 0.25])
+    is_prior_step = vq_vae_2.experiment.task.arguments(setup)["is_prior_step"]
+    assert [bool(is_prior_step(step)) for step in (7, 8)] == [False, True]
+    steps = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(phased_codes.optimizer, "build", lambda setup: steps.append(setup.steps))
+        for share in (0.2, 0.0, 0.99):
+            phased_codes.PhasedAdamW().build(phased(share))
+            vq_vae_2.experiment.task.arguments(phased(share))
+    assert steps == [8, 2, 10, 1, 1, 10]  # an optimizer is built for a step at least
+
+
+def test_a_run_without_a_prior_has_the_error_as_its_headline_and_no_samples(monkeypatch):
+    task, parent = vq_vae_2.experiment.task, phased_codes.SampledLatentSpace
+    monkeypatch.setattr(parent, "data", lambda self, flags: two_pixels())
+    monkeypatch.setattr(parent, "evaluators", lambda *args: ["evaluator"])
+    monkeypatch.setattr(parent, "report_hooks", lambda *args: ["film"])
+    assert task.data(SimpleNamespace(prior_share=0.25)).spec == {}
+    assert task.data(SimpleNamespace(prior_share=0.0)).spec == {"headline": "mse"}
+    for share, expected in ((0.25, True), (0.0, False)):
+        setup = phased(share)
+        assert task.evaluators(setup, None, "test") == ["evaluator"] * expected
+        assert task.report_hooks(setup, None) == ["film"] * expected
+
+
+@pytest.mark.parametrize("name", ["vqvae", "vqmodel"])
+def test_the_architecture_of_the_autoencoder_is_that_of_its_flag(name):
+    flags = resolve(vq_vae.experiment, ["--smoke", f"--architecture={name}"])
+    network = vq_vae.experiment.task.network(Setup(flags, SPEC, 10, jnp.bfloat16))
+    assert type(network) is discrete_codes.CodeGrids.modules[name]
+    assert (network.shape, network.dtype) == ((8, 8, 3), jnp.bfloat16)
+    assert vq_vae.experiment.task.arguments(Setup(Flags({**flags}), SPEC, 10, None))["model"].dtype is None
