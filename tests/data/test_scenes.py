@@ -1,5 +1,6 @@
 """Scenes: the same for a seed, boxes exact to the pixel, padding marked."""
 
+import chex
 import numpy as np
 import pytest
 
@@ -146,6 +147,18 @@ def test_semantic_maps_name_textures_and_shapes():
     assert 8 < two < 20
     few = scenes(2, 3, size=48, largest=24, stuff=True)
     np.testing.assert_array_equal(few.arrays["semantic"], source.arrays["semantic"][:2])
+
+
+def test_the_smallest_shapes_are_drawn_with_their_keypoints():
+    """Of 3 pixels across, a ring may cover no pixel's center, and an eighth of a box is narrower than half a pixel."""
+    arrays = scenes(30, 0, size=12, max_boxes=2, smallest=3, largest=3, empty=0.0, keypoints=True, masks=True).arrays
+    real, points = arrays["box_mask"], arrays["keypoints"]
+    assert 0.8 < real[:, 0].mean() <= 1
+    chex.assert_shape(arrays["masks"], (30, 2, 12, 2))  # 12 bits a row
+    x0, y0, x1, y1 = arrays["boxes"][real].T
+    left, top, right, bottom = np.moveaxis(points[real], 1, 0)
+    np.testing.assert_array_equal((left[:, 0], right[:, 0]), (x0 + 0.5, x1 - 0.5))
+    np.testing.assert_array_equal((top[:, 1], bottom[:, 1]), (y0 + 0.5, y1 - 0.5))
 
 
 def test_wrong_sizes_are_named():
