@@ -125,24 +125,24 @@ def test_classification_recipes_have_these_parts(applied):
     """A shift by a 16th of the side, a padding of an eighth, at least a pixel each; the strong parts come last."""
     flip, aspects = ("random_flip", 0.5), (3 / 4, 4 / 3)
     recipe = functools.partial(classification_augmentation, mean=MEAN, std=STD)
-    parts = {name: applied(recipe(name, 32)) for name in CLASSIFICATION[1:]}
+    parts = {name: applied(recipe(name, 40)) for name in CLASSIFICATION[1:]}
     assert parts == {
         "affine": [("random_affine", 20, 0.125, (0.8, 1.2), 15)],
         "shift": [("random_shift", 2)],
         "shift_flip": [("random_shift", 2), flip],
-        "crop_flip": [("random_crop", 4, "reflect"), flip],
+        "crop_flip": [("random_crop", 5, "reflect"), flip],
         "resized_crop_flip": [("random_resized_crop", (0.08, 1.0), aspects, None), flip],
     }
     assert applied(recipe("crop_flip", 3)) == [("random_crop", 1, "reflect"), flip]
     assert applied(recipe("shift", 3)) == [("random_shift", 1)]
     strong = {
-        "cutout": ("cutout", 16, False, 0.0),
+        "cutout": ("cutout", 20, False, 0.0),
         "rand_augment": ("rand_augment", 2, 9, 31, "nearest", 0.5),
         "auto_augment": ("auto_augment", "cifar10", "nearest", 0.5),
     }
     for name, part in strong.items():
-        assert applied(recipe("none", 32, strong=name)) == [part]
-        assert applied(recipe("shift", 32, strong=name)) == [("random_shift", 2), part]
+        assert applied(recipe("none", 40, strong=name)) == [part]
+        assert applied(recipe("shift", 40, strong=name)) == [("random_shift", 2), part]
     assert applied(recipe("none", 1, strong="cutout")) == [("cutout", 1, False, 0.0)]
 
 
