@@ -52,7 +52,7 @@ def test_align_equals_torchvision(case):
 @pytest.mark.parametrize("case", [case for case in CASES if case.startswith("roi_pool")])
 def test_pool_equals_torchvision(case):
     arguments = CASES[case]["args"]
-    check(case, lambda x, boxes: roi_pool(x, boxes, (3, 2), arguments["spatial_scale"]))
+    check(case, jax.jit(lambda x, boxes: roi_pool(x, boxes, (3, 2), arguments["spatial_scale"])))
 
 
 @pytest.mark.slow
@@ -208,8 +208,9 @@ def test_the_largest_of_a_bins_samples_by_hand():
     *values, gradient = crops(features)
     # The mean is (0 - 4 + 8 + 0) / 4. Of -1 - x, which is negative nearly everywhere, the largest is -1 + 4.
     assert [float(value[0, 0, 0, 0]) for value in values] == [8, 1, 3, 8]
-    # One sample a pixel: four a side, at 0.5, 1.5, 2.5, 3.5; each is the mean of four pixels, 8 / 4 the largest.
-    assert float(roi_align(features, boxes, 1, sampling_ratio=-1, reduce="max")[0, 0, 0, 0]) == 2
+    # One sample a pixel: of 2 by 2 pixels two a side, in rows 1.5 and 2.5; the lower ones are means of 8 and three 0.
+    low = np.array([[0, 1, 2, 3]], np.float32)
+    assert float(roi_align(features, low, 1, sampling_ratio=-1, reduce="max")[0, 0, 0, 0]) == 2
     # The gradient goes to the pixel of the largest sample alone.
     np.testing.assert_array_equal(gradient[..., 0], np.zeros((5, 5)) + (np.arange(25).reshape(5, 5) == 16))
     with pytest.raises(ValueError, match="reduce='sum': unknown; allowed: "):
