@@ -135,8 +135,8 @@ def test_each_box_is_read_from_its_own_level_alone():
     """Level 0 holds x, level 1 holds 100 + 10 y at half the size; of a level that is not there, nothing is read."""
     first = np.broadcast_to(np.arange(12, dtype=np.float32)[None, :, None], (8, 12, 1))
     second = np.broadcast_to(100 + 10 * np.arange(4, dtype=np.float32)[:, None, None], (4, 6, 1))
-    boxes = np.array([[2, 1, 6, 5], [4, 2, 8, 6], [4, 2, 8, 6], [4, 2, 8, 6]], np.float32)
-    assigned = np.array([0, 1, 2, -1], np.int32)
+    boxes = np.array([[2, 1, 6, 5], [4, 2, 8, 6], [4, 2, 8, 6], [4, 2, 8, 6], [20, 1, 24, 5]], np.float32)
+    assigned = np.array([0, 1, 2, -1, 0], np.int32)  # the last box lies beside its map
 
     @jax.jit
     def crops(levels):
@@ -144,7 +144,7 @@ def test_each_box_is_read_from_its_own_level_alone():
 
     out, pull = jax.vjp(crops, [first, second])
     # Half a pixel off, the middle of columns 2 to 6 is 3.5; of rows 1 to 3 the halves have middles 1.5 and 2.5 - 1/2.
-    np.testing.assert_allclose(out[..., 0, 0], [[3.5, 3.5], [110, 120], [0, 0], [0, 0]], atol=1e-5)
+    np.testing.assert_allclose(out[..., 0, 0], [[3.5, 3.5], [110, 120], [0, 0], [0, 0], [0, 0]], atol=1e-5)
     # Each bin takes a mean: of the gradient, 1 of either bin comes to its level, about where the bin lies.
     level_0, level_1 = (np.asarray(g)[..., 0] for g in pull(jnp.ones_like(out))[0])
     np.testing.assert_allclose((level_0.sum(), level_1.sum()), (2, 2), rtol=1e-6)
