@@ -145,7 +145,7 @@ def move_right(points):
     return points + np.array([4, 0], np.float32)
 
 
-def test_a_third_inside_is_kept_by_a_third():
+def test_a_box_with_two_thirds_inside_is_kept_by_less():
     """Moved by 4 of 10 pixels, the box from 2 to 8 reaches from 6 to 12: 4 of its 6 columns, two thirds, are inside."""
     boxes = np.array([[2, 1, 8, 5], [7, 0, 9, 3]], np.float32)
     keep = jax.jit(lambda share: augment.warp_boxes(boxes, augment.Warp(move_right, move_right), SIZE, None, share))
@@ -155,7 +155,7 @@ def test_a_third_inside_is_kept_by_a_third():
         assert stays.tolist() == valid
 
 
-def test_what_comes_from_outside_has_the_fill():
+def test_pixels_from_outside_have_the_fill():
     """Read half a pixel further left: half of the first pixel, once in the mask and once in the value; or a pixel."""
     image = np.array([[[0.8], [0.4]]], np.float32)
     for method, move, fill, expected in (

@@ -154,7 +154,7 @@ def test_an_object_is_copied_in_half_of_the_examples_that_are_pasted_on(asked):
         assert asked == [(first, 2, [is_copied] * 2, 0.25) for first in (1, 2, 3, 4)]
 
 
-def test_what_follows_the_mixing_sees_one_example():
+def test_the_augmentation_behind_the_mixing_sees_one_example():
     examples, keys = four_examples(), jax.random.split(jax.random.key(1), 4)
     chex.assert_trees_all_equal(SceneMixing().augment_batch(keys, examples), examples)
     negative = SceneMixing(then=lambda key, example: {**example, "image": -example["image"]})
