@@ -18,8 +18,8 @@ STUFF = ("smooth", "striped", "checked")
 """Textures of the background with `stuff=True`; classes 0, 1 and 2 of semantic maps, followed by the shapes."""
 
 KEYPOINTS = ("left", "top", "right", "bottom")
-"""Keypoints of a shape: the mean position of its pixels in the left, top, right and bottom eighth of its box. Unlike
-the extreme pixels, these move smoothly when the shape turns."""
+"""Keypoints of a shape: the mean position of its pixels in the left, top, right and bottom eighth of its box, of at
+least one pixel. Unlike the extreme pixels, these move smoothly when the shape turns."""
 
 _CAP = 1 / 8
 
@@ -120,6 +120,8 @@ def scenes(
         images_drawn: list[np.ndarray] = []
         for _ in range(num_shapes):
             label, mask = _shape(rng, size, smallest, largest)
+            if not mask.any():  # a ring of three pixels may lie between the centers of pixels
+                continue
             box = _extent(mask)
             if any(_covered(box, other) > overlap for other in placed):
                 continue
@@ -229,7 +231,7 @@ def _keypoints(mask: np.ndarray, box: np.ndarray, nearer: np.ndarray) -> np.ndar
     """Return (x, y, visibility) [4, 3] of KEYPOINTS; `nearer` [H, W] bool marks the pixels of later shapes."""
     y, x = (index + 0.5 for index in np.nonzero(mask))
     (x0, y0, x1, y1), points = box, []
-    offset_x, offset_y = _CAP * (x1 - x0), _CAP * (y1 - y0)
+    offset_x, offset_y = np.maximum(_CAP * (x1 - x0), 1), np.maximum(_CAP * (y1 - y0), 1)
     for part in (x < x0 + offset_x, y < y0 + offset_y, x > x1 - offset_x, y > y1 - offset_y):
         px, py = x[part].mean(), y[part].mean()
         points.append((px, py, 1 if nearer[int(py), int(px)] else 2))

@@ -37,7 +37,7 @@ def mesh_points(vertices: np.ndarray, faces: np.ndarray, count: int, rng: np.ran
       rng: NumPy generator.
 
     Returns:
-      Points [count, 3] float32 of mean 0, the farthest at a distance of 1 from it.
+      Points [count, 3] float32 of mean 0, the farthest at a distance of 1 from it; a single point is at 0.
 
     Raises:
       ValueError: the mesh has no area, a vertex is not finite, or an index is out of range.
@@ -52,7 +52,8 @@ def mesh_points(vertices: np.ndarray, faces: np.ndarray, count: int, rng: np.ran
     r, s = np.sqrt(rng.random((count, 1))), rng.random((count, 1))
     points = (1 - r) * a[face] + r * (1 - s) * b[face] + r * s * c[face]
     points -= points.mean(0)
-    return (points / np.linalg.norm(points, axis=1).max()).astype(np.float32)
+    radius = np.linalg.norm(points, axis=1).max()
+    return (points / (radius if radius > 0 else 1)).astype(np.float32)
 
 
 def modelnet(data_dir: str | Path, split: str, num_points: int | None = None, seed: int = 0) -> Source:

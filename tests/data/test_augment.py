@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dlcore.data import augment
+from dlcore.data.augment import geometric
 from dlcore.data.source import Source
 
 RNG = np.random.default_rng(0)
@@ -126,6 +127,34 @@ def test_drawn_maps_stay_inside_their_ranges():
     np.testing.assert_allclose(many(augment.random_affine(0, 0, (2, 2)), image)[0, 4, :, 0].sum(), 2, atol=1e-5)
 
 
+def test_a_random_map_by_hand(monkeypatch):
+    """Every number at a quarter of its range, [low, high]; the moves are fractions of the height and of the width."""
+    calls = []
+    monkeypatch.setattr(geometric.jax.random, "uniform", lambda key, shape: jnp.full(shape, 0.25))
+    monkeypatch.setattr(geometric, "affine", lambda image, *rest: calls.append(jax.tree.map(float, rest)))
+    image = jnp.zeros((8, 12, 1))
+    geometric.random_affine((10, 30), 0.5, (0.5, 2.5), 40)(KEYS[0], image)
+    # 10 + 20/4 degrees, -1/4 of 8 and 12 pixels, 0.5 + 2/4, -40 + 80/4.
+    np.testing.assert_allclose(jax.tree.leaves(calls[0]), [15, -2, -3, 1, -20], rtol=1e-6)
+    geometric.random_affine(-20, 0, (1.0, 1.0), (-10, 30))(KEYS[0], image)
+    np.testing.assert_allclose(jax.tree.leaves(calls[1]), [-10, 0, 0, 1, 0], atol=1e-6)
+
+
+def test_a_vertical_flip_mirrors_top_and_bottom(monkeypatch):
+    chances = []
+    monkeypatch.setattr(geometric.jax.random, "bernoulli", lambda key, p: chances.append(p) or jnp.array(True))
+    np.testing.assert_array_equal(augment.random_vertical_flip(0.25)(KEYS[0], IMAGE), np.asarray(IMAGE)[::-1])
+    np.testing.assert_array_equal(augment.random_flip(0.75)(KEYS[0], IMAGE), np.asarray(IMAGE)[:, ::-1])
+    assert chances == [0.25, 0.75]
+
+
+def test_augmentations_of_the_unit_interval_take_normalized_images():
+    """3 is 0.4 + 3 * 0.2 = 1.0, and 4 is cut to 1; -1 is 0.2; each becomes half of it, less 0.4, over 0.2."""
+    wrapped = augment.on_unit(lambda key, image: image / 2, (0.4,), (0.2,))
+    out = wrapped(None, jnp.array([3.0, 4.0, -1.0, -4.0]).reshape(1, 4, 1))
+    np.testing.assert_allclose(out[0, :, 0], [0.5, 0.5, -1.5, -2.0], rtol=1e-6)
+
+
 ALL = augment.compose(
     augment.random_crop(1, "edge"),
     augment.random_shift(1),
@@ -173,12 +202,15 @@ def test_compose_applies_in_order():
         (lambda: augment.random_shift(-1), "max_pixels=-1"),
         (lambda: augment.random_crop(-1), "padding=-1"),
         (lambda: augment.random_crop(1, "wrap"), "mode='wrap': unknown; allowed"),
+        (lambda: augment.random_vertical_flip(-0.5), "probability=-0.5"),
         (lambda: augment.random_affine(degrees=(5, -5)), "degrees"),
         (lambda: augment.random_affine(degrees=float("nan")), "degrees"),
         (lambda: augment.random_affine(translate=-0.1), "translate"),
         (lambda: augment.random_affine(scale=(0, 1)), "scale"),
         (lambda: augment.random_affine(scale=(1.2, 1)), "scale"),
         (lambda: augment.random_affine(shear=90), "shear"),
+        (lambda: augment.random_affine(shear=(-90, 0)), "shear"),
+        (lambda: augment.random_affine(translate=float("inf")), "translate"),
         (lambda: augment.normalize(0.0, 0.0), "std="),
         (lambda: augment.normalize(float("nan"), 1.0), "mean="),
         (lambda: augment.normalize(np.zeros((2, 2)), 1.0), "shapes"),

@@ -86,16 +86,14 @@ def test_names_say_which_keypoints_change_places():
     assert mirror_orders(("left_eye", "Left Eye", "right_eye"))[0] == (0, 2, 1)
 
 
-@pytest.mark.slow
 def test_keypoints_change_places_in_a_mirror():
     sides = ("left", "top", "right", "bottom")
     points = jnp.array([[[6.0, 7, 2], [10, 4, 1], [14, 7, 2], [0, 0, 0]]])
-    flip = random_flip_example(1.0, 0.0, sides)
-    moved = flip(jax.random.key(0), {**example(), "keypoints": points})["keypoints"]
+    here = {"image": jnp.zeros((24, 32, 1)), "keypoints": points}
+    moved = jax.jit(random_flip_example(1.0, 0.0, sides))(jax.random.key(0), here)["keypoints"]
     # What was right at x = 14 is now left at 32 - 14 = 18; the top moves to 32 - 10 = 22.
     np.testing.assert_array_equal(moved, [[[18, 7, 2], [22, 4, 1], [26, 7, 2], [0, 0, 0]]])
-    down = random_flip_example(0.0, 1.0, sides)
-    moved = down(jax.random.key(0), {**example(), "keypoints": points})["keypoints"]
+    moved = jax.jit(random_flip_example(0.0, 1.0, sides))(jax.random.key(0), here)["keypoints"]
     np.testing.assert_array_equal(moved, [[[6, 17, 2], [0, 0, 0], [14, 17, 2], [10, 20, 1]]])
 
 
@@ -175,7 +173,7 @@ def test_a_box_that_leaves_is_no_longer_valid():
 
 
 def test_composed_parts_have_keys_of_their_own_and_wrong_numbers_are_named():
-    both = compose_examples(random_flip_example(), random_flip_example())
+    both = jax.jit(compose_examples(random_flip_example(), random_flip_example()))
     starts = {float(both(jax.random.key(i), example())["boxes"][0, 0]) for i in range(8)}
     assert starts == {6.0, 18.0}  # one key for both would always flip back
     with pytest.raises(ValueError, match="horizontal=2"):
@@ -245,21 +243,22 @@ def test_warps_of_padded_images_stay_within_their_own_size():
         "keypoints": jnp.array([[[15.0, 8, 2]]]),
     }
 
-    def down(pixels):
-        return warp_example(lambda key, size: affine_warp(size, translate=(0.0, pixels)))(jax.random.key(0), example)
+    @jax.jit
+    def moved_by(degrees, down):
+        return warp_example(lambda key, size: affine_warp(size, degrees, (0.0, down)))(jax.random.key(0), example)
 
-    moved = down(16.0)
+    moved = moved_by(0.0, 16.0)
     np.testing.assert_array_equal(moved["image"], np.roll(image, 16, 0))
     np.testing.assert_array_equal(moved["masks"], np.roll(image, 16, 0)[None, ..., 0] > 0)
     np.testing.assert_allclose(moved["boxes"], [[10, 20, 20, 28]])
     np.testing.assert_allclose(moved["keypoints"], [[[15, 24, 2]]])
-    moved = down(30.0)
+    moved = moved_by(0.0, 30.0)
     assert not moved["image"].any()
     assert not moved["masks"].any()
     assert not moved["box_mask"].any()
     assert not moved["keypoints"].any()
     # A half turn about the image's own center, (32, 16): rows 4 to 12 become 20 to 28.
-    turned = warp_example(lambda key, size: affine_warp(size, 180.0))(jax.random.key(0), example)
+    turned = moved_by(180.0, 0.0)
     np.testing.assert_allclose(turned["boxes"], [[44, 20, 54, 28]], atol=1e-4)
     assert turned["box_mask"].all()
 
@@ -282,4 +281,4 @@ def test_boxes_of_integers_are_not_truncated():
 def test_names_are_one_a_keypoint(names):
     points = {"image": jnp.zeros((4, 4, 1)), "keypoints": jnp.ones((1, 3, 3))}
     with pytest.raises(ValueError, match=f"keypoint_names=.*: {len(names)} names for 3 keypoints; allowed: one a key"):
-        random_flip_example(keypoint_names=names)(jax.random.key(0), points)
+        jax.eval_shape(random_flip_example(keypoint_names=names), jax.random.key(0), points)

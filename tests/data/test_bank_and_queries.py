@@ -17,6 +17,7 @@ def test_the_bank_comes_first_and_is_drawn_by_seed():
     np.testing.assert_array_equal(joined.arrays["image"][6:, 0], [100, 101, 102, 103])
     own = joined.arrays["image"][:6, 0]
     assert len(set(own)) == 6
+    assert sorted(own) == list(own)
     np.testing.assert_array_equal(joined.arrays["label"][:6], own % 3)
     np.testing.assert_array_equal(own, bank_and_queries(source(10), source(4, 100), 6).arrays["image"][:6, 0])
     assert len(bank_and_queries(source(10), source(4))) == 14

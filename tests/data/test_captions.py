@@ -81,6 +81,8 @@ def test_captions_of_images_from_elsewhere():
     short = caption_source(image, texts, words, 3, "photos")
     chex.assert_shape(short.arrays["captions"], (2, 1, 5))
     assert short.notes == ("photos: 1 captions of more than 3 tokens are left out",)
+    assert (source.notes, source.name, list(source.names)) == ((), "photos", ["a.jpg", "b.jpg"])
+    assert list(short.names) == ["0", "1"]
     for bad, length, message in (
         ([["a dog"], []], None, "photos: image b.jpg has no caption; allowed: one or more"),
         ([["a dog"], [" "]], None, "image b.jpg has the caption ' ', which has no word"),

@@ -10,6 +10,15 @@ from PIL import Image
 
 from dlcore.data.augment import channel_statistics
 from dlcore.data.coco import coco_source, coco_splits
+from dlcore.data.coco_annotations import (
+    box_corners,
+    fits_box,
+    list_ids,
+    object_area,
+    object_keypoints,
+    points_leave_box,
+    segmentation_misses_box,
+)
 from dlcore.data.masks import masks_to_rles, unpack_masks
 from dlcore.data.resizing import ShortestEdge
 
@@ -459,3 +468,61 @@ def test_visible_keypoints_outside_their_box_are_noted(folder):
         source = coco_source(folder / "instances_train.json", folder / "images", (20, 40), 3, keypoints=True)
         note = "instances_train.json: 1 boxes do not contain all of their visible keypoints: annotation 1"
         assert source.notes == (note,) * count
+
+
+PAGE = {"width": 20, "height": 10, "file_name": "a.png"}
+
+
+def test_areas_are_from_a_200th_to_twice_that_of_the_box():
+    np.testing.assert_array_equal(fits_box([0.9, 1, 400, 401], 200), [False, True, True, False])
+    box = np.array([0.0, 0, 20, 10])
+    assert object_area({}, box) == (200, False)
+    assert object_area({"area": 0}, box) == (200, True)
+    assert object_area({"area": 399}, box) == (399, False)
+    assert object_area({"area": 0, "iscrowd": 1}, box) == (0, False)
+    for area in (-1, True, "1", float("inf")):
+        with pytest.raises(ValueError, match=r"area=.*: not an area; allowed: 0 or more square pixels, or no area"):
+            object_area({"area": area}, box)
+
+
+def test_a_box_leaves_its_image_by_at_most_a_pixel():
+    np.testing.assert_array_equal(box_corners([-1, -1, 22, 12], PAGE), [0, 0, 20, 10])
+    np.testing.assert_array_equal(box_corners([2, 3, 0, 4], PAGE), [2, 3, 2, 7])
+    for box in ([-1.1, 0, 1, 1], [0, -1.1, 1, 1], [0, 0, 21.1, 1], [0, 0, 1, 11.1]):
+        with pytest.raises(ValueError, match=r"outside image a.png; allowed: within 20 by 10 pixels"):
+            box_corners(box, PAGE)
+    for box in ([0, 0, -0.1, 1], [0, 0, 1, -0.1]):
+        with pytest.raises(ValueError, match="a negative side"):
+            box_corners(box, PAGE)
+
+
+def test_keypoints_are_centers_of_pixels_in_the_order_of_the_training_data():
+    values = [-1, -1, 2, 20, 10, 1, 99, 99, 0]
+    points = object_keypoints(values, ("a", "b", "c"), PAGE)
+    np.testing.assert_array_equal(points, [[-0.5, -0.5, 2], [20.5, 10.5, 1], [0, 0, 0]])
+    np.testing.assert_array_equal(object_keypoints(values, ("a", "b", "c"), PAGE, [2, 0, 1]), points[[2, 0, 1]])
+    for outside in ([-1.1, 0], [0, -1.1], [20.1, 0], [0, 10.1]):
+        with pytest.raises(ValueError, match=r"keypoint 'b': outside image a.png"):
+            object_keypoints([0, 0, 2, *outside, 2], ("a", "b"), PAGE)
+
+
+def test_a_visible_keypoint_leaves_its_box_by_more_than_a_pixel():
+    box = np.array([2.0, 3, 6, 8])
+    assert not points_leave_box(np.array([[1.0, 2, 2], [7, 9, 2]]), box)
+    for point in ([0.9, 4], [3, 1.9], [7.1, 4], [3, 9.1]):
+        assert points_leave_box(np.array([[3.0, 4, 2], [*point, 2]]), box)
+        assert not points_leave_box(np.array([[3.0, 4, 2], [*point, 1]]), box)
+
+
+def test_polygons_lie_beside_a_box_on_any_side():
+    box = np.array([4.0, 4, 8, 8])
+    for x, y, beside in ((0, 5, True), (8, 5, True), (5, 0, True), (5, 8, True), (3, 5, False), (7, 7, False)):
+        polygon = [x, y, x + 4, y, x + 4, y + 4]
+        assert segmentation_misses_box({"segmentation": [polygon]}, box) is beside, (x, y)
+    assert not segmentation_misses_box({"segmentation": []}, box)
+
+
+def test_a_note_lists_five_annotations():
+    assert list_ids([7]) == "annotation 7"
+    assert list_ids([1, 2, 3, 4, 5]) == "annotations 1, 2, 3, 4, 5"
+    assert list_ids([1, 2, 3, 4, 5, 6]) == "annotations 1, 2, 3, 4, 5 and others"

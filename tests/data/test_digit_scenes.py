@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import zoom
 
+from dlcore.data import digit_scenes as module
 from dlcore.data.digit_scenes import DIGIT, digit_scenes
 from dlcore.data.digits import digits
 
@@ -43,6 +44,29 @@ def test_the_rest_is_noise_and_clutter():
     assert rest.max() <= 26
     assert rest.mean() == pytest.approx(12.75, abs=0.3)
     assert digit_scenes("valid", 10, clutter=4).arrays["image"][..., 0][outside].max() > 100
+
+
+def test_training_digits_are_warped_a_little():
+    """Every normal number at its deviation: a turn by 0.1, a shear by 0.1, and e^0.1 of the size."""
+
+    class Deviations:
+        def normal(self, mean, deviation, size=None):
+            return np.full(size or (), mean + deviation)
+
+    warp = module._warp(Deviations())
+    turn = np.array([[np.cos(0.1), -np.sin(0.1)], [np.sin(0.1), np.cos(0.1)]])
+    np.testing.assert_allclose(warp, np.exp(0.1) * turn @ [[1, 0.1], [0, 1]])
+
+
+def test_the_splits_share_no_digit():
+    """1,097 and 200 of the 1,297 training digits, and the 500 of other writers."""
+    rows = {split: (name, np.arange(len(digits(name)))[rows]) for split, (name, rows) in module._SPLITS.items()}
+    assert {split: (name, len(part)) for split, (name, part) in rows.items()} == {
+        "train": ("train", 1097),
+        "valid": ("train", 200),
+        "test": ("test", 500),
+    }
+    assert set(rows["train"][1]).isdisjoint(rows["valid"][1])
 
 
 def test_bad_arguments():

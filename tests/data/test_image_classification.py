@@ -3,8 +3,11 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from dlcore.data import image_classification
 from dlcore.data.digits import digits
 from dlcore.data.image_classification import DATASETS, check_labels, load
+from dlcore.data.image_folder import ImageFolder
+from dlcore.data.image_headers import ImageHeaders, _default_size, default_crop_pct, take_evenly
 from dlcore.data.photographs import photo_crops
 from dlcore.data.source import Source
 
@@ -78,3 +81,51 @@ def test_photographs_are_embedded_crops_with_splits_of_their_own():
     for size in (3, 41, (8, 16)):
         with pytest.raises(ValueError, match=r"no crop of the photographs; allowed: one side, 4 to 40"):
             load("photographs", image_size=size)
+
+
+def test_crops_of_photographs_have_sides_from_4_to_40(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        image_classification, "photo_crops", lambda split, count, size: asked.append((split, count, size))
+    )
+    for size, side in ((None, 32), (4, 4), (40, 40), ((8, 8), 8)):
+        asked.clear()
+        image_classification._photographs(size)
+        assert asked == [("train", 4800, side), ("valid", 600, side), ("test", 1200, side)]
+    for size in (3, 41, (8, 9)):
+        with pytest.raises(ValueError, match="no crop of the photographs"):
+            image_classification._photographs(size)
+
+
+def test_five_folders_without_images_are_listed():
+    headers = ImageHeaders({}, (8, 8, 3), 0, 0.875, False)
+    for count, listed in ((5, "0, 1, 2, 3, 4"), (7, "0, 1, 2, 3, 4 and 2 more")):
+        folder = ImageFolder("f", "f", {}, (), 0, "all", False, tuple(map(str, range(count))))
+        assert image_classification._notes(folder, headers) == (f"f: folders without an image, left out: {listed}",)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([(224, 300)] * 2, (224, 300)),  # one size, the shorter side of at most 224
+        ([(225, 300)] * 2, (224, 224)),
+        ([(30, 40), (50, 20)], (24, 24)),  # the median of 30 and 20, to a multiple of 8
+        ([(15, 20), (15, 30)], (15, 15)),  # below 16 as it is
+        ([(16, 20), (18, 30)], (16, 16)),
+    ],
+)
+def test_the_size_of_images_without_a_size(sizes, expected):
+    assert _default_size(sizes) == expected
+
+
+def test_samples_are_even_and_whole_images_are_not_cropped():
+    assert take_evenly(range(10), 4) == [0, 3, 6, 9]
+    assert take_evenly(range(3), 10) == [0, 1, 2]
+    assert take_evenly(range(3), 1) == [0]
+    for sizes, size, share in (
+        ({(8, 9)}, (8, 9), 1.0),
+        ({(8, 9)}, (9, 9), 1.0),
+        ({(8, 9)}, (8, 8), 0.875),
+        ({(8, 8), (9, 9)}, (9, 9), 0.875),
+    ):
+        assert default_crop_pct(sizes, size) == share

@@ -43,6 +43,45 @@ def test_factor_one_and_shift_zero_leave_the_image():
     np.testing.assert_array_equal(jitter.color_jitter()(key, IMAGE), IMAGE)
 
 
+@pytest.fixture
+def quarter(monkeypatch):
+    """Uniform numbers lie at a quarter of their range, and each adjustment is listed with its number."""
+    calls = []
+
+    def uniform(key, shape=(), minval=0.0, maxval=1.0):
+        return jnp.broadcast_to(minval + 0.25 * (maxval - minval), shape)
+
+    monkeypatch.setattr(jitter.jax.random, "uniform", uniform)
+    for name in ("brightness", "contrast", "saturation", "hue"):
+
+        def adjust(image, number, name=name):
+            calls.append((name, round(float(number), 4)))
+            return image
+
+        monkeypatch.setattr(jitter, f"adjust_{name}", adjust)
+    return calls
+
+
+@pytest.mark.covers("RG-16")
+def test_random_numbers_by_hand(quarter):
+    """Factors of 1 - x + x / 2, with 1 - x of at least 0, and a hue of -h / 2, in this order; 0 leaves a step out."""
+    image = np.zeros((1, 1, 3), np.float32)
+    jitter.color_jitter(0.4, 0.2, 2.0, 0.1)(jax.random.key(0), image)
+    assert quarter == [("brightness", 0.8), ("contrast", 0.9), ("saturation", 0.75), ("hue", -0.05)]
+    for only in ("brightness", "contrast", "saturation", "hue"):
+        quarter.clear()
+        jitter.color_jitter(**{only: 0.4})(jax.random.key(0), image)
+        assert quarter == [(only, -0.2 if only == "hue" else 0.8)]
+
+
+def test_a_random_blur_by_hand(quarter, monkeypatch):
+    monkeypatch.setattr(jitter, "gaussian_blur", lambda image, *rest: image + jnp.array([*rest[0], *rest[1]]))
+    for happens in (True, False):
+        monkeypatch.setattr(jitter.jax.random, "bernoulli", lambda key, p, h=happens: jnp.array(h & (p == 0.3)))
+        out = jitter.random_blur((1.0, 3.0), 0.3, 4)(jax.random.key(0), np.zeros((1, 1, 4)))
+        np.testing.assert_allclose(out[0, 0], [1.5, 1.5, 4, 4] if happens else [0] * 4)
+
+
 @pytest.mark.slow
 @pytest.mark.covers("RG-16")
 def test_random_factors_keep_to_their_range():
@@ -70,13 +109,20 @@ def test_gray_makes_channels_equal_with_its_probability():
 
 
 @pytest.mark.slow
-def test_blur_keeps_the_mean_of_a_flat_image_and_bad_numbers_are_named():
+def test_blur_keeps_the_mean_of_a_flat_image():
     flat = jnp.full((6, 6, 1), 0.3)
     np.testing.assert_allclose(jitter.random_blur(probability=1.0)(jax.random.key(0), flat), flat, rtol=1e-6)
+
+
+def test_numbers_out_of_range_are_named():
     with pytest.raises(ValueError, match=r"hue=0.6: out of range; allowed: in \[0, 0.5\]"):
         jitter.color_jitter(hue=0.6)
-    with pytest.raises(ValueError, match="probability=2"):
-        jitter.random_gray(2)
+    with pytest.raises(ValueError, match=r"contrast=-0.1: out of range; allowed: at least 0"):
+        jitter.color_jitter(contrast=-0.1)
+    jitter.color_jitter(brightness=0.6, hue=0.5)
+    for probability in (-0.1, 1.1):
+        with pytest.raises(ValueError, match=f"probability={probability}"):
+            jitter.random_gray(probability)
     with pytest.raises(ValueError, match="sigma="):
         jitter.random_blur((0.0, 1.0))
 

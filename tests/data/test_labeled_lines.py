@@ -107,3 +107,12 @@ def test_unknown_data_sets_and_missing_files_are_refused(tmp_path):
         labeled_texts("file", 4, tmp_path / "no.tsv")
     with pytest.raises(ValueError, match="length=0: out of range; allowed: 1 to"):
         page_lines(0)
+
+
+@pytest.mark.parametrize("first", ["text\tfine film", "good\tlabel", "label\tfine film", "good\ttext"])
+def test_a_line_with_one_word_of_a_header_is_a_text(tmp_path, first):
+    path, (label, text) = tmp_path / "texts.tsv", first.split("\t")
+    path.write_text(f"{first}\nbad\tdull\n{label}\tbrave\n", encoding="utf-8")
+    found = labeled_texts("file", 4, path)
+    assert (found.texts, found.class_names) == ([text, "dull", "brave"], ("bad", label))
+    assert len(found.notes) == 1, "that one class has one text alone"

@@ -72,3 +72,14 @@ def test_a_melody_is_the_same_whatever_the_number_and_the_text_is_known_by_name(
     assert load_text("melodies").startswith(melodies(3))
     with pytest.raises(ValueError, match="count=0: too few; allowed: at least 1"):
         melodies(0)
+
+
+def test_a_note_has_three_partials_an_attack_of_10_ms_and_a_decay():
+    """A at 440 Hz, a beat of half a second: the decay lasts 0.4 of it; amplitudes 1, 1/4, 1/9, times 0.6."""
+    sound = melody_waveform("A", sample_rate=1000, beat=0.5)
+    for i, attack in ((3, 0.3), (40, 1.0), (400, 1.0)):
+        angle = 2 * np.pi * 440 * i / 1000
+        partials = np.sin(angle) + np.sin(2 * angle) / 4 + np.sin(3 * angle) / 9
+        assert sound[i] == pytest.approx(0.6 * attack * np.exp(-i / 1000 / 0.2) * partials, abs=1e-4)
+    with pytest.raises(ValueError, match=r"sample_rate=4000, beat=0: out of range; allowed: at least 1, above 0"):
+        melody_waveform("A", beat=0)

@@ -151,3 +151,68 @@ def test_operations_by_hand(monkeypatch, name, strength, sign, expected):
     with jax.disable_jit():
         out = policies.apply_operation(policies.OPERATIONS.index(name), jnp.full((1, 1, 1), 0.4), strength, sign)
     np.testing.assert_allclose(out[0, 0, 0], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "function", "arguments"),
+    [
+        # Factors of 1 - 0.9 / 2, 8 - 2 bits, thresholds of 1 - 1/2.
+        ("brightness", policies, "adjust_brightness", [0.55]),
+        ("color", policies, "adjust_saturation", [0.55]),
+        ("contrast", policies, "adjust_contrast", [0.55]),
+        ("sharpness", policies.tone, "adjust_sharpness", [0.55]),
+        ("posterize", policies.tone, "posterize", [6]),
+        ("solarize", policies.tone, "solarize", [0.5]),
+        ("autocontrast", policies.tone, "autocontrast", []),
+        ("equalize", policies.tone, "equalize", []),
+        ("invert", policies.tone, "invert", []),
+    ],
+)
+def test_an_operation_is_the_one_of_its_name(monkeypatch, name, module, function, arguments):
+    monkeypatch.setattr(policies, "_geometric", lambda operation, image, *rest: image - 1)
+    calls = []
+
+    def operation(image, *rest):
+        calls.append([round(float(value), 6) for value in rest])
+        return image + 2
+
+    monkeypatch.setattr(module, function, operation)
+    with jax.disable_jit():
+        out = policies.apply_operation(policies.OPERATIONS.index(name), jnp.zeros((1, 1, 1)), 0.5, -1.0)
+    assert float(out[0, 0, 0]) == 2
+    assert calls == [arguments]
+
+
+@pytest.mark.parametrize("name", policies.OPERATIONS[: policies._GEOMETRIC])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_geometric_operations_by_hand(monkeypatch, name, sign):
+    """Of 20 x 30 pixels at half the strength: 0.15 across, 150/662 of the side cut off to 4 and 6, 15 degrees."""
+    calls = []
+    warp = lambda size, degrees, move, shear, center: (size, degrees, move, shear, center)  # noqa: E731
+    monkeypatch.setattr(policies, "affine_warp", warp)
+    monkeypatch.setattr(policies, "warp_image", lambda image, *rest: calls.append(rest))
+    policies._geometric(policies.OPERATIONS.index(name), np.zeros((20, 30, 3)), 0.5, sign, "bilinear", 0.25)
+    ((size, degrees, move, shear, center), interpolation, fill) = calls[0]
+    lean = -sign * np.rad2deg(np.arctan(0.15))
+    expected = {
+        "rotate": (15 * sign, (0, 0), (0, 0)),
+        "translate_x": (0, (6 * sign, 0), (0, 0)),
+        "translate_y": (0, (0, 4 * sign), (0, 0)),
+        "shear_x": (0, (0, 0), (lean, 0)),
+        "shear_y": (0, (0, 0), (0, lean)),
+    }.get(name, (0, (0, 0), (0, 0)))
+    np.testing.assert_allclose(degrees, expected[0])
+    np.testing.assert_allclose((move, shear), expected[1:], rtol=1e-6)
+    np.testing.assert_allclose(center, (0, 0) if name.startswith("shear") else (15, 10))
+    assert (size, interpolation, fill) == ((20, 30), "bilinear", 0.25)
+
+
+def test_the_largest_and_the_smallest_magnitude_are_allowed(chosen):
+    for magnitude, bins, strength in ((30, 31, 1.0), (0, 31, 0.0), (0, 1, 0.0)):
+        chosen.clear()
+        augment.rand_augment(1, magnitude, bins)(jax.random.key(0), np.zeros((1, 1, 1)))
+        assert chosen[0][1] == strength
+    assert augment.rand_augment(0)(jax.random.key(0), np.full((1, 1, 1), 3)) == 3
+    for build in (augment.rand_augment, augment.auto_augment):
+        with pytest.raises(ValueError, match="interpolation='cubic': unknown; allowed: nearest, bilinear"):
+            build(interpolation="cubic")

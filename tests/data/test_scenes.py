@@ -1,10 +1,11 @@
 """Scenes: the same for a seed, boxes exact to the pixel, padding marked."""
 
+import chex
 import numpy as np
 import pytest
 
 from dlcore.data.masks import unpack_masks, visible_masks
-from dlcore.data.scenes import SHAPES, STUFF, scenes
+from dlcore.data.scenes import SHAPES, STUFF, _stuff, scenes
 
 
 def test_a_seed_gives_the_same_scenes_whatever_their_number():
@@ -146,6 +147,51 @@ def test_semantic_maps_name_textures_and_shapes():
     assert 8 < two < 20
     few = scenes(2, 3, size=48, largest=24, stuff=True)
     np.testing.assert_array_equal(few.arrays["semantic"], source.arrays["semantic"][:2])
+
+
+class Middle:
+    """Numbers in the middle of their range, normal ones of one deviation; textures in the order of `kinds`."""
+
+    def __init__(self, *kinds):
+        self.permutation = lambda count: np.array(kinds)
+
+    def uniform(self, low, high, size=None):
+        return np.full(size or (), (low + high) / 2)
+
+    def normal(self, mean, deviation, size):
+        return np.full(size, float(mean + deviation))
+
+    def random(self):
+        return 0.5
+
+
+@pytest.mark.parametrize("kind", ["striped", "checked"])
+def test_two_textures_by_hand(kind):
+    """The border is at x = 1/2, at an angle of pi; the texture left of it is turned by pi / 2, with a period of 7."""
+    canvas, textures = _stuff(Middle(STUFF.index("smooth"), STUFF.index(kind)), 20)
+    np.testing.assert_array_equal(textures[:, :10], STUFF.index(kind))
+    np.testing.assert_array_equal(textures[:, 11:], STUFF.index("smooth"))
+    y, x = np.mgrid[:20, :20] / 20
+    plane = 127.5 + 25 * y + 25 * x
+    np.testing.assert_allclose(canvas[:, 11:], np.stack([plane] * 3, -1)[:, 11:])
+    down, across = np.mgrid[:20, :20]
+    wave = np.sin(2 * np.pi * down / 7)
+    if kind == "checked":  # of the sign, which does not depend on rounding within a check
+        wave = np.sign(wave * np.sin(2 * np.pi * -across / 7))
+    clear = (down % 7 > 0) & (across > 0) & (across < 10) & (across % 7 > 0)
+    np.testing.assert_allclose(canvas[clear], np.stack([plane + 30 * wave] * 3, -1)[clear], atol=1e-9)
+
+
+def test_the_smallest_shapes_are_drawn_with_their_keypoints():
+    """Of 3 pixels across, a ring may cover no pixel's center, and an eighth of a box is narrower than half a pixel."""
+    arrays = scenes(30, 0, size=12, max_boxes=2, smallest=3, largest=3, empty=0.0, keypoints=True, masks=True).arrays
+    real, points = arrays["box_mask"], arrays["keypoints"]
+    assert 0.8 < real[:, 0].mean() <= 1
+    chex.assert_shape(arrays["masks"], (30, 2, 12, 2))  # 12 bits a row
+    x0, y0, x1, y1 = arrays["boxes"][real].T
+    left, top, right, bottom = np.moveaxis(points[real], 1, 0)
+    np.testing.assert_array_equal((left[:, 0], right[:, 0]), (x0 + 0.5, x1 - 0.5))
+    np.testing.assert_array_equal((top[:, 1], bottom[:, 1]), (y0 + 0.5, y1 - 0.5))
 
 
 def test_wrong_sizes_are_named():

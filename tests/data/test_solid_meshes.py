@@ -37,6 +37,7 @@ def test_clouds_do_not_depend_on_their_number():
     assert not np.array_equal(more.arrays["points"][0], more.arrays["points"][8])
     exact = solid_clouds(8, 1, 16, noise=0).arrays["points"]
     np.testing.assert_allclose(np.linalg.norm(exact, axis=-1).max(1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(solid_clouds(1, 1, num_points=1, noise=0).arrays["points"], np.zeros((1, 1, 3)))
 
 
 def test_bad_solids_are_one_clear_line():

@@ -86,10 +86,8 @@ def test_normals_of_a_rendered_sphere_from_depth():
     want = (t[..., None] * ray - (0, 0, 3)) / 0.7
     np.testing.assert_allclose(normals[hit], want[hit], atol=1e-3)
     inner = (np.hypot(u - 15.5, v - 15.5) < 7) & hit
-    estimated = np.asarray(
-        depth_to_normals(jnp.asarray(np.where(hit, depth, 9.0), jnp.float32), jnp.asarray(intrinsics))
-    )
-    assert np.asarray(surface_normal_loss(estimated, normals.astype(np.float32)))[inner].max() < 2e-3
+    estimated = jax.jit(lambda depth: depth_to_normals(depth, intrinsics))(np.where(hit, depth, 9.0).astype(np.float32))
+    assert np.asarray(jax.jit(surface_normal_loss)(estimated, normals.astype(np.float32)))[inner].max() < 2e-3
     with pytest.raises(ValueError, match=r"depth\[0, 1\]=0: not positive; allowed: depths above 0"):
         depth_to_normals(jnp.array([[1.0, 0], [1, 1]]), jnp.asarray(intrinsics))
     with pytest.raises(ValueError, match="depth"):
@@ -104,3 +102,45 @@ def test_scenes_are_the_same_by_seed_and_number():
     assert 1 < many["depth"].min() < many["depth"].max() < 12
     np.testing.assert_allclose(np.linalg.norm(many["normals"], axis=-1), 1, atol=1e-5)
     assert 0 <= many["image"].min() <= many["image"].max() <= 1
+
+
+@pytest.mark.parametrize("kind", SOLID_KINDS)
+def test_a_random_solid_is_turned_and_not_mirrored_and_fits_the_unit_ball(kind):
+    rng = np.random.default_rng(1)
+    for _ in range(10):
+        solid, upright = random_solid(rng, kind), random_solid(rng, kind, upright=True)
+        for one in (solid, upright):
+            np.testing.assert_allclose(one.rotation @ one.rotation.T, np.eye(3), atol=1e-12)
+            assert np.linalg.det(one.rotation) == pytest.approx(1)
+            assert 0.35 <= one.size[0] <= 0.55
+            least, most = (0.3 * one.size[0], 0.5 * one.size[0]) if kind == "torus" else (0.35, 0.55)
+            assert least <= one.size[1] <= most
+        np.testing.assert_allclose(upright.rotation[2], [0, 0, 1], atol=1e-12)
+        np.testing.assert_allclose(upright.rotation[:, 2], [0, 0, 1], atol=1e-12)
+        assert abs(solid.rotation[2, 2]) < 1
+
+
+def test_a_grid_and_surface_points_lie_where_their_solid_does():
+    """Of four cells along a cube of half side 2, the middle two are centered 0.5 off, at a distance of 0.87."""
+    grid = occupancy_grid(Solid("sphere", np.ones(3)), 4, half_side=2.0)
+    np.testing.assert_array_equal(np.argwhere(grid).min(0), [1, 1, 1])
+    assert grid.sum() == 8
+    far = Solid("sphere", np.full(3, 0.5), center=np.array([5.0, -3, 2]))
+    points, normals = surface_points(far, 16, np.random.default_rng(0))
+    np.testing.assert_allclose(points - 0.5 * normals, np.tile([5, -3, 2], (16, 1)), atol=1e-4)
+
+
+def test_the_nearer_solid_is_seen_and_rays_beside_the_floor_hit_nothing():
+    """A camera at the height 1 looks along y; a ball of radius 0.5 stands at y = 3, another one hides behind it."""
+    rotation, center = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]), np.array([0, 0, 1.0])
+    balls = [Solid("sphere", np.full(3, 0.5), center=np.array([0, y, 1.0])) for y in (6.0, 3.0)]
+    intrinsics = np.array([[4.0, 0, 2], [0, 4, 2], [0, 0, 1]])
+    depth, normals, label = render_depth(balls, intrinsics, rotation, -rotation @ center, 5, 5)
+    assert label[2, 2] == 1
+    assert depth[2, 2] == pytest.approx(2.5)
+    np.testing.assert_allclose(normals[2, 2], [0, 0, -1], atol=1e-6)
+    # Above the horizon nothing; the lowest row looks down by (4 - 2) / 4, to the floor at a depth of 1 / 0.5.
+    assert np.isinf(depth[:2]).all()
+    np.testing.assert_allclose(depth[4], 2)
+    np.testing.assert_array_equal(label[4], 2)
+    np.testing.assert_allclose(normals[4], np.tile([0, -1, 0], (5, 1)), atol=1e-12)

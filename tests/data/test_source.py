@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dlcore.data.carving import split_validation
+from dlcore.data.carving import complete_splits, shared_images, split_validation
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source, join, shuffle_labels
 
@@ -213,3 +213,72 @@ def test_sources_that_do_not_fit_are_not_joined():
         join(first, Source({"image": np.zeros((2, 8, 8, 1)), "label": np.zeros(2, int)}, name="two"))
     with pytest.raises(ValueError, match=r"second='two': an example's image is \[4, 4, 1\]; allowed: \[8, 8, 1\]"):
         join(first, Source({"image": np.zeros((2, 4, 4, 1))}, name="two"))
+
+
+def numbered(first, count, labels=None, names=None):
+    """Images of one pixel each, of the values first, first + 1, ..."""
+    image = np.arange(first, first + count, dtype=np.uint8).reshape(-1, 1, 1, 1)
+    arrays = {"image": image} if labels is None else {"image": image, "label": np.array(labels)}
+    return Source(arrays, name="toy", names=None if names is None else np.array(names))
+
+
+def test_splits_that_a_data_set_lacks_are_carved_from_train():
+    splits = {"train": numbered(0, 10), "valid": numbered(20, 4), "test": numbered(40, 5)}
+    lacks_test = "no test split: the validation split is tested"
+    for given, sizes, messages in (
+        ("train", (7, 3, 3), (lacks_test,)),
+        ("train valid", (7, 3, 4), (f"{lacks_test}, and validation is carved from train",)),
+        ("train test", (7, 3, 5), ()),
+        ("train valid test", (10, 4, 5), ()),
+    ):
+        train, valid, test, said = complete_splits({name: splits[name] for name in given.split()}, 0.3, 0)
+        assert (tuple(map(len, (train, valid, test))), said) == (sizes, messages)
+        assert train.arrays["image"].max() < 10
+        assert valid.name == ("toy" if given == "train valid test" else "toy (validation)")
+    assert test is splits["test"]
+
+
+def test_images_of_two_splits_and_of_two_classes_are_counted():
+    train, apart = numbered(0, 4, [0, 1, 0, 1]), numbered(20, 3, [0, 0, 0])
+    shared = numbered(2, 3, [0, 0, 1], names=["a", "b", "c"])  # pixels 2, 3 and 4; 3 is of class 1 in train
+    optimistic = (
+        "2 of the 3 {0} images have the pixels of a training image (a is one): the {0} metrics are too optimistic"
+    )
+    twice = "1 images appear in several classes with the same pixels"
+    assert shared_images(train, apart, apart) == ()
+    assert shared_images(train, shared, apart) == (optimistic.format("validation"), twice)
+    assert shared_images(train, apart, shared) == (optimistic.format("test"), twice)
+    assert shared_images(train, shared, shared) == (optimistic.format("validation"), twice)
+    assert shared_images(numbered(0, 4), numbered(3, 2), apart)[0].startswith("1 of the 2 validation images have the")
+
+
+def test_the_carved_part_has_an_example_and_leaves_one():
+    for fraction, sizes in ((0.0, (10, 0)), (0.01, (9, 1)), (0.25, (8, 2)), (0.35, (6, 4)), (0.9, (1, 9))):
+        parts = split_validation(numbered(0, 10), fraction, 0)
+        assert tuple(map(len, parts)) == sizes, fraction  # 2.5 and 3.5 are rounded to even
+    assert tuple(map(len, split_validation(numbered(0, 2), 0.5, 0))) == (1, 1)
+    for source, fraction, problem in (
+        (numbered(0, 2), 0.99, "leaves nothing of 2 examples to train on; allowed: less"),
+        (numbered(0, 1), 0.5, "leaves nothing of 1 examples to train on; allowed: 0"),
+        (numbered(0, 9), 1.0, "out of range"),
+        (numbered(0, 9), -0.1, "out of range"),
+    ):
+        with pytest.raises(ValueError, match=rf"fraction={fraction}: {problem}"):
+            split_validation(source, fraction, 0)
+
+
+def test_a_class_of_five_is_in_the_part_that_is_carved_by_name_and_one_of_four_need_not_be():
+    labels = np.repeat([0, 1], [5, 4])
+    found = []
+    for seed in range(30):
+        names = [f"{k}.png" for k in range(9)]
+        train, valid = split_validation(numbered(0, 9, labels, names), 1e-6, seed)
+        found.append(np.bincount(valid.arrays["label"], minlength=2).tolist())
+        assert len(train) + len(valid) == 9
+    # The smallest number of the larger class, and that of all, which is of the other class in 4 of 9 draws.
+    assert {tuple(counts) for counts in found} == {(1, 0), (1, 1)}
+    two = numbered(0, 2, names=["a", "b"])
+    assert {tuple(map(len, split_validation(two, 0.999999, seed))) for seed in range(5)} == {(1, 1)}
+    many = numbered(0, 100, names=[str(k) for k in range(100)])
+    parts = [split_validation(many, 0.5, 0, part)[1].names.tolist() for part in ("validation", "validation", "test")]
+    assert parts[0] == parts[1] != parts[2]

@@ -19,6 +19,7 @@ def test_the_noise_has_a_deviation_of_one(maneuvering):
 def test_a_straight_track_drifts_as_the_model_says():
     """p'' = v' - v + (q w' - q w) / 2 = q (w_t + w_(t+1)) / 2: a variance of q^2 / 2."""
     position = tracks(300, 1, 20).arrays["position"].astype(np.float64)
+    assert (tracks(1).name, tracks(1, maneuvering=True).name) == ("straight tracks", "maneuvering tracks")
     second = np.diff(position, n=2, axis=1)
     assert second.var() == pytest.approx(DRIFT**2 / 2, rel=0.05)
 
@@ -31,6 +32,8 @@ def test_a_maneuvering_target_turns_at_one_of_three_rates():
     turn = np.diff(heading, axis=1).ravel()
     nearest = np.abs(turn[:, None] - np.array([-0.35, 0, 0.35])).argmin(1)
     assert np.bincount(nearest).min() > 0.2 * len(turn)
+    # A new angle with a probability of 0.1 is another one in 2 of 3 draws: 130 changes of 1,950, give or take 11.
+    assert 90 < np.count_nonzero(np.diff(nearest.reshape(50, -1), axis=1)) < 170
     assert np.abs(np.linalg.norm(step[:, 0], axis=-1) - 3).max() < 0.5
 
 

@@ -141,6 +141,34 @@ moving = jax.jit(
 )
 
 
+def move_right(points):
+    return points + np.array([4, 0], np.float32)
+
+
+def test_a_box_with_two_thirds_inside_is_kept_by_less():
+    """Moved by 4 of 10 pixels, the box from 2 to 8 reaches from 6 to 12: 4 of its 6 columns, two thirds, are inside."""
+    boxes = np.array([[2, 1, 8, 5], [7, 0, 9, 3]], np.float32)
+    keep = jax.jit(lambda share: augment.warp_boxes(boxes, augment.Warp(move_right, move_right), SIZE, None, share))
+    for share, valid in ((0.66, [True, False]), (0.67, [False, False])):
+        moved, stays = keep(share)
+        np.testing.assert_allclose(moved, [[6, 1, 10, 5], [10, 0, 10, 3]])
+        assert stays.tolist() == valid
+
+
+def test_pixels_from_outside_have_the_fill():
+    """Read half a pixel further left: half of the first pixel, once in the mask and once in the value; or a pixel."""
+    image = np.array([[[0.8], [0.4]]], np.float32)
+    for method, move, fill, expected in (
+        ("bilinear", 0.5, None, [0.4, 0.6]),
+        ("bilinear", 0.5, 0.2, [0.4 * 0.5 + 0.2 * 0.5, 0.6]),
+        ("nearest", 1.0, 0.2, [0.2, 0.8]),
+    ):
+        step = np.array([move, 0], np.float32)
+        warp = augment.Warp(lambda p, step=step: p + step, lambda p, step=step: p - step)
+        found = jax.jit(augment.warp_image, static_argnums=(1, 2, 3))(image, warp, method, fill)
+        np.testing.assert_allclose(found[0, :, 0], expected, rtol=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.covers("RG-17")
 def test_boxes_that_leave_are_not_valid_and_others_are_cut():

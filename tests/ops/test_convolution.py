@@ -195,6 +195,7 @@ def test_groups_are_separate_convolutions():
     assert_close(got, jnp.concatenate(apart, -1))
 
 
+@pytest.mark.slow(unless=["3x3 stride 2", "depthwise"])
 @pytest.mark.parametrize(
     "case", ["3x3 stride 2", "dilated and strided", "grouped and strided", "depthwise", "transposed", "patches"]
 )
@@ -208,7 +209,7 @@ def test_scanned_gradients_equal_unscanned_ones(case):
         assert_close(jax.tree.map(lambda leaf, i=i: leaf[i], scanned), one(*step))
 
 
-@pytest.mark.slow(only=["depthwise"])
+@pytest.mark.slow(only=["3x3", "depthwise", "patches"])
 @pytest.mark.parametrize(
     "case", ["3x3", "uneven everything", "grouped and strided", "depthwise", "transposed", "patches"]
 )
@@ -248,6 +249,7 @@ def test_on_a_cpu_every_convolution_is_canonical(case):
     assert set(theirs) != {CANONICAL}
 
 
+@pytest.mark.slow(only=["3x3*-cuda", "dilated-cuda", "grouped-cuda", "3x3-tpu"])
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
 @pytest.mark.parametrize("case", ["3x3", "3x3 stride 2", "dilated", "grouped", "transposed, grouped, strided"])
 def test_elsewhere_the_convolutions_are_those_of_lax(case, platform):
@@ -263,6 +265,7 @@ def test_elsewhere_the_convolutions_are_those_of_lax(case, platform):
     assert ours != on_cpu
 
 
+@pytest.mark.slow(only=[*DEPTHWISE[2:3], *DEPTHWISE[4:]])
 @pytest.mark.covers("CV-07")
 @pytest.mark.parametrize("case", DEPTHWISE)
 def test_a_depthwise_convolution_is_no_convolution_on_a_cpu_and_that_of_lax_elsewhere(case):
@@ -312,6 +315,7 @@ def test_depthwise_of_few_images_in_float64(images):
             np.testing.assert_allclose(a, b, atol=1e-12)
 
 
+@pytest.mark.slow(only=["1x1", "patches"])
 @pytest.mark.parametrize("case", WITHOUT_CONVOLUTION)
 def test_windows_that_do_not_overlap_are_dots(case):
     for platform in ("cpu", "tpu"):

@@ -149,6 +149,7 @@ def test_the_layer_has_what_that_of_flax_has():
 STEP = {"3x3": 3, "3x3 stride 2": 1 + 4 + 1, "dilated and strided": 3, "grouped": 3, "depthwise": 0, "patches": 0}
 
 
+@pytest.mark.slow(only=["cuda-*"])
 @pytest.mark.parametrize("case", STEP)
 @pytest.mark.parametrize("platform", ["cpu", "tpu", "cuda"])
 def test_a_step_in_reverse_mode_has_three_convolutions(case, platform):

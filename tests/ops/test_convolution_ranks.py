@@ -141,6 +141,7 @@ def test_bfloat16(case, preferred):
         np.testing.assert_allclose(a.astype(np.float32), b.astype(np.float32), rtol=0, atol=2**-7 * scale)
 
 
+@pytest.mark.slow(only=["*, *-cuda"])
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
 @pytest.mark.parametrize("case", [*FEW, "volume, transposed"])
 def test_elsewhere_the_convolutions_are_those_of_lax(case, platform):

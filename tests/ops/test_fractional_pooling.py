@@ -24,10 +24,12 @@ from dlcore.ops import fractional_max_pool, fractional_starts
     ],
 )
 def test_output_sizes(size, ratio, want):
-    x = jnp.zeros((2, size, size + 3, 3))
-    chex.assert_shape(fractional_max_pool(jax.random.key(0), x, ratio), (2, want, int((size + 3) / ratio), 3))
+    x, key = jax.ShapeDtypeStruct((2, size, size + 3, 3), jnp.float32), jax.random.key(0)
+    pooled = jax.eval_shape(lambda x: fractional_max_pool(key, x, ratio), x)
+    chex.assert_shape(pooled, (2, want, int((size + 3) / ratio), 3))
     # torch.nn.FractionalMaxPool2d(2, output_ratio=1 / ratio) has int(size / ratio) too.
-    chex.assert_shape(fractional_max_pool(jax.random.key(0), x, output_size=(want, 4)), (2, want, 4, 3))
+    pooled = jax.eval_shape(lambda x: fractional_max_pool(key, x, output_size=(want, 4)), x)
+    chex.assert_shape(pooled, (2, want, 4, 3))
 
 
 @pytest.mark.covers("RG-11")
@@ -38,6 +40,25 @@ def test_starts_by_hand():
     np.testing.assert_array_equal(fractional_starts(0.5, 8, 5), [0, 2, 3, 5, 6])
     # u = 0: 0 1 3 4, then 6.
     np.testing.assert_array_equal(fractional_starts(0.0, 8, 5), [0, 1, 3, 4, 6])
+
+
+@pytest.mark.covers("RG-11")
+def test_a_pooled_ramp_by_hand(monkeypatch):
+    """Of 10 row + column, each output is that of its window's last pixel; u is 0.5 for rows and 0 for columns."""
+    monkeypatch.setattr(jax.random, "uniform", lambda key, shape: np.array([0.5, 0.0]))
+    ramp = (10.0 * np.arange(8)[:, None] + np.arange(9)).astype(np.float32)[..., None]
+    key = jax.random.key(0)
+    # Rows of 8 to 5 by windows of 3: a = 5 / 4, floor(1.25 i + .625) = 0 1 3 4 5. Columns of 9 to 4 by 2: a = 7 / 3,
+    # floor(2.33 i) = 0 2 4 7.
+    pooled = jax.jit(lambda x: fractional_max_pool(key, x, output_size=(5, 4), window=(3, 2)))(ramp)[..., 0]
+    np.testing.assert_array_equal(pooled, 10 * np.array([2, 3, 5, 6, 7])[:, None] + [1, 3, 5, 8])
+    # 8 / 2 and 9 / 3.
+    chex.assert_shape(jax.eval_shape(lambda x: fractional_max_pool(key, x, (2.0, 3.0)), ramp), (4, 3, 1))
+    np.testing.assert_array_equal(fractional_starts(0.3, 5, 1), [3])
+    np.testing.assert_array_equal(fractional_starts(0.3, 3, 3, 1), [0, 1, 2])
+    for bad in ((0, 2), (4, 0), (5, 2)):
+        with pytest.raises(ValueError, match=rf"output_size={bad[0]} with window={bad[1]}: does not fit size=5"):
+            fractional_starts(0.3, 5, *bad)
 
 
 @pytest.mark.weekly

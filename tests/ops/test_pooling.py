@@ -38,6 +38,16 @@ def value_and_gradient(pool, x):
     return y, pull(jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape))[0]
 
 
+def value_and_pullback(pool):
+    """Jitted (x, cotangent) -> (value, gradient)."""
+
+    def run(x, cotangent):
+        y, pull = jax.vjp(pool, x)
+        return y, pull(cotangent)[0]
+
+    return jax.jit(run)
+
+
 @pytest.fixture(scope="module")
 def compiled():
     """{(kind, window): (ours, flax's)}, each x -> (value, gradient); compiled once a module."""
@@ -58,6 +68,7 @@ def compiled():
     return pairs
 
 
+@pytest.mark.slow(only=["0-avg of pixels", "1-avg*", "5-*", "6-*"])
 @pytest.mark.parametrize("kind", ["max", "avg", "avg of pixels"])
 @pytest.mark.parametrize("window", range(len(WINDOWS)))
 @given(seed=st.integers(0, 2**31 - 1))
@@ -71,6 +82,7 @@ def test_values_and_gradients_equal_flax(compiled, kind, window, seed):
     np.testing.assert_allclose(gradient, want_gradient, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow(unless=["0", "2", "3"])
 @pytest.mark.parametrize("window", range(len(WINDOWS)))
 @given(seed=st.integers(0, 2**31 - 1))
 def test_ties_go_to_the_first_pixel_as_in_reduce_window(compiled, window, seed):
@@ -81,26 +93,28 @@ def test_ties_go_to_the_first_pixel_as_in_reduce_window(compiled, window, seed):
 
 @pytest.mark.covers("CV-16")
 def test_max_of_the_worked_example():
-    value, pull = jax.vjp(lambda x: max_pool(x, (2, 2), (2, 2)), board())
+    cotangent = np.array([[10, 20], [30, 40]], np.float32)[None, :, :, None]
+    value, gradient = value_and_pullback(lambda x: max_pool(x, (2, 2), (2, 2)))(board(), cotangent)
     np.testing.assert_array_equal(value[0, :, :, 0], [[6, 8], [3, 4]])
-    gradient = pull(jnp.asarray([[10.0, 20.0], [30.0, 40.0]])[None, :, :, None])[0]
     np.testing.assert_array_equal(gradient[0, :, :, 0], [[0, 0, 0, 0], [0, 10, 0, 20], [30, 0, 0, 0], [0, 0, 0, 40]])
-    chex.assert_shape(max_pool(jnp.zeros((1, 13, 13, 5)), (3, 3), (2, 2)), (1, (13 - 3) // 2 + 1, 6, 5))
+    large = jax.eval_shape(lambda x: max_pool(x, (3, 3), (2, 2)), jax.ShapeDtypeStruct((1, 13, 13, 5), jnp.float32))
+    chex.assert_shape(large, (1, (13 - 3) // 2 + 1, 6, 5))
 
 
 @pytest.mark.covers("CV-17")
 def test_average_of_the_worked_example():
     # (1 + 1 + 5 + 6) / 4 = 3.25, (2 + 4 + 7 + 8) / 4 = 5.25, (3 + 2 + 1 + 2) / 4 = 2, (1 + 0 + 3 + 4) / 4 = 2
-    value, pull = jax.vjp(lambda x: avg_pool(x, (2, 2), (2, 2)), board())
+    ones = np.ones((1, 2, 2, 1), np.float32)
+    value, gradient = value_and_pullback(lambda x: avg_pool(x, (2, 2), (2, 2)))(board(), ones)
     np.testing.assert_array_equal(value[0, :, :, 0], [[3.25, 5.25], [2, 2]])
-    np.testing.assert_array_equal(pull(jnp.ones_like(value))[0], jnp.full((1, 4, 4, 1), 0.25))
+    np.testing.assert_array_equal(gradient, np.full((1, 4, 4, 1), 0.25))
 
 
 def test_padding_is_counted_or_not():
     # Padded by one, the corner window holds 1, 1, 5, 6 and five zeros: 13 / 9, or 13 / 4 without the padding.
-    including, excluding = (
-        avg_pool(board(), (3, 3), (1, 1), 1, count_include_pad=count)[0, 0, 0, 0] for count in (True, False)
-    )
+    including, excluding = jax.jit(
+        lambda x: [avg_pool(x, (3, 3), (1, 1), 1, count_include_pad=count)[0, 0, 0, 0] for count in (True, False)]
+    )(board())
     assert including == pytest.approx(13 / 9)
     assert excluding == pytest.approx(13 / 4)
 
@@ -121,33 +135,40 @@ def test_padding_is_counted_or_not():
 def test_equals_torch(case, pool):
     data = np.load(GOLDENS)
     assert case in json.loads(str(data["meta"]))["cases"]
-    last = lambda name: jnp.moveaxis(jnp.asarray(data[f"{case}/{name}"]), 1, -1)  # noqa: E731
-    value, pull = jax.vjp(pool, last("in.x"))
+    last = lambda name: np.moveaxis(data[f"{case}/{name}"], 1, -1)  # noqa: E731
+    value, gradient = value_and_pullback(pool)(last("in.x"), last("in.cot"))
     np.testing.assert_allclose(value, last("out"), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(pull(last("in.cot"))[0], last("grad.x"), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(gradient, last("grad.x"), rtol=1e-5, atol=1e-6)
 
 
 def test_ceil_mode_averages_over_existing_pixels():
     # Rows of 5 with window 2, stride 2: [1 2] [3 4] [5 .]. The last holds one pixel, and torch divides by one.
-    x = jnp.arange(1.0, 6.0)[None, :, None]
-    np.testing.assert_allclose(avg_pool(x, (2,), (2,), ceil_mode=True)[0, :, 0], [1.5, 3.5, 5.0])
+    @jax.jit
+    def run(x):
+        calls = ((avg_pool, 0), (avg_pool, 1), (max_pool, 0))
+        return [pool(x, (2,), (2,), padding, ceil_mode=True)[0, :, 0] for pool, padding in calls]
+
     # Padded by one on each side: [0 1] [2 3] [4 5] [0 .]: the last starts past the input and is not counted.
-    np.testing.assert_allclose(avg_pool(x, (2,), (2,), 1, ceil_mode=True)[0, :, 0], [0.5, 2.5, 4.5])
-    np.testing.assert_allclose(max_pool(x, (2,), (2,), ceil_mode=True)[0, :, 0], [2, 4, 5])
+    average, padded, largest = run(np.arange(1, 6, dtype=np.float32)[None, :, None])
+    np.testing.assert_allclose(average, [1.5, 3.5, 5.0])
+    np.testing.assert_allclose(padded, [0.5, 2.5, 4.5])
+    np.testing.assert_allclose(largest, [2, 4, 5])
 
 
 def test_nan_spreads_over_its_windows_and_nowhere_else():
+    ours, theirs = (jax.jit(lambda x, f=f: f(x, (3, 3), (1, 1))) for f in (max_pool, linen.max_pool))
     for row in range(4):
         for column in range(4):
-            x = board().at[0, row, column, 0].set(jnp.nan)
-            got = max_pool(x, (3, 3), (1, 1))
-            np.testing.assert_array_equal(got, linen.max_pool(x, (3, 3)))
+            x = np.array(BOARD, np.float32)[None, :, :, None]
+            x[0, row, column, 0] = np.nan
+            got = ours(x)
+            np.testing.assert_array_equal(got, theirs(x))
             assert np.isnan(got[0, max(0, row - 2) : row + 1, max(0, column - 2) : column + 1]).all()
 
 
 def test_integers_and_leading_axes():
-    x = jnp.asarray(BOARD, jnp.int8)[None, None, None, :, :, None]
-    got = max_pool(-x, (2, 2), (2, 2), ((1, 1), (1, 1)))
+    x = np.array(BOARD, np.int8)[None, None, None, :, :, None]
+    got = jax.jit(lambda x: max_pool(x, (2, 2), (2, 2), ((1, 1), (1, 1))))(-x)
     assert got.dtype == jnp.int8
     chex.assert_shape(got, (1, 1, 1, 3, 3, 1))
     np.testing.assert_array_equal(got[0, 0, 0, :, :, 0], [[-1, -1, -4], [-3, -1, 0], [-1, -2, -4]])

@@ -52,7 +52,7 @@ def test_align_equals_torchvision(case):
 @pytest.mark.parametrize("case", [case for case in CASES if case.startswith("roi_pool")])
 def test_pool_equals_torchvision(case):
     arguments = CASES[case]["args"]
-    check(case, lambda x, boxes: roi_pool(x, boxes, (3, 2), arguments["spatial_scale"]))
+    check(case, jax.jit(lambda x, boxes: roi_pool(x, boxes, (3, 2), arguments["spatial_scale"])))
 
 
 @pytest.mark.slow
@@ -131,15 +131,37 @@ def test_boxes_without_area_stay_finite():
             assert not out[3].any()
 
 
-@pytest.mark.slow
+def test_each_box_is_read_from_its_own_level_alone():
+    """Level 0 holds x, level 1 holds 100 + 10 y at half the size; of a level that is not there, nothing is read."""
+    first = np.broadcast_to(np.arange(12, dtype=np.float32)[None, :, None], (8, 12, 1))
+    second = np.broadcast_to(100 + 10 * np.arange(4, dtype=np.float32)[:, None, None], (4, 6, 1))
+    boxes = np.array([[2, 1, 6, 5], [4, 2, 8, 6], [4, 2, 8, 6], [4, 2, 8, 6], [20, 1, 24, 5]], np.float32)
+    assigned = np.array([0, 1, 2, -1, 0], np.int32)  # the last box lies beside its map
+
+    @jax.jit
+    def crops(levels):
+        return multiscale_roi_align(levels, boxes, (2, 1), (1, 2), assigned, aligned=True)
+
+    out, pull = jax.vjp(crops, [first, second])
+    # Half a pixel off, the middle of columns 2 to 6 is 3.5; of rows 1 to 3 the halves have middles 1.5 and 2.5 - 1/2.
+    np.testing.assert_allclose(out[..., 0, 0], [[3.5, 3.5], [110, 120], [0, 0], [0, 0], [0, 0]], atol=1e-5)
+    # Each bin takes a mean: of the gradient, 1 of either bin comes to its level, about where the bin lies.
+    level_0, level_1 = (np.asarray(g)[..., 0] for g in pull(jnp.ones_like(out))[0])
+    np.testing.assert_allclose((level_0.sum(), level_1.sum()), (2, 2), rtol=1e-6)
+    np.testing.assert_allclose((level_0.sum(0) * np.arange(12)).sum() / 2, 3.5, rtol=1e-6)
+    np.testing.assert_allclose((level_1.sum(1) * np.arange(4)).sum() / 2, 1.5, rtol=1e-6)
+    np.testing.assert_allclose((level_1.sum(0) * np.arange(6)).sum() / 2, 2.5, rtol=1e-6)
+
+
 def test_invalid_sampling_ratios_and_strides_are_refused():
-    x, boxes = jnp.zeros((4, 4, 1)), jnp.zeros((1, 4))
-    with pytest.raises(ValueError, match="sampling_ratio=0"):
-        roi_align(x, boxes, 2, sampling_ratio=0)
+    x, boxes = np.zeros((4, 4, 1), np.float32), np.zeros((1, 4), np.float32)
+    for ratio in (0, -2):
+        with pytest.raises(ValueError, match=f"sampling_ratio={ratio}: no number of samples; allowed: at least 1, or"):
+            roi_align(x, boxes, 2, sampling_ratio=ratio)
     with pytest.raises(ValueError, match="traced"):
-        jax.jit(lambda b: roi_align(x, b, 2, sampling_ratio=-1))(boxes)
+        jax.eval_shape(lambda b: roi_align(x, b, 2, sampling_ratio=-1), boxes)
     with pytest.raises(ValueError, match="strides"):
-        multiscale_roi_align([x], boxes, 2, (4, 8), jnp.zeros(1, int))
+        multiscale_roi_align([x], boxes, 2, (4, 8), np.zeros(1, np.int32))
 
 
 @pytest.mark.parametrize(
@@ -173,18 +195,23 @@ def test_the_largest_of_a_bins_samples_by_hand():
 
     The map is 0 but for 8 at (row 3, column 1) and -4 at (row 1, column 3): the samples are 0, -4, 8 and 0.
     """
-    features = jnp.zeros((5, 5, 1)).at[3, 1].set(8).at[1, 3].set(-4)
-    boxes = jnp.array([[0.0, 0, 4, 4]])
-    assert float(roi_align(features, boxes, 1, reduce="max")[0, 0, 0, 0]) == 8
-    assert float(roi_align(features, boxes, 1)[0, 0, 0, 0]) == 1  # (0 - 4 + 8 + 0) / 4
-    # Of a map that is negative everywhere, the largest is the least negative: no sample of another bin is 0.
-    assert float(roi_align(-1 - features, boxes, 1, reduce="max")[0, 0, 0, 0]) == 3  # -1 + 4
+    features, boxes = np.zeros((5, 5, 1), np.float32), np.array([[0, 0, 4, 4]], np.float32)
+    features[3, 1], features[1, 3] = 8, -4
+
+    @jax.jit
+    def crops(x):
+        largest = functools.partial(roi_align, boxes=boxes, output_size=1, reduce="max")
+        gradient = jax.grad(lambda x: largest(x).sum())(x)
+        several = multiscale_roi_align([x, x], boxes, 1, (1, 2), np.array([0]), reduce="max")
+        return largest(x), roi_align(x, boxes, 1), largest(-1 - x), several, gradient
+
+    *values, gradient = crops(features)
+    # The mean is (0 - 4 + 8 + 0) / 4. Of -1 - x, which is negative nearly everywhere, the largest is -1 + 4.
+    assert [float(value[0, 0, 0, 0]) for value in values] == [8, 1, 3, 8]
+    # One sample a pixel: of 2 by 2 pixels two a side, in rows 1.5 and 2.5; the lower ones are means of 8 and three 0.
+    low = np.array([[0, 1, 2, 3]], np.float32)
+    assert float(roi_align(features, low, 1, sampling_ratio=-1, reduce="max")[0, 0, 0, 0]) == 2
     # The gradient goes to the pixel of the largest sample alone.
-    gradient = jax.grad(lambda x: roi_align(x, boxes, 1, reduce="max").sum())(features)
     np.testing.assert_array_equal(gradient[..., 0], np.zeros((5, 5)) + (np.arange(25).reshape(5, 5) == 16))
-    several = multiscale_roi_align([features, features], boxes, 1, (1, 2), jnp.array([0]), reduce="max")
-    assert float(several[0, 0, 0, 0]) == 8
-    # One sample a pixel: four a side, at 0.5, 1.5, 2.5, 3.5; each is the mean of four pixels, 8 / 4 the largest.
-    assert float(roi_align(features, boxes, 1, sampling_ratio=-1, reduce="max")[0, 0, 0, 0]) == 2
     with pytest.raises(ValueError, match="reduce='sum': unknown; allowed: "):
         roi_align(features, boxes, 1, reduce="sum")
