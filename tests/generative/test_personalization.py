@@ -79,7 +79,7 @@ def batch():
 
 
 def state_of(learner, base, batch):
-    state = learner.init(jax.random.key(0), batch)
+    state = jax.jit(learner.init)(jax.random.key(0), batch)
     class_image = jax.random.uniform(jax.random.key(3), (3, 2, 2, 3))
     params = add_token(base, jax.random.key(1))
     started = start_from(state, params, optax.sgd(RATE))
