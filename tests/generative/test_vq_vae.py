@@ -178,7 +178,7 @@ def test_one_update_of_the_autoencoder_by_hand():
 
 
 @pytest.mark.covers("GE-12")
-def test_what_a_trained_autoencoder_makes_of_images():
+def test_a_trained_autoencoder_reconstructs_and_interpolates_images():
     """Codes -1, 0 and 1 of z = 1.2 x, decoded to .7 q; the path goes to the other image, by its own nearest codes."""
     x = np.array([[-0.9, 0.1], [0.8, 0.5], [-0.3, 0.7]], np.float32).reshape(3, 1, 2, 1)
     rows, params = {"image": (x + 1) / 2, "other": (x[::-1] + 1) / 2}, {"w": 1.2, "v": 0.7}
