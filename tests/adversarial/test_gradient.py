@@ -14,6 +14,7 @@ from dlcore.adversarial.gradient import (
     fool_from_noise,
     pgd,
     project,
+    projected_ascent,
 )
 
 WEIGHTS = np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32)
@@ -76,6 +77,7 @@ def test_a_targeted_step_raises_the_target_s_margin_as_much_as_the_ball_allows()
     assert after > before
 
 
+@pytest.mark.slow(only=["cross_entropy-l2", "dlr-linf", "margin-l2"])
 @pytest.mark.covers("AD-01", "AD-05")
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("loss", ["cross_entropy", "margin", "dlr"])
@@ -89,6 +91,14 @@ def test_pgd_errs_within_the_ball_and_the_range(norm, loss):
     delta = found - IMAGE
     size = np.abs(delta).max() if norm == "linf" else np.sqrt(np.square(delta).sum())
     assert 0.05 < size <= epsilon + 1e-6
+
+
+def test_steps_of_a_constant_slope_add_up_until_the_edge_of_the_ball():
+    """From 0.5 two steps of 0.01 lead to 0.52 and 40 to 0.8, 0.3 away; without a step the start is moved there."""
+    image = jnp.full((1, 1, 1), 0.5)
+    run = jax.jit(lambda start, steps: projected_ascent(jnp.sum, image, start, 0.3, 0.01, steps))
+    ends = [float(run(start, steps)[0, 0, 0]) for start, steps in ((image, 2), (image, 40), (0 * image, 0))]
+    assert ends == pytest.approx([0.52, 0.8, 0.2])
 
 
 @pytest.mark.covers("AD-05")

@@ -191,6 +191,7 @@ def undefended():
     return trained_and_measured("standard")
 
 
+@pytest.mark.slow
 def test_a_standard_network_falls(undefended):
     """It follows the twenty weak pixels, which are 1.8 deviations apart, 20 (0.02) / (0.05 sqrt(20)); under 0.1 they
     point the other way."""
@@ -199,7 +200,7 @@ def test_a_standard_network_falls(undefended):
     assert 0.09 < undefended["max_change"] <= 0.1 + 1e-6
 
 
-@pytest.mark.slow(unless=["trades"])
+@pytest.mark.slow
 @pytest.mark.covers("AD-06")
 @pytest.mark.parametrize("method", ["pgd", "fast", "trades"])
 def test_a_defended_network_is_more_robust_than_a_standard_one(method, undefended):

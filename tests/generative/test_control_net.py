@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 from dlcore.generative import ddpm
 from dlcore.generative.conditional_unet import ConditionalUNet
@@ -108,8 +109,19 @@ def test_without_a_condition_the_prompt_is_missing_and_the_hint_stays():
 def test_edges_are_where_a_channel_changes():
     image = np.full((1, 4, 6, 3), 100, np.uint8)
     image[0, :, 3:, 1] = 200  # a slope of 100 / 2 a pixel at columns 2 and 3
-    assert edge_map(image)[0, 1, :, 0].tolist() == [0, 0, 1, 1, 0, 0]
-    assert not edge_map(image, 51).any()
+    assert edge_map(image)[0, :, :, 0].tolist() == [[0, 0, 1, 1, 0, 0]] * 4
+    assert edge_map(image, 49.9).any()
+    assert not edge_map(image, 50).any()
+    across = edge_map(image.transpose(0, 2, 1, 3))  # and at rows 2 and 3 of the turned image
+    assert across[0, :, :, 0].tolist() == [[0] * 4, [0] * 4, [1] * 4, [1] * 4, [0] * 4, [0] * 4]
+    # A corner: slopes of 30 across and 40 down are 50 together.
+    corner = np.zeros((1, 3, 3, 1), np.uint8)
+    corner[0, 1, 2], corner[0, 2, 1] = 60, 80
+    assert edge_map(corner, 49.9)[0, 1, 1, 0] == 1
+    assert edge_map(corner, 50)[0, 1, 1, 0] == 0
+    # By default an edge is steeper than 40: a step of 80 is none, one of 81 is.
+    step = np.repeat(np.array([0, 1, 1], np.uint8), 3).reshape(1, 3, 3, 1)
+    assert [bool(edge_map(height * step).any()) for height in (80, 81)] == [False, True]
 
 
 @pytest.mark.covers("GE-27")
@@ -123,3 +135,38 @@ def test_overlap_by_hand():
     assert measure.finish(acc) == pytest.approx({"shape_iou": (2 / 3 + 1) / 2, "shuffled_iou": 0.0})
     with pytest.raises(ValueError, match="=nan: not finite"):
         measure.add(None, {"sample": drawn * np.nan}, {"image": real})
+
+
+def test_a_copy_has_every_weight_that_both_have():
+    control = {"conv_in": "new", "controlnet_mid_block": "zero"}
+    copied = copy_encoder(control, {"conv_in": "trained", "up_blocks_0_resnets_0": "decoder"})
+    assert copied == {"conv_in": "trained", "controlnet_mid_block": "zero"}
+
+
+@pytest.mark.covers("GE-27")
+def test_the_base_denoises_with_the_prompt_and_the_control_of_both():
+    """The prompt 2 is read as the label 2 and the context 20; the control is their sum with x, t and the hint."""
+
+    class Base(nn.Module):
+        def prompted(self, prompt):
+            return prompt, 10 * prompt
+
+        def denoise(self, *given):
+            return given
+
+    class Control(nn.Module):
+        @nn.compact
+        def __call__(self, x, t, hint, label, context):
+            return x + t + hint + label + context
+
+    given = {"prompt": 2, "hint": 400}
+    assert ControlledUNet(Base(), Control()).apply({}, 1000, 3000, given) == (1000, 3000, 2, 20, 4422)
+    text = TextUNet(WordEncoder(7, 8, 0, 2), Control())
+    assert text.apply({}, 1, 2, 3, 40, 500, method="denoise") == 546
+
+
+def test_the_condition_reads_numbers_of_tokens_and_floats_of_hints():
+    condition = control_condition("words", "edges")
+    given = condition.read({"words": np.array([[3, 4]], np.uint8), "edges": np.ones((1, 2, 2, 1), np.uint8)})
+    assert (given["prompt"].dtype, given["hint"].dtype) == (jnp.int32, jnp.float32)
+    assert given["prompt"].tolist() == [[3, 4]]

@@ -17,7 +17,6 @@ def shapes_of(*inputs, **fields):
     return jax.eval_shape(Flux(**TINY | fields).init, jax.random.key(0), *inputs)
 
 
-@pytest.mark.slow
 def test_a_flux_equals_the_librarys():
     golden, meta, output = run("df_flux", Flux(**TINY), ("x", "timestep", "ctx", "text", "img_ids", "txt_ids"))
     check_output(golden, meta, "sample", output)

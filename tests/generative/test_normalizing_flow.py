@@ -24,7 +24,7 @@ SHAPE = (4, 4, 1)
 
 def randomized(model, x):
     """Parameters none of which is 0, as those of trained networks."""
-    params = model.init(jax.random.key(1), x)["params"]
+    params = jax.jit(model.init)(jax.random.key(1), x)["params"]
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda p: p + 0.2 * rng.normal(size=p.shape).astype(np.float32), params)
 
@@ -40,13 +40,19 @@ def test_noise_gives_the_image_back_and_the_determinant_is_the_jacobians(mixing,
     def flat(image):
         return model.apply({"params": params}, image.reshape(1, *SHAPE))[0][0]
 
-    noise, log_det = model.apply({"params": params}, x)
+    @jax.jit
+    def run(params, x):
+        noise, log_det = model.apply({"params": params}, x)
+        again = model.apply({"params": params}, noise, method="decode")
+        return noise, log_det, again, flow_log_likelihood(model, params, x)
+
+    noise, log_det, again, found = run(params, x)
     chex.assert_shape(noise, (3, 16))
-    np.testing.assert_allclose(model.apply({"params": params}, noise, method="decode"), x, atol=1e-5)
+    np.testing.assert_allclose(again, x, atol=1e-5)
     jacobian = jax.jit(jax.jacfwd(flat))(x[0].ravel())
     assert float(log_det[0]) == pytest.approx(np.linalg.slogdet(np.asarray(jacobian, np.float64))[1], abs=1e-4)
     density = -0.5 * (np.square(noise) + np.log(2 * np.pi)).sum(-1) + log_det
-    np.testing.assert_allclose(flow_log_likelihood(model, params, x), density, rtol=1e-5)
+    np.testing.assert_allclose(found, density, rtol=1e-5)
 
 
 @pytest.mark.covers("GE-36")
@@ -76,11 +82,11 @@ def test_the_mixing_starts_as_a_rotation_and_its_determinant_is_the_matrixs():
 def test_a_coupling_keeps_half_of_the_channels_and_starts_as_the_identity(swap):
     layer = AffineCoupling(width=4, swap=swap)
     x = jax.random.normal(jax.random.key(0), (2, 3, 3, 4))
-    params = layer.init(jax.random.key(1), x)["params"]
-    y, log_det = layer.apply({"params": params}, x)
+    params, apply = jax.jit(layer.init)(jax.random.key(1), x)["params"], jax.jit(layer.apply)
+    y, log_det = apply({"params": params}, x)
     np.testing.assert_array_equal(y, x)
     np.testing.assert_array_equal(log_det, 0)
-    y, _ = layer.apply({"params": randomized(layer, x)}, x)
+    y, _ = apply({"params": randomized(layer, x)}, x)
     same, other = (slice(2, 4), slice(0, 2)) if swap else (slice(0, 2), slice(2, 4))
     np.testing.assert_array_equal(y[..., same], x[..., same])
     assert np.abs(y - x)[..., other].min() > 0
@@ -122,8 +128,8 @@ def test_samples_are_levels_and_noise_of_temperature_zero_gives_one_image():
     model = NormalizingFlow(SHAPE, num_levels=1, num_steps=1, width=4)
     flow = learner(model=model, optimizer=optax.sgd(0.1), shape=SHAPE, levels=5, temperature=0.0)
     batch = {"image": np.random.default_rng(0).random((4, *SHAPE), np.float32), "index": np.arange(4, dtype=np.int32)}
-    state = flow.init(jax.random.key(0), batch)
-    sample = np.asarray(flow.predict(state, {"index": batch["index"]})["sample"])
+    state = jax.jit(flow.init)(jax.random.key(0), batch)
+    sample = np.asarray(jax.jit(flow.predict)(state, {"index": batch["index"]})["sample"])
     np.testing.assert_allclose(sample, np.broadcast_to(sample[:1], sample.shape))
     assert set(np.round(4 * sample).ravel()) <= {0, 1, 2, 3, 4}
     np.testing.assert_allclose(4 * sample, np.round(4 * sample), atol=1e-6)

@@ -4,15 +4,25 @@ import dataclasses
 from itertools import pairwise
 from types import SimpleNamespace
 
+import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.generative.pipeline import Pipeline, open_pipeline
-from dlcore.generative.prompt_encoder import PromptEncoder, open_prompt_encoder, open_tokenizer
+from dlcore.generative.flux import image_positions
+from dlcore.generative.pipeline import KINDS, Pipeline, open_pipeline
+from dlcore.generative.prompt_encoder import PromptEncoder, _pad_token, open_prompt_encoder, open_tokenizer
 from dlcore.models import from_pretrained
 from dlcore.run.sharding import make_mesh, sharding_of
-from tests.generative.pipelines import VOCAB, write_clip_tokenizer, write_json, write_pipeline, write_t5_tokenizer
+from tests.generative.pipelines import (
+    DIFFUSION,
+    VOCAB,
+    write_clip_tokenizer,
+    write_json,
+    write_pipeline,
+    write_t5_tokenizer,
+)
 
 WORDS = "a red sq"
 START, END = VOCAB - 2, VOCAB - 1
@@ -224,7 +234,12 @@ def test_the_end_of_a_long_prompt_is_said(tmp_path):
             -1,
             "guidance=-1: out of range; allowed: finite numbers, at least 0",
         ),
+        ("StableDiffusionPipeline", None, "a red", 0, 0.0),
+        ("StableDiffusionPipeline", None, " ", 1, 1.0),
+        ("StableDiffusionPipeline", None, "a red", np.inf, "guidance=inf: out of range; allowed: finite numbers"),
         ("FluxPipeline", True, "a red", None, 3.5),
+        ("FluxPipeline", True, "", None, 3.5),
+        ("FluxPipeline", True, "", 2, 2.0),
         ("FluxPipeline", False, "a red", None, 1.0),
         ("FluxPipeline", False, "a red", 3.5, "guidance=3.5: the network embeds none; allowed: 1"),
     ],
@@ -278,3 +293,305 @@ def test_a_tokenizer_of_another_vocabulary_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("dlcore.generative.prompt_encoder.from_pretrained", lambda *_, **__: network)
     with pytest.raises(ValueError, match="7 tokens; allowed: at most 4, the vocabulary of text_encoder"):
         open_prompt_encoder(tmp_path, "text_encoder", "tokenizer", 77)
+
+
+def test_each_pipeline_has_the_parts_and_defaults_of_diffusers():
+    """Folders, guidance, steps, the windows of its texts, and whether it is a flow."""
+    for name, *expected in (
+        ("StableDiffusionPipeline", "unet", 7.5, 50, [77], False),
+        ("StableDiffusionXLPipeline", "unet", 5.0, 50, [77, 77], False),
+        ("StableDiffusion3Pipeline", "transformer", 7.0, 28, [77, 77, 256], True),
+        ("FluxPipeline", "transformer", 3.5, 28, [77, 512], True),
+        ("PixArtAlphaPipeline", "transformer", 4.5, 20, [120], False),
+    ):
+        kind = KINDS[name]
+        windows = [window for *_, window in kind.encoders]
+        assert [kind.network, kind.guidance, kind.steps, windows, kind.is_flow] == expected
+        ends = ("", "_2", "_3")[: len(windows)]
+        assert [part[:2] for part in kind.encoders] == [(f"text_encoder{end}", f"tokenizer{end}") for end in ends]
+
+
+class Reader:
+    """A text encoder of two words, whose outputs are number + 0 to 3; it notes what it reads."""
+
+    def __init__(self, number, width):
+        self.number, self.width, self.read = number, width, []
+
+    def encode(self, words, pad=True):
+        self.read.append((words, pad))
+        states, pooled = np.full((1, 2, self.width), self.number), np.full((1, self.width), self.number)
+        names = {"last_hidden_state": states, "penultimate": states, "pooler_output": pooled, "text_embeds": pooled}
+        return {name: value + k for k, (name, value) in enumerate(names.items())}
+
+
+def test_the_condition_of_each_pipeline_is_made_of_its_texts():
+    """Texts 10, 20 and 30, of 3, 5 and 9 features."""
+    size = (16, 8)
+
+    def condition(name, *encoders, index=None):
+        network = SimpleNamespace(config={"joint_attention_dim": 9})
+        pipeline = Pipeline(name, network, None, encoders, {}, index or {})
+        found = pipeline._condition("a", size)
+        return found, pipeline._null(found, size)
+
+    def rows(*parts):
+        return np.concatenate([np.full((1, 2, width), value) for value, width in parts], -1)
+
+    def readers():
+        return Reader(10, 3), Reader(20, 5), Reader(30, 9)
+
+    for name, pad in (("StableDiffusionPipeline", True), ("PixArtAlphaPipeline", False)):
+        first, _, _ = readers()
+        (states,), _ = condition(name, first)
+        np.testing.assert_array_equal(states, rows((10, 3)))
+        assert first.read == [("a", pad), ("", pad)]
+    (states, pooled), _ = condition("FluxPipeline", *readers()[:2])
+    np.testing.assert_array_equal(states, rows((20, 5)))
+    np.testing.assert_array_equal(pooled, np.full((1, 3), 12))
+    (states, pooled, sizes), null = condition("StableDiffusionXLPipeline", *readers()[:2])
+    np.testing.assert_array_equal(states, rows((11, 3), (21, 5)))
+    np.testing.assert_array_equal(pooled, np.full((1, 5), 23))
+    np.testing.assert_array_equal(sizes, [[16, 8, 0, 0, 16, 8]])
+    for found, expected in zip(null, (0 * states, 0 * pooled, sizes), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    _, null = condition("StableDiffusionXLPipeline", *readers()[:2], index={"force_zeros_for_empty_prompt": False})
+    np.testing.assert_array_equal(null[0], states)
+    # Both CLIPs are filled up with a zero to the nine features of the T5, whose words follow; it may be missing.
+    clips, both_pooled = rows((11, 3), (21, 5), (0, 1)), np.array([[13] * 3 + [23] * 5])
+    for count, more in ((3, rows((30, 9))), (2, rows((0, 9)))):
+        (states, pooled), _ = condition("StableDiffusion3Pipeline", *readers()[:count])
+        np.testing.assert_array_equal(states, np.concatenate([clips, more], 1))
+        np.testing.assert_array_equal(pooled, both_pooled)
+
+
+class Recorder:
+    """A network whose output is twice its input, channels doubled where it also predicts a variance."""
+
+    def __init__(self, repeats=1, **fields):
+        self.repeats, self.calls = repeats, []
+        vars(self).update(fields)
+
+    def apply(self, variables, z, *arguments):
+        self.calls.append((variables, z, *arguments))
+        return jnp.concatenate([2 * z] * self.repeats, -1)
+
+
+def predict(name, model, condition, z, guidance=3.0):
+    pipeline = Pipeline(name, SimpleNamespace(model=model), None, (), {}, {})
+    return pipeline._predict("weights", z, 250.0, condition, guidance)
+
+
+def test_a_network_is_called_as_its_pipeline_wants():
+    z = np.arange(2 * 4 * 2 * 3, dtype=np.float32).reshape(2, 4, 2, 3)
+    for name, condition, expected in (
+        ("StableDiffusionPipeline", ("words",), (None, "words", None, None)),
+        ("StableDiffusionXLPipeline", ("words", "pooled", "sizes"), (None, "words", None, ("pooled", "sizes"))),
+        ("StableDiffusion3Pipeline", ("words", "pooled"), ("words", "pooled")),
+        ("PixArtAlphaPipeline", ("words",), ("words",)),
+    ):
+        model = Recorder(repeats=2 if name == "PixArtAlphaPipeline" else 1)
+        np.testing.assert_array_equal(predict(name, model, condition, z), 2 * z)
+        ((variables, given, times, *arguments),) = model.calls
+        assert (variables, given is z, times.tolist(), tuple(arguments)) == ("weights", True, [250, 250], expected)
+
+
+@pytest.mark.parametrize("has_guidance", [True, False])
+def test_flux_reads_squares_of_four_latents_channel_by_channel(has_guidance):
+    z = np.random.default_rng(0).normal(size=(2, 4, 6, 3)).astype(np.float32)
+    model = Recorder(has_guidance=has_guidance)
+    np.testing.assert_array_equal(predict("FluxPipeline", model, ("words", "pooled"), z), 2 * z)
+    ((_, tokens, times, words, pooled, positions, word_positions, strength),) = model.calls
+    chex.assert_shape(tokens, (2, 6, 12))
+    for k, (y, x) in enumerate((y, x) for y in range(2) for x in range(3)):
+        square = z[:, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2]  # [2, 2, 2, 3]
+        np.testing.assert_array_equal(tokens[:, k], np.concatenate([square[..., c].reshape(2, 4) for c in range(3)], 1))
+    np.testing.assert_allclose(times, [0.25, 0.25])
+    assert (words, pooled, word_positions) == ("words", "pooled", None)
+    np.testing.assert_array_equal(positions, image_positions(2, 3))
+    assert strength is None if not has_guidance else strength.tolist() == [3, 3]
+
+
+def drawing(name="StableDiffusionPipeline", encoders=(), **fields):
+    """A pipeline with latents of 3 channels at half the sides, which notes what its program is given."""
+    network = SimpleNamespace(model=SimpleNamespace(**fields), config={"sample_size": 8}, variables="weights")
+    model = SimpleNamespace(downsampling=2, latent_channels=3)
+    autoencoder = SimpleNamespace(model=model, variables="decoder")
+    pipeline, calls = Pipeline(name, network, autoencoder, encoders, {}, {}), []
+    vars(pipeline)["_run"] = lambda *arguments: calls.append(arguments)
+    return pipeline, calls
+
+
+def test_draw_passes_on_the_noise_of_each_image_and_the_condition_of_all():
+    pipeline, calls = drawing(encoders=(Reader(10, 4),), channels=(8,))
+    pipeline.draw("a", count=3, seed=5, size=(6, 4), steps=1)
+    pipeline.draw("a", guidance=1)
+    pipeline.draw("")
+    (steps, guidance, weights, decoder, conditions, null, start), plain, wordless = calls
+    assert (steps, guidance, weights, decoder) == (1, 7.5, "weights", "decoder")
+    for condition in (conditions, null):
+        np.testing.assert_array_equal(condition[0], np.full((3, 2, 4), 10))
+    np.testing.assert_allclose(start, latents((3, 2, 3), seed=5, count=3), rtol=1e-6)
+    # By default one square image of the size of the training, with the published number of steps and seed 0.
+    assert plain[:2] == (50, 1.0)
+    assert plain[5] is None
+    np.testing.assert_allclose(plain[6], latents((8, 8, 3), count=1), rtol=1e-6)
+    assert (wordless[1], wordless[5]) == (1.0, None)
+    flux, calls = drawing("FluxPipeline", (Reader(10, 4), Reader(20, 4)), has_guidance=True)
+    flux.draw("a", size=(4, 8))
+    assert (calls[0][0], calls[0][1], calls[0][5]) == (28, 3.5, None)
+
+
+def test_sides_are_multiples_of_what_network_and_autoencoder_cannot_divide():
+    """Two pixels a latent; two latents for each halving of a U-Net, for a patch and for Flux's square."""
+    for name, fields, unit in (
+        ("StableDiffusionPipeline", {"channels": (8, 16, 16)}, 8),
+        ("StableDiffusion3Pipeline", {"patch_size": 3}, 6),
+        ("FluxPipeline", {"has_guidance": False}, 4),
+    ):
+        pipeline, calls = drawing(name, (Reader(1, 1), Reader(2, 1)), **fields)
+        vars(pipeline)["network"].config["joint_attention_dim"] = 2
+        pipeline.draw("", size=(unit, 2 * unit))
+        chex.assert_shape(calls[0][-1], (1, unit // 2, unit, 3))
+        for size in ((unit + 2, unit), (unit, unit + 2), (0, unit)):
+            with pytest.raises(ValueError, match=f"sides do not divide; allowed: multiples of {unit} pixels"):
+                pipeline.draw("", size=size)
+    del pipeline.network.config["sample_size"]
+    assert pipeline.side == 256  # 128 latents
+
+
+class Guided(Pipeline):
+    """Predicts weights and condition, in one step of its sampler; it notes the sampler's numbers."""
+
+    def _predict(self, variables, z, t, condition, guidance):
+        return z * t + variables + condition[0]
+
+    def _diffusion(self, steps):
+        return lambda network, start: network(start, 0.0) / steps
+
+    def _flow(self, steps, positions):
+        return lambda network, start: network(start, 0.0) / (steps * positions)
+
+
+def test_the_program_guides_and_decodes():
+    """With 3 for the words and 1 without them, of weights 1: 2 + 2 (4 - 2) = 6; 6 / 2 steps; / 10; + .1; to [0, 1].
+
+    Of the flow also divided by the six positions.
+    """
+    decoder = SimpleNamespace(unscale_latents=lambda z: z / 10, apply=lambda v, z, method: z + v[method])
+    start, conditions, null = jnp.ones((1, 2, 3, 1)), (jnp.float32(3),), (jnp.float32(1),)
+    for name, no_words, expected in (
+        ("StableDiffusionPipeline", null, (1 + 6 / 2 / 10 + 0.1) / 2),
+        ("StableDiffusionPipeline", None, (1 + 4 / 2 / 10 + 0.1) / 2),
+        ("StableDiffusion3Pipeline", null, (1 + 6 / 12 / 10 + 0.1) / 2),
+    ):
+        pipeline = Guided(name, None, SimpleNamespace(model=decoder), (), {}, {})
+        with jax.disable_jit():
+            images = pipeline._run(2, 2.0, 1.0, {"decode": 0.1}, conditions, no_words, start)
+        np.testing.assert_allclose(images, np.full(start.shape, expected), rtol=1e-6)
+
+
+def scheduled(name, scheduler):
+    return Pipeline(name, None, None, (), scheduler, {})
+
+
+def test_the_times_of_a_flow_follow_its_configuration(monkeypatch):
+    """Two steps: 1, a time, 0. At shift s the middle is s / (1 + s), the sigmoid of log s.
+
+    Flux's log s is .5 for 256 tokens and 1.15 for 4096, of four latents each, and a line between.
+    """
+    monkeypatch.setattr("dlcore.generative.pipeline.solve_flow", lambda network, start, times: (network, start, times))
+    sigmoid = lambda x: 1 / (1 + np.exp(-x))  # noqa: E731
+    ends = {"base_image_seq_len": 10, "max_image_seq_len": 20, "base_shift": 1.0, "max_shift": 2.0}
+    for name, config, positions, middle in (
+        ("FluxPipeline", {}, 64, 0.5),
+        ("FluxPipeline", {"shift": 3.0}, 64, 0.75),
+        ("FluxPipeline", {"use_dynamic_shifting": True}, 1024, sigmoid(0.5)),
+        ("FluxPipeline", {"use_dynamic_shifting": True}, 4 * 4096, sigmoid(1.15)),
+        ("FluxPipeline", {"use_dynamic_shifting": True, **ends}, 60, sigmoid(1.5)),
+        ("StableDiffusion3Pipeline", {}, 64, 0.001),
+        ("StableDiffusion3Pipeline", {"shift": 3.0}, 64, shifted(shifted(0.001, 3), 3)),
+    ):
+        network, start, times = scheduled(name, config)._flow(2, positions)("network", "start")
+        assert (network, start) == ("network", "start")
+        np.testing.assert_allclose(times, [1, middle, 0], rtol=1e-6, err_msg=f"{name} {config}")
+
+
+def test_the_grid_of_diffusion_follows_its_configuration(monkeypatch):
+    def sample(network, start, noise, grid, **options):
+        assert (network, start, noise(3)) == ("network", "start", 0)
+        return grid, options
+
+    monkeypatch.setattr("dlcore.generative.pipeline.ddim_sample", sample)
+
+    def grid_of(**config):
+        grid, options = scheduled("StableDiffusionPipeline", config)._diffusion(2)("network", "start")
+        assert options.pop("clip_sample") is False
+        return grid.timesteps.tolist(), grid.alphas_cumprod, options["prediction"]
+
+    linear = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
+    times, abar, prediction = grid_of()
+    assert (times, prediction) == ([500, 0], "epsilon")
+    np.testing.assert_allclose(abar, [*linear[[500, 0]], 1])
+    times, abar, prediction = grid_of(**DIFFUSION, prediction_type="v_prediction")
+    expected = schedule(2)
+    assert (times, prediction) == (expected[0].tolist(), "v")
+    np.testing.assert_allclose(abar, expected[1])
+    # An offset is one of leading timesteps alone.
+    times, abar, prediction = grid_of(timestep_spacing="trailing", steps_offset=1, prediction_type="sample")
+    assert (times, prediction) == ([999, 499], "sample")
+    np.testing.assert_allclose(grid_of(timestep_spacing="trailing", rescale_betas_zero_snr=True)[1][0], 0, atol=1e-12)
+    # The ends are betas of the configuration's own number of timesteps.
+    times, abar, _ = grid_of(num_train_timesteps=10, beta_start=0.1, beta_end=0.4)
+    assert times == [5, 0]
+    np.testing.assert_allclose(abar, [*np.cumprod(1 - np.linspace(0.1, 0.4, 10))[[5, 0]], 1])
+    # cos^2(pi / 2 (t / T + .008) / 1.008) over its value at 0; timestep k has t = k + 1.
+    f = np.cos((np.arange(11) / 10 + 0.008) / 1.008 * np.pi / 2) ** 2
+    _, abar, _ = grid_of(num_train_timesteps=10, beta_schedule="squaredcos_cap_v2")
+    np.testing.assert_allclose(abar, [f[6] / f[0], f[1] / f[0], 1])
+
+
+def test_open_pipeline_opens_each_part_in_its_folder(tmp_path, monkeypatch):
+    options = {"sharding": "split", "param_dtype": "bfloat16"}
+    monkeypatch.setattr("dlcore.generative.pipeline.from_pretrained", lambda folder, **given: (folder.name, given))
+    monkeypatch.setattr("dlcore.generative.pipeline.open_prompt_encoder", lambda *part, **given: (*part, given))
+    write_json(tmp_path / "scheduler" / "scheduler_config.json", {"shift": 3.0})
+    parts = {f"text_encoder{end}": ["transformers", "Encoder"] for end in ("", "_2", "_3")}
+    index = {"_class_name": "StableDiffusion3Pipeline", **parts}
+    for count, left_out in ((3, {}), (2, {"text_encoder_3": [None, None]})):
+        write_json(tmp_path / "model_index.json", index | left_out)
+        pipeline = open_pipeline(tmp_path, **options)
+        assert (pipeline.name, pipeline.scheduler) == ("StableDiffusion3Pipeline", {"shift": 3.0})
+        assert (pipeline.network, pipeline.autoencoder) == (("transformer", options), ("vae", options))
+        encoders = KINDS["StableDiffusion3Pipeline"].encoders[:count]
+        assert pipeline.encoders == tuple((tmp_path, *part, options) for part in encoders)
+        assert pipeline.index == index | left_out
+    write_json(tmp_path / "model_index.json", index | {"text_encoder_2": [None, None], "text_encoder_3": [None, None]})
+    with pytest.raises(ValueError, match="text_encoder_2 was left out; allowed: all text encoders of a Stable"):
+        open_pipeline(tmp_path)
+
+
+def test_a_prompt_is_filled_up_to_its_window_where_asked(tmp_path, monkeypatch):
+    write_clip_tokenizer(tmp_path / "clip")
+    write_t5_tokenizer(tmp_path / "t5")
+    encoder = PromptEncoder("text", lambda input_ids: input_ids, open_tokenizer(tmp_path / "clip"), 9, 8)
+    six = CLIP_TOKENS[0, :6].tolist()
+    assert encoder.encode(WORDS).tolist() == [[*six, 9, 9]]
+    assert encoder.encode(WORDS, pad=False).tolist() == [six]
+    # A CLIP has a window of its own, and a tokenizer may have as many tokens as the network.
+    calls, sizes = [], {"clip": VOCAB, "t5": 7}
+    for name, fields, window, pad in (("clip", {"window": 12}, 12, END), ("t5", {}, 300, 0)):
+        network = SimpleNamespace(model=SimpleNamespace(vocab_size=sizes[name], **fields))
+        monkeypatch.setattr(
+            "dlcore.generative.prompt_encoder.from_pretrained",
+            lambda folder, network=network, **options: calls.append((folder, options)) or network,
+        )
+        opened = open_prompt_encoder(tmp_path, "text", name, 300, sharding="split", param_dtype="half")
+        assert (opened.name, opened.network, opened.window, opened.pad_token) == ("text", network, window, pad)
+    assert calls == [(tmp_path / "text", {"sharding": "split", "param_dtype": "half"})] * 2
+    # Words of the files, if the tokenizer has them; else CLIP's end, or 0.
+    (tmp_path / "clip" / "special_tokens_map.json").unlink()
+    assert _pad_token(tmp_path / "clip", open_tokenizer(tmp_path / "clip")) == END
+    tokenizer = open_tokenizer(tmp_path / "t5")
+    for word, token in (("square", 5), ("circle", 0)):
+        write_json(tmp_path / "t5" / "tokenizer_config.json", {"pad_token": word})
+        assert _pad_token(tmp_path / "t5", tokenizer) == token

@@ -98,3 +98,9 @@ def test_the_wiring_of_the_pixel_cnn_is_as_it_was():
         np.array([0, 2]),
         [15.5133, -1.86399],
     )
+
+
+def test_the_reach_is_the_sum_of_half_the_kernels():
+    """Kernels of 7 and of six times 3: 3 + 6; of 5 and twice 7: 2 + 2 * 3."""
+    assert PixelCNN(2, 1).reach() == 9
+    assert PixelCNN(2, 1, first_kernel=5, num_layers=2, kernel_size=7).reach() == 8

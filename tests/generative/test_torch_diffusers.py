@@ -1,5 +1,8 @@
 """Networks of the diffusers library with its weights: outputs equal to its own, and what state dicts may look like."""
 
+import functools
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -187,22 +190,20 @@ def test_linear_projections_are_convolutions_of_one_pixel():
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
+@functools.cache
+def loaded_autoencoder(file):
+    """(weights, variables) of an autoencoder."""
+    model = AutoencoderTiny((8, 8), (1, 1)) if file == "df_vae_tiny" else AutoencoderKL((8, 16), groups=4)
+    _, _, weights = read_golden(file)
+    return weights, from_torch_names(model, weights, jax.ShapeDtypeStruct((1, 8, 8, 3), "float32"))
+
+
 @pytest.mark.covers("GE-25")
-@pytest.mark.parametrize(
-    ("file", "model"),
-    [
-        ("df_autoencoder_kl", AutoencoderKL((8, 16), groups=4)),
-        ("df_vae_tiny", AutoencoderTiny((8, 8), (1, 1))),
-    ],
-    ids=["kl", "tiny"],
-)
-def test_every_bias_of_an_autoencoder_is_loaded(file, model):
+@pytest.mark.parametrize("file", ["df_autoencoder_kl", "df_vae_tiny"], ids=["kl", "tiny"])
+def test_every_bias_of_an_autoencoder_is_loaded(file):
     """As many leaves as entries, and each bias of the state dict, which no other equals, is a leaf named bias."""
-    _, meta, weights = read_golden(file)
-    _, channels, *sides = meta["inputs"]["x"]["shape"]
-    leaves = jax.tree.leaves_with_path(
-        from_torch_names(model, weights, jax.ShapeDtypeStruct((1, *sides, channels), "float32"))
-    )
+    weights, variables = loaded_autoencoder(file)
+    leaves = jax.tree.leaves_with_path(variables)
     assert len(leaves) == len(weights)
     loaded = sorted(np.asarray(leaf).tobytes() for path, leaf in leaves if path[-1].key == "bias")
     wanted = sorted(value.tobytes() for name, value in weights.items() if name.endswith("bias"))
@@ -210,17 +211,226 @@ def test_every_bias_of_an_autoencoder_is_loaded(file, model):
 
 
 @pytest.mark.covers("GE-25")
-@pytest.mark.parametrize("convolutions", [False, True])
-def test_attention_of_an_autoencoder_under_the_names_before_diffusers_0_18(convolutions):
-    """query, key, value and proj_attn, which are convolutions of 1 x 1 in files converted from latent diffusion."""
-    model, (_, _, today) = AutoencoderKL((8, 16), groups=4), read_golden("df_autoencoder_kl")
+def test_attention_of_an_autoencoder_under_the_names_before_diffusers_0_18():
+    """query, key, value and proj_attn; those of the decoder are convolutions of 1 x 1, as files converted from latent
+    diffusion have them."""
+    today, variables = loaded_autoencoder("df_autoencoder_kl")
     older = {}
     for name, value in today.items():
         for new, old in (("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")):
-            if f".{new}.weight" in name and convolutions:
+            if f".{new}.weight" in name and name.startswith("decoder"):
                 value = value[..., None, None]
             name = name.replace(f".{new}.", f".{old}.")
         older[name] = value
-    assert "decoder.mid_block.attentions.0.proj_attn.weight" in older
-    x = jnp.zeros((1, 8, 8, 3))
-    jax.tree.map(np.testing.assert_array_equal, from_torch_names(model, older, x), from_torch_names(model, today, x))
+    assert older["encoder.mid_block.attentions.0.proj_attn.weight"].ndim == 2
+    assert older["decoder.mid_block.attentions.0.proj_attn.weight"].ndim == 4
+    model = AutoencoderKL((8, 16), groups=4)
+    jax.tree.map(np.testing.assert_array_equal, from_torch_names(model, older, jnp.zeros((1, 8, 8, 3))), variables)
+
+
+LEVELS = ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D")
+SD1 = {"_class_name": "UNet2DConditionModel", "block_out_channels": [320, 640, 1280, 1280], "layers_per_block": 2,
+       "down_block_types": LEVELS, "attention_head_dim": 8, "norm_num_groups": 32, "out_channels": 4,
+       "in_channels": 4, "cross_attention_dim": 768}  # fmt: skip
+SDXL = SD1 | {"block_out_channels": [320, 640, 1280], "attention_head_dim": [5, 10, 20],
+              "down_block_types": ["DownBlock2D", *LEVELS[:2]], "transformer_layers_per_block": [1, 2, 10],
+              "addition_embed_type": "text_time", "addition_time_embed_dim": 256,
+              "projection_class_embeddings_input_dim": 2816}  # fmt: skip
+DDPM = {"_class_name": "UNet2DModel", "block_out_channels": [128, 256], "layers_per_block": 2, "out_channels": 3,
+        "in_channels": 3, "down_block_types": ["AttnDownBlock2D", "DownBlock2D"],
+        "up_block_types": ["UpBlock2D", "AttnUpBlock2D"]}  # fmt: skip
+VAE = {"_class_name": "AutoencoderKL", "block_out_channels": [128, 256], "layers_per_block": 2, "latent_channels": 4,
+       "in_channels": 3, "norm_num_groups": 32}  # fmt: skip
+SD3 = {"_class_name": "SD3Transformer2DModel", "num_attention_heads": 24, "attention_head_dim": 64, "num_layers": 24,
+       "caption_projection_dim": 1536, "patch_size": 2, "out_channels": 16, "in_channels": 16, "sample_size": 128,
+       "pos_embed_max_size": 192, "joint_attention_dim": 4096, "pooled_projection_dim": 2048}  # fmt: skip
+FLUX = {"_class_name": "FluxTransformer2DModel", "num_attention_heads": 24, "attention_head_dim": 128, "num_layers": 19,
+        "num_single_layers": 38, "in_channels": 64, "joint_attention_dim": 4096,
+        "pooled_projection_dim": 768}  # fmt: skip
+PIXART = {"_class_name": "PixArtTransformer2DModel", "num_attention_heads": 16, "attention_head_dim": 72,
+          "num_layers": 28, "sample_size": 64, "patch_size": 2, "out_channels": 8, "in_channels": 4,
+          "caption_channels": 4096}  # fmt: skip
+
+
+def fields_of(config, **changes):
+    return find_family(config).model({**config, **changes})
+
+
+def test_fields_of_published_unets_with_words():
+    """What a configuration leaves out is diffusers' default; heads of one size are given by their features."""
+    name, fields = fields_of(SD1)
+    assert (name, fields) == ("stable_diffusion_v1_unet", {
+        "channels": (320, 640, 1280, 1280), "num_res_blocks": 2, "attention_levels": (0, 1, 2), "num_heads": 8,
+        "head_features": 40, "groups": 32, "cosine_first": True, "ends_at_period": False, "downsample_padding": 1,
+        "resnet_time_scale_shift": "default", "epsilon": 1e-5, "transformer_depths": (1, 1, 1, 1),
+        "size_features": None, "out_channels": 4,
+    })  # fmt: skip
+    name, fields = fields_of(SDXL, num_attention_heads=None)
+    assert name == "stable_diffusion_xl_unet"
+    assert (fields["num_heads"], fields["head_features"]) == (None, 64)
+    assert (fields["attention_levels"], fields["transformer_depths"], fields["size_features"]) == (
+        (1, 2), (1, 2, 10), 256,
+    )  # fmt: skip
+    changes = {"freq_shift": 1, "flip_sin_to_cos": False, "downsample_padding": 0, "norm_eps": 1e-6,
+               "num_attention_heads": 4, "resnet_time_scale_shift": "scale_shift"}  # fmt: skip
+    _, fields = fields_of(SD1, **changes, only_cross_attention=[False] * 4, time_embedding_type="positional")
+    assert (fields["ends_at_period"], fields["cosine_first"], fields["downsample_padding"]) == (True, False, 0)
+    assert (fields["epsilon"], fields["num_heads"], fields["resnet_time_scale_shift"]) == (1e-6, 4, "scale_shift")
+    for key, value in (
+        ("class_embed_type", "timestep"), ("encoder_hid_dim", 8), ("only_cross_attention", True),
+        ("dual_cross_attention", True), ("mid_block_type", "UNetMidBlock2DSimpleCrossAttn"),
+        ("time_embedding_type", "fourier"), ("attention_head_dim", [5, 10, 25, 20]),
+        ("attention_head_dim", [128, 256, 512, 512]),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=f"{key}=.*: not in dlcore's U-Net; allowed: "):
+            fields_of(SD1, **{key: value})
+
+
+def test_fields_of_published_unets_without_words():
+    name, fields = fields_of(DDPM)
+    assert (name, fields) == ("consistency_imagenet64_unet", {
+        "channels": (128, 256), "num_res_blocks": 2, "attention_levels": (0,), "num_heads": None, "head_features": 8,
+        "groups": 32, "num_classes": None, "cosine_first": True, "ends_at_period": False, "downsample_padding": 1,
+        "resnet_time_scale_shift": "default", "add_attention": True, "epsilon": 1e-5, "resample": "conv",
+        "norm_in_middle": True, "out_channels": 3,
+    })  # fmt: skip
+    _, fields = fields_of(
+        DDPM, attention_head_dim=None, freq_shift=1, flip_sin_to_cos=False, downsample_padding=0, norm_eps=1e-6,
+        norm_num_groups=4, num_class_embeds=5, add_attention=False,
+    )  # fmt: skip
+    assert (fields["num_heads"], fields["head_features"], fields["groups"], fields["num_classes"]) == (1, 8, 4, 5)
+    assert (fields["ends_at_period"], fields["cosine_first"], fields["downsample_padding"]) == (True, False, 0)
+    assert (fields["epsilon"], fields["add_attention"]) == (1e-6, False)
+    resampled = {"down_block_types": ["ResnetDownsampleBlock2D", "AttnDownBlock2D"],
+                 "up_block_types": ["AttnUpBlock2D", "ResnetUpsampleBlock2D"], "attention_head_dim": 64,
+                 "downsample_type": "resnet", "upsample_type": "resnet",
+                 "resnet_time_scale_shift": "scale_shift"}  # fmt: skip
+    _, fields = fields_of(DDPM, **resampled)
+    assert (fields["resample"], fields["norm_in_middle"], fields["head_features"]) == ("resnet", False, 64)
+    assert fields["attention_levels"] == (1,)
+    # The last block of either side does not resample.
+    kinds = {"down_block_types": ["DownBlock2D", "ResnetDownsampleBlock2D"]}
+    assert fields_of(DDPM, **kinds, up_block_types=["UpBlock2D", "ResnetUpsampleBlock2D"])[1]["resample"] == "conv"
+    one = {"block_out_channels": [8], "down_block_types": ["DownBlock2D"], "up_block_types": ["UpBlock2D"]}
+    assert fields_of(DDPM, **one)[1]["resample"] == "conv"
+    for changes in (
+        {"center_input_sample": True}, {"time_embedding_type": "fourier"}, {"mid_block_scale_factor": 2},
+        {"attn_norm_num_groups": 4}, {"class_embed_type": "timestep"}, {"dropout": 0.1}, {"act_fn": "mish"},
+        {"down_block_types": ["DownBlock2D", "SkipDownBlock2D"]},
+        {"down_block_types": ["ResnetDownsampleBlock2D", "DownBlock2D"]},
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=f"{next(iter(changes))}=.*: not in dlcore's U-Net; allowed: "):
+            fields_of(DDPM, **changes)
+
+
+def test_fields_of_published_autoencoders_and_transformers():
+    assert fields_of(VAE) == ("stable_diffusion_v1_vae", {
+        "channels": (128, 256), "num_res_blocks": 2, "latent_channels": 4, "image_channels": 3, "groups": 32,
+        "use_quant_conv": True, "shift_factor": 0.0, "scaling_factor": 0.18215,
+    })  # fmt: skip
+    name, fields = fields_of(SD3)
+    assert (name, fields) == ("stable_diffusion_3_medium", {
+        "width": 1536, "depth": 24, "num_heads": 24, "patch_size": 2, "out_channels": 16, "max_grid": 192,
+        "base_grid": 64, "norm_keys": False,
+    })  # fmt: skip
+    assert fields_of(SD3, qk_norm="rms_norm")[1]["norm_keys"]
+    for changes, message in (
+        ({"qk_norm": "layer_norm"}, "qk_norm='layer_norm': not in dlcore's MMDiT; allowed: null, rms_norm"),
+        ({"caption_projection_dim": 16}, "caption_projection_dim=16: no width; allowed: 1536"),
+        ({"dual_attention_layers": [0]}, r"dual_attention_layers=\[0\]: not in dlcore's MMDiT; allowed: \[\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            fields_of(SD3, **changes)
+    name, fields = fields_of(FLUX)
+    assert (name, fields) == ("flux_1_schnell", {
+        "width": 3072, "depth": 19, "single_depth": 38, "num_heads": 24, "axes": (16, 56, 56), "has_guidance": False,
+    })  # fmt: skip
+    name, fields = fields_of(FLUX, guidance_embeds=True, axes_dims_rope=[8, 60, 60], out_channels=64)
+    assert (name, fields["has_guidance"], fields["axes"]) == ("flux_1_dev", True, (8, 60, 60))
+    for key, value in (("patch_size", 2), ("out_channels", 16)):
+        with pytest.raises(ValueError, match=f"{key}={value}: not in dlcore's Flux; allowed: "):
+            fields_of(FLUX, **{key: value})
+    name, fields = fields_of(PIXART)
+    assert (name, fields) == ("pixart_alpha_512", {
+        "width": 1152, "depth": 28, "num_heads": 16, "patch_size": 2, "out_channels": 8, "base_grid": 32,
+        "position_scale": 1.0,
+    })  # fmt: skip
+    # Positions are those of 512 pixels, 64 latents, unless another scale is given.
+    large = {"sample_size": 128, "use_additional_conditions": False}
+    assert fields_of(PIXART, **large)[1]["position_scale"] == 2.0
+    assert fields_of(PIXART, **large, interpolation_scale=3)[1]["position_scale"] == 3.0
+    assert fields_of(PIXART, sample_size=32)[1]["position_scale"] == 1.0
+    for key, value in (("norm_type", "ada_norm"), ("activation_fn", "geglu"), ("attention_bias", False),
+                       ("norm_elementwise_affine", True)):  # fmt: skip
+        with pytest.raises(ValueError, match=f"{key}={value!r}: not in dlcore's PixArt; allowed: "):
+            fields_of(PIXART, **{key: value})
+
+
+def test_weights_are_loaded_with_inputs_of_the_configurations_sizes(monkeypatch):
+    """The least image that a U-Net halves: 2 to the number of its levels. SDXL's pooled text has 2816 - 6 x 256."""
+    names = "dlcore.generative.pretrained.from_torch_names"
+    monkeypatch.setattr(names, lambda model, weights, *inputs: [getattr(x, "shape", x) for x in inputs])
+
+    def loaded(config, **fields):
+        return find_family(config).load(SimpleNamespace(**fields), config, None)
+
+    levels = {"channels": (320, 640, 1280, 1280)}
+    image, context = (1, 16, 16, 4), (1, 1, 768)
+    assert loaded(SD1, **levels, size_features=None) == [image, (1,), None, context, None, None]
+    for at, added in enumerate(((1, 1280), (1, 6))):
+        monkeypatch.setattr(names, lambda model, weights, *inputs: [x.shape for x in inputs[-1]])
+        assert loaded(SDXL, **levels, size_features=256)[at] == added
+    monkeypatch.setattr(names, lambda model, weights, *inputs: [getattr(x, "shape", x) for x in inputs])
+    assert loaded(DDPM, channels=(8, 8), num_classes=None) == [(1, 4, 4, 3), (1,), None]
+    assert loaded(DDPM, channels=(8, 8), num_classes=5) == [(1, 4, 4, 3), (1,), (1,)]
+    assert loaded(VAE, channels=(8, 8, 8)) == [(1, 8, 8, 3)]
+    assert loaded(SD3, patch_size=2) == [(1, 2, 2, 16), (1,), (1, 1, 4096), (1, 2048)]
+    assert loaded(PIXART, patch_size=2) == [(1, 2, 2, 4), (1,), (1, 1, 4096)]
+    for has_guidance in (False, True):
+        shapes = loaded(FLUX, axes=(2, 4), has_guidance=has_guidance)
+        guidance = (1,) if has_guidance else None
+        assert shapes == [(1, 1, 64), (1,), (1, 1, 4096), (1, 768), (1, 2), None, guidance]
+
+
+def test_inputs_by_the_librarys_names_reach_the_network():
+    """One timestep is that of all examples."""
+
+    class Echo:
+        size_features, calls = None, []
+
+        def apply(self, variables, *inputs, method=None):
+            self.calls.append((variables, *(x if isinstance(x, str | tuple | None) else x.tolist() for x in inputs)))
+            return ("mean", "logvar") if method == "encode" else method or "output"
+
+    def outputs(config, **inputs):
+        Echo.calls.clear()
+        found = find_family(config).outputs(Echo(), "weights", inputs)
+        return found, [call[1:] for call in Echo.calls]
+
+    x, t = np.zeros((2, 1)), np.float32(7)
+    image, times = x.tolist(), [7, 7]
+    words = {"encoder_hidden_states": "words", "pooled_projections": "pooled"}
+    for config, inputs, expected in (
+        (SD1, {"sample": x, "encoder_hidden_states": "words"}, (image, times, None, "words", None, None)),
+        (DDPM, {"sample": x}, (image, times, None)),
+        (DDPM, {"sample": x, "class_labels": "labels"}, (image, times, "labels")),
+        (SD3, {"hidden_states": x, **words}, (image, times, "words", "pooled")),
+        (
+            FLUX,
+            {"hidden_states": x, **words, "img_ids": "places"},
+            (image, times, "words", "pooled", "places", None, None),
+        ),
+        (
+            FLUX,
+            {"hidden_states": x, **words, "img_ids": "places", "txt_ids": "text places", "guidance": "strength"},
+            (image, times, "words", "pooled", "places", "text places", "strength"),
+        ),
+        (PIXART, {"hidden_states": x, "encoder_hidden_states": "words"}, (image, times, "words")),
+    ):
+        assert outputs(config, timestep=t, **inputs) == ({"sample": "output"}, [expected])
+    Echo.size_features = 4
+    added = {"text_embeds": "pooled", "time_ids": "sizes"}
+    _, calls = outputs(SDXL, sample=x, timestep=t, encoder_hidden_states="words", **added)
+    assert calls == [(image, times, None, "words", None, ("pooled", "sizes"))]
+    assert outputs(VAE, x=x) == ({"mean": "mean", "logvar": "logvar"}, [(image,)])
+    assert outputs(VAE, z=x) == ({"dec": "decode"}, [(image,)])

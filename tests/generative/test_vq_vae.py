@@ -78,20 +78,37 @@ def test_the_codebook_is_an_average_by_hand():
     chex.assert_trees_all_equal(padding, book)
 
 
-@pytest.mark.slow
 @pytest.mark.covers("GE-12")
 def test_a_dead_code_restarts_at_an_output_that_counts():
-    """Code 2 has 1 of 301 counts, below 3 % of a third; code 1, unused in this batch, is not dead yet."""
+    """Code 2 has 1 of 301 counts, below 3 % of a third; code 1, unused in this batch, is not dead yet.
+
+    Counts are .99 of (200, 100, 1) and .01 of (2, 0, 0): 198.02, 99 and .99, on average 99.3367.
+    """
     book = Codebook(jnp.array([[0.0], [1], [50]]), jnp.array([200.0, 100, 1]), jnp.array([[0.0], [100], [50]]))
-    z, mask = jnp.array([[0.1], [0.2], [99]]), jnp.array([1, 1, 0])
-    update = jax.jit(partial(update_codebook, book, z, jnp.zeros(3, int), mask))
-    drawn = {round(float(update(jax.random.key(i)).vectors[2, 0]), 4) for i in range(9)}
-    assert drawn == {0.1, 0.2}
-    new = update(jax.random.key(0))
-    assert float(new.vectors[1, 0]) == pytest.approx(1)
-    assert float(new.counts[2]) > 50  # it stays until it has had time to be used
-    held = update_codebook(book, z, jnp.zeros(3, int), mask, jax.random.key(0), restart_below=0.0)
-    assert float(held.vectors[2, 0]) == pytest.approx(50)
+    z, mask, keys = jnp.array([[0.1], [0.2], [99]]), jnp.array([1, 1, 0]), jax.random.split(jax.random.key(0), 9)
+
+    @jax.jit
+    @partial(jax.vmap, in_axes=(0, None))
+    def update(key, restart_below):
+        return update_codebook(book, z, jnp.zeros(3, int), mask, key, restart_below=restart_below)
+
+    new = update(keys, 0.03)
+    restarts = new.vectors[:, 2, 0]
+    assert {round(float(v), 4) for v in restarts} == {0.1, 0.2}
+    np.testing.assert_allclose(new.vectors[:, 1, 0], np.ones(9), rtol=1e-6)
+    # Its count is the average, so that it stays until it has had time to be used.
+    np.testing.assert_allclose(new.counts[0], [198.02, 99, 99.3367], rtol=1e-5)
+    np.testing.assert_allclose(new.sums[:, 2, 0], 99.3367 * restarts, rtol=1e-5)
+    np.testing.assert_allclose(update(keys, 0.0).vectors[:, 2, 0], np.full(9, 50), rtol=1e-5)
+
+
+def test_the_usage_of_codes_leaves_padding_out():
+    """Codes 0 twice and 3 six times of 5: shares 1/4 and 3/4; the third grid is padding."""
+    codes = np.array([[[0, 3], [3, 3]], [[0, 3], [3, 3]], [[1, 2], [2, 4]]])
+    found = vq_vae.codebook_usage(jnp.asarray(codes), jnp.array([1, 1, 0]), 5)
+    assert found["usage"].compute() == pytest.approx(2 / 5)
+    assert found["perplexity"].compute() == pytest.approx(4 / 3**0.75)
+    assert vq_vae.NUM_STEPS == 8
 
 
 @pytest.mark.covers("GE-12")
@@ -146,6 +163,10 @@ def test_one_update_of_the_autoencoder_by_hand():
     q, x = codes[nearest], x.ravel()
     error = 0.7 * q - x
     assert metrics["loss"].compute() == pytest.approx((error**2 + 0.5 * (z - q) ** 2).mean(), rel=1e-5)
+    assert metrics["commitment"].compute() == pytest.approx(((z - q) ** 2).mean(), rel=1e-5)
+    shown = np.square(np.clip(0.7 * q, -1, 1) - x).reshape(3, 2).mean(1) / 4  # of pixels in [0, 1]
+    assert metrics["mse"].compute() == pytest.approx(shown.mean(), rel=1e-5)
+    assert metrics["psnr"].compute() == pytest.approx((-10 * np.log10(shown)).mean(), rel=1e-5)
     by_w = ((2 * error * 0.7 + 0.5 * 2 * (z - q)) * x).mean()
     want = {"w": 1.2 - 0.1 * by_w, "v": 0.7 - 0.1 * (2 * error * q).mean()}
     assert after.params == pytest.approx(want, rel=1e-5)
@@ -154,6 +175,22 @@ def test_one_update_of_the_autoencoder_by_hand():
     sums, new = 0.75 * codes * counts + 0.25 * z @ one_hot, 0.75 * counts + 0.25 * one_hot.sum(0)
     np.testing.assert_allclose(after.codebook.counts, new, rtol=1e-5)
     np.testing.assert_allclose(after.codebook.vectors[:, 0], sums / new, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.covers("GE-12")
+def test_a_trained_autoencoder_reconstructs_and_interpolates_images():
+    """Codes -1, 0 and 1 of z = 1.2 x, decoded to .7 q; the path goes to the other image, by its own nearest codes."""
+    x = np.array([[-0.9, 0.1], [0.8, 0.5], [-0.3, 0.7]], np.float32).reshape(3, 1, 2, 1)
+    rows, params = {"image": (x + 1) / 2, "other": (x[::-1] + 1) / 2}, {"w": 1.2, "v": 0.7}
+    out = jax.jit(partial(vq_vae.reconstruct, Scaled(), params, jnp.array([[-1.0], [0], [1]])))(rows)
+    np.testing.assert_array_equal(out["codes"], [[[0, 1]], [[2, 2]], [[1, 2]]])
+    np.testing.assert_allclose(out["features"], 1.2 * x.reshape(3, 2), rtol=1e-5)
+    y = (0.7 * (np.asarray(out["codes"]) - 1.0)[..., None] + 1) / 2
+    np.testing.assert_allclose(out["reconstruction"], y, rtol=1e-5)
+    np.testing.assert_allclose(out["psnr"], -10 * np.log10(((y - rows["image"]) ** 2).mean((1, 2, 3))), rtol=1e-4)
+    chex.assert_shape(out["path"], (3, 8, 1, 2, 1))
+    np.testing.assert_allclose(out["path"][:, 0], y, rtol=1e-5)
+    np.testing.assert_allclose(out["path"][:, -1], y[::-1], rtol=1e-5)
 
 
 @pytest.fixture(scope="module")

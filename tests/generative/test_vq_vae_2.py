@@ -105,14 +105,26 @@ def test_one_update_of_the_autoencoder_by_hand():
         np.testing.assert_allclose(after.codebooks[level].vectors[:, 0], sums / counts, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.slow
 @pytest.mark.covers("GE-12")
 def test_without_a_level_its_mean_vector_stands_for_its_codes():
     """The mean vector is sum n e / sum n."""
     learner = vq_vae_2.learner(model=Linear(), optimizer=optax.sgd(0.1), num_codes=3)
     p, books, state = by_hand()
-    _, (_, _, q_t), (_, _, q_b) = quantized_by_hand(p)
-    measured = {k: v.compute() for k, v in jax.jit(learner.evaluate)(state, ROWS).items()}
+    _, (_, k_t, q_t), (_, k_b, q_b) = quantized_by_hand(p)
+    metrics, out = jax.jit(lambda *given: (learner.evaluate(*given), learner.predict(*given)))(state, ROWS)
+    measured = {k: v.compute() for k, v in metrics.items()}
+    np.testing.assert_array_equal(out["top_codes"].ravel(), k_t)
+    np.testing.assert_array_equal(out["bottom_codes"].reshape(3, 2), k_b)
+    y = (np.clip(p["v"] * q_b + p["c"] * q_t, -1, 1) + 1) / 2
+    np.testing.assert_allclose(out["reconstruction"].reshape(3, 2), y, rtol=1e-5)
+    errors = ((y - (PIXELS + 1) / 2) ** 2).mean(1)
+    np.testing.assert_allclose(out["psnr"], -10 * np.log10(errors), rtol=1e-4)
+    assert measured["mse"] == pytest.approx(errors.mean(), rel=1e-4)
+    for level, codes in (("top", k_t), ("bottom", k_b)):
+        share = np.bincount(np.ravel(codes), minlength=3) / np.size(codes)
+        assert measured[f"{level}_usage"] == (share > 0).mean()
+        entropy = -(share[share > 0] * np.log(share[share > 0])).sum()
+        assert measured[f"{level}_perplexity"] == pytest.approx(np.exp(entropy), rel=1e-5)
     means = {level: (old.vectors[:, 0] * old.counts).sum() / old.counts.sum() for level, old in books.items()}
     without_top = (np.clip(p["v"] * q_b + p["c"] * means["top"], -1, 1) - PIXELS) / 2
     without_bottom = (np.clip(p["v"] * means["bottom"] + p["c"] * q_t, -1, 1) - PIXELS) / 2

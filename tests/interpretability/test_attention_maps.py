@@ -1,5 +1,7 @@
 """Rollout by hand, the weights of a ViT and of a decoder by recomputation, and what is refused."""
 
+from types import SimpleNamespace
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -101,3 +103,28 @@ def test_a_map_is_a_row_without_the_leading_tokens():
         attention_maps.token_map(rows, (2, 2), 5)
     with pytest.raises(ValueError, match="not of one sequence; allowed: self-attention"):
         attention_maps.attention_rollout([jnp.ones((1, 1, 2, 3))])
+
+
+class Looking:
+    """A detector of two classes, no object as the third, whose two queries look at a grid of 2 x 3 with two heads."""
+
+    decoder_layers, stage = 2, "c5"
+
+    def apply(self, variables, images, size=None, *, method=None, mutable=None):
+        if method is not None:
+            backbone = SimpleNamespace(features=lambda x: {"c4": x, "c5": jnp.zeros((1, 2, 3, 7))})
+            return method(SimpleNamespace(backbone=backbone), images)
+        last = jnp.log(jnp.array([[0.2, 0.3, 0.5], [0.6, 0.1, 0.3]]))
+        sown = {f"decoder_{k}": {"cross_attn": {"weights": (weights,)}} for k, weights in enumerate(variables)}
+        return (SimpleNamespace(logits=jnp.stack([0 * last, last])[None]), None), {"intermediates": sown}
+
+
+def test_a_query_looks_where_the_heads_of_the_last_layer_do_on_average():
+    """The best classes beside no object are 1 with .3 and 0 with .6."""
+    weights = np.random.default_rng(0).random((2, 1, 2, 2, 6)).astype(np.float32)  # layers, B, heads, queries, tokens
+    images = jnp.zeros((1, 8, 12, 3))
+    scores, labels, maps = attention_maps.query_attention_maps(Looking(), weights, images)
+    np.testing.assert_allclose(scores, [[0.3, 0.6]], rtol=1e-5)
+    assert labels.tolist() == [[1, 0]]
+    expected = (weights[1, :, 0] + weights[1, :, 1]) / 2
+    np.testing.assert_allclose(maps, expected.reshape(1, 2, 2, 3), rtol=1e-6)

@@ -1,5 +1,7 @@
-"""float64 overrides a model's dtype, and logits are at least float32."""
+"""float64 overrides a model's dtype, logits are at least float32, and a network hands its dtype to its layers."""
 
+import ast
+import pathlib
 import re
 
 import jax
@@ -11,6 +13,22 @@ import pytest
 from dlcore.classification import supervised
 from dlcore.models import create_model
 from dlcore.nn import compute_dtype, dot_product_attention, logits_dtype
+
+PACKAGE = pathlib.Path(__file__).parents[2] / "dlcore"
+NETWORK = re.compile(r"^class (\w+)\(.*?(?=^\S|\Z)", re.DOTALL | re.MULTILINE)
+"""A class, from its name to the next line that is not indented."""
+
+FLOAT32 = {
+    "AutoencoderKL.Conv", "BackboneAdaptationNet.head", "AdaptationNet.head", "BlockPredictor.project",
+    "CodeTransformer.logits", "DiT.proj_out_2", "Discriminator.head", "Flux.proj_out", "Localizer.Dense",
+    "Localizer.cls_score", "MAE.Dense", "MMDiT.proj_out", "PatternNet.head", "PixArt.proj_out", "PropertyNet.factors",
+    "PropertyNet.shape", "PrototypicalNet.description", "ScaleTransformer.logits", "TubePredictor.project",
+    "UNet.head", "UNet3D.classifier", "VQModel.Conv", "_Half.conv_out",
+}  # fmt: skip
+"""Layers that compute in the dtype of their input, at least float32: heads, and codes of autoencoders."""
+
+LATER = {"_Encoder.BatchNorm", "_Encoder._Block", "HGNetV2._Block", "FCN.ConvTranspose"}
+"""They get it in another way: from the call of the partial function, or in a group of fields."""
 
 
 def test_the_field_decides_unless_something_is_float64():
@@ -71,3 +89,49 @@ def test_gradients_of_attention_in_bfloat16_are_those_of_float32():
     for got, want in zip(gradient(*arrays), gradient(*(x.astype(jnp.float32) for x in arrays)), strict=True):
         assert got.dtype == jnp.bfloat16
         np.testing.assert_allclose(got.astype(jnp.float32), want, atol=2**-6 * float(jnp.abs(want).max()))
+
+
+def layers_without_dtype(classes):
+    """Layers that a network with a field `dtype` makes without it, "Network.layer", of {name: [sources]}."""
+    takers = {name for name, sources in classes.items() for text in sources if "\n    dtype: " in text}
+    for name, sources in classes.items():
+        for tree in (ast.parse(text) for text in sources if "\n    dtype: " in text):
+            for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+                layer, values = call.func, [*call.args, *(keyword.value for keyword in call.keywords)]
+                if isinstance(layer, ast.Attribute) and layer.attr == "partial":
+                    layer, *values = values
+                if not isinstance(layer, ast.Name) or layer.id not in takers | {"Conv", "Dense"}:
+                    continue
+                given = any(getattr(value, "id", getattr(value, "attr", "")) == "dtype" for value in values)
+                keywords = {keyword.arg: keyword.value for keyword in call.keywords}
+                # Fields by ** may hold it, and what has no parent is no part of the network.
+                if not given and not {None, "parent"} & {*keywords}:
+                    yield f"{name}.{getattr(keywords.get('name'), 'value', layer.id)}"
+
+
+def test_a_network_hands_its_dtype_to_its_layers():
+    """Else they would compute in float32, and so would all that follows."""
+    classes = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if "\n    dtype: " in (text := path.read_text()):
+            for match in NETWORK.finditer(text):
+                classes.setdefault(match[1], []).append(match[0])
+    assert set(layers_without_dtype(classes)) == FLOAT32 | LATER
+
+
+def test_layers_without_dtype_are_found():
+    network = """
+class Net(nn.Module):
+    dtype: Any = None
+
+    def __call__(self, x):
+        dense = functools.partial({})
+        return {}(x)
+"""
+    for first, second, found in (
+        ("Dense, dtype=self.dtype", "Conv(3, dtype=dtype, name='stem')", []),
+        ("Dense, use_bias=False", "Conv(3, name='stem')", ["Net.Dense", "Net.stem"]),
+        ("Dense, 3, self.dtype", "Net(name='inner')", ["Net.inner"]),
+        ("Dense, **options", "Other(3)", []),
+    ):
+        assert sorted(layers_without_dtype({"Net": [network.format(first, second)]})) == found

@@ -146,6 +146,47 @@ def test_a_wide_beam_finds_the_most_probable_finished_sequences(penalty):
             np.testing.assert_allclose(scores[row, 0], exact[best] / (7 / 6) ** penalty, rtol=1e-5)
 
 
+def search_by_lists(table, first, max_length, k, stop, penalty):
+    """Beam search of one row by lists in float64: [(score, tokens)], the finished ones first."""
+
+    def log_p(logits):
+        logits = np.asarray(logits, np.float64)
+        return logits - np.log(np.exp(logits).sum())
+
+    def score(value, length):
+        return value / ((5 + length) / 6) ** penalty
+
+    alive, finished = [(0.0, ())], []
+    for t in range(max_length):
+        if len(finished) == k and score(alive[0][0], max_length) <= finished[-1][0]:
+            break
+        longer = [
+            (value + p, (*tokens, token))
+            for value, tokens in alive
+            for token, p in enumerate(log_p(table[t - 1, tokens[-1]] if t else first))
+        ]
+        longer = sorted(longer, reverse=True)[: 2 * k]
+        finished += [(score(value, t + 1), tokens) for value, tokens in longer[:k] if tokens[-1] == stop]
+        finished = sorted(finished, reverse=True)[:k]
+        alive = [(value, tokens) for value, tokens in longer if tokens[-1] != stop][:k]
+    return [*finished, *((score(value, max_length), tokens) for value, tokens in alive)][:k]
+
+
+@pytest.mark.parametrize(("k", "max_length", "stop", "penalty"), [(2, 5, 3, 0.7), (3, 2, None, 1.0)])
+def test_a_beam_is_that_of_lists(k, max_length, stop, penalty):
+    """Eight rows, of which some finish early and some have fewer than k finished sequences."""
+    step, table = markov(1)
+    first = np.random.default_rng(2).normal(0, 2, (8, 4)).astype(np.float32)
+    search = jax.jit(lambda first: beam_search(step, jnp.zeros(8, int), first, max_length, k, stop, penalty))
+    tokens, lengths, scores = map(np.asarray, search(first))
+    for row in range(8):
+        expected = search_by_lists(np.asarray(table), first[row], max_length, k, stop, penalty)
+        np.testing.assert_allclose(scores[row], [score for score, _ in expected], rtol=1e-5)
+        for got, length, (_, want) in zip(tokens[row], lengths[row], expected, strict=True):
+            assert (length, tuple(got[:length])) == (len(want), want)
+            assert (got[length:] == stop).all()
+
+
 @pytest.mark.slow
 @pytest.mark.weekly(unless=["2.0"])
 @pytest.mark.parametrize("penalty", [0.0, 2.0])
@@ -237,6 +278,12 @@ def test_the_nucleus_is_the_fewest_tokens_that_reach_p():
         assert np.flatnonzero(np.isfinite(left)).tolist() == want
         each = filter_logits(jnp.log(jnp.array([p, p])), top_p=jnp.array([top_p, 1.0]))
         assert np.isfinite(each).sum(1).tolist() == [len(want), 4]
+    # Of .1, .4, .2 and .3 the two most probable, or of three those whose shares 4/9 and 3/9 reach .7.
+    logits = jnp.log(jnp.array([0.1, 0.4, 0.2, 0.3]))
+    for limits, want in (({"top_k": 2}, [1, 3]), ({"top_k": 3, "top_p": 0.7}, [1, 3]), ({"top_k": 4}, [0, 1, 2, 3])):
+        assert np.flatnonzero(np.isfinite(filter_logits(logits, **limits))).tolist() == want
+    with pytest.raises(ValueError, match=r"top_k=5: out of range; allowed: 0 \(all\) to the 4 tokens"):
+        filter_logits(logits, top_k=5)
     for wrong in ({"top_p": -0.1}, {"top_p": 1.5}):
         with pytest.raises(ValueError, match=r"top_p=.*: out of range; allowed: 0 to 1"):
             filter_logits(jnp.zeros(3), **wrong)

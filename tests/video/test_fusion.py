@@ -182,11 +182,13 @@ def blinks():
     return clips, labels
 
 
+@pytest.mark.slow
 @pytest.mark.covers("VD-08")
 def test_an_lstm_on_a_frozen_network_learns_the_order(blinks):
     assert learned_accuracy("lstm", *blinks, frozen=("net",)) >= 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.covers("VD-02")
 def test_a_single_frame_shows_appearance(blinks):
     clips = np.repeat(blinks[0][:, :1], 2, 1)  # the first frame alone: its color is the label

@@ -14,21 +14,23 @@ from dlcore.video.trajectories import describe_trajectories, direction_votes, ho
 
 def test_votes_for_directions():
     # Of 4 directions, right, down, left, up: (3, 0) is right, (0, -2) up; (1, 1) is halfway from right to down.
-    votes = direction_votes(jnp.array([[3.0, 0], [0, -2], [1, 1]]), 4)
+    vectors = jnp.array([[3.0, 0], [0, -2], [1, 1]]), jnp.array([[3.0, 0], [0.1, 0]])
+    votes, still = jax.jit(lambda a, b: (direction_votes(a, 4), hof_votes(b, 4)))(*vectors)
     half = np.sqrt(2) / 2
     np.testing.assert_allclose(votes, [[3, 0, 0, 0], [0, 0, 0, 2], [half, half, 0, 0]], atol=1e-6)
-    np.testing.assert_allclose(hof_votes(jnp.array([[3.0, 0], [0.1, 0]]), 4), [[3, 0, 0, 0, 0], [0, 0, 0, 0, 1]])
+    np.testing.assert_allclose(still, [[3, 0, 0, 0, 0], [0, 0, 0, 0, 1]])
 
 
 @pytest.mark.covers("VD-12")
 def test_mbh_is_zero_under_constant_camera_motion_and_hof_is_not():
     pan = jnp.broadcast_to(jnp.array([1.5, -0.5]), (6, 6, 2))
-    assert float(jnp.abs(mbh_votes(pan)).max()) <= 1e-6
-    np.testing.assert_allclose(hof_votes(pan).sum(-1), np.hypot(1.5, 0.5), rtol=1e-6)
+    mbh = jax.jit(mbh_votes)
+    assert float(jnp.abs(mbh(pan)).max()) <= 1e-6
+    np.testing.assert_allclose(jax.jit(hof_votes)(pan).sum(-1), np.hypot(1.5, 0.5), rtol=1e-6)
     # What moves on its own has the same MBH whether or not the camera pans: 2 (3 - 1) / 2 = 1 a step to the right.
     ramp = jnp.zeros((6, 6, 2)).at[..., 0].set(jnp.arange(6.0))
-    np.testing.assert_allclose(mbh_votes(ramp + pan), mbh_votes(ramp), atol=1e-5)
-    np.testing.assert_allclose(mbh_votes(ramp)[2, 2], [1] + [0] * 15, atol=1e-6)
+    np.testing.assert_allclose(mbh(ramp + pan), mbh(ramp), atol=1e-5)
+    np.testing.assert_allclose(mbh(ramp)[2, 2], [1] + [0] * 15, atol=1e-6)
 
 
 @pytest.mark.covers("VD-12")
@@ -53,14 +55,19 @@ def test_each_cell_of_the_tube_has_a_histogram_of_its_own():
     corner = jnp.zeros((3, 4, 4, 2)).at[0, :2, 2:, 0].set(1.0)
     clip = jnp.zeros((4, 4, 4))
     # The only point is (2, 2); its window begins at (0, 0) and stays, as the flow at the point is 0.
-    found = describe_trajectories(clip, corner, spacing=4, bins=4, cells=(2, 2, 3))
+    settings = {"spacing": 4, "bins": 4}
+    found, whole = jax.jit(
+        lambda: (
+            describe_trajectories(clip, corner, cells=(2, 2, 3), **settings),
+            describe_trajectories(clip, corner, **settings)["hof"],
+        )
+    )()
     hof = np.asarray(found["hof"]).reshape(3, 2, 2, 5)
     wanted = np.zeros((3, 2, 2, 5))
     wanted[..., 4] = 1
     wanted[0, 0, 1] = [1, 0, 0, 0, 0]
     np.testing.assert_allclose(hof, wanted, atol=1e-6)
     # The whole tube is the mean of its 12 cells.
-    whole = describe_trajectories(clip, corner, spacing=4, bins=4)["hof"]
     np.testing.assert_allclose(whole[0], [1 / 12, 0, 0, 0, 11 / 12], atol=1e-6)
     with pytest.raises(ValueError, match=r"cells=\(3, 2, 3\): 3 across do not divide 4; allowed: divisors of it"):
         describe_trajectories(clip, corner, spacing=4, cells=(3, 2, 3))
