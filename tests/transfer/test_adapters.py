@@ -1,6 +1,7 @@
 """LoRA, DoRA, BitFit, (IA)^3, bottleneck adapters and visual prompts: peft's numbers, starts, what learns, counts."""
 
 import json
+from types import SimpleNamespace
 
 import chex
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
 from dlcore.classification import supervised
@@ -184,3 +186,114 @@ def test_peft_files_go_round(tmp_path, adapted):
 def test_targets_that_name_nothing_are_refused(targets, message, variables):
     with pytest.raises(ValueError, match=message):
         find_targets(variables["params"], targets)
+
+
+def test_ia3_rescales_the_columns_of_keys_and_values_and_the_rows_of_the_hidden_units():
+    qkv = {"kernel": np.ones((2, 6), np.float32), "bias": np.arange(6, dtype=np.float32)}
+    fc2 = {"kernel": np.ones((3, 2), np.float32), "bias": np.ones(2, np.float32)}
+    params = jax.tree.map(jnp.asarray, {"block": {"attn": {"qkv": qkv}, "mlp": {"fc2": fc2}}})
+    first = IA3().init(jax.random.key(0), None, {"params": params})
+    names = [f"block/{name}" for name in ("attn/qkv/kernel:k", "attn/qkv/kernel:v", "mlp/fc2/kernel:inputs")]
+    assert {name: vector.tolist() for name, vector in first.items()} == dict(
+        zip(names, ([1, 1], [1, 1], [1, 1, 1]), strict=True)
+    )
+    vectors = dict(zip(names, map(jnp.float32, ([2, 3], [5, 7], [1, 2, 4])), strict=True))
+    merged = IA3().merge(params, vectors)["block"]
+    scale = np.array([1, 1, 2, 3, 5, 7])  # queries stay
+    np.testing.assert_array_equal(merged["attn"]["qkv"]["kernel"], [scale, scale])
+    np.testing.assert_array_equal(merged["attn"]["qkv"]["bias"], np.arange(6) * scale)
+    np.testing.assert_array_equal(merged["mlp"]["fc2"]["kernel"], [[1, 1], [2, 2], [4, 4]])
+    np.testing.assert_array_equal(merged["mlp"]["fc2"]["bias"], [1, 1])
+
+
+class Width(nn.Module):
+    """One parameter of the width of x; the output is twice x."""
+
+    @nn.compact
+    def __call__(self, x):
+        self.param("scale", nn.initializers.ones, x.shape[-1:])
+        return 2 * x
+
+
+class Block(nn.Module):
+    """Each token plus the sum of all; `mlp` doubles them."""
+
+    @nn.compact
+    def __call__(self, x):
+        Width(name="norm1")(x)
+        return Width(name="mlp")((x + x.sum(1, keepdims=True)) / 2)
+
+
+class Blocks(nn.Module):
+    """Two blocks."""
+
+    @nn.compact
+    def __call__(self, x):
+        for i in range(2):
+            x = Block(name=f"blocks_{i}")(x)
+        return x
+
+
+class Around(nn.Module):
+    """Blocks inside of another module, behind a block that is none of theirs."""
+
+    @nn.compact
+    def __call__(self, x):
+        return Blocks(name="net")(Block(name="blocks_7")(x))
+
+
+SCALE = {"scale": np.ones(1, np.float32)}
+BLOCKS = {f"blocks_{i}": {"norm1": SCALE, "mlp": SCALE} for i in range(2)}
+TOKENS = np.float32([[[1], [2]]])
+
+
+@pytest.mark.parametrize(
+    ("deep", "expected"),
+    [
+        # (1, 2, 10) + 13 = (14, 15, 23), then + 52; the third is cut off at the end.
+        (False, [66, 67]),
+        # (14, 15), then (14, 15, 100) + 129.
+        (True, [143, 144]),
+    ],
+)
+def test_prompts_stand_behind_the_tokens_and_are_cut_off(deep, expected):
+    tokens = {"tokens": np.float32([[[10]], [[100]]])[: 1 + deep]}
+    variables = {"params": {"adapter": tokens, "trained": {}}, "frozen": BLOCKS}
+    found = Adapted(Blocks(), Prompts(tokens=1, deep=deep)).apply(variables, TOKENS)
+    np.testing.assert_array_equal(found[0, :, 0], expected)
+    # A block elsewhere gets no tokens: (0, 1) + 1 = (1, 2).
+    outer = {"net": BLOCKS, "blocks_7": BLOCKS["blocks_0"]}
+    variables = {"params": {"adapter": tokens, "trained": {}}, "frozen": outer}
+    found = Adapted(Around(), Prompts(tokens=1, deep=deep, inside="net")).apply(variables, TOKENS - 1)
+    np.testing.assert_array_equal(found[0, :, 0], expected)
+
+
+def test_prompts_are_drawn_as_a_patch_s_weights():
+    """sqrt(6 / (3 p^2 + width)) bounds them: .35 for p = 4 and a width of 1."""
+    model = SimpleNamespace(patch_size=4, net=SimpleNamespace(patch_size=4))
+    for method, params in ((Prompts(300), BLOCKS), (Prompts(300, inside="net", deep=True), {"net": BLOCKS})):
+        (tokens,) = method.init(jax.random.key(0), model, {"params": params}).values()
+        chex.assert_shape(tokens, (1 + method.deep, 300, 1))
+        bound = (6 / (3 * 16 + 1)) ** 0.5
+        assert 0.95 * bound < tokens.max() <= bound
+        assert -bound <= tokens.min() < -0.95 * bound
+    with pytest.raises(ValueError, match="blocks='layers_': the network has none"):
+        Prompts(blocks="layers_").init(jax.random.key(0), model, {"params": BLOCKS})
+
+
+def test_a_bottleneck_adds_to_the_module_that_it_follows():
+    """h + 3 gelu(.5 h + .1) + .2 behind the second MLP alone, of h = 2 (x + sum) / 2 of both blocks."""
+    mlp = {"down": [[0.5]], "down_bias": [0.1], "up": [[3.0]], "up_bias": [0.2]}
+    new = {"blocks_1/mlp": {name: np.float32(value) for name, value in mlp.items()}}
+    variables = {"params": {"adapter": new, "trained": {}}, "frozen": BLOCKS}
+    found = Adapted(Blocks(), Bottleneck()).apply(variables, TOKENS - 2)
+    # (-1, 0) - 1 = (-2, -1), less 3: (-5, -4).
+    h = np.array([-5.0, -4.0])
+    u = 0.5 * h + 0.1
+    gelu = 0.5 * u * (1 + np.tanh((2 / np.pi) ** 0.5 * (u + 0.044715 * u**3)))
+    np.testing.assert_allclose(found[0, :, 0], h + 3 * gelu + 0.2, rtol=1e-5)
+    first = Bottleneck(features=2).init(jax.random.key(0), Blocks(), {"params": BLOCKS}, TOKENS)
+    assert set(first) == {"blocks_0/mlp", "blocks_1/mlp"}
+    assert (first["blocks_0/mlp"]["down"] != first["blocks_1/mlp"]["down"]).all()
+    with pytest.raises(ValueError, match="name no module"):
+        Bottleneck(targets=("*attn",)).init(jax.random.key(0), Blocks(), {"params": BLOCKS}, TOKENS)
