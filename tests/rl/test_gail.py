@@ -308,8 +308,9 @@ def test_ends_of_a_rollout_are_candidates_of_their_own():
     data = rollout_of_two_steps([[False, True], [False, False]])
     environment = SimpleNamespace(num_actions=2, action_size=0, observation_shape=(1,))
     steps = [[1, 1, 0, 0], [2, 0, 1, 0], [3, 0, 1, 0], [4, 1, 0, 0]]  # the observation, two actions, the flag
+    run = jax.jit(lambda data, absorbing: gail._candidates(environment, data, absorbing))
     for absorbing in (True, False):
-        rows, weights = gail._candidates(environment, data, absorbing)
+        rows, weights = run(data, absorbing)
         np.testing.assert_array_equal(rows, steps + [[0, 0, 0, 1]] * 4)
         np.testing.assert_array_equal(weights, [1, 1, 1, 1, 0, absorbing, 0, 0])
     vectors = SimpleNamespace(num_actions=None, action_size=2, observation_shape=(3, 1))
@@ -324,12 +325,15 @@ def test_the_reward_of_imitation_takes_the_place_of_the_environment_s():
     def reward_of(x):
         return x.sum(-1)
 
-    found = gail._with_imitation_reward(reward_of, environment, data, 0.75, True)
+    @jax.jit
+    def run(data):
+        return [gail._with_imitation_reward(reward_of, environment, data, 0.75, absorbing) for absorbing in (1, 0)]
+
+    found, ends = run(data)
     np.testing.assert_array_equal(found.reward, [[2, 3], [4, 5]])
     np.testing.assert_array_equal(found.next_value, [[5, 4], [5, 5]])
     assert not found.terminated.any()
     assert found.done[0, 1]
-    ends = gail._with_imitation_reward(reward_of, environment, data, 0.75, False)
     np.testing.assert_array_equal(ends.reward, found.reward)
     np.testing.assert_array_equal(ends.next_value, data.next_value)
     np.testing.assert_array_equal(ends.terminated, data.terminated)
