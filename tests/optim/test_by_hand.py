@@ -60,10 +60,14 @@ def mlp_loss(params):
 def path(tx, function, params, steps=10):
     """Every iterate, the start included."""
     state, seen = tx.init(params), [params]
-    gradient = jax.jit(jax.grad(function))
+
+    @jax.jit
+    def step(state, params):
+        updates, state = tx.update(jax.grad(function)(params), state, params)
+        return state, optax.apply_updates(params, updates)
+
     for _ in range(steps):
-        updates, state = tx.update(gradient(params), state, params)
-        params = optax.apply_updates(params, updates)
+        state, params = step(state, params)
         seen.append(params)
     return seen
 
@@ -311,10 +315,10 @@ def test_zero_and_huge_gradients_stay_finite_and_dtypes_stay(name):
     tx = getattr(by_hand, name)(0.1)
     for dtype in (jnp.float32, jnp.bfloat16):
         params = {"a": jnp.zeros(3, dtype), "b": jnp.ones((2, 2), dtype)}
-        state = tx.init(params)
+        state, update = tx.init(params), jax.jit(tx.update)
         for scale in (0.0, 0.0, 1e8, 0.0):
             gradients = jax.tree.map(lambda p, s=scale: jnp.full_like(p, s), params)
-            updates, after = tx.update(gradients, state, params)
+            updates, after = update(gradients, state, params)
             chex.assert_trees_all_equal_shapes_and_dtypes(state, after)
             chex.assert_trees_all_equal_dtypes(updates, params)
             chex.assert_tree_all_finite((updates, after))

@@ -69,6 +69,7 @@ def test_planning_by_hand():
     np.testing.assert_allclose(left, ranked(candidates[candidates[:, 0, 0] <= 0])[0], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_pendulum_s_reward_is_the_environment_s():
     environment = environments.make("Pendulum-v1")
     state, observation = jax.jit(environment.reset)(jax.random.key(0))
