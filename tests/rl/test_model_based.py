@@ -182,8 +182,9 @@ def test_with_a_known_reward_the_model_predicts_changes_alone():
 
 def test_bad_input_is_named():
     options = {"model": model_based.Dynamics(4), "optimizer": create_optimizer("sgd", 0.1)}
-    with pytest.raises(ValueError, match="environment='CartPole-v1': discrete actions; allowed: continuous actions"):
-        model_based.learner(**options, environment=environments.make("CartPole-v1"))
+    discrete = drift()._replace(num_actions=2, action_low=None, action_high=None)
+    with pytest.raises(ValueError, match="environment='drift': discrete actions; allowed: continuous actions"):
+        model_based.learner(**options, environment=discrete)
     images = drift()._replace(observation_shape=(4, 4, 1))
     with pytest.raises(ValueError, match=r"observations of shape \(4, 4, 1\); allowed: vectors"):
         model_based.learner(**options, environment=images)

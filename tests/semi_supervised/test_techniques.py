@@ -65,10 +65,15 @@ def softmax(x):
 
 
 def start(technique, model=None, rate=0.1, **changes):
-    """(learner, its first state)"""
+    """(learner, a first state whose teacher is the student; without a memory nothing compiles)"""
     changes = arguments_of(technique.learner, **changes)
     learner = technique.learner(model=model or Linear(), optimizer=optax.sgd(rate), **changes)
-    return learner, jax.jit(learner.init)(KEY, batch())
+    shapes = jax.eval_shape(learner.init, KEY, batch()).replace(rng=None)
+    if jax.tree.leaves(shapes.memory):
+        return learner, jax.jit(learner.init)(KEY, batch())
+    layer = {"kernel": np.random.default_rng(5).normal(size=(4, 3)).astype(np.float32), "bias": np.zeros(3, np.float32)}
+    state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes).replace(rng=KEY, params={"Dense_0": layer})
+    return learner, state if state.teacher is None else state.replace(teacher=state.teacher | {"params": state.params})
 
 
 def measured(learner, state, data):

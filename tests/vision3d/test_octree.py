@@ -84,6 +84,13 @@ def test_nodes_grow_with_the_surface_not_with_the_volume():
     assert counts[-1] < 128**3 / 30
 
 
+def test_cells_that_were_split_for_nothing_become_one_again():
+    """A surface .01 away, which no cell contains: all are split down to the voxels, which are alike."""
+    for distance, node in ((0.01, EMPTY), (-0.01, FULL), (0.0, FULL)):
+        nodes = octree_from_distance(lambda points, d=distance: np.full(len(points), d), 3)
+        assert nodes.tolist() == [node]
+
+
 def test_bad_input_is_one_clear_line():
     for shape in ((3, 3, 3), (4, 4, 2), (4, 4), ()):
         with pytest.raises(ValueError, match=r"no cube; allowed: \[R, R, R\] with R a power of two"):
