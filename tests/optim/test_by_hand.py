@@ -81,7 +81,7 @@ def from_torch(case):
     return optax.chain(optax.add_decayed_weights(decay), TORCH[name](**arguments))
 
 
-@pytest.mark.slow(unless=["SGD.momentum", "SGD.nesterov", "RMSprop"])
+@pytest.mark.slow(unless=["SGD.momentum"])
 @pytest.mark.covers("OP-03", "OP-04", "OP-05", "OP-06", "OP-07", "OP-08", "OP-10")
 @pytest.mark.parametrize("case", [case for case in CASES if case not in ELSEWHERE])
 def test_ten_steps_are_torchs(case):
