@@ -69,6 +69,7 @@ def test_gradients_by_hand_are_jaxs():
             assert float(penalty) == pytest.approx(0.15 * (w.weights**2).sum())  # the bias is free
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DD-15")
 def test_the_gradient_of_softmax_is_p_minus_onehot_times_x():
     w, x, label = problem(n=1, dtype=np.float32)

@@ -23,7 +23,7 @@ from dlcore.semi_supervised import (
     temporal_ensembling,
     vat,
 )
-from dlcore.semi_supervised.two_streams import Networks, RampUp
+from dlcore.semi_supervised.two_streams import RampUp
 from tests.experiment.arguments import arguments_of
 
 KEY = jax.random.key(1)
@@ -198,6 +198,7 @@ def test_fixmatch_learns_the_strong_view_from_confident_guesses_of_the_weak():
     assert metrics["impurity"] == pytest.approx((guess[accepted] != 0).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SE-09")
 def test_fixmatch_gives_no_gradient_to_the_guess():
     data = batch()
@@ -210,6 +211,7 @@ def test_fixmatch_gives_no_gradient_to_the_guess():
     np.testing.assert_allclose(full["Dense_0"]["kernel"] - base["Dense_0"]["kernel"], expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_fixmatch_defaults_are_the_papers():
     learner, state = start(fixmatch, strong=darken)
     assert measured(learner, state, batch())[1]["mask_rate"] == np.mean(
@@ -369,6 +371,7 @@ def test_one_update_of_the_mean_teacher_by_hand():
         np.testing.assert_allclose(after.teacher["params"]["Dense_0"][name], averaged, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SE-04")
 def test_mean_teacher_compares_predictions_not_weights():
     learner, state = start(mean_teacher, unlabeled_weight=3.0)
@@ -511,6 +514,7 @@ def test_rows_outside_the_table_are_refused():
             temporal_ensembling.correct_startup_bias(memory, index, 0.6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SE-03")
 def test_temporal_ensembling_pulls_towards_earlier_predictions():
     learner, state = start(temporal_ensembling, num_unlabeled=6, unlabeled_weight=2.0, rate=1.0)
@@ -642,72 +646,7 @@ def test_one_update_of_vat_by_hand():
     assert_layer(after.params, descended(state, data, far, own))
 
 
-def loss_of(module, monkeypatch, **settings):
-    """The unlabeled losses that a technique makes of images [U, C], and what else it gives to the learner.
-
-    The student's logits are the images, those of its present weights twice, and the teacher's minus them.
-    """
-    caught = {}
-    monkeypatch.setattr(module, "two_stream_learner", lambda *first, **rest: caught.update(rest, technique=first[2]))
-    module.learner(model=Linear(), optimizer=optax.sgd(0.1), **arguments_of(module.learner, **settings))
-    networks = Networks(lambda *images: (list(images), "statistics"), lambda x: 2 * x, lambda x: -x)
-    images = np.random.default_rng(7).normal(size=(7, 3)).astype(np.float32)
-    labeled = {"image": images[:2], "label": np.array([0, 2]), "index": np.arange(2)}
-    unlabeled = {"image": images[2:], "index": np.arange(5), "mask": np.array([1, 1, 1, 1, 0])}
-
-    @jax.jit
-    def run():
-        terms = caught["technique"](networks, labeled, unlabeled, KEY, None)
-        assert terms.model_state == "statistics"
-        return terms.supervised, terms.unlabeled
-
-    supervised, losses = run()
-    log_p = np.log(softmax(images[:2]))
-    np.testing.assert_allclose(supervised, [-log_p[0, 0], -log_p[1, 2]], rtol=1e-5)
-    return losses, images[2:], caught
-
-
-@pytest.mark.covers("SE-05")
-def test_vat_compares_the_plain_prediction_with_that_of_the_worst_neighbor(monkeypatch):
-    """KL(softmax 2 x, softmax(x + 1.5 d)) and half the entropy of softmax x."""
-    directions = np.random.default_rng(8).normal(size=(5, 3)).astype(np.float32)
-    calls = []
-
-    def direct(logits, images, key, *settings):
-        calls.append((logits(1), settings))
-        return directions
-
-    monkeypatch.setattr(vat, "adversarial_direction", direct)
-    settings = {"epsilon": 1.5, "xi": 0.5, "iterations": 3, "unlabeled_weight": 4.0, "ramp_steps": 2}
-    for entropy_weight in (0.0, 0.5):
-        losses, x, caught = loss_of(vat, monkeypatch, entropy_weight=entropy_weight, **settings)
-        p, q, own = softmax(2 * x), softmax(x + 1.5 * directions), softmax(x)
-        entropy = -(own * np.log(own)).sum(-1)
-        np.testing.assert_allclose(losses, (p * np.log(p / q)).sum(-1) + entropy_weight * entropy, rtol=1e-4)
-    assert calls == [(2, (0.5, 3))] * 2
-    assert float(caught["weight"](1)) == pytest.approx(4 * np.exp(-5 / 4))
-    assert "teacher" not in caught
-
-
 # Interpolation consistency
-
-
-@pytest.mark.covers("SE-07")
-def test_interpolation_mixes_images_and_the_teacher_s_predictions_alike(monkeypatch):
-    """A mixture that doubles images and reverses targets: mean squares of softmax(2 x) less the last softmax(-x)."""
-    calls = []
-
-    def mix(key, images, targets, alpha, mask):
-        calls.append((alpha, mask.tolist()))
-        return 2 * images, targets[::-1]
-
-    monkeypatch.setattr(ict, "mixup", mix)
-    monkeypatch.setattr(ict, "averaging", lambda decay: ("averaging", decay))
-    losses, x, caught = loss_of(ict, monkeypatch, alpha=0.3, unlabeled_weight=4.0, ema_decay=0.9)
-    np.testing.assert_allclose(losses, np.square(softmax(2 * x) - softmax(-x)[::-1]).mean(-1), rtol=1e-4)
-    assert calls == [(0.3, [1, 1, 1, 1, 0])]
-    assert caught["teacher"] == ("averaging", 0.9)
-    assert float(caught["weight"](0)) == 4
 
 
 class Affine(nn.Module):
@@ -736,6 +675,7 @@ def test_interpolation_costs_a_linear_network_nothing_and_others_something():
     assert measured(unmixed, state, batch())[1]["unlabeled_loss"] == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SE-07")
 def test_the_ends_of_an_interpolation_are_the_teachers():
     learner, state = start(ict, alpha=0.0)
@@ -904,6 +844,7 @@ def test_two_views_are_compared(technique_of, module):
     np.testing.assert_allclose(terms.unlabeled, np.square(distance).mean(-1), rtol=1e-4)
 
 
+@pytest.mark.covers("SE-07")
 def test_an_interpolation_is_the_student_s_and_its_ends_the_teacher_s(technique_of, monkeypatch):
     """Image i is mixed with image i + 1, three parts to one."""
     networks, labeled, unlabeled = parts()

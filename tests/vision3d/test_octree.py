@@ -56,9 +56,12 @@ def test_round_trip_of_random_grids():
     np.testing.assert_array_equal(jax.jit(jax.vmap(lambda n: decode_octree(n, 8)))(nodes), voxels)
 
 
+@pytest.mark.slow(only=["torus"])
 @pytest.mark.covers("TD-06")
 @pytest.mark.parametrize(
-    ("solid", "euler", "volume"), [(BALL, 2, 4 / 3 * np.pi * 0.7**3), (TORUS, 0, 2 * np.pi**2 * 0.55 * 0.3**2)]
+    ("solid", "euler", "volume"),
+    [(BALL, 2, 4 / 3 * np.pi * 0.7**3), (TORUS, 0, 2 * np.pi**2 * 0.55 * 0.3**2)],
+    ids=["ball", "torus"],
 )
 def test_a_solid_has_few_nodes_its_volume_and_its_characteristic(solid, euler, volume):
     voxels = occupancy_grid(solid, 16)

@@ -58,6 +58,7 @@ def test_logits_are_bit_equal_under_permutation(forward):
         np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TD-09")
 def test_only_the_critical_points_count(forward):
     logits, known = forward(POINTS[:1])
