@@ -449,3 +449,22 @@ def test_no_gradient_depends_on_the_hidden_label(trained):
     other["unlabeled"]["hidden_label"] = 1 - other["unlabeled"]["hidden_label"]
     changed = jax.jit(learner.update)(state, other)[0]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), changed.params, after.params)
+
+
+@pytest.mark.parametrize("is_complement", [False, True])
+def test_an_update_takes_turns_and_measures_both_players(is_complement):
+    learner = gan.learner(
+        model=Line(),
+        optimizer=optax.sgd(0.1),
+        generator=Scale(),
+        generator_optimizer=optax.sgd(0.1),
+        latent_dim=2,
+        augment=lambda key, image: image + jax.random.uniform(key),
+        complement_generator=gan.Complement(is_complement),
+    )
+    state = jax.eval_shape(learner.init, jax.random.key(0), points(6))
+    after, metrics = jax.eval_shape(learner.update, state, points(6))
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+    terms = {"pull_away", "density_excess"} if is_complement else set()
+    names = {"loss", "accuracy", "unlabeled_loss", "d_real", "d_fake", "feature_distance"}
+    assert set(metrics) == names | terms
