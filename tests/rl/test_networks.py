@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 from dlcore.nn.recurrent_cells import lstm_cell
 from dlcore.rl import networks
@@ -70,6 +71,30 @@ def test_the_deviation_of_a_squashed_policy_is_bounded():
     policy = networks.SquashedActor(2, 3).apply({"params": {**heads, "torso": torso}}, jnp.zeros((1, 4)))
     np.testing.assert_array_equal(policy.log_std, [[2, -5]])
     np.testing.assert_array_equal(policy.mean, np.float32([[9, 0.5]]))
+
+
+def test_parameters_stand_under_their_names():
+    """Two observed numbers, torsos of three units, five actions; twins stand beside each other on a first axis."""
+
+    def kernels(network, *inputs):
+        params = jax.eval_shape(network.init, jax.random.key(0), *inputs)["params"]
+        named = {"/".join(path): leaf.shape for path, leaf in flatten_dict(params).items()}
+        return {path.removesuffix("/kernel"): shape for path, shape in named.items() if not path.endswith("bias")}
+
+    x = jnp.zeros((4, 2))
+    torso = {"torso/dense1": (2, 3), "torso/dense2": (3, 3)}
+    both = {f"{name}_{path}": shape for name in ("actor", "critic") for path, shape in torso.items()}
+    both |= {"actor": (3, 5), "critic": (3, 1)}
+    assert kernels(ActorCritic(5, 3), x) == both
+    assert kernels(networks.GaussianActorCritic(5, 3), x) == both | {"log_std": (5,)}
+    assert kernels(networks.CategoricalActor(5, 3), x) == torso | {"logits": (3, 5)}
+    assert kernels(networks.SquashedActor(5, 3), x) == torso | {"mean": (3, 5), "log_std": (3, 5)}
+    values = torso | {"head": (3, 5)}
+    assert kernels(QNetwork(5, 3), x) == values
+    assert kernels(networks.TwinCritic(5, 3, 4), x) == {f"networks/{k}": (4, *shape) for k, shape in values.items()}
+    assert kernels(networks.RecurrentActorCritic(5, 0, 3), [jnp.zeros((4, 3))] * 2, x) == {
+        "encoder": (2, 3), "gates": (3, 12), "hidden_kernel": (3, 12), "actor": (3, 5), "critic": (3, 1)
+    }  # fmt: skip
 
 
 def test_networks_fit_the_actions_of_their_environment():
